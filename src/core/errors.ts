@@ -1,0 +1,124 @@
+/** @module The only file that defines error classes, and the one form every message takes. */
+
+/** What a failed call into a native library carries. */
+export interface NativeErrorOptions extends ErrorOptions {
+  /** The library's own name for the failure, such as `"ORT_NO_SUCHFILE"`. */
+  readonly code: string;
+  /** The native function that failed, in its C spelling. */
+  readonly call: string;
+}
+
+/**
+ * Put an error message into the project's form.
+ *
+ * @param action what was tried, without "Cannot": `load the model "a.onnx"`
+ * @param found  the rule and what was found instead: `as it is empty: 0 bytes`
+ * @param hint   the fix, one sentence; omit when there is none
+ * @returns `Cannot <action> <found>` and, on a second line, `Hint: <hint>`
+ */
+export function message(action: string, found: string, hint?: string): string {
+  const first = `Cannot ${action} ${found}`;
+  return hint === undefined ? first : `${first}\nHint: ${hint}`;
+}
+
+/** A library below us failed. */
+export class NativeError extends Error {
+  override readonly name: string = "NativeError";
+  readonly code: string;
+  readonly call: string;
+  constructor(text: string, options: NativeErrorOptions) {
+    super(text, options);
+    this.code = options.code;
+    this.call = options.call;
+  }
+}
+
+/** ONNX Runtime returned a status; `message` holds its own text. */
+export class OnnxRuntimeError extends NativeError {
+  override readonly name: string = "OnnxRuntimeError";
+}
+
+/** A shared library was not found, or has not the symbols that are needed. */
+export class LibraryLoadError extends Error {
+  override readonly name: string = "LibraryLoadError";
+  /** The library's name, such as `"onnxruntime"`. */
+  readonly library: string;
+  /** Every path that was tried, in order, with what was wrong with it. */
+  readonly tried: readonly string[];
+  constructor(text: string, library: string, tried: readonly string[], options?: ErrorOptions) {
+    super(text, options);
+    this.library = library;
+    this.tried = tried;
+  }
+}
+
+/** A tensor or picture has another shape or dtype than the one asked for. */
+export class ShapeError extends RangeError {
+  override readonly name: string = "ShapeError";
+  /** Name of the tensor. */
+  readonly tensor: string;
+  /** Formatted, such as `"f32 [1, 3, 640, 640]"`. */
+  readonly expected: string;
+  readonly actual: string;
+  constructor(text: string, details: { tensor: string; expected: string; actual: string }) {
+    super(text);
+    this.tensor = details.tensor;
+    this.expected = details.expected;
+    this.actual = details.actual;
+  }
+}
+
+/** A resource was used after `close()`. */
+export class ClosedError extends ReferenceError {
+  override readonly name: string = "ClosedError";
+  /** Label of the resource. */
+  readonly resource: string;
+  constructor(action: string, resource: string) {
+    super(message(action, `as it is closed: ${resource}`, "create a new one, or close it later"));
+    this.resource = resource;
+  }
+}
+
+/** A file or a stream of bytes is not a picture that can be decoded. */
+export class ImageError extends Error {
+  override readonly name: string = "ImageError";
+  /** Path, URL or a description of the bytes. */
+  readonly source: string;
+  constructor(text: string, source: string, options?: ErrorOptions) {
+    super(text, options);
+    this.source = source;
+  }
+}
+
+/** A file is not a model that can be loaded, or its tensors fit no known layout. */
+export class ModelError extends Error {
+  override readonly name: string = "ModelError";
+  /** Path, or a description of the bytes. */
+  readonly source: string;
+  constructor(text: string, source: string, options?: ErrorOptions) {
+    super(text, options);
+    this.source = source;
+  }
+}
+
+/** A catalogue entry could not be fetched, checked or stored. */
+export class CatalogueError extends Error {
+  override readonly name: string = "CatalogueError";
+  /** Name of the entry. */
+  readonly entry: string;
+  constructor(text: string, entry: string, options?: ErrorOptions) {
+    super(text, options);
+    this.entry = entry;
+  }
+}
+
+/** An option is unknown, misspelt, or has a value out of its range; `cause` is the ZodError where there is one. */
+export class OptionError extends TypeError {
+  override readonly name: string = "OptionError";
+  /** Path of the option, such as `"nms.iou"`. */
+  readonly option: string;
+  constructor(text: string, option: string, options?: ErrorOptions) {
+    super(text, options);
+    this.option = option;
+  }
+}

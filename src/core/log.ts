@@ -1,0 +1,45 @@
+/** @module Logger: the only way the library speaks, silent unless a sink is set. */
+
+/** Severity of a line, least important first. */
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+/** Where the lines go. Called on the JS thread. */
+export type LogSink = (level: LogLevel, text: string) => void;
+
+/** The library's voice: lines go to the sink that {@linkcode setLogSink} installed, and nowhere without one. */
+class Logger {
+  #sink: LogSink | undefined;
+
+  /** Replace the sink; returns the former one. */
+  setSink(sink: LogSink | undefined): LogSink | undefined {
+    const former = this.#sink;
+    this.#sink = sink;
+    return former;
+  }
+
+  debug(text: string): void {
+    this.#sink?.("debug", text);
+  }
+  info(text: string): void {
+    this.#sink?.("info", text);
+  }
+  warn(text: string): void {
+    this.#sink?.("warn", text);
+  }
+  error(text: string): void {
+    this.#sink?.("error", text);
+  }
+}
+
+/** The logger of the process. */
+export const logger: Logger = new Logger();
+
+/**
+ * Choose where the library's log lines go; by default nowhere.
+ *
+ * @param sink called for every line, or `undefined` for silence
+ * @returns the sink that was installed before
+ */
+export function setLogSink(sink: LogSink | undefined): LogSink | undefined {
+  return logger.setSink(sink);
+}

@@ -1,0 +1,77 @@
+/** @module Options: one place where a zod schema meets a caller's object and turns into a readable error. */
+
+import type { z } from "zod";
+import { message, OptionError } from "./errors.ts";
+
+/** Edits (insert, delete, replace) that turn `a` into `b`; a swap of neighbours counts as two. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const replace = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
+      current.push(Math.min(replace, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
+    }
+    previous = current;
+  }
+  return previous[b.length] ?? 0;
+}
+
+/**
+ * The known word nearest to a misspelt one.
+ *
+ * @returns the candidate within three edits and half the word's length, or `undefined`
+ */
+export function nearestWord(word: string, candidates: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let distance = Math.min(3, Math.ceil(word.length / 2)) + 1;
+  for (const candidate of candidates) {
+    const edits = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (edits < distance) {
+      best = candidate;
+      distance = edits;
+    }
+  }
+  return best;
+}
+
+function printable(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
+  return String(value);
+}
+
+/**
+ * Check a caller's options once, at the edge.
+ *
+ * @param schema  a strict object schema, so that a misspelt option is found
+ * @param options what the caller wrote
+ * @param action  what the options are for: `load a detector`
+ * @returns the complete configuration, defaults filled in
+ * @throws {OptionError} If an option is unknown or out of range; it names the option and the nearest known one
+ */
+export function parseOptions<Out, In>(schema: z.ZodType<Out, In>, options: unknown, action: string): Out {
+  const parsed = schema.safeParse(options);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  if (issue === undefined) throw parsed.error;
+  const path = issue.path.join(".");
+  if (issue.code === "unrecognized_keys") {
+    const key = issue.keys[0] ?? "";
+    const shape = (schema as unknown as { readonly shape?: Record<string, unknown> }).shape;
+    const near = nearestWord(key, Object.keys(shape ?? {}));
+    const known = Object.keys(shape ?? {}).join(", ");
+    const hint = near === undefined ? `the options are ${known}` : `did you mean ${JSON.stringify(near)}?`;
+    throw new OptionError(message(action, `as option ${JSON.stringify(key)} is unknown`, hint), key, {
+      cause: parsed.error,
+    });
+  }
+  const value = issue.path.reduce<unknown>(
+    (object, key) => (object as Record<PropertyKey, unknown> | undefined)?.[key],
+    options,
+  );
+  const where = path === "" ? "the options" : `option ${JSON.stringify(path)}`;
+  throw new OptionError(message(action, `as ${where} is refused: received ${printable(value)}`, issue.message), path, {
+    cause: parsed.error,
+  });
+}

@@ -1,0 +1,124 @@
+/** @module Resource: a native handle with one owner, and the ledger that knows which are open. */
+
+import { ClosedError, message } from "./errors.ts";
+import { logger } from "./log.ts";
+
+interface LedgerEntry {
+  readonly label: string;
+  /** Where it was created; recorded only while `ledger.traceStacks` is on. */
+  readonly stack: string | undefined;
+}
+
+/** Counts the open resources of the process. It keeps labels, never the resources themselves. */
+class Ledger {
+  readonly #open = new Map<number, LedgerEntry>();
+  #next = 1;
+
+  /** Record the stack of every creation: costly, for tests and for hunting a leak. */
+  traceStacks = false;
+
+  readonly #finalizer = new FinalizationRegistry<number>((id) => {
+    const entry = this.#open.get(id);
+    if (entry === undefined) return;
+    this.#open.delete(id);
+    logger.warn(`Leaked ${entry.label}: it was garbage-collected without close()${entry.stack ?? ""}`);
+  });
+
+  /** Number of open resources. */
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Labels of the open resources, oldest first. */
+  labels(): string[] {
+    return [...this.#open.values()].map((entry) => entry.label + (entry.stack ?? ""));
+  }
+
+  /** Note a new resource. Called by {@linkcode Resource} alone. */
+  open(resource: object, label: string): number {
+    const id = this.#next++;
+    const stack = this.traceStacks ? `, created at\n${new Error().stack ?? ""}` : undefined;
+    this.#open.set(id, { label, stack });
+    this.#finalizer.register(resource, id, resource);
+    return id;
+  }
+
+  /** Strike a resource off. Called by {@linkcode Resource} alone. */
+  close(resource: object, id: number): void {
+    this.#open.delete(id);
+    this.#finalizer.unregister(resource);
+  }
+}
+
+/** The one ledger of the process. Empty whenever everything that was opened has been closed. */
+export const ledger: Ledger = new Ledger();
+
+/**
+ * A native handle with exactly one owner. Bind it with `using`, or close it.
+ *
+ * A parent refuses to close while children are open, so the order of frees is always right. Garbage collection frees
+ * nothing: it only reports a leak, because it cannot see native memory and runs finalisers in no order.
+ */
+export abstract class Resource implements Disposable {
+  /** What this is, for messages: `Session "yolo11n.onnx"`. */
+  readonly label: string;
+  readonly #id: number;
+  readonly #parent: Resource | undefined;
+  #children = 0;
+  #closed = false;
+
+  protected constructor(label: string, parent?: Resource) {
+    parent?.assertOpen(`create ${label}`);
+    this.label = label;
+    this.#parent = parent;
+    if (parent !== undefined) parent.#children += 1;
+    this.#id = ledger.open(this, label);
+  }
+
+  /** True once `close()` has been called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Free the native handle. Calling it again does nothing.
+   *
+   * @throws {Error} If resources made from this one are still open; nothing is freed then
+   */
+  close(): void {
+    if (this.#closed) return;
+    if (this.#children > 0) {
+      throw new Error(
+        message(
+          `close ${this.label}`,
+          `as resources made from it are still open: ${this.#children}`,
+          "close those first; `using` does so in the right order",
+        ),
+      );
+    }
+    this.#closed = true;
+    ledger.close(this, this.#id);
+    try {
+      this.release();
+    } finally {
+      if (this.#parent !== undefined) this.#parent.#children -= 1;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Free the handle; runs once. */
+  protected abstract release(): void;
+
+  /**
+   * Refuse to go on with a closed resource.
+   *
+   * @param action what the caller wants: `run "yolo11n.onnx"`
+   * @throws {ClosedError} If `close()` has been called
+   */
+  assertOpen(action: string): void {
+    if (this.#closed) throw new ClosedError(action, this.label);
+  }
+}

@@ -1,0 +1,28 @@
+/** @module Units: branded native handles, and how sizes and times are printed. */
+
+/** A native handle: a pointer below 2^53, as a number, that only fits where its own kind is asked for. */
+export type Handle<Tag extends string> = number & { readonly __handle: Tag };
+
+/** Address in host memory. */
+export type HostPtr = Handle<"host">;
+
+/** `6.25 MiB` */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = bytes;
+  let unit = 0;
+  while (Math.abs(value) >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(2)} ${units[unit]}`;
+}
+
+/** `0.451 ms`, `12.3 ms`, `4.20 s`, `3 min 12 s` */
+export function formatDuration(milliseconds: number): string {
+  if (milliseconds < 1) return `${milliseconds.toFixed(3)} ms`;
+  if (milliseconds < 1000) return `${milliseconds.toPrecision(3)} ms`;
+  const seconds = milliseconds / 1000;
+  if (seconds < 60) return `${seconds.toPrecision(3)} s`;
+  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}

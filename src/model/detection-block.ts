@@ -1,0 +1,26 @@
+/** @module DetectionBlock: the kept boxes of one picture, as a fixed block of columns. */
+
+/** The kept rows of one picture, best score first. What a backend hands over; reused for the next frame. */
+export interface DetectionBlock {
+  /** Number of rows in use. */
+  count: number;
+  /** Rows that were left out because a score or a coordinate was NaN. */
+  dropped: number;
+  /** f32 [capacity, 4]: x1, y1, x2, y2. */
+  readonly boxes: Float32Array<ArrayBuffer>;
+  /** f32 [capacity]. */
+  readonly scores: Float32Array<ArrayBuffer>;
+  /** i32 [capacity]. */
+  readonly classIds: Int32Array<ArrayBuffer>;
+}
+
+/** An empty block for at most `capacity` rows. */
+export function createDetectionBlock(capacity: number): DetectionBlock {
+  return {
+    count: 0,
+    dropped: 0,
+    boxes: new Float32Array(new ArrayBuffer(capacity * 16)),
+    scores: new Float32Array(new ArrayBuffer(capacity * 4)),
+    classIds: new Int32Array(new ArrayBuffer(capacity * 4)),
+  };
+}

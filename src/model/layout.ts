@@ -1,0 +1,69 @@
+/** @module Layout: the contract of one output layout: how it is recognised, and how its output is decoded. */
+
+import type { Tensor } from "../core/tensor.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
+import type { Candidates } from "./candidates.ts";
+import type { ModelInfo } from "./model-info.ts";
+
+/** What a layout was recognised by, and all that follows from it. Plain data: it can be printed, stored and compared. */
+export interface Recognition<Plan = unknown> {
+  /** Name of the layout, as `--layout` takes it. */
+  readonly layout: string;
+  /** Why, in one clause: `output "output0" f32 [1, 84, 8400], 80 names in the metadata`. */
+  readonly reason: string;
+  /** Name of the input that takes the picture. */
+  readonly imageInput: string;
+  /** Further inputs that are filled with the input's own size, and in which form; empty for most models. */
+  readonly sizeInputs: readonly SizeInput[];
+  readonly preprocessing: Preprocessing;
+  /** One name a class, by class id; ids without a name are empty strings. */
+  readonly labels: readonly string[];
+  /** Both sides of a dynamic input are multiples of it. */
+  readonly stride: number;
+  /** False where the model's rows are final: only a threshold and a maximum count apply. */
+  readonly needsNms: boolean;
+  /** What the decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
+  readonly plan: Plan;
+}
+
+/** An input that tells the model the size of the picture; it gets the input's size, so that boxes are input pixels. */
+export interface SizeInput {
+  readonly name: string;
+  readonly dtype: "i64" | "i32" | "f32";
+  /** What a row holds: [width, height], [height, width], or the scale factors [1, 1]. */
+  readonly content: "width-height" | "height-width" | "ones";
+}
+
+/** Where the rows of a batch are decoded from. */
+export interface DecodeInput {
+  /** Every output by name. */
+  readonly outputs: ReadonlyMap<string, Tensor>;
+  /** Which picture of the batch. */
+  readonly index: number;
+  /** Size of the model's input in pixels. */
+  readonly inputWidth: number;
+  readonly inputHeight: number;
+  /** Rows with a lower score are left out. */
+  readonly threshold: number;
+}
+
+/** One output layout: a file of this folder exports one. */
+export interface Layout<Plan = unknown> {
+  /** kebab-case, as `--layout` takes it. */
+  readonly name: string;
+  /** The tensors it wants, in one line, for messages: `[N, 4+classes, anchors], boxes cx cy w h`. */
+  readonly summary: string;
+  /**
+   * Recognise a model by metadata, names and shapes, never by the order of its tensors.
+   *
+   * @param forced true if the caller named this layout: ambiguities are then settled in its favour
+   * @returns `undefined` if the model is another one
+   */
+  recognise(model: ModelInfo, forced: boolean): Recognition<Plan> | undefined;
+  /**
+   * Append the candidates of one picture, xyxy in input pixels. The CPU reference of the GPU's kernel.
+   *
+   * @throws {ShapeError} If an output has another shape or dtype than the plan says
+   */
+  decode(plan: Plan, input: DecodeInput, candidates: Candidates): void;
+}

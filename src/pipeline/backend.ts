@@ -1,0 +1,78 @@
+/** @module Backend: the contract of the machine a model runs on. `cpu/` and `gpu/` implement it. */
+
+import type { Tensor } from "../core/tensor.ts";
+import type { Placement } from "../image/geometry.ts";
+import type { Image } from "../image/image.ts";
+import type { DetectionBlock } from "../model/detection-block.ts";
+import type { Recognition } from "../model/layout.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import type { StageTimings } from "./stage-timings.ts";
+
+/** Which rows are kept. */
+export interface Selection {
+  /** Rows with a lower score are left out, 0–1. */
+  readonly threshold: number;
+  /** Boxes that overlap a better one by more are left out, 0–1; not used where the model's rows are final. */
+  readonly iou: number;
+  /** At most this many rows a picture. */
+  readonly maxDetections: number;
+  /** True: boxes of different classes suppress each other as well. */
+  readonly classAgnostic: boolean;
+  /** Class ids to keep; `undefined` for all. */
+  readonly classIds: ReadonlySet<number> | undefined;
+}
+
+/** Width and height in pixels. */
+export type Size = readonly [width: number, height: number];
+
+/**
+ * Everything one batch in flight owns: buffers at fixed addresses, grown only when a larger batch or input comes.
+ * One call at a time; the stages run in the order preprocess, infer, postprocess, or all at once by `detect`.
+ */
+export interface Slot extends Disposable {
+  /**
+   * Turn the bytes of a picture file into pixels, in memory the slot owns until its next `decode` with the same `index`.
+   *
+   * @param bytes  a JPEG, PNG, WebP, … file
+   * @param index  which picture of the batch
+   * @param source what to call it in messages
+   * @throws {ImageError} If the bytes are not a picture, truncated, or over the size limit
+   */
+  decode(bytes: Uint8Array, index: number, source: string): Promise<Image>;
+  /**
+   * Resize, pad and normalise pictures into the input tensor. Keeps no reference to them.
+   *
+   * @param images 1 to `maxBatch` pictures, of any sizes
+   * @param size   size of the input; all pictures of a batch share it
+   */
+  preprocess(images: readonly Image[], size: Size): Promise<void>;
+  /** Run the model on what was pre-processed. */
+  infer(): Promise<void>;
+  /** Decode, select and map back to source pixels: one block a picture, valid until the slot's next call. */
+  postprocess(selection: Selection): Promise<readonly DetectionBlock[]>;
+  /** The three stages as one; the GPU replays them as one graph. */
+  detect(images: readonly Image[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]>;
+  /** Where each picture of the batch was placed in the input. */
+  readonly placements: readonly Placement[];
+  /** The input tensor, for reading; copied from the device on the GPU. */
+  readInput(): Promise<Tensor>;
+  /** The outputs by name, for reading; copied from the device on the GPU. */
+  readOutputs(): Promise<ReadonlyMap<string, Tensor>>;
+  /** Milliseconds of each stage of the last batch; overwritten by the next. */
+  readonly timings: StageTimings;
+}
+
+/** A model loaded on a machine. Closing it while slots are open is refused. */
+export interface Backend extends Disposable {
+  readonly kind: "cpu" | "gpu";
+  /** For people: `ONNX Runtime 1.30.0, CPU, 2 threads`. */
+  readonly description: string;
+  readonly model: ModelInfo;
+  readonly recognition: Recognition;
+  /** Most pictures in one batch; `Infinity` where the model's batch is dynamic. A slot pads a batch that must be full. */
+  readonly maxBatch: number;
+  /** The input's size where the model fixes it; `undefined` where height and width are dynamic. */
+  readonly fixedSize: Size | undefined;
+  createSlot(): Slot;
+  close(): void;
+}

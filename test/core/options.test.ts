@@ -1,0 +1,34 @@
+import { expect, test } from "bun:test";
+import { z } from "zod";
+import { OptionError } from "../../src/core/errors.ts";
+import { nearestWord, parseOptions } from "../../src/core/options.ts";
+
+const schema = z.strictObject({
+  threshold: z.number().min(0).max(1).default(0.25),
+  nms: z.strictObject({ iou: z.number().max(1).default(0.7) }).prefault({}),
+});
+
+test("parseOptions() fills in defaults", () => {
+  expect(parseOptions(schema, {}, "load")).toEqual({ threshold: 0.25, nms: { iou: 0.7 } });
+});
+
+test("parseOptions() names a misspelt option and the nearest one", () => {
+  const call = (): unknown => parseOptions(schema, { treshold: 0.5 }, "load a detector");
+  expect(call).toThrow(OptionError);
+  expect(call).toThrow('Cannot load a detector as option "treshold" is unknown\nHint: did you mean "threshold"?');
+});
+
+test("parseOptions() lists the options where none is near", () => {
+  expect(() => parseOptions(schema, { colour: 1 }, "load")).toThrow("Hint: the options are threshold, nms");
+});
+
+test("parseOptions() names an option out of range by its path, and what was received", () => {
+  expect(() => parseOptions(schema, { nms: { iou: 3 } }, "load")).toThrow(
+    'Cannot load as option "nms.iou" is refused: received 3',
+  );
+});
+
+test("nearestWord() finds nothing among strangers", () => {
+  expect(nearestWord("backend", ["iou", "size"])).toBeUndefined();
+  expect(nearestWord("bakend", ["iou", "backend"])).toBe("backend");
+});

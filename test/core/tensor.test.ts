@@ -1,0 +1,49 @@
+import { expect, test } from "bun:test";
+import { allocate, bytesPerElement, DTYPES, viewOf } from "../../src/core/dtype.ts";
+import { ShapeError } from "../../src/core/errors.ts";
+import { fitsShape, formatShape, isDynamic, sameShape, volume } from "../../src/core/shape.ts";
+import { createTensor, formatTensorInfo, tensorOf } from "../../src/core/tensor.ts";
+import { formatBytes, formatDuration } from "../../src/core/units.ts";
+
+test("allocate() gives zeroed arrays of the dtype's width over their own buffer", () => {
+  for (const dtype of DTYPES) {
+    const array = allocate(dtype, 3);
+    expect(array.BYTES_PER_ELEMENT).toBe(bytesPerElement(dtype));
+    expect(array.buffer.byteLength).toBe(3 * bytesPerElement(dtype));
+    expect(Number(array[2])).toBe(0);
+  }
+});
+
+test("viewOf() shares memory", () => {
+  const buffer = new ArrayBuffer(16);
+  viewOf("f32", buffer, 4, 2)[0] = 1.5;
+  expect(viewOf("f32", buffer, 0, 4)[1]).toBe(1.5);
+});
+
+test("shapes: volume, dynamic dimensions, equality, printing", () => {
+  expect(volume([])).toBe(1);
+  expect(volume([2, 3, 0])).toBe(0);
+  expect(() => volume([-1, 3])).toThrow("Cannot count the elements of [?, 3] as a dimension is dynamic");
+  expect(isDynamic([1, -1])).toBe(true);
+  expect(sameShape([1, 2], [1, 2])).toBe(true);
+  expect(sameShape([1, 2], [1, 2, 1])).toBe(false);
+  expect(fitsShape([4, 3, 320, 640], [-1, 3, -1, -1])).toBe(true);
+  expect(fitsShape([4, 1, 320, 640], [-1, 3, -1, -1])).toBe(false);
+  expect(formatShape([1, -1])).toBe("[1, ?]");
+});
+
+test("tensors check their number of elements", () => {
+  expect(createTensor("f32", [2, 3]).data.length).toBe(6);
+  expect(() => tensorOf("f32", [2, 3], new Float32Array(5))).toThrow(ShapeError);
+  expect(formatTensorInfo({ name: "images", dtype: "f32", shape: [-1, 3, 640, 640] })).toBe(
+    "images: f32 [?, 3, 640, 640]",
+  );
+});
+
+test("sizes and times print with their unit", () => {
+  expect(formatBytes(512)).toBe("512 B");
+  expect(formatBytes(6.25 * 1024 * 1024)).toBe("6.25 MiB");
+  expect(formatDuration(0.4512)).toBe("0.451 ms");
+  expect(formatDuration(4200)).toBe("4.20 s");
+  expect(formatDuration(192_000)).toBe("3 min 12 s");
+});

@@ -1,0 +1,10 @@
+/** @module Preload: after every test the ledger must be empty, and a leak names where it was created. */
+
+import { afterEach, expect } from "bun:test";
+import { ledger } from "../src/core/resource.ts";
+
+ledger.traceStacks = true;
+
+afterEach(() => {
+  expect(ledger.labels(), "resources left open by the test").toEqual([]);
+});

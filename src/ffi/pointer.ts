@@ -1,0 +1,30 @@
+/** @module Pointer: the address of memory that stays in place. */
+
+import { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
+import { message } from "../core/errors.ts";
+
+/**
+ * The address of the first byte of a view, as a number. For calls that keep or use a pointer beyond the call itself;
+ * a plain call takes the view.
+ *
+ * The view must lie over an explicit `new ArrayBuffer(n)` (what `allocate` of `core/dtype.ts` gives): small arrays made
+ * otherwise are moved by the engine. The caller keeps the view referenced for as long as the pointer is in use.
+ *
+ * @throws {RangeError} If the view is empty: it has no address
+ */
+export function addressOf(view: ArrayBufferView): number {
+  if (view.byteLength === 0) {
+    throw new RangeError(message("take the address of a view", "as it must have at least one byte: received 0"));
+  }
+  return ptr(view as NodeJS.TypedArray);
+}
+
+/**
+ * Native memory seen as an ArrayBuffer; nothing is copied, and the memory stays its owner's.
+ *
+ * @param address    of the first byte
+ * @param byteLength at least 1
+ */
+export function nativeView(address: number, byteLength: number): ArrayBuffer {
+  return toArrayBuffer(address as Pointer, 0, byteLength) as ArrayBuffer;
+}

@@ -38,6 +38,40 @@ export class OnnxRuntimeError extends NativeError {
   override readonly name: string = "OnnxRuntimeError";
 }
 
+/** What a failed CUDA call carries. */
+export interface CudaErrorOptions extends NativeErrorOptions {
+  /** The number the call returned; the runtime and the driver share their numbering. */
+  readonly status: number;
+}
+
+/** A call into CUDA failed, or the GPU failed at work that was enqueued earlier. `code` is CUDA's name for it. */
+export class CudaError extends NativeError {
+  override readonly name: string = "CudaError";
+  readonly status: number;
+  constructor(text: string, options: CudaErrorOptions) {
+    super(text, options);
+    this.status = options.status;
+  }
+}
+
+/** Device memory, or page-locked host memory, has run out. */
+export class OutOfMemoryError extends CudaError {
+  override readonly name: string = "OutOfMemoryError";
+  readonly requestedBytes: number;
+  /** Of the device, when the call failed. */
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+  constructor(
+    text: string,
+    options: CudaErrorOptions & { requestedBytes: number; freeBytes: number; totalBytes: number },
+  ) {
+    super(text, options);
+    this.requestedBytes = options.requestedBytes;
+    this.freeBytes = options.freeBytes;
+    this.totalBytes = options.totalBytes;
+  }
+}
+
 /** A shared library was not found, or has not the symbols that are needed. */
 export class LibraryLoadError extends Error {
   override readonly name: string = "LibraryLoadError";

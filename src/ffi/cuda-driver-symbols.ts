@@ -93,6 +93,14 @@ export const CUDA_DRIVER_SYMBOLS = {
     returns: "i32",
   },
 
+  // Events, for waits on threads without a context
+  cuEventSynchronize: {
+    args: [
+      "ptr", // CUevent hEvent
+    ],
+    returns: "i32",
+  },
+
   // Modules
   cuModuleLoadDataEx: {
     args: [

@@ -200,9 +200,17 @@ BT_API int32_t bt_echo_arguments(const void *pointer, int32_t i32, uint32_t u32,
 /* BT_OK, BT_NO_DEVICE where libcuda.so.1 is absent, or the positive CUresult. Both out-parameters may be NULL. */
 BT_API int32_t bt_cuda_probe(int32_t *device_count, int32_t *driver_version);
 
+/* ---- files: one process at a time builds an engine ---- */
+
+/* Locks a file, making it if need be, and writes this process' id into it. Returns a descriptor; BT_FAILED where another
+ * process, or another call of this one, holds it; else the negative errno. The kernel frees the lock of a process that
+ * died. */
+BT_API int32_t bt_file_lock(const char *path);
+BT_API int32_t bt_file_unlock(int32_t descriptor);
+
 /* ---- libraries: opened once, never closed; on failure the dynamic linker's text is put into `error` ---- */
 
-/* Blocks while the file is read. Opens libnvinfer or libtensorrt_rtx; NULL on failure. */
+/* Opens libnvinfer or libtensorrt_rtx; NULL on failure. */
 BT_API bt_library *bt_library_open(const char *path, char *error, uint32_t error_capacity);
 /* What getInferLibVersion() returned: 10000*major + 100*minor + patch. */
 BT_API int32_t bt_library_version(const bt_library *library);
@@ -215,7 +223,8 @@ BT_API int32_t bt_library_bind(bt_library *library, const int16_t *slots, int32_
 BT_API int32_t bt_library_open_parser(bt_library *library, const char *path, char *error, uint32_t error_capacity);
 /* Opens libnvinfer_plugin and registers its plugins with `logger`. */
 BT_API int32_t bt_library_open_plugins(const char *path, void *logger, char *error, uint32_t error_capacity);
-/* Loads a library that TensorRT will look for by its bare name, such as the builder resource. */
+/* Loads a library that TensorRT will look for by its bare name, such as the builder resource. A bare name is looked for
+ * beside the shim too: a copy of the shim beside a link to the library brings it in from any folder. */
 BT_API int32_t bt_preload(const char *path, char *error, uint32_t error_capacity);
 
 /* ---- rings: bounded queues of records, written by any thread and read by JS; a full ring drops and counts ---- */

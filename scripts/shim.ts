@@ -20,7 +20,7 @@ const TARGETS: Readonly<Record<string, string>> = {
 };
 
 const LIBRARY = "libbun_tensorrt_shim.so";
-const SOURCES = ["library.c", "objects.c", "observers.c", "ring.c", "shapes.c"] as const;
+const SOURCES = ["file-lock.c", "library.c", "objects.c", "observers.c", "ring.c", "shapes.c"] as const;
 const FLAGS = [
   "-std=c11",
   "-O2",
@@ -35,6 +35,8 @@ const FLAGS = [
   "-s",
   "-Wl,--build-id=none",
   `-Wl,-soname,${LIBRARY}`,
+  // Bare names are looked for beside the library as well: see bt_preload.
+  "-Wl,-rpath,$ORIGIN",
 ] as const;
 
 const native = join(import.meta.dir, "../native");

@@ -72,6 +72,36 @@ export class OutOfMemoryError extends CudaError {
   }
 }
 
+/** What a failed TensorRT call carries. */
+export interface TensorRtErrorOptions extends NativeErrorOptions {
+  /** The error lines TensorRT logged since the failure before, oldest first. */
+  readonly log: readonly string[];
+}
+
+/** TensorRT refused a call. `code` is its name for the error where it told one, such as `"INVALID_ARGUMENT"`. */
+export class TensorRtError extends NativeError {
+  override readonly name: string = "TensorRtError";
+  readonly log: readonly string[];
+  constructor(text: string, options: TensorRtErrorOptions) {
+    super(text, options);
+    this.log = options.log;
+  }
+}
+
+/** A plan was built by another version of TensorRT, or for another GPU. */
+export class PlanMismatchError extends TensorRtError {
+  override readonly name: string = "PlanMismatchError";
+  /** What the plan was built with: `TensorRT 10.6.0.26`, `compute capability 9.0`. */
+  readonly built: string;
+  /** What there is. */
+  readonly found: string;
+  constructor(text: string, options: { built: string; found: string } & ErrorOptions) {
+    super(text, { ...options, code: "PLAN_MISMATCH", call: "IRuntime::deserializeCudaEngine", log: [] });
+    this.built = options.built;
+    this.found = options.found;
+  }
+}
+
 /** A shared library was not found, or has not the symbols that are needed. */
 export class LibraryLoadError extends Error {
   override readonly name: string = "LibraryLoadError";

@@ -50,6 +50,20 @@ export const SHIM_SYMBOLS = {
     returns: "i32",
   },
 
+  // Files
+  bt_file_lock: {
+    args: [
+      "ptr", // const char *path
+    ],
+    returns: "i32",
+  },
+  bt_file_unlock: {
+    args: [
+      "i32", // int32_t descriptor
+    ],
+    returns: "i32",
+  },
+
   // Libraries
   bt_library_open: {
     args: [
@@ -700,10 +714,6 @@ export const SHIM_SYMBOLS = {
 
 /** A function that blocks for milliseconds or minutes: it runs off the JS thread. */
 export type BlockingName =
-  | "bt_library_open"
-  | "bt_library_open_parser"
-  | "bt_library_open_plugins"
-  | "bt_preload"
   | "bt_runtime_create"
   | "bt_runtime_deserialize"
   | "bt_engine_create_context"

@@ -1,10 +1,15 @@
 /** @module Shim: the C library that calls TensorRT's C++ objects, opened and tested with the first call to it. */
 
-import { join } from "node:path";
+import { dlopen } from "bun:ffi";
+import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
+import { cString, readCString } from "./cstring.ts";
 import type { NativeCall } from "./cuda-calls.ts";
 import { type LibrarySpec, openLibrary, type SymbolTable } from "./library.ts";
 import { type OffThreadFunction, type OffThreadType, offThread } from "./off-thread.ts";
+import { addressOf } from "./pointer.ts";
 import { METHOD_NAMES } from "./shim-methods.ts";
 import { type BlockingName, SHIM_SYMBOLS } from "./shim-symbols.ts";
 
@@ -15,6 +20,9 @@ export type Shim = {
     (typeof SHIM_SYMBOLS)[Name]["returns"] extends "ptr" ? number | null : number
   >;
 };
+
+/** Room for what the dynamic linker says. */
+export const ERROR_BYTES = 4096;
 
 /** BT_ABI_VERSION of native/shim.h. */
 const ABI_VERSION = 1;
@@ -82,6 +90,9 @@ function selfTest(shim: Shim, path: string): void {
 }
 
 let opened: Shim | undefined;
+let openedPath = "";
+/** Copies made by {@linkcode preloadByName}, kept as libraries are for the life of the process. */
+const copies: unknown[] = [];
 
 /**
  * The shim's functions. The first call opens and tests the library; TensorRT itself is not touched.
@@ -95,7 +106,35 @@ export function shim(): Shim {
   const candidate = symbols as unknown as Shim;
   selfTest(candidate, path);
   opened = candidate;
+  openedPath = path;
   return opened;
+}
+
+/**
+ * Load a library so that a later `dlopen` of its bare name finds it, as TensorRT does with its builder resource.
+ *
+ * The dynamic linker looks for bare names in folders that are fixed when the process starts, and beside the library
+ * that asks: so a copy of the shim asks, from a folder that holds a link to the library.
+ *
+ * @param path absolute path of the library
+ * @returns what the dynamic linker said against it, or `undefined` if it is loaded
+ */
+export function preloadByName(path: string): string | undefined {
+  const name = cString(basename(path));
+  const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
+  if (shim().bt_preload(name, error, ERROR_BYTES) === SHIM_STATUS.ok) return undefined;
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-"));
+  try {
+    const copy = join(folder, SPEC.files[0]!);
+    copyFileSync(openedPath, copy);
+    symlinkSync(path, join(folder, basename(path)));
+    const beside = dlopen(copy, { bt_preload: SHIM_SYMBOLS.bt_preload });
+    copies.push(beside);
+    const status = beside.symbols.bt_preload(name, error, ERROR_BYTES);
+    return status === SHIM_STATUS.ok ? undefined : readCString(addressOf(error));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 function offThreadType(type: string): OffThreadType {

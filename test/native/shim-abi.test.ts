@@ -61,7 +61,6 @@ test("BlockingName covers the functions that the header says block", () => {
     ([, name]) => name,
   );
   const known: BlockingName[] = [
-    "bt_library_open",
     "bt_runtime_create",
     "bt_runtime_deserialize",
     "bt_engine_create_context",

@@ -29,7 +29,7 @@ export type Size = readonly [width: number, height: number];
  * Everything one batch in flight owns: buffers at fixed addresses, grown only when a larger batch or input comes.
  * One call at a time; the stages run in the order preprocess, infer, postprocess, or all at once by `detect`.
  */
-export interface Slot extends Disposable {
+export interface Slot {
   /**
    * Turn the bytes of a picture file into pixels, in memory the slot owns until its next `decode` with the same `index`.
    *
@@ -60,6 +60,8 @@ export interface Slot extends Disposable {
   readOutputs(): Promise<ReadonlyMap<string, Tensor>>;
   /** Milliseconds of each stage of the last batch; overwritten by the next. */
   readonly timings: StageTimings;
+  /** Free the buffers. No call may be running. */
+  close(): void;
 }
 
 /** A model loaded on a machine. Closing it while slots are open is refused. */
@@ -73,6 +75,7 @@ export interface Backend extends Disposable {
   readonly maxBatch: number;
   /** The input's size where the model fixes it; `undefined` where height and width are dynamic. */
   readonly fixedSize: Size | undefined;
+  /** Make the buffers of one batch in flight; a child of the backend. */
   createSlot(): Slot;
   close(): void;
 }

@@ -3,7 +3,8 @@
 import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
-import type { Selection, Size } from "../pipeline/backend.ts";
+import type { Selection } from "../model/selection.ts";
+import type { Size } from "../pipeline/backend.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {

@@ -41,7 +41,7 @@ test("Ring.close() waits for running and waiting frames, refuses new ones, close
   const closing = Promise.all([ring.close(), ring.close()]).then(() => {
     done = true;
   });
-  expect(ring.acquire()).rejects.toThrow(ClosedError);
+  await expect(ring.acquire()).rejects.toThrow(ClosedError);
   ring.release(running);
   const last = await waiting;
   await Bun.sleep(1);

@@ -10,7 +10,7 @@ import type { DecodePlan } from "./plan.ts";
 export interface Recognition<Plan extends DecodePlan = DecodePlan> {
   /** Name of the layout, as `--layout` takes it. */
   readonly layout: string;
-  /** Why, in one clause: `output "output0" f32 [1, 84, 8400], 80 class names`. */
+  /** Why, in one clause: `output0: f32 [1, 84, 8400]; 80 class names`. */
   readonly reason: string;
   /** Name of the input that takes the picture. */
   readonly imageInput: string;

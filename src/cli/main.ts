@@ -72,6 +72,8 @@ async function run(words: readonly string[], context: CommandContext): Promise<n
  * @returns the exit code
  */
 export async function main(words: readonly string[]): Promise<number> {
+  // Without a listener a closed pipe behind standard error would end the process in mid-work.
+  process.stderr.on("error", () => {});
   const terminal = new Terminal(process.stderr, paintOf(hasColour(process.stderr, process.env)));
   const output = standardOutput(process.stdout, () => terminal.clearStatus());
   const verbose = isVerbose(words);

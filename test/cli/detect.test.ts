@@ -13,9 +13,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp, { type Sharp } from "sharp";
 import { pulled } from "../support/catalogue.ts";
-import { isMissing, sharedPath } from "../support/shared.ts";
 import { TOY_BOXES, toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
+
+/** A photograph that only some machines have. */
+const BUS = join(import.meta.dir, "../../../shared/images/photos/bus.jpg");
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
@@ -277,10 +279,10 @@ test("inspect exits with 1 for a model of no known layout, and tells why", async
   expect(output).toContain('as its task is "classify"');
 });
 
-test.skipIf(isMissing("images/photos/bus.jpg") || yolo11n === undefined)(
+test.skipIf(!existsSync(BUS) || yolo11n === undefined)(
   "detect finds four persons and a bus in the photograph of Ultralytics",
   async () => {
-    const { output } = await runCli(["detect", sharedPath("images/photos/bus.jpg"), "--format", "jsonl"]);
+    const { output } = await runCli(["detect", BUS, "--format", "jsonl"]);
     const labels = jsonLines(output)[0]!.detections.map(({ label }) => label);
     expect(labels.sort()).toEqual(["bus", "person", "person", "person", "person"]);
   },

@@ -4,6 +4,7 @@ import { LibraryLoadError } from "../../core/errors.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
 import { loadSharp } from "../../image/sharp-library.ts";
+import { plural } from "../format-table.ts";
 import type { Finding } from "./finding.ts";
 import { installCommand, type SystemPackageNames, thisSystem } from "./system-package.ts";
 
@@ -16,11 +17,6 @@ const TURBOJPEG: SystemPackageNames = {
   macos: "jpeg-turbo",
 };
 
-/** The first line of an error, for one line of a report. */
-function reasonOf(error: Error): string {
-  return error.message.split("\n", 1)[0]!;
-}
-
 /** ONNX Runtime: detection on the CPU needs it. */
 export function findOnnxRuntime(): Finding {
   const name = "ONNX Runtime";
@@ -29,7 +25,8 @@ export function findOnnxRuntime(): Finding {
     return { name, state: "ok", found: `${version} at ${path}` };
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
-    return { name, state: "broken", found: reasonOf(error), fix: "bun add onnxruntime-node" };
+    const found = `not found, or not usable: ${plural(error.tried.length, "path")} tried`;
+    return { name, state: "broken", found, fix: "bun add onnxruntime-node" };
   }
 }
 
@@ -50,6 +47,6 @@ export async function findSharp(): Promise<Finding> {
     return { name, state: "ok", found: `${versions.sharp}, libvips ${versions.vips}` };
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
-    return { name, state: "broken", found: reasonOf(error), fix: "bun add sharp" };
+    return { name, state: "broken", found: error.message.split("\n", 1)[0]!, fix: "bun add sharp" };
   }
 }

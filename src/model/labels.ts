@@ -43,14 +43,14 @@ export function parseNames(text: string): readonly string[] | undefined {
  *
  * @param classes number of classes; `undefined` where the outputs do not tell
  * @param names   the caller's or the metadata's names; padded with empty strings
- * @returns those names, else COCO's for 80 or 91 classes, else `class 0`, `class 1`, …; empty if nothing is known
+ * @returns those names, else COCO's for 80 or 91 classes, else `class 0`, `class 1`, …; COCO's 80 are assumed where the
+ *   number is unknown, since the published weights of those families are COCO's: whoever asks says so in the log
  */
 export function labelsFor(classes: number | undefined, names: readonly string[] | undefined): readonly string[] {
   if (names !== undefined) {
     return [...names, ...new Array<string>(Math.max(0, (classes ?? 0) - names.length)).fill("")];
   }
-  if (classes === undefined) return [];
-  if (classes === COCO_80.length) return COCO_80;
+  if (classes === undefined || classes === COCO_80.length) return COCO_80;
   if (classes === COCO_91.length) return COCO_91;
   return Array.from({ length: classes }, (_, id) => `class ${id}`);
 }

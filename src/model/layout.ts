@@ -18,8 +18,8 @@ export interface Recognition<Plan extends DecodePlan = DecodePlan> {
   readonly sizeInputs: readonly SizeInput[];
   readonly preprocessing: Preprocessing;
   /**
-   * One name a class, by class id; ids without a name are empty strings. Empty where nobody says how many classes the
-   * model has: read it through `labelOf`.
+   * One name a class, by class id; ids without a name are empty strings. A model may give ids beyond the last name: read
+   * it through `labelOf`.
    */
   readonly labels: readonly string[];
   /** Both sides of a dynamic input are multiples of it. */

@@ -1,6 +1,7 @@
 /** @module Registry: every known layout, and which of the known output layouts a model has. */
 
 import { ModelError, message, OptionError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
 import type { Layout, Recognition } from "./layout.ts";
 import { deepstream } from "./layouts/deepstream.ts";
@@ -112,8 +113,16 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recogn
   return found[0]!.recognition!;
 }
 
+function recogniseAs(layout: Layout, traits: ModelTraits, options: RecogniseOptions): Recognition {
+  const { model } = traits;
+  const recognition = layout.recognise({ ...traits, forced: true });
+  if (recognition !== undefined && isFed(model, recognition)) return recognition;
+  return refuse(model, options, `as its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout]);
+}
+
 /**
- * Recognise a model's output layout from its metadata, names and shapes.
+ * Recognise a model's output layout from its metadata, names and shapes. A model that tells neither its classes nor
+ * their number is given COCO's 80 names, with a warning in the log.
  *
  * @returns the layout, and the pre-processing, labels and decode plan that follow from it
  * @throws {ModelError} If no layout fits, or several do; it lists the tensors, and the layouts with what each wants
@@ -134,8 +143,12 @@ export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Rec
       options.source ?? "the model",
     );
   }
-  if (forced === undefined) return recogniseFreely(traits, options);
-  const recognition = forced.recognise({ ...traits, forced: true });
-  if (recognition !== undefined && isFed(model, recognition)) return recognition;
-  return refuse(model, options, `as its tensors do not fit the layout ${JSON.stringify(forced.name)}:`, [forced]);
+  const recognition = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);
+  const { kind } = recognition.plan;
+  if (traits.names === undefined && (kind === "rows" || kind === "columns")) {
+    logger.warn(
+      `Assuming COCO's 80 class names as ${options.source ?? "the model"} does not tell its own: give \`labels\``,
+    );
+  }
+  return recognition;
 }

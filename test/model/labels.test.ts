@@ -49,7 +49,7 @@ test("labelsFor() takes the names, else COCO's for 80 and 91 classes, else numbe
   expect(labelsFor(80, undefined)).toEqual(COCO_80);
   expect(labelsFor(91, undefined)).toEqual(COCO_91);
   expect(labelsFor(2, undefined)).toEqual(["class 0", "class 1"]);
-  expect(labelsFor(undefined, undefined)).toEqual([]);
+  expect(labelsFor(undefined, undefined)).toEqual(COCO_80);
 });
 
 test("labelOf() falls back on the number", () => {

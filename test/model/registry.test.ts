@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { ModelError, OptionError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../../src/image/preprocessing.ts";
 import { COCO_80, COCO_91 } from "../../src/model/coco.ts";
 import type { Recognition } from "../../src/model/layout.ts";
@@ -265,7 +266,7 @@ test("labels, boxes, scores with orig_target_sizes: stretched, no mean unless th
     sizeInputs: [{ name: "orig_target_sizes", dtype: "i64", content: "width-height" }],
     preprocessing: { fit: "stretch", colour: "RGB", scale: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] },
     needsNms: false,
-    labels: [],
+    labels: COCO_80,
     plan: { kind: "columns", boxes: "boxes", scores: "scores", classes: "labels", counts: undefined },
   });
   const imagenet = recogniseModel(model(outputs, { inputs }), { layout: "deimv2-imagenet" });
@@ -457,4 +458,15 @@ test("layoutNamed() knows every layout once, and names the nearest to a misspelt
   expect(() => recogniseModel(model([["o", [1, 84, 8400]]]), { layout: "nope nope" })).toThrow(
     /the layouts are yolo, /,
   );
+});
+
+test("COCO's names are assumed where the outputs do not tell the number of classes, and the log says so", () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  expect(recognised([["output0", [1, 300, 6]]]).labels).toEqual(COCO_80);
+  expect(recognised([["output0", [1, 300, 6]]], { metadata: ultralytics(3) }).labels.length).toBe(3);
+  expect(recogniseModel(model([["output0", [1, 300, 6]]]), { labels: ["cat"] }).labels).toEqual(["cat"]);
+  expect(recognised([["output0", [1, 84, 8400]]]).labels).toEqual(COCO_80);
+  setLogSink(former);
+  expect(lines).toEqual(["warn: Assuming COCO's 80 class names as the model does not tell its own: give `labels`"]);
 });

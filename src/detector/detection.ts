@@ -1,6 +1,7 @@
 /** @module Detection: what a detector hands to its caller. */
 
 import type { DetectionBlock } from "../model/detection-block.ts";
+import { labelOf } from "../model/labels.ts";
 import type { StageTimings } from "../pipeline/stage-timings.ts";
 
 /** A box in source pixels, float: the pixel at the left edge spans 0 to 1. */
@@ -41,7 +42,7 @@ export function detectionsOf(block: DetectionBlock, labels: readonly string[]): 
     const classId = block.classIds[row]!;
     const at = row * 4;
     detections[row] = {
-      label: labels[classId] || `class ${classId}`,
+      label: labelOf(labels, classId),
       classId,
       score: block.scores[row]!,
       box: [block.boxes[at]!, block.boxes[at + 1]!, block.boxes[at + 2]!, block.boxes[at + 3]!],

@@ -185,8 +185,8 @@ export class JpegDecoder extends Resource {
   }
 
   /**
-   * Why a call on a worker thread failed. libjpeg writes its text into a variable of the thread that called it, so that
-   * `tjGetErrorStr2` would return the text of another failure here; only the code belongs to the handle.
+   * Why a call on a worker thread failed. libturbojpeg 2 keeps libjpeg's text in a variable of the thread that made the
+   * call, so that `tjGetErrorStr2` would return the text of another failure here; only the code belongs to the handle.
    */
   #failure(bytes: Uint8Array, header: JpegHeader): string {
     const end = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).lastIndexOf(END_OF_IMAGE);

@@ -58,7 +58,7 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
     using decoder = JpegDecoder.create();
     expect(() => decoder.readHeader(new Uint8Array(0), "a.jpg")).toThrow('Cannot decode "a.jpg" as it is empty');
     expect(() => decoder.readHeader(Buffer.from("hello, world"), "a.jpg")).toThrow(ImageError);
-    expect(() => decoder.readHeader(Buffer.from([0xff, 0xd8, 0xff, 0xe0]), "a.jpg")).toThrow("cut short");
+    expect(() => decoder.readHeader(Buffer.from([0xff, 0xd8, 0xff, 0xe0]), "a.jpg")).toThrow(ImageError);
   });
 
   test("JpegDecoder.decode() writes the pixels sharp gives, at odd sizes and subsamplings", async () => {

@@ -9,7 +9,7 @@ import { tooLargeError } from "./decode-errors.ts";
 import { swapsSides } from "./exif.ts";
 import type { Image } from "./image.ts";
 import { JpegDecoder, type JpegHeader, jpegScale } from "./jpeg-decoder.ts";
-import { orient } from "./orientation.ts";
+import { LARGEST_ORIENTABLE, orient } from "./orientation.ts";
 import { pictureKind } from "./picture-kind.ts";
 import { decodeWithSharp } from "./sharp-decode.ts";
 
@@ -133,6 +133,7 @@ export class PictureDecoder extends Resource {
     const isPart = minWidth !== undefined || minHeight !== undefined;
     const scale = isPart ? jpegScale(sourceWidth, sourceHeight, minWidth ?? 1, minHeight ?? 1) : 1;
     const byteLength = Math.ceil(header.width / scale) * Math.ceil(header.height / scale) * 3;
+    if (orientation !== 1 && byteLength > LARGEST_ORIENTABLE) return undefined;
     const memory = this.#room(byteLength);
     if (orientation !== 1 && this.#sideways.length < byteLength) this.#sideways = allocate("u8", byteLength);
     let image: Image;

@@ -41,7 +41,8 @@ function roundHalfEven(value: number): number {
  * As Ultralytics' LetterBox for `letterbox`: the resized size is rounded, halves to even, and of an odd padding the
  * larger part goes right and below. As YOLOX's `preproc` for `letterbox-top-left`: the resized size is truncated, so
  * that a product just below an integer, which binary fractions give, leaves one more pixel of padding, there as here.
- * A side never becomes less than 1, where theirs becomes 0 and fails.
+ * A side never becomes less than 1, where theirs becomes 0 and fails. Boxes go back by the size the picture really has
+ * on each axis; for `letterbox-top-left` by the one ratio before truncation, as YOLOX does.
  *
  * @param sourceWidth  in pixels, at least 1
  * @param sourceHeight in pixels, at least 1
@@ -60,6 +61,7 @@ export function place(
   let contentHeight = inputHeight;
   let padX = 0;
   let padY = 0;
+  let ratio: number | undefined;
   if (fit !== "stretch") {
     const scale = Math.min(inputWidth / sourceWidth, inputHeight / sourceHeight);
     const whole = fit === "letterbox" ? roundHalfEven : Math.trunc;
@@ -68,6 +70,8 @@ export function place(
     if (fit === "letterbox") {
       padX = Math.floor((inputWidth - contentWidth) / 2);
       padY = Math.floor((inputHeight - contentHeight) / 2);
+    } else {
+      ratio = scale;
     }
   }
   return {
@@ -79,8 +83,8 @@ export function place(
     contentHeight,
     padX,
     padY,
-    scaleX: contentWidth / sourceWidth,
-    scaleY: contentHeight / sourceHeight,
+    scaleX: ratio ?? contentWidth / sourceWidth,
+    scaleY: ratio ?? contentHeight / sourceHeight,
   };
 }
 

@@ -34,14 +34,14 @@ export function createPreprocessPlan(
   pixelBytes: number,
 ): PreprocessPlan {
   const { sourceWidth, sourceHeight, contentWidth, contentHeight } = placement;
-  const columns = bilinearTaps(sourceWidth, contentWidth, pixelBytes);
+  const columns = bilinearTaps(sourceWidth, contentWidth, "columns", pixelBytes);
   const staging = allocate("f32", preprocessing.dtype === "f32" ? 0 : contentWidth * 3);
   const isPlanar = preprocessing.layout === "NCHW";
   return {
     placement,
     pixelBytes,
     columns,
-    rows: bilinearTaps(sourceHeight, contentHeight, 1),
+    rows: bilinearTaps(sourceHeight, contentHeight, "rows", 1),
     isPoint: isPointSampling(columns),
     pair: new ResizePair(contentWidth),
     padding: paddingRows(preprocessing, placement.inputWidth),

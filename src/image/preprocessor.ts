@@ -19,15 +19,13 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
 /**
  * Resizes, pads and normalises pictures into an input tensor, by one {@linkcode Preprocessing}.
  *
- * It is the reference for the GPU. All but the last step is in integers, so that the levels can be equal and not
- * merely close:
+ * It is the reference for the GPU. All but the last step is in integers, so that the levels are equal and not merely
+ * close, there and to `cv2.resize` with INTER_LINEAR on every pixel:
  *
  * 1. `bilinearTaps` gives each column and each row of the resized picture two source pixels and a weight w of 0–2048.
- * 2. h = 2048 × near + w × (far − near), along each of the two source rows.
- * 3. level = (2048 × h₀ + w × (h₁ − h₀) + 2²¹) >> 22, with the row's weight: an integer 0–255, rounded halves up.
+ * 2. h = ((2048 − w) × near + w × far) >> 4, along each of the two source rows.
+ * 3. level = ((((2048 − w) × h₀) >> 16) + ((w × h₁) >> 16) + 2) >> 2, with the row's weight.
  * 4. value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding.
- *
- * Levels are within 1 of `cv2.resize` with INTER_LINEAR on every pixel, which itself differs between processors.
  *
  * The tables and buffers for a source size are kept, so that a steady stream of frames allocates nothing.
  */

@@ -6,7 +6,7 @@ import { resizeRow } from "./resize-rows.ts";
 
 /** Two horizontally resized rows of a picture; each source row is resized at most once on the way down. */
 export class ResizePair {
-  /** i32 [width, 3], levels × 2048: the upper row after {@linkcode load}. */
+  /** i32 [width, 3], levels × 128: the upper row after {@linkcode load}. */
   near: Int32Array<ArrayBuffer>;
   /** Likewise, the lower row; what it held before where the weight is 0. */
   far: Int32Array<ArrayBuffer>;

@@ -2,7 +2,10 @@
 
 import { WEIGHT_BITS } from "./resize-taps.ts";
 
-const HALF = 1 << (2 * WEIGHT_BITS - 1);
+/** A resized row drops this many of its fractional bits, so that its product with a weight has 16 to drop again. */
+const DROPPED_BITS = 4;
+
+const WHOLE = 1 << WEIGHT_BITS;
 
 /**
  * Where a row of values goes and how levels become values. One is kept and refilled for every row.
@@ -28,7 +31,7 @@ export interface RowTarget {
  * @param source  u8 pixels
  * @param start   offset of the row in bytes
  * @param columns what `bilinearTaps` gave for the columns, in bytes
- * @param row     i32 [width, 3], written: levels × 2048
+ * @param row     i32 [width, 3], written: levels × 128
  */
 export function resizeRow(source: Uint8Array, start: number, columns: Int32Array, row: Int32Array): void {
   const end = columns.length;
@@ -39,9 +42,9 @@ export function resizeRow(source: Uint8Array, start: number, columns: Int32Array
     const a = source[near]!;
     const b = source[near + 1]!;
     const c = source[near + 2]!;
-    row[k] = (a << WEIGHT_BITS) + Math.imul(weight, source[far]! - a);
-    row[k + 1] = (b << WEIGHT_BITS) + Math.imul(weight, source[far + 1]! - b);
-    row[k + 2] = (c << WEIGHT_BITS) + Math.imul(weight, source[far + 2]! - c);
+    row[k] = ((a << WEIGHT_BITS) + Math.imul(weight, source[far]! - a)) >> DROPPED_BITS;
+    row[k + 1] = ((b << WEIGHT_BITS) + Math.imul(weight, source[far + 1]! - b)) >> DROPPED_BITS;
+    row[k + 2] = ((c << WEIGHT_BITS) + Math.imul(weight, source[far + 2]! - c)) >> DROPPED_BITS;
   }
 }
 
@@ -56,17 +59,15 @@ export function resizeRow(source: Uint8Array, start: number, columns: Int32Array
 export function storeBlend(near: Int32Array, far: Int32Array, weight: number, target: RowTarget): void {
   const { output, step, table } = target;
   let { first, second, third } = target;
+  const rest = WHOLE - weight;
   const end = near.length;
   for (let k = 0; k < end; k += 3) {
-    const a = near[k]!;
-    const b = near[k + 1]!;
-    const c = near[k + 2]!;
-    // At most 255 × 2²² + 2²¹: it fits in 32 bits.
-    output[first] = table[((a << WEIGHT_BITS) + Math.imul(weight, far[k]! - a) + HALF) >> (2 * WEIGHT_BITS)]!;
-    output[second] =
-      table[256 + (((b << WEIGHT_BITS) + Math.imul(weight, far[k + 1]! - b) + HALF) >> (2 * WEIGHT_BITS))]!;
-    output[third] =
-      table[512 + (((c << WEIGHT_BITS) + Math.imul(weight, far[k + 2]! - c) + HALF) >> (2 * WEIGHT_BITS))]!;
+    const a = (Math.imul(rest, near[k]!) >> 16) + (Math.imul(weight, far[k]!) >> 16);
+    const b = (Math.imul(rest, near[k + 1]!) >> 16) + (Math.imul(weight, far[k + 1]!) >> 16);
+    const c = (Math.imul(rest, near[k + 2]!) >> 16) + (Math.imul(weight, far[k + 2]!) >> 16);
+    output[first] = table[(a + 2) >> 2]!;
+    output[second] = table[256 + ((b + 2) >> 2)]!;
+    output[third] = table[512 + ((c + 2) >> 2)]!;
     first += step;
     second += step;
     third += step;

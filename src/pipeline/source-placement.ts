@@ -17,7 +17,7 @@ export function sourcePlacement(image: Image | DecodedImage, placement: Placemen
     ...placement,
     sourceWidth,
     sourceHeight,
-    scaleX: placement.contentWidth / sourceWidth,
-    scaleY: placement.contentHeight / sourceHeight,
+    scaleX: (placement.scaleX * placement.sourceWidth) / sourceWidth,
+    scaleY: (placement.scaleY * placement.sourceHeight) / sourceHeight,
   };
 }

@@ -117,13 +117,6 @@ export const ORT_API = {
     ],
     returns: "ptr", // OrtStatus *
   },
-  DisableMemPattern: {
-    index: 17,
-    args: [
-      "ptr", // OrtSessionOptions *options
-    ],
-    returns: "ptr", // OrtStatus *
-  },
   DisableCpuMemArena: {
     index: 19,
     args: [

@@ -8,7 +8,8 @@ import { message } from "../core/errors.ts";
  * a plain call takes the view.
  *
  * Asking for the view's ArrayBuffer pins it: the engine keeps small arrays in its own heap, and moves them, until then.
- * The caller keeps the view referenced for as long as the pointer is in use.
+ * The caller keeps the view referenced for as long as the pointer is in use: in a field of an object that is, as a
+ * variable that is not read again is no reference, not even at the top of a module.
  *
  * @throws {RangeError} If the view is empty: it has no address
  */

@@ -124,7 +124,14 @@ const stages: Stage[] = [
 
 const hasModel = existsSync(values.model);
 if (!hasModel) console.log(`Left out the stages of the model: ${values.model} is not there`);
-const options = { layout: undefined, labels: undefined, threads: undefined, maxPixels: DEFAULT_MAX_PIXELS };
+const options = {
+  layout: undefined,
+  labels: undefined,
+  threads: undefined,
+  maxPixels: DEFAULT_MAX_PIXELS,
+  scaledDecoding: false,
+  size: undefined,
+};
 using backend = hasModel ? await CpuBackend.load(values.model, options) : undefined;
 using slot = backend?.createSlot();
 let output: string | null = null;

@@ -20,6 +20,8 @@ export type { StagedBatch } from "./detector/staged-batch.ts";
 export type { StreamOptions } from "./detector/stream.ts";
 export { decodeImage } from "./image/decode.ts";
 export type { DecodeOptions } from "./image/decode-options.ts";
+export { drawDetections } from "./image/draw.ts";
+export { encodeImage } from "./image/encode.ts";
 export { type Image, type ImageLayout, imageOf, type PixelFormat } from "./image/image.ts";
 export type { ImageSource } from "./image/source.ts";
 export type { Recognition } from "./model/layout.ts";

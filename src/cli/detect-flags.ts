@@ -1,5 +1,6 @@
 /** @module DetectFlags: the flags of `detect`, and what they stand for. */
 
+import { readFileSync } from "node:fs";
 import { z } from "zod";
 import type { DetectorOptions } from "../detector/detector-config.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
@@ -22,6 +23,11 @@ export const DETECT_FLAGS: readonly Flag[] = [
   { name: "size", value: "N|WxH", summary: "input size of a model that leaves it open (default its own, else 640)" },
   { name: "rectangular", summary: "give such a model the picture's own ratio: faster" },
   { name: "batch", value: "N", summary: "pictures the model gets at once (default 1)" },
+  {
+    name: "scaled-decoding",
+    summary: "decode large JPEGs at a fraction of their size: faster, scores differ a little",
+  },
+  { name: "labels", value: "FILE", summary: "class names, one a line, where the model has none or others" },
   { name: "layout", value: "NAME", summary: "output layout, where the model does not tell it" },
   { name: "threads", value: "N", summary: "CPU threads (default the physical cores)" },
   { name: "format", short: "f", value: FORMATS.join("|"), summary: "how results are written (default table)" },
@@ -60,6 +66,8 @@ const schema = z.object({
   agnostic: toggle,
   size: pixelSize.optional(),
   rectangular: toggle,
+  "scaled-decoding": toggle,
+  labels: path.optional(),
   batch: count(1024).default(1),
   layout: z.string().min(1, "the name of a layout").optional(),
   threads: count(1024).optional(),
@@ -69,6 +77,25 @@ const schema = z.object({
   save: path.optional(),
   quiet: toggle,
 });
+
+/** Class names from a file, one a line; an empty line is a class without a name, empty lines at the end are none. */
+function readLabels(file: string): readonly string[] {
+  try {
+    return readFileSync(file, "utf8")
+      .trimEnd()
+      .split(/\r?\n/)
+      .map((line) => line.trim());
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw refuse(
+      "detect",
+      "labels",
+      `as ${JSON.stringify(file)} cannot be read: ${code}`,
+      "give a file with one name a line",
+    );
+  }
+}
 
 /** Leave out what was not given, so that the library's own defaults hold. */
 function given<T extends object>(options: { [Key in keyof T]: T[Key] | undefined }): T {
@@ -102,7 +129,8 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
     batch,
     layout: flags.layout,
     threads: flags.threads,
-    labels: undefined,
+    labels: flags.labels === undefined ? undefined : readLabels(flags.labels),
+    scaledDecoding: flags["scaled-decoding"],
     inFlight: undefined,
     maxPixels: undefined,
   });

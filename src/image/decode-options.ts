@@ -14,6 +14,7 @@ const schema = z.strictObject({
   maxPixels: pixels.exactOptional(),
   minWidth: pixels.exactOptional(),
   minHeight: pixels.exactOptional(),
+  needs: z.enum(["both", "either"], "both or either").exactOptional(),
   timeoutMs: z.number("must be milliseconds").positive("must be more than 0").exactOptional(),
 });
 

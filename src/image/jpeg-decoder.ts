@@ -41,10 +41,19 @@ const END_OF_IMAGE = Buffer.from([0xff, 0xd9]);
  * @param height    of the picture, in pixels
  * @param minWidth  in pixels, 1 or more
  * @param minHeight in pixels, 1 or more
+ * @param needs     whether both sides must be as large, or `either`: enough to fit the picture inside at its own ratio
  */
-export function jpegScale(width: number, height: number, minWidth: number, minHeight: number): JpegScale {
+export function jpegScale(
+  width: number,
+  height: number,
+  minWidth: number,
+  minHeight: number,
+  needs: "both" | "either" = "both",
+): JpegScale {
   for (const scale of [8, 4, 2] as const) {
-    if (Math.ceil(width / scale) >= minWidth && Math.ceil(height / scale) >= minHeight) return scale;
+    const isWide = Math.ceil(width / scale) >= minWidth;
+    const isHigh = Math.ceil(height / scale) >= minHeight;
+    if (needs === "both" ? isWide && isHigh : isWide || isHigh) return scale;
   }
   return 1;
 }

@@ -27,6 +27,8 @@ export interface PictureDecodeOptions {
   readonly minWidth?: number;
   /** As `minWidth`, for the height. */
   readonly minHeight?: number;
+  /** `either`: one of the two sides is enough, as where the picture is fitted inside at its own ratio. Default `both`. */
+  readonly needs?: "both" | "either";
 }
 
 /** A picture that came from a file: RGB, upright, tight rows. Alpha is dropped, not blended, and colour profiles ignored. */
@@ -126,12 +128,12 @@ export class PictureDecoder extends Resource {
     const header = this.#readHeader(bytes, source);
     if (header === undefined) return undefined;
     const { orientation } = header;
-    const { minWidth, minHeight, maxPixels = DEFAULT_MAX_PIXELS } = options;
+    const { minWidth, minHeight, needs, maxPixels = DEFAULT_MAX_PIXELS } = options;
     const sourceWidth = swapsSides(orientation) ? header.height : header.width;
     const sourceHeight = swapsSides(orientation) ? header.width : header.height;
     if (sourceWidth * sourceHeight > maxPixels) throw tooLargeError(source, sourceWidth, sourceHeight, maxPixels);
     const isPart = minWidth !== undefined || minHeight !== undefined;
-    const scale = isPart ? jpegScale(sourceWidth, sourceHeight, minWidth ?? 1, minHeight ?? 1) : 1;
+    const scale = isPart ? jpegScale(sourceWidth, sourceHeight, minWidth ?? 1, minHeight ?? 1, needs) : 1;
     const byteLength = Math.ceil(header.width / scale) * Math.ceil(header.height / scale) * 3;
     if (orientation !== 1 && byteLength > LARGEST_ORIENTABLE) return undefined;
     const memory = this.#room(byteLength);

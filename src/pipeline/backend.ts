@@ -62,6 +62,10 @@ export interface BackendOptions {
   readonly threads: number | undefined;
   /** Pictures with more pixels are refused before they are decoded. */
   readonly maxPixels: number;
+  /** Let JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the input needs. */
+  readonly scaledDecoding: boolean;
+  /** Input size of a model with dynamic height and width; `undefined` for the model's preferred one. */
+  readonly size: Size | undefined;
 }
 
 /** A model loaded on a machine. Closing it while slots are open is refused. */

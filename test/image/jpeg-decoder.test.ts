@@ -22,6 +22,9 @@ test("jpegScale() takes the largest scale that leaves enough, and rounds sides u
   expect(jpegScale(1920, 1080, 961, 540)).toBe(1);
   expect(jpegScale(1920, 1080, 1, 1)).toBe(8);
   expect(jpegScale(1921, 1081, 241, 136)).toBe(8);
+  expect(jpegScale(1920, 1080, 640, 640)).toBe(1);
+  expect(jpegScale(1920, 1080, 640, 640, "either")).toBe(2);
+  expect(jpegScale(1080, 1920, 640, 640, "either")).toBe(2);
   expect(jpegScale(100, 100, 1000, 1000)).toBe(1);
 });
 

@@ -5,7 +5,14 @@ import { testBackend } from "../contract/backend-contract.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
-const options = { layout: undefined, labels: undefined, threads: 1, maxPixels: 1e6 };
+const options = {
+  layout: undefined,
+  labels: undefined,
+  threads: 1,
+  maxPixels: 1e6,
+  scaledDecoding: false,
+  size: undefined,
+};
 
 testBackend("CpuBackend", (model) => CpuBackend.load(model, options));
 

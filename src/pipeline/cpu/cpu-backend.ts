@@ -7,6 +7,7 @@ import type { ModelInfo } from "../../model/model-info.ts";
 import { layoutNamed, recogniseModel } from "../../model/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { Backend, BackendOptions } from "../backend.ts";
+import { decodeOptionsFor } from "../decode-options.ts";
 import { type CpuModel, CpuSlot } from "./cpu-slot.ts";
 
 /** A model loaded by ONNX Runtime on the CPU. */
@@ -45,7 +46,7 @@ export class CpuBackend extends Resource implements Backend {
         recognition,
         layout: layoutNamed(recognition.layout),
         fixedBatch: rows > 0 ? rows : undefined,
-        maxPixels: options.maxPixels,
+        decodeOptions: decodeOptionsFor(recognition, options),
       });
     } catch (error) {
       session.close();

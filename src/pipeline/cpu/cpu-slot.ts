@@ -5,7 +5,7 @@ import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { type Placement, unplaceBoxes } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
-import { type DecodedImage, PictureDecoder } from "../../image/picture-decoder.ts";
+import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { Candidates } from "../../model/candidates.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../model/detection-block.ts";
@@ -25,7 +25,7 @@ export interface CpuModel {
   readonly layout: Layout;
   /** Rows of every batch where the model fixes them. */
   readonly fixedBatch: number | undefined;
-  readonly maxPixels: number;
+  readonly decodeOptions: PictureDecodeOptions;
 }
 
 /** Input shapes whose tensors are kept: a few for mixed batches, not one for every picture of a folder. */
@@ -59,7 +59,7 @@ export class CpuSlot extends Resource implements Slot {
 
   async decode(bytes: Uint8Array, index: number, source: string): Promise<DecodedImage> {
     const started = performance.now();
-    const image = await this.#decoderFor(index).decode(bytes, source, { maxPixels: this.#model.maxPixels });
+    const image = await this.#decoderFor(index).decode(bytes, source, this.#model.decodeOptions);
     this.timings.decode += performance.now() - started;
     return image;
   }

@@ -40,7 +40,7 @@ export class Inference extends Resource {
    * @throws {ClosedError} If it is closed, or was closed while running
    * @throws {Error} If it is still running
    */
-  async run(options: InferenceRunOptions = {}): Promise<ReadonlyMap<string, Tensor>> {
+  async run(options?: InferenceRunOptions): Promise<ReadonlyMap<string, Tensor>> {
     this.assertOpen("run the model");
     if (this.#binding.isRunning) {
       throw new Error(
@@ -51,7 +51,7 @@ export class Inference extends Resource {
         ),
       );
     }
-    await this.#binding.run(options.signal);
+    await this.#binding.run(options?.signal);
     return this.#binding.outputs.tensors;
   }
 

@@ -46,12 +46,11 @@ test.skipIf(!isLinux)("offThread() queues more calls than koffi takes at once, a
   expect(results).toEqual(Array.from({ length: 1000 }, (_, index) => index));
 });
 
-test.skipIf(!isLinux)("offThread() runs as many calls at once as there are cores", async () => {
+test.skipIf(!isLinux || availableParallelism() < 2)("offThread() runs calls at the same time", async () => {
   const usleep = libc("usleep", "i32", ["u32"]);
-  const count = Math.min(availableParallelism(), 8);
   const begin = performance.now();
-  await Promise.all(Array.from({ length: count }, () => usleep(50_000)));
-  expect(performance.now() - begin).toBeLessThan(50 * count + 45);
+  await Promise.all([usleep(100_000), usleep(100_000)]);
+  expect(performance.now() - begin).toBeLessThan(180);
 });
 
 test.skipIf(!isLinux)("offThread() rejects a wrong number of arguments, and goes on", async () => {

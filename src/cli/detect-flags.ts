@@ -25,7 +25,7 @@ export const DETECT_FLAGS: readonly Flag[] = [
   { name: "batch", value: "N", summary: "pictures the model gets at once (default 1)" },
   {
     name: "scaled-decoding",
-    summary: "decode large JPEGs at a fraction of their size: faster, scores differ a little",
+    summary: "decode large JPEGs smaller: faster, scores differ a little",
   },
   { name: "labels", value: "FILE", summary: "class names, one a line, where the model has none or others" },
   { name: "layout", value: "NAME", summary: "output layout, where the model does not tell it" },

@@ -13,7 +13,7 @@ export interface LibrarySpec {
   readonly name: string;
   /** Environment variable that holds the path of the file, or of its folder; it wins over everything else. */
   readonly variable: string;
-  /** File names, best first: `libonnxruntime.so.1`. */
+  /** File names, best first: `libonnxruntime.so.1`. One `*` stands for a version: `libonnxruntime.so.1.*`, newest first. */
   readonly files: readonly string[];
   /** Folders inside an npm package: `["onnxruntime-node", "bin/napi-v6/linux/x64"]`. */
   readonly npm?: readonly (readonly [packageName: string, folder: string])[];
@@ -28,22 +28,42 @@ export interface LibrarySpec {
 /** A table of C prototypes, one entry a symbol. */
 export type SymbolTable = Readonly<Record<string, FFIFunction>>;
 
+/**
+ * A self-test of a library that was just opened: it proves that the calls we rely on mean what we think.
+ *
+ * @returns what is wrong, one clause; `undefined` if nothing is
+ */
+export type LibraryProbe<Table extends SymbolTable> = (symbols: BunLibrary<Table>["symbols"]) => string | undefined;
+
 /** A library that was opened, and the path it was found at. */
 export interface OpenLibrary<Table extends SymbolTable> {
   readonly path: string;
   readonly symbols: BunLibrary<Table>["symbols"];
 }
 
-/** Kept for the life of the process: a library that native objects live in must never be unloaded. */
 const opened = new Map<string, BunLibrary<SymbolTable>>();
+
+/** Every library once loaded, for the life of the process: none may be unloaded, as its own threads and objects stay. */
+const loaded: BunLibrary<SymbolTable>[] = [];
+
+/** Names in a folder, or `undefined` if it is none. */
+function listFolder(path: string): string[] | undefined {
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return undefined;
+  }
+}
 
 function npmFolders(spec: LibrarySpec): string[] {
   const found: string[] = [];
   for (const [packageName, folder] of spec.npm ?? []) {
     try {
       found.push(join(dirname(Bun.resolveSync(`${packageName}/package.json`, import.meta.dir)), folder));
-    } catch {
-      // Bun throws a ResolveMessage that is no Error class of its own; its absence is listed as a path tried.
+    } catch (error) {
+      if ((error as { readonly code?: string }).code !== "ERR_MODULE_NOT_FOUND") throw error;
+      // Not installed, or inside a compiled executable: the folder the program runs in may still hold it.
       found.push(join("node_modules", packageName, folder));
     }
   }
@@ -56,9 +76,9 @@ function pythonFolders(spec: LibrarySpec): string[] {
   const environment = process.env.VIRTUAL_ENV ?? process.env.CONDA_PREFIX;
   const prefixes = [environment, "/usr/local", "/usr", join(process.env.HOME ?? "/root", ".local")];
   for (const prefix of prefixes) {
-    const lib = prefix === undefined ? undefined : join(prefix, "lib");
-    if (lib === undefined || !existsSync(lib)) continue;
-    for (const entry of readdirSync(lib)) {
+    if (prefix === undefined) continue;
+    const lib = join(prefix, "lib");
+    for (const entry of listFolder(lib) ?? []) {
       if (!entry.startsWith("python3")) continue;
       roots.push(join(lib, entry, "site-packages"), join(lib, entry, "dist-packages"));
     }
@@ -74,6 +94,25 @@ function systemFolders(): string[] {
   return [...fromEnvironment, "", `/usr/lib/${architecture}`, "/usr/lib64", "/usr/local/lib"];
 }
 
+/** The files of a folder that a name with one `*` stands for, newest version first; the name itself if there is none. */
+function expand(folder: string, file: string): string[] {
+  const star = file.indexOf("*");
+  if (star < 0) return [file];
+  const head = file.slice(0, star);
+  const tail = file.slice(star + 1);
+  const found = (listFolder(folder) ?? []).filter(
+    (name) => name.length > head.length + tail.length && name.startsWith(head) && name.endsWith(tail),
+  );
+  if (found.length === 0) return [file];
+  return found.sort((a, b) => b.localeCompare(a, "en", { numeric: true }));
+}
+
+/** A library's file names in one folder; `""` leaves the search to the dynamic linker, which knows no `*`. */
+function filesIn(folder: string, spec: LibrarySpec): string[] {
+  if (folder === "") return spec.files.filter((file) => !file.includes("*"));
+  return spec.files.flatMap((file) => expand(folder, file).map((name) => join(folder, name)));
+}
+
 /**
  * Every path at which a library is looked for, in order: the environment variable, npm packages, the catalogue's cache,
  * Python's site-packages, the given folders, then the system's. A bare file name is left to the dynamic linker.
@@ -81,9 +120,8 @@ function systemFolders(): string[] {
 export function candidatePaths(spec: LibrarySpec): string[] {
   const named = process.env[spec.variable];
   if (named !== undefined && named !== "") {
-    return spec.files.some((file) => named.endsWith(file)) || !isFolder(named)
-      ? [resolve(named)]
-      : spec.files.map((file) => resolve(named, file));
+    const path = resolve(named);
+    return listFolder(path) === undefined ? [path] : filesIn(path, spec);
   }
   const folders = [
     ...npmFolders(spec),
@@ -92,29 +130,29 @@ export function candidatePaths(spec: LibrarySpec): string[] {
     ...(spec.folders ?? []),
     ...systemFolders(),
   ];
-  return folders.flatMap((folder) => spec.files.map((file) => (folder === "" ? file : join(folder, file))));
-}
-
-function isFolder(path: string): boolean {
-  try {
-    readdirSync(path);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
-    return false;
-  }
+  return folders.flatMap((folder) => filesIn(folder, spec));
 }
 
 /**
- * Find a library and bind a table of its symbols. The first call opens it, later ones reuse it.
+ * Find a library and bind a table of its symbols. The first call opens it, later ones reuse it; a file that cannot be
+ * opened, or fails the probe, is passed over with a log line.
  *
  * @param spec  where it may lie
- * @param table the C prototypes to bind; a symbol that the library lacks is an error
+ * @param table the C prototypes to bind; a symbol that the library lacks is an error. One library has one table
+ * @param probe run once on a library that was just opened
  * @returns the symbols and the path of the file
- * @throws {LibraryLoadError} If no candidate can be opened; it lists each one with its reason
+ * @throws {LibraryLoadError} If no candidate can be used; it lists each one with its reason
  */
-export function openLibrary<Table extends SymbolTable>(spec: LibrarySpec, table: Table): OpenLibrary<Table> {
+export function openLibrary<Table extends SymbolTable>(
+  spec: LibrarySpec,
+  table: Table,
+  probe?: LibraryProbe<Table>,
+): OpenLibrary<Table> {
   const tried: string[] = [];
+  const refuse = (candidate: string, reason: string): void => {
+    tried.push(`${candidate}: ${reason}`);
+    if (candidate.includes("/")) logger.warn(`Passed over ${spec.name} at ${candidate}: ${reason}`);
+  };
   for (const candidate of candidatePaths(spec)) {
     const isPath = candidate.includes("/");
     if (isPath && !existsSync(candidate)) {
@@ -126,11 +164,18 @@ export function openLibrary<Table extends SymbolTable>(spec: LibrarySpec, table:
     if (known !== undefined) return { path, symbols: known.symbols as BunLibrary<Table>["symbols"] };
     try {
       const library = dlopen(path, table as Record<string, FFIFunction>);
+      loaded.push(library);
+      const symbols = library.symbols as BunLibrary<Table>["symbols"];
+      const fault = probe?.(symbols);
+      if (fault !== undefined) {
+        refuse(candidate, fault);
+        continue;
+      }
       opened.set(`${spec.name}\0${path}`, library);
       logger.debug(`Opened ${spec.name}: ${path}`);
-      return { path, symbols: library.symbols as BunLibrary<Table>["symbols"] };
+      return { path, symbols };
     } catch (error) {
-      tried.push(`${candidate}: ${(error as Error).message}`);
+      refuse(candidate, (error as Error).message);
     }
   }
   const list = tried.map((line) => `\n  ${line}`).join("");

@@ -26,8 +26,18 @@ const SPELLING: Readonly<Record<OffThreadType, string>> = {
 /** A native function that runs on a worker thread and resolves with its result. */
 export type OffThreadFunction = (...args: readonly number[]) => Promise<number>;
 
+/** koffi's own form of an asynchronous call. */
+interface AsyncFunction {
+  async(...args: readonly [...number[], (error: Error | null, result: number) => void]): void;
+}
+
+/** koffi refuses from 256 calls at once on; Bun's pool has a thread a core, so nothing is lost below that. */
+const MOST_AT_ONCE = 128;
+
 let koffi: Koffi | undefined;
 const prototypes = new Map<string, TypeObject>();
+let running = 0;
+const waiting: (() => void)[] = [];
 
 /** koffi is an addon: it is loaded with the first off-thread function, so that importing the package loads nothing. */
 function loadKoffi(): Koffi {
@@ -43,8 +53,36 @@ function loadKoffi(): Koffi {
   return createRequire(import.meta.url)("koffi") as Koffi;
 }
 
+/** A call has settled: the one that waits longest may begin. */
+function settle(): void {
+  running -= 1;
+  waiting.shift()?.();
+}
+
+function start(
+  native: AsyncFunction,
+  args: readonly number[],
+  resolve: (result: number) => void,
+  reject: (error: Error) => void,
+): void {
+  running += 1;
+  try {
+    native.async(...args, (error, result) => {
+      settle();
+      if (error === null) resolve(result);
+      else reject(error);
+    });
+  } catch (error) {
+    settle();
+    reject(error as Error);
+  }
+}
+
 /**
  * Make a native function callable off the JS thread.
+ *
+ * Calls run on Bun's pool, which has one thread a core and also reads files: more calls than cores wait for each other,
+ * so none may wait for another to begin.
  *
  * @param address    of the function, from a function table or `dlsym`
  * @param returns    C type of the result
@@ -64,12 +102,10 @@ export function offThread(
     prototype = koffi.proto(`off_thread_${prototypes.size}`, SPELLING[returns], types);
     prototypes.set(signature, prototype);
   }
-  const native = koffi.decode(BigInt(address), prototype) as { async(...args: readonly unknown[]): void };
+  const native = koffi.decode(BigInt(address), prototype) as AsyncFunction;
   return (...args) =>
     new Promise((resolve, reject) => {
-      native.async(...args, (error: Error | null, result: number) => {
-        if (error === null) resolve(result);
-        else reject(error);
-      });
+      if (running < MOST_AT_ONCE) start(native, args, resolve, reject);
+      else waiting.push(() => start(native, args, resolve, reject));
     });
 }

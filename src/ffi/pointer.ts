@@ -7,8 +7,9 @@ import { message } from "../core/errors.ts";
  * The address of the first byte of a view, as a number. For calls that keep or use a pointer beyond the call itself;
  * a plain call takes the view.
  *
- * The view must lie over an explicit `new ArrayBuffer(n)` (what `allocate` of `core/dtype.ts` gives): small arrays made
- * otherwise are moved by the engine. The caller keeps the view referenced for as long as the pointer is in use.
+ * Asking for the view's ArrayBuffer pins it: the engine keeps small arrays in its own heap, and moves them, until then.
+ * The caller keeps the view referenced for as long as the pointer is in use: in a field of an object that is, as a
+ * variable that is not read again is no reference, not even at the top of a module.
  *
  * @throws {RangeError} If the view is empty: it has no address
  */
@@ -16,7 +17,7 @@ export function addressOf(view: ArrayBufferView): number {
   if (view.byteLength === 0) {
     throw new RangeError(message("take the address of a view", "as it must have at least one byte: received 0"));
   }
-  return ptr(view as NodeJS.TypedArray);
+  return ptr(view.buffer as ArrayBuffer, view.byteOffset);
 }
 
 /**

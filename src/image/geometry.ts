@@ -28,11 +28,21 @@ export interface Placement {
   readonly scaleY: number;
 }
 
+/** The nearest integer, and of two equally near the even one: what Python's `round` does, and `Math.round` does not. */
+function roundHalfEven(value: number): number {
+  const below = Math.floor(value);
+  if (value - below !== 0.5) return Math.round(value);
+  return below % 2 === 0 ? below : below + 1;
+}
+
 /**
  * Place a picture inside a model's input.
  *
- * The resized size is rounded for `letterbox` and truncated for `letterbox-top-left`, and the odd pixel of padding goes
- * right and below: what Ultralytics' LetterBox and YOLOX's `preproc` do.
+ * As Ultralytics' LetterBox for `letterbox`: the resized size is rounded, halves to even, and of an odd padding the
+ * larger part goes right and below. As YOLOX's `preproc` for `letterbox-top-left`: the resized size is truncated, so
+ * that a product just below an integer, which binary fractions give, leaves one more pixel of padding, there as here.
+ * A side never becomes less than 1, where theirs becomes 0 and fails. Boxes go back by the size the picture really has
+ * on each axis; for `letterbox-top-left` by the one ratio before truncation, as YOLOX does.
  *
  * @param sourceWidth  in pixels, at least 1
  * @param sourceHeight in pixels, at least 1
@@ -51,14 +61,17 @@ export function place(
   let contentHeight = inputHeight;
   let padX = 0;
   let padY = 0;
+  let ratio: number | undefined;
   if (fit !== "stretch") {
     const scale = Math.min(inputWidth / sourceWidth, inputHeight / sourceHeight);
-    const whole = fit === "letterbox" ? Math.round : Math.trunc;
+    const whole = fit === "letterbox" ? roundHalfEven : Math.trunc;
     contentWidth = Math.max(1, Math.min(inputWidth, whole(sourceWidth * scale)));
     contentHeight = Math.max(1, Math.min(inputHeight, whole(sourceHeight * scale)));
     if (fit === "letterbox") {
       padX = Math.floor((inputWidth - contentWidth) / 2);
       padY = Math.floor((inputHeight - contentHeight) / 2);
+    } else {
+      ratio = scale;
     }
   }
   return {
@@ -70,8 +83,8 @@ export function place(
     contentHeight,
     padX,
     padY,
-    scaleX: contentWidth / sourceWidth,
-    scaleY: contentHeight / sourceHeight,
+    scaleX: ratio ?? contentWidth / sourceWidth,
+    scaleY: ratio ?? contentHeight / sourceHeight,
   };
 }
 
@@ -111,6 +124,6 @@ export function rectangularSize(
 ): [width: number, height: number] {
   const scale = limits.longSide / Math.max(sourceWidth, sourceHeight);
   const up = (side: number): number =>
-    Math.max(limits.stride, Math.ceil(Math.round(side * scale) / limits.stride) * limits.stride);
+    Math.max(limits.stride, Math.ceil(roundHalfEven(side * scale) / limits.stride) * limits.stride);
   return [up(sourceWidth), up(sourceHeight)];
 }

@@ -35,6 +35,7 @@ export const YOLO_PREPROCESSING: Preprocessing = {
   pad: [114, 114, 114],
 };
 
-/** Mean and standard deviation of ImageNet in RGB order and 0–1 units. */
+/** Mean of ImageNet's channels, RGB, in 0–1 units. */
 export const IMAGENET_MEAN: readonly [number, number, number] = [0.485, 0.456, 0.406];
+/** Standard deviation of ImageNet's channels, RGB, in 0–1 units. */
 export const IMAGENET_STD: readonly [number, number, number] = [0.229, 0.224, 0.225];

@@ -2,7 +2,7 @@
 
 /**
  * Columns of candidate boxes. Reused from frame to frame: it only grows, so that a steady state allocates nothing.
- * Boxes are xyxy in model-input pixels.
+ * Boxes are xyxy in model-input pixels. The row number is the candidate's index, by which ties are broken.
  */
 export class Candidates {
   /** Number of rows in use. */
@@ -13,7 +13,7 @@ export class Candidates {
   scores: Float32Array<ArrayBuffer>;
   /** i32 [capacity]. */
   classIds: Int32Array<ArrayBuffer>;
-  /** Rows left out since `clear()` because a score or a coordinate was NaN. */
+  /** Rows left out since `clear()` because a score or a coordinate was NaN or infinite. */
   dropped = 0;
 
   /** @param capacity rows to start with */
@@ -29,28 +29,34 @@ export class Candidates {
     this.dropped = 0;
   }
 
-  /** Append a row. One with a NaN is counted in `dropped` instead. */
+  /**
+   * Append a row, rounded to f32. One with a NaN or an infinity is counted in `dropped` instead; one without area, that
+   * is unless x1 < x2 and y1 < y2 in f32, is left out silently: models pad their rows with such.
+   */
   push(x1: number, y1: number, x2: number, y2: number, score: number, classId: number): void {
-    const sum = x1 + y1 + x2 + y2 + score;
-    if (Number.isNaN(sum)) {
+    const row = this.count;
+    if (row === this.scores.length) this.#grow();
+    const { boxes, scores } = this;
+    const at = row * 4;
+    boxes[at] = x1;
+    boxes[at + 1] = y1;
+    boxes[at + 2] = x2;
+    boxes[at + 3] = y2;
+    scores[row] = score;
+    // A sum of five f32 cannot overflow in f64: it is finite if all are. The stored values count, not the arguments.
+    const sum = boxes[at]! + boxes[at + 1]! + boxes[at + 2]! + boxes[at + 3]! + scores[row]!;
+    if (!Number.isFinite(sum)) {
       this.dropped += 1;
       return;
     }
-    const row = this.count;
-    if (row === this.scores.length) this.#grow();
-    const at = row * 4;
-    this.boxes[at] = x1;
-    this.boxes[at + 1] = y1;
-    this.boxes[at + 2] = x2;
-    this.boxes[at + 3] = y2;
-    this.scores[row] = score;
+    if (boxes[at]! >= boxes[at + 2]! || boxes[at + 1]! >= boxes[at + 3]!) return;
     this.classIds[row] = classId;
     this.count = row + 1;
   }
 
   #grow(): void {
     const { boxes, scores, classIds } = this;
-    const capacity = scores.length * 2;
+    const capacity = Math.max(1, scores.length) * 2;
     this.boxes = new Float32Array(new ArrayBuffer(capacity * 16));
     this.boxes.set(boxes);
     this.scores = new Float32Array(new ArrayBuffer(capacity * 4));

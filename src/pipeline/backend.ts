@@ -3,24 +3,12 @@
 import type { Tensor } from "../core/tensor.ts";
 import type { Placement } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
+import type { DecodedImage } from "../image/picture-decoder.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
+import type { Selection } from "../model/selection.ts";
 import type { StageTimings } from "./stage-timings.ts";
-
-/** Which rows are kept. */
-export interface Selection {
-  /** Rows with a lower score are left out, 0–1. */
-  readonly threshold: number;
-  /** Boxes that overlap a better one by more are left out, 0–1; not used where the model's rows are final. */
-  readonly iou: number;
-  /** At most this many rows a picture. */
-  readonly maxDetections: number;
-  /** True: boxes of different classes suppress each other as well. */
-  readonly classAgnostic: boolean;
-  /** Class ids to keep; `undefined` for all. */
-  readonly classIds: ReadonlySet<number> | undefined;
-}
 
 /** Width and height in pixels. */
 export type Size = readonly [width: number, height: number];
@@ -29,7 +17,7 @@ export type Size = readonly [width: number, height: number];
  * Everything one batch in flight owns: buffers at fixed addresses, grown only when a larger batch or input comes.
  * One call at a time; the stages run in the order preprocess, infer, postprocess, or all at once by `detect`.
  */
-export interface Slot extends Disposable {
+export interface Slot {
   /**
    * Turn the bytes of a picture file into pixels, in memory the slot owns until its next `decode` with the same `index`.
    *
@@ -38,11 +26,11 @@ export interface Slot extends Disposable {
    * @param source what to call it in messages
    * @throws {ImageError} If the bytes are not a picture, truncated, or over the size limit
    */
-  decode(bytes: Uint8Array, index: number, source: string): Promise<Image>;
+  decode(bytes: Uint8Array, index: number, source: string): Promise<DecodedImage>;
   /**
    * Resize, pad and normalise pictures into the input tensor. Keeps no reference to them.
    *
-   * @param images 1 to `maxBatch` pictures, of any sizes
+   * @param images 1 to `maxBatch` pictures, of any sizes; boxes are mapped to the source size of a `DecodedImage`
    * @param size   size of the input; all pictures of a batch share it
    */
   preprocess(images: readonly Image[], size: Size): Promise<void>;
@@ -52,7 +40,7 @@ export interface Slot extends Disposable {
   postprocess(selection: Selection): Promise<readonly DetectionBlock[]>;
   /** The three stages as one; the GPU replays them as one graph. */
   detect(images: readonly Image[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]>;
-  /** Where each picture of the batch was placed in the input. */
+  /** Where each source picture of the batch lies in the input. */
   readonly placements: readonly Placement[];
   /** The input tensor, for reading; copied from the device on the GPU. */
   readInput(): Promise<Tensor>;
@@ -60,10 +48,28 @@ export interface Slot extends Disposable {
   readOutputs(): Promise<ReadonlyMap<string, Tensor>>;
   /** Milliseconds of each stage of the last batch; overwritten by the next. */
   readonly timings: StageTimings;
+  /** Free the buffers. No call may be running. */
+  close(): void;
+}
+
+/** What every machine is loaded with. */
+export interface BackendOptions {
+  /** Name of the output layout, where the caller knows better than the model. */
+  readonly layout: string | undefined;
+  /** Class names by id, likewise. */
+  readonly labels: readonly string[] | undefined;
+  /** CPU threads of one inference; `undefined` for the physical cores. */
+  readonly threads: number | undefined;
+  /** Pictures with more pixels are refused before they are decoded. */
+  readonly maxPixels: number;
+  /** Let JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the input needs. */
+  readonly scaledDecoding: boolean;
+  /** Input size of a model with dynamic height and width; `undefined` for the model's preferred one. */
+  readonly size: Size | undefined;
 }
 
 /** A model loaded on a machine. Closing it while slots are open is refused. */
-export interface Backend extends Disposable {
+export interface Backend {
   readonly kind: "cpu" | "gpu";
   /** For people: `ONNX Runtime 1.30.0, CPU, 2 threads`. */
   readonly description: string;
@@ -71,8 +77,7 @@ export interface Backend extends Disposable {
   readonly recognition: Recognition;
   /** Most pictures in one batch; `Infinity` where the model's batch is dynamic. A slot pads a batch that must be full. */
   readonly maxBatch: number;
-  /** The input's size where the model fixes it; `undefined` where height and width are dynamic. */
-  readonly fixedSize: Size | undefined;
+  /** Make the buffers of one batch in flight; a child of the backend. */
   createSlot(): Slot;
   close(): void;
 }

@@ -1,16 +1,22 @@
-/** @module The folder with the large reference models and pictures, which most machines lack. */
+/** @module Shared: real models and pictures beside the checkout, where a machine has them. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-const root: string = process.env.BUN_TENSORRT_SHARED ?? join(import.meta.dir, "../../../shared");
+const FOLDER: string = process.env.BUN_TENSORRT_SHARED ?? join(import.meta.dir, "../../../shared");
 
-/** Path of a reference file. */
-export function sharedPath(path: string): string {
-  return join(root, path);
+/** Path of a file below `../shared`, whether it is there or not. */
+export function sharedPath(...path: readonly string[]): string {
+  return join(FOLDER, ...path);
 }
 
-/** True if the reference file is not on this machine: for `test.skipIf`. */
-export function isMissing(path: string): boolean {
-  return !existsSync(sharedPath(path));
+/** Path of a file below `../shared`, or `undefined` where there is none: the test is then skipped. */
+export function sharedFile(...path: readonly string[]): string | undefined {
+  const file = sharedPath(...path);
+  return existsSync(file) ? file : undefined;
+}
+
+/** True if there is no such file below `../shared`. */
+export function isMissing(...path: readonly string[]): boolean {
+  return !existsSync(sharedPath(...path));
 }

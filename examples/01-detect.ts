@@ -1,0 +1,12 @@
+/** @module Objects in pictures: `bun examples/01-detect.ts street.jpg …` */
+
+import { Detector } from "bun-tensorrt";
+
+await using detector = await Detector.load("yolo11n");
+for (const path of process.argv.slice(2)) {
+  const { detections, timing } = await detector.detect(path);
+  console.log(`${path}: ${detections.length} objects in ${timing.total.toFixed(1)} ms`);
+  for (const { label, score, box } of detections) {
+    console.log(`  ${label} ${score.toFixed(2)} at ${box.map((side) => side.toFixed(0)).join(" ")}`);
+  }
+}

@@ -1,0 +1,15 @@
+/** @module Many pictures, several in flight, results in order, bad ones reported: `bun examples/02-many-pictures.ts *.jpg` */
+
+import { Detector } from "bun-tensorrt";
+
+const paths = process.argv.slice(2);
+await using detector = await Detector.load("yolo11n", { inFlight: 2, classes: ["person"] });
+
+let persons = 0;
+let failed = 0;
+const onError = (error: unknown, index: number): void => {
+  failed += 1;
+  console.log(`${paths[index]}: ${error instanceof Error ? error.message : error}`);
+};
+for await (const { detections } of detector.stream(paths, { onError })) persons += detections.length;
+console.log(`${persons} persons in ${paths.length - failed} pictures, ${failed} could not be read`);

@@ -1,0 +1,26 @@
+/** @module Attempt: the outcome of one try at something that may fail for a while only. */
+
+/** What a step of a download came to: a value, or what was wrong and whether another try may help. */
+export type Attempt<T> = { readonly value: T } | { readonly problem: string; readonly transient: boolean };
+
+/** How {@linkcode retry} tries. */
+export interface RetryOptions {
+  /** How often at most; at least 1. */
+  readonly attempts: number;
+  /** Pause before the second try in milliseconds; four times as long before each further one. */
+  readonly pauseMs: number;
+  /** Called before each further try with what was wrong. */
+  readonly onRetry: (problem: string) => void;
+}
+
+/** Try until it works, the problem is a lasting one, or the attempts are used up. */
+export async function retry<T>(step: () => Promise<Attempt<T>>, options: RetryOptions): Promise<Attempt<T>> {
+  let pauseMs = options.pauseMs;
+  for (let left = options.attempts; ; left--) {
+    const attempt = await step();
+    if ("value" in attempt || !attempt.transient || left <= 1) return attempt;
+    options.onRetry(attempt.problem);
+    await Bun.sleep(pauseMs);
+    pauseMs *= 4;
+  }
+}

@@ -1,0 +1,69 @@
+/** @module Download: the bytes behind an address, counted as they come and checked against their integrity. */
+
+import { logger } from "../core/log.ts";
+import type { Attempt } from "./attempt.ts";
+import type { TarballAddress } from "./registry.ts";
+
+/** Called as bytes arrive. `totalBytes` is `undefined` if the server does not say. */
+export type ProgressCallback = (receivedBytes: number, totalBytes: number | undefined) => void;
+
+/** What {@linkcode download} and `pull` take. */
+export interface DownloadOptions {
+  readonly onProgress?: ProgressCallback;
+  /** Ends the download when aborted; its reason is thrown. */
+  readonly signal?: AbortSignal;
+}
+
+const DIGESTS = ["sha512", "sha384", "sha256", "sha1"] as const;
+
+/** True if the bytes fit the strongest digest of an integrity string, or if it holds none that is known. */
+export function fitsIntegrity(bytes: Uint8Array, integrity: string | undefined): boolean {
+  const entries = (integrity ?? "").split(/\s+/);
+  for (const digest of DIGESTS) {
+    const expected = entries.find((entry) => entry.startsWith(`${digest}-`));
+    if (expected === undefined) continue;
+    const actual = new Bun.CryptoHasher(digest).update(bytes).digest("base64");
+    return expected.slice(digest.length + 1).split("?", 1)[0] === actual;
+  }
+  logger.info("The registry gave no integrity for a tarball: the pinned hash of the file inside decides alone");
+  return true;
+}
+
+async function collect(response: Response, onProgress: ProgressCallback | undefined): Promise<Uint8Array<ArrayBuffer>> {
+  const length = Number(response.headers.get("content-length") ?? Number.NaN);
+  const totalBytes = Number.isFinite(length) ? length : undefined;
+  const chunks: Uint8Array[] = [];
+  let receivedBytes = 0;
+  onProgress?.(0, totalBytes);
+  for await (const chunk of response.body ?? []) {
+    chunks.push(chunk);
+    receivedBytes += chunk.length;
+    onProgress?.(receivedBytes, totalBytes);
+  }
+  return Buffer.concat(chunks) as Uint8Array<ArrayBuffer>;
+}
+
+/** Fetch a tarball into memory. A lost connection, a busy server and damaged bytes are worth another try. */
+export async function download(
+  address: TarballAddress,
+  options: DownloadOptions,
+): Promise<Attempt<Uint8Array<ArrayBuffer>>> {
+  const { onProgress, signal } = options;
+  const { host } = new URL(address.tarball);
+  try {
+    const response = await fetch(address.tarball, signal === undefined ? {} : { signal });
+    if (!response.ok) {
+      const transient = response.status >= 500 || response.status === 429;
+      return { problem: `as ${host} answered ${response.status} ${response.statusText}`, transient };
+    }
+    const bytes = await collect(response, onProgress);
+    if (fitsIntegrity(bytes, address.integrity)) return { value: bytes };
+    return {
+      problem: `as the ${bytes.length} bytes from ${host} do not fit the registry's integrity`,
+      transient: true,
+    };
+  } catch (error) {
+    signal?.throwIfAborted();
+    return { problem: `as the download from ${host} failed: ${(error as Error).message}`, transient: true };
+  }
+}

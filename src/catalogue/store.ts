@@ -1,0 +1,78 @@
+/** @module Store: where catalogue files lie on this machine, and how one gets there whole or not at all. */
+
+import { existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, extname, join } from "node:path";
+import { CatalogueError, message } from "../core/errors.ts";
+import { cacheFolder } from "../core/paths.ts";
+import { formatBytes } from "../core/units.ts";
+import type { CatalogueEntry } from "./entry.ts";
+
+/** The path the entry's file has, or would have, on this machine. */
+export function entryPath(entry: CatalogueEntry): string {
+  const folder = entry.kind === "model" ? "models" : "pictures";
+  return join(cacheFolder(), folder, entry.name + extname(entry.member));
+}
+
+/** True if a file of the right size lies at the entry's path. The hash is checked by `pull`, not here. */
+export function isInstalled(entry: CatalogueEntry): boolean {
+  const path = entryPath(entry);
+  return existsSync(path) && statSync(path).size === entry.byteLength;
+}
+
+/** SHA-256 in hexadecimal. */
+export function sha256(bytes: Uint8Array): string {
+  return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
+}
+
+function storeError(entry: CatalogueEntry, cause: unknown): CatalogueError {
+  const { code, message: text } = cause as NodeJS.ErrnoException;
+  const folder = dirname(entryPath(entry));
+  const action = `store ${JSON.stringify(entry.name)}`;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    const found = `as the disk has too little room: ${formatBytes(entry.byteLength)} needed in ${folder}`;
+    return new CatalogueError(
+      message(action, found, "free some, or set BUN_TENSORRT_CACHE to another disk"),
+      entry.name,
+      {
+        cause,
+      },
+    );
+  }
+  const hint = "make the folder writable, or set BUN_TENSORRT_CACHE to another one";
+  return new CatalogueError(message(action, `as ${folder} cannot be written: ${text}`, hint), entry.name, { cause });
+}
+
+/**
+ * Make the folder an entry goes into, so that one that cannot be written is found before anything is downloaded.
+ *
+ * @throws {CatalogueError} If it cannot be made or written
+ */
+export function prepareStore(entry: CatalogueEntry): void {
+  const folder = dirname(entryPath(entry));
+  const probe = join(folder, `.probe-${process.pid}-${crypto.randomUUID()}`);
+  try {
+    mkdirSync(probe, { recursive: true });
+    rmSync(probe, { recursive: true });
+  } catch (error) {
+    throw storeError(entry, error);
+  }
+}
+
+/**
+ * Write an entry's file: beside its place first, then renamed, so that readers and other processes that write the same
+ * entry never see half a file.
+ *
+ * @throws {CatalogueError} If there is no room or the folder cannot be written; nothing is left behind then
+ */
+export async function store(entry: CatalogueEntry, bytes: Uint8Array): Promise<string> {
+  const path = entryPath(entry);
+  const partial = `${path}.${process.pid}-${crypto.randomUUID()}.part`;
+  try {
+    await Bun.write(partial, bytes);
+    renameSync(partial, path);
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw storeError(entry, error);
+  }
+  return path;
+}

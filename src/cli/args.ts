@@ -1,0 +1,100 @@
+/** @module Arguments: the words of a command line turned into flags and operands, and their values checked by zod. */
+
+import { parseArgs } from "node:util";
+import type { z } from "zod";
+import { message, OptionError } from "../core/errors.ts";
+import { nearestWord } from "../core/options.ts";
+
+/** One flag of a command. */
+export interface Flag {
+  /** kebab-case, without the dashes. */
+  readonly name: string;
+  /** One letter, without the dash. */
+  readonly short?: string;
+  /** What stands for the value in the help: `FILE`. A flag without one takes no value. */
+  readonly value?: string;
+  readonly summary: string;
+}
+
+/** A command line, split. */
+export interface ParsedArguments {
+  /** By name in kebab-case: the text given, or `true` for a flag without a value. The last one given counts. */
+  readonly flags: Readonly<Record<string, string | true>>;
+  /** What is left, in order. */
+  readonly operands: readonly string[];
+}
+
+/** Flags every command has. */
+export const COMMON_FLAGS: readonly Flag[] = [
+  { name: "help", short: "h", summary: "show this help" },
+  { name: "verbose", summary: "log what is done, and show the stack of errors (also BUN_TENSORRT_DEBUG=1)" },
+];
+
+/**
+ * Split a command's words.
+ *
+ * @param command for messages: `detect`
+ * @throws {OptionError} If a flag is unknown, lacks its value, or has one that it does not take
+ */
+export function parseWords(command: string, words: readonly string[], flags: readonly Flag[]): ParsedArguments {
+  const known = [...flags, ...COMMON_FLAGS];
+  const options = Object.fromEntries(
+    known.map((flag) => [
+      flag.name,
+      {
+        type: flag.value === undefined ? ("boolean" as const) : ("string" as const),
+        ...(flag.short === undefined ? {} : { short: flag.short }),
+      },
+    ]),
+  );
+  const { tokens } = parseArgs({ args: [...words], options, strict: false, allowPositionals: true, tokens: true });
+  const found: Record<string, string | true> = {};
+  const operands: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === "positional") operands.push(token.value);
+    if (token.kind !== "option") continue;
+    const flag = known.find((one) => one.name === token.name);
+    if (flag === undefined) throw unknownFlag(command, token.rawName, known);
+    if (flag.value === undefined && token.inlineValue === true) {
+      throw refuse(command, flag.name, `as --${flag.name} takes no value: received ${JSON.stringify(token.value)}`);
+    }
+    if (flag.value !== undefined && token.value === undefined) {
+      throw refuse(command, flag.name, `as --${flag.name} needs a value`, `write --${flag.name} ${flag.value}`);
+    }
+    found[flag.name] = token.value ?? true;
+  }
+  return { flags: found, operands };
+}
+
+function unknownFlag(command: string, rawName: string, known: readonly Flag[]): OptionError {
+  const near = nearestWord(
+    rawName,
+    known.map((flag) => `--${flag.name}`),
+  );
+  const hint = near === undefined ? `bun-tensorrt ${command} --help lists the flags` : `did you mean ${near}?`;
+  return refuse(command, rawName, `as flag ${rawName} is unknown`, hint);
+}
+
+/** An error in the words of a command line. */
+export function refuse(command: string, option: string, found: string, hint?: string): OptionError {
+  return new OptionError(message(`run ${command}`, found, hint), option);
+}
+
+/**
+ * Check and convert the values of flags.
+ *
+ * @param schema an object schema over the flags in kebab-case, each from text
+ * @throws {OptionError} If a value is refused; it names the flag
+ */
+export function parseFlags<Out>(command: string, parsed: ParsedArguments, schema: z.ZodType<Out, unknown>): Out {
+  const result = schema.safeParse(parsed.flags);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const flag = String(issue.path[0] ?? "");
+  const received = JSON.stringify(parsed.flags[flag]);
+  throw new OptionError(
+    message(`run ${command}`, `as --${flag} is refused: received ${received}`, issue.message),
+    flag,
+    { cause: result.error },
+  );
+}

@@ -1,0 +1,99 @@
+/** @module COCO ids: numbers of pictures and classes, out of an annotation file or by COCO's own rules. */
+
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { z } from "zod";
+import { message } from "../core/errors.ts";
+import { COCO_80, COCO_CATEGORY_IDS } from "../model/coco.ts";
+
+/** What is used of an annotation file (`instances_….json`). */
+export interface CocoAnnotations {
+  readonly images: readonly { readonly id: number; readonly file_name: string }[];
+  readonly categories: readonly { readonly id: number; readonly name: string }[];
+}
+
+const schema: z.ZodType<CocoAnnotations> = z.object({
+  images: z.array(z.object({ id: z.int(), file_name: z.string() })),
+  categories: z.array(z.object({ id: z.int(), name: z.string() })),
+});
+
+/**
+ * Read an annotation file.
+ *
+ * @throws {Error} If it cannot be read, is no JSON, or lacks `images` or `categories`
+ */
+export function readAnnotations(path: string): CocoAnnotations {
+  const action = `read the annotations ${JSON.stringify(path)}`;
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new Error(message(action, `as they must be a JSON file: ${(cause as Error).message}`), { cause });
+  }
+  const parsed = schema.safeParse(content);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  const hint = "pass the instances file of COCO's annotations, or one in its form";
+  throw new Error(message(action, `as ${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, hint));
+}
+
+/**
+ * How pictures are numbered: by file name in the annotations, or without them by the last run of digits in the name.
+ *
+ * @returns a function that throws for a picture that gets no number
+ */
+export function imageNumbers(annotations: CocoAnnotations | undefined): (file: string) => number {
+  if (annotations === undefined) return digitsOf;
+  const ids = new Map(annotations.images.map(({ id, file_name }) => [basename(file_name), id]));
+  return (file) => {
+    const id = ids.get(basename(file));
+    if (id !== undefined) return id;
+    const found = `as none of the ${ids.size} images of the annotations has that file name`;
+    throw new Error(message(`number ${JSON.stringify(file)}`, found, "pass only pictures that are annotated"));
+  };
+}
+
+function digitsOf(file: string): number {
+  const stem = basename(file).replace(/\.[^.]*$/, "");
+  const digits = stem.match(/\d+(?=\D*$)/)?.[0];
+  if (digits !== undefined) return Number(digits);
+  const hint = "pass --annotations FILE, or name the pictures by number";
+  throw new Error(message(`number ${JSON.stringify(file)}`, "as its name holds no digits", hint));
+}
+
+/**
+ * Make sure that each picture has a number of its own.
+ *
+ * @throws {Error} If one has none, or two have the same
+ */
+export function checkImageNumbers(files: readonly string[], imageNumber: (file: string) => number): void {
+  const seen = new Map<number, string>();
+  for (const file of files) {
+    const id = imageNumber(file);
+    const other = seen.get(id);
+    if (other !== undefined) {
+      const found = `as it would get the number of ${JSON.stringify(other)}: ${id}`;
+      throw new Error(message(`number ${JSON.stringify(file)}`, found, "pass --annotations FILE, or rename one"));
+    }
+    seen.set(id, file);
+  }
+}
+
+/**
+ * How classes are numbered: by name in the annotations, whatever the case; without them by COCO's own ids if the labels
+ * are COCO's 80, else one more than the class id.
+ *
+ * @param labels the model's, by class id; empty where it does not tell
+ * @returns a function that gives `undefined` for a class that the annotations do not have
+ */
+export function categoryNumbers(
+  annotations: CocoAnnotations | undefined,
+  labels: readonly string[],
+): (classId: number) => number | undefined {
+  if (annotations !== undefined) {
+    const ids = new Map(annotations.categories.map(({ id, name }) => [name.toLowerCase(), id]));
+    return (classId) => ids.get(labels[classId]?.toLowerCase() ?? "");
+  }
+  const isCoco = labels.length === COCO_80.length && labels.every((label, id) => label === COCO_80[id]);
+  return (classId) => (isCoco ? COCO_CATEGORY_IDS[classId] : classId + 1);
+}

@@ -1,0 +1,38 @@
+/** @module Command: the contract of one command of the CLI. */
+
+import type { Flag, ParsedArguments } from "./args.ts";
+import type { Output } from "./output.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** Exit code: all went well. */
+export const EXIT_OK = 0;
+/** Exit code: something failed; standard error says what. */
+export const EXIT_FAILED = 1;
+/** Exit code: the command line is wrong; nothing was done. */
+export const EXIT_USAGE = 2;
+
+/** What a command may touch of the outside. */
+export interface CommandContext {
+  /** Standard output: results only. */
+  readonly output: Output;
+  /** Standard error: progress, warnings, errors. */
+  readonly terminal: Terminal;
+  /** Aborted by Ctrl-C: finish what is running, write what there is, and return. */
+  readonly signal: AbortSignal;
+}
+
+/** One command: its help is made from its fields. */
+export interface Command {
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** Argument forms, without the program's name: `detect <file|folder|glob>... [flags]`. */
+  readonly usage: readonly string[];
+  readonly flags: readonly Flag[];
+  /** Lines after the flags: what the numbers mean, what is written where. */
+  readonly notes: readonly string[];
+  /** Command lines that work as they stand, without the program's name. */
+  readonly examples: readonly string[];
+  /** @returns the exit code */
+  run(parsed: ParsedArguments, context: CommandContext): Promise<number>;
+}

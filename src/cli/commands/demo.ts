@@ -1,0 +1,60 @@
+/** @module Demo command: from nothing to boxes on a picture in one go. */
+
+import { z } from "zod";
+import { catalogue, DEFAULT_MODEL, findEntry } from "../../catalogue/catalogue.ts";
+import { Detector } from "../../detector/detector.ts";
+import { type Flag, type ParsedArguments, parseFlags } from "../args.ts";
+import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { fetchEntry, findModel } from "../fetch-entry.ts";
+import { formatPicture } from "../format-table.ts";
+import { openSaver } from "../save-pictures.ts";
+import { paintOf } from "../terminal.ts";
+
+const SAMPLE = "sample2";
+
+const FLAGS: readonly Flag[] = [
+  {
+    name: "model",
+    short: "m",
+    value: "FILE|NAME",
+    summary: `ONNX file, or a name from \`models\` (default ${DEFAULT_MODEL})`,
+  },
+  { name: "picture", value: "NAME", summary: `sample picture from \`models\` (default ${SAMPLE})` },
+  { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
+  { name: "save", short: "s", value: "DIR", summary: "folder for the picture with its boxes (default out)" },
+];
+
+const samples = catalogue.filter(({ kind }) => kind === "picture").map(({ name }) => name);
+
+const schema = z.object({
+  model: z.string().min(1, "a path or a name").optional(),
+  picture: z.enum(samples, `one of ${samples.join(", ")}`).default(SAMPLE),
+  backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").default("auto"),
+  save: z.string().min(1, "a path").default("out"),
+});
+
+async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+  const { output, terminal, signal } = context;
+  const { model, picture, backend, save } = parseFlags("demo", parsed, schema);
+  const file = await fetchEntry(findEntry(picture)!, context);
+  const saver = openSaver(save, [file]);
+  const path = await findModel(model, context);
+  signal.throwIfAborted();
+  await using detector = await Detector.load(path, { backend });
+  terminal.line(`Running ${detector.recognition.layout} on ${detector.backend.description}`);
+  const result = await detector.detect(file);
+  await output.write(formatPicture({ file, result }, paintOf(output.hasColour)));
+  terminal.line(`Boxes drawn: ${await saver.save({ file, result })}`);
+  return EXIT_OK;
+}
+
+/** `demo`. */
+export const demo: Command = {
+  name: "demo",
+  summary: "Fetch a small model and a sample picture, detect, and draw the boxes.",
+  usage: ["demo [flags]"],
+  flags: FLAGS,
+  notes: [],
+  examples: ["demo", "demo --model yolov8n --picture sample5 --save /tmp"],
+  run,
+};

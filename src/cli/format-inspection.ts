@@ -1,0 +1,81 @@
+/** @module Inspection: what a model is, as text and as JSON. Pure. */
+
+import { formatTensorInfo } from "../core/tensor.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
+import type { Recognition } from "../model/layout.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import type { Paint } from "./terminal.ts";
+import { alignRows, printable } from "./text-table.ts";
+
+/** A model that was looked at. */
+export interface Inspection {
+  readonly file: string;
+  readonly byteLength: number;
+  readonly model: ModelInfo;
+  /** The layout, or the reason why there is none. */
+  readonly recognition: Recognition | { readonly problem: string };
+}
+
+const LONGEST_VALUE = 100;
+
+function shorten(text: string): string {
+  const line = printable(text.replace(/\s+/g, " "));
+  return line.length <= LONGEST_VALUE ? line : `${line.slice(0, LONGEST_VALUE - 1)}…`;
+}
+
+/** `letterbox, RGB, NCHW f32, levels / 255`: what is done to a picture, in one line. */
+export function describePreprocessing(preprocessing: Preprocessing): string {
+  const { fit, colour, layout, dtype, scale, mean, std, pad } = preprocessing;
+  const parts = [
+    fit,
+    colour,
+    `${layout} ${dtype}`,
+    scale === 1 ? "levels 0 to 255" : `levels / ${Math.round(1 / scale)}`,
+  ];
+  if (mean.some((value) => value !== 0)) parts.push(`mean ${mean.join(", ")}`);
+  if (std.some((value) => value !== 1)) parts.push(`std ${std.join(", ")}`);
+  if (fit !== "stretch") parts.push(`padded with ${pad[0] === pad[1] && pad[1] === pad[2] ? pad[0] : pad.join(", ")}`);
+  return parts.join(", ");
+}
+
+function recognitionRows(recognition: Recognition): string[][] {
+  const { layout, reason, preprocessing, labels, fixedSize, preferredSize, stride, needsNms } = recognition;
+  const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;
+  return [
+    ["layout", layout],
+    ["because of", reason],
+    ["input size", size],
+    ["picture", describePreprocessing(preprocessing)],
+    ["classes", labels.length === 0 ? "not known" : `${labels.length}: ${shorten(labels.join(", "))}`],
+    ["NMS", needsNms ? "needed" : "not needed: the model's rows are final"],
+  ];
+}
+
+/** For people. */
+export function formatInspection({ file, model, recognition }: Inspection, paint: Paint): string {
+  const title = (text: string): string => paint("bold", text);
+  const indent = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
+  const metadata = Object.entries(model.metadata).map(([key, value]) => [
+    paint("cyan", printable(key)),
+    shorten(value),
+  ]);
+  const found =
+    "problem" in recognition
+      ? ["Not recognised", ...indent(recognition.problem.split("\n"))]
+      : [title("Recognised"), ...indent(alignRows(recognitionRows(recognition), ["left", "left"]))];
+  const lines = [
+    title(printable(file)),
+    title("Inputs"),
+    ...indent(model.inputs.map(formatTensorInfo)),
+    title("Outputs"),
+    ...indent(model.outputs.map(formatTensorInfo)),
+    ...(metadata.length > 0 ? [title("Metadata"), ...indent(alignRows(metadata, ["left", "left"]))] : []),
+    ...found,
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+/** For programs: everything, nothing shortened. */
+export function inspectionJson({ file, byteLength, model, recognition }: Inspection): unknown {
+  return { file, byteLength, ...model, recognition };
+}

@@ -1,0 +1,107 @@
+#!/usr/bin/env bun
+/** @module Main: from a command line to an exit code. */
+
+import manifest from "../../package.json" with { type: "json" };
+import { OptionError } from "../core/errors.ts";
+import { setLogSink } from "../core/log.ts";
+import { nearestWord } from "../core/options.ts";
+import { parseWords, refuse } from "./args.ts";
+import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command.ts";
+import { demo } from "./commands/demo.ts";
+import { detect } from "./commands/detect.ts";
+import { doctor } from "./commands/doctor.ts";
+import { inspect } from "./commands/inspect.ts";
+import { models } from "./commands/models.ts";
+import { commandHelp, overview } from "./help.ts";
+import { isClosedPipe, standardOutput } from "./output.ts";
+import { hasColour, paintOf, Terminal } from "./terminal.ts";
+
+const COMMANDS: readonly Command[] = [detect, demo, inspect, models, doctor];
+
+/** Exit codes of a process ended by a signal, as shells count them. */
+const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
+
+function isVerbose(words: readonly string[]): boolean {
+  return words.includes("--verbose") || Boolean(process.env.BUN_TENSORRT_DEBUG);
+}
+
+/** Print an error: its message, and its stack for those who asked. */
+function report(error: unknown, terminal: Terminal, verbose: boolean): void {
+  const text = error instanceof Error ? error.message : String(error);
+  terminal.line(`${terminal.paint("red", "error:")} ${text}`);
+  if (verbose && error instanceof Error) terminal.line(Bun.inspect(error));
+}
+
+function findCommand(name: string): Command {
+  const command = COMMANDS.find((one) => one.name === name);
+  if (command !== undefined) return command;
+  const names = COMMANDS.map((one) => one.name);
+  const near = nearestWord(name, names);
+  const hint = near === undefined ? `the commands are ${names.join(", ")}` : `did you mean ${near}?`;
+  throw refuse("bun-tensorrt", name, `as command ${JSON.stringify(name)} is unknown`, hint);
+}
+
+async function run(words: readonly string[], context: CommandContext): Promise<number> {
+  const { output, terminal } = context;
+  const [first, ...rest] = words;
+  if (first === undefined) {
+    terminal.line(overview(COMMANDS, manifest.version).trimEnd());
+    return EXIT_USAGE;
+  }
+  if (first === "--version" || first === "-v") {
+    await output.write(`${manifest.version}\n`);
+    return EXIT_OK;
+  }
+  if (first === "--help" || first === "-h" || (first === "help" && rest.length === 0)) {
+    await output.write(overview(COMMANDS, manifest.version));
+    return EXIT_OK;
+  }
+  const command = findCommand(first === "help" ? rest[0]! : first);
+  const parsed = parseWords(command.name, first === "help" ? [] : rest, command.flags);
+  if (first === "help" || parsed.flags.help === true) {
+    await output.write(commandHelp(command));
+    return EXIT_OK;
+  }
+  return await command.run(parsed, context);
+}
+
+/**
+ * Run one command line.
+ *
+ * @param words the arguments after the program's name
+ * @returns the exit code
+ */
+export async function main(words: readonly string[]): Promise<number> {
+  // Without a listener a closed pipe behind standard error would end the process in mid-work.
+  process.stderr.on("error", () => {});
+  const terminal = new Terminal(process.stderr, paintOf(hasColour(process.stderr, process.env)));
+  const output = standardOutput(process.stdout, () => terminal.clearStatus());
+  const verbose = isVerbose(words);
+  const abort = new AbortController();
+  let signalCode: number | undefined;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      // The second one means now: whatever hangs is left behind.
+      if (signalCode !== undefined) process.exit(signalCode);
+      signalCode = SIGNAL_CODES[signal];
+      abort.abort();
+    });
+  }
+  setLogSink((level, text) => {
+    if (level === "warn" || level === "error" || verbose)
+      terminal.line(`${terminal.paint("yellow", `${level}:`)} ${text}`);
+  });
+  try {
+    const code = await run(words, { output, terminal, signal: abort.signal });
+    return signalCode ?? code;
+  } catch (error) {
+    if (isClosedPipe(error)) return EXIT_OK;
+    if (signalCode !== undefined && abort.signal.reason === error) return signalCode;
+    report(error, terminal, verbose);
+    return signalCode ?? (error instanceof OptionError ? EXIT_USAGE : EXIT_FAILED);
+  } finally {
+    terminal.clearStatus();
+  }
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,136 @@
+/** @module Output: where results are written, checked before the work starts and written in order. */
+
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  rmdirSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { message } from "../core/errors.ts";
+import { hasColour } from "./terminal.ts";
+
+/** Takes text, in order. */
+export interface Output {
+  /** True if a terminal shows it, in colour. */
+  readonly hasColour: boolean;
+  /** Resolves when the text is out. Rejects with `code: "EPIPE"` when the reader has gone. */
+  write(text: string): Promise<void>;
+  /** Nothing is written after it. */
+  close(): void;
+}
+
+/**
+ * The process's standard output.
+ *
+ * @param beforeWrite called before text goes to a terminal, to take a status line out of its way
+ */
+export function standardOutput(stream: NodeJS.WriteStream, beforeWrite: () => void): Output {
+  // Without a listener a closed pipe would end the process; the write's own callback reports it.
+  stream.on("error", () => {});
+  return {
+    hasColour: hasColour(stream, process.env),
+    write: (text) =>
+      new Promise((resolve, reject) => {
+        if (stream.isTTY) beforeWrite();
+        stream.write(text, (error) => {
+          if (error) reject(error);
+          else resolve();
+        });
+      }),
+    close: () => {},
+  };
+}
+
+/** True for the error of a pipe whose reader has gone: `| head` does that. */
+export function isClosedPipe(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | null)?.code === "EPIPE";
+}
+
+function writeError(path: string, cause: unknown): Error {
+  const found = `as it cannot be written: ${(cause as Error).message}`;
+  return new Error(message(`write ${JSON.stringify(path)}`, found, "choose another place, or make it writable"), {
+    cause,
+  });
+}
+
+/** A file whose former content stays until the first write. */
+class FileOutput implements Output {
+  readonly hasColour = false;
+  readonly #path: string;
+  readonly #descriptor: number;
+  readonly #isFile: boolean;
+  readonly #isNew: boolean;
+  #hasWritten = false;
+
+  constructor(path: string) {
+    this.#path = path;
+    try {
+      this.#isNew = !existsSync(path);
+      this.#descriptor = openSync(path, "a");
+      this.#isFile = fstatSync(this.#descriptor).isFile();
+    } catch (error) {
+      throw writeError(path, error);
+    }
+  }
+
+  async write(text: string): Promise<void> {
+    try {
+      if (!this.#hasWritten && this.#isFile) ftruncateSync(this.#descriptor);
+      this.#hasWritten = true;
+      const bytes = Buffer.from(text);
+      for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
+    } catch (error) {
+      if (isClosedPipe(error)) throw error;
+      throw writeError(this.#path, error);
+    }
+  }
+
+  close(): void {
+    closeSync(this.#descriptor);
+    if (!this.#hasWritten && this.#isNew) rmSync(this.#path);
+  }
+}
+
+/**
+ * Open a file for results. A former content is kept until the first write, so that a run that fails at its start
+ * loses nothing.
+ *
+ * @throws {Error} If it cannot be written
+ */
+export function openOutput(path: string): Output {
+  return new FileOutput(path);
+}
+
+/**
+ * Make a folder and make sure that files can be put into it.
+ *
+ * @throws {Error} If they cannot
+ */
+export function prepareFolder(path: string): void {
+  const probe = join(path, `.probe-${process.pid}-${crypto.randomUUID()}`);
+  try {
+    mkdirSync(probe, { recursive: true });
+    rmdirSync(probe);
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+/**
+ * Write a whole file, and the folders above it.
+ *
+ * @throws {Error} If it cannot be written
+ */
+export async function writeFile(path: string, content: string | Uint8Array): Promise<void> {
+  try {
+    await Bun.write(path, content);
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}

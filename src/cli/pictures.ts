@@ -1,0 +1,103 @@
+/** @module Pictures: the files that the operands of `detect` stand for, and the names of what is made from them. */
+
+import { readdirSync, statSync } from "node:fs";
+import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
+import { message } from "../core/errors.ts";
+
+/** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
+export const PICTURE_EXTENSIONS: readonly string[] = [
+  ".jpg",
+  ".jpeg",
+  ".png",
+  ".webp",
+  ".avif",
+  ".gif",
+  ".tif",
+  ".tiff",
+];
+
+function isPictureName(name: string): boolean {
+  return PICTURE_EXTENSIONS.includes(extname(name).toLowerCase());
+}
+
+function byName(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}
+
+function inFolder(folder: string): string[] {
+  const files = readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => !entry.isDirectory() && isPictureName(entry.name))
+    .map((entry) => join(folder, entry.name))
+    .sort(byName);
+  if (files.length > 0) return files;
+  const hint = `a picture ends in ${PICTURE_EXTENSIONS.join(", ")}; for folders below it pass '${join(folder, "**")}'`;
+  throw new Error(message(`detect in the folder ${JSON.stringify(folder)}`, "as it holds no picture", hint));
+}
+
+function byPattern(pattern: string): string[] {
+  const files = [...new Bun.Glob(pattern).scanSync({ dot: false, onlyFiles: true })].filter(isPictureName).sort(byName);
+  if (files.length > 0) return files;
+  const isPattern = /[*?[\]{}]/.test(pattern);
+  const found = isPattern ? "as no picture fits the pattern" : "as there is no such file or folder";
+  throw new Error(message(`detect in ${JSON.stringify(pattern)}`, found, `paths are relative to ${process.cwd()}`));
+}
+
+function isAddress(operand: string): boolean {
+  return /^https?:\/\//i.test(operand);
+}
+
+function expand(operand: string): string[] {
+  if (isAddress(operand)) return [operand];
+  const stats = statSync(operand, { throwIfNoEntry: false });
+  if (stats === undefined) return byPattern(operand);
+  return stats.isDirectory() ? inFolder(operand) : [operand];
+}
+
+/**
+ * Expand operands: a file or an http address stands for itself, a folder for the pictures in it (not below it), anything
+ * else is a pattern. Sorted by name within each operand; a file that is named twice is taken once.
+ *
+ * @throws {Error} If an operand stands for no file
+ */
+export function expandPictures(operands: readonly string[]): string[] {
+  const files = new Map<string, string>();
+  for (const operand of operands) {
+    for (const file of expand(operand)) {
+      const key = isAddress(file) ? file : resolve(file);
+      if (!files.has(key)) files.set(key, file);
+    }
+  }
+  return [...files.values()];
+}
+
+/** The deepest folder all files lie in. */
+function commonFolder(files: readonly string[]): string {
+  let parts = dirname(resolve(files[0] ?? ".")).split(sep);
+  for (const file of files) {
+    const other = dirname(resolve(file)).split(sep);
+    const differs = parts.findIndex((part, at) => part !== other[at]);
+    if (differs >= 0) parts = parts.slice(0, differs);
+  }
+  return parts.join(sep) || sep;
+}
+
+/**
+ * A name for what is made from each file: its own, or its path below the folder they share where two files have the
+ * same name.
+ *
+ * @param files  at least one
+ * @param rename from a file's name to the name wanted, such as another extension
+ * @returns paths relative to the folder they go into, one a file
+ * @throws {Error} If two files still get the same name
+ */
+export function outputNames(files: readonly string[], rename: (name: string) => string): string[] {
+  const plain = files.map((file) => rename(basename(isAddress(file) ? new URL(file).pathname : file)));
+  if (new Set(plain).size === plain.length) return plain;
+  const root = commonFolder(files);
+  const nested = files.map((file) => rename(relative(root, resolve(file))));
+  const clash = nested.findIndex((name, at) => nested.indexOf(name) !== at);
+  if (clash < 0) return nested;
+  const [first, second] = [files[nested.indexOf(nested[clash]!)], files[clash]];
+  const found = `as ${JSON.stringify(first)} and ${JSON.stringify(second)} would both become ${nested[clash]}`;
+  throw new Error(message("name the files to write", found, "rename one of them"));
+}

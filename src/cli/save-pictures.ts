@@ -1,0 +1,51 @@
+/** @module SavePictures: pictures with their boxes drawn, written into a folder. */
+
+import { extname, join } from "node:path";
+import { decodeImage } from "../image/decode.ts";
+import { drawDetections } from "../image/draw.ts";
+import { encodeImage } from "../image/encode.ts";
+import type { EncodedFormat } from "../image/encode-options.ts";
+import { prepareFolder, writeFile } from "./output.ts";
+import { outputNames } from "./pictures.ts";
+import type { PictureResult } from "./result-format.ts";
+
+/** Writes annotated pictures. */
+export interface PictureSaver {
+  /**
+   * Draw a picture's boxes onto a copy of it, and write that.
+   *
+   * @returns the path of the copy
+   * @throws {ImageError} If it cannot be decoded any more, or is too large to be drawn on
+   * @throws {Error} If it cannot be written
+   */
+  save(picture: PictureResult): Promise<string>;
+}
+
+const FORMATS: Readonly<Record<string, EncodedFormat>> = { ".png": "png", ".webp": "webp" };
+
+/** PNG and WebP stay what they are, everything else becomes JPEG. */
+function copyName(name: string): string {
+  const extension = extname(name);
+  const isKept = extension.toLowerCase() in FORMATS || /^\.jpe?g$/i.test(extension);
+  return isKept ? name : `${name.slice(0, name.length - extension.length)}.jpg`;
+}
+
+/**
+ * Make a folder ready for the copies of these files.
+ *
+ * @throws {Error} If it cannot be written, or two copies would have the same name
+ */
+export function openSaver(folder: string, files: readonly string[]): PictureSaver {
+  prepareFolder(folder);
+  const names = outputNames(files, copyName);
+  const paths = new Map(files.map((file, at) => [file, join(folder, names[at]!)]));
+  return {
+    async save({ file, result }) {
+      const path = paths.get(file)!;
+      const drawn = await drawDetections(await decodeImage(file), result.detections);
+      const format = FORMATS[extname(path).toLowerCase()] ?? "jpeg";
+      await writeFile(path, await encodeImage(drawn, { format }));
+      return path;
+    },
+  };
+}

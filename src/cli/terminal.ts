@@ -1,0 +1,78 @@
+/** @module Terminal: what standard output and standard error can show, and colours where they can. */
+
+/** A look of text. */
+export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
+
+const CODES: Readonly<Record<Style, readonly [on: number, off: number]>> = {
+  bold: [1, 22],
+  dim: [2, 22],
+  red: [31, 39],
+  green: [32, 39],
+  yellow: [33, 39],
+  cyan: [36, 39],
+};
+
+/** Give text a look, or leave it as it is. */
+export type Paint = (style: Style, text: string) => string;
+
+/** The paint of a stream with or without colours. */
+export function paintOf(hasColour: boolean): Paint {
+  if (!hasColour) return (_, text) => text;
+  return (style, text) => `\x1b[${CODES[style][0]}m${text}\x1b[${CODES[style][1]}m`;
+}
+
+/** A stream people may be looking at. */
+export interface TerminalStream {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+/** Whether a stream gets colours: only a terminal does, and not where `NO_COLOR` is set or the terminal is dumb. */
+export function hasColour(stream: TerminalStream, environment: Readonly<Record<string, string | undefined>>): boolean {
+  return stream.isTTY === true && !environment.NO_COLOR && environment.TERM !== "dumb";
+}
+
+/** Standard error: lines for people, and one line at the bottom that is drawn over and over. */
+export class Terminal {
+  readonly isTerminal: boolean;
+  readonly paint: Paint;
+  readonly #stream: TerminalStream;
+  #hasStatus = false;
+
+  constructor(stream: TerminalStream, paint: Paint) {
+    this.#stream = stream;
+    this.isTerminal = stream.isTTY === true;
+    this.paint = paint;
+  }
+
+  /** Width in characters; 80 where the terminal does not tell. */
+  get columns(): number {
+    return this.#stream.columns || 80;
+  }
+
+  /** True while a status line is shown. */
+  get hasStatus(): boolean {
+    return this.#hasStatus;
+  }
+
+  /** Write a line; it goes above the status line. */
+  line(text: string): void {
+    this.clearStatus();
+    this.#stream.write(`${text}\n`);
+  }
+
+  /** Draw the status line anew. Nothing is drawn where nobody looks. */
+  status(text: string): void {
+    if (!this.isTerminal) return;
+    this.#stream.write(`\r\x1b[K${text}`);
+    this.#hasStatus = true;
+  }
+
+  /** Wipe the status line. */
+  clearStatus(): void {
+    if (!this.#hasStatus) return;
+    this.#stream.write("\r\x1b[K");
+    this.#hasStatus = false;
+  }
+}

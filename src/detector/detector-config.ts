@@ -1,0 +1,165 @@
+/** @module Detector config: what callers may set, checked once with zod, and what the internals then rely on. */
+
+import { z } from "zod";
+import { message, OptionError } from "../core/errors.ts";
+import { nearestWord, parseOptions } from "../core/options.ts";
+import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
+import type { Selection } from "../model/selection.ts";
+import type { Size } from "../pipeline/backend.ts";
+
+/** Options of one call; those given to `load` are the defaults. */
+export interface DetectOptions {
+  /** Lowest score that is kept, 0–1. Default 0.25. */
+  readonly threshold?: number;
+  /** Boxes that overlap a better one by more are left out, 0–1. Default 0.7; end-to-end models do not use it. */
+  readonly iou?: number;
+  /** At most this many detections a picture. Default 300. */
+  readonly maxDetections?: number;
+  /** True: boxes of different classes suppress each other as well. Default false. */
+  readonly classAgnostic?: boolean;
+  /** Names or ids of the classes to keep. Default: all. */
+  readonly classes?: readonly (string | number)[];
+}
+
+/** Options of `Detector.load`. */
+export interface DetectorOptions extends DetectOptions {
+  /** Where to run. Default `"auto"`: the GPU where there is one, else the CPU. */
+  readonly backend?: "auto" | "cpu" | "gpu";
+  /** Name of the output layout, where the model does not tell or tells wrong. Default: recognised. */
+  readonly layout?: string;
+  /** Class names by id. Default: the model's own, else COCO's where the count fits. */
+  readonly labels?: readonly string[];
+  /** Input size in pixels of a model with dynamic height and width: a square side, or [width, height]. Default: the model's `imgsz`, else 640. */
+  readonly size?: number | readonly [width: number, height: number];
+  /** True: give a model with dynamic height and width the frame's own ratio instead of a square. Default false. */
+  readonly rectangular?: boolean;
+  /** Most pictures the model gets at once. Default 1; a fixed batch of the model wins. */
+  readonly batch?: number;
+  /** Frames in flight: each owns its buffers. Default 1 on the CPU. */
+  readonly inFlight?: number;
+  /** CPU threads of one inference. Default: the physical cores. */
+  readonly threads?: number;
+  /** Pictures with more pixels are refused before they are decoded. Default 2^28, 268 million. */
+  readonly maxPixels?: number;
+  /**
+   * True: JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the model's input. Faster
+   * for large photographs; the pixels, and so the scores, differ a little from those of the whole picture. Default false.
+   */
+  readonly scaledDecoding?: boolean;
+}
+
+/** Complete options of `Detector.load`. */
+export interface DetectorConfig {
+  readonly backend: "auto" | "cpu" | "gpu";
+  readonly layout: string | undefined;
+  readonly labels: readonly string[] | undefined;
+  readonly size: Size | undefined;
+  readonly rectangular: boolean;
+  readonly batch: number;
+  readonly inFlight: number;
+  readonly threads: number | undefined;
+  readonly maxPixels: number;
+  readonly scaledDecoding: boolean;
+  readonly detect: DetectConfig;
+}
+
+/** Complete options of one call, before class names are looked up. */
+export interface DetectConfig {
+  readonly threshold: number;
+  readonly iou: number;
+  readonly maxDetections: number;
+  readonly classAgnostic: boolean;
+  readonly classes: readonly (string | number)[] | undefined;
+}
+
+const side = z.int().min(1, "a side is a whole number of pixels").max(16384, "a side is at most 16384 pixels");
+
+const detectShape = {
+  threshold: z.number().min(0, "a score is from 0 to 1").max(1, "a score is from 0 to 1").optional(),
+  iou: z.number().min(0, "an overlap is from 0 to 1").max(1, "an overlap is from 0 to 1").optional(),
+  maxDetections: z.int().min(1, "at least 1").max(100_000, "at most 100000").optional(),
+  classAgnostic: z.boolean("true or false").optional(),
+  classes: z
+    .array(z.union([z.string(), z.int().min(0)]), "names or ids")
+    .min(1, "name at least one class")
+    .optional(),
+};
+const detectSchema = z.strictObject(detectShape);
+
+const loadSchema = z.strictObject({
+  ...detectShape,
+  backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").default("auto"),
+  layout: z.string("the name of a layout").optional(),
+  labels: z.array(z.string(), "a list of names").optional(),
+  size: z
+    .union([side.transform((value): Size => [value, value]), z.tuple([side, side])], "a side, or [width, height]")
+    .optional(),
+  rectangular: z.boolean("true or false").default(false),
+  batch: z.int().min(1, "at least 1").max(1024, "at most 1024").default(1),
+  inFlight: z.int().min(1, "at least 1").max(64, "at most 64").default(1),
+  threads: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
+  maxPixels: z.int().min(1, "at least 1").default(DEFAULT_MAX_PIXELS),
+  scaledDecoding: z.boolean("true or false").default(false),
+});
+
+const DETECT_DEFAULTS: DetectConfig = {
+  threshold: 0.25,
+  iou: 0.7,
+  maxDetections: 300,
+  classAgnostic: false,
+  classes: undefined,
+};
+
+function detectConfig(options: DetectOptions, defaults: DetectConfig): DetectConfig {
+  return {
+    threshold: options.threshold ?? defaults.threshold,
+    iou: options.iou ?? defaults.iou,
+    maxDetections: options.maxDetections ?? defaults.maxDetections,
+    classAgnostic: options.classAgnostic ?? defaults.classAgnostic,
+    classes: options.classes ?? defaults.classes,
+  };
+}
+
+/**
+ * Check the options of `Detector.load` and fill in the defaults.
+ *
+ * @throws {OptionError} If one is unknown or out of range
+ */
+export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
+  const parsed = parseOptions(loadSchema, options, "load a detector");
+  const { threshold, iou, maxDetections, classAgnostic, classes, layout, labels, size, threads, ...rest } = parsed;
+  const detect = { threshold, iou, maxDetections, classAgnostic, classes } as DetectOptions;
+  return { ...rest, layout, labels, size, threads, detect: detectConfig(detect, DETECT_DEFAULTS) };
+}
+
+/**
+ * Check the options of one call; what it leaves out is taken from `defaults`.
+ *
+ * @throws {OptionError} If one is unknown or out of range
+ */
+export function parseDetectOptions(options: DetectOptions, defaults: DetectConfig): DetectConfig {
+  return detectConfig(parseOptions(detectSchema, options, "detect") as DetectOptions, defaults);
+}
+
+/**
+ * Look up the classes of a call in the model's labels.
+ *
+ * @throws {OptionError} If a class is none of the model's
+ */
+export function selectionOf(config: DetectConfig, labels: readonly string[]): Selection {
+  const { classes, ...rest } = config;
+  if (classes === undefined) return { ...rest, classIds: undefined };
+  const classIds = new Set<number>();
+  for (const wanted of classes) {
+    const id = typeof wanted === "number" ? wanted : labels.indexOf(wanted);
+    if (id < 0 || id >= labels.length) {
+      const near = typeof wanted === "string" ? nearestWord(wanted, labels) : undefined;
+      const hint =
+        near === undefined ? `the classes are ${labels.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
+      const found = `as class ${JSON.stringify(wanted)} is none of the model's ${labels.length}`;
+      throw new OptionError(message("detect", found, hint), "classes");
+    }
+    classIds.add(id);
+  }
+  return { ...rest, classIds };
+}

@@ -1,0 +1,44 @@
+/** @module Model source: from what a caller names to a file or bytes. */
+
+import { fileURLToPath } from "node:url";
+import { findEntry } from "../catalogue/catalogue.ts";
+import { licenceLine } from "../catalogue/entry.ts";
+import { pull } from "../catalogue/pull.ts";
+import { isInstalled } from "../catalogue/store.ts";
+import { ModelError, message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+
+/** A model to load, and what to call it in messages. */
+export interface ModelSource {
+  /** Path of a file, or the bytes of one. */
+  readonly source: string | Uint8Array;
+  readonly name: string;
+}
+
+/**
+ * Find out what a caller means: bytes, a path, a `file:` URL, or a name of the catalogue. A file of that name wins over
+ * the catalogue. A name whose file is not on this machine is fetched, and its licence logged.
+ *
+ * @throws {ModelError} If the URL's scheme is not `file:`
+ * @throws {CatalogueError} If the file cannot be fetched
+ */
+export async function modelSource(model: string | URL | Uint8Array): Promise<ModelSource> {
+  if (model instanceof Uint8Array) return { source: model, name: "from bytes" };
+  const isUrl = model instanceof URL || /^[a-z][a-z\d+.-]+:\/\//i.test(model);
+  if (isUrl) {
+    const url = new URL(model);
+    if (url.protocol !== "file:") {
+      const found = `as the scheme must be file: received ${url.protocol}//`;
+      throw new ModelError(message("load a model", found, "download it and give the path or the bytes"), url.href);
+    }
+    const path = fileURLToPath(url);
+    return { source: path, name: JSON.stringify(path) };
+  }
+  const path = model as string;
+  const entry = findEntry(path);
+  if (entry?.kind === "model" && !(await Bun.file(path).exists())) {
+    if (!isInstalled(entry)) logger.info(`Fetching ${licenceLine(entry)}`);
+    return { source: await pull(entry), name: entry.name };
+  }
+  return { source: path, name: JSON.stringify(path) };
+}

@@ -1,0 +1,139 @@
+/** @module StagedBatch: one batch of pictures whose stages are run one by one. */
+
+import { message } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
+import type { Tensor } from "../core/tensor.ts";
+import type { Placement } from "../image/geometry.ts";
+import type { Image } from "../image/image.ts";
+import type { ImageSource } from "../image/source.ts";
+import type { Selection } from "../model/selection.ts";
+import type { Slot } from "../pipeline/backend.ts";
+import { imageFrom, type Pipeline } from "../pipeline/pipeline.ts";
+import type { StageTimings } from "../pipeline/stage-timings.ts";
+import { type Detection, detectionsOf } from "./detection.ts";
+import type { DetectOptions } from "./detector-config.ts";
+
+const STAGES = ["preprocess", "infer", "postprocess"] as const;
+
+/**
+ * Pictures that hold a slot: `preprocess`, `infer` and `postprocess` run one by one, with the tensors between them open
+ * to be read. `postprocess` can be called again with other options.
+ *
+ * @example
+ * ```ts
+ * using batch = await detector.staged(["street.jpg"]);
+ * await batch.preprocess();
+ * await batch.infer();
+ * const [detections] = await batch.postprocess({ threshold: 0.1 });
+ * ```
+ */
+export class StagedBatch extends Resource {
+  /** The decoded pictures; their pixels are the batch's. */
+  readonly images: readonly Image[];
+  readonly #slot: Slot;
+  readonly #pipeline: Pipeline;
+  readonly #selectionFor: (options: DetectOptions | undefined) => Selection;
+  readonly #giveBack: () => void;
+  /** Stages that have run. */
+  #done = 0;
+
+  private constructor(
+    pipeline: Pipeline,
+    slot: Slot,
+    images: readonly Image[],
+    selectionFor: (options: DetectOptions | undefined) => Selection,
+    giveBack: () => void,
+  ) {
+    super(`StagedBatch of ${images.length}`);
+    this.#pipeline = pipeline;
+    this.#slot = slot;
+    this.images = images;
+    this.#selectionFor = selectionFor;
+    this.#giveBack = giveBack;
+  }
+
+  /** Called by `Detector.staged`: waits for a slot and decodes the pictures. */
+  static open(
+    pipeline: Pipeline,
+    sources: readonly ImageSource[],
+    selectionFor: (options: DetectOptions | undefined) => Selection,
+  ): Promise<StagedBatch> {
+    const { maxBatch } = pipeline.backend;
+    if (sources.length < 1 || sources.length > maxBatch) {
+      const found = `as it takes 1 to ${maxBatch} pictures: received ${sources.length}`;
+      return Promise.reject(new RangeError(message("stage a batch", found)));
+    }
+    return new Promise((resolve, reject) => {
+      // The slot is held until the batch is closed: that is when this work ends.
+      pipeline
+        .withSlot(
+          (slot) =>
+            new Promise<void>((giveBack, fail) => {
+              (async () => {
+                const images: Image[] = [];
+                for (const [index, source] of sources.entries()) images.push(await imageFrom(slot, source, index));
+                resolve(new StagedBatch(pipeline, slot, images, selectionFor, giveBack));
+              })().catch(fail);
+            }),
+        )
+        .catch(reject);
+    });
+  }
+
+  /** Fill the input tensor. */
+  async preprocess(): Promise<void> {
+    this.#begin(0);
+    await this.#slot.preprocess(this.images, this.#pipeline.sizeFor(this.images));
+    this.#done = 1;
+  }
+
+  /** Run the model. */
+  async infer(): Promise<void> {
+    this.#begin(1);
+    await this.#slot.infer();
+    this.#done = 2;
+  }
+
+  /** Decode and select: one list a picture, best first, in source pixels. */
+  async postprocess(options?: DetectOptions): Promise<Detection[][]> {
+    this.#begin(2);
+    const blocks = await this.#slot.postprocess(this.#selectionFor(options));
+    this.#done = 3;
+    const { labels } = this.#pipeline.backend.recognition;
+    return this.images.map((_, index) => detectionsOf(blocks[index]!, labels));
+  }
+
+  /** The input tensor after `preprocess`; valid until the batch is closed. */
+  input(): Promise<Tensor> {
+    this.#begin(1);
+    return this.#slot.readInput();
+  }
+
+  /** The model's outputs by name after `infer`; valid until the batch is closed. */
+  outputs(): Promise<ReadonlyMap<string, Tensor>> {
+    this.#begin(2);
+    return this.#slot.readOutputs();
+  }
+
+  /** Where each picture lies in the input, after `preprocess`. */
+  get placements(): readonly Placement[] {
+    this.#begin(1);
+    return this.#slot.placements;
+  }
+
+  /** Milliseconds of each stage so far. */
+  get timings(): Readonly<StageTimings> {
+    return this.#slot.timings;
+  }
+
+  #begin(stagesNeeded: number): void {
+    this.assertOpen("run a stage");
+    if (this.#done >= stagesNeeded) return;
+    const found = `as ${STAGES[stagesNeeded - 1]} must have run before: ${this.#done} of the stages have`;
+    throw new Error(message("run a stage", found, `the order is ${STAGES.join(", ")}`));
+  }
+
+  protected release(): void {
+    this.#giveBack();
+  }
+}

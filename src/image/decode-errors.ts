@@ -1,0 +1,59 @@
+/** @module The errors of decoding: each names the source, what was found and what to do. */
+
+import { ImageError, message } from "../core/errors.ts";
+import { describeBytes, pictureKind } from "./picture-kind.ts";
+
+const SUPPORTED = "JPEG, PNG, WebP, GIF, AVIF, TIFF and SVG are supported";
+const CUT_SHORT =
+  /premature|unexpected end|not enough data|truncat|bad seek|end of file|unable to parse image|no image|end marker is missing|ends before/i;
+
+/** How a source is called inside a sentence: descriptions as they are, paths and URLs in quotes. */
+function quoted(source: string): string {
+  return source === "bytes" || source.startsWith("a ") ? source : JSON.stringify(source);
+}
+
+/**
+ * An error of reading or decoding a picture.
+ *
+ * @param source path, URL or description
+ * @param found  the rule and what was found: `as it is empty: 0 bytes`
+ * @param hint   the fix
+ */
+export function imageError(source: string, found: string, hint?: string, options?: ErrorOptions): ImageError {
+  return new ImageError(message(`decode ${quoted(source)}`, found, hint), source, options);
+}
+
+/** The picture has more pixels than allowed. Sizes in pixels. */
+export function tooLargeError(source: string, width: number, height: number, maxPixels: number): ImageError {
+  const found = `as it must have at most ${maxPixels} pixels: ${width}x${height} is ${width * height}`;
+  return imageError(source, found, "raise maxPixels if the picture can be trusted");
+}
+
+/**
+ * The bytes could not be decoded: what they are decides what is said.
+ *
+ * @param bytes  the whole file
+ * @param source path, URL or description
+ * @param reason what the decoder said
+ */
+export function undecodableError(
+  bytes: Uint8Array,
+  source: string,
+  reason: string,
+  options?: ErrorOptions,
+): ImageError {
+  if (bytes.length === 0) {
+    return imageError(source, "as it is empty: 0 bytes", "check that the file was written or downloaded completely");
+  }
+  const kind = pictureKind(bytes);
+  if (kind === undefined) {
+    return imageError(source, `as it is not a picture: ${describeBytes(bytes)}`, SUPPORTED, options);
+  }
+  if (!kind.isDecodable) {
+    const hint = `convert it to PNG or JPEG first; ${SUPPORTED}`;
+    return imageError(source, `as it is ${kind.name}, which is not supported: ${bytes.length} bytes`, hint, options);
+  }
+  const state = CUT_SHORT.test(reason) ? "cut short" : "damaged or of a variant that is not supported";
+  const hint = "copy or download the file again, and see whether another program opens it";
+  return imageError(source, `as the ${kind.name} is ${state}: ${bytes.length} bytes, ${reason}`, hint, options);
+}

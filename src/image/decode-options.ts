@@ -1,0 +1,24 @@
+/** @module DecodeOptions: what callers may say about decoding, checked once. */
+
+import { z } from "zod";
+import { parseOptions } from "../core/options.ts";
+import type { PictureDecodeOptions } from "./picture-decoder.ts";
+import type { ReadSourceOptions } from "./source.ts";
+
+/** How a picture is read and decoded. */
+export interface DecodeOptions extends PictureDecodeOptions, ReadSourceOptions {}
+
+const pixels = z.int("must be a whole number of pixels").min(1, "must be at least 1");
+
+const schema = z.strictObject({
+  maxPixels: pixels.exactOptional(),
+  minWidth: pixels.exactOptional(),
+  minHeight: pixels.exactOptional(),
+  needs: z.enum(["both", "either"], "both or either").exactOptional(),
+  timeoutMs: z.number("must be milliseconds").positive("must be more than 0").exactOptional(),
+});
+
+/** Check decoding options. @throws {OptionError} If one is unknown or out of range */
+export function parseDecodeOptions(options: DecodeOptions): DecodeOptions {
+  return parseOptions(schema, options, "decode a picture");
+}

@@ -1,0 +1,28 @@
+/** @module EncodeOptions: what callers may say about encoding, checked once. */
+
+import { z } from "zod";
+import { parseOptions } from "../core/options.ts";
+
+/** File formats that can be written. */
+export type EncodedFormat = "jpeg" | "png" | "webp";
+
+/** How a picture is written. */
+export interface EncodeOptions {
+  /** Default `"jpeg"`. */
+  readonly format?: EncodedFormat;
+  /** 1 (small) to 100 (like the original), default 90; PNG loses nothing and takes none. */
+  readonly quality?: number;
+}
+
+/** The same, complete. */
+export type EncodeConfig = Required<EncodeOptions>;
+
+const schema = z.strictObject({
+  format: z.enum(["jpeg", "png", "webp"], "must be jpeg, png or webp").default("jpeg"),
+  quality: z.int("must be a whole number").min(1, "must be at least 1").max(100, "must be at most 100").default(90),
+});
+
+/** Check encoding options. @throws {OptionError} If one is unknown or out of range */
+export function parseEncodeOptions(options: EncodeOptions): EncodeConfig {
+  return parseOptions(schema, options, "encode a picture");
+}

@@ -1,0 +1,42 @@
+/** @module encodeImage: pixels to the bytes of a picture file, through sharp. */
+
+import { ImageError, message } from "../core/errors.ts";
+import { type EncodeOptions, parseEncodeOptions } from "./encode-options.ts";
+import { type Image, imageOf } from "./image.ts";
+import { tightRgb } from "./rgb.ts";
+import { loadSharp } from "./sharp-library.ts";
+
+/**
+ * Write an image as JPEG, PNG or WebP, off the JS thread; alpha is dropped.
+ *
+ * @param image not to be changed until the promise settles
+ * @returns the bytes of the file
+ * @throws {ShapeError} If the image's size, pitch and data do not fit together
+ * @throws {OptionError} If an option is unknown or out of range
+ * @throws {ImageError} If the format cannot hold the picture: WebP ends at 16383 pixels a side, JPEG at 65500
+ *
+ * @example
+ * ```ts
+ * await Bun.write("out.webp", await encodeImage(image, { format: "webp", quality: 80 }));
+ * ```
+ */
+export async function encodeImage(image: Image, options: EncodeOptions = {}): Promise<Uint8Array> {
+  const { format, quality } = parseEncodeOptions(options);
+  const { width, height } = imageOf(image.data, image);
+  const sharp = await loadSharp();
+  const raw = sharp(tightRgb(image), { raw: { width, height, channels: 3 }, limitInputPixels: false });
+  try {
+    switch (format) {
+      case "jpeg":
+        return await raw.jpeg({ quality }).toBuffer();
+      case "png":
+        return await raw.png().toBuffer();
+      case "webp":
+        return await raw.webp({ quality }).toBuffer();
+    }
+  } catch (error) {
+    const found = `as the encoder refuses it: ${error instanceof Error ? error.message : String(error)}`;
+    const text = message(`encode a ${width}x${height} picture as ${format}`, found, "try PNG, or a smaller picture");
+    throw new ImageError(text, `a ${width}x${height} image`, { cause: error });
+  }
+}

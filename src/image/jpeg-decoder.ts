@@ -1,0 +1,230 @@
+/** @module JpegDecoder: one libturbojpeg handle, decoding off the JS thread into memory the caller gives. */
+
+import { LibraryLoadError, message } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
+import { readCString } from "../ffi/cstring.ts";
+import { addressOf } from "../ffi/pointer.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import { findTurboJpeg, type TjHandle, type TurboJpeg } from "../ffi/turbojpeg.ts";
+import { TJCS_CMYK, TJCS_YCCK, TJERR_WARNING, TJFLAG_LIMITSCANS, TJPF_RGB } from "../ffi/turbojpeg-symbols.ts";
+import { imageError, undecodableError } from "./decode-errors.ts";
+import { type JpegMarkers, readJpegMarkers } from "./exif.ts";
+import { type Image, imageOf } from "./image.ts";
+
+/** What a JPEG file says of itself. Sizes in pixels, as stored: before the orientation is applied. */
+export interface JpegHeader extends JpegMarkers {
+  readonly width: number;
+  readonly height: number;
+  /** True for four channels (CMYK or YCCK), which libturbojpeg does not turn into RGB. */
+  readonly isCmyk: boolean;
+}
+
+/** Divisors of the size that decode faster than the whole picture: the inverse transform itself shrinks. */
+export type JpegScale = 1 | 2 | 4 | 8;
+
+/** What {@linkcode JpegDecoder.decode} takes beside the bytes. */
+export interface JpegDecodeOptions {
+  /** What to call the bytes in messages. */
+  readonly source: string;
+  /** Both sides are divided by it and rounded up; default 1. */
+  readonly scale?: JpegScale;
+  /** Distance between two rows of the destination in bytes; default tight. */
+  readonly pitchBytes?: number;
+}
+
+const END_OF_IMAGE = Buffer.from([0xff, 0xd9]);
+
+/**
+ * The largest scale that leaves a picture at least as large as asked for.
+ *
+ * @param width     of the picture, in pixels
+ * @param height    of the picture, in pixels
+ * @param minWidth  in pixels, 1 or more
+ * @param minHeight in pixels, 1 or more
+ * @param needs     whether both sides must be as large, or `either`: enough to fit the picture inside at its own ratio
+ */
+export function jpegScale(
+  width: number,
+  height: number,
+  minWidth: number,
+  minHeight: number,
+  needs: "both" | "either" = "both",
+): JpegScale {
+  for (const scale of [8, 4, 2] as const) {
+    const isWide = Math.ceil(width / scale) >= minWidth;
+    const isHigh = Math.ceil(height / scale) >= minHeight;
+    if (needs === "both" ? isWide && isHigh : isWide || isHigh) return scale;
+  }
+  return 1;
+}
+
+/**
+ * One libturbojpeg decompressor. One call at a time: make one per picture in flight.
+ *
+ * Closing it while a call is in flight is allowed: the call ends as usual, and the handle is destroyed after it.
+ *
+ * @example Decode into memory of one's own
+ * ```ts
+ * using decoder = JpegDecoder.create();
+ * const header = decoder.readHeader(bytes, "street.jpg");
+ * const memory = new Uint8Array(header.width * header.height * 3);
+ * const image = await decoder.decode(bytes, header, memory, { source: "street.jpg" });
+ * ```
+ */
+export class JpegDecoder extends Resource {
+  readonly #library: TurboJpeg;
+  readonly #handle: TjHandle;
+  readonly #out = new OutCells(4);
+  readonly #outHeight = this.#out.cells.subarray(1);
+  readonly #outSubsampling = this.#out.cells.subarray(2);
+  readonly #outColours = this.#out.cells.subarray(3);
+  /** What the worker thread reads and writes, kept from the collector until it is done. */
+  #inFlight: { readonly bytes: Uint8Array; readonly destination: Uint8Array } | undefined;
+
+  private constructor(library: TurboJpeg, handle: TjHandle) {
+    super("JpegDecoder");
+    this.#library = library;
+    this.#handle = handle;
+  }
+
+  /**
+   * A new decoder.
+   *
+   * @throws {LibraryLoadError} If libturbojpeg is nowhere
+   */
+  static create(): JpegDecoder {
+    const library = findTurboJpeg();
+    if (library instanceof LibraryLoadError) throw library;
+    const handle = library.symbols.tjInitDecompress();
+    if (handle === null) {
+      const reason = readCString(Number(library.symbols.tjGetErrorStr2(null) ?? 0));
+      throw new Error(message("create a JpegDecoder", `as tjInitDecompress failed: ${reason}`));
+    }
+    return new JpegDecoder(library, handle);
+  }
+
+  /** True while a call is in flight. */
+  get isBusy(): boolean {
+    return this.#inFlight !== undefined;
+  }
+
+  /**
+   * Read size, colours and orientation; no pixel is decoded. Microseconds, on the JS thread.
+   *
+   * @param bytes  a JPEG file
+   * @param source what to call the bytes in messages
+   * @throws {ImageError} If it is no JPEG that libturbojpeg can read
+   */
+  readHeader(bytes: Uint8Array, source: string): JpegHeader {
+    this.#assertIdle();
+    if (bytes.length === 0) throw undecodableError(bytes, source, "no data");
+    const { symbols } = this.#library;
+    const status = symbols.tjDecompressHeader3(
+      this.#handle,
+      bytes,
+      bytes.length,
+      this.#out.cells,
+      this.#outHeight,
+      this.#outSubsampling,
+      this.#outColours,
+    );
+    if (status !== 0) throw undecodableError(bytes, source, this.#lastError());
+    // A file that ends before its pictures begin is no failure to libturbojpeg: it may hold tables for other files.
+    if (this.#out.i32(0) < 1 || this.#out.i32(1) < 1)
+      throw undecodableError(bytes, source, "it ends before any picture");
+    const colours = this.#out.i32(3);
+    const markers = readJpegMarkers(bytes);
+    return {
+      width: this.#out.i32(0),
+      height: this.#out.i32(1),
+      isCmyk: colours === TJCS_CMYK || colours === TJCS_YCCK,
+      orientation: markers.orientation,
+      isProgressive: markers.isProgressive,
+      scanOffset: markers.scanOffset,
+    };
+  }
+
+  /**
+   * Decode a JPEG off the JS thread, straight into the destination. The orientation is not applied.
+   *
+   * Neither array may be changed, moved or transferred until the promise settles; both are kept referenced until then.
+   *
+   * @param bytes       a JPEG file
+   * @param header      what {@linkcode readHeader} said of these bytes
+   * @param destination u8, at least the rows of the scaled picture
+   * @returns RGB over `destination`
+   * @throws {ImageError} If the picture is CMYK, or libturbojpeg warns of anything at all, which may be as harmless as
+   *   unused bytes: `PictureDecoder` has sharp decide then. The destination's content is undefined
+   * @throws {ShapeError} If the destination is too short
+   */
+  async decode(
+    bytes: Uint8Array,
+    header: JpegHeader,
+    destination: Uint8Array,
+    options: JpegDecodeOptions,
+  ): Promise<Image> {
+    const { source, scale = 1 } = options;
+    this.#assertIdle();
+    if (header.isCmyk) {
+      throw imageError(source, "as libturbojpeg does not turn CMYK into RGB", "decode it with decodeImage");
+    }
+    const width = Math.ceil(header.width / scale);
+    const height = Math.ceil(header.height / scale);
+    const pitchBytes = options.pitchBytes ?? width * 3;
+    const image = imageOf(destination, { width, height, pitchBytes });
+    this.#inFlight = { bytes, destination };
+    try {
+      const status = await this.#library.decompress(
+        Number(this.#handle),
+        addressOf(bytes),
+        bytes.length,
+        addressOf(destination),
+        width,
+        pitchBytes,
+        height,
+        TJPF_RGB,
+        header.isProgressive ? TJFLAG_LIMITSCANS : 0,
+      );
+      if (status !== 0) throw undecodableError(bytes, source, this.#failure(bytes, header));
+      return image;
+    } finally {
+      this.#inFlight = undefined;
+      if (this.closed) this.#destroy();
+    }
+  }
+
+  /**
+   * Why a call on a worker thread failed. libturbojpeg 2 keeps libjpeg's text in a variable of the thread that made the
+   * call, so that `tjGetErrorStr2` would return the text of another failure here; only the code belongs to the handle.
+   */
+  #failure(bytes: Uint8Array, header: JpegHeader): string {
+    const end = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).lastIndexOf(END_OF_IMAGE);
+    if (end < header.scanOffset) return "its end marker is missing";
+    return this.#library.symbols.tjGetErrorCode(this.#handle) === TJERR_WARNING
+      ? "libturbojpeg warns of damaged data"
+      : "libturbojpeg cannot decode its data";
+  }
+
+  /** The text of the last failure on this thread. */
+  #lastError(): string {
+    return readCString(Number(this.#library.symbols.tjGetErrorStr2(this.#handle) ?? 0));
+  }
+
+  #assertIdle(): void {
+    this.assertOpen("decode a picture");
+    if (this.isBusy) {
+      const found = "as the decoder takes one call at a time, and one is in flight";
+      throw new Error(message("decode a picture", found, "await the former call, or make one decoder per picture"));
+    }
+  }
+
+  #destroy(): void {
+    if (this.#library.symbols.tjDestroy(this.#handle) !== 0) {
+      throw new Error(message("destroy a JpegDecoder", "as tjDestroy failed"));
+    }
+  }
+
+  protected release(): void {
+    if (!this.isBusy) this.#destroy();
+  }
+}

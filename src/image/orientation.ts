@@ -1,0 +1,84 @@
+/** @module Orientation: turn a stored picture upright, in slices that let the JS thread breathe. */
+
+import { type Orientation, swapsSides } from "./exif.ts";
+import { type Image, imageOf } from "./image.ts";
+
+/** Both the rows read and the rows written of a tile of this side stay in the first-level cache. */
+const TILE = 32;
+/** Bytes of an RGB or BGR pixel. */
+const PIXEL = 3;
+/** One to two milliseconds of work. */
+const PIXELS_PER_SLICE = 2 ** 20;
+
+/**
+ * Copy the pixels [0, width) x [top, bottom) of the destination; `start`, `stepX` and `stepY` say where they come from.
+ * All in bytes but `width`, `top` and `bottom`. `| 0` keeps the engine at integers, which is three times as fast.
+ */
+function copyRows(
+  from: Uint8Array,
+  to: Uint8Array,
+  width: number,
+  top: number,
+  bottom: number,
+  start: number,
+  stepX: number,
+  stepY: number,
+): void {
+  const step = stepX | 0;
+  for (let tileY = top; tileY < bottom; tileY = (tileY + TILE) | 0) {
+    const endY = Math.min(bottom, tileY + TILE) | 0;
+    for (let tileX = 0; tileX < width; tileX = (tileX + TILE) | 0) {
+      const columns = Math.min(width - tileX, TILE) | 0;
+      for (let y = tileY; y < endY; y = (y + 1) | 0) {
+        let source = (start + tileX * step + y * stepY) | 0;
+        let target = ((y * width + tileX) * PIXEL) | 0;
+        const end = (target + columns * PIXEL) | 0;
+        for (; target < end; target = (target + PIXEL) | 0) {
+          to[target] = from[source]!;
+          to[(target + 1) | 0] = from[(source + 1) | 0]!;
+          to[(target + 2) | 0] = from[(source + 2) | 0]!;
+          source = (source + step) | 0;
+        }
+      }
+    }
+  }
+}
+
+/** Most bytes of a picture that {@linkcode orient} turns: its offsets are 32-bit integers. */
+export const LARGEST_ORIENTABLE: number = 2 ** 31 - 1;
+
+/**
+ * Turn a picture upright.
+ *
+ * The work is done on the JS thread in slices of one or two milliseconds; timers and requests are served in between.
+ *
+ * @param image       the picture as it is stored, RGB or BGR, at most {@linkcode LARGEST_ORIENTABLE} bytes
+ * @param orientation what its EXIF says
+ * @param destination u8, at least width × height × 3 bytes, apart from the picture's own; keeps no reference to it
+ * @returns the upright picture over `destination`, tight rows
+ * @throws {ShapeError} If the destination is too short
+ * @see the EXIF standard, tag Orientation
+ */
+export async function orient(image: Image, orientation: Orientation, destination: Uint8Array): Promise<Image> {
+  const { width: storedWidth, height: storedHeight, pitchBytes, format, data } = image;
+  const width = swapsSides(orientation) ? storedHeight : storedWidth;
+  const height = swapsSides(orientation) ? storedWidth : storedHeight;
+  const upright = imageOf(destination, { width, height, format });
+
+  const lastColumn = (storedWidth - 1) * PIXEL;
+  const lastRow = (storedHeight - 1) * pitchBytes;
+  const mirrorsX = orientation === 2 || orientation === 3 || orientation === 7 || orientation === 8;
+  const mirrorsY = orientation === 3 || orientation === 4 || orientation === 6 || orientation === 7;
+  const start = (mirrorsX ? lastColumn : 0) + (mirrorsY ? lastRow : 0);
+  const alongColumns = mirrorsX ? -PIXEL : PIXEL;
+  const alongRows = mirrorsY ? -pitchBytes : pitchBytes;
+  const stepX = swapsSides(orientation) ? alongRows : alongColumns;
+  const stepY = swapsSides(orientation) ? alongColumns : alongRows;
+
+  const rows = Math.max(TILE, Math.floor(PIXELS_PER_SLICE / width / TILE) * TILE);
+  for (let top = 0; top < height; top += rows) {
+    if (top > 0) await new Promise((resolve) => setImmediate(resolve));
+    copyRows(data, destination, width, top, Math.min(height, top + rows), start, stepX, stepY);
+  }
+  return upright;
+}

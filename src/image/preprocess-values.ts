@@ -1,0 +1,44 @@
+/** @module Preprocess values: what a level 0–255 of a channel becomes in the input tensor. */
+
+import { allocate, type DTypeMap } from "../core/dtype.ts";
+import type { Preprocessing } from "./preprocessing.ts";
+
+/** Array that holds an input tensor of any dtype that pre-processing writes. */
+export type InputArray = DTypeMap[Preprocessing["dtype"]];
+
+/**
+ * The value of a level: (level × scale − mean) / std in double precision, rounded once to the tensor's dtype, halves to
+ * even; for u8 cut to 0–255 as well.
+ *
+ * @param channel of the tensor, 0–2
+ * @param level   0–255
+ */
+export function levelValue(preprocessing: Preprocessing, channel: number, level: number): number {
+  const { scale, mean, std, dtype } = preprocessing;
+  const value = (level * scale - mean[channel]!) / std[channel]!;
+  switch (dtype) {
+    case "f32":
+      return Math.fround(value);
+    case "f16":
+      return Math.f16round(value);
+    case "u8":
+      return Uint8ClampedArray.of(value)[0]!;
+  }
+}
+
+/**
+ * The values of all levels.
+ *
+ * @param channels tensor channels, in the order wanted
+ * @returns f32 [3, 256], which holds f16 and u8 values exactly
+ */
+export function levelTable(
+  preprocessing: Preprocessing,
+  channels: readonly [number, number, number],
+): Float32Array<ArrayBuffer> {
+  const table = allocate("f32", 768);
+  for (const [at, channel] of channels.entries()) {
+    for (let level = 0; level < 256; level++) table[at * 256 + level] = levelValue(preprocessing, channel, level);
+  }
+  return table;
+}

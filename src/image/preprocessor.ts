@@ -1,0 +1,208 @@
+/** @module Preprocessor: from a decoded picture to its row of the input tensor, in one pass on the CPU. */
+
+import { message, ShapeError } from "../core/errors.ts";
+import { formatShape } from "../core/shape.ts";
+import type { Tensor } from "../core/tensor.ts";
+import { type Placement, place } from "./geometry.ts";
+import { bytesPerPixel, type Image } from "./image.ts";
+import { createPreprocessPlan, type PreprocessPlan } from "./preprocess-plan.ts";
+import { type InputArray, levelTable } from "./preprocess-values.ts";
+import type { Preprocessing } from "./preprocessing.ts";
+import { type RowTarget, storeBlend, storePoints } from "./resize-rows.ts";
+
+/** Plans kept at once: more source sizes than one stream mixes. */
+const MAX_PLANS = 8;
+
+/** A tensor that pre-processing can write. */
+export type InputTensor = Tensor<Preprocessing["dtype"]>;
+
+/**
+ * Resizes, pads and normalises pictures into an input tensor, by one {@linkcode Preprocessing}.
+ *
+ * It is the reference for the GPU. All but the last step is in integers, so that the levels are equal and not merely
+ * close, there and to `cv2.resize` with INTER_LINEAR on every pixel:
+ *
+ * 1. `bilinearTaps` gives each column and each row of the resized picture two source pixels and a weight w of 0–2048.
+ * 2. h = ((2048 − w) × near + w × far) >> 4, along each of the two source rows.
+ * 3. level = ((((2048 − w) × h₀) >> 16) + ((w × h₁) >> 16) + 2) >> 2, with the row's weight.
+ * 4. value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding.
+ *
+ * The tables and buffers for a source size are kept, so that a steady stream of frames allocates nothing.
+ */
+export class Preprocessor {
+  readonly #preprocessing: Preprocessing;
+  /** For pictures whose channels are in the tensor's order, and for the others. */
+  readonly #table: Float32Array<ArrayBuffer>;
+  readonly #swappedTable: Float32Array<ArrayBuffer>;
+  /** Newest last. */
+  readonly #plans: PreprocessPlan[] = [];
+  readonly #target: RowTarget;
+
+  /** @throws {RangeError} If the numbers of `preprocessing` give values that are not finite, as a `std` of 0 does */
+  constructor(preprocessing: Preprocessing) {
+    this.#preprocessing = preprocessing;
+    this.#table = levelTable(preprocessing, [0, 1, 2]);
+    this.#swappedTable = levelTable(preprocessing, [2, 1, 0]);
+    if (!this.#table.every(Number.isFinite)) {
+      const { scale, mean, std, dtype } = preprocessing;
+      throw new RangeError(
+        message(
+          "normalise pictures",
+          `as the values must be finite in ${dtype}: scale ${scale}, mean ${mean.join(" ")}, std ${std.join(" ")}`,
+        ),
+      );
+    }
+    this.#target = {
+      output: new Float32Array(0),
+      first: 0,
+      second: 0,
+      third: 0,
+      step: preprocessing.layout === "NCHW" ? 1 : 3,
+      table: this.#table,
+    };
+  }
+
+  /**
+   * Where a picture goes in an input of the given size, by the fit. The same object again for a size that `run` knows.
+   *
+   * @param width  of the input in pixels
+   * @param height of the input in pixels
+   */
+  place(image: Image, width: number, height: number): Placement {
+    for (const { placement } of this.#plans) {
+      if (
+        placement.sourceWidth === image.width &&
+        placement.sourceHeight === image.height &&
+        placement.inputWidth === width &&
+        placement.inputHeight === height
+      ) {
+        return placement;
+      }
+    }
+    return place(image.width, image.height, width, height, this.#preprocessing.fit);
+  }
+
+  /**
+   * Write one picture into its row of a batch: every element of the row, padding included. Keeps no reference to the
+   * picture.
+   *
+   * @param image       u8 [height, width, 3 or 4]
+   * @param destination [N, 3, inputHeight, inputWidth] or [N, inputHeight, inputWidth, 3] of the pre-processing's dtype
+   * @param index       which picture of the batch, below N
+   * @param placement   what {@linkcode place} returned for this picture
+   * @throws {ShapeError} If the tensor has another shape or dtype, or the picture another size than the placement's
+   */
+  run(image: Image, destination: InputTensor, index: number, placement: Placement): void {
+    this.#check(image, destination, index, placement);
+    const plan = this.#plan(placement, bytesPerPixel(image.format));
+    const start = index * 3 * placement.inputWidth * placement.inputHeight;
+    this.#pad(plan, destination.data, start);
+    this.#fill(plan, image, destination.data, start);
+  }
+
+  #check(image: Image, { dtype, shape }: InputTensor, index: number, placement: Placement): void {
+    const { sourceWidth, sourceHeight, inputWidth, inputHeight } = placement;
+    if (image.width !== sourceWidth || image.height !== sourceHeight) {
+      refuse("image", `${sourceWidth}x${sourceHeight} as it was placed`, `${image.width}x${image.height}`);
+    }
+    const isPlanar = this.#preprocessing.layout === "NCHW";
+    const fits =
+      dtype === this.#preprocessing.dtype &&
+      shape.length === 4 &&
+      shape[1] === (isPlanar ? 3 : inputHeight) &&
+      shape[2] === (isPlanar ? inputHeight : inputWidth) &&
+      shape[3] === (isPlanar ? inputWidth : 3) &&
+      index >= 0 &&
+      index < shape[0]!;
+    if (fits) return;
+    const wanted = isPlanar ? [-1, 3, inputHeight, inputWidth] : [-1, inputHeight, inputWidth, 3];
+    refuse(
+      "input",
+      `${this.#preprocessing.dtype} ${formatShape(wanted)} with a row ${index}`,
+      `${dtype} ${formatShape(shape)}`,
+    );
+  }
+
+  #plan(placement: Placement, pixelBytes: number): PreprocessPlan {
+    for (const plan of this.#plans) {
+      if (plan.pixelBytes === pixelBytes && isSamePlacement(plan.placement, placement)) return plan;
+    }
+    const plan = createPreprocessPlan(this.#preprocessing, placement, pixelBytes);
+    if (this.#plans.length === MAX_PLANS) this.#plans.shift();
+    this.#plans.push(plan);
+    return plan;
+  }
+
+  /** Pad every row that the picture does not cover from edge to edge; {@linkcode #fill} then overwrites its part. */
+  #pad(plan: PreprocessPlan, data: InputArray, start: number): void {
+    const { inputWidth, inputHeight, contentWidth, contentHeight, padY } = plan.placement;
+    const isWide = contentWidth === inputWidth;
+    const bottom = padY + contentHeight;
+    for (let plane = 0; plane < plan.padding.length; plane++) {
+      const row = plan.padding[plane]!;
+      const origin = start + plane * inputHeight * row.length;
+      for (let y = 0; y < inputHeight; y++) {
+        if (isWide && y >= padY && y < bottom) continue;
+        data.set(row, origin + y * row.length);
+      }
+    }
+  }
+
+  /** Write the resized picture: directly where the tensor is f32, else row by row through the plan's staging. */
+  #fill(plan: PreprocessPlan, image: Image, data: InputArray, start: number): void {
+    const { inputWidth, inputHeight, contentWidth, contentHeight, padX, padY } = plan.placement;
+    const { rows, columns, pair, staging, staged } = plan;
+    const target = this.#target;
+    const isStaged = this.#preprocessing.dtype !== "f32";
+    const planeLength = inputWidth * inputHeight;
+    const channelLength = target.step === 3 ? 1 : isStaged ? contentWidth : planeLength;
+
+    const isSwapped = (image.format === "BGR") !== (this.#preprocessing.colour === "BGR");
+    const firstChannel = isSwapped ? 2 : 0;
+    const thirdChannel = 2 - firstChannel;
+    target.table = isSwapped ? this.#swappedTable : this.#table;
+    target.output = isStaged ? staging : (data as Float32Array<ArrayBuffer>);
+
+    pair.clear();
+    for (let y = 0; y < contentHeight; y++) {
+      const rowStart = start + ((padY + y) * inputWidth + padX) * target.step;
+      const targetStart = isStaged ? 0 : rowStart;
+      target.first = targetStart + firstChannel * channelLength;
+      target.second = targetStart + channelLength;
+      target.third = targetStart + thirdChannel * channelLength;
+
+      const nearRow = rows[y * 3]!;
+      const weight = rows[y * 3 + 2]!;
+      if (plan.isPoint && weight === 0) {
+        storePoints(image.data, nearRow * image.pitchBytes, columns, target);
+      } else {
+        pair.load(image, columns, nearRow, rows[y * 3 + 1]!, weight);
+        storeBlend(pair.near, weight === 0 ? pair.near : pair.far, weight, target);
+      }
+      if (!isStaged) continue;
+      for (let plane = 0; plane < staged.length; plane++) data.set(staged[plane]!, rowStart + plane * planeLength);
+    }
+  }
+}
+
+function isSamePlacement(a: Placement, b: Placement): boolean {
+  if (a === b) return true;
+  return (
+    a.sourceWidth === b.sourceWidth &&
+    a.sourceHeight === b.sourceHeight &&
+    a.inputWidth === b.inputWidth &&
+    a.inputHeight === b.inputHeight &&
+    a.contentWidth === b.contentWidth &&
+    a.contentHeight === b.contentHeight &&
+    a.padX === b.padX &&
+    a.padY === b.padY
+  );
+}
+
+function refuse(tensor: string, expected: string, actual: string): never {
+  throw new ShapeError(message("pre-process a picture", `as the ${tensor} must be ${expected}: received ${actual}`), {
+    tensor,
+    expected,
+    actual,
+  });
+}

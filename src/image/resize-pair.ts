@@ -1,0 +1,51 @@
+/** @module Resize pair: the two resized source rows that the row at hand lies between, kept for the rows after it. */
+
+import { allocate } from "../core/dtype.ts";
+import type { Image } from "./image.ts";
+import { resizeRow } from "./resize-rows.ts";
+
+/** Two horizontally resized rows of a picture; each source row is resized at most once on the way down. */
+export class ResizePair {
+  /** i32 [width, 3], levels × 128: the upper row after {@linkcode load}. */
+  near: Int32Array<ArrayBuffer>;
+  /** Likewise, the lower row; what it held before where the weight is 0. */
+  far: Int32Array<ArrayBuffer>;
+  #nearRow = -1;
+  #farRow = -1;
+
+  /** @param width of the resized picture in pixels */
+  constructor(width: number) {
+    this.near = allocate("i32", width * 3);
+    this.far = allocate("i32", width * 3);
+  }
+
+  /** Forget the rows: another picture follows. */
+  clear(): void {
+    this.#nearRow = -1;
+    this.#farRow = -1;
+  }
+
+  /**
+   * Have `near` hold one source row and, unless the weight is 0, `far` another.
+   *
+   * @param columns what `bilinearTaps` gave for the columns, in bytes
+   * @param nearRow source row, never above the one of the last call
+   * @param farRow  source row, `nearRow` or the next
+   * @param weight  of the far row, 0–2048
+   */
+  load(image: Image, columns: Int32Array, nearRow: number, farRow: number, weight: number): void {
+    if (nearRow === this.#farRow) {
+      const { near } = this;
+      this.near = this.far;
+      this.far = near;
+      this.#farRow = this.#nearRow;
+      this.#nearRow = nearRow;
+    } else if (nearRow !== this.#nearRow) {
+      resizeRow(image.data, nearRow * image.pitchBytes, columns, this.near);
+      this.#nearRow = nearRow;
+    }
+    if (weight === 0 || farRow === this.#farRow) return;
+    resizeRow(image.data, farRow * image.pitchBytes, columns, this.far);
+    this.#farRow = farRow;
+  }
+}

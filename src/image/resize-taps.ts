@@ -1,0 +1,58 @@
+/** @module Resize taps: which two source pixels each resized pixel lies between, and how near to each, along one axis. */
+
+/** Bits of a weight: 2048 is the whole. OpenCV's 8-bit INTER_LINEAR has as many. */
+export const WEIGHT_BITS = 11;
+
+/** Which axis taps are for: the border is treated differently, as OpenCV does. */
+export type Axis = "columns" | "rows";
+
+/** The nearest integer, and of two equally near the even one: `cvRound`. */
+function roundHalfEven(value: number): number {
+  const below = Math.floor(value);
+  if (value - below !== 0.5) return Math.round(value);
+  return below % 2 === 0 ? below : below + 1;
+}
+
+/**
+ * The taps of one axis of a bilinear resize with half-pixel centres, exactly as OpenCV's 8-bit INTER_LINEAR has them.
+ *
+ * Pixel `d` of `target` lies at (d + 0.5) × scale − 0.5 in the source, computed in f64 and rounded to f32; scale is
+ * 1 / (target / source). `near` is that rounded down, `far` the next pixel, and `weight` the fraction that remains, in
+ * f32, × 2048, halves to even. Taps outside the source are moved to its border; columns then have the weight 0, rows
+ * keep theirs, which changes how they round.
+ *
+ * @param source length of the axis in source pixels, at least 1
+ * @param target length of the axis in resized pixels, at least 1
+ * @param step   what the indices are multiplied by: bytes of a pixel for columns, 1 for rows
+ * @returns i32 [target, 3]: near × step, far × step, weight of far (0–2048; near has the rest)
+ * @see https://docs.opencv.org/5.x/da/d54/group__imgproc__transform.html (INTER_LINEAR)
+ */
+export function bilinearTaps(source: number, target: number, axis: Axis, step: number): Int32Array<ArrayBuffer> {
+  const taps = new Int32Array(new ArrayBuffer(target * 12));
+  const last = source - 1;
+  const scale = 1 / (target / source);
+  for (let d = 0; d < target; d++) {
+    const position = Math.fround((d + 0.5) * scale - 0.5);
+    const below = Math.floor(position);
+    const weight = roundHalfEven(Math.fround(position - below) * (1 << WEIGHT_BITS));
+    const isOutside = below < 0 || below >= last;
+    taps[d * 3] = Math.min(Math.max(below, 0), last) * step;
+    taps[d * 3 + 1] = Math.min(Math.max(below + 1, 0), last) * step;
+    taps[d * 3 + 2] = isOutside && axis === "columns" ? 0 : weight;
+    if (isOutside && axis === "columns") taps[d * 3 + 1] = taps[d * 3]!;
+  }
+  return taps;
+}
+
+/**
+ * True if every resized pixel lies on a source pixel, so that there is nothing to interpolate: equal lengths and odd
+ * whole ratios, such as 1920 to 640.
+ *
+ * @param taps what {@linkcode bilinearTaps} returned
+ */
+export function isPointSampling(taps: Int32Array): boolean {
+  for (let at = 2; at < taps.length; at += 3) {
+    if (taps[at] !== 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,30 @@
+/** @module RGB: the pixels of any image as tight RGB rows, which is what sharp takes. */
+
+import { bytesPerPixel, type Image } from "./image.ts";
+
+/**
+ * Tight RGB rows of an image; alpha is dropped.
+ *
+ * @returns u8 [height, width, 3]: the image's own memory where it has that form already, else a copy
+ */
+export function tightRgb(image: Image): Uint8Array {
+  const { width, height, pitchBytes, format, data } = image;
+  const rowBytes = width * 3;
+  if (format === "RGB" && pitchBytes === rowBytes) return data.subarray(0, rowBytes * height);
+  const rgb = new Uint8Array(rowBytes * height);
+  const pixel = bytesPerPixel(format);
+  const red = format === "BGR" ? 2 : 0;
+  const blue = 2 - red;
+  let target = 0;
+  for (let y = 0; y < height; y++) {
+    let source = y * pitchBytes;
+    for (let x = 0; x < width; x++) {
+      rgb[target] = data[source + red]!;
+      rgb[target + 1] = data[source + 1]!;
+      rgb[target + 2] = data[source + blue]!;
+      target += 3;
+      source += pixel;
+    }
+  }
+  return rgb;
+}

@@ -1,0 +1,65 @@
+/** @module sharp decode: any picture file to RGB pixels through sharp, upright, first frame only. */
+
+import type { SharpOptions } from "sharp";
+import { logger } from "../core/log.ts";
+import { tooLargeError, undecodableError } from "./decode-errors.ts";
+import { type Image, imageOf } from "./image.ts";
+import { isHarmlessWarning } from "./jpeg-warning.ts";
+import { pictureKind } from "./picture-kind.ts";
+import { loadSharp, type Sharp } from "./sharp-library.ts";
+
+/** The reason in sharp's message: its first line without what sharp puts in front. */
+function reasonOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const line = text.split("\n")[0] ?? "";
+  return line.replace(/^Input (buffer|Bit Array) (has corrupt header: |)/, "").trim();
+}
+
+/** How strict libvips is: `warning` stops at any of libjpeg's warnings, `error` only at a picture that is not whole. */
+type Strictness = "warning" | "error";
+
+async function pixels(sharp: Sharp, bytes: Uint8Array, strictness: Strictness): Promise<Image> {
+  const { data, info } = await sharp(bytes, { failOn: strictness, limitInputPixels: false, ignoreIcc: true })
+    .autoOrient()
+    .removeAlpha()
+    .toColourspace("srgb")
+    .raw({ depth: "uchar" })
+    .toBuffer({ resolveWithObject: true });
+  return imageOf(data, { width: info.width, height: info.height });
+}
+
+/** libvips cannot let single warnings pass, so a harmless one costs a second decoding. */
+async function jpegPixels(sharp: Sharp, bytes: Uint8Array, source: string): Promise<Image> {
+  try {
+    return await pixels(sharp, bytes, "warning");
+  } catch (error) {
+    const reason = reasonOf(error);
+    if (!isHarmlessWarning(reason)) throw error;
+    logger.warn(`Decoding ${source} gives a warning: ${reason}`);
+  }
+  return pixels(sharp, bytes, "error");
+}
+
+/**
+ * Decode a picture through sharp, off the JS thread.
+ *
+ * @param bytes     the whole file, not to be changed until the promise settles
+ * @param source    what to call it in messages
+ * @param maxPixels refused before any pixel is allocated
+ * @returns RGB, tight rows, over memory of its own
+ * @throws {ImageError} If the bytes are not a picture, cut short, damaged, or have more pixels than allowed
+ * @throws {LibraryLoadError} If sharp's addon is not installed for this machine
+ */
+export async function decodeWithSharp(bytes: Uint8Array, source: string, maxPixels: number): Promise<Image> {
+  const kind = pictureKind(bytes);
+  if (bytes.length === 0 || kind?.isDecodable === false) throw undecodableError(bytes, source, "");
+  const sharp = await loadSharp();
+  const orRefuse = (error: unknown): never => {
+    throw undecodableError(bytes, source, reasonOf(error), { cause: error });
+  };
+  const options: SharpOptions = { failOn: "error", limitInputPixels: false };
+  const { width, height, pageHeight = height } = await sharp(bytes, options).metadata().catch(orRefuse);
+  if (width * pageHeight > maxPixels) throw tooLargeError(source, width, pageHeight, maxPixels);
+  if (kind?.name === "JPEG") return jpegPixels(sharp, bytes, source).catch(orRefuse);
+  return pixels(sharp, bytes, "error").catch(orRefuse);
+}

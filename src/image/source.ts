@@ -1,0 +1,140 @@
+/** @module ImageSource: everything a picture can come from, and reading its bytes. */
+
+import { fileURLToPath } from "node:url";
+import { message } from "../core/errors.ts";
+import { formatBytes } from "../core/units.ts";
+import { imageError } from "./decode-errors.ts";
+import type { Image } from "./image.ts";
+
+/**
+ * What a picture can come from: a path or URL (`file:`, `http:`, `https:`) as text, a URL, a Blob or File (also
+ * `Bun.file(…)`), the bytes of a picture file, or pixels that are decoded already.
+ */
+export type ImageSource = string | URL | Blob | Uint8Array | ArrayBuffer | Image;
+
+/** The bytes of a picture file, and what to call them in messages. */
+export interface SourceBytes {
+  readonly bytes: Uint8Array;
+  /** Path, URL without its password, `a Blob` or `bytes`. */
+  readonly name: string;
+}
+
+/** What {@linkcode readSource} takes beside the source. */
+export interface ReadSourceOptions {
+  /** How long a server may take, in milliseconds; default 30,000. */
+  readonly timeoutMs?: number;
+}
+
+/** No picture file is larger; what is, would only fill the memory. */
+const MAX_BYTES = 2 ** 30;
+
+function tooManyBytes(name: string, byteLength: number): Error {
+  const found = `as a picture file must have at most ${formatBytes(MAX_BYTES)}: found ${formatBytes(byteLength)}`;
+  return imageError(name, found, "check that it is the file you mean");
+}
+
+async function readFile(path: string): Promise<SourceBytes> {
+  const file = Bun.file(path);
+  try {
+    const { size, isFile, isDirectory } = await file.stat().then((stat) => ({
+      size: stat.size,
+      isFile: stat.isFile(),
+      isDirectory: stat.isDirectory(),
+    }));
+    if (isDirectory) throw imageError(path, "as it is a folder", "give the path of one picture");
+    if (isFile && size > MAX_BYTES) throw tooManyBytes(path, size);
+    return { bytes: await file.bytes(), name: path };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    if (code === "ENOENT") {
+      const hint = path.startsWith("/") ? "check the path" : `the path is relative to ${process.cwd()}`;
+      throw imageError(path, "as there is no such file", hint, { cause: error });
+    }
+    throw imageError(path, `as it cannot be read: ${code}`, "check the path and its permissions", { cause: error });
+  }
+}
+
+/** The body of a response, given up as soon as it is longer than a picture can be. */
+async function readBody(response: Response, name: string): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let byteLength = 0;
+  for await (const chunk of response.body ?? []) {
+    byteLength += chunk.length;
+    if (byteLength > MAX_BYTES) throw tooManyBytes(name, byteLength);
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, byteLength);
+}
+
+async function download(url: URL, timeoutMs: number): Promise<SourceBytes> {
+  const shown = new URL(url);
+  shown.username = "";
+  shown.password = "";
+  const name = shown.href;
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
+    if (!response.ok) {
+      const found = `as the server must answer 200: it answered ${response.status} ${response.statusText}`.trimEnd();
+      throw imageError(name, found, "open the address in a browser to see what is there");
+    }
+    return { bytes: await readBody(response, name), name };
+  } catch (error) {
+    if (error instanceof Error && error.name === "ImageError") throw error;
+    if (error instanceof Error && error.name === "TimeoutError") {
+      const found = `as the server must answer within timeoutMs: ${timeoutMs} ms have passed`;
+      throw imageError(name, found, "raise timeoutMs", { cause: error });
+    }
+    const reason = error instanceof Error ? error.message : String(error);
+    throw imageError(name, `as it cannot be fetched: ${reason}`, "check the address and the network", { cause: error });
+  }
+}
+
+async function readUrl(url: URL, timeoutMs: number): Promise<SourceBytes> {
+  if (url.protocol === "file:") return readFile(fileURLToPath(url));
+  if (url.protocol === "http:" || url.protocol === "https:") return download(url, timeoutMs);
+  throw imageError(
+    url.href.slice(0, 100),
+    `as its scheme must be file:, http: or https:: received ${url.protocol}`,
+    "read it yourself and pass its bytes",
+  );
+}
+
+async function readBlob(blob: Blob): Promise<SourceBytes> {
+  const given = (blob as { readonly name?: unknown }).name;
+  // Bun.file() gives a Blob that is read from its path.
+  if (typeof given === "string" && Bun.file(given).size === blob.size && !(blob instanceof File))
+    return readFile(given);
+  const name = typeof given === "string" && given !== "" ? given : "a Blob";
+  if (blob.size > MAX_BYTES) throw tooManyBytes(name, blob.size);
+  return { bytes: await blob.bytes(), name };
+}
+
+/** True for pixels that are decoded already. They are not checked: `imageOf` does. */
+export function isImage(source: ImageSource): source is Image {
+  return typeof source === "object" && source !== null && "data" in source && "width" in source;
+}
+
+/**
+ * Read the bytes of a picture file from wherever it is. Bytes that are given are not copied.
+ *
+ * @throws {ImageError} If the file is missing, cannot be read, or the server does not deliver it
+ * @throws {TypeError} If the source is none of {@linkcode ImageSource}
+ */
+export async function readSource(
+  source: Exclude<ImageSource, Image>,
+  options: ReadSourceOptions = {},
+): Promise<SourceBytes> {
+  const { timeoutMs = 30_000 } = options;
+  if (typeof source === "string") {
+    return /^(file|https?|data|blob|ftp|s3):|^[a-z][a-z\d+.-]+:\/\//i.test(source)
+      ? readUrl(new URL(source), timeoutMs)
+      : readFile(source);
+  }
+  if (source instanceof URL) return readUrl(source, timeoutMs);
+  if (source instanceof Uint8Array) return { bytes: source, name: "bytes" };
+  if (source instanceof ArrayBuffer) return { bytes: new Uint8Array(source), name: "bytes" };
+  if (source instanceof Blob) return readBlob(source);
+  const found = `as it must be a path, URL, Blob, bytes or Image: received ${source === null ? "null" : typeof source}`;
+  throw new TypeError(message("read a picture", found, "wrap other binary data in a Uint8Array"));
+}

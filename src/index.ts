@@ -1,0 +1,28 @@
+/** @module bun-tensorrt: objects in pictures, from Bun, on the machine at hand. Importing it opens no library. */
+
+export {
+  CatalogueError,
+  ClosedError,
+  ImageError,
+  LibraryLoadError,
+  ModelError,
+  NativeError,
+  OnnxRuntimeError,
+  OptionError,
+  ShapeError,
+} from "./core/errors.ts";
+export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
+export type { Tensor, TensorInfo } from "./core/tensor.ts";
+export type { Box, Detection, DetectionResult, Timing } from "./detector/detection.ts";
+export { type BackendInfo, Detector } from "./detector/detector.ts";
+export type { DetectOptions, DetectorOptions } from "./detector/detector-config.ts";
+export type { StagedBatch } from "./detector/staged-batch.ts";
+export type { StreamOptions } from "./detector/stream.ts";
+export { decodeImage } from "./image/decode.ts";
+export type { DecodeOptions } from "./image/decode-options.ts";
+export { drawDetections } from "./image/draw.ts";
+export { encodeImage } from "./image/encode.ts";
+export { type Image, type ImageLayout, imageOf, type PixelFormat } from "./image/image.ts";
+export type { ImageSource } from "./image/source.ts";
+export type { Recognition } from "./model/layout.ts";
+export type { ModelInfo } from "./model/model-info.ts";

@@ -1,0 +1,134 @@
+/** @module Dense decoder: a row an anchor, with a box and one probability a class; the CPU reference of its kernel. */
+
+import type { Candidates } from "../candidates.ts";
+import type { DecodeInput } from "../layout.ts";
+import type { DensePlan } from "../plan.ts";
+import { NumberSlice } from "./number-slice.ts";
+import { FLOATS, outputTensor } from "./output-tensor.ts";
+
+const { fround } = Math;
+
+const values: NumberSlice = new NumberSlice();
+/** Best score of each anchor; -1 if none reached the threshold, NaN if a class was NaN. */
+let best: Float32Array = new Float32Array(0);
+let bestClass: Int32Array = new Int32Array(0);
+
+/** Append a box, given as centre and size. Every operation is rounded to f32, in this order, as the kernel does. */
+function pushBox(
+  plan: DensePlan,
+  input: DecodeInput,
+  candidates: Candidates,
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+  score: number,
+  classId: number,
+): void {
+  const halfWidth = fround(width * 0.5);
+  const halfHeight = fround(height * 0.5);
+  let x1 = fround(x - halfWidth);
+  let y1 = fround(y - halfHeight);
+  let x2 = fround(x + halfWidth);
+  let y2 = fround(y + halfHeight);
+  if (plan.boxUnit === "fraction") {
+    x1 = fround(x1 * input.inputWidth);
+    y1 = fround(y1 * input.inputHeight);
+    x2 = fround(x2 * input.inputWidth);
+    y2 = fround(y2 * input.inputHeight);
+  }
+  candidates.push(x1, y1, x2, y2, score, classId);
+}
+
+/** Take a class score of at least the threshold, or NaN, which sticks. The first of equal scores stays. */
+function meet(anchor: number, score: number, classId: number): void {
+  if (score > best[anchor]!) {
+    best[anchor] = score;
+    bestClass[anchor] = classId;
+  } else if (Number.isNaN(score)) best[anchor] = score;
+}
+
+/** Fill `best` from [classes, anchors]: class by class, so that memory is read in its order; most scores are skipped four at a time. */
+function scanChannelMajor(data: Float32Array, at: number, classes: number, anchors: number, threshold: number): void {
+  const whole = anchors - (anchors % 4);
+  for (let classId = 0, row = at; classId < classes; classId++, row += anchors) {
+    for (let anchor = 0; anchor < whole; anchor += 4) {
+      const i = row + anchor;
+      const a = data[i]!;
+      const b = data[i + 1]!;
+      const c = data[i + 2]!;
+      const d = data[i + 3]!;
+      if (a < threshold && b < threshold && c < threshold && d < threshold) continue;
+      if (!(a < threshold)) meet(anchor, a, classId);
+      if (!(b < threshold)) meet(anchor + 1, b, classId);
+      if (!(c < threshold)) meet(anchor + 2, c, classId);
+      if (!(d < threshold)) meet(anchor + 3, d, classId);
+    }
+    for (let anchor = whole; anchor < anchors; anchor++) {
+      const score = data[row + anchor]!;
+      if (!(score < threshold)) meet(anchor, score, classId);
+    }
+  }
+}
+
+function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Candidates): void {
+  const tensor = outputTensor(input, plan.output, FLOATS, input.index + 1, plan.channels, -1);
+  const anchors = tensor.shape[2]!;
+  const needed = (plan.classChannel + plan.classes) * anchors;
+  values.load(tensor, input.index * plan.channels * anchors, needed);
+  const { data, offset } = values;
+  if (best.length < anchors) {
+    best = new Float32Array(anchors);
+    bestClass = new Int32Array(anchors);
+  }
+  best.fill(-1, 0, anchors);
+  const threshold = fround(input.threshold);
+  scanChannelMajor(data, offset + plan.classChannel * anchors, plan.classes, anchors, threshold);
+  for (let anchor = 0; anchor < anchors; anchor++) {
+    const score = best[anchor]!;
+    if (score === -1) continue;
+    const at = offset + anchor;
+    const y = data[at + anchors]!;
+    const width = data[at + 2 * anchors]!;
+    const height = data[at + 3 * anchors]!;
+    pushBox(plan, input, candidates, data[at]!, y, width, height, score, bestClass[anchor]!);
+  }
+}
+
+function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Candidates): void {
+  const tensor = outputTensor(input, plan.output, FLOATS, input.index + 1, -1, plan.channels);
+  const anchors = tensor.shape[1]!;
+  const { channels, classes, classChannel, score: rule } = plan;
+  values.load(tensor, input.index * anchors * channels, anchors * channels);
+  const { data, offset } = values;
+  const threshold = fround(input.threshold);
+  for (let anchor = 0, at = offset; anchor < anchors; anchor++, at += channels) {
+    const objectness = rule === "class" ? 1 : data[at + 4]!;
+    // No class exceeds 1, so that a lower objectness decides. NaN passes, and is counted when it is appended.
+    if (objectness < threshold) continue;
+    let score = -1;
+    let classId = 0;
+    for (let c = 0, i = at + classChannel; c < classes; c++, i++) {
+      const value = data[i]!;
+      if (value > score) {
+        score = value;
+        classId = c;
+      } else if (Number.isNaN(value)) score = value;
+    }
+    if (rule === "objectness") score = objectness;
+    else if (rule === "product") score = fround(objectness * score);
+    if (score < threshold) continue;
+    pushBox(plan, input, candidates, data[at]!, data[at + 1]!, data[at + 2]!, data[at + 3]!, score, classId);
+  }
+}
+
+/**
+ * Append the best class of every anchor whose score reaches the threshold, in the order of the anchors. An anchor with
+ * a NaN among the values that were read is dropped and counted.
+ *
+ * @throws {ShapeError} If the output has another shape or dtype than the plan says
+ */
+export function decodeDense(plan: DensePlan, input: DecodeInput, candidates: Candidates): void {
+  if (plan.order === "channel-major") decodeChannelMajor(plan, input, candidates);
+  else decodeAnchorMajor(plan, input, candidates);
+}

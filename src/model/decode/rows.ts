@@ -1,0 +1,51 @@
+/** @module Rows decoder: finished rows of a box, a score and a class; the CPU reference of its kernel. */
+
+import type { Candidates } from "../candidates.ts";
+import type { DecodeInput } from "../layout.ts";
+import type { RowsPlan } from "../plan.ts";
+import { NumberSlice } from "./number-slice.ts";
+import { classIdOf, FLOATS, INTEGERS, outputTensor } from "./output-tensor.ts";
+
+const values: NumberSlice = new NumberSlice();
+const counts: NumberSlice = new NumberSlice();
+
+/** The rows of the picture as the counts have them: rows before it, and its own, of the `rows` there are. */
+const run = { first: 0, length: 0 };
+
+function findRun(name: string, input: DecodeInput, rows: number): void {
+  const lengths = outputTensor(input, name, INTEGERS, input.index + 1);
+  counts.load(lengths, 0, input.index + 1);
+  const { data, offset } = counts;
+  run.first = 0;
+  for (let picture = 0; picture < input.index; picture++) run.first += data[offset + picture]!;
+  run.length = Math.min(data[offset + input.index]!, rows - run.first);
+}
+
+/**
+ * Append the rows of the picture whose score reaches the threshold, in their order.
+ *
+ * @throws {ShapeError} If an output has another shape or dtype than the plan says
+ * @throws {ModelError} If a class id is no whole number from 0 on
+ */
+export function decodeRows(plan: RowsPlan, input: DecodeInput, candidates: Candidates): void {
+  const { columns, boxColumn, scoreColumn, classColumn, batchColumn } = plan;
+  const isFlat = batchColumn !== undefined || plan.counts !== undefined;
+  const tensor = isFlat
+    ? outputTensor(input, plan.output, FLOATS, 0, columns)
+    : outputTensor(input, plan.output, FLOATS, input.index + 1, -1, columns);
+  run.length = tensor.shape[isFlat ? 0 : 1]!;
+  run.first = isFlat ? 0 : input.index * run.length;
+  if (plan.counts !== undefined) findRun(plan.counts, input, run.length);
+  values.load(tensor, run.first * columns, Math.max(0, run.length) * columns);
+  const { data, offset } = values;
+  const threshold = Math.fround(input.threshold);
+  for (let row = 0, at = offset; row < run.length; row++, at += columns) {
+    if (batchColumn !== undefined && data[at + batchColumn]! !== input.index) continue;
+    const score = data[at + scoreColumn]!;
+    if (score < threshold) continue;
+    const box = at + boxColumn;
+    // A row of NaN has no class either: it is appended as it is, and counted there.
+    const classId = Number.isNaN(score) ? 0 : classIdOf(data[at + classColumn]!, plan.output);
+    candidates.push(data[box]!, data[box + 1]!, data[box + 2]!, data[box + 3]!, score, classId);
+  }
+}

@@ -1,0 +1,32 @@
+/** @module Layout `rf-detr`: outputs dets and labels, as Roboflow exports RF-DETR. */
+
+import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
+import { decodeQueries } from "../decode/queries.ts";
+import type { Layout, Recognition } from "../layout.ts";
+import type { ModelTraits } from "../model-traits.ts";
+import { FLOATS, findOutput } from "../outputs.ts";
+import type { QueriesPlan } from "../plan.ts";
+import { recognition } from "../recognition.ts";
+
+/**
+ * Boxes cx, cy, w, h as fractions of the input, logits by class, sigmoid; COCO weights have 91 classes, numbered by
+ * category id. Upstream takes the best 300 of queries × classes; here the maximum count is the caller's.
+ */
+export const rfDetr: Layout<QueriesPlan> = {
+  name: "rf-detr",
+  summary: "outputs dets [N, queries, 4]: cx, cy, w, h in 0–1, and labels [N, queries, classes]: logits (RF-DETR)",
+  recognise(traits: ModelTraits): Recognition<QueriesPlan> | undefined {
+    const boxes = findOutput(traits.model, "dets", 3, FLOATS);
+    const logits = findOutput(traits.model, "labels", 3, FLOATS);
+    const classes = logits?.shape[2] ?? -1;
+    if (boxes === undefined || logits === undefined || boxes.shape[2] !== 4 || classes < 1) return undefined;
+    return recognition(rfDetr, traits, {
+      outputs: [boxes, logits],
+      preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD },
+      classes,
+      needsNms: false,
+      plan: { kind: "queries", logits: logits.name, boxes: boxes.name, classes, activation: "sigmoid" },
+    });
+  },
+  decode: decodeQueries,
+};

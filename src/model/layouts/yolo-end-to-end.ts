@@ -1,0 +1,54 @@
+/** @module Layout `yolo-end-to-end`: [N, rows, 6], as YOLOv10, YOLO26 and Ultralytics' `nms=True` export. */
+
+import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
+import { decodeRows } from "../decode/rows.ts";
+import { type DenseReading, MASK_CHANNELS, readDense } from "../dense-reading.ts";
+import type { Layout, Recognition } from "../layout.ts";
+import type { ModelTraits } from "../model-traits.ts";
+import type { RowsPlan } from "../plan.ts";
+import { recognition } from "../recognition.ts";
+
+const COLUMNS = 6;
+/** Seventeen keypoints of x, y and confidence after the six. */
+const POSE_COLUMNS = 57;
+
+function fits({ channels, rowKind, hasMasks }: DenseReading, traits: ModelTraits): boolean {
+  const { classes, family, rowsAreFinal } = traits;
+  if (family === "rtdetr") return false;
+  if (rowsAreFinal) return true;
+  if (rowKind !== "other" && !(rowKind === "dynamic" && channels === COLUMNS)) return false;
+  if (channels === COLUMNS) return true;
+  if (channels === COLUMNS + MASK_CHANNELS) return hasMasks || classes === undefined;
+  return channels === POSE_COLUMNS && classes === undefined;
+}
+
+/**
+ * Rows x1, y1, x2, y2 in input pixels, score, class; final. More columns, of a segmentation or pose model, are not read.
+ * Without metadata 300 rows of 6 are read as this, not as Ultralytics' RT-DETR of two classes, which has metadata.
+ */
+export const yoloEndToEnd: Layout<RowsPlan> = {
+  name: "yolo-end-to-end",
+  summary: "one output [N, rows, 6]: x1, y1, x2, y2 in pixels, score, class; no NMS (YOLOv10, YOLO26, nms=True)",
+  recognise(traits: ModelTraits): Recognition<RowsPlan> | undefined {
+    const reading = readDense(traits);
+    if (reading === undefined || reading.channelAxis !== 2 || reading.channels < COLUMNS) return undefined;
+    if (!traits.forced && !fits(reading, traits)) return undefined;
+    return recognition(yoloEndToEnd, traits, {
+      outputs: [reading.output],
+      preprocessing: YOLO_PREPROCESSING,
+      classes: undefined,
+      needsNms: false,
+      plan: {
+        kind: "rows",
+        output: reading.output.name,
+        columns: reading.channels,
+        boxColumn: 0,
+        scoreColumn: 4,
+        classColumn: 5,
+        batchColumn: undefined,
+        counts: undefined,
+      },
+    });
+  },
+  decode: decodeRows,
+};

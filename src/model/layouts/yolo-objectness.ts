@@ -1,0 +1,57 @@
+/** @module Layout `yolo-objectness`: [N, anchors, 5+classes], as YOLOv5, v6 and v7 export from their own repositories. */
+
+import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
+import { decodeDense } from "../decode/dense.ts";
+import { classesAmong, type DenseReading, isDeepStream, readDense } from "../dense-reading.ts";
+import type { Layout, Recognition } from "../layout.ts";
+import type { ModelTraits } from "../model-traits.ts";
+import type { DensePlan } from "../plan.ts";
+import { recognition } from "../recognition.ts";
+
+/** COCO's 80 classes without objectness. */
+const COCO_WITHOUT_OBJECTNESS = 84;
+
+/** Three rows a cell are anchors, which always have objectness; one a cell is YOLOv6's, whose output is `outputs`. */
+function fits(reading: DenseReading, traits: ModelTraits): boolean {
+  if (traits.rowsAreFinal || traits.family === "rtdetr" || isDeepStream(reading, traits)) return false;
+  if (reading.rowKind === "anchors") return true;
+  if (reading.rowKind === "cells") return reading.output.name === "outputs";
+  return (
+    reading.rowKind === "dynamic" && (traits.classes !== undefined || reading.channels !== COCO_WITHOUT_OBJECTNESS)
+  );
+}
+
+/**
+ * Boxes cx, cy, w, h in input pixels; score objectness × class. With one class the score is objectness alone: YOLOv7
+ * and v5 do not train the class then.
+ *
+ * @see https://github.com/WongKinYiu/yolov7 (utils/general.py, non_max_suppression)
+ */
+export const yoloObjectness: Layout<DensePlan> = {
+  name: "yolo-objectness",
+  summary:
+    "one output [N, anchors, 5+classes]: cx, cy, w, h in pixels, objectness, a probability a class (YOLOv5, 6, 7)",
+  recognise(traits: ModelTraits): Recognition<DensePlan> | undefined {
+    const reading = readDense(traits);
+    if (reading === undefined || reading.channelAxis !== 2) return undefined;
+    const classes = classesAmong(reading, 5, traits);
+    if (classes === undefined || (!traits.forced && !fits(reading, traits))) return undefined;
+    return recognition(yoloObjectness, traits, {
+      outputs: [reading.output],
+      preprocessing: YOLO_PREPROCESSING,
+      classes,
+      needsNms: true,
+      plan: {
+        kind: "dense",
+        output: reading.output.name,
+        order: "anchor-major",
+        channels: reading.channels,
+        classes,
+        classChannel: 5,
+        score: classes === 1 ? "objectness" : "product",
+        boxUnit: "pixels",
+      },
+    });
+  },
+  decode: decodeDense,
+};

@@ -1,0 +1,46 @@
+/** @module Layout `yolo-transposed`: [N, anchors, 4+classes], the YOLOv8 head with its last two axes swapped. */
+
+import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
+import { decodeDense } from "../decode/dense.ts";
+import { classesAmong, isDeepStream, readDense } from "../dense-reading.ts";
+import type { Layout, Recognition } from "../layout.ts";
+import type { ModelTraits } from "../model-traits.ts";
+import type { DensePlan } from "../plan.ts";
+import { recognition } from "../recognition.ts";
+
+/** COCO's 80 classes behind objectness: without names these channels mean YOLOv5, v7 or YOLOX, not 81 classes. */
+const COCO_WITH_OBJECTNESS = 85;
+
+/** As `yolo`, one anchor after the other. */
+export const yoloTransposed: Layout<DensePlan> = {
+  name: "yolo-transposed",
+  summary: "one output [N, anchors, 4+classes]: cx, cy, w, h in pixels, a probability a class",
+  recognise(traits: ModelTraits): Recognition<DensePlan> | undefined {
+    const reading = readDense(traits);
+    if (reading === undefined || reading.channelAxis !== 2) return undefined;
+    const classes = classesAmong(reading, 4, traits);
+    if (classes === undefined) return undefined;
+    if (!traits.forced) {
+      if (reading.rowKind !== "cells" && reading.rowKind !== "dynamic") return undefined;
+      if (traits.classes === undefined && reading.channels === COCO_WITH_OBJECTNESS) return undefined;
+      if (traits.rowsAreFinal || traits.family === "rtdetr" || isDeepStream(reading, traits)) return undefined;
+    }
+    return recognition(yoloTransposed, traits, {
+      outputs: [reading.output],
+      preprocessing: YOLO_PREPROCESSING,
+      classes,
+      needsNms: true,
+      plan: {
+        kind: "dense",
+        output: reading.output.name,
+        order: "anchor-major",
+        channels: reading.channels,
+        classes,
+        classChannel: 4,
+        score: "class",
+        boxUnit: "pixels",
+      },
+    });
+  },
+  decode: decodeDense,
+};

@@ -1,0 +1,91 @@
+/** @module Model traits: what is known of a model before its layout is: its picture input and its parsed metadata. */
+
+import { logger } from "../core/log.ts";
+import { findImageInput, type ImageInput } from "./image-input.ts";
+import { parseNames } from "./labels.ts";
+import type { ModelInfo } from "./model-info.ts";
+import { type Literal, parseLiteral } from "./python-literal.ts";
+
+/** What the caller of `recogniseModel` knows better than the model. */
+export interface TraitOptions {
+  /** Class names by id: they also say how many classes there are. */
+  readonly labels?: readonly string[] | undefined;
+}
+
+/** What the layouts look at. */
+export interface ModelTraits {
+  readonly model: ModelInfo;
+  readonly image: ImageInput;
+  /** True if the caller named the layout that looks. */
+  readonly forced: boolean;
+  /** The caller's class names, else the metadata's. */
+  readonly names: readonly string[] | undefined;
+  /** Number of names. */
+  readonly classes: number | undefined;
+  /** `detect`, `segment`, `pose`, …; `undefined` if the metadata does not say. */
+  readonly task: string | undefined;
+  /** What the metadata says of the architecture; `undefined` if nothing. */
+  readonly family: "rtdetr" | "yolo" | undefined;
+  /** True if the metadata says that NMS is done, or not needed: `end2end`, or exported with `nms=True`. */
+  readonly rowsAreFinal: boolean;
+  readonly stride: number;
+  readonly preferredSize: readonly [width: number, height: number];
+}
+
+const DEFAULT_STRIDE = 32;
+const DEFAULT_SIDE = 640;
+
+/** A metadata value as data; one that is malformed is logged and ignored. */
+function literal(metadata: Readonly<Record<string, string>>, key: string): Literal | undefined {
+  const text = metadata[key];
+  if (text === undefined) return undefined;
+  const value = parseLiteral(text);
+  if (value === undefined)
+    logger.warn(`Ignoring the model's metadata "${key}" as it is no literal: ${text.slice(0, 80)}`);
+  return value;
+}
+
+function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["family"] {
+  const text = `${metadata.head ?? ""} ${metadata.description ?? ""}`;
+  if (/rt-?detr/i.test(text)) return "rtdetr";
+  return metadata.names === undefined && metadata.task === undefined && metadata.description === undefined
+    ? undefined
+    : "yolo";
+}
+
+/** `imgsz` is [height, width], or one side. */
+function exportedSize(value: Literal | undefined): readonly [number, number] | undefined {
+  const sides = Array.isArray(value) ? value : [value, value];
+  const [height, width] = sides.length === 1 ? [sides[0], sides[0]] : sides;
+  return typeof height === "number" && typeof width === "number" && height > 0 && width > 0
+    ? [width, height]
+    : undefined;
+}
+
+/**
+ * Read a model's traits.
+ *
+ * @returns `undefined` if no input takes a picture
+ */
+export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits | undefined {
+  const image = findImageInput(model);
+  if (image === undefined) return undefined;
+  const { metadata } = model;
+  const given = options.labels?.length === 0 ? undefined : options.labels;
+  const names = given ?? (metadata.names === undefined ? undefined : parseNames(metadata.names));
+  const exportArguments = literal(metadata, "args");
+  const stride = Number(metadata.stride ?? DEFAULT_STRIDE);
+  return {
+    model,
+    image,
+    forced: false,
+    names,
+    classes: names?.length,
+    task: metadata.task,
+    family: familyOf(metadata),
+    rowsAreFinal:
+      /^true$/i.test(metadata.end2end ?? "") || (exportArguments instanceof Map && exportArguments.get("nms") === true),
+    stride: Number.isInteger(stride) && stride > 0 ? stride : DEFAULT_STRIDE,
+    preferredSize: image.fixedSize ?? exportedSize(literal(metadata, "imgsz")) ?? [DEFAULT_SIDE, DEFAULT_SIDE],
+  };
+}

@@ -1,0 +1,154 @@
+/** @module Registry: every known layout, and which of the known output layouts a model has. */
+
+import { ModelError, message, OptionError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { nearestWord } from "../core/options.ts";
+import type { Layout, Recognition } from "./layout.ts";
+import { deepstream } from "./layouts/deepstream.ts";
+import { efficientNms } from "./layouts/efficient-nms.ts";
+import { fastestdet } from "./layouts/fastestdet.ts";
+import { huggingFace, huggingFaceSoftmax } from "./layouts/hugging-face.ts";
+import { nanodet } from "./layouts/nanodet.ts";
+import { paddleRtdetr } from "./layouts/paddle-rtdetr.ts";
+import { rfDetr } from "./layouts/rf-detr.ts";
+import { deimv2Imagenet, rtdetr } from "./layouts/rtdetr.ts";
+import { rtdetrUltralytics } from "./layouts/rtdetr-ultralytics.ts";
+import { yolo } from "./layouts/yolo.ts";
+import { yoloEndToEnd } from "./layouts/yolo-end-to-end.ts";
+import { yoloObjectness } from "./layouts/yolo-objectness.ts";
+import { yoloTransposed } from "./layouts/yolo-transposed.ts";
+import { yolov7Rows } from "./layouts/yolov7-rows.ts";
+import { yolox, yoloxDecoded } from "./layouts/yolox.ts";
+import { formatModelInfo, type ModelInfo } from "./model-info.ts";
+import { type ModelTraits, readTraits } from "./model-traits.ts";
+
+/** Every known layout, in the order of the documentation; the order decides nothing. */
+export const LAYOUTS: readonly Layout[] = [
+  yolo,
+  yoloTransposed,
+  yoloObjectness,
+  yoloEndToEnd,
+  deepstream,
+  yolov7Rows,
+  yolox,
+  yoloxDecoded,
+  nanodet,
+  fastestdet,
+  rtdetr,
+  deimv2Imagenet,
+  rtdetrUltralytics,
+  rfDetr,
+  huggingFace,
+  huggingFaceSoftmax,
+  paddleRtdetr,
+  efficientNms,
+];
+
+/** What the caller knows better than the model. */
+export interface RecogniseOptions {
+  /** Name of the layout; recognised if left out. */
+  readonly layout?: string | undefined;
+  /** Class names by id; they also say how many classes there are. Default: the metadata's, else COCO's where they fit. */
+  readonly labels?: readonly string[] | undefined;
+  /** What to call the model in messages. */
+  readonly source?: string | undefined;
+}
+
+/** Tasks whose boxes the dense and end-to-end heads give as well. */
+const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
+
+/**
+ * A layout by name.
+ *
+ * @throws {OptionError} If there is none; it names the nearest
+ */
+export function layoutNamed(name: string): Layout {
+  const layout = LAYOUTS.find((known) => known.name === name);
+  if (layout !== undefined) return layout;
+  const names = LAYOUTS.map((known) => known.name);
+  const near = nearestWord(name, names);
+  throw new OptionError(
+    message(
+      "choose the output layout",
+      `as there is none called ${JSON.stringify(name)}`,
+      near === undefined ? `the layouts are ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`,
+    ),
+    "layout",
+  );
+}
+
+function listLayouts(layouts: readonly Layout[]): string {
+  return layouts.map(({ name, summary }) => `  ${name}: ${summary}`).join("\n");
+}
+
+/** An input that the recognised layout does not fill would leave the model without it. */
+function isFed(model: ModelInfo, { imageInput, sizeInputs }: Recognition): boolean {
+  return model.inputs.every(({ name }) => name === imageInput || sizeInputs.some((input) => input.name === name));
+}
+
+function refuse(model: ModelInfo, options: RecogniseOptions, found: string, list: readonly Layout[]): never {
+  const source = options.source ?? "the model";
+  const names = options.labels === undefined ? "" : ` with ${options.labels.length} labels given`;
+  const title = list.length === LAYOUTS.length ? "layouts known" : "layouts";
+  throw new ModelError(
+    message(
+      `use ${source} as a detector${names}`,
+      `${found}\n${formatModelInfo(model)}\n${title}:\n${listLayouts(list)}`,
+      "name the layout by the option `layout`, give the class names by `labels`, or export the model in a known layout",
+    ),
+    source,
+  );
+}
+
+function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recognition {
+  const { model } = traits;
+  const found = LAYOUTS.map((layout) => ({ layout, recognition: layout.recognise(traits) })).filter(
+    ({ recognition }) => recognition !== undefined && isFed(model, recognition),
+  );
+  if (found.length === 0) refuse(model, options, "as its tensors fit no known layout:", LAYOUTS);
+  if (found.length > 1) {
+    const fitting = found.map(({ layout }) => layout);
+    refuse(model, options, `as its tensors fit ${found.length} layouts, and nothing tells which:`, fitting);
+  }
+  return found[0]!.recognition!;
+}
+
+function recogniseAs(layout: Layout, traits: ModelTraits, options: RecogniseOptions): Recognition {
+  const { model } = traits;
+  const recognition = layout.recognise({ ...traits, forced: true });
+  if (recognition !== undefined && isFed(model, recognition)) return recognition;
+  return refuse(model, options, `as its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout]);
+}
+
+/**
+ * Recognise a model's output layout from its metadata, names and shapes. A model that tells neither its classes nor
+ * their number is given COCO's 80 names, with a warning in the log.
+ *
+ * @returns the layout, and the pre-processing, labels and decode plan that follow from it
+ * @throws {ModelError} If no layout fits, or several do; it lists the tensors, and the layouts with what each wants
+ * @throws {OptionError} If `options.layout` is no layout's name
+ */
+export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Recognition {
+  const forced = options.layout === undefined ? undefined : layoutNamed(options.layout);
+  const traits = readTraits(model, options);
+  if (traits === undefined) refuse(model, options, "as no input takes a picture of three channels:", LAYOUTS);
+  const { task } = traits;
+  if (task !== undefined && !BOX_TASKS.includes(task)) {
+    throw new ModelError(
+      message(
+        `use ${options.source ?? "the model"} as a detector`,
+        `as its task is ${JSON.stringify(task)}`,
+        "only detection is supported, and the boxes of segmentation and pose models",
+      ),
+      options.source ?? "the model",
+    );
+  }
+  const recognition = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);
+  const { kind } = recognition.plan;
+  if (traits.names === undefined && (kind === "rows" || kind === "columns")) {
+    logger.warn(
+      `Assuming COCO's 80 class names as ${options.source ?? "the model"} does not tell its own: give \`labels\``,
+    );
+  }
+  return recognition;
+}

@@ -1,0 +1,9 @@
+/** @module ONNX Runtime by FFI: sessions on the CPU, off the JS thread. */
+
+export type { DType, DTypeMap } from "../core/dtype.ts";
+export type { Shape } from "../core/shape.ts";
+export { createTensor, type Tensor, type TensorInfo, tensorOf } from "../core/tensor.ts";
+export { Inference, type InferenceRunOptions } from "./inference.ts";
+export type { ModelDescription } from "./model-description.ts";
+export { type RunOptions, Session } from "./session.ts";
+export type { Optimization, SessionConfig, SessionOptions } from "./session-options.ts";

@@ -1,0 +1,93 @@
+/** @module Match tensors: a caller's tensors against what a model declares, before any native call. */
+
+import { message, ShapeError } from "../core/errors.ts";
+import { nearestWord } from "../core/options.ts";
+import { fitsShape, formatShape, type Shape } from "../core/shape.ts";
+import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
+import type { BoundInput } from "./run-binding.ts";
+
+function names(infos: readonly TensorInfo[]): string {
+  return infos.length === 0 ? "none" : infos.map((info) => info.name).join(", ");
+}
+
+function refuseName(name: string, infos: readonly TensorInfo[], role: "input" | "output", label: string): never {
+  const near = nearestWord(
+    name,
+    infos.map((info) => info.name),
+  );
+  const expected = `${role}s ${names(infos)}`;
+  const hint = near === undefined ? `its ${expected}` : `did you mean ${JSON.stringify(near)}?`;
+  throw new ShapeError(message(`run ${label}`, `as it has no ${role} ${JSON.stringify(name)}`, hint), {
+    tensor: name,
+    expected,
+    actual: name,
+  });
+}
+
+/** `[n, c, h, w]` was asked for, and what came is `[n, h, w, c]`. */
+function isChannelsLast(actual: Shape, declared: Shape): boolean {
+  const [n = 0, h = 0, w = 0, c = 0] = actual;
+  return actual.length === 4 && fitsShape([n, c, h, w], declared);
+}
+
+function hintFor(tensor: Tensor, info: TensorInfo): string | undefined {
+  if (tensor.dtype !== info.dtype) return `convert the elements to ${info.dtype}`;
+  if (isChannelsLast(tensor.shape, info.shape)) return "the model wants CHW, this looks like HWC";
+  return undefined;
+}
+
+/**
+ * Pair each input of a model with the tensor of its name. Whether dimensions of the same symbol agree is ONNX Runtime's
+ * to say; an input declared without dimensions may have any.
+ *
+ * @param label for messages: `"yolo11n.onnx"`
+ * @throws {ShapeError} If a name is unknown or missing, or a tensor has another dtype or shape than declared
+ */
+export function matchInputs(
+  infos: readonly TensorInfo[],
+  tensors: Readonly<Record<string, Tensor>>,
+  label: string,
+): BoundInput[] {
+  for (const name of Object.keys(tensors)) {
+    if (!infos.some((info) => info.name === name)) refuseName(name, infos, "input", label);
+  }
+  return infos.map((info) => {
+    const tensor = Object.hasOwn(tensors, info.name) ? tensors[info.name] : undefined;
+    const expected = `${info.dtype} ${formatShape(info.shape)}`;
+    if (tensor === undefined) {
+      const given = Object.keys(tensors).join(", ");
+      throw new ShapeError(
+        message(`run ${label}`, `as input ${formatTensorInfo(info)} is missing: received ${given || "none"}`),
+        { tensor: info.name, expected, actual: "missing" },
+      );
+    }
+    const fits = info.shape.length === 0 || fitsShape(tensor.shape, info.shape);
+    if (tensor.dtype === info.dtype && fits) return { info, tensor };
+    const actual = `${tensor.dtype} ${formatShape(tensor.shape)}`;
+    throw new ShapeError(
+      message(
+        `run ${label}`,
+        `as input ${JSON.stringify(info.name)} must be ${expected}: received ${actual}`,
+        hintFor(tensor, info),
+      ),
+      { tensor: info.name, expected, actual },
+    );
+  });
+}
+
+/**
+ * The outputs a caller wants, in the caller's order.
+ *
+ * @param wanted names; `undefined` for all
+ * @throws {ShapeError} If a name is unknown
+ */
+export function matchOutputs(
+  infos: readonly TensorInfo[],
+  wanted: readonly string[] | undefined,
+  label: string,
+): readonly TensorInfo[] {
+  if (wanted === undefined) return infos;
+  return [...new Set(wanted)].map(
+    (name) => infos.find((info) => info.name === name) ?? refuseName(name, infos, "output", label),
+  );
+}

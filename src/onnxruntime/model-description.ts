@@ -1,0 +1,141 @@
+/** @module Model description: inputs, outputs and metadata, read from a session. */
+
+import { ModelError, message } from "../core/errors.ts";
+import type { TensorInfo } from "../core/tensor.ts";
+import { cString, readCString } from "../ffi/cstring.ts";
+import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
+import { nativeView } from "../ffi/pointer.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import { check } from "./check.ts";
+import { dtypeOf, elementTypeName } from "./element-type.ts";
+
+/** What a model says of itself. Inputs and outputs are in the file's order. */
+export interface ModelDescription {
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: readonly TensorInfo[];
+  /** Custom metadata, such as Ultralytics' `names` and `stride`. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** ONNXType, by value. */
+const KINDS: readonly string[] = ["unknown", "tensor", "sequence", "map", "opaque", "sparse tensor", "optional"];
+
+const out: OutCells = new OutCells(2);
+
+/** The default allocator, which hands out strings; the library's own, never freed. */
+function allocator(): number {
+  check(openOnnxRuntime().api.GetAllocatorWithDefaultOptions(out.cells), "GetAllocatorWithDefaultOptions");
+  return out.pointer();
+}
+
+/** Copy a string the allocator made, and free it. */
+function takeString(owner: number, pointer: number): string {
+  const text = readCString(pointer);
+  check(openOnnxRuntime().api.AllocatorFree(owner, pointer), "AllocatorFree");
+  return text;
+}
+
+/** Shape of an `OrtTensorTypeAndShapeInfo *`; -1 where a dimension is open, and empty if even the rank is. */
+export function readShape(info: number): number[] {
+  const { api } = openOnnxRuntime();
+  check(api.GetDimensionsCount(info, out.cells), "GetDimensionsCount");
+  const rank = out.pointer();
+  const dims = new BigInt64Array(new ArrayBuffer(Math.max(rank, 1) * 8));
+  check(api.GetDimensions(info, dims, rank), "GetDimensions");
+  return Array.from(dims.subarray(0, rank), (dim) => (dim < 0n ? -1 : Number(dim)));
+}
+
+/** dtype and shape out of an `OrtTypeInfo *`. */
+function readTensorInfo(typeInfo: number, name: string, role: string, source: string): TensorInfo {
+  const { api } = openOnnxRuntime();
+  const refuse = (found: string): never => {
+    throw new ModelError(
+      message(
+        `load the model ${JSON.stringify(source)}`,
+        `as ${role} ${JSON.stringify(name)} must be a tensor of f32, f16, i64, i32, u8, i8 or bool: ${found}`,
+        "export the model with such a tensor there",
+      ),
+      source,
+    );
+  };
+  out.clear();
+  check(api.GetOnnxTypeFromTypeInfo(typeInfo, out.cells), "GetOnnxTypeFromTypeInfo");
+  const kind = out.i32();
+  if (kind !== 1) refuse(`a ${KINDS[kind] ?? `value of type ${kind}`}`);
+  check(api.CastTypeInfoToTensorInfo(typeInfo, out.cells), "CastTypeInfoToTensorInfo");
+  const info = out.pointer();
+  check(api.GetTensorElementType(info, out.cells), "GetTensorElementType");
+  const elementType = out.i32();
+  const dtype = dtypeOf(elementType) ?? refuse(`a tensor of ${elementTypeName(elementType)}`);
+  return { name, dtype, shape: readShape(info) };
+}
+
+/** The calls that ask for inputs and those that ask for outputs. */
+const CALLS = {
+  input: { count: "SessionGetInputCount", name: "SessionGetInputName", type: "SessionGetInputTypeInfo" },
+  output: { count: "SessionGetOutputCount", name: "SessionGetOutputName", type: "SessionGetOutputTypeInfo" },
+} as const;
+
+function readTensors(session: number, role: "input" | "output", source: string): TensorInfo[] {
+  const { api } = openOnnxRuntime();
+  const calls = CALLS[role];
+  check(api[calls.count](session, out.cells), calls.count);
+  const count = out.pointer();
+  const owner = allocator();
+  return Array.from({ length: count }, (_, index) => {
+    check(api[calls.name](session, index, owner, out.cells), calls.name);
+    const name = takeString(owner, out.pointer());
+    check(api[calls.type](session, index, out.cells), calls.type);
+    const info = out.pointer();
+    try {
+      return readTensorInfo(info, name, role, source);
+    } finally {
+      api.ReleaseTypeInfo(info);
+    }
+  });
+}
+
+/** The custom metadata map. Every string and the array of keys are freed as they are read. */
+function readMetadata(session: number): Record<string, string> {
+  const { api } = openOnnxRuntime();
+  const entries: [string, string][] = [];
+  check(api.SessionGetModelMetadata(session, out.cells), "SessionGetModelMetadata");
+  const handle = out.pointer();
+  try {
+    const owner = allocator();
+    out.clear();
+    const call = "ModelMetadataGetCustomMetadataMapKeys";
+    check(api[call](handle, owner, out.cells, out.cells.subarray(1)), call);
+    const array = out.pointer(0);
+    const count = out.pointer(1);
+    if (array === 0) return {};
+    const keys = Array.from(new BigUint64Array(nativeView(array, count * 8)), Number);
+    check(api.AllocatorFree(owner, array), "AllocatorFree");
+    for (const pointer of keys) {
+      const key = takeString(owner, pointer);
+      const lookup = "ModelMetadataLookupCustomMetadataMap";
+      check(api[lookup](handle, owner, cString(key), out.cells), lookup);
+      const value = out.pointer();
+      if (value !== 0) entries.push([key, takeString(owner, value)]);
+    }
+  } finally {
+    api.ReleaseModelMetadata(handle);
+  }
+  return Object.fromEntries(entries);
+}
+
+/**
+ * Read what a model says of itself.
+ *
+ * @param session `OrtSession *`
+ * @param source  path of the model, for messages
+ * @throws {ModelError} If an input or output is no tensor, or has an element type the library does not know
+ * @throws {OnnxRuntimeError} If a call fails
+ */
+export function describeModel(session: number, source: string): ModelDescription {
+  return {
+    inputs: readTensors(session, "input", source),
+    outputs: readTensors(session, "output", source),
+    metadata: readMetadata(session),
+  };
+}

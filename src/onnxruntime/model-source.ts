@@ -1,0 +1,91 @@
+/** @module Model source: a file or bytes a session is made from, and what to say when they are no model. */
+
+import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { ModelError, message, type OnnxRuntimeError } from "../core/errors.ts";
+
+/** What other kinds of file begin with. */
+const LOOKALIKES: readonly (readonly [head: string, kind: string, hint: string])[] = [
+  ["version https://git-lfs", "a Git LFS pointer", "fetch the file itself: git lfs pull"],
+  ["PK\u0003\u0004", "a ZIP archive, as PyTorch's .pt files are", "export the model to ONNX first"],
+  ["<!DOCTYPE", "an HTML page", "download the file itself, not the page about it"],
+  ["<html", "an HTML page", "download the file itself, not the page about it"],
+  ["ftrt", "a TensorRT plan", "load it on the GPU backend"],
+];
+
+/** What to do about a refusal, by what ONNX Runtime says; it has one code for most of them. */
+const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
+  [/protobuf parsing failed/i, "the file is not an ONNX model, or it is truncated: get it again"],
+  [
+    /not a registered function\/op|No Op registered/,
+    "ONNX Runtime does not know this operator, which is mostly a TensorRT plugin: export the model without it",
+  ],
+  [/Opset \d+ is under development/, "export the model with an older opset"],
+  [
+    /external data|GetFileLength for .* failed|model_path must not be empty/i,
+    "its weights lie in files of their own: load it by its path, with those files where it says",
+  ],
+  [/ORT_NOT_IMPLEMENTED/, "export the model with operators and element types ONNX Runtime has on the CPU"],
+];
+
+/** What is done with a model, for messages. */
+export function loadAction(source: string): string {
+  return `load the model ${JSON.stringify(source)}`;
+}
+
+/** An error about a model, with the action filled in. */
+export function modelError(source: string, found: string, hint?: string, cause?: unknown): ModelError {
+  const text = message(loadAction(source), found, hint);
+  return new ModelError(text, source, cause === undefined ? undefined : { cause });
+}
+
+/** The first bytes of a file, as Latin-1. */
+function headOf(path: string): string {
+  const bytes = Buffer.alloc(64);
+  const file = openSync(path, "r");
+  try {
+    return bytes.toString("latin1", 0, readSync(file, bytes));
+  } finally {
+    closeSync(file);
+  }
+}
+
+/**
+ * Look at a file before ONNX Runtime does.
+ *
+ * @returns its first bytes
+ * @throws {ModelError} If it is not there, a folder, empty or not readable
+ */
+export function inspectModelFile(path: string): string {
+  try {
+    const stats = statSync(path);
+    if (stats.isDirectory()) throw modelError(path, "as it is a folder", "name the .onnx file in it");
+    if (stats.size === 0) throw modelError(path, "as it is empty: 0 bytes", "get the file again");
+    return headOf(path);
+  } catch (error) {
+    if (error instanceof ModelError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    if (code === "ENOENT") throw modelError(path, "as there is no such file", "check the path", error);
+    throw modelError(path, `as it cannot be read: ${code}`, undefined, error);
+  }
+}
+
+/** What the first bytes are those of, where they are known not to be a model's. */
+function lookalike(head: string): readonly [kind: string, hint: string] | undefined {
+  const found = LOOKALIKES.find(([start]) => head.startsWith(start));
+  return found === undefined ? undefined : [found[1], found[2]];
+}
+
+/**
+ * Say why ONNX Runtime refused a model.
+ *
+ * @param head  first bytes of the model, as Latin-1
+ * @param cause ONNX Runtime's error about {@linkcode loadAction}
+ */
+export function refusedModel(source: string, head: string, cause: OnnxRuntimeError): ModelError {
+  const known = lookalike(head);
+  if (known !== undefined) return modelError(source, `as it is ${known[0]}`, known[1], cause);
+  const [found = ""] = cause.message.slice(`Cannot ${loadAction(source)} `.length).split("\n");
+  const hint = HINTS.find(([pattern]) => pattern.test(cause.message))?.[1];
+  return modelError(source, found, hint, cause);
+}

@@ -1,0 +1,202 @@
+/** @module Session: a model loaded by ONNX Runtime, and its runs off the JS thread. */
+
+import { resolve } from "node:path";
+import { Resource } from "../core/resource.ts";
+import type { Tensor, TensorInfo } from "../core/tensor.ts";
+import { cString } from "../ffi/cstring.ts";
+import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";
+import { addressOf } from "../ffi/pointer.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import { errorOf } from "./check.ts";
+import { Environment } from "./environment.ts";
+import { Inference } from "./inference.ts";
+import { matchInputs, matchOutputs } from "./match-tensors.ts";
+import { describeModel, type ModelDescription } from "./model-description.ts";
+import { inspectModelFile, loadAction, modelError, refusedModel } from "./model-source.ts";
+import { createNativeSessionOptions } from "./native-session-options.ts";
+import { type BindingParts, RunBinding } from "./run-binding.ts";
+import { SessionHandle } from "./session-handle.ts";
+import { parseSessionOptions, type SessionConfig, type SessionOptions } from "./session-options.ts";
+
+/** Options of one run. */
+export interface RunOptions {
+  /** Names of the outputs to compute. Default: all. */
+  readonly outputs?: readonly string[];
+  /** Ends the run between two operators; the promise then rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** A model on its way into a session. */
+interface Source {
+  /** For messages: a path, or what the bytes are called. */
+  readonly name: string;
+  /** First bytes, as Latin-1. */
+  readonly head: string;
+  /** The path as a C string, or the bytes: read by the worker thread, so it is held until the call has settled. */
+  readonly memory: Uint8Array;
+  /** The call off the JS thread. */
+  readonly call: "CreateSession" | "CreateSessionFromArray";
+  readonly start: (ort: OnnxRuntimeLibrary, environment: number, options: number, out: number) => Promise<number>;
+}
+
+/**
+ * A model, ready to run. Close it, or bind it with `using`; while runs of `run` are in flight it is freed when the last
+ * one settles, and `await using` waits for that.
+ *
+ * @example
+ * ```ts
+ * await using session = await Session.load("yolo11n.onnx");
+ * const outputs = await session.run({ images: createTensor("f32", [1, 3, 640, 640]) });
+ * ```
+ */
+export class Session extends Resource implements AsyncDisposable {
+  /** Inputs, outputs and custom metadata, as the file has them. */
+  readonly model: ModelDescription;
+  /** The options in force. */
+  readonly config: SessionConfig;
+  readonly #name: string;
+  readonly #handle: SessionHandle;
+
+  private constructor(handle: SessionHandle, model: ModelDescription, name: string, config: SessionConfig) {
+    super(`Session ${JSON.stringify(name)}`);
+    this.#handle = handle;
+    this.#name = JSON.stringify(name);
+    this.model = model;
+    this.config = config;
+  }
+
+  /**
+   * Load a model from a file, on a worker thread. Weights in files of their own are found beside it.
+   *
+   * @param path of an `.onnx` file
+   * @throws {ModelError} If it is not there, empty, truncated or no model; `cause` is ONNX Runtime's error
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {LibraryLoadError} If ONNX Runtime is not there
+   */
+  static async load(path: string, options: SessionOptions = {}): Promise<Session> {
+    const config = parseSessionOptions(options);
+    const head = inspectModelFile(path);
+    const memory = cString(resolve(path));
+    return Session.#create(config, {
+      name: path,
+      head,
+      memory,
+      call: "CreateSession",
+      start: (ort, environment, native, out) => ort.createSession(environment, addressOf(memory), native, out),
+    });
+  }
+
+  /**
+   * Load a model from memory, on a worker thread. The bytes are not needed afterwards, and must not change before.
+   *
+   * @param bytes of an `.onnx` file whose weights are inside
+   * @param name  what to call it in messages
+   * @throws {ModelError} If they are empty, truncated or no model; `cause` is ONNX Runtime's error
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {LibraryLoadError} If ONNX Runtime is not there
+   */
+  static async fromBytes(bytes: Uint8Array, name: string, options: SessionOptions = {}): Promise<Session> {
+    const config = parseSessionOptions(options);
+    if (bytes.length === 0) throw modelError(name, "as it is empty: 0 bytes");
+    return Session.#create(config, {
+      name,
+      head: Buffer.from(bytes.subarray(0, 64)).toString("latin1"),
+      memory: bytes,
+      call: "CreateSessionFromArray",
+      start: (ort, environment, native, out) =>
+        ort.createSessionFromArray(environment, addressOf(bytes), bytes.length, native, out),
+    });
+  }
+
+  static async #create(config: SessionConfig, source: Source): Promise<Session> {
+    const ort = openOnnxRuntime();
+    const out = new OutCells(1);
+    const environment = Environment.create();
+    try {
+      const native = createNativeSessionOptions(config);
+      let status: number;
+      try {
+        status = await source.start(ort, environment.pointer, native, addressOf(out.cells));
+      } finally {
+        ort.api.ReleaseSessionOptions(native);
+      }
+      const error = errorOf(status, source.call, loadAction(source.name));
+      if (error !== undefined) throw refusedModel(source.name, source.head, error);
+    } catch (error) {
+      environment.close();
+      throw error;
+    }
+    const handle = new SessionHandle(out.pointer(), environment);
+    try {
+      return new Session(handle, describeModel(handle.pointer, source.name), source.name, config);
+    } catch (error) {
+      handle.drop();
+      throw error;
+    }
+  }
+
+  get inputs(): readonly TensorInfo[] {
+    return this.model.inputs;
+  }
+
+  get outputs(): readonly TensorInfo[] {
+    return this.model.outputs;
+  }
+
+  /**
+   * Run the model once, on a worker thread. Runs may overlap. For frame after frame, see `prepare`.
+   *
+   * @param inputs one tensor an input, by name; they must not change or be transferred before the promise settles
+   * @returns the outputs by name; their memory is the caller's
+   * @throws {ShapeError} If a name is unknown or missing, or a tensor has another dtype or shape than declared
+   * @throws {OnnxRuntimeError} If the run fails
+   * @throws {ClosedError} If the session is closed
+   * @throws the signal's reason, if it was aborted
+   */
+  async run(inputs: Readonly<Record<string, Tensor>>, options: RunOptions = {}): Promise<ReadonlyMap<string, Tensor>> {
+    this.assertOpen(`run ${this.#name}`);
+    const binding = new RunBinding(this.#parts(inputs, options.outputs));
+    this.#handle.enter();
+    try {
+      await binding.run(options.signal);
+      return binding.outputs.copy();
+    } finally {
+      binding.dispose();
+      this.#handle.leave();
+    }
+  }
+
+  /**
+   * Prepare runs over tensors whose memory stays in place: write into them, run, read the outputs, again and again.
+   *
+   * @param inputs  one tensor an input, by name; their shapes hold for every run
+   * @param options names of the outputs to compute
+   * @throws {ShapeError} If a name is unknown or missing, or a tensor has another dtype or shape than declared
+   * @throws {ClosedError} If the session is closed
+   */
+  prepare(inputs: Readonly<Record<string, Tensor>>, options: Pick<RunOptions, "outputs"> = {}): Inference {
+    this.assertOpen(`prepare a run of ${this.#name}`);
+    return new Inference(this.#parts(inputs, options.outputs), this);
+  }
+
+  /** Close, and wait until running calls have settled and the session is freed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.#handle.freed;
+  }
+
+  protected release(): void {
+    this.#handle.drop();
+  }
+
+  #parts(inputs: Readonly<Record<string, Tensor>>, outputs: readonly string[] | undefined): BindingParts {
+    const label = this.#name;
+    return {
+      handle: this.#handle,
+      inputs: matchInputs(this.model.inputs, inputs, label),
+      outputs: matchOutputs(this.model.outputs, outputs, label),
+      hasArena: this.config.arena,
+      label,
+    };
+  }
+}

@@ -1,0 +1,82 @@
+/** @module Value: an OrtValue over memory of the caller. */
+
+import type { TypedArray } from "../core/dtype.ts";
+import { bytesPerElement, type DType } from "../core/dtype.ts";
+import { message, ShapeError } from "../core/errors.ts";
+import { formatShape, volume } from "../core/shape.ts";
+import type { Tensor } from "../core/tensor.ts";
+import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
+import { addressOf } from "../ffi/pointer.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import { check } from "./check.ts";
+import { elementTypeOf } from "./element-type.ts";
+
+/** OrtDeviceAllocator, OrtMemTypeDefault: plain memory of this machine. */
+const DEVICE_ALLOCATOR = 0;
+const DEFAULT_MEMORY = 0;
+
+const ARRAYS: Readonly<Record<DType, abstract new (...args: never) => TypedArray>> = {
+  f32: Float32Array,
+  f16: Float16Array,
+  i8: Int8Array,
+  u8: Uint8Array,
+  i32: Int32Array,
+  i64: BigInt64Array,
+  bool: Uint8Array,
+};
+
+const out: OutCells = new OutCells(1);
+
+/** A negative, broken or huge dimension. */
+function isBadDimension(dim: number): boolean {
+  return !Number.isSafeInteger(dim) || dim < 0;
+}
+
+/** Refuse a tensor whose array is not what its dtype and shape say: native code would read past its end. */
+function assertTensor(tensor: Tensor, name: string): void {
+  const { dtype, shape, data } = tensor;
+  const array: unknown = data;
+  const fail = (expected: string, actual: string): never => {
+    throw new ShapeError(
+      message(`use the tensor ${JSON.stringify(name)}`, `as it needs ${expected}: received ${actual}`),
+      { tensor: name, expected, actual },
+    );
+  };
+  const wanted = ARRAYS[dtype];
+  if (wanted === undefined) fail("a known dtype", String(dtype));
+  if (shape.some(isBadDimension)) fail("whole dimensions, 0 or more", formatShape(shape));
+  if (!(array instanceof wanted)) {
+    fail(`a ${wanted.name} for ${dtype}`, Object.prototype.toString.call(array).slice(8, -1));
+  }
+  const length = volume(shape);
+  if (data.length !== length) {
+    fail(`${length} elements for ${dtype} ${formatShape(shape)}`, `${data.length} elements`);
+  }
+}
+
+/**
+ * An `OrtValue *` over a tensor's own memory; nothing is copied. Whoever calls releases it, and keeps the tensor
+ * referenced until then.
+ *
+ * @param name for messages
+ * @throws {ShapeError} If the array is not what the dtype and shape say
+ * @throws {OnnxRuntimeError} If the value is refused
+ */
+export function createValue(tensor: Tensor, name: string): number {
+  assertTensor(tensor, name);
+  const { dtype, shape, data } = tensor;
+  const { api } = openOnnxRuntime();
+  const dims = new OutCells(Math.max(shape.length, 1));
+  for (const [axis, dim] of shape.entries()) dims.setPointer(axis, dim);
+  // An empty tensor has no address; ONNX Runtime wants one all the same, and reads nothing there.
+  const address = data.length === 0 ? addressOf(dims.cells) : addressOf(data);
+  const byteLength = data.length * bytesPerElement(dtype);
+  check(api.CreateCpuMemoryInfo(DEVICE_ALLOCATOR, DEFAULT_MEMORY, out.cells), "CreateCpuMemoryInfo");
+  const memory = out.pointer();
+  const call = "CreateTensorWithDataAsOrtValue";
+  const type = elementTypeOf(dtype);
+  const status = api[call](memory, address, byteLength, dims.cells, shape.length, type, out.cells);
+  api.ReleaseMemoryInfo(memory);
+  check(status, call, `use the tensor ${JSON.stringify(name)}`);
+  return out.pointer();
+}

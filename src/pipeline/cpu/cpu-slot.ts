@@ -1,0 +1,162 @@
+/** @module CpuSlot: one batch in flight on the CPU. */
+
+import { message } from "../../core/errors.ts";
+import { Resource } from "../../core/resource.ts";
+import type { Tensor } from "../../core/tensor.ts";
+import { type Placement, unplaceBoxes } from "../../image/geometry.ts";
+import type { Image } from "../../image/image.ts";
+import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
+import { Preprocessor } from "../../image/preprocessor.ts";
+import { Candidates } from "../../model/candidates.ts";
+import { createDetectionBlock, type DetectionBlock } from "../../model/detection-block.ts";
+import type { DecodeInput, Layout, Recognition } from "../../model/layout.ts";
+import type { Selection } from "../../model/selection.ts";
+import { Selector } from "../../model/selector.ts";
+import type { Session } from "../../onnxruntime/session.ts";
+import type { Size, Slot } from "../backend.ts";
+import { sourcePlacement } from "../source-placement.ts";
+import { createStageTimings, type StageTimings } from "../stage-timings.ts";
+import { InputBinding } from "./input-binding.ts";
+
+/** What all slots of a backend share. */
+export interface CpuModel {
+  readonly session: Session;
+  readonly recognition: Recognition;
+  readonly layout: Layout;
+  /** Rows of every batch where the model fixes them. */
+  readonly fixedBatch: number | undefined;
+  readonly decodeOptions: PictureDecodeOptions;
+}
+
+/** Input shapes whose tensors are kept: a few for mixed batches, not one for every picture of a folder. */
+const MAX_BINDINGS = 4;
+
+/** Buffers of one batch in flight on the CPU: decoded pixels, input tensors, candidates, blocks. */
+export class CpuSlot extends Resource implements Slot {
+  readonly timings: StageTimings = createStageTimings();
+  readonly placements: Placement[] = [];
+  readonly #model: CpuModel;
+  readonly #preprocessor: Preprocessor;
+  readonly #decoders: PictureDecoder[] = [];
+  /** Newest last. */
+  readonly #bindings: InputBinding[] = [];
+  readonly #candidates = new Candidates();
+  readonly #selector = new Selector();
+  readonly #blocks: DetectionBlock[] = [];
+  readonly #decodeInput: { -readonly [Key in keyof DecodeInput]: DecodeInput[Key] } = {
+    outputs: new Map(),
+    index: 0,
+    inputWidth: 0,
+    inputHeight: 0,
+    threshold: 0,
+  };
+
+  constructor(model: CpuModel, backend: Resource) {
+    super("CpuSlot", backend);
+    this.#model = model;
+    this.#preprocessor = new Preprocessor(model.recognition.preprocessing);
+  }
+
+  async decode(bytes: Uint8Array, index: number, source: string): Promise<DecodedImage> {
+    const started = performance.now();
+    const image = await this.#decoderFor(index).decode(bytes, source, this.#model.decodeOptions);
+    this.timings.decode += performance.now() - started;
+    return image;
+  }
+
+  preprocess(images: readonly Image[], size: Size): Promise<void> {
+    const started = performance.now();
+    const [width, height] = size;
+    const binding = this.#bindingFor(images.length, size);
+    this.placements.length = images.length;
+    for (let index = 0; index < images.length; index++) {
+      const image = images[index]!;
+      const placement = this.#preprocessor.place(image, width, height);
+      this.#preprocessor.run(image, binding.images, index, placement);
+      this.placements[index] = sourcePlacement(image, placement);
+    }
+    this.timings.preprocess = performance.now() - started;
+    return Promise.resolve();
+  }
+
+  async infer(): Promise<void> {
+    const started = performance.now();
+    await this.#current("infer").run();
+    this.timings.infer = performance.now() - started;
+  }
+
+  postprocess(selection: Selection): Promise<readonly DetectionBlock[]> {
+    const started = performance.now();
+    const { layout, recognition } = this.#model;
+    const binding = this.#current("post-process");
+    const input = this.#decodeInput;
+    input.outputs = binding.outputs;
+    [input.inputWidth, input.inputHeight] = binding.size;
+    input.threshold = selection.threshold;
+    for (let index = 0; index < this.placements.length; index++) {
+      const block = this.#blockFor(index, selection.maxDetections);
+      input.index = index;
+      this.#candidates.clear();
+      layout.decode(recognition.plan, input, this.#candidates);
+      this.#selector.select(this.#candidates, selection, recognition, block);
+      unplaceBoxes(block.boxes, block.count, this.placements[index]!);
+    }
+    this.timings.postprocess = performance.now() - started;
+    return Promise.resolve(this.#blocks);
+  }
+
+  async detect(images: readonly Image[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]> {
+    await this.preprocess(images, size);
+    await this.infer();
+    return this.postprocess(selection);
+  }
+
+  readInput(): Promise<Tensor> {
+    return Promise.resolve(this.#current("read the input").images);
+  }
+
+  readOutputs(): Promise<ReadonlyMap<string, Tensor>> {
+    return Promise.resolve(this.#current("read the outputs").outputs);
+  }
+
+  #current(action: string): InputBinding {
+    const binding = this.#bindings.at(-1);
+    if (binding === undefined) throw new Error(message(action, "as nothing has been pre-processed yet"));
+    return binding;
+  }
+
+  /** The tensors for this batch, made at the first one of its shape; the newest is the current one. */
+  #bindingFor(images: number, size: Size): InputBinding {
+    const batch = this.#model.fixedBatch ?? images;
+    const at = this.#bindings.findIndex(
+      (one) => one.batch === batch && one.size[0] === size[0] && one.size[1] === size[1],
+    );
+    if (at >= 0 && at === this.#bindings.length - 1) return this.#bindings[at]!;
+    const [known] = at >= 0 ? this.#bindings.splice(at, 1) : [];
+    const binding = known ?? new InputBinding(this.#model.session, this.#model.recognition, batch, size);
+    this.#bindings.push(binding);
+    if (this.#bindings.length > MAX_BINDINGS) this.#bindings.shift()!.close();
+    return binding;
+  }
+
+  #blockFor(index: number, capacity: number): DetectionBlock {
+    const block = this.#blocks[index];
+    if (block !== undefined && block.scores.length >= capacity) return block;
+    const larger = createDetectionBlock(capacity);
+    this.#blocks[index] = larger;
+    return larger;
+  }
+
+  #decoderFor(index: number): PictureDecoder {
+    const known = this.#decoders[index];
+    if (known !== undefined) return known;
+    const decoder = PictureDecoder.create();
+    this.#decoders[index] = decoder;
+    return decoder;
+  }
+
+  protected release(): void {
+    for (const decoder of this.#decoders) decoder?.close();
+    for (const binding of this.#bindings) binding.close();
+  }
+}

@@ -1,0 +1,85 @@
+/** @module InputBinding: the input tensors for one batch size and input size, and the run that is prepared over them. */
+
+import { Resource } from "../../core/resource.ts";
+import type { Shape } from "../../core/shape.ts";
+import { createTensor, type Tensor } from "../../core/tensor.ts";
+import type { InputTensor } from "../../image/preprocessor.ts";
+import type { Recognition, SizeInput } from "../../model/layout.ts";
+import type { Inference } from "../../onnxruntime/inference.ts";
+import type { Session } from "../../onnxruntime/session.ts";
+import type { Size } from "../backend.ts";
+
+/** The tensors of one input shape, filled anew for each batch. Owned by a slot. */
+export class InputBinding extends Resource {
+  readonly batch: number;
+  readonly size: Size;
+  /** Pictures: [batch, 3, height, width] or [batch, height, width, 3]. */
+  readonly images: InputTensor;
+  readonly #inference: Inference;
+  #outputs: ReadonlyMap<string, Tensor> = new Map();
+
+  /**
+   * @param batch rows of the tensor
+   * @param size  of the input in pixels
+   * @throws {ShapeError} If the model declares another shape
+   */
+  constructor(session: Session, recognition: Recognition, batch: number, size: Size) {
+    const [width, height] = size;
+    super(`InputBinding ${batch}x${width}x${height}`, session);
+    const { layout, dtype } = recognition.preprocessing;
+    this.batch = batch;
+    this.size = size;
+    const shape = layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
+    this.images = createTensor(dtype, shape);
+    const inputs: Record<string, Tensor> = { [recognition.imageInput]: this.images };
+    for (const input of recognition.sizeInputs) {
+      const declared = session.inputs.find((info) => info.name === input.name)?.shape ?? [];
+      inputs[input.name] = sizeTensor(input, declared, batch, size);
+    }
+    try {
+      this.#inference = session.prepare(inputs);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** The outputs of the last run, by name. */
+  get outputs(): ReadonlyMap<string, Tensor> {
+    return this.#outputs;
+  }
+
+  /** Run the model on a worker thread. */
+  async run(): Promise<void> {
+    this.#outputs = await this.#inference.run();
+  }
+
+  protected release(): void {
+    this.#inference?.close();
+  }
+}
+
+/** The tensor that tells a model the size of its pictures: the input's own, so that boxes come out in input pixels. */
+function sizeTensor(input: SizeInput, declared: Shape, batch: number, [width, height]: Size): Tensor {
+  if (input.content === "mask") {
+    const shape = declared.length === 3 ? [batch, declared[1]!, declared[2]!] : [batch, -1, -1];
+    const mask = createTensor(input.dtype, [
+      batch,
+      shape[1]! < 0 ? height : shape[1]!,
+      shape[2]! < 0 ? width : shape[2]!,
+    ]);
+    fill(mask, [1]);
+    return mask;
+  }
+  const rows = createTensor(input.dtype, [batch, 2]);
+  const row = { "width-height": [width, height], "height-width": [height, width], ones: [1, 1] }[input.content];
+  fill(rows, row);
+  return rows;
+}
+
+function fill({ dtype, data }: Tensor, pattern: readonly number[]): void {
+  for (let at = 0; at < data.length; at++) {
+    const value = pattern[at % pattern.length]!;
+    data[at] = dtype === "i64" ? BigInt(value) : value;
+  }
+}

@@ -1,0 +1,164 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+
+const root = join(import.meta.dir, "..");
+const src = join(root, "src");
+
+/** Lowest first: a file imports its own layer or an earlier one. */
+const LAYERS = [
+  "core",
+  "ffi",
+  "cuda",
+  "tensorrt",
+  "onnxruntime",
+  "nvjpeg",
+  "image",
+  "model",
+  "pipeline",
+  "catalogue",
+  "detector",
+  "cli",
+];
+const LINE_CAP = 400;
+
+interface SourceFile {
+  readonly path: string;
+  readonly text: string;
+  readonly layer: string;
+  readonly imports: readonly string[];
+}
+
+function importsOf(text: string): string[] {
+  const found: string[] = [];
+  for (const match of text.matchAll(/^(?:import|export)\s[^;]*?from\s+"([^"]+)"/gms)) found.push(match[1]!);
+  for (const match of text.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g)) found.push(match[1]!);
+  for (const match of text.matchAll(/^import\s+"([^"]+)"/gm)) found.push(match[1]!);
+  return found;
+}
+
+const files: SourceFile[] = [...new Bun.Glob("**/*.ts").scanSync(src)].sort().map((path) => {
+  const text = readFileSync(join(src, path), "utf8");
+  return { path, text, layer: path.includes("/") ? path.split("/")[0]! : "", imports: importsOf(text) };
+});
+
+function resolve(from: SourceFile, specifier: string): string {
+  return relative(src, join(src, from.path, "..", specifier));
+}
+
+/** The text without comments and string literals, in which names of things may stand. */
+function codeOf(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\/|\/\/.*|"[^"\n]*"|`[^`]*`/g, "");
+}
+
+/** One line a fault, so that a failure names them all. */
+function faults(find: (file: SourceFile) => Iterable<string>): string[] {
+  return files.flatMap((file) => [...find(file)].map((fault) => `${file.path}: ${fault}`));
+}
+
+test("every folder of src is a known layer", () => {
+  expect(faults((file) => (file.layer === "" || LAYERS.includes(file.layer) ? [] : ["unknown layer"]))).toEqual([]);
+  expect(files.filter((file) => file.layer === "").map((file) => file.path)).toEqual(["index.ts"]);
+});
+
+test("imports only point up the list of layers", () => {
+  expect(
+    faults(function* (file) {
+      if (file.path === "index.ts") return;
+      for (const specifier of file.imports.filter((name) => name.startsWith("."))) {
+        const target = resolve(file, specifier);
+        const layer = target.split("/")[0]!;
+        if (target.startsWith("..")) {
+          // package.json and generated assets lie outside src.
+          if (!/^\.\.\/(package\.json|ptx\/|native\/)/.test(target)) yield `imports ${target}, outside src`;
+        } else if (LAYERS.indexOf(layer) > LAYERS.indexOf(file.layer)) yield `imports the later layer ${target}`;
+      }
+    }),
+  ).toEqual([]);
+});
+
+test("no file imports an index.ts: those are for users of the package", () => {
+  expect(faults((file) => file.imports.filter((name) => name.startsWith(".") && name.endsWith("/index.ts")))).toEqual(
+    [],
+  );
+});
+
+test("imports form no cycle", () => {
+  const edges = new Map(
+    files.map((file) => [
+      file.path,
+      file.imports.filter((name) => name.startsWith(".")).map((name) => resolve(file, name)),
+    ]),
+  );
+  const done = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (path: string, trail: readonly string[]): void => {
+    if (trail.includes(path)) {
+      cycles.push([...trail.slice(trail.indexOf(path)), path].join(" → "));
+      return;
+    }
+    if (done.has(path)) return;
+    for (const next of edges.get(path) ?? []) visit(next, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of edges.keys()) visit(path, []);
+  expect(cycles).toEqual([]);
+});
+
+test("native calls, options and output each have their one place", () => {
+  expect(
+    faults(function* (file) {
+      for (const name of file.imports) {
+        if ((name === "bun:ffi" || name === "koffi") && file.layer !== "ffi") yield `imports ${name} outside ffi/`;
+        const mayUseZod = /-(config|options)\.ts$/.test(file.path) || file.path === "core/options.ts";
+        if (name === "zod" && !mayUseZod && file.layer !== "cli") yield "imports zod";
+      }
+      const code = codeOf(file.text);
+      if (/\bconsole\.|process\.std(out|err)/.test(code) && file.layer !== "cli") yield "prints outside cli/";
+      if (/\bany\b/.test(code) && file.layer !== "ffi") yield "uses the type any";
+    }),
+  ).toEqual([]);
+});
+
+test("files are short, headed by @module and named in kebab-case, in no drawer for odds and ends", () => {
+  expect(
+    faults(function* (file) {
+      const lines = file.text.split("\n").length;
+      if (lines > LINE_CAP && !file.path.endsWith("-symbols.ts") && !file.path.includes("/abi/")) {
+        yield `${lines} lines, over ${LINE_CAP}`;
+      }
+      if (!/^(#!.*\n)?\/\*\*\s+(\* )?@module \S/.test(file.text)) yield "does not open with /** @module … */";
+      if (!/^([a-z0-9]+(-[a-z0-9]+)*\/)*[a-z0-9]+(-[a-z0-9]+)*\.ts$/.test(file.path)) yield "not kebab-case";
+      if (/(^|\/)(utils?|helpers?|common|misc)(\/|\.ts)/.test(file.path)) yield "a drawer for odds and ends";
+    }),
+  ).toEqual([]);
+});
+
+test("every exported symbol has a docstring", () => {
+  const declaration =
+    /^export (?:declare )?(?:abstract )?(?:async )?(?:function\*?|class|interface|type|const|let) ([A-Za-z0-9_]+)/;
+  expect(
+    faults(function* (file) {
+      const lines = file.text.split("\n");
+      for (const [at, line] of lines.entries()) {
+        const name = declaration.exec(line)?.[1];
+        if (name === undefined) continue;
+        const before = lines[at - 1] ?? "";
+        const isOverload = before.startsWith(`export function ${name}`);
+        if (!before.trimEnd().endsWith("*/") && !isOverload) yield `${name} has no docstring`;
+      }
+    }),
+  ).toEqual([]);
+});
+
+test("importing the package opens no library", () => {
+  const program = `
+    await import(${JSON.stringify(join(src, "index.ts"))});
+    const maps = require("node:fs").readFileSync("/proc/self/maps", "utf8");
+    const opened = maps.match(/[^\\s]*(onnxruntime|turbojpeg|koffi|sharp|vips|cuda|nvinfer|nvjpeg|shim)[^\\s]*\\.(so|node)[^\\s]*/g);
+    console.log(JSON.stringify([...new Set(opened ?? [])]));
+  `;
+  const child = Bun.spawnSync([process.execPath, "-e", program], { cwd: root });
+  expect(child.stderr.toString()).toBe("");
+  expect(JSON.parse(child.stdout.toString())).toEqual([]);
+});

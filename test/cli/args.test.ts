@@ -1,0 +1,59 @@
+import { expect, test } from "bun:test";
+import { z } from "zod";
+import { type Flag, parseFlags, parseWords } from "../../src/cli/args.ts";
+import { classList, count, fraction, pixelSize, toggle } from "../../src/cli/values.ts";
+import { OptionError } from "../../src/core/errors.ts";
+
+const FLAGS: readonly Flag[] = [
+  { name: "threshold", short: "t", value: "SCORE", summary: "" },
+  { name: "quiet", short: "q", summary: "" },
+];
+
+test("parseWords() splits flags and operands, in every spelling", () => {
+  expect(parseWords("detect", ["a.jpg", "--threshold", "0.5", "-q", "b.jpg"], FLAGS)).toEqual({
+    flags: { threshold: "0.5", quiet: true },
+    operands: ["a.jpg", "b.jpg"],
+  });
+  expect(parseWords("detect", ["--threshold=0.5", "-t", "0.6"], FLAGS).flags).toEqual({ threshold: "0.6" });
+  expect(parseWords("detect", ["-qt0.7", "--", "--threshold"], FLAGS)).toEqual({
+    flags: { quiet: true, threshold: "0.7" },
+    operands: ["--threshold"],
+  });
+});
+
+test("parseWords() names an unknown flag and the nearest one", () => {
+  const call = (): unknown => parseWords("detect", ["--treshold", "0.5"], FLAGS);
+  expect(call).toThrow(OptionError);
+  expect(call).toThrow("Cannot run detect as flag --treshold is unknown\nHint: did you mean --threshold?");
+  expect(() => parseWords("detect", ["--colour"], FLAGS)).toThrow("Hint: bun-tensorrt detect --help lists the flags");
+});
+
+test("parseWords() refuses a missing and a superfluous value", () => {
+  expect(() => parseWords("detect", ["--threshold"], FLAGS)).toThrow(
+    "Cannot run detect as --threshold needs a value\nHint: write --threshold SCORE",
+  );
+  expect(() => parseWords("detect", ["--quiet=yes"], FLAGS)).toThrow('as --quiet takes no value: received "yes"');
+});
+
+test("parseFlags() converts values and names the flag that is refused", () => {
+  const schema = z.object({ threshold: fraction.optional(), quiet: toggle });
+  const parse = (...words: string[]): unknown => parseFlags("detect", parseWords("detect", words, FLAGS), schema);
+  expect(parse("-t", "0.5", "-q")).toEqual({ threshold: 0.5, quiet: true });
+  expect(parse()).toEqual({ quiet: false });
+  expect(() => parse("-t", "1.5")).toThrow(
+    'Cannot run detect as --threshold is refused: received "1.5"\nHint: a number from 0 to 1',
+  );
+  expect(() => parse("--threshold=")).toThrow('--threshold is refused: received ""');
+  expect(() => parse("-t", "half")).toThrow(OptionError);
+});
+
+test("values: whole numbers, sizes, classes", () => {
+  expect(count(8).parse("8")).toBe(8);
+  for (const text of ["0", "9", "1.5", "", "x"]) expect(count(8).safeParse(text).success).toBe(false);
+  expect(pixelSize.parse("640")).toBe(640);
+  expect(pixelSize.parse("640x480")).toEqual([640, 480]);
+  for (const text of ["0", "640x", "x480", "-1", "1e3", "640 480"])
+    expect(pixelSize.safeParse(text).success).toBe(false);
+  expect(classList.parse("person, 2,traffic light")).toEqual(["person", 2, "traffic light"]);
+  expect(classList.safeParse(" ,").success).toBe(false);
+});

@@ -1,0 +1,289 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp, { type Sharp } from "sharp";
+import { pulled } from "../support/catalogue.ts";
+import { TOY_BOXES, toyDetector } from "../support/toy-detector.ts";
+import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
+
+/** A photograph that only some machines have. */
+const BUS = join(import.meta.dir, "../../../shared/images/photos/bus.jpg");
+
+let folder = "";
+const path = (...parts: readonly string[]): string => join(folder, ...parts);
+
+function white(width: number, height: number): Sharp {
+  return sharp({ create: { width, height, channels: 3, background: "white" } });
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-detect-"));
+  for (const sub of ["good", "mixed", "empty", "many"]) mkdirSync(path(sub));
+  writeFileSync(path("toy.onnx"), toyDetector());
+  await white(64, 64).jpeg().toFile(path("good/img1.jpg"));
+  await white(33, 129).png().toFile(path("good/img2.png"));
+  await white(1, 1).webp().toFile(path("good/img3.webp"));
+  for (const name of ["img1.jpg", "img2.png"]) symlinkSync(path("good", name), path("mixed", name));
+  writeFileSync(path("mixed/broken.jpg"), "no picture");
+  writeFileSync(path("mixed/cut.jpg"), readFileSync(path("good/img1.jpg")).subarray(0, 100));
+  for (let at = 0; at < 2000; at++) symlinkSync(path("good/img1.jpg"), path("many", `${1000 + at}.jpg`));
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function toy(...words: readonly string[]): Promise<CliResult> {
+  return runCli(["detect", "--model", path("toy.onnx"), "--backend", "cpu", "--quiet", ...words], { cwd: folder });
+}
+
+function jsonLines(text: string): { file: string; detections: { label: string; score: number; box: number[] }[] }[] {
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+}
+
+test("detect prints a table, without colours where no terminal is", async () => {
+  const { code, output, errors } = await toy("good/img1.jpg");
+  expect(errors).toBe("");
+  expect(code).toBe(0);
+  const lines = output.split("\n");
+  expect(lines[0]).toMatch(/^good\/img1\.jpg {2}64x64, 3 objects, [\d.]+ ms$/);
+  expect(lines[1]).toMatch(/^ {2}label +score +x1 +y1 +x2 +y2$/);
+  expect(lines[2]).toMatch(/^ {2}cat +0\.\d{3} +8\.0 +8\.0 +40\.0 +40\.0$/);
+});
+
+test("detect --format json is an array of pictures in the order of the names, boxes in source pixels", async () => {
+  const { code, output } = await toy("good", "--format", "json");
+  expect(code).toBe(0);
+  const pictures = JSON.parse(output);
+  expect(pictures.map(({ file }: { file: string }) => file)).toEqual(
+    ["img1.jpg", "img2.png", "img3.webp"].map((name) => join("good", name)),
+  );
+  expect(pictures[0].width).toBe(64);
+  expect(pictures[1].height).toBe(129);
+  expect(Object.keys(pictures[0].timing)).toEqual(["decode", "preprocess", "infer", "postprocess", "total"]);
+  expect(pictures[0].detections[0]).toEqual({
+    label: "cat",
+    classId: 0,
+    score: expect.closeTo(TOY_BOXES[0]!.score, 2),
+    box: TOY_BOXES[0]!.box.map((side) => expect.closeTo(side, 1)),
+  });
+  for (const { width, height, detections } of pictures) {
+    for (const { box } of detections) {
+      expect(Math.min(...box)).toBeGreaterThanOrEqual(0);
+      expect(Math.max(box[0], box[2])).toBeLessThanOrEqual(width);
+      expect(Math.max(box[1], box[3])).toBeLessThanOrEqual(height);
+    }
+  }
+});
+
+test("detect takes thresholds, classes, limits and batches from its flags", async () => {
+  const counts = async (...words: readonly string[]): Promise<string[]> => {
+    const { code, output, errors } = await toy("good/img1.jpg", "--format", "jsonl", ...words);
+    expect(errors).toBe("");
+    expect(code).toBe(0);
+    return jsonLines(output)[0]!.detections.map(({ label, score }) => `${label} ${score.toFixed(1)}`);
+  };
+  const all = ["cat 0.9", "cat 0.8", "dog 0.7", "dog 0.6"];
+  expect(await counts("--iou", "0.8")).toEqual(all);
+  expect(await counts("--iou", "0.8", "--threshold", "0.65")).toEqual(all.slice(0, 3));
+  expect(await counts("--iou", "0.5")).toEqual(["cat 0.9", "dog 0.7", "dog 0.6"]);
+  expect(await counts("--iou", "0.5", "--agnostic")).toEqual(["cat 0.9", "dog 0.6"]);
+  expect(await counts("--classes", "dog")).toEqual(["dog 0.7", "dog 0.6"]);
+  expect(await counts("--classes", "0,dog", "--max-detections", "1")).toEqual(["cat 0.9"]);
+  expect(await counts("--iou", "1", "--batch", "3", "--threads", "1", "--layout", "yolo")).toEqual(all);
+});
+
+test("detect refuses a class and a layout that do not exist, with 2", async () => {
+  const [classes, layout] = await Promise.all([
+    toy("good/img1.jpg", "--classes", "dgo"),
+    toy("good/img1.jpg", "--layout", "yolox-decode"),
+  ]);
+  expect([classes.code, layout.code]).toEqual([2, 2]);
+  expect(classes.errors).toContain('did you mean "dog"?');
+  expect(layout.errors).toContain('did you mean "yolox-decoded"?');
+});
+
+test("detect does the rest of a folder with bad pictures, names those, and exits with 1", async () => {
+  for (const batch of ["1", "4"]) {
+    const { code, output, errors } = await toy("mixed", "--format", "jsonl", "--batch", batch);
+    expect(code).toBe(1);
+    expect(jsonLines(output).map(({ file }) => file)).toEqual([join("mixed", "img1.jpg"), join("mixed", "img2.png")]);
+    expect(errors).toMatch(/^error: Cannot \S+ .*broken\.jpg/m);
+    expect(errors).toMatch(/^error: Cannot \S+ .*cut\.jpg/m);
+    expect(errors).toEndWith("2 of 4 pictures could not be read\n");
+    expect(errors).not.toContain("    at ");
+  }
+});
+
+test("detect names what stands for no picture", async () => {
+  const results = await Promise.all([toy("nothing.jpg"), toy("empty"), toy("good/*.gif")]);
+  expect(results.map(({ code }) => code)).toEqual([1, 1, 1]);
+  expect(results[0]!.errors).toContain('Cannot detect in "nothing.jpg" as there is no such file or folder');
+  expect(results[1]!.errors).toContain('Cannot detect in the folder "empty" as it holds no picture');
+  expect(results[2]!.errors).toContain('Cannot detect in "good/*.gif" as no picture fits the pattern');
+});
+
+test("detect finds an output that cannot be written before anything else", async () => {
+  const start = ["detect", "good", "--model", "missing.onnx"];
+  const results = await Promise.all(
+    [
+      ["--output", "nowhere/out.json", "--format", "json"],
+      ["--output", "toy.onnx", "--format", "yolo"],
+      ["--save", "toy.onnx/out"],
+    ].map((words) => runCli([...start, ...words], { cwd: folder })),
+  );
+  for (const { code, errors } of results) {
+    expect(code).toBe(1);
+    expect(errors).toContain("as it cannot be written");
+  }
+});
+
+test("detect leaves a former output alone when the run fails at its start", async () => {
+  writeFileSync(path("former.json"), "[]");
+  const words = ["detect", "good", "--model", "missing.onnx", "--format", "json", "--output", "former.json"];
+  const { code, errors } = await runCli(words, { cwd: folder });
+  expect(code).toBe(1);
+  expect(errors).toContain('Cannot load the model "missing.onnx"');
+  expect(readFileSync(path("former.json"), "utf8")).toBe("[]");
+});
+
+test("detect --format yolo writes a text file a picture", async () => {
+  const { code, output } = await toy("good", "--format", "yolo", "--output", "labels");
+  expect(code).toBe(0);
+  expect(output).toBe("");
+  expect(readdirSync(path("labels")).sort()).toEqual(["img1.txt", "img2.txt", "img3.txt"]);
+  expect(readFileSync(path("labels/img1.txt"), "utf8")).toMatch(
+    /^0 0\.375000 0\.375000 0\.500000 0\.500000 0\.\d{6}\n/,
+  );
+});
+
+test("detect --save writes a copy of each picture in its own format", async () => {
+  const { code } = await toy("good", "--save", "drawn", "--output", "table.txt");
+  expect(code).toBe(0);
+  const kinds = await Promise.all(
+    ["img1.jpg", "img2.png", "img3.webp"].map(async (name) => {
+      const { format, width, height } = await sharp(path("drawn", name)).metadata();
+      return `${format} ${width}x${height}`;
+    }),
+  );
+  expect(kinds).toEqual(["jpeg 64x64", "png 33x129", "webp 1x1"]);
+  const { channels } = await sharp(path("drawn/img2.png")).stats();
+  expect(Math.min(...channels.map(({ min }) => min))).toBeLessThan(255);
+  expect(readFileSync(path("table.txt"), "utf8")).toContain("3 objects");
+});
+
+test("detect --format coco numbers pictures and classes by the annotations", async () => {
+  const annotations = {
+    images: [1, 2, 3].map((id) => ({ id: id * 100, file_name: ["img1.jpg", "img2.png", "img3.webp"][id - 1] })),
+    categories: [
+      { id: 17, name: "cat" },
+      { id: 18, name: "Dog" },
+    ],
+  };
+  writeFileSync(path("instances.json"), JSON.stringify(annotations));
+  const [annotated, plain] = await Promise.all([
+    toy("good", "--format", "coco", "--annotations", "instances.json"),
+    toy("good", "--format", "coco"),
+  ]);
+  expect([annotated.code, plain.code]).toEqual([0, 0]);
+  const rows = JSON.parse(annotated.output);
+  expect(rows[0]).toEqual({ image_id: 100, category_id: 17, bbox: [8, 8, 32, 32], score: expect.closeTo(0.9, 2) });
+  const ids = (text: string, key: string): number[] => [
+    ...new Set<number>(JSON.parse(text).map((row: Record<string, number>) => row[key])),
+  ];
+  expect(ids(annotated.output, "category_id").sort()).toEqual([17, 18]);
+  expect(ids(plain.output, "image_id")).toEqual([1, 2, 3]);
+  expect(ids(plain.output, "category_id").sort()).toEqual([1, 2]);
+});
+
+test("detect --format coco refuses pictures without a number before anything is loaded", async () => {
+  writeFileSync(path("other.json"), '{"images": [{"id": 1, "file_name": "else.jpg"}], "categories": []}');
+  const { code, errors } = await toy("good", "--format", "coco", "--annotations", "other.json");
+  expect(code).toBe(1);
+  expect(errors).toContain('Cannot number "good/img1.jpg" as none of the 1 images of the annotations');
+});
+
+test("detect ends quietly when the reader of its output goes", async () => {
+  const line = cliWords(["detect", "many", "--model", "toy.onnx", "--format", "jsonl"]).join(" ");
+  const child = Bun.spawn(["bash", "-c", `set -o pipefail; ${line} | head -n 1 | cut -c1-8`], {
+    cwd: folder,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  expect(output).toBe('{"file":\n');
+  expect(errors).toBe("");
+  expect(code).toBe(0);
+});
+
+test.each([
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)(
+  "detect on %s finishes what is running, leaves whole lines, and exits with %d",
+  async (signal, expected) => {
+    const words = ["detect", "many", "--model", "toy.onnx", "--format", "json", "--output", `${signal}.json`];
+    const child = spawnCli(words, { cwd: folder });
+    while (!existsSync(path(`${signal}.json`)) || readFileSync(path(`${signal}.json`)).length < 10) await Bun.sleep(5);
+    child.kill(signal);
+    const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
+    expect(code).toBe(expected);
+    expect(errors).toMatch(/^Stopped after \d+ of 2000 pictures\n$/);
+    const done = Number(errors.match(/\d+/)![0]);
+    expect(JSON.parse(readFileSync(path(`${signal}.json`), "utf8"))).toHaveLength(done);
+    expect(done).toBeLessThan(2000);
+  },
+);
+
+const yolo11n = await pulled("yolo11n");
+const sample2 = await pulled("sample2");
+
+test.skipIf(yolo11n === undefined || sample2 === undefined)(
+  "demo finds the people of the sample and draws them",
+  async () => {
+    const { code, output, errors } = await runCli(["demo"], { cwd: folder });
+    expect(code).toBe(0);
+    expect(output.match(/^ {2}person /gm)).toHaveLength(3);
+    expect(errors).toContain(`Boxes drawn: ${join("out", "sample2.jpg")}`);
+    expect((await sharp(path("out/sample2.jpg")).metadata()).width).toBe(1920);
+  },
+);
+
+test.skipIf(yolo11n === undefined)("inspect tells a model's layout and why, as text and as JSON", async () => {
+  const [text, json] = await Promise.all([runCli(["inspect", "yolo11n"]), runCli(["inspect", yolo11n!, "--json"])]);
+  expect([text.code, json.code]).toEqual([0, 0]);
+  expect(text.output).toMatch(/^ {2}layout +yolo$/m);
+  expect(text.output).toContain("images: f32 [?, 3, ?, ?]");
+  const { inputs, recognition, metadata } = JSON.parse(json.output);
+  expect(inputs).toEqual([{ name: "images", dtype: "f32", shape: [-1, 3, -1, -1] }]);
+  expect(recognition.labels).toHaveLength(80);
+  expect(metadata.task).toBe("detect");
+});
+
+test("inspect exits with 1 for a model of no known layout, and tells why", async () => {
+  writeFileSync(path("odd.onnx"), toyDetector({ metadata: { task: "classify" } }));
+  const { code, output } = await runCli(["inspect", path("odd.onnx")]);
+  expect(code).toBe(1);
+  expect(output).toContain("Not recognised\n");
+  expect(output).toContain('as its task is "classify"');
+});
+
+test.skipIf(!existsSync(BUS) || yolo11n === undefined)(
+  "detect finds four persons and a bus in the photograph of Ultralytics",
+  async () => {
+    const { output } = await runCli(["detect", BUS, "--format", "jsonl"]);
+    const labels = jsonLines(output)[0]!.detections.map(({ label }) => label);
+    expect(labels.sort()).toEqual(["bus", "person", "person", "person", "person"]);
+  },
+);

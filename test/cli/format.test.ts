@@ -1,0 +1,126 @@
+import { expect, test } from "bun:test";
+import { categoryNumbers, checkImageNumbers, imageNumbers } from "../../src/cli/coco-ids.ts";
+import { cocoFormat } from "../../src/cli/format-coco.ts";
+import { jsonFormat, jsonLinesFormat } from "../../src/cli/format-json.ts";
+import { tableFormat } from "../../src/cli/format-table.ts";
+import { formatYolo } from "../../src/cli/format-yolo.ts";
+import type { Output } from "../../src/cli/output.ts";
+import type { PictureResult, ResultFormat } from "../../src/cli/result-format.ts";
+import { textSink } from "../../src/cli/result-sink.ts";
+import { paintOf } from "../../src/cli/terminal.ts";
+import type { DetectionResult } from "../../src/detector/detection.ts";
+import { COCO_80 } from "../../src/model/coco.ts";
+
+const RESULT: DetectionResult = {
+  width: 200,
+  height: 101,
+  dropped: 0,
+  timing: { decode: 1, preprocess: 2.00049, infer: 3, postprocess: 4, total: 10.5 },
+  detections: [
+    { label: "person", classId: 0, score: 0.91234567, box: [10.00049, 20, 110, 70.5] },
+    { label: "bicycle", classId: 1, score: 0.5, box: [0, 0, 200, 101] },
+  ],
+};
+const NOTHING: DetectionResult = { ...RESULT, detections: [], dropped: 1 };
+const PICTURES: readonly PictureResult[] = [
+  { file: "a/000000000139.jpg", result: RESULT },
+  { file: "b.jpg", result: NOTHING },
+  { file: "c.jpg", result: RESULT },
+];
+
+async function written(format: ResultFormat, pictures: readonly PictureResult[]): Promise<string> {
+  let text = "";
+  const output: Output = {
+    hasColour: false,
+    write: async (part) => {
+      text += part;
+    },
+    close: () => {},
+  };
+  const sink = textSink(output, format);
+  for (const picture of pictures) await sink.write(picture);
+  await sink.finish();
+  return text;
+}
+
+test("jsonFormat() is one array, also of no picture", async () => {
+  const parsed = JSON.parse(await written(jsonFormat(), PICTURES));
+  expect(parsed).toHaveLength(3);
+  expect(parsed[0]).toEqual({
+    file: "a/000000000139.jpg",
+    width: 200,
+    height: 101,
+    detections: [
+      { label: "person", classId: 0, score: 0.912346, box: [10, 20, 110, 70.5] },
+      { label: "bicycle", classId: 1, score: 0.5, box: [0, 0, 200, 101] },
+    ],
+    dropped: 0,
+    timing: { decode: 1, preprocess: 2, infer: 3, postprocess: 4, total: 10.5 },
+  });
+  expect(JSON.parse(await written(jsonFormat(), []))).toEqual([]);
+});
+
+test("jsonLinesFormat() is a document a line", async () => {
+  const lines = (await written(jsonLinesFormat(), PICTURES)).trimEnd().split("\n");
+  expect(lines.map((line) => JSON.parse(line).file)).toEqual(["a/000000000139.jpg", "b.jpg", "c.jpg"]);
+  expect(await written(jsonLinesFormat(), [])).toBe("");
+});
+
+test("tableFormat() aligns, and keeps control characters of names from the terminal", async () => {
+  const text = await written(tableFormat(paintOf(false)), [PICTURES[0]!, { file: "\x1b[2Jb.jpg", result: NOTHING }]);
+  expect(text).toBe(
+    [
+      "a/000000000139.jpg  200x101, 2 objects, 10.5 ms",
+      "  label    score    x1    y1     x2     y2",
+      "  person   0.912  10.0  20.0  110.0   70.5",
+      "  bicycle  0.500   0.0   0.0  200.0  101.0",
+      "",
+      "\ufffd[2Jb.jpg  200x101, 0 objects, 10.5 ms, 1 row with NaN left out",
+      "",
+    ].join("\n"),
+  );
+  expect(await written(tableFormat(paintOf(true)), PICTURES)).toContain("\x1b[36mperson\x1b[39m");
+});
+
+test("formatYolo() gives centre and size as fractions, and the score", () => {
+  expect(formatYolo(RESULT)).toBe(
+    "0 0.300001 0.448020 0.499998 0.500000 0.912346\n1 0.500000 0.500000 1.000000 1.000000 0.500000\n",
+  );
+  expect(formatYolo(NOTHING)).toBe("");
+});
+
+test("cocoFormat() is an array of detections with the annotations' own numbers", async () => {
+  const annotations = {
+    images: [
+      { id: 7, file_name: "000000000139.jpg" },
+      { id: 8, file_name: "val/b.jpg" },
+      { id: 9, file_name: "c.jpg" },
+    ],
+    categories: [{ id: 33, name: "Person" }],
+  };
+  const imageId = imageNumbers(annotations);
+  const categoryId = categoryNumbers(annotations, ["person", "bicycle"]);
+  const rows = JSON.parse(await written(cocoFormat({ imageId, categoryId }), PICTURES));
+  expect(rows).toEqual([
+    { image_id: 7, category_id: 33, bbox: [10, 20, 100, 50.5], score: 0.912346 },
+    { image_id: 9, category_id: 33, bbox: [10, 20, 100, 50.5], score: 0.912346 },
+  ]);
+  expect(imageId("x/b.jpg")).toBe(8);
+  expect(() => imageId("d.jpg")).toThrow('Cannot number "d.jpg" as none of the 3 images of the annotations');
+  expect(JSON.parse(await written(cocoFormat({ imageId, categoryId }), []))).toEqual([]);
+});
+
+test("imageNumbers() without annotations takes the last number of the name", () => {
+  const number = imageNumbers(undefined);
+  expect(number("2017/COCO_val2014_000000253452.jpg")).toBe(253452);
+  expect(number("img12.v3b.jpeg")).toBe(3);
+  expect(() => number("7/street.mp4")).toThrow('Cannot number "7/street.mp4" as its name holds no digits');
+  expect(() => checkImageNumbers(["a1.jpg", "b1.jpg"], number)).toThrow('as it would get the number of "a1.jpg": 1');
+});
+
+test("categoryNumbers() without annotations knows COCO's gaps, and else counts from 1", () => {
+  const coco = categoryNumbers(undefined, COCO_80);
+  expect([coco(0), coco(10), coco(11), coco(79)]).toEqual([1, 11, 13, 90]);
+  const own = categoryNumbers(undefined, ["cat", "dog"]);
+  expect([own(0), own(1), own(7)]).toEqual([1, 2, 8]);
+});

@@ -1,0 +1,34 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { toyDetector } from "../support/toy-detector.ts";
+import { runCli } from "./run-cli.ts";
+
+let folder = "";
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-labels-"));
+  writeFileSync(join(folder, "toy.onnx"), toyDetector());
+  writeFileSync(join(folder, "names.txt"), "Katze\r\nHund\r\n\r\n");
+  const white = sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } });
+  await white.png().toFile(join(folder, "white.png"));
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+test("detect --labels names the classes by a file, one name a line", async () => {
+  const words = ["detect", "white.png", "--model", "toy.onnx", "--labels", "names.txt", "--format", "json", "--quiet"];
+  const { code, output, errors } = await runCli(words, { cwd: folder });
+  expect(errors).toBe("");
+  expect(code).toBe(0);
+  const [picture] = JSON.parse(output) as { detections: { label: string }[] }[];
+  expect(picture?.detections.map(({ label }) => label)).toEqual(["Katze", "Hund", "Hund"]);
+});
+
+test("detect --labels says which file cannot be read", async () => {
+  const { code, errors } = await runCli(["detect", "white.png", "--labels", "nowhere.txt"], { cwd: folder });
+  expect(code).toBe(2);
+  expect(errors).toContain('as "nowhere.txt" cannot be read: ENOENT');
+});

@@ -1,0 +1,64 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { toyDetector } from "../support/toy-detector.ts";
+import { cliWords } from "./run-cli.ts";
+
+let folder = "";
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-pty-"));
+  mkdirSync(join(folder, "many"));
+  writeFileSync(join(folder, "toy.onnx"), toyDetector());
+  const picture = await sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } })
+    .jpeg()
+    .toBuffer();
+  for (let at = 0; at < 100; at++) writeFileSync(join(folder, "many", `${100 + at}.jpg`), picture);
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** What a terminal of 90 columns gets to see. */
+async function onTerminal(words: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<string> {
+  let text = "";
+  const decoder = new TextDecoder();
+  const { NO_COLOR: _, ...inherited } = process.env;
+  const { promise: drained, resolve: onDrained } = Promise.withResolvers<void>();
+  const child = Bun.spawn(cliWords(words), {
+    cwd: folder,
+    env: { ...inherited, TERM: "xterm-256color", ...env },
+    terminal: {
+      cols: 90,
+      rows: 24,
+      data: (_terminal, bytes) => {
+        text += decoder.decode(bytes, { stream: true });
+      },
+      exit: () => onDrained(),
+    },
+  });
+  expect(await child.exited).toBe(0);
+  // What the process wrote last may come after its end.
+  await drained;
+  return text;
+}
+
+const DETECT = ["detect", "many", "--model", "toy.onnx", "--format", "jsonl", "--output", "out.jsonl"];
+
+test("detect shows a bar with rate and time left on a terminal, wipes it, and sums up", async () => {
+  const text = await onTerminal(DETECT);
+  expect(text).toMatch(/detect {2}\[[#-]{24}\] {2}\d+ of 100 {2}[\d.]+ pictures\/s/);
+  const tally = text.split("\r\x1b[K").at(-1)!;
+  expect(Bun.stripANSI(tally)).toMatch(/^100 pictures, 300 objects in [\d.]+ m?s, [\d.]+ pictures\/s\r\n$/);
+});
+
+test("detect --quiet shows nothing on a terminal", async () => {
+  expect(await onTerminal([...DETECT, "--quiet"])).toBe("");
+});
+
+test("colours are for terminals, and not where NO_COLOR is set", async () => {
+  const table = ["detect", "many/100.jpg", "--model", "toy.onnx"];
+  expect(await onTerminal(table)).toContain("\x1b[36mcat\x1b[39m");
+  expect(await onTerminal(table, { NO_COLOR: "1" })).not.toContain("\x1b[");
+});

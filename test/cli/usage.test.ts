@@ -1,0 +1,109 @@
+import { expect, test } from "bun:test";
+import { tmpdir } from "node:os";
+import manifest from "../../package.json" with { type: "json" };
+import { runCli } from "./run-cli.ts";
+
+const COMMANDS = ["detect", "demo", "inspect", "models", "doctor"];
+
+test("--help lists every command, and each has a help with usage, flags and examples", async () => {
+  const overall = await runCli(["--help"]);
+  expect(overall.code).toBe(0);
+  for (const command of COMMANDS) expect(overall.output).toContain(`\n  ${command} `);
+  const helps = await Promise.all(COMMANDS.map((command) => runCli([command, "--help"])));
+  for (const [at, { code, output, errors }] of helps.entries()) {
+    expect(code).toBe(0);
+    expect(errors).toBe("");
+    expect(output).toContain(`Usage:\n  bun-tensorrt ${COMMANDS[at]}`);
+    expect(output).toContain("\nFlags:\n");
+    expect(output).toContain("-h, --help");
+    expect(output).toContain(`\nExamples:\n  bun-tensorrt ${COMMANDS[at]}`);
+    expect(output.split("\n").every((line) => line.length <= 120)).toBe(true);
+  }
+  expect((await runCli(["help", "detect"])).output).toBe(helps[0]!.output);
+});
+
+test("detect --help names every flag", async () => {
+  const { output } = await runCli(["detect", "-h"]);
+  const flags =
+    "model backend threshold iou max-detections classes size batch format output save layout agnostic rectangular threads quiet annotations verbose";
+  for (const flag of flags.split(" ")) expect(output).toContain(`--${flag} `);
+});
+
+test("--version prints the package's version", async () => {
+  expect(await runCli(["--version"])).toEqual({ code: 0, output: `${manifest.version}\n`, errors: "" });
+});
+
+test("a wrong command line exits with 2, says what is wrong, and puts nothing on standard output", async () => {
+  const cases: readonly (readonly [words: string, text: string])[] = [
+    ["", "Usage:\n  bun-tensorrt <command>"],
+    ["detetc a.jpg", 'error: Cannot run bun-tensorrt as command "detetc" is unknown\nHint: did you mean detect?'],
+    ["paint", "Hint: the commands are detect, demo, inspect, models, doctor"],
+    ["detect a.jpg --treshold 0.5", "flag --treshold is unknown\nHint: did you mean --threshold?"],
+    ["detect a.jpg --threshold 2", '--threshold is refused: received "2"\nHint: a number from 0 to 1'],
+    ["detect a.jpg --backend tpu", '--backend is refused: received "tpu"\nHint: auto, cpu or gpu'],
+    ["detect a.jpg --size 0x3", '--size is refused: received "0x3"'],
+    ["detect a.jpg --batch 1.5", "Hint: a whole number from 1 to 1024"],
+    ["detect a.jpg --format xml", "Hint: one of table, json, jsonl, coco, yolo"],
+    ["detect a.jpg --format yolo", "--format yolo needs a folder"],
+    ["detect a.jpg --annotations b.json", "--annotations goes with --format coco alone"],
+    ["detect", "as it needs a file, a folder or a pattern"],
+    ["inspect", "as it takes one model: received 0"],
+    ["inspect a b", "as it takes one model: received 2"],
+    ["models pul yolo11n", "Hint: did you mean pull?"],
+    ["models pull", "as pull needs a name"],
+    ["demo --picture sample9", '--picture is refused: received "sample9"'],
+    ["doctor --jsn", "Hint: did you mean --json?"],
+  ];
+  const results = await Promise.all(cases.map(([words]) => runCli(words.split(" ").filter((word) => word !== ""))));
+  for (const [at, { code, output, errors }] of results.entries()) {
+    expect(errors).toContain(cases[at]![1]);
+    expect(code).toBe(2);
+    expect(output).toBe("");
+  }
+});
+
+test("an error shows its stack to those who ask alone", async () => {
+  const words = ["inspect", "nothing.onnx"];
+  const [plain, verbose, debug] = await Promise.all([
+    runCli(words, { cwd: tmpdir() }),
+    runCli([...words, "--verbose"], { cwd: tmpdir() }),
+    runCli(words, { cwd: tmpdir(), env: { BUN_TENSORRT_DEBUG: "1" } }),
+  ]);
+  expect(plain.errors).toBe(
+    'error: Cannot load the model "nothing.onnx" as there is no such file\n' +
+      "Hint: name an ONNX file, or one of yolo11n, yolo11n-seg, yolo11n-pose, yolov8n, yolov8s, yolov8m\n",
+  );
+  expect(verbose.errors).toContain("fetch-entry.ts:");
+  expect(debug.errors).toContain("fetch-entry.ts:");
+  expect([plain.code, verbose.code, debug.code]).toEqual([1, 1, 1]);
+});
+
+test("doctor reports on a machine with nothing installed, and exits with 1 where detection cannot work", async () => {
+  const nowhere = "/nowhere/lib.so";
+  const env = {
+    BUN_TENSORRT_ONNXRUNTIME: nowhere,
+    BUN_TENSORRT_TURBOJPEG: nowhere,
+    BUN_TENSORRT_CACHE: "/proc/nowhere",
+  };
+  const [here, bare] = await Promise.all([runCli(["doctor", "--json"]), runCli(["doctor", "--json"], { env })]);
+  expect(here.code).toBe(0);
+  const names = JSON.parse(here.output).map(({ name }: { name: string }) => name);
+  expect(names).toEqual([
+    "Bun",
+    "CPU",
+    "ONNX Runtime",
+    "sharp",
+    "libturbojpeg",
+    "NVIDIA GPU",
+    "NVIDIA driver",
+    "CUDA runtime",
+    "TensorRT",
+    "cache folder",
+  ]);
+  expect(bare.code).toBe(1);
+  const runtime = JSON.parse(bare.output)[2];
+  expect(runtime.state).toBe("broken");
+  expect(runtime.fix).toBe("bun add onnxruntime-node");
+  expect(JSON.parse(bare.output)[4].state).toBe("absent");
+  expect((await runCli(["doctor"])).output).toMatch(/^ok\s+Bun\s+\d/);
+});

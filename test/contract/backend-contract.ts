@@ -1,0 +1,171 @@
+/** @module What every Backend must do; each implementation runs these tests. */
+
+import { expect, test } from "bun:test";
+import { ClosedError } from "../../src/core/errors.ts";
+import type { DetectionBlock } from "../../src/model/detection-block.ts";
+import type { Selection } from "../../src/model/selection.ts";
+import type { Backend, Slot } from "../../src/pipeline/backend.ts";
+import { flatPicture } from "../support/flat-picture.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+
+const all: Selection = { threshold: 0.1, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
+const size = [64, 64] as const;
+
+interface Row {
+  readonly classId: number;
+  readonly score: number;
+  readonly box: readonly number[];
+}
+
+function rowsOf(block: DetectionBlock): Row[] {
+  return Array.from({ length: block.count }, (_, row) => ({
+    classId: block.classIds[row]!,
+    score: Number(block.scores[row]!.toFixed(4)),
+    box: [...block.boxes.subarray(row * 4, row * 4 + 4)].map((value) => Number(value.toFixed(3))),
+  }));
+}
+
+/**
+ * Run the contract on one implementation.
+ *
+ * @param name for the names of the tests
+ * @param open loads an ONNX model, given as bytes
+ */
+export function testBackend(name: string, open: (model: Uint8Array) => Promise<Backend>): void {
+  async function withSlot(work: (slot: Slot, backend: Backend) => Promise<void>, model = toyDetector()): Promise<void> {
+    const backend = await open(model);
+    try {
+      const slot = backend.createSlot();
+      try {
+        await work(slot, backend);
+      } finally {
+        slot.close();
+      }
+    } finally {
+      backend.close();
+    }
+  }
+
+  test(`${name}: says what it is and which layout it found`, () =>
+    withSlot(async (_, backend) => {
+      expect(backend.kind).toMatch(/^(cpu|gpu)$/);
+      expect(backend.description).not.toBe("");
+      expect(backend.recognition.layout).toBe("yolo");
+      expect(backend.recognition.labels).toEqual(["cat", "dog"]);
+      expect(backend.model.inputs[0]?.name).toBe("images");
+    }));
+
+  test(`${name}: detect() gives the kept rows, best first, in source pixels`, () =>
+    withSlot(async (slot) => {
+      const [block] = await slot.detect([flatPicture(128, 128, 255)], size, all);
+      expect(rowsOf(block!)).toEqual([
+        { classId: 0, score: 0.9, box: [16, 16, 80, 80] },
+        { classId: 1, score: 0.7, box: [16, 16, 80, 80] },
+        { classId: 1, score: 0.6, box: [88, 40, 120, 104] },
+      ]);
+    }));
+
+  test(`${name}: the selection decides what is kept`, () =>
+    withSlot(async (slot) => {
+      const picture = [flatPicture(64, 64, 255)];
+      const scores = async (selection: Partial<Selection>): Promise<number[]> => {
+        const [block] = await slot.detect(picture, size, { ...all, ...selection });
+        return rowsOf(block!).map((row) => row.score);
+      };
+      expect(await scores({ threshold: 0.65 })).toEqual([0.9, 0.7]);
+      expect(await scores({ iou: 0.99 })).toEqual([0.9, 0.8, 0.7, 0.6]);
+      expect(await scores({ classAgnostic: true })).toEqual([0.9, 0.6]);
+      expect(await scores({ classIds: new Set([1]) })).toEqual([0.7, 0.6]);
+      expect(await scores({ maxDetections: 1 })).toEqual([0.9]);
+      expect(await scores({ threshold: 0.95 })).toEqual([]);
+    }));
+
+  test(`${name}: boxes are clipped to the picture, and padding is taken off`, () =>
+    withSlot(async (slot) => {
+      // 100x50 lies in rows 16 to 48 of the input, at 0.64 pixels a pixel; the padding of 114 darkens the mean.
+      const [block] = await slot.detect([flatPicture(100, 50, 255)], size, all);
+      expect(slot.placements[0]).toMatchObject({ padX: 0, padY: 16, contentHeight: 32 });
+      expect(rowsOf(block!)[0]?.box).toEqual([12.5, 0, 62.5, 37.5]);
+      expect(rowsOf(block!)[0]?.score).toBeCloseTo(0.9 * (0.5 + (0.5 * 114) / 255), 3);
+    }));
+
+  test(`${name}: a batch mixes pictures of different sizes, formats and pitches`, () =>
+    withSlot(async (slot) => {
+      const blocks = await slot.detect(
+        [
+          flatPicture(64, 64, 255),
+          flatPicture(33, 33, 255, { format: "BGR", padding: 7 }),
+          flatPicture(1, 1, 255, { format: "RGBA" }),
+          flatPicture(640, 640, 51),
+        ],
+        size,
+        all,
+      );
+      expect(blocks.slice(0, 4).map((block) => rowsOf(block).map((row) => row.score))).toEqual([
+        [0.9, 0.7, 0.6],
+        [0.9, 0.7, 0.6],
+        [0.9, 0.7, 0.6],
+        [0.18, 0.14, 0.12],
+      ]);
+      expect(rowsOf(blocks[2]!)[0]?.box).toEqual([0.125, 0.125, 0.625, 0.625]);
+    }));
+
+  test(`${name}: a slot is reused with other batch sizes, and nothing of the former batch remains`, () =>
+    withSlot(async (slot) => {
+      await slot.detect([flatPicture(64, 64, 255), flatPicture(64, 64, 255)], size, all);
+      for (const count of [1, 3, 1, 2]) {
+        const dark = Array.from({ length: count }, () => flatPicture(64, 32, 0));
+        const blocks = await slot.detect(dark, size, all);
+        expect(slot.placements.length).toBe(count);
+        for (const block of blocks.slice(0, count)) expect(block.count).toBe(3);
+        expect(blocks[0]!.scores[0]).toBeCloseTo(0.9 * ((0.5 * 114) / 255), 3);
+      }
+    }));
+
+  test(`${name}: a model with a fixed batch takes fewer pictures`, () =>
+    withSlot(
+      async (slot, backend) => {
+        expect(backend.maxBatch).toBe(3);
+        const blocks = await slot.detect([flatPicture(64, 64, 255), flatPicture(64, 64, 128)], size, all);
+        expect(rowsOf(blocks[0]!)[0]?.score).toBe(0.9);
+        expect(rowsOf(blocks[1]!)[0]?.score).toBeCloseTo((0.9 * 128) / 255, 3);
+      },
+      toyDetector({ batch: 3 }),
+    ));
+
+  test(`${name}: the stages one by one give what detect() gives, and the tensors between them can be read`, () =>
+    withSlot(async (slot) => {
+      const picture = [flatPicture(64, 64, 255)];
+      const [whole] = await slot.detect(picture, size, all);
+      const expected = rowsOf(whole!);
+      await slot.preprocess(picture, size);
+      const input = await slot.readInput();
+      expect(input.shape).toEqual([1, 3, 64, 64]);
+      expect(input.data[0]).toBe(1);
+      await slot.infer();
+      const output = (await slot.readOutputs()).get("output0");
+      expect(output?.shape).toEqual([1, 6, 84]);
+      expect(output?.data[0]).toBe(24);
+      const [block] = await slot.postprocess(all);
+      expect(rowsOf(block!)).toEqual(expected);
+      const [again] = await slot.postprocess({ ...all, threshold: 0.65 });
+      expect(rowsOf(again!)).toEqual(expected.slice(0, 2));
+    }));
+
+  test(`${name}: timings cover the stages that ran`, () =>
+    withSlot(async (slot) => {
+      await slot.detect([flatPicture(64, 64, 255)], size, all);
+      const { preprocess, infer, postprocess } = slot.timings;
+      for (const value of [preprocess, infer, postprocess]) expect(value).toBeGreaterThan(0);
+    }));
+
+  test(`${name}: close() is refused while a slot is open, and final after it`, async () => {
+    const backend = await open(toyDetector());
+    const slot = backend.createSlot();
+    expect(() => backend.close()).toThrow("still open: 1");
+    slot.close();
+    backend.close();
+    backend.close();
+    expect(() => backend.createSlot()).toThrow(ClosedError);
+  });
+}

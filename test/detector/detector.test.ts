@@ -1,0 +1,199 @@
+import { expect, test } from "bun:test";
+import { ClosedError, ImageError, ModelError, OptionError } from "../../src/core/errors.ts";
+import { Detector } from "../../src/detector/detector.ts";
+import { encodeImage } from "../../src/image/encode.ts";
+import type { Image } from "../../src/image/image.ts";
+import { flatPicture } from "../support/flat-picture.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+
+const white = flatPicture(64, 64, 255);
+const notAPicture = new TextEncoder().encode("this is no picture at all");
+
+test("Detector.detect() names the classes and gives boxes in source pixels", async () => {
+  await using detector = await Detector.load(toyDetector());
+  const { detections, width, height, dropped, timing } = await detector.detect(flatPicture(128, 128, 255));
+  expect(detections.map(({ label, classId }) => [label, classId])).toEqual([
+    ["cat", 0],
+    ["dog", 1],
+    ["dog", 1],
+  ]);
+  expect(detections[0]?.score).toBeCloseTo(0.9, 5);
+  expect(detections[0]?.box).toEqual([16, 16, 80, 80]);
+  expect([width, height, dropped]).toEqual([128, 128, 0]);
+  expect(timing.total).toBeGreaterThanOrEqual(timing.preprocess + timing.infer + timing.postprocess);
+});
+
+test("Detector.detect() decodes the bytes of a file", async () => {
+  await using detector = await Detector.load(toyDetector());
+  const png = await encodeImage(flatPicture(32, 32, 255), { format: "png" });
+  const { detections, width, timing } = await detector.detect(png);
+  expect(detections.length).toBe(3);
+  expect(width).toBe(32);
+  expect(timing.decode).toBeGreaterThan(0);
+});
+
+test("Detector takes options at load and overrides them at each call", async () => {
+  await using detector = await Detector.load(toyDetector(), { threshold: 0.65, classes: ["dog"] });
+  expect((await detector.detect(white)).detections.map((one) => one.label)).toEqual(["dog"]);
+  const all = await detector.detect(white, { threshold: 0.1, classes: ["cat", 1], iou: 0.99 });
+  expect(all.detections.length).toBe(4);
+  expect((await detector.detect(white)).detections.length).toBe(1);
+});
+
+test("Detector names a misspelt option, a class that the model has not, and what is out of range", async () => {
+  const model = toyDetector();
+  await expect(Detector.load(model, { treshold: 0.5 } as object)).rejects.toThrow('did you mean "threshold"?');
+  await expect(Detector.load(model, { classes: ["dgo"] })).rejects.toThrow('did you mean "dog"?');
+  await expect(Detector.load(model, { threshold: 2 })).rejects.toThrow(OptionError);
+  await expect(Detector.load(model, { size: [64, 0] })).rejects.toThrow(OptionError);
+  await using detector = await Detector.load(model);
+  await expect(detector.detect(white, { clases: [1] } as object)).rejects.toThrow('did you mean "classes"?');
+  await expect(detector.detect(white, { classes: [2] })).rejects.toThrow("as class 2 is none of the model's 2");
+});
+
+test("Detector.load() refuses what is no model, and says what it is", async () => {
+  await expect(Detector.load("no-such-model.onnx")).rejects.toThrow(ModelError);
+  await expect(Detector.load(new Uint8Array(0))).rejects.toThrow("it is empty");
+  await expect(Detector.load(notAPicture)).rejects.toThrow(ModelError);
+  await expect(Detector.load(new URL("https://localhost/model.onnx"))).rejects.toThrow("the scheme must be file:");
+  await expect(Detector.load(toyDetector(), { backend: "gpu" })).rejects.toThrow(OptionError);
+});
+
+test("Detector.detectBatch() gives one result a picture, in order, in runs of the batch", async () => {
+  await using detector = await Detector.load(toyDetector(), { batch: 3, inFlight: 2, threshold: 0 });
+  const levels = [255, 204, 153, 102, 51, 255, 204];
+  const results = await detector.detectBatch(levels.map((level) => flatPicture(64, 64, level)));
+  expect(results.map(({ detections }) => Number(detections[0]?.score.toFixed(3)))).toEqual(
+    levels.map((level) => Number(((0.9 * level) / 255).toFixed(3))),
+  );
+  expect(await detector.detectBatch([])).toEqual([]);
+});
+
+test("Detector.detectBatch() rejects with the first bad picture's error", async () => {
+  await using detector = await Detector.load(toyDetector(), { batch: 4 });
+  await expect(detector.detectBatch([white, notAPicture, white])).rejects.toThrow(ImageError);
+  expect((await detector.detectBatch([white, white])).length).toBe(2);
+});
+
+test("Detector.stream() yields in order, and reads no picture before a slot is free for it", async () => {
+  await using detector = await Detector.load(toyDetector(), { inFlight: 2, threshold: 0 });
+  let taken = 0;
+  let yielded = 0;
+  let ahead = 0;
+  async function* frames(): AsyncGenerator<Image> {
+    for (let level = 255; level > 5; level -= 10) {
+      taken += 1;
+      ahead = Math.max(ahead, taken - yielded);
+      yield flatPicture(64, 64, level);
+    }
+  }
+  const scores: number[] = [];
+  for await (const { detections } of detector.stream(frames())) {
+    yielded += 1;
+    scores.push(detections[0]!.score);
+  }
+  expect(scores.length).toBe(25);
+  expect(scores).toEqual([...scores].sort((a, b) => b - a));
+  expect(ahead).toBeLessThanOrEqual(3);
+});
+
+test("Detector.stream() hands bad pictures to onError and goes on", async () => {
+  await using detector = await Detector.load(toyDetector(), { inFlight: 2, batch: 2 });
+  const bad: number[] = [];
+  const onError = (error: unknown, index: number): void => {
+    expect(error).toBeInstanceOf(ImageError);
+    bad.push(index);
+  };
+  let good = 0;
+  const sources = [white, notAPicture, white, "no-such-file.jpg", white];
+  for await (const { detections } of detector.stream(sources, { onError })) {
+    expect(detections.length).toBe(3);
+    good += 1;
+  }
+  expect(bad).toEqual([1, 3]);
+  expect(good).toBe(3);
+});
+
+test("Detector.stream() without onError ends with the first error, and the detector goes on", async () => {
+  await using detector = await Detector.load(toyDetector(), { inFlight: 2 });
+  const run = async (): Promise<void> => {
+    for await (const _ of detector.stream([white, notAPicture, white, white]));
+  };
+  await expect(run()).rejects.toThrow(ImageError);
+  expect((await detector.detect(white)).detections.length).toBe(3);
+});
+
+test("Detector.stream() closes its source when the caller breaks off", async () => {
+  await using detector = await Detector.load(toyDetector(), { inFlight: 2 });
+  let isClosed = false;
+  function* frames(): Generator<Image> {
+    try {
+      while (true) yield white;
+    } finally {
+      isClosed = true;
+    }
+  }
+  for await (const _ of detector.stream(frames())) break;
+  expect(isClosed).toBe(true);
+});
+
+test("Detector.staged() runs the stages one by one, in order", async () => {
+  await using detector = await Detector.load(toyDetector());
+  using batch = await detector.staged([white, flatPicture(32, 16, 255)]);
+  expect(() => batch.placements).toThrow("as preprocess must have run before");
+  await batch.preprocess();
+  expect((await batch.input()).shape).toEqual([2, 3, 64, 64]);
+  expect(batch.placements[1]).toMatchObject({ padY: 16, scaleX: 2 });
+  await expect(batch.postprocess()).rejects.toThrow("as infer must have run before");
+  await batch.infer();
+  expect((await batch.outputs()).get("output0")?.shape).toEqual([2, 6, 84]);
+  const [first, second] = await batch.postprocess({ threshold: 0.1 });
+  expect(first?.length).toBe(3);
+  expect(second?.[0]?.box).toEqual([4, 0, 20, 12]);
+  const [strict] = await batch.postprocess({ threshold: 0.85 });
+  expect(strict?.length).toBe(1);
+});
+
+test("Detector.staged() gives the slot back, also when a picture is bad", async () => {
+  await using detector = await Detector.load(toyDetector());
+  await expect(detector.staged([notAPicture])).rejects.toThrow(ImageError);
+  await expect(detector.staged([])).rejects.toThrow("as it takes 1 to Infinity pictures: received 0");
+  const batch = await detector.staged([white]);
+  const waiting = detector.detect(white);
+  batch.close();
+  expect((await waiting).detections.length).toBe(3);
+});
+
+test("Detector.close() waits for running calls, refuses new ones, and may be called again", async () => {
+  const detector = await Detector.load(toyDetector());
+  const running = [detector.detect(white), detector.detect(white), detector.detect(white)];
+  const closing = detector.close();
+  await expect(detector.detect(white)).rejects.toThrow(ClosedError);
+  expect(() => detector.stream([white])).toThrow(ClosedError);
+  expect((await Promise.all(running)).map(({ detections }) => detections.length)).toEqual([3, 3, 3]);
+  await closing;
+  await detector.close();
+});
+
+test("Detector gives a dynamic model a square, or the frame's own ratio", async () => {
+  const model = toyDetector({ side: "height", metadata: { imgsz: "[64, 64]" } });
+  const shapeFor = async (options: { rectangular?: boolean; size?: number }): Promise<readonly number[]> => {
+    await using detector = await Detector.load(model, options);
+    using batch = await detector.staged([flatPicture(200, 100, 255)]);
+    await batch.preprocess();
+    return (await batch.input()).shape;
+  };
+  expect(await shapeFor({})).toEqual([1, 3, 64, 64]);
+  expect(await shapeFor({ size: 96 })).toEqual([1, 3, 96, 96]);
+  expect(await shapeFor({ rectangular: true })).toEqual([1, 3, 32, 64]);
+});
+
+test("Detector counts rows that are not numbers, and drops them", async () => {
+  await using detector = await Detector.load(toyDetector());
+  using batch = await detector.staged([white]);
+  await batch.preprocess();
+  const input = await batch.input();
+  (input.data as Float32Array).fill(Number.NaN);
+  await batch.infer();
+  expect(await batch.postprocess({ threshold: 0 })).toEqual([[]]);
+});

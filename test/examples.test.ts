@@ -1,0 +1,88 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pulled } from "./support/catalogue.ts";
+
+const root = join(import.meta.dir, "..");
+const model = await pulled("yolo11n");
+const picture = await pulled("sample1");
+const isOffline = model === undefined || picture === undefined;
+
+/** Run a program; its output, after checking that it went well. */
+function run(args: readonly string[], cwd: string): string {
+  const child = Bun.spawnSync([process.execPath, ...args], { cwd, stdout: "pipe", stderr: "pipe" });
+  expect(child.stderr.toString()).toBe("");
+  expect(child.exitCode).toBe(0);
+  return child.stdout.toString();
+}
+
+function example(name: string, ...args: readonly string[]): string {
+  return run([join(root, "examples", name), ...args], root);
+}
+
+test.skipIf(isOffline)("examples/01-detect.ts prints objects and boxes", () => {
+  expect(example("01-detect.ts", picture!)).toMatch(
+    /sample1\.jpg: \d+ objects in [\d.]+ ms\n {2}person 0\.\d\d at \d+/,
+  );
+});
+
+test.skipIf(isOffline)("examples/02-many-pictures.ts goes on after a picture that is not there", () => {
+  const output = example("02-many-pictures.ts", picture!, "no-such-file.jpg", picture!);
+  expect(output).toContain("no-such-file.jpg: Cannot");
+  expect(output).toMatch(/6 persons in 2 pictures, 1 could not be read/);
+});
+
+test.skipIf(isOffline)("examples/03-camera-frames.ts answers every frame in order", () => {
+  const lines = example("03-camera-frames.ts").trim().split("\n");
+  expect(lines.map((line) => line.slice(0, 8))).toEqual(["frame 0:", "frame 1:", "frame 2:", "frame 3:", "frame 4:"]);
+});
+
+test.skipIf(isOffline)("examples/04-stages.ts shows the tensors between the stages", () => {
+  const output = example("04-stages.ts", picture!);
+  expect(output).toContain("input f32 [1,3,640,640]");
+  expect(output).toContain("output output0 f32 [1,84,8400]");
+});
+
+test.skipIf(isOffline)("examples/05-onnxruntime.ts runs a model by itself", () => {
+  expect(example("05-onnxruntime.ts", model!)).toContain("output0: f32 [1,84,84]");
+});
+
+test("every example is run by a test here", () => {
+  const names = [...new Bun.Glob("*.ts").scanSync(join(root, "examples"))];
+  const tests = readFileSync(import.meta.path, "utf8");
+  expect(names.filter((name) => !tests.includes(`example("${name}"`))).toEqual([]);
+});
+
+const blocks = [...readFileSync(join(root, "README.md"), "utf8").matchAll(/^```ts\n([\s\S]*?)^```/gm)].map(
+  (match) => match[1]!,
+);
+
+test("README.md has code to run", () => {
+  expect(blocks.length).toBeGreaterThanOrEqual(4);
+});
+
+for (const [index, block] of blocks.entries()) {
+  test.skipIf(isOffline)(
+    `README.md: block ${index + 1} runs, ${JSON.stringify(block.split("\n").at(-2)?.slice(0, 40))}`,
+    () => {
+      const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-readme-"));
+      try {
+        // The package finds itself by name only from inside, so the block runs from a file in this folder.
+        const program = join(import.meta.dir, `.readme-${process.pid}-${index}.ts`);
+        writeFileSync(program, block);
+        writeFileSync(join(folder, "street.jpg"), readFileSync(picture!));
+        try {
+          const child = Bun.spawnSync([process.execPath, program], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+          expect(child.stderr.toString().replace(/^picture 1: ImageError: [\s\S]*/, "")).toBe("");
+          expect(child.exitCode).toBe(0);
+          expect(child.stdout.toString()).not.toBe("");
+        } finally {
+          rmSync(program);
+        }
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    },
+  );
+}

@@ -1,0 +1,24 @@
+import { expect, test } from "bun:test";
+import { cString, readCString } from "../../src/ffi/cstring.ts";
+import { addressOf } from "../../src/ffi/pointer.ts";
+
+test("cString() is UTF-8 with one NUL, over an ArrayBuffer of its own", () => {
+  const bytes = cString("aü€");
+  expect([...bytes]).toEqual([0x61, 0xc3, 0xbc, 0xe2, 0x82, 0xac, 0]);
+  expect(bytes.buffer.byteLength).toBe(7);
+  expect([...cString("")]).toEqual([0]);
+});
+
+test("cString() refuses a NUL, which would cut the text short", () => {
+  expect(() => cString("a\0b")).toThrow(TypeError);
+  expect(() => cString("a\0b")).toThrow('Cannot pass a string to a native call as it holds a NUL: "a\\u0000b"');
+});
+
+test("readCString() reads back what cString() wrote, and NULL as the empty string", () => {
+  for (const text of ["", "a", "images", "{0: 'Fußgänger', 1: '自転車'}", "x".repeat(5000)]) {
+    const bytes = cString(text);
+    expect(readCString(addressOf(bytes))).toBe(text);
+  }
+  expect(readCString(0)).toBe("");
+  expect(readCString(null)).toBe("");
+});

@@ -1,0 +1,149 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LibraryLoadError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
+import { candidatePaths, type LibrarySpec, openLibrary } from "../../src/ffi/library.ts";
+
+const LIBC = "libc.so.6";
+const TABLE = { abs: { args: ["i32"], returns: "i32" } } as const;
+const isLinux = process.platform === "linux";
+
+let folder = "";
+let lines: string[] = [];
+const environment = { ...process.env };
+
+function spec(overrides: Partial<LibrarySpec> = {}): LibrarySpec {
+  return { name: "probe", variable: "BUN_TENSORRT_PROBE", files: ["libprobe.so.1"], hint: "install it", ...overrides };
+}
+
+/** A real library under another name, as the C library is there on every Linux. */
+function copyOfLibrary(path: string): string {
+  copyFileSync("/lib/x86_64-linux-gnu/libm.so.6", path);
+  return path;
+}
+
+const hasLibm = isLinux && process.arch === "x64" && (await Bun.file("/lib/x86_64-linux-gnu/libm.so.6").exists());
+const MATHS = { fabs: { args: ["f64"], returns: "f64" } } as const;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "library-"));
+  lines = [];
+  setLogSink((level, text) => lines.push(`${level} ${text}`));
+});
+
+afterEach(() => {
+  setLogSink(undefined);
+  for (const name of ["BUN_TENSORRT_PROBE", "BUN_TENSORRT_CACHE", "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH"]) {
+    if (environment[name] === undefined) delete process.env[name];
+    else process.env[name] = environment[name];
+  }
+  rmSync(folder, { recursive: true });
+});
+
+test.skipIf(!isLinux)(
+  "candidatePaths() goes through npm, the cache, Python, given folders, the system, in this order",
+  () => {
+    process.env.BUN_TENSORRT_CACHE = join(folder, "cache");
+    process.env.VIRTUAL_ENV = join(folder, "venv");
+    process.env.LD_LIBRARY_PATH = "/linker";
+    mkdirSync(join(folder, "venv/lib/python3.11/site-packages"), { recursive: true });
+    const paths = candidatePaths(
+      spec({ npm: [["onnxruntime-node", "bin/x"]], python: ["probe/lib"], folders: ["/opt/probe"] }),
+    );
+    const wanted = [
+      "onnxruntime-node/bin/x/libprobe.so.1",
+      join(folder, "cache/lib/libprobe.so.1"),
+      join(folder, "venv/lib/python3.11/site-packages/probe/lib/libprobe.so.1"),
+      "/opt/probe/libprobe.so.1",
+      "/linker/libprobe.so.1",
+    ];
+    const places = wanted.map((path) => paths.findIndex((candidate) => candidate.endsWith(path)));
+    expect(places).not.toContain(-1);
+    expect(places).toEqual([...places].sort((a, b) => a - b));
+    expect(paths[paths.indexOf("/linker/libprobe.so.1") + 1]).toBe("libprobe.so.1");
+  },
+);
+
+test("candidatePaths() looks for a package that is not installed below the working folder", () => {
+  const [first] = candidatePaths(spec({ npm: [["no-such-package-here", "lib"]] }));
+  expect(first).toBe("node_modules/no-such-package-here/lib/libprobe.so.1");
+});
+
+test("candidatePaths() takes the variable alone, as a file or as a folder", () => {
+  process.env.BUN_TENSORRT_PROBE = join(folder, "elsewhere.so");
+  expect(candidatePaths(spec({ folders: ["/opt/probe"] }))).toEqual([join(folder, "elsewhere.so")]);
+  process.env.BUN_TENSORRT_PROBE = folder;
+  expect(candidatePaths(spec({ files: ["a.so", "b.so"] }))).toEqual([join(folder, "a.so"), join(folder, "b.so")]);
+});
+
+test("candidatePaths() expands one * to the versions that are there, newest first", () => {
+  process.env.BUN_TENSORRT_PROBE = folder;
+  for (const name of ["libp.so.1.9.0", "libp.so.1.31.1", "libp.so.1.4.2", "libp.so.2", "libp.so.1."]) {
+    writeFileSync(join(folder, name), "");
+  }
+  expect(candidatePaths(spec({ files: ["libp.so.1", "libp.so.1.*"] }))).toEqual(
+    ["libp.so.1", "libp.so.1.31.1", "libp.so.1.9.0", "libp.so.1.4.2"].map((name) => join(folder, name)),
+  );
+  expect(candidatePaths(spec({ files: ["libq.so.*"] }))).toEqual([join(folder, "libq.so.*")]);
+});
+
+test("openLibrary() lists every path it tried, with the reason, and the hint", () => {
+  process.env.BUN_TENSORRT_PROBE = folder;
+  writeFileSync(join(folder, "text.so"), "not a library");
+  const open = () => openLibrary(spec({ files: ["absent.so", "text.so"] }), TABLE);
+  expect(open).toThrow(LibraryLoadError);
+  try {
+    open();
+  } catch (error) {
+    const { library, tried, message } = error as LibraryLoadError;
+    expect(library).toBe("probe");
+    expect(tried).toHaveLength(2);
+    expect(tried[0]).toBe(`${join(folder, "absent.so")}: no such file`);
+    expect(tried[1]).toStartWith(`${join(folder, "text.so")}: `);
+    expect(message).toStartWith("Cannot load the library probe as it was found at none of these paths:\n  ");
+    for (const line of tried) expect(message).toContain(`\n  ${line}`);
+    expect(message).toEndWith("\nHint: install it");
+  }
+});
+
+test.skipIf(!hasLibm)(
+  "openLibrary() passes over a file it cannot open, with a log line, and opens the next once",
+  () => {
+    process.env.BUN_TENSORRT_PROBE = folder;
+    writeFileSync(join(folder, "broken.so"), "not a library");
+    const good = copyOfLibrary(join(folder, "good.so"));
+    symlinkSync(good, join(folder, "link.so"));
+    const first = openLibrary(spec({ name: "once", files: ["broken.so", "link.so"] }), MATHS);
+    expect(first.path).toBe(good);
+    expect(first.symbols.fabs(-2.5)).toBe(2.5);
+    expect(lines[0]).toStartWith(`warn Passed over once at ${join(folder, "broken.so")}: `);
+    expect(lines.at(-1)).toBe(`debug Opened once: ${good}`);
+    const again = openLibrary(spec({ name: "once", files: ["good.so"] }), MATHS);
+    expect(again.symbols).toBe(first.symbols);
+  },
+);
+
+test.skipIf(!hasLibm)("openLibrary() passes over a library that fails its probe, and probes only once", () => {
+  process.env.BUN_TENSORRT_PROBE = folder;
+  const bad = copyOfLibrary(join(folder, "bad.so"));
+  const good = copyOfLibrary(join(folder, "good.so"));
+  let probes = 0;
+  const probe = () => (++probes === 1 ? "it is too old: 0.9" : undefined);
+  const options = spec({ name: "probed", files: ["bad.so", "good.so"] });
+  expect(openLibrary(options, MATHS, probe).path).toBe(good);
+  expect(lines).toContain(`warn Passed over probed at ${bad}: it is too old: 0.9`);
+  openLibrary({ ...options, files: ["good.so"] }, MATHS, probe);
+  expect(probes).toBe(2);
+  const refuse = () => openLibrary({ ...options, files: ["bad.so"] }, MATHS, () => "it is too old: 0.9");
+  expect(refuse).toThrow(`${bad}: it is too old: 0.9`);
+});
+
+test.skipIf(!isLinux)("openLibrary() leaves a bare name to the dynamic linker, and refuses a missing symbol", () => {
+  process.env.LD_LIBRARY_PATH = "";
+  const found = openLibrary(spec({ name: "libc", files: [LIBC] }), TABLE);
+  expect(found.symbols.abs(-3)).toBe(3);
+  const missing = () => openLibrary(spec({ files: [LIBC] }), { no_such_symbol: { args: [], returns: "i32" } } as const);
+  expect(missing).toThrow("no_such_symbol");
+});

@@ -1,0 +1,69 @@
+import { dlopen } from "bun:ffi";
+import { expect, test } from "bun:test";
+import { availableParallelism } from "node:os";
+import { cString } from "../../src/ffi/cstring.ts";
+import { type OffThreadFunction, type OffThreadType, offThread } from "../../src/ffi/off-thread.ts";
+import { addressOf } from "../../src/ffi/pointer.ts";
+
+const isLinux = process.platform === "linux";
+
+/** A function of the C library, which every Linux has. */
+function libc(name: string, returns: OffThreadType, parameters: readonly OffThreadType[]): OffThreadFunction {
+  const { symbols } = dlopen("libc.so.6", { dlsym: { args: ["usize", "ptr"], returns: "usize" } });
+  const address = Number(symbols.dlsym(0, cString(name)));
+  expect(address).toBeGreaterThan(0);
+  return offThread(address, returns, parameters);
+}
+
+test.skipIf(!isLinux)("offThread() lets timers fire while the native call blocks", async () => {
+  const usleep = libc("usleep", "i32", ["u32"]);
+  let ticks = 0;
+  const timer = setInterval(() => {
+    ticks += 1;
+  }, 2);
+  const begin = performance.now();
+  expect(await usleep(60_000)).toBe(0);
+  clearInterval(timer);
+  expect(performance.now() - begin).toBeGreaterThan(55);
+  expect(ticks).toBeGreaterThan(8);
+});
+
+test.skipIf(!isLinux)("offThread() passes pointers, sizes and signed numbers as they are", async () => {
+  const memcmp = libc("memcmp", "i32", ["pointer", "pointer", "size"]);
+  const a = Uint8Array.of(1, 2, 3, 4);
+  const b = Uint8Array.of(1, 2, 9, 4);
+  expect(await memcmp(addressOf(a), addressOf(b), 2)).toBe(0);
+  expect(await memcmp(addressOf(a), addressOf(b), 4)).toBeLessThan(0);
+  const memset = libc("memset", "pointer", ["pointer", "i32", "size"]);
+  expect(await memset(addressOf(a), -1, 3)).toBe(addressOf(a));
+  expect([...a]).toEqual([255, 255, 255, 4]);
+  expect(await libc("abs", "i32", ["i32"])(-2147483647)).toBe(2147483647);
+});
+
+test.skipIf(!isLinux)("offThread() queues more calls than koffi takes at once, and loses none", async () => {
+  const abs = libc("abs", "i32", ["i32"]);
+  const results = await Promise.all(Array.from({ length: 1000 }, (_, index) => abs(-index)));
+  expect(results).toEqual(Array.from({ length: 1000 }, (_, index) => index));
+});
+
+test.skipIf(!isLinux || availableParallelism() < 2)("offThread() runs calls at the same time", async () => {
+  const usleep = libc("usleep", "i32", ["u32"]);
+  const begin = performance.now();
+  await Promise.all([usleep(100_000), usleep(100_000)]);
+  expect(performance.now() - begin).toBeLessThan(180);
+});
+
+test.skipIf(!isLinux)("offThread() rejects a wrong number of arguments, and goes on", async () => {
+  const abs = libc("abs", "i32", ["i32"]);
+  await expect(abs()).rejects.toThrow();
+  expect(await abs(-5)).toBe(5);
+});
+
+test.skipIf(!isLinux)("offThread() holds through garbage collections", async () => {
+  const abs = libc("abs", "i32", ["i32"]);
+  for (let round = 0; round < 20; round++) {
+    const calls = Array.from({ length: 50 }, (_, index) => abs(-index));
+    Bun.gc(true);
+    expect((await Promise.all(calls))[49]).toBe(49);
+  }
+});

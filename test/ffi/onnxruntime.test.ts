@@ -1,0 +1,90 @@
+import { JSCallback } from "bun:ffi";
+import { afterEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { cString } from "../../src/ffi/cstring.ts";
+import { candidatePaths } from "../../src/ffi/library.ts";
+import { ONNXRUNTIME, openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
+import { testOnnxRuntime } from "../../src/ffi/onnxruntime-self-test.ts";
+import { addressOf } from "../../src/ffi/pointer.ts";
+import { OutCells } from "../../src/ffi/scratch.ts";
+
+const named = process.env.BUN_TENSORRT_ONNXRUNTIME;
+
+afterEach(() => {
+  if (named === undefined) delete process.env.BUN_TENSORRT_ONNXRUNTIME;
+  else process.env.BUN_TENSORRT_ONNXRUNTIME = named;
+});
+
+/** An OrtApiBase whose library says it is `version`, and has no API at all. */
+function fakeBase(version: string): { address: number; close: () => void; keep: unknown } {
+  const text = cString(version);
+  const getVersion = new JSCallback(() => addressOf(text), { args: [], returns: "ptr" });
+  const getApi = new JSCallback(() => null, { args: ["u32"], returns: "ptr" });
+  const cells = new OutCells(2);
+  cells.setPointer(0, Number(getApi.ptr));
+  cells.setPointer(1, Number(getVersion.ptr));
+  const close = () => {
+    getVersion.close();
+    getApi.close();
+  };
+  return { address: addressOf(cells.cells), close, keep: [cells, text] };
+}
+
+test("openOnnxRuntime() finds the npm package's library, and opens it once", () => {
+  const library = openOnnxRuntime();
+  expect(library.version).toMatch(/^1\.\d+\.\d+/);
+  expect(openOnnxRuntime()).toBe(library);
+  if (named === undefined) {
+    expect(library.path).toEndWith(
+      join("onnxruntime-node/bin/napi-v6", process.platform, process.arch, ONNXRUNTIME.files[0]!),
+    );
+  }
+});
+
+test("ONNXRUNTIME never names an addon, and finds the versioned file of Python's wheel", () => {
+  const folder = mkdtempSync(join(tmpdir(), "onnxruntime-"));
+  process.env.BUN_TENSORRT_ONNXRUNTIME = folder;
+  const name = process.platform === "darwin" ? "libonnxruntime.1.31.1.dylib" : "libonnxruntime.so.1.31.1";
+  writeFileSync(join(folder, name), "");
+  writeFileSync(join(folder, "onnxruntime_binding.node"), "");
+  const paths = candidatePaths(ONNXRUNTIME);
+  rmSync(folder, { recursive: true });
+  expect(paths).toContain(join(folder, name));
+  expect(paths.filter((path) => path.endsWith(".node"))).toEqual([]);
+});
+
+test.each([
+  ["1.16.3", "it must be version 1.17 or newer, below 2: 1.16.3"],
+  ["2.0.0", "it must be version 1.17 or newer, below 2: 2.0.0"],
+  ["nightly", 'its version has an unknown form: "nightly"'],
+  ["1.30.0", "version 1.30.0 has no API 17"],
+])("testOnnxRuntime() refuses a library of version %s without the API, by name", (version, fault) => {
+  const base = fakeBase(version);
+  expect(testOnnxRuntime(base.address)).toBe(fault);
+  base.close();
+});
+
+test("testOnnxRuntime() refuses NULL", () => {
+  expect(testOnnxRuntime(null)).toBe("OrtGetApiBase returned NULL");
+});
+
+test("openOnnxRuntime() in a process of its own names the file it cannot use, and its hint", async () => {
+  const script = `
+    import { openOnnxRuntime } from "./src/ffi/onnxruntime.ts";
+    try { openOnnxRuntime(); } catch (error) { process.stdout.write(error.name + "\\n" + error.message); }`;
+  const { stdout, exitCode } = Bun.spawnSync([process.execPath, "-e", script], {
+    cwd: join(import.meta.dir, "../.."),
+    env: { ...process.env, BUN_TENSORRT_ONNXRUNTIME: "/nowhere/libonnxruntime.so" },
+  });
+  expect(exitCode).toBe(0);
+  expect(stdout.toString()).toBe(
+    [
+      "LibraryLoadError",
+      "Cannot load the library onnxruntime as it was found at none of these paths:",
+      "  /nowhere/libonnxruntime.so: no such file",
+      `Hint: ${ONNXRUNTIME.hint}`,
+    ].join("\n"),
+  );
+});

@@ -1,0 +1,204 @@
+import { describe, expect, test } from "bun:test";
+import sharp from "sharp";
+import { ClosedError, ImageError, LibraryLoadError, ShapeError } from "../../src/core/errors.ts";
+import type { Image } from "../../src/image/image.ts";
+import { JpegDecoder, type JpegScale, jpegScale } from "../../src/image/jpeg-decoder.ts";
+import { isHarmlessWarning } from "../../src/image/jpeg-warning.ts";
+import {
+  hasTurboJpeg,
+  largestDifference,
+  paint,
+  paintedJpeg,
+  sharpOf,
+  withExtraneousBytes,
+  withHole,
+  withOrientation,
+  withoutTurboJpeg,
+} from "../support/pictures.ts";
+
+test("jpegScale() takes the largest scale that leaves enough, and rounds sides up", () => {
+  expect(jpegScale(1920, 1080, 640, 360)).toBe(2);
+  expect(jpegScale(1920, 1080, 960, 540)).toBe(2);
+  expect(jpegScale(1920, 1080, 961, 540)).toBe(1);
+  expect(jpegScale(1920, 1080, 1, 1)).toBe(8);
+  expect(jpegScale(1921, 1081, 241, 136)).toBe(8);
+  expect(jpegScale(1920, 1080, 640, 640)).toBe(1);
+  expect(jpegScale(1920, 1080, 640, 640, "either")).toBe(2);
+  expect(jpegScale(1080, 1920, 640, 640, "either")).toBe(2);
+  expect(jpegScale(100, 100, 1000, 1000)).toBe(1);
+});
+
+test("isHarmlessWarning() lets pass what concerns no pixel, and nothing else", () => {
+  expect(isHarmlessWarning("Corrupt JPEG data: 50 extraneous bytes before marker 0xd9")).toBe(true);
+  expect(isHarmlessWarning("VipsJpeg: Warning: unknown JFIF revision number 9.02")).toBe(true);
+  expect(isHarmlessWarning("Premature end of JPEG file")).toBe(false);
+  expect(isHarmlessWarning("Corrupt JPEG data: premature end of data segment")).toBe(false);
+  expect(isHarmlessWarning("Corrupt JPEG data: bad Huffman code")).toBe(false);
+});
+
+test("JpegDecoder.create() names what is missing without libturbojpeg", async () => {
+  await withoutTurboJpeg(async () => expect(() => JpegDecoder.create()).toThrow(LibraryLoadError));
+});
+
+describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
+  test("JpegDecoder.readHeader() reports the stored size, the orientation and the colours", async () => {
+    using decoder = JpegDecoder.create();
+    const jpeg = withOrientation(await paintedJpeg(33, 17), 6);
+    expect(decoder.readHeader(jpeg, "a test")).toMatchObject({
+      width: 33,
+      height: 17,
+      orientation: 6,
+      isCmyk: false,
+      isProgressive: false,
+    });
+    const cmyk = await sharpOf(paint(9, 9)).toColourspace("cmyk").jpeg().toBuffer();
+    const header = decoder.readHeader(cmyk, "a test");
+    expect(header.isCmyk).toBe(true);
+    await expect(decoder.decode(cmyk, header, new Uint8Array(999), { source: "a test" })).rejects.toThrow("CMYK");
+  });
+
+  test("JpegDecoder.readHeader() refuses what is no JPEG", () => {
+    using decoder = JpegDecoder.create();
+    expect(() => decoder.readHeader(new Uint8Array(0), "a.jpg")).toThrow('Cannot decode "a.jpg" as it is empty');
+    expect(() => decoder.readHeader(Buffer.from("hello, world"), "a.jpg")).toThrow(ImageError);
+    expect(() => decoder.readHeader(Buffer.from([0xff, 0xd8, 0xff, 0xe0]), "a.jpg")).toThrow(ImageError);
+  });
+
+  test("JpegDecoder.decode() writes the pixels sharp gives, at odd sizes and subsamplings", async () => {
+    using decoder = JpegDecoder.create();
+    for (const [width, height] of [
+      [1, 1],
+      [7, 5],
+      [17, 33],
+      [100, 37],
+    ] as const) {
+      for (const options of [{ chromaSubsampling: "4:4:4" }, { chromaSubsampling: "4:2:0" }, { progressive: true }]) {
+        const jpeg = await paintedJpeg(width, height, options);
+        const memory = new Uint8Array(width * height * 3);
+        const image = await decoder.decode(jpeg, decoder.readHeader(jpeg, "a test"), memory, { source: "a test" });
+        expect(image.data).toBe(memory);
+        expect(largestDifference(memory, await sharp(jpeg).raw().toBuffer())).toBeLessThanOrEqual(2);
+      }
+    }
+  });
+
+  test("JpegDecoder.decode() keeps to the pitch and touches nothing between the rows", async () => {
+    using decoder = JpegDecoder.create();
+    const jpeg = await paintedJpeg(19, 6);
+    const header = decoder.readHeader(jpeg, "a test");
+    const tight = new Uint8Array(19 * 6 * 3);
+    await decoder.decode(jpeg, header, tight, { source: "a test" });
+    const spaced = new Uint8Array(64 * 6).fill(201);
+    await decoder.decode(jpeg, header, spaced, { source: "a test", pitchBytes: 64 });
+    for (let y = 0; y < 6; y++) {
+      expect(spaced.subarray(y * 64, y * 64 + 57)).toEqual(tight.subarray(y * 57, y * 57 + 57));
+      expect(spaced.subarray(y * 64 + 57, y * 64 + 64).every((level) => level === 201)).toBe(true);
+    }
+  });
+
+  test("JpegDecoder.decode() shrinks to 1/2, 1/4 and 1/8, sides rounded up, to what averaging gives", async () => {
+    using decoder = JpegDecoder.create();
+    const width = 203;
+    const height = 101;
+    const jpeg = await paintedJpeg(width, height, { chromaSubsampling: "4:4:4", quality: 100 });
+    const header = decoder.readHeader(jpeg, "a test");
+    const whole = await sharp(jpeg).raw().toBuffer();
+    for (const scale of [2, 4, 8] as JpegScale[]) {
+      const memory = new Uint8Array(whole.length);
+      const image = await decoder.decode(jpeg, header, memory, { source: "a test", scale });
+      expect([image.width, image.height]).toEqual([Math.ceil(width / scale), Math.ceil(height / scale)]);
+      for (const [x, y] of [
+        [1, 1],
+        [Math.floor(60 / scale), Math.floor(80 / scale)],
+        [Math.floor(180 / scale), Math.floor(20 / scale)],
+      ] as const) {
+        for (let channel = 0; channel < 3; channel++) {
+          let sum = 0;
+          for (let dy = 0; dy < scale; dy++) {
+            for (let dx = 0; dx < scale; dx++) sum += whole[((y * scale + dy) * width + x * scale + dx) * 3 + channel]!;
+          }
+          const level = image.data[(y * image.width + x) * 3 + channel]!;
+          expect(Math.abs(level - sum / scale ** 2)).toBeLessThan(4);
+        }
+      }
+    }
+  });
+
+  test("JpegDecoder.decode() refuses a destination that is too short", async () => {
+    using decoder = JpegDecoder.create();
+    const jpeg = await paintedJpeg(8, 8);
+    const header = decoder.readHeader(jpeg, "a test");
+    const decoded = decoder.decode(jpeg, header, new Uint8Array(191), { source: "a test" });
+    await expect(decoded).rejects.toThrow(ShapeError);
+    await decoder.decode(jpeg, header, new Uint8Array(192), { source: "a test" });
+  });
+
+  test("JpegDecoder takes one call at a time", async () => {
+    using decoder = JpegDecoder.create();
+    const jpeg = await paintedJpeg(64, 64);
+    const header = decoder.readHeader(jpeg, "a test");
+    const memory = new Uint8Array(64 * 64 * 3);
+    const first = decoder.decode(jpeg, header, memory, { source: "a test" });
+    expect(decoder.isBusy).toBe(true);
+    await expect(decoder.decode(jpeg, header, memory, { source: "a test" })).rejects.toThrow("one call at a time");
+    expect(() => decoder.readHeader(jpeg, "a test")).toThrow("one call at a time");
+    await first;
+    expect(decoder.isBusy).toBe(false);
+  });
+
+  test("JpegDecoder.close() during a call lets it end, and refuses the next", async () => {
+    const decoder = JpegDecoder.create();
+    const jpeg = await paintedJpeg(300, 200);
+    const header = decoder.readHeader(jpeg, "a test");
+    const running = decoder.decode(jpeg, header, new Uint8Array(300 * 200 * 3), { source: "a test" });
+    decoder.close();
+    decoder.close();
+    const image = await running;
+    expect(largestDifference(image.data, await sharp(jpeg).raw().toBuffer())).toBeLessThanOrEqual(2);
+    expect(() => decoder.readHeader(jpeg, "a test")).toThrow(ClosedError);
+    await expect(decoder.decode(jpeg, header, image.data, { source: "a test" })).rejects.toThrow(ClosedError);
+  });
+
+  test("JpegDecoder.decode() leaves the JS thread free", async () => {
+    using decoder = JpegDecoder.create();
+    const jpeg = await paintedJpeg(3000, 2000);
+    const header = decoder.readHeader(jpeg, "a test");
+    let turns = 0;
+    const ticker = setInterval(() => turns++, 1);
+    await decoder.decode(jpeg, header, new Uint8Array(3000 * 2000 * 3), { source: "a test" });
+    clearInterval(ticker);
+    expect(turns).toBeGreaterThan(1);
+  });
+
+  test("JpegDecoder.decode() keeps small arrays in place while the collector runs", async () => {
+    using decoder = JpegDecoder.create();
+    const jpeg = await sharpOf(paint(2, 2)).jpeg({ quality: 60 }).toBuffer();
+    const expected = await sharp(jpeg).raw().toBuffer();
+    expect(jpeg.length).toBeLessThan(1000);
+    for (let round = 0; round < 300; round++) {
+      const bytes = new Uint8Array(jpeg);
+      const memory = new Uint8Array(12);
+      const decoded = decoder.decode(bytes, decoder.readHeader(bytes, "a test"), memory, { source: "a test" });
+      if (round % 50 === 0) Bun.gc(true);
+      await decoded;
+      if (Buffer.compare(memory, expected) !== 0) expect([...memory]).toEqual([...expected]);
+    }
+  });
+
+  test("JpegDecoder.decode() refuses a picture that is cut short or damaged, in its own words, and works on", async () => {
+    using decoder = JpegDecoder.create();
+    const jpeg = await paintedJpeg(200, 150);
+    const memory = new Uint8Array(200 * 150 * 3);
+    const decode = (bytes: Uint8Array): Promise<Image> =>
+      decoder.decode(bytes, decoder.readHeader(bytes, "a.jpg"), memory, { source: "a.jpg" });
+    for (const length of [Math.floor(jpeg.length / 2), Math.floor(jpeg.length * 0.9), jpeg.length - 2]) {
+      await expect(decode(jpeg.subarray(0, length))).rejects.toThrow(
+        `Cannot decode "a.jpg" as the JPEG is cut short: ${length} bytes, its end marker is missing`,
+      );
+    }
+    await expect(decode(withHole(jpeg))).rejects.toThrow("libturbojpeg warns of damaged data");
+    await expect(decode(withExtraneousBytes(jpeg))).rejects.toThrow("libturbojpeg warns of damaged data");
+    await decode(jpeg);
+    expect(Buffer.compare(memory, await sharp(jpeg).raw().toBuffer())).toBe(0);
+  });
+});

@@ -1,0 +1,224 @@
+import { expect, test } from "bun:test";
+import { ShapeError } from "../../src/core/errors.ts";
+import { createTensor } from "../../src/core/tensor.ts";
+import { FITS, type Placement } from "../../src/image/geometry.ts";
+import { bytesPerPixel, type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import { levelValue } from "../../src/image/preprocess-values.ts";
+import { type Preprocessing, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
+import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
+import { chance } from "../support/chance.ts";
+import { GOLDENS, goldenValues, patternImage } from "./preprocess-goldens.ts";
+
+/** Levels as they are, [1, height, width, 3]. */
+const LEVELS: Preprocessing = { ...YOLO_PREPROCESSING, layout: "NHWC", dtype: "u8", scale: 1, pad: [114, 100, 7] };
+
+function inputFor({ dtype, layout }: Preprocessing, width: number, height: number, count = 1): InputTensor {
+  return createTensor(dtype, layout === "NCHW" ? [count, 3, height, width] : [count, height, width, 3]);
+}
+
+function preprocessed(image: Image, preprocessing: Preprocessing, width: number, height: number): InputTensor {
+  const preprocessor = new Preprocessor(preprocessing);
+  const input = inputFor(preprocessing, width, height);
+  preprocessor.run(image, input, 0, preprocessor.place(image, width, height));
+  return input;
+}
+
+/** Position in a tensor of one picture. */
+function element({ layout }: Preprocessing, width: number, height: number, x: number, y: number, c: number): number {
+  return layout === "NCHW" ? (c * height + y) * width + x : (y * width + x) * 3 + c;
+}
+
+/** The level in double precision and without rounding, by the definition of bilinear interpolation. */
+function exactLevel(image: Image, placement: Placement, x: number, y: number, c: number): number {
+  const position = (at: number, source: number, content: number): number =>
+    Math.min(Math.max(((at + 0.5) * source) / content - 0.5, 0), source - 1);
+  const sx = position(x - placement.padX, image.width, placement.contentWidth);
+  const sy = position(y - placement.padY, image.height, placement.contentHeight);
+  const left = Math.floor(sx);
+  const top = Math.floor(sy);
+  const right = Math.min(left + 1, image.width - 1);
+  const bottom = Math.min(top + 1, image.height - 1);
+  const at = (px: number, py: number): number =>
+    image.data[py * image.pitchBytes + px * bytesPerPixel(image.format) + c]!;
+  const upper = at(left, top) + (at(right, top) - at(left, top)) * (sx - left);
+  const lower = at(left, bottom) + (at(right, bottom) - at(left, bottom)) * (sx - left);
+  return upper + (lower - upper) * (sy - top);
+}
+
+function isContent(placement: Placement, x: number, y: number): boolean {
+  const { padX, padY, contentWidth, contentHeight } = placement;
+  return x >= padX && x < padX + contentWidth && y >= padY && y < padY + contentHeight;
+}
+
+test("Preprocessor.run() equals OpenCV on every pixel", () => {
+  const faults: string[] = [];
+  for (const golden of GOLDENS) {
+    const { source, format, gapBytes, preprocessing } = golden;
+    const [width, height] = golden.input;
+    const image = patternImage(...source, format, gapBytes);
+    const { data } = preprocessed(image, preprocessing, width, height);
+    const wanted = goldenValues(golden);
+    const [left, top, cropWidth, cropHeight] = golden.crop ?? [0, 0, width, height];
+    for (let c = 0; c < 3; c++) {
+      for (let y = 0; y < cropHeight; y++) {
+        for (let x = 0; x < cropWidth; x++) {
+          const found = data[element(preprocessing, width, height, left + x, top + y, c)]!;
+          const expected = wanted[element(preprocessing, cropWidth, cropHeight, x, y, c)]!;
+          if (found === expected) continue;
+          const { fit, dtype, layout } = preprocessing;
+          faults.push(`${source} ${format} ${fit} ${dtype} ${layout} at ${x} ${y} ${c}: ${found}, not ${expected}`);
+        }
+      }
+    }
+  }
+  expect(faults.slice(0, 10)).toEqual([]);
+});
+
+test("Preprocessor.run() is near the exact interpolation, over sizes by chance", () => {
+  const random = chance(1);
+  const side = (limit: number): number => Math.floor(limit ** random()) + (random() < 0.1 ? 1 : 0);
+  const pick = <T>(choices: readonly T[]): T => choices[Math.floor(random() * choices.length)]!;
+  let worst = 0;
+  let padding = 0;
+  for (let round = 0; round < 150; round++) {
+    const format = pick<PixelFormat>(["RGB", "BGR", "RGBA"]);
+    const colour = pick<Preprocessing["colour"]>(["RGB", "BGR"]);
+    const preprocessing = { ...LEVELS, fit: pick(FITS), colour };
+    const [width, height] = [side(90), side(90)];
+    const image = patternImage(side(200), side(200), format, Math.floor(random() * 9));
+    image.data.forEach((_, at) => {
+      image.data[at] = random() < 0.5 ? random() * 256 : random() < 0.5 ? 0 : 255;
+    });
+    const placement = new Preprocessor(preprocessing).place(image, width, height);
+    const { data } = preprocessed(image, preprocessing, width, height);
+    for (let c = 0; c < 3; c++) {
+      const channel = (format === "BGR") === (colour === "BGR") ? c : 2 - c;
+      for (let y = 0; y < height; y++) {
+        for (let x = 0; x < width; x++) {
+          const level = data[(y * width + x) * 3 + c]!;
+          if (!isContent(placement, x, y)) padding += Number(level !== preprocessing.pad[c]);
+          else worst = Math.max(worst, Math.abs(level - exactLevel(image, placement, x, y, channel)));
+        }
+      }
+    }
+  }
+  expect(padding).toBe(0);
+  // Half a level of rounding, two sums cut to quarters of a level and, on each axis, a weight that is up to 1/4096 off.
+  expect(worst).toBeLessThan(0.5 + 2 / 4 + 2 * (255 / 4096));
+});
+
+test("Preprocessor.run() gives each dtype and layout the values of the same levels", () => {
+  const image = patternImage(37, 23, "RGB", 1);
+  const numbers = { scale: 1 / 255, mean: [0.4, 0.5, 0.6], std: [0.2, 0.25, 0.3] } as const;
+  for (const fit of FITS) {
+    const levels = preprocessed(image, { ...LEVELS, fit }, 29, 31).data;
+    for (const dtype of ["f32", "f16", "u8"] as const) {
+      for (const layout of ["NCHW", "NHWC"] as const) {
+        const preprocessing: Preprocessing = { ...LEVELS, ...(dtype === "u8" ? {} : numbers), fit, dtype, layout };
+        const found = preprocessed(image, preprocessing, 29, 31).data;
+        const wanted = found.slice();
+        for (let c = 0; c < 3; c++) {
+          for (let y = 0; y < 31; y++) {
+            for (let x = 0; x < 29; x++) {
+              const level = levels[(y * 29 + x) * 3 + c]!;
+              wanted[element(preprocessing, 29, 31, x, y, c)] = levelValue(preprocessing, c, level);
+            }
+          }
+        }
+        expect(found).toEqual(wanted);
+      }
+    }
+  }
+});
+
+test("levelValue() is what NumPy has for level / 255 in f32", () => {
+  for (let level = 0; level < 256; level++) {
+    expect(levelValue(YOLO_PREPROCESSING, 0, level)).toBe(Math.fround(level / 255));
+  }
+});
+
+test("levelValue() cuts u8 values to 0–255 and rounds halves to even", () => {
+  const halves: Preprocessing = { ...LEVELS, scale: 0.5, mean: [0, 10, -300], std: [1, 1, 1] };
+  expect([1, 3, 5].map((level) => levelValue(halves, 0, level))).toEqual([0, 2, 2]);
+  expect(levelValue(halves, 1, 4)).toBe(0);
+  expect(levelValue(halves, 2, 4)).toBe(255);
+});
+
+test("Preprocessor.run() leaves nothing of the picture before in a reused tensor, and other rows alone", () => {
+  for (const layout of ["NCHW", "NHWC"] as const) {
+    for (const dtype of ["f32", "f16", "u8"] as const) {
+      const preprocessing: Preprocessing = { ...LEVELS, dtype, layout };
+      const preprocessor = new Preprocessor(preprocessing);
+      const batch = inputFor(preprocessing, 20, 20, 3);
+      batch.data.fill(9);
+      for (const [width, height] of [
+        [40, 40],
+        [10, 30],
+        [33, 7],
+      ] as const) {
+        const image = patternImage(width, height, "RGB", 0);
+        preprocessor.run(image, batch, 1, preprocessor.place(image, 20, 20));
+        const alone = preprocessed(image, preprocessing, 20, 20);
+        expect(batch.data.slice(1200, 2400)).toEqual(alone.data);
+      }
+      expect(batch.data.subarray(0, 1200).every((value) => value === 9)).toBe(true);
+      expect(batch.data.subarray(2400).every((value) => value === 9)).toBe(true);
+    }
+  }
+});
+
+test("Preprocessor.run() goes by each picture's own size, pitch and format, however many sizes take turns", () => {
+  const preprocessor = new Preprocessor(LEVELS);
+  const input = inputFor(LEVELS, 16, 16);
+  for (let round = 0; round < 3; round++) {
+    for (let size = 1; size <= 12; size++) {
+      const format = (["RGB", "BGR", "RGBA"] as const)[(size + round) % 3]!;
+      const image = patternImage(size * 2, 13 - size, format, round);
+      preprocessor.run(image, input, 0, preprocessor.place(image, 16, 16));
+      expect(input.data).toEqual(preprocessed(image, LEVELS, 16, 16).data);
+    }
+  }
+});
+
+test("Preprocessor.place() gives a steady stream the same object", () => {
+  const preprocessor = new Preprocessor(YOLO_PREPROCESSING);
+  const image = patternImage(19, 11, "RGB", 0);
+  const placement = preprocessor.place(image, 32, 32);
+  preprocessor.run(image, inputFor(YOLO_PREPROCESSING, 32, 32), 0, placement);
+  expect(preprocessor.place(image, 32, 32)).toBe(placement);
+  expect(preprocessor.place(image, 32, 64)).not.toBe(placement);
+  expect(preprocessor.place(patternImage(11, 19, "RGB", 0), 32, 32).contentHeight).toBe(32);
+});
+
+test("Preprocessor.run() takes a Buffer and a view into a larger array", () => {
+  const { data } = patternImage(6, 5, "RGB", 0);
+  const inside = new Uint8Array(200);
+  inside.set(data, 50);
+  const wanted = preprocessed(imageOf(data, { width: 6, height: 5 }), LEVELS, 8, 8).data;
+  for (const bytes of [Buffer.from(data), inside.subarray(50, 50 + data.length)]) {
+    expect(preprocessed(imageOf(bytes, { width: 6, height: 5 }), LEVELS, 8, 8).data).toEqual(wanted);
+  }
+});
+
+test("Preprocessor.run() refuses a tensor of another shape or dtype, and a picture of another size", () => {
+  const preprocessor = new Preprocessor(YOLO_PREPROCESSING);
+  const image = patternImage(8, 8, "RGB", 0);
+  const placement = preprocessor.place(image, 32, 64);
+  const run = (input: InputTensor, index = 0, picture = image): (() => void) => {
+    return () => preprocessor.run(picture, input, index, placement);
+  };
+  expect(run(createTensor("f32", [1, 3, 32, 64]))).toThrow(ShapeError);
+  expect(run(createTensor("f32", [1, 64, 32, 3]))).toThrow("received f32 [1, 64, 32, 3]");
+  expect(run(createTensor("f32", [3, 64, 32]))).toThrow("f32 [?, 3, 64, 32] with a row 0");
+  expect(run(createTensor("f16", [1, 3, 64, 32]))).toThrow("received f16");
+  expect(run(createTensor("f32", [2, 3, 64, 32]), 2)).toThrow("with a row 2");
+  expect(run(createTensor("f32", [2, 3, 64, 32]), -1)).toThrow("with a row -1");
+  const other = patternImage(9, 8, "RGB", 0);
+  expect(run(createTensor("f32", [1, 3, 64, 32]), 0, other)).toThrow("8x8 as it was placed: received 9x8");
+});
+
+test("Preprocessor refuses numbers that give no finite values", () => {
+  expect(() => new Preprocessor({ ...YOLO_PREPROCESSING, std: [1, 0, 1] })).toThrow("std 1 0 1");
+  expect(() => new Preprocessor({ ...YOLO_PREPROCESSING, scale: Number.NaN })).toThrow(RangeError);
+  expect(() => new Preprocessor({ ...YOLO_PREPROCESSING, dtype: "f16", scale: 1000 })).toThrow("finite in f16");
+});

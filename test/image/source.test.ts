@@ -1,0 +1,103 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { ImageError } from "../../src/core/errors.ts";
+import { isImage, readSource } from "../../src/image/source.ts";
+import { paint, paintedJpeg } from "../support/pictures.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-source-"));
+const path = join(folder, "a picture.jpg");
+const jpeg = await paintedJpeg(9, 7);
+await Bun.write(path, jpeg);
+
+let server: ReturnType<typeof Bun.serve>;
+
+beforeAll(() => {
+  server = Bun.serve({
+    port: 0,
+    fetch: async (request) => {
+      const { pathname } = new URL(request.url);
+      if (pathname === "/picture.jpg") return new Response(jpeg);
+      if (pathname === "/slow") await Bun.sleep(1000);
+      return new Response("nothing here", { status: 404, statusText: "Not Found" });
+    },
+  });
+});
+
+afterAll(async () => {
+  await server.stop(true);
+  rmSync(folder, { recursive: true });
+});
+
+test("readSource() reads paths, file URLs as text and as URL, and Bun.file()", async () => {
+  for (const source of [path, pathToFileURL(path).href, pathToFileURL(path), Bun.file(path)]) {
+    const { bytes, name } = await readSource(source);
+    expect(name).toBe(path);
+    expect(Buffer.compare(bytes, jpeg)).toBe(0);
+  }
+});
+
+test("readSource() takes bytes as they are, without a copy", async () => {
+  expect((await readSource(jpeg)).bytes).toBe(jpeg);
+  const buffer = new Uint8Array(jpeg).buffer;
+  const { bytes, name } = await readSource(buffer);
+  expect(bytes.buffer).toBe(buffer);
+  expect(name).toBe("bytes");
+});
+
+test("readSource() reads Blob and File, and names a File", async () => {
+  expect((await readSource(new Blob([jpeg]))).name).toBe("a Blob");
+  const { bytes, name } = await readSource(new File([jpeg], "upload.jpg"));
+  expect(name).toBe("upload.jpg");
+  expect(Buffer.compare(bytes, jpeg)).toBe(0);
+});
+
+test("readSource() downloads http URLs, and keeps the password out of the name", async () => {
+  const url = new URL("/picture.jpg", server.url);
+  url.username = "me";
+  url.password = "secret";
+  const { bytes, name } = await readSource(url);
+  expect(Buffer.compare(bytes, jpeg)).toBe(0);
+  expect(name).toBe(new URL("/picture.jpg", server.url).href);
+});
+
+test("readSource() says what is wrong with a path", async () => {
+  await expect(readSource("nowhere.jpg")).rejects.toThrow(
+    `Cannot decode "nowhere.jpg" as there is no such file\nHint: the path is relative to ${process.cwd()}`,
+  );
+  await expect(readSource(Bun.file(join(folder, "gone.jpg")))).rejects.toThrow("as there is no such file");
+  await expect(readSource(folder)).rejects.toThrow("as it is a folder");
+  await expect(readSource(join(path, "below"))).rejects.toThrow("as it cannot be read: ENOTDIR");
+});
+
+test.skipIf(process.getuid?.() === 0)("readSource() says that a file cannot be read (not as root)", async () => {
+  const closed = join(folder, "closed.jpg");
+  await Bun.write(closed, jpeg);
+  chmodSync(closed, 0);
+  await expect(readSource(closed)).rejects.toThrow("as it cannot be read: EACCES");
+});
+
+test("readSource() says what is wrong with a URL", async () => {
+  const missing = readSource(new URL("/none.jpg", server.url).href);
+  await expect(missing).rejects.toThrow("as the server must answer 200: it answered 404 Not Found");
+  await expect(missing).rejects.toBeInstanceOf(ImageError);
+  const slow = readSource(new URL("/slow", server.url), { timeoutMs: 50 });
+  await expect(slow).rejects.toThrow("as the server must answer within timeoutMs: 50 ms have passed");
+  await expect(readSource("http://127.0.0.1:1/a.jpg")).rejects.toThrow("as it cannot be fetched: ");
+  await expect(readSource("ftp://example.org/a.jpg")).rejects.toThrow("as its scheme must be file:, http: or https:");
+});
+
+test("readSource() refuses what is no source", async () => {
+  for (const wrong of [undefined, null, 7, {}]) {
+    await expect(readSource(wrong as unknown as string)).rejects.toThrow(TypeError);
+  }
+});
+
+test("isImage() tells pixels from files", () => {
+  expect(isImage(paint(2, 2))).toBe(true);
+  for (const other of ["a.jpg", jpeg, jpeg.buffer as ArrayBuffer, new Blob([jpeg]), new URL("file:///a")]) {
+    expect(isImage(other)).toBe(false);
+  }
+});

@@ -1,0 +1,226 @@
+"""Writes golden.jsonl: detections of every layout, decoded by NumPy on its own, for golden.test.ts.
+
+    python3 test/model/golden.py        (NumPy only)
+
+A tensor is not stored but described: numbers of a linear congruential generator, scaled by channel. Both sides make
+the same f32 (or f16) values from the description. Decoding is in f64 here, so boxes agree within rounding.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+
+W, H, BATCH, INDEX = 96, 64, 2, 1
+
+
+def uniform(seed, n):
+    out, state = np.empty(n), seed
+    for i in range(n):
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        out[i] = (state >> 8) / 2**24
+    return out
+
+
+def fill(spec):
+    """The values of a described tensor. `ranges`: [channels, low, high] along `axis`."""
+    shape, axis = spec["shape"], spec["axis"]
+    low = np.concatenate([np.full(n, a, np.float64) for n, a, _ in spec["ranges"]])
+    high = np.concatenate([np.full(n, b, np.float64) for n, _, b in spec["ranges"]])
+    assert len(low) == shape[axis], spec
+    view = [1] * len(shape)
+    view[axis] = shape[axis]
+    low, high = low.reshape(view), high.reshape(view)
+    values = low + uniform(spec["seed"], int(np.prod(shape))).reshape(shape) * (high - low)
+    if spec["dtype"] in ("i32", "i64"):
+        return np.floor(values)
+    if spec.get("whole"):
+        values[..., spec["whole"]] = np.floor(values[..., spec["whole"]])
+    values = values.astype(np.float32)
+    return (values.astype(np.float16) if spec["dtype"] == "f16" else values).astype(np.float64)
+
+
+def tensor(name, shape, ranges, axis=-1, dtype="f32", seed=1, whole=None):
+    spec = dict(name=name, dtype=dtype, shape=shape, axis=axis % len(shape), ranges=ranges, seed=seed)
+    return spec | (dict(whole=whole) if whole else {})
+
+
+def corners(cx, cy, w, h):
+    return np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], -1)
+
+
+def best(boxes, probabilities, scores, threshold):
+    ids = probabilities.argmax(1)
+    return kept(boxes, scores, ids, threshold)
+
+
+def kept(boxes, scores, ids, threshold):
+    assert np.abs(scores - threshold).min() > 1e-5, "a score lies on the threshold: take another seed"
+    rows = np.nonzero(scores >= threshold)[0]
+    rows = [r for r in rows if boxes[r, 0] < boxes[r, 2] and boxes[r, 1] < boxes[r, 3]]
+    return [[*map(float, boxes[r]), float(scores[r]), int(ids[r])] for r in rows]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+CELLS = [(s, x, y) for s in (8, 16, 32) for y in range(H // s) for x in range(W // s)]
+STRIDE = np.array([s for s, _, _ in CELLS], float)
+GX = np.array([x for _, x, _ in CELLS], float)
+GY = np.array([y for _, _, y in CELLS], float)
+A = len(CELLS)
+PIXELS = [[1, 0, W], [1, 0, H], [2, 2, 40]]
+CORNERS = [[1, 0, 40], [1, 0, 30], [1, 41, W], [1, 31, H]]
+FRACTIONS = [[2, 0.2, 0.8], [2, 0.05, 0.4]]
+
+cases = []
+
+
+def case(name, layout, tensors, threshold, rows, inputs=None, forced=False, labels=None, image="images"):
+    extra = inputs or []
+    assert 3 <= len(rows) <= 60, (name, len(rows))
+    model_inputs = [dict(name=image, dtype="f32", shape=[BATCH, 3, H, W]), *extra]
+    cases.append(
+        dict(name=name, layout=layout, forced=forced, labels=labels, inputs=model_inputs, outputs=tensors,
+             index=INDEX, inputWidth=W, inputHeight=H, threshold=threshold,
+             expected=[[round(v, 5) for v in row] for row in rows])
+    )
+
+
+def names(n):
+    return [f"thing {i}" for i in range(n)]
+
+
+for dtype in ("f32", "f16"):
+    t = tensor("output0", [BATCH, 4 + 5, A], [*PIXELS, [5, 0, 1]], axis=1, dtype=dtype, seed=3)
+    v = fill(t)[INDEX]
+    case(f"yolo, {dtype}", "yolo", [t], 0.95, best(corners(*v[:4]), v[4:].T, v[4:].max(0), 0.95), labels=names(5))
+
+t = tensor("output0", [BATCH, 4 + 2 + 32, A], [*PIXELS, [2, 0, 1], [32, -3, 3]], axis=1, seed=4)
+proto = tensor("output1", [BATCH, 32, H // 4, W // 4], [[32, -1, 1]], axis=1, seed=5)
+v = fill(t)[INDEX]
+case("yolo, segmentation", "yolo", [t, proto], 0.9, best(corners(*v[:4]), v[4:6].T, v[4:6].max(0), 0.9))
+
+t = tensor("output0", [BATCH, A, 4 + 5], [*PIXELS, [5, 0, 1]], seed=6)
+v = fill(t)[INDEX].T
+case("yolo-transposed", "yolo-transposed", [t], 0.95, best(corners(*v[:4]), v[4:].T, v[4:].max(0), 0.95), labels=names(5))
+
+for n, threshold in ((3, 0.85), (1, 0.95)):
+    t = tensor("output", [BATCH, 3 * A, 5 + n], [*PIXELS, [1 + n, 0, 1]], seed=7 + n)
+    v = fill(t)[INDEX].T
+    p = v[5:].T
+    s = v[4] if n == 1 else v[4] * p.max(1)
+    case(f"yolo-objectness, {n} classes", "yolo-objectness", [t], threshold, best(corners(*v[:4]), p, s, threshold))
+
+t = tensor("output", [BATCH, A, 5 + 4], [[2, -0.5, 1.5], [2, -1, 1.2], [5, 0, 1]], seed=20)
+v = fill(t)[INDEX].T
+s = v[4] * v[5:].max(0)
+box = corners((v[0] + GX) * STRIDE, (v[1] + GY) * STRIDE, np.exp(v[2]) * STRIDE, np.exp(v[3]) * STRIDE)
+case("yolox", "yolox", [t], 0.8, best(box, v[5:].T, s, 0.8), forced=True)
+
+t = tensor("output", [BATCH, A, 5 + 4], [*PIXELS, [5, 0, 1]], seed=21)
+v = fill(t)[INDEX].T
+case("yolox-decoded", "yolox-decoded", [t], 0.8, best(corners(*v[:4]), v[5:].T, v[4] * v[5:].max(0), 0.8), forced=True)
+
+t = tensor("output0", [BATCH, 50, 6], [*CORNERS, [1, 0, 1], [1, 0, 80]], seed=22, whole=5)
+v = fill(t)[INDEX]
+case("yolo-end-to-end", "yolo-end-to-end", [t], 0.7, kept(v[:, :4], v[:, 4], v[:, 5], 0.7))
+
+t = tensor("output", [BATCH, A, 6], [*CORNERS, [1, 0, 1], [1, 0, 80]], seed=23, whole=5)
+v = fill(t)[INDEX]
+case("deepstream", "deepstream", [t], 0.9, kept(v[:, :4], v[:, 4], v[:, 5], 0.9), image="input")
+
+t = tensor("output", [60, 7], [[1, 0, BATCH], *CORNERS, [1, 0, 80], [1, 0, 1]], seed=24, whole=[0, 5])
+v = fill(t)
+v = v[v[:, 0] == INDEX]
+case("yolov7-rows", "yolov7-rows", [t], 0.5, kept(v[:, 1:5], v[:, 6], v[:, 5], 0.5))
+
+sizes = [dict(name="orig_target_sizes", dtype="i64", shape=[BATCH, 2])]
+for layout in ("rtdetr", "deimv2-imagenet"):
+    ts = [
+        tensor("labels", [BATCH, 40], [[40, 0, 80]], dtype="i64", seed=25),
+        tensor("boxes", [BATCH, 40, 4], CORNERS, seed=26),
+        tensor("scores", [BATCH, 40], [[40, 0, 1]], dtype="f16", seed=27),
+    ]
+    l, b, s = (fill(t)[INDEX] for t in ts)
+    case(layout, layout, ts, 0.7, kept(b, s, l, 0.7), inputs=sizes, forced=layout != "rtdetr")
+
+t = tensor("output0", [BATCH, 25, 4 + 7], [*FRACTIONS, [7, 0, 1]], seed=28)
+v = fill(t)[INDEX].T
+box = corners(*v[:4]) * [W, H, W, H]
+case("rtdetr-ultralytics", "rtdetr-ultralytics", [t], 0.9, best(box, v[4:].T, v[4:].max(0), 0.9), labels=names(7))
+
+
+def flattened(logits, boxes, threshold):
+    p = sigmoid(logits)
+    box = corners(*boxes.T) * [W, H, W, H]
+    q, c = np.divmod(np.arange(p.size), p.shape[1])
+    return kept(box[q], p.ravel(), c, threshold)
+
+
+ts = [
+    tensor("dets", [BATCH, 12, 4], FRACTIONS, seed=29),
+    tensor("labels", [BATCH, 12, 91], [[91, -9, 2]], seed=30),
+]
+b, l = (fill(t)[INDEX] for t in ts)
+case("rf-detr", "rf-detr", ts, 0.85, flattened(l, b, 0.85), image="input")
+
+for activation, layout in (("sigmoid", "hugging-face"), ("softmax", "hugging-face-softmax")):
+    ts = [
+        tensor("logits", [BATCH, 12, 6], [[6, -4, 3]], dtype="f16", seed=31),
+        tensor("pred_boxes", [BATCH, 12, 4], FRACTIONS, seed=32),
+    ]
+    l, b = (fill(t)[INDEX] for t in ts)
+    if activation == "sigmoid":
+        rows = flattened(l, b, 0.6)
+    else:
+        p = np.exp(l) / np.exp(l).sum(1, keepdims=True)
+        rows = best(corners(*b.T) * [W, H, W, H], p[:, :-1], p[:, :-1].max(1), 0.6)
+    case(layout, layout, ts, 0.6, rows, labels=names(6 if activation == "sigmoid" else 5), image="pixel_values")
+
+counts = tensor("counts", [BATCH], [[BATCH, 20, 25]], dtype="i32", seed=33)
+t = tensor("rows", [64, 6], [[1, 0, 80], [1, 0, 1], *CORNERS], seed=34, whole=[0])
+n = fill(counts).astype(int)
+v = fill(t)[n[:INDEX].sum():][: n[INDEX]]
+paddle = [dict(name="im_shape", dtype="f32", shape=[BATCH, 2]), dict(name="scale_factor", dtype="f32", shape=[BATCH, 2])]
+case("paddle-rtdetr", "paddle-rtdetr", [t, counts], 0.6, kept(v[:, 2:], v[:, 1], v[:, 0], 0.6), inputs=paddle, image="image")
+
+for title, (num, boxes, scores, classes), dtype, shape in (
+    ("whole classes", ("num_dets", "det_boxes", "det_scores", "det_classes"), "i32", [BATCH, 1]),
+    ("float classes", ("num_detections", "nmsed_boxes", "nmsed_scores", "nmsed_classes"), "f32", [BATCH]),
+):
+    ts = [
+        tensor(num, shape, [[shape[-1], 10, 20]], dtype="i32", seed=35),
+        tensor(boxes, [BATCH, 20, 4], CORNERS, seed=36),
+        tensor(scores, [BATCH, 20], [[20, 0, 1]], seed=37),
+        tensor(classes, [BATCH, 20], [[20, 0, 80]], dtype=dtype, seed=38, whole=list(range(20)) if dtype == "f32" else None),
+    ]
+    n, b, s, c = (fill(t)[INDEX] for t in ts)
+    n = int(np.ravel(n)[0])
+    case(f"efficient-nms, {title}", "efficient-nms", ts, 0.4, kept(b[:n], s[:n], c[:n], 0.4))
+
+ts, rows = [], []
+for s in (32, 8, 16):
+    cells = (H // s) * (W // s)
+    ts.append(tensor(f"dis_pred_stride_{s}", [BATCH, cells, 32], [[32, -3, 3]], seed=40 + s))
+    ts.append(tensor(f"cls_pred_stride_{s}", [BATCH, cells, 6], [[6, 0, 1]], seed=41 + s))
+for s in (8, 16, 32):
+    d, c = (fill(next(t for t in ts if t["name"] == f"{k}_pred_stride_{s}"))[INDEX] for k in ("dis", "cls"))
+    e = np.exp(d.reshape(-1, 4, 8))
+    side = (e / e.sum(-1, keepdims=True)) @ np.arange(8) * s
+    y, x = np.divmod(np.arange(len(c)), W // s)
+    x, y = (x + 0.5) * s, (y + 0.5) * s
+    box = np.stack([x - side[:, 0], y - side[:, 1], x + side[:, 2], y + side[:, 3]], -1)
+    rows += best(box, c, c.max(1), 0.97)
+case("nanodet", "nanodet", ts, 0.97, rows)
+
+t = tensor("758", [BATCH, 5 + 3, H // 16, W // 16], [[1, 0, 1], [4, -1, 1], [3, 0, 1]], axis=1, seed=50)
+v = fill(t)[INDEX].reshape(8, -1)
+y, x = np.divmod(np.arange(v.shape[1]), W // 16)
+box = corners((x + np.tanh(v[1])) / (W // 16), (y + np.tanh(v[2])) / (H // 16), sigmoid(v[3]), sigmoid(v[4])) * [W, H, W, H]
+case("fastestdet", "fastestdet", [t], 0.7, best(box, v[5:].T, v[0] ** 0.6 * v[5:].max(0) ** 0.4, 0.7), labels=names(3))
+
+lines = [json.dumps(c, separators=(",", ":")) + "\n" for c in cases]
+pathlib.Path(__file__).with_name("golden.jsonl").write_text("".join(lines))
+print(len(cases), "cases,", sum(len(c["expected"]) for c in cases), "rows")

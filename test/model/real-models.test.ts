@@ -1,0 +1,32 @@
+import { expect, test } from "bun:test";
+import { ModelError } from "../../src/core/errors.ts";
+import { recogniseModel } from "../../src/model/registry.ts";
+import { Session } from "../../src/onnxruntime/session.ts";
+import { sharedFile } from "../support/shared.ts";
+
+const LAYOUT_OF = {
+  "yolov8n_640.onnx": "yolo",
+  "yolov8n_640_dynamic.onnx": "yolo",
+  "yolo26n_640_e2e.onnx": "yolo-end-to-end",
+  "yolox_nano.onnx": "yolox",
+  "nanodet_m_416.onnx": "nanodet",
+  "deimv2_hgnetv2_atto_coco.onnx": "rtdetr",
+  "deimv2_hgnetv2_femto_coco.onnx": "rtdetr",
+  "FastestDet.onnx": "fastestdet",
+};
+
+for (const [file, layout] of Object.entries(LAYOUT_OF)) {
+  const path = sharedFile("models", file);
+  test.skipIf(path === undefined)(`${file} is recognised as ${layout}`, async () => {
+    await using session = await Session.load(path!);
+    expect(recogniseModel(session.model, {}).layout).toBe(layout);
+  });
+}
+
+for (const file of ["i2i_super_resolution_3x_y.onnx", "i2i_tbefn_lowlight_480x640.onnx"]) {
+  const path = sharedFile("models", file);
+  test.skipIf(path === undefined)(`${file} is no detector`, async () => {
+    await using session = await Session.load(path!);
+    expect(() => recogniseModel(session.model, {})).toThrow(ModelError);
+  });
+}

@@ -1,0 +1,472 @@
+import { expect, test } from "bun:test";
+import { ModelError, OptionError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
+import { IMAGENET_MEAN, IMAGENET_STD } from "../../src/image/preprocessing.ts";
+import { COCO_80, COCO_91 } from "../../src/model/coco.ts";
+import type { Recognition } from "../../src/model/layout.ts";
+import { LAYOUTS, layoutNamed, recogniseModel } from "../../src/model/registry.ts";
+import { type Declared, DYNAMIC_IMAGES, model, ultralytics } from "./model-infos.ts";
+
+function recognised(outputs: readonly Declared[], parts: Parameters<typeof model>[1] = {}): Recognition {
+  return recogniseModel(model(outputs, parts), {});
+}
+
+test("recogniseModel() tells Ultralytics' dense head, fixed and dynamic, and all that follows from it", () => {
+  const fixed = recognised([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
+  expect(fixed).toMatchObject({
+    layout: "yolo",
+    reason: "output0: f32 [1, 84, 8400]; 80 class names",
+    imageInput: "images",
+    sizeInputs: [],
+    preprocessing: { fit: "letterbox", colour: "RGB", layout: "NCHW", dtype: "f32", pad: [114, 114, 114] },
+    stride: 32,
+    fixedSize: [640, 640],
+    preferredSize: [640, 640],
+    needsNms: true,
+    plan: { kind: "dense", output: "output0", order: "channel-major", channels: 84, classes: 80, classChannel: 4 },
+  });
+  expect(fixed.labels[79]).toBe("thing 79");
+
+  const open = recognised([["output0", [-1, 84, -1]]], {
+    inputs: [DYNAMIC_IMAGES],
+    metadata: ultralytics(80, { imgsz: "[384, 672]", stride: "64" }),
+  });
+  expect(open).toMatchObject({ layout: "yolo", stride: 64, fixedSize: undefined, preferredSize: [672, 384] });
+});
+
+test("recogniseModel() reads the input's dtype and layout", () => {
+  const preprocessing = (input: Declared): unknown =>
+    recognised([["output0", [1, 84, 8400]]], { inputs: [input] }).preprocessing;
+  expect(preprocessing(["images", [1, 3, 640, 640], "f16"])).toMatchObject({ dtype: "f16", layout: "NCHW" });
+  expect(preprocessing(["images", [1, 640, 640, 3]])).toMatchObject({ dtype: "f32", layout: "NHWC" });
+  // A u8 input normalises by itself.
+  expect(preprocessing(["images", [1, 640, 640, 3], "u8"])).toMatchObject({ dtype: "u8", scale: 1, mean: [0, 0, 0] });
+});
+
+test("recogniseModel() labels by the caller, the metadata, COCO, or numbers, in this order", () => {
+  const labels = (channels: number, metadata: Record<string, string>, given?: string[]): readonly string[] =>
+    recogniseModel(model([["output0", [1, channels, 8400]]], { metadata }), { labels: given }).labels;
+  expect(labels(6, ultralytics(2), ["cat", "dog"])).toEqual(["cat", "dog"]);
+  expect(labels(6, ultralytics(2))).toEqual(["thing 0", "thing 1"]);
+  expect(labels(84, {})).toEqual(COCO_80);
+  expect(labels(6, {})).toEqual(["class 0", "class 1"]);
+});
+
+// PEERS.md section 6, its last paragraphs: what a shape alone leaves open.
+
+test("[B, 84, 8400] and [B, 8400, 84]: the grids of the input tell the channels, else the smaller axis does", () => {
+  expect(recognised([["o", [1, 84, 8400]]]).layout).toBe("yolo");
+  expect(recognised([["o", [1, 8400, 84]]]).layout).toBe("yolo-transposed");
+  // 64 × 64 pixels have 84 cells, and this model 200 classes: the smaller axis is not the channels.
+  const small: Declared = ["images", [1, 3, 64, 64]];
+  expect(recognised([["o", [1, 204, 84]]], { inputs: [small] }).plan).toMatchObject({ channels: 204, classes: 200 });
+  const swapped = model([["o", [1, 84, 204]]], { inputs: [small] });
+  expect(recogniseModel(swapped, { labels: new Array(200).fill("x") }).layout).toBe("yolo-transposed");
+  // Heads with other strides: P2, P6.
+  expect(recognised([["o", [1, 84, 34000]]]).layout).toBe("yolo");
+  expect(recognised([["o", [1, 84, 8500]]]).layout).toBe("yolo");
+});
+
+test("4+classes or 5+classes: names settle it, else COCO's count does, else it is ambiguous", () => {
+  expect(recognised([["o", [1, 8400, 85]]]).layout).toBe("yolox");
+  expect(recognised([["o", [1, 8400, 84]]]).layout).toBe("yolo-transposed");
+  expect(recognised([["o", [1, 8400, 8]]], { metadata: ultralytics(4) }).layout).toBe("yolo-transposed");
+  expect(recogniseModel(model([["o", [1, 8400, 8]]]), { labels: ["a", "b", "c"] }).layout).toBe("yolox");
+  expect(recogniseModel(model([["o", [1, 8400, 8]]]), { labels: ["a", "b", "c", "d"] }).layout).toBe("yolo-transposed");
+  expect(() => recognised([["o", [1, 8400, 8]]])).toThrow(
+    /fit 2 layouts, and nothing tells which:[\s\S]*yolo-transposed/,
+  );
+});
+
+test("three anchors a cell mean objectness: YOLOv5, v7; one class of them scores by objectness alone", () => {
+  expect(recognised([["output", [1, 25200, 85]]])).toMatchObject({
+    layout: "yolo-objectness",
+    plan: { score: "product", classChannel: 5, classes: 80, order: "anchor-major" },
+  });
+  expect(recognised([["output", [1, 25200, 6]]])).toMatchObject({
+    layout: "yolo-objectness",
+    plan: { score: "objectness", classes: 1 },
+  });
+  // YOLOv5's raw maps beside it, and its masks.
+  const maps: Declared[] = [80, 40, 20].map((side) => [`map ${side}`, [1, 3, side, side, 85]]);
+  expect(recognised([...maps, ["output", [1, 25200, 85]]]).layout).toBe("yolo-objectness");
+  const masked = recognised([
+    ["output1", [1, 32, 160, 160]],
+    ["output0", [1, 25200, 117]],
+  ]);
+  expect(masked).toMatchObject({ layout: "yolo-objectness", plan: { classes: 80, channels: 117 } });
+});
+
+test("one row a cell with objectness is YOLOX, but YOLOv6 where the output is `outputs`", () => {
+  expect(recognised([["output", [1, 8400, 85]]])).toMatchObject({
+    layout: "yolox",
+    preprocessing: { fit: "letterbox-top-left", colour: "BGR", scale: 1, pad: [114, 114, 114] },
+    plan: { kind: "grid", classes: 80, strides: [8, 16, 32] },
+  });
+  expect(recognised([["outputs", [1, 8400, 85]]]).layout).toBe("yolo-objectness");
+  // Open axes: YOLOv5's name, YOLOv5's metadata, or neither.
+  const inputs = [DYNAMIC_IMAGES];
+  expect(recognised([["output0", [-1, -1, 85]]], { inputs }).layout).toBe("yolo-objectness");
+  const metadata = { stride: "32", names: ultralytics(80).names! };
+  expect(recognised([["output", [-1, -1, 85]]], { inputs, metadata }).layout).toBe("yolo-objectness");
+  expect(() => recognised([["output", [-1, -1, 85]]], { inputs })).toThrow(/yolo-objectness:[\s\S]*yolox:/);
+});
+
+test("[B, 300, 6] is final, [B, 8400, 6] is DeepStream's before NMS, two classes, or one with objectness", () => {
+  expect(recognised([["output0", [1, 300, 6]]])).toMatchObject({
+    layout: "yolo-end-to-end",
+    needsNms: false,
+    plan: { kind: "rows", columns: 6, boxColumn: 0, scoreColumn: 4, classColumn: 5 },
+  });
+  const input: Declared = ["input", [1, 3, 640, 640]];
+  expect(recognised([["output", [1, 8400, 6]]], { inputs: [input] })).toMatchObject({
+    layout: "deepstream",
+    needsNms: true,
+  });
+  expect(recognised([["output", [1, 25200, 6]]], { inputs: [input] }).layout).toBe("deepstream");
+  expect(recognised([["output0", [1, 8400, 6]]], { metadata: ultralytics(2) }).layout).toBe("yolo-transposed");
+  expect(() => recognised([["output", [1, 8400, 6]]])).toThrow(/yolo-transposed:[\s\S]*yolox:/);
+  expect(recogniseModel(model([["output", [1, 8400, 6]]]), { layout: "deepstream" }).layout).toBe("deepstream");
+  // Open axes and nothing known: end-to-end is only one of the readings.
+  expect(() => recognised([["o", [-1, -1, 6]]], { inputs: [DYNAMIC_IMAGES] })).toThrow(/fit 4 layouts/);
+});
+
+test("[B, 300, 6] of two classes: the metadata tells RT-DETR from an end-to-end YOLO", () => {
+  const outputs: Declared[] = [["output0", [1, 300, 6]]];
+  expect(recognised(outputs, { metadata: ultralytics(2) }).layout).toBe("yolo-end-to-end");
+  const rtdetr = ultralytics(2, { description: "Ultralytics rtdetr-l model" });
+  expect(recognised(outputs, { metadata: rtdetr }).layout).toBe("rtdetr-ultralytics");
+  expect(recognised(outputs, { metadata: ultralytics(2, { head: "RTDETRDecoder" }) }).layout).toBe(
+    "rtdetr-ultralytics",
+  );
+  expect(() => recogniseModel(model(outputs), { labels: ["a", "b"] })).toThrow(/fit 2 layouts/);
+});
+
+test("[B, 300, 84] is RT-DETR, not a head: no grid of the input has 300 cells, nor a fixed number if it is open", () => {
+  expect(recognised([["output0", [1, 300, 84]]])).toMatchObject({
+    layout: "rtdetr-ultralytics",
+    needsNms: false,
+    preprocessing: { fit: "stretch" },
+    plan: { boxUnit: "fraction", score: "class", classes: 80 },
+  });
+  const inputs = [DYNAMIC_IMAGES];
+  expect(recognised([["output0", [-1, 300, 84]]], { inputs }).layout).toBe("rtdetr-ultralytics");
+  expect(recognised([["output0", [-1, 300, 6]]], { inputs }).layout).toBe("yolo-end-to-end");
+  // More classes than queries: the smaller axis is the queries.
+  const many = ultralytics(365, { head: "RTDETRDecoder" });
+  expect(recognised([["output0", [1, 300, 369]]], { metadata: many }).plan).toMatchObject({ classes: 365 });
+  expect(recogniseModel(model([["o", [1, 300, 369]]]), { labels: new Array(365).fill("x") }).layout).toBe(
+    "rtdetr-ultralytics",
+  );
+});
+
+test("[B, 5, 8400] is one class", () => {
+  expect(recognised([["output0", [1, 5, 8400]]])).toMatchObject({ layout: "yolo", plan: { classes: 1 } });
+  expect(recognised([["output0", [1, 5, 8400]]], { metadata: ultralytics(1) }).labels).toEqual(["thing 0"]);
+});
+
+test("`output0` says nothing by itself: each shape under this name is another layout", () => {
+  const shapes: [number[], string][] = [
+    [[1, 84, 8400], "yolo"],
+    [[1, 8400, 84], "yolo-transposed"],
+    [[1, 25200, 85], "yolo-objectness"],
+    [[1, 300, 6], "yolo-end-to-end"],
+    [[1, 300, 84], "rtdetr-ultralytics"],
+  ];
+  for (const [shape, layout] of shapes) expect(recognised([["output0", shape]]).layout).toBe(layout);
+});
+
+test("metadata settles what shapes do not: end2end, nms=True", () => {
+  const inputs = [DYNAMIC_IMAGES];
+  const outputs: Declared[] = [["output0", [-1, -1, 6]]];
+  const end2end = ultralytics(80, { end2end: "True" });
+  expect(recognised(outputs, { inputs, metadata: end2end }).layout).toBe("yolo-end-to-end");
+  const nms = ultralytics(80, { args: "{'batch': 1, 'half': False, 'nms': True}" });
+  expect(recognised(outputs, { inputs, metadata: nms }).layout).toBe("yolo-end-to-end");
+  // As few rows as one asks for: five are less than the columns.
+  expect(recognised([["output0", [1, 5, 6]]], { metadata: nms }).layout).toBe("yolo-end-to-end");
+  expect(recognised([["output0", [1, 84, 8400]]], { metadata: ultralytics(80, { end2end: "False" }) }).layout).toBe(
+    "yolo",
+  );
+});
+
+test("segmentation and pose models give their boxes, where the names or the prototypes tell the classes", () => {
+  const prototypes: Declared = ["output1", [1, 32, 160, 160]];
+  const segment = ultralytics(80, { task: "segment" });
+  const pose = ultralytics(1, { task: "pose" });
+  expect(recognised([prototypes, ["output0", [1, 116, 8400]]], { metadata: segment })).toMatchObject({
+    layout: "yolo",
+    plan: { channels: 116, classes: 80 },
+  });
+  expect(recognised([["output0", [1, 116, 8400]], prototypes]).plan).toMatchObject({ channels: 116, classes: 80 });
+  expect(recognised([["output0", [1, 56, 8400]]], { metadata: pose }).plan).toMatchObject({ channels: 56, classes: 1 });
+  const final = { end2end: "True" };
+  expect(recognised([["output0", [1, 300, 38]], prototypes], { metadata: { ...segment, ...final } })).toMatchObject({
+    layout: "yolo-end-to-end",
+    plan: { columns: 38 },
+  });
+  expect(recognised([["output0", [1, 300, 57]]], { metadata: { ...pose, ...final } }).plan).toMatchObject({
+    columns: 57,
+  });
+  expect(recognised([["output0", [1, 300, 38]], prototypes]).layout).toBe("yolo-end-to-end");
+});
+
+test("a pose model without metadata is refused rather than read as 52 classes", () => {
+  const pose = model([["output0", [1, 56, 8400]]]);
+  expect(() => recogniseModel(pose, {})).toThrow(/fit no known layout/);
+  expect(recogniseModel(pose, { layout: "yolo" }).plan).toMatchObject({ classes: 52 });
+  expect(recogniseModel(pose, { labels: new Array(52).fill("x") }).plan).toMatchObject({ classes: 52 });
+  expect(() => recogniseModel(model([["output0", [1, 300, 57]]]), {})).toThrow(/fit 2 layouts/);
+});
+
+test("models of other tasks are refused by their task", () => {
+  for (const task of ["classify", "obb"]) {
+    const other = model([["output0", [1, 20, 21504]]], { metadata: ultralytics(15, { task }) });
+    expect(() => recogniseModel(other, { source: '"a.onnx"' })).toThrow(
+      `Cannot use "a.onnx" as a detector as its task is "${task}"`,
+    );
+  }
+});
+
+test("rows with a batch number: [rows, 7], YOLOv7's --max-wh", () => {
+  expect(recognised([["output", [-1, 7]]], { inputs: [DYNAMIC_IMAGES] })).toMatchObject({
+    layout: "yolov7-rows",
+    needsNms: false,
+    plan: { batchColumn: 0, boxColumn: 1, classColumn: 5, scoreColumn: 6 },
+  });
+});
+
+test("YOLOv9's auxiliary head, of the same shape, is told by its name", () => {
+  const outputs: Declared[] = [
+    ["1913", [1, 84, 8400]],
+    ["output0", [1, 84, 8400]],
+  ];
+  expect(recognised(outputs).plan).toMatchObject({ output: "output0" });
+  expect(() =>
+    recognised([
+      ["1913", [1, 84, 8400]],
+      ["1914", [1, 84, 8400]],
+    ]),
+  ).toThrow(ModelError);
+});
+
+test("labels, boxes, scores with orig_target_sizes: stretched, no mean unless the caller says deimv2-imagenet", () => {
+  const outputs: Declared[] = [
+    ["scores", [-1, 300]],
+    ["boxes", [-1, 300, 4]],
+    ["labels", [-1, 300], "i64"],
+  ];
+  const inputs: Declared[] = [
+    ["orig_target_sizes", [-1, 2], "i64"],
+    ["images", [-1, 3, 640, 640]],
+  ];
+  const plain = recognised(outputs, { inputs });
+  expect(plain).toMatchObject({
+    layout: "rtdetr",
+    sizeInputs: [{ name: "orig_target_sizes", dtype: "i64", content: "width-height" }],
+    preprocessing: { fit: "stretch", colour: "RGB", scale: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] },
+    needsNms: false,
+    labels: COCO_80,
+    plan: { kind: "columns", boxes: "boxes", scores: "scores", classes: "labels", counts: undefined },
+  });
+  const imagenet = recogniseModel(model(outputs, { inputs }), { layout: "deimv2-imagenet" });
+  expect(imagenet.preprocessing).toMatchObject({ fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD });
+  // Without the size input boxes would be of an unknown size.
+  expect(() => recognised(outputs)).toThrow(ModelError);
+});
+
+test("dets and labels: RF-DETR, stretched, ImageNet, COCO's category ids", () => {
+  const outputs: Declared[] = [
+    ["labels", [1, 300, 91]],
+    ["dets", [1, 300, 4]],
+  ];
+  const found = recognised(outputs, { inputs: [["input", [1, 3, 384, 384]]] });
+  expect(found).toMatchObject({
+    layout: "rf-detr",
+    needsNms: false,
+    preprocessing: { fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD },
+    plan: { kind: "queries", activation: "sigmoid", classes: 91 },
+  });
+  expect(found.labels).toEqual(COCO_91);
+});
+
+test("logits and pred_boxes: the number of classes tells sigmoid from softmax, else it is ambiguous", () => {
+  const outputs = (classes: number): Declared[] => [
+    ["logits", [-1, 100, classes]],
+    ["pred_boxes", [-1, 100, 4]],
+  ];
+  const inputs: Declared[] = [["pixel_values", [-1, 3, -1, -1]]];
+  expect(recognised(outputs(80), { inputs })).toMatchObject({
+    layout: "hugging-face",
+    preprocessing: { fit: "stretch", mean: [0, 0, 0] },
+    plan: { activation: "sigmoid" },
+  });
+  const detr = recognised(outputs(92), { inputs: [...inputs, ["pixel_mask", [-1, -1, -1], "i64"]] });
+  expect(detr).toMatchObject({
+    layout: "hugging-face-softmax",
+    preprocessing: { mean: IMAGENET_MEAN },
+    sizeInputs: [{ name: "pixel_mask", dtype: "i64", content: "mask" }],
+    plan: { activation: "softmax", classes: 92 },
+  });
+  expect(detr.labels).toEqual(COCO_91);
+  expect(recognised(outputs(91), { inputs })).toMatchObject({
+    layout: "hugging-face",
+    preprocessing: { mean: IMAGENET_MEAN },
+  });
+  const custom = model(outputs(3), { inputs });
+  expect(() => recogniseModel(custom, {})).toThrow(/fit 2 layouts/);
+  expect(recogniseModel(custom, { labels: ["table", "rotated"] }).layout).toBe("hugging-face-softmax");
+  expect(recogniseModel(custom, { labels: ["a", "b", "c"] }).layout).toBe("hugging-face");
+  expect(recogniseModel(custom, { layout: "hugging-face-softmax" }).labels).toEqual(["class 0", "class 1"]);
+});
+
+test("EfficientNMS by every set of names, with whole or float classes; NHWC is TensorFlow's, whose boxes are y, x", () => {
+  const sets = [
+    ["num_dets", "det_boxes", "det_scores", "det_classes"],
+    ["num_dets", "bboxes", "scores", "labels"],
+    ["num_detections", "detection_boxes", "detection_scores", "detection_classes"],
+    ["num_detections", "nmsed_boxes", "nmsed_scores", "nmsed_classes"],
+    ["num", "boxes", "scores", "classes"],
+  ] as const;
+  for (const [counts, boxes, scores, classes] of sets) {
+    for (const dtype of ["i32", "f32"] as const) {
+      const outputs: Declared[] = [
+        [classes, [1, 100], dtype],
+        [scores, [1, 100]],
+        [boxes, [1, 100, 4]],
+        [counts, counts === "num_detections" ? [1] : [1, 1], "i32"],
+      ];
+      expect(recognised(outputs)).toMatchObject({
+        layout: "efficient-nms",
+        needsNms: false,
+        plan: { kind: "columns", counts, boxes, scores, classes },
+      });
+      expect(() => recognised(outputs, { inputs: [["images", [1, 640, 640, 3]]] })).toThrow(ModelError);
+    }
+  }
+});
+
+test("Paddle's RT-DETR by its inputs and counts", () => {
+  const inputs: Declared[] = [
+    ["scale_factor", [-1, 2]],
+    ["im_shape", [-1, 2]],
+    ["image", [-1, 3, 640, 640]],
+  ];
+  const outputs: Declared[] = [
+    ["save_infer_model/scale_1.tmp_0", [-1], "i32"],
+    ["save_infer_model/scale_0.tmp_0", [-1, 6]],
+  ];
+  expect(recognised(outputs, { inputs })).toMatchObject({
+    layout: "paddle-rtdetr",
+    imageInput: "image",
+    sizeInputs: [
+      { name: "scale_factor", content: "ones" },
+      { name: "im_shape", content: "height-width" },
+    ],
+    plan: { boxColumn: 2, scoreColumn: 1, classColumn: 0, counts: "save_infer_model/scale_1.tmp_0" },
+  });
+});
+
+test("NanoDet's six maps are told by their cells and names, or by the usual bins where names say nothing", () => {
+  const inputs: Declared[] = [["input.1", [1, 3, 416, 416]]];
+  const maps = (classes: string, distances: string): Declared[] =>
+    [32, 8, 16].flatMap((stride): Declared[] => {
+      const cells = (416 / stride) ** 2;
+      return [
+        [`${distances}${stride}`, [1, cells, 32]],
+        [`${classes}${stride}`, [1, cells, 80]],
+      ];
+    });
+  const found = recognised(maps("cls_pred_stride_", "dis_pred_stride_"), { inputs });
+  expect(found).toMatchObject({
+    layout: "nanodet",
+    preprocessing: { fit: "letterbox", colour: "BGR", scale: 1, mean: [103.53, 116.28, 123.675], pad: [0, 0, 0] },
+    plan: {
+      kind: "distance-bins",
+      classes: 80,
+      bins: 8,
+      levels: [8, 16, 32].map((stride) => ({
+        stride,
+        classMap: `cls_pred_stride_${stride}`,
+        distanceMap: `dis_pred_stride_${stride}`,
+      })),
+    },
+  });
+  expect(recognised(maps("7", "9"), { inputs }).plan).toMatchObject({ classes: 80, bins: 8 });
+});
+
+test("FastestDet's grid, but no map of another depth or stride", () => {
+  const inputs: Declared[] = [["input.1", [1, 3, 352, 352]]];
+  expect(recognised([["758", [1, 85, 22, 22]]], { inputs })).toMatchObject({
+    layout: "fastestdet",
+    preprocessing: { fit: "stretch", colour: "BGR", scale: 1 / 255 },
+    needsNms: true,
+  });
+  expect(() => recognised([["758", [1, 21, 22, 22]]], { inputs })).toThrow(ModelError);
+  expect(() => recognised([["758", [1, 85, 44, 44]]], { inputs })).toThrow(ModelError);
+});
+
+test("an unknown model is an error that lists its tensors and every layout with what it wants", () => {
+  const other = model([["restored", [1, 480, 640, 3]]], { inputs: [["picture", [1, 3, 480, 640]]] });
+  let error: unknown;
+  try {
+    recogniseModel(other, { source: '"tbefn.onnx"' });
+  } catch (caught) {
+    error = caught;
+  }
+  expect(error).toBeInstanceOf(ModelError);
+  const { message, source } = error as ModelError;
+  expect(source).toBe('"tbefn.onnx"');
+  expect(message).toStartWith('Cannot use "tbefn.onnx" as a detector as its tensors fit no known layout:\ninputs:\n');
+  expect(message).toContain(
+    "  picture: f32 [1, 3, 480, 640]\noutputs:\n  restored: f32 [1, 480, 640, 3]\nlayouts known:",
+  );
+  for (const { name, summary } of LAYOUTS) expect(message).toContain(`  ${name}: ${summary}\n`);
+  expect(message).toContain("\nHint: name the layout by the option `layout`");
+});
+
+test("a model without a picture input, or with an input nobody fills, is refused", () => {
+  const luma = model([["output", [1, 84, 8400]]], { inputs: [["input", [1, 1, 224, 224]]] });
+  expect(() => recogniseModel(luma, {})).toThrow("as no input takes a picture of three channels");
+  const fed: Declared[] = [
+    ["images", [1, 3, 640, 640]],
+    ["prompt", [1, 80, 512]],
+  ];
+  expect(() => recognised([["output0", [1, 84, 8400]]], { inputs: fed })).toThrow(/prompt: f32 \[1, 80, 512\]/);
+});
+
+test("a layout that is forced settles what is open, but must fit the shapes", () => {
+  const yolox = model([["output", [1, 8400, 8]]]);
+  expect(recogniseModel(yolox, { layout: "yolox" })).toMatchObject({
+    layout: "yolox",
+    reason: "output: f32 [1, 8400, 8]; as the caller says",
+    plan: { classes: 3 },
+  });
+  expect(recogniseModel(yolox, { layout: "yolox-decoded" }).plan).toMatchObject({ kind: "dense", score: "product" });
+  expect(recogniseModel(yolox, { layout: "yolo-transposed" }).plan).toMatchObject({ classes: 4 });
+  expect(() => recogniseModel(yolox, { layout: "nanodet" })).toThrow(
+    /do not fit the layout "nanodet":[\s\S]*output: f32 \[1, 8400, 8\][\s\S]*layouts:\n {2}nanodet: six outputs/,
+  );
+});
+
+test("layoutNamed() knows every layout once, and names the nearest to a misspelt one", () => {
+  const names = LAYOUTS.map((layout) => layout.name);
+  expect(new Set(names).size).toBe(names.length);
+  for (const name of names) expect(layoutNamed(name).name).toBe(name);
+  expect(() => layoutNamed("yolo-x")).toThrow(OptionError);
+  expect(() => layoutNamed("yolxo")).toThrow(/none called "yolxo"\nHint: did you mean "yolox?"\?/);
+  expect(() => recogniseModel(model([["o", [1, 84, 8400]]]), { layout: "nope nope" })).toThrow(
+    /the layouts are yolo, /,
+  );
+});
+
+test("COCO's names are assumed where the outputs do not tell the number of classes, and the log says so", () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  expect(recognised([["output0", [1, 300, 6]]]).labels).toEqual(COCO_80);
+  expect(recognised([["output0", [1, 300, 6]]], { metadata: ultralytics(3) }).labels.length).toBe(3);
+  expect(recogniseModel(model([["output0", [1, 300, 6]]]), { labels: ["cat"] }).labels).toEqual(["cat"]);
+  expect(recognised([["output0", [1, 84, 8400]]]).labels).toEqual(COCO_80);
+  setLogSink(former);
+  expect(lines).toEqual(["warn: Assuming COCO's 80 class names as the model does not tell its own: give `labels`"]);
+});

@@ -1,0 +1,160 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ModelError, OnnxRuntimeError } from "../../src/core/errors.ts";
+import { createTensor } from "../../src/core/tensor.ts";
+import { Session } from "../../src/onnxruntime/session.ts";
+import { arithmeticModel } from "../support/onnx-models.ts";
+import { type ModelSpec, onnxModel } from "../support/onnx-writer.ts";
+
+let folder = "";
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "model-"));
+});
+
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+/** Write a file; returns its path. */
+function file(name: string, content: string | Uint8Array): string {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+/** The error of loading, which must name the source. */
+async function refusal(load: Promise<Session>, source: string): Promise<ModelError> {
+  const error = await load.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(ModelError);
+  expect((error as ModelError).source).toBe(source);
+  expect((error as ModelError).message).toStartWith(`Cannot load the model ${JSON.stringify(source)} as `);
+  return error as ModelError;
+}
+
+/** The code of the error below. */
+function codeOf(error: ModelError): string {
+  expect(error.cause).toBeInstanceOf(OnnxRuntimeError);
+  return (error.cause as OnnxRuntimeError).code;
+}
+
+test("Session.load() names a path where nothing is, a folder, and an empty file", async () => {
+  const path = join(folder, "absent.onnx");
+  expect((await refusal(Session.load(path), path)).message).toEndWith("as there is no such file\nHint: check the path");
+  const directory = join(folder, "model.onnx");
+  mkdirSync(directory);
+  expect((await refusal(Session.load(directory), directory)).message).toContain("as it is a folder");
+  const empty = file("empty.onnx", "");
+  expect((await refusal(Session.load(empty), empty)).message).toContain("as it is empty: 0 bytes");
+  expect((await refusal(Session.fromBytes(new Uint8Array(0), "bytes"), "bytes")).message).toContain("0 bytes");
+});
+
+test.each([
+  ["notes.txt", "these are my notes, not a model"],
+  ["truncated.onnx", arithmeticModel().slice(0, 100)],
+] as const)(
+  "Session.load() refuses %s as no ONNX model, with ONNX Runtime's error as the cause",
+  async (name, content) => {
+    const path = file(name, content);
+    const error = await refusal(Session.load(path), path);
+    expect(codeOf(error)).toBe("ORT_INVALID_PROTOBUF");
+    expect(error.message).toContain("as CreateSession returned ORT_INVALID_PROTOBUF: ");
+    expect(error.message).toEndWith("\nHint: the file is not an ONNX model, or it is truncated: get it again");
+    const bytes = await Bun.file(path).bytes();
+    expect((await refusal(Session.fromBytes(bytes, "bytes"), "bytes")).message).toContain("CreateSessionFromArray");
+  },
+);
+
+test.each([
+  ["version https://git-lfs and so on", "a Git LFS pointer"],
+  ["PK\u0003\u0004rest of the archive", "a ZIP archive, as PyTorch's .pt files are"],
+  ["<!DOCTYPE html><html></html>", "an HTML page"],
+  ["ftrt\0\0\0\0", "a TensorRT plan"],
+])("Session.load() says what a file is that begins with %p", async (content, kind) => {
+  const path = file("model.onnx", content);
+  const error = await refusal(Session.load(path), path);
+  expect(error.message).toStartWith(`Cannot load the model ${JSON.stringify(path)} as it is ${kind}\nHint: `);
+  expect(codeOf(error)).toStartWith("ORT_");
+});
+
+const IO = {
+  inputs: [{ name: "x", dtype: "f32", shape: [4] }],
+  outputs: [{ name: "y", dtype: "f32", shape: [4] }],
+} satisfies Pick<ModelSpec, "inputs" | "outputs">;
+
+test.each([
+  ["an operator of nobody", { nodes: [{ op: "NoSuchOp", inputs: ["x"], outputs: ["y"] }] }, "TensorRT plugin"],
+  [
+    "a TensorRT plugin",
+    { nodes: [{ op: "EfficientNMS_TRT", inputs: ["x"], outputs: ["y"], domain: "TRT" }] },
+    "TensorRT plugin",
+  ],
+  ["an opset of the future", { nodes: [{ op: "Identity", inputs: ["x"], outputs: ["y"] }], opset: 99 }, "older opset"],
+] as const)("Session.fromBytes() refuses %s, with a hint", async (_, graph, hint) => {
+  const error = await refusal(Session.fromBytes(onnxModel({ ...IO, ...graph }), "odd"), "odd");
+  expect(codeOf(error)).toStartWith("ORT_");
+  expect(error.message.split("\nHint: ")[1]).toContain(hint);
+});
+
+test.each([
+  ["f64", { name: "x", dtype: "f64", shape: [1] }, "a tensor of f64"],
+  ["u16", { name: "x", dtype: "u16", shape: [1] }, "a tensor of u16"],
+  ["string", { name: "x", dtype: "string", shape: [1] }, "a tensor of string"],
+] as const)("Session.fromBytes() refuses an input of %s, by name", async (_, x, found) => {
+  const model = onnxModel({
+    nodes: [{ op: "Identity", inputs: ["x"], outputs: ["y"] }],
+    inputs: [x],
+    outputs: [{ ...x, name: "y" }],
+  });
+  const error = await refusal(Session.fromBytes(model, "odd"), "odd");
+  expect(error.message).toContain(`as input "x" must be a tensor of f32, f16, i64, i32, u8, i8 or bool: ${found}`);
+});
+
+test("Session.fromBytes() refuses an output that is no tensor, by name", async () => {
+  const model = onnxModel({
+    nodes: [{ op: "SequenceConstruct", inputs: ["x"], outputs: ["y"] }],
+    inputs: IO.inputs,
+    outputs: [{ name: "y", dtype: "f32", sequence: true }],
+  });
+  const error = await refusal(Session.fromBytes(model, "odd"), "odd");
+  expect(error.message).toContain('as output "y" must be a tensor of f32, f16, i64, i32, u8, i8 or bool: a sequence');
+});
+
+test("Session.load() finds weights in a file beside the model, wherever the process is", async () => {
+  const external = (location: string) =>
+    onnxModel({
+      ...IO,
+      nodes: [{ op: "Add", inputs: ["x", "w"], outputs: ["y"] }],
+      initializers: [{ name: "w", dtype: "f32", shape: [4], data: { location, offset: 4, length: 16 } }],
+    });
+  file("weights.bin", new Uint8Array(Float32Array.of(9, 1, 2, 3, 4).buffer));
+  using session = await Session.load(file("model.onnx", external("weights.bin")));
+  const outputs = await session.run({ x: createTensor("f32", [4]) });
+  expect([...outputs.get("y")!.data]).toEqual([1, 2, 3, 4]);
+
+  const path = file("lonely.onnx", external("nowhere.bin"));
+  const error = await refusal(Session.load(path), path);
+  expect(error.message.split("\nHint: ")[1]).toContain("its weights lie in files of their own");
+  const bytes = await refusal(Session.fromBytes(external("weights.bin"), "bytes"), "bytes");
+  expect(bytes.message.split("\nHint: ")[1]).toContain("load it by its path");
+});
+
+test("Session.load() takes a relative path, and one that is not ASCII", async () => {
+  const name = `modèle-${process.pid}.onnx`;
+  file(name, arithmeticModel());
+  using absolute = await Session.load(join(folder, name));
+  expect(absolute.inputs).toHaveLength(2);
+  const former = process.cwd();
+  process.chdir(folder);
+  try {
+    using relative = await Session.load(name);
+    expect(relative.label).toBe(`Session "${name}"`);
+  } finally {
+    process.chdir(former);
+  }
+});

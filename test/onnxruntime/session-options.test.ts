@@ -1,0 +1,121 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { OptionError } from "../../src/core/errors.ts";
+import { createTensor, type Tensor } from "../../src/core/tensor.ts";
+import { physicalCores } from "../../src/onnxruntime/physical-cores.ts";
+import { Session } from "../../src/onnxruntime/session.ts";
+import { parseSessionOptions, type SessionOptions } from "../../src/onnxruntime/session-options.ts";
+import { identityModel } from "../support/onnx-models.ts";
+import { onnxModel } from "../support/onnx-writer.ts";
+
+const isLinux = process.platform === "linux";
+
+/** Threads of this process. */
+function threadCount(): number {
+  return Number(/^Threads:\s+(\d+)/m.exec(readFileSync("/proc/self/status", "utf8"))![1]);
+}
+
+/** Threads a session brings with it: the median of five, as the engine starts and ends threads of its own meanwhile. */
+async function threadsOf(options: SessionOptions): Promise<number> {
+  const counts: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    const before = threadCount();
+    using _session = await Session.fromBytes(identityModel("f32", [4]), "identity", options);
+    counts.push(threadCount() - before);
+  }
+  return counts.sort((a, b) => a - b)[2]!;
+}
+
+test("parseSessionOptions() fills in the defaults", () => {
+  expect(parseSessionOptions({})).toEqual({
+    intraOpThreads: physicalCores(),
+    interOpThreads: 1,
+    optimization: "all",
+    arena: true,
+    spinning: true,
+  });
+});
+
+test("Session.fromBytes() refuses options that are misspelt or out of range", async () => {
+  const load = (options: object) => Session.fromBytes(identityModel("f32", [4]), "identity", options);
+  await expect(load({ intraOpThread: 1 })).rejects.toThrow('Hint: did you mean "intraOpThreads"?');
+  await expect(load({ intraOpThreads: 0 })).rejects.toThrow(OptionError);
+  await expect(load({ interOpThreads: 1.5 })).rejects.toThrow(OptionError);
+  await expect(load({ optimization: "most" })).rejects.toThrow("disable, basic, extended or all");
+  await expect(load({ spinning: "no" })).rejects.toThrow('as option "spinning" is refused');
+});
+
+test.skipIf(!isLinux)("SessionOptions.intraOpThreads is the number of threads, the calling one included", async () => {
+  await threadsOf({ intraOpThreads: 1 });
+  expect(await threadsOf({ intraOpThreads: 1 })).toBe(0);
+  expect(await threadsOf({ intraOpThreads: 4 })).toBe(3);
+});
+
+test.skipIf(!isLinux)("SessionOptions.interOpThreads adds threads for operators side by side", async () => {
+  expect(await threadsOf({ intraOpThreads: 1, interOpThreads: 1 })).toBe(0);
+  expect(await threadsOf({ intraOpThreads: 1, interOpThreads: 3 })).toBeGreaterThanOrEqual(2);
+});
+
+test("SessionOptions.optimization decides whether operators are fused", async () => {
+  const model = onnxModel({
+    nodes: [
+      { op: "MatMul", inputs: ["x", "w"], outputs: ["product"] },
+      { op: "Add", inputs: ["product", "bias"], outputs: ["y"] },
+    ],
+    inputs: [{ name: "x", dtype: "f32", shape: ["N", "K"] }],
+    outputs: [{ name: "y", dtype: "f32", shape: ["N", 2] }],
+    initializers: [
+      { name: "w", dtype: "f32", shape: [3, 2], data: new Float32Array(6) },
+      { name: "bias", dtype: "f32", shape: [2], data: new Float32Array(2) },
+    ],
+  });
+  // The operator that complains about four columns is the one that is really run.
+  const operator = async (optimization: "disable" | "basic" | "extended" | "all") => {
+    using session = await Session.fromBytes(model, "linear", { optimization });
+    const error: Error = await session.run({ x: createTensor("f32", [1, 4]) }).then(
+      () => new Error("no error"),
+      (reason: Error) => reason,
+    );
+    return /while running (\w+) node/.exec(error.message)?.[1];
+  };
+  expect(await operator("disable")).toBe("MatMul");
+  expect(await operator("basic")).toBe("Gemm");
+  expect(await operator("all")).toBe("Gemm");
+});
+
+test.skipIf(!isLinux)("SessionOptions.spinning false leaves the cores alone after a run", async () => {
+  const model = onnxModel({
+    nodes: [{ op: "MatMul", inputs: ["x", "x"], outputs: ["y"] }],
+    inputs: [{ name: "x", dtype: "f32", shape: [256, 256] }],
+    outputs: [{ name: "y", dtype: "f32", shape: [256, 256] }],
+  });
+  const idleMs = async (spinning: boolean) => {
+    using session = await Session.fromBytes(model, "product", { spinning, intraOpThreads: 2 });
+    using inference = session.prepare({ x: createTensor("f32", [256, 256]) });
+    let busy = 0;
+    for (let round = 0; round < 4; round++) {
+      await inference.run();
+      const before = process.cpuUsage();
+      await Bun.sleep(10);
+      const { user, system } = process.cpuUsage(before);
+      busy += (user + system) / 1000;
+    }
+    return busy;
+  };
+  const [still, spinning] = [await idleMs(false), await idleMs(true)];
+  expect(still * 2).toBeLessThan(spinning);
+});
+
+test("SessionOptions.arena keeps the memory of dynamic outputs; without it each run has other memory", async () => {
+  const tensors = async (arena: boolean) => {
+    using session = await Session.fromBytes(identityModel("f32", ["N"]), "identity", { arena });
+    using inference = session.prepare({ x: createTensor("f32", [50_000]) });
+    const seen: Tensor[] = [];
+    for (let frame = 0; frame < 6; frame++) seen.push((await inference.run()).get("y")!);
+    return { distinct: new Set(seen).size, lengths: seen.map((tensor) => tensor.data.length) };
+  };
+  expect((await tensors(true)).distinct).toBeLessThan(6);
+  const without = await tensors(false);
+  expect(without.distinct).toBe(6);
+  expect(without.lengths).toEqual([0, 0, 0, 0, 0, 50_000]);
+});

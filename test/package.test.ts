@@ -1,0 +1,98 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import manifest from "../package.json" with { type: "json" };
+import { toyDetector } from "./support/toy-detector.ts";
+
+const root = join(import.meta.dir, "..");
+const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-package-"));
+const app = join(scratch, "app");
+
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+function bun(args: readonly string[], cwd: string): { exitCode: number; output: string } {
+  const child = Bun.spawnSync([process.execPath, ...args], { cwd, stdout: "pipe", stderr: "pipe" });
+  return { exitCode: child.exitCode, output: child.stdout.toString() + child.stderr.toString() };
+}
+
+const packed = bun(["pm", "pack", "--destination", scratch, "--ignore-scripts"], root);
+const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz")) ?? "missing.tgz");
+mkdirSync(app);
+writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
+const added = bun(["add", tarball, `bun-types@${manifest.devDependencies["bun-types"]}`], app);
+// Without a network nothing can be added; every other failure is one.
+const isOffline =
+  added.exitCode !== 0 && /ConnectionRefused|ENOTFOUND|FailedToOpenSocket|Unable to connect/.test(added.output);
+
+test("the package packs", () => {
+  expect(packed.output).toContain("package.json");
+  expect(packed.exitCode).toBe(0);
+});
+
+test("the package holds what it needs and nothing else", () => {
+  const list = Bun.spawnSync(["tar", "tzf", tarball]).stdout.toString().trim().split("\n");
+  const tops = new Set(list.map((path) => path.split("/")[1]!));
+  expect([...tops].sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "package.json", "src"]);
+});
+
+test.skipIf(isOffline)("the package, added to an empty project, detects", () => {
+  expect(added.output).toContain("installed bun-tensorrt");
+  writeFileSync(join(app, "toy.onnx"), toyDetector());
+  writeFileSync(
+    join(app, "index.ts"),
+    `import { Detector, imageOf } from "bun-tensorrt";
+     import { Session } from "bun-tensorrt/onnxruntime";
+     await using detector = await Detector.load("toy.onnx");
+     const white = imageOf(new Uint8Array(64 * 64 * 3).fill(255), { width: 64, height: 64 });
+     const { detections } = await detector.detect(white);
+     console.log(detections.map((one) => one.label).join(" "), typeof Session.load);\n`,
+  );
+  const { exitCode, output } = bun(["index.ts"], app);
+  expect(output).toBe("cat dog dog function\n");
+  expect(exitCode).toBe(0);
+});
+
+test.skipIf(isOffline)("the package's command runs from the project", () => {
+  const { exitCode, output } = bun(["x", "bun-tensorrt", "--version"], app);
+  expect(output).toContain(manifest.version);
+  expect(exitCode).toBe(0);
+});
+
+test.skipIf(isOffline)("the package type-checks in a project with the settings of `bun init`", () => {
+  writeFileSync(
+    join(app, "tsconfig.json"),
+    JSON.stringify({
+      compilerOptions: {
+        lib: ["ESNext"],
+        target: "ESNext",
+        module: "Preserve",
+        moduleDetection: "force",
+        moduleResolution: "bundler",
+        allowImportingTsExtensions: true,
+        verbatimModuleSyntax: true,
+        noEmit: true,
+        strict: true,
+        skipLibCheck: true,
+        noFallthroughCasesInSwitch: true,
+        noUncheckedIndexedAccess: true,
+        noImplicitOverride: true,
+        resolveJsonModule: true,
+        types: ["bun-types"],
+      },
+      include: ["index.ts"],
+    }),
+  );
+  const { exitCode, output } = bun([join(root, "node_modules/typescript/bin/tsc"), "-p", "."], app);
+  expect(output).toBe("");
+  expect(exitCode).toBe(0);
+});
+
+test("dependencies and Bun have exact versions, and only what is used", () => {
+  const versions = [...Object.values(manifest.dependencies), ...Object.values(manifest.devDependencies)];
+  expect(versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(version))).toEqual([]);
+  expect(Object.keys(manifest.dependencies)).toEqual(["koffi", "onnxruntime-node", "sharp", "zod"]);
+  const lock = readFileSync(join(root, "bun.lock"), "utf8");
+  expect(lock).not.toMatch(/https?:\/\//);
+  expect(manifest.packageManager).toBe(`bun@${Bun.version}`);
+});

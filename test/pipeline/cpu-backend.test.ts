@@ -1,0 +1,40 @@
+import { expect, test } from "bun:test";
+import { ModelError } from "../../src/core/errors.ts";
+import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
+import { testBackend } from "../contract/backend-contract.ts";
+import { flatPicture } from "../support/flat-picture.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+
+const options = {
+  layout: undefined,
+  labels: undefined,
+  threads: 1,
+  maxPixels: 1e6,
+  scaledDecoding: false,
+  size: undefined,
+};
+
+testBackend("CpuBackend", (model) => CpuBackend.load(model, options));
+
+test("CpuBackend names ONNX Runtime and its threads", async () => {
+  const backend = await CpuBackend.load(toyDetector(), options);
+  expect(backend.description).toMatch(/^ONNX Runtime \d+\.\d+\.\d+, CPU, 1 thread$/);
+  backend.close();
+});
+
+test("CpuBackend.load() leaves nothing open when the layout is unknown", async () => {
+  const load = CpuBackend.load(toyDetector({ metadata: { task: "classify" } }), options);
+  await expect(load).rejects.toThrow(ModelError);
+});
+
+test("CpuSlot keeps a few input shapes, however many pictures of other shapes come", async () => {
+  const backend = await CpuBackend.load(toyDetector({ side: "height" }), options);
+  const slot = backend.createSlot();
+  const selection = { threshold: 0.1, iou: 0.5, maxDetections: 5, classAgnostic: false, classIds: undefined };
+  for (let step = 0; step < 12; step++) {
+    const [block] = await slot.detect([flatPicture(64, 64, 255)], [32 * (1 + (step % 6)), 64], selection);
+    expect(block!.count).toBe(3);
+  }
+  slot.close();
+  backend.close();
+});

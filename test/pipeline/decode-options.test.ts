@@ -1,0 +1,32 @@
+import { expect, test } from "bun:test";
+import { Detector } from "../../src/detector/detector.ts";
+import { probeTurboJpeg } from "../../src/ffi/turbojpeg.ts";
+import { encodeImage } from "../../src/image/encode.ts";
+import type { DecodedImage } from "../../src/image/picture-decoder.ts";
+import { flatPicture } from "../support/flat-picture.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+
+const hasTurboJpeg = typeof probeTurboJpeg() === "string";
+
+test.skipIf(!hasTurboJpeg)("scaledDecoding shrinks a large JPEG, and boxes still count in its own pixels", async () => {
+  const jpeg = await encodeImage(flatPicture(1024, 512, 255), { format: "jpeg" });
+  const boxes: (readonly number[])[] = [];
+  for (const scaledDecoding of [false, true]) {
+    await using detector = await Detector.load(toyDetector(), { scaledDecoding });
+    using batch = await detector.staged([jpeg]);
+    // Fitted inside 64x64 it is 64x32: at an eighth it is 128x64, still enough.
+    expect(batch.images[0]).toMatchObject(scaledDecoding ? { width: 128, height: 64 } : { width: 1024, height: 512 });
+    expect((batch.images[0] as DecodedImage).sourceWidth).toBe(1024);
+    await batch.preprocess();
+    await batch.infer();
+    const [detections] = await batch.postprocess({ threshold: 0.1 });
+    boxes.push(detections![0]!.box);
+    const { width, height } = await (async () => {
+      await using other = await Detector.load(toyDetector(), { scaledDecoding });
+      return other.detect(jpeg);
+    })();
+    expect([width, height]).toEqual([1024, 512]);
+  }
+  expect(boxes[0]).toEqual([128, 0, 640, 384]);
+  expect(boxes[1]).toEqual(boxes[0]!);
+});

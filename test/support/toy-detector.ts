@@ -1,0 +1,69 @@
+/** @module A detector small enough to be made by a test: fixed boxes, whose scores are the picture's brightness. */
+
+import { onnxModel } from "./onnx-writer.ts";
+
+/** One box of the toy: corners in pixels of its 64x64 input. */
+export interface ToyBox {
+  readonly box: readonly [x1: number, y1: number, x2: number, y2: number];
+  readonly classId: number;
+  /** Score for a white picture; a grey one gets its share. */
+  readonly score: number;
+}
+
+/** How the toy is declared. */
+export interface ToyOptions {
+  /** Rows of a batch; a text makes it dynamic. Default `"batch"`. */
+  readonly batch?: number | string;
+  /** Side of the input in pixels; a text makes it dynamic. Default 64. */
+  readonly side?: number | string;
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** What a 64x64 input has with strides 8, 16 and 32. */
+const ANCHORS = 84;
+
+/** Two boxes of class 0 that overlap by 0.73, one of class 1 in the same place, one elsewhere. */
+export const TOY_BOXES: readonly ToyBox[] = [
+  { box: [8, 8, 40, 40], classId: 0, score: 0.9 },
+  { box: [12, 10, 44, 40], classId: 0, score: 0.8 },
+  { box: [8, 8, 40, 40], classId: 1, score: 0.7 },
+  { box: [44, 20, 60, 52], classId: 1, score: 0.6 },
+];
+
+/**
+ * An ONNX detector in the layout [N, 4 + 2, 84] with the classes `cat` and `dog`: `TOY_BOXES`, with every score
+ * multiplied by the mean of the input, which is 1 for a white picture.
+ */
+export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
+  const { batch = "batch", side = 64 } = options;
+  const boxes = new Float32Array(4 * ANCHORS);
+  const scores = new Float32Array(2 * ANCHORS);
+  for (const [anchor, { box, classId, score }] of TOY_BOXES.entries()) {
+    const [x1, y1, x2, y2] = box;
+    for (const [row, value] of [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1].entries()) {
+      boxes[row * ANCHORS + anchor] = value;
+    }
+    scores[classId * ANCHORS + anchor] = score;
+  }
+  return onnxModel({
+    inputs: [{ name: "images", dtype: "f32", shape: [batch, 3, side, typeof side === "string" ? "width" : side] }],
+    outputs: [{ name: "output0", dtype: "f32", shape: [batch, 6, ANCHORS] }],
+    metadata: { names: "{0: 'cat', 1: 'dog'}", task: "detect", stride: "32", imgsz: "[64, 64]", ...options.metadata },
+    initializers: [
+      { name: "boxes", dtype: "f32", shape: [1, 4, ANCHORS], data: boxes },
+      { name: "scores", dtype: "f32", shape: [1, 2, ANCHORS], data: scores },
+      { name: "rows", dtype: "i64", shape: [3], data: new BigInt64Array([-1n, 1n, 1n]) },
+      { name: "zero", dtype: "f32", shape: [1], data: new Float32Array([0]) },
+      { name: "one", dtype: "f32", shape: [1], data: new Float32Array([1]) },
+    ],
+    nodes: [
+      { op: "ReduceMean", inputs: ["images"], outputs: ["mean4"], attributes: { axes: [1, 2, 3], keepdims: 1 } },
+      { op: "Reshape", inputs: ["mean4", "rows"], outputs: ["mean"] },
+      { op: "Mul", inputs: ["mean", "zero"], outputs: ["nought"] },
+      { op: "Add", inputs: ["nought", "one"], outputs: ["unit"] },
+      { op: "Mul", inputs: ["boxes", "unit"], outputs: ["each_boxes"] },
+      { op: "Mul", inputs: ["scores", "mean"], outputs: ["each_scores"] },
+      { op: "Concat", inputs: ["each_boxes", "each_scores"], outputs: ["output0"], attributes: { axis: 1 } },
+    ],
+  });
+}

@@ -26,8 +26,6 @@ const NEWEST_ISA = 8.2;
 interface Entry {
   readonly name: string;
   readonly parameters: readonly Parameter[];
-  /** Bytes of the argument block. */
-  readonly argumentBytes: number;
 }
 
 const PTX_TYPES: Readonly<Record<string, number>> = { u64: 8, u32: 4, f32: 4 };
@@ -73,8 +71,7 @@ function readEntries(ptx: string, source: string): Entry[] {
     if (widths.length !== parameters.length || parameters.some(({ byteLength }, at) => byteLength !== widths[at])) {
       fail(`describe ${name}`, `as its parameters differ between source and PTX: ${list.trim()}`);
     }
-    const last = parameters.at(-1)!;
-    found.push({ name, parameters, argumentBytes: last.offsetBytes + last.byteLength });
+    found.push({ name, parameters });
   }
   if (found.length !== declared.size)
     fail("describe the kernels", `as ${declared.size - found.length} are not in the PTX`);
@@ -87,6 +84,18 @@ function withoutUnused(ptx: string): string {
   const kept = lines.filter((line) => !/^\.global .*\b_ZN\w*2nv6target\w*/.test(line));
   const text = `${kept.join("\n").trim()}\n`;
   return text.includes("2nv6target") ? fail("strip the PTX", "as something refers to NVRTC's variables") : text;
+}
+
+/** Headers that a text includes, and those that they include. */
+function includedBy(text: string, headers: Readonly<Record<string, string>>): string[] {
+  const direct = Object.keys(headers).filter((header) => text.includes(`#include "${header}"`));
+  const nested = direct.flatMap((header) => includedBy(headers[header]!, headers));
+  return [...new Set([...direct, ...nested])].sort();
+}
+
+/** Name, type, offset and size in bytes of each parameter. */
+function rows(parameters: readonly Parameter[]): (readonly [string, string, number, number])[] {
+  return parameters.map(({ name, type, offsetBytes, byteLength }) => [name, type, offsetBytes, byteLength]);
 }
 
 /** As Biome writes it, so that `biome check` is content with it. */
@@ -117,14 +126,17 @@ function compile(): Map<string, string> {
     const isa = Number(/^\.version (\S+)/m.exec(ptx)?.[1]);
     if (!(isa <= NEWEST_ISA)) fail(`use ${name}`, `as its PTX must be of ISA ${NEWEST_ISA} at most: ${isa}`);
     const module = name.slice(0, -".cu".length);
-    const used = Object.keys(headers).filter((header) => source.includes(`"${header}"`));
     files.set(`${module}.ptx`, ptx);
     modules[module] = {
       source: `kernels/${name}`,
       sha256: sha256(source),
-      headers: Object.fromEntries(used.map((header) => [`kernels/${header}`, sha256(headers[header]!)])),
+      headers: Object.fromEntries(
+        includedBy(source, headers).map((header) => [`kernels/${header}`, sha256(headers[header]!)]),
+      ),
       ptxSha256: sha256(ptx),
-      entries: Object.fromEntries(readEntries(ptx, source).map(({ name: entry, ...rest }) => [entry, rest])),
+      entries: Object.fromEntries(
+        readEntries(ptx, source).map(({ name: entry, parameters }) => [entry, rows(parameters)]),
+      ),
     };
   }
   const manifest = {

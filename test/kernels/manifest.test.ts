@@ -3,9 +3,13 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import manifest from "../../ptx/manifest.json";
-import { KernelArguments, type Parameter } from "../../src/cuda/kernel-arguments.ts";
+import { KernelArguments, layOut, type Parameter } from "../../src/cuda/kernel-arguments.ts";
 
 const root = join(import.meta.dir, "../..");
+
+function parametersOf(rows: readonly (string | number)[][]): Parameter[] {
+  return rows.map(([name, type, offsetBytes, byteLength]) => ({ name, type, offsetBytes, byteLength }) as Parameter);
+}
 
 function sha256(path: string): string {
   return createHash("sha256")
@@ -37,9 +41,11 @@ describe.each(Object.entries(manifest.modules))("%s", (module, entry) => {
   test("has entries whose names are snake_case and whose parameters can be packed", () => {
     const names = [...ptx.matchAll(/\.visible \.entry (\w+)\(/g)].map(([, name]) => name);
     expect(Object.keys(entry.entries)).toEqual(names.sort() as string[]);
-    for (const [name, { parameters, argumentBytes }] of Object.entries(entry.entries)) {
+    for (const [name, rows] of Object.entries(entry.entries)) {
       expect(name).toMatch(/^[a-z][a-z0-9]*(_[a-z0-9]+)*$/);
-      expect(new KernelArguments(parameters as Parameter[]).bytes().length).toBe(argumentBytes);
+      const parameters = parametersOf(rows);
+      expect(parameters).toEqual(layOut(parameters.map((parameter) => [parameter.name, parameter.type])));
+      expect(() => new KernelArguments(parameters)).not.toThrow();
     }
   });
 });

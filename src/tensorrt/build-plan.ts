@@ -41,7 +41,7 @@ export interface BuiltPlan {
   readonly origin: PlanOrigin;
   /** For the next build; empty where the library gave none. */
   readonly timingCache: Uint8Array<ArrayBuffer>;
-  /** Of parsing and building together. */
+  /** Of parsing and building together, without waiting for other builds. */
   readonly elapsedMs: number;
 }
 
@@ -60,7 +60,7 @@ export function targetCapabilities(config: BuildConfig, device: Device | undefin
 }
 
 /**
- * Build a plan from an ONNX model. The JS thread goes on meanwhile.
+ * Build a plan from an ONNX model. The JS thread goes on meanwhile; builds of the same library take turns.
  *
  * @param model bytes of an `.onnx` file
  * @throws {OptionError} If an option is wrong, or a dynamic input has no range
@@ -76,11 +76,11 @@ export async function buildPlan(
   const library = environment.library ?? openTensorRt();
   const { device, signal } = environment;
   const source = environment.source ?? environment.path ?? "the model";
-  const started = performance.now();
-  signal?.throwIfAborted();
   checkLibrary(config, library, device);
   if (config.plugins && !library.openPlugins()) logger.warn("NVIDIA's plugins were asked for, but are not there");
 
+  using _turn = await library.builds.take(signal);
+  const started = performance.now();
   using builder = await Builder.create({ library, ...(device === undefined ? {} : { device }) });
   if (config.maxThreads !== undefined) builder.setMaxThreads(config.maxThreads);
   using network = builder.createNetwork({ stronglyTyped: config.precision === "model" });
@@ -94,7 +94,7 @@ export async function buildPlan(
   setPrecision(settings, network, config, library);
   addProfiles(builder, settings, network, config);
   settings.setProgressMonitor(monitor);
-  using cache = attachTimingCache(settings, environment.timingCache);
+  using _cache = attachTimingCache(settings, environment.timingCache);
 
   using plan = await runBuild(builder, network, settings, monitor, environment);
   const metadata = readOnnxMetadata(model);
@@ -103,7 +103,7 @@ export async function buildPlan(
     bytes: writePlan(plan.view(), metadata, origin),
     metadata,
     origin,
-    timingCache: cache.serialize(),
+    timingCache: settings.timingCacheBytes(),
     elapsedMs: performance.now() - started,
   };
 }

@@ -5,6 +5,7 @@ import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { methodId } from "../ffi/shim-methods.ts";
 import { type BuilderFlag, builderFlag } from "./abi/builder-flags.ts";
 import type { Builder } from "./builder.ts";
+import { HostMemory } from "./host-memory.ts";
 import { NativeObject } from "./native-object.ts";
 import type { OptimizationProfile } from "./optimization-profile.ts";
 import type { ProgressMonitor } from "./progress.ts";
@@ -71,6 +72,7 @@ export class BuilderConfig extends NativeObject {
   /** Limit a memory pool. @param bytes TensorRT refuses some values with an error in its log, and keeps the former */
   setMemoryPoolLimit(pool: MemoryPool, bytes: number): void {
     const number = POOLS.indexOf(pool);
+    this.library.log.takeErrors();
     const status = shim().bt_config_set_memory_pool_limit(this.library.handle, this.handle, number, bytes);
     this.library.check(status, "BuilderConfig.setMemoryPoolLimit");
     const { lines } = this.library.log.takeErrors();
@@ -141,6 +143,7 @@ export class BuilderConfig extends NativeObject {
 
   /** Add a profile of the same builder. @returns its index in the engine @throws {OptionError} If it does not hold together */
   addProfile(profile: OptimizationProfile): number {
+    this.library.log.takeErrors();
     const id = methodId("BuilderConfig.addOptimizationProfile");
     const index = shim().bt_i32_pointer(this.library.handle, this.handle, id, profile.handle);
     if (index >= 0) return index;
@@ -170,5 +173,15 @@ export class BuilderConfig extends NativeObject {
     const status = shim().bt_config_set_timing_cache(this.library.handle, this.handle, cache.handle, 0);
     if (status === SHIM_STATUS.noMethod) throw this.library.missing("BuilderConfig.setTimingCache");
     return status === SHIM_STATUS.ok;
+  }
+
+  /** What the timing cache in use holds, after a build that added to it; empty where none was set. */
+  timingCacheBytes(): Uint8Array<ArrayBuffer> {
+    const cache = shim().bt_pointer(this.library.handle, this.handle, methodId("BuilderConfig.getTimingCache"));
+    if (cache === null) return new Uint8Array();
+    const bytes = shim().bt_pointer(this.library.handle, cache, methodId("TimingCache.serialize"));
+    if (bytes === null) return new Uint8Array();
+    using memory = HostMemory.wrap("TimingCache bytes", this.library, bytes, this);
+    return memory.copy();
   }
 }

@@ -1,4 +1,4 @@
-/** @module bun-tensorrt/tensorrt: build engines from ONNX models, load them and run them, at any level. */
+/** @module Public surface of `bun-tensorrt/tensorrt`: building, loading and running engines. Importing it opens no library. */
 
 export { ModelError, OptionError, PlanMismatchError, ShapeError, TensorRtError } from "../core/errors.ts";
 export type {

@@ -12,6 +12,7 @@ import { ERROR_BYTES, preloadByName, SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { type MethodName, methodId, nativeMethodName } from "../ffi/shim-methods.ts";
 import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi/slot-table.ts";
 import { LogRing, severityOf } from "./log-ring.ts";
+import { Turns } from "./turns.ts";
 import { parseVersion, slotTableOf, type TensorRtFamily, type TensorRtVersion } from "./version.ts";
 
 /** BT_NEEDS_DEVICE of native/shim.h. */
@@ -60,6 +61,11 @@ export class TensorRtLibrary {
   /** The IErrorRecorder that every runtime and builder gets. */
   readonly recorder: number;
   readonly log: LogRing;
+  /**
+   * Builds take turns: they measure kernels on the same GPU, and TensorRT-RTX 1.7 keeps the GPUs that are built for in one
+   * list a process.
+   */
+  readonly builds: Turns = new Turns();
   /** True where networks are always strongly typed: the model says which tensors are FP16. TensorRT 11 and RTX. */
   readonly isStronglyTyped: boolean;
   readonly #table: SlotTable;

@@ -72,6 +72,8 @@ export class OnnxParser extends NativeObject {
     const parser = new OnnxParser(network, handle);
     try {
       await parser.#parse(model, options.path, source);
+      // The parser takes many a file for a model without nodes.
+      if (network.outputs().length === 0) throw emptyModel(source);
     } catch (error) {
       parser.close();
       throw error;
@@ -122,6 +124,11 @@ export class OnnxParser extends NativeObject {
   protected override destroy(handle: number): void {
     shim().bt_parser_destroy(this.library.handle, handle);
   }
+}
+
+function emptyModel(source: string): ModelError {
+  const hint = "check that the file is a complete ONNX model";
+  return new ModelError(message(`parse ${source}`, "as it must have outputs: 0", hint), source);
 }
 
 function formatComplaint({ code, text, node, operator }: ParserComplaint): string {

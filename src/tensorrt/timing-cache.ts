@@ -31,11 +31,8 @@ export class TimingCache extends NativeObject {
 
   /** The bytes to keep for the next build. */
   serialize(): Uint8Array<ArrayBuffer> {
-    return serializeTimingCache(this, this.pointer("TimingCache.serialize", "serialise a timing cache"));
+    const handle = this.pointer("TimingCache.serialize", "serialise a timing cache");
+    using memory = HostMemory.wrap("TimingCache bytes", this.library, handle, this);
+    return memory.copy();
   }
-}
-
-function serializeTimingCache(cache: TimingCache, handle: number): Uint8Array<ArrayBuffer> {
-  using memory = HostMemory.wrap("TimingCache bytes", cache.library, handle, cache);
-  return memory.copy();
 }

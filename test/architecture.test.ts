@@ -128,7 +128,7 @@ test("files are short, headed by @module and named in kebab-case, in no drawer f
         yield `${lines} lines, over ${LINE_CAP}`;
       }
       if (!/^(#!.*\n)?\/\*\*\s+(\* )?@module \S/.test(file.text)) yield "does not open with /** @module … */";
-      if (!/^([a-z0-9]+(-[a-z0-9]+)*\/)*[a-z0-9]+(-[a-z0-9]+)*\.ts$/.test(file.path)) yield "not kebab-case";
+      if (!/^([a-z0-9]+(-[a-z0-9]+)*\/)*[a-z0-9]+(-[a-z0-9]+)*(\.d)?\.ts$/.test(file.path)) yield "not kebab-case";
       if (/(^|\/)(utils?|helpers?|common|misc)(\/|\.ts)/.test(file.path)) yield "a drawer for odds and ends";
     }),
   ).toEqual([]);

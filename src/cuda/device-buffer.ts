@@ -10,7 +10,7 @@ import { OutCells } from "../ffi/scratch.ts";
 import { BufferView, type DeviceMemory } from "./buffer-view.ts";
 import { check, checkAllocation } from "./check.ts";
 import type { Device } from "./device.ts";
-import type { PoolView } from "./memory-pool.ts";
+import type { PoolView } from "./pool-view.ts";
 import type { Stream } from "./stream.ts";
 
 /** Sizes are rounded up to this, so that a kernel's widest access never crosses the end. */

@@ -11,7 +11,7 @@ import { OutCells } from "../ffi/scratch.ts";
 import { check, checkDriver } from "./check.ts";
 import type { DeviceAttribute } from "./device-attribute.ts";
 import { DEVICE_ATTRIBUTES } from "./device-attribute.ts";
-import { PoolView } from "./memory-pool.ts";
+import { PoolView } from "./pool-view.ts";
 
 /** Free and total memory of a device in bytes. */
 export interface DeviceMemoryInfo {
@@ -63,7 +63,7 @@ export class Device extends Resource {
     this.totalBytes = facts.totalBytes;
     this.#device = facts.device;
     this.context = context;
-    this.pool = facts.hasPools ? PoolView.defaultOf(this) : undefined;
+    this.pool = facts.hasPools ? PoolView.ofDevice(facts.index) : undefined;
   }
 
   /**

@@ -1,11 +1,11 @@
 /** @module Kernel: an entry point of a module, and launching it. */
 
+import type { Resource } from "../core/resource.ts";
 import type { Handle } from "../core/units.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { checkDriver, noteLaunch } from "./check.ts";
 import { KernelArguments, type Parameter } from "./kernel-arguments.ts";
-import type { Module } from "./module.ts";
 import type { OnStream } from "./stream.ts";
 
 /** Numbers of `enum CUfunction_attribute`. */
@@ -29,7 +29,8 @@ export interface LaunchConfig {
 
 /** A kernel of a loaded module; borrowed from it. */
 export class Kernel {
-  readonly module: Module;
+  /** The `Module` that owns it. */
+  readonly module: Resource;
   readonly name: string;
   /** Borrowed: valid while the module is open. */
   readonly handle: Handle<"CUfunction">;
@@ -43,7 +44,7 @@ export class Kernel {
   readonly maxThreadsPerBlock: number;
 
   /** Made by `Module.kernel`. Asking for the attributes also loads the kernel, so that no launch has to. */
-  constructor(module: Module, name: string, handle: Handle<"CUfunction">, parameters: readonly Parameter[]) {
+  constructor(module: Resource, name: string, handle: Handle<"CUfunction">, parameters: readonly Parameter[]) {
     this.module = module;
     this.name = name;
     this.handle = handle;

@@ -18,6 +18,16 @@ const WRITE_COMBINED = 4;
 
 const out = new OutCells(1);
 
+/** Which open buffer an ArrayBuffer belongs to. */
+const owners = new WeakMap<ArrayBufferLike, PinnedBuffer>();
+
+/** Where a view lies in page-locked memory. */
+export interface PinnedPlace {
+  readonly buffer: PinnedBuffer;
+  /** Bytes before it. */
+  readonly offsetBytes: number;
+}
+
 /** What {@linkcode PinnedBuffer.create} takes. */
 export interface PinnedOptions {
   /**
@@ -52,6 +62,13 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
     this.#buffer = nativeView(pointer, this.byteLength);
     this.#data = viewOf(dtype, this.#buffer, 0, this.length);
     this.#mapped = mapped === undefined ? undefined : { pointer: mapped, byteLength: this.byteLength };
+    owners.set(this.#buffer, this);
+  }
+
+  /** The page-locked memory that a view lies in, so that it can be copied without staging; `undefined` for other memory. */
+  static holding(view: ArrayBufferView): PinnedPlace | undefined {
+    const buffer = owners.get(view.buffer);
+    return buffer === undefined || buffer.closed ? undefined : { buffer, offsetBytes: view.byteOffset };
   }
 
   /**

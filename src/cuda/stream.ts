@@ -7,7 +7,6 @@ import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { check, checkWait, NOT_READY } from "./check.ts";
 import type { Device } from "./device.ts";
-import type { Event } from "./event.ts";
 
 /** Does not wait for the default stream, nor makes it wait. */
 const NON_BLOCKING = 1;
@@ -19,6 +18,12 @@ let created = 0;
 export interface StreamOptions {
   /** Lower is more urgent, within `device.priorityRange()`; default 0, the least urgent. */
   readonly priority?: number;
+}
+
+/** An event as a stream sees it: what {@linkcode Stream.waitFor} takes. */
+export interface RecordedEvent {
+  readonly handle: Handle<"cudaEvent_t">;
+  assertOpen(action: string): void;
 }
 
 /** The stream that orders a call. Make the object once and reuse it where a call is made per frame. */
@@ -91,7 +96,7 @@ export class Stream extends Resource {
   }
 
   /** Enqueue a wait: later work of this stream runs after what the event recorded. Blocks nobody. */
-  waitFor(event: Event): void {
+  waitFor(event: RecordedEvent): void {
     this.assertOpen("enqueue a wait");
     event.assertOpen("wait for an event");
     check(cudaRuntime().cudaStreamWaitEvent(this.handle, event.handle, 0), "cudaStreamWaitEvent");

@@ -4,11 +4,20 @@
  */
 
 import { logger } from "../core/log.ts";
+import type { Handle } from "../core/units.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { type OffThreadFunction, offThread } from "../ffi/off-thread.ts";
 import { NOT_READY } from "./check.ts";
-import type { Event } from "./event.ts";
+
+/** An event as a wait sees it. */
+export interface AwaitedEvent {
+  readonly handle: Handle<"cudaEvent_t">;
+  /** How long the waits for it took on average, in milliseconds; updated by every wait. */
+  averageWaitMs: number;
+  /** @throws {CudaError} If the status tells of a failure */
+  checkWaited(status: number, call: string): void;
+}
 
 /** How an event is waited for. */
 export type WaitMode = "auto" | "poll" | "off-thread";
@@ -32,7 +41,7 @@ const NEWEST = 0.25;
 const INVALID_CONTEXT = 201;
 
 interface Polled {
-  readonly event: Event;
+  readonly event: AwaitedEvent;
   readonly started: number;
   /** When to give up polling; `Infinity` where only polling was asked for. */
   readonly deadline: number;
@@ -43,7 +52,7 @@ interface Polled {
 const polled: Polled[] = [];
 let isScheduled = false;
 
-function finish(event: Event, started: number): void {
+function finish(event: AwaitedEvent, started: number): void {
   event.averageWaitMs += (performance.now() - started - event.averageWaitMs) * NEWEST;
 }
 
@@ -80,7 +89,7 @@ function schedule(): void {
   setImmediate(poll);
 }
 
-function waitByPolling(event: Event, started: number, limitMs: number): Promise<void> {
+function waitByPolling(event: AwaitedEvent, started: number, limitMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const entry: Polled = { event, started, deadline: started + limitMs, resolve, reject };
     const status = cudaRuntime().cudaEventQuery(event.handle);
@@ -101,7 +110,7 @@ let needsContext = false;
  * Wait on one of koffi's threads. Those have no context of their own. The driver's call takes it from the event; should
  * a driver refuse, the runtime's call makes device 0 current on the thread first, which serves events of any device.
  */
-async function waitOffThread(event: Event, started: number): Promise<void> {
+async function waitOffThread(event: AwaitedEvent, started: number): Promise<void> {
   if (!needsContext) {
     driverSynchronize ??= offThread(cudaDriver().cuEventSynchronize.ptr, "i32", ["pointer"]);
     const status = await driverSynchronize(event.handle);
@@ -120,7 +129,7 @@ async function waitOffThread(event: Event, started: number): Promise<void> {
 }
 
 /** Wait for an event in the way its history or the caller suggests. Called by `Event.wait`. */
-export function waitForEvent(event: Event, options: WaitOptions): Promise<void> {
+export function waitForEvent(event: AwaitedEvent, options: WaitOptions): Promise<void> {
   const started = performance.now();
   switch (options.mode ?? "auto") {
     case "poll":

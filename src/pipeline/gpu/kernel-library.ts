@@ -1,5 +1,7 @@
 /** @module KernelLibrary: the package's precompiled kernels, each module loaded on a device when first asked for. */
 
+/// <reference path="./ptx.d.ts" />
+
 import { readFileSync } from "node:fs";
 import decodeDense from "../../../ptx/decode_dense.ptx" with { type: "file" };
 import decodeDistanceBins from "../../../ptx/decode_distance_bins.ptx" with { type: "file" };

@@ -1,4 +1,5 @@
-/** Importing a .ptx file with `{ type: "file" }` gives its path; `bun build --compile` embeds the file. */
+/** @module Types of imported .ptx files: with `{ type: "file" }` an import gives a path; `bun build --compile` embeds the file. */
+
 declare module "*.ptx" {
   const path: string;
   export default path;

@@ -152,12 +152,6 @@ int32_t bt_builder_build(const bt_library *library, void *builder, void *network
   return bt_created(((void *(*)(void *, void *, void *))call.fn)(call.self, network, config), plan);
 }
 
-int32_t bt_builder_supports(const bt_library *library, void *builder, void *network, void *config) {
-  FIND(builder, BT_Builder_isNetworkSupported);
-  if (network == NULL || config == NULL) return BT_BAD_CALL;
-  return ((bool (*)(void *, void *, void *))call.fn)(call.self, network, config);
-}
-
 int32_t bt_config_set_memory_pool_limit(const bt_library *library, void *config, int32_t pool, uint64_t bytes) {
   FIND(config, BT_BuilderConfig_setMemoryPoolLimit);
   ((void (*)(void *, int32_t, size_t))call.fn)(call.self, pool, bytes);

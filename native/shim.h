@@ -51,9 +51,6 @@
   X(CudaEngine, getTensorFormatDesc, text_of)              \
   X(CudaEngine, getTensorLocation, i32_of)                 \
   X(CudaEngine, isShapeInferenceIO, bool_of)               \
-  X(CudaEngine, getTensorBytesPerComponent, i32_of)        \
-  X(CudaEngine, getTensorComponentsPerElement, i32_of)     \
-  X(CudaEngine, getTensorVectorizedDim, i32_of)            \
   X(CudaEngine, getProfileShape, special)                  \
   X(CudaEngine, getNbOptimizationProfiles, i32)            \
   X(CudaEngine, getNbLayers, i32)                          \
@@ -63,13 +60,10 @@
   X(CudaEngine, createExecutionContext, special)           \
   X(CudaEngine, createEngineInspector, pointer)            \
   X(CudaEngine, getName, text)                             \
-  X(CudaEngine, getEngineCapability, i32)                  \
   X(CudaEngine, getHardwareCompatibilityLevel, i32)        \
   X(CudaEngine, getNbAuxStreams, i32)                      \
-  X(CudaEngine, getProfilingVerbosity, i32)                \
   X(CudaEngine, serialize, pointer)                        \
   X(CudaEngine, isRefittable, bool)                        \
-  X(CudaEngine, setErrorRecorder, void_pointer)            \
   X(ExecutionContext, setTensorAddress, special)           \
   X(ExecutionContext, setInputShape, special)              \
   X(ExecutionContext, getTensorShape, special)             \
@@ -81,27 +75,18 @@
   X(ExecutionContext, setEnqueueEmitsProfile, void_bool)   \
   X(ExecutionContext, reportToProfiler, bool)              \
   X(ExecutionContext, inferShapes, special)                \
-  X(ExecutionContext, allInputDimensionsSpecified, bool)   \
   X(ExecutionContext, setDeviceMemory, void_pointer)       \
   X(ExecutionContext, setDeviceMemoryV2, special)          \
   X(ExecutionContext, updateDeviceMemorySizeForShapes, i64)\
   X(ExecutionContext, setAuxStreams, special)              \
   X(ExecutionContext, setOutputAllocator, special)         \
   X(ExecutionContext, getMaxOutputSize, i64_of)            \
-  X(ExecutionContext, setInputConsumedEvent, bool_pointer) \
   X(ExecutionContext, setPersistentCacheLimit, void_i64)   \
-  X(ExecutionContext, setNvtxVerbosity, bool_i32)          \
-  X(ExecutionContext, setErrorRecorder, void_pointer)      \
-  X(ExecutionContext, setDebugSync, void_bool)             \
-  X(ExecutionContext, setName, void_text)                  \
   X(Builder, createNetworkV2, pointer_at)                  \
   X(Builder, createBuilderConfig, pointer)                 \
   X(Builder, createOptimizationProfile, pointer)           \
   X(Builder, buildSerializedNetwork, special)              \
-  X(Builder, isNetworkSupported, special)                  \
   X(Builder, platformHasFastFp16, bool)                    \
-  X(Builder, platformHasFastInt8, bool)                    \
-  X(Builder, platformHasTf32, bool)                        \
   X(Builder, setMaxThreads, bool_i32)                      \
   X(Builder, getNbDLACores, i32)                           \
   X(Builder, setErrorRecorder, void_pointer)               \
@@ -122,13 +107,9 @@
   X(BuilderConfig, setProgressMonitor, void_pointer)       \
   X(BuilderConfig, setHardwareCompatibilityLevel, void_i32)\
   X(BuilderConfig, getHardwareCompatibilityLevel, i32)     \
-  X(BuilderConfig, setAvgTimingIterations, void_i32)       \
-  X(BuilderConfig, getAvgTimingIterations, i32)            \
   X(BuilderConfig, setDefaultDeviceType, void_i32)         \
   X(BuilderConfig, setDLACore, void_i32)                   \
   X(BuilderConfig, setMaxAuxStreams, void_i32)             \
-  X(BuilderConfig, setMaxNbTactics, void_i32)              \
-  X(BuilderConfig, setTilingOptimizationLevel, bool_i32)   \
   X(BuilderConfig, setNbComputeCapabilities, bool_i32)     \
   X(BuilderConfig, setComputeCapability, special)          \
   X(NetworkDefinition, getNbInputs, i32)                   \
@@ -147,9 +128,7 @@
   X(Layer, getType, i32)                                   \
   X(Layer, getName, text)                                  \
   X(Layer, getNbInputs, i32)                               \
-  X(Layer, getInput, pointer_at)                           \
   X(Layer, getNbOutputs, i32)                              \
-  X(Layer, getOutput, pointer_at)                          \
   X(OptimizationProfile, setDimensions, special)           \
   X(OptimizationProfile, getDimensions, special)           \
   X(OptimizationProfile, setShapeValues, special)          \
@@ -159,18 +138,15 @@
   X(HostMemory, size, i64)                                 \
   X(TimingCache, serialize, pointer)                       \
   X(TimingCache, combine, special)                         \
-  X(TimingCache, reset, bool)                              \
   X(EngineInspector, setExecutionContext, bool_pointer)    \
   X(EngineInspector, getLayerInformation, special)         \
   X(EngineInspector, getEngineInformation, text_at)        \
   X(Parser, parse, special)                                \
   X(Parser, getNbErrors, i32)                              \
   X(Parser, getError, pointer_at)                          \
-  X(Parser, setFlag, void_i32)                             \
   X(Parser, destroy, special)                              \
   X(ParserError, code, i32)                                \
   X(ParserError, desc, text)                               \
-  X(ParserError, node, i32)                                \
   X(ParserError, nodeName, text)                           \
   X(ParserError, nodeOperator, text)
 
@@ -352,7 +328,6 @@ BT_API int32_t bt_builder_create(const bt_library *library, void *logger, int32_
 /* Blocks for seconds or minutes. `plan` is an IHostMemory of the caller. */
 BT_API int32_t bt_builder_build(const bt_library *library, void *builder, void *network, void *config, int32_t device,
                                 void **plan);
-BT_API int32_t bt_builder_supports(const bt_library *library, void *builder, void *network, void *config);
 BT_API int32_t bt_config_set_memory_pool_limit(const bt_library *library, void *config, int32_t pool, uint64_t bytes);
 BT_API void *bt_config_create_timing_cache(const bt_library *library, void *config, const void *bytes, size_t count);
 BT_API int32_t bt_config_set_timing_cache(const bt_library *library, void *config, void *cache, int32_t ignore_mismatch);

@@ -589,15 +589,6 @@ export const SHIM_SYMBOLS = {
     ],
     returns: "i32",
   },
-  bt_builder_supports: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *builder
-      "ptr", // void *network
-      "ptr", // void *config
-    ],
-    returns: "i32",
-  },
   bt_config_set_memory_pool_limit: {
     args: [
       "ptr", // const bt_library *library

@@ -84,6 +84,7 @@ export async function buildPlan(
   using builder = await Builder.create({ library, ...(device === undefined ? {} : { device }) });
   if (config.maxThreads !== undefined) builder.setMaxThreads(config.maxThreads);
   using network = builder.createNetwork({ stronglyTyped: config.precision === "model" });
+  network.name = source;
   const path = environment.path === undefined ? {} : { path: environment.path };
   using _parser = await OnnxParser.parse(network, model, { ...path, source });
   signal?.throwIfAborted();

@@ -3,7 +3,7 @@
 import type { DType } from "../core/dtype.ts";
 import type { Shape } from "../core/shape.ts";
 import type { TensorInfo } from "../core/tensor.ts";
-import { readCString } from "../ffi/cstring.ts";
+import { cString, readCString } from "../ffi/cstring.ts";
 import { shim } from "../ffi/shim.ts";
 import { type MethodOf, methodId } from "../ffi/shim-methods.ts";
 import type { Builder } from "./builder.ts";
@@ -101,7 +101,15 @@ export class Network extends NativeObject {
     return this.i32("NetworkDefinition.getFlags");
   }
 
+  /** What the engine will be called, in profilers too. */
   get name(): string {
     return this.text("NetworkDefinition.getName");
+  }
+  set name(name: string) {
+    const id = methodId("NetworkDefinition.setName");
+    this.library.check(
+      shim().bt_void_text(this.library.handle, this.handle, id, cString(name)),
+      "NetworkDefinition.setName",
+    );
   }
 }

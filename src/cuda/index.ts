@@ -24,7 +24,7 @@ export { Kernel, type LaunchConfig } from "./kernel.ts";
 export { KernelArguments, layOut, type Parameter, type ParameterType } from "./kernel-arguments.ts";
 export { MemoryPool, type MemoryPoolOptions } from "./memory-pool.ts";
 export { Module, type ModuleOptions } from "./module.ts";
-export { PinnedBuffer, type PinnedOptions, type PinnedPlace } from "./pinned-buffer.ts";
+export { PinnedBuffer, type PinnedOptions } from "./pinned-buffer.ts";
 export { type PoolUsage, PoolView } from "./pool-view.ts";
 export { cudaUnavailable } from "./probe.ts";
 export { type OnStream, type RecordedEvent, Stream, type StreamOptions } from "./stream.ts";

@@ -21,13 +21,6 @@ const out = new OutCells(1);
 /** Which open buffer an ArrayBuffer belongs to. */
 const owners = new WeakMap<ArrayBufferLike, PinnedBuffer>();
 
-/** Where a view lies in page-locked memory. */
-export interface PinnedPlace {
-  readonly buffer: PinnedBuffer;
-  /** Bytes before it. */
-  readonly offsetBytes: number;
-}
-
 /** What {@linkcode PinnedBuffer.create} takes. */
 export interface PinnedOptions {
   /**
@@ -65,10 +58,13 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
     owners.set(this.#buffer, this);
   }
 
-  /** The page-locked memory that a view lies in, so that it can be copied without staging; `undefined` for other memory. */
-  static holding(view: ArrayBufferView): PinnedPlace | undefined {
-    const buffer = owners.get(view.buffer);
-    return buffer === undefined || buffer.closed ? undefined : { buffer, offsetBytes: view.byteOffset };
+  /**
+   * The open buffer that a view lies in, `view.byteOffset` bytes from its start, so that it can be copied without
+   * staging; `undefined` for other memory.
+   */
+  static owning(view: ArrayBufferView): PinnedBuffer | undefined {
+    const owner = owners.get(view.buffer);
+    return owner === undefined || owner.closed ? undefined : owner;
   }
 
   /**

@@ -1,5 +1,6 @@
 /** @module FrameMemory: one picture of a batch on its way to the device: page-locked staging and device memory. */
 
+import type { DType } from "../../core/dtype.ts";
 import { Resource } from "../../core/resource.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
@@ -10,20 +11,33 @@ import { bytesPerPixel, type Image } from "../../image/image.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
 import type { PackedPicture } from "./picture-table.ts";
 
-/** Growing by a quarter more than asked for keeps pictures of slightly different sizes from reallocating each time. */
+/** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
 const GROWTH = 1.25;
 
-/** Memory for one picture of a batch; it only grows, so a steady stream of frames allocates nothing. */
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+/** Memory for one picture of a batch. It only grows, so that a steady stream of frames allocates nothing. */
 export class FrameMemory extends Resource {
   readonly #device: Device;
+  readonly #copy: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
+  /** Where the last picture is; the same object each time. */
+  readonly #picture: Writable<PackedPicture> = {
+    format: "RGB",
+    width: 0,
+    height: 0,
+    pixels: 0 as PackedPicture["pixels"],
+    pitchBytes: 0,
+  };
   #staging: PinnedBuffer<"u8"> | undefined;
   #pixels: DeviceBuffer<"u8"> | undefined;
   #decoder: PictureDecoder | undefined;
   #decoded: PinnedBuffer<"u8"> | undefined;
 
-  constructor(device: Device) {
-    super("FrameMemory", device);
-    this.#device = device;
+  /** @param stream that copies the pictures; it is held open */
+  constructor(stream: Stream) {
+    super("FrameMemory", stream);
+    this.#device = stream.device;
+    this.#copy = { stream, byteLength: 0, sourceOffsetBytes: 0 };
   }
 
   /**
@@ -33,36 +47,42 @@ export class FrameMemory extends Resource {
    * @throws {ImageError} If the bytes are no picture
    */
   decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
-    this.#decoder ??= PictureDecoder.create({
-      allocate: (byteLength) => {
-        this.#decoded?.close();
-        this.#decoded = undefined;
-        this.#decoded = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device);
-        return this.#decoded.data;
-      },
-    });
+    this.#decoder ??= PictureDecoder.create({ allocate: (byteLength) => this.#allocateDecoded(byteLength) });
     return this.#decoder.decode(bytes, source, options);
   }
 
   /**
-   * Enqueue the copy of a picture to the device. Pixels that lie in page-locked memory are copied from where they are and
-   * must stay until the stream has passed; others are copied to the staging memory first, at once.
+   * Enqueue the copy of a picture to the device. Pixels in page-locked memory are copied from where they are, and must
+   * stay until the stream has passed; others are copied to staging memory first, at once.
    *
-   * @returns where the picture will be
+   * @returns where the picture will be; the same object each time
    */
-  upload(image: Image, stream: Stream): PackedPicture {
+  upload(image: Image): PackedPicture {
     const { format, width, height, pitchBytes, data } = image;
     const byteLength = pitchBytes * (height - 1) + width * bytesPerPixel(format);
     const pixels = this.#roomOnDevice(byteLength);
-    const pinned = PinnedBuffer.holding(data);
-    if (pinned !== undefined) {
-      copyToDevice(pixels, pinned.buffer, { stream, byteLength, sourceOffsetBytes: pinned.offsetBytes });
-    } else {
-      const staging = this.#roomOnHost(byteLength);
-      staging.data.set(data.length === byteLength ? data : data.subarray(0, byteLength));
-      copyToDevice(pixels, staging, { stream, byteLength });
+    const copy = this.#copy;
+    const owner = PinnedBuffer.owning(data);
+    copy.byteLength = byteLength;
+    copy.sourceOffsetBytes = owner === undefined ? 0 : data.byteOffset;
+    copyToDevice(pixels, owner ?? this.#stage(data, byteLength), copy);
+    const picture = this.#picture;
+    picture.format = format;
+    picture.width = width;
+    picture.height = height;
+    picture.pixels = pixels.pointer;
+    picture.pitchBytes = pitchBytes;
+    return picture;
+  }
+
+  #stage(data: Uint8Array, byteLength: number): PinnedBuffer<DType> {
+    if (this.#staging === undefined || this.#staging.byteLength < byteLength) {
+      this.#staging?.close();
+      this.#staging = undefined;
+      this.#staging = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device);
     }
-    return { format, width, height, pixels: pixels.pointer, pitchBytes };
+    this.#staging.data.set(data.length === byteLength ? data : data.subarray(0, byteLength));
+    return this.#staging;
   }
 
   #roomOnDevice(byteLength: number): DeviceBuffer<"u8"> {
@@ -74,13 +94,11 @@ export class FrameMemory extends Resource {
     return this.#pixels;
   }
 
-  #roomOnHost(byteLength: number): PinnedBuffer<"u8"> {
-    if (this.#staging === undefined || this.#staging.byteLength < byteLength) {
-      this.#staging?.close();
-      this.#staging = undefined;
-      this.#staging = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device);
-    }
-    return this.#staging;
+  #allocateDecoded(byteLength: number): Uint8Array {
+    this.#decoded?.close();
+    this.#decoded = undefined;
+    this.#decoded = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device);
+    return this.#decoded.data;
   }
 
   protected release(): void {

@@ -7,6 +7,7 @@
 
 import type { SlotTable } from "./slot-table.ts";
 
+/** Slots of TensorRT 10, each with the minor version it appeared in. @see {@linkcode SlotTable} */
 export const TENSORRT_10: SlotTable = {
   layout: 10,
   needsDevice: true,

@@ -6,6 +6,7 @@
 
 import type { SlotTable } from "./slot-table.ts";
 
+/** Slots of TensorRT 11, each with the minor version it appeared in. @see {@linkcode SlotTable} */
 export const TENSORRT_11: SlotTable = {
   layout: 11,
   needsDevice: true,

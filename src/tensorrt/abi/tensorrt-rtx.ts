@@ -8,6 +8,7 @@
 import type { SlotTable } from "./slot-table.ts";
 import { TENSORRT_11 } from "./tensorrt-11.ts";
 
+/** Slots of TensorRT-RTX from 1.5 on, where they differ from TensorRT 11. @see {@linkcode SlotTable} */
 export const TENSORRT_RTX: SlotTable = {
   layout: 11,
   // Engines are built for a named compute capability, on any machine.

@@ -6,8 +6,9 @@
  *    with its own facts under the key `bun_tensorrt`.
  * 2. TensorRT's. It is not documented; observed in plans of TensorRT 10.6.0.26 and TensorRT-RTX 1.7.1.116, little-endian:
  *    0 "ftrt" (TensorRT) or "vtrt" (RTX) · 4 zero · 8 u64 2 · 16 u64 length of the plan · 24 major, minor, patch and
- *    build, one byte each. TensorRT 10.6 goes on with the properties of the GPU as tagged values, beginning with the
- *    compute capability. Whatever looks otherwise counts as unknown, and TensorRT decides.
+ *    build, one byte each. Then TensorRT-RTX has at 32 a u32 with one bit a GPU that it was built for, and TensorRT 10.6,
+ *    further on, the properties of its GPU as tagged values, beginning with the compute capability. Whatever looks
+ *    otherwise counts as unknown, and TensorRT decides.
  */
 
 import { ModelError, message, PlanMismatchError } from "../core/errors.ts";
@@ -22,8 +23,8 @@ export interface PlanHeader {
   /** `10.6.0` */
   readonly release: string;
   readonly build: number;
-  /** Where the header names it. */
-  readonly computeCapability: ComputeCapability | undefined;
+  /** Which it was built for; empty where the header does not tell. */
+  readonly computeCapabilities: readonly ComputeCapability[];
 }
 
 /** What this package notes of a plan it built. */
@@ -52,13 +53,25 @@ export interface PlanFile {
 }
 
 const FAMILIES: Readonly<Record<string, TensorRtFamily>> = { ftrt: "TensorRT", vtrt: "TensorRT-RTX" };
-const HEADER_BYTES = 28;
+const HEADER_BYTES = 40;
+const VERSION_OFFSET = 24;
+const RTX_GPUS_OFFSET = 32;
 const FORMAT = 2n;
 /** Longest JSON header taken for one; Ultralytics' have a few kilobytes. */
 const LONGEST_JSON = 1 << 20;
 const ORIGIN_KEY = "bun_tensorrt";
 /** The plan begins at a multiple of it, so that it can be passed on where it lies. */
 const ALIGNMENT = 16;
+
+/** The GPUs of TensorRT-RTX 1.7, lowest bit first: seen by building for each, and for two at a time. */
+const RTX_GPUS: readonly ComputeCapability[] = [
+  [7, 5],
+  [8, 0],
+  [8, 6],
+  [8, 9],
+  [12, 0],
+  [12, 1],
+];
 
 /** Tags before the two numbers, and between them, in plans of TensorRT 10.6: the device's properties and an i32. */
 const DEVICE_TAGS = Buffer.from("128001001080010007800100", "hex");
@@ -117,17 +130,23 @@ function readHeader(plan: Uint8Array, source: string): PlanHeader | undefined {
       source,
     );
   }
-  const [major, minor, patch, build] = buffer.subarray(24, HEADER_BYTES);
-  return { family, release: `${major}.${minor}.${patch}`, build: build!, computeCapability: capabilityIn(buffer) };
+  const [major, minor, patch, build] = buffer.subarray(VERSION_OFFSET);
+  const computeCapabilities = family === "TensorRT" ? capabilitiesIn(buffer) : rtxCapabilitiesIn(buffer);
+  return { family, release: `${major}.${minor}.${patch}`, build: build!, computeCapabilities };
 }
 
-function capabilityIn(buffer: Buffer): ComputeCapability | undefined {
+function rtxCapabilitiesIn(buffer: Buffer): ComputeCapability[] {
+  const bits = buffer.readUInt32LE(RTX_GPUS_OFFSET);
+  return bits >= 1 << RTX_GPUS.length ? [] : RTX_GPUS.filter((_, bit) => (bits & (1 << bit)) !== 0);
+}
+
+function capabilitiesIn(buffer: Buffer): ComputeCapability[] {
   const at = buffer.subarray(0, SEARCHED_BYTES).indexOf(DEVICE_TAGS) + DEVICE_TAGS.length;
-  if (at < DEVICE_TAGS.length || at + 12 > buffer.byteLength) return undefined;
+  if (at < DEVICE_TAGS.length || at + 12 > buffer.byteLength) return [];
   const isNumber = I32_TAG.equals(buffer.subarray(at + 4, at + 8));
   const major = buffer.readInt32LE(at);
   const minor = buffer.readInt32LE(at + 8);
-  return isNumber && major >= 5 && major < 30 && minor >= 0 && minor < 10 ? [major, minor] : undefined;
+  return isNumber && major >= 5 && major < 30 && minor >= 0 && minor < 10 ? [[major, minor]] : [];
 }
 
 /**
@@ -177,8 +196,7 @@ export function checkPlan(file: PlanFile, version: TensorRtVersion, target: Plan
   if (header !== undefined) checkVersion(header, version, target, source);
   if (target.computeCapability === undefined || target.hardwareCompatible) return;
   if ((origin?.hardwareCompatibility ?? "none") !== "none") return;
-  const built =
-    origin?.computeCapabilities ?? (header?.computeCapability === undefined ? [] : [header.computeCapability]);
+  const built = origin?.computeCapabilities ?? header?.computeCapabilities ?? [];
   const found = formatCapability(target.computeCapability);
   if (built.length === 0 || built.some((one) => formatCapability(one) === found)) return;
   const expected = `compute capability ${built.map(formatCapability).join(" or ")}`;

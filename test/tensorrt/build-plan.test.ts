@@ -26,7 +26,12 @@ test.skipIf(isAbsent)(
       precision: "model",
       computeCapabilities: [[8, 6]],
     });
-    expect(file.header).toMatchObject({ family: "TensorRT-RTX", release: "1.7.1", build: 116 });
+    expect(file.header).toMatchObject({
+      family: "TensorRT-RTX",
+      release: "1.7.1",
+      build: 116,
+      computeCapabilities: [[8, 6]],
+    });
     expect(file.plan.byteOffset % 16).toBe(0);
     expect(built.timingCache.length).toBeGreaterThan(16);
   },

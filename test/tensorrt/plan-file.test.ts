@@ -22,7 +22,7 @@ function head(
 
 test.skipIf(isMissing(PLAN))("readPlan() reads version and GPU of a TensorRT 10.6 plan, as it is there", async () => {
   const file = readPlan(await Bun.file(sharedPath(PLAN)).bytes(), "yolov8n");
-  expect(file.header).toEqual({ family: "TensorRT", release: "10.6.0", build: 26, computeCapability: [9, 0] });
+  expect(file.header).toEqual({ family: "TensorRT", release: "10.6.0", build: 26, computeCapabilities: [[9, 0]] });
   expect(file.metadata).toEqual({});
   expect(file.plan.length).toBe(8_630_076);
   const version = parseVersion(100600);
@@ -74,9 +74,27 @@ test("readPlan() leaves what it does not know to TensorRT", () => {
     family: "TensorRT-RTX",
     release: "1.7.1",
     build: 116,
-    computeCapability: undefined,
+    computeCapabilities: [],
   });
   expect(() => readPlan(new Uint8Array(), '"a.plan"')).toThrow('Cannot load "a.plan" as it is empty: 0 bytes');
+});
+
+test("readPlan() reads the GPUs of a TensorRT-RTX plan, unless it has a bit that is not known", () => {
+  const plan = head([1, 7, 1, 116], { magic: "vtrt" });
+  plan[32] = 1 + 4 + 16;
+  const file = readPlan(plan, "a");
+  expect(file.header?.computeCapabilities).toEqual([
+    [7, 5],
+    [8, 6],
+    [12, 0],
+  ]);
+  const version = parseVersion(10701);
+  checkPlan(file, version, { ...STRICT, computeCapability: [12, 0] }, "a");
+  expect(() => checkPlan(file, version, { ...STRICT, computeCapability: [8, 9] }, "a")).toThrow(
+    "as it was built for compute capability 7.5 or 8.6 or 12.0: this GPU has 8.9",
+  );
+  plan[32] = 64 + 1;
+  expect(readPlan(plan, "a").header?.computeCapabilities).toEqual([]);
 });
 
 test("readPlan() takes Ultralytics' header off and uses it", () => {

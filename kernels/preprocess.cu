@@ -31,7 +31,7 @@ struct __align__(16) Picture {
   int swap;                 // 1 if the source's channels run against the tensor's; NV12 gives R, G, B
   // NV12 to RGB in 16-bit fixed point: R = (y·(Y − y_offset) + v_red·(V − 128)) and so on.
   int y_offset, y, v_red, u_green, v_green, u_blue;
-  int reserved[2];
+  int reserved[4];
 };
 
 static_assert(sizeof(Picture) == 96, "src/pipeline/gpu/picture-table.ts packs 96 bytes");

@@ -40,6 +40,11 @@ export class Gpu implements Disposable {
     return buffer;
   }
 
+  /** Write an array over a buffer's contents. */
+  refill(buffer: DeviceBuffer, array: ArrayBufferView): void {
+    copyToDevice(buffer, array, { stream: this.stream });
+  }
+
   /** The contents of device memory, once earlier work of the stream is done. */
   download<T extends DType>(memory: TypedDeviceMemory<T>): ReturnType<typeof allocate<T>> {
     const array = allocate(memory.dtype, memory.length);

@@ -1,5 +1,5 @@
 // Bilinear resize, pad, colour order and normalisation of u8 pictures into the input tensor, in one launch:
-//   level = (2048·h0 + w·(h1 − h0) + 2^21) >> 22, h = 2048·near + w·(far − near);  value = table[channel][level].
+//   h = ((2048 − w)·near + w·far) >> 4, level = (((2048 − w)·h0 >> 16) + (w·h1 >> 16) + 2) >> 2; value = table[level].
 //
 // output    [N, 3, height, width] (nchw) or [N, height, width, 3] (nhwc) of the entry's dtype; all of it is written
 // pictures  Picture [N], below: one a picture, so that pictures of any sizes share a launch
@@ -31,25 +31,27 @@ struct __align__(16) Picture {
   int swap;                 // 1 if the source's channels run against the tensor's; NV12 gives R, G, B
   // NV12 to RGB in 16-bit fixed point: R = (y·(Y − y_offset) + v_red·(V − 128)) and so on.
   int y_offset, y, v_red, u_green, v_green, u_blue;
-  int reserved[4];
+  double scale_x, scale_y;  // source pixels a pixel of the content: 1 / (content / source)
 };
 
 static_assert(sizeof(Picture) == 96, "src/pipeline/gpu/picture-table.ts packs 96 bytes");
 
-// Two neighbouring source pixels along one axis and the weight of the second, 0 to 2048.
+// Two neighbouring source pixels along one axis, `step` (0 or 1) apart, and the weight of the second, 0 to 2048.
 struct Tap {
-  int near, weight;
+  int near, step, weight;
 };
 
-// Pixel `at` of `content` lies at ((2·at + 1)·source − content) / (2·content) in the source.
-__device__ __forceinline__ Tap tap(int at, int source, int content) {
-  const int position = (2 * at + 1) * source - content;
-  if (position < 0) return {0, 0};
-  const u32 whole = 2u * content;
-  const u32 below = (u32)position / whole;
-  if (below >= (u32)source - 1) return {source - 1, 0};
-  const u32 fraction = (u32)position - below * whole;
-  return {(int)below, (int)((fraction * 2048u + content) / whole)};
+// Pixel `at` of `content` lies at (at + 0.5) × scale − 0.5 in the source, in f64 rounded to f32, as OpenCV has it: see
+// bilinearTaps of src/image/resize-taps.ts. The _rn forms keep the compiler from fusing the two.
+__device__ __forceinline__ Tap tap(int at, int source, double scale, bool columns) {
+  const float position = (float)__dadd_rn(__dmul_rn(__dadd_rn((double)at, 0.5), scale), -0.5);
+  const float whole = floorf(position);
+  const int below = (int)whole;
+  const int weight = __float2int_rn((position - whole) * 2048.0f);
+  const int near = clamp(below, 0, source - 1);
+  const bool outside = below < 0 || below >= source - 1;
+  if (!outside) return {near, 1, weight};
+  return {near, 0, columns ? 0 : weight};
 }
 
 // Up to 8 bytes from an address of any alignment, as whole words; no word without a wanted byte is read.
@@ -65,10 +67,13 @@ __device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {
 
 __device__ __forceinline__ int byte_of(u32 word, int at) { return (word >> (at * 8)) & 255; }
 
-// 2048·near + weight·(far − near), for three channels.
+__device__ __forceinline__ int across(int near, int far, int weight) {
+  return ((near << 11) + weight * (far - near)) >> 4;
+}
+
+// A resized row at one place: levels × 128, for three channels.
 __device__ __forceinline__ int3 across(int3 near, int3 far, int weight) {
-  return make_int3((near.x << 11) + weight * (far.x - near.x), (near.y << 11) + weight * (far.y - near.y),
-                   (near.z << 11) + weight * (far.z - near.z));
+  return make_int3(across(near.x, far.x, weight), across(near.y, far.y, weight), across(near.z, far.z, weight));
 }
 
 __device__ __forceinline__ int3 rgb_of_yuv(const Picture &picture, int luma, int u, int v) {
@@ -81,7 +86,7 @@ __device__ __forceinline__ int3 rgb_of_yuv(const Picture &picture, int luma, int
 }
 
 __device__ __forceinline__ int blend(int upper, int lower, int weight) {
-  return ((upper << 11) + weight * (lower - upper) + (1 << 21)) >> 22;
+  return ((((2048 - weight) * upper) >> 16) + ((weight * lower) >> 16) + 2) >> 2;
 }
 
 __device__ __forceinline__ int3 blend(int3 upper, int3 lower, int weight) {
@@ -94,7 +99,7 @@ __device__ __forceinline__ int3 levels_of_pixels(const Picture &picture, Tap col
   const u8 *upper_row = picture.pixels + (u64)line.near * picture.pitch + column.near * PixelBytes;
   const int count = column.weight != 0 ? PixelBytes + 3 : 3;
   const uint2 upper = bytes_at(upper_row, count);
-  const uint2 lower = bytes_at(upper_row + picture.pitch, line.weight != 0 ? count : 0);
+  const uint2 lower = bytes_at(upper_row + (u64)line.step * picture.pitch, line.weight != 0 ? count : 0);
   const bool packed = PixelBytes == 3;
   return blend(across(make_int3(byte_of(upper.x, 0), byte_of(upper.x, 1), byte_of(upper.x, 2)),
                       packed ? make_int3(byte_of(upper.x, 3), byte_of(upper.y, 0), byte_of(upper.y, 1))
@@ -118,8 +123,7 @@ __device__ __forceinline__ int3 row_of_nv12(const Picture &picture, Tap column, 
 }
 
 __device__ __forceinline__ int3 levels_of_nv12(const Picture &picture, Tap column, Tap line) {
-  return blend(row_of_nv12(picture, column, line.near), row_of_nv12(picture, column, line.near + (line.weight != 0)),
-               line.weight);
+  return blend(row_of_nv12(picture, column, line.near), row_of_nv12(picture, column, line.near + line.step), line.weight);
 }
 
 __device__ __forceinline__ void store(float *output, u64 at, float value) { output[at] = value; }
@@ -132,7 +136,7 @@ __device__ __forceinline__ float3 pixel_at(const Picture &picture, const float *
   if (x < 0 || x >= picture.content_width || row < 0 || row >= picture.content_height) {
     return make_float3(__ldg(table + 768), __ldg(table + 769), __ldg(table + 770));
   }
-  const Tap line = tap(row, picture.source_height, picture.content_height);
+  const Tap line = tap(row, picture.source_height, picture.scale_y, false);
   const int3 levels = picture.format == PIXELS_3   ? levels_of_pixels<3>(picture, column, line)
                       : picture.format == PIXELS_4 ? levels_of_pixels<4>(picture, column, line)
                                                    : levels_of_nv12(picture, column, line);
@@ -159,7 +163,8 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
   const int left = blockIdx.x * 32;
   const int x = left + lane;
   const int content_x = x - picture.pad_x;
-  const Tap column = tap(clamp(content_x, 0, picture.content_width - 1), picture.source_width, picture.content_width);
+  const Tap column =
+      tap(clamp(content_x, 0, picture.content_width - 1), picture.source_width, picture.scale_x, true);
   const u64 plane = (u64)width * height;
   Element *image = output + plane * 3 * blockIdx.z;
 #pragma unroll 1

@@ -12,6 +12,8 @@ export const PICTURE_BYTES = 96;
 const WORDS = PICTURE_BYTES / 4;
 const FORMATS: Readonly<Record<PixelFormat, number>> = { RGB: 0, BGR: 0, RGBA: 1 };
 const NV12 = 2;
+/** Place of the two scales, in 8 bytes. */
+const SCALES = 10;
 
 /** A picture of interleaved pixels in device memory: u8 [height, width, 3 or 4], rows `pitchBytes` apart. */
 export interface PackedPicture {
@@ -45,6 +47,7 @@ export type DevicePicture = PackedPicture | Nv12Picture;
 /** Writes pictures into memory that is copied to the device; it allocates nothing after it was made. */
 export class PictureTable {
   readonly #words: Int32Array;
+  readonly #doubles: Float64Array;
 
   /**
    * @param buffer     memory of the table, page-locked where it is to be copied asynchronously
@@ -53,6 +56,7 @@ export class PictureTable {
    */
   constructor(buffer: ArrayBuffer, byteOffset: number, capacity: number) {
     this.#words = new Int32Array(buffer, byteOffset, capacity * WORDS);
+    this.#doubles = new Float64Array(buffer, byteOffset, (capacity * WORDS) / 2);
   }
 
   /**
@@ -80,6 +84,8 @@ export class PictureTable {
     words[at + 11] = placement.padY;
     words[at + 12] = isNv12 ? NV12 : FORMATS[picture.format];
     words[at + 13] = (picture.format === "BGR") !== (colour === "BGR") ? 1 : 0;
+    this.#doubles[at / 2 + SCALES] = 1 / (placement.contentWidth / picture.width);
+    this.#doubles[at / 2 + SCALES + 1] = 1 / (placement.contentHeight / picture.height);
     if (!isNv12) return;
     const { coefficients } = picture;
     words[at + 14] = coefficients.offset;

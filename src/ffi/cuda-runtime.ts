@@ -46,6 +46,7 @@ function fileNames(): readonly string[] {
 
 let runtime: CudaRuntime | undefined;
 let runtimeVersion = 0;
+let runtimePath = "";
 
 function open(): CudaRuntime {
   const { path, symbols } = openLibrary(cudaRuntimeSpec(fileNames()), CUDA_RUNTIME_SYMBOLS);
@@ -62,6 +63,7 @@ function open(): CudaRuntime {
     );
   }
   runtimeVersion = out.i32();
+  runtimePath = path;
   return opened;
 }
 
@@ -79,6 +81,12 @@ export function cudaRuntime(): CudaRuntime {
 export function cudaRuntimeVersion(): number {
   cudaRuntime();
   return runtimeVersion;
+}
+
+/** Where the opened libcudart was found; a bare name where the dynamic linker knew it. @throws {LibraryLoadError} If it is nowhere */
+export function cudaRuntimePath(): string {
+  cudaRuntime();
+  return runtimePath;
 }
 
 /** `12.2` for 12020. */

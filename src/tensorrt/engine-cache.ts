@@ -23,6 +23,14 @@ export interface CachedPlan {
   readonly isHit: boolean;
 }
 
+/** What {@linkcode EngineCache.obtain} runs with, beside the options of the build. */
+export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache"> {
+  /** File of the timing cache, read and written. Default: one a GPU and version, in the folder. */
+  readonly timingCachePath?: string;
+  /** Build even where the plan is there, and put the new one in its place. Default false. */
+  readonly rebuild?: boolean;
+}
+
 /** What a cached plan depends on, beside the model and the options. */
 interface Builds {
   readonly library: TensorRtLibrary;
@@ -50,20 +58,25 @@ export class EngineCache {
    * @param environment where and how to build; without a device, CUDA's device 0 (TensorRT-RTX may do without)
    * @throws as {@linkcode buildPlan} does
    */
-  async obtain(model: Uint8Array, options: BuildOptions = {}, environment: BuildEnvironment = {}): Promise<CachedPlan> {
+  async obtain(
+    model: Uint8Array,
+    options: BuildOptions = {},
+    environment: ObtainEnvironment = {},
+  ): Promise<CachedPlan> {
     const library = environment.library ?? openTensorRt();
     using own = environment.device === undefined && library.hasDevice() ? Device.open(0) : undefined;
     const device = environment.device ?? own;
     const builds: Builds = { library, device, config: parseBuildOptions(options) };
     const path = await this.path(model, builds, environment);
-    const found = await this.#read(path, builds);
+    const isWanted = environment.rebuild !== true;
+    const found = isWanted ? await this.#read(path, builds) : undefined;
     if (found !== undefined) return found;
 
     mkdirSync(this.folder, { recursive: true });
     using _lock = await FileLock.acquire(`${path}.lock`, environment.signal);
-    const meanwhile = await this.#read(path, builds);
+    const meanwhile = isWanted ? await this.#read(path, builds) : undefined;
     if (meanwhile !== undefined) return meanwhile;
-    const timing = this.#timingPath(builds);
+    const timing = environment.timingCachePath ?? this.#timingPath(builds);
     const built = await buildPlan(model, options, {
       ...environment,
       library,

@@ -21,7 +21,7 @@ export {
 } from "./builder-config.ts";
 export { ContextTensor } from "./context-tensor.ts";
 export { Engine } from "./engine.ts";
-export { type CachedPlan, EngineCache } from "./engine-cache.ts";
+export { type CachedPlan, EngineCache, type ObtainEnvironment } from "./engine-cache.ts";
 export { type EngineInformation, EngineInspector } from "./engine-inspector.ts";
 export { ExecutionContext, type MemoryStrategy } from "./execution-context.ts";
 export { HostMemory } from "./host-memory.ts";

@@ -59,6 +59,20 @@ test.skipIf(isAbsent)(
 );
 
 test.skipIf(isAbsent)(
+  "EngineCache.obtain() builds anew on demand, with the timing cache it is given, as TensorRT-RTX has been fetched",
+  async () => {
+    const cache = new EngineCache(folder);
+    const environment = { library: openFrom(RTX!) };
+    const first = await cache.obtain(tinyModel(), AMPERE, environment);
+    const timingCachePath = join(folder, "own.timing");
+    const anew = await cache.obtain(tinyModel(), AMPERE, { ...environment, rebuild: true, timingCachePath });
+    expect([anew.isHit, anew.path]).toEqual([false, first.path]);
+    expect(statSync(timingCachePath).size).toBeGreaterThan(16);
+    expect((await cache.obtain(tinyModel(), AMPERE, environment)).isHit).toBe(true);
+  },
+);
+
+test.skipIf(isAbsent)(
   "EngineCache.obtain() leaves nothing behind where the build fails, as TensorRT-RTX has been fetched",
   async () => {
     const cache = new EngineCache(folder);

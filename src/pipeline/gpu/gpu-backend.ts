@@ -7,23 +7,18 @@ import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { Stream } from "../../cuda/stream.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
-import { readTraits } from "../../model/model-traits.ts";
 import { recogniseModel } from "../../model/registry.ts";
-import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import { EngineCache } from "../../tensorrt/engine-cache.ts";
-import { readOnnxMetadata } from "../../tensorrt/onnx-metadata.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
-import type { Backend, BackendOptions, Size } from "../backend.ts";
+import type { Backend, BackendOptions } from "../backend.ts";
 import { decodeOptionsFor } from "../decode-options.ts";
+import { engineOptions } from "./engine-options.ts";
 import type { GpuModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
 import { KernelLibrary } from "./kernel-library.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
 import { valueTable } from "./value-table.ts";
-
-/** Side of the input where neither the caller nor the model says. */
-const DEFAULT_SIZE: Size = [640, 640];
 
 /** A model loaded on a GPU. */
 export class GpuBackend extends Resource implements Backend {
@@ -103,7 +98,7 @@ function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
 /** The plan of an ONNX model for this GPU: out of the cache, or built now and kept there. */
 async function buildOrReuse(file: ModelFile, device: Device, options: BackendOptions): Promise<Uint8Array> {
   const { build } = options;
-  const { bytes } = await new EngineCache().obtain(file.bytes, buildOptions(file, options), {
+  const { bytes } = await new EngineCache().obtain(file.bytes, engineOptions(file, options), {
     device,
     source: file.source,
     ...(file.path === undefined ? {} : { path: file.path }),
@@ -111,24 +106,4 @@ async function buildOrReuse(file: ModelFile, device: Device, options: BackendOpt
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
   });
   return bytes;
-}
-
-/** Ranges for what the model leaves open; they count for nothing where it does not. */
-function buildOptions(file: ModelFile, options: BackendOptions): BuildOptions {
-  const { build, batch, rectangular } = options;
-  const [width, height] = options.size ?? exportedSize(file) ?? DEFAULT_SIZE;
-  const longSide = Math.max(width, height);
-  const stride = 32;
-  return {
-    batch: { min: 1, opt: batch, max: batch },
-    size: rectangular ? { min: [stride, stride], opt: [width, height], max: [longSide, longSide] } : [width, height],
-    ...(build.precision === undefined ? {} : { precision: build.precision }),
-  };
-}
-
-/** The size a model says it was exported for. */
-function exportedSize(file: ModelFile): Size | undefined {
-  const metadata = readOnnxMetadata(file.bytes);
-  const input = { name: "images", dtype: "f32", shape: [-1, 3, -1, -1] } as const;
-  return readTraits({ inputs: [input], outputs: [], metadata }, {})?.preferredSize;
 }

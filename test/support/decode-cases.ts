@@ -272,20 +272,26 @@ export function decodeCases(): DecodeCase[] {
   return cases;
 }
 
-/**
- * One class and many anchors whose boxes seldom overlap: far more candidates than the selection takes at once.
- *
- * @param score of every anchor; without it they differ
- */
-export function manyCandidates(anchors: number, score?: number): DecodeCase {
+/** How many candidates {@linkcode manyCandidates} makes, and of which kind. */
+export interface Crowd {
+  readonly anchors: number;
+  /** `different` and `equal` scores of boxes that seldom overlap; `crowded`: most do, and the worst quarter lies apart. */
+  readonly kind: "different" | "equal" | "crowded";
+}
+
+/** One class and far more candidates than the selection takes at once, or than enter NMS at all. */
+export function manyCandidates({ anchors, kind }: Crowd): DecodeCase {
   const noise = new Noise(31);
+  const extent = kind === "crowded" ? 40 : 4000;
+  const scores = Float32Array.from({ length: anchors }, () => (kind === "equal" ? 0.5 : noise.random()));
   const output = tensor("f32", [1, 5, anchors], (at) => {
     const channel = Math.floor(at / anchors);
-    if (channel < 2) return noise.random() * 4000;
-    return channel < 4 ? 10 + noise.random() * 10 : (score ?? noise.random());
+    const score = scores[at % anchors]!;
+    if (channel < 2) return noise.random() * extent + (kind === "crowded" && score < 0.25 ? 2000 : 0);
+    return channel < 4 ? 10 + noise.random() * 10 : score;
   });
   return {
-    name: `${anchors} candidates of ${score === undefined ? "different scores" : "one score"}`,
+    name: `${anchors} candidates, ${kind}`,
     plan: {
       kind: "dense",
       output: "output0",

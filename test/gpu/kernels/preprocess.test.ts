@@ -10,7 +10,7 @@ import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
 import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
 import { preprocessLaunch } from "../../../src/pipeline/gpu/preprocess-launch.ts";
 import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
-import { devicePicture, noiseArena } from "../../support/device-pictures.ts";
+import { devicePicture, type NoiseArena, noiseArena } from "../../support/device-pictures.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 
 const SIZES = [
@@ -28,6 +28,15 @@ const INPUTS = [
   [37, 19],
   [640, 384],
 ] as const;
+
+/** Made once for each size of the input: noise takes its time. */
+const arenas = new Map<number, NoiseArena>();
+
+function arenaFor(width: number): NoiseArena {
+  const known = arenas.get(width) ?? noiseArena(SIZES, width);
+  arenas.set(width, known);
+  return known;
+}
 
 /** Where a GPU's tensor differs from the CPU's, at most ten places. */
 function differences(got: InputTensor["data"], want: InputTensor["data"], shape: readonly number[]): string[] {
@@ -49,7 +58,7 @@ function compare(
   size: readonly [number, number],
 ): void {
   const [width, height] = size;
-  const arena = noiseArena(SIZES, width);
+  const arena = arenaFor(width);
   const batch = arena.pictures.length;
   const shape = preprocessing.layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
   const cpu = new Preprocessor(preprocessing);

@@ -7,7 +7,7 @@
 // width, height  of the input in pixels
 //
 // Launch: block (32, 8), grid (ceil(width / 32), ceil(height / 16), N). A warp takes 32 pixels of a row, so that reads
-// and writes of its lanes are neighbours; a thread takes two rows, 8 apart, and keeps the column's taps.
+// and writes of its lanes are neighbours; a thread takes two rows, 8 apart. The taps are worked out once a block.
 // Tolerance: none. The arithmetic is that of the CPU, in integers up to the table: src/image/preprocessor.ts.
 // NV12 is converted pixel by pixel before the resize: test/support/reference/nv12.ts.
 
@@ -131,12 +131,11 @@ __device__ __forceinline__ void store(f16 *output, u64 at, float value) { output
 __device__ __forceinline__ void store(u8 *output, u64 at, float value) { output[at] = (u8)__float2int_rn(value); }
 
 // The values of one pixel of the input, by tensor channel.
-__device__ __forceinline__ float3 pixel_at(const Picture &picture, const float *table, Tap column, int x, int y) {
-  const int row = y - picture.pad_y;
+__device__ __forceinline__ float3 pixel_at(const Picture &picture, const float *table, Tap column, Tap line, int x,
+                                           int row) {
   if (x < 0 || x >= picture.content_width || row < 0 || row >= picture.content_height) {
     return make_float3(__ldg(table + 768), __ldg(table + 769), __ldg(table + 770));
   }
-  const Tap line = tap(row, picture.source_height, picture.scale_y, false);
   const int3 levels = picture.format == PIXELS_3   ? levels_of_pixels<3>(picture, column, line)
                       : picture.format == PIXELS_4 ? levels_of_pixels<4>(picture, column, line)
                                                    : levels_of_nv12(picture, column, line);
@@ -158,20 +157,31 @@ __device__ __forceinline__ float element_of_warp(float3 values, int at) {
 template <typename Element, bool Interleaved>
 __device__ __forceinline__ void preprocess(Element *__restrict__ output, const Picture *__restrict__ pictures,
                                            const float *__restrict__ table, int width, int height) {
+  __shared__ Tap columns[32];
+  __shared__ Tap lines[16];
   const Picture picture = pictures[blockIdx.z];
   const int lane = threadIdx.x;
   const int left = blockIdx.x * 32;
   const int x = left + lane;
   const int content_x = x - picture.pad_x;
-  const Tap column =
-      tap(clamp(content_x, 0, picture.content_width - 1), picture.source_width, picture.scale_x, true);
+  const int top = blockIdx.y * 16;
+  // Once a block: the taps are in f64, which most GPUs have few units for.
+  if (threadIdx.y == 0) {
+    columns[lane] = tap(clamp(content_x, 0, picture.content_width - 1), picture.source_width, picture.scale_x, true);
+  } else if (threadIdx.y == 1 && lane < 16) {
+    const int row = clamp(top + lane - picture.pad_y, 0, picture.content_height - 1);
+    lines[lane] = tap(row, picture.source_height, picture.scale_y, false);
+  }
+  __syncthreads();
+  const Tap column = columns[lane];
   const u64 plane = (u64)width * height;
   Element *image = output + plane * 3 * blockIdx.z;
 #pragma unroll 1
   for (int half = 0; half < 2; half++) {
-    const int y = blockIdx.y * 16 + half * 8 + threadIdx.y;
+    const int line = half * 8 + threadIdx.y;
+    const int y = top + line;
     if (y >= height) return; // the same for all lanes of a warp
-    const float3 values = pixel_at(picture, table, column, content_x, y);
+    const float3 values = pixel_at(picture, table, column, lines[line], content_x, y - picture.pad_y);
     if (Interleaved) {
       // [y, left, 0] onwards is one run of 96 elements: each store of the warp writes 32 of them side by side.
       const u64 start = ((u64)y * width + left) * 3;

@@ -119,8 +119,10 @@ async function waitOffThread(event: AwaitedEvent, started: number): Promise<void
       event.checkWaited(status, "cuEventSynchronize");
       return;
     }
+    if (!needsContext) {
+      logger.info("cuEventSynchronize wants a current context: off-thread waits use cudaEventSynchronize instead");
+    }
     needsContext = true;
-    logger.info("cuEventSynchronize wants a current context: off-thread waits use cudaEventSynchronize instead");
   }
   runtimeSynchronize ??= offThread(cudaRuntime().cudaEventSynchronize.ptr, "i32", ["pointer"]);
   const status = await runtimeSynchronize(event.handle);

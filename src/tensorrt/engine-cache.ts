@@ -76,15 +76,16 @@ export class EngineCache {
     using _lock = await FileLock.acquire(`${path}.lock`, environment.signal);
     const meanwhile = isWanted ? await this.#read(path, builds) : undefined;
     if (meanwhile !== undefined) return meanwhile;
-    const timing = environment.timingCachePath ?? this.#timingPath(builds);
+    // Without a GPU nothing is measured, and what was measured cannot be read.
+    const timing = environment.timingCachePath ?? (device === undefined ? undefined : this.#timingPath(builds));
     const built = await buildPlan(model, options, {
       ...environment,
       library,
       ...(device === undefined ? {} : { device }),
-      ...(existsSync(timing) ? { timingCache: await Bun.file(timing).bytes() } : {}),
+      ...(timing !== undefined && existsSync(timing) ? { timingCache: await Bun.file(timing).bytes() } : {}),
     });
     await writeWhole(path, built.bytes);
-    await writeWhole(timing, built.timingCache);
+    if (timing !== undefined) await writeWhole(timing, built.timingCache);
     logger.info(`Built ${path} in ${formatDuration(built.elapsedMs)}`);
     return { path, bytes: built.bytes, isHit: false };
   }

@@ -108,7 +108,7 @@ buildTest("Builder, BuilderConfig and Network keep what they are told", async ()
   builder.setMaxThreads(2);
   using config = builder.createConfig();
   expect(config.flag("tf32")).toBe(true);
-  for (const flag of ["tf32", "fp16", "int8", "versionCompatible", "gpuFallback", "excludeLeanRuntime"] as const) {
+  for (const flag of ["tf32", "fp16", "int8", "versionCompatible", "gpuFallback"] as const) {
     const exists = config.setFlag(flag, true);
     expect([flag, config.flag(flag)]).toEqual([flag, exists]);
     config.setFlag(flag, false);

@@ -32,6 +32,8 @@ export class ExecutionContext extends NativeObject {
   readonly tensors: readonly ContextTensor[];
   readonly #native: Shim = shim();
   readonly #streams = new Set<Stream>();
+  /** What frees the observers that were attached once. */
+  readonly #retired: (() => void)[] = [];
 
   private constructor(engine: Engine, handle: number, memory: MemoryStrategy) {
     super(`ExecutionContext of ${engine.source}`, engine.library, handle, engine);
@@ -168,6 +170,19 @@ export class ExecutionContext extends NativeObject {
     const id = methodId("ExecutionContext.setPersistentCacheLimit");
     const status = this.#native.bt_void_i64(this.library.handle, this.handle, id, bytes);
     this.library.check(status, "ExecutionContext.setPersistentCacheLimit");
+  }
+
+  /**
+   * Free an observer with the context: TensorRT 10.6 goes on calling a profiler after it was told to let go of it.
+   * Called by `LayerProfiler` and `OutputAllocator`.
+   */
+  retire(free: () => void): void {
+    this.#retired.push(free);
+  }
+
+  protected override release(): void {
+    super.release();
+    for (const free of this.#retired) free();
   }
 
   #refuse(verb: string, method: MethodName, status: number): never {

@@ -70,7 +70,9 @@ export class LayerProfiler extends Resource {
 
   protected override release(): void {
     this.#context.setProfiler(0);
-    destroyObserver(this.#handle);
-    this.#ring.destroy();
+    this.#context.retire(() => {
+      destroyObserver(this.#handle);
+      this.#ring.destroy();
+    });
   }
 }

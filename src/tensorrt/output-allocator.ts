@@ -62,6 +62,6 @@ export class OutputAllocator extends Resource {
 
   protected override release(): void {
     this.#context.tensor(this.#output).setAllocator(undefined);
-    destroyObserver(this.handle);
+    this.#context.retire(() => destroyObserver(this.handle));
   }
 }

@@ -7,7 +7,8 @@ import { type LibrarySpec, openLibrary } from "./library.ts";
 /** The functions of libcuda. */
 export type CudaDriver = NativeCalls<typeof CUDA_DRIVER_SYMBOLS>;
 
-const SPEC: LibrarySpec = {
+/** Where libcuda may lie; also what `doctor` goes by. */
+export const CUDA_DRIVER_SPEC: LibrarySpec = {
   name: "libcuda",
   variable: "BUN_TENSORRT_LIBCUDA",
   files: ["libcuda.so.1"],
@@ -23,6 +24,6 @@ let driver: CudaDriver | undefined;
  * @throws {LibraryLoadError} If the machine has no NVIDIA driver
  */
 export function cudaDriver(): CudaDriver {
-  driver ??= openLibrary(SPEC, CUDA_DRIVER_SYMBOLS).symbols as unknown as CudaDriver;
+  driver ??= openLibrary(CUDA_DRIVER_SPEC, CUDA_DRIVER_SYMBOLS).symbols as unknown as CudaDriver;
   return driver;
 }

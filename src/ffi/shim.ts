@@ -36,7 +36,8 @@ export const SHIM_STATUS = {
   badCall: -1004,
 } as const;
 
-const SPEC: LibrarySpec = {
+/** Where the shim lies; also what `doctor` goes by. */
+export const SHIM_SPEC: LibrarySpec = {
   name: "libbun_tensorrt_shim",
   variable: "BUN_TENSORRT_SHIM",
   files: ["libbun_tensorrt_shim.so"],
@@ -83,7 +84,7 @@ function selfTest(shim: Shim, path: string): void {
         `as its self-test must return what was sent: ${call} returned ${received} for ${sent}`,
         "it belongs to another version of the package: install the package again, or rebuild it with `bun run shim`",
       ),
-      SPEC.name,
+      SHIM_SPEC.name,
       [path],
     );
   }
@@ -102,7 +103,7 @@ const copies: unknown[] = [];
 export function shim(): Shim {
   if (opened !== undefined) return opened;
   // bun-types knows i64_fast by its number alone.
-  const { path, symbols } = openLibrary(SPEC, SHIM_SYMBOLS as unknown as SymbolTable);
+  const { path, symbols } = openLibrary(SHIM_SPEC, SHIM_SYMBOLS as unknown as SymbolTable);
   const candidate = symbols as unknown as Shim;
   selfTest(candidate, path);
   opened = candidate;
@@ -125,7 +126,7 @@ export function preloadByName(path: string): string | undefined {
   if (shim().bt_preload(name, error, ERROR_BYTES) === SHIM_STATUS.ok) return undefined;
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-"));
   try {
-    const copy = join(folder, SPEC.files[0]!);
+    const copy = join(folder, SHIM_SPEC.files[0]!);
     copyFileSync(openedPath, copy);
     symlinkSync(path, join(folder, basename(path)));
     const beside = dlopen(copy, { bt_preload: SHIM_SYMBOLS.bt_preload });

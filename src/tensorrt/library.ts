@@ -6,7 +6,7 @@ import { LibraryLoadError, message, TensorRtError } from "../core/errors.ts";
 import { type LogLevel, logger } from "../core/log.ts";
 import { cString, readCString } from "../ffi/cstring.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
-import { missingBytes } from "../ffi/elf-file.ts";
+import { elfFault } from "../ffi/elf-file.ts";
 import { type LibrarySpec, openLibrary } from "../ffi/library.ts";
 import { addressOf } from "../ffi/pointer.ts";
 import { ERROR_BYTES, preloadByName, SHIM_STATUS, shim } from "../ffi/shim.ts";
@@ -187,9 +187,9 @@ export class TensorRtLibrary {
     const tried: string[] = [];
     const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
     for (const path of this.#candidates(file)) {
-      const cut = path.includes("/") ? missingBytes(path) : undefined;
-      if (cut !== undefined) {
-        tried.push(`${path}: ${cut}`);
+      const defect = path.includes("/") ? elfFault(path) : undefined;
+      if (defect !== undefined) {
+        tried.push(`${path}: ${defect}`);
         continue;
       }
       if (shim().bt_library_open_parser(this.handle, cString(path), error, ERROR_BYTES) === SHIM_STATUS.ok) return;

@@ -2,6 +2,8 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { parseWords } from "../../src/cli/args.ts";
+import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../../src/cli/build-flags.ts";
 import { engineOptions } from "../../src/pipeline/gpu/engine-options.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import { FileLock } from "../../src/tensorrt/file-lock.ts";
@@ -31,6 +33,58 @@ beforeAll(() => {
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
+
+test("parseBuildFlags() refuses values, and flags that do not go together", () => {
+  const cases: readonly (readonly [words: string, text: string])[] = [
+    ["--size 640,320,1280", '--size is refused: received "640,320,1280"'],
+    ["--workspace lots", "Hint: a number of bytes, such as 64MiB, 2GiB or 1048576"],
+    ["--pools tactic=1GiB", "the names are workspace, dla-managed-sram, dla-local-dram"],
+    ["--shapes images", '--shapes is refused: received "images"\nHint: NAME=SHAPE'],
+    ["--shapes images=1x3,2x3", "Hint: NAME=SHAPE"],
+    ["--optimization-level 6", "Hint: a whole number from 0 to 5"],
+    ["--compute-capability 86", "Hint: compute capabilities such as 8.6, divided by commas"],
+    ["--no-gpu-fallback", "--no-gpu-fallback goes with --dla alone\nHint: add --dla 0"],
+    ["--hardware-compatible --same-compute-capability", "exclude each other"],
+    ["--rectangular --size 320,640,1280", "--rectangular makes its own range of sizes"],
+    ["--tf32", "flag --tf32 is unknown\nHint: did you mean --no-tf32?"],
+  ];
+  for (const [words, text] of cases) {
+    expect(() => parseBuildFlags(parseWords("build", words.split(" "), BUILD_FLAGS))).toThrow(text);
+  }
+});
+
+test("parseBuildFlags() turns every flag into the option it stands for", () => {
+  const parse = (words: string): BuildArguments => parseBuildFlags(parseWords("build", words.split(" "), BUILD_FLAGS));
+  expect(parse("--workspace 1GiB --pools tactic-dram=2GiB,dla-managed-sram=64KiB").options.memoryPools).toEqual({
+    workspace: 2 ** 30,
+    tacticDram: 2 ** 31,
+    dlaManagedSram: 2 ** 16,
+  });
+  expect(parse("--dla 1 --no-gpu-fallback").options.dla).toEqual({ core: 1, gpuFallback: false });
+  expect(parse("--hardware-compatible --version-compatible --plugins").options).toMatchObject({
+    hardwareCompatibility: "ampere-plus",
+    versionCompatible: true,
+    plugins: true,
+  });
+  expect(parse("--same-compute-capability").options.hardwareCompatibility).toBe("same-compute-capability");
+  expect(parse("--no-tf32 --aux-streams 0 --optimization-level 0 --threads 2").options).toMatchObject({
+    tf32: false,
+    maxAuxStreams: 0,
+    optimizationLevel: 0,
+    maxThreads: 2,
+  });
+  expect(parse("--shapes a=1x3,2x3,4x3;b=2").options.profiles).toEqual([
+    { a: { min: [1, 3], opt: [2, 3], max: [4, 3] }, b: [2] },
+  ]);
+  expect(parse("--precision model --batch 1,2,4 --device 3 -o a.plan -q --force")).toMatchObject({
+    precision: "model",
+    batch: { min: 1, opt: 2, max: 4 },
+    device: 3,
+    output: "a.plan",
+    isQuiet: true,
+    isForced: true,
+  });
+});
 
 function build(...words: readonly string[]): Promise<CliResult> {
   return runCli(["build", ...words], { cwd: folder, env: environment() });

@@ -231,7 +231,8 @@ export class TensorRtLibrary {
    * @param computeCapability `90`; where the resource is split by GPU, only its part is loaded
    */
   preloadBuilderParts(computeCapability: number | undefined): void {
-    if (!this.path.includes("/")) return;
+    // TensorRT-RTX has no such parts, and must not load those of a TensorRT in the same folder.
+    if (!this.path.includes("/") || this.version.family !== "TensorRT") return;
     const folder = dirname(this.path);
     for (const file of readdirSync(folder)) {
       const match = /^libnvinfer_(?:lean|builder_resource(?:_(\w+))?)\.so\.\d/.exec(file);

@@ -1,12 +1,13 @@
 /** @module Open backend: which machine a model runs on. */
 
-import { LibraryLoadError, message, OptionError } from "../core/errors.ts";
+import { LibraryLoadError, ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cudaUnavailable } from "../cuda/probe.ts";
 import { openTensorRt } from "../tensorrt/library.ts";
 import type { Backend, BackendOptions } from "./backend.ts";
 import { CpuBackend } from "./cpu/cpu-backend.ts";
 import { GpuBackend } from "./gpu/gpu-backend.ts";
+import { isPlan } from "./gpu/model-file.ts";
 
 /** What decides between the machines. */
 export interface OpenBackendOptions extends BackendOptions {
@@ -38,7 +39,7 @@ export function gpuUnavailable(): string | undefined {
  * @throws {ModelError} If it is no model, or of no known layout
  */
 export async function openBackend(source: string | Uint8Array, options: OpenBackendOptions): Promise<Backend> {
-  if (options.backend === "cpu") return CpuBackend.load(source, options);
+  if (options.backend === "cpu") return openOnCpu(source, options, 'backend "cpu" was asked for');
   const reason = gpuUnavailable();
   if (reason === undefined) return GpuBackend.load(source, options);
   if (options.backend === "gpu") {
@@ -46,5 +47,16 @@ export async function openBackend(source: string | Uint8Array, options: OpenBack
     throw new OptionError(message("load a detector on the GPU", `as it cannot be used: ${reason}`, hint), "backend");
   }
   logger.info(`Running on the CPU, as the GPU cannot be used: ${reason}`);
+  return openOnCpu(source, options, `the GPU cannot be used: ${reason}`);
+}
+
+/** @param reason why it is not the GPU, for a plan, which runs nowhere else */
+async function openOnCpu(source: string | Uint8Array, options: BackendOptions, reason: string): Promise<Backend> {
+  const [path, bytes] = typeof source === "string" ? [source, undefined] : [undefined, source];
+  if (isPlan(bytes, path)) {
+    const name = path ?? "the model from bytes";
+    const hint = "load the ONNX model it was built from";
+    throw new ModelError(message(`load ${JSON.stringify(name)}`, `as a plan needs a GPU, and ${reason}`, hint), name);
+  }
   return CpuBackend.load(source, options);
 }

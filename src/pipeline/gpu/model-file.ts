@@ -16,10 +16,14 @@ export interface ModelFile {
   readonly isPlan: boolean;
 }
 
-/** True if a path is named like a plan, or the bytes begin like one. */
-export function isPlan(bytes: Uint8Array, path: string | undefined): boolean {
+/**
+ * True if a path is named like a plan, or the bytes begin like one.
+ *
+ * @param bytes where they are known; a path alone is judged by its ending
+ */
+export function isPlan(bytes: Uint8Array | undefined, path: string | undefined): boolean {
   if (path !== undefined && PLAN_FILE.test(path)) return true;
-  if (path !== undefined && /\.onnx$/i.test(path)) return false;
+  if (bytes === undefined || bytes.length === 0 || (path !== undefined && /\.onnx$/i.test(path))) return false;
   const { header, origin } = readPlan(bytes, path ?? "the model");
   return header !== undefined || origin !== undefined;
 }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,9 @@ import { testBackend } from "../../contract/backend-contract.ts";
 import { flatPicture } from "../../support/flat-picture.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 import { toyDetector } from "../../support/toy-detector.ts";
+
+// The first use of a model builds its engine.
+setDefaultTimeout(120_000);
 
 const options = {
   ...DEFAULT_BACKEND_OPTIONS,

@@ -129,10 +129,8 @@ gpuTest("a fault of a kernel is reported by the wait that finds it, naming the l
   const root = join(import.meta.dir, "../../..");
   const child = Bun.spawnSync([process.execPath, "-e", program], { cwd: root, stderr: "pipe" });
   const found = JSON.parse(child.stdout.toString());
-  expect([found.name, found.code, found.call]).toEqual([
-    "CudaError",
-    "cudaErrorIllegalAddress",
-    "cudaStreamSynchronize",
-  ]);
+  expect([found.name, found.call]).toEqual(["CudaError", "cudaStreamSynchronize"]);
+  // compute-sanitizer turns the fault into a failed launch.
+  expect(["cudaErrorIllegalAddress", "cudaErrorLaunchFailure"]).toContain(found.code);
   expect(found.message).toContain("the fault lies in earlier work, and the last launch was affine");
 });

@@ -45,7 +45,7 @@ export function tensorRtSpec(family?: TensorRtFamily): LibrarySpec {
       "/usr/lib/aarch64-linux-gnu",
     ],
     hint:
-      "install TensorRT 10 or 11 (data-centre and Jetson GPUs too) or TensorRT-RTX 1.5 or later (GeForce and RTX cards), " +
+      "bunx bun-tensorrt install tensorrt (data-centre GPUs too) or tensorrt-rtx (GeForce and RTX cards), " +
       "or set BUN_TENSORRT_TENSORRT to the library or its folder",
   };
 }

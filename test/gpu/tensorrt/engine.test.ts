@@ -174,7 +174,7 @@ planTest("LayerProfiler times the layers, and stops when it is closed", async ()
   const { gpu, engine } = loaded;
   const context = gpu.own(await engine.createContext());
   bind(gpu, context, 6);
-  const profiler = LayerProfiler.create(context);
+  using profiler = LayerProfiler.create(context);
   context.enqueue(gpu.stream);
   gpu.stream.synchronize();
   profiler.reset();
@@ -185,7 +185,8 @@ planTest("LayerProfiler times the layers, and stops when it is closed", async ()
   expect(layers.every((layer) => layer.count === 5 && layer.meanMs >= 0)).toBe(true);
   const total = layers.reduce((sum, layer) => sum + layer.meanMs, 0);
   expect(total).toBeGreaterThan(0.1);
-  expect(total).toBeLessThan(100);
+  // Under compute-sanitizer the layers are hundreds of times slower.
+  expect(total).toBeLessThan(30_000);
   profiler.close();
   context.enqueue(gpu.stream);
   gpu.stream.synchronize();

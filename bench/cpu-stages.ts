@@ -14,10 +14,11 @@ import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import sharp from "sharp";
 import { createTensor } from "../src/core/tensor.ts";
-import { DEFAULT_MAX_PIXELS, PictureDecoder } from "../src/image/picture-decoder.ts";
+import { PictureDecoder } from "../src/image/picture-decoder.ts";
 import { YOLO_PREPROCESSING } from "../src/image/preprocessing.ts";
 import { Preprocessor } from "../src/image/preprocessor.ts";
 import type { Selection } from "../src/model/selection.ts";
+import { DEFAULT_BACKEND_OPTIONS } from "../src/pipeline/backend.ts";
 import { CpuBackend } from "../src/pipeline/cpu/cpu-backend.ts";
 import { type PeerStage, PythonPeer } from "./cpu-stages-peer.ts";
 
@@ -124,15 +125,7 @@ const stages: Stage[] = [
 
 const hasModel = existsSync(values.model);
 if (!hasModel) console.log(`Left out the stages of the model: ${values.model} is not there`);
-const options = {
-  layout: undefined,
-  labels: undefined,
-  threads: undefined,
-  maxPixels: DEFAULT_MAX_PIXELS,
-  scaledDecoding: false,
-  size: undefined,
-};
-using backend = hasModel ? await CpuBackend.load(values.model, options) : undefined;
+using backend = hasModel ? await CpuBackend.load(values.model, DEFAULT_BACKEND_OPTIONS) : undefined;
 using slot = backend?.createSlot();
 let output: string | null = null;
 if (slot !== undefined) {

@@ -1,4 +1,10 @@
-/** @module The whole gate in one command, `bun run ok`: format and lint, types, tests; ends with the counts. */
+/**
+ * @module The whole gate in one command, `bun run ok`: format and lint, types, generated files, tests; ends with the counts.
+ *
+ * What is generated (PTX, the shim) is made anew with pinned compilers from Python's registry and compared byte by byte,
+ * and TensorRT-RTX, which builds engines without a GPU, is fetched for the tests. Without pip these steps are left out by
+ * name, and the tests that need them skip.
+ */
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,9 +14,25 @@ const root = join(import.meta.dir, "..");
 const report = mkdtempSync(join(tmpdir(), "bun-tensorrt-ok-"));
 const junit = join(report, "junit.xml");
 
-const steps: readonly (readonly [name: string, ...command: string[]])[] = [
+type Step = readonly [name: string, ...command: string[]];
+
+/** Steps that install compilers and libraries with pip. */
+const PYTHON_STEPS: readonly Step[] = [
+  ["CUDA wheels", process.execPath, "scripts/cuda-wheels.ts"],
+  ["TensorRT-RTX", process.execPath, "scripts/test-libraries.ts", "rtx"],
+  ["generated PTX", process.execPath, "scripts/kernels.ts", "--check"],
+  ["generated shim", process.execPath, "scripts/shim.ts", "--check"],
+];
+
+function hasPip(): boolean {
+  if (process.platform !== "linux" || process.arch !== "x64" || Bun.which("python3") === null) return false;
+  return Bun.spawnSync(["python3", "-m", "pip", "--version"], { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
+}
+
+const steps: readonly Step[] = [
   ["format and lint", process.execPath, "x", "biome", "check", "."],
   ["types", process.execPath, "x", "tsc"],
+  ...(hasPip() ? PYTHON_STEPS : []),
   ["tests", process.execPath, "test", "--reporter=junit", `--reporter-outfile=${junit}`],
 ];
 
@@ -26,6 +48,7 @@ function count(attribute: string): number {
 }
 
 let failedSteps = 0;
+if (!hasPip()) console.log(`left out, as there is no pip: ${PYTHON_STEPS.map(([name]) => name).join(", ")}`);
 for (const [name, ...command] of steps) {
   console.log(`\n== ${name}: ${command.slice(1).join(" ")}`);
   const child = Bun.spawnSync(command, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });

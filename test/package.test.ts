@@ -33,7 +33,7 @@ test("the package packs", () => {
 test("the package holds what it needs and nothing else", () => {
   const list = Bun.spawnSync(["tar", "tzf", tarball]).stdout.toString().trim().split("\n");
   const tops = new Set(list.map((path) => path.split("/")[1]!));
-  expect([...tops].sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "package.json", "src"]);
+  expect([...tops].sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "native", "package.json", "ptx", "src"]);
 });
 
 test.skipIf(isOffline)("the package, added to an empty project, detects", () => {

@@ -1,5 +1,7 @@
 /** @module Attempt: the outcome of one try at something that may fail for a while only. */
 
+import { CatalogueError } from "../core/errors.ts";
+
 /** What a step of a download came to: a value, or what was wrong and whether another try may help. */
 export type Attempt<T> = { readonly value: T } | { readonly problem: string; readonly transient: boolean };
 
@@ -22,5 +24,23 @@ export async function retry<T>(step: () => Promise<Attempt<T>>, options: RetryOp
     options.onRetry(attempt.problem);
     await Bun.sleep(pauseMs);
     pauseMs *= 4;
+  }
+}
+
+/**
+ * Take one step of a download.
+ *
+ * @returns its value; or what it threw, as a problem that may pass
+ * @throws {CatalogueError} If the step did: no further try would help
+ * @throws the reason of `signal` once that is aborted
+ */
+export async function attempt<T>(step: () => Promise<T>, signal: AbortSignal | undefined): Promise<Attempt<T>> {
+  try {
+    return { value: await step() };
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof CatalogueError) throw error;
+    const { message: text } = error as Error;
+    return { problem: text.startsWith("as ") ? text : `as the transfer failed: ${text}`, transient: true };
   }
 }

@@ -2,10 +2,10 @@
 
 import { existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
-import { CatalogueError, message } from "../core/errors.ts";
+import type { CatalogueError } from "../core/errors.ts";
 import { cacheFolder } from "../core/paths.ts";
-import { formatBytes } from "../core/units.ts";
 import type { CatalogueEntry } from "./entry.ts";
+import { storageError } from "./storage-error.ts";
 
 /** The path the entry's file has, or would have, on this machine. */
 export function entryPath(entry: CatalogueEntry): string {
@@ -25,21 +25,8 @@ export function sha256(bytes: Uint8Array): string {
 }
 
 function storeError(entry: CatalogueEntry, cause: unknown): CatalogueError {
-  const { code, message: text } = cause as NodeJS.ErrnoException;
-  const folder = dirname(entryPath(entry));
-  const action = `store ${JSON.stringify(entry.name)}`;
-  if (code === "ENOSPC" || code === "EDQUOT") {
-    const found = `as the disk has too little room: ${formatBytes(entry.byteLength)} needed in ${folder}`;
-    return new CatalogueError(
-      message(action, found, "free some, or set BUN_TENSORRT_CACHE to another disk"),
-      entry.name,
-      {
-        cause,
-      },
-    );
-  }
-  const hint = "make the folder writable, or set BUN_TENSORRT_CACHE to another one";
-  return new CatalogueError(message(action, `as ${folder} cannot be written: ${text}`, hint), entry.name, { cause });
+  const { name, byteLength } = entry;
+  return storageError({ name, folder: dirname(entryPath(entry)), byteLength }, cause);
 }
 
 /**

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import type { DetectorOptions } from "../detector/detector-config.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
-import { classList, count, fraction, pixelSize, toggle } from "./values.ts";
+import { classList, count, fraction, pixelSize, toggle, wholeNumber } from "./values.ts";
 
 /** How results are written. */
 export type FormatName = "table" | "json" | "jsonl" | "coco" | "yolo";
@@ -13,8 +13,15 @@ const FORMATS: readonly FormatName[] = ["table", "json", "jsonl", "coco", "yolo"
 
 /** In the order of the help. */
 export const DETECT_FLAGS: readonly Flag[] = [
-  { name: "model", short: "m", value: "FILE|NAME", summary: "ONNX file, or a name from `models` (default yolo11n)" },
+  {
+    name: "model",
+    short: "m",
+    value: "FILE|NAME",
+    summary: "ONNX file, plan, or a name from `models` (default yolo11n)",
+  },
   { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
+  { name: "device", value: "N", summary: "number of the GPU (default 0)" },
+  { name: "precision", value: "fp32|fp16", summary: "what an engine that is built may compute in (default fp16)" },
   { name: "threshold", short: "t", value: "SCORE", summary: "lowest score that is kept, 0 to 1 (default 0.25)" },
   { name: "iou", value: "OVERLAP", summary: "boxes that overlap a better one by more are left out (default 0.7)" },
   { name: "max-detections", value: "N", summary: "at most this many objects a picture (default 300)" },
@@ -59,6 +66,8 @@ const path = z.string().min(1, "a path");
 const schema = z.object({
   model: path.optional(),
   backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").optional(),
+  device: wholeNumber(0, 1023).optional(),
+  precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
   threshold: fraction.optional(),
   iou: fraction.optional(),
   "max-detections": count(100_000).optional(),
@@ -119,6 +128,8 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   }
   const detector = given<DetectorOptions>({
     backend: flags.backend,
+    device: flags.device,
+    precision: flags.precision,
     threshold: flags.threshold,
     iou: flags.iou,
     maxDetections: flags["max-detections"],
@@ -133,6 +144,8 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
     scaledDecoding: flags["scaled-decoding"],
     inFlight: undefined,
     maxPixels: undefined,
+    onBuildProgress: undefined,
+    signal: undefined,
   });
   return { model, detector, batch, format, output, annotations, save, isQuiet: flags.quiet };
 }

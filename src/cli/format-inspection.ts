@@ -51,18 +51,25 @@ function recognitionRows(recognition: Recognition): string[][] {
   ];
 }
 
+function indent(lines: readonly string[]): string[] {
+  return lines.map((line) => `  ${line}`);
+}
+
+/** Keys and values of a model's metadata, long ones cut. */
+export function metadataRows(metadata: Readonly<Record<string, string>>, paint: Paint): string[][] {
+  return Object.entries(metadata).map(([key, value]) => [paint("cyan", printable(key)), shorten(value)]);
+}
+
+/** What a model was recognised as, or why it was not. */
+export function recognitionLines(recognition: Inspection["recognition"], paint: Paint): string[] {
+  if ("problem" in recognition) return ["Not recognised", ...indent(recognition.problem.split("\n"))];
+  return [paint("bold", "Recognised"), ...indent(alignRows(recognitionRows(recognition), ["left", "left"]))];
+}
+
 /** For people. */
 export function formatInspection({ file, model, recognition }: Inspection, paint: Paint): string {
   const title = (text: string): string => paint("bold", text);
-  const indent = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
-  const metadata = Object.entries(model.metadata).map(([key, value]) => [
-    paint("cyan", printable(key)),
-    shorten(value),
-  ]);
-  const found =
-    "problem" in recognition
-      ? ["Not recognised", ...indent(recognition.problem.split("\n"))]
-      : [title("Recognised"), ...indent(alignRows(recognitionRows(recognition), ["left", "left"]))];
+  const metadata = metadataRows(model.metadata, paint);
   const lines = [
     title(printable(file)),
     title("Inputs"),
@@ -70,7 +77,7 @@ export function formatInspection({ file, model, recognition }: Inspection, paint
     title("Outputs"),
     ...indent(model.outputs.map(formatTensorInfo)),
     ...(metadata.length > 0 ? [title("Metadata"), ...indent(alignRows(metadata, ["left", "left"]))] : []),
-    ...found,
+    ...recognitionLines(recognition, paint),
   ];
   return `${lines.join("\n")}\n`;
 }

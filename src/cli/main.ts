@@ -7,16 +7,18 @@ import { setLogSink } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
 import { parseWords, refuse } from "./args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command.ts";
+import { build } from "./commands/build.ts";
 import { demo } from "./commands/demo.ts";
 import { detect } from "./commands/detect.ts";
 import { doctor } from "./commands/doctor.ts";
 import { inspect } from "./commands/inspect.ts";
+import { install } from "./commands/install.ts";
 import { models } from "./commands/models.ts";
 import { commandHelp, overview } from "./help.ts";
 import { isClosedPipe, standardOutput } from "./output.ts";
 import { hasColour, paintOf, Terminal } from "./terminal.ts";
 
-const COMMANDS: readonly Command[] = [detect, demo, inspect, models, doctor];
+const COMMANDS: readonly Command[] = [detect, demo, build, inspect, models, install, doctor];
 
 /** Exit codes of a process ended by a signal, as shells count them. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -88,8 +90,9 @@ export async function main(words: readonly string[]): Promise<number> {
     });
   }
   setLogSink((level, text) => {
-    if (level === "warn" || level === "error" || verbose)
-      terminal.line(`${terminal.paint("yellow", `${level}:`)} ${text}`);
+    // What a library that was told to stop complains of is no news.
+    const isNews = level === "warn" || (level === "error" && signalCode === undefined);
+    if (isNews || verbose) terminal.line(`${terminal.paint("yellow", `${level}:`)} ${text}`);
   });
   try {
     const code = await run(words, { output, terminal, signal: abort.signal });

@@ -27,9 +27,15 @@ function rate(state: ProgressState): string {
   return state.unit === "bytes" ? `${formatBytes(Math.round(perSecond))}/s` : `${perSecond.toFixed(1)} pictures/s`;
 }
 
+/** `[######------------------]`: a share from 0 to 1 as a bar. */
+export function formatBar(fraction: number): string {
+  const filled = Math.min(BAR_CELLS, Math.floor(fraction * BAR_CELLS));
+  return `[${"#".repeat(filled)}${"-".repeat(BAR_CELLS - filled)}]`;
+}
+
 /** In whole seconds: more would only flicker. */
-function timeLeft(milliseconds: number): string {
-  const seconds = Math.ceil(milliseconds / 1000);
+export function wholeSeconds(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000);
   return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
@@ -43,15 +49,16 @@ export function formatProgress(state: ProgressState, columns: number): string {
   const { title, done, total, unit, elapsedMs } = state;
   const parts = [title];
   if (total !== undefined && total > 0) {
-    const filled = Math.min(BAR_CELLS, Math.floor((done / total) * BAR_CELLS));
-    parts.push(`[${"#".repeat(filled)}${"-".repeat(BAR_CELLS - filled)}]`);
+    parts.push(formatBar(done / total));
     parts.push(`${amount(done, unit)} of ${amount(total, unit)}`);
   } else {
     parts.push(amount(done, unit));
   }
   if (done > 0 && elapsedMs > 0) {
     parts.push(rate(state));
-    if (total !== undefined && total > done) parts.push(`${timeLeft(((total - done) * elapsedMs) / done)} left`);
+    if (total !== undefined && total > done) {
+      parts.push(`${wholeSeconds(Math.ceil(((total - done) * elapsedMs) / done / 1000) * 1000)} left`);
+    }
   }
   return parts.join("  ").slice(0, Math.max(0, columns - 1));
 }

@@ -12,10 +12,15 @@ export const fraction: z.ZodType<number, string> = z
   .transform(numberFrom)
   .pipe(z.number("a number from 0 to 1").min(0, "a number from 0 to 1").max(1, "a number from 0 to 1"));
 
+/** A whole number from `least` to `most`. */
+export function wholeNumber(least: number, most: number): z.ZodType<number, string> {
+  const rule = `a whole number from ${least} to ${most}`;
+  return z.string().transform(numberFrom).pipe(z.int(rule).min(least, rule).max(most, rule));
+}
+
 /** A whole number from 1 to `most`. */
 export function count(most: number): z.ZodType<number, string> {
-  const rule = `a whole number from 1 to ${most}`;
-  return z.string().transform(numberFrom).pipe(z.int(rule).min(1, rule).max(most, rule));
+  return wholeNumber(1, most);
 }
 
 /** `640`, or `640x480`: a square side, or [width, height] in pixels. */
@@ -26,6 +31,82 @@ export const pixelSize: z.ZodType<number | readonly [width: number, height: numb
     const [width = 0, height] = text.toLowerCase().split("x").map(Number);
     return height === undefined ? width : ([width, height] as const);
   });
+
+/** Smallest, typical and largest value of something that may vary. */
+export interface Range<T> {
+  readonly min: T;
+  readonly opt: T;
+  readonly max: T;
+}
+
+/** One value, or `least,typical,largest` of them. */
+function oneOrThree<T>(one: z.ZodType<T, string>, rule: string): z.ZodType<T | Range<T>, string> {
+  return z.string().transform((text, context) => {
+    const parts = text.split(",").map((part) => one.safeParse(part.trim()));
+    const values = parts.flatMap(({ data }) => (data === undefined ? [] : [data]));
+    if (values.length === parts.length && parts.length === 1) return values[0]!;
+    if (values.length === parts.length && parts.length === 3) {
+      return { min: values[0]!, opt: values[1]!, max: values[2]! };
+    }
+    context.addIssue({ code: "custom", message: rule });
+    return z.NEVER;
+  });
+}
+
+/** `4`, or `1,4,8`: as many, or least, typical and largest number. */
+export function countRange(most: number): z.ZodType<number | Range<number>, string> {
+  const rule = `a whole number from 1 to ${most}, or least,typical,largest such as 1,4,8`;
+  return oneOrThree(count(most), rule).refine(
+    (value) => typeof value === "number" || (value.min <= value.opt && value.opt <= value.max),
+    rule,
+  );
+}
+
+/** Width and height in pixels. */
+type Pixels = readonly [width: number, height: number];
+
+const SIZE_RULE =
+  "a side such as 640, or width x height such as 640x480, in pixels; or least,typical,largest such as 320,640,1280";
+
+const square: z.ZodType<Pixels, string> = pixelSize.transform((size): Pixels => {
+  return typeof size === "number" ? [size, size] : size;
+});
+
+function isOrdered({ min, opt, max }: Range<Pixels>): boolean {
+  return [0, 1].every((side) => min[side]! <= opt[side]! && opt[side]! <= max[side]!);
+}
+
+/** `640`, `640x480`, or three of them: a size, or least, typical and largest. */
+export const sizeRange: z.ZodType<Pixels | Range<Pixels>, string> = oneOrThree(square, SIZE_RULE).refine(
+  (value) => !("min" in value) || isOrdered(value),
+  SIZE_RULE,
+);
+
+const BYTES: Readonly<Record<string, number>> = {
+  "": 1,
+  b: 1,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+};
+
+/** `64MiB`, `1.5GiB`, `500MB`, `4096`: a number of bytes. */
+export const byteCount: z.ZodType<number, string> = z.string().transform((text, context) => {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmg]?i?b?)$/i.exec(text.trim());
+  const unit = BYTES[match?.[2]?.toLowerCase() ?? "none"];
+  if (match !== null && unit !== undefined) return Math.floor(Number(match[1]) * unit);
+  context.addIssue({ code: "custom", message: "a number of bytes, such as 64MiB, 2GiB or 1048576" });
+  return z.NEVER;
+});
+
+/** `8.6,8.9`: compute capabilities. */
+export const capabilityList: z.ZodType<readonly string[], string> = z
+  .string()
+  .transform((text) => text.split(",").map((part) => part.trim()))
+  .pipe(z.array(z.string().regex(/^\d{1,2}\.\d$/, "compute capabilities such as 8.6, divided by commas")));
 
 /** `person,2,dog`: names, and ids as numbers. */
 export const classList: z.ZodType<readonly (string | number)[], string> = z

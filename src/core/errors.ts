@@ -38,6 +38,70 @@ export class OnnxRuntimeError extends NativeError {
   override readonly name: string = "OnnxRuntimeError";
 }
 
+/** What a failed CUDA call carries. */
+export interface CudaErrorOptions extends NativeErrorOptions {
+  /** The number the call returned; the runtime and the driver share their numbering. */
+  readonly status: number;
+}
+
+/** A call into CUDA failed, or the GPU failed at work that was enqueued earlier. `code` is CUDA's name for it. */
+export class CudaError extends NativeError {
+  override readonly name: string = "CudaError";
+  readonly status: number;
+  constructor(text: string, options: CudaErrorOptions) {
+    super(text, options);
+    this.status = options.status;
+  }
+}
+
+/** Device memory, or page-locked host memory, has run out. */
+export class OutOfMemoryError extends CudaError {
+  override readonly name: string = "OutOfMemoryError";
+  readonly requestedBytes: number;
+  /** Of the device, when the call failed. */
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+  constructor(
+    text: string,
+    options: CudaErrorOptions & { requestedBytes: number; freeBytes: number; totalBytes: number },
+  ) {
+    super(text, options);
+    this.requestedBytes = options.requestedBytes;
+    this.freeBytes = options.freeBytes;
+    this.totalBytes = options.totalBytes;
+  }
+}
+
+/** What a failed TensorRT call carries. */
+export interface TensorRtErrorOptions extends NativeErrorOptions {
+  /** The error lines TensorRT logged since the failure before, oldest first. */
+  readonly log: readonly string[];
+}
+
+/** TensorRT refused a call. `code` is its name for the error where it told one, such as `"INVALID_ARGUMENT"`. */
+export class TensorRtError extends NativeError {
+  override readonly name: string = "TensorRtError";
+  readonly log: readonly string[];
+  constructor(text: string, options: TensorRtErrorOptions) {
+    super(text, options);
+    this.log = options.log;
+  }
+}
+
+/** A plan was built by another version of TensorRT, or for another GPU. */
+export class PlanMismatchError extends TensorRtError {
+  override readonly name: string = "PlanMismatchError";
+  /** What the plan was built with: `TensorRT 10.6.0.26`, `compute capability 9.0`. */
+  readonly built: string;
+  /** What there is. */
+  readonly found: string;
+  constructor(text: string, options: { built: string; found: string } & ErrorOptions) {
+    super(text, { ...options, code: "PLAN_MISMATCH", call: "IRuntime::deserializeCudaEngine", log: [] });
+    this.built = options.built;
+    this.found = options.found;
+  }
+}
+
 /** A shared library was not found, or has not the symbols that are needed. */
 export class LibraryLoadError extends Error {
   override readonly name: string = "LibraryLoadError";

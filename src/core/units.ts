@@ -6,6 +6,9 @@ export type Handle<Tag extends string> = number & { readonly __handle: Tag };
 /** Address in host memory. */
 export type HostPtr = Handle<"host">;
 
+/** Address in device memory, or of mapped host memory as the device sees it. */
+export type DevicePtr = Handle<"device">;
+
 /** `6.25 MiB` */
 export function formatBytes(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];

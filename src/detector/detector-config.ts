@@ -5,7 +5,7 @@ import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
 import type { Selection } from "../model/selection.ts";
-import type { Size } from "../pipeline/backend.ts";
+import type { BuildProgress, EngineBuild, Size } from "../pipeline/backend.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {
@@ -33,7 +33,7 @@ export interface DetectorOptions extends DetectOptions {
   readonly size?: number | readonly [width: number, height: number];
   /** True: give a model with dynamic height and width the frame's own ratio instead of a square. Default false. */
   readonly rectangular?: boolean;
-  /** Most pictures the model gets at once. Default 1; a fixed batch of the model wins. */
+  /** Most pictures the model gets at once. Default 1; at most the model's own batch. */
   readonly batch?: number;
   /** Frames in flight: each owns its buffers. Default 1 on the CPU. */
   readonly inFlight?: number;
@@ -46,6 +46,14 @@ export interface DetectorOptions extends DetectOptions {
    * for large photographs; the pixels, and so the scores, differ a little from those of the whole picture. Default false.
    */
   readonly scaledDecoding?: boolean;
+  /** Number of the GPU, from 0 on. Default 0. */
+  readonly device?: number;
+  /** What an engine built from an ONNX model may compute in. Default `"fp16"`; TensorRT 11 and RTX build what the model says. */
+  readonly precision?: "fp32" | "fp16";
+  /** Told a few times a second while an engine is built, which takes minutes; the plan is then kept. */
+  readonly onBuildProgress?: (progress: BuildProgress) => void;
+  /** Ends the building of an engine; its reason is thrown. */
+  readonly signal?: AbortSignal;
 }
 
 /** Complete options of `Detector.load`. */
@@ -60,6 +68,8 @@ export interface DetectorConfig {
   readonly threads: number | undefined;
   readonly maxPixels: number;
   readonly scaledDecoding: boolean;
+  readonly device: number;
+  readonly build: EngineBuild;
   readonly detect: DetectConfig;
 }
 
@@ -100,6 +110,12 @@ const loadSchema = z.strictObject({
   threads: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
   maxPixels: z.int().min(1, "at least 1").default(DEFAULT_MAX_PIXELS),
   scaledDecoding: z.boolean("true or false").default(false),
+  device: z.int().min(0, "0 or more").max(1023, "at most 1023").default(0),
+  precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
+  onBuildProgress: z
+    .custom<(progress: BuildProgress) => void>((value) => typeof value === "function", "a function")
+    .optional(),
+  signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional(),
 });
 
 const DETECT_DEFAULTS: DetectConfig = {
@@ -127,9 +143,11 @@ function detectConfig(options: DetectOptions, defaults: DetectConfig): DetectCon
  */
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   const parsed = parseOptions(loadSchema, options, "load a detector");
-  const { threshold, iou, maxDetections, classAgnostic, classes, layout, labels, size, threads, ...rest } = parsed;
+  const { threshold, iou, maxDetections, classAgnostic, classes, layout, labels, size, threads, ...others } = parsed;
+  const { precision, onBuildProgress: onProgress, signal, ...rest } = others;
   const detect = { threshold, iou, maxDetections, classAgnostic, classes } as DetectOptions;
-  return { ...rest, layout, labels, size, threads, detect: detectConfig(detect, DETECT_DEFAULTS) };
+  const build = { precision, onProgress, signal };
+  return { ...rest, layout, labels, size, threads, build, detect: detectConfig(detect, DETECT_DEFAULTS) };
 }
 
 /**

@@ -6,6 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
+import { elfFault } from "./elf-file.ts";
 
 /** Where a library may lie, and what to say when it is nowhere. */
 export interface LibrarySpec {
@@ -163,6 +164,11 @@ export function openLibrary<Table extends SymbolTable>(
     const known = opened.get(`${spec.name}\0${path}`);
     if (known !== undefined) return { path, symbols: known.symbols as BunLibrary<Table>["symbols"] };
     try {
+      const defect = isPath ? elfFault(path) : undefined;
+      if (defect !== undefined) {
+        refuse(candidate, defect);
+        continue;
+      }
       const library = dlopen(path, table as Record<string, FFIFunction>);
       loaded.push(library);
       const symbols = library.symbols as BunLibrary<Table>["symbols"];

@@ -34,6 +34,12 @@ interface AsyncFunction {
 /** koffi refuses from 256 calls at once on; Bun's pool has a thread a core, so nothing is lost below that. */
 const MOST_AT_ONCE = 128;
 
+/**
+ * Stack of a call: what a thread has on Linux, and what libraries count on. koffi's own 128 KiB end the process when
+ * TensorRT walks a deep model.
+ */
+const STACK_BYTES = 8 * 2 ** 20;
+
 let koffi: Koffi | undefined;
 const prototypes = new Map<string, TypeObject>();
 let running = 0;
@@ -50,7 +56,9 @@ function loadKoffi(): Koffi {
       ),
     );
   }
-  return createRequire(import.meta.url)("koffi") as Koffi;
+  const loaded = createRequire(import.meta.url)("koffi") as Koffi;
+  loaded.config({ async_stack_size: STACK_BYTES });
+  return loaded;
 }
 
 /** A call has settled: the one that waits longest may begin. */

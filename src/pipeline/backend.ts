@@ -3,7 +3,7 @@
 import type { Tensor } from "../core/tensor.ts";
 import type { Placement } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
-import type { DecodedImage } from "../image/picture-decoder.ts";
+import { DEFAULT_MAX_PIXELS, type DecodedImage } from "../image/picture-decoder.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
@@ -66,6 +66,46 @@ export interface BackendOptions {
   readonly scaledDecoding: boolean;
   /** Input size of a model with dynamic height and width; `undefined` for the model's preferred one. */
   readonly size: Size | undefined;
+  /** Whether such a model will be given the pictures' own ratio, up to that size. */
+  readonly rectangular: boolean;
+  /** Most pictures in a batch of a model that leaves it open. */
+  readonly batch: number;
+  /** Number of the GPU. */
+  readonly device: number;
+  /** How an engine is built for the GPU where there is none yet. */
+  readonly build: EngineBuild;
+}
+
+/** What holds where the caller says nothing. */
+export const DEFAULT_BACKEND_OPTIONS: BackendOptions = {
+  layout: undefined,
+  labels: undefined,
+  threads: undefined,
+  maxPixels: DEFAULT_MAX_PIXELS,
+  scaledDecoding: false,
+  size: undefined,
+  rectangular: false,
+  batch: 1,
+  device: 0,
+  build: { precision: undefined, onProgress: undefined, signal: undefined },
+};
+
+/** How an engine is built. */
+export interface EngineBuild {
+  /** `undefined` for FP16. */
+  readonly precision: "fp32" | "fp16" | undefined;
+  /** Told a few times a second while an engine is built; 0–1, and the phase in TensorRT's words. */
+  readonly onProgress: ((progress: BuildProgress) => void) | undefined;
+  /** Ends the build; its reason is thrown. */
+  readonly signal: AbortSignal | undefined;
+}
+
+/** How far the building of an engine is. */
+export interface BuildProgress {
+  /** 0–1; the steps differ in length. */
+  readonly fraction: number;
+  /** In TensorRT's words. */
+  readonly phase: string;
 }
 
 /** A model loaded on a machine. Closing it while slots are open is refused. */

@@ -1,27 +1,62 @@
 /** @module Open backend: which machine a model runs on. */
 
-import { message, OptionError } from "../core/errors.ts";
+import { LibraryLoadError, ModelError, message, OptionError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { cudaUnavailable } from "../cuda/probe.ts";
+import { openTensorRt } from "../tensorrt/library.ts";
 import type { Backend, BackendOptions } from "./backend.ts";
 import { CpuBackend } from "./cpu/cpu-backend.ts";
+import { GpuBackend } from "./gpu/gpu-backend.ts";
+import { isPlan } from "./gpu/model-file.ts";
 
 /** What decides between the machines. */
 export interface OpenBackendOptions extends BackendOptions {
-  /** `auto`: the best machine there is. */
+  /** `auto`: the GPU where there is one with TensorRT, else the CPU. */
   readonly backend: "auto" | "cpu" | "gpu";
 }
 
 /**
- * Load a model on the machine that was asked for, or the best there is.
+ * Why models cannot run on a GPU of this machine, in one line; `undefined` where they can. Opens the libraries.
+ */
+export function gpuUnavailable(): string | undefined {
+  const cuda = cudaUnavailable();
+  if (cuda !== undefined) return cuda;
+  try {
+    openTensorRt();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return error.message.split("\n", 1)[0] ?? "";
+  }
+}
+
+/**
+ * Load a model on the machine that was asked for, or the best there is. Where `auto` ends on the CPU, a line in the log
+ * says why.
  *
- * @param source path of a model, or its bytes
- * @throws {OptionError} If the GPU was asked for: this version runs on the CPU
+ * @param source path of a model, or its bytes; a plan runs on the GPU alone
+ * @throws {OptionError} If the GPU was asked for and there is none, or no TensorRT
  * @throws {ModelError} If it is no model, or of no known layout
  */
-export function openBackend(source: string | Uint8Array, options: OpenBackendOptions): Promise<Backend> {
+export async function openBackend(source: string | Uint8Array, options: OpenBackendOptions): Promise<Backend> {
+  if (options.backend === "cpu") return openOnCpu(source, options, 'backend "cpu" was asked for');
+  const reason = gpuUnavailable();
+  if (reason === undefined) return GpuBackend.load(source, options);
   if (options.backend === "gpu") {
-    const found = 'as this version has no GPU backend yet: received backend "gpu"';
-    const hint = 'leave the option out, or set it to "cpu"';
-    return Promise.reject(new OptionError(message("load a detector", found, hint), "backend"));
+    const hint = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
+    throw new OptionError(message("load a detector on the GPU", `as it cannot be used: ${reason}`, hint), "backend");
+  }
+  logger.info(`Running on the CPU, as the GPU cannot be used: ${reason}`);
+  return openOnCpu(source, options, `the GPU cannot be used: ${reason}`);
+}
+
+/** @param reason why it is not the GPU, for a plan, which runs nowhere else */
+async function openOnCpu(source: string | Uint8Array, options: BackendOptions, reason: string): Promise<Backend> {
+  const [path, bytes] = typeof source === "string" ? [source, undefined] : [undefined, source];
+  if (isPlan(bytes, path)) {
+    const name = path ?? "the model from bytes";
+    const hint = "load the ONNX model it was built from";
+    throw new ModelError(message(`load ${JSON.stringify(name)}`, `as a plan needs a GPU, and ${reason}`, hint), name);
   }
   return CpuBackend.load(source, options);
 }

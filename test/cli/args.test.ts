@@ -1,7 +1,18 @@
 import { expect, test } from "bun:test";
 import { z } from "zod";
 import { type Flag, parseFlags, parseWords } from "../../src/cli/args.ts";
-import { classList, count, fraction, pixelSize, toggle } from "../../src/cli/values.ts";
+import {
+  byteCount,
+  capabilityList,
+  classList,
+  count,
+  countRange,
+  fraction,
+  pixelSize,
+  sizeRange,
+  toggle,
+  wholeNumber,
+} from "../../src/cli/values.ts";
 import { OptionError } from "../../src/core/errors.ts";
 
 const FLAGS: readonly Flag[] = [
@@ -56,4 +67,26 @@ test("values: whole numbers, sizes, classes", () => {
     expect(pixelSize.safeParse(text).success).toBe(false);
   expect(classList.parse("person, 2,traffic light")).toEqual(["person", 2, "traffic light"]);
   expect(classList.safeParse(" ,").success).toBe(false);
+});
+
+test("values: ranges of counts and sizes, in order", () => {
+  expect(countRange(8).parse("4")).toBe(4);
+  expect(countRange(8).parse("1, 4,8")).toEqual({ min: 1, opt: 4, max: 8 });
+  for (const text of ["", "0", "1,4", "8,4,1", "1,4,9", "1,,4", "1,2,3,4"])
+    expect(countRange(8).safeParse(text).success).toBe(false);
+  expect(sizeRange.parse("640")).toEqual([640, 640]);
+  expect(sizeRange.parse("320x192,640x384,1280")).toEqual({ min: [320, 192], opt: [640, 384], max: [1280, 1280] });
+  for (const text of ["", "640,", "640,320,1280", "320x200,640x100,1280x800", "1x2x3"])
+    expect(sizeRange.safeParse(text).success).toBe(false);
+});
+
+test("values: bytes, compute capabilities, numbers from 0 on", () => {
+  const bytes = ["64MiB", "1.5 GiB", "2gib", "500MB", "1kB", "4096", "12B", "0"].map((text) => byteCount.parse(text));
+  expect(bytes).toEqual([64 * 2 ** 20, 1.5 * 2 ** 30, 2 * 2 ** 30, 500e6, 1e3, 4096, 12, 0]);
+  for (const text of ["", "MiB", "-1", "1TB", "1 MiB 2", "0x10", "1M"])
+    expect(byteCount.safeParse(text).success).toBe(false);
+  expect(capabilityList.parse("8.6, 12.0")).toEqual(["8.6", "12.0"]);
+  for (const text of ["", "86", "8.6,", "sm_86"]) expect(capabilityList.safeParse(text).success).toBe(false);
+  expect(wholeNumber(0, 5).parse("0")).toBe(0);
+  for (const text of ["6", "-1", "1.5", ""]) expect(wholeNumber(0, 5).safeParse(text).success).toBe(false);
 });

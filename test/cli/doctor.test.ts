@@ -1,15 +1,18 @@
 import { expect, test } from "bun:test";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { formatFindings, isHealthy } from "../../src/cli/doctor/finding.ts";
-import { cudaVersion, driverVersion, tensorRtVersion } from "../../src/cli/doctor/gpu.ts";
+import { driverVersion } from "../../src/cli/doctor/gpu.ts";
+import { faultsOf, inShort, whyUnusable } from "../../src/cli/doctor/library-faults.ts";
 import { installCommand, systemIds } from "../../src/cli/doctor/system-package.ts";
+import { choiceOf, type GpuFindings } from "../../src/cli/doctor/verdict.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
+import { LibraryLoadError } from "../../src/core/errors.ts";
+import { RTX, testLibrary } from "../support/tensorrt.ts";
+import { runCli } from "./run-cli.ts";
 
-test("versions are read out of the numbers and texts NVIDIA gives", () => {
-  expect(cudaVersion(12040)).toBe("12.4");
-  expect(cudaVersion(13000)).toBe("13.0");
-  expect(tensorRtVersion(100600)).toBe("10.6.0");
-  expect(tensorRtVersion(110204)).toBe("11.2.4");
-  expect(tensorRtVersion(8601)).toBe("8.6.1");
+test("driverVersion() is read out of the text the kernel module gives", () => {
   expect(
     driverVersion("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\n"),
   ).toBe("535.183.01");
@@ -43,4 +46,139 @@ test("formatFindings() puts the fix below what it fixes; only broken things are 
   );
   expect(isHealthy(findings)).toBe(true);
   expect(isHealthy([{ name: "sharp", state: "broken", found: "" }])).toBe(false);
+});
+
+/** The error of a search that tried these places. */
+function failure(...tried: readonly string[]): LibraryLoadError {
+  return new LibraryLoadError("Cannot load the library x as it was found at none of these paths:", "x", tried);
+}
+
+test("faultsOf() leaves out the places where nothing was, and names a library that lacks another", () => {
+  const nowhere = failure(
+    "/opt/liba.so.1: no such file",
+    'liba.so.1: Failed to open library "liba.so.1": liba.so.1: cannot open shared object file: No such file or directory',
+    'libb.so: Failed to open library "libb.so": /work/libb.so: cannot open shared object file: No such file or directory',
+  );
+  expect(faultsOf(nowhere)).toEqual([]);
+  const broken = failure(
+    "/a/liba.so.1: no such file",
+    '/b/liba.so.1: Failed to open library "/b/liba.so.1": /b/liba.so.1: file too short',
+    '/c/liba.so.1: Failed to open library "/c/liba.so.1": libcudart.so.12: cannot open shared object file: No such file',
+    "/d/liba.so.1: it is cut short: it must have 9 bytes and has 5",
+  );
+  expect(faultsOf(broken)).toEqual([
+    "/b/liba.so.1: file too short",
+    "/c/liba.so.1: libcudart.so.12: cannot open shared object file: No such file",
+    "/d/liba.so.1: it is cut short: it must have 9 bytes and has 5",
+  ]);
+  const refused = new LibraryLoadError("Cannot use /e/liba.so as it must be 10: 8\nHint: update", "x", ["/e/liba.so"]);
+  expect(faultsOf(refused)).toEqual(["/e/liba.so: it must be 10: 8"]);
+  expect(whyUnusable(refused, { variable: "NONE" })).toBe("cannot be used: /e/liba.so: it must be 10: 8");
+  expect(whyUnusable(nowhere, { variable: "BUN_TENSORRT_NO_SUCH_VARIABLE" })).toBe("was not found");
+});
+
+test("inShort() takes the list of paths out of a reason", () => {
+  expect(inShort("Cannot load the library libcuda as it was found at none of these paths:")).toBe(
+    "libcuda was not found",
+  );
+  expect(inShort("Cannot complete cuInit as it returned 100")).toBe("Cannot complete cuInit as it returned 100");
+});
+
+test("choiceOf() names the first gap, advises nothing where no card is, and one TensorRT is enough", () => {
+  const ok = (name: string) => ({ name, state: "ok", found: "there" }) as const;
+  const gap = (name: string) => ({ name, state: "absent", found: "not there", fix: `install ${name}` }) as const;
+  const full: GpuFindings = {
+    gpus: [ok("GPU 0")],
+    driver: ok("driver"),
+    runtime: ok("runtime"),
+    shim: ok("shim"),
+    tensorRt: [gap("TensorRT"), ok("TensorRT-RTX")],
+    nvJpeg: gap("nvJPEG"),
+  };
+  const verdict = (findings: GpuFindings, hasCard = true): string => choiceOf(findings, hasCard).at(-1)!.found;
+  expect(verdict(full)).toBe("runs on the GPU, with TensorRT-RTX");
+  expect(choiceOf(full, true).filter(({ fix }) => fix !== undefined)).toEqual([full.nvJpeg]);
+  expect(verdict({ ...full, tensorRt: [{ ...ok("TensorRT"), fix: "install builder" }] })).toBe(
+    "runs on the GPU, with TensorRT: plans alone",
+  );
+  const bare = { ...full, driver: gap("driver"), runtime: gap("runtime"), gpus: [gap("NVIDIA GPU")] };
+  expect(verdict(bare)).toBe("runs on the CPU, for want of: driver");
+  expect(verdict({ ...full, gpus: [gap("GPU 0"), ok("GPU 1")] })).toBe("runs on the GPU, with TensorRT-RTX");
+  expect(verdict({ ...full, tensorRt: [gap("TensorRT"), gap("TensorRT-RTX")] })).toBe(
+    "runs on the CPU, for want of: TensorRT",
+  );
+  expect(verdict(bare, false)).toBe("runs on the CPU, for want of: NVIDIA GPU");
+  expect(choiceOf(bare, false).filter(({ fix }) => fix !== undefined)).toEqual(bare.gpus);
+});
+
+interface Report {
+  readonly code: number;
+  readonly errors: string;
+  readonly findings: ReadonlyMap<string, { readonly state: string; readonly found: string }>;
+}
+
+async function doctor(env: Readonly<Record<string, string>>): Promise<Report> {
+  const { code, output, errors } = await runCli(["doctor", "--json"], { env });
+  const findings: { name: string; state: string; found: string }[] = JSON.parse(output);
+  return { code, errors, findings: new Map(findings.map((finding) => [finding.name, finding])) };
+}
+
+test("doctor survives libraries that are cut short, of another kind, and for another processor", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-doctor-"));
+  try {
+    const prebuilt = join(import.meta.dir, "../../native/prebuilt");
+    const shim = join(prebuilt, "linux-x64/libbun_tensorrt_shim.so");
+    const other = process.arch === "x64" ? "arm64" : "x64";
+    copyFileSync(join(prebuilt, `linux-${other}/libbun_tensorrt_shim.so`), join(folder, "libbun_tensorrt_shim.so"));
+    writeFileSync(join(folder, "libcuda.so.1"), "not a library");
+    writeFileSync(join(folder, "libnvinfer.so.10"), readFileSync(shim).subarray(0, 5000));
+    copyFileSync(join(prebuilt, `linux-${process.arch}/libbun_tensorrt_shim.so`), join(folder, "libcudart.so.12"));
+    const names = ["LIBCUDA", "CUDART", "TENSORRT", "SHIM", "NVJPEG"];
+    const { code, errors, findings } = await doctor(
+      Object.fromEntries(names.map((name) => [`BUN_TENSORRT_${name}`, folder])),
+    );
+    // Detection runs on the CPU all the same.
+    expect(code).toBe(0);
+    expect(errors).toBe("");
+    expect(findings.get("NVIDIA driver")).toMatchObject({ state: "absent" });
+    expect(findings.get("NVIDIA driver")?.found).toContain(`libcuda cannot be used: ${join(folder, "libcuda.so.1")}: `);
+    expect(findings.get("CUDA runtime")?.found).toMatch(/libcudart\.so\.12: Symbol "\w+" not found/);
+    expect(findings.get("TensorRT shim")?.found).toContain(`it is made for ${other}, and this is ${process.arch}`);
+    expect(findings.get("TensorRT")?.found).toMatch(/libnvinfer\.so\.10: it is /);
+    expect(findings.get("TensorRT-RTX")?.found).toBe(`was not found at BUN_TENSORRT_TENSORRT=${folder}`);
+    expect(findings.get("nvJPEG")?.found).toContain(`was not found at BUN_TENSORRT_NVJPEG=${folder}`);
+    expect(findings.get("detection")?.found).toStartWith("runs on the CPU, for want of: ");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test.skipIf(RTX === undefined)("doctor finds TensorRT-RTX and its parser, as it has been fetched", async () => {
+  const { findings } = await doctor({ BUN_TENSORRT_TENSORRT: RTX! });
+  expect(findings.get("TensorRT-RTX")).toEqual({
+    name: "TensorRT-RTX",
+    state: "ok",
+    found: `1.7.1.116 at ${join(RTX!, "libtensorrt_rtx.so.1")}`,
+  } as never);
+  expect(findings.get("TensorRT")?.state).toBe("absent");
+  expect(findings.get("TensorRT shim")).toMatchObject({ state: "ok" });
+});
+
+const OLD = testLibrary("rtx-1.4");
+
+test.skipIf(OLD === undefined)(
+  "doctor names a release that is too old, as TensorRT-RTX 1.4 has been fetched",
+  async () => {
+    const { findings } = await doctor({ BUN_TENSORRT_TENSORRT: OLD! });
+    expect(findings.get("TensorRT-RTX")).toMatchObject({ state: "absent" });
+    expect(findings.get("TensorRT-RTX")?.found).toContain("it must be TensorRT 10 or 11, or TensorRT-RTX 1.5");
+  },
+);
+
+const PLAIN = testLibrary("10.6");
+
+test.skipIf(PLAIN === undefined)("doctor tells a TensorRT that only runs plans, as 10.6 has been fetched", async () => {
+  const { findings } = await doctor({ BUN_TENSORRT_TENSORRT: PLAIN! });
+  expect(findings.get("TensorRT")).toMatchObject({ state: "ok" });
+  expect(findings.get("TensorRT")?.found).toEndWith("ONNX models cannot be built without its builder resource");
 });

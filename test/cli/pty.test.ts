@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
+import { isGpuMissing } from "../support/gpu.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { cliWords } from "./run-cli.ts";
 
@@ -51,6 +52,14 @@ test("detect shows a bar with rate and time left on a terminal, wipes it, and su
   expect(text).toMatch(/detect {2}\[[#-]{24}\] {2}\d+ of 100 {2}[\d.]+ pictures\/s/);
   const tally = text.split("\r\x1b[K").at(-1)!;
   expect(Bun.stripANSI(tally)).toMatch(/^100 pictures, 300 objects in [\d.]+ m?s, [\d.]+ pictures\/s\r\n$/);
+});
+
+test.skipIf(!isGpuMissing)("detect tells on a terminal why it runs on the CPU, once and dimly", async () => {
+  const note = "\x1b[2mRunning on the CPU, as the GPU cannot be used: ";
+  const [auto, chosen] = await Promise.all([onTerminal(DETECT), onTerminal([...DETECT, "--backend", "cpu"])]);
+  expect(auto.split(note)).toHaveLength(2);
+  expect(auto).not.toContain("none of these paths");
+  expect(chosen).not.toContain(note);
 });
 
 test("detect --quiet shows nothing on a terminal", async () => {

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { BuildProgressView, formatBuild } from "../../src/cli/build-progress.ts";
 import { formatProgress, Progress } from "../../src/cli/progress.ts";
 import { hasColour, paintOf, Terminal } from "../../src/cli/terminal.ts";
 import { alignRows } from "../../src/cli/text-table.ts";
@@ -75,4 +76,41 @@ test("alignRows() goes by what is seen: colours count nothing, wide characters t
   ]);
   expect(alignRows([["a", ""]], ["left", "left"])).toEqual(["a"]);
   expect(alignRows([], ["left"])).toEqual([]);
+});
+
+test("formatBuild() shows how far a build is, for how long, and in what phase", () => {
+  const state = { title: "yolo11n", progress: undefined, elapsedMs: 2900, isCancelled: false };
+  expect(formatBuild(state, 120)).toBe("yolo11n  2 s  starting TensorRT");
+  const progress = { fraction: 0.387, phase: "Timing graph nodes" };
+  expect(formatBuild({ ...state, progress, elapsedMs: 72_000 }, 120)).toBe(
+    "yolo11n  [#########---------------]  38 %  1 min 12 s  Timing graph nodes",
+  );
+  expect(formatBuild({ ...state, progress: { fraction: 1, phase: "a\x1b[2J" } }, 120)).toBe(
+    "yolo11n  [########################]  100 %  2 s  a\ufffd[2J",
+  );
+  expect(formatBuild({ ...state, progress, isCancelled: true }, 120)).toContain("2 s  cancelling: ");
+  expect(formatBuild({ ...state, progress }, 30)).toHaveLength(29);
+});
+
+test("BuildProgressView ticks on a terminal without any news, says that it is cancelled, and wipes its line", async () => {
+  const shown = screen(true);
+  const abort = new AbortController();
+  {
+    using view = new BuildProgressView(new Terminal(shown, paintOf(false)), "yolo11n", abort.signal);
+    expect(shown.text).toBe("");
+    await Bun.sleep(300);
+    expect(shown.text).toBe("\r\x1b[Kyolo11n  0 s  starting TensorRT");
+    view.update({ fraction: 0.5, phase: "Building engine" });
+    abort.abort();
+    await Bun.sleep(300);
+    expect(shown.text).toContain("50 %  0 s  cancelling");
+  }
+  expect(shown.text).toEndWith("\r\x1b[K");
+});
+
+test("BuildProgressView writes a line now and then where nobody looks", () => {
+  const piped = screen(false);
+  using view = new BuildProgressView(new Terminal(piped, paintOf(false)), "yolo11n", new AbortController().signal);
+  for (let step = 0; step <= 100; step++) view.update({ fraction: step / 100, phase: "Timing" });
+  expect(piped.text).toBe("Building yolo11n: 0 %, 0 s, Timing\n");
 });

@@ -197,3 +197,11 @@ test("Detector counts rows that are not numbers, and drops them", async () => {
   await batch.infer();
   expect(await batch.postprocess({ threshold: 0 })).toEqual([[]]);
 });
+
+test("Detector.load() refuses a plan on the CPU, which cannot run it", async () => {
+  const plan = new Uint8Array(64);
+  plan.set(new TextEncoder().encode("ftrt"));
+  new DataView(plan.buffer).setBigUint64(8, 2n, true);
+  await expect(Detector.load(plan, { backend: "cpu" })).rejects.toThrow("as a plan needs a GPU");
+  await expect(Detector.load("model.engine", { backend: "cpu" })).rejects.toThrow("as a plan needs a GPU");
+});

@@ -67,3 +67,15 @@ test.skipIf(!isLinux)("offThread() holds through garbage collections", async () 
     expect((await Promise.all(calls))[49]).toBe(49);
   }
 });
+
+test.skipIf(!isLinux)(
+  "offThread() gives a call the stack of a thread: TensorRT needs more than koffi's 128 KiB",
+  async () => {
+    const regcomp = libc("regcomp", "i32", ["pointer", "pointer", "i32"]);
+    const depth = 3000;
+    const pattern = cString("(".repeat(depth) + ")".repeat(depth));
+    const compiled = new Uint8Array(new ArrayBuffer(256));
+    expect(await regcomp(addressOf(compiled), addressOf(pattern), 1)).toBe(0);
+    expect(pattern.length + compiled.length).toBeGreaterThan(0);
+  },
+);

@@ -1,18 +1,12 @@
 import { expect, test } from "bun:test";
 import { ModelError } from "../../src/core/errors.ts";
+import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
 import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
 import { testBackend } from "../contract/backend-contract.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
-const options = {
-  layout: undefined,
-  labels: undefined,
-  threads: 1,
-  maxPixels: 1e6,
-  scaledDecoding: false,
-  size: undefined,
-};
+const options = { ...DEFAULT_BACKEND_OPTIONS, threads: 1 };
 
 testBackend("CpuBackend", (model) => CpuBackend.load(model, options));
 

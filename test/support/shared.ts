@@ -3,10 +3,20 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-const FOLDER: string = join(import.meta.dir, "../../../shared");
+const FOLDER: string = process.env.BUN_TENSORRT_SHARED ?? join(import.meta.dir, "../../../shared");
+
+/** Path of a file below `../shared`, whether it is there or not. */
+export function sharedPath(...path: readonly string[]): string {
+  return join(FOLDER, ...path);
+}
 
 /** Path of a file below `../shared`, or `undefined` where there is none: the test is then skipped. */
 export function sharedFile(...path: readonly string[]): string | undefined {
-  const file = join(FOLDER, ...path);
+  const file = sharedPath(...path);
   return existsSync(file) ? file : undefined;
+}
+
+/** True if there is no such file below `../shared`. */
+export function isMissing(...path: readonly string[]): boolean {
+  return !existsSync(sharedPath(...path));
 }

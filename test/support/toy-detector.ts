@@ -36,34 +36,31 @@ export const TOY_BOXES: readonly ToyBox[] = [
  */
 export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
   const { batch = "batch", side = 64 } = options;
-  const boxes = new Float32Array(4 * ANCHORS);
-  const scores = new Float32Array(2 * ANCHORS);
+  // Value = mean × slope + offset: boxes are all offset, scores all slope.
+  const slope = new Float32Array(6 * ANCHORS);
+  const offset = new Float32Array(6 * ANCHORS);
   for (const [anchor, { box, classId, score }] of TOY_BOXES.entries()) {
     const [x1, y1, x2, y2] = box;
     for (const [row, value] of [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1].entries()) {
-      boxes[row * ANCHORS + anchor] = value;
+      offset[row * ANCHORS + anchor] = value;
     }
-    scores[classId * ANCHORS + anchor] = score;
+    slope[(4 + classId) * ANCHORS + anchor] = score;
   }
   return onnxModel({
     inputs: [{ name: "images", dtype: "f32", shape: [batch, 3, side, typeof side === "string" ? "width" : side] }],
     outputs: [{ name: "output0", dtype: "f32", shape: [batch, 6, ANCHORS] }],
     metadata: { names: "{0: 'cat', 1: 'dog'}", task: "detect", stride: "32", imgsz: "[64, 64]", ...options.metadata },
     initializers: [
-      { name: "boxes", dtype: "f32", shape: [1, 4, ANCHORS], data: boxes },
-      { name: "scores", dtype: "f32", shape: [1, 2, ANCHORS], data: scores },
-      { name: "rows", dtype: "i64", shape: [3], data: new BigInt64Array([-1n, 1n, 1n]) },
-      { name: "zero", dtype: "f32", shape: [1], data: new Float32Array([0]) },
-      { name: "one", dtype: "f32", shape: [1], data: new Float32Array([1]) },
+      { name: "slope", dtype: "f32", shape: [1, 6 * ANCHORS, 1, 1], data: slope },
+      { name: "offset", dtype: "f32", shape: [1, 6 * ANCHORS, 1, 1], data: offset },
+      { name: "rows", dtype: "i64", shape: [3], data: new BigInt64Array([0n, 6n, BigInt(ANCHORS)]) },
     ],
     nodes: [
-      { op: "ReduceMean", inputs: ["images"], outputs: ["mean4"], attributes: { axes: [1, 2, 3], keepdims: 1 } },
-      { op: "Reshape", inputs: ["mean4", "rows"], outputs: ["mean"] },
-      { op: "Mul", inputs: ["mean", "zero"], outputs: ["nought"] },
-      { op: "Add", inputs: ["nought", "one"], outputs: ["unit"] },
-      { op: "Mul", inputs: ["boxes", "unit"], outputs: ["each_boxes"] },
-      { op: "Mul", inputs: ["scores", "mean"], outputs: ["each_scores"] },
-      { op: "Concat", inputs: ["each_boxes", "each_scores"], outputs: ["output0"], attributes: { axis: 1 } },
+      { op: "GlobalAveragePool", inputs: ["images"], outputs: ["channels"] },
+      { op: "ReduceMean", inputs: ["channels"], outputs: ["mean"], attributes: { axes: [1], keepdims: 1 } },
+      { op: "Mul", inputs: ["mean", "slope"], outputs: ["product"] },
+      { op: "Add", inputs: ["product", "offset"], outputs: ["sum"] },
+      { op: "Reshape", inputs: ["sum", "rows"], outputs: ["output0"] },
     ],
   });
 }

@@ -2,11 +2,11 @@
 
 import { z } from "zod";
 import { catalogue, DEFAULT_MODEL, findEntry } from "../../catalogue/catalogue.ts";
-import { Detector } from "../../detector/detector.ts";
 import { type Flag, type ParsedArguments, parseFlags } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { fetchEntry, findModel } from "../fetch-entry.ts";
 import { formatPicture } from "../format-table.ts";
+import { loadDetector } from "../load-detector.ts";
 import { openSaver } from "../save-pictures.ts";
 import { paintOf } from "../terminal.ts";
 
@@ -40,7 +40,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const saver = openSaver(save, [file]);
   const path = await findModel(model, context);
   signal.throwIfAborted();
-  await using detector = await Detector.load(path, { backend });
+  await using detector = await loadDetector(path, { backend }, context, { command: "demo", isQuiet: false });
   terminal.line(`Running ${detector.recognition.layout} on ${detector.backend.description}`);
   const result = await detector.detect(file);
   await output.write(formatPicture({ file, result }, paintOf(output.hasColour)));

@@ -2,13 +2,14 @@
 
 import { ImageError } from "../../core/errors.ts";
 import { formatDuration } from "../../core/units.ts";
-import { Detector } from "../../detector/detector.ts";
+import type { Detector } from "../../detector/detector.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { detectAll } from "../detect-all.ts";
 import { DETECT_FLAGS, type DetectArguments, parseDetectFlags } from "../detect-flags.ts";
 import { findModel } from "../fetch-entry.ts";
 import { plural } from "../format-table.ts";
+import { loadDetector } from "../load-detector.ts";
 import { expandPictures } from "../pictures.ts";
 import { Progress } from "../progress.ts";
 import type { PictureResult } from "../result-format.ts";
@@ -85,7 +86,8 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   using target = openTarget(args, files, output);
   const saver = args.save === undefined ? undefined : openSaver(args.save, files);
   const model = await findModel(args.model, context);
-  await using detector = await Detector.load(model, args.detector);
+  const look = { command: "detect", isQuiet: args.isQuiet };
+  await using detector = await loadDetector(model, args.detector, context, look);
 
   const started = performance.now();
   const tally = await detectFiles(detector, { args, files, target, saver }, context);
@@ -113,6 +115,8 @@ export const detect: Command = {
     "  coco   [{image_id, category_id, bbox: [x, y, w, h], score}], which pycocotools scores; without --annotations",
     "         a picture's id is the last number in its name",
     "  yolo   one text file a picture in the folder of --output: class cx cy w h score, as fractions of the picture",
+    "On a GPU an engine is built for an ONNX model when it first runs there, and kept; `build` does that ahead, with all",
+    "its flags. A .plan or .engine file runs as it is.",
     "A picture that cannot be read is told of on standard error, and the others are done; the exit code is then 1.",
   ],
   examples: [

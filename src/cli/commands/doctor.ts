@@ -1,42 +1,63 @@
 /** @module Doctor command: what was found on this machine, and how to get what is missing. */
 
-import { logger } from "../../core/log.ts";
+import { logger, setLogSink } from "../../core/log.ts";
 import type { ParsedArguments } from "../args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { findOnnxRuntime, findSharp, findTurboJpeg } from "../doctor/cpu.ts";
-import { type Finding, formatFindings, isHealthy } from "../doctor/finding.ts";
-import { findCudaRuntime, findDriver, findGpu, findTensorRt } from "../doctor/gpu.ts";
+import { type Finding, type FindingState, formatFindings, isHealthy } from "../doctor/finding.ts";
+import { findDriver, findGpus, hasCard } from "../doctor/gpu.ts";
+import { findCudaRuntime, findNvJpeg, findShim, findTensorRt } from "../doctor/gpu-libraries.ts";
 import { findBun, findCache, findProcessor } from "../doctor/host.ts";
+import { choiceOf, type GpuFindings } from "../doctor/verdict.ts";
 import { paintOf } from "../terminal.ts";
 
+type Probe = () => Finding | readonly Finding[] | Promise<Finding>;
+
 /** What one search found. A search that fails in an unforeseen way is a finding as well: the report goes on. */
-async function probe(name: string, find: () => Finding | Promise<Finding>): Promise<Finding> {
+async function probe(name: string, find: Probe, unforeseen: FindingState = "broken"): Promise<readonly Finding[]> {
   try {
-    return await find();
+    const found = await find();
+    return "name" in found ? [found] : found;
   } catch (error) {
     const [found = ""] = String(error instanceof Error ? error.message : error).split("\n", 1);
     logger.info(`doctor: ${name}: ${Bun.inspect(error)}`);
-    return { name, state: "broken", found, fix: "bun install" };
+    return [{ name, state: unforeseen, found, ...(unforeseen === "broken" ? { fix: "bun install" } : {}) }];
   }
 }
 
-async function run({ flags }: ParsedArguments, { output }: CommandContext): Promise<number> {
-  const gpu = await probe("NVIDIA GPU", findGpu);
-  const gpuLibraries = [
-    await probe("NVIDIA driver", findDriver),
-    await probe("CUDA runtime", findCudaRuntime),
-    await probe("TensorRT", findTensorRt),
+/** Everything a GPU takes, in the order in which one thing needs the other. Detection works without. */
+async function probeGpu(): Promise<GpuFindings> {
+  const one = async (name: string, find: () => Finding): Promise<Finding> => (await probe(name, find, "absent"))[0]!;
+  const driver = await one("NVIDIA driver", findDriver);
+  const runtime = await one("CUDA runtime", findCudaRuntime);
+  const gpus = await probe("NVIDIA GPU", findGpus, "absent");
+  const shim = await one("TensorRT shim", findShim);
+  const tensorRt = [
+    await one("TensorRT", () => findTensorRt("TensorRT")),
+    await one("TensorRT-RTX", () => findTensorRt("TensorRT-RTX")),
   ];
+  return { gpus, driver, runtime, shim, tensorRt, nvJpeg: await one("nvJPEG", findNvJpeg) };
+}
+
+/** What is passed over is a finding; a line about it, several times over, would only be noise. */
+function quietly(): Disposable {
+  const former = setLogSink((level, text) => {
+    former?.(level === "warn" ? "info" : level, text);
+  });
+  return { [Symbol.dispose]: () => void setLogSink(former) };
+}
+
+async function run({ flags }: ParsedArguments, { output }: CommandContext): Promise<number> {
+  using _quiet = quietly();
+  const gpu = await probeGpu();
   const findings: readonly Finding[] = [
-    await probe("Bun", findBun),
-    await probe("CPU", findProcessor),
-    await probe("ONNX Runtime", findOnnxRuntime),
-    await probe("sharp", findSharp),
-    await probe("libturbojpeg", findTurboJpeg),
-    gpu,
-    // Without a card nothing would be won by installing its libraries.
-    ...gpuLibraries.map(({ fix, ...rest }) => (gpu.state === "ok" && fix !== undefined ? { ...rest, fix } : rest)),
-    await probe("cache folder", findCache),
+    ...(await probe("Bun", findBun)),
+    ...(await probe("CPU", findProcessor)),
+    ...(await probe("ONNX Runtime", findOnnxRuntime)),
+    ...(await probe("sharp", findSharp)),
+    ...(await probe("libturbojpeg", findTurboJpeg)),
+    ...choiceOf(gpu, hasCard()),
+    ...(await probe("cache folder", findCache)),
   ];
   const text =
     flags.json === true
@@ -54,7 +75,9 @@ export const doctor: Command = {
   flags: [{ name: "json", summary: "as JSON: an array of {name, state, found, fix}" }],
   notes: [
     "ok: there and working. absent: not there, detection works without. broken: detection fails because of it.",
-    "The exit code is 1 if anything is broken.",
+    "The last line but one says where detection runs. The exit code is 1 if anything is broken.",
+    "Libraries are looked for in $BUN_TENSORRT_LIBCUDA, _CUDART, _TENSORRT, _SHIM, _NVJPEG, _ONNXRUNTIME, _TURBOJPEG (a",
+    "file or its folder) first, then where `install` puts them, in Python's packages, and where the system has them.",
   ],
   examples: ["doctor", "doctor --json"],
   run,

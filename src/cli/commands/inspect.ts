@@ -1,20 +1,39 @@
-/** @module Inspect command: what a model is, and what its outputs were recognised as. */
+/** @module Inspect command: what a model or a plan is, and what its outputs were recognised as. */
 
 import { statSync } from "node:fs";
 import { z } from "zod";
-import { ModelError } from "../../core/errors.ts";
+import { ModelError, message } from "../../core/errors.ts";
 import { recogniseModel } from "../../model/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
+import { readModelFile } from "../../pipeline/gpu/model-file.ts";
 import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { findModel } from "../fetch-entry.ts";
 import { formatInspection, type Inspection, inspectionJson } from "../format-inspection.ts";
+import { formatPlan, planJson } from "../format-plan.ts";
+import { inspectPlan, type PlanInspection } from "../inspect-plan.ts";
+import { isPlanFile } from "../load-detector.ts";
 import { paintOf } from "../terminal.ts";
-import { toggle } from "../values.ts";
+import { toggle, wholeNumber } from "../values.ts";
 
-const schema = z.object({ json: toggle, layout: z.string().min(1, "the name of a layout").optional() });
+const schema = z.object({
+  json: toggle,
+  layout: z.string().min(1, "the name of a layout").optional(),
+  layers: toggle,
+  device: wholeNumber(0, 1023).default(0),
+  "allow-host-code": toggle,
+});
 
-async function inspectFile(file: string, layout: string | undefined): Promise<Inspection> {
+type InspectFlags = z.infer<typeof schema>;
+
+/** What is printed, and whether all is well. */
+interface Report {
+  readonly text: string;
+  readonly json: unknown;
+  readonly isGood: boolean;
+}
+
+async function inspectModel(file: string, layout: string | undefined): Promise<Inspection> {
   await using session = await Session.load(file, { optimization: "disable" });
   const { model } = session;
   const { size: byteLength } = statSync(file);
@@ -26,32 +45,77 @@ async function inspectFile(file: string, layout: string | undefined): Promise<In
   }
 }
 
+/** A plan that was only read in part, for want of a GPU, is a good one; one that does not load is not. */
+function isGoodPlan({ engine }: PlanInspection): boolean {
+  if ("problem" in engine) return engine.isMissingGpu;
+  return !("problem" in engine.recognition);
+}
+
+/** @throws {Error} If layers were asked for and cannot be had */
+function checkLayers({ engine, file }: PlanInspection): void {
+  if (!("problem" in engine)) return;
+  const hint = "without --layers it shows what the file itself tells";
+  throw new Error(
+    message(`show the layers of ${JSON.stringify(file)}`, `as that needs it loaded on a GPU: ${engine.problem}`, hint),
+  );
+}
+
+async function reportOf(path: string, flags: InspectFlags, context: CommandContext): Promise<Report> {
+  const paint = paintOf(context.output.hasColour);
+  if (await isPlanFile(path)) {
+    const options = {
+      device: flags.device,
+      layout: flags.layout,
+      withLayers: flags.layers,
+      hostCodeAllowed: flags["allow-host-code"],
+    };
+    const plan = await inspectPlan(await readModelFile(path), options);
+    if (flags.layers) checkLayers(plan);
+    return { text: formatPlan(plan, paint), json: planJson(plan), isGood: isGoodPlan(plan) };
+  }
+  if (flags.layers) {
+    const hint = "build it first: bun-tensorrt build --profiling-verbosity detailed";
+    throw refuse("inspect", "layers", `as --layers is for plans: ${JSON.stringify(path)} is a model`, hint);
+  }
+  const model = await inspectModel(path, flags.layout);
+  return {
+    text: formatInspection(model, paint),
+    json: inspectionJson(model),
+    isGood: !("problem" in model.recognition),
+  };
+}
+
 async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
-  const { output } = context;
-  const { json, layout } = parseFlags("inspect", parsed, schema);
+  const flags = parseFlags("inspect", parsed, schema);
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
     const found = `as it takes one model: received ${parsed.operands.length}`;
     throw refuse("inspect", "model", found, "bun-tensorrt inspect yolo11n.onnx");
   }
-  const inspection = await inspectFile(await findModel(word, context), layout);
-  const text = json
-    ? `${JSON.stringify(inspectionJson(inspection), null, 2)}\n`
-    : formatInspection(inspection, paintOf(output.hasColour));
-  await output.write(text);
-  return "problem" in inspection.recognition ? EXIT_FAILED : EXIT_OK;
+  const { text, json, isGood } = await reportOf(await findModel(word, context), flags, context);
+  await context.output.write(flags.json ? `${JSON.stringify(json, null, 2)}\n` : text);
+  return isGood ? EXIT_OK : EXIT_FAILED;
 }
 
 /** `inspect`. */
 export const inspect: Command = {
   name: "inspect",
-  summary: "Show a model's inputs, outputs and metadata, the layout it was recognised as, and why.",
+  summary: "Show a model's or a plan's inputs, outputs and metadata, the layout it was recognised as, and why.",
   usage: ["inspect <file|name> [flags]"],
   flags: [
-    { name: "json", summary: "as JSON: {file, byteLength, inputs, outputs, metadata, recognition}" },
+    { name: "json", summary: "as JSON; of a model: {file, byteLength, inputs, outputs, metadata, recognition}" },
     { name: "layout", value: "NAME", summary: "take it for this layout" },
+    {
+      name: "layers",
+      summary: "of a plan: its layers; more of them if it was built with --profiling-verbosity detailed",
+    },
+    { name: "device", value: "N", summary: "number of the GPU that a plan is loaded on (default 0)" },
+    { name: "allow-host-code", summary: "let a version-compatible plan run the code it brings: only if you trust it" },
   ],
-  notes: ["The exit code is 1 if the model fits no known layout."],
-  examples: ["inspect yolo11n", "inspect model.onnx --json"],
+  notes: [
+    "Of a plan the file itself tells who built it, for what GPU, and the model's metadata; the rest needs a GPU.",
+    "The exit code is 1 if the model fits no known layout, or the plan does not load on the GPU.",
+  ],
+  examples: ["inspect yolo11n", "inspect model.onnx --json", "inspect model.plan --layers"],
   run,
 };

@@ -1,64 +1,27 @@
-/** @module GPU libraries: what `doctor` says of the graphics card, its driver, the CUDA runtime and TensorRT. */
+/** @module GPU: what `doctor` says of the graphics cards, their driver, and whether the package's kernels run on them. */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { LibraryLoadError } from "../../core/errors.ts";
-import { type LibrarySpec, openLibrary, type SymbolTable } from "../../ffi/library.ts";
+import ptx from "../../../ptx/manifest.json" with { type: "json" };
+import { CudaError, LibraryLoadError } from "../../core/errors.ts";
+import { formatBytes } from "../../core/units.ts";
+import { checkDriver } from "../../cuda/check.ts";
+import { Device } from "../../cuda/device.ts";
+import { explain } from "../../cuda/explanations.ts";
+import { cudaUnavailable } from "../../cuda/probe.ts";
+import { CUDA_DRIVER_SPEC, cudaDriver } from "../../ffi/cuda-driver.ts";
+import { formatCudaVersion } from "../../ffi/cuda-runtime.ts";
 import { OutCells } from "../../ffi/scratch.ts";
+import { KernelLibrary } from "../../pipeline/gpu/kernel-library.ts";
 import type { Finding } from "./finding.ts";
+import { inShort, whyUnusable } from "./library-faults.ts";
 
-const CUDA_FOLDERS = ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib"] as const;
-
-const DRIVER: LibrarySpec = {
-  name: "cuda",
-  variable: "BUN_TENSORRT_CUDA",
-  files: ["libcuda.so.1"],
-  folders: ["/usr/lib/wsl/lib"],
-  hint: "install the NVIDIA driver",
-};
-
-const RUNTIME: LibrarySpec = {
-  name: "cudart",
-  variable: "BUN_TENSORRT_CUDART",
-  files: ["libcudart.so.13", "libcudart.so.12"],
-  python: ["nvidia/cu13/lib", "nvidia/cuda_runtime/lib"],
-  folders: CUDA_FOLDERS,
-  hint: "install the CUDA runtime",
-};
-
-const TENSORRT: LibrarySpec = {
-  name: "nvinfer",
-  variable: "BUN_TENSORRT_NVINFER",
-  files: ["libnvinfer.so.11", "libnvinfer.so.10"],
-  python: ["tensorrt_libs"],
-  folders: CUDA_FOLDERS,
-  hint: "install TensorRT",
-};
-
-const DRIVER_SYMBOLS = {
-  cuInit: { args: ["u32"], returns: "i32" },
-  cuDriverGetVersion: { args: ["ptr"], returns: "i32" },
-  cuDeviceGetCount: { args: ["ptr"], returns: "i32" },
-} as const satisfies SymbolTable;
-
-const RUNTIME_SYMBOLS = {
-  cudaRuntimeGetVersion: { args: ["ptr"], returns: "i32" },
-} as const satisfies SymbolTable;
-
-const TENSORRT_SYMBOLS = { getInferLibVersion: { args: [], returns: "i32" } } as const satisfies SymbolTable;
-
-const NO_DEVICE = 100;
-
-/** `12.4` from CUDA's 12040. Pure. */
-export function cudaVersion(value: number): string {
-  return `${Math.floor(value / 1000)}.${Math.floor((value % 1000) / 10)}`;
-}
-
-/** `10.6.0` from TensorRT's 100600, and `8.6.1` from the 8601 of before version 10. Pure. */
-export function tensorRtVersion(value: number): string {
-  const [major, minor] = value >= 10_000 ? [10_000, 100] : [1000, 100];
-  return `${Math.floor(value / major)}.${Math.floor((value % major) / minor)}.${value % minor}`;
-}
+/** CUDA 12.2, whose drivers (535) are the first that load PTX of ISA 8.2. */
+const OLDEST_CUDA = 12_020;
+/** Turing: what the kernels are compiled for, and what TensorRT 10 begins with. */
+const OLDEST_CAPABILITY = 7.5;
+const INSTALL_DRIVER = "install NVIDIA driver 535 or newer (Ubuntu: sudo ubuntu-drivers install)";
+const SMALL_KERNEL = "select";
 
 /** `535.183.01` from the driver's own version file. Pure. */
 export function driverVersion(versionFile: string): string | undefined {
@@ -69,77 +32,100 @@ function readIfThere(path: string): string | undefined {
   return existsSync(path) ? readFileSync(path, "utf8") : undefined;
 }
 
+/** `driver 535.183.01, CUDA 12.2`: the kernel module's version where it tells, and the newest CUDA the driver runs. */
+function driverText(cuda: number): string {
+  const version = driverVersion(readIfThere("/proc/driver/nvidia/version") ?? "");
+  return `${version === undefined ? "" : `driver ${version}, `}CUDA ${formatCudaVersion(cuda)}`;
+}
+
+/** Newest CUDA that the driver runs: 12020 is 12.2. @throws {CudaError} If the driver does not answer */
+function driverCuda(): number {
+  const out = new OutCells(1);
+  checkDriver(cudaDriver().cuDriverGetVersion(out.cells), "cuDriverGetVersion");
+  return out.i32();
+}
+
 /** Cards, by what the kernel says: it needs no library. */
 function cardNames(): string[] {
   const folder = "/proc/driver/nvidia/gpus";
   const cards = existsSync(folder) ? readdirSync(folder) : [];
   const names = cards.map((card) => readIfThere(join(folder, card, "information"))?.match(/^Model:\s*(.+)$/m)?.[1]);
   const jetson = readIfThere("/proc/device-tree/model")?.replaceAll("\0", "");
-  return [...names.filter((name) => name !== undefined), ...(jetson?.includes("NVIDIA") ? [jetson] : [])];
+  const known = [...names.filter((name) => name !== undefined), ...(jetson?.includes("NVIDIA") ? [jetson] : [])];
+  const hasNode = existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
+  return known.length === 0 && hasNode ? ["a card that the kernel does not name"] : known;
 }
 
-/** The card. */
-export function findGpu(): Finding {
+/** True if the machine has a card, whether CUDA can use it or not. */
+export function hasCard(): boolean {
+  return cardNames().length > 0;
+}
+
+function firstLine(error: Error): string {
+  return error.message.split("\n", 1)[0] ?? "";
+}
+
+/** A failure of CUDA, with what to do about it. */
+function failed(name: string, error: CudaError): Finding {
+  const fix = explain(error.status);
+  return { name, state: "absent", found: firstLine(error), ...(fix === undefined ? {} : { fix }) };
+}
+
+/** The driver, and whether it is new enough for the package's kernels. */
+export function findDriver(): Finding {
+  const name = "NVIDIA driver";
+  try {
+    checkDriver(cudaDriver().cuInit(0), "cuInit");
+    const cuda = driverCuda();
+    if (cuda >= OLDEST_CUDA) return { name, state: "ok", found: driverText(cuda) };
+    const found = `${driverText(cuda)}: too old for the kernels, which are PTX ISA 8.2 (driver 535, CUDA 12.2)`;
+    return { name, state: "absent", found, fix: INSTALL_DRIVER };
+  } catch (error) {
+    if (error instanceof CudaError) return failed(name, error);
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return { name, state: "absent", found: `libcuda ${whyUnusable(error, CUDA_DRIVER_SPEC)}`, fix: INSTALL_DRIVER };
+  }
+}
+
+/** What stands between the cards and CUDA. */
+function findUnusable(reason: string): Finding {
   const name = "NVIDIA GPU";
   const names = cardNames();
-  if (names.length > 0) return { name, state: "ok", found: names.join(", ") };
-  const hasNode = existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
-  if (hasNode) return { name, state: "ok", found: "there, but the kernel does not tell its name" };
+  if (names.length > 0) {
+    return { name, state: "absent", found: `${names.join(", ")}: CUDA cannot use it: ${inShort(reason)}` };
+  }
   const fix = "in a container, start it with --gpus all; without a card everything runs on the CPU";
   return { name, state: "absent", found: "none", fix };
 }
 
-/** The driver: its version, the CUDA version it can run, and how many cards it sees. */
-export function findDriver(): Finding {
-  const name = "NVIDIA driver";
-  const version = driverVersion(readIfThere("/proc/driver/nvidia/version") ?? "");
-  const of = version === undefined ? "" : `${version}, `;
+/** One GPU, opened, with a kernel loaded on it. */
+function findDevice(index: number): Finding {
+  const name = `GPU ${index}`;
   try {
-    const { symbols, path } = openLibrary(DRIVER, DRIVER_SYMBOLS);
-    const status = symbols.cuInit(0);
-    if (status !== 0) {
-      const reason = status === NO_DEVICE ? "it sees no card" : `cuInit returned ${status}`;
-      return { name, state: "absent", found: `${of}${path}: ${reason}`, fix: "nvidia-smi says more" };
+    using device = Device.open(index);
+    const capability = device.computeCapability.join(".");
+    const facts = [
+      device.name,
+      `compute capability ${capability}`,
+      formatBytes(device.totalBytes),
+      driverText(driverCuda()),
+    ];
+    if (Number(capability) < OLDEST_CAPABILITY) {
+      const found = `${facts.join(", ")}: too old, ${OLDEST_CAPABILITY} (Turing) or newer is needed`;
+      return { name, state: "absent", found };
     }
-    const out = new OutCells(2);
-    const first = symbols.cuDriverGetVersion(out.cells);
-    const second = symbols.cuDeviceGetCount(out.cells.subarray(1));
-    if (first !== 0 || second !== 0) {
-      return { name, state: "absent", found: `${of}${path}: it does not answer`, fix: "restart the machine" };
-    }
-    return { name, state: "ok", found: `${of}up to CUDA ${cudaVersion(out.i32(0))}, devices: ${out.i32(1)}, ${path}` };
+    using kernels = KernelLibrary.create(device);
+    kernels.kernel(SMALL_KERNEL, Object.keys(ptx.modules[SMALL_KERNEL].entries)[0]!);
+    return { name, state: "ok", found: [...facts, `kernels (PTX ISA ${ptx.isa}) load`].join(", ") };
   } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
-    const fix = "install NVIDIA driver 535 or newer (Ubuntu: sudo ubuntu-drivers install)";
-    return { name, state: "absent", found: `${of}libcuda.so.1 was not found`, fix };
+    if (!(error instanceof CudaError)) throw error;
+    return failed(name, error);
   }
 }
 
-/** The CUDA runtime. */
-export function findCudaRuntime(): Finding {
-  const name = "CUDA runtime";
-  try {
-    const { symbols, path } = openLibrary(RUNTIME, RUNTIME_SYMBOLS);
-    const out = new OutCells(1);
-    const status = symbols.cudaRuntimeGetVersion(out.cells);
-    const version = status === 0 ? cudaVersion(out.i32()) : `cudaRuntimeGetVersion returned ${status}`;
-    return { name, state: status === 0 ? "ok" : "absent", found: `${version} at ${path}` };
-  } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
-    const fix = "pip install nvidia-cuda-runtime-cu12, or set BUN_TENSORRT_CUDART to libcudart.so";
-    return { name, state: "absent", found: "libcudart.so.12 or .13 was not found", fix };
-  }
-}
-
-/** TensorRT. */
-export function findTensorRt(): Finding {
-  const name = "TensorRT";
-  try {
-    const { symbols, path } = openLibrary(TENSORRT, TENSORRT_SYMBOLS);
-    return { name, state: "ok", found: `${tensorRtVersion(symbols.getInferLibVersion())} at ${path}` };
-  } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
-    const fix = "pip install tensorrt-cu12-libs, or set BUN_TENSORRT_NVINFER to libnvinfer.so";
-    return { name, state: "absent", found: "libnvinfer.so.10 or .11 was not found", fix };
-  }
+/** The cards: one finding for each that CUDA sees, else one that says why it sees none. */
+export function findGpus(): Finding[] {
+  const reason = cudaUnavailable();
+  if (reason !== undefined) return [findUnusable(reason)];
+  return Array.from({ length: Device.count() }, (_, index) => findDevice(index));
 }

@@ -1,13 +1,13 @@
 /** @module InputBinding: the input tensors for one batch size and input size, and the run that is prepared over them. */
 
 import { Resource } from "../../core/resource.ts";
-import type { Shape } from "../../core/shape.ts";
 import { createTensor, type Tensor } from "../../core/tensor.ts";
 import type { InputTensor } from "../../image/preprocessor.ts";
-import type { Recognition, SizeInput } from "../../model/layout.ts";
+import type { Recognition } from "../../model/layout.ts";
 import type { Inference } from "../../onnxruntime/inference.ts";
 import type { Session } from "../../onnxruntime/session.ts";
 import type { Size } from "../backend.ts";
+import { sizeTensor } from "../size-tensor.ts";
 
 /** The tensors of one input shape, filled anew for each batch. Owned by a slot. */
 export class InputBinding extends Resource {
@@ -56,30 +56,5 @@ export class InputBinding extends Resource {
 
   protected release(): void {
     this.#inference?.close();
-  }
-}
-
-/** The tensor that tells a model the size of its pictures: the input's own, so that boxes come out in input pixels. */
-function sizeTensor(input: SizeInput, declared: Shape, batch: number, [width, height]: Size): Tensor {
-  if (input.content === "mask") {
-    const shape = declared.length === 3 ? [batch, declared[1]!, declared[2]!] : [batch, -1, -1];
-    const mask = createTensor(input.dtype, [
-      batch,
-      shape[1]! < 0 ? height : shape[1]!,
-      shape[2]! < 0 ? width : shape[2]!,
-    ]);
-    fill(mask, [1]);
-    return mask;
-  }
-  const rows = createTensor(input.dtype, [batch, 2]);
-  const row = { "width-height": [width, height], "height-width": [height, width], ones: [1, 1] }[input.content];
-  fill(rows, row);
-  return rows;
-}
-
-function fill({ dtype, data }: Tensor, pattern: readonly number[]): void {
-  for (let at = 0; at < data.length; at++) {
-    const value = pattern[at % pattern.length]!;
-    data[at] = dtype === "i64" ? BigInt(value) : value;
   }
 }

@@ -1,0 +1,125 @@
+/**
+ * @module Post-processing kernels: GPU time of decoding and selection on the output of a YOLOv8 head, by how many
+ * candidates reach the threshold.
+ *
+ * Usage: `bun bench/gpu/postprocess.bench.ts`
+ */
+
+import { allocate, type DType } from "../../src/core/dtype.ts";
+import { copyToDevice, fill } from "../../src/cuda/copy.ts";
+import { Device } from "../../src/cuda/device.ts";
+import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
+import { place } from "../../src/image/geometry.ts";
+import type { DensePlan } from "../../src/model/plan.ts";
+import { KernelLaunch } from "../../src/pipeline/gpu/kernel-launch.ts";
+import { KernelLibrary } from "../../src/pipeline/gpu/kernel-library.ts";
+import { postprocessLaunches, postprocessSizes } from "../../src/pipeline/gpu/postprocess-launches.ts";
+import { SelectionTable } from "../../src/pipeline/gpu/selection-table.ts";
+import { GpuTimer } from "./gpu-timer.ts";
+
+const ANCHORS = 8400;
+const CLASSES = 80;
+const CHANNELS = 4 + CLASSES;
+const ROWS = 300;
+const INPUT = { inputWidth: 640, inputHeight: 640 };
+const PLAN: DensePlan = {
+  kind: "dense",
+  output: "output0",
+  order: "channel-major",
+  channels: CHANNELS,
+  classes: CLASSES,
+  classChannel: 4,
+  score: "class",
+  boxUnit: "pixels",
+};
+
+/** A head's output in which a number of anchors pass 0.25, in groups of about 10 around one object each. */
+function headOutput(dtype: "f32" | "f16", batch: number, passing: number): ReturnType<typeof allocate<"f32" | "f16">> {
+  const output = allocate(dtype, batch * CHANNELS * ANCHORS);
+  const random = (at: number): number => ((Math.imul(at + 1, 2_654_435_761) >>> 8) & 0xffff) / 0x10000;
+  for (let picture = 0; picture < batch; picture++) {
+    const start = picture * CHANNELS * ANCHORS;
+    for (let anchor = 0; anchor < ANCHORS; anchor++) {
+      const group = Math.floor(anchor / 10);
+      output[start + anchor] = random(group) * 600 + random(anchor) * 4;
+      output[start + ANCHORS + anchor] = random(group + 7) * 600 + random(anchor + 9) * 4;
+      output[start + 2 * ANCHORS + anchor] = 60;
+      output[start + 3 * ANCHORS + anchor] = 40;
+      if (anchor < passing) output[start + (4 + (group % CLASSES)) * ANCHORS + anchor] = 0.3 + random(anchor) * 0.6;
+    }
+  }
+  return output;
+}
+
+using device = Device.open();
+using library = KernelLibrary.create(device);
+using timer = new GpuTimer(device);
+const { stream } = timer;
+const on = { stream };
+console.log(`${device.name}; [N, ${CHANNELS}, ${ANCHORS}], threshold 0.25, IoU 0.7, at most ${ROWS} rows`);
+console.log("cold: L2 flushed, median of 101; warm: mean of 200 in a graph");
+console.log("dtype  batch  candidates   decode cold    warm   select cold    warm   JS µs");
+for (const [dtype, batch, passing] of [
+  ["f32", 1, 0],
+  ["f32", 1, 60],
+  ["f32", 1, 300],
+  ["f32", 1, 1000],
+  ["f32", 1, ANCHORS],
+  ["f16", 1, 60],
+  ["f32", 8, 60],
+  ["f32", 8, ANCHORS],
+] as const) {
+  using stack = new DisposableStack();
+  const make = (type: DType, shape: readonly number[]): DeviceBuffer => stack.use(DeviceBuffer.create(type, shape, on));
+  const output = make(dtype, [batch, CHANNELS, ANCHORS]);
+  copyToDevice(output, headOutput(dtype, batch, passing), on);
+  const recognition = { plan: PLAN, needsNms: true };
+  const outputs = new Map([["output0", output]]);
+  const input = { batch, ...INPUT };
+  const sizes = postprocessSizes(recognition, outputs, input, ROWS);
+  const bytes = allocate("u8", SelectionTable.byteLength(batch));
+  const packed = new SelectionTable(bytes.buffer, 0, batch);
+  packed.setSelection({ threshold: 0.25, iou: 0.7, maxDetections: ROWS, classAgnostic: false, classIds: undefined });
+  for (let index = 0; index < batch; index++) packed.setPlacement(index, place(1920, 1080, 640, 640, "letterbox"));
+  const table = make("u8", [bytes.length]);
+  copyToDevice(table, bytes, on);
+  const counters = make("u8", [sizes.counters]);
+  fill(counters, 0, on);
+  const memory = {
+    keys: make("u8", [sizes.keys]),
+    boxes: make("u8", [sizes.boxes]),
+    classes: make("u8", [sizes.classes]),
+    counters,
+    kept: make("u8", [sizes.kept]),
+    detections: make("u8", [sizes.detections]),
+    table,
+  };
+  const launches = postprocessLaunches(recognition, outputs, input, memory, ROWS).map(
+    (spec) => new KernelLaunch(library, spec),
+  );
+  const both = timer.measure(() => {
+    launches[0]!.enqueue(on);
+    launches[1]!.enqueue(on);
+  });
+  // Alone, the decoder would append without end and the selection find nothing: the counters are reset in between.
+  const decode = timer.measure(() => {
+    fill(counters, 0, on);
+    launches[0]!.enqueue(on);
+  });
+  fill(counters, 0, on);
+  const reset = timer.measure(() => fill(counters, 0, on));
+  const decodeCold = decode.cold - reset.cold;
+  const decodeWarm = decode.warm - reset.warm;
+  console.log(
+    [
+      dtype.padEnd(5),
+      String(batch).padStart(5),
+      String(passing).padStart(10),
+      decodeCold.toFixed(1).padStart(12),
+      decodeWarm.toFixed(1).padStart(6),
+      (both.cold - decodeCold).toFixed(1).padStart(12),
+      (both.warm - decodeWarm).toFixed(1).padStart(6),
+      both.enqueue.toFixed(1).padStart(6),
+    ].join("  "),
+  );
+}

@@ -1,0 +1,26 @@
+// Types and conversions that the kernels share. NVRTC brings no cuda_fp16.h, so f16 goes through PTX.
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short f16; // bits of an IEEE half
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+static_assert(sizeof(int) == 4 && sizeof(u64) == 8, "the host packs arguments for these sizes");
+
+__device__ __forceinline__ float from_element(float value) { return value; }
+
+__device__ __forceinline__ float from_element(f16 bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+
+// Round to nearest, halves to even, as Float16Array does.
+__device__ __forceinline__ f16 to_f16(float value) {
+  f16 bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+
+__device__ __forceinline__ int clamp(int value, int low, int high) { return min(max(value, low), high); }

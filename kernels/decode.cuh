@@ -1,0 +1,177 @@
+// What decoders and selection share: the candidates of a picture, src/model/candidates.ts on the GPU, and the readings
+// of tensors. Compiled without fused multiply-add, so that f32 arithmetic is that of Math.fround, step by step.
+//
+// keys, boxes, classes  u64, f32 [4], i32, each [N, capacity];  counters  Counters [N]
+// dtype codes           0 f32, 1 f16, 2 i32, 3 i64
+#pragma once
+
+#include "common.cuh"
+
+// What a caller asks for; packed by src/pipeline/gpu/selection-table.ts, so that it may change between graph launches.
+struct Selection {
+  float threshold;       // rows with a lower score are left out
+  float iou;             // boxes that overlap a better one by more are left out
+  int max_detections;
+  int class_agnostic;    // 1: boxes of different classes suppress each other as well
+  int class_words;       // words of `classes`; 0 for all classes
+  int reserved[3];
+  u32 classes[1];        // bit c of the whole is class c
+};
+
+// Counters of one picture. The selection sets them back to 0 for the next frame.
+struct Counters {
+  int count;             // candidates appended
+  int dropped;           // rows left out as a score or a coordinate was no finite number
+  int fault;             // 1 if a class id was no whole number from 0 on
+  float fault_value;     // one such id
+};
+
+// The lists of one picture. A candidate's box and class lie at its index, its key at whatever place was free.
+struct Candidates {
+  u64 *keys;
+  float4 *boxes;
+  int *classes;
+  Counters *counters;
+};
+
+__device__ __forceinline__ Candidates candidates_of(int picture, u64 *keys, float4 *boxes, int *classes,
+                                                    Counters *counters, int capacity) {
+  const u64 start = (u64)picture * capacity;
+  return {keys + start, boxes + start, classes + start, counters + picture};
+}
+
+__device__ __forceinline__ bool is_finite(float value) { return (__float_as_uint(value) & 0x7f800000u) != 0x7f800000u; }
+
+// Bits of a float in the order of the floats; -0 counts as 0.
+__device__ __forceinline__ u32 ordered(float value) {
+  const u32 bits = __float_as_uint(value + 0.0f);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ __forceinline__ float unordered(u32 bits) {
+  return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
+}
+
+// Larger for the better candidate: by score, then the lower index. No two are equal.
+__device__ __forceinline__ u64 key_of(float score, int index) {
+  return (u64)ordered(score) << 32 | (u32)~index;
+}
+
+__device__ __forceinline__ bool is_wanted(const Selection *selection, int class_id) {
+  const int words = selection->class_words;
+  if (words == 0) return true;
+  const int word = class_id >> 5;
+  return word < words && (selection->classes[word] >> (class_id & 31) & 1u);
+}
+
+// Append a row whose score has reached the threshold or is NaN. `index` breaks ties and is below the capacity.
+__device__ __forceinline__ void append(const Candidates &candidates, const Selection *selection, int index, float4 box,
+                                       float score, int class_id) {
+  if (!(is_finite(box.x) && is_finite(box.y) && is_finite(box.z) && is_finite(box.w) && is_finite(score))) {
+    atomicAdd(&candidates.counters->dropped, 1);
+    return;
+  }
+  if (box.x >= box.z || box.y >= box.w || !is_wanted(selection, class_id)) return;
+  candidates.boxes[index] = box;
+  candidates.classes[index] = class_id;
+  candidates.keys[atomicAdd(&candidates.counters->count, 1)] = key_of(score, index);
+}
+
+// The best class of a row so far: the first of the highest score, and NaN once a score was NaN.
+struct Best {
+  float score;
+  int class_id;
+};
+
+#define NO_BEST Best{-1.0f, 0}
+
+__device__ __forceinline__ Best better(Best a, Best b) {
+  if (a.score != a.score) return a;
+  if (b.score != b.score) return b;
+  return b.score > a.score || (b.score == a.score && b.class_id < a.class_id) ? b : a;
+}
+
+__device__ __forceinline__ Best best_of_warp(Best mine) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance >>= 1) {
+    const Best other = {__shfl_xor_sync(0xffffffffu, mine.score, distance),
+                        __shfl_xor_sync(0xffffffffu, mine.class_id, distance)};
+    mine = better(mine, other);
+  }
+  return mine;
+}
+
+#define F32 0
+#define F16 1
+#define I32 2
+
+// Element of a tensor of any dtype as f32; integers beyond 2^24 are rounded.
+__device__ __forceinline__ float number_at(const void *tensor, int dtype, u64 at) {
+  if (dtype == F32) return ((const float *)tensor)[at];
+  if (dtype == F16) return from_element(((const f16 *)tensor)[at]);
+  if (dtype == I32) return (float)((const int *)tensor)[at];
+  return (float)((const long long *)tensor)[at];
+}
+
+// Centre and size to corners, in f32.
+__device__ __forceinline__ float4 corners(float x, float y, float width, float height) {
+  const float half_width = width * 0.5f;
+  const float half_height = height * 0.5f;
+  return make_float4(x - half_width, y - half_height, x + half_width, y + half_height);
+}
+
+__device__ __forceinline__ float4 scaled(float4 box, float width, float height) {
+  return make_float4(box.x * width, box.y * height, box.z * width, box.w * height);
+}
+
+// Class scores of a warp's 32 rows, 8 threads a row: planes of `stride` elements a class. Valid in the first warp.
+template <typename Read> __device__ __forceinline__ Best best_of_planes(int classes, bool inside, Read read) {
+  __shared__ Best partial[8][32];
+  Best best = NO_BEST;
+  if (inside) {
+#pragma unroll 4
+    for (int c = threadIdx.y; c < classes; c += 8) best = better(best, Best{read(c), c});
+  }
+  partial[threadIdx.y][threadIdx.x] = best;
+  __syncthreads();
+  if (threadIdx.y == 0) {
+#pragma unroll
+    for (int part = 1; part < 8; part++) best = better(best, partial[part][threadIdx.x]);
+  }
+  return best;
+}
+
+#define SCORE_CLASS 0
+#define SCORE_PRODUCT 1
+#define SCORE_OBJECTNESS 2
+
+// The best class before the first NaN.
+template <typename Element> __device__ Best first_run(const Element *scores, int classes) {
+  Best best = NO_BEST;
+  for (int c = 0; c < classes; c++) {
+    const float score = from_element(scores[c]);
+    if (score != score) break;
+    if (score > best.score) best = Best{score, c};
+  }
+  return best;
+}
+
+// The score of a row of channels, a warp a row; every lane gets it. False if it is below the threshold.
+template <typename Element>
+__device__ __forceinline__ bool score_row(const Element *row, int classes, int class_channel, int rule,
+                                          float threshold, Best *best) {
+  const float objectness = rule == SCORE_CLASS ? 1.0f : from_element(row[4]);
+  // No class exceeds 1, so that a lower objectness decides. NaN passes, and is counted when it is appended.
+  if (objectness < threshold) return false;
+  Best mine = NO_BEST;
+  for (int c = threadIdx.x; c < classes; c += 32) mine = better(mine, Best{from_element(row[class_channel + c]), c});
+  mine = best_of_warp(mine);
+  if (rule == SCORE_OBJECTNESS) {
+    // The score does not show a NaN here: the class is the best one before it.
+    if (mine.score != mine.score) mine = first_run(row + class_channel, classes);
+    mine.score = objectness;
+  }
+  if (rule == SCORE_PRODUCT) mine.score = objectness * mine.score;
+  *best = mine;
+  return !(mine.score < threshold);
+}

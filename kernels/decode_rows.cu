@@ -1,0 +1,75 @@
+// Finished rows, x1, y1, x2, y2, score and class id, in one tensor (decode_rows) or in three (decode_columns):
+// score ≥ threshold → append. Nothing is computed.
+//
+// keys, boxes, classes_out, counters  the candidates, see decode.cuh
+// selection                           what the caller asks for, in device memory: a captured graph takes changes
+// output        [N, rows, columns], or [rows, columns] of all pictures where `batch_column` ≥ 0 says whose a row is, or
+//               `counts` how many rows each picture has; f32 or f16
+// box_tensor    [N, rows, 4], score_tensor [N, rows], f32 or f16; class_tensor [N, rows], of any dtype
+// counts        [N], i32 or i64, or null
+//
+// Launch: block 256, a thread a row; grid (⌈rows / 256⌉, N).
+// Tolerance: none. CPU references: src/model/decode/rows.ts, src/model/decode/columns.ts
+
+#include "decode.cuh"
+
+// Append a row whose class id the model gave as a number; note an id that cannot be one.
+__device__ __forceinline__ void append_numbered(const Candidates &candidates, const Selection *selection, int index,
+                                                float4 box, float score, float class_number) {
+  int class_id = 0;
+  // A row of NaN has no class either: it is counted as it is.
+  if (score == score) {
+    if (!(class_number >= 0.0f && class_number < 2147483648.0f && truncf(class_number) == class_number)) {
+      candidates.counters->fault = 1;
+      candidates.counters->fault_value = class_number;
+      return;
+    }
+    class_id = (int)class_number;
+  }
+  append(candidates, selection, index, box, score, class_id);
+}
+
+extern "C" __global__ void __launch_bounds__(256) decode_rows(
+    u64 *keys, float4 *boxes, int *classes_out, Counters *counters, const void *__restrict__ output,
+    const void *__restrict__ counts, const Selection *selection, int capacity, int rows, int columns, int dtype,
+    int counts_dtype, int box_column, int score_column, int class_column, int batch_column) {
+  const int picture = blockIdx.y;
+  const int row = blockIdx.x * 256 + threadIdx.x;
+  u64 first = batch_column >= 0 ? 0 : (u64)picture * rows;
+  int length = rows;
+  if (counts != nullptr) {
+    float before = 0.0f;
+    for (int other = 0; other < picture; other++) before += number_at(counts, counts_dtype, other);
+    first = (u64)before;
+    length = min((int)number_at(counts, counts_dtype, picture), rows - (int)first);
+  }
+  if (row >= length) return;
+  const u64 at = (first + row) * columns;
+  if (batch_column >= 0 && number_at(output, dtype, at + batch_column) != (float)picture) return;
+  const float score = number_at(output, dtype, at + score_column);
+  if (score < selection->threshold) return;
+  const u64 box = at + box_column;
+  append_numbered(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, row,
+                  make_float4(number_at(output, dtype, box), number_at(output, dtype, box + 1),
+                              number_at(output, dtype, box + 2), number_at(output, dtype, box + 3)),
+                  score, number_at(output, dtype, at + class_column));
+}
+
+extern "C" __global__ void __launch_bounds__(256) decode_columns(
+    u64 *keys, float4 *boxes, int *classes_out, Counters *counters, const void *__restrict__ box_tensor,
+    const void *__restrict__ score_tensor, const void *__restrict__ class_tensor, const void *__restrict__ counts,
+    const Selection *selection, int capacity, int rows, int box_dtype, int score_dtype, int class_dtype,
+    int counts_dtype) {
+  const int picture = blockIdx.y;
+  const int row = blockIdx.x * 256 + threadIdx.x;
+  const int length = counts == nullptr ? rows : min(rows, (int)number_at(counts, counts_dtype, picture));
+  if (row >= length) return;
+  const u64 at = (u64)picture * rows + row;
+  const float score = number_at(score_tensor, score_dtype, at);
+  if (score < selection->threshold) return;
+  append_numbered(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, row,
+                  make_float4(number_at(box_tensor, box_dtype, at * 4), number_at(box_tensor, box_dtype, at * 4 + 1),
+                              number_at(box_tensor, box_dtype, at * 4 + 2),
+                              number_at(box_tensor, box_dtype, at * 4 + 3)),
+                  score, number_at(class_tensor, class_dtype, at));
+}

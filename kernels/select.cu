@@ -1,0 +1,224 @@
+// Candidates to detections, a block a picture: in the order of their scores (ties by index) each candidate is kept that
+// no kept one of its class overlaps by more than `iou`, until enough are kept; then mapped back to source pixels.
+//
+// detections  i32 [N, words]: count, dropped, fault, bits of fault_value, then f32 [rows, 4] boxes x1, y1, x2, y2 in source
+//             pixels, f32 [rows] scores, i32 [rows] class ids; rows past `count` keep what they held
+// kept        f32 [N, rows, 4]: scratch, the kept boxes in input pixels
+// counters    [N]: read, then set back to 0
+// keys, boxes, classes  [N, capacity], as the decoders left them
+// placements  Placement [N], below;  selection: see decode.cuh
+//
+// Launch: block 1024, grid N. The best 1024 candidates are sorted and worked off at a time, so any number will do.
+// Tolerance: none. CPU reference: src/model/selector.ts, src/model/nms.ts, unplaceBoxes of src/image/geometry.ts.
+
+#include "decode.cuh"
+
+#define CHUNK 1024
+#define WARPS (CHUNK / 32)
+#define ALL 0xffffffffu
+#define HEADER_WORDS 4
+
+// Where a picture lies in the input; packed by src/pipeline/gpu/selection-table.ts.
+struct Placement {
+  double pad_x, pad_y, scale_x, scale_y, source_width, source_height;
+};
+
+__device__ __forceinline__ float area_of(float4 box) { return (box.z - box.x) * (box.w - box.y); }
+
+// True if `better`, the box of the higher score, overlaps the other by more than the threshold.
+__device__ __forceinline__ bool overlaps(float4 better, float4 box, float threshold) {
+  const float width = fminf(better.z, box.z) - fmaxf(better.x, box.x);
+  if (width <= 0.0f) return false;
+  const float height = fminf(better.w, box.w) - fmaxf(better.y, box.y);
+  if (height <= 0.0f) return false;
+  const float inter = width * height;
+  const float both = (area_of(better) + area_of(box)) - inter;
+  return inter > threshold * both;
+}
+
+__device__ __forceinline__ float unplaced(float value, double pad, double scale, double size) {
+  const double source = ((double)value - pad) / scale;
+  return (float)(source > 0.0 ? (source < size ? source : size) : 0.0);
+}
+
+// Sum over the block, for every thread.
+__device__ __forceinline__ int block_sum(int value) {
+  __shared__ int partial[WARPS];
+#pragma unroll
+  for (int distance = 16; distance > 0; distance >>= 1) value += __shfl_xor_sync(ALL, value, distance);
+  __syncthreads();
+  if ((threadIdx.x & 31) == 0) partial[threadIdx.x >> 5] = value;
+  __syncthreads();
+  int sum = partial[threadIdx.x & 31];
+#pragma unroll
+  for (int distance = 16; distance > 0; distance >>= 1) sum += __shfl_xor_sync(ALL, sum, distance);
+  return sum;
+}
+
+__device__ __forceinline__ int count_between(const u64 *keys, int count, u64 low, u64 high) {
+  int mine = 0;
+  for (int at = threadIdx.x; at < count; at += CHUNK) mine += keys[at] >= low && keys[at] < high;
+  return block_sum(mine);
+}
+
+// A bound with CHUNK / 2 to CHUNK keys from it up to `high`, where more than CHUNK keys are below `high`. Keys differ,
+// so that halving comes to an end.
+__device__ __forceinline__ u64 chunk_bound(const u64 *keys, int count, u64 high) {
+  u64 too_low = 0;
+  u64 bound = high;
+  int found = 0;
+  while (found < CHUNK / 2 && bound - too_low > 1) {
+    const u64 middle = too_low + (bound - too_low) / 2;
+    const int above = count_between(keys, count, middle, high);
+    if (above > CHUNK) {
+      too_low = middle;
+    } else {
+      bound = middle;
+      found = above;
+    }
+  }
+  return bound;
+}
+
+// Sort the first `length` (a power of two, at least 32) of the block's keys, the largest to thread 0.
+__device__ __forceinline__ u64 sort_descending(u64 mine, int length, u64 *shared) {
+  const int thread = threadIdx.x;
+  for (int run = 2; run <= length; run <<= 1) {
+    for (int distance = run >> 1; distance > 0; distance >>= 1) {
+      u64 other;
+      if (distance >= 32) {
+        __syncthreads();
+        shared[thread] = mine;
+        __syncthreads();
+        other = shared[thread ^ distance];
+      } else {
+        other = __shfl_xor_sync(ALL, mine, distance);
+      }
+      const bool descends = (thread & run) == 0;
+      const bool is_lower = (thread & distance) == 0;
+      mine = (descends == is_lower) == (mine > other) ? mine : other;
+    }
+  }
+  return mine;
+}
+
+extern "C" __global__ void __launch_bounds__(1024) select_detections(
+    int *detections, float4 *kept, Counters *counters, const u64 *__restrict__ keys, const float4 *__restrict__ boxes,
+    const int *__restrict__ classes, const Placement *__restrict__ placements, const Selection *__restrict__ selection,
+    int capacity, int rows, int words, int needs_nms, int max_candidates) {
+  __shared__ u64 chunk[CHUNK];
+  __shared__ float4 chunk_boxes[CHUNK];
+  __shared__ int chunk_classes[CHUNK];
+  __shared__ u32 alive_words[2][WARPS];
+  __shared__ int gathered;
+
+  const int picture = blockIdx.x;
+  const int thread = threadIdx.x;
+  const int lane = thread & 31;
+  const Placement placement = placements[picture];
+  const float iou = selection->iou;
+  const bool agnostic = selection->class_agnostic != 0;
+  const int most = min(selection->max_detections, rows);
+  keys += (u64)picture * capacity;
+  boxes += (u64)picture * capacity;
+  classes += (u64)picture * capacity;
+  kept += (u64)picture * rows;
+  detections += (u64)picture * words;
+  float4 *row_boxes = (float4 *)(detections + HEADER_WORDS);
+  float *row_scores = (float *)(row_boxes + rows);
+  int *row_classes = (int *)(row_scores + rows);
+
+  const Counters counted = counters[picture];
+  const int count = counted.count;
+  const int limit = needs_nms ? min(count, max_candidates) : count;
+  int kept_count = 0;
+  int done = 0;
+  u64 high = ~0ull;
+
+  while (kept_count < most && done < limit) {
+    // The best candidates below `high`, at most CHUNK.
+    const int left = count - done;
+    u64 low = 0;
+    int length = left;
+    u64 mine = 0;
+    if (count <= CHUNK) {
+      mine = thread < count ? keys[thread] : 0;
+    } else {
+      if (left > CHUNK) low = chunk_bound(keys, count, high);
+      if (thread == 0) gathered = 0;
+      __syncthreads();
+      for (int at = thread; at < count; at += CHUNK) {
+        const u64 key = keys[at];
+        if (key >= low && key < high) chunk[atomicAdd(&gathered, 1)] = key;
+      }
+      __syncthreads();
+      length = gathered;
+      mine = thread < length ? chunk[thread] : 0;
+    }
+    int sorted = 32;
+    while (sorted < length) sorted <<= 1;
+    mine = sort_descending(mine, sorted, chunk);
+
+    const int considered = min(length, limit - done);
+    bool alive = thread < considered;
+    float4 box = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    int class_id = 0;
+    if (alive) {
+      const int index = (int)~(u32)mine;
+      box = boxes[index];
+      class_id = classes[index];
+    }
+    const float score = unordered((u32)(mine >> 32));
+
+    int row = -1;
+    if (!needs_nms) {
+      if (alive && kept_count + thread < most) row = kept_count + thread;
+      kept_count = min(most, kept_count + considered);
+    } else {
+      // Kept ones of earlier chunks, whose rows every thread can see since the barrier below.
+      for (int other = 0; other < kept_count && alive; other++) {
+        if (agnostic || row_classes[other] == class_id) alive = !overlaps(kept[other], box, iou);
+      }
+      chunk_boxes[thread] = box;
+      chunk_classes[thread] = class_id;
+      for (int phase = 0; kept_count < most; phase ^= 1) {
+        const u32 mine_alive = __ballot_sync(ALL, alive);
+        if (lane == 0) alive_words[phase][thread >> 5] = mine_alive;
+        // Two sets of words take turns, so that one barrier a round is enough.
+        __syncthreads();
+        const u32 word = alive_words[phase][lane];
+        const u32 warps = __ballot_sync(ALL, word != 0);
+        if (warps == 0) break;
+        const int warp = __ffs(warps) - 1;
+        const int best = warp * 32 + __ffs(__shfl_sync(ALL, word, warp)) - 1;
+        if (thread == best) {
+          row = kept_count;
+          alive = false;
+        } else if (alive && (agnostic || chunk_classes[best] == class_id)) {
+          alive = !overlaps(chunk_boxes[best], box, iou);
+        }
+        kept_count += 1;
+      }
+    }
+    if (row >= 0) {
+      kept[row] = box;
+      row_classes[row] = class_id;
+      row_scores[row] = score;
+      row_boxes[row] = make_float4(unplaced(box.x, placement.pad_x, placement.scale_x, placement.source_width),
+                                   unplaced(box.y, placement.pad_y, placement.scale_y, placement.source_height),
+                                   unplaced(box.z, placement.pad_x, placement.scale_x, placement.source_width),
+                                   unplaced(box.w, placement.pad_y, placement.scale_y, placement.source_height));
+    }
+    done += length;
+    high = low;
+    __syncthreads();
+  }
+
+  if (thread == 0) {
+    detections[0] = kept_count;
+    detections[1] = counted.dropped;
+    detections[2] = counted.fault;
+    detections[3] = (int)__float_as_uint(counted.fault_value);
+    counters[picture] = Counters{0, 0, 0, 0.0f};
+  }
+}

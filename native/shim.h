@@ -1,0 +1,357 @@
+/*
+ * Contract of libbun_tensorrt_shim.so: what TypeScript calls to reach TensorRT's C++ objects.
+ *
+ * Plain C, no NVIDIA header, nothing of TensorRT at link time. TypeScript hands over which vtable slot each method has
+ * in the library that was found (src/tensorrt/abi/); the signatures are here. src/ffi/shim-symbols.ts repeats this file
+ * as a symbol table, and test/native/shim-abi.test.ts compares the two.
+ *
+ * Conventions
+ *   objects     `void *` is a public TensorRT object or one of the observers below; NULL is refused, never followed.
+ *   status      BT_OK or one of the negative codes; results that are counts or enum values share the codes.
+ *   dimensions  int32_t[BT_MAX_DIMS], -1 for a dynamic one; functions that write them return the rank.
+ *   device      CUDA ordinal that the calling thread is bound to first, or -1 to leave the thread as it is.
+ *   threads     observers may be called by TensorRT from any thread; they only write into a ring.
+ *               Functions marked "blocks" are called off the JS thread.
+ */
+#ifndef BUN_TENSORRT_SHIM_H
+#define BUN_TENSORRT_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define BT_API __attribute__((visibility("default")))
+
+/* Raised with every change of this file; TypeScript refuses another one. */
+#define BT_ABI_VERSION 1
+
+#define BT_MAX_DIMS 8
+
+#define BT_OK 0
+#define BT_FAILED (-1001)    /* TensorRT refused; the reason is in the rings */
+#define BT_NO_METHOD (-1002) /* this version of the library lacks the method */
+#define BT_NO_DEVICE (-1003) /* no CUDA driver or no device, or the device could not be bound */
+#define BT_BAD_CALL (-1004)  /* NULL object, unknown method, or a method of another shape */
+
+/* What TensorRT's object layouts need to know of the library; the argument `flags` of bt_library_bind. */
+#define BT_NEEDS_DEVICE 1u /* creating a builder without a CUDA device aborts the process: refuse first */
+
+/* Methods by class, and the shape each is called with: `bt_<shape>`, or a function of its own for `special`. */
+#define BT_METHODS(X)                                      \
+  X(Runtime, deserializeCudaEngine, special)               \
+  X(Runtime, setErrorRecorder, void_pointer)               \
+  X(Runtime, setDLACore, void_i32)                         \
+  X(Runtime, setMaxThreads, bool_i32)                      \
+  X(Runtime, setEngineHostCodeAllowed, void_bool)          \
+  X(CudaEngine, getNbIOTensors, i32)                       \
+  X(CudaEngine, getIOTensorName, text_at)                  \
+  X(CudaEngine, getTensorShape, special)                   \
+  X(CudaEngine, getTensorDataType, i32_of)                 \
+  X(CudaEngine, getTensorIOMode, i32_of)                   \
+  X(CudaEngine, getTensorFormat, i32_of)                   \
+  X(CudaEngine, getTensorFormatDesc, text_of)              \
+  X(CudaEngine, getTensorLocation, i32_of)                 \
+  X(CudaEngine, isShapeInferenceIO, bool_of)               \
+  X(CudaEngine, getProfileShape, special)                  \
+  X(CudaEngine, getNbOptimizationProfiles, i32)            \
+  X(CudaEngine, getNbLayers, i32)                          \
+  X(CudaEngine, getDeviceMemorySize, i64)                  \
+  X(CudaEngine, getDeviceMemorySizeV2, i64)                \
+  X(CudaEngine, getDeviceMemorySizeForProfileV2, i64_at)   \
+  X(CudaEngine, createExecutionContext, special)           \
+  X(CudaEngine, createEngineInspector, pointer)            \
+  X(CudaEngine, getName, text)                             \
+  X(CudaEngine, getHardwareCompatibilityLevel, i32)        \
+  X(CudaEngine, getNbAuxStreams, i32)                      \
+  X(CudaEngine, serialize, pointer)                        \
+  X(CudaEngine, isRefittable, bool)                        \
+  X(ExecutionContext, setTensorAddress, special)           \
+  X(ExecutionContext, setInputShape, special)              \
+  X(ExecutionContext, getTensorShape, special)             \
+  X(ExecutionContext, getTensorStrides, special)           \
+  X(ExecutionContext, setOptimizationProfileAsync, special)\
+  X(ExecutionContext, getOptimizationProfile, i32)         \
+  X(ExecutionContext, enqueueV3, special)                  \
+  X(ExecutionContext, setProfiler, void_pointer)           \
+  X(ExecutionContext, setEnqueueEmitsProfile, void_bool)   \
+  X(ExecutionContext, reportToProfiler, bool)              \
+  X(ExecutionContext, inferShapes, special)                \
+  X(ExecutionContext, setDeviceMemory, void_pointer)       \
+  X(ExecutionContext, setDeviceMemoryV2, special)          \
+  X(ExecutionContext, updateDeviceMemorySizeForShapes, i64)\
+  X(ExecutionContext, setAuxStreams, special)              \
+  X(ExecutionContext, setOutputAllocator, special)         \
+  X(ExecutionContext, getMaxOutputSize, i64_of)            \
+  X(ExecutionContext, setPersistentCacheLimit, void_i64)   \
+  X(Builder, createNetworkV2, pointer_at)                  \
+  X(Builder, createBuilderConfig, pointer)                 \
+  X(Builder, createOptimizationProfile, pointer)           \
+  X(Builder, buildSerializedNetwork, special)              \
+  X(Builder, platformHasFastFp16, bool)                    \
+  X(Builder, setMaxThreads, bool_i32)                      \
+  X(Builder, getNbDLACores, i32)                           \
+  X(Builder, setErrorRecorder, void_pointer)               \
+  X(BuilderConfig, setFlag, void_i32)                      \
+  X(BuilderConfig, clearFlag, void_i32)                    \
+  X(BuilderConfig, getFlag, bool_i32)                      \
+  X(BuilderConfig, setMemoryPoolLimit, special)            \
+  X(BuilderConfig, getMemoryPoolLimit, i64_at)             \
+  X(BuilderConfig, setBuilderOptimizationLevel, void_i32)  \
+  X(BuilderConfig, getBuilderOptimizationLevel, i32)       \
+  X(BuilderConfig, setTimingCache, special)                \
+  X(BuilderConfig, getTimingCache, pointer)                \
+  X(BuilderConfig, createTimingCache, special)             \
+  X(BuilderConfig, addOptimizationProfile, i32_pointer)    \
+  X(BuilderConfig, getNbOptimizationProfiles, i32)         \
+  X(BuilderConfig, setProfilingVerbosity, void_i32)        \
+  X(BuilderConfig, getProfilingVerbosity, i32)             \
+  X(BuilderConfig, setProgressMonitor, void_pointer)       \
+  X(BuilderConfig, setHardwareCompatibilityLevel, void_i32)\
+  X(BuilderConfig, getHardwareCompatibilityLevel, i32)     \
+  X(BuilderConfig, setDefaultDeviceType, void_i32)         \
+  X(BuilderConfig, setDLACore, void_i32)                   \
+  X(BuilderConfig, setMaxAuxStreams, void_i32)             \
+  X(BuilderConfig, setNbComputeCapabilities, bool_i32)     \
+  X(BuilderConfig, setComputeCapability, special)          \
+  X(NetworkDefinition, getNbInputs, i32)                   \
+  X(NetworkDefinition, getInput, pointer_at)               \
+  X(NetworkDefinition, getNbOutputs, i32)                  \
+  X(NetworkDefinition, getOutput, pointer_at)              \
+  X(NetworkDefinition, getNbLayers, i32)                   \
+  X(NetworkDefinition, getLayer, pointer_at)               \
+  X(NetworkDefinition, setName, void_text)                 \
+  X(NetworkDefinition, getName, text)                      \
+  X(NetworkDefinition, getFlags, i32)                      \
+  X(Tensor, getName, text)                                 \
+  X(Tensor, getDimensions, special)                        \
+  X(Tensor, getType, i32)                                  \
+  X(Tensor, isShapeTensor, bool)                           \
+  X(Layer, getType, i32)                                   \
+  X(Layer, getName, text)                                  \
+  X(Layer, getNbInputs, i32)                               \
+  X(Layer, getNbOutputs, i32)                              \
+  X(OptimizationProfile, setDimensions, special)           \
+  X(OptimizationProfile, getDimensions, special)           \
+  X(OptimizationProfile, setShapeValues, special)          \
+  X(OptimizationProfile, setShapeValuesV2, special)        \
+  X(OptimizationProfile, isValid, bool)                    \
+  X(HostMemory, data, pointer)                             \
+  X(HostMemory, size, i64)                                 \
+  X(TimingCache, serialize, pointer)                       \
+  X(TimingCache, combine, special)                         \
+  X(EngineInspector, setExecutionContext, bool_pointer)    \
+  X(EngineInspector, getLayerInformation, special)         \
+  X(EngineInspector, getEngineInformation, text_at)        \
+  X(Parser, parse, special)                                \
+  X(Parser, getNbErrors, i32)                              \
+  X(Parser, getError, pointer_at)                          \
+  X(Parser, destroy, special)                              \
+  X(ParserError, code, i32)                                \
+  X(ParserError, desc, text)                               \
+  X(ParserError, nodeName, text)                           \
+  X(ParserError, nodeOperator, text)
+
+enum bt_method {
+#define BT_METHOD_ID(class_name, method, shape) BT_##class_name##_##method,
+  BT_METHODS(BT_METHOD_ID)
+#undef BT_METHOD_ID
+  BT_METHOD_COUNT
+};
+
+typedef struct bt_library bt_library;
+typedef struct bt_ring bt_ring;
+
+/* ---- self-test: TypeScript proves at bind time that every argument and result type crosses unharmed ---- */
+
+BT_API int32_t bt_abi_version(void);
+BT_API int32_t bt_method_count(void);
+BT_API int32_t bt_echo_i32(int32_t value);
+BT_API int64_t bt_echo_i64(int64_t value);
+BT_API void *bt_echo_pointer(void *value);
+/* Writes the arguments, each widened to 64 bits (the float as its bits), into six cells of `out`. */
+BT_API int32_t bt_echo_arguments(const void *pointer, int32_t i32, uint32_t u32, int64_t i64, uint64_t u64, float f32,
+                                 uint64_t *out);
+
+/* ---- the driver ---- */
+
+/* BT_OK, BT_NO_DEVICE where libcuda.so.1 is absent, or the positive CUresult. Both out-parameters may be NULL. */
+BT_API int32_t bt_cuda_probe(int32_t *device_count, int32_t *driver_version);
+
+/* ---- files: one process at a time builds an engine ---- */
+
+/* Locks a file, making it if need be, and writes this process' id into it. Returns a descriptor; BT_FAILED where another
+ * process, or another call of this one, holds it; else the negative errno. The kernel frees the lock of a process that
+ * died. */
+BT_API int32_t bt_file_lock(const char *path);
+BT_API int32_t bt_file_unlock(int32_t descriptor);
+
+/* ---- libraries: opened once, never closed; on failure the dynamic linker's text is put into `error` ---- */
+
+/* Opens libnvinfer or libtensorrt_rtx; NULL on failure. */
+BT_API bt_library *bt_library_open(const char *path, char *error, uint32_t error_capacity);
+/* What getInferLibVersion() returned: 10000*major + 100*minor + patch. */
+BT_API int32_t bt_library_version(const bt_library *library);
+/* Build number, or -1 where the library does not tell. */
+BT_API int32_t bt_library_build(const bt_library *library);
+/* `slots`: BT_METHOD_COUNT entries in the order of BT_METHODS, -1 for a missing method. `layout`: 10 or 11, of ILogger
+ * and IProfiler. */
+BT_API int32_t bt_library_bind(bt_library *library, const int16_t *slots, int32_t count, int32_t layout, uint32_t flags);
+/* Opens the ONNX parser that belongs to the library. Opening it again does nothing. */
+BT_API int32_t bt_library_open_parser(bt_library *library, const char *path, char *error, uint32_t error_capacity);
+/* Opens libnvinfer_plugin and registers its plugins with `logger`. */
+BT_API int32_t bt_library_open_plugins(const char *path, void *logger, char *error, uint32_t error_capacity);
+/* Loads a library that TensorRT will look for by its bare name, such as the builder resource. A bare name is looked for
+ * beside the shim too: a copy of the shim beside a link to the library brings it in from any folder. */
+BT_API int32_t bt_preload(const char *path, char *error, uint32_t error_capacity);
+
+/* ---- rings: bounded queues of records, written by any thread and read by JS; a full ring drops and counts ---- */
+
+#define BT_RECORD_LOG 1         /* severity; text: the line */
+#define BT_RECORD_ERROR 2       /* number: ErrorCode; text: the description */
+#define BT_RECORD_PHASE_START 3 /* number: steps; text: the phase; parent: the enclosing phase, or "" */
+#define BT_RECORD_STEP 4        /* number: the step; text: the phase */
+#define BT_RECORD_PHASE_END 5   /* text: the phase */
+#define BT_RECORD_LAYER 6       /* value: milliseconds; text: the layer */
+
+/* Longer texts are cut. */
+#define BT_TEXT_LIMIT 8192u
+
+/* Precedes `text_bytes` and then `parent_bytes` bytes of UTF-8 without terminators; `bytes` counts it all, and is a
+ * multiple of 8. */
+typedef struct bt_record {
+  uint32_t bytes;
+  uint16_t kind;
+  uint16_t severity;
+  int32_t number;
+  float value;
+  uint32_t text_bytes;
+  uint32_t parent_bytes;
+} bt_record;
+
+/* `capacity` bytes; lines of severity 2 (warning) and up may use three quarters of it, so that errors find room. */
+BT_API bt_ring *bt_ring_create(uint32_t capacity);
+/* Every observer that writes into it must be gone. */
+BT_API void bt_ring_destroy(bt_ring *ring);
+/* Moves as many whole records as fit into `out`, oldest first; returns their bytes, 0 when the ring is empty. */
+BT_API int32_t bt_ring_read(bt_ring *ring, void *out, uint32_t capacity);
+/* Records dropped since the ring was made. */
+BT_API int64_t bt_ring_dropped(bt_ring *ring);
+/* Queues a record as an observer does; returns BT_FAILED if it was dropped. `parent` may be NULL. */
+BT_API int32_t bt_ring_write(bt_ring *ring, int32_t kind, int32_t severity, int32_t number, float value,
+                             const char *text, const char *parent);
+
+/* ---- observers: objects TensorRT calls; the caller keeps them until the last object that knows them is gone ---- */
+
+/* ILogger of both layouts; lines above `level` (0 internal error … 4 verbose) are not queued. */
+BT_API void *bt_logger_create(int32_t layout, bt_ring *ring, int32_t level);
+BT_API void bt_logger_set_level(void *logger, int32_t level);
+/* IProgressMonitor. */
+BT_API void *bt_monitor_create(bt_ring *ring);
+/* From now on stepComplete returns false, which ends the build. */
+BT_API void bt_monitor_cancel(void *monitor);
+/* IProfiler of both layouts. */
+BT_API void *bt_profiler_create(int32_t layout, bt_ring *ring);
+/* IErrorRecorder; it keeps the last errors for TensorRT to read back as well. */
+BT_API void *bt_recorder_create(bt_ring *ring);
+/* IOutputAllocator over memory of the caller: grants requests that fit and remembers the rest. */
+BT_API void *bt_allocator_create(void);
+BT_API void bt_allocator_set_memory(void *allocator, void *memory, uint64_t bytes);
+/* Largest request since the last bt_allocator_set_memory. */
+BT_API int64_t bt_allocator_requested(void *allocator);
+/* The shape that the last inference reported; BT_FAILED before any. */
+BT_API int32_t bt_allocator_shape(void *allocator, int32_t *dims);
+/* Frees any observer. A recorder that TensorRT still refers to is kept, and BT_FAILED returned. */
+BT_API int32_t bt_observer_destroy(void *observer);
+
+/* ---- one function per shape of method: `method` is a bt_method whose shape is the function's name ---- */
+
+BT_API int32_t bt_i32(const bt_library *library, void *object, int32_t method);
+BT_API int64_t bt_i64(const bt_library *library, void *object, int32_t method);
+BT_API int32_t bt_bool(const bt_library *library, void *object, int32_t method);
+BT_API const char *bt_text(const bt_library *library, void *object, int32_t method);
+BT_API void *bt_pointer(const bt_library *library, void *object, int32_t method);
+BT_API int64_t bt_i64_at(const bt_library *library, void *object, int32_t method, int32_t index);
+BT_API const char *bt_text_at(const bt_library *library, void *object, int32_t method, int32_t index);
+BT_API void *bt_pointer_at(const bt_library *library, void *object, int32_t method, int32_t index);
+BT_API int32_t bt_i32_of(const bt_library *library, void *object, int32_t method, const char *name);
+BT_API int64_t bt_i64_of(const bt_library *library, void *object, int32_t method, const char *name);
+BT_API int32_t bt_bool_of(const bt_library *library, void *object, int32_t method, const char *name);
+BT_API const char *bt_text_of(const bt_library *library, void *object, int32_t method, const char *name);
+BT_API int32_t bt_void_i32(const bt_library *library, void *object, int32_t method, int32_t value);
+BT_API int32_t bt_void_i64(const bt_library *library, void *object, int32_t method, int64_t value);
+BT_API int32_t bt_void_bool(const bt_library *library, void *object, int32_t method, int32_t value);
+BT_API int32_t bt_void_text(const bt_library *library, void *object, int32_t method, const char *value);
+BT_API int32_t bt_void_pointer(const bt_library *library, void *object, int32_t method, void *value);
+BT_API int32_t bt_bool_i32(const bt_library *library, void *object, int32_t method, int32_t value);
+BT_API int32_t bt_bool_pointer(const bt_library *library, void *object, int32_t method, void *value);
+BT_API int32_t bt_i32_pointer(const bt_library *library, void *object, int32_t method, void *value);
+
+/* Deletes a TensorRT object through its virtual destructor: runtime, engine, context, builder, network, configuration,
+ * timing cache, inspector, host memory. Children first. Not for parsers. */
+BT_API int32_t bt_destroy(void *object);
+
+/* ---- runtime and engine ---- */
+
+/* Blocks. */
+BT_API int32_t bt_runtime_create(const bt_library *library, void *logger, int32_t device, void **runtime);
+/* Blocks. `plan` may be freed afterwards. */
+BT_API int32_t bt_runtime_deserialize(const bt_library *library, void *runtime, const void *plan, size_t bytes,
+                                      int32_t device, void **engine);
+BT_API int32_t bt_engine_tensor_shape(const bt_library *library, void *engine, const char *name, int32_t *dims);
+/* `selector`: 0 min, 1 opt, 2 max. */
+BT_API int32_t bt_engine_profile_shape(const bt_library *library, void *engine, const char *name, int32_t profile,
+                                       int32_t selector, int32_t *dims);
+/* Blocks. `strategy`: 0 static, 1 on profile change, 2 user managed. */
+BT_API int32_t bt_engine_create_context(const bt_library *library, void *engine, int32_t strategy, int32_t device,
+                                        void **context);
+BT_API const char *bt_inspector_layer(const bt_library *library, void *inspector, int32_t layer, int32_t format);
+
+/* ---- execution context; the first three are called per frame ---- */
+
+BT_API int32_t bt_context_enqueue(const bt_library *library, void *context, void *stream);
+BT_API int32_t bt_context_set_tensor_address(const bt_library *library, void *context, const char *name, void *address);
+BT_API int32_t bt_context_set_input_shape(const bt_library *library, void *context, const char *name,
+                                          const int32_t *dims, int32_t rank);
+BT_API int32_t bt_context_tensor_shape(const bt_library *library, void *context, const char *name, int32_t *dims);
+BT_API int32_t bt_context_tensor_strides(const bt_library *library, void *context, const char *name, int32_t *dims);
+BT_API int32_t bt_context_set_profile(const bt_library *library, void *context, int32_t profile, void *stream);
+/* Number of tensors whose shape is still unknown, their names into the first `capacity` entries of `names`. */
+BT_API int32_t bt_context_infer_shapes(const bt_library *library, void *context, int32_t capacity, const char **names);
+BT_API int32_t bt_context_set_device_memory(const bt_library *library, void *context, void *memory, int64_t bytes);
+BT_API int32_t bt_context_set_aux_streams(const bt_library *library, void *context, void *const *streams, int32_t count);
+BT_API int32_t bt_context_set_output_allocator(const bt_library *library, void *context, const char *name,
+                                               void *allocator);
+
+/* ---- builder ---- */
+
+/* Blocks: loads the kernels of the builder resource. */
+BT_API int32_t bt_builder_create(const bt_library *library, void *logger, int32_t device, void **builder);
+/* Blocks for seconds or minutes. `plan` is an IHostMemory of the caller. */
+BT_API int32_t bt_builder_build(const bt_library *library, void *builder, void *network, void *config, int32_t device,
+                                void **plan);
+BT_API int32_t bt_config_set_memory_pool_limit(const bt_library *library, void *config, int32_t pool, uint64_t bytes);
+BT_API void *bt_config_create_timing_cache(const bt_library *library, void *config, const void *bytes, size_t count);
+BT_API int32_t bt_config_set_timing_cache(const bt_library *library, void *config, void *cache, int32_t ignore_mismatch);
+/* TensorRT-RTX only. `capability`: 75, 80, 86, 89, 120 …; 1 is the GPU of this machine. */
+BT_API int32_t bt_config_set_compute_capability(const bt_library *library, void *config, int32_t capability,
+                                                int32_t index);
+BT_API int32_t bt_timing_cache_combine(const bt_library *library, void *cache, void *other, int32_t ignore_mismatch);
+BT_API int32_t bt_tensor_dimensions(const bt_library *library, void *tensor, int32_t *dims);
+BT_API int32_t bt_profile_set_dimensions(const bt_library *library, void *profile, const char *name, int32_t selector,
+                                         const int32_t *dims, int32_t rank);
+BT_API int32_t bt_profile_dimensions(const bt_library *library, void *profile, const char *name, int32_t selector,
+                                     int32_t *dims);
+/* Values of an input that holds a shape. */
+BT_API int32_t bt_profile_set_shape_values(const bt_library *library, void *profile, const char *name, int32_t selector,
+                                           const int32_t *values, int32_t count);
+
+/* ---- ONNX parser ---- */
+
+/* NULL on failure. The parser is destroyed before its network, and after the network has been built. */
+BT_API void *bt_parser_create(const bt_library *library, void *network, void *logger);
+/* Blocks. `path`, which may be NULL, is where external weights are looked for. After a failure neither the parser nor
+ * its network can be used again. */
+BT_API int32_t bt_parser_parse(const bt_library *library, void *parser, const void *model, size_t bytes,
+                               const char *path);
+BT_API int32_t bt_parser_destroy(const bt_library *library, void *parser);
+
+#endif

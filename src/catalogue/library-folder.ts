@@ -1,0 +1,128 @@
+/** @module LibraryFolder: the folder that libraries are looked for in first, and what of the components lies there. */
+
+import { existsSync, mkdirSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { CatalogueError, message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { cacheFolder } from "../core/paths.ts";
+import { formatBytes } from "../core/units.ts";
+import type { Component, ComponentBuild, ComponentFile } from "./component.ts";
+import { storageError } from "./storage-error.ts";
+
+/** Whether a build is on this machine; `"partly"` if files are missing or of another release. */
+export type BuildState = "yes" | "partly" | "no";
+
+const STAGING = /^\.incoming-(\d+)-/;
+
+/** Where installed libraries lie; `ffi/library.ts` looks there before it looks at the system. */
+export function libraryFolder(): string {
+  return join(cacheFolder(), "lib");
+}
+
+/** The path a component's file has, or would have, on this machine. */
+export function libraryPath(file: ComponentFile): string {
+  // Of the pinned path only, never of what an archive says: no name can lead out of the folder.
+  return join(libraryFolder(), basename(file.member));
+}
+
+/** The path of the text of a component's licence. */
+export function licencePath(component: Component): string {
+  return join(libraryFolder(), `${component.name}.LICENSE.txt`);
+}
+
+function hasSize(file: ComponentFile): boolean {
+  const path = libraryPath(file);
+  return existsSync(path) && statSync(path).size === file.byteLength;
+}
+
+/** What of a build lies in the folder, by the sizes of its files. Hashes are checked by `install`, not here. */
+export function buildState(component: Component, build: ComponentBuild): BuildState {
+  const isWhole = (one: ComponentBuild): boolean => one.files.every(hasSize);
+  if (isWhole(build)) return "yes";
+  // Builds for CUDA 12 and 13 may share names, and even files.
+  if (component.builds.some(isWhole)) return "no";
+  return build.files.some((file) => existsSync(libraryPath(file))) ? "partly" : "no";
+}
+
+/**
+ * Delete a component's files, whichever build they are of, and the text of its licence.
+ *
+ * @returns how many bytes were freed; `undefined` if nothing was there
+ * @throws {CatalogueError} If one cannot be deleted
+ */
+export function removeComponent(component: Component): number | undefined {
+  const paths = new Set(component.builds.flatMap((build) => build.files.map(libraryPath)));
+  let freedBytes: number | undefined;
+  try {
+    for (const path of [...paths, licencePath(component)].filter((one) => existsSync(one))) {
+      freedBytes = (freedBytes ?? 0) + statSync(path).size;
+      rmSync(path);
+    }
+  } catch (cause) {
+    const found = `as a file cannot be deleted: ${(cause as Error).message}`;
+    throw new CatalogueError(message(`remove ${JSON.stringify(component.name)}`, found), component.name, { cause });
+  }
+  return freedBytes;
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Another user's process may not be signalled, but it is there.
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
+/** Delete what processes that were killed in mid-download left behind: it can be gigabytes. */
+function sweep(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const owner = STAGING.exec(name)?.[1];
+    if (owner === undefined || isRunning(Number(owner))) continue;
+    logger.info(`Deleting ${join(folder, name)}, the rest of an installation that was broken off`);
+    rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+/** A folder beside the libraries that new ones are written into: a rename puts them in their places. */
+export class Staging implements Disposable {
+  readonly path: string;
+
+  /**
+   * Make it, so that a disk that cannot be written is found before anything is downloaded.
+   *
+   * @param name of the component, for messages
+   * @throws {CatalogueError} If it cannot be made
+   */
+  constructor(name: string) {
+    const folder = libraryFolder();
+    this.path = join(folder, `.incoming-${process.pid}-${crypto.randomUUID()}`);
+    try {
+      mkdirSync(this.path, { recursive: true });
+      sweep(folder);
+    } catch (error) {
+      throw storageError({ name, folder, byteLength: 0 }, error);
+    }
+  }
+
+  /** Delete it with all that is in it. */
+  [Symbol.dispose](): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Check that the disk has room before anything is downloaded.
+ *
+ * @throws {CatalogueError} If it has too little
+ */
+export function assertRoom(name: string, neededBytes: number): void {
+  const folder = libraryFolder();
+  const { bavail, bsize } = statfsSync(folder);
+  const freeBytes = bavail * bsize;
+  if (freeBytes >= neededBytes) return;
+  const found = `as the disk has too little room: ${formatBytes(neededBytes)} needed, ${formatBytes(freeBytes)} free in ${folder}`;
+  const hint = "free some, or set BUN_TENSORRT_CACHE to another disk";
+  throw new CatalogueError(message(`store ${JSON.stringify(name)}`, found, hint), name);
+}

@@ -1,0 +1,223 @@
+/** @module Zip: what lies where in a zip archive (a wheel, a jar), read from its end, and one file out of it. */
+
+import { type ByteSource, readWhole } from "./byte-source.ts";
+
+/** One file in an archive, as its directory says; nothing of it is to be trusted before the hash is checked. */
+export interface ZipEntry {
+  readonly name: string;
+  readonly method: number;
+  readonly isEncrypted: boolean;
+  /** Size inside the archive in bytes. */
+  readonly compressedBytes: number;
+  /** Size when unpacked in bytes. */
+  readonly byteLength: number;
+  /** Where its local header begins. */
+  readonly start: number;
+  /** Where whatever follows it begins: header and data lie before it. */
+  readonly end: number;
+}
+
+const END_BYTES = 22;
+const LONGEST_COMMENT = 0xffff;
+const END64_LOCATOR_BYTES = 20;
+const END64_BYTES = 56;
+const ENTRY_BYTES = 46;
+const LOCAL_BYTES = 30;
+/** Enough for the end of every archive without a long comment. */
+const SHORT_TAIL = 256;
+const LARGEST_DIRECTORY = 64 * 1024 * 1024;
+
+const END_MARK = 0x06054b50;
+const END64_LOCATOR_MARK = 0x07064b50;
+const END64_MARK = 0x06064b50;
+const ENTRY_MARK = 0x02014b50;
+const LOCAL_MARK = 0x04034b50;
+
+/** Kind of the extra field that holds what does not fit into 32 bits. */
+const ZIP64_EXTRA = 1;
+const FULL_16 = 0xffff;
+const FULL_32 = 0xffffffff;
+
+const STORED = 0;
+const DEFLATED = 8;
+
+interface Directory {
+  readonly start: number;
+  readonly byteLength: number;
+  readonly count: number;
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function damaged(what: string): Error {
+  return new Error(`as the archive is damaged: ${what}`);
+}
+
+/** A 64-bit number; one beyond what a number holds is beyond every archive as well. */
+function u64(view: DataView, at: number): number {
+  return Number(view.getBigUint64(at, true));
+}
+
+/** Offset of the end record in the archive's last bytes, whose end its comment must reach; -1 if there is none. */
+function findEnd(view: DataView): number {
+  for (let at = view.byteLength - END_BYTES; at >= 0; at--) {
+    if (view.getUint32(at, true) !== END_MARK) continue;
+    if (at + END_BYTES + view.getUint16(at + 20, true) === view.byteLength) return at;
+  }
+  return -1;
+}
+
+/** The archive's last bytes, as many as hold its end records. */
+async function readTail(source: ByteSource): Promise<{ tail: DataView; tailStart: number; end: number }> {
+  for (const wantedBytes of [SHORT_TAIL, END_BYTES + LONGEST_COMMENT + END64_LOCATOR_BYTES]) {
+    const tailStart = Math.max(0, source.byteLength - wantedBytes);
+    const tail = viewOf(await readWhole(source, tailStart, source.byteLength));
+    const end = findEnd(tail);
+    if (end >= END64_LOCATOR_BYTES || (end >= 0 && tailStart === 0)) return { tail, tailStart, end };
+    if (tailStart === 0) break;
+  }
+  throw damaged("it has no directory at its end");
+}
+
+/** Where the directory lies. Archives of over 4 GiB or 65,535 files say so in a record of their own. */
+async function findDirectory(source: ByteSource): Promise<Directory> {
+  const { tail, tailStart, end } = await readTail(source);
+  const locator = end - END64_LOCATOR_BYTES;
+  if (locator >= 0 && tail.getUint32(locator, true) === END64_LOCATOR_MARK) {
+    const at = u64(tail, locator + 8);
+    if (at + END64_BYTES > tailStart + locator) throw damaged("its 64-bit end record lies beyond its end");
+    const record = viewOf(await readWhole(source, at, at + END64_BYTES));
+    if (record.getUint32(0, true) !== END64_MARK) throw damaged("its 64-bit end record is not where it should be");
+    return { count: u64(record, 32), byteLength: u64(record, 40), start: u64(record, 48) };
+  }
+  return {
+    count: tail.getUint16(end + 10, true),
+    byteLength: tail.getUint32(end + 12, true),
+    start: tail.getUint32(end + 16, true),
+  };
+}
+
+/** The sizes and the offset of an entry, from its extra fields where they do not fit into 32 bits. */
+function placeOf(view: DataView, at: number, extraStart: number, extraEnd: number): [number, number, number] {
+  const fields = [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)];
+  for (let field = extraStart; field + 4 <= extraEnd; ) {
+    const valueEnd = field + 4 + view.getUint16(field + 2, true);
+    if (view.getUint16(field, true) === ZIP64_EXTRA) {
+      let value = field + 4;
+      for (const [index, short] of fields.entries()) {
+        if (short !== FULL_32) continue;
+        if (value + 8 > Math.min(valueEnd, extraEnd)) throw damaged("a 64-bit size is cut off");
+        fields[index] = u64(view, value);
+        value += 8;
+      }
+    }
+    field = valueEnd;
+  }
+  return fields as [number, number, number];
+}
+
+/**
+ * Read an archive's directory: two or three small ranges at its end.
+ *
+ * @returns its files by name; of two with one name the last, as unpackers have it
+ * @throws {Error} If it is damaged, or a range breaks off
+ */
+export async function readZip(source: ByteSource): Promise<ReadonlyMap<string, ZipEntry>> {
+  const directory = await findDirectory(source);
+  const directoryEnd = directory.start + directory.byteLength;
+  if (directoryEnd > source.byteLength) throw damaged("its directory reaches beyond its end");
+  if (directory.byteLength > LARGEST_DIRECTORY) throw damaged(`its directory has ${directory.byteLength} bytes`);
+  const bytes = await readWhole(source, directory.start, directoryEnd);
+  const view = viewOf(bytes);
+  const found: Omit<ZipEntry, "end">[] = [];
+  for (let at = 0; at + ENTRY_BYTES <= bytes.length; ) {
+    if (view.getUint32(at, true) !== ENTRY_MARK) throw damaged("its directory has an entry that is none");
+    const nameEnd = at + ENTRY_BYTES + view.getUint16(at + 28, true);
+    const extraEnd = nameEnd + view.getUint16(at + 30, true);
+    const next = extraEnd + view.getUint16(at + 32, true);
+    if (next > bytes.length) throw damaged("its directory is cut off");
+    const [byteLength, compressedBytes, start] = placeOf(view, at, nameEnd, extraEnd);
+    const name = new TextDecoder().decode(bytes.subarray(at + ENTRY_BYTES, nameEnd));
+    const isEncrypted = (view.getUint16(at + 8, true) & 1) !== 0;
+    found.push({ name, method: view.getUint16(at + 10, true), isEncrypted, compressedBytes, byteLength, start });
+    at = next;
+  }
+  const isCounted = directory.count === found.length || directory.count === FULL_16;
+  if (!isCounted) throw damaged(`its directory has ${found.length} of ${directory.count} entries`);
+  // The local header's length is not known before it is read; what comes next bounds it, so one range gets all.
+  const starts = [...new Set([...found.map((entry) => entry.start), directory.start])].sort((a, b) => a - b);
+  const ends = new Map(starts.map((start, index) => [start, starts[index + 1] ?? start]));
+  return new Map(found.map((entry) => [entry.name, { ...entry, end: ends.get(entry.start)! }]));
+}
+
+/** An entry's bytes as they lie in the archive: its local header read and left out. */
+async function* packed(source: ByteSource, entry: ZipEntry): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  if (entry.end - entry.start < LOCAL_BYTES + entry.compressedBytes) throw damaged(`${entry.name} has no room`);
+  let head = new Uint8Array(0);
+  let skip: number | undefined;
+  let left = entry.compressedBytes;
+  for await (const chunk of source.read(entry.start, entry.end)) {
+    let piece = chunk;
+    if (skip === undefined) {
+      head = Buffer.concat([head, chunk]) as Uint8Array<ArrayBuffer>;
+      if (head.length < LOCAL_BYTES) continue;
+      const view = viewOf(head);
+      if (view.getUint32(0, true) !== LOCAL_MARK) throw damaged(`${entry.name} is not where it should be`);
+      skip = LOCAL_BYTES + view.getUint16(26, true) + view.getUint16(28, true);
+      piece = head;
+    }
+    const from = Math.min(skip, piece.length);
+    skip -= from;
+    const data = piece.subarray(from, from + left);
+    left -= data.length;
+    if (data.length > 0) yield data;
+  }
+  if (left > 0) throw damaged(`${entry.name} is cut off`);
+}
+
+/**
+ * Unpack one file.
+ *
+ * @param onPacked called with the bytes that were read of it so far, as they come
+ * @returns its bytes in pieces; they may be more or other than the directory says
+ * @throws {Error} If it cannot be unpacked, or a range breaks off
+ */
+export async function* unpack(
+  source: ByteSource,
+  entry: ZipEntry,
+  onPacked: (packedBytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  if (entry.isEncrypted) throw new Error(`as ${entry.name} is encrypted`);
+  if (entry.method !== STORED && entry.method !== DEFLATED) {
+    throw new Error(`as ${entry.name} is packed in a way that is not known: method ${entry.method}`);
+  }
+  const pieces = counted(packed(source, entry), onPacked);
+  if (entry.method === STORED) yield* pieces;
+  else for await (const chunk of inflated(pieces)) yield chunk;
+}
+
+async function* counted(
+  pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  onPacked: (packedBytes: number) => void,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  let packedBytes = 0;
+  for await (const piece of pieces) {
+    packedBytes += piece.length;
+    onPacked(packedBytes);
+    yield piece;
+  }
+}
+
+function inflated(pieces: AsyncGenerator<Uint8Array<ArrayBuffer>>): ReadableStream<Uint8Array> {
+  const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull: async (controller) => {
+      const { done, value } = await pieces.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: async () => void (await pieces.return(undefined)),
+  });
+  return stream.pipeThrough(new DecompressionStream("deflate-raw"));
+}

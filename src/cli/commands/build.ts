@@ -1,0 +1,163 @@
+/** @module Build command: an ONNX model in, a TensorRT plan out. */
+
+import { resolve } from "node:path";
+import { LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
+import { formatBytes, formatDuration } from "../../core/units.ts";
+import { Device } from "../../cuda/device.ts";
+import { engineOptions } from "../../pipeline/gpu/engine-options.ts";
+import { type ModelFile, readModelFile } from "../../pipeline/gpu/model-file.ts";
+import type { BuildOptions } from "../../tensorrt/build-options.ts";
+import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
+import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
+import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
+import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../build-flags.ts";
+import { BuildProgressView } from "../build-progress.ts";
+import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { lacksBuilder } from "../doctor/gpu-libraries.ts";
+import { whyUnusable } from "../doctor/library-faults.ts";
+import { findModel } from "../fetch-entry.ts";
+import { modelTitle } from "../load-detector.ts";
+import { openOutput, writeFile } from "../output.ts";
+
+/** What a build came to. */
+interface Built {
+  readonly plan: CachedPlan;
+  readonly elapsedMs: number;
+}
+
+/** Flags for the options that are found missing once the model and the machine are known. */
+const FLAG_HINTS: Readonly<Record<string, string>> = {
+  profiles: "say its shapes: --shapes NAME=1x3x640x640, or --shapes NAME=LEAST,TYPICAL,LARGEST",
+  computeCapabilities:
+    "say which to build for: --compute-capability 8.6,8.9; TensorRT builds for the GPU at hand alone",
+};
+
+/** What the detector would build with, and what was said on the command line over it. */
+function buildOptions(file: ModelFile, args: BuildArguments): BuildOptions {
+  const { batch, size, precision, isRectangular: rectangular } = args;
+  const base = engineOptions(file, {
+    batch: typeof batch === "number" ? batch : batch.max,
+    size: size === undefined || "min" in size ? undefined : size,
+    rectangular,
+    build: { precision: undefined, onProgress: undefined, signal: undefined },
+  });
+  return {
+    ...base,
+    ...args.options,
+    ...(typeof batch === "number" ? {} : { batch }),
+    ...(size !== undefined && "min" in size ? { size } : {}),
+    ...(precision === undefined ? {} : { precision }),
+  };
+}
+
+/** The library to build with: one that is told which GPUs to build for is TensorRT-RTX. */
+function openLibrary({ options }: BuildArguments): TensorRtLibrary {
+  const isElsewhere = (options.computeCapabilities ?? []).length > 0;
+  try {
+    return openTensorRt(isElsewhere ? { family: "TensorRT-RTX" } : {});
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    const found = `as ${isElsewhere ? "TensorRT-RTX" : "TensorRT"} ${whyUnusable(error, tensorRtSpec())}`;
+    const rtx = "`bun-tensorrt install tensorrt-rtx` for GeForce and RTX cards";
+    const hint = isElsewhere ? rtx : `\`bun-tensorrt install tensorrt\` fetches it, or ${rtx}`;
+    throw new Error(message("build an engine", found, hint), { cause: error });
+  }
+}
+
+/** An error in the words of the command line, with the command that helps where there is one. */
+function inFlags(error: unknown, library: TensorRtLibrary): unknown {
+  if (error instanceof TensorRtError && error.code !== "NO_DEVICE" && lacksBuilder(library)) {
+    const hint = "its builder resource is not beside it: `bun-tensorrt install tensorrt-builder`";
+    return new Error(`${error.message.split("\nHint:", 1)[0]}\nHint: ${hint}`, { cause: error });
+  }
+  const hint = error instanceof OptionError ? FLAG_HINTS[error.option] : undefined;
+  if (!(error instanceof OptionError) || hint === undefined) return error;
+  const [first = ""] = error.message.split("\n", 1);
+  if (error.option === "profiles" && !first.endsWith("has no range")) return error;
+  return new OptionError(`${first}\nHint: ${hint}`, error.option, { cause: error });
+}
+
+async function buildFile(file: ModelFile, args: BuildArguments, { terminal, signal }: CommandContext): Promise<Built> {
+  const library = openLibrary(args);
+  using device = library.hasDevice() ? Device.open(args.device) : undefined;
+  using view = args.isQuiet ? undefined : new BuildProgressView(terminal, modelTitle(file.source), signal);
+  const started = performance.now();
+  try {
+    const plan = await new EngineCache().obtain(file.bytes, buildOptions(file, args), {
+      library,
+      signal,
+      source: file.source,
+      rebuild: args.isForced,
+      onProgress: ({ fraction, phase, phases }) => view?.update({ fraction, phase: phases.at(-1)?.name ?? phase.name }),
+      ...(device === undefined ? {} : { device }),
+      ...(file.path === undefined ? {} : { path: file.path }),
+      ...(args.timingCache === undefined ? {} : { timingCachePath: args.timingCache }),
+    });
+    return { plan, elapsedMs: performance.now() - started };
+  } catch (error) {
+    throw inFlags(error, library);
+  }
+}
+
+/** `Built in 41.2 s: 8.23 MiB, TensorRT 10.6.0.26 for compute capability 9.0, fp16` */
+export function formatBuilt({ plan, elapsedMs }: Built, origin: PlanOrigin | undefined): string {
+  const how = plan.isHit ? "Taken from the engine cache" : `Built in ${formatDuration(elapsedMs)}`;
+  const capabilities = (origin?.computeCapabilities ?? []).map((one) => one.join("."));
+  const target = capabilities.length === 0 ? "" : ` for compute capability ${capabilities.join(", ")}`;
+  const by = origin === undefined ? "" : `, ${origin.tensorRt}${target}`;
+  return `${how}: ${formatBytes(plan.bytes.byteLength)}${by}`;
+}
+
+async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+  const { output, terminal } = context;
+  const args = parseBuildFlags(parsed);
+  const [word, ...others] = parsed.operands;
+  if (word === undefined || others.length > 0) {
+    throw refuse(
+      "build",
+      "model",
+      `as it takes one model: received ${parsed.operands.length}`,
+      "bun-tensorrt build yolo11n",
+    );
+  }
+  // Minutes later would be too late to find out.
+  if (args.output !== undefined) openOutput(args.output).close();
+  const file = await readModelFile(await findModel(word, context));
+  if (args.output !== undefined && resolve(args.output) === resolve(file.source)) {
+    throw refuse("build", "output", "as --output would overwrite the model", "name another file");
+  }
+  if (file.isPlan) {
+    throw refuse("build", "model", `as ${JSON.stringify(word)} is a plan already`, "give the ONNX model");
+  }
+  const built = await buildFile(file, args, context);
+  const { bytes, isHit } = built.plan;
+  const path = args.output ?? built.plan.path;
+  if (args.output !== undefined) await writeFile(args.output, bytes);
+  const { metadata, origin } = readPlan(bytes, path);
+  if (!args.isQuiet) terminal.line(terminal.paint("dim", formatBuilt(built, origin)));
+  const elapsedMs = Math.round(built.elapsedMs);
+  const json = { path, byteLength: bytes.byteLength, isHit, elapsedMs, metadata, origin };
+  await output.write(args.isJson ? `${JSON.stringify(json, null, 2)}\n` : `${path}\n`);
+  return EXIT_OK;
+}
+
+/** `build`. */
+export const build: Command = {
+  name: "build",
+  summary: "Build a TensorRT engine from an ONNX model, and print the path of the plan.",
+  usage: ["build <file|name> [flags]"],
+  flags: BUILD_FLAGS,
+  notes: [
+    "Plans are kept in $BUN_TENSORRT_CACHE/engines, by model, GPU, version and flags; without flags it is the one that",
+    "`detect` uses. A plan runs on the GPU and the version it was built for, unless a flag says otherwise.",
+    "TensorRT 11 and TensorRT-RTX always compute in what the model says. Ctrl-C cancels a build; the exit code is 130.",
+  ],
+  examples: [
+    "build yolo11n",
+    "build model.onnx --batch 8 --output model.plan",
+    "build model.onnx --size 320,640,1280 --workspace 2GiB --optimization-level 5",
+    "build model.onnx --compute-capability 8.6,8.9 --json",
+  ],
+  run,
+};

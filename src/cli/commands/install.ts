@@ -1,0 +1,227 @@
+/** @module Install command: the native libraries, fetched from the registries the user has configured, listed, removed. */
+
+import { z } from "zod";
+import { ArchiveSet } from "../../catalogue/archive-set.ts";
+import { sourceName } from "../../catalogue/archive-source.ts";
+import {
+  buildBytes,
+  type Component,
+  type ComponentBuild,
+  chooseBuild,
+  componentLine,
+} from "../../catalogue/component.ts";
+import { components, findComponent } from "../../catalogue/components.ts";
+import { fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";
+import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/library-folder.ts";
+import { CatalogueError, message } from "../../core/errors.ts";
+import { nearestWord } from "../../core/options.ts";
+import { formatBytes } from "../../core/units.ts";
+import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
+import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { cudaWish } from "../cuda-wish.ts";
+import { Progress } from "../progress.ts";
+import { type Paint, paintOf } from "../terminal.ts";
+import { alignRows } from "../text-table.ts";
+
+const FLAGS = z.object({
+  list: z.literal(true).optional(),
+  remove: z.literal(true).optional(),
+  json: z.literal(true).optional(),
+  cuda: z
+    .enum(["12", "13"], "12 or 13")
+    .transform((word) => (word === "12" ? 12 : 13))
+    .optional(),
+  "accept-licence": z.literal(true).optional(),
+  "accept-license": z.literal(true).optional(),
+});
+
+type Flags = z.infer<typeof FLAGS>;
+
+/** A component and the build of it that is meant. */
+interface Chosen {
+  readonly component: Component;
+  readonly build: ComponentBuild;
+}
+
+/** A build for this machine and whether it is here. */
+export interface ListedBuild extends Chosen {
+  readonly state: BuildState;
+}
+
+/** The components as a table. Pure. */
+export function formatComponents(listed: readonly ListedBuild[], paint: Paint): string {
+  const head = ["name", "cuda", "version", "size", "here", "licence", "what it is"].map((title) => paint("dim", title));
+  const rows = listed.map(({ component, build, state }) => [
+    paint("cyan", component.name),
+    String(build.cuda),
+    build.version,
+    formatBytes(buildBytes(build)),
+    state === "no" ? state : paint(state === "yes" ? "green" : "yellow", state),
+    component.licence,
+    component.description,
+  ]);
+  const lines = alignRows([head, ...rows], ["left", "right", "left", "right", "left", "left", "left"]);
+  return `${lines.join("\n")}\n`;
+}
+
+function describe({ component, build }: Chosen): Record<string, unknown> {
+  const { name, licence } = component;
+  const { version, cuda, architecture, source } = build;
+  const files = build.files.map((file) => ({ ...file, path: libraryPath(file) }));
+  return {
+    name,
+    version,
+    cuda,
+    architecture,
+    licence,
+    source: sourceName(source),
+    byteLength: buildBytes(build),
+    files,
+  };
+}
+
+async function list(isJson: boolean, { output }: CommandContext): Promise<number> {
+  const listed = components.flatMap((component) =>
+    component.builds
+      .filter((build) => build.architecture === process.arch)
+      .map((build) => ({ component, build, state: buildState(component, build) })),
+  );
+  const rows = listed.map((one) => ({ ...describe(one), installed: one.state }));
+  await output.write(
+    isJson ? `${JSON.stringify(rows, null, 2)}\n` : formatComponents(listed, paintOf(output.hasColour)),
+  );
+  return EXIT_OK;
+}
+
+function componentNamed(name: string): Component {
+  const component = findComponent(name);
+  if (component !== undefined) return component;
+  const names = components.map((one) => one.name);
+  const near = nearestWord(name, names);
+  const hint = near === undefined ? `the names are ${names.join(", ")}` : `did you mean ${near}?`;
+  throw refuse("install", name, `as there is no component ${JSON.stringify(name)}`, hint);
+}
+
+async function remove(found: readonly Component[], { output, terminal }: CommandContext): Promise<number> {
+  for (const component of found) {
+    const freedBytes = removeComponent(component);
+    if (freedBytes === undefined) terminal.line(`${component.name} was not installed`);
+    else await output.write(`${component.name}: ${formatBytes(freedBytes)} freed\n`);
+  }
+  return EXIT_OK;
+}
+
+/** Show each licence and where its text lies; without the user's word nothing else is fetched. */
+async function showLicences(
+  chosen: readonly Chosen[],
+  flags: Flags,
+  archives: ArchiveSet,
+  { terminal, signal }: CommandContext,
+): Promise<void> {
+  for (const { component, build } of chosen) {
+    terminal.line(componentLine(component, build));
+    try {
+      terminal.line(`  licence: ${await fetchLicence(component, { archives, signal })}`);
+    } catch (error) {
+      // The text is the user's to read, not ours to insist on: its name and place were told.
+      if (!(error instanceof CatalogueError)) throw error;
+      terminal.line(`${terminal.paint("yellow", "warn:")} ${error.message}`);
+    }
+  }
+  if (flags["accept-licence"] === true || flags["accept-license"] === true) return;
+  const words = chosen.map(({ component }) => component.name);
+  if (flags.cuda !== undefined) words.push(`--cuda ${flags.cuda}`);
+  const hint = `read them, then: bun-tensorrt install ${words.join(" ")} --accept-licence`;
+  throw refuse("install", "accept-licence", "as the licences above must be accepted first", hint);
+}
+
+async function fetchOne(
+  { component, build }: Chosen,
+  archives: ArchiveSet,
+  { terminal, signal }: CommandContext,
+): Promise<Installed> {
+  const progress = new Progress(terminal, component.name, "bytes");
+  try {
+    const onProgress = (received: number, total: number | undefined): void => progress.update(received, total);
+    return await installComponent(component, build, { archives, signal, onProgress });
+  } finally {
+    progress.close();
+  }
+}
+
+async function installAll(chosen: readonly Chosen[], flags: Flags, context: CommandContext): Promise<number> {
+  const { output, terminal } = context;
+  using archives = new ArchiveSet();
+  const absent = chosen.filter(({ component, build }) => buildState(component, build) !== "yes");
+  if (absent.length > 0) await showLicences(absent, flags, archives, context);
+  const rows: Record<string, unknown>[] = [];
+  for (const one of chosen) {
+    const { paths, receivedBytes, archiveBytes } = await fetchOne(one, archives, context);
+    rows.push({ ...describe(one), receivedBytes, archiveBytes });
+    if (archiveBytes > 0) {
+      const archive = `an archive of ${formatBytes(archiveBytes)}`;
+      const how =
+        receivedBytes === 0
+          ? `taken from ${archive} on this machine`
+          : `${formatBytes(receivedBytes)} of ${archive} fetched`;
+      terminal.line(`${one.component.name}: ${how}`);
+    }
+    if (flags.json === undefined) await output.write(paths.map((path) => `${path}\n`).join(""));
+  }
+  if (flags.json === true) await output.write(`${JSON.stringify(rows, null, 2)}\n`);
+  return EXIT_OK;
+}
+
+async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+  const flags = parseFlags("install", parsed, FLAGS);
+  const found = [...new Set(parsed.operands)].map(componentNamed);
+  if (flags.list === true && flags.remove === true) {
+    throw refuse("install", "remove", "as --list and --remove do not go together");
+  }
+  if (flags.list === true) return await list(flags.json === true, context);
+  if (found.length === 0) throw refuse("install", "name", "as it needs a name", "`install --list` shows the names");
+  if (flags.remove === true) return await remove(found, context);
+  if (process.platform !== "linux") {
+    const hint =
+      "install NVIDIA's own packages; BUN_TENSORRT_CUDART and BUN_TENSORRT_TENSORRT name libraries elsewhere";
+    throw new CatalogueError(
+      message("install components", `as they are for Linux: this is ${process.platform}`, hint),
+      found[0]!.name,
+    );
+  }
+  const wish = cudaWish(flags.cuda);
+  const chosen = found.map((component) => ({ component, build: chooseBuild(component, process.arch, wish) }));
+  return await installAll(chosen, flags, context);
+}
+
+/** `install`. */
+export const install: Command = {
+  name: "install",
+  summary: "Install NVIDIA's libraries: cuda-runtime, nvjpeg, tensorrt-rtx, tensorrt, tensorrt-builder.",
+  usage: [
+    "install <name>... --accept-licence [--cuda 12|13] [--json]",
+    "install --list [--json]",
+    "install --remove <name>...",
+  ],
+  flags: [
+    { name: "accept-licence", summary: "the licences are read and accepted; without it they are shown" },
+    { name: "accept-license", summary: "the same" },
+    { name: "cuda", value: "MAJOR", summary: "12 or 13; default: what the driver has, 12 without one" },
+    { name: "list", summary: "what there is for this machine, and what of it is installed" },
+    { name: "remove", summary: "delete what was installed by these names" },
+    { name: "json", summary: "as JSON" },
+  ],
+  notes: [
+    "A GPU needs cuda-runtime and either tensorrt-rtx (GeForce and RTX cards: compute capability 7.5, 8.x and 12.x) or",
+    "tensorrt (7.5 to 9.0, data-centre cards as well), which builds engines with tensorrt-builder. nvjpeg is optional.",
+    "Wheels come from the index your pip is set to, jars from the repositories your Maven is set to. Only the files that",
+    "are needed are fetched, each is checked against its pinned SHA-256, and lies in lib/ of $BUN_TENSORRT_CACHE, or of",
+    "bun-tensorrt in your cache folder, where libraries are looked for before the system's.",
+  ],
+  examples: [
+    "install --list",
+    "install cuda-runtime nvjpeg --accept-licence",
+    "install tensorrt tensorrt-builder --accept-licence",
+  ],
+  run,
+};

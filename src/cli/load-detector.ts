@@ -1,0 +1,71 @@
+/** @module LoadDetector: a detector for a command, with what is to be seen of it: where it runs and why, and the building of its engine. */
+
+import { basename } from "node:path";
+import { Detector } from "../detector/detector.ts";
+import type { DetectorOptions } from "../detector/detector-config.ts";
+import { readModelFile } from "../pipeline/gpu/model-file.ts";
+import { gpuUnavailable } from "../pipeline/open-backend.ts";
+import { refuse } from "./args.ts";
+import { BuildProgressView } from "./build-progress.ts";
+import type { CommandContext } from "./command.ts";
+import { inShort } from "./doctor/library-faults.ts";
+
+/** For whom a detector is loaded. */
+export interface LoadDetectorOptions {
+  /** Name of the command, for messages. */
+  readonly command: string;
+  /** Show nothing. */
+  readonly isQuiet: boolean;
+}
+
+type BackendChoice = NonNullable<DetectorOptions["backend"]>;
+
+/** `yolo11n` of `models/yolo11n.onnx`: what to call a model on the screen. */
+export function modelTitle(path: string): string {
+  return basename(path).replace(/\.onnx$/i, "");
+}
+
+/** True if a file is an engine rather than an ONNX model. @throws {ModelError} If it is missing or empty */
+export async function isPlanFile(path: string): Promise<boolean> {
+  return !/\.onnx$/i.test(path) && (await readModelFile(path)).isPlan;
+}
+
+/** Where it will run. Whoever looks on is told why it is not the GPU. */
+async function chooseBackend(
+  path: string,
+  wanted: BackendChoice,
+  { terminal }: CommandContext,
+  { command, isQuiet }: LoadDetectorOptions,
+): Promise<BackendChoice> {
+  if (await isPlanFile(path)) {
+    if (wanted !== "cpu") return "gpu";
+    const hint = "leave --backend out, or give the ONNX model it was built from";
+    throw refuse(command, "backend", `as ${JSON.stringify(path)} is a plan, which runs on a GPU alone`, hint);
+  }
+  if (wanted !== "auto" || isQuiet || !terminal.isTerminal) return wanted;
+  const reason = gpuUnavailable();
+  if (reason === undefined) return "gpu";
+  const note = `Running on the CPU, as the GPU cannot be used: ${inShort(reason)}`;
+  terminal.line(terminal.paint("dim", note));
+  return "cpu";
+}
+
+/**
+ * Load a detector. While an engine is built for it, the build is shown, and Ctrl-C cancels it.
+ *
+ * @param path of an ONNX model or a plan
+ * @throws as {@linkcode Detector.load} does
+ */
+export async function loadDetector(
+  path: string,
+  options: DetectorOptions,
+  context: CommandContext,
+  look: LoadDetectorOptions,
+): Promise<Detector> {
+  const { terminal, signal } = context;
+  const backend = await chooseBackend(path, options.backend ?? "auto", context, look);
+  const isShown = !look.isQuiet && backend !== "cpu";
+  using view = isShown ? new BuildProgressView(terminal, modelTitle(path), signal) : undefined;
+  const onBuildProgress: DetectorOptions["onBuildProgress"] = (progress) => view?.update(progress);
+  return await Detector.load(path, { ...options, backend, signal, onBuildProgress });
+}

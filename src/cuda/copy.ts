@@ -1,0 +1,205 @@
+/**
+ * @module Copy: moving and filling memory. Everything here enqueues on a stream and returns before the GPU has run,
+ * except copies of ordinary arrays, which say so.
+ */
+
+import { message } from "../core/errors.ts";
+import { cudaRuntime } from "../ffi/cuda-runtime.ts";
+import type { DeviceMemory } from "./buffer-view.ts";
+import { check } from "./check.ts";
+import { PinnedBuffer } from "./pinned-buffer.ts";
+import type { OnStream, Stream } from "./stream.ts";
+
+/** Values of `enum cudaMemcpyKind`. */
+const HOST_TO_DEVICE = 1;
+const DEVICE_TO_HOST = 2;
+const DEVICE_TO_DEVICE = 3;
+
+/** Which part of the memories is copied; without it, as much as the source holds. */
+export interface CopyOptions extends OnStream {
+  /** Default: all of the source, less its offset. */
+  readonly byteLength?: number;
+  /** Bytes before the part in the target and in the source, default 0. */
+  readonly targetOffsetBytes?: number;
+  readonly sourceOffsetBytes?: number;
+}
+
+/** A rectangle of bytes: rows of `widthBytes`, whose starts lie a pitch apart. */
+export interface CopyRectangle {
+  readonly widthBytes: number;
+  /** Rows. */
+  readonly height: number;
+  readonly targetPitchBytes: number;
+  readonly sourcePitchBytes: number;
+}
+
+function refuse(action: string, found: string, hint: string): never {
+  throw new RangeError(message(action, found, hint));
+}
+
+/** Number of bytes to copy, checked against both ends. */
+function copyLength(action: string, targetBytes: number, sourceBytes: number, options: CopyOptions): number {
+  const targetOffset = options.targetOffsetBytes ?? 0;
+  const sourceOffset = options.sourceOffsetBytes ?? 0;
+  const byteLength = options.byteLength ?? sourceBytes - sourceOffset;
+  const fits =
+    targetOffset >= 0 &&
+    sourceOffset >= 0 &&
+    byteLength >= 0 &&
+    sourceOffset + byteLength <= sourceBytes &&
+    targetOffset + byteLength <= targetBytes;
+  if (!fits) {
+    const from = `bytes ${sourceOffset} to ${sourceOffset + byteLength} of ${sourceBytes}`;
+    const to = `bytes ${targetOffset} to ${targetOffset + byteLength} of ${targetBytes}`;
+    refuse(action, `as the part does not fit: ${from} into ${to}`, "check byteLength and the offsets");
+  }
+  return byteLength;
+}
+
+/** A captured copy would read the array again at every replay, when JS may have moved or freed it. */
+function assertNotCapturing(stream: Stream): void {
+  if (!stream.isCapturing) return;
+  const hint = "copy from and to a PinnedBuffer inside a capture";
+  throw new TypeError(message("capture a copy of an ordinary array", "as its memory may move", hint));
+}
+
+/**
+ * Copy from the host to the device.
+ *
+ * From a {@linkcode PinnedBuffer} it only enqueues: leave the source alone until the copy has run. From an ordinary
+ * array it waits for the stream's earlier work and returns once the array may be changed again.
+ *
+ * @throws {RangeError} If the part does not fit
+ * @throws {TypeError} If an ordinary array is copied inside a graph capture
+ */
+export function copyToDevice(target: DeviceMemory, source: PinnedBuffer | ArrayBufferView, options: CopyOptions): void {
+  const byteLength = copyLength("copy to the device", target.byteLength, source.byteLength, options);
+  if (byteLength === 0) return;
+  const { stream } = options;
+  const sourceOffset = options.sourceOffsetBytes ?? 0;
+  const to = target.pointer + (options.targetOffsetBytes ?? 0);
+  if (source instanceof PinnedBuffer) {
+    const from = source.pointer + sourceOffset;
+    check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, HOST_TO_DEVICE, stream.handle), "cudaMemcpyAsync");
+    return;
+  }
+  assertNotCapturing(stream);
+  const from = new Uint8Array(source.buffer, source.byteOffset + sourceOffset, byteLength);
+  check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, HOST_TO_DEVICE, stream.handle), "cudaMemcpyAsync");
+}
+
+/**
+ * Copy from the device to the host.
+ *
+ * Into a {@linkcode PinnedBuffer} it only enqueues: read the target after an event recorded behind the copy. Into an
+ * ordinary array it blocks until the copy, and all earlier work of the stream, is done.
+ *
+ * @throws {RangeError} If the part does not fit
+ * @throws {TypeError} If an ordinary array is copied inside a graph capture
+ */
+export function copyToHost(target: PinnedBuffer | ArrayBufferView, source: DeviceMemory, options: CopyOptions): void {
+  const byteLength = copyLength("copy to the host", target.byteLength, source.byteLength, options);
+  if (byteLength === 0) return;
+  const { stream } = options;
+  const targetOffset = options.targetOffsetBytes ?? 0;
+  const from = source.pointer + (options.sourceOffsetBytes ?? 0);
+  if (target instanceof PinnedBuffer) {
+    const to = target.pointer + targetOffset;
+    check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, DEVICE_TO_HOST, stream.handle), "cudaMemcpyAsync");
+    return;
+  }
+  assertNotCapturing(stream);
+  const to = new Uint8Array(target.buffer, target.byteOffset + targetOffset, byteLength);
+  check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, DEVICE_TO_HOST, stream.handle), "cudaMemcpyAsync");
+  stream.synchronize();
+}
+
+/** Enqueue a copy from device memory to device memory; the parts must not overlap. @throws {RangeError} If it does not fit */
+export function copyOnDevice(target: DeviceMemory, source: DeviceMemory, options: CopyOptions): void {
+  const byteLength = copyLength("copy on the device", target.byteLength, source.byteLength, options);
+  if (byteLength === 0) return;
+  const to = target.pointer + (options.targetOffsetBytes ?? 0);
+  const from = source.pointer + (options.sourceOffsetBytes ?? 0);
+  const { handle } = options.stream;
+  check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, DEVICE_TO_DEVICE, handle), "cudaMemcpyAsync");
+}
+
+function checkRectangle(rectangle: CopyRectangle, targetBytes: number, sourceBytes: number): void {
+  const { widthBytes, height, targetPitchBytes, sourcePitchBytes } = rectangle;
+  const target = targetPitchBytes * (height - 1) + widthBytes;
+  const source = sourcePitchBytes * (height - 1) + widthBytes;
+  if (widthBytes > targetPitchBytes || widthBytes > sourcePitchBytes || target > targetBytes || source > sourceBytes) {
+    const needs = `${height} rows of ${widthBytes} bytes, ${sourcePitchBytes} apart into ${targetPitchBytes} apart`;
+    refuse(
+      "copy a rectangle",
+      `as it does not fit: ${needs}, from ${sourceBytes} into ${targetBytes} bytes`,
+      "check the pitches",
+    );
+  }
+}
+
+function copyRectangle(to: number, from: number, rectangle: CopyRectangle, kind: number, stream: Stream): void {
+  const { widthBytes, height, targetPitchBytes, sourcePitchBytes } = rectangle;
+  const { cudaMemcpy2DAsync } = cudaRuntime();
+  check(
+    cudaMemcpy2DAsync(to, targetPitchBytes, from, sourcePitchBytes, widthBytes, height, kind, stream.handle),
+    "cudaMemcpy2DAsync",
+  );
+}
+
+/** Enqueue a copy of a rectangle to the device, pitch by pitch. @throws {RangeError} If it does not fit */
+export function copyRectangleToDevice(
+  target: DeviceMemory,
+  source: PinnedBuffer,
+  rectangle: CopyRectangle,
+  options: OnStream,
+): void {
+  checkRectangle(rectangle, target.byteLength, source.byteLength);
+  copyRectangle(target.pointer, source.pointer, rectangle, HOST_TO_DEVICE, options.stream);
+}
+
+/** Enqueue a copy of a rectangle to the host. @throws {RangeError} If it does not fit */
+export function copyRectangleToHost(
+  target: PinnedBuffer,
+  source: DeviceMemory,
+  rectangle: CopyRectangle,
+  options: OnStream,
+): void {
+  checkRectangle(rectangle, target.byteLength, source.byteLength);
+  copyRectangle(target.pointer, source.pointer, rectangle, DEVICE_TO_HOST, options.stream);
+}
+
+/** Enqueue a copy of a rectangle from device memory to device memory. @throws {RangeError} If it does not fit */
+export function copyRectangleOnDevice(
+  target: DeviceMemory,
+  source: DeviceMemory,
+  rectangle: CopyRectangle,
+  options: OnStream,
+): void {
+  checkRectangle(rectangle, target.byteLength, source.byteLength);
+  copyRectangle(target.pointer, source.pointer, rectangle, DEVICE_TO_DEVICE, options.stream);
+}
+
+/** Enqueue setting every byte of device memory. @param byte 0 to 255 */
+export function fill(target: DeviceMemory, byte: number, options: OnStream): void {
+  const { handle } = options.stream;
+  check(cudaRuntime().cudaMemsetAsync(target.pointer, byte, target.byteLength, handle), "cudaMemsetAsync");
+}
+
+/** Enqueue setting every byte of a rectangle of device memory. @throws {RangeError} If it does not fit */
+export function fillRectangle(
+  target: DeviceMemory,
+  byte: number,
+  rectangle: Pick<CopyRectangle, "widthBytes" | "height" | "targetPitchBytes">,
+  options: OnStream,
+): void {
+  const { widthBytes, height, targetPitchBytes } = rectangle;
+  if (widthBytes > targetPitchBytes || targetPitchBytes * (height - 1) + widthBytes > target.byteLength) {
+    const found = `as it does not fit: ${height} rows of ${widthBytes} bytes, ${targetPitchBytes} apart`;
+    refuse("fill a rectangle", `${found}, into ${target.byteLength} bytes`, "check the pitch");
+  }
+  check(
+    cudaRuntime().cudaMemset2DAsync(target.pointer, targetPitchBytes, byte, widthBytes, height, options.stream.handle),
+    "cudaMemset2DAsync",
+  );
+}

@@ -1,0 +1,120 @@
+/** @module DeviceBuffer: an owned, typed and shaped piece of device memory. */
+
+import { bytesPerElement, type DType } from "../core/dtype.ts";
+import { message } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
+import { formatShape, type Shape, volume } from "../core/shape.ts";
+import type { DevicePtr } from "../core/units.ts";
+import { cudaRuntime } from "../ffi/cuda-runtime.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import { BufferView, type DeviceMemory } from "./buffer-view.ts";
+import { check, checkAllocation } from "./check.ts";
+import type { Device } from "./device.ts";
+import type { PoolView } from "./pool-view.ts";
+import type { Stream } from "./stream.ts";
+
+/** Sizes are rounded up to this, so that a kernel's widest access never crosses the end. */
+const GRANULE_BYTES = 16;
+
+const out = new OutCells(1);
+
+/** Where a buffer's memory comes from: a stream's pool, in stream order, or the device itself. */
+export type BufferSource =
+  | {
+      /** Orders the allocation and the free: use the memory on this stream, or on one that waits for it. */
+      readonly stream: Stream;
+      /** Default: the device's own pool. */
+      readonly pool?: PoolView;
+    }
+  | {
+      /** Allocate at once, for every stream; the free waits for the whole device. For what lives long. */
+      readonly device: Device;
+    };
+
+/** Device memory that is freed by `close()`: on the stream it was made on, in stream order, or at once. */
+export class DeviceBuffer<T extends DType = DType> extends Resource implements DeviceMemory {
+  readonly dtype: T;
+  readonly shape: Shape;
+  /** Number of elements. */
+  readonly length: number;
+  readonly byteLength: number;
+  readonly #pointer: DevicePtr;
+  readonly #stream: Stream | undefined;
+
+  private constructor(dtype: T, shape: Shape, pointer: DevicePtr, owner: Device | Stream, stream: Stream | undefined) {
+    super(`DeviceBuffer ${dtype} ${formatShape(shape)}`, owner);
+    this.dtype = dtype;
+    this.shape = shape;
+    this.length = volume(shape);
+    this.byteLength = this.length * bytesPerElement(dtype);
+    this.#pointer = pointer;
+    this.#stream = stream;
+  }
+
+  /**
+   * Allocate device memory, not zeroed.
+   *
+   * With `{ stream }` the memory comes from the pool in stream order and `close()` gives it back in stream order:
+   * neither waits for the GPU. The buffer holds the stream open. Where the device has no pools, it is as with `{ device }`.
+   *
+   * @param shape at least one element
+   * @throws {RangeError} If the shape is dynamic or empty
+   * @throws {OutOfMemoryError} If the device has not that much left
+   */
+  static create<T extends DType>(dtype: T, shape: Shape, source: BufferSource): DeviceBuffer<T> {
+    const name = `${dtype} ${formatShape(shape)}`;
+    const byteLength = volume(shape) * bytesPerElement(dtype);
+    if (byteLength === 0) throw new RangeError(message(`allocate ${name}`, "as it must have at least one element"));
+    const granted = Math.ceil(byteLength / GRANULE_BYTES) * GRANULE_BYTES;
+    if (!("stream" in source)) return DeviceBuffer.#onDevice(dtype, shape, granted, source.device, source.device);
+    const { stream, pool } = source;
+    stream.assertOpen(`allocate ${name}`);
+    if (stream.device.pool === undefined) return DeviceBuffer.#onDevice(dtype, shape, granted, stream.device, stream);
+    const where = stream.device.label;
+    if (pool === undefined) {
+      const status = cudaRuntime().cudaMallocAsync(out.cells, granted, stream.handle);
+      checkAllocation(status, "cudaMallocAsync", granted, where);
+    } else {
+      const status = cudaRuntime().cudaMallocFromPoolAsync(out.cells, granted, pool.handle, stream.handle);
+      checkAllocation(status, "cudaMallocFromPoolAsync", granted, where);
+    }
+    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, stream, stream);
+  }
+
+  static #onDevice<T extends DType>(
+    dtype: T,
+    shape: Shape,
+    granted: number,
+    device: Device,
+    owner: Device | Stream,
+  ): DeviceBuffer<T> {
+    owner.assertOpen(`allocate ${dtype} ${formatShape(shape)}`);
+    device.makeCurrent();
+    checkAllocation(cudaRuntime().cudaMalloc(out.cells, granted), "cudaMalloc", granted, device.label);
+    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, owner, undefined);
+  }
+
+  /** Address of the first byte. Borrowed: valid while the buffer is open. @throws {ClosedError} If it is closed */
+  get pointer(): DevicePtr {
+    this.assertOpen("use device memory");
+    return this.#pointer;
+  }
+
+  /**
+   * A part of the buffer under a shape of its own. Copies nothing and owns nothing.
+   *
+   * @param shape  of the part
+   * @param offset elements before it, default 0
+   * @throws {RangeError} If the part reaches beyond the buffer
+   */
+  view(shape: Shape, offset = 0): BufferView<T> {
+    return BufferView.of(this, shape, offset);
+  }
+
+  /** Free the memory, on the stream it was made on where there is one: work enqueued there before still runs. */
+  protected override release(): void {
+    const stream = this.#stream;
+    if (stream !== undefined) check(cudaRuntime().cudaFreeAsync(this.#pointer, stream.handle), "cudaFreeAsync");
+    else check(cudaRuntime().cudaFree(this.#pointer), "cudaFree");
+  }
+}

@@ -1,0 +1,172 @@
+/** @module Device: one GPU of this machine, with its primary context retained while it is open. */
+
+import { message } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
+import type { Handle } from "../core/units.ts";
+import { readCString } from "../ffi/cstring.ts";
+import { cudaDriver } from "../ffi/cuda-driver.ts";
+import { cudaRuntime } from "../ffi/cuda-runtime.ts";
+import { addressOf } from "../ffi/pointer.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import { check, checkDriver } from "./check.ts";
+import type { DeviceAttribute } from "./device-attribute.ts";
+import { DEVICE_ATTRIBUTES } from "./device-attribute.ts";
+import { PoolView } from "./pool-view.ts";
+
+/** Free and total memory of a device in bytes. */
+export interface DeviceMemoryInfo {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
+/** What {@linkcode Device.open} asks before it makes the object. */
+interface DeviceFacts {
+  readonly index: number;
+  readonly device: number;
+  readonly name: string;
+  readonly computeCapability: readonly [major: number, minor: number];
+  readonly multiprocessorCount: number;
+  readonly totalBytes: number;
+  readonly hasPools: boolean;
+}
+
+/** Longest device name the driver gives, with its NUL. */
+const NAME_BYTES = 256;
+
+const out = new OutCells(2);
+const second = out.cells.subarray(1);
+
+/** The device that is current on this thread, as far as this module made it so; -1 before the first. */
+let current = -1;
+
+/** A GPU. Everything made on it holds it open; the device numbers are those CUDA_VISIBLE_DEVICES leaves. */
+export class Device extends Resource {
+  readonly index: number;
+  /** As the driver calls it: `NVIDIA H200`. */
+  readonly name: string;
+  /** `[9, 0]` for sm_90. */
+  readonly computeCapability: readonly [major: number, minor: number];
+  readonly multiprocessorCount: number;
+  readonly totalBytes: number;
+  /** The primary context, for libraries that ask for a `CUcontext`. Borrowed: valid while the device is open. */
+  readonly context: Handle<"CUcontext">;
+  /** The device's own pool of stream-ordered memory; `undefined` where the device has none. */
+  readonly pool: PoolView | undefined;
+  readonly #device: number;
+
+  private constructor(facts: DeviceFacts, context: Handle<"CUcontext">) {
+    super(`Device ${facts.index} (${facts.name})`);
+    this.index = facts.index;
+    this.name = facts.name;
+    this.computeCapability = facts.computeCapability;
+    this.multiprocessorCount = facts.multiprocessorCount;
+    this.totalBytes = facts.totalBytes;
+    this.#device = facts.device;
+    this.context = context;
+    this.pool = facts.hasPools ? PoolView.ofDevice(facts.index) : undefined;
+  }
+
+  /**
+   * Number of GPUs CUDA sees.
+   *
+   * @throws {LibraryLoadError} If libcudart is nowhere
+   * @throws {CudaError} If there is no driver (`cudaErrorInsufficientDriver`) or no GPU (`cudaErrorNoDevice`)
+   */
+  static count(): number {
+    check(cudaRuntime().cudaGetDeviceCount(out.cells), "cudaGetDeviceCount");
+    return out.i32();
+  }
+
+  /**
+   * Open a GPU and make it current on this thread. The same GPU may be opened several times.
+   *
+   * @param index from 0 on
+   * @throws {RangeError} If there is no such device
+   * @throws {LibraryLoadError} If libcudart or libcuda is nowhere
+   * @throws {CudaError} If the driver or the GPU cannot be used
+   */
+  static open(index = 0): Device {
+    const count = Device.count();
+    if (!Number.isInteger(index) || index < 0 || index >= count) {
+      throw new RangeError(
+        message(`open device ${index}`, `as the devices are 0 to ${count - 1}`, "see Device.count()"),
+      );
+    }
+    current = -1;
+    select(index);
+    const facts = inquire(index);
+    checkDriver(cudaDriver().cuDevicePrimaryCtxRetain(out.cells, facts.device), "cuDevicePrimaryCtxRetain");
+    return new Device(facts, out.pointer() as Handle<"CUcontext">);
+  }
+
+  /** Make this the device that allocations, modules, streams and events of this thread are made on. */
+  makeCurrent(): void {
+    if (current !== this.index) select(this.index);
+  }
+
+  /** One attribute. @see https://docs.nvidia.com/cuda/cuda-runtime-api/ (cudaDeviceGetAttribute) */
+  attribute(name: DeviceAttribute): number {
+    return attributeOf(this.index, name);
+  }
+
+  /** Free and total memory now, of all processes together. */
+  memory(): DeviceMemoryInfo {
+    this.makeCurrent();
+    check(cudaRuntime().cudaMemGetInfo(out.cells, second), "cudaMemGetInfo");
+    return { freeBytes: out.pointer(0), totalBytes: out.pointer(1) };
+  }
+
+  /** The GPU's own number, the same in every process: 32 hexadecimal digits. */
+  uuid(): string {
+    checkDriver(cudaDriver().cuDeviceGetUuid_v2(out.cells, this.#device), "cuDeviceGetUuid_v2");
+    return Buffer.from(out.cells.buffer, 0, 16).toString("hex");
+  }
+
+  /** Least and most urgent stream priority; the most urgent is the lower number. */
+  priorityRange(): readonly [least: number, greatest: number] {
+    this.makeCurrent();
+    check(cudaRuntime().cudaDeviceGetStreamPriorityRange(out.cells, second), "cudaDeviceGetStreamPriorityRange");
+    return [out.i32(0), out.i32(1)];
+  }
+
+  /** Block this thread until all work of the device has finished. @throws {CudaError} If some of it failed */
+  synchronize(): void {
+    this.makeCurrent();
+    check(cudaRuntime().cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  }
+
+  protected override release(): void {
+    if (current === this.index) current = -1;
+    checkDriver(cudaDriver().cuDevicePrimaryCtxRelease_v2(this.#device), "cuDevicePrimaryCtxRelease_v2");
+  }
+}
+
+function select(index: number): void {
+  check(cudaRuntime().cudaSetDevice(index), "cudaSetDevice");
+  current = index;
+}
+
+function attributeOf(index: number, name: DeviceAttribute): number {
+  check(cudaRuntime().cudaDeviceGetAttribute(out.cells, DEVICE_ATTRIBUTES[name], index), "cudaDeviceGetAttribute");
+  return out.i32();
+}
+
+function inquire(index: number): DeviceFacts {
+  const driver = cudaDriver();
+  checkDriver(driver.cuInit(0), "cuInit");
+  checkDriver(driver.cuDeviceGet(out.cells, index), "cuDeviceGet");
+  const device = out.i32();
+  const name = new Uint8Array(new ArrayBuffer(NAME_BYTES));
+  checkDriver(driver.cuDeviceGetName(name, NAME_BYTES, device), "cuDeviceGetName");
+  checkDriver(driver.cuDeviceTotalMem_v2(out.cells, device), "cuDeviceTotalMem_v2");
+  const totalBytes = out.pointer();
+  return {
+    index,
+    device,
+    name: readCString(addressOf(name)),
+    computeCapability: [attributeOf(index, "computeCapabilityMajor"), attributeOf(index, "computeCapabilityMinor")],
+    multiprocessorCount: attributeOf(index, "multiprocessorCount"),
+    totalBytes,
+    hasPools: attributeOf(index, "memoryPoolsSupported") === 1,
+  };
+}

@@ -1,0 +1,137 @@
+/** @module PinnedBuffer: page-locked host memory, seen from JS as a typed array with no copy in between. */
+
+import { bytesPerElement, type DType, type DTypeMap, viewOf } from "../core/dtype.ts";
+import { message } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
+import { formatShape, type Shape, volume } from "../core/shape.ts";
+import type { DevicePtr, HostPtr } from "../core/units.ts";
+import { cudaRuntime } from "../ffi/cuda-runtime.ts";
+import { nativeView } from "../ffi/pointer.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import type { DeviceMemory } from "./buffer-view.ts";
+import { check, checkAllocation } from "./check.ts";
+import type { Device } from "./device.ts";
+
+const PORTABLE = 1;
+const MAPPED = 2;
+const WRITE_COMBINED = 4;
+
+const out = new OutCells(1);
+
+/** Which open buffer an ArrayBuffer belongs to. */
+const owners = new WeakMap<ArrayBufferLike, PinnedBuffer>();
+
+/** What {@linkcode PinnedBuffer.create} takes. */
+export interface PinnedOptions {
+  /**
+   * `"copy"` (the default) is copied to and from; `"mapped"` kernels can also read and write in place;
+   * `"upload"` is quicker to copy to the device and very slow to read from JS.
+   */
+  readonly use?: "copy" | "mapped" | "upload";
+}
+
+/**
+ * Host memory that the GPU copies from and to at full speed and without the JS thread. It never moves.
+ * `close()` detaches every view of it, so a stale one reads as empty.
+ */
+export class PinnedBuffer<T extends DType = DType> extends Resource {
+  readonly dtype: T;
+  readonly shape: Shape;
+  /** Number of elements. */
+  readonly length: number;
+  readonly byteLength: number;
+  readonly #pointer: HostPtr;
+  readonly #buffer: ArrayBuffer;
+  readonly #data: DTypeMap[T];
+  readonly #mapped: DeviceMemory | undefined;
+
+  private constructor(dtype: T, shape: Shape, pointer: HostPtr, mapped: DevicePtr | undefined, device: Device) {
+    super(`PinnedBuffer ${dtype} ${formatShape(shape)}`, device);
+    this.dtype = dtype;
+    this.shape = shape;
+    this.length = volume(shape);
+    this.byteLength = this.length * bytesPerElement(dtype);
+    this.#pointer = pointer;
+    this.#buffer = nativeView(pointer, this.byteLength);
+    this.#data = viewOf(dtype, this.#buffer, 0, this.length);
+    this.#mapped = mapped === undefined ? undefined : { pointer: mapped, byteLength: this.byteLength };
+    owners.set(this.#buffer, this);
+  }
+
+  /**
+   * The open buffer that a view lies in, `view.byteOffset` bytes from its start, so that it can be copied without
+   * staging; `undefined` for other memory.
+   */
+  static owning(view: ArrayBufferView): PinnedBuffer | undefined {
+    const owner = owners.get(view.buffer);
+    return owner === undefined || owner.closed ? undefined : owner;
+  }
+
+  /**
+   * Allocate page-locked memory, not zeroed. Slow (it waits for the device): do it once, not per frame.
+   *
+   * @param shape at least one element
+   * @throws {RangeError} If the shape is dynamic or empty
+   * @throws {OutOfMemoryError} If the system locks no more memory
+   */
+  static create<T extends DType>(dtype: T, shape: Shape, device: Device, options: PinnedOptions = {}): PinnedBuffer<T> {
+    const name = `page-locked ${dtype} ${formatShape(shape)}`;
+    const byteLength = volume(shape) * bytesPerElement(dtype);
+    if (byteLength === 0) throw new RangeError(message(`allocate ${name}`, "as it must have at least one element"));
+    device.assertOpen(`allocate ${name}`);
+    device.makeCurrent();
+    const { use = "copy" } = options;
+    const flags = PORTABLE | (use === "mapped" ? MAPPED : 0) | (use === "upload" ? WRITE_COMBINED : 0);
+    const runtime = cudaRuntime();
+    const where = "page-locked host memory";
+    checkAllocation(runtime.cudaHostAlloc(out.cells, byteLength, flags), "cudaHostAlloc", byteLength, where);
+    const pointer = out.pointer() as HostPtr;
+    let mapped: DevicePtr | undefined;
+    if (use === "mapped") {
+      const status = runtime.cudaHostGetDevicePointer(out.cells, pointer, 0);
+      if (status !== 0) runtime.cudaFreeHost(pointer);
+      check(status, "cudaHostGetDevicePointer");
+      mapped = out.pointer() as DevicePtr;
+    }
+    return new PinnedBuffer(dtype, shape, pointer, mapped, device);
+  }
+
+  /** Host address of the first byte. Borrowed: valid while the buffer is open. @throws {ClosedError} If it is closed */
+  get pointer(): HostPtr {
+    this.assertOpen("use page-locked memory");
+    return this.#pointer;
+  }
+
+  /**
+   * The memory itself, [length] elements. The GPU writes it behind JS's back: read it after the copy's event, and keep
+   * no view beyond `close()`.
+   *
+   * @throws {ClosedError} If the buffer is closed
+   */
+  get data(): DTypeMap[T] {
+    this.assertOpen("use page-locked memory");
+    return this.#data;
+  }
+
+  /** The ArrayBuffer under `data`, for further views. @throws {ClosedError} If the buffer is closed */
+  get buffer(): ArrayBuffer {
+    this.assertOpen("use page-locked memory");
+    return this.#buffer;
+  }
+
+  /** The memory as kernels see it. @throws {Error} If it was not made with `use: "mapped"` */
+  get mapped(): DeviceMemory {
+    this.assertOpen("use page-locked memory");
+    if (this.#mapped === undefined) {
+      const hint = 'create it with { use: "mapped" }';
+      throw new Error(message(`use ${this.label} in a kernel`, "as it is not mapped for the device", hint));
+    }
+    return this.#mapped;
+  }
+
+  protected override release(): void {
+    // Transferring detaches all views; what it moves to has no destructor, so the memory stays cudaFreeHost's to free.
+    this.#buffer.transfer();
+    check(cudaRuntime().cudaFreeHost(this.#pointer), "cudaFreeHost");
+  }
+}

@@ -1,0 +1,95 @@
+/** @module CudaRuntime: libcudart 12 or 13, whichever fits the driver, found and opened with the first call to it. */
+
+import { LibraryLoadError, message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import type { NativeCalls } from "./cuda-calls.ts";
+import { cudaDriver } from "./cuda-driver.ts";
+import { cudaFolders } from "./cuda-folders.ts";
+import { CUDA_RUNTIME_SYMBOLS } from "./cuda-runtime-symbols.ts";
+import { type LibrarySpec, openLibrary } from "./library.ts";
+import { OutCells } from "./scratch.ts";
+
+/** The functions of libcudart. */
+export type CudaRuntime = NativeCalls<typeof CUDA_RUNTIME_SYMBOLS>;
+
+/** Where libcudart may lie, best version first; also what `doctor` prints. */
+export function cudaRuntimeSpec(files: readonly string[]): LibrarySpec {
+  return {
+    name: "libcudart",
+    variable: "BUN_TENSORRT_CUDART",
+    files,
+    python: ["nvidia/cuda_runtime/lib", "nvidia/cu13/lib"],
+    folders: cudaFolders(),
+    hint:
+      "install the CUDA toolkit or, alone, the Python package nvidia-cuda-runtime (CUDA 13) or " +
+      "nvidia-cuda-runtime-cu12 (CUDA 12), or set BUN_TENSORRT_CUDART to the path of the file",
+  };
+}
+
+/**
+ * File names to look for. libcudart 13 refuses a driver of CUDA 12, while libcudart 12 works with both; where there is
+ * no driver either will do, and its own error says so.
+ */
+function fileNames(): readonly string[] {
+  const both = ["libcudart.so.13", "libcudart.so.12"];
+  const out = new OutCells(1);
+  try {
+    const driver = cudaDriver();
+    if (driver.cuDriverGetVersion(out.cells) !== 0) return both;
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    logger.debug("libcuda is absent: the CUDA runtime is chosen without knowing the driver's version");
+    return both;
+  }
+  return out.i32() >= 13_000 ? both : ["libcudart.so.12"];
+}
+
+let runtime: CudaRuntime | undefined;
+let runtimeVersion = 0;
+let runtimePath = "";
+
+function open(): CudaRuntime {
+  const { path, symbols } = openLibrary(cudaRuntimeSpec(fileNames()), CUDA_RUNTIME_SYMBOLS);
+  const opened = symbols as unknown as CudaRuntime;
+  const out = new OutCells(1);
+  const status = opened.cudaRuntimeGetVersion(out.cells);
+  const major = Math.floor(out.i32() / 1000);
+  if (status !== 0 || (major !== 12 && major !== 13)) {
+    const found = status === 0 ? `version ${formatCudaVersion(out.i32())}` : `cudaRuntimeGetVersion returned ${status}`;
+    throw new LibraryLoadError(
+      message(`use ${path}`, `as libcudart must be of version 12 or 13: ${found}`, "install libcudart 12 or 13"),
+      "libcudart",
+      [path],
+    );
+  }
+  runtimeVersion = out.i32();
+  runtimePath = path;
+  return opened;
+}
+
+/**
+ * libcudart's functions. The first call opens the library; no device is touched.
+ *
+ * @throws {LibraryLoadError} If the library is nowhere, or of a version other than 12 and 13
+ */
+export function cudaRuntime(): CudaRuntime {
+  runtime ??= open();
+  return runtime;
+}
+
+/** Version of the opened libcudart as CUDA counts it: 12.2 is 12020. @throws {LibraryLoadError} If it is nowhere */
+export function cudaRuntimeVersion(): number {
+  cudaRuntime();
+  return runtimeVersion;
+}
+
+/** Where the opened libcudart was found; a bare name where the dynamic linker knew it. @throws {LibraryLoadError} If it is nowhere */
+export function cudaRuntimePath(): string {
+  cudaRuntime();
+  return runtimePath;
+}
+
+/** `12.2` for 12020. */
+export function formatCudaVersion(version: number): string {
+  return `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
+}

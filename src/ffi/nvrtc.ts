@@ -1,0 +1,119 @@
+/** @module Nvrtc: compiles CUDA C++ to PTX with libnvrtc. Only `bun run kernels` calls it; users get the PTX. */
+
+import { message, NativeError } from "../core/errors.ts";
+import { cString, readCString } from "./cstring.ts";
+import type { NativeCalls } from "./cuda-calls.ts";
+import { cudaFolders } from "./cuda-folders.ts";
+import { openLibrary } from "./library.ts";
+import { NVRTC_SYMBOLS } from "./nvrtc-symbols.ts";
+import { addressOf } from "./pointer.ts";
+import { OutCells } from "./scratch.ts";
+
+type NvrtcCalls = NativeCalls<typeof NVRTC_SYMBOLS>;
+
+/** What {@linkcode Nvrtc.compile} takes beside the source. */
+export interface CompileOptions {
+  /** Of the source, for messages: `preprocess.cu`. */
+  readonly name: string;
+  /** Texts of the headers that the source includes, by the name it includes them under. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Compiler flags: `--gpu-architecture=compute_75`. */
+  readonly flags: readonly string[];
+}
+
+/** What came of a source. */
+export interface CompiledPtx {
+  readonly ptx: string;
+  /** Warnings; empty if there are none. */
+  readonly log: string;
+}
+
+/** The compiler, at one version. */
+export class Nvrtc {
+  /** `12.2` */
+  readonly version: string;
+  readonly path: string;
+  readonly #calls: NvrtcCalls;
+  readonly #out = new OutCells(2);
+
+  private constructor(calls: NvrtcCalls, path: string) {
+    this.#calls = calls;
+    this.path = path;
+    const { cells } = this.#out;
+    this.#check(calls.nvrtcVersion(cells, cells.subarray(1)), "nvrtcVersion");
+    this.version = `${this.#out.i32(0)}.${this.#out.i32(1)}`;
+  }
+
+  /**
+   * Open libnvrtc.
+   *
+   * @param folder where it lies, unless BUN_TENSORRT_NVRTC says otherwise
+   * @throws {LibraryLoadError} If it is nowhere
+   */
+  static open(folder: string): Nvrtc {
+    const { path, symbols } = openLibrary(
+      {
+        name: "libnvrtc",
+        variable: "BUN_TENSORRT_NVRTC",
+        files: ["libnvrtc.so.12"],
+        folders: [folder, ...cudaFolders()],
+        hint: "run `bun run kernels`, which installs the Python package nvidia-cuda-nvrtc-cu12",
+      },
+      NVRTC_SYMBOLS,
+    );
+    return new Nvrtc(symbols as unknown as NvrtcCalls, path);
+  }
+
+  /**
+   * Compile a source.
+   *
+   * @throws {NativeError} If it does not compile; the message holds the compiler's log
+   */
+  compile(source: string, options: CompileOptions): CompiledPtx {
+    const calls = this.#calls;
+    const out = this.#out;
+    const names = Object.keys(options.headers).map(cString);
+    const headers = Object.values(options.headers).map(cString);
+    const created = calls.nvrtcCreateProgram(
+      out.cells,
+      cString(source),
+      cString(options.name),
+      headers.length,
+      pointers(headers),
+      pointers(names),
+    );
+    this.#check(created, "nvrtcCreateProgram");
+    const program = out.pointer();
+    const handle = new OutCells(1);
+    handle.setPointer(0, program);
+    try {
+      const flags = options.flags.map(cString);
+      const status = calls.nvrtcCompileProgram(program, flags.length, pointers(flags));
+      this.#check(calls.nvrtcGetProgramLogSize(program, out.cells), "nvrtcGetProgramLogSize");
+      const log = new Uint8Array(new ArrayBuffer(out.pointer()));
+      this.#check(calls.nvrtcGetProgramLog(program, log), "nvrtcGetProgramLog");
+      const text = readCString(addressOf(log)).trim();
+      this.#check(status, "nvrtcCompileProgram", `${options.name}\n${text}`);
+      this.#check(calls.nvrtcGetPTXSize(program, out.cells), "nvrtcGetPTXSize");
+      const ptx = new Uint8Array(new ArrayBuffer(out.pointer()));
+      this.#check(calls.nvrtcGetPTX(program, ptx), "nvrtcGetPTX");
+      return { ptx: readCString(addressOf(ptx)), log: text };
+    } finally {
+      this.#check(calls.nvrtcDestroyProgram(handle.cells), "nvrtcDestroyProgram");
+    }
+  }
+
+  #check(status: number, call: string, detail = ""): void {
+    if (status === 0) return;
+    const code = readCString(this.#calls.nvrtcGetErrorString(status));
+    throw new NativeError(message(`complete ${call}`, `as it returned ${code} (${status}): ${detail}`), { code, call });
+  }
+}
+
+/** A `const char **` over strings that the caller keeps; null for none. */
+function pointers(strings: readonly Uint8Array[]): BigUint64Array | null {
+  if (strings.length === 0) return null;
+  const cells = new OutCells(strings.length);
+  for (const [at, text] of strings.entries()) cells.setPointer(at, addressOf(text));
+  return cells.cells;
+}

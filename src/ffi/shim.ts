@@ -1,0 +1,161 @@
+/** @module Shim: the C library that calls TensorRT's C++ objects, opened and tested with the first call to it. */
+
+import { dlopen } from "bun:ffi";
+import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { LibraryLoadError, message } from "../core/errors.ts";
+import { cString, readCString } from "./cstring.ts";
+import type { NativeCall } from "./cuda-calls.ts";
+import { type LibrarySpec, openLibrary, type SymbolTable } from "./library.ts";
+import { type OffThreadFunction, type OffThreadType, offThread } from "./off-thread.ts";
+import { addressOf } from "./pointer.ts";
+import { METHOD_NAMES } from "./shim-methods.ts";
+import { type BlockingName, SHIM_SYMBOLS } from "./shim-symbols.ts";
+
+/** The functions of the shim. A `ptr` result is an address, or null. */
+export type Shim = {
+  readonly [Name in keyof typeof SHIM_SYMBOLS]: NativeCall<
+    (typeof SHIM_SYMBOLS)[Name]["args"],
+    (typeof SHIM_SYMBOLS)[Name]["returns"] extends "ptr" ? number | null : number
+  >;
+};
+
+/** Room for what the dynamic linker says. */
+export const ERROR_BYTES = 4096;
+
+/** BT_ABI_VERSION of native/shim.h. */
+const ABI_VERSION = 1;
+
+/** Results of the shim that are no counts. @see native/shim.h */
+export const SHIM_STATUS = {
+  ok: 0,
+  failed: -1001,
+  noMethod: -1002,
+  noDevice: -1003,
+  badCall: -1004,
+} as const;
+
+/** Where the shim lies; also what `doctor` goes by. */
+export const SHIM_SPEC: LibrarySpec = {
+  name: "libbun_tensorrt_shim",
+  variable: "BUN_TENSORRT_SHIM",
+  files: ["libbun_tensorrt_shim.so"],
+  folders: [join(import.meta.dir, "../../native/prebuilt", `${process.platform}-${process.arch}`)],
+  hint: "the package brings it for linux-x64 and linux-arm64; elsewhere set BUN_TENSORRT_SHIM to one that `bun run shim` built",
+};
+
+/** The value on both sides of a call that did not come through unharmed. */
+interface Echo {
+  readonly call: string;
+  readonly sent: unknown;
+  readonly received: unknown;
+}
+
+/** One call for each type of argument and result that the table uses: bun:ffi checks nothing against the prototype. */
+function echoes(shim: Shim): Echo[] {
+  const out = new BigUint64Array(new ArrayBuffer(6 * 8));
+  const address = 2 ** 47 + 0x1_2345;
+  shim.bt_echo_arguments(address, -7, 2 ** 32 - 1, -(2 ** 40), 2 ** 40 + 1, 0.1, out);
+  const bits = BigInt(new Uint32Array(Float32Array.of(0.1).buffer)[0]!);
+  const expected = [BigInt(address), -7n, 2n ** 32n - 1n, -(2n ** 40n), 2n ** 40n + 1n, bits];
+  return [
+    { call: "bt_abi_version", sent: ABI_VERSION, received: shim.bt_abi_version() },
+    { call: "bt_method_count", sent: METHOD_NAMES.length, received: shim.bt_method_count() },
+    { call: "bt_echo_i32", sent: -(2 ** 31), received: shim.bt_echo_i32(-(2 ** 31)) },
+    { call: "bt_echo_i64", sent: -(2 ** 40), received: shim.bt_echo_i64(-(2 ** 40)) },
+    { call: "bt_echo_pointer", sent: address, received: shim.bt_echo_pointer(address) },
+    { call: "bt_echo_pointer(NULL)", sent: null, received: shim.bt_echo_pointer(null) },
+    ...expected.map((sent, at) => ({
+      call: `bt_echo_arguments[${at}]`,
+      sent: BigInt.asUintN(64, sent),
+      received: out[at],
+    })),
+  ];
+}
+
+/** @throws {LibraryLoadError} If the library is of another version, or a type of argument does not cross unharmed */
+function selfTest(shim: Shim, path: string): void {
+  for (const { call, sent, received } of echoes(shim)) {
+    if (Object.is(sent, received)) continue;
+    throw new LibraryLoadError(
+      message(
+        `use ${path}`,
+        `as its self-test must return what was sent: ${call} returned ${received} for ${sent}`,
+        "it belongs to another version of the package: install the package again, or rebuild it with `bun run shim`",
+      ),
+      SHIM_SPEC.name,
+      [path],
+    );
+  }
+}
+
+let opened: Shim | undefined;
+let openedPath = "";
+/** Copies made by {@linkcode preloadByName}, kept as libraries are for the life of the process. */
+const copies: unknown[] = [];
+
+/**
+ * The shim's functions. The first call opens and tests the library; TensorRT itself is not touched.
+ *
+ * @throws {LibraryLoadError} If the package has none for this platform, or it is of another version
+ */
+export function shim(): Shim {
+  if (opened !== undefined) return opened;
+  // bun-types knows i64_fast by its number alone.
+  const { path, symbols } = openLibrary(SHIM_SPEC, SHIM_SYMBOLS as unknown as SymbolTable);
+  const candidate = symbols as unknown as Shim;
+  selfTest(candidate, path);
+  opened = candidate;
+  openedPath = path;
+  return opened;
+}
+
+/**
+ * Load a library so that a later `dlopen` of its bare name finds it, as TensorRT does with its builder resource.
+ *
+ * The dynamic linker looks for bare names in folders that are fixed when the process starts, and beside the library
+ * that asks: so a copy of the shim asks, from a folder that holds a link to the library.
+ *
+ * @param path absolute path of the library
+ * @returns what the dynamic linker said against it, or `undefined` if it is loaded
+ */
+export function preloadByName(path: string): string | undefined {
+  const name = cString(basename(path));
+  const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
+  if (shim().bt_preload(name, error, ERROR_BYTES) === SHIM_STATUS.ok) return undefined;
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-"));
+  try {
+    const copy = join(folder, SHIM_SPEC.files[0]!);
+    copyFileSync(openedPath, copy);
+    symlinkSync(path, join(folder, basename(path)));
+    const beside = dlopen(copy, { bt_preload: SHIM_SYMBOLS.bt_preload });
+    copies.push(beside);
+    const status = beside.symbols.bt_preload(name, error, ERROR_BYTES);
+    return status === SHIM_STATUS.ok ? undefined : readCString(addressOf(error));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function offThreadType(type: string): OffThreadType {
+  if (type === "ptr") return "pointer";
+  if (type === "usize") return "size";
+  return type as OffThreadType;
+}
+
+const blocking = new Map<BlockingName, OffThreadFunction>();
+
+/**
+ * A blocking function of the shim, to be called with numbers alone: addresses of memory that stays in place and
+ * referenced until the promise settles.
+ */
+export function shimOffThread(name: BlockingName): OffThreadFunction {
+  let call = blocking.get(name);
+  if (call === undefined) {
+    const { args, returns } = SHIM_SYMBOLS[name];
+    call = offThread(shim()[name].ptr, offThreadType(returns), args.map(offThreadType));
+    blocking.set(name, call);
+  }
+  return call;
+}

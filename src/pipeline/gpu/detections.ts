@@ -1,0 +1,67 @@
+/** @module Detections: the fixed block of kept rows that the selection kernel writes for each picture, and reading it. */
+
+import { ModelError, message } from "../../core/errors.ts";
+import type { DetectionBlock } from "../../model/detection-block.ts";
+import { assertProbability } from "../../model/selector.ts";
+
+/** 32-bit words before the rows: count, dropped, fault, the value of the fault. */
+const HEADER_WORDS = 4;
+
+/** 32-bit words of one picture's block: a header, [rows, 4] boxes, [rows] scores, [rows] class ids, to a multiple of 4. */
+export function detectionWords(rows: number): number {
+  return Math.ceil((HEADER_WORDS + rows * 6) / 4) * 4;
+}
+
+/** Reads what was copied back from the device. The views are made once; a frame copies rows and nothing else. */
+export class DetectionReader {
+  readonly #integers: Int32Array<ArrayBuffer>;
+  readonly #floats: Float32Array<ArrayBuffer>;
+  readonly #rows: number;
+
+  /**
+   * @param buffer i32 [batch, words] of the blocks, in page-locked memory
+   * @param rows   rows of each block
+   */
+  constructor(buffer: ArrayBuffer, rows: number) {
+    this.#integers = new Int32Array(buffer);
+    this.#floats = new Float32Array(buffer);
+    this.#rows = rows;
+  }
+
+  /**
+   * Copy one picture's kept rows.
+   *
+   * @param block  room for as many rows as were asked for
+   * @param layout for messages: which layout the model was read as
+   * @throws {ModelError} If a class id is no whole number from 0 on, or a score no probability
+   */
+  read(index: number, block: DetectionBlock, layout: string): void {
+    const integers = this.#integers;
+    const floats = this.#floats;
+    const start = index * detectionWords(this.#rows);
+    const count = integers[start]!;
+    block.dropped = integers[start + 1]!;
+    if (integers[start + 2] !== 0) refuseClassId(floats[start + 3]!, layout);
+    const boxes = start + HEADER_WORDS;
+    const scores = boxes + this.#rows * 4;
+    const classIds = scores + this.#rows;
+    if (count > 0) assertProbability(floats[scores]!, layout);
+    for (let at = 0; at < count * 4; at++) block.boxes[at] = floats[boxes + at]!;
+    for (let row = 0; row < count; row++) {
+      block.scores[row] = floats[scores + row]!;
+      block.classIds[row] = integers[classIds + row]!;
+    }
+    block.count = count;
+  }
+}
+
+function refuseClassId(value: number, layout: string): never {
+  throw new ModelError(
+    message(
+      `decode the model's output as layout "${layout}"`,
+      `as class ids are whole numbers from 0 on: received ${value}`,
+      "the layout does not fit this model: name another one",
+    ),
+    layout,
+  );
+}

@@ -1,0 +1,110 @@
+/** @module FrameMemory: one picture of a batch on its way to the device: page-locked staging and device memory. */
+
+import type { DType } from "../../core/dtype.ts";
+import { Resource } from "../../core/resource.ts";
+import { copyToDevice } from "../../cuda/copy.ts";
+import type { Device } from "../../cuda/device.ts";
+import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
+import type { Stream } from "../../cuda/stream.ts";
+import { bytesPerPixel, type Image } from "../../image/image.ts";
+import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
+import type { PackedPicture } from "./picture-table.ts";
+
+/** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
+const GROWTH = 1.25;
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+/** Memory for one picture of a batch. It only grows, so that a steady stream of frames allocates nothing. */
+export class FrameMemory extends Resource {
+  readonly #device: Device;
+  readonly #copy: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
+  /** Where the last picture is; the same object each time. */
+  readonly #picture: Writable<PackedPicture> = {
+    format: "RGB",
+    width: 0,
+    height: 0,
+    pixels: 0 as PackedPicture["pixels"],
+    pitchBytes: 0,
+  };
+  #staging: PinnedBuffer<"u8"> | undefined;
+  #pixels: DeviceBuffer<"u8"> | undefined;
+  #decoder: PictureDecoder | undefined;
+  #decoded: PinnedBuffer<"u8"> | undefined;
+
+  /** @param stream that copies the pictures; it is held open */
+  constructor(stream: Stream) {
+    super("FrameMemory", stream);
+    this.#device = stream.device;
+    this.#copy = { stream, byteLength: 0, sourceOffsetBytes: 0 };
+  }
+
+  /**
+   * Decode a picture file straight into page-locked memory.
+   *
+   * @returns RGB, valid until the next `decode`
+   * @throws {ImageError} If the bytes are no picture
+   */
+  decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
+    this.#decoder ??= PictureDecoder.create({ allocate: (byteLength) => this.#allocateDecoded(byteLength) });
+    return this.#decoder.decode(bytes, source, options);
+  }
+
+  /**
+   * Enqueue the copy of a picture to the device. Pixels in page-locked memory are copied from where they are, and must
+   * stay until the stream has passed; others are copied to staging memory first, at once.
+   *
+   * @returns where the picture will be; the same object each time
+   */
+  upload(image: Image): PackedPicture {
+    const { format, width, height, pitchBytes, data } = image;
+    const byteLength = pitchBytes * (height - 1) + width * bytesPerPixel(format);
+    const pixels = this.#roomOnDevice(byteLength);
+    const copy = this.#copy;
+    const owner = PinnedBuffer.owning(data);
+    copy.byteLength = byteLength;
+    copy.sourceOffsetBytes = owner === undefined ? 0 : data.byteOffset;
+    copyToDevice(pixels, owner ?? this.#stage(data, byteLength), copy);
+    const picture = this.#picture;
+    picture.format = format;
+    picture.width = width;
+    picture.height = height;
+    picture.pixels = pixels.pointer;
+    picture.pitchBytes = pitchBytes;
+    return picture;
+  }
+
+  #stage(data: Uint8Array, byteLength: number): PinnedBuffer<DType> {
+    if (this.#staging === undefined || this.#staging.byteLength < byteLength) {
+      this.#staging?.close();
+      this.#staging = undefined;
+      this.#staging = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device);
+    }
+    this.#staging.data.set(data.length === byteLength ? data : data.subarray(0, byteLength));
+    return this.#staging;
+  }
+
+  #roomOnDevice(byteLength: number): DeviceBuffer<"u8"> {
+    if (this.#pixels === undefined || this.#pixels.byteLength < byteLength) {
+      this.#pixels?.close();
+      this.#pixels = undefined;
+      this.#pixels = DeviceBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], { device: this.#device });
+    }
+    return this.#pixels;
+  }
+
+  #allocateDecoded(byteLength: number): Uint8Array {
+    this.#decoded?.close();
+    this.#decoded = undefined;
+    this.#decoded = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device);
+    return this.#decoded.data;
+  }
+
+  protected release(): void {
+    this.#decoder?.close();
+    this.#decoded?.close();
+    this.#staging?.close();
+    this.#pixels?.close();
+  }
+}

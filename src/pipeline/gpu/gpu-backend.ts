@@ -1,0 +1,109 @@
+/** @module GpuBackend: a model on a GPU through TensorRT, the whole frame on one stream. */
+
+import { Resource } from "../../core/resource.ts";
+import { copyToDevice } from "../../cuda/copy.ts";
+import { Device } from "../../cuda/device.ts";
+import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { Stream } from "../../cuda/stream.ts";
+import type { Recognition } from "../../model/layout.ts";
+import type { ModelInfo } from "../../model/model-info.ts";
+import { recogniseModel } from "../../model/registry.ts";
+import type { Engine } from "../../tensorrt/engine.ts";
+import { EngineCache } from "../../tensorrt/engine-cache.ts";
+import { Runtime } from "../../tensorrt/runtime.ts";
+import type { Backend, BackendOptions } from "../backend.ts";
+import { decodeOptionsFor } from "../decode-options.ts";
+import { engineOptions } from "./engine-options.ts";
+import type { GpuModel } from "./gpu-model.ts";
+import { GpuSlot } from "./gpu-slot.ts";
+import { KernelLibrary } from "./kernel-library.ts";
+import { type ModelFile, readModelFile } from "./model-file.ts";
+import { valueTable } from "./value-table.ts";
+
+/** A model loaded on a GPU. */
+export class GpuBackend extends Resource implements Backend {
+  readonly kind = "gpu";
+  readonly description: string;
+  readonly model: ModelInfo;
+  readonly maxBatch: number;
+  readonly #gpu: GpuModel;
+  readonly #owned: DisposableStack;
+
+  private constructor(gpu: GpuModel, maxBatch: number, owned: DisposableStack) {
+    super(`GpuBackend of ${gpu.engine.label}`);
+    this.#gpu = gpu;
+    this.#owned = owned;
+    this.maxBatch = maxBatch;
+    this.model = modelInfo(gpu.engine);
+    this.description = `${gpu.engine.library.version.text}, ${gpu.device.name}`;
+  }
+
+  /**
+   * Load a plan, or build one from an ONNX model; a plan that was built before for this GPU comes out of the cache.
+   *
+   * @param source path of a plan or an ONNX file, or its bytes
+   * @throws {ModelError} If it is no model, or of no known layout
+   * @throws {PlanMismatchError} If the plan is of another version or GPU
+   * @throws {LibraryLoadError} If CUDA or TensorRT is nowhere
+   * @throws {TensorRtError} If TensorRT cannot build or load it
+   */
+  static async load(source: string | Uint8Array, options: BackendOptions): Promise<GpuBackend> {
+    using owned = new DisposableStack();
+    const file = await readModelFile(source);
+    const device = owned.use(Device.open(options.device));
+    const plan = file.isPlan ? file.bytes : await buildOrReuse(file, device, options);
+    const runtime = owned.use(await Runtime.create({ device }));
+    const engine = owned.use(await runtime.deserialize(plan, { source: file.source }));
+    const recognition = recogniseModel(modelInfo(engine), { ...options, source: file.source });
+    const kernels = owned.use(KernelLibrary.create(device));
+    const values = owned.use(DeviceBuffer.create("f32", [valueTable(recognition.preprocessing).length], { device }));
+    {
+      using stream = Stream.create(device);
+      copyToDevice(values, valueTable(recognition.preprocessing), { stream });
+      stream.synchronize();
+    }
+    const input = engine.tensor(recognition.imageInput);
+    const rows = input.shape[0]!;
+    const gpu: GpuModel = {
+      device,
+      kernels,
+      engine,
+      recognition,
+      values,
+      fixedBatch: rows > 0 ? rows : undefined,
+      decodeOptions: decodeOptionsFor(recognition, options),
+    };
+    const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
+    const backend = new GpuBackend(gpu, maxBatch, owned.move());
+    return backend;
+  }
+
+  get recognition(): Recognition {
+    return this.#gpu.recognition;
+  }
+
+  createSlot(): GpuSlot {
+    return new GpuSlot(this.#gpu, this);
+  }
+
+  protected release(): void {
+    this.#owned.dispose();
+  }
+}
+
+function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
+  return { inputs, outputs, metadata };
+}
+
+/** The plan of an ONNX model for this GPU: out of the cache, or built now and kept there. */
+async function buildOrReuse(file: ModelFile, device: Device, options: BackendOptions): Promise<Uint8Array> {
+  const { build } = options;
+  const { bytes } = await new EngineCache().obtain(file.bytes, engineOptions(file, options), {
+    device,
+    source: file.source,
+    ...(file.path === undefined ? {} : { path: file.path }),
+    ...(build.signal === undefined ? {} : { signal: build.signal }),
+    onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
+  });
+  return bytes;
+}

@@ -1,0 +1,124 @@
+/** @module GpuInference: a context of the engine for one batch size and input size, and the memory of its tensors. */
+
+import { message, ShapeError } from "../../core/errors.ts";
+import { Resource } from "../../core/resource.ts";
+import { formatShape, isDynamic, type Shape } from "../../core/shape.ts";
+import { createTensor, type Tensor } from "../../core/tensor.ts";
+import type { DeviceMemory } from "../../cuda/buffer-view.ts";
+import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
+import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import type { Stream } from "../../cuda/stream.ts";
+import type { ExecutionContext } from "../../tensorrt/execution-context.ts";
+import type { Size } from "../backend.ts";
+import { sizeTensor } from "../size-tensor.ts";
+import type { GpuModel } from "./gpu-model.ts";
+
+/** One context with bound inputs and outputs. Contexts of a slot share the memory of their activations. */
+export class GpuInference extends Resource {
+  /** The input that takes the pictures. */
+  readonly images: DeviceBuffer;
+  /** Every output by name. */
+  readonly outputs: ReadonlyMap<string, DeviceBuffer>;
+  readonly #context: ExecutionContext;
+  readonly #stream: Stream;
+  readonly #owned: DisposableStack;
+
+  private constructor(
+    context: ExecutionContext,
+    stream: Stream,
+    images: DeviceBuffer,
+    outputs: ReadonlyMap<string, DeviceBuffer>,
+    owned: DisposableStack,
+  ) {
+    super(`GpuInference ${formatShape(images.shape)}`, stream);
+    this.#context = context;
+    this.#stream = stream;
+    this.images = images;
+    this.outputs = outputs;
+    this.#owned = owned;
+  }
+
+  /**
+   * Make a context and the memory of its tensors.
+   *
+   * @param activations memory of at least `engine.deviceMemoryBytes()`, shared by contexts that never run side by side
+   * @param batch       rows of the input
+   * @throws {ShapeError} If no profile of the engine allows the shape, or an output's shape depends on the data
+   */
+  static async create(
+    model: GpuModel,
+    stream: Stream,
+    activations: DeviceMemory,
+    batch: number,
+    size: Size,
+  ): Promise<GpuInference> {
+    using owned = new DisposableStack();
+    const { device, engine, recognition } = model;
+    const context = owned.use(await engine.createContext({ memory: "user-managed" }));
+    context.setDeviceMemory(activations);
+    const bind = (name: string, dtype: DeviceBuffer["dtype"], shape: Shape): DeviceBuffer => {
+      const buffer = owned.use(DeviceBuffer.create(dtype, shape, { device }));
+      context.tensor(name).setAddress(buffer.pointer);
+      return buffer;
+    };
+
+    const [width, height] = size;
+    const { layout, dtype } = recognition.preprocessing;
+    const shape = layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
+    context.tensor(recognition.imageInput).setShape(shape);
+    const images = bind(recognition.imageInput, dtype, shape);
+    for (const input of recognition.sizeInputs) {
+      const tensor = sizeTensor(input, engine.tensor(input.name).shape, batch, size);
+      context.tensor(input.name).setShape(tensor.shape);
+      copyToDevice(bind(input.name, tensor.dtype, tensor.shape), tensor.data, { stream });
+    }
+
+    const outputs = new Map<string, DeviceBuffer>();
+    for (const { name, dtype: outputType } of engine.outputs) {
+      const outputShape = context.tensor(name).shape;
+      if (isDynamic(outputShape)) refuseOutput(name, outputShape);
+      outputs.set(name, bind(name, outputType, outputShape));
+    }
+    // What was copied from ordinary arrays has left them, and the first frame may come on the stream at once.
+    stream.synchronize();
+    const inference = new GpuInference(context, stream, images, outputs, owned.move());
+    return inference;
+  }
+
+  /** Enqueue the model. */
+  enqueue(): void {
+    this.#context.enqueue(this.#stream);
+  }
+
+  /** Copy the input to the host. Blocks until the stream has come so far. */
+  readInput(): Tensor {
+    return readTensor(this.images, this.#stream);
+  }
+
+  /** Copy the outputs to the host. Blocks until the stream has come so far. */
+  readOutputs(): ReadonlyMap<string, Tensor> {
+    return new Map([...this.outputs].map(([name, buffer]) => [name, readTensor(buffer, this.#stream)]));
+  }
+
+  protected release(): void {
+    this.#owned.dispose();
+  }
+}
+
+function readTensor(buffer: DeviceBuffer, stream: Stream): Tensor {
+  const tensor = createTensor(buffer.dtype, buffer.shape);
+  copyToHost(tensor.data, buffer, { stream });
+  return tensor;
+}
+
+function refuseOutput(name: string, shape: Shape): never {
+  const found = `as the shape of ${JSON.stringify(name)} depends on the picture: ${formatShape(shape)}`;
+  throw new ShapeError(
+    message("run the engine", found, 'export the model with a fixed number of rows, or use backend "cpu"'),
+    {
+      tensor: name,
+      expected: "a shape that follows from the input's",
+      actual: formatShape(shape),
+    },
+  );
+}

@@ -1,0 +1,46 @@
+/** @module ModelFile: the bytes of a model, and whether they are a plan or an ONNX model. */
+
+import { ModelError, message } from "../../core/errors.ts";
+import { readPlan } from "../../tensorrt/plan-file.ts";
+
+/** Endings of plans. */
+const PLAN_FILE = /\.(plan|engine|trt)$/i;
+
+/** A model as it was given. */
+export interface ModelFile {
+  readonly bytes: Uint8Array;
+  /** `undefined` for bytes. */
+  readonly path: string | undefined;
+  /** For messages. */
+  readonly source: string;
+  readonly isPlan: boolean;
+}
+
+/**
+ * True if a path is named like a plan, or the bytes begin like one.
+ *
+ * @param bytes where they are known; a path alone is judged by its ending
+ */
+export function isPlan(bytes: Uint8Array | undefined, path: string | undefined): boolean {
+  if (path !== undefined && PLAN_FILE.test(path)) return true;
+  if (bytes === undefined || bytes.length === 0 || (path !== undefined && /\.onnx$/i.test(path))) return false;
+  const { header, origin } = readPlan(bytes, path ?? "the model");
+  return header !== undefined || origin !== undefined;
+}
+
+/**
+ * Read a model.
+ *
+ * @throws {ModelError} If the file is missing or empty
+ */
+export async function readModelFile(model: string | Uint8Array): Promise<ModelFile> {
+  if (model instanceof Uint8Array) {
+    return { bytes: model, path: undefined, source: "the model from bytes", isPlan: isPlan(model, undefined) };
+  }
+  const file = Bun.file(model);
+  if (!(await file.exists())) {
+    throw new ModelError(message(`load the model ${JSON.stringify(model)}`, "as there is no such file"), model);
+  }
+  const bytes = await file.bytes();
+  return { bytes, path: model, source: model, isPlan: isPlan(bytes, model) };
+}

@@ -1,0 +1,60 @@
+/** @module PreprocessLaunch: the pre-processing of a whole batch as one launch. */
+
+import { message, ShapeError } from "../../core/errors.ts";
+import { formatShape } from "../../core/shape.ts";
+import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/buffer-view.ts";
+import type { Preprocessing } from "../../image/preprocessing.ts";
+import type { LaunchSpec } from "./kernel-launch.ts";
+import { PICTURE_BYTES } from "./picture-table.ts";
+import { VALUE_TABLE_LENGTH } from "./value-table.ts";
+
+/** Pixels of the input that one block writes. */
+const TILE_WIDTH = 32;
+const TILE_HEIGHT = 16;
+
+/** The memory a launch reads and writes; addresses are fixed from then on, contents are not. */
+export interface PreprocessMemory {
+  /** The input: [N, 3, height, width] or [N, height, width, 3] of the pre-processing's dtype. */
+  readonly output: TypedDeviceMemory;
+  /** N pictures, what {@linkcode PictureTable} packed. */
+  readonly pictures: DeviceMemory;
+  /** What `valueTable` gave. */
+  readonly table: DeviceMemory;
+}
+
+function refuse(tensor: string, expected: string, actual: string): never {
+  throw new ShapeError(message("pre-process pictures", `as the ${tensor} must be ${expected}: received ${actual}`), {
+    tensor,
+    expected,
+    actual,
+  });
+}
+
+/**
+ * Resize, pad and normalise every picture of a batch: each element of the input is written, padding included.
+ *
+ * @throws {ShapeError} If the tensor is not what the pre-processing writes, or a table is too small
+ */
+export function preprocessLaunch(preprocessing: Preprocessing, memory: PreprocessMemory): LaunchSpec {
+  const { output, pictures, table } = memory;
+  const { dtype, layout } = preprocessing;
+  const isPlanar = layout === "NCHW";
+  const [batch = 0, second = 0, third = 0, fourth = 0] = output.shape;
+  if (output.dtype !== dtype || output.shape.length !== 4 || (isPlanar ? second : fourth) !== 3) {
+    const expected = `${dtype} ${formatShape(isPlanar ? [-1, 3, -1, -1] : [-1, -1, -1, 3])}`;
+    refuse("input", expected, `${output.dtype} ${formatShape(output.shape)}`);
+  }
+  if (pictures.byteLength < batch * PICTURE_BYTES) {
+    refuse("picture table", `at least ${batch * PICTURE_BYTES} bytes`, String(pictures.byteLength));
+  }
+  if (table.byteLength < VALUE_TABLE_LENGTH * 4) {
+    refuse("value table", `at least ${VALUE_TABLE_LENGTH * 4} bytes`, String(table.byteLength));
+  }
+  const [height, width] = isPlanar ? [third, fourth] : [second, third];
+  return {
+    module: "preprocess",
+    kernel: `preprocess_${dtype}_${layout.toLowerCase()}`,
+    config: { grid: [Math.ceil(width / TILE_WIDTH), Math.ceil(height / TILE_HEIGHT), batch], block: [32, 8, 1] },
+    values: { output: output.pointer, pictures: pictures.pointer, table: table.pointer, width, height },
+  };
+}

@@ -1,0 +1,141 @@
+/**
+ * @module Slots of TensorRT 10 (10.0 to 10.16): within the major version slots are only ever appended, so one number
+ * holds for all minor versions from the one that brought the method.
+ *
+ * @see test/tensorrt/abi/slot-table.test.ts compares every number with the headers of all twenty versions
+ */
+
+import type { SlotTable } from "./slot-table.ts";
+
+/** Slots of TensorRT 10, each with the minor version it appeared in. @see {@linkcode SlotTable} */
+export const TENSORRT_10: SlotTable = {
+  layout: 10,
+  needsDevice: true,
+  slots: {
+    "Runtime.deserializeCudaEngine": 3,
+    "Runtime.setErrorRecorder": 9,
+    "Runtime.setDLACore": 5,
+    "Runtime.setMaxThreads": 12,
+    "Runtime.setEngineHostCodeAllowed": 21,
+
+    "CudaEngine.getNbIOTensors": 30,
+    "CudaEngine.getIOTensorName": 31,
+    "CudaEngine.getTensorShape": 19,
+    "CudaEngine.getTensorDataType": 20,
+    "CudaEngine.getTensorIOMode": 23,
+    "CudaEngine.getTensorFormat": 26,
+    "CudaEngine.getTensorFormatDesc": 27,
+    "CudaEngine.getTensorLocation": 21,
+    "CudaEngine.isShapeInferenceIO": 22,
+    "CudaEngine.getProfileShape": 29,
+    "CudaEngine.getNbOptimizationProfiles": 10,
+    "CudaEngine.getNbLayers": 3,
+    "CudaEngine.getDeviceMemorySize": 7,
+    "CudaEngine.getDeviceMemorySizeV2": [52, 1],
+    "CudaEngine.getDeviceMemorySizeForProfileV2": [53, 1],
+    "CudaEngine.createExecutionContext": 5,
+    "CudaEngine.createEngineInspector": 18,
+    "CudaEngine.getName": 9,
+    "CudaEngine.getHardwareCompatibilityLevel": 32,
+    "CudaEngine.getNbAuxStreams": 33,
+    "CudaEngine.serialize": 4,
+    "CudaEngine.isRefittable": 8,
+
+    "ExecutionContext.setTensorAddress": 24,
+    "ExecutionContext.setInputShape": 21,
+    "ExecutionContext.getTensorShape": 22,
+    "ExecutionContext.getTensorStrides": 23,
+    "ExecutionContext.setOptimizationProfileAsync": 17,
+    "ExecutionContext.getOptimizationProfile": 11,
+    "ExecutionContext.enqueueV3": 37,
+    "ExecutionContext.setProfiler": 5,
+    "ExecutionContext.setEnqueueEmitsProfile": 18,
+    "ExecutionContext.reportToProfiler": 20,
+    "ExecutionContext.inferShapes": 28,
+    "ExecutionContext.setDeviceMemory": 10,
+    "ExecutionContext.setDeviceMemoryV2": [49, 1],
+    "ExecutionContext.updateDeviceMemorySizeForShapes": 48,
+    "ExecutionContext.setAuxStreams": 42,
+    "ExecutionContext.setOutputAllocator": 32,
+    "ExecutionContext.getMaxOutputSize": 34,
+    "ExecutionContext.setPersistentCacheLimit": 38,
+
+    "Builder.createNetworkV2": 8,
+    "Builder.createBuilderConfig": 7,
+    "Builder.createOptimizationProfile": 9,
+    "Builder.buildSerializedNetwork": 14,
+    "Builder.platformHasFastFp16": 2,
+    "Builder.setMaxThreads": 17,
+    "Builder.getNbDLACores": 5,
+    "Builder.setErrorRecorder": 10,
+
+    "BuilderConfig.setFlag": 11,
+    "BuilderConfig.clearFlag": 10,
+    "BuilderConfig.getFlag": 12,
+    "BuilderConfig.setMemoryPoolLimit": 43,
+    "BuilderConfig.getMemoryPoolLimit": 44,
+    "BuilderConfig.setBuilderOptimizationLevel": 47,
+    "BuilderConfig.getBuilderOptimizationLevel": 48,
+    "BuilderConfig.setTimingCache": 41,
+    "BuilderConfig.getTimingCache": 42,
+    "BuilderConfig.createTimingCache": 40,
+    "BuilderConfig.addOptimizationProfile": 25,
+    "BuilderConfig.getNbOptimizationProfiles": 26,
+    "BuilderConfig.setProfilingVerbosity": 27,
+    "BuilderConfig.getProfilingVerbosity": 28,
+    "BuilderConfig.setProgressMonitor": 56,
+    "BuilderConfig.setHardwareCompatibilityLevel": 49,
+    "BuilderConfig.getHardwareCompatibilityLevel": 50,
+    "BuilderConfig.setDefaultDeviceType": 20,
+    "BuilderConfig.setDLACore": 18,
+    "BuilderConfig.setMaxAuxStreams": 54,
+
+    "NetworkDefinition.getNbInputs": 14,
+    "NetworkDefinition.getInput": 15,
+    "NetworkDefinition.getNbOutputs": 16,
+    "NetworkDefinition.getOutput": 17,
+    "NetworkDefinition.getNbLayers": 12,
+    "NetworkDefinition.getLayer": 13,
+    "NetworkDefinition.setName": 30,
+    "NetworkDefinition.getName": 31,
+    "NetworkDefinition.getFlags": 64,
+
+    "Tensor.getName": 3,
+    "Tensor.getDimensions": 5,
+    "Tensor.getType": 7,
+    "Tensor.isShapeTensor": 21,
+
+    "Layer.getType": 2,
+    "Layer.getName": 4,
+    "Layer.getNbInputs": 5,
+    "Layer.getNbOutputs": 7,
+
+    "OptimizationProfile.setDimensions": 2,
+    "OptimizationProfile.getDimensions": 3,
+    "OptimizationProfile.setShapeValues": 4,
+    "OptimizationProfile.setShapeValuesV2": [10, 11],
+    "OptimizationProfile.isValid": 9,
+
+    "HostMemory.data": 2,
+    "HostMemory.size": 3,
+
+    "TimingCache.serialize": 2,
+    "TimingCache.combine": 3,
+
+    "EngineInspector.setExecutionContext": 3,
+    "EngineInspector.getLayerInformation": 5,
+    "EngineInspector.getEngineInformation": 6,
+
+    "Parser.parse": 0,
+    "Parser.getNbErrors": 5,
+    "Parser.getError": 6,
+    "Parser.destroy": 9,
+
+    "ParserError.code": 0,
+    "ParserError.desc": 1,
+    "ParserError.nodeName": 6,
+    "ParserError.nodeOperator": 7,
+  },
+  // A layer that was inserted in the middle of INetworkDefinition, and moved to the end in 10.9.
+  exceptions: { "10.8.0": { "NetworkDefinition.getFlags": 65 } },
+};

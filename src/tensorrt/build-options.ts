@@ -1,0 +1,171 @@
+/** @module Build options: what callers may set of a build, checked once. */
+
+import { z } from "zod";
+import { parseOptions } from "../core/options.ts";
+import {
+  HARDWARE_COMPATIBILITIES,
+  type HardwareCompatibility,
+  MEMORY_POOLS,
+  type MemoryPool,
+  PROFILING_VERBOSITIES,
+  type ProfilingVerbosity,
+} from "./builder-config.ts";
+
+/**
+ * Which element types the engine may compute in: FP32; FP32 and FP16, as the builder finds faster; or exactly what the
+ * model says. INT8 is used where the model brings Q/DQ nodes, whatever is chosen.
+ */
+export type Precision = "fp32" | "fp16" | "model";
+
+/** Smallest, typical and largest number of pictures. The typical one is what the kernels are chosen for. */
+export interface CountRange {
+  readonly min: number;
+  readonly opt: number;
+  readonly max: number;
+}
+
+/** Width and height in pixels. */
+export type BuildSize = readonly [width: number, height: number];
+
+/** Smallest, typical and largest size. */
+export interface SizeRange {
+  readonly min: BuildSize;
+  readonly opt: BuildSize;
+  readonly max: BuildSize;
+}
+
+/** Shapes of one input, or the one shape it always has. */
+export type InputShapes =
+  | readonly number[]
+  | { readonly min: readonly number[]; readonly opt: readonly number[]; readonly max: readonly number[] };
+
+/** A deep-learning accelerator (Jetson). */
+export interface DlaOptions {
+  /** Number of the core, from 0 on. */
+  readonly core: number;
+  /** Layers it cannot run go to the GPU instead of failing the build. Default true. */
+  readonly gpuFallback?: boolean;
+}
+
+/**
+ * Options of {@linkcode buildPlan}.
+ *
+ * @see https://docs.nvidia.com/deeplearning/tensorrt/latest/ (IBuilderConfig)
+ */
+export interface BuildOptions {
+  /** Default "fp16". TensorRT 11 and TensorRT-RTX always build what the model says. */
+  readonly precision?: Precision;
+  /** Let FP32 use TF32's shorter mantissa on tensor cores. Default true. */
+  readonly tf32?: boolean;
+  /** Pictures in a batch, where the model leaves it open. */
+  readonly batch?: number | CountRange;
+  /** Size of the input, where the model leaves it open. */
+  readonly size?: BuildSize | SizeRange;
+  /** One entry a profile: shapes by input name. Wins over `batch` and `size`. */
+  readonly profiles?: readonly Readonly<Record<string, InputShapes>>[];
+  /** Limits in bytes; `workspace` is what layers may use beside activations. Default: TensorRT's. */
+  readonly memoryPools?: Readonly<Partial<Record<MemoryPool, number>>>;
+  /** 0 builds fastest, 5 runs fastest. Default: TensorRT's, 3. */
+  readonly optimizationLevel?: number;
+  /** The plan loads under later versions of the same major version as well, and is larger. Default false. */
+  readonly versionCompatible?: boolean;
+  /** Which other GPUs the plan runs on, at some loss of speed. Default "none". */
+  readonly hardwareCompatibility?: HardwareCompatibility;
+  /** Run on a deep-learning accelerator. */
+  readonly dla?: DlaOptions;
+  /** What the engine can tell of its layers. Default "layer-names". */
+  readonly profilingVerbosity?: ProfilingVerbosity;
+  /** Most streams beside the main one. Default: TensorRT chooses. */
+  readonly maxAuxStreams?: number;
+  /** GPUs that a TensorRT-RTX plan is built for, as `8.6`; needed where the machine has none. */
+  readonly computeCapabilities?: readonly string[];
+  /** Register NVIDIA's plugins first, for models that use them. Default false. */
+  readonly plugins?: boolean;
+  /** Threads of the builder. Default: TensorRT's. */
+  readonly maxThreads?: number;
+}
+
+/** Complete options of a build; what is `undefined` is left to TensorRT. */
+export interface BuildConfig {
+  readonly precision: Precision;
+  /** True if the caller chose it. */
+  readonly isPrecisionChosen: boolean;
+  readonly tf32: boolean;
+  readonly batch: CountRange | undefined;
+  readonly size: SizeRange | undefined;
+  readonly profiles: readonly Readonly<Record<string, InputShapes>>[];
+  readonly memoryPools: Readonly<Partial<Record<MemoryPool, number>>>;
+  readonly optimizationLevel: number | undefined;
+  readonly versionCompatible: boolean;
+  readonly hardwareCompatibility: HardwareCompatibility;
+  readonly dla: Required<DlaOptions> | undefined;
+  readonly profilingVerbosity: ProfilingVerbosity;
+  readonly maxAuxStreams: number | undefined;
+  readonly computeCapabilities: readonly string[];
+  readonly plugins: boolean;
+  readonly maxThreads: number | undefined;
+}
+
+const count = z.int().min(1, "at least 1 picture").max(65_536, "at most 65536 pictures");
+const side = z.int().min(1, "at least 1 pixel").max(65_536, "at most 65536 pixels");
+const size = z.tuple([side, side], "[width, height] in pixels");
+const shape = z.array(z.int().min(0, "dimensions of 0 or more")).max(8, "at most 8 dimensions");
+
+function isOrdered(range: {
+  readonly min: readonly number[];
+  readonly opt: readonly number[];
+  readonly max: readonly number[];
+}): boolean {
+  const { min, opt, max } = range;
+  return min.length === opt.length && opt.length === max.length && opt.every((n, at) => min[at]! <= n && n <= max[at]!);
+}
+
+const batchRange = z
+  .strictObject({ min: count, opt: count, max: count })
+  .refine((range) => range.min <= range.opt && range.opt <= range.max, "min ≤ opt ≤ max");
+const sizeRange = z
+  .strictObject({ min: size, opt: size, max: size })
+  .refine(isOrdered, "min ≤ opt ≤ max on both sides");
+const shapeRange = z
+  .strictObject({ min: shape, opt: shape, max: shape })
+  .refine(isOrdered, "the same rank, and min ≤ opt ≤ max on every axis");
+
+const schema = z.strictObject({
+  precision: z.enum(["fp32", "fp16", "model"], "fp32, fp16 or model").optional(),
+  tf32: z.boolean("true or false").default(true),
+  batch: z.union([count, batchRange], "a number of pictures, or { min, opt, max }").optional(),
+  size: z.union([size, sizeRange], "[width, height], or { min, opt, max } of them").optional(),
+  profiles: z.array(z.record(z.string(), z.union([shape, shapeRange], "a shape, or { min, opt, max }"))).default([]),
+  memoryPools: z.partialRecord(z.enum(MEMORY_POOLS), z.int().min(0, "bytes, 0 or more")).default({}),
+  optimizationLevel: z.int().min(0, "0 to 5").max(5, "0 to 5").optional(),
+  versionCompatible: z.boolean("true or false").default(false),
+  hardwareCompatibility: z.enum(HARDWARE_COMPATIBILITIES, HARDWARE_COMPATIBILITIES.join(", ")).default("none"),
+  dla: z
+    .strictObject({ core: z.int().min(0, "0 or more"), gpuFallback: z.boolean("true or false").default(true) })
+    .optional(),
+  profilingVerbosity: z.enum(PROFILING_VERBOSITIES, PROFILING_VERBOSITIES.join(", ")).default("layer-names"),
+  maxAuxStreams: z.int().min(0, "0 or more").max(64, "at most 64").optional(),
+  computeCapabilities: z.array(z.string().regex(/^\d{1,2}\.\d$/, 'such as "8.6"')).default([]),
+  plugins: z.boolean("true or false").default(false),
+  maxThreads: z.int().min(1, "at least 1 thread").max(1024, "at most 1024 threads").optional(),
+});
+
+/** Check options and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
+export function parseBuildOptions(options: BuildOptions): BuildConfig {
+  const parsed = parseOptions(schema, options, "build an engine");
+  const { batch, precision } = parsed;
+  return {
+    ...parsed,
+    precision: precision ?? "fp16",
+    isPrecisionChosen: precision !== undefined,
+    batch: typeof batch === "number" ? { min: batch, opt: batch, max: batch } : batch,
+    size: Array.isArray(parsed.size)
+      ? { min: parsed.size as BuildSize, opt: parsed.size as BuildSize, max: parsed.size as BuildSize }
+      : (parsed.size as SizeRange | undefined),
+    memoryPools: parsed.memoryPools as Partial<Record<MemoryPool, number>>,
+    optimizationLevel: parsed.optimizationLevel,
+    dla: parsed.dla,
+    maxAuxStreams: parsed.maxAuxStreams,
+    maxThreads: parsed.maxThreads,
+  };
+}

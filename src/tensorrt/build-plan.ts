@@ -1,0 +1,235 @@
+/** @module BuildPlan: an ONNX model becomes a plan, off the JS thread, with progress and a way to cancel. */
+
+import { message, OptionError, TensorRtError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import type { Device } from "../cuda/device.ts";
+import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
+import { Builder } from "./builder.ts";
+import type { BuilderConfig } from "./builder-config.ts";
+import { inputProfiles } from "./input-profiles.ts";
+import { openTensorRt, type TensorRtLibrary } from "./library.ts";
+import type { Network } from "./network.ts";
+import { readOnnxMetadata } from "./onnx-metadata.ts";
+import { OnnxParser } from "./onnx-parser.ts";
+import { type ComputeCapability, type PlanOrigin, writePlan } from "./plan-file.ts";
+import { type BuildEvent, ProgressMonitor } from "./progress.ts";
+import { TimingCache } from "./timing-cache.ts";
+
+/** What a build runs with, beside its options. */
+export interface BuildEnvironment {
+  /** Default: {@linkcode openTensorRt}. */
+  readonly library?: TensorRtLibrary;
+  /** The GPU that is built for and measured on. Default: CUDA's device 0; TensorRT-RTX needs none. */
+  readonly device?: Device;
+  /** Ends the build at its next step; its reason is thrown. */
+  readonly signal?: AbortSignal;
+  /** Told on the JS thread, a few times a second, in batches. */
+  readonly onProgress?: (event: BuildEvent) => void;
+  /** What an earlier build on the same GPU returned. One that does not fit is left aside with a line in the log. */
+  readonly timingCache?: Uint8Array;
+  /** Path of the model: its folder is where external weights are looked for. */
+  readonly path?: string;
+  /** What to call the model in messages; default the path, else "the model". */
+  readonly source?: string;
+}
+
+/** What {@linkcode buildPlan} makes. */
+export interface BuiltPlan {
+  /** The plan with the model's metadata in front, as `Runtime.deserialize` and Ultralytics read it. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly origin: PlanOrigin;
+  /** For the next build; empty where the library gave none. */
+  readonly timingCache: Uint8Array<ArrayBuffer>;
+  /** Of parsing and building together, without waiting for other builds. */
+  readonly elapsedMs: number;
+}
+
+const DRAIN_MS = 50;
+
+/** `8.6` → `[8, 6]` */
+function parseCapability(text: string): ComputeCapability {
+  const [major, minor] = text.split(".");
+  return [Number(major), Number(minor)];
+}
+
+/** The GPUs a plan is for: those that were asked for, else the device's own. */
+export function targetCapabilities(config: BuildConfig, device: Device | undefined): readonly ComputeCapability[] {
+  if (config.computeCapabilities.length > 0) return config.computeCapabilities.map(parseCapability);
+  return device === undefined ? [] : [device.computeCapability];
+}
+
+/**
+ * Build a plan from an ONNX model. The JS thread goes on meanwhile; builds of the same library take turns.
+ *
+ * @param model bytes of an `.onnx` file
+ * @throws {OptionError} If an option is wrong, or a dynamic input has no range
+ * @throws {ModelError} If the model cannot be parsed; it names node and operator
+ * @throws {TensorRtError} If the build fails; `log` holds TensorRT's own lines
+ */
+export async function buildPlan(
+  model: Uint8Array,
+  options: BuildOptions = {},
+  environment: BuildEnvironment = {},
+): Promise<BuiltPlan> {
+  const config = parseBuildOptions(options);
+  const library = environment.library ?? openTensorRt();
+  const { device, signal } = environment;
+  const source = environment.source ?? environment.path ?? "the model";
+  checkLibrary(config, library, device);
+  if (config.plugins && !library.openPlugins()) logger.warn("NVIDIA's plugins were asked for, but are not there");
+
+  using _turn = await library.builds.take(signal);
+  const started = performance.now();
+  using builder = await Builder.create({ library, ...(device === undefined ? {} : { device }) });
+  if (config.maxThreads !== undefined) builder.setMaxThreads(config.maxThreads);
+  using network = builder.createNetwork({ stronglyTyped: config.precision === "model" });
+  network.name = source;
+  const path = environment.path === undefined ? {} : { path: environment.path };
+  using _parser = await OnnxParser.parse(network, model, { ...path, source });
+  signal?.throwIfAborted();
+
+  using monitor = new ProgressMonitor();
+  using settings = builder.createConfig();
+  configure(settings, config);
+  setPrecision(settings, network, config, library);
+  addProfiles(builder, settings, network, config);
+  settings.setProgressMonitor(monitor);
+  using _cache = attachTimingCache(settings, environment.timingCache);
+
+  using plan = await runBuild(builder, network, settings, monitor, environment);
+  const metadata = readOnnxMetadata(model);
+  const origin = originOf(config, library, device);
+  return {
+    bytes: writePlan(plan.view(), metadata, origin),
+    metadata,
+    origin,
+    timingCache: settings.timingCacheBytes(),
+    elapsedMs: performance.now() - started,
+  };
+}
+
+/** What only one of the two families can do is refused before time is spent. */
+function checkLibrary(config: BuildConfig, library: TensorRtLibrary, device: Device | undefined): void {
+  const canChoose = library.has("BuilderConfig.setComputeCapability");
+  if (config.computeCapabilities.length > 0 && !canChoose) {
+    throw new OptionError(
+      message(
+        "build an engine",
+        `as ${library.version.text} builds for the GPU at hand alone: computeCapabilities are ${config.computeCapabilities.join(", ")}`,
+        "leave the option out; `hardwareCompatibility` makes a plan for several GPUs",
+      ),
+      "computeCapabilities",
+    );
+  }
+  if (canChoose && config.computeCapabilities.length === 0 && device === undefined && !library.hasDevice()) {
+    throw new OptionError(
+      message(
+        "build an engine",
+        `as ${library.version.text} must know the GPU, and this machine has none`,
+        'say which to build for: `computeCapabilities: ["8.6", "8.9"]`',
+      ),
+      "computeCapabilities",
+    );
+  }
+}
+
+function configure(settings: BuilderConfig, config: BuildConfig): void {
+  settings.setFlag("tf32", config.tf32);
+  if (config.versionCompatible) settings.setFlag("versionCompatible", true);
+  if (config.hardwareCompatibility !== "none") settings.hardwareCompatibility = config.hardwareCompatibility;
+  if (config.dla !== undefined) settings.useDla(config.dla.core, { gpuFallback: config.dla.gpuFallback });
+  if (config.maxAuxStreams !== undefined) settings.setMaxAuxStreams(config.maxAuxStreams);
+  if (config.optimizationLevel !== undefined) settings.optimizationLevel = config.optimizationLevel;
+  settings.profilingVerbosity = config.profilingVerbosity;
+  for (const [pool, bytes] of Object.entries(config.memoryPools)) {
+    settings.setMemoryPoolLimit(pool as keyof typeof config.memoryPools, bytes);
+  }
+  if (config.computeCapabilities.length === 0) return;
+  settings.setComputeCapabilities(
+    config.computeCapabilities.map(parseCapability).map(([major, minor]) => major * 10 + minor),
+  );
+}
+
+function setPrecision(settings: BuilderConfig, network: Network, config: BuildConfig, library: TensorRtLibrary): void {
+  if (library.isStronglyTyped) {
+    if (!config.isPrecisionChosen || config.precision === "model") return;
+    logger.warn(
+      `precision ${JSON.stringify(config.precision)} has no effect: ${library.version.text} builds what the model says; ` +
+        "for FP16, convert the model's tensors to FP16",
+    );
+    return;
+  }
+  if (config.precision === "model") return;
+  if (config.precision === "fp16") settings.setFlag("fp16", true);
+  if (!network.isQuantized()) return;
+  settings.setFlag("int8", true);
+  logger.info("The model brings its own quantisation: INT8 is used");
+}
+
+function addProfiles(builder: Builder, settings: BuilderConfig, network: Network, config: BuildConfig): void {
+  for (const shapes of inputProfiles(network.inputs(), config)) {
+    const profile = builder.createProfile();
+    for (const [input, range] of shapes) profile.setShapes(input, range);
+    settings.addProfile(profile);
+  }
+}
+
+/** An earlier cache that this library or GPU refuses is no reason to fail: the build only takes longer. */
+function attachTimingCache(settings: BuilderConfig, bytes: Uint8Array | undefined): TimingCache {
+  if (bytes !== undefined && bytes.byteLength > 0) {
+    try {
+      const cache = TimingCache.create(settings, bytes);
+      if (settings.setTimingCache(cache)) return cache;
+      cache.close();
+      logger.warn("The timing cache was made on another GPU or by another version: the build starts without it");
+    } catch (error) {
+      if (!(error instanceof TensorRtError)) throw error;
+      logger.warn(`The timing cache cannot be read, so the build starts without it: ${error.message}`);
+    }
+  }
+  const empty = TimingCache.create(settings);
+  settings.setTimingCache(empty);
+  return empty;
+}
+
+async function runBuild(
+  builder: Builder,
+  network: Network,
+  settings: BuilderConfig,
+  monitor: ProgressMonitor,
+  environment: BuildEnvironment,
+): ReturnType<Builder["build"]> {
+  const { signal, onProgress } = environment;
+  const cancel = (): void => monitor.cancel();
+  const report = (): void => monitor.drain((event) => onProgress?.(event));
+  const timer = setInterval(report, DRAIN_MS);
+  signal?.addEventListener("abort", cancel);
+  try {
+    signal?.throwIfAborted();
+    const plan = await builder.build(network, settings);
+    report();
+    return plan;
+  } catch (error) {
+    // A cancelled build fails like any other: the caller's reason says why.
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    clearInterval(timer);
+    signal?.removeEventListener("abort", cancel);
+  }
+}
+
+function originOf(config: BuildConfig, library: TensorRtLibrary, device: Device | undefined): PlanOrigin {
+  const { text, build } = library.version;
+  const computeCapabilities = targetCapabilities(config, device);
+  return {
+    tensorRt: build === undefined ? text : `${text}.${build}`,
+    precision: library.isStronglyTyped ? "model" : config.precision,
+    ...(device === undefined ? {} : { gpu: device.name }),
+    ...(computeCapabilities.length === 0 ? {} : { computeCapabilities }),
+    ...(config.hardwareCompatibility === "none" || library.version.family !== "TensorRT"
+      ? {}
+      : { hardwareCompatibility: config.hardwareCompatibility }),
+  };
+}

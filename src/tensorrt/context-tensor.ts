@@ -1,0 +1,109 @@
+/** @module ContextTensor: one input or output of a context, with its name encoded once. */
+
+import { ClosedError, message, ShapeError } from "../core/errors.ts";
+import { formatShape, type Shape } from "../core/shape.ts";
+import { cString } from "../ffi/cstring.ts";
+import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
+import { methodId } from "../ffi/shim-methods.ts";
+import type { ExecutionContext } from "./execution-context.ts";
+import type { OutputAllocator } from "./output-allocator.ts";
+import { ShapeCells } from "./shape-cells.ts";
+import type { EngineTensor } from "./tensor-info.ts";
+
+/** An input or output of one context. Its calls allocate nothing; look it up once and keep it. */
+export class ContextTensor {
+  readonly info: EngineTensor;
+  readonly #context: ExecutionContext;
+  readonly #name: Uint8Array;
+  readonly #cells = new ShapeCells();
+  readonly #native: Shim = shim();
+
+  private constructor(context: ExecutionContext, info: EngineTensor) {
+    this.#context = context;
+    this.info = info;
+    this.#name = cString(info.name);
+  }
+
+  /** Called by {@linkcode ExecutionContext} alone. */
+  static of(context: ExecutionContext, info: EngineTensor): ContextTensor {
+    return new ContextTensor(context, info);
+  }
+
+  /**
+   * Say where the tensor lies. The memory stays the caller's, and is used by every enqueue from now on.
+   *
+   * @param address in device memory, on the host for tensors whose `location` is "host"; large enough for the shape in use,
+   *   aligned to 256 bytes
+   * @throws {TensorRtError} If TensorRT refuses it
+   */
+  setAddress(address: number): void {
+    const { library, handle } = this.#context;
+    const status = this.#native.bt_context_set_tensor_address(library.handle, handle, this.#name, address);
+    if (status !== SHIM_STATUS.ok) {
+      throw library.failure(`bind ${JSON.stringify(this.info.name)}`, "IExecutionContext::setTensorAddress", status);
+    }
+  }
+
+  /**
+   * Set the shape of an input.
+   *
+   * @throws {ShapeError} If the profile in use does not allow it
+   */
+  setShape(shape: Shape): void {
+    const { library, handle } = this.#context;
+    const rank = this.#cells.write(shape);
+    const cells = this.#cells.cells;
+    const status = this.#native.bt_context_set_input_shape(library.handle, handle, this.#name, cells, rank);
+    if (status !== SHIM_STATUS.ok) this.#refuse(shape);
+  }
+
+  /** The shape in use; -1 where it is not known yet. */
+  get shape(): Shape {
+    const { library, handle } = this.#context;
+    const rank = this.#native.bt_context_tensor_shape(library.handle, handle, this.#name, this.#cells.cells);
+    return this.#cells.read(library.check(rank, "ExecutionContext.getTensorShape"));
+  }
+
+  /** Elements between neighbours along each axis. */
+  get strides(): Shape {
+    const { library, handle } = this.#context;
+    const rank = this.#native.bt_context_tensor_strides(library.handle, handle, this.#name, this.#cells.cells);
+    return this.#cells.read(library.check(rank, "ExecutionContext.getTensorStrides"));
+  }
+
+  /** Upper bound of an output's bytes for the input shapes in use, also where its shape depends on the data. */
+  get maxBytes(): number {
+    const { library, handle } = this.#context;
+    const id = methodId("ExecutionContext.getMaxOutputSize");
+    const bytes = this.#native.bt_i64_of(library.handle, handle, id, this.#name);
+    return library.check(bytes, "ExecutionContext.getMaxOutputSize");
+  }
+
+  /** Let an allocator place an output whose shape depends on the data; `undefined` takes it away. */
+  setAllocator(allocator: OutputAllocator | undefined): void {
+    const { library, handle } = this.#context;
+    const address = allocator?.handle ?? 0;
+    const status = this.#native.bt_context_set_output_allocator(library.handle, handle, this.#name, address);
+    if (status === SHIM_STATUS.ok) return;
+    const action = `place ${JSON.stringify(this.info.name)}`;
+    throw library.failure(action, "IExecutionContext::setOutputAllocator", status);
+  }
+
+  #refuse(shape: Shape): never {
+    const { library, profile, closed, label } = this.#context;
+    const { name } = this.info;
+    if (closed) throw new ClosedError(`set the shape of ${JSON.stringify(name)}`, label);
+    const { lines } = library.log.takeErrors();
+    const range = this.info.profiles[profile];
+    const expected =
+      range === undefined
+        ? formatShape(this.info.shape)
+        : `within ${formatShape(range.min)} and ${formatShape(range.max)} of profile ${profile}`;
+    const actual = formatShape(shape);
+    const why = lines.length === 0 ? "" : ` (${lines.join("; ")})`;
+    throw new ShapeError(
+      message(`set the shape of ${JSON.stringify(name)}`, `as it must be ${expected}: received ${actual}${why}`),
+      { tensor: name, expected, actual },
+    );
+  }
+}

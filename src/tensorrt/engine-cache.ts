@@ -1,0 +1,158 @@
+/** @module EngineCache: plans are built once a model, GPU, version and choice of options, whichever process comes first. */
+
+import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { ModelError, PlanMismatchError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { cacheFolder } from "../core/paths.ts";
+import { formatDuration } from "../core/units.ts";
+import { Device } from "../cuda/device.ts";
+import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
+import { type BuildEnvironment, buildPlan, targetCapabilities } from "./build-plan.ts";
+import { FileLock } from "./file-lock.ts";
+import { openTensorRt, type TensorRtLibrary } from "./library.ts";
+import { externalDataFiles } from "./onnx-metadata.ts";
+import { checkPlan, readPlan } from "./plan-file.ts";
+
+/** A plan out of the cache. */
+export interface CachedPlan {
+  readonly path: string;
+  /** As `Runtime.deserialize` takes them. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** False if it was built just now. */
+  readonly isHit: boolean;
+}
+
+/** What {@linkcode EngineCache.obtain} runs with, beside the options of the build. */
+export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache"> {
+  /** File of the timing cache, read and written. Default: one a GPU and version, in the folder. */
+  readonly timingCachePath?: string;
+  /** Build even where the plan is there, and put the new one in its place. Default false. */
+  readonly rebuild?: boolean;
+}
+
+/** What a cached plan depends on, beside the model and the options. */
+interface Builds {
+  readonly library: TensorRtLibrary;
+  readonly device: Device | undefined;
+  readonly config: BuildConfig;
+}
+
+/** Digits of a hash in file names: 128 bits. */
+const KEY_DIGITS = 32;
+
+/** Plans in a folder. Several processes may use it at once. */
+export class EngineCache {
+  readonly folder: string;
+
+  /** @param folder default: `engines` in the package's cache folder; made when something is first written to it */
+  constructor(folder: string = join(cacheFolder(), "engines")) {
+    this.folder = folder;
+  }
+
+  /**
+   * The plan of a model, built if it is not there. While another process builds the same one, it is waited for.
+   *
+   * @param model       bytes of an `.onnx` file
+   * @param options     of the build; another choice is another plan
+   * @param environment where and how to build; without a device, CUDA's device 0 (TensorRT-RTX may do without)
+   * @throws as {@linkcode buildPlan} does
+   */
+  async obtain(
+    model: Uint8Array,
+    options: BuildOptions = {},
+    environment: ObtainEnvironment = {},
+  ): Promise<CachedPlan> {
+    const library = environment.library ?? openTensorRt();
+    using own = environment.device === undefined && library.hasDevice() ? Device.open(0) : undefined;
+    const device = environment.device ?? own;
+    const builds: Builds = { library, device, config: parseBuildOptions(options) };
+    const path = await this.path(model, builds, environment);
+    const isWanted = environment.rebuild !== true;
+    const found = isWanted ? await this.#read(path, builds) : undefined;
+    if (found !== undefined) return found;
+
+    mkdirSync(this.folder, { recursive: true });
+    using _lock = await FileLock.acquire(`${path}.lock`, environment.signal);
+    const meanwhile = isWanted ? await this.#read(path, builds) : undefined;
+    if (meanwhile !== undefined) return meanwhile;
+    // Without a GPU nothing is measured, and what was measured cannot be read.
+    const timing = environment.timingCachePath ?? (device === undefined ? undefined : this.#timingPath(builds));
+    const built = await buildPlan(model, options, {
+      ...environment,
+      library,
+      ...(device === undefined ? {} : { device }),
+      ...(timing !== undefined && existsSync(timing) ? { timingCache: await Bun.file(timing).bytes() } : {}),
+    });
+    await writeWhole(path, built.bytes);
+    if (timing !== undefined) await writeWhole(timing, built.timingCache);
+    logger.info(`Built ${path} in ${formatDuration(built.elapsedMs)}`);
+    return { path, bytes: built.bytes, isHit: false };
+  }
+
+  /**
+   * Where the plan of a model is kept: the name of the model, and a hash of the model's bytes (those in files beside it
+   * too), the version of TensorRT, the GPU and the options that change the plan.
+   */
+  async path(
+    model: Uint8Array,
+    builds: Builds,
+    where: { readonly path?: string; readonly source?: string },
+  ): Promise<string> {
+    const { config, library, device } = builds;
+    // Neither the number of threads nor whether the precision was chosen or left at its default changes the plan.
+    const { maxThreads: _, isPrecisionChosen: __, precision, ...choice } = config;
+    const hash = new Bun.CryptoHasher("sha256");
+    hash.update(model);
+    for (const file of where.path === undefined ? [] : externalDataFiles(model)) {
+      const weights = Bun.file(join(dirname(where.path!), file));
+      // What is missing is the parser's to complain of.
+      if (await weights.exists()) hash.update(await weights.bytes());
+    }
+    hash.update(
+      JSON.stringify({
+        ...choice,
+        precision: library.isStronglyTyped ? "model" : precision,
+        tensorRt: [library.version.text, library.version.build],
+        gpu: device?.name,
+        capabilities: targetCapabilities(config, device),
+      }),
+    );
+    const stem = basename(where.source ?? where.path ?? "model")
+      .replace(/\.onnx$/, "")
+      .replace(/[^\w.-]/g, "_");
+    return join(this.folder, `${stem}-${hash.digest("hex").slice(0, KEY_DIGITS)}.plan`);
+  }
+
+  #timingPath({ library, device }: Builds): string {
+    const name = `${library.version.text} ${device?.name ?? "no GPU"}`;
+    return join(this.folder, `${name.replace(/[^\w.-]+/g, "-")}.timing`);
+  }
+
+  async #read(path: string, builds: Builds): Promise<CachedPlan | undefined> {
+    if (!existsSync(path)) return undefined;
+    const bytes = await Bun.file(path).bytes();
+    try {
+      const capability = builds.device?.computeCapability;
+      const isOther = builds.config.computeCapabilities.length > 0;
+      const target = {
+        ...(capability === undefined ? {} : { computeCapability: capability }),
+        versionCompatible: false,
+        hardwareCompatible: isOther || builds.config.hardwareCompatibility !== "none",
+      };
+      checkPlan(readPlan(bytes, path), builds.library.version, target, path);
+      return { path, bytes, isHit: true };
+    } catch (error) {
+      if (!(error instanceof ModelError || error instanceof PlanMismatchError)) throw error;
+      logger.warn(`Building again, as the cached plan is of no use: ${error.message}`);
+      return undefined;
+    }
+  }
+}
+
+/** Write a file so that no reader ever sees a part of it. The caller holds the lock that guards the name. */
+async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  await Bun.write(temporary, bytes);
+  renameSync(temporary, path);
+}

@@ -1,0 +1,48 @@
+/** @module EngineInspector: the layers of an engine as TensorRT describes them. */
+
+import { readCString } from "../ffi/cstring.ts";
+import { shim } from "../ffi/shim.ts";
+import { methodId } from "../ffi/shim-methods.ts";
+import type { Engine } from "./engine.ts";
+import type { ExecutionContext } from "./execution-context.ts";
+import { NativeObject } from "./native-object.ts";
+
+/** nvinfer1::LayerInformationFormat::kJSON. */
+const JSON_FORMAT = 1;
+
+/** What an engine tells of itself, in TensorRT's own form. */
+export interface EngineInformation {
+  /** Names, or objects where the engine was built with `profilingVerbosity: "detailed"`. */
+  readonly Layers: readonly (string | Readonly<Record<string, unknown>>)[];
+  readonly [key: string]: unknown;
+}
+
+/** An inspector of one engine. */
+export class EngineInspector extends NativeObject {
+  private constructor(engine: Engine, handle: number) {
+    super(`EngineInspector of ${engine.source}`, engine.library, handle, engine);
+  }
+
+  /** Called by {@linkcode Engine.createInspector} alone. */
+  static wrap(engine: Engine, handle: number): EngineInspector {
+    return new EngineInspector(engine, handle);
+  }
+
+  /** Describe shapes as a context has them, instead of as ranges; the context must stay open while it is used. */
+  setContext(context: ExecutionContext): void {
+    const id = methodId("EngineInspector.setExecutionContext");
+    const status = shim().bt_bool_pointer(this.library.handle, this.handle, id, context.handle);
+    if (this.library.check(status, "EngineInspector.setExecutionContext") === 1) return;
+    throw this.library.failure("inspect with a context", "IEngineInspector::setExecutionContext", -1);
+  }
+
+  /** All layers, parsed from TensorRT's JSON. */
+  information(): EngineInformation {
+    return JSON.parse(this.textAt("EngineInspector.getEngineInformation", JSON_FORMAT)) as EngineInformation;
+  }
+
+  /** One layer, as JSON text. @param layer from 0 to `engine.layerCount - 1` */
+  layer(layer: number): string {
+    return readCString(shim().bt_inspector_layer(this.library.handle, this.handle, layer, JSON_FORMAT));
+  }
+}

@@ -1,0 +1,46 @@
+/** @module Public surface of `bun-tensorrt/tensorrt`: building, loading and running engines. Importing it opens no library. */
+
+export { ModelError, OptionError, PlanMismatchError, ShapeError, TensorRtError } from "../core/errors.ts";
+export type {
+  BuildConfig,
+  BuildOptions,
+  BuildSize,
+  CountRange,
+  DlaOptions,
+  InputShapes,
+  Precision,
+  SizeRange,
+} from "./build-options.ts";
+export { type BuildEnvironment, type BuiltPlan, buildPlan } from "./build-plan.ts";
+export { Builder, type BuilderOptions } from "./builder.ts";
+export {
+  BuilderConfig,
+  type HardwareCompatibility,
+  type MemoryPool,
+  type ProfilingVerbosity,
+} from "./builder-config.ts";
+export { ContextTensor } from "./context-tensor.ts";
+export { Engine } from "./engine.ts";
+export { type CachedPlan, EngineCache, type ObtainEnvironment } from "./engine-cache.ts";
+export { type EngineInformation, EngineInspector } from "./engine-inspector.ts";
+export { ExecutionContext, type MemoryStrategy } from "./execution-context.ts";
+export { HostMemory } from "./host-memory.ts";
+export { LayerProfiler, type LayerTime } from "./layer-profiler.ts";
+export { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary, tensorRtSpec } from "./library.ts";
+export { Network, type NetworkLayer, type NetworkTensor } from "./network.ts";
+export { OnnxParser, type ParseOptions } from "./onnx-parser.ts";
+export { OptimizationProfile, type ShapeRange } from "./optimization-profile.ts";
+export { OutputAllocator } from "./output-allocator.ts";
+export {
+  type ComputeCapability,
+  type PlanFile,
+  type PlanHeader,
+  type PlanOrigin,
+  readPlan,
+  writePlan,
+} from "./plan-file.ts";
+export { type BuildEvent, type BuildPhase, ProgressMonitor } from "./progress.ts";
+export { type DeserializeOptions, Runtime, type RuntimeOptions } from "./runtime.ts";
+export type { EngineTensor, ProfileShape } from "./tensor-info.ts";
+export { TimingCache } from "./timing-cache.ts";
+export type { TensorRtFamily, TensorRtVersion } from "./version.ts";

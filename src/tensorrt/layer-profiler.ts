@@ -1,0 +1,78 @@
+/** @module LayerProfiler: how long each layer of an engine takes. */
+
+import { Resource } from "../core/resource.ts";
+import { shim } from "../ffi/shim.ts";
+import type { ExecutionContext } from "./execution-context.ts";
+import { destroyObserver, RECORD_KINDS, Ring } from "./ring.ts";
+
+/** Times of one layer over the inferences that were profiled. */
+export interface LayerTime {
+  readonly name: string;
+  readonly count: number;
+  readonly totalMs: number;
+  readonly meanMs: number;
+  readonly minMs: number;
+  readonly maxMs: number;
+}
+
+const CAPACITY_BYTES = 1024 * 1024;
+
+/** IProfiler's two layouts, as the shim tells them apart. */
+function layoutOf(context: ExecutionContext): number {
+  return context.library.isStronglyTyped ? 11 : 10;
+}
+
+/** A profiler of one context. While it is attached, TensorRT runs the layers one after the other: the sum is too long. */
+export class LayerProfiler extends Resource {
+  readonly #context: ExecutionContext;
+  readonly #ring = new Ring(CAPACITY_BYTES);
+  readonly #handle: number;
+  readonly #times = new Map<string, { count: number; totalMs: number; minMs: number; maxMs: number }>();
+
+  private constructor(context: ExecutionContext) {
+    super(`LayerProfiler of ${context.engine.source}`, context);
+    this.#context = context;
+    this.#handle = shim().bt_profiler_create(layoutOf(context), this.#ring.handle)!;
+  }
+
+  /** Attach a profiler; every enqueue from now on is measured, until it is closed. */
+  static create(context: ExecutionContext): LayerProfiler {
+    const profiler = new LayerProfiler(context);
+    context.setProfiler(profiler.#handle);
+    return profiler;
+  }
+
+  /** Take over what was measured. Call it at least every hundred inferences: the queue is bounded. */
+  collect(): void {
+    this.assertOpen("collect layer times");
+    this.#ring.drain((record) => {
+      if (record.kind !== RECORD_KINDS.layer) return;
+      const time = this.#times.get(record.text) ?? { count: 0, totalMs: 0, minMs: Number.POSITIVE_INFINITY, maxMs: 0 };
+      time.count += 1;
+      time.totalMs += record.value;
+      time.minMs = Math.min(time.minMs, record.value);
+      time.maxMs = Math.max(time.maxMs, record.value);
+      this.#times.set(record.text, time);
+    });
+  }
+
+  /** All layers in the order they ran, with what has been collected. */
+  layers(): LayerTime[] {
+    this.collect();
+    return [...this.#times].map(([name, time]) => ({ name, ...time, meanMs: time.totalMs / time.count }));
+  }
+
+  /** Forget what was collected, after a warm-up. */
+  reset(): void {
+    this.collect();
+    this.#times.clear();
+  }
+
+  protected override release(): void {
+    this.#context.setProfiler(0);
+    this.#context.retire(() => {
+      destroyObserver(this.#handle);
+      this.#ring.destroy();
+    });
+  }
+}

@@ -1,0 +1,265 @@
+/** @module TensorRtLibrary: TensorRT as it is on this machine, found, bound to its slot table, and given a logger. */
+
+import { existsSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { LibraryLoadError, message, TensorRtError } from "../core/errors.ts";
+import { type LogLevel, logger } from "../core/log.ts";
+import { cString, readCString } from "../ffi/cstring.ts";
+import { cudaDriver } from "../ffi/cuda-driver.ts";
+import { elfFault } from "../ffi/elf-file.ts";
+import { type LibrarySpec, openLibrary } from "../ffi/library.ts";
+import { addressOf } from "../ffi/pointer.ts";
+import { ERROR_BYTES, preloadByName, SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { type MethodName, methodId, nativeMethodName } from "../ffi/shim-methods.ts";
+import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi/slot-table.ts";
+import { LogRing, severityOf } from "./log-ring.ts";
+import { Turns } from "./turns.ts";
+import { parseVersion, slotTableOf, type TensorRtFamily, type TensorRtVersion } from "./version.ts";
+
+/** BT_NEEDS_DEVICE of native/shim.h. */
+const NEEDS_DEVICE = 1;
+
+/** Files of each family, newest first. */
+const FILES: Readonly<Record<TensorRtFamily, readonly string[]>> = {
+  TensorRT: ["libnvinfer.so.11", "libnvinfer.so.10"],
+  "TensorRT-RTX": ["libtensorrt_rtx.so.1"],
+};
+
+/** What {@linkcode openTensorRt} takes. */
+export interface OpenTensorRtOptions {
+  /** Default: TensorRT where it is found, else TensorRT-RTX. */
+  readonly family?: TensorRtFamily;
+}
+
+/** Where TensorRT may lie; also what `doctor` prints. */
+export function tensorRtSpec(family?: TensorRtFamily): LibrarySpec {
+  return {
+    name: family ?? "TensorRT",
+    variable: "BUN_TENSORRT_TENSORRT",
+    files: family === undefined ? [...FILES.TensorRT, ...FILES["TensorRT-RTX"]] : FILES[family],
+    python: ["tensorrt_libs", "tensorrt_rtx_libs", "tensorrt_rtx"],
+    folders: [
+      "/opt/tensorrt/lib",
+      "/usr/local/tensorrt/lib",
+      "/usr/lib/x86_64-linux-gnu",
+      "/usr/lib/aarch64-linux-gnu",
+    ],
+    hint:
+      "bunx bun-tensorrt install tensorrt (data-centre GPUs too) or tensorrt-rtx (GeForce and RTX cards), " +
+      "or set BUN_TENSORRT_TENSORRT to the library or its folder",
+  };
+}
+
+/** TensorRT, opened. It stays open for the life of the process, and so do its logger and its error recorder. */
+export class TensorRtLibrary {
+  /** Where it was found; a bare name where the dynamic linker knew it. */
+  readonly path: string;
+  readonly version: TensorRtVersion;
+  /** The `bt_library *`. Borrowed. */
+  readonly handle: number;
+  /** The ILogger that every object of the library gets. */
+  readonly logger: number;
+  /** The IErrorRecorder that every runtime and builder gets. */
+  readonly recorder: number;
+  readonly log: LogRing;
+  /**
+   * Builds take turns: they measure kernels on the same GPU, and TensorRT-RTX 1.7 keeps the GPUs that are built for in one
+   * list a process.
+   */
+  readonly builds: Turns = new Turns();
+  /** True where networks are always strongly typed: the model says which tensors are FP16. TensorRT 11 and RTX. */
+  readonly isStronglyTyped: boolean;
+  readonly #table: SlotTable;
+  readonly #slots: Int16Array;
+
+  private constructor(path: string, version: TensorRtVersion, handle: number, table: SlotTable) {
+    this.path = path;
+    this.version = version;
+    this.handle = handle;
+    this.#table = table;
+    this.#slots = resolveSlots(table, version.release);
+    this.isStronglyTyped = table.layout >= 11;
+    const native = shim();
+    const flags = table.needsDevice ? NEEDS_DEVICE : 0;
+    const bound = native.bt_library_bind(handle, this.#slots, this.#slots.length, table.layout, flags);
+    if (bound !== SHIM_STATUS.ok) {
+      throw new LibraryLoadError(message(`bind ${path}`, `as the shim refused its slots: ${bound}`), "libnvinfer", [
+        path,
+      ]);
+    }
+    this.log = new LogRing(version.text);
+    this.logger = native.bt_logger_create(table.layout, this.log.ring.handle, severityOf("warn"))!;
+    this.recorder = native.bt_recorder_create(this.log.ring.handle)!;
+  }
+
+  /** Bind a library file. Called by {@linkcode openTensorRt} alone. */
+  static bind(path: string): TensorRtLibrary {
+    const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
+    const handle = shim().bt_library_open(cString(path), error, ERROR_BYTES);
+    if (handle === null) {
+      const why = readCString(addressOf(error));
+      throw new LibraryLoadError(message(`load ${path}`, `as the dynamic linker refused it: ${why}`), "libnvinfer", [
+        path,
+      ]);
+    }
+    const version = parseVersion(shim().bt_library_version(handle), shim().bt_library_build(handle));
+    return new TensorRtLibrary(path, version, handle, slotTableOf(version, path));
+  }
+
+  /** Choose which lines TensorRT logs; default "warn". What is not chosen costs nothing. */
+  setLogLevel(level: LogLevel): void {
+    shim().bt_logger_set_level(this.logger, severityOf(level));
+  }
+
+  /** True if this version has a method. */
+  has(method: MethodName): boolean {
+    return this.#slots[methodId(method)] !== NO_SLOT;
+  }
+
+  /** True if a CUDA device is there. @throws nothing: the answer is also false where there is no driver */
+  hasDevice(): boolean {
+    try {
+      // Opened here, as it may lie in a folder that the dynamic linker does not search.
+      cudaDriver();
+    } catch (error) {
+      if (!(error instanceof LibraryLoadError)) throw error;
+      logger.debug(`No CUDA driver: ${error.message}`);
+      return false;
+    }
+    return shim().bt_cuda_probe(null, null) === SHIM_STATUS.ok;
+  }
+
+  /**
+   * Turn a failed call into an error with what TensorRT logged.
+   *
+   * @param action what was tried: `build an engine from "a.onnx"`
+   * @param call   `IBuilder::buildSerializedNetwork`
+   * @param status of the shim
+   */
+  failure(action: string, call: string, status: number, hint?: string): TensorRtError {
+    const { lines, code } = this.log.takeErrors();
+    const options = { code: code ?? "FAILED", call, log: lines };
+    if (status === SHIM_STATUS.noDevice) {
+      return new TensorRtError(
+        message(
+          action,
+          "as there is no usable CUDA device",
+          "install NVIDIA's driver, or pass the GPU into the container",
+        ),
+        { ...options, code: "NO_DEVICE" },
+      );
+    }
+    const why = lines.length === 0 ? "" : `: ${lines.join("; ")}`;
+    return new TensorRtError(message(action, `as ${call} of ${this.version.text} failed${why}`, hint), options);
+  }
+
+  /** The error for a method that this version lacks. */
+  missing(method: MethodName): TensorRtError {
+    const call = nativeMethodName(method);
+    const minor = sinceMinor(this.#table, method);
+    const found = `as ${this.version.text} lacks it${minor === undefined ? "" : `: it came with ${this.version.major}.${minor}`}`;
+    return new TensorRtError(message(`call ${call}`, found), { code: "NO_METHOD", call, log: [] });
+  }
+
+  /**
+   * Check a result of the shim on the line of the call.
+   *
+   * @returns the result: a count, an enum value, or 0
+   * @throws {TensorRtError} If it is one of the shim's codes
+   */
+  check(status: number, method: MethodName, action?: string): number {
+    if (status > SHIM_STATUS.failed) return status;
+    if (status === SHIM_STATUS.noMethod) throw this.missing(method);
+    const call = nativeMethodName(method);
+    throw this.failure(action ?? `call ${call}`, call, status);
+  }
+
+  /**
+   * Open the ONNX parser that belongs to the library.
+   *
+   * @throws {LibraryLoadError} If it is neither beside the library nor known to the dynamic linker
+   */
+  openParser(): void {
+    const file =
+      this.version.family === "TensorRT"
+        ? `libnvonnxparser.so.${this.version.major}`
+        : "libtensorrt_onnxparser_rtx.so.1";
+    const tried: string[] = [];
+    const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
+    for (const path of this.#candidates(file)) {
+      const defect = path.includes("/") ? elfFault(path) : undefined;
+      if (defect !== undefined) {
+        tried.push(`${path}: ${defect}`);
+        continue;
+      }
+      if (shim().bt_library_open_parser(this.handle, cString(path), error, ERROR_BYTES) === SHIM_STATUS.ok) return;
+      tried.push(`${path}: ${readCString(addressOf(error))}`);
+    }
+    const list = tried.map((line) => `\n  ${line}`).join("");
+    throw new LibraryLoadError(
+      message(`load the ONNX parser of ${this.version.text}`, `as it was found at none of these paths:${list}`),
+      file,
+      tried,
+    );
+  }
+
+  /**
+   * Register NVIDIA's own plugins, which some exported models use (EfficientNMS_TRT and the like).
+   *
+   * @returns false if their library is not there
+   */
+  openPlugins(): boolean {
+    const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
+    for (const path of this.#candidates(`libnvinfer_plugin.so.${this.version.major}`)) {
+      const status = shim().bt_library_open_plugins(cString(path), this.logger, error, ERROR_BYTES);
+      if (status === SHIM_STATUS.ok) return true;
+      logger.debug(`Cannot open ${path} as the dynamic linker refused it: ${readCString(addressOf(error))}`);
+    }
+    return false;
+  }
+
+  /** Beside the library first, so that versions are not mixed. */
+  #candidates(file: string): string[] {
+    const beside = join(dirname(this.path), file);
+    return this.path.includes("/") && existsSync(beside) ? [beside, file] : [file];
+  }
+
+  /**
+   * Make what a builder asks the dynamic linker for by its bare name loadable where it lies beside the library: the builder
+   * resource (the kernels to choose from), and the lean runtime that version-compatible plans bring.
+   *
+   * @param computeCapability `90`; where the resource is split by GPU, only its part is loaded
+   */
+  preloadBuilderParts(computeCapability: number | undefined): void {
+    // TensorRT-RTX has no such parts, and must not load those of a TensorRT in the same folder.
+    if (!this.path.includes("/") || this.version.family !== "TensorRT") return;
+    const folder = dirname(this.path);
+    for (const file of readdirSync(folder)) {
+      const match = /^libnvinfer_(?:lean|builder_resource(?:_(\w+))?)\.so\.\d/.exec(file);
+      const part = match?.[1];
+      if (match === null || part === "win") continue;
+      const isOther = part?.startsWith("sm") === true && computeCapability !== undefined;
+      if (isOther && part !== `sm${computeCapability}`) continue;
+      const refused = preloadByName(join(folder, file));
+      if (refused !== undefined) logger.warn(`Cannot load ${file} as the dynamic linker refused it: ${refused}`);
+    }
+  }
+}
+
+const libraries = new Map<string, TensorRtLibrary>();
+
+/**
+ * Find and open TensorRT. The first call reads the library, for some tens of milliseconds; later ones reuse it.
+ *
+ * @throws {LibraryLoadError} If it is nowhere, or of a version that this package does not know
+ */
+export function openTensorRt(options: OpenTensorRtOptions = {}): TensorRtLibrary {
+  const { path } = openLibrary(tensorRtSpec(options.family), { getInferLibVersion: { args: [], returns: "i32" } });
+  let library = libraries.get(path);
+  if (library === undefined) {
+    library = TensorRtLibrary.bind(path);
+    libraries.set(path, library);
+    logger.info(`Opened ${library.version.text}: ${path}`);
+  }
+  return library;
+}

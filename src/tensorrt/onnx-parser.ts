@@ -1,0 +1,144 @@
+/** @module OnnxParser: reads an ONNX model into a network, and says which node it stumbled over. */
+
+import { ModelError, message } from "../core/errors.ts";
+import { cString, readCString } from "../ffi/cstring.ts";
+import { addressOf } from "../ffi/pointer.ts";
+import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
+import { type MethodOf, methodId } from "../ffi/shim-methods.ts";
+import { NativeObject } from "./native-object.ts";
+import type { Network } from "./network.ts";
+import { Operation } from "./operation.ts";
+import { stableBytes } from "./stable-bytes.ts";
+
+/** nvonnxparser::ErrorCode by number. */
+const CODES: readonly string[] = [
+  "success",
+  "internal error",
+  "out of memory",
+  "not a readable ONNX model",
+  "invalid value",
+  "invalid graph",
+  "invalid node",
+  "unsupported graph",
+  "unsupported node",
+  "unsupported attribute",
+  "unsupported input",
+  "unsupported element type",
+  "unsupported dynamic input",
+  "unsupported shape",
+  "refit failed",
+];
+
+/** What the parser said of one node. */
+interface ParserComplaint {
+  readonly code: string;
+  readonly text: string;
+  /** Name of the node; the empty string where no node is at fault. */
+  readonly node: string;
+  /** Operator of the node: `NonMaxSuppression`. */
+  readonly operator: string;
+}
+
+/** What {@linkcode OnnxParser.parse} takes. */
+export interface ParseOptions {
+  /** Path of the model: its folder is where external weights are looked for. */
+  readonly path?: string;
+  /** What to call the model in messages; default the path, else "the model". */
+  readonly source?: string;
+}
+
+/** The parser of one network. It holds weights that the build reads, so it stays open until the network is built. */
+export class OnnxParser extends NativeObject {
+  private constructor(network: Network, handle: number) {
+    super("OnnxParser", network.library, handle, network);
+  }
+
+  /**
+   * Read a model into an empty network, off the JS thread. After a failure the network is of no use any more.
+   *
+   * @param model bytes of an `.onnx` file
+   * @throws {ModelError} If the model cannot be read, or has a node that TensorRT lacks; it names node and operator
+   * @throws {LibraryLoadError} If the parser's library is missing
+   */
+  static async parse(network: Network, model: Uint8Array, options: ParseOptions = {}): Promise<OnnxParser> {
+    const source = options.source ?? options.path ?? "the model";
+    if (model.byteLength === 0) {
+      throw new ModelError(message(`parse ${source}`, "as it is empty: 0 bytes"), source);
+    }
+    const { library } = network;
+    library.openParser();
+    const handle = shim().bt_parser_create(library.handle, network.handle, library.logger);
+    if (handle === null) throw library.failure(`parse ${source}`, "createNvOnnxParser", SHIM_STATUS.failed);
+    const parser = new OnnxParser(network, handle);
+    try {
+      await parser.#parse(model, options.path, source);
+      // The parser takes many a file for a model without nodes.
+      if (network.outputs().length === 0) throw emptyModel(source);
+    } catch (error) {
+      parser.close();
+      throw error;
+    }
+    return parser;
+  }
+
+  async #parse(model: Uint8Array, path: string | undefined, source: string): Promise<void> {
+    const { library } = this;
+    using _operation = Operation.on(this, `parsing of ${source}`);
+    using _watch = library.log.watch();
+    const bytes = stableBytes(model);
+    const encoded = path === undefined ? undefined : cString(path);
+    const where = encoded === undefined ? 0 : addressOf(encoded);
+    const parse = shimOffThread("bt_parser_parse");
+    const status = await parse(library.handle, this.handle, addressOf(bytes), bytes.byteLength, where);
+    const complaints = this.#complaints();
+    // `bytes` and `encoded` are used below, so that they are referenced until the call has ended.
+    if (status === SHIM_STATUS.ok && complaints.length === 0 && bytes.byteLength > 0 && encoded !== null) return;
+    if (status === SHIM_STATUS.noMethod) throw library.missing("Parser.parse");
+    library.log.takeErrors();
+    const list = complaints.map(formatComplaint).join("\n  ");
+    throw new ModelError(
+      message(
+        `parse ${source}`,
+        `as the ONNX parser of ${library.version.text} refused it:\n  ${list === "" ? "no reason given" : list}`,
+        hintFor(complaints),
+      ),
+      source,
+    );
+  }
+
+  #complaints(): ParserComplaint[] {
+    return Array.from({ length: this.i32("Parser.getNbErrors") }, (_, index) => {
+      const error = this.pointerAt("Parser.getError", index, "read an error of the ONNX parser");
+      const text = (method: MethodOf<"text">): string =>
+        readCString(shim().bt_text(this.library.handle, error, methodId(method)));
+      const code = shim().bt_i32(this.library.handle, error, methodId("ParserError.code"));
+      return {
+        code: CODES[code] ?? `code ${code}`,
+        text: text("ParserError.desc"),
+        node: text("ParserError.nodeName"),
+        operator: text("ParserError.nodeOperator"),
+      };
+    });
+  }
+
+  protected override destroy(handle: number): void {
+    shim().bt_parser_destroy(this.library.handle, handle);
+  }
+}
+
+function emptyModel(source: string): ModelError {
+  const hint = "check that the file is a complete ONNX model";
+  return new ModelError(message(`parse ${source}`, "as it must have outputs: 0", hint), source);
+}
+
+function formatComplaint({ code, text, node, operator }: ParserComplaint): string {
+  const where = operator === "" && node === "" ? "" : `node ${JSON.stringify(node)} (${operator}): `;
+  return `${where}${code}: ${text.trim()}`;
+}
+
+function hintFor(complaints: readonly ParserComplaint[]): string {
+  if (complaints.some((one) => one.code.startsWith("unsupported"))) {
+    return "export the model without that operator, or run it on the CPU backend, which has all of ONNX";
+  }
+  return "check that the file is a complete ONNX model";
+}

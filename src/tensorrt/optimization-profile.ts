@@ -1,0 +1,105 @@
+/** @module OptimizationProfile: the smallest, typical and largest shape of each dynamic input. */
+
+import { message, OptionError } from "../core/errors.ts";
+import { formatShape, type Shape } from "../core/shape.ts";
+import { cString } from "../ffi/cstring.ts";
+import { SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { methodId } from "../ffi/shim-methods.ts";
+import type { Builder } from "./builder.ts";
+import { ShapeCells } from "./shape-cells.ts";
+
+/** nvinfer1::OptProfileSelector in the order of its numbers. */
+const SELECTORS = ["min", "opt", "max"] as const;
+
+/** Three shapes of one input; `opt` is what the kernels are chosen for. */
+export interface ShapeRange {
+  readonly min: Shape;
+  readonly opt: Shape;
+  readonly max: Shape;
+}
+
+const cells = new ShapeCells();
+
+/** A profile of a builder, which owns it. There is nothing to close. */
+export class OptimizationProfile {
+  /** Address of the IOptimizationProfile. Borrowed: valid while the builder is open. */
+  readonly handle: number;
+  readonly #builder: Builder;
+
+  private constructor(builder: Builder, handle: number) {
+    this.#builder = builder;
+    this.handle = handle;
+  }
+
+  /** Called by {@linkcode Builder.createProfile} alone. */
+  static wrap(builder: Builder, handle: number): OptimizationProfile {
+    return new OptimizationProfile(builder, handle);
+  }
+
+  /**
+   * Set the shapes of an input.
+   *
+   * @param input name of the input
+   * @throws {OptionError} If TensorRT refuses one: they must have the input's rank, and min ≤ opt ≤ max on every axis
+   */
+  setShapes(input: string, range: ShapeRange): void {
+    const { library, handle } = this.#use();
+    const name = cString(input);
+    for (const [number, selector] of SELECTORS.entries()) {
+      const rank = cells.write(range[selector]);
+      const status = shim().bt_profile_set_dimensions(library.handle, handle, name, number, cells.cells, rank);
+      if (status === SHIM_STATUS.ok) continue;
+      this.#refuse(input, selector, formatShape(range[selector]));
+    }
+  }
+
+  /** Set the values of an input that holds a shape itself. @param values up to 64 a selector */
+  setValues(input: string, range: ShapeRange): void {
+    const { library, handle } = this.#use();
+    const name = cString(input);
+    for (const [number, selector] of SELECTORS.entries()) {
+      const values = new Int32Array(new ArrayBuffer(4 * Math.max(1, range[selector].length)));
+      values.set(range[selector]);
+      const count = range[selector].length;
+      const status = shim().bt_profile_set_shape_values(library.handle, handle, name, number, values, count);
+      if (status === SHIM_STATUS.ok) continue;
+      this.#refuse(input, selector, formatShape(range[selector]));
+    }
+  }
+
+  /** What was set for an input. */
+  shapes(input: string): ShapeRange {
+    const { library, handle } = this.#use();
+    const name = cString(input);
+    const [min, opt, max] = SELECTORS.map((_, number) => {
+      const rank = shim().bt_profile_dimensions(library.handle, handle, name, number, cells.cells);
+      return rank < 0 ? [] : cells.read(rank);
+    });
+    return { min: min!, opt: opt!, max: max! };
+  }
+
+  /** True if the shapes fit each other. TensorRT compares them with the network when it builds. */
+  get isValid(): boolean {
+    const { library, handle } = this.#use();
+    const status = shim().bt_bool(library.handle, handle, methodId("OptimizationProfile.isValid"));
+    return library.check(status, "OptimizationProfile.isValid") === 1;
+  }
+
+  #use(): { readonly library: Builder["library"]; readonly handle: number } {
+    this.#builder.assertOpen("use an optimisation profile");
+    return { library: this.#builder.library, handle: this.handle };
+  }
+
+  #refuse(input: string, selector: string, shape: string): never {
+    const { lines } = this.#builder.library.log.takeErrors();
+    const why = lines.length === 0 ? "" : `: ${lines.join("; ")}`;
+    throw new OptionError(
+      message(
+        `set the ${selector} shape of ${JSON.stringify(input)} to ${shape}`,
+        `as TensorRT refused it${why}`,
+        "every shape needs the input's rank, and min ≤ opt ≤ max on every axis",
+      ),
+      `profiles.${input}.${selector}`,
+    );
+  }
+}

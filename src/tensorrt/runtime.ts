@@ -1,0 +1,114 @@
+/** @module Runtime: turns plans into engines. */
+
+import { message, OptionError } from "../core/errors.ts";
+import type { Device } from "../cuda/device.ts";
+import { addressOf } from "../ffi/pointer.ts";
+import { shim } from "../ffi/shim.ts";
+import { methodId } from "../ffi/shim-methods.ts";
+import { Engine } from "./engine.ts";
+import { openTensorRt, type TensorRtLibrary } from "./library.ts";
+import { NativeObject } from "./native-object.ts";
+import { createOffThread, Operation } from "./operation.ts";
+import { checkPlan, readPlan } from "./plan-file.ts";
+import { stableBytes } from "./stable-bytes.ts";
+
+/** What {@linkcode Runtime.create} takes. */
+export interface RuntimeOptions {
+  /** Default: {@linkcode openTensorRt}. */
+  readonly library?: TensorRtLibrary;
+  /** The GPU that engines run on; the runtime holds it open. Default: CUDA's device 0. */
+  readonly device?: Device;
+  /** Accept version-compatible plans, which bring a runtime of their own as machine code: only from a source you trust. */
+  readonly hostCodeAllowed?: boolean;
+  /** Deep-learning accelerator (Jetson) that engines built for one run on. */
+  readonly dlaCore?: number;
+}
+
+/** What {@linkcode Runtime.deserialize} takes. */
+export interface DeserializeOptions {
+  /** What to call the plan in messages; default "the plan". */
+  readonly source?: string;
+  /** The plan was built hardware-compatible: do not compare its GPU with this one. */
+  readonly hardwareCompatible?: boolean;
+}
+
+/** The part of TensorRT that runs engines. One is enough for a process and a device. */
+export class Runtime extends NativeObject {
+  /** `undefined` for CUDA's device 0. */
+  readonly device: Device | undefined;
+  readonly #hostCodeAllowed: boolean;
+
+  private constructor(library: TensorRtLibrary, handle: number, options: RuntimeOptions) {
+    super(`Runtime (${library.version.text})`, library, handle, options.device);
+    this.device = options.device;
+    this.#hostCodeAllowed = options.hostCodeAllowed ?? false;
+  }
+
+  /**
+   * Start TensorRT's runtime, off the JS thread: the first start on a device takes a while.
+   *
+   * @throws {LibraryLoadError} If TensorRT is nowhere
+   * @throws {TensorRtError} If there is no usable GPU
+   */
+  static async create(options: RuntimeOptions = {}): Promise<Runtime> {
+    const library = options.library ?? openTensorRt();
+    const action = `start the runtime of ${library.version.text}`;
+    using _hold = options.device === undefined ? undefined : Operation.on(options.device, action);
+    const handle = await createOffThread(library, {
+      name: "bt_runtime_create",
+      args: [library.handle, library.logger, options.device?.index ?? -1],
+      keep: [],
+      action,
+      call: "createInferRuntime",
+    });
+    const runtime = new Runtime(library, handle, options);
+    runtime.setPointer("Runtime.setErrorRecorder", library.recorder);
+    if (options.hostCodeAllowed === true) runtime.setBool("Runtime.setEngineHostCodeAllowed", true);
+    if (options.dlaCore !== undefined) runtime.setI32("Runtime.setDLACore", options.dlaCore);
+    return runtime;
+  }
+
+  /** Number of threads it may use; at least 1. */
+  setMaxThreads(count: number): void {
+    const status = shim().bt_bool_i32(this.library.handle, this.handle, methodId("Runtime.setMaxThreads"), count);
+    if (this.library.check(status, "Runtime.setMaxThreads") === 1) return;
+    throw new OptionError(message("set the number of threads", `as TensorRT refused it: ${count}`), "maxThreads");
+  }
+
+  /**
+   * Load an engine, off the JS thread.
+   *
+   * @param plan bytes of a plan, with or without Ultralytics' header; may be freed afterwards
+   * @throws {PlanMismatchError} If the plan's own header names another version or GPU
+   * @throws {ModelError} If the bytes are no plan, or the model inside has inputs of an unusable type
+   * @throws {TensorRtError} If TensorRT refuses the plan for another reason
+   */
+  async deserialize(plan: Uint8Array, options: DeserializeOptions = {}): Promise<Engine> {
+    const source = options.source ?? "the plan";
+    const file = readPlan(plan, source);
+    const { device } = this;
+    const target = {
+      ...(device === undefined ? {} : { computeCapability: device.computeCapability }),
+      versionCompatible: this.#hostCodeAllowed,
+      hardwareCompatible: options.hardwareCompatible ?? false,
+    };
+    checkPlan(file, this.library.version, target, source);
+    using operation = Operation.on(this, `loading of ${source}`);
+    const bytes = stableBytes(file.plan);
+    const handle = await createOffThread(this.library, {
+      name: "bt_runtime_deserialize",
+      args: [this.library.handle, this.handle, addressOf(bytes), bytes.byteLength, device?.index ?? -1],
+      keep: [bytes],
+      action: `load the engine of ${source}`,
+      call: "IRuntime::deserializeCudaEngine",
+      method: "Runtime.deserializeCudaEngine",
+    });
+    operation.close();
+    return Engine.wrap(this, handle, file.metadata, source);
+  }
+
+  /** Load an engine from a file. @see {@linkcode Runtime.deserialize} */
+  async load(path: string, options: Omit<DeserializeOptions, "source"> = {}): Promise<Engine> {
+    return await this.deserialize(await Bun.file(path).bytes(), { ...options, source: path });
+  }
+}

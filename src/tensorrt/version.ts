@@ -1,0 +1,68 @@
+/** @module TensorRtVersion: what getInferLibVersion() says, and which slot table follows from it. */
+
+import { LibraryLoadError, message } from "../core/errors.ts";
+import type { SlotTable } from "./abi/slot-table.ts";
+import { TENSORRT_10 } from "./abi/tensorrt-10.ts";
+import { TENSORRT_11 } from "./abi/tensorrt-11.ts";
+import { TENSORRT_RTX } from "./abi/tensorrt-rtx.ts";
+
+/** TensorRT, or TensorRT-RTX: the one for GeForce and RTX cards that compiles its kernels on the user's machine. */
+export type TensorRtFamily = "TensorRT" | "TensorRT-RTX";
+
+/** Version of a library. */
+export interface TensorRtVersion {
+  readonly family: TensorRtFamily;
+  readonly major: number;
+  readonly minor: number;
+  readonly patch: number;
+  /** Number of the build, 26 in 10.6.0.26; `undefined` where the library does not tell. */
+  readonly build: number | undefined;
+  /** `10.6.0` */
+  readonly release: string;
+  /** `TensorRT 10.6.0` */
+  readonly text: string;
+}
+
+/** Numbers below are TensorRT 8 and 9, with another scale; up to the next one, TensorRT-RTX. */
+const FIRST_RTX = 10_000;
+const FIRST_TENSORRT = 100_000;
+
+/**
+ * Read a version number.
+ *
+ * @param number what getInferLibVersion() returned: 100600 for TensorRT 10.6.0, 10701 for TensorRT-RTX 1.7.1, 8601 for 8.6.1
+ * @param build  what getInferLibBuildVersion() returned; negative where the library lacks it
+ */
+export function parseVersion(number: number, build = -1): TensorRtVersion {
+  const family = number >= FIRST_RTX && number < FIRST_TENSORRT ? "TensorRT-RTX" : "TensorRT";
+  const scale = number < FIRST_RTX ? 1000 : 10_000;
+  const major = Math.floor(number / scale);
+  const minor = Math.floor((number % scale) / 100);
+  const patch = number % 100;
+  const release = `${major}.${minor}.${patch}`;
+  const known = build < 0 ? undefined : build;
+  return { family, major, minor, patch, build: known, release, text: `${family} ${release}` };
+}
+
+/**
+ * The slot table of a version. No library checks what it is called by, so a version without a table is refused here.
+ *
+ * @param path of the library, for the message
+ * @throws {LibraryLoadError} If the version is unknown, or a TensorRT-RTX before 1.5
+ */
+export function slotTableOf(version: TensorRtVersion, path: string): SlotTable {
+  if (version.family === "TensorRT-RTX" && version.major === 1 && version.minor >= 5) return TENSORRT_RTX;
+  if (version.family === "TensorRT" && version.major === 10) return TENSORRT_10;
+  if (version.family === "TensorRT" && version.major === 11) return TENSORRT_11;
+  throw new LibraryLoadError(
+    message(
+      `use ${path}`,
+      `as it must be TensorRT 10 or 11, or TensorRT-RTX 1.5 or a later 1.x: ${version.text}`,
+      version.family === "TensorRT-RTX" && version.major === 1
+        ? "releases before 1.5 have another binary interface under the same file name: install 1.5 or later"
+        : "install one of these versions, or update this package",
+    ),
+    "libnvinfer",
+    [path],
+  );
+}

@@ -1,0 +1,352 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ArchiveSet } from "../../src/catalogue/archive-set.ts";
+import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
+import { fetchLicence, type Installed, install } from "../../src/catalogue/install.ts";
+import { buildState, libraryFolder, removeComponent } from "../../src/catalogue/library-folder.ts";
+import { storageError } from "../../src/catalogue/storage-error.ts";
+import { CatalogueError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
+import { type FakeClients, type FakeClientsOptions, fakeClients, partOf } from "./fake-clients.ts";
+
+let folder = "";
+const lines: string[] = [];
+const pathBefore = process.env.PATH ?? "";
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-install-"));
+  process.env.BUN_TENSORRT_CACHE = join(folder, "cache");
+  setLogSink((level, text) => lines.push(`${level} ${text}`));
+});
+
+afterEach(() => {
+  delete process.env.BUN_TENSORRT_CACHE;
+  process.env.PATH = pathBefore;
+  setLogSink(undefined);
+  lines.length = 0;
+  rmSync(folder, { recursive: true });
+});
+
+function clients(options: FakeClientsOptions = {}): FakeClients {
+  const started = fakeClients(folder, options);
+  process.env.PATH = started.path;
+  return started;
+}
+
+async function installed(fake: FakeClients, build: ComponentBuild = fake.wheel): Promise<Installed> {
+  using archives = new ArchiveSet();
+  return await install(fake.component, build, { archives });
+}
+
+async function failure(promise: Promise<unknown>): Promise<CatalogueError> {
+  const error = await promise.then(
+    () => undefined,
+    (cause) => cause,
+  );
+  expect(error).toBeInstanceOf(CatalogueError);
+  return error as CatalogueError;
+}
+
+function here(): string[] {
+  return existsSync(libraryFolder()) ? readdirSync(libraryFolder()).sort() : [];
+}
+
+test("install() fetches the pinned files by ranges and nothing else, and needs no network the second time", async () => {
+  using fake = clients();
+  expect(buildState(fake.component, fake.wheel)).toBe("no");
+  using archives = new ArchiveSet();
+  const seen: [number, number | undefined][] = [];
+  const onProgress = (received: number, total: number | undefined): void => void seen.push([received, total]);
+  const { paths, receivedBytes, archiveBytes } = await install(fake.component, fake.wheel, { archives, onProgress });
+  expect(paths).toEqual([join(libraryFolder(), "libfake.so.1"), join(libraryFolder(), "libsmall.so.1")]);
+  expect(archiveBytes).toBe(fake.archive.length);
+  expect(receivedBytes).toBeLessThan(fake.archive.length - 50_000 + 1000);
+  expect(seen[0]?.[0]).toBe(0);
+  expect(seen.at(-1)?.[0]).toBe(seen.at(-1)?.[1]);
+  expect(here()).toEqual(["libfake.so.1", "libsmall.so.1"]);
+  expect(buildState(fake.component, fake.wheel)).toBe("yes");
+  const requests = fake.ranges.length;
+  expect(await installed(fake)).toEqual({ paths, receivedBytes: 0, archiveBytes: 0 });
+  expect(fake.ranges).toHaveLength(requests);
+});
+
+test("install() fetches a missing or damaged file alone", async () => {
+  using fake = clients();
+  await installed(fake);
+  const path = join(libraryFolder(), "libsmall.so.1");
+  writeFileSync(path, "a small LIBRARY");
+  const { receivedBytes } = await installed(fake);
+  expect(receivedBytes).toBeLessThan(1000);
+  expect(readFileSync(path, "utf8")).toBe("a small library");
+  expect(lines.join("\n")).toContain("libsmall.so.1 has not the pinned hash: it is fetched again");
+  rmSync(path);
+  expect(buildState(fake.component, fake.wheel)).toBe("partly");
+});
+
+test("install() takes the whole archive where the server sends no ranges, and deletes it afterwards", async () => {
+  using fake = clients({ answer: (_, archive) => new Response(archive) });
+  const { receivedBytes } = await installed(fake);
+  expect(receivedBytes).toBe(fake.archive.length);
+  expect(fake.ranges).toHaveLength(1);
+  expect(here()).toEqual(["libfake.so.1", "libsmall.so.1"]);
+});
+
+test("install() lets the client itself fetch what its address refuses, and says so", async () => {
+  using fake = clients({ answer: () => new Response("who are you", { status: 401 }) });
+  for (const build of [fake.wheel, fake.jar]) {
+    const { receivedBytes } = await installed(fake, build);
+    expect(receivedBytes).toBe(fake.archive.length);
+    removeComponent(fake.component);
+  }
+  expect(lines.filter((line) => line.startsWith("warn Fetching the whole"))).toHaveLength(2);
+  expect(lines.join("\n")).toMatch(/through its package client, as \S+ answered 401 Unauthorized/);
+});
+
+test("install() reads a jar by ranges from the first repository, and one that is here from the disk", async () => {
+  using fake = clients();
+  await installed(fake, fake.jar);
+  expect(fake.ranges[0]).toBe("bytes=0-0");
+  removeComponent(fake.component);
+  const jar = join(folder, "m2/org/fake/libs/1.0/libs-1.0-all.jar");
+  mkdirSync(join(jar, ".."), { recursive: true });
+  writeFileSync(jar, fake.archive);
+  const requests = fake.ranges.length;
+  expect((await installed(fake, fake.jar)).receivedBytes).toBe(0);
+  expect(fake.ranges).toHaveLength(requests);
+});
+
+test("install() tries again after a busy server, a lost connection and a wrong range", async () => {
+  using fake = clients({
+    answer: (request, archive, range) => {
+      if (request === 0) return new Response("busy", { status: 503 });
+      if (request === 4)
+        return new Response(archive.slice(0, 10), { status: 206, headers: { "content-range": "bytes 0-9/10" } });
+      if (request !== 5) return undefined;
+      const { headers } = partOf(archive, range);
+      const start = Number(/\d+/.exec(range)?.[0]);
+      const body = new ReadableStream({
+        start: (one) => {
+          one.enqueue(archive.slice(start, start + 100));
+          one.close();
+        },
+      });
+      return new Response(body, { status: 206, headers });
+    },
+  });
+  await installed(fake);
+  expect(here()).toEqual(["libfake.so.1", "libsmall.so.1"]);
+  const again = lines.filter((line) => line.startsWith("warn Trying again to fetch fake"));
+  expect(again).toHaveLength(3);
+  expect(again.join("\n")).toMatch(
+    /answered 503[\s\S]*answered 206 bytes 0-9\/10 when asked for bytes[\s\S]*broke off/,
+  );
+});
+
+test("install() refuses a file with another hash or size, keeps nothing, and tries no further", async () => {
+  using fake = clients();
+  const [first, second] = fake.wheel.files;
+  const wrongHash = { ...fake.wheel, files: [second!, { ...first!, sha256: "0".repeat(64) }] };
+  const error = await failure(installed(fake, wrongHash));
+  expect(error.message).toStartWith(
+    'Cannot keep "fake" as libs/libfake.so.1 of the wheel fake-libs 1.0 (any) must have',
+  );
+  expect(error.message).toContain("SHA-256 0000");
+  expect(error.message).toContain("do not use it");
+  const wrongSize = { ...fake.wheel, files: [{ ...first!, byteLength: 19_999 }] };
+  expect((await failure(installed(fake, wrongSize))).message).toContain("must have 19999 bytes: found 20000");
+  expect(here()).toEqual([]);
+  expect(lines).toEqual([]);
+});
+
+test("install() writes no byte beyond the pinned size, whatever the archive unpacks to", async () => {
+  using fake = clients();
+  // The directory tells the pinned size, the data holds more: a bomb.
+  const lie = new DataView(fake.archive.buffer);
+  for (let at = 0; at < fake.archive.length - 4; at++) {
+    if (lie.getUint32(at, true) === 0x02014b50 && lie.getUint32(at + 24, true) === 20_000)
+      lie.setUint32(at + 24, 500, true);
+  }
+  const short = { ...fake.wheel, files: [{ ...fake.wheel.files[0]!, byteLength: 500 }] };
+  expect((await failure(installed(fake, short))).message).toContain("must have 500 bytes: there are more");
+  expect(here()).toEqual([]);
+});
+
+test("install() names an archive without the file, and one that is none", async () => {
+  using fake = clients();
+  const other = { ...fake.wheel, files: [{ ...fake.wheel.files[0]!, member: "libs/other.so" }] };
+  expect((await failure(installed(fake, other))).message).toBe(
+    'Cannot keep "fake" as the wheel fake-libs 1.0 (any) has no file libs/other.so',
+  );
+  using none = clients({ answer: (_, __, range) => partOf(new Uint8Array(5000), range) });
+  const error = await failure(installed(none));
+  expect(error.message).toContain("as the archive is damaged: it has no directory at its end\nHint: ");
+  expect(error.message).toContain(`by hand`);
+});
+
+test("install() writes nothing outside its folder, whatever names an archive holds", async () => {
+  const evil = [
+    "../evil",
+    "../../evil",
+    "/tmp/evil",
+    "libs/../../libfake.so.1",
+    "..",
+    "",
+    "libs/libfake.so.1/x",
+    "C:\\evil",
+  ];
+  const content = new TextEncoder().encode("evil");
+  using fake = clients({ files: evil.map((name) => ({ name, content })) });
+  await installed(fake);
+  expect(here()).toEqual(["libfake.so.1", "libsmall.so.1"]);
+  expect(readdirSync(join(folder, "cache"))).toEqual(["lib"]);
+  const outside = { ...fake.wheel, files: [{ ...fake.wheel.files[0]!, member: "../../libs/../libfake.so.1" }] };
+  expect(buildState(fake.component, outside)).toBe("yes");
+});
+
+test("install() without the package client says what to install and which file to put where", async () => {
+  using fake = clients();
+  mkdirSync(join(folder, "empty"));
+  process.env.PATH = join(folder, "empty");
+  const wheel = (await failure(installed(fake))).message;
+  expect(wheel).toStartWith('Cannot fetch "fake" as python3 with pip was not found\nHint: install Python 3 with pip');
+  expect(wheel).toEndWith(
+    `or put libs/libfake.so.1, libs/libsmall.so.1 of the wheel fake-libs 1.0 (any) into ${libraryFolder()} by hand`,
+  );
+  const jar = (await failure(installed(fake, fake.jar))).message;
+  expect(jar).toStartWith('Cannot fetch "fake" as mvn, the command of Maven, was not found\nHint: install Maven');
+  expect(jar).toContain("of the jar org.fake:libs:1.0 (all) into");
+});
+
+test("install() gives the client's own reason", async () => {
+  using fake = clients();
+  const text =
+    'case "$*" in *--version*) ;; *) echo "WARNING: slow"; echo "ERROR: No matching distribution found" >&2; exit 1 ;; esac';
+  writeFileSync(join(folder, "bin/python3"), `#!/bin/sh\n${text}\n`);
+  expect((await failure(installed(fake))).message).toMatch(
+    /as \S+python3 failed: No matching distribution found\nHint/,
+  );
+  const offline =
+    "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<pip>: Failed to connect: " +
+    "[Errno 111] Connection refused')': /fake-libs/\nERROR: No matching distribution found";
+  const answer = `case "$*" in *--version*) ;; *) cat <<'END' >&2\n${offline}\nEND\nexit 1 ;; esac`;
+  writeFileSync(join(folder, "bin/python3"), `#!/bin/sh\n${answer}\n`);
+  expect((await failure(installed(fake))).message).toContain(
+    "failed: Failed to connect: [Errno 111] Connection refused\n",
+  );
+  writeFileSync(join(folder, "bin/python3"), '#!/bin/sh\necho "not a report"\n');
+  expect((await failure(installed(fake))).message).toContain("as pip gave no address for fake-libs==1.0");
+});
+
+test("install() ends when its signal does, and leaves nothing behind", async () => {
+  const never = new ReadableStream<Uint8Array>({ start: (one) => one.enqueue(new Uint8Array(10)) });
+  using fake = clients({
+    answer: (request, archive, range) =>
+      request < 3 ? undefined : new Response(never, { status: 206, headers: partOf(archive, range).headers }),
+  });
+  const abort = new AbortController();
+  using archives = new ArchiveSet();
+  const installing = install(fake.component, fake.wheel, { archives, signal: abort.signal });
+  setTimeout(() => abort.abort(), 300);
+  const error = await installing.catch((cause: unknown) => cause);
+  expect((error as Error).name).toBe("AbortError");
+  archives[Symbol.dispose]();
+  expect(here()).toEqual([]);
+});
+
+test("install() deletes what a killed process left behind, and not what a running one writes", async () => {
+  using fake = clients();
+  const dead = Bun.spawnSync(["true"]).pid;
+  for (const pid of [dead, process.ppid]) mkdirSync(join(libraryFolder(), `.incoming-${pid}-x`), { recursive: true });
+  await installed(fake);
+  expect(here()).toEqual([`.incoming-${process.ppid}-x`, "libfake.so.1", "libsmall.so.1"]);
+});
+
+test("fetchLicence() puts the text beside the libraries, by ranges alone", async () => {
+  using fake = clients();
+  using archives = new ArchiveSet();
+  const path = await fetchLicence(fake.component, { archives });
+  expect(path).toBe(join(libraryFolder(), "fake.LICENSE.txt"));
+  expect(readFileSync(path, "utf8")).toBe("You may.\n");
+  const requests = fake.ranges.length;
+  await fetchLicence(fake.component, { archives });
+  expect(fake.ranges).toHaveLength(requests);
+  expect(removeComponent(fake.component)).toBe(9);
+  expect(removeComponent(fake.component)).toBeUndefined();
+  using whole = clients({ answer: (_, archive) => new Response(archive) });
+  using others = new ArchiveSet();
+  const error = await failure(fetchLicence(whole.component, { archives: others }));
+  expect(error.message).toMatch(/^Cannot show the licence of "fake" as \S+ sends the whole archive or nothing/);
+  expect(error.message).toEndWith("Hint: read LICENSE of the wheel fake-libs 1.0 (any)");
+});
+
+test("install() finds a folder that cannot be written", async () => {
+  using fake = clients();
+  writeFileSync(join(folder, "file"), "");
+  process.env.BUN_TENSORRT_CACHE = join(folder, "file");
+  const error = await failure(installed(fake));
+  expect(error.message).toMatch(/^Cannot store "fake" as .*lib cannot be written: .*\nHint: make the folder writable/);
+  expect(fake.ranges).toEqual([]);
+});
+
+test("storageError() of a full disk says how much is needed and where", () => {
+  for (const code of ["ENOSPC", "EDQUOT"]) {
+    const need = { name: "fake", folder: "/somewhere", byteLength: 1_430_118_240 };
+    const error = storageError(need, Object.assign(new Error("full"), { code }));
+    expect(error.message).toBe(
+      'Cannot store "fake" as the disk has too little room: 1.33 GiB needed in /somewhere\n' +
+        "Hint: free some, or set BUN_TENSORRT_CACHE to another disk",
+    );
+  }
+});
+
+let given = 0;
+
+/** The next piece of an archive; none after the last. */
+function pieceOf(archive: Uint8Array<ArrayBuffer>, controller: ReadableStreamDefaultController<Uint8Array>): void {
+  if (given < archive.length) controller.enqueue(archive.slice(given, given + 10_000));
+  else controller.close();
+  given += 10_000;
+}
+
+/** A disk of 64 KiB that goes with its process; not every container lets one be made. */
+const SMALL_DISK = ["unshare", "--mount", "--map-root-user", "sh", "-c"] as const;
+const hasSmallDisk =
+  Bun.which("unshare") !== null &&
+  Bun.spawnSync([...SMALL_DISK, "mount -t tmpfs -o size=64k tmpfs /mnt"], { stderr: "ignore" }).exitCode === 0;
+
+test.skipIf(!hasSmallDisk)("install() on a full disk says so before it fetches, and as it writes", async () => {
+  const disk = join(folder, "disk");
+  mkdirSync(disk);
+  const source = join(import.meta.dir, "../../src/catalogue");
+  const installOnto = async (component: Component): Promise<string> => {
+    const script = `
+      import { ArchiveSet } from ${JSON.stringify(join(source, "archive-set.ts"))};
+      import { install } from ${JSON.stringify(join(source, "install.ts"))};
+      using archives = new ArchiveSet();
+      const component = ${JSON.stringify(component)};
+      await install(component, component.builds[0], { archives }).catch((error) => console.log(error.message));`;
+    const mount = `mount -t tmpfs -o size=64k tmpfs ${disk} && "$0" -e "$1" && ls -A ${disk}/lib`;
+    const child = Bun.spawn([...SMALL_DISK, mount, process.execPath, script], {
+      env: { ...process.env, BUN_TENSORRT_CACHE: disk },
+      stdout: "pipe",
+    });
+    return await child.stdout.text();
+  };
+  const hint = "Hint: free some, or set BUN_TENSORRT_CACHE to another disk\n";
+  const content = new Uint8Array(200_000).map((_, at) => at * at);
+  using ranged = clients({ content });
+  expect(await installOnto(ranged.component)).toBe(
+    `Cannot store "fake" as the disk has too little room: 195.33 KiB needed, 64.00 KiB free in ${disk}/lib\n${hint}`,
+  );
+  // Of unknown length, so that it is found as the disk fills.
+  const files = [{ name: "more", content: new Uint8Array(40_000), isStored: true }];
+  using whole = clients({
+    files,
+    answer: (_, archive) => new Response(new ReadableStream({ pull: (one) => pieceOf(archive, one) })),
+  });
+  expect(await installOnto(whole.component)).toMatch(
+    /^Cannot store "fake" as the disk has too little room: [\d.]+ KiB needed in \S+\nHint: .*\n$/,
+  );
+});

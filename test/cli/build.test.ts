@@ -1,0 +1,271 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { parseWords } from "../../src/cli/args.ts";
+import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../../src/cli/build-flags.ts";
+import { engineOptions } from "../../src/pipeline/gpu/engine-options.ts";
+import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
+import { FileLock } from "../../src/tensorrt/file-lock.ts";
+import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { isMissing, sharedPath } from "../support/shared.ts";
+import { openFrom, RTX, testLibrary, tinyModel } from "../support/tensorrt.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import { type CliResult, runCli, spawnCli } from "./run-cli.ts";
+
+/** The tests that need TensorRT-RTX, which `bun scripts/test-libraries.ts rtx` fetches. */
+const rtxTest = test.skipIf(RTX === undefined);
+const AMPERE = ["--compute-capability", "8.6"];
+
+let folder = "";
+const path = (...parts: readonly string[]): string => join(folder, ...parts);
+const environment = (library = RTX ?? "/nowhere"): Record<string, string> => ({
+  BUN_TENSORRT_CACHE: path("cache"),
+  BUN_TENSORRT_TENSORRT: library,
+});
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-build-"));
+  writeFileSync(path("tiny.onnx"), tinyModel({ metadata: { stride: "32" } }));
+  writeFileSync(path("open.onnx"), tinyModel({ shape: ["batch", 3, "height", "width"] }));
+  writeFileSync(path("features.onnx"), tinyModel({ shape: [1, "channels", 8, 8] }));
+  writeFileSync(path("toy.onnx"), toyDetector());
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+test("parseBuildFlags() refuses values, and flags that do not go together", () => {
+  const cases: readonly (readonly [words: string, text: string])[] = [
+    ["--size 640,320,1280", '--size is refused: received "640,320,1280"'],
+    ["--workspace lots", "Hint: a number of bytes, such as 64MiB, 2GiB or 1048576"],
+    ["--pools tactic=1GiB", "the names are workspace, dla-managed-sram, dla-local-dram"],
+    ["--shapes images", '--shapes is refused: received "images"\nHint: NAME=SHAPE'],
+    ["--shapes images=1x3,2x3", "Hint: NAME=SHAPE"],
+    ["--optimization-level 6", "Hint: a whole number from 0 to 5"],
+    ["--compute-capability 86", "Hint: compute capabilities such as 8.6, divided by commas"],
+    ["--no-gpu-fallback", "--no-gpu-fallback goes with --dla alone\nHint: add --dla 0"],
+    ["--hardware-compatible --same-compute-capability", "exclude each other"],
+    ["--rectangular --size 320,640,1280", "--rectangular makes its own range of sizes"],
+    ["--tf32", "flag --tf32 is unknown\nHint: did you mean --no-tf32?"],
+  ];
+  for (const [words, text] of cases) {
+    expect(() => parseBuildFlags(parseWords("build", words.split(" "), BUILD_FLAGS))).toThrow(text);
+  }
+});
+
+test("parseBuildFlags() turns every flag into the option it stands for", () => {
+  const parse = (words: string): BuildArguments => parseBuildFlags(parseWords("build", words.split(" "), BUILD_FLAGS));
+  expect(parse("--workspace 1GiB --pools tactic-dram=2GiB,dla-managed-sram=64KiB").options.memoryPools).toEqual({
+    workspace: 2 ** 30,
+    tacticDram: 2 ** 31,
+    dlaManagedSram: 2 ** 16,
+  });
+  expect(parse("--dla 1 --no-gpu-fallback").options.dla).toEqual({ core: 1, gpuFallback: false });
+  expect(parse("--hardware-compatible --version-compatible --plugins").options).toMatchObject({
+    hardwareCompatibility: "ampere-plus",
+    versionCompatible: true,
+    plugins: true,
+  });
+  expect(parse("--same-compute-capability").options.hardwareCompatibility).toBe("same-compute-capability");
+  expect(parse("--no-tf32 --aux-streams 0 --optimization-level 0 --threads 2").options).toMatchObject({
+    tf32: false,
+    maxAuxStreams: 0,
+    optimizationLevel: 0,
+    maxThreads: 2,
+  });
+  expect(parse("--shapes a=1x3,2x3,4x3;b=2").options.profiles).toEqual([
+    { a: { min: [1, 3], opt: [2, 3], max: [4, 3] }, b: [2] },
+  ]);
+  expect(parse("--precision model --batch 1,2,4 --device 3 -o a.plan -q --force")).toMatchObject({
+    precision: "model",
+    batch: { min: 1, opt: 2, max: 4 },
+    device: 3,
+    output: "a.plan",
+    isQuiet: true,
+    isForced: true,
+  });
+});
+
+function build(...words: readonly string[]): Promise<CliResult> {
+  return runCli(["build", ...words], { cwd: folder, env: environment() });
+}
+
+/** Plans in the engine cache whose name begins so. */
+function plans(stem: string): string[] {
+  const engines = path("cache/engines");
+  if (!existsSync(engines)) return [];
+  return readdirSync(engines).filter((name) => name.startsWith(`${stem}-`) && name.endsWith(".plan"));
+}
+
+rtxTest("build prints the path of a plan in the engine cache, and the second time takes it from there", async () => {
+  const first = await build("tiny.onnx", ...AMPERE);
+  expect(first.code).toBe(0);
+  const plan = first.output.trimEnd();
+  expect(plan).toMatch(/\/cache\/engines\/tiny-[0-9a-f]{32}\.plan$/);
+  expect(first.errors).toMatch(/^Building tiny: \d+ %, 0 s, \w/m);
+  expect(first.errors).toMatch(
+    /^Built in [\d.]+ m?s: [\d.]+ KiB, TensorRT-RTX 1\.7\.1\.116 for compute capability 8\.6$/m,
+  );
+  const again = await build("tiny.onnx", ...AMPERE);
+  expect(again.output).toBe(first.output);
+  expect(again.errors).toMatch(/^Taken from the engine cache: [\d.]+ KiB, /);
+  expect(plans("tiny")).toEqual([basename(plan)]);
+});
+
+rtxTest("build --json tells all, --output copies, --force builds anew, --quiet says nothing", async () => {
+  const { code, output, errors } = await build("tiny.onnx", ...AMPERE, "--json", "--quiet", "--output", "copy.plan");
+  expect([code, errors]).toEqual([0, ""]);
+  const bytes = readFileSync(path("copy.plan"));
+  expect(JSON.parse(output)).toMatchObject({
+    path: "copy.plan",
+    byteLength: bytes.length,
+    isHit: expect.any(Boolean),
+    elapsedMs: expect.any(Number),
+    metadata: { stride: "32" },
+    origin: { tensorRt: "TensorRT-RTX 1.7.1.116", precision: "model", computeCapabilities: [[8, 6]] },
+  });
+  expect(readPlan(bytes, "copy").header?.family).toBe("TensorRT-RTX");
+  const cached = path("cache/engines", plans("tiny")[0]!);
+  const before = statSync(cached).mtimeMs;
+  const forced = await build("tiny.onnx", ...AMPERE, "--force", "--json", "--quiet");
+  expect(JSON.parse(forced.output)).toMatchObject({ path: cached, isHit: false });
+  expect(statSync(cached).mtimeMs).toBeGreaterThan(before);
+});
+
+rtxTest("build without flags makes the plan that the detector asks for", async () => {
+  const bytes = new Uint8Array(readFileSync(path("toy.onnx")));
+  const file = { bytes, path: path("toy.onnx"), source: path("toy.onnx"), isPlan: false };
+  const wanted = { size: undefined, rectangular: false, build: { precision: undefined, onProgress: undefined } };
+  const cache = new EngineCache(path("cache/engines"));
+  for (const [batch, flags] of [
+    [1, []],
+    [4, ["--batch", "4"]],
+  ] as const) {
+    const options = engineOptions(file, { ...wanted, batch, build: { ...wanted.build, signal: undefined } });
+    const made = await build("toy.onnx", ...AMPERE, ...flags);
+    const asked = await cache.obtain(
+      bytes,
+      { ...options, computeCapabilities: ["8.6"] },
+      { library: openFrom(RTX!), source: file.source },
+    );
+    expect(asked.isHit).toBe(true);
+    expect(`${asked.path}\n`).toBe(made.output);
+  }
+});
+
+rtxTest("build takes ranges, shapes, limits and compatibility from its flags", async () => {
+  const lines = [
+    "--batch 1,2,4 --size 17x31,33x64,65x97",
+    "--shapes pictures=1x3x17x31,2x3x33x64,4x3x65x97",
+    "--shapes pictures=1x3x8x8",
+    "--size 64 --rectangular --workspace 64MiB --pools tactic-dram=1GiB",
+    "--size 64 --optimization-level 1 --no-tf32 --profiling-verbosity detailed --aux-streams 0 --threads 1",
+  ];
+  const results = [];
+  for (const line of lines) results.push(await build("open.onnx", ...AMPERE, "--quiet", ...line.split(" ")));
+  expect(results.map(({ code }) => code)).toEqual(lines.map(() => 0));
+  expect(new Set(results.map(({ output }) => output)).size).toBe(lines.length);
+});
+
+rtxTest("build --timing-cache writes the file it is given", async () => {
+  expect((await build("tiny.onnx", ...AMPERE, "--force", "--timing-cache", "own.timing")).code).toBe(0);
+  expect(statSync(path("own.timing")).size).toBeGreaterThan(16);
+});
+
+rtxTest("build says in the words of its flags what it needs to know", async () => {
+  const [shapes, capability, name] = await Promise.all([
+    build("features.onnx", ...AMPERE),
+    build("tiny.onnx"),
+    build("open.onnx", ...AMPERE, "--shapes", "picture=1x3x8x8"),
+  ]);
+  expect(shapes.code).toBe(2);
+  expect(shapes.errors).toContain(
+    'as the input "pictures" [1, ?, 8, 8] is dynamic and has no range\nHint: say its shapes: ',
+  );
+  if (!openFrom(RTX!).hasDevice()) {
+    expect(capability.code).toBe(2);
+    expect(capability.errors).toContain("Hint: say which to build for: --compute-capability 8.6,8.9");
+  }
+  expect(name.errors).toContain('a profile names the input "picture"\nHint: the inputs are "pictures"');
+});
+
+rtxTest("build refuses a plan, a model that is none, and a place it cannot write", async () => {
+  await build("tiny.onnx", ...AMPERE, "--output", "whole.plan");
+  writeFileSync(path("text.onnx"), "not a model");
+  const [plan, text, folderOutput, itself] = await Promise.all([
+    build("whole.plan", ...AMPERE),
+    build("text.onnx", ...AMPERE),
+    build("tiny.onnx", ...AMPERE, "--output", "nowhere/a.plan"),
+    build("tiny.onnx", ...AMPERE, "--output", "tiny.onnx"),
+  ]);
+  expect(plan.errors).toContain('as "whole.plan" is a plan already');
+  expect(text.code).toBe(1);
+  expect(text.errors).toMatch(/error: Cannot parse text\.onnx as .*ONNX parser/);
+  expect(folderOutput.errors).toContain('Cannot write "nowhere/a.plan" as it cannot be written: ENOENT');
+  expect(itself.errors).toContain("--output would overwrite the model");
+  expect(readFileSync(path("tiny.onnx")).length).toBeGreaterThan(100);
+});
+
+test("build names what installs TensorRT where there is none", async () => {
+  const env = environment("/nowhere");
+  const [any, rtx] = await Promise.all([
+    runCli(["build", "tiny.onnx"], { cwd: folder, env }),
+    runCli(["build", "tiny.onnx", ...AMPERE], { cwd: folder, env }),
+  ]);
+  expect([any.code, rtx.code]).toEqual([1, 1]);
+  expect(any.errors).toContain(
+    "Cannot build an engine as TensorRT was not found at BUN_TENSORRT_TENSORRT=/nowhere\nHint: `bun-tensorrt install tensorrt`",
+  );
+  expect(rtx.errors).toContain("as TensorRT-RTX was not found");
+});
+
+const PLAIN = testLibrary("10.6");
+
+test.skipIf(PLAIN === undefined || (RTX !== undefined && openFrom(RTX).hasDevice()))(
+  "build with TensorRT 10 says that it needs a GPU, as 10.6 has been fetched",
+  async () => {
+    const { code, errors } = await runCli(["build", "tiny.onnx"], { cwd: folder, env: environment(PLAIN) });
+    expect(code).toBe(1);
+    expect(errors).toContain("Cannot start the builder of TensorRT 10.6.0 as there is no usable CUDA device");
+  },
+);
+
+rtxTest("build on SIGINT stops waiting for another process, and exits with 130", async () => {
+  await build("tiny.onnx", ...AMPERE);
+  const plan = path("cache/engines", plans("tiny")[0]!);
+  const before = statSync(plan).mtimeMs;
+  using _lock = FileLock.tryAcquire(`${plan}.lock`)!;
+  const child = spawnCli(["build", "tiny.onnx", ...AMPERE, "--force", "--verbose"], {
+    cwd: folder,
+    env: environment(),
+  });
+  let errors = "";
+  for await (const bytes of child.stderr) {
+    errors += new TextDecoder().decode(bytes);
+    if (errors.includes("Waiting for process")) child.kill("SIGINT");
+  }
+  expect(await child.exited).toBe(130);
+  expect(await child.stdout.text()).toBe("");
+  expect(statSync(plan).mtimeMs).toBe(before);
+});
+
+/** Builds for long enough to be caught at it; it also takes more stack than koffi gives. */
+const SLOW = "models/deimv2_hgnetv2_atto_coco.onnx";
+
+test.skipIf(RTX === undefined || isMissing(SLOW))(
+  "build on SIGINT cancels TensorRT, leaves no plan, and exits with 130, as DEIM and TensorRT-RTX are there",
+  async () => {
+    const words = ["build", sharedPath(SLOW), ...AMPERE];
+    const child = spawnCli(words, { cwd: folder, env: environment() });
+    let errors = "";
+    for await (const bytes of child.stderr) {
+      errors += new TextDecoder().decode(bytes);
+      if (errors.includes("Building deimv2")) child.kill("SIGINT");
+    }
+    expect(await child.exited).toBe(130);
+    expect(await child.stdout.text()).toBe("");
+    expect(errors).not.toContain("error");
+    expect(plans("deimv2_hgnetv2_atto_coco")).toEqual([]);
+  },
+  30_000,
+);

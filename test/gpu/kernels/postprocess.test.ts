@@ -1,0 +1,184 @@
+import { describe, expect, test } from "bun:test";
+import { allocate } from "../../../src/core/dtype.ts";
+import { ModelError } from "../../../src/core/errors.ts";
+import { fill } from "../../../src/cuda/copy.ts";
+import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { Graph } from "../../../src/cuda/graph.ts";
+import { type Placement, place } from "../../../src/image/geometry.ts";
+import { createDetectionBlock, type DetectionBlock } from "../../../src/model/detection-block.ts";
+import type { Selection } from "../../../src/model/selection.ts";
+import { DetectionReader } from "../../../src/pipeline/gpu/detections.ts";
+import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
+import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
+import { postprocessLaunches, postprocessSizes } from "../../../src/pipeline/gpu/postprocess-launches.ts";
+import { SelectionTable } from "../../../src/pipeline/gpu/selection-table.ts";
+import { type DecodeCase, decodeCases, manyCandidates } from "../../support/decode-cases.ts";
+import { decodedOnCpu, differenceOf } from "../../support/decoded.ts";
+import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+
+const gpuTest = test.skipIf(isGpuMissing);
+
+const USUAL: Selection = { threshold: 0.25, iou: 0.5, maxDetections: 300, classAgnostic: false, classIds: undefined };
+
+const SELECTIONS: readonly Selection[] = [
+  USUAL,
+  { ...USUAL, classAgnostic: true, iou: 0.3 },
+  { ...USUAL, threshold: 0.6, classIds: new Set([0, 2, 5, 33]) },
+  { ...USUAL, maxDetections: 5 },
+  { ...USUAL, threshold: 0.001, iou: 0.7 },
+];
+
+/** Post-processing of one batch, set up once and run for one selection after another. */
+class Postprocess {
+  readonly #gpu: Gpu;
+  readonly #example: DecodeCase;
+  readonly #rows: number;
+  readonly #table: SelectionTable;
+  readonly #tableBytes: Uint8Array<ArrayBuffer>;
+  readonly #tableMemory: DeviceBuffer<"u8">;
+  readonly #detections: DeviceBuffer<"u8">;
+  readonly launches: readonly KernelLaunch[];
+  readonly placements: readonly Placement[];
+
+  constructor(gpu: Gpu, library: KernelLibrary, example: DecodeCase, rows: number) {
+    const { batch, inputWidth, inputHeight, outputs } = example;
+    this.#gpu = gpu;
+    this.#example = example;
+    this.#rows = rows;
+    const memory = new Map([...outputs].map(([name, tensor]) => [name, gpu.upload(tensor)]));
+    const sizes = postprocessSizes(example, memory, example, rows);
+    const bytes = (length: number): DeviceBuffer<"u8"> =>
+      gpu.own(DeviceBuffer.create("u8", [length], { stream: gpu.stream }));
+    this.#tableBytes = allocate("u8", SelectionTable.byteLength(batch));
+    this.#table = new SelectionTable(this.#tableBytes.buffer, 0, batch);
+    this.placements = Array.from({ length: batch }, (_, index) =>
+      place(500 + index * 333, 400 + index * 97, inputWidth, inputHeight, "letterbox"),
+    );
+    for (const [index, placement] of this.placements.entries()) this.#table.setPlacement(index, placement);
+    this.#tableMemory = bytes(this.#tableBytes.length);
+    this.#detections = bytes(sizes.detections);
+    const counters = bytes(sizes.counters);
+    fill(counters, 0, { stream: gpu.stream });
+    const buffers = {
+      keys: bytes(sizes.keys),
+      boxes: bytes(sizes.boxes),
+      classes: bytes(sizes.classes),
+      counters,
+      kept: bytes(sizes.kept),
+      detections: this.#detections,
+      table: this.#tableMemory,
+    };
+    const specs = postprocessLaunches(example, memory, example, buffers, rows);
+    this.launches = specs.map((spec) => new KernelLaunch(library, spec));
+  }
+
+  /** Copy a selection to the device. */
+  select(selection: Selection): void {
+    this.#table.setSelection(selection);
+    this.#gpu.refill(this.#tableMemory, this.#tableBytes);
+  }
+
+  enqueue(): void {
+    for (const launch of this.launches) launch.enqueue({ stream: this.#gpu.stream });
+  }
+
+  read(): DetectionBlock[] {
+    const copied = this.#gpu.download(this.#detections);
+    const reader = new DetectionReader(copied.buffer, this.#rows);
+    return this.placements.map((_, index) => {
+      const block = createDetectionBlock(this.#rows);
+      reader.read(index, block, this.#example.name);
+      return block;
+    });
+  }
+}
+
+function compare(example: DecodeCase, selections: readonly Selection[], rows: number): void {
+  using gpu = new Gpu();
+  const library = gpu.own(KernelLibrary.create(gpu.device));
+  const postprocess = new Postprocess(gpu, library, example, rows);
+  for (const selection of selections) {
+    postprocess.select(selection);
+    // Twice: the first run must leave the counters as it found them.
+    postprocess.enqueue();
+    postprocess.enqueue();
+    for (const [index, got] of postprocess.read().entries()) {
+      const want = decodedOnCpu(example, index, selection, postprocess.placements[index]!);
+      expect(differenceOf(got, want), `picture ${index}, threshold ${selection.threshold}`).toBeUndefined();
+    }
+  }
+}
+
+describe("detections are the CPU's to the bit", () => {
+  for (const example of isGpuMissing ? [] : decodeCases()) {
+    gpuTest(example.name, () => compare(example, SELECTIONS, 300), 60_000);
+  }
+  if (isGpuMissing) test.skip("every plan", () => {});
+
+  for (const kind of ["different", "equal", "crowded"] as const) {
+    gpuTest(
+      `far more candidates than are sorted at once, ${kind}`,
+      () => {
+        const selection = { ...USUAL, threshold: 0.0001 };
+        const many = { ...selection, maxDetections: 3000 };
+        compare(manyCandidates({ anchors: 9000, kind }), [selection], 300);
+        compare(manyCandidates({ anchors: 40_000, kind }), [many], 3000);
+        compare({ ...manyCandidates({ anchors: 40_000, kind }), needsNms: false }, [many], 3000);
+      },
+      60_000,
+    );
+  }
+});
+
+gpuTest("post-processing is captured into a graph, and takes another selection without a new capture", () => {
+  using gpu = new Gpu();
+  const library = gpu.own(KernelLibrary.create(gpu.device));
+  const example = decodeCases()[0]!;
+  const postprocess = new Postprocess(gpu, library, example, 300);
+  using graph = Graph.capture("post-processing", () => postprocess.enqueue(), { stream: gpu.stream });
+  expect(graph.nodeCount()).toBe(2);
+  using exec = graph.instantiate();
+  for (const selection of SELECTIONS) {
+    postprocess.select(selection);
+    exec.launch({ stream: gpu.stream });
+    for (const [index, got] of postprocess.read().entries()) {
+      const want = decodedOnCpu(example, index, selection, postprocess.placements[index]!);
+      expect(differenceOf(got, want)).toBeUndefined();
+    }
+  }
+});
+
+gpuTest("a class id that is no whole number, and a score that is no probability, are refused by name", () => {
+  using gpu = new Gpu();
+  const library = gpu.own(KernelLibrary.create(gpu.device));
+  const rowsOf = (score: number, classId: number): DecodeCase => ({
+    name: "made-up",
+    plan: {
+      kind: "rows",
+      output: "rows",
+      columns: 6,
+      boxColumn: 0,
+      scoreColumn: 4,
+      classColumn: 5,
+      batchColumn: undefined,
+      counts: undefined,
+    },
+    outputs: new Map([
+      ["rows", { dtype: "f32", shape: [1, 1, 6], data: Float32Array.of(1, 2, 30, 40, score, classId) }],
+    ]),
+    batch: 1,
+    inputWidth: 64,
+    inputHeight: 64,
+    needsNms: false,
+  });
+  const read = (example: DecodeCase): DetectionBlock[] => {
+    const postprocess = new Postprocess(gpu, library, example, 16);
+    postprocess.select({ ...USUAL, maxDetections: 16 });
+    postprocess.enqueue();
+    return postprocess.read();
+  };
+  expect(read(rowsOf(0.5, 3))[0]!.count).toBe(1);
+  expect(() => read(rowsOf(0.5, 1.5))).toThrow(ModelError);
+  expect(() => read(rowsOf(0.5, 1.5))).toThrow("as class ids are whole numbers from 0 on: received 1.5");
+  expect(() => read(rowsOf(7, 1))).toThrow("as scores are from 0 to 1: received 7");
+});

@@ -1,0 +1,118 @@
+import { describe, expect, test } from "bun:test";
+import { allocate } from "../../../src/core/dtype.ts";
+import { createTensor } from "../../../src/core/tensor.ts";
+import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { FITS } from "../../../src/image/geometry.ts";
+import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../../../src/image/preprocessing.ts";
+import { type InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
+import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
+import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
+import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
+import { preprocessLaunch } from "../../../src/pipeline/gpu/preprocess-launch.ts";
+import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
+import { devicePicture, type NoiseArena, noiseArena } from "../../support/device-pictures.ts";
+import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+
+const SIZES = [
+  [1, 1],
+  [2, 3],
+  [33, 17],
+  [101, 77],
+  [64, 640],
+  [640, 64],
+  [1920, 1080],
+] as const;
+
+const INPUTS = [
+  [32, 32],
+  [37, 19],
+  [640, 384],
+] as const;
+
+/** Made once for each size of the input: noise takes its time. */
+const arenas = new Map<number, NoiseArena>();
+
+function arenaFor(width: number): NoiseArena {
+  const known = arenas.get(width) ?? noiseArena(SIZES, width);
+  arenas.set(width, known);
+  return known;
+}
+
+/** Where a GPU's tensor differs from the CPU's, at most ten places. */
+function differences(got: InputTensor["data"], want: InputTensor["data"], shape: readonly number[]): string[] {
+  const found: string[] = [];
+  const [, second = 1, third = 1, fourth = 1] = shape;
+  for (let at = 0; at < want.length && found.length < 10; at++) {
+    if (got[at] === want[at]) continue;
+    const rest = [Math.floor(at / (second * third * fourth)), Math.floor(at / (third * fourth)) % second];
+    const place = [...rest, Math.floor(at / fourth) % third, at % fourth];
+    found.push(`[${place.join(", ")}]: ${got[at]} instead of ${want[at]}`);
+  }
+  return found;
+}
+
+function compare(
+  gpu: Gpu,
+  library: KernelLibrary,
+  preprocessing: Preprocessing,
+  size: readonly [number, number],
+): void {
+  const [width, height] = size;
+  const arena = arenaFor(width);
+  const batch = arena.pictures.length;
+  const shape = preprocessing.layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
+  const cpu = new Preprocessor(preprocessing);
+  const want = createTensor(preprocessing.dtype, shape);
+  const { stream } = gpu;
+  const memory = gpu.upload({ dtype: "u8", shape: [arena.bytes.length], data: arena.bytes });
+  const words = allocate("u8", batch * PICTURE_BYTES);
+  const table = new PictureTable(words.buffer, 0, batch);
+  for (const [index, picture] of arena.pictures.entries()) {
+    const placement = cpu.place(picture.image, width, height);
+    cpu.run(picture.image, want, index, placement);
+    table.set(index, devicePicture(picture, memory.pointer), placement, preprocessing.colour);
+  }
+  using output = DeviceBuffer.create(preprocessing.dtype, shape, { stream });
+  const pictures = gpu.upload({ dtype: "u8", shape: [words.length], data: words });
+  const values = valueTable(preprocessing);
+  const levels = gpu.upload({ dtype: "f32", shape: [values.length], data: values });
+  const launch = new KernelLaunch(library, preprocessLaunch(preprocessing, { output, pictures, table: levels }));
+  launch.enqueue({ stream });
+  expect(differences(gpu.download(output), want.data, shape)).toEqual([]);
+}
+
+describe.each(["f32", "f16", "u8"] as const)("%s", (dtype) => {
+  describe.each(["NCHW", "NHWC"] as const)("%s", (layout) => {
+    for (const fit of FITS) {
+      test.skipIf(isGpuMissing)(
+        `${fit}: pictures of every format and size in one launch are the CPU's to the bit`,
+        () => {
+          using gpu = new Gpu();
+          const library = gpu.own(KernelLibrary.create(gpu.device));
+          for (const colour of ["RGB", "BGR"] as const) {
+            const normalised = {
+              scale: 1 / 255,
+              mean: IMAGENET_MEAN,
+              std: IMAGENET_STD,
+              pad: [114, 0.5, 7] as const,
+            };
+            const plain = { scale: 1, mean: [0, 0, 0], std: [1, 1, 1], pad: [114, 114, 114] } as const;
+            const values = dtype === "u8" ? plain : normalised;
+            for (const size of INPUTS) compare(gpu, library, { fit, colour, layout, dtype, ...values }, size);
+          }
+        },
+        60_000,
+      );
+    }
+  });
+});
+
+test.skipIf(isGpuMissing)("no pre-processing kernel spills registers", () => {
+  using gpu = new Gpu();
+  const library = gpu.own(KernelLibrary.create(gpu.device));
+  for (const name of ["f32_nchw", "f16_nchw", "u8_nchw", "f32_nhwc", "f16_nhwc", "u8_nhwc"]) {
+    const kernel = library.kernel("preprocess", `preprocess_${name}`);
+    console.log(`${kernel.name}: ${kernel.registers} registers`);
+    expect(kernel.localBytes).toBe(0);
+  }
+});

@@ -1,0 +1,88 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
+import { Detector } from "../../../src/detector/detector.ts";
+import { encodeImage } from "../../../src/image/encode.ts";
+import { imageOf } from "../../../src/image/image.ts";
+import { DEFAULT_BACKEND_OPTIONS } from "../../../src/pipeline/backend.ts";
+import { GpuBackend } from "../../../src/pipeline/gpu/gpu-backend.ts";
+import { testBackend } from "../../contract/backend-contract.ts";
+import { flatPicture } from "../../support/flat-picture.ts";
+import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+import { toyDetector } from "../../support/toy-detector.ts";
+
+// The first use of a model builds its engine.
+setDefaultTimeout(120_000);
+
+const options = {
+  ...DEFAULT_BACKEND_OPTIONS,
+  batch: 4,
+  build: { ...DEFAULT_BACKEND_OPTIONS.build, precision: "fp32" },
+} as const;
+
+describe.skipIf(isGpuMissing)("GpuBackend", () => {
+  const former = process.env.BUN_TENSORRT_CACHE;
+  let folder = "";
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-gpu-"));
+    process.env.BUN_TENSORRT_CACHE = folder;
+  });
+
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+    if (former === undefined) delete process.env.BUN_TENSORRT_CACHE;
+    else process.env.BUN_TENSORRT_CACHE = former;
+  });
+
+  testBackend("GpuBackend", (model) => GpuBackend.load(model, options));
+
+  test("GpuSlot replays a graph from the second frame on, with new pixels and another selection each time", async () => {
+    const backend = await GpuBackend.load(toyDetector(), options);
+    const slot = backend.createSlot();
+    const selection = { threshold: 0.01, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
+    for (const level of [255, 128, 64, 255, 32]) {
+      const [block] = await slot.detect([flatPicture(64, 64, level)], [64, 64], selection);
+      expect(block!.scores[0]).toBeCloseTo((0.9 * level) / 255, 3);
+    }
+    const [few] = await slot.detect([flatPicture(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1 });
+    expect(few!.count).toBe(1);
+    const [many] = await slot.detect([flatPicture(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1000 });
+    expect(many!.count).toBe(3);
+    slot.close();
+    backend.close();
+  });
+
+  test("Detector takes frames in page-locked memory without copying them first, and picture files", async () => {
+    await using detector = await Detector.load(toyDetector(), { backend: "gpu", precision: "fp32" });
+    expect(detector.backend.kind).toBe("gpu");
+    using gpu = new Gpu();
+    using pinned = PinnedBuffer.create("u8", [128 * 128 * 3 + 64], gpu.device);
+    pinned.data.fill(255);
+    const frame = imageOf(pinned.data.subarray(64), { width: 128, height: 128 });
+    for (let round = 0; round < 3; round++) {
+      const { detections } = await detector.detect(frame);
+      expect(detections.map(({ label }) => label)).toEqual(["cat", "dog", "dog"]);
+      expect(detections[0]?.box).toEqual([16, 16, 80, 80]);
+    }
+    const file = await encodeImage(flatPicture(96, 96, 255), { format: "jpeg" });
+    expect((await detector.detect(file)).detections.length).toBe(3);
+  });
+
+  test("Detector runs several frames at once on slots of their own, results in order", async () => {
+    await using detector = await Detector.load(toyDetector(), {
+      backend: "gpu",
+      precision: "fp32",
+      inFlight: 3,
+      threshold: 0,
+    });
+    const levels = Array.from({ length: 60 }, (_, at) => 255 - at * 4);
+    const scores: number[] = [];
+    for await (const { detections } of detector.stream(levels.map((level) => flatPicture(64, 64, level)))) {
+      scores.push(detections[0]!.score);
+    }
+    for (const [at, level] of levels.entries()) expect(scores[at]).toBeCloseTo((0.9 * level) / 255, 3);
+  });
+});

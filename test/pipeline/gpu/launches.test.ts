@@ -1,0 +1,95 @@
+import { expect, test } from "bun:test";
+import { allocate } from "../../../src/core/dtype.ts";
+import { ShapeError } from "../../../src/core/errors.ts";
+import type { DevicePtr } from "../../../src/core/units.ts";
+import type { TypedDeviceMemory } from "../../../src/cuda/buffer-view.ts";
+import { KernelArguments } from "../../../src/cuda/kernel-arguments.ts";
+import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
+import type { DeviceOutputs } from "../../../src/pipeline/gpu/device-output.ts";
+import { type LaunchSpec, writeArguments } from "../../../src/pipeline/gpu/kernel-launch.ts";
+import { kernelParameters } from "../../../src/pipeline/gpu/kernel-library.ts";
+import { postprocessLaunches, postprocessSizes } from "../../../src/pipeline/gpu/postprocess-launches.ts";
+import { preprocessLaunch } from "../../../src/pipeline/gpu/preprocess-launch.ts";
+import { type DecodeCase, decodeCases } from "../../support/decode-cases.ts";
+
+const SOMEWHERE = 0x7f00_0000_0000 as DevicePtr;
+const ROWS = 300;
+
+function memory(byteLength: number): { pointer: DevicePtr; byteLength: number } {
+  return { pointer: SOMEWHERE, byteLength };
+}
+
+function onDevice({ outputs }: DecodeCase): DeviceOutputs {
+  return new Map(
+    [...outputs].map(([name, { dtype, shape, data }]): [string, TypedDeviceMemory] => [
+      name,
+      { dtype, shape, length: data.length, ...memory(data.byteLength) },
+    ]),
+  );
+}
+
+/** Writes the arguments as a launch would. @throws if a value is missing, or has no parameter */
+function bind({ module, kernel, config, values }: LaunchSpec): void {
+  writeArguments(new KernelArguments(kernelParameters(module, kernel)), values);
+  expect(config.block[0] * config.block[1] * config.block[2]).toBeLessThanOrEqual(1024);
+  expect(Math.min(...config.grid)).toBeGreaterThan(0);
+}
+
+test("postprocessLaunches() gives every parameter of every kernel a value, for every plan", () => {
+  for (const example of decodeCases()) {
+    const outputs = onDevice(example);
+    const sizes = postprocessSizes(example, outputs, example, ROWS);
+    expect(sizes.keys).toBe(example.batch * sizes.capacity * 8);
+    const { keys, boxes, classes, counters, kept, detections } = sizes;
+    const buffers = {
+      keys: memory(keys),
+      boxes: memory(boxes),
+      classes: memory(classes),
+      counters: memory(counters),
+      kept: memory(kept),
+      detections: memory(detections),
+      table: memory(2048),
+    };
+    const launches = postprocessLaunches(example, outputs, example, buffers, ROWS);
+    expect(launches.at(-1)!.kernel).toBe("select_detections");
+    for (const launch of launches) bind(launch);
+  }
+});
+
+test("postprocessLaunches() refuses outputs that are not the plan's, and names them", () => {
+  const example = decodeCases()[0]!;
+  const wrong: DeviceOutputs = new Map([
+    ["output0", { dtype: "f32", shape: [2, 9, 700], length: 12_600, ...memory(50_400) }],
+  ]);
+  const call = (outputs: DeviceOutputs) => (): unknown => postprocessSizes(example, outputs, example, ROWS);
+  expect(call(wrong)).toThrow(ShapeError);
+  expect(call(wrong)).toThrow(
+    'Cannot decode output "output0" as it must be f32 or f16 [2, 24, ?]: received f32 [2, 9, 700]',
+  );
+  expect(call(new Map())).toThrow("received no such output");
+});
+
+test("preprocessLaunch() fits its kernel, and refuses another tensor", () => {
+  const table = memory(771 * 4);
+  const output = (dtype: "f32" | "f16", shape: number[]): TypedDeviceMemory => ({
+    dtype,
+    shape,
+    length: allocate("u8", 1).length,
+    ...memory(1),
+  });
+  for (const dtype of ["f32", "f16"] as const) {
+    for (const layout of ["NCHW", "NHWC"] as const) {
+      const shape = layout === "NCHW" ? [2, 3, 40, 70] : [2, 40, 70, 3];
+      const preprocessing = { ...YOLO_PREPROCESSING, dtype, layout };
+      const spec = preprocessLaunch(preprocessing, { output: output(dtype, shape), pictures: memory(192), table });
+      expect(spec.config.grid).toEqual([3, 3, 2]);
+      bind(spec);
+    }
+  }
+  const wrong = { output: output("f16", [2, 3, 40, 70]), pictures: memory(192), table };
+  expect(() => preprocessLaunch(YOLO_PREPROCESSING, wrong)).toThrow(
+    "Cannot pre-process pictures as the input must be f32 [?, 3, ?, ?]: received f16 [2, 3, 40, 70]",
+  );
+  const small = { output: output("f32", [2, 3, 40, 70]), pictures: memory(96), table };
+  expect(() => preprocessLaunch(YOLO_PREPROCESSING, small)).toThrow("the picture table must be at least 192 bytes");
+});

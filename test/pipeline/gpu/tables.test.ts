@@ -1,0 +1,142 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ModelError } from "../../../src/core/errors.ts";
+import type { DevicePtr } from "../../../src/core/units.ts";
+import { place } from "../../../src/image/geometry.ts";
+import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
+import { createDetectionBlock } from "../../../src/model/detection-block.ts";
+import { DetectionReader, detectionWords } from "../../../src/pipeline/gpu/detections.ts";
+import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
+import { PLACEMENT_BYTES, SELECTION_BYTES, SelectionTable } from "../../../src/pipeline/gpu/selection-table.ts";
+import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
+import { yuvCoefficients } from "../../../src/pipeline/gpu/yuv.ts";
+
+const kernels = join(import.meta.dir, "../../../kernels");
+
+/** Names and offsets in bytes of the members of a struct of pointers and 4- or 8-byte numbers. */
+function offsetsOf(file: string, struct: string): Map<string, number> {
+  const text = readFileSync(join(kernels, file), "utf8").replaceAll(/\/\/.*/g, "");
+  const body = new RegExp(`struct (?:__align__\\(16\\) )?${struct} \\{([^}]*)\\}`).exec(text)?.[1] ?? "";
+  const offsets = new Map<string, number>();
+  let end = 0;
+  for (const declaration of body.split(";")) {
+    const [, type = "", names = ""] = /^\s*((?:const )?\w+ ?\*?)\s*(.*)$/s.exec(declaration) ?? [];
+    const bytes = type.includes("*") || type.startsWith("double") ? 8 : 4;
+    for (const name of names.split(",").filter((one) => one.trim() !== "")) {
+      const [, word = "", count = "1"] = /(\w+)(?:\[(\d+)\])?/.exec(name) ?? [];
+      offsets.set(word, end);
+      end += bytes * Number(count);
+    }
+  }
+  return offsets.set("end", end);
+}
+
+test("PictureTable writes where kernels/preprocess.cu reads", () => {
+  const offsets = offsetsOf("preprocess.cu", "Picture");
+  expect(offsets.get("end")).toBe(PICTURE_BYTES);
+  const buffer = new ArrayBuffer(2 * PICTURE_BYTES);
+  const table = new PictureTable(buffer, 0, 2);
+  const coefficients = yuvCoefficients("BT.709", "limited");
+  const placement = place(1919, 1079, 640, 384, "letterbox");
+  const picture = {
+    format: "NV12",
+    width: 1919,
+    height: 1079,
+    pixels: 0x7f12_3456_7890 as DevicePtr,
+    pitchBytes: 2048,
+    chroma: 0x7f12_9999_0000 as DevicePtr,
+    chromaPitchBytes: 2056,
+    coefficients,
+  } as const;
+  table.set(1, picture, placement, "BGR");
+  const view = new DataView(buffer, PICTURE_BYTES);
+  const i32 = (name: string): number => view.getInt32(offsets.get(name)!, true);
+  expect(view.getBigUint64(offsets.get("pixels")!, true)).toBe(0x7f12_3456_7890n);
+  expect(view.getBigUint64(offsets.get("chroma")!, true)).toBe(0x7f12_9999_0000n);
+  expect([i32("pitch"), i32("chroma_pitch"), i32("source_width"), i32("source_height")]).toEqual([
+    2048, 2056, 1919, 1079,
+  ]);
+  expect([i32("content_width"), i32("content_height"), i32("pad_x"), i32("pad_y")]).toEqual([
+    placement.contentWidth,
+    placement.contentHeight,
+    placement.padX,
+    placement.padY,
+  ]);
+  expect([i32("format"), i32("swap")]).toEqual([2, 1]);
+  expect(["y_offset", "y", "v_red", "u_green", "v_green", "u_blue"].map(i32)).toEqual(Object.values(coefficients));
+  table.set(0, { ...picture, format: "RGBA" }, placement, "RGB");
+  expect(new Int32Array(buffer)[offsets.get("format")! / 4]).toBe(1);
+  expect(new Int32Array(buffer)[offsets.get("swap")! / 4]).toBe(0);
+});
+
+test("SelectionTable writes where kernels/decode.cuh and select.cu read", () => {
+  const selection = offsetsOf("decode.cuh", "Selection");
+  const placement = offsetsOf("select.cu", "Placement");
+  expect(placement.get("end")).toBe(PLACEMENT_BYTES);
+  const buffer = new ArrayBuffer(SelectionTable.byteLength(2));
+  const table = new SelectionTable(buffer, 0, 2);
+  const view = new DataView(buffer);
+  const i32 = (name: string): number => view.getInt32(selection.get(name)!, true);
+  const asked = { threshold: 0.25, iou: 0.5, maxDetections: 100, classAgnostic: true };
+  table.setSelection({ ...asked, classIds: new Set([0, 33, 8191, 8192, -1]) });
+  expect(view.getFloat32(selection.get("threshold")!, true)).toBe(0.25);
+  expect(view.getFloat32(selection.get("iou")!, true)).toBe(0.5);
+  expect([i32("max_detections"), i32("class_agnostic"), i32("class_words")]).toEqual([100, 1, 256]);
+  const words = new Uint32Array(buffer, selection.get("classes")!, 256);
+  expect([words[0], words[1], words[255]]).toEqual([1, 2, 2 ** 31]);
+  table.setSelection({ ...asked, classIds: undefined });
+  expect(i32("class_words")).toBe(0);
+  const where = place(1920, 1080, 640, 640, "letterbox");
+  table.setPlacement(1, where);
+  const at = SELECTION_BYTES + PLACEMENT_BYTES;
+  expect(view.getFloat64(at + placement.get("pad_y")!, true)).toBe(where.padY);
+  expect(view.getFloat64(at + placement.get("scale_x")!, true)).toBe(where.scaleX);
+  expect(view.getFloat64(at + placement.get("source_height")!, true)).toBe(1080);
+});
+
+test("DetectionReader copies the rows of one picture, and refuses what is no detection", () => {
+  const rows = 3;
+  const words = detectionWords(rows);
+  expect(words % 4).toBe(0);
+  const buffer = new ArrayBuffer(2 * words * 4);
+  const integers = new Int32Array(buffer, words * 4);
+  const floats = new Float32Array(buffer, words * 4);
+  integers.set([2, 7, 0, 0]);
+  floats.set([1, 2, 3, 4, 5, 6, 7, 8], 4);
+  floats.set([0.75, 0.5], 4 + rows * 4);
+  integers.set([11, 12], 4 + rows * 5);
+  const reader = new DetectionReader(buffer, rows);
+  const block = createDetectionBlock(rows);
+  reader.read(1, block, "yolo");
+  expect([block.count, block.dropped]).toEqual([2, 7]);
+  expect([...block.boxes]).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0]);
+  expect([...block.scores, ...block.classIds]).toEqual([0.75, 0.5, 0, 11, 12, 0]);
+  reader.read(0, block, "yolo");
+  expect(block.count).toBe(0);
+  floats[4 + rows * 4] = 1.5;
+  expect(() => reader.read(1, block, "yolo")).toThrow(ModelError);
+  integers[2] = 1;
+  floats[3] = 0.5;
+  expect(() => reader.read(1, block, "yolo")).toThrow("as class ids are whole numbers from 0 on: received 0.5");
+});
+
+test("valueTable() holds every level and the padding", () => {
+  const table = valueTable({ ...YOLO_PREPROCESSING, mean: [0, 0.5, 0], pad: [114, 0, 0.5] });
+  expect(table[255]).toBe(1);
+  expect(table[256]).toBe(-0.5);
+  expect([...table.subarray(768)]).toEqual([114 / 255, -0.5, 0.5 / 255].map(Math.fround));
+});
+
+test("yuvCoefficients() turn grey into grey and the primaries into themselves", () => {
+  for (const standard of ["BT.601", "BT.709"] as const) {
+    const { offset, y, vRed, uGreen, vGreen, uBlue } = yuvCoefficients(standard, "limited");
+    expect([offset, y]).toEqual([16, 76_309]);
+    const red = (luma: number, v: number): number => ((luma - offset) * y + vRed * (v - 128) + 32_768) >> 16;
+    expect([red(16, 128), red(235, 128)]).toEqual([0, 255]);
+    const kr = standard === "BT.601" ? 0.299 : 0.2126;
+    expect(red(Math.round(16 + 219 * kr), 240)).toBeWithin(253, 258);
+    expect(Math.sign(uGreen) + Math.sign(vGreen) + Math.sign(uBlue)).toBe(-1);
+  }
+  expect(yuvCoefficients("BT.601", "full")).toMatchObject({ offset: 0, y: 65_536, vRed: 91_881, uBlue: 116_130 });
+});

@@ -1,0 +1,71 @@
+/** @module Decoded: what the CPU makes of a batch of outputs; the reference of the post-processing kernels. */
+
+import { type Placement, unplaceBoxes } from "../../src/image/geometry.ts";
+import { Candidates } from "../../src/model/candidates.ts";
+import { decodeColumns } from "../../src/model/decode/columns.ts";
+import { decodeDense } from "../../src/model/decode/dense.ts";
+import { decodeDistanceBins } from "../../src/model/decode/distance-bins.ts";
+import { decodeFastestDet } from "../../src/model/decode/fastestdet.ts";
+import { decodeGrid } from "../../src/model/decode/grid.ts";
+import { decodeQueries } from "../../src/model/decode/queries.ts";
+import { decodeRows } from "../../src/model/decode/rows.ts";
+import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
+import type { DecodeInput } from "../../src/model/layout.ts";
+import type { Selection } from "../../src/model/selection.ts";
+import { Selector } from "../../src/model/selector.ts";
+import type { DecodeCase } from "./decode-cases.ts";
+
+function decode({ plan }: DecodeCase, input: DecodeInput, candidates: Candidates): void {
+  switch (plan.kind) {
+    case "dense":
+      decodeDense(plan, input, candidates);
+      break;
+    case "rows":
+      decodeRows(plan, input, candidates);
+      break;
+    case "columns":
+      decodeColumns(plan, input, candidates);
+      break;
+    case "queries":
+      decodeQueries(plan, input, candidates);
+      break;
+    case "grid":
+      decodeGrid(plan, input, candidates);
+      break;
+    case "distance-bins":
+      decodeDistanceBins(plan, input, candidates);
+      break;
+    case "fastestdet":
+      decodeFastestDet(plan, input, candidates);
+      break;
+  }
+}
+
+/** The block of one picture, in source pixels. */
+export function decodedOnCpu(
+  example: DecodeCase,
+  index: number,
+  selection: Selection,
+  placement: Placement,
+): DetectionBlock {
+  const { outputs, inputWidth, inputHeight, needsNms } = example;
+  const candidates = new Candidates();
+  decode(example, { outputs, index, inputWidth, inputHeight, threshold: selection.threshold }, candidates);
+  const block = createDetectionBlock(selection.maxDetections);
+  new Selector().select(candidates, selection, { needsNms, layout: example.name }, block);
+  unplaceBoxes(block.boxes, block.count, placement);
+  return block;
+}
+
+/** The first row in which two blocks differ, or `undefined`. */
+export function differenceOf(got: DetectionBlock, want: DetectionBlock): string | undefined {
+  if (got.count !== want.count || got.dropped !== want.dropped) {
+    return `${got.count} rows and ${got.dropped} dropped instead of ${want.count} and ${want.dropped}`;
+  }
+  const print = (block: DetectionBlock, row: number): string =>
+    `${block.scores[row]} ${block.classIds[row]} [${block.boxes.subarray(row * 4, row * 4 + 4).join(", ")}]`;
+  for (let row = 0; row < want.count; row++) {
+    if (print(got, row) !== print(want, row)) return `row ${row}: ${print(got, row)} instead of ${print(want, row)}`;
+  }
+  return undefined;
+}

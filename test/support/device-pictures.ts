@@ -1,0 +1,75 @@
+/** @module Device pictures: pictures of noise in every format, with odd sizes, pitches and addresses, on host and device. */
+
+import type { DevicePtr } from "../../src/core/units.ts";
+import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import type { DevicePicture } from "../../src/pipeline/gpu/picture-table.ts";
+import { type YuvCoefficients, yuvCoefficients } from "../../src/pipeline/gpu/yuv.ts";
+import { chance } from "./chance.ts";
+import { rgbOfNv12 } from "./reference/nv12.ts";
+
+/** One picture: what the CPU is given, and where it lies in the arena. */
+export interface NoisePicture {
+  readonly image: Image;
+  readonly format: PixelFormat | "NV12";
+  readonly offset: number;
+  readonly pitchBytes: number;
+  readonly chromaOffset: number;
+  readonly chromaPitchBytes: number;
+  readonly coefficients: YuvCoefficients;
+}
+
+/** Pictures in one piece of memory, so that they lie at odd addresses. */
+export interface NoiseArena {
+  /** u8: what is copied to the device. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly pictures: readonly NoisePicture[];
+}
+
+/** Every format in every size. */
+export function noiseArena(sizes: readonly (readonly [width: number, height: number])[], seed: number): NoiseArena {
+  const random = chance(seed);
+  const below = (limit: number): number => Math.floor(random() * limit);
+  const formats: readonly (PixelFormat | "NV12")[] = ["RGB", "BGR", "RGBA", "NV12"];
+  const area = sizes.reduce((sum, [width, height]) => sum + (width * 4 + 64) * (height + 2) * 4, 0);
+  const bytes = new Uint8Array(new ArrayBuffer(area));
+  for (let at = 0; at < bytes.length; at++) bytes[at] = below(256);
+  const pictures: NoisePicture[] = [];
+  let end = 0;
+  for (const [width, height] of sizes) {
+    for (const format of formats) {
+      const pixelBytes = format === "NV12" ? 1 : format === "RGBA" ? 4 : 3;
+      const pitchBytes = width * pixelBytes + below(3) * 7;
+      const offset = end + below(5);
+      const chromaPitchBytes = Math.ceil(width / 2) * 2 + below(5);
+      const chromaOffset = offset + pitchBytes * height + below(3);
+      const hasChroma = format === "NV12";
+      end = hasChroma ? chromaOffset + chromaPitchBytes * Math.ceil(height / 2) : offset + pitchBytes * height;
+      const coefficients = yuvCoefficients(below(2) === 0 ? "BT.601" : "BT.709", below(2) === 0 ? "limited" : "full");
+      const image = hasChroma
+        ? rgbOfNv12(
+            {
+              width,
+              height,
+              luma: bytes.subarray(offset),
+              pitchBytes,
+              chroma: bytes.subarray(chromaOffset),
+              chromaPitchBytes,
+            },
+            coefficients,
+          )
+        : imageOf(bytes.subarray(offset, end), { width, height, format, pitchBytes });
+      pictures.push({ image, format, offset, pitchBytes, chromaOffset, chromaPitchBytes, coefficients });
+    }
+  }
+  return { bytes, pictures };
+}
+
+/** A picture as the device sees it, with the arena at an address. */
+export function devicePicture(picture: NoisePicture, arena: number): DevicePicture {
+  const { image, format, pitchBytes, chromaPitchBytes, coefficients } = picture;
+  const { width, height } = image;
+  const pixels = (arena + picture.offset) as DevicePtr;
+  if (format !== "NV12") return { format, width, height, pixels, pitchBytes };
+  const chroma = (arena + picture.chromaOffset) as DevicePtr;
+  return { format, width, height, pixels, pitchBytes, chroma, chromaPitchBytes, coefficients };
+}

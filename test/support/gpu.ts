@@ -1,0 +1,91 @@
+/** @module Gpu: a device and a stream for tests that need a card; `isGpuMissing` is the one reason such a test is skipped. */
+
+import type { DType } from "../../src/core/dtype.ts";
+import { allocate } from "../../src/core/dtype.ts";
+import type { Tensor } from "../../src/core/tensor.ts";
+import type { DevicePtr } from "../../src/core/units.ts";
+import type { TypedDeviceMemory } from "../../src/cuda/buffer-view.ts";
+import { copyToDevice, copyToHost } from "../../src/cuda/copy.ts";
+import { Device } from "../../src/cuda/device.ts";
+import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
+import type { Kernel } from "../../src/cuda/kernel.ts";
+import { layOut } from "../../src/cuda/kernel-arguments.ts";
+import { Module } from "../../src/cuda/module.ts";
+import { cudaUnavailable } from "../../src/cuda/probe.ts";
+import { Stream } from "../../src/cuda/stream.ts";
+
+/** True on a machine without a usable GPU. */
+export const isGpuMissing: boolean = cudaUnavailable() !== undefined;
+
+/** A device with one stream, closed in the right order. */
+export class Gpu implements Disposable {
+  readonly device: Device;
+  readonly stream: Stream;
+  readonly #stack = new DisposableStack();
+
+  constructor() {
+    this.device = this.#stack.use(Device.open());
+    this.stream = this.#stack.use(Stream.create(this.device));
+  }
+
+  /** Close a resource with the others, before what was added earlier. */
+  own<T extends Disposable>(resource: T): T {
+    return this.#stack.use(resource);
+  }
+
+  /** A buffer with the contents of a tensor, owned by this. */
+  upload<T extends DType>(tensor: Tensor<T>): DeviceBuffer<T> {
+    const buffer = this.own(DeviceBuffer.create(tensor.dtype, tensor.shape, { stream: this.stream }));
+    copyToDevice(buffer, tensor.data, { stream: this.stream });
+    return buffer;
+  }
+
+  /** Write an array over a buffer's contents. */
+  refill(buffer: DeviceBuffer, array: ArrayBufferView): void {
+    copyToDevice(buffer, array, { stream: this.stream });
+  }
+
+  /** The contents of device memory, once earlier work of the stream is done. */
+  download<T extends DType>(memory: TypedDeviceMemory<T>): ReturnType<typeof allocate<T>> {
+    const array = allocate(memory.dtype, memory.length);
+    copyToHost(array, memory, { stream: this.stream });
+    return array;
+  }
+
+  /** A kernel that keeps the GPU busy; see {@linkcode spin}. */
+  spinner(): Kernel {
+    const module = this.own(Module.load(this.device, SPIN_PTX, { name: "spin.ptx" }));
+    return module.kernel("spin", layOut([["nanoseconds", "pointer"]]));
+  }
+
+  [Symbol.dispose](): void {
+    this.#stack.dispose();
+  }
+}
+
+/** Enqueue work that takes this long. */
+export function spin(kernel: Kernel, milliseconds: number, stream: Stream): void {
+  const args = kernel.createArguments();
+  args.setPointer(0, Math.round(milliseconds * 1e6) as DevicePtr);
+  kernel.launch({ grid: [1, 1, 1], block: [1, 1, 1] }, args, { stream });
+}
+
+/** One thread that reads the clock until enough nanoseconds have passed. */
+const SPIN_PTX = `
+.version 7.0
+.target sm_75
+.address_size 64
+.visible .entry spin(.param .u64 nanoseconds)
+{
+  .reg .u64 %limit, %start, %now, %passed;
+  .reg .pred %more;
+  ld.param.u64 %limit, [nanoseconds];
+  mov.u64 %start, %globaltimer;
+again:
+  mov.u64 %now, %globaltimer;
+  sub.u64 %passed, %now, %start;
+  setp.lt.u64 %more, %passed, %limit;
+  @%more bra again;
+  ret;
+}
+`;

@@ -1,0 +1,51 @@
+/** @module TensorRT for the tests: releases that `bun scripts/test-libraries.ts` has fetched, opened without a GPU. */
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { cacheFolder } from "../../src/core/paths.ts";
+import { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary } from "../../src/tensorrt/library.ts";
+import { onnxModel } from "./onnx-writer.ts";
+
+/** Folder of a fetched release, or `undefined` where it is not there: the test is then skipped. */
+export function testLibrary(name: "rtx" | "rtx-1.4" | "lean-11" | "10.6"): string | undefined {
+  const folder = join(cacheFolder(), "test-libraries", name);
+  return process.arch === "x64" && existsSync(folder) ? folder : undefined;
+}
+
+/** Folder of TensorRT-RTX, which builds engines without a GPU. */
+export const RTX: string | undefined = testLibrary("rtx");
+
+/** Run with another value of an environment variable. */
+export function withVariable<T>(name: string, value: string, run: () => T): T {
+  const former = process.env[name];
+  process.env[name] = value;
+  try {
+    return run();
+  } finally {
+    if (former === undefined) delete process.env[name];
+    else process.env[name] = former;
+  }
+}
+
+/** Open the release in a folder. */
+export function openFrom(folder: string, options: OpenTensorRtOptions = {}): TensorRtLibrary {
+  return withVariable("BUN_TENSORRT_TENSORRT", folder, () => openTensorRt(options));
+}
+
+/** One convolution and a Relu, `pictures` [N, 3, H, W] → `features` [N, 4, H, W]; builds in a fraction of a second. */
+export function tinyModel(
+  options: { readonly shape?: readonly (number | string)[]; readonly metadata?: Record<string, string> } = {},
+): Uint8Array<ArrayBuffer> {
+  const shape = options.shape ?? [1, 3, 33, 47];
+  const weights = Float32Array.from({ length: 4 * 3 * 3 * 3 }, (_, index) => Math.sin(index));
+  return onnxModel({
+    nodes: [
+      { op: "Conv", inputs: ["pictures", "weights"], outputs: ["sums"], attributes: { pads: [1, 1, 1, 1] } },
+      { op: "Relu", inputs: ["sums"], outputs: ["features"] },
+    ],
+    inputs: [{ name: "pictures", dtype: "f32", shape }],
+    outputs: [{ name: "features", dtype: "f32", shape: [shape[0]!, 4, shape[2]!, shape[3]!] }],
+    initializers: [{ name: "weights", dtype: "f32", shape: [4, 3, 3, 3], data: weights }],
+    ...(options.metadata === undefined ? {} : { metadata: options.metadata }),
+  });
+}

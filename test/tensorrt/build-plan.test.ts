@@ -1,0 +1,183 @@
+import { afterEach, expect, test } from "bun:test";
+import { OptionError, TensorRtError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
+import { buildPlan } from "../../src/tensorrt/build-plan.ts";
+import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import type { BuildEvent } from "../../src/tensorrt/progress.ts";
+import { isMissing, sharedPath } from "../support/shared.ts";
+import { openFrom, RTX, tinyModel } from "../support/tensorrt.ts";
+
+const isAbsent = RTX === undefined;
+const AMPERE = { computeCapabilities: ["8.6"] } as const;
+
+afterEach(() => {
+  setLogSink(undefined);
+});
+
+test.skipIf(isAbsent)(
+  "buildPlan() makes a plan that carries the model's metadata, as TensorRT-RTX has been fetched",
+  async () => {
+    const metadata = { names: "{0: 'person', 1: \"it's\"}", stride: "32" };
+    const built = await buildPlan(tinyModel({ metadata }), AMPERE, { library: openFrom(RTX!) });
+    const file = readPlan(built.bytes, "tiny");
+    expect(file.metadata).toEqual(metadata);
+    expect(file.origin).toEqual({
+      tensorRt: "TensorRT-RTX 1.7.1.116",
+      precision: "model",
+      computeCapabilities: [[8, 6]],
+    });
+    expect(file.header).toMatchObject({
+      family: "TensorRT-RTX",
+      release: "1.7.1",
+      build: 116,
+      computeCapabilities: [[8, 6]],
+    });
+    expect(file.plan.byteOffset % 16).toBe(0);
+    expect(built.timingCache.length).toBeGreaterThan(16);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "buildPlan() builds dynamic inputs by batch and size, or by profiles, as TensorRT-RTX has been fetched",
+  async () => {
+    const model = tinyModel({ shape: ["batch", 3, "height", "width"] });
+    const library = openFrom(RTX!);
+    const size = { min: [31, 17], opt: [64, 33], max: [97, 65] } as const;
+    const byRange = await buildPlan(model, { ...AMPERE, batch: { min: 1, opt: 2, max: 4 }, size }, { library });
+    const pictures = { min: [1, 3, 17, 31], opt: [2, 3, 33, 64], max: [4, 3, 65, 97] };
+    const byProfile = await buildPlan(
+      model,
+      { ...AMPERE, profiles: [{ pictures }, { pictures: [1, 3, 33, 33] }] },
+      { library },
+    );
+    expect(byRange.bytes.length).toBeGreaterThan(1000);
+    expect(byProfile.bytes.length).toBeGreaterThan(byRange.bytes.length);
+  },
+);
+
+test.skipIf(isAbsent)("buildPlan() says which input lacks a range, as TensorRT-RTX has been fetched", async () => {
+  const model = tinyModel({ shape: ["batch", 3, "height", "width"] });
+  const environment = { library: openFrom(RTX!) };
+  const first = buildPlan(model, AMPERE, environment);
+  expect(first).rejects.toThrow(
+    'as the input "pictures" [?, 3, ?, ?] is dynamic and has no range\nHint: say how many pictures',
+  );
+  await first.catch(() => {});
+  const second = buildPlan(model, { ...AMPERE, batch: 2 }, environment);
+  expect(second).rejects.toThrow("Hint: say how large the pictures are");
+  await second.catch(() => {});
+  const third = buildPlan(model, { ...AMPERE, profiles: [{ picture: [1, 3, 5, 5] }] }, environment);
+  expect(third).rejects.toThrow('as a profile names the input "picture"\nHint: the inputs are "pictures"');
+  await third.catch(() => {});
+});
+
+test.skipIf(isAbsent)(
+  "buildPlan() refuses wrong options before it starts, as TensorRT-RTX has been fetched",
+  async () => {
+    const library = openFrom(RTX!);
+    const wrong = buildPlan(tinyModel(), { precison: "fp16" } as object, { library });
+    expect(wrong).rejects.toThrow('option "precison" is unknown\nHint: did you mean "precision"?');
+    await wrong.catch(() => {});
+    if (library.hasDevice()) return;
+    const homeless = buildPlan(tinyModel(), {}, { library });
+    expect(homeless).rejects.toBeInstanceOf(OptionError);
+    await homeless.catch((error: Error) => expect(error.message).toContain('computeCapabilities: ["8.6", "8.9"]'));
+  },
+);
+
+test.skipIf(isAbsent)(
+  "buildPlan() carries TensorRT's own lines when it fails, as TensorRT-RTX has been fetched",
+  async () => {
+    const lines: string[] = [];
+    setLogSink((level, text) => level === "error" && lines.push(text));
+    const options = { ...AMPERE, memoryPools: { workspace: 1 } };
+    const error = (await buildPlan(tinyModel(), options, { library: openFrom(RTX!) }).catch(
+      (e: unknown) => e,
+    )) as TensorRtError;
+    expect(error).toBeInstanceOf(TensorRtError);
+    expect(error.call).toBe("IBuilder::buildSerializedNetwork");
+    expect(error.log.length).toBeGreaterThan(0);
+    expect(error.message).toContain(error.log[0]!);
+    expect(lines.join("\n")).toContain(error.log[0]!);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "buildPlan() says that a strongly typed library ignores the precision, as TensorRT-RTX has been fetched",
+  async () => {
+    const warnings: string[] = [];
+    setLogSink((level, text) => level === "warn" && warnings.push(text));
+    await buildPlan(tinyModel(), { ...AMPERE, precision: "fp16" }, { library: openFrom(RTX!) });
+    expect(warnings.join("\n")).toContain(
+      'precision "fp16" has no effect: TensorRT-RTX 1.7.1 builds what the model says',
+    );
+  },
+);
+
+test.skipIf(isAbsent)(
+  "buildPlan() starts anew where the timing cache cannot be read, as TensorRT-RTX has been fetched",
+  async () => {
+    const warnings: string[] = [];
+    setLogSink((level, text) => level === "warn" && warnings.push(text));
+    const library = openFrom(RTX!);
+    const built = await buildPlan(tinyModel(), AMPERE, { library, timingCache: new Uint8Array(99).fill(7) });
+    expect(warnings.join("\n")).toMatch(/timing cache/i);
+    expect(built.timingCache.length).toBeGreaterThan(99);
+  },
+);
+
+const YOLO = "models/yolov8n_640.onnx";
+const isHeavy = isAbsent || isMissing(YOLO);
+
+test.skipIf(isHeavy)(
+  "buildPlan() leaves the JS thread free and reports phases, as yolov8n and TensorRT-RTX are there",
+  async () => {
+    const events: BuildEvent[] = [];
+    let ticks = 0;
+    let longest = 0;
+    let last = performance.now();
+    const timer = setInterval(() => {
+      const now = performance.now();
+      longest = Math.max(longest, now - last);
+      last = now;
+      ticks += 1;
+    }, 10);
+    const model = await Bun.file(sharedPath(YOLO)).bytes();
+    const onProgress = (event: BuildEvent): void => void events.push(event);
+    const built = await buildPlan(model, AMPERE, { library: openFrom(RTX!), path: sharedPath(YOLO), onProgress });
+    clearInterval(timer);
+    expect(built.metadata.task ?? "detect").toBe("detect");
+    // One timer of 10 ms: a build on the JS thread would leave a single gap as long as itself.
+    expect(ticks).toBeGreaterThan(built.elapsedMs / 100);
+    expect(longest).toBeLessThan(built.elapsedMs / 2);
+    expect(events[0]).toMatchObject({ kind: "start", phase: { parent: undefined, step: 0 }, fraction: 0 });
+    expect(events.at(-1)).toMatchObject({ kind: "end", phases: [], fraction: 1 });
+    expect(events.some((event) => event.phase.parent?.name === events[0]?.phase.name)).toBe(true);
+    expect(events.filter((event) => event.kind === "step").length).toBeGreaterThan(10);
+    const fractions = events.map((event) => event.fraction);
+    expect(fractions).toEqual(fractions.toSorted((a, b) => a - b));
+    const kinds = Object.groupBy(events, (event) => event.kind);
+    expect(kinds.start?.length).toBe(kinds.end!.length);
+  },
+  60_000,
+);
+
+test.skipIf(isHeavy)(
+  "buildPlan() is cancelled by a signal, as yolov8n and TensorRT-RTX are there",
+  async () => {
+    const controller = new AbortController();
+    const model = await Bun.file(sharedPath(YOLO)).bytes();
+    const environment = {
+      library: openFrom(RTX!),
+      signal: controller.signal,
+      onProgress: () => controller.abort(new Error("the user has had enough")),
+    };
+    const started = performance.now();
+    const failed = await buildPlan(model, AMPERE, environment).catch((error: unknown) => error);
+    expect((failed as Error).message).toBe("the user has had enough");
+    expect(performance.now() - started).toBeLessThan(30_000);
+    const late = await buildPlan(model, AMPERE, environment).catch((error: unknown) => error);
+    expect((late as Error).message).toBe("the user has had enough");
+  },
+  60_000,
+);

@@ -1,0 +1,53 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { FileLock } from "../../src/tensorrt/file-lock.ts";
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "file-lock-"));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test("FileLock.tryAcquire() gives a lock to one holder at a time", () => {
+  const path = join(folder, "a.lock");
+  const first = FileLock.tryAcquire(path);
+  expect(first).toBeDefined();
+  expect(FileLock.tryAcquire(path)).toBeUndefined();
+  expect(readFileSync(path, "utf8")).toBe(`${process.pid}\n`);
+  first?.close();
+  using second = FileLock.tryAcquire(path);
+  expect(second).toBeDefined();
+});
+
+test("FileLock.tryAcquire() fails by name where no file can be made", () => {
+  expect(() => FileLock.tryAcquire(join(folder, "no/such/folder.lock"))).toThrow("as the system refused it: errno 2");
+});
+
+test("FileLock.acquire() waits for another process, and is not held up by one that was killed", async () => {
+  const path = join(folder, "b.lock");
+  const script = `
+    import { FileLock } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/file-lock.ts"))};
+    globalThis.lock = FileLock.tryAcquire(${JSON.stringify(path)});
+    console.log("held");
+    setInterval(() => {}, 1000);`;
+  const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
+  await child.stdout.getReader().read();
+  expect(FileLock.tryAcquire(path)).toBeUndefined();
+  setTimeout(() => child.kill("SIGKILL"), 150);
+  const started = performance.now();
+  using lock = await FileLock.acquire(path);
+  expect(performance.now() - started).toBeGreaterThan(100);
+  expect(lock.closed).toBe(false);
+});
+
+test("FileLock.acquire() ends waiting by a signal", async () => {
+  const path = join(folder, "c.lock");
+  using _held = FileLock.tryAcquire(path);
+  const waiting = FileLock.acquire(path, AbortSignal.timeout(120));
+  expect(waiting).rejects.toThrow("timed out");
+  await waiting.catch(() => {});
+});

@@ -1,0 +1,118 @@
+import { afterEach, expect, test } from "bun:test";
+import { join } from "node:path";
+import { LibraryLoadError, TensorRtError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
+import { METHOD_NAMES } from "../../src/ffi/shim-methods.ts";
+import { Builder } from "../../src/tensorrt/builder.ts";
+import { openTensorRt, TensorRtLibrary } from "../../src/tensorrt/library.ts";
+import { Runtime } from "../../src/tensorrt/runtime.ts";
+import { openFrom, RTX, testLibrary, withVariable } from "../support/tensorrt.ts";
+
+const RTX_14 = testLibrary("rtx-1.4");
+const LEAN = testLibrary("lean-11");
+const TRT_10 = testLibrary("10.6");
+
+afterEach(() => {
+  setLogSink(undefined);
+});
+
+/** Two releases under one file name must not meet in one process. */
+function inChild(folder: string, code: string): string {
+  const support = join(import.meta.dir, "../support/tensorrt.ts");
+  const script = `import { openFrom } from ${JSON.stringify(support)};\n${code}`;
+  const environment = { ...process.env, FOLDER: folder };
+  const { stdout, stderr } = Bun.spawnSync([process.execPath, "-e", script], {
+    env: environment,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  return stdout.toString() + stderr.toString();
+}
+
+test("openTensorRt() lists every path tried where the library is nowhere", () => {
+  const call = (): unknown => withVariable("BUN_TENSORRT_TENSORRT", "/nowhere/libnvinfer.so.10", () => openTensorRt());
+  expect(call).toThrow(LibraryLoadError);
+  expect(call).toThrow("/nowhere/libnvinfer.so.10: no such file");
+});
+
+test.skipIf(RTX === undefined)(
+  "openTensorRt() opens TensorRT-RTX once and knows its version, as it has been fetched",
+  () => {
+    const library = openFrom(RTX!);
+    expect(library.version.text).toBe("TensorRT-RTX 1.7.1");
+    expect(library.version.build).toBe(116);
+    expect(library.isStronglyTyped).toBe(true);
+    expect(openFrom(RTX!, { family: "TensorRT-RTX" })).toBe(library);
+  },
+);
+
+test.skipIf(RTX === undefined)(
+  "TensorRtLibrary.has() knows what the version lacks, as TensorRT-RTX has been fetched",
+  () => {
+    const library = openFrom(RTX!);
+    const missing = METHOD_NAMES.filter((name) => !library.has(name));
+    expect(missing).toEqual([
+      "CudaEngine.getDeviceMemorySize",
+      "Builder.platformHasFastFp16",
+      "OptimizationProfile.setShapeValues",
+    ]);
+    expect(library.missing("Builder.platformHasFastFp16").message).toBe(
+      "Cannot call IBuilder::platformHasFastFp16 as TensorRT-RTX 1.7.1 lacks it",
+    );
+  },
+);
+
+test.skipIf(RTX === undefined)(
+  "Runtime.create() works without a GPU, and refuses threads below 1, as TensorRT-RTX has been fetched",
+  async () => {
+    using runtime = await Runtime.create({ library: openFrom(RTX!) });
+    runtime.setMaxThreads(2);
+    expect(() => runtime.setMaxThreads(0)).toThrow("Cannot set the number of threads as TensorRT refused it: 0");
+  },
+);
+
+test.skipIf(RTX_14 === undefined)("openTensorRt() refuses TensorRT-RTX 1.4 by name, as it has been fetched", () => {
+  const output = inChild(
+    RTX_14!,
+    "try { openFrom(process.env.FOLDER); } catch (error) { console.log(error.name, error.message); }",
+  );
+  expect(output).toMatch(/LibraryLoadError Cannot use .*libtensorrt_rtx\.so\.1 as it must be .* TensorRT-RTX 1\.4\.0/);
+});
+
+test.skipIf(LEAN === undefined)(
+  "TensorRtLibrary.bind() takes the table of TensorRT 11 for the lean runtime, as it has been fetched",
+  async () => {
+    const library = TensorRtLibrary.bind(join(LEAN!, "libnvinfer_lean.so.11"));
+    expect(library.version.text).toBe("TensorRT 11.4.0");
+    expect(library.isStronglyTyped).toBe(true);
+    // Without a driver its failure is a small number that is no object.
+    const failed = await Runtime.create({ library }).catch((error: unknown) => error);
+    if (library.hasDevice()) return (failed as Runtime).close();
+    expect(failed).toBeInstanceOf(TensorRtError);
+    expect((failed as TensorRtError).message).toMatch(
+      /^Cannot start the runtime of TensorRT 11\.4\.0 as createInferRuntime/,
+    );
+  },
+);
+
+test.skipIf(TRT_10 === undefined)(
+  "TensorRT 10.6 logs through the unversioned ILogger and refuses without a GPU, as it has been fetched",
+  async () => {
+    const library = openFrom(TRT_10!);
+    expect(library.version.text).toBe("TensorRT 10.6.0");
+    expect(library.isStronglyTyped).toBe(false);
+    if (library.hasDevice()) return;
+    const lines: string[] = [];
+    setLogSink((level, text) => lines.push(`${level} ${text}`));
+    const failed = (await Runtime.create({ library }).catch((error: unknown) => error)) as TensorRtError;
+    expect(failed).toBeInstanceOf(TensorRtError);
+    expect(failed.log.join()).toContain("CUDA");
+    expect(lines.some((line) => line.startsWith("error TensorRT 10.6.0: "))).toBe(true);
+    // The library itself would end the process here.
+    const builder = (await Builder.create({ library }).catch((error: unknown) => error)) as TensorRtError;
+    expect(builder.code).toBe("NO_DEVICE");
+    expect(builder.message).toStartWith(
+      "Cannot start the builder of TensorRT 10.6.0 as there is no usable CUDA device",
+    );
+  },
+);

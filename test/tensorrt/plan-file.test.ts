@@ -1,0 +1,136 @@
+import { expect, test } from "bun:test";
+import { ModelError, PlanMismatchError } from "../../src/core/errors.ts";
+import { checkPlan, readPlan, writePlan } from "../../src/tensorrt/plan-file.ts";
+import { parseVersion } from "../../src/tensorrt/version.ts";
+import { isMissing, sharedPath } from "../support/shared.ts";
+
+const PLAN = "engines/yolov8n_640_fp16_trt10.6.0_sm90.plan";
+const STRICT = { versionCompatible: false, hardwareCompatible: false } as const;
+
+/** The head of a TensorRT plan, as observed, with nothing after it. */
+function head(
+  version: readonly number[],
+  options: { readonly magic?: string; readonly length?: number } = {},
+): Uint8Array {
+  const bytes = Buffer.alloc(64);
+  bytes.write(options.magic ?? "ftrt", "latin1");
+  bytes.writeBigUInt64LE(2n, 8);
+  bytes.writeBigUInt64LE(BigInt(options.length ?? bytes.length), 16);
+  bytes.set(version, 24);
+  return new Uint8Array(bytes);
+}
+
+test.skipIf(isMissing(PLAN))("readPlan() reads version and GPU of a TensorRT 10.6 plan, as it is there", async () => {
+  const file = readPlan(await Bun.file(sharedPath(PLAN)).bytes(), "yolov8n");
+  expect(file.header).toEqual({ family: "TensorRT", release: "10.6.0", build: 26, computeCapabilities: [[9, 0]] });
+  expect(file.metadata).toEqual({});
+  expect(file.plan.length).toBe(8_630_076);
+  const version = parseVersion(100600);
+  checkPlan(file, version, { ...STRICT, computeCapability: [9, 0] }, "yolov8n");
+  checkPlan(file, version, STRICT, "yolov8n");
+  checkPlan(file, version, { ...STRICT, hardwareCompatible: true, computeCapability: [12, 0] }, "yolov8n");
+  expect(() => checkPlan(file, version, { ...STRICT, computeCapability: [8, 6] }, "yolov8n")).toThrow(
+    "Cannot load yolov8n as it was built for compute capability 9.0: this GPU has 8.6\nHint: build it on this machine",
+  );
+});
+
+test.skipIf(isMissing(PLAN))("readPlan() finds a plan that is cut short, as it is there", async () => {
+  const bytes = await Bun.file(sharedPath(PLAN)).bytes();
+  const call = (): unknown => readPlan(bytes.subarray(0, 100_001), '"cut.plan"');
+  expect(call).toThrow(ModelError);
+  expect(call).toThrow('Cannot load "cut.plan" as the engine must have 8630076 bytes: 100001\nHint: it is cut short');
+});
+
+test("checkPlan() names both versions where they differ", () => {
+  const file = readPlan(head([10, 6, 0, 26]), "a.plan");
+  const failure = (number: number): PlanMismatchError => {
+    try {
+      checkPlan(file, parseVersion(number), STRICT, '"a.plan"');
+    } catch (error) {
+      return error as PlanMismatchError;
+    }
+    throw new Error("nothing was thrown");
+  };
+  const other = failure(101501);
+  expect(other).toBeInstanceOf(PlanMismatchError);
+  expect([other.built, other.found]).toEqual(["TensorRT 10.6.0.26", "TensorRT 10.15.1"]);
+  expect(other.message).toStartWith(
+    'Cannot load "a.plan" as it was built by TensorRT 10.6.0.26: this is TensorRT 10.15.1\nHint: ',
+  );
+  expect(failure(10701).message).toContain("TensorRT and TensorRT-RTX cannot read each other's plans");
+  checkPlan(file, parseVersion(101501), { ...STRICT, versionCompatible: true }, "a.plan");
+  expect(() => checkPlan(file, parseVersion(10701), { ...STRICT, versionCompatible: true }, "a.plan")).toThrow(
+    PlanMismatchError,
+  );
+});
+
+test("readPlan() leaves what it does not know to TensorRT", () => {
+  expect(readPlan(head([10, 6, 0, 26], { magic: "what" }), "a").header).toBeUndefined();
+  expect(readPlan(Uint8Array.of(1), "a").header).toBeUndefined();
+  const later = head([10, 6, 0, 26]);
+  later[8] = 3;
+  expect(readPlan(later, "a").header).toBeUndefined();
+  expect(readPlan(head([1, 7, 1, 116], { magic: "vtrt" }), "a").header).toEqual({
+    family: "TensorRT-RTX",
+    release: "1.7.1",
+    build: 116,
+    computeCapabilities: [],
+  });
+  expect(() => readPlan(new Uint8Array(), '"a.plan"')).toThrow('Cannot load "a.plan" as it is empty: 0 bytes');
+});
+
+test("readPlan() reads the GPUs of a TensorRT-RTX plan, unless it has a bit that is not known", () => {
+  const plan = head([1, 7, 1, 116], { magic: "vtrt" });
+  plan[32] = 1 + 4 + 16;
+  const file = readPlan(plan, "a");
+  expect(file.header?.computeCapabilities).toEqual([
+    [7, 5],
+    [8, 6],
+    [12, 0],
+  ]);
+  const version = parseVersion(10701);
+  checkPlan(file, version, { ...STRICT, computeCapability: [12, 0] }, "a");
+  expect(() => checkPlan(file, version, { ...STRICT, computeCapability: [8, 9] }, "a")).toThrow(
+    "as it was built for compute capability 7.5 or 8.6 or 12.0: this GPU has 8.9",
+  );
+  plan[32] = 64 + 1;
+  expect(readPlan(plan, "a").header?.computeCapabilities).toEqual([]);
+});
+
+test("readPlan() takes Ultralytics' header off and uses it", () => {
+  const json = Buffer.from('{"task": "detect", "stride": 32, "names": {"0": "person"}, "imgsz": [640, 640]}');
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(json.length);
+  const file = readPlan(Buffer.concat([length, json, head([10, 6, 0, 26])]), "a");
+  expect(file.metadata).toEqual({ task: "detect", stride: "32", names: '{"0":"person"}', imgsz: "[640,640]" });
+  expect(file.header?.release).toBe("10.6.0");
+  expect(file.origin).toBeUndefined();
+  expect(() => readPlan(Buffer.concat([length, json.subarray(0, 9)]), "a")).toThrow(
+    "Cannot load a as it must have more than",
+  );
+  expect(() => readPlan(Buffer.concat([length, json.fill("x", 1), head([10])]), "a")).toThrow(
+    "as its metadata must be JSON",
+  );
+});
+
+test("writePlan() writes what readPlan() reads, with the engine at a multiple of 16", () => {
+  for (const names of ["{0: 'a'}", "{0: 'ä'}", "{0: 'a, a'}"]) {
+    const plan = head([1, 7, 1, 116], { magic: "vtrt" });
+    const origin = { tensorRt: "TensorRT-RTX 1.7.1.116", computeCapabilities: [[8, 6]] as [number, number][] };
+    const file = readPlan(writePlan(plan, { names, stride: "32" }, origin), "a");
+    expect(file.metadata).toEqual({ names, stride: "32" });
+    expect(file.origin).toEqual(origin);
+    expect(file.plan).toEqual(plan);
+    expect(file.plan.byteOffset % 16).toBe(0);
+    const target = { ...STRICT, computeCapability: [8, 9] } as const;
+    expect(() => checkPlan(file, parseVersion(10701), target, "a")).toThrow(
+      "as it was built for compute capability 8.6: this GPU has 8.9",
+    );
+    checkPlan(
+      { ...file, origin: { ...origin, hardwareCompatibility: "ampere-plus" } },
+      parseVersion(10701),
+      target,
+      "a",
+    );
+  }
+});

@@ -23,7 +23,7 @@ export interface DetectOptions {
 
 /** Options of `Detector.load`. */
 export interface DetectorOptions extends DetectOptions {
-  /** Where to run. Default `"auto"`: the GPU where there is one, else the CPU. */
+  /** Where to run. Default `"auto"`: what `$BUN_TENSORRT_BACKEND` says, else the GPU where there is one, else the CPU. */
   readonly backend?: "auto" | "cpu" | "gpu";
   /** Name of the output layout, where the model does not tell or tells wrong. Default: recognised. */
   readonly layout?: string;

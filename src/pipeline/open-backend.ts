@@ -9,9 +9,12 @@ import { CpuBackend } from "./cpu/cpu-backend.ts";
 import { GpuBackend } from "./gpu/gpu-backend.ts";
 import { isPlan } from "./gpu/model-file.ts";
 
+/** Names a machine for everything that leaves the choice to `auto`. */
+const VARIABLE = "BUN_TENSORRT_BACKEND";
+
 /** What decides between the machines. */
 export interface OpenBackendOptions extends BackendOptions {
-  /** `auto`: the GPU where there is one with TensorRT, else the CPU. */
+  /** `auto`: what `$BUN_TENSORRT_BACKEND` says, else the GPU where there is one with TensorRT, else the CPU. */
   readonly backend: "auto" | "cpu" | "gpu";
 }
 
@@ -39,15 +42,24 @@ export function gpuUnavailable(): string | undefined {
  * @throws {ModelError} If it is no model, or of no known layout
  */
 export async function openBackend(source: string | Uint8Array, options: OpenBackendOptions): Promise<Backend> {
-  if (options.backend === "cpu") return openOnCpu(source, options, 'backend "cpu" was asked for');
+  const wanted = options.backend === "auto" ? wantedByEnvironment() : options.backend;
+  if (wanted === "cpu") return openOnCpu(source, options, 'backend "cpu" was asked for');
   const reason = gpuUnavailable();
   if (reason === undefined) return GpuBackend.load(source, options);
-  if (options.backend === "gpu") {
+  if (wanted === "gpu") {
     const hint = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
     throw new OptionError(message("load a detector on the GPU", `as it cannot be used: ${reason}`, hint), "backend");
   }
   logger.info(`Running on the CPU, as the GPU cannot be used: ${reason}`);
   return openOnCpu(source, options, `the GPU cannot be used: ${reason}`);
+}
+
+/** @throws {OptionError} If the variable names no machine */
+function wantedByEnvironment(): OpenBackendOptions["backend"] {
+  const value = process.env[VARIABLE] ?? "";
+  if (value === "" || value === "auto" || value === "cpu" || value === "gpu") return value === "" ? "auto" : value;
+  const found = `as ${VARIABLE} must be auto, cpu or gpu: ${JSON.stringify(value)}`;
+  throw new OptionError(message("load a detector", found), "backend");
 }
 
 /** @param reason why it is not the GPU, for a plan, which runs nowhere else */

@@ -3,6 +3,7 @@ import { ClosedError, ImageError, ModelError, OptionError } from "../../src/core
 import { Detector } from "../../src/detector/detector.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { Image } from "../../src/image/image.ts";
+import { gpuUnavailable } from "../../src/pipeline/open-backend.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
@@ -56,7 +57,6 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
   await expect(Detector.load(new Uint8Array(0))).rejects.toThrow("it is empty");
   await expect(Detector.load(notAPicture)).rejects.toThrow(ModelError);
   await expect(Detector.load(new URL("https://localhost/model.onnx"))).rejects.toThrow("the scheme must be file:");
-  await expect(Detector.load(toyDetector(), { backend: "gpu" })).rejects.toThrow(OptionError);
 });
 
 test("Detector.detectBatch() gives one result a picture, in order, in runs of the batch", async () => {
@@ -204,4 +204,26 @@ test("Detector.load() refuses a plan on the CPU, which cannot run it", async () 
   new DataView(plan.buffer).setBigUint64(8, 2n, true);
   await expect(Detector.load(plan, { backend: "cpu" })).rejects.toThrow("as a plan needs a GPU");
   await expect(Detector.load("model.engine", { backend: "cpu" })).rejects.toThrow("as a plan needs a GPU");
+});
+
+test.skipIf(gpuUnavailable() === undefined)("Detector.load() says why the GPU cannot be used", async () => {
+  await expect(Detector.load(toyDetector(), { backend: "gpu" })).rejects.toThrow(
+    "Cannot load a detector on the GPU as it cannot be used: Cannot ",
+  );
+});
+
+test("Detector.load() takes the machine of BUN_TENSORRT_BACKEND where the choice is left open", async () => {
+  const former = process.env.BUN_TENSORRT_BACKEND;
+  try {
+    process.env.BUN_TENSORRT_BACKEND = "cpu";
+    await using detector = await Detector.load(toyDetector());
+    expect(detector.backend.kind).toBe("cpu");
+    process.env.BUN_TENSORRT_BACKEND = "tpu";
+    await expect(Detector.load(toyDetector())).rejects.toThrow(
+      'as BUN_TENSORRT_BACKEND must be auto, cpu or gpu: "tpu"',
+    );
+  } finally {
+    if (former === undefined) delete process.env.BUN_TENSORRT_BACKEND;
+    else process.env.BUN_TENSORRT_BACKEND = former;
+  }
 });

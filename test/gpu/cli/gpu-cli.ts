@@ -11,6 +11,7 @@ import { gpuLibrary } from "../../support/gpu-tensorrt.ts";
 export function gpuEnvironment(cache: string): Record<string, string> {
   const { path } = gpuLibrary();
   return {
+    BUN_TENSORRT_BACKEND: "auto",
     BUN_TENSORRT_CACHE: cache,
     ...(path.includes("/") ? { BUN_TENSORRT_TENSORRT: dirname(path) } : {}),
     ...(cudaRuntimePath().includes("/") ? { BUN_TENSORRT_CUDART: cudaRuntimePath() } : {}),

@@ -2,6 +2,7 @@
 
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeDense } from "../decode/dense.ts";
+import { densePlan } from "../dense-plan.ts";
 import { type DenseReading, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
@@ -34,16 +35,7 @@ export const rtdetrUltralytics: Layout<DensePlan> = {
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },
       classes,
       needsNms: false,
-      plan: {
-        kind: "dense",
-        output: reading.output.name,
-        order: "anchor-major",
-        channels: reading.channels,
-        classes,
-        classChannel: 4,
-        score: "class",
-        boxUnit: "fraction",
-      },
+      plan: densePlan(reading, classes, "class", "fraction"),
     });
   },
   decode: decodeDense,

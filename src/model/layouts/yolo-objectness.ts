@@ -2,6 +2,7 @@
 
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeDense } from "../decode/dense.ts";
+import { densePlan } from "../dense-plan.ts";
 import { classesAmong, type DenseReading, isDeepStream, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
@@ -41,16 +42,7 @@ export const yoloObjectness: Layout<DensePlan> = {
       preprocessing: YOLO_PREPROCESSING,
       classes,
       needsNms: true,
-      plan: {
-        kind: "dense",
-        output: reading.output.name,
-        order: "anchor-major",
-        channels: reading.channels,
-        classes,
-        classChannel: 5,
-        score: classes === 1 ? "objectness" : "product",
-        boxUnit: "pixels",
-      },
+      plan: densePlan(reading, classes, classes === 1 ? "objectness" : "product"),
     });
   },
   decode: decodeDense,

@@ -2,6 +2,7 @@
 
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeDense } from "../decode/dense.ts";
+import { densePlan } from "../dense-plan.ts";
 import { classesAmong, isDeepStream, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
@@ -30,16 +31,7 @@ export const yoloTransposed: Layout<DensePlan> = {
       preprocessing: YOLO_PREPROCESSING,
       classes,
       needsNms: true,
-      plan: {
-        kind: "dense",
-        output: reading.output.name,
-        order: "anchor-major",
-        channels: reading.channels,
-        classes,
-        classChannel: 4,
-        score: "class",
-        boxUnit: "pixels",
-      },
+      plan: densePlan(reading, classes, "class"),
     });
   },
   decode: decodeDense,

@@ -2,6 +2,7 @@
 
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeDense } from "../decode/dense.ts";
+import { densePlan } from "../dense-plan.ts";
 import { classesAmong, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
@@ -27,16 +28,7 @@ export const yolo: Layout<DensePlan> = {
       preprocessing: YOLO_PREPROCESSING,
       classes,
       needsNms: true,
-      plan: {
-        kind: "dense",
-        output: reading.output.name,
-        order: "channel-major",
-        channels: reading.channels,
-        classes,
-        classChannel: 4,
-        score: "class",
-        boxUnit: "pixels",
-      },
+      plan: densePlan(reading, classes, "class"),
     });
   },
   decode: decodeDense,

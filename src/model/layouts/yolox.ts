@@ -3,6 +3,7 @@
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import { decodeDense } from "../decode/dense.ts";
 import { decodeGrid } from "../decode/grid.ts";
+import { densePlan } from "../dense-plan.ts";
 import { classesAmong, type DenseReading, isDeepStream, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
@@ -68,16 +69,7 @@ export const yoloxDecoded: Layout<DensePlan> = {
       preprocessing: YOLOX_PREPROCESSING,
       classes,
       needsNms: true,
-      plan: {
-        kind: "dense",
-        output: reading.output.name,
-        order: "anchor-major",
-        channels: reading.channels,
-        classes,
-        classChannel: 5,
-        score: "product",
-        boxUnit: "pixels",
-      },
+      plan: densePlan(reading, classes, "product"),
     });
   },
   decode: decodeDense,

@@ -24,9 +24,11 @@ const PYTHON_STEPS: readonly Step[] = [
   ["generated shim", process.execPath, "scripts/shim.ts", "--check"],
 ];
 
+/** Debian's Python comes without pip and venv until their packages are installed. */
 function hasPip(): boolean {
   if (process.platform !== "linux" || process.arch !== "x64" || Bun.which("python3") === null) return false;
-  return Bun.spawnSync(["python3", "-m", "pip", "--version"], { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
+  const program = "import pip, venv, ensurepip";
+  return Bun.spawnSync(["python3", "-c", program], { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
 }
 
 const steps: readonly Step[] = [
@@ -48,7 +50,8 @@ function count(attribute: string): number {
 }
 
 let failedSteps = 0;
-if (!hasPip()) console.log(`left out, as there is no pip: ${PYTHON_STEPS.map(([name]) => name).join(", ")}`);
+if (!hasPip())
+  console.log(`left out, as there is no Python with pip and venv: ${PYTHON_STEPS.map(([name]) => name).join(", ")}`);
 for (const [name, ...command] of steps) {
   console.log(`\n== ${name}: ${command.slice(1).join(" ")}`);
   const child = Bun.spawnSync(command, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });

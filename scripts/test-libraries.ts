@@ -51,18 +51,13 @@ for (const name of Bun.argv.slice(2)) {
     const folder = mkdtempSync(`${target}-`);
     try {
       const archive = download(source, folder);
-      // The builder resource, 1.4 GB, is of no use without a GPU.
-      run([
-        "unzip",
-        "-q",
-        "-j",
-        archive,
-        `${source.inside}/lib*`,
-        "-x",
-        "*builder_resource*",
-        "-d",
-        join(folder, "lib"),
-      ]);
+      run(["python3", "-m", "zipfile", "-e", archive, join(folder, "archive")]);
+      mkdirSync(join(folder, "lib"));
+      for (const library of new Bun.Glob("lib*").scanSync(join(folder, "archive", source.inside))) {
+        // The builder resource, 1.4 GB, is of no use without a GPU.
+        if (library.includes("builder_resource")) continue;
+        renameSync(join(folder, "archive", source.inside, library), join(folder, "lib", library));
+      }
       renameSync(join(folder, "lib"), target);
     } finally {
       rmSync(folder, { recursive: true, force: true });

@@ -24,3 +24,12 @@ export function createDetectionBlock(capacity: number): DetectionBlock {
     classIds: new Int32Array(new ArrayBuffer(capacity * 4)),
   };
 }
+
+/** The block of one picture of a batch, in a list that is kept from batch to batch; a larger one where rows lack. */
+export function blockAt(blocks: DetectionBlock[], index: number, capacity: number): DetectionBlock {
+  const block = blocks[index];
+  if (block !== undefined && block.scores.length >= capacity) return block;
+  const larger = createDetectionBlock(capacity);
+  blocks[index] = larger;
+  return larger;
+}

@@ -1,6 +1,5 @@
 /** @module CpuSlot: one batch in flight on the CPU. */
 
-import { message } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { type Placement, unplaceBoxes } from "../../image/geometry.ts";
@@ -8,12 +7,13 @@ import type { Image } from "../../image/image.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { Candidates } from "../../model/candidates.ts";
-import { createDetectionBlock, type DetectionBlock } from "../../model/detection-block.ts";
+import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { DecodeInput, Layout, Recognition } from "../../model/layout.ts";
 import type { Selection } from "../../model/selection.ts";
 import { Selector } from "../../model/selector.ts";
 import type { Session } from "../../onnxruntime/session.ts";
 import type { Size, Slot } from "../backend.ts";
+import { BindingCache } from "../binding-cache.ts";
 import { sourcePlacement } from "../source-placement.ts";
 import { createStageTimings, type StageTimings } from "../stage-timings.ts";
 import { InputBinding } from "./input-binding.ts";
@@ -28,9 +28,6 @@ export interface CpuModel {
   readonly decodeOptions: PictureDecodeOptions;
 }
 
-/** Input shapes whose tensors are kept: a few for mixed batches, not one for every picture of a folder. */
-const MAX_BINDINGS = 4;
-
 /** Buffers of one batch in flight on the CPU: decoded pixels, input tensors, candidates, blocks. */
 export class CpuSlot extends Resource implements Slot {
   readonly timings: StageTimings = createStageTimings();
@@ -38,8 +35,7 @@ export class CpuSlot extends Resource implements Slot {
   readonly #model: CpuModel;
   readonly #preprocessor: Preprocessor;
   readonly #decoders: PictureDecoder[] = [];
-  /** Newest last. */
-  readonly #bindings: InputBinding[] = [];
+  readonly #bindings = new BindingCache<InputBinding>();
   readonly #candidates = new Candidates();
   readonly #selector = new Selector();
   readonly #blocks: DetectionBlock[] = [];
@@ -81,20 +77,20 @@ export class CpuSlot extends Resource implements Slot {
 
   async infer(): Promise<void> {
     const started = performance.now();
-    await this.#current("infer").run();
+    await this.#bindings.current("infer").run();
     this.timings.infer = performance.now() - started;
   }
 
   postprocess(selection: Selection): Promise<readonly DetectionBlock[]> {
     const started = performance.now();
     const { layout, recognition } = this.#model;
-    const binding = this.#current("post-process");
+    const binding = this.#bindings.current("post-process");
     const input = this.#decodeInput;
     input.outputs = binding.outputs;
     [input.inputWidth, input.inputHeight] = binding.size;
     input.threshold = selection.threshold;
     for (let index = 0; index < this.placements.length; index++) {
-      const block = this.#blockFor(index, selection.maxDetections);
+      const block = blockAt(this.#blocks, index, selection.maxDetections);
       input.index = index;
       this.#candidates.clear();
       layout.decode(recognition.plan, input, this.#candidates);
@@ -112,39 +108,17 @@ export class CpuSlot extends Resource implements Slot {
   }
 
   readInput(): Promise<Tensor> {
-    return Promise.resolve(this.#current("read the input").images);
+    return Promise.resolve(this.#bindings.current("read the input").images);
   }
 
   readOutputs(): Promise<ReadonlyMap<string, Tensor>> {
-    return Promise.resolve(this.#current("read the outputs").outputs);
+    return Promise.resolve(this.#bindings.current("read the outputs").outputs);
   }
 
-  #current(action: string): InputBinding {
-    const binding = this.#bindings.at(-1);
-    if (binding === undefined) throw new Error(message(action, "as nothing has been pre-processed yet"));
-    return binding;
-  }
-
-  /** The tensors for this batch, made at the first one of its shape; the newest is the current one. */
   #bindingFor(images: number, size: Size): InputBinding {
-    const batch = this.#model.fixedBatch ?? images;
-    const at = this.#bindings.findIndex(
-      (one) => one.batch === batch && one.size[0] === size[0] && one.size[1] === size[1],
-    );
-    if (at >= 0 && at === this.#bindings.length - 1) return this.#bindings[at]!;
-    const [known] = at >= 0 ? this.#bindings.splice(at, 1) : [];
-    const binding = known ?? new InputBinding(this.#model.session, this.#model.recognition, batch, size);
-    this.#bindings.push(binding);
-    if (this.#bindings.length > MAX_BINDINGS) this.#bindings.shift()!.close();
-    return binding;
-  }
-
-  #blockFor(index: number, capacity: number): DetectionBlock {
-    const block = this.#blocks[index];
-    if (block !== undefined && block.scores.length >= capacity) return block;
-    const larger = createDetectionBlock(capacity);
-    this.#blocks[index] = larger;
-    return larger;
+    const { session, recognition, fixedBatch } = this.#model;
+    const batch = fixedBatch ?? images;
+    return this.#bindings.find(batch, size) ?? this.#bindings.add(new InputBinding(session, recognition, batch, size));
   }
 
   #decoderFor(index: number): PictureDecoder {
@@ -157,6 +131,6 @@ export class CpuSlot extends Resource implements Slot {
 
   protected release(): void {
     for (const decoder of this.#decoders) decoder?.close();
-    for (const binding of this.#bindings) binding.close();
+    this.#bindings.close();
   }
 }

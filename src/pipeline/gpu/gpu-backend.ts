@@ -56,10 +56,11 @@ export class GpuBackend extends Resource implements Backend {
     const engine = owned.use(await runtime.deserialize(plan, { source: file.source }));
     const recognition = recogniseModel(modelInfo(engine), { ...options, source: file.source });
     const kernels = owned.use(KernelLibrary.create(device));
-    const values = owned.use(DeviceBuffer.create("f32", [valueTable(recognition.preprocessing).length], { device }));
+    const table = valueTable(recognition.preprocessing);
+    const values = owned.use(DeviceBuffer.create("f32", [table.length], { device }));
     {
       using stream = Stream.create(device);
-      copyToDevice(values, valueTable(recognition.preprocessing), { stream });
+      copyToDevice(values, table, { stream });
       stream.synchronize();
     }
     const input = engine.tensor(recognition.imageInput);
@@ -74,8 +75,7 @@ export class GpuBackend extends Resource implements Backend {
       decodeOptions: decodeOptionsFor(recognition, options),
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
-    const backend = new GpuBackend(gpu, maxBatch, owned.move());
-    return backend;
+    return new GpuBackend(gpu, maxBatch, owned.move());
   }
 
   get recognition(): Recognition {

@@ -81,8 +81,7 @@ export class GpuInference extends Resource {
     }
     // What was copied from ordinary arrays has left them, and the first frame may come on the stream at once.
     stream.synchronize();
-    const inference = new GpuInference(context, stream, images, outputs, owned.move());
-    return inference;
+    return new GpuInference(context, stream, images, outputs, owned.move());
   }
 
   /** Enqueue the model. */

@@ -1,6 +1,5 @@
 /** @module GpuSlot: one batch in flight on the GPU: a stream, its memory, and a graph for each input shape. */
 
-import { message } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
@@ -9,17 +8,15 @@ import { type OnStream, Stream } from "../../cuda/stream.ts";
 import { type Placement, place } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import type { DecodedImage } from "../../image/picture-decoder.ts";
-import { createDetectionBlock, type DetectionBlock } from "../../model/detection-block.ts";
+import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { Selection } from "../../model/selection.ts";
 import type { Size, Slot } from "../backend.ts";
+import { BindingCache } from "../binding-cache.ts";
 import { sourcePlacement } from "../source-placement.ts";
 import { createStageTimings, type StageTimings } from "../stage-timings.ts";
 import { FrameMemory } from "./frame-memory.ts";
 import { GpuBinding } from "./gpu-binding.ts";
 import type { GpuModel } from "./gpu-model.ts";
-
-/** Input shapes whose memory and graph are kept. */
-const MAX_BINDINGS = 4;
 
 /** Rows a picture that there is room for until more are asked for: the default of `maxDetections`. */
 const FIRST_ROWS = 300;
@@ -36,8 +33,7 @@ export class GpuSlot extends Resource implements Slot {
   readonly #frames: FrameMemory[] = [];
   /** Where each picture was placed last, in its decoded size. */
   readonly #placed: Placement[] = [];
-  /** Newest last. */
-  readonly #bindings: GpuBinding[] = [];
+  readonly #bindings = new BindingCache<GpuBinding>();
   readonly #blocks: DetectionBlock[] = [];
   readonly #owned: DisposableStack;
 
@@ -68,7 +64,7 @@ export class GpuSlot extends Resource implements Slot {
   async detect(images: readonly Image[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]> {
     const started = performance.now();
     const binding = this.#known(images.length, size) ?? (await this.#create(images.length, size));
-    if (selection.maxDetections > FIRST_ROWS) binding.reserveRows(selection.maxDetections);
+    binding.reserveRows(selection.maxDetections);
     binding.tables.selection.setSelection(selection);
     this.#upload(binding, images);
     const launched = performance.now();
@@ -95,14 +91,14 @@ export class GpuSlot extends Resource implements Slot {
 
   async infer(): Promise<void> {
     const started = performance.now();
-    this.#current("infer").enqueueInference();
+    this.#bindings.current("infer").enqueueInference();
     await this.#finish();
     this.timings.infer = performance.now() - started;
   }
 
   async postprocess(selection: Selection): Promise<readonly DetectionBlock[]> {
     const started = performance.now();
-    const binding = this.#current("post-process");
+    const binding = this.#bindings.current("post-process");
     binding.reserveRows(selection.maxDetections);
     binding.tables.selection.setSelection(selection);
     binding.enqueuePostprocess();
@@ -113,11 +109,11 @@ export class GpuSlot extends Resource implements Slot {
   }
 
   readInput(): Promise<Tensor> {
-    return Promise.resolve(this.#current("read the input").readInput());
+    return Promise.resolve(this.#bindings.current("read the input").readInput());
   }
 
   readOutputs(): Promise<ReadonlyMap<string, Tensor>> {
-    return Promise.resolve(this.#current("read the outputs").readOutputs());
+    return Promise.resolve(this.#bindings.current("read the outputs").readOutputs());
   }
 
   /** Enqueue the copies of the pixels and write the tables; rows that only fill the batch repeat the first picture. */
@@ -143,7 +139,7 @@ export class GpuSlot extends Resource implements Slot {
 
   #read(binding: GpuBinding, selection: Selection): readonly DetectionBlock[] {
     for (let index = 0; index < this.placements.length; index++) {
-      binding.read(index, this.#blockFor(index, selection.maxDetections));
+      binding.read(index, blockAt(this.#blocks, index, selection.maxDetections));
     }
     return this.#blocks;
   }
@@ -169,34 +165,14 @@ export class GpuSlot extends Resource implements Slot {
     return placement;
   }
 
-  #current(action: string): GpuBinding {
-    const binding = this.#bindings.at(-1);
-    if (binding === undefined) throw new Error(message(action, "as nothing has been pre-processed yet"));
-    return binding;
-  }
-
-  /** The binding for a shape, which becomes the current one; `undefined` if it has to be made. */
   #known(images: number, size: Size): GpuBinding | undefined {
-    const batch = this.#model.fixedBatch ?? images;
-    const newest = this.#bindings.at(-1);
-    if (newest !== undefined && isFor(newest, batch, size)) return newest;
-    const at = this.#bindings.findIndex((binding) => isFor(binding, batch, size));
-    if (at < 0) return undefined;
-    const [binding] = this.#bindings.splice(at, 1);
-    this.#bindings.push(binding!);
-    return binding;
+    return this.#bindings.find(this.#model.fixedBatch ?? images, size);
   }
 
   async #create(images: number, size: Size): Promise<GpuBinding> {
     const batch = this.#model.fixedBatch ?? images;
-    const binding = await GpuBinding.create(this.#model, this.#stream, this.#activations, {
-      batch,
-      size,
-      rows: FIRST_ROWS,
-    });
-    this.#bindings.push(binding);
-    if (this.#bindings.length > MAX_BINDINGS) this.#bindings.shift()!.close();
-    return binding;
+    const shape = { batch, size, rows: FIRST_ROWS };
+    return this.#bindings.add(await GpuBinding.create(this.#model, this.#stream, this.#activations, shape));
   }
 
   #frameFor(index: number): FrameMemory {
@@ -207,21 +183,9 @@ export class GpuSlot extends Resource implements Slot {
     return frame;
   }
 
-  #blockFor(index: number, capacity: number): DetectionBlock {
-    const block = this.#blocks[index];
-    if (block !== undefined && block.scores.length >= capacity) return block;
-    const larger = createDetectionBlock(capacity);
-    this.#blocks[index] = larger;
-    return larger;
-  }
-
   protected release(): void {
-    for (const binding of this.#bindings) binding.close();
+    this.#bindings.close();
     for (const frame of this.#frames) frame?.close();
     this.#owned.dispose();
   }
-}
-
-function isFor(binding: GpuBinding, batch: number, [width, height]: Size): boolean {
-  return binding.batch === batch && binding.size[0] === width && binding.size[1] === height;
 }

@@ -1,0 +1,56 @@
+/** @module BindingCache: the few input shapes whose memory a slot keeps, the newest being the one in use. */
+
+import { message } from "../core/errors.ts";
+import type { Size } from "./backend.ts";
+
+/** What is made once for a batch size and an input size. */
+export interface ShapeBinding {
+  readonly batch: number;
+  readonly size: Size;
+  close(): void;
+}
+
+/** Shapes that are kept: a few for mixed batches, not one for every picture of a folder. */
+const MOST = 4;
+
+/** Bindings by shape; the one that was not used for longest makes room. Owns them. */
+export class BindingCache<Binding extends ShapeBinding> {
+  /** Newest last. */
+  readonly #kept: Binding[] = [];
+
+  /** The binding of a shape, which becomes the current one; `undefined` if it has to be made. */
+  find(batch: number, [width, height]: Size): Binding | undefined {
+    for (let at = this.#kept.length - 1; at >= 0; at--) {
+      const binding = this.#kept[at]!;
+      if (binding.batch !== batch || binding.size[0] !== width || binding.size[1] !== height) continue;
+      if (at < this.#kept.length - 1) this.#kept.push(...this.#kept.splice(at, 1));
+      return binding;
+    }
+    return undefined;
+  }
+
+  /** Keep a new binding, which becomes the current one. */
+  add(binding: Binding): Binding {
+    this.#kept.push(binding);
+    if (this.#kept.length > MOST) this.#kept.shift()!.close();
+    return binding;
+  }
+
+  /**
+   * The one that was found or added last.
+   *
+   * @param action for the message: `infer`
+   * @throws {Error} If there is none yet
+   */
+  current(action: string): Binding {
+    const binding = this.#kept.at(-1);
+    if (binding === undefined) throw new Error(message(action, "as nothing has been pre-processed yet"));
+    return binding;
+  }
+
+  /** Close them all. */
+  close(): void {
+    for (const binding of this.#kept) binding.close();
+    this.#kept.length = 0;
+  }
+}

@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import { Detector } from "../detector/detector.ts";
 import type { DetectorOptions } from "../detector/detector-config.ts";
 import { readModelFile } from "../pipeline/gpu/model-file.ts";
-import { gpuUnavailable } from "../pipeline/open-backend.ts";
+import { chooseMachine } from "../pipeline/open-backend.ts";
 import { refuse } from "./args.ts";
 import { BuildProgressView } from "./build-progress.ts";
 import type { CommandContext } from "./command.ts";
@@ -43,11 +43,12 @@ async function chooseBackend(
     throw refuse(command, "backend", `as ${JSON.stringify(path)} is a plan, which runs on a GPU alone`, hint);
   }
   if (wanted !== "auto" || isQuiet || !terminal.isTerminal) return wanted;
-  const reason = gpuUnavailable();
-  if (reason === undefined) return "gpu";
-  const note = `Running on the CPU, as the GPU cannot be used: ${inShort(reason)}`;
-  terminal.line(terminal.paint("dim", note));
-  return "cpu";
+  const { kind, gpuFault } = chooseMachine(wanted);
+  if (gpuFault !== undefined) {
+    const note = `Running on the CPU, as the GPU cannot be used: ${inShort(gpuFault)}`;
+    terminal.line(terminal.paint("dim", note));
+  }
+  return kind;
 }
 
 /**

@@ -33,25 +33,42 @@ export function gpuUnavailable(): string | undefined {
   }
 }
 
+/** Where models will run. */
+export interface Machine {
+  readonly kind: "cpu" | "gpu";
+  /** Why the GPU cannot be used, in one line, where the choice was open; `undefined` if it can, or if it was not asked. */
+  readonly gpuFault: string | undefined;
+}
+
 /**
- * Load a model on the machine that was asked for, or the best there is. Where `auto` ends on the CPU, a line in the log
- * says why.
+ * Choose the machine: the one that was asked for, or the best there is.
+ *
+ * @throws {OptionError} If the GPU was asked for and there is none, or no TensorRT
+ */
+export function chooseMachine(backend: OpenBackendOptions["backend"]): Machine {
+  const wanted = backend === "auto" ? wantedByEnvironment() : backend;
+  if (wanted === "cpu") return { kind: "cpu", gpuFault: undefined };
+  const gpuFault = gpuUnavailable();
+  if (gpuFault === undefined) return { kind: "gpu", gpuFault };
+  if (wanted === "auto") return { kind: "cpu", gpuFault };
+  const hint = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
+  throw new OptionError(message("load a detector on the GPU", `as it cannot be used: ${gpuFault}`, hint), "backend");
+}
+
+/**
+ * Load a model on the machine that was asked for, or the best there is. Where `auto` ends on the CPU for lack of a GPU, a
+ * line in the log says why.
  *
  * @param source path of a model, or its bytes; a plan runs on the GPU alone
  * @throws {OptionError} If the GPU was asked for and there is none, or no TensorRT
  * @throws {ModelError} If it is no model, or of no known layout
  */
 export async function openBackend(source: string | Uint8Array, options: OpenBackendOptions): Promise<Backend> {
-  const wanted = options.backend === "auto" ? wantedByEnvironment() : options.backend;
-  if (wanted === "cpu") return openOnCpu(source, options, 'backend "cpu" was asked for');
-  const reason = gpuUnavailable();
-  if (reason === undefined) return GpuBackend.load(source, options);
-  if (wanted === "gpu") {
-    const hint = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
-    throw new OptionError(message("load a detector on the GPU", `as it cannot be used: ${reason}`, hint), "backend");
-  }
-  logger.info(`Running on the CPU, as the GPU cannot be used: ${reason}`);
-  return openOnCpu(source, options, `the GPU cannot be used: ${reason}`);
+  const { kind, gpuFault } = chooseMachine(options.backend);
+  if (kind === "gpu") return GpuBackend.load(source, options);
+  if (gpuFault === undefined) return openOnCpu(source, options, 'backend "cpu" was asked for');
+  logger.info(`Running on the CPU, as the GPU cannot be used: ${gpuFault}`);
+  return openOnCpu(source, options, `the GPU cannot be used: ${gpuFault}`);
 }
 
 /** @throws {OptionError} If the variable names no machine */

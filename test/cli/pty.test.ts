@@ -56,10 +56,16 @@ test("detect shows a bar with rate and time left on a terminal, wipes it, and su
 
 test.skipIf(!isGpuMissing)("detect tells on a terminal why it runs on the CPU, once and dimly", async () => {
   const note = "\x1b[2mRunning on the CPU, as the GPU cannot be used: ";
-  const [auto, chosen] = await Promise.all([onTerminal(DETECT), onTerminal([...DETECT, "--backend", "cpu"])]);
+  const open = { BUN_TENSORRT_BACKEND: "auto" };
+  const [auto, chosen, named] = await Promise.all([
+    onTerminal(DETECT, open),
+    onTerminal([...DETECT, "--backend", "cpu"], open),
+    onTerminal(DETECT, { BUN_TENSORRT_BACKEND: "cpu" }),
+  ]);
   expect(auto.split(note)).toHaveLength(2);
   expect(auto).not.toContain("none of these paths");
   expect(chosen).not.toContain(note);
+  expect(named).not.toContain(note);
 });
 
 test("detect --quiet shows nothing on a terminal", async () => {

@@ -21,6 +21,7 @@ import type { Selection } from "../src/model/selection.ts";
 import { DEFAULT_BACKEND_OPTIONS } from "../src/pipeline/backend.ts";
 import { CpuBackend } from "../src/pipeline/cpu/cpu-backend.ts";
 import { type PeerStage, PythonPeer } from "./cpu-stages-peer.ts";
+import { Samples } from "./support/samples.ts";
 
 const SIZE = 640;
 const WARM_UP = 30;
@@ -47,22 +48,9 @@ const PEER_NAMES: Readonly<Record<PeerStage, string>> = {
   postprocess: "NumPy, cv2.dnn.NMSBoxesBatched",
 };
 
-/** Every sample of one thing, in milliseconds. */
-class Samples {
-  readonly all: number[] = [];
-
-  quantile(share: number): number {
-    const sorted = this.all.toSorted((a, b) => a - b);
-    return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
-  }
-
-  toJSON(): object {
-    return { median: this.quantile(0.5), p99: this.quantile(0.99), samples: this.all.length };
-  }
-
-  toString(): string {
-    return `${this.quantile(0.5).toFixed(3).padStart(9)}${this.quantile(0.99).toFixed(3).padStart(9)}`;
-  }
+/** Median and tail, for the table. */
+function columns(samples: Samples): string {
+  return [0.5, 0.99].map((share) => samples.quantile(share).toFixed(3).padStart(9)).join("");
 }
 
 async function timed(samples: Samples, run: () => Promise<number>): Promise<number> {
@@ -173,14 +161,14 @@ if (typeof peer !== "string") await peer[Symbol.asyncDispose]();
 
 console.log("\nmilliseconds                                            median      p99");
 for (const [stage, { samples, count }] of ours) {
-  console.log(`${stage.name.padEnd(14)}${"bun-tensorrt".padEnd(38)}${samples}`);
+  console.log(`${stage.name.padEnd(14)}${"bun-tensorrt".padEnd(38)}${columns(samples)}`);
   if (typeof peer === "string") continue;
   for (const name of stage.peers) {
     const other = theirs.get(name)!;
     const ratio = samples.quantile(0.5) / other.samples.quantile(0.5);
     const boxes = name === "postprocess" ? `, boxes ${count} and ${other.count}` : "";
     console.log(
-      `${"".padEnd(14)}${PEER_NAMES[name].padEnd(38)}${other.samples}   ours / theirs ${ratio.toFixed(2)}${boxes}`,
+      `${"".padEnd(14)}${PEER_NAMES[name].padEnd(38)}${columns(other.samples)}   ours / theirs ${ratio.toFixed(2)}${boxes}`,
     );
   }
 }
@@ -201,8 +189,8 @@ if (slot !== undefined) {
     frame.run.all.push(after - before);
     frame.share.all.push((after - before) / whole);
   }
-  console.log(`${"whole frame".padEnd(14)}${backend!.description.padEnd(38)}${frame.whole}`);
-  console.log(`${"".padEnd(14)}${"of it ONNX Runtime's run".padEnd(38)}${frame.run}`);
+  console.log(`${"whole frame".padEnd(14)}${backend!.description.padEnd(38)}${columns(frame.whole)}`);
+  console.log(`${"".padEnd(14)}${"of it ONNX Runtime's run".padEnd(38)}${columns(frame.run)}`);
   console.log(
     `${"".padEnd(14)}${"its share, median".padEnd(38)}${(frame.share.quantile(0.5) * 100).toFixed(1).padStart(8)}%`,
   );

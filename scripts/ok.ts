@@ -31,10 +31,11 @@ function hasPip(): boolean {
   return Bun.spawnSync(["python3", "-c", program], { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
 }
 
+const isPipThere = hasPip();
 const steps: readonly Step[] = [
   ["format and lint", process.execPath, "x", "biome", "check", "."],
   ["types", process.execPath, "x", "tsc"],
-  ...(hasPip() ? PYTHON_STEPS : []),
+  ...(isPipThere ? PYTHON_STEPS : []),
   ["tests", process.execPath, "test", "--reporter=junit", `--reporter-outfile=${junit}`],
 ];
 

@@ -91,7 +91,7 @@ test.skipIf(isOffline)("the package type-checks in a project with the settings o
 test("dependencies and Bun have exact versions, and only what is used", () => {
   const versions = [...Object.values(manifest.dependencies), ...Object.values(manifest.devDependencies)];
   expect(versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(version))).toEqual([]);
-  expect(Object.keys(manifest.dependencies)).toEqual(["koffi", "onnxruntime-node", "sharp", "zod"]);
+  expect(Object.keys(manifest.dependencies)).toEqual(["koffi", "onnxruntime-node", "prom-client", "sharp", "zod"]);
   const lock = readFileSync(join(root, "bun.lock"), "utf8");
   expect(lock).not.toMatch(/https?:\/\//);
   expect(manifest.packageManager).toBe(`bun@${Bun.version}`);

@@ -13,11 +13,17 @@ const LAYERS = [
   "tensorrt",
   "onnxruntime",
   "nvjpeg",
+  "nvml",
   "image",
   "model",
   "pipeline",
   "catalogue",
   "detector",
+  "transform",
+  "video",
+  "service",
+  "worker",
+  "serve",
   "cli",
 ];
 const LINE_CAP = 400;

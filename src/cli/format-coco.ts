@@ -1,6 +1,7 @@
 /** @module COCO format: the results file that pycocotools scores. */
 
-import { type ResultFormat, round } from "./result-format.ts";
+import { round } from "../service/result-json.ts";
+import type { ResultFormat } from "./result-format.ts";
 
 /** How pictures and classes are numbered in a results file. */
 export interface CocoNumbers {

@@ -20,9 +20,3 @@ export interface ResultFormat {
   /** The rows of one picture; there may be none. */
   rows(picture: PictureResult): readonly string[];
 }
-
-/** Round for printing: the model's own precision is lower. */
-export function round(value: number, digits: number): number {
-  const factor = 10 ** digits;
-  return Math.round(value * factor) / factor;
-}

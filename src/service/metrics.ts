@@ -1,0 +1,169 @@
+/** @module ServiceMetrics: what a service counts and measures, in the text form Prometheus reads. */
+
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Timing } from "../detector/detection.ts";
+
+/** A part of a frame's way through a service; `total` is all of it. */
+export type ServiceStage =
+  | "receive"
+  | "decode"
+  | "preprocess"
+  | "infer"
+  | "postprocess"
+  | "serialise"
+  | "send"
+  | "total";
+
+/** How a frame ended: with a result, with an error of its own, or without having been tried. */
+export type FrameOutcome = "ok" | "error" | "dropped";
+
+/** One GPU at one moment. */
+export interface GpuSample {
+  /** Number of the GPU, as a label. */
+  readonly gpu: string;
+  /** Share of the time that a kernel was running, 0–1. */
+  readonly utilisation: number;
+  readonly memoryUsedBytes: number;
+  readonly memoryTotalBytes: number;
+}
+
+/** Asked once a scrape; an empty list where there is no GPU. */
+export type GpuSampler = () => readonly GpuSample[];
+
+/** What {@linkcode ServiceMetrics} is made with. */
+export interface ServiceMetricsOptions {
+  /** Default: no GPU. */
+  readonly gpu?: GpuSampler;
+}
+
+/** Upper bounds in seconds: 0.1 ms to 10 s. */
+const BUCKETS: number[] = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
+
+const PREFIX = "bun_tensorrt";
+
+function gpuGauges(registry: Registry, sampler: GpuSampler): void {
+  const gauge = (name: string, help: string, value: (sample: GpuSample) => number): void => {
+    new Gauge({
+      name: `${PREFIX}_gpu_${name}`,
+      help,
+      labelNames: ["gpu"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const sample of sampler()) this.set({ gpu: sample.gpu }, value(sample));
+      },
+    });
+  };
+  gauge("utilisation_ratio", "Share of the time that a kernel was running, 0 to 1", (one) => one.utilisation);
+  gauge("memory_used_bytes", "Memory of the GPU in use, by all processes", (one) => one.memoryUsedBytes);
+  gauge("memory_total_bytes", "Memory of the GPU", (one) => one.memoryTotalBytes);
+}
+
+function processGauges(registry: Registry): void {
+  const startedAt = Date.now() / 1000 - process.uptime();
+  const gauge = (name: string, help: string, value: () => number): void => {
+    new Gauge({
+      name: `process_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(value());
+      },
+    });
+  };
+  gauge("resident_memory_bytes", "Resident memory of the process", () => process.memoryUsage.rss());
+  gauge("start_time_seconds", "When the process started, since 1970", () => startedAt);
+}
+
+/**
+ * The metrics of one service, in a registry of its own. Names start with `bun_tensorrt_`; times are in seconds there,
+ * and in milliseconds here.
+ */
+export class ServiceMetrics {
+  /** For metrics of one service alone, such as the lag of a queue. */
+  readonly registry: Registry = new Registry();
+  readonly #frames: Counter<"outcome">;
+  readonly #stages: Histogram<"stage">;
+  readonly #drops: Counter<"reason">;
+  readonly #errors: Counter<"code">;
+  readonly #inFlight: Gauge;
+
+  constructor(options: ServiceMetricsOptions = {}) {
+    const registers = [this.registry];
+    this.#frames = new Counter({
+      name: `${PREFIX}_frames_total`,
+      help: "Frames by how they ended: ok, error, dropped",
+      labelNames: ["outcome"],
+      registers,
+    });
+    this.#stages = new Histogram({
+      name: `${PREFIX}_stage_seconds`,
+      help: "Time of each stage of a frame",
+      labelNames: ["stage"],
+      buckets: BUCKETS,
+      registers,
+    });
+    this.#drops = new Counter({
+      name: `${PREFIX}_drops_total`,
+      help: "Frames that were not tried, by reason",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#errors = new Counter({
+      name: `${PREFIX}_errors_total`,
+      help: "Errors by code",
+      labelNames: ["code"],
+      registers,
+    });
+    this.#inFlight = new Gauge({ name: `${PREFIX}_frames_in_flight`, help: "Frames that are worked on", registers });
+    for (const outcome of ["ok", "error", "dropped"]) this.#frames.inc({ outcome }, 0);
+    processGauges(this.registry);
+    if (options.gpu !== undefined) gpuGauges(this.registry, options.gpu);
+  }
+
+  /** Media type of {@linkcode text}. */
+  get contentType(): string {
+    return this.registry.contentType;
+  }
+
+  /** Count frames that have ended. A dropped one is counted by `drop`. */
+  frame(outcome: "ok" | "error", count: number = 1): void {
+    this.#frames.inc({ outcome }, count);
+  }
+
+  /** Count frames that are not tried. @param reason a word of a small fixed set: `busy`, `latest`, `expired` */
+  drop(reason: string, count: number = 1): void {
+    this.#drops.inc({ reason }, count);
+    this.#frames.inc({ outcome: "dropped" }, count);
+  }
+
+  /** Count an error. @param code a word of a small fixed set: `not-an-image`, `too-large` */
+  error(code: string): void {
+    this.#errors.inc({ code });
+  }
+
+  /** Add one measurement. @param milliseconds how long the stage took */
+  observe(stage: ServiceStage, milliseconds: number): void {
+    this.#stages.observe({ stage }, milliseconds / 1000);
+  }
+
+  /** Add the detector's own stages of one result; `total` is the service's to measure. */
+  observeTiming(timing: Timing): void {
+    this.observe("decode", timing.decode);
+    this.observe("preprocess", timing.preprocess);
+    this.observe("infer", timing.infer);
+    this.observe("postprocess", timing.postprocess);
+  }
+
+  /** Add to the number of frames worked on; negative when they end. */
+  addInFlight(count: number): void {
+    this.#inFlight.inc(count);
+  }
+
+  /** Everything, as `/metrics` answers. Asks the GPU sampler. */
+  text(): Promise<string> {
+    return this.registry.metrics();
+  }
+}

@@ -1,0 +1,53 @@
+import { expect, test } from "bun:test";
+import { type GpuSample, ServiceMetrics } from "../../src/service/metrics.ts";
+
+test("ServiceMetrics counts frames by outcome, drops by reason and errors by code", async () => {
+  const metrics = new ServiceMetrics();
+  metrics.frame("ok", 3);
+  metrics.frame("error");
+  metrics.drop("busy", 2);
+  metrics.error("not-an-image");
+  metrics.addInFlight(2);
+  metrics.addInFlight(-1);
+  const text = await metrics.text();
+  expect(text).toContain('bun_tensorrt_frames_total{outcome="ok"} 3\n');
+  expect(text).toContain('bun_tensorrt_frames_total{outcome="error"} 1\n');
+  expect(text).toContain('bun_tensorrt_frames_total{outcome="dropped"} 2\n');
+  expect(text).toContain('bun_tensorrt_drops_total{reason="busy"} 2\n');
+  expect(text).toContain('bun_tensorrt_errors_total{code="not-an-image"} 1\n');
+  expect(text).toContain("bun_tensorrt_frames_in_flight 1\n");
+  expect(text).toMatch(/process_resident_memory_bytes \d{7,}/);
+  expect(metrics.contentType).toContain("text/plain");
+});
+
+test("ServiceMetrics measures stages in seconds, from 0.1 ms to 10 s", async () => {
+  const metrics = new ServiceMetrics();
+  metrics.observeTiming({ decode: 6, preprocess: 1, infer: 40, postprocess: 0.08, total: 48 });
+  metrics.observe("total", 20_000);
+  const text = await metrics.text();
+  expect(text).toContain('bun_tensorrt_stage_seconds_bucket{le="0.0001",stage="postprocess"} 1\n');
+  expect(text).toContain('bun_tensorrt_stage_seconds_bucket{le="0.025",stage="infer"} 0\n');
+  expect(text).toContain('bun_tensorrt_stage_seconds_bucket{le="0.05",stage="infer"} 1\n');
+  expect(text).toContain('bun_tensorrt_stage_seconds_bucket{le="10",stage="total"} 0\n');
+  expect(text).toContain('bun_tensorrt_stage_seconds_sum{stage="total"} 20\n');
+});
+
+test("ServiceMetrics asks the GPU sampler at each scrape, and forgets a GPU that has gone", async () => {
+  let samples: readonly GpuSample[] = [
+    { gpu: "0", utilisation: 0.5, memoryUsedBytes: 1024, memoryTotalBytes: 4096 },
+    { gpu: "1", utilisation: 0, memoryUsedBytes: 0, memoryTotalBytes: 4096 },
+  ];
+  const metrics = new ServiceMetrics({ gpu: () => samples });
+  expect(await metrics.text()).toContain('bun_tensorrt_gpu_utilisation_ratio{gpu="0"} 0.5\n');
+  samples = samples.slice(1);
+  const text = await metrics.text();
+  expect(text).not.toContain('{gpu="0"}');
+  expect(text).toContain('bun_tensorrt_gpu_memory_total_bytes{gpu="1"} 4096\n');
+});
+
+test("two ServiceMetrics share nothing", async () => {
+  const one = new ServiceMetrics();
+  const other = new ServiceMetrics();
+  one.frame("ok");
+  expect(await other.text()).toContain('bun_tensorrt_frames_total{outcome="ok"} 0\n');
+});

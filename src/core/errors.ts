@@ -154,6 +154,17 @@ export class ImageError extends Error {
   }
 }
 
+/** A video cannot be opened, read or written; `message` holds what ffmpeg said. */
+export class VideoError extends Error {
+  override readonly name: string = "VideoError";
+  /** Path or URL, without a password. */
+  readonly source: string;
+  constructor(text: string, source: string, options?: ErrorOptions) {
+    super(text, options);
+    this.source = source;
+  }
+}
+
 /** A file is not a model that can be loaded, or its tensors fit no known layout. */
 export class ModelError extends Error {
   override readonly name: string = "ModelError";

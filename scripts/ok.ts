@@ -22,6 +22,7 @@ const PYTHON_STEPS: readonly Step[] = [
   ["TensorRT-RTX", process.execPath, "scripts/test-libraries.ts", "rtx"],
   ["generated PTX", process.execPath, "scripts/kernels.ts", "--check"],
   ["generated shim", process.execPath, "scripts/shim.ts", "--check"],
+  ["generated messages", process.execPath, "scripts/proto.ts", "--check"],
 ];
 
 /** Debian's Python comes without pip and venv until their packages are installed. */

@@ -21,8 +21,8 @@ export type FrameOutcome = "ok" | "error" | "dropped";
 export interface GpuSample {
   /** Number of the GPU, as a label. */
   readonly gpu: string;
-  /** Share of the time that a kernel was running, 0–1. */
-  readonly utilisation: number;
+  /** Share of the time that a kernel was running, 0–1; `undefined` where the GPU does not tell, and then left out. */
+  readonly utilisation: number | undefined;
   readonly memoryUsedBytes: number;
   readonly memoryTotalBytes: number;
 }
@@ -44,7 +44,7 @@ const BUCKETS: number[] = [
 const PREFIX = "bun_tensorrt";
 
 function gpuGauges(registry: Registry, sampler: GpuSampler): void {
-  const gauge = (name: string, help: string, value: (sample: GpuSample) => number): void => {
+  const gauge = (name: string, help: string, value: (sample: GpuSample) => number | undefined): void => {
     new Gauge({
       name: `${PREFIX}_gpu_${name}`,
       help,
@@ -52,7 +52,10 @@ function gpuGauges(registry: Registry, sampler: GpuSampler): void {
       registers: [registry],
       collect() {
         this.reset();
-        for (const sample of sampler()) this.set({ gpu: sample.gpu }, value(sample));
+        for (const sample of sampler()) {
+          const known = value(sample);
+          if (known !== undefined) this.set({ gpu: sample.gpu }, known);
+        }
       },
     });
   };

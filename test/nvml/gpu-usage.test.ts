@@ -1,0 +1,52 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setLogSink } from "../../src/core/log.ts";
+import { findGpuUsage, GpuUsage } from "../../src/nvml/gpu-usage.ts";
+
+const isMissing = Bun.which("gcc") === null;
+const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-nvml-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function withNvml<T>(path: string, work: () => T): T {
+  const before = process.env.BUN_TENSORRT_NVML;
+  process.env.BUN_TENSORRT_NVML = path;
+  try {
+    return work();
+  } finally {
+    if (before === undefined) delete process.env.BUN_TENSORRT_NVML;
+    else process.env.BUN_TENSORRT_NVML = before;
+  }
+}
+
+test.skipIf(isMissing)("GpuUsage reads what GPUs tell and leaves out what they do not, as gcc is there", () => {
+  const library = join(folder, "libnvidia-ml.so.1");
+  const source = join(import.meta.dir, "../native/fake-nvml.c");
+  const built = Bun.spawnSync(["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source]);
+  expect(built.stderr.toString()).toBe("");
+  withNvml(library, () => {
+    using usage = GpuUsage.open();
+    expect(usage.length).toBe(3);
+    const memory = { memoryUsedBytes: 20 * 2 ** 30, memoryTotalBytes: 80 * 2 ** 30 };
+    expect(usage.read()).toEqual([
+      { index: 0, ...memory, utilisation: 0.37 },
+      { index: 1, ...memory, utilisation: undefined },
+    ]);
+  });
+});
+
+test("findGpuUsage without NVML leaves the metrics out, and says so once", () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    expect(withNvml("/nowhere/libnvidia-ml.so.1", findGpuUsage)).toBeUndefined();
+  } finally {
+    setLogSink(former);
+  }
+  expect(lines).toEqual([
+    expect.stringMatching(
+      /^info: Left out the GPU metrics \(utilisation, memory\)\. Cannot load the library libnvidia-ml/,
+    ),
+  ]);
+});

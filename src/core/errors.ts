@@ -165,6 +165,17 @@ export class VideoError extends Error {
   }
 }
 
+/** A Redis server refused a command, or the connection to it is gone. */
+export class RedisError extends Error {
+  override readonly name: string = "RedisError";
+  /** First word of the server's refusal, such as `"NOGROUP"`; `"CONNECTION"` where there is no connection. */
+  readonly code: string;
+  constructor(text: string, code: string, options?: ErrorOptions) {
+    super(text, options);
+    this.code = code;
+  }
+}
+
 /** A file is not a model that can be loaded, or its tensors fit no known layout. */
 export class ModelError extends Error {
   override readonly name: string = "ModelError";

@@ -1,0 +1,68 @@
+/** @module Address: what a video is opened by, as ffmpeg wants it spelt, and as it may be shown. Pure but for one look at the file. */
+
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { message, VideoError } from "../core/errors.ts";
+
+/** Where a video comes from. */
+export interface VideoAddress {
+  /** What was given, without a password. */
+  readonly name: string;
+  /** What stands after `-i`. */
+  readonly input: string;
+  /** Input options that such a source needs. */
+  readonly words: readonly string[];
+  readonly kind: "file" | "network" | "camera";
+}
+
+const CAMERA = /^\/dev\/video\d+$/;
+
+/** True for text that is an address rather than the path of a file. */
+export function isNetworkAddress(text: string): boolean {
+  return /^(https?|rtsps?|rtmps?|udp|tcp|srt|rtp|mms[ht]?|hls):\/\//i.test(text);
+}
+
+/** True for a device of video4linux. */
+export function isCamera(text: string): boolean {
+  return CAMERA.test(text);
+}
+
+function withoutPassword(text: string): string {
+  if (!URL.canParse(text)) return text;
+  const url = new URL(text);
+  if (url.password !== "") url.password = "***";
+  return url.href;
+}
+
+function checkFile(path: string): void {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  const refuse = (found: string, hint: string): never => {
+    throw new VideoError(message(`open the video ${JSON.stringify(path)}`, found, hint), path);
+  };
+  if (stats === undefined) return refuse("as there is no such file", `paths are relative to ${process.cwd()}`);
+  if (stats.isDirectory()) return refuse("as it is a folder", "give the path of one video");
+  if (stats.isFile() && stats.size === 0) return refuse("as it is empty: 0 bytes", "copy or record it again");
+}
+
+/**
+ * Sort out a path, `file:` URL, network address or camera.
+ *
+ * @throws {VideoError} If it is the path of a file that is not there, or is empty
+ */
+export function videoAddress(source: string | URL): VideoAddress {
+  const text = source instanceof URL ? source.href : source;
+  if (isNetworkAddress(text)) {
+    // Over UDP, which is ffmpeg's first choice, lost packets become grey pictures.
+    const words = /^rtsps?:/i.test(text) ? ["-rtsp_transport", "tcp"] : [];
+    return { name: withoutPassword(text), input: text, words, kind: "network" };
+  }
+  if (isCamera(text)) {
+    checkFile(text);
+    return { name: text, input: text, words: ["-f", "v4l2"], kind: "camera" };
+  }
+  const path = /^file:/i.test(text) ? fileURLToPath(text) : text;
+  checkFile(path);
+  // With the prefix a name with a colon in it is no protocol.
+  return { name: path, input: `file:${resolve(path)}`, words: [], kind: "file" };
+}

@@ -1,0 +1,78 @@
+/** @module FrameQueue: frames that are read ahead, between one who reads and one who takes. */
+
+import type { VideoFrame } from "./video-frame.ts";
+
+/** A bounded queue for one writer and one reader. */
+export class FrameQueue {
+  readonly #capacity: number;
+  readonly #frames: VideoFrame[] = [];
+  #isEnded = false;
+  #error: { readonly reason: unknown } | undefined;
+  #onFrame: (() => void) | undefined;
+  #onRoom: (() => void) | undefined;
+
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  /** Add a frame once there is room; one that comes after the end is released. */
+  async push(frame: VideoFrame): Promise<void> {
+    while (this.#frames.length >= this.#capacity && !this.#isEnded) {
+      await new Promise<void>((resolve) => {
+        this.#onRoom = resolve;
+      });
+    }
+    this.#add(frame);
+  }
+
+  /** Add a frame at once; those that nobody has taken make room for it. @returns how many did */
+  replace(frame: VideoFrame): number {
+    const dropped = this.#frames.length;
+    this.#releaseAll();
+    this.#add(frame);
+    return dropped;
+  }
+
+  /** The oldest frame, once there is one; `undefined` after the last. @throws what {@linkcode fail} was given, after the last frame */
+  async shift(): Promise<VideoFrame | undefined> {
+    while (this.#frames.length === 0 && !this.#isEnded) {
+      await new Promise<void>((resolve) => {
+        this.#onFrame = resolve;
+      });
+    }
+    const frame = this.#frames.shift();
+    this.#onRoom?.();
+    if (frame === undefined && this.#error !== undefined) throw this.#error.reason;
+    return frame;
+  }
+
+  /** No frame follows; those that are here can still be taken. */
+  end(): void {
+    this.#isEnded = true;
+    this.#onFrame?.();
+    this.#onRoom?.();
+  }
+
+  /** End, and have the reader told why. The first reason counts. */
+  fail(reason: unknown): void {
+    this.#error ??= { reason };
+    this.end();
+  }
+
+  /** End at once: frames that nobody has taken are released. */
+  clear(): void {
+    this.#releaseAll();
+    this.end();
+  }
+
+  #add(frame: VideoFrame): void {
+    if (this.#isEnded) return frame.release();
+    this.#frames.push(frame);
+    this.#onFrame?.();
+  }
+
+  #releaseAll(): void {
+    for (const frame of this.#frames) frame.release();
+    this.#frames.length = 0;
+  }
+}

@@ -1,0 +1,76 @@
+/** @module MessageLog: what an ffmpeg process says on standard error, passed on to the log, the first lines of it loudly. */
+
+import { logger } from "../core/log.ts";
+
+/** Words for `-loglevel` that this reads. */
+export const LOG_LEVEL = "level+warning";
+
+/** A broken stream complains of every packet: after this many lines the rest is only counted. */
+const LOUD_LINES = 10;
+const KEPT_ERRORS = 6;
+/** What the readers of MP4 and Matroska say of a file that stops before its end. */
+const TRUNCATED = /partial file|ended prematurely/i;
+
+const LINE = /^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(panic|fatal|error|warning)\] (.*)$/;
+
+/** Reads the standard error of one process, line by line, until it closes. */
+export class MessageLog {
+  readonly #title: string;
+  readonly #errors: string[] = [];
+  #count = 0;
+  #isTruncated = false;
+  /** Resolves when the process has closed its standard error. */
+  readonly ended: Promise<void>;
+
+  /** @param title what the lines are about: `clip.mp4` */
+  constructor(stderr: ReadableStream<Uint8Array>, title: string) {
+    this.#title = title;
+    this.ended = this.#read(stderr);
+  }
+
+  /** The last lines of level error and above, oldest first. */
+  get errors(): readonly string[] {
+    return this.#errors;
+  }
+
+  /** Lines of level error and above so far. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** True if the process said that its input stops before its end. */
+  get isTruncated(): boolean {
+    return this.#isTruncated;
+  }
+
+  /** The last error, as a clause; `otherwise` where there was none. */
+  last(otherwise: string): string {
+    return this.#errors.at(-1) ?? otherwise;
+  }
+
+  async #read(stderr: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for await (const chunk of stderr) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split(/[\r\n]+/);
+      rest = lines.pop() ?? "";
+      for (const line of lines) this.#take(line);
+    }
+    this.#take(rest);
+    const hidden = this.#count - LOUD_LINES;
+    if (hidden > 0) logger.warn(`${this.#title}: ${hidden} further messages of ffmpeg`);
+  }
+
+  #take(line: string): void {
+    const [, level, text] = LINE.exec(line) ?? [];
+    if (level === undefined || text === undefined || level === "warning") {
+      if (line.trim() !== "") logger.debug(`${this.#title}: ${line}`);
+      return;
+    }
+    this.#count += 1;
+    if (TRUNCATED.test(text)) this.#isTruncated = true;
+    if (this.#errors.push(text) > KEPT_ERRORS) this.#errors.shift();
+    if (this.#count <= LOUD_LINES) logger.warn(`${this.#title}: ${text}`);
+    else logger.debug(`${this.#title}: ${text}`);
+  }
+}

@@ -1,0 +1,173 @@
+/** @module Probe: what ffprobe tells of a video before it is decoded. */
+
+import { message, VideoError } from "../core/errors.ts";
+import type { VideoAddress } from "./address.ts";
+import { findFfmpeg } from "./ffmpeg.ts";
+import { MessageLog } from "./message-log.ts";
+import { parseRational, type Rational, rationalValue } from "./rational.ts";
+
+/** What is known of a video. */
+export interface VideoInfo {
+  /** Size of the frames in pixels, after the rotation that the file asks for. */
+  readonly width: number;
+  readonly height: number;
+  /** Frames a second, on average; `undefined` where the source does not tell. */
+  readonly rate: Rational | undefined;
+  /** True if all frames are equally long, as far as the container tells. */
+  readonly hasConstantRate: boolean;
+  /** Frames of the whole, by the container's own word, else by its length; `undefined` for a live source. */
+  readonly frames: number | undefined;
+  /** In milliseconds. */
+  readonly durationMs: number | undefined;
+  /** ffmpeg's name: `h264`. */
+  readonly codec: string;
+  /** Clockwise degrees the frames are turned by before they are handed out: 0, 90, 180 or 270. */
+  readonly rotation: number;
+  /** True for a source that has no end of its own: a camera, a stream. */
+  readonly isLive: boolean;
+  /** Whether its pixels are Y, U, V, and by which matrix; `undefined` where the stream does not tell. */
+  readonly yuvMatrix: "bt601" | "bt709" | "bt2020" | undefined;
+}
+
+/** How to look. */
+export interface ProbeOptions {
+  /** Input options before `-i`. */
+  readonly inputArguments: readonly string[];
+  /** How long it may take, in milliseconds. */
+  readonly timeoutMs: number;
+  /** What the caller knows better. */
+  readonly isLive: boolean | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+interface ProbedStream {
+  readonly codec_name?: string;
+  readonly width?: number;
+  readonly height?: number;
+  readonly pix_fmt?: string;
+  readonly color_space?: string;
+  readonly r_frame_rate?: string;
+  readonly avg_frame_rate?: string;
+  readonly nb_frames?: string;
+  readonly duration?: string;
+  readonly tags?: { readonly rotate?: string };
+  readonly side_data_list?: readonly { readonly rotation?: number }[];
+}
+
+interface Probed {
+  readonly streams?: readonly ProbedStream[];
+  readonly format?: { readonly duration?: string };
+}
+
+const ENTRIES =
+  "stream=codec_name,width,height,pix_fmt,color_space,r_frame_rate,avg_frame_rate,nb_frames,duration" +
+  ":stream_tags=rotate:stream_side_data=rotation:format=duration";
+
+/** Above this many lines video is mostly BT.709, below BT.601, where it does not say. */
+const LAST_SD_LINE = 576;
+
+function positive(text: string | undefined): number | undefined {
+  const value = Number(text);
+  return Number.isFinite(value) && value > 0 ? value : undefined;
+}
+
+function matrixOf({ pix_fmt = "", color_space = "unknown", height = 0 }: ProbedStream): VideoInfo["yuvMatrix"] {
+  if (!/^(yuv|nv|p0|uyvy|yuyv|y2)/.test(pix_fmt)) return undefined;
+  if (color_space === "bt709") return "bt709";
+  if (color_space.startsWith("bt2020")) return "bt2020";
+  if (color_space !== "unknown") return "bt601";
+  return height > LAST_SD_LINE ? "bt709" : "bt601";
+}
+
+function rotationOf({ tags, side_data_list }: ProbedStream): number {
+  // The matrix in the file turns against the clock, the tag of older files with it.
+  const matrix = side_data_list?.find(({ rotation }) => rotation !== undefined)?.rotation;
+  const degrees = matrix === undefined ? Number(tags?.rotate ?? 0) : -matrix;
+  return Number.isFinite(degrees) ? (((Math.round(degrees / 90) * 90) % 360) + 360) % 360 : 0;
+}
+
+function infoOf(stream: ProbedStream, probed: Probed, address: VideoAddress, wanted: boolean | undefined): VideoInfo {
+  const rotation = rotationOf(stream);
+  const isTurned = rotation % 180 === 90;
+  const { width = 0, height = 0 } = stream;
+  const average = parseRational(stream.avg_frame_rate);
+  const rate = average ?? parseRational(stream.r_frame_rate);
+  const seconds = positive(stream.duration) ?? positive(probed.format?.duration);
+  const isLive = wanted ?? (address.kind === "camera" || (address.kind === "network" && seconds === undefined));
+  const counted = positive(stream.nb_frames);
+  const estimated = seconds === undefined || rate === undefined ? undefined : Math.round(seconds * rationalValue(rate));
+  return {
+    width: isTurned ? height : width,
+    height: isTurned ? width : height,
+    rate,
+    hasConstantRate: average !== undefined && stream.avg_frame_rate === stream.r_frame_rate,
+    frames: isLive ? undefined : (counted ?? estimated),
+    durationMs: isLive || seconds === undefined ? undefined : seconds * 1000,
+    codec: stream.codec_name ?? "unknown",
+    rotation,
+    isLive,
+    yuvMatrix: matrixOf(stream),
+  };
+}
+
+/**
+ * Ask ffprobe about a video's first picture stream.
+ *
+ * @throws {VideoError} If it cannot be read, is no video, or does not answer in time
+ * @throws {LibraryLoadError} If ffprobe is not installed
+ */
+export async function probeVideo(address: VideoAddress, options: ProbeOptions): Promise<VideoInfo> {
+  const { inputArguments, timeoutMs, signal } = options;
+  const refuse = (found: string, hint: string): never => {
+    const text = message(`open the video ${JSON.stringify(address.name)}`, found, hint);
+    throw new VideoError(text, address.name);
+  };
+  signal?.throwIfAborted();
+  const input = [...address.words, ...inputArguments, "-i", address.input];
+  const child = Bun.spawn(
+    [
+      findFfmpeg("ffprobe"),
+      "-loglevel",
+      "level+error",
+      "-select_streams",
+      "v:0",
+      "-show_entries",
+      ENTRIES,
+      "-of",
+      "json",
+    ].concat(input),
+    { stdin: "ignore", stdout: "pipe", stderr: "pipe", detached: true },
+  );
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    child.kill("SIGKILL");
+  }, timeoutMs);
+  const stop = (): void => child.kill("SIGKILL");
+  signal?.addEventListener("abort", stop);
+  const log = new MessageLog(child.stderr, address.name);
+  try {
+    const [text] = await Promise.all([child.stdout.text(), log.ended]);
+    const code = await child.exited;
+    signal?.throwIfAborted();
+    if (isLate) return refuse(`as it did not answer within ${timeoutMs} ms`, "check the address and the network");
+    const probed = (text.trim() === "" ? {} : JSON.parse(text)) as Probed;
+    const stream = probed.streams?.[0];
+    if (stream === undefined) {
+      const why = code === 0 ? "it has no picture stream" : log.last(`ffprobe ended with code ${code}`);
+      return refuse(
+        `as it is no video that ffmpeg can read: ${why}`,
+        "check that the file is whole, or the address right",
+      );
+    }
+    const info = infoOf(stream, probed, address, options.isLive);
+    if (info.width < 1 || info.height < 1) {
+      const why = log.last(`${info.codec} without a size`);
+      return refuse(`as its picture stream has no size: ${why}`, "check that the file is whole");
+    }
+    return info;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+  }
+}

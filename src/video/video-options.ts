@@ -1,0 +1,171 @@
+/** @module Video options: what callers may set of a source or a sink, checked once with zod. */
+
+import { z } from "zod";
+import { parseOptions } from "../core/options.ts";
+import { parseRational, type Rational } from "./rational.ts";
+
+/** How a live source is opened again after it has stopped. */
+export interface ReconnectOptions {
+  /** Tries in a row that give no frame before it is given up. Default: without end. */
+  readonly attempts?: number;
+  /** Wait before the first try, in milliseconds; it doubles with each. Default 500. */
+  readonly firstDelayMs?: number;
+  /** Longest wait, in milliseconds. Default 15,000. */
+  readonly longestDelayMs?: number;
+}
+
+/** Options of `VideoSource.open`. */
+export interface VideoOptions {
+  /** Size of the frames in pixels. Default: the video's own. */
+  readonly size?: readonly [width: number, height: number];
+  /** Hand out every n-th frame. Default 1: all. */
+  readonly every?: number;
+  /** Hand out at most this many frames a second, spread evenly; none is repeated. Default: all. */
+  readonly fps?: number;
+  /** Begin here, in milliseconds. Default 0. */
+  readonly startMs?: number;
+  /** End after this much of the video, in milliseconds. Default: at its end. */
+  readonly durationMs?: number;
+  /** True: it has no end of its own, and is opened again when it stops. Default: cameras, and addresses of unknown length. */
+  readonly live?: boolean;
+  /** How a live source is opened again; false: never. */
+  readonly reconnect?: false | ReconnectOptions;
+  /** A live source that gives nothing for this long is opened again, in milliseconds. Default 10,000. */
+  readonly stallMs?: number;
+  /** How long opening may take, in milliseconds. Default 30,000. */
+  readonly openTimeoutMs?: number;
+  /** Frames decoded ahead of the reader, at least 1. Default 2. */
+  readonly readAhead?: number;
+  /**
+   * Where frames are kept, such as page-locked memory: called once for each of `buffers`. Each frame must then be
+   * released, as there are no others.
+   */
+  readonly allocate?: (byteLength: number) => Uint8Array;
+  /** Buffers that `allocate` is asked for, at most. Default 8. */
+  readonly buffers?: number;
+  /** Further options of ffmpeg for its input: `["-framerate", "60"]` for a camera. */
+  readonly inputArguments?: readonly string[];
+  /**
+   * `"all"`: a source that is faster than its reader waits. `"latest"`: it does not wait; a frame that nobody has taken
+   * is replaced by the next one, and counted. Default `"latest"` for live sources, else `"all"`.
+   */
+  readonly policy?: "all" | "latest";
+  /** Ends the source; its reason is thrown by the iteration. */
+  readonly signal?: AbortSignal;
+}
+
+/** Complete options of `VideoSource.open`. */
+export interface VideoConfig {
+  readonly size: readonly [width: number, height: number] | undefined;
+  readonly every: number;
+  readonly fps: number | undefined;
+  readonly startMs: number;
+  readonly durationMs: number | undefined;
+  readonly live: boolean | undefined;
+  readonly reconnect: false | Required<ReconnectOptions>;
+  readonly stallMs: number;
+  readonly openTimeoutMs: number;
+  readonly readAhead: number;
+  readonly allocate: ((byteLength: number) => Uint8Array) | undefined;
+  readonly buffers: number;
+  readonly inputArguments: readonly string[];
+  readonly policy: "all" | "latest" | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Options of `VideoSink.open`. */
+export interface VideoSinkOptions {
+  /** Size of the frames in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Frames a second, as a number or as `"30000/1001"`; each frame is then equally long. Default: by the frames' own times. */
+  readonly rate?: number | string | Rational;
+  /** 0 (best) to 51 (worst) for H.264, 63 for VP9. Default 23, 33 for VP9. */
+  readonly quality?: number;
+  /** Further options of ffmpeg for its output: `["-c:v", "libx265"]`. */
+  readonly outputArguments?: readonly string[];
+}
+
+/** Complete options of `VideoSink.open`. */
+export interface VideoSinkConfig {
+  readonly width: number;
+  readonly height: number;
+  readonly rate: Rational | undefined;
+  readonly quality: number | undefined;
+  readonly outputArguments: readonly string[];
+}
+
+const side = z.int().min(1, "a side is a whole number of pixels").max(16_384, "a side is at most 16384 pixels");
+const milliseconds = z.number().min(0, "milliseconds, 0 or more");
+const words = z.array(z.string(), "a list of words").default([]);
+
+const reconnectSchema = z.strictObject({
+  attempts: z.number().min(1, "at least 1").default(Number.POSITIVE_INFINITY),
+  firstDelayMs: milliseconds.default(500),
+  longestDelayMs: milliseconds.default(15_000),
+});
+
+const sourceSchema = z.strictObject({
+  size: z.tuple([side, side], "[width, height]").optional(),
+  every: z.int().min(1, "at least 1").default(1),
+  fps: z.number().positive("more than 0").max(1000, "at most 1000").optional(),
+  startMs: milliseconds.default(0),
+  durationMs: z.number().positive("more than 0").optional(),
+  live: z.boolean("true or false").optional(),
+  reconnect: z.union([z.literal(false), reconnectSchema], "false, or how").default(() => reconnectSchema.parse({})),
+  stallMs: z.number().min(100, "at least 100").default(10_000),
+  openTimeoutMs: z.number().min(1, "at least 1").default(30_000),
+  readAhead: z.int().min(1, "at least 1").max(64, "at most 64").default(2),
+  allocate: z
+    .custom<(byteLength: number) => Uint8Array>((value) => typeof value === "function", "a function")
+    .optional(),
+  buffers: z.int().min(2, "at least 2").max(256, "at most 256").default(8),
+  inputArguments: words,
+  policy: z.enum(["all", "latest"], "all or latest").optional(),
+  signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional(),
+});
+
+/** A number becomes a fraction of thousandths, unless it is whole. */
+function rationalOf(rate: number | string | Rational): Rational | undefined {
+  if (typeof rate === "string") return parseRational(rate);
+  if (typeof rate !== "number") return rate;
+  return Number.isInteger(rate)
+    ? { numerator: rate, denominator: 1 }
+    : { numerator: Math.round(rate * 1000), denominator: 1000 };
+}
+
+const rateRule = "frames a second, such as 25 or 30000/1001";
+const part = z.int(rateRule).positive(rateRule);
+
+const sinkSchema = z.strictObject({
+  width: side,
+  height: side,
+  rate: z
+    .union(
+      [z.number().positive(rateRule), z.string(), z.strictObject({ numerator: part, denominator: part })],
+      rateRule,
+    )
+    .transform(rationalOf)
+    .refine((rate) => rate !== undefined, rateRule)
+    .optional(),
+  quality: z.int().min(0, "at least 0").max(63, "at most 63").optional(),
+  outputArguments: words,
+});
+
+/**
+ * Check the options of `VideoSource.open` and fill in the defaults.
+ *
+ * @throws {OptionError} If one is unknown or out of range
+ */
+export function parseVideoOptions(options: VideoOptions): VideoConfig {
+  return parseOptions(sourceSchema, options, "open a video") as VideoConfig;
+}
+
+/**
+ * Check the options of `VideoSink.open`.
+ *
+ * @throws {OptionError} If one is unknown or out of range
+ */
+export function parseVideoSinkOptions(options: VideoSinkOptions): VideoSinkConfig {
+  return parseOptions(sinkSchema, options, "write a video") as VideoSinkConfig;
+}

@@ -1,0 +1,291 @@
+/** @module VideoSource: the frames of a video file, a stream or a camera, decoded by ffmpeg in a process of its own. */
+
+import { ClosedError, message, VideoError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { formatDuration } from "../core/units.ts";
+import { type VideoAddress, videoAddress } from "./address.ts";
+import { DecodeRun, type RunEnd } from "./decode-run.ts";
+import { FramePool } from "./frame-pool.ts";
+import { FrameQueue } from "./frame-queue.ts";
+import { probeVideo, type VideoInfo } from "./probe.ts";
+import { rationalValue } from "./rational.ts";
+import { VideoFrame } from "./video-frame.ts";
+import { parseVideoOptions, type VideoConfig, type VideoOptions } from "./video-options.ts";
+
+/**
+ * The frames of a video, in order. They are decoded a little ahead, and no further than the reader follows.
+ *
+ * Each has the size of the first, even where the stream changes its own. Corrupt packets cost the frames in them: what
+ * ffmpeg says of them goes to the log as a warning. A live source that stops is opened again.
+ *
+ * @example
+ * ```ts
+ * await using video = await VideoSource.open("street.mp4", { fps: 5 });
+ * for await (using frame of video) console.log(frame.index, frame.timestampMs);
+ * ```
+ */
+export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
+  /** Path or address, without a password. */
+  readonly name: string;
+  readonly info: VideoInfo;
+  /** Size of the frames in pixels. */
+  readonly width: number;
+  readonly height: number;
+  readonly #address: VideoAddress;
+  readonly #config: VideoConfig;
+  readonly #pool: FramePool;
+  readonly #queue: FrameQueue;
+  readonly #isLatest: boolean;
+  readonly #durationMs: number;
+  readonly #closing = new AbortController();
+  #pumping: Promise<void> | undefined;
+  #run: DecodeRun | undefined;
+  #read = 0;
+  #dropped = 0;
+  #reconnects = 0;
+  /** Added to the times of this connection, so that they go on where those of the last one ended. */
+  #offsetMs = 0;
+  #firstAt: number | undefined;
+  #lastMs = 0;
+  /** Since when ffmpeg is waited for; `undefined` while it is not. */
+  #waitingSince: number | undefined;
+
+  private constructor(address: VideoAddress, info: VideoInfo, config: VideoConfig) {
+    this.name = address.name;
+    this.info = info;
+    [this.width, this.height] = config.size ?? [info.width, info.height];
+    this.#address = address;
+    this.#config = config;
+    this.#pool = new FramePool(this.width * this.height * 3, config.allocate, config.buffers);
+    this.#isLatest = (config.policy ?? (info.isLive ? "latest" : "all")) === "latest";
+    this.#queue = new FrameQueue(config.readAhead);
+    const rate = config.fps ?? (info.rate === undefined ? 0 : rationalValue(info.rate) / config.every);
+    this.#durationMs = rate === 0 ? 0 : 1000 / rate;
+  }
+
+  /**
+   * Look at a video and make it ready to be read; decoding begins with the iteration.
+   *
+   * @param source path, `file:` URL, address (`rtsp:`, `http:`, …) or camera (`/dev/video0`)
+   * @throws {VideoError} If it is missing, empty, no video, or does not answer
+   * @throws {LibraryLoadError} If ffmpeg or ffprobe is not installed; the message has the command that installs them
+   * @throws {OptionError} If an option is unknown or out of range
+   */
+  static async open(source: string | URL, options: VideoOptions = {}): Promise<VideoSource> {
+    const config = parseVideoOptions(options);
+    const address = videoAddress(source);
+    const { inputArguments, openTimeoutMs: timeoutMs, live: isLive, signal } = config;
+    const info = await probeVideo(address, { inputArguments, timeoutMs, isLive, signal });
+    return new VideoSource(address, info, config);
+  }
+
+  /** Frames read so far, those that were dropped included. */
+  get read(): number {
+    return this.#read;
+  }
+
+  /** Frames that were replaced by newer ones before anybody took them. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** Times the source was opened again. */
+  get reconnects(): number {
+    return this.#reconnects;
+  }
+
+  /** Frames to expect with this selection, for a progress bar; `undefined` where nobody knows. */
+  get expected(): number | undefined {
+    const { every, fps, startMs, durationMs } = this.#config;
+    const { frames, durationMs: wholeMs } = this.info;
+    if (frames === undefined) return undefined;
+    if (wholeMs === undefined) return every === 1 && fps === undefined ? frames : undefined;
+    const partMs = Math.max(0, Math.min(wholeMs - startMs, durationMs ?? Number.POSITIVE_INFINITY));
+    const inPart = Math.round((frames * partMs) / wholeMs);
+    const kept = Math.ceil(inPart / every);
+    return fps === undefined ? kept : Math.min(kept, Math.ceil((partMs / 1000) * fps));
+  }
+
+  /**
+   * Decode. A source is iterated once; leaving the loop closes it.
+   *
+   * @throws {VideoError} After the last frame, if the file stops before its end or no frame could be decoded
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<VideoFrame, void, undefined> {
+    if (this.#closing.signal.aborted) throw new ClosedError("read frames", `VideoSource ${this.name}`);
+    if (this.#pumping !== undefined) {
+      const text = message(`read ${JSON.stringify(this.name)} again`, "as its frames are read once", "open it anew");
+      throw new VideoError(text, this.name);
+    }
+    const { signal } = this.#config;
+    const onAbort = (): void => {
+      this.#queue.fail(signal?.reason);
+      this.#end();
+    };
+    if (signal?.aborted) throw signal.reason;
+    signal?.addEventListener("abort", onAbort);
+    this.#pumping = this.#pump();
+    try {
+      for (let frame = await this.#queue.shift(); frame !== undefined; frame = await this.#queue.shift()) yield frame;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      await this.close();
+    }
+  }
+
+  /** End decoding: the iteration ends, and the process is gone when this resolves. */
+  async close(): Promise<void> {
+    this.#end();
+    await this.#pumping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #end(): void {
+    this.#closing.abort();
+    this.#run?.stop(this.info.isLive);
+    this.#queue.clear();
+    this.#pool.wake();
+  }
+
+  get #isClosing(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** Run after run, into the queue. It never rejects: what goes wrong is the reader's to hear. */
+  async #pump(): Promise<void> {
+    const { stallMs, reconnect } = this.#config;
+    const { isLive } = this.info;
+    const watch = isLive ? setInterval(() => this.#checkStall(stallMs), stallMs / 4) : undefined;
+    try {
+      let tries = 0;
+      while (!this.#isClosing) {
+        const before = this.#read;
+        const end = await this.#runOnce();
+        if (this.#isClosing || this.#isPastEnd()) return;
+        if (!isLive || reconnect === false) return this.#checkEnd(end);
+        tries = this.#read > before ? 1 : tries + 1;
+        const why = end.error ?? `ffmpeg ended with code ${end.code}`;
+        if (tries > reconnect.attempts) {
+          const found = `as it stopped and did not come back in ${reconnect.attempts} tries: ${why}`;
+          throw new VideoError(message(`read ${JSON.stringify(this.name)}`, found, "check the source"), this.name);
+        }
+        const delayMs = Math.min(reconnect.firstDelayMs * 2 ** (tries - 1), reconnect.longestDelayMs);
+        logger.warn(`${this.name} stopped: ${why}; it is opened again in ${formatDuration(delayMs)}`);
+        await this.#pause(delayMs);
+        this.#reconnects += 1;
+      }
+    } catch (error) {
+      this.#queue.fail(error);
+    } finally {
+      clearInterval(watch);
+      this.#queue.end();
+    }
+  }
+
+  async #runOnce(): Promise<RunEnd> {
+    const job = {
+      address: this.#address,
+      info: this.info,
+      config: this.#config,
+      width: this.width,
+      height: this.height,
+    };
+    const run = await DecodeRun.start(job);
+    this.#run = run;
+    let isFirst = true;
+    try {
+      if (this.#isClosing) run.stop(false);
+      while (true) {
+        this.#waitingSince = performance.now();
+        const time = await run.nextTime();
+        if (time === undefined) break;
+        const timestampMs = this.#timeOf(time, isFirst);
+        isFirst = false;
+        const buffer = await this.#buffer();
+        if (buffer === undefined) break;
+        this.#waitingSince = performance.now();
+        const isWhole = await run.read(buffer);
+        this.#waitingSince = undefined;
+        if (!isWhole) {
+          this.#pool.give(buffer);
+          break;
+        }
+        this.#lastMs = timestampMs;
+        const { width, height } = this;
+        const facts = { width, height, index: this.#read++, timestampMs, durationMs: this.#durationMs };
+        const frame = new VideoFrame(buffer, this.#pool, facts);
+        if (this.#isLatest) this.#dropped += this.#queue.replace(frame);
+        else await this.#queue.push(frame);
+        if (this.#isClosing || this.#isPastEnd()) break;
+      }
+      this.#waitingSince = undefined;
+      if (this.#isClosing || this.#isPastEnd()) run.stop(this.info.isLive);
+      return await run.finish();
+    } finally {
+      this.#run = undefined;
+      run.close();
+    }
+  }
+
+  /** Memory for a frame, once there is some; `undefined` when the source is closing. */
+  async #buffer(): Promise<Uint8Array | undefined> {
+    this.#waitingSince = undefined;
+    while (!this.#isClosing) {
+      const buffer = this.#pool.take();
+      if (buffer !== undefined) return buffer;
+      await this.#pool.freed();
+    }
+    return undefined;
+  }
+
+  /** Milliseconds in the video. A live source's clock begins anew with each connection; ours goes on. */
+  #timeOf(microseconds: number, isFirst: boolean): number {
+    const now = performance.now();
+    this.#firstAt ??= now;
+    const { isLive } = this.info;
+    const inRun = Number.isNaN(microseconds) ? undefined : microseconds / 1000;
+    if (isFirst) this.#offsetMs = isLive ? now - this.#firstAt - (inRun ?? 0) : this.#config.startMs;
+    return inRun === undefined ? this.#lastMs + this.#durationMs : inRun + this.#offsetMs;
+  }
+
+  #isPastEnd(): boolean {
+    const { durationMs } = this.#config;
+    return this.info.isLive && durationMs !== undefined && this.#lastMs + this.#durationMs >= durationMs;
+  }
+
+  #checkStall(stallMs: number): void {
+    if (this.#waitingSince === undefined || performance.now() - this.#waitingSince < stallMs) return;
+    logger.warn(`${this.name} gave nothing for ${formatDuration(stallMs)}`);
+    this.#waitingSince = undefined;
+    this.#run?.stop(true);
+  }
+
+  #checkEnd({ code, error, isTruncated }: RunEnd): void {
+    const refuse = (found: string, hint: string): never => {
+      throw new VideoError(message(`read the video ${JSON.stringify(this.name)} to its end`, found, hint), this.name);
+    };
+    if (this.#read === 0) {
+      const why = error ?? `ffmpeg ended with code ${code}`;
+      refuse(`as no frame of it could be decoded: ${why}`, "check that the file is whole, and the start within it");
+    }
+    const found = `${this.#read} of about ${this.expected ?? "?"} frames were read`;
+    if (isTruncated) refuse(`as the file stops before its end: ${found}`, "copy or record it again");
+    if (code !== 0)
+      refuse(`as ffmpeg ended with code ${code}, ${found}: ${error ?? "it did not say why"}`, "see the log");
+  }
+
+  async #pause(delayMs: number): Promise<void> {
+    const { signal } = this.#closing;
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, delayMs);
+      signal.addEventListener("abort", () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+}

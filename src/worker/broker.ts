@@ -1,0 +1,83 @@
+/** @module Broker: what a worker needs of the streams it reads and writes; Redis is one, and a test's or bench's own another. */
+
+/** One field of an entry. */
+export type Field = readonly [name: string, value: string | Uint8Array];
+
+/** A frame as it came. */
+export interface StreamEntry {
+  readonly stream: string;
+  /** Its id on the stream. */
+  readonly id: string;
+  readonly fields: ReadonlyMap<string, Uint8Array>;
+  /** How often it has been given to a worker, this time included. */
+  readonly deliveries: number;
+  /** Share of this entry in the time from the first byte of the reply to its last, milliseconds. */
+  readonly receiveMs: number;
+}
+
+/** What was taken over from workers that went silent. */
+export interface ClaimedEntries {
+  readonly entries: readonly StreamEntry[];
+  /** Entries that had been trimmed off their stream before anyone answered: nobody can any more. */
+  readonly lost: number;
+}
+
+/** How much of a stream waits. */
+export interface StreamLag {
+  readonly stream: string;
+  /** Entries that no worker of the group has read; `undefined` where the server cannot tell. */
+  readonly unread: number | undefined;
+  /** Entries that have been read and not been answered. */
+  readonly pending: number;
+}
+
+/** How entries are read. */
+export interface ReadOptions {
+  /** Most entries. */
+  readonly count: number;
+  /** How long to wait where there are none, milliseconds. */
+  readonly blockMs: number;
+}
+
+/** Where an answer goes. */
+export interface Destination {
+  readonly stream: string;
+  /** About how many entries the stream keeps. */
+  readonly maxLength: number;
+  /** Delete the answered entry from its stream as well: right where one group alone reads it. */
+  readonly deletesEntry: boolean;
+}
+
+/**
+ * Streams with a consumer group. Every method throws a `RedisError` where the server cannot be reached, and connects
+ * again when it is called again.
+ */
+export interface Broker {
+  /** True while the server answers. */
+  readonly isConnected: boolean;
+  /** How often a connection has been made again. */
+  readonly reconnects: number;
+  /** Connect, and make the group on every stream where there is none. */
+  open(): Promise<void>;
+  /** Entries nobody has read; before them, those that this worker was given before a connection was lost. One call at a time. */
+  read(options: ReadOptions): Promise<readonly StreamEntry[]>;
+  /** End a `read` that waits. */
+  wake(): Promise<void>;
+  /** Take over entries that have been pending for long. Not while a `read` waits. */
+  claim(count: number): Promise<ClaimedEntries>;
+  /**
+   * Write an answer and acknowledge the entry, both or neither.
+   *
+   * @returns false if somebody else had acknowledged it already; nothing is written then
+   */
+  answer(entry: StreamEntry, fields: readonly Field[], destination: Destination): Promise<boolean>;
+  /** Acknowledge without an answer. */
+  acknowledge(entries: readonly StreamEntry[]): Promise<void>;
+  /** Let the entries count as just delivered, so that nobody claims them. */
+  keep(entries: readonly StreamEntry[]): Promise<void>;
+  /** Let the entries count as pending for long, so that others claim them at once. */
+  handBack(entries: readonly StreamEntry[]): Promise<void>;
+  lag(): Promise<readonly StreamLag[]>;
+  /** Leave the group where nothing is pending, and disconnect. */
+  close(): Promise<void>;
+}

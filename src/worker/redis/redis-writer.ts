@@ -1,0 +1,99 @@
+/** @module RedisWriter: everything that is written to or asked of Redis, through Bun's own client. */
+
+import { RedisClient } from "bun";
+import { message, RedisError } from "../../core/errors.ts";
+import type { RedisAddress } from "./redis-address.ts";
+import { connectionError } from "./resp-connection.ts";
+
+/** The client's code for an error reply; every other one means that the connection is gone. */
+const SERVER_ERROR = "ERR_REDIS_SERVER_ERROR";
+
+function failure(error: unknown, command: string, address: RedisAddress): RedisError {
+  const { code, message: text } = error as { readonly code?: string; readonly message: string };
+  if (code !== SERVER_ERROR) return connectionError(`run ${command}`, address, text, error);
+  const word = /^[A-Z][A-Z0-9_]*/.exec(text)?.[0] ?? "ERR";
+  return new RedisError(message(`run ${command}`, `as the server refused it: ${text}`), word, { cause: error });
+}
+
+/**
+ * Bun's client, made anew when its connection is lost: by itself it would send what was cut off in the middle to the
+ * next connection, of which nobody would learn.
+ */
+export class RedisWriter {
+  readonly #address: RedisAddress;
+  readonly #timeoutMs: number;
+  #client: RedisClient | undefined;
+  #connecting: Promise<RedisClient> | undefined;
+  /** Connections made so far. */
+  connections = 0;
+
+  /** @param timeoutMs how long connecting and each command may take */
+  constructor(address: RedisAddress, timeoutMs: number) {
+    this.#address = address;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** True while there is a connection. */
+  get isConnected(): boolean {
+    return this.#client?.connected === true;
+  }
+
+  /**
+   * Run a command; the first one connects.
+   *
+   * @param args text, and bytes as they are
+   * @returns the reply: bulk strings as text, so nothing with a frame in it
+   * @throws {RedisError} If the server refuses it or cannot be reached
+   */
+  async command(name: string, args: readonly (string | Uint8Array)[]): Promise<unknown> {
+    const client = await this.#connected();
+    const timer = setTimeout(() => this.#drop(client), this.#timeoutMs);
+    try {
+      // The client takes bytes as well; its types do not say so.
+      return await client.send(name, args as string[]);
+    } catch (error) {
+      const failed = failure(error, name, this.#address);
+      if (failed.code === "CONNECTION") this.#drop(client);
+      throw failed;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Give the connection up. The next command makes a new one. */
+  close(): void {
+    if (this.#client !== undefined) this.#drop(this.#client);
+  }
+
+  #drop(client: RedisClient): void {
+    if (this.#client === client) this.#client = undefined;
+    client.close();
+  }
+
+  async #connected(): Promise<RedisClient> {
+    if (this.#client !== undefined) return this.#client;
+    this.#connecting ??= this.#connect();
+    try {
+      return await this.#connecting;
+    } finally {
+      this.#connecting = undefined;
+    }
+  }
+
+  async #connect(): Promise<RedisClient> {
+    const client = new RedisClient(this.#address.url, {
+      autoReconnect: false,
+      enableOfflineQueue: false,
+      connectionTimeout: this.#timeoutMs,
+    });
+    try {
+      await client.connect();
+    } catch (error) {
+      client.close();
+      throw failure(error, "connect", this.#address);
+    }
+    this.#client = client;
+    this.connections += 1;
+    return client;
+  }
+}

@@ -1,0 +1,145 @@
+/** @module RespParser: the replies of a Redis server from the bytes as they come, with every bulk string in memory of its own. */
+
+import { message, RedisError } from "../../core/errors.ts";
+
+/** One reply. A bulk string stays bytes, and an error reply is a value here. */
+export type Reply = string | number | Uint8Array | null | RedisError | readonly Reply[];
+
+const CR = 13;
+const LF = 10;
+/** A line is a number or a short text; what is longer is no Redis server. */
+const MAX_LINE = 65_536;
+
+interface OpenArray {
+  readonly items: Reply[];
+  left: number;
+}
+
+const decoder = new TextDecoder();
+
+/** An error reply; its first word is the code. */
+function errorReply(text: string): RedisError {
+  const code = /^[A-Z][A-Z0-9_]*/.exec(text)?.[0] ?? "ERR";
+  return new RedisError(message("run a Redis command", `as the server refused it: ${text}`), code);
+}
+
+/**
+ * Reads RESP2. A bulk string is copied once, from the chunks into an array of exactly its length: what a frame's bytes
+ * are from then on.
+ *
+ * @see https://redis.io/docs/latest/develop/reference/protocol-spec/
+ */
+export class RespParser {
+  readonly #onReply: (reply: Reply) => void;
+  readonly #open: OpenArray[] = [];
+  /** Start of a line whose end has not come yet. */
+  #line = new Uint8Array(0);
+  #bulk: Uint8Array | undefined;
+  #filled = 0;
+  /** Bytes of a line end still to come after a bulk string. */
+  #skip = 0;
+
+  constructor(onReply: (reply: Reply) => void) {
+    this.#onReply = onReply;
+  }
+
+  /**
+   * Take the next bytes; they are not kept.
+   *
+   * @throws {RedisError} With the code `PROTOCOL`, if they are no RESP2
+   */
+  push(chunk: Uint8Array): void {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#bulk !== undefined) at = this.#fill(this.#bulk, chunk, at);
+      else if (this.#skip > 0) {
+        const skipped = Math.min(this.#skip, chunk.length - at);
+        this.#skip -= skipped;
+        at += skipped;
+      } else at = this.#readLine(chunk, at);
+    }
+  }
+
+  #fill(bulk: Uint8Array, chunk: Uint8Array, at: number): number {
+    const length = Math.min(bulk.length - this.#filled, chunk.length - at);
+    bulk.set(chunk.subarray(at, at + length), this.#filled);
+    this.#filled += length;
+    if (this.#filled === bulk.length) {
+      this.#bulk = undefined;
+      this.#skip = 2;
+      this.#deliver(bulk);
+    }
+    return at + length;
+  }
+
+  #readLine(chunk: Uint8Array, at: number): number {
+    const end = chunk.indexOf(LF, at);
+    const part = chunk.subarray(at, end < 0 ? chunk.length : end);
+    const line = this.#line.length === 0 ? part : Buffer.concat([this.#line, part]);
+    if (line.length > MAX_LINE) throw protocolError(`a line has more than ${MAX_LINE} bytes`);
+    if (end < 0) {
+      this.#line = new Uint8Array(line);
+      return chunk.length;
+    }
+    this.#line = new Uint8Array(0);
+    if (line.at(-1) !== CR) throw protocolError("a line does not end with CR LF");
+    this.#take(decoder.decode(line.subarray(0, -1)));
+    return end + 1;
+  }
+
+  #take(line: string): void {
+    const rest = line.slice(1);
+    const kind = line[0];
+    if (kind === "+") this.#deliver(rest);
+    else if (kind === "-") this.#deliver(errorReply(rest));
+    else if (kind === ":") this.#deliver(integer(rest));
+    else if (kind === "$") this.#startBulk(integer(rest));
+    else if (kind === "*") this.#startArray(integer(rest));
+    else throw protocolError(`a reply starts with ${JSON.stringify(line.slice(0, 20))}`);
+  }
+
+  #startBulk(byteLength: number): void {
+    if (byteLength < 0) {
+      this.#deliver(null);
+      return;
+    }
+    // Every byte is overwritten before anyone sees it.
+    const bulk = Buffer.allocUnsafeSlow(byteLength);
+    if (byteLength > 0) {
+      this.#bulk = bulk;
+      this.#filled = 0;
+      return;
+    }
+    this.#skip = 2;
+    this.#deliver(bulk);
+  }
+
+  #startArray(length: number): void {
+    if (length < 0) this.#deliver(null);
+    else if (length === 0) this.#deliver([]);
+    else this.#open.push({ items: [], left: length });
+  }
+
+  #deliver(reply: Reply): void {
+    let value = reply;
+    for (let top = this.#open.at(-1); top !== undefined; top = this.#open.at(-1)) {
+      top.items.push(value);
+      top.left -= 1;
+      if (top.left > 0) return;
+      value = top.items;
+      this.#open.pop();
+    }
+    this.#onReply(value);
+  }
+}
+
+function integer(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw protocolError(`${JSON.stringify(text.slice(0, 30))} is no whole number`);
+  return value;
+}
+
+function protocolError(found: string): RedisError {
+  const hint = "check that the address is that of a Redis server, and whether it wants TLS (rediss://)";
+  return new RedisError(message("read the reply of a Redis server", `as it is no RESP2: ${found}`, hint), "PROTOCOL");
+}

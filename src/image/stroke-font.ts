@@ -141,7 +141,7 @@ export function drawableText(text: string): string | undefined {
 }
 
 /** Distance from the start of a character to the start of the next, in grid units. */
-function advance(character: string): number {
+export function advanceUnits(character: string): number {
   if (character === " ") return SPACE_UNITS + GAP_UNITS;
   let right = 0;
   for (const stroke of STROKES[character]!.split(" ")) {
@@ -150,10 +150,16 @@ function advance(character: string): number {
   return right + GAP_UNITS;
 }
 
+/** The polylines of a character that has strokes: x and y in turn, in grid units. */
+export function strokePoints(character: string): readonly (readonly number[])[] {
+  const strokes = STROKES[character] ?? "";
+  return strokes === "" ? [] : strokes.split(" ").map((stroke) => [...stroke].map(Number));
+}
+
 /** Width of a text of {@linkcode drawableText}, in grid units. */
 export function textUnits(text: string): number {
   let width = -GAP_UNITS;
-  for (const character of text) width += advance(character);
+  for (const character of text) width += advanceUnits(character);
   return Math.max(0, width);
 }
 
@@ -178,7 +184,7 @@ export function textPath(text: string, x: number, y: number, unit: number): stri
       // A stroke without length may be left out by the renderer.
       if (stroke.length === 4 && stroke.slice(0, 2) === stroke.slice(2)) parts.push("h.01");
     }
-    left += advance(character) * unit;
+    left += advanceUnits(character) * unit;
   }
   return parts.join("");
 }

@@ -37,12 +37,11 @@ function withoutPassword(text: string): string {
 
 function checkFile(path: string): void {
   const stats = statSync(path, { throwIfNoEntry: false });
-  const refuse = (found: string, hint: string): never => {
-    throw new VideoError(message(`open the video ${JSON.stringify(path)}`, found, hint), path);
-  };
-  if (stats === undefined) return refuse("as there is no such file", `paths are relative to ${process.cwd()}`);
-  if (stats.isDirectory()) return refuse("as it is a folder", "give the path of one video");
-  if (stats.isFile() && stats.size === 0) return refuse("as it is empty: 0 bytes", "copy or record it again");
+  const refusal = (found: string, hint: string): VideoError =>
+    new VideoError(message(`open the video ${JSON.stringify(path)}`, found, hint), path);
+  if (stats === undefined) throw refusal("as there is no such file", `paths are relative to ${process.cwd()}`);
+  if (stats.isDirectory()) throw refusal("as it is a folder", "give the path of one video");
+  if (stats.isFile() && stats.size === 0) throw refusal("as it is empty: 0 bytes", "copy or record it again");
 }
 
 /**

@@ -74,9 +74,9 @@ export class DecodeRun extends Resource {
 
   /** Have the process end, and what waits for it with it. */
   stop(isGentle: boolean): void {
-    if (!isGentle) return this.#child.kill("SIGKILL");
-    if (this.#killTimer !== undefined) return;
-    this.#child.kill("SIGTERM");
+    if (this.#killTimer !== undefined && isGentle) return;
+    this.#child.kill(isGentle ? "SIGTERM" : "SIGKILL");
+    if (!isGentle) return;
     this.#killTimer = setTimeout(() => this.#child.kill("SIGKILL"), GRACE_MS);
   }
 

@@ -66,7 +66,10 @@ export class FrameQueue {
   }
 
   #add(frame: VideoFrame): void {
-    if (this.#isEnded) return frame.release();
+    if (this.#isEnded) {
+      frame.release();
+      return;
+    }
     this.#frames.push(frame);
     this.#onFrame?.();
   }

@@ -1,0 +1,69 @@
+/** @module DetectVideo: the frames of a video through a detector, each with what was found in it. */
+
+import type { DetectionResult } from "../detector/detection.ts";
+import type { DetectOptions } from "../detector/detector-config.ts";
+import type { VideoFrame } from "./video-frame.ts";
+
+/** What is asked of a detector here. */
+export interface FrameDetector {
+  stream(
+    frames: AsyncIterable<VideoFrame>,
+    options?: DetectOptions & { readonly onError?: (error: unknown, index: number) => void },
+  ): AsyncIterable<DetectionResult>;
+}
+
+/** Options of {@linkcode detectVideo}. */
+export interface DetectVideoOptions extends DetectOptions {
+  /** Called with the error of one frame, which is left out; without it the first one ends the whole. */
+  readonly onError?: (error: unknown, index: number) => void;
+}
+
+/** What was found in one frame. */
+export interface VideoResult extends DetectionResult {
+  /** Its pixels may be drawn on, and stay until the next result is asked for; `retain` keeps them longer. */
+  readonly frame: VideoFrame;
+}
+
+/**
+ * Find the objects in every frame, in order; as many are in flight as the detector has slots, and their memory is used
+ * again.
+ *
+ * @param detector such as a `Detector`
+ * @param video    such as a `VideoSource`; it is closed with the loop
+ *
+ * @example
+ * ```ts
+ * await using video = await VideoSource.open("street.mp4");
+ * for await (const { frame, detections } of detectVideo(detector, video)) {
+ *   console.log(frame.timestampMs, detections.length);
+ * }
+ * ```
+ */
+export async function* detectVideo(
+  detector: FrameDetector,
+  video: AsyncIterable<VideoFrame>,
+  options: DetectVideoOptions = {},
+): AsyncGenerator<VideoResult, void, undefined> {
+  const { onError, ...detect } = options;
+  const waiting: VideoFrame[] = [];
+  async function* feed(): AsyncGenerator<VideoFrame, void, undefined> {
+    for await (const frame of video) {
+      waiting.push(frame);
+      yield frame;
+    }
+  }
+  const onFrameError = (error: unknown, index: number): void => {
+    if (onError === undefined) throw error;
+    using _ = waiting.shift();
+    onError(error, index);
+  };
+  try {
+    for await (const result of detector.stream(feed(), { ...detect, onError: onFrameError })) {
+      // Results come in the order of the frames.
+      using frame = waiting.shift()!;
+      yield { ...result, frame };
+    }
+  } finally {
+    for (const frame of waiting) frame.release();
+  }
+}

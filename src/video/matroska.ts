@@ -1,0 +1,95 @@
+/** @module Matroska: raw frames with their times as a stream that ffmpeg reads. Pure. */
+
+/** Nanoseconds of one tick of the times in the stream. */
+const TICK_NANOSECONDS = 100_000;
+const TICKS_PER_MS = 1e6 / TICK_NANOSECONDS;
+
+/** Bytes of the header before each frame. */
+export const FRAME_HEADER_BYTES = 35;
+
+const UNKNOWN_LENGTH = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+
+/** The length of an element in eight bytes. */
+function length(byteLength: number): number[] {
+  const bytes = [0x01];
+  for (let at = 6; at >= 0; at--) bytes.push(Math.floor(byteLength / 256 ** at) % 256);
+  return bytes;
+}
+
+function number(value: number): number[] {
+  const bytes: number[] = [];
+  for (let rest = value; rest > 0 || bytes.length === 0; rest = Math.floor(rest / 256)) bytes.unshift(rest % 256);
+  return bytes;
+}
+
+function element(id: number, content: readonly number[]): number[] {
+  return [...number(id), ...length(content.length), ...content];
+}
+
+function text(value: string): number[] {
+  return [...Buffer.from(value)];
+}
+
+/**
+ * What the stream begins with: one track of uncompressed RGB.
+ *
+ * @param width  of every frame, in pixels
+ * @param height likewise
+ * @see https://www.matroska.org/technical/elements.html
+ */
+export function matroskaHeader(width: number, height: number): Uint8Array {
+  const head = element(0x1a45dfa3, [
+    ...element(0x4286, [1]), // EBMLVersion
+    ...element(0x42f7, [1]), // EBMLReadVersion
+    ...element(0x42f2, [4]), // EBMLMaxIDLength
+    ...element(0x42f3, [8]), // EBMLMaxSizeLength
+    ...element(0x4282, text("matroska")), // DocType
+    ...element(0x4287, [4]), // DocTypeVersion
+    ...element(0x4285, [2]), // DocTypeReadVersion
+  ]);
+  const info = element(0x1549a966, [
+    ...element(0x2ad7b1, number(TICK_NANOSECONDS)), // TimestampScale
+    ...element(0x4d80, text("bun-tensorrt")), // MuxingApp
+    ...element(0x5741, text("bun-tensorrt")), // WritingApp
+  ]);
+  const video = element(0xe0, [
+    ...element(0xb0, number(width)), // PixelWidth
+    ...element(0xba, number(height)), // PixelHeight
+    ...element(0x2eb524, [...text("RGB"), 24]), // UncompressedFourCC
+  ]);
+  const track = element(0xae, [
+    ...element(0xd7, [1]), // TrackNumber
+    ...element(0x73c5, [1]), // TrackUID
+    ...element(0x83, [1]), // TrackType: video
+    ...element(0x9c, [0]), // FlagLacing
+    ...element(0x86, text("V_UNCOMPRESSED")), // CodecID
+    ...video,
+  ]);
+  const segment = [...number(0x18538067), ...UNKNOWN_LENGTH];
+  return Uint8Array.from([...head, ...segment, ...info, ...element(0x1654ae6b, track)]);
+}
+
+/**
+ * What stands before the bytes of one frame: a cluster of its own.
+ *
+ * @param header      u8 [{@linkcode FRAME_HEADER_BYTES}], written
+ * @param byteLength  of the frame
+ * @param timestampMs of the frame, 0 or more
+ */
+export function writeFrameHeader(header: Uint8Array, byteLength: number, timestampMs: number): void {
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  const writeLength = (at: number, value: number): void => {
+    view.setUint32(at, 0x01000000 + Math.floor(value / 2 ** 32));
+    view.setUint32(at + 4, value % 2 ** 32);
+  };
+  view.setUint32(0, 0x1f43b675); // Cluster
+  writeLength(4, byteLength + FRAME_HEADER_BYTES - 12);
+  view.setUint8(12, 0xe7); // Timestamp
+  view.setUint8(13, 0x88); // eight bytes
+  const ticks = Math.round(timestampMs * TICKS_PER_MS);
+  view.setUint32(14, Math.floor(ticks / 2 ** 32));
+  view.setUint32(18, ticks % 2 ** 32);
+  view.setUint8(22, 0xa3); // SimpleBlock
+  writeLength(23, byteLength + 4);
+  view.setUint32(31, 0x81000080); // track 1, no time of its own, a key frame
+}

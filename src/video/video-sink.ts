@@ -1,0 +1,207 @@
+/** @module VideoSink: frames into a video file, encoded by ffmpeg in a process of its own. */
+
+import { closeSync } from "node:fs";
+import { ClosedError, message, ShapeError, VideoError } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
+import { openPipe } from "../ffi/os-pipe.ts";
+import { type Image, imageOf } from "../image/image.ts";
+import { tightRgb } from "../image/rgb.ts";
+import { encodeArguments } from "./encode-arguments.ts";
+import { findFfmpeg, passthroughWords } from "./ffmpeg.ts";
+import { FRAME_HEADER_BYTES, matroskaHeader, writeFrameHeader } from "./matroska.ts";
+import { MessageLog } from "./message-log.ts";
+import { writeFully } from "./pipe-transfer.ts";
+import { VideoFrame } from "./video-frame.ts";
+import { parseVideoSinkOptions, type VideoSinkConfig, type VideoSinkOptions } from "./video-options.ts";
+
+const PIPE_BYTES = 2 ** 20;
+/** A process that was told to stop in mid-work gets this long. */
+const GRACE_MS = 2000;
+
+type Child = Bun.Subprocess<"ignore" | number, "ignore", "pipe">;
+
+/** The process and our end of its pipe. */
+class EncodeRun extends Resource {
+  readonly child: Child;
+  readonly log: MessageLog;
+  #descriptor: number | undefined;
+
+  constructor(child: Child, descriptor: number, name: string) {
+    super(`VideoSink ${JSON.stringify(name)}`);
+    this.child = child;
+    this.#descriptor = descriptor;
+    this.log = new MessageLog(child.stderr, name);
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return writeFully(this.#descriptor!, bytes);
+  }
+
+  /** No frame follows. */
+  endInput(): void {
+    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+  }
+
+  protected override release(): void {
+    this.endInput();
+    if (this.child.exitCode === null) this.child.kill("SIGKILL");
+  }
+}
+
+/**
+ * A video file that is being written: H.264 in an MP4, MOV or MKV, VP9 in a WebM, by the extension. `finish` it, and the
+ * file is whole; `close` alone leaves what there is.
+ *
+ * @example
+ * ```ts
+ * await using sink = await VideoSink.open("out.mp4", { width: 1280, height: 720, rate: 25 });
+ * await sink.write(image, 0);
+ * await sink.finish();
+ * ```
+ */
+export class VideoSink implements AsyncDisposable {
+  /** Of the file. */
+  readonly path: string;
+  readonly #config: VideoSinkConfig;
+  readonly #run: EncodeRun;
+  readonly #header = new Uint8Array(new ArrayBuffer(FRAME_HEADER_BYTES));
+  /** The write that is on its way. */
+  #writing: Promise<void> | undefined;
+  #error: unknown;
+  #isFailed = false;
+  #isEnding = false;
+  #written = 0;
+
+  private constructor(path: string, config: VideoSinkConfig, run: EncodeRun) {
+    this.path = path;
+    this.#config = config;
+    this.#run = run;
+  }
+
+  /**
+   * Start writing a file; one that is there is replaced.
+   *
+   * @throws {LibraryLoadError} If ffmpeg is not installed; the message has the command that installs it
+   * @throws {OptionError} If an option is unknown or out of range
+   */
+  static async open(path: string, options: VideoSinkOptions): Promise<VideoSink> {
+    const config = parseVideoSinkOptions(options);
+    const program = findFfmpeg("ffmpeg");
+    const words = encodeArguments(path, config, await passthroughWords(program));
+    const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
+    let run: EncodeRun;
+    try {
+      // In a group of its own: after Ctrl-C it still has to end the file.
+      const child = Bun.spawn([program, ...words], { stdio: [readEnd, "ignore", "pipe"], detached: true }) as Child;
+      run = new EncodeRun(child, writeEnd, path);
+    } catch (error) {
+      closeSync(writeEnd);
+      throw error;
+    } finally {
+      closeSync(readEnd);
+    }
+    const sink = new VideoSink(path, config, run);
+    sink.#start(run.write(matroskaHeader(config.width, config.height)), undefined);
+    return sink;
+  }
+
+  /** Frames written so far. */
+  get written(): number {
+    return this.#written;
+  }
+
+  /**
+   * Write a frame. Resolves when the one before it is out, so that encoding goes on beside the work on the next frame.
+   *
+   * @param image       of the sink's size; pixels must not change until the next `write` or `finish` resolves. A
+   * {@linkcode VideoFrame} is held until then
+   * @param timestampMs later than that of the frame before; without meaning where the sink has a rate
+   * @throws {ShapeError} If it has another size
+   * @throws {VideoError} If ffmpeg has ended, with what it said
+   */
+  async write(image: Image, timestampMs: number): Promise<void> {
+    const { width, height } = this.#config;
+    if (this.#isEnding || this.#run.closed) throw new ClosedError("write a frame", this.#run.label);
+    if (image.width !== width || image.height !== height) {
+      const [expected, actual] = [`${width}x${height}`, `${image.width}x${image.height}`];
+      const text = message(
+        `write a frame to ${JSON.stringify(this.path)}`,
+        `as it must be ${expected}: received ${actual}`,
+      );
+      throw new ShapeError(text, { tensor: "frame", expected, actual });
+    }
+    const frame = image instanceof VideoFrame ? image.retain() : undefined;
+    try {
+      await this.#settle();
+    } catch (error) {
+      frame?.release();
+      throw error;
+    }
+    const pixels = tightRgb(imageOf(image.data, image));
+    writeFrameHeader(this.#header, pixels.length, Math.max(0, timestampMs));
+    this.#start(
+      this.#run.write(this.#header).then(() => this.#run.write(pixels)),
+      frame,
+    );
+    this.#written += 1;
+  }
+
+  /**
+   * Write what ends the file, and wait for it.
+   *
+   * @throws {VideoError} If ffmpeg could not write it, with what it said
+   */
+  async finish(): Promise<void> {
+    if (this.#isEnding) return;
+    await this.#settle();
+    this.#isEnding = true;
+    this.#run.endInput();
+    const code = await this.#run.child.exited;
+    await this.#run.log.ended;
+    this.#run.close();
+    if (code !== 0) throw this.#refusal(`ended with code ${code}`);
+  }
+
+  /** Stop: a file that was not finished is left as far as it got, and ffmpeg gets a moment to end it. */
+  async close(): Promise<void> {
+    if (this.#run.closed) return;
+    this.#isEnding = true;
+    await this.#writing;
+    this.#run.endInput();
+    const timer = setTimeout(() => this.#run.child.kill("SIGKILL"), GRACE_MS);
+    await this.#run.child.exited;
+    clearTimeout(timer);
+    await this.#run.log.ended;
+    this.#run.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #start(writing: Promise<void>, frame: VideoFrame | undefined): void {
+    this.#writing = writing
+      .catch((error: unknown) => {
+        this.#error = error;
+        this.#isFailed = true;
+      })
+      .finally(() => frame?.release());
+  }
+
+  /** Wait for the write on its way, and say what went wrong with it. */
+  async #settle(): Promise<void> {
+    await this.#writing;
+    if (!this.#isFailed) return;
+    if ((this.#error as NodeJS.ErrnoException).code !== "EPIPE") throw this.#error;
+    await this.#run.child.exited;
+    await this.#run.log.ended;
+    throw this.#refusal("ended early");
+  }
+
+  #refusal(what: string): VideoError {
+    const found = `as ffmpeg ${what}: ${this.#run.log.last("it did not say why")}`;
+    const hint = "check the place, the room on the disk, and that this ffmpeg has the encoder (ffmpeg -encoders)";
+    return new VideoError(message(`write the video ${JSON.stringify(this.path)}`, found, hint), this.path);
+  }
+}

@@ -1,0 +1,144 @@
+/** @module WatchFolder: new pictures in a folder, each once it is complete. */
+
+import { type Dirent, readdirSync, statSync, watch } from "node:fs";
+import { extname, join } from "node:path";
+import { message, VideoError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+
+/** Options of {@linkcode watchFolder}. */
+export interface WatchFolderOptions {
+  /** Extensions of pictures, with the dot, in small letters. */
+  readonly extensions: readonly string[];
+  /** True: pictures that are there already come first. Default false. */
+  readonly existing?: boolean;
+  /** A file is complete when its size has not changed for this long, in milliseconds. Default 200. */
+  readonly settleMs?: number;
+  /** Ends the watch. */
+  readonly signal?: AbortSignal;
+}
+
+/** A file that may still be written. */
+interface Candidate {
+  byteLength: number;
+  changedMs: number;
+  /** When it was last found changed. */
+  since: number;
+}
+
+/** How many settled files are remembered, so that one that is written again is taken again. */
+type Stamp = `${number}:${number}`;
+
+/** The files of one folder, and which of them have settled. */
+class FolderState {
+  readonly #folder: string;
+  readonly #options: WatchFolderOptions;
+  readonly #growing = new Map<string, Candidate>();
+  readonly #seen = new Map<string, Stamp>();
+
+  constructor(folder: string, options: WatchFolderOptions) {
+    this.#folder = folder;
+    this.#options = options;
+    if (options.existing !== true) {
+      for (const [name, { size, mtimeMs }] of this.#pictures()) this.#seen.set(name, `${size}:${mtimeMs}`);
+    }
+  }
+
+  /** True while a file is still being written. */
+  get isGrowing(): boolean {
+    return this.#growing.size > 0;
+  }
+
+  /** Look at the folder: the names of files that have settled, in order. */
+  settled(now: number): string[] {
+    const { settleMs = 200 } = this.#options;
+    const found = this.#pictures();
+    const ready: string[] = [];
+    for (const [name, { size, mtimeMs }] of found) {
+      const stamp: Stamp = `${size}:${mtimeMs}`;
+      if (this.#seen.get(name) === stamp) continue;
+      const known = this.#growing.get(name);
+      if (known === undefined || known.byteLength !== size || known.changedMs !== mtimeMs) {
+        this.#growing.set(name, { byteLength: size, changedMs: mtimeMs, since: now });
+      } else if (size > 0 && now - known.since >= settleMs) {
+        this.#growing.delete(name);
+        this.#seen.set(name, stamp);
+        ready.push(name);
+      }
+    }
+    for (const name of this.#seen.keys()) if (!found.has(name)) this.#seen.delete(name);
+    for (const name of this.#growing.keys()) if (!found.has(name)) this.#growing.delete(name);
+    return ready;
+  }
+
+  #pictures(): Map<string, { readonly size: number; readonly mtimeMs: number }> {
+    const { extensions } = this.#options;
+    let entries: Dirent[];
+    try {
+      entries = readdirSync(this.#folder, { withFileTypes: true });
+    } catch (error) {
+      const found = `as it cannot be read: ${(error as Error).message}`;
+      const text = message(`watch the folder ${JSON.stringify(this.#folder)}`, found, "make it, or make it readable");
+      throw new VideoError(text, this.#folder, { cause: error });
+    }
+    const found = new Map<string, { readonly size: number; readonly mtimeMs: number }>();
+    for (const entry of entries) {
+      // A name with a dot in front is how many programs write a file they rename when it is whole.
+      if (entry.isDirectory() || entry.name.startsWith(".")) continue;
+      if (!extensions.includes(extname(entry.name).toLowerCase())) continue;
+      const stats = statSync(join(this.#folder, entry.name), { throwIfNoEntry: false });
+      if (stats?.isFile()) found.set(entry.name, stats);
+    }
+    return new Map([...found].sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+}
+
+/**
+ * Watch a folder for new pictures, and for those that are written again.
+ *
+ * @returns paths, each when its file has stopped growing; ends with the signal
+ * @throws {VideoError} If the folder cannot be read, or has gone
+ */
+export async function* watchFolder(
+  folder: string,
+  options: WatchFolderOptions,
+): AsyncGenerator<string, void, undefined> {
+  const { settleMs = 200, signal } = options;
+  const state = new FolderState(folder, options);
+  let wake: (() => void) | undefined;
+  let hasNews = true;
+  const onNews = (): void => {
+    hasNews = true;
+    wake?.();
+  };
+  const watcher = watch(folder, onNews);
+  watcher.on("error", (error) => {
+    logger.warn(`Watching ${folder}: ${error.message}`);
+    onNews();
+  });
+  signal?.addEventListener("abort", onNews);
+  try {
+    while (signal?.aborted !== true) {
+      hasNews = false;
+      for (const name of state.settled(performance.now())) {
+        yield join(folder, name);
+        if (signal?.aborted) return;
+      }
+      if (hasNews && !state.isGrowing) continue;
+      await new Promise<void>((resolve) => {
+        // Without news a folder on the network, which tells none, is still looked at every now and then.
+        const timer = setTimeout(resolve, state.isGrowing ? settleMs / 4 : 1000);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        if (signal?.aborted) wake();
+      });
+      wake = undefined;
+      // A file that is being written makes news by the hundred.
+      if (state.isGrowing) await Bun.sleep(settleMs / 4);
+    }
+  } finally {
+    signal?.removeEventListener("abort", onNews);
+    watcher.close();
+  }
+}

@@ -3,13 +3,17 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import type { DetectorOptions } from "../detector/detector-config.ts";
+import type { PictureFraming } from "../video/picture-stream.ts";
+import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
-import { classList, count, fraction, pixelSize, toggle, wholeNumber } from "./values.ts";
+import { classList, count, fraction, pixelSize, positiveNumber, toggle, wholeNumber } from "./values.ts";
 
 /** How results are written. */
 export type FormatName = "table" | "json" | "jsonl" | "coco" | "yolo";
 
 const FORMATS: readonly FormatName[] = ["table", "json", "jsonl", "coco", "yolo"];
+/** Both names are in use for one thing. */
+const FORMAT_WORDS = [...FORMATS, "ndjson"] as const;
 
 /** In the order of the help. */
 export const DETECT_FLAGS: readonly Flag[] = [
@@ -44,7 +48,25 @@ export const DETECT_FLAGS: readonly Flag[] = [
     value: "FILE",
     summary: "COCO annotations that number pictures and classes, for --format coco",
   },
-  { name: "save", short: "s", value: "DIR", summary: "write each picture with its boxes drawn into this folder" },
+  {
+    name: "save",
+    short: "s",
+    value: "DIR|FILE",
+    summary: "write what was read with its boxes drawn into this folder; one video: to this file",
+  },
+  { name: "video", summary: "take the operands for videos, whatever their names" },
+  { name: "watch", value: "DIR", summary: "wait for new pictures in this folder, until Ctrl-C" },
+  { name: "stdin", value: "jpeg|length", summary: "how `-`, standard input, tells pictures apart (default jpeg)" },
+  { name: "fps", value: "N", summary: "of a video at most this many frames a second" },
+  { name: "every", value: "N", summary: "of a video every n-th frame (default 1)" },
+  { name: "start", value: "SECONDS", summary: "begin here in a video" },
+  { name: "duration", value: "SECONDS", summary: "end after this much of a video" },
+  {
+    name: "policy",
+    value: "all|latest",
+    summary: "frames that come too fast wait, or are dropped (default latest for live sources)",
+  },
+  { name: "reconnect", value: "N", summary: "tries to open a live source again, 0 for none (default without end)" },
   { name: "quiet", short: "q", summary: "no progress and no summary" },
 ];
 
@@ -59,6 +81,12 @@ export interface DetectArguments {
   readonly annotations: string | undefined;
   readonly save: string | undefined;
   readonly isQuiet: boolean;
+  readonly isVideo: boolean;
+  /** Folder to watch. */
+  readonly watch: string | undefined;
+  /** How pictures on standard input are told apart; `undefined` where it was not said. */
+  readonly stdin: PictureFraming | undefined;
+  readonly videoOptions: VideoOptions;
 }
 
 const path = z.string().min(1, "a path");
@@ -80,11 +108,23 @@ const schema = z.object({
   batch: count(1024).default(1),
   layout: z.string().min(1, "the name of a layout").optional(),
   threads: count(1024).optional(),
-  format: z.enum(FORMATS, `one of ${FORMATS.join(", ")}`).default("table"),
+  format: z
+    .enum(FORMAT_WORDS, `one of ${FORMAT_WORDS.join(", ")}`)
+    .default("table")
+    .transform((word): FormatName => (word === "ndjson" ? "jsonl" : word)),
   output: path.optional(),
   annotations: path.optional(),
   save: path.optional(),
   quiet: toggle,
+  video: toggle,
+  watch: path.optional(),
+  stdin: z.enum(["jpeg", "length"], "jpeg or length").optional(),
+  fps: positiveNumber(1000).optional(),
+  every: count(1_000_000).optional(),
+  start: positiveNumber(1e7).optional(),
+  duration: positiveNumber(1e7).optional(),
+  policy: z.enum(["all", "latest"], "all or latest").optional(),
+  reconnect: wholeNumber(0, 1_000_000).optional(),
 });
 
 /** Class names from a file, one a line; an empty line is a class without a name, empty lines at the end are none. */
@@ -104,6 +144,11 @@ function readLabels(file: string): readonly string[] {
       "give a file with one name a line",
     );
   }
+}
+
+function reconnectOf(attempts: number | undefined): VideoOptions["reconnect"] {
+  if (attempts === undefined) return undefined;
+  return attempts === 0 ? false : { attempts };
 }
 
 /** Leave out what was not given, so that the library's own defaults hold. */
@@ -147,5 +192,23 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
     onBuildProgress: undefined,
     signal: undefined,
   });
-  return { model, detector, batch, format, output, annotations, save, isQuiet: flags.quiet };
+  const videoOptions = given<VideoOptions>({
+    fps: flags.fps,
+    every: flags.every,
+    startMs: flags.start === undefined ? undefined : flags.start * 1000,
+    durationMs: flags.duration === undefined ? undefined : flags.duration * 1000,
+    policy: flags.policy,
+    reconnect: reconnectOf(flags.reconnect),
+    size: undefined,
+    live: undefined,
+    stallMs: undefined,
+    openTimeoutMs: undefined,
+    readAhead: undefined,
+    allocate: undefined,
+    buffers: undefined,
+    inputArguments: undefined,
+    signal: undefined,
+  });
+  const { watch, stdin, quiet: isQuiet, video: isVideo } = flags;
+  return { model, detector, batch, format, output, annotations, save, isQuiet, isVideo, watch, stdin, videoOptions };
 }

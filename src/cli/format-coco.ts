@@ -5,7 +5,7 @@ import type { ResultFormat } from "./result-format.ts";
 
 /** How pictures and classes are numbered in a results file. */
 export interface CocoNumbers {
-  /** The id of a picture. */
+  /** The id of a picture; a frame of a video has its index. */
   readonly imageId: (file: string) => number;
   /** The id of a class; detections of a class without one are left out. */
   readonly categoryId: (classId: number) => number | undefined;
@@ -17,8 +17,8 @@ export function cocoFormat(numbers: CocoNumbers): ResultFormat {
     open: "[\n",
     separator: ",\n",
     close: "\n]\n",
-    rows: ({ file, result }) => {
-      const image_id = numbers.imageId(file);
+    rows: ({ file, result, frame }) => {
+      const image_id = frame?.index ?? numbers.imageId(file);
       return result.detections.flatMap(({ classId, score, box: [x1, y1, x2, y2] }) => {
         const category_id = numbers.categoryId(classId);
         if (category_id === undefined) return [];

@@ -3,9 +3,12 @@
 import { resultJson } from "../service/result-json.ts";
 import type { PictureResult, ResultFormat } from "./result-format.ts";
 
-/** What a picture becomes in JSON. Boxes are `[x1, y1, x2, y2]` in source pixels, times in milliseconds. */
-export function pictureJson({ file, result }: PictureResult): unknown {
-  return { file, ...resultJson(result) };
+/** What a picture becomes in JSON. Boxes are `[x1, y1, x2, y2]` in source pixels, times in milliseconds; a frame has its place. */
+export function pictureJson({ file, result, frame }: PictureResult): unknown {
+  if (frame === undefined) return { file, ...resultJson(result) };
+  const { index, timestampMs } = frame;
+  const time = timestampMs === undefined ? {} : { timestampMs: Math.round(timestampMs * 1000) / 1000 };
+  return { file, index, ...time, ...resultJson(result) };
 }
 
 /** One array, a picture a line. */

@@ -16,8 +16,15 @@ export const PICTURE_EXTENSIONS: readonly string[] = [
   ".tiff",
 ];
 
-function isPictureName(name: string): boolean {
+/** True if the name ends as pictures' do. */
+export function isPictureName(name: string): boolean {
   return PICTURE_EXTENSIONS.includes(extname(name).toLowerCase());
+}
+
+/** `street` of `photos/street.jpg`. */
+export function fileStem(file: string): string {
+  const name = basename(isAddress(file) ? new URL(file).pathname : file);
+  return name.replace(/(?<=.)\.[^.]*$/, "") || "picture";
 }
 
 function byName(a: string, b: string): number {
@@ -42,8 +49,9 @@ function byPattern(pattern: string): string[] {
   throw new Error(message(`detect in ${JSON.stringify(pattern)}`, found, `paths are relative to ${process.cwd()}`));
 }
 
+/** True for what is fetched or listened to rather than read from the disk. */
 function isAddress(operand: string): boolean {
-  return /^https?:\/\//i.test(operand);
+  return /^[a-z][a-z\d+.-]+:\/\//i.test(operand);
 }
 
 function expand(operand: string): string[] {

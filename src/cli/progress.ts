@@ -12,7 +12,7 @@ export interface ProgressState {
   readonly total: number | undefined;
   readonly elapsedMs: number;
   /** What `done` counts. */
-  readonly unit: "bytes" | "pictures";
+  readonly unit: "bytes" | "pictures" | "frames";
 }
 
 const BAR_CELLS = 24;
@@ -24,7 +24,7 @@ function amount(value: number, unit: ProgressState["unit"]): string {
 
 function rate(state: ProgressState): string {
   const perSecond = state.done / (state.elapsedMs / 1000);
-  return state.unit === "bytes" ? `${formatBytes(Math.round(perSecond))}/s` : `${perSecond.toFixed(1)} pictures/s`;
+  return state.unit === "bytes" ? `${formatBytes(Math.round(perSecond))}/s` : `${perSecond.toFixed(1)} ${state.unit}/s`;
 }
 
 /** `[######------------------]`: a share from 0 to 1 as a bar. */

@@ -3,7 +3,8 @@
 import { join } from "node:path";
 import { formatYolo } from "./format-yolo.ts";
 import { type Output, writeFile } from "./output.ts";
-import type { PictureResult, ResultFormat } from "./result-format.ts";
+import { fileStem } from "./pictures.ts";
+import { frameName, type PictureResult, type ResultFormat } from "./result-format.ts";
 
 /** Takes the results of one run. */
 export interface ResultSink {
@@ -32,12 +33,15 @@ export function textSink(output: Output, format: ResultFormat): ResultSink {
  * One text file a picture.
  *
  * @param folder exists and can be written
- * @param names  from a picture's file to its text file, relative to the folder
+ * @param stems from a picture's file to the name of its text file, relative to the folder, without the extension; a file
+ * that is not in it, as it was not known before, goes by its own name
  */
-export function yoloSink(folder: string, names: ReadonlyMap<string, string>): ResultSink {
+export function yoloSink(folder: string, stems: ReadonlyMap<string, string>): ResultSink {
   return {
-    async write({ file, result }) {
-      await writeFile(join(folder, names.get(file)!), formatYolo(result));
+    async write({ file, result, frame }) {
+      const stem = stems.get(file) ?? fileStem(file);
+      const name = frame === undefined ? stem : frameName(stem, frame.index);
+      await writeFile(join(folder, `${name}.txt`), formatYolo(result));
     },
     async finish() {},
   };

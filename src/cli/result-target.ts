@@ -29,10 +29,11 @@ function cocoSink(
   output: Output,
   files: readonly string[],
   annotationsPath: string | undefined,
+  isVideo: boolean,
 ): (labels: readonly string[]) => ResultSink {
   const annotations = annotationsPath === undefined ? undefined : readAnnotations(annotationsPath);
   const imageId = imageNumbers(annotations);
-  checkImageNumbers(files, imageId);
+  if (!isVideo) checkImageNumbers(files, imageId);
   return (labels) => {
     const categoryId = categoryNumbers(annotations, labels);
     const missing = labels.filter((_, classId) => categoryId(classId) === undefined);
@@ -47,25 +48,31 @@ function cocoSink(
 
 function textFiles(folder: string, files: readonly string[]): (labels: readonly string[]) => ResultSink {
   prepareFolder(folder);
-  const names = outputNames(files, (name) => `${name.replace(/\.[^./\\]*$/, "")}.txt`);
+  const names = outputNames(files, (name) => name.replace(/\.[^./\\]*$/, ""));
   return () => yoloSink(resolve(folder), new Map(files.map((file, at) => [file, names[at]!])));
 }
 
 /**
  * Open and check what results are written to.
  *
- * @param files          the pictures, to be numbered or to name text files after
+ * @param files          the pictures, to be numbered or to name text files after; videos, whose frames are numbered by
+ * their index; none where they are not known yet
  * @param standardOutput where results go without `--output`; it stays open
  * @throws {Error} If the place cannot be written, or a picture cannot be numbered or named
  */
-export function openTarget(args: DetectArguments, files: readonly string[], standardOutput: Output): ResultTarget {
+export function openTarget(
+  args: DetectArguments,
+  files: readonly string[],
+  standardOutput: Output,
+  kind: "pictures" | "videos" = "pictures",
+): ResultTarget {
   if (args.format === "yolo") return { sink: textFiles(args.output!, files), [Symbol.dispose]: () => {} };
   const output = args.output === undefined ? standardOutput : openOutput(args.output);
   const close = (): void => {
     if (output !== standardOutput) output.close();
   };
   try {
-    return { sink: textSinkOf(args, files, output), [Symbol.dispose]: close };
+    return { sink: textSinkOf(args, files, output, kind), [Symbol.dispose]: close };
   } catch (error) {
     close();
     throw error;
@@ -76,8 +83,9 @@ function textSinkOf(
   { format, annotations }: DetectArguments,
   files: readonly string[],
   output: Output,
+  kind: "pictures" | "videos",
 ): (labels: readonly string[]) => ResultSink {
-  if (format === "coco") return cocoSink(output, files, annotations);
+  if (format === "coco") return cocoSink(output, files, annotations, kind === "videos");
   if (format === "json") return () => textSink(output, jsonFormat());
   if (format === "jsonl") return () => textSink(output, jsonLinesFormat());
   return () => textSink(output, tableFormat(paintOf(output.hasColour)));

@@ -1,24 +1,26 @@
 /** @module SavePictures: pictures with their boxes drawn, written into a folder. */
 
-import { extname, join } from "node:path";
+import { basename, extname, join } from "node:path";
 import { decodeImage } from "../image/decode.ts";
 import { drawDetections } from "../image/draw.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
+import type { ImageSource } from "../image/source.ts";
 import { prepareFolder, writeFile } from "./output.ts";
-import { outputNames } from "./pictures.ts";
-import type { PictureResult } from "./result-format.ts";
+import { fileStem, outputNames } from "./pictures.ts";
+import { frameName, type PictureResult } from "./result-format.ts";
 
 /** Writes annotated pictures. */
 export interface PictureSaver {
   /**
    * Draw a picture's boxes onto a copy of it, and write that.
    *
+   * @param source the picture itself, where its file is none that can be read again
    * @returns the path of the copy
    * @throws {ImageError} If it cannot be decoded any more, or is too large to be drawn on
    * @throws {Error} If it cannot be written
    */
-  save(picture: PictureResult): Promise<string>;
+  save(picture: PictureResult, source?: ImageSource): Promise<string>;
 }
 
 const FORMATS: Readonly<Record<string, EncodedFormat>> = { ".png": "png", ".webp": "webp" };
@@ -31,7 +33,7 @@ function copyName(name: string): string {
 }
 
 /**
- * Make a folder ready for the copies of these files.
+ * Make a folder ready for the copies of these files, and of others that turn up later, which keep their names.
  *
  * @throws {Error} If it cannot be written, or two copies would have the same name
  */
@@ -40,9 +42,10 @@ export function openSaver(folder: string, files: readonly string[]): PictureSave
   const names = outputNames(files, copyName);
   const paths = new Map(files.map((file, at) => [file, join(folder, names[at]!)]));
   return {
-    async save({ file, result }) {
-      const path = paths.get(file)!;
-      const drawn = await drawDetections(await decodeImage(file), result.detections);
+    async save({ file, result, frame }, source = file) {
+      const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
+      const path = paths.get(file) ?? join(folder, newName);
+      const drawn = await drawDetections(await decodeImage(source), result.detections);
       const format = FORMATS[extname(path).toLowerCase()] ?? "jpeg";
       await writeFile(path, await encodeImage(drawn, { format }));
       return path;

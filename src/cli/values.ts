@@ -12,6 +12,12 @@ export const fraction: z.ZodType<number, string> = z
   .transform(numberFrom)
   .pipe(z.number("a number from 0 to 1").min(0, "a number from 0 to 1").max(1, "a number from 0 to 1"));
 
+/** A number above 0, at most `most`. */
+export function positiveNumber(most: number): z.ZodType<number, string> {
+  const rule = `a number above 0, at most ${most}`;
+  return z.string().transform(numberFrom).pipe(z.number(rule).positive(rule).max(most, rule));
+}
+
 /** A whole number from `least` to `most`. */
 export function wholeNumber(least: number, most: number): z.ZodType<number, string> {
   const rule = `a whole number from ${least} to ${most}`;

@@ -1,0 +1,149 @@
+/** @module DetectVideos: videos and live sources through one detector, with annotated copies. */
+
+import { VideoError } from "../core/errors.ts";
+import { Device } from "../cuda/device.ts";
+import type { Detector } from "../detector/detector.ts";
+import { paintDetections } from "../image/paint.ts";
+import { detectVideo } from "../video/detect-video.ts";
+import { PinnedFrames } from "../video/pinned-frames.ts";
+import { VideoSink } from "../video/video-sink.ts";
+import { VideoSource } from "../video/video-source.ts";
+import { refuse } from "./args.ts";
+import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
+import type { DetectArguments } from "./detect-flags.ts";
+import { findModel } from "./fetch-entry.ts";
+import { plural } from "./format-table.ts";
+import { loadDetector } from "./load-detector.ts";
+import { Progress } from "./progress.ts";
+import type { ResultSink } from "./result-sink.ts";
+import { openTarget } from "./result-target.ts";
+import { annotatedOptions, annotatedPaths } from "./save-video.ts";
+import { formatTally, type Tally } from "./tally.ts";
+import { printable } from "./text-table.ts";
+
+/** More than any number of frames in flight needs; only as many are made as are. */
+const MOST_BUFFERS = 256;
+
+/** One video to be done. */
+interface VideoJob {
+  readonly video: VideoSource;
+  /** As the user named it. */
+  readonly file: string;
+  /** Where the annotated copy goes. */
+  readonly copy: string | undefined;
+}
+
+/** What all videos of a run share. */
+interface VideoRun {
+  readonly detector: Detector;
+  readonly args: DetectArguments;
+  readonly results: ResultSink;
+  readonly tally: Tally;
+}
+
+async function detectFrames(job: VideoJob, run: VideoRun, { terminal, signal }: CommandContext): Promise<void> {
+  const { video, file, copy } = job;
+  const { detector, args, results, tally } = run;
+  const sinkOptions = annotatedOptions(video, args.videoOptions);
+  await using sink = copy === undefined ? undefined : await VideoSink.open(copy, sinkOptions);
+  const progress = args.isQuiet ? undefined : new Progress(terminal, "detect", "frames");
+  // Frames that are on their way are finished, and the copy is ended as it should be.
+  const stop = (): void => void video.close();
+  signal.addEventListener("abort", stop);
+  let done = 0;
+  try {
+    for await (const { frame, ...result } of detectVideo(detector, video)) {
+      await results.write({ file, result, frame });
+      if (sink !== undefined) {
+        paintDetections(frame, result.detections);
+        await sink.write(frame, frame.timestampMs);
+      }
+      done += 1;
+      tally.good += 1;
+      tally.objects += result.detections.length;
+      progress?.update(done, video.expected);
+    }
+  } finally {
+    progress?.close();
+    signal.removeEventListener("abort", stop);
+    if (done > 0) await sink?.finish();
+  }
+}
+
+/** `, 12 frames dropped, opened again 2 times`: what happened on the way, where something did. */
+function formatLosses(videos: readonly VideoSource[]): string {
+  const dropped = videos.reduce((sum, video) => sum + video.dropped, 0);
+  const reconnects = videos.reduce((sum, video) => sum + video.reconnects, 0);
+  const again = reconnects === 0 ? "" : `, opened again ${plural(reconnects, "time")}`;
+  return `${dropped === 0 ? "" : `, ${plural(dropped, "frame")} dropped`}${again}`;
+}
+
+/**
+ * Detect in every frame of every video, one video after the other. One that cannot be read does not stop the others.
+ *
+ * @param files paths, addresses and cameras
+ * @returns the exit code
+ */
+export async function detectVideos(
+  args: DetectArguments,
+  files: readonly string[],
+  context: CommandContext,
+): Promise<number> {
+  const { terminal, output, signal } = context;
+  if (args.format === "coco" && files.length > 1) {
+    const found = "as --format coco numbers the frames of one video by their place";
+    throw refuse("detect", "format", found, "run it once for each video, or choose jsonl");
+  }
+  const copies = args.save === undefined ? undefined : annotatedPaths(args.save, files);
+  const tally: Tally = { good: 0, bad: 0, objects: 0 };
+  const report = (error: VideoError): void => {
+    tally.bad += 1;
+    terminal.line(`${terminal.paint("red", "error:")} ${printable(error.message.split("\n", 1)[0]!)}`);
+  };
+  let pinned: PinnedFrames | undefined;
+  await using stack = new AsyncDisposableStack();
+  const allocate = (byteLength: number): Uint8Array => pinned?.allocate(byteLength) ?? new Uint8Array(byteLength);
+  const jobs: VideoJob[] = [];
+  for (const [at, file] of files.entries()) {
+    try {
+      const video = await VideoSource.open(file, { ...args.videoOptions, allocate, buffers: MOST_BUFFERS });
+      jobs.push({ video, file: video.name, copy: copies?.[at] });
+    } catch (error) {
+      if (!(error instanceof VideoError) || files.length === 1) throw error;
+      report(error);
+    }
+  }
+  const target = openTarget(
+    args,
+    jobs.map(({ file }) => file),
+    output,
+    "videos",
+  );
+  stack.defer(() => target[Symbol.dispose]());
+  const model = await findModel(args.model, context);
+  const detector = await loadDetector(model, args.detector, context, { command: "detect", isQuiet: args.isQuiet });
+  if (detector.backend.kind === "gpu") {
+    const device = Device.open(args.detector.device ?? 0);
+    stack.defer(() => device.close());
+    pinned = new PinnedFrames(device);
+    stack.defer(() => pinned?.close());
+  }
+  stack.use(detector);
+  const results = target.sink(detector.labels);
+  const started = performance.now();
+  for (const job of jobs) {
+    if (signal.aborted) break;
+    try {
+      await detectFrames(job, { detector, args, results, tally }, context);
+    } catch (error) {
+      if (!(error instanceof VideoError)) throw error;
+      report(error);
+    }
+  }
+  await results.finish();
+  if (!args.isQuiet) {
+    const summary = formatTally(tally.good, tally.objects, performance.now() - started, "frame");
+    terminal.line(terminal.paint("dim", `${summary}${formatLosses(jobs.map(({ video }) => video))}`));
+  }
+  return tally.bad > 0 || signal.aborted ? EXIT_FAILED : EXIT_OK;
+}

@@ -1,0 +1,87 @@
+/** @module RunArriving: `detect` for pictures that nobody has counted: a watched folder, and standard input. */
+
+import { existsSync } from "node:fs";
+import { VideoError } from "../core/errors.ts";
+import { readPictures } from "../video/picture-stream.ts";
+import { watchFolder } from "../video/watch-folder.ts";
+import { refuse } from "./args.ts";
+import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
+import { type ArrivingPicture, detectArriving, untilAborted } from "./detect-arriving.ts";
+import type { DetectArguments } from "./detect-flags.ts";
+import { findModel } from "./fetch-entry.ts";
+import { plural } from "./format-table.ts";
+import { loadDetector } from "./load-detector.ts";
+import { PICTURE_EXTENSIONS } from "./pictures.ts";
+import { openTarget } from "./result-target.ts";
+import { openSaver } from "./save-pictures.ts";
+import { formatTally } from "./tally.ts";
+import { printable } from "./text-table.ts";
+import { writePictures } from "./write-pictures.ts";
+
+/** What pictures of standard input are called in results. */
+const STDIN = "-";
+
+async function* fromStdin(
+  args: DetectArguments,
+  signal: AbortSignal,
+  onBroken: (error: VideoError) => void,
+): AsyncGenerator<ArrivingPicture, void, undefined> {
+  const pictures = readPictures(Bun.stdin.stream(), { framing: args.stdin ?? "jpeg" });
+  let index = 0;
+  try {
+    for await (const source of untilAborted(pictures, signal)) {
+      yield { file: STDIN, source, frame: { index: index++, timestampMs: undefined } };
+    }
+  } catch (error) {
+    // What came before the break is answered.
+    if (!(error instanceof VideoError)) throw error;
+    onBroken(error);
+  }
+}
+
+async function* fromFolder(folder: string, signal: AbortSignal): AsyncGenerator<ArrivingPicture, void, undefined> {
+  const options = { extensions: PICTURE_EXTENSIONS, signal };
+  for await (const file of watchFolder(folder, options)) yield { file, source: file };
+}
+
+/**
+ * Detect in pictures as they come, until standard input ends or Ctrl-C is pressed.
+ *
+ * @returns the exit code
+ */
+export async function runArriving(args: DetectArguments, context: CommandContext): Promise<number> {
+  const { terminal, output, signal } = context;
+  const { watch } = args;
+  if (watch !== undefined && !existsSync(watch)) {
+    throw refuse("detect", "watch", `as there is no folder ${JSON.stringify(watch)}`, "make it first");
+  }
+  if (watch === undefined && process.stdin.isTTY) {
+    throw refuse("detect", "stdin", "as standard input is a terminal", "send pictures: camera | bun-tensorrt detect -");
+  }
+  using target = openTarget(args, [], output, watch === undefined ? "videos" : "pictures");
+  const saver = args.save === undefined ? undefined : openSaver(args.save, []);
+  const model = await findModel(args.model, context);
+  await using detector = await loadDetector(model, args.detector, context, {
+    command: "detect",
+    isQuiet: args.isQuiet,
+  });
+  let isBroken = false;
+  const onBroken = (error: VideoError): void => {
+    isBroken = true;
+    terminal.line(`${terminal.paint("red", "error:")} ${printable(error.message.split("\n", 1)[0]!)}`);
+  };
+  const started = performance.now();
+  const pictures = watch === undefined ? fromStdin(args, signal, onBroken) : fromFolder(watch, signal);
+  if (!args.isQuiet && watch !== undefined) terminal.line(terminal.paint("dim", `Watching ${watch}; Ctrl-C ends it`));
+  const tally = await writePictures((onBad) => detectArriving(detector, pictures, onBad), {
+    sink: target.sink(detector.labels),
+    saver,
+    terminal,
+    progress: args.isQuiet ? undefined : { total: undefined },
+  });
+  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(tally.good + tally.bad, "picture")} could not be read`);
+  if (!args.isQuiet) {
+    terminal.line(terminal.paint("dim", formatTally(tally.good, tally.objects, performance.now() - started)));
+  }
+  return tally.bad > 0 || isBroken ? EXIT_FAILED : EXIT_OK;
+}

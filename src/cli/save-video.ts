@@ -1,0 +1,48 @@
+/** @module SaveVideo: where annotated videos go, and how fast they play. */
+
+import { extname, join } from "node:path";
+import { VIDEO_FILE_EXTENSIONS } from "../video/encode-arguments.ts";
+import type { Rational } from "../video/rational.ts";
+import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
+import type { VideoSource } from "../video/video-source.ts";
+import { refuse } from "./args.ts";
+import { prepareFolder } from "./output.ts";
+import { outputNames } from "./pictures.ts";
+
+function copyName(name: string): string {
+  const extension = extname(name);
+  if (VIDEO_FILE_EXTENSIONS.includes(extension.toLowerCase())) return name;
+  return `${name.slice(0, name.length - extension.length) || "video"}.mp4`;
+}
+
+/**
+ * The files annotated videos are written to.
+ *
+ * @param save   what `--save` says: the file itself for one video, if it has a video's extension; else a folder
+ * @param videos as the user named them
+ * @returns a path a video
+ * @throws {OptionError} If one file is to hold several videos, or a video itself
+ */
+export function annotatedPaths(save: string, videos: readonly string[]): string[] {
+  const isFile = VIDEO_FILE_EXTENSIONS.includes(extname(save).toLowerCase());
+  if (isFile && videos.length > 1) {
+    throw refuse("detect", "save", `as ${save} is one file, for ${videos.length} videos`, "give a folder");
+  }
+  if (!isFile) prepareFolder(save);
+  const paths = isFile ? [save] : outputNames(videos, copyName).map((name) => join(save, name));
+  const own = paths.find((path) =>
+    videos.some((video) => Bun.pathToFileURL(path).href === Bun.pathToFileURL(video).href),
+  );
+  if (own === undefined) return paths;
+  throw refuse("detect", "save", `as ${own} would be written over while it is read`, "give another place");
+}
+
+/** Size and rate of the copy of a video. Without a constant rate frames keep their own times. */
+export function annotatedOptions(video: VideoSource, options: VideoOptions): VideoSinkOptions {
+  const { width, height, info } = video;
+  const isSteady = info.hasConstantRate && !info.isLive && options.fps === undefined && options.policy !== "latest";
+  if (!isSteady || info.rate === undefined) return { width, height };
+  const { numerator, denominator } = info.rate;
+  const rate: Rational = { numerator, denominator: denominator * (options.every ?? 1) };
+  return { width, height, rate };
+}

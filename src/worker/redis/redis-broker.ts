@@ -56,7 +56,7 @@ export class RedisBroker implements Broker {
   }
 
   async open(): Promise<void> {
-    await this.#makeGroups();
+    await this.#makeGroups(this.#options.start === "first" ? "0" : "$");
     await this.#connected();
   }
 
@@ -231,16 +231,17 @@ export class RedisBroker implements Broker {
     } catch (error) {
       if (!(error instanceof RedisError) || error.code !== "NOGROUP") throw error;
       logger.warn(`Making the group ${JSON.stringify(this.#options.group)} anew, as its stream was deleted`);
-      await this.#makeGroups();
+      // Whatever is on the stream by now has come after it was deleted.
+      await this.#makeGroups("0");
       return undefined;
     }
   }
 
-  async #makeGroups(): Promise<void> {
-    const { streams, group, start } = this.#options;
+  async #makeGroups(from: string): Promise<void> {
+    const { streams, group } = this.#options;
     for (const stream of streams) {
       try {
-        await this.#writer.command("XGROUP", ["CREATE", stream, group, start === "first" ? "0" : "$", "MKSTREAM"]);
+        await this.#writer.command("XGROUP", ["CREATE", stream, group, from, "MKSTREAM"]);
       } catch (error) {
         if (!(error instanceof RedisError) || error.code !== "BUSYGROUP") throw error;
       }

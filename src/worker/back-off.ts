@@ -1,0 +1,53 @@
+/** @module BackOff: how long to wait before a server is tried again. */
+
+/** Bounds of the waiting, milliseconds. */
+export interface BackOffBounds {
+  readonly firstMs: number;
+  readonly mostMs: number;
+}
+
+/**
+ * Waits that grow with every failure: a random part of a bound that doubles, so that workers that lost the same server
+ * do not all come back in the same moment.
+ */
+export class BackOff {
+  readonly #bounds: BackOffBounds;
+  readonly #random: () => number;
+  #failures = 0;
+
+  /** @param random numbers in [0, 1) */
+  constructor(bounds: BackOffBounds, random: () => number = Math.random) {
+    this.#bounds = bounds;
+    this.#random = random;
+  }
+
+  /** Failures since the last success. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** How long to wait after one more failure, milliseconds: half of the bound at least. */
+  nextMs(): number {
+    const { firstMs, mostMs } = this.#bounds;
+    const bound = Math.min(mostMs, firstMs * 2 ** Math.min(this.#failures, 30));
+    this.#failures += 1;
+    return bound * (0.5 + this.#random() / 2);
+  }
+
+  /** Wait after one more failure; ends early when the signal is aborted. */
+  async wait(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const onAbort = (): void => resolve();
+    const timer = setTimeout(resolve, this.nextMs());
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) resolve();
+    await promise;
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+
+  /** It went well: the next failure counts as the first. */
+  reset(): void {
+    this.#failures = 0;
+  }
+}

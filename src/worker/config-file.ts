@@ -1,0 +1,54 @@
+/** @module ConfigFile: the options of a worker from a file: TOML, YAML or JSON with comments. */
+
+import { extname } from "node:path";
+import { message, OptionError } from "../core/errors.ts";
+import type { WorkerOptions } from "./worker-config.ts";
+
+const PARSERS: Readonly<Record<string, (text: string) => unknown>> = {
+  ".toml": (text) => Bun.TOML.parse(text),
+  ".yaml": (text) => Bun.YAML.parse(text),
+  ".yml": (text) => Bun.YAML.parse(text),
+  ".json": (text) => Bun.JSONC.parse(text),
+  ".jsonc": (text) => Bun.JSONC.parse(text),
+};
+
+function refused(path: string, found: string, hint: string, cause?: unknown): OptionError {
+  const text = message(`read the configuration ${JSON.stringify(path)}`, found, hint);
+  return new OptionError(text, "config", cause === undefined ? {} : { cause });
+}
+
+/**
+ * Read a file; what is in it is checked by `Worker.create` and `Worker.reload`.
+ *
+ * @param path its extension tells the format
+ * @throws {OptionError} If it is missing, in no known format, or broken
+ */
+export async function readConfigFile(path: string): Promise<WorkerOptions> {
+  const extension = extname(path).toLowerCase();
+  const parse = PARSERS[extension];
+  if (parse === undefined) {
+    const known = Object.keys(PARSERS).join(", ");
+    throw refused(path, `as its extension must be one of ${known}: found ${JSON.stringify(extension)}`, "rename it");
+  }
+  let text: string;
+  try {
+    text = await Bun.file(path).text();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw refused(path, `as it cannot be read: ${code}`, "check the path and its permissions", error);
+  }
+  let parsed: unknown;
+  try {
+    parsed = parse(text);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    throw refused(path, `as it is no ${extension.slice(1).toUpperCase()}: ${error.message}`, "correct it", error);
+  }
+  // An empty YAML or JSON file stands for no options.
+  const options = parsed ?? {};
+  if (typeof options !== "object" || Array.isArray(options)) {
+    throw refused(path, "as it must hold options by name", 'such as model = "yolo11n"');
+  }
+  return options as WorkerOptions;
+}

@@ -1,0 +1,321 @@
+/** @module Dispatcher: frames from the streams through the detector to their answers, several at a time. */
+
+import { ImageError, RedisError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import type { DetectionResult } from "../detector/detection.ts";
+import type { DetectOptions } from "../detector/detector-config.ts";
+import type { ImageSource } from "../image/source.ts";
+import { type Answer, type AnswerFormat, type AnswerTimings, answerFields } from "./answer-message.ts";
+import { BackOff } from "./back-off.ts";
+import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
+import { type FrameMessage, pictureOf, readFrame, UNREADABLE_FRAME } from "./frame-message.ts";
+import { FrameQueue } from "./frame-queue.ts";
+import { type HeldFrame, keyOf, titleOf } from "./held-frame.ts";
+import { applyRule, type SourceBook } from "./source-book.ts";
+import type { WorkerConfig } from "./worker-config.ts";
+import type { WorkerMetrics } from "./worker-metrics.ts";
+
+/** The one thing a worker needs of a detector. */
+export interface FrameDetector {
+  detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult>;
+}
+
+/** What may change while the worker runs. */
+export interface DispatchRules {
+  readonly config: WorkerConfig;
+  readonly book: SourceBook;
+  readonly format: AnswerFormat;
+  readonly inFlight: number;
+  readonly concurrency: number;
+}
+
+/** What a dispatcher works with; all of it stays its owner's. */
+export interface DispatcherParts {
+  readonly broker: Broker;
+  readonly detector: FrameDetector;
+  readonly metrics: WorkerMetrics;
+  /** Aborted when frames in flight are to be left as they are. */
+  readonly signal: AbortSignal;
+}
+
+const NO_TIMINGS: AnswerTimings = {
+  receive: 0,
+  wait: 0,
+  decode: 0,
+  preprocess: 0,
+  infer: 0,
+  postprocess: 0,
+  total: 0,
+};
+
+/** Why a frame goes to the dead-letter stream, as a word for the metrics and a text for whoever reads it. */
+interface Burial {
+  readonly kind: "bad-frame" | "failed" | "unanswered";
+  readonly reason: string;
+}
+
+/** Holds the frames that were read and not answered. */
+export class Dispatcher {
+  readonly #parts: DispatcherParts;
+  #rules: DispatchRules;
+  readonly #queue = new FrameQueue();
+  readonly #held = new Map<string, HeldFrame>();
+  #running = 0;
+  #progressAt = performance.now();
+  #change = Promise.withResolvers<void>();
+
+  constructor(parts: DispatcherParts, rules: DispatchRules) {
+    this.#parts = parts;
+    this.#rules = rules;
+  }
+
+  /** Frames held: waiting, at the detector, or being answered. */
+  get held(): number {
+    return this.#held.size;
+  }
+
+  /** How many more frames may be read. With the policy `latest` those that wait make room for newer ones. */
+  get room(): number {
+    const replaceable = this.#queue.length - this.#queue.fixedLength;
+    return this.#rules.inFlight - (this.#held.size - replaceable);
+  }
+
+  /** Take other rules, for frames that are read from now on. */
+  setRules(rules: DispatchRules): void {
+    this.#rules = rules;
+    this.#pump();
+  }
+
+  /** Take in what was read. Frames that are held already are passed over. */
+  admit(entries: readonly StreamEntry[]): void {
+    const dropped: HeldFrame[] = [];
+    for (const entry of entries) {
+      if (this.#held.has(keyOf(entry))) continue;
+      const pushedOut = this.#admitOne(entry);
+      if (pushedOut !== undefined) dropped.push(pushedOut);
+    }
+    if (dropped.length > 0) void this.#drop(dropped);
+    this.#pump();
+  }
+
+  /** Resolves with the next frame that leaves the detector or is held no longer. */
+  changed(): Promise<void> {
+    return this.#change.promise;
+  }
+
+  /** For how long the detector has been at work without finishing a frame, milliseconds. */
+  get stalledMs(): number {
+    return this.#running === 0 ? 0 : performance.now() - this.#progressAt;
+  }
+
+  /** Frames that the server has not heard of for a while. They count as heard of from now on. */
+  takeSilent(forMs: number): StreamEntry[] {
+    const now = performance.now();
+    const silent = [...this.#held.values()].filter(({ keptAt }) => now - keptAt >= forMs);
+    for (const frame of silent) frame.keptAt = now;
+    return silent.map(({ entry }) => entry);
+  }
+
+  /** Entries of all frames held. */
+  entries(): StreamEntry[] {
+    return [...this.#held.values()].map(({ entry }) => entry);
+  }
+
+  /** Take a frame apart and line it up. @returns a frame that is to be dropped */
+  #admitOne(entry: StreamEntry): HeldFrame | undefined {
+    const started = performance.now();
+    const { config, book } = this.#rules;
+    let message: FrameMessage = UNREADABLE_FRAME;
+    let fault: ImageError | undefined;
+    try {
+      message = readFrame(entry.fields, titleOf(entry));
+    } catch (error) {
+      if (!(error instanceof ImageError)) throw error;
+      fault = error;
+    }
+    const readyAt = performance.now();
+    const receiveMs = entry.receiveMs + readyAt - started;
+    const rule = book.of(message.sourceId);
+    const frame: HeldFrame = { key: keyOf(entry), entry, message, rule, readyAt, receiveMs, keptAt: readyAt };
+    this.#held.set(frame.key, frame);
+    this.#parts.metrics.service.addInFlight(1);
+    if (fault !== undefined) {
+      void this.#refuse(frame, fault);
+      return undefined;
+    }
+    const { maxDeliveries } = config.deadLetter;
+    if (entry.deliveries > maxDeliveries) {
+      const times = entry.deliveries - 1;
+      const reason = `it was given to a worker ${times} times and never answered: the worker may have died of it`;
+      void this.#bury(frame, { kind: "unanswered", reason });
+      return undefined;
+    }
+    return this.#queue.push(frame);
+  }
+
+  #pump(): void {
+    while (this.#running < this.#rules.concurrency && !this.#parts.signal.aborted) {
+      const frame = this.#queue.shift();
+      if (frame === undefined) return;
+      if (this.#running === 0) this.#progressAt = performance.now();
+      this.#running += 1;
+      this.#work(frame).catch((error: unknown) => this.#fail(frame, error));
+    }
+  }
+
+  async #work(frame: HeldFrame): Promise<void> {
+    const { detector, metrics } = this.#parts;
+    const startedAt = performance.now();
+    let result: DetectionResult;
+    try {
+      const picture = pictureOf(frame.message, titleOf(frame.entry));
+      result = await detector.detect(picture, this.#rules.book.detectOptions);
+    } catch (error) {
+      this.#ranOne();
+      if (error instanceof ImageError) await this.#refuse(frame, error);
+      else await this.#fail(frame, error);
+      return;
+    }
+    this.#ranOne();
+    metrics.service.observeTiming(result.timing);
+    const { width, height, timing } = result;
+    const { receiveMs, readyAt, entry, message } = frame;
+    const { decode, preprocess, infer, postprocess } = timing;
+    const serialisedFrom = performance.now();
+    const timings: AnswerTimings = {
+      receive: receiveMs,
+      wait: startedAt - readyAt,
+      decode,
+      preprocess,
+      infer,
+      postprocess,
+      total: serialisedFrom - readyAt + receiveMs,
+    };
+    const detections = applyRule(result.detections, frame.rule, [width, height]);
+    const answer = { frame: message, stream: entry.stream, entryId: entry.id, width, height, detections, timings };
+    await this.#answer(frame, { ...answer, error: "" });
+  }
+
+  #ranOne(): void {
+    this.#running -= 1;
+    this.#progressAt = performance.now();
+    this.#pump();
+    this.#changed();
+  }
+
+  /** A frame that is no picture: it will be none the next time either. */
+  async #refuse(frame: HeldFrame, error: ImageError): Promise<void> {
+    const { metrics } = this.#parts;
+    metrics.service.error("bad-frame");
+    const [reason = ""] = error.message.split("\n", 1);
+    logger.warn(reason);
+    if (this.#rules.config.deadLetter.badFrames === "bury") {
+      await this.#bury(frame, { kind: "bad-frame", reason });
+      return;
+    }
+    const { message, entry } = frame;
+    const nothing = { width: 0, height: 0, detections: [], timings: NO_TIMINGS };
+    await this.#answer(frame, { frame: message, stream: entry.stream, entryId: entry.id, ...nothing, error: reason });
+  }
+
+  /** The model or the machine failed: the frame stays pending, and is tried again when it is claimed. */
+  async #fail(frame: HeldFrame, error: unknown): Promise<void> {
+    const { metrics, signal } = this.#parts;
+    if (signal.aborted) return;
+    metrics.service.error("detector");
+    const { deliveries } = frame.entry;
+    const { maxDeliveries } = this.#rules.config.deadLetter;
+    const [reason = ""] = String((error as Error).message).split("\n", 1);
+    logger.error(`Failed at ${titleOf(frame.entry)}, delivery ${deliveries} of ${maxDeliveries}. ${reason}`);
+    if (deliveries >= maxDeliveries) await this.#bury(frame, { kind: "failed", reason });
+    else this.#release(frame);
+  }
+
+  async #answer(frame: HeldFrame, answer: Answer): Promise<void> {
+    const { metrics } = this.#parts;
+    const { config, format } = this.#rules;
+    const startedAt = performance.now();
+    const fields = answerFields(answer, format);
+    const sendFrom = performance.now();
+    const { stream, maxLength } = config.output;
+    const isWritten = await this.#write(frame, fields, { stream, maxLength, deletesEntry: config.deleteAnswered });
+    const now = performance.now();
+    if (isWritten === true) {
+      const { service } = metrics;
+      service.frame(answer.error === "" ? "ok" : "error");
+      service.observe("receive", frame.receiveMs);
+      service.observe("serialise", sendFrom - startedAt);
+      service.observe("send", now - sendFrom);
+      service.observe("total", now - frame.readyAt + frame.receiveMs);
+    }
+    if (isWritten === false) metrics.superseded();
+    this.#release(frame);
+  }
+
+  async #bury(frame: HeldFrame, { kind, reason }: Burial): Promise<void> {
+    const { metrics } = this.#parts;
+    const { config, format } = this.#rules;
+    const { entry } = frame;
+    const about: Field[] = [
+      ["dead_reason", reason],
+      ["dead_kind", kind],
+      ["dead_stream", entry.stream],
+      ["dead_entry_id", entry.id],
+      ["dead_deliveries", String(entry.deliveries)],
+      ["dead_worker", format.worker],
+    ];
+    const { stream, maxLength } = config.deadLetter;
+    const destination = { stream, maxLength, deletesEntry: config.deleteAnswered };
+    const isWritten = await this.#write(frame, [...about, ...entry.fields], destination);
+    if (isWritten === true) {
+      metrics.buried(kind);
+      metrics.service.frame("error");
+      logger.warn(`Put ${titleOf(entry)} on ${JSON.stringify(stream)}: ${reason}`);
+    }
+    this.#release(frame);
+  }
+
+  async #drop(frames: readonly HeldFrame[]): Promise<void> {
+    const { broker, metrics } = this.#parts;
+    const isDone = await this.#persist("drop frames", () => broker.acknowledge(frames.map(({ entry }) => entry)));
+    if (isDone !== undefined) metrics.service.drop("latest", frames.length);
+    for (const frame of frames) this.#release(frame);
+  }
+
+  /** @returns whether it was written or somebody else had been faster; `undefined` if the frame is left as it is */
+  #write(frame: HeldFrame, fields: readonly Field[], destination: Destination): Promise<boolean | undefined> {
+    const { broker } = this.#parts;
+    return this.#persist(`answer ${titleOf(frame.entry)}`, () => broker.answer(frame.entry, fields, destination));
+  }
+
+  /** Try until the server takes it, or the worker is told to leave things as they are. */
+  async #persist<T>(action: string, work: () => Promise<T>): Promise<T | undefined> {
+    const { signal, metrics } = this.#parts;
+    const backOff = new BackOff(this.#rules.config.reconnect);
+    while (!signal.aborted) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof RedisError)) throw error;
+        // The group is gone, and with it whatever was pending.
+        if (error.code === "NOGROUP") return undefined;
+        metrics.service.error("redis");
+        if (backOff.failures === 0) logger.warn(`Trying again to ${action}. ${error.message}`);
+        await backOff.wait(signal);
+      }
+    }
+    return undefined;
+  }
+
+  #release(frame: HeldFrame): void {
+    if (!this.#held.delete(frame.key)) return;
+    this.#parts.metrics.service.addInFlight(-1);
+    this.#changed();
+  }
+
+  #changed(): void {
+    const former = this.#change;
+    this.#change = Promise.withResolvers<void>();
+    former.resolve();
+  }
+}

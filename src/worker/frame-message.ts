@@ -1,0 +1,151 @@
+/** @module FrameMessage: a frame as it stands on a stream, in protobuf or in plain fields, made ready for the detector. */
+
+import { fromBinary } from "@bufbuild/protobuf";
+import { ImageError, message, ShapeError } from "../core/errors.ts";
+import { imageOf, type PixelFormat } from "../image/image.ts";
+import type { ImageSource } from "../image/source.ts";
+import { Encoding, FrameSchema } from "./messages.js";
+import { rgbFromNv12 } from "./nv12.ts";
+
+/** A frame, taken apart. Its bytes are those that came off the network: nothing is copied. */
+export interface FrameMessage {
+  readonly sourceId: string;
+  readonly frameId: string;
+  /** Microseconds since the Unix epoch, in digits. */
+  readonly timestamp: string;
+  readonly encoding: Encoding;
+  /** Pixels, of raw encodings alone. */
+  readonly width: number;
+  readonly height: number;
+  /** Bytes from row to row of raw encodings; 0: without a gap. */
+  readonly pitch: number;
+  readonly data: Uint8Array;
+}
+
+/** What stands for a frame that cannot be taken apart. */
+export const UNREADABLE_FRAME: FrameMessage = {
+  sourceId: "",
+  frameId: "",
+  timestamp: "0",
+  encoding: Encoding.UNSPECIFIED,
+  width: 0,
+  height: 0,
+  pitch: 0,
+  data: new Uint8Array(0),
+};
+
+/** By the name in plain fields. */
+const ENCODINGS: Readonly<Record<string, Encoding>> = {
+  "": Encoding.UNSPECIFIED,
+  jpeg: Encoding.JPEG,
+  jpg: Encoding.JPEG,
+  png: Encoding.PNG,
+  rgb: Encoding.RGB,
+  bgr: Encoding.BGR,
+  rgba: Encoding.RGBA,
+  nv12: Encoding.NV12,
+};
+
+const PIXEL_FORMATS: Readonly<Partial<Record<Encoding, PixelFormat>>> = {
+  [Encoding.RGB]: "RGB",
+  [Encoding.BGR]: "BGR",
+  [Encoding.RGBA]: "RGBA",
+};
+
+const decoder = new TextDecoder();
+
+function unreadable(source: string, found: string, hint: string, cause?: unknown): ImageError {
+  const options = cause === undefined ? {} : { cause };
+  return new ImageError(message(`read ${source}`, found, hint), source, options);
+}
+
+function fromProtobuf(bytes: Uint8Array, source: string): FrameMessage {
+  try {
+    return fromBinary(FrameSchema, bytes, { readUnknownFields: false });
+  } catch (error) {
+    const found = `as the field "frame" must hold a buntensorrt.v1.Frame: ${(error as Error).message}`;
+    throw unreadable(source, found, "see proto/bun-tensorrt.proto", error);
+  }
+}
+
+function fromPlainFields(fields: ReadonlyMap<string, Uint8Array>, data: Uint8Array, source: string): FrameMessage {
+  const text = (name: string): string => decoder.decode(fields.get(name));
+  const whole = (name: string): number => {
+    const value = text(name);
+    if (/^\d{0,9}$/.test(value)) return Number(value);
+    throw unreadable(
+      source,
+      `as the field "${name}" must be a whole number: found ${JSON.stringify(value)}`,
+      "see docs/worker.md",
+    );
+  };
+  const named = text("encoding").toLowerCase();
+  const encoding = ENCODINGS[named];
+  if (encoding === undefined) {
+    const known = Object.keys(ENCODINGS)
+      .filter((name) => name !== "")
+      .join(", ");
+    throw unreadable(
+      source,
+      `as the field "encoding" must be one of ${known}: found ${JSON.stringify(named)}`,
+      "see docs/worker.md",
+    );
+  }
+  const timestamp = text("timestamp") || "0";
+  if (!/^-?\d{1,19}$/.test(timestamp) || BigInt.asIntN(64, BigInt(timestamp)) !== BigInt(timestamp)) {
+    throw unreadable(
+      source,
+      `as the field "timestamp" must be whole microseconds: found ${JSON.stringify(timestamp)}`,
+      "see docs/worker.md",
+    );
+  }
+  return {
+    sourceId: text("source_id"),
+    frameId: text("frame_id"),
+    timestamp,
+    encoding,
+    width: whole("width"),
+    height: whole("height"),
+    pitch: whole("pitch"),
+    data,
+  };
+}
+
+/**
+ * Take a frame apart: protobuf where there is a field `frame`, else plain fields.
+ *
+ * @param source for messages: `frame 17-0 of frames`
+ * @throws {ImageError} If it is neither
+ */
+export function readFrame(fields: ReadonlyMap<string, Uint8Array>, source: string): FrameMessage {
+  const frame = fields.get("frame");
+  if (frame !== undefined) return fromProtobuf(frame, source);
+  const data = fields.get("data");
+  if (data !== undefined) return fromPlainFields(fields, data, source);
+  const names = [...fields.keys()].map((name) => JSON.stringify(name)).join(", ");
+  throw unreadable(source, `as it needs a field "frame" or "data": found ${names}`, "see docs/worker.md");
+}
+
+/**
+ * What the detector is given: the picture file, or the pixels; over the frame's own bytes but for NV12.
+ *
+ * @throws {ImageError} If there are no bytes, or too few for the size
+ */
+export function pictureOf(frame: FrameMessage, source: string): ImageSource {
+  const { data, encoding, width, height, pitch } = frame;
+  if (data.length === 0) throw unreadable(source, "as it is empty: 0 bytes", "check what writes it");
+  if (encoding === Encoding.NV12) return rgbFromNv12(data, frame, source);
+  const format = PIXEL_FORMATS[encoding];
+  if (format === undefined) {
+    const isFile = encoding <= Encoding.PNG;
+    if (isFile) return data;
+    throw unreadable(source, `as its encoding is unknown: ${encoding}`, "this worker may be older than what writes it");
+  }
+  try {
+    return imageOf(data, { width, height, format, ...(pitch === 0 ? {} : { pitchBytes: pitch }) });
+  } catch (error) {
+    if (!(error instanceof ShapeError)) throw error;
+    const found = `as ${width}x${height} ${format} with a pitch of ${pitch} does not fit its ${data.length} bytes`;
+    throw unreadable(source, found, "check width, height and pitch", error);
+  }
+}

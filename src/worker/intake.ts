@@ -1,0 +1,139 @@
+/** @module Intake: reads frames as long as there is room for them, and claims those of workers that died. */
+
+import { RedisError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { BackOff } from "./back-off.ts";
+import type { Broker } from "./broker.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { WorkerConfig } from "./worker-config.ts";
+import type { WorkerMetrics } from "./worker-metrics.ts";
+
+/** What an intake works with; all of it stays its owner's. */
+export interface IntakeParts {
+  readonly broker: Broker;
+  readonly dispatcher: Dispatcher;
+  readonly metrics: WorkerMetrics;
+  /** Aborted when nothing more is to be read. */
+  readonly signal: AbortSignal;
+}
+
+/** What may change while it runs. */
+export interface IntakeRules {
+  readonly config: WorkerConfig;
+  /** Whether a source has the policy `latest`. */
+  readonly hasLatest: boolean;
+}
+
+/** Longest wait in a read: what is due meanwhile waits for it. */
+const BLOCK_MS = 1_000;
+/** With the policy `latest`, how many frames are read at once to get to the newest ones. */
+const READ_AHEAD = 32;
+
+/** What the server says while it comes up or changes its role: it will pass. */
+const PASSING: ReadonlySet<string> = new Set([
+  "CONNECTION",
+  "LOADING",
+  "MASTERDOWN",
+  "CLUSTERDOWN",
+  "READONLY",
+  "TRYAGAIN",
+  "BUSY",
+]);
+
+/** The loop that reads. */
+export class Intake {
+  readonly #parts: IntakeParts;
+  #rules: IntakeRules;
+  readonly #backOff: BackOff;
+  #nextClaimAt = 0;
+  #turnAt = performance.now();
+
+  constructor(parts: IntakeParts, rules: IntakeRules) {
+    this.#parts = parts;
+    this.#rules = rules;
+    this.#backOff = new BackOff(rules.config.reconnect);
+  }
+
+  /** Since when the loop has not come round, milliseconds. */
+  get stalledMs(): number {
+    return performance.now() - this.#turnAt;
+  }
+
+  /** Take other rules with the next turn. */
+  setRules(rules: IntakeRules): void {
+    this.#rules = rules;
+  }
+
+  /**
+   * Connect; a server that cannot be reached is tried again until the signal.
+   *
+   * @throws {RedisError} If the server refuses the password, the database or the group
+   */
+  async open(): Promise<void> {
+    const { broker, signal } = this.#parts;
+    while (!signal.aborted) {
+      try {
+        await broker.open();
+        this.#backOff.reset();
+        return;
+      } catch (error) {
+        if (!(error instanceof RedisError) || !PASSING.has(error.code)) throw error;
+        await this.#waitAfter(error);
+      }
+    }
+  }
+
+  /** Read until the signal. Whatever the server says, it is tried again. */
+  async run(): Promise<void> {
+    const { signal } = this.#parts;
+    while (!signal.aborted) {
+      this.#turnAt = performance.now();
+      try {
+        await this.#turn();
+        this.#backOff.reset();
+      } catch (error) {
+        if (!(error instanceof RedisError)) throw error;
+        if (!signal.aborted) await this.#waitAfter(error);
+      }
+    }
+  }
+
+  async #turn(): Promise<void> {
+    const { broker, dispatcher } = this.#parts;
+    const { config, hasLatest } = this.#rules;
+    const { idleMs, intervalMs } = config.claim;
+    const restMs = Math.max(1, Math.min(BLOCK_MS, intervalMs, Math.floor(idleMs / 3)));
+    const silent = dispatcher.takeSilent(idleMs / 3);
+    if (silent.length > 0) await broker.keep(silent);
+    await this.#claim();
+    const { room } = dispatcher;
+    // A read gives one entry a stream at least.
+    if (room < config.input.length) {
+      await Promise.race([dispatcher.changed(), Bun.sleep(restMs)]);
+      return;
+    }
+    const count = hasLatest ? Math.max(room, READ_AHEAD) : room;
+    dispatcher.admit(await broker.read({ count, blockMs: restMs }));
+  }
+
+  /** Claim what is due. As long as there is more than there is room for, the next turn goes on. */
+  async #claim(): Promise<void> {
+    const { broker, dispatcher, metrics } = this.#parts;
+    const { room } = dispatcher;
+    if (room < 1 || performance.now() < this.#nextClaimAt) return;
+    const { entries, lost } = await broker.claim(room);
+    if (entries.length < room) this.#nextClaimAt = performance.now() + this.#rules.config.claim.intervalMs;
+    if (entries.length + lost === 0) return;
+    metrics.claimed(entries.length, lost);
+    if (lost > 0) logger.error(`${lost} frames were trimmed off their stream before any worker answered them`);
+    dispatcher.admit(entries);
+  }
+
+  async #waitAfter(error: RedisError): Promise<void> {
+    const { metrics, signal } = this.#parts;
+    metrics.service.error("redis");
+    if (this.#backOff.failures === 0) logger.warn(error.message);
+    else logger.debug(error.message);
+    await this.#backOff.wait(signal);
+  }
+}

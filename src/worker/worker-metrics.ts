@@ -1,0 +1,117 @@
+/** @module WorkerMetrics: what a worker counts beside what every service does. */
+
+import { Counter, Gauge } from "prom-client";
+import { logger } from "../core/log.ts";
+import type { GpuUsage } from "../nvml/gpu-usage.ts";
+import { ServiceMetrics } from "../service/metrics.ts";
+import type { Broker } from "./broker.ts";
+
+/** How long a scrape waits for the server to tell how much is queued, milliseconds. */
+const LAG_TIMEOUT_MS = 2_000;
+
+/** Metrics of one worker. */
+export class WorkerMetrics {
+  readonly service: ServiceMetrics;
+  readonly #deadLetters: Counter<"reason">;
+  readonly #claimed: Counter;
+  readonly #lost: Counter;
+  readonly #repeated: Counter;
+  readonly #reconnects: Gauge;
+  readonly #connected: Gauge;
+  readonly #unread: Gauge<"stream">;
+  readonly #pending: Gauge<"stream">;
+  readonly #broker: Broker;
+
+  /** @param gpu read at every scrape; stays its owner's */
+  constructor(broker: Broker, gpu: GpuUsage | undefined) {
+    this.#broker = broker;
+    const sampler = (): {
+      gpu: string;
+      utilisation: number | undefined;
+      memoryUsedBytes: number;
+      memoryTotalBytes: number;
+    }[] =>
+      gpu === undefined || gpu.closed ? [] : gpu.read().map(({ index, ...one }) => ({ gpu: String(index), ...one }));
+    this.service = new ServiceMetrics({ gpu: sampler });
+    const registers = [this.service.registry];
+    const name = (short: string): string => `bun_tensorrt_worker_${short}`;
+    this.#deadLetters = new Counter({
+      name: name("dead_letters_total"),
+      help: "Frames put on the dead-letter stream, by reason",
+      labelNames: ["reason"],
+      registers,
+    });
+    this.#claimed = new Counter({
+      name: name("claimed_total"),
+      help: "Frames taken over from silent workers",
+      registers,
+    });
+    this.#lost = new Counter({
+      name: name("trimmed_total"),
+      help: "Frames that were trimmed off their stream before they were answered",
+      registers,
+    });
+    this.#repeated = new Counter({
+      name: name("superseded_total"),
+      help: "Answers that were not written, as another worker had answered before",
+      registers,
+    });
+    this.#reconnects = new Gauge({
+      name: name("reconnects"),
+      help: "Connections made again since the start",
+      registers,
+    });
+    this.#connected = new Gauge({ name: name("connected"), help: "1 while the server answers", registers });
+    this.#unread = new Gauge({
+      name: name("queue_unread"),
+      help: "Frames on the stream that no worker of the group has read",
+      labelNames: ["stream"],
+      registers,
+    });
+    this.#pending = new Gauge({
+      name: name("queue_pending"),
+      help: "Frames that workers of the group have read and not answered",
+      labelNames: ["stream"],
+      registers,
+    });
+  }
+
+  /** Count a frame put on the dead-letter stream. @param reason `bad-frame`, `failed` or `unanswered` */
+  buried(reason: string): void {
+    this.#deadLetters.inc({ reason });
+  }
+
+  /** Count frames taken over, and those that were lost before they could be. */
+  claimed(count: number, lost: number): void {
+    this.#claimed.inc(count);
+    this.#lost.inc(lost);
+  }
+
+  /** Count an answer somebody else had given already. */
+  superseded(): void {
+    this.#repeated.inc();
+  }
+
+  /** Everything in the text form of Prometheus. Asks the server how much is queued. */
+  async text(): Promise<string> {
+    this.#reconnects.set(this.#broker.reconnects);
+    this.#connected.set(this.#broker.isConnected ? 1 : 0);
+    await this.#readLag();
+    return this.service.text();
+  }
+
+  async #readLag(): Promise<void> {
+    this.#unread.reset();
+    this.#pending.reset();
+    if (!this.#broker.isConnected) return;
+    try {
+      const late = Bun.sleep(LAG_TIMEOUT_MS).then(() => []);
+      for (const { stream, unread, pending } of await Promise.race([this.#broker.lag(), late])) {
+        if (unread !== undefined) this.#unread.set({ stream }, unread);
+        this.#pending.set({ stream }, pending);
+      }
+    } catch (error) {
+      logger.warn(`Left out the lag of the streams. ${(error as Error).message}`);
+    }
+  }
+}

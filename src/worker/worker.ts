@@ -1,0 +1,298 @@
+/** @module Worker: a detector behind the streams of a Redis server, one of several that share them. */
+
+import { basename } from "node:path";
+import { message, OptionError, RedisError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { Detector } from "../detector/detector.ts";
+import { type DetectConfig, parseDetectorOptions } from "../detector/detector-config.ts";
+import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
+import type { Broker } from "./broker.ts";
+import { Dispatcher, type DispatchRules, type FrameDetector } from "./dispatcher.ts";
+import { startHealthServer } from "./health-server.ts";
+import { Intake } from "./intake.ts";
+import { redisAddress } from "./redis/redis-address.ts";
+import { RedisBroker } from "./redis/redis-broker.ts";
+import { SourceBook } from "./source-book.ts";
+import { parseWorkerOptions, type WorkerConfig, type WorkerOptions } from "./worker-config.ts";
+import { WorkerMetrics } from "./worker-metrics.ts";
+
+/** What a worker does with its detector. */
+export interface WorkerDetector extends FrameDetector {
+  readonly labels: readonly string[];
+  readonly backend: { readonly kind: string };
+  close(): Promise<void>;
+}
+
+/** What `Worker.create` makes unless it is given; the worker owns it from then on. */
+export interface WorkerParts {
+  /** Default: the Redis server of the options. */
+  readonly broker?: Broker;
+  /** Default: the model of the options, loaded. */
+  readonly detector?: WorkerDetector;
+}
+
+/** Where a worker is in its life. */
+export type WorkerState = "starting" | "running" | "disconnected" | "draining" | "stopped";
+
+/** Options that count when the worker starts and not afterwards. */
+const FIXED = [
+  "redis",
+  "input",
+  "group",
+  "start",
+  "model",
+  "detector",
+  "timeoutMs",
+  "claim.idleMs",
+  "http",
+] as const satisfies readonly (keyof WorkerConfig | `claim.${keyof WorkerConfig["claim"]}`)[];
+
+/** Frames in flight on a GPU where the options do not tell. */
+const GPU_FRAMES = 4;
+/** Least number of frames held where the options do not tell: the next ones are there when the detector is free. */
+const LEAST_HELD = 4;
+/** A worker whose detector or loop has made no headway for longer is reported as dead. */
+const STALLED_MS = 120_000;
+
+function valueAt(config: WorkerConfig, path: string): unknown {
+  return path.split(".").reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], config);
+}
+
+/**
+ * Reads frames from Redis streams, detects, and writes what it found. Workers of one group share the frames.
+ *
+ * @example
+ * ```ts
+ * const worker = await Worker.create({ redis: "redis://127.0.0.1:6379", input: "frames", model: "yolo11n" });
+ * process.once("SIGTERM", () => worker.stop());
+ * await worker.run();
+ * ```
+ */
+export class Worker {
+  readonly #broker: Broker;
+  readonly #detector: WorkerDetector;
+  readonly #gpu: GpuUsage | undefined;
+  readonly #metrics: WorkerMetrics;
+  readonly #dispatcher: Dispatcher;
+  readonly #intake: Intake;
+  /** Aborted when nothing more is read. */
+  readonly #stopping = new AbortController();
+  /** Aborted when frames in flight are left as they are. */
+  readonly #leaving = new AbortController();
+  readonly #detect: DetectConfig;
+  #config: WorkerConfig;
+  #running: Promise<void> | undefined;
+  #isOpen = false;
+  #isStopped = false;
+  #server: Bun.Server<undefined> | undefined;
+
+  private constructor(config: WorkerConfig, detect: DetectConfig, broker: Broker, detector: WorkerDetector) {
+    this.#config = config;
+    this.#detect = detect;
+    const rules = rulesOf(config, detect, detector);
+    this.#broker = broker;
+    this.#detector = detector;
+    this.#gpu = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
+    const metrics = new WorkerMetrics(broker, this.#gpu);
+    this.#metrics = metrics;
+    this.#dispatcher = new Dispatcher({ broker, detector, metrics, signal: this.#leaving.signal }, rules);
+    const parts = { broker, metrics, dispatcher: this.#dispatcher, signal: this.#stopping.signal };
+    this.#intake = new Intake(parts, { config, hasLatest: rules.book.hasLatest });
+  }
+
+  /**
+   * Check the options and load the model; nothing is read yet.
+   *
+   * @throws {OptionError} If an option is unknown or out of range, or a class none of the model's
+   * @throws as `Detector.load` does
+   */
+  static async create(options: WorkerOptions = {}, parts: WorkerParts = {}): Promise<Worker> {
+    const config = parseWorkerOptions(options);
+    const { detect } = parseDetectorOptions(config.detector);
+    const detector = parts.detector ?? (await Detector.load(config.model, config.detector));
+    try {
+      const { input, group, consumer, start, claim, timeoutMs } = config;
+      const redis = { address: redisAddress(config.redis), streams: input, group, consumer, start };
+      const broker = parts.broker ?? new RedisBroker({ ...redis, claimIdleMs: claim.idleMs, timeoutMs });
+      return new Worker(config, detect, broker, detector);
+    } catch (error) {
+      await detector.close();
+      throw error;
+    }
+  }
+
+  /** Name in the group. */
+  get consumer(): string {
+    return this.#config.consumer;
+  }
+
+  /** Where it is in its life. */
+  get state(): WorkerState {
+    if (this.#isStopped) return "stopped";
+    if (this.#stopping.signal.aborted) return "draining";
+    if (!this.#isOpen) return "starting";
+    return this.#broker.isConnected ? "running" : "disconnected";
+  }
+
+  /** Address of health, readiness and metrics, while `run` runs; `undefined` without `http`. */
+  get url(): URL | undefined {
+    return this.#server?.url;
+  }
+
+  /** Everything it has counted, in the text form of Prometheus. */
+  metrics(): Promise<string> {
+    return this.#metrics.text();
+  }
+
+  /**
+   * Read and answer frames until `stop`. Connects first, and waits for a server that is not there yet.
+   *
+   * @throws {RedisError} If the server refuses the password, the database or the group
+   * @throws {Error} If the HTTP port is taken
+   */
+  run(): Promise<void> {
+    this.#running ??= this.#run();
+    return this.#running;
+  }
+
+  /**
+   * Read nothing more, answer the frames in flight for as long as `drainMs` allows, hand the others back to the group,
+   * and free everything. Calling it again waits as well.
+   *
+   * @param options.now true: hand all frames back at once
+   */
+  async stop({ now = false }: { readonly now?: boolean } = {}): Promise<void> {
+    this.#stopping.abort();
+    if (now) this.#leaving.abort();
+    try {
+      await this.#broker.wake();
+    } catch (error) {
+      // The read ends by itself within a second.
+      if (!(error instanceof RedisError)) throw error;
+      logger.debug(error.message);
+    }
+    this.#running ??= this.#end();
+    // What went wrong with it, `run` has told.
+    await Promise.allSettled([this.#running]);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  /**
+   * Take other options, for frames that are read from now on: rules of sources, outputs, dead letters, numbers of
+   * frames in flight, intervals. What cannot change while it runs stays, with a log line that names it.
+   *
+   * @throws {OptionError} If they are refused; nothing changes then
+   */
+  reload(options: WorkerOptions): void {
+    const former = this.#config;
+    const wanted = parseWorkerOptions({ ...options, consumer: former.consumer });
+    const kept: Record<string, unknown> = {};
+    for (const path of FIXED) {
+      if (Bun.deepEquals(valueAt(wanted, path), valueAt(former, path))) continue;
+      logger.warn(`Kept option "${path}" as it was: it takes a new start of the worker`);
+      const [key = path] = path.split(".");
+      kept[key] = valueAt(former, key);
+    }
+    const config: WorkerConfig = { ...wanted, ...kept };
+    const rules = rulesOf(config, this.#detect, this.#detector);
+    this.#config = config;
+    this.#dispatcher.setRules(rules);
+    this.#intake.setRules({ config, hasLatest: rules.book.hasLatest });
+    logger.info("Took the new configuration");
+  }
+
+  async #run(): Promise<void> {
+    const worker = this;
+    const { http } = this.#config;
+    try {
+      if (http !== undefined) {
+        this.#server = startHealthServer(http, {
+          get fault() {
+            return worker.#fault();
+          },
+          get state() {
+            return worker.state;
+          },
+          metricsType: this.#metrics.service.contentType,
+          metrics: () => this.metrics(),
+        });
+      }
+      await this.#intake.open();
+      this.#isOpen = true;
+      await this.#intake.run();
+      await this.#drain();
+    } finally {
+      await this.#end();
+    }
+  }
+
+  /** Why the process should be started again. */
+  #fault(): string | undefined {
+    const { stalledMs } = this.#dispatcher;
+    if (stalledMs > STALLED_MS) return `the detector has finished no frame for ${Math.round(stalledMs / 1000)} s`;
+    const turnMs = this.#isOpen ? this.#intake.stalledMs : 0;
+    const { timeoutMs, reconnect } = this.#config;
+    if (turnMs <= STALLED_MS + timeoutMs + reconnect.mostMs) return undefined;
+    return `no frame was asked for for ${Math.round(turnMs / 1000)} s`;
+  }
+
+  /** Wait for the frames in flight. */
+  async #drain(): Promise<void> {
+    const dispatcher = this.#dispatcher;
+    const { signal } = this.#leaving;
+    const limit = setTimeout(() => this.#leaving.abort(), this.#config.drainMs);
+    const left = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    while (dispatcher.held > 0 && !signal.aborted) await Promise.race([dispatcher.changed(), left]);
+    clearTimeout(limit);
+  }
+
+  async #end(): Promise<void> {
+    if (this.#isStopped) return;
+    this.#stopping.abort();
+    this.#leaving.abort();
+    const entries = this.#dispatcher.entries();
+    try {
+      if (entries.length > 0 && this.#broker.isConnected) await this.#broker.handBack(entries);
+    } catch (error) {
+      if (!(error instanceof RedisError)) throw error;
+      logger.warn(`The ${entries.length} frames in flight are claimed only after claim.idleMs. ${error.message}`);
+    }
+    await this.#broker.close();
+    await this.#server?.stop(true);
+    this.#isStopped = true;
+    // Frames that are still at the detector are somebody else's now, so nobody waits for them.
+    const closing = this.#detector.close();
+    if (entries.length === 0) await closing;
+    else closing.catch((error: Error) => logger.error(error.message));
+    this.#gpu?.close();
+  }
+}
+
+function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerDetector): DispatchRules {
+  const { detector: options, output, input, model } = config;
+  const slots = options.inFlight ?? (detector.backend.kind === "cpu" ? 1 : GPU_FRAMES);
+  const concurrency = config.concurrency ?? slots * (options.batch ?? 1);
+  const inFlight = config.inFlight ?? Math.max(LEAST_HELD, 2 * concurrency, input.length);
+  if (inFlight < input.length) {
+    const found = `as option "inFlight" must be at least the number of streams, ${input.length}: received ${inFlight}`;
+    throw new OptionError(message("run a worker", found, "a read takes one frame of each stream"), "inFlight");
+  }
+  return {
+    config,
+    book: new SourceBook(config, detect, detector.labels),
+    format: {
+      format: output.format,
+      boxes: output.boxes,
+      model: basename(model).replace(/\.(onnx|plan|engine)$/i, ""),
+      worker: config.consumer,
+    },
+    inFlight,
+    concurrency,
+  };
+}

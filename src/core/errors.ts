@@ -154,6 +154,16 @@ export class ImageError extends Error {
   }
 }
 
+/** A picture has more pixels than allowed; nothing of it was decoded. */
+export class PictureSizeError extends ImageError {
+  override readonly name: string = "PictureSizeError";
+  readonly maxPixels: number;
+  constructor(text: string, source: string, maxPixels: number) {
+    super(text, source);
+    this.maxPixels = maxPixels;
+  }
+}
+
 /** A video cannot be opened, read or written; `message` holds what ffmpeg said. */
 export class VideoError extends Error {
   override readonly name: string = "VideoError";
@@ -195,6 +205,28 @@ export class CatalogueError extends Error {
   constructor(text: string, entry: string, options?: ErrorOptions) {
     super(text, options);
     this.entry = entry;
+  }
+}
+
+/** A request that a server refuses, with what it answers. */
+export class RequestError extends Error {
+  override readonly name: string = "RequestError";
+  /** HTTP status, 400–599. */
+  readonly status: number;
+  /** A word for programs, such as `"body-too-large"`. */
+  readonly code: string;
+  /** Header fields of the answer, such as `Retry-After`. */
+  readonly headers: Readonly<Record<string, string>>;
+  constructor(
+    text: string,
+    status: number,
+    code: string,
+    options: ErrorOptions & { headers?: Readonly<Record<string, string>> } = {},
+  ) {
+    super(text, options);
+    this.status = status;
+    this.code = code;
+    this.headers = options.headers ?? {};
   }
 }
 

@@ -1,6 +1,6 @@
 /** @module The errors of decoding: each names the source, what was found and what to do. */
 
-import { ImageError, message } from "../core/errors.ts";
+import { ImageError, message, PictureSizeError } from "../core/errors.ts";
 import { describeBytes, pictureKind } from "./picture-kind.ts";
 
 const SUPPORTED = "JPEG, PNG, WebP, GIF, AVIF, TIFF and SVG are supported";
@@ -24,9 +24,10 @@ export function imageError(source: string, found: string, hint?: string, options
 }
 
 /** The picture has more pixels than allowed. Sizes in pixels. */
-export function tooLargeError(source: string, width: number, height: number, maxPixels: number): ImageError {
+export function tooLargeError(source: string, width: number, height: number, maxPixels: number): PictureSizeError {
   const found = `as it must have at most ${maxPixels} pixels: ${width}x${height} is ${width * height}`;
-  return imageError(source, found, "raise maxPixels if the picture can be trusted");
+  const hint = "raise maxPixels if the picture can be trusted";
+  return new PictureSizeError(message(`decode ${quoted(source)}`, found, hint), source, maxPixels);
 }
 
 /**

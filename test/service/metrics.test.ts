@@ -35,10 +35,11 @@ test("ServiceMetrics measures stages in seconds, from 0.1 ms to 10 s", async () 
 test("ServiceMetrics asks the GPU sampler at each scrape, and forgets a GPU that has gone", async () => {
   let samples: readonly GpuSample[] = [
     { gpu: "0", utilisation: 0.5, memoryUsedBytes: 1024, memoryTotalBytes: 4096 },
-    { gpu: "1", utilisation: 0, memoryUsedBytes: 0, memoryTotalBytes: 4096 },
+    { gpu: "1", utilisation: undefined, memoryUsedBytes: 0, memoryTotalBytes: 4096 },
   ];
   const metrics = new ServiceMetrics({ gpu: () => samples });
   expect(await metrics.text()).toContain('bun_tensorrt_gpu_utilisation_ratio{gpu="0"} 0.5\n');
+  expect(await metrics.text()).not.toContain('utilisation_ratio{gpu="1"}');
   samples = samples.slice(1);
   const text = await metrics.text();
   expect(text).not.toContain('{gpu="0"}');

@@ -52,7 +52,7 @@ export const DETECT_FLAGS: readonly Flag[] = [
     name: "save",
     short: "s",
     value: "DIR|FILE",
-    summary: "write what was read with its boxes drawn into this folder; one video: to this file",
+    summary: "write copies with the boxes drawn into this folder; of one video: to this file",
   },
   { name: "video", summary: "take the operands for videos, whatever their names" },
   { name: "watch", value: "DIR", summary: "wait for new pictures in this folder, until Ctrl-C" },
@@ -64,7 +64,7 @@ export const DETECT_FLAGS: readonly Flag[] = [
   {
     name: "policy",
     value: "all|latest",
-    summary: "frames that come too fast wait, or are dropped (default latest for live sources)",
+    summary: "frames that come too fast wait, or are dropped (default for live sources)",
   },
   { name: "reconnect", value: "N", summary: "tries to open a live source again, 0 for none (default without end)" },
   { name: "quiet", short: "q", summary: "no progress and no summary" },
@@ -207,6 +207,7 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
     allocate: undefined,
     buffers: undefined,
     inputArguments: undefined,
+    decoderArguments: undefined,
     signal: undefined,
   });
   const { watch, stdin, quiet: isQuiet, video: isVideo } = flags;

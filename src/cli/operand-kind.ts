@@ -1,5 +1,6 @@
-/** @module OperandKind: what the operands of `detect` are: pictures, videos or standard input. Pure. */
+/** @module OperandKind: what the operands of `detect` are: pictures, videos or standard input. */
 
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { extname } from "node:path";
 import { isCamera, isNetworkAddress } from "../video/address.ts";
 import { isPictureName } from "./pictures.ts";
@@ -13,7 +14,21 @@ const VIDEO_EXTENSIONS: readonly string[] = [
 /** What an operand stands for. */
 export type OperandKind = "pictures" | "video" | "stdin";
 
-/** By its form and its extension alone. An http address without an extension is a picture: `--video` says otherwise. */
+/** Every packet of an MPEG transport stream begins with it; no program in TypeScript does. */
+const SYNC_BYTE = 0x47;
+
+function isTransportStream(path: string): boolean {
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
+  const descriptor = openSync(path, "r");
+  const first = new Uint8Array(1);
+  try {
+    return readSync(descriptor, first) === 1 && first[0] === SYNC_BYTE;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** By its form and its extension; what ends in `.ts` by its first byte as well. An http address without an extension is a picture: `--video` says otherwise. */
 export function operandKind(operand: string): OperandKind {
   if (operand === "-") return "stdin";
   if (isCamera(operand)) return "video";
@@ -22,5 +37,7 @@ export function operandKind(operand: string): OperandKind {
   if (isAddress && !isHttp) return "video";
   const name = isHttp && URL.canParse(operand) ? new URL(operand).pathname : operand;
   if (isPictureName(name)) return "pictures";
-  return VIDEO_EXTENSIONS.includes(extname(name).toLowerCase()) ? "video" : "pictures";
+  const extension = extname(name).toLowerCase();
+  if (extension === ".ts" && !isHttp && !isTransportStream(operand)) return "pictures";
+  return VIDEO_EXTENSIONS.includes(extension) ? "video" : "pictures";
 }

@@ -63,6 +63,7 @@ export function decodeArguments(
     ...["-hide_banner", "-nostdin", "-loglevel", LOG_LEVEL],
     ...address.words,
     ...config.inputArguments,
+    ...config.decoderArguments,
     ...(startMs > 0 ? ["-ss", seconds(startMs)] : []),
     // The clock of a live source begins anew with each connection: its end is watched by the reader.
     ...(durationMs !== undefined && !info.isLive ? ["-t", seconds(durationMs)] : []),

@@ -3,6 +3,7 @@
 import { closeSync } from "node:fs";
 import { Resource } from "../core/resource.ts";
 import { openPipe } from "../ffi/os-pipe.ts";
+import type { VideoAddress } from "./address.ts";
 import { type DecodeJob, decodeArguments } from "./decode-arguments.ts";
 import { findFfmpeg, passthroughWords } from "./ffmpeg.ts";
 import { FrameTimes } from "./frame-times.ts";
@@ -34,12 +35,12 @@ export class DecodeRun extends Resource {
   readonly #log: MessageLog;
   #killTimer: Timer | undefined;
 
-  private constructor(child: Child, frames: number, name: string) {
+  private constructor(child: Child, frames: number, { name, input }: VideoAddress) {
     super(`DecodeRun ${JSON.stringify(name)}`);
     this.#child = child;
     this.#frames = frames;
     this.#times = new FrameTimes(child.stdout);
-    this.#log = new MessageLog(child.stderr, name);
+    this.#log = new MessageLog(child.stderr, name, input);
   }
 
   /** Start decoding. @throws {LibraryLoadError} If ffmpeg is not installed */
@@ -53,7 +54,7 @@ export class DecodeRun extends Resource {
         stdio: ["ignore", "pipe", "pipe", writeEnd],
         detached: true,
       }) as Child;
-      return new DecodeRun(child, readEnd, job.address.name);
+      return new DecodeRun(child, readEnd, job.address);
     } catch (error) {
       closeSync(readEnd);
       throw error;

@@ -32,7 +32,7 @@ export function findFfmpeg(program: FfmpegProgram): string {
     const text = message(`run ${program}`, `as $${variable} names no file: ${JSON.stringify(named)}`, "correct it");
     throw new LibraryLoadError(text, program, [named]);
   }
-  const found = Bun.which(program);
+  const found = Bun.which(program, { PATH: process.env.PATH ?? "" });
   if (found !== null) return found;
   const text = message(`run ${program}`, "as it is not on the PATH", `${HINT} ${variable} to its path`);
   throw new LibraryLoadError(text, program, (process.env.PATH ?? "").split(":"));

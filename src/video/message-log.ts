@@ -16,15 +16,23 @@ const LINE = /^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(panic|fatal|error|warning)\] (.*
 /** Reads the standard error of one process, line by line, until it closes. */
 export class MessageLog {
   readonly #title: string;
+  readonly #input: string;
+  readonly #loudLines: number;
   readonly #errors: string[] = [];
   #count = 0;
   #isTruncated = false;
   /** Resolves when the process has closed its standard error. */
   readonly ended: Promise<void>;
 
-  /** @param title what the lines are about: `clip.mp4` */
-  constructor(stderr: ReadableStream<Uint8Array>, title: string) {
+  /**
+   * @param title     what the lines are about: `clip.mp4`
+   * @param input     what ffmpeg calls it, which may hold a password: replaced by the title wherever it is said
+   * @param loudLines errors that go to the log as warnings; the others as details. Default 10
+   */
+  constructor(stderr: ReadableStream<Uint8Array>, title: string, input: string, loudLines: number = LOUD_LINES) {
     this.#title = title;
+    this.#input = input;
+    this.#loudLines = loudLines;
     this.ended = this.#read(stderr);
   }
 
@@ -57,11 +65,12 @@ export class MessageLog {
       for (const line of lines) this.#take(line);
     }
     this.#take(rest);
-    const hidden = this.#count - LOUD_LINES;
-    if (hidden > 0) logger.warn(`${this.#title}: ${hidden} further messages of ffmpeg`);
+    const hidden = this.#count - this.#loudLines;
+    if (hidden > 0 && this.#loudLines > 0) logger.warn(`${this.#title}: ${hidden} further messages of ffmpeg`);
   }
 
-  #take(line: string): void {
+  #take(said: string): void {
+    const line = said.replaceAll(this.#input, this.#title);
     const [, level, text] = LINE.exec(line) ?? [];
     if (level === undefined || text === undefined || level === "warning") {
       if (line.trim() !== "") logger.debug(`${this.#title}: ${line}`);
@@ -70,7 +79,7 @@ export class MessageLog {
     this.#count += 1;
     if (TRUNCATED.test(text)) this.#isTruncated = true;
     if (this.#errors.push(text) > KEPT_ERRORS) this.#errors.shift();
-    if (this.#count <= LOUD_LINES) logger.warn(`${this.#title}: ${text}`);
+    if (this.#count <= this.#loudLines) logger.warn(`${this.#title}: ${text}`);
     else logger.debug(`${this.#title}: ${text}`);
   }
 }

@@ -145,7 +145,7 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
   }, timeoutMs);
   const stop = (): void => child.kill("SIGKILL");
   signal?.addEventListener("abort", stop);
-  const log = new MessageLog(child.stderr, address.name);
+  const log = new MessageLog(child.stderr, address.name, address.input, 0);
   try {
     const [text] = await Promise.all([child.stdout.text(), log.ended]);
     const code = await child.exited;
@@ -154,7 +154,8 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
     const probed = (text.trim() === "" ? {} : JSON.parse(text)) as Probed;
     const stream = probed.streams?.[0];
     if (stream === undefined) {
-      const why = code === 0 ? "it has no picture stream" : log.last(`ffprobe ended with code ${code}`);
+      const said = log.last(`ffprobe ended with code ${code}`).replace(`${address.name}: `, "");
+      const why = code === 0 ? "it has no picture stream" : said;
       return refuse(
         `as it is no video that ffmpeg can read: ${why}`,
         "check that the file is whole, or the address right",

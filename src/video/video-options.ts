@@ -45,6 +45,8 @@ export interface VideoOptions {
   readonly buffers?: number;
   /** Further options of ffmpeg for its input: `["-framerate", "60"]` for a camera. */
   readonly inputArguments?: readonly string[];
+  /** The same for decoding alone, which ffprobe does not know: `["-hwaccel", "cuda"]`. */
+  readonly decoderArguments?: readonly string[];
   /**
    * `"all"`: a source that is faster than its reader waits. `"latest"`: it does not wait; a frame that nobody has taken
    * is replaced by the next one, and counted. Default `"latest"` for live sources, else `"all"`.
@@ -69,6 +71,7 @@ export interface VideoConfig {
   readonly allocate: ((byteLength: number) => Uint8Array) | undefined;
   readonly buffers: number;
   readonly inputArguments: readonly string[];
+  readonly decoderArguments: readonly string[];
   readonly policy: "all" | "latest" | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -121,6 +124,7 @@ const sourceSchema = z.strictObject({
     .optional(),
   buffers: z.int().min(2, "at least 2").max(256, "at most 256").default(8),
   inputArguments: words,
+  decoderArguments: words,
   policy: z.enum(["all", "latest"], "all or latest").optional(),
   signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional(),
 });

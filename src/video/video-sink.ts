@@ -1,6 +1,7 @@
 /** @module VideoSink: frames into a video file, encoded by ffmpeg in a process of its own. */
 
 import { closeSync } from "node:fs";
+import { resolve } from "node:path";
 import { ClosedError, message, ShapeError, VideoError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { openPipe } from "../ffi/os-pipe.ts";
@@ -30,7 +31,7 @@ class EncodeRun extends Resource {
     super(`VideoSink ${JSON.stringify(name)}`);
     this.child = child;
     this.#descriptor = descriptor;
-    this.log = new MessageLog(child.stderr, name);
+    this.log = new MessageLog(child.stderr, name, `file:${resolve(name)}`);
   }
 
   write(bytes: Uint8Array): Promise<void> {

@@ -88,7 +88,7 @@ export const detect: Command = {
     "Boxes are x1, y1, x2, y2 in pixels of the picture. Formats:",
     "  table  for people",
     "  json   one array of {file, width, height, detections: [{label, classId, score, box}], dropped, timing (ms)}",
-    "  jsonl  the same, one picture a line, as soon as it is done (also: ndjson); a frame has {index, timestampMs} as well",
+    "  jsonl  the same, one picture a line, as soon as it is done (also: ndjson); a frame has index and timestampMs, too",
     "  coco   [{image_id, category_id, bbox: [x, y, w, h], score}], which pycocotools scores; without --annotations",
     "         a picture's id is the last number in its name, a frame's its place in the video",
     "  yolo   one text file a picture in the folder of --output: class cx cy w h score, as fractions of the picture",

@@ -1,0 +1,52 @@
+/** @module Videos for tests, made by ffmpeg where it is installed. */
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** True if ffmpeg or ffprobe is not installed: for `test.skipIf`. */
+export const isFfmpegMissing: boolean = Bun.which("ffmpeg") === null || Bun.which("ffprobe") === null;
+
+/** Run ffmpeg; throws what it says when it fails. */
+export async function ffmpeg(...words: readonly string[]): Promise<void> {
+  const child = Bun.spawn(["ffmpeg", "-y", "-nostdin", "-loglevel", "error", ...words], { stderr: "pipe" });
+  const [text, code] = await Promise.all([child.stderr.text(), child.exited]);
+  if (code !== 0) throw new Error(`ffmpeg ${words.join(" ")}: ${text}`);
+}
+
+/** Encoding that takes little time. */
+export const FAST: readonly string[] = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"];
+
+/** What ffprobe counts when it decodes the whole. */
+export async function countFrames(path: string): Promise<number> {
+  const words = ["-v", "quiet", "-select_streams", "v:0", "-count_frames", "-show_entries", "stream=nb_read_frames"];
+  const child = Bun.spawn(["ffprobe", ...words, "-of", "csv=p=0", path], { stdout: "pipe" });
+  return Number((await child.stdout.text()).trim());
+}
+
+/** A test picture that moves, in a file. @param size `64x48` */
+export async function testVideo(
+  path: string,
+  size: string,
+  frames: number,
+  rate: number | string = 30,
+): Promise<string> {
+  const source = `testsrc2=size=${size}:rate=${rate}`;
+  await ffmpeg("-f", "lavfi", "-i", source, "-frames:v", String(frames), ...FAST, path);
+  return path;
+}
+
+/** Processes below this one that run a program of this name. */
+export function childrenNamed(name: string): number[] {
+  const found: number[] = [];
+  for (const pid of new Bun.Glob("[0-9]*/stat").scanSync("/proc")) {
+    try {
+      const text = readFileSync(join("/proc", pid), "utf8");
+      const [, id, program, parent] = /^(\d+) \((.*)\) \S+ (\d+)/.exec(text) ?? [];
+      if (program === name && Number(parent) === process.pid) found.push(Number(id));
+    } catch (error) {
+      // It may have ended meanwhile.
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    }
+  }
+  return found;
+}

@@ -1,0 +1,164 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setLogSink } from "../../src/core/log.ts";
+import type { VideoOptions } from "../../src/video/video-options.ts";
+import { VideoSource } from "../../src/video/video-source.ts";
+import { childrenNamed, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
+
+let folder = "";
+let stream = new Uint8Array(0);
+const warnings: string[] = [];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-live-"));
+  if (isFfmpegMissing) return;
+  await testVideo(join(folder, "clip.mp4"), "64x48", 60);
+  await ffmpeg("-i", join(folder, "clip.mp4"), ...FAST, "-g", "10", "-f", "mpegts", join(folder, "clip.ts"));
+  stream = readFileSync(join(folder, "clip.ts"));
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+afterEach(() => {
+  setLogSink(undefined);
+  warnings.length = 0;
+  expect(childrenNamed("ffmpeg")).toEqual([]);
+});
+
+/** What the n-th connection gets. */
+type Answer = (connection: number) => Response;
+
+function serve(answer: Answer): { readonly url: string; readonly connections: () => number } & Disposable {
+  let connections = 0;
+  const server = Bun.serve({ hostname: "127.0.0.1", port: 0, idleTimeout: 0, fetch: () => answer(connections++) });
+  return {
+    url: `http://user:secret@127.0.0.1:${server.port}/live.ts`,
+    connections: () => connections,
+    [Symbol.dispose]: () => void server.stop(true),
+  };
+}
+
+/** The clip without a length, so that nobody knows where it ends. */
+function chunked(): Response {
+  return new Response(
+    new ReadableStream({
+      async start(controller) {
+        controller.enqueue(stream);
+        controller.close();
+      },
+    }),
+    { headers: { "content-type": "video/mp2t" } },
+  );
+}
+
+const QUICK: VideoOptions = { live: true, policy: "all", reconnect: { firstDelayMs: 20 } };
+
+test.skipIf(isFfmpegMissing)("a live source that drops is opened again, its index and its time go on", async () => {
+  using server = serve(chunked);
+  setLogSink((level, text) => level === "warn" && warnings.push(text));
+  await using video = await VideoSource.open(server.url, QUICK);
+  expect(video.name).toContain("user:***@");
+  const times: number[] = [];
+  for await (using frame of video) {
+    expect(frame.index).toBe(times.length);
+    times.push(frame.timestampMs);
+    if (times.length === 150) break;
+  }
+  expect(video.reconnects).toBe(2);
+  expect(times.every((time, at) => at % 60 === 0 || time > times[at - 1]!)).toBe(true);
+  expect(times[0]).toBe(0);
+  expect(warnings.some((text) => /live\.ts stopped: .*; it is opened again in 20(\.\d+)? ms/.test(text))).toBe(true);
+  expect(warnings.join()).not.toContain("secret");
+});
+
+test.skipIf(isFfmpegMissing)(
+  "a live source that does not come back is given up after the tries that were asked for",
+  async () => {
+    using server = serve((connection) => (connection < 2 ? chunked() : new Response("gone", { status: 404 })));
+    await using video = await VideoSource.open(server.url, { ...QUICK, reconnect: { attempts: 2, firstDelayMs: 10 } });
+    let frames = 0;
+    const read = async (): Promise<void> => {
+      for await (using _ of video) frames += 1;
+    };
+    const error = (await read().catch((reason: unknown) => reason)) as Error;
+    expect(error.message).toContain("as it stopped and did not come back in 2 tries: ");
+    expect(error.message).not.toContain("secret");
+    expect(frames).toBe(60);
+    expect(video.reconnects).toBe(2);
+  },
+);
+
+test.skipIf(isFfmpegMissing)("a live source without reconnect ends with its stream", async () => {
+  using server = serve(chunked);
+  await using video = await VideoSource.open(server.url, { ...QUICK, reconnect: false });
+  let frames = 0;
+  for await (using _ of video) frames += 1;
+  expect([frames, video.reconnects]).toEqual([60, 0]);
+});
+
+test.skipIf(isFfmpegMissing)(
+  "a live source that gives nothing any more is opened again",
+  async () => {
+    const endless = (): Response =>
+      new Response(
+        new ReadableStream({
+          start(controller) {
+            controller.enqueue(stream);
+          },
+        }),
+      );
+    using server = serve((connection) => (connection === 1 ? endless() : chunked()));
+    await using video = await VideoSource.open(server.url, { ...QUICK, stallMs: 400 });
+    let frames = 0;
+    for await (using _ of video) {
+      frames += 1;
+      if (video.reconnects === 1) break;
+    }
+    expect(frames).toBeGreaterThan(0);
+    expect(server.connections()).toBeGreaterThan(2);
+  },
+  15_000,
+);
+
+test.skipIf(isFfmpegMissing)(
+  "a stream of JPEGs in parts is a live source by itself, and ends after its duration",
+  async () => {
+    await ffmpeg("-i", join(folder, "clip.mp4"), "-frames:v", "1", join(folder, "one.jpg"));
+    const jpeg = readFileSync(join(folder, "one.jpg"));
+    const part = Buffer.concat([
+      Buffer.from(`--frame\r\nContent-Type: image/jpeg\r\nContent-Length: ${jpeg.length}\r\n\r\n`),
+      jpeg,
+      Buffer.from("\r\n"),
+    ]);
+    using server = serve(
+      () =>
+        new Response(
+          new ReadableStream({
+            async pull(controller) {
+              controller.enqueue(part);
+              await Bun.sleep(10);
+            },
+          }),
+          { headers: { "content-type": "multipart/x-mixed-replace; boundary=frame" } },
+        ),
+    );
+    await using video = await VideoSource.open(server.url, { durationMs: 1000 });
+    expect(video.info.isLive).toBe(true);
+    let frames = 0;
+    for await (using _ of video) frames += 1;
+    expect(frames).toBeGreaterThan(3);
+  },
+  15_000,
+);
+
+test.skipIf(isFfmpegMissing)("an address that does not answer is refused in time", async () => {
+  const deaf = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  try {
+    const opening = VideoSource.open(`rtsp://127.0.0.1:${deaf.port}/x`, { openTimeoutMs: 300 });
+    expect(await opening.catch((error: Error) => error.message)).toContain("as it did not answer within 300 ms");
+  } finally {
+    deaf.stop(true);
+  }
+});

@@ -58,6 +58,16 @@ export function jpegScale(
   return 1;
 }
 
+/** Its owner destroys it. */
+function createHandle({ symbols }: TurboJpeg): TjHandle {
+  const handle = symbols.tjInitDecompress();
+  if (handle === null) {
+    const reason = readCString(Number(symbols.tjGetErrorStr2(null) ?? 0));
+    throw new Error(message("create a JpegDecoder", `as tjInitDecompress failed: ${reason}`));
+  }
+  return handle;
+}
+
 /**
  * One libturbojpeg decompressor. One call at a time: make one per picture in flight.
  *
@@ -73,7 +83,7 @@ export function jpegScale(
  */
 export class JpegDecoder extends Resource {
   readonly #library: TurboJpeg;
-  readonly #handle: TjHandle;
+  #handle: TjHandle;
   readonly #out = new OutCells(4);
   readonly #outHeight = this.#out.cells.subarray(1);
   readonly #outSubsampling = this.#out.cells.subarray(2);
@@ -95,12 +105,7 @@ export class JpegDecoder extends Resource {
   static create(): JpegDecoder {
     const library = findTurboJpeg();
     if (library instanceof LibraryLoadError) throw library;
-    const handle = library.symbols.tjInitDecompress();
-    if (handle === null) {
-      const reason = readCString(Number(library.symbols.tjGetErrorStr2(null) ?? 0));
-      throw new Error(message("create a JpegDecoder", `as tjInitDecompress failed: ${reason}`));
-    }
-    return new JpegDecoder(library, handle);
+    return new JpegDecoder(library, createHandle(library));
   }
 
   /** True while a call is in flight. */
@@ -128,7 +133,7 @@ export class JpegDecoder extends Resource {
       this.#outSubsampling,
       this.#outColours,
     );
-    if (status !== 0) throw undecodableError(bytes, source, this.#lastError());
+    if (status !== 0) throw this.#renewed(undecodableError(bytes, source, this.#lastError()));
     // A file that ends before its pictures begin is no failure to libturbojpeg: it may hold tables for other files.
     if (this.#out.i32(0) < 1 || this.#out.i32(1) < 1)
       throw undecodableError(bytes, source, "it ends before any picture");
@@ -185,7 +190,7 @@ export class JpegDecoder extends Resource {
         TJPF_RGB,
         header.isProgressive ? TJFLAG_LIMITSCANS : 0,
       );
-      if (status !== 0) throw undecodableError(bytes, source, this.#failure(bytes, header));
+      if (status !== 0) throw this.#renewed(undecodableError(bytes, source, this.#failure(bytes, header)));
       return image;
     } finally {
       this.#inFlight = undefined;
@@ -216,6 +221,14 @@ export class JpegDecoder extends Resource {
       const found = "as the decoder takes one call at a time, and one is in flight";
       throw new Error(message("decode a picture", found, "await the former call, or make one decoder per picture"));
     }
+  }
+
+  /** Go on with a new handle: after a file that ends within its tables, libturbojpeg's own refuses every other one. */
+  #renewed(error: Error): Error {
+    if (this.closed) return error;
+    this.#destroy();
+    this.#handle = createHandle(this.#library);
+    return error;
   }
 
   #destroy(): void {

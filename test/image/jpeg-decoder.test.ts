@@ -41,6 +41,15 @@ test("JpegDecoder.create() names what is missing without libturbojpeg", async ()
 });
 
 describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
+  test("readHeader() after a file that ends within its tables reads the next one", async () => {
+    const jpeg = await paintedJpeg(64, 48);
+    using decoder = JpegDecoder.create();
+    for (let length = 150; length < 400; length += 10) {
+      expect(() => decoder.readHeader(jpeg.subarray(0, length), "cut")).toThrow(ImageError);
+      expect(decoder.readHeader(jpeg, "whole")).toMatchObject({ width: 64, height: 48 });
+    }
+  });
+
   test("JpegDecoder.readHeader() reports the stored size, the orientation and the colours", async () => {
     using decoder = JpegDecoder.create();
     const jpeg = withOrientation(await paintedJpeg(33, 17), 6);

@@ -44,7 +44,7 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
   test("readHeader() after a file that ends within its tables reads the next one", async () => {
     const jpeg = await paintedJpeg(64, 48);
     using decoder = JpegDecoder.create();
-    for (let length = 150; length < 400; length += 10) {
+    for (let length = 180; length < 270; length += 10) {
       expect(() => decoder.readHeader(jpeg.subarray(0, length), "cut")).toThrow(ImageError);
       expect(decoder.readHeader(jpeg, "whole")).toMatchObject({ width: 64, height: 48 });
     }

@@ -1,0 +1,147 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { VideoError } from "../../src/core/errors.ts";
+import { imageOf } from "../../src/image/image.ts";
+import { detectVideo } from "../../src/video/detect-video.ts";
+import type { VideoFrame } from "../../src/video/video-frame.ts";
+import { VideoSink } from "../../src/video/video-sink.ts";
+import { VideoSource } from "../../src/video/video-source.ts";
+import { childrenNamed, countFrames, isFfmpegMissing, testVideo } from "../support/videos.ts";
+
+let folder = "";
+const path = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-sink-"));
+  if (!isFfmpegMissing) await testVideo(path("clip.mp4"), "64x48", 40);
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(() => expect(childrenNamed("ffmpeg")).toEqual([]));
+
+/** A picture of one colour. */
+function plain(width: number, height: number, rgb: readonly [number, number, number]): ReturnType<typeof imageOf> {
+  const data = new Uint8Array(width * height * 3);
+  for (let at = 0; at < data.length; at++) data[at] = rgb[at % 3]!;
+  return imageOf(data, { width, height });
+}
+
+for (const [name, size, words] of [
+  ["out.mp4", [64, 48], {}],
+  ["odd.mp4", [641, 361], {}],
+  ["out.mkv", [33, 17], { quality: 10 }],
+  ["out.webm", [64, 48], {}],
+  ["one.mp4", [1, 1], {}],
+] as const) {
+  test.skipIf(isFfmpegMissing)(
+    `VideoSink writes ${name} of ${size.join("x")}: frames and colours come back`,
+    async () => {
+      const [width, height] = size;
+      await using sink = await VideoSink.open(path(name), { width, height, rate: 10, ...words });
+      for (let index = 0; index < 12; index++) {
+        await sink.write(plain(width, height, index < 6 ? [200, 50, 100] : [20, 220, 60]), index * 100);
+      }
+      await sink.finish();
+      expect(sink.written).toBe(12);
+      expect(await countFrames(path(name))).toBe(12);
+      const seen: number[][] = [];
+      await using video = await VideoSource.open(path(name));
+      expect([video.width, video.height]).toEqual([width + (width % 2), height + (height % 2)]);
+      for await (using frame of video) seen.push([frame.timestampMs, ...frame.data.subarray(0, 3)]);
+      expect(seen.length).toBe(12);
+      expect(seen[11]![0]).toBeCloseTo(1100, 0);
+      if (name === "one.mp4") return;
+      for (const [at, rgb] of [
+        [2, [200, 50, 100]],
+        [10, [20, 220, 60]],
+      ] as const) {
+        for (const [channel, level] of rgb.entries())
+          expect(Math.abs(seen[at]![channel + 1]! - level)).toBeLessThan(12);
+      }
+    },
+  );
+}
+
+test.skipIf(isFfmpegMissing)("VideoSink without a rate keeps the frames' own times", async () => {
+  const times = [0, 40, 50, 333.4, 1000, 60_000.5];
+  await using sink = await VideoSink.open(path("times.mp4"), { width: 32, height: 32 });
+  for (const time of times) await sink.write(plain(32, 32, [9, 9, 9]), time);
+  await sink.finish();
+  await using video = await VideoSource.open(path("times.mp4"));
+  const seen: number[] = [];
+  for await (using frame of video) seen.push(frame.timestampMs);
+  expect(seen.length).toBe(times.length);
+  for (const [at, time] of times.entries()) expect(Math.abs(seen[at]! - time)).toBeLessThanOrEqual(0.11);
+});
+
+test.skipIf(isFfmpegMissing)(
+  "VideoSink refuses frames of another size, and a place that cannot be written",
+  async () => {
+    await using sink = await VideoSink.open(path("small.mp4"), { width: 64, height: 48, rate: "30000/1001" });
+    expect(sink.write(plain(64, 47, [0, 0, 0]), 0)).rejects.toThrow("as it must be 64x48: received 64x47");
+    await sink.write(plain(64, 48, [0, 0, 0]), 0);
+    await sink.finish();
+    expect(sink.write(plain(64, 48, [0, 0, 0]), 0)).rejects.toThrow("as it is closed");
+
+    await using nowhere = await VideoSink.open(path("no/such/folder.mp4"), { width: 640, height: 480 });
+    const write = async (): Promise<void> => {
+      for (let index = 0; index < 20; index++) await nowhere.write(plain(640, 480, [0, 0, 0]), index);
+      await nowhere.finish();
+    };
+    const error = (await write().catch((reason: unknown) => reason)) as Error;
+    expect(error).toBeInstanceOf(VideoError);
+    expect(error.message).toContain("No such file or directory");
+    expect(() => VideoSink.open(path("x.mp4"), { width: 64, height: 48, rate: "fast" })).toThrow("frames a second");
+  },
+);
+
+test.skipIf(isFfmpegMissing)("VideoSink that is closed without finish leaves a file that plays", async () => {
+  const sink = await VideoSink.open(path("left.mp4"), { width: 64, height: 48, rate: 10 });
+  for (let index = 0; index < 5; index++) await sink.write(plain(64, 48, [0, 0, 0]), 0);
+  await sink.close();
+  await sink.close();
+  expect(existsSync(path("left.mp4"))).toBe(true);
+  expect(await countFrames(path("left.mp4"))).toBe(5);
+});
+
+test.skipIf(isFfmpegMissing)(
+  "detectVideo() pairs results with their frames, around one that fails, and frees them all",
+  async () => {
+    let made = 0;
+    const allocate = (byteLength: number): Uint8Array => {
+      made += 1;
+      return new Uint8Array(byteLength);
+    };
+    await using video = await VideoSource.open(path("clip.mp4"), { allocate, buffers: 6 });
+    /** Three frames in flight; the one with index 7 fails. */
+    const detector = {
+      async *stream(
+        frames: AsyncIterable<VideoFrame>,
+        options?: { onError?: (error: unknown, index: number) => void },
+      ) {
+        const waiting: VideoFrame[] = [];
+        const settle = function* () {
+          const { index, width, height } = waiting.shift()!;
+          const timing = { decode: 0, preprocess: 0, infer: index, postprocess: 0, total: 0 };
+          if (index === 7) options?.onError?.(new Error("odd"), index);
+          else yield { detections: [], width, height, dropped: 0, timing };
+        };
+        for await (const frame of frames) {
+          if (waiting.push(frame) === 3) yield* settle();
+        }
+        while (waiting.length > 0) yield* settle();
+      },
+    };
+    const failed: number[] = [];
+    const seen: number[] = [];
+    for await (const { frame, timing } of detectVideo(detector, video, { onError: (_, index) => failed.push(index) })) {
+      expect(timing.infer).toBe(frame.index);
+      seen.push(frame.index);
+    }
+    expect(failed).toEqual([7]);
+    expect(seen).toEqual(Array.from({ length: 40 }, (_, at) => at).filter((at) => at !== 7));
+    expect(made).toBeLessThanOrEqual(6);
+  },
+);

@@ -1,0 +1,70 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { type WatchFolderOptions, watchFolder } from "../../src/video/watch-folder.ts";
+
+let folder = "";
+const path = (name: string): string => join(folder, name);
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-watch-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Watch while `act` runs and a little longer; the names that came, with the sizes they had then. */
+async function watched(act: () => Promise<void>, options: Partial<WatchFolderOptions> = {}): Promise<string[]> {
+  const abort = new AbortController();
+  const found: string[] = [];
+  const watching = (async () => {
+    const wanted = { extensions: [".jpg"], settleMs: 80, signal: abort.signal, ...options };
+    for await (const file of watchFolder(folder, wanted)) found.push(`${basename(file)} ${readFileSync(file).length}`);
+  })();
+  await Bun.sleep(20);
+  await act();
+  await Bun.sleep(400);
+  abort.abort();
+  await watching;
+  return found;
+}
+
+test("watchFolder() gives new pictures alone, each once it has stopped growing", async () => {
+  writeFileSync(path("old.jpg"), "old");
+  const found = await watched(async () => {
+    writeFileSync(path("slow.jpg"), "a");
+    writeFileSync(path("note.txt"), "text");
+    writeFileSync(path("empty.jpg"), "");
+    mkdirSync(path("folder.jpg"));
+    for (let at = 0; at < 6; at++) {
+      await Bun.sleep(40);
+      appendFileSync(path("slow.jpg"), "more");
+    }
+  });
+  expect(found).toEqual(["slow.jpg 25"]);
+});
+
+test("watchFolder() takes files that are renamed when they are whole, and those that are written again", async () => {
+  const found = await watched(async () => {
+    writeFileSync(path(".a.jpg"), "half");
+    writeFileSync(path("b.part"), "whole");
+    await Bun.sleep(150);
+    renameSync(path(".a.jpg"), path("a.jpg"));
+    renameSync(path("b.part"), path("b.JPG"));
+    await Bun.sleep(300);
+    writeFileSync(path("a.jpg"), "another");
+  });
+  expect(found).toEqual(["a.jpg 4", "b.JPG 5", "a.jpg 7"]);
+});
+
+test("watchFolder() begins with what is there where it is asked to", async () => {
+  writeFileSync(path("old.jpg"), "old");
+  expect(await watched(async () => {}, { existing: true })).toEqual(["old.jpg 3"]);
+});
+
+test("watchFolder() ends with a VideoError when the folder goes", async () => {
+  const watching = Array.fromAsync(watchFolder(folder, { extensions: [".jpg"] }));
+  await Bun.sleep(20);
+  rmSync(folder, { recursive: true });
+  expect(watching).rejects.toThrow("as it cannot be read: ENOENT");
+  expect(Array.fromAsync(watchFolder(path("none"), { extensions: [] }))).rejects.toThrow("Cannot watch the folder");
+});

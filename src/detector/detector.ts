@@ -62,12 +62,12 @@ export class Detector implements AsyncDisposable {
   static async load(model: string | URL | Uint8Array, options: DetectorOptions = {}): Promise<Detector> {
     const config = parseDetectorOptions(options);
     const { source, name } = await modelSource(model);
-    const backend = await openBackend(source, config);
+    const backend = await openBackend(source, { ...config, device: config.devices[0]! });
     try {
       const { recognition, maxBatch } = backend;
       const selection = selectionOf(config.detect, recognition.labels);
       const pipeline = new Pipeline(backend, {
-        inFlight: config.inFlight,
+        inFlight: backend.inFlight,
         size: config.size ?? recognition.preferredSize,
         rectangular: config.rectangular,
         batch: Math.min(config.batch, maxBatch),
@@ -150,7 +150,7 @@ export class Detector implements AsyncDisposable {
     const { onError, detect } = splitStreamOptions(options);
     const selection = this.#selectionFor(detect);
     return inOrder(sources, {
-      inFlight: this.#config.inFlight,
+      inFlight: this.#pipeline.inFlight,
       batch: this.#pipeline.batch,
       run: (group) => this.#settle(group, selection),
       onError,

@@ -39,6 +39,8 @@ export class Pipeline {
   readonly backend: Backend;
   /** Most pictures a run is given. */
   readonly batch: number;
+  /** Batches in flight. */
+  readonly inFlight: number;
   readonly #ring: Ring<Slot>;
   readonly #options: PipelineOptions;
 
@@ -46,6 +48,7 @@ export class Pipeline {
   constructor(backend: Backend, options: PipelineOptions) {
     this.backend = backend;
     this.batch = options.batch;
+    this.inFlight = options.inFlight;
     this.#options = options;
     using stack = new DisposableStack();
     const slots = Array.from({ length: options.inFlight }, () => {

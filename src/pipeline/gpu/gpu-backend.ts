@@ -20,20 +20,25 @@ import { KernelLibrary } from "./kernel-library.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
 import { valueTable } from "./value-table.ts";
 
+/** Frames in flight where the caller does not say: enough to hide copies and the JS thread behind the engine. */
+const IN_FLIGHT = 4;
+
 /** A model loaded on a GPU. */
 export class GpuBackend extends Resource implements Backend {
   readonly kind = "gpu";
   readonly description: string;
   readonly model: ModelInfo;
   readonly maxBatch: number;
+  readonly inFlight: number;
   readonly #gpu: GpuModel;
   readonly #owned: DisposableStack;
 
-  private constructor(gpu: GpuModel, maxBatch: number, owned: DisposableStack) {
+  private constructor(gpu: GpuModel, maxBatch: number, inFlight: number, owned: DisposableStack) {
     super(`GpuBackend of ${gpu.engine.label}`);
     this.#gpu = gpu;
     this.#owned = owned;
     this.maxBatch = maxBatch;
+    this.inFlight = inFlight;
     this.model = modelInfo(gpu.engine);
     this.description = `${gpu.engine.library.version.text}, ${gpu.device.name}`;
   }
@@ -75,7 +80,7 @@ export class GpuBackend extends Resource implements Backend {
       decodeOptions: decodeOptionsFor(recognition, options),
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
-    return new GpuBackend(gpu, maxBatch, owned.move());
+    return new GpuBackend(gpu, maxBatch, options.inFlight ?? IN_FLIGHT, owned.move());
   }
 
   get recognition(): Recognition {

@@ -54,7 +54,7 @@ test("parseDetectorOptions() names the option that is out of range, and what wou
       found = error;
     }
     expect(found).toBeInstanceOf(OptionError);
-    expect((found as OptionError).option).toBe(Object.keys(options)[0]!);
+    expect((found as OptionError).option.split(".")[0]).toBe(Object.keys(options)[0]!);
     expect((found as OptionError).message).toContain(text);
   }
 });

@@ -8,6 +8,7 @@ import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { Selection } from "../model/selection.ts";
+import type { FrameTrace } from "./frame-trace.ts";
 import type { StageTimings } from "./stage-timings.ts";
 
 /** Width and height in pixels. */
@@ -100,6 +101,8 @@ export interface BackendOptions {
   readonly zeroCopy: ZeroCopy;
   /** How an engine is built for the GPU where there is none yet. */
   readonly build: EngineBuild;
+  /** Told when each batch was copied in, computed and copied out on the GPU. Default: none. */
+  readonly trace?: FrameTrace | undefined;
 }
 
 /** What holds where the caller says nothing. */

@@ -29,8 +29,24 @@ export interface DetectOptions {
   readonly classes?: readonly (string | number)[];
   /**
    * Aborted: the call rejects at once with the signal's reason. A frame that had no slot yet never runs; one that is
-   * running runs to its end unseen. Other frames are not affected.
+   * running runs to its end unseen, and until then its pixels are read. Other frames are not affected.
    */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `Detector.stream`. */
+export interface StreamOptions extends DetectOptions {
+  /**
+   * `"all"`: every picture is detected, and the sequence is read only as fast as slots become free. `"latest"`, for live
+   * sources: the sequence is read continuously; while all slots are busy the newest picture waits, and the one that waited
+   * before it is dropped. Default `"all"`.
+   */
+  readonly policy?: "all" | "latest";
+  /** Called with the error of one picture and its place in the sequence; the picture is left out of the results. */
+  readonly onError?: (error: unknown, index: number) => void;
+  /** Called with the place in the sequence of each picture that is dropped for a newer one. */
+  readonly onDrop?: (index: number) => void;
+  /** Aborted: no further picture is begun; once those that are running have ended, the stream throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -140,6 +156,18 @@ const detectShape = {
 const abortSignal = z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional();
 const detectSchema = z.strictObject({ ...detectShape, signal: abortSignal });
 
+function callback<T>(): z.ZodOptional<z.ZodType<T, T>> {
+  return z.custom<T>((value) => typeof value === "function", "a function").optional();
+}
+
+const streamSchema = z.strictObject({
+  ...detectShape,
+  signal: abortSignal,
+  policy: z.enum(["all", "latest"], "all or latest").default("all"),
+  onError: callback<(error: unknown, index: number) => void>(),
+  onDrop: callback<(index: number) => void>(),
+});
+
 const DEVICE_RULE = "a number from 0 to 1023, or a list of 1 to 64 different ones";
 const deviceNumber = z.int(DEVICE_RULE).min(0, DEVICE_RULE).max(1023, DEVICE_RULE);
 const deviceList = z
@@ -171,9 +199,7 @@ const loadSchema = z.strictObject({
   jpeg: z.enum(["auto", "gpu", "cpu"], "auto, gpu or cpu").default("auto"),
   zeroCopy: z.union([z.literal("auto"), z.boolean()], "auto, true or false").default("auto"),
   precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
-  onBuildProgress: z
-    .custom<(progress: BuildProgress) => void>((value) => typeof value === "function", "a function")
-    .optional(),
+  onBuildProgress: callback<(progress: BuildProgress) => void>(),
   signal: abortSignal,
 });
 
@@ -217,6 +243,25 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
  */
 export function parseDetectOptions(options: DetectOptions, defaults: DetectConfig): DetectConfig {
   return detectConfig(parseOptions(detectSchema, options, "detect") as DetectOptions, defaults);
+}
+
+/** Complete options of one stream. */
+export interface StreamConfig {
+  readonly policy: "all" | "latest";
+  readonly onError: StreamOptions["onError"] | undefined;
+  readonly onDrop: StreamOptions["onDrop"] | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly detect: DetectConfig;
+}
+
+/**
+ * Check the options of a stream; what they leave out of those of a call is taken from `defaults`.
+ *
+ * @throws {OptionError} If one is unknown or out of range
+ */
+export function parseStreamOptions(options: StreamOptions, defaults: DetectConfig): StreamConfig {
+  const { policy, onError, onDrop, signal, ...detect } = parseOptions(streamSchema, options, "detect in a stream");
+  return { policy, onError, onDrop, signal, detect: detectConfig(detect as DetectOptions, defaults) };
 }
 
 /**

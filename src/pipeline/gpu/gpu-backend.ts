@@ -46,15 +46,16 @@ export class GpuBackend extends Resource implements Backend {
   /**
    * Load a plan, or build one from an ONNX model; a plan that was built before for this GPU comes out of the cache.
    *
-   * @param source path of a plan or an ONNX file, or its bytes
+   * @param source path of a plan or an ONNX file, its bytes, or what was read of it before
    * @throws {ModelError} If it is no model, or of no known layout
    * @throws {PlanMismatchError} If the plan is of another version or GPU
    * @throws {LibraryLoadError} If CUDA or TensorRT is nowhere
    * @throws {TensorRtError} If TensorRT cannot build or load it
    */
-  static async load(source: string | Uint8Array, options: BackendOptions): Promise<GpuBackend> {
+  static async load(source: string | Uint8Array | ModelFile, options: BackendOptions): Promise<GpuBackend> {
     using owned = new DisposableStack();
-    const file = await readModelFile(source);
+    const isRead = typeof source === "object" && "isPlan" in source;
+    const file = isRead ? source : await readModelFile(source);
     const device = owned.use(Device.open(options.device));
     const plan = file.isPlan ? file.bytes : await buildOrReuse(file, device, options);
     const runtime = owned.use(await Runtime.create({ device }));

@@ -1,5 +1,6 @@
 /** @module GpuBackend: a model on a GPU through TensorRT, the whole frame on one stream. */
 
+import { message, OptionError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import { Device } from "../../cuda/device.ts";
@@ -78,6 +79,7 @@ export class GpuBackend extends Resource implements Backend {
       recognition,
       values,
       fixedBatch: rows > 0 ? rows : undefined,
+      zeroCopy: readsInPlace(device, options.zeroCopy),
       decodeOptions: decodeOptionsFor(recognition, options),
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
@@ -99,6 +101,16 @@ export class GpuBackend extends Resource implements Backend {
 
 function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
   return { inputs, outputs, metadata };
+}
+
+/** @throws {OptionError} If it was asked for and the device cannot */
+function readsInPlace(device: Device, zeroCopy: BackendOptions["zeroCopy"]): boolean {
+  if (zeroCopy === false) return false;
+  const canMap = device.attribute("canMapHostMemory") === 1;
+  if (zeroCopy === "auto") return canMap && device.attribute("isIntegrated") === 1;
+  if (canMap) return true;
+  const found = `as ${device.name} cannot map host memory`;
+  throw new OptionError(message("read frames in place", found, 'leave "zeroCopy" out'), "zeroCopy");
 }
 
 /** The plan of an ONNX model for this GPU: out of the cache, or built now and kept there. */

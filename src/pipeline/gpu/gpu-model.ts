@@ -17,5 +17,7 @@ export interface GpuModel {
   readonly values: DeviceMemory;
   /** Rows of every batch where the engine fixes them. */
   readonly fixedBatch: number | undefined;
+  /** Kernels read frames in mapped host memory. */
+  readonly zeroCopy: boolean;
   readonly decodeOptions: PictureDecodeOptions;
 }

@@ -178,7 +178,7 @@ export class GpuSlot extends Resource implements Slot {
   #frameFor(index: number): FrameMemory {
     const known = this.#frames[index];
     if (known !== undefined) return known;
-    const frame = new FrameMemory(this.#stream);
+    const frame = new FrameMemory(this.#stream, { zeroCopy: this.#model.zeroCopy });
     this.#frames[index] = frame;
     return frame;
   }

@@ -180,7 +180,6 @@ export class Detector implements AsyncDisposable {
         this.#assertOpen("detect");
         return this.#batcher.submit(source, selection);
       },
-      isFinal: (error) => error instanceof ClosedError,
     });
   }
 

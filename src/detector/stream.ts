@@ -26,8 +26,6 @@ export interface StreamSummary {
 /** How {@linkcode inOrder} works. */
 export interface InOrderOptions<T> extends FeedOptions<T> {
   readonly onError: StreamOptions["onError"] | undefined;
-  /** True for an error that ends the stream, `onError` or not. */
-  readonly isFinal: (error: unknown) => boolean;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -41,7 +39,7 @@ export async function* inOrder<T extends object>(
   sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
   options: InOrderOptions<T>,
 ): AsyncGenerator<T & { readonly index: number }, StreamSummary, undefined> {
-  const { onError, isFinal, signal } = options;
+  const { onError, signal } = options;
   signal?.throwIfAborted();
   const feed = new Feed(sources, options);
   const onAbort = (): void => feed.abort(signal?.reason);
@@ -54,7 +52,7 @@ export async function* inOrder<T extends object>(
         results += 1;
         yield Object.assign(next.value, { index: next.index });
       } else {
-        if (onError === undefined || isFinal(next.error)) throw next.error;
+        if (onError === undefined) throw next.error;
         failed += 1;
         onError(next.error, next.index);
       }

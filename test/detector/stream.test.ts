@@ -193,7 +193,6 @@ function watch(backend: WatchedBackend, { batch, inFlight }: { batch: number; in
         signal: undefined,
         limit: (inFlight + (batch > 1 && policy === "all" ? 1 : 0)) * batch,
         submit: (source) => batcher.submit(source, selection),
-        isFinal: () => true,
       }),
     [Symbol.asyncDispose]: () => pipeline.close(),
   };

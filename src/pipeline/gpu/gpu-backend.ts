@@ -1,28 +1,33 @@
-/** @module GpuBackend: a model on a GPU through TensorRT, the whole frame on one stream. */
+/** @module GpuBackend: a model on a GPU through TensorRT, several frames in flight on streams in a layout that suits it. */
 
+import { basename, join } from "node:path";
 import { message, OptionError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { EventWaits } from "../../cuda/event-waits.ts";
 import { Stream } from "../../cuda/stream.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
 import { recogniseModel } from "../../model/registry.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
-import { EngineCache } from "../../tensorrt/engine-cache.ts";
+import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import type { Backend, BackendOptions } from "../backend.ts";
 import { decodeOptionsFor } from "../decode-options.ts";
 import { engineOptions } from "./engine-options.ts";
-import type { GpuModel } from "./gpu-model.ts";
+import type { GpuModel, LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
+import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
+import { GpuTrace } from "./gpu-trace.ts";
 import { KernelLibrary } from "./kernel-library.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
+import { chooseStreams } from "./stream-choice.ts";
 import { valueTable } from "./value-table.ts";
 
-/** Frames in flight where the caller does not say: enough to hide copies and the JS thread behind the engine. */
-const IN_FLIGHT = 4;
+/** Digits of a plan's hash in file names: 128 bits. */
+const KEY_DIGITS = 32;
 
 /** A model loaded on a GPU. */
 export class GpuBackend extends Resource implements Backend {
@@ -31,6 +36,8 @@ export class GpuBackend extends Resource implements Backend {
   readonly model: ModelInfo;
   readonly maxBatch: number;
   readonly inFlight: number;
+  /** How the frames in flight share the GPU. */
+  readonly streams: StreamLayoutName;
   readonly #gpu: GpuModel;
   readonly #owned: DisposableStack;
 
@@ -40,6 +47,7 @@ export class GpuBackend extends Resource implements Backend {
     this.#owned = owned;
     this.maxBatch = maxBatch;
     this.inFlight = inFlight;
+    this.streams = gpu.streams.layout;
     this.model = modelInfo(gpu.engine);
     this.description = `${gpu.engine.library.version.text}, ${gpu.device.name}`;
   }
@@ -58,9 +66,9 @@ export class GpuBackend extends Resource implements Backend {
     const isRead = typeof source === "object" && "isPlan" in source;
     const file = isRead ? source : await readModelFile(source);
     const device = owned.use(Device.open(options.device));
-    const plan = file.isPlan ? file.bytes : await buildOrReuse(file, device, options);
+    const plan = file.isPlan ? file : await buildOrReuse(file, device, options);
     const runtime = owned.use(await Runtime.create({ device }));
-    const engine = owned.use(await runtime.deserialize(plan, { source: file.source }));
+    const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     const recognition = recogniseModel(modelInfo(engine), { ...options, source: file.source });
     const kernels = owned.use(KernelLibrary.create(device));
     const table = valueTable(recognition.preprocessing);
@@ -72,7 +80,7 @@ export class GpuBackend extends Resource implements Backend {
     }
     const input = engine.tensor(recognition.imageInput);
     const rows = input.shape[0]!;
-    const gpu: GpuModel = {
+    const loaded: LoadedModel = {
       device,
       kernels,
       engine,
@@ -81,9 +89,18 @@ export class GpuBackend extends Resource implements Backend {
       fixedBatch: rows > 0 ? rows : undefined,
       zeroCopy: readsInPlace(device, options.zeroCopy),
       decodeOptions: decodeOptionsFor(recognition, options),
+      waits: new EventWaits(options.wait),
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
-    return new GpuBackend(gpu, maxBatch, options.inFlight ?? IN_FLIGHT, owned.move());
+    const request = { options, maxBatch, path: () => choicePath(file, plan) };
+    const { streams: layout, inFlight } = await chooseStreams(loaded, request);
+    const gpu: GpuModel = {
+      ...loaded,
+      streams: owned.use(new GpuStreams(engine, device, layout)),
+      sleeps: options.wait === "off-thread" || (options.wait === "auto" && inFlight > 1),
+      trace: options.trace === undefined ? undefined : owned.use(new GpuTrace(device, options.trace)),
+    };
+    return new GpuBackend(gpu, maxBatch, inFlight, owned.move());
   }
 
   get recognition(): Recognition {
@@ -114,14 +131,23 @@ function readsInPlace(device: Device, zeroCopy: BackendOptions["zeroCopy"]): boo
 }
 
 /** The plan of an ONNX model for this GPU: out of the cache, or built now and kept there. */
-async function buildOrReuse(file: ModelFile, device: Device, options: BackendOptions): Promise<Uint8Array> {
+async function buildOrReuse(file: ModelFile, device: Device, options: BackendOptions): Promise<CachedPlan> {
   const { build } = options;
-  const { bytes } = await new EngineCache().obtain(file.bytes, engineOptions(file, options), {
+  return await new EngineCache().obtain(file.bytes, engineOptions(file, options), {
     device,
     source: file.source,
     ...(file.path === undefined ? {} : { path: file.path }),
     ...(build.signal === undefined ? {} : { signal: build.signal }),
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
   });
-  return bytes;
+}
+
+/** Where the choice of a stream layout is kept: beside a cached plan, and for other plans in the cache by their hash. */
+function choicePath(file: ModelFile, plan: ModelFile | CachedPlan): string {
+  if ("isHit" in plan) return plan.path.replace(/\.plan$/, ".streams.json");
+  const hash = new Bun.CryptoHasher("sha256").update(plan.bytes).digest("hex").slice(0, KEY_DIGITS);
+  const stem = basename(file.path ?? "plan")
+    .replace(/\.(plan|engine|trt)$/i, "")
+    .replace(/[^\w.-]/g, "_");
+  return join(new EngineCache().folder, `${stem}-${hash}.streams.json`);
 }

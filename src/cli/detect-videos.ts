@@ -123,7 +123,8 @@ export async function detectVideos(
   const model = await findModel(args.model, context);
   const detector = await loadDetector(model, args.detector, context, { command: "detect", isQuiet: args.isQuiet });
   if (detector.backend.kind === "gpu") {
-    const device = Device.open(args.detector.device ?? 0);
+    const { device: devices = 0 } = args.detector;
+    const device = Device.open(typeof devices === "number" ? devices : devices[0]);
     stack.defer(() => device.close());
     pinned = new PinnedFrames(device);
     stack.defer(() => pinned?.close());

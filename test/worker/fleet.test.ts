@@ -1,0 +1,129 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { paintedJpeg } from "../support/pictures.ts";
+import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import {
+  nameOf,
+  poisonOf,
+  produce,
+  readAnswers,
+  untilAnswers,
+  untilReaders,
+  WorkerProcess,
+  writeConfig,
+} from "./fleet.ts";
+
+const FRAMES = 5_000;
+/** Memory a worker may gain over thousands of frames: what the collector leaves for later. */
+const GROWTH_MIB = 48;
+
+const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-fleet-"));
+const model = join(folder, "toy.onnx");
+writeFileSync(model, toyDetector());
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Every frame must have an answer that fits it. @returns ids of answers that came twice */
+async function checkAnswers(server: RedisServer, sent: ReadonlyMap<string, number>): Promise<string[]> {
+  const answers = await readAnswers(server);
+  const seen = new Set<string>();
+  const duplicates: string[] = [];
+  const wrong: string[] = [];
+  for (const { id, entryId, objects, error } of answers) {
+    if (seen.has(entryId)) duplicates.push(id);
+    seen.add(entryId);
+    const index = sent.get(entryId);
+    // The confirmation of a frame may have been lost with the server; it was then sent again.
+    if (index === undefined) continue;
+    const poison = poisonOf(index);
+    const name = poison === "garbage" ? "/" : nameOf(index);
+    const isRight = poison === undefined ? error === "" && objects > 0 : error !== "" && objects === 0;
+    if (id !== `${name}/${entryId}` || !isRight) wrong.push(`${id} ${objects} objects, ${poison ?? "good"}: ${error}`);
+  }
+  const lost = [...sent].filter(([entryId]) => !seen.has(entryId)).map(([, index]) => nameOf(index));
+  expect({ lost, wrong }).toEqual({ lost: [], wrong: [] });
+  return duplicates;
+}
+
+async function pendingOf(server: RedisServer): Promise<{ pending: number; lag: number; consumers: string[] }> {
+  using client = await server.client();
+  const [group] = await client.send("XINFO", ["GROUPS", "frames"]);
+  const consumers = await client.send("XINFO", ["CONSUMERS", "frames", "bun-tensorrt"]);
+  return { pending: group.pending, lag: group.lag, consumers: consumers.map(({ name }: { name: string }) => name) };
+}
+
+test.skipIf(isRedisMissing)(
+  "5,000 frames of 8 sources: one worker killed, one stopped, every frame answered, as redis-server is there",
+  async () => {
+    await using server = await RedisServer.start();
+    const jpeg = await paintedJpeg(64, 48);
+    const config = writeConfig(folder, server.url, model);
+    const [killed, stopped, last] = [new WorkerProcess(config), new WorkerProcess(config), new WorkerProcess(config)];
+    await untilReaders(server, 3);
+    const producing = produce(server, FRAMES, jpeg);
+
+    await untilAnswers(server, FRAMES * 0.2, 30_000);
+    const before = last.residentMib();
+    await untilAnswers(server, FRAMES * 0.3, 30_000);
+    killed.kill("SIGKILL");
+    await untilAnswers(server, FRAMES * 0.6, 30_000);
+    stopped.kill("SIGTERM");
+    const sent = await producing;
+    expect(await untilAnswers(server, FRAMES, 30_000)).toBeGreaterThanOrEqual(FRAMES);
+    const after = last.residentMib();
+    expect(await stopped.ended()).toMatchObject({ code: 143 });
+    last.kill("SIGTERM");
+    const { code, log } = await last.ended();
+    expect({ code, errors: log.split("\n").filter((line) => line.startsWith("error:")) }).toEqual({
+      code: 143,
+      errors: [],
+    });
+
+    const duplicates = await checkAnswers(server, sent);
+    const { pending, lag, consumers } = await pendingOf(server);
+    // The killed one stays in the list, the others have left it.
+    expect({ pending, lag, consumers: consumers.length }).toEqual({ pending: 0, lag: 0, consumers: 1 });
+    expect(after - before).toBeLessThan(GROWTH_MIB);
+    const memory = `${before.toFixed(0)} to ${after.toFixed(0)} MiB`;
+    console.log(`answered twice: ${duplicates.length === 0 ? "none" : duplicates.join(", ")}; memory ${memory}`);
+  },
+  90_000,
+);
+
+test.skipIf(isRedisMissing)(
+  "5,000 frames with the server killed and started again midway: none lost, as redis-server is there",
+  async () => {
+    await using server = await RedisServer.start({ isDurable: true });
+    const jpeg = await paintedJpeg(64, 48);
+    const config = writeConfig(folder, server.url, model);
+    const [killed, stopped, last] = [new WorkerProcess(config), new WorkerProcess(config), new WorkerProcess(config)];
+    await untilReaders(server, 3);
+    const producing = produce(server, FRAMES, jpeg);
+
+    await untilAnswers(server, FRAMES * 0.2, 30_000);
+    const before = last.residentMib();
+    killed.kill("SIGKILL");
+    await untilAnswers(server, FRAMES * 0.4, 30_000);
+    await server.kill();
+    await Bun.sleep(500);
+    await server.restart();
+    await untilAnswers(server, FRAMES * 0.7, 30_000);
+    stopped.kill("SIGTERM");
+    const sent = await producing;
+    expect(await untilAnswers(server, sent.size, 30_000)).toBeGreaterThanOrEqual(FRAMES);
+    const after = last.residentMib();
+    expect(await stopped.ended()).toMatchObject({ code: 143 });
+    last.kill("SIGTERM");
+    const { log } = await last.ended();
+    expect(log).toMatch(/connection (was lost|closed)|Trying again/i);
+
+    const duplicates = await checkAnswers(server, sent);
+    expect(await pendingOf(server)).toMatchObject({ pending: 0, lag: 0 });
+    expect(after - before).toBeLessThan(GROWTH_MIB);
+    const memory = `${before.toFixed(0)} to ${after.toFixed(0)} MiB`;
+    console.log(`answered twice: ${duplicates.length === 0 ? "none" : duplicates.join(", ")}; memory ${memory}`);
+  },
+  90_000,
+);

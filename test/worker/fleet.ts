@@ -1,0 +1,174 @@
+/** @module Fleet: frames from eight sources, worker processes that share them, and a reader that checks every answer. */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { DetectionsSchema, Encoding, FrameSchema } from "../../src/worker/messages.js";
+import { entriesOf } from "../../src/worker/redis/entry-reply.ts";
+import { redisAddress } from "../../src/worker/redis/redis-address.ts";
+import { RespConnection } from "../../src/worker/redis/resp-connection.ts";
+import type { RedisServer } from "../support/redis-server.ts";
+
+/** What is wrong with a frame, if anything. */
+export type Poison = "truncated" | "garbage" | "empty" | undefined;
+
+const MAIN = join(import.meta.dir, "../../src/cli/main.ts");
+const SOURCES = 8;
+/** Between 25 frames: fewer a second than three workers answer, so that all of them have work all the time. */
+const PAUSE_MS = 15;
+
+/** Every hundredth frame is spoilt, in turn in each way. */
+export function poisonOf(index: number): Poison {
+  if (index % 100 !== 37) return undefined;
+  return (["truncated", "garbage", "empty"] as const)[Math.floor(index / 100) % 3];
+}
+
+/** `camera-3/17`: the name of a frame, however often it was sent. */
+export function nameOf(index: number): string {
+  return `camera-${index % SOURCES}/${Math.floor(index / SOURCES)}`;
+}
+
+function frameBytes(index: number, jpeg: Uint8Array): Uint8Array {
+  const poison = poisonOf(index);
+  // A length that reaches far beyond the end.
+  if (poison === "garbage") return Uint8Array.of(0x42, 0xff, 0xff, 0xff, 0x7f);
+  const [sourceId = "", frameId = ""] = nameOf(index).split("/");
+  const data = poison === "empty" ? new Uint8Array() : poison === "truncated" ? jpeg.subarray(0, 200) : jpeg;
+  const timestamp = String(1_700_000_000_000_000 + index);
+  return toBinary(FrameSchema, create(FrameSchema, { sourceId, frameId, timestamp, encoding: Encoding.JPEG, data }));
+}
+
+/**
+ * Send frames, a few at a time, and those again that a dying server did not confirm.
+ *
+ * @returns the index of the frame by entry id; a frame that was sent twice has two
+ */
+export async function produce(server: RedisServer, count: number, jpeg: Uint8Array): Promise<Map<string, number>> {
+  const sent = new Map<string, number>();
+  let client: Awaited<ReturnType<RedisServer["client"]>> | undefined;
+  let at = 0;
+  while (at < count) {
+    try {
+      client ??= await server.client();
+      const connected = client;
+      const indices = Array.from({ length: Math.min(25, count - at) }, (_, offset) => at + offset);
+      const ids = await Promise.all(
+        indices.map((index) =>
+          connected.send("XADD", ["frames", "*", "frame", frameBytes(index, jpeg) as unknown as string]),
+        ),
+      );
+      for (const [offset, id] of ids.entries()) sent.set(id, at + offset);
+      at += indices.length;
+      await Bun.sleep(PAUSE_MS);
+    } catch {
+      client?.close();
+      client = undefined;
+      await Bun.sleep(50);
+    }
+  }
+  client?.close();
+  return sent;
+}
+
+/** A worker in a process of its own. */
+export class WorkerProcess {
+  readonly #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
+  readonly #log: Promise<string>;
+
+  constructor(config: string) {
+    const args = [MAIN, "worker", "--config", config, "--backend", "cpu", "--threads", "1"];
+    this.#child = Bun.spawn([process.execPath, ...args], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+    this.#log = this.#child.stderr.text();
+  }
+
+  /** Resident memory in MiB. */
+  residentMib(): number {
+    const status = readFileSync(`/proc/${this.#child.pid}/status`, "utf8");
+    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+  }
+
+  /** Send a signal. */
+  kill(signal: "SIGKILL" | "SIGTERM" | "SIGHUP"): void {
+    this.#child.kill(signal);
+  }
+
+  /** What it ended with, and everything it said. */
+  async ended(): Promise<{ readonly code: number | null; readonly log: string }> {
+    await this.#child.exited;
+    return { code: this.#child.exitCode, log: await this.#log };
+  }
+}
+
+/** A configuration file in a folder. @returns its path */
+export function writeConfig(folder: string, redis: string, model: string): string {
+  const path = join(folder, "worker.toml");
+  writeFileSync(
+    path,
+    `redis = "${redis}"
+model = "${model}"
+inFlight = 16
+drainMs = 5000
+output = { maxLength = 1000000 }
+claim = { idleMs = 1500, intervalMs = 300 }
+reconnect = { firstMs = 50, mostMs = 500 }
+`,
+  );
+  return path;
+}
+
+/** Wait until so many workers of the group read. */
+export async function untilReaders(server: RedisServer, count: number): Promise<void> {
+  using client = await server.client();
+  await client.send("XGROUP", ["CREATE", "frames", "bun-tensorrt", "0", "MKSTREAM"]);
+  for (let attempt = 0; attempt < 600; attempt++) {
+    const readers = await client.send("XINFO", ["CONSUMERS", "frames", "bun-tensorrt"]);
+    if (readers.length >= count) return;
+    await Bun.sleep(50);
+  }
+  throw new Error(`fewer than ${count} workers read`);
+}
+
+/** How many answers there are; 0 while the server is away. */
+export async function answerCount(server: RedisServer): Promise<number> {
+  try {
+    using client = await server.client();
+    return Number(await client.send("XLEN", ["detections"]));
+  } catch {
+    return 0;
+  }
+}
+
+/** Wait for a number of answers. @returns how many there are */
+export async function untilAnswers(server: RedisServer, count: number, timeoutMs: number): Promise<number> {
+  const until = performance.now() + timeoutMs;
+  for (;;) {
+    const found = await answerCount(server);
+    if (found >= count || performance.now() > until) return found;
+    await Bun.sleep(50);
+  }
+}
+
+/** One answer, read back. */
+export interface ReadAnswer {
+  readonly id: string;
+  readonly entryId: string;
+  readonly objects: number;
+  readonly error: string;
+  readonly worker: string;
+}
+
+/** Every answer there is, in order. */
+export async function readAnswers(server: RedisServer): Promise<ReadAnswer[]> {
+  const connection = await RespConnection.open(redisAddress(server.url), { timeoutMs: 10_000, name: "reader" });
+  try {
+    const reply = await connection.command(["XRANGE", "detections", "-", "+"]);
+    return entriesOf(reply).map(({ fields }) => {
+      const answer = fromBinary(DetectionsSchema, fields!.get("detections")!);
+      const { id, entryId, error, worker, detections } = answer;
+      if (Buffer.from(fields!.get("id")!).toString() !== id) throw new Error(`the field id is not ${id}`);
+      return { id, entryId, error, worker, objects: detections.length };
+    });
+  } finally {
+    connection.close();
+  }
+}

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pulled } from "./support/catalogue.ts";
+import { isFfmpegMissing } from "./support/videos.ts";
 
 const root = join(import.meta.dir, "..");
 const model = await pulled("yolo11n");
@@ -46,6 +47,12 @@ test.skipIf(isOffline)("examples/04-stages.ts shows the tensors between the stag
 
 test.skipIf(isOffline)("examples/05-onnxruntime.ts runs a model by itself", () => {
   expect(example("05-onnxruntime.ts", model!)).toContain("output0: f32 [1,84,84]");
+});
+
+test.skipIf(isOffline || isFfmpegMissing)("examples/09-video.ts writes a video with as many frames as it reads", () => {
+  const output = example("09-video.ts");
+  expect(output).toMatch(/^h264 640x360, about 15 frames\n0\.000 s: /);
+  expect(output).toMatch(/15 frames in .*bun-tensorrt-annotated\.mp4\n$/);
 });
 
 test("every example is run by a test here", () => {

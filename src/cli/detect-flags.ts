@@ -77,7 +77,7 @@ export const DETECT_FLAGS: readonly Flag[] = [
     name: "save",
     short: "s",
     value: "DIR|FILE",
-    summary: "write copies with the boxes drawn into this folder; of one video: to this file",
+    summary: "write copies with the boxes drawn into this folder, of one video to this file",
   },
   { name: "video", summary: "take the operands for videos, whatever their names" },
   { name: "watch", value: "DIR", summary: "wait for new pictures in this folder, until Ctrl-C" },

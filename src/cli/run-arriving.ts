@@ -39,9 +39,8 @@ async function* fromStdin(
   }
 }
 
-async function* fromFolder(folder: string, signal: AbortSignal): AsyncGenerator<ArrivingPicture, void, undefined> {
-  const options = { extensions: PICTURE_EXTENSIONS, signal };
-  for await (const file of watchFolder(folder, options)) yield { file, source: file };
+async function* fromFolder(files: AsyncIterable<string>): AsyncGenerator<ArrivingPicture, void, undefined> {
+  for await (const file of files) yield { file, source: file };
 }
 
 /**
@@ -60,6 +59,8 @@ export async function runArriving(args: DetectArguments, context: CommandContext
   }
   using target = openTarget(args, [], output, watch === undefined ? "videos" : "pictures");
   const saver = args.save === undefined ? undefined : openSaver(args.save, []);
+  // What comes while the model is loaded is answered as well.
+  const files = watch === undefined ? undefined : watchFolder(watch, { extensions: PICTURE_EXTENSIONS, signal });
   const model = await findModel(args.model, context);
   await using detector = await loadDetector(model, args.detector, context, {
     command: "detect",
@@ -71,7 +72,7 @@ export async function runArriving(args: DetectArguments, context: CommandContext
     terminal.line(`${terminal.paint("red", "error:")} ${printable(error.message.split("\n", 1)[0]!)}`);
   };
   const started = performance.now();
-  const pictures = watch === undefined ? fromStdin(args, signal, onBroken) : fromFolder(watch, signal);
+  const pictures = files === undefined ? fromStdin(args, signal, onBroken) : fromFolder(files);
   if (!args.isQuiet && watch !== undefined) terminal.line(terminal.paint("dim", `Watching ${watch}; Ctrl-C ends it`));
   const tally = await writePictures((onBad) => detectArriving(detector, pictures, onBad), {
     sink: target.sink(detector.labels),

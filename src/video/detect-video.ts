@@ -20,6 +20,8 @@ export interface DetectVideoOptions extends DetectOptions {
 
 /** What was found in one frame. */
 export interface VideoResult extends DetectionResult {
+  /** That of the frame. */
+  readonly index: number;
   /** Its pixels may be drawn on, and stay until the next result is asked for; `retain` keeps them longer. */
   readonly frame: VideoFrame;
 }
@@ -61,7 +63,7 @@ export async function* detectVideo(
     for await (const result of detector.stream(feed(), { ...detect, onError: onFrameError })) {
       // Results come in the order of the frames.
       using frame = waiting.shift()!;
-      yield { ...result, frame };
+      yield { ...result, index: frame.index, frame };
     }
   } finally {
     for (const frame of waiting) frame.release();

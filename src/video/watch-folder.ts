@@ -93,17 +93,22 @@ class FolderState {
 }
 
 /**
- * Watch a folder for new pictures, and for those that are written again.
+ * Watch a folder for new pictures, and for those that are written again. What comes after the call is new, however late
+ * the iteration begins.
  *
  * @returns paths, each when its file has stopped growing; ends with the signal
- * @throws {VideoError} If the folder cannot be read, or has gone
+ * @throws {VideoError} If the folder cannot be read, at once; from the iteration, if it has gone
  */
-export async function* watchFolder(
+export function watchFolder(folder: string, options: WatchFolderOptions): AsyncGenerator<string, void, undefined> {
+  return settledFiles(folder, options, new FolderState(folder, options));
+}
+
+async function* settledFiles(
   folder: string,
   options: WatchFolderOptions,
+  state: FolderState,
 ): AsyncGenerator<string, void, undefined> {
   const { settleMs = 200, signal } = options;
-  const state = new FolderState(folder, options);
   let wake: (() => void) | undefined;
   let hasNews = true;
   const onNews = (): void => {

@@ -1,0 +1,353 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { operandKind } from "../../src/cli/operand-kind.ts";
+import { pulled } from "../support/catalogue.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import { countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
+import { type CliResult, cliWords, runCli } from "./run-cli.ts";
+
+const model = await pulled("yolo11n");
+const picture = await pulled("sample1");
+const isOffline = model === undefined || picture === undefined;
+
+let folder = "";
+const path = (...parts: readonly string[]): string => join(folder, ...parts);
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-detect-video-"));
+  writeFileSync(path("toy.onnx"), toyDetector());
+  const white = sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } });
+  await white.jpeg().toFile(path("white.jpg"));
+  if (isFfmpegMissing) return;
+  // White for a second, then black: the toy's scores are the brightness.
+  const halves =
+    "color=white:size=64x64:rate=30:duration=1[a];color=black:size=64x64:rate=30:duration=1[b];[a][b]concat";
+  await ffmpeg("-filter_complex", halves, ...FAST, path("halves.mp4"));
+  await testVideo(path("long.mp4"), "320x240", 3000);
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function toyWords(...words: readonly string[]): string[] {
+  return ["detect", "--model", path("toy.onnx"), "--backend", "cpu", "--threshold", "0.5", ...words];
+}
+
+function toy(...words: readonly string[]): Promise<CliResult> {
+  return runCli(toyWords(...words), { cwd: folder });
+}
+
+interface Line {
+  readonly file: string;
+  readonly index: number;
+  readonly timestampMs: number;
+  readonly detections: readonly { readonly label: string; readonly box: readonly number[] }[];
+}
+
+function lines(text: string): Line[] {
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Line);
+}
+
+test.skipIf(isFfmpegMissing)(
+  "detect makes an annotated video and NDJSON of a video, a line and a frame for each frame",
+  async () => {
+    const { code, output, errors } = await toy("halves.mp4", "--save", "out.mp4", "--format", "ndjson");
+    expect(code).toBe(0);
+    const found = lines(output);
+    expect(found.length).toBe(60);
+    expect(await countFrames(path("halves.mp4"))).toBe(60);
+    expect(await countFrames(path("out.mp4"))).toBe(60);
+    for (const [at, { file, index, timestampMs, detections }] of found.entries()) {
+      expect([file, index]).toEqual(["halves.mp4", at]);
+      expect(timestampMs).toBeCloseTo((at * 1000) / 30, 2);
+      expect(detections.length).toBe(at < 30 ? 3 : 0);
+    }
+    expect(errors).toMatch(/^60 frames, 90 objects in [\d.]+ m?s, [\d.]+ frames\/s\n$/);
+    // The box of the cat, from 8 to 40, is drawn on the white frames alone.
+    await ffmpeg("-i", path("out.mp4"), "-vf", "select='eq(n,10)+eq(n,50)'", "-fps_mode", "vfr", path("frame-%d.png"));
+    const [drawn, plain] = await Promise.all(
+      [1, 2].map((at) =>
+        sharp(path(`frame-${at}.png`))
+          .extract({ left: 8, top: 36, width: 1, height: 1 })
+          .raw()
+          .toBuffer(),
+      ),
+    );
+    expect(Math.min(...drawn!)).toBeLessThan(150);
+    expect(Math.max(...plain!)).toBeLessThan(40);
+  },
+);
+
+test.skipIf(isFfmpegMissing || isOffline)(
+  "detect finds the people of a photograph that moves through a video",
+  async () => {
+    const move = "[1:v]scale=480:-2[p];[0:v][p]overlay=x='n*4':y=40";
+    const background = "color=0x406080:size=641x361:rate=25:duration=0.4";
+    await ffmpeg(
+      "-f",
+      "lavfi",
+      "-i",
+      background,
+      "-i",
+      picture!,
+      "-filter_complex",
+      move,
+      "-c:v",
+      "libx264rgb",
+      path("street.mkv"),
+    );
+    const words = [
+      "detect",
+      "--model",
+      model!,
+      "--backend",
+      "cpu",
+      "--quiet",
+      "street.mkv",
+      "--save",
+      "out",
+      "-f",
+      "ndjson",
+    ];
+    const { code, output } = await runCli(words, { cwd: folder });
+    expect(code).toBe(0);
+    const found = lines(output);
+    expect(found.length).toBe(10);
+    expect(await countFrames(path("out/street.mkv"))).toBe(10);
+    const lefts = found.map(({ detections }) =>
+      Math.min(...detections.filter(({ label }) => label === "person").map(({ box }) => box[0]!)),
+    );
+    expect(lefts.every(Number.isFinite)).toBe(true);
+    expect(lefts[9]! - lefts[0]!).toBeGreaterThan(20);
+  },
+  20_000,
+);
+
+test.skipIf(isFfmpegMissing)("detect takes a part of a video, and writes COCO and YOLO files by frame", async () => {
+  const coco = await toy("halves.mp4", "--every", "10", "--format", "coco");
+  const rows = JSON.parse(coco.output) as { image_id: number }[];
+  expect([...new Set(rows.map(({ image_id }) => image_id))]).toEqual([0, 1, 2]);
+  const part = await toy(
+    "halves.mp4",
+    "--start",
+    "0.5",
+    "--duration",
+    "1",
+    "--fps",
+    "10",
+    "--format",
+    "yolo",
+    "-o",
+    "labels",
+    "-q",
+  );
+  expect(part.errors).toBe("");
+  const names = readdirSync(path("labels")).sort();
+  expect(names.length).toBe(10);
+  expect([names[0], names[9]]).toEqual(["halves-000000.txt", "halves-000009.txt"]);
+  expect(readFileSync(path("labels", names[0]!), "utf8").split("\n").length).toBe(4);
+  expect((await toy("halves.mp4", "long.mp4", "--format", "coco")).code).toBe(2);
+});
+
+test.skipIf(isFfmpegMissing)(
+  "detect goes on with the next video after one that is broken, and exits with 1",
+  async () => {
+    writeFileSync(path("broken.mp4"), "no video");
+    const { code, output, errors } = await toy(
+      "broken.mp4",
+      "halves.mp4",
+      "--every",
+      "30",
+      "-f",
+      "jsonl",
+      "--save",
+      "many",
+    );
+    expect(code).toBe(1);
+    expect(errors).toContain('error: Cannot open the video "broken.mp4" as it is no video that ffmpeg can read');
+    expect(lines(output).map(({ file, index }) => `${file} ${index}`)).toEqual(["halves.mp4 0", "halves.mp4 1"]);
+    expect(await countFrames(path("many/halves.mp4"))).toBe(2);
+  },
+);
+
+test.skipIf(isFfmpegMissing)(
+  "Ctrl-C ends the annotated video as it should be, and the summary is printed",
+  async () => {
+    const words = cliWords(toyWords("long.mp4", "--save", "cut.mp4", "--format", "ndjson", "--output", "cut.ndjson"));
+    // In a group of its own, so that the signal reaches all as from a terminal.
+    const child = Bun.spawn(words, { cwd: folder, stdout: "ignore", stderr: "pipe", detached: true });
+    while (!existsSync(path("cut.ndjson")) || readFileSync(path("cut.ndjson"), "utf8").split("\n").length < 50)
+      await Bun.sleep(20);
+    process.kill(-child.pid, "SIGINT");
+    const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
+    expect(code).toBe(130);
+    const count = lines(readFileSync(path("cut.ndjson"), "utf8")).length;
+    expect(count).toBeLessThan(3000);
+    expect(await countFrames(path("cut.mp4"))).toBe(count);
+    expect(errors).toMatch(new RegExp(`^${count} frames, `));
+  },
+);
+
+test.skipIf(isFfmpegMissing)(
+  "detect reads a live source with the newest frames alone, and counts the others",
+  async () => {
+    const jpeg = readFileSync(path("white.jpg"));
+    const part = Buffer.concat([
+      Buffer.from(`--x\r\nContent-Type: image/jpeg\r\nContent-Length: ${jpeg.length}\r\n\r\n`),
+      jpeg,
+      Buffer.from("\r\n"),
+    ]);
+    using server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: () =>
+        new Response(
+          new ReadableStream({
+            async pull(controller) {
+              controller.enqueue(Buffer.concat(Array.from({ length: 20 }, () => part)));
+              await Bun.sleep(20);
+            },
+          }),
+          { headers: { "content-type": "multipart/x-mixed-replace; boundary=x" } },
+        ),
+    });
+    const { code, output, errors } = await toy(
+      `http://127.0.0.1:${server.port}/cam`,
+      "--video",
+      "--duration",
+      "2",
+      "-f",
+      "ndjson",
+    );
+    expect(code).toBe(0);
+    const found = lines(output);
+    const dropped = Number(/, (\d+) frames? dropped/.exec(errors)?.[1] ?? 0);
+    expect(found.every(({ detections }) => detections.length === 3)).toBe(true);
+    expect(found.at(-1)!.index + 1).toBeGreaterThanOrEqual(found.length);
+    expect(found.length + dropped).toBeGreaterThan(found.at(-1)!.index);
+  },
+  15_000,
+);
+
+for (const framing of ["jpeg", "length"] as const) {
+  test(`detect - reads pictures of standard input, ${framing}, and tells of one that is none`, async () => {
+    const jpeg = readFileSync(path("white.jpg"));
+    const broken = Buffer.concat([Buffer.from([0xff, 0xd8, 0xff, 0xd9])]);
+    const pictures = [jpeg, broken, jpeg].flatMap((one) => {
+      const head = Buffer.alloc(4);
+      head.writeUInt32LE(one.length);
+      return framing === "jpeg" ? [one] : [head, one];
+    });
+    const words = cliWords(toyWords("-", "--stdin", framing, "--format", "ndjson", "--save", framing, "--quiet"));
+    const child = Bun.spawn(words, { cwd: folder, stdin: Buffer.concat(pictures), stdout: "pipe", stderr: "pipe" });
+    const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    expect(code).toBe(1);
+    expect(lines(output).map(({ file, index, detections }) => [file, index, detections.length])).toEqual([
+      ["-", 0, 3],
+      ["-", 2, 3],
+    ]);
+    expect(errors).toContain("1 of 3 pictures could not be read");
+    expect(readdirSync(path(framing)).length).toBe(2);
+  });
+}
+
+test("detect - answers what came before a broken length, and exits with 1", async () => {
+  const jpeg = readFileSync(path("white.jpg"));
+  const head = Buffer.alloc(4);
+  head.writeUInt32LE(jpeg.length);
+  const stdin = Buffer.concat([head, jpeg, Buffer.from([0, 0, 0, 0])]);
+  const child = Bun.spawn(cliWords(toyWords("-", "--stdin", "length", "-f", "json")), {
+    cwd: folder,
+    stdin,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  expect(code).toBe(1);
+  expect(JSON.parse(output)).toHaveLength(1);
+  expect(errors).toContain("Cannot read picture 1 from standard input as its length must be from 1 to");
+});
+
+test("detect --watch answers new pictures until Ctrl-C", async () => {
+  mkdirSync(path("incoming"));
+  const words = cliWords(toyWords("--watch", "incoming", "--format", "ndjson", "--save", "drawn"));
+  const child = Bun.spawn(words, { cwd: folder, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const reader = child.stdout.getReader();
+  const next = async (): Promise<Line> => JSON.parse(new TextDecoder().decode((await reader.read()).value)) as Line;
+  const errors = child.stderr.getReader();
+  await errors.read();
+  copyFileSync(path("white.jpg"), path("incoming/a.jpg"));
+  expect((await next()).file).toBe("incoming/a.jpg");
+  copyFileSync(path("white.jpg"), path("incoming/b.jpg"));
+  expect((await next()).file).toBe("incoming/b.jpg");
+  while (!existsSync(path("drawn/b.jpg"))) await Bun.sleep(10);
+  child.kill("SIGINT");
+  expect(await child.exited).toBe(130);
+  expect(readdirSync(path("drawn")).sort()).toEqual(["a.jpg", "b.jpg"]);
+});
+
+test("detect refuses sources that do not go together, before anything is loaded", async () => {
+  for (const [words, text] of [
+    [["halves.mp4", "white.jpg"], "as pictures, videos and standard input cannot be mixed in one run"],
+    [["--watch", "none"], 'as there is no folder "none"'],
+    [["--watch", ".", "white.jpg"], "as --watch takes no operands"],
+    [["halves.mp4", "--every", "0"], "--every is refused"],
+    [["halves.mp4", "--fps", "-1"], "--fps is refused"],
+  ] as const) {
+    const { code, errors } = await toy(...words);
+    expect(errors).toContain(text);
+    expect(code).toBe(2);
+  }
+});
+
+test.skipIf(isFfmpegMissing)(
+  "detect refuses to write over what it reads, and one file for several videos",
+  async () => {
+    const own = await toy("halves.mp4", "--save", "./halves.mp4");
+    expect([own.code, own.errors]).toEqual([2, expect.stringContaining("would be written over while it is read")]);
+    const one = await toy("halves.mp4", "long.mp4", "--save", "one.mp4");
+    expect([one.code, one.errors]).toEqual([2, expect.stringContaining("is one file, for 2 videos")]);
+  },
+);
+
+test("operandKind() goes by form and extension", () => {
+  const kinds = [
+    "a.jpg",
+    "photos",
+    "photos/**",
+    "a.MP4",
+    "rtsp://h/x",
+    "/dev/video0",
+    "http://h/x",
+    "http://h/x.m3u8?t=1",
+    "-",
+    import.meta.path,
+  ];
+  const expected = [
+    "pictures",
+    "pictures",
+    "pictures",
+    "video",
+    "video",
+    "video",
+    "pictures",
+    "video",
+    "stdin",
+    "pictures",
+  ];
+  expect(kinds.map(operandKind)).toEqual(expected as ReturnType<typeof operandKind>[]);
+});

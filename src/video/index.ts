@@ -4,6 +4,7 @@ export { LibraryLoadError, VideoError } from "../core/errors.ts";
 export { paintDetections } from "../image/paint.ts";
 export { type DetectVideoOptions, detectVideo, type FrameDetector, type VideoResult } from "./detect-video.ts";
 export { type PictureFraming, type ReadPicturesOptions, readPictures } from "./picture-stream.ts";
+export { PinnedFrames } from "./pinned-frames.ts";
 export type { VideoInfo } from "./probe.ts";
 export type { Rational } from "./rational.ts";
 export { VideoFrame } from "./video-frame.ts";

@@ -1,0 +1,90 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { OptionError } from "../../src/core/errors.ts";
+import { readConfigFile } from "../../src/worker/config-file.ts";
+import { parseWorkerOptions, type WorkerOptions } from "../../src/worker/worker-config.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-config-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function fromFile(name: string, text: string): Promise<WorkerOptions> {
+  const path = join(folder, name);
+  await Bun.write(path, text);
+  return readConfigFile(path);
+}
+
+test("parseWorkerOptions() fills in what is left out", () => {
+  const config = parseWorkerOptions({ redis: "redis://h" });
+  expect(config).toMatchObject({
+    redis: "redis://h",
+    input: ["frames"],
+    group: "bun-tensorrt",
+    output: { stream: "detections", maxLength: 100_000, format: "protobuf", boxes: "pixels" },
+    deadLetter: { stream: "detections:dead", maxLength: 1000, maxDeliveries: 3, badFrames: "answer" },
+    rules: { policy: "all", threshold: undefined, classes: undefined, edgeMargin: undefined },
+    claim: { idleMs: 30_000, intervalMs: 5_000 },
+    http: undefined,
+  });
+  expect(config.consumer).not.toBe(parseWorkerOptions({ redis: "redis://h" }).consumer);
+});
+
+test("parseWorkerOptions() gives a source what the worker has, but for what it says itself", () => {
+  const { rules, sources } = parseWorkerOptions({
+    policy: "latest",
+    threshold: 0.4,
+    sources: { gate: { threshold: 0.6, edgeMargin: 0 }, yard: { policy: "all", classes: ["cat"] } },
+  });
+  expect(rules).toMatchObject({ policy: "latest", threshold: 0.4 });
+  expect(sources.get("gate")).toEqual({ policy: "latest", threshold: 0.6, classes: undefined, edgeMargin: 0 });
+  expect(sources.get("yard")).toEqual({ policy: "all", threshold: 0.4, classes: ["cat"], edgeMargin: undefined });
+});
+
+test("parseWorkerOptions() names the option that is misspelt or out of range", () => {
+  const refused = (options: unknown): string => {
+    try {
+      parseWorkerOptions(options as WorkerOptions);
+    } catch (error) {
+      expect(error).toBeInstanceOf(OptionError);
+      return (error as OptionError).message;
+    }
+    throw new Error("it was not refused");
+  };
+  expect(refused({ modle: "x" })).toContain('option "modle" is unknown\nHint: did you mean "model"?');
+  expect(refused({ output: { maxLenght: 3 } })).toContain(
+    'option "output.maxLenght" is unknown\nHint: did you mean "maxLength"?',
+  );
+  expect(refused({ sources: { gate: { treshold: 0.3 } } })).toContain('option "sources.gate.treshold" is unknown');
+  expect(refused({ threshold: 2 })).toContain('option "threshold" is refused: received 2');
+  expect(refused({ claim: { idleMs: 0 } })).toContain('option "claim.idleMs" is refused: received 0');
+  expect(refused({ input: [] })).toContain('option "input" is refused');
+  expect(refused({ redis: "localhost" })).toContain('option "redis" must be the URL');
+  expect(refused({ input: "a", output: { stream: "a" } })).toContain(
+    'option "output.stream" must be none of the streams',
+  );
+  expect(refused({ http: { port: 70_000 } })).toContain('option "http.port" is refused: received 70000');
+  expect(refused([])).toContain("the options is refused");
+});
+
+test("readConfigFile() reads TOML, YAML and JSON with comments alike", async () => {
+  const wanted = { model: "m.onnx", input: ["a", "b"], sources: { gate: { threshold: 0.5 } } };
+  expect(await fromFile("a.toml", 'model = "m.onnx"\ninput = ["a", "b"]\n[sources.gate]\nthreshold = 0.5\n')).toEqual(
+    wanted,
+  );
+  expect(await fromFile("a.yaml", "model: m.onnx\ninput: [a, b]\nsources:\n  gate:\n    threshold: 0.5\n")).toEqual(
+    wanted,
+  );
+  const json = '{ // the model\n "model": "m.onnx", "input": ["a", "b"], "sources": {"gate": {"threshold": 0.5}}, }';
+  expect(await fromFile("a.json", json)).toEqual(wanted);
+  expect(await fromFile("empty.yaml", "")).toEqual({});
+});
+
+test("readConfigFile() says what is wrong with a file", async () => {
+  await expect(readConfigFile(join(folder, "none.toml"))).rejects.toThrow(/as it cannot be read: ENOENT/);
+  await expect(fromFile("a.ini", "")).rejects.toThrow(
+    /extension must be one of .toml, .yaml, .yml, .json, .jsonc: found ".ini"/,
+  );
+  await expect(fromFile("b.toml", "model = ")).rejects.toThrow(/as it is no TOML: /);
+  await expect(fromFile("b.json", "[1]")).rejects.toThrow(/must hold options by name/);
+});

@@ -98,9 +98,18 @@ export class Dispatcher {
     this.#pump();
   }
 
-  /** Resolves with the next frame that leaves the detector or is held no longer. */
-  changed(): Promise<void> {
-    return this.#change.promise;
+  /** Wait until a frame leaves the detector or is held no longer, until a nudge, or for so long at most. */
+  async changed(withinMs: number): Promise<void> {
+    const timer = setTimeout(() => this.nudge(), withinMs);
+    await this.#change.promise;
+    clearTimeout(timer);
+  }
+
+  /** Let everyone go on who waits for a change. */
+  nudge(): void {
+    const former = this.#change;
+    this.#change = Promise.withResolvers<void>();
+    former.resolve();
   }
 
   /** For how long the detector has been at work without finishing a frame, milliseconds. */
@@ -200,7 +209,7 @@ export class Dispatcher {
     this.#running -= 1;
     this.#progressAt = performance.now();
     this.#pump();
-    this.#changed();
+    this.nudge();
   }
 
   /** A frame that is no picture: it will be none the next time either. */
@@ -277,8 +286,11 @@ export class Dispatcher {
 
   async #drop(frames: readonly HeldFrame[]): Promise<void> {
     const { broker, metrics } = this.#parts;
-    const isDone = await this.#persist("drop frames", () => broker.acknowledge(frames.map(({ entry }) => entry)));
-    if (isDone !== undefined) metrics.service.drop("latest", frames.length);
+    const isDone = await this.#persist("drop frames", async () => {
+      await broker.acknowledge(frames.map(({ entry }) => entry));
+      return true;
+    });
+    if (isDone === true) metrics.service.drop("latest", frames.length);
     for (const frame of frames) this.#release(frame);
   }
 
@@ -289,7 +301,7 @@ export class Dispatcher {
   }
 
   /** Try until the server takes it, or the worker is told to leave things as they are. */
-  async #persist<T>(action: string, work: () => Promise<T>): Promise<T | undefined> {
+  async #persist(action: string, work: () => Promise<boolean>): Promise<boolean | undefined> {
     const { signal, metrics } = this.#parts;
     const backOff = new BackOff(this.#rules.config.reconnect);
     while (!signal.aborted) {
@@ -310,12 +322,6 @@ export class Dispatcher {
   #release(frame: HeldFrame): void {
     if (!this.#held.delete(frame.key)) return;
     this.#parts.metrics.service.addInFlight(-1);
-    this.#changed();
-  }
-
-  #changed(): void {
-    const former = this.#change;
-    this.#change = Promise.withResolvers<void>();
-    former.resolve();
+    this.nudge();
   }
 }

@@ -52,6 +52,7 @@ export class Intake {
     this.#parts = parts;
     this.#rules = rules;
     this.#backOff = new BackOff(rules.config.reconnect);
+    parts.signal.addEventListener("abort", () => parts.dispatcher.nudge(), { once: true });
   }
 
   /** Since when the loop has not come round, milliseconds. */
@@ -99,7 +100,7 @@ export class Intake {
   }
 
   async #turn(): Promise<void> {
-    const { broker, dispatcher } = this.#parts;
+    const { broker, dispatcher, signal } = this.#parts;
     const { config, hasLatest } = this.#rules;
     const { idleMs, intervalMs } = config.claim;
     const restMs = Math.max(1, Math.min(BLOCK_MS, intervalMs, Math.floor(idleMs / 3)));
@@ -109,9 +110,10 @@ export class Intake {
     const { room } = dispatcher;
     // A read gives one entry a stream at least.
     if (room < config.input.length) {
-      await Promise.race([dispatcher.changed(), Bun.sleep(restMs)]);
+      await dispatcher.changed(restMs);
       return;
     }
+    if (signal.aborted) return;
     const count = hasLatest ? Math.max(room, READ_AHEAD) : room;
     dispatcher.admit(await broker.read({ count, blockMs: restMs }));
   }

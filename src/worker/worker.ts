@@ -164,6 +164,7 @@ export class Worker {
   async stop({ now = false }: { readonly now?: boolean } = {}): Promise<void> {
     this.#stopping.abort();
     if (now) this.#leaving.abort();
+    this.#dispatcher.nudge();
     try {
       await this.#broker.wake();
     } catch (error) {
@@ -241,15 +242,12 @@ export class Worker {
 
   /** Wait for the frames in flight. */
   async #drain(): Promise<void> {
-    const dispatcher = this.#dispatcher;
-    const { signal } = this.#leaving;
-    const limit = setTimeout(() => this.#leaving.abort(), this.#config.drainMs);
-    const left = new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener("abort", () => resolve(), { once: true });
-    });
-    while (dispatcher.held > 0 && !signal.aborted) await Promise.race([dispatcher.changed(), left]);
-    clearTimeout(limit);
+    const until = performance.now() + this.#config.drainMs;
+    while (this.#dispatcher.held > 0 && !this.#leaving.signal.aborted) {
+      const leftMs = until - performance.now();
+      if (leftMs <= 0) return;
+      await this.#dispatcher.changed(leftMs);
+    }
   }
 
   async #end(): Promise<void> {

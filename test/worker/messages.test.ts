@@ -1,0 +1,161 @@
+import { expect, test } from "bun:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { ImageError } from "../../src/core/errors.ts";
+import type { Image } from "../../src/image/image.ts";
+import { yuvCoefficients } from "../../src/pipeline/gpu/yuv.ts";
+import { type Answer, answerFields } from "../../src/worker/answer-message.ts";
+import { pictureOf, readFrame } from "../../src/worker/frame-message.ts";
+import { DetectionsSchema, Encoding, FrameSchema } from "../../src/worker/messages.js";
+import { rgbFromNv12 } from "../../src/worker/nv12.ts";
+import { chance } from "../support/chance.ts";
+import { largestDifference } from "../support/pictures.ts";
+import { rgbOfNv12 } from "../support/reference/nv12.ts";
+
+function plain(fields: Readonly<Record<string, string | Uint8Array>>): Map<string, Uint8Array> {
+  return new Map(
+    Object.entries(fields).map(([name, value]) => [name, typeof value === "string" ? Buffer.from(value) : value]),
+  );
+}
+
+test("readFrame() reads a protobuf frame over its own bytes", () => {
+  const data = Uint8Array.from({ length: 1000 }, (_, at) => at);
+  const frame = create(FrameSchema, { sourceId: "a", frameId: "7", timestamp: "1700000000000001", width: 3, data });
+  const bytes = toBinary(FrameSchema, frame);
+  const read = readFrame(new Map([["frame", bytes]]), "frame 1-0");
+  expect(read).toMatchObject({ sourceId: "a", frameId: "7", timestamp: "1700000000000001", width: 3 });
+  expect(read.data).toEqual(data);
+  expect(read.data.buffer).toBe(bytes.buffer);
+  expect(pictureOf(read, "frame 1-0")).toBe(read.data);
+});
+
+test("readFrame() reads plain fields over their own bytes", () => {
+  const data = new Uint8Array(4 * 2 * 3 + 2);
+  const fields = {
+    source_id: "a",
+    frame_id: "7",
+    timestamp: "-5",
+    encoding: "BGR",
+    width: "3",
+    height: "2",
+    pitch: "13",
+    data,
+  };
+  const read = readFrame(plain(fields), "frame 1-0");
+  expect(read).toMatchObject({ sourceId: "a", frameId: "7", timestamp: "-5", encoding: Encoding.BGR, pitch: 13 });
+  expect(pictureOf(read, "frame 1-0")).toEqual({ width: 3, height: 2, format: "BGR", pitchBytes: 13, data });
+  expect((pictureOf(read, "frame 1-0") as Image).data).toBe(data);
+  expect(readFrame(plain({ data }), "frame 1-0")).toMatchObject({ sourceId: "", timestamp: "0", encoding: 0 });
+});
+
+test("readFrame() and pictureOf() refuse what is no frame, for good", () => {
+  const read = (fields: Readonly<Record<string, string | Uint8Array>>): unknown =>
+    pictureOf(readFrame(plain(fields), "frame 1-0"), "frame 1-0");
+  const data = new Uint8Array(11);
+  for (const fields of [
+    {},
+    { fram: "x" },
+    { frame: "no protobuf at all" },
+    { frame: "" },
+    { data: "" },
+    { data, encoding: "tiff4" },
+    { data, encoding: "rgb" },
+    { data, encoding: "rgb", width: "2", height: "2" },
+    { data, encoding: "rgb", width: "2", height: "1", pitch: "5" },
+    { data, encoding: "rgb", width: "two", height: "2" },
+    { data, encoding: "nv12", width: "3", height: "3" },
+    { data, encoding: "rgba", width: "999999999", height: "999999999" },
+    { data, timestamp: "yesterday" },
+    { data, timestamp: "9223372036854775808" },
+    { frame: toBinary(FrameSchema, create(FrameSchema, { data, encoding: 99 as Encoding })) },
+  ] as const) {
+    expect(() => read(fields as Record<string, string>), JSON.stringify(Object.keys(fields))).toThrow(ImageError);
+  }
+});
+
+test("readFrame() stands any bytes", () => {
+  const random = chance(7);
+  const good = toBinary(
+    FrameSchema,
+    create(FrameSchema, { sourceId: "a", frameId: "7", width: 9, data: new Uint8Array(40) }),
+  );
+  for (let round = 0; round < 2000; round++) {
+    const bytes = good.slice(0, Math.floor(random() * good.length));
+    for (let flip = 0; flip < 3 && bytes.length > 0; flip++)
+      bytes[Math.floor(random() * bytes.length)] = random() * 256;
+    try {
+      readFrame(new Map([["frame", bytes]]), "frame 1-0");
+    } catch (error) {
+      expect(error).toBeInstanceOf(ImageError);
+    }
+  }
+});
+
+for (const [width, height, padding] of [
+  [1, 1, 0],
+  [7, 5, 0],
+  [64, 48, 11],
+  [33, 721, 3],
+] as const) {
+  test(`rgbFromNv12() does what the kernels do, ${width}x${height}, ${padding} bytes between the rows`, () => {
+    const random = chance(width);
+    const rowBytes = width + (width & 1);
+    const pitch = rowBytes + padding;
+    const chromaRows = (height + 1) >> 1;
+    const data = Uint8Array.from({ length: pitch * (height + chromaRows) }, () => random() * 256);
+    const planes = { luma: data, pitchBytes: pitch, chroma: data.subarray(pitch * height), chromaPitchBytes: pitch };
+    const standard = height >= 720 ? "BT.709" : "BT.601";
+    const expected = rgbOfNv12({ width, height, ...planes }, yuvCoefficients(standard, "limited"));
+    const image = rgbFromNv12(data, { width, height, pitch: padding === 0 ? 0 : pitch }, "frame");
+    expect(largestDifference(image.data, expected.data)).toBe(0);
+    expect(() =>
+      rgbFromNv12(data.subarray(0, pitch * (height + chromaRows - 1)), { width, height, pitch }, "frame"),
+    ).toThrow(ImageError);
+  });
+}
+
+const timings = { receive: 1, wait: 2, decode: 3, preprocess: 4, infer: 5, postprocess: 6, total: 21.00049 };
+const answer: Answer = {
+  frame: { ...readFrame(plain({ source_id: "gate", frame_id: "7", timestamp: "1700", data: "x" }), "frame") },
+  stream: "frames",
+  entryId: "12-3",
+  width: 200,
+  height: 100,
+  detections: [{ label: "cat", classId: 4, score: 0.75, box: [20, 10, 100.0004, 50] }],
+  timings,
+  error: "",
+};
+const names = { model: "toy", worker: "w1" };
+
+test("answerFields() writes protobuf, boxes in pixels or as fractions", () => {
+  const [id, message] = answerFields(answer, { format: "protobuf", boxes: "normalized", ...names });
+  expect(id).toEqual(["id", "gate/7/12-3"]);
+  const read = fromBinary(DetectionsSchema, message![1] as Uint8Array);
+  expect(read).toMatchObject({ id: "gate/7/12-3", sourceId: "gate", frameId: "7", timestamp: "1700", entryId: "12-3" });
+  expect(read).toMatchObject({
+    width: 200,
+    height: 100,
+    normalized: true,
+    model: "toy",
+    worker: "w1",
+    stream: "frames",
+  });
+  const [{ x1, y1, x2, y2, score, label, classId }] = read.detections as [(typeof read.detections)[0]];
+  expect([label, classId, score]).toEqual(["cat", 4, 0.75]);
+  for (const [got, want] of [
+    [x1, 0.1],
+    [y1, 0.1],
+    [x2, 0.5],
+    [y2, 0.5],
+  ] as const)
+    expect(got).toBeCloseTo(want, 5);
+  expect(read.timings?.postprocess).toBe(6);
+});
+
+test("answerFields() writes plain fields", () => {
+  const fields = Object.fromEntries(answerFields(answer, { format: "fields", boxes: "pixels", ...names }));
+  expect(fields).toMatchObject({ id: "gate/7/12-3", source_id: "gate", width: "200", normalized: "0", error: "" });
+  expect(JSON.parse(String(fields.detections))).toEqual([
+    { label: "cat", classId: 4, score: 0.75, box: [20, 10, 100, 50] },
+  ]);
+  expect(JSON.parse(String(fields.timings))).toEqual({ ...timings, total: 21 });
+});

@@ -1,0 +1,50 @@
+import { expect, test } from "bun:test";
+import { OptionError } from "../../src/core/errors.ts";
+import type { Detection } from "../../src/detector/detection.ts";
+import { parseDetectorOptions } from "../../src/detector/detector-config.ts";
+import { applyRule, SourceBook } from "../../src/worker/source-book.ts";
+import { parseWorkerOptions, type WorkerOptions } from "../../src/worker/worker-config.ts";
+
+const LABELS = ["cat", "dog"];
+const { detect } = parseDetectorOptions({});
+
+function book(options: WorkerOptions): SourceBook {
+  return new SourceBook(parseWorkerOptions(options), detect, LABELS);
+}
+
+test("SourceBook runs the detector with the lowest threshold of all sources", () => {
+  expect(book({}).detectOptions).toBeUndefined();
+  expect(book({ sources: { a: { threshold: 0.6 } } }).detectOptions).toBeUndefined();
+  expect(book({ sources: { a: { threshold: 0.1 } } }).detectOptions).toEqual({ threshold: 0.1 });
+  expect(book({ threshold: 0.5, sources: { a: { threshold: 0.6 } } }).detectOptions).toEqual({ threshold: 0.5 });
+});
+
+test("SourceBook looks classes up, and refuses one that the model has not", () => {
+  const rules = book({ classes: ["dog"], sources: { a: { classes: [0] } } });
+  expect([...rules.of("b").classIds!]).toEqual([1]);
+  expect([...rules.of("a").classIds!]).toEqual([0]);
+  expect(() => book({ sources: { a: { classes: ["dgo"] } } })).toThrow(OptionError);
+  expect([book({}).hasLatest, book({ sources: { a: { policy: "latest" } } }).hasLatest]).toEqual([false, true]);
+});
+
+test("applyRule() leaves out low scores, other classes and boxes at the edge", () => {
+  const detection = (classId: number, score: number, box: Detection["box"]): Detection => ({
+    label: "",
+    classId,
+    score,
+    box,
+  });
+  const inside = detection(0, 0.5, [10, 10, 90, 40]);
+  const touching = [
+    detection(0, 0.5, [0, 10, 20, 20]),
+    detection(0, 0.5, [10, 0, 20, 20]),
+    detection(0, 0.5, [10, 10, 100, 20]),
+    detection(0, 0.5, [10, 10, 20, 50]),
+  ];
+  const all = [inside, ...touching, detection(1, 0.9, [10, 10, 20, 20]), detection(0, 0.49, [10, 10, 20, 20])];
+  const rule = { policy: "all", threshold: 0.5, classIds: new Set([0]), edgeMargin: 0 } as const;
+  expect(applyRule(all, rule, [100, 50])).toEqual([inside]);
+  expect(applyRule(all, { ...rule, edgeMargin: undefined }, [100, 50])).toEqual([inside, ...touching]);
+  expect(applyRule(all, { ...rule, edgeMargin: 10 }, [100, 50])).toEqual([]);
+  expect(applyRule(all, { ...rule, edgeMargin: 9.5 }, [100, 50])).toEqual([inside]);
+});

@@ -1,0 +1,276 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { ImageError, OptionError, RedisError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
+import type { DetectionResult } from "../../src/detector/detection.ts";
+import type { DetectOptions } from "../../src/detector/detector-config.ts";
+import type { ImageSource } from "../../src/image/source.ts";
+import { Worker, type WorkerDetector } from "../../src/worker/worker.ts";
+import type { WorkerOptions } from "../../src/worker/worker-config.ts";
+import { MemoryBroker } from "../support/memory-broker.ts";
+
+/** Finds one cat in everything; what it does meanwhile is the test's. */
+class StubDetector implements WorkerDetector {
+  readonly labels: readonly string[] = ["cat", "dog"];
+  readonly backend = { kind: "cpu" };
+  readonly options: (DetectOptions | undefined)[] = [];
+  isClosed = false;
+  running = 0;
+  mostRunning = 0;
+  work: (bytes: Uint8Array) => Promise<void> = async () => {};
+
+  async detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult> {
+    this.options.push(options);
+    this.running += 1;
+    this.mostRunning = Math.max(this.mostRunning, this.running);
+    try {
+      await this.work(source as Uint8Array);
+    } finally {
+      this.running -= 1;
+    }
+    const timing = { decode: 1, preprocess: 1, infer: 1, postprocess: 1, total: 4 };
+    const detections = [{ label: "cat", classId: 0, score: 0.5, box: [0, 0, 5, 5] as const }];
+    return { detections, width: 10, height: 10, dropped: 0, timing };
+  }
+
+  close(): Promise<void> {
+    this.isClosed = true;
+    return Promise.resolve();
+  }
+}
+
+/** Everything a test looks at, and its worker running. */
+async function started(
+  options: WorkerOptions = {},
+  prepare: (broker: MemoryBroker, detector: StubDetector) => void = () => {},
+) {
+  const broker = new MemoryBroker();
+  const detector = new StubDetector();
+  prepare(broker, detector);
+  const merged: WorkerOptions = { output: { format: "fields" }, reconnect: { firstMs: 1, mostMs: 2 }, ...options };
+  const worker = await Worker.create({ redis: "redis://unused", ...merged }, { broker, detector });
+  const running = worker.run();
+  return {
+    broker,
+    detector,
+    worker,
+    async [Symbol.asyncDispose](): Promise<void> {
+      await worker.stop({ now: true });
+      await running;
+    },
+  };
+}
+
+const log: string[] = [];
+setLogSink((level, text) => log.push(`${level}: ${text}`));
+afterEach(() => {
+  log.length = 0;
+});
+
+async function metric(worker: Worker, line: string): Promise<number> {
+  const found = (await worker.metrics()).split("\n").find((one) => one.startsWith(`bun_tensorrt_${line} `));
+  return Number(found?.split(" ").at(-1));
+}
+
+describe("Worker", () => {
+  test("answers every frame and acknowledges it with that", async () => {
+    await using run = await started();
+    for (let at = 0; at < 20; at++) run.broker.add({ source_id: "a", frame_id: String(at), data: "x" });
+    await run.broker.untilWritten(20);
+    expect(run.broker.written.map(({ fields }) => fields.get("frame_id"))).toEqual(
+      Array.from({ length: 20 }, (_, at) => String(at)),
+    );
+    expect(run.broker.pending).toEqual([]);
+    expect(await metric(run.worker, 'frames_total{outcome="ok"}')).toBe(20);
+    expect(await metric(run.worker, 'stage_seconds_count{stage="send"}')).toBe(20);
+  });
+
+  test("holds no more frames than inFlight, and gives the detector no more than concurrency", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await started({ inFlight: 5, concurrency: 3 }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      for (let at = 0; at < 50; at++) broker.add({ data: "x" });
+    });
+    await Bun.sleep(30);
+    expect([run.broker.pending.length, run.broker.unread, run.detector.running]).toEqual([5, 45, 3]);
+    gate.resolve();
+    await run.broker.untilWritten(50);
+    expect(run.detector.mostRunning).toBe(3);
+  });
+
+  test("answers a frame that is no picture with an error, once", async () => {
+    await using run = await started({}, (_, detector) => {
+      detector.work = () => Promise.reject(new ImageError("Cannot decode it\nHint: none", "bytes"));
+    });
+    run.broker.add({ source_id: "a", data: "x" });
+    run.broker.add({ frame: "garbage" });
+    await run.broker.untilWritten(2);
+    expect(run.broker.written.map(({ fields }) => fields.get("error"))).toEqual(
+      expect.arrayContaining(["Cannot decode it", expect.stringContaining("must hold a buntensorrt.v1.Frame")]),
+    );
+    expect(
+      run.broker.written.every(({ stream, fields }) => stream === "detections" && fields.get("detections") === "[]"),
+    ).toBe(true);
+    expect(await metric(run.worker, 'frames_total{outcome="error"}')).toBe(2);
+  });
+
+  test("puts a frame that is no picture on the dead-letter stream where it is told so, with the frame itself", async () => {
+    await using run = await started({ deadLetter: { badFrames: "bury", stream: "dead" } });
+    run.broker.add({ source_id: "a", data: "", note: "n" });
+    await run.broker.untilWritten(1);
+    const [{ stream, fields }] = run.broker.written as [(typeof run.broker.written)[0]];
+    expect(stream).toBe("dead");
+    expect(fields.get("dead_reason")).toContain("as it is empty: 0 bytes");
+    expect(fields.get("dead_kind")).toBe("bad-frame");
+    expect(Buffer.from(fields.get("note") as Uint8Array).toString()).toBe("n");
+  });
+
+  test("leaves a frame pending at which the detector failed, and buries it after the last delivery", async () => {
+    await using run = await started({ deadLetter: { maxDeliveries: 2 } }, (_, detector) => {
+      detector.work = () => Promise.reject(new Error("out of memory"));
+    });
+    const id = run.broker.add({ data: "x" });
+    while (!(await metric(run.worker, 'errors_total{code="detector"}'))) await Bun.sleep(5);
+    expect(run.broker.pending).toEqual([id]);
+    expect(run.broker.written).toEqual([]);
+    run.broker.add({ data: "x" }, 2);
+    await run.broker.untilWritten(1);
+    const [{ stream, fields }] = run.broker.written as [(typeof run.broker.written)[0]];
+    expect(stream).toBe("detections:dead");
+    expect([fields.get("dead_kind"), fields.get("dead_reason"), fields.get("dead_deliveries")]).toEqual([
+      "failed",
+      "out of memory",
+      "2",
+    ]);
+    expect(await metric(run.worker, 'worker_dead_letters_total{reason="failed"}')).toBe(1);
+  });
+
+  test("buries a claimed frame that was delivered too often unseen: it may kill whoever looks at it", async () => {
+    await using run = await started({ deadLetter: { maxDeliveries: 3 } }, (broker) => {
+      broker.stale.push(broker.entry({ data: "x" }, 3), broker.entry({ data: "y" }, 4));
+    });
+    await run.broker.untilWritten(2);
+    expect(run.detector.options).toHaveLength(1);
+    expect(run.broker.written.map(({ fields }) => fields.get("dead_kind")).sort()).toEqual(["unanswered", undefined]);
+    expect(await metric(run.worker, "worker_claimed_total")).toBe(2);
+  });
+
+  test("writes an answer again until the server takes it", async () => {
+    await using run = await started({}, (broker) => {
+      broker.faults.push(new RedisError("gone", "CONNECTION"), new RedisError("full", "OOM"));
+      broker.add({ data: "x" });
+    });
+    await run.broker.untilWritten(1);
+    expect(await metric(run.worker, 'errors_total{code="redis"}')).toBe(2);
+    expect(log.filter((line) => line.includes("Trying again"))).toHaveLength(1);
+  });
+
+  test("with the policy latest drops what has become old, acknowledged and counted", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await started({ policy: "latest", sources: { b: { policy: "all" } } }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      broker.add({ source_id: "z", data: "x" });
+      for (let at = 0; at < 10; at++) broker.add({ source_id: "a", frame_id: `a${at}`, data: "x" });
+      for (let at = 0; at < 3; at++) broker.add({ source_id: "b", frame_id: `b${at}`, data: "x" });
+    });
+    while (run.broker.acknowledged.length < 9) await Bun.sleep(2);
+    gate.resolve();
+    await run.broker.untilWritten(5);
+    const ids = run.broker.written.map(({ fields }) => fields.get("frame_id"));
+    expect(ids).toEqual(["", "a9", "b0", "b1", "b2"]);
+    expect(await metric(run.worker, 'drops_total{reason="latest"}')).toBe(9);
+    expect(await metric(run.worker, 'frames_total{outcome="dropped"}')).toBe(9);
+    expect(run.broker.pending).toEqual([]);
+  });
+
+  test("applies the rules of the source, and takes others with reload", async () => {
+    await using run = await started({ sources: { strict: { threshold: 0.9 }, edge: { edgeMargin: 0 } } });
+    const found = async (sourceId: string): Promise<number> => {
+      const before = run.broker.written.length;
+      run.broker.add({ source_id: sourceId, data: "x" });
+      await run.broker.untilWritten(before + 1);
+      return JSON.parse(String(run.broker.written.at(-1)!.fields.get("detections"))).length;
+    };
+    expect([await found("a"), await found("strict"), await found("edge")]).toEqual([1, 0, 0]);
+    const options: WorkerOptions = {
+      redis: "redis://other",
+      output: { format: "fields" },
+      classes: ["dog"],
+      threshold: 0.1,
+    };
+    run.worker.reload(options);
+    expect([await found("a"), await found("strict")]).toEqual([0, 0]);
+    expect(run.detector.options.at(-1)).toEqual({ threshold: 0.1 });
+    expect(log.join("\n")).toContain('Kept option "redis" as it was');
+    expect(() => run.worker.reload({ ...options, classes: ["dgo"] })).toThrow(OptionError);
+    expect(() => run.worker.reload({ ...options, treshold: 1 } as WorkerOptions)).toThrow(OptionError);
+    expect(await found("a")).toBe(0);
+  });
+
+  test("tells the server of frames it still works on", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await started({ claim: { idleMs: 30, intervalMs: 1000 } }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      broker.add({ data: "x" });
+    });
+    while (run.broker.kept.length < 3) await Bun.sleep(5);
+    expect(new Set(run.broker.kept)).toEqual(new Set(["1-0"]));
+    gate.resolve();
+    await run.broker.untilWritten(1);
+  });
+
+  test("stop() answers what is in flight, and then frees the detector", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await started({ inFlight: 2 }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      for (let at = 0; at < 5; at++) broker.add({ data: "x" });
+    });
+    while (run.detector.running === 0) await Bun.sleep(1);
+    const stopping = run.worker.stop();
+    expect(run.worker.state).toBe("draining");
+    gate.resolve();
+    await stopping;
+    expect([run.broker.written.length, run.broker.pending.length, run.broker.unread]).toEqual([2, 0, 3]);
+    expect([run.worker.state, run.detector.isClosed, run.broker.handedBack.length]).toEqual(["stopped", true, 0]);
+  });
+
+  test("stop() hands back what is not done within the limit", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await started({ drainMs: 20, inFlight: 2 }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      for (let at = 0; at < 5; at++) broker.add({ data: "x" });
+    });
+    while (run.detector.running === 0) await Bun.sleep(1);
+    await run.worker.stop();
+    expect(run.broker.handedBack).toEqual(["1-0", "2-0"]);
+    expect(run.broker.written).toEqual([]);
+    gate.resolve();
+  });
+
+  test("serves health, readiness and metrics on this machine alone", async () => {
+    await using run = await started({ http: { port: 0 } });
+    while (run.worker.state !== "running") await Bun.sleep(1);
+    const { url } = run.worker;
+    expect(url!.hostname).toBe("127.0.0.1");
+    const get = async (path: string): Promise<[number, string]> => {
+      const response = await fetch(new URL(path, url));
+      return [response.status, await response.text()];
+    };
+    expect(await get("healthz")).toEqual([200, '{"status":"ok"}']);
+    expect(await get("readyz")).toEqual([200, '{"status":"running"}']);
+    expect((await get("metrics"))[1]).toContain('bun_tensorrt_worker_queue_pending{stream="frames"} 0');
+    expect((await get("else"))[0]).toBe(404);
+  });
+
+  test("create() refuses options before anything is loaded, and closes the detector it was given", async () => {
+    const detector = new StubDetector();
+    const parts = { broker: new MemoryBroker(), detector };
+    await expect(Worker.create({ classes: ["dgo"] }, parts)).rejects.toThrow(OptionError);
+    expect(detector.isClosed).toBe(true);
+    await expect(Worker.create({ input: ["a", "b", "c"], inFlight: 2 }, parts)).rejects.toThrow(
+      /"inFlight" must be at least/,
+    );
+    await expect(Worker.create({ detector: { threshhold: 1 } as object }, parts)).rejects.toThrow(
+      /did you mean "threshold"/,
+    );
+  });
+});

@@ -8,6 +8,9 @@ import { RedisClient } from "bun";
 /** True on a machine without redis-server (Debian's package of that name): tests that need it skip. */
 export const isRedisMissing: boolean = Bun.which("redis-server") === null;
 
+/** True where tests that only read and write streams of their own have no server: neither this machine nor `$REDIS_URL`. */
+export const isRedisUnreachable: boolean = isRedisMissing && !process.env.REDIS_URL;
+
 /** A port nobody listens at. */
 function freePort(): number {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
@@ -85,4 +88,11 @@ export class RedisServer implements AsyncDisposable {
     await this.kill();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+/** URL of the server of `$REDIS_URL`, or of one that is started; for tests that use names of their own. */
+export async function anyRedis(): Promise<{ readonly url: string } & AsyncDisposable> {
+  const url = process.env.REDIS_URL;
+  if (!url) return RedisServer.start();
+  return { url, [Symbol.asyncDispose]: () => Promise.resolve() };
 }

@@ -56,8 +56,9 @@ export class RedisBroker implements Broker {
   }
 
   async open(): Promise<void> {
-    await this.#makeGroups(this.#options.start === "first" ? "0" : "$");
+    // First the connection that tells a refused password from a server that is not there.
     await this.#connected();
+    await this.#makeGroups(this.#options.start === "first" ? "0" : "$");
   }
 
   async read({ count, blockMs }: ReadOptions): Promise<readonly StreamEntry[]> {

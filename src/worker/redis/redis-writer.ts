@@ -71,7 +71,8 @@ export class RedisWriter {
   }
 
   async #connected(): Promise<RedisClient> {
-    if (this.#client !== undefined) return this.#client;
+    if (this.#client?.connected === true) return this.#client;
+    this.close();
     this.#connecting ??= this.#connect();
     try {
       return await this.#connecting;

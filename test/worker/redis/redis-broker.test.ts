@@ -1,0 +1,263 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { RedisClient } from "bun";
+import { RedisError } from "../../../src/core/errors.ts";
+import type { Destination, StreamEntry } from "../../../src/worker/broker.ts";
+import { redisAddress } from "../../../src/worker/redis/redis-address.ts";
+import { RedisBroker, type RedisBrokerOptions } from "../../../src/worker/redis/redis-broker.ts";
+import { anyRedis, isRedisUnreachable, RedisServer } from "../../support/redis-server.ts";
+
+const BYTES = Uint8Array.from({ length: 70_000 }, (_, at) => at % 256);
+
+describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $REDIS_URL is there", () => {
+  let redis: Awaited<ReturnType<typeof anyRedis>>;
+  let client: RedisClient;
+  const streams: string[] = [];
+
+  beforeAll(async () => {
+    redis = await anyRedis();
+    client = new RedisClient(redis.url);
+    await client.connect();
+  });
+
+  afterAll(async () => {
+    if (streams.length > 0)
+      await client.send(
+        "DEL",
+        streams.flatMap((name) => [name, `${name}:out`]),
+      );
+    client.close();
+    await redis[Symbol.asyncDispose]();
+  });
+
+  /** A stream of its own for each test. */
+  function newStream(): string {
+    const name = `bun-tensorrt-test-${process.pid}-${streams.length}`;
+    streams.push(name);
+    return name;
+  }
+
+  /** A broker that leaves no connection behind. */
+  async function opened(stream: string | readonly string[], options: Partial<RedisBrokerOptions> = {}) {
+    const broker = new RedisBroker({
+      address: redisAddress(redis.url),
+      streams: typeof stream === "string" ? [stream] : stream,
+      group: "g",
+      consumer: "one",
+      start: "first",
+      claimIdleMs: 20,
+      timeoutMs: 3_000,
+      ...options,
+    });
+    await broker.open();
+    return Object.assign(broker, { [Symbol.asyncDispose]: () => broker.close() });
+  }
+
+  async function add(stream: string, data: string | Uint8Array = "x"): Promise<string> {
+    return client.send("XADD", [stream, "*", "data", data as string]);
+  }
+
+  function to(stream: string): Destination {
+    return { stream: `${stream}:out`, maxLength: 1000, deletesEntry: false };
+  }
+
+  test("read() gives every byte as it was written", async () => {
+    const stream = newStream();
+    const id = await add(stream, BYTES);
+    await using broker = await opened(stream);
+    // The first read of a connection looks for what the worker had before.
+    expect(await broker.read({ count: 5, blockMs: 0 })).toEqual([]);
+    const [entry] = await broker.read({ count: 5, blockMs: 0 });
+    expect(entry).toMatchObject({ stream, id, deliveries: 1 });
+    expect(Buffer.compare(entry!.fields.get("data")!, BYTES)).toBe(0);
+    expect(await broker.read({ count: 5, blockMs: 5 })).toEqual([]);
+  });
+
+  test("answer() writes every byte and acknowledges, once", async () => {
+    const stream = newStream();
+    await add(stream);
+    await using broker = await opened(stream);
+    await using other = await opened(stream, { consumer: "two" });
+    await broker.read({ count: 1, blockMs: 0 });
+    const [entry] = await broker.read({ count: 1, blockMs: 0 });
+    await Bun.sleep(25);
+    const { entries } = await other.claim(1);
+    expect(await broker.answer(entry!, [["a", BYTES]], to(stream))).toBe(true);
+    expect(await other.answer(entries[0]!, [["a", "late"]], to(stream))).toBe(false);
+    expect(await client.send("XLEN", [`${stream}:out`])).toBe(1);
+    expect(await broker.lag()).toEqual([{ stream, unread: 0, pending: 0 }]);
+    const script = "local e=redis.call('XRANGE',KEYS[1],'-','+') return redis.sha1hex(e[1][2][2])";
+    expect(await client.send("EVAL", [script, "1", `${stream}:out`])).toBe(
+      new Bun.CryptoHasher("sha1").update(BYTES).digest("hex"),
+    );
+  });
+
+  test("answer() that cannot be written leaves the frame pending", async () => {
+    const stream = newStream();
+    await add(stream);
+    await client.set(`${stream}:out`, "no stream");
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    const [entry] = await broker.read({ count: 1, blockMs: 0 });
+    const failed: unknown = await broker.answer(entry!, [["a", "b"]], to(stream)).catch((error: unknown) => error);
+    expect(failed).toBeInstanceOf(RedisError);
+    expect((failed as RedisError).code).toBe("WRONGTYPE");
+    expect(await broker.lag()).toEqual([{ stream, unread: 0, pending: 1 }]);
+  });
+
+  test("answer() trims what it writes to, and deletes the frame where it is told so", async () => {
+    const stream = newStream();
+    for (let at = 0; at < 400; at++) await add(stream);
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    const entries = await broker.read({ count: 400, blockMs: 0 });
+    const destination = { ...to(stream), maxLength: 10, deletesEntry: true };
+    await Promise.all(entries.map((entry) => broker.answer(entry, [["a", "b"]], destination)));
+    // Whole nodes of the stream are trimmed: a hundred entries by default.
+    expect(Number(await client.send("XLEN", [`${stream}:out`]))).toBeWithin(10, 211);
+    expect(await client.send("XLEN", [stream])).toBe(0);
+  });
+
+  test("claim() takes over what a silent worker has, and counts the deliveries", async () => {
+    const stream = newStream();
+    const ids = [await add(stream), await add(stream), await add(stream)];
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    await broker.read({ count: 3, blockMs: 0 });
+    await using other = await opened(stream, { consumer: "two" });
+    expect((await other.claim(5)).entries).toEqual([]);
+    await Bun.sleep(30);
+    await broker.keep([{ stream, id: ids[0] } as StreamEntry]);
+    const { entries } = await other.claim(5);
+    expect(entries.map(({ id, deliveries }) => [id, deliveries])).toEqual([
+      [ids[1]!, 2],
+      [ids[2]!, 2],
+    ]);
+    await Bun.sleep(30);
+    expect((await broker.claim(5)).entries.map(({ deliveries }) => deliveries)).toEqual([2, 3, 3]);
+  });
+
+  test("handBack() lets others claim at once", async () => {
+    const stream = newStream();
+    await add(stream);
+    await using broker = await opened(stream, { claimIdleMs: 60_000 });
+    await broker.read({ count: 1, blockMs: 0 });
+    const entries = await broker.read({ count: 1, blockMs: 0 });
+    await using other = await opened(stream, { consumer: "two", claimIdleMs: 60_000 });
+    expect((await other.claim(5)).entries).toEqual([]);
+    await broker.handBack(entries);
+    expect((await other.claim(5)).entries).toHaveLength(1);
+  });
+
+  test("claim() tells of frames that were trimmed before anyone answered", async () => {
+    const stream = newStream();
+    await add(stream);
+    await add(stream);
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    await broker.read({ count: 2, blockMs: 0 });
+    await client.send("XTRIM", [stream, "MAXLEN", "1"]);
+    await Bun.sleep(30);
+    const { entries, lost } = await broker.claim(5);
+    expect([entries.length, lost]).toEqual([1, 1]);
+  });
+
+  test("a broker whose connection was cut reads again what it had been given", async () => {
+    const stream = newStream();
+    await add(stream, BYTES);
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    await broker.read({ count: 1, blockMs: 0 });
+    await client.send("CLIENT", ["KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    await Bun.sleep(20);
+    expect(broker.isConnected).toBe(false);
+    const [entry] = await broker.read({ count: 1, blockMs: 0 });
+    expect(entry).toMatchObject({ deliveries: 2 });
+    expect(Buffer.compare(entry!.fields.get("data")!, BYTES)).toBe(0);
+    expect(await broker.answer(entry!, [["a", "b"]], to(stream))).toBe(true);
+    expect(broker.reconnects).toBeGreaterThanOrEqual(1);
+  });
+
+  test("a read that waits is cut off with the connection, and ended by wake()", async () => {
+    const stream = newStream();
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    const waiting = broker.read({ count: 1, blockMs: 2_500 });
+    await Bun.sleep(20);
+    const started = performance.now();
+    await broker.wake();
+    expect(await waiting).toEqual([]);
+    expect(performance.now() - started).toBeLessThan(1_000);
+    const cut = broker.read({ count: 1, blockMs: 2_500 }).catch((error: unknown) => error);
+    await Bun.sleep(20);
+    await client.send("CLIENT", ["KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    expect(await cut).toBeInstanceOf(RedisError);
+  });
+
+  test("a deleted stream gets its group anew", async () => {
+    const stream = newStream();
+    await using broker = await opened(stream, { start: "new" });
+    await broker.read({ count: 1, blockMs: 0 });
+    await client.send("DEL", [stream]);
+    await add(stream);
+    expect(await broker.read({ count: 1, blockMs: 0 })).toEqual([]);
+    expect(await broker.read({ count: 1, blockMs: 0 })).toHaveLength(1);
+  });
+
+  test("several streams are read as one, and close() leaves the groups it owes nothing", async () => {
+    const [first, second] = [newStream(), newStream()];
+    for (const stream of [first, first, second, second]) await add(stream);
+    {
+      await using broker = await opened([first, second]);
+      while ((await broker.read({ count: 2, blockMs: 0 })).length === 0);
+      const entries = await broker.read({ count: 2, blockMs: 0 });
+      expect(entries.map(({ stream }) => stream)).toEqual([first, second]);
+      for (const entry of entries.filter(({ stream }) => stream === first)) await broker.acknowledge([entry]);
+    }
+    const readers = async (stream: string): Promise<number> =>
+      (await client.send("XINFO", ["CONSUMERS", stream, "g"])).length;
+    expect([await readers(first), await readers(second)]).toEqual([1, 1]);
+  });
+});
+
+test.skipIf(isRedisUnreachable || Bun.which("redis-server") === null)(
+  "a server that is not there, or refuses, is an error that says so without the password, as redis-server is there",
+  async () => {
+    await using server = await RedisServer.start();
+    using admin = await server.client();
+    await admin.send("CONFIG", ["SET", "requirepass", "secret"]);
+    const options = {
+      streams: ["s"],
+      group: "g",
+      consumer: "c",
+      start: "first",
+      claimIdleMs: 1,
+      timeoutMs: 500,
+    } as const;
+    const opening = async (url: string): Promise<RedisError> => {
+      const broker = new RedisBroker({ ...options, address: redisAddress(url) });
+      try {
+        await broker.open();
+      } catch (error) {
+        return error as RedisError;
+      } finally {
+        await broker.close();
+      }
+      throw new Error("it was let in");
+    };
+    const refused = await opening(server.url);
+    expect(refused.code).toBe("NOAUTH");
+    expect((await opening(server.url.replace("//", "//:wrong@"))).message).toMatch(/^(?!.*wrong@)/s);
+    const away = await opening("redis://:secret@127.0.0.1:1");
+    expect([away.code, away.message.includes("secret")]).toEqual(["CONNECTION", false]);
+    const broker = new RedisBroker({
+      ...options,
+      address: redisAddress(`${server.url.replace("//", "//:secret@")}/2`),
+    });
+    await broker.open();
+    expect(broker.isConnected).toBe(true);
+    await broker.close();
+    await admin.send("AUTH", ["secret"]);
+    await admin.send("SELECT", ["2"]);
+    expect(await admin.send("EXISTS", ["s"])).toBe(1);
+  },
+);

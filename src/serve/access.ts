@@ -1,0 +1,55 @@
+/** @module Access: who may ask, and whose pages may read the answers. */
+
+import { createHash, timingSafeEqual } from "node:crypto";
+import { refusal } from "./failure.ts";
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}
+
+/** Checks the bearer token of requests, in a time that does not depend on what was sent. */
+export class TokenCheck {
+  readonly #expected: Buffer;
+
+  constructor(token: string) {
+    this.#expected = digest(token);
+  }
+
+  /** @throws {RequestError} 401 if the request does not carry the token */
+  check(request: Request): void {
+    const sent = /^bearer +(\S+) *$/i.exec(request.headers.get("authorization") ?? "")?.[1];
+    if (timingSafeEqual(digest(sent ?? ""), this.#expected) && sent !== undefined) return;
+    const found = sent === undefined ? "as it needs a token" : "as the token is another";
+    const headers = { "WWW-Authenticate": 'Bearer realm="bun-tensorrt"' };
+    throw refusal(401, "unauthorized", found, "send it as Authorization: Bearer TOKEN", headers);
+  }
+}
+
+/** Header fields that pages of other origins may read and send. */
+const EXPOSED = "Inference-Header-Content-Length, Retry-After";
+const ALLOWED = "Authorization, Content-Type, Inference-Header-Content-Length";
+
+/** Let pages of the allowed origins read an answer. @param origins of the config; with `"*"` all are */
+export function addCors(headers: Headers, request: Request, origins: readonly string[]): void {
+  if (origins.length === 0) return;
+  const isOpen = origins.includes("*");
+  if (!isOpen) headers.append("Vary", "Origin");
+  const origin = request.headers.get("origin");
+  if (origin === null || !(isOpen || origins.includes(origin))) return;
+  headers.set("Access-Control-Allow-Origin", isOpen ? "*" : origin);
+  headers.set("Access-Control-Expose-Headers", EXPOSED);
+}
+
+/** The answer to a browser's question before a request, or `undefined` if it is none. */
+export function preflight(request: Request, origins: readonly string[], methods: string): Response | undefined {
+  if (origins.length === 0 || request.method !== "OPTIONS") return undefined;
+  if (!request.headers.has("access-control-request-method")) return undefined;
+  return new Response(null, {
+    status: 204,
+    headers: {
+      "Access-Control-Allow-Methods": methods,
+      "Access-Control-Allow-Headers": ALLOWED,
+      "Access-Control-Max-Age": "600",
+    },
+  });
+}

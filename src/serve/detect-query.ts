@@ -1,0 +1,88 @@
+/** @module DetectQuery: the options in the address of a request. */
+
+import { message, OptionError } from "../core/errors.ts";
+import { nearestWord } from "../core/options.ts";
+import type { DetectOptions } from "../detector/detector-config.ts";
+
+/** How results are answered: JSON, or the picture with its boxes drawn. */
+export type AnswerFormat = "json" | "image";
+
+/** What the query says. */
+export interface DetectQuery {
+  /** `undefined` where nothing was said: the detector's own options hold. */
+  readonly options: DetectOptions | undefined;
+  readonly format: AnswerFormat;
+}
+
+const NUMBERS = ["threshold", "iou", "maxDetections"] as const;
+const NAMES = [...NUMBERS, "classes", "classAgnostic", "format"];
+
+function refuse(name: string, found: string, hint: string): OptionError {
+  return new OptionError(message("detect", found, hint), name);
+}
+
+function received(name: string, value: unknown, rule: string): OptionError {
+  return refuse(name, `as option ${JSON.stringify(name)} is refused: received ${JSON.stringify(value)}`, rule);
+}
+
+function numberOf(name: string, value: unknown): number {
+  const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  if (typeof number !== "number" || !Number.isFinite(number)) throw received(name, value, "a number");
+  return number;
+}
+
+function flagOf(name: string, value: unknown): boolean {
+  if (value === true || value === "true" || value === "1" || value === "") return true;
+  if (value === false || value === "false" || value === "0") return false;
+  throw received(name, value, "true or false");
+}
+
+function classesOf(value: unknown): (string | number)[] {
+  if (typeof value !== "string" && typeof value !== "number") throw received("classes", value, "person,dog or 0,16");
+  return String(value)
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "")
+    .map((part) => (/^\d+$/.test(part) ? Number(part) : part));
+}
+
+/**
+ * Options of one request from names and values; ranges are the detector's to check.
+ *
+ * @param values texts of a query, or the parameters of an inference request
+ * @returns `undefined` where there are none
+ * @throws {OptionError} If a name is unknown, or a value of another type
+ */
+export function detectOptionsOf(values: ReadonlyMap<string, unknown>): DetectOptions | undefined {
+  const options: { -readonly [Key in keyof DetectOptions]: DetectOptions[Key] } = {};
+  for (const [name, value] of values) {
+    if (name === "classes") options.classes = classesOf(value);
+    else if (name === "classAgnostic") options.classAgnostic = flagOf(name, value);
+    else if ((NUMBERS as readonly string[]).includes(name)) {
+      options[name as (typeof NUMBERS)[number]] = numberOf(name, value);
+    } else {
+      const near = nearestWord(name, NAMES);
+      const hint = near === undefined ? `the options are ${NAMES.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
+      throw refuse(name, `as option ${JSON.stringify(name)} is unknown`, hint);
+    }
+  }
+  return values.size === 0 ? undefined : options;
+}
+
+/**
+ * Read the query of `/detect`. `classes` may be given several times, the others once.
+ *
+ * @throws {OptionError} If something in it is unknown, given twice, or of another type
+ */
+export function parseDetectQuery(query: URLSearchParams): DetectQuery {
+  const values = new Map<string, unknown>();
+  for (const name of new Set(query.keys())) {
+    const all = query.getAll(name);
+    if (all.length > 1 && name !== "classes") throw refuse(name, `as option "${name}" is given twice`, "give it once");
+    values.set(name, all.join(","));
+  }
+  const format = values.get("format") ?? "json";
+  if (format !== "json" && format !== "image") throw received("format", format, "json or image");
+  values.delete("format");
+  return { options: detectOptionsOf(values), format };
+}

@@ -1,0 +1,124 @@
+/** @module DetectRoute: `POST /detect`. */
+
+import type { DetectionResult } from "../detector/detection.ts";
+import type { DetectOptions } from "../detector/detector-config.ts";
+import { decodeImage } from "../image/decode.ts";
+import { drawDetections } from "../image/draw.ts";
+import { encodeImage } from "../image/encode.ts";
+import type { EncodedFormat } from "../image/encode-options.ts";
+import { pictureKind } from "../image/picture-kind.ts";
+import type { ServiceMetrics } from "../service/metrics.ts";
+import { type ResultJson, resultJson } from "../service/result-json.ts";
+import type { DetectDesk, DetectOne } from "./detect-desk.ts";
+import { parseDetectQuery } from "./detect-query.ts";
+import { failureOf, refusal } from "./failure.ts";
+import { readUpload, type Upload, type UploadedPicture, type UploadLimits } from "./upload.ts";
+
+/** What the route works with. */
+export interface DetectRouteParts {
+  readonly desk: DetectDesk;
+  readonly metrics: ServiceMetrics;
+  readonly limits: UploadLimits;
+}
+
+/** What becomes of one file of a form: its result, or why there is none. */
+type FileJson =
+  | ({ readonly file: string } & ResultJson)
+  | {
+      readonly file: string;
+      readonly error: { readonly code: string; readonly message: string; readonly hint: string };
+    };
+
+/** PNG and WebP stay what they are, everything else becomes JPEG. */
+function answerFormat(bytes: Uint8Array): EncodedFormat {
+  const kind = pictureKind(bytes)?.name;
+  if (kind === "PNG") return "png";
+  return kind === "WebP" ? "webp" : "jpeg";
+}
+
+async function annotated(bytes: Uint8Array, detect: DetectOne, options: DetectOptions | undefined): Promise<Response> {
+  // The detector reads it first: what it refuses, its limit of pixels included, is not decoded here.
+  const { detections } = await detect(bytes, options);
+  const format = answerFormat(bytes);
+  const file = await encodeImage(await drawDetections(await decodeImage(bytes), detections), { format });
+  return new Response(file as Uint8Array<ArrayBuffer>, { headers: { "content-type": `image/${format}` } });
+}
+
+async function detectFile(
+  { name: file, bytes }: UploadedPicture,
+  detect: DetectOne,
+  options: DetectOptions | undefined,
+): Promise<{ readonly json: FileJson; readonly error?: unknown }> {
+  try {
+    return { json: { file, ...resultJson(await detect(bytes, options)) } };
+  } catch (error) {
+    const { code, message, hint, status } = failureOf(error);
+    // A picture's fault is told beside the others' results; everything else concerns them all.
+    if (status !== 422 && status !== 413) throw error;
+    return { json: { file, error: { code, message, hint } }, error };
+  }
+}
+
+/** One after the other: a form has one turn, however many files it brings. */
+async function detectForm(
+  pictures: readonly UploadedPicture[],
+  detect: DetectOne,
+  options: DetectOptions | undefined,
+): Promise<FileJson[]> {
+  const results: FileJson[] = [];
+  let firstError: unknown;
+  let good = 0;
+  for (const picture of pictures) {
+    const { json, error } = await detectFile(picture, detect, options);
+    results.push(json);
+    if (error === undefined) good += 1;
+    firstError ??= error;
+  }
+  if (good === 0) throw firstError;
+  return results;
+}
+
+function jsonResponse(value: unknown, metrics: ServiceMetrics): Response {
+  const started = performance.now();
+  const response = Response.json(value);
+  metrics.observe("serialise", performance.now() - started);
+  return response;
+}
+
+/** Called with the result of one picture that came as the whole body. */
+function answerOne(result: DetectionResult, metrics: ServiceMetrics): Response {
+  return jsonResponse(resultJson(result), metrics);
+}
+
+async function answer(
+  upload: Upload,
+  detect: DetectOne,
+  options: DetectOptions | undefined,
+  metrics: ServiceMetrics,
+): Promise<Response> {
+  const { isForm, pictures } = upload;
+  if (isForm) return jsonResponse(await detectForm(pictures, detect, options), metrics);
+  return answerOne(await detect(pictures[0]!.bytes, options), metrics);
+}
+
+/**
+ * Find the objects in the pictures of a request.
+ *
+ * @returns for a picture as the body its result; for a form a list of `{file, …}`, in its order; the annotated picture
+ *   with `format=image`
+ * @throws {RequestError} or the picture's error: see {@linkcode failureOf}
+ */
+export async function detectRoute(request: Request, url: URL, parts: DetectRouteParts): Promise<Response> {
+  const { desk, metrics, limits } = parts;
+  const { options, format } = parseDetectQuery(url.searchParams);
+  const upload = await desk.receive((signal) => readUpload(request, limits, signal));
+  if (format === "image" && upload.pictures.length !== 1) {
+    const found = `as format=image takes one picture: received ${upload.pictures.length}`;
+    throw refusal(400, "too-many-pictures", found, "send one, or leave format out");
+  }
+  return await desk.turn(request.signal, (detect) =>
+    format === "image"
+      ? annotated(upload.pictures[0]!.bytes, detect, options)
+      : answer(upload, detect, options, metrics),
+  );
+}

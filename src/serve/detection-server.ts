@@ -1,0 +1,190 @@
+/** @module DetectionServer: a detector behind HTTP. */
+
+import { Counter, Gauge } from "prom-client";
+import { message, OptionError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { ServiceMetrics } from "../service/metrics.ts";
+import { addCors, preflight, TokenCheck } from "./access.ts";
+import { DetectDesk } from "./detect-desk.ts";
+import { failureOf, failureResponse, protocolFailureResponse } from "./failure.ts";
+import { allowedMethods, checkMethod, isProtocolPath, type Route, Router } from "./router.ts";
+import { parseServeOptions, type ServeConfig, type ServeOptions } from "./serve-config.ts";
+import type { ServedDetector } from "./served-detector.ts";
+
+/** How often a draining server looks whether it is done, in milliseconds. */
+const DRAIN_POLL_MS = 10;
+/** How long the answers to given-up requests may take to go out, in milliseconds. */
+const LAST_ANSWERS_MS = 1000;
+
+function listenError(config: ServeConfig, error: unknown): Error {
+  const where = config.unix ?? `${config.host}, port ${config.port}`;
+  const { code } = error as NodeJS.ErrnoException;
+  const reason = code === "EADDRINUSE" ? "somebody listens there already" : `${(error as Error).message}`;
+  const found = `as it cannot listen on ${where}: ${reason}`;
+  return new Error(message("serve", found, "choose another address with host and port"), { cause: error });
+}
+
+/** Read at once, so that a missing file is told of by its name. */
+async function readTls(tls: ServeConfig["tls"]): Promise<{ cert: string; key: string } | undefined> {
+  if (tls === undefined) return undefined;
+  const read = async (path: string, option: string): Promise<string> => {
+    try {
+      return await Bun.file(path).text();
+    } catch (error) {
+      const found = `as ${JSON.stringify(path)} cannot be read: ${(error as NodeJS.ErrnoException).code ?? error}`;
+      throw new OptionError(message("serve", found, "give the path of a PEM file"), option, { cause: error });
+    }
+  };
+  return { cert: await read(tls.cert, "tls.cert"), key: await read(tls.key, "tls.key") };
+}
+
+/** A server that answers until it is closed; made by {@linkcode serve}. The detector stays its caller's. */
+export class DetectionServer implements AsyncDisposable {
+  /** What it counts and measures; add to its registry what should be in `/metrics` as well. */
+  readonly metrics: ServiceMetrics;
+  readonly #config: ServeConfig;
+  readonly #desk: DetectDesk;
+  readonly #router: Router;
+  readonly #token: TokenCheck | undefined;
+  readonly #requests: Counter<"route" | "status">;
+  readonly #idleSeconds: number;
+  readonly #server: Bun.Server<undefined>;
+  #closed: Promise<void> | undefined;
+
+  private constructor(detector: ServedDetector, config: ServeConfig, tls: { cert: string; key: string } | undefined) {
+    this.#config = config;
+    this.metrics = new ServiceMetrics(config.gpu === undefined ? {} : { gpu: config.gpu });
+    const desk = new DetectDesk(detector, config, this.metrics);
+    this.#desk = desk;
+    const registers = [this.metrics.registry];
+    this.#requests = new Counter({
+      name: "bun_tensorrt_http_requests_total",
+      help: "Requests by route and status",
+      labelNames: ["route", "status"],
+      registers,
+    });
+    new Gauge({
+      name: "bun_tensorrt_requests_waiting",
+      help: "Requests that wait for their turn",
+      registers,
+      collect() {
+        this.set(desk.waiting);
+      },
+    });
+    this.#router = new Router({ detector, config, desk: this.#desk, metrics: this.metrics });
+    this.#token = config.token === undefined ? undefined : new TokenCheck(config.token);
+    this.#idleSeconds = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));
+    this.#server = this.#listen(tls);
+  }
+
+  /** Called by {@linkcode serve}. */
+  static async open(detector: ServedDetector, options: ServeOptions): Promise<DetectionServer> {
+    const config = parseServeOptions(options);
+    return new DetectionServer(detector, config, await readTls(config.tls));
+  }
+
+  /** Where it listens: `http://127.0.0.1:8080/`, or `unix:///run/detector.sock`. */
+  get url(): URL {
+    return this.#server.url;
+  }
+
+  /**
+   * Let no request in any more (503), finish those that are running, give up on them after `drainTimeoutMs`, and stop
+   * listening. Calling it again waits as well.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#drain();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #listen(tls: { cert: string; key: string } | undefined): Bun.Server<undefined> {
+    const { unix, host: hostname, port } = this.#config;
+    const common = {
+      development: false,
+      // Longer bodies are refused by the routes, in JSON; Bun's own answer would be empty.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      fetch: (request: Request, server: Bun.Server<undefined>) => this.#answer(request, server),
+      ...(tls === undefined ? {} : { tls }),
+    };
+    try {
+      return unix === undefined
+        ? Bun.serve({ ...common, hostname, port, idleTimeout: this.#idleSeconds })
+        : Bun.serve({ ...common, unix });
+    } catch (error) {
+      throw listenError(this.#config, error);
+    }
+  }
+
+  async #answer(request: Request, server: Bun.Server<undefined>): Promise<Response> {
+    const started = performance.now();
+    // The body and the work have limits of their own, and end with an answer; Bun's would only cut the connection.
+    server.timeout(request, 0);
+    const url = new URL(request.url);
+    let route: Route | undefined;
+    let response: Response;
+    try {
+      route = this.#router.find(url.pathname);
+      response =
+        preflight(request, this.#config.cors, allowedMethods(route)) ?? (await this.#handle(route, request, url));
+    } catch (error) {
+      const failure = failureOf(error);
+      this.metrics.error(failure.code);
+      response = isProtocolPath(url.pathname) ? protocolFailureResponse(failure) : failureResponse(failure);
+    }
+    const { headers } = response;
+    addCors(headers, request, this.#config.cors);
+    headers.set("X-Content-Type-Options", "nosniff");
+    if (!headers.has("cache-control")) headers.set("Cache-Control", "no-store");
+    server.timeout(request, this.#idleSeconds);
+    const elapsedMs = performance.now() - started;
+    if (route?.isWork) this.metrics.observe("total", elapsedMs);
+    this.#requests.inc({ route: route?.label ?? "none", status: response.status });
+    logger.debug(`${request.method} ${url.pathname} ${response.status} ${elapsedMs.toFixed(1)} ms`);
+    return response;
+  }
+
+  #handle(route: Route, request: Request, url: URL): Response | Promise<Response> {
+    checkMethod(route, request.method);
+    if (!route.isOpen) this.#token?.check(request);
+    return route.handle(request, url);
+  }
+
+  async #drain(): Promise<void> {
+    this.#desk.drain();
+    await this.#untilIdle(this.#config.drainTimeoutMs);
+    if (this.#server.pendingRequests > 0) {
+      logger.warn(`Gave up on ${this.#server.pendingRequests} requests that were still running`);
+      this.#desk.abandon();
+      await this.#untilIdle(LAST_ANSWERS_MS);
+    }
+    await Promise.race([this.#server.stop(false), Bun.sleep(LAST_ANSWERS_MS)]);
+    await this.#server.stop(true);
+  }
+
+  async #untilIdle(timeoutMs: number): Promise<void> {
+    const end = performance.now() + timeoutMs;
+    while (this.#server.pendingRequests > 0 && performance.now() < end) await Bun.sleep(DRAIN_POLL_MS);
+  }
+}
+
+/**
+ * Answer over HTTP with a detector: `POST /detect`, a page at `/`, health, metrics, and the Open Inference Protocol.
+ *
+ * @param detector stays its caller's: close it after the server
+ * @throws {OptionError} If an option is unknown or out of range
+ * @throws {Error} If the address is taken
+ *
+ * @example
+ * ```ts
+ * await using detector = await Detector.load("yolo11n");
+ * await using server = await serve(detector, { port: 0 });
+ * const answer = await fetch(new URL("/detect", server.url), { method: "POST", body: Bun.file("street.jpg") });
+ * ```
+ */
+export function serve(detector: ServedDetector, options: ServeOptions = {}): Promise<DetectionServer> {
+  return DetectionServer.open(detector, options);
+}

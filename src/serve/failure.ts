@@ -1,0 +1,75 @@
+/** @module Failure: from whatever went wrong with a request to what is answered. */
+
+import { ClosedError, ImageError, message, OptionError, PictureSizeError, RequestError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+
+/** What a client is told. */
+export interface Failure {
+  /** HTTP status, 400–599. */
+  readonly status: number;
+  /** A word for programs: `not-a-picture`. */
+  readonly code: string;
+  /** One sentence for people. */
+  readonly message: string;
+  /** How to mend it; empty where there is nothing to say. */
+  readonly hint: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** A refusal in the form of every message. */
+export function refusal(
+  status: number,
+  code: string,
+  found: string,
+  hint: string,
+  headers: Readonly<Record<string, string>> = {},
+): RequestError {
+  return new RequestError(message("answer", found, hint), status, code, { headers });
+}
+
+/** The server is going: said to whoever comes, or is still waiting. */
+export function drainingError(): RequestError {
+  const hint = "ask again in a moment, or ask another server";
+  return refusal(503, "draining", "as the server is shutting down", hint, {
+    "Retry-After": "5",
+    Connection: "close",
+  });
+}
+
+/** True for the error of a client that has gone: there is nobody to answer. */
+export function isClientGone(error: unknown): boolean {
+  return error instanceof Error && error.name === "AbortError";
+}
+
+function described(error: Error, status: number, code: string, headers: Failure["headers"] = {}): Failure {
+  const [first = "", hint = ""] = error.message.split("\nHint: ");
+  return { status, code, message: first, hint, headers };
+}
+
+/** The answer to an error. Errors that are not the request's own are logged, and the client learns no more than that. */
+export function failureOf(error: unknown): Failure {
+  if (error instanceof RequestError) return described(error, error.status, error.code, error.headers);
+  if (error instanceof PictureSizeError) return described(error, 413, "too-many-pixels");
+  if (error instanceof ImageError) return described(error, 422, "not-a-picture");
+  if (error instanceof OptionError) return described(error, 400, "invalid-option");
+  if (error instanceof ClosedError) return described(drainingError(), 503, "draining", drainingError().headers);
+  if (isClientGone(error)) {
+    return { status: 499, code: "client-gone", message: "The client has gone", hint: "", headers: {} };
+  }
+  logger.error(`A request failed. ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  return described(
+    refusal(500, "internal", "as something failed inside the server", "see the server's log"),
+    500,
+    "internal",
+  );
+}
+
+/** The answer of most routes: `{"error": {code, message, hint}}`. */
+export function failureResponse({ status, code, message: text, hint, headers }: Failure): Response {
+  return Response.json({ error: { code, message: text, hint } }, { status, headers });
+}
+
+/** The answer of the `/v2` routes: the Open Inference Protocol has one text. */
+export function protocolFailureResponse({ status, message: text, hint, headers }: Failure): Response {
+  return Response.json({ error: hint === "" ? text : `${text}. Hint: ${hint}` }, { status, headers });
+}

@@ -1,0 +1,67 @@
+/** @module InferenceOptions: the JSON of an inference request, checked with zod. */
+
+import { z } from "zod";
+import { badInference } from "./protocol-tensor.ts";
+
+/** What a request says beside its tensors. */
+export type InferenceParameters = Readonly<Record<string, string | number | boolean>>;
+
+/** One input as the client wrote it; its data is in JSON, or among the bytes that follow. */
+export interface InferenceInput {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly datatype: string;
+  readonly parameters: InferenceParameters;
+  readonly data?: readonly unknown[] | undefined;
+}
+
+/** What a client asks for, as it wrote it. */
+export interface InferenceJson {
+  readonly id?: string | undefined;
+  readonly parameters: InferenceParameters;
+  readonly inputs: readonly InferenceInput[];
+  /** The outputs that are wanted; all where there are none. */
+  readonly outputs?: readonly { readonly name: string; readonly parameters: InferenceParameters }[] | undefined;
+}
+
+const parameters = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({});
+const input = z.object({
+  name: z.string(),
+  shape: z.array(z.int().min(0)).max(8),
+  datatype: z.string(),
+  parameters,
+  data: z.array(z.unknown()).optional(),
+});
+
+/** Unknown fields are left alone, as the protocol wants. */
+const schema: z.ZodType<InferenceJson, unknown> = z.object({
+  id: z.string().optional(),
+  parameters,
+  inputs: z.array(input).min(1).max(16),
+  outputs: z
+    .array(z.object({ name: z.string(), parameters }))
+    .max(16)
+    .optional(),
+});
+
+/**
+ * Check the JSON part of an inference request.
+ *
+ * @throws {RequestError} 400 if it is no JSON, or not of the protocol's form
+ */
+export function parseInferenceJson(text: string): InferenceJson {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    const found = `as the body is no JSON: ${(error as Error).message}`;
+    throw badInference(
+      found,
+      "with tensors as bytes behind the JSON, its length goes into Inference-Header-Content-Length",
+    );
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw badInference(`as ${issue.path.join(".") || "the request"} is refused: ${issue.message}`, "GET /v2/models/NAME");
+}

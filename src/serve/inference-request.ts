@@ -1,0 +1,115 @@
+/** @module InferenceRequest: from the body of `…/infer` to a picture and what is wanted of it. */
+
+import type { DetectOptions } from "../detector/detector-config.ts";
+import { type Image, imageOf } from "../image/image.ts";
+import { detectOptionsOf } from "./detect-query.ts";
+import { type InferenceInput, type InferenceJson, parseInferenceJson } from "./inference-options.ts";
+import { badInference, jsonUint8, onlyElement } from "./protocol-tensor.ts";
+
+/** The inputs of the served model: a request has exactly one of them. */
+export const INFERENCE_INPUTS = [
+  { name: "image", datatype: "BYTES", shape: [1] },
+  { name: "pixels", datatype: "UINT8", shape: [-1, -1, 3] },
+] as const;
+
+/** One inference that is asked for. */
+export interface InferenceRequest {
+  readonly id: string | undefined;
+  /** A picture file, or RGB pixels. */
+  readonly picture: Uint8Array | Image;
+  readonly options: DetectOptions | undefined;
+  /** Outputs by name, and whether as bytes; `undefined` for all. */
+  readonly outputs: ReadonlyMap<string, boolean> | undefined;
+  /** For outputs that do not say. */
+  readonly isBinary: boolean;
+}
+
+/** The header field that says how long the JSON before the bytes is. */
+export const HEADER_LENGTH = "Inference-Header-Content-Length";
+
+const INPUT_HINT = 'send "image" (BYTES, [1]: a picture file) or "pixels" (UINT8, [height, width, 3]: RGB)';
+
+function encodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Uint8Array {
+  if (shape.reduce((product, side) => product * side, 1) !== 1) {
+    throw badInference(`as input "image" must have one element: its shape is [${shape.join(", ")}]`, INPUT_HINT);
+  }
+  if (bytes !== undefined) return onlyElement(name, bytes);
+  const [text] = (data ?? []).flat(8);
+  if (typeof text !== "string") throw badInference('as input "image" has no data', INPUT_HINT);
+  return Buffer.from(text, "base64");
+}
+
+function decodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Image {
+  const sides = shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape;
+  const [height = 0, width = 0, channels] = sides;
+  if (sides.length !== 3 || channels !== 3 || height < 1 || width < 1) {
+    throw badInference(`as input "pixels" must be [height, width, 3]: received [${shape.join(", ")}]`, INPUT_HINT);
+  }
+  const length = height * width * 3;
+  const pixels = bytes ?? jsonUint8(name, data ?? [], length);
+  if (pixels.length !== length) {
+    throw badInference(`as input "pixels" must have ${length} bytes: received ${pixels.length}`, INPUT_HINT);
+  }
+  return imageOf(pixels, { width, height });
+}
+
+function pictureOf(input: InferenceInput, bytes: Uint8Array | undefined): Uint8Array | Image {
+  const known = INFERENCE_INPUTS.find(({ name }) => name === input.name);
+  if (known === undefined) throw badInference(`as input ${JSON.stringify(input.name)} is unknown`, INPUT_HINT);
+  if (known.datatype !== input.datatype) {
+    const found = `as input "${known.name}" is ${known.datatype}: received ${JSON.stringify(input.datatype)}`;
+    throw badInference(found, INPUT_HINT);
+  }
+  return known.name === "image" ? encodedPicture(input, bytes) : decodedPicture(input, bytes);
+}
+
+/** The bytes behind the JSON that belong to the only input; `undefined` where its data is in the JSON. */
+function inputBytes(input: InferenceInput, rest: Uint8Array): Uint8Array | undefined {
+  const size = input.parameters.binary_data_size;
+  if (size === undefined && rest.length === 0) return undefined;
+  if (size === rest.length && input.data === undefined) return rest;
+  const found = `as binary_data_size of input ${JSON.stringify(input.name)} is ${size ?? "missing"}, and ${rest.length} bytes follow`;
+  throw badInference(found, `check binary_data_size and ${HEADER_LENGTH}`);
+}
+
+function headerLength(header: string | null, byteLength: number): number {
+  if (header === null) return byteLength;
+  const length = /^\d+$/.test(header) ? Number(header) : Number.NaN;
+  if (length <= byteLength) return length;
+  const found = `as ${HEADER_LENGTH} is ${JSON.stringify(header)} of ${byteLength} bytes`;
+  throw badInference(found, "it is the length of the JSON in bytes");
+}
+
+function wantedOutputs({ outputs, parameters }: InferenceJson): Map<string, boolean> | undefined {
+  if (outputs === undefined || outputs.length === 0) return undefined;
+  const isBinary = parameters.binary_data_output === true;
+  return new Map(outputs.map((one) => [one.name, (one.parameters.binary_data ?? isBinary) === true]));
+}
+
+/**
+ * Read an inference request, with its tensors in the JSON or as bytes behind it. A header length of 0 means that the
+ * whole body is the picture file.
+ *
+ * @param header value of `Inference-Header-Content-Length`
+ * @throws {RequestError} 400 if it is not what the protocol or the model says
+ * @throws {OptionError} If a parameter is unknown or of another type
+ */
+export function parseInferenceRequest(body: Uint8Array, header: string | null): InferenceRequest {
+  const length = headerLength(header, body.length);
+  if (header !== null && length === 0) {
+    return { id: undefined, picture: body, options: undefined, outputs: undefined, isBinary: true };
+  }
+  const json = parseInferenceJson(Buffer.from(body.buffer, body.byteOffset, length).toString("utf8"));
+  const [input, ...others] = json.inputs;
+  if (input === undefined || others.length > 0) {
+    throw badInference(`as it takes one input: received ${json.inputs.length}`, INPUT_HINT);
+  }
+  const { binary_data_output: isBinary, ...options } = json.parameters;
+  return {
+    id: json.id,
+    picture: pictureOf(input, inputBytes(input, body.subarray(length))),
+    options: detectOptionsOf(new Map(Object.entries(options))),
+    outputs: wantedOutputs(json),
+    isBinary: isBinary === true,
+  };
+}

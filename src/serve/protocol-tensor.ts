@@ -1,0 +1,85 @@
+/** @module ProtocolTensor: tensors as the Open Inference Protocol writes them, in JSON and in bytes. */
+
+import { refusal } from "./failure.ts";
+
+/** Element types that this server takes or gives, in the protocol's words. */
+export type ProtocolType = "BYTES" | "UINT8" | "FP32" | "INT64";
+
+/** A tensor that is given to a client. */
+export interface ProtocolTensor {
+  readonly name: string;
+  readonly datatype: ProtocolType;
+  readonly shape: readonly number[];
+  /** For JSON. */
+  readonly values: readonly (number | string)[];
+}
+
+/** The error of a request that is not what the protocol or this model says. */
+export function badInference(found: string, hint: string): Error {
+  return refusal(400, "bad-inference-request", found, hint);
+}
+
+/**
+ * Bytes of a tensor for the binary extension: little-endian, row-major; a text is its length in four bytes and UTF-8.
+ *
+ * @see https://github.com/kserve/open-inference-protocol (binary tensor data extension)
+ */
+export function tensorBytes({ datatype, values }: ProtocolTensor): Uint8Array {
+  switch (datatype) {
+    case "FP32":
+      return new Uint8Array(Float32Array.from(values as readonly number[]).buffer);
+    case "INT64":
+      return new Uint8Array(BigInt64Array.from(values as readonly number[], BigInt).buffer);
+    case "UINT8":
+      return Uint8Array.from(values as readonly number[]);
+    case "BYTES":
+      return Buffer.concat(
+        (values as readonly string[]).flatMap((text) => {
+          const bytes = Buffer.from(text);
+          const length = Buffer.alloc(4);
+          length.writeUInt32LE(bytes.length);
+          return [length, bytes];
+        }),
+      );
+  }
+}
+
+/**
+ * The one element of a BYTES tensor in the binary extension. Copies nothing.
+ *
+ * @throws {RequestError} 400 if it is not exactly one
+ */
+export function onlyElement(name: string, bytes: Uint8Array): Uint8Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (bytes.length >= 4 && view.getUint32(0, true) === bytes.length - 4) return bytes.subarray(4);
+  const found = `as input ${JSON.stringify(name)} must be one element, four bytes of length and then as many: ${bytes.length} bytes`;
+  throw badInference(found, "send one picture a request");
+}
+
+function flatten(values: readonly unknown[], into: number[]): void {
+  for (const value of values) {
+    if (Array.isArray(value)) flatten(value, into);
+    else into.push(value as number);
+  }
+}
+
+/**
+ * Numbers of a JSON tensor, flat or nested, as u8.
+ *
+ * @throws {RequestError} 400 if one is no whole number from 0 to 255, or their count is another
+ */
+export function jsonUint8(name: string, data: readonly unknown[], length: number): Uint8Array {
+  const values: number[] = [];
+  flatten(data, values);
+  if (values.length !== length) {
+    const found = `as input ${JSON.stringify(name)} must have ${length} elements by its shape: received ${values.length}`;
+    throw badInference(found, "check shape and data");
+  }
+  for (const value of values) {
+    if (!(Number.isInteger(value) && value >= 0 && value <= 255)) {
+      const found = `as input ${JSON.stringify(name)} must hold whole numbers from 0 to 255: found ${JSON.stringify(value)}`;
+      throw badInference(found, "send pixels as UINT8");
+    }
+  }
+  return Uint8Array.from(values);
+}

@@ -1,0 +1,102 @@
+/** @module Serve config: what a server may be told, checked once with zod. */
+
+import { z } from "zod";
+import { message, OptionError } from "../core/errors.ts";
+import { parseOptions } from "../core/options.ts";
+import type { GpuSampler } from "../service/metrics.ts";
+
+/** Options of `serve`. */
+export interface ServeOptions {
+  /** Address to listen on. Default `"127.0.0.1"`: this machine alone; `"0.0.0.0"` or `"::"` for every network. */
+  readonly host?: string;
+  /** 0 for any free one. Default 8080. */
+  readonly port?: number;
+  /** Path of a Unix socket to listen on, instead of host and port. */
+  readonly unix?: string;
+  /** Paths of PEM files: certificate chain and private key. Default: no TLS. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  /** Name of the model in `/v2/models/…`. Default `"detector"`. */
+  readonly name?: string;
+  /** What clients must send as `Authorization: Bearer …`. Default: nothing is asked. */
+  readonly token?: string;
+  /** Origins whose pages may read the answers, or `"*"`. Default: none but the server's own. */
+  readonly cors?: string | readonly string[];
+  /** Longest body in bytes; a longer one is refused with 413. Default 32 MiB. */
+  readonly maxBodyBytes?: number;
+  /** Most pictures in one multipart body. Default 32. */
+  readonly maxFiles?: number;
+  /** Pictures detected at once; give the detector as many frames in flight. Default 4. */
+  readonly concurrency?: number;
+  /** Requests that may wait for their turn; more are refused with 429. Default 64. */
+  readonly queue?: number;
+  /** Bodies that may be on their way at once; more are refused with 429. Default 256. */
+  readonly maxReceiving?: number;
+  /** How long a body may take to arrive, in milliseconds, else 408. Default 20,000. */
+  readonly bodyTimeoutMs?: number;
+  /** How long an answer may take once the body is there, in milliseconds, else 503. Default 30,000. */
+  readonly timeoutMs?: number;
+  /** How long a connection may be silent, in milliseconds; Bun counts in steps of some seconds. Default 10,000. */
+  readonly idleTimeoutMs?: number;
+  /** How long `close()` waits for requests that are running, in milliseconds. Default 15,000. */
+  readonly drainTimeoutMs?: number;
+  /** Asked for the GPU gauges of `/metrics`. Default: none. */
+  readonly gpu?: GpuSampler;
+}
+
+/** The same, complete. */
+export interface ServeConfig extends Required<Omit<ServeOptions, "unix" | "tls" | "token" | "cors" | "gpu">> {
+  readonly unix: string | undefined;
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  readonly token: string | undefined;
+  readonly cors: readonly string[];
+  readonly gpu: GpuSampler | undefined;
+}
+
+const text = z.string("a text").min(1, "at least one character");
+const milliseconds = z.int("whole milliseconds").min(1, "at least 1").max(86_400_000, "at most a day");
+const many = z.int("a whole number").min(1, "at least 1").max(100_000, "at most 100000");
+const ORIGIN_RULE = "an origin such as https://example.org, without a path, or *";
+
+function isOrigin(value: string): boolean {
+  return value === "*" || (URL.canParse(value) && new URL(value).origin === value);
+}
+
+const origin = z.string(ORIGIN_RULE).refine(isOrigin, ORIGIN_RULE);
+
+const schema = z.strictObject({
+  host: text.default("127.0.0.1"),
+  port: z.int("a port").min(0, "0 to 65535").max(65_535, "0 to 65535").default(8080),
+  unix: text.optional(),
+  tls: z.strictObject({ cert: text, key: text }, "paths of a certificate and a key").optional(),
+  name: text.regex(/^[\w.-]+$/, "letters, digits, dots, dashes and underscores").default("detector"),
+  token: text.regex(/^[\x21-\x7e]+$/, "printable ASCII without spaces").optional(),
+  cors: z.union([origin.transform((one): readonly string[] => [one]), z.array(origin).min(1)], ORIGIN_RULE).default([]),
+  maxBodyBytes: z
+    .int("bytes")
+    .min(1, "at least 1")
+    .max(2 ** 30, "at most 1 GiB")
+    .default(2 ** 25),
+  maxFiles: many.default(32),
+  concurrency: many.default(4),
+  queue: z.int("a whole number").min(0, "0 or more").max(100_000, "at most 100000").default(64),
+  maxReceiving: many.default(256),
+  bodyTimeoutMs: milliseconds.default(20_000),
+  timeoutMs: milliseconds.default(30_000),
+  idleTimeoutMs: milliseconds.max(255_000, "at most 255000, which is Bun's limit").default(10_000),
+  drainTimeoutMs: milliseconds.default(15_000),
+  gpu: z.custom<GpuSampler>((value) => typeof value === "function", "a function").optional(),
+});
+
+/**
+ * Check the options of `serve` and fill in the defaults.
+ *
+ * @throws {OptionError} If one is unknown or out of range, or two exclude each other
+ */
+export function parseServeOptions(options: ServeOptions): ServeConfig {
+  const { unix, tls, token, gpu, ...rest } = parseOptions(schema, options, "serve");
+  if (unix !== undefined && (options.host !== undefined || options.port !== undefined)) {
+    const found = 'as option "unix" stands instead of "host" and "port"';
+    throw new OptionError(message("serve", found, "leave one of them out"), "unix");
+  }
+  return { ...rest, unix, tls, token, gpu };
+}

@@ -29,7 +29,8 @@ export class DetectDesk {
     this.#detector = detector;
     this.#config = config;
     this.#metrics = metrics;
-    this.#admission = new Admission(config);
+    const { concurrency = Math.max(4, 2 * detector.backend.inFlight), queue } = config;
+    this.#admission = new Admission({ concurrency, queue });
   }
 
   /** True once `drain` has been called. */
@@ -95,7 +96,8 @@ export class DetectDesk {
     if (client.aborted) onGone();
     this.#ends.add(end);
     try {
-      return await this.#admission.run(end.signal, () => work((picture, options) => this.#detect(picture, options)));
+      const detect: DetectOne = (picture, options) => this.#detect(picture, { ...options, signal: end.signal });
+      return await this.#admission.run(end.signal, () => work(detect));
     } catch (error) {
       if (error instanceof RequestError && error.code === "busy") this.#metrics.drop("busy");
       else if (end.signal.aborted) this.#metrics.drop(client.aborted ? "gone" : "expired");
@@ -112,7 +114,7 @@ export class DetectDesk {
     return refusal(503, "timed-out", found, "ask again later, or send fewer pictures", { "Retry-After": "1" });
   }
 
-  async #detect(picture: Uint8Array | Image, options: DetectOptions | undefined): Promise<DetectionResult> {
+  async #detect(picture: Uint8Array | Image, options: DetectOptions): Promise<DetectionResult> {
     this.#metrics.addInFlight(1);
     try {
       const result = await this.#detector.detect(picture, options);

@@ -5,7 +5,10 @@ import { message, OptionError } from "../core/errors.ts";
 import { parseOptions } from "../core/options.ts";
 import type { GpuSampler } from "../service/metrics.ts";
 
-/** Options of `serve`. */
+/** Most pixels of a picture that `bun-tensorrt serve` takes where nothing else is said: 64 Mi, 192 MiB of RGB. */
+export const DEFAULT_SERVED_PIXELS: number = 2 ** 26;
+
+/** Options of `serve`. Most pixels of a picture are the detector's own option: `maxPixels` of `Detector.load`. */
 export interface ServeOptions {
   /** Address to listen on. Default `"127.0.0.1"`: this machine alone; `"0.0.0.0"` or `"::"` for every network. */
   readonly host?: string;
@@ -25,7 +28,7 @@ export interface ServeOptions {
   readonly maxBodyBytes?: number;
   /** Most pictures in one multipart body. Default 32. */
   readonly maxFiles?: number;
-  /** Pictures detected at once; give the detector as many frames in flight. Default 4. */
+  /** Requests worked on at once. Default: twice the detector's frames in flight, at least 4. */
   readonly concurrency?: number;
   /** Requests that may wait for their turn; more are refused with 429. Default 64. */
   readonly queue?: number;
@@ -44,11 +47,14 @@ export interface ServeOptions {
 }
 
 /** The same, complete. */
-export interface ServeConfig extends Required<Omit<ServeOptions, "unix" | "tls" | "token" | "cors" | "gpu">> {
+export interface ServeConfig
+  extends Required<Omit<ServeOptions, "unix" | "tls" | "token" | "cors" | "gpu" | "concurrency">> {
   readonly unix: string | undefined;
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly token: string | undefined;
   readonly cors: readonly string[];
+  /** `undefined` for what fits the detector. */
+  readonly concurrency: number | undefined;
   readonly gpu: GpuSampler | undefined;
 }
 
@@ -77,7 +83,7 @@ const schema = z.strictObject({
     .max(2 ** 30, "at most 1 GiB")
     .default(2 ** 25),
   maxFiles: many.default(32),
-  concurrency: many.default(4),
+  concurrency: many.optional(),
   queue: z.int("a whole number").min(0, "0 or more").max(100_000, "at most 100000").default(64),
   maxReceiving: many.default(256),
   bodyTimeoutMs: milliseconds.default(20_000),
@@ -93,10 +99,10 @@ const schema = z.strictObject({
  * @throws {OptionError} If one is unknown or out of range, or two exclude each other
  */
 export function parseServeOptions(options: ServeOptions): ServeConfig {
-  const { unix, tls, token, gpu, ...rest } = parseOptions(schema, options, "serve");
+  const { unix, tls, token, gpu, concurrency, ...rest } = parseOptions(schema, options, "serve");
   if (unix !== undefined && (options.host !== undefined || options.port !== undefined)) {
     const found = 'as option "unix" stands instead of "host" and "port"';
     throw new OptionError(message("serve", found, "leave one of them out"), "unix");
   }
-  return { ...rest, unix, tls, token, gpu };
+  return { ...rest, unix, tls, token, gpu, concurrency };
 }

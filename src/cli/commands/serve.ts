@@ -1,0 +1,80 @@
+/** @module Serve command: a detector behind HTTP. */
+
+import { findGpuUsage, type GpuUsage } from "../../nvml/gpu-usage.ts";
+import type { ServeOptions } from "../../serve/serve-config.ts";
+import type { GpuSampler } from "../../service/metrics.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
+import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { findModel } from "../fetch-entry.ts";
+import { loadDetector, modelTitle } from "../load-detector.ts";
+import { parseServeFlags, SERVE_FLAGS } from "../serve-flags.ts";
+
+function samplerOf(usage: GpuUsage): GpuSampler {
+  return () => usage.read().map(({ index, ...reading }) => ({ gpu: String(index), ...reading }));
+}
+
+/** `yolo11n` of `models/yolo11n.engine`, in letters that a path may have. */
+function servedName(path: string): string {
+  return modelTitle(path)
+    .replace(/\.(plan|engine)$/i, "")
+    .replace(/[^\w.-]/g, "-");
+}
+
+function untilAborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+  const { terminal, signal } = context;
+  const args = parseServeFlags(parsed);
+  if (parsed.operands.length > 0) {
+    throw refuse("serve", "file", `as it takes no file: received ${JSON.stringify(parsed.operands[0])}`, "see --help");
+  }
+  // What is wrong with the options is told before a model is loaded; what they need is loaded for this command alone.
+  const [{ parseServeOptions }, { serve }] = await Promise.all([
+    import("../../serve/serve-config.ts"),
+    import("../../serve/detection-server.ts"),
+  ]);
+  parseServeOptions(args.serve);
+  const path = await findModel(args.model, context);
+  await using detector = await loadDetector(path, args.detector, context, { command: "serve", isQuiet: args.isQuiet });
+  using usage = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
+  const options: ServeOptions = {
+    name: servedName(path),
+    concurrency: Math.max(4, 2 * detector.backend.inFlight * args.batch),
+    ...args.serve,
+    ...(usage === undefined ? {} : { gpu: samplerOf(usage) }),
+  };
+  await using server = await serve(detector, options);
+  if (!args.isQuiet)
+    terminal.line(`Serving ${servedName(path)} at ${server.url.href} (${detector.backend.description})`);
+  await untilAborted(signal);
+  if (!args.isQuiet) terminal.line("Finishing the requests that are running");
+  await server.close();
+  return EXIT_OK;
+}
+
+/** `serve`. */
+export const serve: Command = {
+  name: "serve",
+  summary: "Find the objects in pictures that come over HTTP.",
+  usage: ["serve [flags]"],
+  flags: SERVE_FLAGS,
+  notes: [
+    "POST /detect      a picture as the body, or files in a form; options in the address: ?threshold=0.5&classes=person",
+    "GET /             a page to drop a picture on",
+    "GET /healthz, /readyz, /metrics (Prometheus), /model",
+    "GET /v2/…, POST /v2/models/NAME/infer   the Open Inference Protocol, for its clients",
+    "Errors are {error: {code, message, hint}}. SIGTERM and Ctrl-C: let no request in, finish those that are running.",
+    "docs/serve.md has every route, code and limit.",
+  ],
+  examples: [
+    "serve",
+    "serve --model model.onnx --port 9000 --classes person,dog",
+    "serve --host 0.0.0.0 --cert chain.pem --key key.pem --cors https://example.org",
+  ],
+  run,
+};

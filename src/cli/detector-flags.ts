@@ -1,0 +1,146 @@
+/** @module DetectorFlags: the flags that say which detector is loaded, and how it detects; several commands have them. */
+
+import { readFileSync } from "node:fs";
+import { z } from "zod";
+import type { DetectorOptions } from "../detector/detector-config.ts";
+import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
+import { autoOrToggle, classList, count, deviceNumbers, fraction, milliseconds, pixelSize, toggle } from "./values.ts";
+
+/** In the order of the help. */
+export const DETECTOR_FLAGS: readonly Flag[] = [
+  {
+    name: "model",
+    short: "m",
+    value: "FILE|NAME",
+    summary: "ONNX file, plan, or a name from `models` (default yolo11n)",
+  },
+  { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
+  {
+    name: "device",
+    value: "N|N,N",
+    summary: "number of the GPU (default 0), or several: frames go to the least loaded",
+  },
+  { name: "precision", value: "fp32|fp16", summary: "what an engine that is built may compute in (default fp16)" },
+  { name: "threshold", short: "t", value: "SCORE", summary: "lowest score that is kept, 0 to 1 (default 0.25)" },
+  { name: "iou", value: "OVERLAP", summary: "boxes that overlap a better one by more are left out (default 0.7)" },
+  { name: "max-detections", value: "N", summary: "at most this many objects a picture (default 300)" },
+  { name: "classes", value: "LIST", summary: "only these classes: names or ids, divided by commas" },
+  { name: "agnostic", summary: "boxes of different classes leave each other out as well" },
+  { name: "size", value: "N|WxH", summary: "input size of a model that leaves it open (default its own, else 640)" },
+  { name: "rectangular", summary: "give such a model the picture's own ratio: faster" },
+  { name: "batch", value: "N", summary: "pictures the model gets at once (default 1)" },
+  { name: "batch-wait", value: "MS", summary: "how long a picture waits for others to fill a batch (default 0)" },
+  { name: "in-flight", value: "N", summary: "batches in flight on each device (default 1 on the CPU, 4 on a GPU)" },
+  { name: "streams", value: "auto|one|split|parallel", summary: "how those share the GPU (default auto: measured)" },
+  { name: "wait", value: "auto|poll|off-thread", summary: "how the GPU is waited for (default auto: by duration)" },
+  { name: "jpeg", value: "auto|gpu|cpu", summary: "where JPEGs are decoded (default auto: nvJPEG on a GPU)" },
+  {
+    name: "zero-copy",
+    value: "auto|on|off",
+    summary: "the GPU reads frames in host memory (default auto: integrated GPUs)",
+  },
+  {
+    name: "scaled-decoding",
+    summary: "decode large JPEGs smaller: faster, scores differ a little",
+  },
+  { name: "labels", value: "FILE", summary: "class names, one a line, where the model has none or others" },
+  { name: "layout", value: "NAME", summary: "output layout, where the model does not tell it" },
+  { name: "threads", value: "N", summary: "CPU threads (default the physical cores)" },
+];
+
+const path = z.string().min(1, "a path");
+
+const schema = z.object({
+  model: path.optional(),
+  backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").optional(),
+  device: deviceNumbers.optional(),
+  precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
+  threshold: fraction.optional(),
+  iou: fraction.optional(),
+  "max-detections": count(100_000).optional(),
+  classes: classList.optional(),
+  agnostic: toggle,
+  size: pixelSize.optional(),
+  rectangular: toggle,
+  "scaled-decoding": toggle,
+  labels: path.optional(),
+  batch: count(1024).default(1),
+  "batch-wait": milliseconds.optional(),
+  "in-flight": count(64).optional(),
+  streams: z.enum(["auto", "one", "split", "parallel"], "auto, one, split or parallel").optional(),
+  wait: z.enum(["auto", "poll", "off-thread"], "auto, poll or off-thread").optional(),
+  jpeg: z.enum(["auto", "gpu", "cpu"], "auto, gpu or cpu").optional(),
+  "zero-copy": autoOrToggle.optional(),
+  layout: z.string().min(1, "the name of a layout").optional(),
+  threads: count(1024).optional(),
+});
+
+/** The flags of a detector, checked. */
+export interface DetectorArguments {
+  /** Path or catalogue name; `undefined` for the default model. */
+  readonly model: string | undefined;
+  /** Pictures at once. */
+  readonly batch: number;
+  readonly detector: DetectorOptions;
+}
+
+/** Class names from a file, one a line; an empty line is a class without a name, empty lines at the end are none. */
+function readLabels(command: string, file: string): readonly string[] {
+  try {
+    return readFileSync(file, "utf8")
+      .trimEnd()
+      .split(/\r?\n/)
+      .map((line) => line.trim());
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw refuse(
+      command,
+      "labels",
+      `as ${JSON.stringify(file)} cannot be read: ${code}`,
+      "give a file with one name a line",
+    );
+  }
+}
+
+/** Leave out what was not given, so that the library's own defaults hold. */
+export function given<T extends object>(options: { [Key in keyof T]: T[Key] | undefined }): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+/**
+ * Check the flags that are in {@linkcode DETECTOR_FLAGS}; others are left alone. What was not given is left out.
+ *
+ * @param command for messages
+ * @throws {OptionError} If a value is refused, or the file of labels cannot be read
+ */
+export function parseDetectorFlags(command: string, parsed: ParsedArguments): DetectorArguments {
+  const flags = parseFlags(command, parsed, schema);
+  const detector = given<DetectorOptions>({
+    backend: flags.backend,
+    device: flags.device,
+    precision: flags.precision,
+    threshold: flags.threshold,
+    iou: flags.iou,
+    maxDetections: flags["max-detections"],
+    classes: flags.classes,
+    classAgnostic: flags.agnostic,
+    size: flags.size,
+    rectangular: flags.rectangular,
+    batch: flags.batch,
+    layout: flags.layout,
+    threads: flags.threads,
+    labels: flags.labels === undefined ? undefined : readLabels(command, flags.labels),
+    scaledDecoding: flags["scaled-decoding"],
+    batchWait: flags["batch-wait"],
+    inFlight: flags["in-flight"],
+    streams: flags.streams,
+    wait: flags.wait,
+    jpeg: flags.jpeg,
+    zeroCopy: flags["zero-copy"],
+    maxPixels: undefined,
+    onBuildProgress: undefined,
+    signal: undefined,
+  });
+  return { model: flags.model, batch: flags.batch, detector };
+}

@@ -25,7 +25,9 @@ export interface DispatchRules {
   readonly config: WorkerConfig;
   readonly book: SourceBook;
   readonly format: AnswerFormat;
-  readonly inFlight: number;
+  /** Frames held at most. */
+  readonly maxHeld: number;
+  /** Frames at the detector at most. */
   readonly concurrency: number;
 }
 
@@ -77,7 +79,7 @@ export class Dispatcher {
   /** How many more frames may be read. With the policy `latest` those that wait make room for newer ones. */
   get room(): number {
     const replaceable = this.#queue.length - this.#queue.fixedLength;
-    return this.#rules.inFlight - (this.#held.size - replaceable);
+    return this.#rules.maxHeld - (this.#held.size - replaceable);
   }
 
   /** Take other rules, for frames that are read from now on. */

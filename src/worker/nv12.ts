@@ -2,7 +2,7 @@
 
 import { ImageError, message } from "../core/errors.ts";
 import { type Image, imageOf } from "../image/image.ts";
-import { yuvCoefficients } from "../pipeline/gpu/yuv.ts";
+import { yuvCoefficients } from "../image/yuv.ts";
 
 /** Where a raw frame lies. */
 export interface RawLayout {

@@ -91,8 +91,8 @@ export interface WorkerOptions extends SourceRules {
   /** Options of `Detector.load`. */
   readonly detector?: Omit<DetectorOptions, "signal" | "onBuildProgress">;
   /** Frames this worker holds at most, from reading to the written answer. Default: twice `concurrency`, at least 4. */
-  readonly inFlight?: number;
-  /** Frames given to the detector at a time. Default: as many as it has in flight, times its batch. */
+  readonly maxHeld?: number;
+  /** Frames given to the detector at a time. Default: as many as its slots and batches take. */
   readonly concurrency?: number;
   /** Rules by source id. */
   readonly sources?: Readonly<Record<string, SourceRules>>;
@@ -126,7 +126,7 @@ export interface WorkerConfig {
   readonly deadLetter: Required<DeadLetterOptions>;
   readonly model: string;
   readonly detector: Omit<DetectorOptions, "signal" | "onBuildProgress">;
-  readonly inFlight: number | undefined;
+  readonly maxHeld: number | undefined;
   readonly concurrency: number | undefined;
   /** Of every source that `sources` does not name. */
   readonly rules: SourceConfig;
@@ -189,7 +189,7 @@ const schema = z.strictObject({
   model: name.default("yolo11n"),
   // `Detector.load` checks what is in it.
   detector: z.record(z.string(), z.unknown(), "an object of options of the detector").default({}),
-  inFlight: atOnce.optional(),
+  maxHeld: atOnce.optional(),
   concurrency: atOnce.optional(),
   sources: z.record(z.string(), z.strictObject(rules), "rules by source id").default({}),
   claim: claim.prefault({}),
@@ -261,7 +261,7 @@ export function parseWorkerOptions(options: WorkerOptions): WorkerConfig {
     consumer: parsed.consumer ?? anyName(),
     deadLetter: { ...parsed.deadLetter, stream: deadStream },
     detector: parsed.detector as WorkerConfig["detector"],
-    inFlight: parsed.inFlight,
+    maxHeld: parsed.maxHeld,
     concurrency: parsed.concurrency,
     rules: sourceConfig({}, options),
     sources: new Map(Object.entries(own).map(([id, one]) => [id, sourceConfig(one, options)])),

@@ -3,7 +3,7 @@
 import { basename } from "node:path";
 import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { Detector } from "../detector/detector.ts";
+import { type BackendInfo, Detector } from "../detector/detector.ts";
 import { type DetectConfig, parseDetectorOptions } from "../detector/detector-config.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
 import type { Broker } from "./broker.ts";
@@ -19,7 +19,7 @@ import { WorkerMetrics } from "./worker-metrics.ts";
 /** What a worker does with its detector. */
 export interface WorkerDetector extends FrameDetector {
   readonly labels: readonly string[];
-  readonly backend: { readonly kind: string };
+  readonly backends: readonly Pick<BackendInfo, "kind" | "inFlight" | "maxBatch">[];
   close(): Promise<void>;
 }
 
@@ -47,8 +47,6 @@ const FIXED = [
   "http",
 ] as const satisfies readonly (keyof WorkerConfig | `claim.${keyof WorkerConfig["claim"]}`)[];
 
-/** Frames in flight on a GPU where the options do not tell. */
-const GPU_FRAMES = 4;
 /** Least number of frames held where the options do not tell: the next ones are there when the detector is free. */
 const LEAST_HELD = 4;
 /** A worker whose detector or loop has made no headway for longer is reported as dead. */
@@ -92,7 +90,7 @@ export class Worker {
     const rules = rulesOf(config, detect, detector);
     this.#broker = broker;
     this.#detector = detector;
-    this.#gpu = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
+    this.#gpu = detector.backends.some(({ kind }) => kind === "gpu") ? findGpuUsage() : undefined;
     const metrics = new WorkerMetrics(broker, this.#gpu);
     this.#metrics = metrics;
     this.#dispatcher = new Dispatcher({ broker, detector, metrics, signal: this.#leaving.signal }, rules);
@@ -272,14 +270,20 @@ export class Worker {
   }
 }
 
+/** Frames that keep every slot of the detector at work: with batches, one more is gathered meanwhile. */
+function detectorFrames({ backends }: WorkerDetector, { inFlight, batch = 1 }: WorkerConfig["detector"]): number {
+  const slots = backends.reduce((sum, backend) => sum + (inFlight ?? backend.inFlight), 0);
+  const frames = Math.min(batch, ...backends.map(({ maxBatch }) => maxBatch));
+  return (frames > 1 ? slots + 1 : slots) * frames;
+}
+
 function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerDetector): DispatchRules {
-  const { detector: options, output, input, model } = config;
-  const slots = options.inFlight ?? (detector.backend.kind === "cpu" ? 1 : GPU_FRAMES);
-  const concurrency = config.concurrency ?? slots * (options.batch ?? 1);
-  const inFlight = config.inFlight ?? Math.max(LEAST_HELD, 2 * concurrency, input.length);
-  if (inFlight < input.length) {
-    const found = `as option "inFlight" must be at least the number of streams, ${input.length}: received ${inFlight}`;
-    throw new OptionError(message("run a worker", found, "a read takes one frame of each stream"), "inFlight");
+  const { output, input, model } = config;
+  const concurrency = config.concurrency ?? detectorFrames(detector, config.detector);
+  const maxHeld = config.maxHeld ?? Math.max(LEAST_HELD, 2 * concurrency, input.length);
+  if (maxHeld < input.length) {
+    const found = `as option "maxHeld" must be at least the number of streams, ${input.length}: received ${maxHeld}`;
+    throw new OptionError(message("run a worker", found, "a read takes one frame of each stream"), "maxHeld");
   }
   return {
     config,
@@ -290,7 +294,7 @@ function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerDet
       model: basename(model).replace(/\.(onnx|plan|engine)$/i, ""),
       worker: config.consumer,
     },
-    inFlight,
+    maxHeld,
     concurrency,
   };
 }

@@ -106,7 +106,7 @@ export function writeConfig(folder: string, redis: string, model: string): strin
     path,
     `redis = "${redis}"
 model = "${model}"
-inFlight = 16
+maxHeld = 16
 drainMs = 5000
 output = { maxLength = 1000000 }
 claim = { idleMs = 1500, intervalMs = 300 }

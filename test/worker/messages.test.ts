@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ImageError } from "../../src/core/errors.ts";
 import type { Image } from "../../src/image/image.ts";
-import { yuvCoefficients } from "../../src/pipeline/gpu/yuv.ts";
+import { yuvCoefficients } from "../../src/image/yuv.ts";
 import { type Answer, answerFields } from "../../src/worker/answer-message.ts";
 import { pictureOf, readFrame } from "../../src/worker/frame-message.ts";
 import { DetectionsSchema, Encoding, FrameSchema } from "../../src/worker/messages.js";

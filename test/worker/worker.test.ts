@@ -11,7 +11,7 @@ import { MemoryBroker } from "../support/memory-broker.ts";
 /** Finds one cat in everything; what it does meanwhile is the test's. */
 class StubDetector implements WorkerDetector {
   readonly labels: readonly string[] = ["cat", "dog"];
-  readonly backend = { kind: "cpu" };
+  readonly backends = [{ kind: "cpu", inFlight: 1, maxBatch: 8 }] as const;
   readonly options: (DetectOptions | undefined)[] = [];
   isClosed = false;
   running = 0;
@@ -84,9 +84,9 @@ describe("Worker", () => {
     expect(await metric(run.worker, 'stage_seconds_count{stage="send"}')).toBe(20);
   });
 
-  test("holds no more frames than inFlight, and gives the detector no more than concurrency", async () => {
+  test("holds no more frames than maxHeld, and gives the detector no more than concurrency", async () => {
     const gate = Promise.withResolvers<void>();
-    await using run = await started({ inFlight: 5, concurrency: 3 }, (broker, detector) => {
+    await using run = await started({ maxHeld: 5, concurrency: 3 }, (broker, detector) => {
       detector.work = () => gate.promise;
       for (let at = 0; at < 50; at++) broker.add({ data: "x" });
     });
@@ -220,7 +220,7 @@ describe("Worker", () => {
 
   test("stop() answers what is in flight, and then frees the detector", async () => {
     const gate = Promise.withResolvers<void>();
-    await using run = await started({ inFlight: 2 }, (broker, detector) => {
+    await using run = await started({ maxHeld: 2 }, (broker, detector) => {
       detector.work = () => gate.promise;
       for (let at = 0; at < 5; at++) broker.add({ data: "x" });
     });
@@ -235,7 +235,7 @@ describe("Worker", () => {
 
   test("stop() hands back what is not done within the limit", async () => {
     const gate = Promise.withResolvers<void>();
-    await using run = await started({ drainMs: 20, inFlight: 2 }, (broker, detector) => {
+    await using run = await started({ drainMs: 20, maxHeld: 2 }, (broker, detector) => {
       detector.work = () => gate.promise;
       for (let at = 0; at < 5; at++) broker.add({ data: "x" });
     });
@@ -266,8 +266,8 @@ describe("Worker", () => {
     const parts = { broker: new MemoryBroker(), detector };
     await expect(Worker.create({ classes: ["dgo"] }, parts)).rejects.toThrow(OptionError);
     expect(detector.isClosed).toBe(true);
-    await expect(Worker.create({ input: ["a", "b", "c"], inFlight: 2 }, parts)).rejects.toThrow(
-      /"inFlight" must be at least/,
+    await expect(Worker.create({ input: ["a", "b", "c"], maxHeld: 2 }, parts)).rejects.toThrow(
+      /"maxHeld" must be at least/,
     );
     await expect(Worker.create({ detector: { threshhold: 1 } as object }, parts)).rejects.toThrow(
       /did you mean "threshold"/,

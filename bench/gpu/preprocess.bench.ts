@@ -15,7 +15,7 @@ import { KernelLibrary } from "../../src/pipeline/gpu/kernel-library.ts";
 import { type DevicePicture, PICTURE_BYTES, PictureTable } from "../../src/pipeline/gpu/picture-table.ts";
 import { preprocessLaunch } from "../../src/pipeline/gpu/preprocess-launch.ts";
 import { valueTable } from "../../src/pipeline/gpu/value-table.ts";
-import { yuvCoefficients } from "../../src/pipeline/gpu/yuv.ts";
+import { yuvCoefficients } from "../../src/image/yuv.ts";
 import { GpuTimer } from "./gpu-timer.ts";
 
 interface Case {

@@ -1,28 +1,84 @@
 /** @module Image: a decoded picture in host memory. */
 
 import { message, ShapeError } from "../core/errors.ts";
+import { usualStandard, type YuvRange, type YuvStandard } from "./yuv.ts";
 
-/** Order of the bytes of one pixel. */
-export type PixelFormat = "RGB" | "BGR" | "RGBA";
+/** Formats whose pixels lie one after the other, by the order of their bytes. */
+export type PackedFormat = "RGB" | "BGR" | "RGBA";
 
-const BYTES_PER_PIXEL: Readonly<Record<PixelFormat, number>> = { RGB: 3, BGR: 3, RGBA: 4 };
+/**
+ * How pixels lie. `"NV12"`, what video decoders give: a plane of Y, then one of interleaved U, V, where each pair
+ * serves 2 × 2 pixels. It takes half the bytes of RGB.
+ */
+export type PixelFormat = PackedFormat | "NV12";
 
-/** A decoded picture: u8 [height, width, channels] (HWC), rows `pitchBytes` apart. Whoever made `data` owns it. */
+const BYTES_PER_PIXEL: Readonly<Record<PackedFormat, number>> = { RGB: 3, BGR: 3, RGBA: 4 };
+
+/**
+ * A decoded picture: u8 [height, width, channels] (HWC), rows `pitchBytes` apart; of NV12, u8 [height, width] and u8
+ * [⌈height / 2⌉, ⌈width / 2⌉, 2]. Whoever made `data` owns it.
+ */
 export interface Image {
   /** In pixels, at least 1. */
   readonly width: number;
   /** In pixels, at least 1. */
   readonly height: number;
-  /** Distance between the starts of two rows in bytes, at least `width` × the bytes of a pixel. */
+  /** Distance between the starts of two rows in bytes, at least `width` × the bytes of a pixel, which of Y is 1. */
   readonly pitchBytes: number;
   readonly format: PixelFormat;
-  /** At least `pitchBytes` × (`height` − 1) + one row of pixels. Alpha is ignored. */
+  /** From the first pixel to the last; `imageOf` tells if it is too short. Alpha is ignored. */
   readonly data: Uint8Array;
+  /** NV12 alone: where the plane of U, V begins in `data`. Default: behind `height` rows of Y. */
+  readonly chromaOffset?: number;
+  /** NV12 alone: distance between two rows of U, V in bytes. Default: `pitchBytes`, one more if that is odd. */
+  readonly chromaPitchBytes?: number;
+  /** NV12 alone: which shares of red, green and blue make Y. Default: BT.709 above 576 lines, else BT.601. */
+  readonly yuvStandard?: YuvStandard;
+  /** NV12 alone: which levels are black and white. Default `"limited"`, as video is. */
+  readonly yuvRange?: YuvRange;
+}
+
+/** An image whose pixels lie one after the other. */
+export interface PackedImage extends Image {
+  readonly format: PackedFormat;
 }
 
 /** Bytes of one pixel. */
-export function bytesPerPixel(format: PixelFormat): number {
+export function bytesPerPixel(format: PackedFormat): number {
   return BYTES_PER_PIXEL[format];
+}
+
+/** True for every format but NV12. */
+export function isPacked(image: Image): image is PackedImage {
+  return image.format !== "NV12";
+}
+
+/** Where the plane of U, V of an NV12 image begins, in bytes. */
+export function chromaOffsetOf({ chromaOffset, pitchBytes, height }: Image): number {
+  return chromaOffset ?? pitchBytes * height;
+}
+
+/** Distance between two rows of U, V of an NV12 image, in bytes. */
+export function chromaPitchOf({ chromaPitchBytes, pitchBytes }: Image): number {
+  return chromaPitchBytes ?? pitchBytes + (pitchBytes & 1);
+}
+
+/** By which standard an NV12 image is coded. */
+export function yuvStandardOf({ yuvStandard, height }: Image): YuvStandard {
+  return yuvStandard ?? usualStandard(height);
+}
+
+/** In which range the levels of an NV12 image are. */
+export function yuvRangeOf({ yuvRange }: Image): YuvRange {
+  return yuvRange ?? "limited";
+}
+
+/** Bytes from the first pixel of an image to the end of its last, gaps included. */
+export function byteLengthOf(image: Image): number {
+  const { width, height, pitchBytes } = image;
+  if (isPacked(image)) return pitchBytes * (height - 1) + width * BYTES_PER_PIXEL[image.format];
+  const chromaRows = (height + 1) >> 1;
+  return chromaOffsetOf(image) + chromaPitchOf(image) * (chromaRows - 1) + width + (width & 1);
 }
 
 /** What {@linkcode imageOf} takes beside the pixels. */
@@ -33,49 +89,80 @@ export interface ImageLayout {
   readonly height: number;
   /** Default `"RGB"`. */
   readonly format?: PixelFormat;
-  /** In bytes; default `width` × the bytes of a pixel. */
+  /** In bytes; default `width` × the bytes of a pixel, which of Y is 1. */
   readonly pitchBytes?: number;
+  /** NV12 alone; see {@linkcode Image}. */
+  readonly chromaOffset?: number;
+  /** NV12 alone, in bytes; see {@linkcode Image}. */
+  readonly chromaPitchBytes?: number;
+  /** NV12 alone; see {@linkcode Image}. */
+  readonly yuvStandard?: YuvStandard;
+  /** NV12 alone; see {@linkcode Image}. */
+  readonly yuvRange?: YuvRange;
+}
+
+function refuse(expected: string, actual: string, hint: string): never {
+  throw new ShapeError(message("use the pixels as an image", `as ${expected}: received ${actual}`, hint), {
+    tensor: "image",
+    expected,
+    actual,
+  });
+}
+
+function checkSide(name: string, value: number): void {
+  if (Number.isInteger(value) && value >= 1) return;
+  refuse(`${name} must be a positive integer`, String(value), "give the size in pixels");
+}
+
+function checkBytes(name: string, value: number, least: number, hint: string): void {
+  if (Number.isInteger(value) && value >= least) return;
+  refuse(`${name} must be at least ${least}`, String(value), hint);
+}
+
+/** An NV12 image, its planes told apart. */
+function nv12Image(data: Uint8Array, layout: ImageLayout, pitchBytes: number): Image {
+  const { width, height } = layout;
+  const planes = { width, height, pitchBytes, format: "NV12", data } as const;
+  const chromaOffset = layout.chromaOffset ?? chromaOffsetOf(planes);
+  const chromaPitchBytes = layout.chromaPitchBytes ?? chromaPitchOf(planes);
+  const yuvStandard = layout.yuvStandard ?? yuvStandardOf(planes);
+  const yuvRange = layout.yuvRange ?? "limited";
+  checkBytes("chromaOffset", chromaOffset, pitchBytes * (height - 1) + width, "the plane of U, V follows that of Y");
+  const chromaRowBytes = width + (width & 1);
+  checkBytes("chromaPitchBytes", chromaPitchBytes, chromaRowBytes, "it is the distance between two rows of U, V");
+  if (yuvStandard !== "BT.601" && yuvStandard !== "BT.709") {
+    refuse("yuvStandard must be BT.601 or BT.709", String(yuvStandard), "HD video is BT.709");
+  }
+  if (yuvRange !== "limited" && yuvRange !== "full") {
+    refuse("yuvRange must be limited or full", String(yuvRange), "video is limited, JPEG full");
+  }
+  return { ...planes, chromaOffset, chromaPitchBytes, yuvStandard, yuvRange };
 }
 
 /**
  * A picture over pixels the caller owns; nothing is copied.
  *
- * @param data   u8 [height, width, channels], rows `pitchBytes` apart
+ * @param data   u8 [height, width, channels], rows `pitchBytes` apart; NV12 as {@linkcode Image} says
  * @param layout size, pixel format and row pitch
- * @throws {ShapeError} If a dimension is not a positive integer, the format unknown, the pitch too small or the data too short
+ * @throws {ShapeError} If a dimension is not a positive integer, the format unknown, a pitch too small or the data too short
  */
 export function imageOf(data: Uint8Array, layout: ImageLayout): Image {
   const { width, height, format = "RGB" } = layout;
-  const refuse = (expected: string, actual: string, hint: string): never => {
-    throw new ShapeError(message("use the pixels as an image", `as ${expected}: received ${actual}`, hint), {
-      tensor: "image",
-      expected,
-      actual,
-    });
-  };
-  for (const [side, value] of [
-    ["width", width],
-    ["height", height],
-  ] as const) {
-    if (!Number.isInteger(value) || value < 1) {
-      refuse(`${side} must be a positive integer`, String(value), "give the size in pixels");
-    }
+  checkSide("width", width);
+  checkSide("height", height);
+  const pixelBytes: number | undefined = format === "NV12" ? 1 : BYTES_PER_PIXEL[format];
+  if (pixelBytes === undefined) {
+    refuse("format must be RGB, BGR, RGBA or NV12", String(format), "convert the pixels first");
   }
-  const pixelBytes: number | undefined = BYTES_PER_PIXEL[format];
-  if (pixelBytes === undefined) refuse("format must be RGB, BGR or RGBA", String(format), "convert the pixels first");
-  const rowBytes = width * (pixelBytes ?? 0);
+  const rowBytes = width * pixelBytes;
   const pitchBytes = layout.pitchBytes ?? rowBytes;
-  if (!Number.isInteger(pitchBytes) || pitchBytes < rowBytes) {
-    refuse(
-      `pitchBytes must be at least ${rowBytes}`,
-      String(pitchBytes),
-      "pitchBytes is the distance between two rows",
-    );
-  }
-  const needed = pitchBytes * (height - 1) + rowBytes;
+  checkBytes("pitchBytes", pitchBytes, rowBytes, "pitchBytes is the distance between two rows");
+  const image =
+    format === "NV12" ? nv12Image(data, layout, pitchBytes) : { width, height, pitchBytes, format, data };
+  const needed = byteLengthOf(image);
   if (!(data instanceof Uint8Array) || data.length < needed) {
     const actual = data instanceof Uint8Array ? `${data.length} bytes` : typeof data;
     refuse(`${width}x${height} ${format} needs ${needed} bytes`, actual, "check width, height, format and pitch");
   }
-  return { width, height, pitchBytes, format, data };
+  return image;
 }

@@ -1,8 +1,9 @@
 /** @module Paint: boxes and labels straight onto the pixels of a picture, for video. */
 
+import { type Canvas, canvasOf } from "./canvas.ts";
 import { type Colour, classColour, readableOn } from "./class-colour.ts";
 import { GlyphMasks } from "./glyph-mask.ts";
-import { bytesPerPixel, type Image, imageOf } from "./image.ts";
+import { type Image, imageOf } from "./image.ts";
 import type { LabelledBox } from "./overlay.ts";
 import { drawableText, LINE_UNITS } from "./stroke-font.ts";
 
@@ -17,16 +18,6 @@ const MOST_COLOURS = 4096;
 /** Masks by tenths of a pixel a grid unit: a video has one size. */
 const fonts = new Map<number, GlyphMasks>();
 const colours = new Map<string, readonly [fill: Colour, ink: Colour]>();
-
-/** Where pixels go. */
-interface Canvas {
-  readonly data: Uint8Array;
-  readonly width: number;
-  readonly height: number;
-  readonly pitchBytes: number;
-  readonly pixelBytes: number;
-  readonly red: number;
-}
 
 function coloursOf(label: string): readonly [fill: Colour, ink: Colour] {
   let known = colours.get(label);
@@ -49,42 +40,11 @@ function fontOf(unit: number): GlyphMasks {
   return font;
 }
 
-/** Fill whole pixels from [x1, y1) to [x2, y2), as far as they lie in the picture. */
-function fillRect(canvas: Canvas, x1: number, y1: number, x2: number, y2: number, { red, green, blue }: Colour): void {
-  const { data, width, height, pitchBytes, pixelBytes } = canvas;
-  const [first, third] = canvas.red === 0 ? [red, blue] : [blue, red];
-  const left = Math.max(0, x1);
-  const right = Math.min(width, x2);
-  const bottom = Math.min(height, y2);
-  for (let y = Math.max(0, y1); y < bottom; y++) {
-    let at = y * pitchBytes + left * pixelBytes;
-    for (let x = left; x < right; x++) {
-      data[at] = first;
-      data[at + 1] = green;
-      data[at + 2] = third;
-      at += pixelBytes;
-    }
-  }
-}
-
 function drawText(canvas: Canvas, text: string, x: number, y: number, font: GlyphMasks, ink: Colour): void {
-  const { data, width, height, pitchBytes, pixelBytes } = canvas;
-  const [first, third] = canvas.red === 0 ? [ink.red, ink.blue] : [ink.blue, ink.red];
   let pen = x - font.margin;
-  const top = y - font.margin;
   for (const character of text) {
     const mask = font.of(character);
-    for (let row = Math.max(0, -top); row < mask.height && top + row < height; row++) {
-      const line = (top + row) * pitchBytes;
-      for (let column = Math.max(0, -pen); column < mask.width && pen + column < width; column++) {
-        const cover = mask.coverage[row * mask.width + column]!;
-        if (cover === 0) continue;
-        const at = line + (pen + column) * pixelBytes;
-        data[at] = data[at]! + ((first - data[at]!) * cover) / 255;
-        data[at + 1] = data[at + 1]! + ((ink.green - data[at + 1]!) * cover) / 255;
-        data[at + 2] = data[at + 2]! + ((third - data[at + 2]!) * cover) / 255;
-      }
-    }
+    canvas.stamp(mask, pen, y - font.margin, ink);
     pen += mask.advance;
   }
 }
@@ -99,7 +59,7 @@ function drawLabel(canvas: Canvas, text: string, x: number, y: number, [fill, in
   const height = Math.ceil(LINE_UNITS * unit) + 2 * margin;
   const left = Math.max(0, Math.min(x, canvas.width - width));
   const top = y - height >= 0 ? y - height : Math.max(0, Math.min(y, canvas.height - height));
-  fillRect(canvas, left, top, left + width, top + height, fill);
+  canvas.fillRect(left, top, left + width, top + height, fill);
   drawText(canvas, text, left + margin, top + margin, font, ink);
 }
 
@@ -107,14 +67,14 @@ function drawLabel(canvas: Canvas, text: string, x: number, y: number, [fill, in
  * Draw boxes, labels and scores onto the pixels of a picture, in place and at once; the colours are those of
  * `drawDetections`. Characters that are neither Latin letters nor ASCII come out as `?`.
  *
- * @param image RGB, BGR or RGBA; its pixels are changed
+ * @param image of any format; its pixels are changed
  * @param rows  boxes may reach outside; one that is wholly outside, or has NaN in it, is left out
  * @throws {ShapeError} If the image's size, pitch and data do not fit together
  */
 export function paintDetections(image: Image, rows: readonly LabelledBox[]): void {
-  const { data, width, height, pitchBytes, format } = imageOf(image.data, image);
+  const canvas = canvasOf(imageOf(image.data, image));
+  const { width, height } = canvas;
   if (rows.length === 0) return;
-  const canvas = { data, width, height, pitchBytes, pixelBytes: bytesPerPixel(format), red: format === "BGR" ? 2 : 0 };
   const line = Math.max(1, Math.round((width + height) / PIXELS_PER_LINE_WIDTH));
   const clamp = (value: number, most: number): number => Math.round(Math.min(Math.max(value, 0), most));
   // The best scores lie on top.
@@ -126,10 +86,10 @@ export function paintDetections(image: Image, rows: readonly LabelledBox[]): voi
     if (!(x2 > x1 && y2 > y1)) continue;
     const pair = coloursOf(label);
     const edge = Math.max(1, Math.min(line, Math.floor(Math.min(x2 - x1, y2 - y1) / 3)));
-    fillRect(canvas, x1, y1, x2, y1 + edge, pair[0]);
-    fillRect(canvas, x1, y2 - edge, x2, y2, pair[0]);
-    fillRect(canvas, x1, y1, x1 + edge, y2, pair[0]);
-    fillRect(canvas, x2 - edge, y1, x2, y2, pair[0]);
+    canvas.fillRect(x1, y1, x2, y1 + edge, pair[0]);
+    canvas.fillRect(x1, y2 - edge, x2, y2, pair[0]);
+    canvas.fillRect(x1, y1, x1 + edge, y2, pair[0]);
+    canvas.fillRect(x2 - edge, y1, x2, y2, pair[0]);
     const text = `${label} ${score.toFixed(2)}`;
     drawLabel(canvas, drawableText(text) ?? text.replace(/[^\x20-\x7e]/gu, "?"), x1, y1, pair);
   }

@@ -2,16 +2,22 @@
 
 import { allocate } from "../core/dtype.ts";
 import type { Placement } from "./geometry.ts";
+import { bytesPerPixel, type PixelFormat } from "./image.ts";
+import { Nv12Rows } from "./nv12.ts";
 import { type InputArray, levelValue } from "./preprocess-values.ts";
 import type { Preprocessing } from "./preprocessing.ts";
 import { ResizePair } from "./resize-pair.ts";
 import { bilinearTaps, isPointSampling } from "./resize-taps.ts";
 
+const RGB_BYTES = 3;
+
 /** What stays the same from frame to frame of a stream; its row buffers are overwritten by every frame. */
 export interface PreprocessPlan {
   readonly placement: Placement;
-  /** Bytes of a source pixel. */
+  /** Bytes of a pixel in the rows that are resized. */
   readonly pixelBytes: number;
+  /** NV12 alone: makes those rows, of the pixels that `columns` look at. */
+  readonly nv12: Nv12Rows | undefined;
   /** i32 [contentWidth, 3], in bytes; see {@linkcode bilinearTaps}. */
   readonly columns: Int32Array<ArrayBuffer>;
   /** i32 [contentHeight, 3], in rows. */
@@ -27,29 +33,60 @@ export interface PreprocessPlan {
   readonly staged: readonly Float32Array<ArrayBuffer>[];
 }
 
+/** True if a plan suits pictures of a format. */
+export function suits({ pixelBytes, nv12 }: PreprocessPlan, format: PixelFormat): boolean {
+  return format === "NV12" ? nv12 !== undefined : nv12 === undefined && pixelBytes === bytesPerPixel(format);
+}
+
 /** Work out a plan. */
 export function createPreprocessPlan(
   preprocessing: Preprocessing,
   placement: Placement,
-  pixelBytes: number,
+  format: PixelFormat,
 ): PreprocessPlan {
   const { sourceWidth, sourceHeight, contentWidth, contentHeight } = placement;
-  const columns = bilinearTaps(sourceWidth, contentWidth, "columns", pixelBytes);
+  const pixelBytes = format === "NV12" ? RGB_BYTES : bytesPerPixel(format);
+  const columns = bilinearTaps(sourceWidth, contentWidth, "columns", format === "NV12" ? 1 : pixelBytes);
+  const nv12 = format === "NV12" ? new Nv12Rows(compact(columns, sourceWidth)) : undefined;
   const staging = allocate("f32", preprocessing.dtype === "f32" ? 0 : contentWidth * 3);
   const isPlanar = preprocessing.layout === "NCHW";
   return {
     placement,
     pixelBytes,
+    nv12,
     columns,
     rows: bilinearTaps(sourceHeight, contentHeight, "rows", 1),
     isPoint: isPointSampling(columns),
-    pair: new ResizePair(contentWidth),
+    pair: new ResizePair(contentWidth, nv12),
     padding: paddingRows(preprocessing, placement.inputWidth),
     staging,
     staged: isPlanar
       ? [0, 1, 2].map((channel) => staging.subarray(channel * contentWidth, (channel + 1) * contentWidth))
       : [staging],
   };
+}
+
+/**
+ * Have columns point into rows of RGB that hold only the pixels they look at.
+ *
+ * @param columns i32 [contentWidth, 3] of pixels; afterwards in bytes of such a row
+ * @returns those pixels, from left to right
+ */
+function compact(columns: Int32Array, sourceWidth: number): Int32Array {
+  const isWanted = new Uint8Array(sourceWidth);
+  for (let k = 0; k < columns.length; k += 3) {
+    if (columns[k + 2] === 0) columns[k + 1] = columns[k]!;
+    isWanted[columns[k]!] = 1;
+    isWanted[columns[k + 1]!] = 1;
+  }
+  const pixels: number[] = [];
+  const places = new Int32Array(sourceWidth);
+  for (let x = 0; x < sourceWidth; x++) if (isWanted[x] === 1) places[x] = pixels.push(x) - 1;
+  for (let k = 0; k < columns.length; k += 3) {
+    columns[k] = places[columns[k]!]! * RGB_BYTES;
+    columns[k + 1] = places[columns[k + 1]!]! * RGB_BYTES;
+  }
+  return Int32Array.from(pixels);
 }
 
 function paddingRows(preprocessing: Preprocessing, width: number): InputArray[] {

@@ -4,8 +4,8 @@ import { message, ShapeError } from "../core/errors.ts";
 import { formatShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { type Placement, place } from "./geometry.ts";
-import { bytesPerPixel, type Image } from "./image.ts";
-import { createPreprocessPlan, type PreprocessPlan } from "./preprocess-plan.ts";
+import type { Image, PixelFormat } from "./image.ts";
+import { createPreprocessPlan, type PreprocessPlan, suits } from "./preprocess-plan.ts";
 import { type InputArray, levelTable } from "./preprocess-values.ts";
 import type { Preprocessing } from "./preprocessing.ts";
 import { type RowTarget, storeBlend, storePoints } from "./resize-rows.ts";
@@ -26,6 +26,8 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  * 2. h = ((2048 − w) × near + w × far) >> 4, along each of the two source rows.
  * 3. level = ((((2048 − w) × h₀) >> 16) + ((w × h₁) >> 16) + 2) >> 2, with the row's weight.
  * 4. value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding.
+ *
+ * NV12 becomes RGB first, pixel by pixel, of those pixels that step 2 looks at: see `Nv12Rows`.
  *
  * The tables and buffers for a source size are kept, so that a steady stream of frames allocates nothing.
  */
@@ -86,7 +88,7 @@ export class Preprocessor {
    * Write one picture into its row of a batch: every element of the row, padding included. Keeps no reference to the
    * picture.
    *
-   * @param image       u8 [height, width, 3 or 4]
+   * @param image       of any format
    * @param destination [N, 3, inputHeight, inputWidth] or [N, inputHeight, inputWidth, 3] of the pre-processing's dtype
    * @param index       which picture of the batch, below N
    * @param placement   what {@linkcode place} returned for this picture
@@ -94,7 +96,7 @@ export class Preprocessor {
    */
   run(image: Image, destination: InputTensor, index: number, placement: Placement): void {
     this.#check(image, destination, index, placement);
-    const plan = this.#plan(placement, bytesPerPixel(image.format));
+    const plan = this.#plan(placement, image.format);
     const start = index * 3 * placement.inputWidth * placement.inputHeight;
     this.#pad(plan, destination.data, start);
     this.#fill(plan, image, destination.data, start);
@@ -123,11 +125,11 @@ export class Preprocessor {
     );
   }
 
-  #plan(placement: Placement, pixelBytes: number): PreprocessPlan {
+  #plan(placement: Placement, format: PixelFormat): PreprocessPlan {
     for (const plan of this.#plans) {
-      if (plan.pixelBytes === pixelBytes && isSamePlacement(plan.placement, placement)) return plan;
+      if (suits(plan, format) && isSamePlacement(plan.placement, placement)) return plan;
     }
-    const plan = createPreprocessPlan(this.#preprocessing, placement, pixelBytes);
+    const plan = createPreprocessPlan(this.#preprocessing, placement, format);
     if (this.#plans.length === MAX_PLANS) this.#plans.shift();
     this.#plans.push(plan);
     return plan;
@@ -151,7 +153,7 @@ export class Preprocessor {
   /** Write the resized picture: directly where the tensor is f32, else row by row through the plan's staging. */
   #fill(plan: PreprocessPlan, image: Image, data: InputArray, start: number): void {
     const { inputWidth, inputHeight, contentWidth, contentHeight, padX, padY } = plan.placement;
-    const { rows, columns, pair, staging, staged } = plan;
+    const { rows, columns, pair, staging, staged, nv12 } = plan;
     const target = this.#target;
     const isStaged = this.#preprocessing.dtype !== "f32";
     const planeLength = inputWidth * inputHeight;
@@ -174,7 +176,8 @@ export class Preprocessor {
       const nearRow = rows[y * 3]!;
       const weight = rows[y * 3 + 2]!;
       if (plan.isPoint && weight === 0) {
-        storePoints(image.data, nearRow * image.pitchBytes, columns, target);
+        if (nv12 === undefined) storePoints(image.data, nearRow * image.pitchBytes, columns, target);
+        else storePoints(nv12.load(image, nearRow), 0, columns, target);
       } else {
         pair.load(image, columns, nearRow, rows[y * 3 + 1]!, weight);
         storeBlend(pair.near, weight === 0 ? pair.near : pair.far, weight, target);

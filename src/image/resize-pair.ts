@@ -2,6 +2,7 @@
 
 import { allocate } from "../core/dtype.ts";
 import type { Image } from "./image.ts";
+import type { Nv12Rows } from "./nv12.ts";
 import { resizeRow } from "./resize-rows.ts";
 
 /** Two horizontally resized rows of a picture; each source row is resized at most once on the way down. */
@@ -10,11 +11,16 @@ export class ResizePair {
   near: Int32Array<ArrayBuffer>;
   /** Likewise, the lower row; what it held before where the weight is 0. */
   far: Int32Array<ArrayBuffer>;
+  readonly #nv12: Nv12Rows | undefined;
   #nearRow = -1;
   #farRow = -1;
 
-  /** @param width of the resized picture in pixels */
-  constructor(width: number) {
+  /**
+   * @param width of the resized picture in pixels
+   * @param nv12  makes the rows of NV12 pictures into RGB; `undefined` for the other formats
+   */
+  constructor(width: number, nv12: Nv12Rows | undefined) {
+    this.#nv12 = nv12;
     this.near = allocate("i32", width * 3);
     this.far = allocate("i32", width * 3);
   }
@@ -41,11 +47,16 @@ export class ResizePair {
       this.#farRow = this.#nearRow;
       this.#nearRow = nearRow;
     } else if (nearRow !== this.#nearRow) {
-      resizeRow(image.data, nearRow * image.pitchBytes, columns, this.near);
+      this.#resize(image, nearRow, columns, this.near);
       this.#nearRow = nearRow;
     }
     if (weight === 0 || farRow === this.#farRow) return;
-    resizeRow(image.data, farRow * image.pitchBytes, columns, this.far);
+    this.#resize(image, farRow, columns, this.far);
     this.#farRow = farRow;
+  }
+
+  #resize(image: Image, row: number, columns: Int32Array, target: Int32Array): void {
+    if (this.#nv12 === undefined) resizeRow(image.data, row * image.pitchBytes, columns, target);
+    else resizeRow(this.#nv12.load(image, row), 0, columns, target);
   }
 }

@@ -1,6 +1,14 @@
 /** @module RGB: the pixels of any image as tight RGB rows, which is what sharp takes. */
 
-import { bytesPerPixel, type Image } from "./image.ts";
+import { bytesPerPixel, type Image, isPacked, type PackedImage } from "./image.ts";
+import { rgbOfNv12 } from "./nv12.ts";
+
+/** The image itself, or RGB in memory of its own where it is NV12: for code that goes from pixel to pixel. */
+export function packedImage(image: Image): PackedImage {
+  if (isPacked(image)) return image;
+  const { width, height } = image;
+  return { width, height, pitchBytes: width * 3, format: "RGB", data: rgbOfNv12(image) };
+}
 
 /**
  * Tight RGB rows of an image; alpha is dropped.
@@ -8,7 +16,7 @@ import { bytesPerPixel, type Image } from "./image.ts";
  * @returns u8 [height, width, 3]: the image's own memory where it has that form already, else a copy
  */
 export function tightRgb(image: Image): Uint8Array {
-  const { width, height, pitchBytes, format, data } = image;
+  const { width, height, pitchBytes, format, data } = packedImage(image);
   const rowBytes = width * 3;
   if (format === "RGB" && pitchBytes === rowBytes) return data.subarray(0, rowBytes * height);
   const rgb = new Uint8Array(rowBytes * height);

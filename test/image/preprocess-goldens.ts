@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "bun";
 import { type DTypeMap, viewOf } from "../../src/core/dtype.ts";
-import { bytesPerPixel, type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import { bytesPerPixel, imageOf, type PackedFormat, type PackedImage } from "../../src/image/image.ts";
 import type { Preprocessing } from "../../src/image/preprocessing.ts";
 
 const folder = join(import.meta.dir, "../fixtures/preprocess");
@@ -15,7 +15,7 @@ export interface Golden {
   readonly source: [number, number];
   /** Bytes between the end of a row and the next. */
   readonly gapBytes: number;
-  readonly format: PixelFormat;
+  readonly format: PackedFormat;
   readonly input: [number, number];
   /** x, y, width, height in input pixels; the whole input without one. */
   readonly crop: [number, number, number, number] | null;
@@ -46,7 +46,7 @@ export function goldenValues({ preprocessing, crop, input, offset }: Golden): DT
 }
 
 /** The picture that `pattern` of make.py draws, with rows `gapBytes` further apart than they need be. */
-export function patternImage(width: number, height: number, format: PixelFormat, gapBytes: number): Image {
+export function patternImage(width: number, height: number, format: PackedFormat, gapBytes: number): PackedImage {
   const pixelBytes = bytesPerPixel(format);
   const pitchBytes = width * pixelBytes + gapBytes;
   const data = new Uint8Array(pitchBytes * height - gapBytes).fill(0xee);
@@ -58,5 +58,6 @@ export function patternImage(width: number, height: number, format: PixelFormat,
       }
     }
   }
-  return imageOf(data, { width, height, format, pitchBytes });
+  imageOf(data, { width, height, format, pitchBytes });
+  return { width, height, format, pitchBytes, data };
 }

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import { createTensor } from "../../src/core/tensor.ts";
 import { FITS, type Placement } from "../../src/image/geometry.ts";
-import { bytesPerPixel, type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import { bytesPerPixel, type Image, imageOf, type PackedFormat, type PackedImage } from "../../src/image/image.ts";
 import { levelValue } from "../../src/image/preprocess-values.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
@@ -29,7 +29,7 @@ function element({ layout }: Preprocessing, width: number, height: number, x: nu
 }
 
 /** The level in double precision and without rounding, by the definition of bilinear interpolation. */
-function exactLevel(image: Image, placement: Placement, x: number, y: number, c: number): number {
+function exactLevel(image: PackedImage, placement: Placement, x: number, y: number, c: number): number {
   const position = (at: number, source: number, content: number): number =>
     Math.min(Math.max(((at + 0.5) * source) / content - 0.5, 0), source - 1);
   const sx = position(x - placement.padX, image.width, placement.contentWidth);
@@ -81,7 +81,7 @@ test("Preprocessor.run() is near the exact interpolation, over sizes by chance",
   let worst = 0;
   let padding = 0;
   for (let round = 0; round < 150; round++) {
-    const format = pick<PixelFormat>(["RGB", "BGR", "RGBA"]);
+    const format = pick<PackedFormat>(["RGB", "BGR", "RGBA"]);
     const colour = pick<Preprocessing["colour"]>(["RGB", "BGR"]);
     const preprocessing = { ...LEVELS, fit: pick(FITS), colour };
     const [width, height] = [side(90), side(90)];

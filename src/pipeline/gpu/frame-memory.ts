@@ -8,9 +8,18 @@ import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { Stream } from "../../cuda/stream.ts";
-import { bytesPerPixel, type Image } from "../../image/image.ts";
+import {
+  byteLengthOf,
+  chromaOffsetOf,
+  chromaPitchOf,
+  type Image,
+  isPacked,
+  yuvRangeOf,
+  yuvStandardOf,
+} from "../../image/image.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
-import type { PackedPicture } from "./picture-table.ts";
+import { yuvCoefficients } from "../../image/yuv.ts";
+import type { DevicePicture, Nv12Picture, PackedPicture } from "./picture-table.ts";
 
 /** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
 const GROWTH = 1.25;
@@ -36,6 +45,17 @@ export class FrameMemory extends Resource {
     height: 0,
     pixels: 0 as PackedPicture["pixels"],
     pitchBytes: 0,
+  };
+  /** Likewise, of NV12. */
+  readonly #nv12: Writable<Nv12Picture> = {
+    format: "NV12",
+    width: 0,
+    height: 0,
+    pixels: 0 as DevicePtr,
+    pitchBytes: 0,
+    chroma: 0 as DevicePtr,
+    chromaPitchBytes: 0,
+    coefficients: yuvCoefficients("BT.709", "limited"),
   };
   #staging: PinnedBuffer<"u8"> | undefined;
   #pixels: DeviceBuffer<"u8"> | undefined;
@@ -66,17 +86,32 @@ export class FrameMemory extends Resource {
    * Enqueue the copy of a picture to the device. Pixels in page-locked memory are copied from where they are, and must
    * stay until the stream has passed; others are copied to staging memory first, at once.
    *
-   * @returns where the picture will be; the same object each time
+   * @returns where the picture will be; the same object each time for its kind of format
    */
-  upload(image: Image): PackedPicture {
-    const { format, width, height, pitchBytes, data } = image;
-    const byteLength = pitchBytes * (height - 1) + width * bytesPerPixel(format);
+  upload(image: Image): DevicePicture {
+    const { data } = image;
+    const byteLength = byteLengthOf(image);
+    const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(data, byteLength);
+    if (!isPacked(image)) return this.#nv12At(pixels, image);
     const picture = this.#picture;
-    picture.format = format;
-    picture.width = width;
-    picture.height = height;
-    picture.pitchBytes = pitchBytes;
-    picture.pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(data, byteLength);
+    picture.format = image.format;
+    picture.width = image.width;
+    picture.height = image.height;
+    picture.pitchBytes = image.pitchBytes;
+    picture.pixels = pixels;
+    return picture;
+  }
+
+  /** Both planes are copied at once, with what lies between them. */
+  #nv12At(pixels: DevicePtr, image: Image): Nv12Picture {
+    const picture = this.#nv12;
+    picture.width = image.width;
+    picture.height = image.height;
+    picture.pitchBytes = image.pitchBytes;
+    picture.pixels = pixels;
+    picture.chroma = (pixels + chromaOffsetOf(image)) as DevicePtr;
+    picture.chromaPitchBytes = chromaPitchOf(image);
+    picture.coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
     return picture;
   }
 

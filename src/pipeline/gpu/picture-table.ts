@@ -2,22 +2,23 @@
 
 import type { DevicePtr } from "../../core/units.ts";
 import type { Placement } from "../../image/geometry.ts";
-import type { PixelFormat } from "../../image/image.ts";
+import type { PackedFormat } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
-import type { YuvCoefficients } from "./yuv.ts";
+import type { YuvCoefficients } from "../../image/yuv.ts";
+
 
 /** Bytes of `struct Picture` in kernels/preprocess.cu. */
 export const PICTURE_BYTES = 96;
 
 const WORDS = PICTURE_BYTES / 4;
-const FORMATS: Readonly<Record<PixelFormat, number>> = { RGB: 0, BGR: 0, RGBA: 1 };
+const FORMATS: Readonly<Record<PackedFormat, number>> = { RGB: 0, BGR: 0, RGBA: 1 };
 const NV12 = 2;
 /** Place of the two scales, in 8 bytes. */
 const SCALES = 10;
 
 /** A picture of interleaved pixels in device memory: u8 [height, width, 3 or 4], rows `pitchBytes` apart. */
 export interface PackedPicture {
-  readonly format: PixelFormat;
+  readonly format: PackedFormat;
   /** In pixels. */
   readonly width: number;
   readonly height: number;

@@ -10,7 +10,7 @@ import { DetectionReader, detectionWords } from "../../../src/pipeline/gpu/detec
 import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
 import { PLACEMENT_BYTES, SELECTION_BYTES, SelectionTable } from "../../../src/pipeline/gpu/selection-table.ts";
 import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
-import { yuvCoefficients } from "../../../src/pipeline/gpu/yuv.ts";
+import { yuvCoefficients } from "../../../src/image/yuv.ts";
 
 const kernels = join(import.meta.dir, "../../../kernels");
 

@@ -1,7 +1,7 @@
 /** @module Reference of NV12: the conversion to RGB that kernels/preprocess.cu does pixel by pixel, before resizing. */
 
 import { type Image, imageOf } from "../../../src/image/image.ts";
-import type { YuvCoefficients } from "../../../src/pipeline/gpu/yuv.ts";
+import type { YuvCoefficients } from "../../../src/image/yuv.ts";
 
 /** An NV12 picture in host memory. */
 export interface Nv12 {

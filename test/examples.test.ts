@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pulled } from "./support/catalogue.ts";
+import { isRedisUnreachable } from "./support/redis-server.ts";
 import { isFfmpegMissing } from "./support/videos.ts";
 
 const root = join(import.meta.dir, "..");
@@ -54,6 +55,17 @@ test.skipIf(isOffline || isFfmpegMissing)("examples/09-video.ts writes a video w
   expect(output).toMatch(/^h264 640x360, about 15 frames\n0\.000 s: /);
   expect(output).toMatch(/15 frames in .*bun-tensorrt-annotated\.mp4\n$/);
 });
+
+test.skipIf(isOffline || isRedisUnreachable)(
+  "examples/07-redis-worker.ts answers every frame and ends, as redis-server or $REDIS_URL is there",
+  () => {
+    const lines = example("07-redis-worker.ts", picture!).trim().split("\n");
+    expect(lines).toHaveLength(3);
+    for (const [at, line] of lines.entries()) {
+      expect(line).toMatch(new RegExp(`^gate/${at}/\\d+-\\d+: \\d+ objects by yolo11n, [\\d.]+ ms in the worker$`));
+    }
+  },
+);
 
 test("every example is run by a test here", () => {
   const names = [...new Bun.Glob("*.ts").scanSync(join(root, "examples"))];

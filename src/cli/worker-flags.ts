@@ -1,9 +1,11 @@
 /** @module WorkerFlags: the flags of `worker`, and what they stand for; they win over the file. */
 
 import { z } from "zod";
+import type { DetectorOptions } from "../detector/detector-config.ts";
 import type { WorkerOptions } from "../worker/worker-config.ts";
 import { type Flag, type ParsedArguments, parseFlags } from "./args.ts";
-import { classList, count, fraction, toggle, wholeNumber } from "./values.ts";
+import { DETECTOR_FLAGS, parseDetectorFlags } from "./detector-flags.ts";
+import { count, toggle, wholeNumber } from "./values.ts";
 
 /** In the order of the help. */
 export const WORKER_FLAGS: readonly Flag[] = [
@@ -20,22 +22,10 @@ export const WORKER_FLAGS: readonly Flag[] = [
   { name: "output", short: "o", value: "NAME", summary: "stream of the results (default detections)" },
   { name: "format", short: "f", value: "protobuf|fields", summary: "how results are written (default protobuf)" },
   { name: "boxes", value: "pixels|normalized", summary: "what boxes are measured in (default pixels)" },
-  {
-    name: "model",
-    short: "m",
-    value: "FILE|NAME",
-    summary: "ONNX file, plan, or a name from `models` (default yolo11n)",
-  },
-  { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
-  { name: "device", value: "N", summary: "number of the GPU (default 0)" },
-  { name: "precision", value: "fp32|fp16", summary: "what an engine that is built may compute in (default fp16)" },
-  { name: "batch", value: "N", summary: "pictures the model is given at once (default 1)" },
-  { name: "threads", value: "N", summary: "CPU threads (default the physical cores)" },
-  { name: "threshold", short: "t", value: "SCORE", summary: "lowest score that is kept, 0 to 1 (default 0.25)" },
-  { name: "classes", value: "LIST", summary: "only these classes: names or ids, divided by commas" },
+  ...DETECTOR_FLAGS,
   { name: "edge-margin", value: "PIXELS", summary: "leave out boxes this close to an edge of the frame" },
   { name: "policy", value: "all|latest", summary: "every frame, or of each source the newest (default all)" },
-  { name: "in-flight", value: "N", summary: "frames held at most (default 4, on a GPU 8)" },
+  { name: "max-held", value: "N", summary: "frames read and not answered (default 4, on a GPU 8)" },
   { name: "max-deliveries", value: "N", summary: "tries before a frame is a dead letter (default 3)" },
   { name: "claim-idle", value: "SECONDS", summary: "take over frames silent for as long (default 30)" },
   { name: "drain", value: "SECONDS", summary: "wait this long for frames in flight at the end (default 10)" },
@@ -49,7 +39,10 @@ const pixels = z
   .string()
   .regex(/^\d+(\.\d+)?$/, "a number of pixels, 0 or more")
   .transform(Number);
-const milliseconds = wholeNumber(0, 2_000_000).transform((seconds) => seconds * 1000);
+
+function seconds(least: number): z.ZodType<number, string> {
+  return wholeNumber(least, 2_000_000).transform((value) => value * 1000);
+}
 
 const schema = z.object({
   config: text.optional(),
@@ -60,20 +53,12 @@ const schema = z.object({
   output: text.optional(),
   format: z.enum(["protobuf", "fields"], "protobuf or fields").optional(),
   boxes: z.enum(["pixels", "normalized"], "pixels or normalized").optional(),
-  model: text.optional(),
-  backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").optional(),
-  device: wholeNumber(0, 1023).optional(),
-  precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
-  batch: count(1024).optional(),
-  threads: count(1024).optional(),
-  threshold: fraction.optional(),
-  classes: classList.optional(),
   "edge-margin": pixels.optional(),
   policy: z.enum(["all", "latest"], "all or latest").optional(),
-  "in-flight": count(65_536).optional(),
+  "max-held": count(65_536).optional(),
   "max-deliveries": count(1_000_000).optional(),
-  "claim-idle": milliseconds.optional(),
-  drain: milliseconds.optional(),
+  "claim-idle": seconds(1).optional(),
+  drain: seconds(0).optional(),
   port: wholeNumber(0, 65_535).optional(),
   host: text.optional(),
   quiet: toggle,
@@ -96,21 +81,31 @@ function given<T extends object>(values: T): { [Key in keyof T]?: Exclude<T[Key]
   return Object.fromEntries(entries) as { [Key in keyof T]?: Exclude<T[Key], undefined> };
 }
 
-function overlay(flags: Flags, file: WorkerOptions): WorkerOptions {
-  const { redis, input, group, consumer, model, threshold, classes, policy, backend, device, precision, batch } = flags;
+/** What the flags say of the detector, without the defaults of those that were not given, which would hide the file's. */
+function detectorSaid(parsed: ParsedArguments): { readonly model: string | undefined; readonly said: DetectorOptions } {
+  const { model, detector } = parseDetectorFlags("worker", parsed);
+  const silent: DetectorOptions = parseDetectorFlags("worker", { flags: {}, operands: [] }).detector;
+  const said = Object.entries(detector).filter(([name, value]) => {
+    return name in parsed.flags || !Bun.deepEquals(value, silent[name as keyof DetectorOptions]);
+  });
+  return { model, said: Object.fromEntries(said) };
+}
+
+function overlay(flags: Flags, parsed: ParsedArguments, file: WorkerOptions): WorkerOptions {
+  const { redis, input, group, consumer, policy } = flags;
+  const { model, said } = detectorSaid(parsed);
+  // In a worker these two belong to the rules of sources.
+  const { threshold, classes, ...detector } = said;
   const http = given({ port: flags.port, host: flags.host });
   const port = http.port ?? file.http?.port;
-  const nested = {
-    output: { ...file.output, ...given({ stream: flags.output, format: flags.format, boxes: flags.boxes }) },
-    deadLetter: { ...file.deadLetter, ...given({ maxDeliveries: flags["max-deliveries"] }) },
-    claim: { ...file.claim, ...given({ idleMs: flags["claim-idle"] }) },
-    detector: { ...file.detector, ...given({ backend, device, precision, batch, threads: flags.threads }) },
-  };
   return {
     ...file,
     ...given({ redis, input, group, consumer, model, threshold, classes, policy }),
-    ...given({ edgeMargin: flags["edge-margin"], inFlight: flags["in-flight"], drainMs: flags.drain }),
-    ...nested,
+    ...given({ edgeMargin: flags["edge-margin"], maxHeld: flags["max-held"], drainMs: flags.drain }),
+    output: { ...file.output, ...given({ stream: flags.output, format: flags.format, boxes: flags.boxes }) },
+    deadLetter: { ...file.deadLetter, ...given({ maxDeliveries: flags["max-deliveries"] }) },
+    claim: { ...file.claim, ...given({ idleMs: flags["claim-idle"] }) },
+    detector: { ...file.detector, ...detector },
     ...(port === undefined ? {} : { http: { ...file.http, ...http, port } }),
   };
 }
@@ -122,5 +117,5 @@ function overlay(flags: Flags, file: WorkerOptions): WorkerOptions {
  */
 export function parseWorkerFlags(parsed: ParsedArguments): WorkerArguments {
   const flags = parseFlags("worker", parsed, schema);
-  return { config: flags.config, isQuiet: flags.quiet, over: (file) => overlay(flags, file) };
+  return { config: flags.config, isQuiet: flags.quiet, over: (file) => overlay(flags, parsed, file) };
 }

@@ -1,0 +1,118 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseWords } from "../../src/cli/args.ts";
+import { parseWorkerFlags, WORKER_FLAGS } from "../../src/cli/worker-flags.ts";
+import type { WorkerOptions } from "../../src/worker/worker-config.ts";
+import { paintedJpeg } from "../support/pictures.ts";
+import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import { runCli, spawnCli } from "./run-cli.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-worker-cli-"));
+const model = join(folder, "toy.onnx");
+writeFileSync(model, toyDetector());
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function overlaid(words: string, file: WorkerOptions): WorkerOptions {
+  return parseWorkerFlags(parseWords("worker", words.split(" ").filter(Boolean), WORKER_FLAGS)).over(file);
+}
+
+test("worker's flags win over the file, and leave alone what they do not say", () => {
+  const file: WorkerOptions = {
+    model: "a.onnx",
+    threshold: 0.3,
+    detector: { batch: 4, rectangular: true, backend: "cpu" },
+    output: { maxLength: 7, format: "fields" },
+    http: { port: 1, host: "0.0.0.0" },
+  };
+  expect(overlaid("", file)).toEqual({ ...file, deadLetter: {}, claim: {} });
+  expect(overlaid("--threshold 0.5 --batch 1 --format protobuf --port 2 --claim-idle 3 -i a,b", file)).toEqual({
+    ...file,
+    threshold: 0.5,
+    input: ["a", "b"],
+    detector: { batch: 1, rectangular: true, backend: "cpu" },
+    output: { maxLength: 7, format: "protobuf" },
+    deadLetter: {},
+    claim: { idleMs: 3000 },
+    http: { port: 2, host: "0.0.0.0" },
+  });
+});
+
+test("worker exits with 2 and names what is wrong, before it loads or connects to anything", async () => {
+  const config = (name: string, text: string): string => {
+    const path = join(folder, name);
+    writeFileSync(path, text);
+    return path;
+  };
+  const cases: readonly (readonly [words: readonly string[], text: string])[] = [
+    [["a.jpg"], "as it takes no file"],
+    [["--inptu", "a"], "did you mean --input?"],
+    [["--policy", "newest"], "Hint: all or latest"],
+    [["--redis", "localhost"], 'option "redis" must be the URL'],
+    [["--config", join(folder, "none.toml")], "as it cannot be read: ENOENT"],
+    [
+      ["--config", config("a.toml", "[output]\nstrem = 1\n")],
+      'option "output.strem" is unknown\nHint: did you mean "stream"?',
+    ],
+    [["--config", config("b.toml", "[detector]\nbatc = 1\n")], 'did you mean "batch"?'],
+    [["--config", config("c.toml", "= 1")], "as it is no TOML"],
+  ];
+  const results = await Promise.all(cases.map(([words]) => runCli(["worker", "--model", model, ...words])));
+  for (const [at, { code, output, errors }] of results.entries()) {
+    expect(errors).toContain(cases[at]![1]);
+    expect([code, output]).toEqual([2, ""]);
+  }
+});
+
+test.skipIf(isRedisMissing)(
+  "worker takes a new configuration with SIGHUP, keeps the former one where that is broken, and ends with SIGTERM, as redis-server is there",
+  async () => {
+    await using server = await RedisServer.start();
+    using client = await server.client();
+    const config = join(folder, "live.toml");
+    const base = `model = "${model}"\nredis = "${server.url}"\noutput = { format = "fields" }\nhttp = { port = 0 }\n`;
+    writeFileSync(config, base);
+    const child = spawnCli(["worker", "--config", config, "--backend", "cpu", "--threads", "1"]);
+    const log: string[] = [];
+    const logging = (async () => {
+      const decoder = new TextDecoder();
+      for await (const chunk of child.stderr) log.push(decoder.decode(chunk, { stream: true }));
+    })();
+    const said = async (text: string): Promise<void> => {
+      while (!log.join("").includes(text)) await Bun.sleep(10);
+    };
+    const jpeg = await paintedJpeg(64, 48);
+    let last = "0";
+    const objects = async (): Promise<number> => {
+      await client.send("XADD", ["frames", "*", "source_id", "a", "data", jpeg as unknown as string]);
+      const reply = await client.send("XREAD", ["BLOCK", "5000", "STREAMS", "detections", last]);
+      const [id, fields] = reply.detections[0];
+      last = id;
+      return JSON.parse(fields[fields.indexOf("detections") + 1]).length;
+    };
+
+    await said("Reading frames as ");
+    const url = /Health and metrics at (\S+)/.exec(log.join(""))?.[1];
+    expect(await (await fetch(new URL("readyz", url))).json()).toEqual({ status: "running" });
+    const all = await objects();
+    expect(all).toBeGreaterThan(1);
+
+    writeFileSync(config, `${base}threshold = 2\n`);
+    child.kill("SIGHUP");
+    await said("Kept the former configuration");
+    expect(log.join("")).toContain('option "threshold" is refused: received 2');
+    expect(await objects()).toBe(all);
+
+    writeFileSync(config, `${base}classes = ["cat"]\n`);
+    child.kill("SIGHUP");
+    while ((await objects()) >= all) await Bun.sleep(10);
+
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(143);
+    await logging;
+    expect(await client.send("XINFO", ["CONSUMERS", "frames", "bun-tensorrt"])).toEqual([]);
+  },
+  30_000,
+);

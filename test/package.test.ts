@@ -33,7 +33,16 @@ test("the package packs", () => {
 test("the package holds what it needs and nothing else", () => {
   const list = Bun.spawnSync(["tar", "tzf", tarball]).stdout.toString().trim().split("\n");
   const tops = new Set(list.map((path) => path.split("/")[1]!));
-  expect([...tops].sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "native", "package.json", "ptx", "src"]);
+  expect([...tops].sort()).toEqual([
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "native",
+    "package.json",
+    "proto",
+    "ptx",
+    "src",
+  ]);
 });
 
 test.skipIf(isOffline)("the package, added to an empty project, detects", () => {
@@ -43,13 +52,14 @@ test.skipIf(isOffline)("the package, added to an empty project, detects", () => 
     join(app, "index.ts"),
     `import { Detector, imageOf } from "bun-tensorrt";
      import { Session } from "bun-tensorrt/onnxruntime";
+     import { Encoding, Worker } from "bun-tensorrt/worker";
      await using detector = await Detector.load("toy.onnx");
      const white = imageOf(new Uint8Array(64 * 64 * 3).fill(255), { width: 64, height: 64 });
      const { detections } = await detector.detect(white);
-     console.log(detections.map((one) => one.label).join(" "), typeof Session.load);\n`,
+     console.log(detections.map((one) => one.label).join(" "), typeof Session.load, typeof Worker.create, Encoding.PNG);\n`,
   );
   const { exitCode, output } = bun(["index.ts"], app);
-  expect(output).toBe("cat dog dog function\n");
+  expect(output).toBe("cat dog dog function function 2\n");
   expect(exitCode).toBe(0);
 });
 
@@ -91,7 +101,14 @@ test.skipIf(isOffline)("the package type-checks in a project with the settings o
 test("dependencies and Bun have exact versions, and only what is used", () => {
   const versions = [...Object.values(manifest.dependencies), ...Object.values(manifest.devDependencies)];
   expect(versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(version))).toEqual([]);
-  expect(Object.keys(manifest.dependencies)).toEqual(["koffi", "onnxruntime-node", "prom-client", "sharp", "zod"]);
+  expect(Object.keys(manifest.dependencies)).toEqual([
+    "@bufbuild/protobuf",
+    "koffi",
+    "onnxruntime-node",
+    "prom-client",
+    "sharp",
+    "zod",
+  ]);
   const lock = readFileSync(join(root, "bun.lock"), "utf8");
   expect(lock).not.toMatch(/https?:\/\//);
   expect(manifest.packageManager).toBe(`bun@${Bun.version}`);

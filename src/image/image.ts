@@ -157,8 +157,7 @@ export function imageOf(data: Uint8Array, layout: ImageLayout): Image {
   const rowBytes = width * pixelBytes;
   const pitchBytes = layout.pitchBytes ?? rowBytes;
   checkBytes("pitchBytes", pitchBytes, rowBytes, "pitchBytes is the distance between two rows");
-  const image =
-    format === "NV12" ? nv12Image(data, layout, pitchBytes) : { width, height, pitchBytes, format, data };
+  const image = format === "NV12" ? nv12Image(data, layout, pitchBytes) : { width, height, pitchBytes, format, data };
   const needed = byteLengthOf(image);
   if (!(data instanceof Uint8Array) || data.length < needed) {
     const actual = data instanceof Uint8Array ? `${data.length} bytes` : typeof data;

@@ -3,13 +3,23 @@
 import { chromaOffsetOf, chromaPitchOf, type Image, yuvRangeOf, yuvStandardOf } from "./image.ts";
 import { type YuvCoefficients, yuvCoefficients } from "./yuv.ts";
 
+/** Bytes of a pixel in what {@linkcode Nv12Rows} gives. */
+export const NV12_ROW_PIXEL_BYTES = 4;
+
+/** 0 for what is below it, 255 for what is above. */
+function clamp(level: number): number {
+  return Math.min(Math.max(level, 0), 255);
+}
+
 /**
  * Convert some pixels of a row: see {@linkcode YuvCoefficients}. U, V are not interpolated.
+ *
+ * A pixel is stored as one word: with a store for each channel it took a third longer.
  *
  * @param luma    offset of the row of Y in `data`
  * @param chroma  offset of the row of U, V
  * @param columns which pixels
- * @param rgb     u8 [columns, 3], written; clamped, so that what is out of range needs no test
+ * @param words   i32 [columns], written: red in the lowest byte, then green, blue and 0
  */
 function convertColumns(
   data: Uint8Array,
@@ -17,44 +27,45 @@ function convertColumns(
   chroma: number,
   columns: Int32Array,
   coefficients: YuvCoefficients,
-  rgb: Uint8ClampedArray,
+  words: Int32Array,
 ): void {
   const { offset, y, vRed, uGreen, vGreen, uBlue } = coefficients;
-  let at = 0;
-  for (let k = 0; k < columns.length; k++) {
+  const end = columns.length;
+  for (let k = 0; k < end; k++) {
     const x = columns[k]!;
     const pair = chroma + (x & ~1);
     const u = data[pair]! - 128;
     const v = data[pair + 1]! - 128;
-    const level = data[luma + x]! - offset;
-    const base = (level > 0 ? Math.imul(level, y) : 0) + 32_768;
-    rgb[at] = (base + Math.imul(vRed, v)) >> 16;
-    rgb[at + 1] = (base + Math.imul(uGreen, u) + Math.imul(vGreen, v)) >> 16;
-    rgb[at + 2] = (base + Math.imul(uBlue, u)) >> 16;
-    at += 3;
+    const base = (Math.imul(Math.max(data[luma + x]! - offset, 0), y) + 32_768) | 0;
+    const red = (base + Math.imul(vRed, v)) >> 16;
+    const green = (base + ((Math.imul(uGreen, u) + Math.imul(vGreen, v)) | 0)) >> 16;
+    const blue = (base + Math.imul(uBlue, u)) >> 16;
+    // Few pixels of a real picture are out of range.
+    if (((red | green | blue) & ~255) === 0) words[k] = red | (green << 8) | (blue << 16);
+    else words[k] = clamp(red) | (clamp(green) << 8) | (clamp(blue) << 16);
   }
 }
 
-/** Rows of NV12 pictures of one width as RGB, of some columns alone: those that a resize looks at. */
+/** Rows of NV12 pictures of one width in RGB, of some columns alone: those that a resize looks at. */
 export class Nv12Rows {
   readonly #columns: Int32Array;
-  readonly #clamped: Uint8ClampedArray;
+  readonly #words: Int32Array;
   readonly #row: Uint8Array;
 
   /** @param columns the pixels that are wanted */
   constructor(columns: Int32Array) {
     this.#columns = columns;
-    const buffer = new ArrayBuffer(columns.length * 3);
-    this.#clamped = new Uint8ClampedArray(buffer);
+    const buffer = new ArrayBuffer(columns.length * NV12_ROW_PIXEL_BYTES);
+    this.#words = new Int32Array(buffer);
     this.#row = new Uint8Array(buffer);
   }
 
-  /** One row: u8 [columns, 3], valid until the next call. */
+  /** One row: u8 [columns, 4], red, green, blue and 0, valid until the next call. */
   load(image: Image, row: number): Uint8Array {
     const coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
     const luma = row * image.pitchBytes;
     const chroma = chromaOffsetOf(image) + (row >> 1) * chromaPitchOf(image);
-    convertColumns(image.data, luma, chroma, this.#columns, coefficients, this.#clamped);
+    convertColumns(image.data, luma, chroma, this.#columns, coefficients, this.#words);
     return this.#row;
   }
 }
@@ -64,7 +75,16 @@ export function rgbOfNv12(image: Image): Uint8Array<ArrayBuffer> {
   const { width, height } = image;
   const rgb = new Uint8Array(new ArrayBuffer(width * height * 3));
   const rows = new Nv12Rows(Int32Array.from({ length: width }, (_, x) => x));
-  for (let row = 0; row < height; row++) rgb.set(rows.load(image, row), row * width * 3);
+  let at = 0;
+  for (let y = 0; y < height; y++) {
+    const row = rows.load(image, y);
+    for (let x = 0; x < row.length; x += NV12_ROW_PIXEL_BYTES) {
+      rgb[at] = row[x]!;
+      rgb[at + 1] = row[x + 1]!;
+      rgb[at + 2] = row[x + 2]!;
+      at += 3;
+    }
+  }
   return rgb;
 }
 

@@ -3,13 +3,11 @@
 import { allocate } from "../core/dtype.ts";
 import type { Placement } from "./geometry.ts";
 import { bytesPerPixel, type PixelFormat } from "./image.ts";
-import { Nv12Rows } from "./nv12.ts";
+import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
 import { type InputArray, levelValue } from "./preprocess-values.ts";
 import type { Preprocessing } from "./preprocessing.ts";
 import { ResizePair } from "./resize-pair.ts";
 import { bilinearTaps, isPointSampling } from "./resize-taps.ts";
-
-const RGB_BYTES = 3;
 
 /** What stays the same from frame to frame of a stream; its row buffers are overwritten by every frame. */
 export interface PreprocessPlan {
@@ -45,7 +43,7 @@ export function createPreprocessPlan(
   format: PixelFormat,
 ): PreprocessPlan {
   const { sourceWidth, sourceHeight, contentWidth, contentHeight } = placement;
-  const pixelBytes = format === "NV12" ? RGB_BYTES : bytesPerPixel(format);
+  const pixelBytes = format === "NV12" ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
   const columns = bilinearTaps(sourceWidth, contentWidth, "columns", format === "NV12" ? 1 : pixelBytes);
   const nv12 = format === "NV12" ? new Nv12Rows(compact(columns, sourceWidth)) : undefined;
   const staging = allocate("f32", preprocessing.dtype === "f32" ? 0 : contentWidth * 3);
@@ -67,7 +65,7 @@ export function createPreprocessPlan(
 }
 
 /**
- * Have columns point into rows of RGB that hold only the pixels they look at.
+ * Have columns point into rows that hold only the pixels they look at.
  *
  * @param columns i32 [contentWidth, 3] of pixels; afterwards in bytes of such a row
  * @returns those pixels, from left to right
@@ -83,8 +81,8 @@ function compact(columns: Int32Array, sourceWidth: number): Int32Array {
   const places = new Int32Array(sourceWidth);
   for (let x = 0; x < sourceWidth; x++) if (isWanted[x] === 1) places[x] = pixels.push(x) - 1;
   for (let k = 0; k < columns.length; k += 3) {
-    columns[k] = places[columns[k]!]! * RGB_BYTES;
-    columns[k + 1] = places[columns[k + 1]!]! * RGB_BYTES;
+    columns[k] = places[columns[k]!]! * NV12_ROW_PIXEL_BYTES;
+    columns[k + 1] = places[columns[k + 1]!]! * NV12_ROW_PIXEL_BYTES;
   }
   return Int32Array.from(pixels);
 }

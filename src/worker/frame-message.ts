@@ -5,7 +5,6 @@ import { ImageError, message, ShapeError } from "../core/errors.ts";
 import { imageOf, type PixelFormat } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import { Encoding, FrameSchema } from "./messages.js";
-import { rgbFromNv12 } from "./nv12.ts";
 
 /** A frame, taken apart. Its bytes are those that came off the network: nothing is copied. */
 export interface FrameMessage {
@@ -50,6 +49,7 @@ const PIXEL_FORMATS: Readonly<Partial<Record<Encoding, PixelFormat>>> = {
   [Encoding.RGB]: "RGB",
   [Encoding.BGR]: "BGR",
   [Encoding.RGBA]: "RGBA",
+  [Encoding.NV12]: "NV12",
 };
 
 const decoder = new TextDecoder();
@@ -127,14 +127,13 @@ export function readFrame(fields: ReadonlyMap<string, Uint8Array>, source: strin
 }
 
 /**
- * What the detector is given: the picture file, or the pixels; over the frame's own bytes but for NV12.
+ * What the detector is given: the picture file, or the pixels; over the frame's own bytes.
  *
  * @throws {ImageError} If there are no bytes, or too few for the size
  */
 export function pictureOf(frame: FrameMessage, source: string): ImageSource {
   const { data, encoding, width, height, pitch } = frame;
   if (data.length === 0) throw unreadable(source, "as it is empty: 0 bytes", "check what writes it");
-  if (encoding === Encoding.NV12) return rgbFromNv12(data, frame, source);
   const format = PIXEL_FORMATS[encoding];
   if (format === undefined) {
     const isFile = encoding <= Encoding.PNG;

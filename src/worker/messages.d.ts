@@ -335,7 +335,8 @@ export enum Encoding {
   RGBA = 5,
 
   /**
-   * A plane of luma, then one of interleaved chroma at half the size, rounded up; both rows are `pitch` apart.
+   * A plane of luma, then one of interleaved chroma at half the size, rounded up; rows of both are `pitch` apart, those of
+   * chroma one byte more where that is odd. In the limited range of video, BT.709 above 576 lines, else BT.601.
    *
    * @generated from enum value: ENCODING_NV12 = 6;
    */

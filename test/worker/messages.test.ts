@@ -2,14 +2,10 @@ import { expect, test } from "bun:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ImageError } from "../../src/core/errors.ts";
 import type { Image } from "../../src/image/image.ts";
-import { yuvCoefficients } from "../../src/image/yuv.ts";
 import { type Answer, answerFields } from "../../src/worker/answer-message.ts";
 import { pictureOf, readFrame } from "../../src/worker/frame-message.ts";
 import { DetectionsSchema, Encoding, FrameSchema } from "../../src/worker/messages.js";
-import { rgbFromNv12 } from "../../src/worker/nv12.ts";
 import { chance } from "../support/chance.ts";
-import { largestDifference } from "../support/pictures.ts";
-import { rgbOfNv12 } from "../support/reference/nv12.ts";
 
 function plain(fields: Readonly<Record<string, string | Uint8Array>>): Map<string, Uint8Array> {
   return new Map(
@@ -90,26 +86,26 @@ test("readFrame() stands any bytes", () => {
   }
 });
 
-for (const [width, height, padding] of [
+for (const [width, height, pitch] of [
   [1, 1, 0],
   [7, 5, 0],
-  [64, 48, 11],
-  [33, 721, 3],
+  [64, 48, 75],
+  [33, 721, 36],
 ] as const) {
-  test(`rgbFromNv12() does what the kernels do, ${width}x${height}, ${padding} bytes between the rows`, () => {
-    const random = chance(width);
-    const rowBytes = width + (width & 1);
-    const pitch = rowBytes + padding;
-    const chromaRows = (height + 1) >> 1;
-    const data = Uint8Array.from({ length: pitch * (height + chromaRows) }, () => random() * 256);
-    const planes = { luma: data, pitchBytes: pitch, chroma: data.subarray(pitch * height), chromaPitchBytes: pitch };
-    const standard = height >= 720 ? "BT.709" : "BT.601";
-    const expected = rgbOfNv12({ width, height, ...planes }, yuvCoefficients(standard, "limited"));
-    const image = rgbFromNv12(data, { width, height, pitch: padding === 0 ? 0 : pitch }, "frame");
-    expect(largestDifference(image.data, expected.data)).toBe(0);
-    expect(() =>
-      rgbFromNv12(data.subarray(0, pitch * (height + chromaRows - 1)), { width, height, pitch }, "frame"),
-    ).toThrow(ImageError);
+  test(`pictureOf() takes NV12 over its own bytes, ${width}x${height}, pitch ${pitch}`, () => {
+    const rowBytes = pitch === 0 ? width : pitch;
+    const chromaRowBytes = rowBytes + (rowBytes & 1);
+    const data = new Uint8Array(rowBytes * height + chromaRowBytes * ((height + 1) >> 1));
+    const read = readFrame(
+      plain({ data, encoding: "nv12", width: `${width}`, height: `${height}`, pitch: `${pitch}` }),
+      "frame",
+    );
+    const image = pictureOf(read, "frame") as Image;
+    expect(image.data).toBe(data);
+    expect(image).toMatchObject({ width, height, format: "NV12", pitchBytes: rowBytes });
+    expect(image).toMatchObject({ chromaOffset: rowBytes * height, chromaPitchBytes: chromaRowBytes });
+    expect(image.yuvStandard).toBe(height > 576 ? "BT.709" : "BT.601");
+    expect(() => pictureOf({ ...read, data: data.subarray(0, rowBytes * height) }, "frame")).toThrow(ImageError);
   });
 }
 

@@ -6,7 +6,6 @@ import type { PackedFormat } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { YuvCoefficients } from "../../image/yuv.ts";
 
-
 /** Bytes of `struct Picture` in kernels/preprocess.cu. */
 export const PICTURE_BYTES = 96;
 

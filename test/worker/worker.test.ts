@@ -97,6 +97,18 @@ describe("Worker", () => {
     expect(run.detector.mostRunning).toBe(3);
   });
 
+  test("gives a detector with batches enough to fill one while the others run", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await started({ detector: { batch: 4, inFlight: 2 } }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      for (let at = 0; at < 50; at++) broker.add({ data: "x" });
+    });
+    await Bun.sleep(30);
+    expect([run.detector.running, run.broker.pending.length]).toEqual([12, 24]);
+    gate.resolve();
+    await run.broker.untilWritten(50);
+  });
+
   test("answers a frame that is no picture with an error, once", async () => {
     await using run = await started({}, (_, detector) => {
       detector.work = () => Promise.reject(new ImageError("Cannot decode it\nHint: none", "bytes"));

@@ -38,6 +38,12 @@ async function readTls(tls: ServeConfig["tls"]): Promise<{ cert: string; key: st
   return { cert: await read(tls.cert, "tls.cert"), key: await read(tls.key, "tls.key") };
 }
 
+/** What follows the host: it is the client's word, and need not be one. */
+function pathOf(address: string): string {
+  const at = address.indexOf("/", address.indexOf("://") + 3);
+  return at < 0 ? "/" : address.slice(at);
+}
+
 /** A server that answers until it is closed; made by {@linkcode serve}. The detector stays its caller's. */
 export class DetectionServer implements AsyncDisposable {
   /** What it counts and measures; add to its registry what should be in `/metrics` as well. */
@@ -123,17 +129,18 @@ export class DetectionServer implements AsyncDisposable {
     const started = performance.now();
     // The body and the work have limits of their own, and end with an answer; Bun's would only cut the connection.
     server.timeout(request, 0);
-    const url = new URL(request.url);
+    const path = pathOf(request.url);
     let route: Route | undefined;
     let response: Response;
     try {
+      const url = new URL(`http://localhost${path}`);
       route = this.#router.find(url.pathname);
       response =
         preflight(request, this.#config.cors, allowedMethods(route)) ?? (await this.#handle(route, request, url));
     } catch (error) {
       const failure = failureOf(error);
       this.metrics.error(failure.code);
-      response = isProtocolPath(url.pathname) ? protocolFailureResponse(failure) : failureResponse(failure);
+      response = isProtocolPath(path.split("?", 1)[0]!) ? protocolFailureResponse(failure) : failureResponse(failure);
     }
     const { headers } = response;
     addCors(headers, request, this.#config.cors);
@@ -143,7 +150,7 @@ export class DetectionServer implements AsyncDisposable {
     const elapsedMs = performance.now() - started;
     if (route?.isWork) this.metrics.observe("total", elapsedMs);
     this.#requests.inc({ route: route?.label ?? "none", status: response.status });
-    logger.debug(`${request.method} ${url.pathname} ${response.status} ${elapsedMs.toFixed(1)} ms`);
+    logger.debug(`${request.method} ${path} ${response.status} ${elapsedMs.toFixed(1)} ms`);
     return response;
   }
 

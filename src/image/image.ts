@@ -29,14 +29,17 @@ export interface Image {
   /** From the first pixel to the last; `imageOf` tells if it is too short. Alpha is ignored. */
   readonly data: Uint8Array;
   /** NV12 alone: where the plane of U, V begins in `data`. Default: behind `height` rows of Y. */
-  readonly chromaOffset?: number;
+  readonly chromaOffset?: number | undefined;
   /** NV12 alone: distance between two rows of U, V in bytes. Default: `pitchBytes`, one more if that is odd. */
-  readonly chromaPitchBytes?: number;
+  readonly chromaPitchBytes?: number | undefined;
   /** NV12 alone: which shares of red, green and blue make Y. Default: BT.709 above 576 lines, else BT.601. */
-  readonly yuvStandard?: YuvStandard;
+  readonly yuvStandard?: YuvStandard | undefined;
   /** NV12 alone: which levels are black and white. Default `"limited"`, as video is. */
-  readonly yuvRange?: YuvRange;
+  readonly yuvRange?: YuvRange | undefined;
 }
+
+/** An image but for its pixels. */
+export type ImageForm = Omit<Image, "data">;
 
 /** An image whose pixels lie one after the other. */
 export interface PackedImage extends Image {
@@ -54,29 +57,29 @@ export function isPacked(image: Image): image is PackedImage {
 }
 
 /** Where the plane of U, V of an NV12 image begins, in bytes. */
-export function chromaOffsetOf({ chromaOffset, pitchBytes, height }: Image): number {
+export function chromaOffsetOf({ chromaOffset, pitchBytes, height }: ImageForm): number {
   return chromaOffset ?? pitchBytes * height;
 }
 
 /** Distance between two rows of U, V of an NV12 image, in bytes. */
-export function chromaPitchOf({ chromaPitchBytes, pitchBytes }: Image): number {
+export function chromaPitchOf({ chromaPitchBytes, pitchBytes }: ImageForm): number {
   return chromaPitchBytes ?? pitchBytes + (pitchBytes & 1);
 }
 
 /** By which standard an NV12 image is coded. */
-export function yuvStandardOf({ yuvStandard, height }: Image): YuvStandard {
+export function yuvStandardOf({ yuvStandard, height }: ImageForm): YuvStandard {
   return yuvStandard ?? usualStandard(height);
 }
 
 /** In which range the levels of an NV12 image are. */
-export function yuvRangeOf({ yuvRange }: Image): YuvRange {
+export function yuvRangeOf({ yuvRange }: ImageForm): YuvRange {
   return yuvRange ?? "limited";
 }
 
 /** Bytes from the first pixel of an image to the end of its last, gaps included. */
-export function byteLengthOf(image: Image): number {
-  const { width, height, pitchBytes } = image;
-  if (isPacked(image)) return pitchBytes * (height - 1) + width * BYTES_PER_PIXEL[image.format];
+export function byteLengthOf(image: ImageForm): number {
+  const { width, height, pitchBytes, format } = image;
+  if (format !== "NV12") return pitchBytes * (height - 1) + width * BYTES_PER_PIXEL[format];
   const chromaRows = (height + 1) >> 1;
   return chromaOffsetOf(image) + chromaPitchOf(image) * (chromaRows - 1) + width + (width & 1);
 }
@@ -92,13 +95,13 @@ export interface ImageLayout {
   /** In bytes; default `width` × the bytes of a pixel, which of Y is 1. */
   readonly pitchBytes?: number;
   /** NV12 alone; see {@linkcode Image}. */
-  readonly chromaOffset?: number;
+  readonly chromaOffset?: number | undefined;
   /** NV12 alone, in bytes; see {@linkcode Image}. */
-  readonly chromaPitchBytes?: number;
+  readonly chromaPitchBytes?: number | undefined;
   /** NV12 alone; see {@linkcode Image}. */
-  readonly yuvStandard?: YuvStandard;
+  readonly yuvStandard?: YuvStandard | undefined;
   /** NV12 alone; see {@linkcode Image}. */
-  readonly yuvRange?: YuvRange;
+  readonly yuvRange?: YuvRange | undefined;
 }
 
 function refuse(expected: string, actual: string, hint: string): never {

@@ -1,5 +1,7 @@
 /** @module DecodeArguments: the command line of the ffmpeg that decodes. Pure. */
 
+import type { ImageForm } from "../image/image.ts";
+import { usualStandard } from "../image/yuv.ts";
 import type { VideoAddress } from "./address.ts";
 import { LOG_LEVEL } from "./message-log.ts";
 import type { VideoInfo } from "./probe.ts";
@@ -10,9 +12,18 @@ export interface DecodeJob {
   readonly address: VideoAddress;
   readonly info: VideoInfo;
   readonly config: VideoConfig;
-  /** Size of the frames in pixels. */
-  readonly width: number;
-  readonly height: number;
+  /** How the pixels of a frame lie: without gaps, and what their colours are. */
+  readonly form: ImageForm;
+}
+
+/** NV12 or RGB of the size that is wanted; NV12 in the stream's own colours where it can say so. */
+export function frameForm({ yuvMatrix, yuvRange, ...info }: VideoInfo, { size, pixels }: VideoConfig): ImageForm {
+  const [width, height] = size ?? [info.width, info.height];
+  if (pixels === "rgb") return { width, height, pitchBytes: width * 3, format: "RGB" };
+  const chroma = { chromaOffset: width * height, chromaPitchBytes: width + (width & 1) };
+  const planes = { width, height, pitchBytes: width, format: "NV12", ...chroma } as const;
+  if (yuvMatrix === undefined) return { ...planes, yuvStandard: usualStandard(height), yuvRange: "limited" };
+  return { ...planes, yuvStandard: yuvMatrix === "bt601" ? "BT.601" : "BT.709", yuvRange };
 }
 
 /** Frames a second times this much of a second: far below a frame, far above the rounding of a sum of times. */
@@ -33,14 +44,22 @@ function selection({ every, fps }: VideoConfig): string[] {
   return parts.length === 0 ? [] : [`select='${parts.join("*")}'`];
 }
 
+/** Pixels as a frame is to have them, and the words that make them. */
+function pixelWords({ format, yuvStandard, yuvRange }: ImageForm): { readonly name: string; readonly scale: string } {
+  if (format !== "NV12") return { name: "rgb24", scale: "" };
+  const matrix = yuvStandard === "BT.601" ? "bt601" : "bt709";
+  return { name: "nv12", scale: `:out_color_matrix=${matrix}:out_range=${yuvRange === "full" ? "pc" : "tv"}` };
+}
+
 /** The filters: every frame in one size and format, however the stream changes, and a line with its time on `timesFd`. */
-export function filterChain({ info, config, width, height }: DecodeJob, timesFd: number): string {
+export function filterChain({ info, config, form }: DecodeJob, timesFd: number): string {
+  const { name, scale } = pixelWords(form);
   const matrix = info.yuvMatrix === undefined ? "" : `:in_color_matrix=${info.yuvMatrix}`;
   return [
     ...selection(config),
     "settb=expr=1/1000000",
-    `scale=w=${width}:h=${height}:flags=bilinear${matrix}`,
-    "format=pix_fmts=rgb24",
+    `scale=w=${form.width}:h=${form.height}:flags=bilinear${matrix}${scale}`,
+    `format=pix_fmts=${name}`,
     // Frames without metadata are not printed.
     "metadata=mode=add:key=t:value=1",
     `metadata=mode=print:file='pipe\\:${timesFd}':direct=1`,
@@ -48,7 +67,7 @@ export function filterChain({ info, config, width, height }: DecodeJob, timesFd:
 }
 
 /**
- * Arguments after the program's path: raw RGB frames on one descriptor, their times in microseconds on another.
+ * Arguments after the program's path: raw frames on one descriptor, their times in microseconds on another.
  *
  * @param passthrough words that make ffmpeg neither repeat nor drop frames
  */
@@ -69,6 +88,6 @@ export function decodeArguments(
     ...(durationMs !== undefined && !info.isLive ? ["-t", seconds(durationMs)] : []),
     ...["-i", address.input, "-map", "0:v:0", "-an", "-sn", "-dn"],
     ...["-vf", filterChain(job, fds.times), ...passthrough],
-    ...["-f", "rawvideo", "-pix_fmt", "rgb24", `pipe:${fds.frames}`],
+    ...["-f", "rawvideo", "-pix_fmt", pixelWords(job.form).name, `pipe:${fds.frames}`],
   ];
 }

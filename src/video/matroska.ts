@@ -1,5 +1,7 @@
 /** @module Matroska: raw frames with their times as a stream that ffmpeg reads. Pure. */
 
+import type { YuvRange, YuvStandard } from "../image/yuv.ts";
+
 /** Nanoseconds of one tick of the times in the stream. */
 const TICK_NANOSECONDS = 100_000;
 const TICKS_PER_MS = 1e6 / TICK_NANOSECONDS;
@@ -30,14 +32,33 @@ function text(value: string): number[] {
   return [...Buffer.from(value)];
 }
 
+/** What the pixels of every frame are. */
+export type RawPixels =
+  | { readonly format: "RGB" }
+  | { readonly format: "NV12"; readonly yuvStandard: YuvStandard; readonly yuvRange: YuvRange };
+
+/** By the numbers of ITU-T H.273. */
+const MATRICES: Readonly<Record<YuvStandard, number>> = { "BT.709": 1, "BT.601": 6 };
+const RANGES: Readonly<Record<YuvRange, number>> = { limited: 1, full: 2 };
+
+function pixelElements(pixels: RawPixels): number[] {
+  // UncompressedFourCC
+  if (pixels.format === "RGB") return element(0x2eb524, [...text("RGB"), 24]);
+  const colour = [
+    ...element(0x55b1, [MATRICES[pixels.yuvStandard]]), // MatrixCoefficients
+    ...element(0x55b9, [RANGES[pixels.yuvRange]]), // Range
+  ];
+  return [...element(0x2eb524, text("NV12")), ...element(0x55b0, colour)];
+}
+
 /**
- * What the stream begins with: one track of uncompressed RGB.
+ * What the stream begins with: one track of uncompressed pixels.
  *
  * @param width  of every frame, in pixels
  * @param height likewise
  * @see https://www.matroska.org/technical/elements.html
  */
-export function matroskaHeader(width: number, height: number): Uint8Array {
+export function matroskaHeader(width: number, height: number, pixels: RawPixels): Uint8Array {
   const head = element(0x1a45dfa3, [
     ...element(0x4286, [1]), // EBMLVersion
     ...element(0x42f7, [1]), // EBMLReadVersion
@@ -55,7 +76,7 @@ export function matroskaHeader(width: number, height: number): Uint8Array {
   const video = element(0xe0, [
     ...element(0xb0, number(width)), // PixelWidth
     ...element(0xba, number(height)), // PixelHeight
-    ...element(0x2eb524, [...text("RGB"), 24]), // UncompressedFourCC
+    ...pixelElements(pixels),
   ]);
   const track = element(0xae, [
     ...element(0xd7, [1]), // TrackNumber

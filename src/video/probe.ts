@@ -1,6 +1,7 @@
 /** @module Probe: what ffprobe tells of a video before it is decoded. */
 
 import { message, VideoError } from "../core/errors.ts";
+import { usualStandard, type YuvRange } from "../image/yuv.ts";
 import type { VideoAddress } from "./address.ts";
 import { findFfmpeg } from "./ffmpeg.ts";
 import { MessageLog } from "./message-log.ts";
@@ -27,6 +28,8 @@ export interface VideoInfo {
   readonly isLive: boolean;
   /** Whether its pixels are Y, U, V, and by which matrix; `undefined` where the stream does not tell. */
   readonly yuvMatrix: "bt601" | "bt709" | "bt2020" | undefined;
+  /** Which levels are black and white; `"limited"` where the stream does not tell. */
+  readonly yuvRange: YuvRange;
 }
 
 /** How to look. */
@@ -46,6 +49,7 @@ interface ProbedStream {
   readonly height?: number;
   readonly pix_fmt?: string;
   readonly color_space?: string;
+  readonly color_range?: string;
   readonly r_frame_rate?: string;
   readonly avg_frame_rate?: string;
   readonly nb_frames?: string;
@@ -60,11 +64,8 @@ interface Probed {
 }
 
 const ENTRIES =
-  "stream=codec_name,width,height,pix_fmt,color_space,r_frame_rate,avg_frame_rate,nb_frames,duration" +
+  "stream=codec_name,width,height,pix_fmt,color_space,color_range,r_frame_rate,avg_frame_rate,nb_frames,duration" +
   ":stream_tags=rotate:stream_side_data=rotation:format=duration";
-
-/** Above this many lines video is mostly BT.709, below BT.601, where it does not say. */
-const LAST_SD_LINE = 576;
 
 function positive(text: string | undefined): number | undefined {
   const value = Number(text);
@@ -76,7 +77,11 @@ function matrixOf({ pix_fmt = "", color_space = "unknown", height = 0 }: ProbedS
   if (color_space === "bt709") return "bt709";
   if (color_space.startsWith("bt2020")) return "bt2020";
   if (color_space !== "unknown") return "bt601";
-  return height > LAST_SD_LINE ? "bt709" : "bt601";
+  return usualStandard(height) === "BT.709" ? "bt709" : "bt601";
+}
+
+function rangeOf({ pix_fmt = "", color_range }: ProbedStream): YuvRange {
+  return color_range === "pc" || pix_fmt.startsWith("yuvj") ? "full" : "limited";
 }
 
 function rotationOf({ tags, side_data_list }: ProbedStream): number {
@@ -107,6 +112,7 @@ function infoOf(stream: ProbedStream, probed: Probed, address: VideoAddress, wan
     rotation,
     isLive,
     yuvMatrix: matrixOf(stream),
+    yuvRange: rangeOf(stream),
   };
 }
 

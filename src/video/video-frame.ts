@@ -1,12 +1,13 @@
 /** @module VideoFrame: one picture of a video, and the memory it borrows. */
 
-import type { Image } from "../image/image.ts";
+import type { Image, ImageForm, PixelFormat } from "../image/image.ts";
+import type { YuvRange, YuvStandard } from "../image/yuv.ts";
 import type { FramePool } from "./frame-pool.ts";
 
 /** What a frame is made with. */
 export interface FrameFacts {
-  readonly width: number;
-  readonly height: number;
+  /** How the pixels lie. */
+  readonly form: ImageForm;
   readonly index: number;
   readonly timestampMs: number;
   readonly durationMs: number;
@@ -22,9 +23,14 @@ export class VideoFrame implements Image, Disposable {
   readonly width: number;
   readonly height: number;
   readonly pitchBytes: number;
-  readonly format = "RGB";
-  /** u8 [height, width, 3], tight. */
+  /** `"NV12"` or `"RGB"`, by the source's option `pixels`. */
+  readonly format: PixelFormat;
+  /** Without gaps: of NV12 the plane of Y, then that of U, V; else u8 [height, width, 3]. */
   readonly data: Uint8Array;
+  readonly chromaOffset: number | undefined;
+  readonly chromaPitchBytes: number | undefined;
+  readonly yuvStandard: YuvStandard | undefined;
+  readonly yuvRange: YuvRange | undefined;
   /** Place among the frames that were read, from 0 on; frames that were dropped count. */
   readonly index: number;
   /** Time in the video; of a live source, since its first frame. */
@@ -34,10 +40,15 @@ export class VideoFrame implements Image, Disposable {
   readonly #pool: FramePool;
   #holders = 1;
 
-  constructor(data: Uint8Array, pool: FramePool, { width, height, index, timestampMs, durationMs }: FrameFacts) {
-    this.width = width;
-    this.height = height;
-    this.pitchBytes = width * 3;
+  constructor(data: Uint8Array, pool: FramePool, { form, index, timestampMs, durationMs }: FrameFacts) {
+    this.width = form.width;
+    this.height = form.height;
+    this.pitchBytes = form.pitchBytes;
+    this.format = form.format;
+    this.chromaOffset = form.chromaOffset;
+    this.chromaPitchBytes = form.chromaPitchBytes;
+    this.yuvStandard = form.yuvStandard;
+    this.yuvRange = form.yuvRange;
     this.data = data;
     this.index = index;
     this.timestampMs = timestampMs;

@@ -18,6 +18,11 @@ export interface ReconnectOptions {
 export interface VideoOptions {
   /** Size of the frames in pixels. Default: the video's own. */
   readonly size?: readonly [width: number, height: number];
+  /**
+   * `"nv12"`: frames as decoders give them, in half the bytes; colours have half the resolution, which most video has
+   * anyway. `"rgb"`: three bytes a pixel, converted by ffmpeg. Default `"nv12"`.
+   */
+  readonly pixels?: "nv12" | "rgb";
   /** Hand out every n-th frame. Default 1: all. */
   readonly every?: number;
   /** Hand out at most this many frames a second, spread evenly; none is repeated. Default: all. */
@@ -59,6 +64,7 @@ export interface VideoOptions {
 /** Complete options of `VideoSource.open`. */
 export interface VideoConfig {
   readonly size: readonly [width: number, height: number] | undefined;
+  readonly pixels: "nv12" | "rgb";
   readonly every: number;
   readonly fps: number | undefined;
   readonly startMs: number;
@@ -110,6 +116,7 @@ const reconnectSchema = z.strictObject({
 
 const sourceSchema = z.strictObject({
   size: z.tuple([side, side], "[width, height]").optional(),
+  pixels: z.enum(["nv12", "rgb"], "nv12 or rgb").default("nv12"),
   every: z.int().min(1, "at least 1").default(1),
   fps: z.number().positive("more than 0").max(1000, "at most 1000").optional(),
   startMs: milliseconds.default(0),

@@ -5,11 +5,12 @@ import { resolve } from "node:path";
 import { ClosedError, message, ShapeError, VideoError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { openPipe } from "../ffi/os-pipe.ts";
-import { type Image, imageOf } from "../image/image.ts";
+import { type Image, imageOf, isPacked, yuvRangeOf, yuvStandardOf } from "../image/image.ts";
+import { tightNv12 } from "../image/nv12.ts";
 import { tightRgb } from "../image/rgb.ts";
 import { encodeArguments } from "./encode-arguments.ts";
 import { findFfmpeg, passthroughWords } from "./ffmpeg.ts";
-import { FRAME_HEADER_BYTES, matroskaHeader, writeFrameHeader } from "./matroska.ts";
+import { FRAME_HEADER_BYTES, matroskaHeader, type RawPixels, writeFrameHeader } from "./matroska.ts";
 import { MessageLog } from "./message-log.ts";
 import { writeFully } from "./pipe-transfer.ts";
 import { VideoFrame } from "./video-frame.ts";
@@ -20,6 +21,16 @@ const PIPE_BYTES = 2 ** 20;
 const GRACE_MS = 2000;
 
 type Child = Bun.Subprocess<"ignore" | number, "ignore", "pipe">;
+
+/** What a file is made of whose first frame this is. */
+function rawPixelsOf(image: Image): RawPixels {
+  if (isPacked(image)) return { format: "RGB" };
+  return { format: "NV12", yuvStandard: yuvStandardOf(image), yuvRange: yuvRangeOf(image) };
+}
+
+function pixelText(pixels: RawPixels): string {
+  return pixels.format === "RGB" ? "RGB" : `NV12 ${pixels.yuvStandard} ${pixels.yuvRange}`;
+}
 
 /** The process and our end of its pipe. */
 class EncodeRun extends Resource {
@@ -73,6 +84,8 @@ export class VideoSink implements AsyncDisposable {
   #isFailed = false;
   #isEnding = false;
   #written = 0;
+  /** Those of the first frame. */
+  #pixels: RawPixels | undefined;
 
   private constructor(path: string, config: VideoSinkConfig, run: EncodeRun) {
     this.path = path;
@@ -102,9 +115,7 @@ export class VideoSink implements AsyncDisposable {
     } finally {
       closeSync(readEnd);
     }
-    const sink = new VideoSink(path, config, run);
-    sink.#start(run.write(matroskaHeader(config.width, config.height)), undefined);
-    return sink;
+    return new VideoSink(path, config, run);
   }
 
   /** Frames written so far. */
@@ -118,7 +129,7 @@ export class VideoSink implements AsyncDisposable {
    * @param image       of the sink's size; pixels must not change until the next `write` or `finish` resolves. A
    * {@linkcode VideoFrame} is held until then
    * @param timestampMs later than that of the frame before; without meaning where the sink has a rate
-   * @throws {ShapeError} If it has another size
+   * @throws {ShapeError} If it has another size, or the first frame was NV12 and this one is not, or in other colours
    * @throws {VideoError} If ffmpeg has ended, with what it said
    */
   async write(image: Image, timestampMs: number): Promise<void> {
@@ -139,13 +150,38 @@ export class VideoSink implements AsyncDisposable {
       frame?.release();
       throw error;
     }
-    const pixels = tightRgb(imageOf(image.data, image));
-    writeFrameHeader(this.#header, pixels.length, Math.max(0, timestampMs));
-    this.#start(
-      this.#run.write(this.#header).then(() => this.#run.write(pixels)),
-      frame,
-    );
+    try {
+      this.#start(this.#writeFrame(imageOf(image.data, image), timestampMs), frame);
+    } catch (error) {
+      frame?.release();
+      throw error;
+    }
     this.#written += 1;
+  }
+
+  /** What cannot be written is thrown at once. */
+  #writeFrame(image: Image, timestampMs: number): Promise<void> {
+    const run = this.#run;
+    const bytes = this.#bytesOf(image);
+    writeFrameHeader(this.#header, bytes.length, Math.max(0, timestampMs));
+    const writeRest = (): Promise<void> => run.write(this.#header).then(() => run.write(bytes));
+    if (this.#pixels !== undefined) return writeRest();
+    const { width, height } = this.#config;
+    this.#pixels = rawPixelsOf(image);
+    return run.write(matroskaHeader(width, height, this.#pixels)).then(writeRest);
+  }
+
+  /** The pixels as the file takes them, which its first frame decides. */
+  #bytesOf(image: Image): Uint8Array {
+    const own = rawPixelsOf(image);
+    const first = this.#pixels ?? own;
+    if (first.format === "RGB") return tightRgb(image);
+    const [expected, actual] = [pixelText(first), pixelText(own)];
+    if (expected === actual) return tightNv12(image);
+    const found = `as it must be ${expected}: received ${actual}`;
+    const hint = "the first frame decides; where it is RGB, all that follow are made into RGB";
+    const text = message(`write a frame to ${JSON.stringify(this.path)}`, found, hint);
+    throw new ShapeError(text, { tensor: "frame", expected, actual });
   }
 
   /**

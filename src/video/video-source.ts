@@ -3,7 +3,9 @@
 import { ClosedError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { formatDuration } from "../core/units.ts";
+import { byteLengthOf, type ImageForm } from "../image/image.ts";
 import { type VideoAddress, videoAddress } from "./address.ts";
+import { frameForm } from "./decode-arguments.ts";
 import { DecodeRun, type RunEnd } from "./decode-run.ts";
 import { FramePool } from "./frame-pool.ts";
 import { FrameQueue } from "./frame-queue.ts";
@@ -33,6 +35,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   readonly height: number;
   readonly #address: VideoAddress;
   readonly #config: VideoConfig;
+  readonly #form: ImageForm;
   readonly #pool: FramePool;
   readonly #queue: FrameQueue;
   readonly #isLatest: boolean;
@@ -53,10 +56,12 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   private constructor(address: VideoAddress, info: VideoInfo, config: VideoConfig) {
     this.name = address.name;
     this.info = info;
-    [this.width, this.height] = config.size ?? [info.width, info.height];
+    this.#form = frameForm(info, config);
+    this.width = this.#form.width;
+    this.height = this.#form.height;
     this.#address = address;
     this.#config = config;
-    this.#pool = new FramePool(this.width * this.height * 3, config.allocate, config.buffers);
+    this.#pool = new FramePool(byteLengthOf(this.#form), config.allocate, config.buffers);
     this.#isLatest = (config.policy ?? (info.isLive ? "latest" : "all")) === "latest";
     this.#queue = new FrameQueue(config.readAhead);
     const rate = config.fps ?? (info.rate === undefined ? 0 : rationalValue(info.rate) / config.every);
@@ -190,8 +195,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
       address: this.#address,
       info: this.info,
       config: this.#config,
-      width: this.width,
-      height: this.height,
+      form: this.#form,
     };
     const run = await DecodeRun.start(job);
     this.#run = run;
@@ -214,8 +218,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
           break;
         }
         this.#lastMs = timestampMs;
-        const { width, height } = this;
-        const facts = { width, height, index: this.#read++, timestampMs, durationMs: this.#durationMs };
+        const facts = { form: this.#form, index: this.#read++, timestampMs, durationMs: this.#durationMs };
         const frame = new VideoFrame(buffer, this.#pool, facts);
         if (this.#isLatest) this.#dropped += this.#queue.replace(frame);
         else await this.#queue.push(frame);

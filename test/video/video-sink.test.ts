@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { VideoError } from "../../src/core/errors.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { tightRgb } from "../../src/image/rgb.ts";
+import { yuvOf } from "../../src/image/yuv.ts";
 import { detectVideo } from "../../src/video/detect-video.ts";
 import type { VideoFrame } from "../../src/video/video-frame.ts";
 import { VideoSink } from "../../src/video/video-sink.ts";
@@ -49,7 +51,7 @@ for (const [name, size, words] of [
       const seen: number[][] = [];
       await using video = await VideoSource.open(path(name));
       expect([video.width, video.height]).toEqual([width + (width % 2), height + (height % 2)]);
-      for await (using frame of video) seen.push([frame.timestampMs, ...frame.data.subarray(0, 3)]);
+      for await (using frame of video) seen.push([frame.timestampMs, ...tightRgb(frame).subarray(0, 3)]);
       expect(seen.length).toBe(12);
       expect(seen[11]![0]).toBeCloseTo(1100, 0);
       if (name === "one.mp4") return;
@@ -63,6 +65,61 @@ for (const [name, size, words] of [
     },
   );
 }
+
+for (const [width, height] of [
+  [64, 48],
+  [641, 361],
+  [1, 1],
+  [1280, 720],
+] as const) {
+  for (const yuvStandard of ["BT.601", "BT.709"] as const) {
+    for (const yuvRange of ["limited", "full"] as const) {
+      test.skipIf(isFfmpegMissing)(
+        `VideoSink writes NV12 of ${width}x${height}, ${yuvStandard}, ${yuvRange}: colours come back`,
+        async () => {
+          const [y, u, v] = yuvOf({ red: 200, green: 50, blue: 100 }, yuvStandard, yuvRange);
+          const chromaRows = (height + 1) >> 1;
+          const pitchBytes = width + 3;
+          const data = new Uint8Array(pitchBytes * height + (pitchBytes + 1) * chromaRows).fill(y);
+          for (let at = pitchBytes * height; at < data.length; at += 2) data.set([u, v].slice(0, data.length - at), at);
+          // Rows of U, V are even here, so that a pair is where a pair belongs.
+          const chromaPitchBytes = pitchBytes + (pitchBytes & 1);
+          const form = { width, height, pitchBytes, chromaPitchBytes, yuvStandard, yuvRange };
+          const image = imageOf(data, { ...form, format: "NV12" });
+          await using sink = await VideoSink.open(path("nv12.mp4"), { width, height, rate: 10 });
+          for (let index = 0; index < 3; index++) await sink.write(image, index * 100);
+          await sink.finish();
+          expect(await countFrames(path("nv12.mp4"))).toBe(3);
+          await using video = await VideoSource.open(path("nv12.mp4"));
+          expect(video.info.yuvMatrix).toBe(height > 576 ? "bt709" : "bt601");
+          for await (using frame of video) {
+            if (width === 1) continue;
+            for (const [at, level] of [200, 50, 100].entries())
+              expect(Math.abs(tightRgb(frame)[at]! - level)).toBeLessThan(6);
+          }
+        },
+      );
+    }
+  }
+}
+
+test.skipIf(isFfmpegMissing)("VideoSink takes any pixels after RGB, and after NV12 the same alone", async () => {
+  const size = { width: 33, height: 17 };
+  const bytes = new Uint8Array(33 * 17 + 34 * 9).fill(90);
+  const nv12 = imageOf(bytes, { ...size, format: "NV12" });
+  const other = imageOf(bytes, { ...size, format: "NV12", yuvRange: "full" });
+  await using mixed = await VideoSink.open(path("mixed.mp4"), size);
+  for (const [at, image] of [plain(33, 17, [9, 9, 9]), nv12, other].entries()) await mixed.write(image, at * 40);
+  await mixed.finish();
+  expect(await countFrames(path("mixed.mp4"))).toBe(3);
+  await using strict = await VideoSink.open(path("strict.mp4"), size);
+  await strict.write(nv12, 0);
+  expect(strict.write(other, 40)).rejects.toThrow("as it must be NV12 BT.601 limited: received NV12 BT.601 full");
+  expect(strict.write(plain(33, 17, [9, 9, 9]), 40)).rejects.toThrow("received RGB");
+  await strict.write(nv12, 80);
+  await strict.finish();
+  expect(strict.written).toBe(2);
+});
 
 test.skipIf(isFfmpegMissing)("VideoSink without a rate keeps the frames' own times", async () => {
   const times = [0, 40, 50, 333.4, 1000, 60_000.5];

@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { VideoError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
+import { byteLengthOf } from "../../src/image/image.ts";
+import { tightRgb } from "../../src/image/rgb.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { childrenNamed, countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
@@ -44,7 +46,8 @@ async function readAll(source: string, options: VideoOptions = {}): Promise<Seen
   const means: number[] = [];
   for await (using frame of video) {
     expect(frame.index).toBe(times.length);
-    expect(frame.data.length).toBe(video.width * video.height * 3);
+    expect(frame.data.length).toBe(byteLengthOf(frame));
+    expect(frame.format).toBe(options.pixels === "rgb" ? "RGB" : "NV12");
     times.push(frame.timestampMs);
     means.push(frame.data[Math.floor(frame.data.length / 2)]!);
   }
@@ -81,7 +84,7 @@ test.skipIf(isFfmpegMissing)("VideoSource passes the frames of a variable rate t
 test.skipIf(isFfmpegMissing)("VideoSource gives odd sizes and exact colours", async () => {
   const colour = ["-f", "lavfi", "-i", "color=c=0xC83264:size=641x361:rate=5,format=gbrp", "-frames:v", "3"];
   await ffmpeg(...colour, "-c:v", "libx264rgb", "-qp", "0", path("odd.mkv"));
-  await using video = await VideoSource.open(path("odd.mkv"));
+  await using video = await VideoSource.open(path("odd.mkv"), { pixels: "rgb" });
   let frames = 0;
   for await (using frame of video) {
     expect([frame.width, frame.height, frame.pitchBytes, frame.format]).toEqual([641, 361, 1923, "RGB"]);
@@ -90,6 +93,50 @@ test.skipIf(isFfmpegMissing)("VideoSource gives odd sizes and exact colours", as
     frames += 1;
   }
   expect(frames).toBe(3);
+});
+
+test.skipIf(isFfmpegMissing)("VideoSource gives NV12 of odd sizes, as light as the same frames in RGB", async () => {
+  const source = "testsrc2=size=641x361:rate=5";
+  await ffmpeg("-f", "lavfi", "-i", source, "-frames:v", "3", "-c:v", "libx264", "-qp", "0", path("odd420.mkv"));
+  for (const [name, size] of [
+    ["odd420.mkv", undefined],
+    ["cfr.mp4", [33, 17]],
+    ["cfr.mp4", [1, 1]],
+  ] as const) {
+    const frames: Uint8Array[][] = [[], []];
+    for (const [at, pixels] of (["nv12", "rgb"] as const).entries()) {
+      const options = { pixels, durationMs: 1000, ...(size === undefined ? {} : { size }) };
+      await using video = await VideoSource.open(path(name), options);
+      for await (using frame of video) frames[at]!.push(tightRgb(frame).slice());
+    }
+    expect(frames[0]!.length).toBe(frames[1]!.length);
+    for (const [index, found] of frames[0]!.entries()) {
+      const wanted = frames[1]![index]!;
+      expect(found.length).toBe(wanted.length);
+      let sum = 0;
+      const grey = (rgb: Uint8Array, at: number): number => 0.3 * rgb[at]! + 0.59 * rgb[at + 1]! + 0.11 * rgb[at + 2]!;
+      for (let at = 0; at < found.length; at += 3) sum += Math.abs(grey(found, at) - grey(wanted, at));
+      expect(sum / (found.length / 3)).toBeLessThan(3);
+    }
+  }
+});
+
+test.skipIf(isFfmpegMissing)("VideoSource turns BT.2020 and grey into NV12 that says what it is", async () => {
+  const input = ["-f", "lavfi", "-i", "color=c=0x30C060:size=320x240:rate=5,format=rgb24", "-frames:v", "1"];
+  const wide = "scale=out_color_matrix=bt2020:out_range=tv,format=yuv444p";
+  await ffmpeg(...input, "-vf", wide, "-colorspace", "bt2020nc", "-c:v", "libx264", "-qp", "0", path("wide.mkv"));
+  await ffmpeg(...input, "-vf", "format=gray", "-c:v", "ffv1", path("grey.mkv"));
+  for (const [name, level] of [
+    ["wide.mkv", [48, 192, 96]],
+    ["grey.mkv", [138, 138, 138]],
+  ] as const) {
+    await using video = await VideoSource.open(path(name));
+    for await (using frame of video) {
+      expect(frame.yuvStandard).toBe(name === "wide.mkv" ? "BT.709" : "BT.601");
+      const rgb = tightRgb(frame);
+      for (const [at, wanted] of level.entries()) expect(Math.abs(rgb[3000 + at]! - wanted)).toBeLessThan(5);
+    }
+  }
 });
 
 for (const [name, size, words] of [
@@ -104,12 +151,17 @@ for (const [name, size, words] of [
     const filter = `format=rgb24,scale=out_color_matrix=${matrix}:out_range=${range},format=${range === "pc" ? "yuvj444p" : "yuv444p"}`;
     const input = ["-f", "lavfi", "-i", `color=c=0x30C060:size=${size}:rate=5,format=rgb24`, "-frames:v", "1"];
     await ffmpeg(...input, "-vf", filter, ...words, "-c:v", "libx264", "-qp", "0", path("colour.mkv"));
-    await using video = await VideoSource.open(path("colour.mkv"));
-    for await (using frame of video) {
-      for (const [at, level] of [48, 192, 96].entries())
-        expect(Math.abs(frame.data[3000 + at]! - level)).toBeLessThan(4);
+    for (const pixels of ["nv12", "rgb"] as const) {
+      await using video = await VideoSource.open(path("colour.mkv"), { pixels });
+      for await (using frame of video) {
+        const rgb = tightRgb(frame);
+        for (const [at, level] of [48, 192, 96].entries()) expect(Math.abs(rgb[3000 + at]! - level)).toBeLessThan(4);
+        if (pixels === "rgb") continue;
+        expect(frame.yuvStandard).toBe(matrix === "bt709" ? "BT.709" : "BT.601");
+        expect(frame.yuvRange).toBe(range === "pc" ? "full" : "limited");
+      }
+      expect(video.read).toBe(1);
     }
-    expect(video.read).toBe(1);
   });
 }
 
@@ -123,7 +175,7 @@ test.skipIf(isFfmpegMissing)("VideoSource turns frames by what the file says of 
   const isWhiteOnTop = video.info.rotation === 90;
   for await (using frame of video) {
     expect([frame.width, frame.height]).toEqual([32, 64]);
-    const [top, bottom] = [frame.data[(10 * 32 + 16) * 3]!, frame.data[(54 * 32 + 16) * 3]!];
+    const [top, bottom] = [frame.data[10 * 32 + 16]!, frame.data[54 * 32 + 16]!];
     expect([top > 200, bottom > 200]).toEqual([isWhiteOnTop, !isWhiteOnTop]);
   }
 });

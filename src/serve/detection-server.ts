@@ -117,8 +117,9 @@ export class DetectionServer implements AsyncDisposable {
       ...(tls === undefined ? {} : { tls }),
     };
     try {
+      // Two servers that share a port would share its requests by chance.
       return unix === undefined
-        ? Bun.serve({ ...common, hostname, port, idleTimeout: this.#idleSeconds })
+        ? Bun.serve({ ...common, hostname, port, reusePort: false, idleTimeout: this.#idleSeconds })
         : Bun.serve({ ...common, unix });
     } catch (error) {
       throw listenError(this.#config, error);

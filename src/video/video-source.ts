@@ -250,7 +250,11 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     this.#firstAt ??= now;
     const { isLive } = this.info;
     const inRun = Number.isNaN(microseconds) ? undefined : microseconds / 1000;
-    if (isFirst) this.#offsetMs = isLive ? now - this.#firstAt - (inRun ?? 0) : this.#config.startMs;
+    if (isFirst) {
+      // A server may have sent more than its time: the next connection must not begin before what was seen.
+      const soonestMs = this.#read === 0 ? 0 : this.#lastMs + this.#durationMs;
+      this.#offsetMs = isLive ? Math.max(now - this.#firstAt, soonestMs) - (inRun ?? 0) : this.#config.startMs;
+    }
     return inRun === undefined ? this.#lastMs + this.#durationMs : inRun + this.#offsetMs;
   }
 

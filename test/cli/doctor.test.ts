@@ -10,6 +10,7 @@ import { choiceOf, type GpuFindings } from "../../src/cli/doctor/verdict.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import { LibraryLoadError } from "../../src/core/errors.ts";
 import { RTX, testLibrary } from "../support/tensorrt.ts";
+import { isFfmpegMissing } from "../support/videos.ts";
 import { runCli } from "./run-cli.ts";
 
 test("driverVersion() is read out of the text the kernel module gives", () => {
@@ -151,6 +152,21 @@ test("doctor survives libraries that are cut short, of another kind, and for ano
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("doctor tells where ffmpeg is, and that videos need it", async () => {
+  const found = await doctor({});
+  if (!isFfmpegMissing) {
+    expect(found.findings.get("ffmpeg")).toMatchObject({ state: "ok" });
+    expect(found.findings.get("ffmpeg")?.found).toMatch(/^\S+ at \//);
+  }
+  const { code, findings } = await doctor({ BUN_TENSORRT_FFPROBE: "/nowhere/ffprobe", BUN_TENSORRT_FFMPEG: "/bin/sh" });
+  expect(code).toBe(0);
+  expect(findings.get("ffmpeg")).toMatchObject({
+    state: "absent",
+    found:
+      '$BUN_TENSORRT_FFPROBE names no file: "/nowhere/ffprobe": pictures are detected without, videos, streams and cameras are not',
+  });
 });
 
 test.skipIf(RTX === undefined)("doctor finds TensorRT-RTX and its parser, as it has been fetched", async () => {

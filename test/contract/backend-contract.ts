@@ -2,10 +2,12 @@
 
 import { expect, test } from "bun:test";
 import { ClosedError } from "../../src/core/errors.ts";
+import { imageOf } from "../../src/image/image.ts";
 import type { DetectionBlock } from "../../src/model/detection-block.ts";
 import type { Selection } from "../../src/model/selection.ts";
 import type { Backend, Slot } from "../../src/pipeline/backend.ts";
 import { flatPicture } from "../support/flat-picture.ts";
+import { nv12Pair } from "../support/nv12-pictures.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const all: Selection = { threshold: 0.1, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
@@ -150,6 +152,31 @@ export function testBackend(name: string, open: (model: Uint8Array) => Promise<B
       expect(rowsOf(block!)).toEqual(expected);
       const [again] = await slot.postprocess({ ...all, threshold: 0.65 });
       expect(rowsOf(again!)).toEqual(expected.slice(0, 2));
+    }));
+
+  test(`${name}: NV12 gives the input that the same picture in RGB gives, planes apart and pitches odd`, () =>
+    withSlot(async (slot) => {
+      for (const [width, height] of [
+        [1, 1],
+        [33, 17],
+        [101, 77],
+        [192, 108],
+      ] as const) {
+        for (const form of [
+          {},
+          { gap: 5, chromaGap: 3, between: 7, yuvStandard: "BT.709", yuvRange: "full" },
+        ] as const) {
+          const { nv12, rgb } = nv12Pair(width, height, form);
+          await slot.preprocess([rgb], size);
+          const wanted = (await slot.readInput()).data.slice();
+          await slot.preprocess([nv12], size);
+          expect((await slot.readInput()).data).toEqual(wanted as never);
+        }
+      }
+      const white = { nv12: new Uint8Array(96 * 64).fill(235), size: { width: 64, height: 64 } };
+      white.nv12.fill(128, 64 * 64);
+      const [block] = await slot.detect([imageOf(white.nv12, { ...white.size, format: "NV12" })], size, all);
+      expect(rowsOf(block!)[0]?.score).toBe(0.9);
     }));
 
   test(`${name}: timings cover the stages that ran`, () =>

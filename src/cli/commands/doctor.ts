@@ -4,6 +4,7 @@ import { logger, setLogSink } from "../../core/log.ts";
 import type { ParsedArguments } from "../args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { findOnnxRuntime, findSharp, findTurboJpeg } from "../doctor/cpu.ts";
+import { findVideoTools } from "../doctor/ffmpeg.ts";
 import { type Finding, type FindingState, formatFindings, isHealthy } from "../doctor/finding.ts";
 import { findDriver, findGpus, hasCard } from "../doctor/gpu.ts";
 import { findCudaRuntime, findNvJpeg, findShim, findTensorRt } from "../doctor/gpu-libraries.ts";
@@ -56,6 +57,7 @@ async function run({ flags }: ParsedArguments, { output }: CommandContext): Prom
     ...(await probe("ONNX Runtime", findOnnxRuntime)),
     ...(await probe("sharp", findSharp)),
     ...(await probe("libturbojpeg", findTurboJpeg)),
+    ...(await probe("ffmpeg", findVideoTools, "absent")),
     ...choiceOf(gpu, hasCard()),
     ...(await probe("cache folder", findCache)),
   ];

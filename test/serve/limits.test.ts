@@ -42,7 +42,7 @@ test("a body that is too long is 413, whether its head says so or not", async ()
   expect(await failureOf(toy.post("/detect", stream))).toBe("413 body-too-large");
   expect((await toy.post("/detect", WHITE_JPEG)).status).toBe(200);
   // It is refused by its head alone, and the connection is as good as before for the next request.
-  const connection = await RawConnection.open(toy.server);
+  const connection = await RawConnection.open(toy.server.url);
   connection.post("/detect", { "Content-Length": 5_000_000_000 });
   expect(await connection.status()).toBe(413);
   connection.cut();
@@ -50,7 +50,7 @@ test("a body that is too long is 413, whether its head says so or not", async ()
 
 test("a chunked body is taken piece by piece", async () => {
   await using toy = await ToyServer.open();
-  const connection = await RawConnection.open(toy.server);
+  const connection = await RawConnection.open(toy.server.url);
   connection.post("/detect", { "Transfer-Encoding": "chunked" });
   for (let at = 0; at < WHITE_JPEG.length; at += 100) {
     const part = WHITE_JPEG.subarray(at, at + 100);
@@ -87,7 +87,7 @@ test("a form with too many files is 413", async () => {
 
 test("a body that stops on its way is 408, and its connection is closed", async () => {
   await using toy = await ToyServer.open({ bodyTimeoutMs: 100 });
-  const connections = await Promise.all([RawConnection.open(toy.server), RawConnection.open(toy.server)]);
+  const connections = await Promise.all([RawConnection.open(toy.server.url), RawConnection.open(toy.server.url)]);
   connections[0]!.post("/detect", { "Content-Length": 1000 });
   connections[1]!.post("/v2/models/toy/infer", { "Transfer-Encoding": "chunked" });
   for (const connection of connections) connection.send("5\r\n");
@@ -102,7 +102,7 @@ test("a body that stops on its way is 408, and its connection is closed", async 
 
 test("a silent connection is closed after an answer", async () => {
   await using toy = await ToyServer.open({ idleTimeoutMs: 1000 });
-  const connection = await RawConnection.open(toy.server);
+  const connection = await RawConnection.open(toy.server.url);
   connection.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
   expect(await connection.status()).toBe(200);
   await connection.closed();
@@ -127,7 +127,7 @@ test("more requests than may wait are 429 with Retry-After, and those that wait 
 
 test("more bodies on their way than may be are 429", async () => {
   await using toy = await ToyServer.open({ maxReceiving: 2 });
-  const connections = await Promise.all([RawConnection.open(toy.server), RawConnection.open(toy.server)]);
+  const connections = await Promise.all([RawConnection.open(toy.server.url), RawConnection.open(toy.server.url)]);
   for (const connection of connections) connection.post("/detect", { "Content-Length": 100 });
   let answer = "";
   for (const end = performance.now() + 5000; answer !== "429 busy" && performance.now() < end; await Bun.sleep(5)) {
@@ -196,7 +196,7 @@ test("close() gives up after its time, and answers with 503 even then", async ()
   await using _ = toy;
   const running = [toy.post("/detect", WHITE_JPEG), toy.post("/detect", WHITE_JPEG)];
   await until(() => held.held() === 1);
-  const slow = await RawConnection.open(toy.server);
+  const slow = await RawConnection.open(toy.server.url);
   slow.post("/detect", { "Content-Length": 1000 });
   await Bun.sleep(30);
   await toy.server.close();
@@ -283,7 +283,7 @@ test.skipIf(Bun.which("openssl") === null)("a server with a certificate speaks T
     expect(toy.server.url.protocol).toBe("https:");
     const init = { method: "POST", body: WHITE_JPEG, tls: { rejectUnauthorized: false } };
     expect((await fetch(new URL("/detect", toy.server.url), init)).status).toBe(200);
-    const plain = await RawConnection.open(toy.server);
+    const plain = await RawConnection.open(toy.server.url);
     plain.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
     await plain.closed();
     expect(plain.received).not.toContain("HTTP/1.1 200");
@@ -307,7 +307,7 @@ test("what no client should send is answered or closed, and harms nobody", async
     "GET http://[bad/model HTTP/1.1\r\nHost: x\r\n\r\n",
   ];
   for (const text of texts) {
-    const connection = await RawConnection.open(toy.server);
+    const connection = await RawConnection.open(toy.server.url);
     connection.send(text);
     await Promise.race([connection.closed(), connection.status()]);
     const status = connection.received.slice(9, 12);

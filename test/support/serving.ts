@@ -118,12 +118,12 @@ export class RawConnection {
     this.#received = received;
   }
 
-  static async open(server: DetectionServer): Promise<RawConnection> {
+  static async open({ hostname, port }: URL): Promise<RawConnection> {
     const closed = Promise.withResolvers<void>();
     const received = { text: "" };
     const socket = await Bun.connect({
-      hostname: server.url.hostname,
-      port: Number(server.url.port),
+      hostname,
+      port: Number(port),
       socket: {
         data: (_, data) => {
           received.text += data.toString("latin1");

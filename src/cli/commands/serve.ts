@@ -49,8 +49,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
     ...(usage === undefined ? {} : { gpu: samplerOf(usage) }),
   };
   await using server = await serve(detector, options);
-  if (!args.isQuiet)
-    terminal.line(`Serving ${servedName(path)} at ${server.url.href} (${detector.backend.description})`);
+  if (!args.isQuiet) terminal.line(`Serving ${options.name} at ${server.url.href} (${detector.backend.description})`);
   await untilAborted(signal);
   if (!args.isQuiet) terminal.line("Finishing the requests that are running");
   await server.close();

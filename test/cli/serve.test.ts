@@ -1,0 +1,98 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pulled } from "../support/catalogue.ts";
+import { WHITE_JPEG } from "../support/serving.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import { runCli, spawnCli } from "./run-cli.ts";
+
+let folder = "";
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-serve-"));
+  writeFileSync(join(folder, "toy.onnx"), toyDetector());
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** A serving process, and where it says it listens. */
+async function start(words: string, env: Readonly<Record<string, string>> = {}) {
+  const child = spawnCli(["serve", "--backend", "cpu", ...words.split(" ")], { cwd: folder, env });
+  let errors = "";
+  const reader = child.stderr.getReader();
+  while (!errors.includes(")\n")) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error(`serve ended: ${errors}`);
+    errors += Buffer.from(value).toString();
+  }
+  return { child, line: errors.trim(), url: new URL(/(https?|unix):\S+/.exec(errors)![0]) };
+}
+
+test("serve says what it serves and where, takes its flags, and ends on SIGTERM with what was running answered", async () => {
+  const words = "--model toy.onnx --port 0 --threshold 0.65 --iou 0.8 --max-body 1KiB --max-pixels 5000 --name small";
+  const { child, line, url } = await start(words, { BUN_TENSORRT_TOKEN: "open-sesame" });
+  expect(line).toMatch(/^Serving small at http:\/\/127\.0\.0\.1:\d+\/ \(ONNX Runtime .*\)$/);
+  const headers = { authorization: "Bearer open-sesame" };
+  const post = (body: NonNullable<RequestInit["body"]>): Promise<Response> =>
+    fetch(new URL("/detect", url), { method: "POST", body, headers });
+  expect((await fetch(new URL("/model", url))).status).toBe(401);
+  const { detections } = (await (await post(WHITE_JPEG)).json()) as { detections: { label: string }[] };
+  expect(detections.map(({ label }) => label)).toEqual(["cat", "cat", "dog"]);
+  expect((await post(Buffer.alloc(1025))).status).toBe(413);
+  expect((await fetch(new URL("/v2/models/small", url), { headers })).status).toBe(200);
+
+  const running = post(WHITE_JPEG);
+  await Bun.sleep(1);
+  child.kill("SIGTERM");
+  expect([200, 503]).toContain((await running).status);
+  expect(await child.exited).toBe(143);
+  expect(await child.stdout.text()).toBe("");
+});
+
+test("serve refuses wrong flags with 2 before it loads anything, and a taken port with 1", async () => {
+  const cases: readonly (readonly [words: string, text: string])[] = [
+    ["street.jpg", 'as it takes no file: received "street.jpg"'],
+    ["--port 70000", "Hint: a whole number from 0 to 65535"],
+    ["--cert a.pem", "as --cert and --key go together"],
+    ["--unix a.sock --port 80", 'option "unix" stands instead of "host" and "port"'],
+    ["--cors example.org", "Hint: an origin such as https://example.org, without a path, or *"],
+    ["--max-body lots", "Hint: a number of bytes, such as 64MiB"],
+    ["--timeout 0", "Hint: a whole number from 1 to 86400"],
+  ];
+  const runs = cases.map(([words]) => runCli(["serve", "--model", "nothing.onnx", ...words.split(" ")]));
+  for (const [at, { code, output, errors }] of (await Promise.all(runs)).entries()) {
+    expect(errors).toContain(cases[at]![1]);
+    expect([code, output]).toEqual([2, ""]);
+  }
+  using taken = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response() });
+  const words = ["serve", "--model", "toy.onnx", "--backend", "cpu", "--port", String(taken.port)];
+  const { code, errors } = await runCli(words, { cwd: folder });
+  expect(code).toBe(1);
+  expect(errors).toContain(`cannot listen on 127.0.0.1, port ${taken.port}: somebody listens there already`);
+}, 20_000);
+
+test("serve listens on a Unix socket", async () => {
+  const { child, line } = await start("--model toy.onnx --unix a.sock");
+  expect(line).toStartWith("Serving toy at unix:");
+  const response = await fetch("http://localhost/healthz", { unix: join(folder, "a.sock") });
+  expect(await response.json()).toEqual({ status: "ok" });
+  child.kill("SIGINT");
+  expect(await child.exited).toBe(130);
+});
+
+const model = await pulled("yolo11n");
+const picture = await pulled("sample1");
+
+test.skipIf(model === undefined || picture === undefined)("serve finds persons in a photograph", async () => {
+  const { child, url } = await start("--port 0");
+  try {
+    const response = await fetch(new URL("/detect?classes=person", url), { method: "POST", body: Bun.file(picture!) });
+    const { detections } = (await response.json()) as { detections: { label: string; score: number }[] };
+    expect(detections.length).toBeGreaterThanOrEqual(3);
+    expect(detections[0]).toMatchObject({ label: "person", score: expect.any(Number) });
+  } finally {
+    child.kill("SIGTERM");
+    await child.exited;
+  }
+});

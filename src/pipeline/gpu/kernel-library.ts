@@ -1,6 +1,6 @@
 /** @module KernelLibrary: the package's precompiled kernels, each module loaded on a device when first asked for. */
 
-/// <reference path="./ptx.d.ts" />
+/// <reference path="../../cuda/ptx.d.ts" />
 
 import { readFileSync } from "node:fs";
 import decodeDense from "../../../ptx/decode_dense.ptx" with { type: "file" };

@@ -115,7 +115,7 @@ export class NvJpegDecoder extends Resource {
    *   the CPU's decoder
    * @throws {CudaError} If the device fails
    */
-  decode(bytes: Uint8Array, surface: JpegSurface, options: NvJpegDecodeOptions = {}): Promise<ResidentPicture> {
+  async decode(bytes: Uint8Array, surface: JpegSurface, options: NvJpegDecodeOptions = {}): Promise<ResidentPicture> {
     this.assertOpen("decode a picture");
     return surface.whileBusy(async () => {
       this.#running += 1;

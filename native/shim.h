@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 2
+#define BT_ABI_VERSION 3
 
 #define BT_MAX_DIMS 8
 
@@ -175,6 +175,16 @@ BT_API int32_t bt_echo_arguments(const void *pointer, int32_t i32, uint32_t u32,
 
 /* BT_OK, BT_NO_DEVICE where libcuda.so.1 is absent, or the positive CUresult. Both out-parameters may be NULL. */
 BT_API int32_t bt_cuda_probe(int32_t *device_count, int32_t *driver_version);
+
+/* ---- events ---- */
+
+/*
+ * Blocks until `wanted` of the events whose mark in `awaited` is not 0 are done, or all of them are, or `linger_us` after
+ * the first; returns how many. `query` is cudaEventQuery; between two rounds the thread sleeps for `pause_us`. Events
+ * and marks may be added meanwhile, the event first.
+ */
+BT_API int32_t bt_wait_any(int32_t device, void *query, void *const *events, const int32_t *awaited, int32_t capacity,
+                           int32_t wanted, int32_t linger_us, int32_t pause_us);
 
 /* ---- nvJPEG: threads other than the one that opened a device have none until they are bound to it ---- */
 

@@ -50,6 +50,21 @@ export const SHIM_SYMBOLS = {
     returns: "i32",
   },
 
+  // events
+  bt_wait_any: {
+    args: [
+      "i32", // int32_t device
+      "ptr", // void *query: cudaEventQuery
+      "ptr", // void *const *events
+      "ptr", // const int32_t *awaited
+      "i32", // int32_t capacity
+      "i32", // int32_t wanted
+      "i32", // int32_t linger_us
+      "i32", // int32_t pause_us
+    ],
+    returns: "i32",
+  },
+
   // nvJPEG
   bt_nvjpeg_create: {
     args: [
@@ -730,6 +745,7 @@ export const SHIM_SYMBOLS = {
 
 /** A function that blocks for milliseconds or minutes: it runs off the JS thread. */
 export type BlockingName =
+  | "bt_wait_any"
   | "bt_nvjpeg_create"
   | "bt_nvjpeg_decode_batched"
   | "bt_runtime_create"

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Handle } from "../../src/core/units.ts";
+import { EventBoard, type WatchPolicy } from "../../src/cuda/event-board.ts";
 import { type EventCalls, EventWaits, type WaitedEvent } from "../../src/cuda/event-waits.ts";
 import type { WaitMode } from "../../src/cuda/wait.ts";
 
@@ -7,27 +8,34 @@ const NOT_READY = 600;
 
 /** A machine with events that are done when the test says so. */
 class FakeDriver implements EventCalls {
+  readonly events: FakeEvent[] = [];
   readonly status = new Map<number, number>();
-  readonly sleepers = new Map<number, (status: number) => void>();
   queries = 0;
-  sleeps = 0;
+  readonly policies: WatchPolicy[] = [];
+  #wake: (() => void) | undefined;
 
   query(handle: number): number {
     this.queries += 1;
     return this.status.get(handle) ?? NOT_READY;
   }
 
-  synchronize(handle: number): Promise<number> {
-    this.sleeps += 1;
-    const status = this.status.get(handle);
-    if (status !== undefined) return Promise.resolve(status);
-    return new Promise((resolve) => this.sleepers.set(handle, resolve));
+  watch(_: EventBoard, policy: WatchPolicy): Promise<unknown> {
+    this.policies.push(policy);
+    if (this.#isEnough(policy)) return Promise.resolve();
+    return new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   finish(handle: number, status = 0): void {
     this.status.set(handle, status);
-    this.sleepers.get(handle)?.(status);
-    this.sleepers.delete(handle);
+    if (this.#wake !== undefined && this.#isEnough(this.policies.at(-1)!)) this.#wake();
+  }
+
+  #isEnough({ wanted }: WatchPolicy): boolean {
+    const awaited = this.events.filter((event) => event.waits > 0);
+    const done = awaited.filter((event) => this.status.has(event.handle)).length;
+    return done >= wanted || done >= awaited.length;
   }
 }
 
@@ -55,14 +63,12 @@ class FakeEvent implements WaitedEvent {
 
 function setUp(mode: WaitMode, count: number): { driver: FakeDriver; waits: EventWaits; events: FakeEvent[] } {
   const driver = new FakeDriver();
-  return {
-    driver,
-    waits: new EventWaits(mode, driver),
-    events: Array.from({ length: count }, (_, at) => new FakeEvent(at + 1)),
-  };
+  const events = driver.events;
+  for (let at = 0; at < count; at++) events.push(new FakeEvent(at + 1));
+  return { driver, waits: new EventWaits(mode, driver), events };
 }
 
-test('EventWaits "off-thread" sleeps once for the oldest and settles what is done with it', async () => {
+test('EventWaits "off-thread" watches all events by one call, and settles each that is done', async () => {
   const { driver, waits, events } = setUp("off-thread", 3);
   const settled: number[] = [];
   const all = events.map((event) =>
@@ -71,16 +77,28 @@ test('EventWaits "off-thread" sleeps once for the oldest and settles what is don
       .done()
       .then(() => settled.push(event.handle)),
   );
-  expect([waits.length, driver.sleeps]).toEqual([3, 1]);
+  expect([waits.length, driver.policies.length]).toEqual([3, 1]);
   driver.status.set(3, 0);
+  driver.finish(2);
+  await all[1];
+  await all[2];
+  expect(settled).toEqual([2, 3]);
+  expect(events.map((event) => event.waits)).toEqual([1, 0, 0]);
+  driver.finish(1);
+  await Promise.all(all);
+  expect([waits.length, driver.policies.length]).toEqual([0, 2]);
+});
+
+test("EventWaits wakes for two at once where many are in flight, and for each where few are", async () => {
+  const { driver, waits, events } = setUp("off-thread", 8);
+  const handles = events.map((event) => waits.of(event));
+  const all = handles.map((wait) => wait.done());
+  // The first watch begins before the others are there.
   driver.finish(1);
   await all[0];
-  await all[2];
-  expect(settled).toEqual([1, 3]);
-  expect(events.map((event) => event.waits)).toEqual([0, 1, 0]);
-  driver.finish(2);
+  expect(driver.policies.map(({ wanted }) => wanted)).toEqual([1, 2]);
+  for (const { handle } of events) driver.finish(handle);
   await Promise.all(all);
-  expect([waits.length, driver.sleeps]).toEqual([0, 2]);
 });
 
 test('EventWaits "poll" never sleeps', async () => {
@@ -91,7 +109,7 @@ test('EventWaits "poll" never sleeps', async () => {
   driver.finish(1);
   driver.finish(2);
   await all;
-  expect(driver.sleeps).toBe(0);
+  expect(driver.policies.length).toBe(0);
 });
 
 test('EventWaits "auto" polls for one short event, and sleeps where several are under way or waits are long', async () => {
@@ -99,10 +117,10 @@ test('EventWaits "auto" polls for one short event, and sleeps where several are 
   const [first, second] = events.map((event) => waits.of(event));
   const alone = first!.done();
   await new Promise((resolve) => setImmediate(resolve));
-  expect(driver.sleeps).toBe(0);
+  expect(driver.policies.length).toBe(0);
   const joined = second!.done();
   await new Promise((resolve) => setImmediate(resolve));
-  expect(driver.sleeps).toBe(1);
+  expect(driver.policies.length).toBe(1);
   driver.finish(1);
   await alone;
   driver.finish(2);
@@ -111,17 +129,17 @@ test('EventWaits "auto" polls for one short event, and sleeps where several are 
   driver.status.clear();
   events[0]!.averageWaitMs = 5;
   const long = first!.done();
-  const { sleeps } = driver;
+  const watches = driver.policies.length;
   driver.finish(1);
   await long;
-  expect(sleeps).toBeGreaterThan(1);
+  expect(watches).toBeGreaterThan(1);
 });
 
 test('EventWaits "auto" gives up polling where a wait is longer than those before', async () => {
   const { driver, waits, events } = setUp("auto", 1);
   const wait = waits.of(events[0]!).done();
   await Bun.sleep(10);
-  expect(driver.sleeps).toBe(1);
+  expect(driver.policies.length).toBe(1);
   driver.finish(1);
   await wait;
   expect(events[0]!.averageWaitMs).toBeGreaterThan(2);
@@ -137,18 +155,32 @@ test.each(["poll", "off-thread", "auto"] as const)("EventWaits %p rejects the fa
   expect(waits.length).toBe(0);
 });
 
-test("EventWaits rejects the oldest where the sleeping thread itself fails, and goes on with the others", async () => {
+test("EventWaits rejects all where the watching itself fails, and serves the next", async () => {
   const { driver, waits, events } = setUp("off-thread", 2);
-  driver.synchronize = (handle) => (handle === 1 ? Promise.reject(new Error("no thread")) : Promise.resolve(0));
-  const [first, second] = events.map((event) => waits.of(event).done());
-  driver.status.set(2, 0);
-  await expect(first).rejects.toThrow("no thread");
-  await second;
+  driver.watch = () => Promise.reject(new Error("no thread"));
+  const [first, second] = events.map((event) => waits.of(event));
+  const both = await Promise.allSettled([first!.done(), second!.done()]);
+  expect(both.map((outcome) => String((outcome as PromiseRejectedResult).reason))).toEqual(
+    Array(2).fill("Error: no thread"),
+  );
+  driver.watch = () => Promise.resolve();
+  driver.status.set(1, 0);
+  await first!.done();
+});
+
+test("EventBoard gives places back, and refuses more events than it has places", () => {
+  const board = new EventBoard();
+  const handle = 1 as Handle<"cudaEvent_t">;
+  const places = Array.from({ length: 256 }, () => board.add(handle));
+  expect(new Set(places).size).toBe(256);
+  expect(() => board.add(handle)).toThrow(RangeError);
+  board.remove(7);
+  expect(board.add(handle)).toBe(7);
 });
 
 test("EventWaits serves 20,000 waits that begin again as soon as they end", async () => {
   const { driver, waits, events } = setUp("off-thread", 8);
-  driver.synchronize = () => Promise.resolve(0);
+  driver.watch = () => Promise.resolve();
   driver.query = () => 0;
   let count = 0;
   const loops = events.map(async (event) => {

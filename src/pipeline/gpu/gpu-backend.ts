@@ -89,7 +89,7 @@ export class GpuBackend extends Resource implements Backend {
       fixedBatch: rows > 0 ? rows : undefined,
       zeroCopy: readsInPlace(device, options.zeroCopy),
       decodeOptions: decodeOptionsFor(recognition, options),
-      waits: new EventWaits(options.wait),
+      waits: new EventWaits(options.wait, device),
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
     const request = { options, maxBatch, path: () => choicePath(file, plan) };
@@ -97,7 +97,6 @@ export class GpuBackend extends Resource implements Backend {
     const gpu: GpuModel = {
       ...loaded,
       streams: owned.use(new GpuStreams(engine, device, layout)),
-      sleeps: options.wait === "off-thread" || (options.wait === "auto" && inFlight > 1),
       trace: options.trace === undefined ? undefined : owned.use(new GpuTrace(device, options.trace)),
     };
     return new GpuBackend(gpu, maxBatch, inFlight, owned.move());

@@ -31,8 +31,6 @@ export interface LoadedModel {
 export interface GpuModel extends LoadedModel {
   /** How the slots share the device. */
   readonly streams: GpuStreams;
-  /** True if a thread that waits for a frame is to sleep, and leave its core to others. */
-  readonly sleeps: boolean;
   /** Who is told of each batch, and the clock of its records. */
   readonly trace: GpuTrace | undefined;
 }

@@ -46,11 +46,12 @@ export class GpuSlot extends Resource implements Slot {
     this.#model = model;
     this.#owned = new DisposableStack();
     try {
-      const { device, streams, trace, waits, sleeps } = model;
+      const { device, streams, trace, waits } = model;
       this.#streams = this.#owned.use(streams.open());
       this.#trace = trace === undefined ? undefined : this.#owned.use(new SlotTrace(trace, this.#streams));
-      this.#done = this.#owned.use(Event.create(device, { waiting: sleeps ? "sleep" : "spin" }));
+      this.#done = this.#owned.use(Event.create(device));
       this.#wait = waits.of(this.#done);
+      this.#owned.defer(() => this.#wait.close());
     } catch (error) {
       this.close();
       throw error;

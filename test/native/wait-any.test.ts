@@ -6,10 +6,9 @@ import { shim, shimOffThread } from "../../src/ffi/shim.ts";
 const NOT_READY = 600n;
 
 function board(...events: readonly bigint[]): { events: BigUint64Array; marks: Int32Array } {
-  return {
-    events: new BigUint64Array(new ArrayBuffer(8 * events.length)).map((_, at) => events[at]!),
-    marks: new Int32Array(new ArrayBuffer(4 * events.length)).fill(1),
-  };
+  const own = new BigUint64Array(new ArrayBuffer(8 * events.length));
+  own.set(events);
+  return { events: own, marks: new Int32Array(new ArrayBuffer(4 * events.length)).fill(1) };
 }
 
 function wait({ events, marks }: ReturnType<typeof board>, wanted: number, lingerUs = 0): Promise<number> {

@@ -57,7 +57,7 @@ export class JpegLane extends Resource {
       this.#stream = this.#owned.use(Stream.create(device));
       this.#options = { stream: this.#stream };
       this.#marked = this.#owned.use(Event.create(device));
-      this.#done = this.#owned.use(Event.create(device));
+      this.#done = this.#owned.use(Event.create(device, { waiting: "sleep" }));
       this.#table = this.#owned.use(new BatchTable(device, capacity));
     } catch (error) {
       this.close();

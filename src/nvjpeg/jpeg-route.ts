@@ -27,6 +27,8 @@ export type JpegRefusal =
   | "hierarchical"
   /** Of a chroma sampling nvJPEG does not have, or of two components. */
   | "sampling"
+  /** So narrow that libjpeg repeats the colour of its columns where nvJPEG interpolates it. */
+  | "narrow"
   /** Too large to be turned upright by the kernel. */
   | "too large to turn"
   /** The last pixels have one colour that the data does not account for: it ends too early, or is damaged. */
@@ -50,6 +52,9 @@ export interface JpegRoute {
 /** Samplings the engines know. */
 const HARDWARE_SAMPLINGS: ReadonlySet<string> = new Set(["grey", "4:4:4", "4:2:2", "4:2:0", "4:4:0"]);
 
+/** Most columns of a picture with one or two columns of colour, each for two pixels. */
+const NARROW = 4;
+
 const NO_MARKERS: JpegMarkers = {
   orientation: 1,
   isProgressive: false,
@@ -68,6 +73,7 @@ function refusalOf(frame: JpegFrame | undefined, end: number): JpegRefusal | und
   if (frame.components === 4) return "CMYK";
   if (frame.isRgb) return "RGB";
   if (frame.sampling === "other") return "sampling";
+  if (frame.unitWidth === 16 && frame.width <= NARROW) return "narrow";
   return end < 0 ? "cut short" : undefined;
 }
 

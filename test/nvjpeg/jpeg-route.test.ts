@@ -25,7 +25,7 @@ describe("routeJpeg() reads the frame of a real file", () => {
   });
 
   test.each([
-    [1, 1],
+    [5, 1],
     [17, 33],
     [640, 3],
   ] as const)("%ix%i, as sharp writes it", async (width, height) => {
@@ -63,6 +63,7 @@ describe("routeJpeg() sends to the CPU, and says why", () => {
     ["no height", () => withFrame(plain, { height: 0 })],
     ["RGB", () => withSegment(plain, 0xee, Buffer.from("Adobe\0\x64\0\0\0\0\0", "latin1"))],
     ["damaged header", () => withoutSegment(plain, 0xc0)],
+    ["narrow", () => paintedJpeg(4, 90)],
     ["cut short", () => plain.subarray(0, -2)],
     ["cut short", () => plain.subarray(0, -1)],
   ];

@@ -106,7 +106,7 @@ async function nvJpegAlone(handle: NvJpegHandle, batch: number, states: number):
       if (addressOf(bytes) === 0) throw new Error("unreachable: keeps the bytes referenced");
     };
   });
-  return measure(`nvJPEG, ${handle.backend}, batch ${batch}, ${states} under way`, batch, turns);
+  return await measure(`nvJPEG, ${handle.backend}, batch ${batch}, ${states} under way`, batch, turns);
 }
 
 /** Our decoder: some callers, each with some pictures at a time. */
@@ -116,7 +116,7 @@ async function ours(decoder: NvJpegDecoder, callers: number, pictures: number): 
     const surfaces = Array.from({ length: pictures }, () => owned.use(JpegSurface.create(decoder.device)));
     return () => Promise.all(surfaces.map((surface) => decoder.decode(bytes, surface)));
   });
-  return measure(`ours, ${decoder.backend}, ${callers} callers of ${pictures}`, pictures, turns);
+  return await measure(`ours, ${decoder.backend}, ${callers} callers of ${pictures}`, pictures, turns);
 }
 
 async function differences(decoder: NvJpegDecoder): Promise<void> {

@@ -47,19 +47,23 @@ export class CubicRows {
     const wide = this.#wide;
     const phases = this.#phases;
     const half = 1 << (CUBIC_WEIGHT_BITS - 1);
-    let target = 0;
-    for (let x = left; x < right; x++) {
-      const base = Math.floor(x / scale);
-      const phase = (x - base * scale) * PHASE_LENGTH;
+    // One phase after the other: its weights then stay in registers.
+    for (let start = left; start < Math.min(left + scale, right); start++) {
+      const base = Math.floor(start / scale);
+      const phase = (start - base * scale) * PHASE_LENGTH;
       const w0 = phases[phase + 1]!;
       const w1 = phases[phase + 2]!;
       const w2 = phases[phase + 3]!;
       const w3 = phases[phase + 4]!;
-      let at = (base + phases[phase]! - first) * pixel;
-      for (let channel = 0; channel < pixel; channel++, at++) {
-        const sum =
-          narrow[at]! * w0 + narrow[at + pixel]! * w1 + narrow[at + 2 * pixel]! * w2 + narrow[at + 3 * pixel]! * w3;
-        wide[target++] = (sum + half) >> CUBIC_WEIGHT_BITS;
+      let tap = (base + phases[phase]! - first) * pixel;
+      for (let x = start; x < right; x += scale, tap += pixel) {
+        const target = (x - left) * pixel;
+        for (let channel = 0; channel < pixel; channel++) {
+          const at = tap + channel;
+          const sum =
+            narrow[at]! * w0 + narrow[at + pixel]! * w1 + narrow[at + 2 * pixel]! * w2 + narrow[at + 3 * pixel]! * w3;
+          wide[target + channel] = (sum + half) >> CUBIC_WEIGHT_BITS;
+        }
       }
     }
     return wide;

@@ -145,7 +145,7 @@ export class TilePlacer {
       const g = carried[from + 1]!;
       const b = carried[from + blue]!;
       const luma = (r * RED + g * GREEN + b * BLUE + 32768) >> 16;
-      const more = level * UNIT + ROUNDER - ROUNDER - luma + HALF;
+      const more = ((level * UNIT + ROUNDER - ROUNDER) | 0) - luma + HALF;
       const out = to + from;
       target[out + red] = (r + more) >> LEVEL_BITS;
       target[out + 1] = (g + more) >> LEVEL_BITS;

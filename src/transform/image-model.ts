@@ -4,14 +4,13 @@ import { ClosedError, ImageError, message } from "../core/errors.ts";
 import { formatBytes } from "../core/units.ts";
 import type { Timing } from "../detector/detection.ts";
 import { modelSource } from "../detector/model-source.ts";
-import { inOrder } from "../detector/stream.ts";
 import { bytesPerPixel, type Image, imageOf } from "../image/image.ts";
 import { type ImageSource, isImage, readSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { Outcome } from "../pipeline/pipeline.ts";
 import { Ring } from "../pipeline/ring.ts";
 import { type ImageModelConfig, type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
 import type { ImageRecognition } from "./image-recognition.ts";
+import { inOrder } from "./in-order.ts";
 import { openTransform } from "./open-transform.ts";
 import { type TileGrid, tileGrid } from "./tile-grid.ts";
 import type { TransformBackend, TransformSlot } from "./transform-backend.ts";
@@ -166,18 +165,9 @@ export class ImageModel implements AsyncDisposable {
   ): AsyncGenerator<TransformStreamResult, void, undefined> {
     this.#assertOpen();
     const { onError, ...rest } = options;
-    let next = 0;
     return inOrder(sources, {
       inFlight: this.#config.inFlight,
-      batch: 1,
-      run: async ([source]): Promise<Outcome<TransformStreamResult>[]> => {
-        const index = next++;
-        try {
-          return [{ value: { ...(await this.transform(source!, rest)), index } }];
-        } catch (error) {
-          return [{ error }];
-        }
-      },
+      run: (source) => this.transform(source, rest),
       onError,
     });
   }

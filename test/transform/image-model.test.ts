@@ -188,6 +188,33 @@ test("ImageModel.stream() gives results in order with their places, and goes on 
   ]);
 });
 
+test("ImageModel.stream() closes the sequence when its caller leaves, and ends at the first error without onError", async () => {
+  await using model = await load(identityImageModel([1, 3, 16, 24]), { inFlight: 2 });
+  let closed = 0;
+  let read = 0;
+  const endless = function* () {
+    try {
+      while (true) {
+        read += 1;
+        yield read === 5 ? new Uint8Array(3) : noiseImage(4, 4);
+      }
+    } finally {
+      closed += 1;
+    }
+  };
+  for await (const { index } of model.stream(endless())) if (index === 1) break;
+  expect(closed).toBe(1);
+  expect(read).toBeLessThanOrEqual(4);
+  read = 0;
+  const seen: number[] = [];
+  const drain = async (): Promise<void> => {
+    for await (const { index } of model.stream(endless())) seen.push(index);
+  };
+  await expect(drain()).rejects.toThrow(ImageError);
+  expect(seen).toEqual([0, 1, 2, 3]);
+  expect(closed).toBe(2);
+});
+
 test("ImageModel stops between two tiles when its signal is aborted, and works on after it", async () => {
   await using model = await load(identityImageModel([1, 3, 16, 24]));
   const controller = new AbortController();

@@ -2,12 +2,12 @@
 
 import type { Device } from "../../cuda/device.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
-import { EngineCache } from "../../tensorrt/engine-cache.ts";
+import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import type { EngineBuild } from "../backend.ts";
 import type { ModelFile } from "./model-file.ts";
 
 /**
- * The bytes of a plan.
+ * A plan: what was given, or what is in the cache.
  *
  * @param options how it is built where there is none yet; of no account for a file that is a plan
  * @param build   who is told of the build, and what ends it
@@ -18,14 +18,13 @@ export async function obtainPlan(
   device: Device,
   options: BuildOptions,
   build: EngineBuild,
-): Promise<Uint8Array> {
-  if (file.isPlan) return file.bytes;
-  const { bytes } = await new EngineCache().obtain(file.bytes, options, {
+): Promise<ModelFile | CachedPlan> {
+  if (file.isPlan) return file;
+  return new EngineCache().obtain(file.bytes, options, {
     device,
     source: file.source,
     ...(file.path === undefined ? {} : { path: file.path }),
     ...(build.signal === undefined ? {} : { signal: build.signal }),
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
   });
-  return bytes;
 }

@@ -58,9 +58,9 @@ export class GpuTransformBackend extends Resource implements TransformBackend {
     using owned = new DisposableStack();
     const file = await readModelFile(source);
     const device = owned.use(Device.open(config.device));
-    const plan = await obtainPlan(file, device, imageEngineOptions(config), config.build);
+    const { bytes } = await obtainPlan(file, device, imageEngineOptions(config), config.build);
     const runtime = owned.use(await Runtime.create({ device }));
-    const engine = owned.use(await runtime.deserialize(plan, { source: file.source }));
+    const engine = owned.use(await runtime.deserialize(bytes, { source: file.source }));
     const info = modelInfo(engine);
     const input = recogniseInput(info, file.source, config.hints);
     const rules = tileRules(input, config, engineLimits(engine, input));

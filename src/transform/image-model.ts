@@ -33,7 +33,7 @@ export interface TransformStreamResult extends TransformResult {
 
 /** Options of one call. */
 export interface TransformOptions {
-  /** Ends the work between two runs of the model; the promise rejects with its reason. */
+  /** Ends the work before it begins, and on the CPU between two runs of the model; the promise rejects with its reason. */
   readonly signal?: AbortSignal;
 }
 

@@ -24,7 +24,7 @@ export interface TransformSlot {
    *
    * @param grid   the tiles the picture is cut into
    * @param result what is made: of the picture's format, as many times as large as the model says; all of it is written
-   * @param signal ends the work between two runs of the model
+   * @param signal ends the work before it begins, and on the CPU between two runs of the model
    * @throws {ShapeError} If the model makes another shape than it was recognised by
    * @throws the signal's reason, if it was aborted
    */

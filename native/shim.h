@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 1
+#define BT_ABI_VERSION 2
 
 #define BT_MAX_DIMS 8
 
@@ -175,6 +175,15 @@ BT_API int32_t bt_echo_arguments(const void *pointer, int32_t i32, uint32_t u32,
 
 /* BT_OK, BT_NO_DEVICE where libcuda.so.1 is absent, or the positive CUresult. Both out-parameters may be NULL. */
 BT_API int32_t bt_cuda_probe(int32_t *device_count, int32_t *driver_version);
+
+/* ---- nvJPEG: threads other than the one that opened a device have none until they are bound to it ---- */
+
+/* Blocks. nvjpegCreateEx, whose address is `function`, with its own allocators. Returns its status. */
+BT_API int32_t bt_nvjpeg_create(int32_t device, void *function, int32_t backend, uint32_t flags, void **out);
+
+/* Blocks. nvjpegDecodeBatched, whose address is `function`; the arrays are those it takes. Returns its status. */
+BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *handle, void *state, const void *data,
+                                        const void *lengths, void *destinations, void *stream);
 
 /* ---- files: one process at a time builds an engine ---- */
 

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import type { DetectorOptions } from "../detector/detector-config.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
-import { classList, count, fraction, pixelSize, toggle, wholeNumber } from "./values.ts";
+import { autoOrToggle, classList, count, deviceNumbers, fraction, milliseconds, pixelSize, toggle } from "./values.ts";
 
 /** How results are written. */
 export type FormatName = "table" | "json" | "jsonl" | "coco" | "yolo";
@@ -20,7 +20,11 @@ export const DETECT_FLAGS: readonly Flag[] = [
     summary: "ONNX file, plan, or a name from `models` (default yolo11n)",
   },
   { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
-  { name: "device", value: "N", summary: "number of the GPU (default 0)" },
+  {
+    name: "device",
+    value: "N|N,N",
+    summary: "number of the GPU (default 0), or several: frames go to the least loaded",
+  },
   { name: "precision", value: "fp32|fp16", summary: "what an engine that is built may compute in (default fp16)" },
   { name: "threshold", short: "t", value: "SCORE", summary: "lowest score that is kept, 0 to 1 (default 0.25)" },
   { name: "iou", value: "OVERLAP", summary: "boxes that overlap a better one by more are left out (default 0.7)" },
@@ -30,6 +34,16 @@ export const DETECT_FLAGS: readonly Flag[] = [
   { name: "size", value: "N|WxH", summary: "input size of a model that leaves it open (default its own, else 640)" },
   { name: "rectangular", summary: "give such a model the picture's own ratio: faster" },
   { name: "batch", value: "N", summary: "pictures the model gets at once (default 1)" },
+  { name: "batch-wait", value: "MS", summary: "how long a picture waits for others to fill a batch (default 0)" },
+  { name: "in-flight", value: "N", summary: "batches in flight on each device (default 1 on the CPU, 4 on a GPU)" },
+  { name: "streams", value: "auto|one|split|parallel", summary: "how those share the GPU (default auto: measured)" },
+  { name: "wait", value: "auto|poll|off-thread", summary: "how the GPU is waited for (default auto: by duration)" },
+  { name: "jpeg", value: "auto|gpu|cpu", summary: "where JPEGs are decoded (default auto: nvJPEG on a GPU)" },
+  {
+    name: "zero-copy",
+    value: "auto|on|off",
+    summary: "the GPU reads frames in host memory (default auto: integrated GPUs)",
+  },
   {
     name: "scaled-decoding",
     summary: "decode large JPEGs smaller: faster, scores differ a little",
@@ -66,7 +80,7 @@ const path = z.string().min(1, "a path");
 const schema = z.object({
   model: path.optional(),
   backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").optional(),
-  device: wholeNumber(0, 1023).optional(),
+  device: deviceNumbers.optional(),
   precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
   threshold: fraction.optional(),
   iou: fraction.optional(),
@@ -78,6 +92,12 @@ const schema = z.object({
   "scaled-decoding": toggle,
   labels: path.optional(),
   batch: count(1024).default(1),
+  "batch-wait": milliseconds.optional(),
+  "in-flight": count(64).optional(),
+  streams: z.enum(["auto", "one", "split", "parallel"], "auto, one, split or parallel").optional(),
+  wait: z.enum(["auto", "poll", "off-thread"], "auto, poll or off-thread").optional(),
+  jpeg: z.enum(["auto", "gpu", "cpu"], "auto, gpu or cpu").optional(),
+  "zero-copy": autoOrToggle.optional(),
   layout: z.string().min(1, "the name of a layout").optional(),
   threads: count(1024).optional(),
   format: z.enum(FORMATS, `one of ${FORMATS.join(", ")}`).default("table"),
@@ -142,7 +162,12 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
     threads: flags.threads,
     labels: flags.labels === undefined ? undefined : readLabels(flags.labels),
     scaledDecoding: flags["scaled-decoding"],
-    inFlight: undefined,
+    batchWait: flags["batch-wait"],
+    inFlight: flags["in-flight"],
+    streams: flags.streams,
+    wait: flags.wait,
+    jpeg: flags.jpeg,
+    zeroCopy: flags["zero-copy"],
     maxPixels: undefined,
     onBuildProgress: undefined,
     signal: undefined,

@@ -23,6 +23,28 @@ export function count(most: number): z.ZodType<number, string> {
   return wholeNumber(1, most);
 }
 
+/** `0`, or `0,1`: a GPU's number, or several. */
+export const deviceNumbers: z.ZodType<number | readonly number[], string> = z.string().transform((text, context) => {
+  const numbers = text.split(",").map(numberFrom);
+  const isValid = numbers.every((number) => Number.isInteger(number) && number >= 0 && number <= 1023);
+  if (isValid && new Set(numbers).size === numbers.length) return numbers.length === 1 ? numbers[0]! : numbers;
+  context.addIssue({ code: "custom", message: "a whole number from 0 to 1023, or different ones divided by commas" });
+  return z.NEVER;
+});
+
+/** `5`, `2.5`: milliseconds, up to a minute. */
+export const milliseconds: z.ZodType<number, string> = z
+  .string()
+  .transform(numberFrom)
+  .pipe(
+    z.number("milliseconds, 0 to 60000").min(0, "milliseconds, 0 to 60000").max(60_000, "milliseconds, 0 to 60000"),
+  );
+
+/** `auto`, `on` or `off`. */
+export const autoOrToggle: z.ZodType<"auto" | boolean, string> = z
+  .enum(["auto", "on", "off"], "auto, on or off")
+  .transform((text) => (text === "auto" ? text : text === "on")) as z.ZodType<"auto" | boolean, string>;
+
 /** `640`, or `640x480`: a square side, or [width, height] in pixels. */
 export const pixelSize: z.ZodType<number | readonly [width: number, height: number], string> = z
   .string()

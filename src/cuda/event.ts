@@ -85,15 +85,25 @@ export class Event extends Resource {
    */
   async wait(options: WaitOptions = {}): Promise<void> {
     this.assertOpen("wait for an event");
-    this.#waits += 1;
+    this.noteWait();
     try {
       await waitForEvent(this, options);
     } finally {
-      this.#waits -= 1;
+      this.noteWaitEnd();
     }
   }
 
-  /** Check the status of a wait done elsewhere. Called by `wait.ts`. */
+  /** A wait begins: the event must stay open until {@linkcode Event.noteWaitEnd}. Called by `wait` and `EventWaits`. */
+  noteWait(): void {
+    this.#waits += 1;
+  }
+
+  /** A wait has ended. */
+  noteWaitEnd(): void {
+    this.#waits -= 1;
+  }
+
+  /** Check the status of a wait done elsewhere. Called by `wait.ts` and `EventWaits`. */
   checkWaited(status: number, call: string): void {
     checkWait(status, call, this.#launch);
   }

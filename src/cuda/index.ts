@@ -19,6 +19,7 @@ export { Device, type DeviceMemoryInfo } from "./device.ts";
 export type { DeviceAttribute } from "./device-attribute.ts";
 export { type BufferSource, DeviceBuffer } from "./device-buffer.ts";
 export { Event, type EventOptions } from "./event.ts";
+export { type EventWait, EventWaits } from "./event-waits.ts";
 export { Graph, GraphExec } from "./graph.ts";
 export { Kernel, type LaunchConfig } from "./kernel.ts";
 export { KernelArguments, layOut, type Parameter, type ParameterType } from "./kernel-arguments.ts";

@@ -119,6 +119,11 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
     return this.#buffer;
   }
 
+  /** True if kernels can read and write it in place: it was made with `use: "mapped"`. */
+  get isMapped(): boolean {
+    return this.#mapped !== undefined;
+  }
+
   /** The memory as kernels see it. @throws {Error} If it was not made with `use: "mapped"` */
   get mapped(): DeviceMemory {
     this.assertOpen("use page-locked memory");

@@ -107,27 +107,30 @@ let runtimeSynchronize: OffThreadFunction | undefined;
 let needsContext = false;
 
 /**
- * Wait on one of koffi's threads. Those have no context of their own. The driver's call takes it from the event; should
- * a driver refuse, the runtime's call makes device 0 current on the thread first, which serves events of any device.
+ * Wait for an event on one of koffi's threads. Those have no context of their own. The driver's call takes it from the
+ * event; should a driver refuse, the runtime's call makes device 0 current on the thread first, which serves events of any
+ * device.
+ *
+ * @returns the status of the work before the event; libcuda and libcudart number them alike
  */
-async function waitOffThread(event: AwaitedEvent, started: number): Promise<void> {
+export async function synchronizeOffThread(handle: Handle<"cudaEvent_t">): Promise<number> {
   if (!needsContext) {
     driverSynchronize ??= offThread(cudaDriver().cuEventSynchronize.ptr, "i32", ["pointer"]);
-    const status = await driverSynchronize(event.handle);
-    if (status !== INVALID_CONTEXT) {
-      finish(event, started);
-      event.checkWaited(status, "cuEventSynchronize");
-      return;
-    }
+    const status = await driverSynchronize(handle);
+    if (status !== INVALID_CONTEXT) return status;
     if (!needsContext) {
       logger.info("cuEventSynchronize wants a current context: off-thread waits use cudaEventSynchronize instead");
     }
     needsContext = true;
   }
   runtimeSynchronize ??= offThread(cudaRuntime().cudaEventSynchronize.ptr, "i32", ["pointer"]);
-  const status = await runtimeSynchronize(event.handle);
+  return await runtimeSynchronize(handle);
+}
+
+async function waitOffThread(event: AwaitedEvent, started: number): Promise<void> {
+  const status = await synchronizeOffThread(event.handle);
   finish(event, started);
-  event.checkWaited(status, "cudaEventSynchronize");
+  event.checkWaited(status, needsContext ? "cudaEventSynchronize" : "cuEventSynchronize");
 }
 
 /** Wait for an event in the way its history or the caller suggests. Called by `Event.wait`. */

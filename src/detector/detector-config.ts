@@ -5,7 +5,15 @@ import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
 import type { Selection } from "../model/selection.ts";
-import type { BuildProgress, EngineBuild, Size } from "../pipeline/backend.ts";
+import type {
+  BuildProgress,
+  EngineBuild,
+  JpegDecoding,
+  Size,
+  StreamLayout,
+  WaitMode,
+  ZeroCopy,
+} from "../pipeline/backend.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {
@@ -19,6 +27,27 @@ export interface DetectOptions {
   readonly classAgnostic?: boolean;
   /** Names or ids of the classes to keep. Default: all. */
   readonly classes?: readonly (string | number)[];
+  /**
+   * Aborted: the call rejects at once with the signal's reason. A frame that had no slot yet never runs; one that is
+   * running runs to its end unseen, and until then its pixels are read. Other frames are not affected.
+   */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `Detector.stream`. */
+export interface StreamOptions extends DetectOptions {
+  /**
+   * `"all"`: every picture is detected, and the sequence is read only as fast as slots become free. `"latest"`, for live
+   * sources: the sequence is read continuously; while all slots are busy the newest picture waits, and the one that waited
+   * before it is dropped. Default `"all"`.
+   */
+  readonly policy?: "all" | "latest";
+  /** Called with the error of one picture and its place in the sequence; the picture is left out of the results. */
+  readonly onError?: (error: unknown, index: number) => void;
+  /** Called with the place in the sequence of each picture that is dropped for a newer one. */
+  readonly onDrop?: (index: number) => void;
+  /** Aborted: no further picture is begun; once those that are running have ended, the stream throws the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** Options of `Detector.load`. */
@@ -35,7 +64,13 @@ export interface DetectorOptions extends DetectOptions {
   readonly rectangular?: boolean;
   /** Most pictures the model gets at once. Default 1; at most the model's own batch. */
   readonly batch?: number;
-  /** Frames in flight: each owns its buffers. Default 1 on the CPU. */
+  /**
+   * With `batch` above 1, overlapping calls of `detect` with the same options are joined to one run of at most `batch`
+   * pictures. A picture waits at most this many milliseconds for others; a full batch does not wait. Default 0: only
+   * pictures that find no free slot, or come at the same time, are joined.
+   */
+  readonly batchWait?: number;
+  /** Batches in flight on each device: each owns its buffers. Default: 1 on the CPU, as many as keep it busy on a GPU. */
   readonly inFlight?: number;
   /** CPU threads of one inference. Default: the physical cores. */
   readonly threads?: number;
@@ -46,8 +81,26 @@ export interface DetectorOptions extends DetectOptions {
    * for large photographs; the pixels, and so the scores, differ a little from those of the whole picture. Default false.
    */
   readonly scaledDecoding?: boolean;
-  /** Number of the GPU, from 0 on. Default 0. */
-  readonly device?: number;
+  /**
+   * Number of the GPU, from 0 on; or several: the model is then loaded on each, and a frame goes to the least loaded.
+   * Default 0.
+   */
+  readonly device?: number | readonly number[];
+  /**
+   * How frames in flight share the GPU. `"one"`: one stream for all; `"split"`: a stream each for copy-in, compute and
+   * copy-out; `"parallel"`: a stream and an execution context for each. Default `"auto"`: the fastest in a short
+   * measurement, kept with the engine's cache entry.
+   */
+  readonly streams?: StreamLayout;
+  /**
+   * How the JS thread waits for the GPU: `"poll"` answers soonest, `"off-thread"` leaves the thread to others. Default
+   * `"auto"`: by the measured duration.
+   */
+  readonly wait?: WaitMode;
+  /** Where JPEG files are decoded. Default `"auto"`: by nvJPEG where the model runs on a GPU and the library is there. */
+  readonly jpeg?: JpegDecoding;
+  /** True: the GPU reads frames in mapped host memory, without a copy. Default `"auto"`: on GPUs that share the host's memory. */
+  readonly zeroCopy?: ZeroCopy;
   /** What an engine built from an ONNX model may compute in. Default `"fp16"`; TensorRT 11 and RTX build what the model says. */
   readonly precision?: "fp32" | "fp16";
   /** Told a few times a second while an engine is built, which takes minutes; the plan is then kept. */
@@ -64,11 +117,17 @@ export interface DetectorConfig {
   readonly size: Size | undefined;
   readonly rectangular: boolean;
   readonly batch: number;
-  readonly inFlight: number;
+  readonly batchWait: number;
+  readonly inFlight: number | undefined;
   readonly threads: number | undefined;
   readonly maxPixels: number;
   readonly scaledDecoding: boolean;
-  readonly device: number;
+  /** At least one; no two alike. */
+  readonly devices: readonly number[];
+  readonly streams: StreamLayout;
+  readonly wait: WaitMode;
+  readonly jpeg: JpegDecoding;
+  readonly zeroCopy: ZeroCopy;
   readonly build: EngineBuild;
   readonly detect: DetectConfig;
 }
@@ -94,7 +153,30 @@ const detectShape = {
     .min(1, "name at least one class")
     .optional(),
 };
-const detectSchema = z.strictObject(detectShape);
+const abortSignal = z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional();
+const detectSchema = z.strictObject({ ...detectShape, signal: abortSignal });
+
+function callback<T>(): z.ZodOptional<z.ZodType<T, T>> {
+  return z.custom<T>((value) => typeof value === "function", "a function").optional();
+}
+
+const streamSchema = z.strictObject({
+  ...detectShape,
+  signal: abortSignal,
+  policy: z.enum(["all", "latest"], "all or latest").default("all"),
+  onError: callback<(error: unknown, index: number) => void>(),
+  onDrop: callback<(index: number) => void>(),
+});
+
+const DEVICE_RULE = "a number from 0 to 1023, or a list of 1 to 64 different ones";
+const deviceNumber = z.int(DEVICE_RULE).min(0, DEVICE_RULE).max(1023, DEVICE_RULE);
+const deviceList = z
+  .array(deviceNumber)
+  .min(1, DEVICE_RULE)
+  .max(64, DEVICE_RULE)
+  .refine((numbers) => new Set(numbers).size === numbers.length, DEVICE_RULE);
+const oneDevice = deviceNumber.transform((number): readonly number[] => [number]);
+const deviceNumbers = z.union([oneDevice, deviceList], DEVICE_RULE);
 
 const loadSchema = z.strictObject({
   ...detectShape,
@@ -106,16 +188,19 @@ const loadSchema = z.strictObject({
     .optional(),
   rectangular: z.boolean("true or false").default(false),
   batch: z.int().min(1, "at least 1").max(1024, "at most 1024").default(1),
-  inFlight: z.int().min(1, "at least 1").max(64, "at most 64").default(1),
+  batchWait: z.number("milliseconds").min(0, "0 or more").max(60_000, "at most 60000 ms").default(0),
+  inFlight: z.int().min(1, "at least 1").max(64, "at most 64").optional(),
   threads: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
   maxPixels: z.int().min(1, "at least 1").default(DEFAULT_MAX_PIXELS),
   scaledDecoding: z.boolean("true or false").default(false),
-  device: z.int().min(0, "0 or more").max(1023, "at most 1023").default(0),
+  device: deviceNumbers.default([0]),
+  streams: z.enum(["auto", "one", "split", "parallel"], "auto, one, split or parallel").default("auto"),
+  wait: z.enum(["auto", "poll", "off-thread"], "auto, poll or off-thread").default("auto"),
+  jpeg: z.enum(["auto", "gpu", "cpu"], "auto, gpu or cpu").default("auto"),
+  zeroCopy: z.union([z.literal("auto"), z.boolean()], "auto, true or false").default("auto"),
   precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
-  onBuildProgress: z
-    .custom<(progress: BuildProgress) => void>((value) => typeof value === "function", "a function")
-    .optional(),
-  signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional(),
+  onBuildProgress: callback<(progress: BuildProgress) => void>(),
+  signal: abortSignal,
 });
 
 const DETECT_DEFAULTS: DetectConfig = {
@@ -144,10 +229,11 @@ function detectConfig(options: DetectOptions, defaults: DetectConfig): DetectCon
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   const parsed = parseOptions(loadSchema, options, "load a detector");
   const { threshold, iou, maxDetections, classAgnostic, classes, layout, labels, size, threads, ...others } = parsed;
-  const { precision, onBuildProgress: onProgress, signal, ...rest } = others;
+  const { precision, onBuildProgress: onProgress, signal, device: devices, inFlight, ...rest } = others;
   const detect = { threshold, iou, maxDetections, classAgnostic, classes } as DetectOptions;
   const build = { precision, onProgress, signal };
-  return { ...rest, layout, labels, size, threads, build, detect: detectConfig(detect, DETECT_DEFAULTS) };
+  const open = { layout, labels, size, threads, inFlight };
+  return { ...rest, ...open, devices, build, detect: detectConfig(detect, DETECT_DEFAULTS) };
 }
 
 /**
@@ -157,6 +243,25 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
  */
 export function parseDetectOptions(options: DetectOptions, defaults: DetectConfig): DetectConfig {
   return detectConfig(parseOptions(detectSchema, options, "detect") as DetectOptions, defaults);
+}
+
+/** Complete options of one stream. */
+export interface StreamConfig {
+  readonly policy: "all" | "latest";
+  readonly onError: StreamOptions["onError"] | undefined;
+  readonly onDrop: StreamOptions["onDrop"] | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly detect: DetectConfig;
+}
+
+/**
+ * Check the options of a stream; what they leave out of those of a call is taken from `defaults`.
+ *
+ * @throws {OptionError} If one is unknown or out of range
+ */
+export function parseStreamOptions(options: StreamOptions, defaults: DetectConfig): StreamConfig {
+  const { policy, onError, onDrop, signal, ...detect } = parseOptions(streamSchema, options, "detect in a stream");
+  return { policy, onError, onDrop, signal, detect: detectConfig(detect as DetectOptions, defaults) };
 }
 
 /**

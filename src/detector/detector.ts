@@ -6,24 +6,26 @@ import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { Selection } from "../model/selection.ts";
 import type { Backend } from "../pipeline/backend.ts";
-import { openBackend } from "../pipeline/open-backend.ts";
-import { type FrameResult, type Outcome, Pipeline } from "../pipeline/pipeline.ts";
+import { MicroBatcher } from "../pipeline/micro-batcher.ts";
+import { openBackends } from "../pipeline/open-backend.ts";
+import { type FrameResult, Pipeline } from "../pipeline/pipeline.ts";
 import { type DetectionResult, detectionsOf } from "./detection.ts";
 import {
-  type DetectConfig,
   type DetectOptions,
   type DetectorConfig,
   type DetectorOptions,
   parseDetectOptions,
   parseDetectorOptions,
+  parseStreamOptions,
+  type StreamOptions,
   selectionOf,
 } from "./detector-config.ts";
 import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
-import { inOrder, type StreamOptions, splitStreamOptions } from "./stream.ts";
+import { inOrder, type StreamResult, type StreamSummary } from "./stream.ts";
 
 /** What a detector tells of the machine it runs on. */
-export type BackendInfo = Pick<Backend, "kind" | "description" | "maxBatch">;
+export type BackendInfo = Pick<Backend, "kind" | "description" | "maxBatch" | "inFlight">;
 
 /**
  * Finds objects in pictures. Loading is the expensive step: keep the detector, and close it when done.
@@ -37,6 +39,7 @@ export type BackendInfo = Pick<Backend, "kind" | "description" | "maxBatch">;
  */
 export class Detector implements AsyncDisposable {
   readonly #pipeline: Pipeline;
+  readonly #batcher: MicroBatcher<DetectionResult>;
   readonly #config: DetectorConfig;
   readonly #name: string;
   /** The selection of a call without options, made once. */
@@ -48,6 +51,10 @@ export class Detector implements AsyncDisposable {
     this.#config = config;
     this.#selection = selection;
     this.#name = name;
+    this.#batcher = new MicroBatcher(pipeline, {
+      wait: config.batchWait,
+      read: (frame, startedAt) => this.#result(frame, startedAt),
+    });
   }
 
   /**
@@ -62,19 +69,19 @@ export class Detector implements AsyncDisposable {
   static async load(model: string | URL | Uint8Array, options: DetectorOptions = {}): Promise<Detector> {
     const config = parseDetectorOptions(options);
     const { source, name } = await modelSource(model);
-    const backend = await openBackend(source, config);
+    const backends = await openBackends(source, config, config.devices);
     try {
-      const { recognition, maxBatch } = backend;
+      const { recognition } = backends[0]!;
       const selection = selectionOf(config.detect, recognition.labels);
-      const pipeline = new Pipeline(backend, {
+      const pipeline = new Pipeline(backends, {
         inFlight: config.inFlight,
         size: config.size ?? recognition.preferredSize,
         rectangular: config.rectangular,
-        batch: Math.min(config.batch, maxBatch),
+        batch: Math.min(config.batch, ...backends.map(({ maxBatch }) => maxBatch)),
       });
       return new Detector(pipeline, config, selection, name);
     } catch (error) {
-      backend.close();
+      for (const backend of backends) backend.close();
       throw error;
     }
   }
@@ -94,23 +101,29 @@ export class Detector implements AsyncDisposable {
     return this.#pipeline.backend.model;
   }
 
-  /** The machine that runs it. */
+  /** The machine that runs it; the first device of several. */
   get backend(): BackendInfo {
     return this.#pipeline.backend;
   }
 
+  /** Every device that runs it: one, unless several were asked for. */
+  get backends(): readonly BackendInfo[] {
+    return this.#pipeline.backends;
+  }
+
   /**
-   * Find the objects in one picture. Calls may overlap: those for which no slot is free wait in line.
+   * Find the objects in one picture. Calls may overlap: those for which no slot is free wait in line, and with `batch`
+   * above 1 those with the same options share runs of the model.
    *
    * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
    * @param options override those of `load` for this call
    * @throws {ImageError} If it is missing or no picture
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ClosedError} If the detector has been closed
+   * @throws the reason of `options.signal`
    */
   async detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult> {
-    const [result] = await this.#settle([source], this.#selectionFor(options));
-    return unwrap(result!);
+    return this.#batcher.submit(source, this.#selectionFor(options), options?.signal).promise;
   }
 
   /**
@@ -118,42 +131,55 @@ export class Detector implements AsyncDisposable {
    *
    * @returns one result a picture, in order
    * @throws {ImageError} The first picture's that is missing or none; `stream` with `onError` keeps the others' results
+   * @throws the reason of `options.signal`
    */
   async detectBatch(sources: readonly ImageSource[], options?: DetectOptions): Promise<DetectionResult[]> {
     const selection = this.#selectionFor(options);
-    const { batch } = this.#pipeline;
-    const groups: Promise<Outcome<DetectionResult>[]>[] = [];
-    for (let at = 0; at < sources.length; at += batch) {
-      groups.push(this.#settle(sources.slice(at, at + batch), selection));
-    }
-    const settled = await Promise.all(groups);
-    return settled.flat().map(unwrap);
+    const running = sources.map((source) => this.#batcher.submit(source, selection, options?.signal).promise);
+    const settled = await Promise.allSettled(running);
+    return settled.map((outcome) => {
+      if (outcome.status === "rejected") throw outcome.reason;
+      return outcome.value;
+    });
   }
 
   /**
-   * Find the objects in a sequence of pictures: several in flight, results in order, and no picture is read before a
-   * slot is free for it.
+   * Find the objects in a sequence of pictures: several in flight, results in order. No picture is read before a slot is
+   * free for it; with `batch` above 1, one batch is read ahead. A live source is better read with `policy: "latest"`.
    *
    * @param sources ends the stream when it ends
-   * @param options as `detect`, and `onError`: called with what went wrong with one picture, which is then left out;
-   * without it the first such error ends the stream
+   * @param options as `detect`, and what to do with pictures that fail or come too fast. Without `onError` the first error
+   * of a picture ends the stream, after the results before it
+   * @returns results with their place in the sequence; the generator's return value says what became of all pictures
+   * @throws {ClosedError} If the detector is closed, after the results of what was running
+   * @throws the reason of `options.signal`
    *
    * @example
    * ```ts
-   * for await (const { detections } of detector.stream(["a.jpg", "b.jpg"])) console.log(detections.length);
+   * for await (const { index, detections } of detector.stream(["a.jpg", "b.jpg"])) console.log(index, detections.length);
+   * ```
+   * @example A camera that is faster than the model
+   * ```ts
+   * const onDrop = (index: number) => console.log(`frame ${index} was overtaken`);
+   * for await (const { detections } of detector.stream(camera, { policy: "latest", onDrop })) show(detections);
    * ```
    */
   stream(
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: StreamOptions = {},
-  ): AsyncGenerator<DetectionResult, void, undefined> {
-    const { onError, detect } = splitStreamOptions(options);
-    const selection = this.#selectionFor(detect);
+  ): AsyncGenerator<StreamResult, StreamSummary, undefined> {
+    this.#assertOpen("detect");
+    const { detect, ...config } = parseStreamOptions(options, this.#config.detect);
+    const selection = selectionOf(detect, this.labels);
+    const { inFlight, batch } = this.#pipeline;
+    const isReadAhead = batch > 1 && config.policy === "all";
     return inOrder(sources, {
-      inFlight: this.#config.inFlight,
-      batch: this.#pipeline.batch,
-      run: (group) => this.#settle(group, selection),
-      onError,
+      ...config,
+      limit: (inFlight + (isReadAhead ? 1 : 0)) * batch,
+      submit: (source) => {
+        this.#assertOpen("detect");
+        return this.#batcher.submit(source, selection);
+      },
     });
   }
 
@@ -171,6 +197,7 @@ export class Detector implements AsyncDisposable {
   /** Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well. */
   close(): Promise<void> {
     this.#closing = true;
+    this.#batcher.flush();
     return this.#pipeline.close();
   }
 
@@ -185,27 +212,16 @@ export class Detector implements AsyncDisposable {
   #selectionFor(options: DetectOptions | undefined): Selection {
     this.#assertOpen("detect");
     if (options === undefined) return this.#selection;
-    const config: DetectConfig = parseDetectOptions(options, this.#config.detect);
-    return selectionOf(config, this.labels);
+    return selectionOf(parseDetectOptions(options, this.#config.detect), this.labels);
   }
 
-  #settle(sources: readonly ImageSource[], selection: Selection): Promise<Outcome<DetectionResult>[]> {
-    const started = performance.now();
-    return this.#pipeline.run(sources, selection, (frame) => this.#result(frame, started));
-  }
-
-  #result({ block, width, height, timings }: FrameResult, started: number): DetectionResult {
+  #result({ block, width, height, timings }: FrameResult, startedAt: number): DetectionResult {
     return {
       detections: detectionsOf(block, this.labels),
       width,
       height,
       dropped: block.dropped,
-      timing: { ...timings, total: performance.now() - started },
+      timing: { ...timings, total: performance.now() - startedAt },
     };
   }
-}
-
-function unwrap<T>(outcome: Outcome<T>): T {
-  if ("error" in outcome) throw outcome.error;
-  return outcome.value;
 }

@@ -1,87 +1,65 @@
-/** @module Stream: a sequence of pictures through a few runs at a time, results in order. */
+/** @module Stream: a sequence of pictures through a detector, several in flight, results in order. */
 
 import type { ImageSource } from "../image/source.ts";
-import type { Outcome } from "../pipeline/pipeline.ts";
-import type { DetectOptions } from "./detector-config.ts";
+import type { DetectionResult } from "./detection.ts";
+import type { StreamOptions } from "./detector-config.ts";
+import { Feed, type FeedOptions } from "./feed.ts";
 
-/** Options of `Detector.stream`. */
-export interface StreamOptions extends DetectOptions {
-  /** Called with the error of one picture and its place in the sequence; the picture is left out of the results. */
-  readonly onError?: (error: unknown, index: number) => void;
-}
+/** What was found in one picture of a stream. */
+export type StreamResult = DetectionResult & {
+  /** Place of the picture in the sequence, from 0 on. Those that failed or were dropped leave gaps. */
+  readonly index: number;
+};
 
-/** The two halves of {@linkcode StreamOptions}. */
-export interface SplitStreamOptions {
-  readonly onError: StreamOptions["onError"] | undefined;
-  /** `undefined` where nothing but `onError` was given. */
-  readonly detect: DetectOptions | undefined;
-}
-
-/** Take `onError` out, so that the rest can be checked as options of a call. */
-export function splitStreamOptions(options: StreamOptions): SplitStreamOptions {
-  const { onError, ...detect } = options;
-  return { onError, detect: Object.keys(detect).length === 0 ? undefined : detect };
+/** What became of the pictures of a stream that has ended: the generator's return value. */
+export interface StreamSummary {
+  /** Pictures that were read. */
+  readonly frames: number;
+  /** Results that were yielded. */
+  readonly results: number;
+  /** Pictures that went to `onError`. */
+  readonly failed: number;
+  /** Pictures that were dropped for newer ones; 0 unless the policy is `"latest"`. */
+  readonly dropped: number;
 }
 
 /** How {@linkcode inOrder} works. */
-export interface InOrderOptions<T> {
-  /** Runs at a time, at least 1. */
-  readonly inFlight: number;
-  /** Pictures a run, at least 1. */
-  readonly batch: number;
-  /** Run one group: one outcome a picture, in order. */
-  readonly run: (sources: readonly ImageSource[]) => Promise<Outcome<T>[]>;
+export interface InOrderOptions<T> extends FeedOptions<T> {
   readonly onError: StreamOptions["onError"] | undefined;
+  readonly signal: AbortSignal | undefined;
 }
 
 /**
- * Run groups of a sequence, a few at a time, and yield the values in order. The sequence is read only as fast as runs
- * finish and the caller takes the results.
+ * Run a sequence, several pictures at a time, and yield the values in order, each with its place in the sequence.
  *
- * However it ends, with the sequence, an error, or the caller's `break`, the runs in flight are awaited first and the
- * sequence is closed.
+ * However it ends, with the sequence, an error, the signal, or the caller's `break`, the pictures that are running are
+ * awaited first, those that are not never run, and the sequence is closed.
  */
-export async function* inOrder<T>(
+export async function* inOrder<T extends object>(
   sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
   options: InOrderOptions<T>,
-): AsyncGenerator<T, void, undefined> {
-  const { inFlight, batch, run, onError } = options;
-  const iterator =
-    Symbol.asyncIterator in sources
-      ? sources[Symbol.asyncIterator]()
-      : (sources as Iterable<ImageSource>)[Symbol.iterator]();
-  const running: Promise<Outcome<T>[]>[] = [];
-  let isEnded = false;
-  let index = 0;
-
-  const startNext = async (): Promise<void> => {
-    const group: ImageSource[] = [];
-    while (group.length < batch && !isEnded) {
-      const next = await iterator.next();
-      if (next.done) isEnded = true;
-      else group.push(next.value);
-    }
-    if (group.length === 0) return;
-    const outcomes = run(group);
-    // It is awaited in its turn; until then a failure must not count as unhandled.
-    outcomes.catch(() => {});
-    running.push(outcomes);
-  };
-
+): AsyncGenerator<T & { readonly index: number }, StreamSummary, undefined> {
+  const { onError, signal } = options;
+  signal?.throwIfAborted();
+  const feed = new Feed(sources, options);
+  const onAbort = (): void => feed.abort(signal?.reason);
+  signal?.addEventListener("abort", onAbort);
+  let results = 0;
+  let failed = 0;
   try {
-    while (true) {
-      while (!isEnded && running.length < inFlight) await startNext();
-      const oldest = running.shift();
-      if (oldest === undefined) return;
-      for (const outcome of await oldest) {
-        const at = index++;
-        if ("value" in outcome) yield outcome.value;
-        else if (onError !== undefined) onError(outcome.error, at);
-        else throw outcome.error;
+    for (let next = await feed.next(); next !== undefined; next = await feed.next()) {
+      if ("value" in next) {
+        results += 1;
+        yield Object.assign(next.value, { index: next.index });
+      } else {
+        if (onError === undefined) throw next.error;
+        failed += 1;
+        onError(next.error, next.index);
       }
     }
+    return { frames: feed.frames, results, failed, dropped: feed.dropped };
   } finally {
-    await Promise.allSettled(running);
-    if (!isEnded) await iterator.return?.();
+    signal?.removeEventListener("abort", onAbort);
+    await feed.close();
   }
 }

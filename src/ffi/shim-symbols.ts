@@ -50,6 +50,31 @@ export const SHIM_SYMBOLS = {
     returns: "i32",
   },
 
+  // nvJPEG
+  bt_nvjpeg_create: {
+    args: [
+      "i32", // int32_t device
+      "ptr", // void *function: nvjpegCreateEx
+      "i32", // int32_t backend
+      "u32", // uint32_t flags
+      "ptr", // void **out
+    ],
+    returns: "i32",
+  },
+  bt_nvjpeg_decode_batched: {
+    args: [
+      "i32", // int32_t device
+      "ptr", // void *function: nvjpegDecodeBatched
+      "ptr", // void *handle
+      "ptr", // void *state
+      "ptr", // const void *data
+      "ptr", // const void *lengths
+      "ptr", // void *destinations
+      "ptr", // void *stream
+    ],
+    returns: "i32",
+  },
+
   // Files
   bt_file_lock: {
     args: [
@@ -705,6 +730,8 @@ export const SHIM_SYMBOLS = {
 
 /** A function that blocks for milliseconds or minutes: it runs off the JS thread. */
 export type BlockingName =
+  | "bt_nvjpeg_create"
+  | "bt_nvjpeg_decode_batched"
   | "bt_runtime_create"
   | "bt_runtime_deserialize"
   | "bt_engine_create_context"

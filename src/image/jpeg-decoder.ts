@@ -8,8 +8,8 @@ import { OutCells } from "../ffi/scratch.ts";
 import { findTurboJpeg, type TjHandle, type TurboJpeg } from "../ffi/turbojpeg.ts";
 import { TJCS_CMYK, TJCS_YCCK, TJERR_WARNING, TJFLAG_LIMITSCANS, TJPF_RGB } from "../ffi/turbojpeg-symbols.ts";
 import { imageError, undecodableError } from "./decode-errors.ts";
-import { type JpegMarkers, readJpegMarkers } from "./exif.ts";
 import { type Image, imageOf } from "./image.ts";
+import { type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
 
 /** What a JPEG file says of itself. Sizes in pixels, as stored: before the orientation is applied. */
 export interface JpegHeader extends JpegMarkers {
@@ -138,9 +138,7 @@ export class JpegDecoder extends Resource {
       width: this.#out.i32(0),
       height: this.#out.i32(1),
       isCmyk: colours === TJCS_CMYK || colours === TJCS_YCCK,
-      orientation: markers.orientation,
-      isProgressive: markers.isProgressive,
-      scanOffset: markers.scanOffset,
+      ...markers,
     };
   }
 

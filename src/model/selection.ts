@@ -13,3 +13,22 @@ export interface Selection {
   /** Class ids to keep; `undefined` for all. */
   readonly classIds: ReadonlySet<number> | undefined;
 }
+
+function sameIds(a: ReadonlySet<number> | undefined, b: ReadonlySet<number> | undefined): boolean {
+  if (a === b) return true;
+  if (a === undefined || b === undefined || a.size !== b.size) return false;
+  for (const id of a) if (!b.has(id)) return false;
+  return true;
+}
+
+/** True if two selections keep the same rows. */
+export function sameSelection(a: Selection, b: Selection): boolean {
+  if (a === b) return true;
+  return (
+    a.threshold === b.threshold &&
+    a.iou === b.iou &&
+    a.maxDetections === b.maxDetections &&
+    a.classAgnostic === b.classAgnostic &&
+    sameIds(a.classIds, b.classIds)
+  );
+}

@@ -8,6 +8,7 @@ import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { Selection } from "../model/selection.ts";
+import type { FrameTrace } from "./frame-trace.ts";
 import type { StageTimings } from "./stage-timings.ts";
 
 /** Width and height in pixels. */
@@ -52,6 +53,22 @@ export interface Slot {
   close(): void;
 }
 
+/**
+ * How frames in flight share a GPU. `one`: one stream for all; `split`: a stream each for copy-in, compute and copy-out,
+ * joined by events; `parallel`: a stream and an execution context for each frame in flight; `auto`: the fastest of them in
+ * a short measurement, kept with the engine's cache entry.
+ */
+export type StreamLayout = "auto" | "one" | "split" | "parallel";
+
+/** How the JS thread waits for a GPU. `poll`: it asks the event; `off-thread`: another thread waits; `auto`: by measured duration. */
+export type WaitMode = "auto" | "poll" | "off-thread";
+
+/** Where JPEG files are decoded. `auto`: by nvJPEG where the model runs on a GPU and the library is there. */
+export type JpegDecoding = "auto" | "gpu" | "cpu";
+
+/** Whether a GPU's kernels read frames in mapped host memory instead of a copy. `auto`: on GPUs that share the host's memory. */
+export type ZeroCopy = "auto" | boolean;
+
 /** What every machine is loaded with. */
 export interface BackendOptions {
   /** Name of the output layout, where the caller knows better than the model. */
@@ -70,10 +87,22 @@ export interface BackendOptions {
   readonly rectangular: boolean;
   /** Most pictures in a batch of a model that leaves it open. */
   readonly batch: number;
+  /** Batches in flight, each with its own slot; `undefined` for as many as keep the machine busy. */
+  readonly inFlight: number | undefined;
   /** Number of the GPU. */
   readonly device: number;
+  /** How frames in flight share the GPU. */
+  readonly streams: StreamLayout;
+  /** How the JS thread waits for the GPU. */
+  readonly wait: WaitMode;
+  /** Where JPEG files are decoded. */
+  readonly jpeg: JpegDecoding;
+  /** Whether kernels read frames where they lie in mapped host memory. */
+  readonly zeroCopy: ZeroCopy;
   /** How an engine is built for the GPU where there is none yet. */
   readonly build: EngineBuild;
+  /** Told when each batch was copied in, computed and copied out on the GPU. Default: none. */
+  readonly trace?: FrameTrace | undefined;
 }
 
 /** What holds where the caller says nothing. */
@@ -86,7 +115,12 @@ export const DEFAULT_BACKEND_OPTIONS: BackendOptions = {
   size: undefined,
   rectangular: false,
   batch: 1,
+  inFlight: undefined,
   device: 0,
+  streams: "auto",
+  wait: "auto",
+  jpeg: "auto",
+  zeroCopy: "auto",
   build: { precision: undefined, onProgress: undefined, signal: undefined },
 };
 
@@ -117,6 +151,8 @@ export interface Backend {
   readonly recognition: Recognition;
   /** Most pictures in one batch; `Infinity` where the model's batch is dynamic. A slot pads a batch that must be full. */
   readonly maxBatch: number;
+  /** Batches in flight: as many as were asked for, or as keep the machine busy. */
+  readonly inFlight: number;
   /** Make the buffers of one batch in flight; a child of the backend. */
   createSlot(): Slot;
   close(): void;

@@ -48,9 +48,10 @@ export class BindingCache<Binding extends ShapeBinding> {
     return binding;
   }
 
-  /** Close them all. */
+  /** Close them all, each whatever happens to the others. */
   close(): void {
-    for (const binding of this.#kept) binding.close();
+    using stack = new DisposableStack();
+    for (const binding of this.#kept) stack.defer(() => binding.close());
     this.#kept.length = 0;
   }
 }

@@ -7,7 +7,7 @@ import { openTensorRt } from "../tensorrt/library.ts";
 import type { Backend, BackendOptions } from "./backend.ts";
 import { CpuBackend } from "./cpu/cpu-backend.ts";
 import { GpuBackend } from "./gpu/gpu-backend.ts";
-import { isPlan } from "./gpu/model-file.ts";
+import { isPlan, readModelFile } from "./gpu/model-file.ts";
 
 /** Names a machine for everything that leaves the choice to `auto`. */
 const VARIABLE = "BUN_TENSORRT_BACKEND";
@@ -69,6 +69,37 @@ export async function openBackend(source: string | Uint8Array, options: OpenBack
   if (gpuFault === undefined) return openOnCpu(source, options, 'backend "cpu" was asked for');
   logger.info(`Running on the CPU, as the GPU cannot be used: ${gpuFault}`);
   return openOnCpu(source, options, `the GPU cannot be used: ${gpuFault}`);
+}
+
+/**
+ * Load a model on each of several GPUs. The file is read once; GPUs of one kind share the engine that the first one needs.
+ * On the CPU, which is one device, it is loaded once, with a line in the log.
+ *
+ * @param devices numbers of GPUs, at least one
+ * @returns one backend a device, in order
+ * @throws as {@linkcode openBackend} does; what was loaded before is closed
+ */
+export async function openBackends(
+  source: string | Uint8Array,
+  options: Omit<OpenBackendOptions, "device">,
+  devices: readonly number[],
+): Promise<Backend[]> {
+  if (devices.length === 1) return [await openBackend(source, { ...options, device: devices[0]! })];
+  if (chooseMachine(options.backend).kind === "cpu") {
+    logger.info(`Loading the model once, as it runs on the CPU: devices ${devices.join(", ")} are not used`);
+    return [await openBackend(source, { ...options, device: 0 })];
+  }
+  const file = await readModelFile(source);
+  using opened = new DisposableStack();
+  const backends: Backend[] = [];
+  // One after the other: the second takes from the cache what the first has built.
+  for (const device of devices) {
+    const backend = await GpuBackend.load(file, { ...options, device });
+    opened.defer(() => backend.close());
+    backends.push(backend);
+  }
+  opened.move();
+  return backends;
 }
 
 /** @throws {OptionError} If the variable names no machine */

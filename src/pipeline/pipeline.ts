@@ -1,27 +1,29 @@
-/** @module Pipeline: pictures from anywhere in, kept boxes out, over one backend and its slots. */
+/** @module Pipeline: pictures from anywhere in, kept boxes out, over the slots of one backend or of several alike. */
 
+import { logger } from "../core/log.ts";
 import { type Image, imageOf } from "../image/image.ts";
 import { type ImageSource, isImage, readSource } from "../image/source.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Selection } from "../model/selection.ts";
 import type { Backend, Size, Slot } from "./backend.ts";
+import { isDeviceFault } from "./device-fault.ts";
 import { inputSizeFor } from "./input-size.ts";
-import { Ring } from "./ring.ts";
+import { Ring, type Waiter } from "./ring.ts";
 import type { StageTimings } from "./stage-timings.ts";
 
 /** What a pipeline is made with. */
 export interface PipelineOptions {
-  /** Batches in flight: each owns its buffers. */
-  readonly inFlight: number;
+  /** Batches in flight on each backend; `undefined` for as many as it works best with. */
+  readonly inFlight: number | undefined;
   /** Input size of a model with dynamic height and width. */
   readonly size: Size;
   /** Give such a model the pictures' own ratio. */
   readonly rectangular: boolean;
-  /** Most pictures a run is given, at most the backend's `maxBatch`. */
+  /** Most pictures a run is given, at most the `maxBatch` of each backend. */
   readonly batch: number;
 }
 
-/** One picture's result while its slot is held. Everything in it is overwritten once `read` has returned. */
+/** One picture's result while its slot is held. Everything in it is overwritten once `succeed` has returned. */
 export interface FrameResult {
   readonly block: DetectionBlock;
   /** Size of the picture in pixels. */
@@ -31,36 +33,85 @@ export interface FrameResult {
   readonly timings: StageTimings;
 }
 
-/** A picture's result, or why there is none. */
-export type Outcome<T> = { readonly value: T } | { readonly error: unknown };
+/** A picture of a run, and who is told what came of it: `succeed` or `fail`, once. */
+export interface Job {
+  readonly source: ImageSource;
+  /** Nobody waits for it any more: it is left out if it has not been decoded yet. */
+  readonly isSettled: boolean;
+  /** Copies the result out. */
+  succeed(result: FrameResult): void;
+  fail(error: unknown): void;
+}
 
-/** A backend with slots in flight. Owns both; `close` waits for the frames that are running. */
+/**
+ * One backend, or one a device with the same model on each, with slots in flight. Owns them; `close` waits for the frames
+ * that are running.
+ */
 export class Pipeline {
-  readonly backend: Backend;
+  /** One a device. */
+  readonly backends: readonly Backend[];
   /** Most pictures a run is given. */
   readonly batch: number;
   readonly #ring: Ring<Slot>;
+  readonly #backendOf = new Map<Slot, Backend>();
   readonly #options: PipelineOptions;
 
-  /** Makes the slots, and owns the backend once that has gone well. */
-  constructor(backend: Backend, options: PipelineOptions) {
-    this.backend = backend;
+  /**
+   * Makes the slots, and owns the backends once that has gone well.
+   *
+   * @param backends at least one; several must have the same model
+   */
+  constructor(backends: Backend | readonly Backend[], options: PipelineOptions) {
+    this.backends = Array.isArray(backends) ? backends : [backends as Backend];
     this.batch = options.batch;
     this.#options = options;
     using stack = new DisposableStack();
-    const slots = Array.from({ length: options.inFlight }, () => {
-      const slot = backend.createSlot();
-      stack.defer(() => slot.close());
-      return slot;
-    });
-    this.#ring = new Ring(slots);
+    const lanes = this.backends.map((backend) =>
+      Array.from({ length: options.inFlight ?? backend.inFlight }, () => {
+        const slot = backend.createSlot();
+        stack.defer(() => slot.close());
+        this.#backendOf.set(slot, backend);
+        return slot;
+      }),
+    );
+    this.#ring = new Ring(...lanes);
     stack.move();
+  }
+
+  /** The first backend, which speaks for all where they are alike: model, labels, layout. */
+  get backend(): Backend {
+    return this.backends[0]!;
+  }
+
+  /** Batches in flight on all backends together. */
+  get inFlight(): number {
+    return this.#ring.length;
   }
 
   /** Size of the model's input for these pictures, in pixels. */
   sizeFor(images: readonly Image[]): Size {
     const { fixedSize, stride } = this.backend.recognition;
-    return inputSizeFor(images, { fixedSize, stride, ...this.#options });
+    const { size, rectangular } = this.#options;
+    return inputSizeFor(images, { fixedSize, stride, size, rectangular });
+  }
+
+  /** Ask for a slot of the least loaded backend; whoever gets one gives it back with `release`. */
+  request(waiter: Waiter<Slot>): void {
+    this.#ring.request(waiter);
+  }
+
+  /**
+   * Give a slot back.
+   *
+   * @param error what went wrong with its batch: after a fault of its device, frames go to the other backends
+   */
+  release(slot: Slot, error?: unknown): void {
+    if (isDeviceFault(error) && this.#ring.retire(slot)) {
+      const backend = this.#backendOf.get(slot)!;
+      const place = `number ${this.backends.indexOf(backend) + 1} of ${this.backends.length}`;
+      logger.error(`Frames go to the other devices: ${backend.description}, ${place}, is lost with ${error.code}`);
+    }
+    this.#ring.release(slot);
   }
 
   /**
@@ -71,56 +122,60 @@ export class Pipeline {
    */
   async withSlot<T>(work: (slot: Slot) => Promise<T>): Promise<T> {
     const slot = await this.#ring.acquire();
+    let fault: unknown;
     try {
       return await work(slot);
+    } catch (error) {
+      fault = error;
+      throw error;
     } finally {
-      this.#ring.release(slot);
+      this.release(slot, fault);
     }
   }
 
   /**
-   * Run a batch. A picture that cannot be read or decoded fails alone: the others are detected.
+   * Run a batch in a slot that is held. A picture that cannot be read or decoded fails alone: the others are detected.
    *
-   * @param sources   1 to `batch` pictures
+   * @param jobs      1 to `batch` pictures; each is told its result before this settles, unless this rejects
    * @param selection which rows are kept
-   * @param read      copies a result out; called once a picture, before the slot is used again
-   * @returns one outcome a source, in order
-   * @throws {OnnxRuntimeError} If the model itself fails
+   * @throws {NativeError} If the model itself, or its device, fails
    */
-  run<T>(
-    sources: readonly ImageSource[],
-    selection: Selection,
-    read: (result: FrameResult) => T,
-  ): Promise<Outcome<T>[]> {
-    return this.withSlot(async (slot) => {
-      const outcomes: (Outcome<T> | undefined)[] = sources.map(() => undefined);
-      const images: Image[] = [];
-      const rows: number[] = [];
-      slot.timings.decode = 0;
-      for (const [row, source] of sources.entries()) {
-        try {
-          images.push(await imageFrom(slot, source, images.length));
-          rows.push(row);
-        } catch (error) {
-          outcomes[row] = { error };
-        }
+  async run(slot: Slot, jobs: readonly Job[], selection: Selection): Promise<void> {
+    const images: Image[] = [];
+    const decoded: Job[] = [];
+    slot.timings.decode = 0;
+    for (const job of jobs) {
+      if (job.isSettled) continue;
+      try {
+        const { source } = job;
+        images.push(isImage(source) ? checked(source) : await imageFrom(slot, source, images.length));
+        decoded.push(job);
+      } catch (error) {
+        job.fail(error);
       }
-      if (images.length > 0) {
-        const blocks = await slot.detect(images, this.sizeFor(images), selection);
-        for (const [index, row] of rows.entries()) {
-          const { sourceWidth: width, sourceHeight: height } = slot.placements[index]!;
-          outcomes[row] = { value: read({ block: blocks[index]!, width, height, timings: slot.timings }) };
-        }
-      }
-      return outcomes as Outcome<T>[];
-    });
+    }
+    if (images.length === 0) return;
+    const blocks = await slot.detect(images, this.sizeFor(images), selection);
+    const { timings, placements } = slot;
+    for (let index = 0; index < decoded.length; index++) {
+      const { sourceWidth: width, sourceHeight: height } = placements[index]!;
+      decoded[index]!.succeed({ block: blocks[index]!, width, height, timings });
+    }
   }
 
   /** Refuse new frames, wait for those that are running, then free everything. */
   async close(): Promise<void> {
+    // Backends are closed after the slots, each whatever happened to the others.
+    using stack = new DisposableStack();
+    for (const backend of this.backends) stack.defer(() => backend.close());
     await this.#ring.close();
-    this.backend.close();
   }
+}
+
+/** @throws {ShapeError} If there are fewer bytes than pixels */
+function checked(image: Image): Image {
+  imageOf(image.data, image);
+  return image;
 }
 
 /**
@@ -130,10 +185,7 @@ export class Pipeline {
  * @throws {ImageError} If it is missing, or no picture
  */
 export async function imageFrom(slot: Slot, source: ImageSource, index: number): Promise<Image> {
-  if (isImage(source)) {
-    imageOf(source.data, source);
-    return source;
-  }
+  if (isImage(source)) return checked(source);
   const { bytes, name } = await readSource(source);
   return slot.decode(bytes, index, name);
 }

@@ -25,7 +25,7 @@ test("--help lists every command, and each has a help with usage, flags and exam
 test("detect --help names every flag", async () => {
   const { output } = await runCli(["detect", "-h"]);
   const flags =
-    "model backend threshold iou max-detections classes size batch format output save layout agnostic rectangular threads quiet annotations verbose";
+    "model backend device threshold iou max-detections classes size batch batch-wait in-flight streams wait jpeg zero-copy format output save layout agnostic rectangular threads quiet annotations verbose";
   for (const flag of flags.split(" ")) expect(output).toContain(`--${flag} `);
 });
 
@@ -49,6 +49,13 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detect", "as it needs a file, a folder or a pattern"],
     ["detect a.jpg --precision int8", '--precision is refused: received "int8"\nHint: fp32 or fp16'],
     ["detect a.jpg --device -1", '--device is refused: received "-1"\nHint: a whole number from 0 to 1023'],
+    ["detect a.jpg --device 0,0", '--device is refused: received "0,0"'],
+    ["detect a.jpg --batch-wait -1", "Hint: milliseconds, 0 to 60000"],
+    ["detect a.jpg --in-flight 0", "Hint: a whole number from 1 to 64"],
+    ["detect a.jpg --streams two", "Hint: auto, one, split or parallel"],
+    ["detect a.jpg --wait long", "Hint: auto, poll or off-thread"],
+    ["detect a.jpg --jpeg tpu", "Hint: auto, gpu or cpu"],
+    ["detect a.jpg --zero-copy yes", "Hint: auto, on or off"],
     ["build", "as it takes one model: received 0"],
     ["build yolo11n --batch 8,4,2", "Hint: a whole number from 1 to 65536, or least,typical,largest such as 1,4,8"],
     ["inspect", "as it takes one model: received 0"],

@@ -57,3 +57,75 @@ test("Ring.close() of an idle ring closes at once", async () => {
   await new Ring(items).close();
   expect(items.map((item) => item.closed)).toEqual([1, 1]);
 });
+
+test("Ring takes slots from the lane with the smallest busy share, by turns where it is equal", async () => {
+  const lanes = [
+    [new Item(), new Item()],
+    [new Item(), new Item(), new Item(), new Item()],
+  ];
+  const ring = new Ring(...lanes);
+  const laneOf = (item: Item): number => lanes.findIndex((lane) => lane.includes(item));
+  const taken: Item[] = [];
+  for (let step = 0; step < 6; step++) taken.push(await ring.acquire());
+  // Busy shares before each: 0|0, 1/2|0, 1/2|1/4, 1/2|1/2, then by turns until both are full.
+  expect(taken.map(laneOf).slice(0, 3)).toEqual([0, 1, 1]);
+  expect(taken.map(laneOf).sort()).toEqual([0, 0, 1, 1, 1, 1]);
+  expect(ring.busy).toBe(6);
+  for (const item of taken) ring.release(item);
+  const alternating: number[] = [];
+  for (let step = 0; step < 4; step++) {
+    const item = await ring.acquire();
+    alternating.push(laneOf(item));
+    ring.release(item);
+  }
+  expect(alternating[0]).not.toBe(alternating[1]!);
+  expect(alternating.slice(0, 2)).toEqual(alternating.slice(2));
+  await ring.close();
+});
+
+test("Ring.retire() hands out no slot of a lost lane, but keeps the last lane", async () => {
+  const [a, b] = [new Item(), new Item()];
+  const ring = new Ring([a], [b]);
+  const held = [await ring.acquire(), await ring.acquire()];
+  const waiting = ring.acquire();
+  expect(ring.retire(a)).toBe(true);
+  expect(ring.retire(a)).toBe(false);
+  expect(ring.retire(b)).toBe(false);
+  ring.release(a);
+  await Bun.sleep(1);
+  expect(ring.busy).toBe(1);
+  ring.release(b);
+  expect(await waiting).toBe(b);
+  expect(held).toContain(a);
+  ring.release(b);
+  expect(await ring.acquire()).toBe(b);
+  ring.release(b);
+  await ring.close();
+  expect([a.closed, b.closed]).toEqual([1, 1]);
+});
+
+test("Ring.close() closes every item, also when one throws", async () => {
+  const broken = new Item();
+  broken.close = () => {
+    throw new Error("lost device");
+  };
+  const items = [new Item(), broken, new Item()];
+  await expect(new Ring([items[0]!, broken], [items[2]!]).close()).rejects.toThrow("lost device");
+  expect([items[0]!.closed, items[2]!.closed]).toEqual([1, 1]);
+});
+
+test("Ring serves ten thousand waiting callers in order", async () => {
+  const ring = new Ring([new Item()]);
+  const first = await ring.acquire();
+  const order: number[] = [];
+  const all = Array.from({ length: 10_000 }, (_, index) =>
+    ring.acquire().then((item) => {
+      order.push(index);
+      ring.release(item);
+    }),
+  );
+  ring.release(first);
+  await Promise.all(all);
+  expect(order).toEqual(Array.from({ length: 10_000 }, (_, index) => index));
+  await ring.close();
+});

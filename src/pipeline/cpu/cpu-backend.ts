@@ -1,5 +1,6 @@
 /** @module CpuBackend: a model on ONNX Runtime. The reference for every other machine. */
 
+import { message, OptionError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { Recognition } from "../../model/layout.ts";
@@ -15,12 +16,14 @@ export class CpuBackend extends Resource implements Backend {
   readonly kind = "cpu";
   readonly description: string;
   readonly maxBatch: number;
+  readonly inFlight: number;
   readonly #model: CpuModel;
 
-  private constructor(model: CpuModel) {
+  private constructor(model: CpuModel, inFlight: number) {
     super(`CpuBackend of ${model.session.label}`);
     const threads = model.session.config.intraOpThreads;
     this.#model = model;
+    this.inFlight = inFlight;
     this.maxBatch = model.fixedBatch ?? Number.POSITIVE_INFINITY;
     this.description = `ONNX Runtime ${openOnnxRuntime().version}, CPU, ${threads} thread${threads === 1 ? "" : "s"}`;
   }
@@ -31,8 +34,13 @@ export class CpuBackend extends Resource implements Backend {
    * @param source path of an ONNX file, or its bytes
    * @throws {ModelError} If it is no model, or of no known layout
    * @throws {LibraryLoadError} If ONNX Runtime is nowhere
+   * @throws {OptionError} If JPEG files are to be decoded on a GPU
    */
   static async load(source: string | Uint8Array, options: BackendOptions): Promise<CpuBackend> {
+    if (options.jpeg === "gpu") {
+      const found = 'as option "jpeg" is "gpu", and the model runs on the CPU';
+      throw new OptionError(message("load a detector", found, 'leave "jpeg" out, or run the model on a GPU'), "jpeg");
+    }
     const threads = options.threads === undefined ? {} : { intraOpThreads: options.threads };
     const session =
       typeof source === "string"
@@ -41,13 +49,14 @@ export class CpuBackend extends Resource implements Backend {
     try {
       const recognition = recogniseModel(session.model, options);
       const rows = session.inputs.find((info) => info.name === recognition.imageInput)?.shape[0] ?? -1;
-      return new CpuBackend({
+      const model: CpuModel = {
         session,
         recognition,
         layout: layoutNamed(recognition.layout),
         fixedBatch: rows > 0 ? rows : undefined,
         decodeOptions: decodeOptionsFor(recognition, options),
-      });
+      };
+      return new CpuBackend(model, options.inFlight ?? 1);
     } catch (error) {
       session.close();
       throw error;

@@ -2,10 +2,11 @@
 
 import type { DType } from "../../core/dtype.ts";
 import { Resource } from "../../core/resource.ts";
+import type { DevicePtr } from "../../core/units.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
+import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { Stream } from "../../cuda/stream.ts";
 import { bytesPerPixel, type Image } from "../../image/image.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
@@ -14,11 +15,19 @@ import type { PackedPicture } from "./picture-table.ts";
 /** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
 const GROWTH = 1.25;
 
+/** What {@linkcode FrameMemory} is made with. */
+export interface FrameMemoryOptions {
+  /** Kernels read the pixels in mapped host memory: nothing is copied to the device. */
+  readonly zeroCopy: boolean;
+}
+
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 /** Memory for one picture of a batch. It only grows, so that a steady stream of frames allocates nothing. */
 export class FrameMemory extends Resource {
   readonly #device: Device;
+  readonly #zeroCopy: boolean;
+  readonly #pinned: PinnedOptions;
   readonly #copy: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
   /** Where the last picture is; the same object each time. */
   readonly #picture: Writable<PackedPicture> = {
@@ -34,9 +43,11 @@ export class FrameMemory extends Resource {
   #decoded: PinnedBuffer<"u8"> | undefined;
 
   /** @param stream that copies the pictures; it is held open */
-  constructor(stream: Stream) {
+  constructor(stream: Stream, { zeroCopy }: FrameMemoryOptions) {
     super("FrameMemory", stream);
     this.#device = stream.device;
+    this.#zeroCopy = zeroCopy;
+    this.#pinned = { use: zeroCopy ? "mapped" : "copy" };
     this.#copy = { stream, byteLength: 0, sourceOffsetBytes: 0 };
   }
 
@@ -60,26 +71,38 @@ export class FrameMemory extends Resource {
   upload(image: Image): PackedPicture {
     const { format, width, height, pitchBytes, data } = image;
     const byteLength = pitchBytes * (height - 1) + width * bytesPerPixel(format);
+    const picture = this.#picture;
+    picture.format = format;
+    picture.width = width;
+    picture.height = height;
+    picture.pitchBytes = pitchBytes;
+    picture.pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(data, byteLength);
+    return picture;
+  }
+
+  /** Enqueue the copy; where the pixels will be. */
+  #copied(data: Uint8Array, byteLength: number): DevicePtr {
     const pixels = this.#roomOnDevice(byteLength);
     const copy = this.#copy;
     const owner = PinnedBuffer.owning(data);
     copy.byteLength = byteLength;
     copy.sourceOffsetBytes = owner === undefined ? 0 : data.byteOffset;
     copyToDevice(pixels, owner ?? this.#stage(data, byteLength), copy);
-    const picture = this.#picture;
-    picture.format = format;
-    picture.width = width;
-    picture.height = height;
-    picture.pixels = pixels.pointer;
-    picture.pitchBytes = pitchBytes;
-    return picture;
+    return pixels.pointer;
+  }
+
+  /** Where kernels find the pixels in host memory; what is not mapped is staged first. */
+  #mapped(data: Uint8Array, byteLength: number): DevicePtr {
+    const owner = PinnedBuffer.owning(data);
+    if (owner === undefined || !owner.isMapped) return this.#stage(data, byteLength).mapped.pointer;
+    return (owner.mapped.pointer + data.byteOffset) as DevicePtr;
   }
 
   #stage(data: Uint8Array, byteLength: number): PinnedBuffer<DType> {
     if (this.#staging === undefined || this.#staging.byteLength < byteLength) {
       this.#staging?.close();
       this.#staging = undefined;
-      this.#staging = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device);
+      this.#staging = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device, this.#pinned);
     }
     this.#staging.data.set(data.length === byteLength ? data : data.subarray(0, byteLength));
     return this.#staging;
@@ -97,7 +120,7 @@ export class FrameMemory extends Resource {
   #allocateDecoded(byteLength: number): Uint8Array {
     this.#decoded?.close();
     this.#decoded = undefined;
-    this.#decoded = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device);
+    this.#decoded = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device, this.#pinned);
     return this.#decoded.data;
   }
 

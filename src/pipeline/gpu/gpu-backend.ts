@@ -1,24 +1,33 @@
-/** @module GpuBackend: a model on a GPU through TensorRT, the whole frame on one stream. */
+/** @module GpuBackend: a model on a GPU through TensorRT, several frames in flight on streams in a layout that suits it. */
 
+import { basename, join } from "node:path";
+import { message, OptionError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { EventWaits } from "../../cuda/event-waits.ts";
 import { Stream } from "../../cuda/stream.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
 import { recogniseModel } from "../../model/registry.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
-import { EngineCache } from "../../tensorrt/engine-cache.ts";
+import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import type { Backend, BackendOptions } from "../backend.ts";
 import { decodeOptionsFor } from "../decode-options.ts";
 import { engineOptions } from "./engine-options.ts";
-import type { GpuModel } from "./gpu-model.ts";
+import type { GpuModel, LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
+import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
+import { GpuTrace } from "./gpu-trace.ts";
 import { KernelLibrary } from "./kernel-library.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
+import { chooseStreams } from "./stream-choice.ts";
 import { valueTable } from "./value-table.ts";
+
+/** Digits of a plan's hash in file names: 128 bits. */
+const KEY_DIGITS = 32;
 
 /** A model loaded on a GPU. */
 export class GpuBackend extends Resource implements Backend {
@@ -26,14 +35,19 @@ export class GpuBackend extends Resource implements Backend {
   readonly description: string;
   readonly model: ModelInfo;
   readonly maxBatch: number;
+  readonly inFlight: number;
+  /** How the frames in flight share the GPU. */
+  readonly streams: StreamLayoutName;
   readonly #gpu: GpuModel;
   readonly #owned: DisposableStack;
 
-  private constructor(gpu: GpuModel, maxBatch: number, owned: DisposableStack) {
+  private constructor(gpu: GpuModel, maxBatch: number, inFlight: number, owned: DisposableStack) {
     super(`GpuBackend of ${gpu.engine.label}`);
     this.#gpu = gpu;
     this.#owned = owned;
     this.maxBatch = maxBatch;
+    this.inFlight = inFlight;
+    this.streams = gpu.streams.layout;
     this.model = modelInfo(gpu.engine);
     this.description = `${gpu.engine.library.version.text}, ${gpu.device.name}`;
   }
@@ -41,19 +55,20 @@ export class GpuBackend extends Resource implements Backend {
   /**
    * Load a plan, or build one from an ONNX model; a plan that was built before for this GPU comes out of the cache.
    *
-   * @param source path of a plan or an ONNX file, or its bytes
+   * @param source path of a plan or an ONNX file, its bytes, or what was read of it before
    * @throws {ModelError} If it is no model, or of no known layout
    * @throws {PlanMismatchError} If the plan is of another version or GPU
    * @throws {LibraryLoadError} If CUDA or TensorRT is nowhere
    * @throws {TensorRtError} If TensorRT cannot build or load it
    */
-  static async load(source: string | Uint8Array, options: BackendOptions): Promise<GpuBackend> {
+  static async load(source: string | Uint8Array | ModelFile, options: BackendOptions): Promise<GpuBackend> {
     using owned = new DisposableStack();
-    const file = await readModelFile(source);
+    const isRead = typeof source === "object" && "isPlan" in source;
+    const file = isRead ? source : await readModelFile(source);
     const device = owned.use(Device.open(options.device));
-    const plan = file.isPlan ? file.bytes : await buildOrReuse(file, device, options);
+    const plan = file.isPlan ? file : await buildOrReuse(file, device, options);
     const runtime = owned.use(await Runtime.create({ device }));
-    const engine = owned.use(await runtime.deserialize(plan, { source: file.source }));
+    const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     const recognition = recogniseModel(modelInfo(engine), { ...options, source: file.source });
     const kernels = owned.use(KernelLibrary.create(device));
     const table = valueTable(recognition.preprocessing);
@@ -65,17 +80,27 @@ export class GpuBackend extends Resource implements Backend {
     }
     const input = engine.tensor(recognition.imageInput);
     const rows = input.shape[0]!;
-    const gpu: GpuModel = {
+    const loaded: LoadedModel = {
       device,
       kernels,
       engine,
       recognition,
       values,
       fixedBatch: rows > 0 ? rows : undefined,
+      zeroCopy: readsInPlace(device, options.zeroCopy),
       decodeOptions: decodeOptionsFor(recognition, options),
+      waits: new EventWaits(options.wait),
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
-    return new GpuBackend(gpu, maxBatch, owned.move());
+    const request = { options, maxBatch, path: () => choicePath(file, plan) };
+    const { streams: layout, inFlight } = await chooseStreams(loaded, request);
+    const gpu: GpuModel = {
+      ...loaded,
+      streams: owned.use(new GpuStreams(engine, device, layout)),
+      sleeps: options.wait === "off-thread" || (options.wait === "auto" && inFlight > 1),
+      trace: options.trace === undefined ? undefined : owned.use(new GpuTrace(device, options.trace)),
+    };
+    return new GpuBackend(gpu, maxBatch, inFlight, owned.move());
   }
 
   get recognition(): Recognition {
@@ -95,15 +120,34 @@ function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
   return { inputs, outputs, metadata };
 }
 
+/** @throws {OptionError} If it was asked for and the device cannot */
+function readsInPlace(device: Device, zeroCopy: BackendOptions["zeroCopy"]): boolean {
+  if (zeroCopy === false) return false;
+  const canMap = device.attribute("canMapHostMemory") === 1;
+  if (zeroCopy === "auto") return canMap && device.attribute("isIntegrated") === 1;
+  if (canMap) return true;
+  const found = `as ${device.name} cannot map host memory`;
+  throw new OptionError(message("read frames in place", found, 'leave "zeroCopy" out'), "zeroCopy");
+}
+
 /** The plan of an ONNX model for this GPU: out of the cache, or built now and kept there. */
-async function buildOrReuse(file: ModelFile, device: Device, options: BackendOptions): Promise<Uint8Array> {
+async function buildOrReuse(file: ModelFile, device: Device, options: BackendOptions): Promise<CachedPlan> {
   const { build } = options;
-  const { bytes } = await new EngineCache().obtain(file.bytes, engineOptions(file, options), {
+  return await new EngineCache().obtain(file.bytes, engineOptions(file, options), {
     device,
     source: file.source,
     ...(file.path === undefined ? {} : { path: file.path }),
     ...(build.signal === undefined ? {} : { signal: build.signal }),
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
   });
-  return bytes;
+}
+
+/** Where the choice of a stream layout is kept: beside a cached plan, and for other plans in the cache by their hash. */
+function choicePath(file: ModelFile, plan: ModelFile | CachedPlan): string {
+  if ("isHit" in plan) return plan.path.replace(/\.plan$/, ".streams.json");
+  const hash = new Bun.CryptoHasher("sha256").update(plan.bytes).digest("hex").slice(0, KEY_DIGITS);
+  const stem = basename(file.path ?? "plan")
+    .replace(/\.(plan|engine|trt)$/i, "")
+    .replace(/[^\w.-]/g, "_");
+  return join(new EngineCache().folder, `${stem}-${hash}.streams.json`);
 }

@@ -4,18 +4,36 @@ import { CudaError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
-import type { DeviceMemory } from "../../cuda/buffer-view.ts";
 import { Graph, type GraphExec } from "../../cuda/graph.ts";
-import type { OnStream, Stream } from "../../cuda/stream.ts";
+import type { OnStream } from "../../cuda/stream.ts";
 import type { DetectionBlock } from "../../model/detection-block.ts";
 import type { Size } from "../backend.ts";
 import type { DecodeBatch } from "./decode-launches.ts";
 import { GpuInference } from "./gpu-inference.ts";
 import type { GpuModel } from "./gpu-model.ts";
 import { GpuPostprocess } from "./gpu-postprocess.ts";
+import type { SlotStreams } from "./gpu-streams.ts";
 import { GpuTables } from "./gpu-tables.ts";
 import { KernelLaunch } from "./kernel-launch.ts";
 import { preprocessLaunch } from "./preprocess-launch.ts";
+
+/** What a binding is made of; it owns them. */
+interface Parts {
+  readonly tables: GpuTables;
+  readonly inference: GpuInference;
+  readonly preprocess: KernelLaunch;
+  readonly postprocess: GpuPostprocess;
+}
+
+/** The shape of a batch. */
+export interface BatchShape {
+  readonly batch: number;
+  readonly size: Size;
+  /** Most rows that are kept of a picture. */
+  readonly rows: number;
+  /** True: the kept rows are copied by `enqueueCopyOut`; false: `enqueue` does it. */
+  readonly copiesOutApart: boolean;
+}
 
 /**
  * The work of a batch of one shape. The pixels are uploaded before it; it copies the tables, pre-processes, infers,
@@ -26,8 +44,8 @@ export class GpuBinding extends Resource {
   readonly size: Size;
   readonly tables: GpuTables;
   readonly #model: GpuModel;
-  readonly #stream: Stream;
-  readonly #options: OnStream;
+  readonly #streams: SlotStreams;
+  readonly #copiesOutApart: boolean;
   readonly #inference: GpuInference;
   readonly #preprocess: KernelLaunch;
   #postprocess: GpuPostprocess;
@@ -35,25 +53,14 @@ export class GpuBinding extends Resource {
   /** `plain`: the first run, which lets TensorRT prepare; `refused`: it cannot be captured. */
   #mode: "plain" | "graph" | "refused" = "plain";
 
-  private constructor(
-    model: GpuModel,
-    stream: Stream,
-    parts: {
-      readonly batch: number;
-      readonly size: Size;
-      readonly tables: GpuTables;
-      readonly inference: GpuInference;
-      readonly preprocess: KernelLaunch;
-      readonly postprocess: GpuPostprocess;
-    },
-  ) {
-    super(`GpuBinding ${parts.batch}x${parts.size.join("x")}`, stream);
-    this.batch = parts.batch;
-    this.size = parts.size;
+  private constructor(model: GpuModel, streams: SlotStreams, shape: BatchShape, parts: Parts) {
+    super(`GpuBinding ${shape.batch}x${shape.size.join("x")}`, streams);
+    this.batch = shape.batch;
+    this.size = shape.size;
     this.tables = parts.tables;
     this.#model = model;
-    this.#stream = stream;
-    this.#options = { stream };
+    this.#streams = streams;
+    this.#copiesOutApart = shape.copiesOutApart;
     this.#inference = parts.inference;
     this.#preprocess = parts.preprocess;
     this.#postprocess = parts.postprocess;
@@ -62,44 +69,34 @@ export class GpuBinding extends Resource {
   /**
    * Make the context, the memory and the launches of a shape.
    *
-   * @param activations memory that contexts of a slot share
-   * @param shape.rows  most rows that are kept of a picture
    * @throws {ShapeError} If the engine does not allow the shape, or its outputs are not what the layout says
    */
-  static async create(
-    model: GpuModel,
-    stream: Stream,
-    activations: DeviceMemory,
-    shape: { readonly batch: number; readonly size: Size; readonly rows: number },
-  ): Promise<GpuBinding> {
+  static async create(model: GpuModel, streams: SlotStreams, shape: BatchShape): Promise<GpuBinding> {
     using owned = new DisposableStack();
     const { batch, size, rows } = shape;
-    const inference = owned.use(await GpuInference.create(model, stream, activations, batch, size));
-    const tables = owned.use(new GpuTables(stream, batch));
+    const inference = owned.use(await GpuInference.create(model, streams, batch, size));
+    const tables = owned.use(new GpuTables(model.device, batch));
     const spec = preprocessLaunch(model.recognition.preprocessing, {
       output: inference.images,
       pictures: tables.devicePictures,
       table: model.values,
     });
     const preprocess = new KernelLaunch(model.kernels, spec);
-    const postprocess = owned.use(new GpuPostprocess(model, stream, inference, tables, decodeBatch(batch, size), rows));
-    const binding = new GpuBinding(model, stream, { batch, size, tables, inference, preprocess, postprocess });
+    const { setup } = streams;
+    const postprocess = owned.use(new GpuPostprocess(model, setup, inference, tables, decodeBatch(batch, size), rows));
+    setup.stream.synchronize();
+    const binding = new GpuBinding(model, streams, shape, { tables, inference, preprocess, postprocess });
     owned.move();
     return binding;
   }
 
-  /** Make room for more rows a picture; the graph is captured anew then. The stream must be idle. */
+  /** Make room for more rows a picture; the graph is captured anew then. No frame of this binding may be running. */
   reserveRows(rows: number): void {
     if (rows <= this.#postprocess.rows) return;
-    const { batch, size } = this;
-    const larger = new GpuPostprocess(
-      this.#model,
-      this.#stream,
-      this.#inference,
-      this.tables,
-      decodeBatch(batch, size),
-      rows,
-    );
+    const { setup } = this.#streams;
+    const batch = decodeBatch(this.batch, this.size);
+    const larger = new GpuPostprocess(this.#model, setup, this.#inference, this.tables, batch, rows);
+    setup.stream.synchronize();
     this.#graph?.close();
     this.#graph = undefined;
     if (this.#mode === "graph") this.#mode = "plain";
@@ -107,22 +104,33 @@ export class GpuBinding extends Resource {
     this.#postprocess = larger;
   }
 
-  /** Enqueue the whole work: as one graph from the second time on. */
+  /** Enqueue the whole work, but for a copy of the rows that is made apart: as one graph from the second time on. */
   enqueue(): void {
-    if (this.#graph !== undefined) this.#graph.launch(this.#options);
-    else this.#enqueuePlain();
+    if (this.#graph !== undefined) this.#graph.launch(this.#streams.compute);
+    else this.#enqueuePlain(this.#streams.compute);
+  }
+
+  /** Enqueue the copy of the kept rows, where it is made apart. */
+  enqueueCopyOut(): void {
+    if (this.#copiesOutApart) this.#postprocess.enqueueCopy(this.#streams.copyOut);
   }
 
   /**
-   * Capture the work as a graph, once it has run and the stream is idle. Where it cannot be captured, it goes on being
-   * enqueued piece by piece, with a line in the log.
+   * Capture the work as a graph, once it has run. It is captured from the setup stream, and launched on another: other
+   * slots may have work under way. Where it cannot be captured, it goes on being enqueued piece by piece, with a line in
+   * the log.
    */
   capture(): void {
     if (this.#mode !== "plain") return;
+    const { setup } = this.#streams;
     try {
-      using graph = Graph.capture(this.label, () => this.#enqueuePlain(), this.#options);
-      this.#graph = graph.instantiate();
-      this.#graph.upload(this.#options);
+      using graph = Graph.capture(this.label, () => this.#enqueuePlain(setup), setup);
+      using owned = new DisposableStack();
+      const executable = owned.use(graph.instantiate());
+      executable.upload(setup);
+      setup.stream.synchronize();
+      owned.move();
+      this.#graph = executable;
       this.#mode = "graph";
     } catch (error) {
       if (!(error instanceof CudaError)) throw error;
@@ -138,22 +146,24 @@ export class GpuBinding extends Resource {
 
   /** Enqueue the copy of the tables and the pre-processing alone. */
   enqueuePreprocess(): void {
-    this.tables.enqueueCopy();
-    this.#preprocess.enqueue(this.#options);
+    this.tables.enqueueCopy(this.#streams.compute);
+    this.#preprocess.enqueue(this.#streams.compute);
   }
 
   /** Enqueue the model alone. */
   enqueueInference(): void {
-    this.#inference.enqueue();
+    this.#inference.enqueue(this.#streams.compute);
   }
 
-  /** Enqueue the copy of the tables, decoding and selection alone. */
+  /** Enqueue the copy of the tables, decoding, selection, and the copy of the kept rows alone. */
   enqueuePostprocess(): void {
-    this.tables.enqueueCopy();
-    this.#postprocess.enqueue();
+    const { compute } = this.#streams;
+    this.tables.enqueueCopy(compute);
+    this.#postprocess.enqueue(compute);
+    this.#postprocess.enqueueCopy(compute);
   }
 
-  /** Copy one picture's kept rows out, once the stream has passed. */
+  /** Copy one picture's kept rows out, once the frame has been waited for. */
   read(index: number, block: DetectionBlock): void {
     this.#postprocess.read(index, block);
   }
@@ -168,18 +178,21 @@ export class GpuBinding extends Resource {
     return this.#inference.readOutputs();
   }
 
-  #enqueuePlain(): void {
-    this.tables.enqueueCopy();
-    this.#preprocess.enqueue(this.#options);
-    this.#inference.enqueue();
-    this.#postprocess.enqueue();
+  #enqueuePlain(on: OnStream): void {
+    this.tables.enqueueCopy(on);
+    this.#preprocess.enqueue(on);
+    this.#inference.enqueue(on);
+    this.#postprocess.enqueue(on);
+    if (!this.#copiesOutApart) this.#postprocess.enqueueCopy(on);
   }
 
   protected release(): void {
-    this.#graph?.close();
-    this.#postprocess.close();
-    this.tables.close();
-    this.#inference.close();
+    // Each is closed whatever happens to the others, the last one first.
+    using owned = new DisposableStack();
+    owned.use(this.#inference);
+    owned.use(this.tables);
+    owned.use(this.#postprocess);
+    owned.use(this.#graph);
   }
 }
 

@@ -4,35 +4,35 @@ import { message, ShapeError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { formatShape, isDynamic, type Shape } from "../../core/shape.ts";
 import { createTensor, type Tensor } from "../../core/tensor.ts";
-import type { DeviceMemory } from "../../cuda/buffer-view.ts";
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import type { Stream } from "../../cuda/stream.ts";
+import type { OnStream, Stream } from "../../cuda/stream.ts";
 import type { ExecutionContext } from "../../tensorrt/execution-context.ts";
 import type { Size } from "../backend.ts";
 import { sizeTensor } from "../size-tensor.ts";
 import type { GpuModel } from "./gpu-model.ts";
+import type { SlotStreams } from "./gpu-streams.ts";
 
-/** One context with bound inputs and outputs. Contexts of a slot share the memory of their activations. */
+/** One context with bound inputs and outputs. Contexts that one stream orders share the memory of their activations. */
 export class GpuInference extends Resource {
   /** The input that takes the pictures. */
   readonly images: DeviceBuffer;
   /** Every output by name. */
   readonly outputs: ReadonlyMap<string, DeviceBuffer>;
   readonly #context: ExecutionContext;
-  readonly #stream: Stream;
+  readonly #setup: Stream;
   readonly #owned: DisposableStack;
 
   private constructor(
     context: ExecutionContext,
-    stream: Stream,
+    setup: Stream,
     images: DeviceBuffer,
     outputs: ReadonlyMap<string, DeviceBuffer>,
     owned: DisposableStack,
   ) {
-    super(`GpuInference ${formatShape(images.shape)}`, stream);
+    super(`GpuInference ${formatShape(images.shape)}`, setup);
     this.#context = context;
-    this.#stream = stream;
+    this.#setup = setup;
     this.images = images;
     this.outputs = outputs;
     this.#owned = owned;
@@ -41,21 +41,14 @@ export class GpuInference extends Resource {
   /**
    * Make a context and the memory of its tensors.
    *
-   * @param activations memory of at least `engine.deviceMemoryBytes()`, shared by contexts that never run side by side
-   * @param batch       rows of the input
+   * @param batch rows of the input
    * @throws {ShapeError} If no profile of the engine allows the shape, or an output's shape depends on the data
    */
-  static async create(
-    model: GpuModel,
-    stream: Stream,
-    activations: DeviceMemory,
-    batch: number,
-    size: Size,
-  ): Promise<GpuInference> {
+  static async create(model: GpuModel, streams: SlotStreams, batch: number, size: Size): Promise<GpuInference> {
     using owned = new DisposableStack();
     const { device, engine, recognition } = model;
     const context = owned.use(await engine.createContext({ memory: "user-managed" }));
-    context.setDeviceMemory(activations);
+    context.setDeviceMemory(streams.activations);
     const bind = (name: string, dtype: DeviceBuffer["dtype"], shape: Shape): DeviceBuffer => {
       const buffer = owned.use(DeviceBuffer.create(dtype, shape, { device }));
       context.tensor(name).setAddress(buffer.pointer);
@@ -70,7 +63,7 @@ export class GpuInference extends Resource {
     for (const input of recognition.sizeInputs) {
       const tensor = sizeTensor(input, engine.tensor(input.name).shape, batch, size);
       context.tensor(input.name).setShape(tensor.shape);
-      copyToDevice(bind(input.name, tensor.dtype, tensor.shape), tensor.data, { stream });
+      copyToDevice(bind(input.name, tensor.dtype, tensor.shape), tensor.data, streams.setup);
     }
 
     const outputs = new Map<string, DeviceBuffer>();
@@ -79,24 +72,25 @@ export class GpuInference extends Resource {
       if (isDynamic(outputShape)) refuseOutput(name, outputShape);
       outputs.set(name, bind(name, outputType, outputShape));
     }
-    // What was copied from ordinary arrays has left them, and the first frame may come on the stream at once.
+    const { stream } = streams.setup;
+    // What was copied from ordinary arrays has left them, and the first frame may come on any stream at once.
     stream.synchronize();
     return new GpuInference(context, stream, images, outputs, owned.move());
   }
 
   /** Enqueue the model. */
-  enqueue(): void {
-    this.#context.enqueue(this.#stream);
+  enqueue(options: OnStream): void {
+    this.#context.enqueue(options.stream);
   }
 
-  /** Copy the input to the host. Blocks until the stream has come so far. */
+  /** Copy the input to the host, once the frame has been waited for. Blocks. */
   readInput(): Tensor {
-    return readTensor(this.images, this.#stream);
+    return readTensor(this.images, this.#setup);
   }
 
-  /** Copy the outputs to the host. Blocks until the stream has come so far. */
+  /** Copy the outputs to the host, once the frame has been waited for. Blocks. */
   readOutputs(): ReadonlyMap<string, Tensor> {
-    return new Map([...this.outputs].map(([name, buffer]) => [name, readTensor(buffer, this.#stream)]));
+    return new Map([...this.outputs].map(([name, buffer]) => [name, readTensor(buffer, this.#setup)]));
   }
 
   protected release(): void {

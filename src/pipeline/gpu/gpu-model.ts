@@ -2,13 +2,16 @@
 
 import type { DeviceMemory } from "../../cuda/buffer-view.ts";
 import type { Device } from "../../cuda/device.ts";
+import type { EventWaits } from "../../cuda/event-waits.ts";
 import type { PictureDecodeOptions } from "../../image/picture-decoder.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
+import type { GpuStreams } from "./gpu-streams.ts";
+import type { GpuTrace } from "./gpu-trace.ts";
 import type { KernelLibrary } from "./kernel-library.ts";
 
-/** A model loaded on a GPU. */
-export interface GpuModel {
+/** A model loaded on a GPU, before it is known how its slots share the device. */
+export interface LoadedModel {
   readonly device: Device;
   readonly kernels: KernelLibrary;
   readonly engine: Engine;
@@ -17,5 +20,19 @@ export interface GpuModel {
   readonly values: DeviceMemory;
   /** Rows of every batch where the engine fixes them. */
   readonly fixedBatch: number | undefined;
+  /** Kernels read frames in mapped host memory. */
+  readonly zeroCopy: boolean;
   readonly decodeOptions: PictureDecodeOptions;
+  /** The waits of all slots. */
+  readonly waits: EventWaits;
+}
+
+/** A model whose slots run. */
+export interface GpuModel extends LoadedModel {
+  /** How the slots share the device. */
+  readonly streams: GpuStreams;
+  /** True if a thread that waits for a frame is to sleep, and leave its core to others. */
+  readonly sleeps: boolean;
+  /** Who is told of each batch, and the clock of its records. */
+  readonly trace: GpuTrace | undefined;
 }

@@ -5,7 +5,7 @@ import { Resource } from "../../core/resource.ts";
 import { copyToHost, fill } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
-import type { OnStream, Stream } from "../../cuda/stream.ts";
+import type { OnStream } from "../../cuda/stream.ts";
 import type { DetectionBlock } from "../../model/detection-block.ts";
 import type { DecodeBatch } from "./decode-launches.ts";
 import { DetectionReader } from "./detections.ts";
@@ -24,28 +24,27 @@ export class GpuPostprocess extends Resource {
   readonly #device: DeviceBuffer<"i32">;
   readonly #host: PinnedBuffer<"i32">;
   readonly #reader: DetectionReader;
-  readonly #options: OnStream;
   readonly #owned: DisposableStack;
 
   /**
-   * @param rows most rows that are kept of a picture
+   * @param setup where its memory is prepared: to be synchronised before the first frame
+   * @param rows  most rows that are kept of a picture
    * @throws {ShapeError} If an output has another shape or dtype than the layout's plan says
    */
   constructor(
     model: GpuModel,
-    stream: Stream,
+    setup: OnStream,
     inference: GpuInference,
     tables: GpuTables,
     batch: DecodeBatch,
     rows: number,
   ) {
-    super(`GpuPostprocess of ${batch.batch}, ${rows} rows`, stream);
+    super(`GpuPostprocess of ${batch.batch}, ${rows} rows`, model.device);
     this.rows = rows;
     this.#layout = model.recognition.layout;
-    this.#options = { stream };
     this.#owned = new DisposableStack();
     try {
-      const { device } = stream;
+      const { device } = model;
       const sizes = postprocessSizes(model.recognition, inference.outputs, batch, rows);
       const allocate = <T extends DType>(dtype: T, byteLength: number): DeviceBuffer<T> =>
         this.#owned.use(DeviceBuffer.create(dtype, [byteLength / 4], { device }));
@@ -59,8 +58,8 @@ export class GpuPostprocess extends Resource {
         detections: this.#device,
         table: tables.deviceSelection,
       };
-      fill(memory.counters, 0, this.#options);
-      fill(this.#device, 0, this.#options);
+      fill(memory.counters, 0, setup);
+      fill(this.#device, 0, setup);
       this.#host = this.#owned.use(PinnedBuffer.create("i32", [sizes.detections / 4], device));
       this.#reader = new DetectionReader(this.#host.buffer, rows);
       this.#launches = postprocessLaunches(model.recognition, inference.outputs, batch, memory, rows).map(
@@ -72,13 +71,17 @@ export class GpuPostprocess extends Resource {
     }
   }
 
-  /** Enqueue decoding, selection, and the copy of the kept rows to the host. */
-  enqueue(): void {
-    for (const launch of this.#launches) launch.enqueue(this.#options);
-    copyToHost(this.#host, this.#device, this.#options);
+  /** Enqueue decoding and selection. */
+  enqueue(options: OnStream): void {
+    for (const launch of this.#launches) launch.enqueue(options);
   }
 
-  /** Copy one picture's rows out, once the stream has passed. @throws {ModelError} If they cannot be what the layout says */
+  /** Enqueue the copy of the kept rows to the host. */
+  enqueueCopy(options: OnStream): void {
+    copyToHost(this.#host, this.#device, options);
+  }
+
+  /** Copy one picture's rows out, once the copy has run. @throws {ModelError} If they cannot be what the layout says */
   read(index: number, block: DetectionBlock): void {
     this.#reader.read(index, block, this.#layout);
   }

@@ -1,10 +1,11 @@
-/** @module GpuSlot: one batch in flight on the GPU: a stream, its memory, and a graph for each input shape. */
+/** @module GpuSlot: one batch in flight on the GPU: its memory, and a graph for each input shape. */
 
+import { CudaError } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
-import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { Event } from "../../cuda/event.ts";
-import { type OnStream, Stream } from "../../cuda/stream.ts";
+import type { EventWait } from "../../cuda/event-waits.ts";
 import { type Placement, place } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import type { DecodedImage } from "../../image/picture-decoder.ts";
@@ -17,6 +18,8 @@ import { createStageTimings, type StageTimings } from "../stage-timings.ts";
 import { FrameMemory } from "./frame-memory.ts";
 import { GpuBinding } from "./gpu-binding.ts";
 import type { GpuModel } from "./gpu-model.ts";
+import type { SlotStreams } from "./gpu-streams.ts";
+import { SlotTrace } from "./gpu-trace.ts";
 
 /** Rows a picture that there is room for until more are asked for: the default of `maxDetections`. */
 const FIRST_ROWS = 300;
@@ -26,10 +29,10 @@ export class GpuSlot extends Resource implements Slot {
   readonly timings: StageTimings = createStageTimings();
   readonly placements: Placement[] = [];
   readonly #model: GpuModel;
-  readonly #stream: Stream;
-  readonly #options: OnStream;
+  readonly #streams: SlotStreams;
+  readonly #trace: SlotTrace | undefined;
   readonly #done: Event;
-  readonly #activations: DeviceBuffer<"u8">;
+  readonly #wait: EventWait;
   readonly #frames: FrameMemory[] = [];
   /** Where each picture was placed last, in its decoded size. */
   readonly #placed: Placement[] = [];
@@ -37,17 +40,17 @@ export class GpuSlot extends Resource implements Slot {
   readonly #blocks: DetectionBlock[] = [];
   readonly #owned: DisposableStack;
 
-  constructor(model: GpuModel, backend: Resource) {
-    super("GpuSlot", backend);
+  /** @param owner kept open by the slot: a backend */
+  constructor(model: GpuModel, owner: Resource) {
+    super("GpuSlot", owner);
     this.#model = model;
     this.#owned = new DisposableStack();
     try {
-      const { device, engine } = model;
-      this.#stream = this.#owned.use(Stream.create(device));
-      this.#options = { stream: this.#stream };
-      this.#done = this.#owned.use(Event.create(device));
-      const bytes = Math.max(engine.deviceMemoryBytes(), 1);
-      this.#activations = this.#owned.use(DeviceBuffer.create("u8", [bytes], { device }));
+      const { device, streams, trace, waits, sleeps } = model;
+      this.#streams = this.#owned.use(streams.open());
+      this.#trace = trace === undefined ? undefined : this.#owned.use(new SlotTrace(trace, this.#streams));
+      this.#done = this.#owned.use(Event.create(device, { waiting: sleeps ? "sleep" : "spin" }));
+      this.#wait = waits.of(this.#done);
     } catch (error) {
       this.close();
       throw error;
@@ -64,60 +67,91 @@ export class GpuSlot extends Resource implements Slot {
   async detect(images: readonly Image[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]> {
     const started = performance.now();
     const binding = this.#known(images.length, size) ?? (await this.#create(images.length, size));
-    binding.reserveRows(selection.maxDetections);
-    binding.tables.selection.setSelection(selection);
-    this.#upload(binding, images);
-    const launched = performance.now();
-    binding.enqueue();
-    this.#done.record(this.#options);
-    await this.#done.wait();
-    if (!binding.isGraph) binding.capture();
-    const finished = performance.now();
-    const blocks = this.#read(binding, selection);
-    this.timings.preprocess = launched - started;
-    this.timings.infer = finished - launched;
-    this.timings.postprocess = performance.now() - finished;
-    return blocks;
+    try {
+      // Slots of other devices have had their turn on this thread since.
+      this.#model.device.makeCurrent();
+      binding.reserveRows(selection.maxDetections);
+      binding.tables.selection.setSelection(selection);
+      this.#upload(binding, images);
+      const launched = performance.now();
+      const { isGraph } = binding;
+      this.#enqueue(binding);
+      const enqueued = performance.now();
+      await this.#wait.done();
+      this.#trace?.tell(images.length, started, enqueued, isGraph);
+      this.#model.device.makeCurrent();
+      if (!isGraph) binding.capture();
+      const finished = performance.now();
+      const blocks = this.#read(binding, selection);
+      this.timings.preprocess = launched - started;
+      this.timings.infer = finished - launched;
+      this.timings.postprocess = performance.now() - finished;
+      return blocks;
+    } catch (error) {
+      await this.#drain();
+      throw error;
+    }
   }
 
   async preprocess(images: readonly Image[], size: Size): Promise<void> {
     const started = performance.now();
     const binding = this.#known(images.length, size) ?? (await this.#create(images.length, size));
-    this.#upload(binding, images);
-    binding.enqueuePreprocess();
-    await this.#finish();
+    await this.#finish(() => {
+      this.#upload(binding, images);
+      binding.enqueuePreprocess();
+    });
     this.timings.preprocess = performance.now() - started;
   }
 
   async infer(): Promise<void> {
     const started = performance.now();
-    this.#bindings.current("infer").enqueueInference();
-    await this.#finish();
+    const binding = this.#bindings.current("infer");
+    await this.#finish(() => binding.enqueueInference());
     this.timings.infer = performance.now() - started;
   }
 
   async postprocess(selection: Selection): Promise<readonly DetectionBlock[]> {
     const started = performance.now();
     const binding = this.#bindings.current("post-process");
-    binding.reserveRows(selection.maxDetections);
-    binding.tables.selection.setSelection(selection);
-    binding.enqueuePostprocess();
-    await this.#finish();
+    await this.#finish(() => {
+      binding.reserveRows(selection.maxDetections);
+      binding.tables.selection.setSelection(selection);
+      binding.enqueuePostprocess();
+    });
     const blocks = this.#read(binding, selection);
     this.timings.postprocess = performance.now() - started;
     return blocks;
   }
 
   readInput(): Promise<Tensor> {
+    this.#model.device.makeCurrent();
     return Promise.resolve(this.#bindings.current("read the input").readInput());
   }
 
   readOutputs(): Promise<ReadonlyMap<string, Tensor>> {
+    this.#model.device.makeCurrent();
     return Promise.resolve(this.#bindings.current("read the outputs").readOutputs());
   }
 
-  /** Enqueue the copies of the pixels and write the tables; rows that only fill the batch repeat the first picture. */
+  /** Enqueue everything behind the pixels, with the mark that is waited for at its end. */
+  #enqueue(binding: GpuBinding): void {
+    const streams = this.#streams;
+    this.#trace?.computeBegins();
+    binding.enqueue();
+    this.#trace?.computeEnds();
+    streams.joinCopyOut();
+    this.#trace?.copyOutBegins();
+    binding.enqueueCopyOut();
+    this.#trace?.copyOutEnds();
+    this.#done.record(streams.copyOut);
+  }
+
+  /**
+   * Enqueue the copies of the pixels and write the tables; rows that only fill the batch repeat the first picture. What is
+   * enqueued on `compute` next finds the pixels there.
+   */
   #upload(binding: GpuBinding, images: readonly Image[]): void {
+    this.#trace?.copyInBegins();
     const { colour } = this.#model.recognition.preprocessing;
     const { pictures, selection } = binding.tables;
     this.placements.length = images.length;
@@ -135,6 +169,8 @@ export class GpuSlot extends Resource implements Slot {
         selection.setPlacement(filler, source);
       }
     }
+    this.#trace?.copyInEnds();
+    this.#streams.joinCopyIn();
   }
 
   #read(binding: GpuBinding, selection: Selection): readonly DetectionBlock[] {
@@ -144,9 +180,34 @@ export class GpuSlot extends Resource implements Slot {
     return this.#blocks;
   }
 
-  async #finish(): Promise<void> {
-    this.#done.record(this.#options);
-    await this.#done.wait();
+  /** Enqueue a stage on `compute`, and wait for it. */
+  async #finish(enqueue: () => void): Promise<void> {
+    try {
+      this.#model.device.makeCurrent();
+      enqueue();
+      this.#done.record(this.#streams.compute);
+      await this.#wait.done();
+    } catch (error) {
+      await this.#drain();
+      throw error;
+    }
+  }
+
+  /**
+   * Wait for what a failed batch may have left on the streams: its copies read memory that the next batch writes. A device
+   * that has failed for good fails here too; its error has been thrown already.
+   */
+  async #drain(): Promise<void> {
+    const { copyIn, compute, copyOut } = this.#streams;
+    try {
+      for (const on of new Set([copyIn.stream, compute.stream, copyOut.stream])) {
+        this.#done.record({ stream: on });
+        await this.#wait.done();
+      }
+    } catch (error) {
+      if (!(error instanceof CudaError)) throw error;
+      logger.error(`${this.label} cannot be used any more: ${error.message}`);
+    }
   }
 
   #place(index: number, image: Image, [width, height]: Size): Placement {
@@ -171,21 +232,23 @@ export class GpuSlot extends Resource implements Slot {
 
   async #create(images: number, size: Size): Promise<GpuBinding> {
     const batch = this.#model.fixedBatch ?? images;
-    const shape = { batch, size, rows: FIRST_ROWS };
-    return this.#bindings.add(await GpuBinding.create(this.#model, this.#stream, this.#activations, shape));
+    const copiesOutApart = this.#streams.copiesOutApart || this.#trace !== undefined;
+    const shape = { batch, size, rows: FIRST_ROWS, copiesOutApart };
+    return this.#bindings.add(await GpuBinding.create(this.#model, this.#streams, shape));
   }
 
   #frameFor(index: number): FrameMemory {
     const known = this.#frames[index];
     if (known !== undefined) return known;
-    const frame = new FrameMemory(this.#stream);
+    const frame = new FrameMemory(this.#streams.copyIn.stream, { zeroCopy: this.#model.zeroCopy });
     this.#frames[index] = frame;
     return frame;
   }
 
   protected release(): void {
-    this.#bindings.close();
-    for (const frame of this.#frames) frame?.close();
-    this.#owned.dispose();
+    // Each is closed whatever happens to the others: bindings first, streams last.
+    using owned = this.#owned;
+    for (const frame of this.#frames) owned.use(frame);
+    owned.defer(() => this.#bindings.close());
   }
 }

@@ -3,9 +3,10 @@
 import { Resource } from "../../core/resource.ts";
 import type { BufferView } from "../../cuda/buffer-view.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
+import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
-import type { OnStream, Stream } from "../../cuda/stream.ts";
+import type { OnStream } from "../../cuda/stream.ts";
 import { PICTURE_BYTES, PictureTable } from "./picture-table.ts";
 import { SelectionTable } from "./selection-table.ts";
 
@@ -19,15 +20,12 @@ export class GpuTables extends Resource {
   readonly deviceSelection: BufferView<"u8">;
   readonly #host: PinnedBuffer<"u8">;
   readonly #device: DeviceBuffer<"u8">;
-  readonly #copy: OnStream;
 
   /** @param batch pictures */
-  constructor(stream: Stream, batch: number) {
-    super(`GpuTables of ${batch}`, stream);
+  constructor(device: Device, batch: number) {
+    super(`GpuTables of ${batch}`, device);
     const pictureBytes = batch * PICTURE_BYTES;
     const selectionBytes = SelectionTable.byteLength(batch);
-    const { device } = stream;
-    this.#copy = { stream };
     this.#host = PinnedBuffer.create("u8", [pictureBytes + selectionBytes], device);
     this.#host.data.fill(0);
     this.#device = DeviceBuffer.create("u8", [pictureBytes + selectionBytes], { device });
@@ -38,8 +36,8 @@ export class GpuTables extends Resource {
   }
 
   /** Enqueue the copy to the device. */
-  enqueueCopy(): void {
-    copyToDevice(this.#device, this.#host, this.#copy);
+  enqueueCopy(options: OnStream): void {
+    copyToDevice(this.#device, this.#host, options);
   }
 
   protected release(): void {

@@ -19,8 +19,8 @@ import type { Kernel } from "../../cuda/kernel.ts";
 import type { Parameter, ParameterType } from "../../cuda/kernel-arguments.ts";
 import { Module } from "../../cuda/module.ts";
 
-/** A source of `kernels/`, without its ending. */
-export type KernelModule = keyof typeof manifest.modules;
+/** A source of `kernels/`, without its ending; that of nvjpeg/ is loaded there. */
+export type KernelModule = Exclude<keyof typeof manifest.modules, "jpeg">;
 
 const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_dense: decodeDense,

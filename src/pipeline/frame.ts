@@ -1,0 +1,99 @@
+/** @module Frame: one picture on its way, from the call to the result. */
+
+import type { ImageSource } from "../image/source.ts";
+import type { FrameResult, Job } from "./pipeline.ts";
+
+/** Copies a result out of its slot. */
+export type ReadResult<T> = (result: FrameResult, startedAt: number) => T;
+
+/** Where a frame waits for a slot. */
+export interface WaitingRoom {
+  /** True once the frames have waited for each other and only a slot is missing. */
+  readonly isShortOfSlots: boolean;
+  /** One of its frames has been aborted. */
+  forget(): void;
+}
+
+/** One picture, the promise of its result, and how far it is: waiting, running, settled. */
+export class Frame<T> implements Job, EventListenerObject {
+  readonly promise: Promise<T>;
+  readonly #room: WaitingRoom;
+  readonly #read: ReadResult<T>;
+  readonly #signal: AbortSignal | undefined;
+  #source: ImageSource | undefined;
+  #startedAt = performance.now();
+  #state: "waiting" | "running" | "settled" = "waiting";
+  #resolve!: (value: T) => void;
+  #reject!: (error: unknown) => void;
+
+  /** @param signal fails the frame when it is aborted; not yet */
+  constructor(source: ImageSource, room: WaitingRoom, read: ReadResult<T>, signal: AbortSignal | undefined) {
+    this.#source = source;
+    this.#room = room;
+    this.#read = read;
+    this.#signal = signal;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    signal?.addEventListener("abort", this);
+  }
+
+  get source(): ImageSource {
+    return this.#source!;
+  }
+
+  get isSettled(): boolean {
+    return this.#state === "settled";
+  }
+
+  /** A run has taken it. */
+  begin(): void {
+    this.#state = "running";
+  }
+
+  /**
+   * Put a newer picture in this one's place in line.
+   *
+   * @returns false where that would not help: it runs already, or waits for others of its batch rather than for a slot
+   */
+  replace(source: ImageSource): boolean {
+    if (this.#state !== "waiting" || !this.#room.isShortOfSlots) return false;
+    this.#source = source;
+    this.#startedAt = performance.now();
+    return true;
+  }
+
+  /** Fail it if it has not begun: then it never will. */
+  cancel(reason: unknown): void {
+    if (this.#state === "waiting") this.#abort(reason);
+  }
+
+  succeed(result: FrameResult): void {
+    if (this.#state === "settled") return;
+    this.#settle();
+    this.#resolve(this.#read(result, this.#startedAt));
+  }
+
+  fail(error: unknown): void {
+    if (this.#state === "settled") return;
+    this.#settle();
+    this.#reject(error);
+  }
+
+  /** The signal was aborted. A run that has begun goes on, and its result is left where it is. */
+  handleEvent(): void {
+    this.#abort(this.#signal?.reason);
+  }
+
+  #abort(reason: unknown): void {
+    if (this.#state === "waiting") this.#room.forget();
+    this.fail(reason);
+  }
+
+  #settle(): void {
+    this.#state = "settled";
+    this.#source = undefined;
+    this.#signal?.removeEventListener("abort", this);
+  }
+}

@@ -1,0 +1,133 @@
+/** @module StreamChoice: which stream layout and how many batches in flight suit an engine on a GPU, measured once and kept. */
+
+import { logger } from "../../core/log.ts";
+import { formatDuration } from "../../core/units.ts";
+import type { BackendOptions, Size } from "../backend.ts";
+import type { LoadedModel } from "./gpu-model.ts";
+import type { StreamLayoutName } from "./gpu-streams.ts";
+import {
+  readStreamChoices,
+  type StreamChoice,
+  type StreamChoices,
+  type TrialFigures,
+  writeStreamChoices,
+} from "./stream-choice-config.ts";
+import { StreamTrial, TrialFrame } from "./stream-trial.ts";
+
+/** Simplest first. */
+const LAYOUTS: readonly StreamLayoutName[] = ["one", "split", "parallel"];
+
+/** Most batches in flight where the caller does not say: enough to hide copies and the JS thread behind the engine. */
+const MOST_IN_FLIGHT = 4;
+
+/** What is simpler, or has fewer in flight, wins unless it is slower by more than this share. */
+const TOLERANCE = 0.02;
+
+/** Times of the measurement in milliseconds: of one turn of a layout, and after which no further turn begins. */
+const TURN_MS = 60;
+const BUDGET_MS = 1000;
+const TURNS = 3;
+
+/** Batches that last longer keep a GPU busy by themselves: the copies of a frame are a hundredth of them. */
+const LONG_BATCH_MS = 20;
+
+/** What a choice is asked for. */
+export interface StreamRequest {
+  readonly options: Pick<BackendOptions, "streams" | "inFlight" | "batch" | "size">;
+  readonly maxBatch: number;
+  /** Path of the file that keeps the choices; asked for only where something is measured. */
+  readonly path: () => string;
+}
+
+/**
+ * Choose: what the caller says, what was measured before, or what a measurement of about a second says now.
+ */
+export async function chooseStreams(
+  model: LoadedModel,
+  request: StreamRequest,
+): Promise<Pick<StreamChoice, "streams" | "inFlight">> {
+  const { streams, inFlight } = request.options;
+  // One batch at a time is the same in every layout.
+  if (inFlight === 1) return { streams: streams === "auto" ? "parallel" : streams, inFlight };
+  if (streams !== "auto" && inFlight !== undefined) return { streams, inFlight };
+  const path = request.path();
+  const key = keyOf(model, request);
+  const known = (await readStreamChoices(path))[key];
+  if (known !== undefined) return known;
+  const started = performance.now();
+  const choice = await measure(model, request);
+  // Another process may have added to the file meanwhile.
+  const choices: StreamChoices = { ...(await readStreamChoices(path)), [key]: choice };
+  await writeStreamChoices(path, choices);
+  const { streams: layout, inFlight: count } = choice;
+  const told = choice.figures.map(formatFigures).join("; ");
+  logger.info(
+    `Streams: "${layout}" with ${count} in flight for ${model.engine.source}, measured in ${formatDuration(performance.now() - started)}: ${told}`,
+  );
+  return choice;
+}
+
+/** Everything a choice depends on beside the plan. */
+function keyOf(model: LoadedModel, { options, maxBatch }: StreamRequest): string {
+  const { device, zeroCopy, waits } = model;
+  const batch = Math.min(options.batch, maxBatch);
+  const [width, height] = sizeOf(model, options);
+  const asked = `${options.streams}, ${options.inFlight ?? "any number"} in flight`;
+  return `${device.name}, ${batch}x${width}x${height}, ${asked}, wait ${waits.mode}${zeroCopy ? ", zero copy" : ""}`;
+}
+
+function sizeOf({ recognition }: LoadedModel, options: StreamRequest["options"]): Size {
+  return recognition.fixedSize ?? options.size ?? recognition.preferredSize;
+}
+
+async function measure(model: LoadedModel, { options, maxBatch }: StreamRequest): Promise<StreamChoice> {
+  using owned = new DisposableStack();
+  const frame = owned.use(new TrialFrame(model));
+  const images = Array.from({ length: Math.min(options.batch, maxBatch) }, () => frame.image);
+  const size = sizeOf(model, options);
+  const slots = options.inFlight ?? MOST_IN_FLIGHT;
+  const started = performance.now();
+  const trials: StreamTrial[] = [];
+  for (const layout of options.streams === "auto" ? LAYOUTS : [options.streams]) {
+    const trial = owned.use(new StreamTrial(model, layout, slots, images, size));
+    trials.push(trial);
+    const batchMs = await trial.warmUp();
+    if (batchMs > LONG_BATCH_MS) return unmeasured(layout, options.inFlight, batchMs);
+  }
+
+  const figures = trials.map((): TrialFigures[] => []);
+  for (let turn = 0; turn < TURNS; turn++) {
+    for (const [at, trial] of trials.entries()) figures[at]!.push(await trial.measure(slots, TURN_MS));
+    if (performance.now() - started > BUDGET_MS) break;
+  }
+  const medians = figures.map(medianFigures);
+  const best = fastest(medians);
+  if (options.inFlight !== undefined) return { streams: best.streams, inFlight: slots, figures: medians };
+
+  const winner = trials.find((trial) => trial.layout === best.streams)!;
+  const fewer: TrialFigures[] = [];
+  for (let count = 2; count < slots; count++) fewer.push(await winner.measure(count, TURN_MS));
+  const { inFlight } = fastest([...fewer, best]);
+  return { streams: best.streams, inFlight, figures: [...medians, ...fewer] };
+}
+
+/** The first that is as fast as the fastest, but for the tolerance. @param figures what is preferred first */
+export function fastest(figures: readonly TrialFigures[]): TrialFigures {
+  const best = Math.max(...figures.map(({ batchesPerSecond }) => batchesPerSecond));
+  return figures.find(({ batchesPerSecond }) => batchesPerSecond >= best * (1 - TOLERANCE))!;
+}
+
+/** The turn with the median rate. */
+export function medianFigures(turns: readonly TrialFigures[]): TrialFigures {
+  const sorted = turns.toSorted((a, b) => a.batchesPerSecond - b.batchesPerSecond);
+  return sorted[Math.floor(sorted.length / 2)]!;
+}
+
+function unmeasured(streams: StreamLayoutName, inFlight: number | undefined, batchMs: number): StreamChoice {
+  const alone = { streams, inFlight: 1, batchesPerSecond: 1000 / batchMs, latencyMs: batchMs };
+  return { streams, inFlight: inFlight ?? 2, figures: [alone] };
+}
+
+function formatFigures({ streams, inFlight, batchesPerSecond, latencyMs }: TrialFigures): string {
+  return `${streams} ${inFlight}: ${Math.round(batchesPerSecond)} batches/s, ${formatDuration(latencyMs)} each`;
+}

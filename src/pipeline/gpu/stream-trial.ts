@@ -1,0 +1,129 @@
+/** @module StreamTrial: how many batches a second a stream layout runs, measured on slots of its own. */
+
+import { Resource } from "../../core/resource.ts";
+import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
+import { type Image, imageOf } from "../../image/image.ts";
+import type { Selection } from "../../model/selection.ts";
+import type { Size } from "../backend.ts";
+import type { GpuModel, LoadedModel } from "./gpu-model.ts";
+import { GpuSlot } from "./gpu-slot.ts";
+import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
+import type { TrialFigures } from "./stream-choice-config.ts";
+
+/** The frame of the measurement: what most cameras give. */
+const FRAME: Size = [1920, 1080];
+
+/** Nothing is found in noise, so that what is measured is the machine and not the picture. */
+const SELECTION: Selection = {
+  threshold: 0.25,
+  iou: 0.7,
+  maxDetections: 300,
+  classAgnostic: false,
+  classIds: undefined,
+};
+
+/** A made-up frame in page-locked memory. */
+export class TrialFrame extends Resource {
+  readonly image: Image;
+  readonly #memory: PinnedBuffer<"u8">;
+
+  constructor(model: LoadedModel) {
+    super("TrialFrame", model.device);
+    const [width, height] = FRAME;
+    const use = model.zeroCopy ? "mapped" : "copy";
+    try {
+      this.#memory = PinnedBuffer.create("u8", [height, width, 3], model.device, { use });
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    const { data } = this.#memory;
+    for (let at = 0; at < data.length; at++) data[at] = (at * 2654435761) >>> 24;
+    this.image = imageOf(data, { width, height });
+  }
+
+  protected release(): void {
+    this.#memory?.close();
+  }
+}
+
+/** A layout with slots. */
+export class StreamTrial extends Resource {
+  readonly layout: StreamLayoutName;
+  readonly #images: readonly Image[];
+  readonly #size: Size;
+  readonly #slots: readonly GpuSlot[];
+  readonly #owned = new DisposableStack();
+  #settled = 0;
+  #latencyMs = 0;
+
+  /**
+   * @param slots  most batches in flight
+   * @param images of each batch
+   * @param size   of the model's input
+   */
+  constructor(model: LoadedModel, layout: StreamLayoutName, slots: number, images: readonly Image[], size: Size) {
+    super(`StreamTrial (${layout})`, model.engine);
+    this.layout = layout;
+    this.#images = images;
+    this.#size = size;
+    try {
+      const streams = this.#owned.use(new GpuStreams(model.engine, model.device, layout));
+      const own: GpuModel = { ...model, streams, sleeps: model.waits.mode !== "poll", trace: undefined };
+      this.#slots = Array.from({ length: slots }, () => this.#owned.use(new GpuSlot(own, streams)));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Run each slot twice, so that contexts are made and graphs captured.
+   *
+   * @returns milliseconds of the quickest batch that ran alone
+   */
+  async warmUp(): Promise<number> {
+    await Promise.all(this.#slots.map((slot) => this.#run(slot)));
+    let quickest = Number.POSITIVE_INFINITY;
+    for (const slot of this.#slots) {
+      const started = performance.now();
+      await this.#run(slot);
+      quickest = Math.min(quickest, performance.now() - started);
+    }
+    return quickest;
+  }
+
+  /** Keep so many batches in flight for a time. */
+  async measure(inFlight: number, milliseconds: number): Promise<TrialFigures> {
+    this.#settled = 0;
+    this.#latencyMs = 0;
+    const started = performance.now();
+    await Promise.all(this.#slots.slice(0, inFlight).map((slot) => this.#runUntil(slot, started + milliseconds)));
+    const settled = Math.max(1, this.#settled);
+    return {
+      streams: this.layout,
+      inFlight,
+      batchesPerSecond: this.#settled / ((performance.now() - started) / 1000),
+      latencyMs: this.#latencyMs / settled,
+    };
+  }
+
+  async #runUntil(slot: GpuSlot, deadlineMs: number): Promise<void> {
+    let now = performance.now();
+    while (now < deadlineMs) {
+      const started = now;
+      await this.#run(slot);
+      now = performance.now();
+      this.#settled += 1;
+      this.#latencyMs += now - started;
+    }
+  }
+
+  async #run(slot: GpuSlot): Promise<void> {
+    await slot.detect(this.#images, this.#size, SELECTION);
+  }
+
+  protected release(): void {
+    this.#owned.dispose();
+  }
+}

@@ -1,0 +1,54 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Device } from "../../../src/cuda/device.ts";
+import { Detector } from "../../../src/detector/detector.ts";
+import { flatPicture } from "../../support/flat-picture.ts";
+import { isGpuMissing } from "../../support/gpu.ts";
+import { toyDetector } from "../../support/toy-detector.ts";
+
+setDefaultTimeout(120_000);
+
+describe.skipIf(isGpuMissing || Device.count() < 2)("Detector on two GPUs", () => {
+  const former = process.env.BUN_TENSORRT_CACHE;
+  let folder = "";
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-gpus-"));
+    process.env.BUN_TENSORRT_CACHE = folder;
+  });
+
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+    if (former === undefined) delete process.env.BUN_TENSORRT_CACHE;
+    else process.env.BUN_TENSORRT_CACHE = former;
+  });
+
+  test("Detector.stream() over two devices gives what one gives, in order, and both take part", async () => {
+    const options = { backend: "gpu", precision: "fp32", threshold: 0, inFlight: 2 } as const;
+    await using detector = await Detector.load(toyDetector(), { ...options, device: [0, 1] });
+    expect(detector.backends.length).toBe(2);
+    const levels = Array.from({ length: 250 }, (_, at) => 255 - at);
+    const pictures = levels.map((level) => flatPicture(64 + (level % 5), 64, level));
+    let at = 0;
+    for await (const { index, detections } of detector.stream(pictures)) {
+      expect(index).toBe(at);
+      expect(detections[0]!.score).toBeCloseTo((0.9 * levels[at]!) / 255, 2);
+      at += 1;
+    }
+    expect(at).toBe(250);
+  });
+
+  test("Detector on two devices joins calls to batches on either", async () => {
+    await using detector = await Detector.load(toyDetector(), {
+      backend: "gpu",
+      precision: "fp32",
+      batch: 4,
+      inFlight: 1,
+      device: [1, 0],
+    });
+    const results = await Promise.all(Array.from({ length: 64 }, () => detector.detect(flatPicture(33, 65, 255))));
+    expect(results.every(({ detections }) => detections.length === 3)).toBe(true);
+  });
+});

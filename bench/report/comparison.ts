@@ -13,6 +13,8 @@ const ROW = 22;
 const AXIS = 30;
 /** The axis reaches at least from 0.8 to 1.25. */
 const LEAST_FACTOR = 1.25;
+/** Ratios worth a line. */
+const MARKS = [0.125, 0.25, 0.5, 0.667, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4, 8];
 /** Larger changes lie at the edge. */
 const MOST_FACTOR = 8;
 
@@ -24,7 +26,7 @@ function dots(rows: readonly Comparison[]): string {
   const clamp = (value: number): number => scale.at(Math.min(factor, Math.max(1 / factor, value)));
   const height = rows.length * ROW + AXIS;
   const floor = height - AXIS;
-  const content = [1, ...scale.ticks].map(
+  const content = MARKS.filter((tick) => tick >= 1 / factor && tick <= factor).map(
     (tick) =>
       element("line", {
         x1: scale.at(tick),
@@ -33,11 +35,7 @@ function dots(rows: readonly Comparison[]): string {
         y2: floor,
         class: tick === 1 ? "mark" : "grid",
       }) +
-      textElement(
-        "text",
-        { x: scale.at(tick), y: floor + 15, class: "tick", "text-anchor": "middle" },
-        `${scale.format(tick)}×`,
-      ),
+      textElement("text", { x: scale.at(tick), y: floor + 15, class: "tick", "text-anchor": "middle" }, `${tick}×`),
   );
   for (const [at, { study, name, ratio, noise, verdict }] of rows.entries()) {
     const y = at * ROW + ROW / 2;

@@ -1,15 +1,15 @@
 /** @module Distribution: how a measurement's samples lie, one row each, with p50 and p99 marked. */
 
 import type { Measurement } from "../result.ts";
-import { summarise } from "../support/samples.ts";
+import { summarise, tailFigures } from "../support/samples.ts";
 import { formatValue, formatWithUnit, UNIT_TEXT } from "../support/units.ts";
-import { COLOURS, drawing, element, textElement } from "./markup.ts";
+import { COLOURS, drawing, element, label, textElement } from "./markup.ts";
 import { linearScale, logScale, type Scale, type Span } from "./scale.ts";
 
 const WIDTH = 760;
 const LEFT = 210;
 const RIGHT = 16;
-const ROW = 62;
+const ROW = 66;
 const CURVE = 40;
 const AXIS = 36;
 const BINS = 110;
@@ -43,75 +43,109 @@ function domainOf(measurements: readonly Measurement[]): { readonly domain: Span
   };
 }
 
-function row(
-  measurement: Measurement,
-  at: number,
-  axis: { readonly scale: Scale; readonly range: Span; readonly end: number },
-): string {
-  const { name, unit, samples } = measurement;
-  const { scale, range } = axis;
-  const { p50, p99, max, count } = summarise(samples);
-  const base = at * ROW + CURVE + 14;
+/** Fewer samples than this are drawn one by one. */
+const FEW = 40;
+
+interface Axis {
+  readonly scale: Scale;
+  readonly range: Span;
+  /** Where the axis ends, as a value. */
+  readonly end: number;
+}
+
+function shapeOf(samples: readonly number[], colour: number, base: number, { scale, range }: Axis): string {
+  if (samples.length < FEW) {
+    const dots = samples.map((value) =>
+      element("circle", { cx: Math.min(range.to, scale.at(value)), cy: base - 13, r: 4, class: `sample f${colour}` }),
+    );
+    return dots.join("");
+  }
   const counts = histogram(samples, scale, range, BINS);
   const most = Math.max(...counts, 1);
   const width = (range.to - range.from) / BINS;
   // The root keeps a tail of a few samples visible beside the bulk.
-  const top = (value: number): number => base - Math.sqrt(value / most) * CURVE;
+  const top = (value: number): string => (base - Math.sqrt(value / most) * CURVE).toFixed(1);
   const steps = counts.map(
-    (value, bin) => `L${(range.from + bin * width).toFixed(1)} ${top(value).toFixed(1)}h${width.toFixed(2)}`,
+    (value, bin) => `L${(range.from + bin * width).toFixed(1)} ${top(value)}h${width.toFixed(2)}`,
   );
-  const shape = `M${range.from} ${base}${steps.join("")}L${range.to} ${base}Z`;
-  const mark = (value: number, kind: string, text: string): string => {
-    const x = Math.min(range.to, scale.at(value));
-    const isRight = x > range.to - 70;
-    return (
-      element("line", { x1: x, x2: x, y1: base - CURVE - 6, y2: base, class: `mark ${kind}` }) +
-      textElement(
-        "text",
-        {
-          x: x + (isRight ? -4 : 4),
-          y: base - CURVE + 2,
-          class: `mark-text ${kind}`,
-          "text-anchor": isRight ? "end" : "start",
-        },
-        text,
-      )
-    );
+  return element("path", {
+    d: `M${range.from} ${base}${steps.join("")}L${range.to} ${base}Z`,
+    class: `area f${colour} s${colour}`,
+  });
+}
+
+/** A line at a value, with its name. @param side where the text stands; none is written where it is empty */
+function mark(
+  x: number,
+  base: number,
+  text: { readonly kind: string; readonly text: string; readonly side: "left" | "right" },
+): string {
+  const isLeft = text.side === "left";
+  const place = {
+    x: x + (isLeft ? -5 : 5),
+    y: base - CURVE + 2,
+    class: "mark-text",
+    "text-anchor": isLeft ? "end" : "start",
   };
-  const beyond =
-    max > axis.end
+  return (
+    element("line", { x1: x, x2: x, y1: base - CURVE - 6, y2: base, class: `mark ${text.kind}` }) +
+    (text.text === "" ? "" : textElement("text", place, text.text))
+  );
+}
+
+function row({ name, unit, better, samples }: Measurement, at: number, axis: Axis): string {
+  const { scale, range, end } = axis;
+  const figures = tailFigures(samples, better);
+  const [middle, , tail, extreme] = figures.map(([, value]) => value) as [number, number, number, number];
+  const base = at * ROW + CURVE + 14;
+  const said = figures.map(([figure, value]) => `${figure} ${formatWithUnit(value, unit)}`).join(", ");
+  const place = (value: number): number => Math.max(range.from, Math.min(range.to, scale.at(value)));
+  const [middleText, tailText] = [figures[0]!, figures[2]!].map(
+    ([figure, value]) => `${figure} ${formatValue(value, unit)}`,
+  ) as [string, string];
+  // Where both marks are close, their texts stand on either side; the tail of a rate lies on the left.
+  const isTailRight = place(tail) >= place(middle);
+  const sides =
+    place(middle) < range.from + 90
+      ? (["right", "right"] as const)
+      : isTailRight
+        ? (["left", "right"] as const)
+        : (["right", "left"] as const);
+  const isCrowded = sides[0] === sides[1] && Math.abs(place(tail) - place(middle)) < 84;
+  const tailSide = sides[1] === "right" && place(tail) > range.to - 84 ? "left" : sides[1];
+  const isBeyond = better === "lower" && extreme > end;
+  return (
+    label(name, { x: LEFT - 14, y: base - 18 - (name.length > 25 ? 4 : 0) }) +
+    textElement(
+      "text",
+      { x: LEFT - 14, y: base, class: "tick", "text-anchor": "end" },
+      `${count(samples.length)} samples`,
+    ) +
+    element("g", {}, textElement("title", {}, `${name}: ${said}`), shapeOf(samples, at % COLOURS, base, axis)) +
+    element("line", { x1: range.from, x2: range.to, y1: base, y2: base, class: "base" }) +
+    mark(place(tail), base, {
+      kind: "p99",
+      text: isCrowded
+        ? `${middleText}, ${tailText}`
+        : tailSide === sides[0] && Math.abs(place(tail) - place(middle)) < 84
+          ? ""
+          : tailText,
+      side: tailSide,
+    }) +
+    mark(place(middle), base, { kind: "p50", text: isCrowded ? "" : middleText, side: sides[0] }) +
+    (isBeyond
       ? textElement(
           "text",
           { x: range.to, y: base - 5, class: "tick", "text-anchor": "end" },
-          `max ${formatValue(max, unit)} →`,
+          `max ${formatValue(extreme, unit)} →`,
         )
-      : "";
-  const isNarrow = scale.at(Math.min(p99, axis.end)) - scale.at(p50) < 74;
-  return (
-    textElement("text", { x: LEFT - 14, y: base - 18, class: "label", "text-anchor": "end" }, name) +
-    textElement(
-      "text",
-      { x: LEFT - 14, y: base - 3, class: "tick", "text-anchor": "end" },
-      `${count.toLocaleString("en-US").replaceAll(",", "\u202f")} samples`,
-    ) +
-    element(
-      "path",
-      { d: shape, class: `area f${at % COLOURS} s${at % COLOURS}` },
-      textElement(
-        "title",
-        {},
-        `${name}: p50 ${formatWithUnit(p50, unit)}, p99 ${formatWithUnit(p99, unit)}, max ${formatWithUnit(max, unit)}`,
-      ),
-    ) +
-    element("line", { x1: range.from, x2: range.to, y1: base, y2: base, class: "base" }) +
-    mark(p50, "p50", isNarrow ? "" : `p50 ${formatValue(p50, unit)}`) +
-    mark(
-      p99,
-      "p99",
-      isNarrow ? `p50 ${formatValue(p50, unit)}, p99 ${formatValue(p99, unit)}` : `p99 ${formatValue(p99, unit)}`,
-    ) +
-    beyond
+      : "")
   );
+}
+
+/** `10 000` */
+function count(value: number): string {
+  return value.toLocaleString("en-US").replaceAll(",", "\u202f");
 }
 
 /** Histograms under one another on one axis. @param measurements of one unit, at least one */
@@ -130,7 +164,7 @@ export function distributions(measurements: readonly Measurement[], title: strin
   });
   const unit = measurements[0]!.unit;
   const caption = `${unit === "bytes" ? "bytes" : UNIT_TEXT[unit]}${isLog ? ", in factors" : ""}`;
-  const label = textElement("text", { x: LEFT - 14, y: floor + 14, class: "axis", "text-anchor": "end" }, caption);
+  const unitText = textElement("text", { x: LEFT - 14, y: floor + 14, class: "axis", "text-anchor": "end" }, caption);
   const rows = measurements.map((measurement, at) => row(measurement, at, { scale, range, end: domain.to }));
-  return drawing({ width: WIDTH, height }, title, ...grid, label, ...rows);
+  return drawing({ width: WIDTH, height }, title, ...grid, unitText, ...rows);
 }

@@ -102,7 +102,7 @@ function drawLine(
         textElement("title", {}, `${name}: more than ${x} hardly pays`),
       ),
     );
-    parts.push(textElement("text", { x: cx, y: cy - 14, class: "knee-text", "text-anchor": "middle" }, "knee"));
+    parts.push(textElement("text", { x: cx + 13, y: cy + 18, class: "knee-text", "text-anchor": "start" }, "knee"));
   }
   return parts.join("");
 }

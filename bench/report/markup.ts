@@ -45,6 +45,31 @@ export function drawing(
   );
 }
 
+/** Characters of a label's line. */
+const LABEL_CHARACTERS = 25;
+
+/** Words in lines of at most so many characters, as far as words allow. */
+export function wrapWords(text: string, most: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= most) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** The name of a row, which ends at a place; a long one on several lines, the middle of which is there. */
+export function label(name: string, { x, y }: { readonly x: number; readonly y: number }): string {
+  const lines = wrapWords(name, LABEL_CHARACTERS);
+  const top = y - ((lines.length - 1) * LINE) / 2;
+  return lines
+    .map((line, at) => textElement("text", { x, y: top + at * LINE, class: "label", "text-anchor": "end" }, line))
+    .join("");
+}
+
+const LINE = 14;
+
 /** Names with their colours, over a chart. */
 export function legend(names: readonly string[]): string {
   const items = names.map((name, at) =>

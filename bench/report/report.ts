@@ -19,14 +19,22 @@ function drawBlock(block: Block, measurements: ReadonlyMap<string, Measurement>)
       return shown.length === 0 ? "" : beside(distributions(shown, block.title), percentileTable(shown));
     }
     case "stages":
-      return block.bars.length > 4 ? stageBars(block) + stageTable(block) : beside(stageBars(block), stageTable(block));
+      return block.bars.length > 2
+        ? below(stageBars(block), stageTable(block))
+        : beside(stageBars(block), stageTable(block));
     case "lines":
-      return block.lines.length > 3 ? lineChart(block) + lineTable(block) : beside(lineChart(block), lineTable(block));
+      return block.lines.length > 2
+        ? below(lineChart(block), lineTable(block))
+        : beside(lineChart(block), lineTable(block));
     case "timeline":
       return block.spans.length === 0 ? "" : timeline(block);
     case "table":
       return plainTable(block);
   }
+}
+
+function below(chart: string, numbers: string): string {
+  return element("div", { class: "below" }, chart, numbers);
 }
 
 function beside(chart: string, numbers: string): string {

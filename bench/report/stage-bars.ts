@@ -2,7 +2,7 @@
 
 import type { Block } from "../result.ts";
 import { formatValue, formatWithUnit, UNIT_TEXT } from "../support/units.ts";
-import { COLOURS, drawing, element, legend, textElement } from "./markup.ts";
+import { COLOURS, drawing, element, label, legend, textElement } from "./markup.ts";
 import { linearScale } from "./scale.ts";
 
 type Stages = Extract<Block, { kind: "stages" }>;
@@ -16,9 +16,10 @@ const AXIS = 34;
 /** Narrower parts have no room for their number. */
 const LABEL_WIDTH = 38;
 
-/** Names of the stages in the order in which they first come. */
+/** Names of the stages, in the order of the bar that has most of them. */
 export function stageNames({ bars }: Stages): string[] {
-  return [...new Set(bars.flatMap(({ parts }) => parts.map(({ stage }) => stage)))];
+  const fullest = bars.toSorted((a, b) => b.parts.length - a.parts.length);
+  return [...new Set(fullest.flatMap(({ parts }) => parts.map(({ stage }) => stage)))];
 }
 
 /** The stacked bars. */
@@ -41,7 +42,7 @@ export function stageBars(block: Stages): string {
   for (const [row, { name, parts }] of bars.entries()) {
     const y = row * ROW + (ROW - BAR) / 2;
     const total = totals[row]!;
-    content.push(textElement("text", { x: LEFT - 12, y: y + BAR / 2 + 4, class: "label", "text-anchor": "end" }, name));
+    content.push(label(name, { x: LEFT - 12, y: y + BAR / 2 + 4 }));
     let from = 0;
     for (const { stage, value } of parts) {
       const x = scale.at(from);

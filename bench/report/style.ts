@@ -27,7 +27,7 @@ header { padding: 44px 0 22px; }
 h1 { font-size: 29px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.015em; text-wrap: balance; }
 h2 { font-size: 21px; margin: 0; letter-spacing: -0.01em; }
 h3 { font-size: 15.5px; margin: 0 0 2px; }
-p { margin: 0; max-width: 84ch; }
+p { margin: 0; max-width: 100ch; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 .lead, .question { color: var(--soft); }
@@ -49,6 +49,7 @@ section > .question { margin: 2px 0 14px; }
 .block > p { color: var(--soft); font-size: 14px; margin-bottom: 10px; }
 .beside { display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px 28px; align-items: start; }
 @media (min-width: 1080px) { .beside { grid-template-columns: minmax(0, 1.7fr) minmax(0, 1fr); } }
+.below > svg.chart { max-width: 960px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { text-align: right; padding: 5px 0 5px 14px; border-bottom: 1px solid var(--rule); vertical-align: top; }
@@ -61,8 +62,7 @@ tr:last-child td { border-bottom: 0; }
 ul.findings { margin: 0 0 6px; padding-left: 19px; max-width: 92ch; }
 ul.findings li { margin: 3px 0; }
 .left-out { color: var(--faint); font-size: 13.5px; }
-.checks td:nth-child(2) { text-align: left; }
-.checks td { text-align: right; }
+.checks td:first-child { width: 1%; } .checks td:nth-child(2), .checks th:nth-child(2) { text-align: left; }
 .state { font-weight: 600; white-space: nowrap; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 .reason { border-left: 3px solid var(--faint); padding: 6px 14px; color: var(--soft); white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -82,6 +82,7 @@ svg .lane { fill: var(--lane); }
 svg .area { fill-opacity: 0.32; stroke-width: 1.2; stroke-linejoin: round; }
 svg .mark { stroke: var(--ink); stroke-width: 1.3; } svg .mark.p99 { stroke-dasharray: 3 3; }
 svg .mark-text { fill: var(--ink); font-size: 11.5px; font-variant-numeric: tabular-nums; paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
+svg .sample { fill-opacity: 0.55; }
 svg .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; }
 svg .band { fill-opacity: 0.13; } svg .dot { stroke: var(--card); stroke-width: 1.5; }
 svg .knee { fill: none; stroke-width: 2; } svg .knee-text { font-size: 11.5px; font-weight: 600; fill: var(--ink); paint-order: stroke; stroke: var(--card); stroke-width: 3px; }

@@ -1,7 +1,7 @@
 /** @module Tables: the numbers beside the charts. */
 
 import type { Block, Check, Measurement } from "../result.ts";
-import { summarise } from "../support/samples.ts";
+import { tailFigures } from "../support/samples.ts";
 import { digits, formatValue, formatWithUnit, UNIT_TEXT } from "../support/units.ts";
 import { element, escapeText, textElement } from "./markup.ts";
 import { stageNames } from "./stage-bars.ts";
@@ -17,12 +17,11 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 
 /** Percentiles of measurements, from all samples. */
 export function percentileTable(measurements: readonly Measurement[]): string {
-  const rows = measurements.map(({ name, unit, samples }) => {
-    const { p50, p90, p99, max } = summarise(samples);
-    return [name, ...[p50, p90, p99, max].map((value) => formatValue(value, unit))].map(escapeText);
+  const rows = measurements.map(({ name, unit, better, samples }) => {
+    return [name, ...tailFigures(samples, better).map(([, value]) => formatValue(value, unit))].map(escapeText);
   });
-  const unit = measurements[0]?.unit ?? "ms";
-  return table([UNIT_TEXT[unit], "p50", "p90", "p99", "max"], rows);
+  const { unit = "ms", better = "lower", samples = [] } = measurements[0] ?? {};
+  return table([UNIT_TEXT[unit], ...tailFigures(samples, better).map(([name]) => name)], rows);
 }
 
 /** The parts of each bar, with their share. */
@@ -57,7 +56,7 @@ export function lineTable(block: Extract<Block, { kind: "lines" }>): string {
   }
   const unit = UNIT_TEXT[block.y.unit];
   return table(
-    [block.x.label, ...block.lines.map(({ name }) => (unit === "" ? name : `${name}, ${unit}`))],
+    [unit === "" ? block.x.label : `${block.x.label} (${unit})`, ...block.lines.map(({ name }) => name)],
     rows.map((row) => row.map(escapeText)),
   );
 }

@@ -7,6 +7,7 @@ import type { Engine } from "../../src/tensorrt/engine.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { EngineRun, throughput } from "../gpu/engine-runs.ts";
+import { loadDetector } from "../load.ts";
 import type { Line, LinePoint } from "../result.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { sharedFile } from "../subject.ts";
@@ -222,11 +223,10 @@ async function onCpu(context: StudyContext, output: StudyOutput): Promise<void> 
   }
   const sides = context.options.isQuick ? [320] : [320, 480, 640];
   const { image } = context.picture;
-  const lines: Line[] = [
-    { name: "square", points: [] },
-    { name: "the frame's ratio", points: [] },
+  const lines = [
+    { name: "square", points: [] as LinePoint[] },
+    { name: "the frame's ratio", points: [] as LinePoint[] },
   ];
-  const { loadDetector } = await import("../load.ts");
   for (const [at, size] of sides.entries()) {
     for (const [line, rectangular] of [false, true].entries()) {
       context.progress(at / sides.length, `${size}, ${lines[line]!.name}`);

@@ -3,7 +3,7 @@
 import { type Alignment, alignRows } from "../../src/cli/text-table.ts";
 import type { BenchResult, Block, EnvironmentFacts, StudyResult } from "../result.ts";
 import type { ComparedRuns } from "./compare.ts";
-import { summarise } from "./samples.ts";
+import { tailFigures } from "./samples.ts";
 import { digits, formatValue, formatWithUnit, UNIT_TEXT } from "./units.ts";
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
@@ -25,12 +25,19 @@ export function environmentLines(facts: EnvironmentFacts): string[] {
 }
 
 function measurementLines(study: StudyResult): string[] {
-  if (study.measurements.length === 0) return [];
-  const rows = study.measurements.map(({ name, unit, samples }) => {
-    const { p50, p90, p99, max, count } = summarise(samples);
-    return [name, ...[p50, p90, p99, max].map((value) => formatValue(value, unit)), UNIT_TEXT[unit], String(count)];
-  });
-  return table(["", "p50", "p90", "p99", "max", "", "samples"], rows);
+  const lines: string[] = [];
+  for (const better of ["lower", "higher"] as const) {
+    const group = study.measurements.filter((one) => one.better === better);
+    if (group.length === 0) continue;
+    const rows = group.map(({ name, unit, samples }) => [
+      name,
+      ...tailFigures(samples, better).map(([, value]) => formatValue(value, unit)),
+      UNIT_TEXT[unit],
+      String(samples.length),
+    ]);
+    lines.push(...table(["", ...tailFigures([], better).map(([name]) => name), "", "samples"], rows));
+  }
+  return lines;
 }
 
 function blockLines(block: Block): string[] {

@@ -38,6 +38,32 @@ export function summarise(samples: ArrayLike<number>): Summary {
   };
 }
 
+/** A figure of a summary, by name. */
+export type Figure = readonly [name: string, value: number];
+
+/**
+ * The figures that show how bad it gets: the slowest percentiles of a time, the lowest of a rate.
+ *
+ * @returns p50 first and the extreme last
+ */
+export function tailFigures(samples: ArrayLike<number>, better: "lower" | "higher"): readonly Figure[] {
+  const sorted = Float64Array.from(samples).sort();
+  const at = (share: number): number => quantileOf(sorted, share);
+  return better === "lower"
+    ? [
+        ["p50", at(0.5)],
+        ["p90", at(0.9)],
+        ["p99", at(0.99)],
+        ["max", at(1)],
+      ]
+    : [
+        ["p50", at(0.5)],
+        ["p10", at(0.1)],
+        ["p1", at(0.01)],
+        ["min", at(0)],
+      ];
+}
+
 /** The middle value. */
 export function medianOf(samples: ArrayLike<number>): number {
   return quantileOf(Float64Array.from(samples).sort(), 0.5);

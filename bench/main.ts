@@ -5,9 +5,9 @@ import { formatBar } from "../src/cli/progress.ts";
 import { hasColour, paintOf, Terminal } from "../src/cli/terminal.ts";
 import { OptionError } from "../src/core/errors.ts";
 import { setLogSink } from "../src/core/log.ts";
+import { Detector } from "../src/detector/detector.ts";
 import { gpuUnavailable } from "../src/pipeline/open-backend.ts";
 import { type BenchOptions, HELP, parseBenchArgs } from "./args.ts";
-import { loadDetector } from "./load.ts";
 import type { BenchResult } from "./result.ts";
 import { readResult } from "./result-config.ts";
 import { endLine, type Ground, gpuName, type RunObserver, runStudies, writeRun } from "./runner.ts";
@@ -50,7 +50,7 @@ async function survey(options: BenchOptions, words: readonly string[]): Promise<
     terminal.status(`building the engine ${formatBar(fraction)} ${phase}`.slice(0, terminal.columns - 1));
   let runtime = "none, as there is no model";
   if (source !== undefined) {
-    await using detector = await loadDetector(source, { backend: kind, onBuildProgress });
+    await using detector = await Detector.load(source, { backend: kind, onBuildProgress });
     runtime = detector.backend.description;
   }
   const environment = environmentFacts(

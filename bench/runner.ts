@@ -4,7 +4,7 @@ import { mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { formatDuration } from "../src/core/units.ts";
 import { Device } from "../src/cuda/device.ts";
-import { loadDetector } from "./load.ts";
+import { Detector } from "../src/detector/detector.ts";
 import { buildReport } from "./report/report.ts";
 import { traceOf } from "./report/trace-file.ts";
 import { type BenchResult, type EnvironmentFacts, RESULT_SCHEMA, type StudyResult } from "./result.ts";
@@ -80,7 +80,7 @@ async function runOne(
     const context: StudyContext = {
       ...{ options, kind, picture, source, model, durationMs, earlier, progress },
       load: (wish = {}) =>
-        loadDetector(source!, {
+        Detector.load(source!, {
           backend: kind,
           onBuildProgress: ({ fraction, phase }) =>
             progress(0, `building the engine, ${(fraction * 100).toFixed(0)} %: ${phase}`),

@@ -1,9 +1,9 @@
 /** @module Study: one question a bench run answers, and what it is given to answer it. */
 
 import type { Detector } from "../src/detector/detector.ts";
+import type { DetectorOptions } from "../src/detector/detector-config.ts";
 import type { Image } from "../src/image/image.ts";
 import type { BenchOptions } from "./args.ts";
-import type { LoadOptions } from "./load.ts";
 import type { Block, Check, Measurement, StudyResult } from "./result.ts";
 
 /** What a study cannot do without; it is skipped by name where that is missing. */
@@ -40,7 +40,7 @@ export interface StudyContext {
   /** Studies that ran before. */
   readonly earlier: readonly StudyResult[];
   /** Load the model; the first build of an engine shows its progress. */
-  load(options?: LoadOptions): Promise<Detector>;
+  load(options?: DetectorOptions): Promise<Detector>;
   /** Say how far the study is. @param fraction 0–1 */
   progress(fraction: number, text: string): void;
   /** True once `--max-minutes` are over: what is still to come is left out. */

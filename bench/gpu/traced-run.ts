@@ -1,24 +1,12 @@
 /** @module TracedRun: frames in flight with the GPU's own record of each: when it was copied in, computed and copied out. */
 
+import type { DetectorOptions } from "../../src/detector/detector-config.ts";
 import type { Image } from "../../src/image/image.ts";
 import type { Selection } from "../../src/model/selection.ts";
 import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
+import type { FrameRecord, Span } from "../../src/pipeline/frame-trace.ts";
 import { openBackend } from "../../src/pipeline/open-backend.ts";
-import type { LoadOptions } from "../load.ts";
 import type { TimelineSpan } from "../result.ts";
-
-type Span = readonly [startMs: number, endMs: number];
-
-/** One frame on the clock of `performance.now()`; the record of src/pipeline/frame-trace.ts. */
-export interface TraceRecord {
-  readonly slot: number;
-  readonly submittedMs: number;
-  readonly enqueuedMs: number;
-  readonly settledMs: number;
-  readonly copyInMs: Span;
-  readonly computeMs: Span;
-  readonly copyOutMs: Span;
-}
 
 const SELECTION: Selection = {
   threshold: 0.25,
@@ -34,22 +22,22 @@ const WARM_UP = 30;
 /**
  * Keep `inFlight` slots busy for a while.
  *
- * @returns one record a frame; none where this build of the library keeps no trace
+ * @returns one record a frame
  */
 export async function tracedRun(
   source: string,
   frame: Image,
-  options: LoadOptions & { readonly durationMs: number },
-): Promise<TraceRecord[]> {
-  const { inFlight = 1, streams = "auto", durationMs } = options;
-  const records: TraceRecord[] = [];
+  options: DetectorOptions & { readonly durationMs: number },
+): Promise<FrameRecord[]> {
+  const { inFlight = 1, streams = "auto", graph = true, durationMs } = options;
+  const records: FrameRecord[] = [];
   let isWarm = false;
   const trace = {
-    frame(record: TraceRecord): void {
+    frame(record: FrameRecord): void {
       if (isWarm) records.push(record);
     },
   };
-  const wish = { ...DEFAULT_BACKEND_OPTIONS, backend: "gpu", inFlight, streams, trace } as const;
+  const wish = { ...DEFAULT_BACKEND_OPTIONS, backend: "gpu", inFlight, streams, graph, trace } as const;
   const backend = await openBackend(source, wish);
   using owned = new DisposableStack();
   owned.defer(() => backend.close());
@@ -86,7 +74,7 @@ export function coveredMs(spans: readonly Span[]): number {
 }
 
 /** Share of the time from the first frame's to the last frame's computing in which nothing was computed. */
-export function idleShareOf(records: readonly TraceRecord[]): number | undefined {
+export function idleShareOf(records: readonly FrameRecord[]): number | undefined {
   if (records.length < 2) return undefined;
   const spans = records.map(({ computeMs }) => computeMs);
   const from = Math.min(...spans.map(([start]) => start));
@@ -100,7 +88,7 @@ export function idleShareOf(records: readonly TraceRecord[]): number | undefined
  * @param frames how many
  */
 export function traceTimeline(
-  records: readonly TraceRecord[],
+  records: readonly FrameRecord[],
   frames: number,
 ): { lanes: string[]; spans: TimelineSpan[] } {
   const first = Math.max(0, Math.floor(records.length / 2 - frames / 2));

@@ -38,18 +38,21 @@ export function linearScale(domain: Span, range: Span, parts = 6): Scale {
   return { at: (value) => range.from + (value - domain.from) * factor, ticks, format: plain(step) };
 }
 
-/** Even factors; marks at 1, 2 and 5 of each power of ten. @param domain values above 0 */
+/** Even factors; marks at 1, 2 and 5 of each power of ten, at fewer where there are many. @param domain values above 0 */
 export function logScale(domain: Span, range: Span): Scale {
   const low = Math.log(domain.from);
   const factor = (range.to - range.from) / (Math.log(domain.to) - low || 1);
+  const decades = Math.log10(domain.to / domain.from);
+  // Close marks would run into each other.
+  const marks = decades > 3 ? [1] : decades > 2 ? [1, 3] : [1, 2, 5];
   const ticks: number[] = [];
   for (let power = Math.floor(Math.log10(domain.from)); power <= Math.ceil(Math.log10(domain.to)); power++) {
-    for (const digit of [1, 2, 5]) {
+    for (const digit of marks) {
       const tick = digit * 10 ** power;
       if (tick >= domain.from * 0.999 && tick <= domain.to * 1.001) ticks.push(tick);
     }
   }
-  const format = (tick: number): string => String(Number(tick.toPrecision(3)));
+  const format = (tick: number): string => (tick >= 1000 ? digits(tick) : String(Number(tick.toPrecision(3))));
   return { at: (value) => range.from + (Math.log(value) - low) * factor, ticks, format };
 }
 

@@ -56,7 +56,10 @@ export function lineTable(block: Extract<Block, { kind: "lines" }>): string {
   }
   const unit = UNIT_TEXT[block.y.unit];
   return table(
-    [unit === "" ? block.x.label : `${block.x.label} (${unit})`, ...block.lines.map(({ name }) => name)],
+    [
+      unit === "" || block.y.unit === "bytes" ? block.x.label : `${block.x.label} (${unit})`,
+      ...block.lines.map(({ name }) => name),
+    ],
     rows.map((row) => row.map(escapeText)),
   );
 }

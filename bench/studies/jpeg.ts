@@ -1,9 +1,9 @@
 /** @module JPEG: from the bytes of a file to boxes, with the picture decoded here or there, against the rate of inference. */
 
 import type { Detector } from "../../src/detector/detector.ts";
+import type { DetectorOptions } from "../../src/detector/detector-config.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import type { ImageSource } from "../../src/image/source.ts";
-import { hasOptions, type LoadOptions } from "../load.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { drive } from "../support/drive.ts";
 import { keep, promise } from "../support/keep.ts";
@@ -20,10 +20,10 @@ interface Way {
   readonly id: string;
   readonly name: string;
   readonly source: ImageSource;
-  readonly options: LoadOptions;
+  readonly options: DetectorOptions;
 }
 
-function waysFor(context: StudyContext, output: StudyOutput): Way[] {
+function waysFor(context: StudyContext): Way[] {
   const { kind, options, picture } = context;
   const frame = { id: "frames", name: "decoded frames", source: picture.image };
   if (kind === "cpu") {
@@ -40,18 +40,16 @@ function waysFor(context: StudyContext, output: StudyOutput): Way[] {
     ];
   }
   const counts = options.isQuick ? [4] : [4, 8, 16];
-  const wheres = hasOptions({ jpeg: "gpu" }) ? (["gpu", "cpu"] as const) : ([undefined] as const);
-  if (wheres.length === 1) output.leftOut.push("nvJPEG: this build of the library has no option `jpeg`");
   return [
     { ...frame, options: { inFlight: 4 } },
-    ...wheres.flatMap((jpeg) =>
+    ...(["gpu", "cpu"] as const).flatMap((jpeg) =>
       counts.map((inFlight): Way => {
         const name = jpeg === "gpu" ? "JPEG, nvJPEG" : "JPEG, CPU";
         return {
-          id: `${jpeg ?? "cpu"}-${inFlight}`,
+          id: `${jpeg}-${inFlight}`,
           name: `${name}, ${inFlight} in flight`,
           source: picture.bytes,
-          options: { inFlight, ...(jpeg === undefined ? {} : { jpeg }) },
+          options: { inFlight, jpeg },
         };
       }),
     ),
@@ -95,7 +93,7 @@ export const jpeg: Study = {
   question: "How near does detection of JPEG bytes come to the rate of inference, decoding on the CPU and by nvJPEG?",
   needs: ["model"],
   async run(context, output) {
-    const ways = waysFor(context, output);
+    const ways = waysFor(context);
     const rates = new Map<string, number[]>();
     await using stack = new AsyncDisposableStack();
     const loaded: { way: Way; detector: Detector }[] = [];

@@ -1,12 +1,12 @@
 /** @module JS thread: how busy it is while frames are in flight, and whether a server beside them still answers. */
 
-import { hasOptions, type LoadOptions } from "../load.ts";
+import type { DetectorOptions } from "../../src/detector/detector-config.ts";
 import type { Study, StudyContext } from "../study.ts";
 import { drive } from "../support/drive.ts";
 import { keep, promise } from "../support/keep.ts";
 import { RequestProbe } from "../support/request-probe.ts";
 import { medianOf, summarise } from "../support/samples.ts";
-import { mainThreadMs } from "../support/thread-time.ts";
+import { threadMs } from "../support/thread-time.ts";
 
 const LEAST_IDLE = 0.7;
 const TIMER_MS = 5;
@@ -16,13 +16,13 @@ interface Load {
   readonly id: string;
   readonly name: string;
   /** `undefined` for no load at all. */
-  readonly options: LoadOptions | undefined;
+  readonly options: DetectorOptions | undefined;
 }
 
 function loadsFor({ kind }: StudyContext): Load[] {
   const inFlight = kind === "gpu" ? 4 : 1;
   const nothing: Load = { id: "none", name: "nothing else to do", options: undefined };
-  if (kind === "cpu" || !hasOptions({ wait: "poll" })) {
+  if (kind === "cpu") {
     return [nothing, { id: "auto", name: "detecting", options: { inFlight } }];
   }
   return [
@@ -63,7 +63,7 @@ async function observe(context: StudyContext, load: Load): Promise<Observed> {
   const durationMs = Math.max(LEAST_MS, context.durationMs);
   if (detector !== undefined) await detector.detect(context.picture.image);
   // Idleness without the probe, which costs the thread time itself.
-  const before = mainThreadMs();
+  const before = threadMs();
   const started = performance.now();
   const inFlight = load.options?.inFlight ?? 1;
   const busy = async (): Promise<number> => {
@@ -75,8 +75,8 @@ async function observe(context: StudyContext, load: Load): Promise<Observed> {
   };
   const rate = await busy();
   const wall = performance.now() - started;
-  const after = mainThreadMs();
-  const idle = before === undefined || after === undefined ? Number.NaN : 1 - (after - before) / wall;
+  const after = threadMs();
+  const idle = 1 - (after - before) / wall;
   await using probe = new RequestProbe();
   const timers = lateness();
   await busy();
@@ -108,14 +108,7 @@ export const jsThread: Study = {
       columns: ["JS thread", "idle %", "frames/s", "timer late, p99 ms", "request, p50 ms", "request, p99 ms"],
       rows: all.map(({ load, idle, rate, timer, requests }) => {
         const [late, answers] = [summarise(timer), summarise(requests)];
-        return [
-          load.name,
-          Number.isNaN(idle) ? null : idle * 100,
-          rate === 0 ? null : rate,
-          late.p99,
-          answers.p50,
-          answers.p99,
-        ];
+        return [load.name, idle * 100, rate === 0 ? null : rate, late.p99, answers.p50, answers.p99];
       }),
     });
     for (const [kind, title] of [
@@ -133,10 +126,7 @@ export const jsThread: Study = {
       });
     }
     const wanted = all.find(({ load }) => load.id === "off-thread") ?? all.find(({ load }) => load.id === "auto");
-    if (wanted === undefined || Number.isNaN(wanted.idle)) {
-      output.leftOut.push("idle share: the kernel does not tell the processor time of a thread");
-      return;
-    }
+    if (wanted === undefined) return;
     promise(
       output,
       `JS thread idle, ${wanted.load.name}, at ${medianOf([wanted.rate]).toFixed(0)} frames/s`,

@@ -2,12 +2,12 @@
 
 import { OutOfMemoryError, TensorRtError } from "../../src/core/errors.ts";
 import { Device } from "../../src/cuda/device.ts";
+import { Detector } from "../../src/detector/detector.ts";
 import { rectangularSize } from "../../src/image/geometry.ts";
 import type { Engine } from "../../src/tensorrt/engine.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { EngineRun, throughput } from "../gpu/engine-runs.ts";
-import { loadDetector } from "../load.ts";
 import type { Line, LinePoint } from "../result.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { sharedFile } from "../subject.ts";
@@ -230,7 +230,7 @@ async function onCpu(context: StudyContext, output: StudyOutput): Promise<void> 
   for (const [at, size] of sides.entries()) {
     for (const [line, rectangular] of [false, true].entries()) {
       context.progress(at / sides.length, `${size}, ${lines[line]!.name}`);
-      await using detector = await loadDetector(path, { backend: "cpu", size, rectangular });
+      await using detector = await Detector.load(path, { backend: "cpu", size, rectangular });
       const samples = await timeCalls(() => detector.detect(image), {
         warmUp: 2,
         count: context.options.isQuick ? 8 : 40,

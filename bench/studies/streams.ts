@@ -3,9 +3,10 @@
 import { Device } from "../../src/cuda/device.ts";
 import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import type { Detector } from "../../src/detector/detector.ts";
+import type { DetectorOptions } from "../../src/detector/detector-config.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
-import { idleShareOf, type TraceRecord, tracedRun, traceTimeline } from "../gpu/traced-run.ts";
-import { hasOptions, type LoadOptions } from "../load.ts";
+import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
+import { idleShareOf, tracedRun, traceTimeline } from "../gpu/traced-run.ts";
 import { runTrtexec } from "../peers/trtexec.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { type Driven, drive } from "../support/drive.ts";
@@ -17,11 +18,10 @@ import { formatWithUnit } from "../support/units.ts";
 
 const ROUNDS = 3;
 const LAYOUTS = ["one", "split", "parallel"] as const;
-const LAYOUT_NAMES: Readonly<Record<string, string>> = {
+const LAYOUT_NAMES: Readonly<Record<(typeof LAYOUTS)[number], string>> = {
   one: "one stream",
   split: "copy streams apart",
   parallel: "parallel streams",
-  default: "as built",
 };
 const TIMELINE_FRAMES = 40;
 /** Of trtexec's throughput with as many streams. */
@@ -35,7 +35,7 @@ interface Setting {
   readonly inFlight: number;
   readonly memory: "page-locked" | "ordinary";
   readonly hasGraph: boolean;
-  readonly load: LoadOptions;
+  readonly load: DetectorOptions;
 }
 
 interface Measured {
@@ -44,27 +44,18 @@ interface Measured {
   readonly rates: number[];
   spans: Driven["spans"];
   /** The GPU's own record of a shorter run; empty where there is none. */
-  records: TraceRecord[];
+  records: FrameRecord[];
 }
 
-function settingsFor(context: StudyContext, output: StudyOutput, inFlight: number): Setting[] {
+function settingsFor(context: StudyContext, inFlight: number): Setting[] {
   if (context.kind === "cpu") {
     const load = { inFlight };
     return [{ id: `cpu-${inFlight}`, line: "CPU", inFlight, memory: "ordinary", hasGraph: false, load }];
   }
-  const layouts = hasOptions({ streams: "split" }) ? LAYOUTS : (["default"] as const);
-  const graphs = hasOptions({ graph: false }) ? [true, false] : [true];
-  if (layouts.length === 1) leaveOut(output, "stream layouts: this build of the library has no option `streams`");
-  if (graphs.length === 1)
-    leaveOut(output, "no CUDA graph: the library has no option for it; the study latency has the engine without one");
-  return layouts.flatMap((layout) =>
-    graphs.flatMap((hasGraph) =>
+  return LAYOUTS.flatMap((layout) =>
+    [true, false].flatMap((hasGraph) =>
       (["page-locked", "ordinary"] as const).map((memory): Setting => {
-        const load: LoadOptions = {
-          inFlight,
-          ...(layout === "default" ? {} : { streams: layout }),
-          ...(hasGraph ? {} : { graph: false }),
-        };
+        const load: DetectorOptions = { inFlight, streams: layout, graph: hasGraph };
         const line = `${LAYOUT_NAMES[layout]}, ${memory}${hasGraph ? "" : ", no graph"}`;
         return {
           id: `${layout}-${memory}-${hasGraph ? "graph" : "plain"}-${inFlight}`,
@@ -77,10 +68,6 @@ function settingsFor(context: StudyContext, output: StudyOutput, inFlight: numbe
       }),
     ),
   );
-}
-
-function leaveOut(output: StudyOutput, text: string): void {
-  if (!output.leftOut.includes(text)) output.leftOut.push(text);
 }
 
 async function measure(
@@ -293,7 +280,7 @@ export const streams: Study = {
         continue;
       }
       context.progress(at / counts.length, `${inFlight} in flight`);
-      all.push(...(await measure(context, settingsFor(context, output, inFlight), frames)));
+      all.push(...(await measure(context, settingsFor(context, inFlight), frames)));
     }
     if (all.length > 0) report(context, output, all);
     if (kind === "gpu" && options.hasPeers) await besideTrtexec(context, output, all);

@@ -20,7 +20,7 @@ export function digits(value: number): string {
   const size = Math.abs(value);
   if (size === 0) return "0";
   if (Number.isInteger(value) && size < 1000) return String(value);
-  if (size >= 1000) return value.toFixed(0).replace(/\B(?=(\d{3})+$)/g, " ");
+  if (size >= 1000) return value.toFixed(0).replace(/\B(?=(\d{3})+$)/g, "\u202f");
   if (size >= 100) return value.toFixed(1);
   if (size >= 10) return value.toFixed(2);
   return value.toFixed(size < 0.01 ? 4 : 3);

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { coveredMs, idleShareOf, type TraceRecord, traceTimeline } from "../../bench/gpu/traced-run.ts";
+import { coveredMs, idleShareOf, traceTimeline } from "../../bench/gpu/traced-run.ts";
 import { readTrtexecReport } from "../../bench/peers/trtexec.ts";
 import { linearScale, logScale, stepOf } from "../../bench/report/scale.ts";
 import { windowRates } from "../../bench/support/drive.ts";
@@ -8,6 +8,7 @@ import { pinnedBytes } from "../../bench/support/pinned-bytes.ts";
 import { inRounds } from "../../bench/support/rounds.ts";
 import { driftOf, medianOf, quantileOf, summarise, tailFigures } from "../../bench/support/samples.ts";
 import { digits, formatWithUnit } from "../../bench/support/units.ts";
+import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
 
 test("percentiles are nearest ranks of all samples, whatever their order", () => {
   const samples = Array.from({ length: 1000 }, (_, at) => ((at * 7919) % 1000) + 1);
@@ -76,8 +77,10 @@ test("overlapping spans count once, and idle is what none covers", () => {
       [5.2, 5.4],
     ]),
   ).toBe(4);
-  const record = (slot: number, start: number): TraceRecord => ({
+  const record = (slot: number, start: number): FrameRecord => ({
     slot,
+    batch: 1,
+    isGraph: true,
     submittedMs: start - 1,
     enqueuedMs: start - 0.9,
     settledMs: start + 2.5,
@@ -120,7 +123,7 @@ test("numbers keep what can be read", () => {
     "0.453",
     "12.35",
     "234.6",
-    "12 346",
+    "12\u202f346",
     "30",
     "–",
   ]);

@@ -8,8 +8,10 @@ import { Stream } from "../../src/cuda/stream.ts";
 import type { Detector } from "../../src/detector/detector.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
+import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { EngineRun, gpuTimes } from "../gpu/engine-runs.ts";
+import { tracedRun } from "../gpu/traced-run.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { planOf } from "../support/engines.ts";
 import { keep, promise } from "../support/keep.ts";
@@ -64,10 +66,12 @@ interface RawTimes {
   readonly plain: number[];
   readonly copyIn: number[];
   readonly copyOut: number[];
+  /** Whole frames by the GPU's own record, page-locked and one at a time. */
+  readonly frames: FrameRecord[];
 }
 
 async function measureRaw(context: StudyContext, pinned: PinnedBuffer<"u8">, device: Device): Promise<RawTimes> {
-  const times: RawTimes = { graph: [], plain: [], copyIn: [], copyOut: [] };
+  const times: RawTimes = { graph: [], plain: [], copyIn: [], copyOut: [], frames: [] };
   const perRound = context.options.isQuick ? 40 : 200;
   using runtime = await Runtime.create({ device });
   using engine = await runtime.deserialize(await planOf(context, device), { source: context.source ?? "the engine" });
@@ -100,6 +104,8 @@ async function measureRaw(context: StudyContext, pinned: PinnedBuffer<"u8">, dev
     ],
     ROUNDS,
   );
+  const durationMs = Math.min(1000, context.durationMs);
+  times.frames.push(...(await tracedRun(context.source!, imageOf(pinned.data, context.picture.image), { durationMs })));
   return times;
 }
 
@@ -136,19 +142,33 @@ function partsOf(
       { stage: "decode + NMS", value: medianOf(stages.read) },
     ];
   }
-  const [copyIn, infer, copyOut] = [raw.copyIn, raw.graph, raw.copyOut].map(medianOf) as [number, number, number];
+  const { copyIn, infer, kernels, copyOut } = gpuParts(raw);
+  const known = copyIn + infer + kernels + copyOut;
   return [
     decode,
     { stage: "JS before the launch", value: medianOf(stages.prepare) },
     { stage: "copy in", value: copyIn },
+    { stage: "pre-process, decode + NMS", value: kernels },
     { stage: "infer", value: infer },
     { stage: "copy out", value: copyOut },
-    {
-      stage: "pre-process, NMS, launch, wait",
-      value: Math.max(0, medianOf(stages.machine) - copyIn - infer - copyOut),
-    },
+    { stage: "launch and wait", value: Math.max(0, medianOf(stages.machine) - known) },
     read,
   ];
+}
+
+/** Medians of what the GPU does for a frame; the kernels around the engine are what computing takes beyond it. */
+function gpuParts(raw: RawTimes): { copyIn: number; infer: number; kernels: number; copyOut: number } {
+  const infer = medianOf(raw.graph);
+  const length = (pick: (record: FrameRecord) => readonly [number, number]): number =>
+    medianOf(raw.frames.map((record) => pick(record)[1] - pick(record)[0]));
+  if (raw.frames.length === 0)
+    return { copyIn: medianOf(raw.copyIn), infer, kernels: 0, copyOut: medianOf(raw.copyOut) };
+  return {
+    copyIn: length(({ copyInMs }) => copyInMs),
+    infer,
+    kernels: Math.max(0, length(({ computeMs }) => computeMs) - infer),
+    copyOut: length(({ copyOutMs }) => copyOutMs),
+  };
 }
 
 function conclude(context: StudyContext, output: StudyOutput, ways: readonly Way[], raw: RawTimes | undefined): void {
@@ -164,7 +184,7 @@ function conclude(context: StudyContext, output: StudyOutput, ways: readonly Way
     title: "What the time is made of",
     note:
       context.kind === "gpu"
-        ? "Medians. Engine and copies are measured alone by GPU events; what the whole takes beyond them is shown as a part of its own, so nothing is hidden."
+        ? "Medians. Copies and computing are from the GPU's own record of whole frames, the engine from runs of its own; what computing takes beyond the engine are the kernels before and after it, and what the whole takes beyond all that is launch and wait."
         : "Medians of each stage. Inference is ONNX Runtime's Run, off the JS thread.",
     unit: "ms",
     bars: ways.map((way) => ({

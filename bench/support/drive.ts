@@ -5,7 +5,7 @@ import type { Detector } from "../../src/detector/detector.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import type { TimelineSpan } from "../result.ts";
 
-/** Rates are counted in windows of this length, so that their spread shows. */
+/** Rates are those of so many frames as come in this time, so that their spread shows. */
 const WINDOW_MS = 50;
 
 /** Frames whose stages are kept for a timeline. */
@@ -79,16 +79,24 @@ export async function drive(detector: Detector, source: ImageSource, options: Dr
   return { latencies, rates: windowRates(ends, durationMs), rate: latencies.length / seconds, spans };
 }
 
-/** Frames a second in each whole window; of a time shorter than a window, over all of it. @param ends milliseconds from the start */
+/** Frames that one rate is made of, where there are enough: fewer would show the pairs in which frames in flight end. */
+const LEAST_FRAMES = 5;
+
+/**
+ * Frames a second, one figure for each 50 ms worth of frames: so many frames by the time they took.
+ *
+ * @param ends when each frame ended, in milliseconds from the start
+ * @returns at least one figure; none of no frames
+ */
 export function windowRates(ends: readonly number[], durationMs: number): number[] {
-  // A window of a slow machine must hold several frames, or it would count to one or none.
-  const window = Math.max(WINDOW_MS, (durationMs / Math.max(1, ends.length)) * 10);
-  const windows = Math.floor(durationMs / window);
-  if (windows < 1) return [(ends.length * 1000) / Math.max(durationMs, ends.at(-1) ?? durationMs)];
-  const counts = new Array<number>(windows).fill(0);
-  for (const end of ends) {
-    const at = Math.floor(end / window);
-    if (at < windows) counts[at]! += 1;
+  if (ends.length === 0) return [];
+  const sorted = ends.toSorted((a, b) => a - b);
+  const perWindow = Math.round((sorted.length * WINDOW_MS) / durationMs);
+  const frames = Math.max(1, perWindow, Math.min(LEAST_FRAMES, Math.floor(sorted.length / 3)));
+  const rates: number[] = [];
+  for (let from = 0; from + frames <= sorted.length; from += frames) {
+    const started = from === 0 ? 0 : sorted[from - 1]!;
+    rates.push((frames * 1000) / Math.max(1e-3, sorted[from + frames - 1]! - started));
   }
-  return counts.map((count) => (count * 1000) / window);
+  return rates;
 }

@@ -58,14 +58,11 @@ test("rounds take turns and go backwards every second time", async () => {
   expect(order.join("")).toBe("abba");
 });
 
-test("rates are counted in windows, and a slow machine's windows are longer", () => {
-  expect(
-    windowRates(
-      Array.from({ length: 100 }, (_, at) => at * 2 + 1),
-      200,
-    ),
-  ).toEqual([500, 500, 500, 500]);
-  expect(windowRates([200, 400], 400)).toEqual([5]);
+test("rates are of groups of frames, and a slow machine's are not rounded to whole frames", () => {
+  const steady = Array.from({ length: 100 }, (_, at) => at * 2 + 2);
+  expect(windowRates(steady, 200)).toEqual([500, 500, 500, 500]);
+  expect(windowRates([200, 430], 400).map(Math.round)).toEqual([5, 4]);
+  expect(windowRates([], 400)).toEqual([]);
 });
 
 test("overlapping spans count once, and idle is what none covers", () => {

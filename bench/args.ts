@@ -50,7 +50,7 @@ export const HELP = `bun run bench [STUDY …]: where the time of a detection go
   --frames N           frames of the studies "latency" and "memory" (default: 10000 on a GPU, 300 on a CPU)
   --cycles N           times the study "memory" loads and closes the model (default: 20)
   --max-minutes N      what has not begun by then is left out (default: no limit)
-  --no-peers           leave out Ultralytics, trtutils, trtexec, ONNX Runtime, PyTorch and OpenCV
+  --peers, --no-peers  take in (the default) or leave out Ultralytics, trtutils, trtexec, ONNX Runtime, PyTorch and OpenCV
   --python FILE        interpreter of the peers (default: $PYTHON, else python3)
   --trtexec FILE       NVIDIA's trtexec (default: $TRTEXEC, else the one in PATH)
   --commit HASH        what to call this version where it is no checkout

@@ -116,7 +116,7 @@ setLogSink((level, text) => {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  if (!(error instanceof OptionError)) throw error;
-  terminal.line(`${terminal.paint("red", "error:")} ${error.message}`);
-  process.exitCode = 2;
+  terminal.line(`${terminal.paint("red", "error:")} ${error instanceof Error ? error.message : String(error)}`);
+  if (process.env.BUN_TENSORRT_DEBUG) terminal.line(Bun.inspect(error));
+  process.exitCode = error instanceof OptionError ? 2 : 1;
 }

@@ -94,9 +94,10 @@ async function dynamicEngine(
     );
     return undefined;
   }
-  const [least, most] = [SIDES[0]!, SIDES.at(-1)!];
-  const images = { min: [1, 3, STRIDE, STRIDE], opt: [8, 3, 640, 640], max: [BATCHES.at(-1)!, 3, most, most] };
-  images.min = [1, 3, Math.min(least, 160), Math.min(least, 160)];
+  const most = SIDES.at(-1)!;
+  // A rectangular input has a shorter side than the smallest square.
+  const least = SIDES[0]! / 2;
+  const images = { min: [1, 3, least, least], opt: [8, 3, 640, 640], max: [BATCHES.at(-1)!, 3, most, most] };
   const cache = new EngineCache();
   const bytes = await Bun.file(path).bytes();
   if (context.options.isQuick) {

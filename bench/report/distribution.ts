@@ -93,54 +93,66 @@ function mark(
   );
 }
 
+/** Room that the text of a mark takes. */
+const TEXT = 88;
+
+interface MarkText {
+  readonly text: string;
+  readonly side: "left" | "right";
+}
+
+/**
+ * Where the texts of the two marks stand so that they cover neither each other nor the row's name: outside of both marks
+ * where there is room, else between them, else both at one mark.
+ */
+function textsOf(middle: number, tail: number, texts: readonly [string, string], range: Span): [MarkText, MarkText] {
+  const [low, high] = [Math.min(middle, tail), Math.max(middle, tail)];
+  if (low - TEXT >= range.from && high + TEXT <= range.to) {
+    const isTailRight = tail >= middle;
+    return [
+      { text: texts[0], side: isTailRight ? "left" : "right" },
+      { text: texts[1], side: isTailRight ? "right" : "left" },
+    ];
+  }
+  if (high - low >= 2 * TEXT) {
+    const isTailRight = tail >= middle;
+    return [
+      { text: texts[0], side: isTailRight ? "right" : "left" },
+      { text: texts[1], side: isTailRight ? "left" : "right" },
+    ];
+  }
+  const side = high + 2 * TEXT <= range.to || low - 2 * TEXT < range.from ? "right" : "left";
+  if (high - low >= TEXT && (side === "right" || low - TEXT >= range.from)) {
+    return [
+      { text: texts[0], side },
+      { text: texts[1], side },
+    ];
+  }
+  const both = { text: texts.join(", "), side } as const;
+  const isTailOuter = side === "right" ? tail >= middle : tail < middle;
+  return isTailOuter ? [{ text: "", side }, both] : [both, { text: "", side }];
+}
+
 function row({ name, unit, better, samples }: Measurement, at: number, axis: Axis): string {
   const { scale, range, end } = axis;
   const figures = tailFigures(samples, better);
+  const said = figures.map(([figure, value]) => `${figure} ${formatWithUnit(value, unit)}`).join(", ");
   const [middle, , tail, extreme] = figures.map(([, value]) => value) as [number, number, number, number];
   const base = at * ROW + CURVE + 14;
-  const said = figures.map(([figure, value]) => `${figure} ${formatWithUnit(value, unit)}`).join(", ");
-  const place = (value: number): number => Math.max(range.from, Math.min(range.to, scale.at(value)));
-  const [middleText, tailText] = [figures[0]!, figures[2]!].map(
-    ([figure, value]) => `${figure} ${formatValue(value, unit)}`,
-  ) as [string, string];
-  // Where both marks are close, their texts stand on either side; the tail of a rate lies on the left.
-  const isTailRight = place(tail) >= place(middle);
-  const sides =
-    place(middle) < range.from + 90
-      ? (["right", "right"] as const)
-      : isTailRight
-        ? (["left", "right"] as const)
-        : (["right", "left"] as const);
-  const isCrowded = sides[0] === sides[1] && Math.abs(place(tail) - place(middle)) < 84;
-  const tailSide = sides[1] === "right" && place(tail) > range.to - 84 ? "left" : sides[1];
-  const isBeyond = better === "lower" && extreme > end;
-  return (
-    label(name, { x: LEFT - 14, y: base - 18 - (name.length > 25 ? 4 : 0) }) +
-    textElement(
-      "text",
-      { x: LEFT - 14, y: base, class: "tick", "text-anchor": "end" },
-      `${count(samples.length)} samples`,
-    ) +
-    element("g", {}, textElement("title", {}, `${name}: ${said}`), shapeOf(samples, at % COLOURS, base, axis)) +
-    element("line", { x1: range.from, x2: range.to, y1: base, y2: base, class: "base" }) +
-    mark(place(tail), base, {
-      kind: "p99",
-      text: isCrowded
-        ? `${middleText}, ${tailText}`
-        : tailSide === sides[0] && Math.abs(place(tail) - place(middle)) < 84
-          ? ""
-          : tailText,
-      side: tailSide,
-    }) +
-    mark(place(middle), base, { kind: "p50", text: isCrowded ? "" : middleText, side: sides[0] }) +
-    (isBeyond
-      ? textElement(
-          "text",
-          { x: range.to, y: base - 5, class: "tick", "text-anchor": "end" },
-          `max ${formatValue(extreme, unit)} →`,
-        )
-      : "")
-  );
+  const [p50, p99] = [middle, tail].map((value) => Math.max(range.from, Math.min(range.to, scale.at(value))));
+  const short = (figure: number): string => `${figures[figure]![0]} ${formatValue(figures[figure]![1], unit)}`;
+  const [p50Text, p99Text] = textsOf(p50!, p99!, [short(0), short(2)], range);
+  const faint = (x: number, y: number, text: string): string =>
+    textElement("text", { x, y, class: "tick", "text-anchor": "end" }, text);
+  return [
+    label(name, { x: LEFT - 14, y: base - 18 - (name.length > 25 ? 4 : 0) }),
+    faint(LEFT - 14, base, `${count(samples.length)} samples`),
+    element("g", {}, textElement("title", {}, `${name}: ${said}`), shapeOf(samples, at % COLOURS, base, axis)),
+    element("line", { x1: range.from, x2: range.to, y1: base, y2: base, class: "base" }),
+    mark(p99!, base, { kind: "p99", ...p99Text }),
+    mark(p50!, base, { kind: "p50", ...p50Text }),
+    better === "lower" && extreme > end ? faint(range.to, base - 5, `max ${formatValue(extreme, unit)} →`) : "",
+  ].join("");
 }
 
 /** `10 000` */

@@ -42,8 +42,8 @@ export function stageTable(block: Extract<Block, { kind: "stages" }>): string {
 /** The points of each line; the knee is the last row. */
 export function lineTable(block: Extract<Block, { kind: "lines" }>): string {
   const xs = [...new Set(block.lines.flatMap(({ points }) => points.map(({ x }) => x)))].sort((a, b) => a - b);
-  const isLong = xs.length > 24;
-  const shown = isLong ? xs.filter((_, at) => at % Math.ceil(xs.length / 16) === 0 || at === xs.length - 1) : xs;
+  const isLong = xs.length > 12;
+  const shown = isLong ? xs.filter((_, at) => at % Math.ceil(xs.length / 10) === 0 || at === xs.length - 1) : xs;
   const rows = shown.map((x) => [
     digits(x).replace(/\.0+$/, ""),
     ...block.lines.map(({ points }) => {

@@ -133,7 +133,7 @@ export const jpeg: Study = {
     output.blocks.push({
       kind: "distribution",
       title: "Pictures a second",
-      note: "Windows of at least 50 ms, all ways in turns. Decoded frames show what inference alone could do.",
+      note: "Each figure is of 50 ms worth of frames, or of five; all ways in turns. Decoded frames show what inference alone could do.",
       measurements: loaded.map(({ way }) => `rate-${way.id}`),
     });
     const inference = medianOf(rates.get("frames")!);

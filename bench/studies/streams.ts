@@ -144,7 +144,7 @@ function report(context: StudyContext, output: StudyOutput, all: readonly Measur
   };
   chart(
     "Throughput",
-    "Frames a second from one JS thread, median of 50 ms windows. The ring marks the knee: beyond it a step brings less than a quarter of what scaling in proportion would.",
+    "Frames a second from one JS thread, median over 50 ms worth of frames. The ring marks the knee: beyond it a step brings less than a quarter of what scaling in proportion would.",
     { label: "throughput", unit: "fps" },
     ({ rates }) => medianOf(rates),
     true,

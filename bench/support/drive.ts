@@ -92,7 +92,9 @@ export function windowRates(ends: readonly number[], durationMs: number): number
   if (ends.length === 0) return [];
   const sorted = ends.toSorted((a, b) => a - b);
   const perWindow = Math.round((sorted.length * WINDOW_MS) / durationMs);
-  const frames = Math.max(1, perWindow, Math.min(LEAST_FRAMES, Math.floor(sorted.length / 3)));
+  const wanted = Math.max(1, perWindow, Math.min(LEAST_FRAMES, Math.floor(sorted.length / 3)));
+  // A run shorter than a window is one group.
+  const frames = Math.min(wanted, sorted.length);
   const rates: number[] = [];
   for (let from = 0; from + frames <= sorted.length; from += frames) {
     const started = from === 0 ? 0 : sorted[from - 1]!;

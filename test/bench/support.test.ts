@@ -62,6 +62,7 @@ test("rates are of groups of frames, and a slow machine's are not rounded to who
   const steady = Array.from({ length: 100 }, (_, at) => at * 2 + 2);
   expect(windowRates(steady, 200)).toEqual([500, 500, 500, 500]);
   expect(windowRates([200, 430], 400).map(Math.round)).toEqual([5, 4]);
+  expect(windowRates([5, 10], 20)).toEqual([200]);
   expect(windowRates([], 400)).toEqual([]);
 });
 

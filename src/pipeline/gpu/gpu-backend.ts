@@ -89,6 +89,7 @@ export class GpuBackend extends Resource implements Backend {
       fixedBatch: rows > 0 ? rows : undefined,
       zeroCopy: readsInPlace(device, options.zeroCopy),
       decodeOptions: decodeOptionsFor(recognition, options),
+      hasGraph: options.graph !== false,
       waits: new EventWaits(options.wait),
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);

@@ -26,3 +26,12 @@ export { type Image, type ImageLayout, imageOf, type PixelFormat } from "./image
 export type { ImageSource } from "./image/source.ts";
 export type { Recognition } from "./model/layout.ts";
 export type { ModelInfo } from "./model/model-info.ts";
+export {
+  ImageModel,
+  type TransformOptions,
+  type TransformResult,
+  type TransformStreamOptions,
+  type TransformStreamResult,
+} from "./transform/image-model.ts";
+export type { ImageModelOptions } from "./transform/image-model-config.ts";
+export type { ImageRecognition } from "./transform/image-recognition.ts";

@@ -18,6 +18,7 @@ const LAYERS = [
   "pipeline",
   "catalogue",
   "detector",
+  "transform",
   "cli",
 ];
 const LINE_CAP = 400;

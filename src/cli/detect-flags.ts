@@ -127,7 +127,7 @@ function readLabels(file: string): readonly string[] {
 }
 
 /** Leave out what was not given, so that the library's own defaults hold. */
-function given<T extends object>(options: { [Key in keyof T]: T[Key] | undefined }): T {
+export function given<T extends object>(options: { [Key in keyof T]: T[Key] | undefined }): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }
 

@@ -14,11 +14,12 @@ import { doctor } from "./commands/doctor.ts";
 import { inspect } from "./commands/inspect.ts";
 import { install } from "./commands/install.ts";
 import { models } from "./commands/models.ts";
+import { transform } from "./commands/transform.ts";
 import { commandHelp, overview } from "./help.ts";
 import { isClosedPipe, standardOutput } from "./output.ts";
 import { hasColour, paintOf, Terminal } from "./terminal.ts";
 
-const COMMANDS: readonly Command[] = [detect, demo, build, inspect, models, install, doctor];
+const COMMANDS: readonly Command[] = [detect, transform, demo, build, inspect, models, install, doctor];
 
 /** Exit codes of a process ended by a signal, as shells count them. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;

@@ -9,10 +9,11 @@ import { type ImageSource, isImage, readSource } from "./source.ts";
  * Read and decode a picture, off the JS thread.
  *
  * JPEG goes through libturbojpeg where the machine has it, the rest through sharp. EXIF orientation is applied; grey,
- * palette, CMYK and 16-bit pictures come out as 8-bit RGB; alpha is dropped without blending, as OpenCV does; of an
+ * palette, CMYK and 16-bit pictures come out as 8-bit RGB; alpha is dropped without blending, as OpenCV does,
+ * unless `alpha` is `keep`; of an
  * animation the first frame counts. An Image is checked and passed through as it is.
  *
- * @returns RGB with tight rows over memory that is the caller's alone; an Image keeps its own memory and format
+ * @returns RGB, or RGBA where alpha is kept, with tight rows over memory that is the caller's alone; an Image keeps its own memory and format
  * @throws {ImageError} If the source is missing, not a picture, cut short, damaged, or has more pixels than allowed
  * @throws {ShapeError} If an Image's size, pitch and data do not fit together
  * @throws {OptionError} If an option is unknown or out of range

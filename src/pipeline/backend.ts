@@ -99,6 +99,8 @@ export interface BackendOptions {
   readonly jpeg: JpegDecoding;
   /** Whether kernels read frames where they lie in mapped host memory. */
   readonly zeroCopy: ZeroCopy;
+  /** False: each piece of a frame is enqueued by itself on a GPU, for experiments. Default: one CUDA graph a frame. */
+  readonly graph?: boolean | undefined;
   /** How an engine is built for the GPU where there is none yet. */
   readonly build: EngineBuild;
   /** Told when each batch was copied in, computed and copied out on the GPU. Default: none. */

@@ -17,6 +17,9 @@ import { Stream } from "../../src/cuda/stream.ts";
 /** True on a machine without a usable GPU. */
 export const isGpuMissing: boolean = cudaUnavailable() !== undefined;
 
+/** Time limit of a test that takes long, in milliseconds; a sanitizer needs more: `$BUN_TENSORRT_TEST_MS`. */
+export const SLOW_TEST_MS: number = Number(process.env.BUN_TENSORRT_TEST_MS ?? 300_000);
+
 /** A device with one stream, closed in the right order. */
 export class Gpu implements Disposable {
   readonly device: Device;

@@ -23,6 +23,7 @@ import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
 import { GpuTrace } from "./gpu-trace.ts";
 import { KernelLibrary } from "./kernel-library.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
+import { obtainPlan } from "./obtain-plan.ts";
 import { chooseStreams } from "./stream-choice.ts";
 import { valueTable } from "./value-table.ts";
 
@@ -66,7 +67,7 @@ export class GpuBackend extends Resource implements Backend {
     const isRead = typeof source === "object" && "isPlan" in source;
     const file = isRead ? source : await readModelFile(source);
     const device = owned.use(Device.open(options.device));
-    const plan = file.isPlan ? file : await buildOrReuse(file, device, options);
+    const plan = await obtainPlan(file, device, engineOptions(file, options), options.build);
     const runtime = owned.use(await Runtime.create({ device }));
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     const recognition = recogniseModel(modelInfo(engine), { ...options, source: file.source });
@@ -89,6 +90,7 @@ export class GpuBackend extends Resource implements Backend {
       fixedBatch: rows > 0 ? rows : undefined,
       zeroCopy: readsInPlace(device, options.zeroCopy),
       decodeOptions: decodeOptionsFor(recognition, options),
+      hasGraph: options.graph !== false,
       waits: new EventWaits(options.wait, device),
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
@@ -127,18 +129,6 @@ function readsInPlace(device: Device, zeroCopy: BackendOptions["zeroCopy"]): boo
   if (canMap) return true;
   const found = `as ${device.name} cannot map host memory`;
   throw new OptionError(message("read frames in place", found, 'leave "zeroCopy" out'), "zeroCopy");
-}
-
-/** The plan of an ONNX model for this GPU: out of the cache, or built now and kept there. */
-async function buildOrReuse(file: ModelFile, device: Device, options: BackendOptions): Promise<CachedPlan> {
-  const { build } = options;
-  return await new EngineCache().obtain(file.bytes, engineOptions(file, options), {
-    device,
-    source: file.source,
-    ...(file.path === undefined ? {} : { path: file.path }),
-    ...(build.signal === undefined ? {} : { signal: build.signal }),
-    onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
-  });
 }
 
 /** Where the choice of a stream layout is kept: beside a cached plan, and for other plans in the cache by their hash. */

@@ -23,6 +23,8 @@ export interface LoadedModel {
   /** Kernels read frames in mapped host memory. */
   readonly zeroCopy: boolean;
   readonly decodeOptions: PictureDecodeOptions;
+  /** Whether frames are replayed as graphs. */
+  readonly hasGraph: boolean;
   /** The waits of all slots. */
   readonly waits: EventWaits;
 }

@@ -81,7 +81,7 @@ export class GpuSlot extends Resource implements Slot {
       await this.#wait.done();
       this.#trace?.tell(images.length, started, enqueued, isGraph);
       this.#model.device.makeCurrent();
-      if (!isGraph) binding.capture();
+      if (!isGraph && this.#model.hasGraph) binding.capture();
       const finished = performance.now();
       const blocks = this.#read(binding, selection);
       this.timings.preprocess = launched - started;

@@ -12,6 +12,7 @@ import decodeRows from "../../../ptx/decode_rows.ptx" with { type: "file" };
 import manifest from "../../../ptx/manifest.json";
 import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
+import transform from "../../../ptx/transform.ptx" with { type: "file" };
 import { message } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Device } from "../../cuda/device.ts";
@@ -31,6 +32,7 @@ const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_rows: decodeRows,
   preprocess,
   select,
+  transform,
 };
 
 /**

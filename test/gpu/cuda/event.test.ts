@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { setLogSink } from "../../../src/core/log.ts";
 import { Event } from "../../../src/cuda/event.ts";
-import { Gpu, isGpuMissing, spin } from "../../support/gpu.ts";
+import { Gpu, isGpuMissing, SLOW_TEST_MS, spin } from "../../support/gpu.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);
 
@@ -74,7 +74,7 @@ gpuTest(
       if (round % 500 === 0) Bun.gc(true);
     }
   },
-  60_000,
+  SLOW_TEST_MS,
 );
 
 gpuTest(

@@ -11,7 +11,7 @@ import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-t
 import { preprocessLaunch } from "../../../src/pipeline/gpu/preprocess-launch.ts";
 import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
 import { devicePicture, type NoiseArena, noiseArena } from "../../support/device-pictures.ts";
-import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 
 const SIZES = [
   [1, 1],
@@ -101,7 +101,7 @@ describe.each(["f32", "f16", "u8"] as const)("%s", (dtype) => {
             for (const size of INPUTS) compare(gpu, library, { fit, colour, layout, dtype, ...values }, size);
           }
         },
-        60_000,
+        SLOW_TEST_MS,
       );
     }
   });

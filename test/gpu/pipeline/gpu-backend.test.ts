@@ -10,11 +10,11 @@ import { DEFAULT_BACKEND_OPTIONS } from "../../../src/pipeline/backend.ts";
 import { GpuBackend } from "../../../src/pipeline/gpu/gpu-backend.ts";
 import { testBackend } from "../../contract/backend-contract.ts";
 import { flatPicture } from "../../support/flat-picture.ts";
-import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { toyDetector } from "../../support/toy-detector.ts";
 
 // The first use of a model builds its engine.
-setDefaultTimeout(120_000);
+setDefaultTimeout(SLOW_TEST_MS);
 
 const options = {
   ...DEFAULT_BACKEND_OPTIONS,

@@ -18,14 +18,12 @@ import { OutputAllocator } from "../../../src/tensorrt/output-allocator.ts";
 import { readPlan } from "../../../src/tensorrt/plan-file.ts";
 import type { BuildEvent } from "../../../src/tensorrt/progress.ts";
 import { Runtime } from "../../../src/tensorrt/runtime.ts";
-import { Gpu } from "../../support/gpu.ts";
+import { Gpu, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { gpuLibrary, isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { onnxModel } from "../../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 import { tinyModel } from "../../support/tensorrt.ts";
 
-/** A builder loads all of TensorRT's kernels, so each test takes seconds. */
-const SLOW_MS = 300_000;
 const FAST: BuildOptions = { optimizationLevel: 1 };
 
 const folder = mkdtempSync(join(tmpdir(), "gpu-tensorrt-"));
@@ -39,7 +37,7 @@ afterEach(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function buildTest(name: string, run: () => Promise<void>): void {
-  test.skipIf(isTensorRtMissing)(name, run, SLOW_MS);
+  test.skipIf(isTensorRtMissing)(name, run, SLOW_TEST_MS);
 }
 
 async function build(
@@ -338,5 +336,5 @@ test.skipIf(isTensorRtMissing || isMissing("models/yolov8n_640.onnx"))(
     expect(events[0]).toMatchObject({ kind: "start", fraction: 0 });
     expect(longest).toBeLessThan(1000);
   },
-  SLOW_MS,
+  SLOW_TEST_MS,
 );

@@ -10,7 +10,7 @@ import type { ExecutionContext } from "../../../src/tensorrt/execution-context.t
 import { LayerProfiler } from "../../../src/tensorrt/layer-profiler.ts";
 import { readPlan, writePlan } from "../../../src/tensorrt/plan-file.ts";
 import { Runtime } from "../../../src/tensorrt/runtime.ts";
-import { Gpu } from "../../support/gpu.ts";
+import { Gpu, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { gpuLibrary, isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
@@ -102,7 +102,7 @@ planTest.skipIf(isMissing(MODEL))(
     expect(scores).toBeLessThan(0.05);
     expect(boxes).toBeLessThan(1);
   },
-  60_000,
+  SLOW_TEST_MS,
 );
 
 planTest("contexts on two streams give what one gives", async () => {

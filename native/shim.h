@@ -178,13 +178,17 @@ BT_API int32_t bt_cuda_probe(int32_t *device_count, int32_t *driver_version);
 
 /* ---- events ---- */
 
+#define BT_MARK_NONE 0
+#define BT_MARK_AWAITED 1
+#define BT_MARK_DONE 2
+
 /*
- * Blocks until `wanted` of the events whose mark in `awaited` is not 0 are done, or all of them are, or `linger_us` after
- * the first; returns how many. `query` is cudaEventQuery; between two rounds the thread sleeps for `pause_us`. Events
- * and marks may be added meanwhile, the event first.
+ * Blocks until some of the events that are marked as awaited are done, marks those, and returns how many; at once where
+ * none is awaited. `query` is cudaEventQuery; between two rounds the thread sleeps for `pause_us`. Events may be added
+ * meanwhile, the handle first and then its mark.
  */
-BT_API int32_t bt_wait_any(int32_t device, void *query, void *const *events, const int32_t *awaited, int32_t capacity,
-                           int32_t wanted, int32_t linger_us, int32_t pause_us);
+BT_API int32_t bt_wait_any(int32_t device, void *query, void *const *events, int32_t *marks, int32_t capacity,
+                           int32_t pause_us);
 
 /* ---- nvJPEG: threads other than the one that opened a device have none until they are bound to it ---- */
 

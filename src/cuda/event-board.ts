@@ -9,15 +9,13 @@ import { SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
 /** More slots than any backend has in flight. */
 const CAPACITY = 256;
 
-/** How a watching thread goes about it. */
-export interface WatchPolicy {
-  /** It comes back once so many are done, or all that are waited for. */
-  readonly wanted: number;
-  /** It comes back so long after the first was done even if fewer are, in microseconds. */
-  readonly lingerUs: number;
-  /** How long it sleeps between two rounds of questions, in microseconds. */
-  readonly pauseUs: number;
-}
+/** The watching thread sleeps so long between two rounds of questions: a thirtieth of a small model's frame. */
+const PAUSE_US = 20;
+
+/** BT_MARK_… of native/shim.h. */
+const NONE = 0;
+const AWAITED = 1;
+const DONE = 2;
 
 /**
  * Places for events, in memory that another thread reads: a handle is written before its mark is set, and stays while it
@@ -48,33 +46,40 @@ export class EventBoard {
 
   /** Mark the event as waited for. A thread that watches already takes it in. */
   begin(place: number): void {
-    Atomics.store(this.#marks, place, 1);
+    Atomics.store(this.#marks, place, AWAITED);
   }
 
   /** Take the mark away. No thread may be watching. */
   end(place: number): void {
-    Atomics.store(this.#marks, place, 0);
+    Atomics.store(this.#marks, place, NONE);
+  }
+
+  /** Mark the event as done, as the watching thread does. */
+  finish(place: number): void {
+    Atomics.store(this.#marks, place, DONE);
+  }
+
+  /** True if the watching thread found the event done, or failed. */
+  isDone(place: number): boolean {
+    return this.#marks[place] === DONE;
   }
 
   /**
-   * Watch on another thread until some are done. One at a time.
+   * Watch on another thread until some of the events that are waited for are done. One call at a time.
    *
    * @param deviceIndex of the events
-   * @returns how many are done; a failed one counts
    * @throws {Error} If the thread cannot be bound to the device
    */
-  async watch(deviceIndex: number, { wanted, lingerUs, pauseUs }: WatchPolicy): Promise<number> {
+  async watch(deviceIndex: number): Promise<void> {
     const done = await shimOffThread("bt_wait_any")(
       deviceIndex,
       cudaRuntime().cudaEventQuery.ptr,
       addressOf(this.#handles),
       addressOf(this.#marks),
       this.#used,
-      wanted,
-      lingerUs,
-      pauseUs,
+      PAUSE_US,
     );
-    if (done >= SHIM_STATUS.ok) return done;
+    if (done >= SHIM_STATUS.ok) return;
     throw new Error(message("watch events", `as a thread cannot be bound to device ${deviceIndex}: status ${done}`));
   }
 }

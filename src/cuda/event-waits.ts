@@ -8,35 +8,25 @@ import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { NOT_READY } from "./check.ts";
 import type { Device } from "./device.ts";
 import type { Event } from "./event.ts";
-import { EventBoard, type WatchPolicy } from "./event-board.ts";
+import { EventBoard } from "./event-board.ts";
 import { POLL_LIMIT_MS, type WaitMode } from "./wait.ts";
 
 /** What waits ask of CUDA. */
 export interface EventCalls {
   /** The status of the work before the event. */
   query(handle: Handle<"cudaEvent_t">): number;
-  /** Resolves once some of the board's events are done; the JS thread goes on meanwhile. */
-  watch(board: EventBoard, policy: WatchPolicy): Promise<unknown>;
+  /** Resolves once some of the board's events are marked as done; the JS thread goes on meanwhile. */
+  watch(board: EventBoard): Promise<void>;
 }
 
 /** An event as waits see it. */
 export type WaitedEvent = Pick<Event, "handle" | "averageWaitMs" | "checkWaited" | "noteWait" | "noteWaitEnd">;
 
-/** The watching thread sleeps so long between two rounds: a thirtieth of a small model's frame. */
-const PAUSE_US = 20;
-
-/** From so many in flight on, the GPU has work for a while when one is done: waking for several at once costs it nothing. */
-const DEEP = 6;
-
-/** The policy by number in flight, made once. */
-const SHALLOW_POLICY: WatchPolicy = { wanted: 1, lingerUs: 0, pauseUs: PAUSE_US };
-const DEEP_POLICY: WatchPolicy = { wanted: 2, lingerUs: 250, pauseUs: PAUSE_US };
-
 /** CUDA's own calls for the events of a device. */
 function callsOf(device: Device): EventCalls {
   return {
     query: (handle) => cudaRuntime().cudaEventQuery(handle),
-    watch: (board, policy) => board.watch(device.index, policy),
+    watch: (board) => board.watch(device.index),
   };
 }
 
@@ -54,7 +44,8 @@ export class EventWaits {
   /** Oldest first. */
   readonly #pending: EventWait[] = [];
   #isDriven = false;
-  readonly #onTurn = (): void => this.#turn();
+  readonly #onTurn = (): void => this.#settle(true);
+  readonly #onWake = (): void => this.#settle(false);
   readonly #onFault = (error: unknown): void => this.#fault(error);
 
   /** @param machine the device, or what stands for it in tests */
@@ -84,11 +75,7 @@ export class EventWaits {
     this.#isDriven = oldest !== undefined;
     if (oldest === undefined) return;
     if (this.#polls(oldest)) setImmediate(this.#onTurn);
-    else this.#calls.watch(this.#board, this.#policy()).then(this.#onTurn, this.#onFault);
-  }
-
-  #policy(): WatchPolicy {
-    return this.#pending.length >= DEEP ? DEEP_POLICY : SHALLOW_POLICY;
+    else this.#calls.watch(this.#board).then(this.#onWake, this.#onFault);
   }
 
   #polls(oldest: EventWait): boolean {
@@ -97,12 +84,12 @@ export class EventWaits {
     return performance.now() - oldest.startedMs < 2 * POLL_LIMIT_MS;
   }
 
-  /** Settle what is done, oldest first. */
-  #turn(): void {
+  /** Settle what is done, oldest first. @param asksAll false: only what the watching thread has marked is asked for */
+  #settle(asksAll: boolean): void {
     const pending = this.#pending;
     let kept = 0;
     for (const wait of pending) {
-      const status = this.#calls.query(wait.event.handle);
+      const status = asksAll || wait.isMarked ? this.#calls.query(wait.event.handle) : NOT_READY;
       if (status === NOT_READY) pending[kept++] = wait;
       else wait.settle(status, "cudaEventQuery");
     }
@@ -138,6 +125,11 @@ export class EventWait {
     this.#waits = waits;
     this.#board = board;
     this.#place = board.add(event.handle);
+  }
+
+  /** True if the watching thread found the event done. */
+  get isMarked(): boolean {
+    return this.#board.isDone(this.#place);
   }
 
   /** Let go of the event. Nothing may be waiting for it. */

@@ -56,10 +56,8 @@ export const SHIM_SYMBOLS = {
       "i32", // int32_t device
       "ptr", // void *query: cudaEventQuery
       "ptr", // void *const *events
-      "ptr", // const int32_t *awaited
+      "ptr", // int32_t *marks
       "i32", // int32_t capacity
-      "i32", // int32_t wanted
-      "i32", // int32_t linger_us
       "i32", // int32_t pause_us
     ],
     returns: "i32",

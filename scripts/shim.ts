@@ -23,6 +23,7 @@ const LIBRARY = "libbun_tensorrt_shim.so";
 const SOURCES = [
   "events.c",
   "file-lock.c",
+  "jpeg-check.c",
   "library.c",
   "nvjpeg.c",
   "objects.c",

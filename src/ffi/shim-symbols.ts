@@ -88,6 +88,14 @@ export const SHIM_SYMBOLS = {
     returns: "i32",
   },
 
+  bt_jpeg_check: {
+    args: [
+      "ptr", // const uint8_t *bytes
+      "usize", // size_t length
+    ],
+    returns: "i32",
+  },
+
   // Files
   bt_file_lock: {
     args: [
@@ -746,6 +754,7 @@ export type BlockingName =
   | "bt_wait_any"
   | "bt_nvjpeg_create"
   | "bt_nvjpeg_decode_batched"
+  | "bt_jpeg_check"
   | "bt_runtime_create"
   | "bt_runtime_deserialize"
   | "bt_engine_create_context"

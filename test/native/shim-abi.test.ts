@@ -64,6 +64,7 @@ test("BlockingName covers the functions that the header says block", () => {
     "bt_wait_any",
     "bt_nvjpeg_create",
     "bt_nvjpeg_decode_batched",
+    "bt_jpeg_check",
     "bt_runtime_create",
     "bt_runtime_deserialize",
     "bt_engine_create_context",

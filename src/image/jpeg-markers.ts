@@ -19,9 +19,6 @@ export interface JpegFrame {
   /** 1 grey, 3 colour, 4 CMYK. */
   readonly components: number;
   readonly sampling: JpegSampling;
-  /** Size of the units (MCUs) the picture is coded in, in pixels: 8 to 32. */
-  readonly unitWidth: number;
-  readonly unitHeight: number;
   /** True if the three components are red, green and blue themselves, as libjpeg judges it. */
   readonly isRgb: boolean;
   /** Components in the first scan; fewer than `components` where each comes in a scan of its own. 0 without a scan. */
@@ -38,8 +35,6 @@ export interface JpegMarkers {
   readonly scanOffset: number;
   /** `undefined` where there is none, or a broken one, in front of the first scan. */
   readonly frame: JpegFrame | undefined;
-  /** Offset in bytes of the frame's list of components, three bytes each; 0 where there is no frame. */
-  readonly frameTable: number;
 }
 
 const START_OF_SCAN = 0xda;
@@ -119,8 +114,6 @@ function readFrame(found: Found, bytes: Uint8Array, scanOffset: number): JpegFra
     width: bytes[at + 3]! * 256 + bytes[at + 4]!,
     components,
     sampling: samplingOf(bytes, table, components),
-    unitWidth: components === 1 ? 8 : (bytes[table + 1]! >> 4) * 8,
-    unitHeight: components === 1 ? 8 : (bytes[table + 1]! & 15) * 8,
     isRgb: components === 3 && isRgb(found, bytes, table),
     scanComponents: bytes[scanOffset + 4] ?? 0,
   };
@@ -177,13 +170,7 @@ export function readJpegMarkers(bytes: Uint8Array): JpegMarkers {
     at += 2 + length;
   }
   const frame = found.frameMarker === 0 ? undefined : readFrame(found, bytes, scanOffset);
-  return {
-    orientation: found.orientation ?? 1,
-    isProgressive: found.isProgressive,
-    scanOffset,
-    frame,
-    frameTable: frame === undefined ? 0 : found.frameAt + 6,
-  };
+  return { orientation: found.orientation ?? 1, isProgressive: found.isProgressive, scanOffset, frame };
 }
 
 /**

@@ -11,9 +11,6 @@ import { OutCells } from "../ffi/scratch.ts";
 /** Bytes of `struct Picture` in kernels/jpeg.cu. */
 const PICTURE_BYTES = 32;
 const WORDS = PICTURE_BYTES / 4;
-/** What a block of the kernel looks at. */
-const MOST_TAIL_COLUMNS = 16;
-const MOST_TAIL_ROWS = 8;
 const IMAGE_CELLS = NVJPEG_IMAGE_BYTES / 8;
 
 /** A picture to be decoded, as stored: before it is turned upright. */
@@ -25,9 +22,6 @@ export interface StoredPicture {
   readonly height: number;
   /** u8 [height, width, 3], tight rows. */
   readonly pixels: DeviceMemory;
-  /** Size in pixels of the last unit (MCU) that the decoder fills with one colour where it runs out of data. */
-  readonly tailWidth: number;
-  readonly tailHeight: number;
 }
 
 /** Tables for batches of up to a number of pictures; they stay in place while native code reads them. */
@@ -85,13 +79,11 @@ export class BatchTable extends Resource {
     this.#words[at + 2] = width;
     this.#words[at + 3] = height;
     this.#words[at + 4] = 0;
-    this.#words[at + 5] = Math.min(picture.tailWidth, MOST_TAIL_COLUMNS);
-    this.#words[at + 6] = Math.min(picture.tailHeight, MOST_TAIL_ROWS);
   }
 
-  /** What `jpeg_inspect` found in a picture, once the stream has passed. */
-  flags(index: number): number {
-    return this.#words[index * WORDS + 4]!;
+  /** True if nothing was written since `jpeg_mark`, once the stream has passed `jpeg_inspect`. */
+  isUntouched(index: number): boolean {
+    return this.#words[index * WORDS + 4] !== 0;
   }
 
   protected override release(): void {

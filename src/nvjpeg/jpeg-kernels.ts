@@ -30,12 +30,7 @@ export const JPEG_KERNEL_PARAMETERS: Readonly<
   ],
 };
 
-/** What `jpeg_inspect` found: bits of a picture's flags. */
-export const UNTOUCHED = 1;
-/** The last pixels have one colour. */
-export const FLAT = 2;
-
-const TABLE_THREADS = 128;
+const TABLE_THREADS = 64;
 const TILE_WIDTH = 32;
 const TILE_HEIGHT = 8;
 
@@ -68,7 +63,7 @@ export class JpegKernels extends Resource {
     this.#launchOnTable(this.#mark, table, count, options);
   }
 
-  /** Enqueue looking at the end of every picture; the flags are in the table once the stream has passed. */
+  /** Enqueue looking whether the patterns are still there; the table tells once the stream has passed. */
   inspect(table: DeviceMemory, count: number, options: OnStream): void {
     this.#launchOnTable(this.#inspect, table, count, options);
   }

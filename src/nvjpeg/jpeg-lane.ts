@@ -10,7 +10,7 @@ import { OutCells } from "../ffi/scratch.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 import type { OrientationSteps } from "../image/orientation.ts";
 import { BatchTable, type StoredPicture } from "./batch-table.ts";
-import { FLAT, type JpegKernels, UNTOUCHED } from "./jpeg-kernels.ts";
+import type { JpegKernels } from "./jpeg-kernels.ts";
 import { checkNvJpeg, type NvJpegHandle, nvJpegStatusName } from "./nvjpeg-handle.ts";
 
 /** CPU threads that a batch of the hybrid backend may use: its batches are of one picture. */
@@ -24,8 +24,8 @@ export interface JpegJob extends StoredPicture {
   readonly turn: { readonly target: DeviceMemory; readonly steps: OrientationSteps } | undefined;
 }
 
-/** What became of a picture: its last pixels may have `one colour`, which the data has to account for. */
-export type JpegVerdict = "decoded" | "one colour" | "not written" | `NVJPEG_STATUS_${string}`;
+/** What became of a picture. Of damaged data nvJPEG tells nothing. */
+export type JpegVerdict = "decoded" | "not written" | `NVJPEG_STATUS_${string}`;
 
 /** Decodes batches one after the other. */
 export class JpegLane extends Resource {
@@ -89,7 +89,7 @@ export class JpegLane extends Resource {
   async run(jobs: readonly JpegJob[]): Promise<readonly JpegVerdict[]> {
     const status = await this.#decode(jobs);
     // That `jobs` is read after the call keeps what the worker thread reads from the collector until then.
-    if (status === 0) return jobs.map((_, index) => this.#verdict(index));
+    if (status === 0) return jobs.map((_, index) => (this.#table.isUntouched(index) ? "not written" : "decoded"));
     if (jobs.length === 1) return [nvJpegStatusName(status)];
     const verdicts: JpegVerdict[] = [];
     for (const job of jobs) verdicts.push(...(await this.run([job])));
@@ -148,12 +148,6 @@ export class JpegLane extends Resource {
     );
     this.#prepared = status === 0 ? count : 0;
     return status;
-  }
-
-  #verdict(index: number): JpegVerdict {
-    const flags = this.#table.flags(index);
-    if ((flags & UNTOUCHED) !== 0) return "not written";
-    return (flags & FLAT) !== 0 ? "one colour" : "decoded";
   }
 
   protected override release(): void {

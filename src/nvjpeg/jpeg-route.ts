@@ -1,10 +1,7 @@
-/** @module JpegRoute: which decoder a JPEG goes to, from its markers alone. Pure. */
+/** @module JpegRoute: whether nvJPEG is to decode a file, from its markers alone. Pure. */
 
 import { endOfJpeg, type JpegFrame, type JpegMarkers, readJpegMarkers } from "../image/jpeg-markers.ts";
 import { pictureKind } from "../image/picture-kind.ts";
-
-/** Where a JPEG is decoded: the engines made for it, nvJPEG on the multiprocessors and a CPU core, or the CPU alone. */
-export type JpegPath = "hardware" | "hybrid" | "cpu";
 
 /** Why nvJPEG does not decode a file, or is not trusted with what it gave. */
 export type JpegRefusal =
@@ -14,25 +11,29 @@ export type JpegRefusal =
   | "damaged header"
   /** The end marker is missing. */
   | "cut short"
+  /** The data does not code all pixels. nvJPEG does not tell; the rest would be that of an earlier picture. */
+  | "damaged data"
   /** The height stands behind the pixels. */
   | "no height"
+  | "progressive"
+  | "extended"
+  | "arithmetic"
+  | "lossless"
+  | "hierarchical"
+  /** Each component comes in a scan of its own. */
+  | "several scans"
+  /** More than 8 bits. */
+  | "12-bit"
   /** Four components. */
   | "CMYK"
   /** Three components that are no luminance and chrominance. */
   | "RGB"
-  /** More than 8 bits. */
-  | "12-bit"
-  | "arithmetic"
-  | "lossless"
-  | "hierarchical"
-  /** Of a chroma sampling nvJPEG does not have, or of two components. */
+  /** Of a chroma sampling the engines do not have, or of two components. */
   | "sampling"
   /** So narrow that libjpeg repeats the colour of its columns where nvJPEG interpolates it. */
   | "narrow"
   /** Too large to be turned upright by the kernel. */
   | "too large to turn"
-  /** The last pixels have one colour that the data does not account for: it ends too early, or is damaged. */
-  | "damaged data"
   /** nvJPEG reported success and wrote nothing. */
   | "not written"
   /** nvJPEG's own word. */
@@ -40,40 +41,31 @@ export type JpegRefusal =
 
 /** What becomes of a file. */
 export interface JpegRoute {
-  /** The best that can decode it. */
-  readonly path: JpegPath;
-  /** Why it is the CPU; `undefined` where it is not. */
+  /** Why the CPU decodes it; `undefined` where nvJPEG does. */
   readonly refusal: JpegRefusal | undefined;
   readonly markers: JpegMarkers;
   /** Bytes up to and with the end marker; cameras put more behind it. */
   readonly byteLength: number;
 }
 
-/** Samplings the engines know. */
-const HARDWARE_SAMPLINGS: ReadonlySet<string> = new Set(["grey", "4:4:4", "4:2:2", "4:2:0", "4:4:0"]);
-
+/** Samplings the engines know, and those that halve the colour's columns. */
+const SAMPLINGS: ReadonlySet<string> = new Set(["grey", "4:4:4", "4:2:2", "4:2:0", "4:4:0"]);
+const HALF_COLUMNS: ReadonlySet<string> = new Set(["4:2:2", "4:2:0"]);
 /** Most columns of a picture with one or two columns of colour, each for two pixels. */
 const NARROW = 4;
 
-const NO_MARKERS: JpegMarkers = {
-  orientation: 1,
-  isProgressive: false,
-  scanOffset: 0,
-  frame: undefined,
-  frameTable: 0,
-};
+const NO_MARKERS: JpegMarkers = { orientation: 1, isProgressive: false, scanOffset: 0, frame: undefined };
 
 function refusalOf(frame: JpegFrame | undefined, end: number): JpegRefusal | undefined {
   if (frame === undefined || frame.scanComponents === 0 || frame.width === 0) return "damaged header";
   if (frame.height === 0) return "no height";
-  if (frame.coding === "arithmetic" || frame.coding === "lossless" || frame.coding === "hierarchical") {
-    return frame.coding;
-  }
   if (frame.precision !== 8) return "12-bit";
+  if (frame.coding !== "baseline") return frame.coding;
   if (frame.components === 4) return "CMYK";
   if (frame.isRgb) return "RGB";
-  if (frame.sampling === "other") return "sampling";
-  if (frame.unitWidth === 16 && frame.width <= NARROW) return "narrow";
+  if (!SAMPLINGS.has(frame.sampling)) return "sampling";
+  if (frame.scanComponents !== frame.components) return "several scans";
+  if (frame.width <= NARROW && HALF_COLUMNS.has(frame.sampling)) return "narrow";
   return end < 0 ? "cut short" : undefined;
 }
 
@@ -84,15 +76,9 @@ function refusalOf(frame: JpegFrame | undefined, end: number): JpegRefusal | und
  */
 export function routeJpeg(bytes: Uint8Array): JpegRoute {
   const byteLength = bytes.length;
-  if (pictureKind(bytes)?.name !== "JPEG") {
-    return { path: "cpu", refusal: "no JPEG", markers: NO_MARKERS, byteLength };
-  }
+  if (pictureKind(bytes)?.name !== "JPEG") return { refusal: "no JPEG", markers: NO_MARKERS, byteLength };
   const markers = readJpegMarkers(bytes);
-  const { frame, scanOffset } = markers;
-  const end = endOfJpeg(bytes, scanOffset);
-  const refusal = refusalOf(frame, end);
-  if (frame === undefined || refusal !== undefined) return { path: "cpu", refusal, markers, byteLength };
-  const isForEngines =
-    frame.coding === "baseline" && frame.scanComponents === frame.components && HARDWARE_SAMPLINGS.has(frame.sampling);
-  return { path: isForEngines ? "hardware" : "hybrid", refusal, markers, byteLength: end };
+  const end = endOfJpeg(bytes, markers.scanOffset);
+  const refusal = refusalOf(markers.frame, end);
+  return { refusal, markers, byteLength: refusal === undefined ? end : byteLength };
 }

@@ -9,25 +9,19 @@ import { Stream } from "../cuda/stream.ts";
 import { tooLargeError } from "../image/decode-errors.ts";
 import { LARGEST_ORIENTABLE, orientationSteps } from "../image/orientation.ts";
 import { DEFAULT_MAX_PIXELS, type PictureDecodeOptions } from "../image/picture-decoder.ts";
-import { endsFlat } from "./entropy-end.ts";
+import { isDataWhole } from "./data-check.ts";
 import { type JpegCounts, JpegTally } from "./jpeg-counts.ts";
 import { JpegKernels } from "./jpeg-kernels.ts";
-import type { JpegJob, JpegVerdict } from "./jpeg-lane.ts";
 import { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
 import type { JpegSurface, ResidentPicture } from "./jpeg-surface.ts";
 import { LaneQueue } from "./lane-queue.ts";
-import { NvJpegHandle } from "./nvjpeg-handle.ts";
+import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
 import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 
 /** Batches under way: one that the engines work off, one that waits for them, one that is parsed. */
 const HARDWARE_LANES = 3;
 /** Pictures under way: each keeps a CPU core busy for a while. */
 const HYBRID_LANES = 8;
-
-const BOTH = ["hardware", "hybrid"] as const;
-const HYBRID_ALONE = ["hybrid"] as const;
-
-type Queues = Readonly<{ hardware: LaneQueue | undefined; hybrid: LaneQueue }>;
 
 /** How one picture is decoded; `minWidth`, `minHeight` and `needs` count for pictures that the CPU decodes alone. */
 export interface NvJpegDecodeOptions extends PictureDecodeOptions {
@@ -37,8 +31,9 @@ export interface NvJpegDecodeOptions extends PictureDecodeOptions {
 
 /**
  * Decodes JPEG files into device memory. Calls may overlap, from any callers: the pictures that are asked for at the same
- * time share a batch, and one that is damaged fails alone. What nvJPEG refuses is decoded by the CPU's decoder and copied
- * over; `counts` says how many and why. Pixels are those of libjpeg-turbo, or differ by a level or two: see docs.
+ * time share a batch, and one that is damaged fails alone. What nvJPEG refuses, or cannot be trusted with, is decoded by
+ * the CPU's decoder and copied over; `counts` says how many and why. The engines' pixels are those of libjpeg-turbo, to
+ * the bit as far as measured; the hybrid backend's differ by up to 3 levels.
  *
  * @example
  * ```ts
@@ -50,52 +45,47 @@ export interface NvJpegDecodeOptions extends PictureDecodeOptions {
  */
 export class NvJpegDecoder extends Resource {
   readonly device: Device;
-  /** What decodes baseline pictures; others go to the hybrid backend, or the CPU. */
-  readonly backend: "hardware" | "hybrid";
+  readonly backend: NvJpegBackend;
   /** For people: `nvJPEG 13.0.1, 7 engines`. */
   readonly description: string;
-  readonly #queues: Queues;
+  readonly #queue: LaneQueue;
   readonly #stream: Stream;
+  readonly #check: boolean;
   readonly #owned: DisposableStack;
   readonly #tally = new JpegTally();
   #running = 0;
 
-  private constructor(device: Device, description: string, queues: Queues, stream: Stream, owned: DisposableStack) {
-    super(`NvJpegDecoder (${queues.hardware === undefined ? "hybrid" : "hardware"})`, device);
+  private constructor(handle: NvJpegHandle, queue: LaneQueue, stream: Stream, check: boolean, owned: DisposableStack) {
+    const { device, backend, engines, library } = handle;
+    super(`NvJpegDecoder (${backend})`, device);
     this.device = device;
-    this.backend = queues.hardware === undefined ? "hybrid" : "hardware";
-    this.description = description;
-    this.#queues = queues;
+    this.backend = backend;
+    this.description = `nvJPEG ${library.version}, ${backend === "hybrid" ? "no engines" : `${engines} engines`}`;
+    this.#queue = queue;
     this.#stream = stream;
+    this.#check = check;
     this.#owned = owned;
   }
 
   /**
-   * Set nvJPEG up on a device; takes half a second, off the JS thread.
+   * Set nvJPEG up on a device; takes a quarter of a second, off the JS thread.
    *
    * @throws {LibraryLoadError} If libnvjpeg is nowhere, or the package has no shim for this platform
    * @throws {NativeError} If the backend that was asked for is not to be had
    * @throws {OptionError} If an option is unknown or out of range
    */
   static async create(device: Device, options: NvJpegOptions = {}): Promise<NvJpegDecoder> {
-    const { backend, batch, lanes } = parseNvJpegOptions(options);
+    const { backend, batch, lanes, check } = parseNvJpegOptions(options);
     using owned = new DisposableStack();
-    const hybrid = owned.use(await NvJpegHandle.create(device, "hybrid"));
-    const hardware = backend === "hybrid" ? undefined : await hardwareHandle(device, backend);
-    if (hardware !== undefined) owned.use(hardware);
+    const handle = owned.use(await createHandle(device, backend));
     const kernels = owned.use(JpegKernels.create(device));
     const stream = owned.use(Stream.create(device));
-    const queue = (handle: NvJpegHandle, most: number, pictures: number): LaneQueue => {
-      const made = new LaneQueue(handle, kernels, { lanes: lanes ?? most, batch: pictures });
-      owned.defer(() => made.close());
-      return made;
-    };
-    const queues: Queues = {
-      hardware: hardware && queue(hardware, HARDWARE_LANES, batch ?? hardware.engines),
-      hybrid: queue(hybrid, HYBRID_LANES, 1),
-    };
-    const engines = hardware === undefined ? "no engines" : `${hardware.engines} engines`;
-    return new NvJpegDecoder(device, `nvJPEG ${hybrid.library.version}, ${engines}`, queues, stream, owned.move());
+    const queue = new LaneQueue(handle, kernels, {
+      batch: batch ?? handle.engines,
+      lanes: lanes ?? (handle.backend === "hardware" ? HARDWARE_LANES : HYBRID_LANES),
+    });
+    owned.defer(() => queue.close());
+    return new NvJpegDecoder(handle, queue, stream, check, owned.move());
   }
 
   /** How many pictures went which way since the decoder was made, and why. */
@@ -137,6 +127,7 @@ export class NvJpegDecoder extends Resource {
     const refusal = route.refusal ?? (await this.#decodeByNvJpeg(bytes, route, surface, source, rest.maxPixels));
     if (typeof refusal === "object") return refusal;
     this.#tally.refused(refusal);
+    logger.debug(`The CPU decodes ${source}, not nvJPEG: ${refusal}`);
     const picture = await surface.decodeOnCpu(bytes, source, rest, this.#stream);
     this.#tally.decoded("cpu");
     return picture;
@@ -145,42 +136,33 @@ export class NvJpegDecoder extends Resource {
   /** The picture, or why the CPU has to decode it. */
   async #decodeByNvJpeg(
     bytes: Uint8Array,
-    route: JpegRoute,
+    { markers, byteLength }: JpegRoute,
     surface: JpegSurface,
     source: string,
     maxPixels = DEFAULT_MAX_PIXELS,
   ): Promise<ResidentPicture | JpegRefusal> {
-    const { width, height, unitWidth, unitHeight } = route.markers.frame!;
-    const steps = orientationSteps(route.markers.orientation, width, height, width * 3);
+    const { width, height } = markers.frame!;
+    const steps = orientationSteps(markers.orientation, width, height, width * 3);
     if (width * height > maxPixels) throw tooLargeError(source, steps.width, steps.height, maxPixels);
-    const isUpright = route.markers.orientation === 1;
-    const byteLength = width * height * 3;
-    if (!isUpright && byteLength > LARGEST_ORIENTABLE) return "too large to turn";
-    const target = surface.room(byteLength);
-    const job: JpegJob = {
-      bytes: bytes.subarray(0, route.byteLength),
-      width,
-      height,
-      pixels: isUpright ? target : surface.sideways(byteLength),
-      tailWidth: tail(width, unitWidth),
-      tailHeight: tail(height, unitHeight),
-      turn: isUpright ? undefined : { target, steps },
-    };
-    let refusal: JpegRefusal | undefined;
-    for (const path of route.path === "hardware" ? BOTH : HYBRID_ALONE) {
-      const queue = this.#queues[path];
-      if (queue === undefined) continue;
-      if (refusal !== undefined) this.#tally.refused(refusal);
-      refusal = refusalOf(await queue.decode(job), bytes, route);
-      if (refusal === undefined) {
-        this.#tally.decoded(path);
-        return residentPicture(target, steps.width, steps.height);
-      }
-      logger.debug(`nvJPEG (${path}) does not decode ${source}: ${refusal}`);
-      // Another of its backends would fill the picture up just the same.
-      if (refusal === "damaged data") break;
-    }
-    return refusal!;
+    const isUpright = markers.orientation === 1;
+    const pixelBytes = width * height * 3;
+    if (!isUpright && pixelBytes > LARGEST_ORIENTABLE) return "too large to turn";
+    const target = surface.room(pixelBytes);
+    const file = bytes.subarray(0, byteLength);
+    const [verdict, isWhole] = await Promise.all([
+      this.#queue.decode({
+        bytes: file,
+        width,
+        height,
+        pixels: isUpright ? target : surface.sideways(pixelBytes),
+        turn: isUpright ? undefined : { target, steps },
+      }),
+      this.#check ? isDataWhole(file) : true,
+    ]);
+    if (verdict !== "decoded") return verdict;
+    if (!isWhole) return "damaged data";
+    this.#tally.decoded("gpu");
+    return residentPicture(target, steps.width, steps.height);
   }
 
   protected override release(): void {
@@ -188,27 +170,16 @@ export class NvJpegDecoder extends Resource {
   }
 }
 
-/** The engines' handle; `undefined` where there are none and they were not asked for by name. */
-async function hardwareHandle(device: Device, backend: "auto" | "hardware"): Promise<NvJpegHandle | undefined> {
+/** @param backend `auto` takes the hybrid one where there are no engines */
+async function createHandle(device: Device, backend: NvJpegBackend | "auto"): Promise<NvJpegHandle> {
+  if (backend !== "auto") return NvJpegHandle.create(device, backend);
   try {
     return await NvJpegHandle.create(device, "hardware");
   } catch (error) {
-    if (backend === "hardware" || !(error instanceof NativeError)) throw error;
+    if (!(error instanceof NativeError)) throw error;
     logger.info(`JPEG is decoded by the multiprocessors, as ${device.name} has no engines for it: ${error.code}`);
-    return undefined;
+    return NvJpegHandle.create(device, "hybrid");
   }
-}
-
-/** What is seen of the last unit along a side, in pixels, without the first, into which its neighbour's colour runs. */
-function tail(side: number, unit: number): number {
-  return Math.max(1, (side - 1) % unit);
-}
-
-/** What a verdict means for a file. */
-function refusalOf(verdict: JpegVerdict, bytes: Uint8Array, route: JpegRoute): JpegRefusal | undefined {
-  if (verdict === "decoded") return undefined;
-  if (verdict !== "one colour") return verdict;
-  return endsFlat(bytes, route.markers, route.byteLength) ? undefined : "damaged data";
 }
 
 function residentPicture(pixels: DeviceBuffer<"u8">, width: number, height: number): ResidentPicture {

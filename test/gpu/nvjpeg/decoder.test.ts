@@ -24,7 +24,7 @@ async function refusalOfCpu(bytes: Uint8Array): Promise<string> {
   );
 }
 
-/** Half noise, half one colour. */
+/** Waves and noise. */
 async function noisy(width: number, height: number, seed: number): Promise<Buffer> {
   const random = chance(seed);
   const data = Uint8Array.from(
@@ -38,7 +38,7 @@ async function noisy(width: number, height: number, seed: number): Promise<Buffe
 
 describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
   for (const backend of ["auto", "hybrid"] as const) {
-    test(`${backend}: pictures of every size and sampling are the CPU's, or a level or two off`, async () => {
+    test(`${backend}: pictures of every size and sampling are the CPU's, to the level for the engines`, async () => {
       using rig = await JpegRig.create({ backend });
       const files = JPEG_FIXTURES.map((name) => jpegFixture(name));
       for (const [width, height] of [
@@ -57,14 +57,14 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
       const pictures = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
       for (const [index, picture] of pictures.entries()) {
         const { max, mean } = await differenceFromCpu(rig, picture, files[index]!);
-        expect(max, `file ${index}, ${picture.width}x${picture.height}`).toBeLessThanOrEqual(3);
+        const most = rig.decoder.backend === "hardware" ? 0 : 3;
+        expect(max, `file ${index}, ${picture.width}x${picture.height}`).toBeLessThanOrEqual(most);
         expect(mean).toBeLessThan(0.3);
       }
-      const { hardware, hybrid, cpu, failed, refusals } = rig.decoder.counts;
-      expect(failed).toBe(0);
-      expect(refusals).toMatchObject({ CMYK: 1, arithmetic: 1 });
-      expect(hardware + hybrid + cpu).toBe(files.length);
-      expect(cpu).toBeLessThanOrEqual(10);
+      const { gpu, cpu, failed, refusals } = rig.decoder.counts;
+      // 1x1, 2x3 and 3x640 in 4:2:0.
+      expect(refusals).toEqual({ sampling: 1, CMYK: 1, arithmetic: 1, narrow: 3 });
+      expect({ gpu, cpu, failed }).toEqual({ gpu: files.length - 6, cpu: 6, failed: 0 });
     });
   }
 
@@ -75,7 +75,7 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     const pictures = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
     for (const [index, picture] of pictures.entries()) {
       const { max, mean } = await differenceFromCpu(rig, picture, files[index]!);
-      expect(max, names[index]).toBeLessThanOrEqual(8);
+      expect(max, names[index]).toBeLessThanOrEqual(rig.decoder.backend === "hardware" ? 0 : 3);
       expect(mean, names[index]).toBeLessThan(0.3);
     }
     expect(rig.decoder.counts).toMatchObject({ failed: 0, refusals: {} });
@@ -105,9 +105,9 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     await expect(rig.decode(withFrame(await paintedJpeg(64, 64), { precision: 12, marker: 0xc1 }))).rejects.toThrow(
       ImageError,
     );
-    const { hybrid, cpu, failed, refusals } = rig.decoder.counts;
-    expect({ hybrid, cpu, failed }).toMatchObject({ hybrid: 1, failed: 1 });
-    expect(refusals).toMatchObject({ "no JPEG": 1, CMYK: 1, "12-bit": 1 });
+    const { gpu, cpu, failed, refusals } = rig.decoder.counts;
+    expect({ gpu, cpu, failed }).toEqual({ gpu: 1, cpu: 3, failed: 1 });
+    expect(refusals).toEqual({ "no JPEG": 1, CMYK: 1, progressive: 1, "12-bit": 1 });
   });
 
   test("a file that is cut short, damaged or garbage fails alone, in the CPU's words", async () => {
@@ -116,6 +116,8 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     const faulty = [
       whole.subarray(0, Math.floor(whole.length * 0.5)),
       withHole(whole),
+      Buffer.concat([whole.subarray(0, 20_000), whole.subarray(21_000)]),
+      Buffer.from(whole).fill(0, 20_000, 24_096),
       Buffer.from("no picture at all"),
       new Uint8Array(),
       whole.subarray(0, 300),
@@ -134,7 +136,7 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
         expect(result.reason.message.replace("picture 4", "picture 0")).toBe(await refusalOfCpu(bad));
       }
     }
-    expect(rig.decoder.counts).toMatchObject({ failed: faulty.length, refusals: { "damaged data": 1, "no JPEG": 2 } });
+    expect(rig.decoder.counts).toMatchObject({ failed: faulty.length, refusals: { "damaged data": 3, "no JPEG": 2 } });
   });
 
   test("a file whose header lies is refused alone, whatever the engines make of it", async () => {
@@ -154,7 +156,7 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     }
   });
 
-  test("a picture with bars that the data says are there is not taken for a damaged one", async () => {
+  test("a picture that ends in one colour is not taken for a damaged one", async () => {
     using rig = await JpegRig.create();
     const random = chance(3);
     const data = Uint8Array.from({ length: 200 * 120 * 3 }, (_, at) => (at < 200 * 60 * 3 ? random() * 256 : 17));

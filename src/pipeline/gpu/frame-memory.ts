@@ -10,6 +10,8 @@ import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { Stream } from "../../cuda/stream.ts";
 import { bytesPerPixel, type Image } from "../../image/image.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
+import { JpegSurface, type ResidentPicture } from "../../nvjpeg/jpeg-surface.ts";
+import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import type { PackedPicture } from "./picture-table.ts";
 
 /** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
@@ -41,6 +43,7 @@ export class FrameMemory extends Resource {
   #pixels: DeviceBuffer<"u8"> | undefined;
   #decoder: PictureDecoder | undefined;
   #decoded: PinnedBuffer<"u8"> | undefined;
+  #surface: JpegSurface | undefined;
 
   /** @param stream that copies the pictures; it is held open */
   constructor(stream: Stream, { zeroCopy }: FrameMemoryOptions) {
@@ -60,6 +63,22 @@ export class FrameMemory extends Resource {
   decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
     this.#decoder ??= PictureDecoder.create({ allocate: (byteLength) => this.#allocateDecoded(byteLength) });
     return this.#decoder.decode(bytes, source, options);
+  }
+
+  /**
+   * Decode a picture file on the device.
+   *
+   * @returns upright RGB, valid until the next call
+   * @throws {ImageError} If the bytes are no picture
+   */
+  decodeOnDevice(
+    decoder: NvJpegDecoder,
+    bytes: Uint8Array,
+    source: string,
+    options: PictureDecodeOptions,
+  ): Promise<ResidentPicture> {
+    this.#surface ??= JpegSurface.create(this.#device);
+    return decoder.decode(bytes, this.#surface, { ...options, source });
   }
 
   /**
@@ -125,6 +144,7 @@ export class FrameMemory extends Resource {
   }
 
   protected release(): void {
+    this.#surface?.close();
     this.#decoder?.close();
     this.#decoded?.close();
     this.#staging?.close();

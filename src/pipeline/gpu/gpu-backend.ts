@@ -11,12 +11,14 @@ import { Stream } from "../../cuda/stream.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
 import { recogniseModel } from "../../model/registry.ts";
+import type { JpegCounts } from "../../nvjpeg/jpeg-counts.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import type { Backend, BackendOptions } from "../backend.ts";
 import { decodeOptionsFor } from "../decode-options.ts";
 import { engineOptions } from "./engine-options.ts";
+import { GpuJpeg } from "./gpu-jpeg.ts";
 import type { GpuModel, LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
 import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
@@ -79,6 +81,8 @@ export class GpuBackend extends Resource implements Backend {
       copyToDevice(values, table, { stream });
       stream.synchronize();
     }
+    const jpeg = GpuJpeg.open(device, options.jpeg);
+    if (jpeg !== undefined) owned.use(jpeg);
     const input = engine.tensor(recognition.imageInput);
     const rows = input.shape[0]!;
     const loaded: LoadedModel = {
@@ -90,6 +94,7 @@ export class GpuBackend extends Resource implements Backend {
       fixedBatch: rows > 0 ? rows : undefined,
       zeroCopy: readsInPlace(device, options.zeroCopy),
       decodeOptions: decodeOptionsFor(recognition, options),
+      jpeg,
       hasGraph: options.graph !== false,
       waits: new EventWaits(options.wait, device),
     };
@@ -106,6 +111,11 @@ export class GpuBackend extends Resource implements Backend {
 
   get recognition(): Recognition {
     return this.#gpu.recognition;
+  }
+
+  /** How JPEG files were decoded so far; `undefined` where the CPU decodes them, and before the first. */
+  get jpeg(): JpegCounts | undefined {
+    return this.#gpu.jpeg?.counts;
   }
 
   createSlot(): GpuSlot {

@@ -24,8 +24,10 @@ const LAYOUT_NAMES: Readonly<Record<(typeof LAYOUTS)[number], string>> = {
   parallel: "parallel streams",
 };
 const TIMELINE_FRAMES = 40;
-/** Of trtexec's throughput with as many streams. */
+/** Of trtexec's throughput with as many inferences enqueued. */
 const LEAST_OF_TRTEXEC = 0.95;
+/** trtexec enqueues an inference of a stream before the last has ended, so twice its streams are in flight. */
+const TRTEXEC_DEPTH = 2;
 
 /** A way to run frames in flight. */
 interface Setting {
@@ -211,31 +213,42 @@ async function besideTrtexec(context: StudyContext, output: StudyOutput, all: re
   }
   const seconds = Math.max(1, Math.round(context.durationMs / 1000));
   const rows: (string | number | null)[][] = [];
+  const fastest = (inFlight: number): Measured | undefined =>
+    all
+      .filter(({ setting }) => setting.inFlight === inFlight)
+      .toSorted((a, b) => medianOf(b.rates) - medianOf(a.rates))[0];
+  let best: { streams: number; share: number } | undefined;
   for (const streams of [...new Set(all.map(({ setting }) => setting.inFlight))]) {
     const alone = await runTrtexec(options.trtexec, source, { streams, hasGraph: true, hasTransfers: false, seconds });
     const whole = await runTrtexec(options.trtexec, source, { streams, hasGraph: true, hasTransfers: true, seconds });
-    const ours = all
-      .filter(({ setting }) => setting.inFlight === streams)
-      .toSorted((a, b) => medianOf(b.rates) - medianOf(a.rates))[0]!;
-    const rate = medianOf(ours.rates);
-    rows.push([
-      ours.setting.line,
-      streams,
-      rate,
-      alone.rate,
-      (rate / alone.rate) * 100,
-      whole.rate,
-      (rate / whole.rate) * 100,
-    ]);
+    for (const inFlight of [streams, streams * TRTEXEC_DEPTH]) {
+      const ours = fastest(inFlight);
+      if (ours === undefined) continue;
+      const rate = medianOf(ours.rates);
+      const share = rate / alone.rate;
+      rows.push([
+        ours.setting.line,
+        inFlight,
+        rate,
+        streams,
+        alone.rate,
+        share * 100,
+        whole.rate,
+        (rate / whole.rate) * 100,
+      ]);
+      if (inFlight === streams * TRTEXEC_DEPTH && (best === undefined || streams > best.streams))
+        best = { streams, share };
+    }
   }
   output.blocks.push({
     kind: "table",
     title: "Beside trtexec on the same plan",
-    note: "trtexec runs the engine alone, without frames, pre-processing, NMS or results; once without any transfer, once with its input and output tensors copied. Ours is frames to boxes.",
+    note: "trtexec runs the engine alone, without frames, pre-processing, NMS or results; once without any transfer, once with its input and output tensors copied. It enqueues the next inference of a stream before the last has ended, so twice as many are in flight as it has streams. Ours is frames to boxes.",
     columns: [
       "ours",
-      "streams",
+      "in flight",
       "ours, frames/s",
+      "trtexec's streams",
       "trtexec, no transfers",
       "ours of it, %",
       "trtexec, transfers",
@@ -243,16 +256,9 @@ async function besideTrtexec(context: StudyContext, output: StudyOutput, all: re
     ],
     rows,
   });
-  const top = rows.toSorted((a, b) => Number(b[2]) - Number(a[2]))[0]!;
-  promise(
-    output,
-    `frames in flight: share of trtexec's throughput with ${top[1]} streams, no transfers`,
-    Number(top[4]) / 100,
-    {
-      least: LEAST_OF_TRTEXEC,
-      unit: "share",
-    },
-  );
+  if (best === undefined) return;
+  const claim = `frames in flight: share of trtexec's throughput with ${best.streams} streams (${best.streams * TRTEXEC_DEPTH} inferences enqueued), no transfers`;
+  promise(output, claim, best.share, { least: LEAST_OF_TRTEXEC, unit: "share" });
 }
 
 /** Frames in flight. */
@@ -264,7 +270,7 @@ export const streams: Study = {
   needs: ["model"],
   async run(context, output) {
     const { kind, options, picture } = context;
-    const counts = kind === "gpu" ? (options.isQuick ? [1, 4] : [1, 2, 3, 4, 8]) : [1, 2];
+    const counts = kind === "gpu" ? (options.isQuick ? [1, 4, 8] : [1, 2, 3, 4, 8, 16]) : [1, 2];
     using owned = new DisposableStack();
     const frames = { ordinary: picture.image, "page-locked": picture.image };
     if (kind === "gpu") {

@@ -6,6 +6,9 @@ import type { ComparedRuns } from "./compare.ts";
 import { tailFigures } from "./samples.ts";
 import { digits, formatValue, formatWithUnit, UNIT_TEXT } from "./units.ts";
 
+/** Points of a line that a terminal has room for; the report shows all. */
+const MOST_COLUMNS = 9;
+
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const alignments = head.map((_, column): Alignment => (column === 0 ? "left" : "right"));
   return alignRows([head, ...rows], alignments);
@@ -40,6 +43,12 @@ function measurementLines(study: StudyResult): string[] {
   return lines;
 }
 
+/** At most `most` of the values, the first and the last among them. */
+function evenly(values: readonly number[], most: number): readonly number[] {
+  if (values.length <= most) return values;
+  return Array.from({ length: most }, (_, at) => values[Math.round((at * (values.length - 1)) / (most - 1))]!);
+}
+
 function blockLines(block: Block): string[] {
   if (block.kind === "table") {
     const rows = block.rows.map((row) => row.map((cell) => (typeof cell === "number" ? digits(cell) : (cell ?? "–"))));
@@ -56,7 +65,10 @@ function blockLines(block: Block): string[] {
     return [`${block.title}, ${UNIT_TEXT[block.unit]}`, ...table(["", ...stages], rows)];
   }
   if (block.kind !== "lines") return [];
-  const xs = [...new Set(block.lines.flatMap(({ points }) => points.map(({ x }) => x)))].sort((a, b) => a - b);
+  const xs = evenly(
+    [...new Set(block.lines.flatMap(({ points }) => points.map(({ x }) => x)))].sort((a, b) => a - b),
+    MOST_COLUMNS,
+  );
   const rows = block.lines.map(({ name, points, knee }) => [
     name,
     ...xs.map((x) => formatValue(points.find((point) => point.x === x)?.y ?? Number.NaN, block.y.unit)),

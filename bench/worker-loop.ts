@@ -30,7 +30,7 @@ import { applyRule, SourceBook } from "../src/worker/source-book.ts";
 import { parseWorkerOptions } from "../src/worker/worker-config.ts";
 import { MemoryBroker } from "../test/support/memory-broker.ts";
 import { anyRedis, isRedisUnreachable } from "../test/support/redis-server.ts";
-import { PythonPeer } from "./cpu-stages-peer.ts";
+import { PythonPeer } from "./peers/opencv-peer.ts";
 import { Samples } from "./support/samples.ts";
 
 const WARM_UP = 20;

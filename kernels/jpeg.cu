@@ -5,28 +5,24 @@
 // source    u8, the stored picture: pixel (x, y) of the target lies at source + start + x · step_x + y · step_y
 //
 // jpeg_mark     puts a pattern over the last 48 bytes before decoding, which no picture ends in
-// jpeg_inspect  after it: UNTOUCHED if the pattern is still there; FLAT if the last 16 × 8 pixels all have one colour
+// jpeg_inspect  after it: sets `untouched` to 1 where the pattern is still there
 // jpeg_orient   copies a picture pixel by pixel
-// Launch: jpeg_mark and jpeg_inspect block 128, grid N; jpeg_orient block (32, 8), grid (⌈width / 32⌉, ⌈height / 8⌉).
-// Tolerance: none. CPU references: src/image/orientation.ts, test/support/reference/jpeg.ts
+// Launch: jpeg_mark and jpeg_inspect block 64, grid N; jpeg_orient block (32, 8), grid (⌈width / 32⌉, ⌈height / 8⌉).
+// Tolerance: none. CPU references: src/image/orientation.ts, test/gpu/nvjpeg/kernels.test.ts
 
 #include "common.cuh"
 
 #define MARK_BYTES 48
-#define TAIL_WIDTH 16
-#define TAIL_HEIGHT 8
-#define UNTOUCHED 1
-#define FLAT 2
 
-// 32 bytes, packed by src/nvjpeg/picture-table.ts.
+// 32 bytes, packed by src/nvjpeg/batch-table.ts.
 struct __align__(16) Picture {
   u8 *pixels;        // u8 [height, width, 3], tight rows
   int width, height;
-  int flags;         // written by jpeg_inspect
+  int untouched;     // written by jpeg_inspect
   int reserved[3];
 };
 
-static_assert(sizeof(Picture) == 32, "src/nvjpeg/picture-table.ts packs 32 bytes");
+static_assert(sizeof(Picture) == 32, "src/nvjpeg/batch-table.ts packs 32 bytes");
 
 __device__ __forceinline__ u8 pattern(int at) { return (u8)(at * 151 + 89); }
 
@@ -34,7 +30,7 @@ __device__ __forceinline__ u64 byte_length(const Picture &picture) {
   return (u64)picture.width * (u64)picture.height * 3;
 }
 
-extern "C" __global__ void __launch_bounds__(128) jpeg_mark(Picture *__restrict__ pictures) {
+extern "C" __global__ void __launch_bounds__(64) jpeg_mark(Picture *__restrict__ pictures) {
   const Picture picture = pictures[blockIdx.x];
   const u64 length = byte_length(picture);
   const int count = (int)min(length, (u64)MARK_BYTES);
@@ -42,22 +38,14 @@ extern "C" __global__ void __launch_bounds__(128) jpeg_mark(Picture *__restrict_
   if (at < count) picture.pixels[length - count + at] = pattern(at);
 }
 
-extern "C" __global__ void __launch_bounds__(128) jpeg_inspect(Picture *__restrict__ pictures) {
+extern "C" __global__ void __launch_bounds__(64) jpeg_inspect(Picture *__restrict__ pictures) {
   const Picture picture = pictures[blockIdx.x];
   const u64 length = byte_length(picture);
   const int count = (int)min(length, (u64)MARK_BYTES);
   const int at = threadIdx.x;
-  const int kept = at >= count || picture.pixels[length - count + at] == pattern(at);
-  const int untouched = __syncthreads_and(kept);
-
-  // A thread a pixel of the tail; what lies outside a small picture is its last pixel.
-  const int x = max(picture.width - 1 - (at & (TAIL_WIDTH - 1)), 0);
-  const int y = max(picture.height - 1 - at / TAIL_WIDTH, 0);
-  const u8 *pixel = picture.pixels + ((u64)y * picture.width + x) * 3;
-  const u8 *last = picture.pixels + length - 3;
-  const int same = pixel[0] == last[0] && pixel[1] == last[1] && pixel[2] == last[2];
-  const int flat = __syncthreads_and(same);
-  if (at == 0) pictures[blockIdx.x].flags = (untouched ? UNTOUCHED : 0) | (flat ? FLAT : 0);
+  const int is_kept = at >= count || picture.pixels[length - count + at] == pattern(at);
+  const int untouched = __syncthreads_and(is_kept);
+  if (at == 0) pictures[blockIdx.x].untouched = untouched;
 }
 
 extern "C" __global__ void __launch_bounds__(256) jpeg_orient(u8 *__restrict__ target, const u8 *__restrict__ source,

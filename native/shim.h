@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 2
+#define BT_ABI_VERSION 4
 
 #define BT_MAX_DIMS 8
 
@@ -176,6 +176,20 @@ BT_API int32_t bt_echo_arguments(const void *pointer, int32_t i32, uint32_t u32,
 /* BT_OK, BT_NO_DEVICE where libcuda.so.1 is absent, or the positive CUresult. Both out-parameters may be NULL. */
 BT_API int32_t bt_cuda_probe(int32_t *device_count, int32_t *driver_version);
 
+/* ---- events ---- */
+
+#define BT_MARK_NONE 0
+#define BT_MARK_AWAITED 1
+#define BT_MARK_DONE 2
+
+/*
+ * Blocks until some of the events that are marked as awaited are done, marks those, and returns how many; at once where
+ * none is awaited. `query` is cudaEventQuery; between two rounds the thread sleeps for `pause_us`. Events may be added
+ * meanwhile, the handle first and then its mark.
+ */
+BT_API int32_t bt_wait_any(int32_t device, void *query, void *const *events, int32_t *marks, int32_t capacity,
+                           int32_t pause_us);
+
 /* ---- nvJPEG: threads other than the one that opened a device have none until they are bound to it ---- */
 
 /* Blocks. nvjpegCreateEx, whose address is `function`, with its own allocators. Returns its status. */
@@ -184,6 +198,12 @@ BT_API int32_t bt_nvjpeg_create(int32_t device, void *function, int32_t backend,
 /* Blocks. nvjpegDecodeBatched, whose address is `function`; the arrays are those it takes. Returns its status. */
 BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *handle, void *state, const void *data,
                                         const void *lengths, void *destinations, void *stream);
+
+#define BT_JPEG_DAMAGED 1 /* a code that is none, a restart marker out of place, or no baseline JPEG of one scan */
+#define BT_JPEG_SHORT 2   /* the data ends before the pixels do */
+
+/* Blocks. BT_OK if the data of a baseline JPEG of one scan codes all of its pixels; it is read, and no pixel is made. */
+BT_API int32_t bt_jpeg_check(const uint8_t *bytes, size_t length);
 
 /* ---- files: one process at a time builds an engine ---- */
 

@@ -1,6 +1,6 @@
 /**
  * @module The Python wheels that building and testing need, installed with pip below `.cache/wheels`: the kernels'
- * compiler, and both versions of the CUDA runtime, whose symbol tables are checked without a GPU.
+ * compiler, and both versions of the CUDA runtime and of nvJPEG, whose symbol tables are checked without a GPU.
  *
  * `bun scripts/cuda-wheels.ts` installs what is missing; tests that need a wheel skip where it is absent.
  */
@@ -32,6 +32,12 @@ export const RUNTIME_WHEELS: readonly Wheel[] = [
   { name: "nvidia-cuda-runtime", version: "13.5.37", folder: "nvidia/cu13/lib" },
 ];
 
+/** The nvJPEG libraries whose table is checked: those `bun-tensorrt install nvjpeg` brings. */
+export const NVJPEG_WHEELS: readonly Wheel[] = [
+  { name: "nvidia-nvjpeg-cu12", version: "12.4.0.76", folder: "nvidia/nvjpeg/lib" },
+  { name: "nvidia-nvjpeg", version: "13.3.2.43", folder: "nvidia/cu13/lib" },
+];
+
 /** Where a wheel's library lies, or would lie if it were installed. */
 export function wheelFolder(wheel: Wheel): string {
   return join(root, ".cache", "wheels", `${wheel.name}-${wheel.version}`, wheel.folder);
@@ -58,5 +64,5 @@ export function installWheel(wheel: Wheel): string {
 }
 
 if (import.meta.main) {
-  for (const wheel of [NVRTC_WHEEL, ...RUNTIME_WHEELS]) console.log(installWheel(wheel));
+  for (const wheel of [NVRTC_WHEEL, ...RUNTIME_WHEELS, ...NVJPEG_WHEELS]) console.log(installWheel(wheel));
 }

@@ -20,7 +20,17 @@ const TARGETS: Readonly<Record<string, string>> = {
 };
 
 const LIBRARY = "libbun_tensorrt_shim.so";
-const SOURCES = ["file-lock.c", "library.c", "nvjpeg.c", "objects.c", "observers.c", "ring.c", "shapes.c"] as const;
+const SOURCES = [
+  "events.c",
+  "file-lock.c",
+  "jpeg-check.c",
+  "library.c",
+  "nvjpeg.c",
+  "objects.c",
+  "observers.c",
+  "ring.c",
+  "shapes.c",
+] as const;
 const FLAGS = [
   "-std=c11",
   "-O2",

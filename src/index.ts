@@ -27,3 +27,12 @@ export type { ImageSource } from "./image/source.ts";
 export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { Recognition } from "./model/layout.ts";
 export type { ModelInfo } from "./model/model-info.ts";
+export {
+  ImageModel,
+  type TransformOptions,
+  type TransformResult,
+  type TransformStreamOptions,
+  type TransformStreamResult,
+} from "./transform/image-model.ts";
+export type { ImageModelOptions } from "./transform/image-model-config.ts";
+export type { ImageRecognition } from "./transform/image-recognition.ts";

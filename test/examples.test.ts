@@ -2,7 +2,10 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { decodeImage } from "../src/image/decode.ts";
+import { encodeImage } from "../src/image/encode.ts";
 import { pulled } from "./support/catalogue.ts";
+import { nearestModel, noiseImage } from "./support/image-models.ts";
 import { isRedisUnreachable } from "./support/redis-server.ts";
 import { isFfmpegMissing } from "./support/videos.ts";
 
@@ -48,6 +51,21 @@ test.skipIf(isOffline)("examples/04-stages.ts shows the tensors between the stag
 
 test.skipIf(isOffline)("examples/05-onnxruntime.ts runs a model by itself", () => {
   expect(example("05-onnxruntime.ts", model!)).toContain("output0: f32 [1,84,84]");
+});
+
+test("examples/06-super-resolution.ts enlarges a picture", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-example-"));
+  try {
+    const [path, source, output] = ["twice.onnx", "small.png", "large.png"].map((name) => join(folder, name));
+    writeFileSync(path!, nearestModel(["n", 1, "h", "w"], ["n", 1, "h2", "w2"]));
+    writeFileSync(source!, await encodeImage(noiseImage(600, 20), { format: "png" }));
+    const lines = example("06-super-resolution.ts", path!, source!, output!).split("\n");
+    expect(lines[0]).toBe("luma NCHW in, luma NCHW out, 2 times as large");
+    expect(lines[1]).toMatch(/^1200x40 in 2 tiles, [\d.]+ of [\d.]+ ms$/);
+    expect((await decodeImage(output!)).width).toBe(1200);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test.skipIf(isOffline || isFfmpegMissing)("examples/09-video.ts writes a video with as many frames as it reads", () => {

@@ -34,7 +34,7 @@ export function commandHelp(command: Command): string {
 export function overview(commands: readonly Command[], version: string): string {
   const rows = commands.map(({ name, summary }) => [name, summary]);
   return [
-    `${PROGRAM} ${version}: object detection with TensorRT on the GPU, and with ONNX Runtime on the CPU`,
+    `${PROGRAM} ${version}: object detection and image models, with TensorRT on the GPU and ONNX Runtime on the CPU`,
     "",
     "Usage:",
     `  ${PROGRAM} <command> [flags]`,

@@ -1,16 +1,18 @@
-/** @module LoadDetector: a detector for a command, with what is to be seen of it: where it runs and why, and the building of its engine. */
+/** @module LoadDetector: a model for a command, with what is to be seen of it: where it runs and why, and the building of its engine. */
 
 import { basename } from "node:path";
 import { Detector } from "../detector/detector.ts";
 import type { DetectorOptions } from "../detector/detector-config.ts";
 import { readModelFile } from "../pipeline/gpu/model-file.ts";
 import { chooseMachine } from "../pipeline/open-backend.ts";
+import { ImageModel } from "../transform/image-model.ts";
+import type { ImageModelOptions } from "../transform/image-model-config.ts";
 import { refuse } from "./args.ts";
 import { BuildProgressView } from "./build-progress.ts";
 import type { CommandContext } from "./command.ts";
 import { inShort } from "./doctor/library-faults.ts";
 
-/** For whom a detector is loaded. */
+/** For whom a model is loaded. */
 export interface LoadDetectorOptions {
   /** Name of the command, for messages. */
   readonly command: string;
@@ -57,16 +59,38 @@ async function chooseBackend(
  * @param path of an ONNX model or a plan
  * @throws as {@linkcode Detector.load} does
  */
-export async function loadDetector(
+export function loadDetector(
   path: string,
   options: DetectorOptions,
   context: CommandContext,
   look: LoadDetectorOptions,
 ): Promise<Detector> {
+  return loadShown(path, options.backend, context, look, (shown) => Detector.load(path, { ...options, ...shown }));
+}
+
+/** Load an image model, as {@linkcode loadDetector} does a detector. @throws as {@linkcode ImageModel.load} does */
+export function loadImageModel(
+  path: string,
+  options: ImageModelOptions,
+  context: CommandContext,
+  look: LoadDetectorOptions,
+): Promise<ImageModel> {
+  return loadShown(path, options.backend, context, look, (shown) => ImageModel.load(path, { ...options, ...shown }));
+}
+
+/** What is settled here of a model's options. */
+type ShownOptions = Required<Pick<DetectorOptions, "backend" | "signal" | "onBuildProgress">>;
+
+async function loadShown<Model>(
+  path: string,
+  wanted: BackendChoice | undefined,
+  context: CommandContext,
+  look: LoadDetectorOptions,
+  load: (options: ShownOptions) => Promise<Model>,
+): Promise<Model> {
   const { terminal, signal } = context;
-  const backend = await chooseBackend(path, options.backend ?? "auto", context, look);
+  const backend = await chooseBackend(path, wanted ?? "auto", context, look);
   const isShown = !look.isQuiet && backend !== "cpu";
   using view = isShown ? new BuildProgressView(terminal, modelTitle(path), signal) : undefined;
-  const onBuildProgress: DetectorOptions["onBuildProgress"] = (progress) => view?.update(progress);
-  return await Detector.load(path, { ...options, backend, signal, onBuildProgress });
+  return await load({ backend, signal, onBuildProgress: (progress) => view?.update(progress) });
 }

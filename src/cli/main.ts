@@ -15,12 +15,13 @@ import { inspect } from "./commands/inspect.ts";
 import { install } from "./commands/install.ts";
 import { models } from "./commands/models.ts";
 import { serve } from "./commands/serve.ts";
+import { transform } from "./commands/transform.ts";
 import { worker } from "./commands/worker.ts";
 import { commandHelp, overview } from "./help.ts";
 import { isClosedPipe, standardOutput } from "./output.ts";
 import { hasColour, paintOf, Terminal } from "./terminal.ts";
 
-const COMMANDS: readonly Command[] = [detect, demo, build, serve, worker, inspect, models, install, doctor];
+const COMMANDS: readonly Command[] = [detect, transform, demo, build, serve, worker, inspect, models, install, doctor];
 
 /** Exit codes of a process ended by a signal, as shells count them. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;

@@ -1,4 +1,4 @@
-/** @module Pictures: the files that the operands of `detect` stand for, and the names of what is made from them. */
+/** @module Pictures: the files that the operands of `detect` and `transform` stand for, and the names of what is made from them. */
 
 import { readdirSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
@@ -31,22 +31,22 @@ function byName(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }
 
-function inFolder(folder: string): string[] {
+function inFolder(folder: string, action: string): string[] {
   const files = readdirSync(folder, { withFileTypes: true })
     .filter((entry) => !entry.isDirectory() && isPictureName(entry.name))
     .map((entry) => join(folder, entry.name))
     .sort(byName);
   if (files.length > 0) return files;
   const hint = `a picture ends in ${PICTURE_EXTENSIONS.join(", ")}; for folders below it pass '${join(folder, "**")}'`;
-  throw new Error(message(`detect in the folder ${JSON.stringify(folder)}`, "as it holds no picture", hint));
+  throw new Error(message(`${action} the folder ${JSON.stringify(folder)}`, "as it holds no picture", hint));
 }
 
-function byPattern(pattern: string): string[] {
+function byPattern(pattern: string, action: string): string[] {
   const files = [...new Bun.Glob(pattern).scanSync({ dot: false, onlyFiles: true })].filter(isPictureName).sort(byName);
   if (files.length > 0) return files;
   const isPattern = /[*?[\]{}]/.test(pattern);
   const found = isPattern ? "as no picture fits the pattern" : "as there is no such file or folder";
-  throw new Error(message(`detect in ${JSON.stringify(pattern)}`, found, `paths are relative to ${process.cwd()}`));
+  throw new Error(message(`${action} ${JSON.stringify(pattern)}`, found, `paths are relative to ${process.cwd()}`));
 }
 
 /** True for what is fetched or listened to rather than read from the disk. */
@@ -54,23 +54,24 @@ function isAddress(operand: string): boolean {
   return /^[a-z][a-z\d+.-]+:\/\//i.test(operand);
 }
 
-function expand(operand: string): string[] {
+function expand(operand: string, action: string): string[] {
   if (isAddress(operand)) return [operand];
   const stats = statSync(operand, { throwIfNoEntry: false });
-  if (stats === undefined) return byPattern(operand);
-  return stats.isDirectory() ? inFolder(operand) : [operand];
+  if (stats === undefined) return byPattern(operand, action);
+  return stats.isDirectory() ? inFolder(operand, action) : [operand];
 }
 
 /**
  * Expand operands: a file or an http address stands for itself, a folder for the pictures in it (not below it), anything
  * else is a pattern. Sorted by name within each operand; a file that is named twice is taken once.
  *
+ * @param action for messages, before the operand
  * @throws {Error} If an operand stands for no file
  */
-export function expandPictures(operands: readonly string[]): string[] {
+export function expandPictures(operands: readonly string[], action = "detect in"): string[] {
   const files = new Map<string, string>();
   for (const operand of operands) {
-    for (const file of expand(operand)) {
+    for (const file of expand(operand, action)) {
       const key = isAddress(file) ? file : resolve(file);
       if (!files.has(key)) files.set(key, file);
     }

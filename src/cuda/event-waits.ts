@@ -6,45 +6,52 @@
 import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { NOT_READY } from "./check.ts";
+import type { Device } from "./device.ts";
 import type { Event } from "./event.ts";
-import { POLL_LIMIT_MS, synchronizeOffThread, type WaitMode } from "./wait.ts";
+import { EventBoard } from "./event-board.ts";
+import { POLL_LIMIT_MS, type WaitMode } from "./wait.ts";
 
-/** The two questions that waits ask the driver. */
+/** What waits ask of CUDA. */
 export interface EventCalls {
   /** The status of the work before the event. */
   query(handle: Handle<"cudaEvent_t">): number;
-  /** The same once that work has ended; the JS thread goes on meanwhile. */
-  synchronize(handle: Handle<"cudaEvent_t">): Promise<number>;
+  /** Resolves once some of the board's events are marked as done; the JS thread goes on meanwhile. */
+  watch(board: EventBoard): Promise<void>;
 }
 
 /** An event as waits see it. */
 export type WaitedEvent = Pick<Event, "handle" | "averageWaitMs" | "checkWaited" | "noteWait" | "noteWaitEnd">;
 
-const driverCalls: EventCalls = {
-  query: (handle) => cudaRuntime().cudaEventQuery(handle),
-  synchronize: synchronizeOffThread,
-};
+/** CUDA's own calls for the events of a device. */
+function callsOf(device: Device): EventCalls {
+  return {
+    query: (handle) => cudaRuntime().cudaEventQuery(handle),
+    watch: (board) => board.watch(device.index),
+  };
+}
 
 /**
- * Waits for events of one owner, whose work ends more or less in the order it began.
+ * Waits for events of one device and one owner.
  *
  * By `"poll"`, every turn of the event loop asks each event: quickest, and keeps a core busy. By `"off-thread"`, another
- * thread sleeps until the oldest event is done, and then whatever else is done settles as well. `"auto"` polls for one
- * event that is short, and sleeps where several are under way or waits are long.
+ * thread asks them between short sleeps and wakes the JS thread when some are done. `"auto"` polls for one event that is
+ * short, and leaves it to the other thread where several are under way or waits are long.
  */
 export class EventWaits {
   readonly mode: WaitMode;
   readonly #calls: EventCalls;
+  readonly #board = new EventBoard();
   /** Oldest first. */
   readonly #pending: EventWait[] = [];
   #isDriven = false;
-  readonly #onTurn = (): void => this.#turn();
-  readonly #onWake = (status: number): void => this.#wake(status);
+  readonly #onTurn = (): void => this.#settle(true);
+  readonly #onWake = (): void => this.#settle(false);
   readonly #onFault = (error: unknown): void => this.#fault(error);
 
-  constructor(mode: WaitMode = "auto", calls: EventCalls = driverCalls) {
+  /** @param machine the device, or what stands for it in tests */
+  constructor(mode: WaitMode, machine: Device | EventCalls) {
     this.mode = mode;
-    this.#calls = calls;
+    this.#calls = "query" in machine ? machine : callsOf(machine);
   }
 
   /** Number of events that are waited for. */
@@ -52,9 +59,9 @@ export class EventWaits {
     return this.#pending.length;
   }
 
-  /** A wait for an event, to be made once and used for each of its records. */
+  /** A wait for an event, to be made once, used for each of its records, and closed before the event. */
   of(event: WaitedEvent): EventWait {
-    return new EventWait(event, this);
+    return new EventWait(event, this, this.#board);
   }
 
   /** Called by {@linkcode EventWait.done}. */
@@ -68,7 +75,7 @@ export class EventWaits {
     this.#isDriven = oldest !== undefined;
     if (oldest === undefined) return;
     if (this.#polls(oldest)) setImmediate(this.#onTurn);
-    else this.#calls.synchronize(oldest.event.handle).then(this.#onWake, this.#onFault);
+    else this.#calls.watch(this.#board).then(this.#onWake, this.#onFault);
   }
 
   #polls(oldest: EventWait): boolean {
@@ -77,32 +84,24 @@ export class EventWaits {
     return performance.now() - oldest.startedMs < 2 * POLL_LIMIT_MS;
   }
 
-  #turn(): void {
-    this.#settleDone();
-    this.#drive();
-  }
-
-  #wake(status: number): void {
-    // A failure that the query does not repeat, such as of the wait itself, is the oldest one's.
-    if (status !== 0) this.#pending.shift()?.settle(status, "cuEventSynchronize");
-    this.#settleDone();
-    this.#drive();
-  }
-
-  #fault(error: unknown): void {
-    this.#pending.shift()?.fail(error);
-    this.#drive();
-  }
-
-  #settleDone(): void {
+  /** Settle what is done, oldest first. @param asksAll false: only what the watching thread has marked is asked for */
+  #settle(asksAll: boolean): void {
     const pending = this.#pending;
     let kept = 0;
     for (const wait of pending) {
-      const status = this.#calls.query(wait.event.handle);
+      const status = asksAll || wait.isMarked ? this.#calls.query(wait.event.handle) : NOT_READY;
       if (status === NOT_READY) pending[kept++] = wait;
       else wait.settle(status, "cudaEventQuery");
     }
     pending.length = kept;
+    this.#drive();
+  }
+
+  /** The watching itself has failed: nobody will learn of these events. */
+  #fault(error: unknown): void {
+    for (const wait of this.#pending) wait.fail(error);
+    this.#pending.length = 0;
+    this.#isDriven = false;
   }
 }
 
@@ -113,15 +112,29 @@ const NEWEST = 0.25;
 export class EventWait {
   readonly event: WaitedEvent;
   readonly #waits: EventWaits;
+  readonly #board: EventBoard;
+  readonly #place: number;
   /** When it began, in milliseconds of `performance.now()`. */
   startedMs = 0;
   #resolve: (() => void) | undefined;
   #reject: ((error: unknown) => void) | undefined;
 
   /** Made by {@linkcode EventWaits.of}. */
-  constructor(event: WaitedEvent, waits: EventWaits) {
+  constructor(event: WaitedEvent, waits: EventWaits, board: EventBoard) {
     this.event = event;
     this.#waits = waits;
+    this.#board = board;
+    this.#place = board.add(event.handle);
+  }
+
+  /** True if the watching thread found the event done. */
+  get isMarked(): boolean {
+    return this.#board.isDone(this.#place);
+  }
+
+  /** Let go of the event. Nothing may be waiting for it. */
+  close(): void {
+    this.#board.remove(this.#place);
   }
 
   /**
@@ -135,6 +148,7 @@ export class EventWait {
     this.#reject = reject;
     this.startedMs = performance.now();
     this.event.noteWait();
+    this.#board.begin(this.#place);
     this.#waits.add(this);
     return promise;
   }
@@ -142,7 +156,7 @@ export class EventWait {
   /** Called by {@linkcode EventWaits} with the status of the work. */
   settle(status: number, call: string): void {
     const { event } = this;
-    event.noteWaitEnd();
+    this.#end();
     event.averageWaitMs += (performance.now() - this.startedMs - event.averageWaitMs) * NEWEST;
     try {
       event.checkWaited(status, call);
@@ -154,7 +168,12 @@ export class EventWait {
 
   /** Called by {@linkcode EventWaits} where the wait itself failed. */
   fail(error: unknown): void {
-    this.event.noteWaitEnd();
+    this.#end();
     this.#reject?.(error);
+  }
+
+  #end(): void {
+    this.#board.end(this.#place);
+    this.event.noteWaitEnd();
   }
 }

@@ -113,7 +113,7 @@ let needsContext = false;
  *
  * @returns the status of the work before the event; libcuda and libcudart number them alike
  */
-export async function synchronizeOffThread(handle: Handle<"cudaEvent_t">): Promise<number> {
+async function synchronizeOffThread(handle: Handle<"cudaEvent_t">): Promise<number> {
   if (!needsContext) {
     driverSynchronize ??= offThread(cudaDriver().cuEventSynchronize.ptr, "i32", ["pointer"]);
     const status = await driverSynchronize(handle);

@@ -101,6 +101,8 @@ export interface DetectorOptions extends DetectOptions {
   readonly jpeg?: JpegDecoding;
   /** True: the GPU reads frames in mapped host memory, without a copy. Default `"auto"`: on GPUs that share the host's memory. */
   readonly zeroCopy?: ZeroCopy;
+  /** False: each piece of a frame is enqueued by itself on a GPU, for experiments. Default true: one CUDA graph a frame. */
+  readonly graph?: boolean;
   /** What an engine built from an ONNX model may compute in. Default `"fp16"`; TensorRT 11 and RTX build what the model says. */
   readonly precision?: "fp32" | "fp16";
   /** Told a few times a second while an engine is built, which takes minutes; the plan is then kept. */
@@ -128,6 +130,7 @@ export interface DetectorConfig {
   readonly wait: WaitMode;
   readonly jpeg: JpegDecoding;
   readonly zeroCopy: ZeroCopy;
+  readonly graph: boolean;
   readonly build: EngineBuild;
   readonly detect: DetectConfig;
 }
@@ -198,6 +201,7 @@ const loadSchema = z.strictObject({
   wait: z.enum(["auto", "poll", "off-thread"], "auto, poll or off-thread").default("auto"),
   jpeg: z.enum(["auto", "gpu", "cpu"], "auto, gpu or cpu").default("auto"),
   zeroCopy: z.union([z.literal("auto"), z.boolean()], "auto, true or false").default("auto"),
+  graph: z.boolean("true or false").default(true),
   precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
   onBuildProgress: callback<(progress: BuildProgress) => void>(),
   signal: abortSignal,

@@ -25,7 +25,7 @@ import { StagedBatch } from "./staged-batch.ts";
 import { inOrder, type StreamResult, type StreamSummary } from "./stream.ts";
 
 /** What a detector tells of the machine it runs on. */
-export type BackendInfo = Pick<Backend, "kind" | "description" | "maxBatch" | "inFlight">;
+export type BackendInfo = Pick<Backend, "kind" | "description" | "maxBatch" | "inFlight" | "jpeg">;
 
 /**
  * Finds objects in pictures. Loading is the expensive step: keep the detector, and close it when done.

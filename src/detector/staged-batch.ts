@@ -8,7 +8,7 @@ import type { Image } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { Selection } from "../model/selection.ts";
 import type { Slot } from "../pipeline/backend.ts";
-import { imageFrom, type Pipeline } from "../pipeline/pipeline.ts";
+import { hostImages, type Pipeline } from "../pipeline/pipeline.ts";
 import type { StageTimings } from "../pipeline/stage-timings.ts";
 import { type Detection, detectionsOf } from "./detection.ts";
 import type { DetectOptions } from "./detector-config.ts";
@@ -70,8 +70,7 @@ export class StagedBatch extends Resource {
           (slot) =>
             new Promise<void>((giveBack, fail) => {
               (async () => {
-                const images: Image[] = [];
-                for (const [index, source] of sources.entries()) images.push(await imageFrom(slot, source, index));
+                const images = await hostImages(slot, sources);
                 resolve(new StagedBatch(pipeline, slot, images, selectionFor, giveBack));
               })().catch(fail);
             }),

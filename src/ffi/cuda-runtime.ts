@@ -27,21 +27,21 @@ export function cudaRuntimeSpec(files: readonly string[]): LibrarySpec {
 }
 
 /**
- * File names to look for. libcudart 13 refuses a driver of CUDA 12, while libcudart 12 works with both; where there is
- * no driver either will do, and its own error says so.
+ * Major versions of CUDA's libraries to look for, best first. Those of 13 refuse a driver of CUDA 12, while those of 12
+ * work with both; where there is no driver either will do, and its own error says so.
  */
-function fileNames(): readonly string[] {
-  const both = ["libcudart.so.13", "libcudart.so.12"];
+export function cudaMajors(): readonly number[] {
+  const both = [13, 12];
   const out = new OutCells(1);
   try {
     const driver = cudaDriver();
     if (driver.cuDriverGetVersion(out.cells) !== 0) return both;
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
-    logger.debug("libcuda is absent: the CUDA runtime is chosen without knowing the driver's version");
+    logger.debug("libcuda is absent: CUDA's libraries are chosen without knowing the driver's version");
     return both;
   }
-  return out.i32() >= 13_000 ? both : ["libcudart.so.12"];
+  return out.i32() >= 13_000 ? both : [12];
 }
 
 let runtime: CudaRuntime | undefined;
@@ -49,7 +49,8 @@ let runtimeVersion = 0;
 let runtimePath = "";
 
 function open(): CudaRuntime {
-  const { path, symbols } = openLibrary(cudaRuntimeSpec(fileNames()), CUDA_RUNTIME_SYMBOLS);
+  const names = cudaMajors().map((major) => `libcudart.so.${major}`);
+  const { path, symbols } = openLibrary(cudaRuntimeSpec(names), CUDA_RUNTIME_SYMBOLS);
   const opened = symbols as unknown as CudaRuntime;
   const out = new OutCells(1);
   const status = opened.cudaRuntimeGetVersion(out.cells);

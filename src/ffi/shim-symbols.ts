@@ -50,6 +50,19 @@ export const SHIM_SYMBOLS = {
     returns: "i32",
   },
 
+  // events
+  bt_wait_any: {
+    args: [
+      "i32", // int32_t device
+      "ptr", // void *query: cudaEventQuery
+      "ptr", // void *const *events
+      "ptr", // int32_t *marks
+      "i32", // int32_t capacity
+      "i32", // int32_t pause_us
+    ],
+    returns: "i32",
+  },
+
   // nvJPEG
   bt_nvjpeg_create: {
     args: [
@@ -71,6 +84,14 @@ export const SHIM_SYMBOLS = {
       "ptr", // const void *lengths
       "ptr", // void *destinations
       "ptr", // void *stream
+    ],
+    returns: "i32",
+  },
+
+  bt_jpeg_check: {
+    args: [
+      "ptr", // const uint8_t *bytes
+      "usize", // size_t length
     ],
     returns: "i32",
   },
@@ -730,8 +751,10 @@ export const SHIM_SYMBOLS = {
 
 /** A function that blocks for milliseconds or minutes: it runs off the JS thread. */
 export type BlockingName =
+  | "bt_wait_any"
   | "bt_nvjpeg_create"
   | "bt_nvjpeg_decode_batched"
+  | "bt_jpeg_check"
   | "bt_runtime_create"
   | "bt_runtime_deserialize"
   | "bt_engine_create_context"

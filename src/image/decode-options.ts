@@ -15,6 +15,7 @@ const schema = z.strictObject({
   minWidth: pixels.exactOptional(),
   minHeight: pixels.exactOptional(),
   needs: z.enum(["both", "either"], "both or either").exactOptional(),
+  alpha: z.enum(["drop", "keep"], "drop or keep").exactOptional(),
   timeoutMs: z.number("must be milliseconds").positive("must be more than 0").exactOptional(),
 });
 

@@ -3,16 +3,18 @@
 import { type DecodeOptions, parseDecodeOptions } from "./decode-options.ts";
 import { imageOf } from "./image.ts";
 import { type DecodedImage, PictureDecoder } from "./picture-decoder.ts";
+import { packedImage } from "./rgb.ts";
 import { type ImageSource, isImage, readSource } from "./source.ts";
 
 /**
  * Read and decode a picture, off the JS thread.
  *
  * JPEG goes through libturbojpeg where the machine has it, the rest through sharp. EXIF orientation is applied; grey,
- * palette, CMYK and 16-bit pictures come out as 8-bit RGB; alpha is dropped without blending, as OpenCV does; of an
+ * palette, CMYK and 16-bit pictures come out as 8-bit RGB; alpha is dropped without blending, as OpenCV does,
+ * unless `alpha` is `keep`; of an
  * animation the first frame counts. An Image is checked and passed through as it is.
  *
- * @returns RGB with tight rows over memory that is the caller's alone; an Image keeps its own memory and format
+ * @returns RGB, or RGBA where alpha is kept, with tight rows over memory that is the caller's alone; an Image keeps its own memory and format
  * @throws {ImageError} If the source is missing, not a picture, cut short, damaged, or has more pixels than allowed
  * @throws {ShapeError} If an Image's size, pitch and data do not fit together
  * @throws {OptionError} If an option is unknown or out of range
@@ -25,7 +27,7 @@ import { type ImageSource, isImage, readSource } from "./source.ts";
 export async function decodeImage(source: ImageSource, options: DecodeOptions = {}): Promise<DecodedImage> {
   const checked = parseDecodeOptions(options);
   if (isImage(source)) {
-    const image = imageOf(source.data, source);
+    const image = packedImage(imageOf(source.data, source));
     return { ...image, sourceWidth: image.width, sourceHeight: image.height };
   }
   const { bytes, name } = await readSource(source, checked);

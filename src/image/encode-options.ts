@@ -12,6 +12,8 @@ export interface EncodeOptions {
   readonly format?: EncodedFormat;
   /** 1 (small) to 100 (like the original), default 90; PNG loses nothing and takes none. */
   readonly quality?: number;
+  /** `keep`: PNG and WebP keep the alpha of RGBA; JPEG has none. Default `drop`: it is left out, not blended. */
+  readonly alpha?: "drop" | "keep";
 }
 
 /** The same, complete. */
@@ -20,6 +22,7 @@ export type EncodeConfig = Required<EncodeOptions>;
 const schema = z.strictObject({
   format: z.enum(["jpeg", "png", "webp"], "must be jpeg, png or webp").default("jpeg"),
   quality: z.int("must be a whole number").min(1, "must be at least 1").max(100, "must be at most 100").default(90),
+  alpha: z.enum(["drop", "keep"], "must be drop or keep").default("drop"),
 });
 
 /** Check encoding options. @throws {OptionError} If one is unknown or out of range */

@@ -3,11 +3,11 @@
 import { ImageError, message } from "../core/errors.ts";
 import { type EncodeOptions, parseEncodeOptions } from "./encode-options.ts";
 import { type Image, imageOf } from "./image.ts";
-import { tightRgb } from "./rgb.ts";
+import { tightRgb, tightRgba } from "./rgb.ts";
 import { loadSharp } from "./sharp-library.ts";
 
 /**
- * Write an image as JPEG, PNG or WebP, off the JS thread; alpha is dropped.
+ * Write an image as JPEG, PNG or WebP, off the JS thread; alpha is dropped unless `alpha` is `keep`.
  *
  * @param image not to be changed until the promise settles
  * @returns the bytes of the file
@@ -21,10 +21,12 @@ import { loadSharp } from "./sharp-library.ts";
  * ```
  */
 export async function encodeImage(image: Image, options: EncodeOptions = {}): Promise<Uint8Array> {
-  const { format, quality } = parseEncodeOptions(options);
+  const { format, quality, alpha } = parseEncodeOptions(options);
   const { width, height } = imageOf(image.data, image);
   const sharp = await loadSharp();
-  const raw = sharp(tightRgb(image), { raw: { width, height, channels: 3 }, limitInputPixels: false });
+  const hasAlpha = image.format === "RGBA" && alpha === "keep" && format !== "jpeg";
+  const pixels = hasAlpha ? tightRgba(image) : tightRgb(image);
+  const raw = sharp(pixels, { raw: { width, height, channels: hasAlpha ? 4 : 3 }, limitInputPixels: false });
   try {
     switch (format) {
       case "jpeg":

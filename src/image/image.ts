@@ -149,6 +149,8 @@ function nv12Image(data: Uint8Array, layout: ImageLayout, pitchBytes: number): I
  * @param layout size, pixel format and row pitch
  * @throws {ShapeError} If a dimension is not a positive integer, the format unknown, a pitch too small or the data too short
  */
+export function imageOf(data: Uint8Array, layout: ImageLayout & { readonly format?: PackedFormat }): PackedImage;
+export function imageOf(data: Uint8Array, layout: ImageLayout): Image;
 export function imageOf(data: Uint8Array, layout: ImageLayout): Image {
   const { width, height, format = "RGB" } = layout;
   checkSide("width", width);

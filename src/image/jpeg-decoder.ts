@@ -8,7 +8,7 @@ import { OutCells } from "../ffi/scratch.ts";
 import { findTurboJpeg, type TjHandle, type TurboJpeg } from "../ffi/turbojpeg.ts";
 import { TJCS_CMYK, TJCS_YCCK, TJERR_WARNING, TJFLAG_LIMITSCANS, TJPF_RGB } from "../ffi/turbojpeg-symbols.ts";
 import { imageError, undecodableError } from "./decode-errors.ts";
-import { type Image, imageOf } from "./image.ts";
+import { imageOf, type PackedImage } from "./image.ts";
 import { type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
 
 /** What a JPEG file says of itself. Sizes in pixels, as stored: before the orientation is applied. */
@@ -165,7 +165,7 @@ export class JpegDecoder extends Resource {
     header: JpegHeader,
     destination: Uint8Array,
     options: JpegDecodeOptions,
-  ): Promise<Image> {
+  ): Promise<PackedImage> {
     const { source, scale = 1 } = options;
     this.#assertIdle();
     if (header.isCmyk) {

@@ -1,7 +1,7 @@
 /** @module Orientation: turn a stored picture upright, in slices that let the JS thread breathe. */
 
 import { type Orientation, swapsSides } from "./exif.ts";
-import { type Image, imageOf } from "./image.ts";
+import { imageOf, type PackedImage } from "./image.ts";
 
 /** Both the rows read and the rows written of a tile of this side stay in the first-level cache. */
 const TILE = 32;
@@ -47,6 +47,46 @@ function copyRows(
 /** Most bytes of a picture that {@linkcode orient} turns: its offsets are 32-bit integers. */
 export const LARGEST_ORIENTABLE: number = 2 ** 31 - 1;
 
+/** Where the pixels of an upright picture lie in the stored one: (x, y) at `start` + x·`stepX` + y·`stepY`. */
+export interface OrientationSteps {
+  /** Of the upright picture, in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** In bytes, as are the steps. */
+  readonly start: number;
+  readonly stepX: number;
+  readonly stepY: number;
+}
+
+/**
+ * How a stored picture of three bytes a pixel is walked so that it comes out upright.
+ *
+ * @param storedWidth  in pixels
+ * @param storedHeight in pixels
+ * @param pitchBytes   between its rows
+ */
+export function orientationSteps(
+  orientation: Orientation,
+  storedWidth: number,
+  storedHeight: number,
+  pitchBytes: number,
+): OrientationSteps {
+  const isSideways = swapsSides(orientation);
+  const lastColumn = (storedWidth - 1) * PIXEL;
+  const lastRow = (storedHeight - 1) * pitchBytes;
+  const mirrorsX = orientation === 2 || orientation === 3 || orientation === 7 || orientation === 8;
+  const mirrorsY = orientation === 3 || orientation === 4 || orientation === 6 || orientation === 7;
+  const alongColumns = mirrorsX ? -PIXEL : PIXEL;
+  const alongRows = mirrorsY ? -pitchBytes : pitchBytes;
+  return {
+    width: isSideways ? storedHeight : storedWidth,
+    height: isSideways ? storedWidth : storedHeight,
+    start: (mirrorsX ? lastColumn : 0) + (mirrorsY ? lastRow : 0),
+    stepX: isSideways ? alongRows : alongColumns,
+    stepY: isSideways ? alongColumns : alongRows,
+  };
+}
+
 /**
  * Turn a picture upright.
  *
@@ -59,21 +99,15 @@ export const LARGEST_ORIENTABLE: number = 2 ** 31 - 1;
  * @throws {ShapeError} If the destination is too short
  * @see the EXIF standard, tag Orientation
  */
-export async function orient(image: Image, orientation: Orientation, destination: Uint8Array): Promise<Image> {
-  const { width: storedWidth, height: storedHeight, pitchBytes, format, data } = image;
-  const width = swapsSides(orientation) ? storedHeight : storedWidth;
-  const height = swapsSides(orientation) ? storedWidth : storedHeight;
+export async function orient(
+  image: PackedImage,
+  orientation: Orientation,
+  destination: Uint8Array,
+): Promise<PackedImage> {
+  const { format, data } = image;
+  const steps = orientationSteps(orientation, image.width, image.height, image.pitchBytes);
+  const { width, height, start, stepX, stepY } = steps;
   const upright = imageOf(destination, { width, height, format });
-
-  const lastColumn = (storedWidth - 1) * PIXEL;
-  const lastRow = (storedHeight - 1) * pitchBytes;
-  const mirrorsX = orientation === 2 || orientation === 3 || orientation === 7 || orientation === 8;
-  const mirrorsY = orientation === 3 || orientation === 4 || orientation === 6 || orientation === 7;
-  const start = (mirrorsX ? lastColumn : 0) + (mirrorsY ? lastRow : 0);
-  const alongColumns = mirrorsX ? -PIXEL : PIXEL;
-  const alongRows = mirrorsY ? -pitchBytes : pitchBytes;
-  const stepX = swapsSides(orientation) ? alongRows : alongColumns;
-  const stepY = swapsSides(orientation) ? alongColumns : alongRows;
 
   const rows = Math.max(TILE, Math.floor(PIXELS_PER_SLICE / width / TILE) * TILE);
   for (let top = 0; top < height; top += rows) {

@@ -7,7 +7,7 @@ import { Resource } from "../core/resource.ts";
 import { findTurboJpeg } from "../ffi/turbojpeg.ts";
 import { tooLargeError } from "./decode-errors.ts";
 import { swapsSides } from "./exif.ts";
-import type { Image } from "./image.ts";
+import type { PackedImage } from "./image.ts";
 import { JpegDecoder, type JpegHeader, jpegScale } from "./jpeg-decoder.ts";
 import { LARGEST_ORIENTABLE, orient } from "./orientation.ts";
 import { pictureKind } from "./picture-kind.ts";
@@ -29,10 +29,15 @@ export interface PictureDecodeOptions {
   readonly minHeight?: number;
   /** `either`: one of the two sides is enough, as where the picture is fitted inside at its own ratio. Default `both`. */
   readonly needs?: "both" | "either";
+  /** `keep`: a file with an alpha channel gives RGBA. Default `drop`: all files give RGB. */
+  readonly alpha?: "drop" | "keep";
 }
 
-/** A picture that came from a file: RGB, upright, tight rows. Alpha is dropped, not blended, and colour profiles ignored. */
-export interface DecodedImage extends Image {
+/**
+ * A picture that came from a file: RGB, upright, tight rows; RGBA where alpha was to be kept and there is any. Alpha that is
+ * dropped is not blended; colour profiles are ignored.
+ */
+export interface DecodedImage extends PackedImage {
   /** Width of the file in pixels, upright; larger than `width` where the picture was shrunk while decoding. */
   readonly sourceWidth: number;
   /** Height of the file in pixels, upright. */
@@ -94,7 +99,7 @@ export class PictureDecoder extends Resource {
    *
    * @param bytes  the whole file; not to be changed until the promise settles
    * @param source path, URL or description (`a frame of camera 2`) for messages
-   * @returns RGB over memory of this decoder, valid until its next `decode`
+   * @returns RGB, or RGBA where alpha is kept, over memory of this decoder, valid until its next `decode`
    * @throws {ImageError} If the bytes are not a picture, cut short, damaged, or have more pixels than allowed
    */
   async decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions = {}): Promise<DecodedImage> {
@@ -113,7 +118,8 @@ export class PictureDecoder extends Resource {
 
   /** Through sharp, into this decoder's memory. */
   async #decodeOther(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
-    const image = await decodeWithSharp(bytes, source, options.maxPixels ?? DEFAULT_MAX_PIXELS);
+    const { maxPixels = DEFAULT_MAX_PIXELS, alpha = "drop" } = options;
+    const image = await decodeWithSharp(bytes, source, { maxPixels, alpha });
     const memory = this.#room(image.data.length);
     memory.set(image.data);
     return { ...image, data: memory, sourceWidth: image.width, sourceHeight: image.height };
@@ -138,7 +144,7 @@ export class PictureDecoder extends Resource {
     if (orientation !== 1 && byteLength > LARGEST_ORIENTABLE) return undefined;
     const memory = this.#room(byteLength);
     if (orientation !== 1 && this.#sideways.length < byteLength) this.#sideways = allocate("u8", byteLength);
-    let image: Image;
+    let image: PackedImage;
     try {
       image = await this.#jpeg!.decode(bytes, header, orientation === 1 ? memory : this.#sideways, { source, scale });
     } catch (error) {

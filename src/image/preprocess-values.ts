@@ -6,6 +6,9 @@ import type { Preprocessing } from "./preprocessing.ts";
 /** Array that holds an input tensor of any dtype that pre-processing writes. */
 export type InputArray = DTypeMap[Preprocessing["dtype"]];
 
+/** What turns levels into values; a model that makes pictures has this, and nothing to fit or pad. */
+export type ValueRange = Pick<Preprocessing, "dtype" | "scale" | "mean" | "std">;
+
 /**
  * The value of a level: (level × scale − mean) / std in double precision, rounded once to the tensor's dtype, halves to
  * even; for u8 cut to 0–255 as well.
@@ -13,7 +16,7 @@ export type InputArray = DTypeMap[Preprocessing["dtype"]];
  * @param channel of the tensor, 0–2
  * @param level   0–255
  */
-export function levelValue(preprocessing: Preprocessing, channel: number, level: number): number {
+export function levelValue(preprocessing: ValueRange, channel: number, level: number): number {
   const { scale, mean, std, dtype } = preprocessing;
   const value = (level * scale - mean[channel]!) / std[channel]!;
   switch (dtype) {
@@ -33,7 +36,7 @@ export function levelValue(preprocessing: Preprocessing, channel: number, level:
  * @returns f32 [3, 256], which holds f16 and u8 values exactly
  */
 export function levelTable(
-  preprocessing: Preprocessing,
+  preprocessing: ValueRange,
   channels: readonly [number, number, number],
 ): Float32Array<ArrayBuffer> {
   const table = allocate("f32", 768);

@@ -36,3 +36,19 @@ export function tightRgb(image: Image): Uint8Array {
   }
   return rgb;
 }
+
+/**
+ * Tight rows of an RGBA image.
+ *
+ * @returns u8 [height, width, 4]: the image's own memory where its rows are tight, else a copy
+ */
+export function tightRgba(image: Image): Uint8Array {
+  const { width, height, pitchBytes, data } = image;
+  const rowBytes = width * 4;
+  if (pitchBytes === rowBytes) return data.subarray(0, rowBytes * height);
+  const rgba = new Uint8Array(rowBytes * height);
+  for (let y = 0; y < height; y++) {
+    rgba.set(data.subarray(y * pitchBytes, y * pitchBytes + rowBytes), y * rowBytes);
+  }
+  return rgba;
+}

@@ -3,7 +3,7 @@
 import type { SharpOptions } from "sharp";
 import { logger } from "../core/log.ts";
 import { tooLargeError, undecodableError } from "./decode-errors.ts";
-import { type Image, imageOf } from "./image.ts";
+import { imageOf, type PackedImage } from "./image.ts";
 import { isHarmlessWarning } from "./jpeg-warning.ts";
 import { pictureKind } from "./picture-kind.ts";
 import { loadSharp, type Sharp } from "./sharp-library.ts";
@@ -15,42 +15,58 @@ function reasonOf(error: unknown): string {
   return line.replace(/^Input (buffer|Bit Array) (has corrupt header: |)/, "").trim();
 }
 
+/** How a picture is decoded. */
+export interface SharpDecodeOptions {
+  /** Refused before any pixel is allocated. */
+  readonly maxPixels: number;
+  /** `keep`: a file with an alpha channel gives RGBA. */
+  readonly alpha: "drop" | "keep";
+}
+
 /** How strict libvips is: `warning` stops at any of libjpeg's warnings, `error` only at a picture that is not whole. */
 type Strictness = "warning" | "error";
 
-async function pixels(sharp: Sharp, bytes: Uint8Array, strictness: Strictness): Promise<Image> {
-  const { data, info } = await sharp(bytes, { failOn: strictness, limitInputPixels: false, ignoreIcc: true })
-    .autoOrient()
-    .removeAlpha()
+async function pixels(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  strictness: Strictness,
+  hasAlpha: boolean,
+): Promise<PackedImage> {
+  const upright = sharp(bytes, { failOn: strictness, limitInputPixels: false, ignoreIcc: true }).autoOrient();
+  const { data, info } = await (hasAlpha ? upright.ensureAlpha() : upright.removeAlpha())
     .toColourspace("srgb")
     .raw({ depth: "uchar" })
     .toBuffer({ resolveWithObject: true });
-  return imageOf(data, { width: info.width, height: info.height });
+  return imageOf(data, { width: info.width, height: info.height, format: hasAlpha ? "RGBA" : "RGB" });
 }
 
 /** libvips cannot let single warnings pass, so a harmless one costs a second decoding. */
-async function jpegPixels(sharp: Sharp, bytes: Uint8Array, source: string): Promise<Image> {
+async function jpegPixels(sharp: Sharp, bytes: Uint8Array, source: string): Promise<PackedImage> {
   try {
-    return await pixels(sharp, bytes, "warning");
+    return await pixels(sharp, bytes, "warning", false);
   } catch (error) {
     const reason = reasonOf(error);
     if (!isHarmlessWarning(reason)) throw error;
     logger.warn(`Decoding ${source} gives a warning: ${reason}`);
   }
-  return pixels(sharp, bytes, "error");
+  return pixels(sharp, bytes, "error", false);
 }
 
 /**
  * Decode a picture through sharp, off the JS thread.
  *
- * @param bytes     the whole file, not to be changed until the promise settles
- * @param source    what to call it in messages
- * @param maxPixels refused before any pixel is allocated
- * @returns RGB, tight rows, over memory of its own
+ * @param bytes  the whole file, not to be changed until the promise settles
+ * @param source what to call it in messages
+ * @returns RGB or RGBA, tight rows, over memory of its own
  * @throws {ImageError} If the bytes are not a picture, cut short, damaged, or have more pixels than allowed
  * @throws {LibraryLoadError} If sharp's addon is not installed for this machine
  */
-export async function decodeWithSharp(bytes: Uint8Array, source: string, maxPixels: number): Promise<Image> {
+export async function decodeWithSharp(
+  bytes: Uint8Array,
+  source: string,
+  decode: SharpDecodeOptions,
+): Promise<PackedImage> {
+  const { maxPixels, alpha } = decode;
   const kind = pictureKind(bytes);
   if (bytes.length === 0 || kind?.isDecodable === false) throw undecodableError(bytes, source, "");
   const sharp = await loadSharp();
@@ -58,8 +74,8 @@ export async function decodeWithSharp(bytes: Uint8Array, source: string, maxPixe
     throw undecodableError(bytes, source, reasonOf(error), { cause: error });
   };
   const options: SharpOptions = { failOn: "error", limitInputPixels: false };
-  const { width, height, pageHeight = height } = await sharp(bytes, options).metadata().catch(orRefuse);
+  const { width, height, pageHeight = height, hasAlpha } = await sharp(bytes, options).metadata().catch(orRefuse);
   if (width * pageHeight > maxPixels) throw tooLargeError(source, width, pageHeight, maxPixels);
   if (kind?.name === "JPEG") return jpegPixels(sharp, bytes, source).catch(orRefuse);
-  return pixels(sharp, bytes, "error").catch(orRefuse);
+  return pixels(sharp, bytes, "error", hasAlpha && alpha === "keep").catch(orRefuse);
 }

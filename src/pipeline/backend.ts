@@ -4,15 +4,24 @@ import type { Tensor } from "../core/tensor.ts";
 import type { Placement } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import { DEFAULT_MAX_PIXELS, type DecodedImage } from "../image/picture-decoder.ts";
+import type { SourceBytes } from "../image/source.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { Selection } from "../model/selection.ts";
+import type { JpegCounts } from "../nvjpeg/jpeg-counts.ts";
+import type { ResidentPicture } from "../nvjpeg/jpeg-surface.ts";
 import type { FrameTrace } from "./frame-trace.ts";
 import type { StageTimings } from "./stage-timings.ts";
 
 /** Width and height in pixels. */
 export type Size = readonly [width: number, height: number];
+
+/** A picture that a slot takes: pixels on the host, or what the slot itself decoded on its device. */
+export type SlotPicture = Image | ResidentPicture;
+
+/** A decoded picture, or why there is none. */
+export type DecodeOutcome<Picture> = { readonly picture: Picture } | { readonly error: unknown };
 
 /**
  * Everything one batch in flight owns: buffers at fixed addresses, grown only when a larger batch or input comes.
@@ -20,27 +29,28 @@ export type Size = readonly [width: number, height: number];
  */
 export interface Slot {
   /**
-   * Turn the bytes of a picture file into pixels, in memory the slot owns until its next `decode` with the same `index`.
+   * Turn picture files into pixels, in memory the slot owns until it decodes again: on its device where that decodes JPEG.
+   * No other slot takes what is there. `timings.decode` is how long it took.
    *
-   * @param bytes  a JPEG, PNG, WebP, … file
-   * @param index  which picture of the batch
-   * @param source what to call it in messages
-   * @throws {ImageError} If the bytes are not a picture, truncated, or over the size limit
+   * @param files the pictures of a batch: JPEG, PNG, WebP, …
+   * @returns one outcome a file, in order; an `ImageError` where the bytes are no picture, truncated, or over the size limit
    */
-  decode(bytes: Uint8Array, index: number, source: string): Promise<DecodedImage>;
+  decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotPicture>[]>;
+  /** As `decode`, with the pixels on the host. */
+  decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]>;
   /**
    * Resize, pad and normalise pictures into the input tensor. Keeps no reference to them.
    *
-   * @param images 1 to `maxBatch` pictures, of any sizes; boxes are mapped to the source size of a `DecodedImage`
-   * @param size   size of the input; all pictures of a batch share it
+   * @param pictures 1 to `maxBatch` pictures, of any sizes; boxes are mapped to the source size of a decoded one
+   * @param size     size of the input; all pictures of a batch share it
    */
-  preprocess(images: readonly Image[], size: Size): Promise<void>;
+  preprocess(pictures: readonly SlotPicture[], size: Size): Promise<void>;
   /** Run the model on what was pre-processed. */
   infer(): Promise<void>;
   /** Decode, select and map back to source pixels: one block a picture, valid until the slot's next call. */
   postprocess(selection: Selection): Promise<readonly DetectionBlock[]>;
   /** The three stages as one; the GPU replays them as one graph. */
-  detect(images: readonly Image[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]>;
+  detect(pictures: readonly SlotPicture[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]>;
   /** Where each source picture of the batch lies in the input. */
   readonly placements: readonly Placement[];
   /** The input tensor, for reading; copied from the device on the GPU. */
@@ -63,7 +73,7 @@ export type StreamLayout = "auto" | "one" | "split" | "parallel";
 /** How the JS thread waits for a GPU. `poll`: it asks the event; `off-thread`: another thread waits; `auto`: by measured duration. */
 export type WaitMode = "auto" | "poll" | "off-thread";
 
-/** Where JPEG files are decoded. `auto`: by nvJPEG where the model runs on a GPU and the library is there. */
+/** Where JPEG files are decoded. `auto`: by nvJPEG where the model runs on a GPU with engines made for JPEG. */
 export type JpegDecoding = "auto" | "gpu" | "cpu";
 
 /** Whether a GPU's kernels read frames in mapped host memory instead of a copy. `auto`: on GPUs that share the host's memory. */
@@ -99,6 +109,8 @@ export interface BackendOptions {
   readonly jpeg: JpegDecoding;
   /** Whether kernels read frames where they lie in mapped host memory. */
   readonly zeroCopy: ZeroCopy;
+  /** False: each piece of a frame is enqueued by itself on a GPU, for experiments. Default: one CUDA graph a frame. */
+  readonly graph?: boolean | undefined;
   /** How an engine is built for the GPU where there is none yet. */
   readonly build: EngineBuild;
   /** Told when each batch was copied in, computed and copied out on the GPU. Default: none. */
@@ -153,6 +165,8 @@ export interface Backend {
   readonly maxBatch: number;
   /** Batches in flight: as many as were asked for, or as keep the machine busy. */
   readonly inFlight: number;
+  /** How JPEG files were decoded on the device so far; `undefined` where none was. */
+  readonly jpeg?: JpegCounts | undefined;
   /** Make the buffers of one batch in flight; a child of the backend. */
   createSlot(): Slot;
   close(): void;

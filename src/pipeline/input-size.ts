@@ -1,8 +1,13 @@
 /** @module Input size: how large the model's input is made for a batch of pictures. */
 
 import { rectangularSize } from "../image/geometry.ts";
-import type { Image } from "../image/image.ts";
 import type { Size } from "./backend.ts";
+
+/** Size of a picture in pixels. */
+export interface PixelSize {
+  readonly width: number;
+  readonly height: number;
+}
 
 /** How the size of a model with dynamic height and width is chosen. */
 export interface InputSizePolicy {
@@ -22,7 +27,7 @@ export interface InputSizePolicy {
  *
  * @param images at least one
  */
-export function inputSizeFor(images: readonly Image[], policy: InputSizePolicy): Size {
+export function inputSizeFor(images: readonly PixelSize[], policy: InputSizePolicy): Size {
   if (policy.fixedSize !== undefined) return policy.fixedSize;
   if (!policy.rectangular) return policy.size;
   const limits = { longSide: Math.max(...policy.size), stride: policy.stride };

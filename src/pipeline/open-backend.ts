@@ -43,16 +43,17 @@ export interface Machine {
 /**
  * Choose the machine: the one that was asked for, or the best there is.
  *
+ * @param action what it is for, for messages
  * @throws {OptionError} If the GPU was asked for and there is none, or no TensorRT
  */
-export function chooseMachine(backend: OpenBackendOptions["backend"]): Machine {
-  const wanted = backend === "auto" ? wantedByEnvironment() : backend;
+export function chooseMachine(backend: OpenBackendOptions["backend"], action = "load a detector"): Machine {
+  const wanted = backend === "auto" ? wantedByEnvironment(action) : backend;
   if (wanted === "cpu") return { kind: "cpu", gpuFault: undefined };
   const gpuFault = gpuUnavailable();
   if (gpuFault === undefined) return { kind: "gpu", gpuFault };
   if (wanted === "auto") return { kind: "cpu", gpuFault };
   const hint = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
-  throw new OptionError(message("load a detector on the GPU", `as it cannot be used: ${gpuFault}`, hint), "backend");
+  throw new OptionError(message(`${action} on the GPU`, `as it cannot be used: ${gpuFault}`, hint), "backend");
 }
 
 /**
@@ -64,11 +65,37 @@ export function chooseMachine(backend: OpenBackendOptions["backend"]): Machine {
  * @throws {ModelError} If it is no model, or of no known layout
  */
 export async function openBackend(source: string | Uint8Array, options: OpenBackendOptions): Promise<Backend> {
-  const { kind, gpuFault } = chooseMachine(options.backend);
-  if (kind === "gpu") return GpuBackend.load(source, options);
-  if (gpuFault === undefined) return openOnCpu(source, options, 'backend "cpu" was asked for');
-  logger.info(`Running on the CPU, as the GPU cannot be used: ${gpuFault}`);
-  return openOnCpu(source, options, `the GPU cannot be used: ${gpuFault}`);
+  return openOnMachine<Backend>(source, options.backend, {
+    action: "load a detector",
+    onGpu: () => GpuBackend.load(source, options),
+    onCpu: () => CpuBackend.load(source, options),
+  });
+}
+
+/** How a model is loaded on each machine. */
+export interface Openers<T> {
+  /** For messages: `load a detector`. */
+  readonly action: string;
+  readonly onGpu: () => Promise<T>;
+  /** Never called with a plan. */
+  readonly onCpu: () => Promise<T>;
+}
+
+/**
+ * Load any kind of model on the machine that was asked for, or the best there is; as {@linkcode openBackend} says.
+ *
+ * @param source path of a model, or its bytes
+ */
+export async function openOnMachine<T>(
+  source: string | Uint8Array,
+  backend: OpenBackendOptions["backend"],
+  { action, onGpu, onCpu }: Openers<T>,
+): Promise<T> {
+  const { kind, gpuFault } = chooseMachine(backend, action);
+  if (kind === "gpu") return onGpu();
+  if (gpuFault !== undefined) logger.info(`Running on the CPU, as the GPU cannot be used: ${gpuFault}`);
+  refusePlan(source, gpuFault === undefined ? 'backend "cpu" was asked for' : `the GPU cannot be used: ${gpuFault}`);
+  return onCpu();
 }
 
 /**
@@ -103,20 +130,18 @@ export async function openBackends(
 }
 
 /** @throws {OptionError} If the variable names no machine */
-function wantedByEnvironment(): OpenBackendOptions["backend"] {
+function wantedByEnvironment(action: string): OpenBackendOptions["backend"] {
   const value = process.env[VARIABLE] ?? "";
   if (value === "" || value === "auto" || value === "cpu" || value === "gpu") return value === "" ? "auto" : value;
   const found = `as ${VARIABLE} must be auto, cpu or gpu: ${JSON.stringify(value)}`;
-  throw new OptionError(message("load a detector", found), "backend");
+  throw new OptionError(message(action, found), "backend");
 }
 
-/** @param reason why it is not the GPU, for a plan, which runs nowhere else */
-async function openOnCpu(source: string | Uint8Array, options: BackendOptions, reason: string): Promise<Backend> {
+/** @param reason why it is not the GPU, the only place where a plan runs */
+function refusePlan(source: string | Uint8Array, reason: string): void {
   const [path, bytes] = typeof source === "string" ? [source, undefined] : [undefined, source];
-  if (isPlan(bytes, path)) {
-    const name = path ?? "the model from bytes";
-    const hint = "load the ONNX model it was built from";
-    throw new ModelError(message(`load ${JSON.stringify(name)}`, `as a plan needs a GPU, and ${reason}`, hint), name);
-  }
-  return CpuBackend.load(source, options);
+  if (!isPlan(bytes, path)) return;
+  const name = path ?? "the model from bytes";
+  const hint = "load the ONNX model it was built from";
+  throw new ModelError(message(`load ${JSON.stringify(name)}`, `as a plan needs a GPU, and ${reason}`, hint), name);
 }

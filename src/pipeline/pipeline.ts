@@ -2,12 +2,12 @@
 
 import { logger } from "../core/log.ts";
 import { type Image, imageOf } from "../image/image.ts";
-import { type ImageSource, isImage, readSource } from "../image/source.ts";
+import { type ImageSource, isImage, readSource, type SourceBytes } from "../image/source.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Selection } from "../model/selection.ts";
-import type { Backend, Size, Slot } from "./backend.ts";
+import type { Backend, Size, Slot, SlotPicture } from "./backend.ts";
 import { isDeviceFault } from "./device-fault.ts";
-import { inputSizeFor } from "./input-size.ts";
+import { inputSizeFor, type PixelSize } from "./input-size.ts";
 import { Ring, type Waiter } from "./ring.ts";
 import type { StageTimings } from "./stage-timings.ts";
 
@@ -89,7 +89,7 @@ export class Pipeline {
   }
 
   /** Size of the model's input for these pictures, in pixels. */
-  sizeFor(images: readonly Image[]): Size {
+  sizeFor(images: readonly PixelSize[]): Size {
     const { fixedSize, stride } = this.backend.recognition;
     const { size, rectangular } = this.#options;
     return inputSizeFor(images, { fixedSize, stride, size, rectangular });
@@ -141,21 +141,27 @@ export class Pipeline {
    * @throws {NativeError} If the model itself, or its device, fails
    */
   async run(slot: Slot, jobs: readonly Job[], selection: Selection): Promise<void> {
-    const images: Image[] = [];
+    const pictures: SlotPicture[] = [];
     const decoded: Job[] = [];
     slot.timings.decode = 0;
+    let files: Job[] | undefined;
     for (const job of jobs) {
       if (job.isSettled) continue;
+      if (!isImage(job.source)) {
+        files ??= [];
+        files.push(job);
+        continue;
+      }
       try {
-        const { source } = job;
-        images.push(isImage(source) ? checked(source) : await imageFrom(slot, source, images.length));
+        pictures.push(checked(job.source));
         decoded.push(job);
       } catch (error) {
         job.fail(error);
       }
     }
-    if (images.length === 0) return;
-    const blocks = await slot.detect(images, this.sizeFor(images), selection);
+    if (files !== undefined) await decodeFiles(slot, files, pictures, decoded);
+    if (pictures.length === 0) return;
+    const blocks = await slot.detect(pictures, this.sizeFor(pictures), selection);
     const { timings, placements } = slot;
     for (let index = 0; index < decoded.length; index++) {
       const { sourceWidth: width, sourceHeight: height } = placements[index]!;
@@ -179,13 +185,48 @@ function checked(image: Image): Image {
 }
 
 /**
- * Pixels of a source, in memory of the slot unless they were decoded already.
+ * Read the files of some jobs side by side, and decode them as one batch; whose file is none is told.
  *
- * @param index which picture of the batch
- * @throws {ImageError} If it is missing, or no picture
+ * @throws {CudaError} If the device that decodes has failed for good
  */
-export async function imageFrom(slot: Slot, source: ImageSource, index: number): Promise<Image> {
-  if (isImage(source)) return checked(source);
-  const { bytes, name } = await readSource(source);
-  return slot.decode(bytes, index, name);
+async function decodeFiles(slot: Slot, jobs: readonly Job[], pictures: SlotPicture[], decoded: Job[]): Promise<void> {
+  const read: SourceBytes[] = [];
+  const waiting: Job[] = [];
+  const settled = await Promise.allSettled(jobs.map(({ source }) => readSource(source as Exclude<ImageSource, Image>)));
+  for (const [index, result] of settled.entries()) {
+    const job = jobs[index]!;
+    if (result.status === "rejected") job.fail(result.reason);
+    else if (!job.isSettled) {
+      read.push(result.value);
+      waiting.push(job);
+    }
+  }
+  if (read.length === 0) return;
+  const outcomes = await slot.decode(read);
+  for (const outcome of outcomes) if ("error" in outcome && isDeviceFault(outcome.error)) throw outcome.error;
+  for (const [index, outcome] of outcomes.entries()) {
+    if ("error" in outcome) waiting[index]!.fail(outcome.error);
+    else {
+      pictures.push(outcome.picture);
+      decoded.push(waiting[index]!);
+    }
+  }
+}
+
+/**
+ * Pixels of some sources on the host, in memory of the slot unless they were decoded already.
+ *
+ * @throws {ImageError} The first source's that is missing, or no picture
+ */
+export async function hostImages(slot: Slot, sources: readonly ImageSource[]): Promise<Image[]> {
+  const files: SourceBytes[] = [];
+  for (const source of sources) if (!isImage(source)) files.push(await readSource(source));
+  const decoded = await slot.decodeToHost(files);
+  let next = 0;
+  return sources.map((source) => {
+    if (isImage(source)) return checked(source);
+    const outcome = decoded[next++]!;
+    if ("error" in outcome) throw outcome.error;
+    return outcome.picture;
+  });
 }

@@ -85,16 +85,15 @@ test.skipIf(isOffline)(
     const opened = program(
       `import { cudaRuntimeSpec } from ${JSON.stringify(join(src, "ffi/cuda-runtime.ts"))};
        import { openLibrary } from ${JSON.stringify(join(src, "ffi/library.ts"))};
-       const property = { args: ["i32", "ptr"], returns: "i32" };
+       import { nvJpegLibrary } from ${JSON.stringify(join(src, "ffi/nvjpeg.ts"))};
        const runtime = openLibrary(cudaRuntimeSpec(["libcudart.so.12"]), { cudaRuntimeGetVersion: { args: ["ptr"], returns: "i32" } });
-       const spec = { name: "nvjpeg", variable: "NO_SUCH_VARIABLE", files: ["libnvjpeg.so.12"], hint: "" };
-       const nvjpeg = openLibrary(spec, { nvjpegGetProperty: property });
+       const nvjpeg = nvJpegLibrary();
        const out = new Int32Array(new ArrayBuffer(16));
        console.log(runtime.path, runtime.symbols.cudaRuntimeGetVersion(out), out[0]);
-       console.log(nvjpeg.path, nvjpeg.symbols.nvjpegGetProperty(0, out), out[0]);`,
+       console.log(nvjpeg.path, nvjpeg.version);`,
       { BUN_TENSORRT_CACHE: cache },
     );
-    expect(opened.output).toBe(`${paths[0]} 0 12090\n${paths[1]} 0 12\n`);
+    expect(opened.output).toBe(`${paths[0]} 0 12090\n${paths[1]} 12.4.0\n`);
     const again = await install("nvjpeg cuda-runtime --cuda 12 --json", { PATH: scratch });
     expect(JSON.parse(again.output)[0]).toMatchObject({ name: "nvjpeg", receivedBytes: 0 });
     expect((await install("--list")).output).toMatch(/^cuda-runtime +12 .* yes /m);

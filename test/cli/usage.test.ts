@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import manifest from "../../package.json" with { type: "json" };
 import { runCli } from "./run-cli.ts";
 
-const COMMANDS = ["detect", "demo", "build", "serve", "worker", "inspect", "models", "install", "doctor"];
+const COMMANDS = ["detect", "transform", "demo", "build", "serve", "worker", "inspect", "models", "install", "doctor"];
 
 test("--help lists every command, and each has a help with usage, flags and examples", async () => {
   const overall = await runCli(["--help"]);
@@ -37,7 +37,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
   const cases: readonly (readonly [words: string, text: string])[] = [
     ["", "Usage:\n  bun-tensorrt <command>"],
     ["detetc a.jpg", 'error: Cannot run bun-tensorrt as command "detetc" is unknown\nHint: did you mean detect?'],
-    ["paint", "Hint: the commands are detect, demo, build, serve, worker, inspect, models, install, doctor"],
+    ["paint", "Hint: the commands are detect, transform, demo, build, serve, worker, inspect, models, install, doctor"],
     ["detect a.jpg --treshold 0.5", "flag --treshold is unknown\nHint: did you mean --threshold?"],
     ["detect a.jpg --threshold 2", '--threshold is refused: received "2"\nHint: a number from 0 to 1'],
     ["detect a.jpg --backend tpu", '--backend is refused: received "tpu"\nHint: auto, cpu or gpu'],
@@ -107,6 +107,7 @@ test("doctor reports on a machine with nothing installed, and exits with 1 where
     "ONNX Runtime",
     "sharp",
     "libturbojpeg",
+    "ffmpeg",
     "NVIDIA GPU",
     "NVIDIA driver",
     "CUDA runtime",

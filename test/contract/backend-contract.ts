@@ -2,12 +2,14 @@
 
 import { expect, test } from "bun:test";
 import { ClosedError } from "../../src/core/errors.ts";
-import { imageOf } from "../../src/image/image.ts";
+import { encodeImage } from "../../src/image/encode.ts";
+import { type Image, imageOf } from "../../src/image/image.ts";
 import type { DetectionBlock } from "../../src/model/detection-block.ts";
 import type { Selection } from "../../src/model/selection.ts";
 import type { Backend, Slot } from "../../src/pipeline/backend.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { nv12Pair } from "../support/nv12-pictures.ts";
+import { withOrientation } from "../support/pictures.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const all: Selection = { threshold: 0.1, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
@@ -25,6 +27,10 @@ function rowsOf(block: DetectionBlock): Row[] {
     score: Number(block.scores[row]!.toFixed(4)),
     box: [...block.boxes.subarray(row * 4, row * 4 + 4)].map((value) => Number(value.toFixed(3))),
   }));
+}
+
+async function encodeJpeg(image: Image): Promise<Buffer> {
+  return Buffer.from(await encodeImage(image, { format: "jpeg" }));
 }
 
 /**
@@ -184,6 +190,33 @@ export function testBackend(name: string, open: (model: Uint8Array) => Promise<B
       await slot.detect([flatPicture(64, 64, 255)], size, all);
       const { preprocess, infer, postprocess } = slot.timings;
       for (const value of [preprocess, infer, postprocess]) expect(value).toBeGreaterThan(0);
+    }));
+
+  test(`${name}: decode() gives one outcome a file, in order, and a file that is none fails alone`, () =>
+    withSlot(async (slot) => {
+      const jpeg = (width: number, orientation: number): Promise<Buffer> =>
+        encodeJpeg(flatPicture(width, 96, 255)).then((bytes) => withOrientation(bytes, orientation));
+      const files = [
+        await jpeg(128, 1),
+        new Uint8Array([1, 2, 3]),
+        (await jpeg(64, 1)).subarray(0, 300),
+        await jpeg(33, 6),
+      ];
+      const outcomes = await slot.decode(files.map((bytes, index) => ({ bytes, name: `file ${index}` })));
+      const found = outcomes.map((outcome) =>
+        "error" in outcome ? (outcome.error as Error).name : [outcome.picture.width, outcome.picture.height],
+      );
+      expect(found).toEqual([[128, 96], "ImageError", "ImageError", [96, 33]]);
+      const pictures = outcomes.flatMap((outcome) => ("error" in outcome ? [] : [outcome.picture]));
+      const blocks = await slot.detect(pictures, size, all);
+      for (const block of blocks.slice(0, 2)) expect(rowsOf(block)[0]?.classId).toBe(0);
+      expect(slot.placements.map(({ sourceWidth, sourceHeight }) => [sourceWidth, sourceHeight])).toEqual([
+        [128, 96],
+        [96, 33],
+      ]);
+      const [host] = await slot.decodeToHost([{ bytes: files[0]!, name: "file 0" }]);
+      if (host === undefined || "error" in host) throw new Error("It was decoded before");
+      expect([...host.picture.data.subarray(0, 3)]).toEqual([255, 255, 255]);
     }));
 
   test(`${name}: close() is refused while a slot is open, and final after it`, async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Handle } from "../../src/core/units.ts";
+import { EventBoard } from "../../src/cuda/event-board.ts";
 import { type EventCalls, EventWaits, type WaitedEvent } from "../../src/cuda/event-waits.ts";
 import type { WaitMode } from "../../src/cuda/wait.ts";
 
@@ -7,27 +8,33 @@ const NOT_READY = 600;
 
 /** A machine with events that are done when the test says so. */
 class FakeDriver implements EventCalls {
+  readonly events: FakeEvent[] = [];
   readonly status = new Map<number, number>();
-  readonly sleepers = new Map<number, (status: number) => void>();
   queries = 0;
-  sleeps = 0;
+  watches = 0;
+  #wake: (() => void) | undefined;
 
   query(handle: number): number {
     this.queries += 1;
     return this.status.get(handle) ?? NOT_READY;
   }
 
-  synchronize(handle: number): Promise<number> {
-    this.sleeps += 1;
-    const status = this.status.get(handle);
-    if (status !== undefined) return Promise.resolve(status);
-    return new Promise((resolve) => this.sleepers.set(handle, resolve));
+  watch(board: EventBoard): Promise<void> {
+    this.watches += 1;
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        // Places are given in the order of the events.
+        const done = this.events.filter((event) => event.waits > 0 && this.status.has(event.handle));
+        for (const { handle } of done) board.finish(handle - 1);
+        if (done.length > 0) resolve();
+      };
+      this.#wake();
+    });
   }
 
   finish(handle: number, status = 0): void {
     this.status.set(handle, status);
-    this.sleepers.get(handle)?.(status);
-    this.sleepers.delete(handle);
+    this.#wake?.();
   }
 }
 
@@ -55,14 +62,12 @@ class FakeEvent implements WaitedEvent {
 
 function setUp(mode: WaitMode, count: number): { driver: FakeDriver; waits: EventWaits; events: FakeEvent[] } {
   const driver = new FakeDriver();
-  return {
-    driver,
-    waits: new EventWaits(mode, driver),
-    events: Array.from({ length: count }, (_, at) => new FakeEvent(at + 1)),
-  };
+  const events = driver.events;
+  for (let at = 0; at < count; at++) events.push(new FakeEvent(at + 1));
+  return { driver, waits: new EventWaits(mode, driver), events };
 }
 
-test('EventWaits "off-thread" sleeps once for the oldest and settles what is done with it', async () => {
+test('EventWaits "off-thread" watches all events by one call, and settles each that is done', async () => {
   const { driver, waits, events } = setUp("off-thread", 3);
   const settled: number[] = [];
   const all = events.map((event) =>
@@ -71,16 +76,16 @@ test('EventWaits "off-thread" sleeps once for the oldest and settles what is don
       .done()
       .then(() => settled.push(event.handle)),
   );
-  expect([waits.length, driver.sleeps]).toEqual([3, 1]);
+  expect([waits.length, driver.watches]).toEqual([3, 1]);
   driver.status.set(3, 0);
-  driver.finish(1);
-  await all[0];
-  await all[2];
-  expect(settled).toEqual([1, 3]);
-  expect(events.map((event) => event.waits)).toEqual([0, 1, 0]);
   driver.finish(2);
+  await all[1];
+  await all[2];
+  expect(settled).toEqual([2, 3]);
+  expect(events.map((event) => event.waits)).toEqual([1, 0, 0]);
+  driver.finish(1);
   await Promise.all(all);
-  expect([waits.length, driver.sleeps]).toEqual([0, 2]);
+  expect([waits.length, driver.watches]).toEqual([0, 2]);
 });
 
 test('EventWaits "poll" never sleeps', async () => {
@@ -91,7 +96,7 @@ test('EventWaits "poll" never sleeps', async () => {
   driver.finish(1);
   driver.finish(2);
   await all;
-  expect(driver.sleeps).toBe(0);
+  expect(driver.watches).toBe(0);
 });
 
 test('EventWaits "auto" polls for one short event, and sleeps where several are under way or waits are long', async () => {
@@ -99,10 +104,10 @@ test('EventWaits "auto" polls for one short event, and sleeps where several are 
   const [first, second] = events.map((event) => waits.of(event));
   const alone = first!.done();
   await new Promise((resolve) => setImmediate(resolve));
-  expect(driver.sleeps).toBe(0);
+  expect(driver.watches).toBe(0);
   const joined = second!.done();
   await new Promise((resolve) => setImmediate(resolve));
-  expect(driver.sleeps).toBe(1);
+  expect(driver.watches).toBe(1);
   driver.finish(1);
   await alone;
   driver.finish(2);
@@ -111,17 +116,17 @@ test('EventWaits "auto" polls for one short event, and sleeps where several are 
   driver.status.clear();
   events[0]!.averageWaitMs = 5;
   const long = first!.done();
-  const { sleeps } = driver;
+  const watches = driver.watches;
   driver.finish(1);
   await long;
-  expect(sleeps).toBeGreaterThan(1);
+  expect(watches).toBeGreaterThan(1);
 });
 
 test('EventWaits "auto" gives up polling where a wait is longer than those before', async () => {
   const { driver, waits, events } = setUp("auto", 1);
   const wait = waits.of(events[0]!).done();
   await Bun.sleep(10);
-  expect(driver.sleeps).toBe(1);
+  expect(driver.watches).toBe(1);
   driver.finish(1);
   await wait;
   expect(events[0]!.averageWaitMs).toBeGreaterThan(2);
@@ -137,18 +142,32 @@ test.each(["poll", "off-thread", "auto"] as const)("EventWaits %p rejects the fa
   expect(waits.length).toBe(0);
 });
 
-test("EventWaits rejects the oldest where the sleeping thread itself fails, and goes on with the others", async () => {
+test("EventWaits rejects all where the watching itself fails, and serves the next", async () => {
   const { driver, waits, events } = setUp("off-thread", 2);
-  driver.synchronize = (handle) => (handle === 1 ? Promise.reject(new Error("no thread")) : Promise.resolve(0));
-  const [first, second] = events.map((event) => waits.of(event).done());
-  driver.status.set(2, 0);
-  await expect(first).rejects.toThrow("no thread");
-  await second;
+  driver.watch = () => Promise.reject(new Error("no thread"));
+  const [first, second] = events.map((event) => waits.of(event));
+  const both = await Promise.allSettled([first!.done(), second!.done()]);
+  expect(both.map((outcome) => String((outcome as PromiseRejectedResult).reason))).toEqual(
+    Array(2).fill("Error: no thread"),
+  );
+  driver.watch = async (board) => board.finish(0);
+  driver.status.set(1, 0);
+  await first!.done();
+});
+
+test("EventBoard gives places back, and refuses more events than it has places", () => {
+  const board = new EventBoard();
+  const handle = 1 as Handle<"cudaEvent_t">;
+  const places = Array.from({ length: 256 }, () => board.add(handle));
+  expect(new Set(places).size).toBe(256);
+  expect(() => board.add(handle)).toThrow(RangeError);
+  board.remove(7);
+  expect(board.add(handle)).toBe(7);
 });
 
 test("EventWaits serves 20,000 waits that begin again as soon as they end", async () => {
   const { driver, waits, events } = setUp("off-thread", 8);
-  driver.synchronize = () => Promise.resolve(0);
+  driver.watch = async (board) => events.forEach((_, place) => void board.finish(place));
   driver.query = () => 0;
   let count = 0;
   const loops = events.map(async (event) => {

@@ -61,8 +61,10 @@ test("BlockingName covers the functions that the header says block", () => {
     ([, name]) => name,
   );
   const known: BlockingName[] = [
+    "bt_wait_any",
     "bt_nvjpeg_create",
     "bt_nvjpeg_decode_batched",
+    "bt_jpeg_check",
     "bt_runtime_create",
     "bt_runtime_deserialize",
     "bt_engine_create_context",
@@ -91,6 +93,7 @@ test("shim() binds the prebuilt library, and refuses a call without an object", 
   expect(native.bt_destroy(null)).toBe(SHIM_STATUS.badCall);
   expect(native.bt_i32(null, 0x1000_0000, 5)).toBe(SHIM_STATUS.badCall);
   expect(native.bt_text(null, null, 0)).toBeNull();
+  expect(native.bt_wait_any(-1, null, null, null, 0, 20)).toBe(SHIM_STATUS.badCall);
   expect(native.bt_nvjpeg_create(0, null, 3, 0, null)).toBe(SHIM_STATUS.badCall);
   expect(native.bt_nvjpeg_decode_batched(0, null, 1, 1, 1, 1, 1, 1)).toBe(SHIM_STATUS.badCall);
 });

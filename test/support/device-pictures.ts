@@ -2,8 +2,8 @@
 
 import type { DevicePtr } from "../../src/core/units.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
-import type { DevicePicture } from "../../src/pipeline/gpu/picture-table.ts";
 import { type YuvCoefficients, yuvCoefficients } from "../../src/image/yuv.ts";
+import type { DevicePicture } from "../../src/pipeline/gpu/picture-table.ts";
 import { chance } from "./chance.ts";
 import { rgbOfNv12 } from "./reference/nv12.ts";
 

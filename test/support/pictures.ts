@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import sharp, { type JpegOptions, type Sharp } from "sharp";
 import { findTurboJpeg } from "../../src/ffi/turbojpeg.ts";
-import { type Image, imageOf } from "../../src/image/image.ts";
+import { imageOf, type PackedImage } from "../../src/image/image.ts";
 
 /** Real photographs, outside the repository: tests that need them skip by name where they are absent. */
 export const PHOTOS: string = join(import.meta.dir, "../../../shared/images/photos");
@@ -14,7 +14,7 @@ export const hasPhotos: boolean = existsSync(PHOTOS);
 export const hasTurboJpeg: boolean = "path" in findTurboJpeg();
 
 /** Smooth RGB pixels with an edge in them, different in every corner. */
-export function paint(width: number, height: number): Image {
+export function paint(width: number, height: number): PackedImage {
   const data = new Uint8Array(new ArrayBuffer(width * height * 3));
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
@@ -28,7 +28,7 @@ export function paint(width: number, height: number): Image {
 }
 
 /** The image as input for sharp. */
-export function sharpOf({ data, width, height }: Image): Sharp {
+export function sharpOf({ data, width, height }: PackedImage): Sharp {
   return sharp(data, { raw: { width, height, channels: 3 } });
 }
 

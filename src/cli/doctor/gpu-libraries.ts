@@ -3,9 +3,8 @@
 import { readdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { LibraryLoadError } from "../../core/errors.ts";
-import { cudaFolders } from "../../ffi/cuda-folders.ts";
 import { cudaRuntimePath, cudaRuntimeSpec, cudaRuntimeVersion, formatCudaVersion } from "../../ffi/cuda-runtime.ts";
-import { type LibrarySpec, openLibrary, type SymbolTable } from "../../ffi/library.ts";
+import { nvJpegLibrary, nvJpegSpec } from "../../ffi/nvjpeg.ts";
 import { SHIM_SPEC, shim } from "../../ffi/shim.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
 import type { TensorRtFamily } from "../../tensorrt/version.ts";
@@ -17,18 +16,6 @@ const COMPONENTS: Readonly<Record<TensorRtFamily, string>> = {
   TensorRT: "tensorrt",
   "TensorRT-RTX": "tensorrt-rtx",
 };
-
-const NVJPEG: LibrarySpec = {
-  name: "libnvjpeg",
-  variable: "BUN_TENSORRT_NVJPEG",
-  files: ["libnvjpeg.so.13", "libnvjpeg.so.12"],
-  python: ["nvidia/nvjpeg/lib", "nvidia/cu13/lib"],
-  folders: cudaFolders(),
-  hint: "bun-tensorrt install nvjpeg",
-};
-
-/** One function, as proof that the library is what its name says. */
-const NVJPEG_SYMBOLS = { nvjpegGetProperty: { args: ["i32", "ptr"], returns: "i32" } } as const satisfies SymbolTable;
 
 /** The CUDA runtime. */
 export function findCudaRuntime(): Finding {
@@ -97,10 +84,11 @@ export function findTensorRt(family: TensorRtFamily): Finding {
 export function findNvJpeg(): Finding {
   const name = "nvJPEG";
   try {
-    return { name, state: "ok", found: openLibrary(NVJPEG, NVJPEG_SYMBOLS).path };
+    const { version, path } = nvJpegLibrary();
+    return { name, state: "ok", found: `${version} at ${path}` };
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
-    const found = `${whyUnusable(error, NVJPEG)}: JPEG is decoded on the CPU`;
+    const found = `${whyUnusable(error, nvJpegSpec())}: JPEG is decoded on the CPU`;
     return { name, state: "absent", found, fix: "bun-tensorrt install nvjpeg" };
   }
 }

@@ -6,13 +6,14 @@ import { type Placement, unplaceBoxes } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
+import type { SourceBytes } from "../../image/source.ts";
 import { Candidates } from "../../model/candidates.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { DecodeInput, Layout, Recognition } from "../../model/layout.ts";
 import type { Selection } from "../../model/selection.ts";
 import { Selector } from "../../model/selector.ts";
 import type { Session } from "../../onnxruntime/session.ts";
-import type { Size, Slot } from "../backend.ts";
+import type { DecodeOutcome, Size, Slot } from "../backend.ts";
 import { BindingCache } from "../binding-cache.ts";
 import { sourcePlacement } from "../source-placement.ts";
 import { createStageTimings, type StageTimings } from "../stage-timings.ts";
@@ -53,11 +54,22 @@ export class CpuSlot extends Resource implements Slot {
     this.#preprocessor = new Preprocessor(model.recognition.preprocessing);
   }
 
-  async decode(bytes: Uint8Array, index: number, source: string): Promise<DecodedImage> {
+  decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
+    return this.decodeToHost(files);
+  }
+
+  async decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
     const started = performance.now();
-    const image = await this.#decoderFor(index).decode(bytes, source, this.#model.decodeOptions);
-    this.timings.decode += performance.now() - started;
-    return image;
+    const outcomes: DecodeOutcome<DecodedImage>[] = [];
+    for (const [index, { bytes, name }] of files.entries()) {
+      try {
+        outcomes.push({ picture: await this.#decoderFor(index).decode(bytes, name, this.#model.decodeOptions) });
+      } catch (error) {
+        outcomes.push({ error });
+      }
+    }
+    this.timings.decode = performance.now() - started;
+    return outcomes;
   }
 
   preprocess(images: readonly Image[], size: Size): Promise<void> {

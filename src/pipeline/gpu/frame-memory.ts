@@ -19,6 +19,8 @@ import {
 } from "../../image/image.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
 import { yuvCoefficients } from "../../image/yuv.ts";
+import { JpegSurface, type ResidentPicture } from "../../nvjpeg/jpeg-surface.ts";
+import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import type { DevicePicture, Nv12Picture, PackedPicture } from "./picture-table.ts";
 
 /** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
@@ -61,6 +63,7 @@ export class FrameMemory extends Resource {
   #pixels: DeviceBuffer<"u8"> | undefined;
   #decoder: PictureDecoder | undefined;
   #decoded: PinnedBuffer<"u8"> | undefined;
+  #surface: JpegSurface | undefined;
 
   /** @param stream that copies the pictures; it is held open */
   constructor(stream: Stream, { zeroCopy }: FrameMemoryOptions) {
@@ -80,6 +83,22 @@ export class FrameMemory extends Resource {
   decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
     this.#decoder ??= PictureDecoder.create({ allocate: (byteLength) => this.#allocateDecoded(byteLength) });
     return this.#decoder.decode(bytes, source, options);
+  }
+
+  /**
+   * Decode a picture file on the device.
+   *
+   * @returns upright RGB, valid until the next call
+   * @throws {ImageError} If the bytes are no picture
+   */
+  decodeOnDevice(
+    decoder: NvJpegDecoder,
+    bytes: Uint8Array,
+    source: string,
+    options: PictureDecodeOptions,
+  ): Promise<ResidentPicture> {
+    this.#surface ??= JpegSurface.create(this.#device);
+    return decoder.decode(bytes, this.#surface, { ...options, source });
   }
 
   /**
@@ -160,6 +179,7 @@ export class FrameMemory extends Resource {
   }
 
   protected release(): void {
+    this.#surface?.close();
     this.#decoder?.close();
     this.#decoded?.close();
     this.#staging?.close();

@@ -11,18 +11,21 @@ import { Stream } from "../../cuda/stream.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
 import { recogniseModel } from "../../model/registry.ts";
+import type { JpegCounts } from "../../nvjpeg/jpeg-counts.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import type { Backend, BackendOptions } from "../backend.ts";
 import { decodeOptionsFor } from "../decode-options.ts";
 import { engineOptions } from "./engine-options.ts";
+import { GpuJpeg } from "./gpu-jpeg.ts";
 import type { GpuModel, LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
 import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
 import { GpuTrace } from "./gpu-trace.ts";
 import { KernelLibrary } from "./kernel-library.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
+import { obtainPlan } from "./obtain-plan.ts";
 import { chooseStreams } from "./stream-choice.ts";
 import { valueTable } from "./value-table.ts";
 
@@ -66,7 +69,7 @@ export class GpuBackend extends Resource implements Backend {
     const isRead = typeof source === "object" && "isPlan" in source;
     const file = isRead ? source : await readModelFile(source);
     const device = owned.use(Device.open(options.device));
-    const plan = file.isPlan ? file : await buildOrReuse(file, device, options);
+    const plan = await obtainPlan(file, device, engineOptions(file, options), options.build);
     const runtime = owned.use(await Runtime.create({ device }));
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     const recognition = recogniseModel(modelInfo(engine), { ...options, source: file.source });
@@ -78,6 +81,8 @@ export class GpuBackend extends Resource implements Backend {
       copyToDevice(values, table, { stream });
       stream.synchronize();
     }
+    const jpeg = GpuJpeg.open(device, options.jpeg);
+    if (jpeg !== undefined) owned.use(jpeg);
     const input = engine.tensor(recognition.imageInput);
     const rows = input.shape[0]!;
     const loaded: LoadedModel = {
@@ -89,7 +94,9 @@ export class GpuBackend extends Resource implements Backend {
       fixedBatch: rows > 0 ? rows : undefined,
       zeroCopy: readsInPlace(device, options.zeroCopy),
       decodeOptions: decodeOptionsFor(recognition, options),
-      waits: new EventWaits(options.wait),
+      jpeg,
+      hasGraph: options.graph !== false,
+      waits: new EventWaits(options.wait, device),
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
     const request = { options, maxBatch, path: () => choicePath(file, plan) };
@@ -97,7 +104,6 @@ export class GpuBackend extends Resource implements Backend {
     const gpu: GpuModel = {
       ...loaded,
       streams: owned.use(new GpuStreams(engine, device, layout)),
-      sleeps: options.wait === "off-thread" || (options.wait === "auto" && inFlight > 1),
       trace: options.trace === undefined ? undefined : owned.use(new GpuTrace(device, options.trace)),
     };
     return new GpuBackend(gpu, maxBatch, inFlight, owned.move());
@@ -105,6 +111,11 @@ export class GpuBackend extends Resource implements Backend {
 
   get recognition(): Recognition {
     return this.#gpu.recognition;
+  }
+
+  /** How JPEG files were decoded so far; `undefined` where the CPU decodes them, and before the first. */
+  get jpeg(): JpegCounts | undefined {
+    return this.#gpu.jpeg?.counts;
   }
 
   createSlot(): GpuSlot {
@@ -128,18 +139,6 @@ function readsInPlace(device: Device, zeroCopy: BackendOptions["zeroCopy"]): boo
   if (canMap) return true;
   const found = `as ${device.name} cannot map host memory`;
   throw new OptionError(message("read frames in place", found, 'leave "zeroCopy" out'), "zeroCopy");
-}
-
-/** The plan of an ONNX model for this GPU: out of the cache, or built now and kept there. */
-async function buildOrReuse(file: ModelFile, device: Device, options: BackendOptions): Promise<CachedPlan> {
-  const { build } = options;
-  return await new EngineCache().obtain(file.bytes, engineOptions(file, options), {
-    device,
-    source: file.source,
-    ...(file.path === undefined ? {} : { path: file.path }),
-    ...(build.signal === undefined ? {} : { signal: build.signal }),
-    onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
-  });
 }
 
 /** Where the choice of a stream layout is kept: beside a cached plan, and for other plans in the cache by their hash. */

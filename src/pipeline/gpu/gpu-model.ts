@@ -6,6 +6,7 @@ import type { EventWaits } from "../../cuda/event-waits.ts";
 import type { PictureDecodeOptions } from "../../image/picture-decoder.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
+import type { GpuJpeg } from "./gpu-jpeg.ts";
 import type { GpuStreams } from "./gpu-streams.ts";
 import type { GpuTrace } from "./gpu-trace.ts";
 import type { KernelLibrary } from "./kernel-library.ts";
@@ -23,6 +24,10 @@ export interface LoadedModel {
   /** Kernels read frames in mapped host memory. */
   readonly zeroCopy: boolean;
   readonly decodeOptions: PictureDecodeOptions;
+  /** Decodes picture files on the device; `undefined` where the CPU does. */
+  readonly jpeg: GpuJpeg | undefined;
+  /** Whether frames are replayed as graphs. */
+  readonly hasGraph: boolean;
   /** The waits of all slots. */
   readonly waits: EventWaits;
 }
@@ -31,8 +36,6 @@ export interface LoadedModel {
 export interface GpuModel extends LoadedModel {
   /** How the slots share the device. */
   readonly streams: GpuStreams;
-  /** True if a thread that waits for a frame is to sleep, and leave its core to others. */
-  readonly sleeps: boolean;
   /** Who is told of each batch, and the clock of its records. */
   readonly trace: GpuTrace | undefined;
 }

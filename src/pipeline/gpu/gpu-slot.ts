@@ -7,11 +7,11 @@ import type { Tensor } from "../../core/tensor.ts";
 import { Event } from "../../cuda/event.ts";
 import type { EventWait } from "../../cuda/event-waits.ts";
 import { type Placement, place } from "../../image/geometry.ts";
-import type { Image } from "../../image/image.ts";
 import type { DecodedImage } from "../../image/picture-decoder.ts";
+import type { SourceBytes } from "../../image/source.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { Selection } from "../../model/selection.ts";
-import type { Size, Slot } from "../backend.ts";
+import type { DecodeOutcome, Size, Slot, SlotPicture } from "../backend.ts";
 import { BindingCache } from "../binding-cache.ts";
 import { sourcePlacement } from "../source-placement.ts";
 import { createStageTimings, type StageTimings } from "../stage-timings.ts";
@@ -46,25 +46,46 @@ export class GpuSlot extends Resource implements Slot {
     this.#model = model;
     this.#owned = new DisposableStack();
     try {
-      const { device, streams, trace, waits, sleeps } = model;
+      const { device, streams, trace, waits } = model;
       this.#streams = this.#owned.use(streams.open());
       this.#trace = trace === undefined ? undefined : this.#owned.use(new SlotTrace(trace, this.#streams));
-      this.#done = this.#owned.use(Event.create(device, { waiting: sleeps ? "sleep" : "spin" }));
+      this.#done = this.#owned.use(Event.create(device));
       this.#wait = waits.of(this.#done);
+      this.#owned.defer(() => this.#wait.close());
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  async decode(bytes: Uint8Array, index: number, source: string): Promise<DecodedImage> {
-    const started = performance.now();
-    const image = await this.#frameFor(index).decode(bytes, source, this.#model.decodeOptions);
-    this.timings.decode += performance.now() - started;
-    return image;
+  async decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotPicture>[]> {
+    const decoder = await this.#model.jpeg?.decoder();
+    if (decoder === undefined) return this.decodeToHost(files);
+    const { decodeOptions } = this.#model;
+    return this.#decodeAll(files, (frame, { bytes, name }) =>
+      frame.decodeOnDevice(decoder, bytes, name, decodeOptions),
+    );
   }
 
-  async detect(images: readonly Image[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]> {
+  decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
+    const { decodeOptions } = this.#model;
+    return this.#decodeAll(files, (frame, { bytes, name }) => frame.decode(bytes, name, decodeOptions));
+  }
+
+  /** Decode the pictures of a batch side by side, each in memory of its own. */
+  async #decodeAll<Picture>(
+    files: readonly SourceBytes[],
+    decode: (frame: FrameMemory, file: SourceBytes) => Promise<Picture>,
+  ): Promise<DecodeOutcome<Picture>[]> {
+    const started = performance.now();
+    const settled = await Promise.allSettled(files.map((file, index) => decode(this.#frameFor(index), file)));
+    this.timings.decode = performance.now() - started;
+    return settled.map((result) =>
+      result.status === "fulfilled" ? { picture: result.value } : { error: result.reason },
+    );
+  }
+
+  async detect(images: readonly SlotPicture[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]> {
     const started = performance.now();
     const binding = this.#known(images.length, size) ?? (await this.#create(images.length, size));
     try {
@@ -80,7 +101,7 @@ export class GpuSlot extends Resource implements Slot {
       await this.#wait.done();
       this.#trace?.tell(images.length, started, enqueued, isGraph);
       this.#model.device.makeCurrent();
-      if (!isGraph) binding.capture();
+      if (!isGraph && this.#model.hasGraph) binding.capture();
       const finished = performance.now();
       const blocks = this.#read(binding, selection);
       this.timings.preprocess = launched - started;
@@ -93,7 +114,7 @@ export class GpuSlot extends Resource implements Slot {
     }
   }
 
-  async preprocess(images: readonly Image[], size: Size): Promise<void> {
+  async preprocess(images: readonly SlotPicture[], size: Size): Promise<void> {
     const started = performance.now();
     const binding = this.#known(images.length, size) ?? (await this.#create(images.length, size));
     await this.#finish(() => {
@@ -150,14 +171,15 @@ export class GpuSlot extends Resource implements Slot {
    * Enqueue the copies of the pixels and write the tables; rows that only fill the batch repeat the first picture. What is
    * enqueued on `compute` next finds the pixels there.
    */
-  #upload(binding: GpuBinding, images: readonly Image[]): void {
+  #upload(binding: GpuBinding, images: readonly SlotPicture[]): void {
     this.#trace?.copyInBegins();
     const { colour } = this.#model.recognition.preprocessing;
     const { pictures, selection } = binding.tables;
     this.placements.length = images.length;
     for (let index = 0; index < images.length; index++) {
       const image = images[index]!;
-      const picture = this.#frameFor(index).upload(image);
+      // What was decoded on the device is there already, and waited for.
+      const picture = "pixels" in image ? image : this.#frameFor(index).upload(image);
       const placement = this.#place(index, image, binding.size);
       const source = sourcePlacement(image, placement);
       this.placements[index] = source;
@@ -210,7 +232,7 @@ export class GpuSlot extends Resource implements Slot {
     }
   }
 
-  #place(index: number, image: Image, [width, height]: Size): Placement {
+  #place(index: number, image: SlotPicture, [width, height]: Size): Placement {
     const last = this.#placed[index];
     if (
       last !== undefined &&

@@ -19,7 +19,29 @@ interface Shared {
   readonly copyOut: Stream;
   readonly setup: Stream;
   /** Activations of every context that runs on `compute`, which orders them. */
-  readonly activations: DeviceBuffer<"u8">;
+  readonly activations: Activations;
+}
+
+/** Memory for the activations of contexts that never run side by side, allocated when the first asks. */
+class Activations implements Disposable {
+  readonly #engine: Engine;
+  readonly #device: Device;
+  #memory: DeviceBuffer<"u8"> | undefined;
+
+  constructor(engine: Engine, device: Device) {
+    this.#engine = engine;
+    this.#device = device;
+  }
+
+  get memory(): DeviceMemory {
+    const bytes = Math.max(this.#engine.deviceMemoryBytes(), 1);
+    this.#memory ??= DeviceBuffer.create("u8", [bytes], { device: this.#device });
+    return this.#memory;
+  }
+
+  [Symbol.dispose](): void {
+    this.#memory?.close();
+  }
 }
 
 /**
@@ -52,7 +74,7 @@ export class GpuStreams extends Resource {
     using owned = new DisposableStack();
     if (this.#shared !== undefined) return new SlotStreams(this, this.#shared, layout, this.#device, owned.move());
     const stream = owned.use(Stream.create(this.#device));
-    const activations = owned.use(this.#allocateActivations());
+    const activations = owned.use(new Activations(this.#engine, this.#device));
     const own = { copyIn: stream, compute: stream, copyOut: stream, setup: stream, activations };
     return new SlotStreams(this, own, layout, this.#device, owned.move());
   }
@@ -65,12 +87,8 @@ export class GpuStreams extends Resource {
       copyIn: isSplit ? create() : compute,
       copyOut: isSplit ? create() : compute,
       setup: create(),
-      activations: this.#owned.use(this.#allocateActivations()),
+      activations: this.#owned.use(new Activations(this.#engine, this.#device)),
     };
-  }
-
-  #allocateActivations(): DeviceBuffer<"u8"> {
-    return DeviceBuffer.create("u8", [Math.max(this.#engine.deviceMemoryBytes(), 1)], { device: this.#device });
   }
 
   protected release(): void {
@@ -94,8 +112,7 @@ export class SlotStreams extends Resource {
    * capture catches no other slot's work.
    */
   readonly setup: OnStream;
-  /** For the activations of the slot's contexts, and of all others on the same `compute`. */
-  readonly activations: DeviceMemory;
+  readonly #activations: Activations;
   /** True if copies of kept rows have a stream of their own: they are then no part of a graph. */
   readonly copiesOutApart: boolean;
   readonly #copiedIn: Event | undefined;
@@ -110,7 +127,7 @@ export class SlotStreams extends Resource {
     this.compute = { stream: streams.compute };
     this.copyOut = { stream: streams.copyOut };
     this.setup = { stream: streams.setup };
-    this.activations = streams.activations;
+    this.#activations = streams.activations;
     this.copiesOutApart = layout === "split";
     try {
       if (!this.copiesOutApart) return;
@@ -120,6 +137,11 @@ export class SlotStreams extends Resource {
       this.close();
       throw error;
     }
+  }
+
+  /** For the activations of the slot's contexts, and of all others on the same `compute`. */
+  get activations(): DeviceMemory {
+    return this.#activations.memory;
   }
 
   /** Let what comes next on `compute` wait for the pixels. */

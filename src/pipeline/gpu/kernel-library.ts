@@ -1,6 +1,6 @@
 /** @module KernelLibrary: the package's precompiled kernels, each module loaded on a device when first asked for. */
 
-/// <reference path="./ptx.d.ts" />
+/// <reference path="../../cuda/ptx.d.ts" />
 
 import { readFileSync } from "node:fs";
 import decodeDense from "../../../ptx/decode_dense.ptx" with { type: "file" };
@@ -12,6 +12,7 @@ import decodeRows from "../../../ptx/decode_rows.ptx" with { type: "file" };
 import manifest from "../../../ptx/manifest.json";
 import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
+import transform from "../../../ptx/transform.ptx" with { type: "file" };
 import { message } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Device } from "../../cuda/device.ts";
@@ -31,6 +32,7 @@ const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_rows: decodeRows,
   preprocess,
   select,
+  transform,
 };
 
 /**

@@ -17,15 +17,18 @@ import { StreamTrial, TrialFrame } from "./stream-trial.ts";
 /** Simplest first. */
 const LAYOUTS: readonly StreamLayoutName[] = ["one", "split", "parallel"];
 
-/** Most batches in flight where the caller does not say: enough to hide copies and the JS thread behind the engine. */
-const MOST_IN_FLIGHT = 4;
+/** Batches in flight in which layouts are compared where the caller does not say how many. */
+const COMPARED_IN_FLIGHT = 4;
+
+/** Numbers of batches in flight that the best layout is then tried with. */
+const COUNTS: readonly number[] = [2, 3, 4, 6, 8];
 
 /** What is simpler, or has fewer in flight, wins unless it is slower by more than this share. */
 const TOLERANCE = 0.02;
 
 /** Times of the measurement in milliseconds: of one turn of a layout, and after which no further turn begins. */
 const TURN_MS = 60;
-const BUDGET_MS = 1000;
+const BUDGET_MS = 700;
 const TURNS = 3;
 
 /** Batches that last longer keep a GPU busy by themselves: the copies of a frame are a hundredth of them. */
@@ -81,34 +84,42 @@ function sizeOf({ recognition }: LoadedModel, options: StreamRequest["options"])
 }
 
 async function measure(model: LoadedModel, { options, maxBatch }: StreamRequest): Promise<StreamChoice> {
-  using owned = new DisposableStack();
-  const frame = owned.use(new TrialFrame(model));
+  using frame = new TrialFrame(model);
   const images = Array.from({ length: Math.min(options.batch, maxBatch) }, () => frame.image);
   const size = sizeOf(model, options);
-  const slots = options.inFlight ?? MOST_IN_FLIGHT;
-  const started = performance.now();
-  const trials: StreamTrial[] = [];
-  for (const layout of options.streams === "auto" ? LAYOUTS : [options.streams]) {
-    const trial = owned.use(new StreamTrial(model, layout, slots, images, size));
-    trials.push(trial);
-    const batchMs = await trial.warmUp();
-    if (batchMs > LONG_BATCH_MS) return unmeasured(layout, options.inFlight, batchMs);
+  const slots = options.inFlight ?? COMPARED_IN_FLIGHT;
+  const figures: TrialFigures[] = [];
+  let layout: StreamLayoutName;
+  {
+    using owned = new DisposableStack();
+    const trials: StreamTrial[] = [];
+    for (const name of options.streams === "auto" ? LAYOUTS : [options.streams]) {
+      const trial = owned.use(new StreamTrial(model, name, slots, images, size));
+      trials.push(trial);
+      const batchMs = await trial.warmUp();
+      if (batchMs > LONG_BATCH_MS) return unmeasured(name, options.inFlight, batchMs);
+    }
+    if (trials.length > 1) figures.push(...(await compare(trials, slots)));
+    layout = trials.length > 1 ? fastest(figures).streams : trials[0]!.layout;
   }
+  if (options.inFlight !== undefined) return { streams: layout, inFlight: slots, figures };
 
-  const figures = trials.map((): TrialFigures[] => []);
+  using trial = new StreamTrial(model, layout, Math.max(...COUNTS), images, size);
+  await trial.warmUp();
+  const counts: TrialFigures[] = [];
+  for (const count of COUNTS) counts.push(await trial.measure(count, TURN_MS));
+  return { streams: layout, inFlight: fastest(counts).inFlight, figures: [...figures, ...counts] };
+}
+
+/** Run layouts in turns. @returns the median turn of each */
+async function compare(trials: readonly StreamTrial[], inFlight: number): Promise<TrialFigures[]> {
+  const started = performance.now();
+  const turns = trials.map((): TrialFigures[] => []);
   for (let turn = 0; turn < TURNS; turn++) {
-    for (const [at, trial] of trials.entries()) figures[at]!.push(await trial.measure(slots, TURN_MS));
+    for (const [at, trial] of trials.entries()) turns[at]!.push(await trial.measure(inFlight, TURN_MS));
     if (performance.now() - started > BUDGET_MS) break;
   }
-  const medians = figures.map(medianFigures);
-  const best = fastest(medians);
-  if (options.inFlight !== undefined) return { streams: best.streams, inFlight: slots, figures: medians };
-
-  const winner = trials.find((trial) => trial.layout === best.streams)!;
-  const fewer: TrialFigures[] = [];
-  for (let count = 2; count < slots; count++) fewer.push(await winner.measure(count, TURN_MS));
-  const { inFlight } = fastest([...fewer, best]);
-  return { streams: best.streams, inFlight, figures: [...medians, ...fewer] };
+  return turns.map(medianFigures);
 }
 
 /** The first that is as fast as the fastest, but for the tolerance. @param figures what is preferred first */

@@ -69,7 +69,7 @@ export class StreamTrial extends Resource {
     this.#size = size;
     try {
       const streams = this.#owned.use(new GpuStreams(model.engine, model.device, layout));
-      const own: GpuModel = { ...model, streams, sleeps: model.waits.mode !== "poll", trace: undefined };
+      const own: GpuModel = { ...model, streams, trace: undefined };
       this.#slots = Array.from({ length: slots }, () => this.#owned.use(new GpuSlot(own, streams)));
     } catch (error) {
       this.close();

@@ -37,7 +37,9 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     else process.env.BUN_TENSORRT_CACHE = former;
   });
 
-  testBackend("GpuBackend", (model) => GpuBackend.load(model, options));
+  for (const streams of ["one", "split", "parallel"] as const) {
+    testBackend(`GpuBackend (${streams})`, (model) => GpuBackend.load(model, { ...options, streams, inFlight: 2 }));
+  }
 
   test("GpuSlot replays a graph from the second frame on, with new pixels and another selection each time", async () => {
     const backend = await GpuBackend.load(toyDetector(), options);

@@ -273,7 +273,6 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
       await load();
       expect(measured().length).toBe(2);
       expect(lines.some((line) => line.includes("cannot be read"))).toBe(true);
-      console.error(measured().join("\n"));
     } finally {
       setLogSink(undefined);
       rmSync(folder, { recursive: true });

@@ -49,7 +49,7 @@ export class PythonPeer implements AsyncDisposable {
    */
   static async start(python: string, setup: PeerSetup): Promise<PythonPeer | string> {
     if (Bun.which(python) === null) return `${python} is not there`;
-    const child = Bun.spawn([python, join(import.meta.dir, "peers/opencv_stages.py")], {
+    const child = Bun.spawn([python, join(import.meta.dir, "opencv_stages.py")], {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "inherit",

@@ -1,0 +1,132 @@
+/** @module EngineRuns: the engine alone, without the library's pipeline: contexts, each on a stream, plain and as a graph. */
+
+import { isDynamic, type Shape } from "../../src/core/shape.ts";
+import type { Device } from "../../src/cuda/device.ts";
+import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
+import { Event } from "../../src/cuda/event.ts";
+import { Graph, type GraphExec } from "../../src/cuda/graph.ts";
+import { Stream } from "../../src/cuda/stream.ts";
+import type { Engine } from "../../src/tensorrt/engine.ts";
+import type { ExecutionContext } from "../../src/tensorrt/execution-context.ts";
+
+/** Launches of one stream that may be under way. */
+const DEPTH = 2;
+
+/** One context with its memory, stream and graph. */
+export class EngineRun implements Disposable {
+  readonly stream: Stream;
+  readonly #context: ExecutionContext;
+  readonly #graph: GraphExec;
+  readonly #start: Event;
+  readonly #end: Event;
+  readonly #depth: readonly Event[];
+  readonly #owned: DisposableStack;
+  #launches = 0;
+
+  private constructor(
+    parts: { stream: Stream; context: ExecutionContext; graph: GraphExec; start: Event; end: Event; depth: Event[] },
+    owned: DisposableStack,
+  ) {
+    this.stream = parts.stream;
+    this.#context = parts.context;
+    this.#graph = parts.graph;
+    this.#start = parts.start;
+    this.#end = parts.end;
+    this.#depth = parts.depth;
+    this.#owned = owned;
+  }
+
+  /**
+   * Make a context for one input shape.
+   *
+   * @param shape of the first input, where the engine leaves it open
+   * @throws {ShapeError} If no profile allows the shape
+   */
+  static async create(device: Device, engine: Engine, shape?: Shape): Promise<EngineRun> {
+    using owned = new DisposableStack();
+    const stream = owned.use(Stream.create(device));
+    const context = owned.use(await engine.createContext());
+    const inputs = engine.inputs.map(({ name }) => name);
+    for (const tensor of context.tensors) {
+      if (shape !== undefined && inputs[0] === tensor.info.name && isDynamic(tensor.info.shape)) tensor.setShape(shape);
+    }
+    for (const tensor of context.tensors) {
+      const buffer = owned.use(DeviceBuffer.create(tensor.info.dtype, tensor.shape, { device }));
+      tensor.setAddress(buffer.pointer);
+    }
+    context.enqueue(stream);
+    stream.synchronize();
+    using captured = Graph.capture("engine", () => context.enqueue(stream), { stream });
+    const graph = owned.use(captured.instantiate());
+    graph.upload({ stream });
+    const start = owned.use(Event.create(device, { purpose: "timing" }));
+    const end = owned.use(Event.create(device, { purpose: "timing" }));
+    const depth = Array.from({ length: DEPTH }, () => owned.use(Event.create(device)));
+    return new EngineRun({ stream, context, graph, start, end, depth }, owned.move());
+  }
+
+  /** GPU milliseconds of single runs, by events. */
+  times(mode: "graph" | "plain", count: number): number[] {
+    const on = { stream: this.stream };
+    const samples: number[] = [];
+    for (let at = 0; at < count; at++) {
+      this.#start.record(on);
+      if (mode === "graph") this.#graph.launch(on);
+      else this.#context.enqueue(this.stream);
+      this.#end.record(on);
+      this.#end.synchronize();
+      samples.push(this.#end.elapsedMsSince(this.#start));
+    }
+    return samples;
+  }
+
+  /** Launch once; blocks while as many launches as may be are under way. */
+  push(): void {
+    const event = this.#depth[this.#launches++ % DEPTH]!;
+    event.synchronize();
+    const on = { stream: this.stream };
+    this.#graph.launch(on);
+    event.record(on);
+  }
+
+  [Symbol.dispose](): void {
+    this.stream.synchronize();
+    this.#owned.dispose();
+  }
+}
+
+/** Launches a second of several contexts side by side, one figure for each of so many parts of the time. */
+export function throughput(runs: readonly EngineRun[], durationMs: number, parts = 10): number[] {
+  const rates: number[] = [];
+  for (let part = 0; part < parts; part++) {
+    const started = performance.now();
+    let launches = 0;
+    while (performance.now() - started < durationMs / parts) {
+      for (const run of runs) run.push();
+      launches += runs.length;
+    }
+    for (const run of runs) run.stream.synchronize();
+    rates.push((launches * 1000) / (performance.now() - started));
+  }
+  return rates;
+}
+
+/** GPU milliseconds of whatever is enqueued, by events, one sample a call. */
+export function gpuTimes(
+  device: Device,
+  stream: Stream,
+  options: { readonly warmUp: number; readonly count: number },
+  enqueue: () => void,
+): number[] {
+  using start = Event.create(device, { purpose: "timing" });
+  using end = Event.create(device, { purpose: "timing" });
+  const samples: number[] = [];
+  for (let at = -options.warmUp; at < options.count; at++) {
+    start.record({ stream });
+    enqueue();
+    end.record({ stream });
+    end.synchronize();
+    if (at >= 0) samples.push(end.elapsedMsSince(start));
+  }
+  return samples;
+}

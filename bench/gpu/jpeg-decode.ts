@@ -1,0 +1,250 @@
+/**
+ * @module JPEG files to device memory, and to boxes: nvJPEG's own batched rate, our decoder by callers and pictures a
+ * call, how far its pixels are from the CPU's, and with a plan the rate of the whole way beside that of decoded frames.
+ *
+ * Usage: `bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN] [--seconds 0.5] [--in-flight 1,4,8,16] [--json FILE]`.
+ */
+
+import { parseArgs } from "node:util";
+import { BufferView } from "../../src/cuda/buffer-view.ts";
+import { copyToHost } from "../../src/cuda/copy.ts";
+import { Device } from "../../src/cuda/device.ts";
+import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
+import { Event } from "../../src/cuda/event.ts";
+import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
+import { Stream } from "../../src/cuda/stream.ts";
+import { Detector } from "../../src/detector/detector.ts";
+import { NVJPEG_OUTPUT_RGBI } from "../../src/ffi/nvjpeg-symbols.ts";
+import { addressOf } from "../../src/ffi/pointer.ts";
+import { OutCells } from "../../src/ffi/scratch.ts";
+import { shimOffThread } from "../../src/ffi/shim.ts";
+import { decodeImage } from "../../src/image/decode.ts";
+import { imageOf } from "../../src/image/image.ts";
+import { BatchTable } from "../../src/nvjpeg/batch-table.ts";
+import { JpegSurface } from "../../src/nvjpeg/jpeg-surface.ts";
+import { NvJpegDecoder } from "../../src/nvjpeg/nvjpeg-decoder.ts";
+import { checkNvJpeg, NvJpegHandle } from "../../src/nvjpeg/nvjpeg-handle.ts";
+import { Samples } from "../support/samples.ts";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    plan: { type: "string" },
+    seconds: { type: "string", default: "0.5" },
+    "in-flight": { type: "string", default: "1,4,8,16" },
+    json: { type: "string" },
+  },
+});
+const [path] = positionals;
+if (path === undefined) throw new Error("Usage: bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN]");
+const windowMs = Number(values.seconds) * 1000;
+const bytes = await Bun.file(path).bytes();
+const reference = await decodeImage(bytes);
+const { width, height } = reference;
+const results: Record<string, unknown>[] = [];
+
+/** Run turns side by side for the window, and tell pictures a second and milliseconds a turn. */
+async function measure(label: string, pictures: number, turns: readonly (() => Promise<unknown>)[]): Promise<number> {
+  for (let warm = 0; warm < 2; warm++) await Promise.all(turns.map((turn) => turn()));
+  const latency = new Samples();
+  const cpu = process.cpuUsage();
+  const thread = process.threadCpuUsage();
+  const started = performance.now();
+  await Promise.all(
+    turns.map(async (turn) => {
+      for (let begun = performance.now(); begun - started < windowMs; begun = performance.now()) {
+        await turn();
+        latency.all.push(performance.now() - begun);
+      }
+    }),
+  );
+  const elapsed = performance.now() - started;
+  const used = process.cpuUsage(cpu);
+  const threadUsed = process.threadCpuUsage(thread);
+  const rate = (latency.all.length * pictures * 1000) / elapsed;
+  const cores = (used.user + used.system) / 1000 / elapsed;
+  const busy = (threadUsed.user + threadUsed.system) / 1000 / elapsed;
+  results.push({ label, pictures, callers: turns.length, rate, latency, cores, busy });
+  const load = `${cores.toFixed(1).padStart(6)} cores, JS thread ${(busy * 100).toFixed(0)} %`;
+  console.log(`${label.padEnd(44)} ${rate.toFixed(0).padStart(7)}/s ${latency} ${load}`);
+  return rate;
+}
+
+/** nvJPEG as NVIDIA's samples call it: batches of a fixed size, a state and a stream for each that is under way. */
+async function nvJpegAlone(handle: NvJpegHandle, batch: number, states: number): Promise<number> {
+  using owned = new DisposableStack();
+  const { device } = handle;
+  const { calls } = handle.library;
+  const turns = Array.from({ length: states }, () => {
+    const stream = owned.use(Stream.create(device));
+    const event = owned.use(Event.create(device, { waiting: "sleep" }));
+    const table = owned.use(new BatchTable(device, batch));
+    const out = new OutCells(1);
+    checkNvJpeg(calls.nvjpegJpegStateCreate(handle.handle, out.cells), "nvjpegJpegStateCreate");
+    const state = out.pointer();
+    owned.defer(() => checkNvJpeg(calls.nvjpegJpegStateDestroy(state), "nvjpegJpegStateDestroy"));
+    checkNvJpeg(calls.nvjpegDecodeBatchedInitialize(handle.handle, state, batch, 1, NVJPEG_OUTPUT_RGBI), "initialise");
+    for (let index = 0; index < batch; index++) {
+      const pixels = owned.use(DeviceBuffer.create("u8", [height, width, 3], { device }));
+      table.set(index, { bytes, width, height, pixels });
+    }
+    const decode = shimOffThread("bt_nvjpeg_decode_batched");
+    return async (): Promise<void> => {
+      const status = await decode(
+        device.index,
+        calls.nvjpegDecodeBatched.ptr,
+        handle.handle,
+        state,
+        table.data,
+        table.lengths,
+        table.images,
+        stream.handle,
+      );
+      checkNvJpeg(status, "nvjpegDecodeBatched");
+      event.record({ stream });
+      await event.wait();
+      if (addressOf(bytes) === 0) throw new Error("unreachable: keeps the bytes referenced");
+    };
+  });
+  return await measure(`nvJPEG, ${handle.backend}, batch ${batch}, ${states} under way`, batch, turns);
+}
+
+/** Our decoder: some callers, each with some pictures at a time. */
+async function ours(decoder: NvJpegDecoder, callers: number, pictures: number, what: string): Promise<number> {
+  using owned = new DisposableStack();
+  const turns = Array.from({ length: callers }, () => {
+    const surfaces = Array.from({ length: pictures }, () => owned.use(JpegSurface.create(decoder.device)));
+    return () => Promise.all(surfaces.map((surface) => decoder.decode(bytes, surface)));
+  });
+  return await measure(`ours, ${decoder.backend}${what}, ${callers} callers of ${pictures}`, pictures, turns);
+}
+
+async function differences(decoder: NvJpegDecoder): Promise<void> {
+  using surface = JpegSurface.create(decoder.device);
+  using stream = Stream.create(decoder.device);
+  const { pixels } = await decoder.decode(bytes, surface);
+  const got = new Uint8Array(new ArrayBuffer(width * height * 3));
+  copyToHost(got, BufferView.wrap(pixels, "u8", [height, width, 3]), { stream });
+  let max = 0;
+  let sum = 0;
+  for (let at = 0; at < got.length; at++) {
+    const difference = Math.abs(got[at]! - reference.data[at]!);
+    max = Math.max(max, difference);
+    sum += difference;
+  }
+  results.push({ label: `pixels, ${decoder.backend}`, max, mean: sum / got.length });
+  console.log(`pixels of ${decoder.backend} against the CPU's: max ${max}, mean ${(sum / got.length).toFixed(4)}`);
+}
+
+/** Greatest shift of a box in pixels and greatest change of a score, between two ways of decoding. */
+async function boxes(plan: string): Promise<void> {
+  const found = [];
+  for (const jpeg of ["cpu", "gpu"] as const) {
+    await using detector = await Detector.load(plan, { backend: "gpu", jpeg, inFlight: 1 });
+    found.push((await detector.detect(bytes)).detections);
+  }
+  const [cpu = [], gpu = []] = found;
+  let shift = cpu.length === gpu.length ? 0 : Number.POSITIVE_INFINITY;
+  let score = 0;
+  for (const [index, { box, score: want }] of cpu.entries()) {
+    for (let side = 0; side < 4; side++) shift = Math.max(shift, Math.abs((gpu[index]?.box[side] ?? 0) - box[side]!));
+    score = Math.max(score, Math.abs((gpu[index]?.score ?? 0) - want));
+  }
+  results.push({ label: "boxes", count: cpu.length, shift, score });
+  console.log(`${cpu.length} boxes by GPU and CPU decoding: shift ${shift.toFixed(3)} px, score ${score.toFixed(5)}`);
+}
+
+/** The whole way through `Detector.stream`, of files and of decoded frames. */
+async function toBoxes(plan: string, inFlight: number, jpeg: "gpu" | "cpu" | undefined): Promise<number> {
+  await using detector = await Detector.load(plan, { backend: "gpu", inFlight, jpeg: jpeg ?? "auto" });
+  using device = Device.open();
+  using pinned = PinnedBuffer.create("u8", [width * height * 3], device);
+  pinned.data.set(reference.data);
+  const source = jpeg === undefined ? imageOf(pinned.data, { width, height }) : bytes;
+  const run = async (ms: number): Promise<number> => {
+    const until = performance.now() + ms;
+    const sources = function* (): Generator<typeof source> {
+      while (performance.now() < until) yield source;
+    };
+    let count = 0;
+    for await (const _ of detector.stream(sources())) count += 1;
+    return count;
+  };
+  await run(windowMs / 2);
+  const thread = process.threadCpuUsage();
+  const all = process.cpuUsage();
+  const started = performance.now();
+  const count = await run(windowMs * 2);
+  const elapsed = performance.now() - started;
+  const { user, system } = process.threadCpuUsage(thread);
+  const used = process.cpuUsage(all);
+  const rate = (count * 1000) / elapsed;
+  const busy = (user + system) / 1000 / elapsed;
+  const cores = (used.user + used.system) / 1000 / elapsed;
+  const what = jpeg === undefined ? "decoded frames" : `JPEG by ${jpeg}`;
+  results.push({ label: `to boxes, ${what}`, inFlight, rate, busy, cores, counts: detector.backend.jpeg });
+  console.log(
+    `${`${what} to boxes, ${inFlight} in flight`.padEnd(44)} ${rate.toFixed(0).padStart(7)}/s   ` +
+      `${cores.toFixed(1)} cores, JS thread ${(busy * 100).toFixed(0)} %`,
+  );
+  return rate;
+}
+
+console.log(`${path}: ${width}x${height}, ${bytes.length} bytes; Bun ${Bun.version}`);
+console.log(`${"".padEnd(44)}           ms a turn: p50      p90      p99      max`);
+let own = 0;
+{
+  using device = Device.open();
+  console.log(device.name);
+  for (const backend of ["hardware", "hybrid"] as const) {
+    using decoder = await NvJpegDecoder.create(device, { backend });
+    using trusting = await NvJpegDecoder.create(device, { backend, check: false });
+    await differences(decoder);
+    {
+      using handle = await NvJpegHandle.create(device, backend);
+      const sizes = backend === "hardware" ? ([1, 7, 8, 32] as const) : ([1] as const);
+      const states = backend === "hardware" ? ([1, 2] as const) : ([1, 4, 8] as const);
+      for (const batch of sizes) {
+        for (const count of states) {
+          const rate = await nvJpegAlone(handle, batch, count);
+          if (backend === "hardware") own = Math.max(own, rate);
+        }
+      }
+    }
+    for (const [callers, pictures] of backend === "hardware"
+      ? ([
+          [1, 1],
+          [4, 1],
+          [16, 1],
+          [1, 8],
+          [2, 8],
+          [4, 8],
+          [1, 32],
+          [2, 32],
+        ] as const)
+      : ([
+          [1, 1],
+          [4, 1],
+          [8, 1],
+        ] as const)) {
+      await ours(decoder, callers, pictures, "");
+      if (backend === "hardware") await ours(trusting, callers, pictures, " unchecked");
+    }
+    console.log(decoder.description, JSON.stringify(decoder.counts));
+  }
+}
+if (values.plan !== undefined) {
+  await boxes(values.plan);
+  const counts = values["in-flight"].split(",").map(Number);
+  let inference = 0;
+  let whole = 0;
+  for (const inFlight of counts) inference = Math.max(inference, await toBoxes(values.plan, inFlight, undefined));
+  for (const inFlight of counts) whole = Math.max(whole, await toBoxes(values.plan, inFlight, "gpu"));
+  await toBoxes(values.plan, counts.at(-1)!, "cpu");
+  const bar = Math.min(0.9 * own, 0.95 * inference);
+  console.log(
+    `JPEG to boxes ${whole.toFixed(0)}/s; the bar is ${bar.toFixed(0)}/s (decoding ${own.toFixed(0)}, frames ${inference.toFixed(0)})`,
+  );
+  results.push({ label: "bar", own, inference, whole, bar });
+}
+if (values.json !== undefined) await Bun.write(values.json, `${JSON.stringify(results, null, 2)}\n`);

@@ -1,0 +1,119 @@
+/** @module TracedRun: frames in flight with the GPU's own record of each: when it was copied in, computed and copied out. */
+
+import type { DetectorOptions } from "../../src/detector/detector-config.ts";
+import type { Image } from "../../src/image/image.ts";
+import type { Selection } from "../../src/model/selection.ts";
+import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
+import type { FrameRecord, Span } from "../../src/pipeline/frame-trace.ts";
+import { openBackend } from "../../src/pipeline/open-backend.ts";
+import type { TimelineSpan } from "../result.ts";
+
+const SELECTION: Selection = {
+  threshold: 0.25,
+  iou: 0.7,
+  maxDetections: 300,
+  classAgnostic: false,
+  classIds: undefined,
+};
+
+/** Frames of each slot before records are kept: the first ones allocate and capture. */
+const WARM_UP = 30;
+
+/**
+ * Keep `inFlight` slots busy for a while.
+ *
+ * @returns one record a frame
+ */
+export async function tracedRun(
+  source: string,
+  frame: Image,
+  options: DetectorOptions & { readonly durationMs: number },
+): Promise<FrameRecord[]> {
+  const { inFlight = 1, streams = "auto", graph = true, durationMs } = options;
+  const records: FrameRecord[] = [];
+  let isWarm = false;
+  const trace = {
+    frame(record: FrameRecord): void {
+      if (isWarm) records.push(record);
+    },
+  };
+  const wish = { ...DEFAULT_BACKEND_OPTIONS, backend: "gpu", inFlight, streams, graph, trace } as const;
+  const backend = await openBackend(source, wish);
+  using owned = new DisposableStack();
+  owned.defer(() => backend.close());
+  const slots = Array.from({ length: inFlight }, () => {
+    const slot = backend.createSlot();
+    owned.defer(() => slot.close());
+    return slot;
+  });
+  const size = backend.recognition.fixedSize ?? backend.recognition.preferredSize;
+  await Promise.all(
+    slots.map(async (slot) => {
+      for (let at = 0; at < WARM_UP; at++) await slot.detect([frame], size, SELECTION);
+    }),
+  );
+  isWarm = true;
+  const started = performance.now();
+  await Promise.all(
+    slots.map(async (slot) => {
+      while (performance.now() - started < durationMs) await slot.detect([frame], size, SELECTION);
+    }),
+  );
+  return records.sort((a, b) => a.submittedMs - b.submittedMs);
+}
+
+/** Length of the union of spans. */
+export function coveredMs(spans: readonly Span[]): number {
+  let covered = 0;
+  let reached = Number.NEGATIVE_INFINITY;
+  for (const [start, end] of spans.toSorted((a, b) => a[0] - b[0])) {
+    covered += Math.max(0, end - Math.max(start, reached));
+    reached = Math.max(reached, end);
+  }
+  return covered;
+}
+
+/** Share of the time from the first frame's to the last frame's computing in which nothing was computed. */
+export function idleShareOf(records: readonly FrameRecord[]): number | undefined {
+  if (records.length < 2) return undefined;
+  const spans = records.map(({ computeMs }) => computeMs);
+  const from = Math.min(...spans.map(([start]) => start));
+  const to = Math.max(...spans.map(([, end]) => end));
+  return 1 - coveredMs(spans) / (to - from);
+}
+
+/**
+ * Frames out of the middle of a run, three lanes a slot on the GPU and one for JS.
+ *
+ * @param frames how many
+ */
+export function traceTimeline(
+  records: readonly FrameRecord[],
+  frames: number,
+): { lanes: string[]; spans: TimelineSpan[] } {
+  const first = Math.max(0, Math.floor(records.length / 2 - frames / 2));
+  const shown = records.slice(first, first + frames);
+  const slots = [...new Set(shown.map(({ slot }) => slot))].sort((a, b) => a - b);
+  const origin = Math.min(...shown.map(({ submittedMs }) => submittedMs));
+  const lanes = [
+    "JS thread",
+    ...slots.flatMap((slot) => [`${slot + 1}: copy in`, `${slot + 1}: compute`, `${slot + 1}: copy out`]),
+  ];
+  const spans = shown.flatMap((record, frame): TimelineSpan[] => {
+    const lane = 1 + slots.indexOf(record.slot) * 3;
+    const span = (at: number, name: string, [start, end]: Span): TimelineSpan => ({
+      lane: at,
+      name,
+      frame,
+      start: start - origin,
+      end: Math.max(start, end) - origin,
+    });
+    return [
+      span(0, "enqueue", [record.submittedMs, record.enqueuedMs]),
+      span(lane, "copy in", record.copyInMs),
+      span(lane + 1, "compute", record.computeMs),
+      span(lane + 2, "copy out", record.copyOutMs),
+    ];
+  });
+  return { lanes, spans };
+}

@@ -1,0 +1,29 @@
+"""ONNX Runtime in Python with OpenCV and NumPy around it: a decoded frame to boxes, on the GPU where its build can."""
+
+from peer_loop import decode_head, letterbox, python_version, serve
+
+
+def prepare(settings):
+    import cv2
+    import numpy as np
+    import onnxruntime as ort
+
+    wanted = ["CUDAExecutionProvider"] if settings["kind"] == "gpu" else []
+    there = [name for name in wanted if name in ort.get_available_providers()]
+    session = ort.InferenceSession(settings["onnx"], providers=[*there, "CPUExecutionProvider"])
+    (tensor,) = session.get_inputs()
+    size = tensor.shape[2] if isinstance(tensor.shape[2], int) else settings["size"]
+    picture = cv2.imread(settings["image"])
+
+    def run():
+        padded, ratio, left, top = letterbox(picture, size)
+        blob = cv2.dnn.blobFromImage(padded, 1 / 255, swapRB=True).astype(np.float32, copy=False)
+        output = session.run(None, {tensor.name: blob})[0]
+        return len(decode_head(output, ratio, left, top, settings["threshold"], settings["iou"]))
+
+    where = session.get_providers()[0].removesuffix("ExecutionProvider")
+    versions = f"onnxruntime {ort.__version__} on {where}, OpenCV {cv2.__version__}, {python_version()}"
+    return versions, f"FP32 ONNX model on {where}; letterbox, blob and NMS by OpenCV and NumPy", run
+
+
+serve(prepare)

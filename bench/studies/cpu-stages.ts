@@ -1,0 +1,161 @@
+/** @module CPU stages: decoding, pre-processing and post-processing on the CPU, beside OpenCV and NumPy. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createTensor } from "../../src/core/tensor.ts";
+import { PictureDecoder } from "../../src/image/picture-decoder.ts";
+import { YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
+import { Preprocessor } from "../../src/image/preprocessor.ts";
+import type { Selection } from "../../src/model/selection.ts";
+import { DEFAULT_BACKEND_OPTIONS, type Slot } from "../../src/pipeline/backend.ts";
+import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
+import { type PeerStage, PythonPeer } from "../peers/opencv-peer.ts";
+import type { Study, StudyContext, StudyOutput } from "../study.ts";
+import { keep } from "../support/keep.ts";
+import { inRounds } from "../support/rounds.ts";
+import { medianOf } from "../support/samples.ts";
+
+const SIZE = 640;
+const WARM_UP = 20;
+const SELECTION: Selection = {
+  threshold: 0.25,
+  iou: 0.7,
+  maxDetections: 300,
+  classAgnostic: false,
+  classIds: undefined,
+};
+
+const PEER_NAMES: Readonly<Record<PeerStage, string>> = {
+  decode: "cv2.imdecode",
+  preprocess: "cv2 and NumPy",
+  blob: "cv2 and blobFromImage",
+  postprocess: "NumPy and NMSBoxesBatched",
+};
+
+/** A stage of ours, and what the peer runs beside it. */
+interface Stage {
+  readonly id: string;
+  readonly name: string;
+  readonly run: () => Promise<unknown> | unknown;
+  readonly peers: readonly PeerStage[];
+}
+
+/** The raw output of a YOLOv8 head is what the peer can post-process. */
+async function headOutput(slot: Slot, folder: string): Promise<string | undefined> {
+  const [tensor] = (await slot.readOutputs()).values();
+  if (tensor?.dtype !== "f32" || tensor.shape.length !== 3 || tensor.shape[1] !== 84) return undefined;
+  const path = join(folder, "output.f32");
+  await Bun.write(path, tensor.data as Float32Array<ArrayBuffer>);
+  return path;
+}
+
+async function startPeer(
+  context: StudyContext,
+  output: StudyOutput,
+  tensor: string | undefined,
+): Promise<PythonPeer | undefined> {
+  const { options, picture } = context;
+  if (!options.hasPeers) return undefined;
+  const { threshold, iou } = SELECTION;
+  const peer = await PythonPeer.start(options.python, {
+    image: picture.path,
+    size: SIZE,
+    output: tensor ?? null,
+    threshold,
+    iou,
+  });
+  if (typeof peer !== "string") return peer;
+  output.leftOut.push(`OpenCV and NumPy beside ours: ${peer}`);
+  return undefined;
+}
+
+/** The stages around a model. */
+export const cpuStages: Study = {
+  name: "cpu-stages",
+  title: "CPU stages: beside OpenCV and NumPy",
+  question:
+    "What do decoding, pre-processing and post-processing take on the CPU, and what do OpenCV and NumPy take for the same?",
+  needs: [],
+  async run(context, output) {
+    const { picture, model, options } = context;
+    const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-stages-"));
+    using owned = new DisposableStack();
+    owned.defer(() => rmSync(folder, { recursive: true }));
+    const decoder = owned.use(PictureDecoder.create());
+    const preprocessor = new Preprocessor(YOLO_PREPROCESSING);
+    const input = createTensor("f32", [1, 3, SIZE, SIZE]);
+    const stages: Stage[] = [
+      {
+        id: "decode",
+        name: "JPEG to pixels",
+        run: () => decoder.decode(picture.bytes, picture.path),
+        peers: ["decode"],
+      },
+      {
+        id: "preprocess",
+        name: "pixels to input",
+        run: () => preprocessor.run(picture.image, input, 0, preprocessor.place(picture.image, SIZE, SIZE)),
+        peers: ["preprocess", "blob"],
+      },
+    ];
+    let tensor: string | undefined;
+    if (model === undefined) output.leftOut.push("post-processing: it needs a model");
+    else {
+      const backend = await CpuBackend.load(model, DEFAULT_BACKEND_OPTIONS);
+      owned.defer(() => backend.close());
+      const slot = backend.createSlot();
+      owned.defer(() => slot.close());
+      const { fixedSize, preferredSize } = backend.recognition;
+      await slot.detect([picture.image], fixedSize ?? preferredSize, SELECTION);
+      tensor = await headOutput(slot, folder);
+      stages.push({
+        id: "postprocess",
+        name: "output to boxes",
+        run: () => slot.postprocess(SELECTION),
+        peers: tensor === undefined ? [] : ["postprocess"],
+      });
+    }
+    const rounds = options.isQuick ? 20 : 200;
+    await using peer = await startPeer(context, output, tensor);
+    const samples = new Map<string, number[]>();
+    const listOf = (id: string): number[] => samples.get(id) ?? samples.set(id, []).get(id)!;
+    const contestants = stages.flatMap(({ id, run, peers }) => [
+      {
+        run: async () => {
+          const started = performance.now();
+          await run();
+          listOf(id).push(performance.now() - started);
+        },
+      },
+      ...(peer === undefined ? [] : peers).map((name) => ({
+        run: async () => void listOf(`peer-${name}`).push((await peer!.run(name)).ms),
+      })),
+    ]);
+    await inRounds(contestants, options.isQuick ? 3 : WARM_UP);
+    for (const list of samples.values()) list.length = 0;
+    await inRounds(contestants, rounds, (round) => {
+      context.progress(round / rounds, `round ${round + 1} of ${rounds}`);
+      return !context.isOver() || round < 3;
+    });
+    for (const { id, name, peers } of stages) {
+      keep(output, id, `${name}, ours`, "ms", listOf(id));
+      for (const peerStage of peers)
+        keep(output, `peer-${peerStage}`, `${name}, ${PEER_NAMES[peerStage]}`, "ms", listOf(`peer-${peerStage}`));
+      const theirs = Math.min(
+        ...peers.map((peerStage) => medianOf(listOf(`peer-${peerStage}`))).filter((value) => !Number.isNaN(value)),
+      );
+      if (Number.isFinite(theirs))
+        output.findings.push(
+          `${name}: ours takes ${(medianOf(listOf(id)) / theirs).toFixed(2)} times what the quicker of the peer's ways takes.`,
+        );
+    }
+    if (peer !== undefined) output.findings.push(`The peer: ${peer.versions}.`);
+    output.blocks.push({
+      kind: "distribution",
+      title: "Each stage",
+      note: "Ours and the peer's in turns, stage by stage, within each round.",
+      measurements: output.measurements.map(({ id }) => id),
+    });
+  },
+};

@@ -1,0 +1,150 @@
+/** @module JPEG: from the bytes of a file to boxes, with the picture decoded here or there, against the rate of inference. */
+
+import type { Detector } from "../../src/detector/detector.ts";
+import type { DetectorOptions } from "../../src/detector/detector-config.ts";
+import { PictureDecoder } from "../../src/image/picture-decoder.ts";
+import type { ImageSource } from "../../src/image/source.ts";
+import type { Study, StudyContext, StudyOutput } from "../study.ts";
+import { drive } from "../support/drive.ts";
+import { keep, promise } from "../support/keep.ts";
+import { nvjpegRate, torchvisionRate } from "../support/nvjpeg-rate.ts";
+import { inRounds, timeCalls } from "../support/rounds.ts";
+import { medianOf } from "../support/samples.ts";
+import { formatWithUnit } from "../support/units.ts";
+
+const ROUNDS = 3;
+const LEAST_OF_NVJPEG = 0.9;
+const LEAST_OF_INFERENCE = 0.95;
+
+interface Way {
+  readonly id: string;
+  readonly name: string;
+  readonly source: ImageSource;
+  readonly options: DetectorOptions;
+}
+
+function waysFor(context: StudyContext): Way[] {
+  const { kind, options, picture } = context;
+  const frame = { id: "frames", name: "decoded frames", source: picture.image };
+  if (kind === "cpu") {
+    const one = { inFlight: 1 };
+    return [
+      { ...frame, options: one },
+      { id: "cpu", name: "JPEG, CPU", source: picture.bytes, options: one },
+      {
+        id: "scaled",
+        name: "JPEG, CPU, scaled while decoding",
+        source: picture.bytes,
+        options: { ...one, scaledDecoding: true },
+      },
+    ];
+  }
+  const counts = options.isQuick ? [4] : [4, 8, 16];
+  return [
+    { ...frame, options: { inFlight: 4 } },
+    ...(["gpu", "cpu"] as const).flatMap((jpeg) =>
+      counts.map((inFlight): Way => {
+        const name = jpeg === "gpu" ? "JPEG, nvJPEG" : "JPEG, CPU";
+        return {
+          id: `${jpeg}-${inFlight}`,
+          name: `${name}, ${inFlight} in flight`,
+          source: picture.bytes,
+          options: { inFlight, jpeg },
+        };
+      }),
+    ),
+  ];
+}
+
+/** The promise rests on the faster of two ways to ask nvJPEG alone. */
+async function besideNvjpeg(
+  context: StudyContext,
+  output: StudyOutput,
+  ours: { readonly rate: number; readonly inference: number },
+): Promise<void> {
+  const { options, picture, durationMs } = context;
+  const alone = [
+    ["nvjpeg", "nvJPEG alone, by this library", await nvjpegRate(picture.bytes, durationMs)],
+    [
+      "torchvision",
+      "nvJPEG alone, by torchvision",
+      options.hasPeers ? await torchvisionRate(options.python, picture.path, durationMs) : "--no-peers was given",
+    ],
+  ] as const;
+  const medians: number[] = [];
+  for (const [id, name, rates] of alone) {
+    if (typeof rates === "string") {
+      output.leftOut.push(`${name}: ${rates}`);
+      continue;
+    }
+    keep(output, id, name, "fps", rates);
+    medians.push(medianOf(rates));
+  }
+  if (medians.length === 0) return;
+  const limit = Math.min(Math.max(...medians) * LEAST_OF_NVJPEG, ours.inference * LEAST_OF_INFERENCE);
+  const claim = "JPEG bytes to boxes: 90 % of nvJPEG's own rate or 95 % of the inference rate, whichever is lower";
+  promise(output, claim, ours.rate, { least: limit, unit: "fps" });
+}
+
+/** JPEG bytes to boxes. */
+export const jpeg: Study = {
+  name: "jpeg",
+  title: "JPEG: bytes to boxes",
+  question: "How near does detection of JPEG bytes come to the rate of inference, decoding on the CPU and by nvJPEG?",
+  needs: ["model"],
+  async run(context, output) {
+    const ways = waysFor(context);
+    const rates = new Map<string, number[]>();
+    await using stack = new AsyncDisposableStack();
+    const loaded: { way: Way; detector: Detector }[] = [];
+    for (const way of ways) {
+      try {
+        loaded.push({ way, detector: stack.use(await context.load(way.options)) });
+        rates.set(way.id, []);
+      } catch (error) {
+        output.leftOut.push(`${way.name}: ${(error as Error).message.split("\n", 1)[0]}`);
+      }
+    }
+    const contestants = loaded.map(({ way, detector }) => ({
+      run: async () => {
+        const inFlight = way.options.inFlight ?? 1;
+        const driven = await drive(detector, way.source, {
+          inFlight,
+          durationMs: context.durationMs / ROUNDS,
+          warmUp: 2,
+        });
+        rates.get(way.id)!.push(...driven.rates);
+      },
+    }));
+    await inRounds(contestants, ROUNDS, (round) => {
+      context.progress(round / ROUNDS, `round ${round + 1} of ${ROUNDS}`);
+      return !context.isOver() || round === 0;
+    });
+    for (const { way } of loaded) keep(output, `rate-${way.id}`, way.name, "fps", rates.get(way.id)!);
+    {
+      using decoder = PictureDecoder.create();
+      const { bytes, path } = context.picture;
+      const decoding = await timeCalls(() => decoder.decode(bytes, path), {
+        warmUp: 2,
+        count: context.options.isQuick ? 10 : 60,
+      });
+      keep(output, "decode", "CPU decoding alone", "ms", decoding);
+    }
+    output.blocks.push({
+      kind: "distribution",
+      title: "Pictures a second",
+      note: "Each figure is of 50 ms worth of frames, or of five; all ways in turns. Decoded frames show what inference alone could do.",
+      measurements: loaded.map(({ way }) => `rate-${way.id}`),
+    });
+    const inference = medianOf(rates.get("frames")!);
+    const jpegs = loaded.filter(({ way }) => way.id !== "frames" && way.id !== "scaled");
+    const best = jpegs.toSorted((a, b) => medianOf(rates.get(b.way.id)!) - medianOf(rates.get(a.way.id)!))[0];
+    if (best === undefined) return;
+    const rate = medianOf(rates.get(best.way.id)!);
+    output.findings.push(
+      `${best.way.name}: ${formatWithUnit(rate, "fps")}, ${formatWithUnit(rate / inference, "share")} of the rate with decoded frames.`,
+    );
+    if (context.kind === "cpu") return;
+    await besideNvjpeg(context, output, { rate, inference });
+  },
+};

@@ -1,0 +1,303 @@
+/** @module Peers: the same frame and plan through Ultralytics, trtutils, trtexec, ONNX Runtime and PyTorch, in turns with ours. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Device } from "../../src/cuda/device.ts";
+import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
+import { imageOf } from "../../src/image/image.ts";
+import type { ImageSource } from "../../src/image/source.ts";
+import { readOnnxMetadata } from "../../src/tensorrt/onnx-metadata.ts";
+import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { type PeerSettings, ScriptPeer } from "../peers/python-peer.ts";
+import { runTrtexec } from "../peers/trtexec.ts";
+import type { Study, StudyContext, StudyOutput } from "../study.ts";
+import { planOf } from "../support/engines.ts";
+import { keep, promise } from "../support/keep.ts";
+import { inRounds } from "../support/rounds.ts";
+import { medianOf } from "../support/samples.ts";
+
+const ROUNDS = 10;
+const WARM_UP_FRAMES = 20;
+const LEAST_OVER_ULTRALYTICS = 3;
+const LEAST_OVER_TRTUTILS = 1.5;
+
+/** A peer that is a script. */
+interface Rival {
+  readonly id: string;
+  readonly name: string;
+  readonly script: string;
+  readonly where: readonly ("cpu" | "gpu")[];
+  readonly settings?: PeerSettings;
+  /** Whether it goes from a frame to boxes, and so stands beside ours. */
+  readonly isWhole: boolean;
+}
+
+const RIVALS: readonly Rival[] = [
+  {
+    id: "ultralytics",
+    name: "Ultralytics, TensorRT",
+    script: "ultralytics_tensorrt.py",
+    where: ["gpu"],
+    isWhole: true,
+  },
+  {
+    id: "trtutils",
+    name: "trtutils, no decoding of the head",
+    script: "trtutils_peer.py",
+    where: ["gpu"],
+    settings: { complete: false },
+    isWhole: true,
+  },
+  {
+    id: "trtutils-complete",
+    name: "trtutils, NumPy decode + NMS",
+    script: "trtutils_peer.py",
+    where: ["gpu"],
+    settings: { complete: true },
+    isWhole: true,
+  },
+  {
+    id: "ultralytics-torch",
+    name: "Ultralytics, PyTorch FP16",
+    script: "ultralytics_torch.py",
+    where: ["gpu"],
+    isWhole: true,
+  },
+  {
+    id: "onnxruntime",
+    name: "ONNX Runtime, OpenCV, NumPy",
+    script: "onnxruntime_peer.py",
+    where: ["cpu", "gpu"],
+    isWhole: true,
+  },
+  {
+    id: "pytorch",
+    name: "PyTorch forward, FP16, eager",
+    script: "pytorch_forward.py",
+    where: ["gpu"],
+    settings: { graph: false },
+    isWhole: false,
+  },
+  {
+    id: "pytorch-graph",
+    name: "PyTorch forward, FP16, CUDA graph",
+    script: "pytorch_forward.py",
+    where: ["gpu"],
+    settings: { graph: true },
+    isWhole: false,
+  },
+];
+
+interface Entry {
+  readonly id: string;
+  readonly name: string;
+  readonly isWhole: boolean;
+  readonly samples: number[];
+  boxes: number;
+  readonly run: (count: number) => Promise<{ readonly ms: readonly number[]; readonly boxes: number }>;
+}
+
+/** The plan as trtexec and trtutils read it, and as Ultralytics does. */
+async function writePlans(context: StudyContext, folder: string): Promise<PeerSettings> {
+  using device = Device.open(0);
+  const bytes = await planOf(context, device);
+  const { plan } = readPlan(bytes, "the engine");
+  const onnx = context.model === undefined ? undefined : await Bun.file(context.model).bytes();
+  const metadata = {
+    task: "detect",
+    stride: "32",
+    batch: "1",
+    imgsz: "[640, 640]",
+    ...(onnx === undefined ? {} : readOnnxMetadata(onnx)),
+  };
+  const paths = { bare_plan: join(folder, "bare.engine"), ultralytics_plan: join(folder, "ultralytics.engine") };
+  await Bun.write(paths.bare_plan, plan as Uint8Array<ArrayBuffer>);
+  const text = new TextEncoder().encode(JSON.stringify(metadata));
+  const length = new Uint8Array(new Uint32Array([text.length]).buffer);
+  await Bun.write(paths.ultralytics_plan, Buffer.concat([length, text, plan]));
+  return paths;
+}
+
+async function startRivals(
+  context: StudyContext,
+  output: StudyOutput,
+  folder: string,
+  owned: AsyncDisposableStack,
+): Promise<Entry[]> {
+  const { kind, options, picture, model } = context;
+  const entries: Entry[] = [];
+  const plans = kind === "gpu" ? await writePlans(context, folder) : {};
+  for (const [at, rival] of RIVALS.entries()) {
+    if (!rival.where.includes(kind)) {
+      output.leftOut.push(`${rival.name}: it needs a GPU`);
+      continue;
+    }
+    if (rival.id === "onnxruntime" && model === undefined) {
+      output.leftOut.push(`${rival.name}: it needs an ONNX model`);
+      continue;
+    }
+    context.progress((at / RIVALS.length) * 0.4, `starting ${rival.name}`);
+    const settings = {
+      kind,
+      image: picture.path,
+      onnx: model ?? "",
+      size: 640,
+      threshold: 0.25,
+      iou: 0.7,
+      ...plans,
+      ...rival.settings,
+    };
+    const peer = await ScriptPeer.start(options.python, rival.script, settings);
+    if (typeof peer === "string") {
+      output.leftOut.push(`${rival.name}: ${peer}`);
+      continue;
+    }
+    owned.use(peer);
+    output.findings.push(`${rival.name}: ${peer.note} (${peer.versions}).`);
+    entries.push({ ...rival, samples: [], boxes: 0, run: (count) => peer.run(count) });
+  }
+  return entries;
+}
+
+async function ours(context: StudyContext, owned: AsyncDisposableStack): Promise<Entry[]> {
+  const { picture, kind } = context;
+  const detector = await context.load({ inFlight: 1 });
+  owned.use(detector);
+  const entry = (id: string, name: string, source: ImageSource): Entry => ({
+    id,
+    name,
+    isWhole: true,
+    samples: [],
+    boxes: 0,
+    run: async (count) => {
+      const ms: number[] = [];
+      let boxes = 0;
+      for (let at = 0; at < count; at++) {
+        const started = performance.now();
+        boxes = (await detector.detect(source)).detections.length;
+        ms.push(performance.now() - started);
+      }
+      return { ms, boxes };
+    },
+  });
+  if (kind === "cpu") return [entry("ours", "bun-tensorrt", picture.image)];
+  const device = Device.open(0);
+  owned.defer(() => device.close());
+  const pinned = PinnedBuffer.create("u8", [picture.image.data.length], device);
+  owned.defer(() => pinned.close());
+  pinned.data.set(picture.image.data);
+  return [
+    entry("ours", "bun-tensorrt, ordinary memory", picture.image),
+    entry("ours-pinned", "bun-tensorrt, page-locked memory", imageOf(pinned.data, picture.image)),
+  ];
+}
+
+async function trtexecAlone(context: StudyContext, output: StudyOutput, folder: string): Promise<void> {
+  const { trtexec } = context.options;
+  if (trtexec === undefined) {
+    output.leftOut.push("trtexec: it is not there: --trtexec names it");
+    return;
+  }
+  const seconds = Math.max(1, Math.round(context.durationMs / 1000));
+  const rows: (string | number | null)[][] = [];
+  for (const hasGraph of [true, false]) {
+    const report = await runTrtexec(trtexec, join(folder, "bare.engine"), {
+      streams: 1,
+      hasGraph,
+      hasTransfers: true,
+      seconds,
+    });
+    rows.push([hasGraph ? "CUDA graph" : "no graph", report.computeMs, report.latencyMs, report.rate]);
+  }
+  output.blocks.push({
+    kind: "table",
+    title: "trtexec on the same plan",
+    note: "What NVIDIA's tool reports of the engine alone, input and output tensors copied, one stream: no frame, no pre-processing, no NMS.",
+    columns: ["", "GPU compute, ms", "latency, ms", "inferences/s"],
+    rows,
+  });
+}
+
+function conclude(output: StudyOutput, entries: readonly Entry[]): void {
+  for (const { id, name, samples } of entries) keep(output, id, name, "ms", samples);
+  const whole = entries.filter(({ isWhole }) => isWhole);
+  const base = medianOf(whole[0]!.samples);
+  output.blocks.push(
+    {
+      kind: "distribution",
+      title: "A decoded frame to boxes",
+      note: "The same frame and the same plan (ONNX Runtime: the same model), each in its turn in every round, the others idle.",
+      measurements: whole.filter(({ samples }) => samples.length > 0).map(({ id }) => id),
+    },
+    {
+      kind: "table",
+      title: "Beside ours",
+      note: "Ours in ordinary memory is 1: that is where the peers' frames lie as well.",
+      columns: ["", "p50 ms", "times ours", "boxes"],
+      rows: whole.map(({ name, samples, boxes }) => [name, medianOf(samples), medianOf(samples) / base, boxes]),
+    },
+  );
+  const forward = entries.filter(({ isWhole, samples }) => !isWhole && samples.length > 0);
+  if (forward.length > 0) {
+    output.blocks.push({
+      kind: "distribution",
+      title: "PyTorch's forward pass",
+      note: "GPU time alone, by events: what the study latency has of the engine is its counterpart.",
+      measurements: forward.map(({ id }) => id),
+    });
+  }
+  for (const [id, name, least] of [
+    ["ultralytics", "Ultralytics on the same plan", LEAST_OVER_ULTRALYTICS],
+    ["trtutils", "trtutils on the same plan, which does not decode the head", LEAST_OVER_TRTUTILS],
+  ] as const) {
+    const rival = entries.find((entry) => entry.id === id);
+    if (rival === undefined || rival.samples.length === 0) continue;
+    const found = medianOf(rival.samples) / base;
+    promise(output, `${name}: times as long as ours`, found, { least, unit: "count" });
+  }
+}
+
+/** The same work by others. */
+export const peers: Study = {
+  name: "peers",
+  title: "Peers: the same frame through others",
+  question: "How long do Ultralytics, trtutils, ONNX Runtime and PyTorch take for the same frame on the same plan?",
+  needs: ["model"],
+  async run(context, output) {
+    if (!context.options.hasPeers) {
+      output.leftOut.push("all of them: --no-peers was given");
+      return;
+    }
+    const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-peers-"));
+    await using owned = new AsyncDisposableStack();
+    owned.defer(() => rmSync(folder, { recursive: true }));
+    const entries = [...(await ours(context, owned)), ...(await startRivals(context, output, folder, owned))];
+    const isGpu = context.kind === "gpu";
+    const perRound = isGpu ? (context.options.isQuick ? 20 : 100) : context.options.isQuick ? 2 : 10;
+    const failed = new Set<Entry>();
+    const turn = async (entry: Entry, count: number): Promise<void> => {
+      if (failed.has(entry)) return;
+      try {
+        const { ms, boxes } = await entry.run(count);
+        entry.samples.push(...ms);
+        entry.boxes = boxes;
+      } catch (error) {
+        failed.add(entry);
+        output.leftOut.push(`${entry.name}, from some round on: ${(error as Error).message}`);
+      }
+    };
+    for (const entry of entries) await turn(entry, isGpu ? WARM_UP_FRAMES : 1);
+    for (const entry of entries) entry.samples.length = 0;
+    await inRounds(
+      entries.map((entry) => ({ run: () => turn(entry, perRound) })),
+      ROUNDS,
+      (round) => {
+        context.progress(0.4 + (round / ROUNDS) * 0.6, `round ${round + 1} of ${ROUNDS}`);
+        return !context.isOver() || round === 0;
+      },
+    );
+    conclude(output, entries);
+    if (isGpu) await trtexecAlone(context, output, folder);
+  },
+};

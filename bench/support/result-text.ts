@@ -1,0 +1,115 @@
+/** @module Result text: a run as plain text for a terminal. */
+
+import { type Alignment, alignRows } from "../../src/cli/text-table.ts";
+import type { BenchResult, Block, EnvironmentFacts, StudyResult } from "../result.ts";
+import type { ComparedRuns } from "./compare.ts";
+import { tailFigures } from "./samples.ts";
+import { digits, formatValue, formatWithUnit, UNIT_TEXT } from "./units.ts";
+
+/** Points of a line that a terminal has room for; the report shows all. */
+const MOST_COLUMNS = 9;
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const alignments = head.map((_, column): Alignment => (column === 0 ? "left" : "right"));
+  return alignRows([head, ...rows], alignments);
+}
+
+/** What the run was made on, a line each. */
+export function environmentLines(facts: EnvironmentFacts): string[] {
+  const { gpu, engine, model, picture } = facts;
+  return [
+    `${facts.runtime}; Bun ${facts.bun}; commit ${facts.commit}; ${facts.date}`,
+    `${facts.cpu}, ${facts.cores} cores, load ${facts.load.toFixed(2)}; ${facts.system}`,
+    ...(gpu === null
+      ? []
+      : [`${gpu.name}, driver ${gpu.driver}, CUDA ${facts.cuda}, SM clock ${gpu.before["SM clock"] ?? "–"}`]),
+    `model ${(engine ?? model)?.name ?? "none"}; picture ${picture.name}, ${picture.width}x${picture.height}, ${picture.bytes} bytes`,
+  ];
+}
+
+function measurementLines(study: StudyResult): string[] {
+  const lines: string[] = [];
+  for (const better of ["lower", "higher"] as const) {
+    const group = study.measurements.filter((one) => one.better === better);
+    if (group.length === 0) continue;
+    const rows = group.map(({ name, unit, samples }) => [
+      name,
+      ...tailFigures(samples, better).map(([, value]) => formatValue(value, unit)),
+      UNIT_TEXT[unit],
+      String(samples.length),
+    ]);
+    lines.push(...table(["", ...tailFigures([], better).map(([name]) => name), "", "samples"], rows));
+  }
+  return lines;
+}
+
+/** At most `most` of the values, the first and the last among them. */
+function evenly(values: readonly number[], most: number): readonly number[] {
+  if (values.length <= most) return values;
+  return Array.from({ length: most }, (_, at) => values[Math.round((at * (values.length - 1)) / (most - 1))]!);
+}
+
+function blockLines(block: Block): string[] {
+  if (block.kind === "table") {
+    const rows = block.rows.map((row) => row.map((cell) => (typeof cell === "number" ? digits(cell) : (cell ?? "–"))));
+    return [block.title, ...table(block.columns, rows)];
+  }
+  if (block.kind === "stages") {
+    const stages = [...new Set(block.bars.flatMap(({ parts }) => parts.map(({ stage }) => stage)))];
+    const rows = block.bars.map(({ name, parts }) => [
+      name,
+      ...stages.map((stage) =>
+        formatValue(parts.find((part) => part.stage === stage)?.value ?? Number.NaN, block.unit),
+      ),
+    ]);
+    return [`${block.title}, ${UNIT_TEXT[block.unit]}`, ...table(["", ...stages], rows)];
+  }
+  if (block.kind !== "lines") return [];
+  const xs = evenly(
+    [...new Set(block.lines.flatMap(({ points }) => points.map(({ x }) => x)))].sort((a, b) => a - b),
+    MOST_COLUMNS,
+  );
+  const rows = block.lines.map(({ name, points, knee }) => [
+    name,
+    ...xs.map((x) => formatValue(points.find((point) => point.x === x)?.y ?? Number.NaN, block.y.unit)),
+    knee === undefined ? "–" : String(knee),
+  ]);
+  return [`${block.title}, ${UNIT_TEXT[block.y.unit]}`, ...table([block.x.label, ...xs.map(String), "knee"], rows)];
+}
+
+function studyLines(study: StudyResult): string[] {
+  const lines = [`== ${study.title}${study.status === "done" ? "" : ` (${study.status}: ${study.reason ?? ""})`}`];
+  for (const part of [measurementLines(study), ...study.blocks.map(blockLines)]) {
+    if (part.length > 0) lines.push(...part, "");
+  }
+  for (const { claim, found, wanted, isMet } of study.checks) {
+    lines.push(`${isMet ? "kept  " : "MISSED"}  ${claim}: ${found}, wanted ${wanted}`);
+  }
+  lines.push(...study.findings, ...study.leftOut.map((what) => `left out: ${what}`));
+  return lines;
+}
+
+/** The whole run. */
+export function resultText(result: BenchResult): string {
+  return [environmentLines(result.environment), ...result.studies.map(studyLines)]
+    .map((lines) => lines.join("\n").trimEnd())
+    .join("\n\n");
+}
+
+/** The comparison with an earlier run. */
+export function comparisonText({ rows, differences, missing }: ComparedRuns): string {
+  const body = rows.map(({ study, name, unit, before, now, ratio, noise, verdict }) => [
+    `${study}: ${name}`,
+    formatWithUnit(before, unit),
+    formatWithUnit(now, unit),
+    ratio.toFixed(3),
+    `±${(noise * 100).toFixed(1)} %`,
+    verdict === "same" ? "within the noise" : verdict,
+  ]);
+  return [
+    "== Compared with the earlier run (medians)",
+    ...differences.map((text) => `not the same conditions: ${text}`),
+    ...table(["", "then", "now", "now / then", "noise", ""], body),
+    ...(missing.length === 0 ? [] : [`not measured this time: ${missing.join(", ")}`]),
+  ].join("\n");
+}

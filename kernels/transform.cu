@@ -1,0 +1,231 @@
+// Pictures through an image model, tile by tile: `pick` fills the input tensor from u8 pixels, `place` writes the part of
+// each output that is kept into the picture that is made.
+//
+// frame   Frame [1], below: the picture and what is made of it
+// tiles   Tile [N], below: one a row of the batch
+// levels  f32 [3, 256]: value of each level by tensor channel (colour)
+// phases  i32 [scale, 5]: offset of the first of four taps, and their weights in 1/2048
+// tensor  [N, channels, height, width] (planar) or [N, height, width, channels] of the entry's dtype; of `place` scale
+//         times as wide and high
+// width, height  of a tile in source pixels
+//
+// Launch: block (32, 8), grid (ceil(columns / 32), ceil(rows / 8), N) over the pixels of the tensor.
+// Tolerance: none. The CPU's bits: src/transform/tile-picker.ts, tile-placer.ts and cubic-rows.ts.
+
+#include "common.cuh"
+
+// What the channels of a tensor are: channelCode of src/transform/gpu/tile-launches.ts.
+#define COLOUR_RGB 0
+#define COLOUR_BGR 1
+#define LUMA 2
+#define GREY 3
+
+// 48 bytes, packed by src/transform/gpu/frame-table.ts.
+struct __align__(16) Frame {
+  const u8 *pixels;        // u8 [height, width, pixel_bytes], rows `pitch` bytes apart
+  u8 *result;              // the same, scale times as large, rows `result_pitch` bytes apart
+  int pitch, result_pitch;
+  int width, height;       // of the source in pixels
+  int pixel_bytes;         // 3, or 4 with alpha
+  int bgr;                 // 1 if the first byte of a pixel is blue, in both pictures
+  int unused[2];
+};
+
+// 32 bytes, packed by the same: places in source pixels; see Tile of src/transform/tile-grid.ts.
+struct __align__(16) Tile {
+  int x, y, left, top, right, bottom, unused[2];
+};
+
+static_assert(sizeof(Frame) == 48 && sizeof(Tile) == 32, "src/transform/gpu/frame-table.ts packs 48 and 32 bytes");
+
+__device__ __forceinline__ float from_element(u8 value) { return (float)value; }
+
+// A level as Uint8ClampedArray stores it: NaN is 0, halves go to the even neighbour.
+__device__ __forceinline__ u8 to_level(float value) {
+  return (u8)__float2int_rn(value > 0.0f ? fminf(value, 255.0f) : 0.0f);
+}
+
+__device__ __forceinline__ void store(float *output, u64 at, float value) { output[at] = value; }
+__device__ __forceinline__ void store(f16 *output, u64 at, float value) { output[at] = to_f16(value); }
+__device__ __forceinline__ void store(u8 *output, u64 at, float value) { output[at] = to_level(value); }
+
+__device__ __forceinline__ float on_line(float value, float slope, float offset) {
+  return __fadd_rn(__fmul_rn(value, slope), offset);
+}
+
+// sourceIndex of src/transform/tile-grid.ts.
+__device__ __forceinline__ int source_index(int at, int length, int reflect) {
+  if (at >= 0 && at < length) return at;
+  if (!reflect || length == 1) return at < 0 ? 0 : length - 1;
+  const int period = 2 * (length - 1);
+  int phase = at % period;
+  if (phase < 0) phase += period;
+  return phase < length ? phase : period - phase;
+}
+
+template <typename Element>
+__device__ __forceinline__ void pick(Element *__restrict__ tensor, const Frame *__restrict__ frames,
+                                     const Tile *__restrict__ tiles, const float *__restrict__ levels, int width,
+                                     int height, int channels, int planar, int reflect, float slope, float offset) {
+  const int column = blockIdx.x * 32 + threadIdx.x;
+  const int row = blockIdx.y * 8 + threadIdx.y;
+  if (column >= width || row >= height) return;
+  const Frame frame = frames[0];
+  const Tile tile = tiles[blockIdx.z];
+  const int x = source_index(tile.x + column, frame.width, reflect);
+  const int y = source_index(tile.y + row, frame.height, reflect);
+  const u8 *pixel = frame.pixels + (u64)y * frame.pitch + (u64)x * frame.pixel_bytes;
+  const int first = __ldg(pixel);
+  const int second = __ldg(pixel + 1);
+  const int third = __ldg(pixel + 2);
+  const u64 area = (u64)width * height;
+  const u64 at = (u64)row * width + column;
+  if (channels == LUMA) {
+    const int red = frame.bgr ? third : first;
+    const int blue = frame.bgr ? first : third;
+    // Below 2^24: exact as f32.
+    const float luma = (float)(red * 19595 + second * 38470 + blue * 7471);
+    store(tensor, area * blockIdx.z + at, on_line(luma, slope, offset));
+    return;
+  }
+  const bool swapped = (frame.bgr != 0) != (channels == COLOUR_BGR);
+  const float value0 = __ldg(levels + (swapped ? third : first));
+  const float value1 = __ldg(levels + 256 + second);
+  const float value2 = __ldg(levels + 512 + (swapped ? first : third));
+  const u64 start = area * 3 * blockIdx.z;
+  const u64 step = planar ? 1 : 3;
+  const u64 plane = planar ? area : 1;
+  store(tensor, start + at * step, value0);
+  store(tensor, start + at * step + plane, value1);
+  store(tensor, start + at * step + 2 * plane, value2);
+}
+
+// One level of the enlarged source in 1/64, from 4 × 4 pixels: rows are weighed first, as the CPU does.
+__device__ __forceinline__ int enlarged(const Frame &frame, const u64 (&rows)[4], const int (&columns)[4],
+                                        const int *__restrict__ across, const int *__restrict__ down, int channel) {
+  int sum = 0;
+#pragma unroll
+  for (int tap = 0; tap < 4; tap++) {
+    const u8 *pixel = frame.pixels + columns[tap] + channel;
+    int weighed = 0;
+#pragma unroll
+    for (int line = 0; line < 4; line++) weighed += (int)__ldg(pixel + rows[line]) * __ldg(down + 1 + line);
+    sum += ((weighed + 16) >> 5) * __ldg(across + 1 + tap);
+  }
+  return (sum + 1024) >> 11;
+}
+
+__device__ __forceinline__ u8 level_of(int value) { return (u8)clamp((value + 32) >> 6, 0, 255); }
+
+template <typename Element>
+__device__ __forceinline__ void place(const Frame *__restrict__ frames, const Tile *__restrict__ tiles,
+                                      const Element *__restrict__ tensor, const int *__restrict__ phases, int width,
+                                      int height, int scale, int channels, int planar, float slope0, float offset0,
+                                      float slope1, float offset1, float slope2, float offset2) {
+  const Frame frame = frames[0];
+  const Tile tile = tiles[blockIdx.z];
+  const int wide = width * scale;
+  const int high = height * scale;
+  const int column = blockIdx.x * 32 + threadIdx.x;
+  const int row = blockIdx.y * 8 + threadIdx.y;
+  if (column >= wide || row >= high) return;
+  // Of the picture that is made.
+  const int x = tile.x * scale + column;
+  const int y = tile.y * scale + row;
+  if (x < tile.left * scale || x >= tile.right * scale || y < tile.top * scale || y >= tile.bottom * scale) return;
+  u8 *pixel = frame.result + (u64)y * frame.result_pitch + (u64)x * frame.pixel_bytes;
+  const u64 area = (u64)wide * high;
+  const u64 at = (u64)row * wide + column;
+
+  const int base_x = x / scale;
+  const int base_y = y / scale;
+  const int *across = phases + (x - base_x * scale) * 5;
+  const int *down = phases + (y - base_y * scale) * 5;
+  u64 rows[4];
+  int columns[4];
+  if (channels == LUMA || frame.pixel_bytes == 4) {
+#pragma unroll
+    for (int tap = 0; tap < 4; tap++) {
+      rows[tap] = (u64)clamp(base_y + __ldg(down) + tap, 0, frame.height - 1) * frame.pitch;
+      columns[tap] = clamp(base_x + __ldg(across) + tap, 0, frame.width - 1) * frame.pixel_bytes;
+    }
+    if (frame.pixel_bytes == 4) pixel[3] = level_of(enlarged(frame, rows, columns, across, down, 3));
+  }
+
+  if (channels == LUMA) {
+    // R, G and B of the enlarged source, each moved by what its luma lacks.
+    const float value = on_line(from_element(tensor[area * blockIdx.z + at]), slope0, offset0);
+    const int wanted = __float2int_rn((value > 0.0f ? fminf(value, 255.0f) : 0.0f) * 64.0f);
+    const int first = enlarged(frame, rows, columns, across, down, 0);
+    const int second = enlarged(frame, rows, columns, across, down, 1);
+    const int third = enlarged(frame, rows, columns, across, down, 2);
+    const int red = frame.bgr ? third : first;
+    const int blue = frame.bgr ? first : third;
+    const int more = wanted - ((red * 19595 + second * 38470 + blue * 7471 + 32768) >> 16);
+    pixel[0] = level_of(first + more);
+    pixel[1] = level_of(second + more);
+    pixel[2] = level_of(third + more);
+    return;
+  }
+  if (channels == GREY) {
+    const u8 level = to_level(on_line(from_element(tensor[area * blockIdx.z + at]), slope0, offset0));
+    pixel[0] = level;
+    pixel[1] = level;
+    pixel[2] = level;
+    return;
+  }
+  const u64 from = area * 3 * blockIdx.z + at * (planar ? 1 : 3);
+  const u64 plane = planar ? area : 1;
+  const bool swapped = (frame.bgr != 0) != (channels == COLOUR_BGR);
+  const u8 value0 = to_level(on_line(from_element(tensor[from]), slope0, offset0));
+  const u8 value1 = to_level(on_line(from_element(tensor[from + plane]), slope1, offset1));
+  const u8 value2 = to_level(on_line(from_element(tensor[from + 2 * plane]), slope2, offset2));
+  pixel[0] = swapped ? value2 : value0;
+  pixel[1] = value1;
+  pixel[2] = swapped ? value0 : value2;
+}
+
+extern "C" __global__ void __launch_bounds__(256) transform_pick_f32(
+    float *__restrict__ tensor, const Frame *__restrict__ frame, const Tile *__restrict__ tiles,
+    const float *__restrict__ levels, int width, int height, int channels, int planar, int reflect, float slope,
+    float offset) {
+  pick(tensor, frame, tiles, levels, width, height, channels, planar, reflect, slope, offset);
+}
+
+extern "C" __global__ void __launch_bounds__(256) transform_pick_f16(
+    f16 *__restrict__ tensor, const Frame *__restrict__ frame, const Tile *__restrict__ tiles,
+    const float *__restrict__ levels, int width, int height, int channels, int planar, int reflect, float slope,
+    float offset) {
+  pick(tensor, frame, tiles, levels, width, height, channels, planar, reflect, slope, offset);
+}
+
+extern "C" __global__ void __launch_bounds__(256) transform_pick_u8(
+    u8 *__restrict__ tensor, const Frame *__restrict__ frame, const Tile *__restrict__ tiles,
+    const float *__restrict__ levels, int width, int height, int channels, int planar, int reflect, float slope,
+    float offset) {
+  pick(tensor, frame, tiles, levels, width, height, channels, planar, reflect, slope, offset);
+}
+
+extern "C" __global__ void __launch_bounds__(256) transform_place_f32(
+    const Frame *__restrict__ frame, const Tile *__restrict__ tiles, const float *__restrict__ tensor,
+    const int *__restrict__ phases, int width, int height, int scale, int channels, int planar, float slope0,
+    float offset0, float slope1, float offset1, float slope2, float offset2) {
+  place(frame, tiles, tensor, phases, width, height, scale, channels, planar, slope0, offset0, slope1, offset1, slope2,
+        offset2);
+}
+
+extern "C" __global__ void __launch_bounds__(256) transform_place_f16(
+    const Frame *__restrict__ frame, const Tile *__restrict__ tiles, const f16 *__restrict__ tensor,
+    const int *__restrict__ phases, int width, int height, int scale, int channels, int planar, float slope0,
+    float offset0, float slope1, float offset1, float slope2, float offset2) {
+  place(frame, tiles, tensor, phases, width, height, scale, channels, planar, slope0, offset0, slope1, offset1, slope2,
+        offset2);
+}
+
+extern "C" __global__ void __launch_bounds__(256) transform_place_u8(
+    const Frame *__restrict__ frame, const Tile *__restrict__ tiles, const u8 *__restrict__ tensor,
+    const int *__restrict__ phases, int width, int height, int scale, int channels, int planar, float slope0,
+    float offset0, float slope1, float offset1, float slope2, float offset2) {
+  place(frame, tiles, tensor, phases, width, height, scale, channels, planar, slope0, offset0, slope1, offset1, slope2,
+        offset2);
+}

@@ -1,0 +1,41 @@
+/* Waiting for any of several CUDA events, on a thread that asks and sleeps in turn. */
+#define _GNU_SOURCE /* nanosleep */
+#include <stdatomic.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "internal.h"
+
+/* cudaErrorNotReady */
+#define NOT_READY 600
+
+int32_t bt_wait_any(int32_t device, void *query, void *const *events, int32_t *marks, int32_t capacity,
+                    int32_t pause_us) {
+  int32_t (*status_of)(void *) = (int32_t (*)(void *))query;
+  if (query == NULL || events == NULL || marks == NULL || capacity < 0 || pause_us < 0) return BT_BAD_CALL;
+  const int32_t bound = bt_use_device(device);
+  if (bound != BT_OK) return bound;
+  /* Sleeps are as short as they are asked for; by default the kernel adds 50 us. */
+  const int slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
+  prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
+  const struct timespec pause = {.tv_sec = 0, .tv_nsec = (long)pause_us * 1000};
+  int32_t done;
+  for (;;) {
+    int32_t awaited = 0;
+    done = 0;
+    for (int32_t at = 0; at < capacity; at++) {
+      _Atomic int32_t *mark = (_Atomic int32_t *)&marks[at];
+      /* What the other thread wrote before it set the mark is seen after it. */
+      const int32_t state = atomic_load_explicit(mark, memory_order_acquire);
+      if (state == BT_MARK_NONE) continue;
+      awaited += 1;
+      if (state == BT_MARK_AWAITED && status_of(events[at]) == NOT_READY) continue;
+      atomic_store_explicit(mark, BT_MARK_DONE, memory_order_relaxed);
+      done += 1;
+    }
+    if (done > 0 || awaited == 0) break;
+    nanosleep(&pause, NULL);
+  }
+  if (slack > 0) prctl(PR_SET_TIMERSLACK, slack, 0, 0, 0);
+  return done;
+}

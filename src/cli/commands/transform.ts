@@ -1,0 +1,149 @@
+/** @module Transform command: pictures in, pictures out. */
+
+import { ImageError } from "../../core/errors.ts";
+import { formatDuration } from "../../core/units.ts";
+import { round } from "../../service/result-json.ts";
+import type { ImageModel, TransformStreamResult } from "../../transform/image-model.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
+import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
+import { findModel } from "../fetch-entry.ts";
+import { plural } from "../format-table.ts";
+import { loadImageModel } from "../load-detector.ts";
+import type { Output } from "../output.ts";
+import { expandPictures } from "../pictures.ts";
+import { Progress } from "../progress.ts";
+import { type Paint, paintOf } from "../terminal.ts";
+import { printable } from "../text-table.ts";
+import { parseTransformFlags, TRANSFORM_FLAGS, type TransformArguments } from "../transform-flags.ts";
+import { openTransformTarget, type TransformTarget } from "../transform-target.ts";
+
+/** What a run came to. */
+interface Tally {
+  good: number;
+  bad: number;
+}
+
+/** Everything a run needs, checked. */
+interface Run {
+  readonly args: TransformArguments;
+  readonly files: readonly string[];
+  readonly target: TransformTarget;
+}
+
+/** A picture that was made. */
+interface MadePicture {
+  readonly file: string;
+  readonly output: string;
+  readonly result: TransformStreamResult;
+}
+
+function* untilAborted(files: readonly string[], signal: AbortSignal): Generator<string, void, undefined> {
+  for (const file of files) {
+    if (signal.aborted) return;
+    yield file;
+  }
+}
+
+/** `street.jpg  out/street.png  2304x1728, 12 tiles, 302 ms` */
+function textLine({ file, output, result }: MadePicture, paint: Paint): string {
+  const { image, tiles, timing } = result;
+  const facts = `${image.width}x${image.height}, ${plural(tiles, "tile")}, ${formatDuration(timing.total)}`;
+  return `${paint("bold", printable(file))}  ${printable(output)}  ${facts}\n`;
+}
+
+function jsonRow({ file, output, result }: MadePicture): string {
+  const { image, tiles, timing } = result;
+  const stages = Object.entries(timing).map(([stage, milliseconds]) => [stage, round(milliseconds, 3)]);
+  const { width, height } = image;
+  return JSON.stringify({ file, output, width, height, tiles, timing: Object.fromEntries(stages) });
+}
+
+async function report(
+  output: Output,
+  args: TransformArguments,
+  made: MadePicture,
+  isFirst: boolean,
+  paint: Paint,
+): Promise<void> {
+  if (args.isJson) await output.write(`${isFirst ? "[\n" : ",\n"}${jsonRow(made)}`);
+  else await output.write(textLine(made, paint));
+}
+
+async function transformFiles(model: ImageModel, run: Run, context: CommandContext): Promise<Tally> {
+  const { args, files, target } = run;
+  const { terminal, output, signal } = context;
+  const tally: Tally = { good: 0, bad: 0 };
+  const isShown = !args.isQuiet && files.length > 1;
+  const progress = isShown ? new Progress(terminal, "transform", "pictures") : undefined;
+  const onError = (error: unknown): void => {
+    if (!(error instanceof ImageError)) throw error;
+    tally.bad += 1;
+    terminal.line(`${terminal.paint("red", "error:")} ${printable(error.message.split("\n", 1)[0]!)}`);
+  };
+  const paint = paintOf(output.hasColour);
+  try {
+    for await (const result of model.stream(untilAborted(files, signal), { onError })) {
+      const file = files[result.index]!;
+      try {
+        await target.write(file, result.image);
+        await report(output, args, { file, output: target.pathOf(file), result }, tally.good === 0, paint);
+        tally.good += 1;
+      } catch (error) {
+        onError(error);
+      }
+      progress?.update(tally.good + tally.bad, files.length);
+    }
+  } finally {
+    progress?.close();
+  }
+  if (args.isJson) await output.write(tally.good === 0 ? "[]\n" : "\n]\n");
+  return tally;
+}
+
+async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+  const { terminal, signal } = context;
+  const args = parseTransformFlags(parsed);
+  if (parsed.operands.length === 0) {
+    const hint = "bun-tensorrt transform street.jpg --model super-resolution.onnx --output large.png";
+    throw refuse("transform", "file", "as it needs a file, a folder or a pattern", hint);
+  }
+  const files = expandPictures(parsed.operands, "transform");
+  const target = openTransformTarget(args, files);
+  const path = await findModel(args.model, context);
+  const look = { command: "transform", isQuiet: args.isQuiet };
+  await using model = await loadImageModel(path, args.options, context, look);
+
+  const started = performance.now();
+  const tally = await transformFiles(model, { args, files, target }, context);
+  const done = tally.good + tally.bad;
+  if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "picture")}`);
+  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "picture")} could not be transformed`);
+  if (!args.isQuiet && terminal.isTerminal && files.length > 1) {
+    const elapsed = formatDuration(performance.now() - started);
+    terminal.line(terminal.paint("dim", `${plural(tally.good, "picture")} in ${elapsed}`));
+  }
+  return tally.bad > 0 || signal.aborted ? EXIT_FAILED : EXIT_OK;
+}
+
+/** `transform`. */
+export const transform: Command = {
+  name: "transform",
+  summary: "Make pictures of pictures: super-resolution, enhancement, style.",
+  usage: ["transform <file|folder|pattern>... --model FILE --output FILE|DIR [flags]"],
+  flags: TRANSFORM_FLAGS,
+  notes: [
+    "What the model takes and makes is read from its shapes: 1 channel is luma, whose colours are carried over, 3 are RGB;",
+    "the output may be a whole number of times as large. What shapes do not tell, its range above all, the flags do.",
+    "A picture larger than the model is cut into tiles that overlap; with an overlap of twice what the model sees around a",
+    "pixel, no seam is left. A smaller one is filled up.",
+    "The ending of --output chooses PNG, JPEG or WebP; in a folder files keep their names. A picture is never overwritten",
+    "by what is made of it. One that cannot be read is told of on standard error, and the others are done; the exit code",
+    "is then 1.",
+  ],
+  examples: [
+    "transform street.jpg --model super-resolution.onnx --output large.png",
+    "transform photos --model lowlight.onnx --output out --format webp --quality 80",
+    "transform 'photos/**' --model style.onnx --output out --range 0-255 --tile 1024 --json",
+  ],
+  run,
+};

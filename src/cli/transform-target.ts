@@ -1,0 +1,108 @@
+/** @module TransformTarget: the files that `transform` writes, named and checked before anything is loaded. */
+
+import { statSync } from "node:fs";
+import { dirname, extname, join } from "node:path";
+import { message } from "../core/errors.ts";
+import { encodeImage } from "../image/encode.ts";
+import type { EncodedFormat } from "../image/encode-options.ts";
+import type { Image } from "../image/image.ts";
+import { refuse } from "./args.ts";
+import { prepareFolder, writeFile } from "./output.ts";
+import { outputNames, PICTURE_EXTENSIONS } from "./pictures.ts";
+import type { TransformArguments } from "./transform-flags.ts";
+
+const FORMATS: Readonly<Record<string, EncodedFormat>> = {
+  ".png": "png",
+  ".jpg": "jpeg",
+  ".jpeg": "jpeg",
+  ".webp": "webp",
+};
+const EXTENSIONS: Readonly<Record<EncodedFormat, string>> = { png: ".png", jpeg: ".jpg", webp: ".webp" };
+
+/** Where each picture goes. */
+export interface TransformTarget {
+  /** The file that is made of a picture. */
+  pathOf(file: string): string;
+  /**
+   * Encode and write what was made of a picture; PNG and WebP keep alpha.
+   *
+   * @throws {ImageError} If the format cannot hold it
+   * @throws {Error} If it cannot be written
+   */
+  write(file: string, image: Image): Promise<void>;
+}
+
+function formatOf(path: string): EncodedFormat | undefined {
+  return FORMATS[extname(path).toLowerCase()];
+}
+
+/** Keep the name, and the ending where it can be written and nothing else was asked for. */
+function renamed(name: string, format: EncodedFormat | undefined): string {
+  const known = formatOf(name);
+  if (known !== undefined && (format ?? known) === known) return name;
+  return `${name.slice(0, name.length - extname(name).length)}${EXTENSIONS[format ?? "png"]}`;
+}
+
+/** The file as the system knows it, whatever it is called; `undefined` where there is none. */
+function identity(path: string): string | undefined {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+/** One path a picture: `output` itself where it is named like a picture, else a name in that folder. */
+function pathsOf({ output, format }: TransformArguments, files: readonly string[]): string[] {
+  const named = formatOf(output);
+  const isPicture = PICTURE_EXTENSIONS.includes(extname(output).toLowerCase());
+  if (!isPicture || isFolder(output)) {
+    return outputNames(files, (name) => renamed(name, format)).map((name) => join(output, name));
+  }
+  if (named === undefined || (format !== undefined && format !== named)) {
+    const found = `as the ending of ${JSON.stringify(output)} must be that of a format that is written`;
+    throw refuse("transform", "output", found, "name it .png, .jpg or .webp, or leave --format out");
+  }
+  if (files.length > 1) {
+    const found = `as ${files.length} pictures do not fit into one file: ${JSON.stringify(output)}`;
+    throw refuse("transform", "output", found, "give a folder");
+  }
+  return [output];
+}
+
+/**
+ * Name the files and make their folders ready.
+ *
+ * @param files the pictures, at least one
+ * @throws {OptionError} If `--output` does not fit the pictures, or one of them would be overwritten
+ * @throws {Error} If the place cannot be written, or two files would have the same name
+ */
+export function openTransformTarget(args: TransformArguments, files: readonly string[]): TransformTarget {
+  const paths = pathsOf(args, files);
+  const sources = new Map(files.map((file) => [identity(file), file]));
+  for (const path of paths) {
+    const known = identity(path);
+    const source = known === undefined ? undefined : sources.get(known);
+    if (source === undefined) continue;
+    const found = `as ${JSON.stringify(path)} is the picture ${JSON.stringify(source)} itself`;
+    throw refuse("transform", "output", found, "choose another file or folder");
+  }
+  for (const folder of new Set(paths.map((path) => dirname(path)))) prepareFolder(folder);
+  const byFile = new Map(files.map((file, at) => [file, paths[at]!]));
+  const pathOf = (file: string): string => {
+    const path = byFile.get(file);
+    if (path === undefined) throw new Error(message(`write what is made of ${file}`, "as it was not named before"));
+    return path;
+  };
+  const { quality } = args;
+  return {
+    pathOf,
+    async write(file, image) {
+      const path = pathOf(file);
+      const format = formatOf(path)!;
+      const bytes = await encodeImage(image, { format, alpha: "keep", ...(quality === undefined ? {} : { quality }) });
+      await writeFile(path, bytes);
+    },
+  };
+}

@@ -1,0 +1,44 @@
+/** @module JpegCounts: how many pictures went which way, and why. */
+
+import type { JpegRefusal } from "./jpeg-route.ts";
+
+/** Pictures since the decoder was made. */
+export interface JpegCounts {
+  /** Decoded by nvJPEG. */
+  readonly gpu: number;
+  /** Decoded on the CPU. */
+  readonly cpu: number;
+  /** No pictures, or damaged: the CPU's decoder refused them as well. */
+  readonly failed: number;
+  /** Why pictures went to the CPU. */
+  readonly refusals: Readonly<Partial<Record<JpegRefusal, number>>>;
+}
+
+/** Counts as a decoder keeps them. */
+export class JpegTally {
+  readonly #refusals = new Map<JpegRefusal, number>();
+  #gpu = 0;
+  #cpu = 0;
+  #failed = 0;
+
+  /** A picture has come out of a decoder. */
+  decoded(by: "gpu" | "cpu"): void {
+    if (by === "gpu") this.#gpu += 1;
+    else this.#cpu += 1;
+  }
+
+  /** nvJPEG does not do a picture. */
+  refused(refusal: JpegRefusal): void {
+    this.#refusals.set(refusal, (this.#refusals.get(refusal) ?? 0) + 1);
+  }
+
+  /** No decoder could do it. */
+  failed(): void {
+    this.#failed += 1;
+  }
+
+  /** The counts now. */
+  counts(): JpegCounts {
+    return { gpu: this.#gpu, cpu: this.#cpu, failed: this.#failed, refusals: Object.fromEntries(this.#refusals) };
+  }
+}

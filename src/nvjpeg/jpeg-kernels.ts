@@ -1,0 +1,104 @@
+/** @module JpegKernels: the kernels that look at what nvJPEG wrote, and turn it upright. */
+
+/// <reference path="../cuda/ptx.d.ts" />
+
+import { readFileSync } from "node:fs";
+import jpegPtx from "../../ptx/jpeg.ptx" with { type: "file" };
+import { Resource } from "../core/resource.ts";
+import type { DeviceMemory } from "../cuda/buffer-view.ts";
+import type { Device } from "../cuda/device.ts";
+import type { Kernel, LaunchConfig } from "../cuda/kernel.ts";
+import { type KernelArguments, layOut, type ParameterType } from "../cuda/kernel-arguments.ts";
+import { Module } from "../cuda/module.ts";
+import type { OnStream } from "../cuda/stream.ts";
+import type { OrientationSteps } from "../image/orientation.ts";
+
+/** Parameters of each entry of kernels/jpeg.cu; ptx/manifest.json has the same. */
+export const JPEG_KERNEL_PARAMETERS: Readonly<
+  Record<string, readonly (readonly [name: string, type: ParameterType])[]>
+> = {
+  jpeg_mark: [["pictures", "pointer"]],
+  jpeg_inspect: [["pictures", "pointer"]],
+  jpeg_orient: [
+    ["target", "pointer"],
+    ["source", "pointer"],
+    ["width", "i32"],
+    ["height", "i32"],
+    ["start", "i32"],
+    ["step_x", "i32"],
+    ["step_y", "i32"],
+  ],
+};
+
+const TABLE_THREADS = 64;
+const TILE_WIDTH = 32;
+const TILE_HEIGHT = 8;
+
+/** The kernels of kernels/jpeg.cu on one device. */
+export class JpegKernels extends Resource {
+  readonly #module: Module;
+  readonly #mark: Kernel;
+  readonly #inspect: Kernel;
+  readonly #orient: Kernel;
+  readonly #tableArguments: KernelArguments;
+  readonly #orientArguments: KernelArguments;
+
+  private constructor(device: Device, module: Module) {
+    super("JpegKernels", device);
+    this.#module = module;
+    this.#mark = this.#kernel("jpeg_mark");
+    this.#inspect = this.#kernel("jpeg_inspect");
+    this.#orient = this.#kernel("jpeg_orient");
+    this.#tableArguments = this.#mark.createArguments();
+    this.#orientArguments = this.#orient.createArguments();
+  }
+
+  /** Load them. @throws {CudaError} If the driver cannot */
+  static create(device: Device): JpegKernels {
+    return new JpegKernels(device, Module.load(device, readFileSync(jpegPtx), { name: "jpeg.ptx" }));
+  }
+
+  /** Enqueue putting a pattern over the end of every picture. @param table what {@linkcode BatchTable} wrote */
+  mark(table: DeviceMemory, count: number, options: OnStream): void {
+    this.#launchOnTable(this.#mark, table, count, options);
+  }
+
+  /** Enqueue looking whether the patterns are still there; the table tells once the stream has passed. */
+  inspect(table: DeviceMemory, count: number, options: OnStream): void {
+    this.#launchOnTable(this.#inspect, table, count, options);
+  }
+
+  /**
+   * Enqueue turning a picture upright.
+   *
+   * @param target u8, `steps.width` × `steps.height` × 3 bytes
+   * @param source u8, as many, apart from the target's
+   */
+  orient(target: DeviceMemory, source: DeviceMemory, steps: OrientationSteps, options: OnStream): void {
+    const args = this.#orientArguments;
+    const { width, height } = steps;
+    args.setPointer(0, target.pointer);
+    args.setPointer(1, source.pointer);
+    args.setI32(2, width);
+    args.setI32(3, height);
+    args.setI32(4, steps.start);
+    args.setI32(5, steps.stepX);
+    args.setI32(6, steps.stepY);
+    const grid = [Math.ceil(width / TILE_WIDTH), Math.ceil(height / TILE_HEIGHT), 1] as const;
+    this.#orient.launch({ grid, block: [TILE_WIDTH, TILE_HEIGHT, 1] }, args, options);
+  }
+
+  #kernel(name: string): Kernel {
+    return this.#module.kernel(name, layOut(JPEG_KERNEL_PARAMETERS[name]!));
+  }
+
+  #launchOnTable(kernel: Kernel, table: DeviceMemory, count: number, options: OnStream): void {
+    this.#tableArguments.setPointer(0, table.pointer);
+    const config: LaunchConfig = { grid: [count, 1, 1], block: [TABLE_THREADS, 1, 1] };
+    kernel.launch(config, this.#tableArguments, options);
+  }
+
+  protected override release(): void {
+    this.#module.close();
+  }
+}

@@ -1,0 +1,159 @@
+/** @module JpegLane: one state of nvJPEG with a stream of its own: one batch under way at a time. */
+
+import { Resource } from "../core/resource.ts";
+import type { Handle } from "../core/units.ts";
+import type { DeviceMemory } from "../cuda/buffer-view.ts";
+import { Event } from "../cuda/event.ts";
+import { type OnStream, Stream } from "../cuda/stream.ts";
+import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvjpeg-symbols.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import { shimOffThread } from "../ffi/shim.ts";
+import type { OrientationSteps } from "../image/orientation.ts";
+import { BatchTable, type StoredPicture } from "./batch-table.ts";
+import type { JpegKernels } from "./jpeg-kernels.ts";
+import { checkNvJpeg, type NvJpegHandle, nvJpegStatusName } from "./nvjpeg-handle.ts";
+
+/** CPU threads that a batch of the hybrid backend may use: its batches are of one picture. */
+const CPU_THREADS = 1;
+
+const out = new OutCells(1);
+
+/** A picture to be decoded and turned upright. */
+export interface JpegJob extends StoredPicture {
+  /** How it is turned, and into which memory; `undefined` where it is upright as stored. */
+  readonly turn: { readonly target: DeviceMemory; readonly steps: OrientationSteps } | undefined;
+}
+
+/** What became of a picture. Of damaged data nvJPEG tells nothing. */
+export type JpegVerdict = "decoded" | "not written" | `NVJPEG_STATUS_${string}`;
+
+/** Decodes batches one after the other. */
+export class JpegLane extends Resource {
+  readonly #handle: NvJpegHandle;
+  readonly #kernels: JpegKernels;
+  readonly #state: Handle<"nvjpegJpegState_t">;
+  readonly #owned: DisposableStack;
+  readonly #stream: Stream;
+  readonly #options: OnStream;
+  readonly #marked: Event;
+  readonly #done: Event;
+  readonly #table: BatchTable;
+  /** Batch size the state was last set up for; 0 where it has to be set up. */
+  #prepared = 0;
+
+  private constructor(
+    handle: NvJpegHandle,
+    kernels: JpegKernels,
+    state: Handle<"nvjpegJpegState_t">,
+    capacity: number,
+  ) {
+    super(`JpegLane (${handle.backend})`, handle);
+    const { device } = handle;
+    this.#handle = handle;
+    this.#kernels = kernels;
+    this.#state = state;
+    this.#owned = new DisposableStack();
+    try {
+      this.#stream = this.#owned.use(Stream.create(device));
+      this.#options = { stream: this.#stream };
+      this.#marked = this.#owned.use(Event.create(device));
+      this.#done = this.#owned.use(Event.create(device, { waiting: "sleep" }));
+      this.#table = this.#owned.use(new BatchTable(device, capacity));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Make a lane.
+   *
+   * @param kernels  of the same device; they outlive the lane
+   * @param capacity most pictures of a batch
+   */
+  static create(handle: NvJpegHandle, kernels: JpegKernels, capacity: number): JpegLane {
+    handle.assertOpen("create a JpegLane");
+    handle.device.makeCurrent();
+    checkNvJpeg(handle.library.calls.nvjpegJpegStateCreate(handle.handle, out.cells), "nvjpegJpegStateCreate");
+    return new JpegLane(handle, kernels, out.pointer() as Handle<"nvjpegJpegState_t">, capacity);
+  }
+
+  /**
+   * Decode a batch off the JS thread, and wait until the pictures are there. Where nvJPEG refuses a batch, its pictures
+   * are decoded one by one, so that only the guilty ones fail.
+   *
+   * @param jobs pictures whose memory nothing else uses; one call at a time
+   * @returns one verdict a picture
+   * @throws {CudaError} If the device fails
+   */
+  async run(jobs: readonly JpegJob[]): Promise<readonly JpegVerdict[]> {
+    const status = await this.#decode(jobs);
+    // That `jobs` is read after the call keeps what the worker thread reads from the collector until then.
+    if (status === 0) return jobs.map((_, index) => (this.#table.isUntouched(index) ? "not written" : "decoded"));
+    if (jobs.length === 1) return [nvJpegStatusName(status)];
+    const verdicts: JpegVerdict[] = [];
+    for (const job of jobs) verdicts.push(...(await this.run([job])));
+    return verdicts;
+  }
+
+  /** Decode, inspect and turn; returns once the device is done, with nvJPEG's status. */
+  async #decode(jobs: readonly JpegJob[]): Promise<number> {
+    const { device, library, handle } = this.#handle;
+    const table = this.#table;
+    const count = jobs.length;
+    for (let index = 0; index < count; index++) table.set(index, jobs[index]!);
+    device.makeCurrent();
+    this.#kernels.mark(table.pictures, count, this.#options);
+    this.#marked.record(this.#options);
+    // The engines keep to no stream's order: they write when they are asked to.
+    await this.#marked.wait();
+    device.makeCurrent();
+    const prepared = this.#prepare(count);
+    const status =
+      prepared !== 0
+        ? prepared
+        : await shimOffThread("bt_nvjpeg_decode_batched")(
+            device.index,
+            library.calls.nvjpegDecodeBatched.ptr,
+            handle,
+            this.#state,
+            table.data,
+            table.lengths,
+            table.images,
+            this.#stream.handle,
+          );
+    device.makeCurrent();
+    if (status !== 0) this.#prepared = 0;
+    else {
+      this.#kernels.inspect(table.pictures, count, this.#options);
+      for (const { turn, pixels } of jobs) {
+        if (turn !== undefined) this.#kernels.orient(turn.target, pixels, turn.steps, this.#options);
+      }
+    }
+    this.#done.record(this.#options);
+    await this.#done.wait();
+    return status;
+  }
+
+  /** Set the state up for batches of this size; its status. */
+  #prepare(count: number): number {
+    if (count === this.#prepared) return 0;
+    const { library, handle } = this.#handle;
+    const status = library.calls.nvjpegDecodeBatchedInitialize(
+      handle,
+      this.#state,
+      count,
+      CPU_THREADS,
+      NVJPEG_OUTPUT_RGBI,
+    );
+    this.#prepared = status === 0 ? count : 0;
+    return status;
+  }
+
+  protected override release(): void {
+    this.#handle.device.makeCurrent();
+    // The stream waits for what it was given before the state goes.
+    this.#owned.dispose();
+    checkNvJpeg(this.#handle.library.calls.nvjpegJpegStateDestroy(this.#state), "nvjpegJpegStateDestroy");
+  }
+}

@@ -1,0 +1,84 @@
+/** @module JpegRoute: whether nvJPEG is to decode a file, from its markers alone. Pure. */
+
+import { endOfJpeg, type JpegFrame, type JpegMarkers, readJpegMarkers } from "../image/jpeg-markers.ts";
+import { pictureKind } from "../image/picture-kind.ts";
+
+/** Why nvJPEG does not decode a file, or is not trusted with what it gave. */
+export type JpegRefusal =
+  /** PNG, WebP, …, or no picture. */
+  | "no JPEG"
+  /** There is no frame or scan in it. */
+  | "damaged header"
+  /** The end marker is missing. */
+  | "cut short"
+  /** The data does not code all pixels. nvJPEG does not tell; the rest would be that of an earlier picture. */
+  | "damaged data"
+  /** The height stands behind the pixels. */
+  | "no height"
+  | "progressive"
+  | "extended"
+  | "arithmetic"
+  | "lossless"
+  | "hierarchical"
+  /** Each component comes in a scan of its own. */
+  | "several scans"
+  /** More than 8 bits. */
+  | "12-bit"
+  /** Four components. */
+  | "CMYK"
+  /** Three components that are no luminance and chrominance. */
+  | "RGB"
+  /** Of a chroma sampling the engines do not have, or of two components. */
+  | "sampling"
+  /** So narrow that libjpeg repeats the colour of its columns where nvJPEG interpolates it. */
+  | "narrow"
+  /** Too large to be turned upright by the kernel. */
+  | "too large to turn"
+  /** nvJPEG reported success and wrote nothing. */
+  | "not written"
+  /** nvJPEG's own word. */
+  | `NVJPEG_STATUS_${string}`;
+
+/** What becomes of a file. */
+export interface JpegRoute {
+  /** Why the CPU decodes it; `undefined` where nvJPEG does. */
+  readonly refusal: JpegRefusal | undefined;
+  readonly markers: JpegMarkers;
+  /** Bytes up to and with the end marker; cameras put more behind it. */
+  readonly byteLength: number;
+}
+
+/** Samplings the engines know, and those that halve the colour's columns. */
+const SAMPLINGS: ReadonlySet<string> = new Set(["grey", "4:4:4", "4:2:2", "4:2:0", "4:4:0"]);
+const HALF_COLUMNS: ReadonlySet<string> = new Set(["4:2:2", "4:2:0"]);
+/** Most columns of a picture with one or two columns of colour, each for two pixels. */
+const NARROW = 4;
+
+const NO_MARKERS: JpegMarkers = { orientation: 1, isProgressive: false, scanOffset: 0, frame: undefined };
+
+function refusalOf(frame: JpegFrame | undefined, end: number): JpegRefusal | undefined {
+  if (frame === undefined || frame.scanComponents === 0 || frame.width === 0) return "damaged header";
+  if (frame.height === 0) return "no height";
+  if (frame.precision !== 8) return "12-bit";
+  if (frame.coding !== "baseline") return frame.coding;
+  if (frame.components === 4) return "CMYK";
+  if (frame.isRgb) return "RGB";
+  if (!SAMPLINGS.has(frame.sampling)) return "sampling";
+  if (frame.scanComponents !== frame.components) return "several scans";
+  if (frame.width <= NARROW && HALF_COLUMNS.has(frame.sampling)) return "narrow";
+  return end < 0 ? "cut short" : undefined;
+}
+
+/**
+ * Choose the decoder of a file. Microseconds: no pixel is looked at.
+ *
+ * @param bytes a whole file of any kind
+ */
+export function routeJpeg(bytes: Uint8Array): JpegRoute {
+  const byteLength = bytes.length;
+  if (pictureKind(bytes)?.name !== "JPEG") return { refusal: "no JPEG", markers: NO_MARKERS, byteLength };
+  const markers = readJpegMarkers(bytes);
+  const end = endOfJpeg(bytes, markers.scanOffset);
+  const refusal = refusalOf(markers.frame, end);
+  return { refusal, markers, byteLength: refusal === undefined ? end : byteLength };
+}

@@ -1,0 +1,142 @@
+/** @module JpegSurface: the device memory that one picture after the other is decoded into. */
+
+import { message } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
+import type { DevicePtr } from "../core/units.ts";
+import { copyToDevice } from "../cuda/copy.ts";
+import type { Device } from "../cuda/device.ts";
+import { DeviceBuffer } from "../cuda/device-buffer.ts";
+import { Event } from "../cuda/event.ts";
+import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
+import type { Stream } from "../cuda/stream.ts";
+import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../image/picture-decoder.ts";
+
+/** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
+const GROWTH = 1.25;
+
+/** A decoded picture in device memory: upright RGB, u8 [height, width, 3], rows `pitchBytes` apart. */
+export interface ResidentPicture {
+  readonly format: "RGB";
+  /** In pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Width of the file in pixels, upright; larger than `width` where the picture was shrunk while decoding. */
+  readonly sourceWidth: number;
+  readonly sourceHeight: number;
+  /** Borrowed from the surface. */
+  readonly pixels: DevicePtr;
+  readonly pitchBytes: number;
+}
+
+/**
+ * Memory for one picture, which only grows: a steady stream of frames allocates nothing. It also holds the CPU's decoder
+ * for what nvJPEG refuses. The engines write as soon as they are asked to, in no stream's order: all work on the former
+ * picture must have ended, not only been enqueued, before the surface is decoded into again.
+ */
+export class JpegSurface extends Resource {
+  readonly device: Device;
+  #pixels: DeviceBuffer<"u8"> | undefined;
+  #sideways: DeviceBuffer<"u8"> | undefined;
+  #decoder: PictureDecoder | undefined;
+  #decoded: PinnedBuffer<"u8"> | undefined;
+  #uploaded: Event | undefined;
+  #isBusy = false;
+
+  private constructor(device: Device) {
+    super("JpegSurface", device);
+    this.device = device;
+  }
+
+  /** A surface without memory yet. */
+  static create(device: Device): JpegSurface {
+    return new JpegSurface(device);
+  }
+
+  /** Memory of the upright picture, at least as large. Called by the decoder. */
+  room(byteLength: number): DeviceBuffer<"u8"> {
+    this.#pixels = grown(this.#pixels, byteLength, this.device);
+    return this.#pixels;
+  }
+
+  /** Memory of a picture as it is stored, before it is turned. Called by the decoder. */
+  sideways(byteLength: number): DeviceBuffer<"u8"> {
+    this.#sideways = grown(this.#sideways, byteLength, this.device);
+    return this.#sideways;
+  }
+
+  /**
+   * Hold the surface for one picture. Called by the decoder.
+   *
+   * @throws {Error} If a picture is being decoded into it
+   */
+  async whileBusy<T>(work: () => Promise<T>): Promise<T> {
+    this.assertOpen("decode a picture");
+    if (this.#isBusy) {
+      const found = "as the surface takes one picture at a time, and one is being decoded into it";
+      throw new Error(message("decode a picture", found, "await the former call, or make one surface per picture"));
+    }
+    this.#isBusy = true;
+    try {
+      return await work();
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
+  /**
+   * Decode on the CPU and copy the picture here. Called by the decoder.
+   *
+   * @throws {ImageError} If the bytes are no picture, cut short, damaged, or have more pixels than allowed
+   */
+  async decodeOnCpu(
+    bytes: Uint8Array,
+    source: string,
+    options: PictureDecodeOptions,
+    stream: Stream,
+  ): Promise<ResidentPicture> {
+    this.#decoder ??= PictureDecoder.create({ allocate: (byteLength) => this.#allocateDecoded(byteLength) });
+    const image = await this.#decoder.decode(bytes, source, options);
+    const byteLength = image.pitchBytes * (image.height - 1) + image.width * 3;
+    const pixels = this.room(byteLength);
+    copyToDevice(pixels, this.#decoded!, { stream, byteLength, sourceOffsetBytes: image.data.byteOffset });
+    this.#uploaded ??= Event.create(this.device);
+    this.#uploaded.record({ stream });
+    await this.#uploaded.wait();
+    return resident(image, pixels);
+  }
+
+  #allocateDecoded(byteLength: number): Uint8Array {
+    this.#decoded?.close();
+    this.#decoded = undefined;
+    this.#decoded = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.device);
+    return this.#decoded.data;
+  }
+
+  /** @throws {Error} If a picture is being decoded into it */
+  override close(): void {
+    if (this.#isBusy) {
+      throw new Error(message("close a JpegSurface", "as a picture is being decoded into it", "await that call first"));
+    }
+    super.close();
+  }
+
+  protected override release(): void {
+    this.#uploaded?.close();
+    this.#decoder?.close();
+    this.#decoded?.close();
+    this.#sideways?.close();
+    this.#pixels?.close();
+  }
+}
+
+/** The buffer itself, or a larger one in its place. */
+function grown(buffer: DeviceBuffer<"u8"> | undefined, byteLength: number, device: Device): DeviceBuffer<"u8"> {
+  if (buffer !== undefined && !buffer.closed && buffer.byteLength >= byteLength) return buffer;
+  buffer?.close();
+  return DeviceBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], { device });
+}
+
+function resident(image: DecodedImage, pixels: DeviceBuffer<"u8">): ResidentPicture {
+  const { width, height, sourceWidth, sourceHeight, pitchBytes } = image;
+  return { format: "RGB", width, height, sourceWidth, sourceHeight, pixels: pixels.pointer, pitchBytes };
+}

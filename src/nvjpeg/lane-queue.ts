@@ -1,0 +1,99 @@
+/** @module LaneQueue: pictures of any callers joined to batches for the lanes of one backend. */
+
+import { message } from "../core/errors.ts";
+import type { JpegKernels } from "./jpeg-kernels.ts";
+import { type JpegJob, JpegLane, type JpegVerdict } from "./jpeg-lane.ts";
+import type { NvJpegHandle } from "./nvjpeg-handle.ts";
+
+/** What a {@linkcode LaneQueue} is made with. */
+export interface LaneQueueOptions {
+  /** Most batches under way. */
+  readonly lanes: number;
+  /** Most pictures of a batch. */
+  readonly batch: number;
+}
+
+interface Waiting {
+  readonly job: JpegJob;
+  readonly resolve: (verdict: JpegVerdict) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * A picture is decoded at once where nothing is under way. Where something is, those that come meanwhile form the next
+ * batch: a full one starts on another lane at once, a part of one when a lane has ended, as the engines work off batches
+ * one by one, and a small batch keeps them as long as a full one.
+ */
+export class LaneQueue {
+  readonly #handle: NvJpegHandle;
+  readonly #kernels: JpegKernels;
+  readonly #options: LaneQueueOptions;
+  readonly #lanes: JpegLane[] = [];
+  readonly #idle: JpegLane[] = [];
+  readonly #waiting: Waiting[] = [];
+  #isScheduled = false;
+
+  /** @param handle with the kernels, owned by the queue's owner; both outlive it */
+  constructor(handle: NvJpegHandle, kernels: JpegKernels, options: LaneQueueOptions) {
+    this.#handle = handle;
+    this.#kernels = kernels;
+    this.#options = options;
+  }
+
+  /**
+   * Decode a picture with others, as soon as a lane is free.
+   *
+   * @throws {CudaError} If the device fails
+   */
+  decode(job: JpegJob): Promise<JpegVerdict> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ job, resolve, reject });
+      if (this.#isScheduled) return;
+      this.#isScheduled = true;
+      // What the caller asks for in the same turn goes into the same batch.
+      queueMicrotask(() => {
+        this.#isScheduled = false;
+        this.#startAll();
+      });
+    });
+  }
+
+  #startAll(): void {
+    const { batch, lanes } = this.#options;
+    while (this.#waiting.length > 0) {
+      const busy = this.#lanes.length - this.#idle.length;
+      if (busy >= lanes || (busy > 0 && this.#waiting.length < batch)) return;
+      void this.#start(this.#waiting.splice(0, batch));
+    }
+  }
+
+  async #start(group: readonly Waiting[]): Promise<void> {
+    let lane: JpegLane | undefined;
+    try {
+      lane = this.#idle.pop() ?? this.#create();
+      const verdicts = await lane.run(group.map(({ job }) => job));
+      for (const [index, { resolve }] of group.entries()) resolve(verdicts[index]!);
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+    } finally {
+      if (lane !== undefined) this.#idle.push(lane);
+      this.#startAll();
+    }
+  }
+
+  #create(): JpegLane {
+    const lane = JpegLane.create(this.#handle, this.#kernels, this.#options.batch);
+    this.#lanes.push(lane);
+    return lane;
+  }
+
+  /** Close the lanes. @throws {Error} If a picture is under way */
+  close(): void {
+    if (this.#waiting.length > 0 || this.#idle.length < this.#lanes.length) {
+      throw new Error(message("close a LaneQueue", "as pictures are under way", "await them first"));
+    }
+    for (const lane of this.#lanes) lane.close();
+    this.#lanes.length = 0;
+    this.#idle.length = 0;
+  }
+}

@@ -1,0 +1,188 @@
+/** @module NvJpegDecoder: JPEG files to pictures in device memory, and whatever nvJPEG refuses through the CPU. */
+
+import { NativeError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { Resource } from "../core/resource.ts";
+import type { Device } from "../cuda/device.ts";
+import type { DeviceBuffer } from "../cuda/device-buffer.ts";
+import { Stream } from "../cuda/stream.ts";
+import { tooLargeError } from "../image/decode-errors.ts";
+import { LARGEST_ORIENTABLE, orientationSteps } from "../image/orientation.ts";
+import { DEFAULT_MAX_PIXELS, type PictureDecodeOptions } from "../image/picture-decoder.ts";
+import { isDataWhole } from "./data-check.ts";
+import { type JpegCounts, JpegTally } from "./jpeg-counts.ts";
+import { JpegKernels } from "./jpeg-kernels.ts";
+import { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
+import type { JpegSurface, ResidentPicture } from "./jpeg-surface.ts";
+import { LaneQueue } from "./lane-queue.ts";
+import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
+import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
+
+/** Batches under way: one that the engines work off, one that waits for them, one that is parsed. */
+const HARDWARE_LANES = 3;
+/** Pictures under way: each keeps a CPU core busy for a while. */
+const HYBRID_LANES = 8;
+
+/** How one picture is decoded; `minWidth`, `minHeight` and `needs` count for pictures that the CPU decodes alone. */
+export interface NvJpegDecodeOptions extends PictureDecodeOptions {
+  /** Path, URL or description of the bytes, for messages; default `bytes`. */
+  readonly source?: string;
+}
+
+/**
+ * Decodes JPEG files into device memory. Calls may overlap, from any callers: the pictures that are asked for at the same
+ * time share a batch, and one that is damaged fails alone. What nvJPEG refuses, or cannot be trusted with, is decoded by
+ * the CPU's decoder and copied over; `counts` says how many and why. The engines' pixels are those of libjpeg-turbo, to
+ * the bit as far as measured; the hybrid backend's differ by up to 3 levels.
+ *
+ * @example
+ * ```ts
+ * using device = Device.open();
+ * using decoder = await NvJpegDecoder.create(device);
+ * using surface = JpegSurface.create(device);
+ * const picture = await decoder.decode(await Bun.file("street.jpg").bytes(), surface);
+ * ```
+ */
+export class NvJpegDecoder extends Resource {
+  readonly device: Device;
+  readonly backend: NvJpegBackend;
+  /** For people: `nvJPEG 13.0.1, 7 engines`. */
+  readonly description: string;
+  readonly #queue: LaneQueue;
+  readonly #stream: Stream;
+  readonly #check: boolean;
+  readonly #owned: DisposableStack;
+  readonly #tally = new JpegTally();
+  #running = 0;
+
+  private constructor(handle: NvJpegHandle, queue: LaneQueue, stream: Stream, check: boolean, owned: DisposableStack) {
+    const { device, backend, engines, library } = handle;
+    super(`NvJpegDecoder (${backend})`, device);
+    this.device = device;
+    this.backend = backend;
+    this.description = `nvJPEG ${library.version}, ${backend === "hybrid" ? "no engines" : `${engines} engines`}`;
+    this.#queue = queue;
+    this.#stream = stream;
+    this.#check = check;
+    this.#owned = owned;
+  }
+
+  /**
+   * Set nvJPEG up on a device; takes a quarter of a second, off the JS thread.
+   *
+   * @throws {LibraryLoadError} If libnvjpeg is nowhere, or the package has no shim for this platform
+   * @throws {NativeError} If the backend that was asked for is not to be had
+   * @throws {OptionError} If an option is unknown or out of range
+   */
+  static async create(device: Device, options: NvJpegOptions = {}): Promise<NvJpegDecoder> {
+    const { backend, batch, lanes, check } = parseNvJpegOptions(options);
+    using owned = new DisposableStack();
+    const handle = owned.use(await createHandle(device, backend));
+    const kernels = owned.use(JpegKernels.create(device));
+    const stream = owned.use(Stream.create(device));
+    const queue = new LaneQueue(handle, kernels, {
+      batch: batch ?? handle.engines,
+      lanes: lanes ?? (handle.backend === "hardware" ? HARDWARE_LANES : HYBRID_LANES),
+    });
+    owned.defer(() => queue.close());
+    return new NvJpegDecoder(handle, queue, stream, check, owned.move());
+  }
+
+  /** How many pictures went which way since the decoder was made, and why. */
+  get counts(): JpegCounts {
+    return this.#tally.counts();
+  }
+
+  /**
+   * Decode a picture file into a surface, upright.
+   *
+   * The engines write at once, in no stream's order: whatever worked on the surface's former picture must have ended.
+   *
+   * @param bytes   a JPEG, or any other picture file; not to be changed until the promise settles
+   * @param surface of the same device; holds the picture until it is decoded into again
+   * @returns the picture, once it is there
+   * @throws {ImageError} If the bytes are no picture, cut short, damaged, or have more pixels than allowed: in the words of
+   *   the CPU's decoder
+   * @throws {CudaError} If the device fails
+   */
+  async decode(bytes: Uint8Array, surface: JpegSurface, options: NvJpegDecodeOptions = {}): Promise<ResidentPicture> {
+    this.assertOpen("decode a picture");
+    return surface.whileBusy(async () => {
+      this.#running += 1;
+      try {
+        return await this.#decode(bytes, surface, options);
+      } catch (error) {
+        this.#tally.failed();
+        throw error;
+      } finally {
+        this.#running -= 1;
+        if (this.closed && this.#running === 0) this.#owned.dispose();
+      }
+    });
+  }
+
+  async #decode(bytes: Uint8Array, surface: JpegSurface, options: NvJpegDecodeOptions): Promise<ResidentPicture> {
+    const { source = "bytes", ...rest } = options;
+    const route = routeJpeg(bytes);
+    const refusal = route.refusal ?? (await this.#decodeByNvJpeg(bytes, route, surface, source, rest.maxPixels));
+    if (typeof refusal === "object") return refusal;
+    this.#tally.refused(refusal);
+    logger.debug(`The CPU decodes ${source}, not nvJPEG: ${refusal}`);
+    const picture = await surface.decodeOnCpu(bytes, source, rest, this.#stream);
+    this.#tally.decoded("cpu");
+    return picture;
+  }
+
+  /** The picture, or why the CPU has to decode it. */
+  async #decodeByNvJpeg(
+    bytes: Uint8Array,
+    { markers, byteLength }: JpegRoute,
+    surface: JpegSurface,
+    source: string,
+    maxPixels = DEFAULT_MAX_PIXELS,
+  ): Promise<ResidentPicture | JpegRefusal> {
+    const { width, height } = markers.frame!;
+    const steps = orientationSteps(markers.orientation, width, height, width * 3);
+    if (width * height > maxPixels) throw tooLargeError(source, steps.width, steps.height, maxPixels);
+    const isUpright = markers.orientation === 1;
+    const pixelBytes = width * height * 3;
+    if (!isUpright && pixelBytes > LARGEST_ORIENTABLE) return "too large to turn";
+    const target = surface.room(pixelBytes);
+    const file = bytes.subarray(0, byteLength);
+    const [verdict, isWhole] = await Promise.all([
+      this.#queue.decode({
+        bytes: file,
+        width,
+        height,
+        pixels: isUpright ? target : surface.sideways(pixelBytes),
+        turn: isUpright ? undefined : { target, steps },
+      }),
+      this.#check ? isDataWhole(file) : true,
+    ]);
+    if (verdict !== "decoded") return verdict;
+    if (!isWhole) return "damaged data";
+    this.#tally.decoded("gpu");
+    return residentPicture(target, steps.width, steps.height);
+  }
+
+  protected override release(): void {
+    if (this.#running === 0) this.#owned.dispose();
+  }
+}
+
+/** @param backend `auto` takes the hybrid one where there are no engines */
+async function createHandle(device: Device, backend: NvJpegBackend | "auto"): Promise<NvJpegHandle> {
+  if (backend !== "auto") return NvJpegHandle.create(device, backend);
+  try {
+    return await NvJpegHandle.create(device, "hardware");
+  } catch (error) {
+    if (!(error instanceof NativeError)) throw error;
+    logger.info(`JPEG is decoded by the multiprocessors, as ${device.name} has no engines for it: ${error.code}`);
+    return NvJpegHandle.create(device, "hybrid");
+  }
+}
+
+function residentPicture(pixels: DeviceBuffer<"u8">, width: number, height: number): ResidentPicture {
+  const pitchBytes = width * 3;
+  return { format: "RGB", width, height, sourceWidth: width, sourceHeight: height, pixels: pixels.pointer, pitchBytes };
+}

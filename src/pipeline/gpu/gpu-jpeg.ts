@@ -1,0 +1,79 @@
+/** @module GpuJpeg: nvJPEG for all slots of a backend, set up when the first JPEG file comes. */
+
+import { LibraryLoadError, message, NativeError, OptionError } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
+import { Resource } from "../../core/resource.ts";
+import type { Device } from "../../cuda/device.ts";
+import type { JpegCounts } from "../../nvjpeg/jpeg-counts.ts";
+import { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
+import { nvJpegUnavailable } from "../../nvjpeg/probe.ts";
+import type { JpegDecoding } from "../backend.ts";
+
+/** Owns the decoder once there is one. */
+export class GpuJpeg extends Resource {
+  readonly #device: Device;
+  readonly #mode: "auto" | "gpu";
+  #opening: Promise<NvJpegDecoder | undefined> | undefined;
+  #decoder: NvJpegDecoder | undefined;
+
+  private constructor(device: Device, mode: "auto" | "gpu") {
+    super("GpuJpeg", device);
+    this.#device = device;
+    this.#mode = mode;
+  }
+
+  /**
+   * Look whether nvJPEG is there; where it is not, `auto` leaves JPEG to the CPU with a line in the log.
+   *
+   * @returns `undefined` where the CPU decodes
+   * @throws {OptionError} If it was asked for and is not there
+   */
+  static open(device: Device, mode: JpegDecoding): GpuJpeg | undefined {
+    if (mode === "cpu") return undefined;
+    const fault = nvJpegUnavailable();
+    if (fault === undefined) return new GpuJpeg(device, mode);
+    if (mode === "gpu") throw refusal(fault, "run `bunx bun-tensorrt install nvjpeg`");
+    logger.info(`JPEG is decoded on the CPU: ${fault}`);
+    return undefined;
+  }
+
+  /**
+   * The decoder. `auto` takes it only where the device has engines for JPEG: without them a CPU core is busy for longer
+   * than libjpeg-turbo would keep it.
+   *
+   * @returns `undefined` where the CPU decodes
+   * @throws {OptionError} If nvJPEG was asked for and cannot be set up
+   */
+  decoder(): Promise<NvJpegDecoder | undefined> {
+    this.#opening ??= this.#open();
+    return this.#opening;
+  }
+
+  /** How files were decoded so far. */
+  get counts(): JpegCounts | undefined {
+    return this.#decoder?.counts;
+  }
+
+  async #open(): Promise<NvJpegDecoder | undefined> {
+    this.assertOpen("decode a JPEG");
+    try {
+      this.#decoder = await NvJpegDecoder.create(this.#device, { backend: this.#mode === "gpu" ? "auto" : "hardware" });
+      logger.debug(`JPEG is decoded by ${this.#decoder.description}`);
+      return this.#decoder;
+    } catch (error) {
+      if (!(error instanceof NativeError) && !(error instanceof LibraryLoadError)) throw error;
+      const fault = error instanceof NativeError ? error.code : (error.message.split("\n", 1)[0] ?? "");
+      if (this.#mode === "gpu") throw refusal(fault, 'leave "jpeg" out');
+      logger.info(`JPEG is decoded on the CPU, as ${this.#device.name} has no engines for it: ${fault}`);
+      return undefined;
+    }
+  }
+
+  protected override release(): void {
+    this.#decoder?.close();
+  }
+}
+
+function refusal(fault: string, hint: string): OptionError {
+  return new OptionError(message("decode JPEG on the GPU", `as nvJPEG cannot be used: ${fault}`, hint), "jpeg");
+}

@@ -1,0 +1,123 @@
+/** @module TileWork: everything of one batch and size of tiles on the device, and the graph that replays it as one. */
+
+import { CudaError } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
+import { Resource } from "../../core/resource.ts";
+import type { DeviceMemory } from "../../cuda/buffer-view.ts";
+import { copyOnDevice } from "../../cuda/copy.ts";
+import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { Graph, type GraphExec } from "../../cuda/graph.ts";
+import type { OnStream, Stream } from "../../cuda/stream.ts";
+import type { Size } from "../../pipeline/backend.ts";
+import { KernelLaunch } from "../../pipeline/gpu/kernel-launch.ts";
+import { TILE_BYTES } from "./frame-table.ts";
+import type { GpuImageModel } from "./gpu-image-model.ts";
+import { TileInference } from "./tile-inference.ts";
+import { pickLaunch, placeLaunch } from "./tile-launches.ts";
+
+/** The work of a batch of tiles of one shape: pick, infer, place. Which tiles they are is a table on the device. */
+export class TileWork extends Resource {
+  readonly batch: number;
+  readonly size: Size;
+  readonly #options: OnStream;
+  readonly #inference: TileInference;
+  readonly #tiles: DeviceBuffer<"u8">;
+  readonly #pick: KernelLaunch;
+  readonly #place: KernelLaunch;
+  /** Which part of all tiles comes next; the same object each time. */
+  readonly #part: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
+  #graph: GraphExec | undefined;
+  /** `plain`: the first picture, which lets TensorRT prepare; `refused`: it cannot be captured. */
+  #mode: "plain" | "graph" | "refused" = "plain";
+
+  private constructor(
+    stream: Stream,
+    shape: { readonly batch: number; readonly size: Size },
+    parts: {
+      readonly inference: TileInference;
+      readonly tiles: DeviceBuffer<"u8">;
+      readonly pick: KernelLaunch;
+      readonly place: KernelLaunch;
+    },
+  ) {
+    super(`TileWork ${shape.batch}x${shape.size.join("x")}`, stream);
+    this.batch = shape.batch;
+    this.size = shape.size;
+    this.#options = { stream };
+    this.#inference = parts.inference;
+    this.#tiles = parts.tiles;
+    this.#pick = parts.pick;
+    this.#place = parts.place;
+    this.#part = { stream, byteLength: shape.batch * TILE_BYTES, sourceOffsetBytes: 0 };
+  }
+
+  /**
+   * Make the context, the memory and the launches of a shape.
+   *
+   * @param shared.activations memory that contexts of a slot share
+   * @param shared.frame       where the picture is told of, for as long as this lives
+   * @throws {ShapeError} If the engine does not allow the shape, or makes another than was recognised
+   */
+  static async create(
+    model: GpuImageModel,
+    stream: Stream,
+    shared: { readonly activations: DeviceMemory; readonly frame: DeviceMemory },
+    shape: { readonly batch: number; readonly size: Size },
+  ): Promise<TileWork> {
+    using owned = new DisposableStack();
+    const { engine, recognition, padding, kernels, levels, phases } = model;
+    const inference = owned.use(await TileInference.create(engine, recognition, stream, shared.activations, shape));
+    const bytes = shape.batch * TILE_BYTES;
+    const tiles = owned.use(DeviceBuffer.create("u8", [bytes], { device: model.device }));
+    const { input, output } = inference;
+    const memory = { frame: shared.frame, tiles, levels, phases, input, output };
+    const pick = new KernelLaunch(kernels, pickLaunch(recognition, padding, shape.size, memory));
+    const place = new KernelLaunch(kernels, placeLaunch(recognition, shape.size, memory));
+    const work = new TileWork(stream, shape, { inference, tiles, pick, place });
+    owned.move();
+    return work;
+  }
+
+  /**
+   * Enqueue a batch: as one graph once it has been captured.
+   *
+   * @param tiles the tiles of the whole picture on the device
+   * @param first which of them the batch begins with
+   */
+  enqueue(tiles: DeviceMemory, first: number): void {
+    this.#part.sourceOffsetBytes = first * TILE_BYTES;
+    copyOnDevice(this.#tiles, tiles, this.#part);
+    if (this.#graph !== undefined) this.#graph.launch(this.#options);
+    else this.#enqueuePlain();
+  }
+
+  /**
+   * Capture the work as a graph, once it has run and the stream is idle. Where it cannot be captured, it goes on being
+   * enqueued piece by piece, with a line in the log.
+   */
+  capture(): void {
+    if (this.#mode !== "plain") return;
+    try {
+      using graph = Graph.capture(this.label, () => this.#enqueuePlain(), this.#options);
+      this.#graph = graph.instantiate();
+      this.#graph.upload(this.#options);
+      this.#mode = "graph";
+    } catch (error) {
+      if (!(error instanceof CudaError)) throw error;
+      this.#mode = "refused";
+      logger.warn(`${this.label} runs without a CUDA graph: ${error.message}`);
+    }
+  }
+
+  #enqueuePlain(): void {
+    this.#pick.enqueue(this.#options);
+    this.#inference.enqueue();
+    this.#place.enqueue(this.#options);
+  }
+
+  protected release(): void {
+    this.#graph?.close();
+    this.#tiles.close();
+    this.#inference.close();
+  }
+}

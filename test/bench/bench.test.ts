@@ -1,0 +1,157 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { parseBenchArgs } from "../../bench/args.ts";
+import type { BenchResult } from "../../bench/result.ts";
+import { readResult } from "../../bench/result-config.ts";
+import { STUDIES } from "../../bench/studies/catalogue.ts";
+import { OptionError } from "../../src/core/errors.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import { SAMPLE_RESULT } from "./sample-result.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-bench-test-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const NAMES = STUDIES.map(({ name }) => name);
+
+async function bench(...words: string[]): Promise<{ code: number; output: string; errors: string }> {
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, "../../bench/main.ts"), ...words], {
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  return { code, output, errors };
+}
+
+function write(name: string, text: string): Promise<string> {
+  const path = join(folder, name);
+  return Bun.write(path, text).then(() => path);
+}
+
+async function toyFiles(): Promise<string[]> {
+  const model = join(folder, "toy.onnx");
+  const image = join(folder, "picture.jpg");
+  await Bun.write(model, toyDetector());
+  await sharp({ create: { width: 97, height: 61, channels: 3, background: "#fff" } })
+    .jpeg()
+    .toFile(image);
+  return ["--backend", "cpu", "--model", model, "--image", image, "--dynamic-model", model];
+}
+
+test("wrong usage names the option and the nearest known one", () => {
+  const refused = (...words: string[]): string => {
+    try {
+      parseBenchArgs(words, NAMES);
+      return "accepted";
+    } catch (error) {
+      return error instanceof OptionError ? error.message : `another error: ${error}`;
+    }
+  };
+  expect(refused("latncy")).toContain("did you mean latency?");
+  expect(refused("--quik")).toContain("did you mean --quick?");
+  expect(refused("--frames", "1.5")).toContain("--frames must be a whole number");
+  expect(refused("--duration", "x")).toContain('received "x"');
+  expect(refused("--backend", "tpu")).toContain("auto, cpu or gpu");
+  expect(refused("--frames")).toContain("Cannot run the bench");
+  expect(refused("latency", "--quick", "--max-minutes", "2")).toBe("accepted");
+});
+
+test("studies have their own names and ask a question", () => {
+  expect(new Set(NAMES).size).toBe(NAMES.length);
+  expect(STUDIES.filter(({ question }) => !question.endsWith("?"))).toEqual([]);
+});
+
+test("an earlier result is read back as it was written, and anything else refused by name", async () => {
+  expect(await readResult(await write("good.json", JSON.stringify(SAMPLE_RESULT)))).toEqual(SAMPLE_RESULT);
+  const refusal = async (text: string): Promise<string> =>
+    readResult(await write("bad.json", text)).then(
+      () => "accepted",
+      (error: Error) => error.message,
+    );
+  expect(await refusal("{")).toContain("as it is no JSON");
+  expect(await refusal("null")).toContain("it has no schema");
+  expect(await refusal('{"p50": 1}')).toContain("it has no schema");
+  expect(await refusal('{"schema": "other/3"}')).toContain('"other/3"');
+  expect(await refusal(JSON.stringify({ ...SAMPLE_RESULT, studies: 5 }))).toContain("as studies is refused");
+  expect(readResult(join(folder, "nowhere.json"))).rejects.toThrow("there is no such file");
+});
+
+test("--compare with a broken file ends with 2 before anything is measured", async () => {
+  const path = await write("broken.json", "{");
+  const { code, errors, output } = await bench("latency", "--compare", path);
+  expect({ code, output }).toEqual({ code: 2, output: "" });
+  expect(errors).toContain("as it is no JSON");
+});
+
+test("--list names every study", async () => {
+  const { code, output } = await bench("--list");
+  expect(code).toBe(0);
+  expect(output.trim().split("\n")).toHaveLength(NAMES.length);
+});
+
+test("a quick run on the CPU writes table, report, JSON and trace, and compares with itself", async () => {
+  const out = join(folder, "run");
+  const words = [
+    ...(await toyFiles()),
+    "--quick",
+    "--no-peers",
+    "--duration",
+    "0.06",
+    "--frames",
+    "12",
+    "--cycles",
+    "2",
+  ];
+  const first = await bench(...words, "--out", out);
+  expect({ code: first.code, errors: first.errors.includes("failed") }).toEqual({ code: 0, errors: false });
+  const result: BenchResult = await readResult(join(out, "result.json"));
+  expect(result.isComplete).toBe(true);
+  expect(result.studies.map(({ name, status }) => `${name} ${status}`)).toEqual(NAMES.map((name) => `${name} done`));
+  expect(first.output).toContain("decoded frame");
+  const html = await Bun.file(join(out, "report.html")).text();
+  for (const name of NAMES) expect(html).toContain(`id="${name}"`);
+  expect(html).not.toMatch(/https?:/);
+  expect((await Bun.file(join(out, "trace.json")).json()).traceEvents.length).toBeGreaterThan(0);
+  const second = await bench(
+    "latency",
+    ...words,
+    "--out",
+    join(folder, "second"),
+    "--compare",
+    join(out, "result.json"),
+  );
+  expect(second.code).toBe(0);
+  expect(second.output).toContain("Compared with the earlier run");
+}, 60_000);
+
+test("a study that fails is named, the others run, and the exit code is 1", async () => {
+  const words = await toyFiles();
+  const broken = await write("broken.onnx", "no model");
+  const out = join(folder, "failing");
+  const { code, errors } = await bench(
+    "latency",
+    "shapes",
+    ...words,
+    "--dynamic-model",
+    broken,
+    "--quick",
+    "--frames",
+    "5",
+    "--out",
+    out,
+  );
+  expect(code).toBe(1);
+  expect(errors).toContain("shapes failed");
+  const { studies } = await readResult(join(out, "result.json"));
+  expect(studies.map(({ status }) => status)).toEqual(["done", "failed"]);
+}, 30_000);
+
+test("what has not begun when the minutes are over is skipped, and written down", async () => {
+  const out = join(folder, "late");
+  const { code } = await bench("service", "calls", ...(await toyFiles()), "--max-minutes", "0", "--out", out);
+  expect(code).toBe(0);
+  const { studies } = await readResult(join(out, "result.json"));
+  expect(studies.map(({ reason }) => reason?.includes("--max-minutes"))).toEqual([true, true]);
+}, 30_000);

@@ -1,0 +1,153 @@
+import { expect, test } from "bun:test";
+import { buildReport } from "../../bench/report/report.ts";
+import { traceOf } from "../../bench/report/trace-file.ts";
+import type { BenchResult, Measurement } from "../../bench/result.ts";
+import { compareRuns } from "../../bench/support/compare.ts";
+import { comparisonText, resultText } from "../../bench/support/result-text.ts";
+import { SAMPLE_RESULT, sampleMeasurement, sampleStudy } from "./sample-result.ts";
+
+/** What is shown: neither script nor style. */
+function withoutScript(html: string): string {
+  return html.replace(/<(script|style)>[\s\S]*?<\/\1>/g, "");
+}
+
+/** Names of elements that are left open or closed twice; those that HTML never closes are left alone. */
+function unbalanced(html: string): string[] {
+  const open: string[] = [];
+  const faults: string[] = [];
+  const void_ = new Set(["meta", "!doctype"]);
+  for (const [, end, name, self] of html
+    .replace(/<(script|style)>[\s\S]*?<\/\1>/g, "")
+    .matchAll(/<(\/?)([a-z!][\w]*)[^>]*?(\/?)>/g)) {
+    if (void_.has(name!) || self === "/") continue;
+    if (end === "") open.push(name!);
+    else if (open.pop() !== name) faults.push(name!);
+  }
+  return [...faults, ...open];
+}
+
+/** Text of all elements a selector finds, by Bun's own parser. */
+function select(html: string, selector: string): Promise<string[]> {
+  const found: string[] = [];
+  const rewriter = new HTMLRewriter().on(selector, {
+    element: () => void found.push(""),
+    text: (chunk) => {
+      found[found.length - 1] += chunk.text;
+    },
+  });
+  return new Response(rewriter.transform(html) as unknown as string).text().then(() => found);
+}
+
+function withMeasurement(measurement: Measurement): BenchResult {
+  return { ...SAMPLE_RESULT, studies: [sampleStudy("latency", { measurements: [measurement] })] };
+}
+
+test("a report is well-formed and holds every study, chart and promise", async () => {
+  const html = buildReport(SAMPLE_RESULT);
+  expect(unbalanced(html)).toEqual([]);
+  for (const { name, blocks } of SAMPLE_RESULT.studies) {
+    expect(html).toContain(`id="${name}"`);
+    for (const { title } of blocks) expect(html).toContain(title);
+  }
+  expect(await select(html, "svg.chart")).toHaveLength(4);
+  expect((await select(html, ".state")).filter((text) => text.includes("missed"))).toHaveLength(2);
+  expect(html).toContain("4 000 samples".replace(" ", "\u202f"));
+  expect(html).toContain("NVIDIA H200");
+});
+
+test("a report fetches nothing: no address, no other file", () => {
+  const html = buildReport(SAMPLE_RESULT, compareRuns(SAMPLE_RESULT, SAMPLE_RESULT));
+  expect(html).not.toMatch(/https?:|\/\/[a-z]|@import|url\(|<link|\ssrc=/i);
+});
+
+test("what studies say cannot become markup", () => {
+  const html = buildReport(SAMPLE_RESULT);
+  expect(html).toContain("&lt;say&gt; &amp; why?");
+  expect(html).toContain("Cannot decode &lt;this&gt;");
+});
+
+test("a report of a run that was cut off says so", () => {
+  expect(buildReport({ ...SAMPLE_RESULT, isComplete: false })).toContain("cut off");
+  expect(buildReport({ ...SAMPLE_RESULT, isComplete: false, studies: [] })).toContain("<main>");
+});
+
+test("single samples, equal samples and zeros make finite charts", async () => {
+  const measurements = [
+    { ...sampleMeasurement("a", 1), samples: [0.5] },
+    { ...sampleMeasurement("b", 1), samples: Array.from({ length: 50 }, () => 0.5) },
+    { ...sampleMeasurement("c", 1), samples: [0, 0, 0] },
+  ];
+  for (const shown of [measurements, ...measurements.map((one) => [one])]) {
+    const block = { kind: "distribution", title: "t", note: "n", measurements: shown.map(({ id }) => id) } as const;
+    const line = {
+      kind: "lines",
+      title: "l",
+      note: "n",
+      x: { label: "x", scale: "log2" },
+      y: { label: "y", unit: "ms" },
+      lines: [{ name: "one", points: [{ x: 1, y: 0 }] }],
+    } as const;
+    const html = buildReport({
+      ...SAMPLE_RESULT,
+      studies: [sampleStudy("s", { measurements: shown, blocks: [block, line] })],
+    });
+    expect(withoutScript(html).match(/NaN|Infinity|undefined/g)).toBeNull();
+    expect(unbalanced(html)).toEqual([]);
+  }
+});
+
+test("the table for the terminal holds every measurement", () => {
+  const text = resultText(SAMPLE_RESULT);
+  for (const { measurements } of SAMPLE_RESULT.studies)
+    for (const { name } of measurements) expect(text).toContain(name);
+  expect(text).toContain("MISSED");
+  expect(text).toContain("left out: nvJPEG");
+});
+
+test("the trace has a row a lane and microseconds", () => {
+  const { traceEvents } = traceOf(SAMPLE_RESULT);
+  const spans = traceEvents.filter(({ ph }) => ph === "X");
+  expect(spans).toHaveLength(160);
+  expect(new Set(spans.map(({ tid }) => tid)).size).toBe(10);
+  expect(spans[1]!.ts).toBeCloseTo(20);
+  expect(spans[1]!.dur).toBeCloseTo(115);
+});
+
+test("compare calls the same numbers the same, and beyond the noise better or worse", () => {
+  expect(
+    compareRuns(SAMPLE_RESULT, SAMPLE_RESULT).rows.every(({ verdict, ratio }) => verdict === "same" && ratio === 1),
+  ).toBe(true);
+  const base = sampleMeasurement("decoded", 0.6);
+  const scaled = (factor: number, unit: "ms" | "fps"): string => {
+    const now = { ...base, unit, better: unit === "fps" ? ("higher" as const) : ("lower" as const) };
+    const before = withMeasurement(now);
+    const after = withMeasurement({ ...now, samples: now.samples.map((value) => value * factor) });
+    return compareRuns(before, after).rows[0]!.verdict;
+  };
+  expect([scaled(1.1, "ms"), scaled(0.9, "ms"), scaled(1.1, "fps"), scaled(0.9, "fps"), scaled(1.004, "ms")]).toEqual([
+    "worse",
+    "better",
+    "better",
+    "worse",
+    "same",
+  ]);
+});
+
+test("a measurement that drifts by itself needs a larger difference", () => {
+  const drifting = {
+    ...sampleMeasurement("decoded", 1),
+    samples: Array.from({ length: 1000 }, (_, at) => 1 + at / 5000),
+  };
+  const later = { ...drifting, samples: drifting.samples.map((value) => value * 1.1) };
+  const [row] = compareRuns(withMeasurement(drifting), withMeasurement(later)).rows;
+  expect(row!.noise).toBeGreaterThan(0.1);
+  expect(row!.verdict).toBe("same");
+});
+
+test("compare names what differs between the machines and what is missing", () => {
+  const before = { ...SAMPLE_RESULT, environment: { ...SAMPLE_RESULT.environment, bun: "1.4.4" } };
+  const compared = compareRuns(before, withMeasurement(sampleMeasurement("new", 1)));
+  expect(compared.differences).toEqual(["Bun: then 1.4.4, now 1.4.5"]);
+  expect(compared.missing).toContain("latency/decoded");
+  expect(comparisonText(compared)).toContain("not the same conditions");
+});

@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { nearestModel } from "../support/image-models.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import { type CliResult, runCli } from "./run-cli.ts";
+
+let folder = "";
+const path = (...parts: readonly string[]): string => join(folder, ...parts);
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-transform-"));
+  for (const sub of ["good", "mixed", "empty"]) mkdirSync(path(sub));
+  writeFileSync(path("twice.onnx"), nearestModel([1, 3, 16, 24], [1, 3, 32, 48]));
+  writeFileSync(path("toy.onnx"), toyDetector());
+  const create = (width: number, height: number) =>
+    sharp({ create: { width, height, channels: 3, background: "#204060" } });
+  await create(64, 40).jpeg().toFile(path("good/a.jpg"));
+  await create(33, 9).png().toFile(path("good/b.png"));
+  await create(1, 1).tiff().toFile(path("good/c.tif"));
+  await sharp({ create: { width: 5, height: 4, channels: 4, background: { r: 9, g: 8, b: 7, alpha: 0.5 } } })
+    .webp({ lossless: true })
+    .toFile(path("good/d.webp"));
+  for (const name of ["a.jpg", "b.png"]) symlinkSync(path("good", name), path("mixed", name));
+  writeFileSync(path("mixed/aa.jpg"), "no picture");
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function twice(...words: readonly string[]): Promise<CliResult> {
+  return runCli(["transform", "--model", path("twice.onnx"), "--backend", "cpu", "--quiet", ...words], { cwd: folder });
+}
+
+async function sizeOf(file: string): Promise<readonly unknown[]> {
+  const { width, height, format, hasAlpha } = await sharp(readFileSync(path(file))).metadata();
+  return [format, width, height, hasAlpha];
+}
+
+test("transform writes one file in the format of its ending", async () => {
+  for (const [name, format] of [
+    ["one.png", "png"],
+    ["one.JPG", "jpeg"],
+    ["one.webp", "webp"],
+  ] as const) {
+    const { code, output, errors } = await twice("good/a.jpg", "--output", name);
+    expect(errors).toBe("");
+    expect(code).toBe(0);
+    expect(output).toMatch(new RegExp(`^good/a\\.jpg {2}${name} {2}128x80, \\d+ tiles, [\\d.]+ m?s\\n$`));
+    expect(await sizeOf(name)).toEqual([format, 128, 80, false]);
+  }
+});
+
+test("transform writes a folder, keeps names and alpha, and tells in JSON what it made", async () => {
+  const { code, output, errors } = await twice("good", "-o", "made", "--json");
+  expect(errors).toBe("");
+  expect(code).toBe(0);
+  const rows = JSON.parse(output) as { file: string; output: string; timing: Record<string, number>; tiles: number }[];
+  expect(rows.map((row) => row.output)).toEqual(["made/a.jpg", "made/b.png", "made/c.png", "made/d.webp"]);
+  for (const { timing, tiles } of rows) {
+    expect(Object.keys(timing)).toEqual(["decode", "preprocess", "infer", "postprocess", "total"]);
+    expect(tiles).toBeGreaterThan(0);
+  }
+  expect(await sizeOf("made/c.png")).toEqual(["png", 2, 2, false]);
+  expect(await sizeOf("made/d.webp")).toEqual(["webp", 10, 8, true]);
+  await twice("good", "-o", "webps", "--format", "webp", "--quality", "50");
+  expect(readdirSync(path("webps")).sort()).toEqual(["a.webp", "b.webp", "c.webp", "d.webp"]);
+});
+
+test("transform goes on after a bad picture, and exits with 1", async () => {
+  const { code, output, errors } = await twice("mixed", "--output", "from-mixed", "--json");
+  expect(code).toBe(1);
+  expect(errors).toContain('error: Cannot decode "mixed/aa.jpg" as it is not a picture');
+  expect(errors).toContain("1 of 3 pictures could not be transformed");
+  expect(JSON.parse(output).length).toBe(2);
+  expect(readdirSync(path("from-mixed")).sort()).toEqual(["a.jpg", "b.png"]);
+  const none = await twice("mixed/aa.jpg", "--output", "none.png", "--json");
+  expect([none.code, JSON.parse(none.output), existsSync(path("none.png"))]).toEqual([1, [], false]);
+});
+
+test("transform never writes over a picture that it reads, by whatever name", async () => {
+  const before = readFileSync(path("good/a.jpg"));
+  for (const words of [
+    ["good/a.jpg", "--output", "good/a.jpg"],
+    ["good/a.jpg", "--output", "good"],
+    ["mixed/a.jpg", "--output", "good"],
+    ["good", "--output", "mixed"],
+  ]) {
+    const { code, errors, output } = await twice(...words);
+    expect(code).toBe(2);
+    expect(output).toBe("");
+    expect(errors).toContain("itself\nHint: choose another file or folder");
+  }
+  expect(readFileSync(path("good/a.jpg"))).toEqual(before);
+});
+
+test("transform passes tiles and ranges on, and refuses what does not fit", async () => {
+  const good = await twice("good/a.jpg", "--output", "t.png", "--overlap", "2", "--multiple", "1", "--json");
+  expect(JSON.parse(good.output)[0].tiles).toBe(9);
+  const cases: readonly (readonly [words: readonly string[], code: number, text: string])[] = [
+    [[], 2, "as it needs a file, a folder or a pattern"],
+    [["good/a.jpg"], 2, "as it needs a place for what is made"],
+    [["good", "-o", "x.png"], 2, "as 4 pictures do not fit into one file"],
+    [["good/a.jpg", "-o", "x.tif"], 2, "must be that of a format that is written"],
+    [["good/a.jpg", "-o", "x.png", "-f", "webp"], 2, "leave --format out"],
+    [["good/a.jpg", "-o", "x.png", "--range", "0-3"], 2, "Hint: one of 0-1, 0-255, -1-1, imagenet"],
+    [["good/a.jpg", "-o", "x.png", "--tyle", "3"], 2, "did you mean --tile?"],
+    [["empty", "-o", "x"], 1, 'Cannot transform the folder "empty" as it holds no picture'],
+    [["nope.jpg", "-o", "x"], 1, 'Cannot transform "nope.jpg" as there is no such file or folder'],
+    [["good/a.jpg", "-o", "x.png", "--model", "toy.onnx"], 1, 'Cannot use "toy.onnx" to transform pictures'],
+    [["good/a.jpg", "-o", "x.png", "--model", "no.onnx"], 1, 'Cannot load the model "no.onnx"'],
+    [["good/a.jpg", "-o", "x.png", "--overlap", "16"], 1, "as the overlap must be at most"],
+  ];
+  for (const [words, code, text] of cases) {
+    const result = words.length === 0 ? await twice("-o", "x.png") : await twice(...words);
+    expect(result.errors).toContain(text);
+    expect(result.code).toBe(code);
+    expect(result.output).toBe("");
+  }
+});
+
+test("transform needs a model", async () => {
+  const { code, errors } = await runCli(["transform", path("good/a.jpg"), "-o", path("x.png")]);
+  expect([code, errors.split("\n", 1)[0]]).toEqual([2, "error: Cannot run transform as it needs a model"]);
+});

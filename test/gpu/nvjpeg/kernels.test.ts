@@ -1,0 +1,68 @@
+import { expect, test } from "bun:test";
+import manifest from "../../../ptx/manifest.json";
+import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { layOut } from "../../../src/cuda/kernel-arguments.ts";
+import type { Orientation } from "../../../src/image/exif.ts";
+import { imageOf } from "../../../src/image/image.ts";
+import { orient, orientationSteps } from "../../../src/image/orientation.ts";
+import { BatchTable } from "../../../src/nvjpeg/batch-table.ts";
+import { JPEG_KERNEL_PARAMETERS, JpegKernels } from "../../../src/nvjpeg/jpeg-kernels.ts";
+import { chance } from "../../support/chance.ts";
+import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+
+const SIZES = [
+  [1, 1],
+  [2, 3],
+  [33, 17],
+  [101, 77],
+  [1, 640],
+] as const;
+
+test("JPEG_KERNEL_PARAMETERS are those of the manifest", () => {
+  const rows = Object.entries(JPEG_KERNEL_PARAMETERS).map(([name, parameters]) => [
+    name,
+    layOut(parameters).map(({ name: parameter, type, offsetBytes, byteLength }) => [
+      parameter,
+      type,
+      offsetBytes,
+      byteLength,
+    ]),
+  ]);
+  expect(Object.fromEntries(rows)).toEqual(manifest.modules.jpeg.entries);
+});
+
+test.skipIf(isGpuMissing)("jpeg_orient turns every orientation as the CPU does, to the byte", async () => {
+  using gpu = new Gpu();
+  const kernels = gpu.own(JpegKernels.create(gpu.device));
+  const random = chance(5);
+  for (const [width, height] of SIZES) {
+    const data = Uint8Array.from({ length: width * height * 3 }, () => random() * 256);
+    const source = gpu.upload({ dtype: "u8", shape: [data.length], data });
+    const target = gpu.own(DeviceBuffer.create("u8", [data.length], { stream: gpu.stream }));
+    for (let orientation = 1; orientation <= 8; orientation++) {
+      const steps = orientationSteps(orientation as Orientation, width, height, width * 3);
+      kernels.orient(target, source, steps, { stream: gpu.stream });
+      const stored = imageOf(data, { width, height });
+      const want = await orient(stored, orientation as Orientation, new Uint8Array(data.length));
+      expect([steps.width, steps.height]).toEqual([want.width, want.height]);
+      expect(gpu.download(target)).toEqual(want.data as Uint8Array<ArrayBuffer>);
+    }
+  }
+});
+
+test.skipIf(isGpuMissing)("jpeg_inspect tells which pictures were not written since jpeg_mark", () => {
+  using gpu = new Gpu();
+  const { device, stream } = gpu;
+  const kernels = gpu.own(JpegKernels.create(device));
+  const table = gpu.own(new BatchTable(device, 2));
+  for (const [width, height] of SIZES) {
+    const bytes = new Uint8Array(width * height * 3).fill(200);
+    const pictures = [0, 1].map(() => gpu.upload({ dtype: "u8", shape: [bytes.length], data: bytes }));
+    for (const [index, pixels] of pictures.entries()) table.set(index, { bytes, width, height, pixels });
+    kernels.mark(table.pictures, 2, { stream });
+    gpu.refill(pictures[0]!, bytes);
+    kernels.inspect(table.pictures, 2, { stream });
+    stream.synchronize();
+    expect([table.isUntouched(0), table.isUntouched(1)]).toEqual([false, true]);
+  }
+});

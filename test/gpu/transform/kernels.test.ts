@@ -1,0 +1,58 @@
+import { expect, test } from "bun:test";
+import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
+import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
+import { pickLaunch, placeLaunch } from "../../../src/transform/gpu/tile-launches.ts";
+import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+import { noiseImage } from "../../support/image-models.ts";
+import { differences, type TileCase, tileCases, tileTables } from "../../support/tile-cases.ts";
+
+/** Pick and place one case on the device; what differs from the CPU. */
+function compare(library: KernelLibrary, one: TileCase): string[] {
+  using gpu = new Gpu();
+  const { stream } = gpu;
+  const { image, picked, made, placed, recognition, padding, size } = one;
+  const bytes = (data: Uint8Array): DeviceBuffer<"u8"> =>
+    gpu.upload({ dtype: "u8", shape: [data.length], data: data as Uint8Array<ArrayBuffer> });
+  const pixels = bytes(image.data);
+  // The bytes between the rows must stay as they are.
+  const result = bytes(noiseImage(placed.width, placed.height, placed.format, 5).data);
+  const tables = tileTables(one, pixels.pointer, result.pointer);
+  const input = gpu.own(DeviceBuffer.create(picked.dtype, picked.shape, { stream }));
+  const memory = {
+    frame: gpu.upload({ dtype: "i32", shape: [tables.frame.length], data: tables.frame }),
+    tiles: gpu.upload({ dtype: "i32", shape: [tables.tiles.length], data: tables.tiles }),
+    levels: gpu.upload({ dtype: "f32", shape: [tables.levels.length], data: tables.levels }),
+    phases: gpu.upload({ dtype: "i32", shape: [tables.phases.length], data: tables.phases }),
+    input,
+    output: gpu.upload(made),
+  };
+  new KernelLaunch(library, pickLaunch(recognition, padding, size, memory)).enqueue({ stream });
+  new KernelLaunch(library, placeLaunch(recognition, size, memory)).enqueue({ stream });
+  return [
+    ...differences(picked.dtype, gpu.download(input), picked.data),
+    ...differences("u8", gpu.download(result), placed.data),
+  ].map((place) => `${one.name} ${place}`);
+}
+
+test.skipIf(isGpuMissing)(
+  "transform_pick and transform_place are the CPU's to the bit: every dtype, layout, format, odd sizes and pitches",
+  () => {
+    using gpu = new Gpu();
+    const library = gpu.own(KernelLibrary.create(gpu.device));
+    const found: string[] = [];
+    for (const one of tileCases()) found.push(...compare(library, one));
+    expect(found.slice(0, 20)).toEqual([]);
+  },
+  120_000,
+);
+
+test.skipIf(isGpuMissing)("no kernel of transform spills registers", () => {
+  using gpu = new Gpu();
+  const library = gpu.own(KernelLibrary.create(gpu.device));
+  for (const part of ["pick", "place"]) {
+    for (const dtype of ["f32", "f16", "u8"]) {
+      expect(library.kernel("transform", `transform_${part}_${dtype}`).localBytes).toBe(0);
+    }
+  }
+});

@@ -1,0 +1,90 @@
+import { expect, test } from "bun:test";
+import { ShapeError } from "../../../src/core/errors.ts";
+import { volume } from "../../../src/core/shape.ts";
+import type { DevicePtr } from "../../../src/core/units.ts";
+import type { TypedDeviceMemory } from "../../../src/cuda/buffer-view.ts";
+import { KernelArguments } from "../../../src/cuda/kernel-arguments.ts";
+import { type LaunchSpec, writeArguments } from "../../../src/pipeline/gpu/kernel-launch.ts";
+import { kernelParameters } from "../../../src/pipeline/gpu/kernel-library.ts";
+import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/transform/gpu/frame-table.ts";
+import { pickLaunch, placeLaunch, type TileMemory } from "../../../src/transform/gpu/tile-launches.ts";
+import type { ImageRecognition } from "../../../src/transform/image-recognition.ts";
+import { normalisation, type PixelTensor, pixelShape } from "../../../src/transform/pixel-tensor.ts";
+
+const SOMEWHERE = 0x7f12_3456_7890 as DevicePtr;
+
+function tensor(form: PixelTensor, batch: number, size: readonly [number, number]): TypedDeviceMemory {
+  const shape = pixelShape(form, batch, size);
+  const length = volume(shape);
+  return { dtype: form.dtype, shape, length, byteLength: length * 4, pointer: SOMEWHERE };
+}
+
+function memory(byteLength: number): { pointer: DevicePtr; byteLength: number } {
+  return { pointer: SOMEWHERE, byteLength };
+}
+
+function bind({ module, kernel, config, values }: LaunchSpec): void {
+  writeArguments(new KernelArguments(kernelParameters(module, kernel)), values);
+  expect(config.block[0] * config.block[1] * config.block[2]).toBe(256);
+}
+
+function recognition(dtype: PixelTensor["dtype"], layout: PixelTensor["layout"], luma: boolean): ImageRecognition {
+  const channels = luma ? "luma" : "RGB";
+  const form: PixelTensor = { name: "x", layout, channels, dtype, ...normalisation("0-1") };
+  return { input: form, output: form, scale: 3, fixedWidth: 37, fixedHeight: 19, fixedBatch: undefined };
+}
+
+function memoryFor({ input, output, scale }: ImageRecognition): TileMemory {
+  return {
+    frame: memory(FRAME_BYTES),
+    tiles: memory(2 * TILE_BYTES),
+    levels: memory(3072),
+    phases: memory(scale * 20),
+    input: tensor(input, 2, [37, 19]),
+    output: tensor(output, 2, [37 * scale, 19 * scale]),
+  };
+}
+
+test("pickLaunch() and placeLaunch() give every parameter of their kernels a value", () => {
+  for (const dtype of ["f32", "f16", "u8"] as const) {
+    for (const layout of ["NCHW", "NHWC"] as const) {
+      for (const luma of [false, true]) {
+        const found = recognition(dtype, layout, luma);
+        const pick = pickLaunch(found, "reflect", [37, 19], memoryFor(found));
+        expect(pick.config.grid).toEqual([2, 3, 2]);
+        bind(pick);
+        const place = placeLaunch(found, [37, 19], memoryFor(found));
+        expect(place.config.grid).toEqual([4, 8, 2]);
+        bind(place);
+      }
+    }
+  }
+});
+
+test("pickLaunch() and placeLaunch() refuse another tensor and small tables", () => {
+  const found = recognition("f32", "NCHW", false);
+  const good = memoryFor(found);
+  const call = (change: Partial<TileMemory>) => (): void => {
+    pickLaunch(found, "replicate", [37, 19], { ...good, ...change });
+    placeLaunch(found, [37, 19], { ...good, ...change });
+  };
+  expect(call({ output: tensor(found.output, 2, [37, 19]) })).toThrow(ShapeError);
+  expect(call({ output: tensor(found.output, 2, [37, 19]) })).toThrow(
+    'Cannot make a picture as tensor "x" must be f32 [2, 3, 57, 111]: received f32 [2, 3, 19, 37]\nHint: say what the sides',
+  );
+  expect(call({ tiles: memory(32) })).toThrow("the table of tiles must be at least 64 bytes: received 32");
+  expect(call({ phases: memory(40) })).toThrow("the table of phases must be at least 60 bytes");
+  expect(call({})).not.toThrow();
+});
+
+test("packFrame() and packTile() write what kernels/transform.cu reads", () => {
+  const words = new Int32Array(12 + 16).fill(-1);
+  const result = 0xffff_ffff as DevicePtr;
+  const frame = { pixels: SOMEWHERE, result, pitchBytes: 7, resultPitchBytes: 9, width: 3, height: 2 };
+  packFrame(words, { ...frame, pixelBytes: 3, isBgr: true });
+  expect([...new BigUint64Array(words.buffer, 0, 2)]).toEqual([0x7f12_3456_7890n, 0xffff_ffffn]);
+  expect([...words.subarray(4, 12)]).toEqual([7, 9, 3, 2, 3, 1, 0, 0]);
+  packTile(words, 12, { x: 1, y: 2, left: 3, top: 4, right: 5, bottom: 6 });
+  packTile(words, 20, undefined);
+  expect([...words.subarray(12)]).toEqual([1, 2, 3, 4, 5, 6, 0, 0, ...new Array<number>(8).fill(0)]);
+});

@@ -1,0 +1,40 @@
+import { expect, test } from "bun:test";
+import { ledger } from "../../src/core/resource.ts";
+import { ImageModel } from "../../src/transform/image-model.ts";
+import { identityImageModel, nearestModel, noiseImage } from "../support/image-models.ts";
+
+/** What may come and go with the allocators; a leak of the pictures below is many times that. */
+const SLACK_BYTES = 48 * 2 ** 20;
+
+function residentBytes(): number {
+  Bun.gc(true);
+  return process.memoryUsage.rss();
+}
+
+test("400 pictures of two sizes in tiles leave resident memory flat", async () => {
+  const bytes = nearestModel(["n", 3, 64, 64], ["n", 3, 128, 128]);
+  await using model = await ImageModel.load(bytes, { backend: "cpu", threads: 1, batch: 2 });
+  const sources = [noiseImage(300, 200, "RGBA"), noiseImage(100, 60)];
+  const once = async (): Promise<void> => {
+    for (const source of sources) await model.transform(source);
+  };
+  for (let warm = 0; warm < 30; warm++) await once();
+  const before = residentBytes();
+  for (let round = 0; round < 200; round++) {
+    await once();
+    if (round % 20 === 0) Bun.gc(true);
+  }
+  expect(residentBytes() - before).toBeLessThan(SLACK_BYTES);
+});
+
+test("40 models loaded, run and closed, and 40 refused ones, leave nothing in the ledger", async () => {
+  const good = identityImageModel(["n", 3, "h", "w"]);
+  const bad = identityImageModel([1, 5, 8, 8]);
+  const before = ledger.size;
+  for (let round = 0; round < 40; round++) {
+    await using model = await ImageModel.load(good, { backend: "cpu", threads: 1 });
+    await model.transform(noiseImage(33, 17));
+    await expect(ImageModel.load(bad, { backend: "cpu" })).rejects.toThrow("1 or 3 channels");
+  }
+  expect(ledger.size).toBe(before);
+});

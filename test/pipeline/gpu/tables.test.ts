@@ -5,12 +5,12 @@ import { ModelError } from "../../../src/core/errors.ts";
 import type { DevicePtr } from "../../../src/core/units.ts";
 import { place } from "../../../src/image/geometry.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
+import { yuvCoefficients } from "../../../src/image/yuv.ts";
 import { createDetectionBlock } from "../../../src/model/detection-block.ts";
 import { DetectionReader, detectionWords } from "../../../src/pipeline/gpu/detections.ts";
 import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
 import { PLACEMENT_BYTES, SELECTION_BYTES, SelectionTable } from "../../../src/pipeline/gpu/selection-table.ts";
 import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
-import { yuvCoefficients } from "../../../src/image/yuv.ts";
 
 const kernels = join(import.meta.dir, "../../../kernels");
 

@@ -107,6 +107,7 @@ test("doctor reports on a machine with nothing installed, and exits with 1 where
     "ONNX Runtime",
     "sharp",
     "libturbojpeg",
+    "ffmpeg",
     "NVIDIA GPU",
     "NVIDIA driver",
     "CUDA runtime",

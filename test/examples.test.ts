@@ -85,6 +85,13 @@ test.skipIf(isOffline || isRedisUnreachable)(
   },
 );
 
+test.skipIf(isOffline)("examples/08-serve.ts answers a picture and refuses a text", () => {
+  const output = example("08-serve.ts", picture!);
+  expect(output).toMatch(
+    /^serving at http:\/\/127\.0\.0\.1\n.*sample1\.jpg: \d+ objects in [\d.]+ ms\n422 not-a-picture\n$/,
+  );
+});
+
 test("every example is run by a test here", () => {
   const names = [...new Bun.Glob("*.ts").scanSync(join(root, "examples"))];
   const tests = readFileSync(import.meta.path, "utf8");

@@ -9,7 +9,7 @@ import type { ServiceMetrics } from "../service/metrics.ts";
 import { Admission } from "./admission.ts";
 import { drainingError, refusal } from "./failure.ts";
 import type { ServeConfig } from "./serve-config.ts";
-import type { ServedDetector } from "./served-detector.ts";
+import { framesInFlight, type ServedDetector } from "./served-detector.ts";
 
 /** Detects one picture while the turn lasts. */
 export type DetectOne = (picture: Uint8Array | Image, options: DetectOptions | undefined) => Promise<DetectionResult>;
@@ -29,7 +29,7 @@ export class DetectDesk {
     this.#detector = detector;
     this.#config = config;
     this.#metrics = metrics;
-    const { concurrency = Math.max(4, 2 * detector.backend.inFlight), queue } = config;
+    const { concurrency = Math.max(4, 2 * framesInFlight(detector)), queue } = config;
     this.#admission = new Admission({ concurrency, queue });
   }
 

@@ -1,5 +1,6 @@
 /** @module DetectRoute: `POST /detect`. */
 
+import { ImageError } from "../core/errors.ts";
 import type { DetectionResult } from "../detector/detection.ts";
 import type { DetectOptions } from "../detector/detector-config.ts";
 import { decodeImage } from "../image/decode.ts";
@@ -52,9 +53,9 @@ async function detectFile(
   try {
     return { json: { file, ...resultJson(await detect(bytes, options)) } };
   } catch (error) {
-    const { code, message, hint, status } = failureOf(error);
     // A picture's fault is told beside the others' results; everything else concerns them all.
-    if (status !== 422 && status !== 413) throw error;
+    if (!(error instanceof ImageError)) throw error;
+    const { code, message, hint } = failureOf(error);
     return { json: { file, error: { code, message, hint } }, error };
   }
 }

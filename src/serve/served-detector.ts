@@ -5,7 +5,12 @@ import type { TensorInfo } from "../core/tensor.ts";
 import type { Detector } from "../detector/detector.ts";
 
 /** The part of a {@linkcode Detector} that is served. */
-export type ServedDetector = Pick<Detector, "detect" | "labels" | "model" | "recognition" | "backend">;
+export type ServedDetector = Pick<Detector, "detect" | "labels" | "model" | "recognition" | "backend" | "backends">;
+
+/** Frames in flight on all devices of a detector. */
+export function framesInFlight({ backends }: Pick<ServedDetector, "backends">): number {
+  return backends.reduce((sum, { inFlight }) => sum + inFlight, 0);
+}
 
 /** What `GET /model` answers. */
 export interface ModelCard {

@@ -10,7 +10,7 @@ import { rgbOfNv12 } from "./reference/nv12.ts";
 /** One picture: what the CPU is given, and where it lies in the arena. */
 export interface NoisePicture {
   readonly image: Image;
-  readonly format: PixelFormat | "NV12";
+  readonly format: PixelFormat;
   readonly offset: number;
   readonly pitchBytes: number;
   readonly chromaOffset: number;
@@ -29,7 +29,7 @@ export interface NoiseArena {
 export function noiseArena(sizes: readonly (readonly [width: number, height: number])[], seed: number): NoiseArena {
   const random = chance(seed);
   const below = (limit: number): number => Math.floor(random() * limit);
-  const formats: readonly (PixelFormat | "NV12")[] = ["RGB", "BGR", "RGBA", "NV12"];
+  const formats: readonly PixelFormat[] = ["RGB", "BGR", "RGBA", "NV12"];
   const area = sizes.reduce((sum, [width, height]) => sum + (width * 4 + 64) * (height + 2) * 4, 0);
   const bytes = new Uint8Array(new ArrayBuffer(area));
   for (let at = 0; at < bytes.length; at++) bytes[at] = below(256);

@@ -83,6 +83,7 @@ export function heldDetector(detector: Detector): HeldDetector {
     model: detector.model,
     recognition: detector.recognition,
     backend: detector.backend,
+    backends: detector.backends,
     detect: async (source, options) => {
       held += 1;
       const { promise: aborted, reject } = Promise.withResolvers<never>();

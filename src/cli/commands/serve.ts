@@ -2,6 +2,7 @@
 
 import { findGpuUsage, type GpuUsage } from "../../nvml/gpu-usage.ts";
 import type { ServeOptions } from "../../serve/serve-config.ts";
+import { framesInFlight } from "../../serve/served-detector.ts";
 import type { GpuSampler } from "../../service/metrics.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
@@ -44,7 +45,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   using usage = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
   const options: ServeOptions = {
     name: servedName(path),
-    concurrency: Math.max(4, 2 * detector.backend.inFlight * args.batch),
+    concurrency: Math.max(4, 2 * framesInFlight(detector) * args.batch),
     ...args.serve,
     ...(usage === undefined ? {} : { gpu: samplerOf(usage) }),
   };

@@ -1,0 +1,70 @@
+import { expect, test } from "bun:test";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Detector } from "../../src/detector/detector.ts";
+import { serve } from "../../src/serve/detection-server.ts";
+import { pulled } from "../support/catalogue.ts";
+import { WHITE_JPEG } from "../support/serving.ts";
+
+const document = readFileSync(join(import.meta.dir, "../../docs/serve.md"), "utf8");
+const lines = [...document.matchAll(/^```sh\n([\s\S]*?)^```/gm)]
+  .flatMap((match) => match[1]!.trim().split("\n"))
+  .filter((line) => line.startsWith("curl "));
+const program = /^```ts\n([\s\S]*?)^```/m.exec(document)![1]!;
+const model = await pulled("yolo11n");
+const picture = await pulled("sample1");
+const isAbsent = model === undefined || picture === undefined;
+
+test.skipIf(isAbsent || Bun.which("curl") === null)(
+  "docs/serve.md: every curl line gets an answer",
+  async () => {
+    expect(lines.length).toBeGreaterThanOrEqual(9);
+    const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-curl-"));
+    try {
+      copyFileSync(picture!, join(folder, "street.jpg"));
+      writeFileSync(join(folder, "small.jpg"), WHITE_JPEG);
+      await using detector = await Detector.load("yolo11n", { backend: "cpu" });
+      await using server = await serve(detector, { port: 0, name: "yolo11n" });
+      for (const line of lines) {
+        const words = line.replaceAll("http://localhost:8080", server.url.origin).replace("curl ", "curl --fail ");
+        const child = Bun.spawn(["bash", "-c", words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+        const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+        expect([line, errors, code]).toEqual([line, "", 0]);
+        const file = / -o (\S+)/.exec(line)?.[1];
+        expect(file === undefined ? output.length : statSync(join(folder, file)).size).toBeGreaterThan(10);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+  30_000,
+);
+
+test.skipIf(isAbsent)("docs/serve.md: the program runs", () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-serve-doc-"));
+  // The package finds itself by name only from inside.
+  const path = join(import.meta.dir, `.doc-${process.pid}.ts`);
+  try {
+    writeFileSync(path, program);
+    copyFileSync(picture!, join(folder, "street.jpg"));
+    const child = Bun.spawnSync([process.execPath, path], { cwd: folder });
+    expect(child.stderr.toString()).toBe("");
+    expect(child.stdout.toString()).toContain("detections");
+    expect(child.exitCode).toBe(0);
+  } finally {
+    rmSync(path, { force: true });
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("docs/serve.md names every code that a refusal can have", async () => {
+  const files = [...new Bun.Glob("*.ts").scanSync(join(import.meta.dir, "../../src/serve"))];
+  const codes = new Set<string>();
+  for (const file of files) {
+    const text = readFileSync(join(import.meta.dir, "../../src/serve", file), "utf8");
+    for (const match of text.matchAll(/refusal\(\s*\d{3},\s*"([a-z-]+)"/g)) codes.add(match[1]!);
+  }
+  expect(codes.size).toBeGreaterThanOrEqual(15);
+  expect([...codes].filter((code) => !document.includes(`\`${code}\``))).toEqual([]);
+});

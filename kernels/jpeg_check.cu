@@ -5,7 +5,7 @@
 // pictures  Picture [N], below, in page-locked host memory that the kernel sees
 // `round`   0 guesses; later ones take up where the part before ended, and leave what has not changed
 //
-// jpeg_check_walk   a thread a part; launched some four times
+// jpeg_check_walk   a thread a part, which is looked at four times a launch; launched three times
 // jpeg_check_judge  whether all parts are in step, and have as many blocks as the picture needs; a block a picture
 // Launch: jpeg_check_walk block 128, grid (⌈parts / 128⌉, N); jpeg_check_judge block 256, grid N.
 // Tolerance: none. CPU reference: native/jpeg-check.c
@@ -13,6 +13,7 @@
 #include "common.cuh"
 
 #define PART_BITS 4096
+#define PASSES 4
 #define PEEK 12
 #define BLOCK_END 128
 #define WHOLE 1
@@ -160,15 +161,17 @@ extern "C" __global__ void __launch_bounds__(128) jpeg_check_walk(const Picture 
   const Picture picture = pictures[blockIdx.y];
   if (picture.is_laid_out == 0) return;
   const int index = blockIdx.x * 128 + threadIdx.x;
-  if (index >= min(part_count(picture.plan), picture.capacity)) return;
-  if (round == 0) {
-    walk(picture, index, pack((u32)index * PART_BITS, 0, 0));
-    return;
+  const bool is_part = index < min(part_count(picture.plan), picture.capacity);
+  for (int pass = 0; pass < PASSES; pass++) {
+    if (is_part && round == 0 && pass == 0) {
+      walk(picture, index, pack((u32)index * PART_BITS, 0, 0));
+    } else if (is_part && index > 0) {
+      // Another block may walk through the part before just now: either of its ends will do.
+      const u64 begin = *(volatile u64 *)&picture.parts[index - 1].state;
+      if (begin != picture.parts[index].begin) walk(picture, index, begin);
+    }
+    __syncthreads();
   }
-  if (index == 0) return;
-  // The part before may be walked through again just now: either of its ends will do.
-  const u64 begin = *(volatile u64 *)&picture.parts[index - 1].state;
-  if (begin != picture.parts[index].begin) walk(picture, index, begin);
 }
 
 extern "C" __global__ void __launch_bounds__(256) jpeg_check_judge(Picture *__restrict__ pictures) {

@@ -2,7 +2,8 @@
  * @module JPEG files to device memory, and to boxes: nvJPEG's own batched rate, our decoder by callers and pictures a
  * call, how far its pixels are from the CPU's, and with a plan the rate of the whole way beside that of decoded frames.
  *
- * Usage: `bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN] [--seconds 0.5] [--in-flight 1,4,8,16] [--json FILE]`.
+ * Usage: `bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN] [--seconds 0.5] [--in-flight 1,4,8,16,32]
+ * [--backends hardware,hybrid] [--json FILE]`.
  */
 
 import { basename, dirname } from "node:path";
@@ -32,7 +33,8 @@ const { values, positionals } = parseArgs({
   options: {
     plan: { type: "string" },
     seconds: { type: "string", default: "0.5" },
-    "in-flight": { type: "string", default: "1,4,8,16" },
+    "in-flight": { type: "string", default: "1,4,8,16,32" },
+    backends: { type: "string", default: "hardware,hybrid" },
     json: { type: "string" },
   },
 });
@@ -210,6 +212,7 @@ let own = 0;
   using device = Device.open();
   console.log(device.name);
   for (const backend of ["hardware", "hybrid"] as const) {
+    if (!values.backends.split(",").includes(backend)) continue;
     using decoder = await NvJpegDecoder.create(device, { backend });
     using trusting = await NvJpegDecoder.create(device, { backend, check: false });
     await differences(decoder);

@@ -63,7 +63,7 @@ export class BatchCheck extends Resource {
     this.#device = device;
     this.#kernels = kernels;
     try {
-      this.#options = { stream: this.#owned.use(Stream.create(device)) };
+      this.#options = { stream: this.#owned.use(Stream.create(device, { priority: device.priorityRange()[1] })) };
       this.done = this.#owned.use(Event.create(device));
       const tableBytes = capacity * PICTURE_BYTES;
       this.#table = this.#owned.use(PinnedBuffer.create("u8", [tableBytes], device, { use: "mapped" }));

@@ -64,7 +64,8 @@ export class JpegLane extends Resource {
     this.#state = state;
     this.#owned = new DisposableStack();
     try {
-      this.#stream = this.#owned.use(Stream.create(device));
+      // Urgent, so that a few small kernels do not queue up behind whole frames.
+      this.#stream = this.#owned.use(Stream.create(device, { priority: device.priorityRange()[1] }));
       this.#options = { stream: this.#stream };
       this.#marked = this.#owned.use(Event.create(device));
       this.#done = this.#owned.use(Event.create(device, { waiting: "sleep" }));

@@ -18,8 +18,8 @@ import { LaneQueue } from "./lane-queue.ts";
 import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
 import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 
-/** Batches under way: one that the engines work off, one that waits for them, one that is parsed. */
-const HARDWARE_LANES = 3;
+/** Batches under way: one that the engines work off, one that waits for them, one that is parsed, one that is checked. */
+const HARDWARE_LANES = 4;
 /** Pictures under way: each keeps a CPU core busy for a while. */
 const HYBRID_LANES = 8;
 

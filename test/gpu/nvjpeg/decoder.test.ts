@@ -168,6 +168,16 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     expect(rig.decoder.counts).toMatchObject({ cpu: 0, refusals: {} });
   });
 
+  test("check: false trusts the data, whatever the engines leave where it ends", async () => {
+    using rig = await JpegRig.create({ check: false, batch: 2, lanes: 1 });
+    const whole = await noisy(640, 480, 1);
+    const files = [whole, withHole(whole), whole, whole, whole];
+    const pictures = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
+    expect(pictures.map(({ width }) => width)).toEqual([640, 640, 640, 640, 640]);
+    expect(rig.decoder.counts).toEqual({ gpu: 5, cpu: 0, failed: 0, refusals: {} });
+    expect((await differenceFromCpu(rig, pictures[4]!, whole)).max).toBeLessThanOrEqual(3);
+  });
+
   test("pictures over the limit are refused before any memory is taken", async () => {
     using rig = await JpegRig.create();
     const bytes = await paintedJpeg(100, 50);

@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 4
+#define BT_ABI_VERSION 5
 
 #define BT_MAX_DIMS 8
 
@@ -204,6 +204,15 @@ BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *ha
 
 /* Blocks. BT_OK if the data of a baseline JPEG of one scan codes all of its pixels; it is read, and no pixel is made. */
 BT_API int32_t bt_jpeg_check(const uint8_t *bytes, size_t length);
+
+/* Tables in front of the data of a laid-out picture. */
+#define BT_JPEG_PLAN_BYTES 34392
+
+/* Blocks. Lays pictures out for the kernels of jpeg_check.cu, which check the same on the GPU: picture `index` from
+ * `offsets[index]` up to the next offset, all of them multiples of 16. A status for each: BT_OK, or BT_JPEG_DAMAGED where
+ * there is no such picture, a restart marker is missing, or there is too little room. */
+BT_API int32_t bt_jpeg_plans(int32_t count, const uint8_t *const *bytes, const uint64_t *lengths, uint8_t *out,
+                             const uint64_t *offsets, int32_t *statuses);
 
 /* ---- files: one process at a time builds an engine ---- */
 

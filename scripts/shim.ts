@@ -24,6 +24,8 @@ const SOURCES = [
   "events.c",
   "file-lock.c",
   "jpeg-check.c",
+  "jpeg-plan.c",
+  "jpeg.c",
   "library.c",
   "nvjpeg.c",
   "objects.c",

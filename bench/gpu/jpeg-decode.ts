@@ -2,9 +2,11 @@
  * @module JPEG files to device memory, and to boxes: nvJPEG's own batched rate, our decoder by callers and pictures a
  * call, how far its pixels are from the CPU's, and with a plan the rate of the whole way beside that of decoded frames.
  *
- * Usage: `bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN] [--seconds 0.5] [--in-flight 1,4,8,16] [--json FILE]`.
+ * Usage: `bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN] [--seconds 0.5] [--in-flight 1,4,8,16,32]
+ * [--backends hardware,hybrid] [--json FILE]`.
  */
 
+import { basename, dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { BufferView } from "../../src/cuda/buffer-view.ts";
 import { copyToHost } from "../../src/cuda/copy.ts";
@@ -31,12 +33,14 @@ const { values, positionals } = parseArgs({
   options: {
     plan: { type: "string" },
     seconds: { type: "string", default: "0.5" },
-    "in-flight": { type: "string", default: "1,4,8,16" },
+    "in-flight": { type: "string", default: "1,4,8,16,32" },
+    backends: { type: "string", default: "hardware,hybrid" },
     json: { type: "string" },
   },
 });
 const [path] = positionals;
 if (path === undefined) throw new Error("Usage: bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN]");
+const WARM_UP_MS = 1500;
 const windowMs = Number(values.seconds) * 1000;
 const bytes = await Bun.file(path).bytes();
 const reference = await decodeImage(bytes);
@@ -66,7 +70,9 @@ async function measure(label: string, pictures: number, turns: readonly (() => P
   const busy = (threadUsed.user + threadUsed.system) / 1000 / elapsed;
   results.push({ label, pictures, callers: turns.length, rate, latency, cores, busy });
   const load = `${cores.toFixed(1).padStart(6)} cores, JS thread ${(busy * 100).toFixed(0)} %`;
-  console.log(`${label.padEnd(44)} ${rate.toFixed(0).padStart(7)}/s ${latency} ${load}`);
+  console.log(
+    `${label.padEnd(44)} ${rate.toFixed(0).padStart(7)}/s ${latency.quantile(0.5).toFixed(3).padStart(9)}${latency.quantile(0.99).toFixed(3).padStart(9)} ${load}`,
+  );
   return rate;
 }
 
@@ -119,12 +125,21 @@ async function ours(decoder: NvJpegDecoder, callers: number, pictures: number, w
   return await measure(`ours, ${decoder.backend}${what}, ${callers} callers of ${pictures}`, pictures, turns);
 }
 
+/** How far the pixels are from the CPU's, over all JPEG files of the folder. */
 async function differences(decoder: NvJpegDecoder): Promise<void> {
+  for (const file of new Bun.Glob("*.jpg").scanSync({ cwd: dirname(path!), absolute: true }))
+    await difference(decoder, file);
+}
+
+async function difference(decoder: NvJpegDecoder, file: string): Promise<void> {
+  const bytes = await Bun.file(file).bytes();
+  const reference = await decodeImage(bytes);
+  const { width, height } = reference;
   using surface = JpegSurface.create(decoder.device);
   using stream = Stream.create(decoder.device);
-  const { pixels } = await decoder.decode(bytes, surface);
+  const picture = await decoder.decode(bytes, surface);
   const got = new Uint8Array(new ArrayBuffer(width * height * 3));
-  copyToHost(got, BufferView.wrap(pixels, "u8", [height, width, 3]), { stream });
+  copyToHost(got, BufferView.wrap(picture.pixels, "u8", [height, width, 3]), { stream });
   let max = 0;
   let sum = 0;
   for (let at = 0; at < got.length; at++) {
@@ -132,8 +147,9 @@ async function differences(decoder: NvJpegDecoder): Promise<void> {
     max = Math.max(max, difference);
     sum += difference;
   }
-  results.push({ label: `pixels, ${decoder.backend}`, max, mean: sum / got.length });
-  console.log(`pixels of ${decoder.backend} against the CPU's: max ${max}, mean ${(sum / got.length).toFixed(4)}`);
+  const mean = sum / got.length;
+  results.push({ label: `pixels, ${decoder.backend}`, file: basename(file), max, mean });
+  console.log(`pixels of ${decoder.backend} against the CPU's, ${basename(file)}: max ${max}, mean ${mean.toFixed(4)}`);
 }
 
 /** Greatest shift of a box in pixels and greatest change of a score, between two ways of decoding. */
@@ -170,7 +186,8 @@ async function toBoxes(plan: string, inFlight: number, jpeg: "gpu" | "cpu" | und
     for await (const _ of detector.stream(sources())) count += 1;
     return count;
   };
-  await run(windowMs / 2);
+  // nvJPEG is set up with the first file, and the memory of every slot with its first.
+  await run(WARM_UP_MS);
   const thread = process.threadCpuUsage();
   const all = process.cpuUsage();
   const started = performance.now();
@@ -191,12 +208,13 @@ async function toBoxes(plan: string, inFlight: number, jpeg: "gpu" | "cpu" | und
 }
 
 console.log(`${path}: ${width}x${height}, ${bytes.length} bytes; Bun ${Bun.version}`);
-console.log(`${"".padEnd(44)}           ms a turn: p50      p90      p99      max`);
+console.log(`${"".padEnd(44)}           ms a turn: p50      p99`);
 let own = 0;
 {
   using device = Device.open();
   console.log(device.name);
   for (const backend of ["hardware", "hybrid"] as const) {
+    if (!values.backends.split(",").includes(backend)) continue;
     using decoder = await NvJpegDecoder.create(device, { backend });
     using trusting = await NvJpegDecoder.create(device, { backend, check: false });
     await differences(decoder);

@@ -96,6 +96,18 @@ export const SHIM_SYMBOLS = {
     returns: "i32",
   },
 
+  bt_jpeg_plans: {
+    args: [
+      "i32", // int32_t count
+      "ptr", // const uint8_t *const *bytes
+      "ptr", // const uint64_t *lengths
+      "ptr", // uint8_t *out
+      "ptr", // const uint64_t *offsets
+      "ptr", // int32_t *statuses
+    ],
+    returns: "i32",
+  },
+
   // Files
   bt_file_lock: {
     args: [
@@ -755,6 +767,7 @@ export type BlockingName =
   | "bt_nvjpeg_create"
   | "bt_nvjpeg_decode_batched"
   | "bt_jpeg_check"
+  | "bt_jpeg_plans"
   | "bt_runtime_create"
   | "bt_runtime_deserialize"
   | "bt_engine_create_context"

@@ -1,4 +1,4 @@
-/** @module DataCheck: whether the data of a JPEG codes all of its pixels, which nvJPEG does not tell. */
+/** @module DataCheck: whether the data of a JPEG codes all of its pixels, on the CPU: where {@linkcode BatchCheck} is undecided. */
 
 import { addressOf } from "../ffi/pointer.ts";
 import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";

@@ -4,6 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import jpegPtx from "../../ptx/jpeg.ptx" with { type: "file" };
+import checkPtx from "../../ptx/jpeg_check.ptx" with { type: "file" };
 import { Resource } from "../core/resource.ts";
 import type { DeviceMemory } from "../cuda/buffer-view.ts";
 import type { Device } from "../cuda/device.ts";
@@ -13,7 +14,7 @@ import { Module } from "../cuda/module.ts";
 import type { OnStream } from "../cuda/stream.ts";
 import type { OrientationSteps } from "../image/orientation.ts";
 
-/** Parameters of each entry of kernels/jpeg.cu; ptx/manifest.json has the same. */
+/** Parameters of each entry of kernels/jpeg.cu and jpeg_check.cu; ptx/manifest.json has the same. */
 export const JPEG_KERNEL_PARAMETERS: Readonly<
   Record<string, readonly (readonly [name: string, type: ParameterType])[]>
 > = {
@@ -28,34 +29,56 @@ export const JPEG_KERNEL_PARAMETERS: Readonly<
     ["step_x", "i32"],
     ["step_y", "i32"],
   ],
+  jpeg_check_walk: [
+    ["pictures", "pointer"],
+    ["round", "i32"],
+  ],
+  jpeg_check_judge: [["pictures", "pointer"]],
 };
 
 const TABLE_THREADS = 64;
 const TILE_WIDTH = 32;
 const TILE_HEIGHT = 8;
+const WALK_THREADS = 128;
+const JUDGE_THREADS = 256;
+/** Launches of jpeg_check_walk: twelve looks at each part, of which files need two to seven. */
+const ROUNDS = 3;
 
-/** The kernels of kernels/jpeg.cu on one device. */
+/** The kernels of kernels/jpeg.cu and jpeg_check.cu on one device. */
 export class JpegKernels extends Resource {
   readonly #module: Module;
+  readonly #checkModule: Module;
   readonly #mark: Kernel;
   readonly #inspect: Kernel;
   readonly #orient: Kernel;
+  readonly #walk: Kernel;
+  readonly #judge: Kernel;
   readonly #tableArguments: KernelArguments;
+  readonly #walkArguments: KernelArguments;
   readonly #orientArguments: KernelArguments;
 
-  private constructor(device: Device, module: Module) {
+  private constructor(device: Device, module: Module, checkModule: Module) {
     super("JpegKernels", device);
     this.#module = module;
-    this.#mark = this.#kernel("jpeg_mark");
-    this.#inspect = this.#kernel("jpeg_inspect");
-    this.#orient = this.#kernel("jpeg_orient");
+    this.#checkModule = checkModule;
+    this.#mark = kernelOf(module, "jpeg_mark");
+    this.#inspect = kernelOf(module, "jpeg_inspect");
+    this.#orient = kernelOf(module, "jpeg_orient");
+    this.#walk = kernelOf(checkModule, "jpeg_check_walk");
+    this.#judge = kernelOf(checkModule, "jpeg_check_judge");
+    this.#walkArguments = this.#walk.createArguments();
     this.#tableArguments = this.#mark.createArguments();
     this.#orientArguments = this.#orient.createArguments();
   }
 
   /** Load them. @throws {CudaError} If the driver cannot */
   static create(device: Device): JpegKernels {
-    return new JpegKernels(device, Module.load(device, readFileSync(jpegPtx), { name: "jpeg.ptx" }));
+    using owned = new DisposableStack();
+    const module = owned.use(Module.load(device, readFileSync(jpegPtx), { name: "jpeg.ptx" }));
+    const checkModule = owned.use(Module.load(device, readFileSync(checkPtx), { name: "jpeg_check.ptx" }));
+    const kernels = new JpegKernels(device, module, checkModule);
+    owned.move();
+    return kernels;
   }
 
   /** Enqueue putting a pattern over the end of every picture. @param table what {@linkcode BatchTable} wrote */
@@ -88,8 +111,22 @@ export class JpegKernels extends Resource {
     this.#orient.launch({ grid, block: [TILE_WIDTH, TILE_HEIGHT, 1] }, args, options);
   }
 
-  #kernel(name: string): Kernel {
-    return this.#module.kernel(name, layOut(JPEG_KERNEL_PARAMETERS[name]!));
+  /**
+   * Enqueue the check of a batch's data; the verdicts are in the table once the stream has passed.
+   *
+   * @param table what `BatchCheck` wrote
+   * @param most  most parts of a picture
+   */
+  check(table: DeviceMemory, count: number, most: number, options: OnStream): void {
+    const args = this.#walkArguments;
+    args.setPointer(0, table.pointer);
+    const config: LaunchConfig = { grid: [Math.ceil(most / WALK_THREADS), count, 1], block: [WALK_THREADS, 1, 1] };
+    for (let round = 0; round < ROUNDS; round++) {
+      args.setI32(1, round);
+      this.#walk.launch(config, args, options);
+    }
+    this.#tableArguments.setPointer(0, table.pointer);
+    this.#judge.launch({ grid: [count, 1, 1], block: [JUDGE_THREADS, 1, 1] }, this.#tableArguments, options);
   }
 
   #launchOnTable(kernel: Kernel, table: DeviceMemory, count: number, options: OnStream): void {
@@ -100,5 +137,10 @@ export class JpegKernels extends Resource {
 
   protected override release(): void {
     this.#module.close();
+    this.#checkModule.close();
   }
+}
+
+function kernelOf(module: Module, name: string): Kernel {
+  return module.kernel(name, layOut(JPEG_KERNEL_PARAMETERS[name]!));
 }

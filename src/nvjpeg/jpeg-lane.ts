@@ -9,6 +9,7 @@ import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvjpeg-symbols.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 import type { OrientationSteps } from "../image/orientation.ts";
+import { BatchCheck } from "./batch-check.ts";
 import { BatchTable, type StoredPicture } from "./batch-table.ts";
 import type { JpegKernels } from "./jpeg-kernels.ts";
 import { checkNvJpeg, type NvJpegHandle, nvJpegStatusName } from "./nvjpeg-handle.ts";
@@ -24,8 +25,16 @@ export interface JpegJob extends StoredPicture {
   readonly turn: { readonly target: DeviceMemory; readonly steps: OrientationSteps } | undefined;
 }
 
-/** What became of a picture. Of damaged data nvJPEG tells nothing. */
-export type JpegVerdict = "decoded" | "not written" | `NVJPEG_STATUS_${string}`;
+/** What became of a picture: `unchecked` where it is decoded, and its data not known to be whole. */
+export type JpegVerdict = "decoded" | "unchecked" | "damaged data" | "not written" | `NVJPEG_STATUS_${string}`;
+
+/** How a {@linkcode JpegLane} works. */
+export interface LaneOptions {
+  /** Most pictures of a batch. */
+  readonly batch: number;
+  /** Find out whether the data is whole: nvJPEG does not tell. */
+  readonly check: boolean;
+}
 
 /** Decodes batches one after the other. */
 export class JpegLane extends Resource {
@@ -38,6 +47,7 @@ export class JpegLane extends Resource {
   readonly #marked: Event;
   readonly #done: Event;
   readonly #table: BatchTable;
+  readonly #check: BatchCheck | undefined;
   /** Batch size the state was last set up for; 0 where it has to be set up. */
   #prepared = 0;
 
@@ -45,7 +55,7 @@ export class JpegLane extends Resource {
     handle: NvJpegHandle,
     kernels: JpegKernels,
     state: Handle<"nvjpegJpegState_t">,
-    capacity: number,
+    { batch, check }: LaneOptions,
   ) {
     super(`JpegLane (${handle.backend})`, handle);
     const { device } = handle;
@@ -54,11 +64,13 @@ export class JpegLane extends Resource {
     this.#state = state;
     this.#owned = new DisposableStack();
     try {
-      this.#stream = this.#owned.use(Stream.create(device));
+      // Urgent, so that a few small kernels do not queue up behind whole frames.
+      this.#stream = this.#owned.use(Stream.create(device, { priority: device.priorityRange()[1] }));
       this.#options = { stream: this.#stream };
       this.#marked = this.#owned.use(Event.create(device));
       this.#done = this.#owned.use(Event.create(device, { waiting: "sleep" }));
-      this.#table = this.#owned.use(new BatchTable(device, capacity));
+      this.#table = this.#owned.use(new BatchTable(device, batch));
+      this.#check = check ? this.#owned.use(new BatchCheck(device, kernels, batch)) : undefined;
     } catch (error) {
       this.close();
       throw error;
@@ -68,14 +80,13 @@ export class JpegLane extends Resource {
   /**
    * Make a lane.
    *
-   * @param kernels  of the same device; they outlive the lane
-   * @param capacity most pictures of a batch
+   * @param kernels of the same device; they outlive the lane
    */
-  static create(handle: NvJpegHandle, kernels: JpegKernels, capacity: number): JpegLane {
+  static create(handle: NvJpegHandle, kernels: JpegKernels, options: LaneOptions): JpegLane {
     handle.assertOpen("create a JpegLane");
     handle.device.makeCurrent();
     checkNvJpeg(handle.library.calls.nvjpegJpegStateCreate(handle.handle, out.cells), "nvjpegJpegStateCreate");
-    return new JpegLane(handle, kernels, out.pointer() as Handle<"nvjpegJpegState_t">, capacity);
+    return new JpegLane(handle, kernels, out.pointer() as Handle<"nvjpegJpegState_t">, options);
   }
 
   /**
@@ -89,7 +100,7 @@ export class JpegLane extends Resource {
   async run(jobs: readonly JpegJob[]): Promise<readonly JpegVerdict[]> {
     const status = await this.#decode(jobs);
     // That `jobs` is read after the call keeps what the worker thread reads from the collector until then.
-    if (status === 0) return jobs.map((_, index) => (this.#table.isUntouched(index) ? "not written" : "decoded"));
+    if (status === 0) return jobs.map((_, index) => this.#verdict(index));
     if (jobs.length === 1) return [nvJpegStatusName(status)];
     const verdicts: JpegVerdict[] = [];
     for (const job of jobs) verdicts.push(...(await this.run([job])));
@@ -98,7 +109,7 @@ export class JpegLane extends Resource {
 
   /** Decode, inspect and turn; returns once the device is done, with nvJPEG's status. */
   async #decode(jobs: readonly JpegJob[]): Promise<number> {
-    const { device, library, handle } = this.#handle;
+    const { device } = this.#handle;
     const table = this.#table;
     const count = jobs.length;
     for (let index = 0; index < count; index++) table.set(index, jobs[index]!);
@@ -108,20 +119,14 @@ export class JpegLane extends Resource {
     // The engines keep to no stream's order: they write when they are asked to.
     await this.#marked.wait();
     device.makeCurrent();
-    const prepared = this.#prepare(count);
-    const status =
-      prepared !== 0
-        ? prepared
-        : await shimOffThread("bt_nvjpeg_decode_batched")(
-            device.index,
-            library.calls.nvjpegDecodeBatched.ptr,
-            handle,
-            this.#state,
-            table.data,
-            table.lengths,
-            table.images,
-            this.#stream.handle,
-          );
+    const called = this.#callNvJpeg(count);
+    let status: number;
+    try {
+      await this.#check?.enqueue(jobs.map(({ bytes }) => bytes));
+    } finally {
+      // Whatever else fails, the state is not to be used before its call has ended.
+      status = await called;
+    }
     device.makeCurrent();
     if (status !== 0) this.#prepared = 0;
     else {
@@ -130,9 +135,40 @@ export class JpegLane extends Resource {
         if (turn !== undefined) this.#kernels.orient(turn.target, pixels, turn.steps, this.#options);
       }
     }
+    if (this.#check !== undefined) this.#stream.waitFor(this.#check.done);
     this.#done.record(this.#options);
     await this.#done.wait();
     return status;
+  }
+
+  /** Decode what is in the table, off the JS thread; nvJPEG's status. */
+  async #callNvJpeg(count: number): Promise<number> {
+    const { device, library, handle } = this.#handle;
+    const table = this.#table;
+    const prepared = this.#prepare(count);
+    if (prepared !== 0) return prepared;
+    return shimOffThread("bt_nvjpeg_decode_batched")(
+      device.index,
+      library.calls.nvjpegDecodeBatched.ptr,
+      handle,
+      this.#state,
+      table.data,
+      table.lengths,
+      table.images,
+      this.#stream.handle,
+    );
+  }
+
+  #verdict(index: number): JpegVerdict {
+    if (this.#table.isUntouched(index)) return "not written";
+    switch (this.#check?.verdict(index)) {
+      case "damaged":
+        return "damaged data";
+      case "undecided":
+        return "unchecked";
+      default:
+        return "decoded";
+    }
   }
 
   /** Set the state up for batches of this size; its status. */

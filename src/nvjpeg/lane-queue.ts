@@ -2,15 +2,13 @@
 
 import { message } from "../core/errors.ts";
 import type { JpegKernels } from "./jpeg-kernels.ts";
-import { type JpegJob, JpegLane, type JpegVerdict } from "./jpeg-lane.ts";
+import { type JpegJob, JpegLane, type JpegVerdict, type LaneOptions } from "./jpeg-lane.ts";
 import type { NvJpegHandle } from "./nvjpeg-handle.ts";
 
 /** What a {@linkcode LaneQueue} is made with. */
-export interface LaneQueueOptions {
+export interface LaneQueueOptions extends LaneOptions {
   /** Most batches under way. */
   readonly lanes: number;
-  /** Most pictures of a batch. */
-  readonly batch: number;
 }
 
 interface Waiting {
@@ -82,7 +80,7 @@ export class LaneQueue {
   }
 
   #create(): JpegLane {
-    const lane = JpegLane.create(this.#handle, this.#kernels, this.#options.batch);
+    const lane = JpegLane.create(this.#handle, this.#kernels, this.#options);
     this.#lanes.push(lane);
     return lane;
   }

@@ -18,8 +18,8 @@ import { LaneQueue } from "./lane-queue.ts";
 import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
 import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 
-/** Batches under way: one that the engines work off, one that waits for them, one that is parsed. */
-const HARDWARE_LANES = 3;
+/** Batches under way: one that the engines work off, one that waits for them, one that is parsed, one that is checked. */
+const HARDWARE_LANES = 4;
 /** Pictures under way: each keeps a CPU core busy for a while. */
 const HYBRID_LANES = 8;
 
@@ -50,12 +50,11 @@ export class NvJpegDecoder extends Resource {
   readonly description: string;
   readonly #queue: LaneQueue;
   readonly #stream: Stream;
-  readonly #check: boolean;
   readonly #owned: DisposableStack;
   readonly #tally = new JpegTally();
   #running = 0;
 
-  private constructor(handle: NvJpegHandle, queue: LaneQueue, stream: Stream, check: boolean, owned: DisposableStack) {
+  private constructor(handle: NvJpegHandle, queue: LaneQueue, stream: Stream, owned: DisposableStack) {
     const { device, backend, engines, library } = handle;
     super(`NvJpegDecoder (${backend})`, device);
     this.device = device;
@@ -63,7 +62,6 @@ export class NvJpegDecoder extends Resource {
     this.description = `nvJPEG ${library.version}, ${backend === "hybrid" ? "no engines" : `${engines} engines`}`;
     this.#queue = queue;
     this.#stream = stream;
-    this.#check = check;
     this.#owned = owned;
   }
 
@@ -82,10 +80,11 @@ export class NvJpegDecoder extends Resource {
     const stream = owned.use(Stream.create(device));
     const queue = new LaneQueue(handle, kernels, {
       batch: batch ?? handle.engines,
+      check,
       lanes: lanes ?? (handle.backend === "hardware" ? HARDWARE_LANES : HYBRID_LANES),
     });
     owned.defer(() => queue.close());
-    return new NvJpegDecoder(handle, queue, stream, check, owned.move());
+    return new NvJpegDecoder(handle, queue, stream, owned.move());
   }
 
   /** How many pictures went which way since the decoder was made, and why. */
@@ -149,18 +148,16 @@ export class NvJpegDecoder extends Resource {
     if (!isUpright && pixelBytes > LARGEST_ORIENTABLE) return "too large to turn";
     const target = surface.room(pixelBytes);
     const file = bytes.subarray(0, byteLength);
-    const [verdict, isWhole] = await Promise.all([
-      this.#queue.decode({
-        bytes: file,
-        width,
-        height,
-        pixels: isUpright ? target : surface.sideways(pixelBytes),
-        turn: isUpright ? undefined : { target, steps },
-      }),
-      this.#check ? isDataWhole(file) : true,
-    ]);
-    if (verdict !== "decoded") return verdict;
-    if (!isWhole) return "damaged data";
+    const verdict = await this.#queue.decode({
+      bytes: file,
+      width,
+      height,
+      pixels: isUpright ? target : surface.sideways(pixelBytes),
+      turn: isUpright ? undefined : { target, steps },
+    });
+    if (verdict === "unchecked") {
+      if (!(await isDataWhole(file))) return "damaged data";
+    } else if (verdict !== "decoded") return verdict;
     this.#tally.decoded("gpu");
     return residentPicture(target, steps.width, steps.height);
   }

@@ -65,6 +65,7 @@ test("BlockingName covers the functions that the header says block", () => {
     "bt_nvjpeg_create",
     "bt_nvjpeg_decode_batched",
     "bt_jpeg_check",
+    "bt_jpeg_plans",
     "bt_runtime_create",
     "bt_runtime_deserialize",
     "bt_engine_create_context",

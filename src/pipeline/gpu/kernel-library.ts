@@ -21,7 +21,7 @@ import type { Parameter, ParameterType } from "../../cuda/kernel-arguments.ts";
 import { Module } from "../../cuda/module.ts";
 
 /** A source of `kernels/`, without its ending; that of nvjpeg/ is loaded there. */
-export type KernelModule = Exclude<keyof typeof manifest.modules, "jpeg">;
+export type KernelModule = Exclude<keyof typeof manifest.modules, "jpeg" | "jpeg_check">;
 
 const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_dense: decodeDense,

@@ -18,10 +18,13 @@ function load(jpeg: "auto" | "gpu" | "cpu", inFlight = 1): Promise<Detector> {
   return Detector.load(sharedPath(PLAN), { backend: "gpu", jpeg, inFlight });
 }
 
-function boxes(detections: readonly Detection[]): string[] {
-  return detections.map(
-    ({ label, score, box }) => `${label} ${score.toFixed(3)} ${box.map((side) => side.toFixed(1))}`,
-  );
+/** Pixels differ by a level here and there, and so the boxes by a fraction of a pixel. */
+function expectAlike(got: readonly Detection[], want: readonly Detection[]): void {
+  expect(got.map(({ label }) => label)).toEqual(want.map(({ label }) => label));
+  for (const [index, { box, score }] of want.entries()) {
+    expect(Math.abs(got[index]!.score - score)).toBeLessThan(0.01);
+    for (let side = 0; side < 4; side++) expect(Math.abs(got[index]!.box[side]! - box[side]!)).toBeLessThan(0.5);
+  }
 }
 
 describe.skipIf(!canRun)("Detector with nvJPEG", () => {
@@ -34,7 +37,7 @@ describe.skipIf(!canRun)("Detector with nvJPEG", () => {
     for (const bytes of files) {
       const want = await cpu.detect(bytes);
       const got = await gpu.detect(bytes);
-      expect(boxes(got.detections)).toEqual(boxes(want.detections));
+      expectAlike(got.detections, want.detections);
       expect([got.width, got.height]).toEqual([want.width, want.height]);
       expect(got.timing.decode).toBeGreaterThan(0);
     }
@@ -67,7 +70,7 @@ describe.skipIf(!canRun)("Detector with nvJPEG", () => {
     await batch.infer();
     const [staged = []] = await batch.postprocess();
     batch.close();
-    expect(boxes(staged)).toEqual(boxes((await detector.detect(street)).detections));
+    expectAlike((await detector.detect(street)).detections, staged);
   });
 
   test("jpeg gpu is refused by name where libnvjpeg is not", async () => {

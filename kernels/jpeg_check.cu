@@ -1,0 +1,199 @@
+// Whether the data of JPEGs codes all of their pixels, which the engines that decode them do not tell. The data is cut
+// into parts; each is walked through from a guessed state, and again from where the part before it ended, until nothing
+// changes: Huffman codes find back into step by themselves, mostly within a part. Then the blocks are counted.
+//
+// pictures  Picture [N], below, in page-locked host memory that the kernel sees
+// `round`   0 guesses; later ones take up where the part before ended, and leave what has not changed
+//
+// jpeg_check_walk   a thread a part, which is looked at four times a launch; launched three times
+// jpeg_check_judge  whether all parts are in step, and have as many blocks as the picture needs; a block a picture
+// Launch: jpeg_check_walk block 128, grid (⌈parts / 128⌉, N); jpeg_check_judge block 256, grid N.
+// Tolerance: none. CPU reference: native/jpeg-check.c
+
+#include "common.cuh"
+
+#define PART_BITS 4096
+#define PASSES 4
+#define PEEK 12
+#define BLOCK_END 128
+#define WHOLE 1
+#define DAMAGED 2
+#define UNDECIDED 3
+
+// Written by native/jpeg-plan.c; the data of the picture follows.
+struct Plan {
+  unsigned short codes[4][1 << PEEK];  // DC 0, DC 1, AC 0, AC 1: bits << 8 | places; 0 for codes longer than PEEK
+  int limits[4][18];
+  int offsets[4][17];
+  u8 symbols[4][256];
+  u8 dc[12];         // table of each block of a unit
+  u8 ac[12];
+  int blocks;        // of a unit
+  int expected;      // blocks of the picture
+  u32 bits;          // of data
+  int restarts;      // bits before each: the first in the last 4 bytes of the picture's memory, and so on downwards
+};
+
+static_assert(sizeof(Plan) == 34392, "native/jpeg-plan.c writes 34392 bytes");
+
+// What a walk through a part found: ends at `state`, having begun at `begin`.
+struct Part {
+  u64 begin, state;
+  int blocks, faults;
+};
+
+// 48 bytes, packed by src/nvjpeg/batch-check.ts.
+struct __align__(16) Picture {
+  const Plan *plan;
+  const u8 *end;     // of the picture's memory
+  Part *parts;
+  int capacity;      // parts there is room for
+  int verdict;       // written by jpeg_check_judge
+  int is_laid_out;   // 0: there is no plan
+  int reserved[3];
+};
+
+static_assert(sizeof(Picture) == 48, "src/nvjpeg/batch-check.ts packs 48 bytes");
+
+// A place in the data: next bit, block of the unit, place in the block (0: its DC value comes next).
+__device__ __forceinline__ u64 pack(u32 position, int block, int place) {
+  return (u64)position << 16 | (u64)block << 8 | (u64)place;
+}
+
+// 32 bits from a position on, the first uppermost.
+__device__ __forceinline__ u32 window(const u32 *words, u32 position) {
+  const u32 first = __byte_perm(words[position >> 5], 0, 0x0123);
+  const u32 second = __byte_perm(words[(position >> 5) + 1], 0, 0x0123);
+  return __funnelshift_l(second, first, position & 31);
+}
+
+__device__ __forceinline__ u32 restart_at(const u8 *end, int number) { return ((const u32 *)end)[-1 - number]; }
+
+// The entry of a code longer than PEEK bits; 0 where there is none.
+__device__ __noinline__ u32 long_entry(const Plan *plan, int table, u32 bits) {
+  const int peeked = (int)(bits >> 16);
+  int length = PEEK + 1;
+  while (length <= 16 && peeked >= plan->limits[table][length]) length++;
+  if (length > 16) return 0;
+  const int at = (peeked >> (16 - length)) + plan->offsets[table][length];
+  if (at < 0 || at > 255) return 0;
+  const u32 symbol = plan->symbols[table][at];
+  if (table < 2) return (length + symbol) << 8;
+  const u32 value_bits = symbol & 15;
+  u32 places = (symbol >> 4) + 1;
+  if (value_bits == 0) places = symbol == 0xf0 ? 16 : BLOCK_END;
+  return (length + value_bits) << 8 | places;
+}
+
+__device__ __forceinline__ int part_count(const Plan *plan) { return (plan->bits + PART_BITS - 1) / PART_BITS; }
+
+__device__ void walk(const Picture &picture, int index, u64 begin) {
+  const Plan *plan = picture.plan;
+  const u32 *words = (const u32 *)(plan + 1);
+  const u32 bits = plan->bits;
+  const u32 limit = min((u32)(index + 1) * PART_BITS, bits);
+  const int units = plan->blocks;
+  u32 position = (u32)(begin >> 16);
+  int block = (int)(begin >> 8 & 255);
+  int place = (int)(begin & 255);
+  int blocks = 0, faults = 0;
+
+  // The first restart behind the position; behind the last, the end is one.
+  int restart = 0;
+  for (int high = plan->restarts; restart < high;) {
+    const int middle = (restart + high) / 2;
+    if (restart_at(picture.end, middle) > position) high = middle;
+    else restart = middle + 1;
+  }
+  u32 border = restart < plan->restarts ? restart_at(picture.end, restart) : bits;
+
+  while (position < limit) {
+    const u32 ahead = window(words, position);
+    const u32 left = border - position;
+    // Fewer than eight bits, all ones, fill the last byte before a marker up.
+    bool is_over = place == 0 && left < 8 && (left == 0 || ahead >> (32 - left) == (1u << left) - 1);
+    if (is_over) {
+      if (block != 0) faults++;
+    } else {
+      const int table = place == 0 ? plan->dc[block] : plan->ac[block];
+      u32 entry = plan->codes[table][ahead >> (32 - PEEK)];
+      if (entry == 0) entry = long_entry(plan, table, ahead);
+      if (entry == 0) {
+        // Out of step, or damaged: on with the next bit, which is in step again sooner or later.
+        if (left > 16) faults++;
+        position += 1;
+        block = 0;
+        place = 0;
+        is_over = position >= border;
+      } else {
+        position += entry >> 8;
+        is_over = position > border;
+        if (is_over) {
+          // Only the end of all may come inside a code: what is missing then, the count tells.
+          if (border != bits) faults++;
+        } else {
+          place = place == 0 ? 1 : place + (int)(entry & 255);
+          if (place >= 64) {
+            if (place > 64 && place < BLOCK_END) faults++;
+            place = 0;
+            blocks++;
+            block = block + 1 == units ? 0 : block + 1;
+          }
+        }
+      }
+    }
+    if (is_over) {
+      position = border;
+      block = 0;
+      place = 0;
+      restart++;
+      border = restart < plan->restarts ? restart_at(picture.end, restart) : bits;
+    }
+  }
+  Part *part = picture.parts + index;
+  part->begin = begin;
+  part->blocks = blocks;
+  part->faults = faults;
+  part->state = pack(position, block, place);
+}
+
+extern "C" __global__ void __launch_bounds__(128) jpeg_check_walk(const Picture *__restrict__ pictures, int round) {
+  const Picture picture = pictures[blockIdx.y];
+  if (picture.is_laid_out == 0) return;
+  const int index = blockIdx.x * 128 + threadIdx.x;
+  const bool is_part = index < min(part_count(picture.plan), picture.capacity);
+  for (int pass = 0; pass < PASSES; pass++) {
+    if (is_part && round == 0 && pass == 0) {
+      walk(picture, index, pack((u32)index * PART_BITS, 0, 0));
+    } else if (is_part && index > 0) {
+      // Another block may walk through the part before just now: either of its ends will do.
+      const u64 begin = *(volatile u64 *)&picture.parts[index - 1].state;
+      if (begin != picture.parts[index].begin) walk(picture, index, begin);
+    }
+    __syncthreads();
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256) jpeg_check_judge(Picture *__restrict__ pictures) {
+  const Picture picture = pictures[blockIdx.x];
+  if (picture.is_laid_out == 0) return;
+  __shared__ int blocks, faults;
+  if (threadIdx.x == 0) blocks = faults = 0;
+  __syncthreads();
+  const int count = part_count(picture.plan);
+  const int known = min(count, picture.capacity);
+  int own_blocks = 0, own_faults = 0, in_step = count == known;
+  for (int index = threadIdx.x; index < known; index += 256) {
+    const Part &part = picture.parts[index];
+    own_blocks += part.blocks;
+    own_faults += part.faults;
+    if (index > 0 && picture.parts[index - 1].state != part.begin) in_step = 0;
+  }
+  atomicAdd(&blocks, own_blocks);
+  atomicAdd(&faults, own_faults);
+  in_step = __syncthreads_and(in_step);
+  if (threadIdx.x != 0) return;
+  const int expected = picture.plan->expected;
+  const bool is_enough = picture.plan->restarts > 0 ? blocks == expected : blocks >= expected;
+  pictures[blockIdx.x].verdict = !in_step ? UNDECIDED : is_enough && faults == 0 ? WHOLE : DAMAGED;
+}

@@ -1,0 +1,170 @@
+/** @module BatchCheck: whether the data of a batch codes all of its pixels, found out on the GPU while nvJPEG decodes. */
+
+import { message } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
+import { copyToDevice } from "../cuda/copy.ts";
+import type { Device } from "../cuda/device.ts";
+import { DeviceBuffer } from "../cuda/device-buffer.ts";
+import { Event } from "../cuda/event.ts";
+import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
+import { type OnStream, Stream } from "../cuda/stream.ts";
+import { addressOf } from "../ffi/pointer.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import { SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
+import type { JpegKernels } from "./jpeg-kernels.ts";
+
+/** What the check found; `undecided` is for the CPU to find out. */
+export type DataVerdict = "whole" | "damaged" | "undecided";
+
+/** By the number `jpeg_check_judge` writes. */
+const VERDICTS: readonly DataVerdict[] = ["undecided", "whole", "damaged", "undecided"];
+
+/** BT_JPEG_PLAN_BYTES of native/shim.h. */
+export const PLAN_BYTES = 34392;
+/** Bytes of `struct Picture` and of `struct Part` in kernels/jpeg_check.cu, and of the data of a part. */
+const PICTURE_BYTES = 48;
+const PART_BYTES = 24;
+const BYTES_PER_PART = 512;
+const WORDS = PICTURE_BYTES / 4;
+/** Memory is taken a quarter larger than needed, so that files of slightly different lengths do not allocate each time. */
+const GROWTH = 1.25;
+
+/** Bytes that a file is laid out in: tables, data, a place for each restart marker of all but absurd files, and slack. */
+export function planCapacity(byteLength: number): number {
+  return Math.ceil((PLAN_BYTES + byteLength * 1.25 + 256) / 16) * 16;
+}
+
+/** Parts the data of a file is walked through in, at most. */
+export function partCount(byteLength: number): number {
+  return Math.ceil(byteLength / BYTES_PER_PART);
+}
+
+/** Checks one batch after the other, on a stream of its own. */
+export class BatchCheck extends Resource {
+  /** Passed once the verdicts are there. */
+  readonly done: Event;
+  readonly #device: Device;
+  readonly #kernels: JpegKernels;
+  readonly #owned = new DisposableStack();
+  readonly #options: OnStream;
+  readonly #table: PinnedBuffer<"u8">;
+  readonly #words: Uint32Array;
+  readonly #bytes: OutCells;
+  readonly #lengths: OutCells;
+  readonly #offsets: OutCells;
+  readonly #statuses: Int32Array<ArrayBuffer>;
+  #staging: PinnedBuffer<"u8"> | undefined;
+  #plans: DeviceBuffer<"u8"> | undefined;
+  #parts: DeviceBuffer<"u8"> | undefined;
+
+  /** @param capacity most files of a batch */
+  constructor(device: Device, kernels: JpegKernels, capacity: number) {
+    super("BatchCheck", device);
+    this.#device = device;
+    this.#kernels = kernels;
+    try {
+      this.#options = { stream: this.#owned.use(Stream.create(device, { priority: device.priorityRange()[1] })) };
+      this.done = this.#owned.use(Event.create(device));
+      const tableBytes = capacity * PICTURE_BYTES;
+      this.#table = this.#owned.use(PinnedBuffer.create("u8", [tableBytes], device, { use: "mapped" }));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    this.#words = new Uint32Array(this.#table.buffer);
+    this.#bytes = new OutCells(capacity);
+    this.#lengths = new OutCells(capacity);
+    this.#offsets = new OutCells(capacity + 1);
+    this.#statuses = new Int32Array(new ArrayBuffer(capacity * 4));
+  }
+
+  /**
+   * Lay the files out off the JS thread, then enqueue the check; `done` is recorded behind it.
+   *
+   * @param files baseline JPEGs of one scan up to their end markers; not to be changed until `done` has passed
+   */
+  async enqueue(files: readonly Uint8Array[]): Promise<void> {
+    const staging = await this.#layOut(files);
+    const options = this.#options;
+    this.#device.makeCurrent();
+    const plans = this.#room(files, staging.byteLength);
+    const most = this.#describe(files, plans);
+    const byteLength = this.#offsets.pointer(files.length);
+    copyToDevice(plans, staging, { ...options, byteLength });
+    this.#kernels.check(this.#table.mapped, files.length, most, options);
+    this.done.record(options);
+  }
+
+  /** What was found of a file, once `done` has passed. */
+  verdict(index: number): DataVerdict {
+    return VERDICTS[this.#words[index * WORDS + 7]!] ?? "undecided";
+  }
+
+  async #layOut(files: readonly Uint8Array[]): Promise<PinnedBuffer<"u8">> {
+    let end = 0;
+    for (const [index, file] of files.entries()) {
+      this.#bytes.setPointer(index, addressOf(file));
+      this.#lengths.setPointer(index, file.length);
+      this.#offsets.setPointer(index, end);
+      end += planCapacity(file.length);
+    }
+    this.#offsets.setPointer(files.length, end);
+    if (this.#staging === undefined || this.#staging.closed || this.#staging.byteLength < end) {
+      this.#staging?.close();
+      this.#staging = PinnedBuffer.create("u8", [Math.ceil(end * GROWTH)], this.#device);
+    }
+    const status = await shimOffThread("bt_jpeg_plans")(
+      files.length,
+      addressOf(this.#bytes.cells),
+      addressOf(this.#lengths.cells),
+      this.#staging.pointer,
+      addressOf(this.#offsets.cells),
+      addressOf(this.#statuses),
+    );
+    if (status !== SHIM_STATUS.ok) throw new Error(message("lay JPEG files out", `as the shim returned ${status}`));
+    return this.#staging;
+  }
+
+  #room(files: readonly Uint8Array[], stagingBytes: number): DeviceBuffer<"u8"> {
+    const device = this.#device;
+    if (this.#plans === undefined || this.#plans.closed || this.#plans.byteLength < stagingBytes) {
+      this.#plans?.close();
+      this.#plans = DeviceBuffer.create("u8", [stagingBytes], { device });
+    }
+    const partBytes = files.reduce((sum, { length }) => sum + partCount(length), 0) * PART_BYTES;
+    if (this.#parts === undefined || this.#parts.closed || this.#parts.byteLength < partBytes) {
+      this.#parts?.close();
+      this.#parts = DeviceBuffer.create("u8", [Math.ceil(partBytes * GROWTH)], { device });
+    }
+    return this.#plans;
+  }
+
+  /** Write the table; the most parts of any file. */
+  #describe(files: readonly Uint8Array[], plans: DeviceBuffer<"u8">): number {
+    let parts: number = this.#parts!.pointer;
+    let most = 1;
+    for (const [index, { length }] of files.entries()) {
+      const count = partCount(length);
+      const at = index * WORDS;
+      this.#setPointer(at, plans.pointer + this.#offsets.pointer(index));
+      this.#setPointer(at + 2, plans.pointer + this.#offsets.pointer(index + 1));
+      this.#setPointer(at + 4, parts);
+      this.#words[at + 6] = count;
+      this.#words[at + 7] = 0;
+      this.#words[at + 8] = this.#statuses[index] === SHIM_STATUS.ok ? 1 : 0;
+      parts += count * PART_BYTES;
+      most = Math.max(most, count);
+    }
+    return most;
+  }
+
+  #setPointer(word: number, value: number): void {
+    this.#words[word] = value % 2 ** 32;
+    this.#words[word + 1] = value / 2 ** 32;
+  }
+
+  protected override release(): void {
+    using owned = this.#owned;
+    for (const buffer of [this.#staging, this.#plans, this.#parts]) if (buffer !== undefined) owned.use(buffer);
+  }
+}

@@ -128,5 +128,6 @@ for (const [index, block] of blocks.entries()) {
         rmSync(folder, { recursive: true });
       }
     },
+    30_000,
   );
 }

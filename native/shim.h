@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 5
+#define BT_ABI_VERSION 6
 
 #define BT_MAX_DIMS 8
 
@@ -189,6 +189,14 @@ BT_API int32_t bt_cuda_probe(int32_t *device_count, int32_t *driver_version);
  */
 BT_API int32_t bt_wait_any(int32_t device, void *query, void *const *events, int32_t *marks, int32_t capacity,
                            int32_t pause_us);
+
+/* ---- memory ---- */
+
+/*
+ * memcpy by the caller and up to three helpers, which are started by the first large copy and sleep between copies. From
+ * 1 MiB on; smaller ones are the caller's. Returns BT_OK, or BT_BAD_CALL.
+ */
+BT_API int32_t bt_copy(void *target, const void *source, int64_t bytes);
 
 /* ---- nvJPEG: threads other than the one that opened a device have none until they are bound to it ---- */
 

@@ -21,6 +21,7 @@ const TARGETS: Readonly<Record<string, string>> = {
 
 const LIBRARY = "libbun_tensorrt_shim.so";
 const SOURCES = [
+  "copy.c",
   "events.c",
   "file-lock.c",
   "jpeg-check.c",

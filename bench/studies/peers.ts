@@ -249,7 +249,7 @@ function conclude(output: StudyOutput, entries: readonly Entry[]): void {
   }
   for (const [id, name, least] of [
     ["ultralytics", "Ultralytics on the same plan", LEAST_OVER_ULTRALYTICS],
-    ["trtutils", "trtutils on the same plan, which does not decode the head", LEAST_OVER_TRTUTILS],
+    ["trtutils-complete", "trtutils on the same plan, frame to boxes", LEAST_OVER_TRTUTILS],
   ] as const) {
     const rival = entries.find((entry) => entry.id === id);
     if (rival === undefined || rival.samples.length === 0) continue;

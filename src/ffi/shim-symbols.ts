@@ -63,6 +63,16 @@ export const SHIM_SYMBOLS = {
     returns: "i32",
   },
 
+  // memory
+  bt_copy: {
+    args: [
+      "ptr", // void *target
+      "ptr", // const void *source
+      "i64", // int64_t bytes
+    ],
+    returns: "i32",
+  },
+
   // nvJPEG
   bt_nvjpeg_create: {
     args: [

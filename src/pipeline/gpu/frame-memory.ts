@@ -6,6 +6,7 @@ import type { DevicePtr } from "../../core/units.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { copyHost } from "../../cuda/host-copy.ts";
 import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { Stream } from "../../cuda/stream.ts";
 import {
@@ -158,7 +159,7 @@ export class FrameMemory extends Resource {
       this.#staging = undefined;
       this.#staging = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device, this.#pinned);
     }
-    this.#staging.data.set(data.length === byteLength ? data : data.subarray(0, byteLength));
+    copyHost(this.#staging.data, data, byteLength);
     return this.#staging;
   }
 

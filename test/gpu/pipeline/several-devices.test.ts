@@ -1,11 +1,15 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Device } from "../../../src/cuda/device.ts";
+import type { DetectionResult } from "../../../src/detector/detection.ts";
 import { Detector } from "../../../src/detector/detector.ts";
+import { decodeImage } from "../../../src/image/decode.ts";
 import { flatPicture } from "../../support/flat-picture.ts";
 import { isGpuMissing } from "../../support/gpu.ts";
+import { isPlanForeign, PLAN } from "../../support/gpu-tensorrt.ts";
+import { sharedPath } from "../../support/shared.ts";
 import { toyDetector } from "../../support/toy-detector.ts";
 
 setDefaultTimeout(120_000);
@@ -50,5 +54,21 @@ describe.skipIf(isGpuMissing || Device.count() < 2)("Detector on two GPUs", () =
     });
     const results = await Promise.all(Array.from({ length: 64 }, () => detector.detect(flatPicture(33, 65, 255))));
     expect(results.every(({ detections }) => detections.length === 3)).toBe(true);
+  });
+
+  test.skipIf(isPlanForeign())("Detector.stream() of a plan over two devices finds what one finds", async () => {
+    const names = readdirSync(sharedPath("images/photos")).filter((name) => name.endsWith(".jpg"));
+    const pictures = await Promise.all(names.map((name) => decodeImage(sharedPath("images/photos", name))));
+    const frames = Array.from({ length: 40 }, (_, at) => pictures[at % pictures.length]!);
+    await using one = await Detector.load(sharedPath(PLAN), { backend: "gpu", inFlight: 1 });
+    const wanted: DetectionResult["detections"][] = [];
+    for (const picture of pictures) wanted.push((await one.detect(picture)).detections);
+    await using both = await Detector.load(sharedPath(PLAN), { backend: "gpu", inFlight: 2, device: [0, 1] });
+    let count = 0;
+    for await (const { index, detections } of both.stream(frames)) {
+      expect(index).toBe(count++);
+      expect(detections).toEqual([...wanted[index % wanted.length]!]);
+    }
+    expect(count).toBe(frames.length);
   });
 });

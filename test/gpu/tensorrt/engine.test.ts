@@ -11,18 +11,10 @@ import { LayerProfiler } from "../../../src/tensorrt/layer-profiler.ts";
 import { readPlan, writePlan } from "../../../src/tensorrt/plan-file.ts";
 import { Runtime } from "../../../src/tensorrt/runtime.ts";
 import { Gpu, SLOW_TEST_MS } from "../../support/gpu.ts";
-import { gpuLibrary, isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
+import { gpuLibrary, isPlanForeign, PLAN } from "../../support/gpu-tensorrt.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
-const PLAN = "engines/yolov8n_640_fp16_trt10.6.0_sm90.plan";
 const MODEL = "models/yolov8n_640.onnx";
-
-/** The plan fits one release and one GPU; on others the build tests stand in. */
-function isPlanForeign(): boolean {
-  if (isTensorRtMissing || isMissing(PLAN)) return true;
-  using gpu = new Gpu();
-  return gpuLibrary().version.release !== "10.6.0" || gpu.device.computeCapability.join() !== "9,0";
-}
 
 const planTest = test.skipIf(isPlanForeign());
 

@@ -1,10 +1,8 @@
 /** @module Streams: frames in flight, how they share the machine, and the memory they come from. */
 
-import { Device } from "../../src/cuda/device.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import type { Detector } from "../../src/detector/detector.ts";
 import type { DetectorOptions } from "../../src/detector/detector-config.ts";
-import { type Image, imageOf } from "../../src/image/image.ts";
+import type { Image } from "../../src/image/image.ts";
 import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
 import { idleShareOf, tracedRun, traceTimeline } from "../gpu/traced-run.ts";
 import { runTrtexec } from "../peers/trtexec.ts";
@@ -12,6 +10,7 @@ import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { type Driven, drive } from "../support/drive.ts";
 import { keep, promise } from "../support/keep.ts";
 import { kneeOf } from "../support/knee.ts";
+import { pageLocked } from "../support/page-locked.ts";
 import { inRounds } from "../support/rounds.ts";
 import { medianOf, summarise } from "../support/samples.ts";
 import { formatWithUnit } from "../support/units.ts";
@@ -273,12 +272,7 @@ export const streams: Study = {
     const counts = kind === "gpu" ? (options.isQuick ? [1, 4, 8] : [1, 2, 3, 4, 8, 16]) : [1, 2];
     using owned = new DisposableStack();
     const frames = { ordinary: picture.image, "page-locked": picture.image };
-    if (kind === "gpu") {
-      const device = owned.use(Device.open(0));
-      const pinned = owned.use(PinnedBuffer.create("u8", [picture.image.data.length], device));
-      pinned.data.set(picture.image.data);
-      frames["page-locked"] = imageOf(pinned.data, picture.image);
-    }
+    if (kind === "gpu") frames["page-locked"] = pageLocked(picture.image, owned);
     const all: Measured[] = [];
     for (const [at, inFlight] of counts.entries()) {
       if (context.isOver()) {

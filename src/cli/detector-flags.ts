@@ -36,7 +36,7 @@ export const DETECTOR_FLAGS: readonly Flag[] = [
   { name: "jpeg", value: "auto|gpu|cpu", summary: "where JPEGs are decoded (default auto: nvJPEG on a GPU)" },
   {
     name: "no-jpeg-check",
-    summary: "for whole files: faster; damage that nvJPEG does not see shows an earlier picture",
+    summary: "faster, for whole files: damaged data may show an earlier picture",
   },
   {
     name: "zero-copy",

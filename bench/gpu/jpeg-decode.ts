@@ -2,7 +2,7 @@
  * @module JPEG files to device memory, and to boxes: nvJPEG's own batched rate, our decoder by callers and pictures a
  * call, how far its pixels are from the CPU's, and with a plan the rate of the whole way beside that of decoded frames.
  *
- * Usage: `bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN] [--seconds 0.5] [--in-flight 1,4,8,16,32]
+ * Usage: `bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN] [--seconds 0.5] [--in-flight 1,4,8,16,32,64]
  * [--backends hardware,hybrid] [--json FILE]`.
  */
 
@@ -33,7 +33,7 @@ const { values, positionals } = parseArgs({
   options: {
     plan: { type: "string" },
     seconds: { type: "string", default: "0.5" },
-    "in-flight": { type: "string", default: "1,4,8,16,32" },
+    "in-flight": { type: "string", default: "1,4,8,16,32,64" },
     backends: { type: "string", default: "hardware,hybrid" },
     json: { type: "string" },
   },
@@ -171,12 +171,14 @@ async function boxes(plan: string): Promise<void> {
 }
 
 /** The whole way through `Detector.stream`, of files and of decoded frames. */
-async function toBoxes(plan: string, inFlight: number, jpeg: "gpu" | "cpu" | undefined): Promise<number> {
-  await using detector = await Detector.load(plan, { backend: "gpu", inFlight, jpeg: jpeg ?? "auto" });
+async function toBoxes(plan: string, inFlight: number, way: "gpu" | "unchecked" | "cpu" | undefined): Promise<number> {
+  const jpegCheck = way !== "unchecked";
+  const jpeg = way === "unchecked" ? "gpu" : (way ?? "auto");
+  await using detector = await Detector.load(plan, { backend: "gpu", inFlight, jpeg, jpegCheck });
   using device = Device.open();
   using pinned = PinnedBuffer.create("u8", [width * height * 3], device);
   pinned.data.set(reference.data);
-  const source = jpeg === undefined ? imageOf(pinned.data, { width, height }) : bytes;
+  const source = way === undefined ? imageOf(pinned.data, { width, height }) : bytes;
   const run = async (ms: number): Promise<number> => {
     const until = performance.now() + ms;
     const sources = function* (): Generator<typeof source> {
@@ -198,7 +200,7 @@ async function toBoxes(plan: string, inFlight: number, jpeg: "gpu" | "cpu" | und
   const rate = (count * 1000) / elapsed;
   const busy = (user + system) / 1000 / elapsed;
   const cores = (used.user + used.system) / 1000 / elapsed;
-  const what = jpeg === undefined ? "decoded frames" : `JPEG by ${jpeg}`;
+  const what = way === undefined ? "decoded frames" : `JPEG by ${jpeg}${jpegCheck ? "" : " unchecked"}`;
   results.push({ label: `to boxes, ${what}`, inFlight, rate, busy, cores, counts: detector.backend.jpeg });
   console.log(
     `${`${what} to boxes, ${inFlight} in flight`.padEnd(44)} ${rate.toFixed(0).padStart(7)}/s   ` +
@@ -258,6 +260,7 @@ if (values.plan !== undefined) {
   let whole = 0;
   for (const inFlight of counts) inference = Math.max(inference, await toBoxes(values.plan, inFlight, undefined));
   for (const inFlight of counts) whole = Math.max(whole, await toBoxes(values.plan, inFlight, "gpu"));
+  for (const inFlight of counts) await toBoxes(values.plan, inFlight, "unchecked");
   await toBoxes(values.plan, counts.at(-1)!, "cpu");
   const bar = Math.min(0.9 * own, 0.95 * inference);
   console.log(

@@ -35,6 +35,10 @@ export const DETECTOR_FLAGS: readonly Flag[] = [
   { name: "wait", value: "auto|poll|off-thread", summary: "how the GPU is waited for (default auto: by duration)" },
   { name: "jpeg", value: "auto|gpu|cpu", summary: "where JPEGs are decoded (default auto: nvJPEG on a GPU)" },
   {
+    name: "no-jpeg-check",
+    summary: "faster, for whole files: damaged data may show an earlier picture",
+  },
+  {
     name: "zero-copy",
     value: "auto|on|off",
     summary: "the GPU reads frames in host memory (default auto: integrated GPUs)",
@@ -70,6 +74,7 @@ const schema = z.object({
   streams: z.enum(["auto", "one", "split", "parallel"], "auto, one, split or parallel").optional(),
   wait: z.enum(["auto", "poll", "off-thread"], "auto, poll or off-thread").optional(),
   jpeg: z.enum(["auto", "gpu", "cpu"], "auto, gpu or cpu").optional(),
+  "no-jpeg-check": toggle,
   "zero-copy": autoOrToggle.optional(),
   layout: z.string().min(1, "the name of a layout").optional(),
   threads: count(1024).optional(),
@@ -137,6 +142,7 @@ export function parseDetectorFlags(command: string, parsed: ParsedArguments): De
     streams: flags.streams,
     wait: flags.wait,
     jpeg: flags.jpeg,
+    jpegCheck: flags["no-jpeg-check"] ? false : undefined,
     zeroCopy: flags["zero-copy"],
     maxPixels: undefined,
     onBuildProgress: undefined,

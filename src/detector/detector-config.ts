@@ -99,6 +99,12 @@ export interface DetectorOptions extends DetectOptions {
   readonly wait?: WaitMode;
   /** Where JPEG files are decoded. Default `"auto"`: by nvJPEG where the model runs on a GPU and the library is there. */
   readonly jpeg?: JpegDecoding;
+  /**
+   * False: faster, for files that are known to be whole. nvJPEG does not tell where a file's data is damaged, and leaves
+   * in its place what an earlier picture had there: boxes may then be those of another picture. What is cut short, or
+   * damaged in its header, is still found. Default true: the GPU looks at the data of every file that nvJPEG decodes.
+   */
+  readonly jpegCheck?: boolean;
   /** True: the GPU reads frames in mapped host memory, without a copy. Default `"auto"`: on GPUs that share the host's memory. */
   readonly zeroCopy?: ZeroCopy;
   /** False: each piece of a frame is enqueued by itself on a GPU, for experiments. Default true: one CUDA graph a frame. */
@@ -129,6 +135,7 @@ export interface DetectorConfig {
   readonly streams: StreamLayout;
   readonly wait: WaitMode;
   readonly jpeg: JpegDecoding;
+  readonly jpegCheck: boolean;
   readonly zeroCopy: ZeroCopy;
   readonly graph: boolean;
   readonly build: EngineBuild;
@@ -200,6 +207,7 @@ const loadSchema = z.strictObject({
   streams: z.enum(["auto", "one", "split", "parallel"], "auto, one, split or parallel").default("auto"),
   wait: z.enum(["auto", "poll", "off-thread"], "auto, poll or off-thread").default("auto"),
   jpeg: z.enum(["auto", "gpu", "cpu"], "auto, gpu or cpu").default("auto"),
+  jpegCheck: z.boolean("true or false").default(true),
   zeroCopy: z.union([z.literal("auto"), z.boolean()], "auto, true or false").default("auto"),
   graph: z.boolean("true or false").default(true),
   precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),

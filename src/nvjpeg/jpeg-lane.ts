@@ -4,6 +4,7 @@ import { Resource } from "../core/resource.ts";
 import type { Handle } from "../core/units.ts";
 import type { DeviceMemory } from "../cuda/buffer-view.ts";
 import { Event } from "../cuda/event.ts";
+import type { EventWait, EventWaits } from "../cuda/event-waits.ts";
 import { type OnStream, Stream } from "../cuda/stream.ts";
 import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvjpeg-symbols.ts";
 import { OutCells } from "../ffi/scratch.ts";
@@ -34,6 +35,8 @@ export interface LaneOptions {
   readonly batch: number;
   /** Find out whether the data is whole: nvJPEG does not tell. */
   readonly check: boolean;
+  /** Of the same device. */
+  readonly waits: EventWaits;
 }
 
 /** Decodes batches one after the other. */
@@ -45,7 +48,9 @@ export class JpegLane extends Resource {
   readonly #stream: Stream;
   readonly #options: OnStream;
   readonly #marked: Event;
+  readonly #markedWait: EventWait;
   readonly #done: Event;
+  readonly #doneWait: EventWait;
   readonly #table: BatchTable;
   readonly #check: BatchCheck | undefined;
   /** Batch size the state was last set up for; 0 where it has to be set up. */
@@ -55,7 +60,7 @@ export class JpegLane extends Resource {
     handle: NvJpegHandle,
     kernels: JpegKernels,
     state: Handle<"nvjpegJpegState_t">,
-    { batch, check }: LaneOptions,
+    { batch, check, waits }: LaneOptions,
   ) {
     super(`JpegLane (${handle.backend})`, handle);
     const { device } = handle;
@@ -68,7 +73,11 @@ export class JpegLane extends Resource {
       this.#stream = this.#owned.use(Stream.create(device, { priority: device.priorityRange()[1] }));
       this.#options = { stream: this.#stream };
       this.#marked = this.#owned.use(Event.create(device));
-      this.#done = this.#owned.use(Event.create(device, { waiting: "sleep" }));
+      this.#markedWait = waits.of(this.#marked);
+      this.#owned.defer(() => this.#markedWait.close());
+      this.#done = this.#owned.use(Event.create(device));
+      this.#doneWait = waits.of(this.#done);
+      this.#owned.defer(() => this.#doneWait.close());
       this.#table = this.#owned.use(new BatchTable(device, batch));
       this.#check = check ? this.#owned.use(new BatchCheck(device, kernels, batch)) : undefined;
     } catch (error) {
@@ -107,8 +116,24 @@ export class JpegLane extends Resource {
     return verdicts;
   }
 
-  /** Decode, inspect and turn; returns once the device is done, with nvJPEG's status. */
+  /** Decode and check side by side; returns once the device is done with both, with nvJPEG's status. */
   async #decode(jobs: readonly JpegJob[]): Promise<number> {
+    const check = this.#check;
+    const decoding = this.#enqueueDecoding(jobs);
+    const checking = check?.enqueue(jobs.map(({ bytes }) => bytes));
+    // Whatever fails, the state, the tables and the files are in use until both have ended.
+    const [decoded, checked] = await Promise.allSettled([decoding, checking]);
+    this.#handle.device.makeCurrent();
+    if (check !== undefined && checked.status === "fulfilled") this.#stream.waitFor(check.done);
+    this.#done.record(this.#options);
+    await this.#doneWait.done();
+    if (checked.status === "rejected") throw checked.reason;
+    if (decoded.status === "rejected") throw decoded.reason;
+    return decoded.value;
+  }
+
+  /** Mark, decode, inspect and turn; returns once all is enqueued, with nvJPEG's status. */
+  async #enqueueDecoding(jobs: readonly JpegJob[]): Promise<number> {
     const { device } = this.#handle;
     const table = this.#table;
     const count = jobs.length;
@@ -117,27 +142,18 @@ export class JpegLane extends Resource {
     this.#kernels.mark(table.pictures, count, this.#options);
     this.#marked.record(this.#options);
     // The engines keep to no stream's order: they write when they are asked to.
-    await this.#marked.wait();
+    await this.#markedWait.done();
     device.makeCurrent();
-    const called = this.#callNvJpeg(count);
-    let status: number;
-    try {
-      await this.#check?.enqueue(jobs.map(({ bytes }) => bytes));
-    } finally {
-      // Whatever else fails, the state is not to be used before its call has ended.
-      status = await called;
-    }
+    const status = await this.#callNvJpeg(count);
     device.makeCurrent();
-    if (status !== 0) this.#prepared = 0;
-    else {
-      this.#kernels.inspect(table.pictures, count, this.#options);
-      for (const { turn, pixels } of jobs) {
-        if (turn !== undefined) this.#kernels.orient(turn.target, pixels, turn.steps, this.#options);
-      }
+    if (status !== 0) {
+      this.#prepared = 0;
+      return status;
     }
-    if (this.#check !== undefined) this.#stream.waitFor(this.#check.done);
-    this.#done.record(this.#options);
-    await this.#done.wait();
+    this.#kernels.inspect(table.pictures, count, this.#options);
+    for (const { turn, pixels } of jobs) {
+      if (turn !== undefined) this.#kernels.orient(turn.target, pixels, turn.steps, this.#options);
+    }
     return status;
   }
 

@@ -5,6 +5,7 @@ import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
+import { EventWaits } from "../cuda/event-waits.ts";
 import { Stream } from "../cuda/stream.ts";
 import { tooLargeError } from "../image/decode-errors.ts";
 import { LARGEST_ORIENTABLE, orientationSteps } from "../image/orientation.ts";
@@ -18,8 +19,11 @@ import { LaneQueue } from "./lane-queue.ts";
 import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
 import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 
-/** Batches under way: one that the engines work off, one that waits for them, one that is parsed, one that is checked. */
-const HARDWARE_LANES = 4;
+/**
+ * Batches under way. The engines need one to work off and one that waits for them; each batch is also marked, parsed and
+ * checked, which takes several times as long as the engines where the device is busy with inference.
+ */
+const HARDWARE_LANES = 8;
 /** Pictures under way: each keeps a CPU core busy for a while. */
 const HYBRID_LANES = 8;
 
@@ -72,7 +76,12 @@ export class NvJpegDecoder extends Resource {
    * @throws {NativeError} If the backend that was asked for is not to be had
    * @throws {OptionError} If an option is unknown or out of range
    */
-  static async create(device: Device, options: NvJpegOptions = {}): Promise<NvJpegDecoder> {
+  static create(device: Device, options: NvJpegOptions = {}): Promise<NvJpegDecoder> {
+    return NvJpegDecoder.sharing(new EventWaits("auto", device), device, options);
+  }
+
+  /** The same, with waits that others of the device share: one thread watches for all. */
+  static async sharing(waits: EventWaits, device: Device, options: NvJpegOptions): Promise<NvJpegDecoder> {
     const { backend, batch, lanes, check } = parseNvJpegOptions(options);
     using owned = new DisposableStack();
     const handle = owned.use(await createHandle(device, backend));
@@ -81,6 +90,7 @@ export class NvJpegDecoder extends Resource {
     const queue = new LaneQueue(handle, kernels, {
       batch: batch ?? handle.engines,
       check,
+      waits,
       lanes: lanes ?? (handle.backend === "hardware" ? HARDWARE_LANES : HYBRID_LANES),
     });
     owned.defer(() => queue.close());

@@ -107,6 +107,8 @@ export interface BackendOptions {
   readonly wait: WaitMode;
   /** Where JPEG files are decoded. */
   readonly jpeg: JpegDecoding;
+  /** False: nvJPEG's pictures are taken without a look at whether the file's data is whole. Default: it is looked at. */
+  readonly jpegCheck?: boolean | undefined;
   /** Whether kernels read frames where they lie in mapped host memory. */
   readonly zeroCopy: ZeroCopy;
   /** False: each piece of a frame is enqueued by itself on a GPU, for experiments. Default: one CUDA graph a frame. */

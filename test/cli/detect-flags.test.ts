@@ -19,10 +19,11 @@ test("parseDetectFlags() hands the options for frames in flight to the library, 
     jpeg: "cpu",
     zeroCopy: false,
   });
+  expect(parse("--no-jpeg-check").detector.jpegCheck).toBe(false);
   expect(parse("--device 1 --zero-copy on").detector).toMatchObject({ device: 1, zeroCopy: true });
   expect(parse("--zero-copy auto").detector.zeroCopy).toBe("auto");
   const bare = Object.keys(parse("").detector);
-  for (const option of ["inFlight", "batchWait", "streams", "device", "wait", "jpeg", "zeroCopy"]) {
+  for (const option of ["inFlight", "batchWait", "streams", "device", "wait", "jpeg", "jpegCheck", "zeroCopy"]) {
     expect(bare).not.toContain(option);
   }
 });

@@ -26,6 +26,7 @@ test("parseDetectorOptions() keeps what is given", () => {
     streams: "split",
     wait: "off-thread",
     jpeg: "cpu",
+    jpegCheck: false,
     zeroCopy: false,
   } as const;
   expect(parseDetectorOptions(given)).toMatchObject(given);
@@ -42,6 +43,7 @@ test("parseDetectorOptions() names the option that is out of range, and what wou
     [{ inFlight: 0 }, "at least 1"],
     [{ streams: "two" }, "auto, one, split or parallel"],
     [{ wait: "sleep" }, "auto, poll or off-thread"],
+    [{ jpegCheck: "no" }, "true or false"],
     [{ jpeg: "tpu" }, "auto, gpu or cpu"],
     [{ zeroCopy: "yes" }, "auto, true or false"],
     [{ signal: "stop" }, "an AbortSignal"],

@@ -81,7 +81,8 @@ export class GpuBackend extends Resource implements Backend {
       copyToDevice(values, table, { stream });
       stream.synchronize();
     }
-    const jpeg = GpuJpeg.open(device, options.jpeg);
+    const waits = new EventWaits(options.wait, device);
+    const jpeg = GpuJpeg.open(device, { mode: options.jpeg, check: options.jpegCheck !== false, waits });
     if (jpeg !== undefined) owned.use(jpeg);
     const input = engine.tensor(recognition.imageInput);
     const rows = input.shape[0]!;
@@ -96,7 +97,7 @@ export class GpuBackend extends Resource implements Backend {
       decodeOptions: decodeOptionsFor(recognition, options),
       jpeg,
       hasGraph: options.graph !== false,
-      waits: new EventWaits(options.wait, device),
+      waits,
     };
     const maxBatch = rows > 0 ? rows : (input.profiles[0]?.max[0] ?? 1);
     const request = { options, maxBatch, path: () => choicePath(file, plan) };

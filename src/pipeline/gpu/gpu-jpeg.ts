@@ -4,22 +4,32 @@ import { LibraryLoadError, message, NativeError, OptionError } from "../../core/
 import { logger } from "../../core/log.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Device } from "../../cuda/device.ts";
+import type { EventWaits } from "../../cuda/event-waits.ts";
 import type { JpegCounts } from "../../nvjpeg/jpeg-counts.ts";
 import { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import { nvJpegUnavailable } from "../../nvjpeg/probe.ts";
 import type { JpegDecoding } from "../backend.ts";
 
+/** How {@linkcode GpuJpeg} decodes. */
+export interface GpuJpegOptions {
+  readonly mode: JpegDecoding;
+  /** False: files whose data is damaged are not looked for. */
+  readonly check: boolean;
+  /** Shared with the slots. */
+  readonly waits: EventWaits;
+}
+
 /** Owns the decoder once there is one. */
 export class GpuJpeg extends Resource {
   readonly #device: Device;
-  readonly #mode: "auto" | "gpu";
+  readonly #options: GpuJpegOptions;
   #opening: Promise<NvJpegDecoder | undefined> | undefined;
   #decoder: NvJpegDecoder | undefined;
 
-  private constructor(device: Device, mode: "auto" | "gpu") {
+  private constructor(device: Device, options: GpuJpegOptions) {
     super("GpuJpeg", device);
     this.#device = device;
-    this.#mode = mode;
+    this.#options = options;
   }
 
   /**
@@ -28,10 +38,11 @@ export class GpuJpeg extends Resource {
    * @returns `undefined` where the CPU decodes
    * @throws {OptionError} If it was asked for and is not there
    */
-  static open(device: Device, mode: JpegDecoding): GpuJpeg | undefined {
+  static open(device: Device, options: GpuJpegOptions): GpuJpeg | undefined {
+    const { mode } = options;
     if (mode === "cpu") return undefined;
     const fault = nvJpegUnavailable();
-    if (fault === undefined) return new GpuJpeg(device, mode);
+    if (fault === undefined) return new GpuJpeg(device, options);
     if (mode === "gpu") throw refusal(fault, "run `bunx bun-tensorrt install nvjpeg`");
     logger.info(`JPEG is decoded on the CPU: ${fault}`);
     return undefined;
@@ -56,14 +67,16 @@ export class GpuJpeg extends Resource {
 
   async #open(): Promise<NvJpegDecoder | undefined> {
     this.assertOpen("decode a JPEG");
+    const { mode, check, waits } = this.#options;
+    const backend = mode === "gpu" ? "auto" : "hardware";
     try {
-      this.#decoder = await NvJpegDecoder.create(this.#device, { backend: this.#mode === "gpu" ? "auto" : "hardware" });
+      this.#decoder = await NvJpegDecoder.sharing(waits, this.#device, { backend, check });
       logger.debug(`JPEG is decoded by ${this.#decoder.description}`);
       return this.#decoder;
     } catch (error) {
       if (!(error instanceof NativeError) && !(error instanceof LibraryLoadError)) throw error;
       const fault = error instanceof NativeError ? error.code : (error.message.split("\n", 1)[0] ?? "");
-      if (this.#mode === "gpu") throw refusal(fault, 'leave "jpeg" out');
+      if (mode === "gpu") throw refusal(fault, 'leave "jpeg" out');
       logger.info(`JPEG is decoded on the CPU, as ${this.#device.name} has no engines for it: ${fault}`);
       return undefined;
     }

@@ -1,6 +1,7 @@
 /**
  * @module JPEG files to device memory, and to boxes: nvJPEG's own batched rate, our decoder by callers and pictures a
- * call, how far its pixels are from the CPU's, and with a plan the rate of the whole way beside that of decoded frames.
+ * call, how far its pixels are from the CPU's, and with a plan the rate of the whole way beside that of decoded frames, and
+ * of both at once.
  *
  * Usage: `bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN] [--seconds 0.5] [--in-flight 1,4,8,16,32,64]
  * [--backends hardware,hybrid] [--json FILE]`.
@@ -79,9 +80,19 @@ async function measure(label: string, pictures: number, turns: readonly (() => P
 /** nvJPEG as NVIDIA's samples call it: batches of a fixed size, a state and a stream for each that is under way. */
 async function nvJpegAlone(handle: NvJpegHandle, batch: number, states: number): Promise<number> {
   using owned = new DisposableStack();
+  const turns = ownTurns(owned, handle, batch, states);
+  return await measure(`nvJPEG, ${handle.backend}, batch ${batch}, ${states} under way`, batch, turns);
+}
+
+function ownTurns(
+  owned: DisposableStack,
+  handle: NvJpegHandle,
+  batch: number,
+  states: number,
+): (() => Promise<void>)[] {
   const { device } = handle;
   const { calls } = handle.library;
-  const turns = Array.from({ length: states }, () => {
+  return Array.from({ length: states }, () => {
     const stream = owned.use(Stream.create(device));
     const event = owned.use(Event.create(device, { waiting: "sleep" }));
     const table = owned.use(new BatchTable(device, batch));
@@ -112,17 +123,61 @@ async function nvJpegAlone(handle: NvJpegHandle, batch: number, states: number):
       if (addressOf(bytes) === 0) throw new Error("unreachable: keeps the bytes referenced");
     };
   });
-  return await measure(`nvJPEG, ${handle.backend}, batch ${batch}, ${states} under way`, batch, turns);
 }
 
 /** Our decoder: some callers, each with some pictures at a time. */
 async function ours(decoder: NvJpegDecoder, callers: number, pictures: number, what: string): Promise<number> {
   using owned = new DisposableStack();
-  const turns = Array.from({ length: callers }, () => {
+  const turns = callersOf(owned, decoder, callers, pictures);
+  return await measure(`ours, ${decoder.backend}${what}, ${callers} callers of ${pictures}`, pictures, turns);
+}
+
+function callersOf(
+  owned: DisposableStack,
+  decoder: NvJpegDecoder,
+  callers: number,
+  pictures: number,
+): (() => Promise<unknown>)[] {
+  return Array.from({ length: callers }, () => {
     const surfaces = Array.from({ length: pictures }, () => owned.use(JpegSurface.create(decoder.device)));
     return () => Promise.all(surfaces.map((surface) => decoder.decode(bytes, surface)));
   });
-  return await measure(`ours, ${decoder.backend}${what}, ${callers} callers of ${pictures}`, pictures, turns);
+}
+
+/** Decoding and inference of other frames at the same time, neither waiting for the other: what the card can do of both. */
+async function sideBySide(plan: string): Promise<void> {
+  using device = Device.open();
+  using handle = await NvJpegHandle.create(device, "hardware");
+  using checked = await NvJpegDecoder.create(device, { backend: "hardware" });
+  using trusting = await NvJpegDecoder.create(device, { backend: "hardware", check: false });
+  using pinned = PinnedBuffer.create("u8", [width * height * 3], device);
+  pinned.data.set(reference.data);
+  const frame = imageOf(pinned.data, { width, height });
+  await using detector = await Detector.load(plan, { backend: "gpu", inFlight: 16 });
+  const infer = async (ms: number): Promise<number> => {
+    const started = performance.now();
+    const frames = function* (): Generator<typeof frame> {
+      while (performance.now() - started < ms) yield frame;
+    };
+    let count = 0;
+    for await (const _ of detector.stream(frames())) count += 1;
+    return (count * 1000) / (performance.now() - started);
+  };
+  await infer(WARM_UP_MS);
+  for (const [name, make] of [
+    ["nvJPEG, batch 7, 2 under way", (owned: DisposableStack) => ownTurns(owned, handle, 7, 2)],
+    ["ours, unchecked, 28 callers", (owned: DisposableStack) => callersOf(owned, trusting, 28, 1)],
+    ["ours, 28 callers", (owned: DisposableStack) => callersOf(owned, checked, 28, 1)],
+  ] as const) {
+    using owned = new DisposableStack();
+    const pictures = name.startsWith("nvJPEG") ? 7 : 1;
+    const [decoded, inferred] = await Promise.all([
+      measure(`beside inference: ${name}`, pictures, make(owned)),
+      infer(windowMs),
+    ]);
+    results.push({ label: `side by side, ${name}`, decoded, inferred });
+    console.log(`${"".padEnd(44)} ${inferred.toFixed(0).padStart(7)}/s inferred meanwhile`);
+  }
 }
 
 /** How far the pixels are from the CPU's, over all JPEG files of the folder. */
@@ -255,6 +310,7 @@ let own = 0;
 }
 if (values.plan !== undefined) {
   await boxes(values.plan);
+  if (values.backends.includes("hardware")) await sideBySide(values.plan);
   const counts = values["in-flight"].split(",").map(Number);
   let inference = 0;
   let whole = 0;

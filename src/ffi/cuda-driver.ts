@@ -3,6 +3,7 @@
 import type { NativeCalls } from "./cuda-calls.ts";
 import { CUDA_DRIVER_SYMBOLS } from "./cuda-driver-symbols.ts";
 import { type LibrarySpec, openLibrary } from "./library.ts";
+import { setNativeDefault } from "./native-environment.ts";
 
 /** The functions of libcuda. */
 export type CudaDriver = NativeCalls<typeof CUDA_DRIVER_SYMBOLS>;
@@ -16,7 +17,21 @@ export const CUDA_DRIVER_SPEC: LibrarySpec = {
   hint: "install NVIDIA's driver (it brings libcuda.so.1); inside a container, start it with the GPU passed through",
 };
 
+/**
+ * Queues from the host to a GPU: the most there can be. Streams share them, 8 by default, and wait for what is in front of
+ * them in theirs: frames in flight for a decoder's engines, which take milliseconds.
+ *
+ * @see https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (CUDA_DEVICE_MAX_CONNECTIONS)
+ */
+const CONNECTIONS = { name: "CUDA_DEVICE_MAX_CONNECTIONS", value: "32" } as const;
+
 let driver: CudaDriver | undefined;
+
+function open(): CudaDriver {
+  // libcuda reads it when it makes a device's context.
+  setNativeDefault(CONNECTIONS.name, CONNECTIONS.value);
+  return openLibrary(CUDA_DRIVER_SPEC, CUDA_DRIVER_SYMBOLS).symbols as unknown as CudaDriver;
+}
 
 /**
  * libcuda's functions. The first call opens the library and initialises nothing; `Device.open` calls `cuInit`.
@@ -24,6 +39,6 @@ let driver: CudaDriver | undefined;
  * @throws {LibraryLoadError} If the machine has no NVIDIA driver
  */
 export function cudaDriver(): CudaDriver {
-  driver ??= openLibrary(CUDA_DRIVER_SPEC, CUDA_DRIVER_SYMBOLS).symbols as unknown as CudaDriver;
+  driver ??= open();
   return driver;
 }

@@ -7,7 +7,7 @@ export const F_SETPIPE_SZ = 1031;
 /** `fcntl`: the bytes a pipe holds. */
 export const F_GETPIPE_SZ = 1032;
 
-/** Prototypes of `unistd.h` and `fcntl.h` on Linux. @see pipe(2), fcntl(2) */
+/** Prototypes of `unistd.h`, `fcntl.h` and `stdlib.h` on Linux. @see pipe(2), fcntl(2), setenv(3) */
 export const LIBC_SYMBOLS = {
   pipe2: {
     args: [
@@ -23,5 +23,13 @@ export const LIBC_SYMBOLS = {
       "i32", // int arg
     ],
     returns: "i32", // by op; -1 on failure
+  },
+  setenv: {
+    args: [
+      "ptr", // const char *name
+      "ptr", // const char *value
+      "i32", // int overwrite
+    ],
+    returns: "i32", // 0, or -1
   },
 } as const;

@@ -1,0 +1,53 @@
+import { CString, dlopen, type Pointer } from "bun:ffi";
+import { afterEach, expect, test } from "bun:test";
+import { join } from "node:path";
+import { cString } from "../../src/ffi/cstring.ts";
+import { setNativeDefault } from "../../src/ffi/native-environment.ts";
+
+const NAME = "BUN_TENSORRT_TEST_VARIABLE";
+
+const { symbols } = dlopen("libc.so.6", { getenv: { args: ["ptr"], returns: "ptr" } });
+
+function nativeValue(name: string): string | undefined {
+  const found = symbols.getenv(cString(name)) as Pointer | null;
+  return found === null ? undefined : new CString(found).toString();
+}
+
+afterEach(() => {
+  delete process.env[NAME];
+});
+
+test("setNativeDefault() lets native libraries see the value, which process.env alone does not", () => {
+  process.env[`${NAME}_2`] = "only here";
+  expect(nativeValue(`${NAME}_2`)).toBeUndefined();
+  delete process.env[`${NAME}_2`];
+  setNativeDefault(NAME, "32");
+  expect(nativeValue(NAME)).toBe("32");
+});
+
+test("setNativeDefault() leaves what the user has set, wherever", () => {
+  process.env[NAME] = "8";
+  setNativeDefault(NAME, "32");
+  expect(nativeValue(NAME)).toBe("8");
+});
+
+test("setNativeDefault() refuses a value that C would cut short", () => {
+  expect(() => setNativeDefault(NAME, "3\u00002")).toThrow("as it holds a NUL");
+});
+
+test("cudaDriver() gives the GPU as many queues as there can be, before libcuda reads it", async () => {
+  const script = `
+    const { CString, dlopen } = await import("bun:ffi");
+    const { cudaDriver } = await import(${JSON.stringify(join(import.meta.dir, "../../src/ffi/cuda-driver.ts"))});
+    try { cudaDriver(); } catch (error) { if (error.name !== "LibraryLoadError") throw error; }
+    const { symbols } = dlopen("libc.so.6", { getenv: { args: ["ptr"], returns: "ptr" } });
+    console.log(String(new CString(symbols.getenv(Buffer.from("CUDA_DEVICE_MAX_CONNECTIONS\\0")))));`;
+  for (const [set, seen] of [
+    [undefined, "32"],
+    ["4", "4"],
+  ]) {
+    const env = { ...process.env, CUDA_DEVICE_MAX_CONNECTIONS: set };
+    const { stdout, stderr, exitCode } = Bun.spawnSync([process.execPath, "-e", script], { env });
+    expect([stdout.toString().trim(), stderr.toString(), exitCode]).toEqual([seen!, "", 0]);
+  }
+});

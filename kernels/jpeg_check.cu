@@ -1,19 +1,27 @@
 // Whether the data of JPEGs codes all of their pixels, which the engines that decode them do not tell. The data is cut
 // into parts; each is walked through from a guessed state, and again from where the part before it ended, until nothing
-// changes: Huffman codes find back into step by themselves, mostly within a part. Then the blocks are counted.
+// changes: Huffman codes find back into step by themselves, mostly within a part. A walk that comes to a mark in the state
+// in which the last one passed it ends there, as the rest would be the same. Then the blocks are counted.
 //
 // pictures  Picture [N], below, in page-locked host memory that the kernel sees
 // `round`   0 guesses; later ones take up where the part before ended, and leave what has not changed
 //
-// jpeg_check_walk   a thread a part, which is looked at four times a launch; launched three times
+// jpeg_check_walk   a thread a part, which is looked at six times a launch; launched twice. Long parts and large blocks:
+//                   it keeps few multiprocessors from the inference it runs beside, rather than end soon
 // jpeg_check_judge  whether all parts are in step, and have as many blocks as the picture needs; a block a picture
-// Launch: jpeg_check_walk block 128, grid (⌈parts / 128⌉, N); jpeg_check_judge block 256, grid N.
+// Launch: jpeg_check_walk block 512, grid (⌈parts / 512⌉, N); jpeg_check_judge block 256, grid N.
 // Tolerance: none. CPU reference: native/jpeg-check.c
 
 #include "common.cuh"
 
-#define PART_BITS 4096
-#define PASSES 4
+#define PART_BITS 16384
+#define MARKS 7        // in a part, as far from each other as from its borders
+#define MARK_BITS (PART_BITS / (MARKS + 1))
+#define NO_STATE 0xffffffffu
+#define THREADS 512
+#define PASSES 6
+#define BLOCK (1 << 16)
+#define FAULT 1
 #define PEEK 12
 #define BLOCK_END 128
 #define WHOLE 1
@@ -36,11 +44,18 @@ struct Plan {
 
 static_assert(sizeof(Plan) == 34392, "native/jpeg-plan.c writes 34392 bytes");
 
-// What a walk through a part found: ends at `state`, having begun at `begin`.
+// What the last walk through a part found: ends at `state`, having begun at `begin`. Counts are blocks << 16 | faults.
 struct Part {
   u64 begin, state;
-  int blocks, faults;
+  u32 counts;
+  u32 reserved;
+  struct {
+    u32 state;   // in which the walk passed the mark, its position counted from the part
+    u32 counts;  // up to there
+  } marks[MARKS];
 };
+
+static_assert(sizeof(Part) == 80, "src/nvjpeg/batch-check.ts counts 80 bytes");
 
 // 48 bytes, packed by src/nvjpeg/batch-check.ts.
 struct __align__(16) Picture {
@@ -87,16 +102,21 @@ __device__ __noinline__ u32 long_entry(const Plan *plan, int table, u32 bits) {
 
 __device__ __forceinline__ int part_count(const Plan *plan) { return (plan->bits + PART_BITS - 1) / PART_BITS; }
 
-__device__ void walk(const Picture &picture, int index, u64 begin) {
+// `is_first`: there is no former walk to meet.
+__device__ void walk(const Picture &picture, int index, u64 begin, bool is_first) {
   const Plan *plan = picture.plan;
   const u32 *words = (const u32 *)(plan + 1);
   const u32 bits = plan->bits;
-  const u32 limit = min((u32)(index + 1) * PART_BITS, bits);
+  const u32 start = (u32)index * PART_BITS;
+  const u32 limit = min(start + PART_BITS, bits);
   const int units = plan->blocks;
   u32 position = (u32)(begin >> 16);
   int block = (int)(begin >> 8 & 255);
   int place = (int)(begin & 255);
-  int blocks = 0, faults = 0;
+  u32 counts = 0;
+  Part *part = picture.parts + index;
+  int mark = 0;
+  u32 next_mark = start + MARK_BITS;
 
   // The first restart behind the position; behind the last, the end is one.
   int restart = 0;
@@ -108,19 +128,34 @@ __device__ void walk(const Picture &picture, int index, u64 begin) {
   u32 border = restart < plan->restarts ? restart_at(picture.end, restart) : bits;
 
   while (position < limit) {
+    if (position >= next_mark && mark < MARKS) {
+      const u32 state = (u32)pack(position - start, block, place);
+      if (!is_first && part->marks[mark].state == state) {
+        // Blocks and faults may differ up to here, and with them all later counts.
+        const u32 difference = counts - part->marks[mark].counts;
+        for (; mark < MARKS; mark++) part->marks[mark].counts += difference;
+        part->begin = begin;
+        part->counts += difference;
+        return;
+      }
+      part->marks[mark].state = state;
+      part->marks[mark].counts = counts;
+      mark++;
+      next_mark += MARK_BITS;
+    }
     const u32 ahead = window(words, position);
     const u32 left = border - position;
     // Fewer than eight bits, all ones, fill the last byte before a marker up.
     bool is_over = place == 0 && left < 8 && (left == 0 || ahead >> (32 - left) == (1u << left) - 1);
     if (is_over) {
-      if (block != 0) faults++;
+      if (block != 0) counts += FAULT;
     } else {
       const int table = place == 0 ? plan->dc[block] : plan->ac[block];
       u32 entry = plan->codes[table][ahead >> (32 - PEEK)];
       if (entry == 0) entry = long_entry(plan, table, ahead);
       if (entry == 0) {
         // Out of step, or damaged: on with the next bit, which is in step again sooner or later.
-        if (left > 16) faults++;
+        if (left > 16) counts += FAULT;
         position += 1;
         block = 0;
         place = 0;
@@ -130,13 +165,13 @@ __device__ void walk(const Picture &picture, int index, u64 begin) {
         is_over = position > border;
         if (is_over) {
           // Only the end of all may come inside a code: what is missing then, the count tells.
-          if (border != bits) faults++;
+          if (border != bits) counts += FAULT;
         } else {
           place = place == 0 ? 1 : place + (int)(entry & 255);
           if (place >= 64) {
-            if (place > 64 && place < BLOCK_END) faults++;
+            if (place > 64 && place < BLOCK_END) counts += FAULT;
             place = 0;
-            blocks++;
+            counts += BLOCK;
             block = block + 1 == units ? 0 : block + 1;
           }
         }
@@ -150,27 +185,29 @@ __device__ void walk(const Picture &picture, int index, u64 begin) {
       border = restart < plan->restarts ? restart_at(picture.end, restart) : bits;
     }
   }
-  Part *part = picture.parts + index;
+  // Marks that a last, short part does not reach may be of another file.
+  for (; mark < MARKS; mark++) part->marks[mark].state = NO_STATE;
   part->begin = begin;
-  part->blocks = blocks;
-  part->faults = faults;
+  part->counts = counts;
   part->state = pack(position, block, place);
 }
 
-extern "C" __global__ void __launch_bounds__(128) jpeg_check_walk(const Picture *__restrict__ pictures, int round) {
+extern "C" __global__ void __launch_bounds__(THREADS) jpeg_check_walk(const Picture *__restrict__ pictures, int round) {
   const Picture picture = pictures[blockIdx.y];
   if (picture.is_laid_out == 0) return;
-  const int index = blockIdx.x * 128 + threadIdx.x;
+  const int index = blockIdx.x * THREADS + threadIdx.x;
   const bool is_part = index < min(part_count(picture.plan), picture.capacity);
   for (int pass = 0; pass < PASSES; pass++) {
-    if (is_part && round == 0 && pass == 0) {
-      walk(picture, index, pack((u32)index * PART_BITS, 0, 0));
-    } else if (is_part && index > 0) {
+    const bool is_first = round == 0 && pass == 0;
+    u64 begin = pack((u32)index * PART_BITS, 0, 0);
+    bool is_due = is_part && is_first;
+    if (is_part && !is_first && index > 0) {
       // Another block may walk through the part before just now: either of its ends will do.
-      const u64 begin = *(volatile u64 *)&picture.parts[index - 1].state;
-      if (begin != picture.parts[index].begin) walk(picture, index, begin);
+      begin = *(volatile u64 *)&picture.parts[index - 1].state;
+      is_due = begin != picture.parts[index].begin;
     }
-    __syncthreads();
+    if (is_due) walk(picture, index, begin, is_first);
+    if (!__syncthreads_or(is_due)) break;
   }
 }
 
@@ -185,8 +222,8 @@ extern "C" __global__ void __launch_bounds__(256) jpeg_check_judge(Picture *__re
   int own_blocks = 0, own_faults = 0, in_step = count == known;
   for (int index = threadIdx.x; index < known; index += 256) {
     const Part &part = picture.parts[index];
-    own_blocks += part.blocks;
-    own_faults += part.faults;
+    own_blocks += part.counts / BLOCK;
+    own_faults += part.counts % BLOCK;
     if (index > 0 && picture.parts[index - 1].state != part.begin) in_step = 0;
   }
   atomicAdd(&blocks, own_blocks);

@@ -39,10 +39,10 @@ export const JPEG_KERNEL_PARAMETERS: Readonly<
 const TABLE_THREADS = 64;
 const TILE_WIDTH = 32;
 const TILE_HEIGHT = 8;
-const WALK_THREADS = 128;
+const WALK_THREADS = 512;
 const JUDGE_THREADS = 256;
 /** Launches of jpeg_check_walk: twelve looks at each part, of which files need two to seven. */
-const ROUNDS = 3;
+const ROUNDS = 2;
 
 /** The kernels of kernels/jpeg.cu and jpeg_check.cu on one device. */
 export class JpegKernels extends Resource {

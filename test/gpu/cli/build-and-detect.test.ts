@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -73,7 +73,8 @@ gpuTest(
     const fromPlan = await cli("empty", ...detect, "--model", "toy.plan");
     expect(fromPlan.code).toBe(0);
     await expectToyObjects(fromPlan.output);
-    expect(existsSync(path("empty/engines"))).toBe(false);
+    // How its streams are laid out best was measured, and kept; nothing was built.
+    for (const name of readdirSync(path("empty/engines"))) expect(name).toEndWith(".streams.json");
     expect((await cli("ahead", "build", "toy.onnx")).errors).toContain("Taken from the engine cache: ");
   },
   PATIENCE_MS,

@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 6
+#define BT_ABI_VERSION 7
 
 #define BT_MAX_DIMS 8
 
@@ -202,6 +202,14 @@ BT_API int32_t bt_copy(void *target, const void *source, int64_t bytes);
 
 /* Blocks. nvjpegCreateEx, whose address is `function`, with its own allocators. Returns its status. */
 BT_API int32_t bt_nvjpeg_create(int32_t device, void *function, int32_t backend, uint32_t flags, void **out);
+
+/* Blocks. nvjpegJpegStateCreate, whose address is `function`. Returns its status. */
+BT_API int32_t bt_nvjpeg_create_state(int32_t device, void *function, void *handle, void **out);
+
+/* Blocks. nvjpegDecodeBatchedInitialize, whose address is `function`: sets a state up for batches of `count` pictures.
+ * Returns its status. */
+BT_API int32_t bt_nvjpeg_prepare(int32_t device, void *function, void *handle, void *state, int32_t count,
+                                 int32_t threads, int32_t format);
 
 /* Blocks. nvjpegDecodeBatched, whose address is `function`; the arrays are those it takes. Returns its status. */
 BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *handle, void *state, const void *data,

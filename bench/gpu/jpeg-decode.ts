@@ -42,6 +42,7 @@ const { values, positionals } = parseArgs({
 const [path] = positionals;
 if (path === undefined) throw new Error("Usage: bun bench/gpu/jpeg-decode.ts FILE [--plan PLAN]");
 const WARM_UP_MS = 1500;
+const WARM_TURNS = 2;
 const windowMs = Number(values.seconds) * 1000;
 const bytes = await Bun.file(path).bytes();
 const reference = await decodeImage(bytes);
@@ -50,7 +51,7 @@ const results: Record<string, unknown>[] = [];
 
 /** Run turns side by side for the window, and tell pictures a second and milliseconds a turn. */
 async function measure(label: string, pictures: number, turns: readonly (() => Promise<unknown>)[]): Promise<number> {
-  for (let warm = 0; warm < 2; warm++) await Promise.all(turns.map((turn) => turn()));
+  for (let warm = 0; warm < WARM_TURNS; warm++) await Promise.all(turns.map((turn) => turn()));
   const latency = new Samples();
   const cpu = process.cpuUsage();
   const thread = process.threadCpuUsage();
@@ -171,8 +172,11 @@ async function sideBySide(plan: string): Promise<void> {
   ] as const) {
     using owned = new DisposableStack();
     const pictures = name.startsWith("nvJPEG") ? 7 : 1;
+    const turns = make(owned);
+    // Lanes are set up with the first pictures, and the memory of each with its own.
+    await Promise.all(turns.map((turn) => turn()));
     const [decoded, inferred] = await Promise.all([
-      measure(`beside inference: ${name}`, pictures, make(owned)),
+      measure(`beside inference: ${name}`, pictures, turns),
       infer(windowMs),
     ]);
     results.push({ label: `side by side, ${name}`, decoded, inferred });

@@ -199,7 +199,7 @@ const loadSchema = z.strictObject({
   rectangular: z.boolean("true or false").default(false),
   batch: z.int().min(1, "at least 1").max(1024, "at most 1024").default(1),
   batchWait: z.number("milliseconds").min(0, "0 or more").max(60_000, "at most 60000 ms").default(0),
-  inFlight: z.int().min(1, "at least 1").max(64, "at most 64").optional(),
+  inFlight: z.int().min(1, "at least 1").max(128, "at most 128").optional(),
   threads: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
   maxPixels: z.int().min(1, "at least 1").default(DEFAULT_MAX_PIXELS),
   scaledDecoding: z.boolean("true or false").default(false),

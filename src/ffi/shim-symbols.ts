@@ -84,6 +84,27 @@ export const SHIM_SYMBOLS = {
     ],
     returns: "i32",
   },
+  bt_nvjpeg_create_state: {
+    args: [
+      "i32", // int32_t device
+      "ptr", // void *function: nvjpegJpegStateCreate
+      "ptr", // void *handle
+      "ptr", // void **out
+    ],
+    returns: "i32",
+  },
+  bt_nvjpeg_prepare: {
+    args: [
+      "i32", // int32_t device
+      "ptr", // void *function: nvjpegDecodeBatchedInitialize
+      "ptr", // void *handle
+      "ptr", // void *state
+      "i32", // int32_t count
+      "i32", // int32_t threads
+      "i32", // int32_t format
+    ],
+    returns: "i32",
+  },
   bt_nvjpeg_decode_batched: {
     args: [
       "i32", // int32_t device
@@ -775,6 +796,8 @@ export const SHIM_SYMBOLS = {
 export type BlockingName =
   | "bt_wait_any"
   | "bt_nvjpeg_create"
+  | "bt_nvjpeg_create_state"
+  | "bt_nvjpeg_prepare"
   | "bt_nvjpeg_decode_batched"
   | "bt_jpeg_check"
   | "bt_jpeg_plans"

@@ -25,7 +25,7 @@ export type Shim = {
 export const ERROR_BYTES = 4096;
 
 /** BT_ABI_VERSION of native/shim.h. */
-const ABI_VERSION = 6;
+const ABI_VERSION = 7;
 
 /** Results of the shim that are no counts. @see native/shim.h */
 export const SHIM_STATUS = {

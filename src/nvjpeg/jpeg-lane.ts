@@ -7,6 +7,7 @@ import { Event } from "../cuda/event.ts";
 import type { EventWait, EventWaits } from "../cuda/event-waits.ts";
 import { type OnStream, Stream } from "../cuda/stream.ts";
 import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvjpeg-symbols.ts";
+import { addressOf } from "../ffi/pointer.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 import type { OrientationSteps } from "../image/orientation.ts";
@@ -17,8 +18,6 @@ import { checkNvJpeg, type NvJpegHandle, nvJpegStatusName } from "./nvjpeg-handl
 
 /** CPU threads that a batch of the hybrid backend may use: its batches are of one picture. */
 const CPU_THREADS = 1;
-
-const out = new OutCells(1);
 
 /** A picture to be decoded and turned upright. */
 export interface JpegJob extends StoredPicture {
@@ -87,14 +86,22 @@ export class JpegLane extends Resource {
   }
 
   /**
-   * Make a lane.
+   * Make a lane; off the JS thread, as nvJPEG takes a tenth of a second for it.
    *
    * @param kernels of the same device; they outlive the lane
    */
-  static create(handle: NvJpegHandle, kernels: JpegKernels, options: LaneOptions): JpegLane {
+  static async create(handle: NvJpegHandle, kernels: JpegKernels, options: LaneOptions): Promise<JpegLane> {
     handle.assertOpen("create a JpegLane");
-    handle.device.makeCurrent();
-    checkNvJpeg(handle.library.calls.nvjpegJpegStateCreate(handle.handle, out.cells), "nvjpegJpegStateCreate");
+    const { device, library } = handle;
+    const out = new OutCells(1);
+    const status = await shimOffThread("bt_nvjpeg_create_state")(
+      device.index,
+      library.calls.nvjpegJpegStateCreate.ptr,
+      handle.handle,
+      addressOf(out.cells),
+    );
+    checkNvJpeg(status, "nvjpegJpegStateCreate");
+    device.makeCurrent();
     return new JpegLane(handle, kernels, out.pointer() as Handle<"nvjpegJpegState_t">, options);
   }
 
@@ -161,7 +168,7 @@ export class JpegLane extends Resource {
   async #callNvJpeg(count: number): Promise<number> {
     const { device, library, handle } = this.#handle;
     const table = this.#table;
-    const prepared = this.#prepare(count);
+    const prepared = await this.#prepare(count);
     if (prepared !== 0) return prepared;
     return shimOffThread("bt_nvjpeg_decode_batched")(
       device.index,
@@ -188,10 +195,12 @@ export class JpegLane extends Resource {
   }
 
   /** Set the state up for batches of this size; its status. */
-  #prepare(count: number): number {
+  async #prepare(count: number): Promise<number> {
     if (count === this.#prepared) return 0;
-    const { library, handle } = this.#handle;
-    const status = library.calls.nvjpegDecodeBatchedInitialize(
+    const { device, library, handle } = this.#handle;
+    const status = await shimOffThread("bt_nvjpeg_prepare")(
+      device.index,
+      library.calls.nvjpegDecodeBatchedInitialize.ptr,
       handle,
       this.#state,
       count,

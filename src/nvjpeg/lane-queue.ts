@@ -29,6 +29,8 @@ export class LaneQueue {
   readonly #lanes: JpegLane[] = [];
   readonly #idle: JpegLane[] = [];
   readonly #waiting: Waiting[] = [];
+  /** Batches under way. */
+  #running = 0;
   #isScheduled = false;
 
   /** @param handle with the kernels, owned by the queue's owner; both outlive it */
@@ -59,35 +61,37 @@ export class LaneQueue {
   #startAll(): void {
     const { batch, lanes } = this.#options;
     while (this.#waiting.length > 0) {
-      const busy = this.#lanes.length - this.#idle.length;
-      if (busy >= lanes || (busy > 0 && this.#waiting.length < batch)) return;
+      const running = this.#running;
+      if (running >= lanes || (running > 0 && this.#waiting.length < batch)) return;
       void this.#start(this.#waiting.splice(0, batch));
     }
   }
 
   async #start(group: readonly Waiting[]): Promise<void> {
+    this.#running += 1;
     let lane: JpegLane | undefined;
     try {
-      lane = this.#idle.pop() ?? this.#create();
+      lane = this.#idle.pop() ?? (await this.#create());
       const verdicts = await lane.run(group.map(({ job }) => job));
       for (const [index, { resolve }] of group.entries()) resolve(verdicts[index]!);
     } catch (error) {
       for (const { reject } of group) reject(error);
     } finally {
+      this.#running -= 1;
       if (lane !== undefined) this.#idle.push(lane);
       this.#startAll();
     }
   }
 
-  #create(): JpegLane {
-    const lane = JpegLane.create(this.#handle, this.#kernels, this.#options);
+  async #create(): Promise<JpegLane> {
+    const lane = await JpegLane.create(this.#handle, this.#kernels, this.#options);
     this.#lanes.push(lane);
     return lane;
   }
 
   /** Close the lanes. @throws {Error} If a picture is under way */
   close(): void {
-    if (this.#waiting.length > 0 || this.#idle.length < this.#lanes.length) {
+    if (this.#waiting.length > 0 || this.#running > 0) {
       throw new Error(message("close a LaneQueue", "as pictures are under way", "await them first"));
     }
     for (const lane of this.#lanes) lane.close();

@@ -21,7 +21,8 @@ import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 
 /**
  * Batches under way. The engines need one to work off and one that waits for them; each batch is also marked, parsed and
- * checked, which takes several times as long as the engines where the device is busy with inference.
+ * checked, which takes several times as long as the engines where the device is busy with inference. More do not help:
+ * their pictures are then missing there.
  */
 const HARDWARE_LANES = 5;
 /** Pictures under way: each keeps a CPU core busy for a while. */

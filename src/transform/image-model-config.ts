@@ -106,7 +106,7 @@ const schema = z.strictObject({
   padding: z.enum(["replicate", "reflect"], "replicate or reflect").default("replicate"),
   batch: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
   alpha: z.enum(["keep", "drop"], "keep or drop").default("keep"),
-  inFlight: z.int().min(1, "at least 1").max(64, "at most 64").default(1),
+  inFlight: z.int().min(1, "at least 1").max(128, "at most 128").default(1),
   threads: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
   maxPixels: z.int().min(1, "at least 1").default(DEFAULT_MAX_PIXELS),
   device: z.int().min(0, "0 or more").max(1023, "at most 1023").default(0),

@@ -63,6 +63,8 @@ test("BlockingName covers the functions that the header says block", () => {
   const known: BlockingName[] = [
     "bt_wait_any",
     "bt_nvjpeg_create",
+    "bt_nvjpeg_create_state",
+    "bt_nvjpeg_prepare",
     "bt_nvjpeg_decode_batched",
     "bt_jpeg_check",
     "bt_jpeg_plans",

@@ -29,7 +29,7 @@ export interface StreamChoice {
 export type StreamChoices = Readonly<Record<string, StreamChoice>>;
 
 const layout = z.enum(["one", "split", "parallel"]);
-const inFlight = z.int().min(1).max(64);
+const inFlight = z.int().min(1).max(128);
 const choiceSchema = z.strictObject({
   streams: layout,
   inFlight,

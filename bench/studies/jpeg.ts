@@ -53,7 +53,7 @@ function waysFor(context: StudyContext, frames: ImageSource): Way[] {
       options: of,
     };
   };
-  const counts = options.isQuick ? [32] : [8, 32, 64];
+  const counts = options.isQuick ? [32] : [8, 32, 64, 128];
   return [
     ...(options.isQuick ? [32] : [8, 32]).map((inFlight) => {
       return { ...way(frame.id, frame.name, { inFlight }), source: frames };

@@ -22,6 +22,8 @@ const SIDES = [320, 480, 640, 960, 1280];
 const BATCHES = [1, 2, 4, 8, 16, 32];
 const CONTEXTS = [1, 2, 3, 4, 6, 8];
 const STRIDE = 32;
+/** Runs before a point is measured, and again to see how long one takes. */
+const WARM_UP = 5;
 /** Share of `durationMs` that one point takes. */
 const POINT_SHARE = 0.15;
 const DYNAMIC_MODEL = "models/yolov8n_640_dynamic.onnx";
@@ -43,9 +45,12 @@ async function measureShape(
 ): Promise<{ ms: number[]; rates: number[] } | undefined> {
   try {
     using run = await EngineRun.create(gpu.device, gpu.engine, shape);
-    run.times("graph", 20);
-    const ms = run.times("graph", context.options.isQuick ? 30 : 150);
-    const rates = throughput([run], context.durationMs * POINT_SHARE, 5).map((rate) => rate * shape[0]!);
+    run.times("graph", WARM_UP);
+    const budgetMs = context.durationMs * POINT_SHARE;
+    const affordable = Math.ceil(budgetMs / medianOf(run.times("graph", WARM_UP)));
+    const [least, most] = context.options.isQuick ? [10, 30] : [20, 150];
+    const ms = run.times("graph", Math.min(most, Math.max(least, affordable)));
+    const rates = throughput([run], budgetMs, 5).map((rate) => rate * shape[0]!);
     return { ms, rates };
   } catch (error) {
     if (error instanceof OutOfMemoryError || error instanceof TensorRtError) return undefined;

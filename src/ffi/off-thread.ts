@@ -40,6 +40,9 @@ const MOST_AT_ONCE = 128;
  */
 const STACK_BYTES = 8 * 2 ** 20;
 
+/** Stacks that are kept for the next call, as many as koffi allows: to map and unmap one costs more than the call. */
+const KEPT_STACKS = 32;
+
 let koffi: Koffi | undefined;
 const prototypes = new Map<string, TypeObject>();
 let running = 0;
@@ -57,7 +60,9 @@ function loadKoffi(): Koffi {
     );
   }
   const loaded = createRequire(import.meta.url)("koffi") as Koffi;
-  loaded.config({ async_stack_size: STACK_BYTES });
+  loaded.config({ async_stack_size: STACK_BYTES, resident_async_pools: KEPT_STACKS });
+  // koffi keeps stacks only once it has loaded a library; our functions are addresses. This one is the process itself.
+  loaded.load(null);
   return loaded;
 }
 

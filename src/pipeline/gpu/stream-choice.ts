@@ -20,6 +20,9 @@ const LAYOUTS: readonly StreamLayoutName[] = ["one", "split", "parallel"];
 /** Batches in flight in which layouts are compared where the caller does not say how many. */
 const COMPARED_IN_FLIGHT = 4;
 
+/** Most of them: the layout that is fastest with so many is with more, and each takes memory in every layout. */
+const MOST_COMPARED = 16;
+
 /** Numbers of batches in flight that the best layout is then tried with. */
 const COUNTS: readonly number[] = [2, 3, 4, 6, 8];
 
@@ -87,7 +90,7 @@ async function measure(model: LoadedModel, { options, maxBatch }: StreamRequest)
   using frame = new TrialFrame(model);
   const images = Array.from({ length: Math.min(options.batch, maxBatch) }, () => frame.image);
   const size = sizeOf(model, options);
-  const slots = options.inFlight ?? COMPARED_IN_FLIGHT;
+  const slots = Math.min(options.inFlight ?? COMPARED_IN_FLIGHT, MOST_COMPARED);
   const figures: TrialFigures[] = [];
   let layout: StreamLayoutName;
   {
@@ -102,7 +105,7 @@ async function measure(model: LoadedModel, { options, maxBatch }: StreamRequest)
     if (trials.length > 1) figures.push(...(await compare(trials, slots)));
     layout = trials.length > 1 ? fastest(figures).streams : trials[0]!.layout;
   }
-  if (options.inFlight !== undefined) return { streams: layout, inFlight: slots, figures };
+  if (options.inFlight !== undefined) return { streams: layout, inFlight: options.inFlight, figures };
 
   using trial = new StreamTrial(model, layout, Math.max(...COUNTS), images, size);
   await trial.warmUp();

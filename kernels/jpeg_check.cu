@@ -14,7 +14,7 @@
 
 #include "common.cuh"
 
-#define PART_BITS 16384
+#define PART_BITS 8192
 #define MARKS 7        // in a part, as far from each other as from its borders
 #define MARK_BITS (PART_BITS / (MARKS + 1))
 #define NO_STATE 0xffffffffu
@@ -34,8 +34,8 @@ struct Plan {
   int limits[4][18];
   int offsets[4][17];
   u8 symbols[4][256];
-  u8 dc[12];         // table of each block of a unit
-  u8 ac[12];
+  u8 dc[12];         // table of each block of a unit: 0 or 1
+  u8 ac[12];         // 2 or 3
   int blocks;        // of a unit
   int expected;      // blocks of the picture
   u32 bits;          // of data
@@ -85,7 +85,7 @@ __device__ __forceinline__ u32 window(const u32 *words, u32 position) {
 __device__ __forceinline__ u32 restart_at(const u8 *end, int number) { return ((const u32 *)end)[-1 - number]; }
 
 // The entry of a code longer than PEEK bits; 0 where there is none.
-__device__ __noinline__ u32 long_entry(const Plan *plan, int table, u32 bits) {
+__device__ u32 long_entry(const Plan *plan, int table, u32 bits) {
   const int peeked = (int)(bits >> 16);
   int length = PEEK + 1;
   while (length <= 16 && peeked >= plan->limits[table][length]) length++;
@@ -110,6 +110,11 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
   const u32 start = (u32)index * PART_BITS;
   const u32 limit = min(start + PART_BITS, bits);
   const int units = plan->blocks;
+  u32 dc = 0, ac = 0;  // a bit for each block of a unit: whether its table is the second
+  for (int at = 0; at < units; at++) {
+    dc |= (u32)(plan->dc[at] & 1) << at;
+    ac |= (u32)(plan->ac[at] & 1) << at;
+  }
   u32 position = (u32)(begin >> 16);
   int block = (int)(begin >> 8 & 255);
   int place = (int)(begin & 255);
@@ -150,7 +155,7 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
     if (is_over) {
       if (block != 0) counts += FAULT;
     } else {
-      const int table = place == 0 ? plan->dc[block] : plan->ac[block];
+      const int table = place == 0 ? (int)(dc >> block & 1) : 2 + (int)(ac >> block & 1);
       u32 entry = plan->codes[table][ahead >> (32 - PEEK)];
       if (entry == 0) entry = long_entry(plan, table, ahead);
       if (entry == 0) {

@@ -24,7 +24,7 @@ export const PLAN_BYTES = 34392;
 /** Bytes of `struct Picture` and of `struct Part` in kernels/jpeg_check.cu, and of the data of a part. */
 const PICTURE_BYTES = 48;
 const PART_BYTES = 80;
-const BYTES_PER_PART = 2048;
+const BYTES_PER_PART = 1024;
 const WORDS = PICTURE_BYTES / 4;
 /** Memory is taken a quarter larger than needed, so that files of slightly different lengths do not allocate each time. */
 const GROWTH = 1.25;

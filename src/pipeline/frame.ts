@@ -69,10 +69,12 @@ export class Frame<T> implements Job, EventListenerObject {
     if (this.#state === "waiting") this.#abort(reason);
   }
 
+  /** @throws what reading the result throws; the frame is not settled then */
   succeed(result: FrameResult): void {
     if (this.#state === "settled") return;
+    const value = this.#read(result, this.#startedAt);
     this.#settle();
-    this.#resolve(this.#read(result, this.#startedAt));
+    this.#resolve(value);
   }
 
   fail(error: unknown): void {

@@ -295,3 +295,15 @@ test("MicroBatcher fills a model of fixed batch with the frames there are", asyn
   expect(scores.map((score) => Math.round((score / 0.9) * 255))).toEqual(levels);
   expect(it.backends[0]!.runs).toEqual([3, 3, 1]);
 });
+
+test("MicroBatcher fails the frames whose result cannot be read, and gives the slot back", async () => {
+  await using it = await rig();
+  const batcher = new MicroBatcher<number>(it.pipeline, {
+    wait: 0,
+    read: () => {
+      throw new RangeError("unreadable");
+    },
+  });
+  await expect(batcher.submit(white, all).promise).rejects.toThrow("unreadable");
+  expect(await it.batcher.submit(white, all).promise).toBeGreaterThan(0);
+});

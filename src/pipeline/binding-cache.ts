@@ -20,10 +20,14 @@ export class BindingCache<Binding extends ShapeBinding> {
 
   /** The binding of a shape, which becomes the current one; `undefined` if it has to be made. */
   find(batch: number, [width, height]: Size): Binding | undefined {
-    for (let at = this.#kept.length - 1; at >= 0; at--) {
-      const binding = this.#kept[at]!;
+    const kept = this.#kept;
+    const last = kept.length - 1;
+    for (let at = last; at >= 0; at--) {
+      const binding = kept[at]!;
       if (binding.batch !== batch || binding.size[0] !== width || binding.size[1] !== height) continue;
-      if (at < this.#kept.length - 1) this.#kept.push(...this.#kept.splice(at, 1));
+      // In place: frames of mixed batches come by here each time.
+      for (let next = at; next < last; next++) kept[next] = kept[next + 1]!;
+      kept[last] = binding;
       return binding;
     }
     return undefined;

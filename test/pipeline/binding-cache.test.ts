@@ -39,3 +39,14 @@ test("BindingCache.add() closes the one that was not used for longest, once more
   cache.close();
   expect([...probes, fifth].map((probe) => probe.closed)).toEqual([1, 1, 1, 1, 1]);
 });
+
+test("BindingCache.find() keeps the others in the order they were used", () => {
+  const cache = new BindingCache<Probe>();
+  const probes = [1, 2, 3, 4].map((batch) => cache.add(new Probe(batch, [8, 8])));
+  for (const batch of [2, 4, 1, 2]) cache.find(batch, [8, 8]);
+  cache.add(new Probe(5, [8, 8]));
+  cache.add(new Probe(6, [8, 8]));
+  expect(probes.map((probe) => probe.closed)).toEqual([0, 0, 1, 1]);
+  expect(cache.find(1, [8, 8])).toBe(probes[0]);
+  expect(cache.find(2, [8, 8])).toBe(probes[1]);
+});

@@ -1,11 +1,12 @@
 /** @module EngineCache: plans are built once a model, GPU, version and choice of options, whichever process comes first. */
 
-import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ModelError, PlanMismatchError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { formatDuration } from "../core/units.ts";
+import { writeWhole } from "../core/whole-file.ts";
 import { Device } from "../cuda/device.ts";
 import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-options.ts";
 import { type BuildEnvironment, buildPlan, targetCapabilities } from "./build-plan.ts";
@@ -148,11 +149,4 @@ export class EngineCache {
       return undefined;
     }
   }
-}
-
-/** Write a file so that no reader ever sees a part of it. The caller holds the lock that guards the name. */
-async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  await Bun.write(temporary, bytes);
-  renameSync(temporary, path);
 }

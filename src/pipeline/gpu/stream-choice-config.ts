@@ -1,9 +1,10 @@
 /** @module Stream choices: the file beside a plan that keeps which stream layout was the fastest there. */
 
-import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
 import { logger } from "../../core/log.ts";
+import { writeWhole } from "../../core/whole-file.ts";
 import type { StreamLayoutName } from "./gpu-streams.ts";
 
 /** What a layout did in the measurement. */
@@ -57,11 +58,9 @@ export async function readStreamChoices(path: string): Promise<StreamChoices> {
 
 /** Keep choices, so that no reader ever sees a part of them. Where they cannot be written, a line in the log says so. */
 export async function writeStreamChoices(path: string, choices: StreamChoices): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
   try {
     mkdirSync(dirname(path), { recursive: true });
-    await Bun.write(temporary, `${JSON.stringify({ format: 1, choices }, null, 2)}\n`);
-    renameSync(temporary, path);
+    await writeWhole(path, `${JSON.stringify({ format: 1, choices }, null, 2)}\n`);
   } catch (error) {
     if (!isSystemError(error)) throw error;
     logger.warn(`The choice of a stream layout is not kept, as ${path} cannot be written: ${error.message}`);

@@ -1,5 +1,6 @@
 /** @module Detector: a model on a machine, from a picture to the objects in it. */
 
+import { allEnded } from "../core/all-ended.ts";
 import { ClosedError } from "../core/errors.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { Recognition } from "../model/layout.ts";
@@ -69,21 +70,19 @@ export class Detector implements AsyncDisposable {
   static async load(model: string | URL | Uint8Array, options: DetectorOptions = {}): Promise<Detector> {
     const config = parseDetectorOptions(options);
     const { source, name } = await modelSource(model);
+    using opened = new DisposableStack();
     const backends = await openBackends(source, config, config.devices);
-    try {
-      const { recognition } = backends[0]!;
-      const selection = selectionOf(config.detect, recognition.labels);
-      const pipeline = new Pipeline(backends, {
-        inFlight: config.inFlight,
-        size: config.size ?? recognition.preferredSize,
-        rectangular: config.rectangular,
-        batch: Math.min(config.batch, ...backends.map(({ maxBatch }) => maxBatch)),
-      });
-      return new Detector(pipeline, config, selection, name);
-    } catch (error) {
-      for (const backend of backends) backend.close();
-      throw error;
-    }
+    for (const backend of backends) opened.defer(() => backend.close());
+    const { recognition } = backends[0]!;
+    const selection = selectionOf(config.detect, recognition.labels);
+    const pipeline = new Pipeline(backends, {
+      inFlight: config.inFlight,
+      size: config.size ?? recognition.preferredSize,
+      rectangular: config.rectangular,
+      batch: Math.min(config.batch, ...backends.map(({ maxBatch }) => maxBatch)),
+    });
+    opened.move();
+    return new Detector(pipeline, config, selection, name);
   }
 
   /** Class names by class id; empty where neither the model nor the options tell. */
@@ -135,12 +134,7 @@ export class Detector implements AsyncDisposable {
    */
   async detectBatch(sources: readonly ImageSource[], options?: DetectOptions): Promise<DetectionResult[]> {
     const selection = this.#selectionFor(options);
-    const running = sources.map((source) => this.#batcher.submit(source, selection, options?.signal).promise);
-    const settled = await Promise.allSettled(running);
-    return settled.map((outcome) => {
-      if (outcome.status === "rejected") throw outcome.reason;
-      return outcome.value;
-    });
+    return allEnded(sources.map((source) => this.#batcher.submit(source, selection, options?.signal).promise));
   }
 
   /**

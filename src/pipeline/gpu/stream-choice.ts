@@ -1,5 +1,6 @@
 /** @module StreamChoice: which stream layout and how many batches in flight suit an engine on a GPU, measured once and kept. */
 
+import { OutOfMemoryError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { formatDuration } from "../../core/units.ts";
 import type { BackendOptions, Size } from "../backend.ts";
@@ -22,6 +23,9 @@ const COMPARED_IN_FLIGHT = 4;
 
 /** Most of them: the layout that is fastest with so many is with more, and each takes memory in every layout. */
 const MOST_COMPARED = 16;
+
+/** Batches in flight where nothing is measured: the copies of one run beside the work of the other. */
+const FEWEST_IN_FLIGHT = 2;
 
 /** Numbers of batches in flight that the best layout is then tried with. */
 const COUNTS: readonly number[] = [2, 3, 4, 6, 8];
@@ -46,7 +50,8 @@ export interface StreamRequest {
 }
 
 /**
- * Choose: what the caller says, what was measured before, or what a measurement of about a second says now.
+ * Choose: what the caller says, what was measured before, or what a measurement of about a second says now. Where the
+ * device has no memory for a measurement, what takes least of it.
  */
 export async function chooseStreams(
   model: LoadedModel,
@@ -61,7 +66,14 @@ export async function chooseStreams(
   const known = (await readStreamChoices(path))[key];
   if (known !== undefined) return known;
   const started = performance.now();
-  const choice = await measure(model, request);
+  let choice: StreamChoice;
+  try {
+    choice = await measure(model, request);
+  } catch (error) {
+    if (!(error instanceof OutOfMemoryError)) throw error;
+    logger.warn(`Stream layouts are not compared, as there is no memory for it: ${error.message}`);
+    return { streams: streams === "auto" ? "one" : streams, inFlight: inFlight ?? FEWEST_IN_FLIGHT };
+  }
   // Another process may have added to the file meanwhile.
   const choices: StreamChoices = { ...(await readStreamChoices(path)), [key]: choice };
   await writeStreamChoices(path, choices);
@@ -75,11 +87,12 @@ export async function chooseStreams(
 
 /** Everything a choice depends on beside the plan. */
 function keyOf(model: LoadedModel, { options, maxBatch }: StreamRequest): string {
-  const { device, zeroCopy, waits } = model;
+  const { device, zeroCopy, hasGraph, waits } = model;
   const batch = Math.min(options.batch, maxBatch);
   const [width, height] = sizeOf(model, options);
   const asked = `${options.streams}, ${options.inFlight ?? "any number"} in flight`;
-  return `${device.name}, ${batch}x${width}x${height}, ${asked}, wait ${waits.mode}${zeroCopy ? ", zero copy" : ""}`;
+  const ways = `${zeroCopy ? ", zero copy" : ""}${hasGraph ? "" : ", no graph"}`;
+  return `${device.name}, ${batch}x${width}x${height}, ${asked}, wait ${waits.mode}${ways}`;
 }
 
 function sizeOf({ recognition }: LoadedModel, options: StreamRequest["options"]): Size {
@@ -139,7 +152,7 @@ export function medianFigures(turns: readonly TrialFigures[]): TrialFigures {
 
 function unmeasured(streams: StreamLayoutName, inFlight: number | undefined, batchMs: number): StreamChoice {
   const alone = { streams, inFlight: 1, batchesPerSecond: 1000 / batchMs, latencyMs: batchMs };
-  return { streams, inFlight: inFlight ?? 2, figures: [alone] };
+  return { streams, inFlight: inFlight ?? FEWEST_IN_FLIGHT, figures: [alone] };
 }
 
 function formatFigures({ streams, inFlight, batchesPerSecond, latencyMs }: TrialFigures): string {

@@ -1,5 +1,6 @@
 /** @module StreamTrial: how many batches a second a stream layout runs, measured on slots of its own. */
 
+import { allEnded } from "../../core/all-ended.ts";
 import { Resource } from "../../core/resource.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import { type Image, imageOf } from "../../image/image.ts";
@@ -78,12 +79,12 @@ export class StreamTrial extends Resource {
   }
 
   /**
-   * Run each slot twice, so that contexts are made and graphs captured.
+   * Run each slot twice, so that contexts are made and graphs captured. Where one fails, none runs any more.
    *
    * @returns milliseconds of the quickest batch that ran alone
    */
   async warmUp(): Promise<number> {
-    await Promise.all(this.#slots.map((slot) => this.#run(slot)));
+    await allEnded(this.#slots.map((slot) => this.#run(slot)));
     let quickest = Number.POSITIVE_INFINITY;
     for (const slot of this.#slots) {
       const started = performance.now();
@@ -98,7 +99,7 @@ export class StreamTrial extends Resource {
     this.#settled = 0;
     this.#latencyMs = 0;
     const started = performance.now();
-    await Promise.all(this.#slots.slice(0, inFlight).map((slot) => this.#runUntil(slot, started + milliseconds)));
+    await allEnded(this.#slots.slice(0, inFlight).map((slot) => this.#runUntil(slot, started + milliseconds)));
     const settled = Math.max(1, this.#settled);
     return {
       streams: this.layout,

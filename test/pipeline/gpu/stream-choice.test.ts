@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { OutOfMemoryError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
 import type { LoadedModel } from "../../../src/pipeline/gpu/gpu-model.ts";
 import { chooseStreams, fastest, medianFigures } from "../../../src/pipeline/gpu/stream-choice.ts";
@@ -82,4 +83,36 @@ test("chooseStreams() measures nothing where the caller says it all, or one fram
   expect(await choose("split", 5)).toEqual({ streams: "split", inFlight: 5 });
   expect(await choose("one", 1)).toEqual({ streams: "one", inFlight: 1 });
   expect(await choose("auto", 1)).toEqual({ streams: "parallel", inFlight: 1 });
+});
+
+test("writeStreamChoices() is whole whoever else of this process writes, and leaves nothing behind", async () => {
+  const path = join(folder, "model.streams.json");
+  const choice: StreamChoice = { streams: "one", inFlight: 2, figures: [] };
+  await Promise.all(["a", "b", "c", "d"].map((key) => writeStreamChoices(path, { [key]: choice })));
+  expect(Object.keys(await readStreamChoices(path)).length).toBe(1);
+  expect(lines).toEqual([]);
+  expect(readdirSync(folder)).toEqual(["model.streams.json"]);
+});
+
+test("chooseStreams() takes what needs least memory where there is none to measure with, and does not keep it", async () => {
+  const facts = { status: 2, code: "cudaErrorMemoryAllocation", call: "cudaHostAlloc" };
+  const device = {
+    name: "small",
+    assertOpen: () => {
+      throw new OutOfMemoryError("too little", { ...facts, requestedBytes: 2, freeBytes: 1, totalBytes: 1 });
+    },
+  };
+  const model = { device, recognition: { fixedSize: [8, 8] }, waits: { mode: "auto" }, hasGraph: true };
+  const path = join(folder, "model.streams.json");
+  const choose = (options: { streams: "auto" | "split"; inFlight: number | undefined }) =>
+    chooseStreams(model as unknown as LoadedModel, {
+      options: { ...options, batch: 1, size: undefined },
+      maxBatch: 1,
+      path: () => path,
+    });
+  expect(await choose({ streams: "auto", inFlight: undefined })).toEqual({ streams: "one", inFlight: 2 });
+  expect(await choose({ streams: "auto", inFlight: 6 })).toEqual({ streams: "one", inFlight: 6 });
+  expect(await choose({ streams: "split", inFlight: undefined })).toEqual({ streams: "split", inFlight: 2 });
+  expect(lines.length).toBe(3);
+  expect(readdirSync(folder)).toEqual([]);
 });

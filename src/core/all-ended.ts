@@ -1,0 +1,14 @@
+/** @module AllEnded: waiting for several pieces of work without leaving one behind. */
+
+/**
+ * As `Promise.all`, but it settles once all of them have: what they use may be freed then.
+ *
+ * @throws the first one's reason, in their order
+ */
+export async function allEnded<T>(running: readonly Promise<T>[]): Promise<T[]> {
+  const outcomes = await Promise.allSettled(running);
+  return outcomes.map((outcome) => {
+    if (outcome.status === "rejected") throw outcome.reason;
+    return outcome.value;
+  });
+}

@@ -27,7 +27,7 @@ interface DeviceFacts {
   readonly computeCapability: readonly [major: number, minor: number];
   readonly multiprocessorCount: number;
   readonly totalBytes: number;
-  readonly hasPools: boolean;
+  readonly pool: PoolView | undefined;
 }
 
 /** Longest device name the driver gives, with its NUL. */
@@ -63,7 +63,7 @@ export class Device extends Resource {
     this.totalBytes = facts.totalBytes;
     this.#device = facts.device;
     this.context = context;
-    this.pool = facts.hasPools ? PoolView.ofDevice(facts.index) : undefined;
+    this.pool = facts.pool;
   }
 
   /**
@@ -167,6 +167,6 @@ function inquire(index: number): DeviceFacts {
     computeCapability: [attributeOf(index, "computeCapabilityMajor"), attributeOf(index, "computeCapabilityMinor")],
     multiprocessorCount: attributeOf(index, "multiprocessorCount"),
     totalBytes,
-    hasPools: attributeOf(index, "memoryPoolsSupported") === 1,
+    pool: attributeOf(index, "memoryPoolsSupported") === 1 ? PoolView.ofDevice(index) : undefined,
   };
 }

@@ -87,6 +87,7 @@ export class Module extends Resource {
   }
 
   protected override release(): void {
+    this.device.makeCurrent();
     checkDriver(cudaDriver().cuModuleUnload(this.handle), "cuModuleUnload");
   }
 }

@@ -180,10 +180,12 @@ export class FrameMemory extends Resource {
   }
 
   protected release(): void {
-    this.#surface?.close();
-    this.#decoder?.close();
-    this.#decoded?.close();
-    this.#staging?.close();
-    this.#pixels?.close();
+    // Each is closed whatever happens to the others: the decoders before the memory they write to.
+    using owned = new DisposableStack();
+    owned.use(this.#pixels);
+    owned.use(this.#staging);
+    owned.use(this.#decoded);
+    owned.use(this.#decoder);
+    owned.use(this.#surface);
   }
 }

@@ -48,6 +48,7 @@ export class GpuInference extends Resource {
     using owned = new DisposableStack();
     const { device, engine, recognition } = model;
     const context = owned.use(await engine.createContext({ memory: "user-managed" }));
+    device.makeCurrent();
     context.setDeviceMemory(streams.activations);
     const bind = (name: string, dtype: DeviceBuffer["dtype"], shape: Shape): DeviceBuffer => {
       const buffer = owned.use(DeviceBuffer.create(dtype, shape, { device }));

@@ -20,15 +20,22 @@ export class GpuTables extends Resource {
   readonly deviceSelection: BufferView<"u8">;
   readonly #host: PinnedBuffer<"u8">;
   readonly #device: DeviceBuffer<"u8">;
+  readonly #owned = new DisposableStack();
 
   /** @param batch pictures */
   constructor(device: Device, batch: number) {
     super(`GpuTables of ${batch}`, device);
     const pictureBytes = batch * PICTURE_BYTES;
     const selectionBytes = SelectionTable.byteLength(batch);
-    this.#host = PinnedBuffer.create("u8", [pictureBytes + selectionBytes], device);
+    const shape = [pictureBytes + selectionBytes];
+    try {
+      this.#host = this.#owned.use(PinnedBuffer.create("u8", shape, device));
+      this.#device = this.#owned.use(DeviceBuffer.create("u8", shape, { device }));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
     this.#host.data.fill(0);
-    this.#device = DeviceBuffer.create("u8", [pictureBytes + selectionBytes], { device });
     this.pictures = new PictureTable(this.#host.buffer, 0, batch);
     this.selection = new SelectionTable(this.#host.buffer, pictureBytes, batch);
     this.devicePictures = this.#device.view([pictureBytes]);
@@ -41,7 +48,6 @@ export class GpuTables extends Resource {
   }
 
   protected release(): void {
-    this.#host.close();
-    this.#device.close();
+    this.#owned.dispose();
   }
 }

@@ -97,7 +97,8 @@ export class KernelLibrary extends Resource {
   }
 
   protected override release(): void {
-    for (const module of this.#modules.values()) module.close();
+    using owned = new DisposableStack();
+    for (const module of this.#modules.values()) owned.use(module);
     this.#modules.clear();
     this.#kernels.clear();
   }

@@ -1,10 +1,7 @@
 /** @module GpuBinding: everything of one batch size and input size on the device, and the graph that replays it as one. */
 
-import { CudaError } from "../../core/errors.ts";
-import { logger } from "../../core/log.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
-import { Graph, type GraphExec } from "../../cuda/graph.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { DetectionBlock } from "../../model/detection-block.ts";
 import type { Size } from "../backend.ts";
@@ -16,6 +13,7 @@ import type { SlotStreams } from "./gpu-streams.ts";
 import { GpuTables } from "./gpu-tables.ts";
 import { KernelLaunch } from "./kernel-launch.ts";
 import { preprocessLaunch } from "./preprocess-launch.ts";
+import { Replay } from "./replay.ts";
 
 /** What a binding is made of; it owns them. */
 interface Parts {
@@ -49,9 +47,8 @@ export class GpuBinding extends Resource {
   readonly #inference: GpuInference;
   readonly #preprocess: KernelLaunch;
   #postprocess: GpuPostprocess;
-  #graph: GraphExec | undefined;
-  /** `plain`: the first run, which lets TensorRT prepare; `refused`: it cannot be captured. */
-  #mode: "plain" | "graph" | "refused" = "plain";
+  /** Captured from the setup stream, and launched on another: other slots may have work under way. */
+  readonly #replay: Replay;
 
   private constructor(model: GpuModel, streams: SlotStreams, shape: BatchShape, parts: Parts) {
     super(`GpuBinding ${shape.batch}x${shape.size.join("x")}`, streams);
@@ -64,6 +61,7 @@ export class GpuBinding extends Resource {
     this.#inference = parts.inference;
     this.#preprocess = parts.preprocess;
     this.#postprocess = parts.postprocess;
+    this.#replay = new Replay(this.label, (on) => this.#enqueuePieces(on), streams.setup);
   }
 
   /**
@@ -95,19 +93,18 @@ export class GpuBinding extends Resource {
     if (rows <= this.#postprocess.rows) return;
     const { setup } = this.#streams;
     const batch = decodeBatch(this.batch, this.size);
-    const larger = new GpuPostprocess(this.#model, setup, this.#inference, this.tables, batch, rows);
+    using owned = new DisposableStack();
+    const larger = owned.use(new GpuPostprocess(this.#model, setup, this.#inference, this.tables, batch, rows));
     setup.stream.synchronize();
-    this.#graph?.close();
-    this.#graph = undefined;
-    if (this.#mode === "graph") this.#mode = "plain";
+    owned.move();
+    this.#replay.reset();
     this.#postprocess.close();
     this.#postprocess = larger;
   }
 
   /** Enqueue the whole work, but for a copy of the rows that is made apart: as one graph from the second time on. */
   enqueue(): void {
-    if (this.#graph !== undefined) this.#graph.launch(this.#streams.compute);
-    else this.#enqueuePlain(this.#streams.compute);
+    this.#replay.enqueue(this.#streams.compute);
   }
 
   /** Enqueue the copy of the kept rows, where it is made apart. */
@@ -115,33 +112,14 @@ export class GpuBinding extends Resource {
     if (this.#copiesOutApart) this.#postprocess.enqueueCopy(this.#streams.copyOut);
   }
 
-  /**
-   * Capture the work as a graph, once it has run. It is captured from the setup stream, and launched on another: other
-   * slots may have work under way. Where it cannot be captured, it goes on being enqueued piece by piece, with a line in
-   * the log.
-   */
+  /** Capture the work as a graph, once it has run; see {@linkcode Replay.capture}. */
   capture(): void {
-    if (this.#mode !== "plain") return;
-    const { setup } = this.#streams;
-    try {
-      using graph = Graph.capture(this.label, () => this.#enqueuePlain(setup), setup);
-      using owned = new DisposableStack();
-      const executable = owned.use(graph.instantiate());
-      executable.upload(setup);
-      setup.stream.synchronize();
-      owned.move();
-      this.#graph = executable;
-      this.#mode = "graph";
-    } catch (error) {
-      if (!(error instanceof CudaError)) throw error;
-      this.#mode = "refused";
-      logger.warn(`${this.label} runs without a CUDA graph: ${error.message}`);
-    }
+    this.#replay.capture();
   }
 
   /** True once the work is replayed as a graph. */
   get isGraph(): boolean {
-    return this.#graph !== undefined;
+    return this.#replay.isGraph;
   }
 
   /** Enqueue the copy of the tables and the pre-processing alone. */
@@ -178,7 +156,7 @@ export class GpuBinding extends Resource {
     return this.#inference.readOutputs();
   }
 
-  #enqueuePlain(on: OnStream): void {
+  #enqueuePieces(on: OnStream): void {
     this.tables.enqueueCopy(on);
     this.#preprocess.enqueue(on);
     this.#inference.enqueue(on);
@@ -192,7 +170,7 @@ export class GpuBinding extends Resource {
     owned.use(this.#inference);
     owned.use(this.tables);
     owned.use(this.#postprocess);
-    owned.use(this.#graph);
+    owned.use(this.#replay);
     // TensorRT frees a context on the device that is current, which may be another one by now.
     owned.defer(() => this.#model.device.makeCurrent());
   }

@@ -89,7 +89,9 @@ export class GpuTransformBackend extends Resource implements TransformBackend {
   }
 
   protected release(): void {
-    this.#owned.dispose();
+    using owned = this.#owned;
+    // TensorRT frees an engine on the device that is current, which may be another one by now.
+    owned.defer(() => this.#gpu.device.makeCurrent());
   }
 }
 

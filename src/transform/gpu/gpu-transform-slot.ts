@@ -1,5 +1,7 @@
 /** @module GpuTransformSlot: one picture in flight on the GPU: a stream, its memory, and a graph for each shape of tiles. */
 
+import { CudaError } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
 import { Resource } from "../../core/resource.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { Event } from "../../cuda/event.ts";
@@ -73,15 +75,24 @@ export class GpuTransformSlot extends Resource implements TransformSlot {
     const work = tiles.length >= most ? await this.#workFor(most, size) : undefined;
     const rest = last === most && work !== undefined ? work : await this.#workFor(last, size);
     signal?.throwIfAborted();
-    const launched = this.#enqueue(image, grid, result, { work, rest, rows });
-    await this.#finish();
-    work?.capture();
-    rest.capture();
-    const finished = performance.now();
-    this.#memory.read(result.data);
-    this.timings.preprocess = launched - started;
-    this.timings.infer = finished - launched;
-    this.timings.postprocess = performance.now() - finished;
+    const { device } = this.#model;
+    try {
+      // Whoever works on other devices has had a turn on this thread since.
+      device.makeCurrent();
+      const launched = this.#enqueue(image, grid, result, { work, rest, rows });
+      await this.#finish();
+      device.makeCurrent();
+      work?.capture();
+      rest.capture();
+      const finished = performance.now();
+      this.#memory.read(result.data);
+      this.timings.preprocess = launched - started;
+      this.timings.infer = finished - launched;
+      this.timings.postprocess = performance.now() - finished;
+    } catch (error) {
+      await this.#drain();
+      throw error;
+    }
   }
 
   /** Enqueue the whole picture. @returns when the first launch was made */
@@ -119,6 +130,19 @@ export class GpuTransformSlot extends Resource implements TransformSlot {
     await this.#done.wait();
   }
 
+  /**
+   * Wait for what a failed picture may have left on the stream: its copies read memory that the next one writes. A device
+   * that has failed for good fails here too; its error has been thrown already.
+   */
+  async #drain(): Promise<void> {
+    try {
+      await this.#finish();
+    } catch (error) {
+      if (!(error instanceof CudaError)) throw error;
+      logger.error(`${this.label} cannot be used any more: ${error.message}`);
+    }
+  }
+
   async #workFor(batch: number, size: Size): Promise<TileWork> {
     const known = this.#works.find(batch, size);
     if (known !== undefined) return known;
@@ -127,7 +151,7 @@ export class GpuTransformSlot extends Resource implements TransformSlot {
   }
 
   protected release(): void {
-    this.#works.close();
-    this.#owned.dispose();
+    using owned = this.#owned;
+    owned.defer(() => this.#works.close());
   }
 }

@@ -36,15 +36,16 @@ export class PictureMemory extends Resource {
 
   /** Make room for what is made of a picture. @returns where it will be */
   reserve(byteLength: number): DevicePtr {
-    if (this.#result === undefined || this.#result.byteLength < byteLength) {
-      this.#result?.close();
+    // The one that is made last tells whether both are there.
+    if (this.#staging === undefined || this.#staging.byteLength < byteLength) {
       this.#staging?.close();
-      this.#result = undefined;
       this.#staging = undefined;
+      this.#result?.close();
+      this.#result = undefined;
       this.#result = DeviceBuffer.create("u8", [byteLength], { device: this.#stream.device });
       this.#staging = PinnedBuffer.create("u8", [byteLength], this.#stream.device);
     }
-    return this.#result.pointer;
+    return this.#result!.pointer;
   }
 
   /**
@@ -55,7 +56,7 @@ export class PictureMemory extends Resource {
    */
   upload(frame: DeviceFrame, tiles: readonly Tile[], rows: number): DeviceMemory {
     const length = FRAME_WORDS + rows * TILE_WORDS;
-    if (this.#table === undefined || this.#table.length < length) this.#growTable(length, rows);
+    if (this.#tiles === undefined || this.#table!.length < length) this.#growTable(length, rows);
     const table = this.#table!;
     packFrame(table.data, frame);
     for (let row = 0; row < rows; row++) packTile(table.data, FRAME_WORDS + row * TILE_WORDS, tiles[row]);
@@ -78,19 +79,21 @@ export class PictureMemory extends Resource {
 
   #growTable(length: number, rows: number): void {
     const { device } = this.#stream;
-    this.#table?.close();
     this.#tiles?.close();
-    this.#table = undefined;
     this.#tiles = undefined;
+    this.#table?.close();
+    this.#table = undefined;
     this.#table = PinnedBuffer.create("i32", [length], device);
     this.#tiles = DeviceBuffer.create("u8", [rows * TILE_BYTES], { device });
   }
 
   protected release(): void {
-    this.#table?.close();
-    this.#tiles?.close();
-    this.#result?.close();
-    this.#staging?.close();
-    this.frame?.close();
+    // Each is closed whatever happens to the others.
+    using owned = new DisposableStack();
+    owned.use(this.frame);
+    owned.use(this.#table);
+    owned.use(this.#tiles);
+    owned.use(this.#result);
+    owned.use(this.#staging);
   }
 }

@@ -7,7 +7,7 @@ import type { TensorInfo } from "../../core/tensor.ts";
 import type { DeviceMemory } from "../../cuda/buffer-view.ts";
 import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import type { Stream } from "../../cuda/stream.ts";
+import type { OnStream, Stream } from "../../cuda/stream.ts";
 import type { Size } from "../../pipeline/backend.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import type { ExecutionContext } from "../../tensorrt/execution-context.ts";
@@ -20,7 +20,6 @@ export class TileInference extends Resource {
   readonly input: DeviceBuffer;
   readonly output: DeviceBuffer;
   readonly #context: ExecutionContext;
-  readonly #stream: Stream;
   readonly #owned: DisposableStack;
 
   private constructor(
@@ -31,7 +30,6 @@ export class TileInference extends Resource {
   ) {
     super(`TileInference ${formatShape(tensors.input.shape)}`, stream);
     this.#context = context;
-    this.#stream = stream;
     this.input = tensors.input;
     this.output = tensors.output;
     this.#owned = owned;
@@ -54,6 +52,7 @@ export class TileInference extends Resource {
     using owned = new DisposableStack();
     const { device } = stream;
     const context = owned.use(await engine.createContext({ memory: "user-managed" }));
+    device.makeCurrent();
     context.setDeviceMemory(activations);
     const { input: form } = recognition;
     const inputShape = pixelShape(form, shape.batch, shape.size);
@@ -68,8 +67,8 @@ export class TileInference extends Resource {
   }
 
   /** Enqueue the model. */
-  enqueue(): void {
-    this.#context.enqueue(this.#stream);
+  enqueue(options: OnStream): void {
+    this.#context.enqueue(options.stream);
   }
 
   protected release(): void {
@@ -109,6 +108,7 @@ export async function probeOutputs(
   size: Size,
 ): Promise<TensorInfo[]> {
   using context = await engine.createContext({ memory: "user-managed" });
+  engine.runtime.device?.makeCurrent();
   context.tensor(form.name).setShape(pixelShape(form, fixedBatch, size));
   return outputShapes(engine, context);
 }

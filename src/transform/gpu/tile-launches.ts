@@ -104,9 +104,9 @@ export function pickLaunch(
  */
 export function placeLaunch(recognition: ImageRecognition, size: Size, memory: TileMemory): LaunchSpec {
   const { output: form, scale } = recognition;
-  const { output, frame, tiles, phases } = memory;
+  const { input, output, frame, tiles, phases } = memory;
   const [width, height] = size;
-  const batch = output.shape[0] ?? 0;
+  const batch = input.shape[0] ?? 0;
   const large: Size = [width * scale, height * scale];
   check(output, form, batch, large);
   checkTable("frames", frame, FRAME_BYTES);

@@ -1,15 +1,13 @@
 /** @module TileWork: everything of one batch and size of tiles on the device, and the graph that replays it as one. */
 
-import { CudaError } from "../../core/errors.ts";
-import { logger } from "../../core/log.ts";
 import { Resource } from "../../core/resource.ts";
 import type { DeviceMemory } from "../../cuda/buffer-view.ts";
 import { copyOnDevice } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { Graph, type GraphExec } from "../../cuda/graph.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
 import type { Size } from "../../pipeline/backend.ts";
 import { KernelLaunch } from "../../pipeline/gpu/kernel-launch.ts";
+import { Replay } from "../../pipeline/gpu/replay.ts";
 import { TILE_BYTES } from "./frame-table.ts";
 import type { GpuImageModel } from "./gpu-image-model.ts";
 import { TileInference } from "./tile-inference.ts";
@@ -26,9 +24,7 @@ export class TileWork extends Resource {
   readonly #place: KernelLaunch;
   /** Which part of all tiles comes next; the same object each time. */
   readonly #part: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
-  #graph: GraphExec | undefined;
-  /** `plain`: the first picture, which lets TensorRT prepare; `refused`: it cannot be captured. */
-  #mode: "plain" | "graph" | "refused" = "plain";
+  readonly #replay: Replay;
 
   private constructor(
     stream: Stream,
@@ -49,6 +45,7 @@ export class TileWork extends Resource {
     this.#pick = parts.pick;
     this.#place = parts.place;
     this.#part = { stream, byteLength: shape.batch * TILE_BYTES, sourceOffsetBytes: 0 };
+    this.#replay = new Replay(this.label, (on) => this.#enqueuePieces(on), this.#options);
   }
 
   /**
@@ -87,37 +84,27 @@ export class TileWork extends Resource {
   enqueue(tiles: DeviceMemory, first: number): void {
     this.#part.sourceOffsetBytes = first * TILE_BYTES;
     copyOnDevice(this.#tiles, tiles, this.#part);
-    if (this.#graph !== undefined) this.#graph.launch(this.#options);
-    else this.#enqueuePlain();
+    this.#replay.enqueue(this.#options);
   }
 
-  /**
-   * Capture the work as a graph, once it has run and the stream is idle. Where it cannot be captured, it goes on being
-   * enqueued piece by piece, with a line in the log.
-   */
+  /** Capture the work as a graph, once it has run and the stream is idle; see {@linkcode Replay.capture}. */
   capture(): void {
-    if (this.#mode !== "plain") return;
-    try {
-      using graph = Graph.capture(this.label, () => this.#enqueuePlain(), this.#options);
-      this.#graph = graph.instantiate();
-      this.#graph.upload(this.#options);
-      this.#mode = "graph";
-    } catch (error) {
-      if (!(error instanceof CudaError)) throw error;
-      this.#mode = "refused";
-      logger.warn(`${this.label} runs without a CUDA graph: ${error.message}`);
-    }
+    this.#replay.capture();
   }
 
-  #enqueuePlain(): void {
-    this.#pick.enqueue(this.#options);
-    this.#inference.enqueue();
-    this.#place.enqueue(this.#options);
+  #enqueuePieces(on: OnStream): void {
+    this.#pick.enqueue(on);
+    this.#inference.enqueue(on);
+    this.#place.enqueue(on);
   }
 
   protected release(): void {
-    this.#graph?.close();
-    this.#tiles.close();
-    this.#inference.close();
+    // Each is closed whatever happens to the others, the last one first.
+    using owned = new DisposableStack();
+    owned.use(this.#inference);
+    owned.use(this.#tiles);
+    owned.use(this.#replay);
+    // TensorRT frees a context on the device that is current, which may be another one by now.
+    owned.defer(() => this.#options.stream.device.makeCurrent());
   }
 }

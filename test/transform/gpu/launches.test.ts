@@ -74,6 +74,9 @@ test("pickLaunch() and placeLaunch() refuse another tensor and small tables", ()
   );
   expect(call({ tiles: memory(32) })).toThrow("the table of tiles must be at least 64 bytes: received 32");
   expect(call({ phases: memory(40) })).toThrow("the table of phases must be at least 60 bytes");
+  expect(call({ output: tensor(found.output, 1, [111, 57]) })).toThrow(
+    "must be f32 [2, 3, 57, 111]: received f32 [1, 3",
+  );
   expect(call({})).not.toThrow();
 });
 

@@ -72,6 +72,14 @@ function tileLength(length: number, axis: 0 | 1, rules: TileRules): number {
  */
 function spans(length: number, tile: number, overlap: number, multiple: number): Span[] {
   if (length <= tile) return [{ start: 0, from: 0, to: length }];
+  if (multiple > tile) {
+    const expected = `at most ${tile}, the length of a tile`;
+    throw new ShapeError(message("cut the picture into tiles", `as \`multiple\` must be ${expected}: ${multiple}`), {
+      tensor: "multiple",
+      expected,
+      actual: `${multiple} pixels`,
+    });
+  }
   const step = roundDown(tile - overlap, multiple);
   if (step < 1) {
     const expected = `at most ${tile - multiple} pixels for tiles of ${tile}`;

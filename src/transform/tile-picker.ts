@@ -9,7 +9,7 @@ import { type Padding, sourceIndex } from "./tile-grid.ts";
 
 const { red: RED, green: GREEN, blue: BLUE } = LUMA_WEIGHTS;
 
-/** Fills input tensors tile by tile; it keeps its tables and allocates nothing else per tile. */
+/** Fills input tensors tile by tile; it keeps its tables and allocates no memory per tile. */
 export class TilePicker {
   readonly #form: PixelTensor;
   readonly #padding: Padding;
@@ -46,10 +46,13 @@ export class TilePicker {
     const { channels } = this.#form;
     const area = width * height;
     const start = index * area * (channels === "luma" ? 1 : 3);
+    const { data } = tensor;
+    // A plain u8 store would drop the fraction of a luma and wrap around.
+    const luma = data instanceof Uint8Array ? new Uint8ClampedArray(data.buffer, data.byteOffset, data.length) : data;
     for (let row = 0; row < height; row++) {
       const source = sourceIndex(y + row, image.height, this.#padding) * pitchBytes;
-      if (channels === "luma") this.#luma(image, source, tensor.data, start + row * width);
-      else this.#colour(image, source, tensor.data, start, row * width, area);
+      if (channels === "luma") this.#luma(image, source, luma, start + row * width);
+      else this.#colour(image, source, data, start, row * width, area);
     }
   }
 
@@ -73,19 +76,16 @@ export class TilePicker {
     }
   }
 
-  #luma(image: PackedImage, source: number, target: InputArray, start: number): void {
+  #luma(image: PackedImage, source: number, target: InputArray | Uint8ClampedArray, start: number): void {
     const { data } = image;
     const columns = this.#columns;
     const { slope, offset } = this.#line;
     const red = image.format === "BGR" ? 2 : 0;
     const blue = 2 - red;
-    // A plain u8 store would drop the fraction and wrap around.
-    const to =
-      target instanceof Uint8Array ? new Uint8ClampedArray(target.buffer, target.byteOffset, target.length) : target;
     for (let column = 0; column < columns.length; column++) {
       const from = source + columns[column]!;
       const luma = data[from + red]! * RED + data[from + 1]! * GREEN + data[from + blue]! * BLUE;
-      to[start + column] = Math.fround(Math.fround(luma * slope) + offset);
+      target[start + column] = Math.fround(Math.fround(luma * slope) + offset);
     }
   }
 }

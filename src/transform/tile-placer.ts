@@ -48,7 +48,7 @@ export class TilePlacer {
    */
   place(tensor: Tensor, index: number, size: Size, tile: Tile, source: PackedImage, result: PackedImage): void {
     const scale = this.#scale;
-    this.#check(tensor, size);
+    this.#check(tensor, index, size);
     const values = tensor.data as OutputArray;
     const target = new Uint8ClampedArray(result.data.buffer, result.data.byteOffset, result.data.length);
     const { channels, layout } = this.#form;
@@ -70,14 +70,18 @@ export class TilePlacer {
     }
   }
 
-  #check(tensor: Tensor, [width, height]: Size): void {
+  #check(tensor: Tensor, index: number, [width, height]: Size): void {
     const scale = this.#scale;
-    const wanted = pixelShape(this.#form, tensor.shape[0] ?? 1, [width * scale, height * scale]);
+    const batch = Math.max(tensor.shape[0] ?? 1, index + 1);
+    const wanted = pixelShape(this.#form, batch, [width * scale, height * scale]);
     if (sameShape(wanted, tensor.shape) && tensor.dtype === this.#form.dtype) return;
     const expected = `${this.#form.dtype} ${formatShape(wanted)}`;
     const actual = `${tensor.dtype} ${formatShape(tensor.shape)}`;
     const found = `as output ${JSON.stringify(this.#form.name)} must be ${expected}: received ${actual}`;
-    const hint = "say what the sides of an input are multiples of: `multiple: 8`, 16 or 32";
+    const hint =
+      batch === tensor.shape[0]
+        ? "say what the sides of an input are multiples of: `multiple: 8`, 16 or 32"
+        : "it does not make a picture of each of several: load it with `batch: 1`";
     throw new ShapeError(message("make a picture", found, hint), { tensor: this.#form.name, expected, actual });
   }
 

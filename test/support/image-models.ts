@@ -69,6 +69,15 @@ export function meanModel(height: number, width: number): Uint8Array<ArrayBuffer
   });
 }
 
+/** The mean of all pictures of a batch: [n, 3, h, w] in, [1, 3, h, w] out. */
+export function batchMeanModel(): Uint8Array<ArrayBuffer> {
+  return onnxModel({
+    nodes: [{ op: "ReduceMean", inputs: ["pixels"], outputs: ["picture"], attributes: { axes: [0], keepdims: 1 } }],
+    inputs: [{ name: "pixels", dtype: "f32", shape: ["n", 3, "h", "w"] }],
+    outputs: [{ name: "picture", dtype: "f32", shape: [1, 3, "h", "w"] }],
+  });
+}
+
 /** Noise, with random bytes between the rows where `pitchBytes` leaves room. */
 export function noiseImage(width: number, height: number, format: PackedFormat = "RGB", padBytes = 0): PackedImage {
   const random = chance(width * 1000 + height);

@@ -39,7 +39,9 @@ export interface TransformOptions {
 }
 
 /** Options of `ImageModel.stream`. */
-export interface TransformStreamOptions extends TransformOptions {
+export interface TransformStreamOptions {
+  /** Ends the stream: no further picture is read, what is running ends as a call does, and the stream throws its reason. */
+  readonly signal?: AbortSignal;
   /** Called with the error of one picture and its place in the sequence; the picture is left out of the results. */
   readonly onError?: (error: unknown, index: number) => void;
 }
@@ -159,28 +161,38 @@ export class ImageModel implements AsyncDisposable {
    * @param sources ends the stream when it ends
    * @param options `onError` is told what went wrong with one picture, which is then left out; without it the first such
    * error ends the stream
+   * @throws the reason of `options.signal`
    */
   stream(
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: TransformStreamOptions = {},
   ): AsyncGenerator<TransformStreamResult, void, undefined> {
     this.#assertOpen();
-    const { onError, ...rest } = options;
+    const { onError, signal } = options;
+    const call = signal === undefined ? {} : { signal };
     return inOrder(sources, {
       inFlight: this.#config.inFlight,
-      run: (source) => this.transform(source, rest),
+      run: (source) => this.transform(source, call),
       onError,
+      signal,
     });
   }
 
   /** Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well. */
   close(): Promise<void> {
-    this.#closed ??= this.#ring.close().then(() => this.#backend.close());
+    this.#closed ??= this.#release();
     return this.#closed;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #release(): Promise<void> {
+    // Whatever happens to a slot.
+    using stack = new DisposableStack();
+    stack.defer(() => this.#backend.close());
+    await this.#ring.close();
   }
 
   async #run(

@@ -7,6 +7,8 @@ export interface InOrderOptions<Source, Result> {
   readonly run: (source: Source) => Promise<Result>;
   /** Told what went wrong with one, and its place; it is then left out. Without it the first error ends the sequence. */
   readonly onError: ((error: unknown, index: number) => void) | undefined;
+  /** Ends the sequence: nothing more is read, and its reason is thrown. */
+  readonly signal: AbortSignal | undefined;
 }
 
 /** What came of one run. */
@@ -30,7 +32,7 @@ async function settle<Result>(running: Promise<Result>): Promise<Settled<Result>
  */
 export async function* inOrder<Source, Result extends object>(
   sources: Iterable<Source> | AsyncIterable<Source>,
-  { inFlight, run, onError }: InOrderOptions<Source, Result>,
+  { inFlight, run, onError, signal }: InOrderOptions<Source, Result>,
 ): AsyncGenerator<Result & { readonly index: number }, void, undefined> {
   const iterator =
     Symbol.asyncIterator in sources
@@ -42,13 +44,17 @@ export async function* inOrder<Source, Result extends object>(
   try {
     while (true) {
       while (!isEnded && running.length < inFlight) {
+        signal?.throwIfAborted();
+        // One that throws needs no closing.
+        isEnded = true;
         const next = await iterator.next();
-        if (next.done) isEnded = true;
-        else running.push(settle(run(next.value)));
+        isEnded = next.done === true;
+        if (!next.done) running.push(settle(run(next.value)));
       }
       const oldest = running.shift();
       if (oldest === undefined) return;
       const settled = await oldest;
+      signal?.throwIfAborted();
       const at = index++;
       if ("value" in settled) yield { ...settled.value, index: at };
       else if (onError !== undefined) onError(settled.error, at);

@@ -5,6 +5,7 @@ import type { Image, PixelFormat } from "../../src/image/image.ts";
 import { ImageModel } from "../../src/transform/image-model.ts";
 import type { ImageModelOptions } from "../../src/transform/image-model-config.ts";
 import {
+  batchMeanModel,
   blurModel,
   identityImageModel,
   meanModel,
@@ -215,6 +216,55 @@ test("ImageModel.stream() closes the sequence when its caller leaves, and ends a
   expect(closed).toBe(2);
 });
 
+test("ImageModel.stream() ends with the signal's reason, also where errors of pictures are passed over", async () => {
+  await using model = await load(identityImageModel([1, 3, 16, 24]), { inFlight: 2 });
+  const controller = new AbortController();
+  let closed = 0;
+  const endless = function* () {
+    try {
+      while (true) yield noiseImage(20, 20);
+    } finally {
+      closed += 1;
+    }
+  };
+  let errors = 0;
+  const onError = (): void => {
+    errors += 1;
+  };
+  const drain = async (): Promise<void> => {
+    for await (const { index } of model.stream(endless(), { signal: controller.signal, onError })) {
+      if (index === 3) controller.abort(new Error("enough"));
+    }
+  };
+  await expect(drain()).rejects.toThrow("enough");
+  expect([errors, closed]).toEqual([0, 1]);
+});
+
+test("ImageModel.stream() throws what its sequence throws, and closes it no more", async () => {
+  await using model = await load(identityImageModel([1, 3, 16, 24]));
+  let returned = 0;
+  const broken: Iterator<Image> = {
+    next: () => {
+      throw new Error("lost the camera");
+    },
+    return: () => {
+      returned += 1;
+      return { done: true, value: undefined };
+    },
+  };
+  await expect(model.stream({ [Symbol.iterator]: () => broken }).next()).rejects.toThrow("lost the camera");
+  expect(returned).toBe(0);
+});
+
+test("ImageModel refuses a model that makes one picture of several, and runs it one at a time", async () => {
+  const bytes = batchMeanModel();
+  await using several = await load(bytes, { tile: 32, batch: 2 });
+  await expect(several.transform(noiseImage(60, 20))).rejects.toThrow("load it with `batch: 1`");
+  await using one = await load(bytes, { tile: 32 });
+  const source = noiseImage(60, 20);
+  expect((await one.transform(source)).image.data).toEqual(tightPixels(source));
+});
+
 test("ImageModel stops between two tiles when its signal is aborted, and works on after it", async () => {
   await using model = await load(identityImageModel([1, 3, 16, 24]));
   const controller = new AbortController();
@@ -233,6 +283,8 @@ test("ImageModel refuses what is no picture model, wrong options, and calls afte
   await expect(badRange).rejects.toThrow(OptionError);
   await using narrow = await load(identityImageModel([1, 3, 16, 16]), { overlap: 16 });
   await expect(narrow.transform(noiseImage(64, 64))).rejects.toThrow(ShapeError);
+  await using coarse = await load(identityImageModel([1, 3, 16, 16]), { multiple: 32 });
+  await expect(coarse.transform(noiseImage(64, 64))).rejects.toThrow("as `multiple` must be at most 16");
   await using enlarging = await load(nearestModel([1, 3, 16, 16], [1, 3, 128, 128], "NCHW", 8));
   const huge: Image = { width: 30_000, height: 30_000, pitchBytes: 0, format: "RGB", data: new Uint8Array(0) };
   await expect(enlarging.transform(huge)).rejects.toThrow(ShapeError);

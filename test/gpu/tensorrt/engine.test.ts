@@ -73,7 +73,7 @@ planTest("Engine tells what yolov8n takes and gives", async () => {
   expect([engine.isRefittable, engine.hardwareCompatibility]).toEqual([false, "none"]);
 });
 
-planTest.skipIf(isMissing(MODEL))(
+test.skipIf(isPlanForeign() || isMissing(MODEL))(
   "ExecutionContext.enqueue() computes what ONNX Runtime computes, within FP16",
   async () => {
     await using loaded = await Loaded.open();

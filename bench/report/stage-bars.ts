@@ -1,6 +1,7 @@
 /** @module Stage bars: what a frame's time is made of, one stacked bar a way. */
 
 import type { Block } from "../result.ts";
+import { stageNames } from "../support/stage-names.ts";
 import { formatValue, formatWithUnit, UNIT_TEXT } from "../support/units.ts";
 import { COLOURS, drawing, element, label, legend, textElement } from "./markup.ts";
 import { linearScale } from "./scale.ts";
@@ -15,12 +16,6 @@ const BAR = 26;
 const AXIS = 34;
 /** Narrower parts have no room for their number. */
 const LABEL_WIDTH = 38;
-
-/** Names of the stages, in the order of the bar that has most of them. */
-export function stageNames({ bars }: Stages): string[] {
-  const fullest = bars.toSorted((a, b) => b.parts.length - a.parts.length);
-  return [...new Set(fullest.flatMap(({ parts }) => parts.map(({ stage }) => stage)))];
-}
 
 /** The stacked bars. */
 export function stageBars(block: Stages): string {
@@ -37,7 +32,7 @@ export function stageBars(block: Stages): string {
     );
   });
   content.push(
-    textElement("text", { x: WIDTH - RIGHT, y: height - 2, class: "axis", "text-anchor": "end" }, UNIT_TEXT[unit]),
+    textElement("text", { x: WIDTH - RIGHT, y: height - 5, class: "axis", "text-anchor": "end" }, UNIT_TEXT[unit]),
   );
   for (const [row, { name, parts }] of bars.entries()) {
     const y = row * ROW + (ROW - BAR) / 2;

@@ -2,9 +2,16 @@
 
 import type { Block, Check, Measurement } from "../result.ts";
 import { tailFigures } from "../support/samples.ts";
+import { stageNames } from "../support/stage-names.ts";
 import { digits, formatValue, formatWithUnit, UNIT_TEXT } from "../support/units.ts";
 import { element, escapeText, textElement } from "./markup.ts";
-import { stageNames } from "./stage-bars.ts";
+
+/** Points of a line that a table shows all of. */
+const MOST_POINTS = 12;
+/** Lines that stand side by side in a table. */
+const MOST_COLUMNS = 4;
+/** A table with more rows is folded. */
+const MOST_ROWS = 20;
 
 /** A table of finished cells. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[], className?: string): string {
@@ -39,37 +46,47 @@ export function stageTable(block: Extract<Block, { kind: "stages" }>): string {
   return table([UNIT_TEXT[block.unit], ...block.bars.map(({ name }) => name)], rows);
 }
 
-/** The points of each line; the knee is the last row. */
+/** The points of each line and its knee: a line a column, or a row where there are many lines. */
 export function lineTable(block: Extract<Block, { kind: "lines" }>): string {
   const xs = [...new Set(block.lines.flatMap(({ points }) => points.map(({ x }) => x)))].sort((a, b) => a - b);
-  const isLong = xs.length > 12;
+  const isLong = xs.length > MOST_POINTS;
   const shown = isLong ? xs.filter((_, at) => at % Math.ceil(xs.length / 10) === 0 || at === xs.length - 1) : xs;
-  const rows = shown.map((x) => [
-    digits(x).replace(/\.0+$/, ""),
-    ...block.lines.map(({ points }) => {
+  const names = block.lines.map(({ name }) => name);
+  const places = shown.map((x) => digits(x).replace(/\.0+$/, ""));
+  const columns = block.lines.map(({ points, knee }) => [
+    ...shown.map((x) => {
       const y = points.find((point) => point.x === x)?.y;
       return y === undefined ? "–" : formatValue(y, block.y.unit);
     }),
+    String(knee ?? "–"),
   ]);
-  if (block.lines.some(({ knee }) => knee !== undefined)) {
-    rows.push(["knee", ...block.lines.map(({ knee }) => (knee === undefined ? "–" : String(knee)))]);
-  }
+  const hasKnees = block.lines.some(({ knee }) => knee !== undefined);
+  const last = hasKnees ? ["knee"] : [];
   const unit = UNIT_TEXT[block.y.unit];
+  const corner = unit === "" || block.y.unit === "bytes" ? block.x.label : `${block.x.label} (${unit})`;
+  if (names.length > MOST_COLUMNS && !isLong) {
+    const rows = columns.map((cells, at) => [names[at]!, ...(hasKnees ? cells : cells.slice(0, -1))]);
+    return table(
+      [corner, ...places, ...last],
+      rows.map((row) => row.map(escapeText)),
+    );
+  }
+  const rows = [...places, ...last].map((place, at) => [place, ...columns.map((cells) => cells[at]!)]);
   return table(
-    [
-      unit === "" || block.y.unit === "bytes" ? block.x.label : `${block.x.label} (${unit})`,
-      ...block.lines.map(({ name }) => name),
-    ],
+    [corner, ...names],
     rows.map((row) => row.map(escapeText)),
   );
 }
 
-/** A table as the study made it. */
+/** A table as the study made it; a long one opens at a click. */
 export function plainTable({ columns, rows }: Extract<Block, { kind: "table" }>): string {
   const cells = rows.map((row) =>
     row.map((cell) => escapeText(typeof cell === "number" ? digits(cell) : (cell ?? "–"))),
   );
-  return table(columns, cells);
+  const whole = table(columns, cells);
+  return rows.length > MOST_ROWS
+    ? element("details", {}, textElement("summary", {}, `all ${rows.length} rows`), whole)
+    : whole;
 }
 
 /** What is promised, and whether it was kept. */

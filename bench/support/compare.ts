@@ -14,7 +14,7 @@ export interface Comparison {
   readonly now: number;
   /** now / before */
   readonly ratio: number;
-  /** How large a ratio's distance from 1 still is noise. */
+  /** Noise are ratios from 1 / (1 + this) to 1 + this. */
   readonly noise: number;
   readonly verdict: "better" | "worse" | "same";
 }
@@ -44,7 +44,8 @@ function compareOne(study: string, before: Measurement, now: Measurement): Compa
   const ratio = medians[1] / medians[0];
   const drift = Math.hypot(driftOf(before.samples), driftOf(now.samples));
   const noise = Math.max(LEAST_NOISE, (2 * drift) / Math.abs(medians[0]));
-  const isBeyond = Math.abs(ratio - 1) > noise;
+  // By factors: to a fifth is as far as to five times.
+  const isBeyond = Math.max(ratio, 1 / ratio) > 1 + noise;
   const isBetter = now.better === "lower" ? ratio < 1 : ratio > 1;
   return {
     study,

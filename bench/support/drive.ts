@@ -76,7 +76,7 @@ export async function drive(detector: Detector, source: ImageSource, options: Dr
   };
   await Promise.all(lanes.map(work));
   const seconds = (performance.now() - started) / 1000;
-  return { latencies, rates: windowRates(ends, durationMs), rate: latencies.length / seconds, spans };
+  return { latencies, rates: windowRates(ends, durationMs, inFlight), rate: latencies.length / seconds, spans };
 }
 
 /** Frames that one rate is made of, where there are enough: fewer would show the pairs in which frames in flight end. */
@@ -85,14 +85,15 @@ const LEAST_FRAMES = 5;
 /**
  * Frames a second, one figure for each 50 ms worth of frames: so many frames by the time they took.
  *
- * @param ends when each frame ended, in milliseconds from the start
+ * @param ends     when each frame ended, in milliseconds from the start
+ * @param inFlight frames that may end at the same moment: of fewer than these a rate would be nonsense
  * @returns at least one figure; none of no frames
  */
-export function windowRates(ends: readonly number[], durationMs: number): number[] {
+export function windowRates(ends: readonly number[], durationMs: number, inFlight = 1): number[] {
   if (ends.length === 0) return [];
   const sorted = ends.toSorted((a, b) => a - b);
   const perWindow = Math.round((sorted.length * WINDOW_MS) / durationMs);
-  const wanted = Math.max(1, perWindow, Math.min(LEAST_FRAMES, Math.floor(sorted.length / 3)));
+  const wanted = Math.max(1, perWindow, Math.min(LEAST_FRAMES, Math.max(inFlight, Math.floor(sorted.length / 3))));
   // A run shorter than a window is one group.
   const frames = Math.min(wanted, sorted.length);
   const rates: number[] = [];

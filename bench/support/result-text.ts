@@ -1,9 +1,10 @@
 /** @module Result text: a run as plain text for a terminal. */
 
 import { type Alignment, alignRows } from "../../src/cli/text-table.ts";
-import type { BenchResult, Block, EnvironmentFacts, StudyResult } from "../result.ts";
+import type { BenchResult, Block, EnvironmentFacts, StudyResult, Unit } from "../result.ts";
 import type { ComparedRuns } from "./compare.ts";
 import { tailFigures } from "./samples.ts";
+import { stageNames } from "./stage-names.ts";
 import { digits, formatValue, formatWithUnit, UNIT_TEXT } from "./units.ts";
 
 /** Points of a line that a terminal has room for; the report shows all. */
@@ -49,18 +50,20 @@ function evenly(values: readonly number[], most: number): readonly number[] {
   return Array.from({ length: most }, (_, at) => values[Math.round((at * (values.length - 1)) / (most - 1))]!);
 }
 
+function valueText(value: number | undefined, unit: Unit): string {
+  return value === undefined ? "–" : formatValue(value, unit);
+}
+
 function blockLines(block: Block): string[] {
   if (block.kind === "table") {
     const rows = block.rows.map((row) => row.map((cell) => (typeof cell === "number" ? digits(cell) : (cell ?? "–"))));
     return [block.title, ...table(block.columns, rows)];
   }
   if (block.kind === "stages") {
-    const stages = [...new Set(block.bars.flatMap(({ parts }) => parts.map(({ stage }) => stage)))];
+    const stages = stageNames(block);
     const rows = block.bars.map(({ name, parts }) => [
       name,
-      ...stages.map((stage) =>
-        formatValue(parts.find((part) => part.stage === stage)?.value ?? Number.NaN, block.unit),
-      ),
+      ...stages.map((stage) => valueText(parts.find((part) => part.stage === stage)?.value, block.unit)),
     ]);
     return [`${block.title}, ${UNIT_TEXT[block.unit]}`, ...table(["", ...stages], rows)];
   }
@@ -69,12 +72,14 @@ function blockLines(block: Block): string[] {
     [...new Set(block.lines.flatMap(({ points }) => points.map(({ x }) => x)))].sort((a, b) => a - b),
     MOST_COLUMNS,
   );
+  const hasKnees = block.lines.some(({ knee }) => knee !== undefined);
   const rows = block.lines.map(({ name, points, knee }) => [
     name,
-    ...xs.map((x) => formatValue(points.find((point) => point.x === x)?.y ?? Number.NaN, block.y.unit)),
-    knee === undefined ? "–" : String(knee),
+    ...xs.map((x) => valueText(points.find((point) => point.x === x)?.y, block.y.unit)),
+    ...(hasKnees ? [String(knee ?? "–")] : []),
   ]);
-  return [`${block.title}, ${UNIT_TEXT[block.y.unit]}`, ...table([block.x.label, ...xs.map(String), "knee"], rows)];
+  const unit = block.y.unit === "bytes" ? "" : `, ${UNIT_TEXT[block.y.unit]}`;
+  return [`${block.title}${unit}`, ...table([block.x.label, ...xs.map(String), ...(hasKnees ? ["knee"] : [])], rows)];
 }
 
 function studyLines(study: StudyResult): string[] {

@@ -7,6 +7,7 @@ import { kneeOf } from "../../bench/support/knee.ts";
 import { pinnedBytes } from "../../bench/support/pinned-bytes.ts";
 import { inRounds } from "../../bench/support/rounds.ts";
 import { driftOf, medianOf, quantileOf, summarise, tailFigures } from "../../bench/support/samples.ts";
+import { stageNames } from "../../bench/support/stage-names.ts";
 import { digits, formatWithUnit } from "../../bench/support/units.ts";
 import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
 
@@ -64,6 +65,8 @@ test("rates are of groups of frames, and a slow machine's are not rounded to who
   expect(windowRates([200, 430], 400).map(Math.round)).toEqual([5, 4]);
   expect(windowRates([5, 10], 20)).toEqual([200]);
   expect(windowRates([], 400)).toEqual([]);
+  // Two in flight that end together are one group: alone, the second would have taken no time.
+  expect(windowRates([100, 100, 200, 200], 200, 2)).toEqual([20, 20]);
 });
 
 test("overlapping spans count once, and idle is what none covers", () => {
@@ -106,6 +109,18 @@ test("what trtexec prints is read, and a report without a figure refused", () =>
 
 test("page-locked buffers are summed by their labels", () => {
   expect(pinnedBytes(["PinnedBuffer u8 [10, 3]", "PinnedBuffer f32 [2]", "Device 0 (a card)"])).toBe(38);
+});
+
+test("stages of several bars stand in the order of a frame's way", () => {
+  const bar = (...stages: string[]) => ({ name: "", parts: stages.map((stage) => ({ stage, value: 1 })) });
+  expect(stageNames({ bars: [bar("launch", "infer", "boxes"), bar("decode", "launch", "wait", "boxes")] })).toEqual([
+    "decode",
+    "launch",
+    "wait",
+    "infer",
+    "boxes",
+  ]);
+  expect(stageNames({ bars: [] })).toEqual([]);
 });
 
 test("axes have round marks inside their range", () => {

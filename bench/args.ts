@@ -1,5 +1,6 @@
 /** @module Args: the command line of `bun run bench`. */
 
+import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { message, OptionError } from "../src/core/errors.ts";
 import { nearestWord } from "../src/core/options.ts";
@@ -19,6 +20,8 @@ export interface BenchOptions {
   readonly image: string | undefined;
   readonly out: string;
   readonly compare: string | undefined;
+  /** A result that is drawn again; nothing is measured. */
+  readonly report: string | undefined;
   readonly backend: "auto" | "cpu" | "gpu";
   /** Seconds a measurement of throughput takes. */
   readonly durationSeconds: number;
@@ -45,6 +48,8 @@ export const HELP = `bun run bench [STUDY …]: where the time of a detection go
   --image FILE         a JPEG (default: a 1920x1080 photograph of ../shared, else one that is generated)
   --out DIR            where result.json, report.html, table.txt and trace.json go (default: out/bench)
   --compare FILE       result.json of an earlier run to put beside this one
+  --report FILE        draw report.html, table.txt and trace.json of an earlier run's result.json again, beside it or in
+                       --out, and measure nothing; with --compare beside another
   --backend WHERE      auto, cpu or gpu
   --duration S         seconds each measurement of throughput takes (default: 3; with --quick 0.5)
   --frames N           frames of the studies "latency" and "memory" (default: 10000 on a GPU, 300 on a CPU)
@@ -67,6 +72,7 @@ const OPTIONS = {
   image: { type: "string" },
   out: { type: "string" },
   compare: { type: "string" },
+  report: { type: "string" },
   backend: { type: "string" },
   duration: { type: "string" },
   frames: { type: "string" },
@@ -119,6 +125,11 @@ export function parseBenchArgs(words: readonly string[], known: readonly string[
   if (backend !== "auto" && backend !== "cpu" && backend !== "gpu") {
     refuse("backend", `as --backend must be auto, cpu or gpu: received ${JSON.stringify(backend)}`, "--backend cpu");
   }
+  const { report } = values;
+  if (report !== undefined && positionals.length > 0) {
+    const found = `as --report draws all studies of its file: received ${positionals.join(" ")}`;
+    refuse("report", found, `bun run bench --report ${report}`);
+  }
   const isQuick = values.quick === true;
   return {
     studies: positionals,
@@ -129,8 +140,9 @@ export function parseBenchArgs(words: readonly string[], known: readonly string[
     engine: values.engine,
     dynamicModel: values["dynamic-model"],
     image: values.image,
-    out: values.out ?? "out/bench",
+    out: values.out ?? (report === undefined ? "out/bench" : dirname(report)),
     compare: values.compare,
+    report,
     backend,
     durationSeconds: number("duration", values.duration, { least: 0.05, isWhole: false }) ?? (isQuick ? 0.5 : 3),
     frames: number("frames", values.frames, { least: 1, isWhole: true }),

@@ -10,7 +10,7 @@ import { gpuUnavailable } from "../src/pipeline/open-backend.ts";
 import { type BenchOptions, HELP, parseBenchArgs } from "./args.ts";
 import type { BenchResult } from "./result.ts";
 import { readResult } from "./result-config.ts";
-import { endLine, type Ground, gpuName, type RunObserver, runStudies, writeRun } from "./runner.ts";
+import { drawRun, endLine, type Ground, gpuName, type RunObserver, runStudies, writeRun } from "./runner.ts";
 import { STUDIES } from "./studies/catalogue.ts";
 import { findPicture, findSubject } from "./subject.ts";
 import { type ComparedRuns, compareRuns } from "./support/compare.ts";
@@ -78,6 +78,18 @@ async function survey(options: BenchOptions, words: readonly string[]): Promise<
   };
 }
 
+/** Print the tables, and where the files are. */
+function show({ out, report }: BenchOptions, result: BenchResult, compared: ComparedRuns | undefined): void {
+  console.log(resultText(result));
+  if (compared !== undefined) console.log(`\n${comparisonText(compared)}`);
+  const at = (path: string): string => {
+    const near = relative(process.cwd(), path);
+    return near.startsWith("..") ? path : near;
+  };
+  const [html, json, trace] = [join(out, "report.html"), report ?? join(out, "result.json"), join(out, "trace.json")];
+  console.log(`\nreport ${at(html)}   JSON ${at(json)}   trace ${at(trace)}`);
+}
+
 async function main(words: readonly string[]): Promise<number> {
   const options = parseBenchArgs(
     words,
@@ -94,19 +106,21 @@ async function main(words: readonly string[]): Promise<number> {
   }
   // Read first: a wrong file is not worth an hour of measuring.
   const before = options.compare === undefined ? undefined : await readResult(options.compare);
-  const ground = await survey(options, words);
-  const studies = STUDIES.filter(({ name }) => options.studies.length === 0 || options.studies.includes(name));
   const compare = (result: BenchResult): ComparedRuns | undefined =>
     before === undefined ? undefined : compareRuns(before, result);
+  if (options.report !== undefined) {
+    const result = await readResult(options.report, "report");
+    await drawRun(options.out, result, compare(result));
+    show(options, result, compare(result));
+    return 0;
+  }
+  const ground = await survey(options, words);
+  const studies = STUDIES.filter(({ name }) => options.studies.length === 0 || options.studies.includes(name));
   const result = await runStudies(studies, ground, {
     observer: observer(),
     onPartial: (partial) => writeRun(options.out, partial, compare(partial)),
   });
-  const compared = compare(result);
-  console.log(resultText(result));
-  if (compared !== undefined) console.log(`\n${comparisonText(compared)}`);
-  const at = (name: string): string => relative(process.cwd(), join(options.out, name)) || name;
-  console.log(`\nreport ${at("report.html")}   JSON ${at("result.json")}   trace ${at("trace.json")}`);
+  show(options, result, compare(result));
   return result.studies.some(({ status }) => status === "failed") ? 1 : 0;
 }
 

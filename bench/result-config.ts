@@ -124,12 +124,14 @@ const resultSchema = z.strictObject({
 /**
  * Read a result that an earlier run wrote.
  *
+ * @param option which one names the file
  * @throws {OptionError} If it is missing, no JSON, no result of this bench, or one of another form
  */
-export async function readResult(path: string): Promise<BenchResult> {
+export async function readResult(path: string, option: "compare" | "report" = "compare"): Promise<BenchResult> {
   const file = Bun.file(path);
   const refuse = (found: string, hint: string, cause?: unknown): never => {
-    throw new OptionError(message(`compare with ${JSON.stringify(path)}`, found, hint), "compare", { cause });
+    const action = option === "compare" ? "compare with" : "draw the report of";
+    throw new OptionError(message(`${action} ${JSON.stringify(path)}`, found, hint), option, { cause });
   };
   if (!(await file.exists())) return refuse("as there is no such file", "give the JSON an earlier run wrote");
   let data: unknown;

@@ -37,10 +37,19 @@ async function writeWhole(path: string, text: string): Promise<void> {
 export async function writeRun(folder: string, result: BenchResult, compared: ComparedRuns | undefined): Promise<void> {
   mkdirSync(folder, { recursive: true });
   await writeWhole(join(folder, "result.json"), `${JSON.stringify(result)}\n`);
+  await drawRun(folder, result, compared);
+}
+
+/** Write the report, the table and the trace of a result that is there already. */
+export async function drawRun(folder: string, result: BenchResult, compared: ComparedRuns | undefined): Promise<void> {
+  mkdirSync(folder, { recursive: true });
   await writeWhole(join(folder, "report.html"), buildReport(result, compared));
   await writeWhole(join(folder, "table.txt"), `${resultText(result)}\n`);
   await writeWhole(join(folder, "trace.json"), `${JSON.stringify(traceOf(result))}\n`);
 }
+
+/** Why a study, or a part of one, is left out. */
+const OVER = "the minutes of --max-minutes were over";
 
 function missing(study: Study, ground: Ground): string | undefined {
   if (study.needs.includes("gpu") && ground.kind !== "gpu") return `it needs a GPU: ${ground.faults.gpu}`;
@@ -73,9 +82,10 @@ async function runOne(
   });
   const lack = missing(study, ground);
   if (lack !== undefined) return finish("skipped", lack);
-  if (started > deadline) return finish("skipped", "the minutes of --max-minutes were over");
+  if (started > deadline && study.isMeasuring !== false) return finish("skipped", OVER);
   const { options, kind, picture, source, model, durationMs } = ground;
   const progress = (fraction: number, text: string): void => observer.onProgress(study, fraction, text);
+  let isCut = false;
   try {
     const context: StudyContext = {
       ...{ options, kind, picture, source, model, durationMs, earlier, progress },
@@ -86,9 +96,13 @@ async function runOne(
             progress(0, `building the engine, ${(fraction * 100).toFixed(0)} %: ${phase}`),
           ...wish,
         }),
-      isOver: () => performance.now() > deadline,
+      isOver: () => {
+        isCut ||= performance.now() > deadline;
+        return isCut;
+      },
     };
     await study.run(context, output);
+    if (isCut && !output.leftOut.some((what) => what.includes(OVER))) output.leftOut.push(`samples, as ${OVER}`);
     return finish("done");
   } catch (error) {
     return finish("failed", error instanceof Error ? error.message : String(error));

@@ -57,6 +57,8 @@ export interface Study {
   /** One sentence. */
   readonly question: string;
   readonly needs: readonly Need[];
+  /** False of one that reads what others measured, which takes no time; it runs even when the minutes are over. */
+  readonly isMeasuring?: boolean;
   /** Measure. What is filled in before an error is kept. */
   run(context: StudyContext, output: StudyOutput): Promise<void>;
 }

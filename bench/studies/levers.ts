@@ -101,6 +101,7 @@ export const levers: Study = {
   title: "Levers: what each one brought",
   question: "Of the known ways to make detection faster, which one brought how much in this run?",
   needs: [],
+  isMeasuring: false,
   async run({ earlier }, output) {
     const rows: (string | number)[][] = [];
     for (const lever of LEVERS) {
@@ -109,7 +110,8 @@ export const levers: Study = {
       const [a, b] = [medianOf(without.samples), medianOf(withIt.samples)];
       const gain = without.better === "lower" ? a / b : b / a;
       const noise = (2 * Math.hypot(driftOf(without.samples), driftOf(withIt.samples))) / a;
-      const verdict = Math.abs(gain - 1) <= Math.max(0.01, noise) ? "within the noise" : gain > 1 ? "pays" : "costs";
+      const verdict =
+        Math.max(gain, 1 / gain) <= 1 + Math.max(0.01, noise) ? "within the noise" : gain > 1 ? "pays" : "costs";
       rows.push([
         lever.name,
         formatWithUnit(a, without.unit),

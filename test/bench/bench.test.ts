@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -75,7 +75,7 @@ test("an earlier result is read back as it was written, and anything else refuse
   expect(await refusal('{"p50": 1}')).toContain("it has no schema");
   expect(await refusal('{"schema": "other/3"}')).toContain('"other/3"');
   expect(await refusal(JSON.stringify({ ...SAMPLE_RESULT, studies: 5 }))).toContain("as studies is refused");
-  expect(readResult(join(folder, "nowhere.json"))).rejects.toThrow("there is no such file");
+  await expect(readResult(join(folder, "nowhere.json"))).rejects.toThrow("there is no such file");
 });
 
 test("--compare with a broken file ends with 2 before anything is measured", async () => {
@@ -83,6 +83,24 @@ test("--compare with a broken file ends with 2 before anything is measured", asy
   const { code, errors, output } = await bench("latency", "--compare", path);
   expect({ code, output }).toEqual({ code: 2, output: "" });
   expect(errors).toContain("as it is no JSON");
+});
+
+test("--report draws an earlier result again without measuring, beside it or in --out", async () => {
+  const path = await write("kept.json", JSON.stringify(SAMPLE_RESULT));
+  const out = join(folder, "drawn");
+  const { code, output } = await bench("--report", path, "--out", out, "--compare", path);
+  expect(code).toBe(0);
+  expect(output).toContain("Compared with the earlier run");
+  expect(readdirSync(out).sort()).toEqual(["report.html", "table.txt", "trace.json"]);
+  expect(await Bun.file(join(out, "report.html")).text()).toContain("NVIDIA H200");
+  expect(parseBenchArgs(["--report", path], NAMES).out).toBe(folder);
+});
+
+test("--report refuses a broken file and studies with 2", async () => {
+  const broken = await bench("--report", await write("torn.json", '{"schema": '));
+  expect({ code: broken.code, output: broken.output }).toEqual({ code: 2, output: "" });
+  expect(broken.errors).toContain("Cannot draw the report of");
+  expect(() => parseBenchArgs(["latency", "--report", "x.json"], NAMES)).toThrow("draws all studies");
 });
 
 test("--list names every study", async () => {
@@ -148,10 +166,19 @@ test("a study that fails is named, the others run, and the exit code is 1", asyn
   expect(studies.map(({ status }) => status)).toEqual(["done", "failed"]);
 }, 30_000);
 
-test("what has not begun when the minutes are over is skipped, and written down", async () => {
+test("what has not begun when the minutes are over is skipped, and written down; the levers take no time", async () => {
   const out = join(folder, "late");
-  const { code } = await bench("service", "calls", ...(await toyFiles()), "--max-minutes", "0", "--out", out);
+  const { code } = await bench("service", "calls", "levers", ...(await toyFiles()), "--max-minutes", "0", "--out", out);
   expect(code).toBe(0);
   const { studies } = await readResult(join(out, "result.json"));
-  expect(studies.map(({ reason }) => reason?.includes("--max-minutes"))).toEqual([true, true]);
+  expect(studies.map(({ status }) => status)).toEqual(["skipped", "skipped", "done"]);
+  expect(studies.map(({ reason }) => reason?.includes("--max-minutes"))).toEqual([true, true, undefined]);
+}, 30_000);
+
+test("a study that the minutes cut short says that it has fewer samples", async () => {
+  const out = join(folder, "short");
+  const words = ["latency", ...(await toyFiles()), "--frames", "100000", "--max-minutes", "0.01", "--out", out];
+  expect((await bench(...words)).code).toBe(0);
+  const [study] = (await readResult(join(out, "result.json"))).studies;
+  expect(study?.leftOut.join()).toContain("samples, as the minutes of --max-minutes were over");
 }, 30_000);

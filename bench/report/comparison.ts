@@ -3,7 +3,7 @@
 import type { ComparedRuns, Comparison } from "../support/compare.ts";
 import { formatWithUnit } from "../support/units.ts";
 import { drawing, element, escapeText, textElement } from "./markup.ts";
-import { logScale } from "./scale.ts";
+import { logScale, type Scale } from "./scale.ts";
 import { table } from "./tables.ts";
 
 const WIDTH = 1180;
@@ -13,10 +13,20 @@ const ROW = 22;
 const AXIS = 30;
 /** The axis reaches at least from 0.8 to 1.25. */
 const LEAST_FACTOR = 1.25;
-/** Ratios worth a line. */
-const MARKS = [0.125, 0.25, 0.5, 0.667, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4, 8];
+/** Ratios worth a line, the more important first. */
+const MARKS = [1, 2, 0.5, 4, 0.25, 8, 0.125, 1.25, 0.8, 1.5, 0.667, 1.1, 0.9];
+/** Marks nearer to each other would run into one another. */
+const MARK_DISTANCE = 44;
 /** Larger changes lie at the edge. */
 const MOST_FACTOR = 8;
+
+function marksOn(scale: Scale, factor: number): number[] {
+  const marks: number[] = [];
+  for (const tick of MARKS.filter((one) => one >= 1 / factor && one <= factor)) {
+    if (marks.every((mark) => Math.abs(scale.at(mark) - scale.at(tick)) >= MARK_DISTANCE)) marks.push(tick);
+  }
+  return marks;
+}
 
 function dots(rows: readonly Comparison[]): string {
   const widest = Math.max(...rows.map(({ ratio, noise }) => Math.max(ratio, 1 / ratio, 1 + noise)), LEAST_FACTOR);
@@ -26,7 +36,7 @@ function dots(rows: readonly Comparison[]): string {
   const clamp = (value: number): number => scale.at(Math.min(factor, Math.max(1 / factor, value)));
   const height = rows.length * ROW + AXIS;
   const floor = height - AXIS;
-  const content = MARKS.filter((tick) => tick >= 1 / factor && tick <= factor).map(
+  const content = marksOn(scale, factor).map(
     (tick) =>
       element("line", {
         x1: scale.at(tick),

@@ -151,7 +151,7 @@ function row({ name, unit, better, samples }: Measurement, at: number, axis: Axi
     element("line", { x1: range.from, x2: range.to, y1: base, y2: base, class: "base" }),
     mark(p99!, base, { kind: "p99", ...p99Text }),
     mark(p50!, base, { kind: "p50", ...p50Text }),
-    better === "lower" && extreme > end ? faint(range.to, base - 5, `max ${formatValue(extreme, unit)} →`) : "",
+    better === "lower" && extreme > end ? faint(range.to, base + 11, `max ${formatValue(extreme, unit)} →`) : "",
   ].join("");
 }
 
@@ -175,8 +175,8 @@ export function distributions(measurements: readonly Measurement[], title: strin
     );
   });
   const unit = measurements[0]!.unit;
-  const caption = `${unit === "bytes" ? "bytes" : UNIT_TEXT[unit]}${isLog ? ", in factors" : ""}`;
-  const unitText = textElement("text", { x: LEFT - 14, y: floor + 14, class: "axis", "text-anchor": "end" }, caption);
+  const caption = `${unit === "bytes" ? "bytes" : UNIT_TEXT[unit]}${isLog ? ", log scale" : ""}`;
+  const unitText = textElement("text", { x: LEFT - 40, y: floor + 14, class: "axis", "text-anchor": "end" }, caption);
   const rows = measurements.map((measurement, at) => row(measurement, at, { scale, range, end: domain.to }));
   return drawing({ width: WIDTH, height }, title, ...grid, unitText, ...rows);
 }

@@ -2,8 +2,8 @@
 
 import type { Block } from "../result.ts";
 import { formatWithUnit, UNIT_TEXT } from "../support/units.ts";
-import { COLOURS, drawing, element, legend, textElement } from "./markup.ts";
-import { linearScale, log2Scale, type Scale } from "./scale.ts";
+import { drawing, element, legend, seriesClass, textElement } from "./markup.ts";
+import { linearScale, log2Scale, pointScale, type Scale, type Span } from "./scale.ts";
 
 type Lines = Extract<Block, { kind: "lines" }>;
 
@@ -13,6 +13,11 @@ const LEFT = 72;
 const RIGHT = 24;
 const TOP = 18;
 const BOTTOM = 46;
+
+/** Most parts of the axis of `x`. */
+const X_PARTS = 8;
+/** Where more lines than this have a knee, its ring alone tells: the words would cover each other. */
+const MOST_NAMED_KNEES = 3;
 
 /** Bytes on an axis are counted in MiB. */
 const MIB = 1024 * 1024;
@@ -28,14 +33,11 @@ export function lineChart(block: Lines): string {
   const xs = points.map(({ x }) => x);
   const ys = points.flatMap(({ y, low = y, high = y }) => [y * factor, low * factor, high * factor]);
   const range = { from: LEFT, to: WIDTH - RIGHT };
-  const [first, last] = [Math.min(...xs), Math.max(...xs)];
-  const xScale = isLogX(block)
-    ? log2Scale(xs, range)
-    : linearScale({ from: first, to: last > first ? last : first + 1 }, range, 8);
+  const xScale = xScaleOf(block, xs, range);
   const [low, high] = [Math.min(...ys), Math.max(...ys)];
   // An axis that does not begin at 0 would make noise look like a cliff; memory, which is far from 0, is the exception.
   const from = block.y.unit === "bytes" ? Math.max(0, low - Math.max((high - low) * 2, low * 0.1)) : 0;
-  const to = block.y.unit === "bytes" ? high + Math.max((high - low) * 2, high * 0.1) : high * 1.08 || 1;
+  const to = block.y.unit === "bytes" ? high + Math.max((high - low) * 0.25, high * 0.1) : high * 1.08 || 1;
   const yScale = linearScale({ from, to }, { from: HEIGHT - BOTTOM, to: TOP }, 5);
   const unit = block.y.unit === "bytes" ? "MiB" : UNIT_TEXT[block.y.unit];
   const content = [
@@ -46,11 +48,20 @@ export function lineChart(block: Lines): string {
       `${block.y.label}${unit === "" ? "" : `, ${unit}`}`,
     ),
     textElement("text", { x: WIDTH - RIGHT, y: HEIGHT - 6, class: "axis", "text-anchor": "end" }, block.x.label),
-    ...block.lines.map((line, at) => drawLine(block, line, at % COLOURS, { xScale, yScale, factor })),
+    ...block.lines.map((line, at) => drawLine(block, line, at, { xScale, yScale, factor })),
   ];
   return (
     legend(block.lines.map(({ name }) => name)) + drawing({ width: WIDTH, height: HEIGHT }, block.title, ...content)
   );
+}
+
+/** Counts get no marks between them; a single value stands in the middle. */
+function xScaleOf(block: Lines, xs: readonly number[], range: Span): Scale {
+  if (isLogX(block)) return log2Scale(xs, range);
+  const [first, last] = [Math.min(...xs), Math.max(...xs)];
+  if (first === last) return pointScale(first, range);
+  const parts = xs.every(Number.isInteger) ? Math.min(X_PARTS, last - first) : X_PARTS;
+  return linearScale({ from: first, to: last }, range, parts);
 }
 
 function grid(xScale: Scale, yScale: Scale): string[] {
@@ -77,7 +88,7 @@ function grid(xScale: Scale, yScale: Scale): string[] {
 function drawLine(
   block: Lines,
   { name, points, knee }: Lines["lines"][number],
-  colour: number,
+  at: number,
   axes: { readonly xScale: Scale; readonly yScale: Scale; readonly factor: number },
 ): string {
   const place = (x: number, y: number): string =>
@@ -86,23 +97,27 @@ function drawLine(
   if (points.some(({ low, high }) => low !== undefined && high !== undefined)) {
     const upper = points.map(({ x, y, high = y }) => place(x, high));
     const lower = points.toReversed().map(({ x, y, low = y }) => place(x, low));
-    parts.push(element("path", { d: `M${[...upper, ...lower].join("L")}Z`, class: `band f${colour}` }));
+    parts.push(element("path", { d: `M${[...upper, ...lower].join("L")}Z`, class: seriesClass("band", "f", at) }));
   }
-  parts.push(element("path", { d: `M${points.map(({ x, y }) => place(x, y)).join("L")}`, class: `line s${colour}` }));
+  parts.push(
+    element("path", { d: `M${points.map(({ x, y }) => place(x, y)).join("L")}`, class: seriesClass("line", "s", at) }),
+  );
   const isDense = points.length > 40;
+  const isKneeNamed = block.lines.filter((line) => line.knee !== undefined).length <= MOST_NAMED_KNEES;
   for (const { x, y } of points) {
     const [cx, cy] = place(x, y).split(" ").map(Number) as [number, number];
     const tip = textElement("title", {}, `${name}, ${block.x.label} ${x}: ${formatWithUnit(y, block.y.unit)}`);
-    if (!isDense) parts.push(element("circle", { cx, cy, r: 3.5, class: `f${colour} dot` }, tip));
+    if (!isDense) parts.push(element("circle", { cx, cy, r: 3.5, class: seriesClass("dot", "f", at) }, tip));
     if (x !== knee) continue;
     parts.push(
       element(
         "circle",
-        { cx, cy, r: 9, class: `knee s${colour}` },
+        { cx, cy, r: 9, class: seriesClass("knee", "s", at) },
         textElement("title", {}, `${name}: more than ${x} hardly pays`),
       ),
     );
-    parts.push(textElement("text", { x: cx + 13, y: cy + 18, class: "knee-text", "text-anchor": "start" }, "knee"));
+    if (isKneeNamed)
+      parts.push(textElement("text", { x: cx + 13, y: cy + 18, class: "knee-text", "text-anchor": "start" }, "knee"));
   }
   return parts.join("");
 }

@@ -31,18 +31,15 @@ export function textElement(name: string, attributes: Attributes, text: string):
   return element(name, attributes, escapeText(text));
 }
 
-/** A drawing of this size in its own units, as wide as its column. @param label what it shows, for who cannot see it */
+/** A drawing of this size in its own units, as wide as its column; a narrow window scrolls it. @param label what it shows, for who cannot see it */
 export function drawing(
   size: { readonly width: number; readonly height: number },
   label: string,
   ...content: string[]
 ): string {
   const { width, height } = size;
-  return element(
-    "svg",
-    { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: "chart" },
-    ...content,
-  );
+  const attributes = { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: "chart" };
+  return element("div", { class: "drawing" }, element("svg", attributes, ...content));
 }
 
 /** Characters of a label's line. */
@@ -73,9 +70,14 @@ const LINE = 14;
 /** Names with their colours, over a chart. */
 export function legend(names: readonly string[]): string {
   const items = names.map((name, at) =>
-    element("li", {}, element("i", { class: `swatch f${at % COLOURS}` }), escapeText(name)),
+    element("li", {}, element("i", { class: seriesClass("swatch", "f", at) }), escapeText(name)),
   );
   return element("ul", { class: "legend" }, ...items);
+}
+
+/** The classes of the series at a place: its colour, and dashes where the colours come round again. */
+export function seriesClass(kind: string, prefix: "f" | "s", at: number): string {
+  return `${kind} ${prefix}${at % COLOURS}${at % (2 * COLOURS) < COLOURS ? "" : " dashed"}`;
 }
 
 /** Different colours there are; the classes `f0`, `f1`, … fill and `s0`, `s1`, … draw lines. */

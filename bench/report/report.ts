@@ -41,6 +41,13 @@ function beside(chart: string, numbers: string): string {
   return element("div", { class: "beside" }, element("div", {}, chart), numbers);
 }
 
+function leftOutList(leftOut: readonly string[]): string {
+  if (leftOut.length === 0) return "";
+  if (leftOut.length === 1) return textElement("p", { class: "left-out" }, `Left out: ${leftOut[0]}.`);
+  const items = leftOut.map((what) => textElement("li", {}, what));
+  return `<p class="left-out">Left out:</p>${element("ul", { class: "left-out" }, ...items)}`;
+}
+
 function studySection(study: StudyResult): string {
   const measurements = new Map(study.measurements.map((one) => [one.id, one]));
   const { name, title, question, status, reason } = study;
@@ -64,7 +71,7 @@ function studySection(study: StudyResult): string {
         drawBlock(block, measurements),
       ),
     ),
-    study.leftOut.length === 0 ? "" : textElement("p", { class: "left-out" }, `Left out: ${study.leftOut.join("; ")}.`),
+    leftOutList(study.leftOut),
   );
 }
 
@@ -116,6 +123,17 @@ function figures(result: BenchResult): string {
   return cards.length === 0 ? "" : element("div", { class: "figures" }, ...cards);
 }
 
+/** Studies that say nothing, by name, so that nobody takes the promises below for all there are. */
+function without({ studies }: BenchResult, status: StudyResult["status"], word: string): string {
+  const names = studies.filter((study) => study.status === status).map(({ title }) => shortTitle(title));
+  const style = status === "failed" ? "partial" : "lead";
+  return names.length === 0 ? "" : textElement("p", { class: style }, `${word}: ${names.join(", ")}.`);
+}
+
+function shortTitle(title: string): string {
+  return title.split(":", 1)[0] ?? title;
+}
+
 function head(result: BenchResult): string {
   const { environment: facts, isComplete } = result;
   const where = facts.gpu?.name ?? `${facts.cpu}, ${facts.cores} cores`;
@@ -133,6 +151,8 @@ function head(result: BenchResult): string {
         `bun run bench, ${facts.date.slice(0, 16).replace("T", " ")} UTC; ${facts.runtime}; picture ${facts.picture.width}x${facts.picture.height}${facts.isQuick ? "; quick, with few samples" : ""}.`,
       ),
       isComplete ? "" : textElement("p", { class: "partial" }, "The run was cut off: studies are missing."),
+      without(result, "failed", "Failed"),
+      without(result, "skipped", "Left out"),
       figures(result),
     ),
   );
@@ -145,7 +165,7 @@ export function buildReport(result: BenchResult, compared?: ComparedRuns): strin
   const links = [
     ...(compared === undefined ? [] : [textElement("a", { href: "#compare" }, "Beside the earlier run")]),
     ...studies.map(({ name, title, status }) =>
-      textElement("a", { href: `#${name}`, class: status }, title.split(":", 1)[0] ?? name),
+      textElement("a", { href: `#${name}`, class: status }, shortTitle(title)),
     ),
   ];
   const body = [

@@ -56,16 +56,18 @@ export function logScale(domain: Span, range: Span): Scale {
   return { at: (value) => range.from + (Math.log(value) - low) * factor, ticks, format };
 }
 
+/** An axis of one value, which stands in the middle. */
+export function pointScale(value: number, range: Span): Scale {
+  const middle = (range.from + range.to) / 2;
+  return { at: () => middle, ticks: [value], format: String };
+}
+
 /** Each of these values is a mark, a doubling as wide as the next. @param values above 0, at least one */
 export function log2Scale(values: readonly number[], range: Span): Scale {
   const ticks = [...new Set(values)].sort((a, b) => a - b);
   const low = Math.log2(ticks[0]!);
   const high = Math.log2(ticks.at(-1)!);
-  const factor = high === low ? 0 : (range.to - range.from) / (high - low);
-  const middle = (range.from + range.to) / 2;
-  return {
-    at: (value) => (factor === 0 ? middle : range.from + (Math.log2(value) - low) * factor),
-    ticks,
-    format: String,
-  };
+  if (high === low) return pointScale(ticks[0]!, range);
+  const factor = (range.to - range.from) / (high - low);
+  return { at: (value) => range.from + (Math.log2(value) - low) * factor, ticks, format: String };
 }

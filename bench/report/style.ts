@@ -24,7 +24,7 @@ body {
 }
 main, header > div, nav > div { max-width: 1240px; margin: 0 auto; padding: 0 28px; }
 header { padding: 44px 0 22px; }
-h1 { font-size: 29px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.015em; text-wrap: balance; }
+h1 { overflow-wrap: anywhere; font-size: 29px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.015em; text-wrap: balance; }
 h2 { font-size: 21px; margin: 0; letter-spacing: -0.01em; }
 h3 { font-size: 15.5px; margin: 0 0 2px; }
 p { margin: 0; max-width: 100ch; }
@@ -49,20 +49,24 @@ section > .question { margin: 2px 0 14px; }
 .block > p { color: var(--soft); font-size: 14px; margin-bottom: 10px; }
 .beside { display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px 28px; align-items: start; }
 @media (min-width: 1080px) { .beside { grid-template-columns: minmax(0, 1.7fr) minmax(0, 1fr); } }
-.below > svg.chart { max-width: 960px; }
-.scroll { overflow-x: auto; }
+.below > .drawing { max-width: 860px; }
+.below > .scroll { margin-top: 12px; }
+.scroll, .drawing { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { text-align: right; padding: 5px 0 5px 14px; border-bottom: 1px solid var(--rule); vertical-align: top; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.text { text-align: left; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; min-width: 12ch; }
+.checks th:first-child, .checks td:first-child, .facts td:first-child { min-width: 0; }
+summary { cursor: pointer; color: var(--accent); font-size: 13.5px; }
+td + td { white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .facts td:first-child { color: var(--soft); white-space: nowrap; padding-right: 20px; width: 1%; }
 ul.findings { margin: 0 0 6px; padding-left: 19px; max-width: 92ch; }
 ul.findings li { margin: 3px 0; }
-.left-out { color: var(--faint); font-size: 13.5px; }
-.checks td:first-child { width: 1%; } .checks td:nth-child(2), .checks th:nth-child(2) { text-align: left; }
+.left-out { color: var(--soft); font-size: 13.5px; margin: 0 0 12px; }
+ul.left-out { padding-left: 19px; max-width: 100ch; }
+.checks td { white-space: normal; } .checks td:first-child { width: 1%; } .checks td:nth-child(2), .checks th:nth-child(2) { text-align: left; }
 .state { font-weight: 600; white-space: nowrap; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 .reason { border-left: 3px solid var(--faint); padding: 6px 14px; color: var(--soft); white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -83,7 +87,8 @@ svg .area { fill-opacity: 0.32; stroke-width: 1.2; stroke-linejoin: round; }
 svg .mark { stroke: var(--ink); stroke-width: 1.3; } svg .mark.p99 { stroke-dasharray: 3 3; }
 svg .mark-text { fill: var(--ink); font-size: 11.5px; font-variant-numeric: tabular-nums; paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 svg .sample { fill-opacity: 0.55; }
-svg .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; }
+svg .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; } svg .line.dashed { stroke-dasharray: 7 4; }
+.swatch.dashed { mask: repeating-linear-gradient(90deg, #000 0 4px, transparent 4px 7px); width: 18px; border-radius: 0; }
 svg .band { fill-opacity: 0.13; } svg .dot { stroke: var(--card); stroke-width: 1.5; }
 svg .knee { fill: none; stroke-width: 2; } svg .knee-text { font-size: 11.5px; font-weight: 600; fill: var(--ink); paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 svg .noise { fill: var(--grid); } svg .view { cursor: grab; } svg .span { stroke: none; } svg .span.odd { opacity: 0.72; }
@@ -92,5 +97,14 @@ svg .noise { fill: var(--grid); } svg .view { cursor: grab; } svg .span { stroke
 .hint { color: var(--faint); font-size: 12.5px; margin-left: 8px; }
 footer { color: var(--faint); font-size: 13px; padding: 30px 0 50px; }
 ${Array.from({ length: 10 }, (_, at) => `.f${at} { fill: var(--c${at}); background: var(--c${at}); } .s${at} { stroke: var(--c${at}); }`).join("\n")}
+@media (max-width: 700px) {
+  main, header > div, nav > div { padding: 0 14px; }
+  .block { padding: 14px 12px 12px; }
+  th, td { padding-left: 8px; }
+  .drawing svg.chart { width: 540px; }
+  .timeline .drawing svg.chart { width: 800px; }
+  #compare .drawing { display: none; }
+  .timeline { touch-action: pan-x pan-y; }
+}
 @media print { nav, .buttons { display: none; } .block { break-inside: avoid; } }
 `;

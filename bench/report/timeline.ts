@@ -9,7 +9,7 @@ type Timeline = Extract<Block, { kind: "timeline" }>;
 
 const WIDTH = 1180;
 const LEFT = 150;
-const RIGHT = 14;
+const RIGHT = 30;
 const LANE = 34;
 const BAR = 22;
 const AXIS = 30;
@@ -126,6 +126,8 @@ for (const box of document.querySelectorAll(".timeline")) {
   });
   let held;
   chart.addEventListener("pointerdown", (event) => {
+    // A finger scrolls; the buttons are its zoom.
+    if (event.pointerType === "touch") return;
     held = timeAt(event);
     chart.setPointerCapture(event.pointerId);
   });
@@ -134,5 +136,5 @@ for (const box of document.querySelectorAll(".timeline")) {
     const moved = held - timeAt(event);
     show(from + moved, to + moved);
   });
-  chart.addEventListener("pointerup", () => { held = undefined; });
+  for (const end of ["pointerup", "pointercancel"]) chart.addEventListener(end, () => { held = undefined; });
 }`;

@@ -66,6 +66,39 @@ test("what studies say cannot become markup", () => {
   expect(html).toContain("Cannot decode &lt;this&gt;");
 });
 
+test("a report names at its top what was left out and what failed", async () => {
+  const top = (await select(buildReport(SAMPLE_RESULT), "header p")).join("\n");
+  expect(top).toContain("Left out: peers");
+  expect(top).toContain("Failed: jpeg");
+});
+
+test("more lines than colours stay apart, and their table has a row each", async () => {
+  const names = Array.from({ length: 12 }, (_, at) => `line ${at}`);
+  const block = {
+    kind: "lines",
+    title: "l",
+    note: "n",
+    x: { label: "x", scale: "log2" },
+    y: { label: "y", unit: "fps" },
+    lines: names.map((name, at) => ({ name, points: [1, 2].map((x) => ({ x, y: at + x })), knee: 1 })),
+  } as const;
+  const html = buildReport({ ...SAMPLE_RESULT, studies: [sampleStudy("s", { blocks: [block] })] });
+  expect(await select(html, "path.line")).toHaveLength(12);
+  expect(await select(html, "path.line.dashed")).toHaveLength(2);
+  expect(await select(html, "i.swatch.dashed")).toHaveLength(2);
+  expect(await select(html, "#s tbody tr")).toHaveLength(12);
+  // A dozen words would cover each other; the rings stay.
+  expect(await select(html, "circle.knee")).toHaveLength(12);
+  expect(await select(html, "text.knee-text")).toEqual([]);
+});
+
+test("a long table is folded, a short one is not", async () => {
+  const table = (count: number) =>
+    ({ kind: "table", title: "t", note: "n", columns: ["a"], rows: Array.from({ length: count }, () => [1]) }) as const;
+  const html = buildReport({ ...SAMPLE_RESULT, studies: [sampleStudy("s", { blocks: [table(72), table(5)] })] });
+  expect(await select(html, "summary")).toEqual(["all 72 rows"]);
+});
+
 test("a report of a run that was cut off says so", () => {
   expect(buildReport({ ...SAMPLE_RESULT, isComplete: false })).toContain("cut off");
   expect(buildReport({ ...SAMPLE_RESULT, isComplete: false, studies: [] })).toContain("<main>");
@@ -131,6 +164,17 @@ test("compare calls the same numbers the same, and beyond the noise better or wo
     "worse",
     "same",
   ]);
+});
+
+test("compare counts in factors: to a fifth is beyond a noise of 80 %, as five times would be", () => {
+  const scattered = (factor: number): Measurement => ({
+    ...sampleMeasurement("decoded", 1),
+    samples: Array.from({ length: 100 }, (_, at) => factor * (1 + 0.6 * (Math.floor(at / 10) % 2))),
+  });
+  const verdict = (factor: number) =>
+    compareRuns(withMeasurement(scattered(1)), withMeasurement(scattered(factor))).rows[0]!;
+  expect(verdict(0.2).noise).toBeGreaterThan(0.6);
+  expect([verdict(0.2), verdict(5), verdict(0.7)].map((row) => row.verdict)).toEqual(["better", "worse", "same"]);
 });
 
 test("a measurement that drifts by itself needs a larger difference", () => {

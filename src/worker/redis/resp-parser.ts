@@ -7,8 +7,13 @@ export type Reply = string | number | Uint8Array | null | RedisError | readonly 
 
 const CR = 13;
 const LF = 10;
+const LINE_END: readonly number[] = [CR, LF];
 /** A line is a number or a short text; what is longer is no Redis server. */
 const MAX_LINE = 65_536;
+/** Bytes: four times what a server takes for one value unless it is told otherwise. */
+const MAX_BULK = 2 ** 31;
+/** Replies to what is asked here are three deep. */
+const MAX_DEPTH = 32;
 
 interface OpenArray {
   readonly items: Reply[];
@@ -36,8 +41,8 @@ export class RespParser {
   #line = new Uint8Array(0);
   #bulk: Uint8Array | undefined;
   #filled = 0;
-  /** Bytes of a line end still to come after a bulk string. */
-  #skip = 0;
+  /** What is still to come of the line end after a bulk string. */
+  #lineEnd: readonly number[] = [];
 
   constructor(onReply: (reply: Reply) => void) {
     this.#onReply = onReply;
@@ -52,12 +57,14 @@ export class RespParser {
     let at = 0;
     while (at < chunk.length) {
       if (this.#bulk !== undefined) at = this.#fill(this.#bulk, chunk, at);
-      else if (this.#skip > 0) {
-        const skipped = Math.min(this.#skip, chunk.length - at);
-        this.#skip -= skipped;
-        at += skipped;
-      } else at = this.#readLine(chunk, at);
+      else if (this.#lineEnd.length > 0) this.#endBulk(chunk[at++]!);
+      else at = this.#readLine(chunk, at);
     }
+  }
+
+  #endBulk(byte: number): void {
+    if (byte !== this.#lineEnd[0]) throw protocolError("a bulk string does not end with CR LF");
+    this.#lineEnd = this.#lineEnd.slice(1);
   }
 
   #fill(bulk: Uint8Array, chunk: Uint8Array, at: number): number {
@@ -66,7 +73,7 @@ export class RespParser {
     this.#filled += length;
     if (this.#filled === bulk.length) {
       this.#bulk = undefined;
-      this.#skip = 2;
+      this.#lineEnd = LINE_END;
       this.#deliver(bulk);
     }
     return at + length;
@@ -103,6 +110,7 @@ export class RespParser {
       this.#deliver(null);
       return;
     }
+    if (byteLength > MAX_BULK) throw protocolError(`a bulk string has ${byteLength} bytes`);
     // Every byte is overwritten before anyone sees it.
     const bulk = Buffer.allocUnsafeSlow(byteLength);
     if (byteLength > 0) {
@@ -110,13 +118,14 @@ export class RespParser {
       this.#filled = 0;
       return;
     }
-    this.#skip = 2;
+    this.#lineEnd = LINE_END;
     this.#deliver(bulk);
   }
 
   #startArray(length: number): void {
     if (length < 0) this.#deliver(null);
     else if (length === 0) this.#deliver([]);
+    else if (this.#open.length === MAX_DEPTH) throw protocolError(`lists are more than ${MAX_DEPTH} deep`);
     else this.#open.push({ items: [], left: length });
   }
 
@@ -134,7 +143,7 @@ export class RespParser {
 }
 
 function integer(text: string): number {
-  const value = Number(text);
+  const value = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!Number.isSafeInteger(value)) throw protocolError(`${JSON.stringify(text.slice(0, 30))} is no whole number`);
   return value;
 }

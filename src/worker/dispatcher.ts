@@ -50,6 +50,9 @@ const NO_TIMINGS: AnswerTimings = {
   total: 0,
 };
 
+/** What is kept of a dead letter's own fields: the answering script takes no more than some thousands. */
+const BURIED_FIELDS = 1_000;
+
 /** Why a frame goes to the dead-letter stream, as a word for the metrics and a text for whoever reads it. */
 interface Burial {
   readonly kind: "bad-frame" | "failed" | "unanswered";
@@ -260,7 +263,7 @@ export class Dispatcher {
       service.observe("total", now - frame.readyAt + frame.receiveMs);
     }
     if (isWritten === false) metrics.superseded();
-    this.#release(frame);
+    this.#settle(frame, isWritten);
   }
 
   async #bury(frame: HeldFrame, { kind, reason }: Burial): Promise<void> {
@@ -277,13 +280,14 @@ export class Dispatcher {
     ];
     const { stream, maxLength } = config.deadLetter;
     const destination = { stream, maxLength, deletesEntry: config.deleteAnswered };
-    const isWritten = await this.#write(frame, [...about, ...entry.fields], destination);
+    const own = [...entry.fields].slice(0, BURIED_FIELDS);
+    const isWritten = await this.#write(frame, [...about, ...own], destination);
     if (isWritten === true) {
       metrics.buried(kind);
       metrics.service.frame("error");
       logger.warn(`Put ${titleOf(entry)} on ${JSON.stringify(stream)}: ${reason}`);
     }
-    this.#release(frame);
+    this.#settle(frame, isWritten);
   }
 
   async #drop(frames: readonly HeldFrame[]): Promise<void> {
@@ -293,7 +297,7 @@ export class Dispatcher {
       return true;
     });
     if (isDone === true) metrics.service.drop("latest", frames.length);
-    for (const frame of frames) this.#release(frame);
+    for (const frame of frames) this.#settle(frame, isDone);
   }
 
   /** @returns whether it was written or somebody else had been faster; `undefined` if the frame is left as it is */
@@ -319,6 +323,12 @@ export class Dispatcher {
       }
     }
     return undefined;
+  }
+
+  /** Let go of a frame, unless it was left unanswered so that it can be handed back. */
+  #settle(frame: HeldFrame, isWritten: boolean | undefined): void {
+    if (isWritten === undefined && this.#parts.signal.aborted) return;
+    this.#release(frame);
   }
 
   #release(frame: HeldFrame): void {

@@ -34,16 +34,19 @@ export const UNREADABLE_FRAME: FrameMessage = {
 };
 
 /** By the name in plain fields. */
-const ENCODINGS: Readonly<Record<string, Encoding>> = {
-  "": Encoding.UNSPECIFIED,
-  jpeg: Encoding.JPEG,
-  jpg: Encoding.JPEG,
-  png: Encoding.PNG,
-  rgb: Encoding.RGB,
-  bgr: Encoding.BGR,
-  rgba: Encoding.RGBA,
-  nv12: Encoding.NV12,
-};
+const ENCODINGS: ReadonlyMap<string, Encoding> = new Map([
+  ["", Encoding.UNSPECIFIED],
+  ["jpeg", Encoding.JPEG],
+  ["jpg", Encoding.JPEG],
+  ["png", Encoding.PNG],
+  ["rgb", Encoding.RGB],
+  ["bgr", Encoding.BGR],
+  ["rgba", Encoding.RGBA],
+  ["nv12", Encoding.NV12],
+]);
+
+/** Those of picture files. */
+const FILES: readonly Encoding[] = [Encoding.UNSPECIFIED, Encoding.JPEG, Encoding.PNG];
 
 const PIXEL_FORMATS: Readonly<Partial<Record<Encoding, PixelFormat>>> = {
   [Encoding.RGB]: "RGB",
@@ -52,7 +55,16 @@ const PIXEL_FORMATS: Readonly<Partial<Record<Encoding, PixelFormat>>> = {
   [Encoding.NV12]: "NV12",
 };
 
+/** As much of a field as an error repeats, and as many names of fields. */
+const SHOWN_CHARACTERS = 60;
+const SHOWN_NAMES = 8;
+
 const decoder = new TextDecoder();
+
+/** What was found, in quotes: a field may hold megabytes. */
+function quoted(text: string): string {
+  return JSON.stringify(text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text);
+}
 
 function unreadable(source: string, found: string, hint: string, cause?: unknown): ImageError {
   const options = cause === undefined ? {} : { cause };
@@ -75,19 +87,17 @@ function fromPlainFields(fields: ReadonlyMap<string, Uint8Array>, data: Uint8Arr
     if (/^\d{0,9}$/.test(value)) return Number(value);
     throw unreadable(
       source,
-      `as the field "${name}" must be a whole number: found ${JSON.stringify(value)}`,
+      `as the field "${name}" must be a whole number: found ${quoted(value)}`,
       "see docs/worker.md",
     );
   };
   const named = text("encoding").toLowerCase();
-  const encoding = ENCODINGS[named];
+  const encoding = ENCODINGS.get(named);
   if (encoding === undefined) {
-    const known = Object.keys(ENCODINGS)
-      .filter((name) => name !== "")
-      .join(", ");
+    const known = [...ENCODINGS.keys()].filter((name) => name !== "").join(", ");
     throw unreadable(
       source,
-      `as the field "encoding" must be one of ${known}: found ${JSON.stringify(named)}`,
+      `as the field "encoding" must be one of ${known}: found ${quoted(named)}`,
       "see docs/worker.md",
     );
   }
@@ -95,7 +105,7 @@ function fromPlainFields(fields: ReadonlyMap<string, Uint8Array>, data: Uint8Arr
   if (!/^-?\d{1,19}$/.test(timestamp) || BigInt.asIntN(64, BigInt(timestamp)) !== BigInt(timestamp)) {
     throw unreadable(
       source,
-      `as the field "timestamp" must be whole microseconds: found ${JSON.stringify(timestamp)}`,
+      `as the field "timestamp" must be whole microseconds: found ${quoted(timestamp)}`,
       "see docs/worker.md",
     );
   }
@@ -122,8 +132,9 @@ export function readFrame(fields: ReadonlyMap<string, Uint8Array>, source: strin
   if (frame !== undefined) return fromProtobuf(frame, source);
   const data = fields.get("data");
   if (data !== undefined) return fromPlainFields(fields, data, source);
-  const names = [...fields.keys()].map((name) => JSON.stringify(name)).join(", ");
-  throw unreadable(source, `as it needs a field "frame" or "data": found ${names}`, "see docs/worker.md");
+  const names = [...fields.keys()].slice(0, SHOWN_NAMES).map(quoted).join(", ");
+  const others = fields.size > SHOWN_NAMES ? `, and ${fields.size - SHOWN_NAMES} others` : "";
+  throw unreadable(source, `as it needs a field "frame" or "data": found ${names}${others}`, "see docs/worker.md");
 }
 
 /**
@@ -136,8 +147,7 @@ export function pictureOf(frame: FrameMessage, source: string): ImageSource {
   if (data.length === 0) throw unreadable(source, "as it is empty: 0 bytes", "check what writes it");
   const format = PIXEL_FORMATS[encoding];
   if (format === undefined) {
-    const isFile = encoding <= Encoding.PNG;
-    if (isFile) return data;
+    if (FILES.includes(encoding)) return data;
     throw unreadable(source, `as its encoding is unknown: ${encoding}`, "this worker may be older than what writes it");
   }
   try {

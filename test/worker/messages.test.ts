@@ -54,6 +54,7 @@ test("readFrame() and pictureOf() refuse what is no frame, for good", () => {
     { frame: "" },
     { data: "" },
     { data, encoding: "tiff4" },
+    { data, encoding: "constructor" },
     { data, encoding: "rgb" },
     { data, encoding: "rgb", width: "2", height: "2" },
     { data, encoding: "rgb", width: "2", height: "1", pitch: "5" },
@@ -63,8 +64,29 @@ test("readFrame() and pictureOf() refuse what is no frame, for good", () => {
     { data, timestamp: "yesterday" },
     { data, timestamp: "9223372036854775808" },
     { frame: toBinary(FrameSchema, create(FrameSchema, { data, encoding: 99 as Encoding })) },
+    { frame: toBinary(FrameSchema, create(FrameSchema, { data, encoding: -1 as Encoding })) },
   ] as const) {
     expect(() => read(fields as Record<string, string>), JSON.stringify(Object.keys(fields))).toThrow(ImageError);
+  }
+});
+
+test("readFrame() repeats no more of a field than a line holds, as the words go into answers and the log", () => {
+  const long = "9".repeat(1_000_000);
+  const many = Object.fromEntries(Array.from({ length: 5000 }, (_, at) => [`${at}${long.slice(0, 200)}`, "x"]));
+  for (const fields of [
+    { data: "x", encoding: long },
+    { data: "x", width: long },
+    { data: "x", timestamp: long },
+    many,
+  ]) {
+    let text = "";
+    try {
+      readFrame(plain(fields), "frame 1-0");
+    } catch (error) {
+      text = (error as Error).message;
+    }
+    expect(text).toContain("found ");
+    expect(text.length).toBeLessThan(900);
   }
 });
 

@@ -136,6 +136,13 @@ describe("Worker", () => {
     expect(Buffer.from(fields.get("note") as Uint8Array).toString()).toBe("n");
   });
 
+  test("buries an entry of thousands of fields with the first thousand: no script takes them all", async () => {
+    await using run = await started({ deadLetter: { badFrames: "bury" } });
+    run.broker.add(Object.fromEntries(Array.from({ length: 5000 }, (_, at) => [`field ${at}`, "x"])));
+    await run.broker.untilWritten(1);
+    expect(run.broker.written[0]!.fields.size).toBe(1006);
+  });
+
   test("leaves a frame pending at which the detector failed, and buries it after the last delivery", async () => {
     await using run = await started({ deadLetter: { maxDeliveries: 2 } }, (_, detector) => {
       detector.work = () => Promise.reject(new Error("out of memory"));
@@ -256,6 +263,23 @@ describe("Worker", () => {
     expect(run.broker.handedBack).toEqual(["1-0", "2-0"]);
     expect(run.broker.written).toEqual([]);
     gate.resolve();
+  });
+
+  test("stop({ now: true }) hands back also what the detector finished after it", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await started({ maxHeld: 2 }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      // The frames are finished while the worker still waits for its read to end.
+      broker.wake = async () => {
+        gate.resolve();
+        await Bun.sleep(10);
+        await MemoryBroker.prototype.wake.call(broker);
+      };
+      broker.add({ data: "x" });
+    });
+    while (run.detector.running === 0) await Bun.sleep(1);
+    await run.worker.stop({ now: true });
+    expect([run.broker.handedBack, run.broker.written.length]).toEqual([["1-0"], 0]);
   });
 
   test("serves health, readiness and metrics on this machine alone", async () => {

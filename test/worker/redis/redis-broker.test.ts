@@ -91,6 +91,16 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
     );
   });
 
+  test("answer() writes as many fields as the largest dead letter has", async () => {
+    const stream = newStream();
+    await add(stream);
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    const [entry] = await broker.read({ count: 1, blockMs: 0 });
+    const fields = Array.from({ length: 1006 }, (_, at): [string, string] => [`field ${at}`, "x"]);
+    expect(await broker.answer(entry!, fields, to(stream))).toBe(true);
+  });
+
   test("answer() that cannot be written leaves the frame pending", async () => {
     const stream = newStream();
     await add(stream);

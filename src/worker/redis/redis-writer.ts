@@ -24,6 +24,7 @@ export class RedisWriter {
   readonly #timeoutMs: number;
   #client: RedisClient | undefined;
   #connecting: Promise<RedisClient> | undefined;
+  #isClosed = false;
   /** Connections made so far. */
   connections = 0;
 
@@ -43,7 +44,7 @@ export class RedisWriter {
    *
    * @param args text, and bytes as they are
    * @returns the reply: bulk strings as text, so nothing with a frame in it
-   * @throws {RedisError} If the server refuses it or cannot be reached
+   * @throws {RedisError} If the server refuses it or cannot be reached, or after `close`
    */
   async command(name: string, args: readonly (string | Uint8Array)[]): Promise<unknown> {
     const client = await this.#connected();
@@ -60,8 +61,9 @@ export class RedisWriter {
     }
   }
 
-  /** Give the connection up. The next command makes a new one. */
+  /** Give the connection up, also one that is still being made; there is no other after it. */
   close(): void {
+    this.#isClosed = true;
     if (this.#client !== undefined) this.#drop(this.#client);
   }
 
@@ -72,7 +74,8 @@ export class RedisWriter {
 
   async #connected(): Promise<RedisClient> {
     if (this.#client?.connected === true) return this.#client;
-    this.close();
+    if (this.#client !== undefined) this.#drop(this.#client);
+    if (this.#isClosed) throw connectionError("connect", this.#address, "the connection was closed");
     this.#connecting ??= this.#connect();
     try {
       return await this.#connecting;
@@ -92,6 +95,10 @@ export class RedisWriter {
     } catch (error) {
       client.close();
       throw failure(error, "connect", this.#address);
+    }
+    if (this.#isClosed) {
+      client.close();
+      throw connectionError("connect", this.#address, "the connection was closed");
     }
     this.#client = client;
     this.connections += 1;

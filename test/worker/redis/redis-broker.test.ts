@@ -203,6 +203,21 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
     expect(await cut).toBeInstanceOf(RedisError);
   });
 
+  test("close() leaves no connection behind, not even one that was being made", async () => {
+    const stream = newStream();
+    const broker = await opened(stream, { consumer: "closing" });
+    await client.send("CLIENT", ["KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    await Bun.sleep(20);
+    const connections = async (): Promise<number> => (await client.send("CLIENT", ["LIST"])).trim().split("\n").length;
+    const before = await connections();
+    const late = broker.acknowledge([{ stream, id: "1-0" } as StreamEntry]).catch((error: unknown) => error);
+    await broker.close();
+    expect(await late).toBeInstanceOf(RedisError);
+    await Bun.sleep(50);
+    expect(await connections()).toBe(before);
+    await expect(broker.keep([{ stream, id: "1-0" } as StreamEntry])).rejects.toThrow("the connection was closed");
+  });
+
   test("a deleted stream gets its group anew", async () => {
     const stream = newStream();
     await using broker = await opened(stream, { start: "new" });

@@ -11,7 +11,7 @@ export interface BackOffBounds {
  * do not all come back in the same moment.
  */
 export class BackOff {
-  readonly #bounds: BackOffBounds;
+  #bounds: BackOffBounds;
   readonly #random: () => number;
   #failures = 0;
 
@@ -44,6 +44,11 @@ export class BackOff {
     await promise;
     clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);
+  }
+
+  /** Take other bounds with the next failure. */
+  setBounds(bounds: BackOffBounds): void {
+    this.#bounds = bounds;
   }
 
   /** It went well: the next failure counts as the first. */

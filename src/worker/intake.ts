@@ -63,6 +63,18 @@ export class Intake {
   /** Take other rules with the next turn. */
   setRules(rules: IntakeRules): void {
     this.#rules = rules;
+    this.#backOff.setBounds(rules.config.reconnect);
+  }
+
+  /**
+   * Tell the server, three times within `claim.idleMs`, which frames are still worked on.
+   *
+   * @throws {RedisError} If it cannot be told
+   */
+  async keepHeld(): Promise<void> {
+    const { broker, dispatcher } = this.#parts;
+    const silent = dispatcher.takeSilent(this.#rules.config.claim.idleMs / 3);
+    if (silent.length > 0) await broker.keep(silent);
   }
 
   /**
@@ -104,8 +116,7 @@ export class Intake {
     const { config, hasLatest } = this.#rules;
     const { idleMs, intervalMs } = config.claim;
     const restMs = Math.max(1, Math.min(BLOCK_MS, intervalMs, Math.floor(idleMs / 3)));
-    const silent = dispatcher.takeSilent(idleMs / 3);
-    if (silent.length > 0) await broker.keep(silent);
+    await this.keepHeld();
     await this.#claim();
     const { room } = dispatcher;
     // A read gives one entry a stream at least.

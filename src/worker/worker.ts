@@ -6,7 +6,7 @@ import { logger } from "../core/log.ts";
 import { type BackendInfo, Detector } from "../detector/detector.ts";
 import { type DetectConfig, parseDetectorOptions } from "../detector/detector-config.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
-import type { Broker } from "./broker.ts";
+import type { Broker, StreamEntry } from "./broker.ts";
 import { Dispatcher, type DispatchRules, type FrameDetector } from "./dispatcher.ts";
 import { startHealthServer } from "./health-server.ts";
 import { Intake } from "./intake.ts";
@@ -34,26 +34,31 @@ export interface WorkerParts {
 /** Where a worker is in its life. */
 export type WorkerState = "starting" | "running" | "disconnected" | "draining" | "stopped";
 
-/** Options that count when the worker starts and not afterwards. */
+/** Options that count when the worker starts and not afterwards; so does `claim.idleMs`. */
 const FIXED = [
   "redis",
   "input",
   "group",
+  "consumer",
   "start",
   "model",
   "detector",
   "timeoutMs",
-  "claim.idleMs",
   "http",
-] as const satisfies readonly (keyof WorkerConfig | `claim.${keyof WorkerConfig["claim"]}`)[];
+] as const satisfies readonly (keyof WorkerConfig)[];
 
 /** Least number of frames held where the options do not tell: the next ones are there when the detector is free. */
 const LEAST_HELD = 4;
 /** A worker whose detector or loop has made no headway for longer is reported as dead. */
 const STALLED_MS = 120_000;
 
-function valueAt(config: WorkerConfig, path: string): unknown {
-  return path.split(".").reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], config);
+/** The wanted options; what is fixed stays as it was, with a log line that names it where it was to change. */
+function keepFixed(wanted: WorkerConfig, former: WorkerConfig): WorkerConfig {
+  const changed: string[] = FIXED.filter((name) => !Bun.deepEquals(wanted[name], former[name]));
+  if (wanted.claim.idleMs !== former.claim.idleMs) changed.push("claim.idleMs");
+  for (const path of changed) logger.warn(`Kept option "${path}" as it was: it takes a new start of the worker`);
+  const fixed = Object.fromEntries(FIXED.map((name) => [name, former[name]]));
+  return { ...wanted, ...fixed, claim: { ...wanted.claim, idleMs: former.claim.idleMs } };
 }
 
 /**
@@ -82,6 +87,8 @@ export class Worker {
   #running: Promise<void> | undefined;
   #isOpen = false;
   #isStopped = false;
+  /** When frames in flight are left, by `performance.now()`; set when the worker is told to stop. */
+  #leaveAt = Number.POSITIVE_INFINITY;
   #server: Bun.Server<undefined> | undefined;
 
   private constructor(config: WorkerConfig, detect: DetectConfig, broker: Broker, detector: WorkerDetector) {
@@ -155,11 +162,12 @@ export class Worker {
 
   /**
    * Read nothing more, answer the frames in flight for as long as `drainMs` allows, hand the others back to the group,
-   * and free everything. Calling it again waits as well.
+   * and free everything. A server that hangs is waited for up to `timeoutMs` longer. Calling it again waits as well.
    *
    * @param options.now true: hand all frames back at once
    */
   async stop({ now = false }: { readonly now?: boolean } = {}): Promise<void> {
+    if (!this.#stopping.signal.aborted) this.#leaveAt = performance.now() + this.#config.drainMs;
     this.#stopping.abort();
     if (now) this.#leaving.abort();
     this.#dispatcher.nudge();
@@ -187,15 +195,8 @@ export class Worker {
    */
   reload(options: WorkerOptions): void {
     const former = this.#config;
-    const wanted = parseWorkerOptions({ ...options, consumer: former.consumer });
-    const kept: Record<string, unknown> = {};
-    for (const path of FIXED) {
-      if (Bun.deepEquals(valueAt(wanted, path), valueAt(former, path))) continue;
-      logger.warn(`Kept option "${path}" as it was: it takes a new start of the worker`);
-      const [key = path] = path.split(".");
-      kept[key] = valueAt(former, key);
-    }
-    const config: WorkerConfig = { ...wanted, ...kept };
+    // A name that was made up stays.
+    const config = keepFixed(parseWorkerOptions({ ...options, consumer: options.consumer ?? former.consumer }), former);
     const rules = rulesOf(config, this.#detect, this.#detector);
     this.#config = config;
     this.#dispatcher.setRules(rules);
@@ -238,13 +239,18 @@ export class Worker {
     return `no frame was asked for for ${Math.round(turnMs / 1000)} s`;
   }
 
-  /** Wait for the frames in flight. */
+  /** Wait for the frames in flight, which stay this worker's meanwhile. */
   async #drain(): Promise<void> {
-    const until = performance.now() + this.#config.drainMs;
+    const { idleMs } = this.#config.claim;
     while (this.#dispatcher.held > 0 && !this.#leaving.signal.aborted) {
-      const leftMs = until - performance.now();
+      const leftMs = this.#leaveAt - performance.now();
       if (leftMs <= 0) return;
-      await this.#dispatcher.changed(leftMs);
+      await this.#dispatcher.changed(Math.min(leftMs, Math.max(1, idleMs / 3)));
+      // Not waited for: the limit holds whatever the server does.
+      this.#intake.keepHeld().catch((error: unknown) => {
+        if (!(error instanceof RedisError)) throw error;
+        logger.debug(error.message);
+      });
     }
   }
 
@@ -253,12 +259,7 @@ export class Worker {
     this.#stopping.abort();
     this.#leaving.abort();
     const entries = this.#dispatcher.entries();
-    try {
-      if (entries.length > 0 && this.#broker.isConnected) await this.#broker.handBack(entries);
-    } catch (error) {
-      if (!(error instanceof RedisError)) throw error;
-      logger.warn(`The ${entries.length} frames in flight are claimed only after claim.idleMs. ${error.message}`);
-    }
+    if (entries.length > 0) await this.#handBack(entries);
     await this.#broker.close();
     await this.#server?.stop(true);
     this.#isStopped = true;
@@ -267,6 +268,22 @@ export class Worker {
     if (entries.length === 0) await closing;
     else closing.catch((error: Error) => logger.error(error.message));
     this.#gpu?.close();
+  }
+
+  async #handBack(entries: readonly StreamEntry[]): Promise<void> {
+    const tell = (why: string): void => {
+      logger.warn(`The ${entries.length} frames in flight are claimed only after claim.idleMs. ${why}`);
+    };
+    if (!this.#broker.isConnected) {
+      tell("There is no connection to the server");
+      return;
+    }
+    try {
+      await this.#broker.handBack(entries);
+    } catch (error) {
+      if (!(error instanceof RedisError)) throw error;
+      tell(error.message);
+    }
   }
 }
 

@@ -225,6 +225,43 @@ describe("Worker", () => {
     expect(await found("a")).toBe(0);
   });
 
+  test("reload() changes intervals beside a fixed option, and names every option that stays", async () => {
+    let claims = 0;
+    let reads = 0;
+    let isAway = false;
+    await using run = await started({ claim: { idleMs: 30, intervalMs: 1 } }, (broker) => {
+      broker.claim = () => {
+        claims += 1;
+        return Promise.resolve({ entries: [], lost: 0 });
+      };
+      broker.read = async () => {
+        reads += 1;
+        await Bun.sleep(1);
+        if (isAway) throw new RedisError("gone", "CONNECTION");
+        return [];
+      };
+    });
+    const rest = { output: { format: "fields" }, consumer: "other" } as const;
+    run.worker.reload({
+      ...rest,
+      claim: { idleMs: 40, intervalMs: 60_000 },
+      reconnect: { firstMs: 60_000, mostMs: 60_000 },
+    });
+    const kept = log.filter((line) => line.includes("Kept option")).map((line) => /"(.+)"/.exec(line)?.[1]);
+    expect(kept).toEqual(["redis", "consumer", "claim.idleMs"]);
+    expect(run.worker.consumer).not.toBe("other");
+    await Bun.sleep(20);
+    const [claimsBefore, readsBefore] = [claims, reads];
+    await Bun.sleep(50);
+    expect(claims).toBe(claimsBefore);
+    expect(reads).toBeGreaterThan(readsBefore);
+    isAway = true;
+    await Bun.sleep(20);
+    const readsAway = reads;
+    await Bun.sleep(50);
+    expect(reads).toBe(readsAway);
+  });
+
   test("tells the server of frames it still works on", async () => {
     const gate = Promise.withResolvers<void>();
     await using run = await started({ claim: { idleMs: 30, intervalMs: 1000 } }, (broker, detector) => {
@@ -263,6 +300,39 @@ describe("Worker", () => {
     expect(run.broker.handedBack).toEqual(["1-0", "2-0"]);
     expect(run.broker.written).toEqual([]);
     gate.resolve();
+  });
+
+  test("stop() counts its limit from the call, whatever the server does", async () => {
+    const gate = Promise.withResolvers<void>();
+    const options = { drainMs: 300, maxHeld: 2, claim: { idleMs: 1200, intervalMs: 400 } };
+    await using run = await started(options, (broker, detector) => {
+      detector.work = () => gate.promise;
+      // A server that hangs: the read ends by its own limit alone.
+      broker.wake = () => Promise.resolve();
+      broker.add({ data: "x" });
+    });
+    while (run.detector.running === 0) await Bun.sleep(1);
+    const calledAt = performance.now();
+    await run.worker.stop();
+    expect(performance.now() - calledAt).toBeLessThan(600);
+    expect(run.broker.handedBack).toEqual(["1-0"]);
+    gate.resolve();
+  });
+
+  test("stop() keeps the frames in flight for itself while they are answered", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await started({ claim: { idleMs: 30, intervalMs: 1000 } }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      broker.add({ data: "x" });
+    });
+    while (run.detector.running === 0) await Bun.sleep(1);
+    const stopping = run.worker.stop();
+    await Bun.sleep(20);
+    const before = run.broker.kept.length;
+    while (run.broker.kept.length < before + 3) await Bun.sleep(5);
+    gate.resolve();
+    await stopping;
+    expect(run.broker.written).toHaveLength(1);
   });
 
   test("stop({ now: true }) hands back also what the detector finished after it", async () => {

@@ -3,6 +3,7 @@
 import { Counter, Gauge } from "prom-client";
 import { message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { listenError } from "../service/listen-error.ts";
 import { ServiceMetrics } from "../service/metrics.ts";
 import { addCors, preflight, TokenCheck } from "./access.ts";
 import { DetectDesk } from "./detect-desk.ts";
@@ -15,14 +16,6 @@ import type { ServedDetector } from "./served-detector.ts";
 const DRAIN_POLL_MS = 10;
 /** How long the answers to given-up requests may take to go out, in milliseconds. */
 const LAST_ANSWERS_MS = 1000;
-
-function listenError(config: ServeConfig, error: unknown): Error {
-  const where = config.unix ?? `${config.host}, port ${config.port}`;
-  const { code } = error as NodeJS.ErrnoException;
-  const reason = code === "EADDRINUSE" ? "somebody listens there already" : `${(error as Error).message}`;
-  const found = `as it cannot listen on ${where}: ${reason}`;
-  return new Error(message("serve", found, "choose another address with host and port"), { cause: error });
-}
 
 /** Read at once, so that a missing file is told of by its name. */
 async function readTls(tls: ServeConfig["tls"]): Promise<{ cert: string; key: string } | undefined> {
@@ -122,7 +115,7 @@ export class DetectionServer implements AsyncDisposable {
         ? Bun.serve({ ...common, hostname, port, reusePort: false, idleTimeout: this.#idleSeconds })
         : Bun.serve({ ...common, unix });
     } catch (error) {
-      throw listenError(this.#config, error);
+      throw listenError("serve", this.#config, error);
     }
   }
 

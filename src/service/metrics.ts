@@ -1,6 +1,7 @@
 /** @module ServiceMetrics: what a service counts and measures, in the text form Prometheus reads. */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { logger } from "../core/log.ts";
 import type { Timing } from "../detector/detection.ts";
 
 /** A part of a frame's way through a service; `total` is all of it. */
@@ -43,25 +44,40 @@ const BUCKETS: number[] = [
 
 const PREFIX = "bun_tensorrt";
 
+/** A GPU that cannot be read, such as one that was lost, must not take the other metrics along. */
+function samplesOf(sampler: GpuSampler): readonly GpuSample[] {
+  try {
+    return sampler();
+  } catch (error) {
+    logger.warn(
+      `Left out the GPU metrics (utilisation, memory). ${String((error as Error).message).split("\n", 1)[0]}`,
+    );
+    return [];
+  }
+}
+
 function gpuGauges(registry: Registry, sampler: GpuSampler): void {
-  const gauge = (name: string, help: string, value: (sample: GpuSample) => number | undefined): void => {
-    new Gauge({
-      name: `${PREFIX}_gpu_${name}`,
-      help,
-      labelNames: ["gpu"],
-      registers: [registry],
-      collect() {
-        this.reset();
-        for (const sample of sampler()) {
-          const known = value(sample);
-          if (known !== undefined) this.set({ gpu: sample.gpu }, known);
-        }
-      },
-    });
-  };
-  gauge("utilisation_ratio", "Share of the time that a kernel was running, 0 to 1", (one) => one.utilisation);
-  gauge("memory_used_bytes", "Memory of the GPU in use, by all processes", (one) => one.memoryUsedBytes);
-  gauge("memory_total_bytes", "Memory of the GPU", (one) => one.memoryTotalBytes);
+  const options = { labelNames: ["gpu"], registers: [registry] };
+  // A scrape collects in the order of registration: the first gauge asks for all three.
+  const utilisation = new Gauge({
+    ...options,
+    name: `${PREFIX}_gpu_utilisation_ratio`,
+    help: "Share of the time that a kernel was running, 0 to 1",
+    collect() {
+      for (const gauge of [utilisation, used, total]) gauge.reset();
+      for (const { gpu, utilisation: share, memoryUsedBytes, memoryTotalBytes } of samplesOf(sampler)) {
+        if (share !== undefined) utilisation.set({ gpu }, share);
+        used.set({ gpu }, memoryUsedBytes);
+        total.set({ gpu }, memoryTotalBytes);
+      }
+    },
+  });
+  const used = new Gauge({
+    ...options,
+    name: `${PREFIX}_gpu_memory_used_bytes`,
+    help: "Memory of the GPU in use, by all processes",
+  });
+  const total = new Gauge({ ...options, name: `${PREFIX}_gpu_memory_total_bytes`, help: "Memory of the GPU" });
 }
 
 function processGauges(registry: Registry): void {

@@ -1,5 +1,8 @@
 /** @module HealthServer: whether a worker lives, whether it works, and its metrics, over HTTP. */
 
+import { logger } from "../core/log.ts";
+import { listenError } from "../service/listen-error.ts";
+
 /** What is asked of the worker. */
 export interface HealthSource {
   /** Why it should be started again, or `undefined` if it lives. */
@@ -17,27 +20,46 @@ export interface HealthAddress {
   readonly host: string;
 }
 
-function answer(isGood: boolean, status: string): Response {
-  return Response.json({ status }, { status: isGood ? 200 : 503, headers: { "cache-control": "no-store" } });
+function answer(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Response {
+  return Response.json({ status: text }, { status, headers: { "cache-control": "no-store", ...headers } });
+}
+
+/** A route that is only read. */
+function readOnly(work: () => Response | Promise<Response>): (request: Request) => Response | Promise<Response> {
+  return ({ method }) => {
+    if (method === "GET" || method === "HEAD") return work();
+    return answer(405, `${method} is not answered here`, { Allow: "GET, HEAD" });
+  };
 }
 
 /**
  * Listen: `GET /healthz` (200 as long as the process makes headway), `GET /readyz` (200 while frames are read) and
  * `GET /metrics`. Its owner stops it.
  *
- * @throws {Error} If the port is taken
+ * @throws {Error} If the port is taken, or the address none of this machine
  */
 export function startHealthServer({ port, host }: HealthAddress, source: HealthSource): Bun.Server<undefined> {
-  return Bun.serve({
-    port,
-    hostname: host,
-    routes: {
-      "/healthz": { GET: () => answer(source.fault === undefined, source.fault ?? "ok") },
-      "/readyz": { GET: () => answer(source.state === "running", source.state) },
-      "/metrics": {
-        GET: async () => new Response(await source.metrics(), { headers: { "content-type": source.metricsType } }),
+  const metrics = async (): Promise<Response> =>
+    new Response(await source.metrics(), { headers: { "content-type": source.metricsType } });
+  try {
+    return Bun.serve({
+      port,
+      hostname: host,
+      development: false,
+      // Otherwise two workers would share a port, and be asked by chance.
+      reusePort: false,
+      routes: {
+        "/healthz": readOnly(() => answer(source.fault === undefined ? 200 : 503, source.fault ?? "ok")),
+        "/readyz": readOnly(() => answer(source.state === "running" ? 200 : 503, source.state)),
+        "/metrics": readOnly(metrics),
       },
-    },
-    fetch: () => Response.json({ status: "not found" }, { status: 404 }),
-  });
+      fetch: () => answer(404, "not found"),
+      error: (error) => {
+        logger.error(`A request for health or metrics failed. ${error.stack ?? error.message}`);
+        return answer(500, "something failed inside the worker: see its log");
+      },
+    });
+  } catch (error) {
+    throw listenError("serve health and metrics", { host, port }, error);
+  }
 }

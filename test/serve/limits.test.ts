@@ -263,6 +263,9 @@ test("a server on a Unix socket answers there, and takes it away", async () => {
   const unix = join(folder, "detector.sock");
   try {
     await using toy = await ToyServer.open({ unix });
+    await expect(ToyServer.open({ unix })).rejects.toThrow(
+      `${unix}: the file is there already\nHint: remove it if the server that made it has gone, or choose another path`,
+    );
     expect(toy.server.url.href).toBe(`unix://${unix}`);
     const response = await fetch("http://localhost/detect", { method: "POST", body: WHITE_JPEG, unix });
     expect(((await response.json()) as { width: number }).width).toBe(64);

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { setLogSink } from "../../src/core/log.ts";
 import { type GpuSample, ServiceMetrics } from "../../src/service/metrics.ts";
 
 test("ServiceMetrics counts frames by outcome, drops by reason and errors by code", async () => {
@@ -37,13 +38,37 @@ test("ServiceMetrics asks the GPU sampler at each scrape, and forgets a GPU that
     { gpu: "0", utilisation: 0.5, memoryUsedBytes: 1024, memoryTotalBytes: 4096 },
     { gpu: "1", utilisation: undefined, memoryUsedBytes: 0, memoryTotalBytes: 4096 },
   ];
-  const metrics = new ServiceMetrics({ gpu: () => samples });
+  let asked = 0;
+  const gpu = (): readonly GpuSample[] => {
+    asked += 1;
+    return samples;
+  };
+  const metrics = new ServiceMetrics({ gpu });
   expect(await metrics.text()).toContain('bun_tensorrt_gpu_utilisation_ratio{gpu="0"} 0.5\n');
   expect(await metrics.text()).not.toContain('utilisation_ratio{gpu="1"}');
+  expect(asked).toBe(2);
   samples = samples.slice(1);
   const text = await metrics.text();
   expect(text).not.toContain('{gpu="0"}');
   expect(text).toContain('bun_tensorrt_gpu_memory_total_bytes{gpu="1"} 4096\n');
+});
+
+test("ServiceMetrics leaves a GPU out that cannot be read, and says so", async () => {
+  const log: string[] = [];
+  const metrics = new ServiceMetrics({
+    gpu: () => {
+      throw new Error("Cannot run NVML: GPU is lost");
+    },
+  });
+  setLogSink((level, text) => log.push(`${level}: ${text}`));
+  try {
+    const text = await metrics.text();
+    expect(text).toContain('bun_tensorrt_frames_total{outcome="ok"} 0\n');
+    expect(text).not.toContain('gpu="');
+  } finally {
+    setLogSink(undefined);
+  }
+  expect(log).toEqual(["warn: Left out the GPU metrics (utilisation, memory). Cannot run NVML: GPU is lost"]);
 });
 
 test("two ServiceMetrics share nothing", async () => {

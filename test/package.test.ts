@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import manifest from "../package.json" with { type: "json" };
@@ -16,7 +16,7 @@ function bun(args: readonly string[], cwd: string): { exitCode: number; output: 
   return { exitCode: child.exitCode, output: child.stdout.toString() + child.stderr.toString() };
 }
 
-const packed = bun(["pm", "pack", "--destination", scratch, "--ignore-scripts"], root);
+const packed = bun(["pm", "pack", "--destination", scratch], root);
 const tarball = join(scratch, readdirSync(scratch).find((name) => name.endsWith(".tgz")) ?? "missing.tgz");
 mkdirSync(app);
 writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
@@ -37,12 +37,21 @@ test("the package holds what it needs and nothing else", () => {
     "CHANGELOG.md",
     "LICENSE",
     "README.md",
+    "docs",
+    "examples",
     "native",
     "package.json",
     "proto",
     "ptx",
     "src",
+    "types",
   ]);
+  // The command's help and the README send their readers to these.
+  expect(list).toContain("package/docs/worker.md");
+  expect(list).toContain("package/examples/09-video.ts");
+  const declared = Object.values(manifest.exports).flatMap((one) => (typeof one === "string" ? [] : [one.types]));
+  expect(declared.map((path) => list.includes(`package/${path.slice(2)}`))).toEqual(declared.map(() => true));
+  expect(existsSync(join(root, "types"))).toBe(false); // else this checkout's own imports would see old declarations
 });
 
 test.skipIf(isOffline)("the package, added to an empty project, detects", () => {
@@ -69,29 +78,52 @@ test.skipIf(isOffline)("the package's command runs from the project", () => {
   expect(exitCode).toBe(0);
 });
 
-test.skipIf(isOffline)("the package type-checks in a project with the settings of `bun init`", () => {
+const INIT = {
+  lib: ["ESNext"],
+  target: "ESNext",
+  module: "Preserve",
+  moduleDetection: "force",
+  moduleResolution: "bundler",
+  allowImportingTsExtensions: true,
+  verbatimModuleSyntax: true,
+  noEmit: true,
+  strict: true,
+  skipLibCheck: true,
+  noFallthroughCasesInSwitch: true,
+  noUncheckedIndexedAccess: true,
+  noImplicitOverride: true,
+  resolveJsonModule: true,
+  types: ["bun-types"],
+};
+const PROJECTS: readonly (readonly [name: string, settings: object])[] = [
+  ["the settings of `bun init`", {}],
+  [
+    "everything strict and libraries checked",
+    {
+      skipLibCheck: false,
+      exactOptionalPropertyTypes: true,
+      noImplicitReturns: true,
+      noPropertyAccessFromIndexSignature: true,
+      noUnusedLocals: true,
+      noUnusedParameters: true,
+    },
+  ],
+  ["the browser's types", { lib: ["ESNext", "DOM", "DOM.Iterable"], skipLibCheck: false }],
+  [
+    "Node's resolution and no .ts imports",
+    { module: "NodeNext", moduleResolution: "NodeNext", allowImportingTsExtensions: false },
+  ],
+  ["an older target and nothing strict", { target: "ES2022", lib: ["ES2022"], strict: false }],
+];
+
+test.skipIf(isOffline).each(PROJECTS)("the package type-checks in a project with %s", (_, settings) => {
+  const names = Object.keys(manifest.exports).filter((name) => name !== "./package.json");
+  const imports = names.map((name, at) => `import * as m${at} from "bun-tensorrt${name.slice(1)}";`);
+  const used = names.map((_name, at) => `m${at}`).join(", ");
+  writeFileSync(join(app, "all.ts"), `${imports.join("\n")}\nexport const all: object[] = [${used}];\n`);
   writeFileSync(
     join(app, "tsconfig.json"),
-    JSON.stringify({
-      compilerOptions: {
-        lib: ["ESNext"],
-        target: "ESNext",
-        module: "Preserve",
-        moduleDetection: "force",
-        moduleResolution: "bundler",
-        allowImportingTsExtensions: true,
-        verbatimModuleSyntax: true,
-        noEmit: true,
-        strict: true,
-        skipLibCheck: true,
-        noFallthroughCasesInSwitch: true,
-        noUncheckedIndexedAccess: true,
-        noImplicitOverride: true,
-        resolveJsonModule: true,
-        types: ["bun-types"],
-      },
-      include: ["index.ts"],
-    }),
+    JSON.stringify({ compilerOptions: { ...INIT, ...settings }, include: ["index.ts", "all.ts"] }),
   );
   const { exitCode, output } = bun([join(root, "node_modules/typescript/bin/tsc"), "-p", "."], app);
   expect(output).toBe("");

@@ -3,7 +3,7 @@
 import { join, relative } from "node:path";
 import { formatBar } from "../src/cli/progress.ts";
 import { hasColour, paintOf, Terminal } from "../src/cli/terminal.ts";
-import { OptionError } from "../src/core/errors.ts";
+import { message, OptionError } from "../src/core/errors.ts";
 import { setLogSink } from "../src/core/log.ts";
 import { Detector } from "../src/detector/detector.ts";
 import { gpuUnavailable } from "../src/pipeline/open-backend.ts";
@@ -39,7 +39,8 @@ function observer(): RunObserver {
 async function survey(options: BenchOptions, words: readonly string[]): Promise<Ground> {
   const fault = options.backend === "cpu" ? "--backend cpu was asked for" : gpuUnavailable();
   if (options.backend === "gpu" && fault !== undefined) {
-    throw new OptionError(`Cannot run the bench on the GPU as it cannot be used: ${fault}`, "backend");
+    const hint = "bun src/cli/main.ts doctor says what is missing; --backend cpu runs anywhere";
+    throw new OptionError(message("run the bench on the GPU", `as it cannot be used: ${fault}`, hint), "backend");
   }
   const kind = fault === undefined ? "gpu" : "cpu";
   const subject = await findSubject(options);

@@ -27,7 +27,9 @@ export function sharedFile(path: string): string | undefined {
 
 function checkFile(option: string, path: string): string {
   if (existsSync(path)) return path;
-  throw new OptionError(message("run the bench", `as --${option} names no file: ${JSON.stringify(path)}`), option);
+  const hint = `paths are relative to ${process.cwd()}`;
+  const found = `as --${option} names no file: ${JSON.stringify(path)}`;
+  throw new OptionError(message("run the bench", found, hint), option);
 }
 
 /** What is measured. */

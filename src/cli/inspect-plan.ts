@@ -13,7 +13,7 @@ import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../tensorrt/li
 import { type PlanFile, readPlan } from "../tensorrt/plan-file.ts";
 import { Runtime } from "../tensorrt/runtime.ts";
 import type { EngineTensor } from "../tensorrt/tensor-info.ts";
-import { inShort, whyUnusable } from "./doctor/library-faults.ts";
+import { whyUnusable } from "./doctor/library-faults.ts";
 
 /** What an engine tells once it is loaded. */
 export interface EngineFacts {
@@ -117,7 +117,7 @@ export async function inspectPlan(file: ModelFile, options: InspectPlanOptions):
   const missing = cudaUnavailable();
   const library = missing ?? openFor(plan);
   if (typeof library === "string") {
-    return { ...inspection, engine: { problem: inShort(library), isMissingGpu: true } };
+    return { ...inspection, engine: { problem: library, isMissingGpu: true } };
   }
   try {
     return { ...inspection, engine: await readEngine(file, library, options) };

@@ -10,7 +10,6 @@ import type { ImageModelOptions } from "../transform/image-model-config.ts";
 import { refuse } from "./args.ts";
 import { BuildProgressView } from "./build-progress.ts";
 import type { CommandContext } from "./command.ts";
-import { inShort } from "./doctor/library-faults.ts";
 
 /** For whom a model is loaded. */
 export interface LoadDetectorOptions {
@@ -47,7 +46,7 @@ async function chooseBackend(
   if (wanted !== "auto" || isQuiet || !terminal.isTerminal) return wanted;
   const { kind, gpuFault } = chooseMachine(wanted);
   if (gpuFault !== undefined) {
-    const note = `Running on the CPU, as the GPU cannot be used: ${inShort(gpuFault)}`;
+    const note = `Running on the CPU, as the GPU cannot be used: ${gpuFault}`;
     terminal.line(terminal.paint("dim", note));
   }
   return kind;

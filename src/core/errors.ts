@@ -21,6 +21,12 @@ export function message(action: string, found: string, hint?: string): string {
   return hint === undefined ? first : `${first}\nHint: ${hint}`;
 }
 
+/** An error in one line, without the list of what was tried: `libcuda was not found`. */
+export function inShort(error: Error): string {
+  const [first = ""] = error.message.split("\n", 1);
+  return first.replace(/^Cannot load the library (\S+) as it was found at none of these paths:?$/, "$1 was not found");
+}
+
 /** A library below us failed. */
 export class NativeError extends Error {
   override readonly name: string = "NativeError";

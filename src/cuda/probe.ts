@@ -1,6 +1,6 @@
 /** @module Probe: whether this machine has a GPU that CUDA can use, and if not, why. */
 
-import { CudaError, LibraryLoadError } from "../core/errors.ts";
+import { CudaError, inShort, LibraryLoadError } from "../core/errors.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { Device } from "./device.ts";
 
@@ -21,6 +21,6 @@ export function cudaUnavailable(): string | undefined {
   } catch (error) {
     const isAbsent = error instanceof LibraryLoadError || (error instanceof CudaError && ABSENT.has(error.status));
     if (!isAbsent) throw error;
-    return error.message.split("\n", 1)[0] ?? "";
+    return inShort(error);
   }
 }

@@ -1,6 +1,6 @@
 /** @module Probe: whether this machine has nvJPEG, and if not, why. */
 
-import { LibraryLoadError } from "../core/errors.ts";
+import { inShort, LibraryLoadError } from "../core/errors.ts";
 import { nvJpegLibrary } from "../ffi/nvjpeg.ts";
 
 /** Why nvJPEG cannot be used, in one line; `undefined` where it can. Opens the library, but no device. */
@@ -10,6 +10,6 @@ export function nvJpegUnavailable(): string | undefined {
     return undefined;
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
-    return error.message.split("\n", 1)[0] ?? "";
+    return inShort(error);
   }
 }

@@ -1,6 +1,6 @@
 /** @module Open backend: which machine a model runs on. */
 
-import { LibraryLoadError, ModelError, message, OptionError } from "../core/errors.ts";
+import { inShort, LibraryLoadError, ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cudaUnavailable } from "../cuda/probe.ts";
 import { openTensorRt } from "../tensorrt/library.ts";
@@ -29,7 +29,7 @@ export function gpuUnavailable(): string | undefined {
     return undefined;
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
-    return error.message.split("\n", 1)[0] ?? "";
+    return inShort(error);
   }
 }
 

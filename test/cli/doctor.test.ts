@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatFindings, isHealthy } from "../../src/cli/doctor/finding.ts";
 import { driverVersion } from "../../src/cli/doctor/gpu.ts";
-import { faultsOf, inShort, whyUnusable } from "../../src/cli/doctor/library-faults.ts";
+import { faultsOf, whyUnusable } from "../../src/cli/doctor/library-faults.ts";
 import { installCommand, systemIds } from "../../src/cli/doctor/system-package.ts";
 import { choiceOf, type GpuFindings } from "../../src/cli/doctor/verdict.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
@@ -76,13 +76,6 @@ test("faultsOf() leaves out the places where nothing was, and names a library th
   expect(faultsOf(refused)).toEqual(["/e/liba.so: it must be 10: 8"]);
   expect(whyUnusable(refused, { variable: "NONE" })).toBe("cannot be used: /e/liba.so: it must be 10: 8");
   expect(whyUnusable(nowhere, { variable: "BUN_TENSORRT_NO_SUCH_VARIABLE" })).toBe("was not found");
-});
-
-test("inShort() takes the list of paths out of a reason", () => {
-  expect(inShort("Cannot load the library libcuda as it was found at none of these paths:")).toBe(
-    "libcuda was not found",
-  );
-  expect(inShort("Cannot complete cuInit as it returned 100")).toBe("Cannot complete cuInit as it returned 100");
 });
 
 test("choiceOf() names the first gap, advises nothing where no card is, and one TensorRT is enough", () => {

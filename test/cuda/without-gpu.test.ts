@@ -58,5 +58,5 @@ describe.each([...RUNTIME_WHEELS])("with $name $version and no driver", (wheel) 
 });
 
 test.skipIf(hasDriver())("cudaUnavailable() says that libcuda is nowhere", () => {
-  expect(cudaUnavailable()).toStartWith("Cannot load the library libcuda as it was found at none of these paths");
+  expect(cudaUnavailable()).toBe("libcuda was not found");
 });

@@ -14,7 +14,7 @@ import { formatCudaVersion } from "../../ffi/cuda-runtime.ts";
 import { OutCells } from "../../ffi/scratch.ts";
 import { KernelLibrary } from "../../pipeline/gpu/kernel-library.ts";
 import type { Finding } from "./finding.ts";
-import { inShort, whyUnusable } from "./library-faults.ts";
+import { whyUnusable } from "./library-faults.ts";
 
 /** CUDA 12.2, whose drivers (535) are the first that load PTX of ISA 8.2. */
 const OLDEST_CUDA = 12_020;
@@ -92,7 +92,7 @@ function findUnusable(reason: string): Finding {
   const name = "NVIDIA GPU";
   const names = cardNames();
   if (names.length > 0) {
-    return { name, state: "absent", found: `${names.join(", ")}: CUDA cannot use it: ${inShort(reason)}` };
+    return { name, state: "absent", found: `${names.join(", ")}: CUDA cannot use it: ${reason}` };
   }
   const fix = "in a container, start it with --gpus all; without a card everything runs on the CPU";
   return { name, state: "absent", found: "none", fix };

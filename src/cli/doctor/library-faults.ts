@@ -44,8 +44,3 @@ export function whyUnusable(error: LibraryLoadError, { variable }: Pick<LibraryS
   const named = process.env[variable];
   return named === undefined || named === "" ? "was not found" : `was not found at ${variable}=${named}`;
 }
-
-/** `libcuda was not found`: why the GPU cannot be used, without the list of paths that goes with a library's error. */
-export function inShort(reason: string): string {
-  return reason.replace(/^Cannot load the library (\S+) as it was found at none of these paths:?$/, "$1 was not found");
-}

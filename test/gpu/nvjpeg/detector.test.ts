@@ -84,7 +84,7 @@ describe.skipIf(!canRun)("Detector with nvJPEG", () => {
     const env = { ...process.env, BUN_TENSORRT_NVJPEG: "/nowhere/libnvjpeg.so.13" };
     const child = Bun.spawnSync([process.execPath, "-e", program], { env });
     expect(child.stdout.toString()).toStartWith(
-      `${OptionError.name} Cannot decode JPEG on the GPU as nvJPEG cannot be used: Cannot load the library libnvjpeg`,
+      `${OptionError.name} Cannot decode JPEG on the GPU as nvJPEG cannot be used: libnvjpeg was not found\n`,
     );
   });
 });

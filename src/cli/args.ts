@@ -80,6 +80,14 @@ export function refuse(command: string, option: string, found: string, hint?: st
   return new OptionError(message(`run ${command}`, found, hint), option);
 }
 
+/** Refuse what is left of a command line whose command takes no file. @throws {OptionError} If anything is */
+export function refuseOperands(command: string, { operands }: ParsedArguments): void {
+  const [first] = operands;
+  if (first === undefined) return;
+  const hint = `bun-tensorrt ${command} --help lists the flags`;
+  throw refuse(command, "file", `as it takes no file: received ${JSON.stringify(first)}`, hint);
+}
+
 /**
  * Check and convert the values of flags.
  *

@@ -39,7 +39,7 @@ export function standardOutput(stream: NodeJS.WriteStream, beforeWrite: () => vo
       new Promise((resolve, reject) => {
         if (stream.isTTY) beforeWrite();
         stream.write(text, (error) => {
-          if (error) reject(error);
+          if (error) reject(isClosedPipe(error) ? error : writeError("standard output", error));
           else resolve();
         });
       }),
@@ -52,11 +52,22 @@ export function isClosedPipe(error: unknown): boolean {
   return (error as NodeJS.ErrnoException | null)?.code === "EPIPE";
 }
 
-function writeError(path: string, cause: unknown): Error {
-  const found = `as it cannot be written: ${(cause as Error).message}`;
-  return new Error(message(`write ${JSON.stringify(path)}`, found, "choose another place, or make it writable"), {
-    cause,
-  });
+/** What helps against an error of the system, by its code. */
+const HINTS: Readonly<Record<string, string>> = {
+  ENOENT: "make the folder first, or choose another place",
+  ENOTDIR: "a file is where a folder is needed: choose another place",
+  EEXIST: "a file is where a folder is needed: choose another place",
+  EISDIR: "it is a folder: name a file in it",
+  ENOSPC: "make room, or choose another place",
+};
+
+/** @param place as it is to be read: a path in quotes, or `standard output` */
+function writeError(place: string, cause: unknown): Error {
+  const { code = "", message: text } = cause as NodeJS.ErrnoException;
+  // The call and its path, which may be one that is only tried out, say nothing more.
+  const reason = text.replace(/, \w+(?: '[^']*')?$/, "");
+  const hint = HINTS[code] ?? "choose another place, or make it writable";
+  return new Error(message(`write ${place}`, `as it cannot be written: ${reason}`, hint), { cause });
 }
 
 /** A file whose former content stays until the first write. */
@@ -75,7 +86,7 @@ class FileOutput implements Output {
       this.#descriptor = openSync(path, "a");
       this.#isFile = fstatSync(this.#descriptor).isFile();
     } catch (error) {
-      throw writeError(path, error);
+      throw writeError(JSON.stringify(path), error);
     }
   }
 
@@ -87,7 +98,7 @@ class FileOutput implements Output {
       for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
     } catch (error) {
       if (isClosedPipe(error)) throw error;
-      throw writeError(this.#path, error);
+      throw writeError(JSON.stringify(this.#path), error);
     }
   }
 
@@ -118,7 +129,7 @@ export function prepareFolder(path: string): void {
     mkdirSync(probe, { recursive: true });
     rmdirSync(probe);
   } catch (error) {
-    throw writeError(path, error);
+    throw writeError(JSON.stringify(path), error);
   }
 }
 
@@ -131,6 +142,6 @@ export async function writeFile(path: string, content: string | Uint8Array): Pro
   try {
     await Bun.write(path, content);
   } catch (error) {
-    throw writeError(path, error);
+    throw writeError(JSON.stringify(path), error);
   }
 }

@@ -149,6 +149,25 @@ test("detect finds an output that cannot be written before anything else", async
   }
 });
 
+test("detect, inspect and build name a model that is a folder, or an empty plan", async () => {
+  writeFileSync(path("empty.plan"), "");
+  const [detected, inspected, built, empty] = await Promise.all(
+    [
+      ["detect", "good", "--model", "good"],
+      ["inspect", "good"],
+      ["build", "good"],
+      ["inspect", "empty.plan"],
+    ].map((words) => runCli(words, { cwd: folder })),
+  );
+  for (const result of [detected!, inspected!, built!]) {
+    expect(result.errors).toBe(
+      'error: Cannot load the model "good" as it is a folder\nHint: name the .onnx file in it\n',
+    );
+    expect(result.code).toBe(1);
+  }
+  expect(empty!.errors).toStartWith('error: Cannot load the model "empty.plan" as it is empty: 0 bytes\nHint: ');
+});
+
 test("detect leaves a former output alone when the run fails at its start", async () => {
   writeFileSync(path("former.json"), "[]");
   const words = ["detect", "good", "--model", "missing.onnx", "--format", "json", "--output", "former.json"];

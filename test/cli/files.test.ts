@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/coco-ids.ts";
 import { isClosedPipe, openOutput, prepareFolder, writeFile } from "../../src/cli/output.ts";
 import { expandPictures, outputNames } from "../../src/cli/pictures.ts";
+import { cliWords } from "./run-cli.ts";
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
@@ -73,9 +74,12 @@ test("openOutput() keeps a former content until the first write, and leaves noth
 });
 
 test("openOutput(), prepareFolder() and writeFile() name a place that cannot be written", async () => {
-  expect(() => openOutput(path("a"))).toThrow(/^Cannot write ".*a" as it cannot be written: EISDIR/);
-  expect(() => openOutput(path("missing/out.json"))).toThrow("ENOENT");
-  expect(() => prepareFolder(path("a/notes.txt"))).toThrow("Hint: choose another place, or make it writable");
+  expect(() => openOutput(path("a"))).toThrow(
+    /^Cannot write ".*a" as it cannot be written: EISDIR: .*\nHint: it is a folder: name a file in it$/,
+  );
+  expect(() => openOutput(path("missing/out.json"))).toThrow(/ENOENT: [^']*\nHint: make the folder first/);
+  // Of the folder that was named, and not of what was tried out in it.
+  expect(() => prepareFolder(path("a/notes.txt"))).toThrow(/ENOTDIR: [^']*\nHint: a file is where a folder is needed/);
   expect(writeFile(path("a/notes.txt/x"), "")).rejects.toThrow("as it cannot be written");
   prepareFolder(path("new/deep"));
   expect(readdirSync(path("new/deep"))).toEqual([]);
@@ -88,6 +92,15 @@ test.skipIf(!existsSync("/dev/full"))("an output without room rejects, and is no
   expect((error as Error).message).toStartWith('Cannot write "/dev/full" as it cannot be written: ENOSPC');
   expect(isClosedPipe(error)).toBe(false);
   expect(isClosedPipe(Object.assign(new Error("x"), { code: "EPIPE" }))).toBe(true);
+});
+
+test.skipIf(!existsSync("/dev/full"))("a standard output without room is told of like any other place", async () => {
+  const line = cliWords(["models", "list"]).join(" ");
+  const child = Bun.spawn(["bash", "-c", `${line} > /dev/full`], { stderr: "pipe" });
+  expect(await child.stderr.text()).toMatch(
+    /^error: Cannot write standard output as it cannot be written: ENOSPC: .*\nHint: make room, or choose another place\n$/,
+  );
+  expect(await child.exited).toBe(1);
 });
 
 test("readAnnotations() names a missing file, another kind of file, and another kind of JSON", () => {

@@ -64,6 +64,10 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["models pull", "as pull needs a name"],
     ["demo --picture sample9", '--picture is refused: received "sample9"'],
     ["doctor --jsn", "Hint: did you mean --json?"],
+    ["doctor yolo11n", 'as it takes no file: received "yolo11n"\nHint: bun-tensorrt doctor --help lists the flags'],
+    ["demo street.jpg", 'as it takes no file: received "street.jpg"'],
+    ["serve model.onnx", 'as it takes no file: received "model.onnx"'],
+    ["models list yolo11n", 'as list takes no name: received "yolo11n"'],
   ];
   const results = await Promise.all(cases.map(([words]) => runCli(words.split(" ").filter((word) => word !== ""))));
   for (const [at, { code, output, errors }] of results.entries()) {

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { catalogue, DEFAULT_MODEL, findEntry } from "../../catalogue/catalogue.ts";
-import { type Flag, type ParsedArguments, parseFlags } from "../args.ts";
+import { type Flag, type ParsedArguments, parseFlags, refuseOperands } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { fetchEntry, findModel } from "../fetch-entry.ts";
 import { formatPicture } from "../format-table.ts";
@@ -36,6 +36,7 @@ const schema = z.object({
 async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { output, terminal, signal } = context;
   const { model, picture, backend, save } = parseFlags("demo", parsed, schema);
+  refuseOperands("demo", parsed);
   const file = await fetchEntry(findEntry(picture)!, context);
   const saver = openSaver(save, [file]);
   const path = await findModel(model, context);

@@ -1,7 +1,7 @@
 /** @module Doctor command: what was found on this machine, and how to get what is missing. */
 
 import { logger, setLogSink } from "../../core/log.ts";
-import type { ParsedArguments } from "../args.ts";
+import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { findOnnxRuntime, findSharp, findTurboJpeg } from "../doctor/cpu.ts";
 import { findVideoTools } from "../doctor/ffmpeg.ts";
@@ -48,7 +48,8 @@ function quietly(): Disposable {
   return { [Symbol.dispose]: () => void setLogSink(former) };
 }
 
-async function run({ flags }: ParsedArguments, { output }: CommandContext): Promise<number> {
+async function run(parsed: ParsedArguments, { output }: CommandContext): Promise<number> {
+  refuseOperands("doctor", parsed);
   using _quiet = quietly();
   const gpu = await probeGpu();
   const findings: readonly Finding[] = [
@@ -62,7 +63,7 @@ async function run({ flags }: ParsedArguments, { output }: CommandContext): Prom
     ...(await probe("cache folder", findCache)),
   ];
   const text =
-    flags.json === true
+    parsed.flags.json === true
       ? `${JSON.stringify(findings, null, 2)}\n`
       : formatFindings(findings, paintOf(output.hasColour));
   await output.write(text);

@@ -85,6 +85,10 @@ async function run({ flags, operands }: ParsedArguments, context: CommandContext
     const hint = near === undefined ? "it takes list, pull or path" : `did you mean ${near}?`;
     throw refuse("models", action, `as ${JSON.stringify(action)} is none of its actions`, hint);
   }
+  if (action === "list" && names.length > 0) {
+    const found = `as list takes no name: received ${JSON.stringify(names[0])}`;
+    throw refuse("models", action, found, "`models list` shows them all");
+  }
   if (action === "list") return await list(flags.json === true, context);
   if (names.length === 0) throw refuse("models", action, `as ${action} needs a name`, "`models list` shows the names");
   return action === "pull" ? await pullAll(names, context) : await path(names, context);

@@ -4,7 +4,7 @@ import { findGpuUsage, type GpuUsage } from "../../nvml/gpu-usage.ts";
 import type { ServeOptions } from "../../serve/serve-config.ts";
 import { framesInFlight } from "../../serve/served-detector.ts";
 import type { GpuSampler } from "../../service/metrics.ts";
-import { type ParsedArguments, refuse } from "../args.ts";
+import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { findModel } from "../fetch-entry.ts";
 import { loadDetector, modelTitle } from "../load-detector.ts";
@@ -31,9 +31,7 @@ function untilAborted(signal: AbortSignal): Promise<void> {
 async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal, signal } = context;
   const args = parseServeFlags(parsed);
-  if (parsed.operands.length > 0) {
-    throw refuse("serve", "file", `as it takes no file: received ${JSON.stringify(parsed.operands[0])}`, "see --help");
-  }
+  refuseOperands("serve", parsed);
   // What is wrong with the options is told before a model is loaded; what they need is loaded for this command alone.
   const [{ parseServeOptions }, { serve }] = await Promise.all([
     import("../../serve/serve-config.ts"),

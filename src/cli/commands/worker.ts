@@ -4,7 +4,7 @@ import { OptionError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import type { Worker } from "../../worker/worker.ts";
 import type { WorkerOptions } from "../../worker/worker-config.ts";
-import { type ParsedArguments, refuse } from "../args.ts";
+import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { findModel } from "../fetch-entry.ts";
 import { loadDetector } from "../load-detector.ts";
@@ -43,9 +43,7 @@ function announce(worker: Worker, { terminal }: CommandContext): ReturnType<type
 async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { signal } = context;
   const args = parseWorkerFlags(parsed);
-  if (parsed.operands.length > 0) {
-    throw refuse("worker", "file", `as it takes no file: received ${JSON.stringify(parsed.operands[0])}`, "see --help");
-  }
+  refuseOperands("worker", parsed);
   const options = await readOptions(args);
   // What is wrong with the options is told before a model is loaded.
   const { parseWorkerOptions } = await import("../../worker/worker-config.ts");

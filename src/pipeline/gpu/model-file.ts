@@ -1,6 +1,6 @@
 /** @module ModelFile: the bytes of a model, and whether they are a plan or an ONNX model. */
 
-import { ModelError, message } from "../../core/errors.ts";
+import { inspectModelFile } from "../../onnxruntime/model-source.ts";
 import { readPlan } from "../../tensorrt/plan-file.ts";
 
 /** Endings of plans. */
@@ -31,16 +31,13 @@ export function isPlan(bytes: Uint8Array | undefined, path: string | undefined):
 /**
  * Read a model.
  *
- * @throws {ModelError} If the file is missing or empty
+ * @throws {ModelError} If the file is missing, a folder, empty or not readable
  */
 export async function readModelFile(model: string | Uint8Array): Promise<ModelFile> {
   if (model instanceof Uint8Array) {
     return { bytes: model, path: undefined, source: "the model from bytes", isPlan: isPlan(model, undefined) };
   }
-  const file = Bun.file(model);
-  if (!(await file.exists())) {
-    throw new ModelError(message(`load the model ${JSON.stringify(model)}`, "as there is no such file"), model);
-  }
-  const bytes = await file.bytes();
+  inspectModelFile(model);
+  const bytes = await Bun.file(model).bytes();
   return { bytes, path: model, source: model, isPlan: isPlan(bytes, model) };
 }

@@ -17,7 +17,7 @@ import { type ComparedRuns, compareRuns } from "./support/compare.ts";
 import { cudaVersion, environmentFacts, fileFacts, gpuFacts } from "./support/environment.ts";
 import { comparisonText, resultText } from "./support/result-text.ts";
 
-const terminal = new Terminal(process.stderr, paintOf(hasColour(process.stderr, process.env)));
+const terminal = new Terminal(process.stderr, paintOf(hasColour(process.stderr, process.env)), process.env);
 
 function observer(): RunObserver {
   let place = "";

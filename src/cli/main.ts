@@ -79,7 +79,7 @@ async function run(words: readonly string[], context: CommandContext): Promise<n
 export async function main(words: readonly string[]): Promise<number> {
   // Without a listener a closed pipe behind standard error would end the process in mid-work.
   process.stderr.on("error", () => {});
-  const terminal = new Terminal(process.stderr, paintOf(hasColour(process.stderr, process.env)));
+  const terminal = new Terminal(process.stderr, paintOf(hasColour(process.stderr, process.env)), process.env);
   const output = standardOutput(process.stdout, () => terminal.clearStatus());
   const verbose = isVerbose(words);
   const abort = new AbortController();

@@ -35,14 +35,15 @@ export function hasColour(stream: TerminalStream, environment: Readonly<Record<s
 
 /** Standard error: lines for people, and one line at the bottom that is drawn over and over. */
 export class Terminal {
+  /** True where somebody looks, and a line can be wiped: a dumb terminal is a file that is read at once. */
   readonly isTerminal: boolean;
   readonly paint: Paint;
   readonly #stream: TerminalStream;
   #hasStatus = false;
 
-  constructor(stream: TerminalStream, paint: Paint) {
+  constructor(stream: TerminalStream, paint: Paint, environment: Readonly<Record<string, string | undefined>> = {}) {
     this.#stream = stream;
-    this.isTerminal = stream.isTTY === true;
+    this.isTerminal = stream.isTTY === true && environment.TERM !== "dumb";
     this.paint = paint;
   }
 

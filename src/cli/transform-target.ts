@@ -61,8 +61,10 @@ function pathsOf({ output, format }: TransformArguments, files: readonly string[
     return outputNames(files, (name) => renamed(name, format)).map((name) => join(output, name));
   }
   if (named === undefined || (format !== undefined && format !== named)) {
-    const found = `as the ending of ${JSON.stringify(output)} must be that of a format that is written`;
-    throw refuse("transform", "output", found, "name it .png, .jpg or .webp, or leave --format out");
+    const rule = named === undefined ? "that of a format that is written" : `${EXTENSIONS[format!]} for --format`;
+    const found = `as the ending of ${JSON.stringify(output)} must be ${rule}`;
+    const hint = named === undefined ? "name it .png, .jpg or .webp" : "name it so, or leave --format out";
+    throw refuse("transform", "output", found, hint);
   }
   if (files.length > 1) {
     const found = `as ${files.length} pictures do not fit into one file: ${JSON.stringify(output)}`;

@@ -100,11 +100,27 @@ function refuse(model: ModelInfo, options: RecogniseOptions, found: string, list
   );
 }
 
+function fittingLayouts(traits: ModelTraits): { layout: Layout; recognition: Recognition | undefined }[] {
+  return LAYOUTS.map((layout) => ({ layout, recognition: layout.recognise(traits) })).filter(
+    ({ recognition }) => recognition !== undefined && isFed(traits.model, recognition),
+  );
+}
+
+/** Where a model is known but for the names that were given, their number is what is wrong, and no layout. */
+function refuseLabels(model: ModelInfo, { labels, source = "the model" }: RecogniseOptions): void {
+  const traits = labels === undefined ? undefined : readTraits(model, {});
+  const found = traits === undefined ? [] : fittingLayouts(traits);
+  const classes = found.length === 1 ? found[0]!.recognition!.labels.length : undefined;
+  if (!classes || classes === labels!.length) return;
+  const text = `as it must be given as many class names as it has classes: ${labels!.length} for ${classes}`;
+  const hint = "give one name for each class, in the order of their numbers";
+  throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
+}
+
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recognition {
   const { model } = traits;
-  const found = LAYOUTS.map((layout) => ({ layout, recognition: layout.recognise(traits) })).filter(
-    ({ recognition }) => recognition !== undefined && isFed(model, recognition),
-  );
+  const found = fittingLayouts(traits);
+  if (found.length === 0) refuseLabels(model, options);
   if (found.length === 0) refuse(model, options, "as its tensors fit no known layout:", LAYOUTS);
   if (found.length > 1) {
     const fitting = found.map(({ layout }) => layout);

@@ -46,6 +46,14 @@ test("Progress draws on a terminal alone, not more often than eyes follow, and w
   expect(piped.text).toBe("");
 });
 
+test("Terminal.status() draws nothing on a dumb terminal, which cannot wipe it", () => {
+  const shown = screen(true);
+  const terminal = new Terminal(shown, paintOf(false), { TERM: "dumb" });
+  terminal.status("busy");
+  terminal.line("a picture failed");
+  expect(shown.text).toBe("a picture failed\n");
+});
+
 test("Terminal.line() goes above the status line", () => {
   const shown = screen(true);
   const terminal = new Terminal(shown, paintOf(false));

@@ -54,6 +54,19 @@ test("recogniseModel() labels by the caller, the metadata, COCO, or numbers, in 
 
 // PEERS.md section 6, its last paragraphs: what a shape alone leaves open.
 
+test("recogniseModel() tells the number of class names from an unknown layout", () => {
+  const known = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
+  expect(() => recogniseModel(known, { labels: ["cat", "dog"], source: '"a.onnx"' })).toThrow(
+    new ModelError(
+      'Cannot use "a.onnx" as a detector as it must be given as many class names as it has classes: 2 for 80\n' +
+        "Hint: give one name for each class, in the order of their numbers",
+      '"a.onnx"',
+    ),
+  );
+  const unknown = model([["o", [1, 7, 7]]]);
+  expect(() => recogniseModel(unknown, { labels: ["cat", "dog"] })).toThrow(/fit no known layout/);
+});
+
 test("[B, 84, 8400] and [B, 8400, 84]: the grids of the input tell the channels, else the smaller axis does", () => {
   expect(recognised([["o", [1, 84, 8400]]]).layout).toBe("yolo");
   expect(recognised([["o", [1, 8400, 84]]]).layout).toBe("yolo-transposed");

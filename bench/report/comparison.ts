@@ -1,6 +1,6 @@
 /** @module Comparison: this run beside an earlier one: a dot for each ratio, a band for what is noise. */
 
-import type { ComparedRuns, Comparison } from "../support/compare.ts";
+import { type ComparedRuns, type Comparison, formatMissing, formatRatio } from "../support/compare.ts";
 import { formatWithUnit } from "../support/units.ts";
 import { drawing, element, escapeText, textElement } from "./markup.ts";
 import { logScale, type Scale } from "./scale.ts";
@@ -26,6 +26,10 @@ function marksOn(scale: Scale, factor: number): number[] {
     if (marks.every((mark) => Math.abs(scale.at(mark) - scale.at(tick)) >= MARK_DISTANCE)) marks.push(tick);
   }
   return marks;
+}
+
+function isBeyondAxis({ ratio }: Comparison): boolean {
+  return Math.max(ratio, 1 / ratio) > MOST_FACTOR;
 }
 
 function dots(rows: readonly Comparison[]): string {
@@ -59,7 +63,7 @@ function dots(rows: readonly Comparison[]): string {
         `${study}: ${name}`.slice(0, 64),
       ),
       `<circle cx="${clamp(ratio).toFixed(1)}" cy="${y}" r="5" style="fill:${colour}"/>`,
-      textElement("text", { x: WIDTH, y: y + 4, class: "value", "text-anchor": "end" }, `${ratio.toFixed(3)}×`),
+      textElement("text", { x: WIDTH, y: y + 4, class: "value", "text-anchor": "end" }, `${formatRatio(ratio)}×`),
     );
   }
   return drawing({ width: WIDTH, height }, "ratio of each median to the earlier run's", ...content);
@@ -75,7 +79,7 @@ export function comparison({ rows, differences, missing }: ComparedRuns): string
         `${study}: ${name}`,
         formatWithUnit(before, unit),
         formatWithUnit(now, unit),
-        ratio.toFixed(3),
+        formatRatio(ratio),
         `±${(noise * 100).toFixed(1)} %`,
       ].map(escapeText),
       textElement("span", { class: style }, text),
@@ -85,7 +89,7 @@ export function comparison({ rows, differences, missing }: ComparedRuns): string
   const gone =
     missing.length === 0
       ? ""
-      : textElement("p", { class: "left-out" }, `Not measured this time: ${missing.join(", ")}`);
+      : textElement("p", { class: "left-out" }, `Not measured this time: ${formatMissing(missing)}`);
   return element(
     "section",
     { id: "compare" },
@@ -93,7 +97,7 @@ export function comparison({ rows, differences, missing }: ComparedRuns): string
     textElement(
       "p",
       { class: "question" },
-      "Each dot is the ratio of the medians, now by then. The band is what counts as noise: twice the scatter of the medians of ten consecutive parts of both runs, at least 1 %.",
+      `Each dot is the ratio of the medians, now by then${rows.some(isBeyondAxis) ? `; beyond ${MOST_FACTOR} times it lies at the edge` : ""}. The band is what counts as noise: twice the scatter of the medians of ten consecutive parts of both runs, at least 1 %.`,
     ),
     warnings.length === 0 ? "" : element("ul", { class: "findings" }, ...warnings),
     rows.length === 0 ? "" : element("div", { class: "block" }, dots(rows)),

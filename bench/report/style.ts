@@ -63,7 +63,7 @@ tr:last-child td { border-bottom: 0; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .facts td:first-child { color: var(--soft); white-space: nowrap; padding-right: 20px; width: 1%; }
 ul.findings { margin: 0 0 6px; padding-left: 19px; max-width: 92ch; }
-ul.findings li { margin: 3px 0; }
+ul.findings li { margin: 3px 0; overflow-wrap: anywhere; }
 .left-out { color: var(--soft); font-size: 13.5px; margin: 0 0 12px; }
 ul.left-out { padding-left: 19px; max-width: 100ch; }
 .checks td { white-space: normal; } .checks td:first-child { width: 1%; } .checks td:nth-child(2), .checks th:nth-child(2) { text-align: left; }
@@ -103,7 +103,7 @@ ${Array.from({ length: 10 }, (_, at) => `.f${at} { fill: var(--c${at}); backgrou
   th, td { padding-left: 8px; }
   .drawing svg.chart { width: 540px; }
   .timeline .drawing svg.chart { width: 800px; }
-  #compare .drawing { display: none; }
+  #compare .block:has(> .drawing) { display: none; }
   .timeline { touch-action: pan-x pan-y; }
 }
 @media print { nav, .buttons { display: none; } .block { break-inside: avoid; } }

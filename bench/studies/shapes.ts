@@ -221,8 +221,15 @@ async function sizesAndBatches(
   );
 }
 
+/** The run's own model, where it leaves its size open. */
+async function openModel({ model }: StudyContext): Promise<string | undefined> {
+  if (model === undefined) return undefined;
+  await using detector = await Detector.load(model, { backend: "cpu" });
+  return detector.recognition.fixedSize === undefined ? model : undefined;
+}
+
 async function onCpu(context: StudyContext, output: StudyOutput): Promise<void> {
-  const path = dynamicModel(context);
+  const path = dynamicModel(context) ?? (await openModel(context));
   if (path === undefined) {
     output.leftOut.push("sizes: they need an ONNX model with open size: --dynamic-model");
     return;

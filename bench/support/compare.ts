@@ -60,6 +60,11 @@ function compareOne(study: string, before: Measurement, now: Measurement): Compa
   };
 }
 
+/** As much of a file's hash as tells it from others. */
+function shortHash(file: { readonly sha256: string } | null | undefined): string {
+  return file?.sha256.slice(0, 12) ?? "none";
+}
+
 /** What must be the same for the ratios to mean something. */
 function conditions(facts: EnvironmentFacts): Readonly<Record<string, string>> {
   return {
@@ -68,9 +73,9 @@ function conditions(facts: EnvironmentFacts): Readonly<Record<string, string>> {
     CPU: `${facts.cpu}, ${facts.cores} cores`,
     runtime: facts.runtime,
     Bun: facts.bun,
-    model: facts.model?.sha256 ?? "none",
-    engine: facts.engine?.sha256 ?? "none",
-    picture: facts.picture.sha256,
+    model: shortHash(facts.model),
+    engine: shortHash(facts.engine),
+    picture: shortHash(facts.picture),
   };
 }
 
@@ -90,4 +95,19 @@ export function compareRuns(before: BenchResult, now: BenchResult): ComparedRuns
     .filter((name) => here[name] !== then[name])
     .map((name) => `${name}: then ${then[name]}, now ${here[name]}`);
   return { rows, differences, missing: [...old.keys()] };
+}
+
+/** Names of measurements in a list; of more than this many only how many a study has. */
+const MOST_NAMES = 8;
+
+/** What an earlier run has measured and this one has not, in a line: `latency/file`, or `streams 144, peers 8`. */
+export function formatMissing(missing: readonly string[]): string {
+  if (missing.length <= MOST_NAMES) return missing.join(", ");
+  const studies = Map.groupBy(missing, (key) => key.split("/", 1)[0]!);
+  return [...studies].map(([study, keys]) => `${study} ${keys.length}`).join(", ");
+}
+
+/** now / then as it is read: `0.952`, `16.2`, `412`. */
+export function formatRatio(ratio: number): string {
+  return ratio.toFixed(ratio < 10 ? 3 : ratio < 100 ? 1 : 0);
 }

@@ -2,7 +2,7 @@
 
 import { type Alignment, alignRows } from "../../src/cli/text-table.ts";
 import type { BenchResult, Block, EnvironmentFacts, StudyResult, Unit } from "../result.ts";
-import type { ComparedRuns } from "./compare.ts";
+import { type ComparedRuns, formatMissing, formatRatio } from "./compare.ts";
 import { tailFigures } from "./samples.ts";
 import { stageNames } from "./stage-names.ts";
 import { digits, formatValue, formatWithUnit, UNIT_TEXT } from "./units.ts";
@@ -107,7 +107,7 @@ export function comparisonText({ rows, differences, missing }: ComparedRuns): st
     `${study}: ${name}`,
     formatWithUnit(before, unit),
     formatWithUnit(now, unit),
-    ratio.toFixed(3),
+    formatRatio(ratio),
     `±${(noise * 100).toFixed(1)} %`,
     verdict === "same" ? "within the noise" : verdict,
   ]);
@@ -115,6 +115,6 @@ export function comparisonText({ rows, differences, missing }: ComparedRuns): st
     "== Compared with the earlier run (medians)",
     ...differences.map((text) => `not the same conditions: ${text}`),
     ...table(["", "then", "now", "now / then", "noise", ""], body),
-    ...(missing.length === 0 ? [] : [`not measured this time: ${missing.join(", ")}`]),
+    ...(missing.length === 0 ? [] : [`not measured this time: ${formatMissing(missing)}`]),
   ].join("\n");
 }

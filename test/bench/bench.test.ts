@@ -20,6 +20,7 @@ async function bench(...words: string[]): Promise<{ code: number; output: string
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "../../bench/main.ts"), ...words], {
     stdout: "pipe",
     stderr: "pipe",
+    env: { ...process.env },
   });
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   return { code, output, errors };
@@ -143,6 +144,22 @@ test("a quick run on the CPU writes table, report, JSON and trace, and compares 
   expect(second.code).toBe(0);
   expect(second.output).toContain("Compared with the earlier run");
 }, 60_000);
+
+test("shapes takes the run's own model where that leaves its size open", async () => {
+  const [picture] = (await toyFiles()).filter((word) => word.endsWith(".jpg"));
+  const open = join(folder, "open.onnx");
+  await Bun.write(open, toyDetector({ side: "height" }));
+  const out = join(folder, "open");
+  const words = ["--backend", "cpu", "--model", open, "--image", picture!, "--quick", "--out", out];
+  process.env.BUN_TENSORRT_SHARED = folder; // where no model lies for this study
+  try {
+    await bench("shapes", ...words);
+  } finally {
+    delete process.env.BUN_TENSORRT_SHARED;
+  }
+  const { studies } = await readResult(join(out, "result.json"));
+  expect(studies[0]!.measurements.map(({ id }) => id)).toEqual(["square-320", "rect-320"]);
+}, 30_000);
 
 test("a study that fails is named, the others run, and the exit code is 1", async () => {
   const words = await toyFiles();

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { buildReport } from "../../bench/report/report.ts";
 import { traceOf } from "../../bench/report/trace-file.ts";
 import type { BenchResult, Measurement } from "../../bench/result.ts";
-import { compareRuns } from "../../bench/support/compare.ts";
+import { compareRuns, formatMissing, formatRatio } from "../../bench/support/compare.ts";
 import { comparisonText, resultText } from "../../bench/support/result-text.ts";
 import { SAMPLE_RESULT, sampleMeasurement, sampleStudy } from "./sample-result.ts";
 
@@ -194,4 +194,25 @@ test("compare names what differs between the machines and what is missing", () =
   expect(compared.differences).toEqual(["Bun: then 1.4.4, now 1.4.5"]);
   expect(compared.missing).toContain("latency/decoded");
   expect(comparisonText(compared)).toContain("not the same conditions");
+});
+
+test("compare shortens hashes and long lists of what is missing, and ratios stay as wide as their column", () => {
+  const { environment } = SAMPLE_RESULT;
+  const other = { ...environment, picture: { ...environment.picture, sha256: "0123456789abcdef".repeat(4) } };
+  const { differences } = compareRuns({ ...SAMPLE_RESULT, environment: other }, SAMPLE_RESULT);
+  expect(differences).toEqual([`picture: then 0123456789ab, now ${environment.picture.sha256.slice(0, 12)}`]);
+  expect(formatMissing(["latency/file", "jpeg/gpu"])).toBe("latency/file, jpeg/gpu");
+  const many = Array.from({ length: 144 }, (_, at) => `streams/rate-${at}`);
+  expect(formatMissing(["latency/file", ...many])).toBe("latency 1, streams 144");
+  expect([0.0412, 3.4761, 16.174, 876.016].map(formatRatio)).toEqual(["0.041", "3.476", "16.2", "876"]);
+});
+
+test("the comparison says where dots lie that are beyond its axis", () => {
+  const report = (factor: number): string => {
+    const base = sampleMeasurement("decoded", 0.6);
+    const now = { ...base, samples: base.samples.map((value) => value * factor) };
+    return buildReport(withMeasurement(now), compareRuns(withMeasurement(base), withMeasurement(now)));
+  };
+  expect(report(2)).not.toContain("lies at the edge");
+  expect(report(100)).toContain("beyond 8 times it lies at the edge");
 });

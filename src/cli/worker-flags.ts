@@ -25,7 +25,11 @@ export const WORKER_FLAGS: readonly Flag[] = [
   ...DETECTOR_FLAGS,
   { name: "edge-margin", value: "PIXELS", summary: "leave out boxes this close to an edge of the frame" },
   { name: "policy", value: "all|latest", summary: "every frame, or of each source the newest (default all)" },
-  { name: "max-held", value: "N", summary: "frames read and not answered (default 4, on a GPU 8)" },
+  {
+    name: "max-held",
+    value: "N",
+    summary: "frames read and not answered (default twice what runs at once, at least 4)",
+  },
   { name: "max-deliveries", value: "N", summary: "tries before a frame is a dead letter (default 3)" },
   { name: "claim-idle", value: "SECONDS", summary: "take over frames silent for as long (default 30)" },
   { name: "drain", value: "SECONDS", summary: "wait this long for frames in flight at the end (default 10)" },

@@ -70,7 +70,7 @@ export interface DetectorOptions extends DetectOptions {
    * pictures that find no free slot, or come at the same time, are joined.
    */
   readonly batchWait?: number;
-  /** Batches in flight on each device: each owns its buffers. Default: 1 on the CPU, as many as keep it busy on a GPU. */
+  /** Batches in flight on each device: each owns its buffers. Default: 1 on the CPU, 2 to 8 by a measurement on a GPU. */
   readonly inFlight?: number;
   /** CPU threads of one inference. Default: the physical cores. */
   readonly threads?: number;
@@ -97,7 +97,10 @@ export interface DetectorOptions extends DetectOptions {
    * `"auto"`: by the measured duration.
    */
   readonly wait?: WaitMode;
-  /** Where JPEG files are decoded. Default `"auto"`: by nvJPEG where the model runs on a GPU and the library is there. */
+  /**
+   * Where JPEG files are decoded. Default `"auto"`: by nvJPEG where the model runs on a GPU that has engines for JPEG, and
+   * the library is there.
+   */
   readonly jpeg?: JpegDecoding;
   /**
    * False: faster, for files that are known to be whole. nvJPEG does not tell where a file's data is damaged, and leaves

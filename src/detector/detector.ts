@@ -2,6 +2,7 @@
 
 import { allEnded } from "../core/all-ended.ts";
 import { ClosedError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
@@ -24,6 +25,22 @@ import {
 import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
 import { inOrder, type StreamResult, type StreamSummary } from "./stream.ts";
+
+/** Options that a model with a fixed input leaves no room for are passed over, which nobody should have to find out. */
+function tellPassedOver(
+  { size, rectangular, batch }: DetectorConfig,
+  backends: readonly Backend[],
+  name: string,
+): void {
+  const { fixedSize } = backends[0]!.recognition;
+  const isOtherSize = size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join();
+  if (fixedSize !== undefined && (isOtherSize || rectangular)) {
+    const option = isOtherSize ? "size" : "rectangular";
+    logger.warn(`Passed over the option ${option}, as the input of the model ${name} is fixed: ${fixedSize.join("x")}`);
+  }
+  const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
+  if (batch > most) logger.warn(`Took ${most} for the option batch, as the model ${name} takes no more: ${batch}`);
+}
 
 /** What a detector tells of the machine it runs on. */
 export type BackendInfo = Pick<Backend, "kind" | "description" | "maxBatch" | "inFlight" | "jpeg">;
@@ -75,6 +92,7 @@ export class Detector implements AsyncDisposable {
     for (const backend of backends) opened.defer(() => backend.close());
     const { recognition } = backends[0]!;
     const selection = selectionOf(config.detect, recognition.labels);
+    tellPassedOver(config, backends, name);
     const pipeline = new Pipeline(backends, {
       inFlight: config.inFlight,
       size: config.size ?? recognition.preferredSize,

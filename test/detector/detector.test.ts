@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import { ClosedError, ImageError, ModelError, OptionError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { Detector } from "../../src/detector/detector.ts";
+import type { DetectorOptions } from "../../src/detector/detector-config.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { Image } from "../../src/image/image.ts";
 import { gpuUnavailable } from "../../src/pipeline/open-backend.ts";
@@ -50,6 +52,29 @@ test("Detector names a misspelt option, a class that the model has not, and what
   await using detector = await Detector.load(model);
   await expect(detector.detect(white, { clases: [1] } as object)).rejects.toThrow('did you mean "classes"?');
   await expect(detector.detect(white, { classes: [2] })).rejects.toThrow("as class 2 is none of the model's 2");
+});
+
+test("Detector.load() tells of options that a model of fixed size or batch has no room for", async () => {
+  const told = async (model: Uint8Array, options: DetectorOptions): Promise<string[]> => {
+    const lines: string[] = [];
+    const former = setLogSink((level, text) => void (level === "warn" && lines.push(text)));
+    try {
+      await using _detector = await Detector.load(model, { backend: "cpu", ...options });
+    } finally {
+      setLogSink(former);
+    }
+    return lines;
+  };
+  const fixed = toyDetector({ batch: 1 });
+  expect(await told(fixed, { size: 96, batch: 4 })).toEqual([
+    "Passed over the option size, as the input of the model from bytes is fixed: 64x64",
+    "Took 1 for the option batch, as the model from bytes takes no more: 4",
+  ]);
+  expect(await told(fixed, { rectangular: true })).toEqual([
+    "Passed over the option rectangular, as the input of the model from bytes is fixed: 64x64",
+  ]);
+  expect(await told(fixed, { size: [64, 64], batch: 1 })).toEqual([]);
+  expect(await told(toyDetector({ side: "height" }), { size: 96, rectangular: true, batch: 4 })).toEqual([]);
 });
 
 test("Detector.load() refuses what is no model, and says what it is", async () => {

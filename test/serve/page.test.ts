@@ -47,7 +47,7 @@ test.skipIf(chromium === undefined)(
   async () => {
     await using toy = await ToyServer.open();
     await page!.goto(toy.server.url.href);
-    expect(await page!.evaluate<string>("document.querySelector('#model').textContent")).toContain("toy · 2 classes");
+    await page!.until("document.querySelector('#model').textContent.includes('toy · 2 classes')"); // asked for by the page
     await page!.chooseFiles("#file", [path("white.jpg")]);
     await page!.until(`${BOXES} === "3"`);
     // The left edge of the box from 8 to 40 of 64 pixels is painted, the corner of the picture is not.

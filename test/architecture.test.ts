@@ -70,6 +70,11 @@ test("every folder of src is a known layer", () => {
   expect(files.filter((file) => file.layer === "").map((file) => file.path)).toEqual(["index.ts"]);
 });
 
+test("docs/architecture.md has a row for every layer, in their order", () => {
+  const rows = readFileSync(join(root, "docs/architecture.md"), "utf8").matchAll(/^\| `(\w+)\/` \|/gm);
+  expect([...rows].map(([, layer]) => layer!)).toEqual(LAYERS);
+});
+
 test("imports only point up the list of layers", () => {
   expect(
     faults(function* (file) {

@@ -19,6 +19,7 @@ export interface ModelSource {
  * Find out what a caller means: bytes, a path, a `file:` URL, or a name of the catalogue. A file of that name wins over
  * the catalogue. A name whose file is not on this machine is fetched, and its licence logged.
  *
+ * @throws {TypeError} If it is anything else
  * @throws {ModelError} If the URL's scheme is not `file:`
  * @throws {CatalogueError} If the file cannot be fetched
  */
@@ -34,7 +35,12 @@ export async function modelSource(model: string | URL | Uint8Array): Promise<Mod
     const path = fileURLToPath(url);
     return { source: path, name: JSON.stringify(path) };
   }
-  const path = model as string;
+  if (typeof model !== "string") {
+    const received = model === null ? "null" : typeof model;
+    const found = `as it must be a path, file: URL, bytes or a name of the catalogue: received ${received}`;
+    throw new TypeError(message("load a model", found, "give the bytes of anything else as a Uint8Array"));
+  }
+  const path = model;
   const entry = findEntry(path);
   if (entry?.kind === "model" && !(await Bun.file(path).exists())) {
     if (!isInstalled(entry)) logger.info(`Fetching ${licenceLine(entry)}`);

@@ -80,6 +80,15 @@ test("Detector.load() tells of options that a model of fixed size or batch has n
 test("Detector.load() refuses what is no model, and says what it is", async () => {
   await expect(Detector.load("no-such-model.onnx")).rejects.toThrow(ModelError);
   await expect(Detector.load(new Uint8Array(0))).rejects.toThrow("it is empty");
+  for (const [wrong, received] of [
+    [undefined, "undefined"],
+    [null, "null"],
+    [Bun.file("a.onnx"), "object"],
+  ] as const) {
+    await expect(Detector.load(wrong as unknown as string)).rejects.toThrow(
+      `Cannot load a model as it must be a path, file: URL, bytes or a name of the catalogue: received ${received}\nHint: `,
+    );
+  }
   await expect(Detector.load(notAPicture)).rejects.toThrow(ModelError);
   await expect(Detector.load(new URL("https://localhost/model.onnx"))).rejects.toThrow("the scheme must be file:");
 });

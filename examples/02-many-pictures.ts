@@ -3,6 +3,8 @@
 import { Detector } from "bun-tensorrt";
 
 const paths = process.argv.slice(2);
+if (paths.length === 0) throw new Error("Usage: bun examples/02-many-pictures.ts PICTURE …");
+
 await using detector = await Detector.load("yolo11n", { inFlight: 2, classes: ["person"] });
 
 let persons = 0;

@@ -68,11 +68,15 @@ test("examples/06-super-resolution.ts enlarges a picture", async () => {
   }
 });
 
-test.skipIf(isOffline || isFfmpegMissing)("examples/09-video.ts writes a video with as many frames as it reads", () => {
-  const output = example("09-video.ts");
-  expect(output).toMatch(/^h264 640x360, about 15 frames\n0\.000 s: /);
-  expect(output).toMatch(/15 frames in .*bun-tensorrt-annotated\.mp4\n$/);
-});
+test.skipIf(isOffline || isFfmpegMissing)(
+  "examples/09-video.ts writes a video with as many frames as it reads",
+  () => {
+    const output = example("09-video.ts");
+    expect(output).toMatch(/^h264 640x360, about 15 frames\n0\.000 s: /);
+    expect(output).toMatch(/15 frames in .*bun-tensorrt-annotated\.mp4\n$/);
+  },
+  30_000,
+);
 
 test.skipIf(isOffline || isRedisUnreachable)(
   "examples/07-redis-worker.ts answers every frame and ends, as redis-server or $REDIS_URL is there",

@@ -5,12 +5,11 @@ import { join } from "node:path";
 import { Detector } from "../../src/detector/detector.ts";
 import { serve } from "../../src/serve/detection-server.ts";
 import { pulled } from "../support/catalogue.ts";
-import { WHITE_JPEG } from "../support/serving.ts";
 
 const document = readFileSync(join(import.meta.dir, "../../docs/serve.md"), "utf8");
 const lines = [...document.matchAll(/^```sh\n([\s\S]*?)^```/gm)]
   .flatMap((match) => match[1]!.trim().split("\n"))
-  .filter((line) => line.startsWith("curl "));
+  .filter((line) => /^(curl|\{) /.test(line));
 const program = /^```ts\n([\s\S]*?)^```/m.exec(document)![1]!;
 const model = await pulled("yolo11n");
 const picture = await pulled("sample1");
@@ -23,7 +22,6 @@ test.skipIf(isAbsent || Bun.which("curl") === null)(
     const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-curl-"));
     try {
       copyFileSync(picture!, join(folder, "street.jpg"));
-      writeFileSync(join(folder, "small.jpg"), WHITE_JPEG);
       await using detector = await Detector.load("yolo11n", { backend: "cpu" });
       await using server = await serve(detector, { port: 0, name: "yolo11n" });
       for (const line of lines) {
@@ -31,7 +29,7 @@ test.skipIf(isAbsent || Bun.which("curl") === null)(
         const child = Bun.spawn(["bash", "-c", words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
         const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
         expect([line, errors, code]).toEqual([line, "", 0]);
-        const file = / -o (\S+)/.exec(line)?.[1];
+        const file = / -o (\S+)/.exec(line)?.[1] ?? /> (\S+)$/.exec(line)?.[1];
         expect(file === undefined ? output.length : statSync(join(folder, file)).size).toBeGreaterThan(10);
       }
     } finally {

@@ -1,7 +1,7 @@
 /** @module Pictures: the files that the operands of `detect` and `transform` stand for, and the names of what is made from them. */
 
 import { readdirSync, statSync } from "node:fs";
-import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
+import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { message } from "../core/errors.ts";
 
 /** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
@@ -46,7 +46,8 @@ function byPattern(pattern: string, action: string): string[] {
   if (files.length > 0) return files;
   const isPattern = /[*?[\]{}]/.test(pattern);
   const found = isPattern ? "as no picture fits the pattern" : "as there is no such file or folder";
-  throw new Error(message(`${action} ${JSON.stringify(pattern)}`, found, `paths are relative to ${process.cwd()}`));
+  const hint = isAbsolute(pattern) ? "check the path" : `paths are relative to ${process.cwd()}`;
+  throw new Error(message(`${action} ${JSON.stringify(pattern)}`, found, hint));
 }
 
 /** True for what is fetched or listened to rather than read from the disk. */

@@ -1,7 +1,7 @@
 /** @module Address: what a video is opened by, as ffmpeg wants it spelt, and as it may be shown. Pure but for one look at the file. */
 
 import { statSync } from "node:fs";
-import { resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { message, VideoError } from "../core/errors.ts";
 
@@ -39,7 +39,11 @@ function checkFile(path: string): void {
   const stats = statSync(path, { throwIfNoEntry: false });
   const refusal = (found: string, hint: string): VideoError =>
     new VideoError(message(`open the video ${JSON.stringify(path)}`, found, hint), path);
-  if (stats === undefined) throw refusal("as there is no such file", `paths are relative to ${process.cwd()}`);
+  if (stats === undefined && isCamera(path)) throw refusal("as there is no such camera", "ls /dev/video* shows them");
+  if (stats === undefined) {
+    const hint = isAbsolute(path) ? "check the path" : `paths are relative to ${process.cwd()}`;
+    throw refusal("as there is no such file", hint);
+  }
   if (stats.isDirectory()) throw refusal("as it is a folder", "give the path of one video");
   if (stats.isFile() && stats.size === 0) throw refusal("as it is empty: 0 bytes", "copy or record it again");
 }

@@ -162,10 +162,9 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
     if (stream === undefined) {
       const said = log.last(`ffprobe ended with code ${code}`).replace(`${address.name}: `, "");
       const why = code === 0 ? "it has no picture stream" : said;
-      return refuse(
-        `as it is no video that ffmpeg can read: ${why}`,
-        "check that the file is whole, or the address right",
-      );
+      return address.kind === "network"
+        ? refuse(`as ffmpeg gets no video from it: ${why}`, "check the address, and that it can be reached")
+        : refuse(`as it is no video that ffmpeg can read: ${why}`, "check that the file is whole");
     }
     const info = infoOf(stream, probed, address, options.isLive);
     if (info.width < 1 || info.height < 1) {

@@ -43,7 +43,10 @@ test("expandPictures(): a file may have any name, an address is kept, and nothin
 });
 
 test("expandPictures() names what stands for no file", () => {
-  expect(() => expandPictures([path("c.jpg")])).toThrow('c.jpg" as there is no such file or folder');
+  expect(() => expandPictures([path("c.jpg")])).toThrow(
+    'c.jpg" as there is no such file or folder\nHint: check the path',
+  );
+  expect(() => expandPictures(["c.jpg"])).toThrow(`Hint: paths are relative to ${process.cwd()}`);
   expect(() => expandPictures([path("*.gif")])).toThrow('*.gif" as no picture fits the pattern');
   expect(() => expandPictures([path("empty")])).toThrow('empty" as it holds no picture');
 });

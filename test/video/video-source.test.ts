@@ -259,6 +259,13 @@ test.skipIf(isFfmpegMissing)("VideoSource.open() names what is wrong with a file
     expect(error).toBeInstanceOf(VideoError);
     expect((error as Error).message).toContain(text);
   }
+  const away = "http://127.0.0.1:1/a.mp4";
+  await expect(VideoSource.open(away)).rejects.toThrow(
+    /as ffmpeg gets no video from it: .*refused\nHint: check the address, and that it can be reached$/,
+  );
+  await expect(VideoSource.open("/dev/video87")).rejects.toThrow("as there is no such camera\nHint: ls /dev/video*");
+  await expect(VideoSource.open("gone.mp4")).rejects.toThrow(`Hint: paths are relative to ${process.cwd()}`);
+  await expect(VideoSource.open(path("gone.mp4"))).rejects.toThrow("Hint: check the path");
   const late = await VideoSource.open(path("cfr.mp4"), { startMs: 60_000 });
   const read = async (): Promise<void> => {
     for await (const _ of late);

@@ -222,7 +222,7 @@ export class Dispatcher {
     const { metrics } = this.#parts;
     metrics.service.error("bad-frame");
     const [reason = ""] = error.message.split("\n", 1);
-    logger.warn(reason);
+    logger.warn(`Refused ${titleOf(frame.entry)}. ${reason}`);
     if (this.#rules.config.deadLetter.badFrames === "bury") {
       await this.#bury(frame, { kind: "bad-frame", reason });
       return;

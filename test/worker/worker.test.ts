@@ -113,9 +113,10 @@ describe("Worker", () => {
     await using run = await started({}, (_, detector) => {
       detector.work = () => Promise.reject(new ImageError("Cannot decode it\nHint: none", "bytes"));
     });
-    run.broker.add({ source_id: "a", data: "x" });
+    const id = run.broker.add({ source_id: "a", data: "x" });
     run.broker.add({ frame: "garbage" });
     await run.broker.untilWritten(2);
+    expect(log.find((line) => line.endsWith("Cannot decode it"))).toContain(`warn: Refused frame ${id} of "`);
     expect(run.broker.written.map(({ fields }) => fields.get("error"))).toEqual(
       expect.arrayContaining(["Cannot decode it", expect.stringContaining("must hold a buntensorrt.v1.Frame")]),
     );

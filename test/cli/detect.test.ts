@@ -274,6 +274,7 @@ test.skipIf(yolo11n === undefined || sample2 === undefined)(
     const { code, output, errors } = await runCli(["demo"], { cwd: folder });
     expect(code).toBe(0);
     expect(output.match(/^ {2}person /gm)).toHaveLength(3);
+    expect(errors).toContain("Running yolo11n, of layout yolo, on ");
     expect(errors).toContain(`Boxes drawn: ${join("out", "sample2.jpg")}`);
     expect((await sharp(path("out/sample2.jpg")).metadata()).width).toBe(1920);
   },

@@ -6,7 +6,7 @@ import { type Flag, type ParsedArguments, parseFlags, refuseOperands } from "../
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { fetchEntry, findModel } from "../fetch-entry.ts";
 import { formatPicture } from "../format-table.ts";
-import { loadDetector } from "../load-detector.ts";
+import { loadDetector, modelTitle } from "../load-detector.ts";
 import { openSaver } from "../save-pictures.ts";
 import { paintOf } from "../terminal.ts";
 
@@ -42,7 +42,8 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const path = await findModel(model, context);
   signal.throwIfAborted();
   await using detector = await loadDetector(path, { backend }, context, { command: "demo", isQuiet: false });
-  terminal.line(`Running ${detector.recognition.layout} on ${detector.backend.description}`);
+  const { recognition, backend: machine } = detector;
+  terminal.line(`Running ${modelTitle(path)}, of layout ${recognition.layout}, on ${machine.description}`);
   const result = await detector.detect(file);
   await output.write(formatPicture({ file, result }, paintOf(output.hasColour)));
   terminal.line(`Boxes drawn: ${await saver.save({ file, result })}`);

@@ -14,6 +14,9 @@ const root = join(import.meta.dir, "..");
 const report = mkdtempSync(join(tmpdir(), "bun-tensorrt-ok-"));
 const junit = join(report, "junit.xml");
 
+/** Real models take longer than Bun's 5 s where two cores are shared with others. */
+const TIMEOUT = "--timeout=30000";
+
 type Step = readonly [name: string, ...command: string[]];
 
 /** Steps that install compilers and libraries with pip. */
@@ -37,7 +40,7 @@ const steps: readonly Step[] = [
   ["format and lint", process.execPath, "x", "biome", "check", "."],
   ["types", process.execPath, "x", "tsc"],
   ...(isPipThere ? PYTHON_STEPS : []),
-  ["tests", process.execPath, "test", "--reporter=junit", `--reporter-outfile=${junit}`],
+  ["tests", process.execPath, "test", TIMEOUT, "--reporter=junit", `--reporter-outfile=${junit}`],
 ];
 
 /** Sum an attribute over the report's top-level element; 0 when the tests did not get so far. */

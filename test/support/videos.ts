@@ -1,6 +1,6 @@
 /** @module Videos for tests, made by ffmpeg where it is installed. */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** True if ffmpeg or ffprobe is not installed: for `test.skipIf`. */
@@ -38,9 +38,10 @@ export async function testVideo(
 /** Processes below this one that run a program of this name. */
 export function childrenNamed(name: string): number[] {
   const found: number[] = [];
-  for (const pid of new Bun.Glob("[0-9]*/stat").scanSync("/proc")) {
+  // A pattern would open every folder, of which some are gone by then.
+  for (const pid of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
     try {
-      const text = readFileSync(join("/proc", pid), "utf8");
+      const text = readFileSync(join("/proc", pid, "stat"), "utf8");
       const [, id, program, parent] = /^(\d+) \((.*)\) \S+ (\d+)/.exec(text) ?? [];
       if (program === name && Number(parent) === process.pid) found.push(Number(id));
     } catch (error) {

@@ -1,6 +1,6 @@
 /** @module Replay: work on a stream that is enqueued piece by piece the first time, and replayed as one graph from then on. */
 
-import { CudaError } from "../../core/errors.ts";
+import { NativeError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { Graph, type GraphExec } from "../../cuda/graph.ts";
 import type { OnStream } from "../../cuda/stream.ts";
@@ -50,7 +50,8 @@ export class Replay implements Disposable {
       owned.move();
       this.#graph = executable;
     } catch (error) {
-      if (!(error instanceof CudaError)) throw error;
+      // CUDA's own, or TensorRT's where a layer does what no capture takes, such as waiting for the device.
+      if (!(error instanceof NativeError)) throw error;
       this.#isRefused = true;
       logger.warn(`${this.#label} runs without a CUDA graph: ${error.message}`);
     }

@@ -1,0 +1,86 @@
+/**
+ * @module Fake CUDA: a libcudart and a libcuda that run nothing, for machines without a GPU: every call succeeds, memory is
+ * the host's, and handles are numbers. For programs of their own, as a library that is opened stays open.
+ */
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver-symbols.ts";
+import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime-symbols.ts";
+
+const root = join(import.meta.dir, "../..");
+
+/** True on a machine without a compiler for it. */
+export const isFakeCudaMissing: boolean = Bun.which("gcc") === null;
+
+/** Calls that do more than return 0, as C. */
+const BODIES: Readonly<Record<string, string>> = {
+  cudaRuntimeGetVersion: "(int *out) { *out = 12020; return 0; }",
+  cuDriverGetVersion: "(int *out) { *out = 12020; return 0; }",
+  cudaGetDeviceCount: "(int *out) { *out = 2; return 0; }",
+  cudaSetDevice: "(int device) { current = device; return 0; }",
+  cudaGetErrorName: '(int status) { return status == 600 ? "cudaErrorNotReady" : "cudaErrorFake"; }',
+  cudaGetErrorString: '(int status) { (void)status; return "a fake error"; }',
+  cudaMalloc: "(void **out, size_t bytes) { return (*out = malloc(bytes)) == NULL ? 2 : 0; }",
+  cudaFree: "(void *memory) { free(memory); return 0; }",
+  cudaHostAlloc:
+    "(void **out, size_t bytes, unsigned flags) { (void)flags; return (*out = malloc(bytes)) == NULL ? 2 : 0; }",
+  cudaHostGetDevicePointer: "(void **out, void *memory, unsigned flags) { (void)flags; *out = memory; return 0; }",
+  cudaFreeHost: "(void *memory) { free(memory); return 0; }",
+  cudaMemcpyAsync:
+    "(void *to, const void *from, size_t bytes, int kind, void *stream) { (void)kind; (void)stream; memcpy(to, from, bytes); return 0; }",
+  cudaStreamCreateWithPriority:
+    "(void **out, unsigned flags, int priority) { (void)flags; (void)priority; *out = handle(); return 0; }",
+  cudaEventCreateWithFlags: "(void **out, unsigned flags) { (void)flags; *out = handle(); return 0; }",
+  // An event of a test's own making is its status.
+  cudaEventQuery: "(void *event) { return (uintptr_t)event < 1000 ? (int)(uintptr_t)event : 0; }",
+  cudaStreamEndCapture: "(void *stream, void **out) { (void)stream; *out = handle(); return 0; }",
+  cudaGraphInstantiateWithFlags:
+    "(void **out, void *graph, unsigned long long flags) { (void)graph; (void)flags; *out = handle(); return 0; }",
+  cuDevicePrimaryCtxRetain: "(void **out, int device) { (void)device; *out = handle(); return 0; }",
+  cuModuleLoadDataEx:
+    "(void **out, const void *image, unsigned count, int *keys, void **values) { (void)image; (void)count; (void)keys; (void)values; *out = handle(); return 0; }",
+  cuModuleGetFunction:
+    "(void **out, void *module, const char *name) { (void)module; (void)name; *out = handle(); return 0; }",
+};
+
+const HEAD = `
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+int current = -1;
+static uintptr_t last = 0x5000;
+static inline void *handle(void) { return (void *)(last += 0x10); }
+`;
+
+function build(path: string, table: Readonly<Record<string, { readonly returns: string }>>): void {
+  const functions = Object.entries(table).map(([name, { returns }]) => {
+    const type = returns === "ptr" ? "const void *" : "int ";
+    return `${type}${name}${BODIES[name] ?? "() { return 0; }"}\n`;
+  });
+  const source = Buffer.from(HEAD + functions.join(""));
+  const command = ["gcc", "-std=gnu11", "-O1", "-w", "-fPIC", "-shared", "-x", "c", "-o", path, "-"];
+  const { exitCode, stderr } = Bun.spawnSync(command, { stdin: source, stderr: "pipe" });
+  if (exitCode !== 0) throw new Error(stderr.toString());
+}
+
+/** Compile both. @returns the environment that a program finds them by */
+export function buildFakeCuda(folder: string): Record<string, string> {
+  mkdirSync(folder, { recursive: true });
+  const runtime = join(folder, "libcudart.so.12");
+  const driver = join(folder, "libcuda.so.1");
+  build(runtime, CUDA_RUNTIME_SYMBOLS);
+  build(driver, CUDA_DRIVER_SYMBOLS);
+  return { BUN_TENSORRT_CUDART: runtime, BUN_TENSORRT_LIBCUDA: driver };
+}
+
+/** Run a program, in the package's folder, on the machine of {@linkcode buildFakeCuda}. @returns what it printed */
+export async function runOnFakeCuda(environment: Record<string, string>, code: string): Promise<string> {
+  const env = { ...process.env, ...environment };
+  const child = Bun.spawn([process.execPath, "-e", code], { cwd: root, env, stdout: "pipe", stderr: "pipe" });
+  const timer = setTimeout(() => child.kill(), 20_000);
+  const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  clearTimeout(timer);
+  if ((await child.exited) !== 0) throw new Error(`${output}${errors}`);
+  return output.trim();
+}

@@ -76,7 +76,8 @@ export class EventBoard {
       cudaRuntime().cudaEventQuery.ptr,
       addressOf(this.#handles),
       addressOf(this.#marks),
-      this.#used,
+      // All places, and not those used so far: one that is given meanwhile is watched as well.
+      CAPACITY,
       PAUSE_US,
     );
     if (done >= SHIM_STATUS.ok) return;

@@ -59,6 +59,10 @@ export class Builder extends NativeObject {
     return builder;
   }
 
+  protected override get home(): Device | undefined {
+    return this.device;
+  }
+
   /**
    * Make an empty network.
    *

@@ -1,6 +1,7 @@
 /** @module Engine: a model compiled for one GPU. */
 
 import { message } from "../core/errors.ts";
+import type { Device } from "../cuda/device.ts";
 import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./builder-config.ts";
 import { EngineInspector } from "./engine-inspector.ts";
 import { ExecutionContext, type MemoryStrategy } from "./execution-context.ts";
@@ -41,6 +42,10 @@ export class Engine extends NativeObject {
   /** Called by {@linkcode Runtime.deserialize} alone. */
   static wrap(runtime: Runtime, handle: number, metadata: Readonly<Record<string, string>>, source: string): Engine {
     return new Engine(runtime, handle, metadata, source);
+  }
+
+  protected override get home(): Device | undefined {
+    return this.runtime.device;
   }
 
   get inputs(): readonly EngineTensor[] {

@@ -2,6 +2,7 @@
 
 import { message, ShapeError } from "../core/errors.ts";
 import type { DeviceMemory } from "../cuda/buffer-view.ts";
+import type { Device } from "../cuda/device.ts";
 import type { Stream } from "../cuda/stream.ts";
 import { readCString } from "../ffi/cstring.ts";
 import { OutCells } from "../ffi/scratch.ts";
@@ -57,6 +58,10 @@ export class ExecutionContext extends NativeObject {
     });
     operation.close();
     return new ExecutionContext(engine, handle, memory);
+  }
+
+  protected override get home(): Device | undefined {
+    return this.engine.runtime.device;
   }
 
   /** One input or output, to be looked up once and kept. @throws {RangeError} If the engine has none of that name */

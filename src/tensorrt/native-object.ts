@@ -1,6 +1,7 @@
 /** @module NativeObject: an owned TensorRT object, and the calls its subclasses make by the shape of the method. */
 
 import { Resource } from "../core/resource.ts";
+import type { Device } from "../cuda/device.ts";
 import { readCString } from "../ffi/cstring.ts";
 import { shim } from "../ffi/shim.ts";
 import { type MethodOf, methodId, nativeMethodName } from "../ffi/shim-methods.ts";
@@ -85,13 +86,23 @@ export abstract class NativeObject extends Resource {
     return this.library.failure(action, nativeMethodName(method), -1);
   }
 
+  /** The device whose memory the object holds, and is freed on; `undefined` where it holds none, or CUDA's device 0. */
+  protected get home(): Device | undefined {
+    return undefined;
+  }
+
   /** Free the object by its destructor; the parser has one of its own. */
   protected destroy(handle: number): void {
     shim().bt_destroy(handle);
   }
 
   protected override release(): void {
-    this.destroy(this.#handle);
-    this.library.log.drain();
+    try {
+      // TensorRT frees on the device that is current, which may be another one by now.
+      this.home?.makeCurrent();
+    } finally {
+      this.destroy(this.#handle);
+      this.library.log.drain();
+    }
   }
 }

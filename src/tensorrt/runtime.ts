@@ -68,6 +68,10 @@ export class Runtime extends NativeObject {
     return runtime;
   }
 
+  protected override get home(): Device | undefined {
+    return this.device;
+  }
+
   /** Number of threads it may use; at least 1. */
   setMaxThreads(count: number): void {
     const status = shim().bt_bool_i32(this.library.handle, this.handle, methodId("Runtime.setMaxThreads"), count);

@@ -4,7 +4,9 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClosedError, ShapeError, TensorRtError } from "../../src/core/errors.ts";
+import { Resource } from "../../src/core/resource.ts";
 import type { DeviceMemory } from "../../src/cuda/buffer-view.ts";
+import type { Device } from "../../src/cuda/device.ts";
 import type { Stream } from "../../src/cuda/stream.ts";
 import { LayerProfiler } from "../../src/tensorrt/layer-profiler.ts";
 import { TensorRtLibrary } from "../../src/tensorrt/library.ts";
@@ -23,6 +25,25 @@ const STREAM = { handle: 0x5000 } as unknown as Stream;
 
 function memory(pointer: number, byteLength: number): DeviceMemory {
   return { pointer, byteLength } as DeviceMemory;
+}
+
+/** The machine's own threads stay as they are for a device of the number -1. */
+class FakeDevice extends Resource {
+  readonly index = -1;
+  readonly computeCapability = [9, 0];
+  timesCurrent = 0;
+  whenCurrent = (): void => {};
+
+  constructor() {
+    super("FakeDevice");
+  }
+
+  makeCurrent(): void {
+    this.timesCurrent += 1;
+    this.whenCurrent();
+  }
+
+  protected override release(): void {}
 }
 
 /** Compile the fake with the slots of one release. */
@@ -213,6 +234,26 @@ for (const [tag, version, layout] of [
       const error = (await runtime.deserialize(new Uint8Array(99)).catch((e: unknown) => e)) as TensorRtError;
       expect(error).toBeInstanceOf(TensorRtError);
       expect([error.code, error.log]).toEqual(["INVALID_CONFIG", ["this is no plan of mine"]]);
+    });
+
+    test("runtime, engine and contexts are freed on their own device", async () => {
+      using device = new FakeDevice();
+      const runtime = await Runtime.create({ library, device: device as unknown as Device });
+      const engine = await runtime.deserialize(PLAN);
+      const context = await engine.createContext();
+      for (const object of [context, engine, runtime]) {
+        const before = alive();
+        device.whenCurrent = () => expect(alive()).toBe(before);
+        object.close();
+        expect(alive()).toBe(before - 1);
+      }
+      expect(device.timesCurrent).toBe(3);
+
+      const lost = await Runtime.create({ library, device: device as unknown as Device });
+      device.whenCurrent = () => {
+        throw new Error("the device is lost");
+      };
+      expect(() => lost.close()).toThrow("the device is lost");
     });
 
     test("every object has been deleted", () => {

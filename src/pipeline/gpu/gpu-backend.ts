@@ -26,6 +26,7 @@ import { GpuTrace } from "./gpu-trace.ts";
 import { KernelLibrary } from "./kernel-library.ts";
 import { type ModelFile, readModelFile } from "./model-file.ts";
 import { obtainPlan } from "./obtain-plan.ts";
+import { assertPlainTensors } from "./plain-tensors.ts";
 import { chooseStreams } from "./stream-choice.ts";
 import { valueTable } from "./value-table.ts";
 
@@ -72,6 +73,7 @@ export class GpuBackend extends Resource implements Backend {
     const plan = await obtainPlan(file, device, engineOptions(file, options), options.build);
     const runtime = owned.use(await Runtime.create({ device }));
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
+    assertPlainTensors(engine);
     const recognition = recogniseModel(modelInfo(engine), { ...options, source: file.source });
     const kernels = owned.use(KernelLibrary.create(device));
     const table = valueTable(recognition.preprocessing);

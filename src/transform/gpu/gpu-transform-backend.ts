@@ -12,6 +12,7 @@ import type { Size } from "../../pipeline/backend.ts";
 import { KernelLibrary } from "../../pipeline/gpu/kernel-library.ts";
 import { readModelFile } from "../../pipeline/gpu/model-file.ts";
 import { obtainPlan } from "../../pipeline/gpu/obtain-plan.ts";
+import { assertPlainTensors } from "../../pipeline/gpu/plain-tensors.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
@@ -61,6 +62,7 @@ export class GpuTransformBackend extends Resource implements TransformBackend {
     const { bytes } = await obtainPlan(file, device, imageEngineOptions(config), config.build);
     const runtime = owned.use(await Runtime.create({ device }));
     const engine = owned.use(await runtime.deserialize(bytes, { source: file.source }));
+    assertPlainTensors(engine);
     const info = modelInfo(engine);
     const input = recogniseInput(info, file.source, config.hints);
     const rules = tileRules(input, config, engineLimits(engine, input));

@@ -1,0 +1,38 @@
+import { expect, test } from "bun:test";
+import { ModelError } from "../../../src/core/errors.ts";
+import { assertPlainTensors } from "../../../src/pipeline/gpu/plain-tensors.ts";
+import type { EngineTensor } from "../../../src/tensorrt/tensor-info.ts";
+
+function tensor(name: string, odd: Partial<EngineTensor> = {}): EngineTensor {
+  return {
+    name,
+    dtype: "f16",
+    shape: [1, 84, 8400],
+    mode: "output",
+    isShapeInput: false,
+    location: "device",
+    isLinear: true,
+    formatText: "Row major linear FP16 format (kLINEAR)",
+    profiles: [],
+    ...odd,
+  };
+}
+
+test("assertPlainTensors() takes row-major tensors in device memory", () => {
+  assertPlainTensors({ source: "a.plan", tensors: [tensor("images"), tensor("output0")] });
+});
+
+test("assertPlainTensors() refuses vectorised formats and tensors on the host, by name", () => {
+  const formatText = "Channel major FP16 format where channel % 16 == 0 (kCHW16)";
+  const tensors = [
+    tensor("images"),
+    tensor("size", { location: "host" }),
+    tensor("rows", { isLinear: false, formatText }),
+  ];
+  const load = (): void => assertPlainTensors({ source: "a.plan", tensors });
+  expect(load).toThrow(ModelError);
+  expect(load).toThrow(
+    `Cannot load "a.plan" as its tensors must be row-major arrays in device memory: "size" lies on the host; ` +
+      `"rows" has the format "${formatText}"`,
+  );
+});

@@ -33,6 +33,11 @@ export interface JpegMarkers {
   readonly isProgressive: boolean;
   /** Offset in bytes of the first scan, or the length of the file where there is none. */
   readonly scanOffset: number;
+  /**
+   * True if what stands in front of the first scan can be read in one way only: segment behind segment, with one frame. Of
+   * anything else decoders make different pictures, of different sizes too.
+   */
+  readonly isOrderly: boolean;
   /** `undefined` where there is none, or a broken one, in front of the first scan. */
   readonly frame: JpegFrame | undefined;
 }
@@ -62,6 +67,7 @@ const SAMPLINGS: ReadonlyMap<number, JpegSampling> = new Map([
 interface Found {
   orientation: Orientation | undefined;
   isProgressive: boolean;
+  isOrderly: boolean;
   isJfif: boolean;
   /** Of Adobe's segment: 0 for no transform, -1 without the segment. */
   transform: number;
@@ -123,7 +129,8 @@ function readFrame(found: Found, bytes: Uint8Array, scanOffset: number): JpegFra
 function readSegment(found: Found, bytes: Uint8Array, marker: number, at: number, length: number): void {
   if (isFrame(marker)) {
     if (marker === 0xc2 || marker === 0xca) found.isProgressive = true;
-    if (found.frameMarker === 0) [found.frameMarker, found.frameAt, found.frameLength] = [marker, at, length];
+    if (found.frameMarker !== 0) found.isOrderly = false;
+    else [found.frameMarker, found.frameAt, found.frameLength] = [marker, at, length];
   } else if (marker === EXIF && found.orientation === undefined && startsWith(bytes, at, EXIF_HEADER)) {
     const end = Math.min(at + length, bytes.length);
     found.orientation = exifOrientation(bytes.subarray(at + 6, Math.max(at + 6, end)));
@@ -141,6 +148,7 @@ export function readJpegMarkers(bytes: Uint8Array): JpegMarkers {
   const found: Found = {
     orientation: undefined,
     isProgressive: false,
+    isOrderly: true,
     isJfif: false,
     transform: -1,
     frameAt: 0,
@@ -150,8 +158,9 @@ export function readJpegMarkers(bytes: Uint8Array): JpegMarkers {
   let scanOffset = bytes.length;
   let at = 2;
   while (at + 4 <= bytes.length) {
-    // Bytes between two markers are skipped, as libjpeg does.
+    // Bytes between two markers are skipped, as libjpeg does; 0xff may stand there.
     if (bytes[at] !== 0xff || bytes[at + 1] === 0xff) {
+      if (bytes[at] !== 0xff) found.isOrderly = false;
       at += 1;
       continue;
     }
@@ -162,15 +171,19 @@ export function readJpegMarkers(bytes: Uint8Array): JpegMarkers {
     }
     if (marker === END_OF_IMAGE) break;
     if (marker === 0 || marker === 1 || (marker >= 0xd0 && marker <= 0xd8)) {
+      found.isOrderly = false;
       at += 2;
       continue;
     }
-    const length = Math.max(2, bytes[at + 2]! * 256 + bytes[at + 3]!);
+    const told = bytes[at + 2]! * 256 + bytes[at + 3]!;
+    if (told < 2) found.isOrderly = false;
+    const length = Math.max(2, told);
     readSegment(found, bytes, marker, at + 4, length - 2);
     at += 2 + length;
   }
   const frame = found.frameMarker === 0 ? undefined : readFrame(found, bytes, scanOffset);
-  return { orientation: found.orientation ?? 1, isProgressive: found.isProgressive, scanOffset, frame };
+  const { orientation = 1, isProgressive, isOrderly } = found;
+  return { orientation, isProgressive, scanOffset, isOrderly, frame };
 }
 
 /**

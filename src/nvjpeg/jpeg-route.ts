@@ -1,13 +1,13 @@
 /** @module JpegRoute: whether nvJPEG is to decode a file, from its markers alone. Pure. */
 
-import { endOfJpeg, type JpegFrame, type JpegMarkers, readJpegMarkers } from "../image/jpeg-markers.ts";
+import { endOfJpeg, type JpegMarkers, readJpegMarkers } from "../image/jpeg-markers.ts";
 import { pictureKind } from "../image/picture-kind.ts";
 
 /** Why nvJPEG does not decode a file, or is not trusted with what it gave. */
 export type JpegRefusal =
   /** PNG, WebP, …, or no picture. */
   | "no JPEG"
-  /** There is no frame or scan in it. */
+  /** There is no frame or scan in it, or it can be read in several ways: nvJPEG may find a larger picture than we do. */
   | "damaged header"
   /** The end marker is missing. */
   | "cut short"
@@ -54,10 +54,16 @@ const HALF_COLUMNS: ReadonlySet<string> = new Set(["4:2:2", "4:2:0"]);
 /** Most columns of a picture with one or two columns of colour, each for two pixels. */
 const NARROW = 4;
 
-const NO_MARKERS: JpegMarkers = { orientation: 1, isProgressive: false, scanOffset: 0, frame: undefined };
+const NO_MARKERS: JpegMarkers = {
+  orientation: 1,
+  isProgressive: false,
+  scanOffset: 0,
+  isOrderly: false,
+  frame: undefined,
+};
 
-function refusalOf(frame: JpegFrame | undefined, end: number): JpegRefusal | undefined {
-  if (frame === undefined || frame.scanComponents === 0 || frame.width === 0) return "damaged header";
+function refusalOf({ frame, isOrderly }: JpegMarkers, end: number): JpegRefusal | undefined {
+  if (frame === undefined || frame.scanComponents === 0 || frame.width === 0 || !isOrderly) return "damaged header";
   if (frame.height === 0) return "no height";
   if (frame.precision !== 8) return "12-bit";
   if (frame.coding !== "baseline") return frame.coding;
@@ -79,6 +85,6 @@ export function routeJpeg(bytes: Uint8Array): JpegRoute {
   if (pictureKind(bytes)?.name !== "JPEG") return { refusal: "no JPEG", markers: NO_MARKERS, byteLength };
   const markers = readJpegMarkers(bytes);
   const end = endOfJpeg(bytes, markers.scanOffset);
-  const refusal = refusalOf(markers.frame, end);
+  const refusal = refusalOf(markers, end);
   return { refusal, markers, byteLength: refusal === undefined ? end : byteLength };
 }

@@ -50,6 +50,51 @@ describe("routeJpeg() reads the frame of a real file", () => {
   });
 });
 
+/** The file with bytes in front of its first frame. */
+function withBytesBeforeFrame(jpeg: Uint8Array, ...bytes: readonly number[]): Buffer {
+  const at = Buffer.from(jpeg).indexOf("ffc0", 0, "hex");
+  return Buffer.concat([jpeg.subarray(0, at), Buffer.from(bytes), jpeg.subarray(at)]);
+}
+
+/** The file with two frames: the first, or the second, of one pixel. */
+function withTwoFrames(jpeg: Uint8Array, small: "first" | "second"): Buffer {
+  const at = Buffer.from(jpeg).indexOf("ffc0", 0, "hex");
+  const end = at + 2 + jpeg[at + 2]! * 256 + jpeg[at + 3]!;
+  const frame = Buffer.from(jpeg.subarray(at, end));
+  const tiny = Buffer.from(frame);
+  tiny.set([0, 1, 0, 1], 5);
+  return Buffer.concat([
+    jpeg.subarray(0, at),
+    ...(small === "first" ? [tiny, frame] : [frame, tiny]),
+    jpeg.subarray(end),
+  ]);
+}
+
+describe("routeJpeg() sends to the CPU what another decoder may read as a picture of another size", () => {
+  const cases: readonly (readonly [string, () => Uint8Array])[] = [
+    ["two frames, a small one first", () => withTwoFrames(plain, "first")],
+    ["two frames, a small one last", () => withTwoFrames(plain, "second")],
+    ["bytes between two segments", () => withBytesBeforeFrame(plain, 7)],
+    ["a segment shorter than its length", () => withBytesBeforeFrame(plain, 0xff, 0xe5, 0, 1)],
+    ["a marker of data", () => withBytesBeforeFrame(plain, 0xff, 0xd3)],
+    ["another beginning", () => withBytesBeforeFrame(plain, 0xff, 0xd8)],
+  ];
+  for (const [what, make] of cases) {
+    test(what, () => {
+      const { refusal, markers } = routeJpeg(make());
+      expect([refusal as string, markers.isOrderly, markers.frame === undefined]).toEqual([
+        "damaged header",
+        false,
+        false,
+      ]);
+    });
+  }
+
+  test("but not 0xff in front of a marker, which may stand there", () => {
+    expect(routeJpeg(withBytesBeforeFrame(plain, 0xff, 0xff)).refusal).toBeUndefined();
+  });
+});
+
 describe("routeJpeg() sends to the CPU, and says why", () => {
   const cases: readonly (readonly [string, () => Uint8Array | Promise<Uint8Array>])[] = [
     ["no JPEG", () => sharpOf(paint(9, 9)).png().toBuffer()],

@@ -136,8 +136,9 @@ export class JpegKernels extends Resource {
   }
 
   protected override release(): void {
-    this.#module.close();
-    this.#checkModule.close();
+    using owned = new DisposableStack();
+    owned.use(this.#module);
+    owned.use(this.#checkModule);
   }
 }
 

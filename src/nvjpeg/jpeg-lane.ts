@@ -213,8 +213,11 @@ export class JpegLane extends Resource {
 
   protected override release(): void {
     this.#handle.device.makeCurrent();
-    // The stream waits for what it was given before the state goes.
-    this.#owned.dispose();
-    checkNvJpeg(this.#handle.library.calls.nvjpegJpegStateDestroy(this.#state), "nvjpegJpegStateDestroy");
+    try {
+      // The stream waits for what it was given before the state goes.
+      this.#owned.dispose();
+    } finally {
+      checkNvJpeg(this.#handle.library.calls.nvjpegJpegStateDestroy(this.#state), "nvjpegJpegStateDestroy");
+    }
   }
 }

@@ -11,6 +11,9 @@ import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../image/picture-decoder.ts";
 
+/** How one picture is decoded; a surface holds RGB, so that alpha is dropped. */
+export type SurfaceDecodeOptions = Omit<PictureDecodeOptions, "alpha">;
+
 /** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
 const GROWTH = 1.25;
 
@@ -91,11 +94,11 @@ export class JpegSurface extends Resource {
   async decodeOnCpu(
     bytes: Uint8Array,
     source: string,
-    options: PictureDecodeOptions,
+    options: SurfaceDecodeOptions,
     stream: Stream,
   ): Promise<ResidentPicture> {
     this.#decoder ??= PictureDecoder.create({ allocate: (byteLength) => this.#allocateDecoded(byteLength) });
-    const image = await this.#decoder.decode(bytes, source, options);
+    const image = await this.#decoder.decode(bytes, source, { ...options, alpha: "drop" });
     const byteLength = image.pitchBytes * (image.height - 1) + image.width * 3;
     const pixels = this.room(byteLength);
     copyToDevice(pixels, this.#decoded!, { stream, byteLength, sourceOffsetBytes: image.data.byteOffset });
@@ -121,11 +124,13 @@ export class JpegSurface extends Resource {
   }
 
   protected override release(): void {
-    this.#uploaded?.close();
-    this.#decoder?.close();
-    this.#decoded?.close();
-    this.#sideways?.close();
-    this.#pixels?.close();
+    // Each is closed whatever happens to the others: the decoder before the memory it writes to.
+    using owned = new DisposableStack();
+    owned.use(this.#pixels);
+    owned.use(this.#sideways);
+    owned.use(this.#decoded);
+    owned.use(this.#decoder);
+    owned.use(this.#uploaded);
   }
 }
 

@@ -94,7 +94,9 @@ export class LaneQueue {
     if (this.#waiting.length > 0 || this.#running > 0) {
       throw new Error(message("close a LaneQueue", "as pictures are under way", "await them first"));
     }
-    for (const lane of this.#lanes) lane.close();
+    // Each is closed whatever happens to the others.
+    using owned = new DisposableStack();
+    for (const lane of this.#lanes) owned.use(lane);
     this.#lanes.length = 0;
     this.#idle.length = 0;
   }

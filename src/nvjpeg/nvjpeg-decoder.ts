@@ -9,12 +9,12 @@ import { EventWaits } from "../cuda/event-waits.ts";
 import { Stream } from "../cuda/stream.ts";
 import { tooLargeError } from "../image/decode-errors.ts";
 import { LARGEST_ORIENTABLE, orientationSteps } from "../image/orientation.ts";
-import { DEFAULT_MAX_PIXELS, type PictureDecodeOptions } from "../image/picture-decoder.ts";
+import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
 import { isDataWhole } from "./data-check.ts";
 import { type JpegCounts, JpegTally } from "./jpeg-counts.ts";
 import { JpegKernels } from "./jpeg-kernels.ts";
 import { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
-import type { JpegSurface, ResidentPicture } from "./jpeg-surface.ts";
+import type { JpegSurface, ResidentPicture, SurfaceDecodeOptions } from "./jpeg-surface.ts";
 import { LaneQueue } from "./lane-queue.ts";
 import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
 import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
@@ -29,7 +29,7 @@ const HARDWARE_LANES = 5;
 const HYBRID_LANES = 8;
 
 /** How one picture is decoded; `minWidth`, `minHeight` and `needs` count for pictures that the CPU decodes alone. */
-export interface NvJpegDecodeOptions extends PictureDecodeOptions {
+export interface NvJpegDecodeOptions extends SurfaceDecodeOptions {
   /** Path, URL or description of the bytes, for messages; default `bytes`. */
   readonly source?: string;
 }

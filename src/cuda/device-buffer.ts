@@ -39,15 +39,23 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
   readonly length: number;
   readonly byteLength: number;
   readonly #pointer: DevicePtr;
+  readonly #device: Device;
   readonly #stream: Stream | undefined;
 
-  private constructor(dtype: T, shape: Shape, pointer: DevicePtr, owner: Device | Stream, stream: Stream | undefined) {
+  private constructor(
+    dtype: T,
+    shape: Shape,
+    pointer: DevicePtr,
+    owner: Device | Stream,
+    { device, stream }: { readonly device: Device; readonly stream: Stream | undefined },
+  ) {
     super(`DeviceBuffer ${dtype} ${formatShape(shape)}`, owner);
     this.dtype = dtype;
     this.shape = shape;
     this.length = volume(shape);
     this.byteLength = this.length * bytesPerElement(dtype);
     this.#pointer = pointer;
+    this.#device = device;
     this.#stream = stream;
   }
 
@@ -78,7 +86,7 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
       const status = cudaRuntime().cudaMallocFromPoolAsync(out.cells, granted, pool.handle, stream.handle);
       checkAllocation(status, "cudaMallocFromPoolAsync", granted, where);
     }
-    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, stream, stream);
+    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, stream, { device: stream.device, stream });
   }
 
   static #onDevice<T extends DType>(
@@ -91,7 +99,7 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
     owner.assertOpen(`allocate ${dtype} ${formatShape(shape)}`);
     device.makeCurrent();
     checkAllocation(cudaRuntime().cudaMalloc(out.cells, granted), "cudaMalloc", granted, device.label);
-    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, owner, undefined);
+    return new DeviceBuffer(dtype, shape, out.pointer() as DevicePtr, owner, { device, stream: undefined });
   }
 
   /** Address of the first byte. Borrowed: valid while the buffer is open. @throws {ClosedError} If it is closed */
@@ -114,7 +122,12 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
   /** Free the memory, on the stream it was made on where there is one: work enqueued there before still runs. */
   protected override release(): void {
     const stream = this.#stream;
-    if (stream !== undefined) check(cudaRuntime().cudaFreeAsync(this.#pointer, stream.handle), "cudaFreeAsync");
-    else check(cudaRuntime().cudaFree(this.#pointer), "cudaFree");
+    if (stream !== undefined) {
+      check(cudaRuntime().cudaFreeAsync(this.#pointer, stream.handle), "cudaFreeAsync");
+      return;
+    }
+    // Another device may be current by now.
+    this.#device.makeCurrent();
+    check(cudaRuntime().cudaFree(this.#pointer), "cudaFree");
   }
 }

@@ -22,7 +22,7 @@ const BODIES: Readonly<Record<string, string>> = {
   cudaGetErrorName: '(int status) { return status == 600 ? "cudaErrorNotReady" : "cudaErrorFake"; }',
   cudaGetErrorString: '(int status) { (void)status; return "a fake error"; }',
   cudaMalloc: "(void **out, size_t bytes) { return (*out = malloc(bytes)) == NULL ? 2 : 0; }",
-  cudaFree: "(void *memory) { free(memory); return 0; }",
+  cudaFree: "(void *memory) { freed_on = current; free(memory); return 0; }",
   cudaHostAlloc:
     "(void **out, size_t bytes, unsigned flags) { (void)flags; return (*out = malloc(bytes)) == NULL ? 2 : 0; }",
   cudaHostGetDevicePointer: "(void **out, void *memory, unsigned flags) { (void)flags; *out = memory; return 0; }",
@@ -48,7 +48,8 @@ const HEAD = `
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-int current = -1;
+static int current = -1, freed_on = -1;
+int fakeFreedOn(void) { return freed_on; }
 static uintptr_t last = 0x5000;
 static inline void *handle(void) { return (void *)(last += 0x10); }
 `;

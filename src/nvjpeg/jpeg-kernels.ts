@@ -61,14 +61,19 @@ export class JpegKernels extends Resource {
     super("JpegKernels", device);
     this.#module = module;
     this.#checkModule = checkModule;
-    this.#mark = kernelOf(module, "jpeg_mark");
-    this.#inspect = kernelOf(module, "jpeg_inspect");
-    this.#orient = kernelOf(module, "jpeg_orient");
-    this.#walk = kernelOf(checkModule, "jpeg_check_walk");
-    this.#judge = kernelOf(checkModule, "jpeg_check_judge");
-    this.#walkArguments = this.#walk.createArguments();
-    this.#tableArguments = this.#mark.createArguments();
-    this.#orientArguments = this.#orient.createArguments();
+    try {
+      this.#mark = kernelOf(module, "jpeg_mark");
+      this.#inspect = kernelOf(module, "jpeg_inspect");
+      this.#orient = kernelOf(module, "jpeg_orient");
+      this.#walk = kernelOf(checkModule, "jpeg_check_walk");
+      this.#judge = kernelOf(checkModule, "jpeg_check_judge");
+      this.#walkArguments = this.#walk.createArguments();
+      this.#tableArguments = this.#mark.createArguments();
+      this.#orientArguments = this.#orient.createArguments();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   /** Load them. @throws {CudaError} If the driver cannot */

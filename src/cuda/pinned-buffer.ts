@@ -30,6 +30,14 @@ export interface PinnedOptions {
   readonly use?: "copy" | "mapped" | "upload";
 }
 
+/** What a buffer is made of. */
+interface PinnedMemory {
+  readonly pointer: HostPtr;
+  /** Over the same memory. */
+  readonly buffer: ArrayBuffer;
+  readonly mapped: DevicePtr | undefined;
+}
+
 /**
  * Host memory that the GPU copies from and to at full speed and without the JS thread. It never moves.
  * `close()` detaches every view of it, so a stale one reads as empty.
@@ -45,15 +53,15 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
   readonly #data: DTypeMap[T];
   readonly #mapped: DeviceMemory | undefined;
 
-  private constructor(dtype: T, shape: Shape, pointer: HostPtr, mapped: DevicePtr | undefined, device: Device) {
+  private constructor(dtype: T, shape: Shape, { pointer, buffer, mapped }: PinnedMemory, device: Device) {
     super(`PinnedBuffer ${dtype} ${formatShape(shape)}`, device);
     this.dtype = dtype;
     this.shape = shape;
     this.length = volume(shape);
     this.byteLength = this.length * bytesPerElement(dtype);
     this.#pointer = pointer;
-    this.#buffer = nativeView(pointer, this.byteLength);
-    this.#data = viewOf(dtype, this.#buffer, 0, this.length);
+    this.#buffer = buffer;
+    this.#data = viewOf(dtype, buffer, 0, this.length);
     this.#mapped = mapped === undefined ? undefined : { pointer: mapped, byteLength: this.byteLength };
     owners.set(this.#buffer, this);
   }
@@ -71,7 +79,7 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
    * Allocate page-locked memory, not zeroed. Slow (it waits for the device): do it once, not per frame.
    *
    * @param shape at least one element
-   * @throws {RangeError} If the shape is dynamic or empty
+   * @throws {RangeError} If the shape is dynamic or empty, or larger than an ArrayBuffer may be: 4 GiB in Bun 1.4
    * @throws {OutOfMemoryError} If the system locks no more memory
    */
   static create<T extends DType>(dtype: T, shape: Shape, device: Device, options: PinnedOptions = {}): PinnedBuffer<T> {
@@ -86,14 +94,16 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
     const where = "page-locked host memory";
     checkAllocation(runtime.cudaHostAlloc(out.cells, byteLength, flags), "cudaHostAlloc", byteLength, where);
     const pointer = out.pointer() as HostPtr;
+    using refused = new DisposableStack();
+    refused.defer(() => check(runtime.cudaFreeHost(pointer), "cudaFreeHost"));
+    const buffer = viewed(name, pointer, byteLength);
     let mapped: DevicePtr | undefined;
     if (use === "mapped") {
-      const status = runtime.cudaHostGetDevicePointer(out.cells, pointer, 0);
-      if (status !== 0) runtime.cudaFreeHost(pointer);
-      check(status, "cudaHostGetDevicePointer");
+      check(runtime.cudaHostGetDevicePointer(out.cells, pointer, 0), "cudaHostGetDevicePointer");
       mapped = out.pointer() as DevicePtr;
     }
-    return new PinnedBuffer(dtype, shape, pointer, mapped, device);
+    refused.move();
+    return new PinnedBuffer(dtype, shape, { pointer, buffer, mapped }, device);
   }
 
   /** Host address of the first byte. Borrowed: valid while the buffer is open. @throws {ClosedError} If it is closed */
@@ -138,5 +148,16 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
     // Transferring detaches all views; what it moves to has no destructor, so the memory stays cudaFreeHost's to free.
     this.#buffer.transfer();
     check(cudaRuntime().cudaFreeHost(this.#pointer), "cudaFreeHost");
+  }
+}
+
+/** @throws {RangeError} If there are more bytes than an ArrayBuffer may have */
+function viewed(name: string, pointer: HostPtr, byteLength: number): ArrayBuffer {
+  try {
+    return nativeView(pointer, byteLength);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    const text = message(`allocate ${name}`, `as no ArrayBuffer may have so many bytes: ${byteLength}`);
+    throw new RangeError(text, { cause });
   }
 }

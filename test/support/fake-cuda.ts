@@ -1,12 +1,13 @@
 /**
- * @module Fake CUDA: a libcudart and a libcuda that run nothing, for machines without a GPU: every call succeeds, memory is
- * the host's, and handles are numbers. For programs of their own, as a library that is opened stays open.
+ * @module Fake CUDA: a libcudart, a libcuda and a libnvjpeg that run nothing, for machines without a GPU: every call
+ * succeeds, memory is the host's, and handles are numbers. For programs of their own, as a library that is opened stays open.
  */
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver-symbols.ts";
 import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime-symbols.ts";
+import { NVJPEG_SYMBOLS } from "../../src/ffi/nvjpeg-symbols.ts";
 
 const root = join(import.meta.dir, "../..");
 
@@ -23,10 +24,11 @@ const BODIES: Readonly<Record<string, string>> = {
   cudaGetErrorString: '(int status) { (void)status; return "a fake error"; }',
   cudaMalloc: "(void **out, size_t bytes) { return (*out = malloc(bytes)) == NULL ? 2 : 0; }",
   cudaFree: "(void *memory) { freed_on = current; free(memory); return 0; }",
+  // Address space alone: pages are taken when they are written.
   cudaHostAlloc:
-    "(void **out, size_t bytes, unsigned flags) { (void)flags; return (*out = malloc(bytes)) == NULL ? 2 : 0; }",
+    "(void **out, size_t bytes, unsigned flags) { (void)flags; pinned += 1; return (*out = malloc(bytes)) == NULL ? 2 : 0; }",
   cudaHostGetDevicePointer: "(void **out, void *memory, unsigned flags) { (void)flags; *out = memory; return 0; }",
-  cudaFreeHost: "(void *memory) { free(memory); return 0; }",
+  cudaFreeHost: "(void *memory) { pinned -= 1; free(memory); return 0; }",
   cudaMemcpyAsync:
     "(void *to, const void *from, size_t bytes, int kind, void *stream) { (void)kind; (void)stream; memcpy(to, from, bytes); return 0; }",
   cudaStreamCreateWithPriority:
@@ -42,14 +44,24 @@ const BODIES: Readonly<Record<string, string>> = {
     "(void **out, const void *image, unsigned count, int *keys, void **values) { (void)image; (void)count; (void)keys; (void)values; *out = handle(); return 0; }",
   cuModuleGetFunction:
     "(void **out, void *module, const char *name) { (void)module; (void)name; *out = handle(); return 0; }",
+  nvjpegGetProperty: "(int part, int *out) { *out = part == 0 ? 12 : 1; return 0; }",
+  // The first two are refused, one a backend, as where memory is short.
+  nvjpegCreateEx:
+    "(int backend, void *a, void *b, unsigned flags, void **out) { (void)backend; (void)a; (void)b; (void)flags; static int calls; *out = handle(); return calls++ < 2 ? 5 : 0; }",
+  nvjpegGetHardwareDecoderInfo:
+    "(void *nvjpeg, unsigned *engines, unsigned *cores) { (void)nvjpeg; *engines = 1; *cores = 7; return 0; }",
 };
+
+/** What the shim asks libcuda for beside the table. */
+const SHIM_CALLS = { cuDeviceGetCount: { returns: "i32" } } as const;
 
 const HEAD = `
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-static int current = -1, freed_on = -1;
+static int current = -1, freed_on = -1, pinned = 0;
 int fakeFreedOn(void) { return freed_on; }
+int fakePinned(void) { return pinned; }
 static uintptr_t last = 0x5000;
 static inline void *handle(void) { return (void *)(last += 0x10); }
 `;
@@ -65,14 +77,22 @@ function build(path: string, table: Readonly<Record<string, { readonly returns: 
   if (exitCode !== 0) throw new Error(stderr.toString());
 }
 
-/** Compile both. @returns the environment that a program finds them by */
+/** Compile them. @returns the environment that a program finds them by */
 export function buildFakeCuda(folder: string): Record<string, string> {
   mkdirSync(folder, { recursive: true });
   const runtime = join(folder, "libcudart.so.12");
   const driver = join(folder, "libcuda.so.1");
   build(runtime, CUDA_RUNTIME_SYMBOLS);
-  build(driver, CUDA_DRIVER_SYMBOLS);
-  return { BUN_TENSORRT_CUDART: runtime, BUN_TENSORRT_LIBCUDA: driver };
+  build(driver, { ...CUDA_DRIVER_SYMBOLS, ...SHIM_CALLS });
+  const nvjpeg = join(folder, "libnvjpeg.so.12");
+  build(nvjpeg, NVJPEG_SYMBOLS);
+  return {
+    BUN_TENSORRT_CUDART: runtime,
+    BUN_TENSORRT_LIBCUDA: driver,
+    BUN_TENSORRT_NVJPEG: nvjpeg,
+    // The shim leaves the search for libcuda to the dynamic linker.
+    LD_LIBRARY_PATH: folder,
+  };
 }
 
 /** Run a program, in the package's folder, on the machine of {@linkcode buildFakeCuda}. @returns what it printed */

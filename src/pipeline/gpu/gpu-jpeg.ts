@@ -76,7 +76,11 @@ export class GpuJpeg extends Resource {
     } catch (error) {
       if (!(error instanceof NativeError) && !(error instanceof LibraryLoadError)) throw error;
       const fault = error instanceof NativeError ? error.code : (error.message.split("\n", 1)[0] ?? "");
-      if (mode === "gpu") throw refusal(fault, 'leave "jpeg" out');
+      if (mode === "gpu") {
+        // What was in the way may be gone when the next picture comes, such as a lack of memory.
+        this.#opening = undefined;
+        throw refusal(fault, 'leave "jpeg" out');
+      }
       logger.info(`JPEG is decoded on the CPU, as ${this.#device.name} has no engines for it: ${fault}`);
       return undefined;
     }

@@ -55,8 +55,13 @@ export class Builder extends NativeObject {
     });
     const builder = new Builder(library, handle, device);
     hold?.close();
-    builder.setPointer("Builder.setErrorRecorder", library.recorder);
-    return builder;
+    try {
+      builder.setPointer("Builder.setErrorRecorder", library.recorder);
+      return builder;
+    } catch (error) {
+      builder.close();
+      throw error;
+    }
   }
 
   protected override get home(): Device | undefined {

@@ -62,10 +62,15 @@ export class Runtime extends NativeObject {
       call: "createInferRuntime",
     });
     const runtime = new Runtime(library, handle, options);
-    runtime.setPointer("Runtime.setErrorRecorder", library.recorder);
-    if (options.hostCodeAllowed === true) runtime.setBool("Runtime.setEngineHostCodeAllowed", true);
-    if (options.dlaCore !== undefined) runtime.setI32("Runtime.setDLACore", options.dlaCore);
-    return runtime;
+    try {
+      runtime.setPointer("Runtime.setErrorRecorder", library.recorder);
+      if (options.hostCodeAllowed === true) runtime.setBool("Runtime.setEngineHostCodeAllowed", true);
+      if (options.dlaCore !== undefined) runtime.setI32("Runtime.setDLACore", options.dlaCore);
+      return runtime;
+    } catch (error) {
+      runtime.close();
+      throw error;
+    }
   }
 
   protected override get home(): Device | undefined {

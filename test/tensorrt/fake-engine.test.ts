@@ -1,5 +1,5 @@
 import { dlopen } from "bun:ffi";
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -254,6 +254,18 @@ for (const [tag, version, layout] of [
         throw new Error("the device is lost");
       };
       expect(() => lost.close()).toThrow("the device is lost");
+    });
+
+    test("Runtime.create() leaves nothing open where an option is of a method that this version lacks", async () => {
+      const check = spyOn(library, "check");
+      check.mockImplementation((_, method) => {
+        throw library.missing(method);
+      });
+      try {
+        await expect(Runtime.create({ library, dlaCore: 1 })).rejects.toThrow("lacks it");
+      } finally {
+        check.mockRestore();
+      }
     });
 
     test("every object has been deleted", () => {

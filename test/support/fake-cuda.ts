@@ -42,8 +42,9 @@ const BODIES: Readonly<Record<string, string>> = {
   cuDevicePrimaryCtxRetain: "(void **out, int device) { (void)device; *out = handle(); return 0; }",
   cuModuleLoadDataEx:
     "(void **out, const void *image, unsigned count, int *keys, void **values) { (void)image; (void)count; (void)keys; (void)values; *out = handle(); return 0; }",
+  // One kernel may be named that no module has: CUDA_ERROR_NOT_FOUND.
   cuModuleGetFunction:
-    "(void **out, void *module, const char *name) { (void)module; (void)name; *out = handle(); return 0; }",
+    '(void **out, void *module, const char *name) { (void)module; const char *none = getenv("FAKE_MISSING_KERNEL"); if (none != NULL && strcmp(name, none) == 0) return 500; *out = handle(); return 0; }',
   nvjpegGetProperty: "(int part, int *out) { *out = part == 0 ? 12 : 1; return 0; }",
   // The first two are refused, one a backend, as where memory is short.
   nvjpegCreateEx:

@@ -31,8 +31,9 @@ async function readTls(tls: ServeConfig["tls"]): Promise<{ cert: string; key: st
   return { cert: await read(tls.cert, "tls.cert"), key: await read(tls.key, "tls.key") };
 }
 
-/** What follows the host: it is the client's word, and need not be one. */
+/** What follows the host: it is the client's word, and need not be one; of HTTP/1.0 there is none. */
 function pathOf(address: string): string {
+  if (address.startsWith("/")) return address;
   const at = address.indexOf("/", address.indexOf("://") + 3);
   return at < 0 ? "/" : address.slice(at);
 }

@@ -1,7 +1,7 @@
 /** @module InferenceOptions: the JSON of an inference request, checked with zod. */
 
 import { z } from "zod";
-import { badInference } from "./protocol-tensor.ts";
+import { badInference, MOST_SIDES } from "./protocol-tensor.ts";
 
 /** What a request says beside its tensors. */
 export type InferenceParameters = Readonly<Record<string, string | number | boolean>>;
@@ -27,10 +27,11 @@ export interface InferenceJson {
 const parameters = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({});
 const input = z.object({
   name: z.string(),
-  shape: z.array(z.int().min(0)).max(8),
+  shape: z.array(z.int().min(0)).max(MOST_SIDES),
   datatype: z.string(),
   parameters,
-  data: z.array(z.unknown()).optional(),
+  // Millions of elements, which are looked at once, by who takes them.
+  data: z.custom<readonly unknown[]>(Array.isArray, "expected a list").optional(),
 });
 
 /** Unknown fields are left alone, as the protocol wants. */

@@ -4,7 +4,7 @@ import type { DetectOptions } from "../detector/detector-config.ts";
 import { type Image, imageOf } from "../image/image.ts";
 import { detectOptionsOf } from "./detect-query.ts";
 import { type InferenceInput, type InferenceJson, parseInferenceJson } from "./inference-options.ts";
-import { badInference, jsonUint8, onlyElement } from "./protocol-tensor.ts";
+import { badInference, jsonUint8, MOST_SIDES, onlyElement } from "./protocol-tensor.ts";
 
 /** The inputs of the served model: a request has exactly one of them. */
 export const INFERENCE_INPUTS = [
@@ -34,7 +34,7 @@ function encodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array
     throw badInference(`as input "image" must have one element: its shape is [${shape.join(", ")}]`, INPUT_HINT);
   }
   if (bytes !== undefined) return onlyElement(name, bytes);
-  const [text] = (data ?? []).flat(8);
+  const [text] = (data ?? []).flat(MOST_SIDES);
   if (typeof text !== "string") throw badInference('as input "image" has no data', INPUT_HINT);
   return Buffer.from(text, "base64");
 }

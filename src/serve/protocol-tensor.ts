@@ -5,6 +5,9 @@ import { refusal } from "./failure.ts";
 /** Element types that this server takes or gives, in the protocol's words. */
 export type ProtocolType = "BYTES" | "UINT8" | "FP32" | "INT64";
 
+/** Most sides of a tensor, and lists within lists of its data in JSON. */
+export const MOST_SIDES = 8;
+
 /** A tensor that is given to a client. */
 export interface ProtocolTensor {
   readonly name: string;
@@ -56,30 +59,26 @@ export function onlyElement(name: string, bytes: Uint8Array): Uint8Array {
   throw badInference(found, "send one picture a request");
 }
 
-function flatten(values: readonly unknown[], into: number[]): void {
-  for (const value of values) {
-    if (Array.isArray(value)) flatten(value, into);
-    else into.push(value as number);
-  }
-}
-
 /**
  * Numbers of a JSON tensor, flat or nested, as u8.
  *
  * @throws {RequestError} 400 if one is no whole number from 0 to 255, or their count is another
  */
 export function jsonUint8(name: string, data: readonly unknown[], length: number): Uint8Array {
-  const values: number[] = [];
-  flatten(data, values);
+  const values = data.flat(MOST_SIDES);
   if (values.length !== length) {
     const found = `as input ${JSON.stringify(name)} must have ${length} elements by its shape: received ${values.length}`;
     throw badInference(found, "check shape and data");
   }
-  for (const value of values) {
-    if (!(Number.isInteger(value) && value >= 0 && value <= 255)) {
-      const found = `as input ${JSON.stringify(name)} must hold whole numbers from 0 to 255: found ${JSON.stringify(value)}`;
+  const pixels = new Uint8Array(length);
+  for (let at = 0; at < length; at++) {
+    const value = values[at];
+    if (!(Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 255)) {
+      const shown = typeof value === "object" ? "a list or an object" : JSON.stringify(value).slice(0, 40);
+      const found = `as input ${JSON.stringify(name)} must hold whole numbers from 0 to 255: found ${shown}`;
       throw badInference(found, "send pixels as UINT8");
     }
+    pixels[at] = value as number;
   }
-  return Uint8Array.from(values);
+  return pixels;
 }

@@ -5,7 +5,7 @@ import { type BodyLimits, readRequestBody } from "./request-body.ts";
 
 /** One picture that was sent. */
 export interface UploadedPicture {
-  /** Name of the file, or `bytes`. */
+  /** Name of the file, else of its field, or `bytes`. */
   readonly name: string;
   readonly bytes: Uint8Array;
 }
@@ -58,7 +58,8 @@ async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number)
       const found = `as a form may have at most ${maxFiles} files`;
       throw refusal(413, "too-many-files", found, "send them in several requests");
     }
-    files.push({ name: value.name === "" ? name : value.name, bytes: await value.bytes() });
+    // A file without a name has none here, whatever the types say.
+    files.push({ name: value.name || name, bytes: await value.bytes() });
   }
   return files;
 }

@@ -186,6 +186,24 @@ test("POST …/infer takes RGB pixels, of any size, nested, flat or as bytes", a
   expect(await found(body, headers)).toEqual([5, 3, FOUND.labels]);
 });
 
+/** One pixel, in so many lists: as text, since no program writes the deepest by itself. */
+function nestedPixels(depth: number): string {
+  const data = `[${"[".repeat(depth)}1${"]".repeat(depth)},2,3]`;
+  return `{"inputs":[{"name":"pixels","datatype":"UINT8","shape":[1,1,3],"data":${data}}]}`;
+}
+
+test("POST …/infer reads pixels in JSON without holding up other requests for long", async () => {
+  await using toy = await ToyServer.open({ maxBodyBytes: 2 ** 25 });
+  const [height, width] = [2000, 2700];
+  const head = `{"inputs":[{"name":"pixels","datatype":"UINT8","shape":[${height},${width},3],"data":[`;
+  const started = performance.now();
+  const response = await toy.post(INFER, `${head}${"0,".repeat(height * width * 3 - 1)}0]}]}`);
+  const elapsedMs = performance.now() - started;
+  expect(response.status).toBe(200);
+  // 0.5 s; 3 s where every element is checked by a schema, and copied one by one.
+  expect(elapsedMs).toBeLessThan(2000);
+}, 20_000);
+
 test("POST …/infer refuses with the protocol's one text, and 404 for what is not there", async () => {
   await using toy = await ToyServer.open();
   const image = { ...IMAGE, data: [WHITE_JPEG.toString("base64")] };
@@ -206,6 +224,9 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [400, "must have 6 elements by its shape: received 3", { inputs: [{ ...pixels, shape: [1, 2, 3] }] }],
     [400, "whole numbers from 0 to 255: found 256", { inputs: [{ ...pixels, data: [1, 2, 256] }] }],
     [400, 'whole numbers from 0 to 255: found "1"', { inputs: [{ ...pixels, data: ["1", 2, 3] }] }],
+    [400, "whole numbers from 0 to 255: found a list", nestedPixels(9)],
+    [400, "whole numbers from 0 to 255: found a list", nestedPixels(100_000)],
+    [400, "inputs.0.data is refused: expected a list", { inputs: [{ ...pixels, data: "AAAA" }] }],
     [400, 'output "masks" is unknown', { inputs: [image], outputs: [{ name: "masks" }] }],
     [400, 'option "treshold" is unknown', { inputs: [image], parameters: { treshold: 1 } }],
     [400, 'option "threshold" is refused', { inputs: [image], parameters: { threshold: 2 } }],

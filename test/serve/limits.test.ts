@@ -320,6 +320,22 @@ test("what no client should send is answered or closed, and harms nobody", async
   expect((await toy.post("/detect", WHITE_JPEG)).status).toBe(200);
 });
 
+test("a probe of HTTP/1.0, which names no host, is answered by the address it asks for", async () => {
+  await using toy = await ToyServer.open();
+  for (const [path, answer] of [
+    ["/healthz", '{"status":"ok"}'],
+    ["/v2/health/ready?a=://b/c", '{"ready":true}'],
+    ["/nothing", "no-such-route"],
+  ] as const) {
+    for (const head of [`GET ${path} HTTP/1.0\r\n\r\n`, `GET ${path} HTTP/1.0\r\nHost:\r\n\r\n`]) {
+      const connection = await RawConnection.open(toy.server.url);
+      connection.send(head);
+      await connection.closed();
+      expect(connection.received).toContain(answer);
+    }
+  }
+});
+
 test("serve refuses options that make no sense, addresses in use and certificates that are not there", async () => {
   const cases: readonly (readonly [ServeOptions & Record<string, unknown>, string])[] = [
     [{ prot: 80 }, 'did you mean "port"?'],

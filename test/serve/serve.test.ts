@@ -102,6 +102,14 @@ test("POST /detect answers the files of a form in their order, a bad one beside 
   expect([files[3]!.width, files[3]!.height]).toEqual([5, 7]);
 });
 
+test("POST /detect names a file of a form that has no name after its field", async () => {
+  await using toy = await ToyServer.open();
+  const head = '--X\r\nContent-Disposition: form-data; name="front"; filename=""\r\n\r\n';
+  const form = Buffer.concat([Buffer.from(head), WHITE_JPEG, Buffer.from("\r\n--X--\r\n")]);
+  const response = await toy.post("/detect", form, { "Content-Type": "multipart/form-data; boundary=X" });
+  expect(((await response.json()) as { file: string }[]).map(({ file }) => file)).toEqual(["front"]);
+});
+
 test("POST /detect refuses a form without a good picture as it refuses one picture", async () => {
   await using toy = await ToyServer.open();
   const form = (...entries: readonly (readonly [string, string | File])[]): FormData => {

@@ -6,6 +6,7 @@ import type { Detector } from "../detector/detector.ts";
 import { paintDetections } from "../image/paint.ts";
 import { detectVideo } from "../video/detect-video.ts";
 import { PinnedFrames } from "../video/pinned-frames.ts";
+import type { VideoOptions } from "../video/video-options.ts";
 import { VideoSink } from "../video/video-sink.ts";
 import { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
@@ -70,6 +71,19 @@ async function detectFrames(job: VideoJob, run: VideoRun, { terminal, signal }: 
   }
 }
 
+/** Open a source, unless the signal gives up on one that does not answer. It does not cut short one that is open. */
+async function openVideo(file: string, options: VideoOptions, signal: AbortSignal): Promise<VideoSource> {
+  const opening = new AbortController();
+  const giveUp = (): void => opening.abort(signal.reason);
+  signal.addEventListener("abort", giveUp);
+  if (signal.aborted) giveUp();
+  try {
+    return await VideoSource.open(file, { ...options, signal: opening.signal });
+  } finally {
+    signal.removeEventListener("abort", giveUp);
+  }
+}
+
 /** `, 12 frames dropped, opened again 2 times`: what happened on the way, where something did. */
 function formatLosses(videos: readonly VideoSource[]): string {
   const dropped = videos.reduce((sum, video) => sum + video.dropped, 0);
@@ -103,10 +117,11 @@ export async function detectVideos(
   let pinned: PinnedFrames | undefined;
   await using stack = new AsyncDisposableStack();
   const allocate = (byteLength: number): Uint8Array => pinned?.allocate(byteLength) ?? new Uint8Array(byteLength);
+  const options = { ...args.videoOptions, allocate, buffers: MOST_BUFFERS };
   const jobs: VideoJob[] = [];
   for (const [at, file] of files.entries()) {
     try {
-      const video = await VideoSource.open(file, { ...args.videoOptions, allocate, buffers: MOST_BUFFERS });
+      const video = await openVideo(file, options, signal);
       jobs.push({ video, file: video.name, copy: copies?.[at] });
     } catch (error) {
       if (!(error instanceof VideoError) || files.length === 1) throw error;

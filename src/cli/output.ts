@@ -9,6 +9,7 @@ import {
   openSync,
   rmdirSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -116,6 +117,21 @@ class FileOutput implements Output {
  */
 export function openOutput(path: string): Output {
   return new FileOutput(path);
+}
+
+/** A file or folder as the system knows it, whatever it is called; `undefined` where there is none. */
+export function fileIdentity(path: string): string | undefined {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
+}
+
+/** The first path that is one of the files themselves, by whatever name. */
+export function overwritten(paths: readonly string[], files: readonly string[]): string | undefined {
+  const known = new Set(files.map(fileIdentity));
+  return paths.find((path) => {
+    const identity = fileIdentity(path);
+    return identity !== undefined && known.has(identity);
+  });
 }
 
 /**

@@ -11,6 +11,7 @@ import type { DetectArguments } from "./detect-flags.ts";
 import { findModel } from "./fetch-entry.ts";
 import { plural } from "./format-table.ts";
 import { loadDetector } from "./load-detector.ts";
+import { fileIdentity } from "./output.ts";
 import { PICTURE_EXTENSIONS } from "./pictures.ts";
 import { openTarget } from "./result-target.ts";
 import { openSaver } from "./save-pictures.ts";
@@ -54,11 +55,16 @@ export async function runArriving(args: DetectArguments, context: CommandContext
   if (watch !== undefined && !existsSync(watch)) {
     throw refuse("detect", "watch", `as there is no folder ${JSON.stringify(watch)}`, "make it first");
   }
+  const { save } = args;
+  if (watch !== undefined && save !== undefined && fileIdentity(save) === fileIdentity(watch)) {
+    const found = "as each copy would be a new picture in the folder that is watched";
+    throw refuse("detect", "save", found, "give another folder");
+  }
   if (watch === undefined && process.stdin.isTTY) {
     throw refuse("detect", "stdin", "as standard input is a terminal", "send pictures: camera | bun-tensorrt detect -");
   }
   using target = openTarget(args, [], output, watch === undefined ? "videos" : "pictures");
-  const saver = args.save === undefined ? undefined : openSaver(args.save, []);
+  const saver = save === undefined ? undefined : openSaver(save, []);
   // What comes while the model is loaded is answered as well.
   const files = watch === undefined ? undefined : watchFolder(watch, { extensions: PICTURE_EXTENSIONS, signal });
   const model = await findModel(args.model, context);

@@ -6,7 +6,8 @@ import { drawDetections } from "../image/draw.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import type { ImageSource } from "../image/source.ts";
-import { prepareFolder, writeFile } from "./output.ts";
+import { refuse } from "./args.ts";
+import { overwritten, prepareFolder, writeFile } from "./output.ts";
 import { fileStem, outputNames } from "./pictures.ts";
 import { frameName, type PictureResult } from "./result-format.ts";
 
@@ -35,12 +36,22 @@ function copyName(name: string): string {
 /**
  * Make a folder ready for the copies of these files, and of others that turn up later, which keep their names.
  *
+ * @throws {OptionError} If a copy would be written over a picture
  * @throws {Error} If it cannot be written, or two copies would have the same name
  */
 export function openSaver(folder: string, files: readonly string[]): PictureSaver {
   prepareFolder(folder);
   const names = outputNames(files, copyName);
   const paths = new Map(files.map((file, at) => [file, join(folder, names[at]!)]));
+  const own = overwritten([...paths.values()], files);
+  if (own !== undefined) {
+    throw refuse(
+      "detect",
+      "save",
+      `as ${own} would be written over, which is a picture to read`,
+      "give another folder",
+    );
+  }
   return {
     async save({ file, result, frame }, source = file) {
       const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;

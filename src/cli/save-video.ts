@@ -1,18 +1,23 @@
 /** @module SaveVideo: where annotated videos go, and how fast they play. */
 
 import { extname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { VIDEO_FILE_EXTENSIONS } from "../video/encode-arguments.ts";
 import type { Rational } from "../video/rational.ts";
 import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
 import type { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
-import { prepareFolder } from "./output.ts";
+import { overwritten, prepareFolder } from "./output.ts";
 import { outputNames } from "./pictures.ts";
 
 function copyName(name: string): string {
   const extension = extname(name);
   if (VIDEO_FILE_EXTENSIONS.includes(extension.toLowerCase())) return name;
   return `${name.slice(0, name.length - extension.length) || "video"}.mp4`;
+}
+
+function localPath(video: string): string {
+  return /^file:/i.test(video) ? fileURLToPath(video) : video;
 }
 
 /**
@@ -30,9 +35,7 @@ export function annotatedPaths(save: string, videos: readonly string[]): string[
   }
   if (!isFile) prepareFolder(save);
   const paths = isFile ? [save] : outputNames(videos, copyName).map((name) => join(save, name));
-  const own = paths.find((path) =>
-    videos.some((video) => Bun.pathToFileURL(path).href === Bun.pathToFileURL(video).href),
-  );
+  const own = overwritten(paths, videos.map(localPath));
   if (own === undefined) return paths;
   throw refuse("detect", "save", `as ${own} would be written over while it is read`, "give another place");
 }

@@ -7,7 +7,7 @@ import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import type { Image } from "../image/image.ts";
 import { refuse } from "./args.ts";
-import { prepareFolder, writeFile } from "./output.ts";
+import { fileIdentity, prepareFolder, writeFile } from "./output.ts";
 import { outputNames, PICTURE_EXTENSIONS } from "./pictures.ts";
 import type { TransformArguments } from "./transform-flags.ts";
 
@@ -43,12 +43,6 @@ function renamed(name: string, format: EncodedFormat | undefined): string {
   return `${name.slice(0, name.length - extname(name).length)}${EXTENSIONS[format ?? "png"]}`;
 }
 
-/** The file as the system knows it, whatever it is called; `undefined` where there is none. */
-function identity(path: string): string | undefined {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
-}
-
 function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
@@ -82,9 +76,9 @@ function pathsOf({ output, format }: TransformArguments, files: readonly string[
  */
 export function openTransformTarget(args: TransformArguments, files: readonly string[]): TransformTarget {
   const paths = pathsOf(args, files);
-  const sources = new Map(files.map((file) => [identity(file), file]));
+  const sources = new Map(files.map((file) => [fileIdentity(file), file]));
   for (const path of paths) {
-    const known = identity(path);
+    const known = fileIdentity(path);
     const source = known === undefined ? undefined : sources.get(known);
     if (source === undefined) continue;
     const found = `as ${JSON.stringify(path)} is the picture ${JSON.stringify(source)} itself`;

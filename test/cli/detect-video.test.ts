@@ -7,16 +7,19 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import sharp from "sharp";
+import { untilAborted } from "../../src/cli/detect-arriving.ts";
 import { operandKind } from "../../src/cli/operand-kind.ts";
 import { pulled } from "../support/catalogue.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
-import { type CliResult, cliWords, runCli } from "./run-cli.ts";
+import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
 const model = await pulled("yolo11n");
 const picture = await pulled("sample1");
@@ -300,6 +303,54 @@ test("detect --watch answers new pictures until Ctrl-C", async () => {
   expect(readdirSync(path("drawn")).sort()).toEqual(["a.jpg", "b.jpg"]);
 });
 
+test("detect --save never draws on the pictures it reads", async () => {
+  mkdirSync(path("own"));
+  copyFileSync(path("white.jpg"), path("own/white.jpg"));
+  const pictures = await toy("own", "--save", "./own/");
+  expect([pictures.code, pictures.errors]).toEqual([2, expect.stringContaining("own/white.jpg would be written over")]);
+  const watch = await toy("--watch", "own", "--save", path("own"));
+  expect([watch.code, watch.errors]).toEqual([2, expect.stringContaining("as each copy would be a new picture")]);
+  expect(readFileSync(path("own/white.jpg")).equals(readFileSync(path("white.jpg")))).toBe(true);
+});
+
+test.skipIf(isFfmpegMissing)("Ctrl-C gives up on a source that does not answer, and takes ffprobe along", async () => {
+  const connected = Promise.withResolvers<void>();
+  const deaf = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: { open: () => connected.resolve(), data() {} },
+  });
+  try {
+    const address = `rtsp://127.0.0.1:${deaf.port}/x`;
+    const child = spawnCli(toyWords(address), { cwd: folder });
+    await connected.promise;
+    child.kill("SIGINT");
+    expect(await child.exited).toBe(130);
+    expect(Bun.spawnSync(["pgrep", "-f", address]).stdout.toString()).toBe("");
+  } finally {
+    deaf.stop(true);
+  }
+});
+
+test("untilAborted() keeps none of the items it has handed on", async () => {
+  const kept: WeakRef<object>[] = [];
+  async function* items(): AsyncGenerator<object, void, undefined> {
+    for (let at = 0; at < 100; at++) {
+      const item = { at };
+      kept.push(new WeakRef(item));
+      yield item;
+      await Bun.sleep(0);
+    }
+  }
+  const abort = new AbortController();
+  for await (const _ of untilAborted(items(), abort.signal)) {
+    if (kept.length < 100) continue;
+    Bun.gc(true);
+    expect(kept.filter((one) => one.deref() !== undefined).length).toBeLessThan(20);
+  }
+  expect(kept.length).toBe(100);
+});
+
 test("detect refuses sources that do not go together, before anything is loaded", async () => {
   for (const [words, text] of [
     [["halves.mp4", "white.jpg"], "as pictures, videos and standard input cannot be mixed in one run"],
@@ -319,6 +370,15 @@ test.skipIf(isFfmpegMissing)(
   async () => {
     const own = await toy("halves.mp4", "--save", "./halves.mp4");
     expect([own.code, own.errors]).toEqual([2, expect.stringContaining("would be written over while it is read")]);
+    symlinkSync("halves.mp4", path("linked.mp4"));
+    for (const [video, save] of [
+      ["halves.mp4", "linked.mp4"],
+      [pathToFileURL(path("halves.mp4")).href, "halves.mp4"],
+    ] as const) {
+      const { code, errors } = await toy(video, "--save", save);
+      expect([code, errors]).toEqual([2, expect.stringContaining(`as ${save} would be written over`)]);
+    }
+    expect(await countFrames(path("halves.mp4"))).toBe(60);
     const one = await toy("halves.mp4", "long.mp4", "--save", "one.mp4");
     expect([one.code, one.errors]).toEqual([2, expect.stringContaining("is one file, for 2 videos")]);
   },

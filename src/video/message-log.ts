@@ -8,8 +8,9 @@ export const LOG_LEVEL = "level+warning";
 /** A broken stream complains of every packet: after this many lines the rest is only counted. */
 const LOUD_LINES = 10;
 const KEPT_ERRORS = 6;
-/** What the readers of MP4 and Matroska say of a file that stops before its end. */
-const TRUNCATED = /partial file|ended prematurely/i;
+/** What is said of a file that stops before its end: by the readers of MP4 and Matroska, by HTTP's, and of a read that failed. */
+const TRUNCATED =
+  /partial file|end(?:s|ed) prematurely|: (?:Input\/output error|Connection reset by peer|Connection timed out)$/i;
 
 const LINE = /^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(panic|fatal|error|warning)\] (.*)$/;
 

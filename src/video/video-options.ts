@@ -106,12 +106,15 @@ export interface VideoSinkConfig {
 
 const side = z.int().min(1, "a side is a whole number of pixels").max(16_384, "a side is at most 16384 pixels");
 const milliseconds = z.number().min(0, "milliseconds, 0 or more");
+/** Timers hold no more: one that is longer would ring at once. */
+const LONGEST_WAIT_MS = 2 ** 31 - 1;
+const LONGEST_RULE = `at most ${LONGEST_WAIT_MS}`;
 const words = z.array(z.string(), "a list of words").default([]);
 
 const reconnectSchema = z.strictObject({
   attempts: z.number().min(1, "at least 1").default(Number.POSITIVE_INFINITY),
-  firstDelayMs: milliseconds.default(500),
-  longestDelayMs: milliseconds.default(15_000),
+  firstDelayMs: milliseconds.max(LONGEST_WAIT_MS, LONGEST_RULE).default(500),
+  longestDelayMs: milliseconds.max(LONGEST_WAIT_MS, LONGEST_RULE).default(15_000),
 });
 
 const sourceSchema = z.strictObject({
@@ -123,8 +126,8 @@ const sourceSchema = z.strictObject({
   durationMs: z.number().positive("more than 0").optional(),
   live: z.boolean("true or false").optional(),
   reconnect: z.union([z.literal(false), reconnectSchema], "false, or how").default(() => reconnectSchema.parse({})),
-  stallMs: z.number().min(100, "at least 100").default(10_000),
-  openTimeoutMs: z.number().min(1, "at least 1").default(30_000),
+  stallMs: z.number().min(100, "at least 100").max(LONGEST_WAIT_MS, LONGEST_RULE).default(10_000),
+  openTimeoutMs: z.number().min(1, "at least 1").max(LONGEST_WAIT_MS, LONGEST_RULE).default(30_000),
   readAhead: z.int().min(1, "at least 1").max(64, "at most 64").default(2),
   allocate: z
     .custom<(byteLength: number) => Uint8Array>((value) => typeof value === "function", "a function")

@@ -80,6 +80,8 @@ export class VideoSink implements AsyncDisposable {
   readonly #header = new Uint8Array(new ArrayBuffer(FRAME_HEADER_BYTES));
   /** The write that is on its way. */
   #writing: Promise<void> | undefined;
+  /** Settled when the last frame that was handed in is on its way, or refused. */
+  #handedIn: Promise<void> = Promise.resolve();
   #error: unknown;
   #isFailed = false;
   #isEnding = false;
@@ -134,7 +136,7 @@ export class VideoSink implements AsyncDisposable {
    */
   async write(image: Image, timestampMs: number): Promise<void> {
     const { width, height } = this.#config;
-    if (this.#isEnding || this.#run.closed) throw new ClosedError("write a frame", this.#run.label);
+    this.#assertOpen();
     if (image.width !== width || image.height !== height) {
       const [expected, actual] = [`${width}x${height}`, `${image.width}x${image.height}`];
       const text = message(
@@ -144,19 +146,21 @@ export class VideoSink implements AsyncDisposable {
       throw new ShapeError(text, { tensor: "frame", expected, actual });
     }
     const frame = image instanceof VideoFrame ? image.retain() : undefined;
-    try {
-      await this.#settle();
-    } catch (error) {
-      frame?.release();
-      throw error;
-    }
-    try {
-      this.#start(this.#writeFrame(imageOf(image.data, image), timestampMs), frame);
-    } catch (error) {
-      frame?.release();
-      throw error;
-    }
+    // Frames that are handed in at once go one after the other.
+    const started = this.#handedIn.then(() => this.#writeInTurn(image, timestampMs, frame));
+    this.#handedIn = started.catch(() => frame?.release());
+    await started;
+  }
+
+  async #writeInTurn(image: Image, timestampMs: number, frame: VideoFrame | undefined): Promise<void> {
+    await this.#settle();
+    this.#assertOpen();
+    this.#start(this.#writeFrame(imageOf(image.data, image), timestampMs), frame);
     this.#written += 1;
+  }
+
+  #assertOpen(): void {
+    if (this.#isEnding || this.#run.closed) throw new ClosedError("write a frame", this.#run.label);
   }
 
   /** What cannot be written is thrown at once. */
@@ -191,6 +195,7 @@ export class VideoSink implements AsyncDisposable {
    */
   async finish(): Promise<void> {
     if (this.#isEnding) return;
+    await this.#handedIn;
     await this.#settle();
     this.#isEnding = true;
     this.#run.endInput();
@@ -204,11 +209,17 @@ export class VideoSink implements AsyncDisposable {
   async close(): Promise<void> {
     if (this.#run.closed) return;
     this.#isEnding = true;
+    const { child } = this.#run;
+    const kill = (): void => child.kill("SIGKILL");
+    // ffmpeg reads no more where what it writes to takes no more.
+    const stuck = setTimeout(kill, GRACE_MS);
+    await this.#handedIn;
     await this.#writing;
+    clearTimeout(stuck);
     this.#run.endInput();
-    const timer = setTimeout(() => this.#run.child.kill("SIGKILL"), GRACE_MS);
-    await this.#run.child.exited;
-    clearTimeout(timer);
+    const slow = setTimeout(kill, GRACE_MS);
+    await child.exited;
+    clearTimeout(slow);
     await this.#run.log.ended;
     this.#run.close();
   }

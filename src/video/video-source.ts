@@ -279,7 +279,9 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
       refuse(`as no frame of it could be decoded: ${why}`, "check that the file is whole, and the start within it");
     }
     const found = `${this.#read} of about ${this.expected ?? "?"} frames were read`;
-    if (isTruncated) refuse(`as the file stops before its end: ${found}`, "copy or record it again");
+    // A stream without an end of its own ends wherever its sender stops.
+    if (isTruncated && !this.info.isLive)
+      refuse(`as the file stops before its end: ${found}`, "copy or record it again");
     if (code !== 0)
       refuse(`as ffmpeg ended with code ${code}, ${found}: ${error ?? "it did not say why"}`, "see the log");
   }
@@ -287,12 +289,12 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   async #pause(delayMs: number): Promise<void> {
     const { signal } = this.#closing;
     if (signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, delayMs);
-      signal.addEventListener("abort", () => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const onAbort = (): void => resolve();
+    const timer = setTimeout(onAbort, delayMs);
+    signal.addEventListener("abort", onAbort);
+    await promise;
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
   }
 }

@@ -1,6 +1,6 @@
 /** @module WatchFolder: new pictures in a folder, each once it is complete. */
 
-import { type Dirent, readdirSync, statSync, watch } from "node:fs";
+import { type Dirent, readdirSync, type Stats, statSync, watch } from "node:fs";
 import { extname, join } from "node:path";
 import { message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -25,7 +25,7 @@ interface Candidate {
   since: number;
 }
 
-/** How many settled files are remembered, so that one that is written again is taken again. */
+/** Size and time of a settled file, by which one that is written again is known. */
 type Stamp = `${number}:${number}`;
 
 /** The files of one folder, and which of them have settled. */
@@ -34,6 +34,7 @@ class FolderState {
   readonly #options: WatchFolderOptions;
   readonly #growing = new Map<string, Candidate>();
   readonly #seen = new Map<string, Stamp>();
+  readonly #unreadable = new Set<string>();
 
   constructor(folder: string, options: WatchFolderOptions) {
     this.#folder = folder;
@@ -43,9 +44,9 @@ class FolderState {
     }
   }
 
-  /** True while a file is still being written. */
+  /** True while a file is still being written. An empty one may stay so: what is written into it will be news. */
   get isGrowing(): boolean {
-    return this.#growing.size > 0;
+    return this.#growing.values().some(({ byteLength }) => byteLength > 0);
   }
 
   /** Look at the folder: the names of files that have settled, in order. */
@@ -85,10 +86,21 @@ class FolderState {
       // A name with a dot in front is how many programs write a file they rename when it is whole.
       if (entry.isDirectory() || entry.name.startsWith(".")) continue;
       if (!extensions.includes(extname(entry.name).toLowerCase())) continue;
-      const stats = statSync(join(this.#folder, entry.name), { throwIfNoEntry: false });
+      const stats = this.#statsOf(entry.name);
       if (stats?.isFile()) found.set(entry.name, stats);
     }
     return new Map([...found].sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+  /** `undefined` for what has gone, and for what cannot be looked at, such as a link to itself: told of once. */
+  #statsOf(name: string): Stats | undefined {
+    try {
+      return statSync(join(this.#folder, name), { throwIfNoEntry: false });
+    } catch (error) {
+      if (!this.#unreadable.has(name)) logger.warn(`Left out of ${this.#folder}: ${(error as Error).message}`);
+      this.#unreadable.add(name);
+      return undefined;
+    }
   }
 }
 

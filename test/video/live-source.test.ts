@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, spyOn, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -90,6 +90,23 @@ test.skipIf(isFfmpegMissing)(
     expect(video.reconnects).toBe(2);
   },
 );
+
+test.skipIf(isFfmpegMissing)("a live source keeps nothing of the times it was opened again", async () => {
+  using server = serve(chunked);
+  const add = spyOn(EventTarget.prototype, "addEventListener");
+  const remove = spyOn(EventTarget.prototype, "removeEventListener");
+  const listeners = (spy: typeof add | typeof remove): number =>
+    spy.mock.calls.filter(([kind]) => kind === "abort").length;
+  try {
+    await using video = await VideoSource.open(server.url, { ...QUICK, reconnect: { firstDelayMs: 1 } });
+    for await (using _ of video) if (video.reconnects === 3) break;
+    expect(listeners(add)).toBeGreaterThanOrEqual(3);
+    expect(listeners(remove)).toBe(listeners(add));
+  } finally {
+    add.mockRestore();
+    remove.mockRestore();
+  }
+});
 
 test.skipIf(isFfmpegMissing)("a live source without reconnect ends with its stream", async () => {
   using server = serve(chunked);

@@ -163,6 +163,33 @@ test.skipIf(isFfmpegMissing)("VideoSink that is closed without finish leaves a f
   expect(await countFrames(path("left.mp4"))).toBe(5);
 });
 
+test.skipIf(isFfmpegMissing)("VideoSink writes frames that are handed in at once one after the other", async () => {
+  const grey = [0, 60, 120, 180, 240] as const;
+  await using sink = await VideoSink.open(path("at-once.mkv"), { width: 640, height: 480, rate: 10 });
+  await Promise.all(grey.map((level) => sink.write(plain(640, 480, [level, level, level]), 0)));
+  await sink.finish();
+  expect(sink.written).toBe(5);
+  await using video = await VideoSource.open(path("at-once.mkv"), { pixels: "rgb" });
+  let at = 0;
+  for await (using frame of video) expect(Math.abs(frame.data[0]! - grey[at++]!)).toBeLessThan(8);
+  expect(at).toBe(5);
+});
+
+test.skipIf(isFfmpegMissing)(
+  "VideoSink.close() ends an ffmpeg that takes no more frames, and the write that waits for it",
+  async () => {
+    // Nobody reads it, so that ffmpeg waits for ever.
+    Bun.spawnSync(["mkfifo", path("stuck.mkv")]);
+    const sink = await VideoSink.open(path("stuck.mkv"), { width: 1280, height: 720, rate: 10 });
+    const writes = [0, 1, 2, 3].map((at) => sink.write(plain(1280, 720, [9, 9, 9]), at));
+    const settled = Promise.allSettled(writes);
+    await Bun.sleep(100);
+    await sink.close();
+    expect((await settled).at(-1)?.status).toBe("rejected");
+  },
+  10_000,
+);
+
 test.skipIf(isFfmpegMissing)(
   "detectVideo() pairs results with their frames, around one that fails, and frees them all",
   async () => {

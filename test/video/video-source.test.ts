@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { VideoError } from "../../src/core/errors.ts";
@@ -31,6 +32,24 @@ afterEach(() => {
 
 function listen(): void {
   setLogSink((level, text) => level === "warn" && warnings.push(text));
+}
+
+/** A server of one file that names its whole length, and hangs up in the middle. */
+function serveHalf(bytes: Uint8Array): { readonly url: string } & Disposable {
+  const half = Math.floor(bytes.length / 2);
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.on("data", (request) => {
+      const at = Number(/Range: bytes=(\d+)-/.exec(request.toString())?.[1] ?? 0);
+      const range = `Content-Range: bytes ${at}-${bytes.length - 1}/${bytes.length}\r\nAccept-Ranges: bytes`;
+      socket.write(`HTTP/1.1 206 Partial Content\r\n${range}\r\nContent-Length: ${bytes.length - at}\r\n\r\n`);
+      socket.end(bytes.subarray(at, Math.max(at, half)));
+    });
+  }).listen(0, "127.0.0.1");
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.dispose]: () => void server.close(),
+  };
 }
 
 interface Seen {
@@ -242,6 +261,24 @@ test.skipIf(isFfmpegMissing)(
   },
 );
 
+test.skipIf(isFfmpegMissing)("VideoSource tells of a file whose server hangs up before its end", async () => {
+  const sent = ["large.mkv", "large.ts"] as const;
+  for (const name of sent) {
+    await ffmpeg("-i", path("large.mp4"), "-c", "copy", path(name));
+    const bytes = readFileSync(path(name));
+    using server = serveHalf(bytes);
+    let frames = 0;
+    const read = async (): Promise<void> => {
+      await using video = await VideoSource.open(`${server.url}/${name}`, { live: false });
+      for await (using _ of video) frames += 1;
+    };
+    const error = await read().catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(VideoError);
+    expect((error as Error).message).toContain("as the file stops before its end");
+    expect(frames).toBeGreaterThan(10);
+  }
+});
+
 test.skipIf(isFfmpegMissing)("VideoSource.open() names what is wrong with a file", async () => {
   writeFileSync(path("empty.mp4"), "");
   writeFileSync(path("garbage.mp4"), crypto.getRandomValues(new Uint8Array(5000)));
@@ -277,6 +314,9 @@ test.skipIf(isFfmpegMissing)("VideoSource refuses an option it does not know", (
   expect(VideoSource.open(path("cfr.mp4"), { frames: 3 } as VideoOptions)).rejects.toThrow(
     'option "frames" is unknown',
   );
+  // A timer of more would ring at once.
+  for (const options of [{ openTimeoutMs: 1e10 }, { stallMs: 1e10 }, { reconnect: { longestDelayMs: 1e10 } }])
+    expect(VideoSource.open(path("cfr.mp4"), options)).rejects.toThrow("at most 2147483647");
 });
 
 test("VideoSource.open() says how to install ffmpeg where it is missing", async () => {

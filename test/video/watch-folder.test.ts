@@ -1,5 +1,14 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { type WatchFolderOptions, watchFolder } from "../../src/video/watch-folder.ts";
@@ -59,6 +68,31 @@ test("watchFolder() takes files that are renamed when they are whole, and those 
 test("watchFolder() begins with what is there where it is asked to", async () => {
   writeFileSync(path("old.jpg"), "old");
   expect(await watched(async () => {}, { existing: true })).toEqual(["old.jpg 3"]);
+});
+
+test("watchFolder() goes on where a link leads nowhere or to itself", async () => {
+  const found = await watched(async () => {
+    symlinkSync("loop.jpg", path("loop.jpg"));
+    symlinkSync("nowhere.jpg", path("dangling.jpg"));
+    await Bun.sleep(100);
+    writeFileSync(path("a.jpg"), "abc");
+    symlinkSync("a.jpg", path("b.jpg"));
+  });
+  expect(found).toEqual(["a.jpg 3", "b.jpg 3"]);
+});
+
+test("watchFolder() is not kept busy by a file that stays empty", async () => {
+  const timer = spyOn(globalThis, "setTimeout");
+  const waits = (): number => timer.mock.calls.filter(([, delay]) => delay === 20).length;
+  try {
+    await watched(async () => {
+      writeFileSync(path("empty.jpg"), "");
+      await Bun.sleep(600);
+    });
+    expect(waits()).toBeLessThan(5);
+  } finally {
+    timer.mockRestore();
+  }
 });
 
 test("watchFolder() ends with a VideoError when the folder goes", async () => {

@@ -86,8 +86,11 @@ export function decodeArguments(
     ...(startMs > 0 ? ["-ss", seconds(startMs)] : []),
     // The clock of a live source begins anew with each connection: its end is watched by the reader.
     ...(durationMs !== undefined && !info.isLive ? ["-t", seconds(durationMs)] : []),
-    ...["-i", address.input, "-map", "0:v:0", "-an", "-sn", "-dn"],
+    // Capital V: the cover of a piece of music is no video.
+    ...["-i", address.input, "-map", "0:V:0", "-an", "-sn", "-dn"],
     ...["-vf", filterChain(job, fds.times), ...passthrough],
+    // Counted in average frames, two of a variable rate would fall on one time, which ffmpeg takes for an error.
+    ...["-enc_time_base", "1:1000000"],
     ...["-f", "rawvideo", "-pix_fmt", pixelWords(job.form).name, `pipe:${fds.frames}`],
   ];
 }

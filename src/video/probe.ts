@@ -14,7 +14,7 @@ export interface VideoInfo {
   readonly height: number;
   /** Frames a second, on average; `undefined` where the source does not tell. */
   readonly rate: Rational | undefined;
-  /** True if all frames are equally long, as far as the container tells. */
+  /** True if the container, an MP4 or MOV, tells that all frames are equally long; the others do not tell. */
   readonly hasConstantRate: boolean;
   /** Frames of the whole, by the container's own word, else by its length; `undefined` for a live source. */
   readonly frames: number | undefined;
@@ -60,12 +60,15 @@ interface ProbedStream {
 
 interface Probed {
   readonly streams?: readonly ProbedStream[];
-  readonly format?: { readonly duration?: string };
+  readonly format?: { readonly duration?: string; readonly format_name?: string };
 }
 
 const ENTRIES =
   "stream=codec_name,width,height,pix_fmt,color_space,color_range,r_frame_rate,avg_frame_rate,nb_frames,duration" +
-  ":stream_tags=rotate:stream_side_data=rotation:format=duration";
+  ":stream_tags=rotate:stream_side_data=rotation:format=duration,format_name";
+
+/** MP4 and MOV count their frames and their times; the average of the others is what their first frames let expect. */
+const COUNTS_FRAMES = /\bmp4\b/;
 
 function positive(text: string | undefined): number | undefined {
   const value = Number(text);
@@ -99,13 +102,14 @@ function infoOf(stream: ProbedStream, probed: Probed, address: VideoAddress, wan
   const rate = average ?? parseRational(stream.r_frame_rate);
   const seconds = positive(stream.duration) ?? positive(probed.format?.duration);
   const isLive = wanted ?? (address.kind === "camera" || (address.kind === "network" && seconds === undefined));
+  const isCounted = COUNTS_FRAMES.test(probed.format?.format_name ?? "");
   const counted = positive(stream.nb_frames);
   const estimated = seconds === undefined || rate === undefined ? undefined : Math.round(seconds * rationalValue(rate));
   return {
     width: isTurned ? height : width,
     height: isTurned ? width : height,
     rate,
-    hasConstantRate: average !== undefined && stream.avg_frame_rate === stream.r_frame_rate,
+    hasConstantRate: average !== undefined && stream.avg_frame_rate === stream.r_frame_rate && isCounted,
     frames: isLive ? undefined : (counted ?? estimated),
     durationMs: isLive || seconds === undefined ? undefined : seconds * 1000,
     codec: stream.codec_name ?? "unknown",
@@ -136,7 +140,7 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
       "-loglevel",
       "level+error",
       "-select_streams",
-      "v:0",
+      "V:0",
       "-show_entries",
       ENTRIES,
       "-of",

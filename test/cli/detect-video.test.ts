@@ -16,6 +16,7 @@ import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { untilAborted } from "../../src/cli/detect-arriving.ts";
 import { operandKind } from "../../src/cli/operand-kind.ts";
+import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
@@ -165,6 +166,25 @@ test.skipIf(isFfmpegMissing)("detect takes a part of a video, and writes COCO an
   expect(readFileSync(path("labels", names[0]!), "utf8").split("\n").length).toBe(4);
   expect((await toy("halves.mp4", "long.mp4", "--format", "coco")).code).toBe(2);
 });
+
+test.skipIf(isFfmpegMissing)(
+  "an annotated video keeps the gaps that its source has",
+  async () => {
+    const gap = "setpts='PTS+gte(N,30)*5/TB'";
+    await ffmpeg("-i", path("halves.mp4"), "-vf", gap, "-fps_mode", "passthrough", ...FAST, path("gap.mkv"));
+    expect((await toy("gap.mkv", "--save", "gap-copy.mp4", "--format", "ndjson", "--output", "gap.ndjson")).code).toBe(
+      0,
+    );
+    await using copy = await VideoSource.open(path("gap-copy.mp4"));
+    const times: number[] = [];
+    for await (using frame of copy) times.push(frame.timestampMs);
+    const expected = lines(readFileSync(path("gap.ndjson"), "utf8")).map(({ timestampMs }) => timestampMs);
+    expect(times.length).toBe(60);
+    expect(expected.at(-1)!).toBeGreaterThan(6900);
+    for (const [at, time] of times.entries()) expect(Math.abs(time - expected[at]!)).toBeLessThan(1);
+  },
+  20_000,
+);
 
 test.skipIf(isFfmpegMissing)(
   "detect goes on with the next video after one that is broken, and exits with 1",
@@ -382,6 +402,7 @@ test.skipIf(isFfmpegMissing)(
     const one = await toy("halves.mp4", "long.mp4", "--save", "one.mp4");
     expect([one.code, one.errors]).toEqual([2, expect.stringContaining("is one file, for 2 videos")]);
   },
+  20_000,
 );
 
 test("operandKind() goes by form and extension", () => {

@@ -100,6 +100,21 @@ test.skipIf(isFfmpegMissing)("VideoSource passes the frames of a variable rate t
   expect(video.info.hasConstantRate).toBe(false);
 });
 
+test.skipIf(isFfmpegMissing)(
+  "VideoSource takes frames that are closer than the rate as they are, and says nothing",
+  async () => {
+    const words = ["-vf", "setpts='PTS-0.6*mod(N,2)/(30*TB)'", "-fps_mode", "passthrough", "-enc_time_base", "1:1000"];
+    await ffmpeg("-i", path("cfr.mp4"), ...words, ...FAST, path("pairs.mkv"));
+    listen();
+    const { times, video } = await readAll(path("pairs.mkv"));
+    expect(times.length).toBe(90);
+    expect(Math.min(...times.slice(1).map((time, at) => time - times[at]!))).toBeLessThan(15);
+    expect(warnings).toEqual([]);
+    // The container's rate is what its first frames let expect.
+    expect(video.info.hasConstantRate).toBe(false);
+  },
+);
+
 test.skipIf(isFfmpegMissing)("VideoSource gives odd sizes and exact colours", async () => {
   const colour = ["-f", "lavfi", "-i", "color=c=0xC83264:size=641x361:rate=5,format=gbrp", "-frames:v", "3"];
   await ffmpeg(...colour, "-c:v", "libx264rgb", "-qp", "0", path("odd.mkv"));
@@ -279,36 +294,55 @@ test.skipIf(isFfmpegMissing)("VideoSource tells of a file whose server hangs up 
   }
 });
 
-test.skipIf(isFfmpegMissing)("VideoSource.open() names what is wrong with a file", async () => {
-  writeFileSync(path("empty.mp4"), "");
-  writeFileSync(path("garbage.mp4"), crypto.getRandomValues(new Uint8Array(5000)));
-  writeFileSync(path("no-index.mp4"), readFileSync(path("cfr.mp4")).subarray(0, 3000));
-  await ffmpeg("-f", "lavfi", "-i", "sine=duration=1", path("sound.wav"));
-  for (const [name, text] of [
-    ["missing.mp4", "as there is no such file"],
-    ["empty.mp4", "as it is empty: 0 bytes"],
-    ["garbage.mp4", "as it is no video that ffmpeg can read: "],
-    ["no-index.mp4", "as it is no video that ffmpeg can read: "],
-    ["sound.wav", "as it is no video that ffmpeg can read: it has no picture stream"],
-    [".", "as it is a folder"],
-  ] as const) {
-    const error = await VideoSource.open(path(name)).catch((reason: unknown) => reason);
-    expect(error).toBeInstanceOf(VideoError);
-    expect((error as Error).message).toContain(text);
-  }
-  const away = "http://127.0.0.1:1/a.mp4";
-  await expect(VideoSource.open(away)).rejects.toThrow(
-    /as ffmpeg gets no video from it: .*refused\nHint: check the address, and that it can be reached$/,
-  );
-  await expect(VideoSource.open("/dev/video87")).rejects.toThrow("as there is no such camera\nHint: ls /dev/video*");
-  await expect(VideoSource.open("gone.mp4")).rejects.toThrow(`Hint: paths are relative to ${process.cwd()}`);
-  await expect(VideoSource.open(path("gone.mp4"))).rejects.toThrow("Hint: check the path");
-  const late = await VideoSource.open(path("cfr.mp4"), { startMs: 60_000 });
-  const read = async (): Promise<void> => {
-    for await (const _ of late);
-  };
-  expect(read()).rejects.toThrow("as no frame of it could be decoded");
-});
+test.skipIf(isFfmpegMissing)(
+  "VideoSource.open() names what is wrong with a file",
+  async () => {
+    writeFileSync(path("empty.mp4"), "");
+    writeFileSync(path("garbage.mp4"), crypto.getRandomValues(new Uint8Array(5000)));
+    writeFileSync(path("no-index.mp4"), readFileSync(path("cfr.mp4")).subarray(0, 3000));
+    await ffmpeg("-f", "lavfi", "-i", "sine=duration=1", path("sound.wav"));
+    await ffmpeg("-i", path("cfr.mp4"), "-frames:v", "1", path("cover.jpg"));
+    const cover = [
+      "-i",
+      path("cover.jpg"),
+      "-map",
+      "0",
+      "-map",
+      "1",
+      "-c:v",
+      "copy",
+      "-disposition:v:0",
+      "attached_pic",
+    ];
+    await ffmpeg("-i", path("sound.wav"), ...cover, path("song.mp3"));
+    for (const [name, text] of [
+      ["missing.mp4", "as there is no such file"],
+      ["empty.mp4", "as it is empty: 0 bytes"],
+      ["garbage.mp4", "as it is no video that ffmpeg can read: "],
+      ["no-index.mp4", "as it is no video that ffmpeg can read: "],
+      ["sound.wav", "as it is no video that ffmpeg can read: it has no picture stream"],
+      ["song.mp3", "as it is no video that ffmpeg can read: it has no picture stream"],
+      [".", "as it is a folder"],
+    ] as const) {
+      const error = await VideoSource.open(path(name)).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(VideoError);
+      expect((error as Error).message).toContain(text);
+    }
+    const away = "http://127.0.0.1:1/a.mp4";
+    await expect(VideoSource.open(away)).rejects.toThrow(
+      /as ffmpeg gets no video from it: .*refused\nHint: check the address, and that it can be reached$/,
+    );
+    await expect(VideoSource.open("/dev/video87")).rejects.toThrow("as there is no such camera\nHint: ls /dev/video*");
+    await expect(VideoSource.open("gone.mp4")).rejects.toThrow(`Hint: paths are relative to ${process.cwd()}`);
+    await expect(VideoSource.open(path("gone.mp4"))).rejects.toThrow("Hint: check the path");
+    const late = await VideoSource.open(path("cfr.mp4"), { startMs: 60_000 });
+    const read = async (): Promise<void> => {
+      for await (const _ of late);
+    };
+    await expect(read()).rejects.toThrow("as no frame of it could be decoded");
+  },
+  20_000,
+);
 
 test.skipIf(isFfmpegMissing)("VideoSource refuses an option it does not know", () => {
   expect(VideoSource.open(path("cfr.mp4"), { frames: 3 } as VideoOptions)).rejects.toThrow(

@@ -53,6 +53,8 @@ async function detectFrames(job: VideoJob, run: VideoRun, { terminal, signal }: 
   signal.addEventListener("abort", stop);
   let done = 0;
   try {
+    // While the copy was opened nobody listened.
+    if (signal.aborted) return;
     for await (const { frame, ...result } of detectVideo(detector, video)) {
       await results.write({ file, result, frame });
       if (sink !== undefined) {

@@ -34,8 +34,9 @@ export function annotatedPaths(save: string, videos: readonly string[]): string[
     throw refuse("detect", "save", `as ${save} is one file, for ${videos.length} videos`, "give a folder");
   }
   if (!isFile) prepareFolder(save);
-  const paths = isFile ? [save] : outputNames(videos, copyName).map((name) => join(save, name));
-  const own = overwritten(paths, videos.map(localPath));
+  const sources = videos.map(localPath);
+  const paths = isFile ? [save] : outputNames(sources, copyName).map((name) => join(save, name));
+  const own = overwritten(paths, sources);
   if (own === undefined) return paths;
   throw refuse("detect", "save", `as ${own} would be written over while it is read`, "give another place");
 }

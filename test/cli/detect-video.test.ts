@@ -226,6 +226,27 @@ test.skipIf(isFfmpegMissing)(
 );
 
 test.skipIf(isFfmpegMissing)(
+  "Ctrl-C ends detect even while the annotated video is opened",
+  async () => {
+    const slow = `#!/bin/sh\nif [ "$1" = -version ]; then touch asked; sleep 1; fi\nexec ffmpeg "$@"\n`;
+    writeFileSync(path("slow-ffmpeg"), slow, { mode: 0o755 });
+    const words = toyWords("long.mp4", "--save", "early.mp4", "--format", "ndjson", "--output", "early.ndjson");
+    const child = spawnCli(words, { cwd: folder, env: { BUN_TENSORRT_FFMPEG: path("slow-ffmpeg") } });
+    while (!existsSync(path("asked"))) await Bun.sleep(10);
+    child.kill("SIGINT");
+    expect(await child.exited).toBe(130);
+    expect(readFileSync(path("early.ndjson"), "utf8")).toBe("");
+  },
+  20_000,
+);
+
+test.skipIf(isFfmpegMissing)("a video by its file: address is copied under its own name", async () => {
+  copyFileSync(path("halves.mp4"), path("Straße 1.mp4"));
+  const { code } = await toy(pathToFileURL(path("Straße 1.mp4")).href, "--every", "30", "--save", "named", "--quiet");
+  expect([code, readdirSync(path("named"))]).toEqual([0, ["Straße 1.mp4"]]);
+});
+
+test.skipIf(isFfmpegMissing)(
   "detect reads a live source with the newest frames alone, and counts the others",
   async () => {
     const jpeg = readFileSync(path("white.jpg"));

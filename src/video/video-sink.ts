@@ -216,6 +216,8 @@ export class VideoSink implements AsyncDisposable {
     await this.#handedIn;
     await this.#writing;
     clearTimeout(stuck);
+    // Without a frame there is no file to end, and ffmpeg would only complain.
+    if (this.#pixels === undefined) kill();
     this.#run.endInput();
     const slow = setTimeout(kill, GRACE_MS);
     await child.exited;

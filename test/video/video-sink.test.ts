@@ -1,8 +1,9 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { VideoError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { tightRgb } from "../../src/image/rgb.ts";
 import { yuvOf } from "../../src/image/yuv.ts";
@@ -162,6 +163,20 @@ test.skipIf(isFfmpegMissing)("VideoSink that is closed without finish leaves a f
   expect(existsSync(path("left.mp4"))).toBe(true);
   expect(await countFrames(path("left.mp4"))).toBe(5);
 });
+
+test.skipIf(isFfmpegMissing)(
+  "VideoSink that is closed without a frame says nothing, and leaves what was there",
+  async () => {
+    const warnings: string[] = [];
+    setLogSink((level, text) => level === "warn" && warnings.push(text));
+    writeFileSync(path("former.mp4"), "former");
+    const sink = await VideoSink.open(path("former.mp4"), { width: 64, height: 48 });
+    await sink.close();
+    setLogSink(undefined);
+    expect(warnings).toEqual([]);
+    expect(readFileSync(path("former.mp4"), "utf8")).toBe("former");
+  },
+);
 
 test.skipIf(isFfmpegMissing)("VideoSink writes frames that are handed in at once one after the other", async () => {
   const grey = [0, 60, 120, 180, 240] as const;

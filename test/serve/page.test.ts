@@ -100,6 +100,23 @@ test.skipIf(chromium === undefined)(
 );
 
 test.skipIf(chromium === undefined)(
+  "the page saves the picture that is shown under its own name, after one that was refused as well",
+  async () => {
+    await using toy = await ToyServer.open();
+    await page!.goto(toy.server.url.href);
+    await page!.chooseFiles("#file", [path("white.jpg")]);
+    await page!.until(`${BOXES} === "3"`);
+    await page!.chooseFiles("#file", [path("notes.txt")]);
+    await page!.until(`!${ERROR}.hidden`);
+    const note = "HTMLAnchorElement.prototype.click = function () { document.title = this.download; }";
+    await page!.evaluate(`${note}, document.querySelector("#save").click()`);
+    await page!.until(`document.title.endsWith(".png")`);
+    expect(await page!.evaluate<string>("document.title")).toBe("white-boxes.png");
+  },
+  TIMEOUT_MS,
+);
+
+test.skipIf(chromium === undefined)(
   "the page works by keyboard alone, and the slider leaves boxes out at once",
   async () => {
     await using toy = await ToyServer.open();

@@ -52,5 +52,5 @@ test("detectAll() stops at what is not the fault of a picture", async () => {
     const options = { signal: new AbortController().signal, onBadPicture() {} };
     for await (const _ of detectAll(fakeDetector(), ["1", "broken", "2"], options));
   };
-  expect(run()).rejects.toThrow("no memory");
+  await expect(run()).rejects.toThrow("no memory");
 });

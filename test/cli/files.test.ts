@@ -83,7 +83,7 @@ test("openOutput(), prepareFolder() and writeFile() name a place that cannot be 
   expect(() => openOutput(path("missing/out.json"))).toThrow(/ENOENT: [^']*\nHint: make the folder first/);
   // Of the folder that was named, and not of what was tried out in it.
   expect(() => prepareFolder(path("a/notes.txt"))).toThrow(/ENOTDIR: [^']*\nHint: a file is where a folder is needed/);
-  expect(writeFile(path("a/notes.txt/x"), "")).rejects.toThrow("as it cannot be written");
+  await expect(writeFile(path("a/notes.txt/x"), "")).rejects.toThrow("as it cannot be written");
   prepareFolder(path("new/deep"));
   expect(readdirSync(path("new/deep"))).toEqual([]);
 });

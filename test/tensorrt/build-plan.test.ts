@@ -59,15 +59,15 @@ test.skipIf(isAbsent)("buildPlan() says which input lacks a range, as TensorRT-R
   const model = tinyModel({ shape: ["batch", 3, "height", "width"] });
   const environment = { library: openFrom(RTX!) };
   const first = buildPlan(model, AMPERE, environment);
-  expect(first).rejects.toThrow(
+  await expect(first).rejects.toThrow(
     'as the input "pictures" [?, 3, ?, ?] is dynamic and has no range\nHint: say how many pictures',
   );
   await first.catch(() => {});
   const second = buildPlan(model, { ...AMPERE, batch: 2 }, environment);
-  expect(second).rejects.toThrow("Hint: say how large the pictures are");
+  await expect(second).rejects.toThrow("Hint: say how large the pictures are");
   await second.catch(() => {});
   const third = buildPlan(model, { ...AMPERE, profiles: [{ picture: [1, 3, 5, 5] }] }, environment);
-  expect(third).rejects.toThrow('as a profile names the input "picture"\nHint: the inputs are "pictures"');
+  await expect(third).rejects.toThrow('as a profile names the input "picture"\nHint: the inputs are "pictures"');
   await third.catch(() => {});
 });
 
@@ -76,11 +76,11 @@ test.skipIf(isAbsent)(
   async () => {
     const library = openFrom(RTX!);
     const wrong = buildPlan(tinyModel(), { precison: "fp16" } as object, { library });
-    expect(wrong).rejects.toThrow('option "precison" is unknown\nHint: did you mean "precision"?');
+    await expect(wrong).rejects.toThrow('option "precison" is unknown\nHint: did you mean "precision"?');
     await wrong.catch(() => {});
     if (library.hasDevice()) return;
     const homeless = buildPlan(tinyModel(), {}, { library });
-    expect(homeless).rejects.toBeInstanceOf(OptionError);
+    await expect(homeless).rejects.toBeInstanceOf(OptionError);
     await homeless.catch((error: Error) => expect(error.message).toContain('computeCapabilities: ["8.6", "8.9"]'));
   },
 );

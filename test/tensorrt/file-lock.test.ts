@@ -48,6 +48,6 @@ test("FileLock.acquire() ends waiting by a signal", async () => {
   const path = join(folder, "c.lock");
   using _held = FileLock.tryAcquire(path);
   const waiting = FileLock.acquire(path, AbortSignal.timeout(120));
-  expect(waiting).rejects.toThrow("timed out");
+  await expect(waiting).rejects.toThrow("timed out");
   await waiting.catch(() => {});
 });

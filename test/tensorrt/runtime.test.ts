@@ -55,7 +55,7 @@ test.skipIf(isAbsent)(
     expect(() => runtime.close()).toThrow("are still open: 1");
     await loading;
     runtime.close();
-    expect(runtime.deserialize(Uint8Array.of(1))).rejects.toThrow("is closed");
+    await expect(runtime.deserialize(Uint8Array.of(1))).rejects.toThrow("is closed");
     await Bun.sleep(0);
   },
 );

@@ -344,13 +344,13 @@ test.skipIf(isFfmpegMissing)(
   20_000,
 );
 
-test.skipIf(isFfmpegMissing)("VideoSource refuses an option it does not know", () => {
-  expect(VideoSource.open(path("cfr.mp4"), { frames: 3 } as VideoOptions)).rejects.toThrow(
+test.skipIf(isFfmpegMissing)("VideoSource refuses an option it does not know", async () => {
+  await expect(VideoSource.open(path("cfr.mp4"), { frames: 3 } as VideoOptions)).rejects.toThrow(
     'option "frames" is unknown',
   );
   // A timer of more would ring at once.
   for (const options of [{ openTimeoutMs: 1e10 }, { stallMs: 1e10 }, { reconnect: { longestDelayMs: 1e10 } }])
-    expect(VideoSource.open(path("cfr.mp4"), options)).rejects.toThrow("at most 2147483647");
+    await expect(VideoSource.open(path("cfr.mp4"), options)).rejects.toThrow("at most 2147483647");
 });
 
 test("VideoSource.open() says how to install ffmpeg where it is missing", async () => {
@@ -373,7 +373,7 @@ test.skipIf(isFfmpegMissing)("VideoSource ends its process when the loop is left
   const left = await VideoSource.open(path("cfr.mp4"), endless);
   for await (const frame of left) if (frame.index === 5) break;
   expect(childrenNamed("ffmpeg")).toEqual([]);
-  expect(left[Symbol.asyncIterator]().next()).rejects.toThrow("as it is closed");
+  await expect(left[Symbol.asyncIterator]().next()).rejects.toThrow("as it is closed");
 
   const closed = await VideoSource.open(path("cfr.mp4"), endless);
   for await (const frame of closed) if (frame.index === 5) void closed.close();
@@ -384,7 +384,7 @@ test.skipIf(isFfmpegMissing)("VideoSource ends its process when the loop is left
   const read = async (): Promise<void> => {
     for await (const frame of aborted) if (frame.index === 5) abort.abort(new Error("enough"));
   };
-  expect(read()).rejects.toThrow("enough");
+  await expect(read()).rejects.toThrow("enough");
 });
 
 test.skipIf(isFfmpegMissing)(

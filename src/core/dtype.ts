@@ -1,5 +1,8 @@
 /** @module DType: element types of tensors, and the typed array and width of each. */
 
+import { message } from "./errors.ts";
+import { formatBytes } from "./units.ts";
+
 /** Typed array that holds the elements of each dtype on the host. `bool` is one byte, 0 or 1. */
 export interface DTypeMap {
   f32: Float32Array<ArrayBuffer>;
@@ -61,7 +64,20 @@ export function viewOf<T extends DType>(
   return view() as DTypeMap[T];
 }
 
-/** A zeroed array of `length` elements over its own ArrayBuffer, so that it never moves while native code reads it. */
+function createBuffer(byteLength: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(byteLength);
+  } catch (error) {
+    const found = `as there is none for ${formatBytes(byteLength)} in one piece`;
+    throw new RangeError(message("allocate memory", found, "use fewer or smaller pictures at once"), { cause: error });
+  }
+}
+
+/**
+ * A zeroed array of `length` elements over its own ArrayBuffer, so that it never moves while native code reads it.
+ *
+ * @throws {RangeError} If memory does not suffice
+ */
 export function allocate<T extends DType>(dtype: T, length: number): DTypeMap[T] {
-  return viewOf(dtype, new ArrayBuffer(length * bytesPerElement(dtype)), 0, length);
+  return viewOf(dtype, createBuffer(length * bytesPerElement(dtype)), 0, length);
 }

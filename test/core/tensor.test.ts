@@ -47,3 +47,10 @@ test("sizes and times print with their unit", () => {
   expect(formatDuration(4200)).toBe("4.20 s");
   expect(formatDuration(192_000)).toBe("3 min 12 s");
 });
+
+test("allocate() says how much memory there is not", () => {
+  expect(() => allocate("f32", 2 ** 50)).toThrow(RangeError);
+  expect(() => allocate("f32", 2 ** 50)).toThrow(
+    "Cannot allocate memory as there is none for 4096.00 TiB in one piece\nHint: ",
+  );
+});

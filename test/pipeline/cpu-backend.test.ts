@@ -32,3 +32,11 @@ test("CpuSlot keeps a few input shapes, however many pictures of other shapes co
   slot.close();
   backend.close();
 });
+
+test("CpuSlot leaves nothing open when memory does not suffice for its input", async () => {
+  const backend = await CpuBackend.load(toyDetector({ side: "height" }), options);
+  const slot = backend.createSlot();
+  expect(() => slot.preprocess([flatPicture(8, 8, 255)], [2 ** 24, 2 ** 24])).toThrow("Cannot allocate memory");
+  slot.close();
+  backend.close();
+});

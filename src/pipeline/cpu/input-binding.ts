@@ -22,20 +22,23 @@ export class InputBinding extends Resource {
    * @param batch rows of the tensor
    * @param size  of the input in pixels
    * @throws {ShapeError} If the model declares another shape
+   * @throws {RangeError} If the tensors are too large for the memory
    */
   constructor(session: Session, recognition: Recognition, batch: number, size: Size) {
     const [width, height] = size;
-    super(`InputBinding ${batch}x${width}x${height}`, session);
     const { layout, dtype } = recognition.preprocessing;
-    this.batch = batch;
-    this.size = size;
     const shape = layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
-    this.images = createTensor(dtype, shape);
-    const inputs: Record<string, Tensor> = { [recognition.imageInput]: this.images };
+    // What memory does not suffice for throws here, where there is nothing to close yet.
+    const images = createTensor(dtype, shape);
+    const inputs: Record<string, Tensor> = { [recognition.imageInput]: images };
     for (const input of recognition.sizeInputs) {
       const declared = session.inputs.find((info) => info.name === input.name)?.shape ?? [];
       inputs[input.name] = sizeTensor(input, declared, batch, size);
     }
+    super(`InputBinding ${batch}x${width}x${height}`, session);
+    this.batch = batch;
+    this.size = size;
+    this.images = images;
     try {
       this.#inference = session.prepare(inputs);
     } catch (error) {

@@ -21,12 +21,15 @@ export class TileBinding extends Resource {
   /**
    * @param size of a tile in pixels
    * @throws {ShapeError} If the model declares another shape
+   * @throws {RangeError} If the tensor is too large for the memory
    */
   constructor(session: Session, { input, output }: ImageRecognition, batch: number, size: Size) {
+    // What memory does not suffice for throws here, where there is nothing to close yet.
+    const tiles = createTensor(input.dtype, pixelShape(input, batch, size));
     super(`TileBinding ${batch}x${size.join("x")}`, session);
     this.batch = batch;
     this.size = size;
-    this.tiles = createTensor(input.dtype, pixelShape(input, batch, size));
+    this.tiles = tiles;
     this.#output = output.name;
     try {
       this.#inference = session.prepare({ [input.name]: this.tiles }, { outputs: [output.name] });

@@ -34,6 +34,8 @@ export interface ModelTraits {
 
 const DEFAULT_STRIDE = 32;
 const DEFAULT_SIDE = 640;
+/** As large as a caller may ask for; a larger one in the metadata is a fault, not a reason to fill memory. */
+const LARGEST_SIDE = 16_384;
 
 /** A metadata value as data; one that is malformed is logged and ignored. */
 function literal(metadata: Readonly<Record<string, string>>, key: string): Literal | undefined {
@@ -53,13 +55,19 @@ function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["fami
     : "yolo";
 }
 
-/** `imgsz` is [height, width], or one side. */
-function exportedSize(value: Literal | undefined): readonly [number, number] | undefined {
+function isSide(value: Literal | undefined): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value > 0 && value <= LARGEST_SIDE;
+}
+
+/** `imgsz` is [height, width], or one side; anything else is logged and ignored. */
+function exportedSize(metadata: Readonly<Record<string, string>>): readonly [number, number] | undefined {
+  const value = literal(metadata, "imgsz");
+  if (value === undefined) return undefined;
   const sides = Array.isArray(value) ? value : [value, value];
   const [height, width] = sides.length === 1 ? [sides[0], sides[0]] : sides;
-  return typeof height === "number" && typeof width === "number" && height > 0 && width > 0
-    ? [width, height]
-    : undefined;
+  if (isSide(height) && isSide(width)) return [width, height];
+  logger.warn(`Ignoring the model's metadata "imgsz" as it is no size in pixels: ${metadata.imgsz?.slice(0, 80)}`);
+  return undefined;
 }
 
 /**
@@ -86,6 +94,6 @@ export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits
     rowsAreFinal:
       /^true$/i.test(metadata.end2end ?? "") || (exportArguments instanceof Map && exportArguments.get("nms") === true),
     stride: Number.isInteger(stride) && stride > 0 ? stride : DEFAULT_STRIDE,
-    preferredSize: image.fixedSize ?? exportedSize(literal(metadata, "imgsz")) ?? [DEFAULT_SIDE, DEFAULT_SIDE],
+    preferredSize: image.fixedSize ?? exportedSize(metadata) ?? [DEFAULT_SIDE, DEFAULT_SIDE],
   };
 }

@@ -34,6 +34,24 @@ test("recogniseModel() tells Ultralytics' dense head, fixed and dynamic, and all
   expect(open).toMatchObject({ layout: "yolo", stride: 64, fixedSize: undefined, preferredSize: [672, 384] });
 });
 
+test("recogniseModel() ignores an exported size that cannot be one, with a line in the log", () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    for (const imgsz of ["[640.5, 640.5]", "[1000000, 640]", "[Infinity, 640]", "[0, 640]", "['a', 640]", "nothing"]) {
+      const open = recognised([["output0", [-1, 84, -1]]], {
+        inputs: [DYNAMIC_IMAGES],
+        metadata: ultralytics(80, { imgsz }),
+      });
+      expect(open.preferredSize).toEqual([640, 640]);
+    }
+  } finally {
+    setLogSink(former);
+  }
+  expect(lines).toHaveLength(6);
+  expect(lines[0]).toBe('warn: Ignoring the model\'s metadata "imgsz" as it is no size in pixels: [640.5, 640.5]');
+});
+
 test("recogniseModel() reads the input's dtype and layout", () => {
   const preprocessing = (input: Declared): unknown =>
     recognised([["output0", [1, 84, 8400]]], { inputs: [input] }).preprocessing;

@@ -2,7 +2,7 @@
 
 import type { SharpOptions } from "sharp";
 import { logger } from "../core/log.ts";
-import { tooLargeError, undecodableError } from "./decode-errors.ts";
+import { imageError, tooLargeError, undecodableError } from "./decode-errors.ts";
 import { imageOf, type PackedImage } from "./image.ts";
 import { isHarmlessWarning } from "./jpeg-warning.ts";
 import { pictureKind } from "./picture-kind.ts";
@@ -14,6 +14,12 @@ function reasonOf(error: unknown): string {
   const line = text.split("\n")[0] ?? "";
   return line.replace(/^Input (buffer|Bit Array) (has corrupt header: |)/, "").trim();
 }
+
+/**
+ * Types of samples whose black and white are known. Others are measurements (float, signed or 32-bit TIFF): libvips would
+ * cut them to 0–255, which leaves most of them black.
+ */
+const DEPTHS: readonly (string | undefined)[] = ["uchar", "ushort"];
 
 /** How a picture is decoded. */
 export interface SharpDecodeOptions {
@@ -74,7 +80,12 @@ export async function decodeWithSharp(
     throw undecodableError(bytes, source, reasonOf(error), { cause: error });
   };
   const options: SharpOptions = { failOn: "error", limitInputPixels: false };
-  const { width, height, pageHeight = height, hasAlpha } = await sharp(bytes, options).metadata().catch(orRefuse);
+  const header = await sharp(bytes, options).metadata().catch(orRefuse);
+  const { width, height, pageHeight = height, hasAlpha, depth } = header;
+  if (!DEPTHS.includes(depth)) {
+    const found = `as its samples must be whole numbers of 8 or 16 bits from 0 on: they are of type ${depth}`;
+    throw imageError(source, found, "convert it to 8 or 16 bits first: only you know which values are black and white");
+  }
   if (width * pageHeight > maxPixels) throw tooLargeError(source, width, pageHeight, maxPixels);
   if (kind?.name === "JPEG") return jpegPixels(sharp, bytes, source).catch(orRefuse);
   return pixels(sharp, bytes, "error", hasAlpha && alpha === "keep").catch(orRefuse);

@@ -66,3 +66,47 @@ test("decodeImage() refuses options that are unknown or out of range", async () 
     await expect(decodeImage(jpeg, wrong)).rejects.toThrow(OptionError);
   }
 });
+
+/** Behind the header, ten tags and the offset of no further directory. */
+const PIXELS_AT = 8 + 2 + 10 * 12 + 4;
+
+/** A TIFF of 2 x 1 grey pixels, all zeros. @param format SampleFormat: 1 unsigned, 2 signed, 3 float */
+function greyTiff(bits: number, format: number): Uint8Array {
+  const tags = [
+    [256, 2],
+    [257, 1],
+    [258, bits],
+    [259, 1],
+    [262, 1],
+    [273, PIXELS_AT],
+    [277, 1],
+    [278, 1],
+    [279, bits / 4],
+    [339, format],
+  ] as const;
+  const file = Buffer.alloc(PIXELS_AT + bits / 4);
+  file.write("II*\0\x08\0\0\0", 0, "latin1");
+  file.writeUInt16LE(tags.length, 8);
+  for (const [index, [tag, value]] of tags.entries()) {
+    const at = 10 + index * 12;
+    file.writeUInt16LE(tag, at);
+    file.writeUInt16LE(3, at + 2);
+    file.writeUInt32LE(1, at + 4);
+    file.writeUInt16LE(value, at + 8);
+  }
+  return file;
+}
+
+test("decodeImage() refuses samples whose black and white nobody knows: float, signed and 32-bit TIFF", async () => {
+  for (const bits of [8, 16]) expect(await decodeImage(greyTiff(bits, 1))).toMatchObject({ width: 2, height: 1 });
+  for (const [bits, format, type] of [
+    [32, 3, "float"],
+    [32, 1, "uint"],
+    [16, 2, "short"],
+    [8, 2, "char"],
+  ] as const) {
+    const decoded = decodeImage(greyTiff(bits, format));
+    await expect(decoded).rejects.toThrow(`8 or 16 bits from 0 on: they are of type ${type}\nHint: convert it`);
+    await expect(decoded).rejects.toThrow(ImageError);
+  }
+});

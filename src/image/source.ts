@@ -34,8 +34,9 @@ function tooManyBytes(name: string, byteLength: number): Error {
 }
 
 async function readFile(path: string): Promise<SourceBytes> {
-  const file = Bun.file(path);
   try {
+    // Throws at once where the path itself cannot be one.
+    const file = Bun.file(path);
     const { size, isFile, isDirectory } = await file.stat().then((stat) => ({
       size: stat.size,
       isFile: stat.isFile(),
@@ -90,8 +91,24 @@ async function download(url: URL, timeoutMs: number): Promise<SourceBytes> {
   }
 }
 
+function parseUrl(text: string): URL {
+  const url = URL.parse(text);
+  if (url !== null) return url;
+  throw imageError(text.slice(0, 100), "as it is no valid URL", "check the address; write a path of that name with ./");
+}
+
+/** @throws {ImageError} If it names another machine, or has an escaped slash in it */
+function pathOf(url: URL): string {
+  try {
+    return fileURLToPath(url);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw imageError(url.href.slice(0, 100), `as it is no path: ${reason}`, "give the path itself", { cause: error });
+  }
+}
+
 async function readUrl(url: URL, timeoutMs: number): Promise<SourceBytes> {
-  if (url.protocol === "file:") return readFile(fileURLToPath(url));
+  if (url.protocol === "file:") return readFile(pathOf(url));
   if (url.protocol === "http:" || url.protocol === "https:") return download(url, timeoutMs);
   throw imageError(
     url.href.slice(0, 100),
@@ -128,7 +145,7 @@ export async function readSource(
   const { timeoutMs = 30_000 } = options;
   if (typeof source === "string") {
     return /^(file|https?|data|blob|ftp|s3):|^[a-z][a-z\d+.-]+:\/\//i.test(source)
-      ? readUrl(new URL(source), timeoutMs)
+      ? readUrl(parseUrl(source), timeoutMs)
       : readFile(source);
   }
   if (source instanceof URL) return readUrl(source, timeoutMs);

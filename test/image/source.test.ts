@@ -101,3 +101,18 @@ test("isImage() tells pixels from files", () => {
     expect(isImage(other)).toBe(false);
   }
 });
+
+test("readSource() says what is wrong with text that is neither a path nor a URL", async () => {
+  const cases: readonly (readonly [source: string, text: string])[] = [
+    ["http://", 'Cannot decode "http://" as it is no valid URL\nHint: '],
+    ["file://elsewhere/a.jpg", "as it is no path: "],
+    ["file:///tmp/a%2fb.jpg", "as it is no path: "],
+    ["a\0b", "as it cannot be read: ERR_INVALID_ARG_VALUE\nHint: "],
+    ["a".repeat(5000), "as it cannot be read: ENAMETOOLONG\nHint: "],
+  ];
+  for (const [source, text] of cases) {
+    const error = await readSource(source).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ImageError);
+    expect((error as ImageError).message).toContain(text);
+  }
+});

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
+import { labelOf } from "../model/labels.ts";
 import type { Selection } from "../model/selection.ts";
 import type {
   BuildProgress,
@@ -218,6 +219,9 @@ const loadSchema = z.strictObject({
   signal: abortSignal,
 });
 
+/** Class names in a message. */
+const MOST_NAMES = 100;
+
 const DETECT_DEFAULTS: DetectConfig = {
   threshold: 0.25,
   iou: 0.7,
@@ -279,6 +283,18 @@ export function parseStreamOptions(options: StreamOptions, defaults: DetectConfi
   return { policy, onError, onDrop, signal, detect: detectConfig(detect as DetectOptions, defaults) };
 }
 
+/** Every class that detections call so: models may give one name to several, or to none. */
+function idsOf(wanted: string | number, labels: readonly string[]): number[] {
+  if (typeof wanted === "number") return wanted >= 0 && wanted < labels.length ? [wanted] : [];
+  return [...labels.keys()].filter((id) => labelOf(labels, id) === wanted);
+}
+
+/** The names for a message: of thousands the first will do. */
+function listOf(labels: readonly string[]): string {
+  const shown = labels.slice(0, MOST_NAMES).map((_, id) => labelOf(labels, id));
+  return labels.length > MOST_NAMES ? `${shown.join(", ")}, …` : shown.join(", ");
+}
+
 /**
  * Look up the classes of a call in the model's labels.
  *
@@ -289,15 +305,14 @@ export function selectionOf(config: DetectConfig, labels: readonly string[]): Se
   if (classes === undefined) return { ...rest, classIds: undefined };
   const classIds = new Set<number>();
   for (const wanted of classes) {
-    const id = typeof wanted === "number" ? wanted : labels.indexOf(wanted);
-    if (id < 0 || id >= labels.length) {
+    const ids = idsOf(wanted, labels);
+    if (ids.length === 0) {
       const near = typeof wanted === "string" ? nearestWord(wanted, labels) : undefined;
-      const hint =
-        near === undefined ? `the classes are ${labels.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
+      const hint = near === undefined ? `the classes are ${listOf(labels)}` : `did you mean ${JSON.stringify(near)}?`;
       const found = `as class ${JSON.stringify(wanted)} is none of the model's ${labels.length}`;
       throw new OptionError(message("detect", found, hint), "classes");
     }
-    classIds.add(id);
+    for (const id of ids) classIds.add(id);
   }
   return { ...rest, classIds };
 }

@@ -1,6 +1,11 @@
 import { expect, test } from "bun:test";
 import { OptionError } from "../../src/core/errors.ts";
-import { type DetectorOptions, parseDetectOptions, parseDetectorOptions } from "../../src/detector/detector-config.ts";
+import {
+  type DetectorOptions,
+  parseDetectOptions,
+  parseDetectorOptions,
+  selectionOf,
+} from "../../src/detector/detector-config.ts";
 import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
 
 test("parseDetectorOptions() leaves to the machine what the caller leaves out", () => {
@@ -65,4 +70,21 @@ test("parseDetectOptions() takes a signal, and nothing else in its place", () =>
   const defaults = parseDetectorOptions({}).detect;
   expect(parseDetectOptions({ signal: new AbortController().signal }, defaults)).toEqual(defaults);
   expect(() => parseDetectOptions({ signal: {} as AbortSignal }, defaults)).toThrow("an AbortSignal");
+});
+
+test("selectionOf() keeps every class that has the name, and those that detections call by their number", () => {
+  const config = parseDetectorOptions({}).detect;
+  const idsOf = (...classes: string[]): number[] => {
+    const { classIds } = selectionOf({ ...config, classes }, ["cat", "dog", "cat", ""]);
+    return [...classIds!];
+  };
+  expect(idsOf("cat")).toEqual([0, 2]);
+  expect(idsOf("dog", "class 3")).toEqual([1, 3]);
+  expect(() => idsOf("")).toThrow(OptionError);
+});
+
+test("selectionOf() lists the names of a model of thousands of classes no further than helps", () => {
+  const config = { ...parseDetectorOptions({}).detect, classes: ["xylophone"] };
+  const labels = Array.from({ length: 5000 }, (_, id) => `kind ${id}`);
+  expect(() => selectionOf(config, labels)).toThrow("kind 98, kind 99, …");
 });

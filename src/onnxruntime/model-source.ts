@@ -19,11 +19,13 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
     /not a registered function\/op|No Op registered/,
     "ONNX Runtime does not know this operator, which is mostly a TensorRT plugin: export the model without it",
   ],
+  [/Unsupported model IR version/, "save the model with an older version of the onnx package"],
   [/Opset \d+ is under development/, "export the model with an older opset"],
   [
     /external data|GetFileLength for .* failed|model_path must not be empty/i,
     "its weights lie in files of their own: load it by its path, with those files where it says",
   ],
+  [/External initializer: .* (out of bounds|in full)/, "a file of its weights is truncated: get it again"],
   [/ORT_NOT_IMPLEMENTED/, "export the model with operators and element types ONNX Runtime has on the CPU"],
 ];
 

@@ -101,6 +101,15 @@ test.each([
   expect(error.message.split("\nHint: ")[1]).toContain(hint);
 });
 
+test("Session.fromBytes() refuses a file format of the future, with a hint", async () => {
+  const model = onnxModel({ ...IO, nodes: [{ op: "Identity", inputs: ["x"], outputs: ["y"] }] });
+  // The first field is the version of the format.
+  expect(model[0]).toBe(8);
+  model[1] = 99;
+  const error = await refusal(Session.fromBytes(model, "odd"), "odd");
+  expect(error.message.split("\nHint: ")[1]).toContain("an older version of the onnx package");
+});
+
 test.each([
   ["f64", { name: "x", dtype: "f64", shape: [1] }, "a tensor of f64"],
   ["u16", { name: "x", dtype: "u16", shape: [1] }, "a tensor of u16"],
@@ -140,6 +149,10 @@ test("Session.load() finds weights in a file beside the model, wherever the proc
   const path = file("lonely.onnx", external("nowhere.bin"));
   const error = await refusal(Session.load(path), path);
   expect(error.message.split("\nHint: ")[1]).toContain("its weights lie in files of their own");
+  file("short.bin", new Uint8Array(8));
+  const short = file("short.onnx", external("short.bin"));
+  const truncated = await refusal(Session.load(short), short);
+  expect(truncated.message.split("\nHint: ")[1]).toContain("a file of its weights is truncated");
   const bytes = await refusal(Session.fromBytes(external("weights.bin"), "bytes"), "bytes");
   expect(bytes.message.split("\nHint: ")[1]).toContain("load it by its path");
 });

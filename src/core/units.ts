@@ -24,8 +24,10 @@ export function formatBytes(bytes: number): string {
 /** `0.451 ms`, `12.3 ms`, `4.20 s`, `3 min 12 s` */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds < 1) return `${milliseconds.toFixed(3)} ms`;
-  if (milliseconds < 1000) return `${milliseconds.toPrecision(3)} ms`;
+  // What rounds up to the next unit is printed in it.
+  if (milliseconds < 999.5) return `${milliseconds.toPrecision(3)} ms`;
   const seconds = milliseconds / 1000;
-  if (seconds < 60) return `${seconds.toPrecision(3)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  if (seconds < 59.95) return `${seconds.toPrecision(3)} s`;
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }

@@ -46,6 +46,11 @@ test("sizes and times print with their unit", () => {
   expect(formatDuration(0.4512)).toBe("0.451 ms");
   expect(formatDuration(4200)).toBe("4.20 s");
   expect(formatDuration(192_000)).toBe("3 min 12 s");
+  // Just below a unit it is the next one's.
+  expect(formatDuration(999.4)).toBe("999 ms");
+  expect(formatDuration(999.6)).toBe("1.00 s");
+  expect(formatDuration(59_996)).toBe("1 min 0 s");
+  expect(formatDuration(119_700)).toBe("2 min 0 s");
 });
 
 test("allocate() says how much memory there is not", () => {

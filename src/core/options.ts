@@ -26,6 +26,8 @@ export function nearestWord(word: string, candidates: readonly string[]): string
   let best: string | undefined;
   let distance = Math.min(3, Math.ceil(word.length / 2)) + 1;
   for (const candidate of candidates) {
+    // Each character that one has more is an edit; names without any are no suggestion.
+    if (candidate === "" || Math.abs(candidate.length - word.length) >= distance) continue;
     const edits = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (edits < distance) {
       best = candidate;

@@ -31,4 +31,12 @@ test("parseOptions() names an option out of range by its path, and what was rece
 test("nearestWord() finds nothing among strangers", () => {
   expect(nearestWord("backend", ["iou", "size"])).toBeUndefined();
   expect(nearestWord("bakend", ["iou", "backend"])).toBe("backend");
+  expect(nearestWord("x", ["", "backend"])).toBeUndefined();
+});
+
+test("nearestWord() does not spell out a long word for thousands of others", () => {
+  const names = Array.from({ length: 20_000 }, (_, id) => `kind ${id}`);
+  const started = performance.now();
+  expect(nearestWord("x".repeat(16_000), names)).toBeUndefined();
+  expect(performance.now() - started).toBeLessThan(500);
 });

@@ -56,11 +56,11 @@ async function readFile(path: string): Promise<SourceBytes> {
   }
 }
 
-/** The body of a response, given up as soon as it is longer than a picture can be. */
-async function readBody(response: Response, name: string): Promise<Uint8Array> {
+/** What comes of unknown length, given up as soon as it is longer than a picture can be. */
+async function readStream(stream: ReadableStream<Uint8Array> | null, name: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let byteLength = 0;
-  for await (const chunk of response.body ?? []) {
+  for await (const chunk of stream ?? []) {
     byteLength += chunk.length;
     if (byteLength > MAX_BYTES) throw tooManyBytes(name, byteLength);
     chunks.push(chunk);
@@ -79,7 +79,7 @@ async function download(url: URL, timeoutMs: number): Promise<SourceBytes> {
       const found = `as the server must answer 200: it answered ${response.status} ${response.statusText}`.trimEnd();
       throw imageError(name, found, "open the address in a browser to see what is there");
     }
-    return { bytes: await readBody(response, name), name };
+    return { bytes: await readStream(response.body, name), name };
   } catch (error) {
     if (error instanceof Error && error.name === "ImageError") throw error;
     if (error instanceof Error && error.name === "TimeoutError") {
@@ -123,6 +123,8 @@ async function readBlob(blob: Blob): Promise<SourceBytes> {
   if (typeof given === "string" && Bun.file(given).size === blob.size && !(blob instanceof File))
     return readFile(given);
   const name = typeof given === "string" && given !== "" ? given : "a Blob";
+  // A pipe, such as Bun.stdin, does not tell its size.
+  if (blob.size === Number.POSITIVE_INFINITY) return { bytes: await readStream(blob.stream(), name), name };
   if (blob.size > MAX_BYTES) throw tooManyBytes(name, blob.size);
   return { bytes: await blob.bytes(), name };
 }

@@ -116,3 +116,14 @@ test("readSource() says what is wrong with text that is neither a path nor a URL
     expect((error as ImageError).message).toContain(text);
   }
 });
+
+test("readSource() reads a pipe, which does not tell its size", async () => {
+  const module = join(import.meta.dir, "../../src/image/source.ts");
+  const script = `const { readSource } = await import(${JSON.stringify(module)});
+    const { bytes, name } = await readSource(Bun.stdin);
+    process.stdout.write(name + " " + Bun.hash(bytes));`;
+  const child = Bun.spawn([process.execPath, "-e", script], { stdin: "pipe", stdout: "pipe" });
+  child.stdin.write(jpeg);
+  await child.stdin.end();
+  expect(await child.stdout.text()).toBe(`a Blob ${Bun.hash(jpeg)}`);
+});

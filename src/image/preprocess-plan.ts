@@ -7,7 +7,7 @@ import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
 import { type InputArray, levelValue } from "./preprocess-values.ts";
 import type { Preprocessing } from "./preprocessing.ts";
 import { ResizePair } from "./resize-pair.ts";
-import { bilinearTaps, isPointSampling } from "./resize-taps.ts";
+import { bilinearTaps, isHalfSampling, isPointSampling } from "./resize-taps.ts";
 
 /** What stays the same from frame to frame of a stream; its row buffers are overwritten by every frame. */
 export interface PreprocessPlan {
@@ -22,6 +22,8 @@ export interface PreprocessPlan {
   readonly rows: Int32Array<ArrayBuffer>;
   /** True if the columns need no interpolation. */
   readonly isPoint: boolean;
+  /** True if the columns are means of two neighbours. */
+  readonly isHalf: boolean;
   readonly pair: ResizePair;
   /** A row of padding of the whole input, in the tensor's dtype: one a channel for NCHW, a single one for NHWC. */
   readonly padding: readonly InputArray[];
@@ -55,6 +57,7 @@ export function createPreprocessPlan(
     columns,
     rows: bilinearTaps(sourceHeight, contentHeight, "rows", 1),
     isPoint: isPointSampling(columns),
+    isHalf: isHalfSampling(columns),
     pair: new ResizePair(contentWidth, nv12),
     padding: paddingRows(preprocessing, placement.inputWidth),
     staging,

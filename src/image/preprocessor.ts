@@ -8,7 +8,8 @@ import type { Image, PixelFormat } from "./image.ts";
 import { createPreprocessPlan, type PreprocessPlan, suits } from "./preprocess-plan.ts";
 import { type InputArray, levelTable } from "./preprocess-values.ts";
 import type { Preprocessing } from "./preprocessing.ts";
-import { type RowTarget, storeBlend, storePoints } from "./resize-rows.ts";
+import { copyBytes, type RowTarget, storeBlend, storeMeans, storePoints } from "./resize-rows.ts";
+import { HALF_WEIGHT } from "./resize-taps.ts";
 
 /** Plans kept at once: more source sizes than one stream mixes. */
 const MAX_PLANS = 8;
@@ -178,12 +179,19 @@ export class Preprocessor {
       if (plan.isPoint && weight === 0) {
         if (nv12 === undefined) storePoints(image.data, nearRow * image.pitchBytes, columns, target);
         else storePoints(nv12.load(image, nearRow), 0, columns, target);
+      } else if (plan.isHalf && weight === HALF_WEIGHT && nv12 === undefined) {
+        const { data: pixels, pitchBytes } = image;
+        storeMeans(pixels, nearRow * pitchBytes, rows[y * 3 + 1]! * pitchBytes, columns, target);
       } else {
         pair.load(image, columns, nearRow, rows[y * 3 + 1]!, weight);
         storeBlend(pair.near, weight === 0 ? pair.near : pair.far, weight, target);
       }
       if (!isStaged) continue;
-      for (let plane = 0; plane < staged.length; plane++) data.set(staged[plane]!, rowStart + plane * planeLength);
+      for (let plane = 0; plane < staged.length; plane++) {
+        const to = rowStart + plane * planeLength;
+        if (data instanceof Uint8Array) copyBytes(staged[plane]!, data, to);
+        else data.set(staged[plane]!, to);
+      }
     }
   }
 }

@@ -44,6 +44,21 @@ export function bilinearTaps(source: number, target: number, axis: Axis, step: n
   return taps;
 }
 
+/** The weight of a pixel that lies half-way between two others. */
+export const HALF_WEIGHT: number = 1 << (WEIGHT_BITS - 1);
+
+/**
+ * True if every resized pixel lies half-way between two source pixels: even whole ratios, such as 1280 to 640.
+ *
+ * @param taps what {@linkcode bilinearTaps} returned
+ */
+export function isHalfSampling(taps: Int32Array): boolean {
+  for (let at = 2; at < taps.length; at += 3) {
+    if (taps[at] !== HALF_WEIGHT) return false;
+  }
+  return true;
+}
+
 /**
  * True if every resized pixel lies on a source pixel, so that there is nothing to interpolate: equal lengths and odd
  * whole ratios, such as 1920 to 640.

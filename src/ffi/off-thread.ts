@@ -3,6 +3,7 @@
 import { createRequire } from "node:module";
 import type { TypeObject } from "koffi";
 import { message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 
 type Koffi = typeof import("koffi");
 
@@ -48,6 +49,21 @@ const prototypes = new Map<string, TypeObject>();
 let running = 0;
 const waiting: (() => void)[] = [];
 
+/** There is one koffi in a process, and whoever loads a library first settles how it is set up. */
+function setUp(loaded: Koffi): void {
+  const stackBytes = Number(loaded.config().async_stack_size);
+  try {
+    loaded.config({ async_stack_size: Math.max(stackBytes, STACK_BYTES), resident_async_pools: KEPT_STACKS });
+  } catch (error) {
+    if (stackBytes < STACK_BYTES) {
+      const found = `as other code has used koffi before, with stacks of ${stackBytes} bytes: ${STACK_BYTES} are needed`;
+      const hint = `call koffi.config({ async_stack_size: ${STACK_BYTES} }) in front of its first koffi.load()`;
+      throw new Error(message("call native code off the JS thread", found, hint), { cause: error });
+    }
+    logger.debug("koffi was set up by other code of this process, and stays as it is");
+  }
+}
+
 /** koffi is an addon: it is loaded with the first off-thread function, so that importing the package loads nothing. */
 function loadKoffi(): Koffi {
   if (!Bun.semver.satisfies(Bun.version, `>=${OLDEST_BUN}`)) {
@@ -60,7 +76,7 @@ function loadKoffi(): Koffi {
     );
   }
   const loaded = createRequire(import.meta.url)("koffi") as Koffi;
-  loaded.config({ async_stack_size: STACK_BYTES, resident_async_pools: KEPT_STACKS });
+  setUp(loaded);
   // koffi keeps stacks only once it has loaded a library; our functions are addresses. This one is the process itself.
   loaded.load(null);
   return loaded;
@@ -112,7 +128,7 @@ export function offThread(
   const signature = `${SPELLING[returns]} (${types.join(", ")})`;
   let prototype = prototypes.get(signature);
   if (prototype === undefined) {
-    prototype = koffi.proto(`off_thread_${prototypes.size}`, SPELLING[returns], types);
+    prototype = koffi.proto(SPELLING[returns], types);
     prototypes.set(signature, prototype);
   }
   const native = koffi.decode(BigInt(address), prototype) as AsyncFunction;

@@ -1,6 +1,7 @@
 import { dlopen } from "bun:ffi";
 import { expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import { cString } from "../../src/ffi/cstring.ts";
 import { type OffThreadFunction, type OffThreadType, offThread } from "../../src/ffi/off-thread.ts";
 import { addressOf } from "../../src/ffi/pointer.ts";
@@ -88,4 +89,41 @@ test.skipIf(!isLinux)("offThread() keeps the stacks of calls: a call maps no mem
   for (let at = 0; at < calls; at++) await abs(at);
   // A fresh stack takes 17 of them.
   expect(process.resourceUsage().minorPageFault - before).toBeLessThan(calls * 3);
+});
+
+/** What a process says that uses koffi on its own, set up so, before the package does. */
+async function besideOwnUse(setUp: string): Promise<string> {
+  const script = `const koffi = require(${JSON.stringify(Bun.resolveSync("koffi", import.meta.dir))});
+    ${setUp}
+    koffi.load(null);
+    const { offThread } = await import(${JSON.stringify(join(import.meta.dir, "../../src/ffi/off-thread.ts"))});
+    const { dlopen } = await import("bun:ffi");
+    const { symbols } = dlopen("libc.so.6", { dlsym: { args: ["usize", "ptr"], returns: "usize" } });
+    try {
+      const abs = offThread(Number(symbols.dlsym(0, Buffer.from("abs\\0"))), "i32", ["i32"]);
+      process.stdout.write(String(await abs(-5)));
+    } catch (error) {
+      process.stdout.write(error.message);
+    }`;
+  const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
+  return child.stdout.text();
+}
+
+test.skipIf(!isLinux)("offThread() goes on where other code has set koffi up with stacks that will do", async () => {
+  expect(await besideOwnUse("koffi.config({ async_stack_size: 8388608 });")).toBe("5");
+});
+
+test.skipIf(!isLinux)("offThread() says what to do where other code has settled for small stacks", async () => {
+  const text = await besideOwnUse("");
+  expect(text).toStartWith("Cannot call native code off the JS thread as other code has used koffi before");
+  expect(text).toContain("\nHint: call koffi.config({ async_stack_size: 8388608 })");
+});
+
+test.skipIf(!isLinux)("offThread() works in two copies of the package in one process", async () => {
+  expect(await libc("abs", "i32", ["i32"])(-5)).toBe(5);
+  const copy = `../../src/ffi/off-thread.ts?${Date.now()}`;
+  const { offThread: other } = (await import(copy)) as { readonly offThread: typeof offThread };
+  expect(other).not.toBe(offThread);
+  const { symbols } = dlopen("libc.so.6", { dlsym: { args: ["usize", "ptr"], returns: "usize" } });
+  expect(await other(Number(symbols.dlsym(0, cString("abs"))), "i32", ["i32"])(-7)).toBe(7);
 });

@@ -60,16 +60,15 @@ export class CpuSlot extends Resource implements Slot {
 
   async decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
     const started = performance.now();
-    const outcomes: DecodeOutcome<DecodedImage>[] = [];
-    for (const [index, { bytes, name }] of files.entries()) {
-      try {
-        outcomes.push({ picture: await this.#decoderFor(index).decode(bytes, name, this.#model.decodeOptions) });
-      } catch (error) {
-        outcomes.push({ error });
-      }
-    }
+    const { decodeOptions } = this.#model;
+    // Side by side: each picture has a decoder of its own, and one takes one core.
+    const settled = await Promise.allSettled(
+      files.map(({ bytes, name }, index) => this.#decoderFor(index).decode(bytes, name, decodeOptions)),
+    );
     this.timings.decode = performance.now() - started;
-    return outcomes;
+    return settled.map((result) =>
+      result.status === "fulfilled" ? { picture: result.value } : { error: result.reason as unknown },
+    );
   }
 
   preprocess(images: readonly Image[], size: Size): Promise<void> {

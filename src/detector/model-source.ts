@@ -15,24 +15,39 @@ export interface ModelSource {
   readonly name: string;
 }
 
+/** The path of a `file:` URL; `null` is what could not be parsed. */
+function pathOf(url: URL | null, text: string): string {
+  const refuse = (found: string, hint: string, cause?: unknown): never => {
+    throw new ModelError(message("load a model", found, hint), text, { cause });
+  };
+  if (url === null) return refuse(`as it is no valid URL: ${JSON.stringify(text)}`, "give the path of the file");
+  if (url.protocol !== "file:") {
+    return refuse(
+      `as the scheme must be file: received ${url.protocol}//`,
+      "download it and give the path or the bytes",
+    );
+  }
+  try {
+    return fileURLToPath(url);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return refuse(`as ${JSON.stringify(text)} is no path: ${reason}`, "give the path of the file", error);
+  }
+}
+
 /**
  * Find out what a caller means: bytes, a path, a `file:` URL, or a name of the catalogue. A file of that name wins over
  * the catalogue. A name whose file is not on this machine is fetched, and its licence logged.
  *
  * @throws {TypeError} If it is anything else
- * @throws {ModelError} If the URL's scheme is not `file:`
+ * @throws {ModelError} If a URL is none, or not one of a file on this machine
  * @throws {CatalogueError} If the file cannot be fetched
  */
 export async function modelSource(model: string | URL | Uint8Array): Promise<ModelSource> {
   if (model instanceof Uint8Array) return { source: model, name: "from bytes" };
   const isUrl = model instanceof URL || /^[a-z][a-z\d+.-]+:\/\//i.test(model);
   if (isUrl) {
-    const url = new URL(model);
-    if (url.protocol !== "file:") {
-      const found = `as the scheme must be file: received ${url.protocol}//`;
-      throw new ModelError(message("load a model", found, "download it and give the path or the bytes"), url.href);
-    }
-    const path = fileURLToPath(url);
+    const path = pathOf(model instanceof URL ? model : URL.parse(model), String(model));
     return { source: path, name: JSON.stringify(path) };
   }
   if (typeof model !== "string") {

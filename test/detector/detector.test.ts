@@ -91,6 +91,14 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
   }
   await expect(Detector.load(notAPicture)).rejects.toThrow(ModelError);
   await expect(Detector.load(new URL("https://localhost/model.onnx"))).rejects.toThrow("the scheme must be file:");
+  for (const [text, found] of [
+    ["http://", 'as it is no valid URL: "http://"\nHint: '],
+    ["file://elsewhere/a.onnx", 'as "file://elsewhere/a.onnx" is no path: '],
+  ] as const) {
+    const load = Detector.load(text);
+    await expect(load).rejects.toThrow(ModelError);
+    await expect(load).rejects.toThrow(found);
+  }
 });
 
 test("Detector.detectBatch() gives one result a picture, in order, in runs of the batch", async () => {

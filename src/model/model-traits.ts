@@ -48,7 +48,8 @@ function literal(metadata: Readonly<Record<string, string>>, key: string): Liter
 }
 
 function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["family"] {
-  const text = `${metadata.head ?? ""} ${metadata.description ?? ""}`;
+  // "Ultralytics rtdetr-l model trained on coco.yaml": the name of the data tells nothing of the model.
+  const text = `${metadata.head ?? ""} ${metadata.description?.replace(/ trained on .*/s, "") ?? ""}`;
   if (/rt-?detr/i.test(text)) return "rtdetr";
   return metadata.names === undefined && metadata.task === undefined && metadata.description === undefined
     ? undefined

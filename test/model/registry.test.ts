@@ -34,6 +34,13 @@ test("recogniseModel() tells Ultralytics' dense head, fixed and dynamic, and all
   expect(open).toMatchObject({ layout: "yolo", stride: 64, fixedSize: undefined, preferredSize: [672, 384] });
 });
 
+test("recogniseModel() takes the family from the model's name, not from that of its data", () => {
+  const layout = (description: string, shape: number[]): string =>
+    recognised([["output0", shape]], { metadata: ultralytics(80, { description }) }).layout;
+  expect(layout("Ultralytics YOLO11n model trained on /data/rt-detr/labels.yaml", [1, 84, 8400])).toBe("yolo");
+  expect(layout("Ultralytics rtdetr-l model trained on coco.yaml", [1, 300, 84])).toBe("rtdetr-ultralytics");
+});
+
 test("recogniseModel() ignores an exported size that cannot be one, with a line in the log", () => {
   const lines: string[] = [];
   const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));

@@ -57,8 +57,8 @@ const HEADER_BYTES = 40;
 const VERSION_OFFSET = 24;
 const RTX_GPUS_OFFSET = 32;
 const FORMAT = 2n;
-/** Longest JSON header taken for one; Ultralytics' have a few kilobytes. */
-const LONGEST_JSON = 1 << 20;
+/** Longest JSON header: Ultralytics' have a few kilobytes, but models may bring much. A plan alone begins with a larger number. */
+const LONGEST_JSON = 1 << 26;
 const ORIGIN_KEY = "bun_tensorrt";
 /** The plan begins at a multiple of it, so that it can be passed on where it lies. */
 const ALIGNMENT = 16;
@@ -83,18 +83,41 @@ const SEARCHED_BYTES = 512;
  * Take a plan apart. Copies nothing.
  *
  * @param source path, for messages
- * @throws {ModelError} If the bytes are empty, are an ONNX model, or are fewer than the header says
+ * @throws {ModelError} If the bytes are empty, are fewer than the header says, or have metadata that is damaged
  */
 export function readPlan(bytes: Uint8Array, source: string): PlanFile {
   if (bytes.byteLength === 0) throw new ModelError(message(`load ${source}`, "as it is empty: 0 bytes"), source);
   const { json, plan } = splitJson(bytes, source);
   const header = readHeader(plan, source);
-  const { [ORIGIN_KEY]: origin, ...rest } = json;
+  const { [ORIGIN_KEY]: own, ...rest } = json;
+  const origin = own === undefined ? undefined : originIn(own, source);
   const metadata: Record<string, string> = {};
   for (const [key, value] of Object.entries(rest)) {
     metadata[key] = typeof value === "string" ? value : JSON.stringify(value);
   }
-  return { metadata, origin: origin as PlanOrigin | undefined, header, plan };
+  return { metadata, origin, header, plan };
+}
+
+function isCapability(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 2 && value.every(Number.isInteger);
+}
+
+/** The facts that a plan must not tell in another form, as others build on them; what else it tells stays as it is. */
+const ORIGIN_FORMS: Readonly<Record<keyof PlanOrigin, (value: unknown) => boolean>> = {
+  tensorRt: (value) => typeof value === "string",
+  gpu: (value) => value === undefined || typeof value === "string",
+  computeCapabilities: (value) => value === undefined || (Array.isArray(value) && value.every(isCapability)),
+  hardwareCompatibility: (value) => value === undefined || typeof value === "string",
+  precision: (value) => value === undefined || typeof value === "string",
+};
+
+function originIn(own: unknown, source: string): PlanOrigin {
+  const facts = typeof own === "object" && own !== null ? (own as Readonly<Record<string, unknown>>) : undefined;
+  const wrong = Object.entries(ORIGIN_FORMS).find(([key, isRight]) => !isRight(facts?.[key]))?.[0];
+  if (facts !== undefined && wrong === undefined) return facts as unknown as PlanOrigin;
+  const where = facts === undefined ? ORIGIN_KEY : `${ORIGIN_KEY}.${wrong}`;
+  const found = `as ${where} of its metadata has a form that is not known: ${JSON.stringify(facts === undefined ? own : facts[wrong!])}`;
+  throw new ModelError(message(`load ${source}`, found, "it is damaged: copy or build it again"), source);
 }
 
 function splitJson(bytes: Uint8Array, source: string): { json: Record<string, unknown>; plan: Uint8Array } {
@@ -155,6 +178,7 @@ function capabilitiesIn(buffer: Buffer): ComputeCapability[] {
  * @param plan     what the builder made
  * @param metadata of the model
  * @param origin   what it was built with
+ * @throws {ModelError} If the metadata are longer than a reader takes
  */
 export function writePlan(
   plan: Uint8Array,
@@ -163,6 +187,10 @@ export function writePlan(
 ): Uint8Array<ArrayBuffer> {
   const json = Buffer.from(JSON.stringify({ ...metadata, [ORIGIN_KEY]: origin }), "utf8");
   const start = Math.ceil((4 + json.byteLength) / ALIGNMENT) * ALIGNMENT;
+  if (start - 4 > LONGEST_JSON) {
+    const found = `as the model's metadata must have at most ${LONGEST_JSON} bytes as JSON: ${json.byteLength}`;
+    throw new ModelError(message("write a plan", found, "export the model without them"), "the plan");
+  }
   const file = Buffer.from(new ArrayBuffer(start + plan.byteLength)) as Buffer<ArrayBuffer>;
   file.writeUInt32LE(start - 4, 0);
   file.set(json, 4);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ModelError, PlanMismatchError } from "../../src/core/errors.ts";
-import { checkPlan, readPlan, writePlan } from "../../src/tensorrt/plan-file.ts";
+import { checkPlan, type PlanOrigin, readPlan, writePlan } from "../../src/tensorrt/plan-file.ts";
 import { parseVersion } from "../../src/tensorrt/version.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 
@@ -133,4 +133,59 @@ test("writePlan() writes what readPlan() reads, with the engine at a multiple of
       "a",
     );
   }
+});
+
+test("readPlan() reads what writePlan() wrote of a model with much metadata", () => {
+  const names = "x".repeat(3 << 20);
+  const file = readPlan(writePlan(head([10, 6, 0, 26]), { names }, { tensorRt: "TensorRT 10.6.0.26" }), "a");
+  expect(file.metadata.names?.length).toBe(names.length);
+  expect(file.header?.release).toBe("10.6.0");
+  expect(() => writePlan(new Uint8Array(1), { names: "x".repeat(1 << 26) }, { tensorRt: "" })).toThrow(
+    "Cannot write a plan as the model's metadata must have at most 67108864 bytes as JSON",
+  );
+});
+
+test("readPlan() refuses facts of this package in another form", () => {
+  const good = { tensorRt: "TensorRT 10.6.0.26", computeCapabilities: [[9, 0]], gpu: "H200", later: { any: 1 } };
+  const read = (origin: unknown): unknown => readPlan(writePlan(head([10]), {}, origin as PlanOrigin), "a").origin;
+  expect(read(good)).toEqual(good);
+  const cases: readonly (readonly [origin: unknown, where: string])[] = [
+    [5, "bun_tensorrt of its metadata has a form that is not known: 5"],
+    [null, "bun_tensorrt of its metadata"],
+    [[], "bun_tensorrt.tensorRt of its metadata"],
+    [{ ...good, tensorRt: {} }, "bun_tensorrt.tensorRt of its metadata"],
+    [{ ...good, gpu: 7 }, "bun_tensorrt.gpu of its metadata has a form that is not known: 7"],
+    [{ ...good, computeCapabilities: "9.0" }, "bun_tensorrt.computeCapabilities"],
+    [{ ...good, computeCapabilities: [[9, "0"]] }, "bun_tensorrt.computeCapabilities"],
+    [{ ...good, computeCapabilities: [9, 0] }, "bun_tensorrt.computeCapabilities"],
+    [{ ...good, hardwareCompatibility: true }, "bun_tensorrt.hardwareCompatibility"],
+    [{ ...good, precision: ["fp16"] }, "bun_tensorrt.precision"],
+  ];
+  for (const [origin, where] of cases) {
+    expect(() => read(origin)).toThrow(ModelError);
+    expect(() => read(origin)).toThrow(where);
+  }
+});
+
+test("readPlan() and checkPlan() answer damaged plans with a value or a named error", () => {
+  const origin = { tensorRt: "TensorRT 10.6.0.26", computeCapabilities: [[9, 0]] as [number, number][] };
+  const whole = writePlan(head([10, 6, 0, 26]), { stride: "32" }, origin);
+  const target = { ...STRICT, computeCapability: [9, 0] } as const;
+  let seed = 1;
+  const random = (below: number): number => {
+    seed = (seed * 48271) % 2147483647;
+    return seed % below;
+  };
+  let fine = 0;
+  for (let round = 0; round < 20_000; round++) {
+    const bytes = whole.slice(0, round % 4 === 0 ? random(whole.length) : whole.length);
+    for (let changes = random(4); changes > 0 && bytes.length > 0; changes--) bytes[random(bytes.length)] = random(256);
+    try {
+      checkPlan(readPlan(bytes, "a"), parseVersion(100600), target, "a");
+      fine += 1;
+    } catch (error) {
+      if (!(error instanceof ModelError || error instanceof PlanMismatchError)) throw error;
+    }
+  }
+  expect(fine).toBeGreaterThan(1000);
 });

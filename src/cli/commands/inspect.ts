@@ -45,9 +45,13 @@ async function inspectModel(file: string, layout: string | undefined): Promise<I
   }
 }
 
-/** A plan that was only read in part, for want of a GPU, is a good one; one that does not load is not. */
-function isGoodPlan({ engine }: PlanInspection): boolean {
-  if ("problem" in engine) return engine.isMissingGpu;
+/**
+ * A plan that was only read in part, for want of a GPU, is a good one; one that does not load is not, and neither is one
+ * that told nothing at all.
+ */
+function isGoodPlan({ engine, plan }: PlanInspection): boolean {
+  const hasTold = plan.header !== undefined || plan.origin !== undefined || Object.keys(plan.metadata).length > 0;
+  if ("problem" in engine) return engine.isMissingGpu && hasTold;
   return !("problem" in engine.recognition);
 }
 
@@ -114,7 +118,7 @@ export const inspect: Command = {
   ],
   notes: [
     "Of a plan the file itself tells who built it, for what GPU, and the model's metadata; the rest needs a GPU.",
-    "The exit code is 1 if the model fits no known layout, or the plan does not load on the GPU.",
+    "The exit code is 1 if the model fits no known layout, the plan does not load on the GPU, or nothing can be told of it.",
   ],
   examples: ["inspect yolo11n", "inspect model.onnx --json", "inspect model.plan --layers"],
   run,

@@ -6,6 +6,7 @@ import { ArchiveSet } from "../../src/catalogue/archive-set.ts";
 import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
 import { fetchLicence, type Installed, install } from "../../src/catalogue/install.ts";
 import { buildState, libraryFolder, removeComponent } from "../../src/catalogue/library-folder.ts";
+import { runClient } from "../../src/catalogue/package-client.ts";
 import { storageError } from "../../src/catalogue/storage-error.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
@@ -253,6 +254,29 @@ test("install() ends when its signal does, and leaves nothing behind", async () 
   expect((error as Error).name).toBe("AbortError");
   archives[Symbol.dispose]();
   expect(here()).toEqual([]);
+});
+
+test("install() that is ended ends its package client at once, with all that the client started", async () => {
+  using fake = clients();
+  const pid = join(folder, "pid");
+  // As version managers have it: a shell in front of the client itself.
+  const text = `case "$*" in *--version*) ;; *) sh -c 'echo $$ > ${pid}; exec sleep 20'; exit 1 ;; esac`;
+  writeFileSync(join(folder, "bin/python3"), `#!/bin/sh\n${text}\n`);
+  const abort = new AbortController();
+  using archives = new ArchiveSet();
+  const installing = install(fake.component, fake.wheel, { archives, signal: abort.signal }).catch((cause) => cause);
+  while (!existsSync(pid) || readFileSync(pid, "utf8") === "") await Bun.sleep(10);
+  const started = performance.now();
+  abort.abort();
+  expect(((await installing) as Error).name).toBe("AbortError");
+  expect(performance.now() - started).toBeLessThan(5000);
+  expect(() => process.kill(Number(readFileSync(pid, "utf8")), 0)).toThrow("ESRCH");
+  expect(here()).toEqual([]);
+});
+
+test("runClient() says when a client takes too long", async () => {
+  const late = await runClient(["sh", "-c", "sleep 20; exit 1"], { timeoutMs: 50 });
+  expect(late).toEqual({ problem: "as sh failed: no answer within 0.05 s", transient: false });
 });
 
 test("install() deletes what a killed process left behind, and not what a running one writes", async () => {

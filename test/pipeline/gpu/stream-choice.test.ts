@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { OutOfMemoryError } from "../../../src/core/errors.ts";
+import { CudaError, OutOfMemoryError, TensorRtError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
 import type { LoadedModel } from "../../../src/pipeline/gpu/gpu-model.ts";
 import { chooseStreams, fastest, medianFigures } from "../../../src/pipeline/gpu/stream-choice.ts";
@@ -94,25 +94,70 @@ test("writeStreamChoices() is whole whoever else of this process writes, and lea
   expect(readdirSync(folder)).toEqual(["model.streams.json"]);
 });
 
-test("chooseStreams() takes what needs least memory where there is none to measure with, and does not keep it", async () => {
-  const facts = { status: 2, code: "cudaErrorMemoryAllocation", call: "cudaHostAlloc" };
+const ALLOCATION = { status: 2, code: "cudaErrorMemoryAllocation" };
+const CONTEXT = { call: "ICudaEngine::createExecutionContext", code: "INTERNAL_ERROR" };
+
+/** Measuring fails with this error as it begins. */
+function failingModel(error: Error): LoadedModel {
   const device = {
     name: "small",
     assertOpen: () => {
-      throw new OutOfMemoryError("too little", { ...facts, requestedBytes: 2, freeBytes: 1, totalBytes: 1 });
+      throw error;
     },
   };
   const model = { device, recognition: { fixedSize: [8, 8] }, waits: { mode: "auto" }, hasGraph: true };
-  const path = join(folder, "model.streams.json");
-  const choose = (options: { streams: "auto" | "split"; inFlight: number | undefined }) =>
-    chooseStreams(model as unknown as LoadedModel, {
-      options: { ...options, batch: 1, size: undefined },
-      maxBatch: 1,
-      path: () => path,
-    });
-  expect(await choose({ streams: "auto", inFlight: undefined })).toEqual({ streams: "one", inFlight: 2 });
-  expect(await choose({ streams: "auto", inFlight: 6 })).toEqual({ streams: "one", inFlight: 6 });
-  expect(await choose({ streams: "split", inFlight: undefined })).toEqual({ streams: "split", inFlight: 2 });
-  expect(lines.length).toBe(3);
-  expect(readdirSync(folder)).toEqual([]);
+  return model as unknown as LoadedModel;
+}
+
+test.each([
+  [
+    "page-locked memory",
+    new OutOfMemoryError("little", {
+      ...ALLOCATION,
+      call: "cudaHostAlloc",
+      requestedBytes: 2,
+      freeBytes: 1,
+      totalBytes: 1,
+    }),
+  ],
+  ["a graph", new CudaError("little", { ...ALLOCATION, call: "cudaGraphInstantiate" })],
+  [
+    "a context",
+    new TensorRtError("little", {
+      ...CONTEXT,
+      log: [
+        "[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)",
+        "[executionContext.cpp::initializeExecutionContext::563] Error Code 2: OutOfMemory (Requested size was 9 bytes.)",
+      ],
+    }),
+  ],
+  ["what TensorRT allocates", new TensorRtError("little", { ...CONTEXT, code: "FAILED_ALLOCATION", log: [] })],
+])(
+  "chooseStreams() takes what needs least memory where there is none for %s, and does not keep it",
+  async (_, error) => {
+    const path = join(folder, "model.streams.json");
+    const choose = (options: { streams: "auto" | "split"; inFlight: number | undefined }) =>
+      chooseStreams(failingModel(error), {
+        options: { ...options, batch: 1, size: undefined },
+        maxBatch: 1,
+        path: () => path,
+      });
+    expect(await choose({ streams: "auto", inFlight: undefined })).toEqual({ streams: "one", inFlight: 2 });
+    expect(await choose({ streams: "auto", inFlight: 6 })).toEqual({ streams: "one", inFlight: 6 });
+    expect(await choose({ streams: "split", inFlight: undefined })).toEqual({ streams: "split", inFlight: 2 });
+    expect(lines.length).toBe(3);
+    expect(readdirSync(folder)).toEqual([]);
+  },
+);
+
+test("chooseStreams() passes on what is no lack of memory", async () => {
+  const errors = [
+    new CudaError("broken", { status: 700, code: "cudaErrorIllegalAddress", call: "cudaLaunchKernel" }),
+    new TensorRtError("broken", { ...CONTEXT, log: ["Error Code 3: API Usage Error"] }),
+  ];
+  const options = { streams: "auto", inFlight: undefined, batch: 1, size: undefined } as const;
+  for (const error of errors) {
+    const chosen = chooseStreams(failingModel(error), { options, maxBatch: 1, path: () => join(folder, "a.json") });
+    expect(await chosen.catch((cause: unknown) => cause)).toBe(error);
+  }
 });

@@ -89,7 +89,7 @@ export async function chooseStreams(
 const CUDA_OUT_OF_MEMORY = 2;
 
 /** True where memory has run out: what CUDA was asked for, or what TensorRT takes for itself, of which its log alone tells. */
-function lacksMemory(error: unknown): boolean {
+function lacksMemory(error: unknown): error is CudaError | TensorRtError {
   if (error instanceof CudaError) return error.status === CUDA_OUT_OF_MEMORY;
   if (!(error instanceof TensorRtError)) return false;
   return error.code === "FAILED_ALLOCATION" || error.log.some((line) => /out[ _]?of[ _]?memory/i.test(line));

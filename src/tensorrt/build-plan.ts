@@ -23,7 +23,7 @@ export interface BuildEnvironment {
   readonly device?: Device;
   /** Ends the build at its next step; its reason is thrown. */
   readonly signal?: AbortSignal;
-  /** Told on the JS thread, a few times a second, in batches. */
+  /** Told on the JS thread, a few times a second, in batches. What it throws ends the build, and is thrown. */
   readonly onProgress?: (event: BuildEvent) => void;
   /** What an earlier build on the same GPU returned. One that does not fit is left aside with a line in the log. */
   readonly timingCache?: Uint8Array;
@@ -202,18 +202,29 @@ async function runBuild(
 ): ReturnType<Builder["build"]> {
   const { signal, onProgress } = environment;
   const cancel = (): void => monitor.cancel();
-  const report = (): void => monitor.drain((event) => onProgress?.(event));
+  let fault: { readonly cause: unknown } | undefined;
+  const report = (): void => {
+    try {
+      monitor.drain((event) => onProgress?.(event));
+    } catch (cause) {
+      // Out of a timer it would end the process: the build is ended instead.
+      fault ??= { cause };
+      cancel();
+    }
+  };
   const timer = setInterval(report, DRAIN_MS);
   signal?.addEventListener("abort", cancel);
   try {
     signal?.throwIfAborted();
     const plan = await builder.build(network, settings);
     report();
-    return plan;
+    if (fault === undefined) return plan;
+    plan.close();
+    throw fault.cause;
   } catch (error) {
     // A cancelled build fails like any other: the caller's reason says why.
     signal?.throwIfAborted();
-    throw error;
+    throw fault === undefined ? error : fault.cause;
   } finally {
     clearInterval(timer);
     signal?.removeEventListener("abort", cancel);

@@ -181,3 +181,11 @@ test.skipIf(isHeavy)(
   },
   60_000,
 );
+
+test.skipIf(isAbsent)("buildPlan() ends with what onProgress throws, as TensorRT-RTX has been fetched", async () => {
+  const onProgress = (): void => {
+    throw new Error("the screen is gone");
+  };
+  const failed = buildPlan(tinyModel(), AMPERE, { library: openFrom(RTX!), onProgress });
+  expect(((await failed.catch((error: unknown) => error)) as Error).message).toBe("the screen is gone");
+});

@@ -1,8 +1,8 @@
 /** @module EngineCache: plans are built once a model, GPU, version and choice of options, whichever process comes first. */
 
-import { existsSync, mkdirSync } from "node:fs";
+import { accessSync, constants, mkdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { ModelError, PlanMismatchError } from "../core/errors.ts";
+import { ModelError, message, PlanMismatchError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { formatDuration } from "../core/units.ts";
@@ -42,6 +42,27 @@ interface Builds {
 /** Digits of a hash in file names: 128 bits. */
 const KEY_DIGITS = 32;
 
+/** Most letters of the model's name in file names: what is added to it stays within the 255 bytes of most systems. */
+const LONGEST_STEM = 100;
+
+/** The content of a file; `undefined` where there is none, or not any more. */
+async function contentOf(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  try {
+    return await Bun.file(path).bytes();
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
+  }
+}
+
+/** The error for a folder or file that cannot be written. */
+function unwritable(action: string, place: string, cause: unknown): Error {
+  const { code, message: text } = cause as NodeJS.ErrnoException;
+  const isFull = code === "ENOSPC" || code === "EDQUOT";
+  const hint = `${isFull ? "make room" : "make it writable"}, or set BUN_TENSORRT_CACHE to another folder`;
+  return new Error(message(action, `as ${place} cannot be written: ${text}`, hint), { cause });
+}
+
 /** Plans in a folder. Several processes may use it at once. */
 export class EngineCache {
   readonly folder: string;
@@ -57,6 +78,7 @@ export class EngineCache {
    * @param model       bytes of an `.onnx` file
    * @param options     of the build; another choice is another plan
    * @param environment where and how to build; without a device, CUDA's device 0 (TensorRT-RTX may do without)
+   * @throws {Error} If the folder cannot be written: before the build where that is known then
    * @throws as {@linkcode buildPlan} does
    */
   async obtain(
@@ -73,20 +95,23 @@ export class EngineCache {
     const found = isWanted ? await this.#read(path, builds) : undefined;
     if (found !== undefined) return found;
 
-    mkdirSync(this.folder, { recursive: true });
+    this.#prepareFolder();
     using _lock = await FileLock.acquire(`${path}.lock`, environment.signal);
     const meanwhile = isWanted ? await this.#read(path, builds) : undefined;
     if (meanwhile !== undefined) return meanwhile;
     // Without a GPU nothing is measured, and what was measured cannot be read.
     const timing = environment.timingCachePath ?? (device === undefined ? undefined : this.#timingPath(builds));
+    const known = timing === undefined ? undefined : await contentOf(timing);
     const built = await buildPlan(model, options, {
       ...environment,
       library,
       ...(device === undefined ? {} : { device }),
-      ...(timing !== undefined && existsSync(timing) ? { timingCache: await Bun.file(timing).bytes() } : {}),
+      ...(known === undefined ? {} : { timingCache: known }),
     });
-    await writeWhole(path, built.bytes);
-    if (timing !== undefined) await writeWhole(timing, built.timingCache);
+    await writeWhole(path, built.bytes).catch((cause: unknown) => {
+      throw unwritable("keep an engine", this.folder, cause);
+    });
+    if (timing !== undefined) await this.#keepTiming(timing, built.timingCache, environment);
     logger.info(`Built ${path} in ${formatDuration(built.elapsedMs)}`);
     return { path, bytes: built.bytes, isHit: false };
   }
@@ -108,7 +133,9 @@ export class EngineCache {
     for (const file of where.path === undefined ? [] : externalDataFiles(model)) {
       const weights = Bun.file(join(dirname(where.path!), file));
       // What is missing is the parser's to complain of.
-      if (await weights.exists()) hash.update(await weights.bytes());
+      if (!(await weights.exists())) continue;
+      // In pieces: they may have gigabytes.
+      for await (const piece of weights.stream()) hash.update(piece);
     }
     hash.update(
       JSON.stringify({
@@ -121,8 +148,30 @@ export class EngineCache {
     );
     const stem = basename(where.source ?? where.path ?? "model")
       .replace(/\.onnx$/, "")
-      .replace(/[^\w.-]/g, "_");
+      .replace(/[^\w.-]/g, "_")
+      .slice(0, LONGEST_STEM);
     return join(this.folder, `${stem}-${hash.digest("hex").slice(0, KEY_DIGITS)}.plan`);
+  }
+
+  /** So that a build of minutes does not end in a folder that cannot be written. */
+  #prepareFolder(): void {
+    try {
+      mkdirSync(this.folder, { recursive: true });
+      accessSync(this.folder, constants.W_OK);
+    } catch (error) {
+      throw unwritable("keep an engine", this.folder, error);
+    }
+  }
+
+  /** The plan is kept already: only a file that was asked for is worth an error. */
+  async #keepTiming(path: string, bytes: Uint8Array, environment: ObtainEnvironment): Promise<void> {
+    try {
+      await writeWhole(path, bytes);
+    } catch (cause) {
+      const error = unwritable("keep the timing cache", path, cause);
+      if (environment.timingCachePath !== undefined) throw error;
+      logger.warn(error.message);
+    }
   }
 
   #timingPath({ library, device }: Builds): string {
@@ -131,8 +180,8 @@ export class EngineCache {
   }
 
   async #read(path: string, builds: Builds): Promise<CachedPlan | undefined> {
-    if (!existsSync(path)) return undefined;
-    const bytes = await Bun.file(path).bytes();
+    const bytes = await contentOf(path);
+    if (bytes === undefined) return undefined;
     try {
       const capability = builds.device?.computeCapability;
       const isOther = builds.config.computeCapabilities.length > 0;

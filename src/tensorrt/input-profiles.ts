@@ -22,12 +22,13 @@ function pictureAxes(shape: Shape): { readonly height: number; readonly width: n
 /**
  * The profiles of a build: none for a network whose shapes are all fixed.
  *
- * @throws {OptionError} If a dynamic axis has no range, or a profile names an input that is not there
+ * @throws {OptionError} If a dynamic axis has no range, or a profile names an input that is not there, or gives one
+ * another rank or side than the model
  */
 export function inputProfiles(inputs: readonly NetworkTensor[], config: BuildConfig): InputProfile[] {
   const dynamic = inputs.filter((input) => isDynamic(input.shape));
   for (const profile of config.profiles) {
-    for (const name of Object.keys(profile)) checkName(name, inputs);
+    for (const [name, shapes] of Object.entries(profile)) checkShapes(inputNamed(name, inputs), shapes);
   }
   if (dynamic.length === 0) return [];
   const listed = config.profiles.length === 0 ? [{}] : config.profiles;
@@ -37,13 +38,25 @@ export function inputProfiles(inputs: readonly NetworkTensor[], config: BuildCon
   });
 }
 
-function checkName(name: string, inputs: readonly NetworkTensor[]): void {
-  if (inputs.some((input) => input.name === name)) return;
+function inputNamed(name: string, inputs: readonly NetworkTensor[]): NetworkTensor {
+  const found = inputs.find((input) => input.name === name);
+  if (found !== undefined) return found;
   const names = inputs.map((input) => JSON.stringify(input.name)).join(", ");
   throw new OptionError(
     message("build an engine", `as a profile names the input ${JSON.stringify(name)}`, `the inputs are ${names}`),
     "profiles",
   );
+}
+
+/** TensorRT would say so after a while for one input, and not at all where the model leaves nothing open. */
+function checkShapes({ name, shape }: NetworkTensor, listed: InputShapes): void {
+  const shapes = "min" in listed ? [listed.min, listed.opt, listed.max] : [listed];
+  const fits = (one: Shape): boolean =>
+    one.length === shape.length && shape.every((dim, axis) => dim < 0 || dim === one[axis]);
+  const wrong = shapes.find((one) => !fits(one));
+  if (wrong === undefined) return;
+  const found = `as a profile gives the input ${JSON.stringify(name)} ${formatShape(shape)} the shape ${formatShape(wrong)}`;
+  throw new OptionError(message("build an engine", found, "only what the model leaves open can be chosen"), "profiles");
 }
 
 function rangeOf(input: NetworkTensor, listed: InputShapes | undefined, config: BuildConfig): ShapeRange {

@@ -1,12 +1,26 @@
 /** @module OnnxMetadata: what a plan would otherwise lose of an ONNX file, and which other files belong to it. */
 
-/** Fields of ModelProto, GraphProto, TensorProto and StringStringEntryProto. @see github.com/onnx/onnx, onnx/onnx.proto */
-const GRAPH = 7;
+/** Fields of ModelProto, TensorProto and StringStringEntryProto. @see github.com/onnx/onnx, onnx/onnx.proto */
 const METADATA_PROPS = 14;
-const INITIALIZER = 5;
 const EXTERNAL_DATA = 13;
 const KEY = 1;
 const VALUE = 2;
+
+/** A message that tensors lie in: which of its fields hold them, or more such messages. */
+interface Holder {
+  readonly tensors: readonly number[];
+  readonly holders: Readonly<Record<number, keyof typeof HOLDERS>>;
+}
+
+/** Weights lie in a graph's initialisers, in attributes of its nodes, and in the graphs that are attributes. */
+const HOLDERS = {
+  model: { tensors: [], holders: { 7: "graph", 25: "function" } },
+  graph: { tensors: [5], holders: { 1: "node", 15: "sparse" } },
+  function: { tensors: [], holders: { 7: "node" } },
+  node: { tensors: [], holders: { 5: "attribute" } },
+  attribute: { tensors: [5, 10], holders: { 6: "graph", 11: "graph", 22: "sparse", 23: "sparse" } },
+  sparse: { tensors: [1, 2], holders: {} },
+} as const;
 
 /** One field of a protobuf message. */
 interface Field {
@@ -76,6 +90,17 @@ export function readOnnxMetadata(model: Uint8Array): Record<string, string> {
   return Object.fromEntries([...fieldsOf(model, METADATA_PROPS)].map(entryOf));
 }
 
+/** Every tensor in a message, however deep. */
+function* tensorsIn(message: Uint8Array, kind: keyof typeof HOLDERS): Generator<Uint8Array> {
+  const { tensors, holders }: Holder = HOLDERS[kind];
+  const reader = new FieldReader(message);
+  for (let field = reader.next(); field !== undefined; field = reader.next()) {
+    const holder = holders[field.number];
+    if (holder !== undefined) yield* tensorsIn(field.content, holder);
+    if (tensors.includes(field.number)) yield field.content;
+  }
+}
+
 /**
  * Files beside the model that hold weights of it.
  *
@@ -83,12 +108,10 @@ export function readOnnxMetadata(model: Uint8Array): Record<string, string> {
  */
 export function externalDataFiles(model: Uint8Array): string[] {
   const files = new Set<string>();
-  for (const graph of fieldsOf(model, GRAPH)) {
-    for (const tensor of fieldsOf(graph, INITIALIZER)) {
-      for (const entry of fieldsOf(tensor, EXTERNAL_DATA)) {
-        const [key, value] = entryOf(entry);
-        if (key === "location") files.add(value);
-      }
+  for (const tensor of tensorsIn(model, "model")) {
+    for (const entry of fieldsOf(tensor, EXTERNAL_DATA)) {
+      const [key, value] = entryOf(entry);
+      if (key === "location") files.add(value);
     }
   }
   return [...files];

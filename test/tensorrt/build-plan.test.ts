@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { OptionError, TensorRtError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
+import type { InputShapes } from "../../src/tensorrt/build-options.ts";
 import { buildPlan } from "../../src/tensorrt/build-plan.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import type { BuildEvent } from "../../src/tensorrt/progress.ts";
@@ -189,3 +190,26 @@ test.skipIf(isAbsent)("buildPlan() ends with what onProgress throws, as TensorRT
   const failed = buildPlan(tinyModel(), AMPERE, { library: openFrom(RTX!), onProgress });
   expect(((await failed.catch((error: unknown) => error)) as Error).message).toBe("the screen is gone");
 });
+
+test.skipIf(isAbsent)(
+  "buildPlan() refuses profiles that contradict the model, as TensorRT-RTX has been fetched",
+  async () => {
+    const open = tinyModel({ shape: ["batch", 3, 8, 8] });
+    const cases: readonly (readonly [model: Uint8Array, shapes: InputShapes, found: string])[] = [
+      [tinyModel(), [4, 3, 33, 47], "[1, 3, 33, 47] the shape [4, 3, 33, 47]"],
+      [open, [4, 3, 16, 16], "[?, 3, 8, 8] the shape [4, 3, 16, 16]"],
+      [open, [4, 3, 8], "[?, 3, 8, 8] the shape [4, 3, 8]"],
+      [open, { min: [1, 3, 8, 8], opt: [1, 3, 8, 8], max: [1, 4, 8, 8] }, "[?, 3, 8, 8] the shape [1, 4, 8, 8]"],
+    ];
+    for (const [model, shapes, found] of cases) {
+      const options = { ...AMPERE, profiles: [{ pictures: shapes }] };
+      const failed = await buildPlan(model, options, { library: openFrom(RTX!) }).catch((error: unknown) => error);
+      expect(failed).toBeInstanceOf(OptionError);
+      expect((failed as OptionError).message).toBe(
+        `Cannot build an engine as a profile gives the input "pictures" ${found}\nHint: only what the model leaves open can be chosen`,
+      );
+    }
+    const fitting = { ...AMPERE, profiles: [{ pictures: [1, 3, 33, 47] }] };
+    expect((await buildPlan(tinyModel(), fitting, { library: openFrom(RTX!) })).bytes.length).toBeGreaterThan(1000);
+  },
+);

@@ -1,10 +1,13 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
-import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
+import { parseBuildOptions } from "../../src/tensorrt/build-options.ts";
+import { EngineCache, type ObtainEnvironment } from "../../src/tensorrt/engine-cache.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import type { BuildEvent } from "../../src/tensorrt/progress.ts";
+import { type GraphSpec, onnxModel } from "../support/onnx-writer.ts";
 import { openFrom, RTX, tinyModel } from "../support/tensorrt.ts";
 
 const isAbsent = RTX === undefined;
@@ -106,4 +109,72 @@ test.skipIf(isAbsent)(
     expect(hits.length).toBe(1);
   },
   30_000,
+);
+
+test.skipIf(isAbsent)(
+  "EngineCache.obtain() says where a plan cannot be kept, before it builds and after, as TensorRT-RTX has been fetched",
+  async () => {
+    const library = openFrom(RTX!);
+    const told = async (cache: EngineCache, environment: Partial<ObtainEnvironment> = {}): Promise<string> => {
+      const obtained = cache.obtain(tinyModel(), AMPERE, { library, ...environment });
+      return ((await obtained.catch((error: unknown) => error)) as Error).message;
+    };
+    writeFileSync(join(folder, "file"), "");
+    const phases: string[] = [];
+    const onProgress = ({ phase }: BuildEvent): void => void phases.push(phase.name);
+    expect(await told(new EngineCache(join(folder, "file/engines")), { onProgress })).toMatch(
+      /^Cannot keep an engine as .*engines cannot be written: .*\nHint: make it writable, or set BUN_TENSORRT_CACHE/,
+    );
+    expect(phases).toEqual([]);
+    const lost = new EngineCache(join(folder, "lost"));
+    const replace = (): void => {
+      if (!existsSync(lost.folder) || statSync(lost.folder).isFile()) return;
+      rmSync(lost.folder, { recursive: true });
+      writeFileSync(lost.folder, "");
+    };
+    expect(await told(lost, { onProgress: replace })).toMatch(/^Cannot keep an engine as \S+lost cannot be written: /);
+    const whole = new EngineCache(join(folder, "whole"));
+    const timingCachePath = join(folder, "file/own.timing");
+    expect(await told(whole, { timingCachePath })).toMatch(/^Cannot keep the timing cache as \S+own\.timing cannot be/);
+    expect((await whole.obtain(tinyModel(), AMPERE, { library })).isHit).toBe(true);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "EngineCache.obtain() keeps plans whose folder is deleted meanwhile, and of models with long names, as TensorRT-RTX has been fetched",
+  async () => {
+    const cache = new EngineCache(join(folder, "engines"));
+    const environment = { library: openFrom(RTX!), source: `${"n".repeat(250)}.onnx` };
+    const onProgress = (): void => rmSync(cache.folder, { recursive: true, force: true });
+    const first = await cache.obtain(tinyModel(), AMPERE, { ...environment, onProgress });
+    expect(existsSync(first.path)).toBe(true);
+    expect((await cache.obtain(tinyModel(), AMPERE, environment)).isHit).toBe(true);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "EngineCache.path() changes with weights in files beside the model, as TensorRT-RTX has been fetched",
+  async () => {
+    const data = { location: "weights.bin", offset: 0, length: 8 };
+    const branch: GraphSpec = {
+      nodes: [{ op: "Identity", inputs: ["w"], outputs: ["out"] }],
+      inputs: [],
+      outputs: [{ name: "out", dtype: "f32", shape: [2] }],
+      initializers: [{ name: "w", dtype: "f32", shape: [2], data }],
+    };
+    const model = onnxModel({
+      nodes: [{ op: "If", inputs: ["c"], outputs: ["y"], attributes: { then_branch: branch, else_branch: branch } }],
+      inputs: [{ name: "c", dtype: "bool", shape: [] }],
+      outputs: [{ name: "y", dtype: "f32", shape: [2] }],
+    });
+    const cache = new EngineCache(folder);
+    const builds = { library: openFrom(RTX!), device: undefined, config: parseBuildOptions(AMPERE) };
+    const path = (): Promise<string> => cache.path(model, builds, { path: join(folder, "a.onnx") });
+    const paths = [await path()];
+    for (const text of ["01234567", "76543210"]) {
+      writeFileSync(join(folder, "weights.bin"), text);
+      paths.push(await path());
+    }
+    expect(new Set(paths).size).toBe(3);
+  },
 );

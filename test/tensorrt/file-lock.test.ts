@@ -24,7 +24,7 @@ test("FileLock.tryAcquire() gives a lock to one holder at a time", () => {
 });
 
 test("FileLock.tryAcquire() fails by name where no file can be made", () => {
-  expect(() => FileLock.tryAcquire(join(folder, "no/such/folder.lock"))).toThrow("as the system refused it: errno 2");
+  expect(() => FileLock.tryAcquire(join(folder, "no/such/folder.lock"))).toThrow("as the system refused it: ENOENT");
 });
 
 test("FileLock.acquire() waits for another process, and is not held up by one that was killed", async () => {
@@ -50,4 +50,14 @@ test("FileLock.acquire() ends waiting by a signal", async () => {
   const waiting = FileLock.acquire(path, AbortSignal.timeout(120));
   await expect(waiting).rejects.toThrow("timed out");
   await waiting.catch(() => {});
+});
+
+test("FileLock.acquire() stands a folder that is deleted while it waits", async () => {
+  const path = join(folder, "deep/d.lock");
+  using _held = await FileLock.acquire(path);
+  const waiting = FileLock.acquire(path);
+  await Bun.sleep(20);
+  rmSync(join(folder, "deep"), { recursive: true });
+  using lock = await waiting;
+  expect(lock.closed).toBe(false);
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { externalDataFiles, readOnnxMetadata } from "../../src/tensorrt/onnx-metadata.ts";
-import { onnxModel } from "../support/onnx-writer.ts";
+import { type GraphSpec, onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { tinyModel } from "../support/tensorrt.ts";
 
@@ -33,6 +33,25 @@ test("externalDataFiles() lists the files beside a model, each once", () => {
   });
   expect(externalDataFiles(model)).toEqual(["weights.bin", "sub/more.bin"]);
   expect(externalDataFiles(tinyModel())).toEqual([]);
+});
+
+test("externalDataFiles() finds the weights of graphs inside nodes", () => {
+  const branch = (location: string): GraphSpec => ({
+    nodes: [{ op: "Identity", inputs: ["w"], outputs: ["out"] }],
+    inputs: [],
+    outputs: [{ name: "out", dtype: "f32", shape: [2] }],
+    initializers: [{ name: "w", dtype: "f32", shape: [2], data: { location, offset: 0, length: 8 } }],
+  });
+  const attributes = { then_branch: branch("yes.bin"), else_branch: branch("no.bin") };
+  const model = onnxModel({
+    nodes: [{ op: "If", inputs: ["condition"], outputs: ["y"], attributes }],
+    inputs: [{ name: "condition", dtype: "bool", shape: [] }],
+    outputs: [{ name: "y", dtype: "f32", shape: [2] }],
+  });
+  expect(externalDataFiles(model)).toEqual(["yes.bin", "no.bin"]);
+  for (let length = 0; length < model.length; length++) {
+    expect(externalDataFiles(model.subarray(0, length)).length).toBeLessThan(3);
+  }
 });
 
 const YOLO = "models/yolov8n_640_dynamic.onnx";

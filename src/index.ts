@@ -10,6 +10,7 @@ export {
   OnnxRuntimeError,
   OptionError,
   ShapeError,
+  UnavailableError,
 } from "./core/errors.ts";
 export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
 export type { Tensor, TensorInfo } from "./core/tensor.ts";

@@ -6,7 +6,7 @@ import type { Terminal } from "./terminal.ts";
 
 /** Exit code: all went well. */
 export const EXIT_OK = 0;
-/** Exit code: something failed; standard error says what. */
+/** Exit code: something failed, or the machine has not what was asked for; standard error says what. */
 export const EXIT_FAILED = 1;
 /** Exit code: the command line is wrong; nothing was done. */
 export const EXIT_USAGE = 2;

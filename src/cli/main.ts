@@ -2,7 +2,7 @@
 /** @module Main: from a command line to an exit code. */
 
 import manifest from "../../package.json" with { type: "json" };
-import { OptionError } from "../core/errors.ts";
+import { OptionError, UnavailableError } from "../core/errors.ts";
 import { setLogSink } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
 import { parseWords, refuse } from "./args.ts";
@@ -35,6 +35,11 @@ function report(error: unknown, terminal: Terminal, verbose: boolean): void {
   const text = error instanceof Error ? error.message : String(error);
   terminal.line(`${terminal.paint("red", "error:")} ${text}`);
   if (verbose && error instanceof Error) terminal.line(Bun.inspect(error));
+}
+
+/** What is right, but asks for what this machine has not, is no wrong usage. */
+function exitCodeOf(error: unknown): number {
+  return error instanceof OptionError && !(error instanceof UnavailableError) ? EXIT_USAGE : EXIT_FAILED;
 }
 
 function findCommand(name: string): Command {
@@ -104,7 +109,7 @@ export async function main(words: readonly string[]): Promise<number> {
     if (isClosedPipe(error)) return EXIT_OK;
     if (signalCode !== undefined && abort.signal.reason === error) return signalCode;
     report(error, terminal, verbose);
-    return signalCode ?? (error instanceof OptionError ? EXIT_USAGE : EXIT_FAILED);
+    return signalCode ?? exitCodeOf(error);
   } finally {
     terminal.clearStatus();
   }

@@ -246,3 +246,8 @@ export class OptionError extends TypeError {
     this.option = option;
   }
 }
+
+/** An option asks for what this machine has not, such as a GPU: another machine would take it. */
+export class UnavailableError extends OptionError {
+  override readonly name: string = "UnavailableError";
+}

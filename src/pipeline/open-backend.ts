@@ -1,6 +1,6 @@
 /** @module Open backend: which machine a model runs on. */
 
-import { inShort, LibraryLoadError, ModelError, message, OptionError } from "../core/errors.ts";
+import { inShort, LibraryLoadError, ModelError, message, OptionError, UnavailableError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cudaUnavailable } from "../cuda/probe.ts";
 import { openTensorRt } from "../tensorrt/library.ts";
@@ -44,7 +44,7 @@ export interface Machine {
  * Choose the machine: the one that was asked for, or the best there is.
  *
  * @param action what it is for, for messages
- * @throws {OptionError} If the GPU was asked for and there is none, or no TensorRT
+ * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
  */
 export function chooseMachine(backend: OpenBackendOptions["backend"], action = "load a detector"): Machine {
   const wanted = backend === "auto" ? wantedByEnvironment(action) : backend;
@@ -53,7 +53,7 @@ export function chooseMachine(backend: OpenBackendOptions["backend"], action = "
   if (gpuFault === undefined) return { kind: "gpu", gpuFault };
   if (wanted === "auto") return { kind: "cpu", gpuFault };
   const hint = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
-  throw new OptionError(message(`${action} on the GPU`, `as it cannot be used: ${gpuFault}`, hint), "backend");
+  throw new UnavailableError(message(`${action} on the GPU`, `as it cannot be used: ${gpuFault}`, hint), "backend");
 }
 
 /**
@@ -61,7 +61,7 @@ export function chooseMachine(backend: OpenBackendOptions["backend"], action = "
  * line in the log says why.
  *
  * @param source path of a model, or its bytes; a plan runs on the GPU alone
- * @throws {OptionError} If the GPU was asked for and there is none, or no TensorRT
+ * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
  * @throws {ModelError} If it is no model, or of no known layout
  */
 export async function openBackend(source: string | Uint8Array, options: OpenBackendOptions): Promise<Backend> {

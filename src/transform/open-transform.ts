@@ -10,7 +10,7 @@ import type { TransformBackend } from "./transform-backend.ts";
  * Load an image model on the machine that was asked for, or the best there is.
  *
  * @param source path of a model, or its bytes; a plan runs on the GPU alone
- * @throws {OptionError} If the GPU was asked for and there is none, or no TensorRT
+ * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
  * @throws {ModelError} If it is no model, or makes no pictures
  */
 export function openTransform(source: string | Uint8Array, config: ImageModelConfig): Promise<TransformBackend> {

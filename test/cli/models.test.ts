@@ -28,10 +28,10 @@ test("models lists every entry, as a table and as JSON", async () => {
 
 test("models path names the command that fetches what is not here", async () => {
   const [absent, unknown] = await Promise.all([models("path", "yolo11n"), models("path", "yolo11m")]);
-  expect([absent.code, unknown.code]).toEqual([1, 1]);
+  expect([absent.code, unknown.code]).toEqual([1, 2]);
   expect(absent.output).toBe("");
   expect(absent.errors).toContain("Hint: run: bun-tensorrt models pull yolo11n");
-  expect(unknown.errors).toContain('Cannot find "yolo11m" as the catalogue has no such entry\nHint: did you mean');
+  expect(unknown.errors).toContain('as the catalogue has no entry "yolo11m"\nHint: did you mean');
 });
 
 test("models pull offline shows the licence, then one clear error", async () => {

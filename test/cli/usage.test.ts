@@ -1,6 +1,10 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import manifest from "../../package.json" with { type: "json" };
+import { gpuUnavailable } from "../../src/pipeline/open-backend.ts";
+import { toyDetector } from "../support/toy-detector.ts";
 import { runCli } from "./run-cli.ts";
 
 const COMMANDS = ["detect", "transform", "demo", "build", "serve", "worker", "inspect", "models", "install", "doctor"];
@@ -62,6 +66,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["inspect a b", "as it takes one model: received 2"],
     ["models pul yolo11n", "Hint: did you mean pull?"],
     ["models pull", "as pull needs a name"],
+    ["models pull yolo11m", 'as the catalogue has no entry "yolo11m"\nHint: did you mean yolo11n?'],
     ["demo --picture sample9", '--picture is refused: received "sample9"'],
     ["doctor --jsn", "Hint: did you mean --json?"],
     ["doctor yolo11n", 'as it takes no file: received "yolo11n"\nHint: bun-tensorrt doctor --help lists the flags'],
@@ -76,6 +81,21 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     expect(output).toBe("");
   }
 }, 30_000);
+
+test.skipIf(gpuUnavailable() === undefined)("what this machine has not is a failure, and no wrong usage", async () => {
+  const model = join(mkdtempSync(join(tmpdir(), "bun-tensorrt-usage-")), "toy.onnx");
+  writeFileSync(model, toyDetector());
+  const words = ["detect", import.meta.path, "--model", model];
+  const [gpu, jpeg, wrong] = await Promise.all([
+    runCli([...words, "--backend", "gpu"]),
+    runCli([...words, "--jpeg", "gpu"]),
+    runCli([...words, "--backend", "tpu"]),
+  ]);
+  rmSync(dirname(model), { recursive: true });
+  expect([gpu.code, jpeg.code, wrong.code]).toEqual([1, 1, 2]);
+  expect(gpu.errors).toContain("Cannot load a detector on the GPU as it cannot be used: ");
+  expect(jpeg.errors).toContain('as option "jpeg" is "gpu", and the model runs on the CPU');
+});
 
 test("an error shows its stack to those who ask alone", async () => {
   const words = ["inspect", "nothing.onnx"];

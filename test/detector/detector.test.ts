@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ClosedError, ImageError, ModelError, OptionError } from "../../src/core/errors.ts";
+import { ClosedError, ImageError, ModelError, OptionError, UnavailableError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { Detector } from "../../src/detector/detector.ts";
 import type { DetectorOptions } from "../../src/detector/detector-config.ts";
@@ -251,7 +251,10 @@ test("Detector.load() refuses a plan on the CPU, which cannot run it", async () 
 test.skipIf(gpuUnavailable() === undefined)("Detector.load() says why the GPU cannot be used", async () => {
   const fault = gpuUnavailable()!;
   expect(fault).not.toContain("none of these paths"); // which would be missing in one line
-  await expect(Detector.load(toyDetector(), { backend: "gpu" })).rejects.toThrow(
+  const failed = await Detector.load(toyDetector(), { backend: "gpu" }).catch((error: unknown) => error);
+  expect(failed).toBeInstanceOf(UnavailableError);
+  expect(failed).toBeInstanceOf(OptionError);
+  expect((failed as UnavailableError).message).toStartWith(
     `Cannot load a detector on the GPU as it cannot be used: ${fault}\nHint: bunx bun-tensorrt doctor `,
   );
 });

@@ -40,7 +40,7 @@ function entryNamed(name: string): CatalogueEntry {
   const names = catalogue.map((one) => one.name);
   const near = nearestWord(name, names);
   const hint = near === undefined ? `the names are ${names.join(", ")}` : `did you mean ${near}?`;
-  throw new CatalogueError(message(`find ${JSON.stringify(name)}`, "as the catalogue has no such entry", hint), name);
+  throw refuse("models", name, `as the catalogue has no entry ${JSON.stringify(name)}`, hint);
 }
 
 async function list(isJson: boolean, { output }: CommandContext): Promise<number> {

@@ -1,6 +1,6 @@
 /** @module CpuBackend: a model on ONNX Runtime. The reference for every other machine. */
 
-import { message, OptionError } from "../../core/errors.ts";
+import { message, UnavailableError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { Recognition } from "../../model/layout.ts";
@@ -34,12 +34,15 @@ export class CpuBackend extends Resource implements Backend {
    * @param source path of an ONNX file, or its bytes
    * @throws {ModelError} If it is no model, or of no known layout
    * @throws {LibraryLoadError} If ONNX Runtime is nowhere
-   * @throws {OptionError} If JPEG files are to be decoded on a GPU
+   * @throws {UnavailableError} If JPEG files are to be decoded on a GPU
    */
   static async load(source: string | Uint8Array, options: BackendOptions): Promise<CpuBackend> {
     if (options.jpeg === "gpu") {
       const found = 'as option "jpeg" is "gpu", and the model runs on the CPU';
-      throw new OptionError(message("load a detector", found, 'leave "jpeg" out, or run the model on a GPU'), "jpeg");
+      throw new UnavailableError(
+        message("load a detector", found, 'leave "jpeg" out, or run the model on a GPU'),
+        "jpeg",
+      );
     }
     const threads = options.threads === undefined ? {} : { intraOpThreads: options.threads };
     const session =

@@ -1,7 +1,7 @@
 /** @module GpuBackend: a model on a GPU through TensorRT, several frames in flight on streams in a layout that suits it. */
 
 import { basename, join } from "node:path";
-import { message, OptionError } from "../../core/errors.ts";
+import { message, UnavailableError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import { Device } from "../../cuda/device.ts";
@@ -136,14 +136,14 @@ function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
   return { inputs, outputs, metadata };
 }
 
-/** @throws {OptionError} If it was asked for and the device cannot */
+/** @throws {UnavailableError} If it was asked for and the device cannot */
 function readsInPlace(device: Device, zeroCopy: BackendOptions["zeroCopy"]): boolean {
   if (zeroCopy === false) return false;
   const canMap = device.attribute("canMapHostMemory") === 1;
   if (zeroCopy === "auto") return canMap && device.attribute("isIntegrated") === 1;
   if (canMap) return true;
   const found = `as ${device.name} cannot map host memory`;
-  throw new OptionError(message("read frames in place", found, 'leave "zeroCopy" out'), "zeroCopy");
+  throw new UnavailableError(message("read frames in place", found, 'leave "zeroCopy" out'), "zeroCopy");
 }
 
 /** Where the choice of a stream layout is kept: beside a cached plan, and for other plans in the cache by their hash. */

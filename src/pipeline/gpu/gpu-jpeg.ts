@@ -1,6 +1,6 @@
 /** @module GpuJpeg: nvJPEG for all slots of a backend, set up when the first JPEG file comes. */
 
-import { LibraryLoadError, message, NativeError, OptionError } from "../../core/errors.ts";
+import { LibraryLoadError, message, NativeError, UnavailableError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Device } from "../../cuda/device.ts";
@@ -36,7 +36,7 @@ export class GpuJpeg extends Resource {
    * Look whether nvJPEG is there; where it is not, `auto` leaves JPEG to the CPU with a line in the log.
    *
    * @returns `undefined` where the CPU decodes
-   * @throws {OptionError} If it was asked for and is not there
+   * @throws {UnavailableError} If it was asked for and is not there
    */
   static open(device: Device, options: GpuJpegOptions): GpuJpeg | undefined {
     const { mode } = options;
@@ -53,7 +53,7 @@ export class GpuJpeg extends Resource {
    * than libjpeg-turbo would keep it.
    *
    * @returns `undefined` where the CPU decodes
-   * @throws {OptionError} If nvJPEG was asked for and cannot be set up
+   * @throws {UnavailableError} If nvJPEG was asked for and cannot be set up
    */
   decoder(): Promise<NvJpegDecoder | undefined> {
     this.#opening ??= this.#open();
@@ -91,6 +91,6 @@ export class GpuJpeg extends Resource {
   }
 }
 
-function refusal(fault: string, hint: string): OptionError {
-  return new OptionError(message("decode JPEG on the GPU", `as nvJPEG cannot be used: ${fault}`, hint), "jpeg");
+function refusal(fault: string, hint: string): UnavailableError {
+  return new UnavailableError(message("decode JPEG on the GPU", `as nvJPEG cannot be used: ${fault}`, hint), "jpeg");
 }

@@ -7,6 +7,7 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  realpathSync,
   rmdirSync,
   rmSync,
   statSync,
@@ -14,6 +15,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { writeWhole } from "../core/whole-file.ts";
 import { hasColour } from "./terminal.ts";
 
 /** Takes text, in order. */
@@ -159,5 +162,27 @@ export async function writeFile(path: string, content: string | Uint8Array): Pro
     await Bun.write(path, content);
   } catch (error) {
     throw writeError(JSON.stringify(path), error);
+  }
+}
+
+/** What the system says of a file that may be written, but not replaced: its folder may not, or it is mounted. */
+const PLACE_IS_FIXED: readonly string[] = ["EACCES", "EPERM", "EBUSY", "EROFS", "ENAMETOOLONG"];
+
+/**
+ * Write a file so that no reader ever sees a part of it, and none stays where there is no room. A link stays one, and what
+ * is no file, such as a pipe, is written as it is.
+ *
+ * @throws {Error} If it cannot be written
+ */
+export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats !== undefined && !stats.isFile()) return await writeFile(path, content);
+  try {
+    await writeWhole(stats === undefined ? path : realpathSync(path), content);
+  } catch (error) {
+    const { code = "", message: text } = error as NodeJS.ErrnoException;
+    if (!PLACE_IS_FIXED.includes(code)) throw writeError(JSON.stringify(path), error);
+    logger.info(`Writing ${path} in place, as another file cannot take it: ${text}`);
+    await writeFile(path, content);
   }
 }

@@ -1,5 +1,16 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { parseWords } from "../../src/cli/args.ts";
@@ -8,10 +19,11 @@ import { engineOptions } from "../../src/pipeline/gpu/engine-options.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import { FileLock } from "../../src/tensorrt/file-lock.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
+import { onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { openFrom, RTX, testLibrary, tinyModel } from "../support/tensorrt.ts";
 import { toyDetector } from "../support/toy-detector.ts";
-import { type CliResult, runCli, spawnCli } from "./run-cli.ts";
+import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
 /** The tests that need TensorRT-RTX, which `bun scripts/test-libraries.ts rtx` fetches. */
 const rtxTest = test.skipIf(RTX === undefined);
@@ -204,6 +216,69 @@ rtxTest("build refuses a plan, a model that is none, and a place it cannot write
   expect(folderOutput.errors).toContain('Cannot write "nowhere/a.plan" as it cannot be written: ENOENT');
   expect(itself.errors).toContain("--output would overwrite the model");
   expect(readFileSync(path("tiny.onnx")).length).toBeGreaterThan(100);
+});
+
+rtxTest("build writes nothing over what it reads, by whatever name", async () => {
+  const data = { location: "weights.bin", offset: 0, length: 16 };
+  const io = { dtype: "f32", shape: [1, 4] } as const;
+  const own = onnxModel({
+    nodes: [{ op: "Add", inputs: ["x", "w"], outputs: ["y"] }],
+    inputs: [{ name: "x", ...io }],
+    outputs: [{ name: "y", ...io }],
+    initializers: [{ name: "w", ...io, data }],
+  });
+  writeFileSync(path("own.onnx"), own);
+  writeFileSync(path("weights.bin"), new Uint8Array(16));
+  symlinkSync("own.onnx", path("link.plan"));
+  linkSync(path("own.onnx"), path("hard.plan"));
+  const cases: readonly (readonly [words: readonly string[], text: string])[] = [
+    [["-o", "./own.onnx"], "as --output would overwrite the model\n"],
+    [["-o", "link.plan"], "as --output would overwrite the model\n"],
+    [["-o", "hard.plan"], "as --output would overwrite the model\n"],
+    [["-o", "weights.bin"], "as --output would overwrite the model's weights\n"],
+    [["--timing-cache", "own.onnx"], "as --timing-cache would overwrite the model\n"],
+    [["--timing-cache", "link.plan", "--force"], "as --timing-cache would overwrite the model\n"],
+    [["-o", "same.plan", "--timing-cache", "./same.plan"], "as --output and --timing-cache name one file\n"],
+  ];
+  const results = await Promise.all(cases.map(([words]) => build("own.onnx", ...AMPERE, ...words)));
+  for (const [at, { code, errors }] of results.entries()) {
+    expect(errors).toContain(cases[at]![1]);
+    expect(code).toBe(2);
+  }
+  expect(new Uint8Array(readFileSync(path("own.onnx")))).toEqual(own);
+  expect(readFileSync(path("weights.bin")).length).toBe(16);
+  expect(existsSync(path("same.plan"))).toBe(false);
+});
+
+rtxTest("build --output keeps links, and takes what is no file", async () => {
+  writeFileSync(path("target.plan"), "old");
+  symlinkSync("target.plan", path("kept.plan"));
+  expect((await build("tiny.onnx", ...AMPERE, "-o", "kept.plan")).code).toBe(0);
+  expect(lstatSync(path("kept.plan")).isSymbolicLink()).toBe(true);
+  expect(readPlan(readFileSync(path("target.plan")), "a").header?.family).toBe("TensorRT-RTX");
+  expect((await build("tiny.onnx", ...AMPERE, "-o", "/dev/null")).code).toBe(0);
+  expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+});
+
+/** A disk of 200 KiB, less than a plan takes, that goes with its process; not every container lets one be made. */
+const SMALL_DISK = ["unshare", "--mount", "--map-root-user", "sh", "-c"] as const;
+const hasSmallDisk =
+  Bun.which("unshare") !== null &&
+  Bun.spawnSync([...SMALL_DISK, "mount -t tmpfs -o size=200k tmpfs /mnt"], { stderr: "ignore" }).exitCode === 0;
+
+test.skipIf(RTX === undefined || !hasSmallDisk)("build --output on a full disk leaves the former file", async () => {
+  await build("tiny.onnx", ...AMPERE);
+  const words = [cliWords(["build", "tiny.onnx", ...AMPERE, "-q", "-o", "/mnt/a.plan"]).join(" ")];
+  const shell = `mount -t tmpfs -o size=200k tmpfs /mnt && echo former > /mnt/a.plan && ${words}; ls -A /mnt; cat /mnt/a.plan`;
+  const child = Bun.spawn([...SMALL_DISK, shell], {
+    cwd: folder,
+    env: { ...process.env, ...environment() },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  expect(errors).toContain('Cannot write "/mnt/a.plan" as it cannot be written: ENOSPC');
+  expect(output).toBe("a.plan\nformer\n");
 });
 
 test("build names what installs TensorRT where there is none", async () => {

@@ -1,6 +1,6 @@
 /** @module Build command: an ONNX model in, a TensorRT plan out. */
 
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
 import { formatBytes, formatDuration } from "../../core/units.ts";
 import { Device } from "../../cuda/device.ts";
@@ -9,6 +9,7 @@ import { type ModelFile, readModelFile } from "../../pipeline/gpu/model-file.ts"
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
+import { externalDataFiles } from "../../tensorrt/onnx-metadata.ts";
 import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../build-flags.ts";
@@ -18,7 +19,7 @@ import { lacksBuilder } from "../doctor/gpu-libraries.ts";
 import { whyUnusable } from "../doctor/library-faults.ts";
 import { findModel } from "../fetch-entry.ts";
 import { modelTitle } from "../load-detector.ts";
-import { openOutput, writeFile } from "../output.ts";
+import { openOutput, overwritten, writeFileWhole } from "../output.ts";
 
 /** What a build came to. */
 interface Built {
@@ -100,6 +101,22 @@ async function buildFile(file: ModelFile, args: BuildArguments, { terminal, sign
   }
 }
 
+/** What is written must be none of the files that are read, by whatever name. @throws {OptionError} If it is */
+function checkTargets({ bytes, source, isPlan }: ModelFile, { output, timingCache }: BuildArguments): void {
+  const weights = isPlan ? [] : externalDataFiles(bytes).map((file) => join(dirname(source), file));
+  const targets = { output, "timing-cache": timingCache };
+  for (const [flag, path] of Object.entries(targets)) {
+    if (path === undefined) continue;
+    const isModel = overwritten([path], [source]) !== undefined;
+    if (!isModel && overwritten([path], weights) === undefined) continue;
+    const found = `as --${flag} would overwrite the model${isModel ? "" : "'s weights"}`;
+    throw refuse("build", flag, found, "name another file");
+  }
+  if (output === undefined || timingCache === undefined) return;
+  if (resolve(output) !== resolve(timingCache) && overwritten([output], [timingCache]) === undefined) return;
+  throw refuse("build", "timing-cache", "as --output and --timing-cache name one file", "name another file");
+}
+
 /** `Built in 41.2 s: 8.23 MiB, TensorRT 10.6.0.26 for compute capability 9.0, fp16` */
 export function formatBuilt({ plan, elapsedMs }: Built, origin: PlanOrigin | undefined): string {
   const how = plan.isHit ? "Taken from the engine cache" : `Built in ${formatDuration(elapsedMs)}`;
@@ -124,16 +141,14 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   // Minutes later would be too late to find out.
   if (args.output !== undefined) openOutput(args.output).close();
   const file = await readModelFile(await findModel(word, context));
-  if (args.output !== undefined && resolve(args.output) === resolve(file.source)) {
-    throw refuse("build", "output", "as --output would overwrite the model", "name another file");
-  }
+  checkTargets(file, args);
   if (file.isPlan) {
     throw refuse("build", "model", `as ${JSON.stringify(word)} is a plan already`, "give the ONNX model");
   }
   const built = await buildFile(file, args, context);
   const { bytes, isHit } = built.plan;
   const path = args.output ?? built.plan.path;
-  if (args.output !== undefined) await writeFile(args.output, bytes);
+  if (args.output !== undefined) await writeFileWhole(args.output, bytes);
   const { metadata, origin } = readPlan(bytes, path);
   if (!args.isQuiet) terminal.line(terminal.paint("dim", formatBuilt(built, origin)));
   const elapsedMs = Math.round(built.elapsedMs);

@@ -3,14 +3,16 @@
 import { resolve } from "node:path";
 import { message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { refuse } from "./args.ts";
 import { categoryNumbers, checkImageNumbers, imageNumbers, readAnnotations } from "./coco-ids.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import { cocoFormat } from "./format-coco.ts";
 import { jsonFormat, jsonLinesFormat } from "./format-json.ts";
 import { tableFormat } from "./format-table.ts";
-import { type Output, openOutput, prepareFolder } from "./output.ts";
+import { type Output, openOutput, overwritten, prepareFolder } from "./output.ts";
 import { outputNames } from "./pictures.ts";
 import { type ResultSink, textSink, yoloSink } from "./result-sink.ts";
+import { localPath } from "./save-video.ts";
 import { paintOf } from "./terminal.ts";
 
 /** A place for results that is known to take them. Close it, or bind it with `using`. */
@@ -52,12 +54,22 @@ function textFiles(folder: string, files: readonly string[]): (labels: readonly 
   return () => yoloSink(resolve(folder), new Map(files.map((file, at) => [file, names[at]!])));
 }
 
+/** @throws {OptionError} If results would be written over what is read, by whatever name */
+function checkOutput({ output, model, annotations }: DetectArguments, files: readonly string[]): void {
+  if (output === undefined) return;
+  const read = [...files.map(localPath), ...[model, annotations].filter((path) => path !== undefined)];
+  if (overwritten([output], read) === undefined) return;
+  const found = `as ${JSON.stringify(output)} would be written over, which is read`;
+  throw refuse("detect", "output", found, "give another file");
+}
+
 /**
  * Open and check what results are written to.
  *
  * @param files          the pictures, to be numbered or to name text files after; videos, whose frames are numbered by
  * their index; none where they are not known yet
  * @param standardOutput where results go without `--output`; it stays open
+ * @throws {OptionError} If it is a file that is read
  * @throws {Error} If the place cannot be written, or a picture cannot be numbered or named
  */
 export function openTarget(
@@ -67,6 +79,7 @@ export function openTarget(
   kind: "pictures" | "videos" = "pictures",
 ): ResultTarget {
   if (args.format === "yolo") return { sink: textFiles(args.output!, files), [Symbol.dispose]: () => {} };
+  checkOutput(args, files);
   const output = args.output === undefined ? standardOutput : openOutput(args.output);
   const close = (): void => {
     if (output !== standardOutput) output.close();

@@ -16,7 +16,7 @@ function copyName(name: string): string {
   return `${name.slice(0, name.length - extension.length) || "video"}.mp4`;
 }
 
-function localPath(video: string): string {
+export function localPath(video: string): string {
   return /^file:/i.test(video) ? fileURLToPath(video) : video;
 }
 

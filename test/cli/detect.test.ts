@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import {
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -307,3 +308,25 @@ test.skipIf(!existsSync(BUS) || yolo11n === undefined)(
     expect(labels.sort()).toEqual(["bus", "person", "person", "person", "person"]);
   },
 );
+
+test("detect --output refuses what is read: pictures, the model, annotations, by whatever name", async () => {
+  writeFileSync(path("annotations.json"), '{"images":[],"categories":[]}');
+  linkSync(path("toy.onnx"), path("hard.json"));
+  symlinkSync(path("good/img1.jpg"), path("link.json"));
+  const before = readFileSync(path("good/img1.jpg"));
+  const cases: readonly (readonly string[])[] = [
+    ["good/img1.jpg", "--format", "json", "-o", "./good/img1.jpg"],
+    ["good", "--format", "jsonl", "-o", "link.json"],
+    ["good/img2.png", "-o", "toy.onnx"],
+    ["good/img2.png", "-o", "hard.json"],
+    ["good/img1.jpg", "--format", "coco", "--annotations", "annotations.json", "-o", "annotations.json"],
+  ];
+  for (const { code, errors } of await Promise.all(cases.map((words) => toy(...words)))) {
+    expect(errors).toMatch(
+      /^error: Cannot run detect as "\S+" would be written over, which is read\nHint: give another/,
+    );
+    expect(code).toBe(2);
+  }
+  expect(readFileSync(path("good/img1.jpg"))).toEqual(before);
+  expect(new Uint8Array(readFileSync(path("toy.onnx")))).toEqual(toyDetector());
+});

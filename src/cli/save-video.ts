@@ -16,6 +16,7 @@ function copyName(name: string): string {
   return `${name.slice(0, name.length - extension.length) || "video"}.mp4`;
 }
 
+/** The path of a video that is named by a `file:` address; others stay as they are. */
 export function localPath(video: string): string {
   return /^file:/i.test(video) ? fileURLToPath(video) : video;
 }

@@ -7,6 +7,7 @@ import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
 import { type MethodOf, methodId } from "../ffi/shim-methods.ts";
 import { NativeObject } from "./native-object.ts";
 import type { Network } from "./network.ts";
+import { externalDataFiles } from "./onnx-metadata.ts";
 import { Operation } from "./operation.ts";
 import { stableBytes } from "./stable-bytes.ts";
 
@@ -28,6 +29,9 @@ const CODES: readonly string[] = [
   "unsupported shape",
   "refit failed",
 ];
+
+/** Files with weights that a hint names at most. */
+const TOLD_FILES = 4;
 
 /** What the parser said of one node. */
 interface ParserComplaint {
@@ -100,7 +104,7 @@ export class OnnxParser extends NativeObject {
       message(
         `parse ${source}`,
         `as the ONNX parser of ${library.version.text} refused it:\n  ${list === "" ? "no reason given" : list}`,
-        hintFor(complaints),
+        hintFor(complaints, { model, path }),
       ),
       source,
     );
@@ -136,8 +140,20 @@ function formatComplaint({ code, text, node, operator }: ParserComplaint): strin
   return `${where}${code}: ${text.trim()}`;
 }
 
-function hintFor(complaints: readonly ParserComplaint[]): string {
-  if (complaints.some((one) => one.code.startsWith("unsupported"))) {
+function hintFor(
+  complaints: readonly ParserComplaint[],
+  { model, path }: { readonly model: Uint8Array; readonly path: string | undefined },
+): string {
+  const says = (text: string): boolean => complaints.some((one) => one.text.includes(text));
+  const weights = says("import initializer") ? externalDataFiles(model) : [];
+  if (weights.length > 0) {
+    const files = weights.slice(0, TOLD_FILES).join(", ");
+    if (path === undefined) return `load it by its path: it has weights in files beside it, ${files}`;
+    return `its weights must lie whole beside it: ${files}`;
+  }
+  if (says("Plugin not found"))
+    return "NVIDIA's plugins need `plugins: true` (--plugins); else export it without that operator";
+  if (complaints.some(({ code }) => code.startsWith("unsupported") || code === "invalid node")) {
     return "export the model without that operator, or run it on the CPU backend, which has all of ONNX";
   }
   return "check that the file is a complete ONNX model";

@@ -72,6 +72,44 @@ test.skipIf(isAbsent)(
     expect(error).toBeInstanceOf(ModelError);
     expect(error.message).toStartWith('Cannot parse "odd.onnx" as the ONNX parser of TensorRT-RTX 1.7.1 refused it:\n');
     expect(error.message).toContain('node "FrobnicatePixels_0" (FrobnicatePixels)');
+    expect(error.message).toContain("Hint: NVIDIA's plugins need `plugins: true`");
+  },
+);
+
+test.skipIf(isAbsent)(
+  "OnnxParser.parse() says what helps: another operator, or the files that hold the weights, as TensorRT-RTX has been fetched",
+  async () => {
+    const io = {
+      inputs: [{ name: "x", dtype: "f32", shape: [1, 4] }],
+      outputs: [{ name: "y", dtype: "f32", shape: [1, 4] }],
+    } as const;
+    const asymmetric = onnxModel({
+      ...io,
+      nodes: [
+        { op: "QuantizeLinear", inputs: ["x", "scale", "zero"], outputs: ["q"] },
+        { op: "DequantizeLinear", inputs: ["q", "scale", "zero"], outputs: ["y"] },
+      ],
+      initializers: [
+        { name: "scale", dtype: "f32", shape: [], data: Float32Array.of(0.1) },
+        { name: "zero", dtype: "u8", shape: [], data: Uint8Array.of(128) },
+      ],
+    });
+    expect((await refusal(asymmetric, "a")).message).toContain("Hint: export the model without that operator");
+    const data = { location: "no where.bin", offset: 0, length: 16 };
+    const outside = onnxModel({
+      ...io,
+      nodes: [{ op: "Add", inputs: ["x", "w"], outputs: ["y"] }],
+      initializers: [{ name: "w", dtype: "f32", shape: [1, 4], data }],
+    });
+    expect((await refusal(outside, "a")).message).toEndWith(
+      "Hint: load it by its path: it has weights in files beside it, no where.bin",
+    );
+    await withNetwork(async (network) => {
+      const failed = OnnxParser.parse(network, outside, { path: "/nowhere/a.onnx" });
+      expect(((await failed.catch((error: unknown) => error)) as Error).message).toEndWith(
+        "Hint: its weights must lie whole beside it: no where.bin",
+      );
+    });
   },
 );
 

@@ -8,6 +8,8 @@ export interface ClientOptions {
   readonly timeoutMs: number;
   /** Where it runs; clients read settings of the folder they are in. Default: the current one. */
   readonly cwd?: string;
+  /** Beside the environment of this process. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Ends the client when aborted; its reason is thrown. */
   readonly signal?: AbortSignal;
 }
@@ -87,10 +89,10 @@ function endClient(pid: number): () => void {
  * @returns what it printed; or why it failed, in its own words
  */
 export async function runClient(command: readonly string[], options: ClientOptions): Promise<Attempt<string>> {
-  const { timeoutMs, cwd, signal } = options;
+  const { timeoutMs, cwd, env, signal } = options;
   signal?.throwIfAborted();
   const client = Bun.spawn([...command], {
-    env: { ...process.env, NO_COLOR: "1" },
+    env: { ...process.env, NO_COLOR: "1", ...env },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { WheelSource } from "./archive-source.ts";
 import type { Attempt } from "./attempt.ts";
-import { findProgram, runClient } from "./package-client.ts";
+import { type ClientOptions, findProgram, runClient } from "./package-client.ts";
 
 const RESOLVE_TIMEOUT_MS = 120_000;
 const DOWNLOAD_TIMEOUT_MS = 3_600_000;
@@ -31,8 +31,20 @@ async function pipCommand(signal: AbortSignal | undefined): Promise<readonly str
   return undefined;
 }
 
-function options(timeoutMs: number, signal: AbortSignal | undefined): { timeoutMs: number; signal?: AbortSignal } {
-  return signal === undefined ? { timeoutMs } : { timeoutMs, signal };
+/**
+ * What users set for installing, in the environment or in files that it wins over, and what has no place here: nothing is
+ * installed, the hash is pinned, and the report is all that is to be printed.
+ */
+const SETTINGS: Readonly<Record<string, string>> = {
+  PIP_USER: "0",
+  PIP_REQUIRE_VIRTUALENV: "0",
+  PIP_REQUIRE_HASHES: "0",
+  PIP_VERBOSE: "0",
+  PIP_PROGRESS_BAR: "off",
+};
+
+function options(timeoutMs: number, signal: AbortSignal | undefined): ClientOptions {
+  return { timeoutMs, env: SETTINGS, ...(signal === undefined ? {} : { signal }) };
 }
 
 /** What pip must look for: this one wheel, whatever machine it runs on. */

@@ -274,6 +274,26 @@ test("install() that is ended ends its package client at once, with all that the
   expect(here()).toEqual([]);
 });
 
+test("install() asks pip whatever the user has set it to for installing", async () => {
+  using fake = clients();
+  const plain = readFileSync(join(folder, "bin/python3"), "utf8");
+  const text = `case "$PIP_USER $PIP_REQUIRE_VIRTUALENV $PIP_REQUIRE_HASHES" in *1*) echo "ERROR: no" >&2; exit 1 ;; esac
+    [ "$PIP_VERBOSE" = 0 ] || echo "Using pip"
+    [ "$PIP_PROGRESS_BAR" = off ] || echo " ━━━━━━"`;
+  writeFileSync(join(folder, "bin/python3"), plain.replace("#!/bin/sh\n", `#!/bin/sh\n${text}\n`));
+  const settings = ["PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_REQUIRE_HASHES", "PIP_VERBOSE"];
+  const former = settings.map((name) => process.env[name]);
+  try {
+    for (const name of settings) process.env[name] = "1";
+    expect((await installed(fake)).paths.length).toBe(2);
+  } finally {
+    for (const [at, name] of settings.entries()) {
+      if (former[at] === undefined) delete process.env[name];
+      else process.env[name] = former[at];
+    }
+  }
+});
+
 test("runClient() says when a client takes too long", async () => {
   const late = await runClient(["sh", "-c", "sleep 20; exit 1"], { timeoutMs: 50 });
   expect(late).toEqual({ problem: "as sh failed: no answer within 0.05 s", transient: false });

@@ -17,7 +17,8 @@ function firstLine(text: string): string {
 }
 
 function isAddress(value: unknown): value is TarballAddress {
-  return typeof value === "object" && value !== null && "tarball" in value && typeof value.tarball === "string";
+  if (typeof value !== "object" || value === null || !("tarball" in value)) return false;
+  return typeof value.tarball === "string" && URL.canParse(value.tarball);
 }
 
 /**

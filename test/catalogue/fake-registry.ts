@@ -9,6 +9,8 @@ export interface FakeRegistryOptions {
   readonly content?: Uint8Array;
   /** What the registry says of the tarball's integrity. Default: the truth; `null` for none. */
   readonly integrity?: string | null;
+  /** What the registry says of the tarball's address. Default: the truth. */
+  readonly address?: string;
   /** Replaces the answer to request number `n` (from 0) for the tarball. */
   readonly answer?: (request: number, tarball: Uint8Array<ArrayBuffer>) => Response | undefined;
 }
@@ -37,7 +39,8 @@ export async function fakeRegistry(options: FakeRegistryOptions = {}): Promise<F
         return options.answer?.(requests - 1, tarball) ?? new Response(tarball);
       }
       if (pathname !== "/fake-models") return new Response("{}", { status: 404 });
-      const dist = { tarball: `${origin}/fake-models/-/fake-models-1.0.0.tgz`, ...(integrity && { integrity }) };
+      const address = options.address ?? `${origin}/fake-models/-/fake-models-1.0.0.tgz`;
+      const dist = { tarball: address, ...(integrity && { integrity }) };
       return Response.json({
         name: "fake-models",
         "dist-tags": { latest: "1.0.0" },

@@ -112,6 +112,14 @@ test("pull() refuses a package without the file", async () => {
   expect(error.message).toBe('Cannot keep "fake" as fake-models@1.0.0 has no file dist/other.onnx');
 });
 
+test("pull() names a registry whose address of the tarball is none", async () => {
+  for (const address of ["", "nowhere", "/fake-models-1.0.0.tgz"]) {
+    using fake = await registry({ address });
+    const error = await failure(pull(fake.entry));
+    expect(error.message).toStartWith('Cannot fetch "fake" as the registry gave no tarball for fake-models@1.0.0');
+  }
+});
+
 test("pull() does not try again what the registry refuses", async () => {
   using fake = await registry({ answer: () => new Response("who are you", { status: 401 }) });
   const error = await failure(pull(fake.entry));

@@ -1,6 +1,6 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { OptionError } from "../../../src/core/errors.ts";
+import { UnavailableError } from "../../../src/core/errors.ts";
 import type { Detection } from "../../../src/detector/detection.ts";
 import { Detector } from "../../../src/detector/detector.ts";
 import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
@@ -84,7 +84,7 @@ describe.skipIf(!canRun)("Detector with nvJPEG", () => {
     const env = { ...process.env, BUN_TENSORRT_NVJPEG: "/nowhere/libnvjpeg.so.13" };
     const child = Bun.spawnSync([process.execPath, "-e", program], { env });
     expect(child.stdout.toString()).toStartWith(
-      `${OptionError.name} Cannot decode JPEG on the GPU as nvJPEG cannot be used: libnvjpeg was not found\n`,
+      `${UnavailableError.name} Cannot decode JPEG on the GPU as nvJPEG cannot be used: libnvjpeg was not found\n`,
     );
   });
 });

@@ -11,6 +11,8 @@ export interface StreamEntry {
   readonly fields: ReadonlyMap<string, Uint8Array>;
   /** How often it has been given to a worker, this time included. */
   readonly deliveries: number;
+  /** True: read for the first time. False: somebody may have answered it before. */
+  readonly isNew: boolean;
   /** Share of this entry in the time from the first byte of the reply to its last, milliseconds. */
   readonly receiveMs: number;
 }
@@ -46,6 +48,8 @@ export interface Destination {
   readonly maxLength: number;
   /** Delete the answered entry from its stream as well: right where one group alone reads it. */
   readonly deletesEntry: boolean;
+  /** True: nobody else can have answered the entry, so the answer is written even if it is not pending any more. */
+  readonly isOurs: boolean;
 }
 
 /**
@@ -66,13 +70,13 @@ export interface Broker {
   /** Take over entries that have been pending for long. Not while a `read` waits. */
   claim(count: number): Promise<ClaimedEntries>;
   /**
-   * Write an answer and acknowledge the entry, both or neither.
+   * Write an answer and acknowledge the entry, both or neither. What was trimmed meanwhile is answered as well.
    *
    * @returns false if somebody else had acknowledged it already; nothing is written then
    */
   answer(entry: StreamEntry, fields: readonly Field[], destination: Destination): Promise<boolean>;
-  /** Acknowledge without an answer. */
-  acknowledge(entries: readonly StreamEntry[]): Promise<void>;
+  /** Acknowledge without an answer. @returns how many were pending */
+  acknowledge(entries: readonly StreamEntry[]): Promise<number>;
   /** Let the entries count as just delivered, so that nobody claims them. */
   keep(entries: readonly StreamEntry[]): Promise<void>;
   /** Let the entries count as pending for long, so that others claim them at once. */

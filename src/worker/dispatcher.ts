@@ -85,6 +85,11 @@ export class Dispatcher {
     return this.#rules.maxHeld - (this.#held.size - replaceable);
   }
 
+  /** Frames at the detector at most. */
+  get concurrency(): number {
+    return this.#rules.concurrency;
+  }
+
   /** Take other rules, for frames that are read from now on. */
   setRules(rules: DispatchRules): void {
     this.#rules = rules;
@@ -130,6 +135,14 @@ export class Dispatcher {
     return silent.map(({ entry }) => entry);
   }
 
+  /** The server has been told, at a time by `performance.now()`, that these are being worked on. */
+  heard(entries: readonly StreamEntry[], at: number): void {
+    for (const entry of entries) {
+      const frame = this.#held.get(keyOf(entry));
+      if (frame !== undefined) frame.heardAt = at;
+    }
+  }
+
   /** Entries of all frames held. */
   entries(): StreamEntry[] {
     return [...this.#held.values()].map(({ entry }) => entry);
@@ -150,7 +163,8 @@ export class Dispatcher {
     const readyAt = performance.now();
     const receiveMs = entry.receiveMs + readyAt - started;
     const rule = book.of(message.sourceId);
-    const frame: HeldFrame = { key: keyOf(entry), entry, message, rule, readyAt, receiveMs, keptAt: readyAt };
+    const told = { keptAt: readyAt, heardAt: readyAt };
+    const frame: HeldFrame = { key: keyOf(entry), entry, message, rule, readyAt, receiveMs, ...told };
     this.#held.set(frame.key, frame);
     this.#parts.metrics.service.addInFlight(1);
     if (fault !== undefined) {
@@ -251,8 +265,7 @@ export class Dispatcher {
     const startedAt = performance.now();
     const fields = answerFields(answer, format);
     const sendFrom = performance.now();
-    const { stream, maxLength } = config.output;
-    const isWritten = await this.#write(frame, fields, { stream, maxLength, deletesEntry: config.deleteAnswered });
+    const isWritten = await this.#write(frame, fields, config.output);
     const now = performance.now();
     if (isWritten === true) {
       const { service } = metrics;
@@ -278,14 +291,12 @@ export class Dispatcher {
       ["dead_deliveries", String(entry.deliveries)],
       ["dead_worker", format.worker],
     ];
-    const { stream, maxLength } = config.deadLetter;
-    const destination = { stream, maxLength, deletesEntry: config.deleteAnswered };
     const own = [...entry.fields].slice(0, BURIED_FIELDS);
-    const isWritten = await this.#write(frame, [...about, ...own], destination);
+    const isWritten = await this.#write(frame, [...about, ...own], config.deadLetter);
     if (isWritten === true) {
       metrics.buried(kind);
       metrics.service.frame("error");
-      logger.warn(`Put ${titleOf(entry)} on ${JSON.stringify(stream)}: ${reason}`);
+      logger.warn(`Put ${titleOf(entry)} on ${JSON.stringify(config.deadLetter.stream)}: ${reason}`);
     }
     this.#settle(frame, isWritten);
   }
@@ -293,17 +304,29 @@ export class Dispatcher {
   async #drop(frames: readonly HeldFrame[]): Promise<void> {
     const { broker, metrics } = this.#parts;
     const isDone = await this.#persist("drop frames", async () => {
-      await broker.acknowledge(frames.map(({ entry }) => entry));
+      const count = await broker.acknowledge(frames.map(({ entry }) => entry));
+      // Those that others have answered meanwhile are none of them.
+      if (count > 0) metrics.service.drop("latest", count);
       return true;
     });
-    if (isDone === true) metrics.service.drop("latest", frames.length);
     for (const frame of frames) this.#settle(frame, isDone);
   }
 
   /** @returns whether it was written or somebody else had been faster; `undefined` if the frame is left as it is */
-  #write(frame: HeldFrame, fields: readonly Field[], destination: Destination): Promise<boolean | undefined> {
-    const { broker } = this.#parts;
-    return this.#persist(`answer ${titleOf(frame.entry)}`, () => broker.answer(frame.entry, fields, destination));
+  #write(
+    frame: HeldFrame,
+    fields: readonly Field[],
+    { stream, maxLength }: Pick<Destination, "stream" | "maxLength">,
+  ): Promise<boolean | undefined> {
+    const { entry } = frame;
+    const { deleteAnswered, claim } = this.#rules.config;
+    let isFirst = true;
+    return this.#persist(`answer ${titleOf(entry)}`, () => {
+      // Half of the time: the server counted from before the frame arrived here.
+      const isOurs = isFirst && entry.isNew && performance.now() - frame.heardAt < claim.idleMs / 2;
+      isFirst = false;
+      return this.#parts.broker.answer(entry, fields, { stream, maxLength, deletesEntry: deleteAnswered, isOurs });
+    });
   }
 
   /** Try until the server takes it, or the worker is told to leave things as they are. */
@@ -315,8 +338,6 @@ export class Dispatcher {
         return await work();
       } catch (error) {
         if (!(error instanceof RedisError)) throw error;
-        // The group is gone, and with it whatever was pending.
-        if (error.code === "NOGROUP") return undefined;
         metrics.service.error("redis");
         if (backOff.failures === 0) logger.warn(`Trying again to ${action}. ${error.message}`);
         await backOff.wait(signal);

@@ -53,5 +53,10 @@ export class FrameQueue {
 export function isOlder(id: string, than: string): boolean {
   const [ms = "0", number = "0"] = id.split("-");
   const [thanMs = "0", thanNumber = "0"] = than.split("-");
-  return Number(ms) === Number(thanMs) ? Number(number) < Number(thanNumber) : Number(ms) < Number(thanMs);
+  return ms === thanMs ? isLess(number, thanNumber) : isLess(ms, thanMs);
+}
+
+/** Compare two whole numbers in digits: those of an id have 64 bits, more than a number holds. */
+function isLess(digits: string, than: string): boolean {
+  return digits.length === than.length ? digits < than : digits.length < than.length;
 }

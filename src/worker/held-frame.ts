@@ -14,8 +14,10 @@ export interface HeldFrame {
   /** When it was taken apart, and how long receiving and that took; milliseconds. */
   readonly readyAt: number;
   readonly receiveMs: number;
-  /** When the server was last told that it is being worked on. */
+  /** When the server was last told, or was to be told, that it is being worked on. */
   keptAt: number;
+  /** When the server was told last; before `claim.idleMs` has passed since, nobody else is given the frame. */
+  heardAt: number;
 }
 
 /** The key of an entry. */

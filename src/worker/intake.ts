@@ -29,7 +29,7 @@ const BLOCK_MS = 1_000;
 /** With the policy `latest`, how many frames are read at once to get to the newest ones. */
 const READ_AHEAD = 32;
 
-/** What the server says while it comes up or changes its role: it will pass. */
+/** What the server says while it comes up, changes its role, or has no room: it will pass. */
 const PASSING: ReadonlySet<string> = new Set([
   "CONNECTION",
   "LOADING",
@@ -38,6 +38,10 @@ const PASSING: ReadonlySet<string> = new Set([
   "READONLY",
   "TRYAGAIN",
   "BUSY",
+  "OOM",
+  "MISCONF",
+  "NOREPLICAS",
+  "MAXCLIENTS",
 ]);
 
 /** The loop that reads. */
@@ -60,6 +64,11 @@ export class Intake {
     return performance.now() - this.#turnAt;
   }
 
+  /** True while the server refuses what the loop asks, or does not answer. */
+  get isFailing(): boolean {
+    return this.#backOff.failures > 0;
+  }
+
   /** Take other rules with the next turn. */
   setRules(rules: IntakeRules): void {
     this.#rules = rules;
@@ -74,7 +83,10 @@ export class Intake {
   async keepHeld(): Promise<void> {
     const { broker, dispatcher } = this.#parts;
     const silent = dispatcher.takeSilent(this.#rules.config.claim.idleMs / 3);
-    if (silent.length > 0) await broker.keep(silent);
+    if (silent.length === 0) return;
+    const at = performance.now();
+    await broker.keep(silent);
+    dispatcher.heard(silent, at);
   }
 
   /**
@@ -117,7 +129,7 @@ export class Intake {
     const { idleMs, intervalMs } = config.claim;
     const restMs = Math.max(1, Math.min(BLOCK_MS, intervalMs, Math.floor(idleMs / 3)));
     await this.keepHeld();
-    await this.#claim();
+    const isMoreStale = await this.#claim();
     const { room } = dispatcher;
     // A read gives one entry a stream at least.
     if (room < config.input.length) {
@@ -126,20 +138,25 @@ export class Intake {
     }
     if (signal.aborted) return;
     const count = hasLatest ? Math.max(room, READ_AHEAD) : room;
-    dispatcher.admit(await broker.read({ count, blockMs: restMs }));
+    dispatcher.admit(await broker.read({ count, blockMs: isMoreStale ? 0 : restMs }));
   }
 
-  /** Claim what is due. As long as there is more than there is room for, the next turn goes on. */
-  async #claim(): Promise<void> {
+  /**
+   * Claim what is due, no more at once than the detector takes: a frame its workers die of is not to take along, delivery
+   * by delivery, all others that were held with it. @returns true if the next turn is to go on with it
+   */
+  async #claim(): Promise<boolean> {
     const { broker, dispatcher, metrics } = this.#parts;
-    const { room } = dispatcher;
-    if (room < 1 || performance.now() < this.#nextClaimAt) return;
-    const { entries, lost } = await broker.claim(room);
-    if (entries.length < room) this.#nextClaimAt = performance.now() + this.#rules.config.claim.intervalMs;
-    if (entries.length + lost === 0) return;
+    const count = Math.min(dispatcher.room, dispatcher.concurrency);
+    if (count < 1 || performance.now() < this.#nextClaimAt) return false;
+    const { entries, lost } = await broker.claim(count);
+    const isMore = entries.length >= count;
+    if (!isMore) this.#nextClaimAt = performance.now() + this.#rules.config.claim.intervalMs;
+    if (entries.length + lost === 0) return isMore;
     metrics.claimed(entries.length, lost);
-    if (lost > 0) logger.error(`${lost} frames were trimmed off their stream before any worker answered them`);
+    if (lost > 0) logger.error(`${lost} frames were trimmed off their stream before they were answered`);
     dispatcher.admit(entries);
+    return isMore;
   }
 
   async #waitAfter(error: RedisError): Promise<void> {

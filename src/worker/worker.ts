@@ -31,8 +31,8 @@ export interface WorkerParts {
   readonly detector?: WorkerDetector;
 }
 
-/** Where a worker is in its life. */
-export type WorkerState = "starting" | "running" | "disconnected" | "draining" | "stopped";
+/** Where a worker is in its life; `failing`: connected to a server that refuses what it asks. */
+export type WorkerState = "starting" | "running" | "disconnected" | "failing" | "draining" | "stopped";
 
 /** Options that count when the worker starts and not afterwards; so does `claim.idleMs`. */
 const FIXED = [
@@ -136,7 +136,8 @@ export class Worker {
     if (this.#isStopped) return "stopped";
     if (this.#stopping.signal.aborted) return "draining";
     if (!this.#isOpen) return "starting";
-    return this.#broker.isConnected ? "running" : "disconnected";
+    if (!this.#broker.isConnected) return "disconnected";
+    return this.#intake.isFailing ? "failing" : "running";
   }
 
   /** Address of health, readiness and metrics, while `run` runs; `undefined` without `http`. */
@@ -297,7 +298,8 @@ function detectorFrames({ backends }: WorkerDetector, { inFlight, batch = 1 }: W
 function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerDetector): DispatchRules {
   const { output, input, model } = config;
   const concurrency = config.concurrency ?? detectorFrames(detector, config.detector);
-  const maxHeld = config.maxHeld ?? Math.max(LEAST_HELD, 2 * concurrency, input.length);
+  // A read takes one frame of each stream at least: there is room for one while the detector's next frames wait.
+  const maxHeld = config.maxHeld ?? Math.max(LEAST_HELD, 2 * concurrency + input.length - 1);
   if (maxHeld < input.length) {
     const found = `as option "maxHeld" must be at least the number of streams, ${input.length}: received ${maxHeld}`;
     throw new OptionError(message("run a worker", found, "a read takes one frame of each stream"), "maxHeld");

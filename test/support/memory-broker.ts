@@ -51,12 +51,24 @@ export class MemoryBroker implements Broker {
     const bytes = Object.entries(fields).map(([name, value]): [string, Uint8Array] => {
       return [name, typeof value === "string" ? new TextEncoder().encode(value) : value];
     });
-    return { stream: STREAM, id: `${this.#next++}-0`, fields: new Map(bytes), deliveries, receiveMs: 0 };
+    return {
+      stream: STREAM,
+      id: `${this.#next++}-0`,
+      fields: new Map(bytes),
+      deliveries,
+      isNew: deliveries === 1,
+      receiveMs: 0,
+    };
   }
 
   /** Ids that were read and not answered. */
   get pending(): readonly string[] {
     return [...this.#pending];
+  }
+
+  /** Let an entry be pending no longer, as if it had been answered by another or its consumer deleted. */
+  forget(id: string): void {
+    this.#pending.delete(id);
   }
 
   /** Number of frames that nobody has read. */
@@ -101,21 +113,22 @@ export class MemoryBroker implements Broker {
     return Promise.resolve({ entries, lost: 0 });
   }
 
-  async answer(entry: StreamEntry, fields: readonly Field[], { stream }: Destination): Promise<boolean> {
+  async answer(entry: StreamEntry, fields: readonly Field[], { stream, isOurs }: Destination): Promise<boolean> {
     const fault = this.faults.shift();
     if (fault !== undefined) throw fault;
-    if (!this.#pending.delete(entry.id)) return false;
+    if (!this.#pending.delete(entry.id) && !isOurs) return false;
     this.written.push({ stream, fields: new Map(fields), entryId: entry.id });
     this.#onWritten?.();
     return true;
   }
 
-  acknowledge(entries: readonly StreamEntry[]): Promise<void> {
+  acknowledge(entries: readonly StreamEntry[]): Promise<number> {
+    const before = this.#pending.size;
     for (const { id } of entries) {
       this.#pending.delete(id);
       this.acknowledged.push(id);
     }
-    return Promise.resolve();
+    return Promise.resolve(before - this.#pending.size);
   }
 
   keep(entries: readonly StreamEntry[]): Promise<void> {

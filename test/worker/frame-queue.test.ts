@@ -4,10 +4,10 @@ import { FrameQueue, isOlder } from "../../src/worker/frame-queue.ts";
 import { type HeldFrame, keyOf } from "../../src/worker/held-frame.ts";
 
 function frame(sourceId: string, id: string, policy: "all" | "latest"): HeldFrame {
-  const entry = { stream: "frames", id, fields: new Map(), deliveries: 1, receiveMs: 0 };
+  const entry = { stream: "frames", id, fields: new Map(), deliveries: 1, isNew: true, receiveMs: 0 };
   const message = { ...UNREADABLE_FRAME, sourceId };
   const rule = { policy, threshold: 0, classIds: undefined, edgeMargin: undefined };
-  return { key: keyOf(entry), entry, message, rule, readyAt: 0, receiveMs: 0, keptAt: 0 };
+  return { key: keyOf(entry), entry, message, rule, readyAt: 0, receiveMs: 0, keptAt: 0, heardAt: 0 };
 }
 
 function drain(queue: FrameQueue): string[] {
@@ -41,4 +41,7 @@ test("isOlder() compares ids as numbers", () => {
   expect(isOlder("10-2", "10-11")).toBe(true);
   expect(isOlder("10-11", "10-2")).toBe(false);
   expect(isOlder("10-2", "10-2")).toBe(false);
+  // Nanoseconds, as some producers number their frames: more than a float64 holds.
+  expect(isOlder("1795283389611000001-0", "1795283389611000002-0")).toBe(true);
+  expect(isOlder("1795283389611000002-0", "1795283389611000001-5")).toBe(false);
 });

@@ -202,6 +202,128 @@ describe("Worker", () => {
     expect(run.broker.pending).toEqual([]);
   });
 
+  test("counts as dropped only what nobody else has answered", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await started({ policy: "latest" }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      broker.add({ source_id: "z", data: "x" });
+      const id = broker.add({ source_id: "a", data: "x" });
+      broker.add({ source_id: "a", data: "x" });
+      const acknowledge = broker.acknowledge.bind(broker);
+      broker.acknowledge = (entries) => {
+        if (entries[0]?.id === id) broker.forget(id);
+        return acknowledge(entries);
+      };
+    });
+    while (run.broker.acknowledged.length < 1) await Bun.sleep(1);
+    gate.resolve();
+    await run.broker.untilWritten(2);
+    expect(await metric(run.worker, 'frames_total{outcome="ok"}')).toBe(2);
+    expect(await metric(run.worker, 'drops_total{reason="latest"}')).toBeNaN();
+  });
+
+  test("writes what nobody else can have answered, though the server has forgotten who has it", async () => {
+    const gate = Promise.withResolvers<void>();
+    let id = "";
+    await using run = await started({}, (broker, detector) => {
+      detector.work = () => gate.promise;
+      id = broker.add({ data: "x" });
+    });
+    while (run.detector.running === 0) await Bun.sleep(1);
+    run.broker.forget(id);
+    gate.resolve();
+    await run.broker.untilWritten(1);
+    expect(await metric(run.worker, "worker_superseded_total")).toBe(0);
+  });
+
+  test("leaves to the faster one what others may have answered: claimed, tried before, or long unheard of", async () => {
+    const gate = Promise.withResolvers<void>();
+    const ids: string[] = [];
+    await using run = await started(
+      { claim: { idleMs: 60, intervalMs: 60_000 }, concurrency: 3 },
+      (broker, detector) => {
+        detector.work = () => gate.promise;
+        broker.keep = () => Promise.reject(new RedisError("it is away", "CONNECTION"));
+        ids.push(broker.add({ data: "x" }), broker.add({ data: "x" }, 2));
+      },
+    );
+    while (run.detector.running < 2) await Bun.sleep(1);
+    await Bun.sleep(40);
+    for (const id of ids) run.broker.forget(id);
+    gate.resolve();
+    while ((await metric(run.worker, "worker_superseded_total")) < 2) await Bun.sleep(1);
+    expect(run.broker.written).toEqual([]);
+  });
+
+  test("reads on while the detector has its next frames, however many streams there are", async () => {
+    let gate = Promise.withResolvers<void>();
+    const input = ["a", "b", "c", "d", "e", "f"];
+    await using run = await started({ input, concurrency: 1 }, (broker, detector) => {
+      detector.work = () => gate.promise;
+      for (let at = 0; at < 14; at++) broker.add({ data: "x" });
+    });
+    while (run.detector.running === 0) await Bun.sleep(1);
+    const left = run.broker.unread;
+    // All but one of those that were read first, which stays at the detector.
+    for (let done = 1; done < 14 - left; done++) {
+      const former = gate;
+      gate = Promise.withResolvers<void>();
+      former.resolve();
+      await run.broker.untilWritten(done);
+      await Bun.sleep(1);
+    }
+    while (run.broker.unread === left) await Bun.sleep(1);
+    expect(run.detector.running).toBe(1);
+    gate.resolve();
+    await run.broker.untilWritten(14);
+  });
+
+  test("claims no more frames at once than the detector takes, and goes on as long as there are some", async () => {
+    const counts: number[] = [];
+    const options = { concurrency: 2, maxHeld: 16, claim: { idleMs: 60_000, intervalMs: 60_000 } };
+    await using run = await started(options, (broker) => {
+      for (let at = 0; at < 5; at++) broker.stale.push(broker.entry({ data: "x" }, 2));
+      const claim = broker.claim.bind(broker);
+      broker.claim = (count) => {
+        counts.push(count);
+        return claim(count);
+      };
+    });
+    await run.broker.untilWritten(5);
+    expect(counts).toEqual([2, 2, 2]);
+  });
+
+  test("is failing, and not ready, while the server refuses what it is asked", async () => {
+    let isRefused = true;
+    await using run = await started({ http: { port: 0 } }, (broker) => {
+      const read = broker.read.bind(broker);
+      broker.read = (options) => {
+        return isRefused ? Promise.reject(new RedisError("it may not", "NOPERM")) : read(options);
+      };
+    });
+    while (run.worker.state !== "failing") await Bun.sleep(1);
+    const ready = await fetch(new URL("readyz", run.worker.url));
+    expect([ready.status, await ready.json()]).toEqual([503, { status: "failing" }]);
+    isRefused = false;
+    run.broker.add({ data: "x" });
+    await run.broker.untilWritten(1);
+    const state = (): string => run.worker.state;
+    while (state() !== "running") await Bun.sleep(1);
+  });
+
+  test("waits at the start for a server that has no room", async () => {
+    const codes = ["OOM", "MISCONF", "NOREPLICAS", "MAXCLIENTS"];
+    await using run = await started({}, (broker) => {
+      broker.open = () => {
+        const code = codes.shift();
+        return code === undefined ? Promise.resolve() : Promise.reject(new RedisError("it is full", code));
+      };
+      broker.add({ data: "x" });
+    });
+    await run.broker.untilWritten(1);
+    expect(codes).toEqual([]);
+  });
+
   test("applies the rules of the source, and takes others with reload", async () => {
     await using run = await started({ sources: { strict: { threshold: 0.9 }, edge: { edgeMargin: 0 } } });
     const found = async (sourceId: string): Promise<number> => {

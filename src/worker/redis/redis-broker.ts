@@ -1,12 +1,12 @@
 /** @module RedisBroker: streams of a Redis server, read by a consumer group. */
 
-import { RedisError } from "../../core/errors.ts";
+import { message, RedisError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import type { Broker, ClaimedEntries, Destination, Field, ReadOptions, StreamEntry, StreamLag } from "../broker.ts";
-import { ANSWER_SCRIPT } from "./answer-script.ts";
+import { ANSWER_SCRIPT, LEAVE_SCRIPT } from "./answer-script.ts";
 import { entriesOf, listOf, numberOf, type ReplyEntry, streamsOf, textOf } from "./entry-reply.ts";
 import type { RedisAddress } from "./redis-address.ts";
-import { RedisWriter } from "./redis-writer.ts";
+import { isFinal, RedisWriter } from "./redis-writer.ts";
 import { RespConnection } from "./resp-connection.ts";
 
 /** Who reads what, and how. */
@@ -28,6 +28,12 @@ export interface RedisBrokerOptions {
 const LONG_IDLE_MS = 2 ** 31 - 1;
 /** Where XAUTOCLAIM starts, and what it returns at the end. */
 const WHOLE = "0-0";
+/** Most XAUTOCLAIM of a stream in one claim: each looks at ten times as many entries as it may take, and ends there. */
+const MOST_SCANS = 64;
+/** How long a key that holds no stream is left alone, milliseconds. */
+const ASIDE_MS = 10_000;
+/** What the server says where a stream, or the group on it, is not there any more: nothing of it is pending. */
+const GONE: ReadonlySet<string> = new Set(["NOGROUP", "WRONGTYPE"]);
 
 /** Reads with a connection of its own, as a read that waits blocks it, and writes with Bun's client. */
 export class RedisBroker implements Broker {
@@ -39,11 +45,18 @@ export class RedisBroker implements Broker {
   #readerId = 0;
   /** By stream: from where this worker's own pending entries are still to be read again. */
   readonly #history = new Map<string, string>();
+  /** Streams of which a former process of this name may have left entries: that one may have died of them. */
+  readonly #inherited: Set<string>;
   /** By stream: where the next XAUTOCLAIM goes on. */
   readonly #cursors = new Map<string, string>();
+  /** By stream: until when it is left out, by `performance.now()`, as its key holds something else. */
+  readonly #aside = new Map<string, number>();
+  /** Entries found trimmed that no `claim` has told of. */
+  #lost = 0;
 
   constructor(options: RedisBrokerOptions) {
     this.#options = options;
+    this.#inherited = new Set(options.streams);
     this.#writer = new RedisWriter(options.address, options.timeoutMs);
   }
 
@@ -58,12 +71,14 @@ export class RedisBroker implements Broker {
   async open(): Promise<void> {
     // First the connection that tells a refused password from a server that is not there.
     await this.#connected();
-    await this.#makeGroups(this.#options.start === "first" ? "0" : "$");
+    const { start, streams } = this.#options;
+    await this.#makeGroups(start === "first" ? "0" : "$", streams);
   }
 
   async read({ count, blockMs }: ReadOptions): Promise<readonly StreamEntry[]> {
     const reader = await this.#connected();
-    const { streams, group, consumer } = this.#options;
+    const { group, consumer } = this.#options;
+    const streams = this.#streams();
     const [again] = this.#history;
     if (again !== undefined) return this.#readAgain(reader, again[0], again[1], count);
     // COUNT holds for each stream.
@@ -71,13 +86,13 @@ export class RedisBroker implements Broker {
     const block = blockMs > 0 ? ["BLOCK", String(blockMs)] : [];
     const sources = ["STREAMS", ...streams, ...streams.map(() => ">")];
     const command = ["XREADGROUP", "GROUP", group, consumer, "COUNT", String(each), ...block, ...sources];
-    const reply = await this.#orMakeGroups(() => reader.command(command, blockMs));
+    const reply = await this.#ask(reader, command, blockMs);
     const found = streamsOf(reply ?? null);
     const total = found.reduce((sum, { entries }) => sum + entries.length, 0);
     const receiveMs = reader.receiveMs / Math.max(1, total);
     return found.flatMap(({ stream, entries }) =>
       entries.flatMap(({ id, fields }) => {
-        return fields === undefined ? [] : [{ stream, id, fields, deliveries: 1, receiveMs }];
+        return fields === undefined ? [] : [{ stream, id, fields, deliveries: 1, isNew: true, receiveMs }];
       }),
     );
   }
@@ -89,35 +104,41 @@ export class RedisBroker implements Broker {
 
   async claim(count: number): Promise<ClaimedEntries> {
     const reader = await this.#connected();
-    const { streams, group, consumer, claimIdleMs } = this.#options;
+    const { group, consumer, claimIdleMs } = this.#options;
     const entries: StreamEntry[] = [];
-    let lost = 0;
-    for (const stream of streams) {
-      const left = count - entries.length;
-      if (left <= 0) break;
-      const cursor = this.#cursors.get(stream) ?? WHOLE;
-      const command = ["XAUTOCLAIM", stream, group, consumer, String(claimIdleMs), cursor, "COUNT", String(left)];
-      const reply = await this.#orMakeGroups(() => reader.command(command));
-      if (reply === undefined) continue;
-      const [next, claimed, deleted = []] = listOf(reply);
-      this.#cursors.set(stream, textOf(next));
-      const found = entriesOf(claimed);
-      lost += listOf(deleted).length + (await this.#forgetDeleted(stream, found));
-      entries.push(...(await this.#withDeliveries(reader, stream, found)));
+    for (const stream of this.#streams()) {
+      for (let scan = 0; scan < MOST_SCANS && entries.length < count; scan++) {
+        const from = [String(claimIdleMs), this.#cursors.get(stream) ?? WHOLE];
+        const most = ["COUNT", String(count - entries.length)];
+        const reply = await this.#ask(reader, ["XAUTOCLAIM", stream, group, consumer, ...from, ...most]);
+        if (reply === undefined) break;
+        const [next, claimed, deleted = []] = listOf(reply);
+        const cursor = textOf(next);
+        this.#cursors.set(stream, cursor);
+        const found = listOf(claimed).filter((item) => item !== null);
+        // Before 7.0 a trimmed entry is claimed as well, and named only to whoever reads again what it has.
+        if (found.length < listOf(claimed).length) this.#history.set(stream, "0");
+        this.#lost += listOf(deleted).length;
+        entries.push(...(await this.#withDeliveries(reader, stream, entriesOf(found))));
+        if (cursor === WHOLE) break;
+      }
     }
+    const lost = this.#lost;
+    this.#lost = 0;
     return { entries, lost };
   }
 
   async answer(entry: StreamEntry, fields: readonly Field[], destination: Destination): Promise<boolean> {
-    const { stream, maxLength, deletesEntry } = destination;
+    const { stream, maxLength, deletesEntry, isOurs } = destination;
     const { group } = this.#options;
-    const options = [group, entry.id, String(maxLength), deletesEntry ? "1" : "0"];
+    const options = [group, entry.id, String(maxLength), deletesEntry ? "1" : "0", isOurs ? "1" : "0"];
     const args = [ANSWER_SCRIPT, "2", entry.stream, stream, ...options, ...fields.flat()];
     return (await this.#writer.command("EVAL", args)) === 1;
   }
 
-  async acknowledge(entries: readonly StreamEntry[]): Promise<void> {
-    await this.#byStream(entries, (stream, ids) => ["XACK", stream, this.#options.group, ...ids]);
+  async acknowledge(entries: readonly StreamEntry[]): Promise<number> {
+    const counts = await this.#byStream(entries, (stream, ids) => ["XACK", stream, this.#options.group, ...ids]);
+    return counts.reduce<number>((sum, count) => sum + Number(count), 0);
   }
 
   async keep(entries: readonly StreamEntry[]): Promise<void> {
@@ -133,13 +154,18 @@ export class RedisBroker implements Broker {
 
   async lag(): Promise<readonly StreamLag[]> {
     const { streams, group } = this.#options;
-    return Promise.all(
-      streams.map(async (stream) => {
+    const found = streams.map(async (stream): Promise<StreamLag[]> => {
+      try {
         const groups = (await this.#writer.command("XINFO", ["GROUPS", stream])) as readonly GroupInfo[];
         const { lag, pending = 0 } = groups.find(({ name }) => name === group) ?? {};
-        return { stream, unread: lag ?? undefined, pending };
-      }),
-    );
+        return [{ stream, unread: lag ?? undefined, pending }];
+      } catch (error) {
+        // A stream that is deleted, or that the server does not tell of, hides none of the others.
+        if (!(error instanceof RedisError) || error.code === "CONNECTION") throw error;
+        return [];
+      }
+    });
+    return (await Promise.all(found)).flat();
   }
 
   async close(): Promise<void> {
@@ -147,11 +173,7 @@ export class RedisBroker implements Broker {
     try {
       if (!this.isConnected) return;
       for (const stream of streams) {
-        const pending = await this.#writer.command("XPENDING", [stream, group, "-", "+", "1", consumer]);
-        // Whoever leaves the group takes along what is pending, so only a worker that has answered everything does.
-        if (Array.isArray(pending) && pending.length === 0) {
-          await this.#writer.command("XGROUP", ["DELCONSUMER", stream, group, consumer]);
-        }
+        await this.#unlessGone("EVAL", [LEAVE_SCRIPT, "1", stream, group, consumer]);
       }
     } catch (error) {
       if (!(error instanceof RedisError)) throw error;
@@ -179,20 +201,31 @@ export class RedisBroker implements Broker {
   async #readAgain(reader: RespConnection, stream: string, from: string, count: number): Promise<StreamEntry[]> {
     const { group, consumer } = this.#options;
     const command = ["XREADGROUP", "GROUP", group, consumer, "COUNT", String(count), "STREAMS", stream, from];
-    const reply = await this.#orMakeGroups(() => reader.command(command));
+    const reply = await this.#ask(reader, command);
     const found = streamsOf(reply ?? null)[0]?.entries ?? [];
     const last = found.at(-1);
-    if (last === undefined) this.#history.delete(stream);
-    else this.#history.set(stream, last.id);
-    await this.#forgetDeleted(stream, found);
-    return this.#withDeliveries(reader, stream, found);
+    const isInherited = this.#inherited.has(stream);
+    if (last !== undefined) this.#history.set(stream, last.id);
+    else if (this.#history.delete(stream)) this.#inherited.delete(stream);
+    const trimmed = found.flatMap(({ id, fields }) => (fields === undefined ? [id] : []));
+    if (trimmed.length > 0) this.#lost += numberOf(await reader.command(["XACK", stream, group, ...trimmed]));
+    const entries = await this.#withDeliveries(reader, stream, found);
+    return isInherited ? entries : this.#uncounted(reader, entries);
   }
 
-  /** Strike off entries that were trimmed before anyone answered. @returns how many */
-  async #forgetDeleted(stream: string, found: readonly ReplyEntry[]): Promise<number> {
-    const ids = found.flatMap(({ id, fields }) => (fields === undefined ? [id] : []));
-    if (ids.length > 0) await this.#writer.command("XACK", [stream, this.#options.group, ...ids]);
-    return ids.length;
+  /**
+   * The server counts what is read again as one more delivery; but where the connection alone was lost, no process has
+   * died of the frame, and a line that is cut often must not make it a dead letter.
+   */
+  async #uncounted(reader: RespConnection, entries: readonly StreamEntry[]): Promise<StreamEntry[]> {
+    const { group, consumer } = this.#options;
+    const former = entries.map((entry) => ({ ...entry, deliveries: Math.max(1, entry.deliveries - 1) }));
+    for (const [deliveries, of] of Map.groupBy(former, (entry) => entry.deliveries)) {
+      const ids = of.map(({ id }) => id);
+      const count = ["RETRYCOUNT", String(deliveries), "JUSTID"];
+      await reader.command(["XCLAIM", of[0]!.stream, group, consumer, "0", ...ids, ...count]);
+    }
+    return former;
   }
 
   async #withDeliveries(reader: RespConnection, stream: string, found: readonly ReplyEntry[]): Promise<StreamEntry[]> {
@@ -208,47 +241,103 @@ export class RedisBroker implements Broker {
       counts.set(textOf(id), numberOf(deliveries));
     }
     return found.flatMap(({ id, fields }) => {
-      return fields === undefined ? [] : [{ stream, id, fields, deliveries: counts.get(id) ?? 2, receiveMs }];
+      return fields === undefined
+        ? []
+        : [{ stream, id, fields, deliveries: counts.get(id) ?? 2, isNew: false, receiveMs }];
     });
   }
 
+  /** @returns the reply for each stream that is there */
   async #byStream(
     entries: readonly StreamEntry[],
     command: (stream: string, ids: readonly string[]) => readonly string[],
-  ): Promise<void> {
+  ): Promise<unknown[]> {
+    const replies: unknown[] = [];
     for (const [stream, of] of Map.groupBy(entries, (entry) => entry.stream)) {
       const [name = "", ...args] = command(
         stream,
         of.map(({ id }) => id),
       );
-      await this.#writer.command(name, args);
+      replies.push(await this.#unlessGone(name, args));
     }
+    return replies.filter((reply) => reply !== undefined);
   }
 
-  /** Run a command that needs the group; `undefined` after making it anew, where somebody has deleted the stream. */
-  async #orMakeGroups<T>(work: () => Promise<T>): Promise<T | undefined> {
+  /** Run a command on a stream; `undefined` where the stream or its group is not there. */
+  async #unlessGone(name: string, args: readonly string[]): Promise<unknown> {
     try {
-      return await work();
+      return await this.#writer.command(name, args);
     } catch (error) {
-      if (!(error instanceof RedisError) || error.code !== "NOGROUP") throw error;
-      logger.warn(`Making the group ${JSON.stringify(this.#options.group)} anew, as its stream was deleted`);
-      // Whatever is on the stream by now has come after it was deleted.
-      await this.#makeGroups("0");
+      if (!(error instanceof RedisError) || !GONE.has(error.code)) throw error;
       return undefined;
     }
   }
 
-  async #makeGroups(from: string): Promise<void> {
-    const { streams, group } = this.#options;
+  /** Those that are not left out. */
+  #streams(): readonly string[] {
+    const { streams } = this.#options;
+    if (this.#aside.size === 0) return streams;
+    const now = performance.now();
+    for (const [stream, until] of this.#aside) if (until <= now) this.#aside.delete(stream);
+    return streams.filter((stream) => !this.#aside.has(stream));
+  }
+
+  /** Leave out streams whose keys hold something else: one would keep all from being read. @returns whether any is left */
+  async #setAside(reader: RespConnection): Promise<boolean> {
+    const { streams } = this.#options;
+    const until = performance.now() + ASIDE_MS;
+    const types = await Promise.all(streams.map((stream) => reader.command(["TYPE", stream])));
+    for (const [at, stream] of streams.entries()) {
+      const type = textOf(types[at]);
+      if (type === "stream" || type === "none" || this.#aside.has(stream)) continue;
+      logger.error(
+        `Left out ${JSON.stringify(stream)} for ${ASIDE_MS / 1000} s, as its key holds a ${type} and no stream`,
+      );
+      this.#aside.set(stream, until);
+    }
+    if (this.#aside.size < streams.length) return true;
+    this.#aside.clear();
+    return false;
+  }
+
+  /**
+   * Run a command that needs the group; `undefined` after making it anew, where somebody has deleted it or its stream, and
+   * after leaving out a key that holds no stream.
+   */
+  async #ask(reader: RespConnection, command: readonly string[], blockMs: number = 0): Promise<Answered | undefined> {
+    try {
+      return await reader.command(command, blockMs);
+    } catch (error) {
+      if (!(error instanceof RedisError)) throw error;
+      // A name may lead to another server by now.
+      if (isFinal(error)) reader.close();
+      if (error.code === "WRONGTYPE" && (await this.#setAside(reader))) return undefined;
+      if (error.code !== "NOGROUP") throw error;
+      logger.warn(`Making the group ${JSON.stringify(this.#options.group)} anew, as somebody has deleted it`);
+      // Whatever is on the stream by now has come after it was deleted.
+      await this.#makeGroups("0", this.#streams());
+      return undefined;
+    }
+  }
+
+  async #makeGroups(from: string, streams: readonly string[]): Promise<void> {
+    const { group } = this.#options;
     for (const stream of streams) {
       try {
         await this.#writer.command("XGROUP", ["CREATE", stream, group, from, "MKSTREAM"]);
       } catch (error) {
-        if (!(error instanceof RedisError) || error.code !== "BUSYGROUP") throw error;
+        if (!(error instanceof RedisError)) throw error;
+        if (error.code === "WRONGTYPE") {
+          const found = `as its key holds no stream: ${JSON.stringify(stream)}`;
+          throw new RedisError(message("read a stream", found, "give the stream another name"), "WRONGTYPE");
+        }
+        if (error.code !== "BUSYGROUP") throw error;
       }
     }
   }
 }
+
+type Answered = Awaited<ReturnType<RespConnection["command"]>>;
 
 /** What is used of a reply of XINFO GROUPS. */
 interface GroupInfo {

@@ -2,6 +2,7 @@
 
 import { RedisClient } from "bun";
 import { message, RedisError } from "../../core/errors.ts";
+import { errorCode } from "./error-code.ts";
 import type { RedisAddress } from "./redis-address.ts";
 import { connectionError } from "./resp-connection.ts";
 
@@ -11,8 +12,13 @@ const SERVER_ERROR = "ERR_REDIS_SERVER_ERROR";
 function failure(error: unknown, command: string, address: RedisAddress): RedisError {
   const { code, message: text } = error as { readonly code?: string; readonly message: string };
   if (code !== SERVER_ERROR) return connectionError(`run ${command}`, address, text, error);
-  const word = /^[A-Z][A-Z0-9_]*/.exec(text)?.[0] ?? "ERR";
-  return new RedisError(message(`run ${command}`, `as the server refused it: ${text}`), word, { cause: error });
+  const found = `as the server refused it: ${text}`;
+  return new RedisError(message(`run ${command}`, found), errorCode(text), { cause: error });
+}
+
+/** Whether another connection may fare better: this one is lost, or its server has become a replica of another. */
+export function isFinal({ code }: RedisError): boolean {
+  return code === "CONNECTION" || code === "READONLY";
 }
 
 /**
@@ -54,7 +60,7 @@ export class RedisWriter {
       return await client.send(name, args as string[]);
     } catch (error) {
       const failed = failure(error, name, this.#address);
-      if (failed.code === "CONNECTION") this.#drop(client);
+      if (isFinal(failed)) this.#drop(client);
       throw failed;
     } finally {
       clearTimeout(timer);

@@ -1,6 +1,7 @@
 /** @module RespParser: the replies of a Redis server from the bytes as they come, with every bulk string in memory of its own. */
 
 import { message, RedisError } from "../../core/errors.ts";
+import { errorCode } from "./error-code.ts";
 
 /** One reply. A bulk string stays bytes, and an error reply is a value here. */
 export type Reply = string | number | Uint8Array | null | RedisError | readonly Reply[];
@@ -22,10 +23,8 @@ interface OpenArray {
 
 const decoder = new TextDecoder();
 
-/** An error reply; its first word is the code. */
 function errorReply(text: string): RedisError {
-  const code = /^[A-Z][A-Z0-9_]*/.exec(text)?.[0] ?? "ERR";
-  return new RedisError(message("run a Redis command", `as the server refused it: ${text}`), code);
+  return new RedisError(message("run a Redis command", `as the server refused it: ${text}`), errorCode(text));
 }
 
 /**

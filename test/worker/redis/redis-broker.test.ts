@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { RedisClient } from "bun";
 import { RedisError } from "../../../src/core/errors.ts";
+import { setLogSink } from "../../../src/core/log.ts";
 import type { Destination, StreamEntry } from "../../../src/worker/broker.ts";
 import { redisAddress } from "../../../src/worker/redis/redis-address.ts";
 import { RedisBroker, type RedisBrokerOptions } from "../../../src/worker/redis/redis-broker.ts";
 import { anyRedis, isRedisUnreachable, RedisServer } from "../../support/redis-server.ts";
+import { ScriptedRedis } from "../../support/scripted-redis.ts";
 
 const BYTES = Uint8Array.from({ length: 70_000 }, (_, at) => at % 256);
 
@@ -38,7 +40,7 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
 
   /** A broker that leaves no connection behind. */
   async function opened(stream: string | readonly string[], options: Partial<RedisBrokerOptions> = {}) {
-    const broker = new RedisBroker({
+    const all: RedisBrokerOptions = {
       address: redisAddress(redis.url),
       streams: typeof stream === "string" ? [stream] : stream,
       group: "g",
@@ -47,9 +49,10 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
       claimIdleMs: 20,
       timeoutMs: 3_000,
       ...options,
-    });
+    };
+    const broker = new RedisBroker(all);
     await broker.open();
-    return Object.assign(broker, { [Symbol.asyncDispose]: () => broker.close() });
+    return Object.assign(broker, { options: all, [Symbol.asyncDispose]: () => broker.close() });
   }
 
   async function add(stream: string, data: string | Uint8Array = "x"): Promise<string> {
@@ -57,7 +60,7 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
   }
 
   function to(stream: string): Destination {
-    return { stream: `${stream}:out`, maxLength: 1000, deletesEntry: false };
+    return { stream: `${stream}:out`, maxLength: 1000, deletesEntry: false, isOurs: false };
   }
 
   test("read() gives every byte as it was written", async () => {
@@ -169,6 +172,12 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
     await Bun.sleep(30);
     const { entries, lost } = await broker.claim(5);
     expect([entries.length, lost]).toEqual([1, 1]);
+    await client.send("XTRIM", [stream, "MAXLEN", "0"]);
+    await client.send("CLIENT", ["KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    await Bun.sleep(10);
+    expect(await broker.read({ count: 5, blockMs: 0 })).toEqual([]);
+    expect(await broker.claim(5)).toEqual({ entries: [], lost: 1 });
+    expect((await broker.claim(5)).lost).toBe(0);
   });
 
   test("a broker whose connection was cut reads again what it had been given", async () => {
@@ -181,10 +190,118 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
     await Bun.sleep(20);
     expect(broker.isConnected).toBe(false);
     const [entry] = await broker.read({ count: 1, blockMs: 0 });
-    expect(entry).toMatchObject({ deliveries: 2 });
+    expect(entry).toMatchObject({ deliveries: 1, isNew: false });
     expect(Buffer.compare(entry!.fields.get("data")!, BYTES)).toBe(0);
     expect(await broker.answer(entry!, [["a", "b"]], to(stream))).toBe(true);
     expect(broker.reconnects).toBeGreaterThanOrEqual(1);
+  });
+
+  test("a connection that is cut again and again counts as no delivery; a new process does", async () => {
+    const stream = newStream();
+    await add(stream);
+    await using broker = await opened(stream, { claimIdleMs: 60_000 });
+    await broker.read({ count: 1, blockMs: 0 });
+    await broker.read({ count: 1, blockMs: 0 });
+    for (let cut = 0; cut < 4; cut++) {
+      await client.send("CLIENT", ["KILL", "TYPE", "normal", "SKIPME", "yes"]);
+      await Bun.sleep(10);
+      const [entry] = await broker.read({ count: 1, blockMs: 0 });
+      expect(entry).toMatchObject({ deliveries: 1 });
+    }
+    expect((await client.send("XPENDING", [stream, "g", "-", "+", "9"]))[0].at(-1)).toBe(1);
+    // The same name in the group: a process that was started again.
+    await using again = await opened(stream, { claimIdleMs: 60_000 });
+    expect((await again.read({ count: 1, blockMs: 0 }))[0]).toMatchObject({ deliveries: 2 });
+  });
+
+  test("answer() writes what was trimmed while it was held, though everybody else has struck it off", async () => {
+    const stream = newStream();
+    await add(stream);
+    await add(stream);
+    await using broker = await opened(stream);
+    await using other = await opened(stream, { consumer: "two", claimIdleMs: 60_000 });
+    await broker.read({ count: 1, blockMs: 0 });
+    const [entry] = await broker.read({ count: 1, blockMs: 0 });
+    await client.send("XTRIM", [stream, "MAXLEN", "0"]);
+    expect(await other.claim(5)).toEqual({ entries: [], lost: 1 });
+    await broker.keep([entry!]);
+    expect(await broker.answer(entry!, [["a", "b"]], to(stream))).toBe(true);
+    expect(await client.send("XLEN", [`${stream}:out`])).toBe(1);
+  });
+
+  test("answer() writes what nobody else can have answered, though its consumer or group was deleted", async () => {
+    const stream = newStream();
+    for (let at = 0; at < 3; at++) await add(stream);
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    const [first, second, third] = await broker.read({ count: 3, blockMs: 0 });
+    expect(first!.isNew).toBe(true);
+    await client.send("XGROUP", ["DELCONSUMER", stream, "g", "one"]);
+    expect(await broker.answer(first!, [["a", "b"]], { ...to(stream), isOurs: true })).toBe(true);
+    expect(await broker.answer(second!, [["a", "b"]], { ...to(stream), deletesEntry: true })).toBe(false);
+    expect(await broker.answer(second!, [["a", "b"]], to(stream))).toBe(false);
+    await client.send("XGROUP", ["DESTROY", stream, "g"]);
+    // Whoever makes the group anew reads it again.
+    expect(await broker.answer(second!, [["a", "b"]], to(stream))).toBe(false);
+    await client.send("DEL", [stream]);
+    expect(await broker.answer(third!, [["a", "b"]], { ...to(stream), deletesEntry: true, isOurs: true })).toBe(true);
+    expect(await client.send("XLEN", [`${stream}:out`])).toBe(2);
+    await broker.keep([first!, third!]);
+    expect(await broker.acknowledge([first!, third!])).toBe(0);
+  });
+
+  test("answer() of a user who may not acknowledge writes nothing", async () => {
+    const stream = newStream();
+    await add(stream);
+    await client.send("ACL", ["SETUSER", "reader", "on", ">secret", "~*", "&*", "+@all", "-xack"]);
+    try {
+      const address = redisAddress(redis.url.replace("//", "//reader:secret@"));
+      await using broker = await opened(stream, { address });
+      await broker.read({ count: 1, blockMs: 0 });
+      const [entry] = await broker.read({ count: 1, blockMs: 0 });
+      await expect(broker.answer(entry!, [["a", "b"]], to(stream))).rejects.toThrow(/permission|can't run/);
+      expect(await client.send("EXISTS", [`${stream}:out`])).toBe(0);
+    } finally {
+      await client.send("ACL", ["DELUSER", "reader"]);
+    }
+  });
+
+  test("claim() finds one silent frame behind hundreds that are worked on", async () => {
+    const stream = newStream();
+    for (let at = 0; at < 300; at++) await add(stream);
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    const entries = await broker.read({ count: 300, blockMs: 0 });
+    await using other = await opened(stream, { consumer: "two", claimIdleMs: 60_000 });
+    await broker.handBack([entries.at(-1)!]);
+    expect((await other.claim(1)).entries.map(({ id }) => id)).toEqual([entries.at(-1)!.id]);
+  });
+
+  test("a key that holds no stream is left out, named, and keeps none of the others from being read", async () => {
+    const names = [newStream(), newStream(), newStream()];
+    const [first, , third] = names;
+    await using broker = await opened(names);
+    for (const _ of names) await broker.read({ count: 3, blockMs: 0 });
+    await client.send("DEL", [names[1]!]);
+    await client.set(names[1]!, "no stream");
+    await add(first!);
+    await add(third!);
+    const log: string[] = [];
+    setLogSink((level, text) => log.push(`${level}: ${text}`));
+    try {
+      expect(await broker.read({ count: 3, blockMs: 0 })).toEqual([]);
+      const found = await broker.read({ count: 3, blockMs: 0 });
+      expect(found.map(({ stream }) => stream)).toEqual([first!, third!]);
+      await Bun.sleep(25);
+      expect((await broker.claim(9)).entries).toHaveLength(2);
+      expect((await broker.lag()).map(({ stream }) => stream)).toEqual([first!, third!]);
+      expect(log).toEqual([`error: Left out "${names[1]}" for 10 s, as its key holds a string and no stream`]);
+    } finally {
+      setLogSink(undefined);
+    }
+    const alone = new RedisBroker({ ...broker.options, streams: [names[1]!] });
+    await expect(alone.open()).rejects.toThrow(`holds no stream: "${names[1]}"`);
+    await alone.close();
   });
 
   test("a read that waits is cut off with the connection, and ended by wake()", async () => {
@@ -286,3 +403,31 @@ test.skipIf(isRedisUnreachable || Bun.which("redis-server") === null)(
     expect(await admin.send("EXISTS", ["s"])).toBe(1);
   },
 );
+
+test("claim() of Redis 6.2, which does not name what was trimmed, strikes it off with the next read", async () => {
+  const entry = "*2\r\n$3\r\n2-0\r\n*2\r\n$4\r\ndata\r\n$1\r\nx\r\n";
+  using server = new ScriptedRedis((command) => {
+    if (command === "CLIENT ID") return ":7\r\n";
+    if (command.startsWith("XAUTOCLAIM")) return `*2\r\n$3\r\n0-0\r\n*2\r\n$-1\r\n${entry}`;
+    if (command.startsWith("XPENDING")) return "*1\r\n*4\r\n$3\r\n2-0\r\n$3\r\none\r\n:0\r\n:2\r\n";
+    if (command.endsWith("STREAMS s 0")) return "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*-1\r\n";
+    if (command.startsWith("XREADGROUP")) return "*1\r\n*2\r\n$1\r\ns\r\n*0\r\n";
+    if (command.startsWith("XACK")) return ":1\r\n";
+    return undefined;
+  });
+  const broker = new RedisBroker({
+    address: redisAddress(server.url),
+    streams: ["s"],
+    group: "g",
+    consumer: "one",
+    start: "first",
+    claimIdleMs: 20,
+    timeoutMs: 3_000,
+  });
+  const first = await broker.claim(2);
+  expect([first.entries.map(({ id }) => id), first.lost]).toEqual([["2-0"], 0]);
+  expect(await broker.read({ count: 2, blockMs: 0 })).toEqual([]);
+  expect(server.commands).toContain("XACK s g 1-0");
+  expect((await broker.claim(1)).lost).toBe(1);
+  await broker.close();
+});

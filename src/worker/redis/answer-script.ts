@@ -1,5 +1,16 @@
 /** @module AnswerScript: how an answer is written and its frame acknowledged, both or neither. */
 
+/** What the server runs as one. */
+export interface Script {
+  readonly text: string;
+  /** SHA-1 of the text: what the server knows it by. */
+  readonly digest: string;
+}
+
+function scriptOf(text: string): Script {
+  return { text, digest: new Bun.CryptoHasher("sha1").update(text).digest("hex") };
+}
+
 /**
  * Keys: the frame's stream, the answer's. Arguments: group, entry id, about how many answers are kept, `1` to delete the
  * entry, `1` if nobody else can have answered, then the answer's fields. Returns 1, or 0 where somebody else has answered.
@@ -12,7 +23,7 @@
  * append-only file as one transaction. Nothing may fail after XADD either, so whether this user may acknowledge and delete
  * is tried before it, with an id no entry has.
  */
-export const ANSWER_SCRIPT = `
+export const ANSWER_SCRIPT: Script = scriptOf(`
 local found = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)
 local gone = found.err and (string.find(found.err, 'NOGROUP') or string.find(found.err, 'WRONGTYPE'))
 if found.err and not gone then return found end
@@ -26,13 +37,13 @@ redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', unpack(ARGV, 6))
 if gone then return 1 end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], ARGV[2]) end
-return 1`;
+return 1`);
 
 /**
  * Key: a stream. Arguments: group, consumer. Whoever leaves a group takes along what is pending, so only a worker that
  * has answered everything does; returns whether it did.
  */
-export const LEAVE_SCRIPT = `
+export const LEAVE_SCRIPT: Script = scriptOf(`
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-return 1`;
+return 1`);

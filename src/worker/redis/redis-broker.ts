@@ -31,7 +31,7 @@ const WHOLE = "0-0";
 /** Most XAUTOCLAIM of a stream in one claim: each looks at ten times as many entries as it may take, and ends there. */
 const MOST_SCANS = 64;
 /** How long a key that holds no stream is left alone, milliseconds. */
-const ASIDE_MS = 10_000;
+const ASIDE_MS = 5_000;
 /** What the server says where a stream, or the group on it, is not there any more: nothing of it is pending. */
 const GONE: ReadonlySet<string> = new Set(["NOGROUP", "WRONGTYPE"]);
 
@@ -132,8 +132,8 @@ export class RedisBroker implements Broker {
     const { stream, maxLength, deletesEntry, isOurs } = destination;
     const { group } = this.#options;
     const options = [group, entry.id, String(maxLength), deletesEntry ? "1" : "0", isOurs ? "1" : "0"];
-    const args = [ANSWER_SCRIPT, "2", entry.stream, stream, ...options, ...fields.flat()];
-    return (await this.#writer.command("EVAL", args)) === 1;
+    const args = ["2", entry.stream, stream, ...options, ...fields.flat()];
+    return (await this.#writer.evaluate(ANSWER_SCRIPT, args)) === 1;
   }
 
   async acknowledge(entries: readonly StreamEntry[]): Promise<number> {
@@ -173,7 +173,7 @@ export class RedisBroker implements Broker {
     try {
       if (!this.isConnected) return;
       for (const stream of streams) {
-        await this.#unlessGone("EVAL", [LEAVE_SCRIPT, "1", stream, group, consumer]);
+        await this.#unlessGone(() => this.#writer.evaluate(LEAVE_SCRIPT, ["1", stream, group, consumer]));
       }
     } catch (error) {
       if (!(error instanceof RedisError)) throw error;
@@ -258,15 +258,15 @@ export class RedisBroker implements Broker {
         stream,
         of.map(({ id }) => id),
       );
-      replies.push(await this.#unlessGone(name, args));
+      replies.push(await this.#unlessGone(() => this.#writer.command(name, args)));
     }
     return replies.filter((reply) => reply !== undefined);
   }
 
   /** Run a command on a stream; `undefined` where the stream or its group is not there. */
-  async #unlessGone(name: string, args: readonly string[]): Promise<unknown> {
+  async #unlessGone(work: () => Promise<unknown>): Promise<unknown> {
     try {
-      return await this.#writer.command(name, args);
+      return await work();
     } catch (error) {
       if (!(error instanceof RedisError) || !GONE.has(error.code)) throw error;
       return undefined;

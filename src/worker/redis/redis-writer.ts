@@ -2,6 +2,7 @@
 
 import { RedisClient } from "bun";
 import { message, RedisError } from "../../core/errors.ts";
+import type { Script } from "./answer-script.ts";
 import { errorCode } from "./error-code.ts";
 import type { RedisAddress } from "./redis-address.ts";
 import { connectionError } from "./resp-connection.ts";
@@ -64,6 +65,20 @@ export class RedisWriter {
       throw failed;
     } finally {
       clearTimeout(timer);
+    }
+  }
+
+  /**
+   * Run a script by its digest; one the server does not know, or has been told to forget, is sent to it whole.
+   *
+   * @throws as `command` does
+   */
+  async evaluate(script: Script, args: readonly (string | Uint8Array)[]): Promise<unknown> {
+    try {
+      return await this.command("EVALSHA", [script.digest, ...args]);
+    } catch (error) {
+      if (!(error instanceof RedisError) || error.code !== "NOSCRIPT") throw error;
+      return this.command("EVAL", [script.text, ...args]);
     }
   }
 

@@ -250,6 +250,18 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
     expect(await broker.acknowledge([first!, third!])).toBe(0);
   });
 
+  test("answer() sends its script again to a server that has forgotten it", async () => {
+    const stream = newStream();
+    for (let at = 0; at < 3; at++) await add(stream);
+    await using broker = await opened(stream);
+    await broker.read({ count: 1, blockMs: 0 });
+    for (const entry of await broker.read({ count: 3, blockMs: 0 })) {
+      await client.send("SCRIPT", ["FLUSH"]);
+      expect(await broker.answer(entry, [["a", BYTES]], to(stream))).toBe(true);
+    }
+    expect(await client.send("XLEN", [`${stream}:out`])).toBe(3);
+  });
+
   test("answer() of a user who may not acknowledge writes nothing", async () => {
     const stream = newStream();
     await add(stream);
@@ -295,7 +307,7 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
       await Bun.sleep(25);
       expect((await broker.claim(9)).entries).toHaveLength(2);
       expect((await broker.lag()).map(({ stream }) => stream)).toEqual([first!, third!]);
-      expect(log).toEqual([`error: Left out "${names[1]}" for 10 s, as its key holds a string and no stream`]);
+      expect(log).toEqual([`error: Left out "${names[1]}" for 5 s, as its key holds a string and no stream`]);
     } finally {
       setLogSink(undefined);
     }

@@ -11,8 +11,11 @@ export interface StreamEntry {
   readonly fields: ReadonlyMap<string, Uint8Array>;
   /** How often it has been given to a worker, this time included. */
   readonly deliveries: number;
-  /** True: read for the first time. False: somebody may have answered it before. */
-  readonly isNew: boolean;
+  /**
+   * When it was asked for, and so given to this worker no earlier, by `performance.now()`; `undefined` if it has been given
+   * to anyone before, who may have answered it or still may.
+   */
+  readonly askedAt: number | undefined;
   /** Share of this entry in the time from the first byte of the reply to its last, milliseconds. */
   readonly receiveMs: number;
 }
@@ -27,7 +30,7 @@ export interface ClaimedEntries {
 /** How much of a stream waits. */
 export interface StreamLag {
   readonly stream: string;
-  /** Entries that no worker of the group has read; `undefined` where the server cannot tell. */
+  /** Entries that no worker of the group has read, at most; `undefined` where the server cannot tell. */
   readonly unread: number | undefined;
   /** Entries that have been read and not been answered. */
   readonly pending: number;

@@ -50,6 +50,8 @@ const NO_TIMINGS: AnswerTimings = {
   total: 0,
 };
 
+/** Share of `claim.idleMs` within which a frame is surely given to nobody else. */
+const SURE_SHARE = 0.75;
 /** What is kept of a dead letter's own fields: the answering script takes no more than some thousands. */
 const BURIED_FIELDS = 1_000;
 
@@ -135,17 +137,22 @@ export class Dispatcher {
     return silent.map(({ entry }) => entry);
   }
 
-  /** The server has been told, at a time by `performance.now()`, that these are being worked on. */
+  /** The server has been told, no earlier than `at` by `performance.now()`, that these are being worked on. */
   heard(entries: readonly StreamEntry[], at: number): void {
     for (const entry of entries) {
       const frame = this.#held.get(keyOf(entry));
-      if (frame !== undefined) frame.heardAt = at;
+      if (frame !== undefined) frame.heardAt = this.#isOurs(frame, at) ? at : Number.NEGATIVE_INFINITY;
     }
   }
 
   /** Entries of all frames held. */
   entries(): StreamEntry[] {
     return [...this.#held.values()].map(({ entry }) => entry);
+  }
+
+  /** Whether nobody else can have been given the frame. The last part of the time is left to the network. */
+  #isOurs({ heardAt }: HeldFrame, now: number): boolean {
+    return now - heardAt < this.#rules.config.claim.idleMs * SURE_SHARE;
   }
 
   /** Take a frame apart and line it up. @returns a frame that is to be dropped */
@@ -163,7 +170,7 @@ export class Dispatcher {
     const readyAt = performance.now();
     const receiveMs = entry.receiveMs + readyAt - started;
     const rule = book.of(message.sourceId);
-    const told = { keptAt: readyAt, heardAt: readyAt };
+    const told = { keptAt: readyAt, heardAt: entry.askedAt ?? Number.NEGATIVE_INFINITY };
     const frame: HeldFrame = { key: keyOf(entry), entry, message, rule, readyAt, receiveMs, ...told };
     this.#held.set(frame.key, frame);
     this.#parts.metrics.service.addInFlight(1);
@@ -319,11 +326,11 @@ export class Dispatcher {
     { stream, maxLength }: Pick<Destination, "stream" | "maxLength">,
   ): Promise<boolean | undefined> {
     const { entry } = frame;
-    const { deleteAnswered, claim } = this.#rules.config;
+    const { deleteAnswered } = this.#rules.config;
     let isFirst = true;
     return this.#persist(`answer ${titleOf(entry)}`, () => {
-      // Half of the time: the server counted from before the frame arrived here.
-      const isOurs = isFirst && entry.isNew && performance.now() - frame.heardAt < claim.idleMs / 2;
+      // A first try may have been written without our learning of it.
+      const isOurs = isFirst && this.#isOurs(frame, performance.now());
       isFirst = false;
       return this.#parts.broker.answer(entry, fields, { stream, maxLength, deletesEntry: deleteAnswered, isOurs });
     });

@@ -16,7 +16,7 @@ export interface HeldFrame {
   readonly receiveMs: number;
   /** When the server was last told, or was to be told, that it is being worked on. */
   keptAt: number;
-  /** When the server was told last; before `claim.idleMs` has passed since, nobody else is given the frame. */
+  /** Nobody else is given the frame before `claim.idleMs` has passed since; -Infinity: somebody may have been. */
   heardAt: number;
 }
 

@@ -56,7 +56,7 @@ export class MemoryBroker implements Broker {
       id: `${this.#next++}-0`,
       fields: new Map(bytes),
       deliveries,
-      isNew: deliveries === 1,
+      askedAt: undefined,
       receiveMs: 0,
     };
   }
@@ -90,6 +90,7 @@ export class MemoryBroker implements Broker {
   }
 
   async read({ count, blockMs }: ReadOptions): Promise<readonly StreamEntry[]> {
+    const askedAt = performance.now();
     if (this.#unread.length === 0 && blockMs > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#wake = resolve;
@@ -97,7 +98,8 @@ export class MemoryBroker implements Broker {
       await promise;
       clearTimeout(timer);
     }
-    const entries = this.#unread.splice(0, count);
+    const found = this.#unread.splice(0, count);
+    const entries = found.map((entry) => (entry.deliveries > 1 ? entry : { ...entry, askedAt }));
     for (const { id } of entries) this.#pending.add(id);
     return entries;
   }

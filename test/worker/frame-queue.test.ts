@@ -4,7 +4,7 @@ import { FrameQueue, isOlder } from "../../src/worker/frame-queue.ts";
 import { type HeldFrame, keyOf } from "../../src/worker/held-frame.ts";
 
 function frame(sourceId: string, id: string, policy: "all" | "latest"): HeldFrame {
-  const entry = { stream: "frames", id, fields: new Map(), deliveries: 1, isNew: true, receiveMs: 0 };
+  const entry = { stream: "frames", id, fields: new Map(), deliveries: 1, askedAt: 0, receiveMs: 0 };
   const message = { ...UNREADABLE_FRAME, sourceId };
   const rule = { policy, threshold: 0, classIds: undefined, edgeMargin: undefined };
   return { key: keyOf(entry), entry, message, rule, readyAt: 0, receiveMs: 0, keptAt: 0, heardAt: 0 };

@@ -1,15 +1,6 @@
 /** @module AnswerScript: how an answer is written and its frame acknowledged, both or neither. */
 
-/** What the server runs as one. */
-export interface Script {
-  readonly text: string;
-  /** SHA-1 of the text: what the server knows it by. */
-  readonly digest: string;
-}
-
-function scriptOf(text: string): Script {
-  return { text, digest: new Bun.CryptoHasher("sha1").update(text).digest("hex") };
-}
+import { type Script, scriptOf } from "./script.ts";
 
 /**
  * Keys: the frame's stream, the answer's. Arguments: group, entry id, about how many answers are kept, `1` to delete the
@@ -37,13 +28,4 @@ redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', unpack(ARGV, 6))
 if gone then return 1 end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], ARGV[2]) end
-return 1`);
-
-/**
- * Key: a stream. Arguments: group, consumer. Whoever leaves a group takes along what is pending, so only a worker that
- * has answered everything does; returns whether it did.
- */
-export const LEAVE_SCRIPT: Script = scriptOf(`
-if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
-redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return 1`);

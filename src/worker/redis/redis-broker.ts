@@ -3,8 +3,9 @@
 import { message, RedisError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import type { Broker, ClaimedEntries, Destination, Field, ReadOptions, StreamEntry, StreamLag } from "../broker.ts";
-import { ANSWER_SCRIPT, LEAVE_SCRIPT } from "./answer-script.ts";
+import { ANSWER_SCRIPT } from "./answer-script.ts";
 import { entriesOf, listOf, numberOf, type ReplyEntry, streamsOf, textOf } from "./entry-reply.ts";
+import { LAG_SCRIPT, LEAVE_SCRIPT } from "./group-scripts.ts";
 import type { RedisAddress } from "./redis-address.ts";
 import { isFinal, RedisWriter } from "./redis-writer.ts";
 import { RespConnection } from "./resp-connection.ts";
@@ -86,13 +87,14 @@ export class RedisBroker implements Broker {
     const block = blockMs > 0 ? ["BLOCK", String(blockMs)] : [];
     const sources = ["STREAMS", ...streams, ...streams.map(() => ">")];
     const command = ["XREADGROUP", "GROUP", group, consumer, "COUNT", String(each), ...block, ...sources];
+    const askedAt = performance.now();
     const reply = await this.#ask(reader, command, blockMs);
     const found = streamsOf(reply ?? null);
     const total = found.reduce((sum, { entries }) => sum + entries.length, 0);
     const receiveMs = reader.receiveMs / Math.max(1, total);
     return found.flatMap(({ stream, entries }) =>
       entries.flatMap(({ id, fields }) => {
-        return fields === undefined ? [] : [{ stream, id, fields, deliveries: 1, isNew: true, receiveMs }];
+        return fields === undefined ? [] : [{ stream, id, fields, deliveries: 1, askedAt, receiveMs }];
       }),
     );
   }
@@ -156,9 +158,9 @@ export class RedisBroker implements Broker {
     const { streams, group } = this.#options;
     const found = streams.map(async (stream): Promise<StreamLag[]> => {
       try {
-        const groups = (await this.#writer.command("XINFO", ["GROUPS", stream])) as readonly GroupInfo[];
-        const { lag, pending = 0 } = groups.find(({ name }) => name === group) ?? {};
-        return [{ stream, unread: lag ?? undefined, pending }];
+        const found = await this.#writer.evaluate(LAG_SCRIPT, ["1", stream, group]);
+        const [pending = 0, unread] = found as readonly number[];
+        return [{ stream, unread, pending }];
       } catch (error) {
         // A stream that is deleted, or that the server does not tell of, hides none of the others.
         if (!(error instanceof RedisError) || error.code === "CONNECTION") throw error;
@@ -243,7 +245,7 @@ export class RedisBroker implements Broker {
     return found.flatMap(({ id, fields }) => {
       return fields === undefined
         ? []
-        : [{ stream, id, fields, deliveries: counts.get(id) ?? 2, isNew: false, receiveMs }];
+        : [{ stream, id, fields, deliveries: counts.get(id) ?? 2, askedAt: undefined, receiveMs }];
     });
   }
 
@@ -338,10 +340,3 @@ export class RedisBroker implements Broker {
 }
 
 type Answered = Awaited<ReturnType<RespConnection["command"]>>;
-
-/** What is used of a reply of XINFO GROUPS. */
-interface GroupInfo {
-  readonly name?: string;
-  readonly lag?: number | null;
-  readonly pending?: number;
-}

@@ -2,10 +2,10 @@
 
 import { RedisClient } from "bun";
 import { message, RedisError } from "../../core/errors.ts";
-import type { Script } from "./answer-script.ts";
 import { errorCode } from "./error-code.ts";
 import type { RedisAddress } from "./redis-address.ts";
 import { connectionError } from "./resp-connection.ts";
+import type { Script } from "./script.ts";
 
 /** The client's code for an error reply; every other one means that the connection is gone. */
 const SERVER_ERROR = "ERR_REDIS_SERVER_ERROR";

@@ -5,7 +5,7 @@ import { setLogSink } from "../../../src/core/log.ts";
 import type { Destination, StreamEntry } from "../../../src/worker/broker.ts";
 import { redisAddress } from "../../../src/worker/redis/redis-address.ts";
 import { RedisBroker, type RedisBrokerOptions } from "../../../src/worker/redis/redis-broker.ts";
-import { anyRedis, isRedisUnreachable, RedisServer } from "../../support/redis-server.ts";
+import { anyRedis, isRedisMissing, isRedisUnreachable, RedisServer } from "../../support/redis-server.ts";
 import { ScriptedRedis } from "../../support/scripted-redis.ts";
 
 const BYTES = Uint8Array.from({ length: 70_000 }, (_, at) => at % 256);
@@ -190,7 +190,7 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
     await Bun.sleep(20);
     expect(broker.isConnected).toBe(false);
     const [entry] = await broker.read({ count: 1, blockMs: 0 });
-    expect(entry).toMatchObject({ deliveries: 1, isNew: false });
+    expect(entry).toMatchObject({ deliveries: 1, askedAt: undefined });
     expect(Buffer.compare(entry!.fields.get("data")!, BYTES)).toBe(0);
     expect(await broker.answer(entry!, [["a", "b"]], to(stream))).toBe(true);
     expect(broker.reconnects).toBeGreaterThanOrEqual(1);
@@ -235,7 +235,7 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
     await using broker = await opened(stream);
     await broker.read({ count: 1, blockMs: 0 });
     const [first, second, third] = await broker.read({ count: 3, blockMs: 0 });
-    expect(first!.isNew).toBe(true);
+    expect(first!.askedAt).toBeWithin(0, performance.now());
     await client.send("XGROUP", ["DELCONSUMER", stream, "g", "one"]);
     expect(await broker.answer(first!, [["a", "b"]], { ...to(stream), isOurs: true })).toBe(true);
     expect(await broker.answer(second!, [["a", "b"]], { ...to(stream), deletesEntry: true })).toBe(false);
@@ -260,6 +260,24 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
       expect(await broker.answer(entry, [["a", BYTES]], to(stream))).toBe(true);
     }
     expect(await client.send("XLEN", [`${stream}:out`])).toBe(3);
+  });
+
+  test("lag() counts nothing that was trimmed unread", async () => {
+    const stream = newStream();
+    await using broker = await opened(stream);
+    const unread = async (): Promise<number | undefined> => (await broker.lag())[0]?.unread;
+    expect(await unread()).toBe(0);
+    for (let at = 0; at < 10; at++) await add(stream);
+    expect(await unread()).toBe(10);
+    await broker.read({ count: 1, blockMs: 0 });
+    await broker.read({ count: 3, blockMs: 0 });
+    await client.send("XTRIM", [stream, "MAXLEN", "2"]);
+    expect(await unread()).toBe(2);
+    const entries = await broker.read({ count: 9, blockMs: 0 });
+    expect(entries).toHaveLength(2);
+    expect(await broker.lag()).toEqual([{ stream, unread: 0, pending: 5 }]);
+    await add(stream);
+    expect(await unread()).toBeWithin(1, 4);
   });
 
   test("answer() of a user who may not acknowledge writes nothing", async () => {
@@ -373,7 +391,7 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
   });
 });
 
-test.skipIf(isRedisUnreachable || Bun.which("redis-server") === null)(
+test.skipIf(isRedisMissing)(
   "a server that is not there, or refuses, is an error that says so without the password, as redis-server is there",
   async () => {
     await using server = await RedisServer.start();
@@ -413,6 +431,34 @@ test.skipIf(isRedisUnreachable || Bun.which("redis-server") === null)(
     await admin.send("AUTH", ["secret"]);
     await admin.send("SELECT", ["2"]);
     expect(await admin.send("EXISTS", ["s"])).toBe(1);
+  },
+);
+
+test.skipIf(isRedisMissing)(
+  "a server that has become a replica is connected to anew, as redis-server is there",
+  async () => {
+    await using server = await RedisServer.start();
+    using admin = await server.client();
+    const [streams, address] = [["s"], redisAddress(server.url)];
+    const options = { streams, group: "g", consumer: "c", start: "first", claimIdleMs: 1, timeoutMs: 3_000 } as const;
+    const broker = new RedisBroker({ ...options, address });
+    await broker.open();
+    const id = await admin.send("XADD", ["s", "*", "data", "x"]);
+    await broker.read({ count: 1, blockMs: 0 });
+    const [entry] = await broker.read({ count: 1, blockMs: 0 });
+    expect(entry).toMatchObject({ id });
+    await admin.send("REPLICAOF", ["127.0.0.1", "1"]);
+    const destination = { stream: "out", maxLength: 10, deletesEntry: false, isOurs: true };
+    const codes = [];
+    for (const work of [() => broker.answer(entry!, [["a", "b"]], destination), () => broker.claim(1)]) {
+      codes.push(await work().then(String, (error: RedisError) => error.code));
+    }
+    expect([codes, broker.isConnected]).toEqual([["READONLY", "READONLY"], false]);
+    await admin.send("REPLICAOF", ["NO", "ONE"]);
+    expect(await broker.answer(entry!, [["a", "b"]], destination)).toBe(true);
+    expect(await broker.read({ count: 1, blockMs: 0 })).toEqual([]);
+    expect(broker.reconnects).toBe(2);
+    await broker.close();
   },
 );
 

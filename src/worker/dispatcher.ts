@@ -11,6 +11,7 @@ import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
 import { type FrameMessage, pictureOf, readFrame, UNREADABLE_FRAME } from "./frame-message.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { type HeldFrame, keyOf, titleOf } from "./held-frame.ts";
+import { RepeatedLine } from "./repeated-line.ts";
 import { applyRule, type SourceBook } from "./source-book.ts";
 import type { WorkerConfig } from "./worker-config.ts";
 import type { WorkerMetrics } from "./worker-metrics.ts";
@@ -70,6 +71,10 @@ export class Dispatcher {
   #running = 0;
   #progressAt = performance.now();
   #change = Promise.withResolvers<void>();
+  /** Of single frames the log names one now and then; the metrics count them all. */
+  readonly #refused = new RepeatedLine((text) => logger.warn(text));
+  readonly #failed = new RepeatedLine((text) => logger.error(text));
+  readonly #buried = new RepeatedLine((text) => logger.warn(text));
 
   constructor(parts: DispatcherParts, rules: DispatchRules) {
     this.#parts = parts;
@@ -243,7 +248,7 @@ export class Dispatcher {
     const { metrics } = this.#parts;
     metrics.service.error("bad-frame");
     const [reason = ""] = error.message.split("\n", 1);
-    logger.warn(`Refused ${titleOf(frame.entry)}. ${reason}`);
+    this.#refused.tell(`Refused ${titleOf(frame.entry)}. ${reason}`);
     if (this.#rules.config.deadLetter.badFrames === "bury") {
       await this.#bury(frame, { kind: "bad-frame", reason });
       return;
@@ -261,7 +266,7 @@ export class Dispatcher {
     const { deliveries } = frame.entry;
     const { maxDeliveries } = this.#rules.config.deadLetter;
     const [reason = ""] = String((error as Error).message).split("\n", 1);
-    logger.error(`Failed at ${titleOf(frame.entry)}, delivery ${deliveries} of ${maxDeliveries}. ${reason}`);
+    this.#failed.tell(`Failed at ${titleOf(frame.entry)}, delivery ${deliveries} of ${maxDeliveries}. ${reason}`);
     if (deliveries >= maxDeliveries) await this.#bury(frame, { kind: "failed", reason });
     else this.#release(frame);
   }
@@ -303,7 +308,7 @@ export class Dispatcher {
     if (isWritten === true) {
       metrics.buried(kind);
       metrics.service.frame("error");
-      logger.warn(`Put ${titleOf(entry)} on ${JSON.stringify(config.deadLetter.stream)}: ${reason}`);
+      this.#buried.tell(`Put ${titleOf(entry)} on ${JSON.stringify(config.deadLetter.stream)}: ${reason}`);
     }
     this.#settle(frame, isWritten);
   }

@@ -90,7 +90,10 @@ export interface WorkerOptions extends SourceRules {
   readonly model?: string;
   /** Options of `Detector.load`. */
   readonly detector?: Omit<DetectorOptions, "signal" | "onBuildProgress">;
-  /** Frames this worker holds at most, from reading to the written answer. Default: twice `concurrency`, at least 4. */
+  /**
+   * Frames this worker holds at most, from reading to the written answer. Default: twice `concurrency`, at least 4, and
+   * one more for each stream beside the first.
+   */
   readonly maxHeld?: number;
   /** Frames given to the detector at a time. Default: as many as its slots and batches take. */
   readonly concurrency?: number;

@@ -202,6 +202,11 @@ export class Worker {
     this.#config = config;
     this.#dispatcher.setRules(rules);
     this.#intake.setRules({ config, hasLatest: rules.book.hasLatest });
+    for (const name of ["output", "deadLetter"] as const) {
+      const [was, is] = [former[name].stream, config[name].stream];
+      if (was !== is)
+        logger.warn(`Writes to ${JSON.stringify(is)} from now on, and no longer to ${JSON.stringify(was)}`);
+    }
     logger.info("Took the new configuration");
   }
 

@@ -105,6 +105,11 @@ test.skipIf(isRedisMissing)(
     expect(log.join("")).toContain('option "threshold" is refused: received 2');
     expect(await objects()).toBe(all);
 
+    writeFileSync(config, "");
+    child.kill("SIGHUP");
+    await said("as it holds no option");
+    expect(await objects()).toBe(all);
+
     writeFileSync(config, `${base}classes = ["cat"]\n`);
     child.kill("SIGHUP");
     while ((await objects()) >= all) await Bun.sleep(10);

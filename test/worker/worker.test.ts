@@ -367,7 +367,7 @@ describe("Worker", () => {
         return [];
       };
     });
-    const rest = { output: { format: "fields" }, consumer: "other" } as const;
+    const rest = { output: { format: "fields", stream: "others" }, consumer: "other" } as const;
     run.worker.reload({
       ...rest,
       claim: { idleMs: 40, intervalMs: 60_000 },
@@ -376,6 +376,10 @@ describe("Worker", () => {
     const kept = log.filter((line) => line.includes("Kept option")).map((line) => /"(.+)"/.exec(line)?.[1]);
     expect(kept).toEqual(["redis", "consumer", "claim.idleMs"]);
     expect(run.worker.consumer).not.toBe("other");
+    expect(log.filter((line) => line.includes("Writes to"))).toEqual([
+      'warn: Writes to "others" from now on, and no longer to "detections"',
+      'warn: Writes to "others:dead" from now on, and no longer to "detections:dead"',
+    ]);
     await Bun.sleep(20);
     const [claimsBefore, readsBefore] = [claims, reads];
     await Bun.sleep(50);

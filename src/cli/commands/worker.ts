@@ -1,6 +1,6 @@
 /** @module Worker command: frames from Redis streams in, detections out. */
 
-import { OptionError } from "../../core/errors.ts";
+import { message, OptionError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import type { Worker } from "../../worker/worker.ts";
 import type { WorkerOptions } from "../../worker/worker-config.ts";
@@ -16,8 +16,18 @@ async function readOptions(args: WorkerArguments): Promise<WorkerOptions> {
   return args.over(await readConfigFile(args.config));
 }
 
+/** A file that is empty for a moment is being written: its defaults would send the answers elsewhere. */
+async function refuseEmpty(path: string | undefined): Promise<void> {
+  if (path === undefined) return;
+  const { readConfigFile } = await import("../../worker/config-file.ts");
+  if (Object.keys(await readConfigFile(path)).length > 0) return;
+  const found = `as it holds no option: ${JSON.stringify(path)}`;
+  throw new OptionError(message("read the configuration again", found, "write it whole, then send SIGHUP"), "config");
+}
+
 async function reload(worker: Worker, args: WorkerArguments): Promise<void> {
   try {
+    await refuseEmpty(args.config);
     worker.reload(await readOptions(args));
   } catch (error) {
     if (!(error instanceof OptionError)) throw error;

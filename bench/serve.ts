@@ -73,7 +73,7 @@ try {
       await ask(url, body, clients, 1000);
       const samples = await ask(url, body, clients, durationMs);
       const rate = samples.all.length / (durationMs / 1000);
-      console.log(`${String(clients).padStart(7)}${rate.toFixed(1).padStart(12)}  ${samples}`);
+      console.log(`${String(clients).padStart(7)}${rate.toFixed(1).padStart(12)}  ${samples.row()}`);
       await stop();
     }
   }

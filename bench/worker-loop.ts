@@ -166,12 +166,12 @@ for (let at = -WARM_UP; at < rounds; at++) {
 if (typeof peer !== "string") await peer[Symbol.asyncDispose]();
 
 console.log("\nmilliseconds          p50      p90      p99      max");
-for (const name of STAGES) console.log(`${name.padEnd(16)}${stages[name]}`);
-console.log(`${"whole frame".padEnd(16)}${whole}`);
-console.log(`${"but decode, infer".padEnd(16)}${rest}`);
+for (const name of STAGES) console.log(`${name.padEnd(16)}${stages[name]!.row()}`);
+console.log(`${"whole frame".padEnd(16)}${whole.row()}`);
+console.log(`${"all the rest".padEnd(16)}${rest.row()}`);
 if (theirs.all.length > 0) {
   const ratio = stages.decode!.quantile(0.5) / theirs.quantile(0.5);
-  console.log(`${"cv2.imdecode".padEnd(16)}${theirs}   ours / theirs ${ratio.toFixed(2)}`);
+  console.log(`${"cv2.imdecode".padEnd(16)}${theirs.row()}   ours / theirs ${ratio.toFixed(2)}`);
 }
 const mib = (at: number): string => `${(resident[at]! / 2 ** 20).toFixed(0)} MiB`;
 console.log(`resident memory after the first tenth ${mib(Math.floor(rounds / 10))}, at the end ${mib(rounds - 1)}`);

@@ -80,10 +80,6 @@ async function measure(test: Case, frame: Image): Promise<void> {
   test.cores.push((allUsed.user + allUsed.system) / 1000 / elapsed);
 }
 
-function quantiles(samples: Samples): string {
-  return [0.5, 0.9, 0.99, 1].map((share) => samples.quantile(share).toFixed(3).padStart(9)).join("");
-}
-
 function mean(numbers: readonly number[]): number {
   return numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
 }
@@ -122,7 +118,7 @@ for (const { streams, wait, inFlight, latency, fps, busy, cores } of cases) {
   const share = mean(busy);
   const cost = ((share / rate) * 1e6).toFixed(1);
   console.log(
-    `${streams.padEnd(9)} ${wait.padEnd(11)} ${String(inFlight).padStart(9)} ${rate.toFixed(0).padStart(8)} ${(share * 100).toFixed(0).padStart(5)}% ${mean(cores).toFixed(2).padStart(6)} ${cost.padStart(10)}${quantiles(latency)}`,
+    `${streams.padEnd(9)} ${wait.padEnd(11)} ${String(inFlight).padStart(9)} ${rate.toFixed(0).padStart(8)} ${(share * 100).toFixed(0).padStart(5)}% ${mean(cores).toFixed(2).padStart(6)} ${cost.padStart(10)}${latency.row()}`,
   );
 }
 for (const [name, rate] of Object.entries(trtexec)) console.log(`trtexec, ${name}: ${rate.toFixed(0)} inferences/s`);

@@ -96,4 +96,11 @@ export class Samples {
   quantile(share: number): number {
     return quantileOf(Float64Array.from(this.all).sort(), share);
   }
+
+  /** Median, 90th and 99th percentile and the slowest, each in nine columns. */
+  row(): string {
+    return tailFigures(this.all, "lower")
+      .map(([, value]) => value.toFixed(3).padStart(9))
+      .join("");
+  }
 }

@@ -6,7 +6,7 @@ import { windowRates } from "../../bench/support/drive.ts";
 import { kneeOf } from "../../bench/support/knee.ts";
 import { pinnedBytes } from "../../bench/support/pinned-bytes.ts";
 import { inRounds } from "../../bench/support/rounds.ts";
-import { driftOf, medianOf, quantileOf, summarise, tailFigures } from "../../bench/support/samples.ts";
+import { driftOf, medianOf, quantileOf, Samples, summarise, tailFigures } from "../../bench/support/samples.ts";
 import { stageNames } from "../../bench/support/stage-names.ts";
 import { digits, formatWithUnit } from "../../bench/support/units.ts";
 import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
@@ -23,6 +23,12 @@ test("one slow frame in ten thousand is the maximum and nothing else", () => {
   const samples = Array.from({ length: 10_000 }, (_, at) => (at === 4321 ? 99 : 1));
   const { p99, max } = summarise(samples);
   expect([p99, max]).toEqual([1, 99]);
+});
+
+test("Samples.row() has median, 90th and 99th percentile and the slowest in columns", () => {
+  const samples = new Samples();
+  for (let at = 1; at <= 1000; at++) samples.all.push(at);
+  expect(samples.row()).toBe("  500.000  900.000  990.000 1000.000");
 });
 
 test("the tail of a rate is its low end", () => {

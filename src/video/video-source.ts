@@ -2,6 +2,7 @@
 
 import { ClosedError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { pause } from "../core/pause.ts";
 import { formatDuration } from "../core/units.ts";
 import { byteLengthOf, type ImageForm } from "../image/image.ts";
 import { type VideoAddress, videoAddress } from "./address.ts";
@@ -179,7 +180,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         }
         const delayMs = Math.min(reconnect.firstDelayMs * 2 ** (tries - 1), reconnect.longestDelayMs);
         logger.warn(`${this.name} stopped: ${why}; it is opened again in ${formatDuration(delayMs)}`);
-        await this.#pause(delayMs);
+        await pause(delayMs, this.#closing.signal);
         this.#reconnects += 1;
       }
     } catch (error) {
@@ -284,17 +285,5 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
       refuse(`as the file stops before its end: ${found}`, "copy or record it again");
     if (code !== 0)
       refuse(`as ffmpeg ended with code ${code}, ${found}: ${error ?? "it did not say why"}`, "see the log");
-  }
-
-  async #pause(delayMs: number): Promise<void> {
-    const { signal } = this.#closing;
-    if (signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const onAbort = (): void => resolve();
-    const timer = setTimeout(onAbort, delayMs);
-    signal.addEventListener("abort", onAbort);
-    await promise;
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
   }
 }

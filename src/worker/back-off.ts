@@ -1,5 +1,7 @@
 /** @module BackOff: how long to wait before a server is tried again. */
 
+import { pause } from "../core/pause.ts";
+
 /** Bounds of the waiting, milliseconds. */
 export interface BackOffBounds {
   readonly firstMs: number;
@@ -35,15 +37,8 @@ export class BackOff {
   }
 
   /** Wait after one more failure; ends early when the signal is aborted. */
-  async wait(signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const onAbort = (): void => resolve();
-    const timer = setTimeout(resolve, this.nextMs());
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) resolve();
-    await promise;
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
+  wait(signal: AbortSignal): Promise<void> {
+    return pause(this.nextMs(), signal);
   }
 
   /** Take other bounds with the next failure. */

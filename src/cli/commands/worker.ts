@@ -10,25 +10,24 @@ import { findModel } from "../fetch-entry.ts";
 import { loadDetector } from "../load-detector.ts";
 import { parseWorkerFlags, WORKER_FLAGS, type WorkerArguments } from "../worker-flags.ts";
 
-async function readOptions(args: WorkerArguments): Promise<WorkerOptions> {
-  if (args.config === undefined) return args.over({});
+async function readFile({ config }: WorkerArguments): Promise<WorkerOptions> {
+  if (config === undefined) return {};
   const { readConfigFile } = await import("../../worker/config-file.ts");
-  return args.over(await readConfigFile(args.config));
+  return readConfigFile(config);
 }
 
 /** A file that is empty for a moment is being written: its defaults would send the answers elsewhere. */
-async function refuseEmpty(path: string | undefined): Promise<void> {
-  if (path === undefined) return;
-  const { readConfigFile } = await import("../../worker/config-file.ts");
-  if (Object.keys(await readConfigFile(path)).length > 0) return;
-  const found = `as it holds no option: ${JSON.stringify(path)}`;
+function refuseEmpty(file: WorkerOptions, { config }: WorkerArguments): void {
+  if (config === undefined || Object.keys(file).length > 0) return;
+  const found = `as it holds no option: ${JSON.stringify(config)}`;
   throw new OptionError(message("read the configuration again", found, "write it whole, then send SIGHUP"), "config");
 }
 
 async function reload(worker: Worker, args: WorkerArguments): Promise<void> {
   try {
-    await refuseEmpty(args.config);
-    worker.reload(await readOptions(args));
+    const file = await readFile(args);
+    refuseEmpty(file, args);
+    worker.reload(args.over(file));
   } catch (error) {
     if (!(error instanceof OptionError)) throw error;
     logger.error(`Kept the former configuration. ${error.message}`);
@@ -54,7 +53,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const { signal } = context;
   const args = parseWorkerFlags(parsed);
   refuseOperands("worker", parsed);
-  const options = await readOptions(args);
+  const options = args.over(await readFile(args));
   // What is wrong with the options is told before a model is loaded.
   const { parseWorkerOptions } = await import("../../worker/worker-config.ts");
   const config = parseWorkerOptions(options);

@@ -126,9 +126,7 @@ export class GpuBackend extends Resource implements Backend {
   }
 
   protected release(): void {
-    using owned = this.#owned;
-    // TensorRT frees an engine on the device that is current, which may be another one by now.
-    owned.defer(() => this.#gpu.device.makeCurrent());
+    this.#owned.dispose();
   }
 }
 

@@ -171,8 +171,6 @@ export class GpuBinding extends Resource {
     owned.use(this.tables);
     owned.use(this.#postprocess);
     owned.use(this.#replay);
-    // TensorRT frees a context on the device that is current, which may be another one by now.
-    owned.defer(() => this.#model.device.makeCurrent());
   }
 }
 

@@ -104,7 +104,5 @@ export class TileWork extends Resource {
     owned.use(this.#inference);
     owned.use(this.#tiles);
     owned.use(this.#replay);
-    // TensorRT frees a context on the device that is current, which may be another one by now.
-    owned.defer(() => this.#options.stream.device.makeCurrent());
   }
 }

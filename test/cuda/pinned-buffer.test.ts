@@ -1,40 +1,28 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { buildFakeCuda, isFakeCudaMissing, runOnFakeCuda } from "../support/fake-cuda.ts";
+import { expect } from "bun:test";
+import { fakeCudaTest } from "../support/fake-cuda.ts";
 
-describe.skipIf(isFakeCudaMissing)("with a fake CUDA, as gcc is there", () => {
-  const folder = mkdtempSync(join(tmpdir(), "fake-cuda-"));
-  let machine: Record<string, string> = {};
-
-  beforeAll(() => {
-    machine = buildFakeCuda(folder);
-  });
-
-  afterAll(() => rmSync(folder, { recursive: true }));
-
-  test("PinnedBuffer.create() refuses more than an ArrayBuffer may have, and keeps none of it", async () => {
+fakeCudaTest(
+  "PinnedBuffer.create() refuses more than an ArrayBuffer may have, and keeps none of it",
+  async (runOnFakeCuda) => {
     const output = await runOnFakeCuda(
-      machine,
       `
-      const { dlopen } = await import("bun:ffi");
-      const { Device } = await import("./src/cuda/device.ts");
-      const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
-      const { symbols } = dlopen(process.env.BUN_TENSORRT_CUDART, { fakePinned: { args: [], returns: "i32" } });
-      using device = Device.open(0);
-      try {
-        PinnedBuffer.create("f32", [1025, 2 ** 20], device);
-      } catch (error) {
-        console.log(error.name, error.message);
-      }
-      using _small = PinnedBuffer.create("f32", [3, 5], device, { use: "mapped" });
-      console.log(symbols.fakePinned());
-      `,
+    const { dlopen } = await import("bun:ffi");
+    const { Device } = await import("./src/cuda/device.ts");
+    const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
+    const { symbols } = dlopen(process.env.BUN_TENSORRT_CUDART, { fakePinned: { args: [], returns: "i32" } });
+    using device = Device.open(0);
+    try {
+      PinnedBuffer.create("f32", [1025, 2 ** 20], device);
+    } catch (error) {
+      console.log(error.name, error.message);
+    }
+    using _small = PinnedBuffer.create("f32", [3, 5], device, { use: "mapped" });
+    console.log(symbols.fakePinned());
+    `,
     );
     expect(output.split("\n")).toEqual([
       "RangeError Cannot allocate page-locked f32 [1025, 1048576] as no ArrayBuffer may have so many bytes: 4299161600",
       "1",
     ]);
-  }, 30_000);
-});
+  },
+);

@@ -3,7 +3,9 @@
  * succeeds, memory is the host's, and handles are numbers. For programs of their own, as a library that is opened stays open.
  */
 
-import { mkdirSync } from "node:fs";
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver-symbols.ts";
 import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime-symbols.ts";
@@ -11,8 +13,8 @@ import { NVJPEG_SYMBOLS } from "../../src/ffi/nvjpeg-symbols.ts";
 
 const root = join(import.meta.dir, "../..");
 
-/** True on a machine without a compiler for it. */
-export const isFakeCudaMissing: boolean = Bun.which("gcc") === null;
+/** Runs a program, in the package's folder, with the fake libraries. @returns what it printed */
+export type RunOnFakeCuda = (code: string, variables?: Readonly<Record<string, string>>) => Promise<string>;
 
 /** Calls that do more than return 0, as C. */
 const BODIES: Readonly<Record<string, string>> = {
@@ -79,8 +81,7 @@ function build(path: string, table: Readonly<Record<string, { readonly returns: 
 }
 
 /** Compile them. @returns the environment that a program finds them by */
-export function buildFakeCuda(folder: string): Record<string, string> {
-  mkdirSync(folder, { recursive: true });
+function buildFakeCuda(folder: string): Record<string, string> {
   const runtime = join(folder, "libcudart.so.12");
   const driver = join(folder, "libcuda.so.1");
   build(runtime, CUDA_RUNTIME_SYMBOLS);
@@ -96,13 +97,28 @@ export function buildFakeCuda(folder: string): Record<string, string> {
   };
 }
 
-/** Run a program, in the package's folder, on the machine of {@linkcode buildFakeCuda}. @returns what it printed */
-export async function runOnFakeCuda(environment: Record<string, string>, code: string): Promise<string> {
-  const env = { ...process.env, ...environment };
+async function run(code: string, variables: Readonly<Record<string, string>>): Promise<string> {
+  const env = { ...process.env, ...variables };
   const child = Bun.spawn([process.execPath, "-e", code], { cwd: root, env, stdout: "pipe", stderr: "pipe" });
   const timer = setTimeout(() => child.kill(), 20_000);
   const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   clearTimeout(timer);
   if ((await child.exited) !== 0) throw new Error(`${output}${errors}`);
   return output.trim();
+}
+
+/** A test on a machine with the fake libraries; it is skipped where there is no compiler for them. */
+export function fakeCudaTest(name: string, work: (runOnFakeCuda: RunOnFakeCuda) => Promise<void>): void {
+  describe.skipIf(Bun.which("gcc") === null)("with a fake CUDA, as gcc is there", () => {
+    const folder = mkdtempSync(join(tmpdir(), "fake-cuda-"));
+    let machine: Record<string, string> = {};
+
+    beforeAll(() => {
+      machine = buildFakeCuda(folder);
+    });
+
+    afterAll(() => rmSync(folder, { recursive: true }));
+
+    test(name, () => work((code, variables = {}) => run(code, { ...machine, ...variables })), 30_000);
+  });
 }

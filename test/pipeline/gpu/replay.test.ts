@@ -1,58 +1,46 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { buildFakeCuda, isFakeCudaMissing, runOnFakeCuda } from "../../support/fake-cuda.ts";
+import { expect } from "bun:test";
+import { fakeCudaTest } from "../../support/fake-cuda.ts";
 
-describe.skipIf(isFakeCudaMissing)("with a fake CUDA, as gcc is there", () => {
-  const folder = mkdtempSync(join(tmpdir(), "fake-cuda-"));
-  let machine: Record<string, string> = {};
-
-  beforeAll(() => {
-    machine = buildFakeCuda(folder);
-  });
-
-  afterAll(() => rmSync(folder, { recursive: true }));
-
-  test("Replay.capture() leaves work to its pieces where CUDA or TensorRT refuses the capture, and throws all else", async () => {
+fakeCudaTest(
+  "Replay.capture() leaves work to its pieces where CUDA or TensorRT refuses the capture, and throws all else",
+  async (runOnFakeCuda) => {
     const output = await runOnFakeCuda(
-      machine,
       `
-      const { Device } = await import("./src/cuda/device.ts");
-      const { Stream } = await import("./src/cuda/stream.ts");
-      const { CudaError, TensorRtError } = await import("./src/core/errors.ts");
-      const { Replay } = await import("./src/pipeline/gpu/replay.ts");
-      using device = Device.open(1);
-      using stream = Stream.create(device);
-      const on = { stream };
-      const refusals = [
-        undefined,
-        new CudaError("no", { status: 900, code: "cudaErrorStreamCaptureUnsupported", call: "cudaStreamSynchronize" }),
-        new TensorRtError("no", { code: "FAILED", call: "IExecutionContext::enqueueV3", log: [] }),
-        new TypeError("a mistake"),
-      ];
-      for (const refusal of refusals) {
-        let runs = 0;
-        let isCapturing = false;
-        const pieces = () => {
-          runs += 1;
-          if (isCapturing && refusal !== undefined) throw refusal;
-        };
-        using replay = new Replay("work", pieces, on);
-        replay.enqueue(on);
-        for (let frame = 0; frame < 3; frame++) {
-          isCapturing = true;
-          try {
-            replay.capture();
-          } catch (error) {
-            console.log(error.message);
-          }
-          isCapturing = false;
-          replay.enqueue(on);
+    const { Device } = await import("./src/cuda/device.ts");
+    const { Stream } = await import("./src/cuda/stream.ts");
+    const { CudaError, TensorRtError } = await import("./src/core/errors.ts");
+    const { Replay } = await import("./src/pipeline/gpu/replay.ts");
+    using device = Device.open(1);
+    using stream = Stream.create(device);
+    const on = { stream };
+    const refusals = [
+      undefined,
+      new CudaError("no", { status: 900, code: "cudaErrorStreamCaptureUnsupported", call: "cudaStreamSynchronize" }),
+      new TensorRtError("no", { code: "FAILED", call: "IExecutionContext::enqueueV3", log: [] }),
+      new TypeError("a mistake"),
+    ];
+    for (const refusal of refusals) {
+      let runs = 0;
+      let isCapturing = false;
+      const pieces = () => {
+        runs += 1;
+        if (isCapturing && refusal !== undefined) throw refusal;
+      };
+      using replay = new Replay("work", pieces, on);
+      replay.enqueue(on);
+      for (let frame = 0; frame < 3; frame++) {
+        isCapturing = true;
+        try {
+          replay.capture();
+        } catch (error) {
+          console.log(error.message);
         }
-        console.log(refusal?.name ?? "captured", replay.isGraph, runs);
+        isCapturing = false;
+        replay.enqueue(on);
       }
-      `,
+      console.log(refusal?.name ?? "captured", replay.isGraph, runs);
+    }
+    `,
     );
     expect(output.split("\n")).toEqual([
       "captured true 2",
@@ -61,5 +49,5 @@ describe.skipIf(isFakeCudaMissing)("with a fake CUDA, as gcc is there", () => {
       ...Array(3).fill("a mistake"),
       "TypeError false 7",
     ]);
-  }, 30_000);
-});
+  },
+);

@@ -1,6 +1,6 @@
 /** @module A detector small enough to be made by a test: fixed boxes, whose scores are the picture's brightness. */
 
-import { onnxModel } from "./onnx-writer.ts";
+import { type NodeSpec, onnxModel } from "./onnx-writer.ts";
 
 /** One box of the toy: corners in pixels of its 64x64 input. */
 export interface ToyBox {
@@ -17,7 +17,18 @@ export interface ToyOptions {
   /** Side of the input in pixels; a text makes it dynamic. Default 64. */
   readonly side?: number | string;
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Adds nothing to every value by way of a NonZero, whose shape only the data decide: no CUDA graph can hold it. */
+  readonly hasDataShape?: boolean;
 }
+
+/** `same = sum + 0 · (the places where images is not 0)`. */
+const NOTHING_OF_DATA_SHAPE: readonly NodeSpec[] = [
+  { op: "NonZero", inputs: ["images"], outputs: ["places"] },
+  { op: "Cast", inputs: ["places"], outputs: ["numbers"], attributes: { to: 1 } },
+  { op: "Mul", inputs: ["numbers", "zero"], outputs: ["zeros"] },
+  { op: "ReduceSum", inputs: ["zeros"], outputs: ["nothing"], attributes: { keepdims: 1 } },
+  { op: "Add", inputs: ["sum", "nothing"], outputs: ["same"] },
+];
 
 /** What a 64x64 input has with strides 8, 16 and 32. */
 const ANCHORS = 84;
@@ -35,7 +46,7 @@ export const TOY_BOXES: readonly ToyBox[] = [
  * multiplied by the mean of the input, which is 1 for a white picture.
  */
 export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
-  const { batch = "batch", side = 64 } = options;
+  const { batch = "batch", side = 64, hasDataShape = false } = options;
   // Value = mean × slope + offset: boxes are all offset, scores all slope.
   const slope = new Float32Array(6 * ANCHORS);
   const offset = new Float32Array(6 * ANCHORS);
@@ -53,6 +64,7 @@ export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
     initializers: [
       { name: "slope", dtype: "f32", shape: [1, 6 * ANCHORS, 1, 1], data: slope },
       { name: "offset", dtype: "f32", shape: [1, 6 * ANCHORS, 1, 1], data: offset },
+      ...(hasDataShape ? [{ name: "zero", dtype: "f32", shape: [1], data: Float32Array.of(0) } as const] : []),
       { name: "rows", dtype: "i64", shape: [3], data: new BigInt64Array([0n, 6n, BigInt(ANCHORS)]) },
     ],
     nodes: [
@@ -60,7 +72,8 @@ export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
       { op: "ReduceMean", inputs: ["channels"], outputs: ["mean"], attributes: { axes: [1], keepdims: 1 } },
       { op: "Mul", inputs: ["mean", "slope"], outputs: ["product"] },
       { op: "Add", inputs: ["product", "offset"], outputs: ["sum"] },
-      { op: "Reshape", inputs: ["sum", "rows"], outputs: ["output0"] },
+      ...(hasDataShape ? NOTHING_OF_DATA_SHAPE : []),
+      { op: "Reshape", inputs: [hasDataShape ? "same" : "sum", "rows"], outputs: ["output0"] },
     ],
   });
 }

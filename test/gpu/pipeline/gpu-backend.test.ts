@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setLogSink } from "../../../src/core/log.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Detector } from "../../../src/detector/detector.ts";
 import { encodeImage } from "../../../src/image/encode.ts";
@@ -37,6 +38,8 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     else process.env.BUN_TENSORRT_CACHE = former;
   });
 
+  afterEach(() => setLogSink(undefined));
+
   for (const streams of ["one", "split", "parallel"] as const) {
     testBackend(`GpuBackend (${streams})`, (model) => GpuBackend.load(model, { ...options, streams, inFlight: 2 }));
   }
@@ -55,6 +58,24 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     expect(many!.count).toBe(3);
     slot.close();
     backend.close();
+  });
+
+  test("a model that no CUDA graph can hold runs piece by piece, and says so once a slot", async () => {
+    const warnings: string[] = [];
+    setLogSink((level, text) => level === "warn" && warnings.push(text));
+    const refused = (): string[] => warnings.filter((text) => text.includes("runs without a CUDA graph"));
+    await using detector = await Detector.load(toyDetector({ batch: 1, hasDataShape: true }), {
+      backend: "gpu",
+      precision: "fp32",
+      streams: "one",
+      inFlight: 1,
+      threshold: 0,
+    });
+    for (const level of [255, 128, 0, 64, 255]) {
+      const { detections } = await detector.detect(flatPicture(64, 64, level));
+      expect(detections[0]?.score ?? 0).toBeCloseTo((0.9 * level) / 255, 3);
+    }
+    expect(refused().length).toBe(1);
   });
 
   test("Detector takes frames in page-locked memory without copying them first, and picture files", async () => {

@@ -11,10 +11,10 @@ import { type BackendOptions, DEFAULT_BACKEND_OPTIONS, type Slot } from "../../.
 import type { FrameRecord } from "../../../src/pipeline/frame-trace.ts";
 import { GpuBackend } from "../../../src/pipeline/gpu/gpu-backend.ts";
 import { Pipeline } from "../../../src/pipeline/pipeline.ts";
-import { isGpuMissing } from "../../support/gpu.ts";
+import { isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(SLOW_TEST_MS);
 
 const PLAN = ["engines", "yolov8n_640_fp16_trt10.6.0_sm90.plan"] as const;
 const PHOTO = ["images", "photos", "street_1920x1080.jpg"] as const;

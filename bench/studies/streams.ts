@@ -269,7 +269,7 @@ export const streams: Study = {
   needs: ["model"],
   async run(context, output) {
     const { kind, options, picture } = context;
-    const counts = kind === "gpu" ? (options.isQuick ? [1, 4, 8] : [1, 2, 3, 4, 8, 16]) : [1, 2];
+    const counts = kind === "gpu" ? (options.isQuick ? [1, 4, 8] : [1, 2, 3, 4, 8, 16, 32]) : [1, 2];
     using owned = new DisposableStack();
     const frames = { ordinary: picture.image, "page-locked": picture.image };
     if (kind === "gpu") frames["page-locked"] = pageLocked(picture.image, owned);

@@ -89,8 +89,9 @@ export interface DetectorOptions extends DetectOptions {
   readonly device?: number | readonly number[];
   /**
    * How frames in flight share the GPU. `"one"`: one stream for all; `"split"`: a stream each for copy-in, compute and
-   * copy-out; `"parallel"`: a stream and an execution context for each. Default `"auto"`: the fastest in a short
-   * measurement, kept with the engine's cache entry.
+   * copy-out; `"parallel"`: frames side by side on streams of their own, or from 16 in flight on by two on up to 16: 32 in
+   * flight give the most frames a second. Default `"auto"`: the fastest in a short measurement, kept with the engine's cache
+   * entry.
    */
   readonly streams?: StreamLayout;
   /**

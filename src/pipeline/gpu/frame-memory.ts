@@ -8,7 +8,7 @@ import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { copyHost } from "../../cuda/host-copy.ts";
 import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
-import type { Stream } from "../../cuda/stream.ts";
+import type { OnStream, Stream } from "../../cuda/stream.ts";
 import {
   byteLengthOf,
   chromaOffsetOf,
@@ -40,6 +40,7 @@ export class FrameMemory extends Resource {
   readonly #device: Device;
   readonly #zeroCopy: boolean;
   readonly #pinned: PinnedOptions;
+  readonly #on: OnStream;
   readonly #copy: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
   /** Where the last picture is; the same object each time. */
   readonly #picture: Writable<PackedPicture> = {
@@ -66,13 +67,14 @@ export class FrameMemory extends Resource {
   #decoded: PinnedBuffer<"u8"> | undefined;
   #surface: JpegSurface | undefined;
 
-  /** @param stream that copies the pictures; it is held open */
-  constructor(stream: Stream, { zeroCopy }: FrameMemoryOptions) {
-    super("FrameMemory", stream);
-    this.#device = stream.device;
+  /** @param on names the stream that copies a picture, which may be another for the next: it is asked at each `upload` */
+  constructor(on: OnStream, { zeroCopy }: FrameMemoryOptions) {
+    super("FrameMemory", on.stream.device);
+    this.#device = on.stream.device;
     this.#zeroCopy = zeroCopy;
     this.#pinned = { use: zeroCopy ? "mapped" : "copy" };
-    this.#copy = { stream, byteLength: 0, sourceOffsetBytes: 0 };
+    this.#on = on;
+    this.#copy = { stream: on.stream, byteLength: 0, sourceOffsetBytes: 0 };
   }
 
   /**
@@ -140,6 +142,7 @@ export class FrameMemory extends Resource {
     const pixels = this.#roomOnDevice(byteLength);
     const copy = this.#copy;
     const owner = PinnedBuffer.owning(data);
+    copy.stream = this.#on.stream;
     copy.byteLength = byteLength;
     copy.sourceOffsetBytes = owner === undefined ? 0 : data.byteOffset;
     copyToDevice(pixels, owner ?? this.#stage(data, byteLength), copy);

@@ -106,7 +106,7 @@ export class GpuBackend extends Resource implements Backend {
     const { streams: layout, inFlight } = await chooseStreams(loaded, request);
     const gpu: GpuModel = {
       ...loaded,
-      streams: owned.use(new GpuStreams(engine, device, layout)),
+      streams: owned.use(new GpuStreams(engine, device, layout, inFlight)),
       trace: options.trace === undefined ? undefined : owned.use(new GpuTrace(device, options.trace)),
     };
     return new GpuBackend(gpu, maxBatch, inFlight, owned.move());

@@ -111,6 +111,8 @@ export class GpuSlot extends Resource implements Slot {
     } catch (error) {
       await this.#drain();
       throw error;
+    } finally {
+      this.#streams.leave();
     }
   }
 
@@ -172,6 +174,7 @@ export class GpuSlot extends Resource implements Slot {
    * enqueued on `compute` next finds the pixels there.
    */
   #upload(binding: GpuBinding, images: readonly SlotPicture[]): void {
+    this.#streams.enter();
     this.#trace?.copyInBegins();
     const { colour } = this.#model.recognition.preprocessing;
     const { pictures, selection } = binding.tables;
@@ -212,6 +215,8 @@ export class GpuSlot extends Resource implements Slot {
     } catch (error) {
       await this.#drain();
       throw error;
+    } finally {
+      this.#streams.leave();
     }
   }
 
@@ -262,7 +267,7 @@ export class GpuSlot extends Resource implements Slot {
   #frameFor(index: number): FrameMemory {
     const known = this.#frames[index];
     if (known !== undefined) return known;
-    const frame = new FrameMemory(this.#streams.copyIn.stream, { zeroCopy: this.#model.zeroCopy });
+    const frame = new FrameMemory(this.#streams.copyIn, { zeroCopy: this.#model.zeroCopy });
     this.#frames[index] = frame;
     return frame;
   }

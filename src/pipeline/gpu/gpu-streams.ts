@@ -8,18 +8,35 @@ import { Event } from "../../cuda/event.ts";
 import { type OnStream, Stream } from "../../cuda/stream.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import type { StreamLayout } from "../backend.ts";
+import { type Lane, Lanes } from "./lanes.ts";
 
 /** A layout, simplest first; see `StreamLayout`. */
 export type StreamLayoutName = Exclude<StreamLayout, "auto">;
 
 /** Streams and memory that slots share. */
 interface Shared {
-  readonly copyIn: Stream;
-  readonly compute: Stream;
-  readonly copyOut: Stream;
+  readonly lanes: Lanes;
+  /** Takes pixels to the device for lanes that are busy; `undefined` where a lane does it itself. */
+  readonly copyIn: Stream | undefined;
+  /** Likewise for the rows. */
+  readonly copyOut: Stream | undefined;
   readonly setup: Stream;
-  /** Activations of every context that runs on `compute`, which orders them. */
-  readonly activations: Activations;
+}
+
+/** Slots from which on there are half as many lanes. */
+const HALVED_FROM = 16;
+
+/** More lanes side by side than this bring nothing. */
+const MOST_LANES = 16;
+
+/**
+ * Streams that batches of `parallel` compute on: one for each of a few slots, and half as many for many. Two batches then
+ * take turns on a lane, and the pixels of the second are on the device before the first has ended, so that no lane waits for a
+ * copy or for JS. On an H200, yolov8n 640 FP16: 5,253 frames/s with 16 slots on as many lanes, 5,343 with 16 on 8, 5,894 with
+ * 32 on 16.
+ */
+function lanesFor(slots: number): number {
+  return slots < HALVED_FROM ? slots : Math.min(MOST_LANES, slots >> 1);
 }
 
 /** Memory for the activations of contexts that never run side by side, allocated when the first asks. */
@@ -46,22 +63,33 @@ class Activations implements Disposable {
 
 /**
  * The streams of a backend. Slots of `one` share a stream, those of `split` three, and with them the memory of the
- * activations; each slot of `parallel` has its own.
+ * activations; those of `parallel` share several lanes, and each has activations of its own.
  */
 export class GpuStreams extends Resource {
   readonly layout: StreamLayoutName;
   readonly #device: Device;
   readonly #engine: Engine;
   readonly #owned = new DisposableStack();
-  readonly #shared: Shared | undefined;
+  readonly #shared: Shared;
+  /** Of all contexts, where a single lane orders them. */
+  readonly #activations: Activations | undefined;
 
-  constructor(engine: Engine, device: Device, layout: StreamLayoutName) {
+  /** @param slots how many there will be */
+  constructor(engine: Engine, device: Device, layout: StreamLayoutName, slots: number) {
     super(`GpuStreams (${layout})`, engine);
     this.layout = layout;
     this.#device = device;
     this.#engine = engine;
+    const laneCount = layout === "parallel" ? lanesFor(slots) : 1;
     try {
-      if (layout !== "parallel") this.#shared = this.#share(layout === "split");
+      const create = (): Stream => this.#owned.use(Stream.create(device));
+      this.#shared = {
+        lanes: new Lanes(Array.from({ length: laneCount }, create)),
+        copyIn: laneCount < slots && layout !== "one" ? create() : undefined,
+        copyOut: layout === "split" ? create() : undefined,
+        setup: create(),
+      };
+      if (layout !== "parallel") this.#activations = this.#owned.use(new Activations(engine, device));
     } catch (error) {
       this.close();
       throw error;
@@ -70,25 +98,9 @@ export class GpuStreams extends Resource {
 
   /** The streams of one more slot; closed by the slot. */
   open(): SlotStreams {
-    const { layout } = this;
     using owned = new DisposableStack();
-    if (this.#shared !== undefined) return new SlotStreams(this, this.#shared, layout, this.#device, owned.move());
-    const stream = owned.use(Stream.create(this.#device));
-    const activations = owned.use(new Activations(this.#engine, this.#device));
-    const own = { copyIn: stream, compute: stream, copyOut: stream, setup: stream, activations };
-    return new SlotStreams(this, own, layout, this.#device, owned.move());
-  }
-
-  #share(isSplit: boolean): Shared {
-    const create = (): Stream => this.#owned.use(Stream.create(this.#device));
-    const compute = create();
-    return {
-      compute,
-      copyIn: isSplit ? create() : compute,
-      copyOut: isSplit ? create() : compute,
-      setup: create(),
-      activations: this.#owned.use(new Activations(this.#engine, this.#device)),
-    };
+    const activations = this.#activations ?? owned.use(new Activations(this.#engine, this.#device));
+    return new SlotStreams(this, this.#shared, this.#device, activations, owned.move());
   }
 
   protected release(): void {
@@ -97,56 +109,75 @@ export class GpuStreams extends Resource {
 }
 
 /**
- * The streams of one slot; some may be one and the same, and shared with other slots. Their work is joined by
- * `joinCopyIn` and `joinCopyOut`, which do nothing where one stream orders it.
+ * The streams of one slot, all shared with others. A batch begins with `enter`, which chooses them, and ends with `leave`;
+ * its work is joined by `joinCopyIn` and `joinCopyOut`, which do nothing where one stream orders it.
  */
 export class SlotStreams extends Resource {
-  /** Takes pixels to the device. */
+  /** Takes pixels to the device: the same object always, with the stream that the last `enter` chose. */
   readonly copyIn: OnStream;
-  /** Runs everything between the copies. */
+  /** Runs everything between the copies; likewise. */
   readonly compute: OnStream;
-  /** Takes kept rows to the host. */
+  /** Takes kept rows to the host; likewise. */
   readonly copyOut: OnStream;
-  /**
-   * Where memory is prepared, graphs are captured and tensors are read. No frame runs on it, or the slot's own alone: a
-   * capture catches no other slot's work.
-   */
+  /** Where memory is prepared, graphs are captured and tensors are read. No batch runs on it. */
   readonly setup: OnStream;
-  readonly #activations: Activations;
   /** True if copies of kept rows have a stream of their own: they are then no part of a graph. */
   readonly copiesOutApart: boolean;
+  readonly #shared: Shared;
+  readonly #activations: Activations;
+  readonly #copyIn: { stream: Stream };
+  readonly #compute: { stream: Stream };
   readonly #copiedIn: Event | undefined;
   readonly #computed: Event | undefined;
   readonly #owned: DisposableStack;
+  /** While a batch is under way. */
+  #lane: Lane | undefined;
 
   /** Made by {@linkcode GpuStreams.open}. */
-  constructor(parent: GpuStreams, streams: Shared, layout: StreamLayoutName, device: Device, owned: DisposableStack) {
+  constructor(parent: GpuStreams, shared: Shared, device: Device, activations: Activations, owned: DisposableStack) {
     super("SlotStreams", parent);
+    const { lanes, copyIn, copyOut, setup } = shared;
+    const { stream } = lanes.first;
     this.#owned = owned;
-    this.copyIn = { stream: streams.copyIn };
-    this.compute = { stream: streams.compute };
-    this.copyOut = { stream: streams.copyOut };
-    this.setup = { stream: streams.setup };
-    this.#activations = streams.activations;
-    this.copiesOutApart = layout === "split";
+    this.#shared = shared;
+    this.#activations = activations;
+    this.#copyIn = { stream };
+    this.#compute = { stream };
+    this.copyIn = this.#copyIn;
+    this.compute = this.#compute;
+    this.copyOut = copyOut === undefined ? this.#compute : { stream: copyOut };
+    this.setup = { stream: setup };
+    this.copiesOutApart = copyOut !== undefined;
     try {
-      if (!this.copiesOutApart) return;
-      this.#copiedIn = owned.use(Event.create(device));
-      this.#computed = owned.use(Event.create(device));
+      if (copyIn !== undefined) this.#copiedIn = owned.use(Event.create(device));
+      if (copyOut !== undefined) this.#computed = owned.use(Event.create(device));
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  /** For the activations of the slot's contexts, and of all others on the same `compute`. */
+  /** For the activations of the slot's contexts, and of all others on the same lane where there is but one. */
   get activations(): DeviceMemory {
     return this.#activations.memory;
   }
 
+  /**
+   * Choose the streams of a batch: the lane with the least to do, which copies the pixels as well where it has nothing to do.
+   * A copy that other copies come before would only keep an idle lane waiting: it costs a third of the rate.
+   */
+  enter(): void {
+    this.leave();
+    const { lanes, copyIn } = this.#shared;
+    const lane = lanes.take();
+    this.#lane = lane;
+    this.#compute.stream = lane.stream;
+    this.#copyIn.stream = copyIn === undefined || lane.batches === 1 ? lane.stream : copyIn;
+  }
+
   /** Let what comes next on `compute` wait for the pixels. */
   joinCopyIn(): void {
-    if (this.#copiedIn === undefined) return;
+    if (this.#copiedIn === undefined || this.copyIn.stream === this.compute.stream) return;
     this.#copiedIn.record(this.copyIn);
     this.compute.stream.waitFor(this.#copiedIn);
   }
@@ -158,7 +189,15 @@ export class SlotStreams extends Resource {
     this.copyOut.stream.waitFor(this.#computed);
   }
 
+  /** The batch has been waited for, or has failed. Without one it does nothing. */
+  leave(): void {
+    if (this.#lane === undefined) return;
+    this.#shared.lanes.giveBack(this.#lane);
+    this.#lane = undefined;
+  }
+
   protected release(): void {
+    this.leave();
     this.#owned.dispose();
   }
 }

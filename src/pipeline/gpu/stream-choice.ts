@@ -58,8 +58,8 @@ export async function chooseStreams(
   request: StreamRequest,
 ): Promise<Pick<StreamChoice, "streams" | "inFlight">> {
   const { streams, inFlight } = request.options;
-  // One batch at a time is the same in every layout.
-  if (inFlight === 1) return { streams: streams === "auto" ? "parallel" : streams, inFlight };
+  // One batch at a time has nothing to share, and one stream orders it without events.
+  if (inFlight === 1) return { streams: streams === "auto" ? "one" : streams, inFlight };
   if (streams !== "auto" && inFlight !== undefined) return { streams, inFlight };
   const path = request.path();
   const key = keyOf(model, request);

@@ -69,7 +69,7 @@ export class StreamTrial extends Resource {
     this.#images = images;
     this.#size = size;
     try {
-      const streams = this.#owned.use(new GpuStreams(model.engine, model.device, layout));
+      const streams = this.#owned.use(new GpuStreams(model.engine, model.device, layout, slots));
       const own: GpuModel = { ...model, streams, trace: undefined };
       this.#slots = Array.from({ length: slots }, () => this.#owned.use(new GpuSlot(own, streams)));
     } catch (error) {

@@ -45,7 +45,7 @@ export class GpuTransformSlot extends Resource implements TransformSlot {
       this.#done = this.#owned.use(Event.create(device));
       const bytes = Math.max(engine.deviceMemoryBytes(), 1);
       this.#activations = this.#owned.use(DeviceBuffer.create("u8", [bytes], { device }));
-      this.#source = this.#owned.use(new FrameMemory(this.#stream, { zeroCopy: false }));
+      this.#source = this.#owned.use(new FrameMemory({ stream: this.#stream }, { zeroCopy: false }));
       this.#memory = this.#owned.use(new PictureMemory(this.#stream));
     } catch (error) {
       this.close();

@@ -97,6 +97,34 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
     }
   });
 
+  test("more frames in flight than lanes give the boxes of a single slot, beside stages one by one", async () => {
+    const images = await pictures();
+    const expected: number[][][] = [];
+    await withBackend({ inFlight: 1 }, (backend) =>
+      withSlots(backend, 1, async ([slot]) => {
+        for (const image of images) expected.push(await rowsOf(slot!, image));
+      }),
+    );
+    await withBackend({ inFlight: 32 }, (backend) =>
+      withSlots(backend, 32, async ([staged, ...others]) => {
+        let next = 0;
+        const run = async (slot: Slot): Promise<void> => {
+          for (let at = next++; at < 600; at = next++) {
+            expect(await rowsOf(slot, images[at % images.length]!)).toEqual(expected[at % images.length]!);
+          }
+        };
+        const busy = others.map(run);
+        for (let round = 0; round < 3; round++) {
+          await staged!.preprocess([images[0]!], SIZE);
+          await staged!.infer();
+          const [block] = await staged!.postprocess(all);
+          expect(block!.count).toBe(expected[0]!.length);
+        }
+        await Promise.all([...busy, run(staged!)]);
+      }),
+    );
+  });
+
   test.each(LAYOUTS)(
     "layout %p: the stages one by one give what detect() gives, beside frames in flight",
     async (streams) => {

@@ -82,7 +82,7 @@ test("chooseStreams() measures nothing where the caller says it all, or one fram
   };
   expect(await choose("split", 5)).toEqual({ streams: "split", inFlight: 5 });
   expect(await choose("one", 1)).toEqual({ streams: "one", inFlight: 1 });
-  expect(await choose("auto", 1)).toEqual({ streams: "parallel", inFlight: 1 });
+  expect(await choose("auto", 1)).toEqual({ streams: "one", inFlight: 1 });
 });
 
 test("writeStreamChoices() is whole whoever else of this process writes, and leaves nothing behind", async () => {

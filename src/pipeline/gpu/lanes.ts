@@ -1,0 +1,42 @@
+/** @module Lanes: streams that slots compute on in turn, each batch on the one with the least to do. */
+
+import type { Stream } from "../../cuda/stream.ts";
+
+/** A stream with what is enqueued on it. */
+export interface Lane {
+  readonly stream: Stream;
+  /** Batches that were put on it and not yet waited for. */
+  batches: number;
+}
+
+/** The lanes of a backend; whoever made the streams closes them. */
+export class Lanes {
+  readonly #lanes: readonly Lane[];
+
+  /** @param streams at least one */
+  constructor(streams: readonly Stream[]) {
+    this.#lanes = streams.map((stream) => ({ stream, batches: 0 }));
+  }
+
+  /** The first of them. */
+  get first(): Lane {
+    return this.#lanes[0]!;
+  }
+
+  /** The lane with the fewest batches, the first of several, with one batch more: give it back once that has ended. */
+  take(): Lane {
+    const lanes = this.#lanes;
+    let least = lanes[0]!;
+    for (let at = 1; at < lanes.length && least.batches > 0; at++) {
+      const lane = lanes[at]!;
+      if (lane.batches < least.batches) least = lane;
+    }
+    least.batches += 1;
+    return least;
+  }
+
+  /** A batch of a lane has ended. */
+  giveBack(lane: Lane): void {
+    lane.batches -= 1;
+  }
+}

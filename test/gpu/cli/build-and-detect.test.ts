@@ -56,7 +56,7 @@ gpuTest(
   async () => {
     const built = await cli("ahead", "build", "toy.onnx", "--json", "--output", "toy.plan");
     expect(built.errors).toMatch(/^Building toy: \d+ %, \d+ s, \w/m);
-    expect(built.errors).toMatch(/^Built in [\d.]+ m?s: /m);
+    expect(built.errors).toMatch(/^Built in (\d+ min )?[\d.]+ m?s: /m);
     using gpu = new Gpu();
     expect(JSON.parse(built.output)).toMatchObject({
       path: "toy.plan",

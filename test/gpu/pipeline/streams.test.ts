@@ -291,7 +291,8 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
         });
       const started = performance.now();
       await load();
-      expect(performance.now() - started).toBeLessThan(3000);
+      // 3 s, and longer under a sanitizer.
+      expect(performance.now() - started).toBeLessThan(SLOW_TEST_MS / 100);
       expect(measured().length).toBe(1);
       await load();
       expect(measured().length).toBe(1);
@@ -315,8 +316,9 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
     const timer = setTimeout(() => child.kill(), 60_000);
     const output = await new Response(child.stdout).text();
     clearTimeout(timer);
-    expect(output).toContain("in flight: cudaErrorIllegalAddress");
-    expect(output).toContain("next: cudaErrorIllegalAddress");
+    // A sanitizer makes a failed launch of it.
+    expect(output).toMatch(/^in flight: cudaError(IllegalAddress|LaunchFailure)$/m);
+    expect(output).toMatch(/^next: cudaError(IllegalAddress|LaunchFailure)$/m);
     expect(output).toContain("closed");
   });
 });

@@ -88,6 +88,18 @@ export function place(
   };
 }
 
+/** True if the padding of two inputs lies in the same place. */
+export function isSamePadding(a: Placement, b: Placement): boolean {
+  return (
+    a.inputWidth === b.inputWidth &&
+    a.inputHeight === b.inputHeight &&
+    a.contentWidth === b.contentWidth &&
+    a.contentHeight === b.contentHeight &&
+    a.padX === b.padX &&
+    a.padY === b.padY
+  );
+}
+
 /**
  * Map boxes from input pixels back to source pixels and clip them to the picture, in place.
  *

@@ -7,7 +7,7 @@ import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
 import { type InputArray, levelValue } from "./preprocess-values.ts";
 import type { Preprocessing } from "./preprocessing.ts";
 import { ResizePair } from "./resize-pair.ts";
-import { bilinearTaps, isHalfSampling, isPointSampling } from "./resize-taps.ts";
+import { bilinearTaps, isHalfSampling, pointStride } from "./resize-taps.ts";
 
 /** What stays the same from frame to frame of a stream; its row buffers are overwritten by every frame. */
 export interface PreprocessPlan {
@@ -20,8 +20,8 @@ export interface PreprocessPlan {
   readonly columns: Int32Array<ArrayBuffer>;
   /** i32 [contentHeight, 3], in rows. */
   readonly rows: Int32Array<ArrayBuffer>;
-  /** True if the columns need no interpolation. */
-  readonly isPoint: boolean;
+  /** Bytes from column to column where they need no interpolation; see {@linkcode pointStride}. */
+  readonly stride: number | undefined;
   /** True if the columns are means of two neighbours. */
   readonly isHalf: boolean;
   readonly pair: ResizePair;
@@ -56,7 +56,7 @@ export function createPreprocessPlan(
     nv12,
     columns,
     rows: bilinearTaps(sourceHeight, contentHeight, "rows", 1),
-    isPoint: isPointSampling(columns),
+    stride: pointStride(columns),
     isHalf: isHalfSampling(columns),
     pair: new ResizePair(contentWidth, nv12),
     padding: paddingRows(preprocessing, placement.inputWidth),

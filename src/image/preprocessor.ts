@@ -3,12 +3,12 @@
 import { message, ShapeError } from "../core/errors.ts";
 import { formatShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { type Placement, place } from "./geometry.ts";
+import { isSamePadding, type Placement, place } from "./geometry.ts";
 import type { Image, PixelFormat } from "./image.ts";
 import { createPreprocessPlan, type PreprocessPlan, suits } from "./preprocess-plan.ts";
 import { type InputArray, levelTable } from "./preprocess-values.ts";
 import type { Preprocessing } from "./preprocessing.ts";
-import { copyBytes, type RowTarget, storeBlend, storeMeans, storePoints } from "./resize-rows.ts";
+import { copyBytes, type RowTarget, storeBlend, storeMeans, storePoints, touchRow } from "./resize-rows.ts";
 import { HALF_WEIGHT } from "./resize-taps.ts";
 
 /** Plans kept at once: more source sizes than one stream mixes. */
@@ -61,6 +61,7 @@ export class Preprocessor {
       second: 0,
       third: 0,
       step: preprocessing.layout === "NCHW" ? 1 : 3,
+      touched: 0,
       table: this.#table,
     };
   }
@@ -93,13 +94,15 @@ export class Preprocessor {
    * @param destination [N, 3, inputHeight, inputWidth] or [N, inputHeight, inputWidth, 3] of the pre-processing's dtype
    * @param index       which picture of the batch, below N
    * @param placement   what {@linkcode place} returned for this picture
+   * @param padded      placement of the picture that a preprocessor like this one has written into that row, if nobody
+   *                    has written there since: padding that lies where it lay is left as it is
    * @throws {ShapeError} If the tensor has another shape or dtype, or the picture another size than the placement's
    */
-  run(image: Image, destination: InputTensor, index: number, placement: Placement): void {
+  run(image: Image, destination: InputTensor, index: number, placement: Placement, padded?: Placement): void {
     this.#check(image, destination, index, placement);
     const plan = this.#plan(placement, image.format);
     const start = index * 3 * placement.inputWidth * placement.inputHeight;
-    this.#pad(plan, destination.data, start);
+    if (padded === undefined || !isSamePadding(padded, placement)) this.#pad(plan, destination.data, start);
     this.#fill(plan, image, destination.data, start);
   }
 
@@ -153,11 +156,12 @@ export class Preprocessor {
 
   /** Write the resized picture: directly where the tensor is f32, else row by row through the plan's staging. */
   #fill(plan: PreprocessPlan, image: Image, data: InputArray, start: number): void {
-    const { inputWidth, inputHeight, contentWidth, contentHeight, padX, padY } = plan.placement;
-    const { rows, columns, pair, staging, staged, nv12 } = plan;
+    const { sourceWidth, inputWidth, inputHeight, contentWidth, contentHeight, padX, padY } = plan.placement;
+    const { rows, columns, stride, pair, staging, staged, nv12 } = plan;
     const target = this.#target;
     const isStaged = this.#preprocessing.dtype !== "f32";
     const planeLength = inputWidth * inputHeight;
+    const rowBytes = sourceWidth * plan.pixelBytes;
     const channelLength = target.step === 3 ? 1 : isStaged ? contentWidth : planeLength;
 
     const isSwapped = (image.format === "BGR") !== (this.#preprocessing.colour === "BGR");
@@ -168,17 +172,19 @@ export class Preprocessor {
 
     pair.clear();
     for (let y = 0; y < contentHeight; y++) {
-      const rowStart = start + ((padY + y) * inputWidth + padX) * target.step;
-      const targetStart = isStaged ? 0 : rowStart;
+      const contentStart = start + ((padY + y) * inputWidth + padX) * target.step;
+      const targetStart = isStaged ? 0 : contentStart;
       target.first = targetStart + firstChannel * channelLength;
       target.second = targetStart + channelLength;
       target.third = targetStart + thirdChannel * channelLength;
 
       const nearRow = rows[y * 3]!;
       const weight = rows[y * 3 + 2]!;
-      if (plan.isPoint && weight === 0) {
-        if (nv12 === undefined) storePoints(image.data, nearRow * image.pitchBytes, columns, target);
-        else storePoints(nv12.load(image, nearRow), 0, columns, target);
+      if (stride !== undefined && weight === 0) {
+        const pixels = nv12 === undefined ? image.data : nv12.load(image, nearRow);
+        const rowStart = nv12 === undefined ? nearRow * image.pitchBytes : 0;
+        if (nv12 === undefined) target.touched ^= touchRow(pixels, rowStart, rowBytes);
+        storePoints(pixels, rowStart + columns[0]!, stride, contentWidth, target);
       } else if (plan.isHalf && weight === HALF_WEIGHT && nv12 === undefined) {
         const { data: pixels, pitchBytes } = image;
         storeMeans(pixels, nearRow * pitchBytes, rows[y * 3 + 1]! * pitchBytes, columns, target);
@@ -188,7 +194,7 @@ export class Preprocessor {
       }
       if (!isStaged) continue;
       for (let plane = 0; plane < staged.length; plane++) {
-        const to = rowStart + plane * planeLength;
+        const to = contentStart + plane * planeLength;
         if (data instanceof Uint8Array) copyBytes(staged[plane]!, data, to);
         else data.set(staged[plane]!, to);
       }
@@ -197,17 +203,7 @@ export class Preprocessor {
 }
 
 function isSamePlacement(a: Placement, b: Placement): boolean {
-  if (a === b) return true;
-  return (
-    a.sourceWidth === b.sourceWidth &&
-    a.sourceHeight === b.sourceHeight &&
-    a.inputWidth === b.inputWidth &&
-    a.inputHeight === b.inputHeight &&
-    a.contentWidth === b.contentWidth &&
-    a.contentHeight === b.contentHeight &&
-    a.padX === b.padX &&
-    a.padY === b.padY
-  );
+  return a.sourceWidth === b.sourceWidth && a.sourceHeight === b.sourceHeight && isSamePadding(a, b);
 }
 
 function refuse(tensor: string, expected: string, actual: string): never {

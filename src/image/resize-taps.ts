@@ -60,14 +60,16 @@ export function isHalfSampling(taps: Int32Array): boolean {
 }
 
 /**
- * True if every resized pixel lies on a source pixel, so that there is nothing to interpolate: equal lengths and odd
- * whole ratios, such as 1920 to 640.
+ * How far the source pixels lie apart where every resized pixel lies on one, so that there is nothing to interpolate:
+ * equal lengths and odd whole ratios, such as 1920 to 640. `undefined` where that is not so, or the distance varies.
  *
  * @param taps what {@linkcode bilinearTaps} returned
+ * @returns in the unit of the taps; 0 where there is but one
  */
-export function isPointSampling(taps: Int32Array): boolean {
-  for (let at = 2; at < taps.length; at += 3) {
-    if (taps[at] !== 0) return false;
+export function pointStride(taps: Int32Array): number | undefined {
+  const stride = taps.length > 3 ? taps[3]! - taps[0]! : 0;
+  for (let at = 0, near = taps[0]; at < taps.length; at += 3, near! += stride) {
+    if (taps[at + 2] !== 0 || taps[at] !== near) return undefined;
   }
-  return true;
+  return stride;
 }

@@ -167,6 +167,55 @@ test("Preprocessor.run() leaves nothing of the picture before in a reused tensor
   }
 });
 
+test("Preprocessor.run() leaves padding that lies where it lay, and writes it where it does not", () => {
+  for (const layout of ["NCHW", "NHWC"] as const) {
+    for (const dtype of ["f32", "f16", "u8"] as const) {
+      const preprocessing: Preprocessing = { ...LEVELS, dtype, layout };
+      const preprocessor = new Preprocessor(preprocessing);
+      const batch = inputFor(preprocessing, 20, 20, 3);
+      const row = batch.data.subarray(1200, 2400);
+      let padded: Placement | undefined;
+      // The third has another size and the place of the second.
+      for (const [width, height] of [
+        [40, 40],
+        [33, 7],
+        [66, 14],
+        [10, 30],
+        [10, 30],
+        [7, 33],
+        // A row or a column more on one side alone: of odd padding the larger part is below and right.
+        [20, 6],
+        [20, 5],
+        [6, 20],
+        [5, 20],
+        [33, 7],
+      ] as const) {
+        const image = patternImage(width, height, "RGB", 0);
+        const placement = preprocessor.place(image, 20, 20);
+        preprocessor.run(image, batch, 1, placement, padded);
+        expect(row).toEqual(preprocessed(image, preprocessing, 20, 20).data);
+        padded = placement;
+      }
+      const { data: wanted } = preprocessed(patternImage(66, 14, "RGB", 0), preprocessing, 20, 20);
+      row.fill(9);
+      preprocessor.run(
+        patternImage(66, 14, "RGB", 0),
+        batch,
+        1,
+        preprocessor.place(patternImage(66, 14, "RGB", 0), 20, 20),
+        padded,
+      );
+      const { padY, contentHeight } = padded!;
+      for (let c = 0; c < 3; c++) {
+        for (let y = 0; y < 20; y++) {
+          const at = element(preprocessing, 20, 20, 10, y, c);
+          expect(row[at]).toBe(y >= padY && y < padY + contentHeight ? wanted[at]! : 9);
+        }
+      }
+    }
+  }
+});
+
 test("Preprocessor.run() goes by each picture's own size, pitch and format, however many sizes take turns", () => {
   const preprocessor = new Preprocessor(LEVELS);
   const input = inputFor(LEVELS, 16, 16);

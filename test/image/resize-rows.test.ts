@@ -1,6 +1,14 @@
 import { expect, test } from "bun:test";
-import { copyBytes, type RowTarget, resizeRow, storeBlend, storeMeans } from "../../src/image/resize-rows.ts";
-import { bilinearTaps, HALF_WEIGHT, isHalfSampling } from "../../src/image/resize-taps.ts";
+import {
+  copyBytes,
+  type RowTarget,
+  resizeRow,
+  storeBlend,
+  storeMeans,
+  storePoints,
+  touchRow,
+} from "../../src/image/resize-rows.ts";
+import { bilinearTaps, HALF_WEIGHT, isHalfSampling, pointStride } from "../../src/image/resize-taps.ts";
 import { chance } from "../support/chance.ts";
 
 test("storeMeans() equals resizing and blending to the bit, at even ratios", () => {
@@ -21,8 +29,8 @@ test("storeMeans() equals resizing and blending to the bit, at even ratios", () 
     const [target, wanted] = outputs.map(
       (output): RowTarget =>
         step === 1
-          ? { output, first: 1, second: 1 + width, third: 1 + 2 * width, step, table }
-          : { output, first: 3, second: 2, third: 1, step, table },
+          ? { output, first: 1, second: 1 + width, third: 1 + 2 * width, step, touched: 0, table }
+          : { output, first: 3, second: 2, third: 1, step, touched: 0, table },
     );
     const [near, far] = [new Int32Array(width * 3), new Int32Array(width * 3)];
     resizeRow(source, 7, columns, near);
@@ -31,6 +39,74 @@ test("storeMeans() equals resizing and blending to the bit, at even ratios", () 
     storeMeans(source, 7, 7 + pitchBytes, columns, target!);
     expect(outputs[0]).toEqual(outputs[1]!);
   }
+});
+
+test("storePoints() equals resizing and blending to the bit, at odd ratios, and writes nothing beside them", () => {
+  const random = chance(20261122);
+  const table = Float32Array.from({ length: 768 }, (_, at) => at * 0.37);
+  for (const ratio of [1, 3, 5]) {
+    for (const width of [1, 2, 3, 4, 5, 7, 8, 33]) {
+      for (const [pixelBytes, step] of [
+        [3, 1],
+        [4, 1],
+        [3, 3],
+        [4, 3],
+      ] as const) {
+        const sourceWidth = width * ratio;
+        const source = Uint8Array.from({ length: 7 + sourceWidth * pixelBytes }, () => random() * 256);
+        const columns = bilinearTaps(sourceWidth, width, "columns", pixelBytes);
+        const stride = pointStride(columns);
+        expect(stride).toBe(width === 1 ? 0 : ratio * pixelBytes);
+        const outputs = [0, 1].map(() => new Float32Array(width * 3 + 2).fill(-1));
+        const [target, wanted] = outputs.map(
+          (output): RowTarget =>
+            step === 1
+              ? { output, first: 1 + 2 * width, second: 1 + width, third: 1, step, touched: 0, table }
+              : { output, first: 3, second: 2, third: 1, step, touched: 0, table },
+        );
+        const row = new Int32Array(width * 3);
+        resizeRow(source, 7, columns, row);
+        storeBlend(row, row, 0, wanted!);
+        storePoints(source, 7 + columns[0]!, stride!, width, target!);
+        expect(outputs[0]).toEqual(outputs[1]!);
+      }
+    }
+  }
+});
+
+test("pointStride() is of equal lengths and odd whole ratios alone", () => {
+  const stride = (source: number, target: number): number | undefined =>
+    pointStride(bilinearTaps(source, target, "columns", 3));
+  for (const [source, target, wanted] of [
+    [640, 640, 3],
+    [1920, 640, 9],
+    [3200, 640, 15],
+    [1, 5, 0],
+    [1, 1, 0],
+    [3, 1, 0],
+    [1280, 640, undefined],
+    [1919, 640, undefined],
+    [1921, 640, undefined],
+    [640, 1920, undefined],
+    [2, 1, undefined],
+  ] as const) {
+    expect(stride(source, target), `${source} to ${target}`).toBe(wanted);
+  }
+  expect(pointStride(Int32Array.of(0, 0, 0, 3, 3, 0, 9, 9, 0))).toBeUndefined();
+});
+
+test("touchRow() reads a byte of each 64 of the row and none behind it", () => {
+  const source = new Uint8Array(300).fill(0xff);
+  source.fill(0, 10, 10 + 129);
+  for (const [at, bit] of [
+    [10, 1],
+    [74, 2],
+    [138, 4],
+  ] as const)
+    source[at] = bit;
+  expect(touchRow(source, 10, 129)).toBe(7);
+  expect(touchRow(source, 10, 128)).toBe(3);
+  expect(touchRow(source, 300, 0)).toBe(0);
 });
 
 test("isHalfSampling() is true for even whole ratios alone", () => {

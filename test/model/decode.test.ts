@@ -8,6 +8,7 @@ import { Candidates } from "../../src/model/candidates.ts";
 import { NumberSlice } from "../../src/model/decode/number-slice.ts";
 import type { Recognition } from "../../src/model/layout.ts";
 import { layoutNamed, recogniseModel } from "../../src/model/registry.ts";
+import { chance } from "../support/chance.ts";
 import { type Declared, DYNAMIC_IMAGES, model } from "./model-infos.ts";
 
 function tensor(shape: readonly number[], values: readonly number[], dtype: DType = "f32"): Tensor {
@@ -66,6 +67,24 @@ test("the dense decoder takes the best class of each anchor, the first of equal 
     [58, 7, 62, 13, 1, 0],
   ]);
   expect(decode(dense, { o }, { threshold: 0 }).count).toBe(6);
+});
+
+test("the dense decoder finds in columns what it finds in rows, however many anchors, NaN of either sign included", () => {
+  const random = chance(20261124);
+  const byRow = recogniseModel(model([["o", [1, 8400, 6]]]), { layout: "yolo-transposed" });
+  // As processors make it of 0 / 0: its sign bit is set.
+  const negativeNaN = new Float32Array(Int32Array.of(-4194304).buffer)[0]!;
+  const scores = [0, -0, 0.4999, 0.5, 0.75, 0.9, 1, -3, Number.NaN, negativeNaN, Number.POSITIVE_INFINITY];
+  for (const anchors of [1, 2, 3, 4, 5, 6, 7, 8, 9, 21, 84, 399]) {
+    for (const share of [0.02, 0.3, 1]) {
+      const score = (): number => (random() < share ? scores[Math.floor(random() * scores.length)]! : random() * 0.4);
+      const rows = Array.from({ length: anchors }, (_, at) => [at + 10, 10, 4, 6, score(), score()]);
+      const found = decode(dense, { o: channelMajor(rows) });
+      const wanted = decode(byRow, { o: tensor([1, anchors, 6], rows.flat()) });
+      expect(rowsOf(found)).toEqual(rowsOf(wanted));
+      expect(found.dropped).toBe(wanted.dropped);
+    }
+  }
 });
 
 test("the threshold is rounded to f32: a score that f32 cannot tell from it is kept", () => {

@@ -79,7 +79,7 @@ export class CpuSlot extends Resource implements Slot {
     for (let index = 0; index < images.length; index++) {
       const image = images[index]!;
       const placement = this.#preprocessor.place(image, width, height);
-      this.#preprocessor.run(image, binding.images, index, placement);
+      binding.fill(this.#preprocessor, image, index, placement);
       this.placements[index] = sourcePlacement(image, placement);
     }
     this.timings.preprocess = performance.now() - started;
@@ -119,7 +119,7 @@ export class CpuSlot extends Resource implements Slot {
   }
 
   readInput(): Promise<Tensor> {
-    return Promise.resolve(this.#bindings.current("read the input").images);
+    return Promise.resolve(this.#bindings.current("read the input").lend());
   }
 
   readOutputs(): Promise<ReadonlyMap<string, Tensor>> {

@@ -2,7 +2,9 @@
 
 import { Resource } from "../../core/resource.ts";
 import { createTensor, type Tensor } from "../../core/tensor.ts";
-import type { InputTensor } from "../../image/preprocessor.ts";
+import type { Placement } from "../../image/geometry.ts";
+import type { Image } from "../../image/image.ts";
+import type { InputTensor, Preprocessor } from "../../image/preprocessor.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { Inference } from "../../onnxruntime/inference.ts";
 import type { Session } from "../../onnxruntime/session.ts";
@@ -14,8 +16,12 @@ export class InputBinding extends Resource {
   readonly batch: number;
   readonly size: Size;
   /** Pictures: [batch, 3, height, width] or [batch, height, width, 3]. */
-  readonly images: InputTensor;
+  readonly #images: InputTensor;
   readonly #inference: Inference;
+  /** Where the last picture of each row lies; holes where there is none, or others may have written. */
+  readonly #padded: (Placement | undefined)[];
+  /** True once somebody else has had the pictures. */
+  #isLent = false;
   #outputs: ReadonlyMap<string, Tensor> = new Map();
 
   /**
@@ -38,13 +44,34 @@ export class InputBinding extends Resource {
     super(`InputBinding ${batch}x${width}x${height}`, session);
     this.batch = batch;
     this.size = size;
-    this.images = images;
+    this.#images = images;
+    this.#padded = new Array(batch).fill(undefined);
     try {
       this.#inference = session.prepare(inputs);
     } catch (error) {
       this.close();
       throw error;
     }
+  }
+
+  /**
+   * Write a picture into its row. Padding that the row has from the picture before is not written again.
+   *
+   * @param preprocessor the same with every call
+   * @param placement    what it returned for this picture
+   * @throws {ShapeError} If the picture has another size than the placement's
+   */
+  fill(preprocessor: Preprocessor, image: Image, index: number, placement: Placement): void {
+    const padded = this.#isLent ? undefined : this.#padded[index];
+    this.#padded[index] = undefined;
+    preprocessor.run(image, this.#images, index, placement, padded);
+    this.#padded[index] = placement;
+  }
+
+  /** The pictures, for others to read. Nobody keeps them from writing there, so that rows are padded anew from now on. */
+  lend(): InputTensor {
+    this.#isLent = true;
+    return this.#images;
   }
 
   /** The outputs of the last run, by name. */

@@ -1,11 +1,10 @@
 /** @module AnswerMessage: what a worker found in a frame, as fields of a stream's entry. */
 
-import { create, toBinary } from "@bufbuild/protobuf";
 import type { Detection } from "../detector/detection.ts";
 import { round } from "../service/result-json.ts";
+import { writeAnswer } from "./answer-writer.ts";
 import type { Field } from "./broker.ts";
 import type { FrameMessage } from "./frame-message.ts";
-import { DetectionsSchema } from "./messages.js";
 
 /** Milliseconds of each part of a frame's way. */
 export interface AnswerTimings {
@@ -47,38 +46,6 @@ export function answerId({ frame, entryId }: Pick<Answer, "frame" | "entryId">):
   return `${frame.sourceId}/${frame.frameId}/${entryId}`;
 }
 
-function asMessage(answer: Answer, id: string, { boxes, model, worker }: AnswerFormat): Uint8Array {
-  const { frame, width, height, detections } = answer;
-  const isNormalized = boxes === "normalized";
-  const scaleX = isNormalized && width > 0 ? 1 / width : 1;
-  const scaleY = isNormalized && height > 0 ? 1 / height : 1;
-  const message = create(DetectionsSchema, {
-    id,
-    sourceId: frame.sourceId,
-    frameId: frame.frameId,
-    timestamp: frame.timestamp,
-    stream: answer.stream,
-    entryId: answer.entryId,
-    width,
-    height,
-    model,
-    normalized: isNormalized,
-    detections: detections.map(({ label, classId, score, box: [x1, y1, x2, y2] }) => ({
-      label,
-      classId,
-      score,
-      x1: x1 * scaleX,
-      y1: y1 * scaleY,
-      x2: x2 * scaleX,
-      y2: y2 * scaleY,
-    })),
-    timings: answer.timings,
-    error: answer.error,
-    worker,
-  });
-  return toBinary(DetectionsSchema, message);
-}
-
 function asFields(answer: Answer, id: string, { boxes, model, worker }: AnswerFormat): Field[] {
   const { frame, width, height } = answer;
   const isNormalized = boxes === "normalized";
@@ -115,6 +82,6 @@ export function answerFields(answer: Answer, format: AnswerFormat): Field[] {
   if (format.format === "fields") return asFields(answer, id, format);
   return [
     ["id", id],
-    ["detections", asMessage(answer, id, format)],
+    ["detections", writeAnswer(answer, id, format)],
   ];
 }

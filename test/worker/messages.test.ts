@@ -4,7 +4,7 @@ import { ImageError } from "../../src/core/errors.ts";
 import type { Image } from "../../src/image/image.ts";
 import { type Answer, answerFields } from "../../src/worker/answer-message.ts";
 import { pictureOf, readFrame } from "../../src/worker/frame-message.ts";
-import { DetectionsSchema, Encoding, FrameSchema } from "../../src/worker/messages.js";
+import { DetectionSchema, DetectionsSchema, Encoding, FrameSchema, TimingsSchema } from "../../src/worker/messages.js";
 import { chance } from "../support/chance.ts";
 
 function plain(fields: Readonly<Record<string, string | Uint8Array>>): Map<string, Uint8Array> {
@@ -167,6 +167,79 @@ test("answerFields() writes protobuf, boxes in pixels or as fractions", () => {
   ] as const)
     expect(got).toBeCloseTo(want, 5);
   expect(read.timings?.postprocess).toBe(6);
+});
+
+/** What the library itself makes of an answer. */
+function byLibrary({ frame, detections, ...rest }: Answer, isNormalized: boolean): Uint8Array {
+  const { sourceId, frameId, timestamp } = frame;
+  const [scaleX, scaleY] = isNormalized && rest.width > 0 ? [1 / rest.width, 1 / rest.height] : [1, 1];
+  const message = create(DetectionsSchema, {
+    ...rest,
+    ...names,
+    sourceId,
+    frameId,
+    timestamp,
+    id: `${sourceId}/${frameId}/${rest.entryId}`,
+    normalized: isNormalized,
+    detections: detections.map(({ label, classId, score, box: [x1, y1, x2, y2] }) => {
+      return { label, classId, score, x1: x1 * scaleX, y1: y1 * scaleY, x2: x2 * scaleX, y2: y2 * scaleY };
+    }),
+  });
+  return toBinary(DetectionsSchema, message);
+}
+
+test("answerFields() writes the bytes that the library writes, whatever the answer", () => {
+  const random = chance(20261122);
+  const pick = <T>(choices: readonly T[]): T => choices[Math.floor(random() * choices.length)]!;
+  const text = (): string => pick(["", "a", "Straße", "\u{1f415}", "\ud800", "x".repeat(200), "ß".repeat(100)]);
+  const number = (): number => pick([0, -0, 1, random(), random() * 4096, -3.5, Number.NaN, Number.POSITIVE_INFINITY]);
+  for (let round = 0; round < 500; round++) {
+    const boxes = pick(["pixels", "normalized"] as const);
+    const detections = Array.from({ length: pick([0, 1, 3, 40]) }, () => {
+      const classId = pick([0, 1, 79, 300, 2 ** 31 - 1]);
+      return { label: text(), classId, score: number(), box: [number(), number(), number(), number()] as const };
+    });
+    const timed = Object.fromEntries(Object.keys(timings).map((name) => [name, number()])) as typeof timings;
+    const timestamp = pick([
+      "0",
+      "00",
+      "-0",
+      "1",
+      "-1",
+      "1700000000000001",
+      "9223372036854775807",
+      "-9223372036854775808",
+    ]);
+    const [width, height] = pick([
+      [0, 0],
+      [1920, 1080],
+      [1, 65536],
+    ] as const);
+    const frame = { ...answer.frame, sourceId: text(), frameId: text(), timestamp };
+    const about = { stream: text(), entryId: text(), error: text() };
+    const whole: Answer = { frame, width, height, detections, timings: timed, ...about };
+    const [, [, bytes]] = answerFields(whole, { format: "protobuf", boxes, ...names }) as [
+      unknown,
+      [string, Uint8Array],
+    ];
+    expect(bytes).toEqual(byLibrary(whole, boxes === "normalized"));
+  }
+});
+
+test("answerFields() leaves no field of the messages out", () => {
+  const whole = { ...answer, error: "none" };
+  const [, message] = answerFields(whole, { format: "protobuf", boxes: "normalized", ...names });
+  const read = fromBinary(DetectionsSchema, message![1] as Uint8Array);
+  for (const [schema, found] of [
+    [DetectionsSchema, read],
+    [DetectionSchema, read.detections[0]],
+    [TimingsSchema, read.timings],
+  ] as const) {
+    for (const { localName } of schema.fields) {
+      const value = (found as unknown as Record<string, unknown>)[localName];
+      expect(Boolean(value), localName).toBe(true);
+    }
+  }
 });
 
 test("answerFields() writes plain fields", () => {

@@ -106,6 +106,12 @@ const stages = Object.fromEntries(STAGES.map((name) => [name, new Samples()]));
 const whole = new Samples();
 const rest = new Samples();
 
+/** What is kept of a measurement. */
+function figuresOf(samples: Samples): Readonly<Record<string, number>> {
+  const at = (share: number): number => samples.quantile(share);
+  return { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1), samples: samples.all.length };
+}
+
 /** One frame from the stream to its written answer, by stage. */
 async function round(isCounted: boolean): Promise<void> {
   await putFrame();
@@ -225,7 +231,9 @@ if (client !== undefined && redis !== undefined && scale > 0) {
 client?.close();
 
 if (values.json !== undefined) {
-  const report = { about: lines, stages, whole, rest, imdecode: theirs, shared };
+  const byStage = Object.fromEntries(Object.entries(stages).map(([name, samples]) => [name, figuresOf(samples)]));
+  const others = { whole: figuresOf(whole), rest: figuresOf(rest), imdecode: figuresOf(theirs) };
+  const report = { about: lines, stages: byStage, ...others, shared };
   await Bun.write(values.json, `${JSON.stringify(report, undefined, 2)}\n`);
 }
 rmSync(scratch, { recursive: true });

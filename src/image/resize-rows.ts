@@ -13,7 +13,7 @@ const CACHE_LINE_BYTES = 64;
 /**
  * Read one byte of each cache line of a source row. A picture is larger than the caches that it has just been decoded
  * through, and {@linkcode storePoints}, which stores as it goes, would wait for memory line by line: a loop that only reads
- * has many lines on their way, and a third of the time is saved. The other loops have more to do for each byte.
+ * has many lines on their way, and up to a third of the time is saved. The other loops have more to do for each byte.
  *
  * @param start offset of the row in bytes
  * @returns something of what was read; whoever calls keeps it somewhere, as reads for nothing are left out by the compiler

@@ -1,6 +1,6 @@
 /**
  * @module AnswerWriter: an answer in protobuf, field by field. `toBinary` takes a message object for every detection, with
- * a closure called for each of its fields: three times as long, once a frame.
+ * a closure called for each of its fields: two to three times as long, once a frame.
  */
 
 import type { DescField } from "@bufbuild/protobuf";

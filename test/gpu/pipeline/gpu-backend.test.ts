@@ -1,7 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { setLogSink } from "../../../src/core/log.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Detector } from "../../../src/detector/detector.ts";
@@ -10,6 +7,7 @@ import { imageOf } from "../../../src/image/image.ts";
 import { DEFAULT_BACKEND_OPTIONS } from "../../../src/pipeline/backend.ts";
 import { GpuBackend } from "../../../src/pipeline/gpu/gpu-backend.ts";
 import { testBackend } from "../../contract/backend-contract.ts";
+import { useEngineCache } from "../../support/engine-cache.ts";
 import { flatPicture } from "../../support/flat-picture.ts";
 import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { toyDetector } from "../../support/toy-detector.ts";
@@ -24,19 +22,7 @@ const options = {
 } as const;
 
 describe.skipIf(isGpuMissing)("GpuBackend", () => {
-  const former = process.env.BUN_TENSORRT_CACHE;
-  let folder = "";
-
-  beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-gpu-"));
-    process.env.BUN_TENSORRT_CACHE = folder;
-  });
-
-  afterAll(() => {
-    rmSync(folder, { recursive: true });
-    if (former === undefined) delete process.env.BUN_TENSORRT_CACHE;
-    else process.env.BUN_TENSORRT_CACHE = former;
-  });
+  useEngineCache();
 
   afterEach(() => setLogSink(undefined));
 

@@ -1,11 +1,10 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { Device } from "../../../src/cuda/device.ts";
 import type { DetectionResult } from "../../../src/detector/detection.ts";
 import { Detector } from "../../../src/detector/detector.ts";
 import { decodeImage } from "../../../src/image/decode.ts";
+import { useEngineCache } from "../../support/engine-cache.ts";
 import { flatPicture } from "../../support/flat-picture.ts";
 import { isGpuMissing } from "../../support/gpu.ts";
 import { isPlanForeign, PLAN } from "../../support/gpu-tensorrt.ts";
@@ -15,19 +14,7 @@ import { toyDetector } from "../../support/toy-detector.ts";
 setDefaultTimeout(120_000);
 
 describe.skipIf(isGpuMissing || Device.count() < 2)("Detector on two GPUs", () => {
-  const former = process.env.BUN_TENSORRT_CACHE;
-  let folder = "";
-
-  beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-gpus-"));
-    process.env.BUN_TENSORRT_CACHE = folder;
-  });
-
-  afterAll(() => {
-    rmSync(folder, { recursive: true });
-    if (former === undefined) delete process.env.BUN_TENSORRT_CACHE;
-    else process.env.BUN_TENSORRT_CACHE = former;
-  });
+  useEngineCache();
 
   test("Detector.stream() over two devices gives what one gives, in order, and both take part", async () => {
     const options = { backend: "gpu", precision: "fp32", threshold: 0, inFlight: 2 } as const;

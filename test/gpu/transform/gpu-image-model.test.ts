@@ -1,13 +1,11 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { decodeImage } from "../../../src/image/decode.ts";
 import { encodeImage } from "../../../src/image/encode.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import { ImageModel } from "../../../src/transform/image-model.ts";
 import type { ImageModelOptions } from "../../../src/transform/image-model-config.ts";
+import { useEngineCache } from "../../support/engine-cache.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 import { blurModel, identityImageModel, nearestModel, noiseImage, tightPixels } from "../../support/image-models.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
@@ -40,19 +38,7 @@ function distance(a: Image, b: Image): { readonly worst: number; readonly mean: 
 }
 
 describe.skipIf(isGpuMissing)("ImageModel on a GPU", () => {
-  const former = process.env.BUN_TENSORRT_CACHE;
-  let folder = "";
-
-  beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-transform-"));
-    process.env.BUN_TENSORRT_CACHE = folder;
-  });
-
-  afterAll(() => {
-    rmSync(folder, { recursive: true });
-    if (former === undefined) delete process.env.BUN_TENSORRT_CACHE;
-    else process.env.BUN_TENSORRT_CACHE = former;
-  });
+  useEngineCache();
 
   const shapes = [
     ["RGB", [1, 3, 16, 24]],

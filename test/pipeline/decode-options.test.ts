@@ -30,3 +30,26 @@ test.skipIf(!hasTurboJpeg)("scaledDecoding shrinks a large JPEG, and boxes still
   expect(boxes[0]).toEqual([128, 0, 640, 384]);
   expect(boxes[1]).toEqual(boxes[0]!);
 });
+
+test.skipIf(!hasTurboJpeg)("scaledDecoding leaves enough for a rectangular input whose sides differ", async () => {
+  await using detector = await Detector.load(toyDetector({ side: "height" }), {
+    scaledDecoding: true,
+    rectangular: true,
+    size: [64, 32],
+    backend: "cpu",
+  });
+  for (const [width, height, scale] of [
+    [512, 256, 8],
+    [256, 512, 8],
+    [384, 192, 4],
+    [192, 384, 4],
+  ] as const) {
+    const jpeg = await encodeImage(flatPicture(width, height, 255), { format: "jpeg" });
+    using batch = await detector.staged([jpeg]);
+    await batch.preprocess();
+    expect(batch.placements[0]).toMatchObject(
+      width > height ? { contentWidth: 64, contentHeight: 32 } : { contentWidth: 32, contentHeight: 64 },
+    );
+    expect(batch.images[0]).toMatchObject({ width: width / scale, height: height / scale });
+  }
+});

@@ -23,11 +23,12 @@ import { loadSharp } from "./sharp-library.ts";
  * ```
  */
 export async function drawDetections(image: Image, rows: readonly LabelledBox[]): Promise<Image> {
-  const { width, height } = imageOf(image.data, image);
+  const complete = imageOf(image.data, image);
+  const { width, height } = complete;
   const sharp = await loadSharp();
   const overlay = Buffer.from(overlaySvg(width, height, rows));
   try {
-    const data = await sharp(tightRgb(image), { raw: { width, height, channels: 3 }, limitInputPixels: false })
+    const data = await sharp(tightRgb(complete), { raw: { width, height, channels: 3 }, limitInputPixels: false })
       .composite([{ input: overlay, limitInputPixels: false, unlimited: true }])
       .removeAlpha()
       .raw()

@@ -22,10 +22,11 @@ import { loadSharp } from "./sharp-library.ts";
  */
 export async function encodeImage(image: Image, options: EncodeOptions = {}): Promise<Uint8Array> {
   const { format, quality, alpha } = parseEncodeOptions(options);
-  const { width, height } = imageOf(image.data, image);
+  const complete = imageOf(image.data, image);
+  const { width, height } = complete;
   const sharp = await loadSharp();
-  const hasAlpha = image.format === "RGBA" && alpha === "keep" && format !== "jpeg";
-  const pixels = hasAlpha ? tightRgba(image) : tightRgb(image);
+  const hasAlpha = complete.format === "RGBA" && alpha === "keep" && format !== "jpeg";
+  const pixels = hasAlpha ? tightRgba(complete) : tightRgb(complete);
   const raw = sharp(pixels, { raw: { width, height, channels: hasAlpha ? 4 : 3 }, limitInputPixels: false });
   try {
     switch (format) {

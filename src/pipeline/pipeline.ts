@@ -178,10 +178,14 @@ export class Pipeline {
   }
 }
 
-/** @throws {ShapeError} If there are fewer bytes than pixels */
+/**
+ * The image itself; where a caller without types has left out its format or pitch, with what these then are.
+ *
+ * @throws {ShapeError} If there are fewer bytes than pixels
+ */
 function checked(image: Image): Image {
-  imageOf(image.data, image);
-  return image;
+  const complete = imageOf(image.data, image);
+  return image.format === complete.format && image.pitchBytes === complete.pitchBytes ? image : complete;
 }
 
 /**

@@ -26,6 +26,14 @@ test("Detector.detect() names the classes and gives boxes in source pixels", asy
   expect(timing.total).toBeGreaterThanOrEqual(timing.preprocess + timing.infer + timing.postprocess);
 });
 
+test("Detector.detect() takes pixels without a format and a pitch for tight RGB, as imageOf() does", async () => {
+  await using detector = await Detector.load(toyDetector(), { backend: "cpu" });
+  const { data, width, height } = white;
+  const { detections } = await detector.detect({ data, width, height } as Image);
+  expect(detections).toEqual((await detector.detect(white)).detections);
+  expect(detections.length).toBe(3);
+});
+
 test("Detector.detect() decodes the bytes of a file", async () => {
   await using detector = await Detector.load(toyDetector());
   const png = await encodeImage(flatPicture(32, 32, 255), { format: "png" });

@@ -2,8 +2,9 @@ import { expect, test } from "bun:test";
 import sharp from "sharp";
 import { ImageError, OptionError, ShapeError } from "../../src/core/errors.ts";
 import { decodeImage } from "../../src/image/decode.ts";
+import { drawDetections } from "../../src/image/draw.ts";
 import { encodeImage } from "../../src/image/encode.ts";
-import { imageOf, type PixelFormat } from "../../src/image/image.ts";
+import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { tightRgb } from "../../src/image/rgb.ts";
 import { largestDifference, paint } from "../support/pictures.ts";
 
@@ -36,6 +37,13 @@ test("encodeImage() writes PNG that decodes to the very pixels, from any format 
     const png = await encodeImage(image, { format: "png" });
     expect(largestDifference((await decodeImage(png)).data, picture.data)).toBe(0);
   }
+});
+
+test("encodeImage() and drawDetections() take pixels without a format and a pitch for tight RGB", async () => {
+  const { data, width, height } = imageOf(new Uint8Array(7 * 5 * 3).fill(200), { width: 7, height: 5 });
+  const bare = { data, width, height } as Image;
+  expect((await decodeImage(await encodeImage(bare, { format: "png" }))).data).toEqual(data);
+  expect(Buffer.from((await drawDetections(bare, [])).data)).toEqual(Buffer.from(data));
 });
 
 test("encodeImage() writes JPEG and WebP near to the pixels, smaller where quality is lower", async () => {

@@ -36,6 +36,8 @@ export class StagedBatch extends Resource {
   readonly #giveBack: () => void;
   /** Stages that have run. */
   #done = 0;
+  /** Calls that use the slot just now. */
+  #inFlight = 0;
 
   private constructor(
     pipeline: Pipeline,
@@ -82,36 +84,40 @@ export class StagedBatch extends Resource {
   /** Fill the input tensor. */
   async preprocess(): Promise<void> {
     this.#begin(0);
-    await this.#slot.preprocess(this.images, this.#pipeline.sizeFor(this.images));
+    await this.#using(() => this.#slot.preprocess(this.images, this.#pipeline.sizeFor(this.images)));
     this.#done = 1;
   }
 
   /** Run the model. */
   async infer(): Promise<void> {
     this.#begin(1);
-    await this.#slot.infer();
+    await this.#using(() => this.#slot.infer());
     this.#done = 2;
   }
 
   /** Decode and select: one list a picture, best first, in source pixels. */
   async postprocess(options?: DetectOptions): Promise<Detection[][]> {
     this.#begin(2);
-    const blocks = await this.#slot.postprocess(this.#selectionFor(options));
-    this.#done = 3;
     const { labels } = this.#pipeline.backend.recognition;
-    return this.images.map((_, index) => detectionsOf(blocks[index]!, labels));
+    const selection = this.#selectionFor(options);
+    const lists = await this.#using(async () => {
+      const blocks = await this.#slot.postprocess(selection);
+      return this.images.map((_, index) => detectionsOf(blocks[index]!, labels));
+    });
+    this.#done = 3;
+    return lists;
   }
 
   /** The input tensor after `preprocess`; valid until the batch is closed. */
   input(): Promise<Tensor> {
     this.#begin(1);
-    return this.#slot.readInput();
+    return this.#using(() => this.#slot.readInput());
   }
 
   /** The model's outputs by name after `infer`; valid until the batch is closed. */
   outputs(): Promise<ReadonlyMap<string, Tensor>> {
     this.#begin(2);
-    return this.#slot.readOutputs();
+    return this.#using(() => this.#slot.readOutputs());
   }
 
   /** Where each picture lies in the input, after `preprocess`. */
@@ -132,7 +138,18 @@ export class StagedBatch extends Resource {
     throw new Error(message("run a stage", found, `the order is ${STAGES.join(", ")}`));
   }
 
+  /** Use the slot. Whoever gets it next must not find it in use: a batch closed meanwhile gives it back afterwards. */
+  async #using<T>(work: () => Promise<T>): Promise<T> {
+    this.#inFlight += 1;
+    try {
+      return await work();
+    } finally {
+      this.#inFlight -= 1;
+      if (this.closed && this.#inFlight === 0) this.#giveBack();
+    }
+  }
+
   protected release(): void {
-    this.#giveBack();
+    if (this.#inFlight === 0) this.#giveBack();
   }
 }

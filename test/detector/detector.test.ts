@@ -204,6 +204,19 @@ test("Detector.staged() runs the stages one by one, in order", async () => {
   expect(strict?.length).toBe(1);
 });
 
+test("StagedBatch.close() during a stage keeps the slot from others until the stage has ended", async () => {
+  await using detector = await Detector.load(toyDetector(), { backend: "cpu", inFlight: 1 });
+  for (const stages of [0, 1, 2]) {
+    const batch = await detector.staged([white]);
+    await batch.preprocess();
+    if (stages > 1) await batch.infer();
+    const running = stages === 0 ? batch.preprocess() : stages === 1 ? batch.infer() : batch.postprocess();
+    batch.close();
+    expect((await detector.detect(white)).detections.length).toBe(3);
+    await running;
+  }
+});
+
 test("Detector.staged() gives the slot back, also when a picture is bad", async () => {
   await using detector = await Detector.load(toyDetector());
   await expect(detector.staged([notAPicture])).rejects.toThrow(ImageError);

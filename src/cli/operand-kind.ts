@@ -1,7 +1,8 @@
 /** @module OperandKind: what the operands of `detect` are: pictures, videos or standard input. */
 
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { extname } from "node:path";
+import { statsOf } from "../core/stats-of.ts";
 import { isCamera, isNetworkAddress } from "../video/address.ts";
 import { isPictureName } from "./pictures.ts";
 
@@ -18,7 +19,7 @@ export type OperandKind = "pictures" | "video" | "stdin";
 const SYNC_BYTE = 0x47;
 
 function isTransportStream(path: string): boolean {
-  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
+  if (!statsOf(path)?.isFile()) return false;
   const descriptor = openSync(path, "r");
   const first = new Uint8Array(1);
   try {

@@ -10,12 +10,12 @@ import {
   realpathSync,
   rmdirSync,
   rmSync,
-  statSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { statsOf } from "../core/stats-of.ts";
 import { writeWhole } from "../core/whole-file.ts";
 import { hasColour } from "./terminal.ts";
 
@@ -124,7 +124,7 @@ export function openOutput(path: string): Output {
 
 /** A file or folder as the system knows it, whatever it is called; `undefined` where there is none. */
 export function fileIdentity(path: string): string | undefined {
-  const stats = statSync(path, { throwIfNoEntry: false });
+  const stats = statsOf(path);
   return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
 }
 
@@ -175,7 +175,7 @@ const PLACE_IS_FIXED: readonly string[] = ["EACCES", "EPERM", "EBUSY", "EROFS", 
  * @throws {Error} If it cannot be written
  */
 export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const stats = statSync(path, { throwIfNoEntry: false });
+  const stats = statsOf(path);
   if (stats !== undefined && !stats.isFile()) return await writeFile(path, content);
   try {
     await writeWhole(stats === undefined ? path : realpathSync(path), content);

@@ -1,8 +1,9 @@
 /** @module Pictures: the files that the operands of `detect` and `transform` stand for, and the names of what is made from them. */
 
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { message } from "../core/errors.ts";
+import { statsOf } from "../core/stats-of.ts";
 
 /** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
 export const PICTURE_EXTENSIONS: readonly string[] = [
@@ -57,7 +58,7 @@ function isAddress(operand: string): boolean {
 
 function expand(operand: string, action: string): string[] {
   if (isAddress(operand)) return [operand];
-  const stats = statSync(operand, { throwIfNoEntry: false });
+  const stats = statsOf(operand);
   if (stats === undefined) return byPattern(operand, action);
   return stats.isDirectory() ? inFolder(operand, action) : [operand];
 }

@@ -1,8 +1,8 @@
 /** @module TransformTarget: the files that `transform` writes, named and checked before anything is loaded. */
 
-import { statSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { message } from "../core/errors.ts";
+import { statsOf } from "../core/stats-of.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import type { Image } from "../image/image.ts";
@@ -44,7 +44,7 @@ function renamed(name: string, format: EncodedFormat | undefined): string {
 }
 
 function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  return statsOf(path)?.isDirectory() === true;
 }
 
 /** One path a picture: `output` itself where it is named like a picture, else a name in that folder. */

@@ -1,9 +1,9 @@
 /** @module Address: what a video is opened by, as ffmpeg wants it spelt, and as it may be shown. Pure but for one look at the file. */
 
-import { statSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { message, VideoError } from "../core/errors.ts";
+import { statsOf } from "../core/stats-of.ts";
 
 /** Where a video comes from. */
 export interface VideoAddress {
@@ -36,7 +36,7 @@ function withoutPassword(text: string): string {
 }
 
 function checkFile(path: string): void {
-  const stats = statSync(path, { throwIfNoEntry: false });
+  const stats = statsOf(path);
   const refusal = (found: string, hint: string): VideoError =>
     new VideoError(message(`open the video ${JSON.stringify(path)}`, found, hint), path);
   if (stats === undefined && isCamera(path)) throw refusal("as there is no such camera", "ls /dev/video* shows them");

@@ -46,6 +46,8 @@ test("expandPictures() names what stands for no file", () => {
   expect(() => expandPictures([path("c.jpg")])).toThrow(
     'c.jpg" as there is no such file or folder\nHint: check the path',
   );
+  // Below a file there is nothing, which Bun's statSync() takes for a failure.
+  expect(() => expandPictures([path("a/2.jpg/c.jpg")])).toThrow('c.jpg" as there is no such file or folder');
   expect(() => expandPictures(["c.jpg"])).toThrow(`Hint: paths are relative to ${process.cwd()}`);
   expect(() => expandPictures([path("*.gif")])).toThrow('*.gif" as no picture fits the pattern');
   expect(() => expandPictures([path("empty")])).toThrow('empty" as it holds no picture');

@@ -25,16 +25,19 @@ export interface PictureWriter {
 /** Called with a picture that could not be read. */
 export type OnBadPicture = (file: string, error: ImageError) => void;
 
+/** @returns false if it cannot be drawn, which has been told then */
 async function savePicture(
   saver: PictureSaver | undefined,
   picture: WritablePicture,
   onBadPicture: OnBadPicture,
-): Promise<void> {
+): Promise<boolean> {
   try {
     await saver?.save(picture, picture.source);
+    return true;
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
     onBadPicture(picture.file, error);
+    return false;
   }
 }
 
@@ -56,8 +59,8 @@ export async function writePictures(
   try {
     for await (const picture of results(onBadPicture)) {
       await sink.write(picture);
-      await savePicture(saver, picture, onBadPicture);
-      tally.good += 1;
+      // One that has gone since is a bad one, and no further picture.
+      if (await savePicture(saver, picture, onBadPicture)) tally.good += 1;
       tally.objects += picture.result.detections.length;
       progress?.update(tally.good + tally.bad, bar?.total);
     }

@@ -1,0 +1,37 @@
+import { expect, test } from "bun:test";
+import type { PictureSaver } from "../../src/cli/save-pictures.ts";
+import { Terminal } from "../../src/cli/terminal.ts";
+import { writePictures } from "../../src/cli/write-pictures.ts";
+import { ImageError } from "../../src/core/errors.ts";
+import type { DetectionResult } from "../../src/detector/detection.ts";
+
+const result: DetectionResult = {
+  detections: [{ label: "cat", classId: 0, score: 0.5, box: [0, 0, 1, 1] }],
+  width: 1,
+  height: 1,
+  dropped: 0,
+  timing: { decode: 0, preprocess: 0, infer: 0, postprocess: 0, total: 0 },
+};
+
+test("writePictures() counts a picture once that was answered and cannot be drawn on", async () => {
+  const written: string[] = [];
+  const told: string[] = [];
+  const saver: PictureSaver = {
+    save: ({ file }) =>
+      file === "gone" ? Promise.reject(new ImageError("Cannot decode it", file)) : Promise.resolve(file),
+  };
+  const tally = await writePictures(
+    async function* () {
+      for (const file of ["here", "gone"]) yield { file, result };
+    },
+    {
+      sink: { write: async ({ file }) => void written.push(file), finish: async () => void written.push("end") },
+      saver,
+      terminal: new Terminal({ write: (text) => told.push(text) }, (_, text) => text),
+      progress: undefined,
+    },
+  );
+  expect(tally).toEqual({ good: 1, bad: 1, objects: 2 });
+  expect(written).toEqual(["here", "gone", "end"]);
+  expect(told).toEqual(["error: Cannot decode it\n"]);
+});

@@ -34,15 +34,14 @@ export interface OnStream {
 /** A stream of one device. What is enqueued on it runs in order; different streams run side by side. */
 export class Stream extends Resource {
   readonly device: Device;
-  /** The `cudaStream_t` (the driver's `CUstream` as well). Borrowed: valid while the stream is open. */
-  readonly handle: Handle<"cudaStream_t">;
   /** What was launched last, for the report of a fault. Written by {@linkcode Kernel} and {@linkcode GraphExec}. */
   lastLaunch = "none";
+  readonly #handle: Handle<"cudaStream_t">;
 
   private constructor(device: Device, handle: Handle<"cudaStream_t">, label: string) {
     super(label, device);
     this.device = device;
-    this.handle = handle;
+    this.#handle = handle;
   }
 
   /**
@@ -69,10 +68,20 @@ export class Stream extends Resource {
     return new Stream(device, out.pointer() as Handle<"cudaStream_t">, label);
   }
 
+  /**
+   * The `cudaStream_t` (the driver's `CUstream` as well). Borrowed: valid while the stream is open.
+   *
+   * @throws {ClosedError} If it is closed: CUDA would follow the handle all the same
+   */
+  get handle(): Handle<"cudaStream_t"> {
+    this.assertOpen("use a stream");
+    return this.#handle;
+  }
+
   /** True once everything enqueued so far has finished. @throws {CudaError} If some of it failed */
   get isDone(): boolean {
     this.assertOpen("query a stream");
-    const status = cudaRuntime().cudaStreamQuery(this.handle);
+    const status = cudaRuntime().cudaStreamQuery(this.#handle);
     if (status === NOT_READY) return false;
     checkWait(status, "cudaStreamQuery", this.lastLaunch);
     return true;
@@ -81,7 +90,7 @@ export class Stream extends Resource {
   /** True while a graph is captured from the stream. */
   get isCapturing(): boolean {
     this.assertOpen("query a stream");
-    check(cudaRuntime().cudaStreamIsCapturing(this.handle, out.cells), "cudaStreamIsCapturing");
+    check(cudaRuntime().cudaStreamIsCapturing(this.#handle, out.cells), "cudaStreamIsCapturing");
     return out.i32() !== 0;
   }
 
@@ -92,22 +101,22 @@ export class Stream extends Resource {
    */
   synchronize(): void {
     this.assertOpen("synchronize a stream");
-    checkWait(cudaRuntime().cudaStreamSynchronize(this.handle), "cudaStreamSynchronize", this.lastLaunch);
+    checkWait(cudaRuntime().cudaStreamSynchronize(this.#handle), "cudaStreamSynchronize", this.lastLaunch);
   }
 
   /** Enqueue a wait: later work of this stream runs after what the event recorded. Blocks nobody. */
   waitFor(event: RecordedEvent): void {
     this.assertOpen("enqueue a wait");
     event.assertOpen("wait for an event");
-    check(cudaRuntime().cudaStreamWaitEvent(this.handle, event.handle, 0), "cudaStreamWaitEvent");
+    check(cudaRuntime().cudaStreamWaitEvent(this.#handle, event.handle, 0), "cudaStreamWaitEvent");
   }
 
   /** Waits for the work, then frees the stream. */
   protected override release(): void {
     try {
-      checkWait(cudaRuntime().cudaStreamSynchronize(this.handle), "cudaStreamSynchronize", this.lastLaunch);
+      checkWait(cudaRuntime().cudaStreamSynchronize(this.#handle), "cudaStreamSynchronize", this.lastLaunch);
     } finally {
-      check(cudaRuntime().cudaStreamDestroy(this.handle), "cudaStreamDestroy");
+      check(cudaRuntime().cudaStreamDestroy(this.#handle), "cudaStreamDestroy");
     }
   }
 }

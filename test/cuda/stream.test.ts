@@ -1,0 +1,49 @@
+import { expect } from "bun:test";
+import { fakeCudaTest } from "../support/fake-cuda.ts";
+
+fakeCudaTest("Stream that is closed takes no more work: CUDA would follow its handle", async (runOnFakeCuda) => {
+  const output = await runOnFakeCuda(`
+    const { Device } = await import("./src/cuda/device.ts");
+    const { Stream } = await import("./src/cuda/stream.ts");
+    const { Event } = await import("./src/cuda/event.ts");
+    const { Module } = await import("./src/cuda/module.ts");
+    const { Graph } = await import("./src/cuda/graph.ts");
+    const { DeviceBuffer } = await import("./src/cuda/device-buffer.ts");
+    const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
+    const { copyOnDevice, copyToDevice, copyToHost, fill } = await import("./src/cuda/copy.ts");
+    const { layOut } = await import("./src/cuda/kernel-arguments.ts");
+    using device = Device.open(0);
+    using buffer = DeviceBuffer.create("u8", [7], { device });
+    using other = DeviceBuffer.create("u8", [7], { device });
+    using pinned = PinnedBuffer.create("u8", [7], device);
+    using event = Event.create(device);
+    using module = Module.load(device, "no code", { name: "none" });
+    const kernel = module.kernel("none", layOut([["pictures", "pointer"]]));
+    const args = kernel.createArguments();
+    const stream = Stream.create(device);
+    const on = { stream };
+    using graph = Graph.capture("none", () => undefined, on);
+    using executable = graph.instantiate();
+    stream.close();
+    const calls = {
+      record: () => event.record(on),
+      copyToDevice: () => copyToDevice(buffer, pinned, on),
+      copyToHost: () => copyToHost(pinned, buffer, on),
+      copyOnDevice: () => copyOnDevice(other, buffer, on),
+      fill: () => fill(buffer, 0, on),
+      kernel: () => kernel.launch({ grid: [1, 1, 1], block: [1, 1, 1] }, args, on),
+      graph: () => executable.launch(on),
+      upload: () => executable.upload(on),
+    };
+    for (const [name, call] of Object.entries(calls)) {
+      try {
+        call();
+        console.log(name, "ran");
+      } catch (error) {
+        console.log(name, error.name);
+      }
+    }
+    `);
+  const names = ["record", "copyToDevice", "copyToHost", "copyOnDevice", "fill", "kernel", "graph", "upload"];
+  expect(output.split("\n")).toEqual(names.map((name) => `${name} ClosedError`));
+});

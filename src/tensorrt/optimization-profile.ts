@@ -22,18 +22,23 @@ const cells = new ShapeCells();
 
 /** A profile of a builder, which owns it. There is nothing to close. */
 export class OptimizationProfile {
-  /** Address of the IOptimizationProfile. Borrowed: valid while the builder is open. */
-  readonly handle: number;
   readonly #builder: Builder;
+  readonly #handle: number;
 
   private constructor(builder: Builder, handle: number) {
     this.#builder = builder;
-    this.handle = handle;
+    this.#handle = handle;
   }
 
   /** Called by {@linkcode Builder.createProfile} alone. */
   static wrap(builder: Builder, handle: number): OptimizationProfile {
     return new OptimizationProfile(builder, handle);
+  }
+
+  /** Address of the IOptimizationProfile. Borrowed: valid while the builder is open. @throws {ClosedError} If it is closed */
+  get handle(): number {
+    this.#builder.assertOpen("use an optimisation profile");
+    return this.#handle;
   }
 
   /**
@@ -86,7 +91,6 @@ export class OptimizationProfile {
   }
 
   #use(): { readonly library: Builder["library"]; readonly handle: number } {
-    this.#builder.assertOpen("use an optimisation profile");
     return { library: this.#builder.library, handle: this.handle };
   }
 

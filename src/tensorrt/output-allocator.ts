@@ -13,8 +13,7 @@ import { ShapeCells } from "./shape-cells.ts";
  * then says what is needed.
  */
 export class OutputAllocator extends Resource {
-  /** Address of the IOutputAllocator. Borrowed. */
-  readonly handle: number;
+  readonly #handle: number;
   readonly #cells = new ShapeCells();
   readonly #context: ExecutionContext;
   readonly #output: string;
@@ -23,7 +22,7 @@ export class OutputAllocator extends Resource {
     super(`OutputAllocator of ${JSON.stringify(output)}`, context);
     this.#context = context;
     this.#output = output;
-    this.handle = shim().bt_allocator_create()!;
+    this.#handle = shim().bt_allocator_create()!;
   }
 
   /**
@@ -44,6 +43,12 @@ export class OutputAllocator extends Resource {
     return allocator;
   }
 
+  /** Address of the IOutputAllocator. Borrowed: valid while it is open. @throws {ClosedError} If it is closed */
+  get handle(): number {
+    this.assertOpen("use an OutputAllocator");
+    return this.#handle;
+  }
+
   /** Give it memory, which stays the caller's and outlives the inferences. At `tensor.maxBytes` it always fits. */
   setMemory(memory: DeviceMemory): void {
     shim().bt_allocator_set_memory(this.handle, memory.pointer, memory.byteLength);
@@ -62,6 +67,6 @@ export class OutputAllocator extends Resource {
 
   protected override release(): void {
     this.#context.tensor(this.#output).setAllocator(undefined);
-    this.#context.retire(() => destroyObserver(this.handle));
+    this.#context.retire(() => destroyObserver(this.#handle));
   }
 }

@@ -76,19 +76,25 @@ export class PhaseTree {
 
 /** TensorRT's progress monitor: an object it calls, and the queue it fills. */
 export class ProgressMonitor extends Resource {
-  /** Address of the IProgressMonitor. Borrowed. */
-  readonly handle: number;
+  readonly #handle: number;
   readonly #ring = new Ring(CAPACITY_BYTES);
   readonly #tree = new PhaseTree();
 
   /** Close it after every configuration that knows it. */
   constructor() {
     super("ProgressMonitor");
-    this.handle = shim().bt_monitor_create(this.#ring.handle)!;
+    this.#handle = shim().bt_monitor_create(this.#ring.handle)!;
   }
 
-  /** Pass on what has happened since the last call. */
+  /** Address of the IProgressMonitor. Borrowed: valid while it is open. @throws {ClosedError} If it is closed */
+  get handle(): number {
+    this.assertOpen("use a progress monitor");
+    return this.#handle;
+  }
+
+  /** Pass on what has happened since the last call. @throws {ClosedError} If it is closed */
   drain(visit: (event: BuildEvent) => void): void {
+    this.assertOpen("read the progress of a build");
     this.#ring.drain((record) => {
       const event = this.#tree.visit(record);
       if (event !== undefined) visit(event);
@@ -98,11 +104,11 @@ export class ProgressMonitor extends Resource {
   /** Ask the build to end at its next step. */
   cancel(): void {
     this.assertOpen("cancel a build");
-    shim().bt_monitor_cancel(this.handle);
+    shim().bt_monitor_cancel(this.#handle);
   }
 
   protected override release(): void {
-    destroyObserver(this.handle);
+    destroyObserver(this.#handle);
     this.#ring.destroy();
   }
 }

@@ -107,5 +107,8 @@ test.skipIf(isAbsent)(
       "Cannot use a TensorRT object as it is closed: Builder (TensorRT-RTX 1.7.1)",
     );
     expect(() => profile.isValid).toThrow(ClosedError);
+    using next = await Builder.create({ library: openFrom(RTX!) });
+    using settings = next.createConfig();
+    expect(() => settings.addProfile(profile)).toThrow(ClosedError);
   },
 );

@@ -201,6 +201,18 @@ for (const [tag, version, layout] of [
       expect(() => OutputAllocator.create(context, "pictures")).toThrow(TensorRtError);
     });
 
+    test("OutputAllocator that is closed is not used: it is freed with its context", async () => {
+      using runtime = await Runtime.create({ library });
+      using engine = await runtime.deserialize(PLAN);
+      using context = await engine.createContext();
+      const allocator = OutputAllocator.create(context, "rows");
+      allocator.close();
+      expect(() => allocator.setMemory(memory(0x10000, 1200))).toThrow(ClosedError);
+      expect(() => allocator.requestedBytes).toThrow(ClosedError);
+      expect(() => allocator.shape).toThrow(ClosedError);
+      expect(() => context.tensor("rows").setAllocator(allocator)).toThrow(ClosedError);
+    });
+
     test("LayerProfiler sums the layers' times", async () => {
       using runtime = await Runtime.create({ library });
       using engine = await runtime.deserialize(PLAN);

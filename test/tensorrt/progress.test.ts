@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { ClosedError } from "../../src/core/errors.ts";
 import { type BuildEvent, PhaseTree, ProgressMonitor } from "../../src/tensorrt/progress.ts";
 import { RECORD_KINDS, type RingRecord } from "../../src/tensorrt/ring.ts";
 
@@ -58,4 +59,6 @@ test("ProgressMonitor frees itself once, and refuses to cancel afterwards", () =
   monitor.close();
   monitor.close();
   expect(() => monitor.cancel()).toThrow("Cannot cancel a build as it is closed: ProgressMonitor");
+  expect(() => monitor.drain(() => undefined)).toThrow(ClosedError);
+  expect(() => monitor.handle).toThrow(ClosedError);
 });

@@ -7,6 +7,7 @@ import { type BuilderFlag, builderFlag } from "./abi/builder-flags.ts";
 import type { Builder } from "./builder.ts";
 import { HostMemory } from "./host-memory.ts";
 import { NativeObject } from "./native-object.ts";
+import { Operation } from "./operation.ts";
 import type { OptimizationProfile } from "./optimization-profile.ts";
 import type { ProgressMonitor } from "./progress.ts";
 import type { TimingCache } from "./timing-cache.ts";
@@ -44,6 +45,10 @@ const DLA = 1;
 
 /** Settings of one or more builds of a builder. */
 export class BuilderConfig extends NativeObject {
+  /** What TensorRT uses beside it, by an address alone. */
+  #monitor: ProgressMonitor | undefined;
+  #timingCache: TimingCache | undefined;
+
   private constructor(builder: Builder, handle: number) {
     super("BuilderConfig", builder.library, handle, builder);
   }
@@ -159,24 +164,45 @@ export class BuilderConfig extends NativeObject {
     return this.i32("BuilderConfig.getNbOptimizationProfiles");
   }
 
-  /** Report a build to a monitor. It is closed after this configuration. */
+  /** Report a build to a monitor. It is closed after the last build. */
   setProgressMonitor(monitor: ProgressMonitor): void {
     this.setPointer("BuilderConfig.setProgressMonitor", monitor.handle);
+    this.#monitor = monitor;
   }
 
   /**
-   * Use a timing cache; the build adds to it.
+   * Hold open what a build uses beside the configuration. Called by `Builder.build`.
+   *
+   * @throws {ClosedError} If the monitor or the timing cache is closed
+   */
+  holdUsed(): Disposable {
+    using held = new DisposableStack();
+    for (const used of [this.#monitor, this.#timingCache]) {
+      if (used !== undefined) held.use(Operation.on(used, "build"));
+    }
+    return held.move();
+  }
+
+  /**
+   * Use a timing cache; the build adds to it. It is closed after the last build.
    *
    * @returns false if it was made on another GPU or by another version: it is not used then
    */
   setTimingCache(cache: TimingCache): boolean {
     const status = shim().bt_config_set_timing_cache(this.library.handle, this.handle, cache.handle, 0);
     if (status === SHIM_STATUS.noMethod) throw this.library.missing("BuilderConfig.setTimingCache");
-    return status === SHIM_STATUS.ok;
+    if (status !== SHIM_STATUS.ok) return false;
+    this.#timingCache = cache;
+    return true;
   }
 
-  /** What the timing cache in use holds, after a build that added to it; empty where none was set. */
+  /**
+   * What the timing cache in use holds, after a build that added to it; empty where none was set.
+   *
+   * @throws {ClosedError} If it is closed
+   */
   timingCacheBytes(): Uint8Array<ArrayBuffer> {
+    this.#timingCache?.assertOpen("read the timing cache in use");
     const cache = shim().bt_pointer(this.library.handle, this.handle, methodId("BuilderConfig.getTimingCache"));
     if (cache === null) return new Uint8Array();
     const bytes = shim().bt_pointer(this.library.handle, cache, methodId("TimingCache.serialize"));

@@ -108,14 +108,16 @@ export class Builder extends NativeObject {
    *
    * @returns the plan, a child of this builder
    * @throws {TensorRtError} If the network cannot be built, or its progress monitor cancelled it
+   * @throws {ClosedError} If the configuration's progress monitor or timing cache is closed
    */
   async build(network: Network, config: BuilderConfig): Promise<HostMemory> {
     using ofNetwork = Operation.on(network, "build");
     using ofConfig = Operation.on(config, "build");
+    using used = config.holdUsed();
     const handle = await createOffThread(this.library, {
       name: "bt_builder_build",
       args: [this.library.handle, this.handle, network.handle, config.handle, this.device?.index ?? -1],
-      keep: [ofNetwork, ofConfig],
+      keep: [ofNetwork, ofConfig, used],
       action: "build an engine",
       call: "IBuilder::buildSerializedNetwork",
       method: "Builder.buildSerializedNetwork",

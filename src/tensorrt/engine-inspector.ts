@@ -19,6 +19,9 @@ export interface EngineInformation {
 
 /** An inspector of one engine. */
 export class EngineInspector extends NativeObject {
+  /** TensorRT has its address alone. */
+  #context: ExecutionContext | undefined;
+
   private constructor(engine: Engine, handle: number) {
     super(`EngineInspector of ${engine.source}`, engine.library, handle, engine);
   }
@@ -32,17 +35,21 @@ export class EngineInspector extends NativeObject {
   setContext(context: ExecutionContext): void {
     const id = methodId("EngineInspector.setExecutionContext");
     const status = shim().bt_bool_pointer(this.library.handle, this.handle, id, context.handle);
-    if (this.library.check(status, "EngineInspector.setExecutionContext") === 1) return;
-    throw this.library.failure("inspect with a context", "IEngineInspector::setExecutionContext", -1);
+    if (this.library.check(status, "EngineInspector.setExecutionContext") !== 1) {
+      throw this.library.failure("inspect with a context", "IEngineInspector::setExecutionContext", -1);
+    }
+    this.#context = context;
   }
 
-  /** All layers, parsed from TensorRT's JSON. */
+  /** All layers, parsed from TensorRT's JSON. @throws {ClosedError} If the context that was set is closed */
   information(): EngineInformation {
+    this.#context?.assertOpen("inspect with a context");
     return JSON.parse(this.textAt("EngineInspector.getEngineInformation", JSON_FORMAT)) as EngineInformation;
   }
 
   /** One layer, as JSON text. @param layer from 0 to `engine.layerCount - 1` */
   layer(layer: number): string {
+    this.#context?.assertOpen("inspect with a context");
     return readCString(shim().bt_inspector_layer(this.library.handle, this.handle, layer, JSON_FORMAT));
   }
 }

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { ClosedError, OptionError, TensorRtError } from "../../src/core/errors.ts";
 import { Builder } from "../../src/tensorrt/builder.ts";
+import { ProgressMonitor } from "../../src/tensorrt/progress.ts";
 import { TimingCache } from "../../src/tensorrt/timing-cache.ts";
 import { openFrom, RTX } from "../support/tensorrt.ts";
 
@@ -110,5 +111,24 @@ test.skipIf(isAbsent)(
     using next = await Builder.create({ library: openFrom(RTX!) });
     using settings = next.createConfig();
     expect(() => settings.addProfile(profile)).toThrow(ClosedError);
+  },
+);
+
+test.skipIf(isAbsent)(
+  "Builder.build() and timingCacheBytes() refuse a monitor or timing cache that is closed, as TensorRT-RTX has been fetched",
+  async () => {
+    using builder = await Builder.create({ library: openFrom(RTX!) });
+    using network = builder.createNetwork();
+    using watched = builder.createConfig();
+    const monitor = new ProgressMonitor();
+    watched.setProgressMonitor(monitor);
+    monitor.close();
+    await expect(builder.build(network, watched)).rejects.toThrow("as it is closed: ProgressMonitor");
+    using timed = builder.createConfig();
+    const cache = TimingCache.create(timed);
+    expect(timed.setTimingCache(cache)).toBe(true);
+    cache.close();
+    expect(() => timed.timingCacheBytes()).toThrow("as it is closed: TimingCache");
+    await expect(builder.build(network, timed)).rejects.toThrow("as it is closed: TimingCache");
   },
 );

@@ -239,6 +239,9 @@ for (const [tag, version, layout] of [
       inspector.setContext(context);
       expect(inspector.information().Layers).toEqual(["a", "b"]);
       expect(inspector.layer(6)).toBe('"layer six"');
+      context.close();
+      expect(() => inspector.information()).toThrow(ClosedError);
+      expect(() => inspector.layer(6)).toThrow(ClosedError);
     });
 
     test("Runtime.deserialize() tells what the error recorder was told", async () => {

@@ -1,5 +1,6 @@
-import { expect, test } from "bun:test";
-import { ModelError } from "../../src/core/errors.ts";
+import { expect, spyOn, test } from "bun:test";
+import { ImageError, ModelError } from "../../src/core/errors.ts";
+import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
 import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
 import { testBackend } from "../contract/backend-contract.ts";
@@ -39,4 +40,24 @@ test("CpuSlot leaves nothing open when memory does not suffice for its input", a
   expect(() => slot.preprocess([flatPicture(8, 8, 255)], [2 ** 24, 2 ** 24])).toThrow("Cannot allocate memory");
   slot.close();
   backend.close();
+});
+
+test("CpuSlot.decode() waits for the pictures of its batch where the decoder of another cannot be made", async () => {
+  const backend = await CpuBackend.load(toyDetector(), options);
+  const slot = backend.createSlot();
+  const { create } = PictureDecoder;
+  let made = 0;
+  const spy = spyOn(PictureDecoder, "create").mockImplementation((decoderOptions) => {
+    if (++made === 2) throw new Error("no memory for a decoder");
+    return create.call(PictureDecoder, decoderOptions);
+  });
+  try {
+    const files = ["first", "second"].map((name) => ({ name, bytes: new TextEncoder().encode(`no picture: ${name}`) }));
+    const outcomes = await slot.decode(files);
+    expect(outcomes).toEqual([{ error: expect.any(ImageError) }, { error: new Error("no memory for a decoder") }]);
+  } finally {
+    spy.mockRestore();
+    slot.close();
+    backend.close();
+  }
 });

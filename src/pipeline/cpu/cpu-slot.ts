@@ -61,9 +61,10 @@ export class CpuSlot extends Resource implements Slot {
   async decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
     const started = performance.now();
     const { decodeOptions } = this.#model;
-    // Side by side: each picture has a decoder of its own, and one takes one core.
+    // Side by side: each picture has a decoder of its own, and one takes one core. Async, so that what one throws at once
+    // leaves none of the others running unseen.
     const settled = await Promise.allSettled(
-      files.map(({ bytes, name }, index) => this.#decoderFor(index).decode(bytes, name, decodeOptions)),
+      files.map(async ({ bytes, name }, index) => this.#decoderFor(index).decode(bytes, name, decodeOptions)),
     );
     this.timings.decode = performance.now() - started;
     return settled.map((result) =>

@@ -78,7 +78,8 @@ export class GpuSlot extends Resource implements Slot {
     decode: (frame: FrameMemory, file: SourceBytes) => Promise<Picture>,
   ): Promise<DecodeOutcome<Picture>[]> {
     const started = performance.now();
-    const settled = await Promise.allSettled(files.map((file, index) => decode(this.#frameFor(index), file)));
+    // Async, so that what one throws at once leaves none of the others running unseen.
+    const settled = await Promise.allSettled(files.map(async (file, index) => decode(this.#frameFor(index), file)));
     this.timings.decode = performance.now() - started;
     return settled.map((result) =>
       result.status === "fulfilled" ? { picture: result.value } : { error: result.reason },

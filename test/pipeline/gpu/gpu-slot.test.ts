@@ -1,0 +1,35 @@
+import { expect } from "bun:test";
+import { fakeCudaTest } from "../../support/fake-cuda.ts";
+
+fakeCudaTest(
+  "GpuSlot.decode() waits for the pictures of its batch where the decoder of another cannot be made",
+  async (runOnFakeCuda) => {
+    const output = await runOnFakeCuda(`
+    const { Resource } = await import("./src/core/resource.ts");
+    const { Device } = await import("./src/cuda/device.ts");
+    const { EventWaits } = await import("./src/cuda/event-waits.ts");
+    const { PictureDecoder } = await import("./src/image/picture-decoder.ts");
+    const { GpuSlot } = await import("./src/pipeline/gpu/gpu-slot.ts");
+    const { GpuStreams } = await import("./src/pipeline/gpu/gpu-streams.ts");
+
+    class Engine extends Resource {
+      release() {}
+    }
+    using device = Device.open(0);
+    using engine = new Engine("Engine", device);
+    using streams = new GpuStreams(engine, device, "one", 1);
+    const model = { device, streams, waits: new EventWaits("auto", device), decodeOptions: {} };
+    using slot = new GpuSlot(model, engine);
+
+    const { create } = PictureDecoder;
+    let made = 0;
+    PictureDecoder.create = (options) => {
+      if (++made === 2) throw new Error("no memory for a decoder");
+      return create.call(PictureDecoder, options);
+    };
+    const files = ["first", "second"].map((name) => ({ name, bytes: new TextEncoder().encode("no picture: " + name) }));
+    for (const { error } of await slot.decode(files)) console.log(error.message.split("\\n", 1)[0]);
+    `);
+    expect(output.split("\n")).toEqual([expect.stringContaining("first"), "no memory for a decoder"]);
+  },
+);

@@ -6,6 +6,8 @@ export const NVML_SUCCESS = 0;
 export const NVML_ERROR_NOT_SUPPORTED = 3;
 /** Status: the process may not know. */
 export const NVML_ERROR_NO_PERMISSION = 4;
+/** Status: the GPU has fallen off the bus, or was taken away. */
+export const NVML_ERROR_GPU_IS_LOST = 15;
 
 /** Prototypes of `nvml.h`. @see https://docs.nvidia.com/deploy/nvml-api/ */
 export const NVML_SYMBOLS = {

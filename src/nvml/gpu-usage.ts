@@ -4,7 +4,7 @@ import { LibraryLoadError, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import { checkNvml, type Nvml, nvml } from "../ffi/nvml.ts";
-import { NVML_ERROR_NO_PERMISSION, NVML_ERROR_NOT_SUPPORTED } from "../ffi/nvml-symbols.ts";
+import { NVML_ERROR_GPU_IS_LOST, NVML_ERROR_NO_PERMISSION, NVML_ERROR_NOT_SUPPORTED } from "../ffi/nvml-symbols.ts";
 import { OutCells } from "../ffi/scratch.ts";
 
 /** One GPU at one moment, of all processes. */
@@ -17,14 +17,27 @@ export interface GpuReading {
   readonly utilisation: number | undefined;
 }
 
+/** Statuses of a GPU that does not tell, be it for now or for good. */
+const SILENT: ReadonlySet<number> = new Set([
+  NVML_ERROR_NOT_SUPPORTED,
+  NVML_ERROR_NO_PERMISSION,
+  NVML_ERROR_GPU_IS_LOST,
+]);
+
+/** Says that a GPU is lost. @returns what stands for its handle from then on */
+function lost(index: number): 0 {
+  logger.warn(`Left out the metrics of GPU ${index}, which is lost`);
+  return 0;
+}
+
 /** Reads the GPUs' load through NVML. Close it, or bind it with `using`. */
 export class GpuUsage extends Resource {
   readonly #library: Nvml;
-  /** `nvmlDevice_t` by index; the library's, valid until it is shut down. */
-  readonly #devices: readonly number[];
+  /** `nvmlDevice_t` by index, 0 for a lost GPU; the library's, valid until it is shut down. */
+  readonly #devices: number[];
   readonly #out = new OutCells(3);
 
-  private constructor(library: Nvml, devices: readonly number[]) {
+  private constructor(library: Nvml, devices: number[]) {
     super(`GpuUsage of ${devices.length}`);
     this.#library = library;
     this.#devices = devices;
@@ -44,6 +57,7 @@ export class GpuUsage extends Resource {
       checkNvml(library, library.nvmlDeviceGetCount_v2(out.cells), "nvmlDeviceGetCount_v2");
       const devices = Array.from({ length: out.u32() }, (_, index) => {
         const status = library.nvmlDeviceGetHandleByIndex_v2(index, out.cells);
+        if (status === NVML_ERROR_GPU_IS_LOST) return lost(index);
         checkNvml(library, status, "nvmlDeviceGetHandleByIndex_v2");
         return out.pointer();
       });
@@ -59,14 +73,17 @@ export class GpuUsage extends Resource {
     return this.#devices.length;
   }
 
-  /** Every GPU now. A GPU whose memory cannot be read is left out. */
+  /** Every GPU now. A GPU that does not tell its memory is left out, and so is one that is lost, with one log line. */
   read(): GpuReading[] {
     this.assertOpen("read the use of the GPUs");
     const library = this.#library;
     const out = this.#out;
     const readings: GpuReading[] = [];
     for (const [index, device] of this.#devices.entries()) {
-      if (!this.#has(library.nvmlDeviceGetMemoryInfo(device, out.cells), "nvmlDeviceGetMemoryInfo")) continue;
+      if (device === 0) continue;
+      const told = library.nvmlDeviceGetMemoryInfo(device, out.cells);
+      if (told === NVML_ERROR_GPU_IS_LOST) this.#devices[index] = lost(index);
+      if (!this.#has(told, "nvmlDeviceGetMemoryInfo")) continue;
       const memoryTotalBytes = out.pointer(0);
       const memoryUsedBytes = out.pointer(2);
       const status = library.nvmlDeviceGetUtilizationRates(device, out.cells);
@@ -78,7 +95,7 @@ export class GpuUsage extends Resource {
 
   /** True if the call went well; false where the GPU does not tell. */
   #has(status: number, call: string): boolean {
-    if (status === NVML_ERROR_NOT_SUPPORTED || status === NVML_ERROR_NO_PERMISSION) return false;
+    if (SILENT.has(status)) return false;
     checkNvml(this.#library, status, call);
     return true;
   }

@@ -25,15 +25,28 @@ test.skipIf(isMissing)("GpuUsage reads what GPUs tell and leaves out what they d
   const source = join(import.meta.dir, "../native/fake-nvml.c");
   const built = Bun.spawnSync(["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source]);
   expect(built.stderr.toString()).toBe("");
-  withNvml(library, () => {
-    using usage = GpuUsage.open();
-    expect(usage.length).toBe(3);
-    const memory = { memoryUsedBytes: 20 * 2 ** 30, memoryTotalBytes: 80 * 2 ** 30 };
-    expect(usage.read()).toEqual([
-      { index: 0, ...memory, utilisation: 0.37 },
-      { index: 1, ...memory, utilisation: undefined },
-    ]);
-  });
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    withNvml(library, () => {
+      using usage = GpuUsage.open();
+      expect(usage.length).toBe(5);
+      const memory = { memoryUsedBytes: 20 * 2 ** 30, memoryTotalBytes: 80 * 2 ** 30 };
+      for (const _ of [1, 2]) {
+        expect(usage.read()).toEqual([
+          { index: 0, ...memory, utilisation: 0.37 },
+          { index: 1, ...memory, utilisation: undefined },
+        ]);
+      }
+    });
+  } finally {
+    setLogSink(former);
+  }
+  // Once a GPU, and not at every scrape.
+  expect(lines.filter((line) => line.startsWith("warn"))).toEqual([
+    "warn: Left out the metrics of GPU 4, which is lost",
+    "warn: Left out the metrics of GPU 3, which is lost",
+  ]);
 });
 
 test("findGpuUsage without NVML leaves the metrics out, and says so once", () => {

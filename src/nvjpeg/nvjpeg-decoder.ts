@@ -185,7 +185,9 @@ async function createHandle(device: Device, backend: NvJpegBackend | "auto"): Pr
     return await NvJpegHandle.create(device, "hardware");
   } catch (error) {
     if (!(error instanceof NativeError)) throw error;
-    logger.info(`JPEG is decoded by the multiprocessors, as ${device.name} has no engines for it: ${error.code}`);
+    logger.info(
+      `JPEG is decoded by the multiprocessors, as nvJPEG cannot use the engines of ${device.name}: ${error.code}`,
+    );
     return NvJpegHandle.create(device, "hybrid");
   }
 }

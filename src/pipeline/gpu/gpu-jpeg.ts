@@ -81,7 +81,7 @@ export class GpuJpeg extends Resource {
         this.#opening = undefined;
         throw refusal(fault, 'leave "jpeg" out');
       }
-      logger.info(`JPEG is decoded on the CPU, as ${this.#device.name} has no engines for it: ${fault}`);
+      logger.info(`JPEG is decoded on the CPU, as nvJPEG cannot use the engines of ${this.#device.name}: ${fault}`);
       return undefined;
     }
   }

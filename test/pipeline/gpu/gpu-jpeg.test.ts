@@ -22,3 +22,26 @@ fakeCudaTest(
     ]);
   },
 );
+
+fakeCudaTest(
+  "GpuJpeg and NvJpegDecoder say that the engines cannot be used, and not that there are none, where nvJPEG has no memory",
+  async (runOnFakeCuda) => {
+    const output = await runOnFakeCuda(`
+    const { setLogSink } = await import("./src/core/log.ts");
+    const { Device } = await import("./src/cuda/device.ts");
+    const { EventWaits } = await import("./src/cuda/event-waits.ts");
+    const { NvJpegDecoder } = await import("./src/nvjpeg/nvjpeg-decoder.ts");
+    const { GpuJpeg } = await import("./src/pipeline/gpu/gpu-jpeg.ts");
+    setLogSink((level, text) => level === "info" && text.startsWith("JPEG") && console.log(text));
+    using device = Device.open(0);
+    using jpeg = GpuJpeg.open(device, { mode: "auto", check: true, waits: new EventWaits("auto", device) });
+    await jpeg.decoder();
+    await NvJpegDecoder.create(device, { backend: "auto" }).catch(() => undefined).then((decoder) => decoder?.close());
+    `);
+    const reason = "as nvJPEG cannot use the engines of : NVJPEG_STATUS_ALLOCATOR_FAILURE";
+    expect(output.split("\n")).toEqual([
+      `JPEG is decoded on the CPU, ${reason}`,
+      `JPEG is decoded by the multiprocessors, ${reason}`,
+    ]);
+  },
+);

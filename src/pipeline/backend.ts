@@ -64,9 +64,9 @@ export interface Slot {
 }
 
 /**
- * How frames in flight share a GPU. `one`: one stream for all; `split`: a stream each for copy-in, compute and copy-out,
- * joined by events; `parallel`: frames side by side on streams of their own, or from 16 in flight on by two on up to 16;
- * `auto`: the fastest of them in a short measurement, kept with the engine's cache entry.
+ * How frames in flight share a GPU. `one`: one stream for all; `split`: a stream each for copy-in (of what comes while others
+ * compute), compute and copy-out, joined by events; `parallel`: frames side by side on streams of their own, or from 16 in
+ * flight on by two on up to 16; `auto`: the fastest of them in a short measurement, kept with the engine's cache entry.
  */
 export type StreamLayout = "auto" | "one" | "split" | "parallel";
 

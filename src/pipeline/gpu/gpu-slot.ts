@@ -180,10 +180,13 @@ export class GpuSlot extends Resource implements Slot {
     const { colour } = this.#model.recognition.preprocessing;
     const { pictures, selection } = binding.tables;
     this.placements.length = images.length;
+    let isCopied = false;
     for (let index = 0; index < images.length; index++) {
       const image = images[index]!;
       // What was decoded on the device is there already, and waited for.
-      const picture = "pixels" in image ? image : this.#frameFor(index).upload(image);
+      const isThere = "pixels" in image;
+      const picture = isThere ? image : this.#frameFor(index).upload(image);
+      isCopied ||= !isThere;
       const placement = this.#place(index, image, binding.size);
       const source = sourcePlacement(image, placement);
       this.placements[index] = source;
@@ -196,7 +199,8 @@ export class GpuSlot extends Resource implements Slot {
       }
     }
     this.#trace?.copyInEnds();
-    this.#streams.joinCopyIn();
+    // Without a copy of its own the batch does not wait for those of others; the marks of a trace are to be passed before it ends.
+    if (isCopied || this.#trace !== undefined) this.#streams.joinCopyIn();
   }
 
   #read(binding: GpuBinding, selection: Selection): readonly DetectionBlock[] {

@@ -1,6 +1,7 @@
 /** @module Upload: the pictures in the body of a request. */
 
 import { refusal } from "./failure.ts";
+import { formParts } from "./form-part.ts";
 import { type BodyLimits, readRequestBody } from "./request-body.ts";
 
 /** One picture that was sent. */
@@ -33,24 +34,10 @@ function checkType(type: string): void {
   throw refusal(415, "not-an-image-type", `as the body is declared as ${JSON.stringify(type)}`, TYPE_HINT);
 }
 
-/** Names and values of a form. */
-type FormFields = readonly (readonly [name: string, value: string | File])[];
-
-async function fieldsOf(bytes: Uint8Array, contentType: string): Promise<FormFields> {
-  const body = new Response(bytes as Uint8Array<ArrayBuffer>, { headers: { "content-type": contentType } });
-  try {
-    // Bun's types of FormData and the DOM's exclude each other.
-    return [...((await body.formData()) as unknown as Iterable<readonly [string, string | File]>)];
-  } catch (error) {
-    const found = `as the form cannot be read: ${error instanceof Error ? error.message : String(error)}`;
-    throw refusal(400, "bad-form", found, "let your client make the form and its boundary: curl -F image=@street.jpg");
-  }
-}
-
-async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number): Promise<readonly UploadedPicture[]> {
+function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number): readonly UploadedPicture[] {
   const files: UploadedPicture[] = [];
-  for (const [name, value] of await fieldsOf(bytes, contentType)) {
-    if (typeof value === "string") {
+  for (const { name, filename, bytes: file } of formParts(bytes, contentType)) {
+    if (filename === undefined) {
       const found = `as field ${JSON.stringify(name)} of the form is no file`;
       throw refusal(400, "not-a-file", found, "options go into the address: /detect?threshold=0.5");
     }
@@ -58,8 +45,7 @@ async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number)
       const found = `as a form may have at most ${maxFiles} files`;
       throw refusal(413, "too-many-files", found, "send them in several requests");
     }
-    // A file without a name has none here, whatever the types say.
-    files.push({ name: value.name || name, bytes: await value.bytes() });
+    files.push({ name: filename || name, bytes: file });
   }
   return files;
 }
@@ -78,7 +64,7 @@ export async function readUpload(request: Request, limits: UploadLimits, signal:
   const bytes = await readRequestBody(request, limits, signal);
   const isForm = type === "multipart/form-data";
   if (bytes.length > 0 && !isForm) return { isForm, pictures: [{ name: "bytes", bytes }] };
-  const pictures = bytes.length === 0 ? [] : await filesOf(bytes, contentType, limits.maxFiles);
+  const pictures = bytes.length === 0 ? [] : filesOf(bytes, contentType, limits.maxFiles);
   if (pictures.length === 0) throw refusal(400, "no-picture", "as the body holds no picture", TYPE_HINT);
   return { isForm, pictures };
 }

@@ -110,6 +110,50 @@ test("POST /detect names a file of a form that has no name after its field", asy
   expect(((await response.json()) as { file: string }[]).map(({ file }) => file)).toEqual(["front"]);
 });
 
+test("POST /detect takes forms whose names stand without quotes, as .NET's HttpClient writes them", async () => {
+  await using toy = await ToyServer.open();
+  const part = (head: string, ...lines: readonly string[]): Buffer =>
+    Buffer.concat([Buffer.from(["--a'b", head, ...lines, "", ""].join("\r\n")), WHITE_JPEG, Buffer.from("\r\n")]);
+  const form = Buffer.concat([
+    Buffer.from("for who reads no forms\r\n"),
+    part(
+      "Content-Type: image/jpeg",
+      "Content-Disposition: form-data; name=front; filename=a.jpg; filename*=utf-8''a.jpg",
+    ),
+    part(`content-disposition:form-data;filename="b;c \\"d\\".jpg" ; name="x"`),
+    part("Content-Disposition: form-data; name=only; filename*=UTF-8''%E2%82%AC.jpg"),
+    part('Content-Disposition: form-data; name="x"; filename="grün.jpg"'),
+    part("Content-Disposition: form-data; NAME=front; FileName="),
+    Buffer.from("--a'b--\r\nand nothing after it counts"),
+  ]);
+  const type = 'multipart/form-data; charset=utf-8; boundary="a\'b"';
+  const files = (await (await toy.post("/detect", form, { "Content-Type": type })).json()) as FileAnswer[];
+  expect(files.map(({ file }) => file)).toEqual(["a.jpg", 'b;c "d".jpg', "€.jpg", "grün.jpg", "front"]);
+  expect(files.map(({ detections }) => detections?.length)).toEqual([3, 3, 3, 3, 3]);
+});
+
+test("POST /detect refuses forms that are broken", async () => {
+  await using toy = await ToyServer.open();
+  const head = 'Content-Disposition: form-data; name="a"; filename="a.jpg"';
+  const type = "multipart/form-data; boundary=X";
+  for (const [form, expected] of [
+    [`--X\r\n${head}\r\n\r\nbytes`, "400 bad-form"],
+    [`--X\r\n${head}`, "400 bad-form"],
+    [`--X\r\n${head}\r\n\r\nbytes\r\n--X`, "400 bad-form"],
+    ["--X\r\nContent-Type: image/jpeg\r\n\r\nbytes\r\n--X--", "400 bad-form"],
+    ["--X\r\n\r\nbytes\r\n--X--", "400 bad-form"],
+    [`--X\n${head}\n\nbytes\n--X--`, "400 bad-form"],
+    ["--X--", "400 no-picture"],
+    [`--X\r\n${head}\r\n\r\n\r\n--X--`, "422 not-a-picture"],
+    [`--X\r\n${head}\r\n\r\n--X--`, "422 not-a-picture"],
+    [`--X \t\r\n${head}\r\n\r\nbytes\r\n--X--`, "422 not-a-picture"],
+    [`--Xy\r\n${head}\r\n\r\nbytes\r\n--X--`, "400 bad-form"],
+    [`--X\r\nA: ${"b".repeat(2 ** 14)}\r\n${head}\r\n\r\nbytes\r\n--X--`, "400 bad-form"],
+  ] as const) {
+    expect([form, await failureOf(toy.post("/detect", form, { "Content-Type": type }))]).toEqual([form, expected]);
+  }
+});
+
 test("POST /detect refuses a form without a good picture as it refuses one picture", async () => {
   await using toy = await ToyServer.open();
   const form = (...entries: readonly (readonly [string, string | File])[]): FormData => {

@@ -15,7 +15,7 @@ export interface DetectQuery {
 }
 
 const NUMBERS = ["threshold", "iou", "maxDetections"] as const;
-const NAMES = [...NUMBERS, "classes", "classAgnostic", "format"];
+const NAMES = [...NUMBERS, "classes", "classAgnostic"];
 
 function refuse(name: string, found: string, hint: string): OptionError {
   return new OptionError(message("detect", found, hint), name);
@@ -50,10 +50,14 @@ function classesOf(value: unknown): (string | number)[] {
  * Options of one request from names and values; ranges are the detector's to check.
  *
  * @param values texts of a query, or the parameters of an inference request
+ * @param others names that the caller takes besides, for hints
  * @returns `undefined` where there are none
  * @throws {OptionError} If a name is unknown, or a value of another type
  */
-export function detectOptionsOf(values: ReadonlyMap<string, unknown>): DetectOptions | undefined {
+export function detectOptionsOf(
+  values: ReadonlyMap<string, unknown>,
+  others: readonly string[] = [],
+): DetectOptions | undefined {
   const options: { -readonly [Key in keyof DetectOptions]: DetectOptions[Key] } = {};
   for (const [name, value] of values) {
     if (name === "classes") options.classes = classesOf(value);
@@ -61,8 +65,9 @@ export function detectOptionsOf(values: ReadonlyMap<string, unknown>): DetectOpt
     else if ((NUMBERS as readonly string[]).includes(name)) {
       options[name as (typeof NUMBERS)[number]] = numberOf(name, value);
     } else {
-      const near = nearestWord(name, NAMES);
-      const hint = near === undefined ? `the options are ${NAMES.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
+      const names = [...NAMES, ...others];
+      const near = nearestWord(name, names);
+      const hint = near === undefined ? `the options are ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
       throw refuse(name, `as option ${JSON.stringify(name)} is unknown`, hint);
     }
   }
@@ -84,5 +89,5 @@ export function parseDetectQuery(query: URLSearchParams): DetectQuery {
   const format = values.get("format") ?? "json";
   if (format !== "json" && format !== "image") throw received("format", format, "json or image");
   values.delete("format");
-  return { options: detectOptionsOf(values), format };
+  return { options: detectOptionsOf(values, ["format"]), format };
 }

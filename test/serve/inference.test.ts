@@ -230,6 +230,12 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [400, 'output "masks" is unknown', { inputs: [image], outputs: [{ name: "masks" }] }],
     [400, 'option "treshold" is unknown', { inputs: [image], parameters: { treshold: 1 } }],
     [400, 'option "threshold" is refused', { inputs: [image], parameters: { threshold: 2 } }],
+    // It is an option of /detect alone, and no hint may name it.
+    [
+      400,
+      'option "format" is unknown. Hint: the options are threshold, iou, maxDetections, classes, classAgnostic',
+      { inputs: [image], parameters: { format: "json" } },
+    ],
     [400, `${HEADER} is "9999"`, { inputs: [image] }, "9999"],
     [400, `${HEADER} is "-1"`, { inputs: [image] }, "-1"],
     [422, "is not a picture", { inputs: [{ ...image, data: [Buffer.from("text").toString("base64")] }] }],

@@ -31,6 +31,16 @@ async function readTls(tls: ServeConfig["tls"]): Promise<{ cert: string; key: st
   return { cert: await read(tls.cert, "tls.cert"), key: await read(tls.key, "tls.key") };
 }
 
+/** What TLS says of a certificate and a key; `undefined` for other errors. */
+function tlsRefusal(error: unknown): OptionError | undefined {
+  const { code = "", message: said } = error as NodeJS.ErrnoException;
+  if (!code.startsWith("ERR_OSSL_")) return undefined;
+  const hint = "the one is a certificate chain and the other its private key, both in PEM";
+  return new OptionError(message("serve", `as certificate and key are refused: ${said}`, hint), "tls", {
+    cause: error,
+  });
+}
+
 /** What follows the host: it is the client's word, and need not be one; of HTTP/1.0 there is none. */
 function pathOf(address: string): string {
   if (address.startsWith("/")) return address;
@@ -116,7 +126,7 @@ export class DetectionServer implements AsyncDisposable {
         ? Bun.serve({ ...common, hostname, port, reusePort: false, idleTimeout: this.#idleSeconds })
         : Bun.serve({ ...common, unix });
     } catch (error) {
-      throw listenError("serve", this.#config, error);
+      throw tlsRefusal(error) ?? listenError("serve", this.#config, error);
     }
   }
 

@@ -345,6 +345,7 @@ test("serve refuses options that make no sense, addresses in use and certificate
     [{ name: "a/b" }, "letters, digits"],
     [{ unix: "/tmp/x.sock", port: 1 }, 'option "unix" stands instead'],
     [{ tls: { cert: "/nowhere/cert.pem", key: "/nowhere/key.pem" } }, '"/nowhere/cert.pem" cannot be read: ENOENT'],
+    [{ tls: { cert: import.meta.path, key: import.meta.path } }, "certificate and key are refused"],
     [{ host: "192.0.2.1" }, "cannot listen on 192.0.2.1"],
   ];
   for (const [options, text] of cases) await expect(ToyServer.open(options)).rejects.toThrow(text);

@@ -4,11 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { toyDetector } from "../test/support/toy-detector.ts";
+import { findPicture } from "./subject.ts";
 import { Samples } from "./support/samples.ts";
 
 const MAIN = join(import.meta.dir, "../src/cli/main.ts");
-const [picture = join(import.meta.dir, "../../shared/images/photos/street_1920x1080.jpg"), seconds = "8"] =
-  process.argv.slice(2);
+const [image, seconds = "8"] = process.argv.slice(2);
+const { path: picture } = await findPicture({ image });
 const durationMs = Number(seconds) * 1000;
 
 /** The command in a process of its own, and where it listens. */

@@ -45,7 +45,7 @@ export interface Subject {
  *
  * @throws {OptionError} If one that was named is not there
  */
-export async function findSubject(options: BenchOptions): Promise<Subject> {
+export async function findSubject(options: Pick<BenchOptions, "model" | "engine">): Promise<Subject> {
   const engine = options.engine === undefined ? undefined : checkFile("engine", options.engine);
   const name = options.model ?? sharedFile(DEFAULT_MODEL) ?? CATALOGUE_MODEL;
   const entry = findEntry(name);
@@ -85,7 +85,7 @@ async function generatedPicture(): Promise<string> {
  * @throws {OptionError} If one that was named is not there
  * @throws {ImageError} If it is no picture
  */
-export async function findPicture(options: BenchOptions): Promise<BenchPicture> {
+export async function findPicture(options: Pick<BenchOptions, "image">): Promise<BenchPicture> {
   const named = options.image === undefined ? undefined : checkFile("image", options.image);
   const path = named ?? sharedFile(DEFAULT_PICTURE) ?? (await generatedPicture());
   const bytes = await Bun.file(path).bytes();

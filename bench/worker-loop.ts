@@ -3,7 +3,7 @@
  * how two workers share the frames of one stream.
  *
  * Usage: `bun bench/worker-loop.ts [PICTURE] [--model FILE] [--backend cpu|gpu] [--memory] [--python PATH] [--rounds 200]
- * [--scale 120] [--json FILE]`.
+ * [--scale 120] [--json FILE]`. Picture and model are those of `bun run bench` where none are named.
  *
  * One frame is on its way at a time, so every stage is measured alone. Without `--memory` a real redis-server is read
  * and written (Debian's package, or `$REDIS_URL`), and `receive` and `send` are whole round trips, the server's own work
@@ -11,13 +11,11 @@
  * turns with ours on the same bytes. `--scale` frames are then shared by one worker process, and by two.
  */
 
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { cpus, loadavg, tmpdir } from "node:os";
+import { cpus, loadavg } from "node:os";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { RedisClient } from "bun";
-import sharp from "sharp";
 import { Detector } from "../src/detector/detector.ts";
 import { parseDetectorOptions } from "../src/detector/detector-config.ts";
 import { answerFields } from "../src/worker/answer-message.ts";
@@ -31,6 +29,7 @@ import { parseWorkerOptions } from "../src/worker/worker-config.ts";
 import { MemoryBroker } from "../test/support/memory-broker.ts";
 import { anyRedis, isRedisUnreachable } from "../test/support/redis-server.ts";
 import { PythonPeer } from "./peers/opencv-peer.ts";
+import { findPicture, findSubject } from "./subject.ts";
 import { Samples } from "./support/samples.ts";
 
 const WARM_UP = 20;
@@ -45,7 +44,7 @@ const STREAM = "bench:frames";
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    model: { type: "string", default: join(import.meta.dir, "../../shared/models/yolov8n_640.onnx") },
+    model: { type: "string" },
     backend: { type: "string", default: "cpu" },
     memory: { type: "boolean", default: false },
     python: { type: "string", default: "python3" },
@@ -56,16 +55,12 @@ const { values, positionals } = parseArgs({
 });
 
 const rounds = Number(values.rounds);
-const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-worker-"));
-let picture = positionals[0] ?? join(import.meta.dir, "../../shared/images/photos/street_1920x1080.jpg");
-if (!existsSync(picture)) {
-  picture = join(scratch, "generated.jpg");
-  const noise = { type: "gaussian", mean: 128, sigma: 30 } as const;
-  await sharp({ create: { width: 1920, height: 1080, channels: 3, background: "grey", noise } })
-    .jpeg({ quality: 85 })
-    .toFile(picture);
-}
-const data = await Bun.file(picture).bytes();
+if (!(Number.isInteger(rounds) && rounds >= 1))
+  throw new Error(`--rounds must be a whole number from 1 on: ${values.rounds}`);
+const { path: picture, bytes: data } = await findPicture({ image: positionals[0] });
+const subject = await findSubject({ model: values.model, engine: undefined });
+if (subject.model === undefined) throw new Error(subject.fault);
+const model: string = subject.model;
 const frame = toBinary(
   FrameSchema,
   create(FrameSchema, { sourceId: "camera", frameId: "1", timestamp: "1", encoding: Encoding.JPEG, data }),
@@ -99,7 +94,7 @@ async function putFrame(): Promise<void> {
 
 const { detect } = parseDetectorOptions({});
 const config = parseWorkerOptions({ redis: "redis://unused", edgeMargin: 2 });
-await using detector = await Detector.load(values.model, { backend: values.backend as "cpu" | "gpu" });
+await using detector = await Detector.load(model, { backend: values.backend as "cpu" | "gpu" });
 const book = new SourceBook(config, detect, detector.labels);
 const format = { format: "protobuf", boxes: "pixels", model: "bench", worker: "bench" } as const;
 const stages = Object.fromEntries(STAGES.map((name) => [name, new Samples()]));
@@ -153,7 +148,7 @@ const [load] = loadavg();
 const { description } = detector.backend;
 const server = redis === undefined ? "a stream in memory" : "redis-server";
 const lines = [
-  `${relative(process.cwd(), picture)}, ${data.length} bytes, ${relative(process.cwd(), values.model)} on ${description}, ${server}`,
+  `${relative(process.cwd(), picture)}, ${data.length} bytes, ${relative(process.cwd(), model)} on ${description}, ${server}`,
   `${cpus()[0]!.model}, ${navigator.hardwareConcurrency} cores, load ${load!.toFixed(2)}, Bun ${Bun.version}, ${rounds} rounds`,
   typeof peer === "string" ? `Left out OpenCV: ${peer}` : `Peer: ${peer.versions}`,
 ];
@@ -190,7 +185,7 @@ async function timeShared(url: string, redisClient: RedisClient, workers: number
   await redisClient.send("XGROUP", ["CREATE", STREAM, "bun-tensorrt", "0", "MKSTREAM"]);
   const main = join(import.meta.dir, "../src/cli/main.ts");
   const streams = ["--input", STREAM, "--output", DESTINATION.stream, "--redis", url];
-  const machine = ["--backend", values.backend, "--threads", "1", "--model", values.model, "--quiet"];
+  const machine = ["--backend", values.backend, "--threads", "1", "--model", model, "--quiet"];
   const children = Array.from({ length: workers }, () => {
     return Bun.spawn([process.execPath, main, "worker", ...streams, ...machine], {
       stdio: ["ignore", "ignore", "inherit"],
@@ -236,4 +231,3 @@ if (values.json !== undefined) {
   const report = { about: lines, stages: byStage, ...others, shared };
   await Bun.write(values.json, `${JSON.stringify(report, undefined, 2)}\n`);
 }
-rmSync(scratch, { recursive: true });

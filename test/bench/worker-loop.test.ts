@@ -3,7 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
+import { pulled } from "../support/catalogue.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+
+const script = join(import.meta.dir, "../../bench/worker-loop.ts");
+const isModelAbsent = (await pulled("yolo11n")) === undefined;
 
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-worker-loop-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -14,7 +18,6 @@ test("bench/worker-loop.ts tells every stage in milliseconds, with a stream in m
   await sharp({ create: { width: 97, height: 61, channels: 3, background: "#fff" } })
     .jpeg()
     .toFile(picture);
-  const script = join(import.meta.dir, "../../bench/worker-loop.ts");
   const words = [picture, "--model", model, "--memory", "--rounds", "10", "--python", "no-python", "--scale", "0"];
   const child = Bun.spawn([process.execPath, script, ...words], { stdout: "pipe", stderr: "pipe" });
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
@@ -22,3 +25,29 @@ test("bench/worker-loop.ts tells every stage in milliseconds, with a stream in m
   for (const stage of ["receive", "decode", "infer", "NMS", "send", "whole frame", "all the rest"])
     expect(output).toMatch(new RegExp(`^${stage} +\\d+\\.\\d{3} +\\d+\\.\\d{3} +\\d+\\.\\d{3} +\\d+\\.\\d{3}$`, "m"));
 });
+
+test.skipIf(isModelAbsent)(
+  "bench/worker-loop.ts runs in a copy of the repository without ../shared",
+  async () => {
+    const child = Bun.spawn(
+      [
+        process.execPath,
+        script,
+        "--memory",
+        "--rounds",
+        "1",
+        "--python",
+        "no-python",
+        "--scale",
+        "0",
+        "--backend",
+        "cpu",
+      ],
+      { stdout: "pipe", stderr: "pipe", env: { ...process.env, BUN_TENSORRT_SHARED: join(folder, "nowhere") } },
+    );
+    const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    expect([errors, code]).toEqual(["", 0]);
+    expect(output).toMatch(/^whole frame /m);
+  },
+  30_000,
+);

@@ -3,6 +3,7 @@
 import { allocate } from "../core/dtype.ts";
 import { ImageError, LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { RepeatedLine } from "../core/repeated-line.ts";
 import { Resource } from "../core/resource.ts";
 import { findTurboJpeg } from "../ffi/turbojpeg.ts";
 import { tooLargeError } from "./decode-errors.ts";
@@ -81,6 +82,8 @@ export class PictureDecoder extends Resource {
   #memory: Uint8Array = new Uint8Array(0);
   /** Stored pixels of pictures that must be turned. */
   #sideways: Uint8Array = new Uint8Array(0);
+  /** A client that sends nothing but damaged files must not fill the log. */
+  readonly #warnings = new RepeatedLine((text) => logger.warn(text));
   #isBusy = false;
 
   private constructor(jpeg: JpegDecoder | undefined, options: PictureDecoderOptions) {
@@ -119,7 +122,7 @@ export class PictureDecoder extends Resource {
   /** Through sharp, into this decoder's memory. */
   async #decodeOther(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
     const { maxPixels = DEFAULT_MAX_PIXELS, alpha = "drop" } = options;
-    const image = await decodeWithSharp(bytes, source, { maxPixels, alpha });
+    const image = await decodeWithSharp(bytes, source, { maxPixels, alpha, warnings: this.#warnings });
     const memory = this.#room(image.data.length);
     memory.set(image.data);
     return { ...image, data: memory, sourceWidth: image.width, sourceHeight: image.height };
@@ -149,7 +152,7 @@ export class PictureDecoder extends Resource {
       image = await this.#jpeg!.decode(bytes, header, orientation === 1 ? memory : this.#sideways, { source, scale });
     } catch (error) {
       if (!(error instanceof ImageError)) throw error;
-      logger.warn(`Decoding again with sharp. ${error.message}`);
+      this.#warnings.tell(`Decoding again with sharp. ${error.message}`);
       return undefined;
     }
     if (orientation !== 1) image = await orient(image, orientation, memory);

@@ -1,7 +1,7 @@
 /** @module sharp decode: any picture file to RGB pixels through sharp, upright, first frame only. */
 
 import type { SharpOptions } from "sharp";
-import { logger } from "../core/log.ts";
+import type { RepeatedLine } from "../core/repeated-line.ts";
 import { imageError, tooLargeError, undecodableError } from "./decode-errors.ts";
 import { imageOf, type PackedImage } from "./image.ts";
 import { isHarmlessWarning } from "./jpeg-warning.ts";
@@ -27,6 +27,8 @@ export interface SharpDecodeOptions {
   readonly maxPixels: number;
   /** `keep`: a file with an alpha channel gives RGBA. */
   readonly alpha: "drop" | "keep";
+  /** Told of what is wrong with a picture that is whole nevertheless. */
+  readonly warnings: RepeatedLine;
 }
 
 /** How strict libvips is: `warning` stops at any of libjpeg's warnings, `error` only at a picture that is not whole. */
@@ -47,13 +49,18 @@ async function pixels(
 }
 
 /** libvips cannot let single warnings pass, so a harmless one costs a second decoding. */
-async function jpegPixels(sharp: Sharp, bytes: Uint8Array, source: string): Promise<PackedImage> {
+async function jpegPixels(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  source: string,
+  warnings: RepeatedLine,
+): Promise<PackedImage> {
   try {
     return await pixels(sharp, bytes, "warning", false);
   } catch (error) {
     const reason = reasonOf(error);
     if (!isHarmlessWarning(reason)) throw error;
-    logger.warn(`Decoding ${source} gives a warning: ${reason}`);
+    warnings.tell(`Decoding ${source} gives a warning: ${reason}`);
   }
   return pixels(sharp, bytes, "error", false);
 }
@@ -72,7 +79,7 @@ export async function decodeWithSharp(
   source: string,
   decode: SharpDecodeOptions,
 ): Promise<PackedImage> {
-  const { maxPixels, alpha } = decode;
+  const { maxPixels, alpha, warnings } = decode;
   const kind = pictureKind(bytes);
   if (bytes.length === 0 || kind?.isDecodable === false) throw undecodableError(bytes, source, "");
   const sharp = await loadSharp();
@@ -87,6 +94,6 @@ export async function decodeWithSharp(
     throw imageError(source, found, "convert it to 8 or 16 bits first: only you know which values are black and white");
   }
   if (width * pageHeight > maxPixels) throw tooLargeError(source, width, pageHeight, maxPixels);
-  if (kind?.name === "JPEG") return jpegPixels(sharp, bytes, source).catch(orRefuse);
+  if (kind?.name === "JPEG") return jpegPixels(sharp, bytes, source, warnings).catch(orRefuse);
   return pixels(sharp, bytes, "error", hasAlpha && alpha === "keep").catch(orRefuse);
 }

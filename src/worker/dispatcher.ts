@@ -2,6 +2,7 @@
 
 import { ImageError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { RepeatedLine } from "../core/repeated-line.ts";
 import type { DetectionResult } from "../detector/detection.ts";
 import type { DetectOptions } from "../detector/detector-config.ts";
 import type { ImageSource } from "../image/source.ts";
@@ -11,7 +12,6 @@ import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
 import { type FrameMessage, pictureOf, readFrame, UNREADABLE_FRAME } from "./frame-message.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { type HeldFrame, keyOf, titleOf } from "./held-frame.ts";
-import { RepeatedLine } from "./repeated-line.ts";
 import { applyRule, type SourceBook } from "./source-book.ts";
 import type { WorkerConfig } from "./worker-config.ts";
 import type { WorkerMetrics } from "./worker-metrics.ts";

@@ -183,6 +183,19 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
   });
 });
 
+test.skipIf(!hasTurboJpeg)("PictureDecoder warns of a few pictures in a row, and not of thousands", async () => {
+  const lines: string[] = [];
+  setLogSink((level) => lines.push(level));
+  using decoder = PictureDecoder.create();
+  const cut = (await paintedJpeg(40, 30)).subarray(0, 400);
+  const harmless = withExtraneousBytes(await paintedJpeg(40, 30));
+  for (let at = 0; at < 20; at++) {
+    await expect(decoder.decode(cut, "a test")).rejects.toThrow(ImageError);
+    await decoder.decode(harmless, "a test");
+  }
+  expect(lines.filter((level) => level === "warn")).toHaveLength(10);
+});
+
 describe("other formats", () => {
   const picture = paint(37, 21);
 

@@ -1,4 +1,4 @@
-/** @module RepeatedLine: a line of the log that thousands of frames may cause a minute. */
+/** @module RepeatedLine: a line of the log that thousands of pictures may cause a minute. */
 
 /** So many lines in so many milliseconds. */
 const MOST_LINES = 10;

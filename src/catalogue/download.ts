@@ -29,9 +29,14 @@ export function fitsIntegrity(bytes: Uint8Array, integrity: string | undefined):
   return true;
 }
 
+/** Size of the body that will be read; `undefined` if the server does not say, or says that of one packed on its way. */
+export function bodyLength({ headers }: Response): number | undefined {
+  const length = Number(headers.get("content-length") ?? Number.NaN);
+  return Number.isFinite(length) && !headers.has("content-encoding") ? length : undefined;
+}
+
 async function collect(response: Response, onProgress: ProgressCallback | undefined): Promise<Uint8Array<ArrayBuffer>> {
-  const length = Number(response.headers.get("content-length") ?? Number.NaN);
-  const totalBytes = Number.isFinite(length) ? length : undefined;
+  const totalBytes = bodyLength(response);
   const chunks: Uint8Array[] = [];
   let receivedBytes = 0;
   onProgress?.(0, totalBytes);

@@ -4,7 +4,7 @@ import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type Attempt, attempt } from "./attempt.ts";
 import { type ByteSource, FileSource } from "./byte-source.ts";
-import type { DownloadOptions } from "./download.ts";
+import { bodyLength, type DownloadOptions } from "./download.ts";
 import { assertRoom } from "./library-folder.ts";
 import { storageError } from "./storage-error.ts";
 
@@ -67,8 +67,7 @@ class HttpSource implements ByteSource {
 /** Write a whole body to a file. */
 async function keepWhole(response: Response, path: string, options: OpenHttpOptions): Promise<ByteSource> {
   const { name, onProgress } = options;
-  const length = Number(response.headers.get("content-length") ?? Number.NaN);
-  const totalBytes = Number.isFinite(length) ? length : undefined;
+  const totalBytes = bodyLength(response);
   if (totalBytes !== undefined) assertRoom(name, totalBytes);
   let receivedBytes = 0;
   const onWriteError = (error: unknown): never => {

@@ -94,6 +94,27 @@ test("install() takes the whole archive where the server sends no ranges, and de
   expect(here()).toEqual(["libfake.so.1", "libsmall.so.1"]);
 });
 
+test("install() fetches a whole archive again that came cut off, and takes one that was packed on its way", async () => {
+  let most = 0;
+  using cut = clients({
+    answer: (request, archive) => {
+      const staged = readdirSync(libraryFolder(), { recursive: true, withFileTypes: true });
+      most = Math.max(most, staged.filter((one) => one.isFile()).length);
+      return new Response(request < 2 ? archive.slice(0, 5000) : archive);
+    },
+  });
+  expect(await installed(cut)).toMatchObject({ archiveBytes: cut.archive.length });
+  expect(cut.ranges).toHaveLength(3);
+  // What came cut off does not pile up on the disk.
+  expect(most).toBe(1);
+  expect(here()).toEqual(["libfake.so.1", "libsmall.so.1"]);
+  rmSync(libraryFolder(), { recursive: true });
+  const headers = { "content-encoding": "gzip" };
+  using packed = clients({ answer: (_, archive) => new Response(Bun.gzipSync(archive), { headers }) });
+  expect(await installed(packed)).toMatchObject({ archiveBytes: packed.archive.length });
+  expect(packed.ranges).toHaveLength(1);
+});
+
 test("install() lets the client itself fetch what its address refuses, and says so", async () => {
   using fake = clients({ answer: () => new Response("who are you", { status: 401 }) });
   for (const build of [fake.wheel, fake.jar]) {

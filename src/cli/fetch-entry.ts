@@ -7,6 +7,7 @@ import { pull } from "../catalogue/pull.ts";
 import { isInstalled } from "../catalogue/store.ts";
 import { ModelError, message } from "../core/errors.ts";
 import { nearestWord } from "../core/options.ts";
+import { statsOf } from "../core/stats-of.ts";
 import type { CommandContext } from "./command.ts";
 import { Progress } from "./progress.ts";
 
@@ -36,9 +37,13 @@ export async function fetchEntry(entry: CatalogueEntry, context: CommandContext)
  */
 export async function findModel(word: string | undefined, context: CommandContext): Promise<string> {
   const name = word ?? DEFAULT_MODEL;
-  if (word !== undefined && existsSync(word)) return word;
   const entry = findEntry(name);
-  if (entry?.kind === "model") return await fetchEntry(entry, context);
+  if (entry?.kind === "model") {
+    // A folder of that name, such as one that results were written to, is no model.
+    const isFile = word !== undefined && statsOf(word)?.isDirectory() === false;
+    return isFile ? word : await fetchEntry(entry, context);
+  }
+  if (existsSync(name)) return name;
   const names = catalogue.filter(({ kind }) => kind === "model").map((one) => one.name);
   const near = nearestWord(name, names);
   const hint = near === undefined ? `name an ONNX file, or one of ${names.join(", ")}` : `did you mean ${near}?`;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { catalogue } from "../../src/catalogue/catalogue.ts";
@@ -44,6 +44,16 @@ test("models pull offline shows the licence, then one clear error", async () => 
     "Fetching sample1: MIT (Vladimir Mandic), from @vladmandic/face-api@1.7.15 (package licence MIT)\n" +
       'error: Cannot fetch "sample1" as the registry did not give @vladmandic/face-api@1.7.15: Connection',
   );
+});
+
+test("--model takes a name of the catalogue also where a folder has that name, and a file before it", async () => {
+  const env = { BUN_TENSORRT_CACHE: join(cache, "cache"), npm_config_registry: "http://127.0.0.1:1/" };
+  mkdirSync(join(cache, "yolo11n"));
+  const folder = await runCli(["inspect", "yolo11n"], { env, cwd: cache });
+  expect(folder.errors).toContain('error: Cannot fetch "yolo11n"');
+  writeFileSync(join(cache, "yolov8n"), "no model");
+  const file = await runCli(["inspect", "yolov8n"], { env, cwd: cache });
+  expect([file.code, file.errors.includes("fetch")]).toEqual([1, false]);
 });
 
 test("models pull names a cache that cannot be written", async () => {

@@ -75,7 +75,10 @@ export function tileRules(
   if (limits === undefined) {
     return { fixedWidth, fixedHeight, smallest: [least, least], largest, multiple, overlap };
   }
-  const bounded: Size = [Math.min(largest[0], limits.largest[0]), Math.min(largest[1], limits.largest[1])];
+  // An engine's least size wins over the tile that was asked for: it takes no smaller one.
+  const bounded = ([0, 1] as const).map((axis) =>
+    Math.max(limits.smallest[axis], Math.min(largest[axis], limits.largest[axis])),
+  ) as [number, number];
   return { fixedWidth, fixedHeight, smallest: limits.smallest, largest: bounded, multiple, overlap };
 }
 

@@ -43,6 +43,9 @@ export interface ImageRecognition extends Omit<ImageInput, "form"> {
   readonly scale: number;
 }
 
+/** A model that enlarges more is a mistake or an attack: what it makes of a single pixel is over 700 MiB. */
+const LARGEST_SCALE = 16384;
+
 const DTYPES: readonly DType[] = ["f32", "f16", "u8"];
 
 function refuse(source: string, found: string, hint: string, model: ModelInfo): never {
@@ -185,6 +188,10 @@ export function recogniseOutput(
         ? `name one: \`output: ${JSON.stringify(best.info.name)}\``
         : 'say where the channels lie: `outputLayout: "NCHW"` or "NHWC"';
     return refuse(source, `as more than one reading of its outputs is a picture: ${given}`, hint, model);
+  }
+  if (best.scale > LARGEST_SCALE) {
+    const rule = `as it may enlarge ${LARGEST_SCALE} times at most`;
+    return refuse(source, `${rule}: ${given}`, "export it with the output it really makes", model);
   }
   const single: PixelChannels = input.form.channels === "luma" ? "luma" : "grey";
   const sourceOrder = input.form.channels === "BGR" ? "BGR" : "RGB";

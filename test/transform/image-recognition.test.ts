@@ -48,6 +48,14 @@ test("recogniseInput() reads dynamic sizes, f16, u8 and channels last", () => {
   expect(open.output).toMatchObject({ layout: "NCHW", dtype: "f16", scale: 1 / 255 });
 });
 
+test("recogniseOutput() refuses a model that says it enlarges beyond all measure, whose tables alone would take minutes", () => {
+  const enlarging = (scale: number): ImageRecognition =>
+    recognise([info("x", [1, 3, 1, 2])], [info("y", [1, 3, scale, 2 * scale])]);
+  expect(enlarging(16384).scale).toBe(16384);
+  expect(() => enlarging(2 ** 27)).toThrow(ModelError);
+  expect(() => enlarging(16385)).toThrow("as it may enlarge 16384 times at most");
+});
+
 test("recogniseOutput() takes ranges and colours from the caller, and the input's for the output", () => {
   const [inputs, outputs] = [[info("x", [1, 3, 8, 8])], [info("y", [1, 3, 8, 8])]];
   const wide = recognise(inputs, outputs, { range: "0-255", colour: "BGR" });

@@ -12,9 +12,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { nearestModel } from "../support/image-models.ts";
+import { blurModel, nearestModel } from "../support/image-models.ts";
 import { toyDetector } from "../support/toy-detector.ts";
-import { type CliResult, runCli } from "./run-cli.ts";
+import { type CliResult, runCli, spawnCli } from "./run-cli.ts";
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
@@ -132,6 +132,19 @@ test("transform passes tiles and ranges on, and refuses what does not fit", asyn
     expect(result.output).toBe("");
   }
 });
+
+test("transform that is interrupted breaks the picture off, and writes none of it", async () => {
+  const picture = sharp({ create: { width: 3000, height: 3000, channels: 3, background: "#204060" } });
+  await picture.jpeg().toFile(path("large.jpg"));
+  writeFileSync(path("slow.onnx"), blurModel([1, 3, 8, 8]));
+  const words = ["--model", path("slow.onnx"), "--backend", "cpu", "--threads", "1", "-o", path("never.png"), "--json"];
+  const child = spawnCli(["transform", path("large.jpg"), ...words]);
+  await Bun.sleep(1200);
+  child.kill("SIGINT");
+  const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  expect([code, JSON.parse(output), errors]).toEqual([130, [], "Stopped after 0 of 1 picture\n"]);
+  expect(existsSync(path("never.png"))).toBe(false);
+}, 20_000);
 
 test("transform needs a model", async () => {
   const { code, errors } = await runCli(["transform", path("good/a.jpg"), "-o", path("x.png")]);

@@ -37,13 +37,6 @@ interface MadePicture {
   readonly result: TransformStreamResult;
 }
 
-function* untilAborted(files: readonly string[], signal: AbortSignal): Generator<string, void, undefined> {
-  for (const file of files) {
-    if (signal.aborted) return;
-    yield file;
-  }
-}
-
 /** `street.jpg  out/street.png  2304x1728, 12 tiles, 302 ms` */
 function textLine({ file, output, result }: MadePicture, paint: Paint): string {
   const { image, tiles, timing } = result;
@@ -82,7 +75,8 @@ async function transformFiles(model: ImageModel, run: Run, context: CommandConte
   };
   const paint = paintOf(output.hasColour);
   try {
-    for await (const result of model.stream(untilAborted(files, signal), { onError })) {
+    // A large picture can take minutes: it is broken off as well.
+    for await (const result of model.stream(files, { onError, signal })) {
       const file = files[result.index]!;
       try {
         await target.write(file, result.image);
@@ -93,6 +87,8 @@ async function transformFiles(model: ImageModel, run: Run, context: CommandConte
       }
       progress?.update(tally.good + tally.bad, files.length);
     }
+  } catch (error) {
+    if (!signal.aborted || error !== signal.reason) throw error;
   } finally {
     progress?.close();
   }

@@ -1,6 +1,15 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { ArchiveSet } from "../../src/catalogue/archive-set.ts";
 import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
@@ -323,9 +332,18 @@ test("runClient() says when a client takes too long", async () => {
 test("install() deletes what a killed process left behind, and not what a running one writes", async () => {
   using fake = clients();
   const dead = Bun.spawnSync(["true"]).pid;
-  for (const pid of [dead, process.ppid]) mkdirSync(join(libraryFolder(), `.incoming-${pid}-x`), { recursive: true });
+  const own = Bun.hash(hostname()).toString(16);
+  const running = `.incoming-${process.ppid}-${own}-x`;
+  // A home or a cache that machines or containers share: the number says nothing of a process there.
+  const elsewhere = `.incoming-${dead}-abc-x`;
+  const forgotten = `.incoming-${dead}-abc-y`;
+  for (const name of [`.incoming-${dead}-${own}-x`, running, elsewhere, forgotten]) {
+    mkdirSync(join(libraryFolder(), name), { recursive: true });
+  }
+  const twoDaysAgo = Date.now() / 1000 - 172_800;
+  utimesSync(join(libraryFolder(), forgotten), twoDaysAgo, twoDaysAgo);
   await installed(fake);
-  expect(here()).toEqual([`.incoming-${process.ppid}-x`, "libfake.so.1", "libsmall.so.1"]);
+  expect(here()).toEqual([elsewhere, running, "libfake.so.1", "libsmall.so.1"].sort());
 });
 
 test("fetchLicence() puts the text beside the libraries, by ranges alone", async () => {

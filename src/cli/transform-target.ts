@@ -7,7 +7,7 @@ import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import type { Image } from "../image/image.ts";
 import { refuse } from "./args.ts";
-import { fileIdentity, prepareFolder, writeFile } from "./output.ts";
+import { fileIdentity, prepareFolder, writeFileWhole } from "./output.ts";
 import { outputNames, PICTURE_EXTENSIONS } from "./pictures.ts";
 import type { TransformArguments } from "./transform-flags.ts";
 
@@ -98,7 +98,7 @@ export function openTransformTarget(args: TransformArguments, files: readonly st
       const path = pathOf(file);
       const format = formatOf(path)!;
       const bytes = await encodeImage(image, { format, alpha: "keep", ...(quality === undefined ? {} : { quality }) });
-      await writeFile(path, bytes);
+      await writeFileWhole(path, bytes);
     },
   };
 }

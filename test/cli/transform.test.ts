@@ -12,9 +12,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { blurModel, nearestModel } from "../support/image-models.ts";
+import { blurModel, identityImageModel, nearestModel, noiseImage } from "../support/image-models.ts";
 import { toyDetector } from "../support/toy-detector.ts";
-import { type CliResult, runCli, spawnCli } from "./run-cli.ts";
+import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
@@ -145,6 +145,30 @@ test("transform that is interrupted breaks the picture off, and writes none of i
   expect([code, JSON.parse(output), errors]).toEqual([130, [], "Stopped after 0 of 1 picture\n"]);
   expect(existsSync(path("never.png"))).toBe(false);
 }, 20_000);
+
+/** A disk that goes with its process; not every container lets one be made. */
+const SMALL_DISK = ["unshare", "--mount", "--map-root-user", "sh", "-c"] as const;
+const hasSmallDisk =
+  Bun.which("unshare") !== null &&
+  Bun.spawnSync([...SMALL_DISK, "mount -t tmpfs -o size=64k tmpfs /mnt"], { stderr: "ignore" }).exitCode === 0;
+
+test.skipIf(!hasSmallDisk)(
+  "transform on a full disk keeps the picture that was there, and no half of one",
+  async () => {
+    mkdirSync(path("disk"));
+    writeFileSync(path("same.onnx"), identityImageModel([1, 3, "h", "w"]));
+    const { data, width, height } = noiseImage(200, 150);
+    await sharp(data, { raw: { width, height, channels: 3 } })
+      .png()
+      .toFile(path("noise.png"));
+    const words = cliWords(["transform", "noise.png", "-m", "same.onnx", "--backend", "cpu", "-o", "disk/old.png"]);
+    const shell = `mount -t tmpfs -o size=64k tmpfs disk && printf old > disk/old.png; "$@"; ls -A disk; cat disk/old.png`;
+    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+    const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    expect(errors).toContain('error: Cannot write "disk/old.png"');
+    expect(output).toBe("old.png\nold");
+  },
+);
 
 test("transform needs a model", async () => {
   const { code, errors } = await runCli(["transform", path("good/a.jpg"), "-o", path("x.png")]);

@@ -7,7 +7,7 @@ import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import type { ImageSource } from "../image/source.ts";
 import { refuse } from "./args.ts";
-import { overwritten, prepareFolder, writeFile } from "./output.ts";
+import { overwritten, prepareFolder, writeFileWhole } from "./output.ts";
 import { fileStem, outputNames } from "./pictures.ts";
 import { frameName, type PictureResult } from "./result-format.ts";
 
@@ -58,7 +58,7 @@ export function openSaver(folder: string, files: readonly string[]): PictureSave
       const path = paths.get(file) ?? join(folder, newName);
       const drawn = await drawDetections(await decodeImage(source), result.detections);
       const format = FORMATS[extname(path).toLowerCase()] ?? "jpeg";
-      await writeFile(path, await encodeImage(drawn, { format }));
+      await writeFileWhole(path, await encodeImage(drawn, { format }));
       return path;
     },
   };

@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp, { type Sharp } from "sharp";
 import { pulled } from "../support/catalogue.ts";
+import { noiseImage } from "../support/image-models.ts";
 import { TOY_BOXES, toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
@@ -187,6 +188,29 @@ test("detect --format yolo writes a text file a picture", async () => {
     /^0 0\.375000 0\.375000 0\.500000 0\.500000 0\.\d{6}\n/,
   );
 });
+
+/** A disk that goes with its process; not every container lets one be made. */
+const SMALL_DISK = ["unshare", "--mount", "--map-root-user", "sh", "-c"] as const;
+const hasSmallDisk =
+  Bun.which("unshare") !== null &&
+  Bun.spawnSync([...SMALL_DISK, "mount -t tmpfs -o size=64k tmpfs /mnt"], { stderr: "ignore" }).exitCode === 0;
+
+test.skipIf(!hasSmallDisk)(
+  "detect --save on a full disk keeps the copy that was there, and no half of one",
+  async () => {
+    mkdirSync(path("disk"));
+    const { data, width, height } = noiseImage(200, 150);
+    await sharp(data, { raw: { width, height, channels: 3 } })
+      .png()
+      .toFile(path("noise.png"));
+    const words = cliWords(["detect", "noise.png", "-m", "toy.onnx", "--backend", "cpu", "--save", "disk"]);
+    const shell = `mount -t tmpfs -o size=64k tmpfs disk && printf old > disk/noise.png; "$@" > table; ls -A disk; wc -c < disk/noise.png`;
+    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+    const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    expect(errors).toContain('error: Cannot write "disk/noise.png"');
+    expect(output).toBe("noise.png\n3\n");
+  },
+);
 
 test("detect --save writes a copy of each picture in its own format", async () => {
   const { code } = await toy("good", "--save", "drawn", "--output", "table.txt");

@@ -233,6 +233,10 @@ test("rows with a picture's number or counts go to their picture", () => {
   expect(classes([1, 0, 2], 2)).toEqual([6, 7]);
   // A count beyond the rows does not read past them.
   expect(classes([1, 9], 1)).toEqual([6, 7]);
+  // Nor do counts below 0 read in front of them: they end up at the first row, as on the GPU.
+  expect(classes([-1, 1], 0)).toEqual([]);
+  expect(classes([-1, 1], 1)).toEqual([5]);
+  expect(classes([-2, 1, 2], 2)).toEqual([5, 6]);
 });
 
 test("rows past EfficientNMS's count are not read", () => {

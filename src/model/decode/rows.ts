@@ -18,6 +18,8 @@ function findRun(name: string, input: DecodeInput, rows: number): void {
   const { data, offset } = counts;
   run.first = 0;
   for (let picture = 0; picture < input.index; picture++) run.first += data[offset + picture]!;
+  // What a model has below 0 is no count; the kernel's conversion to unsigned ends at 0 too.
+  run.first = Math.max(0, run.first);
   run.length = Math.min(data[offset + input.index]!, rows - run.first);
 }
 

@@ -17,7 +17,7 @@ const STAGES = ["preprocess", "infer", "postprocess"] as const;
 
 /**
  * Pictures that hold a slot: `preprocess`, `infer` and `postprocess` run one by one, with the tensors between them open
- * to be read. `postprocess` can be called again with other options.
+ * to be read. `postprocess` can be called again with other options. A call while a stage runs is refused.
  *
  * @example
  * ```ts
@@ -38,6 +38,8 @@ export class StagedBatch extends Resource {
   #done = 0;
   /** Calls that use the slot just now. */
   #inFlight = 0;
+  /** The stage among them. */
+  #running: (typeof STAGES)[number] | undefined;
 
   private constructor(
     pipeline: Pipeline,
@@ -83,29 +85,21 @@ export class StagedBatch extends Resource {
 
   /** Fill the input tensor. */
   async preprocess(): Promise<void> {
-    this.#begin(0);
-    await this.#using(() => this.#slot.preprocess(this.images, this.#pipeline.sizeFor(this.images)));
-    this.#done = 1;
+    await this.#stage(0, () => this.#slot.preprocess(this.images, this.#pipeline.sizeFor(this.images)));
   }
 
   /** Run the model. */
   async infer(): Promise<void> {
-    this.#begin(1);
-    await this.#using(() => this.#slot.infer());
-    this.#done = 2;
+    await this.#stage(1, () => this.#slot.infer());
   }
 
   /** Decode and select: one list a picture, best first, in source pixels. */
   async postprocess(options?: DetectOptions): Promise<Detection[][]> {
-    this.#begin(2);
     const { labels } = this.#pipeline.backend.recognition;
-    const selection = this.#selectionFor(options);
-    const lists = await this.#using(async () => {
-      const blocks = await this.#slot.postprocess(selection);
+    return this.#stage(2, async () => {
+      const blocks = await this.#slot.postprocess(this.#selectionFor(options));
       return this.images.map((_, index) => detectionsOf(blocks[index]!, labels));
     });
-    this.#done = 3;
-    return lists;
   }
 
   /** The input tensor after `preprocess`; valid until the batch is closed. */
@@ -133,9 +127,27 @@ export class StagedBatch extends Resource {
 
   #begin(stagesNeeded: number): void {
     this.assertOpen("run a stage");
+    if (this.#running !== undefined) {
+      const found = `as one call at a time uses it: ${this.#running} is running`;
+      throw new Error(message("use a staged batch", found, "await the former call, or stage the pictures twice"));
+    }
     if (this.#done >= stagesNeeded) return;
     const found = `as ${STAGES[stagesNeeded - 1]} must have run before: ${this.#done} of the stages have`;
     throw new Error(message("run a stage", found, `the order is ${STAGES.join(", ")}`));
+  }
+
+  /** Run a stage; those after it count as not run from then on, whatever comes of it. */
+  async #stage<T>(index: number, work: () => Promise<T>): Promise<T> {
+    this.#begin(index);
+    this.#running = STAGES[index];
+    this.#done = index;
+    try {
+      const result = await this.#using(work);
+      this.#done = index + 1;
+      return result;
+    } finally {
+      this.#running = undefined;
+    }
   }
 
   /** Use the slot. Whoever gets it next must not find it in use: a batch closed meanwhile gives it back afterwards. */

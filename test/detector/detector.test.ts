@@ -204,6 +204,41 @@ test("Detector.staged() runs the stages one by one, in order", async () => {
   expect(strict?.length).toBe(1);
 });
 
+test("StagedBatch refuses a stage, or a look at the tensors, while another stage of it runs", async () => {
+  await using detector = await Detector.load(toyDetector());
+  using batch = await detector.staged([white]);
+  await batch.preprocess();
+  const running = batch.infer();
+  for (const second of [
+    () => batch.preprocess(),
+    () => batch.infer(),
+    async () => batch.input(),
+    async () => batch.placements,
+  ]) {
+    await expect(second()).rejects.toThrow("as one call at a time uses it: infer is running");
+  }
+  await running;
+  // Looks do not get in each other's way, and what was refused has changed nothing.
+  const [input, outputs] = await Promise.all([batch.input(), batch.outputs()]);
+  expect([input.shape, outputs.get("output0")?.shape]).toEqual([
+    [1, 3, 64, 64],
+    [1, 6, 84],
+  ]);
+  const [first] = await batch.postprocess();
+  expect(first?.length).toBe(3);
+});
+
+test("StagedBatch.infer() needs the stage before it anew once that has been run again", async () => {
+  await using detector = await Detector.load(toyDetector());
+  using batch = await detector.staged([white]);
+  await batch.preprocess();
+  await batch.infer();
+  await batch.preprocess();
+  await expect(batch.postprocess()).rejects.toThrow("as infer must have run before");
+  await batch.infer();
+  expect((await batch.postprocess())[0]?.length).toBe(3);
+});
+
 test("StagedBatch.close() during a stage keeps the slot from others until the stage has ended", async () => {
   await using detector = await Detector.load(toyDetector(), { backend: "cpu", inFlight: 1 });
   for (const stages of [0, 1, 2]) {

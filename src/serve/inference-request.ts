@@ -27,6 +27,9 @@ export interface InferenceRequest {
 /** The header field that says how long the JSON before the bytes is. */
 export const HEADER_LENGTH = "Inference-Header-Content-Length";
 
+/** What Triton's clients say of its schedulers and of models with a memory: this model has none, and one queue. */
+const WITHOUT_EFFECT: readonly string[] = ["priority", "timeout", "sequence_id", "sequence_start", "sequence_end"];
+
 const INPUT_HINT = 'send "image" (BYTES, [1]: a picture file) or "pixels" (UINT8, [height, width, 3]: RGB)';
 
 function encodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Uint8Array {
@@ -104,11 +107,12 @@ export function parseInferenceRequest(body: Uint8Array, header: string | null): 
   if (input === undefined || others.length > 0) {
     throw badInference(`as it takes one input: received ${json.inputs.length}`, INPUT_HINT);
   }
-  const { binary_data_output: isBinary, ...options } = json.parameters;
+  const { binary_data_output: isBinary, ...said } = json.parameters;
+  const options = Object.entries(said).filter(([name]) => !WITHOUT_EFFECT.includes(name));
   return {
     id: json.id,
     picture: pictureOf(input, inputBytes(input, body.subarray(length))),
-    options: detectOptionsOf(new Map(Object.entries(options))),
+    options: detectOptionsOf(new Map(options)),
     outputs: wantedOutputs(json),
     isBinary: isBinary === true,
   };

@@ -122,6 +122,14 @@ test("POST …/infer takes parameters as options, and gives the outputs that wer
   expect(none.outputs.map(({ shape }) => shape)).toEqual([[0, 4], [0], [0], [0]]);
 });
 
+test("POST …/infer leaves alone what Triton's clients say of scheduling and sequences", async () => {
+  await using toy = await ToyServer.open();
+  const parameters = { priority: 1, timeout: 1000, sequence_id: 7, sequence_start: true, sequence_end: false };
+  expect(dataOf(await answerOf(toy.post(INFER, inJson({ parameters }))), "labels")).toEqual(FOUND.labels);
+  const named = { sequence_id: "camera-1", classes: "dog" };
+  expect(dataOf(await answerOf(toy.post(INFER, inJson({ parameters: named }))), "labels")).toEqual(["dog", "dog"]);
+});
+
 test("POST …/infer takes tensors as bytes behind the JSON, and answers so where it is asked to", async () => {
   await using toy = await ToyServer.open();
   const bytes = withLength(WHITE_JPEG);

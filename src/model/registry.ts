@@ -3,6 +3,7 @@
 import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
+import { formatTensorInfo } from "../core/tensor.ts";
 import type { Layout, Recognition } from "./layout.ts";
 import { deepstream } from "./layouts/deepstream.ts";
 import { efficientNms } from "./layouts/efficient-nms.ts";
@@ -136,18 +137,29 @@ function recogniseAs(layout: Layout, traits: ModelTraits, options: RecogniseOpti
   return refuse(model, options, `as its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout]);
 }
 
+/** @throws {ModelError} If no picture fits into the input: nothing would be found wrong before the first one came */
+function refuseEmptyInput({ model, image }: ModelTraits, source = "the model"): void {
+  const info = model.inputs.find(({ name }) => name === image.name);
+  if (info === undefined || !info.shape.includes(0)) return;
+  const found = `as its input ${formatTensorInfo(info)} has room for no picture`;
+  const hint = "export it with the sizes of the batch and the pictures, or with these open";
+  throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
+}
+
 /**
  * Recognise a model's output layout from its metadata, names and shapes. A model that tells neither its classes nor
  * their number is given COCO's 80 names, with a warning in the log.
  *
  * @returns the layout, and the pre-processing, labels and decode plan that follow from it
- * @throws {ModelError} If no layout fits, or several do; it lists the tensors, and the layouts with what each wants
+ * @throws {ModelError} If no layout fits, or several do; it lists the tensors, and the layouts with what each wants. Or if
+ *   the input has no elements
  * @throws {OptionError} If `options.layout` is no layout's name
  */
 export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Recognition {
   const forced = options.layout === undefined ? undefined : layoutNamed(options.layout);
   const traits = readTraits(model, options);
   if (traits === undefined) refuse(model, options, "as no input takes a picture of three channels:", LAYOUTS);
+  refuseEmptyInput(traits, options.source);
   const { task } = traits;
   if (task !== undefined && !BOX_TASKS.includes(task)) {
     throw new ModelError(

@@ -109,6 +109,17 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
   }
 });
 
+test("Detector.load() refuses a model whose input is declared with no elements", async () => {
+  for (const [options, shape] of [
+    [{ side: 0 }, "[?, 3, 0, 0]"],
+    [{ batch: 0 }, "[0, 3, 64, 64]"],
+  ] as const) {
+    const loading = Detector.load(toyDetector(options), { backend: "cpu" });
+    await expect(loading).rejects.toThrow(ModelError);
+    await expect(loading).rejects.toThrow(`${shape} has room for no picture`);
+  }
+});
+
 test("Detector.detectBatch() gives one result a picture, in order, in runs of the batch", async () => {
   await using detector = await Detector.load(toyDetector(), { batch: 3, inFlight: 2, threshold: 0 });
   const levels = [255, 204, 153, 102, 51, 255, 204];

@@ -49,6 +49,13 @@ export interface Slot {
   infer(): Promise<void>;
   /** Decode, select and map back to source pixels: one block a picture, valid until the slot's next call. */
   postprocess(selection: Selection): Promise<readonly DetectionBlock[]>;
+  /**
+   * Make what a batch of this many pictures needs in an input of this size, which on a GPU takes a while. `detect` then
+   * has read host pixels, or has enqueued that, before it first gives way to other code.
+   *
+   * @returns `undefined` if all is there
+   */
+  prepare(images: number, size: Size): Promise<void> | undefined;
   /** The three stages as one; the GPU replays them as one graph. */
   detect(pictures: readonly SlotPicture[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]>;
   /** Where each source picture of the batch lies in the input. */

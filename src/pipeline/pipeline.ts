@@ -1,7 +1,8 @@
 /** @module Pipeline: pictures from anywhere in, kept boxes out, over the slots of one backend or of several alike. */
 
+import { message, ShapeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { type Image, imageOf } from "../image/image.ts";
+import { byteLengthOf, type Image, imageOf } from "../image/image.ts";
 import { type ImageSource, isImage, readSource, type SourceBytes } from "../image/source.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Selection } from "../model/selection.ts";
@@ -134,7 +135,8 @@ export class Pipeline {
   }
 
   /**
-   * Run a batch in a slot that is held. A picture that cannot be read or decoded fails alone: the others are detected.
+   * Run a batch in a slot that is held. A picture that cannot be read or decoded, or whose pixels are gone by the time they
+   * are read, fails alone: the others are detected.
    *
    * @param jobs      1 to `batch` pictures; each is told its result before this settles, unless this rejects
    * @param selection which rows are kept
@@ -159,9 +161,21 @@ export class Pipeline {
         job.fail(error);
       }
     }
-    if (files !== undefined) await decodeFiles(slot, files, pictures, decoded);
+    if (files !== undefined) {
+      await decodeFiles(slot, files, pictures, decoded);
+      keepUsable(pictures, decoded);
+    }
     if (pictures.length === 0) return;
-    const blocks = await slot.detect(pictures, this.sizeFor(pictures), selection);
+    let size = this.sizeFor(pictures);
+    let preparing = slot.prepare(pictures.length, size);
+    while (preparing !== undefined) {
+      await preparing;
+      keepUsable(pictures, decoded);
+      if (pictures.length === 0) return;
+      size = this.sizeFor(pictures);
+      preparing = slot.prepare(pictures.length, size);
+    }
+    const blocks = await slot.detect(pictures, size, selection);
     const { timings, placements } = slot;
     for (let index = 0; index < decoded.length; index++) {
       const { sourceWidth: width, sourceHeight: height } = placements[index]!;
@@ -186,6 +200,35 @@ export class Pipeline {
 function checked(image: Image): Image {
   const complete = imageOf(image.data, image);
   return image.format === complete.format && image.pitchBytes === complete.pitchBytes ? image : complete;
+}
+
+/**
+ * Leave out of a batch, after a wait, the pictures that nobody waits for any more, as their pixels may be somebody else's by
+ * now, and those whose pixels are gone: these are told.
+ */
+function keepUsable(pictures: SlotPicture[], jobs: Job[]): void {
+  let kept = 0;
+  for (let index = 0; index < jobs.length; index++) {
+    const job = jobs[index]!;
+    const picture = pictures[index]!;
+    if (job.isSettled) continue;
+    if ("data" in picture && picture.data.length < byteLengthOf(picture)) {
+      job.fail(goneError(picture));
+      continue;
+    }
+    pictures[kept] = picture;
+    jobs[kept] = job;
+    kept += 1;
+  }
+  pictures.length = kept;
+  jobs.length = kept;
+}
+
+function goneError(image: Image): ShapeError {
+  const [needed, found] = [byteLengthOf(image), image.data.length];
+  const hint = "neither transfer nor resize the buffer before the result is there";
+  const text = message("detect", `as its pixels are gone: ${found} of ${needed} bytes are there`, hint);
+  return new ShapeError(text, { tensor: "image", expected: `${needed} bytes`, actual: `${found} bytes` });
 }
 
 /**

@@ -6,6 +6,7 @@ import type { Selection } from "../../src/model/selection.ts";
 import { MicroBatcher } from "../../src/pipeline/micro-batcher.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { flatPicture } from "../support/flat-picture.ts";
+import { paint, sharpOf } from "../support/pictures.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { WatchedBackend } from "../support/watched-backend.ts";
 
@@ -164,6 +165,49 @@ test("MicroBatcher.submit() with a signal: aborted while running, it rejects at 
   expect(await frames[0]!).toBeCloseTo(0.9, 5);
   expect(await frames[2]!).toBeCloseTo(0.9, 5);
   expect(await it.batcher.submit(white, all).promise).toBeCloseTo(0.9, 5);
+});
+
+/** Hands the pixels to somebody else, as a `postMessage` does; what is left has none. */
+const giveAway = ({ data }: Image): unknown => structuredClone(data.buffer, { transfer: [data.buffer as ArrayBuffer] });
+const own = (level: number): Image => {
+  const picture = flatPicture(64, 64, level);
+  return { ...picture, data: Uint8Array.from(picture.data) };
+};
+
+test("MicroBatcher: pixels that are given away while files are decoded, or a shape is made ready, harm no neighbour", async () => {
+  const png = await sharpOf(paint(64, 64)).png().toBuffer();
+  for (const when of ["decoding", "preparing"] as const) {
+    await using it = await rig({ batch: 4 });
+    const [backend] = it.backends;
+    const abort = new AbortController();
+    const [aborted, stolen, kept] = [own(255), own(255), own(204)];
+    const change = (): void => {
+      abort.abort();
+      giveAway(aborted);
+      giveAway(stolen);
+    };
+    const prepared: number[] = [];
+    backend!.preparing = (images) => {
+      prepared.push(images);
+      if (when === "decoding" || prepared.length > 1) return undefined;
+      return Bun.sleep(1).then(change);
+    };
+    const settled = Promise.allSettled([
+      it.batcher.submit(aborted, all, abort.signal).promise,
+      it.batcher.submit(stolen, all).promise,
+      it.batcher.submit(kept, all).promise,
+      it.batcher.submit(png, all).promise,
+    ]);
+    if (when === "decoding") queueMicrotask(change);
+    const [first, second, third, fourth] = await settled;
+    expect(first).toMatchObject({ status: "rejected", reason: { name: "AbortError" } });
+    expect(second).toMatchObject({ status: "rejected", reason: { name: "ShapeError" } });
+    expect((second as PromiseRejectedResult).reason.message).toContain("as its pixels are gone: 0 of 12288 bytes");
+    expect(third).toMatchObject({ status: "fulfilled", value: expect.closeTo(0.9 * 0.8, 4) });
+    expect(fourth!.status).toBe("fulfilled");
+    expect(backend!.runs).toEqual([2]);
+    expect(prepared).toEqual(when === "decoding" ? [2] : [4, 2]);
+  }
 });
 
 test("MicroBatcher.submit() leaves no listener on a signal that outlives its frames", async () => {

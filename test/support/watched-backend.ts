@@ -18,6 +18,8 @@ export class WatchedBackend implements Backend {
   running = 0;
   /** Thrown by every run instead of its result. */
   fault: Error | undefined;
+  /** What slots wait for before a run of a shape that is new to them, as on a GPU. */
+  preparing: ((images: number) => Promise<void> | undefined) | undefined;
   readonly #inner: CpuBackend;
   #gate: PromiseWithResolvers<void> | undefined;
 
@@ -57,8 +59,9 @@ export class WatchedBackend implements Backend {
   }
 
   createSlot(): Slot {
-    const slot = this.#inner.createSlot();
+    const slot: Slot = this.#inner.createSlot();
     const detect = slot.detect.bind(slot);
+    slot.prepare = (images) => this.preparing?.(images);
     slot.detect = async (images, size, selection) => {
       this.runs.push(images.length);
       this.selections.push(selection);

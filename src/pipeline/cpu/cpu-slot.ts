@@ -113,6 +113,11 @@ export class CpuSlot extends Resource implements Slot {
     return Promise.resolve(this.#blocks);
   }
 
+  /** What it needs `detect` makes at once. */
+  prepare(): undefined {
+    return undefined;
+  }
+
   async detect(images: readonly Image[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]> {
     await this.preprocess(images, size);
     await this.infer();

@@ -86,6 +86,10 @@ export class GpuSlot extends Resource implements Slot {
     );
   }
 
+  prepare(images: number, size: Size): Promise<void> | undefined {
+    return this.#known(images, size) === undefined ? this.#create(images, size).then(() => undefined) : undefined;
+  }
+
   async detect(images: readonly SlotPicture[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]> {
     const started = performance.now();
     const binding = this.#known(images.length, size) ?? (await this.#create(images.length, size));

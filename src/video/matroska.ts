@@ -7,7 +7,7 @@ const TICK_NANOSECONDS = 100_000;
 const TICKS_PER_MS = 1e6 / TICK_NANOSECONDS;
 
 /** Bytes of the header before each frame. */
-export const FRAME_HEADER_BYTES = 35;
+export const FRAME_HEADER_BYTES = 54;
 
 const UNKNOWN_LENGTH = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 
@@ -96,21 +96,32 @@ export function matroskaHeader(width: number, height: number, pixels: RawPixels)
  * @param header      u8 [{@linkcode FRAME_HEADER_BYTES}], written
  * @param byteLength  of the frame
  * @param timestampMs of the frame, 0 or more
+ * @param durationMs  of the frame; 0 where it is not known
  */
-export function writeFrameHeader(header: Uint8Array, byteLength: number, timestampMs: number): void {
+export function writeFrameHeader(
+  header: Uint8Array,
+  byteLength: number,
+  timestampMs: number,
+  durationMs: number,
+): void {
   const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
-  const writeLength = (at: number, value: number): void => {
-    view.setUint32(at, 0x01000000 + Math.floor(value / 2 ** 32));
+  const writeNumber = (at: number, value: number): void => {
+    view.setUint32(at, Math.floor(value / 2 ** 32));
     view.setUint32(at + 4, value % 2 ** 32);
+  };
+  const writeLength = (at: number, value: number): void => {
+    writeNumber(at, value);
+    view.setUint8(at, 0x01); // eight bytes
   };
   view.setUint32(0, 0x1f43b675); // Cluster
   writeLength(4, byteLength + FRAME_HEADER_BYTES - 12);
-  view.setUint8(12, 0xe7); // Timestamp
-  view.setUint8(13, 0x88); // eight bytes
-  const ticks = Math.round(timestampMs * TICKS_PER_MS);
-  view.setUint32(14, Math.floor(ticks / 2 ** 32));
-  view.setUint32(18, ticks % 2 ** 32);
-  view.setUint8(22, 0xa3); // SimpleBlock
-  writeLength(23, byteLength + 4);
-  view.setUint32(31, 0x81000080); // track 1, no time of its own, a key frame
+  view.setUint16(12, 0xe788); // Timestamp, of eight bytes
+  writeNumber(14, Math.round(timestampMs * TICKS_PER_MS));
+  view.setUint8(22, 0xa0); // BlockGroup: without a reference to others, a key frame
+  writeLength(23, byteLength + FRAME_HEADER_BYTES - 31);
+  view.setUint16(31, 0x9b88); // BlockDuration, of eight bytes
+  writeNumber(33, Math.round(durationMs * TICKS_PER_MS));
+  view.setUint8(41, 0xa1); // Block
+  writeLength(42, byteLength + 4);
+  view.setUint32(50, 0x81000000); // track 1, no time of its own
 }

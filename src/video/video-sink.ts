@@ -20,6 +20,12 @@ const PIPE_BYTES = 2 ** 20;
 /** A process that was told to stop in mid-work gets this long. */
 const GRACE_MS = 2000;
 
+/** When a frame is shown. */
+interface FrameTiming {
+  readonly timestampMs: number;
+  readonly durationMs?: number | undefined;
+}
+
 type Child = Bun.Subprocess<"ignore" | number, "ignore", "pipe">;
 
 /** What a file is made of whose first frame this is. */
@@ -86,6 +92,8 @@ export class VideoSink implements AsyncDisposable {
   #isFailed = false;
   #isEnding = false;
   #written = 0;
+  /** Of the last frame that was written. */
+  #lastMs: number | undefined;
   /** Those of the first frame. */
   #pixels: RawPixels | undefined;
 
@@ -131,10 +139,16 @@ export class VideoSink implements AsyncDisposable {
    * @param image       of the sink's size; pixels must not change until the next `write` or `finish` resolves. A
    * {@linkcode VideoFrame} is held until then
    * @param timestampMs later than that of the frame before; without meaning where the sink has a rate
+   * @param options.durationMs how long it is shown where it is the last one. Default: what a {@linkcode VideoFrame} says,
+   * else as long as the one before
    * @throws {ShapeError} If it has another size, or the first frame was NV12 and this one is not, or in other colours
    * @throws {VideoError} If ffmpeg has ended, with what it said
    */
-  async write(image: Image, timestampMs: number): Promise<void> {
+  async write(
+    image: Image,
+    timestampMs: number,
+    options: { readonly durationMs?: number | undefined } = {},
+  ): Promise<void> {
     const { width, height } = this.#config;
     this.#assertOpen();
     if (image.width !== width || image.height !== height) {
@@ -147,15 +161,19 @@ export class VideoSink implements AsyncDisposable {
     }
     const frame = image instanceof VideoFrame ? image.retain() : undefined;
     // Frames that are handed in at once go one after the other.
-    const started = this.#handedIn.then(() => this.#writeInTurn(image, timestampMs, frame));
+    const started = this.#handedIn.then(() => this.#writeInTurn(image, { timestampMs, ...options }, frame));
     this.#handedIn = started.catch(() => frame?.release());
     await started;
   }
 
-  async #writeInTurn(image: Image, timestampMs: number, frame: VideoFrame | undefined): Promise<void> {
+  async #writeInTurn(image: Image, times: FrameTiming, frame: VideoFrame | undefined): Promise<void> {
     await this.#settle();
     this.#assertOpen();
-    this.#start(this.#writeFrame(imageOf(image.data, image), timestampMs), frame);
+    const timestampMs = Math.max(0, times.timestampMs);
+    const formerMs = this.#lastMs ?? timestampMs;
+    const durationMs = times.durationMs ?? (frame?.durationMs || Math.max(0, timestampMs - formerMs));
+    this.#start(this.#writeFrame(imageOf(image.data, image), { timestampMs, durationMs }), frame);
+    this.#lastMs = timestampMs;
     this.#written += 1;
   }
 
@@ -164,10 +182,10 @@ export class VideoSink implements AsyncDisposable {
   }
 
   /** What cannot be written is thrown at once. */
-  #writeFrame(image: Image, timestampMs: number): Promise<void> {
+  #writeFrame(image: Image, { timestampMs, durationMs = 0 }: FrameTiming): Promise<void> {
     const run = this.#run;
     const bytes = this.#bytesOf(image);
-    writeFrameHeader(this.#header, bytes.length, Math.max(0, timestampMs));
+    writeFrameHeader(this.#header, bytes.length, timestampMs, durationMs);
     const writeRest = (): Promise<void> => run.write(this.#header).then(() => run.write(bytes));
     if (this.#pixels !== undefined) return writeRest();
     const { width, height } = this.#config;

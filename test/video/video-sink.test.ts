@@ -2,12 +2,14 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { $ } from "bun";
 import { VideoError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { tightRgb } from "../../src/image/rgb.ts";
 import { yuvOf } from "../../src/image/yuv.ts";
 import { detectVideo } from "../../src/video/detect-video.ts";
+import { findFfmpeg } from "../../src/video/ffmpeg.ts";
 import type { VideoFrame } from "../../src/video/video-frame.ts";
 import { VideoSink } from "../../src/video/video-sink.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
@@ -132,6 +134,26 @@ test.skipIf(isFfmpegMissing)("VideoSink without a rate keeps the frames' own tim
   for await (using frame of video) seen.push(frame.timestampMs);
   expect(seen.length).toBe(times.length);
   for (const [at, time] of times.entries()) expect(Math.abs(seen[at]! - time)).toBeLessThanOrEqual(0.11);
+});
+
+/** Older ones tell their encoders nothing of how long a frame is shown. */
+const isFfmpegOld =
+  isFfmpegMissing ||
+  Number(/^ffmpeg version n?(\d+)/.exec((await $`${findFfmpeg("ffmpeg")} -version`.text()).trim())?.[1]) < 7;
+
+test.skipIf(isFfmpegOld)("VideoSink without a rate shows the last frame for as long as is known", async () => {
+  const lengthOf = async (name: string, options: { readonly durationMs?: number }): Promise<number> => {
+    await using sink = await VideoSink.open(path(name), { width: 32, height: 32 });
+    for (const time of [0, 50, 100]) await sink.write(plain(32, 32, [9, 9, 9]), time, options);
+    await sink.finish();
+    await using video = await VideoSource.open(path(name));
+    return video.info.durationMs!;
+  };
+  for (const extension of ["mp4", "mkv", "webm"]) {
+    expect(await lengthOf(`said.${extension}`, { durationMs: 500 })).toBeCloseTo(600, -1);
+    // Where nothing is said, as long as the one before.
+    expect(await lengthOf(`unsaid.${extension}`, {})).toBeCloseTo(150, -1);
+  }
 });
 
 test.skipIf(isFfmpegMissing)(

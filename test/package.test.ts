@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import manifest from "../package.json" with { type: "json" };
 import { toyDetector } from "./support/toy-detector.ts";
 
@@ -35,8 +35,10 @@ test("the package holds what it needs and nothing else", () => {
   const tops = new Set(list.map((path) => path.split("/")[1]!));
   expect([...tops].sort()).toEqual([
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "LICENSE",
     "README.md",
+    "bench",
     "docs",
     "examples",
     "native",
@@ -52,6 +54,24 @@ test("the package holds what it needs and nothing else", () => {
   const declared = Object.values(manifest.exports).flatMap((one) => (typeof one === "string" ? [] : [one.types]));
   expect(declared.map((path) => list.includes(`package/${path.slice(2)}`))).toEqual(declared.map(() => true));
   expect(existsSync(join(root, "types"))).toBe(false); // else this checkout's own imports would see old declarations
+});
+
+test("every relative link of a page in the package leads to something in the package", () => {
+  const list = Bun.spawnSync(["tar", "tzf", tarball]).stdout.toString().trim().split("\n");
+  const pages = list.filter((path) => path.endsWith(".md"));
+  expect(pages).toContain("package/README.md");
+  const dead = pages.flatMap((page) => {
+    const text = Bun.spawnSync(["tar", "xzOf", tarball, page]).stdout.toString();
+    const links = [...text.matchAll(/\]\(([^)\s#]+)[^)]*\)|\b(?:src|href|srcset)="([^"#]+)/g)].map(
+      ([, a, b]) => a ?? b!,
+    );
+    return links
+      .filter((link) => !/^[a-z]+:/.test(link))
+      .map((link) => [page, link, posix.join(posix.dirname(page), link).replace(/\/$/, "")] as const)
+      .filter(([, , path]) => !list.some((known) => known === path || known.startsWith(`${path}/`)))
+      .map(([page, link]) => `${page}: ${link}`);
+  });
+  expect(dead).toEqual([]);
 });
 
 test.skipIf(isOffline)("the package, added to an empty project, detects", () => {

@@ -1,37 +1,18 @@
 /** @module Worker command: frames from Redis streams in, detections out. */
 
-import { message, OptionError } from "../../core/errors.ts";
-import { logger } from "../../core/log.ts";
 import type { Worker } from "../../worker/worker.ts";
 import type { WorkerOptions } from "../../worker/worker-config.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { findModel } from "../fetch-entry.ts";
 import { loadDetector } from "../load-detector.ts";
+import { ConfigReload } from "../reload-config.ts";
 import { parseWorkerFlags, WORKER_FLAGS, type WorkerArguments } from "../worker-flags.ts";
 
 async function readFile({ config }: WorkerArguments): Promise<WorkerOptions> {
   if (config === undefined) return {};
   const { readConfigFile } = await import("../../worker/config-file.ts");
   return readConfigFile(config);
-}
-
-/** A file that is empty for a moment is being written: its defaults would send the answers elsewhere. */
-function refuseEmpty(file: WorkerOptions, { config }: WorkerArguments): void {
-  if (config === undefined || Object.keys(file).length > 0) return;
-  const found = `as it holds no option: ${JSON.stringify(config)}`;
-  throw new OptionError(message("read the configuration again", found, "write it whole, then send SIGHUP"), "config");
-}
-
-async function reload(worker: Worker, args: WorkerArguments): Promise<void> {
-  try {
-    const file = await readFile(args);
-    refuseEmpty(file, args);
-    worker.reload(args.over(file));
-  } catch (error) {
-    if (!(error instanceof OptionError)) throw error;
-    logger.error(`Kept the former configuration. ${error.message}`);
-  }
 }
 
 /** Tell where it can be asked once it listens, and that it reads once it does. */
@@ -62,7 +43,12 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const detector = await loadDetector(path, config.detector, context, { command: "worker", isQuiet: args.isQuiet });
   const worker = await Worker.create({ ...options, consumer: config.consumer }, { detector });
 
-  const onHangUp = (): void => void reload(worker, args);
+  const reload = new ConfigReload({
+    read: () => readFile(args),
+    take: (file) => worker.reload(args.over(file)),
+    config: args.config,
+  });
+  const onHangUp = (): void => void reload.request();
   const onAbort = (): void => void worker.stop();
   process.on("SIGHUP", onHangUp);
   signal.addEventListener("abort", onAbort, { once: true });

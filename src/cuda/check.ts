@@ -10,7 +10,8 @@ import { explain, isAsynchronousFault } from "./explanations.ts";
 
 /** `cudaErrorNotReady`, `CUDA_ERROR_NOT_READY`: the work is still running. No failure. */
 export const NOT_READY = 600;
-const MEMORY_ALLOCATION = 2;
+/** `cudaErrorMemoryAllocation`, `CUDA_ERROR_OUT_OF_MEMORY`. */
+export const MEMORY_ALLOCATION = 2;
 
 let lastLaunch = "none";
 

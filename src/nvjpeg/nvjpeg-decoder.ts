@@ -1,6 +1,6 @@
 /** @module NvJpegDecoder: JPEG files to pictures in device memory, and whatever nvJPEG refuses through the CPU. */
 
-import { NativeError } from "../core/errors.ts";
+import { ImageError, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
@@ -122,7 +122,7 @@ export class NvJpegDecoder extends Resource {
       try {
         return await this.#decode(bytes, surface, options);
       } catch (error) {
-        this.#tally.failed();
+        if (error instanceof ImageError) this.#tally.failed();
         throw error;
       } finally {
         this.#running -= 1;

@@ -24,7 +24,8 @@ const BODIES: Readonly<Record<string, string>> = {
   cudaSetDevice: "(int device) { current = device; return 0; }",
   cudaGetErrorName: '(int status) { return status == 600 ? "cudaErrorNotReady" : "cudaErrorFake"; }',
   cudaGetErrorString: '(int status) { (void)status; return "a fake error"; }',
-  cudaMalloc: "(void **out, size_t bytes) { return (*out = malloc(bytes)) == NULL ? 2 : 0; }",
+  // Device memory may be short for a while.
+  cudaMalloc: "(void **out, size_t bytes) { return is_short || (*out = malloc(bytes)) == NULL ? 2 : 0; }",
   cudaFree: "(void *memory) { freed_on = current; free(memory); return 0; }",
   // Address space alone: pages are taken when they are written.
   cudaHostAlloc:
@@ -62,7 +63,8 @@ const HEAD = `
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-static int current = -1, freed_on = -1, pinned = 0;
+static int current = -1, freed_on = -1, pinned = 0, is_short = 0;
+void fakeShortage(int now) { is_short = now; }
 int fakeFreedOn(void) { return freed_on; }
 int fakePinned(void) { return pinned; }
 static uintptr_t last = 0x5000;

@@ -1,14 +1,19 @@
 /** @module GpuJpeg: nvJPEG for all slots of a backend, set up when the first JPEG file comes. */
 
-import { LibraryLoadError, message, NativeError, UnavailableError } from "../../core/errors.ts";
+import { CudaError, LibraryLoadError, message, NativeError, UnavailableError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
+import { RepeatedLine } from "../../core/repeated-line.ts";
 import { Resource } from "../../core/resource.ts";
+import { MEMORY_ALLOCATION } from "../../cuda/check.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { EventWaits } from "../../cuda/event-waits.ts";
+import type { PictureDecodeOptions } from "../../image/picture-decoder.ts";
+import type { SourceBytes } from "../../image/source.ts";
 import type { JpegCounts } from "../../nvjpeg/jpeg-counts.ts";
 import { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import { nvJpegUnavailable } from "../../nvjpeg/probe.ts";
-import type { JpegDecoding } from "../backend.ts";
+import type { JpegDecoding, SlotPicture } from "../backend.ts";
+import type { FrameMemory } from "./frame-memory.ts";
 
 /** How {@linkcode GpuJpeg} decodes. */
 export interface GpuJpegOptions {
@@ -17,6 +22,16 @@ export interface GpuJpegOptions {
   readonly check: boolean;
   /** Shared with the slots. */
   readonly waits: EventWaits;
+  /** How long `auto` leaves JPEG to the CPU where memory for nvJPEG was missing, in milliseconds. Default 10 s. */
+  readonly retryMs?: number;
+}
+
+const RETRY_MS = 10_000;
+
+/** True where what is missing may be there later: memory of the device, which others give back. */
+function isOutOfMemory(error: unknown): error is NativeError {
+  if (error instanceof CudaError) return error.status === MEMORY_ALLOCATION;
+  return error instanceof NativeError && error.code === "NVJPEG_STATUS_ALLOCATOR_FAILURE";
 }
 
 /** Owns the decoder once there is one. */
@@ -25,6 +40,9 @@ export class GpuJpeg extends Resource {
   readonly #options: GpuJpegOptions;
   #opening: Promise<NvJpegDecoder | undefined> | undefined;
   #decoder: NvJpegDecoder | undefined;
+  /** When it is tried again, by `performance.now()`. */
+  #retryAt = Number.POSITIVE_INFINITY;
+  readonly #shortage = new RepeatedLine((text) => logger.warn(text));
 
   private constructor(device: Device, options: GpuJpegOptions) {
     super("GpuJpeg", device);
@@ -50,14 +68,40 @@ export class GpuJpeg extends Resource {
 
   /**
    * The decoder. `auto` takes it only where the device has engines for JPEG: without them a CPU core is busy for longer
-   * than libjpeg-turbo would keep it.
+   * than libjpeg-turbo would keep it. Where memory is missing for it, `auto` tries again after a while.
    *
    * @returns `undefined` where the CPU decodes
    * @throws {UnavailableError} If nvJPEG was asked for and cannot be set up
    */
   decoder(): Promise<NvJpegDecoder | undefined> {
+    if (performance.now() >= this.#retryAt) {
+      this.#retryAt = Number.POSITIVE_INFINITY;
+      this.#opening = undefined;
+    }
     this.#opening ??= this.#open();
     return this.#opening;
+  }
+
+  /**
+   * Decode a picture file on the device; where its memory does not suffice, `auto` leaves the picture to the CPU.
+   *
+   * @param decoder what {@linkcode decoder} gave
+   * @throws {ImageError} If the bytes are no picture
+   * @throws {CudaError} If the device fails
+   */
+  async decode(
+    decoder: NvJpegDecoder,
+    frame: FrameMemory,
+    { bytes, name }: SourceBytes,
+    options: PictureDecodeOptions,
+  ): Promise<SlotPicture> {
+    try {
+      return await frame.decodeOnDevice(decoder, bytes, name, options);
+    } catch (error) {
+      if (this.#options.mode === "gpu" || !isOutOfMemory(error)) throw error;
+      this.#shortage.tell(`The CPU decodes ${name}, as the GPU has no memory for it: ${error.code}`);
+    }
+    return frame.decode(bytes, name, options);
   }
 
   /** How files were decoded so far. */
@@ -82,6 +126,7 @@ export class GpuJpeg extends Resource {
         throw refusal(fault, 'leave "jpeg" out');
       }
       logger.info(`JPEG is decoded on the CPU, as nvJPEG cannot use the engines of ${this.#device.name}: ${fault}`);
+      if (isOutOfMemory(error)) this.#retryAt = performance.now() + (this.#options.retryMs ?? RETRY_MS);
       return undefined;
     }
   }

@@ -59,12 +59,10 @@ export class GpuSlot extends Resource implements Slot {
   }
 
   async decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotPicture>[]> {
-    const decoder = await this.#model.jpeg?.decoder();
-    if (decoder === undefined) return this.decodeToHost(files);
-    const { decodeOptions } = this.#model;
-    return this.#decodeAll(files, (frame, { bytes, name }) =>
-      frame.decodeOnDevice(decoder, bytes, name, decodeOptions),
-    );
+    const { jpeg, decodeOptions } = this.#model;
+    const decoder = await jpeg?.decoder();
+    if (jpeg === undefined || decoder === undefined) return this.decodeToHost(files);
+    return this.#decodeAll(files, (frame, file) => jpeg.decode(decoder, frame, file, decodeOptions));
   }
 
   decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {

@@ -45,3 +45,72 @@ fakeCudaTest(
     ]);
   },
 );
+
+fakeCudaTest(
+  "GpuJpeg.decoder() is tried again after a while where memory was missing for what was not asked for",
+  async (runOnFakeCuda) => {
+    const output = await runOnFakeCuda(`
+    const { Device } = await import("./src/cuda/device.ts");
+    const { EventWaits } = await import("./src/cuda/event-waits.ts");
+    const { GpuJpeg } = await import("./src/pipeline/gpu/gpu-jpeg.ts");
+    using device = Device.open(0);
+    using jpeg = GpuJpeg.open(device, { mode: "auto", check: true, waits: new EventWaits("auto", device), retryMs: 50 });
+    console.log(await jpeg.decoder(), await jpeg.decoder());
+    await Bun.sleep(60);
+    console.log(await jpeg.decoder());
+    await Bun.sleep(60);
+    console.log((await jpeg.decoder()).description);
+    `);
+    expect(output.split("\n")).toEqual(["undefined undefined", "undefined", "nvJPEG 12.1.1, 7 engines"]);
+  },
+);
+
+fakeCudaTest("GpuJpeg.decode() leaves pictures to the CPU while the device has no memory", async (runOnFakeCuda) => {
+  const output = await runOnFakeCuda(`
+    const { dlopen } = await import("bun:ffi");
+    const { setLogSink } = await import("./src/core/log.ts");
+    const { Device } = await import("./src/cuda/device.ts");
+    const { EventWaits } = await import("./src/cuda/event-waits.ts");
+    const { Stream } = await import("./src/cuda/stream.ts");
+    const { FrameMemory } = await import("./src/pipeline/gpu/frame-memory.ts");
+    const { GpuJpeg } = await import("./src/pipeline/gpu/gpu-jpeg.ts");
+    const { paintedJpeg } = await import("./test/support/pictures.ts");
+    const { symbols } = dlopen(process.env.BUN_TENSORRT_CUDART, { fakeShortage: { args: ["i32"], returns: "void" } });
+    setLogSink((level, text) => level === "warn" && console.log(text));
+    using device = Device.open(0);
+    const waits = new EventWaits("auto", device);
+    using auto = GpuJpeg.open(device, { mode: "auto", check: true, waits, retryMs: 0 });
+    while ((await auto.decoder()) === undefined);
+    using forced = GpuJpeg.open(device, { mode: "gpu", check: true, waits });
+    using stream = Stream.create(device);
+    using frame = new FrameMemory({ stream }, { zeroCopy: false });
+    const file = { bytes: await paintedJpeg(33, 17), name: "a.jpg" };
+    const tell = async (jpeg) => {
+      try {
+        const picture = await jpeg.decode(await jpeg.decoder(), frame, file, {});
+        console.log("data" in picture ? "host" : "device", picture.width, picture.height);
+      } catch (error) {
+        console.log(error.name);
+      }
+    };
+    symbols.fakeShortage(1);
+    await tell(auto);
+    symbols.fakeShortage(0);
+    await forced.decoder();
+    symbols.fakeShortage(1);
+    await tell(forced);
+    symbols.fakeShortage(0);
+    await tell(auto);
+    const none = { bytes: new TextEncoder().encode("no picture"), name: "b.jpg" };
+    await auto.decode(await auto.decoder(), frame, none, {}).catch((error) => console.log(error.name));
+    console.log(JSON.stringify(auto.counts));
+    `);
+  expect(output.split("\n")).toEqual([
+    "The CPU decodes a.jpg, as the GPU has no memory for it: cudaErrorFake",
+    "host 33 17",
+    "OutOfMemoryError",
+    "device 33 17",
+    "ImageError",
+    expect.stringContaining('"failed":1'),
+  ]);
+});

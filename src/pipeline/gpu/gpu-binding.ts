@@ -9,11 +9,11 @@ import type { DecodeBatch } from "./decode-launches.ts";
 import { GpuInference } from "./gpu-inference.ts";
 import type { GpuModel } from "./gpu-model.ts";
 import { GpuPostprocess } from "./gpu-postprocess.ts";
-import type { SlotStreams } from "./gpu-streams.ts";
 import { GpuTables } from "./gpu-tables.ts";
 import { KernelLaunch } from "./kernel-launch.ts";
 import { preprocessLaunch } from "./preprocess-launch.ts";
 import { Replay } from "./replay.ts";
+import type { SlotStreams } from "./slot-streams.ts";
 
 /** What a binding is made of; it owns them. */
 interface Parts {

@@ -11,7 +11,7 @@ import type { ExecutionContext } from "../../tensorrt/execution-context.ts";
 import type { Size } from "../backend.ts";
 import { sizeTensor } from "../size-tensor.ts";
 import type { GpuModel } from "./gpu-model.ts";
-import type { SlotStreams } from "./gpu-streams.ts";
+import type { SlotStreams } from "./slot-streams.ts";
 
 /** One context with bound inputs and outputs. Contexts that one stream orders share the memory of their activations. */
 export class GpuInference extends Resource {

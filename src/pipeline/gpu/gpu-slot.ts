@@ -18,8 +18,8 @@ import { createStageTimings, type StageTimings } from "../stage-timings.ts";
 import { FrameMemory } from "./frame-memory.ts";
 import { GpuBinding } from "./gpu-binding.ts";
 import type { GpuModel } from "./gpu-model.ts";
-import type { SlotStreams } from "./gpu-streams.ts";
 import { SlotTrace } from "./gpu-trace.ts";
+import type { SlotStreams } from "./slot-streams.ts";
 
 /** Rows a picture that there is room for until more are asked for: the default of `maxDetections`. */
 const FIRST_ROWS = 300;

@@ -1,27 +1,16 @@
 /** @module GpuStreams: the streams that frames in flight run on, in one of three layouts. */
 
 import { Resource } from "../../core/resource.ts";
-import type { DeviceMemory } from "../../cuda/buffer-view.ts";
 import type { Device } from "../../cuda/device.ts";
-import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { Event } from "../../cuda/event.ts";
-import { type OnStream, Stream } from "../../cuda/stream.ts";
+import { Stream } from "../../cuda/stream.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import type { StreamLayout } from "../backend.ts";
-import { type Lane, Lanes } from "./lanes.ts";
+import { Activations } from "./activations.ts";
+import { Lanes } from "./lanes.ts";
+import { type SharedStreams, SlotStreams } from "./slot-streams.ts";
 
 /** A layout, simplest first; see `StreamLayout`. */
 export type StreamLayoutName = Exclude<StreamLayout, "auto">;
-
-/** Streams and memory that slots share. */
-interface Shared {
-  readonly lanes: Lanes;
-  /** Takes pixels to the device for lanes that are busy; `undefined` where a lane does it itself. */
-  readonly copyIn: Stream | undefined;
-  /** Likewise for the rows. */
-  readonly copyOut: Stream | undefined;
-  readonly setup: Stream;
-}
 
 /** Slots from which on there are half as many lanes. */
 const HALVED_FROM = 16;
@@ -39,28 +28,6 @@ function lanesFor(slots: number): number {
   return slots < HALVED_FROM ? slots : Math.min(MOST_LANES, slots >> 1);
 }
 
-/** Memory for the activations of contexts that never run side by side, allocated when the first asks. */
-class Activations implements Disposable {
-  readonly #engine: Engine;
-  readonly #device: Device;
-  #memory: DeviceBuffer<"u8"> | undefined;
-
-  constructor(engine: Engine, device: Device) {
-    this.#engine = engine;
-    this.#device = device;
-  }
-
-  get memory(): DeviceMemory {
-    const bytes = Math.max(this.#engine.deviceMemoryBytes(), 1);
-    this.#memory ??= DeviceBuffer.create("u8", [bytes], { device: this.#device });
-    return this.#memory;
-  }
-
-  [Symbol.dispose](): void {
-    this.#memory?.close();
-  }
-}
-
 /**
  * The streams of a backend. Slots of `one` share a stream, those of `split` three, and with them the memory of the
  * activations; those of `parallel` share several lanes, and each has activations of its own.
@@ -70,7 +37,7 @@ export class GpuStreams extends Resource {
   readonly #device: Device;
   readonly #engine: Engine;
   readonly #owned = new DisposableStack();
-  readonly #shared: Shared;
+  readonly #shared: SharedStreams;
   /** Of all contexts, where a single lane orders them. */
   readonly #activations: Activations | undefined;
 
@@ -104,100 +71,6 @@ export class GpuStreams extends Resource {
   }
 
   protected release(): void {
-    this.#owned.dispose();
-  }
-}
-
-/**
- * The streams of one slot, all shared with others. A batch begins with `enter`, which chooses them, and ends with `leave`;
- * its work is joined by `joinCopyIn` and `joinCopyOut`, which do nothing where one stream orders it.
- */
-export class SlotStreams extends Resource {
-  /** Takes pixels to the device: the same object always, with the stream that the last `enter` chose. */
-  readonly copyIn: OnStream;
-  /** Runs everything between the copies; likewise. */
-  readonly compute: OnStream;
-  /** Takes kept rows to the host; likewise. */
-  readonly copyOut: OnStream;
-  /** Where memory is prepared, graphs are captured and tensors are read. No batch runs on it. */
-  readonly setup: OnStream;
-  /** True if copies of kept rows have a stream of their own: they are then no part of a graph. */
-  readonly copiesOutApart: boolean;
-  readonly #shared: Shared;
-  readonly #activations: Activations;
-  readonly #copyIn: { stream: Stream };
-  readonly #compute: { stream: Stream };
-  readonly #copiedIn: Event | undefined;
-  readonly #computed: Event | undefined;
-  readonly #owned: DisposableStack;
-  /** While a batch is under way. */
-  #lane: Lane | undefined;
-
-  /** Made by {@linkcode GpuStreams.open}. */
-  constructor(parent: GpuStreams, shared: Shared, device: Device, activations: Activations, owned: DisposableStack) {
-    super("SlotStreams", parent);
-    const { lanes, copyIn, copyOut, setup } = shared;
-    const { stream } = lanes.first;
-    this.#owned = owned;
-    this.#shared = shared;
-    this.#activations = activations;
-    this.#copyIn = { stream };
-    this.#compute = { stream };
-    this.copyIn = this.#copyIn;
-    this.compute = this.#compute;
-    this.copyOut = copyOut === undefined ? this.#compute : { stream: copyOut };
-    this.setup = { stream: setup };
-    this.copiesOutApart = copyOut !== undefined;
-    try {
-      if (copyIn !== undefined) this.#copiedIn = owned.use(Event.create(device));
-      if (copyOut !== undefined) this.#computed = owned.use(Event.create(device));
-    } catch (error) {
-      this.close();
-      throw error;
-    }
-  }
-
-  /** For the activations of the slot's contexts, and of all others on the same lane where there is but one. */
-  get activations(): DeviceMemory {
-    return this.#activations.memory;
-  }
-
-  /**
-   * Choose the streams of a batch: the lane with the least to do, which copies the pixels as well where it has nothing to do.
-   * A copy that other copies come before would only keep an idle lane waiting: it costs a third of the rate.
-   */
-  enter(): void {
-    this.leave();
-    const { lanes, copyIn } = this.#shared;
-    const lane = lanes.take();
-    this.#lane = lane;
-    this.#compute.stream = lane.stream;
-    this.#copyIn.stream = copyIn === undefined || lane.batches === 1 ? lane.stream : copyIn;
-  }
-
-  /** Let what comes next on `compute` wait for the pixels. */
-  joinCopyIn(): void {
-    if (this.#copiedIn === undefined || this.copyIn.stream === this.compute.stream) return;
-    this.#copiedIn.record(this.copyIn);
-    this.compute.stream.waitFor(this.#copiedIn);
-  }
-
-  /** Let what comes next on `copyOut` wait for the rows. */
-  joinCopyOut(): void {
-    if (this.#computed === undefined) return;
-    this.#computed.record(this.compute);
-    this.copyOut.stream.waitFor(this.#computed);
-  }
-
-  /** The batch has been waited for, or has failed. Without one it does nothing. */
-  leave(): void {
-    if (this.#lane === undefined) return;
-    this.#shared.lanes.giveBack(this.#lane);
-    this.#lane = undefined;
-  }
-
-  protected release(): void {
-    this.leave();
     this.#owned.dispose();
   }
 }

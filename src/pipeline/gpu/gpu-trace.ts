@@ -5,7 +5,7 @@ import type { Device } from "../../cuda/device.ts";
 import { Event } from "../../cuda/event.ts";
 import { type OnStream, Stream } from "../../cuda/stream.ts";
 import type { FrameTrace, Span } from "../frame-trace.ts";
-import type { SlotStreams } from "./gpu-streams.ts";
+import type { SlotStreams } from "./slot-streams.ts";
 
 /** The two clocks drift apart by some microseconds a second, and an elapsed time is a float of 24 bits. */
 const ANCHOR_AGE_MS = 500;

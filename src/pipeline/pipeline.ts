@@ -67,7 +67,7 @@ export class Pipeline {
     this.batch = options.batch;
     this.#options = options;
     using stack = new DisposableStack();
-    const lanes = this.backends.map((backend) =>
+    const slots = this.backends.map((backend) =>
       Array.from({ length: options.inFlight ?? backend.inFlight }, () => {
         const slot = backend.createSlot();
         stack.defer(() => slot.close());
@@ -75,7 +75,7 @@ export class Pipeline {
         return slot;
       }),
     );
-    this.#ring = new Ring(...lanes);
+    this.#ring = new Ring(...slots);
     stack.move();
   }
 

@@ -17,33 +17,33 @@ export interface Waiter<Item> {
 }
 
 /** The slots of one device. */
-interface Lane<Item> {
+interface DeviceSlots<Item> {
   readonly items: readonly Item[];
   readonly free: Item[];
   isRetired: boolean;
 }
 
 /**
- * A fixed set of slots with back-pressure: who asks waits, first come first served, until one is released. Slots come in
- * lanes, one a device: a free one is taken from the lane with the smallest share of busy slots, by turns where it is equal.
+ * A fixed set of slots with back-pressure: who asks waits, first come first served, until one is released. Slots come by
+ * device: a free one is taken from the device with the smallest share of busy slots, by turns where it is equal.
  */
 export class Ring<Item extends RingItem> {
   /** Number of slots. */
   readonly length: number;
-  readonly #lanes: readonly Lane<Item>[];
-  readonly #laneOf = new Map<Item, Lane<Item>>();
+  readonly #devices: readonly DeviceSlots<Item>[];
+  readonly #deviceOf = new Map<Item, DeviceSlots<Item>>();
   readonly #waiting = new Fifo<Waiter<Item>>();
-  /** The lane that is looked at first. */
+  /** The device that is looked at first. */
   #turn = 0;
   #busy = 0;
   #drained: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
-  /** @param lanes slots by device, each at least one; owned by the ring from now on */
-  constructor(...lanes: readonly (readonly Item[])[]) {
-    this.#lanes = lanes.map((items) => ({ items, free: [...items], isRetired: false }));
-    for (const lane of this.#lanes) for (const item of lane.items) this.#laneOf.set(item, lane);
-    this.length = this.#laneOf.size;
+  /** @param slots by device, each at least one; owned by the ring from now on */
+  constructor(...slots: readonly (readonly Item[])[]) {
+    this.#devices = slots.map((items) => ({ items, free: [...items], isRetired: false }));
+    for (const device of this.#devices) for (const item of device.items) this.#deviceOf.set(item, device);
+    this.length = this.#deviceOf.size;
   }
 
   /** Number of slots that are taken. */
@@ -57,13 +57,13 @@ export class Ring<Item extends RingItem> {
       waiter.refuse(new ClosedError("start another frame", `ring of ${this.length} slots`));
       return;
     }
-    const lane = this.#leastLoaded();
-    if (lane === undefined) {
+    const device = this.#leastLoaded();
+    if (device === undefined) {
       this.#waiting.push(waiter);
       return;
     }
     this.#busy += 1;
-    waiter.take(lane.free.pop()!);
+    waiter.take(device.free.pop()!);
   }
 
   /**
@@ -77,27 +77,27 @@ export class Ring<Item extends RingItem> {
 
   /** Give a slot back; the longest waiting caller gets it. */
   release(item: Item): void {
-    const lane = this.#laneOf.get(item)!;
-    const next = lane.isRetired ? undefined : this.#waiting.shift();
+    const device = this.#deviceOf.get(item)!;
+    const next = device.isRetired ? undefined : this.#waiting.shift();
     if (next !== undefined) {
       next.take(item);
       return;
     }
-    lane.free.push(item);
+    device.free.push(item);
     this.#busy -= 1;
     if (this.#busy === 0) this.#drained?.();
   }
 
   /**
-   * Hand out no slot of this one's lane any more, as its device is lost. The last lane stays, so that its callers are told
-   * by the device itself what is wrong with it.
+   * Hand out no slot of this one's device any more, as it is lost. The last device stays, so that its callers are told by
+   * the device itself what is wrong with it.
    *
-   * @returns true if the lane has been retired now; false if it is the last one, or was retired before
+   * @returns true if the device has been retired now; false if it is the last one, or was retired before
    */
   retire(item: Item): boolean {
-    const lane = this.#laneOf.get(item)!;
-    if (lane.isRetired || this.#lanes.every((other) => other === lane || other.isRetired)) return false;
-    lane.isRetired = true;
+    const device = this.#deviceOf.get(item)!;
+    if (device.isRetired || this.#devices.every((other) => other === device || other.isRetired)) return false;
+    device.isRetired = true;
     return true;
   }
 
@@ -107,18 +107,18 @@ export class Ring<Item extends RingItem> {
     return this.#closed;
   }
 
-  /** The lane to take a slot from; `undefined` if none is free. */
-  #leastLoaded(): Lane<Item> | undefined {
-    const { length } = this.#lanes;
-    let best: Lane<Item> | undefined;
+  /** The device to take a slot from; `undefined` if none is free. */
+  #leastLoaded(): DeviceSlots<Item> | undefined {
+    const { length } = this.#devices;
+    let best: DeviceSlots<Item> | undefined;
     let bestShare = 0;
     let bestAt = 0;
     for (let step = 0; step < length; step++) {
       const at = (this.#turn + step) % length;
-      const lane = this.#lanes[at]!;
-      const share = lane.free.length / lane.items.length;
-      if (lane.isRetired || share <= bestShare) continue;
-      best = lane;
+      const device = this.#devices[at]!;
+      const share = device.free.length / device.items.length;
+      if (device.isRetired || share <= bestShare) continue;
+      best = device;
       bestShare = share;
       bestAt = at;
     }
@@ -134,6 +134,6 @@ export class Ring<Item extends RingItem> {
     }
     // What a slot of a lost device throws when it is closed does not keep the others open.
     using stack = new DisposableStack();
-    for (const item of this.#laneOf.keys()) stack.defer(() => item.close());
+    for (const item of this.#deviceOf.keys()) stack.defer(() => item.close());
   }
 }

@@ -58,24 +58,24 @@ test("Ring.close() of an idle ring closes at once", async () => {
   expect(items.map((item) => item.closed)).toEqual([1, 1]);
 });
 
-test("Ring takes slots from the lane with the smallest busy share, by turns where it is equal", async () => {
-  const lanes = [
+test("Ring takes slots from the device with the smallest busy share, by turns where it is equal", async () => {
+  const devices = [
     [new Item(), new Item()],
     [new Item(), new Item(), new Item(), new Item()],
   ];
-  const ring = new Ring(...lanes);
-  const laneOf = (item: Item): number => lanes.findIndex((lane) => lane.includes(item));
+  const ring = new Ring(...devices);
+  const deviceOf = (item: Item): number => devices.findIndex((slots) => slots.includes(item));
   const taken: Item[] = [];
   for (let step = 0; step < 6; step++) taken.push(await ring.acquire());
   // Busy shares before each: 0|0, 1/2|0, 1/2|1/4, 1/2|1/2, then by turns until both are full.
-  expect(taken.map(laneOf).slice(0, 3)).toEqual([0, 1, 1]);
-  expect(taken.map(laneOf).sort()).toEqual([0, 0, 1, 1, 1, 1]);
+  expect(taken.map(deviceOf).slice(0, 3)).toEqual([0, 1, 1]);
+  expect(taken.map(deviceOf).sort()).toEqual([0, 0, 1, 1, 1, 1]);
   expect(ring.busy).toBe(6);
   for (const item of taken) ring.release(item);
   const alternating: number[] = [];
   for (let step = 0; step < 4; step++) {
     const item = await ring.acquire();
-    alternating.push(laneOf(item));
+    alternating.push(deviceOf(item));
     ring.release(item);
   }
   expect(alternating[0]).not.toBe(alternating[1]!);
@@ -83,7 +83,7 @@ test("Ring takes slots from the lane with the smallest busy share, by turns wher
   await ring.close();
 });
 
-test("Ring.retire() hands out no slot of a lost lane, but keeps the last lane", async () => {
+test("Ring.retire() hands out no slot of a lost device, but keeps the last device", async () => {
   const [a, b] = [new Item(), new Item()];
   const ring = new Ring([a], [b]);
   const held = [await ring.acquire(), await ring.acquire()];

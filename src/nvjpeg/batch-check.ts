@@ -6,6 +6,7 @@ import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
 import { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
 import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import { type OnStream, Stream } from "../cuda/stream.ts";
 import { addressOf } from "../ffi/pointer.ts";
@@ -26,8 +27,6 @@ const PICTURE_BYTES = 48;
 const PART_BYTES = 80;
 const BYTES_PER_PART = 1024;
 const WORDS = PICTURE_BYTES / 4;
-/** Memory is taken a quarter larger than needed, so that files of slightly different lengths do not allocate each time. */
-const GROWTH = 1.25;
 
 /** Bytes that a file is laid out in: tables, data, a place for each restart marker of all but absurd files, and slack. */
 export function planCapacity(byteLength: number): number {
@@ -109,10 +108,7 @@ export class BatchCheck extends Resource {
       end += planCapacity(file.length);
     }
     this.#offsets.setPointer(files.length, end);
-    if (this.#staging === undefined || this.#staging.closed || this.#staging.byteLength < end) {
-      this.#staging?.close();
-      this.#staging = PinnedBuffer.create("u8", [Math.ceil(end * GROWTH)], this.#device);
-    }
+    this.#staging = grownPinnedBuffer(this.#staging, end, this.#device);
     const status = await shimOffThread("bt_jpeg_plans")(
       files.length,
       addressOf(this.#bytes.cells),
@@ -132,10 +128,7 @@ export class BatchCheck extends Resource {
       this.#plans = DeviceBuffer.create("u8", [stagingBytes], { device });
     }
     const partBytes = files.reduce((sum, { length }) => sum + partCount(length), 0) * PART_BYTES;
-    if (this.#parts === undefined || this.#parts.closed || this.#parts.byteLength < partBytes) {
-      this.#parts?.close();
-      this.#parts = DeviceBuffer.create("u8", [Math.ceil(partBytes * GROWTH)], { device });
-    }
+    this.#parts = grownDeviceBuffer(this.#parts, partBytes, device);
     return this.#plans;
   }
 

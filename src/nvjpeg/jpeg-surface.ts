@@ -5,17 +5,15 @@ import { Resource } from "../core/resource.ts";
 import type { DevicePtr } from "../core/units.ts";
 import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
-import { DeviceBuffer } from "../cuda/device-buffer.ts";
+import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
-import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
+import type { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../image/picture-decoder.ts";
 
 /** How one picture is decoded; a surface holds RGB, so that alpha is dropped. */
 export type SurfaceDecodeOptions = Omit<PictureDecodeOptions, "alpha">;
-
-/** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
-const GROWTH = 1.25;
 
 /** A decoded picture in device memory: upright RGB, u8 [height, width, 3], rows `pitchBytes` apart. */
 export interface ResidentPicture {
@@ -57,13 +55,13 @@ export class JpegSurface extends Resource {
 
   /** Memory of the upright picture, at least as large. Called by the decoder. */
   room(byteLength: number): DeviceBuffer<"u8"> {
-    this.#pixels = grown(this.#pixels, byteLength, this.device);
+    this.#pixels = grownDeviceBuffer(this.#pixels, byteLength, this.device);
     return this.#pixels;
   }
 
   /** Memory of a picture as it is stored, before it is turned. Called by the decoder. */
   sideways(byteLength: number): DeviceBuffer<"u8"> {
-    this.#sideways = grown(this.#sideways, byteLength, this.device);
+    this.#sideways = grownDeviceBuffer(this.#sideways, byteLength, this.device);
     return this.#sideways;
   }
 
@@ -109,9 +107,7 @@ export class JpegSurface extends Resource {
   }
 
   #allocateDecoded(byteLength: number): Uint8Array {
-    this.#decoded?.close();
-    this.#decoded = undefined;
-    this.#decoded = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.device);
+    this.#decoded = grownPinnedBuffer(this.#decoded, byteLength, this.device);
     return this.#decoded.data;
   }
 
@@ -132,13 +128,6 @@ export class JpegSurface extends Resource {
     owned.use(this.#decoder);
     owned.use(this.#uploaded);
   }
-}
-
-/** The buffer itself, or a larger one in its place. */
-function grown(buffer: DeviceBuffer<"u8"> | undefined, byteLength: number, device: Device): DeviceBuffer<"u8"> {
-  if (buffer !== undefined && !buffer.closed && buffer.byteLength >= byteLength) return buffer;
-  buffer?.close();
-  return DeviceBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], { device });
 }
 
 function resident(image: DecodedImage, pixels: DeviceBuffer<"u8">): ResidentPicture {

@@ -5,7 +5,8 @@ import { Resource } from "../../core/resource.ts";
 import type { DevicePtr } from "../../core/units.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
-import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
 import { copyHost } from "../../cuda/host-copy.ts";
 import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
@@ -23,9 +24,6 @@ import { yuvCoefficients } from "../../image/yuv.ts";
 import { JpegSurface, type ResidentPicture } from "../../nvjpeg/jpeg-surface.ts";
 import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import type { DevicePicture, Nv12Picture, PackedPicture } from "./picture-table.ts";
-
-/** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
-const GROWTH = 1.25;
 
 /** What {@linkcode FrameMemory} is made with. */
 export interface FrameMemoryOptions {
@@ -139,7 +137,8 @@ export class FrameMemory extends Resource {
 
   /** Enqueue the copy; where the pixels will be. */
   #copied(data: Uint8Array, byteLength: number): DevicePtr {
-    const pixels = this.#roomOnDevice(byteLength);
+    const pixels = grownDeviceBuffer(this.#pixels, byteLength, this.#device);
+    this.#pixels = pixels;
     const copy = this.#copy;
     const owner = PinnedBuffer.owning(data);
     copy.stream = this.#on.stream;
@@ -157,28 +156,13 @@ export class FrameMemory extends Resource {
   }
 
   #stage(data: Uint8Array, byteLength: number): PinnedBuffer<DType> {
-    if (this.#staging === undefined || this.#staging.byteLength < byteLength) {
-      this.#staging?.close();
-      this.#staging = undefined;
-      this.#staging = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device, this.#pinned);
-    }
+    this.#staging = grownPinnedBuffer(this.#staging, byteLength, this.#device, this.#pinned);
     copyHost(this.#staging.data, data, byteLength);
     return this.#staging;
   }
 
-  #roomOnDevice(byteLength: number): DeviceBuffer<"u8"> {
-    if (this.#pixels === undefined || this.#pixels.byteLength < byteLength) {
-      this.#pixels?.close();
-      this.#pixels = undefined;
-      this.#pixels = DeviceBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], { device: this.#device });
-    }
-    return this.#pixels;
-  }
-
   #allocateDecoded(byteLength: number): Uint8Array {
-    this.#decoded?.close();
-    this.#decoded = undefined;
-    this.#decoded = PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], this.#device, this.#pinned);
+    this.#decoded = grownPinnedBuffer(this.#decoded, byteLength, this.#device, this.#pinned);
     return this.#decoded.data;
   }
 

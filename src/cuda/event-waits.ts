@@ -7,9 +7,8 @@ import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { NOT_READY } from "./check.ts";
 import type { Device } from "./device.ts";
-import type { Event } from "./event.ts";
 import { EventBoard } from "./event-board.ts";
-import { POLL_LIMIT_MS, type WaitMode } from "./wait.ts";
+import { type AwaitedEvent, noteDuration, POLL_LIMIT_MS, type WaitMode } from "./wait.ts";
 
 /** What waits ask of CUDA. */
 export interface EventCalls {
@@ -19,8 +18,13 @@ export interface EventCalls {
   watch(board: EventBoard): Promise<void>;
 }
 
-/** An event as waits see it. */
-export type WaitedEvent = Pick<Event, "handle" | "averageWaitMs" | "checkWaited" | "noteWait" | "noteWaitEnd">;
+/** An event that stays open while it is waited for. */
+export interface HeldEvent extends AwaitedEvent {
+  /** A wait begins. */
+  noteWait(): void;
+  /** A wait has ended. */
+  noteWaitEnd(): void;
+}
 
 /** CUDA's own calls for the events of a device. */
 function callsOf(device: Device): EventCalls {
@@ -60,7 +64,7 @@ export class EventWaits {
   }
 
   /** A wait for an event, to be made once, used for each of its records, and closed before the event. */
-  of(event: WaitedEvent): EventWait {
+  of(event: HeldEvent): EventWait {
     return new EventWait(event, this, this.#board);
   }
 
@@ -105,12 +109,9 @@ export class EventWaits {
   }
 }
 
-/** Weight of the newest wait in an event's average. */
-const NEWEST = 0.25;
-
 /** A wait for one event; one at a time. */
 export class EventWait {
-  readonly event: WaitedEvent;
+  readonly event: HeldEvent;
   readonly #waits: EventWaits;
   readonly #board: EventBoard;
   readonly #place: number;
@@ -120,7 +121,7 @@ export class EventWait {
   #reject: ((error: unknown) => void) | undefined;
 
   /** Made by {@linkcode EventWaits.of}. */
-  constructor(event: WaitedEvent, waits: EventWaits, board: EventBoard) {
+  constructor(event: HeldEvent, waits: EventWaits, board: EventBoard) {
     this.event = event;
     this.#waits = waits;
     this.#board = board;
@@ -157,7 +158,7 @@ export class EventWait {
   settle(status: number, call: string): void {
     const { event } = this;
     this.#end();
-    event.averageWaitMs += (performance.now() - this.startedMs - event.averageWaitMs) * NEWEST;
+    noteDuration(event, this.startedMs);
     try {
       event.checkWaited(status, call);
       this.#resolve?.();

@@ -19,7 +19,7 @@ export interface AwaitedEvent {
   checkWaited(status: number, call: string): void;
 }
 
-/** How an event is waited for. */
+/** How the JS thread waits for a GPU. `poll`: it asks the event; `off-thread`: another thread waits; `auto`: by measured duration. */
 export type WaitMode = "auto" | "poll" | "off-thread";
 
 /** What `Event.wait` takes. */
@@ -52,13 +52,14 @@ interface Polled {
 const polled: Polled[] = [];
 let isScheduled = false;
 
-function finish(event: AwaitedEvent, started: number): void {
+/** Take a wait that has ended into the average. @param started when it began, by `performance.now()` */
+export function noteDuration(event: AwaitedEvent, started: number): void {
   event.averageWaitMs += (performance.now() - started - event.averageWaitMs) * NEWEST;
 }
 
 /** Settle a wait whose event answered `status`. */
 function settle(entry: Polled, status: number): void {
-  finish(entry.event, entry.started);
+  noteDuration(entry.event, entry.started);
   try {
     entry.event.checkWaited(status, "cudaEventQuery");
     entry.resolve();
@@ -129,7 +130,7 @@ async function synchronizeOffThread(handle: Handle<"cudaEvent_t">): Promise<numb
 
 async function waitOffThread(event: AwaitedEvent, started: number): Promise<void> {
   const status = await synchronizeOffThread(event.handle);
-  finish(event, started);
+  noteDuration(event, started);
   event.checkWaited(status, needsContext ? "cudaEventSynchronize" : "cuEventSynchronize");
 }
 

@@ -3,18 +3,11 @@
 import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
+import type { WaitMode } from "../cuda/wait.ts";
 import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
 import { labelOf } from "../model/labels.ts";
 import type { Selection } from "../model/selection.ts";
-import type {
-  BuildProgress,
-  EngineBuild,
-  JpegDecoding,
-  Size,
-  StreamLayout,
-  WaitMode,
-  ZeroCopy,
-} from "../pipeline/backend.ts";
+import type { BuildProgress, EngineBuild, JpegDecoding, Size, StreamLayout, ZeroCopy } from "../pipeline/backend.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {

@@ -1,6 +1,7 @@
 /** @module Backend: the contract of the machine a model runs on. `cpu/` and `gpu/` implement it. */
 
 import type { Tensor } from "../core/tensor.ts";
+import type { WaitMode } from "../cuda/wait.ts";
 import type { Placement } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import { DEFAULT_MAX_PIXELS, type DecodedImage } from "../image/picture-decoder.ts";
@@ -76,9 +77,6 @@ export interface Slot {
  * flight on by two on up to 16; `auto`: the fastest of them in a short measurement, kept with the engine's cache entry.
  */
 export type StreamLayout = "auto" | "one" | "split" | "parallel";
-
-/** How the JS thread waits for a GPU. `poll`: it asks the event; `off-thread`: another thread waits; `auto`: by measured duration. */
-export type WaitMode = "auto" | "poll" | "off-thread";
 
 /** Where JPEG files are decoded. `auto`: by nvJPEG where the model runs on a GPU with engines made for JPEG. */
 export type JpegDecoding = "auto" | "gpu" | "cpu";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Handle } from "../../src/core/units.ts";
 import { EventBoard } from "../../src/cuda/event-board.ts";
-import { type EventCalls, EventWaits, type WaitedEvent } from "../../src/cuda/event-waits.ts";
+import { type EventCalls, EventWaits, type HeldEvent } from "../../src/cuda/event-waits.ts";
 import type { WaitMode } from "../../src/cuda/wait.ts";
 
 const NOT_READY = 600;
@@ -38,7 +38,7 @@ class FakeDriver implements EventCalls {
   }
 }
 
-class FakeEvent implements WaitedEvent {
+class FakeEvent implements HeldEvent {
   readonly handle: Handle<"cudaEvent_t">;
   averageWaitMs = 0;
   waits = 0;

@@ -24,7 +24,7 @@ function shorten(text: string): string {
 }
 
 /** `letterbox, RGB, NCHW f32, levels / 255`: what is done to a picture, in one line. */
-export function describePreprocessing(preprocessing: Preprocessing): string {
+function describePreprocessing(preprocessing: Preprocessing): string {
   const { fit, colour, layout, dtype, scale, mean, std, pad } = preprocessing;
   const parts = [
     fit,

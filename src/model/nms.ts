@@ -8,7 +8,7 @@ const { fround } = Math;
 const BUCKETS = 1024;
 
 /** Area of a box in f32: (x2 − x1) × (y2 − y1), each difference and the product rounded. */
-export function boxArea(boxes: Float32Array, at: number): number {
+function boxArea(boxes: Float32Array, at: number): number {
   return fround(fround(boxes[at + 2]! - boxes[at]!) * fround(boxes[at + 3]! - boxes[at + 1]!));
 }
 

@@ -12,7 +12,7 @@ import type { Selection } from "./selection.ts";
 export const MAX_CANDIDATES = 30_000;
 
 /** Highest score a detector gives, with room for quantised outputs: a higher one is no probability. */
-export const MAX_SCORE = 1.05;
+const MAX_SCORE = 1.05;
 
 /** The group of all boxes where classes do not matter. */
 const ALL_CLASSES = -1;

@@ -21,7 +21,7 @@ export type DataVerdict = "whole" | "damaged" | "undecided";
 const VERDICTS: readonly DataVerdict[] = ["undecided", "whole", "damaged", "undecided"];
 
 /** BT_JPEG_PLAN_BYTES of native/shim.h. */
-export const PLAN_BYTES = 34392;
+const PLAN_BYTES = 34392;
 /** Bytes of `struct Picture` and of `struct Part` in kernels/jpeg_check.cu, and of the data of a part. */
 const PICTURE_BYTES = 48;
 const PART_BYTES = 80;
@@ -29,12 +29,12 @@ const BYTES_PER_PART = 1024;
 const WORDS = PICTURE_BYTES / 4;
 
 /** Bytes that a file is laid out in: tables, data, a place for each restart marker of all but absurd files, and slack. */
-export function planCapacity(byteLength: number): number {
+function planCapacity(byteLength: number): number {
   return Math.ceil((PLAN_BYTES + byteLength * 1.25 + 256) / 16) * 16;
 }
 
 /** Parts the data of a file is walked through in, at most. */
-export function partCount(byteLength: number): number {
+function partCount(byteLength: number): number {
   return Math.ceil(byteLength / BYTES_PER_PART);
 }
 

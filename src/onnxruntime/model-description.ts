@@ -36,7 +36,7 @@ function takeString(owner: number, pointer: number): string {
 }
 
 /** Shape of an `OrtTensorTypeAndShapeInfo *`; -1 where a dimension is open, and empty if even the rank is. */
-export function readShape(info: number): number[] {
+function readShape(info: number): number[] {
   const { api } = openOnnxRuntime();
   check(api.GetDimensionsCount(info, out.cells), "GetDimensionsCount");
   const rank = out.pointer();

@@ -37,7 +37,7 @@ export function drainingError(): RequestError {
 }
 
 /** True for the error of a client that has gone: there is nobody to answer. */
-export function isClientGone(error: unknown): boolean {
+function isClientGone(error: unknown): boolean {
   return error instanceof Error && error.name === "AbortError";
 }
 

@@ -4,7 +4,7 @@ import { message } from "../core/errors.ts";
 import { formatShape, type Shape } from "../core/shape.ts";
 
 /** BT_MAX_DIMS of native/shim.h. */
-export const MAX_DIMS = 8;
+const MAX_DIMS = 8;
 
 /** Where the shim writes dimensions, or reads them; good until the next call that uses it. */
 export class ShapeCells {

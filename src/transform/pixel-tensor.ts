@@ -27,7 +27,7 @@ export interface PixelTensor extends Pick<Preprocessing, "layout" | "dtype" | "s
 }
 
 /** Number of channels. */
-export function channelCount(channels: PixelChannels): 1 | 3 {
+function channelCount(channels: PixelChannels): 1 | 3 {
   return channels === "luma" || channels === "grey" ? 1 : 3;
 }
 

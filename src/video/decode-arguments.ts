@@ -52,7 +52,7 @@ function pixelWords({ format, yuvStandard, yuvRange }: ImageForm): { readonly na
 }
 
 /** The filters: every frame in one size and format, however the stream changes, and a line with its time on `timesFd`. */
-export function filterChain({ info, config, form }: DecodeJob, timesFd: number): string {
+function filterChain({ info, config, form }: DecodeJob, timesFd: number): string {
   const { name, scale } = pixelWords(form);
   const matrix = info.yuvMatrix === undefined ? "" : `:in_color_matrix=${info.yuvMatrix}`;
   return [

@@ -118,7 +118,7 @@ function checkTargets({ bytes, source, isPlan }: ModelFile, { output, timingCach
 }
 
 /** `Built in 41.2 s: 8.23 MiB, TensorRT 10.6.0.26 for compute capability 9.0, fp16` */
-export function formatBuilt({ plan, elapsedMs }: Built, origin: PlanOrigin | undefined): string {
+function formatBuilt({ plan, elapsedMs }: Built, origin: PlanOrigin | undefined): string {
   const how = plan.isHit ? "Taken from the engine cache" : `Built in ${formatDuration(elapsedMs)}`;
   const capabilities = (origin?.computeCapabilities ?? []).map((one) => one.join("."));
   const target = capabilities.length === 0 ? "" : ` for compute capability ${capabilities.join(", ")}`;

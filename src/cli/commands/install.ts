@@ -49,7 +49,7 @@ export interface ListedBuild extends Chosen {
 }
 
 /** The components as a table. Pure. */
-export function formatComponents(listed: readonly ListedBuild[], paint: Paint): string {
+function formatComponents(listed: readonly ListedBuild[], paint: Paint): string {
   const head = ["name", "cuda", "version", "size", "here", "licence", "what it is"].map((title) => paint("dim", title));
   const rows = listed.map(({ component, build, state }) => [
     paint("cyan", component.name),

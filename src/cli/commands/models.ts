@@ -20,7 +20,7 @@ export interface ListedEntry {
 }
 
 /** The catalogue as a table. Pure. */
-export function formatCatalogue(listed: readonly ListedEntry[], paint: Paint): string {
+function formatCatalogue(listed: readonly ListedEntry[], paint: Paint): string {
   const head = ["name", "kind", "size", "here", "licence", "what it is"].map((title) => paint("dim", title));
   const rows = listed.map(({ entry, isInstalled: isHere }) => [
     paint("cyan", entry.name),

@@ -80,9 +80,13 @@ export class Detector implements AsyncDisposable {
    *
    * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
    * @throws {OptionError} If an option is unknown or out of range
+   * @throws {UnavailableError} If an option asks for a GPU, or for something of it, that this machine does not have
    * @throws {ModelError} If the file is missing, no model, or its outputs fit no known layout
-   * @throws {LibraryLoadError} If ONNX Runtime is nowhere
+   * @throws {LibraryLoadError} If ONNX Runtime is nowhere, where the model runs on the CPU
+   * @throws {TensorRtError} If TensorRT cannot build or load the engine; `PlanMismatchError` for another version's or GPU's
+   * @throws {CudaError} If the GPU fails, or has not enough memory
    * @throws {CatalogueError} If the name's file cannot be fetched
+   * @throws the reason of `options.signal`, while an engine is built
    */
   static async load(model: string | URL | Uint8Array, options: DetectorOptions = {}): Promise<Detector> {
     const config = parseDetectorOptions(options);
@@ -137,6 +141,7 @@ export class Detector implements AsyncDisposable {
    * @throws {ImageError} If it is missing or no picture
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ClosedError} If the detector has been closed
+   * @throws {NativeError} If the model itself, or its device, fails
    * @throws the reason of `options.signal`
    */
   async detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult> {
@@ -148,6 +153,7 @@ export class Detector implements AsyncDisposable {
    *
    * @returns one result a picture, in order
    * @throws {ImageError} The first picture's that is missing or none; `stream` with `onError` keeps the others' results
+   * @throws {NativeError} If the model itself, or its device, fails
    * @throws the reason of `options.signal`
    */
   async detectBatch(sources: readonly ImageSource[], options?: DetectOptions): Promise<DetectionResult[]> {

@@ -16,7 +16,7 @@ const CACHE_LINE_BYTES = 64;
  * has many lines on their way, and up to a third of the time is saved. The other loops have more to do for each byte.
  *
  * @param start offset of the row in bytes
- * @returns something of what was read; whoever calls keeps it somewhere, as reads for nothing are left out by the compiler
+ * @returns a value made of what was read: the caller stores it, as the compiler leaves out reads whose result nobody uses
  */
 export function touchRow(source: Uint8Array, start: number, byteLength: number): number {
   let seen = 0;

@@ -15,7 +15,7 @@ export interface FormPart {
   readonly bytes: Uint8Array;
 }
 
-/** Parts are as long and as many as the body has room for: that is limited already. */
+/** The length of the body is limited already, and with it the length and the number of its parts. Heads alone are limited here. */
 const LIMITS = {
   maxHeaderSize: 2 ** 14,
   maxFileSize: Number.POSITIVE_INFINITY,

@@ -89,7 +89,10 @@ export class ImageModel implements AsyncDisposable {
    * @param model path or `file:` URL of an ONNX file or a plan, or its bytes
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or makes no pictures
-   * @throws {LibraryLoadError} If ONNX Runtime is nowhere
+   * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
+   * @throws {LibraryLoadError} If ONNX Runtime is nowhere, where the model runs on the CPU
+   * @throws {TensorRtError} If TensorRT cannot build or load the engine; `PlanMismatchError` for another version's or GPU's
+   * @throws {CudaError} If the GPU fails, or has not enough memory
    */
   static async load(model: string | URL | Uint8Array, options: ImageModelOptions = {}): Promise<ImageModel> {
     const config = parseImageModelOptions(options);

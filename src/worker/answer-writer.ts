@@ -1,6 +1,6 @@
 /**
- * @module AnswerWriter: an answer in protobuf, field by field. `toBinary` takes a message object for every detection, with
- * a closure called for each of its fields: two to three times as long, once a frame.
+ * @module AnswerWriter: an answer in protobuf, field by field. The library's `toBinary` needs a message object for every
+ * detection and calls a closure for each of its fields, which takes two to three times as long.
  */
 
 import type { DescField } from "@bufbuild/protobuf";
@@ -13,7 +13,7 @@ const ANSWER = DetectionsSchema.field;
 const OBJECT = DetectionSchema.field;
 const TIMINGS = TimingsSchema.field;
 
-// As proto3 has it, a field with its zero value is left out; -0 is none of them.
+// As proto3 has it, a field that holds its default (0, "", false) is not written. -0 is not the default, and is written.
 
 function writeText(writer: BinaryWriter, { number }: DescField, value: string): void {
   if (value !== "") writer.tag(number, WireType.LengthDelimited).string(value);
@@ -53,10 +53,10 @@ function writeTimings(writer: BinaryWriter, timings: AnswerTimings): void {
 }
 
 /**
- * A `buntensorrt.v1.Detections`.
+ * Write an answer as a `buntensorrt.v1.Detections`.
  *
  * @param id what `answerId` gives for the answer
- * @returns the bytes that `toBinary` gives
+ * @returns the bytes that `toBinary` would give; the caller's
  * @throws {Error} If a number does not fit its field
  */
 export function writeAnswer(answer: Answer, id: string, { boxes, model, worker }: AnswerFormat): Uint8Array {
@@ -64,7 +64,7 @@ export function writeAnswer(answer: Answer, id: string, { boxes, model, worker }
   const isNormalized = boxes === "normalized";
   const scaleX = isNormalized && width > 0 ? 1 / width : 1;
   const scaleY = isNormalized && height > 0 ? 1 / height : 1;
-  // A new one each time: one that has thrown keeps what it had written.
+  // A new one each time: one in which a field has thrown would begin the next answer with what it has written.
   const writer = new BinaryWriter();
   writeText(writer, ANSWER.id, id);
   writeText(writer, ANSWER.sourceId, frame.sourceId);

@@ -59,7 +59,7 @@ export class Intake {
     parts.signal.addEventListener("abort", () => parts.dispatcher.nudge(), { once: true });
   }
 
-  /** Since when the loop has not come round, milliseconds. */
+  /** For how long the loop has not begun a new turn, milliseconds. */
   get stalledMs(): number {
     return performance.now() - this.#turnAt;
   }

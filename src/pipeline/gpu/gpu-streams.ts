@@ -41,7 +41,7 @@ export class GpuStreams extends Resource {
   /** Of all contexts, where a single lane orders them. */
   readonly #activations: Activations | undefined;
 
-  /** @param slots how many there will be */
+  /** @param slots how many will be open at once: it decides the number of lanes */
   constructor(engine: Engine, device: Device, layout: StreamLayoutName, slots: number) {
     super(`GpuStreams (${layout})`, engine);
     this.layout = layout;

@@ -1,4 +1,4 @@
-/** @module Lanes: streams that slots compute on in turn, each batch on the one with the least to do. */
+/** @module Lanes: the streams that batches compute on, whichever slot they are of; each takes the one with the least to do. */
 
 import type { Stream } from "../../cuda/stream.ts";
 
@@ -18,12 +18,16 @@ export class Lanes {
     this.#lanes = streams.map((stream) => ({ stream, batches: 0 }));
   }
 
-  /** The first of them. */
+  /** The first of them, which is the only one in the layouts `one` and `split`. */
   get first(): Lane {
     return this.#lanes[0]!;
   }
 
-  /** The lane with the fewest batches, the first of several, with one batch more: give it back once that has ended. */
+  /**
+   * Put one more batch on the lane with the fewest, the first of several.
+   *
+   * @returns the lane; `giveBack` it once the batch has ended
+   */
   take(): Lane {
     const lanes = this.#lanes;
     let least = lanes[0]!;
@@ -35,7 +39,7 @@ export class Lanes {
     return least;
   }
 
-  /** A batch of a lane has ended. */
+  /** A batch of a lane has ended, or failed. Once for each `take`. */
   giveBack(lane: Lane): void {
     lane.batches -= 1;
   }

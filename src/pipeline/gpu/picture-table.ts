@@ -37,7 +37,7 @@ export interface Nv12Picture {
   /** u8 [⌈height / 2⌉, ⌈width / 2⌉, 2], rows `chromaPitchBytes` apart. */
   readonly chroma: DevicePtr;
   readonly chromaPitchBytes: number;
-  /** Video up to 576 lines is mostly BT.601, above BT.709, and limited in range. */
+  /** From YUV to RGB. Video up to 576 lines is mostly BT.601, above BT.709, and limited in range. */
   readonly coefficients: YuvCoefficients;
 }
 

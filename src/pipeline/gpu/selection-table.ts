@@ -1,6 +1,6 @@
 /**
  * @module SelectionTable: what a caller asks for and where the pictures lie, as the post-processing kernels read them,
- * packed in place. It lives in device memory, so that a captured graph takes changes.
+ * packed in place. A captured graph copies it to the device with each launch, and so takes changes.
  */
 
 import type { Placement } from "../../image/geometry.ts";

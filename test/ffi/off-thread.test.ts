@@ -26,7 +26,8 @@ test.skipIf(!isLinux)("offThread() lets timers fire while the native call blocks
   expect(await usleep(60_000)).toBe(0);
   clearInterval(timer);
   expect(performance.now() - begin).toBeGreaterThan(55);
-  expect(ticks).toBeGreaterThan(8);
+  // A call on the JS thread would let none fire; a busy machine fires some of the thirty.
+  expect(ticks).toBeGreaterThan(2);
 });
 
 test.skipIf(!isLinux)("offThread() passes pointers, sizes and signed numbers as they are", async () => {
@@ -49,9 +50,12 @@ test.skipIf(!isLinux)("offThread() queues more calls than koffi takes at once, a
 
 test.skipIf(!isLinux || availableParallelism() < 2)("offThread() runs calls at the same time", async () => {
   const usleep = libc("usleep", "i32", ["u32"]);
-  const begin = performance.now();
-  await Promise.all([usleep(100_000), usleep(100_000)]);
-  expect(performance.now() - begin).toBeLessThan(180);
+  const order: string[] = [];
+  const long = usleep(200_000).then(() => order.push("long"));
+  const short = usleep(1_000).then(() => order.push("short"));
+  await Promise.all([long, short]);
+  // One after the other, the short one would have waited for the long one.
+  expect(order).toEqual(["short", "long"]);
 });
 
 test.skipIf(!isLinux)("offThread() rejects a wrong number of arguments, and goes on", async () => {

@@ -90,6 +90,8 @@ describe("Worker", () => {
       detector.work = () => gate.promise;
       for (let at = 0; at < 50; at++) broker.add({ data: "x" });
     });
+    while (run.broker.pending.length < 5 || run.detector.running < 3) await Bun.sleep(1);
+    // Long enough for another turn to take more than it may.
     await Bun.sleep(30);
     expect([run.broker.pending.length, run.broker.unread, run.detector.running]).toEqual([5, 45, 3]);
     gate.resolve();
@@ -103,6 +105,7 @@ describe("Worker", () => {
       detector.work = () => gate.promise;
       for (let at = 0; at < 50; at++) broker.add({ data: "x" });
     });
+    while (run.broker.pending.length < 24 || run.detector.running < 12) await Bun.sleep(1);
     await Bun.sleep(30);
     expect([run.detector.running, run.broker.pending.length]).toEqual([12, 24]);
     gate.resolve();

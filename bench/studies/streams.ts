@@ -6,6 +6,7 @@ import type { Image } from "../../src/image/image.ts";
 import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
 import { idleShareOf, tracedRun, traceTimeline } from "../gpu/traced-run.ts";
 import { runTrtexec } from "../peers/trtexec.ts";
+import type { TimelineBlock } from "../result.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { type Driven, drive } from "../support/drive.ts";
 import { keep, promise } from "../support/keep.ts";
@@ -22,6 +23,8 @@ const LAYOUT_NAMES: Readonly<Record<(typeof LAYOUTS)[number], string>> = {
   split: "copy streams apart",
   parallel: "parallel streams",
 };
+/** Name of the only line without a GPU. */
+const CPU_LINE = "CPU";
 const TIMELINE_FRAMES = 40;
 /** Of trtexec's throughput with as many inferences enqueued. */
 const LEAST_OF_TRTEXEC = 0.95;
@@ -39,10 +42,14 @@ interface Setting {
   readonly load: DetectorOptions;
 }
 
+/** What was measured of one setting, over all rounds. */
 interface Measured {
   readonly setting: Setting;
+  /** Milliseconds from call to boxes, one a frame. */
   readonly latencies: number[];
+  /** Frames a second, one figure for each 50 ms worth of frames. */
   readonly rates: number[];
+  /** The first frames of the first round, as the JS thread saw them. */
   spans: Driven["spans"];
   /** The GPU's own record of a shorter run; empty where there is none. */
   records: FrameRecord[];
@@ -51,7 +58,7 @@ interface Measured {
 function settingsFor(context: StudyContext, inFlight: number): Setting[] {
   if (context.kind === "cpu") {
     const load = { inFlight };
-    return [{ id: `cpu-${inFlight}`, line: "CPU", inFlight, memory: "ordinary", hasGraph: false, load }];
+    return [{ id: `cpu-${inFlight}`, line: CPU_LINE, inFlight, memory: "ordinary", hasGraph: false, load }];
   }
   return LAYOUTS.flatMap((layout) =>
     [true, false].flatMap((hasGraph) =>
@@ -71,6 +78,7 @@ function settingsFor(context: StudyContext, inFlight: number): Setting[] {
   );
 }
 
+/** Measure settings in turns, so that a change of the machine's pace falls on all of them. */
 async function measure(
   context: StudyContext,
   settings: readonly Setting[],
@@ -105,6 +113,11 @@ async function measure(
     measured.records = await tracedRun(context.source!, frames[setting.memory], { ...setting.load, ...traced });
   }
   return all;
+}
+
+/** The one with the most frames a second; `undefined` of none. */
+function fastestOf(all: readonly Measured[]): Measured | undefined {
+  return all.toSorted((a, b) => medianOf(b.rates) - medianOf(a.rates))[0];
 }
 
 /** Share of the time in which the GPU computes nothing: by its own record, else where frames do not run side by side. */
@@ -168,41 +181,44 @@ function report(context: StudyContext, output: StudyOutput, all: readonly Measur
       return [one.setting.line, one.setting.inFlight, medianOf(one.rates), p50, p99, idle === null ? null : idle * 100];
     }),
   });
-  const best = all.toSorted((a, b) => medianOf(b.rates) - medianOf(a.rates))[0]!;
+  const best = fastestOf(all)!;
   output.findings.push(
     `Fastest: ${best.setting.line} with ${best.setting.inFlight} in flight, ${formatWithUnit(medianOf(best.rates), "fps")}.`,
   );
-  for (const one of timelineChoice(all)) {
-    if (one.records.length > 0) {
-      output.blocks.push({
-        kind: "timeline",
-        title: `Timeline: ${one.setting.line}, ${one.setting.inFlight} in flight`,
-        note: "Frames out of the middle of a run, by GPU events on the clock of the JS thread; recording them costs some 10 µs a frame. Neighbouring frames differ in shade.",
-        ...traceTimeline(one.records, TIMELINE_FRAMES),
-      });
-      continue;
-    }
-    output.blocks.push({
+  for (const one of timelineChoice(all)) output.blocks.push(timelineOf(one));
+}
+
+/** A run on a time axis: by the GPU's own record where there is one. */
+function timelineOf({ setting, records, spans }: Measured): TimelineBlock {
+  const title = `Timeline: ${setting.line}, ${setting.inFlight} in flight`;
+  if (records.length > 0) {
+    return {
       kind: "timeline",
-      title: `Timeline: ${one.setting.line}, ${one.setting.inFlight} in flight`,
-      note: 'The first frames as the JS thread saw them, a lane for each frame in flight. "machine" is from the launch to the end of all work on the GPU, or ONNX Runtime\'s run.',
-      lanes: Array.from({ length: one.setting.inFlight }, (_, lane) => `frame slot ${lane + 1}`),
-      spans: one.spans,
-    });
+      title,
+      note: "Frames out of the middle of a run, by GPU events on the clock of the JS thread; recording them costs some 10 µs a frame. Neighbouring frames differ in shade.",
+      ...traceTimeline(records, TIMELINE_FRAMES),
+    };
   }
+  return {
+    kind: "timeline",
+    title,
+    note: 'The first frames as the JS thread saw them, a lane for each frame in flight. "machine" is from the launch to the end of all work on the GPU, or ONNX Runtime\'s run.',
+    lanes: Array.from({ length: setting.inFlight }, (_, lane) => `frame slot ${lane + 1}`),
+    spans,
+  };
 }
 
-/** The best of every line, page-locked and with a graph. */
+/** Of every layout with page-locked memory and a graph, and of the CPU: 3 or 4 frames in flight, else the most there are. */
 function timelineChoice(all: readonly Measured[]): Measured[] {
-  const shown = all.filter(({ setting }) => setting.hasGraph !== false || setting.line === "CPU");
-  return [
-    ...Map.groupBy(
-      shown.filter(({ setting }) => setting.memory === "page-locked" || setting.line === "CPU"),
-      ({ setting }) => setting.line,
-    ).values(),
-  ].map((group) => group.find(({ setting }) => setting.inFlight === 3 || setting.inFlight === 4) ?? group.at(-1)!);
+  const shown = all.filter(({ setting: { line, memory, hasGraph } }) => {
+    return line === CPU_LINE || (hasGraph && memory === "page-locked");
+  });
+  return [...Map.groupBy(shown, ({ setting }) => setting.line).values()].map(
+    (group) => group.find(({ setting: { inFlight } }) => inFlight === 3 || inFlight === 4) ?? group.at(-1)!,
+  );
 }
 
+/** Put our rates beside trtexec's of the same plan, with as many streams as frames in flight and with half as many. */
 async function besideTrtexec(context: StudyContext, output: StudyOutput, all: readonly Measured[]): Promise<void> {
   const { options, source } = context;
   if (options.trtexec === undefined || source === undefined || /\.onnx$/i.test(source)) {
@@ -212,16 +228,13 @@ async function besideTrtexec(context: StudyContext, output: StudyOutput, all: re
   }
   const seconds = Math.max(1, Math.round(context.durationMs / 1000));
   const rows: (string | number | null)[][] = [];
-  const fastest = (inFlight: number): Measured | undefined =>
-    all
-      .filter(({ setting }) => setting.inFlight === inFlight)
-      .toSorted((a, b) => medianOf(b.rates) - medianOf(a.rates))[0];
-  let best: { streams: number; share: number } | undefined;
+  // The promise is about the most streams with as many frames of ours in flight as trtexec has inferences.
+  let widest: { streams: number; share: number } | undefined;
   for (const streams of [...new Set(all.map(({ setting }) => setting.inFlight))]) {
     const alone = await runTrtexec(options.trtexec, source, { streams, hasGraph: true, hasTransfers: false, seconds });
     const whole = await runTrtexec(options.trtexec, source, { streams, hasGraph: true, hasTransfers: true, seconds });
     for (const inFlight of [streams, streams * TRTEXEC_DEPTH]) {
-      const ours = fastest(inFlight);
+      const ours = fastestOf(all.filter(({ setting }) => setting.inFlight === inFlight));
       if (ours === undefined) continue;
       const rate = medianOf(ours.rates);
       const share = rate / alone.rate;
@@ -235,8 +248,8 @@ async function besideTrtexec(context: StudyContext, output: StudyOutput, all: re
         whole.rate,
         (rate / whole.rate) * 100,
       ]);
-      if (inFlight === streams * TRTEXEC_DEPTH && (best === undefined || streams > best.streams))
-        best = { streams, share };
+      if (inFlight === streams * TRTEXEC_DEPTH && (widest === undefined || streams > widest.streams))
+        widest = { streams, share };
     }
   }
   output.blocks.push({
@@ -255,9 +268,9 @@ async function besideTrtexec(context: StudyContext, output: StudyOutput, all: re
     ],
     rows,
   });
-  if (best === undefined) return;
-  const claim = `frames in flight: share of trtexec's throughput with ${best.streams} streams (${best.streams * TRTEXEC_DEPTH} inferences enqueued), no transfers`;
-  promise(output, claim, best.share, { least: LEAST_OF_TRTEXEC, unit: "share" });
+  if (widest === undefined) return;
+  const claim = `frames in flight: share of trtexec's throughput with ${widest.streams} streams (${widest.streams * TRTEXEC_DEPTH} inferences enqueued), no transfers`;
+  promise(output, claim, widest.share, { least: LEAST_OF_TRTEXEC, unit: "share" });
 }
 
 /** Frames in flight. */

@@ -52,7 +52,7 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof PictureSizeError) return described(error, 413, "too-many-pixels");
   if (error instanceof ImageError) return described(error, 422, "not-a-picture");
   if (error instanceof OptionError) return described(error, 400, "invalid-option");
-  if (error instanceof ClosedError) return described(drainingError(), 503, "draining", drainingError().headers);
+  if (error instanceof ClosedError) return failureOf(drainingError());
   if (isClientGone(error)) {
     return { status: 499, code: "client-gone", message: "The client has gone", hint: "", headers: {} };
   }

@@ -15,9 +15,6 @@ export type ServiceStage =
   | "send"
   | "total";
 
-/** How a frame ended: with a result, with an error of its own, or without having been tried. */
-export type FrameOutcome = "ok" | "error" | "dropped";
-
 /** One GPU at one moment. */
 export interface GpuSample {
   /** Number of the GPU, as a label. */
@@ -103,6 +100,7 @@ function processGauges(registry: Registry): void {
 export class ServiceMetrics {
   /** For metrics of one service alone, such as the lag of a queue. */
   readonly registry: Registry = new Registry();
+  /** By how they ended: with a result (`ok`), with an `error` of their own, or `dropped` without having been tried. */
   readonly #frames: Counter<"outcome">;
   readonly #stages: Histogram<"stage">;
   readonly #drops: Counter<"reason">;
@@ -158,7 +156,7 @@ export class ServiceMetrics {
     this.#frames.inc({ outcome: "dropped" }, count);
   }
 
-  /** Count an error. @param code a word of a small fixed set: `not-an-image`, `too-large` */
+  /** Count an error. @param code a word of a small fixed set: `not-a-picture`, `body-too-large`, `redis` */
   error(code: string): void {
     this.#errors.inc({ code });
   }

@@ -9,8 +9,8 @@ export interface BackOffBounds {
 }
 
 /**
- * Waits that grow with every failure: a random part of a bound that doubles, so that workers that lost the same server
- * do not all come back in the same moment.
+ * Waits that grow with every failure: a random time from half a bound to all of it, where the bound doubles, so that
+ * workers that lost the same server do not all come back in the same moment.
  */
 export class BackOff {
   #bounds: BackOffBounds;
@@ -28,7 +28,7 @@ export class BackOff {
     return this.#failures;
   }
 
-  /** How long to wait after one more failure, milliseconds: half of the bound at least. */
+  /** Count one more failure. @returns how long to wait after it, milliseconds */
   nextMs(): number {
     const { firstMs, mostMs } = this.#bounds;
     const bound = Math.min(mostMs, firstMs * 2 ** Math.min(this.#failures, 30));

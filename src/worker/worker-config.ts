@@ -54,7 +54,7 @@ export interface ClaimOptions {
   readonly intervalMs?: number;
 }
 
-/** Waiting before the server is tried again: a random time up to a bound that doubles with every failure. */
+/** Waiting before the server is tried again: a random time from half a bound to all of it; the bound doubles with every failure. */
 export interface ReconnectOptions {
   /** First bound, milliseconds. Default 100. */
   readonly firstMs?: number;

@@ -3,7 +3,7 @@
 import { Counter, Gauge } from "prom-client";
 import { logger } from "../core/log.ts";
 import type { GpuUsage } from "../nvml/gpu-usage.ts";
-import { ServiceMetrics } from "../service/metrics.ts";
+import { type GpuSampler, ServiceMetrics } from "../service/metrics.ts";
 import type { Broker } from "./broker.ts";
 
 /** How long a scrape waits for the server to tell how much is queued, milliseconds. */
@@ -14,8 +14,8 @@ export class WorkerMetrics {
   readonly service: ServiceMetrics;
   readonly #deadLetters: Counter<"reason">;
   readonly #claimed: Counter;
-  readonly #lost: Counter;
-  readonly #repeated: Counter;
+  readonly #trimmed: Counter;
+  readonly #superseded: Counter;
   readonly #reconnects: Gauge;
   readonly #connected: Gauge;
   readonly #unread: Gauge<"stream">;
@@ -25,12 +25,7 @@ export class WorkerMetrics {
   /** @param gpu read at every scrape; stays its owner's */
   constructor(broker: Broker, gpu: GpuUsage | undefined) {
     this.#broker = broker;
-    const sampler = (): {
-      gpu: string;
-      utilisation: number | undefined;
-      memoryUsedBytes: number;
-      memoryTotalBytes: number;
-    }[] =>
+    const sampler: GpuSampler = () =>
       gpu === undefined || gpu.closed ? [] : gpu.read().map(({ index, ...one }) => ({ gpu: String(index), ...one }));
     this.service = new ServiceMetrics({ gpu: sampler });
     const registers = [this.service.registry];
@@ -46,12 +41,12 @@ export class WorkerMetrics {
       help: "Frames taken over from silent workers",
       registers,
     });
-    this.#lost = new Counter({
+    this.#trimmed = new Counter({
       name: name("trimmed_total"),
       help: "Frames that were trimmed off their stream before they were answered",
       registers,
     });
-    this.#repeated = new Counter({
+    this.#superseded = new Counter({
       name: name("superseded_total"),
       help: "Answers that were not written, as another worker had answered before",
       registers,
@@ -84,12 +79,12 @@ export class WorkerMetrics {
   /** Count frames taken over, and those that were lost before they could be. */
   claimed(count: number, lost: number): void {
     this.#claimed.inc(count);
-    this.#lost.inc(lost);
+    this.#trimmed.inc(lost);
   }
 
   /** Count an answer somebody else had given already. */
   superseded(): void {
-    this.#repeated.inc();
+    this.#superseded.inc();
   }
 
   /** Everything in the text form of Prometheus. Asks the server how much is queued. */

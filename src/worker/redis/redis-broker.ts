@@ -156,10 +156,10 @@ export class RedisBroker implements Broker {
 
   async lag(): Promise<readonly StreamLag[]> {
     const { streams, group } = this.#options;
-    const found = streams.map(async (stream): Promise<StreamLag[]> => {
+    const lags = streams.map(async (stream): Promise<StreamLag[]> => {
       try {
-        const found = await this.#writer.evaluate(LAG_SCRIPT, ["1", stream, group]);
-        const [pending = 0, unread] = found as readonly number[];
+        const reply = await this.#writer.evaluate(LAG_SCRIPT, ["1", stream, group]);
+        const [pending = 0, unread] = reply as readonly number[];
         return [{ stream, unread, pending }];
       } catch (error) {
         // A stream that is deleted, or that the server does not tell of, hides none of the others.
@@ -167,7 +167,7 @@ export class RedisBroker implements Broker {
         return [];
       }
     });
-    return (await Promise.all(found)).flat();
+    return (await Promise.all(lags)).flat();
   }
 
   async close(): Promise<void> {
@@ -199,7 +199,7 @@ export class RedisBroker implements Broker {
     return reader;
   }
 
-  /** Entries of this worker that are pending: all of them were given to it before. */
+  /** Read entries of this worker that are pending: all of them were given to it before. @param from id of the last one read */
   async #readAgain(reader: RespConnection, stream: string, from: string, count: number): Promise<StreamEntry[]> {
     const { group, consumer } = this.#options;
     const command = ["XREADGROUP", "GROUP", group, consumer, "COUNT", String(count), "STREAMS", stream, from];
@@ -222,10 +222,10 @@ export class RedisBroker implements Broker {
   async #uncounted(reader: RespConnection, entries: readonly StreamEntry[]): Promise<StreamEntry[]> {
     const { group, consumer } = this.#options;
     const former = entries.map((entry) => ({ ...entry, deliveries: Math.max(1, entry.deliveries - 1) }));
-    for (const [deliveries, of] of Map.groupBy(former, (entry) => entry.deliveries)) {
-      const ids = of.map(({ id }) => id);
+    for (const [deliveries, alike] of Map.groupBy(former, (entry) => entry.deliveries)) {
+      const ids = alike.map(({ id }) => id);
       const count = ["RETRYCOUNT", String(deliveries), "JUSTID"];
-      await reader.command(["XCLAIM", of[0]!.stream, group, consumer, "0", ...ids, ...count]);
+      await reader.command(["XCLAIM", alike[0]!.stream, group, consumer, "0", ...ids, ...count]);
     }
     return former;
   }
@@ -249,17 +249,15 @@ export class RedisBroker implements Broker {
     });
   }
 
-  /** @returns the reply for each stream that is there */
+  /** Run one command a stream, on those entries that are of it. @returns the replies of the streams that are there */
   async #byStream(
     entries: readonly StreamEntry[],
     command: (stream: string, ids: readonly string[]) => readonly string[],
   ): Promise<unknown[]> {
     const replies: unknown[] = [];
-    for (const [stream, of] of Map.groupBy(entries, (entry) => entry.stream)) {
-      const [name = "", ...args] = command(
-        stream,
-        of.map(({ id }) => id),
-      );
+    for (const [stream, alike] of Map.groupBy(entries, (entry) => entry.stream)) {
+      const ids = alike.map(({ id }) => id);
+      const [name = "", ...args] = command(stream, ids);
       replies.push(await this.#unlessGone(() => this.#writer.command(name, args)));
     }
     return replies.filter((reply) => reply !== undefined);
@@ -275,7 +273,7 @@ export class RedisBroker implements Broker {
     }
   }
 
-  /** Those that are not left out. */
+  /** Streams that are read now: those that are not left out. */
   #streams(): readonly string[] {
     const { streams } = this.#options;
     if (this.#aside.size === 0) return streams;

@@ -1,7 +1,6 @@
 /** @module ServedDetector: what a server needs of a detector, and what it tells of it. */
 
-import { formatShape } from "../core/shape.ts";
-import type { TensorInfo } from "../core/tensor.ts";
+import { formatTensorInfo } from "../core/tensor.ts";
 import type { Detector } from "../detector/detector.ts";
 
 /** The part of a {@linkcode Detector} that is served. */
@@ -18,13 +17,9 @@ export interface ModelCard {
   readonly layout: string;
   readonly labels: readonly string[];
   readonly backend: { readonly kind: "cpu" | "gpu"; readonly description: string };
-  /** `images: f32 [1, 3, 640, 640]`; -1 where the model leaves a side open. */
+  /** `images: f32 [1, 3, 640, 640]`; `?` where the model leaves a dimension open. */
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
-}
-
-function tensorLine({ name, dtype, shape }: TensorInfo): string {
-  return `${name}: ${dtype} ${formatShape(shape)}`;
 }
 
 /** What the model is, for people and programs. */
@@ -35,7 +30,7 @@ export function modelCard(detector: ServedDetector, name: string): ModelCard {
     layout: recognition.layout,
     labels,
     backend: { kind: backend.kind, description: backend.description },
-    inputs: model.inputs.map(tensorLine),
-    outputs: model.outputs.map(tensorLine),
+    inputs: model.inputs.map(formatTensorInfo),
+    outputs: model.outputs.map(formatTensorInfo),
   };
 }

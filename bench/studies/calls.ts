@@ -2,7 +2,7 @@
 
 import { dlopen } from "bun:ffi";
 import koffi from "koffi";
-import type { DevicePtr } from "../../src/core/units.ts";
+import type { DevicePtr } from "../../src/core/handle.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { Event } from "../../src/cuda/event.ts";
 import { Graph } from "../../src/cuda/graph.ts";

@@ -1,13 +1,4 @@
-/** @module Units: branded native handles, and how sizes and times are printed. */
-
-/** A native handle: a pointer below 2^53, as a number, that only fits where its own kind is asked for. */
-export type Handle<Tag extends string> = number & { readonly __handle: Tag };
-
-/** Address in host memory. */
-export type HostPtr = Handle<"host">;
-
-/** Address in device memory, or of mapped host memory as the device sees it. */
-export type DevicePtr = Handle<"device">;
+/** @module Units: how sizes and times are printed. */
 
 /** `6.25 MiB` */
 export function formatBytes(bytes: number): string {

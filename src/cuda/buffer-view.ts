@@ -2,8 +2,8 @@
 
 import { bytesPerElement, type DType } from "../core/dtype.ts";
 import { message } from "../core/errors.ts";
+import type { DevicePtr } from "../core/handle.ts";
 import { formatShape, type Shape, volume } from "../core/shape.ts";
-import type { DevicePtr } from "../core/units.ts";
 
 /** Device memory, whoever owns it: what copies and kernels take. */
 export interface DeviceMemory {

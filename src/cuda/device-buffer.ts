@@ -2,9 +2,9 @@
 
 import { bytesPerElement, type DType } from "../core/dtype.ts";
 import { message } from "../core/errors.ts";
+import type { DevicePtr } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
 import { formatShape, type Shape, volume } from "../core/shape.ts";
-import type { DevicePtr } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { BufferView, type DeviceMemory } from "./buffer-view.ts";

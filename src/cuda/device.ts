@@ -1,8 +1,8 @@
 /** @module Device: one GPU of this machine, with its primary context retained while it is open. */
 
 import { message } from "../core/errors.ts";
+import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
-import type { Handle } from "../core/units.ts";
 import { readCString } from "../ffi/cstring.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";

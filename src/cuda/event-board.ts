@@ -1,7 +1,7 @@
 /** @module EventBoard: the events that a thread outside JS watches, and which of them are waited for. */
 
 import { message } from "../core/errors.ts";
-import type { Handle } from "../core/units.ts";
+import type { Handle } from "../core/handle.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { addressOf } from "../ffi/pointer.ts";
 import { SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";

@@ -3,7 +3,7 @@
  * serves them all.
  */
 
-import type { Handle } from "../core/units.ts";
+import type { Handle } from "../core/handle.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { NOT_READY } from "./check.ts";
 import type { Device } from "./device.ts";

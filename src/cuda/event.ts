@@ -1,8 +1,8 @@
 /** @module Event: a mark in a stream, to wait for and to measure time between. */
 
 import { message } from "../core/errors.ts";
+import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
-import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { check, checkWait, NOT_READY } from "./check.ts";

@@ -1,7 +1,7 @@
 /** @module KernelArguments: the parameters of a kernel as one packed block, written in place and launched as it is. */
 
 import { message } from "../core/errors.ts";
-import type { DevicePtr } from "../core/units.ts";
+import type { DevicePtr } from "../core/handle.ts";
 import { addressOf } from "../ffi/pointer.ts";
 
 /** Type of one kernel parameter. */

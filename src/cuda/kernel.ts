@@ -1,7 +1,7 @@
 /** @module Kernel: an entry point of a module, and launching it. */
 
+import type { Handle } from "../core/handle.ts";
 import type { Resource } from "../core/resource.ts";
-import type { Handle } from "../core/units.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { checkDriver, noteLaunch } from "./check.ts";

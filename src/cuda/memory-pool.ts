@@ -1,8 +1,9 @@
 /** @module MemoryPool: a pool of stream-ordered device memory of one's own. */
 
 import { message } from "../core/errors.ts";
+import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
-import { formatBytes, type Handle } from "../core/units.ts";
+import { formatBytes } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { check } from "./check.ts";

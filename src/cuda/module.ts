@@ -1,8 +1,8 @@
 /** @module Module: PTX or a cubin, compiled for and loaded on a device. */
 
+import type { Handle } from "../core/handle.ts";
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
-import type { Handle } from "../core/units.ts";
 import { cString, readCString } from "../ffi/cstring.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { addressOf } from "../ffi/pointer.ts";

@@ -2,9 +2,9 @@
 
 import { bytesPerElement, type DType, type DTypeMap, viewOf } from "../core/dtype.ts";
 import { message } from "../core/errors.ts";
+import type { DevicePtr, HostPtr } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
 import { formatShape, type Shape, volume } from "../core/shape.ts";
-import type { DevicePtr, HostPtr } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { nativeView } from "../ffi/pointer.ts";
 import { OutCells } from "../ffi/scratch.ts";

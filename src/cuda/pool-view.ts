@@ -1,6 +1,6 @@
 /** @module PoolView: a pool of stream-ordered device memory, whoever owns it: its figures and its limits. */
 
-import type { Handle } from "../core/units.ts";
+import type { Handle } from "../core/handle.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { check } from "./check.ts";

@@ -1,8 +1,8 @@
 /** @module Stream: a queue of GPU work that runs in order. */
 
 import { message } from "../core/errors.ts";
+import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
-import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { check, checkWait, NOT_READY } from "./check.ts";

@@ -1,7 +1,7 @@
 /** @module JpegLane: one state of nvJPEG with a stream of its own: one batch under way at a time. */
 
+import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
-import type { Handle } from "../core/units.ts";
 import type { DeviceMemory } from "../cuda/buffer-view.ts";
 import { Event } from "../cuda/event.ts";
 import type { EventWait, EventWaits } from "../cuda/event-waits.ts";

@@ -1,8 +1,8 @@
 /** @module NvJpegHandle: libnvjpeg set up for one of its backends on one device. */
 
 import { message, NativeError } from "../core/errors.ts";
+import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
-import type { Handle } from "../core/units.ts";
 import type { Device } from "../cuda/device.ts";
 import { type NvJpegLibrary, nvJpegLibrary } from "../ffi/nvjpeg.ts";
 import {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { Handle } from "../../src/core/units.ts";
+import type { Handle } from "../../src/core/handle.ts";
 import { EventBoard } from "../../src/cuda/event-board.ts";
 import { type EventCalls, EventWaits, type HeldEvent } from "../../src/cuda/event-waits.ts";
 import type { WaitMode } from "../../src/cuda/wait.ts";

@@ -1,6 +1,6 @@
 import { ptr } from "bun:ffi";
 import { expect, test } from "bun:test";
-import type { DevicePtr } from "../../src/core/units.ts";
+import type { DevicePtr } from "../../src/core/handle.ts";
 import { KernelArguments, layOut } from "../../src/cuda/kernel-arguments.ts";
 import { nativeView } from "../../src/ffi/pointer.ts";
 

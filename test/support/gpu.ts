@@ -2,8 +2,8 @@
 
 import type { DType } from "../../src/core/dtype.ts";
 import { allocate } from "../../src/core/dtype.ts";
+import type { DevicePtr } from "../../src/core/handle.ts";
 import type { Tensor } from "../../src/core/tensor.ts";
-import type { DevicePtr } from "../../src/core/units.ts";
 import type { TypedDeviceMemory } from "../../src/cuda/buffer-view.ts";
 import { copyToDevice, copyToHost } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";

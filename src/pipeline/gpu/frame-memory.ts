@@ -1,8 +1,8 @@
 /** @module FrameMemory: one picture of a batch on its way to the device: page-locked staging and device memory. */
 
 import type { DType } from "../../core/dtype.ts";
+import type { DevicePtr } from "../../core/handle.ts";
 import { Resource } from "../../core/resource.ts";
-import type { DevicePtr } from "../../core/units.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";

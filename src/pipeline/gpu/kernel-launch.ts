@@ -1,6 +1,6 @@
 /** @module KernelLaunch: a launch written down as data, and the same bound to a kernel, ready to be enqueued every frame. */
 
-import type { DevicePtr } from "../../core/units.ts";
+import type { DevicePtr } from "../../core/handle.ts";
 import type { Kernel, LaunchConfig } from "../../cuda/kernel.ts";
 import type { KernelArguments } from "../../cuda/kernel-arguments.ts";
 import type { OnStream } from "../../cuda/stream.ts";

@@ -1,6 +1,6 @@
 /** @module PictureTable: the pictures of a batch as the pre-processing kernel reads them, packed in place. */
 
-import type { DevicePtr } from "../../core/units.ts";
+import type { DevicePtr } from "../../core/handle.ts";
 import type { Placement } from "../../image/geometry.ts";
 import type { PackedFormat } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";

@@ -1,6 +1,6 @@
 /** @module FrameTable: a picture, what is made of it, and its tiles, as kernels/transform.cu reads them. */
 
-import type { DevicePtr } from "../../core/units.ts";
+import type { DevicePtr } from "../../core/handle.ts";
 import type { Tile } from "../tile-grid.ts";
 
 /** Bytes of `struct Frame`. */

@@ -1,7 +1,7 @@
 /** @module PictureMemory: where the tiles of a picture are listed and what is made of it lies, on the device and on its way back. */
 
+import type { DevicePtr } from "../../core/handle.ts";
 import { Resource } from "../../core/resource.ts";
-import type { DevicePtr } from "../../core/units.ts";
 import type { DeviceMemory } from "../../cuda/buffer-view.ts";
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { allocate } from "../../../src/core/dtype.ts";
 import { ShapeError } from "../../../src/core/errors.ts";
-import type { DevicePtr } from "../../../src/core/units.ts";
+import type { DevicePtr } from "../../../src/core/handle.ts";
 import type { TypedDeviceMemory } from "../../../src/cuda/buffer-view.ts";
 import { KernelArguments } from "../../../src/cuda/kernel-arguments.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../../../src/core/errors.ts";
-import type { DevicePtr } from "../../../src/core/units.ts";
+import type { DevicePtr } from "../../../src/core/handle.ts";
 import { place } from "../../../src/image/geometry.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { yuvCoefficients } from "../../../src/image/yuv.ts";

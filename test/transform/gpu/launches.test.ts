@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ShapeError } from "../../../src/core/errors.ts";
+import type { DevicePtr } from "../../../src/core/handle.ts";
 import { volume } from "../../../src/core/shape.ts";
-import type { DevicePtr } from "../../../src/core/units.ts";
 import type { TypedDeviceMemory } from "../../../src/cuda/buffer-view.ts";
 import { KernelArguments } from "../../../src/cuda/kernel-arguments.ts";
 import { type LaunchSpec, writeArguments } from "../../../src/pipeline/gpu/kernel-launch.ts";

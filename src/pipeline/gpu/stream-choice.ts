@@ -21,11 +21,11 @@ const LAYOUTS: readonly StreamLayoutName[] = ["one", "split", "parallel"];
 /** Batches in flight in which layouts are compared where the caller does not say how many. */
 const COMPARED_IN_FLIGHT = 4;
 
-/** Most of them: the layout that is fastest with so many is with more, and each takes memory in every layout. */
+/** Most batches in flight in which layouts are compared: which is fastest changes no more with more, and each takes memory. */
 const MOST_COMPARED = 16;
 
-/** Batches in flight where nothing is measured: the copies of one run beside the work of the other. */
-const FEWEST_IN_FLIGHT = 2;
+/** Batches in flight where nothing is measured: two, so that one is copied while the other computes. */
+const UNMEASURED_IN_FLIGHT = 2;
 
 /** Numbers of batches in flight that the best layout is then tried with. */
 const COUNTS: readonly number[] = [2, 3, 4, 6, 8];
@@ -72,7 +72,7 @@ export async function chooseStreams(
   } catch (error) {
     if (!lacksMemory(error)) throw error;
     logger.warn(`Stream layouts are not compared, as there is no memory for it: ${error.message}`);
-    return { streams: streams === "auto" ? "one" : streams, inFlight: inFlight ?? FEWEST_IN_FLIGHT };
+    return { streams: streams === "auto" ? "one" : streams, inFlight: inFlight ?? UNMEASURED_IN_FLIGHT };
   }
   // Another process may have added to the file meanwhile.
   const choices: StreamChoices = { ...(await readStreamChoices(path)), [key]: choice };
@@ -162,7 +162,7 @@ export function medianFigures(turns: readonly TrialFigures[]): TrialFigures {
 
 function unmeasured(streams: StreamLayoutName, inFlight: number | undefined, batchMs: number): StreamChoice {
   const alone = { streams, inFlight: 1, batchesPerSecond: 1000 / batchMs, latencyMs: batchMs };
-  return { streams, inFlight: inFlight ?? FEWEST_IN_FLIGHT, figures: [alone] };
+  return { streams, inFlight: inFlight ?? UNMEASURED_IN_FLIGHT, figures: [alone] };
 }
 
 function formatFigures({ streams, inFlight, batchesPerSecond, latencyMs }: TrialFigures): string {

@@ -21,7 +21,7 @@ const LAYOUTS: readonly StreamLayoutName[] = ["one", "split", "parallel"];
 /** Batches in flight in which layouts are compared where the caller does not say how many. */
 const COMPARED_IN_FLIGHT = 4;
 
-/** Most batches in flight in which layouts are compared: which is fastest changes no more with more, and each takes memory. */
+/** Most batches in flight in which layouts are compared: the fastest of them stays so with more, and each takes memory. */
 const MOST_COMPARED = 16;
 
 /** Batches in flight where nothing is measured: two, so that one is copied while the other computes. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { logger } from "../core/log.ts";
 import { type ArchiveSource, sourceName } from "./archive-source.ts";
-import { type Attempt, attempt, retry } from "./attempt.ts";
+import { type Attempt, attempt, retry, triesFor } from "./attempt.ts";
 import { type ByteSource, FileSource } from "./byte-source.ts";
 import type { DownloadOptions } from "./download.ts";
 import { openHttp } from "./http-source.ts";
@@ -26,19 +26,6 @@ export interface OpenArchiveOptions extends DownloadOptions {
   readonly name: string;
   /** Fetch it whole where no parts of it can be had. */
   readonly mayFetchWhole: boolean;
-}
-
-const ATTEMPTS = 3;
-const FIRST_PAUSE_MS = 300;
-
-/** How often a step is tried. @param signal ends the pauses between */
-export function triesFor(name: string, signal: AbortSignal | undefined): Parameters<typeof retry>[1] {
-  return {
-    attempts: ATTEMPTS,
-    pauseMs: FIRST_PAUSE_MS,
-    onRetry: (problem) => logger.warn(`Trying again to fetch ${name}, ${problem}`),
-    signal,
-  };
 }
 
 async function addressesOf(

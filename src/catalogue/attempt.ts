@@ -1,6 +1,7 @@
 /** @module Attempt: the outcome of one try at something that may fail for a while only. */
 
 import { CatalogueError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { pause } from "../core/pause.ts";
 
 /** What a step of a download came to: a value, or what was wrong and whether another try may help. */
@@ -16,6 +17,19 @@ export interface RetryOptions {
   readonly onRetry: (problem: string) => void;
   /** Ends it while it pauses; steps look after themselves. */
   readonly signal: AbortSignal | undefined;
+}
+
+const ATTEMPTS = 3;
+const FIRST_PAUSE_MS = 300;
+
+/** How often a step of fetching something is tried. @param signal ends the pauses between */
+export function triesFor(name: string, signal: AbortSignal | undefined): RetryOptions {
+  return {
+    attempts: ATTEMPTS,
+    pauseMs: FIRST_PAUSE_MS,
+    onRetry: (problem) => logger.warn(`Trying again to fetch ${name}, ${problem}`),
+    signal,
+  };
 }
 
 /**

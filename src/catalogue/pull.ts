@@ -3,15 +3,12 @@
 import { readFileSync } from "node:fs";
 import { CatalogueError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { type Attempt, retry } from "./attempt.ts";
+import { type Attempt, retry, triesFor } from "./attempt.ts";
 import { catalogue } from "./catalogue.ts";
 import { type DownloadOptions, download } from "./download.ts";
 import type { CatalogueEntry } from "./entry.ts";
 import { tarballAddress } from "./registry.ts";
 import { entryPath, isInstalled, prepareStore, sha256, store } from "./store.ts";
-
-const ATTEMPTS = 3;
-const FIRST_PAUSE_MS = 300;
 
 function expectValue<T>(entry: CatalogueEntry, attempt: Attempt<T>): T {
   if ("value" in attempt) return attempt.value;
@@ -72,15 +69,12 @@ function isIntact(entry: CatalogueEntry): boolean {
 export async function pull(entry: CatalogueEntry, options: DownloadOptions = {}): Promise<string> {
   if (isIntact(entry)) return entryPath(entry);
   prepareStore(entry);
-  const tries = {
-    attempts: ATTEMPTS,
-    pauseMs: FIRST_PAUSE_MS,
-    onRetry: (problem: string) => logger.warn(`Trying again to fetch ${entry.name}, ${problem}`),
-    signal: options.signal,
-  };
   const specifier = `${entry.package}@${entry.version}`;
   const address = expectValue(entry, await tarballAddress(specifier, options.signal));
-  const tarball = expectValue(entry, await retry(() => download(address, options), tries));
+  const tarball = expectValue(
+    entry,
+    await retry(() => download(address, options), triesFor(entry.name, options.signal)),
+  );
 
   const inTarball = (one: CatalogueEntry): string => `package/${one.member}`;
   const siblings = catalogue.filter(

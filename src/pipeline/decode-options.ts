@@ -11,11 +11,10 @@ export function decodeOptionsFor(
 ): PictureDecodeOptions {
   const { maxPixels, scaledDecoding, rectangular } = options;
   if (!scaledDecoding) return { maxPixels };
-  const [width, height] = recognition.fixedSize ?? options.size ?? recognition.preferredSize;
+  const size = recognition.fixedSize ?? options.size ?? recognition.preferredSize;
   // A rectangular input has its longer side where the picture has its own.
-  const longSide = rectangular && recognition.fixedSize === undefined ? Math.max(width, height) : 0;
-  const minWidth = Math.max(width, longSide);
-  const minHeight = Math.max(height, longSide);
+  const longSide = Math.max(...size);
+  const [minWidth, minHeight] = rectangular && recognition.fixedSize === undefined ? [longSide, longSide] : size;
   const needs = recognition.preprocessing.fit === "stretch" ? "both" : "either";
   return { maxPixels, minWidth, minHeight, needs };
 }

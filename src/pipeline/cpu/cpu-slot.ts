@@ -15,6 +15,7 @@ import { Selector } from "../../model/selector.ts";
 import type { Session } from "../../onnxruntime/session.ts";
 import type { DecodeOutcome, Size, Slot } from "../backend.ts";
 import { BindingCache } from "../binding-cache.ts";
+import { decodeAll } from "../decode-all.ts";
 import { sourcePlacement } from "../source-placement.ts";
 import { createStageTimings, type StageTimings } from "../stage-timings.ts";
 import { InputBinding } from "./input-binding.ts";
@@ -58,18 +59,12 @@ export class CpuSlot extends Resource implements Slot {
     return this.decodeToHost(files);
   }
 
-  async decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
-    const started = performance.now();
+  decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
     const { decodeOptions } = this.#model;
-    // Side by side: each picture has a decoder of its own, and one takes one core. Async, so that what one throws at once
-    // leaves none of the others running unseen.
-    const settled = await Promise.allSettled(
-      files.map(async ({ bytes, name }, index) => this.#decoderFor(index).decode(bytes, name, decodeOptions)),
-    );
-    this.timings.decode = performance.now() - started;
-    return settled.map((result) =>
-      result.status === "fulfilled" ? { picture: result.value } : { error: result.reason as unknown },
-    );
+    // Each picture has a decoder of its own, and one takes one core.
+    const decode = ({ bytes, name }: SourceBytes, index: number): Promise<DecodedImage> =>
+      this.#decoderFor(index).decode(bytes, name, decodeOptions);
+    return decodeAll(files, decode, this.timings);
   }
 
   preprocess(images: readonly Image[], size: Size): Promise<void> {

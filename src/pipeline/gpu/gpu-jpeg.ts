@@ -1,10 +1,9 @@
 /** @module GpuJpeg: nvJPEG for all slots of a backend, set up when the first JPEG file comes. */
 
-import { CudaError, LibraryLoadError, message, NativeError, UnavailableError } from "../../core/errors.ts";
+import { LibraryLoadError, message, NativeError, UnavailableError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { RepeatedLine } from "../../core/repeated-line.ts";
 import { Resource } from "../../core/resource.ts";
-import { MEMORY_ALLOCATION } from "../../cuda/check.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { EventWaits } from "../../cuda/event-waits.ts";
 import type { PictureDecodeOptions } from "../../image/picture-decoder.ts";
@@ -14,6 +13,7 @@ import { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import { nvJpegUnavailable } from "../../nvjpeg/probe.ts";
 import type { JpegDecoding, SlotPicture } from "../backend.ts";
 import type { FrameMemory } from "./frame-memory.ts";
+import { isOutOfMemory } from "./memory-shortage.ts";
 
 /** How {@linkcode GpuJpeg} decodes. */
 export interface GpuJpegOptions {
@@ -27,12 +27,6 @@ export interface GpuJpegOptions {
 }
 
 const RETRY_MS = 10_000;
-
-/** True where what is missing may be there later: memory of the device, which others give back. */
-function isOutOfMemory(error: unknown): error is NativeError {
-  if (error instanceof CudaError) return error.status === MEMORY_ALLOCATION;
-  return error instanceof NativeError && error.code === "NVJPEG_STATUS_ALLOCATOR_FAILURE";
-}
 
 /** Owns the decoder once there is one. */
 export class GpuJpeg extends Resource {

@@ -13,6 +13,7 @@ import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { Selection } from "../../model/selection.ts";
 import type { DecodeOutcome, Size, Slot, SlotPicture } from "../backend.ts";
 import { BindingCache } from "../binding-cache.ts";
+import { decodeAll } from "../decode-all.ts";
 import { sourcePlacement } from "../source-placement.ts";
 import { createStageTimings, type StageTimings } from "../stage-timings.ts";
 import { FrameMemory } from "./frame-memory.ts";
@@ -62,26 +63,16 @@ export class GpuSlot extends Resource implements Slot {
     const { jpeg, decodeOptions } = this.#model;
     const decoder = await jpeg?.decoder();
     if (jpeg === undefined || decoder === undefined) return this.decodeToHost(files);
-    return this.#decodeAll(files, (frame, file) => jpeg.decode(decoder, frame, file, decodeOptions));
+    const decode = (file: SourceBytes, index: number): Promise<SlotPicture> =>
+      jpeg.decode(decoder, this.#frameFor(index), file, decodeOptions);
+    return decodeAll(files, decode, this.timings);
   }
 
   decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
     const { decodeOptions } = this.#model;
-    return this.#decodeAll(files, (frame, { bytes, name }) => frame.decode(bytes, name, decodeOptions));
-  }
-
-  /** Decode the pictures of a batch side by side, each in memory of its own. */
-  async #decodeAll<Picture>(
-    files: readonly SourceBytes[],
-    decode: (frame: FrameMemory, file: SourceBytes) => Promise<Picture>,
-  ): Promise<DecodeOutcome<Picture>[]> {
-    const started = performance.now();
-    // Async, so that what one throws at once leaves none of the others running unseen.
-    const settled = await Promise.allSettled(files.map(async (file, index) => decode(this.#frameFor(index), file)));
-    this.timings.decode = performance.now() - started;
-    return settled.map((result) =>
-      result.status === "fulfilled" ? { picture: result.value } : { error: result.reason },
-    );
+    const decode = ({ bytes, name }: SourceBytes, index: number): Promise<DecodedImage> =>
+      this.#frameFor(index).decode(bytes, name, decodeOptions);
+    return decodeAll(files, decode, this.timings);
   }
 
   prepare(images: number, size: Size): Promise<void> | undefined {

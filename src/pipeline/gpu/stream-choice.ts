@@ -1,11 +1,11 @@
 /** @module StreamChoice: which stream layout and how many batches in flight suit an engine on a GPU, measured once and kept. */
 
-import { CudaError, TensorRtError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { formatDuration } from "../../core/units.ts";
 import type { BackendOptions, Size } from "../backend.ts";
 import type { LoadedModel } from "./gpu-model.ts";
 import type { StreamLayoutName } from "./gpu-streams.ts";
+import { isOutOfMemory } from "./memory-shortage.ts";
 import {
   readStreamChoices,
   type StreamChoice,
@@ -70,7 +70,7 @@ export async function chooseStreams(
   try {
     choice = await measure(model, request);
   } catch (error) {
-    if (!lacksMemory(error)) throw error;
+    if (!isOutOfMemory(error)) throw error;
     logger.warn(`Stream layouts are not compared, as there is no memory for it: ${error.message}`);
     return { streams: streams === "auto" ? "one" : streams, inFlight: inFlight ?? UNMEASURED_IN_FLIGHT };
   }
@@ -83,16 +83,6 @@ export async function chooseStreams(
     `Streams: "${layout}" with ${count} in flight for ${model.engine.source}, measured in ${formatDuration(performance.now() - started)}: ${told}`,
   );
   return choice;
-}
-
-/** cudaErrorMemoryAllocation. */
-const CUDA_OUT_OF_MEMORY = 2;
-
-/** True where memory has run out: what CUDA was asked for, or what TensorRT takes for itself, of which its log alone tells. */
-function lacksMemory(error: unknown): error is CudaError | TensorRtError {
-  if (error instanceof CudaError) return error.status === CUDA_OUT_OF_MEMORY;
-  if (!(error instanceof TensorRtError)) return false;
-  return error.code === "FAILED_ALLOCATION" || error.log.some((line) => /out[ _]?of[ _]?memory/i.test(line));
 }
 
 /** Everything a choice depends on beside the plan. */

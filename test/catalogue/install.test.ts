@@ -19,6 +19,7 @@ import { runClient } from "../../src/catalogue/package-client.ts";
 import { storageError } from "../../src/catalogue/storage-error.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
+import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { type FakeClients, type FakeClientsOptions, fakeClients, partOf } from "./fake-clients.ts";
 
 let folder = "";
@@ -392,12 +393,6 @@ function pieceOf(archive: Uint8Array<ArrayBuffer>, controller: ReadableStreamDef
   else controller.close();
   given += 10_000;
 }
-
-/** A disk of 64 KiB that goes with its process; not every container lets one be made. */
-const SMALL_DISK = ["unshare", "--mount", "--map-root-user", "sh", "-c"] as const;
-const hasSmallDisk =
-  Bun.which("unshare") !== null &&
-  Bun.spawnSync([...SMALL_DISK, "mount -t tmpfs -o size=64k tmpfs /mnt"], { stderr: "ignore" }).exitCode === 0;
 
 test.skipIf(!hasSmallDisk)("install() on a full disk says so before it fetches, and as it writes", async () => {
   const disk = join(folder, "disk");

@@ -21,6 +21,7 @@ import { FileLock } from "../../src/tensorrt/file-lock.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
+import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { openFrom, RTX, testLibrary, tinyModel } from "../support/tensorrt.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
@@ -259,12 +260,6 @@ rtxTest("build --output keeps links, and takes what is no file", async () => {
   expect((await build("tiny.onnx", ...AMPERE, "-o", "/dev/null")).code).toBe(0);
   expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
 });
-
-/** A disk of 200 KiB, less than a plan takes, that goes with its process; not every container lets one be made. */
-const SMALL_DISK = ["unshare", "--mount", "--map-root-user", "sh", "-c"] as const;
-const hasSmallDisk =
-  Bun.which("unshare") !== null &&
-  Bun.spawnSync([...SMALL_DISK, "mount -t tmpfs -o size=200k tmpfs /mnt"], { stderr: "ignore" }).exitCode === 0;
 
 test.skipIf(RTX === undefined || !hasSmallDisk)("build --output on a full disk leaves the former file", async () => {
   await build("tiny.onnx", ...AMPERE);

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import sharp, { type Sharp } from "sharp";
 import { pulled } from "../support/catalogue.ts";
 import { noiseImage } from "../support/image-models.ts";
+import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { TOY_BOXES, toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
@@ -188,12 +189,6 @@ test("detect --format yolo writes a text file a picture", async () => {
     /^0 0\.375000 0\.375000 0\.500000 0\.500000 0\.\d{6}\n/,
   );
 });
-
-/** A disk that goes with its process; not every container lets one be made. */
-const SMALL_DISK = ["unshare", "--mount", "--map-root-user", "sh", "-c"] as const;
-const hasSmallDisk =
-  Bun.which("unshare") !== null &&
-  Bun.spawnSync([...SMALL_DISK, "mount -t tmpfs -o size=64k tmpfs /mnt"], { stderr: "ignore" }).exitCode === 0;
 
 test.skipIf(!hasSmallDisk)(
   "detect --save on a full disk keeps the copy that was there, and no half of one",

@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { blurModel, identityImageModel, nearestModel, noiseImage } from "../support/image-models.ts";
+import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
@@ -145,12 +146,6 @@ test("transform that is interrupted breaks the picture off, and writes none of i
   expect([code, JSON.parse(output), errors]).toEqual([130, [], "Stopped after 0 of 1 picture\n"]);
   expect(existsSync(path("never.png"))).toBe(false);
 }, 20_000);
-
-/** A disk that goes with its process; not every container lets one be made. */
-const SMALL_DISK = ["unshare", "--mount", "--map-root-user", "sh", "-c"] as const;
-const hasSmallDisk =
-  Bun.which("unshare") !== null &&
-  Bun.spawnSync([...SMALL_DISK, "mount -t tmpfs -o size=64k tmpfs /mnt"], { stderr: "ignore" }).exitCode === 0;
 
 test.skipIf(!hasSmallDisk)(
   "transform on a full disk keeps the picture that was there, and no half of one",

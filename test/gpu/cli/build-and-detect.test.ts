@@ -4,15 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { type CliResult, cliWords, runCli, spawnCli } from "../../cli/run-cli.ts";
-import { Gpu } from "../../support/gpu.ts";
+import { Gpu, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 import { toyDetector } from "../../support/toy-detector.ts";
 import { gpuEnvironment } from "./gpu-cli.ts";
 
 const gpuTest = test.skipIf(isTensorRtMissing);
-/** TensorRT's builder loads more than a gigabyte of kernels first. */
-const PATIENCE_MS = 240_000;
 const YOLO = "models/yolov8n_640.onnx";
 
 let folder = "";
@@ -77,7 +75,7 @@ gpuTest(
     for (const name of readdirSync(path("empty/engines"))) expect(name).toEndWith(".streams.json");
     expect((await cli("ahead", "build", "toy.onnx")).errors).toContain("Taken from the engine cache: ");
   },
-  PATIENCE_MS,
+  SLOW_TEST_MS,
 );
 
 gpuTest(
@@ -95,7 +93,7 @@ gpuTest(
     expect(second.code).toBe(0);
     expect(second.errors).not.toContain("Building");
   },
-  PATIENCE_MS,
+  SLOW_TEST_MS,
 );
 
 gpuTest(
@@ -121,7 +119,7 @@ gpuTest(
     expect(text).toMatch(/toy {2}(\[[#-]{24}\] {2}\d+ % {2})?\d+ s {2}\w/);
     expect(text).not.toContain("Running on the CPU");
   },
-  PATIENCE_MS,
+  SLOW_TEST_MS,
 );
 
 test.skipIf(isTensorRtMissing || isMissing(YOLO)).each([
@@ -143,7 +141,7 @@ test.skipIf(isTensorRtMissing || isMissing(YOLO)).each([
     expect(errors).not.toContain("error");
     expect(readdirSync(join(cache, "engines")).filter((file) => file.endsWith(".plan"))).toEqual([]);
   },
-  PATIENCE_MS,
+  SLOW_TEST_MS,
 );
 
 gpuTest(
@@ -157,5 +155,5 @@ gpuTest(
     expect(device.errors).toContain("Cannot open device 99 as the devices are 0 to");
     expect(capability.errors).toContain("TensorRT-RTX");
   },
-  PATIENCE_MS,
+  SLOW_TEST_MS,
 );

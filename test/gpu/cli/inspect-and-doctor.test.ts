@@ -3,14 +3,13 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type CliResult, runCli } from "../../cli/run-cli.ts";
-import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { gpuLibrary, isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { tinyModel } from "../../support/tensorrt.ts";
 import { toyDetector } from "../../support/toy-detector.ts";
 import { gpuEnvironment } from "./gpu-cli.ts";
 
 const gpuTest = test.skipIf(isTensorRtMissing);
-const PATIENCE_MS = 240_000;
 
 let folder = "";
 
@@ -45,7 +44,7 @@ gpuTest(
     expect(engine.recognition.layout).toBe("yolo");
     expect(engine.inputs[0].profiles).toEqual([{ min: [1, 3, 64, 64], opt: [2, 3, 64, 64], max: [4, 3, 64, 64] }]);
   },
-  PATIENCE_MS,
+  SLOW_TEST_MS,
 );
 
 gpuTest(
@@ -60,7 +59,7 @@ gpuTest(
     expect(junk.code).toBe(1);
     expect(junk.output).toContain("It could not be loaded: Cannot load the engine of junk.plan");
   },
-  PATIENCE_MS,
+  SLOW_TEST_MS,
 );
 
 test.skipIf(isGpuMissing)(
@@ -78,7 +77,7 @@ test.skipIf(isGpuMissing)(
     expect(findings.find(({ name }) => name === "NVIDIA driver")?.state).toBe("ok");
     expect(findings.find(({ name }) => name === "CUDA runtime")?.found).toMatch(/^1[23]\.\d+ at \S/);
   },
-  PATIENCE_MS,
+  SLOW_TEST_MS,
 );
 
 gpuTest("doctor finds TensorRT, and that detection runs on the GPU", async () => {

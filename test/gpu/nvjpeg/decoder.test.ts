@@ -7,13 +7,13 @@ import { PictureDecoder } from "../../../src/image/picture-decoder.ts";
 import { JpegSurface } from "../../../src/nvjpeg/jpeg-surface.ts";
 import { NvJpegDecoder } from "../../../src/nvjpeg/nvjpeg-decoder.ts";
 import { chance } from "../../support/chance.ts";
-import { Gpu } from "../../support/gpu.ts";
+import { Gpu, SLOW_TEST_MS, times } from "../../support/gpu.ts";
 import { JPEG_FIXTURES, jpegFixture, withFrame } from "../../support/jpegs.ts";
 import { differenceFromCpu, isNvJpegMissing, JpegRig } from "../../support/nvjpeg.ts";
 import { paint, paintedJpeg, sharpOf, withExtraneousBytes, withHole, withOrientation } from "../../support/pictures.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(SLOW_TEST_MS);
 
 /** What the CPU's decoder says against a file. */
 async function refusalOfCpu(bytes: Uint8Array): Promise<string> {
@@ -197,10 +197,10 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     const round = async (): Promise<void> => {
       await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
     };
-    for (let warm = 0; warm < 60; warm++) await round();
+    for (let warm = 0; warm < times(60); warm++) await round();
     Bun.gc(true);
     const before = { device: rig.gpu.device.memory().freeBytes, host: process.memoryUsage().rss };
-    for (let batch = 0; batch < 500; batch++) await round();
+    for (let batch = 0; batch < times(500); batch++) await round();
     Bun.gc(true);
     const lost = before.device - rig.gpu.device.memory().freeBytes;
     expect(lost).toBeLessThan(2 ** 22);

@@ -3,12 +3,13 @@ import { readFileSync } from "node:fs";
 import { UnavailableError } from "../../../src/core/errors.ts";
 import type { Detection } from "../../../src/detector/detection.ts";
 import { Detector } from "../../../src/detector/detector.ts";
+import { SLOW_TEST_MS } from "../../support/gpu.ts";
 import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { isNvJpegMissing } from "../../support/nvjpeg.ts";
 import { withHole, withOrientation } from "../../support/pictures.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(SLOW_TEST_MS);
 
 const PLAN = "engines/yolov8n_640_fp16_trt10.6.0_sm90.plan";
 const STREET = "images/photos/street_1920x1080.jpg";

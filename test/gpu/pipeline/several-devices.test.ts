@@ -6,12 +6,12 @@ import { Detector } from "../../../src/detector/detector.ts";
 import { decodeImage } from "../../../src/image/decode.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
 import { flatPicture } from "../../support/flat-picture.ts";
-import { isGpuMissing } from "../../support/gpu.ts";
+import { isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { isPlanForeign, PLAN } from "../../support/gpu-tensorrt.ts";
 import { sharedPath } from "../../support/shared.ts";
 import { toyDetector } from "../../support/toy-detector.ts";
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(SLOW_TEST_MS);
 
 describe.skipIf(isGpuMissing || Device.count() < 2)("Detector on two GPUs", () => {
   useEngineCache();

@@ -11,7 +11,7 @@ import { type BackendOptions, DEFAULT_BACKEND_OPTIONS, type Slot } from "../../.
 import type { FrameRecord } from "../../../src/pipeline/frame-trace.ts";
 import { GpuBackend } from "../../../src/pipeline/gpu/gpu-backend.ts";
 import { Pipeline } from "../../../src/pipeline/pipeline.ts";
-import { isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
+import { isGpuMissing, isSanitized, SLOW_TEST_MS, times } from "../../support/gpu.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
 setDefaultTimeout(SLOW_TEST_MS);
@@ -86,7 +86,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
           for (const inFlight of [1, 2, 4, 8]) {
             let next = 0;
             const run = async (slot: Slot): Promise<void> => {
-              for (let at = next++; at < 40; at = next++) {
+              for (let at = next++; at < times(40); at = next++) {
                 expect(await rowsOf(slot, images[at % images.length]!)).toEqual(expected[at % images.length]!);
               }
             };
@@ -109,7 +109,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
       withSlots(backend, 32, async ([staged, ...others]) => {
         let next = 0;
         const run = async (slot: Slot): Promise<void> => {
-          for (let at = next++; at < 600; at = next++) {
+          for (let at = next++; at < times(600); at = next++) {
             expect(await rowsOf(slot, images[at % images.length]!)).toEqual(expected[at % images.length]!);
           }
         };
@@ -202,12 +202,12 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
         withSlots(backend, 4, async (slots) => {
           await Promise.all(
             slots.map(async (slot) => {
-              for (let at = 0; at < 250; at++) await rowsOf(slot, photo!);
+              for (let at = 0; at < times(250); at++) await rowsOf(slot, photo!);
             }),
           );
         }),
       );
-      expect(records.length).toBe(1000);
+      expect(records.length).toBe(4 * times(250));
       expect(records.filter(({ isGraph }) => !isGraph).length).toBe(4);
       for (const record of records) {
         const { submittedMs, enqueuedMs, settledMs, copyInMs, computeMs, copyOutMs } = record;
@@ -224,7 +224,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
         expect(enqueuedMs).toBeGreaterThan(submittedMs);
         for (let at = 1; at < times.length; at++) expect(times[at]! - times[at - 1]!).toBeGreaterThan(-0.06);
       }
-      const graphs = records.slice(-500);
+      const graphs = records.slice(-2 * times(250));
       for (const { copyInMs, computeMs } of graphs) {
         expect(copyInMs[1] - copyInMs[0]).toBeGreaterThan(0.1);
         expect(computeMs[1] - computeMs[0]).toBeGreaterThan(0.4);
@@ -249,7 +249,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
           );
         await run(10);
         const before = device.memory().freeBytes;
-        await run(500);
+        await run(times(500));
         expect(device.memory().freeBytes).toBe(before);
       }),
     );
@@ -291,8 +291,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
         });
       const started = performance.now();
       await load();
-      // 3 s, and longer under a sanitizer.
-      expect(performance.now() - started).toBeLessThan(SLOW_TEST_MS / 100);
+      expect(performance.now() - started).toBeLessThan(isSanitized ? 120_000 : 3000);
       expect(measured().length).toBe(1);
       await load();
       expect(measured().length).toBe(1);
@@ -313,7 +312,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
   test("a fault of the device is reported by its name in each frame, and closing ends", async () => {
     const script = join(import.meta.dir, "../../support/device-fault.ts");
     const child = Bun.spawn([process.execPath, script, sharedPath(...PLAN)], { stdout: "pipe", stderr: "pipe" });
-    const timer = setTimeout(() => child.kill(), 60_000);
+    const timer = setTimeout(() => child.kill(), SLOW_TEST_MS / 5);
     const output = await new Response(child.stdout).text();
     clearTimeout(timer);
     // A sanitizer makes a failed launch of it.

@@ -6,12 +6,12 @@ import { type Image, imageOf } from "../../../src/image/image.ts";
 import { ImageModel } from "../../../src/transform/image-model.ts";
 import type { ImageModelOptions } from "../../../src/transform/image-model-config.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
-import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+import { Gpu, isGpuMissing, SLOW_TEST_MS, times } from "../../support/gpu.ts";
 import { blurModel, identityImageModel, nearestModel, noiseImage, tightPixels } from "../../support/image-models.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
 // The first use of a model builds its engine.
-setDefaultTimeout(180_000);
+setDefaultTimeout(SLOW_TEST_MS);
 
 const SIZES = [
   [1, 1],
@@ -130,7 +130,7 @@ describe.skipIf(isGpuMissing)("ImageModel on a GPU", () => {
     await once(5);
     using gpu = new Gpu();
     const before = gpu.device.memory().freeBytes;
-    await once(300);
+    await once(times(300));
     for (let round = 0; round < 10; round++) await once(1);
     gpu.device.synchronize();
     expect(before - gpu.device.memory().freeBytes).toBeLessThan(16 * 2 ** 20);

@@ -53,7 +53,7 @@ gpuTest(
   "build makes ahead what detect runs, in every way of naming it",
   async () => {
     const built = await cli("ahead", "build", "toy.onnx", "--json", "--output", "toy.plan");
-    expect(built.errors).toMatch(/^Building toy: \d+ %, \d+ s, \w/m);
+    expect(built.errors).toMatch(/^Building toy: \d+ %, (\d+ min )?\d+ s, \w/m);
     expect(built.errors).toMatch(/^Built in (\d+ min )?[\d.]+ m?s: /m);
     using gpu = new Gpu();
     expect(JSON.parse(built.output)).toMatchObject({
@@ -84,7 +84,7 @@ gpuTest(
     const words = ["detect", "white.png", "--model", "toy.onnx", "--format", "json", "--precision", "fp32"];
     const first = await cli("first", ...words);
     expect(first.code).toBe(0);
-    expect(first.errors).toMatch(/^Building toy: \d+ %, \d+ s, \w/m);
+    expect(first.errors).toMatch(/^Building toy: \d+ %, (\d+ min )?\d+ s, \w/m);
     await expectToyObjects(first.output);
     const [plan] = readdirSync(path("first/engines")).filter((name) => name.endsWith(".plan"));
     const inspected = await cli("first", "inspect", path("first/engines", plan!), "--json");

@@ -20,6 +20,8 @@ const PLAN = ["engines", "yolov8n_640_fp16_trt10.6.0_sm90.plan"] as const;
 const PHOTO = ["images", "photos", "street_1920x1080.jpg"] as const;
 const LAYOUTS = ["one", "split", "parallel"] as const;
 const SIZE = [640, 640] as const;
+/** How far a time of the GPU may lie from where the host saw it. */
+const APART_MS = isSanitized ? 2 : 0.06;
 const all = { threshold: 0.1, iou: 0.7, maxDetections: 300, classAgnostic: false, classIds: undefined };
 
 async function withBackend(
@@ -211,7 +213,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
       expect(records.filter(({ isGraph }) => !isGraph).length).toBe(4);
       for (const record of records) {
         const { submittedMs, enqueuedMs, settledMs, copyInMs, computeMs, copyOutMs } = record;
-        const times = [
+        const order = [
           submittedMs,
           copyInMs[0],
           copyInMs[1],
@@ -222,7 +224,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
           settledMs,
         ];
         expect(enqueuedMs).toBeGreaterThan(submittedMs);
-        for (let at = 1; at < times.length; at++) expect(times[at]! - times[at - 1]!).toBeGreaterThan(-0.06);
+        for (let at = 1; at < order.length; at++) expect(order[at]! - order[at - 1]!).toBeGreaterThan(-APART_MS);
       }
       const graphs = records.slice(-2 * times(250));
       for (const { copyInMs, computeMs } of graphs) {
@@ -232,7 +234,8 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
       if (streams === "parallel") return;
       // A shared stream runs one batch at a time.
       const spans = graphs.map(({ computeMs }) => computeMs).toSorted((a, b) => a[0] - b[0]);
-      for (let at = 1; at < spans.length; at++) expect(spans[at]![0]).toBeGreaterThan(spans[at - 1]![1] - 0.02);
+      for (let at = 1; at < spans.length; at++)
+        expect(spans[at]![0]).toBeGreaterThan(spans[at - 1]![1] - (isSanitized ? 2 : 0.02));
     },
   );
 
@@ -250,7 +253,8 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
         await run(10);
         const before = device.memory().freeBytes;
         await run(times(500));
-        expect(device.memory().freeBytes).toBe(before);
+        // A sanitizer's own tables grow with the launches.
+        expect(Math.abs(before - device.memory().freeBytes)).toBeLessThanOrEqual(isSanitized ? 2 ** 30 : 0);
       }),
     );
   });

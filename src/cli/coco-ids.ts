@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { z } from "zod";
 import { message } from "../core/errors.ts";
-import { COCO_80, COCO_CATEGORY_IDS } from "../model/coco.ts";
+import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/coco.ts";
 
 /** What is used of an annotation file (`instances_….json`). */
 export interface CocoAnnotations {
@@ -81,7 +81,7 @@ export function checkImageNumbers(files: readonly string[], imageNumber: (file: 
 
 /**
  * How classes are numbered: by name in the annotations, whatever the case; without them by COCO's own ids if the labels
- * are COCO's 80, else one more than the class id.
+ * are COCO's 80, as they are if the labels are COCO's 91, which are numbered by these ids, else one more than the class id.
  *
  * @param labels the model's, by class id; empty where it does not tell
  * @returns a function that gives `undefined` for a class that the annotations do not have
@@ -94,6 +94,10 @@ export function categoryNumbers(
     const ids = new Map(annotations.categories.map(({ id, name }) => [name.toLowerCase(), id]));
     return (classId) => ids.get(labels[classId]?.toLowerCase() ?? "");
   }
-  const isCoco = labels.length === COCO_80.length && labels.every((label, id) => label === COCO_80[id]);
-  return (classId) => (isCoco ? COCO_CATEGORY_IDS[classId] : classId + 1);
+  if (areSame(labels, COCO_80)) return (classId) => COCO_CATEGORY_IDS[classId];
+  return areSame(labels, COCO_91) ? (classId) => classId : (classId) => classId + 1;
+}
+
+function areSame(labels: readonly string[], names: readonly string[]): boolean {
+  return labels.length === names.length && labels.every((label, id) => label === names[id]);
 }

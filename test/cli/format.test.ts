@@ -9,7 +9,7 @@ import type { PictureResult, ResultFormat } from "../../src/cli/result-format.ts
 import { textSink } from "../../src/cli/result-sink.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import type { DetectionResult } from "../../src/detector/detection.ts";
-import { COCO_80 } from "../../src/model/coco.ts";
+import { COCO_80, COCO_91 } from "../../src/model/coco.ts";
 
 const RESULT: DetectionResult = {
   width: 200,
@@ -121,6 +121,9 @@ test("imageNumbers() without annotations takes the last number of the name", () 
 test("categoryNumbers() without annotations knows COCO's gaps, and else counts from 1", () => {
   const coco = categoryNumbers(undefined, COCO_80);
   expect([coco(0), coco(10), coco(11), coco(79)]).toEqual([1, 11, 13, 90]);
+  // RF-DETR and DETR: their class ids are COCO's already.
+  const detr = categoryNumbers(undefined, COCO_91);
+  expect([detr(1), detr(13), detr(90)]).toEqual([1, 13, 90]);
   const own = categoryNumbers(undefined, ["cat", "dog"]);
   expect([own(0), own(1), own(7)]).toEqual([1, 2, 8]);
 });

@@ -113,6 +113,11 @@ for n, threshold in ((3, 0.85), (1, 0.95)):
     s = v[4] if n == 1 else v[4] * p.max(1)
     case(f"yolo-objectness, {n} classes", "yolo-objectness", [t], threshold, best(corners(*v[:4]), p, s, threshold))
 
+# YOLOv6 writes 1 for objectness: with one class the class alone tells.
+t = tensor("outputs", [BATCH, A, 5 + 1], [*PIXELS, [1, 1, 1], [1, 0, 1]], seed=51)
+v = fill(t)[INDEX].T
+case("yolo-objectness, YOLOv6", "yolo-objectness", [t], 0.85, best(corners(*v[:4]), v[5:].T, v[5], 0.85), labels=names(1))
+
 t = tensor("output", [BATCH, A, 5 + 4], [[2, -0.5, 1.5], [2, -1, 1.2], [5, 0, 1]], seed=20)
 v = fill(t)[INDEX].T
 s = v[4] * v[5:].max(0)

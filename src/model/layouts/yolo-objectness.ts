@@ -23,10 +23,19 @@ function fits(reading: DenseReading, traits: ModelTraits): boolean {
 }
 
 /**
- * Boxes cx, cy, w, h in input pixels; score objectness × class. With one class the score is objectness alone: YOLOv7
- * and v5 do not train the class then.
+ * What makes the score. YOLOv7 and v5 do not train the class where there is one alone, and YOLOv6 has no objectness: it
+ * writes 1 in its place.
+ */
+function scoreOf({ rowKind, output }: DenseReading, classes: number): DensePlan["score"] {
+  const isYolov6 = rowKind === "cells" || output.name === "outputs";
+  return classes === 1 && !isYolov6 ? "objectness" : "product";
+}
+
+/**
+ * Boxes cx, cy, w, h in input pixels; score objectness × class. With one class of YOLOv5 and v7 it is objectness alone.
  *
  * @see https://github.com/WongKinYiu/yolov7 (utils/general.py, non_max_suppression)
+ * @see https://github.com/meituan/YOLOv6 (yolov6/models/effidehead.py)
  */
 export const yoloObjectness: Layout<DensePlan> = {
   name: "yolo-objectness",
@@ -42,7 +51,7 @@ export const yoloObjectness: Layout<DensePlan> = {
       preprocessing: YOLO_PREPROCESSING,
       classes,
       needsNms: true,
-      plan: densePlan(reading, classes, classes === 1 ? "objectness" : "product"),
+      plan: densePlan(reading, classes, scoreOf(reading, classes)),
     });
   },
   decode: decodeDense,

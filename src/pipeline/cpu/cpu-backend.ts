@@ -50,7 +50,8 @@ export class CpuBackend extends Resource implements Backend {
         ? await Session.load(source, threads)
         : await Session.fromBytes(source, "model from bytes", threads);
     try {
-      const recognition = recogniseModel(session.model, options);
+      const name = typeof source === "string" ? JSON.stringify(source) : "the model from bytes";
+      const recognition = recogniseModel(session.model, { ...options, source: name });
       const rows = session.inputs.find((info) => info.name === recognition.imageInput)?.shape[0] ?? -1;
       const model: CpuModel = {
         session,

@@ -17,6 +17,8 @@ export interface DenseReading {
   /** 1 for [N, channels, rows], 2 for [N, rows, channels]. */
   readonly channelAxis: 1 | 2;
   readonly channels: number;
+  /** -1 where it is open. */
+  readonly rows: number;
   readonly rowKind: RowKind;
   /** Strides whose cells the rows are; the usual ones where the number of rows does not tell. */
   readonly strides: readonly number[];
@@ -43,9 +45,9 @@ function findDense(traits: ModelTraits): TensorInfo | undefined {
 }
 
 function rowKindOf(rows: number, traits: ModelTraits): { kind: RowKind; strides: readonly number[] } {
-  const size = traits.image.fixedSize;
   if (rows < 0) return { kind: "dynamic", strides: USUAL_STRIDES };
-  if (size === undefined) return { kind: "other", strides: USUAL_STRIDES };
+  // Where the input is open and the rows are not, they are those of the size the model was exported for.
+  const size = traits.preferredSize;
   const cells = stridesOf(rows, size, 1);
   if (cells !== undefined) return { kind: "cells", strides: cells };
   const anchors = stridesOf(rows, size, 3);
@@ -67,7 +69,17 @@ function channelAxisOf(shape: readonly number[], traits: ModelTraits): 1 | 2 | u
       rows >= FEWEST_CELLS && [4, 5, 4 + MASK_CHANNELS, 5 + MASK_CHANNELS].includes(channels - classes);
     if (fits(first, second) !== fits(second, first)) return fits(first, second) ? 1 : 2;
   }
+  // A square of as many channels as cells: queries have no grid.
+  if (first === second) return firstIsGrid ? 1 : 2;
   return first < second ? 1 : 2;
+}
+
+/** Most rows of a model that has chosen them, such as object queries: more are a grid's, whatever its size. */
+const MOST_CHOSEN = 1000;
+
+/** True if the rows may be chosen ones, by their number alone. */
+export function mayBeChosen({ rows, rowKind }: DenseReading): boolean {
+  return rowKind === "other" && rows <= MOST_CHOSEN;
 }
 
 /** Read the output of rank 3. @returns `undefined` if there is none, or its axes cannot be told apart */
@@ -77,9 +89,10 @@ export function readDense(traits: ModelTraits): DenseReading | undefined {
   const channelAxis = channelAxisOf(output.shape, traits);
   if (channelAxis === undefined) return undefined;
   const channels = output.shape[channelAxis] ?? -1;
-  const { kind, strides } = rowKindOf(output.shape[3 - channelAxis] ?? -1, traits);
+  const rows = output.shape[3 - channelAxis] ?? -1;
+  const { kind, strides } = rowKindOf(rows, traits);
   const hasMasks = traits.model.outputs.some((info) => info.shape.length === 4 && info.shape[1] === MASK_CHANNELS);
-  return { output, channelAxis, channels, rowKind: kind, strides, hasMasks };
+  return { output, channelAxis, channels, rows, rowKind: kind, strides, hasMasks };
 }
 
 /**

@@ -11,6 +11,8 @@ export interface ImageInput {
   readonly dtype: Preprocessing["dtype"];
   /** In pixels, where the model fixes both; else `undefined`. */
   readonly fixedSize: readonly [width: number, height: number] | undefined;
+  /** In pixels; -1 for a side that is open. */
+  readonly sides: readonly [width: number, height: number];
 }
 
 /** Names of picture inputs, for models with several inputs of rank 4. */
@@ -27,7 +29,13 @@ function asImageInput(info: TensorInfo): ImageInput | undefined {
     number,
   ];
   if (channels !== 3 && channels >= 0) return undefined;
-  return { name, layout, dtype, fixedSize: width > 0 && height > 0 ? [width, height] : undefined };
+  return {
+    name,
+    layout,
+    dtype,
+    sides: [width, height],
+    fixedSize: width > 0 && height > 0 ? [width, height] : undefined,
+  };
 }
 
 /** Find the input of rank 4 with three channels; of several, the one that is named like one. */

@@ -71,6 +71,12 @@ function exportedSize(metadata: Readonly<Record<string, string>>): readonly [num
   return undefined;
 }
 
+/** The exported size, else the default; a side that the model fixes is as it is. */
+function preferredSize({ sides }: ImageInput, metadata: Readonly<Record<string, string>>): readonly [number, number] {
+  const [width, height] = exportedSize(metadata) ?? [DEFAULT_SIDE, DEFAULT_SIDE];
+  return [sides[0] > 0 ? sides[0] : width, sides[1] > 0 ? sides[1] : height];
+}
+
 /**
  * Read a model's traits.
  *
@@ -95,6 +101,6 @@ export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits
     rowsAreFinal:
       /^true$/i.test(metadata.end2end ?? "") || (exportArguments instanceof Map && exportArguments.get("nms") === true),
     stride: Number.isInteger(stride) && stride > 0 ? stride : DEFAULT_STRIDE,
-    preferredSize: image.fixedSize ?? exportedSize(metadata) ?? [DEFAULT_SIDE, DEFAULT_SIDE],
+    preferredSize: image.fixedSize ?? preferredSize(image, metadata),
   };
 }

@@ -83,8 +83,12 @@ function listLayouts(layouts: readonly Layout[]): string {
 }
 
 /** An input that the recognised layout does not fill would leave the model without it. */
-function isFed(model: ModelInfo, { imageInput, sizeInputs }: Recognition): boolean {
-  return model.inputs.every(({ name }) => name === imageInput || sizeInputs.some((input) => input.name === name));
+function isFed(model: ModelInfo, recognition: Recognition): boolean {
+  return model.inputs.every(({ name }) => isFedBy(recognition, name));
+}
+
+function isFedBy({ imageInput, sizeInputs }: Recognition, name: string): boolean {
+  return name === imageInput || sizeInputs.some((input) => input.name === name);
 }
 
 function refuse(model: ModelInfo, options: RecogniseOptions, found: string, list: readonly Layout[]): never {
@@ -107,22 +111,42 @@ function fittingLayouts(traits: ModelTraits): { layout: Layout; recognition: Rec
   );
 }
 
-/** Where a model is known but for the names that were given, their number is what is wrong, and no layout. */
-function refuseLabels(model: ModelInfo, { labels, source = "the model" }: RecogniseOptions): void {
-  const traits = labels === undefined ? undefined : readTraits(model, {});
-  const found = traits === undefined ? [] : fittingLayouts(traits);
+/** Where a model is known but for its names, given or its own, their number is what is wrong, and no layout. */
+function refuseLabels(traits: ModelTraits, { labels, source = "the model" }: RecogniseOptions): void {
+  const { model, names } = traits;
+  if (names === undefined) return;
+  // Names that were given are left out first: the model's own may tell how many it has.
+  const known = labels === undefined || labels.length === 0 ? undefined : fittingLayouts(readTraits(model, {})!);
+  const found = known?.length === 1 ? known : fittingLayouts({ ...traits, names: undefined, classes: undefined });
   const classes = found.length === 1 ? found[0]!.recognition!.labels.length : undefined;
-  if (!classes || classes === labels!.length) return;
-  const text = `as it must be given as many class names as it has classes: ${labels!.length} for ${classes}`;
-  const hint = "give one name for each class, in the order of their numbers";
+  if (!classes || classes === names.length) return;
+  const isGiven = labels !== undefined && labels.length > 0;
+  const text = isGiven
+    ? `as it must be given as many class names as it has classes: ${names.length} for ${classes}`
+    : `as its metadata "names" must have as many class names as it has classes: ${names.length} for ${classes}`;
+  const hint = `give one name for each class, in the order of their numbers${isGiven ? "" : ", by `labels`"}`;
+  throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
+}
+
+/** Where a model is known but for an input that nothing fills, that input is what is wrong. */
+function refuseUnfed(traits: ModelTraits, source = "the model"): void {
+  const { inputs } = traits.model;
+  const found = LAYOUTS.map((layout) => layout.recognise(traits)).find((recognition) => recognition !== undefined);
+  if (found === undefined) return;
+  const unfed = inputs.filter(({ name }) => !isFedBy(found, name)).map(formatTensorInfo);
+  const hint = "export it so that it takes the picture alone";
+  const text = `as it is ${found.layout}, which does not say what to fill ${unfed.join(", ")} with`;
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recognition {
   const { model } = traits;
   const found = fittingLayouts(traits);
-  if (found.length === 0) refuseLabels(model, options);
-  if (found.length === 0) refuse(model, options, "as its tensors fit no known layout:", LAYOUTS);
+  if (found.length === 0) {
+    refuseUnfed(traits, options.source);
+    refuseLabels(traits, options);
+    refuse(model, options, "as its tensors fit no known layout:", LAYOUTS);
+  }
   if (found.length > 1) {
     const fitting = found.map(({ layout }) => layout);
     refuse(model, options, `as its tensors fit ${found.length} layouts, and nothing tells which:`, fitting);
@@ -146,6 +170,13 @@ function refuseEmptyInput({ model, image }: ModelTraits, source = "the model"): 
   throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
 }
 
+/** Nothing in the file tells which DEIMv2 it is, but upstream's names of those with another pre-processing do. */
+function warnOfDinov3({ layout }: Recognition, { source = "" }: RecogniseOptions): void {
+  if (layout !== rtdetr.name || !/dinov3/i.test(source)) return;
+  const hint = `it wants ImageNet's mean and deviation: give the layout ${JSON.stringify(deimv2Imagenet.name)}`;
+  logger.warn(`Reading ${source} as layout ${JSON.stringify(layout)}: if it is DEIMv2 with DINOv3, ${hint}`);
+}
+
 /**
  * Recognise a model's output layout from its metadata, names and shapes. A model that tells neither its classes nor
  * their number is given COCO's 80 names, with a warning in the log.
@@ -158,7 +189,8 @@ function refuseEmptyInput({ model, image }: ModelTraits, source = "the model"): 
 export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Recognition {
   const forced = options.layout === undefined ? undefined : layoutNamed(options.layout);
   const traits = readTraits(model, options);
-  if (traits === undefined) refuse(model, options, "as no input takes a picture of three channels:", LAYOUTS);
+  if (traits === undefined)
+    refuse(model, options, "as no input takes a batch of pictures of three channels, in f32, f16 or u8:", LAYOUTS);
   refuseEmptyInput(traits, options.source);
   const { task } = traits;
   if (task !== undefined && !BOX_TASKS.includes(task)) {
@@ -172,6 +204,7 @@ export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Rec
     );
   }
   const recognition = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);
+  warnOfDinov3(recognition, options);
   const { kind } = recognition.plan;
   if (traits.names === undefined && (kind === "rows" || kind === "columns")) {
     logger.warn(

@@ -219,6 +219,7 @@ test("rows with a picture's number or counts go to their picture", () => {
       {
         inputs: [
           ["image", [-1, 3, 640, 640]],
+          ["im_shape", [-1, 2]],
           ["scale_factor", [-1, 2]],
         ],
       },

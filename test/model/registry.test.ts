@@ -88,6 +88,14 @@ test("recogniseModel() tells the number of class names from an unknown layout", 
       '"a.onnx"',
     ),
   );
+  // The model's own names may be what is wrong, also where others were given that are wrong too.
+  const wrong = model([["output0", [1, 9, 8400]]], { metadata: ultralytics(80) });
+  expect(() => recogniseModel(wrong, {})).toThrow(
+    'as its metadata "names" must have as many class names as it has classes: 80 for 5\n' +
+      "Hint: give one name for each class, in the order of their numbers, by `labels`",
+  );
+  expect(() => recogniseModel(wrong, { labels: ["cat"] })).toThrow(/as many class names as it has classes: 1 for 5/);
+  expect(recogniseModel(wrong, { labels: ["a", "b", "c", "d", "e"] }).layout).toBe("yolo");
   const unknown = model([["o", [1, 7, 7]]]);
   expect(() => recogniseModel(unknown, { labels: ["cat", "dog"] })).toThrow(/fit no known layout/);
 });
@@ -100,6 +108,9 @@ test("[B, 84, 8400] and [B, 8400, 84]: the grids of the input tell the channels,
   expect(recognised([["o", [1, 204, 84]]], { inputs: [small] }).plan).toMatchObject({ channels: 204, classes: 200 });
   const swapped = model([["o", [1, 84, 204]]], { inputs: [small] });
   expect(recogniseModel(swapped, { labels: new Array(200).fill("x") }).layout).toBe("yolo-transposed");
+  // As many channels as cells: queries have no grid.
+  expect(recognised([["output0", [1, 84, 84]]], { inputs: [small] }).layout).toBe("yolo");
+  expect(recognised([["output0", [1, 300, 300]]]).layout).toBe("rtdetr-ultralytics");
   // Heads with other strides: P2, P6.
   expect(recognised([["o", [1, 84, 34000]]]).layout).toBe("yolo");
   expect(recognised([["o", [1, 84, 8500]]]).layout).toBe("yolo");
@@ -124,6 +135,12 @@ test("three anchors a cell mean objectness: YOLOv5, v7; one class of them scores
   expect(recognised([["output", [1, 25200, 6]]])).toMatchObject({
     layout: "yolo-objectness",
     plan: { score: "objectness", classes: 1 },
+  });
+  // YOLOv6 has none: it writes 1.
+  const yolov6 = model([["outputs", [1, 8400, 6]]]);
+  expect(recogniseModel(yolov6, { labels: ["ship"] })).toMatchObject({
+    layout: "yolo-objectness",
+    plan: { score: "product", classes: 1 },
   });
   // YOLOv5's raw maps beside it, and its masks.
   const maps: Declared[] = [80, 40, 20].map((side) => [`map ${side}`, [1, 3, side, side, 85]]);
@@ -167,6 +184,35 @@ test("[B, 300, 6] is final, [B, 8400, 6] is DeepStream's before NMS, two classes
   expect(recogniseModel(model([["output", [1, 8400, 6]]]), { layout: "deepstream" }).layout).toBe("deepstream");
   // Open axes and nothing known: end-to-end is only one of the readings.
   expect(() => recognised([["o", [-1, -1, 6]]], { inputs: [DYNAMIC_IMAGES] })).toThrow(/fit 4 layouts/);
+});
+
+test("rows that are fixed where the input is open are the grid's of the size the model was exported for", () => {
+  const inputs = [DYNAMIC_IMAGES];
+  expect(recognised([["output0", [1, 25200, 85]]], { inputs }).layout).toBe("yolo-objectness");
+  expect(recognised([["output0", [1, 25200, 6]]], { inputs }).layout).toBe("yolo-objectness");
+  expect(recognised([["output0", [1, 8400, 84]]], { inputs }).layout).toBe("yolo-transposed");
+  const metadata = ultralytics(80, { imgsz: "[416, 416]" });
+  expect(recognised([["output0", [1, 3549, 84]]], { inputs, metadata }).layout).toBe("yolo-transposed");
+  // Of another size, which nothing tells: no model has as many queries.
+  for (const channels of [6, 84, 85]) {
+    expect(() => recognised([["output", [1, 3549, channels]]], { inputs })).toThrow(/fit no known layout/);
+  }
+});
+
+test("[B, 300, 6] at 320 x 192, which has 300 cells of strides 16 and 32: the names tell, else it is ambiguous", () => {
+  const outputs: Declared[] = [["output0", [1, 300, 6]]];
+  const inputs: Declared[] = [["images", [1, 3, 192, 320]]];
+  expect(recognised(outputs, { inputs, metadata: ultralytics(80) }).layout).toBe("yolo-end-to-end");
+  expect(() => recognised(outputs, { inputs, metadata: ultralytics(2) })).toThrow(/fit 2 layouts/);
+});
+
+test("a side that the model fixes is the preferred one, where the other is open", () => {
+  const outputs: Declared[] = [["output0", [-1, 84, -1]]];
+  const size = (shape: number[], metadata = {}): readonly number[] =>
+    recognised(outputs, { inputs: [["images", shape]], metadata }).preferredSize;
+  expect(size([1, 3, 480, -1])).toEqual([640, 480]);
+  expect(size([1, 3, -1, 416], ultralytics(80, { imgsz: "[288, 512]" }))).toEqual([416, 288]);
+  expect(size([1, 352, -1, 3])).toEqual([640, 352]);
 });
 
 test("[B, 300, 6] of two classes: the metadata tells RT-DETR from an end-to-end YOLO", () => {
@@ -272,6 +318,11 @@ test("rows with a batch number: [rows, 7], YOLOv7's --max-wh", () => {
     needsNms: false,
     plan: { batchColumn: 0, boxColumn: 1, classColumn: 5, scoreColumn: 6 },
   });
+  expect(recognised([["outputs", [-1, 7]]]).layout).toBe("yolov7-rows");
+  // YOLO-NAS has the score before the class: as YOLOv7's rows, all of its persons would be lost.
+  const nas = model([["graph2_flat_predictions", [-1, 7]]]);
+  expect(() => recogniseModel(nas, {})).toThrow(/fit no known layout/);
+  expect(recogniseModel(nas, { layout: "yolov7-rows" }).layout).toBe("yolov7-rows");
 });
 
 test("YOLOv9's auxiliary head, of the same shape, is told by its name", () => {
@@ -311,6 +362,29 @@ test("labels, boxes, scores with orig_target_sizes: stretched, no mean unless th
   expect(imagenet.preprocessing).toMatchObject({ fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD });
   // Without the size input boxes would be of an unknown size.
   expect(() => recognised(outputs)).toThrow(ModelError);
+});
+
+test("a file that is called DEIMv2 with DINOv3 gets a warning, as nothing in it tells its pre-processing", () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  const outputs: Declared[] = [
+    ["scores", [-1, 300]],
+    ["boxes", [-1, 300, 4]],
+    ["labels", [-1, 300], "i64"],
+  ];
+  const inputs: Declared[] = [
+    ["orig_target_sizes", [-1, 2], "i64"],
+    ["images", [-1, 3, 640, 640]],
+  ];
+  const labels = [...COCO_80];
+  for (const source of ["deimv2_dinov3_s_coco.onnx", "deimv2_hgnetv2_n_coco.onnx"]) {
+    recogniseModel(model(outputs, { inputs }), { source, labels });
+    recogniseModel(model(outputs, { inputs }), { source, labels, layout: "deimv2-imagenet" });
+  }
+  setLogSink(former);
+  expect(lines).toEqual([
+    'warn: Reading deimv2_dinov3_s_coco.onnx as layout "rtdetr": if it is DEIMv2 with DINOv3, it wants ImageNet\'s mean and deviation: give the layout "deimv2-imagenet"',
+  ]);
 });
 
 test("dets and labels: RF-DETR, stretched, ImageNet, COCO's category ids", () => {
@@ -403,6 +477,15 @@ test("Paddle's RT-DETR by its inputs and counts", () => {
     ],
     plan: { boxColumn: 2, scoreColumn: 1, classColumn: 0, counts: "save_infer_model/scale_1.tmp_0" },
   });
+  // PicoDet and YOLOv3, whose pictures are normalised otherwise, unless the caller says that they are not.
+  const picodet = model(outputs, { inputs: inputs.filter(([name]) => name !== "im_shape") });
+  expect(() => recogniseModel(picodet, {})).toThrow(/fit no known layout/);
+  expect(recogniseModel(picodet, { layout: "paddle-rtdetr" }).sizeInputs).toHaveLength(1);
+  const yolov3: Declared[] = [
+    ["multiclass_nms3_0.tmp_0", [-1, 6]],
+    ["multiclass_nms3_0.tmp_2", [-1], "i32"],
+  ];
+  expect(() => recognised(yolov3, { inputs })).toThrow(/fit no known layout/);
 });
 
 test("NanoDet's six maps are told by their cells and names, or by the usual bins where names say nothing", () => {
@@ -465,12 +548,16 @@ test("an unknown model is an error that lists its tensors and every layout with 
 
 test("a model without a picture input, or with an input nobody fills, is refused", () => {
   const luma = model([["output", [1, 84, 8400]]], { inputs: [["input", [1, 1, 224, 224]]] });
-  expect(() => recogniseModel(luma, {})).toThrow("as no input takes a picture of three channels");
+  expect(() => recogniseModel(luma, {})).toThrow(
+    "as no input takes a batch of pictures of three channels, in f32, f16 or u8",
+  );
   const fed: Declared[] = [
     ["images", [1, 3, 640, 640]],
     ["prompt", [1, 80, 512]],
   ];
-  expect(() => recognised([["output0", [1, 84, 8400]]], { inputs: fed })).toThrow(/prompt: f32 \[1, 80, 512\]/);
+  expect(() => recognised([["output0", [1, 84, 8400]]], { inputs: fed })).toThrow(
+    "as it is yolo, which does not say what to fill prompt: f32 [1, 80, 512] with",
+  );
 });
 
 test("a layout that is forced settles what is open, but must fit the shapes", () => {

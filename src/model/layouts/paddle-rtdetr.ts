@@ -1,5 +1,6 @@
 /** @module Layout `paddle-rtdetr`: rows and a count a picture, as PaddleDetection exports RT-DETR and RT-DETRv3. */
 
+import type { TensorInfo } from "../../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeRows } from "../decode/rows.ts";
 import type { Layout, Recognition, SizeInput } from "../layout.ts";
@@ -21,16 +22,26 @@ function sizeInputs(traits: ModelTraits): SizeInput[] | undefined {
   return found.some((input) => input.name === "scale_factor") ? found : undefined;
 }
 
+/**
+ * PaddleDetection's other detectors have such rows and counts too, and most want ImageNet's mean and deviation, which
+ * nothing in the file tells. Theirs come out of NMS, and many do not take `im_shape`.
+ */
+function isAnother(sizes: readonly SizeInput[], outputs: readonly TensorInfo[]): boolean {
+  return !sizes.some(({ name }) => name === "im_shape") || outputs.some(({ name }) => /nms/i.test(name));
+}
+
 /** Rows class, score, x1, y1, x2, y2 in pixels of the size that was told; final; pictures follow one another. */
 export const paddleRtdetr: Layout<RowsPlan> = {
   name: "paddle-rtdetr",
-  summary: "inputs image, scale_factor, im_shape; outputs [rows, 6]: class, score, x1, y1, x2, y2, and [N] counts",
+  summary:
+    "inputs image, scale_factor, im_shape; outputs [rows, 6]: class, score, x1, y1, x2, y2, and [N] counts; stretched, 0–1",
   recognise(traits: ModelTraits): Recognition<RowsPlan> | undefined {
     const { outputs } = traits.model;
     const rows = outputs.find((info) => isFloat(info) && info.shape.length === 2 && info.shape[1] === 6);
     const counts = outputs.find((info) => INTEGERS.includes(info.dtype) && info.shape.length === 1);
     const sizes = sizeInputs(traits);
     if (rows === undefined || counts === undefined || sizes === undefined || outputs.length !== 2) return undefined;
+    if (!traits.forced && isAnother(sizes, outputs)) return undefined;
     return recognition(paddleRtdetr, traits, {
       outputs: [rows, counts],
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },

@@ -3,7 +3,7 @@
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeDense } from "../decode/dense.ts";
 import { densePlan } from "../dense-plan.ts";
-import { type DenseReading, readDense } from "../dense-reading.ts";
+import { type DenseReading, mayBeChosen, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
 import type { DensePlan } from "../plan.ts";
@@ -12,12 +12,11 @@ import { recognition } from "../recognition.ts";
 /** Columns that, without class names, are an end-to-end or oriented YOLO rather than two or three classes. */
 const OTHERS: readonly number[] = [6, 7];
 
-function fits({ channels, rowKind, hasMasks }: DenseReading, traits: ModelTraits): boolean {
+function fits(reading: DenseReading, traits: ModelTraits): boolean {
   const { classes, family } = traits;
-  if (family === "yolo" || hasMasks) return false;
+  if (family === "yolo" || reading.hasMasks) return false;
   if (family === "rtdetr") return true;
-  if (rowKind !== "other") return false;
-  return classes !== undefined || !OTHERS.includes(channels);
+  return mayBeChosen(reading) && (classes !== undefined || !OTHERS.includes(reading.channels));
 }
 
 /** Boxes cx, cy, w, h as fractions of the input; probabilities; final: one row a query, its best class. */

@@ -2,7 +2,7 @@
 
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeRows } from "../decode/rows.ts";
-import { type DenseReading, MASK_CHANNELS, readDense } from "../dense-reading.ts";
+import { type DenseReading, MASK_CHANNELS, mayBeChosen, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
 import type { RowsPlan } from "../plan.ts";
@@ -12,11 +12,16 @@ const COLUMNS = 6;
 /** Seventeen keypoints of x, y and confidence after the six. */
 const POSE_COLUMNS = 57;
 
-function fits({ channels, rowKind, hasMasks }: DenseReading, traits: ModelTraits): boolean {
+/** Rows of YOLOv10 and YOLO26, which are as many as some small input has cells: at 320 × 192 with strides 16 and 32. */
+const USUAL_ROWS = 300;
+
+function fits(reading: DenseReading, traits: ModelTraits): boolean {
+  const { channels, rows, rowKind, hasMasks } = reading;
   const { classes, family, rowsAreFinal } = traits;
   if (family === "rtdetr") return false;
   if (rowsAreFinal) return true;
-  if (rowKind !== "other" && !(rowKind === "dynamic" && channels === COLUMNS)) return false;
+  const isOpen = rowKind === "dynamic" && channels === COLUMNS;
+  if (!isOpen && !mayBeChosen(reading) && rows !== USUAL_ROWS) return false;
   if (channels === COLUMNS) return true;
   if (channels === COLUMNS + MASK_CHANNELS) return hasMasks || classes === undefined;
   return channels === POSE_COLUMNS && classes === undefined;

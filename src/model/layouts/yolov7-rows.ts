@@ -8,14 +8,19 @@ import { isFloat } from "../outputs.ts";
 import type { RowsPlan } from "../plan.ts";
 import { recognition } from "../recognition.ts";
 
+/** YOLOv7 and v6 name it so. YOLO-NAS has such rows as well, but with the score before the class. */
+const NAMES: readonly string[] = ["output", "outputs", "output0"];
+
 /** Rows picture, x1, y1, x2, y2 in input pixels, class, score; after NMS, all pictures of the batch in one list. */
 export const yolov7Rows: Layout<RowsPlan> = {
   name: "yolov7-rows",
-  summary: "one output [rows, 7]: picture, x1, y1, x2, y2 in pixels, class, score; no NMS (YOLOv7 --end2end --max-wh)",
+  summary:
+    'one output "output" [rows, 7]: picture, x1, y1, x2, y2 in pixels, class, score; no NMS (YOLOv7 --end2end --max-wh)',
   recognise(traits: ModelTraits): Recognition<RowsPlan> | undefined {
     const [output, ...others] = traits.model.outputs;
     if (output === undefined || others.length > 0 || !isFloat(output)) return undefined;
     if (output.shape.length !== 2 || output.shape[1] !== 7) return undefined;
+    if (!traits.forced && !NAMES.includes(output.name)) return undefined;
     return recognition(yolov7Rows, traits, {
       outputs: [output],
       preprocessing: YOLO_PREPROCESSING,

@@ -37,6 +37,12 @@ export function nearestWord(word: string, candidates: readonly string[]): string
   return best;
 }
 
+/** The longest option that an unknown one begins with, as a word: `iouThreshold` is `iou` to others, not `threshold`. */
+function begunBy(key: string, known: readonly string[]): string | undefined {
+  const found = known.filter((name) => key.startsWith(name) && /^[A-Z_]/.test(key.slice(name.length)));
+  return found.sort((a, b) => b.length - a.length)[0];
+}
+
 function printable(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
@@ -60,10 +66,10 @@ export function parseOptions<Out, In>(schema: z.ZodType<Out, In>, options: unkno
   const path = issue.path.join(".");
   if (issue.code === "unrecognized_keys") {
     const key = issue.keys[0] ?? "";
-    const shape = (schema as unknown as { readonly shape?: Record<string, unknown> }).shape;
-    const near = nearestWord(key, Object.keys(shape ?? {}));
-    const known = Object.keys(shape ?? {}).join(", ");
-    const hint = near === undefined ? `the options are ${known}` : `did you mean ${JSON.stringify(near)}?`;
+    const { shape = {} } = schema as unknown as { readonly shape?: Record<string, unknown> };
+    const known = Object.keys(shape);
+    const near = begunBy(key, known) ?? nearestWord(key, known);
+    const hint = near === undefined ? `the options are ${known.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
     throw new OptionError(message(action, `as option ${JSON.stringify(key)} is unknown`, hint), key, {
       cause: parsed.error,
     });

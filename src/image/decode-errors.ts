@@ -4,6 +4,9 @@ import { ImageError, message, PictureSizeError } from "../core/errors.ts";
 import { describeBytes, pictureKind } from "./picture-kind.ts";
 
 const SUPPORTED = "JPEG, PNG, WebP, GIF, AVIF, TIFF and SVG are supported";
+/** For who has a video, or the address of one, where a picture is wanted. */
+export const VIDEO_HINT = "read videos and live streams by VideoSource of bun-tensorrt/video, and pass its frames";
+
 const CUT_SHORT =
   /premature|unexpected end|not enough data|truncat|bad seek|end of file|unable to parse image|no image|end marker is missing|ends before/i;
 
@@ -51,7 +54,7 @@ export function undecodableError(
     return imageError(source, `as it is not a picture: ${describeBytes(bytes)}`, SUPPORTED, options);
   }
   if (!kind.isDecodable) {
-    const hint = `convert it to PNG or JPEG first; ${SUPPORTED}`;
+    const hint = kind.isVideo === true ? VIDEO_HINT : `convert it to PNG or JPEG first; ${SUPPORTED}`;
     return imageError(source, `as it is ${kind.name}, which is not supported: ${bytes.length} bytes`, hint, options);
   }
   const state = CUT_SHORT.test(reason) ? "cut short" : "damaged or of a variant that is not supported";

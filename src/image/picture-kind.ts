@@ -6,13 +6,15 @@ export interface PictureKind {
   readonly name: string;
   /** True if this package can decode it. */
   readonly isDecodable: boolean;
+  /** True for a video, which another part of this package reads. */
+  readonly isVideo?: boolean;
 }
 
 const JPEG: PictureKind = { name: "JPEG", isDecodable: true };
 const AVIF: PictureKind = { name: "AVIF", isDecodable: true };
 const SVG: PictureKind = { name: "SVG", isDecodable: true };
 const HEIC: PictureKind = { name: "HEIC", isDecodable: false };
-const MP4: PictureKind = { name: "an MP4 or QuickTime video", isDecodable: false };
+const MP4: PictureKind = { name: "an MP4 or QuickTime video", isDecodable: false, isVideo: true };
 const HTML: PictureKind = { name: "an HTML page", isDecodable: false };
 
 /** Latin-1 text that a file starts with, what it means, and where the text lies if not at 0. */
@@ -36,7 +38,8 @@ const SIGNATURES: readonly (readonly [text: string, kind: PictureKind, offset?: 
   ["%PDF", { name: "a PDF document", isDecodable: false }],
   ["PK\x03\x04", { name: "a ZIP archive", isDecodable: false }],
   ["\x1f\x8b", { name: "gzip data", isDecodable: false }],
-  ["\x1aE\xdf\xa3", { name: "a Matroska or WebM video", isDecodable: false }],
+  ["\x1aE\xdf\xa3", { name: "a Matroska or WebM video", isDecodable: false, isVideo: true }],
+  ["AVI ", { name: "an AVI video", isDecodable: false, isVideo: true }, 8],
   ["\x7fELF", { name: "an ELF binary", isDecodable: false }],
 ];
 

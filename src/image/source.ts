@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { message } from "../core/errors.ts";
 import { formatBytes } from "../core/units.ts";
-import { imageError } from "./decode-errors.ts";
+import { imageError, VIDEO_HINT } from "./decode-errors.ts";
 import type { Image } from "./image.ts";
 
 /**
@@ -27,6 +27,9 @@ export interface ReadSourceOptions {
 
 /** No picture file is larger; what is, would only fill the memory. */
 const MAX_BYTES = 2 ** 30;
+
+/** Schemes that only live streams have. */
+const STREAMS = /^(rtsps?|rtmps?|udp|tcp|srt|rtp):$/;
 
 function tooManyBytes(name: string, byteLength: number): Error {
   const found = `as a picture file must have at most ${formatBytes(MAX_BYTES)}: found ${formatBytes(byteLength)}`;
@@ -113,7 +116,7 @@ async function readUrl(url: URL, timeoutMs: number): Promise<SourceBytes> {
   throw imageError(
     url.href.slice(0, 100),
     `as its scheme must be file:, http: or https:: received ${url.protocol}`,
-    "read it yourself and pass its bytes",
+    STREAMS.test(url.protocol) ? VIDEO_HINT : "read it yourself and pass its bytes",
   );
 }
 

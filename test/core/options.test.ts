@@ -18,6 +18,22 @@ test("parseOptions() names a misspelt option and the nearest one", () => {
   expect(call).toThrow('Cannot load a detector as option "treshold" is unknown\nHint: did you mean "threshold"?');
 });
 
+test("parseOptions() takes an option that begins with the name of another for a longer name of it", () => {
+  const options = z.strictObject({ ...schema.shape, iou: z.number(), batch: z.int(), batchWait: z.number() });
+  const hint = (key: string): string => {
+    try {
+      parseOptions(options, { iou: 1, batch: 1, batchWait: 0, [key]: 1 }, "load");
+      return "";
+    } catch (error) {
+      return (error as Error).message.split("\n")[1]!;
+    }
+  };
+  expect(hint("iouThreshold")).toBe('Hint: did you mean "iou"?');
+  expect(hint("iou_thres")).toBe('Hint: did you mean "iou"?');
+  expect(hint("batchWaitMs")).toBe('Hint: did you mean "batchWait"?');
+  expect(hint("thresholds")).toBe('Hint: did you mean "threshold"?');
+});
+
 test("parseOptions() lists the options where none is near", () => {
   expect(() => parseOptions(schema, { colour: 1 }, "load")).toThrow("Hint: the options are threshold, nms");
 });

@@ -316,6 +316,7 @@ describe("other formats", () => {
     await expect(decode(Buffer.from("BM0000000000"))).rejects.toThrow(
       "as it is BMP, which is not supported: 12 bytes\nHint: convert",
     );
+    await expect(decode(Buffer.from("\0\0\0\x18ftypisom"))).rejects.toThrow("Hint: read videos and live streams by");
     const png = await sharpOf(picture).png().toBuffer();
     await expect(decode(png.subarray(0, 100))).rejects.toThrow(/as the PNG is (cut short|damaged).*: 100 bytes, /);
   });

@@ -29,6 +29,7 @@ test("pictureKind() names what cannot be decoded", () => {
   expect(kind("BM\x36\x00")).toBe("BMP");
   expect(kind("\0\0\0\x18ftypheic\0\0\0\0mif1heic")).toBe("HEIC");
   expect(kind("\0\0\0\x18ftypisom\0\0\0\0isomiso2")).toBe("an MP4 or QuickTime video");
+  expect(kind("RIFF\x98\x1f\0\0AVI LIST")).toBe("an AVI video");
   expect(kind("%PDF-1.7")).toBe("a PDF document");
   expect(kind("<!DOCTYPE html><html>")).toBe("an HTML page");
   expect(kind("PK\x03\x04")).toBe("a ZIP archive");

@@ -87,6 +87,9 @@ test("readSource() says what is wrong with a URL", async () => {
   await expect(slow).rejects.toThrow("as the server must answer within timeoutMs: 50 ms have passed");
   await expect(readSource("http://127.0.0.1:1/a.jpg")).rejects.toThrow("as it cannot be fetched: ");
   await expect(readSource("ftp://example.org/a.jpg")).rejects.toThrow("as its scheme must be file:, http: or https:");
+  await expect(readSource("rtsp://camera.local/a")).rejects.toThrow(
+    "Hint: read videos and live streams by VideoSource",
+  );
 });
 
 test("readSource() refuses what is no source", async () => {

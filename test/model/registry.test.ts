@@ -400,6 +400,16 @@ test("dets and labels: RF-DETR, stretched, ImageNet, COCO's category ids", () =>
     plan: { kind: "queries", activation: "sigmoid", classes: 91 },
   });
   expect(found.labels).toEqual(COCO_91);
+  // Of one's own: whether the ids start at 0 or 1 nothing tells, so that each must have its name.
+  const own = model([
+    ["dets", [1, 300, 4]],
+    ["labels", [1, 300, 3]],
+  ]);
+  expect(recogniseModel(own, { labels: ["", "cat", "dog"] }).labels).toEqual(["", "cat", "dog"]);
+  expect(() => recogniseModel(own, { labels: ["cat", "dog"] })).toThrow(
+    /as many class names as it has classes: 2 for 3/,
+  );
+  expect(() => recogniseModel(own, { labels: ["cat", "dog"], layout: "rf-detr" })).toThrow(ModelError);
 });
 
 test("logits and pred_boxes: the number of classes tells sigmoid from softmax, else it is ambiguous", () => {

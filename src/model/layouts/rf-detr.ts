@@ -20,6 +20,9 @@ export const rfDetr: Layout<QueriesPlan> = {
     const logits = findOutput(traits.model, "labels", 3, FLOATS);
     const classes = logits?.shape[2] ?? -1;
     if (boxes === undefined || logits === undefined || boxes.shape[2] !== 4 || classes < 1) return undefined;
+    // Trained on one's own data, its ids start at 0 or at 1, by the version and the annotations: fewer names could be
+    // shifted by one, and nobody would find out.
+    if (traits.classes !== undefined && traits.classes !== classes) return undefined;
     return recognition(rfDetr, traits, {
       outputs: [boxes, logits],
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD },

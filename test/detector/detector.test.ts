@@ -1,4 +1,7 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { ClosedError, ImageError, ModelError, OptionError, UnavailableError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { Detector } from "../../src/detector/detector.ts";
@@ -7,6 +10,7 @@ import { encodeImage } from "../../src/image/encode.ts";
 import type { Image } from "../../src/image/image.ts";
 import { gpuUnavailable } from "../../src/pipeline/open-backend.ts";
 import { flatPicture } from "../support/flat-picture.ts";
+import { identityModel } from "../support/onnx-models.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const white = flatPicture(64, 64, 255);
@@ -107,6 +111,22 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
     await expect(load).rejects.toThrow(ModelError);
     await expect(load).rejects.toThrow(found);
   }
+});
+
+test("Detector.load() says which model it does not know", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-unknown-"));
+  try {
+    const path = join(folder, "luma.onnx");
+    writeFileSync(path, identityModel("f32", [1, 1, 8, 8]));
+    const told = `Cannot use ${JSON.stringify(path)} as a detector as no input takes a batch of pictures`;
+    await expect(Detector.load(path, { backend: "cpu" })).rejects.toThrow(told);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  const bytes = identityModel("f32", [1, 1, 8, 8]);
+  await expect(Detector.load(bytes, { backend: "cpu" })).rejects.toThrow(
+    "Cannot use the model from bytes as a detector",
+  );
 });
 
 test("Detector.load() refuses a model whose input is declared with no elements", async () => {

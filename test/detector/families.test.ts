@@ -1,0 +1,122 @@
+import { expect, test } from "bun:test";
+import { Detector } from "../../src/detector/detector.ts";
+import { imageOf } from "../../src/image/image.ts";
+import { type InitializerSpec, type NodeSpec, onnxModel, type ValueSpec } from "../support/onnx-writer.ts";
+
+// From pixels to boxes by real models of 96 x 64, whose outputs are constants: the source's boxes, put into the input by
+// each family's own rule, must come back.
+
+const WIDTH = 96;
+const HEIGHT = 64;
+const SOURCES = [
+  { width: 61, height: 43 },
+  { width: 33, height: 77 },
+] as const;
+/** As fractions of the source. */
+const BOX = [0.25, 0.125, 0.75, 0.5] as const;
+const IMAGES: ValueSpec = { name: "images", dtype: "f32", shape: [1, 3, HEIGHT, WIDTH] };
+
+type Source = (typeof SOURCES)[number];
+
+function inPixels({ width, height }: Source): number[] {
+  return BOX.map((fraction, at) => fraction * (at % 2 === 0 ? width : height));
+}
+
+async function found(bytes: Uint8Array, { width, height }: Source, labels?: string[]): Promise<unknown> {
+  await using detector = await Detector.load(bytes, { backend: "cpu", threads: 1, ...(labels ? { labels } : {}) });
+  const { detections } = await detector.detect(imageOf(new Uint8Array(width * height * 3), { width, height }));
+  return { layout: detector.recognition.layout, detections };
+}
+
+function one(layout: string, source: Source, classId: number, label: string): unknown {
+  const box = inPixels(source).map((value) => expect.closeTo(value, 3) as number);
+  return { layout, detections: [{ label, classId, score: expect.closeTo(0.75, 5) as number, box }] };
+}
+
+/** A model that takes any picture and gives a constant. */
+function constantModel(
+  output: ValueSpec & { readonly shape: readonly number[] },
+  data: Float32Array<ArrayBuffer>,
+): Uint8Array {
+  return onnxModel({
+    inputs: [IMAGES],
+    outputs: [output],
+    initializers: [
+      { name: "constant", dtype: "f32", shape: output.shape, data },
+      { name: "zero", dtype: "f32", shape: [1], data: Float32Array.of(0) },
+    ],
+    nodes: [
+      { op: "ReduceMean", inputs: ["images"], outputs: ["mean"], attributes: { keepdims: 0 } },
+      { op: "Mul", inputs: ["mean", "zero"], outputs: ["nothing"] },
+      { op: "Add", inputs: ["constant", "nothing"], outputs: [output.name] },
+    ],
+  });
+}
+
+/** cx, cy, w, h in input pixels of the box, by its family's rule: input = source × scale + pad. */
+function placed(source: Source, scale: number, padX: number, padY: number): [number, number, number, number] {
+  const [x1, y1, x2, y2] = inPixels(source) as [number, number, number, number];
+  return [((x1 + x2) / 2) * scale + padX, ((y1 + y2) / 2) * scale + padY, (x2 - x1) * scale, (y2 - y1) * scale];
+}
+
+/** Cells of strides 8, 16 and 32 in the input. */
+const CELLS = 12 * 8 + 6 * 4 + 3 * 2;
+
+for (const source of SOURCES) {
+  const { width, height } = source;
+  const ratio = Math.min(WIDTH / width, HEIGHT / height);
+
+  test(`YOLOv6 of one class on ${width}x${height}: centred, and scored by the class`, async () => {
+    // Sides that the ratio gives in whole pixels, up to rounding, which boxes then follow on each axis.
+    const [contentWidth, contentHeight] = [Math.round(width * ratio), Math.round(height * ratio)];
+    const data = new Float32Array(CELLS * 6);
+    for (let cell = 0; cell < CELLS; cell++) data[cell * 6 + 4] = 1;
+    const [cx, cy, w, h] = placed(source, 1, 0, 0);
+    const [scaleX, scaleY] = [contentWidth / width, contentHeight / height];
+    const [padX, padY] = [Math.floor((WIDTH - contentWidth) / 2), Math.floor((HEIGHT - contentHeight) / 2)];
+    data.set([cx * scaleX + padX, cy * scaleY + padY, w * scaleX, h * scaleY, 1, 0.75], 17 * 6);
+    const model = constantModel({ name: "outputs", dtype: "f32", shape: [1, CELLS, 6] }, data);
+    expect(await found(model, source, ["ship"])).toEqual(one("yolo-objectness", source, 0, "ship"));
+  });
+
+  test(`YOLOX on ${width}x${height}: in the corner, cells of the right row and stride`, async () => {
+    const data = new Float32Array(CELLS * 85);
+    // The fourth cell of the second row at stride 16.
+    const [row, column, stride] = [1, 3, 16];
+    const [cx, cy, w, h] = placed(source, ratio, 0, 0);
+    const offsets = [cx / stride - column, cy / stride - row, Math.log(w / stride), Math.log(h / stride), 1];
+    const cell = 12 * 8 + row * 6 + column;
+    data.set(offsets, cell * 85);
+    data[cell * 85 + 5 + 2] = 0.75;
+    const model = constantModel({ name: "output", dtype: "f32", shape: [1, CELLS, 85] }, data);
+    expect(await found(model, source)).toEqual(one("yolox", source, 2, "car"));
+  });
+
+  test(`RT-DETR on ${width}x${height}: stretched, told width before height`, async () => {
+    const constants: InitializerSpec[] = [
+      { name: "fractions", dtype: "f32", shape: [1, 1, 4], data: Float32Array.from(BOX) },
+      { name: "axis", dtype: "i64", shape: [1], data: BigInt64Array.of(1n) },
+      { name: "score", dtype: "f32", shape: [1, 1], data: Float32Array.of(0.75) },
+      { name: "label", dtype: "i64", shape: [1, 1], data: BigInt64Array.of(16n) },
+    ];
+    const nodes: NodeSpec[] = [
+      { op: "Cast", inputs: ["orig_target_sizes"], outputs: ["size"], attributes: { to: 1 } },
+      { op: "Concat", inputs: ["size", "size"], outputs: ["sizes"], attributes: { axis: 1 } },
+      { op: "Unsqueeze", inputs: ["sizes", "axis"], outputs: ["scale"] },
+      { op: "Mul", inputs: ["fractions", "scale"], outputs: ["boxes"] },
+      { op: "Identity", inputs: ["score"], outputs: ["scores"] },
+      { op: "Identity", inputs: ["label"], outputs: ["labels"] },
+    ];
+    const model = onnxModel({
+      inputs: [{ name: "orig_target_sizes", dtype: "i64", shape: [1, 2] }, IMAGES],
+      outputs: [
+        { name: "scores", dtype: "f32", shape: [1, 1] },
+        { name: "labels", dtype: "i64", shape: [1, 1] },
+        { name: "boxes", dtype: "f32", shape: [1, 1, 4] },
+      ],
+      initializers: constants,
+      nodes,
+    });
+    expect(await found(model, source)).toEqual(one("rtdetr", source, 16, "dog"));
+  });
+}

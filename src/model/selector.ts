@@ -14,8 +14,11 @@ export const MAX_CANDIDATES = 30_000;
 /** Highest score a detector gives, with room for quantised outputs: a higher one is no probability. */
 const MAX_SCORE = 1.05;
 
-/** As far as fractions of the input reach, some beyond its edge. In pixels, no object is as small and in that corner. */
+/** As far as fractions of the input reach, some beyond its edge. */
 const MAX_FRACTION = 1.5;
+
+/** One box in the first pixel may be a mistake of the model's; so many, and none anywhere else, are fractions. */
+const FEWEST_TO_TELL = 3;
 
 /** The group of all boxes where classes do not matter. */
 const ALL_CLASSES = -1;
@@ -42,11 +45,11 @@ export function assertProbability(score: number, layout: string): void {
  * Refuse boxes that are fractions of the input where a layout has pixels: all of them would lie in its first pixel.
  *
  * @param block the kept rows of a picture, in input pixels
- * @throws {ModelError} If there are some, and all lie there
+ * @throws {ModelError} If there are several, and all lie there
  */
 function assertPixels({ boxes, count }: DetectionBlock, layout: string): void {
+  if (count < FEWEST_TO_TELL) return;
   for (let at = 0; at < count * 4; at++) if (Math.abs(boxes[at]!) > MAX_FRACTION) return;
-  if (count === 0) return;
   const found = `as boxes are in pixels of the input: received ${boxes.subarray(0, 4).join(", ")}`;
   const hint = "the model gives fractions of the input: export it with boxes in pixels, or name another layout";
   throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);

@@ -1,10 +1,10 @@
 /** @module LibraryFolder: the folder that libraries are looked for in first, and what of the components lies there. */
 
 import { existsSync, mkdirSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
-import { hostname } from "node:os";
 import { basename, join } from "node:path";
 import { CatalogueError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { isAbandoned, OWNER_MARK, ownerMark } from "../core/owner-mark.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { statsOf } from "../core/stats-of.ts";
 import { formatBytes } from "../core/units.ts";
@@ -14,15 +14,7 @@ import { storageError } from "./storage-error.ts";
 /** Whether a build is on this machine; `"partly"` if files are missing or of another release. */
 export type BuildState = "yes" | "partly" | "no";
 
-/** The process that writes there, and a digest of the name of its machine: homes are shared, numbers of processes are not. */
-const STAGING = /^\.incoming-(\d+)-([\da-f]+)-/;
-
-/** No installation goes without a word to its folder for so long. */
-const ABANDONED_MS = 24 * 3_600_000;
-
-function machine(): string {
-  return Bun.hash(hostname()).toString(16);
-}
+const STAGING = new RegExp(`^\\.incoming-(${OWNER_MARK})-`);
 
 /** Where installed libraries lie; `ffi/library.ts` looks there before it looks at the system. */
 export function libraryFolder(): string {
@@ -75,30 +67,26 @@ export function removeComponent(component: Component): number | undefined {
   return freedBytes;
 }
 
-function isRunning(pid: number): boolean {
+/** When anything was last written in a folder: a file that grows leaves the time of its folder as it is. */
+function writtenAtMs(folder: string): number {
   try {
-    process.kill(pid, 0);
-    return true;
+    const paths = [folder, ...readdirSync(folder).map((name) => join(folder, name))];
+    return Math.max(...paths.map((path) => statsOf(path)?.mtimeMs ?? 0));
   } catch (error) {
-    // Another user's process may not be signalled, but it is there.
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+    // Its owner has come to an end meanwhile.
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return Date.now();
+    throw error;
   }
-}
-
-/** Whether a process of another machine, or of another container, is still at it, only time tells. */
-function isInUse(path: string, [, pid, owner]: RegExpExecArray): boolean {
-  if (owner === machine()) return isRunning(Number(pid));
-  const written = statsOf(path)?.mtimeMs ?? 0;
-  return Date.now() - written < ABANDONED_MS;
 }
 
 /** Delete what processes that were killed in mid-download left behind: it can be gigabytes. */
 function sweep(folder: string): void {
   for (const name of readdirSync(folder)) {
-    const staging = STAGING.exec(name);
-    if (staging === null || isInUse(join(folder, name), staging)) continue;
-    logger.info(`Deleting ${join(folder, name)}, the rest of an installation that was broken off`);
-    rmSync(join(folder, name), { recursive: true, force: true });
+    const path = join(folder, name);
+    const mark = STAGING.exec(name)?.[1];
+    if (mark === undefined || !isAbandoned(mark, writtenAtMs(path))) continue;
+    logger.info(`Deleting ${path}, the rest of an installation that was broken off`);
+    rmSync(path, { recursive: true, force: true });
   }
 }
 
@@ -114,7 +102,7 @@ export class Staging implements Disposable {
    */
   constructor(name: string) {
     const folder = libraryFolder();
-    this.path = join(folder, `.incoming-${process.pid}-${machine()}-${crypto.randomUUID()}`);
+    this.path = join(folder, `.incoming-${ownerMark()}-${crypto.randomUUID()}`);
     try {
       mkdirSync(this.path, { recursive: true });
       sweep(folder);

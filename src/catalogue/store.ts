@@ -1,9 +1,10 @@
 /** @module Store: where catalogue files lie on this machine, and how one gets there whole or not at all. */
 
-import { existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import type { CatalogueError } from "../core/errors.ts";
 import { cacheFolder } from "../core/paths.ts";
+import { writeWhole } from "../core/whole-file.ts";
 import type { CatalogueEntry } from "./entry.ts";
 import { storageError } from "./storage-error.ts";
 
@@ -46,20 +47,14 @@ export function prepareStore(entry: CatalogueEntry): void {
 }
 
 /**
- * Write an entry's file: beside its place first, then renamed, so that readers and other processes that write the same
- * entry never see half a file.
+ * Write an entry's file, so that readers and other processes that write the same entry never see half of it.
  *
  * @throws {CatalogueError} If there is no room or the folder cannot be written; nothing is left behind then
  */
 export async function store(entry: CatalogueEntry, bytes: Uint8Array): Promise<string> {
   const path = entryPath(entry);
-  const partial = `${path}.${process.pid}-${crypto.randomUUID()}.part`;
-  try {
-    await Bun.write(partial, bytes);
-    renameSync(partial, path);
-  } catch (error) {
-    rmSync(partial, { force: true });
-    throw storeError(entry, error);
-  }
+  await writeWhole(path, bytes).catch((cause: unknown) => {
+    throw storeError(entry, cause);
+  });
   return path;
 }

@@ -9,7 +9,7 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { hostname, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ArchiveSet } from "../../src/catalogue/archive-set.ts";
 import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
@@ -19,6 +19,7 @@ import { runClient } from "../../src/catalogue/package-client.ts";
 import { storageError } from "../../src/catalogue/storage-error.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
+import { ownerMark } from "../../src/core/owner-mark.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { type FakeClients, type FakeClientsOptions, fakeClients, partOf } from "./fake-clients.ts";
 
@@ -333,12 +334,12 @@ test("runClient() says when a client takes too long", async () => {
 test("install() deletes what a killed process left behind, and not what a running one writes", async () => {
   using fake = clients();
   const dead = Bun.spawnSync(["true"]).pid;
-  const own = Bun.hash(hostname()).toString(16);
-  const running = `.incoming-${process.ppid}-${own}-x`;
+  const ofProcess = (pid: number): string => `.incoming-${ownerMark().replace(/^\d+/, String(pid))}-x`;
+  const running = ofProcess(process.ppid);
   // A home or a cache that machines or containers share: the number says nothing of a process there.
   const elsewhere = `.incoming-${dead}-abc-x`;
   const forgotten = `.incoming-${dead}-abc-y`;
-  for (const name of [`.incoming-${dead}-${own}-x`, running, elsewhere, forgotten]) {
+  for (const name of [ofProcess(dead), running, elsewhere, forgotten]) {
     mkdirSync(join(libraryFolder(), name), { recursive: true });
   }
   const twoDaysAgo = Date.now() / 1000 - 172_800;

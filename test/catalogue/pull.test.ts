@@ -187,3 +187,22 @@ test("pull() from two processes at once leaves one whole file", async () => {
   expect(await pull(fake.entry)).toBe(entryPath(fake.entry));
   expect(fake.requests()).toBeLessThanOrEqual(3);
 });
+
+test("pull() clears away what a process that was killed as it stored an entry has left", async () => {
+  using fake = await registry();
+  const models = join(folder, "cache", "models");
+  const killed = `import { mkdirSync, readdirSync } from "node:fs";
+    import { store } from ${JSON.stringify(join(import.meta.dir, "../../src/catalogue/store.ts"))};
+    const models = ${JSON.stringify(models)};
+    mkdirSync(models, { recursive: true });
+    store(${JSON.stringify(fake.entry)}, new Uint8Array(50_000_000));
+    // The file is renamed on this thread, which does not come to it.
+    while (readdirSync(models).length === 0);
+    process.kill(process.pid, "SIGKILL");`;
+  const child = Bun.spawn([process.execPath, "-e", killed], { env: { ...process.env }, stderr: "inherit" });
+  expect(await child.exited).toBe(137);
+  expect(readdirSync(models)).toHaveLength(1);
+  expect(isInstalled(fake.entry)).toBe(false);
+  await pull(fake.entry);
+  expect(readdirSync(models)).toEqual(["fake.onnx"]);
+});

@@ -1,8 +1,19 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { writeWhole } from "../../src/core/whole-file.ts";
+import { ownerMark } from "../../src/core/owner-mark.ts";
+import { WholeFile, writeWhole } from "../../src/core/whole-file.ts";
 
 test("writeWhole() puts a file in the place of another, several at once, and leaves nothing else", async () => {
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-whole-"));
@@ -16,6 +27,66 @@ test("writeWhole() puts a file in the place of another, several at once, and lea
     mkdirSync(join(taken, "within"), { recursive: true });
     await expect(writeWhole(taken, new Uint8Array(3))).rejects.toThrow();
     expect(readdirSync(folder).toSorted()).toEqual(["file", "taken"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("writeWhole() leaves a file the rights it had", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-whole-"));
+  try {
+    const path = join(folder, "tool");
+    writeFileSync(path, "former");
+    chmodSync(path, 0o751);
+    await writeWhole(path, "new");
+    expect(readFileSync(path, "utf8")).toBe("new");
+    expect(statSync(path).mode & 0o7777).toBe(0o751);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("WholeFile is nowhere to be seen until it is kept, and leaves nothing where it is not", () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-whole-"));
+  try {
+    const place = join(folder, "file");
+    writeFileSync(place, "former");
+    {
+      using file = new WholeFile(place);
+      writeFileSync(file.path, "new");
+      expect(readFileSync(place, "utf8")).toBe("former");
+    }
+    expect(readdirSync(folder)).toEqual(["file"]);
+    using file = new WholeFile(place);
+    writeFileSync(file.path, "new");
+    file.keep();
+    expect(readFileSync(place, "utf8")).toBe("new");
+    expect(readdirSync(folder)).toEqual(["file"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("writeWhole() clears away what a killed process has left in the folder, and not what others are writing", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-whole-"));
+  try {
+    const dead = Bun.spawnSync(["true"]).pid;
+    const named = (mark: string, digits = "0123abcd"): string => `a.plan.${mark}-${digits}.tmp`;
+    const ofProcess = (pid: number): string => ownerMark().replace(/^\d+/, String(pid));
+    const killed = named(ofProcess(dead));
+    const running = named(ofProcess(process.ppid));
+    // Of another machine's process, and of one whose number was given again, only time tells.
+    const [elsewhere, forgotten] = [named(`${dead}-abc`), named(`${dead}-abd`)];
+    const reused = named(ofProcess(process.ppid), "ffffffff");
+    for (const name of [killed, running, elsewhere, forgotten, reused]) writeFileSync(join(folder, name), "half");
+    const twoDaysAgo = Date.now() / 1000 - 172_800;
+    for (const name of [forgotten, reused]) utimesSync(join(folder, name), twoDaysAgo, twoDaysAgo);
+    for (const foreign of ["b.tmp", "b.1234.tmp", "b.12-ab-0123abcd.txt"])
+      writeFileSync(join(folder, foreign), "theirs");
+    await writeWhole(join(folder, "b"), "whole");
+    expect(readdirSync(folder).toSorted()).toEqual(
+      [running, elsewhere, "b", "b.1234.tmp", "b.12-ab-0123abcd.txt", "b.tmp"].toSorted(),
+    );
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,18 +1,8 @@
 /** @module Output: where results are written, checked before the work starts and written in order. */
 
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  realpathSync,
-  rmdirSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
-import { join } from "node:path";
+import { accessSync, constants, existsSync, lstatSync, mkdirSync, realpathSync, rmdirSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { statsOf } from "../core/stats-of.ts";
@@ -25,6 +15,8 @@ export interface Output {
   readonly hasColour: boolean;
   /** Resolves when the text is out. Rejects with `code: "EPIPE"` when the reader has gone. */
   write(text: string): Promise<void>;
+  /** All has been written. A file that appears whole does so now; one that is closed before stays as it was. */
+  finish(): Promise<void>;
   /** Nothing is written after it. */
   close(): void;
 }
@@ -47,6 +39,7 @@ export function standardOutput(stream: NodeJS.WriteStream, beforeWrite: () => vo
           else resolve();
         });
       }),
+    finish: async () => {},
     close: () => {},
   };
 }
@@ -65,61 +58,17 @@ const HINTS: Readonly<Record<string, string>> = {
   ENOSPC: "make room, or choose another place",
 };
 
-/** @param place as it is to be read: a path in quotes, or `standard output` */
-function writeError(place: string, cause: unknown): Error {
+/**
+ * The error for a place that cannot be written.
+ *
+ * @param place as it is to be read: a path in quotes, or `standard output`
+ */
+export function writeError(place: string, cause: unknown): Error {
   const { code = "", message: text } = cause as NodeJS.ErrnoException;
   // The call and its path, which may be one that is only tried out, say nothing more.
   const reason = text.replace(/, \w+(?: '[^']*')?$/, "");
   const hint = HINTS[code] ?? "choose another place, or make it writable";
   return new Error(message(`write ${place}`, `as it cannot be written: ${reason}`, hint), { cause });
-}
-
-/** A file whose former content stays until the first write. */
-class FileOutput implements Output {
-  readonly hasColour = false;
-  readonly #path: string;
-  readonly #descriptor: number;
-  readonly #isFile: boolean;
-  readonly #isNew: boolean;
-  #hasWritten = false;
-
-  constructor(path: string) {
-    this.#path = path;
-    try {
-      this.#isNew = !existsSync(path);
-      this.#descriptor = openSync(path, "a");
-      this.#isFile = fstatSync(this.#descriptor).isFile();
-    } catch (error) {
-      throw writeError(JSON.stringify(path), error);
-    }
-  }
-
-  async write(text: string): Promise<void> {
-    try {
-      if (!this.#hasWritten && this.#isFile) ftruncateSync(this.#descriptor);
-      this.#hasWritten = true;
-      const bytes = Buffer.from(text);
-      for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
-    } catch (error) {
-      if (isClosedPipe(error)) throw error;
-      throw writeError(JSON.stringify(this.#path), error);
-    }
-  }
-
-  close(): void {
-    closeSync(this.#descriptor);
-    if (!this.#hasWritten && this.#isNew) rmSync(this.#path);
-  }
-}
-
-/**
- * Open a file for results. A former content is kept until the first write, so that a run that fails at its start
- * loses nothing.
- *
- * @throws {Error} If it cannot be written
- */
-export function openOutput(path: string): Output {
-  return new FileOutput(path);
 }
 
 /** A file or folder as the system knows it, whatever it is called; `undefined` where there is none. */
@@ -152,14 +101,10 @@ export function prepareFolder(path: string): void {
   }
 }
 
-/**
- * Write a whole file, and the folders above it.
- *
- * @throws {Error} If it cannot be written
- */
-export async function writeFile(path: string, content: string | Uint8Array): Promise<void> {
+async function writeInPlace(path: string, content: string | Uint8Array): Promise<void> {
   try {
-    await Bun.write(path, content);
+    // Bun.write() refuses a pipe that nobody has begun to read.
+    await writeFile(path, content);
   } catch (error) {
     throw writeError(JSON.stringify(path), error);
   }
@@ -168,21 +113,54 @@ export async function writeFile(path: string, content: string | Uint8Array): Pro
 /** What the system says of a file that may be written, but not replaced: its folder may not, or it is mounted. */
 const PLACE_IS_FIXED: readonly string[] = ["EACCES", "EPERM", "EBUSY", "EROFS", "ENAMETOOLONG"];
 
+/** Whether a file may still be written in place, where it could not be replaced, which is logged then. */
+export function mayWriteInPlace(path: string, error: unknown): boolean {
+  const { code = "", message: text } = error as NodeJS.ErrnoException;
+  const isFixed = PLACE_IS_FIXED.includes(code);
+  if (isFixed) logger.info(`Writing ${path} in place, as another file cannot take it: ${text}`);
+  return isFixed;
+}
+
+/** Names of what this process has open already: whoever opened it writes there, too, and keeps its place in it. */
+const OPEN_ALREADY = /^\/(?:dev\/(?:std(?:in|out|err)$|fd\/)|proc\/)/;
+
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path).isSymbolicLink();
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return false;
+    throw error;
+  }
+}
+
 /**
- * Write a file so that no reader ever sees a part of it, and none stays where there is no room. A link stays one, and what
- * is no file, such as a pipe, is written as it is.
+ * The file that another one may take the place of, so that it appears whole.
+ *
+ * @returns the path of a new or ordinary file, behind links; `undefined` for what must be written as it is: pipes, devices,
+ * what this process has open, and links to nothing yet
+ */
+export function replaceablePath(path: string): string | undefined {
+  if (OPEN_ALREADY.test(resolve(path))) return undefined;
+  const stats = statsOf(path);
+  if (stats === undefined) return isLink(path) ? undefined : path;
+  return stats.isFile() ? realpathSync(path) : undefined;
+}
+
+/**
+ * Write a file so that no reader ever sees a part of it, and none stays where there is no room; and the folders above it. A
+ * link stays one, a file keeps its rights, and what is no file, such as a pipe, is written as it is.
  *
  * @throws {Error} If it cannot be written
  */
 export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const stats = statsOf(path);
-  if (stats !== undefined && !stats.isFile()) return await writeFile(path, content);
+  const place = replaceablePath(path);
+  if (place === undefined) return await writeInPlace(path, content);
   try {
-    await writeWhole(stats === undefined ? path : realpathSync(path), content);
+    // A file that may not be written may not be replaced either, though its folder would allow that.
+    if (existsSync(place)) accessSync(place, constants.W_OK);
+    await writeWhole(place, content);
   } catch (error) {
-    const { code = "", message: text } = error as NodeJS.ErrnoException;
-    if (!PLACE_IS_FIXED.includes(code)) throw writeError(JSON.stringify(path), error);
-    logger.info(`Writing ${path} in place, as another file cannot take it: ${text}`);
-    await writeFile(path, content);
+    if (!mayWriteInPlace(path, error)) throw writeError(JSON.stringify(path), error);
+    await writeInPlace(path, content);
   }
 }

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { formatYolo } from "./format-yolo.ts";
-import { type Output, writeFile } from "./output.ts";
+import { type Output, writeFileWhole } from "./output.ts";
 import { fileStem } from "./pictures.ts";
 import { frameName, type PictureResult, type ResultFormat } from "./result-format.ts";
 
@@ -25,6 +25,7 @@ export function textSink(output: Output, format: ResultFormat): ResultSink {
     },
     async finish() {
       await output.write((hasRows ? "" : format.open) + format.close);
+      await output.finish();
     },
   };
 }
@@ -41,7 +42,7 @@ export function yoloSink(folder: string, stems: ReadonlyMap<string, string>): Re
     async write({ file, result, frame }) {
       const stem = stems.get(file) ?? fileStem(file);
       const name = frame === undefined ? stem : frameName(stem, frame.index);
-      await writeFile(join(folder, `${name}.txt`), formatYolo(result));
+      await writeFileWhole(join(folder, `${name}.txt`), formatYolo(result));
     },
     async finish() {},
   };

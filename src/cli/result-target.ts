@@ -6,10 +6,11 @@ import { logger } from "../core/log.ts";
 import { refuse } from "./args.ts";
 import { categoryNumbers, checkImageNumbers, imageNumbers, readAnnotations } from "./coco-ids.ts";
 import type { DetectArguments } from "./detect-flags.ts";
+import { openOutput, openWholeOutput } from "./file-output.ts";
 import { cocoFormat } from "./format-coco.ts";
 import { jsonFormat, jsonLinesFormat } from "./format-json.ts";
 import { tableFormat } from "./format-table.ts";
-import { type Output, openOutput, overwritten, prepareFolder } from "./output.ts";
+import { type Output, overwritten, prepareFolder } from "./output.ts";
 import { outputNames } from "./pictures.ts";
 import { type ResultSink, textSink, yoloSink } from "./result-sink.ts";
 import { localPath } from "./save-video.ts";
@@ -80,7 +81,7 @@ export function openTarget(
 ): ResultTarget {
   if (args.format === "yolo") return { sink: textFiles(args.output!, files), [Symbol.dispose]: () => {} };
   checkOutput(args, files);
-  const output = args.output === undefined ? standardOutput : openOutput(args.output);
+  const output = args.output === undefined ? standardOutput : openFile(args, args.output);
   const close = (): void => {
     if (output !== standardOutput) output.close();
   };
@@ -90,6 +91,11 @@ export function openTarget(
     close();
     throw error;
   }
+}
+
+/** Half an array is of no use to anyone; lines can be followed as they come. */
+function openFile({ format }: DetectArguments, path: string): Output {
+  return format === "json" || format === "coco" ? openWholeOutput(path) : openOutput(path);
 }
 
 function textSinkOf(

@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -190,6 +191,23 @@ test("detect --format yolo writes a text file a picture", async () => {
   );
 });
 
+test.skipIf(!hasSmallDisk).each(["yolo", "json", "coco"])(
+  "detect --format %s on a full disk keeps the former file, and no half of one",
+  async (format) => {
+    mkdirSync(path(format));
+    const name = format === "yolo" ? "img1.txt" : `boxes.${format}`;
+    const output = format === "yolo" ? format : join(format, name);
+    const words = cliWords(["detect", "good", "-m", "toy.onnx", "-f", format, "--output", output, "--backend", "cpu"]);
+    // What is left of the disk is less than one page.
+    const fill = `printf old > ${format}/${name}; cat /dev/zero > ${format}/zero 2> /dev/null`;
+    const shell = `mount -t tmpfs -o size=64k tmpfs ${format} && { ${fill}; "$@"; ls -A ${format}; cat ${format}/${name}; }`;
+    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+    const [found, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    expect(errors).toMatch(new RegExp(`error: Cannot write ".*${format}/${name}" as it cannot be written: ENOSPC`));
+    expect(found).toBe(`${name}\nzero\nold`);
+  },
+);
+
 test.skipIf(!hasSmallDisk)(
   "detect --save on a full disk keeps the copy that was there, and no half of one",
   async () => {
@@ -274,7 +292,9 @@ test.each([
   async (signal, expected) => {
     const words = ["detect", "many", "--model", "toy.onnx", "--format", "json", "--output", `${signal}.json`];
     const child = spawnCli(words, { cwd: folder });
-    while (!existsSync(path(`${signal}.json`)) || readFileSync(path(`${signal}.json`)).length < 10) await Bun.sleep(5);
+    const isWritten = (name: string): boolean => name.startsWith(`${signal}.json.`) && statSync(path(name)).size >= 10;
+    while (!readdirSync(folder).some(isWritten)) await Bun.sleep(5);
+    expect(existsSync(path(`${signal}.json`))).toBe(false);
     child.kill(signal);
     const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
     expect(code).toBe(expected);

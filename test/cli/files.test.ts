@@ -1,11 +1,27 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/coco-ids.ts";
-import { isClosedPipe, openOutput, prepareFolder, writeFile } from "../../src/cli/output.ts";
+import { openOutput, openWholeOutput } from "../../src/cli/file-output.ts";
+import { isClosedPipe, prepareFolder, writeFileWhole } from "../../src/cli/output.ts";
 import { expandPictures, outputNames } from "../../src/cli/pictures.ts";
+import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { cliWords } from "./run-cli.ts";
+
+const SRC = join(import.meta.dir, "../../src/cli");
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
@@ -78,14 +94,122 @@ test("openOutput() keeps a former content until the first write, and leaves noth
   expect(existsSync(path("unused.json"))).toBe(false);
 });
 
-test("openOutput(), prepareFolder() and writeFile() name a place that cannot be written", async () => {
+test("openWholeOutput() leaves a file as it was until all is written, and nothing new where it is not", async () => {
+  for (const former of ["former", undefined]) {
+    rmSync(path("new.json"), { force: true });
+    if (former !== undefined) writeFileSync(path("new.json"), former);
+    const content = (): string | undefined =>
+      existsSync(path("new.json")) ? readFileSync(path("new.json"), "utf8") : undefined;
+    const broken = openWholeOutput(path("new.json"));
+    await broken.write("half");
+    expect(content()).toBe(former);
+    broken.close();
+    expect(content()).toBe(former);
+    const whole = openWholeOutput(path("new.json"));
+    await whole.write("all ");
+    await whole.write("of it");
+    await whole.finish();
+    whole.close();
+    expect(content()).toBe("all of it");
+    expect(readdirSync(folder).toSorted()).toEqual(["a", "b", "empty", "new.json"]);
+  }
+});
+
+/** By each of the two ways to write a file that appears whole. */
+const WAYS = {
+  openWholeOutput: async (place: string, text: string): Promise<void> => {
+    const output = openWholeOutput(place);
+    await output.write(text);
+    await output.finish();
+    output.close();
+  },
+  writeFileWhole,
+} as const;
+
+describe.each(Object.entries(WAYS))("%s()", (_, write) => {
+  test("leaves a file its rights, and a link a link, to a file or to none yet", async () => {
+    writeFileSync(path("file"), "former");
+    chmodSync(path("file"), 0o640);
+    symlinkSync("file", path("link"));
+    symlinkSync("later", path("loose"));
+    await write(path("link"), "new");
+    await write(path("loose"), "late");
+    expect([path("link"), path("loose")].map((one) => lstatSync(one).isSymbolicLink())).toEqual([true, true]);
+    expect([path("file"), path("later")].map((one) => readFileSync(one, "utf8"))).toEqual(["new", "late"]);
+    expect(statSync(path("file")).mode & 0o7777).toBe(0o640);
+    expect(readdirSync(folder).toSorted()).toEqual(["a", "b", "empty", "file", "later", "link", "loose"]);
+  });
+
+  test("writes pipes and devices as they are", async () => {
+    Bun.spawnSync(["mkfifo", path("pipe")]);
+    await using reader = Bun.spawn(["cat", path("pipe")], { stdout: "pipe" });
+    await write(path("pipe"), "through");
+    expect(await reader.stdout.text()).toBe("through");
+    await write("/dev/null", "away");
+    expect(lstatSync("/dev/null").isCharacterDevice()).toBe(true);
+    expect(lstatSync(path("pipe")).isFIFO()).toBe(true);
+  });
+
+  test.skipIf(process.getuid?.() !== 0 || Bun.which("setpriv") === null)(
+    "refuses a file that may not be written, though its folder may",
+    async () => {
+      writeFileSync(path("file"), "former");
+      chmodSync(path("file"), 0o444);
+      chmodSync(folder, 0o777);
+      const script = `import { openWholeOutput } from ${JSON.stringify(join(SRC, "file-output.ts"))};
+        import { writeFileWhole } from ${JSON.stringify(join(SRC, "output.ts"))};
+        const write = ${write === writeFileWhole ? "writeFileWhole" : "async (place) => openWholeOutput(place)"};
+        await write(${JSON.stringify(path("file"))}, "new").catch((error) => console.log(error.message));`;
+      const user = ["setpriv", "--reuid=65534", "--clear-groups"];
+      const { stdout } = Bun.spawnSync([...user, process.execPath, "-e", script], { cwd: "/" });
+      expect(stdout.toString()).toContain("as it cannot be written: EACCES");
+      expect(readFileSync(path("file"), "utf8")).toBe("former");
+    },
+  );
+});
+
+test.skipIf(!existsSync("/dev/stdout"))(
+  "openWholeOutput() adds to a file that standard output is already",
+  async () => {
+    const script = `import { openWholeOutput } from ${JSON.stringify(join(SRC, "file-output.ts"))};
+    const output = openWholeOutput("/dev/stdout");
+    await output.write("second");
+    await output.finish();
+    output.close();`;
+    writeFileSync(path("script.ts"), script);
+    const shell = `(echo first; "$1" "$2"; echo; echo third) >> both`;
+    await Bun.spawn(["sh", "-c", shell, "sh", process.execPath, path("script.ts")], { cwd: folder }).exited;
+    expect(readFileSync(path("both"), "utf8")).toBe("first\nsecond\nthird\n");
+  },
+);
+
+test.skipIf(!hasSmallDisk)("openOutput() leaves whole lines alone where the disk is full", async () => {
+  const script = `import { openOutput } from ${JSON.stringify(join(SRC, "file-output.ts"))};
+    const output = openOutput("disk/lines");
+    const line = "x".repeat(2999) + "\\n";
+    try { for (;;) await output.write(line); } catch (error) { console.log(error.message.split("\\n")[0]); }`;
+  writeFileSync(path("script.ts"), script);
+  mkdirSync(path("disk"));
+  const shell = `mount -t tmpfs -o size=64k tmpfs disk && "$1" "$2"; wc -lc < disk/lines`;
+  const child = Bun.spawn([...SMALL_DISK, shell, "sh", process.execPath, path("script.ts")], {
+    cwd: folder,
+    stdout: "pipe",
+  });
+  const [error, counts] = (await child.stdout.text()).trim().split("\n");
+  expect(error).toStartWith('Cannot write "disk/lines" as it cannot be written: ENOSPC');
+  const [lines, bytes] = counts!.trim().split(/\s+/).map(Number);
+  expect(lines).toBeGreaterThan(0);
+  expect(bytes).toBe(lines! * 3000);
+});
+
+test("openOutput(), prepareFolder() and writeFileWhole() name a place that cannot be written", async () => {
   expect(() => openOutput(path("a"))).toThrow(
     /^Cannot write ".*a" as it cannot be written: EISDIR: .*\nHint: it is a folder: name a file in it$/,
   );
   expect(() => openOutput(path("missing/out.json"))).toThrow(/ENOENT: [^']*\nHint: make the folder first/);
   // Of the folder that was named, and not of what was tried out in it.
   expect(() => prepareFolder(path("a/notes.txt"))).toThrow(/ENOTDIR: [^']*\nHint: a file is where a folder is needed/);
-  await expect(writeFile(path("a/notes.txt/x"), "")).rejects.toThrow("as it cannot be written");
+  await expect(writeFileWhole(path("a/notes.txt/x"), "")).rejects.toThrow("as it cannot be written");
   prepareFolder(path("new/deep"));
   expect(readdirSync(path("new/deep"))).toEqual([]);
 });

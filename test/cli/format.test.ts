@@ -35,6 +35,7 @@ async function written(format: ResultFormat, pictures: readonly PictureResult[])
     write: async (part) => {
       text += part;
     },
+    finish: async () => {},
     close: () => {},
   };
   const sink = textSink(output, format);

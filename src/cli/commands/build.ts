@@ -18,8 +18,9 @@ import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { lacksBuilder } from "../doctor/gpu-libraries.ts";
 import { whyUnusable } from "../doctor/library-faults.ts";
 import { findModel } from "../fetch-entry.ts";
+import { openOutput } from "../file-output.ts";
 import { modelTitle } from "../load-detector.ts";
-import { openOutput, overwritten, writeFileWhole } from "../output.ts";
+import { overwritten, writeFileWhole } from "../output.ts";
 
 /** What a build came to. */
 interface Built {

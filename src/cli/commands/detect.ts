@@ -92,6 +92,7 @@ export const detect: Command = {
     "  coco   [{image_id, category_id, bbox: [x, y, w, h], score}], which pycocotools scores; without --annotations",
     "         a picture's id is the last number in its name, a frame's its place in the video",
     "  yolo   one text file a picture in the folder of --output: class cx cy w h score, as fractions of the picture",
+    "A file of --output in json or coco appears when all is done; lines can be read as they come.",
     "Videos, addresses (rtsp://, http://) and cameras (/dev/video0) go through ffmpeg, which has to be installed. A live",
     "source that stops is opened again; Ctrl-C ends it, and the annotated video is whole.",
     "On standard input JPEG files lie back to back, or each picture follows its length in bytes (u32, little endian).",

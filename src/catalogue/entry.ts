@@ -16,6 +16,8 @@ export interface CatalogueEntry {
   readonly package: string;
   /** Exact version of the package. */
   readonly version: string;
+  /** Size of the package's tarball in bytes, as its author published it. */
+  readonly packageBytes: number;
   /** Path inside the package. */
   readonly member: string;
   /** SHA-256 of the file, 64 hexadecimal digits. */

@@ -10,6 +10,9 @@ import type { CatalogueEntry } from "./entry.ts";
 import { tarballAddress } from "./registry.ts";
 import { entryPath, isInstalled, prepareStore, sha256, store } from "./store.ts";
 
+/** Registries may pack a package anew, and not as tightly: how many times its size it is let grow. */
+const MOST_TIMES = 2;
+
 function expectValue<T>(entry: CatalogueEntry, attempt: Attempt<T>): T {
   if ("value" in attempt) return attempt.value;
   const hint =
@@ -73,7 +76,10 @@ export async function pull(entry: CatalogueEntry, options: DownloadOptions = {})
   const address = expectValue(entry, await tarballAddress(specifier, options.signal));
   const tarball = expectValue(
     entry,
-    await retry(() => download(address, options), triesFor(entry.name, options.signal)),
+    await retry(
+      () => download(address, MOST_TIMES * entry.packageBytes, options),
+      triesFor(entry.name, options.signal),
+    ),
   );
 
   const inTarball = (one: CatalogueEntry): string => `package/${one.member}`;

@@ -11,6 +11,7 @@ test("catalogue entries are pinned: unique names and paths, exact versions, whol
     expect(entry.version).toMatch(/^\d+\.\d+\.\d+$/);
     expect(entry.sha256).toMatch(/^[0-9a-f]{64}$/);
     expect(entry.byteLength).toBeGreaterThan(10_000);
+    expect(entry.packageBytes).toBeGreaterThan(1_000_000);
     expect(entry.licence).not.toBe("");
     expect(entry.task === undefined).toBe(entry.kind === "picture");
   }

@@ -57,6 +57,7 @@ export async function fakeRegistry(options: FakeRegistryOptions = {}): Promise<F
       description: "bytes",
       package: "fake-models",
       version: "1.0.0",
+      packageBytes: tarball.length,
       member: "dist/model.onnx",
       sha256: sha256(content),
       byteLength: content.length,

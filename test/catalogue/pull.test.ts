@@ -90,6 +90,30 @@ test("pull() gives up on bytes that never fit the registry's integrity, and keep
   expect(existsSync(entryPath(fake.entry))).toBe(false);
 });
 
+test("pull() gives up a tarball that has far more bytes than it was published with, said or not, and at once", async () => {
+  let sentBytes = 0;
+  const endless = (): ReadableStream<Uint8Array> =>
+    new ReadableStream({
+      pull(controller) {
+        sentBytes += 65_536;
+        controller.enqueue(new Uint8Array(65_536));
+      },
+    });
+  const huge = { headers: { "content-length": String(2 ** 40) } };
+  for (const answer of [() => new Response(endless()), () => new Response(endless(), huge)]) {
+    using fake = await registry({ integrity: null, answer });
+    const most = 2 * fake.entry.packageBytes;
+    const error = await failure(pull(fake.entry));
+    expect(error.message).toMatch(
+      new RegExp(`^Cannot fetch "fake" as the tarball must have at most ${most} bytes: \\S+ sends \\d+ or more\n`),
+    );
+    expect(fake.requests()).toBe(1);
+    // What fits into the buffers between the two, and no more.
+    expect(sentBytes).toBeLessThan(50_000_000);
+    expect(existsSync(entryPath(fake.entry))).toBe(false);
+  }
+});
+
 test("pull() names a tarball that cannot be unpacked", async () => {
   using fake = await registry({ integrity: null, answer: () => new Response("not a tarball") });
   expect((await failure(pull(fake.entry))).message).toStartWith(

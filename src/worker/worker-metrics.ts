@@ -2,9 +2,10 @@
 
 import { Counter, Gauge } from "prom-client";
 import { logger } from "../core/log.ts";
+import { pause } from "../core/pause.ts";
 import type { GpuUsage } from "../nvml/gpu-usage.ts";
 import { type GpuSampler, ServiceMetrics } from "../service/metrics.ts";
-import type { Broker } from "./broker.ts";
+import type { Broker, StreamLag } from "./broker.ts";
 
 /** How long a scrape waits for the server to tell how much is queued, milliseconds. */
 const LAG_TIMEOUT_MS = 2_000;
@@ -96,17 +97,29 @@ export class WorkerMetrics {
   }
 
   async #readLag(): Promise<void> {
+    const lag = await this.#lag();
     this.#unread.reset();
     this.#pending.reset();
-    if (!this.#broker.isConnected) return;
+    for (const { stream, unread, pending } of lag) {
+      if (unread !== undefined) this.#unread.set({ stream }, unread);
+      this.#pending.set({ stream }, pending);
+    }
+  }
+
+  /** What the server tells of the queues in time; nothing without it. */
+  async #lag(): Promise<readonly StreamLag[]> {
+    if (!this.#broker.isConnected) return [];
+    const ended = new AbortController();
+    const late = pause(LAG_TIMEOUT_MS, ended.signal).then(() => undefined);
     try {
-      const late = Bun.sleep(LAG_TIMEOUT_MS).then(() => []);
-      for (const { stream, unread, pending } of await Promise.race([this.#broker.lag(), late])) {
-        if (unread !== undefined) this.#unread.set({ stream }, unread);
-        this.#pending.set({ stream }, pending);
-      }
+      const lag = await Promise.race([this.#broker.lag(), late]);
+      if (lag !== undefined) return lag;
+      logger.warn(`Left out the lag of the streams. The server has not told it within ${LAG_TIMEOUT_MS / 1000} s`);
     } catch (error) {
       logger.warn(`Left out the lag of the streams. ${(error as Error).message}`);
+    } finally {
+      ended.abort();
     }
+    return [];
   }
 }

@@ -1,11 +1,9 @@
 /** @module Grown buffers: memory that becomes larger when a larger picture comes, and never smaller. */
 
+import { grownLength } from "../core/grown-length.ts";
 import type { Device } from "./device.ts";
 import { DeviceBuffer } from "./device-buffer.ts";
 import { PinnedBuffer, type PinnedOptions } from "./pinned-buffer.ts";
-
-/** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
-const GROWTH = 1.25;
 
 /** True if there is no buffer with so many bytes. */
 function isShort(buffer: DeviceBuffer | PinnedBuffer | undefined, byteLength: number): boolean {
@@ -26,7 +24,7 @@ export function grownDeviceBuffer(
 ): DeviceBuffer<"u8"> {
   if (!isShort(buffer, byteLength)) return buffer!;
   buffer?.close();
-  return DeviceBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], { device });
+  return DeviceBuffer.create("u8", [grownLength(byteLength)], { device });
 }
 
 /** As {@linkcode grownDeviceBuffer}, in page-locked host memory. */
@@ -38,5 +36,5 @@ export function grownPinnedBuffer(
 ): PinnedBuffer<"u8"> {
   if (!isShort(buffer, byteLength)) return buffer!;
   buffer?.close();
-  return PinnedBuffer.create("u8", [Math.ceil(byteLength * GROWTH)], device, options);
+  return PinnedBuffer.create("u8", [grownLength(byteLength)], device, options);
 }

@@ -339,6 +339,21 @@ describe("memory", () => {
     expect(asked).toEqual([3600, 4500]);
   });
 
+  test("PictureDecoder has room to spare for pictures that become larger by and by, upright and turned", async () => {
+    for (const orientation of [1, 6]) {
+      using decoder = PictureDecoder.create();
+      const buffers = new Set<ArrayBufferLike>();
+      for (let width = 100; width < 125; width++) {
+        const file = await sharpOf(paint(width, 64)).withMetadata({ orientation }).jpeg().toBuffer();
+        const { data } = await decoder.decode(file, "a test");
+        expect(data.length).toBe(width * 64 * 3);
+        buffers.add(data.buffer);
+      }
+      // The first has what it needs and no more, as it may be the only one.
+      expect([...buffers].map(({ byteLength }) => byteLength)).toEqual([100 * 64 * 3, 101 * 64 * 3 * 1.25]);
+    }
+  });
+
   test("PictureDecoder takes one call at a time, and none once closed", async () => {
     const decoder = PictureDecoder.create();
     const jpeg = await paintedJpeg(64, 64);

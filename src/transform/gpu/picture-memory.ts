@@ -5,6 +5,7 @@ import { Resource } from "../../core/resource.ts";
 import type { DeviceMemory } from "../../cuda/buffer-view.ts";
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { Stream } from "../../cuda/stream.ts";
 import type { Tile } from "../tile-grid.ts";
@@ -36,16 +37,10 @@ export class PictureMemory extends Resource {
 
   /** Make room for what is made of a picture. @returns where it will be */
   reserve(byteLength: number): DevicePtr {
-    // The one that is made last tells whether both are there.
-    if (this.#staging === undefined || this.#staging.byteLength < byteLength) {
-      this.#staging?.close();
-      this.#staging = undefined;
-      this.#result?.close();
-      this.#result = undefined;
-      this.#result = DeviceBuffer.create("u8", [byteLength], { device: this.#stream.device });
-      this.#staging = PinnedBuffer.create("u8", [byteLength], this.#stream.device);
-    }
-    return this.#result!.pointer;
+    const { device } = this.#stream;
+    this.#result = grownDeviceBuffer(this.#result, byteLength, device);
+    this.#staging = grownPinnedBuffer(this.#staging, byteLength, device);
+    return this.#result.pointer;
   }
 
   /**

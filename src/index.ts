@@ -16,7 +16,7 @@ export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
 export type { Tensor, TensorInfo } from "./core/tensor.ts";
 export type { Box, Detection, DetectionResult, Timing } from "./detector/detection.ts";
 export { type BackendInfo, Detector } from "./detector/detector.ts";
-export type { DetectOptions, DetectorOptions, StreamOptions } from "./detector/detector-config.ts";
+export type { DetectOptions, DetectorOptions, StreamOptions, WarmUpOptions } from "./detector/detector-config.ts";
 export type { StagedBatch } from "./detector/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./detector/stream.ts";
 export { decodeImage } from "./image/decode.ts";

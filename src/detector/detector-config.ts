@@ -277,6 +277,34 @@ export function parseStreamOptions(options: StreamOptions, defaults: DetectConfi
   return { policy, onError, onDrop, signal, detect: detectConfig(detect as DetectOptions, defaults) };
 }
 
+/** What `Detector.warmUp` is told. */
+export interface WarmUpOptions {
+  /** Width and height of the pictures to come, in pixels: memory is taken for as many. Default 1920 × 1080. */
+  readonly size?: readonly [width: number, height: number];
+}
+
+/** Sides of a picture of which JPEG can hold no more. */
+const pictureSide = z.int().min(1, "at least 1").max(65_500, "at most 65500");
+const warmUpSchema = z.strictObject({ size: z.tuple([pictureSide, pictureSide], "[width, height]").optional() });
+
+/**
+ * Check the options of a warm-up.
+ *
+ * @param maxPixels of the detector; the default size is no larger
+ * @throws {OptionError} If one is unknown or out of range, or the size has more pixels
+ */
+export function parseWarmUpOptions(options: WarmUpOptions, maxPixels: number): { width: number; height: number } {
+  const { size } = parseOptions(warmUpSchema, options, "warm up");
+  const side = Math.floor(Math.sqrt(maxPixels));
+  const [width, height] = size ?? [Math.min(1920, side), Math.min(1080, side)];
+  if (width * height <= maxPixels) return { width, height };
+  const found = `as option "size" must have at most ${maxPixels} pixels, as the pictures: received ${width}x${height}`;
+  throw new OptionError(
+    message("warm up", found, "raise maxPixels of load, or give the size of the pictures to come"),
+    "size",
+  );
+}
+
 /** Every class that detections call so: models may give one name to several, or to none. */
 function idsOf(wanted: string | number, labels: readonly string[]): number[] {
   if (typeof wanted === "number") return wanted >= 0 && wanted < labels.length ? [wanted] : [];

@@ -3,6 +3,8 @@
 import { allEnded } from "../core/all-ended.ts";
 import { ClosedError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { encodeImage } from "../image/encode.ts";
+import { imageOf } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
@@ -11,6 +13,7 @@ import type { Backend } from "../pipeline/backend.ts";
 import { MicroBatcher } from "../pipeline/micro-batcher.ts";
 import { openBackends } from "../pipeline/open-backend.ts";
 import { type FrameResult, Pipeline } from "../pipeline/pipeline.ts";
+import { warmUp } from "../pipeline/warm-up.ts";
 import { type DetectionResult, detectionsOf } from "./detection.ts";
 import {
   type DetectOptions,
@@ -19,8 +22,10 @@ import {
   parseDetectOptions,
   parseDetectorOptions,
   parseStreamOptions,
+  parseWarmUpOptions,
   type StreamOptions,
   selectionOf,
+  type WarmUpOptions,
 } from "./detector-config.ts";
 import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
@@ -130,6 +135,26 @@ export class Detector implements AsyncDisposable {
   /** Every device that runs it: one, unless several were asked for. */
   get backends(): readonly BackendInfo[] {
     return this.#pipeline.backends;
+  }
+
+  /**
+   * Run black pictures through the model in all ways that frames will go, so that the first real ones take no longer than
+   * the others: memory is taken, CUDA graphs are captured, JPEG decoders are set up. The commands `serve` and
+   * `worker`, and `Worker.create`, do it before they are ready.
+   *
+   * @param options the size of the pictures to come
+   * @throws {OptionError} If an option is unknown or out of range, or the size over `maxPixels`
+   * @throws {ClosedError} If the detector has been closed
+   * @throws {NativeError} If the model itself, or its device, fails
+   */
+  async warmUp(options: WarmUpOptions = {}): Promise<void> {
+    this.#assertOpen("warm up");
+    const { width, height } = parseWarmUpOptions(options, this.#config.maxPixels);
+    const started = performance.now();
+    const black = imageOf(new Uint8Array(width * height * 3), { width, height });
+    await warmUp(this.#pipeline, [black, await encodeImage(black)], this.#selection);
+    const ms = Math.round(performance.now() - started);
+    logger.debug(`Warmed up ${this.#name}, ${this.#pipeline.inFlight} in flight, in ${ms} ms`);
   }
 
   /**

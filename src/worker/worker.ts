@@ -20,6 +20,8 @@ import { WorkerMetrics } from "./worker-metrics.ts";
 export interface WorkerDetector extends FrameDetector {
   readonly labels: readonly string[];
   readonly backends: readonly Pick<BackendInfo, "kind" | "inFlight" | "maxBatch">[];
+  /** Called before the first frame is read. */
+  warmUp(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -106,7 +108,7 @@ export class Worker {
   }
 
   /**
-   * Check the options and load the model; nothing is read yet.
+   * Check the options, load the model and warm it up; nothing is read yet.
    *
    * @throws {OptionError} If an option is unknown or out of range, or a class none of the model's
    * @throws as `Detector.load` does
@@ -119,7 +121,9 @@ export class Worker {
       const { input, group, consumer, start, claim, timeoutMs } = config;
       const redis = { address: redisAddress(config.redis), streams: input, group, consumer, start };
       const broker = parts.broker ?? new RedisBroker({ ...redis, claimIdleMs: claim.idleMs, timeoutMs });
-      return new Worker(config, detect, broker, detector);
+      const worker = new Worker(config, detect, broker, detector);
+      await detector.warmUp();
+      return worker;
     } catch (error) {
       await detector.close();
       throw error;

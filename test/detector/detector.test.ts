@@ -358,3 +358,24 @@ test("Detector.load() takes the machine of BUN_TENSORRT_BACKEND where the choice
     else process.env.BUN_TENSORRT_BACKEND = former;
   }
 });
+
+test("Detector.warmUp() runs pixels and a JPEG of the size to come through every slot, and says how long that took", async () => {
+  const lines: string[] = [];
+  setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    await using detector = await Detector.load(toyDetector(), { backend: "cpu", inFlight: 3, maxPixels: 10_000 });
+    await detector.warmUp();
+    await detector.warmUp({ size: [1, 10_000] });
+    expect(lines.filter((line) => /^debug: Warmed up .*, 3 in flight, in \d+ ms$/.test(line)).length).toBe(2);
+    expect((await detector.detect(white)).detections.length).toBe(3);
+    await expect(detector.warmUp({ size: [101, 100] })).rejects.toThrow(
+      'Cannot warm up as option "size" must have at most 10000 pixels, as the pictures: received 101x100\nHint: ',
+    );
+    await expect(detector.warmUp({ size: [0, 1] })).rejects.toThrow(OptionError);
+    await expect(detector.warmUp({ sizes: [1, 1] } as object)).rejects.toThrow('did you mean "size"?');
+    await detector.close();
+    await expect(detector.warmUp()).rejects.toThrow(ClosedError);
+  } finally {
+    setLogSink(undefined);
+  }
+});

@@ -14,11 +14,13 @@ class StubDetector implements WorkerDetector {
   readonly backends = [{ kind: "cpu", inFlight: 1, maxBatch: 8 }] as const;
   readonly options: (DetectOptions | undefined)[] = [];
   isClosed = false;
+  isWarm = false;
   running = 0;
   mostRunning = 0;
   work: (bytes: Uint8Array) => Promise<void> = async () => {};
 
   async detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult> {
+    expect(this.isWarm).toBe(true);
     this.options.push(options);
     this.running += 1;
     this.mostRunning = Math.max(this.mostRunning, this.running);
@@ -30,6 +32,10 @@ class StubDetector implements WorkerDetector {
     const timing = { decode: 1, preprocess: 1, infer: 1, postprocess: 1, total: 4 };
     const detections = [{ label: "cat", classId: 0, score: 0.5, box: [0, 0, 5, 5] as const }];
     return { detections, width: 10, height: 10, dropped: 0, timing };
+  }
+
+  async warmUp(): Promise<void> {
+    this.isWarm = true;
   }
 
   close(): Promise<void> {

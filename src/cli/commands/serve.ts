@@ -40,6 +40,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   parseServeOptions(args.serve);
   const path = await findModel(args.model, context);
   await using detector = await loadDetector(path, args.detector, context, { command: "serve", isQuiet: args.isQuiet });
+  await detector.warmUp();
   using usage = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
   const options: ServeOptions = {
     name: servedName(path),

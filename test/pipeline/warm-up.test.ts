@@ -1,0 +1,57 @@
+import { expect, test } from "bun:test";
+import { ImageError, NativeError } from "../../src/core/errors.ts";
+import { encodeImage } from "../../src/image/encode.ts";
+import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { warmUp } from "../../src/pipeline/warm-up.ts";
+import { flatPicture } from "../support/flat-picture.ts";
+import { WatchedBackend } from "../support/watched-backend.ts";
+
+const SELECTION = { threshold: 0.25, iou: 0.7, maxDetections: 300, classAgnostic: false, classIds: undefined };
+const PICTURE = flatPicture(70, 33, 0);
+
+async function withPipeline(
+  inFlight: number,
+  batch: number,
+  work: (pipeline: Pipeline, backend: WatchedBackend) => Promise<void>,
+): Promise<void> {
+  const backend = await WatchedBackend.load();
+  const pipeline = new Pipeline(backend, { inFlight, batch, size: [64, 64], rectangular: false });
+  try {
+    await work(pipeline, backend);
+  } finally {
+    backend.letGo();
+    await pipeline.close();
+  }
+}
+
+test("warmUp() runs each picture alone and as a batch, in every slot at once", () =>
+  withPipeline(3, 4, async (pipeline, backend) => {
+    backend.hold();
+    const warm = warmUp(pipeline, [PICTURE, await encodeImage(PICTURE)], SELECTION);
+    while (backend.running < 3) await Bun.sleep(1);
+    backend.letGo();
+    await warm;
+    expect(backend.runs.toSorted()).toEqual([...Array(6).fill(1), ...Array(6).fill(4)]);
+    expect(backend.selections.every((selection) => selection === SELECTION)).toBe(true);
+  }));
+
+test("warmUp() does not wait for a slot that is at work, nor for another warm-up", () =>
+  withPipeline(2, 1, async (pipeline, backend) => {
+    const work = Promise.withResolvers<void>();
+    const working = pipeline.withSlot(() => work.promise);
+    await warmUp(pipeline, [PICTURE], SELECTION);
+    expect(backend.runs).toEqual([1]);
+    await Promise.all([warmUp(pipeline, [PICTURE], SELECTION), warmUp(pipeline, [PICTURE], SELECTION)]);
+    work.resolve();
+    await working;
+    await warmUp(pipeline, [PICTURE], SELECTION);
+    expect(backend.runs).toEqual([1, 1, 1, 1, 1]);
+  }));
+
+test("warmUp() tells what is wrong with a picture or the model, once every slot has ended", () =>
+  withPipeline(2, 1, async (pipeline, backend) => {
+    await expect(warmUp(pipeline, [new Uint8Array(9)], SELECTION)).rejects.toThrow(ImageError);
+    backend.fault = new NativeError("Cannot run as it fails", { code: "ORT_FAIL", call: "Run" });
+    await expect(warmUp(pipeline, [PICTURE], SELECTION)).rejects.toBe(backend.fault);
+    expect(backend.running).toBe(0);
+  }));

@@ -19,6 +19,8 @@ import { parseVideoSinkOptions, type VideoSinkConfig, type VideoSinkOptions } fr
 const PIPE_BYTES = 2 ** 20;
 /** A process that was told to stop in mid-work gets this long. */
 const GRACE_MS = 2000;
+/** Said of a file that could not be ended, for want of room above all; ffmpeg 5.1 exits with 0 nevertheless. */
+const UNENDED = /^Error (?:writing trailer|closing file)/;
 
 /** When a frame is shown. */
 interface FrameTiming {
@@ -221,6 +223,7 @@ export class VideoSink implements AsyncDisposable {
     await this.#run.log.ended;
     this.#run.close();
     if (code !== 0) throw this.#refusal(`ended with code ${code}`);
+    if (this.#run.log.errors.some((line) => UNENDED.test(line))) throw this.#refusal("could not end the file");
   }
 
   /** Stop: a file that was not finished is left as far as it got, and ffmpeg gets a moment to end it. */

@@ -11,6 +11,7 @@ import { VideoSink } from "../video/video-sink.ts";
 import { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
+import { Complaints } from "./complaints.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import { findModel } from "./fetch-entry.ts";
 import { plural } from "./format-table.ts";
@@ -20,7 +21,6 @@ import type { ResultSink } from "./result-sink.ts";
 import { openTarget } from "./result-target.ts";
 import { annotatedOptions, annotatedPaths } from "./save-video.ts";
 import { formatTally, type Tally } from "./tally.ts";
-import { printable } from "./text-table.ts";
 
 /** More than any number of frames in flight needs; only as many are made as are. */
 const MOST_BUFFERS = 256;
@@ -112,9 +112,10 @@ export async function detectVideos(
   }
   const copies = args.save === undefined ? undefined : annotatedPaths(args.save, files);
   const tally: Tally = { good: 0, bad: 0, objects: 0 };
+  const complaints = new Complaints(terminal);
   const report = (error: VideoError): void => {
     tally.bad += 1;
-    terminal.line(`${terminal.paint("red", "error:")} ${printable(error.message.split("\n", 1)[0]!)}`);
+    complaints.tell(error);
   };
   let pinned: PinnedFrames | undefined;
   await using stack = new AsyncDisposableStack();

@@ -6,6 +6,7 @@ import { readPictures } from "../video/picture-stream.ts";
 import { watchFolder } from "../video/watch-folder.ts";
 import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
+import { Complaints } from "./complaints.ts";
 import { type ArrivingPicture, detectArriving, untilAborted } from "./detect-arriving.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import { findModel } from "./fetch-entry.ts";
@@ -16,7 +17,6 @@ import { PICTURE_EXTENSIONS } from "./pictures.ts";
 import { openTarget } from "./result-target.ts";
 import { openSaver } from "./save-pictures.ts";
 import { formatTally } from "./tally.ts";
-import { printable } from "./text-table.ts";
 import { writePictures } from "./write-pictures.ts";
 
 /** What pictures of standard input are called in results. */
@@ -75,7 +75,7 @@ export async function runArriving(args: DetectArguments, context: CommandContext
   let isBroken = false;
   const onBroken = (error: VideoError): void => {
     isBroken = true;
-    terminal.line(`${terminal.paint("red", "error:")} ${printable(error.message.split("\n", 1)[0]!)}`);
+    new Complaints(terminal).tell(error);
   };
   const started = performance.now();
   const pictures = files === undefined ? fromStdin(args, signal, onBroken) : fromFolder(files);

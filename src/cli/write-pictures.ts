@@ -2,13 +2,13 @@
 
 import { ImageError } from "../core/errors.ts";
 import type { ImageSource } from "../image/source.ts";
+import { Complaints } from "./complaints.ts";
 import { Progress } from "./progress.ts";
 import type { PictureResult } from "./result-format.ts";
 import type { ResultSink } from "./result-sink.ts";
 import type { PictureSaver } from "./save-pictures.ts";
 import type { Tally } from "./tally.ts";
 import type { Terminal } from "./terminal.ts";
-import { printable } from "./text-table.ts";
 
 /** A result, and the picture where it is no file that can be read again. */
 export type WritablePicture = PictureResult & { readonly source?: ImageSource };
@@ -52,9 +52,10 @@ export async function writePictures(
 ): Promise<Tally> {
   const tally: Tally = { good: 0, bad: 0, objects: 0 };
   const progress = bar === undefined ? undefined : new Progress(terminal, "detect", "pictures");
+  const complaints = new Complaints(terminal);
   const onBadPicture = (_: string, error: Error): void => {
     tally.bad += 1;
-    terminal.line(`${terminal.paint("red", "error:")} ${printable(error.message.split("\n", 1)[0]!)}`);
+    complaints.tell(error);
   };
   try {
     for await (const picture of results(onBadPicture)) {

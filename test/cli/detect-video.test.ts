@@ -18,6 +18,7 @@ import { untilAborted } from "../../src/cli/detect-arriving.ts";
 import { operandKind } from "../../src/cli/operand-kind.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
+import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
@@ -287,6 +288,20 @@ test.skipIf(isFfmpegMissing)(
   15_000,
 );
 
+test.skipIf(isFfmpegMissing || !hasSmallDisk)(
+  "detect --save fails where the annotated video cannot be ended for want of room, and says what helps",
+  async () => {
+    mkdirSync(path("disk"));
+    const words = cliWords(toyWords("long.mp4", "--duration", "0.4", "--save", "disk/out.mp4", "-o", "table", "-q"));
+    const shell = `mount -t tmpfs -o size=64k tmpfs disk && head -c 61440 /dev/zero > disk/fill; "$@"`;
+    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stderr: "pipe" });
+    const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
+    expect(code).toBe(1);
+    expect(errors).toMatch(/^error: Cannot write the video "disk\/out\.mp4" as ffmpeg .*No space left/m);
+    expect(errors).toMatch(/^Hint: check the place, the room on the disk/m);
+  },
+);
+
 for (const framing of ["jpeg", "length"] as const) {
   test(`detect - reads pictures of standard input, ${framing}, and tells of one that is none`, async () => {
     const jpeg = readFileSync(path("white.jpg"));
@@ -324,6 +339,7 @@ test("detect - answers what came before a broken length, and exits with 1", asyn
   expect(code).toBe(1);
   expect(JSON.parse(output)).toHaveLength(1);
   expect(errors).toContain("Cannot read picture 1 from standard input as its length must be from 1 to");
+  expect(errors).toContain("\nHint: before each picture stands its length in bytes");
 });
 
 test("detect --watch answers new pictures until Ctrl-C", async () => {

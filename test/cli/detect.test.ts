@@ -125,6 +125,7 @@ test("detect does the rest of a folder with bad pictures, names those, and exits
     expect(jsonLines(output).map(({ file }) => file)).toEqual([join("mixed", "img1.jpg"), join("mixed", "img2.png")]);
     expect(errors).toMatch(/^error: Cannot \S+ .*broken\.jpg/m);
     expect(errors).toMatch(/^error: Cannot \S+ .*cut\.jpg/m);
+    expect(errors).toMatch(/^error: Cannot .*broken\.jpg.*\nHint: JPEG, PNG, .* are supported$/m);
     expect(errors).toEndWith("2 of 4 pictures could not be read\n");
     expect(errors).not.toContain("    at ");
   }

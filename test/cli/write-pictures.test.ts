@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { Complaints } from "../../src/cli/complaints.ts";
 import type { PictureSaver } from "../../src/cli/save-pictures.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
 import { writePictures } from "../../src/cli/write-pictures.ts";
@@ -12,6 +13,19 @@ const result: DetectionResult = {
   dropped: 0,
   timing: { decode: 0, preprocess: 0, infer: 0, postprocess: 0, total: 0 },
 };
+
+test("Complaints tell each error in a line, and a hint that holds for several once", () => {
+  const told: string[] = [];
+  const complaints = new Complaints(new Terminal({ write: (text) => told.push(text) }, (_, text) => text));
+  for (const name of ["a", "b"]) complaints.tell(new Error(`Cannot decode ${name}\nmore\nHint: copy it again\u0007`));
+  complaints.tell(new Error("Cannot decode c"));
+  expect(told).toEqual([
+    "error: Cannot decode a\n",
+    "Hint: copy it again\ufffd\n",
+    "error: Cannot decode b\n",
+    "error: Cannot decode c\n",
+  ]);
+});
 
 test("writePictures() counts a picture once that was answered and cannot be drawn on", async () => {
   const written: string[] = [];

@@ -6,6 +6,7 @@ import { round } from "../../service/result-json.ts";
 import type { ImageModel, TransformStreamResult } from "../../transform/image-model.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
+import { Complaints } from "../complaints.ts";
 import { findModel } from "../fetch-entry.ts";
 import { plural } from "../format-table.ts";
 import { loadImageModel } from "../load-detector.ts";
@@ -68,10 +69,11 @@ async function transformFiles(model: ImageModel, run: Run, context: CommandConte
   const tally: Tally = { good: 0, bad: 0 };
   const isShown = !args.isQuiet && files.length > 1;
   const progress = isShown ? new Progress(terminal, "transform", "pictures") : undefined;
+  const complaints = new Complaints(terminal);
   const onError = (error: unknown): void => {
     if (!(error instanceof ImageError)) throw error;
     tally.bad += 1;
-    terminal.line(`${terminal.paint("red", "error:")} ${printable(error.message.split("\n", 1)[0]!)}`);
+    complaints.tell(error);
   };
   const paint = paintOf(output.hasColour);
   try {

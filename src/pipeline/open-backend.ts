@@ -33,6 +33,10 @@ export function gpuUnavailable(): string | undefined {
   }
 }
 
+/** What to do where the GPU that was asked for cannot be used. */
+const ANY_MODEL_HINT = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
+const PLAN_HINT = "bunx bun-tensorrt doctor says what is missing; the ONNX model it was built from runs anywhere";
+
 /** Where models will run. */
 export interface Machine {
   readonly kind: "cpu" | "gpu";
@@ -44,15 +48,19 @@ export interface Machine {
  * Choose the machine: the one that was asked for, or the best there is.
  *
  * @param action what it is for, for messages
+ * @param hint   what to do where the GPU was asked for and cannot be used
  * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
  */
-export function chooseMachine(backend: OpenBackendOptions["backend"], action = "load a detector"): Machine {
+export function chooseMachine(
+  backend: OpenBackendOptions["backend"],
+  action = "load a detector",
+  hint: string = ANY_MODEL_HINT,
+): Machine {
   const wanted = backend === "auto" ? wantedByEnvironment(action) : backend;
   if (wanted === "cpu") return { kind: "cpu", gpuFault: undefined };
   const gpuFault = gpuUnavailable();
   if (gpuFault === undefined) return { kind: "gpu", gpuFault };
   if (wanted === "auto") return { kind: "cpu", gpuFault };
-  const hint = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
   throw new UnavailableError(message(`${action} on the GPU`, `as it cannot be used: ${gpuFault}`, hint), "backend");
 }
 
@@ -91,7 +99,7 @@ export async function openOnMachine<T>(
   backend: OpenBackendOptions["backend"],
   { action, onGpu, onCpu }: Openers<T>,
 ): Promise<T> {
-  const { kind, gpuFault } = chooseMachine(backend, action);
+  const { kind, gpuFault } = chooseMachine(backend, action, isPlanSource(source) ? PLAN_HINT : undefined);
   if (kind === "gpu") return onGpu();
   if (gpuFault !== undefined) logger.info(`Running on the CPU, as the GPU cannot be used: ${gpuFault}`);
   refusePlan(source, gpuFault === undefined ? 'backend "cpu" was asked for' : `the GPU cannot be used: ${gpuFault}`);
@@ -137,11 +145,14 @@ function wantedByEnvironment(action: string): OpenBackendOptions["backend"] {
   throw new OptionError(message(action, found), "backend");
 }
 
+function isPlanSource(source: string | Uint8Array): boolean {
+  return typeof source === "string" ? isPlan(undefined, source) : isPlan(source, undefined);
+}
+
 /** @param reason why it is not the GPU, the only place where a plan runs */
 function refusePlan(source: string | Uint8Array, reason: string): void {
-  const [path, bytes] = typeof source === "string" ? [source, undefined] : [undefined, source];
-  if (!isPlan(bytes, path)) return;
-  const name = path ?? "the model from bytes";
+  if (!isPlanSource(source)) return;
+  const name = typeof source === "string" ? source : "the model from bytes";
   const hint = "load the ONNX model it was built from";
   throw new ModelError(message(`load ${JSON.stringify(name)}`, `as a plan needs a GPU, and ${reason}`, hint), name);
 }

@@ -78,6 +78,8 @@ test.skipIf(!isGpuMissing)("inspect and detect refuse what a plan cannot do with
   expect(layers.code).toBe(1);
   expect(layers.errors).toContain('Cannot show the layers of "own.plan" as that needs it loaded on a GPU: ');
   expect(detect.errors).toContain("Cannot load a detector on the GPU");
+  // With "cpu" it would be refused as well.
+  expect(detect.errors).toEndWith("; the ONNX model it was built from runs anywhere\n");
   expect(cpu.errors).toContain('as "own.plan" is a plan, which runs on a GPU alone');
 });
 
@@ -85,12 +87,14 @@ test("inspect refuses layers of a model, and plans that are cut short or empty",
   const whole = readFileSync(path("own.plan"));
   writeFileSync(path("cut.plan"), whole.subarray(0, 40));
   writeFileSync(path("empty.plan"), "");
-  const [layers, cut, empty] = await Promise.all([
+  const [none, layers, cut, empty] = await Promise.all([
+    inspect(),
     inspect("toy.onnx", "--layers"),
     inspect("cut.plan"),
     inspect("empty.plan"),
   ]);
-  expect([layers.code, cut.code, empty.code]).toEqual([2, 1, 1]);
+  expect([none.code, layers.code, cut.code, empty.code]).toEqual([2, 2, 1, 1]);
+  expect(none.errors).toEndWith("Hint: bun-tensorrt inspect yolo11n\n"); // a name that works as it stands
   expect(layers.errors).toContain('as --layers is for plans: "toy.onnx" is a model');
   expect(cut.errors).toContain("it is cut short");
   expect(empty.errors).toContain("as it is empty: 0 bytes");

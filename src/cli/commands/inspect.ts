@@ -94,7 +94,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
     const found = `as it takes one model: received ${parsed.operands.length}`;
-    throw refuse("inspect", "model", found, "bun-tensorrt inspect yolo11n.onnx");
+    throw refuse("inspect", "model", found, "bun-tensorrt inspect yolo11n");
   }
   const { text, json, isGood } = await reportOf(await findModel(word, context), flags, context);
   await context.output.write(flags.json ? `${JSON.stringify(json, null, 2)}\n` : text);

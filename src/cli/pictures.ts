@@ -32,10 +32,21 @@ function byName(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }
 
+/** False for what is known to be no file. A pipe that is only met in a folder would be waited for without end. */
+function mayBeFile(path: string): boolean {
+  try {
+    // A link that leads nowhere is told of like any picture that cannot be read.
+    return statsOf(path)?.isFile() !== false;
+  } catch {
+    return true; // what cannot be looked at is told of as well, when it is read
+  }
+}
+
 function inFolder(folder: string, action: string): string[] {
-  const files = readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => !entry.isDirectory() && isPictureName(entry.name))
-    .map((entry) => join(folder, entry.name))
+  const files = readdirSync(folder)
+    .filter(isPictureName)
+    .map((name) => join(folder, name))
+    .filter(mayBeFile)
     .sort(byName);
   if (files.length > 0) return files;
   const hint = `a picture ends in ${PICTURE_EXTENSIONS.join(", ")}; for folders below it pass '${join(folder, "**")}'`;
@@ -43,7 +54,9 @@ function inFolder(folder: string, action: string): string[] {
 }
 
 function byPattern(pattern: string, action: string): string[] {
-  const files = [...new Bun.Glob(pattern).scanSync({ dot: false, onlyFiles: true })].filter(isPictureName).sort(byName);
+  // Bun takes no link for a file. Links to folders are not followed, as they may lead in circles.
+  const names = new Bun.Glob(pattern).scanSync({ dot: false, onlyFiles: false });
+  const files = [...names].filter((name) => isPictureName(name) && mayBeFile(name)).sort(byName);
   if (files.length > 0) return files;
   const isPattern = /[*?[\]{}]/.test(pattern);
   const found = isPattern ? "as no picture fits the pattern" : "as there is no such file or folder";

@@ -40,6 +40,26 @@ test("expandPictures(): a folder stands for its pictures, by name, and not for t
   expect(expandPictures([path("a")])).toEqual([path("a/1.png"), path("a/10.JPG"), path("a/2.jpg")]);
 });
 
+test.skipIf(Bun.which("mkfifo") === null)(
+  "expandPictures(): folders and patterns leave out pipes and links to folders, and keep links to files, and to nowhere",
+  () => {
+    Bun.spawnSync(["mkfifo", path("a/pipe.jpg")]);
+    for (const [target, name] of [
+      [path("a/pipe.jpg"), "p.jpg"],
+      [path("b"), "folder.jpg"],
+      [path("b/2.jpg"), "x.jpg"],
+      ["nowhere", "y.jpg"],
+      ["..", "up"],
+    ] as const) {
+      symlinkSync(target, path("a", name));
+    }
+    const pictures = ["1.png", "10.JPG", "2.jpg", "x.jpg", "y.jpg"].map((name) => path("a", name));
+    expect(expandPictures([path("a")])).toEqual(pictures);
+    expect(expandPictures([path("a/*")])).toEqual(pictures);
+    expect(expandPictures([path("a/pipe.jpg")])).toEqual([path("a/pipe.jpg")]); // named outright it is waited for
+  },
+);
+
 test("expandPictures(): a pattern reaches below, and a file of that very name wins over it", () => {
   expect(expandPictures([path("**/*.{jpg,webp}")])).toEqual(
     ["a/2.jpg", "a/deep/3.webp", "b/2.jpg", "b/[x].jpg"].map((name) => path(name)),

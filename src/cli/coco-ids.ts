@@ -17,6 +17,8 @@ const schema: z.ZodType<CocoAnnotations> = z.object({
   categories: z.array(z.object({ id: z.int(), name: z.string() })),
 });
 
+const FORM_HINT = "pass the instances file of COCO's annotations, or one in its form";
+
 /**
  * Read an annotation file.
  *
@@ -28,13 +30,12 @@ export function readAnnotations(path: string): CocoAnnotations {
   try {
     content = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    throw new Error(message(action, `as they must be a JSON file: ${(cause as Error).message}`), { cause });
+    throw new Error(message(action, `as they must be a JSON file: ${(cause as Error).message}`, FORM_HINT), { cause });
   }
   const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  const hint = "pass the instances file of COCO's annotations, or one in its form";
-  throw new Error(message(action, `as ${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, hint));
+  throw new Error(message(action, `as ${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, FORM_HINT));
 }
 
 /**

@@ -76,6 +76,19 @@ function expand(operand: string, action: string): string[] {
   return stats.isDirectory() ? inFolder(operand, action) : [operand];
 }
 
+/** @throws {Error} If the operand stands for no file, or the system does not let one look */
+function expandReadable(operand: string, action: string): string[] {
+  try {
+    return expand(operand, action);
+  } catch (cause) {
+    const { code, message: text } = cause as NodeJS.ErrnoException;
+    if (code === undefined) throw cause;
+    const found = `as it cannot be read: ${text.replace(/, \w+ '[^']*'$/, "")}`;
+    const hint = "check the path and its permissions";
+    throw new Error(message(`${action} ${JSON.stringify(operand)}`, found, hint), { cause });
+  }
+}
+
 /**
  * Expand operands: a file or an http address stands for itself, a folder for the pictures in it (not below it), anything
  * else is a pattern. Sorted by name within each operand; a file that is named twice is taken once.
@@ -86,7 +99,7 @@ function expand(operand: string, action: string): string[] {
 export function expandPictures(operands: readonly string[], action = "detect in"): string[] {
   const files = new Map<string, string>();
   for (const operand of operands) {
-    for (const file of expand(operand, action)) {
+    for (const file of expandReadable(operand, action)) {
       const key = isAddress(file) ? file : resolve(file);
       if (!files.has(key)) files.set(key, file);
     }

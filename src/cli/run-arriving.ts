@@ -1,7 +1,7 @@
 /** @module RunArriving: `detect` for pictures that nobody has counted: a watched folder, and standard input. */
 
 import { existsSync } from "node:fs";
-import { VideoError } from "../core/errors.ts";
+import { message, VideoError } from "../core/errors.ts";
 import { readPictures } from "../video/picture-stream.ts";
 import { watchFolder } from "../video/watch-folder.ts";
 import { refuse } from "./args.ts";
@@ -21,6 +21,16 @@ import { writePictures } from "./write-pictures.ts";
 
 /** What pictures of standard input are called in results. */
 const STDIN = "-";
+const STDIN_HINT = "send pictures: camera | bun-tensorrt detect -";
+
+/** @throws the error itself, if it is neither that of a picture nor the system's */
+function brokenStdin(cause: unknown): VideoError {
+  if (cause instanceof VideoError) return cause;
+  const { code, message: text } = cause as NodeJS.ErrnoException;
+  if (code === undefined) throw cause;
+  const found = `as it gives no bytes: ${text}`;
+  return new VideoError(message("read standard input", found, STDIN_HINT), "standard input", { cause });
+}
 
 async function* fromStdin(
   args: DetectArguments,
@@ -35,8 +45,7 @@ async function* fromStdin(
     }
   } catch (error) {
     // What came before the break is answered.
-    if (!(error instanceof VideoError)) throw error;
-    onBroken(error);
+    onBroken(brokenStdin(error));
   }
 }
 
@@ -61,7 +70,7 @@ export async function runArriving(args: DetectArguments, context: CommandContext
     throw refuse("detect", "save", found, "give another folder");
   }
   if (watch === undefined && process.stdin.isTTY) {
-    throw refuse("detect", "stdin", "as standard input is a terminal", "send pictures: camera | bun-tensorrt detect -");
+    throw refuse("detect", "stdin", "as standard input is a terminal", STDIN_HINT);
   }
   using target = openTarget(args, [], output, watch === undefined ? "videos" : "pictures");
   const saver = save === undefined ? undefined : openSaver(save, []);

@@ -342,6 +342,14 @@ test("detect - answers what came before a broken length, and exits with 1", asyn
   expect(errors).toContain("\nHint: before each picture stands its length in bytes");
 });
 
+test("detect - says what standard input is where it is no stream of pictures", async () => {
+  const line = `${cliWords(toyWords("-", "-f", "json")).join(" ")} < .`;
+  const child = Bun.spawn(["sh", "-c", line], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
+  expect(errors).toMatch(/^error: Cannot read standard input as it gives no bytes: EISDIR: .*\nHint: send pictures: /);
+  expect(code).toBe(1);
+});
+
 test("detect --watch answers new pictures until Ctrl-C", async () => {
   mkdirSync(path("incoming"));
   const words = cliWords(toyWords("--watch", "incoming", "--format", "ndjson", "--save", "drawn"));

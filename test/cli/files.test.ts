@@ -84,6 +84,10 @@ test("expandPictures() names what stands for no file", () => {
   );
   // Below a file there is nothing, which Bun's statSync() takes for a failure.
   expect(() => expandPictures([path("a/2.jpg/c.jpg")])).toThrow('c.jpg" as there is no such file or folder');
+  symlinkSync("circle.jpg", path("circle.jpg"));
+  expect(() => expandPictures([path("circle.jpg")], "transform")).toThrow(
+    /^Cannot transform ".*circle\.jpg" as it cannot be read: ELOOP: too many symbolic links encountered\nHint: /,
+  );
   expect(() => expandPictures(["c.jpg"])).toThrow(`Hint: paths are relative to ${process.cwd()}`);
   expect(() => expandPictures([path("*.gif")])).toThrow('*.gif" as no picture fits the pattern');
   expect(() => expandPictures([path("empty")])).toThrow('empty" as it holds no picture');
@@ -254,7 +258,9 @@ test.skipIf(!existsSync("/dev/full"))("a standard output without room is told of
 
 test("readAnnotations() names a missing file, another kind of file, and another kind of JSON", () => {
   writeFileSync(path("a.json"), '{"images": [{"id": 1}], "categories": []}');
-  expect(() => readAnnotations(path("none.json"))).toThrow("as they must be a JSON file: ENOENT");
+  expect(() => readAnnotations(path("none.json"))).toThrow(
+    /as they must be a JSON file: ENOENT: no such file or directory.*\nHint: pass the instances file of COCO's/,
+  );
   expect(() => readAnnotations(path("a/notes.txt"))).toThrow("as they must be a JSON file: ");
   expect(() => readAnnotations(path("a.json"))).toThrow("as images.0.file_name is wrong");
   writeFileSync(

@@ -110,7 +110,7 @@ export async function detectVideos(
     const found = "as --format coco numbers the frames of one video by their place";
     throw refuse("detect", "format", found, "run it once for each video, or choose jsonl");
   }
-  const copies = args.save === undefined ? undefined : annotatedPaths(args.save, files);
+  const copies = args.save === undefined ? undefined : annotatedPaths(args.save, files, args.output);
   const tally: Tally = { good: 0, bad: 0, objects: 0 };
   const complaints = new Complaints(terminal);
   const report = (error: VideoError): void => {

@@ -22,8 +22,9 @@ export function isPictureName(name: string): boolean {
   return PICTURE_EXTENSIONS.includes(extname(name).toLowerCase());
 }
 
-/** `street` of `photos/street.jpg`. */
+/** `street` of `photos/street.jpg`; `stdin` of `-`, as names that begin with a dash are taken for flags. */
 export function fileStem(file: string): string {
+  if (file === "-") return "stdin";
   const name = basename(isAddress(file) ? new URL(file).pathname : file);
   return name.replace(/(?<=.)\.[^.]*$/, "") || "picture";
 }

@@ -1,6 +1,6 @@
 /** @module SavePictures: pictures with their boxes drawn, written into a folder. */
 
-import { basename, extname, join } from "node:path";
+import { basename, extname, join, resolve } from "node:path";
 import { decodeImage } from "../image/decode.ts";
 import { drawDetections } from "../image/draw.ts";
 import { encodeImage } from "../image/encode.ts";
@@ -33,17 +33,26 @@ function copyName(name: string): string {
   return isKept ? name : `${name.slice(0, name.length - extension.length)}.jpg`;
 }
 
+/** @throws {OptionError} If results are written to one of the files that `--save` writes */
+export function refuseCopy(output: string | undefined, copies: readonly string[]): void {
+  if (output === undefined || !copies.some((path) => resolve(path) === resolve(output))) return;
+  throw refuse("detect", "output", `as ${JSON.stringify(output)} is written by --save as well`, "give another file");
+}
+
 /**
  * Make a folder ready for the copies of these files, and of others that turn up later, which keep their names.
  *
- * @throws {OptionError} If a copy would be written over a picture
+ * @param output where results are written as well
+ * @throws {OptionError} If a copy would be written over a picture, or over the results
  * @throws {Error} If it cannot be written, or two copies would have the same name
  */
-export function openSaver(folder: string, files: readonly string[]): PictureSaver {
+export function openSaver(folder: string, files: readonly string[], output?: string): PictureSaver {
   prepareFolder(folder);
   const names = outputNames(files, copyName);
   const paths = new Map(files.map((file, at) => [file, join(folder, names[at]!)]));
-  const own = overwritten([...paths.values()], files);
+  const copies = [...paths.values()];
+  refuseCopy(output, copies);
+  const own = overwritten(copies, files);
   if (own !== undefined) {
     throw refuse(
       "detect",

@@ -9,6 +9,7 @@ import type { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
 import { overwritten, prepareFolder } from "./output.ts";
 import { outputNames } from "./pictures.ts";
+import { refuseCopy } from "./save-pictures.ts";
 
 function copyName(name: string): string {
   const extension = extname(name);
@@ -26,10 +27,11 @@ export function localPath(video: string): string {
  *
  * @param save   what `--save` says: the file itself for one video, if it has a video's extension; else a folder
  * @param videos as the user named them
+ * @param output where results are written as well
  * @returns a path a video
- * @throws {OptionError} If one file is to hold several videos, or a video itself
+ * @throws {OptionError} If one file is to hold several videos, a video itself, or the results
  */
-export function annotatedPaths(save: string, videos: readonly string[]): string[] {
+export function annotatedPaths(save: string, videos: readonly string[], output?: string): string[] {
   const isFile = VIDEO_FILE_EXTENSIONS.includes(extname(save).toLowerCase());
   if (isFile && videos.length > 1) {
     throw refuse("detect", "save", `as ${save} is one file, for ${videos.length} videos`, "give a folder");
@@ -37,6 +39,7 @@ export function annotatedPaths(save: string, videos: readonly string[]): string[
   if (!isFile) prepareFolder(save);
   const sources = videos.map(localPath);
   const paths = isFile ? [save] : outputNames(sources, copyName).map((name) => join(save, name));
+  refuseCopy(output, paths);
   const own = overwritten(paths, sources);
   if (own === undefined) return paths;
   throw refuse("detect", "save", `as ${own} would be written over while it is read`, "give another place");

@@ -367,6 +367,10 @@ test("detect --output refuses what is read: pictures, the model, annotations, by
     );
     expect(code).toBe(2);
   }
+  mkdirSync(path("copies"));
+  const both = await toy("good", "--save", "copies", "-o", "copies/img1.jpg");
+  expect(both.errors).toStartWith('error: Cannot run detect as "copies/img1.jpg" is written by --save as well\nHint: ');
+  expect([both.code, readdirSync(path("copies"))]).toEqual([2, []]);
   expect(readFileSync(path("good/img1.jpg"))).toEqual(before);
   expect(new Uint8Array(readFileSync(path("toy.onnx")))).toEqual(toyDetector());
 });

@@ -42,7 +42,7 @@ async function detectPictures(
   const { terminal, output, signal } = context;
   const files = expandPictures(operands);
   using target = openTarget(args, files, output);
-  const saver = args.save === undefined ? undefined : openSaver(args.save, files);
+  const saver = args.save === undefined ? undefined : openSaver(args.save, files, args.output);
   const model = await findModel(args.model, context);
   const look = { command: "detect", isQuiet: args.isQuiet };
   await using detector = await loadDetector(model, args.detector, context, look);

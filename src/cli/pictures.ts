@@ -70,6 +70,11 @@ function isAddress(operand: string): boolean {
   return /^[a-z][a-z\d+.-]+:\/\//i.test(operand);
 }
 
+/** True for what may be gone, or another picture, when it is read again: an address, and a pipe. */
+export function isReadOnce(file: string): boolean {
+  return isAddress(file) || statsOf(file)?.isFile() === false;
+}
+
 function expand(operand: string, action: string): string[] {
   if (isAddress(operand)) return [operand];
   const stats = statsOf(operand);

@@ -10,7 +10,8 @@ function fakeDetector(): PictureStream & { readonly begun: string[] } {
     begun,
     async *stream(files, { onError }) {
       let index = 0;
-      for (const file of files) {
+      for await (const source of files) {
+        const file = typeof source === "string" ? source : source.name;
         begun.push(file);
         if (file.startsWith("bad")) onError(new ImageError(`Cannot decode "${file}"`, file), index);
         else if (file.startsWith("broken")) onError(new Error("no memory"), index);
@@ -25,6 +26,7 @@ test("detectAll() pairs results with their files around bad pictures", async () 
   const events: string[] = [];
   const options = {
     signal: new AbortController().signal,
+    isSaved: false,
     onBadPicture: (file: string) => events.push(`bad ${file}`),
   };
   const files = ["bad0", "1", "bad2", "bad3", "4", "bad5"];
@@ -39,7 +41,11 @@ test("detectAll() begins no further picture once aborted", async () => {
   const abort = new AbortController();
   const detector = fakeDetector();
   const seen: string[] = [];
-  for await (const { file } of detectAll(detector, ["1", "2", "3", "4"], { signal: abort.signal, onBadPicture() {} })) {
+  for await (const { file } of detectAll(detector, ["1", "2", "3", "4"], {
+    signal: abort.signal,
+    isSaved: false,
+    onBadPicture() {},
+  })) {
     seen.push(file);
     if (file === "2") abort.abort();
   }
@@ -49,7 +55,7 @@ test("detectAll() begins no further picture once aborted", async () => {
 
 test("detectAll() stops at what is not the fault of a picture", async () => {
   const run = async (): Promise<void> => {
-    const options = { signal: new AbortController().signal, onBadPicture() {} };
+    const options = { signal: new AbortController().signal, isSaved: false, onBadPicture() {} };
     for await (const _ of detectAll(fakeDetector(), ["1", "broken", "2"], options));
   };
   await expect(run()).rejects.toThrow("no memory");

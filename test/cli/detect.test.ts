@@ -241,6 +241,29 @@ test("detect --save writes a copy of each picture in its own format", async () =
   expect(readFileSync(path("table.txt"), "utf8")).toContain("3 objects");
 });
 
+test("detect --save draws on the very picture it looked at, where an address gives another the next time", async () => {
+  const pictures = await Promise.all([64, 33].map((side) => white(side, side).jpeg().toBuffer()));
+  let asked = 0;
+  using server = Bun.serve({ port: 0, fetch: () => new Response(new Uint8Array(pictures[asked++] ?? pictures[1]!)) });
+  const address = new URL("/snapshot.jpg", server.url).href;
+  const { code, output, errors } = await toy(address, "--save", "snapshots", "--format", "jsonl");
+  expect([code, errors, asked]).toEqual([0, "", 1]);
+  expect(jsonLines(output)[0]).toMatchObject({ file: address, width: 64 });
+  expect((await sharp(path("snapshots/snapshot.jpg")).metadata()).width).toBe(64);
+});
+
+test("detect --save draws on what comes through a pipe, and names one that is no picture", async () => {
+  const words = cliWords(["detect", "--model", "toy.onnx", "--backend", "cpu", "--save", "piped", "-q", "-f", "jsonl"]);
+  const line = `${words.join(" ")} <(cat good/img1.jpg) <(echo no picture)`;
+  const child = Bun.spawn(["bash", "-c", line], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  expect(jsonLines(output).map(({ detections }) => detections.length)).toEqual([3]);
+  expect(readdirSync(path("piped"))).toHaveLength(1);
+  expect(errors).toMatch(/^error: Cannot decode "\/dev\/fd\/\d+" as it is not a picture: 11 bytes/);
+  expect(errors).toEndWith("1 of 2 pictures could not be read\n");
+  expect(code).toBe(1);
+});
+
 test("detect --format coco numbers pictures and classes by the annotations", async () => {
   const annotations = {
     images: [1, 2, 3].map((id) => ({ id: id * 100, file_name: ["img1.jpg", "img2.png", "img3.webp"][id - 1] })),

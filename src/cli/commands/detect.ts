@@ -47,8 +47,9 @@ async function detectPictures(
   const look = { command: "detect", isQuiet: args.isQuiet };
   await using detector = await loadDetector(model, args.detector, context, look);
 
+  const isSaved = saver !== undefined;
   const started = performance.now();
-  const tally = await writePictures((onBadPicture) => detectAll(detector, files, { signal, onBadPicture }), {
+  const tally = await writePictures((onBadPicture) => detectAll(detector, files, { signal, isSaved, onBadPicture }), {
     sink: target.sink(detector.labels),
     saver,
     terminal,

@@ -41,8 +41,9 @@ class LiveOutput implements Output {
   async write(text: string): Promise<void> {
     try {
       if (!this.#hasWritten && this.#isOwnFile) ftruncateSync(this.#descriptor);
-      this.#hasWritten = true;
       writeAll(this.#descriptor, text);
+      // A new file without anything whole in it goes again.
+      this.#hasWritten = true;
     } catch (error) {
       if (isClosedPipe(error)) throw error;
       throw writeError(JSON.stringify(this.#path), error);

@@ -226,6 +226,16 @@ test.skipIf(!hasSmallDisk)(
   },
 );
 
+test.skipIf(!hasSmallDisk)("detect --output on a full disk leaves no empty file behind", async () => {
+  mkdirSync(path("full"));
+  const words = cliWords(["detect", "good", "-m", "toy.onnx", "--backend", "cpu", "-f", "json", "-o", "full/out.json"]);
+  const shell = `mount -t tmpfs -o size=64k tmpfs full && head -c 65536 /dev/zero > full/fill; "$@"; ls -A full`;
+  const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  expect(errors).toContain('error: Cannot write "full/out.json" as it cannot be written: ENOSPC');
+  expect(output).toBe("fill\n");
+});
+
 test("detect --save writes a copy of each picture in its own format", async () => {
   const { code } = await toy("good", "--save", "drawn", "--output", "table.txt");
   expect(code).toBe(0);

@@ -23,7 +23,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
   { name: "max-body", value: "SIZE", summary: "longest body, else 413 (default 32MiB)" },
   { name: "max-pixels", value: "N", summary: "most pixels of a picture, else 413 (default 67108864)" },
   { name: "max-files", value: "N", summary: "most pictures in one form (default 32)" },
-  { name: "concurrency", value: "N", summary: "requests worked on at once (default twice the frames in flight)" },
+  {
+    name: "concurrency",
+    value: "N",
+    summary: "requests worked on at once (default twice the frames in flight, at least 4)",
+  },
   { name: "queue", value: "N", summary: "requests that may wait, else 429 (default 64)" },
   { name: "timeout", value: "SECONDS", summary: "for an answer once the body is there, else 503 (default 30)" },
   { name: "body-timeout", value: "SECONDS", summary: "for a body to arrive, else 408 (default 20)" },

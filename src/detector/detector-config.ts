@@ -192,7 +192,10 @@ const loadSchema = z.strictObject({
   layout: z.string("the name of a layout").optional(),
   labels: z.array(z.string(), "a list of names").optional(),
   size: z
-    .union([side.transform((value): Size => [value, value]), z.tuple([side, side])], "a side, or [width, height]")
+    .union(
+      [side.transform((value): Size => [value, value]), z.tuple([side, side])],
+      "a side from 1 to 16384 pixels, or [width, height]",
+    )
     .optional(),
   rectangular: z.boolean("true or false").default(false),
   batch: z.int().min(1, "at least 1").max(1024, "at most 1024").default(1),

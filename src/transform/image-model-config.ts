@@ -79,7 +79,7 @@ export interface ImageModelConfig {
 const side = z.int().min(1, "a side is a whole number of pixels").max(16384, "a side is at most 16384 pixels");
 const sides = z.union(
   [side.transform((value): Size => [value, value]), z.tuple([side, side])],
-  "a side, or [width, height]",
+  "a side from 1 to 16384 pixels, or [width, height]",
 );
 const number = z.number("a number, or one a channel");
 const perChannel = z.union([number, z.tuple([number, number, number])], "a number, or one a channel");

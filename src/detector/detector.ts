@@ -31,17 +31,20 @@ import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
 import { inOrder, type StreamResult, type StreamSummary } from "./stream.ts";
 
-/** Options that a model with a fixed input leaves no room for are passed over, which nobody should have to find out. */
-function tellPassedOver(
-  { size, rectangular, batch }: DetectorConfig,
-  backends: readonly Backend[],
-  name: string,
-): void {
-  const { fixedSize } = backends[0]!.recognition;
+/**
+ * Options that a model with a fixed input leaves no room for are passed over, and a size beside the grid of one with an open
+ * input makes most models fail, in words that tell nothing of it. Nobody should have to find that out.
+ */
+function tellMisfits({ size, rectangular, batch }: DetectorConfig, backends: readonly Backend[], name: string): void {
+  const { fixedSize, stride } = backends[0]!.recognition;
   const isOtherSize = size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join();
   if (fixedSize !== undefined && (isOtherSize || rectangular)) {
     const option = isOtherSize ? "size" : "rectangular";
     logger.warn(`Passed over the option ${option}, as the input of the model ${name} is fixed: ${fixedSize.join("x")}`);
+  }
+  if (fixedSize === undefined && !rectangular && size?.some((side) => side % stride !== 0)) {
+    const rule = `most models take multiples of their stride alone, here ${stride}`;
+    logger.warn(`Took ${size.join("x")} for the option size of the model ${name}, and it may fail: ${rule}`);
   }
   const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
   if (batch > most) logger.warn(`Took ${most} for the option batch, as the model ${name} takes no more: ${batch}`);
@@ -101,7 +104,7 @@ export class Detector implements AsyncDisposable {
     for (const backend of backends) opened.defer(() => backend.close());
     const { recognition } = backends[0]!;
     const selection = selectionOf(config.detect, recognition.labels);
-    tellPassedOver(config, backends, name);
+    tellMisfits(config, backends, name);
     const pipeline = new Pipeline(backends, {
       inFlight: config.inFlight,
       size: config.size ?? recognition.preferredSize,

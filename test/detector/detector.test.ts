@@ -66,7 +66,7 @@ test("Detector names a misspelt option, a class that the model has not, and what
   await expect(detector.detect(white, { classes: [2] })).rejects.toThrow("as class 2 is none of the model's 2");
 });
 
-test("Detector.load() tells of options that a model of fixed size or batch has no room for", async () => {
+test("Detector.load() tells of options that a model of fixed size or batch has no room for, and of sizes beside the grid", async () => {
   const told = async (model: Uint8Array, options: DetectorOptions): Promise<string[]> => {
     const lines: string[] = [];
     const former = setLogSink((level, text) => void (level === "warn" && lines.push(text)));
@@ -86,7 +86,12 @@ test("Detector.load() tells of options that a model of fixed size or batch has n
     "Passed over the option rectangular, as the input of the model from bytes is fixed: 64x64",
   ]);
   expect(await told(fixed, { size: [64, 64], batch: 1 })).toEqual([]);
-  expect(await told(toyDetector({ side: "height" }), { size: 96, rectangular: true, batch: 4 })).toEqual([]);
+  const open = toyDetector({ side: "height" });
+  expect(await told(open, { size: 96, rectangular: true, batch: 4 })).toEqual([]);
+  expect(await told(open, { size: [97, 64], rectangular: true })).toEqual([]); // made into a multiple
+  expect(await told(open, { size: [97, 64] })).toEqual([
+    "Took 97x64 for the option size of the model from bytes, and it may fail: most models take multiples of their stride alone, here 32",
+  ]);
 });
 
 test("Detector.load() refuses what is no model, and says what it is", async () => {

@@ -15,11 +15,14 @@ const FORMATS: readonly FormatName[] = ["table", "json", "jsonl", "coco", "yolo"
 /** Both names are in use for one thing. */
 const FORMAT_WORDS = [...FORMATS, "ndjson"] as const;
 
+/** Standard input among the operands, and standard output of `--output`. */
+const STANDARD_STREAM = "-";
+
 /** In the order of the help. */
 export const DETECT_FLAGS: readonly Flag[] = [
   ...DETECTOR_FLAGS,
   { name: "format", short: "f", value: FORMATS.join("|"), summary: "how results are written (default table)" },
-  { name: "output", short: "o", value: "FILE", summary: "where to (default standard output); a folder for yolo" },
+  { name: "output", short: "o", value: "FILE", summary: "where to (default `-`, standard output); a folder for yolo" },
   {
     name: "annotations",
     value: "FILE",
@@ -29,7 +32,7 @@ export const DETECT_FLAGS: readonly Flag[] = [
     name: "save",
     short: "s",
     value: "DIR|FILE",
-    summary: "write copies with the boxes drawn into this folder, of one video to this file",
+    summary: "write copies with boxes to a folder, of one picture or video to a file",
   },
   { name: "video", summary: "take the operands for videos, whatever their names" },
   { name: "watch", value: "DIR", summary: "wait for new pictures in this folder, until Ctrl-C" },
@@ -100,7 +103,9 @@ function reconnectOf(attempts: number | undefined): VideoOptions["reconnect"] {
  */
 export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   const flags = parseFlags("detect", parsed, schema);
-  const { format, output, annotations, save } = flags;
+  const { format, annotations, save } = flags;
+  // As among the operands, and as everywhere.
+  const output = flags.output === STANDARD_STREAM ? undefined : flags.output;
   if (format === "yolo" && output === undefined) {
     const hint = "add --output DIR: one text file a picture is written there";
     throw refuse("detect", "output", "as --format yolo needs a folder", hint);

@@ -1,6 +1,7 @@
-/** @module SavePictures: pictures with their boxes drawn, written into a folder. */
+/** @module SavePictures: pictures with their boxes drawn, written into a folder, or one into a file. */
 
-import { basename, extname, join, resolve } from "node:path";
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { statsOf } from "../core/stats-of.ts";
 import { decodeImage } from "../image/decode.ts";
 import { drawDetections } from "../image/draw.ts";
 import { encodeImage } from "../image/encode.ts";
@@ -24,13 +25,17 @@ export interface PictureSaver {
   save(picture: PictureResult, source?: ImageSource): Promise<string>;
 }
 
-const FORMATS: Readonly<Record<string, EncodedFormat>> = { ".png": "png", ".webp": "webp" };
+const FORMATS: Readonly<Record<string, EncodedFormat>> = {
+  ".jpg": "jpeg",
+  ".jpeg": "jpeg",
+  ".png": "png",
+  ".webp": "webp",
+};
 
 /** PNG and WebP stay what they are, everything else becomes JPEG. */
 function copyName(name: string): string {
   const extension = extname(name);
-  const isKept = extension.toLowerCase() in FORMATS || /^\.jpe?g$/i.test(extension);
-  return isKept ? name : `${name.slice(0, name.length - extension.length)}.jpg`;
+  return extension.toLowerCase() in FORMATS ? name : `${name.slice(0, name.length - extension.length)}.jpg`;
 }
 
 /** @throws {OptionError} If results are written to one of the files that `--save` writes */
@@ -39,32 +44,45 @@ export function refuseCopy(output: string | undefined, copies: readonly string[]
   throw refuse("detect", "output", `as ${JSON.stringify(output)} is written by --save as well`, "give another file");
 }
 
+/** True for the path of one picture, rather than of a folder. */
+function isPicturePath(save: string): boolean {
+  return extname(save).toLowerCase() in FORMATS && statsOf(save)?.isDirectory() !== true;
+}
+
+/** A path for each copy. */
+function copyPaths(save: string, files: readonly string[]): string[] {
+  if (!isPicturePath(save)) {
+    prepareFolder(save);
+    return outputNames(files, copyName).map((name) => join(save, name));
+  }
+  if (files.length === 1) {
+    prepareFolder(dirname(save));
+    return [save];
+  }
+  const many = files.length === 0 ? "those that come" : `${files.length} pictures`;
+  throw refuse("detect", "save", `as ${JSON.stringify(save)} is one file, for ${many}`, "give a folder");
+}
+
 /**
- * Make a folder ready for the copies of these files, and of others that turn up later, which keep their names.
+ * Make a place ready for the copies of these files, and in a folder of others that turn up later, which keep their names.
  *
+ * @param save   what `--save` says: the file itself for one picture, if it is named like one; else a folder
  * @param output where results are written as well
- * @throws {OptionError} If a copy would be written over a picture, or over the results
+ * @throws {OptionError} If one file is to hold several, or a copy would be written over a picture, or over the results
  * @throws {Error} If it cannot be written, or two copies would have the same name
  */
-export function openSaver(folder: string, files: readonly string[], output?: string): PictureSaver {
-  prepareFolder(folder);
-  const names = outputNames(files, copyName);
-  const paths = new Map(files.map((file, at) => [file, join(folder, names[at]!)]));
-  const copies = [...paths.values()];
+export function openSaver(save: string, files: readonly string[], output?: string): PictureSaver {
+  const copies = copyPaths(save, files);
+  const paths = new Map(files.map((file, at) => [file, copies[at]!]));
   refuseCopy(output, copies);
   const own = overwritten(copies, files);
   if (own !== undefined) {
-    throw refuse(
-      "detect",
-      "save",
-      `as ${own} would be written over, which is a picture to read`,
-      "give another folder",
-    );
+    throw refuse("detect", "save", `as ${own} would be written over, which is a picture to read`, "give another place");
   }
   return {
     async save({ file, result, frame }, source = file) {
       const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
-      const path = paths.get(file) ?? join(folder, newName);
+      const path = paths.get(file) ?? join(save, newName);
       const drawn = await drawDetections(await decodeImage(source), result.detections);
       const format = FORMATS[extname(path).toLowerCase()] ?? "jpeg";
       await writeFileWhole(path, await encodeImage(drawn, { format }));

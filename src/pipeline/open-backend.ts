@@ -142,7 +142,7 @@ function wantedByEnvironment(action: string): OpenBackendOptions["backend"] {
   const value = process.env[VARIABLE] ?? "";
   if (value === "" || value === "auto" || value === "cpu" || value === "gpu") return value === "" ? "auto" : value;
   const found = `as ${VARIABLE} must be auto, cpu or gpu: ${JSON.stringify(value)}`;
-  throw new OptionError(message(action, found), "backend");
+  throw new OptionError(message(action, found, `unset ${VARIABLE}, or set it to one of them`), "backend");
 }
 
 function isPlanSource(source: string | Uint8Array): boolean {

@@ -253,6 +253,25 @@ test("detect --save writes a copy of each picture in its own format", async () =
   expect(readFileSync(path("table.txt"), "utf8")).toContain("3 objects");
 });
 
+test("detect --save writes the copy of one picture to a file that is named like one, and refuses it for several", async () => {
+  const one = await toy("good/img2.png", "--save", "alone/copy.webp", "--output", "-", "--format", "jsonl");
+  expect([one.code, JSON.parse(one.output).file]).toEqual([0, "good/img2.png"]);
+  const { format, width, height } = await sharp(path("alone/copy.webp")).metadata();
+  expect([format, width, height]).toEqual(["webp", 33, 129]);
+  expect(existsSync(path("-"))).toBe(false);
+  // A folder may be named so.
+  mkdirSync(path("folder.png"));
+  expect((await toy("good/img2.png", "--save", "folder.png")).code).toBe(0);
+  expect(readdirSync(path("folder.png"))).toEqual(["img2.png"]);
+  const several = await toy("good", "--save", "all.jpg");
+  expect(several.code).toBe(2);
+  expect(several.errors).toBe(
+    'error: Cannot run detect as "all.jpg" is one file, for 3 pictures\nHint: give a folder\n',
+  );
+  const own = await toy("good/img2.png", "--save", "good/img2.png");
+  expect([own.code, own.errors.includes("would be written over")]).toEqual([2, true]);
+});
+
 test("detect --save draws on the very picture it looked at, where an address gives another the next time", async () => {
   const pictures = await Promise.all([64, 33].map((side) => white(side, side).jpeg().toBuffer()));
   let asked = 0;

@@ -211,10 +211,10 @@ test('Detector.stream() with policy "latest" reads on, and drops what is overtak
       yield flatPicture(64, 64, 255 - read);
     }
     backend.letGo();
-    await Bun.sleep(20);
+    while (seen.length < 3) await Bun.sleep(1);
     for (; read < 12; read++) {
       yield flatPicture(64, 64, 255 - read);
-      await Bun.sleep(20);
+      while (!seen.includes(read)) await Bun.sleep(1);
     }
   }
   const stream = watched.stream(camera(), "latest", (index) => dropped.push(index));

@@ -14,12 +14,6 @@ export const MAX_CANDIDATES = 30_000;
 /** Highest score a detector gives, with room for quantised outputs: a higher one is no probability. */
 const MAX_SCORE = 1.05;
 
-/** As far as fractions of the input reach, some beyond its edge. */
-const MAX_FRACTION = 1.5;
-
-/** One box in the first pixel may be a mistake of the model's; so many, and none anywhere else, are fractions. */
-const FEWEST_TO_TELL = 3;
-
 /** The group of all boxes where classes do not matter. */
 const ALL_CLASSES = -1;
 
@@ -39,20 +33,6 @@ export function assertProbability(score: number, layout: string): void {
     ),
     layout,
   );
-}
-
-/**
- * Refuse boxes that are fractions of the input where a layout has pixels: all of them would lie in its first pixel.
- *
- * @param block the kept rows of a picture, in input pixels
- * @throws {ModelError} If there are several, and all lie there
- */
-function assertPixels({ boxes, count }: DetectionBlock, layout: string): void {
-  if (count < FEWEST_TO_TELL) return;
-  for (let at = 0; at < count * 4; at++) if (Math.abs(boxes[at]!) > MAX_FRACTION) return;
-  const found = `as boxes are in pixels of the input: received ${boxes.subarray(0, 4).join(", ")}`;
-  const hint = "the model gives fractions of the input: export it with boxes in pixels, or name another layout";
-  throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
 }
 
 /**
@@ -77,7 +57,7 @@ export class Selector {
    * @param recognition says whether NMS is needed, and which layout a message names
    * @param block       room for `selection.maxDetections` rows
    * @throws {RangeError} If the block has room for fewer
-   * @throws {ModelError} If a score is no probability, or the boxes are no pixels
+   * @throws {ModelError} If a score is no probability
    */
   select(
     candidates: Candidates,
@@ -99,7 +79,6 @@ export class Selector {
     assertProbability(candidates.scores[rows[0]!]!, recognition.layout);
     if (recognition.needsNms) this.#suppress(candidates, selection, block);
     else for (let at = 0; at < count && at < maxDetections; at++) append(block, candidates, rows[at]!);
-    assertPixels(block, recognition.layout);
   }
 
   /** Steps 1 and 2. */

@@ -120,3 +120,14 @@ for (const source of SOURCES) {
     expect(await found(model, source)).toEqual(one("rtdetr", source, 16, "dog"));
   });
 }
+
+test("boxes that a model gives as fractions, where its layout has pixels, are refused rather than put in the first pixel", async () => {
+  const data = new Float32Array(CELLS * 6);
+  for (const [at, cell] of [0, 40, 99].entries()) {
+    data.set([0.2 + at * 0.3, 0.5, 0.2, 0.4, 1, 0.75], cell * 6);
+  }
+  const model = constantModel({ name: "outputs", dtype: "f32", shape: [1, CELLS, 6] }, data);
+  await expect(found(model, SOURCES[0], ["ship"])).rejects.toThrow(
+    /layout "yolo-objectness" as boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions/,
+  );
+});

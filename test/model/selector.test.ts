@@ -207,20 +207,3 @@ test("ScoreOrder sorts by score, then by row, for few and many rows", () => {
     expect([...order.rows.subarray(0, order.count)]).toEqual(expected);
   }
 });
-
-test("boxes that are fractions where the layout has pixels are refused rather than put in the first pixel", () => {
-  const fractions: Row[] = [
-    [0.1, 0.2, 0.5, 0.9, 0.8, 0],
-    [-0.05, 0.6, 0.4, 1.02, 0.7, 1],
-    [0.5, 0.1, 0.9, 0.3, 0.6, 1],
-  ];
-  for (const recognition of [NMS, FINAL]) {
-    expect(() => select(fractions, {}, recognition)).toThrow(ModelError);
-    expect(select([...fractions, [3, 4, 20, 30, 0.5, 0]], {}, recognition)).toHaveLength(4);
-    // A box or two may be a mistake.
-    expect(select(fractions, { threshold: 0.65 }, recognition)).toHaveLength(2);
-  }
-  expect(() => select(fractions)).toThrow(
-    /layout "yolo" as boxes are in pixels of the input: received 0.1\S+, 0.2\S+, 0.5, 0.89\S+\nHint: the model gives fractions/,
-  );
-});

@@ -7,6 +7,7 @@ import type { Image } from "../../image/image.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { SourceBytes } from "../../image/source.ts";
+import { assertPixels } from "../../model/box-units.ts";
 import { Candidates } from "../../model/candidates.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { DecodeInput, Layout, Recognition } from "../../model/layout.ts";
@@ -103,6 +104,7 @@ export class CpuSlot extends Resource implements Slot {
       layout.decode(recognition.plan, input, this.#candidates);
       this.#selector.select(this.#candidates, selection, recognition, block);
       unplaceBoxes(block.boxes, block.count, this.placements[index]!);
+      assertPixels(block, this.placements[index]!, recognition.layout);
     }
     this.timings.postprocess = performance.now() - started;
     return Promise.resolve(this.#blocks);

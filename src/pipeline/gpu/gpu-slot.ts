@@ -9,6 +9,7 @@ import type { EventWait } from "../../cuda/event-waits.ts";
 import { type Placement, place } from "../../image/geometry.ts";
 import type { DecodedImage } from "../../image/picture-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
+import { assertPixels } from "../../model/box-units.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { Selection } from "../../model/selection.ts";
 import type { DecodeOutcome, Size, Slot, SlotPicture } from "../backend.ts";
@@ -198,7 +199,9 @@ export class GpuSlot extends Resource implements Slot {
 
   #read(binding: GpuBinding, selection: Selection): readonly DetectionBlock[] {
     for (let index = 0; index < this.placements.length; index++) {
-      binding.read(index, blockAt(this.#blocks, index, selection.maxDetections));
+      const block = blockAt(this.#blocks, index, selection.maxDetections);
+      binding.read(index, block);
+      assertPixels(block, this.placements[index]!, this.#model.recognition.layout);
     }
     return this.#blocks;
   }

@@ -1,0 +1,31 @@
+/** @module Box units: finding out that a model gives boxes in fractions where its layout has pixels. */
+
+import { ModelError, message } from "../core/errors.ts";
+import type { Placement } from "../image/geometry.ts";
+import type { DetectionBlock } from "./detection-block.ts";
+
+/** As far as fractions of the input reach, some beyond its edge. */
+const MAX_FRACTION = 1.5;
+
+/** One box in the first pixel may be a mistake of the model's; so many, and none anywhere else, are fractions. */
+const FEWEST_TO_TELL = 3;
+
+/**
+ * Refuse boxes that were fractions of the input where a layout has pixels: all of them lie in the input's first pixel then.
+ *
+ * @param block     the kept rows of a picture, in its own pixels
+ * @param placement what they were mapped back by
+ * @param layout    for messages: which layout the model was read as
+ * @throws {ModelError} If there are several, and all lie there
+ */
+export function assertPixels({ boxes, count }: DetectionBlock, placement: Placement, layout: string): void {
+  if (count < FEWEST_TO_TELL) return;
+  const { padX, padY, scaleX, scaleY } = placement;
+  // What lies beside the picture is at its edge.
+  const right = Math.max(0, (MAX_FRACTION - padX) / scaleX);
+  const bottom = Math.max(0, (MAX_FRACTION - padY) / scaleY);
+  for (let at = 0; at < count * 4; at += 2) if (boxes[at]! > right || boxes[at + 1]! > bottom) return;
+  const found = `as boxes are in pixels of the input: all ${count} lie in its first one`;
+  const hint = "the model gives fractions of the input: export it with boxes in pixels, or name another layout";
+  throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
+}

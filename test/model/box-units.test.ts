@@ -1,0 +1,53 @@
+import { expect, test } from "bun:test";
+import { ModelError } from "../../src/core/errors.ts";
+import { type Placement, place, unplaceBoxes } from "../../src/image/geometry.ts";
+import { assertPixels } from "../../src/model/box-units.ts";
+import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
+
+type Box = readonly [x1: number, y1: number, x2: number, y2: number];
+
+const FRACTIONS: readonly Box[] = [
+  [0.1, 0.2, 0.5, 0.9],
+  [-0.05, 0.6, 0.4, 1.02],
+  [0.5, 0.1, 1, 0.3],
+];
+
+/** Rows as a model gives them, mapped back to the picture. */
+function found(boxes: readonly Box[], placement: Placement): DetectionBlock {
+  const block = createDetectionBlock(boxes.length);
+  block.boxes.set(boxes.flat());
+  block.count = boxes.length;
+  unplaceBoxes(block.boxes, block.count, placement);
+  return block;
+}
+
+const PLACEMENTS = [
+  [61, 43, 96, 64, "letterbox"],
+  [43, 61, 640, 640, "letterbox"],
+  [1920, 1080, 640, 640, "letterbox"],
+  [10_000, 3, 640, 384, "letterbox"],
+  [1, 1, 640, 640, "letterbox"],
+  [333, 777, 416, 352, "stretch"],
+  [9, 5, 416, 416, "letterbox-top-left"],
+] as const;
+
+test.each(PLACEMENTS)(
+  "assertPixels() refuses fractions of a picture of %d x %d in %d x %d, %s",
+  (sourceWidth, sourceHeight, width, height, fit) => {
+    const placement = place(sourceWidth, sourceHeight, width, height, fit);
+    expect(() => assertPixels(found(FRACTIONS, placement), placement, "yolo")).toThrow(ModelError);
+    // The same boxes in pixels; one among fractions; and so few that the model may be mistaken.
+    const pixels = FRACTIONS.map(([x1, y1, x2, y2]): Box => [x1 * width, y1 * height, x2 * width, y2 * height]);
+    assertPixels(found(pixels, placement), placement, "yolo");
+    assertPixels(found([...FRACTIONS, pixels[0]!], placement), placement, "yolo");
+    assertPixels(found(FRACTIONS.slice(0, 2), placement), placement, "yolo");
+    assertPixels(found([], placement), placement, "yolo");
+  },
+);
+
+test("assertPixels() says how many there are, and what to do", () => {
+  const placement = place(640, 640, 640, 640, "stretch");
+  expect(() => assertPixels(found(FRACTIONS, placement), placement, "yolo")).toThrow(
+    'Cannot decode the model\'s output as layout "yolo" as boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions',
+  );
+});

@@ -40,7 +40,9 @@ async function* fromStdin(
   const pictures = readPictures(Bun.stdin.stream(), { framing: args.stdin ?? "jpeg" });
   let index = 0;
   try {
-    for await (const source of untilAborted(pictures, signal)) {
+    for await (const bytes of untilAborted(pictures, signal)) {
+      // A file has a name, for messages.
+      const source = new File([bytes], `picture ${index} from standard input`);
       yield { file: STDIN, source, frame: { index: index++, timestampMs: undefined } };
     }
   } catch (error) {

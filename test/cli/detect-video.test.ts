@@ -319,6 +319,7 @@ for (const framing of ["jpeg", "length"] as const) {
       ["-", 0, 3],
       ["-", 2, 3],
     ]);
+    expect(errors).toContain('error: Cannot decode "picture 1 from standard input" as ');
     expect(errors).toContain("1 of 3 pictures could not be read");
     expect(readdirSync(path(framing)).sort()).toEqual(["stdin-000000.jpg", "stdin-000002.jpg"]);
   });

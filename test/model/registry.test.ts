@@ -136,6 +136,9 @@ test("three anchors a cell mean objectness: YOLOv5, v7; one class of them scores
     layout: "yolo-objectness",
     plan: { score: "objectness", classes: 1 },
   });
+  expect(recogniseModel(model([["outputs", [1, 25200, 6]]]), { labels: ["ship"] }).plan).toMatchObject({
+    score: "objectness",
+  });
   // YOLOv6 has none: it writes 1.
   const yolov6 = model([["outputs", [1, 8400, 6]]]);
   expect(recogniseModel(yolov6, { labels: ["ship"] })).toMatchObject({
@@ -213,6 +216,18 @@ test("a side that the model fixes is the preferred one, where the other is open"
   expect(size([1, 3, 480, -1])).toEqual([640, 480]);
   expect(size([1, 3, -1, 416], ultralytics(80, { imgsz: "[288, 512]" }))).toEqual([416, 288]);
   expect(size([1, 352, -1, 3])).toEqual([640, 352]);
+});
+
+test("[B, 1500, 6] is final where Ultralytics' metadata rules a grid out, and two classes are not the whole", () => {
+  // YOLOv10 by max_det=1500, before the metadata told `end2end`; at 640 × 640 no grid has so many rows.
+  for (const inputs of [[["images", [1, 3, 640, 640]]], [DYNAMIC_IMAGES]] as const) {
+    const rows = (classes: number): Recognition =>
+      recognised([["output0", [1, 1500, 6]]], { inputs, metadata: ultralytics(classes) });
+    expect(rows(80).layout).toBe("yolo-end-to-end");
+    expect(rows(1).layout).toBe("yolo-end-to-end");
+    expect(() => rows(2)).toThrow(ModelError);
+    expect(() => recognised([["output0", [1, 1500, 6]]], { inputs })).toThrow(ModelError);
+  }
 });
 
 test("[B, 300, 6] of two classes: the metadata tells RT-DETR from an end-to-end YOLO", () => {

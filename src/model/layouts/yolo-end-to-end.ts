@@ -15,13 +15,19 @@ const POSE_COLUMNS = 57;
 /** Rows of YOLOv10 and YOLO26, which are as many as some small input has cells: at 320 × 192 with strides 16 and 32. */
 const USUAL_ROWS = 300;
 
+/** Ultralytics' grids have their channels first. Turned round they fit where there are two classes, which has another layout. */
+function isOfUltralytics({ channels, rowKind }: DenseReading, { task, classes }: ModelTraits): boolean {
+  return task !== undefined && classes !== undefined && rowKind === "other" && channels !== 4 + classes;
+}
+
 function fits(reading: DenseReading, traits: ModelTraits): boolean {
   const { channels, rows, rowKind, hasMasks } = reading;
   const { classes, family, rowsAreFinal } = traits;
   if (family === "rtdetr") return false;
   if (rowsAreFinal) return true;
   const isOpen = rowKind === "dynamic" && channels === COLUMNS;
-  if (!isOpen && !mayBeChosen(reading) && rows !== USUAL_ROWS) return false;
+  const isChosen = mayBeChosen(reading) || rows === USUAL_ROWS || isOfUltralytics(reading, traits);
+  if (!isOpen && !isChosen) return false;
   if (channels === COLUMNS) return true;
   if (channels === COLUMNS + MASK_CHANNELS) return hasMasks || classes === undefined;
   return channels === POSE_COLUMNS && classes === undefined;

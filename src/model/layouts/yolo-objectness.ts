@@ -27,7 +27,7 @@ function fits(reading: DenseReading, traits: ModelTraits): boolean {
  * writes 1 in its place.
  */
 function scoreOf({ rowKind, output }: DenseReading, classes: number): DensePlan["score"] {
-  const isYolov6 = rowKind === "cells" || output.name === "outputs";
+  const isYolov6 = rowKind === "cells" || (rowKind !== "anchors" && output.name === "outputs");
   return classes === 1 && !isYolov6 ? "objectness" : "product";
 }
 

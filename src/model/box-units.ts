@@ -18,8 +18,9 @@ const FEWEST_TO_TELL = 3;
  * @param layout    for messages: which layout the model was read as
  * @throws {ModelError} If there are several, and all lie there
  */
-export function assertPixels({ boxes, count }: DetectionBlock, placement: Placement, layout: string): void {
-  if (count < FEWEST_TO_TELL) return;
+export function assertPixels({ boxes, scores, count }: DetectionBlock, placement: Placement, layout: string): void {
+  // Empty rows, as Ultralytics' `nms=True` pads with, are kept where the threshold is 0: they are no boxes of anything.
+  if (count < FEWEST_TO_TELL || !(scores[FEWEST_TO_TELL - 1]! > 0)) return;
   const { padX, padY, scaleX, scaleY } = placement;
   // What lies beside the picture is at its edge.
   const right = Math.max(0, (MAX_FRACTION - padX) / scaleX);

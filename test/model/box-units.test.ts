@@ -16,6 +16,7 @@ const FRACTIONS: readonly Box[] = [
 function found(boxes: readonly Box[], placement: Placement): DetectionBlock {
   const block = createDetectionBlock(boxes.length);
   block.boxes.set(boxes.flat());
+  block.scores.fill(0.5);
   block.count = boxes.length;
   unplaceBoxes(block.boxes, block.count, placement);
   return block;
@@ -44,6 +45,15 @@ test.each(PLACEMENTS)(
     assertPixels(found([], placement), placement, "yolo");
   },
 );
+
+test("assertPixels() takes no row of score 0 for a box: nms=True fills up with them", () => {
+  const placement = place(61, 43, 96, 64, "letterbox");
+  const block = found(Array<Box>(300).fill([0, 0, 0, 0]), placement);
+  block.scores.fill(0, 2);
+  assertPixels(block, placement, "yolo-end-to-end");
+  block.scores.fill(0.01, 2, 3);
+  expect(() => assertPixels(block, placement, "yolo-end-to-end")).toThrow(ModelError);
+});
 
 test("assertPixels() says how many there are, and what to do", () => {
   const placement = place(640, 640, 640, 640, "stretch");

@@ -105,26 +105,35 @@ function refuse(model: ModelInfo, options: RecogniseOptions, found: string, list
   );
 }
 
-function fittingLayouts(traits: ModelTraits): { layout: Layout; recognition: Recognition | undefined }[] {
-  return LAYOUTS.map((layout) => ({ layout, recognition: layout.recognise(traits) })).filter(
-    ({ recognition }) => recognition !== undefined && isFed(traits.model, recognition),
-  );
+function fittingLayouts(
+  traits: ModelTraits,
+  layouts: readonly Layout[],
+): { layout: Layout; recognition: Recognition | undefined }[] {
+  return layouts
+    .map((layout) => ({ layout, recognition: layout.recognise(traits) }))
+    .filter(({ recognition }) => recognition !== undefined && isFed(traits.model, recognition));
 }
 
 /** Where a model is known but for its names, given or its own, their number is what is wrong, and no layout. */
-function refuseLabels(traits: ModelTraits, { labels, source = "the model" }: RecogniseOptions): void {
-  const { model, names } = traits;
+function refuseLabels(
+  traits: ModelTraits,
+  { labels, source = "the model" }: RecogniseOptions,
+  layouts: readonly Layout[],
+): void {
+  const { model, names, forced } = traits;
   if (names === undefined) return;
   // Names that were given are left out first: the model's own may tell how many it has.
-  const known = labels === undefined || labels.length === 0 ? undefined : fittingLayouts(readTraits(model, {})!);
-  const found = known?.length === 1 ? known : fittingLayouts({ ...traits, names: undefined, classes: undefined });
+  const isGiven = labels !== undefined && labels.length > 0;
+  const known = isGiven ? fittingLayouts({ ...readTraits(model, {})!, forced }, layouts) : undefined;
+  const unnamed = { ...traits, names: undefined, classes: undefined };
+  const found = known?.length === 1 ? known : fittingLayouts(unnamed, layouts);
   const classes = found.length === 1 ? found[0]!.recognition!.labels.length : undefined;
   if (!classes || classes === names.length) return;
-  const isGiven = labels !== undefined && labels.length > 0;
   const text = isGiven
     ? `as it must be given as many class names as it has classes: ${names.length} for ${classes}`
     : `as its metadata "names" must have as many class names as it has classes: ${names.length} for ${classes}`;
-  const hint = `give one name for each class, in the order of their numbers${isGiven ? "" : ", by `labels`"}`;
+  const how = "give one name for each class, in the order of their numbers";
+  const hint = `${how}${isGiven ? "" : ", by `labels`"}; one that is never found, such as a background, may have any`;
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
@@ -141,10 +150,10 @@ function refuseUnfed(traits: ModelTraits, source = "the model"): void {
 
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recognition {
   const { model } = traits;
-  const found = fittingLayouts(traits);
+  const found = fittingLayouts(traits, LAYOUTS);
   if (found.length === 0) {
     refuseUnfed(traits, options.source);
-    refuseLabels(traits, options);
+    refuseLabels(traits, options, LAYOUTS);
     refuse(model, options, "as its tensors fit no known layout:", LAYOUTS);
   }
   if (found.length > 1) {
@@ -156,8 +165,11 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recogn
 
 function recogniseAs(layout: Layout, traits: ModelTraits, options: RecogniseOptions): Recognition {
   const { model } = traits;
-  const recognition = layout.recognise({ ...traits, forced: true });
+  const forced = { ...traits, forced: true };
+  const recognition = layout.recognise(forced);
   if (recognition !== undefined && isFed(model, recognition)) return recognition;
+  // Where another layout takes as many names, it is not these that are wrong.
+  if (fittingLayouts(traits, LAYOUTS).length === 0) refuseLabels(forced, options, [layout]);
   return refuse(model, options, `as its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout]);
 }
 

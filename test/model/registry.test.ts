@@ -84,7 +84,7 @@ test("recogniseModel() tells the number of class names from an unknown layout", 
   expect(() => recogniseModel(known, { labels: ["cat", "dog"], source: '"a.onnx"' })).toThrow(
     new ModelError(
       'Cannot use "a.onnx" as a detector as it must be given as many class names as it has classes: 2 for 80\n' +
-        "Hint: give one name for each class, in the order of their numbers",
+        "Hint: give one name for each class, in the order of their numbers; one that is never found, such as a background, may have any",
       '"a.onnx"',
     ),
   );
@@ -424,6 +424,9 @@ test("dets and labels: RF-DETR, stretched, ImageNet, COCO's category ids", () =>
   expect(() => recogniseModel(own, { labels: ["cat", "dog"] })).toThrow(
     /as many class names as it has classes: 2 for 3/,
   );
+  expect(() => recogniseModel(own, { layout: "rf-detr", labels: ["cat", "dog"] })).toThrow(
+    /as many class names as it has classes: 2 for 3\nHint: .*such as a background, may have any/,
+  );
   expect(() => recogniseModel(own, { labels: ["cat", "dog"], layout: "rf-detr" })).toThrow(ModelError);
 });
 
@@ -596,6 +599,13 @@ test("a layout that is forced settles what is open, but must fit the shapes", ()
   expect(recogniseModel(yolox, { layout: "yolo-transposed" }).plan).toMatchObject({ classes: 4 });
   expect(() => recogniseModel(yolox, { layout: "nanodet" })).toThrow(
     /do not fit the layout "nanodet":[\s\S]*output: f32 \[1, 8400, 8\][\s\S]*layouts:\n {2}nanodet: six outputs/,
+  );
+});
+
+test("a layout that is forced and wrong is what the message tells of, where the names fit another", () => {
+  const turned = model([["output0", [1, 8400, 84]]], { metadata: ultralytics(80) });
+  expect(() => recogniseModel(turned, { layout: "yolo-objectness" })).toThrow(
+    /do not fit the layout "yolo-objectness"/,
   );
 });
 

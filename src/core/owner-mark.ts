@@ -1,15 +1,23 @@
 /** @module OwnerMark: whose an unfinished file or folder is, as its name tells, and whether its owner is still at it. */
 
-import { existsSync, readlinkSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 
-/** Nobody leaves what is being written untouched for so long. */
+/** Nobody leaves what is being written untouched for so long; or if so, it is known to be running. */
 const ABANDONED_MS = 24 * 3_600_000;
+
+/** The kernel tells times of processes in hundredths of a second, whatever its own clock is. */
+const TICK_MS = 10;
+/** What times of files and of processes may be apart: they come from clocks that are set differently. */
+const LATITUDE_MS = 60_000;
 
 const PROCESSES = "/proc/self/ns/pid";
 
-/** What a mark looks like, in the text of a regular expression: number of the process, and where it is one. */
-export const OWNER_MARK = "\\d+-[\\da-f]+";
+/**
+ * What a mark looks like, in the text of a regular expression: number of the process, and where it is one. All 16 digits,
+ * as names of others have dates in such places.
+ */
+export const OWNER_MARK = "\\d+-[\\da-f]{16}";
 
 let ownRealm: string | undefined;
 
@@ -17,7 +25,7 @@ let ownRealm: string | undefined;
 function realm(): string {
   if (ownRealm !== undefined) return ownRealm;
   const container = existsSync(PROCESSES) ? readlinkSync(PROCESSES) : "";
-  ownRealm = Bun.hash(`${hostname()} ${container}`).toString(16);
+  ownRealm = Bun.hash(`${hostname()} ${container}`).toString(16).padStart(16, "0");
   return ownRealm;
 }
 
@@ -36,15 +44,34 @@ function isRunning(pid: number): boolean {
   }
 }
 
+/** When a process was started, since 1970; `undefined` where the system does not tell. @see proc(5) */
+function startedAtMs(pid: number): number | undefined {
+  try {
+    const bootedAt = /^btime (\d+)$/m.exec(readFileSync("/proc/stat", "latin1"))?.[1];
+    // The name, in parentheses, may have any letters in it.
+    const ticks = readFileSync(`/proc/${pid}/stat`, "latin1")
+      .replace(/^.*\) /s, "")
+      .split(" ")[19];
+    const startedAt = Number(bootedAt) * 1000 + Number(ticks) * TICK_MS;
+    return Number.isFinite(startedAt) ? startedAt : undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return undefined;
+  }
+}
+
 /**
- * Whether nobody works any more on what bears a mark. Of a process of another machine or container only time tells, and so
- * it does where another process has got the number since.
+ * Whether nobody works any more on what bears a mark. Of a process of another machine or container only time tells. One
+ * that runs here may wait for days for more to write, unless it has got the number since.
  *
  * @param mark        as {@linkcode OWNER_MARK} finds it
  * @param writtenAtMs when it was last written, since 1970
  */
 export function isAbandoned(mark: string, writtenAtMs: number): boolean {
-  if (Date.now() - writtenAtMs >= ABANDONED_MS) return true;
   const [pid, owner] = mark.split("-");
-  return owner === realm() && !isRunning(Number(pid));
+  const isHere = owner === realm();
+  if (isHere && !isRunning(Number(pid))) return true;
+  if (Date.now() - writtenAtMs < ABANDONED_MS) return false;
+  const startedAt = isHere ? startedAtMs(Number(pid)) : undefined;
+  return startedAt === undefined || startedAt > writtenAtMs + LATITUDE_MS;
 }

@@ -11,33 +11,49 @@ const UNFINISHED = new RegExp(`\\.(${OWNER_MARK})-[\\da-f]{8}\\.tmp$`);
 /** Folders that were looked through: once a process is enough, and a folder may hold many files. */
 const swept = new Set<string>();
 
-/** What the system says of a file that somebody else has deleted, or of a folder that may be written and not read. */
-function isOutOfReach(error: unknown): boolean {
-  return ["ENOENT", "ENOTDIR", "EACCES", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "");
+/** Delete a file if its owner has left it. What cannot be deleted is in nobody's way. */
+function clear(path: string, mark: string): void {
+  try {
+    const stats = statsOf(path);
+    if (stats === undefined || !isAbandoned(mark, stats.mtimeMs)) return;
+    rmSync(path, { force: true });
+    logger.info(`Deleted ${path}, the rest of a write that was broken off`);
+  } catch (error) {
+    logger.debug(`Left ${path} as it is: ${(error as Error).message}`);
+  }
 }
 
 /** Delete what processes that were killed in mid-write left behind. */
 function sweep(folder: string): void {
   if (swept.has(folder)) return;
+  swept.add(folder);
   try {
     for (const name of readdirSync(folder)) {
       const mark = UNFINISHED.exec(name)?.[1];
-      const path = join(folder, name);
-      if (mark === undefined || !isAbandoned(mark, statsOf(path)?.mtimeMs ?? 0)) continue;
-      logger.info(`Deleting ${path}, the rest of a write that was broken off`);
-      rmSync(path, { force: true });
+      if (mark !== undefined) clear(join(folder, name), mark);
     }
-    swept.add(folder);
   } catch (error) {
-    if (!isOutOfReach(error)) throw error;
+    // Files can be written into folders that cannot be read.
     logger.debug(`Left ${folder} as it is: ${(error as Error).message}`);
+  }
+}
+
+/** What the system says where owners are not for this process to give: in containers and on shared drives, even to root. */
+const MAY_NOT_GIVE: readonly string[] = ["EPERM", "EINVAL"];
+
+function giveTo(path: string, uid: number, gid: number): void {
+  try {
+    chownSync(path, uid, gid);
+  } catch (error) {
+    if (!MAY_NOT_GIVE.includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    logger.debug(`Left ${path} to its owner: ${(error as Error).message}`);
   }
 }
 
 /** Give a file the rights of the one whose place it takes; its owner, too, where that is for this process to give. */
 function takeOver(path: string, { mode, uid, gid }: Stats): void {
   const own = statsOf(path)!;
-  if (process.getuid?.() === 0 && (own.uid !== uid || own.gid !== gid)) chownSync(path, uid, gid);
+  if (process.getuid?.() === 0 && (own.uid !== uid || own.gid !== gid)) giveTo(path, uid, gid);
   if (own.mode !== mode) chmodSync(path, mode & 0o7777);
 }
 

@@ -337,8 +337,8 @@ test("install() deletes what a killed process left behind, and not what a runnin
   const ofProcess = (pid: number): string => `.incoming-${ownerMark().replace(/^\d+/, String(pid))}-x`;
   const running = ofProcess(process.ppid);
   // A home or a cache that machines or containers share: the number says nothing of a process there.
-  const elsewhere = `.incoming-${dead}-abc-x`;
-  const forgotten = `.incoming-${dead}-abc-y`;
+  const elsewhere = `.incoming-${dead}-${"a".repeat(16)}-x`;
+  const forgotten = `.incoming-${dead}-${"a".repeat(16)}-y`;
   for (const name of [ofProcess(dead), running, elsewhere, forgotten]) {
     mkdirSync(join(libraryFolder(), name), { recursive: true });
   }

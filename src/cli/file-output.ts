@@ -1,8 +1,18 @@
 /** @module FileOutput: a file that results are written into as they come, line by line or to appear as a whole. */
 
-import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, realpathSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  realpathSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { WholeFile } from "../core/whole-file.ts";
-import { isClosedPipe, mayWriteInPlace, type Output, replaceablePath, writeError } from "./output.ts";
+import { fileIdentity, isClosedPipe, mayWriteInPlace, type Output, replaceablePath, writeError } from "./output.ts";
 
 /** @throws what the system says; an ordinary file ends then where it did before */
 function writeAll(descriptor: number, text: string): void {
@@ -53,8 +63,11 @@ class LiveOutput implements Output {
   async finish(): Promise<void> {}
 
   close(): void {
+    const { dev, ino, size } = fstatSync(this.#descriptor);
     closeSync(this.#descriptor);
-    if (!this.#hasWritten && this.#isNew) rmSync(realpathSync(this.#path));
+    if (this.#hasWritten || !this.#isNew || size > 0) return;
+    // Another process may have put its own results there since.
+    if (fileIdentity(this.#path) === `${dev}:${ino}`) rmSync(realpathSync(this.#path));
   }
 }
 
@@ -62,6 +75,7 @@ class LiveOutput implements Output {
 class WholeOutput implements Output {
   readonly hasColour = false;
   readonly #path: string;
+  readonly #place: string;
   readonly #file: WholeFile;
   #descriptor: number | undefined;
 
@@ -72,6 +86,7 @@ class WholeOutput implements Output {
    */
   constructor(path: string, place: string) {
     this.#path = path;
+    this.#place = place;
     this.#file = new WholeFile(place);
     this.#descriptor = openSync(this.#file.path, "ax");
   }
@@ -87,7 +102,7 @@ class WholeOutput implements Output {
   async finish(): Promise<void> {
     try {
       this.#end();
-      this.#file.keep();
+      this.#keep();
     } catch (error) {
       throw writeError(JSON.stringify(this.#path), error);
     }
@@ -96,6 +111,16 @@ class WholeOutput implements Output {
   close(): void {
     this.#end();
     this.#file[Symbol.dispose]();
+  }
+
+  /** A file that is mounted, or another user's in a folder for all, takes the content and not the place of another. */
+  #keep(): void {
+    try {
+      this.#file.keep();
+    } catch (error) {
+      if (!mayWriteInPlace(this.#path, error)) throw error;
+      copyFileSync(this.#file.path, this.#place);
+    }
   }
 
   #end(): void {

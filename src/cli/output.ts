@@ -71,10 +71,15 @@ export function writeError(place: string, cause: unknown): Error {
   return new Error(message(`write ${place}`, `as it cannot be written: ${reason}`, hint), { cause });
 }
 
-/** A file or folder as the system knows it, whatever it is called; `undefined` where there is none. */
+/** A file or folder as the system knows it, whatever it is called; `undefined` where there is none, or none to be seen. */
 export function fileIdentity(path: string): string | undefined {
-  const stats = statsOf(path);
-  return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
+  try {
+    const stats = statsOf(path);
+    return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return undefined; // whoever reads or writes it is told why that fails
+  }
 }
 
 /** The first path that is one of the files themselves, by whatever name. */

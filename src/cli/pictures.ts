@@ -33,14 +33,19 @@ function byName(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }
 
-/** False for what is known to be no file. A pipe that is only met in a folder would be waited for without end. */
-function mayBeFile(path: string): boolean {
+/** True for what is known to be no file: a pipe, a device, a folder. */
+function isNoFile(path: string): boolean {
   try {
     // A link that leads nowhere is told of like any picture that cannot be read.
-    return statsOf(path)?.isFile() !== false;
+    return statsOf(path)?.isFile() === false;
   } catch {
-    return true; // what cannot be looked at is told of as well, when it is read
+    return false; // what cannot be looked at is told of as well, when it is read
   }
+}
+
+/** A pipe that is only met in a folder would be waited for without end. */
+function mayBeFile(path: string): boolean {
+  return !isNoFile(path);
 }
 
 function inFolder(folder: string, action: string): string[] {
@@ -72,7 +77,7 @@ function isAddress(operand: string): boolean {
 
 /** True for what may be gone, or another picture, when it is read again: an address, and a pipe. */
 export function isReadOnce(file: string): boolean {
-  return isAddress(file) || statsOf(file)?.isFile() === false;
+  return isAddress(file) || isNoFile(file);
 }
 
 function expand(operand: string, action: string): string[] {

@@ -16,8 +16,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/coco-ids.ts";
 import { openOutput, openWholeOutput } from "../../src/cli/file-output.ts";
-import { isClosedPipe, prepareFolder, writeFileWhole } from "../../src/cli/output.ts";
-import { expandPictures, outputNames } from "../../src/cli/pictures.ts";
+import { isClosedPipe, overwritten, prepareFolder, writeFileWhole } from "../../src/cli/output.ts";
+import { expandPictures, isReadOnce, outputNames } from "../../src/cli/pictures.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { cliWords } from "./run-cli.ts";
 
@@ -137,6 +137,40 @@ test("openWholeOutput() leaves a file as it was until all is written, and nothin
     expect(content()).toBe("all of it");
     expect(readdirSync(folder).toSorted()).toEqual(["a", "b", "empty", "new.json"]);
   }
+});
+
+test("openOutput() that is closed unused leaves what another process has put there meanwhile", async () => {
+  const mine = openOutput(path("new.json"));
+  const theirs = openWholeOutput(path("new.json"));
+  await theirs.write("theirs");
+  await theirs.finish();
+  theirs.close();
+  mine.close();
+  expect(readFileSync(path("new.json"), "utf8")).toBe("theirs");
+});
+
+test.skipIf(!hasSmallDisk)("openWholeOutput() writes into a file that is mounted, at its end", async () => {
+  const script = `import { openWholeOutput } from ${JSON.stringify(join(SRC, "file-output.ts"))};
+    const output = openWholeOutput("out.json");
+    await output.write("all of it");
+    await output.finish();
+    output.close();`;
+  writeFileSync(path("script.ts"), script);
+  writeFileSync(path("real.json"), "a former content, longer than the new one");
+  writeFileSync(path("out.json"), "");
+  const shell = `mount --bind real.json out.json && "$1" script.ts`;
+  const child = Bun.spawn([...SMALL_DISK, shell, "sh", process.execPath], { cwd: folder, stderr: "pipe" });
+  expect(await child.stderr.text()).toBe("");
+  expect(readFileSync(path("real.json"), "utf8")).toBe("all of it");
+  expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+});
+
+test("isReadOnce() and overwritten() leave what cannot be looked at to those that read it", () => {
+  symlinkSync("circle.jpg", path("circle.jpg"));
+  expect(isReadOnce(path("circle.jpg"))).toBe(false);
+  expect(overwritten([path("circle.jpg"), path("b/2.jpg")], [path("circle.jpg"), path("b/2.jpg")])).toBe(
+    path("b/2.jpg"),
+  );
 });
 
 /** By each of the two ways to write a file that appears whole. */

@@ -34,30 +34,37 @@ export function ownerMark(): string {
   return `${process.pid}-${realm()}`;
 }
 
-function isRunning(pid: number): boolean {
+/** Fields of a process from its state on; `undefined` where the system does not tell. @see proc_pid_stat(5) */
+function fieldsOf(pid: number): string[] | undefined {
   try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // Another user's process may not be signalled, but it is there.
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
-  }
-}
-
-/** When a process was started, since 1970; `undefined` where the system does not tell. @see proc(5) */
-function startedAtMs(pid: number): number | undefined {
-  try {
-    const bootedAt = /^btime (\d+)$/m.exec(readFileSync("/proc/stat", "latin1"))?.[1];
-    // The name, in parentheses, may have any letters in it.
-    const ticks = readFileSync(`/proc/${pid}/stat`, "latin1")
+    // The name, in parentheses before them, may have any letters in it.
+    return readFileSync(`/proc/${pid}/stat`, "latin1")
       .replace(/^.*\) /s, "")
-      .split(" ")[19];
-    const startedAt = Number(bootedAt) * 1000 + Number(ticks) * TICK_MS;
-    return Number.isFinite(startedAt) ? startedAt : undefined;
+      .split(" ");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === undefined) throw error;
     return undefined;
   }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    // Another user's process may not be signalled, but it is there.
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+  }
+  // One that has ended keeps its number until its parent asks, which in many a container nobody does.
+  return fieldsOf(pid)?.[0] !== "Z";
+}
+
+/** When a process was started, since 1970; `undefined` where the system does not tell. */
+function startedAtMs(pid: number): number | undefined {
+  const ticks = fieldsOf(pid)?.[19];
+  if (ticks === undefined) return undefined;
+  const bootedAt = /^btime (\d+)$/m.exec(readFileSync("/proc/stat", "latin1"))?.[1];
+  const startedAt = Number(bootedAt) * 1000 + Number(ticks) * TICK_MS;
+  return Number.isFinite(startedAt) ? startedAt : undefined;
 }
 
 /**

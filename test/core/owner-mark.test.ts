@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { isAbandoned, OWNER_MARK, ownerMark } from "../../src/core/owner-mark.ts";
 
 const DAY_MS = 24 * 3_600_000;
@@ -31,3 +31,13 @@ test.skipIf(!existsSync("/proc/self/stat"))(
     }
   },
 );
+
+test.skipIf(!existsSync("/proc/self/stat"))("isAbandoned(): who has ended and is not asked for is gone", async () => {
+  // The shell becomes another program, which knows nothing of the child.
+  await using parent = Bun.spawn(["sh", "-c", "true & echo $!; exec sleep 20"], { stdout: "pipe" });
+  const { value } = await parent.stdout.getReader().read();
+  const pid = Number(new TextDecoder().decode(value));
+  const mark = ownerMark().replace(/^\d+/, String(pid));
+  while (!readFileSync(`/proc/${pid}/stat`, "latin1").includes(") Z ")) await Bun.sleep(5);
+  expect(isAbandoned(mark, Date.now())).toBe(true);
+});

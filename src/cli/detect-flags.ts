@@ -15,8 +15,11 @@ const FORMATS: readonly FormatName[] = ["table", "json", "jsonl", "coco", "yolo"
 /** Both names are in use for one thing. */
 const FORMAT_WORDS = [...FORMATS, "ndjson"] as const;
 
-/** Standard input among the operands, and standard output of `--output`. */
-const STANDARD_STREAM = "-";
+/**
+ * Standard output in `--output`. Opened by its other name, a file it is led into would have two who write, each from its
+ * own place on.
+ */
+const STANDARD_OUTPUT: readonly string[] = ["-", "/dev/stdout"];
 
 /** In the order of the help. */
 export const DETECT_FLAGS: readonly Flag[] = [
@@ -104,8 +107,7 @@ function reconnectOf(attempts: number | undefined): VideoOptions["reconnect"] {
 export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   const flags = parseFlags("detect", parsed, schema);
   const { format, annotations, save } = flags;
-  // As among the operands, and as everywhere.
-  const output = flags.output === STANDARD_STREAM ? undefined : flags.output;
+  const output = STANDARD_OUTPUT.includes(flags.output ?? "-") ? undefined : flags.output;
   if (format === "yolo" && output === undefined) {
     const hint = "add --output DIR: one text file a picture is written there";
     throw refuse("detect", "output", "as --format yolo needs a folder", hint);

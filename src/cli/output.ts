@@ -151,6 +151,15 @@ export function replaceablePath(path: string): string | undefined {
   return stats.isFile() ? realpathSync(path) : undefined;
 }
 
+/** As {@linkcode replaceablePath}. @throws {Error} If it cannot be told, as of links in a circle */
+function writablePath(path: string): string | undefined {
+  try {
+    return replaceablePath(path);
+  } catch (error) {
+    throw writeError(JSON.stringify(path), error);
+  }
+}
+
 /**
  * Write a file so that no reader ever sees a part of it, and none stays where there is no room; and the folders above it. A
  * link stays one, a file keeps its rights, and what is no file, such as a pipe, is written as it is.
@@ -158,7 +167,7 @@ export function replaceablePath(path: string): string | undefined {
  * @throws {Error} If it cannot be written
  */
 export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const place = replaceablePath(path);
+  const place = writablePath(path);
   if (place === undefined) return await writeInPlace(path, content);
   try {
     // A file that may not be written may not be replaced either, though its folder would allow that.

@@ -40,12 +40,17 @@ function copyName(name: string): string {
 
 /** @throws {OptionError} If results are written to one of the files that `--save` writes */
 export function refuseCopy(output: string | undefined, copies: readonly string[]): void {
-  if (output === undefined || !copies.some((path) => resolve(path) === resolve(output))) return;
+  if (output === undefined) return;
+  // What is not there yet has its path alone to be known by.
+  const isCopy =
+    copies.some((path) => resolve(path) === resolve(output)) || overwritten([output], copies) !== undefined;
+  if (!isCopy) return;
   throw refuse("detect", "output", `as ${JSON.stringify(output)} is written by --save as well`, "give another file");
 }
 
 /** True for the path of one picture, rather than of a folder. */
 function isPicturePath(save: string): boolean {
+  if (save.endsWith("/")) return false;
   return extname(save).toLowerCase() in FORMATS && statsOf(save)?.isDirectory() !== true;
 }
 

@@ -27,3 +27,13 @@ test("parseDetectFlags() hands the options for frames in flight to the library, 
     expect(bare).not.toContain(option);
   }
 });
+
+test("parseDetectFlags() takes both names of standard output for it", () => {
+  expect(["", "--output -", "--output /dev/stdout"].map((words) => parse(words).output)).toEqual([
+    undefined,
+    undefined,
+    undefined,
+  ]);
+  expect(parse("--output ./-").output).toBe("./-");
+  expect(() => parse("--format yolo --output /dev/stdout")).toThrow("as --format yolo needs a folder");
+});

@@ -263,6 +263,8 @@ test("detect --save writes the copy of one picture to a file that is named like 
   mkdirSync(path("folder.png"));
   expect((await toy("good/img2.png", "--save", "folder.png")).code).toBe(0);
   expect(readdirSync(path("folder.png"))).toEqual(["img2.png"]);
+  expect((await toy("good/img2.png", "--save", "new-folder.png/")).code).toBe(0);
+  expect(readdirSync(path("new-folder.png"))).toEqual(["img2.png"]);
   const several = await toy("good", "--save", "all.jpg");
   expect(several.code).toBe(2);
   expect(several.errors).toBe(
@@ -425,6 +427,11 @@ test("detect --output refuses what is read: pictures, the model, annotations, by
   const both = await toy("good", "--save", "copies", "-o", "copies/img1.jpg");
   expect(both.errors).toStartWith('error: Cannot run detect as "copies/img1.jpg" is written by --save as well\nHint: ');
   expect([both.code, readdirSync(path("copies"))]).toEqual([2, []]);
+  writeFileSync(path("copies/img1.jpg"), "former");
+  symlinkSync("copies/img1.jpg", path("copy.json"));
+  const linked = await toy("good", "--save", "copies", "--format", "json", "-o", "copy.json");
+  expect(linked.errors).toStartWith('error: Cannot run detect as "copy.json" is written by --save as well\nHint: ');
+  expect(readFileSync(path("copies/img1.jpg"), "utf8")).toBe("former");
   expect(readFileSync(path("good/img1.jpg"))).toEqual(before);
   expect(new Uint8Array(readFileSync(path("toy.onnx")))).toEqual(toyDetector());
 });

@@ -268,6 +268,10 @@ test("openOutput(), prepareFolder() and writeFileWhole() name a place that canno
   // Of the folder that was named, and not of what was tried out in it.
   expect(() => prepareFolder(path("a/notes.txt"))).toThrow(/ENOTDIR: [^']*\nHint: a file is where a folder is needed/);
   await expect(writeFileWhole(path("a/notes.txt/x"), "")).rejects.toThrow("as it cannot be written");
+  symlinkSync("circle", path("circle"));
+  await expect(writeFileWhole(path("circle"), "")).rejects.toThrow(
+    /^Cannot write ".*circle" as it cannot be written: ELOOP: too many symbolic links encountered\nHint: /,
+  );
   prepareFolder(path("new/deep"));
   expect(readdirSync(path("new/deep"))).toEqual([]);
 });

@@ -122,7 +122,10 @@ export class Worker {
       const redis = { address: redisAddress(config.redis), streams: input, group, consumer, start };
       const broker = parts.broker ?? new RedisBroker({ ...redis, claimIdleMs: claim.idleMs, timeoutMs });
       const worker = new Worker(config, detect, broker, detector);
-      await detector.warmUp();
+      await detector.warmUp().catch((error: unknown) => {
+        worker.#gpu?.close();
+        throw error;
+      });
       return worker;
     } catch (error) {
       await detector.close();

@@ -511,6 +511,11 @@ describe("Worker", () => {
     const parts = { broker: new MemoryBroker(), detector };
     await expect(Worker.create({ classes: ["dgo"] }, parts)).rejects.toThrow(OptionError);
     expect(detector.isClosed).toBe(true);
+    const broken = new StubDetector();
+    const fault = new Error("no memory");
+    broken.warmUp = () => Promise.reject(fault);
+    await expect(Worker.create({}, { ...parts, detector: broken })).rejects.toBe(fault);
+    expect(broken.isClosed).toBe(true);
     await expect(Worker.create({ input: ["a", "b", "c"], maxHeld: 2 }, parts)).rejects.toThrow(
       /"maxHeld" must be at least/,
     );

@@ -6,6 +6,7 @@ import { logger } from "../core/log.ts";
 import { type BackendInfo, Detector } from "../detector/detector.ts";
 import { type DetectConfig, parseDetectorOptions } from "../detector/detector-config.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
+import { warmStart } from "../service/warm-start.ts";
 import type { Broker, StreamEntry } from "./broker.ts";
 import { Dispatcher, type DispatchRules, type FrameDetector } from "./dispatcher.ts";
 import { startHealthServer } from "./health-server.ts";
@@ -122,7 +123,7 @@ export class Worker {
       const redis = { address: redisAddress(config.redis), streams: input, group, consumer, start };
       const broker = parts.broker ?? new RedisBroker({ ...redis, claimIdleMs: claim.idleMs, timeoutMs });
       const worker = new Worker(config, detect, broker, detector);
-      await detector.warmUp().catch((error: unknown) => {
+      await warmStart(detector).catch((error: unknown) => {
         worker.#gpu?.close();
         throw error;
       });

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { ImageError, OptionError, RedisError } from "../../src/core/errors.ts";
+import { ImageError, NativeError, OptionError, RedisError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { DetectionResult } from "../../src/detector/detection.ts";
 import type { DetectOptions } from "../../src/detector/detector-config.ts";
@@ -516,6 +516,11 @@ describe("Worker", () => {
     broken.warmUp = () => Promise.reject(fault);
     await expect(Worker.create({}, { ...parts, detector: broken })).rejects.toBe(fault);
     expect(broken.isClosed).toBe(true);
+    // Frames to come may be smaller than those of the warm-up.
+    const short = new StubDetector();
+    short.warmUp = () => Promise.reject(new NativeError("Cannot copy as it is full", { code: "FULL", call: "copy" }));
+    await (await Worker.create({}, { ...parts, detector: short })).stop();
+    expect(log).toContain("warn: The first frames take longer, as the warm-up failed: Cannot copy as it is full");
     await expect(Worker.create({ input: ["a", "b", "c"], maxHeld: 2 }, parts)).rejects.toThrow(
       /"maxHeld" must be at least/,
     );

@@ -4,6 +4,7 @@ import { findGpuUsage, type GpuUsage } from "../../nvml/gpu-usage.ts";
 import type { ServeOptions } from "../../serve/serve-config.ts";
 import { framesInFlight } from "../../serve/served-detector.ts";
 import type { GpuSampler } from "../../service/metrics.ts";
+import { warmStart } from "../../service/warm-start.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { findModel } from "../fetch-entry.ts";
@@ -40,7 +41,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   parseServeOptions(args.serve);
   const path = await findModel(args.model, context);
   await using detector = await loadDetector(path, args.detector, context, { command: "serve", isQuiet: args.isQuiet });
-  await detector.warmUp();
+  await warmStart(detector);
   using usage = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
   const options: ServeOptions = {
     name: servedName(path),

@@ -1,14 +1,13 @@
 /** @module SavePictures: pictures with their boxes drawn, written into a folder, or one into a file. */
 
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { statsOf } from "../core/stats-of.ts";
 import { decodeImage } from "../image/decode.ts";
 import { drawDetections } from "../image/draw.ts";
 import { encodeImage } from "../image/encode.ts";
-import type { EncodedFormat } from "../image/encode-options.ts";
 import type { ImageSource } from "../image/source.ts";
 import { refuse } from "./args.ts";
 import { overwritten, prepareFolder, writeFileWhole } from "./output.ts";
+import { formatOf, isFolder } from "./picture-path.ts";
 import { fileStem, outputNames } from "./pictures.ts";
 import { frameName, type PictureResult } from "./result-format.ts";
 
@@ -25,17 +24,10 @@ export interface PictureSaver {
   save(picture: PictureResult, source?: ImageSource): Promise<string>;
 }
 
-const FORMATS: Readonly<Record<string, EncodedFormat>> = {
-  ".jpg": "jpeg",
-  ".jpeg": "jpeg",
-  ".png": "png",
-  ".webp": "webp",
-};
-
 /** PNG and WebP stay what they are, everything else becomes JPEG. */
 function copyName(name: string): string {
   const extension = extname(name);
-  return extension.toLowerCase() in FORMATS ? name : `${name.slice(0, name.length - extension.length)}.jpg`;
+  return formatOf(name) !== undefined ? name : `${name.slice(0, name.length - extension.length)}.jpg`;
 }
 
 /** @throws {OptionError} If results are written to one of the files that `--save` writes */
@@ -48,15 +40,9 @@ export function refuseCopy(output: string | undefined, copies: readonly string[]
   throw refuse("detect", "output", `as ${JSON.stringify(output)} is written by --save as well`, "give another file");
 }
 
-/** True for the path of one picture, rather than of a folder. */
-function isPicturePath(save: string): boolean {
-  if (save.endsWith("/")) return false;
-  return extname(save).toLowerCase() in FORMATS && statsOf(save)?.isDirectory() !== true;
-}
-
 /** A path for each copy. */
 function copyPaths(save: string, files: readonly string[]): string[] {
-  if (!isPicturePath(save)) {
+  if (formatOf(save) === undefined || isFolder(save)) {
     prepareFolder(save);
     return outputNames(files, copyName).map((name) => join(save, name));
   }
@@ -89,7 +75,7 @@ export function openSaver(save: string, files: readonly string[], output?: strin
       const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
       const path = paths.get(file) ?? join(save, newName);
       const drawn = await drawDetections(await decodeImage(source), result.detections);
-      const format = FORMATS[extname(path).toLowerCase()] ?? "jpeg";
+      const format = formatOf(path)!;
       await writeFileWhole(path, await encodeImage(drawn, { format }));
       return path;
     },

@@ -2,21 +2,15 @@
 
 import { dirname, extname, join } from "node:path";
 import { message } from "../core/errors.ts";
-import { statsOf } from "../core/stats-of.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import type { Image } from "../image/image.ts";
 import { refuse } from "./args.ts";
 import { fileIdentity, prepareFolder, writeFileWhole } from "./output.ts";
+import { formatOf, isFolder } from "./picture-path.ts";
 import { outputNames, PICTURE_EXTENSIONS } from "./pictures.ts";
 import type { TransformArguments } from "./transform-flags.ts";
 
-const FORMATS: Readonly<Record<string, EncodedFormat>> = {
-  ".png": "png",
-  ".jpg": "jpeg",
-  ".jpeg": "jpeg",
-  ".webp": "webp",
-};
 const EXTENSIONS: Readonly<Record<EncodedFormat, string>> = { png: ".png", jpeg: ".jpg", webp: ".webp" };
 
 /** Where each picture goes. */
@@ -32,19 +26,11 @@ export interface TransformTarget {
   write(file: string, image: Image): Promise<void>;
 }
 
-function formatOf(path: string): EncodedFormat | undefined {
-  return FORMATS[extname(path).toLowerCase()];
-}
-
 /** Keep the name, and the ending where it can be written and nothing else was asked for. */
 function renamed(name: string, format: EncodedFormat | undefined): string {
   const known = formatOf(name);
   if (known !== undefined && (format ?? known) === known) return name;
   return `${name.slice(0, name.length - extname(name).length)}${EXTENSIONS[format ?? "png"]}`;
-}
-
-function isFolder(path: string): boolean {
-  return statsOf(path)?.isDirectory() === true;
 }
 
 /** One path a picture: `output` itself where it is named like a picture, else a name in that folder. */

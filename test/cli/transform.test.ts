@@ -78,6 +78,12 @@ test("transform writes a folder, keeps names and alpha, and tells in JSON what i
   expect(readdirSync(path("webps")).sort()).toEqual(["a.webp", "b.webp", "c.webp", "d.webp"]);
 });
 
+test("transform takes a path that ends in a slash for a folder, whatever it is called", async () => {
+  const { code, errors } = await twice("good/a.jpg", "--output", "named.png/");
+  expect([code, errors]).toEqual([0, ""]);
+  expect(readdirSync(path("named.png"))).toEqual(["a.jpg"]);
+});
+
 test("transform goes on after a bad picture, and exits with 1", async () => {
   const { code, output, errors } = await twice("mixed", "--output", "from-mixed", "--json");
   expect(code).toBe(1);

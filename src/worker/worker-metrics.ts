@@ -4,7 +4,8 @@ import { Counter, Gauge } from "prom-client";
 import { logger } from "../core/log.ts";
 import { pause } from "../core/pause.ts";
 import type { GpuUsage } from "../nvml/gpu-usage.ts";
-import { type GpuSampler, ServiceMetrics } from "../service/metrics.ts";
+import { gpuSampler } from "../service/gpu-sampler.ts";
+import { ServiceMetrics } from "../service/metrics.ts";
 import type { Broker, StreamLag } from "./broker.ts";
 
 /** How long a scrape waits for the server to tell how much is queued, milliseconds. */
@@ -26,9 +27,7 @@ export class WorkerMetrics {
   /** @param gpu read at every scrape; stays its owner's */
   constructor(broker: Broker, gpu: GpuUsage | undefined) {
     this.#broker = broker;
-    const sampler: GpuSampler = () =>
-      gpu === undefined || gpu.closed ? [] : gpu.read().map(({ index, ...one }) => ({ gpu: String(index), ...one }));
-    this.service = new ServiceMetrics({ gpu: sampler });
+    this.service = new ServiceMetrics({ gpu: gpuSampler(gpu) });
     const registers = [this.service.registry];
     const name = (short: string): string => `bun_tensorrt_worker_${short}`;
     this.#deadLetters = new Counter({

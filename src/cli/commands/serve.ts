@@ -1,19 +1,15 @@
 /** @module Serve command: a detector behind HTTP. */
 
-import { findGpuUsage, type GpuUsage } from "../../nvml/gpu-usage.ts";
+import { findGpuUsage } from "../../nvml/gpu-usage.ts";
 import type { ServeOptions } from "../../serve/serve-config.ts";
 import { framesInFlight } from "../../serve/served-detector.ts";
-import type { GpuSampler } from "../../service/metrics.ts";
+import { gpuSampler } from "../../service/gpu-sampler.ts";
 import { warmStart } from "../../service/warm-start.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { findModel } from "../fetch-entry.ts";
 import { loadDetector, modelTitle } from "../load-detector.ts";
 import { parseServeFlags, SERVE_FLAGS } from "../serve-flags.ts";
-
-function samplerOf(usage: GpuUsage): GpuSampler {
-  return () => usage.read().map(({ index, ...reading }) => ({ gpu: String(index), ...reading }));
-}
 
 /** `yolo11n` of `models/yolo11n.engine`, in letters that a path may have. */
 function servedName(path: string): string {
@@ -47,7 +43,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
     name: servedName(path),
     concurrency: Math.max(4, 2 * framesInFlight(detector) * args.batch),
     ...args.serve,
-    ...(usage === undefined ? {} : { gpu: samplerOf(usage) }),
+    ...(usage === undefined ? {} : { gpu: gpuSampler(usage) }),
   };
   await using server = await serve(detector, options);
   if (!args.isQuiet) terminal.line(`Serving ${options.name} at ${server.url.href} (${detector.backend.description})`);

@@ -122,12 +122,9 @@ export class Worker {
       const { input, group, consumer, start, claim, timeoutMs } = config;
       const redis = { address: redisAddress(config.redis), streams: input, group, consumer, start };
       const broker = parts.broker ?? new RedisBroker({ ...redis, claimIdleMs: claim.idleMs, timeoutMs });
-      const worker = new Worker(config, detect, broker, detector);
-      await warmStart(detector).catch((error: unknown) => {
-        worker.#gpu?.close();
-        throw error;
-      });
-      return worker;
+      // Before the worker has anything else to close.
+      await warmStart(detector);
+      return new Worker(config, detect, broker, detector);
     } catch (error) {
       await detector.close();
       throw error;

@@ -12,7 +12,15 @@ import {
   writeSync,
 } from "node:fs";
 import { WholeFile } from "../core/whole-file.ts";
-import { fileIdentity, isClosedPipe, mayWriteInPlace, type Output, replaceablePath, writeError } from "./output.ts";
+import {
+  fileIdentity,
+  identityOf,
+  isClosedPipe,
+  mayWriteInPlace,
+  type Output,
+  replaceablePath,
+  writeError,
+} from "./output.ts";
 
 /** @throws what the system says; an ordinary file ends then where it did before */
 function writeAll(descriptor: number, text: string): void {
@@ -63,11 +71,11 @@ class LiveOutput implements Output {
   async finish(): Promise<void> {}
 
   close(): void {
-    const { dev, ino, size } = fstatSync(this.#descriptor);
+    const stats = fstatSync(this.#descriptor);
     closeSync(this.#descriptor);
-    if (this.#hasWritten || !this.#isNew || size > 0) return;
+    if (this.#hasWritten || !this.#isNew || stats.size > 0) return;
     // Another process may have put its own results there since.
-    if (fileIdentity(this.#path) === `${dev}:${ino}`) rmSync(realpathSync(this.#path));
+    if (fileIdentity(this.#path) === identityOf(stats)) rmSync(realpathSync(this.#path));
   }
 }
 

@@ -1,6 +1,6 @@
 /** @module Output: where results are written, checked before the work starts and written in order. */
 
-import { accessSync, constants, existsSync, lstatSync, mkdirSync, realpathSync, rmdirSync } from "node:fs";
+import { accessSync, constants, existsSync, lstatSync, mkdirSync, realpathSync, rmdirSync, type Stats } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { message } from "../core/errors.ts";
@@ -58,24 +58,33 @@ const HINTS: Readonly<Record<string, string>> = {
   ENOSPC: "make room, or choose another place",
 };
 
+/** What the system says, without the call and its path, which may be one that is only tried out. */
+export function systemReason({ message: text }: Error): string {
+  return text.replace(/, \w+(?: '[^']*')?$/, "");
+}
+
 /**
  * The error for a place that cannot be written.
  *
  * @param place as it is to be read: a path in quotes, or `standard output`
  */
 export function writeError(place: string, cause: unknown): Error {
-  const { code = "", message: text } = cause as NodeJS.ErrnoException;
-  // The call and its path, which may be one that is only tried out, say nothing more.
-  const reason = text.replace(/, \w+(?: '[^']*')?$/, "");
+  const { code = "" } = cause as NodeJS.ErrnoException;
   const hint = HINTS[code] ?? "choose another place, or make it writable";
-  return new Error(message(`write ${place}`, `as it cannot be written: ${reason}`, hint), { cause });
+  const found = `as it cannot be written: ${systemReason(cause as Error)}`;
+  return new Error(message(`write ${place}`, found, hint), { cause });
 }
 
-/** A file or folder as the system knows it, whatever it is called; `undefined` where there is none, or none to be seen. */
+/** A file or folder as the system knows it, whatever it is called. */
+export function identityOf({ dev, ino }: Stats): string {
+  return `${dev}:${ino}`;
+}
+
+/** What lies at a path, as {@linkcode identityOf} says it; `undefined` where there is nothing, or nothing to be seen. */
 export function fileIdentity(path: string): string | undefined {
   try {
     const stats = statsOf(path);
-    return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
+    return stats === undefined ? undefined : identityOf(stats);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === undefined) throw error;
     return undefined; // whoever reads or writes it is told why that fails

@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs";
 import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { message } from "../core/errors.ts";
 import { statsOf } from "../core/stats-of.ts";
+import { systemReason } from "./output.ts";
 
 /** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
 export const PICTURE_EXTENSIONS: readonly string[] = [
@@ -43,16 +44,12 @@ function isNoFile(path: string): boolean {
   }
 }
 
-/** A pipe that is only met in a folder would be waited for without end. */
-function mayBeFile(path: string): boolean {
-  return !isNoFile(path);
-}
-
 function inFolder(folder: string, action: string): string[] {
   const files = readdirSync(folder)
     .filter(isPictureName)
     .map((name) => join(folder, name))
-    .filter(mayBeFile)
+    // A pipe that is only met in a folder would be waited for without end.
+    .filter((path) => !isNoFile(path))
     .sort(byName);
   if (files.length > 0) return files;
   const hint = `a picture ends in ${PICTURE_EXTENSIONS.join(", ")}; for folders below it pass '${join(folder, "**")}'`;
@@ -62,7 +59,7 @@ function inFolder(folder: string, action: string): string[] {
 function byPattern(pattern: string, action: string): string[] {
   // Bun takes no link for a file. Links to folders are not followed, as they may lead in circles.
   const names = new Bun.Glob(pattern).scanSync({ dot: false, onlyFiles: false });
-  const files = [...names].filter((name) => isPictureName(name) && mayBeFile(name)).sort(byName);
+  const files = [...names].filter((name) => isPictureName(name) && !isNoFile(name)).sort(byName);
   if (files.length > 0) return files;
   const isPattern = /[*?[\]{}]/.test(pattern);
   const found = isPattern ? "as no picture fits the pattern" : "as there is no such file or folder";
@@ -92,9 +89,8 @@ function expandReadable(operand: string, action: string): string[] {
   try {
     return expand(operand, action);
   } catch (cause) {
-    const { code, message: text } = cause as NodeJS.ErrnoException;
-    if (code === undefined) throw cause;
-    const found = `as it cannot be read: ${text.replace(/, \w+ '[^']*'$/, "")}`;
+    if ((cause as NodeJS.ErrnoException).code === undefined) throw cause;
+    const found = `as it cannot be read: ${systemReason(cause as Error)}`;
     const hint = "check the path and its permissions";
     throw new Error(message(`${action} ${JSON.stringify(operand)}`, found, hint), { cause });
   }

@@ -354,17 +354,19 @@ test("YOLOv9's auxiliary head, of the same shape, is told by its name", () => {
   ).toThrow(ModelError);
 });
 
+/** As RT-DETR, D-FINE and DEIM are exported. */
+const SIZED_OUTPUTS: Declared[] = [
+  ["scores", [-1, 300]],
+  ["boxes", [-1, 300, 4]],
+  ["labels", [-1, 300], "i64"],
+];
+const SIZED_INPUTS: Declared[] = [
+  ["orig_target_sizes", [-1, 2], "i64"],
+  ["images", [-1, 3, 640, 640]],
+];
+
 test("labels, boxes, scores with orig_target_sizes: stretched, no mean unless the caller says deimv2-imagenet", () => {
-  const outputs: Declared[] = [
-    ["scores", [-1, 300]],
-    ["boxes", [-1, 300, 4]],
-    ["labels", [-1, 300], "i64"],
-  ];
-  const inputs: Declared[] = [
-    ["orig_target_sizes", [-1, 2], "i64"],
-    ["images", [-1, 3, 640, 640]],
-  ];
-  const plain = recognised(outputs, { inputs });
+  const plain = recognised(SIZED_OUTPUTS, { inputs: SIZED_INPUTS });
   expect(plain).toMatchObject({
     layout: "rtdetr",
     sizeInputs: [{ name: "orig_target_sizes", dtype: "i64", content: "width-height" }],
@@ -373,28 +375,19 @@ test("labels, boxes, scores with orig_target_sizes: stretched, no mean unless th
     labels: COCO_80,
     plan: { kind: "columns", boxes: "boxes", scores: "scores", classes: "labels", counts: undefined },
   });
-  const imagenet = recogniseModel(model(outputs, { inputs }), { layout: "deimv2-imagenet" });
+  const imagenet = recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { layout: "deimv2-imagenet" });
   expect(imagenet.preprocessing).toMatchObject({ fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD });
   // Without the size input boxes would be of an unknown size.
-  expect(() => recognised(outputs)).toThrow(ModelError);
+  expect(() => recognised(SIZED_OUTPUTS)).toThrow(ModelError);
 });
 
 test("a file that is called DEIMv2 with DINOv3 gets a warning, as nothing in it tells its pre-processing", () => {
   const lines: string[] = [];
   const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
-  const outputs: Declared[] = [
-    ["scores", [-1, 300]],
-    ["boxes", [-1, 300, 4]],
-    ["labels", [-1, 300], "i64"],
-  ];
-  const inputs: Declared[] = [
-    ["orig_target_sizes", [-1, 2], "i64"],
-    ["images", [-1, 3, 640, 640]],
-  ];
   const labels = [...COCO_80];
   for (const source of ["deimv2_dinov3_s_coco.onnx", "deimv2_hgnetv2_n_coco.onnx"]) {
-    recogniseModel(model(outputs, { inputs }), { source, labels });
-    recogniseModel(model(outputs, { inputs }), { source, labels, layout: "deimv2-imagenet" });
+    recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { source, labels });
+    recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { source, labels, layout: "deimv2-imagenet" });
   }
   setLogSink(former);
   expect(lines).toEqual([

@@ -13,12 +13,14 @@ export interface Flag {
   readonly short?: string;
   /** What stands for the value in the help: `FILE`. A flag without one takes no value. */
   readonly value?: string;
+  /** True for a list: given again, it goes on. Of other flags the last one counts. */
+  readonly isList?: boolean;
   readonly summary: string;
 }
 
 /** A command line, split. */
 export interface ParsedArguments {
-  /** By name in kebab-case: the text given, or `true` for a flag without a value. The last one given counts. */
+  /** By name in kebab-case: the text given, or `true` for a flag without a value. Lists are joined by commas. */
   readonly flags: Readonly<Record<string, string | true>>;
   /** What is left, in order. */
   readonly operands: readonly string[];
@@ -61,7 +63,8 @@ export function parseWords(command: string, words: readonly string[], flags: rea
     if (flag.value !== undefined && token.value === undefined) {
       throw refuse(command, flag.name, `as --${flag.name} needs a value`, `write --${flag.name} ${flag.value}`);
     }
-    found[flag.name] = token.value ?? true;
+    const former = flag.isList === true ? found[flag.name] : undefined;
+    found[flag.name] = former === undefined ? (token.value ?? true) : `${former},${token.value}`;
   }
   return { flags: found, operands };
 }

@@ -24,7 +24,12 @@ export const DETECTOR_FLAGS: readonly Flag[] = [
   { name: "threshold", short: "t", value: "SCORE", summary: "lowest score that is kept, 0 to 1 (default 0.25)" },
   { name: "iou", value: "OVERLAP", summary: "boxes that overlap a better one by more are left out (default 0.7)" },
   { name: "max-detections", value: "N", summary: "at most this many objects a picture (default 300)" },
-  { name: "classes", value: "LIST", summary: "only these classes: names or ids, divided by commas" },
+  {
+    name: "classes",
+    value: "LIST",
+    isList: true,
+    summary: "only these classes: names or ids, separated by commas; names with a comma in quotes: '\"a, b\",c'",
+  },
   { name: "agnostic", summary: "boxes of different classes leave each other out as well" },
   { name: "size", value: "N|WxH", summary: "input size of a model that leaves it open (default its own, else 640)" },
   { name: "rectangular", summary: "give such a model the picture's own ratio: faster" },

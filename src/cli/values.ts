@@ -1,6 +1,7 @@
 /** @module Values: zod schemas from the text of a flag to what it stands for. */
 
 import { z } from "zod";
+import { classesIn } from "../detector/detector-config.ts";
 
 function numberFrom(text: string): number {
   return text.trim() === "" ? Number.NaN : Number(text);
@@ -136,17 +137,15 @@ export const capabilityList: z.ZodType<readonly string[], string> = z
   .transform((text) => text.split(",").map((part) => part.trim()))
   .pipe(z.array(z.string().regex(/^\d{1,2}\.\d$/, "compute capabilities such as 8.6, divided by commas")));
 
-/** `person,2,dog`: names, and ids as numbers. */
-export const classList: z.ZodType<readonly (string | number)[], string> = z
-  .string()
-  .transform((text) =>
-    text
-      .split(",")
-      .map((part) => part.trim())
-      .filter((part) => part !== "")
-      .map((part) => (/^\d+$/.test(part) ? Number(part) : part)),
-  )
-  .pipe(z.array(z.union([z.string(), z.number()])).min(1, "names or ids of classes, divided by commas"));
+const CLASSES_RULE = "names or ids of classes, separated by commas; quote a name that has one: '\"lamp, red\",person'";
+
+/** `person,2,"lamp, red"`: names, and ids as numbers. */
+export const classList: z.ZodType<readonly (string | number)[], string> = z.string().transform((text, context) => {
+  const classes = classesIn(text);
+  if (classes !== undefined && classes.length > 0) return classes;
+  context.addIssue({ code: "custom", message: CLASSES_RULE });
+  return z.NEVER;
+});
 
 /** A flag that is given or not. */
 export const toggle: z.ZodType<boolean, true | undefined> = z

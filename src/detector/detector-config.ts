@@ -308,6 +308,29 @@ export function parseWarmUpOptions(options: WarmUpOptions, maxPixels: number): {
   );
 }
 
+/** Entries between commas, or between double quotes, where a comma is a comma and `""` is a quote. */
+const CLASS_ENTRY = /\s*(?:"((?:[^"]|"")*)"\s*|([^",][^,]*)?)(,|$)/y;
+
+/**
+ * Read a list of classes from one text, as `--classes` and `?classes=` have it: `person,2,"lamp, red"`. What is in double
+ * quotes is a name, whatever it holds; digits without them are an id.
+ *
+ * @returns names and ids; empty where there are none, `undefined` if a quote is not closed
+ */
+export function classesIn(text: string): (string | number)[] | undefined {
+  const classes: (string | number)[] = [];
+  for (let at = 0; at < text.length; at = CLASS_ENTRY.lastIndex) {
+    CLASS_ENTRY.lastIndex = at;
+    const match = CLASS_ENTRY.exec(text);
+    if (match === null) return undefined;
+    const [, quoted, plain = ""] = match;
+    const word = plain.trim();
+    if (quoted !== undefined) classes.push(quoted.replaceAll('""', '"'));
+    else if (word !== "") classes.push(/^\d+$/.test(word) ? Number(word) : word);
+  }
+  return classes;
+}
+
 /** Every class that detections call so: models may give one name to several, or to none. */
 function idsOf(wanted: string | number, labels: readonly string[]): number[] {
   if (typeof wanted === "number") return wanted >= 0 && wanted < labels.length ? [wanted] : [];

@@ -56,6 +56,16 @@ function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["fami
     : "yolo";
 }
 
+/** Words for plain detection that exporters other than Ultralytics' write. */
+const DETECTION = /^(object[\s_-]*)?detect(ion|or)?$/;
+
+/** The task in lower case, by Ultralytics' word where it is detection; an empty one says nothing. */
+function taskOf({ task = "" }: Readonly<Record<string, string>>): string | undefined {
+  const word = task.trim().toLowerCase();
+  if (word === "") return undefined;
+  return DETECTION.test(word) ? "detect" : word;
+}
+
 function isSide(value: Literal | undefined): value is number {
   return typeof value === "number" && Number.isInteger(value) && value > 0 && value <= LARGEST_SIDE;
 }
@@ -96,7 +106,7 @@ export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits
     forced: false,
     names,
     classes: names?.length,
-    task: metadata.task,
+    task: taskOf(metadata),
     family: familyOf(metadata),
     rowsAreFinal:
       /^true$/i.test(metadata.end2end ?? "") || (exportArguments instanceof Map && exportArguments.get("nms") === true),

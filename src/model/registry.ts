@@ -189,6 +189,15 @@ function warnOfDinov3({ layout }: Recognition, { source = "" }: RecogniseOptions
   logger.warn(`Reading ${source} as layout ${JSON.stringify(layout)}: if it is DEIMv2 with DINOv3, ${hint}`);
 }
 
+/** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the layout knows better */
+function refuseTask({ task, model }: ModelTraits, source = "the model"): void {
+  if (task === undefined || BOX_TASKS.includes(task)) return;
+  const found = `as its task is ${JSON.stringify(model.metadata.task)}`;
+  const hint =
+    "only detection is supported, and the boxes of segmentation and pose models; if it gives boxes, name its `layout`";
+  throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
+}
+
 /**
  * Recognise a model's output layout from its metadata, names and shapes. A model that tells neither its classes nor
  * their number is given COCO's 80 names, with a warning in the log.
@@ -204,17 +213,7 @@ export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Rec
   if (traits === undefined)
     refuse(model, options, "as no input takes a batch of pictures of three channels, in f32, f16 or u8:", LAYOUTS);
   refuseEmptyInput(traits, options.source);
-  const { task } = traits;
-  if (task !== undefined && !BOX_TASKS.includes(task)) {
-    throw new ModelError(
-      message(
-        `use ${options.source ?? "the model"} as a detector`,
-        `as its task is ${JSON.stringify(task)}`,
-        "only detection is supported, and the boxes of segmentation and pose models",
-      ),
-      options.source ?? "the model",
-    );
-  }
+  if (forced === undefined) refuseTask(traits, options.source);
   const recognition = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);
   warnOfDinov3(recognition, options);
   const { kind } = recognition.plan;

@@ -2,7 +2,7 @@
 
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord } from "../core/options.ts";
-import type { DetectOptions } from "../detector/detector-config.ts";
+import { classesIn, type DetectOptions } from "../detector/detector-config.ts";
 
 /** How results are answered: JSON, or the picture with its boxes drawn. */
 export type AnswerFormat = "json" | "image";
@@ -39,11 +39,9 @@ function flagOf(name: string, value: unknown): boolean {
 
 function classesOf(value: unknown): (string | number)[] {
   if (typeof value !== "string" && typeof value !== "number") throw received("classes", value, "person,dog or 0,16");
-  return String(value)
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "")
-    .map((part) => (/^\d+$/.test(part) ? Number(part) : part));
+  const classes = classesIn(String(value));
+  if (classes === undefined) throw received("classes", value, 'names in quotes end with one: "lamp, red",person');
+  return classes;
 }
 
 /**

@@ -32,6 +32,13 @@ test("parseWords() splits flags and operands, in every spelling", () => {
   });
 });
 
+test("parseWords() goes on with a list that is given again", () => {
+  const list: Flag = { name: "classes", value: "LIST", isList: true, summary: "" };
+  expect(parseWords("detect", ["--classes", '"a, b"', "--classes=c,d"], [list]).flags).toEqual({
+    classes: '"a, b",c,d',
+  });
+});
+
 test("parseWords() names an unknown flag and the nearest one", () => {
   const call = (): unknown => parseWords("detect", ["--treshold", "0.5"], FLAGS);
   expect(call).toThrow(OptionError);
@@ -66,7 +73,16 @@ test("values: whole numbers, sizes, classes", () => {
   for (const text of ["0", "640x", "x480", "-1", "1e3", "640 480"])
     expect(pixelSize.safeParse(text).success).toBe(false);
   expect(classList.parse("person, 2,traffic light")).toEqual(["person", 2, "traffic light"]);
-  expect(classList.safeParse(" ,").success).toBe(false);
+  expect(classList.parse('"lamp, red",person, "7",7,"12"" pizza",12" pizza')).toEqual([
+    "lamp, red",
+    "person",
+    "7",
+    7,
+    '12" pizza',
+    '12" pizza',
+  ]);
+  expect(classList.parse('"a, b" ,c')).toEqual(["a, b", "c"]);
+  for (const text of [" ,", "", '"lamp, red', '"a"b']) expect(classList.safeParse(text).success).toBe(false);
 });
 
 test("values: ranges of counts and sizes, in order", () => {

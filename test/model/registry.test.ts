@@ -327,6 +327,16 @@ test("models of other tasks are refused by their task", () => {
   }
 });
 
+test("the word for the task may be written otherwise, or be empty, and naming the layout decides", () => {
+  for (const task of ["Detect", " detect", "object-detection", "Object Detection", "detection", ""]) {
+    const named = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80, { task }) });
+    expect(recogniseModel(named, {})).toMatchObject({ layout: "yolo", plan: { classes: 80 } });
+  }
+  const other = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80, { task: "classify" }) });
+  expect(() => recogniseModel(other, {})).toThrow("if it gives boxes, name its `layout`");
+  expect(recogniseModel(other, { layout: "yolo" })).toMatchObject({ layout: "yolo", plan: { classes: 80 } });
+});
+
 test("rows with a batch number: [rows, 7], YOLOv7's --max-wh", () => {
   expect(recognised([["output", [-1, 7]]], { inputs: [DYNAMIC_IMAGES] })).toMatchObject({
     layout: "yolov7-rows",

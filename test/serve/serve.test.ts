@@ -60,6 +60,7 @@ test("POST /detect takes options from the address", async () => {
   expect(await labels("iou=0.5&classAgnostic=true")).toBe("cat 0.9, dog 0.6");
   expect(await labels("classes=dog")).toBe("dog 0.7, dog 0.6");
   expect(await labels("classes=0&classes=dog&maxDetections=1")).toBe("cat 0.9");
+  expect(await labels("classes=%22dog%22")).toBe("dog 0.7, dog 0.6");
   expect(await labels("classes=0,1&classAgnostic=0&format=json")).toBe("cat 0.9, dog 0.7, dog 0.6");
 });
 
@@ -72,6 +73,7 @@ test("POST /detect refuses wrong options with 400, and says which", async () => 
     "iou=Infinity": "a number",
     "maxDetections=0": "at least 1",
     "classes=dgo": 'did you mean "dog"?',
+    "classes=%22dog": "names in quotes end with one",
     "classAgnostic=maybe": "true or false",
     "format=xml": "json or image",
     "iou=0.5&iou=0.6": "give it once",

@@ -1,20 +1,16 @@
 /** @module LibraryFolder: the folder that libraries are looked for in first, and what of the components lies there. */
 
-import { existsSync, mkdirSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statfsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { CatalogueError, message } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
-import { isAbandoned, OWNER_MARK, ownerMark } from "../core/owner-mark.ts";
 import { cacheFolder } from "../core/paths.ts";
-import { statsOf } from "../core/stats-of.ts";
 import { formatBytes } from "../core/units.ts";
+import { temporaryPath } from "../core/whole-file.ts";
 import type { Component, ComponentBuild, ComponentFile } from "./component.ts";
 import { storageError } from "./storage-error.ts";
 
 /** Whether a build is on this machine; `"partly"` if files are missing or of another release. */
 export type BuildState = "yes" | "partly" | "no";
-
-const STAGING = new RegExp(`^\\.incoming-(${OWNER_MARK})-`);
 
 /** Where installed libraries lie; `ffi/library.ts` looks there before it looks at the system. */
 export function libraryFolder(): string {
@@ -67,29 +63,6 @@ export function removeComponent(component: Component): number | undefined {
   return freedBytes;
 }
 
-/** When anything was last written in a folder: a file that grows leaves the time of its folder as it is. */
-function writtenAtMs(folder: string): number {
-  try {
-    const paths = [folder, ...readdirSync(folder).map((name) => join(folder, name))];
-    return Math.max(...paths.map((path) => statsOf(path)?.mtimeMs ?? 0));
-  } catch (error) {
-    // Its owner has come to an end meanwhile.
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return Date.now();
-    throw error;
-  }
-}
-
-/** Delete what processes that were killed in mid-download left behind: it can be gigabytes. */
-function sweep(folder: string): void {
-  for (const name of readdirSync(folder)) {
-    const path = join(folder, name);
-    const mark = STAGING.exec(name)?.[1];
-    if (mark === undefined || !isAbandoned(mark, writtenAtMs(path))) continue;
-    logger.info(`Deleting ${path}, the rest of an installation that was broken off`);
-    rmSync(path, { recursive: true, force: true });
-  }
-}
-
 /** A folder beside the libraries that new ones are written into: a rename puts them in their places. */
 export class Staging implements Disposable {
   readonly path: string;
@@ -102,10 +75,9 @@ export class Staging implements Disposable {
    */
   constructor(name: string) {
     const folder = libraryFolder();
-    this.path = join(folder, `.incoming-${ownerMark()}-${crypto.randomUUID()}`);
+    this.path = temporaryPath(folder);
     try {
       mkdirSync(this.path, { recursive: true });
-      sweep(folder);
     } catch (error) {
       throw storageError({ name, folder, byteLength: 0 }, error);
     }

@@ -1,7 +1,7 @@
 /** @module Command: the contract of one command of the CLI. */
 
+import type { Output } from "../core/whole-file.ts";
 import type { Flag, ParsedArguments } from "./args.ts";
-import type { Output } from "./output.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** Exit code: all went well. */

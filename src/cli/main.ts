@@ -5,6 +5,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { OptionError, UnavailableError } from "../core/errors.ts";
 import { setLogSink } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
+import { isClosedPipe } from "../core/whole-file.ts";
 import { parseWords, refuse } from "./args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command.ts";
 import { build } from "./commands/build.ts";
@@ -18,8 +19,7 @@ import { serve } from "./commands/serve.ts";
 import { transform } from "./commands/transform.ts";
 import { worker } from "./commands/worker.ts";
 import { commandHelp, overview } from "./help.ts";
-import { isClosedPipe, standardOutput } from "./output.ts";
-import { hasColour, paintOf, Terminal } from "./terminal.ts";
+import { hasColour, paintOf, standardOutput, Terminal } from "./terminal.ts";
 
 const COMMANDS: readonly Command[] = [detect, transform, demo, build, serve, worker, inspect, models, install, doctor];
 

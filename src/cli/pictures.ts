@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { message } from "../core/errors.ts";
 import { statsOf } from "../core/stats-of.ts";
-import { systemReason } from "./output.ts";
+import { systemReason } from "../core/whole-file.ts";
 
 /** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
 export const PICTURE_EXTENSIONS: readonly string[] = [

@@ -1,8 +1,8 @@
 /** @module ResultSink: where the results of pictures go, one after the other. */
 
 import { join } from "node:path";
+import { type Output, writeFileWhole } from "../core/whole-file.ts";
 import { formatYolo } from "./format-yolo.ts";
-import { type Output, writeFileWhole } from "./output.ts";
 import { fileStem } from "./pictures.ts";
 import { frameName, type PictureResult, type ResultFormat } from "./result-format.ts";
 

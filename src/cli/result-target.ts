@@ -3,14 +3,14 @@
 import { resolve } from "node:path";
 import { message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { overwritten } from "../core/stats-of.ts";
+import { type Output, openOutput, openWholeOutput, prepareFolder } from "../core/whole-file.ts";
 import { refuse } from "./args.ts";
 import { categoryNumbers, checkImageNumbers, imageNumbers, readAnnotations } from "./coco-ids.ts";
 import type { DetectArguments } from "./detect-flags.ts";
-import { openOutput, openWholeOutput } from "./file-output.ts";
 import { cocoFormat } from "./format-coco.ts";
 import { jsonFormat, jsonLinesFormat } from "./format-json.ts";
 import { tableFormat } from "./format-table.ts";
-import { type Output, overwritten, prepareFolder } from "./output.ts";
 import { outputNames } from "./pictures.ts";
 import { type ResultSink, textSink, yoloSink } from "./result-sink.ts";
 import { localPath } from "./save-video.ts";

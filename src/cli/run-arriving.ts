@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { message, VideoError } from "../core/errors.ts";
+import { fileIdentity } from "../core/stats-of.ts";
 import { readPictures } from "../video/picture-stream.ts";
 import { watchFolder } from "../video/watch-folder.ts";
 import { refuse } from "./args.ts";
@@ -12,7 +13,6 @@ import type { DetectArguments } from "./detect-flags.ts";
 import { findModel } from "./fetch-entry.ts";
 import { plural } from "./format-table.ts";
 import { loadDetector } from "./load-detector.ts";
-import { fileIdentity } from "./output.ts";
 import { PICTURE_EXTENSIONS } from "./pictures.ts";
 import { openTarget } from "./result-target.ts";
 import { openSaver } from "./save-pictures.ts";

@@ -1,12 +1,13 @@
 /** @module SavePictures: pictures with their boxes drawn, written into a folder, or one into a file. */
 
 import { basename, dirname, extname, join, resolve } from "node:path";
+import { overwritten } from "../core/stats-of.ts";
+import { prepareFolder, writeFileWhole } from "../core/whole-file.ts";
 import { decodeImage } from "../image/decode.ts";
 import { drawDetections } from "../image/draw.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { ImageSource } from "../image/source.ts";
 import { refuse } from "./args.ts";
-import { overwritten, prepareFolder, writeFileWhole } from "./output.ts";
 import { formatOf, isFolder } from "./picture-path.ts";
 import { fileStem, outputNames } from "./pictures.ts";
 import { frameName, type PictureResult } from "./result-format.ts";

@@ -2,12 +2,13 @@
 
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { overwritten } from "../core/stats-of.ts";
+import { prepareFolder } from "../core/whole-file.ts";
 import { VIDEO_FILE_EXTENSIONS } from "../video/encode-arguments.ts";
 import type { Rational } from "../video/rational.ts";
 import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
 import type { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
-import { overwritten, prepareFolder } from "./output.ts";
 import { outputNames } from "./pictures.ts";
 import { refuseCopy } from "./save-pictures.ts";
 

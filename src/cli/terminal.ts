@@ -1,5 +1,7 @@
 /** @module Terminal: what standard output and standard error can show, and colours where they can. */
 
+import { isClosedPipe, type Output, writeError } from "../core/whole-file.ts";
+
 /** A look of text. */
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
 
@@ -31,6 +33,29 @@ export interface TerminalStream {
 /** Whether a stream gets colours: only a terminal does, and not where `NO_COLOR` is set or the terminal is dumb. */
 export function hasColour(stream: TerminalStream, environment: Readonly<Record<string, string | undefined>>): boolean {
   return stream.isTTY === true && !environment.NO_COLOR && environment.TERM !== "dumb";
+}
+
+/**
+ * The process's standard output.
+ *
+ * @param beforeWrite called before text goes to a terminal, to take a status line out of its way
+ */
+export function standardOutput(stream: NodeJS.WriteStream, beforeWrite: () => void): Output {
+  // Without a listener a closed pipe would end the process; the write's own callback reports it.
+  stream.on("error", () => {});
+  return {
+    hasColour: hasColour(stream, process.env),
+    write: (text) =>
+      new Promise((resolve, reject) => {
+        if (stream.isTTY) beforeWrite();
+        stream.write(text, (error) => {
+          if (error) reject(isClosedPipe(error) ? error : writeError("standard output", error));
+          else resolve();
+        });
+      }),
+    finish: async () => {},
+    close: () => {},
+  };
 }
 
 /** Standard error: lines for people, and one line at the bottom that is drawn over and over. */

@@ -2,11 +2,12 @@
 
 import { dirname, extname, join } from "node:path";
 import { message } from "../core/errors.ts";
+import { fileIdentity } from "../core/stats-of.ts";
+import { prepareFolder, writeFileWhole } from "../core/whole-file.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import type { Image } from "../image/image.ts";
 import { refuse } from "./args.ts";
-import { fileIdentity, prepareFolder, writeFileWhole } from "./output.ts";
 import { formatOf, isFolder } from "./picture-path.ts";
 import { outputNames, PICTURE_EXTENSIONS } from "./pictures.ts";
 import type { TransformArguments } from "./transform-flags.ts";

@@ -1,6 +1,7 @@
 /** @module WritePictures: the results of pictures, written and drawn one after the other, with a bar. */
 
 import { ImageError } from "../core/errors.ts";
+import { isNameTooLong } from "../core/whole-file.ts";
 import type { ImageSource } from "../image/source.ts";
 import { Complaints } from "./complaints.ts";
 import { Progress } from "./progress.ts";
@@ -22,8 +23,8 @@ export interface PictureWriter {
   readonly progress: { readonly total: number | undefined } | undefined;
 }
 
-/** Called with a picture that could not be read. */
-export type OnBadPicture = (file: string, error: ImageError) => void;
+/** Called with a picture that could not be read, or whose copy cannot be written. */
+export type OnBadPicture = (file: string, error: Error) => void;
 
 /** @returns false if it cannot be drawn, which has been told then */
 async function savePicture(
@@ -35,8 +36,8 @@ async function savePicture(
     await saver?.save(picture, picture.source);
     return true;
   } catch (error) {
-    if (!(error instanceof ImageError)) throw error;
-    onBadPicture(picture.file, error);
+    if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
+    onBadPicture(picture.file, error as Error);
     return false;
   }
 }

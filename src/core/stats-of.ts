@@ -17,3 +17,28 @@ export function statsOf(path: string): Stats | undefined {
     throw error;
   }
 }
+
+/** A file or folder as the system knows it, whatever it is called. */
+export function identityOf({ dev, ino }: Stats): string {
+  return `${dev}:${ino}`;
+}
+
+/** What lies at a path, as {@linkcode identityOf} says it; `undefined` where there is nothing, or nothing to be seen. */
+export function fileIdentity(path: string): string | undefined {
+  try {
+    const stats = statsOf(path);
+    return stats === undefined ? undefined : identityOf(stats);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return undefined; // whoever reads or writes it is told why that fails
+  }
+}
+
+/** The first path that is one of the files themselves, by whatever name. */
+export function overwritten(paths: readonly string[], files: readonly string[]): string | undefined {
+  const known = new Set(files.map(fileIdentity));
+  return paths.find((path) => {
+    const identity = fileIdentity(path);
+    return identity !== undefined && known.has(identity);
+  });
+}

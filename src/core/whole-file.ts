@@ -1,105 +1,304 @@
-/** @module WholeFile: writing a file so that no reader ever sees a part of it. */
+/** @module WholeFile: files that appear complete or not at all, and files that grow as results come. */
 
-import { chmodSync, chownSync, readdirSync, renameSync, rmSync, type Stats } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  futimesSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  type Stats,
+  writeSync,
+} from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { message } from "./errors.ts";
 import { logger } from "./log.ts";
-import { isAbandoned, OWNER_MARK, ownerMark } from "./owner-mark.ts";
-import { statsOf } from "./stats-of.ts";
+import { fileIdentity, identityOf, statsOf } from "./stats-of.ts";
 
-const UNFINISHED = new RegExp(`\\.(${OWNER_MARK})-[\\da-f]{8}\\.tmp$`);
+/** Takes text, in order. */
+export interface Output {
+  /** True if a terminal shows it, in colour. */
+  readonly hasColour: boolean;
+  /** Resolves when the text is out. Rejects with `code: "EPIPE"` when the reader has gone. */
+  write(text: string): Promise<void>;
+  /** All has been written. A file that appears complete does so now; one that is closed before stays as it was. */
+  finish(): Promise<void>;
+  /** Nothing is written after it. */
+  close(): void;
+}
 
+/** Ours alone, and short: it fits wherever the name of the file itself does. */
+const TEMPORARY = /^\.bun-tensorrt-[\da-f-]{36}\.tmp$/;
+/** Nobody leaves what is being written untouched for so long. */
+const LEFTOVER_AGE_MS = 24 * 3_600_000;
+const TOUCH_INTERVAL_MS = 3_600_000;
 /** Folders that were looked through: once a process is enough, and a folder may hold many files. */
 const swept = new Set<string>();
 
-/** Delete a file if its owner has left it. What cannot be deleted is in nobody's way. */
-function clear(path: string, mark: string): void {
-  try {
-    const stats = statsOf(path);
-    if (stats === undefined || !isAbandoned(mark, stats.mtimeMs)) return;
-    rmSync(path, { force: true });
-    logger.info(`Deleted ${path}, the rest of a write that was broken off`);
-  } catch (error) {
-    logger.debug(`Left ${path} as it is: ${(error as Error).message}`);
-  }
+/** When a file, or anything in a folder, was last written. */
+function writtenAtMs(path: string): number {
+  const inside = statsOf(path)?.isDirectory() ? readdirSync(path).map((name) => join(path, name)) : [];
+  return Math.max(...[path, ...inside].map((one) => statsOf(one)?.mtimeMs ?? 0));
 }
 
-/** Delete what processes that were killed in mid-write left behind. */
+/** Delete what processes that were killed in mid-write have left. What cannot be deleted is in nobody's way. */
 function sweep(folder: string): void {
-  if (swept.has(folder)) return;
+  if (swept.has(folder) || !existsSync(folder)) return;
   swept.add(folder);
   try {
-    for (const name of readdirSync(folder)) {
-      const mark = UNFINISHED.exec(name)?.[1];
-      if (mark !== undefined) clear(join(folder, name), mark);
+    for (const name of readdirSync(folder).filter((one) => TEMPORARY.test(one))) {
+      const path = join(folder, name);
+      if (Date.now() - writtenAtMs(path) < LEFTOVER_AGE_MS) continue;
+      rmSync(path, { recursive: true, force: true });
+      logger.info(`Deleted ${path}, left by a write that was interrupted`);
     }
   } catch (error) {
-    // Files can be written into folders that cannot be read.
-    logger.debug(`Left ${folder} as it is: ${(error as Error).message}`);
+    logger.debug(`Kept leftovers in ${folder}: ${(error as Error).message}`);
   }
 }
 
-/** What the system says where owners are not for this process to give: in containers and on shared drives, even to root. */
-const MAY_NOT_GIVE: readonly string[] = ["EPERM", "EINVAL"];
+/** A path for what is being written, as file or folder, until it is renamed. Leftovers over a day old are deleted first. */
+export function temporaryPath(folder: string): string {
+  sweep(resolve(folder));
+  return join(folder, `.bun-tensorrt-${crypto.randomUUID()}.tmp`);
+}
 
-function giveTo(path: string, uid: number, gid: number): void {
+/** Put a file in the place of another, with its rights, and with its owner where that is for this process to give. */
+function replace(temporary: string, place: string): void {
+  const [own, former] = [statsOf(temporary), statsOf(place)];
+  if (own !== undefined && former?.isFile()) {
+    try {
+      if (process.getuid?.() === 0) chownSync(temporary, former.uid, former.gid);
+    } catch (error) {
+      // In containers and on shared drives even root may not.
+      logger.debug(`Kept the owner of ${place}: ${(error as Error).message}`);
+    }
+    if (own.mode !== former.mode) chmodSync(temporary, former.mode & 0o7777);
+  }
+  renameSync(temporary, place);
+}
+
+/**
+ * Write a file beside its place and move it there. Several writers may be at it: the last one stays, complete.
+ *
+ * @param place of a file, or of nothing; a link would be replaced
+ * @throws what the system says if it cannot be written; nothing is left behind then
+ */
+export async function writeWhole(place: string, content: string | Uint8Array): Promise<void> {
+  const temporary = temporaryPath(dirname(place));
   try {
-    chownSync(path, uid, gid);
+    await writeFile(temporary, content, { flag: "wx" });
+    replace(temporary, place);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+/** What helps against an error of the system, by its code. */
+const HINTS = new Map([
+  ["ENOENT", "make the folder first, or choose another place"],
+  ["ENOTDIR", "a file is where a folder is needed: choose another place"],
+  ["EEXIST", "a file is where a folder is needed: choose another place"],
+  ["EISDIR", "it is a folder: name a file in it"],
+  ["ENOSPC", "make room, or choose another place"],
+  ["ENAMETOOLONG", "choose a shorter name"],
+]);
+
+/** What the system says, without the call and its path, which may be one that is only tried out. */
+export function systemReason(error: Error): string {
+  const text = error.message.replace(/, \w+(?: '[^']*')?$/, "");
+  return text || ((error as NodeJS.ErrnoException).code ?? error.name);
+}
+
+/**
+ * The error for a place that cannot be written.
+ *
+ * @param place as it is to be read: a path in quotes, or `standard output`
+ */
+export function writeError(place: string, cause: unknown): Error {
+  const { code = "" } = cause as NodeJS.ErrnoException;
+  const hint = HINTS.get(code) ?? "choose another place, or make it writable";
+  return Object.assign(new Error(message(`write ${place}:`, systemReason(cause as Error), hint), { cause }), { code });
+}
+
+/** True for the error of a pipe whose reader has gone: `| head` does that. */
+export function isClosedPipe(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | null)?.code === "EPIPE";
+}
+
+/** True where a name is longer than the system takes: a fault of one file, where a full disk is one of all. */
+export function isNameTooLong(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | null)?.code === "ENAMETOOLONG";
+}
+
+/** Run a step, and say of which path it is if it fails. */
+function named<T>(path: string, step: () => T): T {
+  try {
+    return step();
   } catch (error) {
-    if (!MAY_NOT_GIVE.includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
-    logger.debug(`Left ${path} to its owner: ${(error as Error).message}`);
-  }
-}
-
-/** Give a file the rights of the one whose place it takes; its owner, too, where that is for this process to give. */
-function takeOver(path: string, { mode, uid, gid }: Stats): void {
-  const own = statsOf(path)!;
-  if (process.getuid?.() === 0 && (own.uid !== uid || own.gid !== gid)) giveTo(path, uid, gid);
-  if (own.mode !== mode) chmodSync(path, mode & 0o7777);
-}
-
-/** A file that is written beside its place, and put there when it is whole; else nothing of it stays. */
-export class WholeFile implements Disposable {
-  /** Where it is to be written until `keep`; nothing is there yet. */
-  readonly path: string;
-  readonly #place: string;
-  #isKept = false;
-
-  /**
-   * Choose a name beside the place, and clear away what others that were killed have left there.
-   *
-   * @param place of a file, or of nothing; a link would be replaced
-   */
-  constructor(place: string) {
-    sweep(dirname(resolve(place)));
-    this.#place = place;
-    this.path = join(dirname(place), `${basename(place)}.${ownerMark()}-${crypto.randomUUID().slice(0, 8)}.tmp`);
-  }
-
-  /**
-   * Put the file in its place, with the rights of the one that was there.
-   *
-   * @throws what the system says if it cannot be put there
-   */
-  keep(): void {
-    const former = statsOf(this.#place);
-    if (former?.isFile()) takeOver(this.path, former);
-    renameSync(this.path, this.#place);
-    this.#isKept = true;
-  }
-
-  /** Delete what was written, unless it was kept. */
-  [Symbol.dispose](): void {
-    if (!this.#isKept) rmSync(this.path, { force: true });
+    throw isClosedPipe(error) ? error : writeError(JSON.stringify(path), error);
   }
 }
 
 /**
- * Write a file beside its place and move it there. Several writers may be at it: the last one stays, whole.
+ * Make a folder and make sure that files can be put into it.
  *
- * @throws what the system says if it cannot be written; nothing is left behind then
+ * @throws {Error} If they cannot
  */
-export async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
-  using file = new WholeFile(path);
-  await Bun.write(file.path, content);
-  file.keep();
+export function prepareFolder(path: string): void {
+  const probe = join(path, `.bun-tensorrt-${crypto.randomUUID()}.tmp`);
+  named(path, () => {
+    mkdirSync(probe, { recursive: true });
+    rmdirSync(probe);
+  });
+}
+
+/** What the system says of a file that may be written, but not replaced: its folder may not, or it is mounted. */
+const PLACE_IS_FIXED: readonly string[] = ["EACCES", "EPERM", "EBUSY", "EROFS"];
+
+/** Whether a file may still be written in place, where it could not be replaced, which is logged then. */
+function mayWriteInPlace(path: string, error: unknown): boolean {
+  const { code = "", message: text } = error as NodeJS.ErrnoException;
+  const isFixed = PLACE_IS_FIXED.includes(code);
+  if (isFixed) logger.info(`Writing ${path} in place, as no other file can replace it: ${text}`);
+  return isFixed;
+}
+
+/** Names of what this process has open already: whoever opened it writes there, too, and keeps its place in it. */
+const OPEN_ALREADY = /^\/(?:dev\/(?:std(?:in|out|err)$|fd\/)|proc\/)/;
+
+/**
+ * The file that another one may take the place of, behind links; `undefined` for what must be written as it is: pipes,
+ * devices, what this process has open, and links to nothing yet.
+ */
+function replaceablePath(path: string): string | undefined {
+  if (OPEN_ALREADY.test(resolve(path))) return undefined;
+  const stats = statsOf(path);
+  if (stats !== undefined) return stats.isFile() ? realpathSync(path) : undefined;
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ? undefined : path;
+}
+
+/**
+ * Write a file so that no reader ever sees a part of it, and none stays where there is no room. A link stays one, a file
+ * keeps its rights, and what is no file, such as a pipe, is written as it is.
+ *
+ * @throws {Error} If it cannot be written
+ */
+export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
+  const place = named(path, () => replaceablePath(path));
+  try {
+    if (place === undefined) return await writeFile(path, content);
+    // A file that may not be written may not be replaced either, though its folder would allow that.
+    if (existsSync(place)) accessSync(place, constants.W_OK);
+    await writeWhole(place, content);
+  } catch (error) {
+    if (place === undefined || !mayWriteInPlace(path, error)) throw writeError(JSON.stringify(path), error);
+    await writeFile(path, content).catch((cause: unknown) => {
+      throw writeError(JSON.stringify(path), cause);
+    });
+  }
+}
+
+/** @throws what the system says; an ordinary file ends then where it did before */
+function writeAll(descriptor: number, text: string): void {
+  const bytes = Buffer.from(text);
+  let at = 0;
+  try {
+    while (at < bytes.length) at += writeSync(descriptor, bytes, at);
+  } catch (error) {
+    const stats = fstatSync(descriptor);
+    if (at > 0 && stats.isFile()) ftruncateSync(descriptor, stats.size - at);
+    throw error;
+  }
+}
+
+function removeUnused(path: string, stats: Stats): void {
+  // Another process may have put its own results there since.
+  if (stats.size === 0 && fileIdentity(path) === identityOf(stats)) rmSync(realpathSync(path));
+}
+
+/**
+ * Open a file for results that can be read while it grows, or a pipe or device. A former content is kept until the first
+ * write, so that a run that fails at its start loses nothing.
+ *
+ * @throws {Error} If it cannot be written
+ */
+export function openOutput(path: string): Output {
+  const isNew = !existsSync(path);
+  const descriptor = named(path, () => openSync(path, "a"));
+  const isOwnFile = fstatSync(descriptor).isFile() && replaceablePath(path) !== undefined;
+  let hasWritten = false;
+  return {
+    hasColour: false,
+    async write(text) {
+      named(path, () => {
+        if (!hasWritten && isOwnFile) ftruncateSync(descriptor);
+        writeAll(descriptor, text);
+        hasWritten = true;
+      });
+    },
+    async finish() {},
+    close() {
+      const stats = fstatSync(descriptor);
+      closeSync(descriptor);
+      if (isNew && !hasWritten) removeUnused(path, stats);
+    },
+  };
+}
+
+/**
+ * Open a file for results that are of use only as a whole: until `finish` it stays what it was. What no other file can take
+ * the place of is written as by {@linkcode openOutput}.
+ *
+ * @throws {Error} If it cannot be written
+ */
+export function openWholeOutput(path: string): Output {
+  const live = openOutput(path);
+  const place = replaceablePath(path);
+  if (place === undefined) return live;
+  const temporary = temporaryPath(dirname(place));
+  let descriptor: number;
+  try {
+    descriptor = openSync(temporary, "ax");
+  } catch (error) {
+    if (mayWriteInPlace(path, error)) return live;
+    live.close();
+    throw writeError(JSON.stringify(path), error);
+  }
+  live.close();
+  // A camera may show nothing for days, and the file is still no leftover.
+  const touch = setInterval(() => futimesSync(descriptor, new Date(), new Date()), TOUCH_INTERVAL_MS).unref();
+  return {
+    hasColour: false,
+    write: async (text) => named(path, () => writeAll(descriptor, text)),
+    finish: async () => named(path, () => put(temporary, place, path)),
+    close() {
+      clearInterval(touch);
+      closeSync(descriptor);
+      rmSync(temporary, { force: true });
+    },
+  };
+}
+
+/** A file that is mounted, or another user's in a folder for all, takes the content and not the place of another. */
+function put(temporary: string, place: string, path: string): void {
+  try {
+    replace(temporary, place);
+  } catch (error) {
+    if (!mayWriteInPlace(path, error)) throw error;
+    copyFileSync(temporary, place);
+  }
 }

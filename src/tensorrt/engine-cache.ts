@@ -1,6 +1,6 @@
 /** @module EngineCache: plans are built once a model, GPU, version and choice of options, whichever process comes first. */
 
-import { accessSync, constants, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { accessSync, constants, mkdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ModelError, message, PlanMismatchError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -97,7 +97,6 @@ export class EngineCache {
 
     this.#prepareFolder();
     using _lock = await FileLock.acquire(`${path}.lock`, environment.signal);
-    this.#sweep(path);
     const meanwhile = isWanted ? await this.#read(path, builds) : undefined;
     if (meanwhile !== undefined) return meanwhile;
     // Without a GPU nothing is measured, and what was measured cannot be read.
@@ -161,16 +160,6 @@ export class EngineCache {
       accessSync(this.folder, constants.W_OK);
     } catch (error) {
       throw unwritable("keep an engine", this.folder, error);
-    }
-  }
-
-  /** Delete what processes that were killed as they wrote this plan left behind: whoever writes it holds its lock. */
-  #sweep(path: string): void {
-    const start = `${basename(path)}.`;
-    for (const name of readdirSync(this.folder)) {
-      if (!name.startsWith(start) || !name.endsWith(".tmp")) continue;
-      logger.info(`Deleting ${join(this.folder, name)}, the rest of a build that was broken off`);
-      rmSync(join(this.folder, name), { force: true });
     }
   }
 

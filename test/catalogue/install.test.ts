@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { ArchiveSet } from "../../src/catalogue/archive-set.ts";
 import type { Component, ComponentBuild } from "../../src/catalogue/component.ts";
 import { fetchLicence, type Installed, install } from "../../src/catalogue/install.ts";
@@ -19,7 +19,7 @@ import { runClient } from "../../src/catalogue/package-client.ts";
 import { storageError } from "../../src/catalogue/storage-error.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { ownerMark } from "../../src/core/owner-mark.ts";
+import { temporaryPath } from "../../src/core/whole-file.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { type FakeClients, type FakeClientsOptions, fakeClients, partOf } from "./fake-clients.ts";
 
@@ -331,21 +331,14 @@ test("runClient() says when a client takes too long", async () => {
   expect(late).toEqual({ problem: "as sh failed: no answer within 0.05 s", transient: false });
 });
 
-test("install() deletes what a killed process left behind, and not what a running one writes", async () => {
+test("install() deletes what was left a day ago, and not what another process may be writing", async () => {
   using fake = clients();
-  const dead = Bun.spawnSync(["true"]).pid;
-  const ofProcess = (pid: number): string => `.incoming-${ownerMark().replace(/^\d+/, String(pid))}-x`;
-  const running = ofProcess(process.ppid);
-  // A home or a cache that machines or containers share: the number says nothing of a process there.
-  const elsewhere = `.incoming-${dead}-${"a".repeat(16)}-x`;
-  const forgotten = `.incoming-${dead}-${"a".repeat(16)}-y`;
-  for (const name of [ofProcess(dead), running, elsewhere, forgotten]) {
-    mkdirSync(join(libraryFolder(), name), { recursive: true });
-  }
+  const [old, young] = [temporaryPath(libraryFolder()), temporaryPath(libraryFolder())];
+  for (const path of [old, young]) mkdirSync(path, { recursive: true });
   const twoDaysAgo = Date.now() / 1000 - 172_800;
-  utimesSync(join(libraryFolder(), forgotten), twoDaysAgo, twoDaysAgo);
+  utimesSync(old, twoDaysAgo, twoDaysAgo);
   await installed(fake);
-  expect(here()).toEqual([elsewhere, running, "libfake.so.1", "libsmall.so.1"].sort());
+  expect(here()).toEqual([basename(young), "libfake.so.1", "libsmall.so.1"].sort());
 });
 
 test("fetchLicence() puts the text beside the libraries, by ranges alone", async () => {

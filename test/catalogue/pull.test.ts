@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pull } from "../../src/catalogue/pull.ts";
@@ -212,7 +212,7 @@ test("pull() from two processes at once leaves one whole file", async () => {
   expect(fake.requests()).toBeLessThanOrEqual(3);
 });
 
-test("pull() clears away what a process that was killed as it stored an entry has left", async () => {
+test("pull() deletes what a process that was killed as it stored an entry has left, a day later", async () => {
   using fake = await registry();
   const models = join(folder, "cache", "models");
   const killed = `import { mkdirSync, readdirSync } from "node:fs";
@@ -227,6 +227,9 @@ test("pull() clears away what a process that was killed as it stored an entry ha
   expect(await child.exited).toBe(137);
   expect(readdirSync(models)).toHaveLength(1);
   expect(isInstalled(fake.entry)).toBe(false);
+  const leftover = join(models, readdirSync(models)[0]!);
+  const aDayAgo = Date.now() / 1000 - 86_500;
+  utimesSync(leftover, aDayAgo, aDayAgo);
   await pull(fake.entry);
   expect(readdirSync(models)).toEqual(["fake.onnx"]);
 });

@@ -15,13 +15,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/coco-ids.ts";
-import { openOutput, openWholeOutput } from "../../src/cli/file-output.ts";
-import { isClosedPipe, overwritten, prepareFolder, writeFileWhole } from "../../src/cli/output.ts";
 import { expandPictures, isReadOnce, outputNames } from "../../src/cli/pictures.ts";
+import { overwritten } from "../../src/core/stats-of.ts";
+import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { cliWords } from "./run-cli.ts";
 
-const SRC = join(import.meta.dir, "../../src/cli");
+const MODULE = JSON.stringify(join(import.meta.dir, "../../src/core/whole-file.ts"));
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
@@ -150,7 +150,7 @@ test("openOutput() that is closed unused leaves what another process has put the
 });
 
 test.skipIf(!hasSmallDisk)("openWholeOutput() writes into a file that is mounted, at its end", async () => {
-  const script = `import { openWholeOutput } from ${JSON.stringify(join(SRC, "file-output.ts"))};
+  const script = `import { openWholeOutput } from ${MODULE};
     const output = openWholeOutput("out.json");
     await output.write("all of it");
     await output.finish();
@@ -214,13 +214,13 @@ describe.each(Object.entries(WAYS))("%s()", (_, write) => {
       writeFileSync(path("file"), "former");
       chmodSync(path("file"), 0o444);
       chmodSync(folder, 0o777);
-      const script = `import { openWholeOutput } from ${JSON.stringify(join(SRC, "file-output.ts"))};
-        import { writeFileWhole } from ${JSON.stringify(join(SRC, "output.ts"))};
+      const script = `import { openWholeOutput } from ${MODULE};
+        import { writeFileWhole } from ${MODULE};
         const write = ${write === writeFileWhole ? "writeFileWhole" : "async (place) => openWholeOutput(place)"};
         await write(${JSON.stringify(path("file"))}, "new").catch((error) => console.log(error.message));`;
       const user = ["setpriv", "--reuid=65534", "--clear-groups"];
       const { stdout } = Bun.spawnSync([...user, process.execPath, "-e", script], { cwd: "/" });
-      expect(stdout.toString()).toContain("as it cannot be written: EACCES");
+      expect(stdout.toString()).toContain(": EACCES");
       expect(readFileSync(path("file"), "utf8")).toBe("former");
     },
   );
@@ -229,7 +229,7 @@ describe.each(Object.entries(WAYS))("%s()", (_, write) => {
 test.skipIf(!existsSync("/dev/stdout"))(
   "openWholeOutput() adds to a file that standard output is already",
   async () => {
-    const script = `import { openWholeOutput } from ${JSON.stringify(join(SRC, "file-output.ts"))};
+    const script = `import { openWholeOutput } from ${MODULE};
     const output = openWholeOutput("/dev/stdout");
     await output.write("second");
     await output.finish();
@@ -242,7 +242,7 @@ test.skipIf(!existsSync("/dev/stdout"))(
 );
 
 test.skipIf(!hasSmallDisk)("openOutput() leaves whole lines alone where the disk is full", async () => {
-  const script = `import { openOutput } from ${JSON.stringify(join(SRC, "file-output.ts"))};
+  const script = `import { openOutput } from ${MODULE};
     const output = openOutput("disk/lines");
     const line = "x".repeat(2999) + "\\n";
     try { for (;;) await output.write(line); } catch (error) { console.log(error.message.split("\\n")[0]); }`;
@@ -254,7 +254,7 @@ test.skipIf(!hasSmallDisk)("openOutput() leaves whole lines alone where the disk
     stdout: "pipe",
   });
   const [error, counts] = (await child.stdout.text()).trim().split("\n");
-  expect(error).toStartWith('Cannot write "disk/lines" as it cannot be written: ENOSPC');
+  expect(error).toStartWith('Cannot write "disk/lines": ENOSPC');
   const [lines, bytes] = counts!.trim().split(/\s+/).map(Number);
   expect(lines).toBeGreaterThan(0);
   expect(bytes).toBe(lines! * 3000);
@@ -262,15 +262,15 @@ test.skipIf(!hasSmallDisk)("openOutput() leaves whole lines alone where the disk
 
 test("openOutput(), prepareFolder() and writeFileWhole() name a place that cannot be written", async () => {
   expect(() => openOutput(path("a"))).toThrow(
-    /^Cannot write ".*a" as it cannot be written: EISDIR: .*\nHint: it is a folder: name a file in it$/,
+    /^Cannot write ".*a": EISDIR: .*\nHint: it is a folder: name a file in it$/,
   );
   expect(() => openOutput(path("missing/out.json"))).toThrow(/ENOENT: [^']*\nHint: make the folder first/);
   // Of the folder that was named, and not of what was tried out in it.
   expect(() => prepareFolder(path("a/notes.txt"))).toThrow(/ENOTDIR: [^']*\nHint: a file is where a folder is needed/);
-  await expect(writeFileWhole(path("a/notes.txt/x"), "")).rejects.toThrow("as it cannot be written");
+  await expect(writeFileWhole(path("a/notes.txt/x"), "")).rejects.toThrow("Cannot write");
   symlinkSync("circle", path("circle"));
   await expect(writeFileWhole(path("circle"), "")).rejects.toThrow(
-    /^Cannot write ".*circle" as it cannot be written: ELOOP: too many symbolic links encountered\nHint: /,
+    /^Cannot write ".*circle": ELOOP: too many symbolic links encountered\nHint: /,
   );
   prepareFolder(path("new/deep"));
   expect(readdirSync(path("new/deep"))).toEqual([]);
@@ -280,7 +280,7 @@ test.skipIf(!existsSync("/dev/full"))("an output without room rejects, and is no
   const full = openOutput("/dev/full");
   const error = await full.write("x").catch((cause: unknown) => cause);
   full.close();
-  expect((error as Error).message).toStartWith('Cannot write "/dev/full" as it cannot be written: ENOSPC');
+  expect((error as Error).message).toStartWith('Cannot write "/dev/full": ENOSPC');
   expect(isClosedPipe(error)).toBe(false);
   expect(isClosedPipe(Object.assign(new Error("x"), { code: "EPIPE" }))).toBe(true);
 });
@@ -289,7 +289,7 @@ test.skipIf(!existsSync("/dev/full"))("a standard output without room is told of
   const line = cliWords(["models", "list"]).join(" ");
   const child = Bun.spawn(["bash", "-c", `${line} > /dev/full`], { stderr: "pipe" });
   expect(await child.stderr.text()).toMatch(
-    /^error: Cannot write standard output as it cannot be written: ENOSPC: .*\nHint: make room, or choose another place\n$/,
+    /^error: Cannot write standard output: ENOSPC: .*\nHint: make room, or choose another place\n$/,
   );
   expect(await child.exited).toBe(1);
 });

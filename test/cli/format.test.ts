@@ -4,10 +4,10 @@ import { cocoFormat } from "../../src/cli/format-coco.ts";
 import { jsonFormat, jsonLinesFormat } from "../../src/cli/format-json.ts";
 import { tableFormat } from "../../src/cli/format-table.ts";
 import { formatYolo } from "../../src/cli/format-yolo.ts";
-import type { Output } from "../../src/cli/output.ts";
 import type { PictureResult, ResultFormat } from "../../src/cli/result-format.ts";
 import { textSink } from "../../src/cli/result-sink.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
+import type { Output } from "../../src/core/whole-file.ts";
 import type { DetectionResult } from "../../src/detector/detection.ts";
 import { COCO_80, COCO_91 } from "../../src/model/coco.ts";
 

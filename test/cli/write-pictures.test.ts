@@ -49,3 +49,24 @@ test("writePictures() counts a picture once that was answered and cannot be draw
   expect(written).toEqual(["here", "gone", "end"]);
   expect(told).toEqual(["error: Cannot decode it\n"]);
 });
+
+test("writePictures() goes on after a copy whose name is too long, and ends where the disk is full", async () => {
+  const failing = (code: string): PictureSaver => ({
+    save: ({ file }) =>
+      file === "b" ? Promise.reject(Object.assign(new Error("Cannot write"), { code })) : Promise.resolve(file),
+  });
+  const run = (code: string): Promise<object> =>
+    writePictures(
+      async function* () {
+        for (const file of ["a", "b", "c"]) yield { file, result };
+      },
+      {
+        sink: { write: async () => {}, finish: async () => {} },
+        saver: failing(code),
+        terminal: new Terminal({ write: () => true }, (_, text) => text),
+        progress: undefined,
+      },
+    );
+  expect(await run("ENAMETOOLONG")).toEqual({ good: 2, bad: 1, objects: 3 });
+  await expect(run("ENOSPC")).rejects.toThrow("Cannot write");
+});

@@ -12,9 +12,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { ownerMark } from "../../src/core/owner-mark.ts";
-import { WholeFile, writeWhole } from "../../src/core/whole-file.ts";
+import { basename, join } from "node:path";
+import { openWholeOutput, temporaryPath, writeFileWhole, writeWhole } from "../../src/core/whole-file.ts";
 import { hasSmallDisk } from "../support/small-disk.ts";
 
 test("writeWhole() puts a file in the place of another, several at once, and leaves nothing else", async () => {
@@ -48,62 +47,45 @@ test("writeWhole() leaves a file the rights it had", async () => {
   }
 });
 
-test("WholeFile is nowhere to be seen until it is kept, and leaves nothing where it is not", () => {
+test("writeWhole() deletes our leftovers older than a day, file or folder, and nothing else", async () => {
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-whole-"));
   try {
-    const place = join(folder, "file");
-    writeFileSync(place, "former");
-    {
-      using file = new WholeFile(place);
-      writeFileSync(file.path, "new");
-      expect(readFileSync(place, "utf8")).toBe("former");
+    const aDayAgo = Date.now() / 1000 - 86_500;
+    const [old, oldFolder, grown, young] = [1, 2, 3, 4].map(
+      (digit) => `.bun-tensorrt-${crypto.randomUUID().replace(/^./, String(digit))}.tmp`,
+    ) as [string, string, string, string];
+    const foreign = ["b.tmp", "b.1234.tmp", ".bun-tensorrt-2024-11-20.tmp", `${old}.txt`, `x${old}`];
+    for (const name of [oldFolder, grown]) mkdirSync(join(folder, name));
+    for (const name of [old, young, join(oldFolder, "x"), join(grown, "x"), ...foreign]) {
+      writeFileSync(join(folder, name), "half");
     }
-    expect(readdirSync(folder)).toEqual(["file"]);
-    using file = new WholeFile(place);
-    writeFileSync(file.path, "new");
-    file.keep();
-    expect(readFileSync(place, "utf8")).toBe("new");
-    expect(readdirSync(folder)).toEqual(["file"]);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-});
-
-test("writeWhole() clears away what a killed process has left in the folder, and not what others are writing", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-whole-"));
-  try {
-    const dead = Bun.spawnSync(["true"]).pid;
-    const named = (mark: string, digits = "0123abcd"): string => `a.plan.${mark}-${digits}.tmp`;
-    const ofProcess = (pid: number): string => ownerMark().replace(/^\d+/, String(pid));
-    const killed = named(ofProcess(dead));
-    const running = named(ofProcess(process.ppid));
-    // Of another machine's process, and of one whose number was given again, only time tells.
-    const [elsewhere, forgotten] = [named(`${dead}-${"a".repeat(16)}`), named(`${dead}-${"b".repeat(16)}`)];
-    const reused = named(ofProcess(process.ppid), "ffffffff");
-    for (const name of [killed, running, elsewhere, forgotten, reused]) writeFileSync(join(folder, name), "half");
-    const twoDaysAgo = Date.now() / 1000 - 172_800;
-    for (const name of [forgotten, reused]) utimesSync(join(folder, name), twoDaysAgo, twoDaysAgo);
-    const foreign = ["b.tmp", "b.1234.tmp", `b.12-${"a".repeat(16)}-0123abcd.txt`, "b.2024-11-20241101.tmp"];
-    for (const name of foreign) {
-      writeFileSync(join(folder, name), "theirs");
-      utimesSync(join(folder, name), twoDaysAgo, twoDaysAgo);
+    // A folder keeps its time while a file in it grows.
+    for (const name of [old, join(oldFolder, "x"), oldFolder, grown, ...foreign]) {
+      utimesSync(join(folder, name), aDayAgo, aDayAgo);
     }
     await writeWhole(join(folder, "b"), "whole");
-    expect(readdirSync(folder).toSorted()).toEqual([running, elsewhere, "b", ...foreign].toSorted());
+    expect(readdirSync(folder).toSorted()).toEqual([grown, young, "b", ...foreign].toSorted());
   } finally {
     rmSync(folder, { recursive: true });
   }
 });
 
-test("writeWhole() writes beside what it cannot clear away", async () => {
+test("what is being written has a short name of its own: every name that the system takes can be written", async () => {
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-whole-"));
   try {
-    const mark = ownerMark().replace(/^\d+/, String(Bun.spawnSync(["true"]).pid));
-    const [taken, killed] = ["a", "b"].map((name) => `${name}.${mark}-0123abcd.tmp`) as [string, string];
-    mkdirSync(join(folder, taken, "within"), { recursive: true });
-    writeFileSync(join(folder, killed), "half");
-    await writeWhole(join(folder, "file"), "whole");
-    expect(readdirSync(folder).toSorted()).toEqual([taken, "file"].toSorted());
+    const longest = "x".repeat(255);
+    expect(basename(temporaryPath(folder)).length).toBeLessThan(64);
+    await writeFileWhole(join(folder, longest), "text");
+    const output = openWholeOutput(join(folder, longest));
+    await output.write("new");
+    await output.finish();
+    output.close();
+    expect(readFileSync(join(folder, longest), "utf8")).toBe("new");
+    expect(readdirSync(folder)).toEqual([longest]);
+    await expect(writeFileWhole(join(folder, `${longest}x`), "")).rejects.toThrow(
+      /^Cannot write ".*x": ENAMETOOLONG.*\nHint: choose a shorter name$/,
+    );
+    expect(readdirSync(folder)).toEqual([longest]);
   } finally {
     rmSync(folder, { recursive: true });
   }

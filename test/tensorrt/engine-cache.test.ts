@@ -76,19 +76,6 @@ test.skipIf(isAbsent)(
 );
 
 test.skipIf(isAbsent)(
-  "EngineCache.obtain() deletes what a killed build of the same plan left, and nothing else, as TensorRT-RTX has been fetched",
-  async () => {
-    const cache = new EngineCache(folder);
-    const environment = { library: openFrom(RTX!) };
-    const { path } = await cache.obtain(tinyModel(), AMPERE, environment);
-    writeFileSync(`${path}.1234.tmp`, "half");
-    writeFileSync(join(folder, "other.plan.1234.tmp"), "half");
-    await cache.obtain(tinyModel(), AMPERE, { ...environment, rebuild: true });
-    expect(readdirSync(folder).filter((file) => file.endsWith(".tmp"))).toEqual(["other.plan.1234.tmp"]);
-  },
-);
-
-test.skipIf(isAbsent)(
   "EngineCache.obtain() leaves nothing behind where the build fails, as TensorRT-RTX has been fetched",
   async () => {
     const cache = new EngineCache(folder);

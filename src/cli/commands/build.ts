@@ -2,7 +2,9 @@
 
 import { dirname, join, resolve } from "node:path";
 import { LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
+import { overwritten } from "../../core/stats-of.ts";
 import { formatBytes, formatDuration } from "../../core/units.ts";
+import { openOutput, writeFileWhole } from "../../core/whole-file.ts";
 import { Device } from "../../cuda/device.ts";
 import { engineOptions } from "../../pipeline/gpu/engine-options.ts";
 import { type ModelFile, readModelFile } from "../../pipeline/gpu/model-file.ts";
@@ -18,9 +20,7 @@ import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { lacksBuilder } from "../doctor/gpu-libraries.ts";
 import { whyUnusable } from "../doctor/library-faults.ts";
 import { findModel } from "../fetch-entry.ts";
-import { openOutput } from "../file-output.ts";
 import { modelTitle } from "../load-detector.ts";
-import { overwritten, writeFileWhole } from "../output.ts";
 
 /** What a build came to. */
 interface Built {

@@ -2,6 +2,7 @@
 
 import { ImageError } from "../../core/errors.ts";
 import { formatDuration } from "../../core/units.ts";
+import { isNameTooLong, type Output } from "../../core/whole-file.ts";
 import { round } from "../../service/result-json.ts";
 import type { ImageModel, TransformStreamResult } from "../../transform/image-model.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
@@ -10,7 +11,6 @@ import { Complaints } from "../complaints.ts";
 import { findModel } from "../fetch-entry.ts";
 import { plural } from "../format-table.ts";
 import { loadImageModel } from "../load-detector.ts";
-import type { Output } from "../output.ts";
 import { expandPictures } from "../pictures.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
@@ -71,9 +71,9 @@ async function transformFiles(model: ImageModel, run: Run, context: CommandConte
   const progress = isShown ? new Progress(terminal, "transform", "pictures") : undefined;
   const complaints = new Complaints(terminal);
   const onError = (error: unknown): void => {
-    if (!(error instanceof ImageError)) throw error;
+    if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
     tally.bad += 1;
-    complaints.tell(error);
+    complaints.tell(error as Error);
   };
   const paint = paintOf(output.hasColour);
   try {

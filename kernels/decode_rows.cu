@@ -49,7 +49,9 @@ extern "C" __global__ void __launch_bounds__(256) decode_rows(
   const float score = number_at(output, dtype, at + score_column);
   if (score < selection->threshold) return;
   const u64 box = at + box_column;
-  append_numbered(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, row,
+  // Its place in the whole tensor, where that holds the rows of all pictures.
+  const int index = counts == nullptr ? row : (int)first + row;
+  append_numbered(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, index,
                   make_float4(number_at(output, dtype, box), number_at(output, dtype, box + 1),
                               number_at(output, dtype, box + 2), number_at(output, dtype, box + 3)),
                   score, number_at(output, dtype, at + class_column));

@@ -2,7 +2,8 @@
 // no kept one of its class overlaps by more than `iou`, until enough are kept; then mapped back to source pixels.
 //
 // detections  i32 [N, words]: count, dropped, fault, bits of fault_value, then f32 [rows, 4] boxes x1, y1, x2, y2 in source
-//             pixels, f32 [rows] scores, i32 [rows] class ids; rows past `count` keep what they held
+//             pixels, f32 [rows] scores, i32 [rows] class ids, i32 [rows] sources: the anchor, query or row of the output
+//             that each came from; rows past `count` keep what they held
 // kept        f32 [N, rows, 4]: scratch, the kept boxes in input pixels
 // counters    [N]: read, then set back to 0
 // keys, boxes, classes  [N, capacity], as the decoders left them
@@ -10,6 +11,14 @@
 //
 // Launch: block 1024, grid N. The best 1024 candidates are sorted and worked off at a time, so any number will do.
 // Tolerance: none. CPU reference: src/model/selector.ts, src/model/nms.ts, unplaceBoxes of src/image/geometry.ts.
+//
+// gather_rows, after it: what else the output says of the kept rows, by their sources.
+//
+// gathered    f32 [N, rows, length]; rows past `count` keep what they held
+// output      [N, sources, channels] (planes 0) or [N, channels, sources] (planes 1), or [sources, channels] of all pictures
+//             (picture_stride 0), f32 or f16: elements `first` to `first + length` of each kept source are copied
+//
+// Launch: block (32, 8), a warp a row, grid (⌈rows / 8⌉, N). Tolerance: none. CPU reference: src/model/gather.ts
 
 #include "decode.cuh"
 
@@ -105,7 +114,7 @@ __device__ __forceinline__ u64 sort_descending(u64 mine, int length, u64 *shared
 extern "C" __global__ void __launch_bounds__(1024) select_detections(
     int *detections, float4 *kept, Counters *counters, const u64 *__restrict__ keys, const float4 *__restrict__ boxes,
     const int *__restrict__ classes, const Placement *__restrict__ placements, const Selection *__restrict__ selection,
-    int capacity, int rows, int words, int needs_nms, int max_candidates) {
+    int capacity, int rows, int words, int needs_nms, int max_candidates, int candidates_per_source) {
   __shared__ u64 chunk[CHUNK];
   __shared__ float4 chunk_boxes[CHUNK];
   __shared__ int chunk_classes[CHUNK];
@@ -127,6 +136,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   float4 *row_boxes = (float4 *)(detections + HEADER_WORDS);
   float *row_scores = (float *)(row_boxes + rows);
   int *row_classes = (int *)(row_scores + rows);
+  int *row_sources = row_classes + rows;
 
   const Counters counted = counters[picture];
   const int count = counted.count;
@@ -204,6 +214,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
       kept[row] = box;
       row_classes[row] = class_id;
       row_scores[row] = score;
+      row_sources[row] = (int)~(u32)mine / candidates_per_source;
       row_boxes[row] = make_float4(unplaced(box.x, placement.pad_x, placement.scale_x, placement.source_width),
                                    unplaced(box.y, placement.pad_y, placement.scale_y, placement.source_height),
                                    unplaced(box.z, placement.pad_x, placement.scale_x, placement.source_width),
@@ -220,5 +231,20 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
     detections[2] = counted.fault;
     detections[3] = (int)__float_as_uint(counted.fault_value);
     counters[picture] = Counters{0, 0, 0, 0.0f};
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256) gather_rows(
+    float *gathered, const int *__restrict__ detections, const void *__restrict__ output, int rows, int words, int dtype,
+    int first, int length, int channel_stride, int source_stride, int picture_stride) {
+  const int picture = blockIdx.y;
+  const int row = blockIdx.x * 8 + threadIdx.y;
+  detections += (u64)picture * words;
+  if (row >= detections[0]) return;
+  const int source = detections[HEADER_WORDS + rows * 6 + row];
+  const u64 from = (u64)picture * picture_stride + (u64)source * source_stride;
+  float *to = gathered + ((u64)picture * rows + row) * length;
+  for (int at = threadIdx.x; at < length; at += 32) {
+    to[at] = number_at(output, dtype, from + (u64)(first + at) * channel_stride);
   }
 }

@@ -9,7 +9,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 
-const root = resolve(process.argv.slice(2).find((argument) => !argument.startsWith("--")) ?? join(import.meta.dir, ".."));
+const root = resolve(
+  process.argv.slice(2).find((argument) => !argument.startsWith("--")) ?? join(import.meta.dir, ".."),
+);
 const src = join(root, "src");
 const work = mkdtempSync(join(tmpdir(), "bun-tensorrt-house-"));
 

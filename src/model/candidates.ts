@@ -13,6 +13,8 @@ export class Candidates {
   scores: Float32Array<ArrayBuffer>;
   /** i32 [capacity]. */
   classIds: Int32Array<ArrayBuffer>;
+  /** i32 [capacity]: the anchor, query or row of the output that each came from. */
+  sources: Int32Array<ArrayBuffer>;
   /** Rows left out since `clear()` because a score or a coordinate was NaN or infinite. */
   dropped = 0;
 
@@ -21,6 +23,7 @@ export class Candidates {
     this.boxes = new Float32Array(new ArrayBuffer(capacity * 16));
     this.scores = new Float32Array(new ArrayBuffer(capacity * 4));
     this.classIds = new Int32Array(new ArrayBuffer(capacity * 4));
+    this.sources = new Int32Array(new ArrayBuffer(capacity * 4));
   }
 
   /** Forget all rows; keep the memory. */
@@ -32,8 +35,10 @@ export class Candidates {
   /**
    * Append a row, rounded to f32. One with a NaN or an infinity is counted in `dropped` instead; one without area, that
    * is unless x1 < x2 and y1 < y2 in f32, is left out silently: models pad their rows with such.
+   *
+   * @param source index of the anchor, query or row that it came from, by which extras are gathered after selection
    */
-  push(x1: number, y1: number, x2: number, y2: number, score: number, classId: number): void {
+  push(x1: number, y1: number, x2: number, y2: number, score: number, classId: number, source: number): void {
     const row = this.count;
     if (row === this.scores.length) this.#grow();
     const { boxes, scores } = this;
@@ -51,11 +56,12 @@ export class Candidates {
     }
     if (boxes[at]! >= boxes[at + 2]! || boxes[at + 1]! >= boxes[at + 3]!) return;
     this.classIds[row] = classId;
+    this.sources[row] = source;
     this.count = row + 1;
   }
 
   #grow(): void {
-    const { boxes, scores, classIds } = this;
+    const { boxes, scores, classIds, sources } = this;
     const capacity = Math.max(1, scores.length) * 2;
     this.boxes = new Float32Array(new ArrayBuffer(capacity * 16));
     this.boxes.set(boxes);
@@ -63,5 +69,7 @@ export class Candidates {
     this.scores.set(scores);
     this.classIds = new Int32Array(new ArrayBuffer(capacity * 4));
     this.classIds.set(classIds);
+    this.sources = new Int32Array(new ArrayBuffer(capacity * 4));
+    this.sources.set(sources);
   }
 }

@@ -1,5 +1,7 @@
 /** @module DetectionBlock: the kept boxes of one picture, as a fixed block of columns. */
 
+import type { RowExtra } from "./gather.ts";
+
 /** The kept rows of one picture, best score first. What a backend hands over; reused for the next frame. */
 export interface DetectionBlock {
   /** Number of rows in use. */
@@ -12,24 +14,40 @@ export interface DetectionBlock {
   readonly scores: Float32Array<ArrayBuffer>;
   /** i32 [capacity]. */
   readonly classIds: Int32Array<ArrayBuffer>;
+  /** i32 [capacity]: the anchor, query or row of the output that each came from. */
+  readonly sources: Int32Array<ArrayBuffer>;
+  /** f32 [capacity, length] of each extra of the model, in the order it lists them. */
+  readonly extras: readonly Float32Array<ArrayBuffer>[];
 }
 
+const NO_EXTRAS: readonly Pick<RowExtra, "length">[] = [];
+
 /** An empty block for at most `capacity` rows. */
-export function createDetectionBlock(capacity: number): DetectionBlock {
+export function createDetectionBlock(
+  capacity: number,
+  extras: readonly Pick<RowExtra, "length">[] = NO_EXTRAS,
+): DetectionBlock {
   return {
     count: 0,
     dropped: 0,
     boxes: new Float32Array(new ArrayBuffer(capacity * 16)),
     scores: new Float32Array(new ArrayBuffer(capacity * 4)),
     classIds: new Int32Array(new ArrayBuffer(capacity * 4)),
+    sources: new Int32Array(new ArrayBuffer(capacity * 4)),
+    extras: extras.map(({ length }) => new Float32Array(new ArrayBuffer(capacity * length * 4))),
   };
 }
 
 /** The block of one picture of a batch, in a list that is kept from batch to batch; a larger one where rows lack. */
-export function blockAt(blocks: DetectionBlock[], index: number, capacity: number): DetectionBlock {
+export function blockAt(
+  blocks: DetectionBlock[],
+  index: number,
+  capacity: number,
+  extras: readonly Pick<RowExtra, "length">[] = NO_EXTRAS,
+): DetectionBlock {
   const block = blocks[index];
   if (block !== undefined && block.scores.length >= capacity) return block;
-  const larger = createDetectionBlock(capacity);
+  const larger = createDetectionBlock(capacity, extras);
   blocks[index] = larger;
   return larger;
 }

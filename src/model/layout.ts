@@ -3,6 +3,7 @@
 import type { Tensor } from "../core/tensor.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Candidates } from "./candidates.ts";
+import type { RowExtra } from "./gather.ts";
 import type { ModelTraits } from "./model-traits.ts";
 import type { DecodePlan } from "./plan.ts";
 
@@ -32,6 +33,8 @@ export interface Recognition<Plan extends DecodePlan = DecodePlan> {
   readonly needsNms: boolean;
   /** What the decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
   readonly plan: Plan;
+  /** What is fetched for each row that was kept; nothing where it is left out. */
+  readonly extras?: readonly RowExtra[];
 }
 
 /** An input that tells the model the size of the picture; it gets the input's size, so that boxes are input pixels. */

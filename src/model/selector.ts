@@ -124,5 +124,6 @@ function append(block: DetectionBlock, candidates: Candidates, row: number): voi
   block.boxes[to * 4 + 3] = boxes[row * 4 + 3]!;
   block.scores[to] = candidates.scores[row]!;
   block.classIds[to] = candidates.classIds[row]!;
+  block.sources[to] = candidates.sources[row]!;
   block.count = to + 1;
 }

@@ -3,14 +3,15 @@ import { Candidates } from "../../src/model/candidates.ts";
 
 test("Candidates grow, keep their rows and their memory", () => {
   const candidates = new Candidates(0);
-  for (let row = 0; row < 100; row++) candidates.push(row, 0, row + 1, 2, row / 100, row);
+  for (let row = 0; row < 100; row++) candidates.push(row, 0, row + 1, 2, row / 100, row, 1000 + row);
   expect(candidates.count).toBe(100);
   expect([...candidates.boxes.subarray(396, 400)]).toEqual([99, 0, 100, 2]);
   expect(candidates.classIds[99]).toBe(99);
+  expect([candidates.sources[0], candidates.sources[99]]).toEqual([1000, 1099]);
   const { boxes } = candidates;
   candidates.clear();
   expect(candidates.count).toBe(0);
-  candidates.push(0, 0, 1, 1, 1, 0);
+  candidates.push(0, 0, 1, 1, 1, 0, 0);
   expect(candidates.boxes).toBe(boxes);
 });
 
@@ -21,13 +22,13 @@ test("Candidates.push() drops and counts NaN and infinities, also those that onl
     for (let at = 0; at < 5; at++) {
       const row = [0, 0, 1, 1, 0.5];
       row[at] = value;
-      candidates.push(row[0]!, row[1]!, row[2]!, row[3]!, row[4]!, 0);
+      candidates.push(row[0]!, row[1]!, row[2]!, row[3]!, row[4]!, 0, 0);
     }
   }
   expect(candidates.count).toBe(0);
   expect(candidates.dropped).toBe(20);
   // Large f32 whose sum f32 could not hold are kept.
-  candidates.push(-3e38, -3e38, 3e38, 3e38, 0.5, 0);
+  candidates.push(-3e38, -3e38, 3e38, 3e38, 0.5, 0, 0);
   expect(candidates.count).toBe(1);
   candidates.clear();
   expect(candidates.dropped).toBe(0);
@@ -44,7 +45,7 @@ test("Candidates.push() leaves boxes without area out, silently", () => {
     // The same number in f32.
     [100_000_000, 0, 100_000_001, 1],
   ] as const) {
-    candidates.push(x1, y1, x2, y2, 0.5, 0);
+    candidates.push(x1, y1, x2, y2, 0.5, 0, 0);
   }
   expect(candidates.count).toBe(0);
   expect(candidates.dropped).toBe(0);

@@ -21,7 +21,7 @@ type Row = readonly [x1: number, y1: number, x2: number, y2: number, score: numb
 
 function candidatesOf(rows: readonly Row[]): Candidates {
   const candidates = new Candidates();
-  for (const row of rows) candidates.push(...row);
+  for (const [at, row] of rows.entries()) candidates.push(...row, at);
   return candidates;
 }
 
@@ -85,7 +85,8 @@ test("Selector keeps what greedy NMS over all pairs keeps, ties, classes, limits
       const [width, height] = [4 + Math.floor(next() * 6) * 4, 4 + Math.floor(next() * 6) * 4];
       const jitter = round % 2 === 0 ? 0 : next();
       const score = Math.floor(next() * 16) / 16;
-      candidates.push(x + jitter, y, x + width, y + height, score, Math.floor(next() * 3) + (next() < 0.2 ? 1024 : 0));
+      const classId = Math.floor(next() * 3) + (next() < 0.2 ? 1024 : 0);
+      candidates.push(x + jitter, y, x + width, y + height, score, classId, candidates.count * 3 + 1);
     }
     const selection: Selection = {
       threshold: (round % 4) / 8,
@@ -97,6 +98,14 @@ test("Selector keeps what greedy NMS over all pairs keeps, ties, classes, limits
     const block = createDetectionBlock(300);
     selector.select(candidates, selection, NMS, block);
     expect(rowsOf(block)).toEqual(naive(candidates, selection));
+    const sources = [...block.sources.subarray(0, block.count)];
+    expect(new Set(sources).size).toBe(block.count);
+    expect(sources.map((source) => candidates.scores[(source - 1) / 3]!)).toEqual([
+      ...block.scores.subarray(0, block.count),
+    ]);
+    expect(sources.map((source) => candidates.boxes[((source - 1) / 3) * 4]!)).toEqual(
+      sources.map((_, row) => block.boxes[row * 4]!),
+    );
   }
 });
 
@@ -182,8 +191,8 @@ test("a score that is no probability is refused, with the layout's name", () => 
 test("only the best candidates enter NMS", () => {
   const candidates = new Candidates();
   // All alike but the worst, which stands apart: it would be kept if it entered.
-  for (let row = 0; row < MAX_CANDIDATES; row++) candidates.push(0, 0, 4, 4, 0.5, 0);
-  candidates.push(100, 100, 104, 104, 0.25, 0);
+  for (let row = 0; row < MAX_CANDIDATES; row++) candidates.push(0, 0, 4, 4, 0.5, 0, row);
+  candidates.push(100, 100, 104, 104, 0.25, 0, MAX_CANDIDATES);
   const block = createDetectionBlock(300);
   new Selector().select(candidates, ALL, NMS, block);
   expect(rowsOf(block)).toEqual([[0, 0, 4, 4, 0.5, 0]]);
@@ -196,7 +205,7 @@ test("ScoreOrder sorts by score, then by row, for few and many rows", () => {
     const special = [0, -0, 1, -1, 1e-45, -1e-45, 1e-38, 0.5, 0.50000006];
     for (let row = 0; row < count; row++) {
       const score = next() < 0.3 ? special[Math.floor(next() * special.length)]! : Math.fround(next() * 2 - 0.5);
-      candidates.push(0, 0, 1, 1, score, 0);
+      candidates.push(0, 0, 1, 1, score, 0, 0);
     }
     const order = new ScoreOrder();
     order.begin(candidates);

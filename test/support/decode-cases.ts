@@ -3,6 +3,7 @@
 import { allocate, type DType, type DTypeMap } from "../../src/core/dtype.ts";
 import { volume } from "../../src/core/shape.ts";
 import type { Tensor } from "../../src/core/tensor.ts";
+import type { RowExtra } from "../../src/model/gather.ts";
 import type { DecodePlan, DensePlan } from "../../src/model/plan.ts";
 import { chance } from "./chance.ts";
 
@@ -15,6 +16,8 @@ export interface DecodeCase {
   readonly inputWidth: number;
   readonly inputHeight: number;
   readonly needsNms: boolean;
+  /** What is gathered for the kept rows. */
+  readonly extras?: readonly RowExtra[];
 }
 
 type FloatType = "f32" | "f16";
@@ -84,6 +87,11 @@ function dense(
     inputWidth: 640,
     inputHeight: 480,
     needsNms: true,
+    // The channels behind the classes, and one that overlaps them.
+    extras: [
+      { name: "tail", output: "output0", order, channels, first: channels - 3, length: 3 },
+      { name: "all", output: "output0", order, channels, first: 0, length: channels },
+    ],
   };
 }
 
@@ -111,12 +119,14 @@ function rows(dtype: FloatType, needsNms: boolean): DecodeCase[] {
       ...size,
       name: `rows of all pictures ${dtype}, NMS ${needsNms}`,
       plan: { ...plan, columns: 7, batchColumn: 6, counts: undefined },
+      extras: [{ name: "row", output: "rows", order: "flat", channels: 7, first: 4, length: 3 }],
       outputs: new Map([["rows", flat]]),
     },
     ...(["i32", "i64"] as const).map((type) => ({
       ...size,
       name: `counted rows ${dtype} ${type}, NMS ${needsNms}`,
       plan: { ...plan, columns: 6, batchColumn: undefined, counts: "counts" },
+      extras: [{ name: "row", output: "rows", order: "flat", channels: 6, first: 3, length: 2 } as const],
       outputs: new Map([
         ["rows", counted],
         ["counts", tensor(type, [3], (at) => [20, 0, 60][at]!)],
@@ -174,6 +184,7 @@ function queries(dtype: FloatType): DecodeCase[] {
     inputWidth: 640,
     inputHeight: 512,
     needsNms: false,
+    extras: [{ name: "box", output: "boxes", order: "anchor-major", channels: 4, first: 1, length: 3 }] as const,
   }));
 }
 

@@ -10,6 +10,7 @@ import { decodeGrid } from "../../src/model/decode/grid.ts";
 import { decodeQueries } from "../../src/model/decode/queries.ts";
 import { decodeRows } from "../../src/model/decode/rows.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
+import { gatherExtras } from "../../src/model/gather.ts";
 import type { DecodeInput } from "../../src/model/layout.ts";
 import type { Selection } from "../../src/model/selection.ts";
 import { Selector } from "../../src/model/selector.ts";
@@ -50,9 +51,11 @@ export function decodedOnCpu(
 ): DetectionBlock {
   const { outputs, inputWidth, inputHeight, needsNms } = example;
   const candidates = new Candidates();
-  decode(example, { outputs, index, inputWidth, inputHeight, threshold: selection.threshold }, candidates);
-  const block = createDetectionBlock(selection.maxDetections);
+  const input = { outputs, index, inputWidth, inputHeight, threshold: selection.threshold };
+  const block = createDetectionBlock(selection.maxDetections, example.extras);
+  decode(example, input, candidates);
   new Selector().select(candidates, selection, { needsNms, layout: example.name }, block);
+  gatherExtras(example.extras ?? [], input, block);
   unplaceBoxes(block.boxes, block.count, placement);
   return block;
 }
@@ -63,7 +66,13 @@ export function differenceOf(got: DetectionBlock, want: DetectionBlock): string 
     return `${got.count} rows and ${got.dropped} dropped instead of ${want.count} and ${want.dropped}`;
   }
   const print = (block: DetectionBlock, row: number): string =>
-    `${block.scores[row]} ${block.classIds[row]} [${block.boxes.subarray(row * 4, row * 4 + 4).join(", ")}]`;
+    `${block.scores[row]} ${block.classIds[row]} [${block.boxes.subarray(row * 4, row * 4 + 4).join(", ")}] from ${block.sources[row]} ${block.extras
+      .map((extra) =>
+        extra
+          .subarray((row * extra.length) / block.scores.length, ((row + 1) * extra.length) / block.scores.length)
+          .join(" "),
+      )
+      .join("; ")}`;
   for (let row = 0; row < want.count; row++) {
     if (print(got, row) !== print(want, row)) return `row ${row}: ${print(got, row)} instead of ${print(want, row)}`;
   }

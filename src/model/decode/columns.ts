@@ -45,6 +45,6 @@ export function decodeColumns(plan: ColumnsPlan, input: DecodeInput, candidates:
     if (score < threshold) continue;
     const at = boxes.offset + row * 4;
     const classId = Number.isNaN(score) ? 0 : classIdOf(classes.data[classes.offset + row]!, plan.classes);
-    candidates.push(data[at]!, data[at + 1]!, data[at + 2]!, data[at + 3]!, score, classId);
+    candidates.push(data[at]!, data[at + 1]!, data[at + 2]!, data[at + 3]!, score, classId, row);
   }
 }

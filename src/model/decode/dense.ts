@@ -24,6 +24,7 @@ function pushBox(
   height: number,
   score: number,
   classId: number,
+  anchor: number,
 ): void {
   const halfWidth = fround(width * 0.5);
   const halfHeight = fround(height * 0.5);
@@ -37,7 +38,7 @@ function pushBox(
     x2 = fround(x2 * input.inputWidth);
     y2 = fround(y2 * input.inputHeight);
   }
-  candidates.push(x1, y1, x2, y2, score, classId);
+  candidates.push(x1, y1, x2, y2, score, classId, anchor);
 }
 
 /** Take a class score of at least the threshold, or NaN, which sticks. The first of equal scores stays. */
@@ -102,7 +103,7 @@ function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Can
     const y = data[at + anchors]!;
     const width = data[at + 2 * anchors]!;
     const height = data[at + 3 * anchors]!;
-    pushBox(plan, input, candidates, data[at]!, y, width, height, score, bestClass[anchor]!);
+    pushBox(plan, input, candidates, data[at]!, y, width, height, score, bestClass[anchor]!, anchor);
   }
 }
 
@@ -129,7 +130,7 @@ function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Cand
     if (rule === "objectness") score = objectness;
     else if (rule === "product") score = fround(objectness * score);
     if (score < threshold) continue;
-    pushBox(plan, input, candidates, data[at]!, data[at + 1]!, data[at + 2]!, data[at + 3]!, score, classId);
+    pushBox(plan, input, candidates, data[at]!, data[at + 1]!, data[at + 2]!, data[at + 3]!, score, classId, anchor);
   }
 }
 

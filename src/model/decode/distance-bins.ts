@@ -26,12 +26,14 @@ function meanBin(at: number, bins: number): number {
   return fround(weighted / sum);
 }
 
+/** @param first cells of the levels before it @returns the same for the next level */
 function decodeLevel(
   level: DistanceBinsLevel,
+  first: number,
   plan: DistanceBinsPlan,
   input: DecodeInput,
   candidates: Candidates,
-): void {
+): number {
   const { classes, bins } = plan;
   const { stride } = level;
   const columns = Math.ceil(input.inputWidth / stride);
@@ -63,8 +65,10 @@ function decodeLevel(
       y + fround(meanBin(bin + 3 * bins, bins) * stride),
       score,
       classId,
+      first + cell,
     );
   }
+  return first + cells;
 }
 
 /**
@@ -73,5 +77,8 @@ function decodeLevel(
  * @throws {ShapeError} If an output has another shape or dtype than the plan says, or other cells than the input's size
  */
 export function decodeDistanceBins(plan: DistanceBinsPlan, input: DecodeInput, candidates: Candidates): void {
-  for (let level = 0; level < plan.levels.length; level++) decodeLevel(plan.levels[level]!, plan, input, candidates);
+  let first = 0;
+  for (let level = 0; level < plan.levels.length; level++) {
+    first = decodeLevel(plan.levels[level]!, first, plan, input, candidates);
+  }
 }

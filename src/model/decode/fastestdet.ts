@@ -53,6 +53,7 @@ export function decodeFastestDet(plan: FastestDetPlan, input: DecodeInput, candi
       (y + halfHeight) * input.inputHeight,
       score,
       classId,
+      cell,
     );
   }
 }

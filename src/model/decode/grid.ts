@@ -14,6 +14,7 @@ const values: NumberSlice = new NumberSlice();
 /** Append one cell's best class if its score reaches the threshold; a NaN that was read is counted when appended. */
 function decodeCell(
   at: number,
+  cell: number,
   column: number,
   row: number,
   stride: number,
@@ -39,7 +40,7 @@ function decodeCell(
   const y = fround(fround(data[at + 1]! + row) * stride);
   const halfWidth = fround(fround(fround(Math.exp(data[at + 2]!)) * stride) * 0.5);
   const halfHeight = fround(fround(fround(Math.exp(data[at + 3]!)) * stride) * 0.5);
-  candidates.push(x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight, score, classId);
+  candidates.push(x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight, score, classId, cell);
 }
 
 /**
@@ -56,13 +57,14 @@ export function decodeGrid(plan: GridPlan, input: DecodeInput, candidates: Candi
   values.load(tensor, input.index * cells * channels, cells * channels);
   const threshold = fround(input.threshold);
   let at = values.offset;
+  let cell = 0;
   for (let level = 0; level < strides.length; level++) {
     const stride = strides[level]!;
     const columns = Math.ceil(inputWidth / stride);
     const rows = Math.ceil(inputHeight / stride);
     for (let row = 0; row < rows; row++) {
-      for (let column = 0; column < columns; column++, at += channels) {
-        decodeCell(at, column, row, stride, classes, threshold, candidates);
+      for (let column = 0; column < columns; column++, at += channels, cell++) {
+        decodeCell(at, cell, column, row, stride, classes, threshold, candidates);
       }
     }
   }

@@ -24,6 +24,7 @@ function pushQuery(input: DecodeInput, candidates: Candidates, query: number, sc
     fround(data[at + 1]! + halfHeight) * inputHeight,
     score,
     classId,
+    query,
   );
 }
 

@@ -41,6 +41,7 @@ export function decodeRows(plan: RowsPlan, input: DecodeInput, candidates: Candi
   values.load(tensor, run.first * columns, Math.max(0, run.length) * columns);
   const { data, offset } = values;
   const threshold = Math.fround(input.threshold);
+  const firstSource = isFlat ? run.first : 0;
   for (let row = 0, at = offset; row < run.length; row++, at += columns) {
     if (batchColumn !== undefined && data[at + batchColumn]! !== input.index) continue;
     const score = data[at + scoreColumn]!;
@@ -48,6 +49,6 @@ export function decodeRows(plan: RowsPlan, input: DecodeInput, candidates: Candi
     const box = at + boxColumn;
     // A row of NaN has no class either: it is appended as it is, and counted there.
     const classId = Number.isNaN(score) ? 0 : classIdOf(data[at + classColumn]!, plan.output);
-    candidates.push(data[box]!, data[box + 1]!, data[box + 2]!, data[box + 3]!, score, classId);
+    candidates.push(data[box]!, data[box + 1]!, data[box + 2]!, data[box + 3]!, score, classId, firstSource + row);
   }
 }

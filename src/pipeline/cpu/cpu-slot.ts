@@ -10,6 +10,7 @@ import type { SourceBytes } from "../../image/source.ts";
 import { assertPixels } from "../../model/box-units.ts";
 import { Candidates } from "../../model/candidates.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
+import { gatherExtras } from "../../model/gather.ts";
 import type { DecodeInput, Layout, Recognition } from "../../model/layout.ts";
 import type { Selection } from "../../model/selection.ts";
 import { Selector } from "../../model/selector.ts";
@@ -97,12 +98,14 @@ export class CpuSlot extends Resource implements Slot {
     input.outputs = binding.outputs;
     [input.inputWidth, input.inputHeight] = binding.size;
     input.threshold = selection.threshold;
+    const { extras } = recognition;
     for (let index = 0; index < this.placements.length; index++) {
-      const block = blockAt(this.#blocks, index, selection.maxDetections);
+      const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
       input.index = index;
       this.#candidates.clear();
       layout.decode(recognition.plan, input, this.#candidates);
       this.#selector.select(this.#candidates, selection, recognition, block);
+      if (extras !== undefined) gatherExtras(extras, input, block);
       unplaceBoxes(block.boxes, block.count, this.placements[index]!);
       assertPixels(block, this.placements[index]!, recognition.layout);
     }

@@ -2,14 +2,27 @@
 
 import { ModelError, message } from "../../core/errors.ts";
 import type { DetectionBlock } from "../../model/detection-block.ts";
+import type { RowExtra } from "../../model/gather.ts";
 import { assertProbability } from "../../model/selector.ts";
 
 /** 32-bit words before the rows: count, dropped, fault, the value of the fault. */
 const HEADER_WORDS = 4;
 
-/** 32-bit words of one picture's block: a header, [rows, 4] boxes, [rows] scores, [rows] class ids, to a multiple of 4. */
+/** 32-bit words of one picture's block: a header, [rows, 4] boxes, [rows] scores, class ids and sources, to a multiple of 4. */
 export function detectionWords(rows: number): number {
-  return Math.ceil((HEADER_WORDS + rows * 6) / 4) * 4;
+  return Math.ceil((HEADER_WORDS + rows * 7) / 4) * 4;
+}
+
+/** Where an extra, f32 [batch, rows, length], begins behind the blocks of a batch, in words; that of their number is the end. */
+export function extraStart(
+  rows: number,
+  batch: number,
+  extras: readonly Pick<RowExtra, "length">[],
+  index: number,
+): number {
+  let words = batch * detectionWords(rows);
+  for (let at = 0; at < index; at++) words += Math.ceil((batch * rows * extras[at]!.length) / 4) * 4;
+  return words;
 }
 
 /** Reads what was copied back from the device. The views are made once; a frame copies rows and nothing else. */
@@ -17,15 +30,23 @@ export class DetectionReader {
   readonly #integers: Int32Array<ArrayBuffer>;
   readonly #floats: Float32Array<ArrayBuffer>;
   readonly #rows: number;
+  /** Where each extra of the first picture begins, in words, and its words a picture. */
+  readonly #extras: readonly { readonly start: number; readonly words: number }[];
 
   /**
    * @param buffer i32 [batch, words] of the blocks, in page-locked memory
    * @param rows   rows of each block
+   * @param batch  pictures
+   * @param extras what was gathered, which follows the blocks
    */
-  constructor(buffer: ArrayBuffer, rows: number) {
+  constructor(buffer: ArrayBuffer, rows: number, batch: number, extras: readonly Pick<RowExtra, "length">[] = []) {
     this.#integers = new Int32Array(buffer);
     this.#floats = new Float32Array(buffer);
     this.#rows = rows;
+    this.#extras = extras.map(({ length }, at) => ({
+      start: extraStart(rows, batch, extras, at),
+      words: rows * length,
+    }));
   }
 
   /**
@@ -45,11 +66,19 @@ export class DetectionReader {
     const boxes = start + HEADER_WORDS;
     const scores = boxes + this.#rows * 4;
     const classIds = scores + this.#rows;
+    const sources = classIds + this.#rows;
     if (count > 0) assertProbability(floats[scores]!, layout);
     for (let at = 0; at < count * 4; at++) block.boxes[at] = floats[boxes + at]!;
     for (let row = 0; row < count; row++) {
       block.scores[row] = floats[scores + row]!;
       block.classIds[row] = integers[classIds + row]!;
+      block.sources[row] = integers[sources + row]!;
+    }
+    for (let extra = 0; extra < this.#extras.length; extra++) {
+      const { start: first, words } = this.#extras[extra]!;
+      const gathered = block.extras[extra]!;
+      const length = (words / this.#rows) * count;
+      for (let at = 0; at < length; at++) gathered[at] = floats[first + index * words + at]!;
     }
     block.count = count;
   }

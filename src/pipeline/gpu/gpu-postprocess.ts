@@ -61,7 +61,7 @@ export class GpuPostprocess extends Resource {
       fill(memory.counters, 0, setup);
       fill(this.#device, 0, setup);
       this.#host = this.#owned.use(PinnedBuffer.create("i32", [sizes.detections / 4], device));
-      this.#reader = new DetectionReader(this.#host.buffer, rows);
+      this.#reader = new DetectionReader(this.#host.buffer, rows, batch.batch, model.recognition.extras);
       this.#launches = postprocessLaunches(model.recognition, inference.outputs, batch, memory, rows).map(
         (spec) => new KernelLaunch(model.kernels, spec),
       );

@@ -199,7 +199,7 @@ export class GpuSlot extends Resource implements Slot {
 
   #read(binding: GpuBinding, selection: Selection): readonly DetectionBlock[] {
     for (let index = 0; index < this.placements.length; index++) {
-      const block = blockAt(this.#blocks, index, selection.maxDetections);
+      const block = blockAt(this.#blocks, index, selection.maxDetections, this.#model.recognition.extras);
       binding.read(index, block);
       assertPixels(block, this.placements[index]!, this.#model.recognition.layout);
     }

@@ -1,11 +1,12 @@
 /** @module PostprocessLaunches: decoding and selection of a batch, from the model's outputs to blocks of kept rows. Pure. */
 
 import type { DeviceMemory } from "../../cuda/buffer-view.ts";
+import type { RowExtra } from "../../model/gather.ts";
 import type { Recognition } from "../../model/layout.ts";
 import { MAX_CANDIDATES } from "../../model/selector.ts";
 import { type DecodeBatch, decodeLaunches } from "./decode-launches.ts";
-import { detectionWords } from "./detections.ts";
-import type { DeviceOutputs } from "./device-output.ts";
+import { detectionWords, extraStart } from "./detections.ts";
+import { type DeviceOutputs, deviceOutput, dtypeCode, FLOATS } from "./device-output.ts";
 import type { LaunchSpec } from "./kernel-launch.ts";
 import { SELECTION_BYTES } from "./selection-table.ts";
 
@@ -22,7 +23,7 @@ export interface PostprocessSizes {
   /** To be filled with 0 once; every run leaves it so. */
   readonly counters: number;
   readonly kept: number;
-  /** The blocks: what is copied back to the host. */
+  /** The blocks, and what was gathered behind them: what is copied back to the host. */
   readonly detections: number;
 }
 
@@ -38,13 +39,14 @@ export type PostprocessMemory = Readonly<
  * @throws {ShapeError} If an output has another shape or dtype than the plan says
  */
 export function postprocessSizes(
-  recognition: Pick<Recognition, "plan">,
+  recognition: Pick<Recognition, "plan" | "extras">,
   outputs: DeviceOutputs,
   input: DecodeBatch,
   rows: number,
 ): PostprocessSizes {
   const { capacity } = decodeLaunches(recognition.plan, outputs, input);
   const { batch } = input;
+  const { extras = [] } = recognition;
   return {
     capacity,
     keys: batch * capacity * 8,
@@ -52,7 +54,7 @@ export function postprocessSizes(
     classes: batch * capacity * 4,
     counters: batch * COUNTER_BYTES,
     kept: batch * rows * 16,
-    detections: batch * detectionWords(rows) * 4,
+    detections: extraStart(rows, batch, extras, extras.length) * 4,
   };
 }
 
@@ -63,7 +65,7 @@ export function postprocessSizes(
  * @throws {ShapeError} If an output has another shape or dtype than the plan says
  */
 export function postprocessLaunches(
-  recognition: Pick<Recognition, "plan" | "needsNms">,
+  recognition: Pick<Recognition, "plan" | "needsNms" | "extras">,
   outputs: DeviceOutputs,
   input: DecodeBatch,
   memory: PostprocessMemory,
@@ -95,7 +97,55 @@ export function postprocessLaunches(
       words: detectionWords(rows),
       needs_nms: recognition.needsNms ? 1 : 0,
       max_candidates: MAX_CANDIDATES,
+      candidates_per_source: candidatesPerSource(recognition.plan),
     },
   };
-  return [...decoding, selecting];
+  const gathering = (recognition.extras ?? []).map((extra, at, all) =>
+    gatherLaunch(extra, outputs, {
+      batch: input.batch,
+      rows,
+      detections: memory.detections.pointer,
+      gathered: memory.detections.pointer + extraStart(rows, input.batch, all, at) * 4,
+    }),
+  );
+  return [...decoding, selecting, ...gathering];
+}
+
+/** Object queries with a sigmoid have a candidate for each of their classes; everything else has one a source. */
+function candidatesPerSource(plan: Recognition["plan"]): number {
+  return plan.kind === "queries" && plan.activation === "sigmoid" ? plan.classes : 1;
+}
+
+/** Rows of a block, a warp each. */
+const GATHERED_ROWS = 8;
+
+function gatherLaunch(
+  { output: name, order, channels, first, length }: RowExtra,
+  outputs: DeviceOutputs,
+  to: { readonly batch: number; readonly rows: number; readonly detections: number; readonly gathered: number },
+): LaunchSpec {
+  const { batch, rows } = to;
+  const isPlanar = order === "channel-major";
+  const isFlat = order === "flat";
+  const shape = isFlat ? [-1, channels] : isPlanar ? [batch, channels, -1] : [batch, -1, channels];
+  const output = deviceOutput(outputs, name, FLOATS, shape);
+  const sources = output.shape[isFlat ? 0 : isPlanar ? 2 : 1]!;
+  return {
+    module: "select",
+    kernel: "gather_rows",
+    config: { grid: [Math.ceil(rows / GATHERED_ROWS), batch, 1], block: [32, GATHERED_ROWS, 1] },
+    values: {
+      gathered: to.gathered,
+      detections: to.detections,
+      output: output.pointer,
+      rows,
+      words: detectionWords(rows),
+      dtype: dtypeCode(output),
+      first,
+      length,
+      channel_stride: isPlanar ? sources : 1,
+      source_stride: isPlanar ? 1 : channels,
+      picture_stride: isFlat ? 0 : sources * channels,
+    },
+  };
 }

@@ -84,9 +84,9 @@ class Postprocess {
 
   read(): DetectionBlock[] {
     const copied = this.#gpu.download(this.#detections);
-    const reader = new DetectionReader(copied.buffer, this.#rows);
+    const reader = new DetectionReader(copied.buffer, this.#rows, this.placements.length, this.#example.extras);
     return this.placements.map((_, index) => {
-      const block = createDetectionBlock(this.#rows);
+      const block = createDetectionBlock(this.#rows, this.#example.extras);
       reader.read(index, block, this.#example.name);
       return block;
     });
@@ -133,7 +133,7 @@ gpuTest("post-processing is captured into a graph, and takes another selection w
   const example = decodeCases()[0]!;
   const postprocess = new Postprocess(gpu, library, example, 300);
   using graph = Graph.capture("post-processing", () => postprocess.enqueue(), { stream: gpu.stream });
-  expect(graph.nodeCount()).toBe(2);
+  expect(graph.nodeCount()).toBe(2 + (example.extras?.length ?? 0));
   using exec = graph.instantiate();
   for (const selection of SELECTIONS) {
     postprocess.select(selection);

@@ -7,7 +7,7 @@ import { place } from "../../../src/image/geometry.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { yuvCoefficients } from "../../../src/image/yuv.ts";
 import { createDetectionBlock } from "../../../src/model/detection-block.ts";
-import { DetectionReader, detectionWords } from "../../../src/pipeline/gpu/detections.ts";
+import { DetectionReader, detectionWords, extraStart } from "../../../src/pipeline/gpu/detections.ts";
 import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
 import { PLACEMENT_BYTES, SELECTION_BYTES, SelectionTable } from "../../../src/pipeline/gpu/selection-table.ts";
 import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
@@ -99,19 +99,29 @@ test("DetectionReader copies the rows of one picture, and refuses what is no det
   const rows = 3;
   const words = detectionWords(rows);
   expect(words % 4).toBe(0);
-  const buffer = new ArrayBuffer(2 * words * 4);
+  const extras = [{ length: 1 }, { length: 2 }];
+  const starts = [0, 1, 2].map((at) => extraStart(rows, 2, extras, at));
+  expect(starts).toEqual([2 * words, 2 * words + 8, 2 * words + 8 + 12]);
+  const buffer = new ArrayBuffer(starts[2]! * 4);
+  new Float32Array(buffer).set([1, 2, 3, 4, 5, 6, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], starts[0]);
   const integers = new Int32Array(buffer, words * 4);
   const floats = new Float32Array(buffer, words * 4);
   integers.set([2, 7, 0, 0]);
   floats.set([1, 2, 3, 4, 5, 6, 7, 8], 4);
   floats.set([0.75, 0.5], 4 + rows * 4);
   integers.set([11, 12], 4 + rows * 5);
-  const reader = new DetectionReader(buffer, rows);
-  const block = createDetectionBlock(rows);
+  integers.set([8399, 0], 4 + rows * 6);
+  const reader = new DetectionReader(buffer, rows, 2, extras);
+  const block = createDetectionBlock(rows, extras);
   reader.read(1, block, "yolo");
   expect([block.count, block.dropped]).toEqual([2, 7]);
   expect([...block.boxes]).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0]);
   expect([...block.scores, ...block.classIds]).toEqual([0.75, 0.5, 0, 11, 12, 0]);
+  expect([...block.sources]).toEqual([8399, 0, 0]);
+  expect(block.extras.map((extra) => [...extra])).toEqual([
+    [4, 5, 0],
+    [7, 8, 9, 10, 0, 0],
+  ]);
   reader.read(0, block, "yolo");
   expect(block.count).toBe(0);
   floats[4 + rows * 4] = 1.5;

@@ -1,6 +1,7 @@
 /** @module Python peer: the child process that runs a stage with OpenCV and NumPy when told to. */
 
 import { join } from "node:path";
+import { peerEnvironment } from "./python-peer.ts";
 
 /** Stages the peer knows. `blob` is `preprocess` by cv2.dnn.blobFromImage. */
 export type PeerStage = "decode" | "preprocess" | "blob" | "postprocess";
@@ -53,6 +54,7 @@ export class PythonPeer implements AsyncDisposable {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "inherit",
+      env: peerEnvironment(),
     });
     const lines = linesOf(child.stdout);
     const first = await ask(child, lines, { stage: "setup", ...setup });

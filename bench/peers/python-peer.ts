@@ -1,6 +1,7 @@
 /** @module Python peer: a child process that does a frame when it is told to; see peer_loop.py. */
 
 import { join } from "node:path";
+import { cacheFolder } from "../../src/core/paths.ts";
 
 /** What a script gets. */
 export type PeerSettings = Readonly<Record<string, string | number | boolean>>;
@@ -22,6 +23,21 @@ type Child = Bun.Subprocess<"pipe", "pipe", "pipe">;
 
 /** A peer that is not ready by then is left out. */
 const START_LIMIT_MS = 240_000;
+
+/** The environment of a peer: it reports to nobody, and what it keeps goes into our cache. */
+export function peerEnvironment(): Record<string, string | undefined> {
+  const folder = join(cacheFolder(), "bench-peers");
+  return {
+    ...process.env,
+    ORT_DISABLE_TELEMETRY: "1",
+    PYTHONDONTWRITEBYTECODE: "1",
+    YOLO_OFFLINE: "true",
+    YOLO_AUTOINSTALL: "false",
+    YOLO_CONFIG_DIR: folder,
+    MPLCONFIGDIR: folder,
+    CUDA_CACHE_PATH: process.env.CUDA_CACHE_PATH ?? join(cacheFolder(), "cuda"),
+  };
+}
 
 /** Keep the end of what a child prints on standard error, for when it fails. */
 async function lastLines(child: Child): Promise<string> {
@@ -67,7 +83,7 @@ export class ScriptPeer implements AsyncDisposable {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
-      env: { ...process.env, PYTHONDONTWRITEBYTECODE: "1", YOLO_OFFLINE: "true", YOLO_AUTOINSTALL: "false" },
+      env: peerEnvironment(),
     });
     const errors = lastLines(child);
     const lines = linesOf(child.stdout);

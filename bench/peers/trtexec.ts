@@ -1,5 +1,7 @@
 /** @module Trtexec: NVIDIA's own measuring tool on the same plan. */
 
+import { peerEnvironment } from "./python-peer.ts";
+
 /** How it runs. */
 export interface TrtexecOptions {
   readonly streams: number;
@@ -50,7 +52,7 @@ export async function runTrtexec(path: string, plan: string, options: TrtexecOpt
     ...(hasGraph ? ["--useCudaGraph"] : []),
     ...(hasTransfers ? [] : ["--noDataTransfers"]),
   ];
-  const child = Bun.spawn(words, { stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(words, { stdout: "pipe", stderr: "pipe", env: peerEnvironment() });
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   if (code !== 0) throw new Error(`trtexec ended with ${code}:\n${(output + errors).slice(-1500)}`);
   return readTrtexecReport(output + errors);

@@ -1,5 +1,7 @@
 /** @module CudaDriver: libcuda, found and opened with the first call to it. */
 
+import { join } from "node:path";
+import { cacheFolder } from "../core/paths.ts";
 import type { NativeCalls } from "./cuda-calls.ts";
 import { CUDA_DRIVER_SYMBOLS } from "./cuda-driver-symbols.ts";
 import { type LibrarySpec, openLibrary } from "./library.ts";
@@ -25,11 +27,19 @@ export const CUDA_DRIVER_SPEC: LibrarySpec = {
  */
 const CONNECTIONS = { name: "CUDA_DEVICE_MAX_CONNECTIONS", value: "32" } as const;
 
+/**
+ * Where the driver keeps what it has compiled out of PTX: in our cache rather than in `~/.nv`.
+ *
+ * @see https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (CUDA_CACHE_PATH)
+ */
+const COMPILED = { name: "CUDA_CACHE_PATH", folder: "cuda" } as const;
+
 let driver: CudaDriver | undefined;
 
 function open(): CudaDriver {
   // libcuda reads it when it makes a device's context.
   setNativeDefault(CONNECTIONS.name, CONNECTIONS.value);
+  setNativeDefault(COMPILED.name, join(cacheFolder(), COMPILED.folder));
   return openLibrary(CUDA_DRIVER_SPEC, CUDA_DRIVER_SYMBOLS).symbols as unknown as CudaDriver;
 }
 

@@ -3,19 +3,49 @@
 import { message, NativeError } from "../core/errors.ts";
 import { cString } from "./cstring.ts";
 import { libc } from "./libc.ts";
+import { type LibrarySpec, openLibrary } from "./library.ts";
+
+type SetEnv = (name: NodeJS.TypedArray, value: NodeJS.TypedArray, overwrite: number) => number;
+
+/** The C library of macOS, which only lies in the linker's own cache: no path leads to it. */
+const LIB_SYSTEM: LibrarySpec = {
+  name: "libSystem",
+  variable: "BUN_TENSORRT_LIBSYSTEM",
+  files: ["libSystem.B.dylib", "libc.dylib"],
+  hint: "it is part of macOS",
+};
+
+const LIB_SYSTEM_SYMBOLS = {
+  setenv: {
+    args: [
+      "ptr", // const char *name
+      "ptr", // const char *value
+      "i32", // int overwrite
+    ],
+    returns: "i32", // 0, or -1
+  },
+} as const;
+
+function setenv(): SetEnv {
+  return process.platform === "darwin" ? openLibrary(LIB_SYSTEM, LIB_SYSTEM_SYMBOLS).symbols.setenv : libc().setenv;
+}
 
 /**
- * Let native libraries find a variable set. What the user has set, in the shell or in `process.env`, goes before `value`.
- * For use before threads are started that may read the environment.
+ * Set a variable for native libraries, whatever the user has set. For use before threads are started that may read the
+ * environment, and before the library is opened that reads it.
  *
- * @throws {LibraryLoadError} If the C library is not one of Linux
+ * @throws {LibraryLoadError} If the C library is neither one of Linux nor that of macOS
  * @throws {NativeError} If the process has no memory left
  */
-export function setNativeDefault(name: string, value: string): void {
-  const wanted = process.env[name] ?? value;
-  if (libc().setenv(cString(name), cString(wanted), 1) === 0) return;
-  throw new NativeError(message(`set ${name} to ${wanted}`, "as setenv returned -1"), {
+export function setNativeVariable(name: string, value: string): void {
+  if (setenv()(cString(name), cString(value), 1) === 0) return;
+  throw new NativeError(message(`set ${name} to ${value}`, "as setenv returned -1"), {
     code: "ENOMEM",
     call: "setenv",
   });
+}
+
+/** As {@linkcode setNativeVariable}, but what the user has set, in the shell or in `process.env`, goes before `value`. */
+export function setNativeDefault(name: string, value: string): void {
+  setNativeVariable(name, process.env[name] ?? value);
 }

@@ -67,6 +67,13 @@ export const ORT_API = {
     ],
     returns: "ptr", // OrtStatus *
   },
+  DisableTelemetryEvents: {
+    index: 6,
+    args: [
+      "ptr", // const OrtEnv *env
+    ],
+    returns: "ptr", // OrtStatus *
+  },
   CreateSession: {
     index: 7,
     args: [

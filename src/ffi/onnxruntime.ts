@@ -3,6 +3,7 @@
 import { readCString } from "./cstring.ts";
 import { type BoundTable, bindTable, memberAddress } from "./function-table.ts";
 import { type LibrarySpec, openLibrary } from "./library.ts";
+import { setNativeVariable } from "./native-environment.ts";
 import { type OffThreadFunction, offThread } from "./off-thread.ts";
 import { testOnnxRuntime } from "./onnxruntime-self-test.ts";
 import { ORT_API, ORT_API_BASE, ORT_API_VERSION, ORT_EXPORTS } from "./onnxruntime-symbols.ts";
@@ -38,9 +39,17 @@ export interface OnnxRuntimeLibrary {
   readonly run: OffThreadFunction;
 }
 
+/**
+ * From 1.29 on, ONNX Runtime for Linux and macOS reports to its makers: unless this is set before the library is opened, it
+ * writes a device id and an event store below `~/.cache/Microsoft` and looks up its collector. No option turns it on again.
+ */
+const NO_TELEMETRY = { name: "ORT_DISABLE_TELEMETRY", value: "1" } as const;
+
 let library: OnnxRuntimeLibrary | undefined;
 
 function bind(): OnnxRuntimeLibrary {
+  // Windows has no such variable: there `DisableTelemetryEvents` alone does it.
+  if (process.platform !== "win32") setNativeVariable(NO_TELEMETRY.name, NO_TELEMETRY.value);
   const { path, symbols } = openLibrary(ONNXRUNTIME, ORT_EXPORTS, ({ OrtGetApiBase }) =>
     testOnnxRuntime(OrtGetApiBase() as number | null),
   );

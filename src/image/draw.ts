@@ -4,7 +4,7 @@ import { ImageError, message } from "../core/errors.ts";
 import { type Image, imageOf } from "./image.ts";
 import { type LabelledBox, overlaySvg } from "./overlay.ts";
 import { tightRgb } from "./rgb.ts";
-import { loadSharp } from "./sharp-library.ts";
+import { loadSharp, prepareFonts } from "./sharp-library.ts";
 
 /**
  * Draw boxes, labels and scores onto a copy of a picture, off the JS thread. Each class has a colour of its own that
@@ -26,7 +26,9 @@ export async function drawDetections(image: Image, rows: readonly LabelledBox[])
   const complete = imageOf(image.data, image);
   const { width, height } = complete;
   const sharp = await loadSharp();
-  const overlay = Buffer.from(overlaySvg(width, height, rows));
+  const markup = overlaySvg(width, height, rows);
+  if (markup.includes("<text ")) await prepareFonts();
+  const overlay = Buffer.from(markup);
   try {
     const data = await sharp(tightRgb(complete), { raw: { width, height, channels: 3 }, limitInputPixels: false })
       .composite([{ input: overlay, limitInputPixels: false, unlimited: true }])

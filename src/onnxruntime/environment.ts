@@ -31,8 +31,17 @@ export class Environment extends Resource {
    * @throws {OnnxRuntimeError} If it refuses
    */
   static create(): Environment {
-    check(openOnnxRuntime().api.CreateEnv(SILENT, cString("bun-tensorrt"), out.cells), "CreateEnv");
-    return new Environment(out.pointer());
+    const { api } = openOnnxRuntime();
+    check(api.CreateEnv(SILENT, cString("bun-tensorrt"), out.cells), "CreateEnv");
+    const environment = new Environment(out.pointer());
+    try {
+      // The variable that was set before the library was opened does it on Linux and macOS; this does it everywhere.
+      check(api.DisableTelemetryEvents(environment.pointer), "DisableTelemetryEvents");
+    } catch (error) {
+      environment.close();
+      throw error;
+    }
+    return environment;
   }
 
   protected release(): void {

@@ -56,6 +56,10 @@ test("status members: CreateStatus, GetErrorCode, GetErrorMessage, ReleaseStatus
   expect(api.ReleaseStatus(status)).toBeUndefined();
 });
 
+test("DisableTelemetryEvents takes the environment", () => {
+  expect(api.DisableTelemetryEvents(environment)).toBeNull();
+});
+
 test("option members take a value and refuse a wrong one", () => {
   made(api.SetIntraOpNumThreads(options, 1));
   made(api.SetInterOpNumThreads(options, 1));

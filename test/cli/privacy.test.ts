@@ -1,0 +1,191 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
+import { WHITE_JPEG } from "../support/serving.ts";
+import { toyDetector } from "../support/toy-detector.ts";
+import { cliWords } from "./run-cli.ts";
+
+const isStraceMissing = Bun.which("strace") === null;
+const BENCH = join(import.meta.dir, "../../bench/main.ts");
+
+/** Ours, in a home. */
+const CACHE = "home/.cache/bun-tensorrt";
+
+let folder = "";
+let model = "";
+let picture = "";
+let labels = "";
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-privacy-"));
+  model = join(folder, "toy.onnx");
+  picture = join(folder, "white.jpg");
+  labels = join(folder, "labels.txt");
+  writeFileSync(labels, "cat\n犬\n");
+  writeFileSync(model, toyDetector());
+  writeFileSync(picture, WHITE_JPEG);
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** A program that runs with a home, a working folder and a folder for temporary files of its own, all of them empty. */
+class Watched {
+  readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  readonly root: string;
+  readonly #known = new Set<string>();
+  readonly #sockets: string[] = [];
+  readonly #watching: ReturnType<typeof setInterval>;
+
+  constructor(name: string, words: readonly string[]) {
+    this.root = join(folder, name);
+    for (const place of ["home", "cwd", "tmp"]) mkdirSync(join(this.root, place), { recursive: true });
+    // With -D the program itself is our child, so that signals reach it.
+    const strace = isStraceMissing
+      ? []
+      : ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-e", "trace=%network", "-o", this.#trace];
+    this.child = Bun.spawn([...strace, ...words], {
+      cwd: join(this.root, "cwd"),
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      // No CI, in which ONNX Runtime is silent. What Bun keeps of sources it has compiled is Bun's own.
+      env: {
+        PATH: process.env.PATH,
+        HOME: join(this.root, "home"),
+        TMPDIR: join(this.root, "tmp"),
+        BUN_TENSORRT_BACKEND: "cpu",
+        BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0",
+        ORT_DISABLE_TELEMETRY: "0",
+      },
+    });
+    this.#watching = setInterval(() => this.#look(), 5);
+  }
+
+  get #trace(): string {
+    return join(this.root, "trace");
+  }
+
+  /** Sockets of TCP and UDP that are open right now: where there is no strace. What Bun has for pipes are sockets, too. */
+  #look(): void {
+    const process = `/proc/${this.child.pid}`;
+    try {
+      for (const name of readdirSync(`${process}/fd`)) {
+        const [, inode] = /^socket:\[(\d+)\]$/.exec(readlinkSync(`${process}/fd/${name}`)) ?? [];
+        if (inode === undefined || this.#known.has(inode)) continue;
+        this.#known.add(inode);
+        const tables = ["tcp", "tcp6", "udp", "udp6"].map((table) => readFileSync(`${process}/net/${table}`, "utf8"));
+        if (tables.some((table) => table.split(/\s+/).includes(inode))) this.#sockets.push(inode);
+      }
+    } catch (error) {
+      // A descriptor that was closed meanwhile, or a process that has ended.
+      if (!["ENOENT", "ESRCH", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    }
+  }
+
+  /** Reads standard error until it says something. */
+  async said(pattern: RegExp): Promise<RegExpExecArray> {
+    let text = "";
+    for await (const chunk of this.child.stderr) {
+      text += Buffer.from(chunk).toString();
+      const found = pattern.exec(text);
+      if (found !== null) return found;
+    }
+    throw new Error(`it ended with ${await this.child.exited}: ${text}`);
+  }
+
+  /** Waits for the end. @returns what was written, what went out, and how many sockets were seen where nothing tells which */
+  async end(): Promise<{ code: number; files: string[]; contacts: string[]; sockets: number }> {
+    const code = await this.child.exited;
+    clearInterval(this.#watching);
+    const files = readdirSync(this.root, { recursive: true, encoding: "utf8" });
+    const kept = files.filter((path) => path.includes("/") && !CACHE.startsWith(path) && !path.startsWith(`${CACHE}/`));
+    return { code, files: kept.sort(), contacts: contactsOf(this.#trace), sockets: this.#sockets.length };
+  }
+}
+
+/** Calls of a trace that name another machine, or look for the address of one. */
+function contactsOf(trace: string): string[] {
+  if (isStraceMissing || !existsSync(trace)) return [];
+  const calls = readFileSync(trace, "utf8").split("\n");
+  const isContact = (call: string): boolean =>
+    /(?:connect|sendto|sendm?msg)\(.*(?:AF_INET6?|nscd)/.test(call) && !/"(?:127\.[\d.]+|::1)"/.test(call);
+  return calls.filter(isContact);
+}
+
+const CLEAN = { files: [], contacts: [] };
+
+test("contactsOf() sees a name that is looked up, and not what stays on this machine", () => {
+  const trace = join(folder, "trace-example");
+  const outside = [
+    '12 connect(5, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("192.0.2.53")}, 16) = 0',
+    '12 connect(5, {sa_family=AF_UNIX, sun_path="/var/run/nscd/socket"}, 110) = -1 ENOENT (No such file or directory)',
+  ];
+  const inside = '12 connect(7, {sa_family=AF_INET, sin_port=htons(6379), sin_addr=inet_addr("127.0.0.1")}, 16) = 0';
+  writeFileSync(trace, [...outside, inside].join("\n"));
+  expect(contactsOf(trace)).toEqual(isStraceMissing ? [] : outside);
+});
+
+test("detect and bench write nothing outside our cache and open no socket, with an empty home and without CI", async () => {
+  const out = join(folder, "bench");
+  const words = ["--quick", "--frames", "3", "--duration", "0.1", "--backend", "cpu", "--no-peers"];
+  const runs = [
+    new Watched(
+      "detect",
+      cliWords(["detect", picture, "--model", model, "--quiet", "--labels", labels, "--save", join(folder, "drawn")]),
+    ),
+    new Watched("latency", [
+      process.execPath,
+      BENCH,
+      "latency",
+      ...words,
+      "--model",
+      model,
+      "--image",
+      picture,
+      "--out",
+      out,
+    ]),
+  ];
+  const outputs = await Promise.all(runs.map(({ child }) => child.stdout.text()));
+  expect(outputs[0]).toContain("cat");
+  expect(outputs[1]).toContain("decoded frame");
+  // Letters that only the system's fonts have: what fontconfig learns of these goes into our cache, too.
+  expect(existsSync(join(runs[0]!.root, CACHE, "fonts.conf"))).toBe(process.platform === "linux");
+  for (const run of runs) expect(await run.end()).toEqual({ code: 0, ...CLEAN, sockets: 0 });
+}, 20_000);
+
+test("serve answers, and neither writes outside our cache nor contacts another machine", async () => {
+  const run = new Watched("serve", cliWords(["serve", "--model", model, "--port", "0"]));
+  const [, address] = await run.said(/ at (http:\S+)/);
+  const response = await fetch(new URL("/detect", address), { method: "POST", body: WHITE_JPEG });
+  expect(await response.text()).toContain("cat");
+  run.child.kill("SIGTERM");
+  expect(await run.end()).toMatchObject({ code: 143, ...CLEAN });
+}, 20_000);
+
+test.skipIf(isRedisMissing)(
+  "worker answers, and neither writes outside our cache nor contacts another machine, as redis-server is there",
+  async () => {
+    await using server = await RedisServer.start();
+    using client = await server.client();
+    const run = new Watched("worker", cliWords(["worker", "--model", model, "--redis", server.url, "-f", "fields"]));
+    await run.said(/Reading frames/);
+    await client.send("XADD", ["frames", "*", "source_id", "a", "data", WHITE_JPEG as unknown as string]);
+    const reply = await client.send("XREAD", ["BLOCK", "5000", "STREAMS", "detections", "0"]);
+    expect(JSON.stringify(reply)).toContain("cat");
+    run.child.kill("SIGTERM");
+    expect(await run.end()).toMatchObject({ code: 143, ...CLEAN });
+  },
+  20_000,
+);

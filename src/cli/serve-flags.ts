@@ -18,6 +18,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
   { name: "key", value: "FILE", summary: "private key in PEM" },
   { name: "token", value: "TOKEN", summary: `what clients must send as Bearer token (also $${TOKEN_VARIABLE})` },
   { name: "cors", value: "LIST", summary: "origins whose pages may read the answers, divided by commas, or *" },
+  {
+    name: "allow-host",
+    value: "LIST",
+    summary: "further names that lead here, separated by commas; * for any (default on loopback: none, else any)",
+  },
   { name: "name", value: "NAME", summary: "name of the model in /v2/models/NAME (default the file's)" },
   ...DETECTOR_FLAGS,
   { name: "max-body", value: "SIZE", summary: "longest body, else 413 (default 32MiB)" },
@@ -42,6 +47,7 @@ export interface ServeArguments extends DetectorArguments {
 }
 
 const text = z.string().min(1, "a text");
+const list = text.transform((names) => names.split(",").map((name) => name.trim()));
 const seconds = wholeNumber(1, 86_400).transform((value) => value * 1000);
 
 const schema = z.object({
@@ -51,7 +57,8 @@ const schema = z.object({
   cert: text.optional(),
   key: text.optional(),
   token: text.optional(),
-  cors: text.transform((list) => list.split(",").map((origin) => origin.trim())).optional(),
+  cors: list.optional(),
+  "allow-host": list.optional(),
   name: text.optional(),
   "max-body": byteCount.optional(),
   "max-pixels": count(2 ** 40).default(DEFAULT_SERVED_PIXELS),
@@ -90,6 +97,7 @@ export function parseServeFlags(parsed: ParsedArguments): ServeArguments {
       tls: tlsOf(flags.cert, flags.key),
       token: token === "" ? undefined : token,
       cors: flags.cors,
+      allowHost: flags["allow-host"],
       name: flags.name,
       maxBodyBytes: flags["max-body"],
       maxFiles: flags["max-files"],

@@ -35,10 +35,16 @@ export const WORKER_FLAGS: readonly Flag[] = [
   { name: "drain", value: "SECONDS", summary: "wait this long for frames in flight at the end (default 10)" },
   { name: "port", value: "N", summary: "serve /healthz, /readyz and /metrics; 0 for any free port" },
   { name: "host", value: "ADDRESS", summary: "where --port listens (default 127.0.0.1)" },
+  {
+    name: "allow-host",
+    value: "LIST",
+    summary: "further names that lead to --port, separated by commas; * for any (default on loopback: none, else any)",
+  },
   { name: "quiet", short: "q", summary: "say nothing but warnings" },
 ];
 
 const text = z.string().min(1, "a name");
+const list = text.transform((names) => names.split(",").map((name) => name.trim()));
 const pixels = z
   .string()
   .regex(/^\d+(\.\d+)?$/, "a number of pixels, 0 or more")
@@ -51,7 +57,7 @@ function seconds(least: number): z.ZodType<number, string> {
 const schema = z.object({
   config: text.optional(),
   redis: text.optional(),
-  input: text.transform((list) => list.split(",").map((name) => name.trim())).optional(),
+  input: list.optional(),
   group: text.optional(),
   consumer: text.optional(),
   output: text.optional(),
@@ -65,6 +71,7 @@ const schema = z.object({
   drain: seconds(0).optional(),
   port: wholeNumber(0, 65_535).optional(),
   host: text.optional(),
+  "allow-host": list.optional(),
   quiet: toggle,
 });
 
@@ -100,7 +107,7 @@ function overlay(flags: Flags, parsed: ParsedArguments, file: WorkerOptions): Wo
   const { model, said } = detectorSaid(parsed);
   // In a worker these two belong to the rules of sources.
   const { threshold, classes, ...detector } = said;
-  const http = given({ port: flags.port, host: flags.host });
+  const http = given({ port: flags.port, host: flags.host, allowHost: flags["allow-host"] });
   const port = http.port ?? file.http?.port;
   return {
     ...file,

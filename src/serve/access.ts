@@ -1,6 +1,7 @@
-/** @module Access: who may ask, and whose pages may read the answers. */
+/** @module Access: who may ask, under which name, and whose pages may do so and read the answers. */
 
 import { createHash, timingSafeEqual } from "node:crypto";
+import { ALLOW_HOST_HINT, foreignHostText, type OwnHosts } from "../service/own-hosts.ts";
 import { refusal } from "./failure.ts";
 
 function digest(text: string): Buffer {
@@ -23,6 +24,25 @@ export class TokenCheck {
     const headers = { "WWW-Authenticate": 'Bearer realm="bun-tensorrt"' };
     throw refusal(401, "unauthorized", found, "send it as Authorization: Bearer TOKEN", headers);
   }
+}
+
+/**
+ * Refuse what a page of elsewhere makes a browser send: requests under a name that is not this server's (a name of the
+ * page's owner that leads to this machine), and such from another origin, which a browser sends without asking if they look
+ * like those of a form.
+ *
+ * @param origins of the config: whose pages may ask
+ * @throws {RequestError} 421 for a foreign `Host`, 403 for a foreign `Origin`
+ */
+export function checkSite({ method, headers }: Request, hosts: OwnHosts, origins: readonly string[]): void {
+  const host = headers.get("host");
+  if (!hosts.has(host)) throw refusal(421, "foreign-host", foreignHostText(host), ALLOW_HOST_HINT);
+  const origin = headers.get("origin");
+  if (method !== "POST" || origin === null || origins.includes("*") || origins.includes(origin)) return;
+  // A browser's own word, which no page can set; the host may have been changed on the way by a proxy.
+  if (headers.get("sec-fetch-site") === "same-origin" || hosts.hasOrigin(origin, host)) return;
+  const found = `Pages of ${JSON.stringify(origin.slice(0, 100))} may not send requests to this server`;
+  throw refusal(403, "cross-site", found, "name the origin with --cors (option cors) if they may");
 }
 
 /** Header fields that pages of other origins may read and send. */

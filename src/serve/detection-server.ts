@@ -3,9 +3,10 @@
 import { Counter, Gauge } from "prom-client";
 import { message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { listenError } from "../service/listen-error.ts";
+import { listenError, removeStaleSocket } from "../service/listen.ts";
 import { ServiceMetrics } from "../service/metrics.ts";
-import { addCors, preflight, TokenCheck } from "./access.ts";
+import { OwnHosts } from "../service/own-hosts.ts";
+import { addCors, checkSite, preflight, TokenCheck } from "./access.ts";
 import { DetectDesk } from "./detect-desk.ts";
 import { failureOf, failureResponse, protocolFailureResponse } from "./failure.ts";
 import { allowedMethods, checkMethod, isProtocolPath, type Route, Router } from "./router.ts";
@@ -56,6 +57,7 @@ export class DetectionServer implements AsyncDisposable {
   readonly #desk: DetectDesk;
   readonly #router: Router;
   readonly #token: TokenCheck | undefined;
+  readonly #hosts: OwnHosts;
   readonly #requests: Counter<"route" | "status">;
   readonly #idleSeconds: number;
   readonly #server: Bun.Server<undefined>;
@@ -83,6 +85,7 @@ export class DetectionServer implements AsyncDisposable {
     });
     this.#router = new Router({ detector, config, desk: this.#desk, metrics: this.metrics });
     this.#token = config.token === undefined ? undefined : new TokenCheck(config.token);
+    this.#hosts = new OwnHosts(config);
     this.#idleSeconds = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));
     this.#server = this.#listen(tls);
   }
@@ -90,6 +93,7 @@ export class DetectionServer implements AsyncDisposable {
   /** Called by {@linkcode serve}. */
   static async open(detector: ServedDetector, options: ServeOptions): Promise<DetectionServer> {
     const config = parseServeOptions(options);
+    if (config.unix !== undefined) await removeStaleSocket(config.unix);
     return new DetectionServer(detector, config, await readTls(config.tls));
   }
 
@@ -138,6 +142,7 @@ export class DetectionServer implements AsyncDisposable {
     let route: Route | undefined;
     let response: Response;
     try {
+      checkSite(request, this.#hosts, this.#config.cors);
       const url = new URL(`http://localhost${path}`);
       route = this.#router.find(url.pathname);
       response =

@@ -16,7 +16,7 @@ export interface Failure {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** A refusal in the form of every message. */
+/** A refusal. @param found a sentence of its own, or what follows "Cannot answer": `as it is empty: 0 bytes` */
 export function refusal(
   status: number,
   code: string,
@@ -24,7 +24,8 @@ export function refusal(
   hint: string,
   headers: Readonly<Record<string, string>> = {},
 ): RequestError {
-  return new RequestError(message("answer", found, hint), status, code, { headers });
+  const text = found.startsWith("as ") ? message("answer", found, hint) : `${found}\nHint: ${hint}`;
+  return new RequestError(text, status, code, { headers });
 }
 
 /** The server is going: said to whoever comes, or is still waiting. */

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
 import { parseOptions } from "../core/options.ts";
 import type { GpuSampler } from "../service/metrics.ts";
+import { HOST_RULE, isHostName } from "../service/own-hosts.ts";
 
 /** Most pixels of a picture that `bun-tensorrt serve` takes where nothing else is said: 64 Mi, 192 MiB of RGB. */
 export const DEFAULT_SERVED_PIXELS: number = 2 ** 26;
@@ -24,6 +25,11 @@ export interface ServeOptions {
   readonly token?: string;
   /** Origins whose pages may read the answers, or `"*"`. Default: none but the server's own. */
   readonly cors?: string | readonly string[];
+  /**
+   * Further names that lead to this server, without a port: what `Host` may say, else 421; `"*"` for any. Default: on a
+   * loopback address the names of this machine, elsewhere and on a Unix socket any.
+   */
+  readonly allowHost?: string | readonly string[];
   /** Longest body in bytes; a longer one is refused with 413. Default 32 MiB. */
   readonly maxBodyBytes?: number;
   /** Most pictures in one multipart body. Default 32. */
@@ -48,11 +54,12 @@ export interface ServeOptions {
 
 /** The same, complete. */
 export interface ServeConfig
-  extends Required<Omit<ServeOptions, "unix" | "tls" | "token" | "cors" | "gpu" | "concurrency">> {
+  extends Required<Omit<ServeOptions, "unix" | "tls" | "token" | "cors" | "allowHost" | "gpu" | "concurrency">> {
   readonly unix: string | undefined;
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly token: string | undefined;
   readonly cors: readonly string[];
+  readonly allowHost: readonly string[];
   /** `undefined` for what fits the detector. */
   readonly concurrency: number | undefined;
   readonly gpu: GpuSampler | undefined;
@@ -69,6 +76,13 @@ function isOrigin(value: string): boolean {
 
 const origin = z.string(ORIGIN_RULE).refine(isOrigin, ORIGIN_RULE);
 
+const hostName = z.string(HOST_RULE).refine(isHostName, HOST_RULE);
+
+/** One, or a list. */
+function listOf(one: z.ZodType<string, string>, rule: string): z.ZodType<readonly string[], string | string[]> {
+  return z.union([one.transform((value): readonly string[] => [value]), z.array(one).min(1)], rule);
+}
+
 const schema = z.strictObject({
   host: text.default("127.0.0.1"),
   port: z.int("a port").min(0, "0 to 65535").max(65_535, "0 to 65535").default(8080),
@@ -76,7 +90,8 @@ const schema = z.strictObject({
   tls: z.strictObject({ cert: text, key: text }, "paths of a certificate and a key").optional(),
   name: text.regex(/^[\w.-]+$/, "letters, digits, dots, dashes and underscores").default("detector"),
   token: text.regex(/^[\x21-\x7e]+$/, "printable ASCII without spaces").optional(),
-  cors: z.union([origin.transform((one): readonly string[] => [one]), z.array(origin).min(1)], ORIGIN_RULE).default([]),
+  cors: listOf(origin, ORIGIN_RULE).default([]),
+  allowHost: listOf(hostName, HOST_RULE).default([]),
   maxBodyBytes: z
     .int("bytes")
     .min(1, "at least 1")

@@ -1,7 +1,8 @@
 /** @module HealthServer: whether a worker lives, whether it works, and its metrics, over HTTP. */
 
 import { logger } from "../core/log.ts";
-import { listenError } from "../service/listen-error.ts";
+import { listenError } from "../service/listen.ts";
+import { ALLOW_HOST_HINT, foreignHostText, OwnHosts } from "../service/own-hosts.ts";
 
 /** What is asked of the worker. */
 export interface HealthSource {
@@ -18,15 +19,21 @@ export interface HealthSource {
 export interface HealthAddress {
   readonly port: number;
   readonly host: string;
+  /** Further names that lead to it: what `Host` may say. */
+  readonly allowHost: readonly string[];
 }
 
 function answer(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Response {
   return Response.json({ status: text }, { status, headers: { "cache-control": "no-store", ...headers } });
 }
 
-/** A route that is only read. */
-function readOnly(work: () => Response | Promise<Response>): (request: Request) => Response | Promise<Response> {
-  return ({ method }) => {
+type Answerer = (request: Request) => Response | Promise<Response>;
+
+/** A route that is only read, and only under the server's own names. */
+function readOnly(hosts: OwnHosts, work: () => Response | Promise<Response>): Answerer {
+  return ({ method, headers }) => {
+    const host = headers.get("host");
+    if (!hosts.has(host)) return answer(421, `${foreignHostText(host)}: ${ALLOW_HOST_HINT}`);
     if (method === "GET" || method === "HEAD") return work();
     return answer(405, `${method} is not answered here`, { Allow: "GET, HEAD" });
   };
@@ -38,7 +45,9 @@ function readOnly(work: () => Response | Promise<Response>): (request: Request) 
  *
  * @throws {Error} If the port is taken, or the address none of this machine
  */
-export function startHealthServer({ port, host }: HealthAddress, source: HealthSource): Bun.Server<undefined> {
+export function startHealthServer(address: HealthAddress, source: HealthSource): Bun.Server<undefined> {
+  const { port, host } = address;
+  const hosts = new OwnHosts(address);
   const metrics = async (): Promise<Response> =>
     new Response(await source.metrics(), { headers: { "content-type": source.metricsType } });
   try {
@@ -49,9 +58,9 @@ export function startHealthServer({ port, host }: HealthAddress, source: HealthS
       // Otherwise two workers would share a port, and be asked by chance.
       reusePort: false,
       routes: {
-        "/healthz": readOnly(() => answer(source.fault === undefined ? 200 : 503, source.fault ?? "ok")),
-        "/readyz": readOnly(() => answer(source.state === "running" ? 200 : 503, source.state)),
-        "/metrics": readOnly(metrics),
+        "/healthz": readOnly(hosts, () => answer(source.fault === undefined ? 200 : 503, source.fault ?? "ok")),
+        "/readyz": readOnly(hosts, () => answer(source.state === "running" ? 200 : 503, source.state)),
+        "/metrics": readOnly(hosts, metrics),
       },
       fetch: () => answer(404, "not found"),
       error: (error) => {

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
 import type { DetectorOptions } from "../detector/detector-config.ts";
+import { HOST_RULE, isHostName } from "../service/own-hosts.ts";
 import { redisAddress } from "./redis/redis-address.ts";
 
 /** What holds for the frames of one source; what is left out is the worker's own. */
@@ -68,6 +69,13 @@ export interface HttpOptions {
   readonly port: number;
   /** Address to listen at. Default `127.0.0.1`: this machine alone. */
   readonly host?: string;
+  /** Further names that lead to it, without a port; `*` for any. Default: on a loopback address none, elsewhere any. */
+  readonly allowHost?: string | readonly string[];
+}
+
+/** {@linkcode HttpOptions}, complete. */
+export interface HttpConfig extends Required<Omit<HttpOptions, "allowHost">> {
+  readonly allowHost: readonly string[];
 }
 
 /** Options of `Worker.create`, and of its file. */
@@ -138,7 +146,7 @@ export interface WorkerConfig {
   readonly reconnect: Required<ReconnectOptions>;
   readonly timeoutMs: number;
   readonly drainMs: number;
-  readonly http: Required<HttpOptions> | undefined;
+  readonly http: HttpConfig | undefined;
 }
 
 const MAX_MS = 2 ** 31 - 1;
@@ -171,9 +179,14 @@ const deadLetter = z.strictObject({
 
 const claim = z.strictObject({ idleMs: milliseconds.default(30_000), intervalMs: milliseconds.default(5_000) });
 const reconnect = z.strictObject({ firstMs: milliseconds.default(100), mostMs: milliseconds.default(10_000) });
+const hostName = z.string(HOST_RULE).refine(isHostName, HOST_RULE);
 const http = z.strictObject({
   port: z.int("a port, 0 to 65535").min(0, "a port, 0 to 65535").max(65_535, "a port, 0 to 65535"),
   host: name.default("127.0.0.1"),
+  allowHost: z
+    .union([hostName, z.array(hostName)], HOST_RULE)
+    .default([])
+    .transform((hosts): readonly string[] => (typeof hosts === "string" ? [hosts] : hosts)),
 });
 
 const schema = z.strictObject({

@@ -103,7 +103,7 @@ test("a body that stops on its way is 408, and its connection is closed", async 
 test("a silent connection is closed after an answer", async () => {
   await using toy = await ToyServer.open({ idleTimeoutMs: 1000 });
   const connection = await RawConnection.open(toy.server.url);
-  connection.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
+  connection.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
   expect(await connection.status()).toBe(200);
   await connection.closed();
 }, 15_000);
@@ -205,77 +205,6 @@ test("close() gives up after its time, and answers with 503 even then", async ()
   expect(held.held()).toBe(0);
 });
 
-test("a token is asked for everywhere but at probes and the page", async () => {
-  await using toy = await ToyServer.open({ token: "open-sesame" });
-  const wrong = ["", "Bearer", "Bearer open", "Bearer open-sesame-street", "Basic open-sesame", "open-sesame"];
-  for (const path of ["/detect", "/model", "/metrics", "/v2", "/v2/models/toy", "/v2/models/toy/infer"]) {
-    const isPost = path.endsWith("/detect") || path.endsWith("/infer");
-    const method = isPost ? "POST" : "GET";
-    const headers = { "Inference-Header-Content-Length": "0" };
-    const ask = (authorization: string): Promise<Response> =>
-      toy.get(path, { method, headers: { ...headers, authorization }, ...(isPost ? { body: WHITE_JPEG } : {}) });
-    for (const authorization of wrong) {
-      const response = await ask(authorization);
-      expect([path, authorization, response.status]).toEqual([path, authorization, 401]);
-      expect(response.headers.get("www-authenticate")).toStartWith("Bearer");
-    }
-    expect((await ask("Bearer open-sesame")).status).toBe(200);
-    expect((await ask("bearer open-sesame")).status).toBe(200);
-  }
-  for (const path of ["/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"]) {
-    expect((await toy.get(path)).status).toBe(200);
-  }
-});
-
-test("pages of other origins read nothing unless they are named", async () => {
-  const from = (origin: string): RequestInit => ({ headers: { origin } });
-  const allowed = async (toy: ToyServer, origin: string): Promise<string | null> =>
-    (await toy.get("/model", from(origin))).headers.get("access-control-allow-origin");
-  {
-    await using toy = await ToyServer.open();
-    expect(await allowed(toy, "https://example.org")).toBe(null);
-    const asked = await toy.get("/detect", {
-      method: "OPTIONS",
-      headers: { origin: "https://example.org", "access-control-request-method": "POST" },
-    });
-    expect(await failureOf(asked)).toBe("405 wrong-method");
-  }
-  {
-    await using toy = await ToyServer.open({ cors: ["https://example.org", "http://localhost:3000"], token: "x" });
-    const headers = { origin: "http://localhost:3000", "access-control-request-method": "POST" };
-    const asked = await toy.get("/detect", { method: "OPTIONS", headers });
-    expect(asked.status).toBe(204);
-    expect(asked.headers.get("access-control-allow-origin")).toBe("http://localhost:3000");
-    expect(asked.headers.get("access-control-allow-methods")).toBe("POST");
-    expect(asked.headers.get("access-control-allow-headers")).toContain("Authorization");
-    const refused = await toy.get("/model", from("https://example.org"));
-    // A page must be able to read why it was refused.
-    expect([refused.status, refused.headers.get("access-control-allow-origin")]).toEqual([401, "https://example.org"]);
-    expect(refused.headers.get("vary")).toBe("Origin");
-    expect(await allowed(toy, "https://example.com")).toBe(null);
-  }
-  await using toy = await ToyServer.open({ cors: "*" });
-  expect(await allowed(toy, "https://example.com")).toBe("*");
-});
-
-test("a server on a Unix socket answers there, and takes it away", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-unix-"));
-  const unix = join(folder, "detector.sock");
-  try {
-    await using toy = await ToyServer.open({ unix });
-    await expect(ToyServer.open({ unix })).rejects.toThrow(
-      `${unix}: the file is there already\nHint: remove it if the server that made it has gone, or choose another path`,
-    );
-    expect(toy.server.url.href).toBe(`unix://${unix}`);
-    const response = await fetch("http://localhost/detect", { method: "POST", body: WHITE_JPEG, unix });
-    expect(((await response.json()) as { width: number }).width).toBe(64);
-    await toy.server.close();
-    await expect(fetch("http://localhost/", { unix })).rejects.toThrow();
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-});
-
 test.skipIf(Bun.which("openssl") === null)("a server with a certificate speaks TLS alone", async () => {
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-tls-"));
   const tls = { cert: join(folder, "cert.pem"), key: join(folder, "key.pem") };
@@ -287,7 +216,7 @@ test.skipIf(Bun.which("openssl") === null)("a server with a certificate speaks T
     const init = { method: "POST", body: WHITE_JPEG, tls: { rejectUnauthorized: false } };
     expect((await fetch(new URL("/detect", toy.server.url), init)).status).toBe(200);
     const plain = await RawConnection.open(toy.server.url);
-    plain.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
+    plain.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     await plain.closed();
     expect(plain.received).not.toContain("HTTP/1.1 200");
   } finally {
@@ -301,13 +230,13 @@ test("what no client should send is answered or closed, and harms nobody", async
     "GARBAGE\r\n\r\n",
     "GET / HTTP/9.9\r\n\r\n",
     "POST /detect HTTP/1.1\r\nHost: a b c\r\nContent-Length: 0\r\n\r\n",
-    "GET //evil/detect HTTP/1.1\r\nHost: x\r\n\r\n",
-    "GET /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n",
-    `GET /${"a".repeat(100_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
-    "POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-    "POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "POST /detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "GET http://[bad/model HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET //evil/detect HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "GET /%ff%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    `GET /${"a".repeat(100_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`,
+    "POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+    "POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "POST /detect HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "GET http://[bad/model HTTP/1.1\r\nHost: localhost\r\n\r\n",
   ];
   for (const text of texts) {
     const connection = await RawConnection.open(toy.server.url);

@@ -147,7 +147,7 @@ export class RawConnection {
 
   /** The head of a POST. */
   post(path: string, headers: Readonly<Record<string, string | number>>): void {
-    const lines = Object.entries({ Host: "test", ...headers }).map(([name, value]) => `${name}: ${value}\r\n`);
+    const lines = Object.entries({ Host: "localhost", ...headers }).map(([name, value]) => `${name}: ${value}\r\n`);
     this.send(`POST ${path} HTTP/1.1\r\n${lines.join("")}\r\n`);
   }
 

@@ -11,7 +11,7 @@ const SOURCE: HealthSource = {
 
 /** A server, asked once for each request. @returns status and body */
 async function asked(source: HealthSource, requests: readonly (readonly [string, string])[]): Promise<unknown[]> {
-  const server = startHealthServer({ port: 0, host: "127.0.0.1" }, source);
+  const server = startHealthServer({ port: 0, host: "127.0.0.1", allowHost: [] }, source);
   try {
     const ask = async ([method, path]: readonly [string, string]): Promise<[number, string]> => {
       const response = await fetch(new URL(path, server.url), { method });
@@ -59,9 +59,9 @@ test("startHealthServer() answers what fails in JSON, and tells the log alone wh
 });
 
 test("startHealthServer() says that its port is taken", async () => {
-  const server = startHealthServer({ port: 0, host: "127.0.0.1" }, SOURCE);
+  const server = startHealthServer({ port: 0, host: "127.0.0.1", allowHost: [] }, SOURCE);
   const port = Number(server.url.port);
-  expect(() => startHealthServer({ port, host: "127.0.0.1" }, SOURCE)).toThrow(
+  expect(() => startHealthServer({ port, host: "127.0.0.1", allowHost: [] }, SOURCE)).toThrow(
     `Cannot serve health and metrics as it cannot listen on 127.0.0.1, port ${port}: somebody listens there already`,
   );
   await server.stop(true);

@@ -1,10 +1,11 @@
 /** @module Pictures: the files that the operands of `detect` and `transform` stand for, and the names of what is made from them. */
 
 import { readdirSync } from "node:fs";
-import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from "node:path";
+import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
 import { message } from "../core/errors.ts";
-import { statsOf } from "../core/stats-of.ts";
+import { missingFile, statsOf } from "../core/stats-of.ts";
 import { systemReason } from "../core/whole-file.ts";
+import { isAddress } from "../image/source.ts";
 
 /** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
 export const PICTURE_EXTENSIONS: readonly string[] = [
@@ -47,7 +48,7 @@ function isNoFile(path: string): boolean {
 function inFolder(folder: string, action: string): string[] {
   const files = readdirSync(folder)
     .filter(isPictureName)
-    .map((name) => join(folder, name))
+    .map((name) => asPath(join(folder, name)))
     // A pipe that is only met in a folder would be waited for without end.
     .filter((path) => !isNoFile(path))
     .sort(byName);
@@ -59,17 +60,15 @@ function inFolder(folder: string, action: string): string[] {
 function byPattern(pattern: string, action: string): string[] {
   // Bun takes no link for a file. Links to folders are not followed, as they may lead in circles.
   const names = new Bun.Glob(pattern).scanSync({ dot: false, onlyFiles: false });
-  const files = [...names].filter((name) => isPictureName(name) && !isNoFile(name)).sort(byName);
+  const files = [...names]
+    .filter((name) => isPictureName(name) && !isNoFile(name))
+    .map(asPath)
+    .sort(byName);
   if (files.length > 0) return files;
   const isPattern = /[*?[\]{}]/.test(pattern);
-  const found = isPattern ? "as no picture fits the pattern" : "as there is no such file or folder";
-  const hint = isAbsolute(pattern) ? "check the path" : `paths are relative to ${process.cwd()}`;
-  throw new Error(message(`${action} ${JSON.stringify(pattern)}`, found, hint));
-}
-
-/** True for what is fetched or listened to rather than read from the disk. */
-function isAddress(operand: string): boolean {
-  return /^[a-z][a-z\d+.-]+:\/\//i.test(operand);
+  const { found, hint } = missingFile(pattern);
+  const rule = isPattern ? "as no picture fits the pattern" : found.replace(/file$/, "file or folder");
+  throw new Error(message(`${action} ${JSON.stringify(pattern)}`, rule, hint));
 }
 
 /** True for what may be gone, or another picture, when it is read again: an address, and a pipe. */
@@ -77,7 +76,22 @@ export function isReadOnce(file: string): boolean {
   return isAddress(file) || isNoFile(file);
 }
 
-function expand(operand: string, action: string): string[] {
+/** The path of a file whose name could be taken for an address, so that it cannot: `./http:a.jpg`. */
+export function asPath(file: string): string {
+  return isAddress(file) ? `./${file}` : file;
+}
+
+/** What is there is a path, whatever it looks like; an address stays one. */
+export function localOperand(operand: string): string {
+  try {
+    return isAddress(operand) && statsOf(operand) !== undefined ? asPath(operand) : operand;
+  } catch {
+    return operand; // too long for a path, such as addresses may be
+  }
+}
+
+function expand(given: string, action: string): string[] {
+  const operand = localOperand(given);
   if (isAddress(operand)) return [operand];
   const stats = statsOf(operand);
   if (stats === undefined) return byPattern(operand, action);

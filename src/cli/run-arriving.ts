@@ -13,7 +13,7 @@ import type { DetectArguments } from "./detect-flags.ts";
 import { findModel } from "./fetch-entry.ts";
 import { plural } from "./format-table.ts";
 import { loadDetector } from "./load-detector.ts";
-import { PICTURE_EXTENSIONS } from "./pictures.ts";
+import { asPath, PICTURE_EXTENSIONS } from "./pictures.ts";
 import { openTarget } from "./result-target.ts";
 import { openSaver } from "./save-pictures.ts";
 import { formatTally } from "./tally.ts";
@@ -52,7 +52,10 @@ async function* fromStdin(
 }
 
 async function* fromFolder(files: AsyncIterable<string>): AsyncGenerator<ArrivingPicture, void, undefined> {
-  for await (const file of files) yield { file, source: file };
+  for await (const path of files) {
+    const file = asPath(path);
+    yield { file, source: file };
+  }
 }
 
 /**

@@ -1,6 +1,7 @@
-/** @module StatsOf: what the system knows of a path, if there is anything. */
+/** @module StatsOf: what the system knows of a path, if there is anything, and what to say where there is nothing. */
 
-import { type Stats, statSync } from "node:fs";
+import { readdirSync, type Stats, statSync } from "node:fs";
+import { basename, dirname, isAbsolute } from "node:path";
 
 /**
  * What lies at a path, behind links.
@@ -41,4 +42,27 @@ export function overwritten(paths: readonly string[], files: readonly string[]):
     const identity = fileIdentity(path);
     return identity !== undefined && known.has(identity);
   });
+}
+
+/** What stands in text for bytes that are no UTF-8. */
+const REPLACEMENT = "\ufffd";
+
+/** True for the path of a file whose name lost bytes when it became text, so that the system finds nothing by it. */
+export function isLossyPath(path: string): boolean {
+  if (!path.includes(REPLACEMENT)) return false;
+  try {
+    return statsOf(path) === undefined && readdirSync(dirname(path)).includes(basename(path));
+  } catch {
+    return false; // what cannot be looked at has reasons of its own
+  }
+}
+
+/** Why there is nothing at a path, and the way out: the two halves of a message. */
+export function missingFile(path: string): { readonly found: string; readonly hint: string } {
+  if (isLossyPath(path)) {
+    const hint = "rename the file, or pass its content on standard input: bun-tensorrt detect - < FILE";
+    return { found: "as its name is not valid UTF-8", hint };
+  }
+  const hint = isAbsolute(path) ? "check the path" : `paths are relative to ${process.cwd()}`;
+  return { found: "as there is no such file", hint };
 }

@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { message } from "../core/errors.ts";
+import { missingFile } from "../core/stats-of.ts";
 import { formatBytes } from "../core/units.ts";
 import { imageError, VIDEO_HINT } from "./decode-errors.ts";
 import type { Image } from "./image.ts";
@@ -28,6 +29,14 @@ export interface ReadSourceOptions {
 /** No picture file is larger; what is, would only fill the memory. */
 const MAX_BYTES = 2 ** 30;
 
+/**
+ * True for text that {@linkcode readSource} takes for a URL. A scheme alone is none, as files may be called so too: it takes
+ * the two slashes, but for `file:`, `data:` and `blob:`.
+ */
+export function isAddress(text: string): boolean {
+  return /^(file|data|blob):|^[a-z][a-z\d+.-]+:\/\//i.test(text);
+}
+
 /** Schemes that only live streams have. */
 const STREAMS = /^(rtsps?|rtmps?|udp|tcp|srt|rtp):$/;
 
@@ -52,8 +61,8 @@ async function readFile(path: string): Promise<SourceBytes> {
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
     if (code === "ENOENT") {
-      const hint = path.startsWith("/") ? "check the path" : `the path is relative to ${process.cwd()}`;
-      throw imageError(path, "as there is no such file", hint, { cause: error });
+      const { found, hint } = missingFile(path);
+      throw imageError(path, found, hint, { cause: error });
     }
     throw imageError(path, `as it cannot be read: ${code}`, "check the path and its permissions", { cause: error });
   }
@@ -149,9 +158,7 @@ export async function readSource(
 ): Promise<SourceBytes> {
   const { timeoutMs = 30_000 } = options;
   if (typeof source === "string") {
-    return /^(file|https?|data|blob|ftp|s3):|^[a-z][a-z\d+.-]+:\/\//i.test(source)
-      ? readUrl(parseUrl(source), timeoutMs)
-      : readFile(source);
+    return isAddress(source) ? readUrl(parseUrl(source), timeoutMs) : readFile(source);
   }
   if (source instanceof URL) return readUrl(source, timeoutMs);
   if (source instanceof Uint8Array) return { bytes: source, name: "bytes" };

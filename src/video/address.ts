@@ -1,9 +1,9 @@
 /** @module Address: what a video is opened by, as ffmpeg wants it spelt, and as it may be shown. Pure but for one look at the file. */
 
-import { isAbsolute, resolve } from "node:path";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { message, VideoError } from "../core/errors.ts";
-import { statsOf } from "../core/stats-of.ts";
+import { missingFile, statsOf } from "../core/stats-of.ts";
 
 /** Where a video comes from. */
 export interface VideoAddress {
@@ -41,8 +41,8 @@ function checkFile(path: string): void {
     new VideoError(message(`open the video ${JSON.stringify(path)}`, found, hint), path);
   if (stats === undefined && isCamera(path)) throw refusal("as there is no such camera", "ls /dev/video* shows them");
   if (stats === undefined) {
-    const hint = isAbsolute(path) ? "check the path" : `paths are relative to ${process.cwd()}`;
-    throw refusal("as there is no such file", hint);
+    const { found, hint } = missingFile(path);
+    throw refusal(found, hint);
   }
   if (stats.isDirectory()) throw refusal("as it is a folder", "give the path of one video");
   if (stats.isFile() && stats.size === 0) throw refusal("as it is empty: 0 bytes", "copy or record it again");

@@ -4,6 +4,7 @@ import { type Dirent, readdirSync, type Stats, statSync, watch } from "node:fs";
 import { extname, join } from "node:path";
 import { message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { isLossyPath } from "../core/stats-of.ts";
 
 /** Options of {@linkcode watchFolder}. */
 export interface WatchFolderOptions {
@@ -94,13 +95,21 @@ class FolderState {
 
   /** `undefined` for what has gone, and for what cannot be looked at, such as a link to itself: told of once. */
   #statsOf(name: string): Stats | undefined {
+    const path = join(this.#folder, name);
     try {
-      return statSync(join(this.#folder, name), { throwIfNoEntry: false });
+      const stats = statSync(path, { throwIfNoEntry: false });
+      if (stats === undefined && isLossyPath(path))
+        this.#skip(name, `the name of ${JSON.stringify(name)} is not UTF-8`);
+      return stats;
     } catch (error) {
-      if (!this.#unreadable.has(name)) logger.warn(`Left out of ${this.#folder}: ${(error as Error).message}`);
-      this.#unreadable.add(name);
+      this.#skip(name, (error as Error).message);
       return undefined;
     }
+  }
+
+  #skip(name: string, why: string): void {
+    if (!this.#unreadable.has(name)) logger.warn(`Left out of ${this.#folder}: ${why}`);
+    this.#unreadable.add(name);
   }
 }
 

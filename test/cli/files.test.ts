@@ -15,7 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/coco-ids.ts";
-import { expandPictures, isReadOnce, outputNames } from "../../src/cli/pictures.ts";
+import { expandPictures, isReadOnce, localOperand, outputNames } from "../../src/cli/pictures.ts";
 import { overwritten } from "../../src/core/stats-of.ts";
 import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
@@ -76,6 +76,35 @@ test("expandPictures(): a file may have any name, an address is kept, and nothin
     path("b/[x].jpg"),
     address,
   ]);
+});
+
+test("expandPictures(): what a folder, a pattern or an operand finds is a path, though it be called like an address", () => {
+  const former = process.cwd();
+  mkdirSync(path("c/ab:"), { recursive: true });
+  process.chdir(path("c"));
+  try {
+    const names = ["data:a.jpg", "file:a.jpg", "http:127.0.0.1?a.jpg"];
+    for (const name of [...names, "ab:/c.jpg"]) writeFileSync(name, "");
+    const paths = ["./data:a.jpg", "./file:a.jpg", "http:127.0.0.1?a.jpg"];
+    expect(expandPictures(["."])).toEqual(paths);
+    expect(expandPictures(["*.jpg"])).toEqual(paths);
+    expect(expandPictures(names)).toEqual(paths);
+    expect(expandPictures(["ab://c.jpg"])).toEqual(["./ab://c.jpg"]);
+    expect(localOperand("file:a.jpg")).toBe("./file:a.jpg");
+    expect(paths.some(isReadOnce)).toBe(false);
+    const long = `https://example.invalid/${"a".repeat(5000)}.jpg`;
+    expect(expandPictures([long])).toEqual([long]);
+  } finally {
+    process.chdir(former);
+  }
+});
+
+test("expandPictures() says of a name that is not UTF-8 that it is the name", () => {
+  Bun.spawnSync(["sh", "-c", ": > \"$(printf 'caf\\351.jpg')\""], { cwd: path("a") });
+  const name = readdirSync(path("a")).find((one) => one.startsWith("caf"))!;
+  expect(() => expandPictures([path("a", name)])).toThrow('.jpg" as its name is not valid UTF-8\nHint: rename');
+  // In a folder it fails alone, in its turn.
+  expect(expandPictures([path("a")])).toContain(path("a", name));
 });
 
 test("expandPictures() names what stands for no file", () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -65,11 +65,41 @@ test("readSource() downloads http URLs, and keeps the password out of the name",
 
 test("readSource() says what is wrong with a path", async () => {
   await expect(readSource("nowhere.jpg")).rejects.toThrow(
-    `Cannot decode "nowhere.jpg" as there is no such file\nHint: the path is relative to ${process.cwd()}`,
+    `Cannot decode "nowhere.jpg" as there is no such file\nHint: paths are relative to ${process.cwd()}`,
   );
   await expect(readSource(Bun.file(join(folder, "gone.jpg")))).rejects.toThrow("as there is no such file");
   await expect(readSource(folder)).rejects.toThrow("as it is a folder");
   await expect(readSource(join(path, "below"))).rejects.toThrow("as it cannot be read: ENOTDIR");
+});
+
+test("readSource() takes a name with a colon for a path, and asks no server", async () => {
+  let requests = 0;
+  using stranger = Bun.serve({
+    port: 0,
+    fetch() {
+      requests += 1;
+      return new Response(jpeg);
+    },
+  });
+  const former = process.cwd();
+  process.chdir(folder);
+  try {
+    const name = `http:127.0.0.1:${stranger.port}?a.jpg`;
+    await expect(readSource(name)).rejects.toThrow("as there is no such file");
+    await Bun.write(name, "local");
+    expect(new TextDecoder().decode((await readSource(name)).bytes)).toBe("local");
+  } finally {
+    process.chdir(former);
+  }
+  expect(requests).toBe(0);
+});
+
+test("readSource() says of a name that is not UTF-8 that it is the name", async () => {
+  Bun.spawnSync(["sh", "-c", "printf x > \"$(printf 'caf\\351.jpg')\""], { cwd: folder });
+  const name = readdirSync(folder).find((one) => one.startsWith("caf"))!;
+  await expect(readSource(join(folder, name))).rejects.toThrow(
+    /^Cannot decode ".*" as its name is not valid UTF-8\nHint: rename the file, or pass its content on standard input/,
+  );
 });
 
 test.skipIf(process.getuid?.() === 0)("readSource() says that a file cannot be read (not as root)", async () => {

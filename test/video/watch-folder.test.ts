@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { setLogSink } from "../../src/core/log.ts";
 import { type WatchFolderOptions, watchFolder } from "../../src/video/watch-folder.ts";
 
 let folder = "";
@@ -101,4 +102,19 @@ test("watchFolder() ends with a VideoError when the folder goes", async () => {
   rmSync(folder, { recursive: true });
   await expect(watching).rejects.toThrow("as it cannot be read: ENOENT");
   expect(() => watchFolder(path("none"), { extensions: [] })).toThrow("Cannot watch the folder");
+});
+
+test("watchFolder() says of a picture whose name is not UTF-8 that it is left out", async () => {
+  const warnings: string[] = [];
+  setLogSink((level, text) => level === "warn" && warnings.push(text));
+  try {
+    const found = await watched(async () => {
+      Bun.spawnSync(["sh", "-c", "printf x > \"$(printf 'caf\\351.jpg')\""], { cwd: folder });
+    });
+    expect(found).toEqual([]);
+    expect(warnings.length).toBe(1);
+    expect(warnings[0]).toEndWith(" is not UTF-8");
+  } finally {
+    setLogSink(undefined);
+  }
 });

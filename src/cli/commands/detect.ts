@@ -9,7 +9,7 @@ import { findModel } from "../fetch-entry.ts";
 import { plural } from "../format-table.ts";
 import { loadDetector } from "../load-detector.ts";
 import { type OperandKind, operandKind } from "../operand-kind.ts";
-import { expandPictures } from "../pictures.ts";
+import { expandPictures, localOperand } from "../pictures.ts";
 import { openTarget } from "../result-target.ts";
 import { runArriving } from "../run-arriving.ts";
 import { openSaver } from "../save-pictures.ts";
@@ -66,11 +66,10 @@ async function detectPictures(
 
 async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const args = parseDetectFlags(parsed);
-  const kind = kindOf(parsed.operands, args);
+  const operands = parsed.operands.map(localOperand);
+  const kind = kindOf(operands, args);
   if (kind === "stdin") return runArriving(args, context);
-  return kind === "video"
-    ? detectVideos(args, parsed.operands, context)
-    : detectPictures(args, parsed.operands, context);
+  return kind === "video" ? detectVideos(args, operands, context) : detectPictures(args, operands, context);
 }
 
 /** `detect`. */

@@ -2,8 +2,8 @@
  * Contract of libbun_tensorrt_shim.so: what TypeScript calls to reach TensorRT's C++ objects.
  *
  * Plain C, no NVIDIA header, nothing of TensorRT at link time. TypeScript hands over which vtable slot each method has
- * in the library that was found (src/tensorrt/abi/); the signatures are here. src/ffi/shim-symbols.ts repeats this file
- * as a symbol table, and test/native/shim-abi.test.ts compares the two.
+ * in the library that was found (src/tensorrt/abi/); the signatures are here. src/ffi/shim-symbols.ts is
+ * this file as a symbol table: `bun run shim` writes it.
  *
  * Conventions
  *   objects     `void *` is a public TensorRT object or one of the observers below; NULL is refused, never followed.

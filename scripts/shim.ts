@@ -1,7 +1,8 @@
 /**
  * @module Builds native/prebuilt with a pinned Zig, byte for byte the same on every machine.
  *
- * `bun run shim` writes the libraries; `bun run shim --check` fails where the committed ones differ.
+ * `bun run shim` writes the libraries and the symbol table made from native/shim.h; `bun run shim --check` fails where what is
+ * committed differs.
  */
 
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -9,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cacheFolder } from "../src/core/paths.ts";
 import { formatBytes } from "../src/core/units.ts";
+import { shimTable } from "./shim-table.ts";
 
 /** Another version makes other bytes: change it together with native/prebuilt. */
 const ZIG_VERSION = "0.15.2";
@@ -104,7 +106,14 @@ try {
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
+const table = join(import.meta.dir, "../src/ffi/shim-symbols.ts");
+const written = shimTable(await Bun.file(join(native, "shim.h")).text());
+if (written !== (await Bun.file(table).text())) {
+  console.log(`src/ffi/shim-symbols.ts  ${isCheck ? "DIFFERS from what is committed" : "written"}`);
+  if (isCheck) differing += 1;
+  else await Bun.write(table, written);
+}
 if (differing > 0) {
-  console.error("Hint: run `bun run shim` and commit native/prebuilt");
+  console.error("Hint: run `bun run shim` and commit native/prebuilt and src/ffi/shim-symbols.ts");
   process.exitCode = 1;
 }

@@ -1,795 +1,305 @@
 /**
- * @module The symbol table of the shim, in the order of native/shim.h, one C parameter a line. The comments there say
- * what each function does; test/native/shim-abi.test.ts compares the two files.
- *
- * Types: counts and statuses are `i32`; `int64_t` results are `i64_fast`, numbers below 2^53; objects are `ptr`.
+ * @module The symbol table of the shim. Generated from native/shim.h, whose comments say what each function does, by
+ * `bun run shim`: edit that instead.
  */
 
-/** libbun_tensorrt_shim.so. */
+/** libbun_tensorrt_shim.so: statuses and counts are `i32`, `int64_t` results numbers below 2^53, objects `ptr`. */
 export const SHIM_SYMBOLS = {
-  // Self-test
   bt_abi_version: { args: [], returns: "i32" },
   bt_method_count: { args: [], returns: "i32" },
-  bt_echo_i32: {
-    args: [
-      "i32", // int32_t value
-    ],
-    returns: "i32",
-  },
-  bt_echo_i64: {
-    args: [
-      "i64", // int64_t value
-    ],
-    returns: "i64_fast",
-  },
-  bt_echo_pointer: {
-    args: [
-      "ptr", // void *value
-    ],
-    returns: "ptr",
-  },
-  bt_echo_arguments: {
-    args: [
-      "ptr", // const void *pointer
-      "i32", // int32_t i32
-      "u32", // uint32_t u32
-      "i64", // int64_t i64
-      "u64", // uint64_t u64
-      "f32", // float f32
-      "ptr", // uint64_t *out
-    ],
-    returns: "i32",
-  },
-
-  // The driver
-  bt_cuda_probe: {
-    args: [
-      "ptr", // int32_t *device_count
-      "ptr", // int32_t *driver_version
-    ],
-    returns: "i32",
-  },
-
-  // events
-  bt_wait_any: {
-    args: [
-      "i32", // int32_t device
-      "ptr", // void *query: cudaEventQuery
-      "ptr", // void *const *events
-      "ptr", // int32_t *marks
-      "i32", // int32_t capacity
-      "i32", // int32_t pause_us
-    ],
-    returns: "i32",
-  },
-
-  // memory
-  bt_copy: {
-    args: [
-      "ptr", // void *target
-      "ptr", // const void *source
-      "i64", // int64_t bytes
-    ],
-    returns: "i32",
-  },
-
-  // nvJPEG
-  bt_nvjpeg_create: {
-    args: [
-      "i32", // int32_t device
-      "ptr", // void *function: nvjpegCreateEx
-      "i32", // int32_t backend
-      "u32", // uint32_t flags
-      "ptr", // void **out
-    ],
-    returns: "i32",
-  },
-  bt_nvjpeg_create_state: {
-    args: [
-      "i32", // int32_t device
-      "ptr", // void *function: nvjpegJpegStateCreate
-      "ptr", // void *handle
-      "ptr", // void **out
-    ],
-    returns: "i32",
-  },
-  bt_nvjpeg_prepare: {
-    args: [
-      "i32", // int32_t device
-      "ptr", // void *function: nvjpegDecodeBatchedInitialize
-      "ptr", // void *handle
-      "ptr", // void *state
-      "i32", // int32_t count
-      "i32", // int32_t threads
-      "i32", // int32_t format
-    ],
-    returns: "i32",
-  },
-  bt_nvjpeg_decode_batched: {
-    args: [
-      "i32", // int32_t device
-      "ptr", // void *function: nvjpegDecodeBatched
-      "ptr", // void *handle
-      "ptr", // void *state
-      "ptr", // const void *data
-      "ptr", // const void *lengths
-      "ptr", // void *destinations
-      "ptr", // void *stream
-    ],
-    returns: "i32",
-  },
-
-  bt_jpeg_check: {
-    args: [
-      "ptr", // const uint8_t *bytes
-      "usize", // size_t length
-    ],
-    returns: "i32",
-  },
-
-  bt_jpeg_plans: {
-    args: [
-      "i32", // int32_t count
-      "ptr", // const uint8_t *const *bytes
-      "ptr", // const uint64_t *lengths
-      "ptr", // uint8_t *out
-      "ptr", // const uint64_t *offsets
-      "ptr", // int32_t *statuses
-    ],
-    returns: "i32",
-  },
-
-  // Files
-  bt_file_lock: {
-    args: [
-      "ptr", // const char *path
-    ],
-    returns: "i32",
-  },
-  bt_file_unlock: {
-    args: [
-      "i32", // int32_t descriptor
-    ],
-    returns: "i32",
-  },
-
-  // Libraries
-  bt_library_open: {
-    args: [
-      "ptr", // const char *path
-      "ptr", // char *error
-      "u32", // uint32_t error_capacity
-    ],
-    returns: "ptr",
-  },
-  bt_library_version: {
-    args: [
-      "ptr", // const bt_library *library
-    ],
-    returns: "i32",
-  },
-  bt_library_build: {
-    args: [
-      "ptr", // const bt_library *library
-    ],
-    returns: "i32",
-  },
-  bt_library_bind: {
-    args: [
-      "ptr", // bt_library *library
-      "ptr", // const int16_t *slots
-      "i32", // int32_t count
-      "i32", // int32_t layout
-      "u32", // uint32_t flags
-    ],
-    returns: "i32",
-  },
-  bt_library_open_parser: {
-    args: [
-      "ptr", // bt_library *library
-      "ptr", // const char *path
-      "ptr", // char *error
-      "u32", // uint32_t error_capacity
-    ],
-    returns: "i32",
-  },
-  bt_library_open_plugins: {
-    args: [
-      "ptr", // const char *path
-      "ptr", // void *logger
-      "ptr", // char *error
-      "u32", // uint32_t error_capacity
-    ],
-    returns: "i32",
-  },
-  bt_preload: {
-    args: [
-      "ptr", // const char *path
-      "ptr", // char *error
-      "u32", // uint32_t error_capacity
-    ],
-    returns: "i32",
-  },
-
-  // Rings
-  bt_ring_create: {
-    args: [
-      "u32", // uint32_t capacity
-    ],
-    returns: "ptr",
-  },
-  bt_ring_destroy: {
-    args: [
-      "ptr", // bt_ring *ring
-    ],
-    returns: "void",
-  },
-  bt_ring_read: {
-    args: [
-      "ptr", // bt_ring *ring
-      "ptr", // void *out
-      "u32", // uint32_t capacity
-    ],
-    returns: "i32",
-  },
-  bt_ring_dropped: {
-    args: [
-      "ptr", // bt_ring *ring
-    ],
-    returns: "i64_fast",
-  },
-  bt_ring_write: {
-    args: [
-      "ptr", // bt_ring *ring
-      "i32", // int32_t kind
-      "i32", // int32_t severity
-      "i32", // int32_t number
-      "f32", // float value
-      "ptr", // const char *text
-      "ptr", // const char *parent
-    ],
-    returns: "i32",
-  },
-
-  // Observers
-  bt_logger_create: {
-    args: [
-      "i32", // int32_t layout
-      "ptr", // bt_ring *ring
-      "i32", // int32_t level
-    ],
-    returns: "ptr",
-  },
-  bt_logger_set_level: {
-    args: [
-      "ptr", // void *logger
-      "i32", // int32_t level
-    ],
-    returns: "void",
-  },
-  bt_monitor_create: {
-    args: [
-      "ptr", // bt_ring *ring
-    ],
-    returns: "ptr",
-  },
-  bt_monitor_cancel: {
-    args: [
-      "ptr", // void *monitor
-    ],
-    returns: "void",
-  },
-  bt_profiler_create: {
-    args: [
-      "i32", // int32_t layout
-      "ptr", // bt_ring *ring
-    ],
-    returns: "ptr",
-  },
-  bt_recorder_create: {
-    args: [
-      "ptr", // bt_ring *ring
-    ],
-    returns: "ptr",
-  },
+  // value
+  bt_echo_i32: { args: ["i32"], returns: "i32" },
+  // value
+  bt_echo_i64: { args: ["i64"], returns: "i64_fast" },
+  // value
+  bt_echo_pointer: { args: ["ptr"], returns: "ptr" },
+  // pointer, i32, u32, i64, u64, f32, out
+  bt_echo_arguments: { args: ["ptr", "i32", "u32", "i64", "u64", "f32", "ptr"], returns: "i32" },
+  // device_count, driver_version
+  bt_cuda_probe: { args: ["ptr", "ptr"], returns: "i32" },
+  // device, query, events, marks, capacity, pause_us
+  bt_wait_any: { args: ["i32", "ptr", "ptr", "ptr", "i32", "i32"], returns: "i32" },
+  // target, source, bytes
+  bt_copy: { args: ["ptr", "ptr", "i64"], returns: "i32" },
+  // device, function, backend, flags, out
+  bt_nvjpeg_create: { args: ["i32", "ptr", "i32", "u32", "ptr"], returns: "i32" },
+  // device, function, handle, out
+  bt_nvjpeg_create_state: { args: ["i32", "ptr", "ptr", "ptr"], returns: "i32" },
+  // device, function, handle, state, count, threads, format
+  bt_nvjpeg_prepare: { args: ["i32", "ptr", "ptr", "ptr", "i32", "i32", "i32"], returns: "i32" },
+  // device, function, handle, state, data, lengths, destinations, stream
+  bt_nvjpeg_decode_batched: { args: ["i32", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  // bytes, length
+  bt_jpeg_check: { args: ["ptr", "usize"], returns: "i32" },
+  // count, bytes, lengths, out, offsets, statuses
+  bt_jpeg_plans: { args: ["i32", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  // path
+  bt_file_lock: { args: ["ptr"], returns: "i32" },
+  // descriptor
+  bt_file_unlock: { args: ["i32"], returns: "i32" },
+  // path, error, error_capacity
+  bt_library_open: { args: ["ptr", "ptr", "u32"], returns: "ptr" },
+  // library
+  bt_library_version: { args: ["ptr"], returns: "i32" },
+  // library
+  bt_library_build: { args: ["ptr"], returns: "i32" },
+  // library, slots, count, layout, flags
+  bt_library_bind: { args: ["ptr", "ptr", "i32", "i32", "u32"], returns: "i32" },
+  // library, path, error, error_capacity
+  bt_library_open_parser: { args: ["ptr", "ptr", "ptr", "u32"], returns: "i32" },
+  // path, logger, error, error_capacity
+  bt_library_open_plugins: { args: ["ptr", "ptr", "ptr", "u32"], returns: "i32" },
+  // path, error, error_capacity
+  bt_preload: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+  // capacity
+  bt_ring_create: { args: ["u32"], returns: "ptr" },
+  // ring
+  bt_ring_destroy: { args: ["ptr"], returns: "void" },
+  // ring, out, capacity
+  bt_ring_read: { args: ["ptr", "ptr", "u32"], returns: "i32" },
+  // ring
+  bt_ring_dropped: { args: ["ptr"], returns: "i64_fast" },
+  // ring, kind, severity, number, value, text, parent
+  bt_ring_write: { args: ["ptr", "i32", "i32", "i32", "f32", "ptr", "ptr"], returns: "i32" },
+  // layout, ring, level
+  bt_logger_create: { args: ["i32", "ptr", "i32"], returns: "ptr" },
+  // logger, level
+  bt_logger_set_level: { args: ["ptr", "i32"], returns: "void" },
+  // ring
+  bt_monitor_create: { args: ["ptr"], returns: "ptr" },
+  // monitor
+  bt_monitor_cancel: { args: ["ptr"], returns: "void" },
+  // layout, ring
+  bt_profiler_create: { args: ["i32", "ptr"], returns: "ptr" },
+  // ring
+  bt_recorder_create: { args: ["ptr"], returns: "ptr" },
   bt_allocator_create: { args: [], returns: "ptr" },
-  bt_allocator_set_memory: {
-    args: [
-      "ptr", // void *allocator
-      "ptr", // void *memory
-      "u64", // uint64_t bytes
-    ],
-    returns: "void",
-  },
-  bt_allocator_requested: {
-    args: [
-      "ptr", // void *allocator
-    ],
-    returns: "i64_fast",
-  },
-  bt_allocator_shape: {
-    args: [
-      "ptr", // void *allocator
-      "ptr", // int32_t *dims
-    ],
-    returns: "i32",
-  },
-  bt_observer_destroy: {
-    args: [
-      "ptr", // void *observer
-    ],
-    returns: "i32",
-  },
+  // allocator, memory, bytes
+  bt_allocator_set_memory: { args: ["ptr", "ptr", "u64"], returns: "void" },
+  // allocator
+  bt_allocator_requested: { args: ["ptr"], returns: "i64_fast" },
+  // allocator, dims
+  bt_allocator_shape: { args: ["ptr", "ptr"], returns: "i32" },
+  // observer
+  bt_observer_destroy: { args: ["ptr"], returns: "i32" },
+  // library, object, method
+  bt_i32: { args: ["ptr", "ptr", "i32"], returns: "i32" },
+  // library, object, method
+  bt_i64: { args: ["ptr", "ptr", "i32"], returns: "i64_fast" },
+  // library, object, method
+  bt_bool: { args: ["ptr", "ptr", "i32"], returns: "i32" },
+  // library, object, method
+  bt_text: { args: ["ptr", "ptr", "i32"], returns: "ptr" },
+  // library, object, method
+  bt_pointer: { args: ["ptr", "ptr", "i32"], returns: "ptr" },
+  // library, object, method, index
+  bt_i64_at: { args: ["ptr", "ptr", "i32", "i32"], returns: "i64_fast" },
+  // library, object, method, index
+  bt_text_at: { args: ["ptr", "ptr", "i32", "i32"], returns: "ptr" },
+  // library, object, method, index
+  bt_pointer_at: { args: ["ptr", "ptr", "i32", "i32"], returns: "ptr" },
+  // library, object, method, name
+  bt_i32_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, object, method, name
+  bt_i64_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i64_fast" },
+  // library, object, method, name
+  bt_bool_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, object, method, name
+  bt_text_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "ptr" },
+  // library, object, method, value
+  bt_void_i32: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" },
+  // library, object, method, value
+  bt_void_i64: { args: ["ptr", "ptr", "i32", "i64"], returns: "i32" },
+  // library, object, method, value
+  bt_void_bool: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" },
+  // library, object, method, value
+  bt_void_text: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, object, method, value
+  bt_void_pointer: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, object, method, value
+  bt_bool_i32: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" },
+  // library, object, method, value
+  bt_bool_pointer: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, object, method, value
+  bt_i32_pointer: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // object
+  bt_destroy: { args: ["ptr"], returns: "i32" },
+  // library, logger, device, runtime
+  bt_runtime_create: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, runtime, plan, bytes, device, engine
+  bt_runtime_deserialize: { args: ["ptr", "ptr", "ptr", "usize", "i32", "ptr"], returns: "i32" },
+  // library, engine, name, dims
+  bt_engine_tensor_shape: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  // library, engine, name, profile, selector, dims
+  bt_engine_profile_shape: { args: ["ptr", "ptr", "ptr", "i32", "i32", "ptr"], returns: "i32" },
+  // library, engine, strategy, device, context
+  bt_engine_create_context: { args: ["ptr", "ptr", "i32", "i32", "ptr"], returns: "i32" },
+  // library, inspector, layer, format
+  bt_inspector_layer: { args: ["ptr", "ptr", "i32", "i32"], returns: "ptr" },
+  // library, context, stream
+  bt_context_enqueue: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  // library, context, name, address
+  bt_context_set_tensor_address: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  // library, context, name, dims, rank
+  bt_context_set_input_shape: { args: ["ptr", "ptr", "ptr", "ptr", "i32"], returns: "i32" },
+  // library, context, name, dims
+  bt_context_tensor_shape: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  // library, context, name, dims
+  bt_context_tensor_strides: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  // library, context, profile, stream
+  bt_context_set_profile: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, context, capacity, names
+  bt_context_infer_shapes: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, context, memory, bytes
+  bt_context_set_device_memory: { args: ["ptr", "ptr", "ptr", "i64"], returns: "i32" },
+  // library, context, streams, count
+  bt_context_set_aux_streams: { args: ["ptr", "ptr", "ptr", "i32"], returns: "i32" },
+  // library, context, name, allocator
+  bt_context_set_output_allocator: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  // library, logger, device, builder
+  bt_builder_create: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, builder, network, config, device, plan
+  bt_builder_build: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, config, pool, bytes
+  bt_config_set_memory_pool_limit: { args: ["ptr", "ptr", "i32", "u64"], returns: "i32" },
+  // library, config, bytes, count
+  bt_config_create_timing_cache: { args: ["ptr", "ptr", "ptr", "usize"], returns: "ptr" },
+  // library, config, cache, ignore_mismatch
+  bt_config_set_timing_cache: { args: ["ptr", "ptr", "ptr", "i32"], returns: "i32" },
+  // library, config, capability, index
+  bt_config_set_compute_capability: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" },
+  // library, cache, other, ignore_mismatch
+  bt_timing_cache_combine: { args: ["ptr", "ptr", "ptr", "i32"], returns: "i32" },
+  // library, tensor, dims
+  bt_tensor_dimensions: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  // library, profile, name, selector, dims, rank
+  bt_profile_set_dimensions: { args: ["ptr", "ptr", "ptr", "i32", "ptr", "i32"], returns: "i32" },
+  // library, profile, name, selector, dims
+  bt_profile_dimensions: { args: ["ptr", "ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  // library, profile, name, selector, values, count
+  bt_profile_set_shape_values: { args: ["ptr", "ptr", "ptr", "i32", "ptr", "i32"], returns: "i32" },
+  // library, network, logger
+  bt_parser_create: { args: ["ptr", "ptr", "ptr"], returns: "ptr" },
+  // library, parser, model, bytes, path
+  bt_parser_parse: { args: ["ptr", "ptr", "ptr", "usize", "ptr"], returns: "i32" },
+  // library, parser
+  bt_parser_destroy: { args: ["ptr", "ptr"], returns: "i32" },
+} as const;
 
-  // One function per shape of method
-  bt_i32: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-    ],
-    returns: "i32",
-  },
-  bt_i64: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-    ],
-    returns: "i64_fast",
-  },
-  bt_bool: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-    ],
-    returns: "i32",
-  },
-  bt_text: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-    ],
-    returns: "ptr",
-  },
-  bt_pointer: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-    ],
-    returns: "ptr",
-  },
-  bt_i64_at: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "i32", // int32_t index
-    ],
-    returns: "i64_fast",
-  },
-  bt_text_at: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "i32", // int32_t index
-    ],
-    returns: "ptr",
-  },
-  bt_pointer_at: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "i32", // int32_t index
-    ],
-    returns: "ptr",
-  },
-  bt_i32_of: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "ptr", // const char *name
-    ],
-    returns: "i32",
-  },
-  bt_i64_of: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "ptr", // const char *name
-    ],
-    returns: "i64_fast",
-  },
-  bt_bool_of: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "ptr", // const char *name
-    ],
-    returns: "i32",
-  },
-  bt_text_of: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "ptr", // const char *name
-    ],
-    returns: "ptr",
-  },
-  bt_void_i32: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "i32", // int32_t value
-    ],
-    returns: "i32",
-  },
-  bt_void_i64: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "i64", // int64_t value
-    ],
-    returns: "i32",
-  },
-  bt_void_bool: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "i32", // int32_t value
-    ],
-    returns: "i32",
-  },
-  bt_void_text: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "ptr", // const char *value
-    ],
-    returns: "i32",
-  },
-  bt_void_pointer: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "ptr", // void *value
-    ],
-    returns: "i32",
-  },
-  bt_bool_i32: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "i32", // int32_t value
-    ],
-    returns: "i32",
-  },
-  bt_bool_pointer: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "ptr", // void *value
-    ],
-    returns: "i32",
-  },
-  bt_i32_pointer: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *object
-      "i32", // int32_t method
-      "ptr", // void *value
-    ],
-    returns: "i32",
-  },
-  bt_destroy: {
-    args: [
-      "ptr", // void *object
-    ],
-    returns: "i32",
-  },
-
-  // Runtime and engine
-  bt_runtime_create: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *logger
-      "i32", // int32_t device
-      "ptr", // void **runtime
-    ],
-    returns: "i32",
-  },
-  bt_runtime_deserialize: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *runtime
-      "ptr", // const void *plan
-      "usize", // size_t bytes
-      "i32", // int32_t device
-      "ptr", // void **engine
-    ],
-    returns: "i32",
-  },
-  bt_engine_tensor_shape: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *engine
-      "ptr", // const char *name
-      "ptr", // int32_t *dims
-    ],
-    returns: "i32",
-  },
-  bt_engine_profile_shape: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *engine
-      "ptr", // const char *name
-      "i32", // int32_t profile
-      "i32", // int32_t selector
-      "ptr", // int32_t *dims
-    ],
-    returns: "i32",
-  },
-  bt_engine_create_context: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *engine
-      "i32", // int32_t strategy
-      "i32", // int32_t device
-      "ptr", // void **context
-    ],
-    returns: "i32",
-  },
-  bt_inspector_layer: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *inspector
-      "i32", // int32_t layer
-      "i32", // int32_t format
-    ],
-    returns: "ptr",
-  },
-
-  // Execution context
-  bt_context_enqueue: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "ptr", // void *stream
-    ],
-    returns: "i32",
-  },
-  bt_context_set_tensor_address: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "ptr", // const char *name
-      "ptr", // void *address
-    ],
-    returns: "i32",
-  },
-  bt_context_set_input_shape: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "ptr", // const char *name
-      "ptr", // const int32_t *dims
-      "i32", // int32_t rank
-    ],
-    returns: "i32",
-  },
-  bt_context_tensor_shape: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "ptr", // const char *name
-      "ptr", // int32_t *dims
-    ],
-    returns: "i32",
-  },
-  bt_context_tensor_strides: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "ptr", // const char *name
-      "ptr", // int32_t *dims
-    ],
-    returns: "i32",
-  },
-  bt_context_set_profile: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "i32", // int32_t profile
-      "ptr", // void *stream
-    ],
-    returns: "i32",
-  },
-  bt_context_infer_shapes: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "i32", // int32_t capacity
-      "ptr", // const char **names
-    ],
-    returns: "i32",
-  },
-  bt_context_set_device_memory: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "ptr", // void *memory
-      "i64", // int64_t bytes
-    ],
-    returns: "i32",
-  },
-  bt_context_set_aux_streams: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "ptr", // void *const *streams
-      "i32", // int32_t count
-    ],
-    returns: "i32",
-  },
-  bt_context_set_output_allocator: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *context
-      "ptr", // const char *name
-      "ptr", // void *allocator
-    ],
-    returns: "i32",
-  },
-
-  // Builder
-  bt_builder_create: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *logger
-      "i32", // int32_t device
-      "ptr", // void **builder
-    ],
-    returns: "i32",
-  },
-  bt_builder_build: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *builder
-      "ptr", // void *network
-      "ptr", // void *config
-      "i32", // int32_t device
-      "ptr", // void **plan
-    ],
-    returns: "i32",
-  },
-  bt_config_set_memory_pool_limit: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *config
-      "i32", // int32_t pool
-      "u64", // uint64_t bytes
-    ],
-    returns: "i32",
-  },
-  bt_config_create_timing_cache: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *config
-      "ptr", // const void *bytes
-      "usize", // size_t count
-    ],
-    returns: "ptr",
-  },
-  bt_config_set_timing_cache: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *config
-      "ptr", // void *cache
-      "i32", // int32_t ignore_mismatch
-    ],
-    returns: "i32",
-  },
-  bt_config_set_compute_capability: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *config
-      "i32", // int32_t capability
-      "i32", // int32_t index
-    ],
-    returns: "i32",
-  },
-  bt_timing_cache_combine: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *cache
-      "ptr", // void *other
-      "i32", // int32_t ignore_mismatch
-    ],
-    returns: "i32",
-  },
-  bt_tensor_dimensions: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *tensor
-      "ptr", // int32_t *dims
-    ],
-    returns: "i32",
-  },
-  bt_profile_set_dimensions: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *profile
-      "ptr", // const char *name
-      "i32", // int32_t selector
-      "ptr", // const int32_t *dims
-      "i32", // int32_t rank
-    ],
-    returns: "i32",
-  },
-  bt_profile_dimensions: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *profile
-      "ptr", // const char *name
-      "i32", // int32_t selector
-      "ptr", // int32_t *dims
-    ],
-    returns: "i32",
-  },
-  bt_profile_set_shape_values: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *profile
-      "ptr", // const char *name
-      "i32", // int32_t selector
-      "ptr", // const int32_t *values
-      "i32", // int32_t count
-    ],
-    returns: "i32",
-  },
-
-  // ONNX parser
-  bt_parser_create: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *network
-      "ptr", // void *logger
-    ],
-    returns: "ptr",
-  },
-  bt_parser_parse: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *parser
-      "ptr", // const void *model
-      "usize", // size_t bytes
-      "ptr", // const char *path
-    ],
-    returns: "i32",
-  },
-  bt_parser_destroy: {
-    args: [
-      "ptr", // const bt_library *library
-      "ptr", // void *parser
-    ],
-    returns: "i32",
-  },
+/** Methods of TensorRT by their number, and the shape each is called by: `bt_<shape>`, or a function of its own. */
+export const SHIM_METHODS = {
+  "Runtime.deserializeCudaEngine": "special",
+  "Runtime.setErrorRecorder": "void_pointer",
+  "Runtime.setDLACore": "void_i32",
+  "Runtime.setMaxThreads": "bool_i32",
+  "Runtime.setEngineHostCodeAllowed": "void_bool",
+  "CudaEngine.getNbIOTensors": "i32",
+  "CudaEngine.getIOTensorName": "text_at",
+  "CudaEngine.getTensorShape": "special",
+  "CudaEngine.getTensorDataType": "i32_of",
+  "CudaEngine.getTensorIOMode": "i32_of",
+  "CudaEngine.getTensorFormat": "i32_of",
+  "CudaEngine.getTensorFormatDesc": "text_of",
+  "CudaEngine.getTensorLocation": "i32_of",
+  "CudaEngine.isShapeInferenceIO": "bool_of",
+  "CudaEngine.getProfileShape": "special",
+  "CudaEngine.getNbOptimizationProfiles": "i32",
+  "CudaEngine.getNbLayers": "i32",
+  "CudaEngine.getDeviceMemorySize": "i64",
+  "CudaEngine.getDeviceMemorySizeV2": "i64",
+  "CudaEngine.getDeviceMemorySizeForProfileV2": "i64_at",
+  "CudaEngine.createExecutionContext": "special",
+  "CudaEngine.createEngineInspector": "pointer",
+  "CudaEngine.getName": "text",
+  "CudaEngine.getHardwareCompatibilityLevel": "i32",
+  "CudaEngine.getNbAuxStreams": "i32",
+  "CudaEngine.serialize": "pointer",
+  "CudaEngine.isRefittable": "bool",
+  "ExecutionContext.setTensorAddress": "special",
+  "ExecutionContext.setInputShape": "special",
+  "ExecutionContext.getTensorShape": "special",
+  "ExecutionContext.getTensorStrides": "special",
+  "ExecutionContext.setOptimizationProfileAsync": "special",
+  "ExecutionContext.getOptimizationProfile": "i32",
+  "ExecutionContext.enqueueV3": "special",
+  "ExecutionContext.setProfiler": "void_pointer",
+  "ExecutionContext.setEnqueueEmitsProfile": "void_bool",
+  "ExecutionContext.reportToProfiler": "bool",
+  "ExecutionContext.inferShapes": "special",
+  "ExecutionContext.setDeviceMemory": "void_pointer",
+  "ExecutionContext.setDeviceMemoryV2": "special",
+  "ExecutionContext.updateDeviceMemorySizeForShapes": "i64",
+  "ExecutionContext.setAuxStreams": "special",
+  "ExecutionContext.setOutputAllocator": "special",
+  "ExecutionContext.getMaxOutputSize": "i64_of",
+  "ExecutionContext.setPersistentCacheLimit": "void_i64",
+  "Builder.createNetworkV2": "pointer_at",
+  "Builder.createBuilderConfig": "pointer",
+  "Builder.createOptimizationProfile": "pointer",
+  "Builder.buildSerializedNetwork": "special",
+  "Builder.platformHasFastFp16": "bool",
+  "Builder.setMaxThreads": "bool_i32",
+  "Builder.getNbDLACores": "i32",
+  "Builder.setErrorRecorder": "void_pointer",
+  "BuilderConfig.setFlag": "void_i32",
+  "BuilderConfig.clearFlag": "void_i32",
+  "BuilderConfig.getFlag": "bool_i32",
+  "BuilderConfig.setMemoryPoolLimit": "special",
+  "BuilderConfig.getMemoryPoolLimit": "i64_at",
+  "BuilderConfig.setBuilderOptimizationLevel": "void_i32",
+  "BuilderConfig.getBuilderOptimizationLevel": "i32",
+  "BuilderConfig.setTimingCache": "special",
+  "BuilderConfig.getTimingCache": "pointer",
+  "BuilderConfig.createTimingCache": "special",
+  "BuilderConfig.addOptimizationProfile": "i32_pointer",
+  "BuilderConfig.getNbOptimizationProfiles": "i32",
+  "BuilderConfig.setProfilingVerbosity": "void_i32",
+  "BuilderConfig.getProfilingVerbosity": "i32",
+  "BuilderConfig.setProgressMonitor": "void_pointer",
+  "BuilderConfig.setHardwareCompatibilityLevel": "void_i32",
+  "BuilderConfig.getHardwareCompatibilityLevel": "i32",
+  "BuilderConfig.setDefaultDeviceType": "void_i32",
+  "BuilderConfig.setDLACore": "void_i32",
+  "BuilderConfig.setMaxAuxStreams": "void_i32",
+  "BuilderConfig.setNbComputeCapabilities": "bool_i32",
+  "BuilderConfig.setComputeCapability": "special",
+  "NetworkDefinition.getNbInputs": "i32",
+  "NetworkDefinition.getInput": "pointer_at",
+  "NetworkDefinition.getNbOutputs": "i32",
+  "NetworkDefinition.getOutput": "pointer_at",
+  "NetworkDefinition.getNbLayers": "i32",
+  "NetworkDefinition.getLayer": "pointer_at",
+  "NetworkDefinition.setName": "void_text",
+  "NetworkDefinition.getName": "text",
+  "NetworkDefinition.getFlags": "i32",
+  "Tensor.getName": "text",
+  "Tensor.getDimensions": "special",
+  "Tensor.getType": "i32",
+  "Tensor.isShapeTensor": "bool",
+  "Layer.getType": "i32",
+  "Layer.getName": "text",
+  "Layer.getNbInputs": "i32",
+  "Layer.getNbOutputs": "i32",
+  "OptimizationProfile.setDimensions": "special",
+  "OptimizationProfile.getDimensions": "special",
+  "OptimizationProfile.setShapeValues": "special",
+  "OptimizationProfile.setShapeValuesV2": "special",
+  "OptimizationProfile.isValid": "bool",
+  "HostMemory.data": "pointer",
+  "HostMemory.size": "i64",
+  "TimingCache.serialize": "pointer",
+  "TimingCache.combine": "special",
+  "EngineInspector.setExecutionContext": "bool_pointer",
+  "EngineInspector.getLayerInformation": "special",
+  "EngineInspector.getEngineInformation": "text_at",
+  "Parser.parse": "special",
+  "Parser.getNbErrors": "i32",
+  "Parser.getError": "pointer_at",
+  "Parser.destroy": "special",
+  "ParserError.code": "i32",
+  "ParserError.desc": "text",
+  "ParserError.nodeName": "text",
+  "ParserError.nodeOperator": "text",
 } as const;
 
 /** A function that blocks for milliseconds or minutes: it runs off the JS thread. */

@@ -10,8 +10,7 @@ import type { NativeCall } from "./cuda-calls.ts";
 import { type LibrarySpec, openLibrary, type SymbolTable } from "./library.ts";
 import { type OffThreadFunction, type OffThreadType, offThread } from "./off-thread.ts";
 import { addressOf } from "./pointer.ts";
-import { METHOD_NAMES } from "./shim-methods.ts";
-import { type BlockingName, SHIM_SYMBOLS } from "./shim-symbols.ts";
+import { type BlockingName, SHIM_METHODS, SHIM_SYMBOLS } from "./shim-symbols.ts";
 
 /** The functions of the shim. A `ptr` result is an address, or null. */
 export type Shim = {
@@ -20,6 +19,32 @@ export type Shim = {
     (typeof SHIM_SYMBOLS)[Name]["returns"] extends "ptr" ? number | null : number
   >;
 };
+
+/** A method the shim knows: `CudaEngine.getNbIOTensors`, for nvinfer1::ICudaEngine::getNbIOTensors. */
+export type MethodName = keyof typeof SHIM_METHODS;
+
+/** Shape of a method. */
+export type MethodShape = (typeof SHIM_METHODS)[MethodName];
+
+/** The methods of one shape. */
+export type MethodOf<Shape extends MethodShape> = {
+  [Name in MethodName]: (typeof SHIM_METHODS)[Name] extends Shape ? Name : never;
+}[MethodName];
+
+/** Every method, by its number. */
+export const METHOD_NAMES: readonly MethodName[] = Object.keys(SHIM_METHODS) as MethodName[];
+
+const IDS = new Map(METHOD_NAMES.map((name, id) => [name, id]));
+
+/** A method's number in the shim. */
+export function methodId(name: MethodName): number {
+  return IDS.get(name)!;
+}
+
+/** `IBuilderConfig::setFlag`, as NVIDIA's documentation spells `BuilderConfig.setFlag`. */
+export function nativeMethodName(name: MethodName): string {
+  return `I${name.replace(".", "::")}`;
+}
 
 /** Room for what the dynamic linker says. */
 export const ERROR_BYTES = 4096;

@@ -1,8 +1,7 @@
 /** @module BuilderConfig: TensorRT's own settings of a build. `build-options.ts` is what callers write. */
 
 import { message, OptionError } from "../core/errors.ts";
-import { SHIM_STATUS, shim } from "../ffi/shim.ts";
-import { methodId } from "../ffi/shim-methods.ts";
+import { methodId, SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { type BuilderFlag, builderFlag } from "./abi/builder-flags.ts";
 import type { Builder } from "./builder.ts";
 import { HostMemory } from "./host-memory.ts";

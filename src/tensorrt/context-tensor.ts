@@ -3,8 +3,7 @@
 import { ClosedError, message, ShapeError } from "../core/errors.ts";
 import { formatShape, type Shape } from "../core/shape.ts";
 import { cString } from "../ffi/cstring.ts";
-import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
-import { methodId } from "../ffi/shim-methods.ts";
+import { methodId, SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
 import type { ExecutionContext } from "./execution-context.ts";
 import type { OutputAllocator } from "./output-allocator.ts";
 import { ShapeCells } from "./shape-cells.ts";

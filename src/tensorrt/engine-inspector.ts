@@ -1,8 +1,7 @@
 /** @module EngineInspector: the layers of an engine as TensorRT describes them. */
 
 import { readCString } from "../ffi/cstring.ts";
-import { shim } from "../ffi/shim.ts";
-import { methodId } from "../ffi/shim-methods.ts";
+import { methodId, shim } from "../ffi/shim.ts";
 import type { Engine } from "./engine.ts";
 import type { ExecutionContext } from "./execution-context.ts";
 import { NativeObject } from "./native-object.ts";

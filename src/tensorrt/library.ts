@@ -9,8 +9,15 @@ import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { elfFault } from "../ffi/elf-file.ts";
 import { type LibrarySpec, openLibrary } from "../ffi/library.ts";
 import { addressOf } from "../ffi/pointer.ts";
-import { ERROR_BYTES, preloadByName, SHIM_STATUS, shim } from "../ffi/shim.ts";
-import { type MethodName, methodId, nativeMethodName } from "../ffi/shim-methods.ts";
+import {
+  ERROR_BYTES,
+  type MethodName,
+  methodId,
+  nativeMethodName,
+  preloadByName,
+  SHIM_STATUS,
+  shim,
+} from "../ffi/shim.ts";
 import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi/slot-table.ts";
 import { LogRing, severityOf } from "./log-ring.ts";
 import { Turns } from "./turns.ts";

@@ -3,8 +3,7 @@
 import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import { readCString } from "../ffi/cstring.ts";
-import { shim } from "../ffi/shim.ts";
-import { type MethodOf, methodId, nativeMethodName } from "../ffi/shim-methods.ts";
+import { type MethodOf, methodId, nativeMethodName, shim } from "../ffi/shim.ts";
 import type { TensorRtLibrary } from "./library.ts";
 
 /** An object of TensorRT with one owner. Every accessor checks that it is open and that this version has the method. */

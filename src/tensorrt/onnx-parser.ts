@@ -3,8 +3,7 @@
 import { ModelError, message } from "../core/errors.ts";
 import { cString, readCString } from "../ffi/cstring.ts";
 import { addressOf } from "../ffi/pointer.ts";
-import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
-import { type MethodOf, methodId } from "../ffi/shim-methods.ts";
+import { type MethodOf, methodId, SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
 import { NativeObject } from "./native-object.ts";
 import type { Network } from "./network.ts";
 import { externalDataFiles } from "./onnx-metadata.ts";

@@ -3,8 +3,7 @@
 import { message, OptionError } from "../core/errors.ts";
 import { formatShape, type Shape } from "../core/shape.ts";
 import { cString } from "../ffi/cstring.ts";
-import { SHIM_STATUS, shim } from "../ffi/shim.ts";
-import { methodId } from "../ffi/shim-methods.ts";
+import { methodId, SHIM_STATUS, shim } from "../ffi/shim.ts";
 import type { Builder } from "./builder.ts";
 import { ShapeCells } from "./shape-cells.ts";
 

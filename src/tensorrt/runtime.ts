@@ -3,8 +3,7 @@
 import { message, OptionError } from "../core/errors.ts";
 import type { Device } from "../cuda/device.ts";
 import { addressOf } from "../ffi/pointer.ts";
-import { shim } from "../ffi/shim.ts";
-import { methodId } from "../ffi/shim-methods.ts";
+import { methodId, shim } from "../ffi/shim.ts";
 import { Engine } from "./engine.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { NativeObject } from "./native-object.ts";

@@ -3,8 +3,7 @@
 import type { Shape } from "../core/shape.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { cString, readCString } from "../ffi/cstring.ts";
-import { shim } from "../ffi/shim.ts";
-import { type MethodOf, methodId } from "../ffi/shim-methods.ts";
+import { type MethodOf, methodId, shim } from "../ffi/shim.ts";
 import { dtypeOf } from "./data-type.ts";
 import type { TensorRtLibrary } from "./library.ts";
 import { ShapeCells } from "./shape-cells.ts";

@@ -2,7 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { join } from "node:path";
 import { LibraryLoadError, TensorRtError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { METHOD_NAMES } from "../../src/ffi/shim-methods.ts";
+import { METHOD_NAMES } from "../../src/ffi/shim.ts";
 import { Builder } from "../../src/tensorrt/builder.ts";
 import { openTensorRt, TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";

@@ -1,6 +1,6 @@
 /** @module SlotTable: which vtable slot a method has in one major version, and its resolution for one release. */
 
-import { METHOD_NAMES, type MethodName } from "../../ffi/shim-methods.ts";
+import { METHOD_NAMES, type MethodName } from "../../ffi/shim.ts";
 
 /** A slot, or a slot and the minor version that brought the method. */
 export type Slot = number | readonly [slot: number, sinceMinor: number];

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { METHOD_NAMES, type MethodName } from "../../../src/ffi/shim-methods.ts";
+import { METHOD_NAMES, type MethodName } from "../../../src/ffi/shim.ts";
 import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "../../../src/tensorrt/abi/slot-table.ts";
 import { TENSORRT_10 } from "../../../src/tensorrt/abi/tensorrt-10.ts";
 import { TENSORRT_11 } from "../../../src/tensorrt/abi/tensorrt-11.ts";

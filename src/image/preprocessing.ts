@@ -3,11 +3,23 @@
 import type { Fit } from "./geometry.ts";
 
 /**
- * From u8 pixels to the input tensor: resize (bilinear, half-pixel centres), pad, order the colours, then per channel
+ * How a picture is resized; both have half-pixel centres and round to 8 bits.
+ * `bilinear` is OpenCV's INTER_LINEAR: of a picture that shrinks, what lies between the pixels looked at does not count.
+ * `antialias` is Pillow's BILINEAR, and torchvision's with antialias: every pixel counts, by a filter as wide as the ratio.
+ */
+export type Resize = "bilinear" | "antialias";
+
+/** Every way to resize, for option schemas and tests. */
+export const RESIZES: readonly Resize[] = ["bilinear", "antialias"];
+
+/**
+ * From u8 pixels to the input tensor: resize, pad, order the colours, then per channel
  * value = (level × scale − mean) / std.
  */
 export interface Preprocessing {
   readonly fit: Fit;
+  /** As the model's training did; a model that was trained with one and gets the other finds less. */
+  readonly resize: Resize;
   /** Order of the tensor's channels. */
   readonly colour: "RGB" | "BGR";
   /** Where the channels lie in the tensor. */
@@ -26,6 +38,7 @@ export interface Preprocessing {
 /** What most YOLO exports want: centred letterbox padded with 114, RGB in 0–1, f32 NCHW. */
 export const YOLO_PREPROCESSING: Preprocessing = {
   fit: "letterbox",
+  resize: "bilinear",
   colour: "RGB",
   layout: "NCHW",
   dtype: "f32",

@@ -8,8 +8,7 @@ import type { Image, PixelFormat } from "./image.ts";
 import { createPreprocessPlan, type PreprocessPlan, suits } from "./preprocess-plan.ts";
 import { type InputArray, levelTable } from "./preprocess-values.ts";
 import type { Preprocessing } from "./preprocessing.ts";
-import { copyBytes, type RowTarget, storeBlend, storeMeans, storePoints, touchRow } from "./resize-rows.ts";
-import { HALF_WEIGHT } from "./resize-taps.ts";
+import { copyBytes, type RowTarget } from "./resize-rows.ts";
 
 /** Plans kept at once: more source sizes than one stream mixes. */
 const MAX_PLANS = 8;
@@ -21,12 +20,20 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  * Resizes, pads and normalises pictures into an input tensor, by one {@linkcode Preprocessing}.
  *
  * It is the reference for the GPU. All but the last step is in integers, so that the levels are equal and not merely
- * close, there and to `cv2.resize` with INTER_LINEAR on every pixel:
+ * close. With `resize: "bilinear"` they are those of the GPU and of `cv2.resize` with INTER_LINEAR on every pixel:
  *
  * 1. `bilinearTaps` gives each column and each row of the resized picture two source pixels and a weight w of 0–2048.
  * 2. h = ((2048 − w) × near + w × far) >> 4, along each of the two source rows.
  * 3. level = ((((2048 − w) × h₀) >> 16) + ((w × h₁) >> 16) + 2) >> 2, with the row's weight.
- * 4. value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding.
+ *
+ * With `resize: "antialias"` they are those of the GPU and of Pillow's `Image.resize` with BILINEAR. From version 12 on
+ * Pillow resizes pictures that become wider and lower down the columns first; those may differ by one level.
+ *
+ * 1. `antialiasTaps` gives each column and each row the source pixels that its filter covers, and weights w of 22 bits.
+ * 2. h = min((Σ w × pixel + 2 ** 21) >> 22, 255), along each source row.
+ * 3. level = min((Σ w × h + 2 ** 21) >> 22, 255), with the row's weights.
+ *
+ * Then, either way, value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding.
  *
  * NV12 becomes RGB first, pixel by pixel, of those pixels that step 2 looks at: see `Nv12Rows`.
  *
@@ -156,12 +163,11 @@ export class Preprocessor {
 
   /** Write the resized picture: directly where the tensor is f32, else row by row through the plan's staging. */
   #fill(plan: PreprocessPlan, image: Image, data: InputArray, start: number): void {
-    const { sourceWidth, inputWidth, inputHeight, contentWidth, contentHeight, padX, padY } = plan.placement;
-    const { rows, columns, stride, pair, staging, staged, nv12 } = plan;
+    const { inputWidth, inputHeight, contentWidth, contentHeight, padX, padY } = plan.placement;
+    const { resizer, staging, staged } = plan;
     const target = this.#target;
     const isStaged = this.#preprocessing.dtype !== "f32";
     const planeLength = inputWidth * inputHeight;
-    const rowBytes = sourceWidth * plan.pixelBytes;
     const channelLength = target.step === 3 ? 1 : isStaged ? contentWidth : planeLength;
 
     const isSwapped = (image.format === "BGR") !== (this.#preprocessing.colour === "BGR");
@@ -170,28 +176,14 @@ export class Preprocessor {
     target.table = isSwapped ? this.#swappedTable : this.#table;
     target.output = isStaged ? staging : (data as Float32Array<ArrayBuffer>);
 
-    pair.clear();
+    resizer.clear();
     for (let y = 0; y < contentHeight; y++) {
       const contentStart = start + ((padY + y) * inputWidth + padX) * target.step;
       const targetStart = isStaged ? 0 : contentStart;
       target.first = targetStart + firstChannel * channelLength;
       target.second = targetStart + channelLength;
       target.third = targetStart + thirdChannel * channelLength;
-
-      const nearRow = rows[y * 3]!;
-      const weight = rows[y * 3 + 2]!;
-      if (stride !== undefined && weight === 0) {
-        const pixels = nv12 === undefined ? image.data : nv12.load(image, nearRow);
-        const rowStart = nv12 === undefined ? nearRow * image.pitchBytes : 0;
-        if (nv12 === undefined) target.touched ^= touchRow(pixels, rowStart, rowBytes);
-        storePoints(pixels, rowStart + columns[0]!, stride, contentWidth, target);
-      } else if (plan.isHalf && weight === HALF_WEIGHT && nv12 === undefined) {
-        const { data: pixels, pitchBytes } = image;
-        storeMeans(pixels, nearRow * pitchBytes, rows[y * 3 + 1]! * pitchBytes, columns, target);
-      } else {
-        pair.load(image, columns, nearRow, rows[y * 3 + 1]!, weight);
-        storeBlend(pair.near, weight === 0 ? pair.near : pair.far, weight, target);
-      }
+      resizer.store(image, y, target);
       if (!isStaged) continue;
       for (let plane = 0; plane < staged.length; plane++) {
         const to = contentStart + plane * planeLength;

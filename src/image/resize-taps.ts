@@ -1,4 +1,4 @@
-/** @module Resize taps: which two source pixels each resized pixel lies between, and how near to each, along one axis. */
+/** @module Resize taps: which source pixels each resized pixel is made of, and with which weights, along one axis. */
 
 /** Bits of a weight: 2048 is the whole. OpenCV's 8-bit INTER_LINEAR has as many. */
 export const WEIGHT_BITS = 11;
@@ -72,4 +72,55 @@ export function pointStride(taps: Int32Array): number | undefined {
     if (taps[at + 2] !== 0 || taps[at] !== near) return undefined;
   }
   return stride;
+}
+
+/** Bits of a weight of {@linkcode antialiasTaps}: 4,194,304 is the whole. Pillow's resize of 8-bit pictures has as many. */
+export const FILTER_BITS = 22;
+
+/** The taps of one axis of an antialiased resize: the same number for every resized pixel, some of weight 0. */
+export interface AntialiasTaps {
+  /** i32 [target]: the first source pixel; never less than that of the resized pixel before. */
+  readonly first: Int32Array<ArrayBuffer>;
+  /** Taps of a resized pixel, at neighbouring source pixels; none lies outside the source. */
+  readonly count: number;
+  /** i32 [target, count]: a weight for each tap; those of a resized pixel come to 2 ** 22, give or take half a tap each. */
+  readonly weights: Int32Array<ArrayBuffer>;
+}
+
+/**
+ * The taps of one axis of a bilinear resize with antialias, as Pillow's BILINEAR has them: a triangle filter that reaches
+ * one source pixel to each side where the axis grows, and further by the ratio where it shrinks: every pixel counts.
+ *
+ * Resized pixel `d` has its centre at (d + 0.5) × source / target, source pixel `x` at x + 0.5. A weight is 1 less the
+ * distance of the two over the filter's reach, over the sum of a resized pixel's weights, × 2 ** 22, rounded. Times
+ * 2 × target × reach, all of this is in whole numbers, and exact, on the GPU as well.
+ *
+ * @param source length of the axis in source pixels, at least 1
+ * @param target length of the axis in resized pixels, at least 1
+ * @see https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters (BILINEAR)
+ */
+export function antialiasTaps(source: number, target: number): AntialiasTaps {
+  const reach = 2 * Math.max(source, target);
+  const share = (x: number, centre: number): number => Math.max(reach - Math.abs((2 * x + 1) * target - centre), 0);
+  const first = new Int32Array(new ArrayBuffer(target * 4));
+  let count = 1;
+  for (let d = 0; d < target; d++) {
+    const centre = (2 * d + 1) * source;
+    // The open interval that the filter covers holds the pixels from `first` to below `end`, in source pixels.
+    first[d] = Math.max(Math.floor((centre - reach + target) / (2 * target)), 0);
+    const end = Math.min(Math.ceil((centre + reach - target) / (2 * target)), source);
+    count = Math.max(count, end - first[d]!);
+  }
+  const weights = new Int32Array(new ArrayBuffer(target * count * 4));
+  for (let d = 0; d < target; d++) {
+    const centre = (2 * d + 1) * source;
+    first[d] = Math.min(first[d]!, source - count);
+    let sum = 0;
+    for (let tap = 0; tap < count; tap++) sum += share(first[d]! + tap, centre);
+    for (let tap = 0; tap < count; tap++) {
+      const numerator = share(first[d]! + tap, centre) * 2 * (1 << FILTER_BITS) + sum;
+      weights[d * count + tap] = (numerator - (numerator % (2 * sum))) / (2 * sum);
+    }
+  }
+  return { first, count, weights };
 }

@@ -9,7 +9,7 @@ import { FITS } from "../../src/image/geometry.ts";
 import { byteLengthOf, type ImageLayout, imageOf, yuvStandardOf } from "../../src/image/image.ts";
 import { tightNv12 } from "../../src/image/nv12.ts";
 import { paintDetections } from "../../src/image/paint.ts";
-import { type Preprocessing, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
+import { type Preprocessing, RESIZES, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../src/image/preprocessor.ts";
 import { packedImage, tightRgb } from "../../src/image/rgb.ts";
 import { yuvOf } from "../../src/image/yuv.ts";
@@ -48,9 +48,11 @@ test("tightRgb() of NV12 is the reference of the kernels to the bit, whatever th
 test("Preprocessor.run() gives NV12 the values of the same picture in RGB, to the bit", () => {
   const variants: Preprocessing[] = [];
   for (const fit of FITS) {
-    variants.push({ ...YOLO_PREPROCESSING, fit });
-    variants.push({ ...YOLO_PREPROCESSING, fit, colour: "BGR", layout: "NHWC", dtype: "u8", scale: 1 });
-    variants.push({ ...YOLO_PREPROCESSING, fit, layout: "NHWC", dtype: "f16" });
+    for (const resize of RESIZES) {
+      variants.push({ ...YOLO_PREPROCESSING, fit, resize });
+      variants.push({ ...YOLO_PREPROCESSING, fit, resize, colour: "BGR", layout: "NHWC", dtype: "u8", scale: 1 });
+      variants.push({ ...YOLO_PREPROCESSING, fit, resize, layout: "NHWC", dtype: "f16" });
+    }
   }
   for (const preprocessing of variants) {
     const preprocessor = new Preprocessor(preprocessing);

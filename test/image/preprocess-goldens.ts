@@ -9,7 +9,7 @@ import type { Preprocessing } from "../../src/image/preprocessing.ts";
 
 const folder = join(import.meta.dir, "../fixtures/preprocess");
 
-/** One tensor, or a crop of one, that OpenCV and NumPy made. */
+/** One tensor, or a crop of one, that OpenCV or Pillow, and NumPy made. */
 export interface Golden {
   /** Width and height in pixels. */
   readonly source: [number, number];

@@ -4,7 +4,7 @@ import { createTensor } from "../../src/core/tensor.ts";
 import { FITS, type Placement } from "../../src/image/geometry.ts";
 import { bytesPerPixel, type Image, imageOf, type PackedFormat, type PackedImage } from "../../src/image/image.ts";
 import { levelValue } from "../../src/image/preprocess-values.ts";
-import { type Preprocessing, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
+import { type Preprocessing, RESIZES, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
 import { chance } from "../support/chance.ts";
 import { GOLDENS, goldenValues, patternImage } from "./preprocess-goldens.ts";
@@ -50,7 +50,7 @@ function isContent(placement: Placement, x: number, y: number): boolean {
   return x >= padX && x < padX + contentWidth && y >= padY && y < padY + contentHeight;
 }
 
-test("Preprocessor.run() equals OpenCV on every pixel", () => {
+test("Preprocessor.run() equals OpenCV, and Pillow with antialias, on every pixel", () => {
   const faults: string[] = [];
   for (const golden of GOLDENS) {
     const { source, format, gapBytes, preprocessing } = golden;
@@ -65,8 +65,10 @@ test("Preprocessor.run() equals OpenCV on every pixel", () => {
           const found = data[element(preprocessing, width, height, left + x, top + y, c)]!;
           const expected = wanted[element(preprocessing, cropWidth, cropHeight, x, y, c)]!;
           if (found === expected) continue;
-          const { fit, dtype, layout } = preprocessing;
-          faults.push(`${source} ${format} ${fit} ${dtype} ${layout} at ${x} ${y} ${c}: ${found}, not ${expected}`);
+          const { fit, resize, dtype, layout } = preprocessing;
+          faults.push(
+            `${source} ${format} ${fit} ${resize} ${dtype} ${layout} at ${x} ${y} ${c}: ${found}, not ${expected}`,
+          );
         }
       }
     }
@@ -217,14 +219,17 @@ test("Preprocessor.run() leaves padding that lies where it lay, and writes it wh
 });
 
 test("Preprocessor.run() goes by each picture's own size, pitch and format, however many sizes take turns", () => {
-  const preprocessor = new Preprocessor(LEVELS);
-  const input = inputFor(LEVELS, 16, 16);
-  for (let round = 0; round < 3; round++) {
-    for (let size = 1; size <= 12; size++) {
-      const format = (["RGB", "BGR", "RGBA"] as const)[(size + round) % 3]!;
-      const image = patternImage(size * 2, 13 - size, format, round);
-      preprocessor.run(image, input, 0, preprocessor.place(image, 16, 16));
-      expect(input.data).toEqual(preprocessed(image, LEVELS, 16, 16).data);
+  for (const resize of RESIZES) {
+    const preprocessing = { ...LEVELS, resize };
+    const preprocessor = new Preprocessor(preprocessing);
+    const input = inputFor(LEVELS, 16, 16);
+    for (let round = 0; round < 3; round++) {
+      for (let size = 1; size <= 12; size++) {
+        const format = (["RGB", "BGR", "RGBA"] as const)[(size + round) % 3]!;
+        const image = patternImage(size * 2, 13 - size, format, round);
+        preprocessor.run(image, input, 0, preprocessor.place(image, 16, 16));
+        expect(input.data).toEqual(preprocessed(image, preprocessing, 16, 16).data);
+      }
     }
   }
 });

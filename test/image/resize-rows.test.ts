@@ -8,7 +8,14 @@ import {
   storePoints,
   touchRow,
 } from "../../src/image/resize-rows.ts";
-import { bilinearTaps, HALF_WEIGHT, isHalfSampling, pointStride } from "../../src/image/resize-taps.ts";
+import {
+  antialiasTaps,
+  bilinearTaps,
+  FILTER_BITS,
+  HALF_WEIGHT,
+  isHalfSampling,
+  pointStride,
+} from "../../src/image/resize-taps.ts";
 import { chance } from "../support/chance.ts";
 
 test("storeMeans() equals resizing and blending to the bit, at even ratios", () => {
@@ -135,4 +142,36 @@ test("copyBytes() writes the values and nothing beside them", () => {
   const output = new Uint8Array(6).fill(9);
   copyBytes(Float32Array.of(0, 255, 114), output, 2);
   expect([...output]).toEqual([9, 9, 0, 255, 114, 9]);
+});
+
+test("antialiasTaps() covers what a triangle filter reaches, inside the source, with weights that come to one", () => {
+  const side = (at: number): number => 1 + ((at * 7919) % 97);
+  const faults: string[] = [];
+  for (let round = 0; round < 300; round++) {
+    const [source, target] = [side(round), side(round * 3 + 5)];
+    const { first, count, weights } = antialiasTaps(source, target);
+    const reach = Math.max(source / target, 1);
+    for (let d = 0; d < target; d++) {
+      const shares = Array.from({ length: source }, (_, x) =>
+        Math.max(1 - Math.abs(x + 0.5 - ((d + 0.5) * source) / target) / reach, 0),
+      );
+      const sum = shares.reduce((a, b) => a + b);
+      let total = 0;
+      for (let x = 0; x < source; x++) {
+        const tap = x - first[d]!;
+        const weight = tap >= 0 && tap < count ? weights[d * count + tap]! : 0;
+        total += weight;
+        if (Math.abs(weight - (shares[x]! / sum) * (1 << FILTER_BITS)) > 0.5001)
+          faults.push(`${source} ${target} ${d}`);
+      }
+      const isInside = first[d]! >= 0 && first[d]! + count <= source;
+      const isOrdered = d === 0 || first[d]! >= first[d - 1]!;
+      if (!isInside || !isOrdered) faults.push(`${source} ${target} ${d}: ${first[d]}`);
+      if (Math.abs(total - (1 << FILTER_BITS)) > count / 2) faults.push(`${source} ${target} ${d}: ${total}`);
+    }
+  }
+  expect(faults).toEqual([]);
+  expect(antialiasTaps(640, 640)).toMatchObject({ count: 1 });
+  expect(antialiasTaps(1920, 640).count).toBe(5);
+  expect(antialiasTaps(65_535, 1).weights.length).toBe(65_535);
 });

@@ -13,6 +13,7 @@ import { recognition } from "../recognition.ts";
 /** Centred letterbox padded with black, BGR levels with the mean and deviation NanoDet trains with. */
 const NANODET_PREPROCESSING: Preprocessing = {
   fit: "letterbox",
+  resize: "bilinear",
   colour: "BGR",
   layout: "NCHW",
   dtype: "f32",

@@ -13,6 +13,7 @@ import { recognition } from "../recognition.ts";
 /** Top-left letterbox padded with 114, BGR levels 0–255 as they are. */
 const YOLOX_PREPROCESSING: Preprocessing = {
   fit: "letterbox-top-left",
+  resize: "bilinear",
   colour: "BGR",
   layout: "NCHW",
   dtype: "f32",

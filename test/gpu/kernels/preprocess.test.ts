@@ -98,7 +98,8 @@ describe.each(["f32", "f16", "u8"] as const)("%s", (dtype) => {
             };
             const plain = { scale: 1, mean: [0, 0, 0], std: [1, 1, 1], pad: [114, 114, 114] } as const;
             const values = dtype === "u8" ? plain : normalised;
-            for (const size of INPUTS) compare(gpu, library, { fit, colour, layout, dtype, ...values }, size);
+            for (const size of INPUTS)
+              compare(gpu, library, { fit, resize: "bilinear", colour, layout, dtype, ...values }, size);
           }
         },
         SLOW_TEST_MS,

@@ -1,0 +1,148 @@
+/** @module Antialias resizer: rows of a resized picture as Pillow's BILINEAR has them. The kernel does the same to the bit. */
+
+import { allocate } from "../core/dtype.ts";
+import type { Placement } from "./geometry.ts";
+import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
+import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
+import type { RowTarget } from "./resize-rows.ts";
+import { type AntialiasTaps, antialiasTaps, FILTER_BITS } from "./resize-taps.ts";
+
+/** Half a level, which sums begin with, so that they are rounded when their fraction is dropped. */
+const HALF_LEVEL = 1 << (FILTER_BITS - 1);
+
+/**
+ * Resizes pictures of one size and format along the rows first, each source row once, then down the columns; levels are
+ * rounded in between. Its row buffers are overwritten by every picture.
+ */
+export class AntialiasResizer {
+  readonly #pixelBytes: number;
+  readonly #nv12: Nv12Rows | undefined;
+  readonly #columns: AntialiasTaps;
+  readonly #rows: AntialiasTaps;
+  /** The last source rows, resized: row r is u8 [contentWidth, 3] at r modulo their number, which is that of a row's taps. */
+  readonly #ring: readonly Uint8ClampedArray[];
+  /** i32 [contentWidth, 3]: what the taps so far come to. */
+  readonly #sums: Int32Array<ArrayBuffer>;
+  /** Source row that the ring takes next. */
+  #next = 0;
+
+  constructor({ sourceWidth, sourceHeight, contentWidth, contentHeight }: Placement, format: PixelFormat) {
+    const isNv12 = format === "NV12";
+    this.#pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
+    this.#nv12 = isNv12 ? new Nv12Rows(Int32Array.from({ length: sourceWidth }, (_, x) => x)) : undefined;
+    this.#columns = antialiasTaps(sourceWidth, contentWidth);
+    this.#rows = antialiasTaps(sourceHeight, contentHeight);
+    this.#ring = Array.from({ length: this.#rows.count }, () => new Uint8ClampedArray(contentWidth * 3));
+    this.#sums = allocate("i32", contentWidth * 3);
+  }
+
+  /** Forget the rows: another picture follows. */
+  clear(): void {
+    this.#next = 0;
+  }
+
+  /**
+   * Store one row of the resized picture.
+   *
+   * @param y      row, never above the one of the last call
+   * @param target where the values go
+   */
+  store(image: Image, y: number, target: RowTarget): void {
+    const { first, count, weights } = this.#rows;
+    const ring = this.#ring;
+    const sums = this.#sums;
+    const top = first[y]!;
+    for (let row = Math.max(this.#next, top); row < top + count; row++) this.#load(image, row);
+    this.#next = top + count;
+
+    sums.fill(HALF_LEVEL);
+    const start = y * count;
+    let tap = 0;
+    for (; tap + 1 < count; tap += 2) {
+      const upper = ring[(top + tap) % count]!;
+      const lower = ring[(top + tap + 1) % count]!;
+      addRows(upper, lower, weights[start + tap]!, weights[start + tap + 1]!, sums);
+    }
+    if (tap < count) addRow(ring[(top + tap) % count]!, weights[start + tap]!, sums);
+    storeSums(sums, target);
+  }
+
+  #load(image: Image, row: number): void {
+    const levels = this.#ring[row % this.#rows.count]!;
+    const nv12 = this.#nv12;
+    if (nv12 === undefined) filterRow(image.data, row * image.pitchBytes, this.#pixelBytes, this.#columns, levels);
+    else filterRow(nv12.load(image, row), 0, this.#pixelBytes, this.#columns, levels);
+  }
+}
+
+/**
+ * Resize one source row horizontally.
+ *
+ * @param source     u8 pixels
+ * @param start      offset of the row in bytes
+ * @param pixelBytes from one pixel to the next
+ * @param columns    what `antialiasTaps` gave for the columns
+ * @param levels     u8 [width, 3], written
+ */
+function filterRow(
+  source: Uint8Array,
+  start: number,
+  pixelBytes: number,
+  columns: AntialiasTaps,
+  levels: Uint8ClampedArray,
+): void {
+  const { first, count, weights } = columns;
+  const width = first.length;
+  let tap = 0;
+  for (let x = 0, k = 0; x < width; x++, k += 3) {
+    let at = start + first[x]! * pixelBytes;
+    let a = HALF_LEVEL;
+    let b = HALF_LEVEL;
+    let c = HALF_LEVEL;
+    for (const end = tap + count; tap < end; tap++) {
+      const weight = weights[tap]!;
+      a = (a + Math.imul(weight, source[at]!)) | 0;
+      b = (b + Math.imul(weight, source[at + 1]!)) | 0;
+      c = (c + Math.imul(weight, source[at + 2]!)) | 0;
+      at += pixelBytes;
+    }
+    levels[k] = a >> FILTER_BITS;
+    levels[k + 1] = b >> FILTER_BITS;
+    levels[k + 2] = c >> FILTER_BITS;
+  }
+}
+
+/** Add two weighted rows, which takes less time than one after the other. */
+function addRows(
+  upper: Uint8ClampedArray,
+  lower: Uint8ClampedArray,
+  upperWeight: number,
+  lowerWeight: number,
+  sums: Int32Array,
+): void {
+  const { length } = sums;
+  for (let k = 0; k < length; k++) {
+    sums[k] = (sums[k]! + Math.imul(upperWeight, upper[k]!) + Math.imul(lowerWeight, lower[k]!)) | 0;
+  }
+}
+
+/** Add a weighted row. */
+function addRow(levels: Uint8ClampedArray, weight: number, sums: Int32Array): void {
+  const { length } = sums;
+  for (let k = 0; k < length; k++) sums[k] = (sums[k]! + Math.imul(weight, levels[k]!)) | 0;
+}
+
+/** Store the values of the levels that sums come to, cut at 255 as Pillow does: weights are rounded one by one. */
+function storeSums(sums: Int32Array, target: RowTarget): void {
+  const { output, step, table } = target;
+  let { first, second, third } = target;
+  const { length } = sums;
+  for (let k = 0; k < length; k += 3) {
+    output[first] = table[Math.min(sums[k]! >> FILTER_BITS, 255)]!;
+    output[second] = table[256 + Math.min(sums[k + 1]! >> FILTER_BITS, 255)]!;
+    output[third] = table[512 + Math.min(sums[k + 2]! >> FILTER_BITS, 255)]!;
+    first += step;
+    second += step;
+    third += step;
+  }
+}

@@ -28,7 +28,7 @@ export const DETECTOR_FLAGS: readonly Flag[] = [
     name: "classes",
     value: "LIST",
     isList: true,
-    summary: "only these classes: names or ids, separated by commas; names with a comma in quotes: '\"a, b\",c'",
+    summary: "only these: names or ids, with commas between; quote names that have one: '\"a, b\",c'",
   },
   { name: "agnostic", summary: "boxes of different classes leave each other out as well" },
   { name: "size", value: "N|WxH", summary: "input size of a model that leaves it open (default its own, else 640)" },

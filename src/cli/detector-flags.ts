@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import type { DetectorOptions } from "../detector/detector-config.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
+import { PREPROCESSING_FLAGS, preprocessingOf, preprocessingShape } from "./preprocessing-flags.ts";
 import { autoOrToggle, classList, count, deviceNumbers, fraction, milliseconds, pixelSize, toggle } from "./values.ts";
 
 /** In the order of the help. */
@@ -28,7 +29,7 @@ export const DETECTOR_FLAGS: readonly Flag[] = [
     name: "classes",
     value: "LIST",
     isList: true,
-    summary: "only these: names or ids, with commas between; quote names that have one: '\"a, b\",c'",
+    summary: "only these: names or ids; a name with a comma in quotes: '\"a, b\",c'",
   },
   { name: "agnostic", summary: "boxes of different classes leave each other out as well" },
   { name: "size", value: "N|WxH", summary: "input size of a model that leaves it open (default its own, else 640)" },
@@ -58,6 +59,7 @@ export const DETECTOR_FLAGS: readonly Flag[] = [
   },
   { name: "labels", value: "FILE", summary: "class names, one a line, where the model has none or others" },
   { name: "layout", value: "NAME", summary: "output layout, where the model does not tell it" },
+  ...PREPROCESSING_FLAGS,
   { name: "threads", value: "N", summary: "CPU threads (default the physical cores)" },
 ];
 
@@ -87,6 +89,7 @@ const schema = z.object({
   "zero-copy": autoOrToggle.optional(),
   layout: z.string().min(1, "the name of a layout").optional(),
   threads: count(1024).optional(),
+  ...preprocessingShape,
 });
 
 /** The flags of a detector, checked. */
@@ -143,6 +146,7 @@ export function parseDetectorFlags(command: string, parsed: ParsedArguments): De
     rectangular: flags.rectangular,
     batch: flags.batch,
     layout: flags.layout,
+    preprocessing: preprocessingOf(flags),
     threads: flags.threads,
     labels: flags.labels === undefined ? undefined : readLabels(command, flags.labels),
     scaledDecoding: flags["scaled-decoding"],

@@ -39,13 +39,16 @@ function describePreprocessing(preprocessing: Preprocessing): string {
 }
 
 function recognitionRows(recognition: Recognition): string[][] {
-  const { layout, reason, preprocessing, labels, fixedSize, preferredSize, stride, needsNms } = recognition;
+  const { layout, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } =
+    recognition;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;
   return [
     ["layout", layout],
     ["because of", reason],
     ["input size", size],
     ["picture", describePreprocessing(preprocessing)],
+    ...assumptions.map((assumption) => ["assumed", assumption]),
+    ["if it is another", "say so: --fit, --colour, --scale, --mean, --std, --pad (option `preprocessing`)"],
     ["classes", labels.length === 0 ? "not known" : `${labels.length}: ${shorten(labels.join(", "))}`],
     ["NMS", needsNms ? "needed" : "not needed: the model's rows are final"],
   ];

@@ -4,7 +4,7 @@ import { LibraryLoadError, ModelError, PlanMismatchError, TensorRtError } from "
 import { Device } from "../cuda/device.ts";
 import { cudaUnavailable } from "../cuda/probe.ts";
 import type { Recognition } from "../model/layout.ts";
-import { recogniseModel } from "../model/registry.ts";
+import { type RecogniseOptions, recogniseModel } from "../model/registry.ts";
 import type { ModelFile } from "../pipeline/gpu/model-file.ts";
 import type { HardwareCompatibility } from "../tensorrt/builder-config.ts";
 import type { Engine } from "../tensorrt/engine.ts";
@@ -43,12 +43,15 @@ export interface PlanInspection {
   readonly engine: EngineFacts | { readonly problem: string; readonly isMissingGpu: boolean };
 }
 
+/** What the caller of `inspect` says of a model: its layout, and what it wants done to a picture. */
+export type SaidOfModel = Pick<RecogniseOptions, "layout" | "preprocessing">;
+
 /** How a plan is inspected. */
 export interface InspectPlanOptions {
   /** Number of the GPU. */
   readonly device: number;
-  /** Name of a layout to take it for. */
-  readonly layout: string | undefined;
+  /** What the caller knows better than the model. */
+  readonly said: SaidOfModel;
   /** Ask for the layers. */
   readonly withLayers: boolean;
   /** Let a version-compatible plan run the code it brings. */
@@ -65,10 +68,10 @@ function openFor({ header }: Pick<PlanFile, "header">): TensorRtLibrary | string
   }
 }
 
-function recognise(engine: Engine, layout: string | undefined): EngineFacts["recognition"] {
+function recognise(engine: Engine, said: SaidOfModel): EngineFacts["recognition"] {
   const { inputs, outputs, metadata, source } = engine;
   try {
-    return recogniseModel({ inputs, outputs, metadata }, { layout, source: JSON.stringify(source) });
+    return recogniseModel({ inputs, outputs, metadata }, { ...said, source: JSON.stringify(source) });
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { problem: error.message };
@@ -98,7 +101,7 @@ async function readEngine(
     deviceMemoryBytes: engine.deviceMemoryBytes(),
     hardwareCompatibility: engine.hardwareCompatibility,
     isRefittable: engine.isRefittable,
-    recognition: recognise(engine, options.layout),
+    recognition: recognise(engine, options.said),
     layers: options.withLayers ? layersOf(engine) : undefined,
   };
 }

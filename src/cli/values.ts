@@ -39,6 +39,28 @@ export const deviceNumbers: z.ZodType<number | readonly number[], string> = z.st
   return z.NEVER;
 });
 
+/** `1`, `0.00392`, `1/255`: what levels are multiplied by. */
+export const scaleFactor: z.ZodType<number, string> = z
+  .string()
+  .transform((text) => {
+    const [number = "", divisor, ...others] = text.split("/");
+    if (others.length > 0) return Number.NaN;
+    return divisor === undefined ? numberFrom(number) : numberFrom(number) / numberFrom(divisor);
+  })
+  .pipe(z.number("a number such as 1 or 1/255").positive("a number above 0, such as 1 or 1/255"));
+
+/** `114`, or `0.485,0.456,0.406`: one value for all channels, or one for each, in the order of the input's channels. */
+export const perChannel: z.ZodType<number | [number, number, number], string> = z
+  .string()
+  .transform((text, context) => {
+    const numbers = text.split(",").map(numberFrom);
+    const [first = Number.NaN, second = first, third = first] = numbers;
+    const isValid = numbers.every(Number.isFinite) && (numbers.length === 1 || numbers.length === 3);
+    if (isValid) return numbers.length === 1 ? first : [first, second, third];
+    context.addIssue({ code: "custom", message: "a number, or three separated by commas, one for each channel" });
+    return z.NEVER;
+  });
+
 /** `5`, `2.5`: milliseconds, up to a minute. */
 export const milliseconds: z.ZodType<number, string> = z
   .string()

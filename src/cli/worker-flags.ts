@@ -107,6 +107,7 @@ function overlay(flags: Flags, parsed: ParsedArguments, file: WorkerOptions): Wo
   const { model, said } = detectorSaid(parsed);
   // In a worker these two belong to the rules of sources.
   const { threshold, classes, ...detector } = said;
+  const preprocessing = { ...file.detector?.preprocessing, ...detector.preprocessing };
   const http = given({ port: flags.port, host: flags.host, allowHost: flags["allow-host"] });
   const port = http.port ?? file.http?.port;
   return {
@@ -116,7 +117,11 @@ function overlay(flags: Flags, parsed: ParsedArguments, file: WorkerOptions): Wo
     output: { ...file.output, ...given({ stream: flags.output, format: flags.format, boxes: flags.boxes }) },
     deadLetter: { ...file.deadLetter, ...given({ maxDeliveries: flags["max-deliveries"] }) },
     claim: { ...file.claim, ...given({ idleMs: flags["claim-idle"] }) },
-    detector: { ...file.detector, ...detector },
+    detector: {
+      ...file.detector,
+      ...detector,
+      ...(Object.keys(preprocessing).length === 0 ? {} : { preprocessing }),
+    },
     ...(port === undefined ? {} : { http: { ...file.http, ...http, port } }),
   };
 }

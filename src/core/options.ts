@@ -49,6 +49,15 @@ function printable(value: unknown): string {
   return String(value);
 }
 
+/** The names that an object schema takes, or one within it, whether it may be left out or not. */
+function namesAt(schema: unknown, path: readonly PropertyKey[]): string[] {
+  type Node = { readonly shape?: Record<PropertyKey, Node>; readonly def?: { readonly innerType?: Node } };
+  const bare = (node: Node | undefined): Node | undefined =>
+    node?.def?.innerType === undefined ? node : bare(node.def.innerType);
+  const found = path.reduce<Node | undefined>((node, key) => bare(node?.shape?.[key]), bare(schema as Node));
+  return Object.keys(found?.shape ?? {});
+}
+
 /**
  * Check a caller's options once, at the edge.
  *
@@ -66,11 +75,11 @@ export function parseOptions<Out, In>(schema: z.ZodType<Out, In>, options: unkno
   const path = issue.path.join(".");
   if (issue.code === "unrecognized_keys") {
     const key = issue.keys[0] ?? "";
-    const { shape = {} } = schema as unknown as { readonly shape?: Record<string, unknown> };
-    const known = Object.keys(shape);
+    const known = namesAt(schema, issue.path);
+    const name = [...issue.path, key].join(".");
     const near = begunBy(key, known) ?? nearestWord(key, known);
     const hint = near === undefined ? `the options are ${known.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
-    throw new OptionError(message(action, `as option ${JSON.stringify(key)} is unknown`, hint), key, {
+    throw new OptionError(message(action, `as option ${JSON.stringify(name)} is unknown`, hint), name, {
       cause: parsed.error,
     });
   }

@@ -4,7 +4,9 @@ import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
 import type { WaitMode } from "../cuda/wait.ts";
+import { FITS, type Fit } from "../image/geometry.ts";
 import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
+import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { labelOf } from "../model/labels.ts";
 import type { Selection } from "../model/selection.ts";
 import type { BuildProgress, EngineBuild, JpegDecoding, Size, StreamLayout, ZeroCopy } from "../pipeline/backend.ts";
@@ -50,6 +52,11 @@ export interface DetectorOptions extends DetectOptions {
   readonly backend?: "auto" | "cpu" | "gpu";
   /** Name of the output layout, where the model does not tell or tells wrong. Default: recognised. */
   readonly layout?: string;
+  /**
+   * What the model wants done to a picture, where its layout's way is wrong: models of other origins may share the tensors of a
+   * known layout. `bun-tensorrt inspect` shows what is assumed. Default: the layout's.
+   */
+  readonly preprocessing?: PreprocessingOptions;
   /** Class names by id. Default: the model's own, else COCO's where the count fits. */
   readonly labels?: readonly string[];
   /** Input size in pixels of a model with dynamic height and width: a square side, or [width, height]. Default: the model's `imgsz`, else 640. */
@@ -119,6 +126,7 @@ export interface DetectorOptions extends DetectOptions {
 export interface DetectorConfig {
   readonly backend: "auto" | "cpu" | "gpu";
   readonly layout: string | undefined;
+  readonly preprocessing: PreprocessingOptions | undefined;
   readonly labels: readonly string[] | undefined;
   readonly size: Size | undefined;
   readonly rectangular: boolean;
@@ -186,10 +194,30 @@ const deviceList = z
 const oneDevice = deviceNumber.transform((number): readonly number[] => [number]);
 const deviceNumbers = z.union([oneDevice, deviceList], DEVICE_RULE);
 
+/** One value for all channels, or one for each. */
+function channels(value: z.ZodType<number>, rule: string): z.ZodType<number | [number, number, number]> {
+  return z.union([value, z.tuple([value, value, value])], rule);
+}
+
+const LEVELS = "a level from 0 to 255, or three";
+const DEVIATIONS = "a number other than 0, or three";
+const preprocessing = z.strictObject({
+  fit: z.enum(FITS as readonly [Fit, ...Fit[]], FITS.join(", ")).optional(),
+  colour: z.enum(["RGB", "BGR"], "RGB or BGR").optional(),
+  scale: z.number("a number above 0: 1/255, or 1").positive("a number above 0: 1/255, or 1").optional(),
+  mean: channels(z.number(), "a number, or three").optional(),
+  std: channels(
+    z.number(DEVIATIONS).refine((value) => value !== 0, DEVIATIONS),
+    DEVIATIONS,
+  ).optional(),
+  pad: channels(z.number().min(0).max(255), LEVELS).optional(),
+});
+
 const loadSchema = z.strictObject({
   ...detectShape,
   backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").default("auto"),
   layout: z.string("the name of a layout").optional(),
+  preprocessing: preprocessing.optional(),
   labels: z.array(z.string(), "a list of names").optional(),
   size: z
     .union(
@@ -245,10 +273,12 @@ function detectConfig(options: DetectOptions, defaults: DetectConfig): DetectCon
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   const parsed = parseOptions(loadSchema, options, "load a detector");
   const { threshold, iou, maxDetections, classAgnostic, classes, layout, labels, size, threads, ...others } = parsed;
-  const { precision, onBuildProgress: onProgress, signal, device: devices, inFlight, ...rest } = others;
+  const { preprocessing: said, ...unsaid } = others;
+  const { precision, onBuildProgress: onProgress, signal, device: devices, inFlight, ...rest } = unsaid;
   const detect = { threshold, iou, maxDetections, classAgnostic, classes } as DetectOptions;
   const build = { precision, onProgress, signal };
-  const open = { layout, labels, size, threads, inFlight };
+  const preprocessing = said as PreprocessingOptions | undefined;
+  const open = { layout, labels, size, threads, inFlight, preprocessing };
   return { ...rest, ...open, devices, build, detect: detectConfig(detect, DETECT_DEFAULTS) };
 }
 

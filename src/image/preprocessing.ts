@@ -35,6 +35,47 @@ export interface Preprocessing {
   readonly pad: readonly [number, number, number];
 }
 
+/**
+ * What a caller says of a model's pre-processing; the rest stays as its layout has it. Values for channels are in the order
+ * of the tensor's channels: blue first where `colour` is `"BGR"`.
+ */
+export interface PreprocessingOptions {
+  /**
+   * `"letterbox"` keeps the picture's ratio and centres it, `"letterbox-top-left"` pads right and below, `"stretch"` fills
+   * the input.
+   */
+  readonly fit?: Fit;
+  /** Order of the input's channels. */
+  readonly colour?: "RGB" | "BGR";
+  /** Multiplies the levels 0–255: 1/255 for an input in 0–1, 1 for one in 0–255. */
+  readonly scale?: number;
+  /** Subtracted from the scaled levels: one number, or one for each channel. */
+  readonly mean?: number | readonly [number, number, number];
+  /** Divides what is left: one number, or one for each channel; never 0. */
+  readonly std?: number | readonly [number, number, number];
+  /** Level 0–255 of the padding: one number, or one for each channel. */
+  readonly pad?: number | readonly [number, number, number];
+}
+
+type Triple = readonly [number, number, number];
+
+function triple(value: number | Triple | undefined, base: Triple): Triple {
+  if (value === undefined) return base;
+  return typeof value === "number" ? [value, value, value] : value;
+}
+
+/** A layout's pre-processing with what the caller says in its place. */
+export function withOptions(base: Preprocessing, options: PreprocessingOptions | undefined): Preprocessing {
+  if (options === undefined) return base;
+  const { fit = base.fit, colour = base.colour, scale = base.scale } = options;
+  const values = {
+    mean: triple(options.mean, base.mean),
+    std: triple(options.std, base.std),
+    pad: triple(options.pad, base.pad),
+  };
+  return { ...base, fit, colour, scale, ...values };
+}
+
 /** What most YOLO exports want: centred letterbox padded with 114, RGB in 0–1, f32 NCHW. */
 export const YOLO_PREPROCESSING: Preprocessing = {
   fit: "letterbox",

@@ -19,6 +19,11 @@ export interface Recognition<Plan extends DecodePlan = DecodePlan> {
   readonly sizeInputs: readonly SizeInput[];
   readonly preprocessing: Preprocessing;
   /**
+   * What was assumed of the pre-processing because models of several families have these tensors, each with what to do if
+   * it is wrong; empty where the model tells, or the caller did.
+   */
+  readonly assumptions: readonly string[];
+  /**
    * One name a class, by class id; ids without a name are empty strings. A model may give ids beyond the last name: read
    * it through `labelOf`.
    */

@@ -19,6 +19,8 @@ export interface RecognitionParts<Plan extends DecodePlan> {
   readonly needsNms: boolean;
   readonly plan: Plan;
   readonly sizeInputs?: readonly SizeInput[];
+  /** See {@linkcode Recognition.assumptions}. */
+  readonly assumptions?: readonly string[];
 }
 
 /** What a layout was recognised by, and all that follows from it. */
@@ -27,7 +29,7 @@ export function recognition<Plan extends DecodePlan>(
   traits: ModelTraits,
   parts: RecognitionParts<Plan>,
 ): Recognition<Plan> {
-  const { outputs, preprocessing, classes, needsNms, plan, sizeInputs = [] } = parts;
+  const { outputs, preprocessing, classes, needsNms, plan, sizeInputs = [], assumptions = [] } = parts;
   const { image, names, stride, preferredSize } = traits;
   const known = names === undefined ? "no class names" : `${names.length} class names`;
   return {
@@ -36,6 +38,7 @@ export function recognition<Plan extends DecodePlan>(
     imageInput: image.name,
     sizeInputs,
     preprocessing: preprocessingFor(image, preprocessing),
+    assumptions,
     labels: labelsFor(classes, names),
     stride,
     fixedSize: image.fixedSize,

@@ -4,6 +4,7 @@ import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
 import { formatTensorInfo } from "../core/tensor.ts";
+import { type PreprocessingOptions, withOptions } from "../image/preprocessing.ts";
 import type { Layout, Recognition } from "./layout.ts";
 import { deepstream } from "./layouts/deepstream.ts";
 import { efficientNms } from "./layouts/efficient-nms.ts";
@@ -49,6 +50,8 @@ export const LAYOUTS: readonly Layout[] = [
 export interface RecogniseOptions {
   /** Name of the layout; recognised if left out. */
   readonly layout?: string | undefined;
+  /** What is done to a picture, where it is not the layout's way. */
+  readonly preprocessing?: PreprocessingOptions | undefined;
   /** Class names by id; they also say how many classes there are. Default: the metadata's, else COCO's where they fit. */
   readonly labels?: readonly string[] | undefined;
   /** What to call the model in messages. */
@@ -189,6 +192,16 @@ function warnOfDinov3({ layout }: Recognition, { source = "" }: RecogniseOptions
   logger.warn(`Reading ${source} as layout ${JSON.stringify(layout)}: if it is DEIMv2 with DINOv3, ${hint}`);
 }
 
+/** What the caller says of the pre-processing counts, and is assumed no longer. */
+function withSaid(recognition: Recognition, { preprocessing }: RecogniseOptions): Recognition {
+  if (preprocessing === undefined) return recognition;
+  return {
+    ...recognition,
+    preprocessing: withOptions(recognition.preprocessing, preprocessing),
+    assumptions: [],
+  };
+}
+
 /** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the layout knows better */
 function refuseTask({ task, model }: ModelTraits, source = "the model"): void {
   if (task === undefined || BOX_TASKS.includes(task)) return;
@@ -214,7 +227,8 @@ export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Rec
     refuse(model, options, "as no input takes a batch of pictures of three channels, in f32, f16 or u8:", LAYOUTS);
   refuseEmptyInput(traits, options.source);
   if (forced === undefined) refuseTask(traits, options.source);
-  const recognition = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);
+  const found = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);
+  const recognition = withSaid(found, options);
   warnOfDinov3(recognition, options);
   const { kind } = recognition.plan;
   if (traits.names === undefined && (kind === "rows" || kind === "columns")) {
@@ -222,5 +236,7 @@ export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Rec
       `Assuming COCO's 80 class names as ${options.source ?? "the model"} does not tell its own: give \`labels\``,
     );
   }
+  for (const assumption of recognition.assumptions)
+    logger.warn(`Assuming for ${options.source ?? "the model"} ${assumption}`);
   return recognition;
 }

@@ -5,6 +5,7 @@ import type { WaitMode } from "../cuda/wait.ts";
 import type { Placement } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import { DEFAULT_MAX_PIXELS, type DecodedImage } from "../image/picture-decoder.ts";
+import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import type { SourceBytes } from "../image/source.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Recognition } from "../model/layout.ts";
@@ -88,6 +89,8 @@ export type ZeroCopy = "auto" | boolean;
 export interface BackendOptions {
   /** Name of the output layout, where the caller knows better than the model. */
   readonly layout: string | undefined;
+  /** What is done to a picture, likewise; what is left out is the layout's. */
+  readonly preprocessing?: PreprocessingOptions | undefined;
   /** Class names by id, likewise. */
   readonly labels: readonly string[] | undefined;
   /** CPU threads of one inference; `undefined` for the physical cores. */

@@ -8,7 +8,9 @@ import {
   count,
   countRange,
   fraction,
+  perChannel,
   pixelSize,
+  scaleFactor,
   sizeRange,
   toggle,
   wholeNumber,
@@ -83,6 +85,15 @@ test("values: whole numbers, sizes, classes", () => {
   ]);
   expect(classList.parse('"a, b" ,c')).toEqual(["a, b", "c"]);
   for (const text of [" ,", "", '"lamp, red', '"a"b']) expect(classList.safeParse(text).success).toBe(false);
+});
+
+test("values: what levels are multiplied by, and values for channels", () => {
+  expect(["1", "1/255", "0.5", "2/4"].map((text) => scaleFactor.parse(text))).toEqual([1, 1 / 255, 0.5, 0.5]);
+  for (const text of ["", "0", "-1", "1/0", "1/", "1/2/3", "x"])
+    expect(scaleFactor.safeParse(text).success).toBe(false);
+  expect(perChannel.parse("114")).toBe(114);
+  expect(perChannel.parse("0.485, 0.456,-1")).toEqual([0.485, 0.456, -1]);
+  for (const text of ["", "1,2", "1,2,3,4", "1,,3", "x"]) expect(perChannel.safeParse(text).success).toBe(false);
 });
 
 test("values: ranges of counts and sizes, in order", () => {

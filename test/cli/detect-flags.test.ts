@@ -28,6 +28,23 @@ test("parseDetectFlags() hands the options for frames in flight to the library, 
   }
 });
 
+test("parseDetectFlags() hands over what is said of the pre-processing, and nothing else of it", () => {
+  expect(parse("").detector).not.toHaveProperty("preprocessing");
+  expect(parse("--fit stretch").detector.preprocessing).toEqual({ fit: "stretch" });
+  expect(
+    parse("--colour BGR --scale 1 --mean 103.53,116.28,123.675 --std 57.4 --pad 0 --fit letterbox-top-left").detector
+      .preprocessing,
+  ).toEqual({
+    fit: "letterbox-top-left",
+    colour: "BGR",
+    scale: 1,
+    mean: [103.53, 116.28, 123.675],
+    std: 57.4,
+    pad: 0,
+  });
+  expect(() => parse("--fit crop")).toThrow('--fit is refused: received "crop"\nHint: letterbox, letterbox-top-left');
+});
+
 test("parseDetectFlags() takes both names of standard output for it", () => {
   expect(["", "--output -", "--output /dev/stdout"].map((words) => parse(words).output)).toEqual([
     undefined,

@@ -38,6 +38,9 @@ test("worker's flags win over the file, and leave alone what they do not say", (
     claim: { idleMs: 3000 },
     http: { port: 2, host: "0.0.0.0" },
   });
+  const said: WorkerOptions = { detector: { preprocessing: { colour: "BGR", fit: "stretch" } } };
+  expect(overlaid("--fit letterbox", said).detector?.preprocessing).toEqual({ colour: "BGR", fit: "letterbox" });
+  expect(overlaid("--size 320", said).detector?.preprocessing).toEqual({ colour: "BGR", fit: "stretch" });
 });
 
 test("worker exits with 2 and names what is wrong, before it loads or connects to anything", async () => {

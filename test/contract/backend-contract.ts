@@ -6,7 +6,7 @@ import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import type { DetectionBlock } from "../../src/model/detection-block.ts";
 import type { Selection } from "../../src/model/selection.ts";
-import type { Backend, Slot } from "../../src/pipeline/backend.ts";
+import type { Backend, BackendOptions, Slot } from "../../src/pipeline/backend.ts";
 import { chance } from "../support/chance.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { nv12Pair } from "../support/nv12-pictures.ts";
@@ -38,9 +38,12 @@ async function encodeJpeg(image: Image): Promise<Buffer> {
  * Run the contract on one implementation.
  *
  * @param name for the names of the tests
- * @param open loads an ONNX model, given as bytes
+ * @param open loads an ONNX model, given as bytes, with options in place of its own
  */
-export function testBackend(name: string, open: (model: Uint8Array) => Promise<Backend>): void {
+export function testBackend(
+  name: string,
+  open: (model: Uint8Array, changed?: Partial<BackendOptions>) => Promise<Backend>,
+): void {
   async function withSlot(work: (slot: Slot, backend: Backend) => Promise<void>, model = toyDetector()): Promise<void> {
     const backend = await open(model);
     try {
@@ -97,6 +100,46 @@ export function testBackend(name: string, open: (model: Uint8Array) => Promise<B
       expect(rowsOf(block!)[0]?.box).toEqual([12.5, 0, 62.5, 37.5]);
       expect(rowsOf(block!)[0]?.score).toBeCloseTo(0.9 * (0.5 + (0.5 * 114) / 255), 3);
     }));
+
+  test(`${name}: what the caller says of the pre-processing is done, and the boxes are mapped back by it`, async () => {
+    const backend = await open(toyDetector(), {
+      preprocessing: {
+        fit: "letterbox-top-left",
+        colour: "BGR",
+        scale: 1,
+        mean: [10, 20, 30],
+        std: [2, 4, 5],
+        pad: [1, 2, 3],
+      },
+    });
+    try {
+      const slot = backend.createSlot();
+      try {
+        // Red alone: of the blue-first channels the last one has it.
+        const red = imageOf(
+          Uint8Array.from({ length: 33 * 17 * 3 }, (_, at) => (at % 3 === 0 ? 250 : 0)),
+          {
+            width: 33,
+            height: 17,
+          },
+        );
+        await slot.preprocess([red], size);
+        const { data, shape } = await slot.readInput();
+        expect(shape).toEqual([1, 3, 64, 64]);
+        const plane = (channel: number, x: number, y: number): number => Number(data[(channel * 64 + y) * 64 + x]);
+        expect([0, 1, 2].map((channel) => plane(channel, 0, 0))).toEqual([-5, -5, 44]);
+        expect([0, 1, 2].map((channel) => plane(channel, 63, 63)).map((value) => value.toFixed(4))).toEqual(
+          [(1 - 10) / 2, (2 - 20) / 4, (3 - 30) / 5].map((value) => value.toFixed(4)),
+        );
+        expect(slot.placements[0]).toMatchObject({ padX: 0, padY: 0, contentWidth: 64, contentHeight: 32 });
+      } finally {
+        slot.close();
+      }
+      expect(backend.recognition.assumptions).toEqual([]);
+    } finally {
+      backend.close();
+    }
+  });
 
   test(`${name}: a batch mixes pictures of different sizes, formats and pitches`, () =>
     withSlot(async (slot) => {

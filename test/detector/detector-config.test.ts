@@ -88,3 +88,25 @@ test("selectionOf() lists the names of a model of thousands of classes no furthe
   const labels = Array.from({ length: 5000 }, (_, id) => `kind ${id}`);
   expect(() => selectionOf(config, labels)).toThrow("kind 98, kind 99, …");
 });
+
+test("the options of the pre-processing are checked one by one", () => {
+  const preprocessing = { fit: "stretch", colour: "BGR", scale: 1, mean: [1, 2, 3], std: 2, pad: 0 } as const;
+  expect(parseDetectorOptions({ preprocessing }).preprocessing).toEqual(preprocessing);
+  expect(parseDetectorOptions({}).preprocessing).toBeUndefined();
+  expect(() => parseDetectorOptions({ preprocessing: { color: "RGB" } as never })).toThrow(
+    'as option "preprocessing.color" is unknown\nHint: did you mean "colour"?',
+  );
+  const wrong = [
+    { fit: "crop" },
+    { color: "RGB" },
+    { colour: "GRB" },
+    { scale: 0 },
+    { std: 0 },
+    { std: [1, 0, 1] },
+    { mean: [1, 2] },
+    { pad: 256 },
+  ];
+  for (const one of wrong) {
+    expect(() => parseDetectorOptions({ preprocessing: one as never })).toThrow(OptionError);
+  }
+});

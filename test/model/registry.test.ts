@@ -633,3 +633,42 @@ test("COCO's names are assumed where the outputs do not tell the number of class
   setLogSink(former);
   expect(lines).toEqual(["warn: Assuming COCO's 80 class names as the model does not tell its own: give `labels`"]);
 });
+
+test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a line in the log says what is assumed", () => {
+  const deepstream = (rows: number, options: Parameters<typeof recogniseModel>[1] = {}): [Recognition, string[]] => {
+    const lines: string[] = [];
+    const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+    try {
+      const labels = Array.from({ length: 80 }, (_, id) => `thing ${id}`);
+      const inputs: Declared[] = [["input", [1, 3, 416, 416]]];
+      const found = recogniseModel(model([["output", [1, rows, 6]]], { inputs }), { labels, source: "a", ...options });
+      return [found, lines];
+    } finally {
+      setLogSink(former);
+    }
+  };
+  expect(deepstream(3549 * 3)).toEqual([expect.objectContaining({ layout: "deepstream", assumptions: [] }), []]);
+  const [cells, told] = deepstream(3549);
+  expect(cells).toMatchObject({
+    layout: "deepstream",
+    needsNms: true,
+    preprocessing: { fit: "letterbox", colour: "RGB" },
+  });
+  expect(told).toEqual([
+    "warn: Assuming for a YOLO's pre-processing; DeepStream-Yolo's exports of YOLOX, RTMDet, PP-YOLOE, DAMO-YOLO and YOLO-NAS " +
+      'look alike and want another: for YOLOX give `preprocessing: { fit: "letterbox-top-left", colour: "BGR", scale: 1 }`',
+  ]);
+  const [final, toldOfFinal] = deepstream(300);
+  expect(final).toMatchObject({ layout: "yolo-end-to-end", needsNms: false });
+  expect(toldOfFinal).toEqual([expect.stringContaining('for these give `preprocessing: { fit: "stretch" }`')]);
+  // Whoever says what it is need not be told.
+  const preprocessing = { fit: "letterbox-top-left", colour: "BGR", scale: 1, mean: 7, std: [1, 2, 3] } as const;
+  const [said, nothing] = deepstream(3549, { preprocessing });
+  expect(nothing).toEqual([]);
+  expect(said.preprocessing).toEqual({
+    ...cells.preprocessing,
+    ...preprocessing,
+    mean: [7, 7, 7],
+    pad: [114, 114, 114],
+  });
+});

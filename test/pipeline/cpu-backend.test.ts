@@ -9,7 +9,7 @@ import { toyDetector } from "../support/toy-detector.ts";
 
 const options = { ...DEFAULT_BACKEND_OPTIONS, threads: 1 };
 
-testBackend("CpuBackend", (model) => CpuBackend.load(model, options));
+testBackend("CpuBackend", (model, changed) => CpuBackend.load(model, { ...options, ...changed }));
 
 test("CpuBackend names ONNX Runtime and its threads", async () => {
   const backend = await CpuBackend.load(toyDetector(), options);

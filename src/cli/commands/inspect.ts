@@ -11,8 +11,9 @@ import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../comm
 import { findModel } from "../fetch-entry.ts";
 import { formatInspection, type Inspection, inspectionJson } from "../format-inspection.ts";
 import { formatPlan, planJson } from "../format-plan.ts";
-import { inspectPlan, type PlanInspection } from "../inspect-plan.ts";
+import { inspectPlan, type PlanInspection, type SaidOfModel } from "../inspect-plan.ts";
 import { isPlanFile } from "../load-detector.ts";
+import { PREPROCESSING_FLAGS, preprocessingOf, preprocessingShape } from "../preprocessing-flags.ts";
 import { paintOf } from "../terminal.ts";
 import { toggle, wholeNumber } from "../values.ts";
 
@@ -22,6 +23,7 @@ const schema = z.object({
   layers: toggle,
   device: wholeNumber(0, 1023).default(0),
   "allow-host-code": toggle,
+  ...preprocessingShape,
 });
 
 type InspectFlags = z.infer<typeof schema>;
@@ -33,12 +35,12 @@ interface Report {
   readonly isGood: boolean;
 }
 
-async function inspectModel(file: string, layout: string | undefined): Promise<Inspection> {
+async function inspectModel(file: string, said: SaidOfModel): Promise<Inspection> {
   await using session = await Session.load(file, { optimization: "disable" });
   const { model } = session;
   const { size: byteLength } = statSync(file);
   try {
-    return { file, byteLength, model, recognition: recogniseModel(model, { layout, source: JSON.stringify(file) }) };
+    return { file, byteLength, model, recognition: recogniseModel(model, { ...said, source: JSON.stringify(file) }) };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { file, byteLength, model, recognition: { problem: error.message } };
@@ -66,10 +68,11 @@ function checkLayers({ engine, file }: PlanInspection): void {
 
 async function reportOf(path: string, flags: InspectFlags, context: CommandContext): Promise<Report> {
   const paint = paintOf(context.output.hasColour);
+  const said = { layout: flags.layout, preprocessing: preprocessingOf(flags) };
   if (await isPlanFile(path)) {
     const options = {
       device: flags.device,
-      layout: flags.layout,
+      said,
       withLayers: flags.layers,
       hostCodeAllowed: flags["allow-host-code"],
     };
@@ -81,7 +84,7 @@ async function reportOf(path: string, flags: InspectFlags, context: CommandConte
     const hint = "build it first: bun-tensorrt build --profiling-verbosity detailed";
     throw refuse("inspect", "layers", `as --layers is for plans: ${JSON.stringify(path)} is a model`, hint);
   }
-  const model = await inspectModel(path, flags.layout);
+  const model = await inspectModel(path, said);
   return {
     text: formatInspection(model, paint),
     json: inspectionJson(model),
@@ -109,6 +112,7 @@ export const inspect: Command = {
   flags: [
     { name: "json", summary: "as JSON; of a model: {file, byteLength, inputs, outputs, metadata, recognition}" },
     { name: "layout", value: "NAME", summary: "take it for this layout" },
+    ...PREPROCESSING_FLAGS,
     {
       name: "layers",
       summary: "of a plan: its layers; more of them if it was built with --profiling-verbosity detailed",

@@ -8,6 +8,16 @@ import type { ModelTraits } from "../model-traits.ts";
 import type { RowsPlan } from "../plan.ts";
 import { recognition } from "../recognition.ts";
 
+/** What is assumed of DeepStream-Yolo's exports, whose families have the same tensors. */
+const ASSUMED_OF_CELLS =
+  "YOLO's pre-processing; DeepStream-Yolo's exports of YOLOX, RTMDet, PP-YOLOE, DAMO-YOLO and YOLO-NAS look alike and want " +
+  'another: for YOLOX give `preprocessing: { fit: "letterbox-top-left", colour: "BGR", scale: 1 }`';
+
+/** The same where the rows are final. */
+export const ASSUMED_OF_FINAL_ROWS: string =
+  "YOLO's pre-processing; DeepStream-Yolo's exports of RT-DETR, D-FINE and other DETRs look alike and want stretched " +
+  'pictures: for these give `preprocessing: { fit: "stretch" }`';
+
 /** Rows x1, y1, x2, y2 in input pixels, score, class: the best class of every anchor. */
 export const deepstream: Layout<RowsPlan> = {
   name: "deepstream",
@@ -20,6 +30,8 @@ export const deepstream: Layout<RowsPlan> = {
     return recognition(deepstream, traits, {
       outputs: [reading.output],
       preprocessing: YOLO_PREPROCESSING,
+      // Three rows a cell are YOLOv5's, YOLOv7's or YOLOR's, which want the same.
+      assumptions: reading.rowKind === "anchors" ? [] : [ASSUMED_OF_CELLS],
       classes: undefined,
       needsNms: true,
       plan: {

@@ -2,11 +2,12 @@
 
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeRows } from "../decode/rows.ts";
-import { type DenseReading, MASK_CHANNELS, mayBeChosen, readDense } from "../dense-reading.ts";
+import { type DenseReading, isDeepStream, MASK_CHANNELS, mayBeChosen, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
 import type { RowsPlan } from "../plan.ts";
 import { recognition } from "../recognition.ts";
+import { ASSUMED_OF_FINAL_ROWS } from "./deepstream.ts";
 
 const COLUMNS = 6;
 /** Seventeen keypoints of x, y and confidence after the six. */
@@ -47,6 +48,7 @@ export const yoloEndToEnd: Layout<RowsPlan> = {
     return recognition(yoloEndToEnd, traits, {
       outputs: [reading.output],
       preprocessing: YOLO_PREPROCESSING,
+      assumptions: isDeepStream(reading, traits) ? [ASSUMED_OF_FINAL_ROWS] : [],
       classes: undefined,
       needsNms: false,
       plan: {

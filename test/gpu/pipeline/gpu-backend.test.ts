@@ -27,7 +27,9 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
   afterEach(() => setLogSink(undefined));
 
   for (const streams of ["one", "split", "parallel"] as const) {
-    testBackend(`GpuBackend (${streams})`, (model) => GpuBackend.load(model, { ...options, streams, inFlight: 2 }));
+    testBackend(`GpuBackend (${streams})`, (model, changed) =>
+      GpuBackend.load(model, { ...options, streams, inFlight: 2, ...changed }),
+    );
   }
 
   test("GpuSlot replays a graph from the second frame on, with new pixels and another selection each time", async () => {

@@ -25,9 +25,10 @@ function shorten(text: string): string {
 
 /** `letterbox, RGB, NCHW f32, levels / 255`: what is done to a picture, in one line. */
 function describePreprocessing(preprocessing: Preprocessing): string {
-  const { fit, colour, layout, dtype, scale, mean, std, pad } = preprocessing;
+  const { fit, resize, colour, layout, dtype, scale, mean, std, pad } = preprocessing;
   const parts = [
     fit,
+    resize,
     colour,
     `${layout} ${dtype}`,
     scale === 1 ? "levels 0 to 255" : `levels / ${Math.round(1 / scale)}`,
@@ -48,7 +49,7 @@ function recognitionRows(recognition: Recognition): string[][] {
     ["input size", size],
     ["picture", describePreprocessing(preprocessing)],
     ...assumptions.map((assumption) => ["assumed", assumption]),
-    ["if it is another", "say so: --fit, --colour, --scale, --mean, --std, --pad (option `preprocessing`)"],
+    ["if it is another", "say so: --fit, --resize, --colour, --scale, --mean, --std, --pad (option `preprocessing`)"],
     ["classes", labels.length === 0 ? "not known" : `${labels.length}: ${shorten(labels.join(", "))}`],
     ["NMS", needsNms ? "needed" : "not needed: the model's rows are final"],
   ];

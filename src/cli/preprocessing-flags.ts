@@ -2,13 +2,14 @@
 
 import { z } from "zod";
 import { FITS, type Fit } from "../image/geometry.ts";
-import type { PreprocessingOptions } from "../image/preprocessing.ts";
+import { type PreprocessingOptions, RESIZES, type Resize } from "../image/preprocessing.ts";
 import type { Flag } from "./args.ts";
 import { perChannel, scaleFactor } from "./values.ts";
 
 /** In the order of the help. */
 export const PREPROCESSING_FLAGS: readonly Flag[] = [
   { name: "fit", value: "HOW", summary: `how a picture is put into the input: ${FITS.join(", ")}` },
+  { name: "resize", value: RESIZES.join("|"), summary: "as OpenCV's INTER_LINEAR, or with antialias as Pillow's" },
   { name: "colour", value: "RGB|BGR", summary: "order of the input's channels" },
   { name: "scale", value: "NUMBER", summary: "multiplies levels 0 to 255: 1/255 for an input in 0 to 1, or 1" },
   { name: "mean", value: "N|N,N,N", summary: "subtracted after that, for each channel: 0.485,0.456,0.406" },
@@ -21,6 +22,7 @@ type Channels = number | [number, number, number];
 /** What these flags add to a command's schema. */
 export const preprocessingShape: {
   readonly fit: z.ZodOptional<z.ZodType<Fit, string>>;
+  readonly resize: z.ZodOptional<z.ZodType<Resize, string>>;
   readonly colour: z.ZodOptional<z.ZodType<"RGB" | "BGR", string>>;
   readonly scale: z.ZodOptional<z.ZodType<number, string>>;
   readonly mean: z.ZodOptional<z.ZodType<Channels, string>>;
@@ -28,6 +30,7 @@ export const preprocessingShape: {
   readonly pad: z.ZodOptional<z.ZodType<Channels, string>>;
 } = {
   fit: z.enum(FITS as readonly [Fit, ...Fit[]], FITS.join(", ")).optional(),
+  resize: z.enum(RESIZES as readonly [Resize, ...Resize[]], RESIZES.join(" or ")).optional(),
   colour: z.enum(["RGB", "BGR"], "RGB or BGR").optional(),
   scale: scaleFactor.optional(),
   mean: perChannel.optional(),
@@ -41,7 +44,9 @@ export function preprocessingOf(
     readonly [Name in keyof typeof preprocessingShape]?: z.output<(typeof preprocessingShape)[Name]>;
   },
 ): PreprocessingOptions | undefined {
-  const { fit, colour, scale, mean, std, pad } = flags;
-  const said = Object.entries({ fit, colour, scale, mean, std, pad }).filter(([, value]) => value !== undefined);
+  const { fit, resize, colour, scale, mean, std, pad } = flags;
+  const said = Object.entries({ fit, resize, colour, scale, mean, std, pad }).filter(
+    ([, value]) => value !== undefined,
+  );
   return said.length === 0 ? undefined : Object.fromEntries(said);
 }

@@ -6,7 +6,7 @@ import { nearestWord, parseOptions } from "../core/options.ts";
 import type { WaitMode } from "../cuda/wait.ts";
 import { FITS, type Fit } from "../image/geometry.ts";
 import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
-import type { PreprocessingOptions } from "../image/preprocessing.ts";
+import { type PreprocessingOptions, RESIZES, type Resize } from "../image/preprocessing.ts";
 import { labelOf } from "../model/labels.ts";
 import type { Selection } from "../model/selection.ts";
 import type { BuildProgress, EngineBuild, JpegDecoding, Size, StreamLayout, ZeroCopy } from "../pipeline/backend.ts";
@@ -203,6 +203,7 @@ const LEVELS = "a level from 0 to 255, or three";
 const DEVIATIONS = "a number other than 0, or three";
 const preprocessing = z.strictObject({
   fit: z.enum(FITS as readonly [Fit, ...Fit[]], FITS.join(", ")).optional(),
+  resize: z.enum(RESIZES as readonly [Resize, ...Resize[]], RESIZES.join(" or ")).optional(),
   colour: z.enum(["RGB", "BGR"], "RGB or BGR").optional(),
   scale: z.number("a number above 0: 1/255, or 1").positive("a number above 0: 1/255, or 1").optional(),
   mean: channels(z.number(), "a number, or three").optional(),

@@ -45,6 +45,8 @@ export interface PreprocessingOptions {
    * the input.
    */
   readonly fit?: Fit;
+  /** `"bilinear"` as OpenCV's, `"antialias"` as Pillow's and torchvision's, which most DETRs are trained with. */
+  readonly resize?: Resize;
   /** Order of the input's channels. */
   readonly colour?: "RGB" | "BGR";
   /** Multiplies the levels 0–255: 1/255 for an input in 0–1, 1 for one in 0–255. */
@@ -67,13 +69,13 @@ function triple(value: number | Triple | undefined, base: Triple): Triple {
 /** A layout's pre-processing with what the caller says in its place. */
 export function withOptions(base: Preprocessing, options: PreprocessingOptions | undefined): Preprocessing {
   if (options === undefined) return base;
-  const { fit = base.fit, colour = base.colour, scale = base.scale } = options;
+  const { fit = base.fit, resize = base.resize, colour = base.colour, scale = base.scale } = options;
   const values = {
     mean: triple(options.mean, base.mean),
     std: triple(options.std, base.std),
     pad: triple(options.pad, base.pad),
   };
-  return { ...base, fit, colour, scale, ...values };
+  return { ...base, fit, resize, colour, scale, ...values };
 }
 
 /** What most YOLO exports want: centred letterbox padded with 114, RGB in 0–1, f32 NCHW. */

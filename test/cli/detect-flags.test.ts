@@ -30,7 +30,10 @@ test("parseDetectFlags() hands the options for frames in flight to the library, 
 
 test("parseDetectFlags() hands over what is said of the pre-processing, and nothing else of it", () => {
   expect(parse("").detector).not.toHaveProperty("preprocessing");
-  expect(parse("--fit stretch").detector.preprocessing).toEqual({ fit: "stretch" });
+  expect(parse("--fit stretch --resize antialias").detector.preprocessing).toEqual({
+    fit: "stretch",
+    resize: "antialias",
+  });
   expect(
     parse("--colour BGR --scale 1 --mean 103.53,116.28,123.675 --std 57.4 --pad 0 --fit letterbox-top-left").detector
       .preprocessing,

@@ -90,7 +90,15 @@ test("selectionOf() lists the names of a model of thousands of classes no furthe
 });
 
 test("the options of the pre-processing are checked one by one", () => {
-  const preprocessing = { fit: "stretch", colour: "BGR", scale: 1, mean: [1, 2, 3], std: 2, pad: 0 } as const;
+  const preprocessing = {
+    fit: "stretch",
+    resize: "antialias",
+    colour: "BGR",
+    scale: 1,
+    mean: [1, 2, 3],
+    std: 2,
+    pad: 0,
+  } as const;
   expect(parseDetectorOptions({ preprocessing }).preprocessing).toEqual(preprocessing);
   expect(parseDetectorOptions({}).preprocessing).toBeUndefined();
   expect(() => parseDetectorOptions({ preprocessing: { color: "RGB" } as never })).toThrow(
@@ -98,6 +106,7 @@ test("the options of the pre-processing are checked one by one", () => {
   );
   const wrong = [
     { fit: "crop" },
+    { resize: "cubic" },
     { color: "RGB" },
     { colour: "GRB" },
     { scale: 0 },

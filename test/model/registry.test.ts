@@ -660,9 +660,18 @@ test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a
   ]);
   const [final, toldOfFinal] = deepstream(300);
   expect(final).toMatchObject({ layout: "yolo-end-to-end", needsNms: false });
-  expect(toldOfFinal).toEqual([expect.stringContaining('for these give `preprocessing: { fit: "stretch" }`')]);
+  expect(toldOfFinal).toEqual([
+    expect.stringContaining('for these give `preprocessing: { fit: "stretch", resize: "antialias" }`'),
+  ]);
   // Whoever says what it is need not be told.
-  const preprocessing = { fit: "letterbox-top-left", colour: "BGR", scale: 1, mean: 7, std: [1, 2, 3] } as const;
+  const preprocessing = {
+    fit: "letterbox-top-left",
+    resize: "antialias",
+    colour: "BGR",
+    scale: 1,
+    mean: 7,
+    std: [1, 2, 3],
+  } as const;
   const [said, nothing] = deepstream(3549, { preprocessing });
   expect(nothing).toEqual([]);
   expect(said.preprocessing).toEqual({

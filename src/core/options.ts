@@ -17,12 +17,16 @@ function editDistance(a: string, b: string): number {
   return previous[b.length] ?? 0;
 }
 
+/** No option, command or class has a longer name, and comparing takes time by the square of the length. */
+const LONGEST_WORD = 100;
+
 /**
  * The known word nearest to a misspelt one.
  *
  * @returns the candidate within three edits and half the word's length, or `undefined`
  */
 export function nearestWord(word: string, candidates: readonly string[]): string | undefined {
+  if (word.length > LONGEST_WORD) return undefined;
   let best: string | undefined;
   let distance = Math.min(3, Math.ceil(word.length / 2)) + 1;
   for (const candidate of candidates) {

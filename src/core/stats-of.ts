@@ -19,6 +19,14 @@ export function statsOf(path: string): Stats | undefined {
   }
 }
 
+/** What lies at a path, in words: `a pipe`. */
+export function kindOf(stats: Stats): string {
+  if (stats.isFile()) return "a file";
+  if (stats.isDirectory()) return "a folder";
+  if (stats.isFIFO()) return "a pipe";
+  return stats.isSocket() ? "a socket" : "a device";
+}
+
 /** A file or folder as the system knows it, whatever it is called. */
 export function identityOf({ dev, ino }: Stats): string {
   return `${dev}:${ino}`;

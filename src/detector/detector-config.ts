@@ -362,10 +362,18 @@ export function classesIn(text: string): (string | number)[] | undefined {
   return classes;
 }
 
+/** Ids by name, once a list: both lists may have thousands of names. */
+const idsByName = new WeakMap<readonly string[], ReadonlyMap<string, number[]>>();
+
 /** Every class that detections call so: models may give one name to several, or to none. */
-function idsOf(wanted: string | number, labels: readonly string[]): number[] {
+function idsOf(wanted: string | number, labels: readonly string[]): readonly number[] {
   if (typeof wanted === "number") return wanted >= 0 && wanted < labels.length ? [wanted] : [];
-  return [...labels.keys()].filter((id) => labelOf(labels, id) === wanted);
+  let known = idsByName.get(labels);
+  if (known === undefined) {
+    known = Map.groupBy(labels.keys(), (id) => labelOf(labels, id));
+    idsByName.set(labels, known);
+  }
+  return known.get(wanted) ?? [];
 }
 
 /** The names for a message: of thousands the first will do. */

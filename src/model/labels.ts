@@ -33,7 +33,8 @@ export function parseNames(text: string): readonly string[] | undefined {
     logger.warn(`Ignoring the model's metadata "names" as it is no list of class names: ${text.slice(0, 80)}`);
     return undefined;
   }
-  const names: string[] = new Array(Math.max(...entries.map(([id]) => id)) + 1).fill("");
+  const count = entries.reduce((most, [id]) => Math.max(most, id + 1), 0);
+  const names: string[] = new Array(count).fill("");
   for (const [id, name] of entries) names[id] = name;
   return names;
 }

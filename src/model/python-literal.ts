@@ -14,11 +14,17 @@ const WORDS: ReadonlyMap<string, Literal> = new Map<string, Literal>([
 
 const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", r: "\r", b: "\b", f: "\f", "0": "\0", "\n": "" };
 
+/** White space of Python and of JSON. */
+const SPACE: ReadonlySet<string> = new Set(" \t\n\r\f\v");
+
 /** Digits after \x, \u and \U. */
 const HEX_LENGTH: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
 
 /** Deeper nesting than any exporter writes is refused, so that a hostile file cannot exhaust the stack. */
 const MAX_DEPTH = 16;
+
+/** Longer than the names of 100,000 classes. */
+const MAX_LENGTH = 1 << 22;
 
 /** One pass over the text; every method leaves the position behind what it read. */
 class Reader {
@@ -39,7 +45,7 @@ class Reader {
 
   /** The next character that is no space; empty at the end. */
   #peek(): string {
-    while (/\s/.test(this.#text[this.#at] ?? "")) this.#at += 1;
+    while (SPACE.has(this.#text[this.#at] ?? "")) this.#at += 1;
     return this.#text[this.#at] ?? "";
   }
 
@@ -127,9 +133,10 @@ class Reader {
 /**
  * Read a Python literal (dict, list, tuple, string, number, True, False, None) or JSON.
  *
- * @returns `undefined` if the text is neither
+ * @returns `undefined` if the text is neither, or longer than 4 Mi letters
  */
 export function parseLiteral(text: string): Literal | undefined {
+  if (text.length > MAX_LENGTH) return undefined;
   try {
     return new Reader(text).read();
   } catch (error) {

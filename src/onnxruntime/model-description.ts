@@ -20,6 +20,9 @@ export interface ModelDescription {
 /** ONNXType, by value. */
 const KINDS: readonly string[] = ["unknown", "tensor", "sequence", "map", "opaque", "sparse tensor", "optional"];
 
+/** Each look-up copies the whole map, so time grows with the square: 10,000 entries took 47 s. Exporters write a dozen. */
+const MAX_METADATA_ENTRIES = 1000;
+
 const out: OutCells = new OutCells(2);
 
 /** The default allocator, which hands out strings; the library's own, never freed. */
@@ -96,7 +99,7 @@ function readTensors(session: number, role: "input" | "output", source: string):
 }
 
 /** The custom metadata map. Every string and the array of keys are freed as they are read. */
-function readMetadata(session: number): Record<string, string> {
+function readMetadata(session: number, source: string): Record<string, string> {
   const { api } = openOnnxRuntime();
   const entries: [string, string][] = [];
   check(api.SessionGetModelMetadata(session, out.cells), "SessionGetModelMetadata");
@@ -111,8 +114,13 @@ function readMetadata(session: number): Record<string, string> {
     if (array === 0) return {};
     const keys = Array.from(new BigUint64Array(nativeView(array, count * 8)), Number);
     check(api.AllocatorFree(owner, array), "AllocatorFree");
-    for (const pointer of keys) {
-      const key = takeString(owner, pointer);
+    const names = keys.map((pointer) => takeString(owner, pointer));
+    if (count > MAX_METADATA_ENTRIES) {
+      const found = `as its metadata may have at most ${MAX_METADATA_ENTRIES} entries: ${count}`;
+      const hint = "remove those nobody reads from its metadata_props";
+      throw new ModelError(message(`load the model ${JSON.stringify(source)}`, found, hint), source);
+    }
+    for (const key of names) {
       const lookup = "ModelMetadataLookupCustomMetadataMap";
       check(api[lookup](handle, owner, cString(key), out.cells), lookup);
       const value = out.pointer();
@@ -129,13 +137,14 @@ function readMetadata(session: number): Record<string, string> {
  *
  * @param session `OrtSession *`
  * @param source  path of the model, for messages
- * @throws {ModelError} If an input or output is no tensor, or has an element type the library does not know
+ * @throws {ModelError} If an input or output is no tensor, or has an element type the library does not know, or if there
+ * are more than 1000 entries of metadata
  * @throws {OnnxRuntimeError} If a call fails
  */
 export function describeModel(session: number, source: string): ModelDescription {
   return {
     inputs: readTensors(session, "input", source),
     outputs: readTensors(session, "output", source),
-    metadata: readMetadata(session),
+    metadata: readMetadata(session, source),
   };
 }

@@ -2,6 +2,7 @@
 
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { ModelError, message, type OnnxRuntimeError } from "../core/errors.ts";
+import { kindOf } from "../core/stats-of.ts";
 
 /** What other kinds of file begin with. */
 const LOOKALIKES: readonly (readonly [head: string, kind: string, hint: string])[] = [
@@ -22,7 +23,7 @@ const HINTS: readonly (readonly [pattern: RegExp, hint: string])[] = [
   [/Unsupported model IR version/, "save the model with an older version of the onnx package"],
   [/Opset \d+ is under development/, "export the model with an older opset"],
   [
-    /external data|GetFileLength for .* failed|model_path must not be empty/i,
+    /external data|GetFileLength for .* failed|cannot get file size|model_path must not be empty/i,
     "its weights lie in files of their own: load it by its path, with those files where it says",
   ],
   [/External initializer: .* (out of bounds|in full)/, "a file of its weights is truncated: get it again"],
@@ -55,12 +56,13 @@ function headOf(path: string): string {
  * Look at a file before ONNX Runtime does.
  *
  * @returns its first bytes
- * @throws {ModelError} If it is not there, a folder, empty or not readable
+ * @throws {ModelError} If it is not there, a folder, a pipe or device, empty or not readable
  */
 export function inspectModelFile(path: string): string {
   try {
     const stats = statSync(path);
     if (stats.isDirectory()) throw modelError(path, "as it is a folder", "name the .onnx file in it");
+    if (!stats.isFile()) throw modelError(path, `as it is ${kindOf(stats)}`, "write the model to a file first");
     if (stats.size === 0) throw modelError(path, "as it is empty: 0 bytes", "get the file again");
     return headOf(path);
   } catch (error) {

@@ -1,7 +1,7 @@
 /** @module EngineCache: plans are built once a model, GPU, version and choice of options, whichever process comes first. */
 
 import { accessSync, constants, mkdirSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { ModelError, message, PlanMismatchError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
@@ -12,7 +12,7 @@ import { type BuildConfig, type BuildOptions, parseBuildOptions } from "./build-
 import { type BuildEnvironment, buildPlan, targetCapabilities } from "./build-plan.ts";
 import { FileLock } from "./file-lock.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
-import { externalDataFiles } from "./onnx-metadata.ts";
+import { externalDataPaths } from "./onnx-metadata.ts";
 import { checkPlan, readPlan } from "./plan-file.ts";
 
 /** A plan out of the cache. */
@@ -130,8 +130,8 @@ export class EngineCache {
     const { maxThreads: _, isPrecisionChosen: __, precision, ...choice } = config;
     const hash = new Bun.CryptoHasher("sha256");
     hash.update(model);
-    for (const file of where.path === undefined ? [] : externalDataFiles(model)) {
-      const weights = Bun.file(join(dirname(where.path!), file));
+    for (const file of where.path === undefined ? [] : externalDataPaths(model, where.path)) {
+      const weights = Bun.file(file);
       // What is missing is the parser's to complain of.
       if (!(await weights.exists())) continue;
       // In pieces: they may have gigabytes.

@@ -1,5 +1,11 @@
 /** @module OnnxMetadata: what a plan would otherwise lose of an ONNX file, and which other files belong to it. */
 
+import { realpathSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { ModelError, message } from "../core/errors.ts";
+import { kindOf, statsOf } from "../core/stats-of.ts";
+
 /** Fields of ModelProto, TensorProto and StringStringEntryProto. @see github.com/onnx/onnx, onnx/onnx.proto */
 const METADATA_PROPS = 14;
 const EXTERNAL_DATA = 13;
@@ -22,62 +28,40 @@ const HOLDERS = {
   sparse: { tensors: [1, 2], holders: {} },
 } as const;
 
-/** One field of a protobuf message. */
-interface Field {
-  readonly number: number;
-  /** Content of a length-delimited field; empty for the others. */
-  readonly content: Uint8Array;
-}
-
-/** Reads what is needed of protobuf's wire format: field numbers, lengths, and what to skip. */
-class FieldReader {
-  readonly #bytes: Uint8Array;
-  #at = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  /** The next field, or `undefined` at the end or where the bytes are no protobuf. */
-  next(): Field | undefined {
-    if (this.#at >= this.#bytes.length) return undefined;
-    const tag = this.#varint();
-    const number = Math.floor(tag / 8);
-    let length = 0;
-    if (tag % 8 === 0) this.#varint();
-    else if (tag % 8 === 1) this.#at += 8;
-    else if (tag % 8 === 2) length = this.#varint();
-    else if (tag % 8 === 5) this.#at += 4;
-    else return undefined;
-    const start = this.#at;
-    this.#at += length;
-    return this.#at > this.#bytes.length ? undefined : { number, content: this.#bytes.subarray(start, this.#at) };
-  }
-
-  #varint(): number {
-    let value = 0;
-    for (let scale = 1; this.#at < this.#bytes.length; scale *= 128) {
-      const byte = this.#bytes[this.#at++]!;
-      value += (byte & 127) * scale;
-      if (byte < 128) break;
-    }
-    return value;
-  }
-}
+/** Messages within messages: what protobuf itself takes, and so TensorRT and ONNX Runtime. */
+const MAX_DEPTH = 100;
 
 const decoder = new TextDecoder();
 
-/** Fields of one number in a message. */
-function* fieldsOf(message: Uint8Array, number: number): Generator<Uint8Array> {
-  const reader = new FieldReader(message);
-  for (let field = reader.next(); field !== undefined; field = reader.next()) {
-    if (field.number === number) yield field.content;
+/** Length-delimited fields of a message, up to its end or to where the bytes are no protobuf. */
+function* fieldsIn(message: Uint8Array): Generator<readonly [number: number, content: Uint8Array]> {
+  const reader = new BinaryReader(message);
+  try {
+    while (reader.pos < reader.len) {
+      const [number, type] = reader.tag();
+      if (type === WireType.LengthDelimited) yield [number, reader.bytes()];
+      else if (type === WireType.StartGroup)
+        return; // ONNX has none, and they nest
+      else reader.skip(type);
+    }
+  } catch (error) {
+    // Thrown by the reader alone: what the caller throws does not come here.
+    if (!(error instanceof Error)) throw error;
   }
 }
 
+/** Fields of one number in a message. */
+function* fieldsOf(message: Uint8Array, wanted: number): Generator<Uint8Array> {
+  for (const [number, content] of fieldsIn(message)) if (number === wanted) yield content;
+}
+
 function entryOf(content: Uint8Array): [key: string, value: string] {
-  const text = (number: number): string => decoder.decode([...fieldsOf(content, number)].at(-1));
-  return [text(KEY), text(VALUE)];
+  let [key, value] = ["", ""];
+  for (const [number, text] of fieldsIn(content)) {
+    if (number === KEY) key = decoder.decode(text);
+    else if (number === VALUE) value = decoder.decode(text);
+  }
+  return [key, value];
 }
 
 /**
@@ -91,18 +75,19 @@ export function readOnnxMetadata(model: Uint8Array): Record<string, string> {
 }
 
 /** Every tensor in a message, however deep. */
-function* tensorsIn(message: Uint8Array, kind: keyof typeof HOLDERS): Generator<Uint8Array> {
+function* tensorsIn(message: Uint8Array, kind: keyof typeof HOLDERS, depth = 0): Generator<Uint8Array> {
+  if (depth > MAX_DEPTH) return;
   const { tensors, holders }: Holder = HOLDERS[kind];
-  const reader = new FieldReader(message);
-  for (let field = reader.next(); field !== undefined; field = reader.next()) {
-    const holder = holders[field.number];
-    if (holder !== undefined) yield* tensorsIn(field.content, holder);
-    if (tensors.includes(field.number)) yield field.content;
+  for (const [number, content] of fieldsIn(message)) {
+    const holder = holders[number];
+    if (holder !== undefined) yield* tensorsIn(content, holder, depth + 1);
+    if (tensors.includes(number)) yield content;
   }
 }
 
 /**
- * Files beside the model that hold weights of it.
+ * Files beside the model that hold weights of it. Graphs that are nested deeper than protobuf takes are not looked into:
+ * no library loads such a model.
  *
  * @returns their paths relative to the model's folder, each once; empty for a model of one file
  */
@@ -115,4 +100,37 @@ export function externalDataFiles(model: Uint8Array): string[] {
     }
   }
   return [...files];
+}
+
+function isWithin(folder: string, path: string): boolean {
+  return !/^\.\.(?:\/|$)/.test(relative(folder, path));
+}
+
+/**
+ * Paths of the files that hold weights of a model, none of which has been opened. Missing ones are the parser's to name.
+ *
+ * @param path of the model
+ * @throws {ModelError} If one lies outside the model's folder, also by way of a link, or is no file, such as a pipe or a
+ * device: ONNX Runtime refuses them too
+ */
+export function externalDataPaths(model: Uint8Array, path: string): string[] {
+  const folder = resolve(dirname(path));
+  return externalDataFiles(model).map((location) => {
+    const refuse = (found: string): never => {
+      const text = message(`load the model ${JSON.stringify(path)}`, found, "put its weights into a file beside it");
+      throw new ModelError(text, path);
+    };
+    const named = `its weights ${JSON.stringify(location)}`;
+    const file = join(folder, location);
+    const stats =
+      isWithin(folder, file) && !location.startsWith("/")
+        ? statsOf(file)
+        : refuse(`as ${named} lie outside its folder`);
+    if (stats === undefined) return file;
+    if (!stats.isFile()) refuse(`as ${named} are ${kindOf(stats)}`);
+    // Caches keep files elsewhere and link to them, but then the model as well.
+    const homes = [realpathSync(folder), ...(statsOf(path) === undefined ? [] : [dirname(realpathSync(path))])];
+    const real = realpathSync(file);
+    return homes.some((home) => isWithin(home, real)) ? file : refuse(`as ${named} lie outside its folder: ${real}`);
+  });
 }

@@ -6,7 +6,7 @@ import { addressOf } from "../ffi/pointer.ts";
 import { type MethodOf, methodId, SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
 import { NativeObject } from "./native-object.ts";
 import type { Network } from "./network.ts";
-import { externalDataFiles } from "./onnx-metadata.ts";
+import { externalDataFiles, externalDataPaths } from "./onnx-metadata.ts";
 import { Operation } from "./operation.ts";
 import { stableBytes } from "./stable-bytes.ts";
 
@@ -68,6 +68,8 @@ export class OnnxParser extends NativeObject {
     if (model.byteLength === 0) {
       throw new ModelError(message(`parse ${source}`, "as it is empty: 0 bytes"), source);
     }
+    // A parser that opens a pipe waits for good.
+    if (options.path !== undefined) externalDataPaths(model, options.path);
     const { library } = network;
     library.openParser();
     const handle = shim().bt_parser_create(library.handle, network.handle, library.logger);

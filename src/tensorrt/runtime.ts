@@ -1,6 +1,7 @@
 /** @module Runtime: turns plans into engines. */
 
-import { message, OptionError } from "../core/errors.ts";
+import { ModelError, message, OptionError } from "../core/errors.ts";
+import { kindOf, statsOf } from "../core/stats-of.ts";
 import type { Device } from "../cuda/device.ts";
 import { addressOf } from "../ffi/pointer.ts";
 import { methodId, shim } from "../ffi/shim.ts";
@@ -117,6 +118,10 @@ export class Runtime extends NativeObject {
 
   /** Load an engine from a file. @see {@linkcode Runtime.deserialize} */
   async load(path: string, options: Omit<DeserializeOptions, "source"> = {}): Promise<Engine> {
+    const stats = statsOf(path);
+    if (stats !== undefined && !stats.isFile()) {
+      throw new ModelError(message(`load ${path}`, `as it is ${kindOf(stats)}`, "name the file of the plan"), path);
+    }
     return await this.deserialize(await Bun.file(path).bytes(), { ...options, source: path });
   }
 }

@@ -51,6 +51,12 @@ test("Session.load() names a path where nothing is, a folder, and an empty file"
   expect((await refusal(Session.load(directory), directory)).message).toContain("as it is a folder");
   const empty = file("empty.onnx", "");
   expect((await refusal(Session.load(empty), empty)).message).toContain("as it is empty: 0 bytes");
+  const pipe = join(folder, "pipe.onnx");
+  Bun.spawnSync(["mkfifo", pipe]);
+  expect((await refusal(Session.load(pipe), pipe)).message).toContain(
+    "as it is a pipe\nHint: write the model to a file",
+  );
+  expect((await refusal(Session.load("/dev/zero"), "/dev/zero")).message).toContain("as it is a device");
   expect((await refusal(Session.fromBytes(new Uint8Array(0), "bytes"), "bytes")).message).toContain("0 bytes");
 });
 

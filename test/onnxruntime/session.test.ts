@@ -268,3 +268,20 @@ test("Session.run() refuses what is no tensor before any native call", async () 
   await expect(run({ dtype: "f32", shape: [-1], data: new Float32Array(1) })).rejects.toThrow("whole dimensions");
   await expect(run({ dtype: "f32", shape: [1.5], data: new Float32Array(1) })).rejects.toThrow("whole dimensions");
 });
+
+test("Session refuses a model with thousands of metadata entries, which ONNX Runtime looks up in the square of the time", async () => {
+  const metadata = (count: number): Record<string, string> =>
+    Object.fromEntries(Array.from({ length: count }, (_, index) => [`key ${index}`, "value"]));
+  const withMetadata = (count: number): Uint8Array<ArrayBuffer> =>
+    onnxModel({
+      nodes: [{ op: "Identity", inputs: ["a"], outputs: ["b"] }],
+      inputs: [{ name: "a", dtype: "f32", shape: [1] }],
+      outputs: [{ name: "b", dtype: "f32", shape: [1] }],
+      metadata: metadata(count),
+    });
+  using session = await Session.fromBytes(withMetadata(300), "many");
+  expect(session.model.metadata).toEqual(metadata(300));
+  await expect(Session.fromBytes(withMetadata(1001), "too many")).rejects.toThrow(
+    /^Cannot load the model "too many" as its metadata may have at most 1000 entries: 1001\nHint: remove /,
+  );
+});

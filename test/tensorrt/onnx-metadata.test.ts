@@ -1,5 +1,9 @@
 import { expect, test } from "bun:test";
-import { externalDataFiles, readOnnxMetadata } from "../../src/tensorrt/onnx-metadata.ts";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { externalDataFiles, externalDataPaths, readOnnxMetadata } from "../../src/tensorrt/onnx-metadata.ts";
 import { type GraphSpec, onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { tinyModel } from "../support/tensorrt.ts";
@@ -51,6 +55,63 @@ test("externalDataFiles() finds the weights of graphs inside nodes", () => {
   expect(externalDataFiles(model)).toEqual(["yes.bin", "no.bin"]);
   for (let length = 0; length < model.length; length++) {
     expect(externalDataFiles(model.subarray(0, length)).length).toBeLessThan(3);
+  }
+});
+
+test("externalDataFiles() stands graphs within graphs, however deep, and groups", () => {
+  const wrap = (field: number, content: Uint8Array): Uint8Array => {
+    const writer = new BinaryWriter();
+    return writer.tag(field, WireType.LengthDelimited).bytes(content).finish();
+  };
+  const entry = Buffer.concat([wrap(1, Buffer.from("location")), wrap(2, Buffer.from("deep.bin"))]);
+  const nested = (depth: number): Uint8Array => {
+    let graph = wrap(5, wrap(13, entry));
+    for (let level = 0; level < depth; level++) graph = wrap(1, wrap(5, wrap(6, graph)));
+    return wrap(7, graph);
+  };
+  expect(externalDataFiles(nested(30))).toEqual(["deep.bin"]);
+  expect(externalDataFiles(nested(4000))).toEqual([]);
+  expect(externalDataFiles(new Uint8Array(100_000).fill(0x0b))).toEqual([]);
+});
+
+test("externalDataPaths() refuses weights outside the model's folder, and what is no file, before it is opened", () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-weights-"));
+  try {
+    for (const name of ["model", "blobs"]) mkdirSync(join(folder, name));
+    const path = join(folder, "model", "a.onnx");
+    for (const file of ["model/a.onnx", "model/w.bin", "outside.bin"]) writeFileSync(join(folder, file), "x");
+    Bun.spawnSync(["mkfifo", join(folder, "model/fifo")]);
+    symlinkSync("/dev/zero", join(folder, "model/zero"));
+    symlinkSync("../outside.bin", join(folder, "model/link"));
+    const paths = (location: string): string[] =>
+      externalDataPaths(
+        onnxModel({
+          nodes: [],
+          inputs: [],
+          outputs: [],
+          initializers: [{ name: "w", dtype: "f32", shape: [2], data: { location, offset: 0, length: 8 } }],
+        }),
+        path,
+      );
+    for (const location of ["w.bin", "missing.bin", "..w.bin"]) {
+      expect(paths(location)).toEqual([join(folder, "model", location)]);
+    }
+    for (const location of ["../outside.bin", join(folder, "outside.bin"), join(folder, "model/w.bin"), "link"]) {
+      expect(() => paths(location)).toThrow("lie outside its folder");
+    }
+    expect(() => paths("fifo")).toThrow(
+      'as its weights "fifo" are a pipe\nHint: put its weights into a file beside it',
+    );
+    expect(() => paths("zero")).toThrow('as its weights "zero" are a device');
+    // As caches of downloads have it: both are links to files elsewhere.
+    rmSync(path);
+    writeFileSync(join(folder, "blobs/1"), "x");
+    writeFileSync(join(folder, "blobs/2"), "x");
+    symlinkSync("../blobs/1", path);
+    symlinkSync("../blobs/2", join(folder, "model/data"));
+    expect(paths("data")).toEqual([join(folder, "model/data")]);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });
 

@@ -1,6 +1,6 @@
 /** @module Build command: an ONNX model in, a TensorRT plan out. */
 
-import { dirname, join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
 import { overwritten } from "../../core/stats-of.ts";
 import { formatBytes, formatDuration } from "../../core/units.ts";
@@ -11,7 +11,7 @@ import { type ModelFile, readModelFile } from "../../pipeline/gpu/model-file.ts"
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
-import { externalDataFiles } from "../../tensorrt/onnx-metadata.ts";
+import { externalDataPaths } from "../../tensorrt/onnx-metadata.ts";
 import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../build-flags.ts";
@@ -104,7 +104,7 @@ async function buildFile(file: ModelFile, args: BuildArguments, { terminal, sign
 
 /** What is written must be none of the files that are read, by whatever name. @throws {OptionError} If it is */
 function checkTargets({ bytes, source, isPlan }: ModelFile, { output, timingCache }: BuildArguments): void {
-  const weights = isPlan ? [] : externalDataFiles(bytes).map((file) => join(dirname(source), file));
+  const weights = isPlan ? [] : externalDataPaths(bytes, source);
   const targets = { output, "timing-cache": timingCache };
   for (const [flag, path] of Object.entries(targets)) {
     if (path === undefined) continue;

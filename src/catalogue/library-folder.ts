@@ -5,7 +5,7 @@ import { basename, join } from "node:path";
 import { CatalogueError, message } from "../core/errors.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { formatBytes } from "../core/units.ts";
-import { temporaryPath } from "../core/whole-file.ts";
+import { discard, temporaryPath } from "../core/whole-file.ts";
 import type { Component, ComponentBuild, ComponentFile } from "./component.ts";
 import { storageError } from "./storage-error.ts";
 
@@ -85,7 +85,7 @@ export class Staging implements Disposable {
 
   /** Delete it with all that is in it. */
   [Symbol.dispose](): void {
-    rmSync(this.path, { recursive: true, force: true });
+    discard(this.path);
   }
 }
 

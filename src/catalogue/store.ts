@@ -1,10 +1,10 @@
 /** @module Store: where catalogue files lie on this machine, and how one gets there whole or not at all. */
 
-import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import type { CatalogueError } from "../core/errors.ts";
 import { cacheFolder } from "../core/paths.ts";
-import { writeWhole } from "../core/whole-file.ts";
+import { prepareFolder, writeWhole } from "../core/whole-file.ts";
 import type { CatalogueEntry } from "./entry.ts";
 import { storageError } from "./storage-error.ts";
 
@@ -37,12 +37,10 @@ function storeError(entry: CatalogueEntry, cause: unknown): CatalogueError {
  */
 export function prepareStore(entry: CatalogueEntry): void {
   const folder = dirname(entryPath(entry));
-  const probe = join(folder, `.probe-${process.pid}-${crypto.randomUUID()}`);
   try {
-    mkdirSync(probe, { recursive: true });
-    rmSync(probe, { recursive: true });
+    prepareFolder(folder);
   } catch (error) {
-    throw storeError(entry, error);
+    throw storeError(entry, (error as Error).cause);
   }
 }
 

@@ -11,11 +11,11 @@ import type { Paint } from "./terminal.ts";
 import { alignRows, printable } from "./text-table.ts";
 
 /** Which GPUs it runs on beside the one it was built for. */
-const COMPATIBILITY: Readonly<Record<string, string>> = {
-  none: "that alone",
-  "ampere-plus": "every GPU from Ampere on",
-  "same-compute-capability": "every GPU of that compute capability",
-};
+const COMPATIBILITY: ReadonlyMap<string, string> = new Map([
+  ["none", "that alone"],
+  ["ampere-plus", "every GPU from Ampere on"],
+  ["same-compute-capability", "every GPU of that compute capability"],
+]);
 
 function formatCapabilities(capabilities: readonly ComputeCapability[]): string {
   return capabilities.map((one) => one.join(".")).join(", ");
@@ -31,7 +31,7 @@ function headerRows({ plan, byteLength }: PlanInspection): string[][] {
     ["made with", origin === undefined ? "another program than bun-tensorrt" : "bun-tensorrt"],
     ["compute capability", capabilities.length === 0 ? undefined : formatCapabilities(capabilities)],
     ["built on", origin?.gpu],
-    ["runs on", origin === undefined ? undefined : COMPATIBILITY[origin.hardwareCompatibility ?? "none"]],
+    ["runs on", origin === undefined ? undefined : COMPATIBILITY.get(origin.hardwareCompatibility ?? "none")],
     ["precision", origin?.precision],
     ["size", formatBytes(byteLength)],
   ];

@@ -2,7 +2,7 @@
 /** @module Main: from a command line to an exit code. */
 
 import manifest from "../../package.json" with { type: "json" };
-import { OptionError, UnavailableError } from "../core/errors.ts";
+import { firstError, OptionError, UnavailableError } from "../core/errors.ts";
 import { setLogSink } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
 import { isClosedPipe } from "../core/whole-file.ts";
@@ -105,7 +105,9 @@ export async function main(words: readonly string[]): Promise<number> {
   try {
     const code = await run(words, { output, terminal, signal: abort.signal });
     return signalCode ?? code;
-  } catch (error) {
+  } catch (thrown) {
+    const error = firstError(thrown);
+    if (error !== thrown && verbose) terminal.line(Bun.inspect(thrown));
     if (isClosedPipe(error)) return EXIT_OK;
     if (signalCode !== undefined && abort.signal.reason === error) return signalCode;
     report(error, terminal, verbose);

@@ -27,6 +27,11 @@ export function inShort(error: Error): string {
   return first.replace(/^Cannot load the library (\S+) as it was found at none of these paths:?$/, "$1 was not found");
 }
 
+/** The error that came first, where what was closed after it failed as well: `using` throws both in one without a message. */
+export function firstError(error: unknown): unknown {
+  return error instanceof SuppressedError ? firstError(error.suppressed) : error;
+}
+
 /** A library below us failed. */
 export class NativeError extends Error {
   override readonly name: string = "NativeError";

@@ -70,6 +70,15 @@ function sweep(folder: string): void {
   }
 }
 
+/** Delete what is of no use any more. It never throws: that would hide the error before it. */
+export function discard(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    logger.warn(`Cannot delete ${path}: ${(error as Error).message}`);
+  }
+}
+
 /** A path for what is being written, as file or folder, until it is renamed. Leftovers over a day old are deleted first. */
 export function temporaryPath(folder: string): string {
   sweep(resolve(folder));
@@ -103,7 +112,7 @@ export async function writeWhole(place: string, content: string | Uint8Array): P
     await writeFile(temporary, content, { flag: "wx" });
     replace(temporary, place);
   } finally {
-    rmSync(temporary, { force: true });
+    discard(temporary);
   }
 }
 
@@ -227,7 +236,7 @@ function writeAll(descriptor: number, text: string): void {
 
 function removeUnused(path: string, stats: Stats): void {
   // Another process may have put its own results there since.
-  if (stats.size === 0 && fileIdentity(path) === identityOf(stats)) rmSync(realpathSync(path));
+  if (stats.size === 0 && fileIdentity(path) === identityOf(stats)) discard(realpathSync(path));
 }
 
 /**
@@ -288,7 +297,7 @@ export function openWholeOutput(path: string): Output {
     close() {
       clearInterval(touch);
       closeSync(descriptor);
-      rmSync(temporary, { force: true });
+      discard(temporary);
     },
   };
 }

@@ -155,11 +155,10 @@ export function imageOf(data: Uint8Array, layout: ImageLayout): Image {
   const { width, height, format = "RGB" } = layout;
   checkSide("width", width);
   checkSide("height", height);
-  const pixelBytes: number | undefined = format === "NV12" ? 1 : BYTES_PER_PIXEL[format];
-  if (pixelBytes === undefined) {
+  if (format !== "NV12" && !Object.hasOwn(BYTES_PER_PIXEL, format)) {
     refuse("format must be RGB, BGR, RGBA or NV12", String(format), "convert the pixels first");
   }
-  const rowBytes = width * pixelBytes;
+  const rowBytes = width * (format === "NV12" ? 1 : BYTES_PER_PIXEL[format]);
   const pitchBytes = layout.pitchBytes ?? rowBytes;
   checkBytes("pitchBytes", pitchBytes, rowBytes, "pitchBytes is the distance between two rows");
   const image = format === "NV12" ? nv12Image(data, layout, pitchBytes) : { width, height, pitchBytes, format, data };

@@ -91,10 +91,9 @@ export function readPlan(bytes: Uint8Array, source: string): PlanFile {
   const header = readHeader(plan, source);
   const { [ORIGIN_KEY]: own, ...rest } = json;
   const origin = own === undefined ? undefined : originIn(own, source);
-  const metadata: Record<string, string> = {};
-  for (const [key, value] of Object.entries(rest)) {
-    metadata[key] = typeof value === "string" ? value : JSON.stringify(value);
-  }
+  const metadata = Object.fromEntries(
+    Object.entries(rest).map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]),
+  );
   return { metadata, origin, header, plan };
 }
 

@@ -227,7 +227,7 @@ const NESTED: readonly (readonly [path: string, known: Readonly<Record<string, u
 function checkNested(options: WorkerOptions): void {
   const refuse = (path: string, known: Readonly<Record<string, unknown>>, value: unknown): void => {
     if (typeof value !== "object" || value === null) return;
-    const key = Object.keys(value).find((one) => !(one in known));
+    const key = Object.keys(value).find((one) => !Object.hasOwn(known, one));
     if (key === undefined) return;
     const near = nearestWord(key, Object.keys(known));
     const hint = near === undefined ? `the options are ${Object.keys(known).join(", ")}` : `did you mean "${near}"?`;

@@ -48,6 +48,18 @@ test("inspect shows what a plan's header tells, whoever runs it", async () => {
   expect(output).toMatch(/^Metadata\n {2}stride +32\n {2}names +\{0: 'cat'\}$/m);
 });
 
+test("inspect leaves out a compatibility it does not know, whatever it is called", async () => {
+  for (const hardwareCompatibility of ["constructor", "__proto__", "toString", "every-gpu"]) {
+    writeFileSync(
+      path("odd.plan"),
+      writePlan(new Uint8Array(64), {}, { tensorRt: "TensorRT 10", hardwareCompatibility }),
+    );
+    const { output, errors } = await inspect("odd.plan");
+    expect(output).toMatch(/^ {2}built by +TensorRT 10$/m);
+    expect(output + errors).not.toMatch(/runs on|TypeError|function/);
+  }
+});
+
 test.skipIf(!isGpuMissing)(
   "inspect says what of a plan needs a GPU: no failure, unless nothing else is told",
   async () => {

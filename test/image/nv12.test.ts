@@ -90,6 +90,14 @@ test("imageOf() fills in where NV12's U, V lie and what their colours are, as ff
   expect([576, 577].map((height) => yuvStandardOf({ ...hd, height }))).toEqual(["BT.601", "BT.709"]);
 });
 
+test("imageOf() refuses a format that is none, though every object has a property of that name", () => {
+  for (const format of ["constructor", "__proto__", "RGBX"]) {
+    expect(() => imageOf(new Uint8Array(12), { width: 2, height: 2, format: format as "RGB" })).toThrow(
+      `as format must be RGB, BGR, RGBA or NV12: received ${format}`,
+    );
+  }
+});
+
 test("imageOf() refuses NV12 whose planes overlap, are too short or of unknown colours", () => {
   const data = new Uint8Array(27);
   const attempt = (layout: Partial<ImageLayout>, bytes = data) => {

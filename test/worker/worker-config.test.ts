@@ -55,6 +55,7 @@ test("parseWorkerOptions() names the option that is misspelt or out of range", (
   expect(refused({ output: { maxLenght: 3 } })).toContain(
     'option "output.maxLenght" is unknown\nHint: did you mean "maxLength"?',
   );
+  expect(refused({ output: { constructor: 1 } })).toContain('option "output.constructor" is unknown');
   expect(refused({ sources: { gate: { treshold: 0.3 } } })).toContain('option "sources.gate.treshold" is unknown');
   expect(refused({ threshold: 2 })).toContain('option "threshold" is refused: received 2');
   expect(refused({ claim: { idleMs: 0 } })).toContain('option "claim.idleMs" is refused: received 0');

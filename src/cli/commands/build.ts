@@ -29,11 +29,13 @@ interface Built {
 }
 
 /** Flags for the options that are found missing once the model and the machine are known. */
-const FLAG_HINTS: Readonly<Record<string, string>> = {
-  profiles: "say its shapes: --shapes NAME=1x3x640x640, or --shapes NAME=LEAST,TYPICAL,LARGEST",
-  computeCapabilities:
+const FLAG_HINTS: ReadonlyMap<string, string> = new Map([
+  ["profiles", "say its shapes: --shapes NAME=1x3x640x640, or --shapes NAME=LEAST,TYPICAL,LARGEST"],
+  [
+    "computeCapabilities",
     "say which to build for: --compute-capability 8.6,8.9; TensorRT builds for the GPU at hand alone",
-};
+  ],
+]);
 
 /** What the detector would build with, and what was said on the command line over it. */
 function buildOptions(file: ModelFile, args: BuildArguments): BuildOptions {
@@ -73,7 +75,7 @@ function inFlags(error: unknown, library: TensorRtLibrary): unknown {
     const hint = "its builder resource is not beside it: `bun-tensorrt install tensorrt-builder`";
     return new Error(`${error.message.split("\nHint:", 1)[0]}\nHint: ${hint}`, { cause: error });
   }
-  const hint = error instanceof OptionError ? FLAG_HINTS[error.option] : undefined;
+  const hint = error instanceof OptionError ? FLAG_HINTS.get(error.option) : undefined;
   if (!(error instanceof OptionError) || hint === undefined) return error;
   const [first = ""] = error.message.split("\n", 1);
   if (error.option === "profiles" && !first.endsWith("has no range")) return error;

@@ -7,7 +7,7 @@ import type { WaitMode } from "../cuda/wait.ts";
 import { FITS, type Fit } from "../image/geometry.ts";
 import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
 import { type PreprocessingOptions, RESIZES, type Resize } from "../image/preprocessing.ts";
-import { labelOf } from "../model/labels.ts";
+import { idsOf, labelOf } from "../model/labels.ts";
 import type { Selection } from "../model/selection.ts";
 import type { BuildProgress, EngineBuild, JpegDecoding, Size, StreamLayout, ZeroCopy } from "../pipeline/backend.ts";
 
@@ -360,20 +360,6 @@ export function classesIn(text: string): (string | number)[] | undefined {
     else if (word !== "") classes.push(/^\d+$/.test(word) ? Number(word) : word);
   }
   return classes;
-}
-
-/** Ids by name, once a list: both lists may have thousands of names. */
-const idsByName = new WeakMap<readonly string[], ReadonlyMap<string, number[]>>();
-
-/** Every class that detections call so: models may give one name to several, or to none. */
-function idsOf(wanted: string | number, labels: readonly string[]): readonly number[] {
-  if (typeof wanted === "number") return wanted >= 0 && wanted < labels.length ? [wanted] : [];
-  let known = idsByName.get(labels);
-  if (known === undefined) {
-    known = Map.groupBy(labels.keys(), (id) => labelOf(labels, id));
-    idsByName.set(labels, known);
-  }
-  return known.get(wanted) ?? [];
 }
 
 /** The names for a message: of thousands the first will do. */

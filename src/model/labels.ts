@@ -61,3 +61,14 @@ export function labelOf(labels: readonly string[], classId: number): string {
   const label = labels[classId];
   return label === undefined || label === "" ? `class ${classId}` : label;
 }
+
+/** Ids by name, once a list: a call may name thousands of classes, and a model have as many. */
+const idsByName = new WeakMap<readonly string[], ReadonlyMap<string, number[]>>();
+
+/** Ids of every class that detections call so: models may give one name to several, or to none. */
+export function idsOf(wanted: string | number, labels: readonly string[]): readonly number[] {
+  if (typeof wanted === "number") return wanted >= 0 && wanted < labels.length ? [wanted] : [];
+  const known = idsByName.get(labels) ?? Map.groupBy(labels.keys(), (id) => labelOf(labels, id));
+  idsByName.set(labels, known);
+  return known.get(wanted) ?? [];
+}

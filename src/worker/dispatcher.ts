@@ -9,7 +9,7 @@ import type { ImageSource } from "../image/source.ts";
 import { type Answer, type AnswerFormat, type AnswerTimings, answerFields } from "./answer-message.ts";
 import { BackOff } from "./back-off.ts";
 import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
-import { type FrameMessage, pictureOf, readFrame, UNREADABLE_FRAME } from "./frame-message.ts";
+import { type FrameMessage, pictureOf, readFrame, UNREADABLE_FRAME, unreadableFrame } from "./frame-message.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { type HeldFrame, keyOf, titleOf } from "./held-frame.ts";
 import { applyRule, type SourceBook } from "./source-book.ts";
@@ -171,6 +171,7 @@ export class Dispatcher {
     } catch (error) {
       if (!(error instanceof ImageError)) throw error;
       fault = error;
+      message = unreadableFrame(entry.fields);
     }
     const readyAt = performance.now();
     const receiveMs = entry.receiveMs + readyAt - started;

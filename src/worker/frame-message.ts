@@ -1,6 +1,7 @@
 /** @module FrameMessage: a frame as it stands on a stream, in protobuf or in plain fields, made ready for the detector. */
 
 import { fromBinary } from "@bufbuild/protobuf";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { ImageError, message, ShapeError } from "../core/errors.ts";
 import { imageOf, type PixelFormat } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
@@ -71,6 +72,43 @@ function unreadable(source: string, found: string, hint: string, cause?: unknown
   return new ImageError(message(`read ${source}`, found, hint), source, options);
 }
 
+/** Fields of a message up to where it is damaged: `source_id`, `frame_id` and `timestamp` come first. */
+function idsInProtobuf(bytes: Uint8Array): Pick<FrameMessage, "sourceId" | "frameId" | "timestamp"> {
+  const ids = { sourceId: "", frameId: "", timestamp: "0" };
+  const reader = new BinaryReader(bytes);
+  try {
+    while (reader.pos < reader.len) {
+      const [number, type] = reader.tag();
+      if (number === 1 && type === WireType.LengthDelimited) ids.sourceId = reader.string();
+      else if (number === 2 && type === WireType.LengthDelimited) ids.frameId = reader.string();
+      else if (number === 3 && type === WireType.Varint) ids.timestamp = String(reader.int64());
+      else reader.skip(type, number);
+    }
+  } catch (error) {
+    // What comes after the damage is lost.
+    if (!(error instanceof Error)) throw error;
+  }
+  return ids;
+}
+
+/**
+ * What is known of a frame that cannot be read, so that the answer still says which it was: source, frame and time as far as
+ * they are whole, and no bytes.
+ */
+export function unreadableFrame(fields: ReadonlyMap<string, Uint8Array>): FrameMessage {
+  const frame = fields.get("frame");
+  if (frame !== undefined) return { ...UNREADABLE_FRAME, ...idsInProtobuf(frame) };
+  const [sourceId, frameId, timestamp] = ["source_id", "frame_id", "timestamp"].map((name) =>
+    decoder.decode(fields.get(name)),
+  ) as [string, string, string];
+  return { ...UNREADABLE_FRAME, sourceId, frameId, timestamp: isTimestamp(timestamp) ? timestamp : "0" };
+}
+
+/** Whole microseconds in 64 bits. */
+function isTimestamp(text: string): boolean {
+  return /^-?\d{1,19}$/.test(text) && BigInt.asIntN(64, BigInt(text)) === BigInt(text);
+}
+
 function fromProtobuf(bytes: Uint8Array, source: string): FrameMessage {
   try {
     return fromBinary(FrameSchema, bytes, { readUnknownFields: false });
@@ -102,7 +140,7 @@ function fromPlainFields(fields: ReadonlyMap<string, Uint8Array>, data: Uint8Arr
     );
   }
   const timestamp = text("timestamp") || "0";
-  if (!/^-?\d{1,19}$/.test(timestamp) || BigInt.asIntN(64, BigInt(timestamp)) !== BigInt(timestamp)) {
+  if (!isTimestamp(timestamp)) {
     throw unreadable(
       source,
       `as the field "timestamp" must be whole microseconds: found ${quoted(timestamp)}`,

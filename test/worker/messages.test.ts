@@ -3,7 +3,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ImageError } from "../../src/core/errors.ts";
 import type { Image } from "../../src/image/image.ts";
 import { type Answer, answerFields } from "../../src/worker/answer-message.ts";
-import { pictureOf, readFrame } from "../../src/worker/frame-message.ts";
+import { pictureOf, readFrame, unreadableFrame } from "../../src/worker/frame-message.ts";
 import { DetectionSchema, DetectionsSchema, Encoding, FrameSchema, TimingsSchema } from "../../src/worker/messages.js";
 import { chance } from "../support/chance.ts";
 
@@ -68,6 +68,20 @@ test("readFrame() and pictureOf() refuse what is no frame, for good", () => {
   ] as const) {
     expect(() => read(fields as Record<string, string>), JSON.stringify(Object.keys(fields))).toThrow(ImageError);
   }
+});
+
+test("unreadableFrame() knows source, frame and time as far as they are whole", () => {
+  const ids = { sourceId: "gate", frameId: "7", timestamp: "1700" };
+  const whole = toBinary(FrameSchema, create(FrameSchema, { ...ids, width: 9, data: new Uint8Array(40) }));
+  const known = (bytes: Uint8Array): unknown => unreadableFrame(new Map([["frame", bytes]]));
+  expect(known(whole.subarray(0, whole.length - 10))).toMatchObject({ ...ids, width: 0, data: new Uint8Array(0) });
+  expect(known(whole.subarray(0, 8))).toMatchObject({ sourceId: "gate", frameId: "", timestamp: "0" });
+  expect(known(Buffer.concat([whole, Buffer.from("and then no protobuf")]))).toMatchObject(ids);
+  expect(known(Buffer.from("no protobuf at all"))).toMatchObject({ sourceId: "", frameId: "", timestamp: "0" });
+  const fields = { source_id: "gate", frame_id: "7", timestamp: "1700", encoding: "tiff4", data: "x" };
+  expect(unreadableFrame(plain(fields))).toMatchObject(ids);
+  expect(unreadableFrame(plain({ ...fields, timestamp: "yesterday" }))).toMatchObject({ ...ids, timestamp: "0" });
+  expect(unreadableFrame(plain({ source_id: "gate" }))).toMatchObject({ sourceId: "gate", frameId: "" });
 });
 
 test("readFrame() repeats no more of a field than a line holds, as the words go into answers and the log", () => {

@@ -24,6 +24,8 @@ export interface DenseReading {
   readonly strides: readonly number[];
   /** True if there is an output of mask prototypes, [N, 32, ?, ?]: then 32 channels are mask coefficients. */
   readonly hasMasks: boolean;
+  /** True if the metadata says that the rows are final, and the tensor does not contradict it: a raw grid is none. */
+  readonly rowsAreFinal: boolean;
 }
 
 /** Channels of mask coefficients in every segmentation model of the YOLO families. */
@@ -32,16 +34,78 @@ export const MASK_CHANNELS = 32;
 /** Fewest rows a grid has: one input of 32 × 32 pixels, 16 + 4 + 1. */
 const FEWEST_CELLS = 21;
 
+/** Names of the first output; further ones are called by numbers. */
+const FIRST_NAMES: readonly string[] = ["output0", "output"];
+
+/** Channels of box distributions beside the classes in the raw maps of YOLOv8 and those after it. */
+const DISTRIBUTION_CHANNELS = 64;
+
+/** Strides that raw maps may have. */
+const MAP_STRIDES: readonly number[] = [4, 8, 16, 32, 64];
+
+function isSameShape(a: TensorInfo, b: TensorInfo): boolean {
+  return a.shape.length === b.shape.length && a.shape.every((dim, axis) => dim === b.shape[axis]);
+}
+
 /**
- * The output of rank 3. Of several of one shape, such as YOLOv9's auxiliary head or YOLOv5's raw maps beside it, the
- * one called `output0` or `output` counts. An output that is neither of rank 3 nor a map means another layout.
+ * The heads of YOLOv9 that was exported with its auxiliary branches, all of one shape. The first output, an auxiliary one,
+ * is named by the exporter, the others by numbers that grow in the order of the graph: the main head is the last.
+ *
+ * @returns the main one first; empty if the outputs are no such heads
+ * @see https://github.com/WongKinYiu/yolov9 (detect_dual.py, val_triple.py)
  */
-function findDense(traits: ModelTraits): TensorInfo | undefined {
+function findHeads(found: readonly TensorInfo[]): readonly TensorInfo[] {
+  const first = FIRST_NAMES.map((name) => found.find((info) => info.name === name)).find((info) => info !== undefined);
+  if (first === undefined) return [];
+  const others = found.filter((info) => /^\d+$/.test(info.name) && isSameShape(info, first));
+  return [...others.sort((a, b) => Number(b.name) - Number(a.name)), first];
+}
+
+/** The output of rank 3, or the main one of several heads. An output that is neither of rank 3 nor a map means another layout. */
+function findDense({ model, forced }: ModelTraits): TensorInfo | undefined {
+  const { outputs } = model;
+  if (!forced && outputs.some((info) => !isFloat(info) || info.shape.length < 3)) return undefined;
+  const found = outputs.filter((info) => isFloat(info) && info.shape.length === 3);
+  return found.length <= 1 ? found[0] : findHeads(found)[0];
+}
+
+/** True for what a head gave before its boxes were decoded, a map for each stride: YOLOv5's and YOLOv8's exports may have them. */
+function isRawMap({ shape }: TensorInfo, { channels }: DenseReading, classes: number, traits: ModelTraits): boolean {
+  const [height = -1, width = -1] = shape.slice(2);
+  const isGrid = MAP_STRIDES.some((stride) => {
+    const [columns, rows] = [traits.preferredSize[0] / stride, traits.preferredSize[1] / stride];
+    return (height < 0 || height === Math.ceil(rows)) && (width < 0 || width === Math.ceil(columns));
+  });
+  if (!isGrid) return false;
+  if (shape.length === 5) return shape[4] === channels;
+  const map = shape.length === 4 ? shape[1] : undefined;
+  return map === classes + DISTRIBUTION_CHANNELS || map === 3 * channels;
+}
+
+/**
+ * The further outputs of a dense model that are known: mask prototypes, where the channels have their coefficients; raw
+ * maps; auxiliary heads.
+ *
+ * @param before channels before the classes
+ */
+export function auxiliaryOutputs(
+  reading: DenseReading,
+  before: number,
+  classes: number,
+  traits: ModelTraits,
+): readonly TensorInfo[] {
   const { outputs } = traits.model;
-  if (outputs.some((info) => !isFloat(info) || info.shape.length < 3)) return undefined;
-  const found = outputs.filter((info) => info.shape.length === 3);
-  if (found.length <= 1) return found[0];
-  return found.find((info) => info.name === "output0") ?? found.find((info) => info.name === "output");
+  const heads = findHeads(outputs.filter((info) => info.shape.length === 3));
+  const hasCoefficients = reading.channels - before - classes >= MASK_CHANNELS;
+  return outputs.filter(
+    (info) =>
+      info !== reading.output &&
+      (heads.includes(info) || (hasCoefficients && isPrototypes(info)) || isRawMap(info, reading, classes, traits)),
+  );
+}
+
+function isPrototypes({ shape }: TensorInfo): boolean {
+  return shape.length === 4 && shape[1] === MASK_CHANNELS;
 }
 
 function rowKindOf(rows: number, traits: ModelTraits): { kind: RowKind; strides: readonly number[] } {
@@ -54,10 +118,26 @@ function rowKindOf(rows: number, traits: ModelTraits): { kind: RowKind; strides:
   return anchors === undefined ? { kind: "other", strides: USUAL_STRIDES } : { kind: "anchors", strides: anchors };
 }
 
+/** Columns of final rows: a box, a score and a class. */
+const END_TO_END_COLUMNS = 6;
+
+/** True if so many channels are those of a head before NMS, with as many classes as there are names. */
+function fitsClasses(channels: number, { classes }: ModelTraits): boolean {
+  return classes !== undefined && [4, 5, 4 + MASK_CHANNELS, 5 + MASK_CHANNELS].includes(channels - classes);
+}
+
+/** True for [N, channels, cells], which final rows and queries are not, whatever the metadata says. */
+function isRawGrid(channels: number, cells: number, traits: ModelTraits): boolean {
+  if (cells < 0) return channels >= 0 && fitsClasses(channels, traits);
+  const isGrid = (rows: number): boolean => /cells|anchors/.test(rowKindOf(rows, traits).kind);
+  return isGrid(cells) && !isGrid(channels) && !fitsClasses(cells, traits);
+}
+
 /** Which of the axes 1 and 2 holds the channels; `undefined` if both are open. */
 function channelAxisOf(shape: readonly number[], traits: ModelTraits): 1 | 2 | undefined {
   const [, first = -1, second = -1] = shape;
-  if (traits.rowsAreFinal || traits.family === "rtdetr") return 2;
+  const isPromised = traits.rowsAreFinal || traits.family === "rtdetr";
+  if (isPromised && !isRawGrid(first, second, traits)) return 2;
   if (first < 0 && second < 0) return undefined;
   if (first < 0 || second < 0) return first < 0 ? 2 : 1;
   const firstIsGrid = /cells|anchors/.test(rowKindOf(first, traits).kind);
@@ -65,8 +145,7 @@ function channelAxisOf(shape: readonly number[], traits: ModelTraits): 1 | 2 | u
   if (firstIsGrid !== secondIsGrid) return firstIsGrid ? 2 : 1;
   const { classes } = traits;
   if (classes !== undefined) {
-    const fits = (channels: number, rows: number): boolean =>
-      rows >= FEWEST_CELLS && [4, 5, 4 + MASK_CHANNELS, 5 + MASK_CHANNELS].includes(channels - classes);
+    const fits = (channels: number, rows: number): boolean => rows >= FEWEST_CELLS && fitsClasses(channels, traits);
     if (fits(first, second) !== fits(second, first)) return fits(first, second) ? 1 : 2;
   }
   // A square of as many channels as cells: queries have no grid.
@@ -91,8 +170,12 @@ export function readDense(traits: ModelTraits): DenseReading | undefined {
   const channels = output.shape[channelAxis] ?? -1;
   const rows = output.shape[3 - channelAxis] ?? -1;
   const { kind, strides } = rowKindOf(rows, traits);
-  const hasMasks = traits.model.outputs.some((info) => info.shape.length === 4 && info.shape[1] === MASK_CHANNELS);
-  return { output, channelAxis, channels, rows, rowKind: kind, strides, hasMasks };
+  const hasMasks = traits.model.outputs.some(isPrototypes);
+  // More columns than six are those of masks and keypoints.
+  const hasMore = (traits.task === "segment" || traits.task === "pose") && (kind === "other" || kind === "dynamic");
+  const isRaw = channels !== END_TO_END_COLUMNS && !hasMore && fitsClasses(channels, traits);
+  const rowsAreFinal = traits.rowsAreFinal && channelAxis === 2 && !isRaw;
+  return { output, channelAxis, channels, rows, rowKind: kind, strides, hasMasks, rowsAreFinal };
 }
 
 /**

@@ -1,6 +1,6 @@
 /** @module Layout: the contract of one output layout: how it is recognised, and how its output is decoded. */
 
-import type { Tensor } from "../core/tensor.ts";
+import type { Tensor, TensorInfo } from "../core/tensor.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Candidates } from "./candidates.ts";
 import type { RowExtra } from "./gather.ts";
@@ -13,6 +13,11 @@ export interface Recognition<Plan extends DecodePlan = DecodePlan> {
   readonly layout: string;
   /** Why, in one clause: `output0: f32 [1, 84, 8400]; 80 class names`. */
   readonly reason: string;
+  /**
+   * Outputs that the layout knows nothing of: they may be what shows that it is another model. Empty unless the caller
+   * named the layout.
+   */
+  readonly unexplained: readonly TensorInfo[];
   /** Name of the input that takes the picture. */
   readonly imageInput: string;
   /** Further inputs that are filled with the input's own size, and in which form; empty for most models. */

@@ -12,6 +12,8 @@ import type { DecodePlan } from "./plan.ts";
 export interface RecognitionParts<Plan extends DecodePlan> {
   /** The outputs that told, in the order of the plan. */
   readonly outputs: readonly TensorInfo[];
+  /** Further outputs that the layout knows, and that change nothing of how it is read; any other makes it another model. */
+  readonly auxiliary?: readonly TensorInfo[];
   /** What the family wants done to a picture. */
   readonly preprocessing: Preprocessing;
   /** Number of classes; `undefined` where the outputs do not tell. */
@@ -29,12 +31,13 @@ export function recognition<Plan extends DecodePlan>(
   traits: ModelTraits,
   parts: RecognitionParts<Plan>,
 ): Recognition<Plan> {
-  const { outputs, preprocessing, classes, needsNms, plan, sizeInputs = [], assumptions = [] } = parts;
+  const { outputs, auxiliary = [], preprocessing, classes, needsNms, plan, sizeInputs = [], assumptions = [] } = parts;
   const { image, names, stride, preferredSize } = traits;
   const known = names === undefined ? "no class names" : `${names.length} class names`;
   return {
     layout: layout.name,
     reason: `${outputs.map(formatTensorInfo).join(", ")}; ${traits.forced ? "as the caller says" : known}`,
+    unexplained: traits.model.outputs.filter((info) => !outputs.includes(info) && !auxiliary.includes(info)),
     imageInput: image.name,
     sizeInputs,
     preprocessing: preprocessingFor(image, preprocessing),

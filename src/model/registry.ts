@@ -5,6 +5,7 @@ import { logger } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
 import { formatTensorInfo } from "../core/tensor.ts";
 import { type PreprocessingOptions, withOptions } from "../image/preprocessing.ts";
+import { COCO_91 } from "./coco.ts";
 import type { Layout, Recognition } from "./layout.ts";
 import { deepstream } from "./layouts/deepstream.ts";
 import { efficientNms } from "./layouts/efficient-nms.ts";
@@ -114,7 +115,21 @@ function fittingLayouts(
 ): { layout: Layout; recognition: Recognition | undefined }[] {
   return layouts
     .map((layout) => ({ layout, recognition: layout.recognise(traits) }))
-    .filter(({ recognition }) => recognition !== undefined && isFed(traits.model, recognition));
+    .filter(({ recognition }) => recognition !== undefined && isFed(traits.model, recognition))
+    .filter(({ recognition }) => traits.forced || recognition!.unexplained.length === 0);
+}
+
+/** Where a model is known but for an output that no layout knows, that output is what shows that it is another. */
+function refuseUnexplained(traits: ModelTraits, source = "the model"): void {
+  const found = LAYOUTS.map((layout) => layout.recognise(traits)).filter((recognition) => recognition !== undefined);
+  const nearest = found.filter((recognition) => isFed(traits.model, recognition));
+  if (nearest.length === 0) return;
+  const { unexplained } = nearest.reduce((a, b) => (b.unexplained.length < a.unexplained.length ? b : a));
+  const names = nearest.map(({ layout }) => JSON.stringify(layout)).join(" or ");
+  const text = `as no layout has ${unexplained.map(formatTensorInfo).join(", ")} beside the rest, which would be ${names}`;
+  const hint =
+    "it may be another model that wants another reading: if it is not, name the `layout`, and check what is found";
+  throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
 /** Where a model is known but for its names, given or its own, their number is what is wrong, and no layout. */
@@ -155,6 +170,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recogn
   const { model } = traits;
   const found = fittingLayouts(traits, LAYOUTS);
   if (found.length === 0) {
+    refuseUnexplained(traits, options.source);
     refuseUnfed(traits, options.source);
     refuseLabels(traits, options, LAYOUTS);
     refuse(model, options, "as its tensors fit no known layout:", LAYOUTS);
@@ -192,6 +208,20 @@ function warnOfDinov3({ layout }: Recognition, { source = "" }: RecogniseOptions
   logger.warn(`Reading ${source} as layout ${JSON.stringify(layout)}: if it is DEIMv2 with DINOv3, ${hint}`);
 }
 
+/** What was left aside where the tensors, or the caller, say otherwise than the model. */
+function warnOfContradictions(
+  { layout, needsNms, unexplained }: Recognition,
+  { rowsAreFinal }: ModelTraits,
+  { layout: named, source = "the model" }: RecogniseOptions,
+): void {
+  if (rowsAreFinal && needsNms && named === undefined) {
+    logger.warn(`Ignoring that the metadata of ${source} says that NMS is done, as its output is a raw grid`);
+  }
+  if (unexplained.length === 0) return;
+  const outputs = unexplained.map(formatTensorInfo).join(", ");
+  logger.warn(`Reading ${source} as layout ${JSON.stringify(layout)} although that has no ${outputs}`);
+}
+
 /** What the caller says of the pre-processing counts, and is assumed no longer. */
 function withSaid(recognition: Recognition, { preprocessing }: RecogniseOptions): Recognition {
   if (preprocessing === undefined) return recognition;
@@ -213,7 +243,7 @@ function refuseTask({ task, model }: ModelTraits, source = "the model"): void {
 
 /**
  * Recognise a model's output layout from its metadata, names and shapes. A model that tells neither its classes nor
- * their number is given COCO's 80 names, with a warning in the log.
+ * their number is given COCO's 80 names, and one of 91 unnamed classes those of COCO's ids, with a warning in the log.
  *
  * @returns the layout, and the pre-processing, labels and decode plan that follow from it
  * @throws {ModelError} If no layout fits, or several do; it lists the tensors, and the layouts with what each wants. Or if
@@ -230,6 +260,13 @@ export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Rec
   const found = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);
   const recognition = withSaid(found, options);
   warnOfDinov3(recognition, options);
+  warnOfContradictions(recognition, traits, options);
+  if (traits.names === undefined && recognition.labels === COCO_91) {
+    logger.warn(
+      `Assuming the names of COCO's 91 ids as ${options.source ?? "the model"} has 91 classes and does not tell their names: ` +
+        "one that was trained on other data may keep their number; give `labels`",
+    );
+  }
   const { kind } = recognition.plan;
   if (traits.names === undefined && (kind === "rows" || kind === "columns")) {
     logger.warn(

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ModelError } from "../../src/core/errors.ts";
 import { type Placement, place, unplaceBoxes } from "../../src/image/geometry.ts";
-import { assertPixels } from "../../src/model/box-units.ts";
+import { PixelCheck } from "../../src/model/box-units.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
 
 type Box = readonly [x1: number, y1: number, x2: number, y2: number];
@@ -22,6 +22,10 @@ function found(boxes: readonly Box[], placement: Placement): DetectionBlock {
   return block;
 }
 
+function check(block: DetectionBlock, placement: Placement, layout = "yolo", pixels = new PixelCheck()): void {
+  pixels.check(block, placement, layout);
+}
+
 const PLACEMENTS = [
   [61, 43, 96, 64, "letterbox"],
   [43, 61, 640, 640, "letterbox"],
@@ -33,31 +37,48 @@ const PLACEMENTS = [
 ] as const;
 
 test.each(PLACEMENTS)(
-  "assertPixels() refuses fractions of a picture of %d x %d in %d x %d, %s",
+  "PixelCheck refuses fractions of a picture of %d x %d in %d x %d, %s",
   (sourceWidth, sourceHeight, width, height, fit) => {
     const placement = place(sourceWidth, sourceHeight, width, height, fit);
-    expect(() => assertPixels(found(FRACTIONS, placement), placement, "yolo")).toThrow(ModelError);
-    // The same boxes in pixels; one among fractions; and so few that the model may be mistaken.
+    expect(() => check(found(FRACTIONS, placement), placement)).toThrow(ModelError);
+    // However few there are.
+    for (const count of [1, 2]) {
+      expect(() => check(found(FRACTIONS.slice(0, count), placement), placement)).toThrow(ModelError);
+    }
+    // The same boxes in pixels; one among fractions.
     const pixels = FRACTIONS.map(([x1, y1, x2, y2]): Box => [x1 * width, y1 * height, x2 * width, y2 * height]);
-    assertPixels(found(pixels, placement), placement, "yolo");
-    assertPixels(found([...FRACTIONS, pixels[0]!], placement), placement, "yolo");
-    assertPixels(found(FRACTIONS.slice(0, 2), placement), placement, "yolo");
-    assertPixels(found([], placement), placement, "yolo");
+    check(found(pixels, placement), placement);
+    check(found([...FRACTIONS, pixels[0]!], placement), placement);
+    check(found([], placement), placement);
   },
 );
 
-test("assertPixels() takes no row of score 0 for a box: nms=True fills up with them", () => {
+test("PixelCheck takes no row of score 0 for a box: nms=True fills up with them", () => {
   const placement = place(61, 43, 96, 64, "letterbox");
   const block = found(Array<Box>(300).fill([0, 0, 0, 0]), placement);
-  block.scores.fill(0, 2);
-  assertPixels(block, placement, "yolo-end-to-end");
-  block.scores.fill(0.01, 2, 3);
-  expect(() => assertPixels(block, placement, "yolo-end-to-end")).toThrow(ModelError);
+  block.scores.fill(0);
+  check(block, placement, "yolo-end-to-end");
+  block.scores.fill(0.01, 0, 3);
+  expect(() => check(block, placement, "yolo-end-to-end")).toThrow(ModelError);
 });
 
-test("assertPixels() says how many there are, and what to do", () => {
+test("PixelCheck lets one or two pass of which the model is not sure, or that come after boxes in pixels", () => {
+  const placement = place(640, 480, 640, 640, "letterbox");
+  const few = found(FRACTIONS.slice(0, 2), placement);
+  few.scores.fill(0.1);
+  check(few, placement);
+  few.scores.fill(0.9);
+  expect(() => check(few, placement)).toThrow(ModelError);
+  const pixels = new PixelCheck();
+  check(found([[10, 100, 200, 300]], placement), placement, "yolo", pixels);
+  check(few, placement, "yolo", pixels);
+  expect(() => check(found(FRACTIONS, placement), placement, "yolo", pixels)).toThrow(ModelError);
+});
+
+test("PixelCheck says how many there are, and what to do", () => {
   const placement = place(640, 640, 640, 640, "stretch");
-  expect(() => assertPixels(found(FRACTIONS, placement), placement, "yolo")).toThrow(
+  expect(() => check(found(FRACTIONS, placement), placement)).toThrow(
     'Cannot decode the model\'s output as layout "yolo" as boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions',
   );
+  expect(() => check(found(FRACTIONS.slice(0, 1), placement), placement)).toThrow("the only one lies in its first one");
 });

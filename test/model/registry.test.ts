@@ -11,6 +11,17 @@ function recognised(outputs: readonly Declared[], parts: Parameters<typeof model
   return recogniseModel(model(outputs, parts), {});
 }
 
+/** What is returned, and what is logged meanwhile. */
+function logged<T>(run: () => T): { result: T; lines: string[] } {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    return { result: run(), lines };
+  } finally {
+    setLogSink(former);
+  }
+}
+
 test("recogniseModel() tells Ultralytics' dense head, fixed and dynamic, and all that follows from it", () => {
   const fixed = recognised([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
   expect(fixed).toMatchObject({
@@ -350,18 +361,106 @@ test("rows with a batch number: [rows, 7], YOLOv7's --max-wh", () => {
   expect(recogniseModel(nas, { layout: "yolov7-rows" }).layout).toBe("yolov7-rows");
 });
 
-test("YOLOv9's auxiliary head, of the same shape, is told by its name", () => {
-  const outputs: Declared[] = [
-    ["1913", [1, 84, 8400]],
-    ["output0", [1, 84, 8400]],
+test("of YOLOv9's heads, of one shape, the main one is numbered, and the last of several: the first is an auxiliary one", () => {
+  const head = (name: string): Declared => [name, [1, 84, 8400]];
+  expect(recognised([head("output0"), head("2731")]).plan).toMatchObject({ output: "2731" });
+  expect(recognised([head("2731"), head("3104"), head("output0")]).plan).toMatchObject({ output: "3104" });
+  const raw: Declared[] = [80, 40, 20].map((side) => [`map ${side}`, [1, 144, side, side]]);
+  expect(recognised([head("output0"), ...raw, head("2731")]).plan).toMatchObject({ output: "2731" });
+  expect(() => recognised([head("1913"), head("1914")])).toThrow(ModelError);
+  expect(() => recognised([head("output0"), ["2731", [1, 85, 8400]]])).toThrow(ModelError);
+});
+
+test("an output that the layout does not know shows another model: it is refused, and read where the layout is named", () => {
+  const further: [Declared, Declared][] = [
+    // pytorch-YOLOv4 at 416, whose channels are classes alone; YOLOP, which wants ImageNet's mean; a head on the side.
+    [
+      ["confs", [1, 10_647, 85]],
+      ["boxes", [1, 10_647, 1, 4]],
+    ],
+    [
+      ["det_out", [1, 25_200, 6]],
+      ["lane_line_seg", [1, 2, 640, 640]],
+    ],
+    [
+      ["output0", [1, 84, 8400]],
+      ["depth", [1, 1, 640, 640]],
+    ],
+    [
+      ["output0", [1, 84, 8400]],
+      ["map", [1, 19, 80, 80]],
+    ],
+    [
+      ["output0", [1, 300, 6]],
+      ["embeddings", [1, 300, 512]],
+    ],
   ];
-  expect(recognised(outputs).plan).toMatchObject({ output: "output0" });
-  expect(() =>
-    recognised([
-      ["1913", [1, 84, 8400]],
-      ["1914", [1, 84, 8400]],
-    ]),
-  ).toThrow(ModelError);
+  for (const [known, other] of further) {
+    const side = known[0] === "confs" ? 416 : 640;
+    const inputs: Declared[] = [["images", [1, 3, side, side]]];
+    expect(() => recognised([known, other], { inputs })).toThrow(ModelError);
+    const layout = recognised([known], { inputs }).layout;
+    if (other[1].length !== 4) continue;
+    expect(() => recognised([known, other], { inputs })).toThrow(
+      `as no layout has ${other[0]}: f32 [${other[1].join(", ")}] beside the rest, which would be "${layout}"\nHint: it may be another model`,
+    );
+    const named = logged(() => recogniseModel(model([known, other], { inputs }), { layout }));
+    expect(named.result.unexplained.map(({ name }) => name)).toEqual([other[0]]);
+    expect(named.lines.join()).toContain(`although that has no ${other[0]}: f32`);
+  }
+  const boxes = recognised(SIZED_OUTPUTS, { inputs: SIZED_INPUTS });
+  expect(boxes.unexplained).toEqual([]);
+  expect(() => recognised([...SIZED_OUTPUTS, ["angles", [-1, 300]]], { inputs: SIZED_INPUTS })).toThrow(
+    /no layout has angles/,
+  );
+});
+
+test("raw maps and mask prototypes beside a head are known, where they fit it", () => {
+  const raw = (channels: number): Declared[] => [80, 40, 20].map((side) => [`map ${side}`, [1, channels, side, side]]);
+  expect(recognised([["output0", [1, 84, 8400]], ...raw(144)]).layout).toBe("yolo");
+  expect(recognised([["output", [1, 25_200, 85]], ...raw(255)]).layout).toBe("yolo-objectness");
+  const prototypes: Declared = ["output1", [1, 32, 160, 160]];
+  expect(recognised([["output0", [1, 116, 8400]], prototypes]).unexplained).toEqual([]);
+  const metadata = ultralytics(80);
+  expect(() => recognised([["output0", [1, 84, 8400]], prototypes], { metadata })).toThrow(/no layout has output1/);
+  const masks: Declared[] = [
+    ["dets", [1, 300, 4]],
+    ["labels", [1, 300, 91]],
+    ["masks", [1, 300, 108, 108]],
+  ];
+  expect(recognised(masks).layout).toBe("rf-detr");
+});
+
+test("metadata that says NMS is done does not hold against a raw grid, and the log says so", () => {
+  const promised = [{ end2end: "True" }, { args: "{'nms': True}" }];
+  for (const more of promised) {
+    const metadata = ultralytics(80, more);
+    const shapes: [number[], string][] = [
+      [[1, 84, 8400], "yolo"],
+      [[-1, 84, -1], "yolo"],
+      [[1, 8400, 84], "yolo-transposed"],
+    ];
+    for (const [shape, layout] of shapes) {
+      const inputs: Declared[] = shape[0] === 1 ? [["images", [1, 3, 640, 640]]] : [DYNAMIC_IMAGES];
+      const { result, lines } = logged(() => recognised([["output0", shape]], { inputs, metadata }));
+      expect(result).toMatchObject({ layout, needsNms: true, plan: { classes: 80 } });
+      expect(lines).toEqual([
+        "warn: Ignoring that the metadata of the model says that NMS is done, as its output is a raw grid",
+      ]);
+    }
+    expect(recognised([["output0", [1, 300, 6]]], { metadata }).layout).toBe("yolo-end-to-end");
+  }
+  // Masks and keypoints come with more columns than six.
+  const segment = ultralytics(2, { task: "segment", end2end: "True" });
+  expect(
+    recognised(
+      [
+        ["output0", [1, 300, 38]],
+        ["output1", [1, 32, 160, 160]],
+      ],
+      { metadata: segment },
+    ).layout,
+  ).toBe("yolo-end-to-end");
 });
 
 /** As RT-DETR, D-FINE and DEIM are exported. */
@@ -461,6 +560,34 @@ test("logits and pred_boxes: the number of classes tells sigmoid from softmax, e
   expect(recogniseModel(custom, { labels: ["table", "rotated"] }).layout).toBe("hugging-face-softmax");
   expect(recogniseModel(custom, { labels: ["a", "b", "c"] }).layout).toBe("hugging-face");
   expect(recogniseModel(custom, { layout: "hugging-face-softmax" }).labels).toEqual(["class 0", "class 1"]);
+});
+
+test("Hugging Face's own classes: further outputs tell RT-DETR from DETR's kin, else the log says what is assumed", () => {
+  const read = (further: string[], classes = 7, layout?: string): ReturnType<typeof logged<Recognition>> => {
+    const outputs: Declared[] = [
+      ["logits", [-1, 300, classes]],
+      ["pred_boxes", [-1, 300, 4]],
+      ...further.map((name): Declared => [name, [-1, 300, 256]]),
+    ];
+    const described = model(outputs, { inputs: [["pixel_values", [-1, 3, -1, -1]]] });
+    return logged(() => recogniseModel(described, { labels: new Array(classes).fill("x"), layout }));
+  };
+  const states = ["last_hidden_state", "encoder_last_hidden_state"];
+  const conditional = read(states);
+  expect(conditional.result).toMatchObject({ layout: "hugging-face", preprocessing: { mean: IMAGENET_MEAN } });
+  const deformable = read([...states, "init_reference_points", "intermediate_hidden_states", "enc_outputs_class"]);
+  expect(deformable.result.preprocessing).toMatchObject({ mean: IMAGENET_MEAN, std: IMAGENET_STD });
+  const rtdetr = read([...states, "intermediate_hidden_states", "enc_topk_logits", "enc_topk_bboxes"]);
+  expect(rtdetr.result.preprocessing).toMatchObject({ mean: [0, 0, 0] });
+  for (const { lines } of [conditional, deformable, rtdetr, read([], 80), read([], 7, "hugging-face")]) {
+    expect(lines).toEqual([]);
+  }
+  const unknown = read([]);
+  expect(unknown.result.preprocessing).toMatchObject({ mean: [0, 0, 0] });
+  expect(unknown.lines.join()).toMatch(
+    /^warn: Assuming for the model RT-DETR's pre-processing.*give `preprocessing: \{ mean:/,
+  );
+  expect(() => read(["keypoints"])).toThrow(/no layout has keypoints/);
 });
 
 test("EfficientNMS by every set of names, with whole or float classes; NHWC is TensorFlow's, whose boxes are y, x", () => {
@@ -630,8 +757,18 @@ test("COCO's names are assumed where the outputs do not tell the number of class
   expect(recognised([["output0", [1, 300, 6]]], { metadata: ultralytics(3) }).labels.length).toBe(3);
   expect(recogniseModel(model([["output0", [1, 300, 6]]]), { labels: ["cat"] }).labels).toEqual(["cat"]);
   expect(recognised([["output0", [1, 84, 8400]]]).labels).toEqual(COCO_80);
+  // RF-DETR trained on own data may keep 91 columns.
+  const rfDetr: Declared[] = [
+    ["dets", [1, 300, 4]],
+    ["labels", [1, 300, 91]],
+  ];
+  expect(recognised(rfDetr).labels).toEqual(COCO_91);
+  expect(recogniseModel(model(rfDetr), { labels: new Array(91).fill("x") }).labels).toHaveLength(91);
   setLogSink(former);
-  expect(lines).toEqual(["warn: Assuming COCO's 80 class names as the model does not tell its own: give `labels`"]);
+  expect(lines).toEqual([
+    "warn: Assuming COCO's 80 class names as the model does not tell its own: give `labels`",
+    "warn: Assuming the names of COCO's 91 ids as the model has 91 classes and does not tell their names: one that was trained on other data may keep their number; give `labels`",
+  ]);
 });
 
 test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a line in the log says what is assumed", () => {

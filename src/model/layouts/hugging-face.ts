@@ -31,6 +31,33 @@ function maskInputs({ inputs }: { readonly inputs: readonly TensorInfo[] }): Siz
   );
 }
 
+/** Further outputs of transformers' detectors: states, attentions and what their losses need. */
+const STATES =
+  /^(encoder_|decoder_|cross_)?(last_)?hidden_states?$|^(encoder_|decoder_|cross_)?attentions$|^intermediate_|^init(ial)?_reference_points$|^enc_|^auxiliary_outputs|^denoising_/;
+
+/** Those that RT-DETR, D-FINE and their kin have beside the others. */
+const STATES_OF_RTDETR = /^enc_topk_|^intermediate_(logits|predicted_corners)$|^initial_reference_points$/;
+
+/** What is assumed of models that could be Conditional or Deformable DETR as well. */
+const ASSUMED_OF_SIGMOID =
+  "RT-DETR's pre-processing, levels in 0–1; Conditional, Deformable and DAB-DETR of own classes look alike and want ImageNet's " +
+  "mean and deviation: for these give `preprocessing: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }`";
+
+/** Which family a model is of, by its inputs, classes and further outputs. */
+function familyOf(
+  states: readonly TensorInfo[],
+  {
+    activation,
+    classes,
+    hasMask,
+  }: { readonly activation: Activation; readonly classes: number; readonly hasMask: boolean },
+): "detr" | "rtdetr" | "unknown" {
+  // DETR and those after it have a mask or 91 ids; RT-DETR and D-FINE are trained on COCO's 80.
+  if (activation === "softmax" || hasMask || classes === COCO_91.length) return "detr";
+  if (states.some(({ name }) => STATES_OF_RTDETR.test(name)) || classes === COCO_80.length) return "rtdetr";
+  return states.length > 0 ? "detr" : "unknown";
+}
+
 function recognise(
   layout: Pick<Layout, "name">,
   traits: ModelTraits,
@@ -43,12 +70,15 @@ function recognise(
   if (boxes === undefined || logits === undefined || boxes.shape[2] !== 4 || classes < 1) return undefined;
   if (!traits.forced && !fits(classes, activation, traits.classes)) return undefined;
   const sizeInputs = maskInputs(model);
-  // RT-DETR and D-FINE take 0–1; DETR and those after it, which have a mask or 91 ids, ImageNet's mean and deviation.
-  const isDetr = activation === "softmax" || sizeInputs.length > 0 || classes === COCO_91.length;
+  const states = model.outputs.filter(({ name }) => STATES.test(name));
+  const family = familyOf(states, { activation, classes, hasMask: sizeInputs.length > 0 });
   const stretched = { ...YOLO_PREPROCESSING, fit: "stretch" } as const;
   return recognition(layout, traits, {
     outputs: [logits, boxes],
-    preprocessing: isDetr ? { ...stretched, mean: IMAGENET_MEAN, std: IMAGENET_STD } : stretched,
+    auxiliary: states,
+    // RT-DETR and D-FINE take 0–1, DETR and those after it ImageNet's mean and deviation.
+    preprocessing: family === "detr" ? { ...stretched, mean: IMAGENET_MEAN, std: IMAGENET_STD } : stretched,
+    assumptions: family === "unknown" && !traits.forced ? [ASSUMED_OF_SIGMOID] : [],
     classes: activation === "softmax" ? classes - 1 : classes,
     needsNms: false,
     sizeInputs,

@@ -25,6 +25,8 @@ export const rfDetr: Layout<QueriesPlan> = {
     if (traits.classes !== undefined && traits.classes !== classes) return undefined;
     return recognition(rfDetr, traits, {
       outputs: [boxes, logits],
+      // The segmentation models' masks.
+      auxiliary: traits.model.outputs.filter(({ name, shape }) => name === "masks" && shape.length === 4),
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD },
       classes,
       needsNms: false,

@@ -2,7 +2,14 @@
 
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeRows } from "../decode/rows.ts";
-import { type DenseReading, isDeepStream, MASK_CHANNELS, mayBeChosen, readDense } from "../dense-reading.ts";
+import {
+  auxiliaryOutputs,
+  type DenseReading,
+  isDeepStream,
+  MASK_CHANNELS,
+  mayBeChosen,
+  readDense,
+} from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
 import type { RowsPlan } from "../plan.ts";
@@ -22,8 +29,8 @@ function isOfUltralytics({ channels, rowKind }: DenseReading, { task, classes }:
 }
 
 function fits(reading: DenseReading, traits: ModelTraits): boolean {
-  const { channels, rows, rowKind, hasMasks } = reading;
-  const { classes, family, rowsAreFinal } = traits;
+  const { channels, rows, rowKind, hasMasks, rowsAreFinal } = reading;
+  const { classes, family } = traits;
   if (family === "rtdetr") return false;
   if (rowsAreFinal) return true;
   const isOpen = rowKind === "dynamic" && channels === COLUMNS;
@@ -47,6 +54,7 @@ export const yoloEndToEnd: Layout<RowsPlan> = {
     if (!traits.forced && !fits(reading, traits)) return undefined;
     return recognition(yoloEndToEnd, traits, {
       outputs: [reading.output],
+      auxiliary: auxiliaryOutputs(reading, COLUMNS, 0, traits),
       preprocessing: YOLO_PREPROCESSING,
       assumptions: isDeepStream(reading, traits) ? [ASSUMED_OF_FINAL_ROWS] : [],
       classes: undefined,

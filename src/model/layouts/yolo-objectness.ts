@@ -3,7 +3,7 @@
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeDense } from "../decode/dense.ts";
 import { densePlan } from "../dense-plan.ts";
-import { classesAmong, type DenseReading, isDeepStream, readDense } from "../dense-reading.ts";
+import { auxiliaryOutputs, classesAmong, type DenseReading, isDeepStream, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
 import type { DensePlan } from "../plan.ts";
@@ -14,7 +14,7 @@ const COCO_WITHOUT_OBJECTNESS = 84;
 
 /** Three rows a cell are anchors, which always have objectness; one a cell is YOLOv6's, whose output is `outputs`. */
 function fits(reading: DenseReading, traits: ModelTraits): boolean {
-  if (traits.rowsAreFinal || traits.family === "rtdetr" || isDeepStream(reading, traits)) return false;
+  if (reading.rowsAreFinal || traits.family === "rtdetr" || isDeepStream(reading, traits)) return false;
   if (reading.rowKind === "anchors") return true;
   if (reading.rowKind === "cells") return reading.output.name === "outputs";
   return (
@@ -48,6 +48,7 @@ export const yoloObjectness: Layout<DensePlan> = {
     if (classes === undefined || (!traits.forced && !fits(reading, traits))) return undefined;
     return recognition(yoloObjectness, traits, {
       outputs: [reading.output],
+      auxiliary: auxiliaryOutputs(reading, 5, classes, traits),
       preprocessing: YOLO_PREPROCESSING,
       classes,
       needsNms: true,

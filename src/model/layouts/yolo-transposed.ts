@@ -3,7 +3,7 @@
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeDense } from "../decode/dense.ts";
 import { densePlan } from "../dense-plan.ts";
-import { classesAmong, isDeepStream, readDense } from "../dense-reading.ts";
+import { auxiliaryOutputs, classesAmong, isDeepStream, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
 import type { DensePlan } from "../plan.ts";
@@ -24,10 +24,11 @@ export const yoloTransposed: Layout<DensePlan> = {
     if (!traits.forced) {
       if (reading.rowKind !== "cells" && reading.rowKind !== "dynamic") return undefined;
       if (traits.classes === undefined && reading.channels === COCO_WITH_OBJECTNESS) return undefined;
-      if (traits.rowsAreFinal || traits.family === "rtdetr" || isDeepStream(reading, traits)) return undefined;
+      if (reading.rowsAreFinal || traits.family === "rtdetr" || isDeepStream(reading, traits)) return undefined;
     }
     return recognition(yoloTransposed, traits, {
       outputs: [reading.output],
+      auxiliary: auxiliaryOutputs(reading, 4, classes, traits),
       preprocessing: YOLO_PREPROCESSING,
       classes,
       needsNms: true,

@@ -3,7 +3,7 @@
 import { YOLO_PREPROCESSING } from "../../image/preprocessing.ts";
 import { decodeDense } from "../decode/dense.ts";
 import { densePlan } from "../dense-plan.ts";
-import { classesAmong, readDense } from "../dense-reading.ts";
+import { auxiliaryOutputs, classesAmong, readDense } from "../dense-reading.ts";
 import type { Layout, Recognition } from "../layout.ts";
 import type { ModelTraits } from "../model-traits.ts";
 import type { DensePlan } from "../plan.ts";
@@ -25,6 +25,7 @@ export const yolo: Layout<DensePlan> = {
     if (classes === undefined) return undefined;
     return recognition(yolo, traits, {
       outputs: [reading.output],
+      auxiliary: auxiliaryOutputs(reading, 4, classes, traits),
       preprocessing: YOLO_PREPROCESSING,
       classes,
       needsNms: true,

@@ -7,7 +7,7 @@ import type { Image } from "../../image/image.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import type { SourceBytes } from "../../image/source.ts";
-import { assertPixels } from "../../model/box-units.ts";
+import { PixelCheck } from "../../model/box-units.ts";
 import { Candidates } from "../../model/candidates.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import { gatherExtras } from "../../model/gather.ts";
@@ -42,6 +42,7 @@ export class CpuSlot extends Resource implements Slot {
   readonly #bindings = new BindingCache<InputBinding>();
   readonly #candidates = new Candidates();
   readonly #selector = new Selector();
+  readonly #pixels = new PixelCheck();
   readonly #blocks: DetectionBlock[] = [];
   readonly #decodeInput: { -readonly [Key in keyof DecodeInput]: DecodeInput[Key] } = {
     outputs: new Map(),
@@ -107,7 +108,7 @@ export class CpuSlot extends Resource implements Slot {
       this.#selector.select(this.#candidates, selection, recognition, block);
       if (extras !== undefined) gatherExtras(extras, input, block);
       unplaceBoxes(block.boxes, block.count, this.placements[index]!);
-      assertPixels(block, this.placements[index]!, recognition.layout);
+      this.#pixels.check(block, this.placements[index]!, recognition.layout);
     }
     this.timings.postprocess = performance.now() - started;
     return Promise.resolve(this.#blocks);

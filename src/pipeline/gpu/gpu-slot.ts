@@ -9,7 +9,7 @@ import type { EventWait } from "../../cuda/event-waits.ts";
 import { type Placement, place } from "../../image/geometry.ts";
 import type { DecodedImage } from "../../image/picture-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
-import { assertPixels } from "../../model/box-units.ts";
+import { PixelCheck } from "../../model/box-units.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { Selection } from "../../model/selection.ts";
 import type { DecodeOutcome, Size, Slot, SlotPicture } from "../backend.ts";
@@ -40,6 +40,7 @@ export class GpuSlot extends Resource implements Slot {
   readonly #placed: Placement[] = [];
   readonly #bindings = new BindingCache<GpuBinding>();
   readonly #blocks: DetectionBlock[] = [];
+  readonly #pixels = new PixelCheck();
   readonly #owned: DisposableStack;
 
   /** @param owner kept open by the slot: a backend */
@@ -201,7 +202,7 @@ export class GpuSlot extends Resource implements Slot {
     for (let index = 0; index < this.placements.length; index++) {
       const block = blockAt(this.#blocks, index, selection.maxDetections, this.#model.recognition.extras);
       binding.read(index, block);
-      assertPixels(block, this.placements[index]!, this.#model.recognition.layout);
+      this.#pixels.check(block, this.placements[index]!, this.#model.recognition.layout);
     }
     return this.#blocks;
   }

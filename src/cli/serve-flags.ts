@@ -26,6 +26,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
   { name: "name", value: "NAME", summary: "name of the model in /v2/models/NAME (default the file's)" },
   ...DETECTOR_FLAGS,
   { name: "max-body", value: "SIZE", summary: "longest body, else 413 (default 32MiB)" },
+  {
+    name: "max-bodies",
+    value: "SIZE",
+    summary: "all request bodies in memory; beyond it the largest get 429 (default 128MiB)",
+  },
   { name: "max-pixels", value: "N", summary: "most pixels of a picture, else 413 (default 67108864)" },
   { name: "max-files", value: "N", summary: "most pictures in one form (default 32)" },
   {
@@ -61,6 +66,7 @@ const schema = z.object({
   "allow-host": list.optional(),
   name: text.optional(),
   "max-body": byteCount.optional(),
+  "max-bodies": byteCount.optional(),
   "max-pixels": count(2 ** 40).default(DEFAULT_SERVED_PIXELS),
   "max-files": count(100_000).optional(),
   concurrency: count(100_000).optional(),
@@ -100,6 +106,7 @@ export function parseServeFlags(parsed: ParsedArguments): ServeArguments {
       allowHost: flags["allow-host"],
       name: flags.name,
       maxBodyBytes: flags["max-body"],
+      maxBodiesBytes: flags["max-bodies"],
       maxFiles: flags["max-files"],
       concurrency: flags.concurrency,
       queue: flags.queue,

@@ -141,6 +141,14 @@ export class Detector implements AsyncDisposable {
   }
 
   /**
+   * For how long every slot has been taken without a run ending, in milliseconds; 0 while one is free. A detector that is
+   * busy comes to some run's length; one whose runs hang goes on counting.
+   */
+  get stalledMs(): number {
+    return this.#pipeline.stalledMs;
+  }
+
+  /**
    * Run black pictures through the model in all ways that frames will go, so that the first real ones take no longer than
    * the others: memory is taken, CUDA graphs are captured, JPEG decoders are set up. The commands `serve` and
    * `worker`, and `Worker.create`, do it before they are ready.

@@ -89,6 +89,11 @@ export class Pipeline {
     return this.#ring.length;
   }
 
+  /** For how long all slots have been taken without one being given back, in milliseconds; 0 while one is free. */
+  get stalledMs(): number {
+    return this.#ring.stalledMs;
+  }
+
   /** Size of the model's input for these pictures, in pixels. */
   sizeFor(images: readonly PixelSize[]): Size {
     const { fixedSize, stride } = this.backend.recognition;

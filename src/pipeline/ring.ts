@@ -36,6 +36,8 @@ export class Ring<Item extends RingItem> {
   /** The device that is looked at first. */
   #turn = 0;
   #busy = 0;
+  /** When a slot was last handed out of the free ones, or given back. */
+  #movedAt = 0;
   #drained: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
@@ -51,6 +53,12 @@ export class Ring<Item extends RingItem> {
     return this.#busy;
   }
 
+  /** For how long all slots have been taken without one being given back, in milliseconds; 0 while one is free. */
+  get stalledMs(): number {
+    const isFull = this.#devices.every((device) => device.isRetired || device.free.length === 0);
+    return isFull ? performance.now() - this.#movedAt : 0;
+  }
+
   /** Ask for a slot: the waiter gets a free one before this returns, else in its turn. */
   request(waiter: Waiter<Item>): void {
     if (this.#closed !== undefined) {
@@ -63,6 +71,7 @@ export class Ring<Item extends RingItem> {
       return;
     }
     this.#busy += 1;
+    this.#movedAt = performance.now();
     waiter.take(device.free.pop()!);
   }
 
@@ -77,6 +86,7 @@ export class Ring<Item extends RingItem> {
 
   /** Give a slot back; the longest waiting caller gets it. */
   release(item: Item): void {
+    this.#movedAt = performance.now();
     const device = this.#deviceOf.get(item)!;
     const next = device.isRetired ? undefined : this.#waiting.shift();
     if (next !== undefined) {

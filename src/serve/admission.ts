@@ -1,5 +1,6 @@
 /** @module Admission: so many pieces of work at once, so many waiting, and no more. */
 
+import { logger } from "../core/log.ts";
 import { refusal } from "./failure.ts";
 
 /** How much is let in. */
@@ -8,6 +9,11 @@ export interface AdmissionOptions {
   readonly concurrency: number;
   /** Requests that may wait, 0 or more. */
   readonly queue: number;
+  /**
+   * How long work may go on after its signal, in milliseconds: if it has not ended then, it may never, and somebody else
+   * gets its place. At most `concurrency` such pieces are let run on, so that what they hold in memory stays bounded.
+   */
+  readonly graceMs: number;
 }
 
 /** One that waits for its turn. */
@@ -23,6 +29,9 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #waiting: Waiting[] = [];
   #running = 0;
+  /** Pieces that run on without a place. */
+  #stray = 0;
+  #endedAt = performance.now();
   /** Of the recent pieces of work, in milliseconds. */
   #meanMs = 0;
 
@@ -35,6 +44,16 @@ export class Admission {
     return this.#running;
   }
 
+  /** Pieces of work whose place was given to others, and that have not ended since. */
+  get stray(): number {
+    return this.#stray;
+  }
+
+  /** For how long all places have been taken without one getting free, in milliseconds; 0 while there is a free one. */
+  get stalledMs(): number {
+    return this.#running < this.#options.concurrency ? 0 : performance.now() - this.#endedAt;
+  }
+
   /** Requests that wait for their turn. */
   get waiting(): number {
     return this.#waiting.length;
@@ -42,7 +61,7 @@ export class Admission {
 
   /**
    * Do a piece of work in its turn. When the signal ends the wait for it, the work goes on and keeps its place until it
-   * is done: what is running stays counted.
+   * is done, or for `graceMs`: what is running stays counted.
    *
    * @param signal its reason is thrown, whether the turn had come or not
    * @throws {RequestError} 429 if too many wait already; `Retry-After` says when there may be room
@@ -50,7 +69,30 @@ export class Admission {
   async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     await this.#enter(signal);
     const started = performance.now();
-    const running = work().finally(() => this.#leave(performance.now() - started));
+    const { graceMs, concurrency } = this.#options;
+    let isStray = false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const giveUp = (): void => {
+      if (this.#stray >= concurrency) return;
+      isStray = true;
+      this.#stray += 1;
+      logger.error(
+        `A request has not ended ${Math.round(graceMs / 1000)} s after its time was up: its place is given up`,
+      );
+      this.#next();
+    };
+    const onAbort = (): void => {
+      timer = setTimeout(giveUp, graceMs);
+      timer.unref();
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    const running = work().finally(() => {
+      signal.removeEventListener("abort", onAbort);
+      clearTimeout(timer);
+      if (isStray) this.#stray -= 1;
+      else this.#leave(performance.now() - started);
+    });
     return await untilAborted(running, signal);
   }
 
@@ -59,6 +101,7 @@ export class Admission {
     const { concurrency, queue } = this.#options;
     if (this.#running < concurrency) {
       this.#running += 1;
+      this.#endedAt = performance.now();
       return Promise.resolve();
     }
     if (this.#waiting.length >= queue) {
@@ -84,6 +127,12 @@ export class Admission {
 
   #leave(elapsedMs: number): void {
     this.#meanMs += (elapsedMs - this.#meanMs) * (this.#meanMs === 0 ? 1 : NEWEST);
+    this.#next();
+  }
+
+  /** Give a place that is free now to who has waited longest. */
+  #next(): void {
+    this.#endedAt = performance.now();
     const next = this.#waiting.shift();
     if (next === undefined) this.#running -= 1;
     else next.enter();

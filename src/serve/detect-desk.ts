@@ -7,7 +7,9 @@ import type { DetectOptions } from "../detector/detector-config.ts";
 import type { Image } from "../image/image.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
 import { Admission } from "./admission.ts";
+import { BodyBudget, type BodyHold } from "./body-budget.ts";
 import { drainingError, refusal } from "./failure.ts";
+import { readRequestBody } from "./request-body.ts";
 import type { ServeConfig } from "./serve-config.ts";
 import { framesInFlight, type ServedDetector } from "./served-detector.ts";
 
@@ -20,6 +22,7 @@ export class DetectDesk {
   readonly #config: ServeConfig;
   readonly #metrics: ServiceMetrics;
   readonly #admission: Admission;
+  readonly #bodies: BodyBudget;
   /** Ends of the turns and bodies that are waited for. */
   readonly #ends = new Set<AbortController>();
   #receiving = 0;
@@ -30,7 +33,8 @@ export class DetectDesk {
     this.#config = config;
     this.#metrics = metrics;
     const { concurrency = Math.max(4, 2 * framesInFlight(detector)), queue } = config;
-    this.#admission = new Admission({ concurrency, queue });
+    this.#admission = new Admission({ concurrency, queue, graceMs: config.timeoutMs });
+    this.#bodies = new BodyBudget(config.maxBodiesBytes);
   }
 
   /** True once `drain` has been called. */
@@ -41,6 +45,14 @@ export class DetectDesk {
   /** Requests that wait for their turn. */
   get waiting(): number {
     return this.#admission.waiting;
+  }
+
+  /**
+   * For how long nothing has been finished though everything is taken, in milliseconds: all slots of the detector by runs, or
+   * all places by requests. 0 while there is room.
+   */
+  get stalledMs(): number {
+    return Math.max(this.#detector.stalledMs, this.#admission.stalledMs);
   }
 
   /** From now on no request is let in; those that have been are finished. */
@@ -55,57 +67,72 @@ export class DetectDesk {
   }
 
   /**
-   * Let a request in, and take its body.
+   * Let a request in, take its body, and do its work in its turn: nothing is made of the body before.
    *
-   * @param read ends early when its signal is aborted
-   * @throws {RequestError} 503 if the server is draining, 429 if too many bodies are on their way
+   * When the client goes, its `AbortError` is thrown, and work that has not begun never does.
+   *
+   * @param work  what is done; it may detect several pictures
+   * @param check refuses what costs nothing to refuse, before the turn
+   * @throws {RequestError} 503 if the server is draining or the time is up, 429 if too many bodies are on their way, too many
+   *   of their bytes in memory, or too many requests waiting
    */
-  async receive<T>(read: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async serve<T>(
+    request: Request,
+    work: (body: Uint8Array, detect: DetectOne) => Promise<T>,
+    check: (body: Uint8Array) => void = () => {},
+  ): Promise<T> {
     if (this.#isDraining) throw drainingError();
-    if (this.#receiving >= this.#config.maxReceiving) {
-      this.#metrics.drop("busy");
-      const found = `as ${this.#receiving} bodies are on their way`;
-      throw refusal(429, "busy", found, "ask again after the time in Retry-After", { "Retry-After": "1" });
-    }
     const end = new AbortController();
-    const started = performance.now();
+    const onGone = (): void => end.abort(new DOMException("The client has gone", "AbortError"));
+    const hold = this.#bodies.hold((error) => end.abort(error));
+    request.signal.addEventListener("abort", onGone, { once: true });
+    if (request.signal.aborted) onGone();
     this.#ends.add(end);
-    this.#receiving += 1;
     try {
-      const received = await read(end.signal);
-      this.#metrics.observe("receive", performance.now() - started);
-      return received;
+      const body = await this.#receive(request, hold, end.signal);
+      check(body);
+      return await this.#turn(end, request.signal, (detect) => {
+        hold.isPinned = true;
+        // It may go on after its time, and holds its body then.
+        return work(body, detect).finally(() => hold.release());
+      });
+    } catch (error) {
+      if (error instanceof RequestError && error.code === "busy") this.#metrics.drop("busy");
+      throw error;
     } finally {
-      this.#receiving -= 1;
+      if (!hold.isPinned) hold.release();
+      request.signal.removeEventListener("abort", onGone);
       this.#ends.delete(end);
     }
   }
 
-  /**
-   * Do a request's work in its turn.
-   *
-   * @param client aborted when the client has gone: its reason is thrown, and work that has not begun never does
-   * @param work   what is done; it may detect several pictures
-   * @throws {RequestError} 429 if too many wait, 503 if the time is up or the server can wait no longer
-   */
-  async turn<T>(client: AbortSignal, work: (detect: DetectOne) => Promise<T>): Promise<T> {
-    const end = new AbortController();
-    const onGone = (): void => end.abort(new DOMException("The client has gone", "AbortError"));
+  async #receive(request: Request, hold: BodyHold, signal: AbortSignal): Promise<Uint8Array> {
+    if (this.#receiving >= this.#config.maxReceiving) {
+      const found = `as ${this.#receiving} bodies are on their way`;
+      throw refusal(429, "busy", found, "ask again after the time in Retry-After", { "Retry-After": "1" });
+    }
+    const started = performance.now();
+    this.#receiving += 1;
+    try {
+      const received = await readRequestBody(request, this.#config, hold, signal);
+      this.#metrics.observe("receive", performance.now() - started);
+      return received;
+    } finally {
+      this.#receiving -= 1;
+    }
+  }
+
+  async #turn<T>(end: AbortController, client: AbortSignal, work: (detect: DetectOne) => Promise<T>): Promise<T> {
     const timer = setTimeout(() => end.abort(this.#timeoutError()), this.#config.timeoutMs);
-    client.addEventListener("abort", onGone, { once: true });
-    if (client.aborted) onGone();
-    this.#ends.add(end);
     try {
       const detect: DetectOne = (picture, options) => this.#detect(picture, { ...options, signal: end.signal });
       return await this.#admission.run(end.signal, () => work(detect));
     } catch (error) {
-      if (error instanceof RequestError && error.code === "busy") this.#metrics.drop("busy");
-      else if (end.signal.aborted) this.#metrics.drop(client.aborted ? "gone" : "expired");
+      const isBusy = error instanceof RequestError && error.code === "busy";
+      if (end.signal.aborted && !isBusy) this.#metrics.drop(client.aborted ? "gone" : "expired");
       throw error;
     } finally {
       clearTimeout(timer);
-      client.removeEventListener("abort", onGone);
-      this.#ends.delete(end);
     }
   }
 

@@ -13,13 +13,14 @@ import { type ResultJson, resultJson } from "../service/result-json.ts";
 import type { DetectDesk, DetectOne } from "./detect-desk.ts";
 import { parseDetectQuery } from "./detect-query.ts";
 import { failureOf, refusal } from "./failure.ts";
-import { readUpload, type Upload, type UploadedPicture, type UploadLimits } from "./upload.ts";
+import { checkUploadLength, checkUploadType, type Upload, type UploadedPicture, uploadOf } from "./upload.ts";
 
 /** What the route works with. */
 export interface DetectRouteParts {
   readonly desk: DetectDesk;
   readonly metrics: ServiceMetrics;
-  readonly limits: UploadLimits;
+  /** Most files in a form. */
+  readonly maxFiles: number;
 }
 
 /** What becomes of one file of a form: its result, or why there is none. */
@@ -110,16 +111,20 @@ async function answer(
  * @throws {RequestError} or the picture's error: see {@linkcode failureOf}
  */
 export async function detectRoute(request: Request, url: URL, parts: DetectRouteParts): Promise<Response> {
-  const { desk, metrics, limits } = parts;
+  const { desk, metrics, maxFiles } = parts;
   const { options, format } = parseDetectQuery(url.searchParams);
-  const upload = await desk.receive((signal) => readUpload(request, limits, signal));
-  if (format === "image" && upload.pictures.length !== 1) {
-    const found = `as format=image takes one picture: received ${upload.pictures.length}`;
-    throw refusal(400, "too-many-pictures", found, "send one, or leave format out");
-  }
-  return await desk.turn(request.signal, (detect) =>
-    format === "image"
-      ? annotated(upload.pictures[0]!.bytes, detect, options)
-      : answer(upload, detect, options, metrics),
+  checkUploadType(request);
+  return await desk.serve(
+    request,
+    async (body, detect) => {
+      const upload = await uploadOf(request, body, maxFiles);
+      if (format === "json") return await answer(upload, detect, options, metrics);
+      if (upload.pictures.length !== 1) {
+        const found = `as format=image takes one picture: received ${upload.pictures.length}`;
+        throw refusal(400, "too-many-pictures", found, "send one, or leave format out");
+      }
+      return await annotated(upload.pictures[0]!.bytes, detect, options);
+    },
+    checkUploadLength,
   );
 }

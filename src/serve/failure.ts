@@ -2,6 +2,7 @@
 
 import { ClosedError, ImageError, message, OptionError, PictureSizeError, RequestError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { formatDuration } from "../core/units.ts";
 
 /** What a client is told. */
 export interface Failure {
@@ -35,6 +36,12 @@ export function drainingError(): RequestError {
     "Retry-After": "5",
     Connection: "close",
   });
+}
+
+/** Nothing has come to an end for a while, though everything is taken: said to probes. */
+export function stalledError(stalledMs: number): RequestError {
+  const found = `Stalled: nothing has been finished for ${formatDuration(Math.floor(stalledMs / 1000) * 1000)}`;
+  return refusal(503, "stalled", found, "restart the server if this lasts", { "Retry-After": "5" });
 }
 
 /** True for the error of a client that has gone: there is nobody to answer. */

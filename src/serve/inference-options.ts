@@ -24,11 +24,16 @@ export interface InferenceJson {
   readonly outputs?: readonly { readonly name: string; readonly parameters: InferenceParameters }[] | undefined;
 }
 
-const parameters = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({});
+/** As much of what a client wrote as its error repeats. */
+const SHOWN_CHARACTERS = 200;
+
+const name = z.string().max(256);
+const value = z.union([z.string().max(2 ** 14), z.number(), z.boolean()]);
+const parameters = z.record(name, value).default({});
 const input = z.object({
-  name: z.string(),
+  name,
   shape: z.array(z.int().min(0)).max(MOST_SIDES),
-  datatype: z.string(),
+  datatype: z.string().max(64),
   parameters,
   // Millions of elements, which are looked at once, by who takes them.
   data: z.custom<readonly unknown[]>(Array.isArray, "expected a list").optional(),
@@ -36,13 +41,10 @@ const input = z.object({
 
 /** Unknown fields are left alone, as the protocol wants. */
 const schema: z.ZodType<InferenceJson, unknown> = z.object({
-  id: z.string().optional(),
+  id: z.string().max(4096).optional(),
   parameters,
   inputs: z.array(input).min(1).max(16),
-  outputs: z
-    .array(z.object({ name: z.string(), parameters }))
-    .max(16)
-    .optional(),
+  outputs: z.array(z.object({ name, parameters })).max(16).optional(),
 });
 
 /**
@@ -55,7 +57,7 @@ export function parseInferenceJson(text: string): InferenceJson {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    const found = `as the body is no JSON: ${(error as Error).message}`;
+    const found = `as the body is no JSON: ${(error as Error).message.slice(0, SHOWN_CHARACTERS)}`;
     throw badInference(
       found,
       "with tensors as bytes behind the JSON, its length goes into Inference-Header-Content-Length",
@@ -64,5 +66,6 @@ export function parseInferenceJson(text: string): InferenceJson {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  throw badInference(`as ${issue.path.join(".") || "the request"} is refused: ${issue.message}`, "GET /v2/models/NAME");
+  const where = issue.path.join(".").slice(0, SHOWN_CHARACTERS) || "the request";
+  throw badInference(`as ${where} is refused: ${issue.message}`, "GET /v2/models/NAME");
 }

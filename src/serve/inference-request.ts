@@ -4,6 +4,7 @@ import type { DetectOptions } from "../detector/detector-config.ts";
 import { type Image, imageOf } from "../image/image.ts";
 import { detectOptionsOf } from "./detect-query.ts";
 import { type InferenceInput, type InferenceJson, parseInferenceJson } from "./inference-options.ts";
+import { checkJsonBounds } from "./json-bounds.ts";
 import { badInference, jsonUint8, MOST_SIDES, onlyElement } from "./protocol-tensor.ts";
 
 /** The inputs of the served model: a request has exactly one of them. */
@@ -94,14 +95,15 @@ function wantedOutputs({ outputs, parameters }: InferenceJson): Map<string, bool
  * whole body is the picture file.
  *
  * @param header value of `Inference-Header-Content-Length`
- * @throws {RequestError} 400 if it is not what the protocol or the model says
+ * @throws {RequestError} 400 if it is not what the protocol or the model says, 413 if its JSON is more than that needs
  * @throws {OptionError} If a parameter is unknown or of another type
  */
-export function parseInferenceRequest(body: Uint8Array, header: string | null): InferenceRequest {
+export async function parseInferenceRequest(body: Uint8Array, header: string | null): Promise<InferenceRequest> {
   const length = headerLength(header, body.length);
   if (header !== null && length === 0) {
     return { id: undefined, picture: body, options: undefined, outputs: undefined, isBinary: true };
   }
+  await checkJsonBounds(body.subarray(0, length));
   const json = parseInferenceJson(Buffer.from(body.buffer, body.byteOffset, length).toString("utf8"));
   const [input, ...others] = json.inputs;
   if (input === undefined || others.length > 0) {

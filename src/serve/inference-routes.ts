@@ -6,7 +6,6 @@ import type { DetectDesk } from "./detect-desk.ts";
 import { refusal } from "./failure.ts";
 import { HEADER_LENGTH, INFERENCE_INPUTS, parseInferenceRequest } from "./inference-request.ts";
 import { checkOutputs, INFERENCE_OUTPUTS, inferenceResponse } from "./inference-response.ts";
-import { type BodyLimits, readRequestBody } from "./request-body.ts";
 import type { ServedDetector } from "./served-detector.ts";
 
 /** The only version of the only model. */
@@ -18,7 +17,6 @@ export interface InferenceRouteParts {
   readonly name: string;
   readonly desk: DetectDesk;
   readonly metrics: ServiceMetrics;
-  readonly limits: BodyLimits;
 }
 
 /** `GET /v2`. */
@@ -50,13 +48,14 @@ export function modelMetadata({ detector, name }: InferenceRouteParts): Response
 
 /** `POST /v2/models/NAME[/versions/1]/infer`. */
 export async function inferRoute(request: Request, parts: InferenceRouteParts): Promise<Response> {
-  const { desk, metrics, limits, name } = parts;
-  const body = await desk.receive((signal) => readRequestBody(request, limits, signal));
-  const wanted = parseInferenceRequest(body, request.headers.get(HEADER_LENGTH));
-  checkOutputs(wanted);
-  const result = await desk.turn(request.signal, (detect) => detect(wanted.picture, wanted.options));
-  const serialising = performance.now();
-  const response = inferenceResponse(result, wanted, { model: name, version: VERSION });
-  metrics.observe("serialise", performance.now() - serialising);
-  return response;
+  const { desk, metrics, name } = parts;
+  return await desk.serve(request, async (body, detect) => {
+    const wanted = await parseInferenceRequest(body, request.headers.get(HEADER_LENGTH));
+    checkOutputs(wanted);
+    const result = await detect(wanted.picture, wanted.options);
+    const serialising = performance.now();
+    const response = inferenceResponse(result, wanted, { model: name, version: VERSION });
+    metrics.observe("serialise", performance.now() - serialising);
+    return response;
+  });
 }

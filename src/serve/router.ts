@@ -1,9 +1,9 @@
 /** @module Router: from a request's address and method to what answers it. */
 
-import type { ServiceMetrics } from "../service/metrics.ts";
+import { type ServiceMetrics, STALLED_MS } from "../service/metrics.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
-import { drainingError, refusal } from "./failure.ts";
+import { drainingError, refusal, stalledError } from "./failure.ts";
 import { checkModel, inferRoute, modelMetadata, serverMetadata } from "./inference-routes.ts";
 import { pageResponse } from "./page.ts";
 import type { ServeConfig } from "./serve-config.ts";
@@ -46,15 +46,22 @@ export class Router {
     this.#parts = parts;
     const { detector, config, desk, metrics } = parts;
     const { name } = config;
-    const protocol = { detector, name, desk, metrics, limits: config };
-    const ready = (body: object): Response => {
-      if (desk.isDraining) throw drainingError();
+    const protocol = { detector, name, desk, metrics };
+    const moving = (body: object, withinMs: number): Response => {
+      const { stalledMs } = desk;
+      if (stalledMs > withinMs) throw stalledError(stalledMs);
       return Response.json(body);
     };
+    const ready = (body: object): Response => {
+      if (desk.isDraining) throw drainingError();
+      return moving(body, config.timeoutMs);
+    };
+    // A run may be slow; one that is as slow as this will not end, and starting the process again is all that helps.
+    const live = (body: object): Response => moving(body, Math.max(STALLED_MS, 2 * config.timeoutMs));
     const open = { method: "GET", isOpen: true } as const;
     this.#routes = new Map<string, Route>([
       ["/", { label: "page", ...open, handle: pageResponse }],
-      ["/healthz", { label: "healthz", ...open, handle: () => Response.json({ status: "ok" }) }],
+      ["/healthz", { label: "healthz", ...open, handle: () => live({ status: "ok" }) }],
       ["/readyz", { label: "readyz", ...open, handle: () => ready({ status: "ready" }) }],
       ["/metrics", { label: "metrics", method: "GET", handle: () => metricsResponse(metrics) }],
       ["/model", { label: "model", method: "GET", handle: () => Response.json(modelCard(detector, name)) }],
@@ -64,11 +71,11 @@ export class Router {
           label: "detect",
           method: "POST",
           isWork: true,
-          handle: (request, url) => detectRoute(request, url, { desk, metrics, limits: config }),
+          handle: (request, url) => detectRoute(request, url, { desk, metrics, maxFiles: config.maxFiles }),
         },
       ],
       ["/v2", { label: "v2", method: "GET", handle: serverMetadata }],
-      ["/v2/health/live", { label: "v2-live", ...open, handle: () => Response.json({ live: true }) }],
+      ["/v2/health/live", { label: "v2-live", ...open, handle: () => live({ live: true }) }],
       ["/v2/health/ready", { label: "v2-ready", ...open, handle: () => ready({ ready: true }) }],
     ]);
     this.#modelRoutes = {

@@ -32,6 +32,11 @@ export interface ServeOptions {
   readonly allowHost?: string | readonly string[];
   /** Longest body in bytes; a longer one is refused with 413. Default 32 MiB. */
   readonly maxBodyBytes?: number;
+  /**
+   * Bytes of all bodies in memory together, from their arrival to the end of their work; where they are more, the largest that
+   * is not worked on yet is refused with 429. At least `maxBodyBytes`. Default 128 MiB, or `maxBodyBytes` if that is more.
+   */
+  readonly maxBodiesBytes?: number;
   /** Most pictures in one multipart body. Default 32. */
   readonly maxFiles?: number;
   /** Requests worked on at once. Default: twice the detector's frames in flight, at least 4. */
@@ -97,6 +102,11 @@ const schema = z.strictObject({
     .min(1, "at least 1")
     .max(2 ** 30, "at most 1 GiB")
     .default(2 ** 25),
+  maxBodiesBytes: z
+    .int("bytes")
+    .min(1, "at least 1")
+    .max(2 ** 40, "at most 1 TiB")
+    .optional(),
   maxFiles: many.default(32),
   concurrency: many.optional(),
   queue: z.int("a whole number").min(0, "0 or more").max(100_000, "at most 100000").default(64),
@@ -114,10 +124,16 @@ const schema = z.strictObject({
  * @throws {OptionError} If one is unknown or out of range, or two exclude each other
  */
 export function parseServeOptions(options: ServeOptions): ServeConfig {
-  const { unix, tls, token, gpu, concurrency, ...rest } = parseOptions(schema, options, "serve");
+  const parsed = parseOptions(schema, options, "serve");
+  const { unix, tls, token, gpu, concurrency, maxBodyBytes } = parsed;
+  const { maxBodiesBytes = Math.max(2 ** 27, maxBodyBytes) } = parsed;
   if (unix !== undefined && (options.host !== undefined || options.port !== undefined)) {
     const found = 'as option "unix" stands instead of "host" and "port"';
     throw new OptionError(message("serve", found, "leave one of them out"), "unix");
   }
-  return { ...rest, unix, tls, token, gpu, concurrency };
+  if (maxBodiesBytes < maxBodyBytes) {
+    const found = `maxBodiesBytes must be at least maxBodyBytes, ${maxBodyBytes}: got ${maxBodiesBytes}`;
+    throw new OptionError(`${found}\nHint: raise the one, or lower the other`, "maxBodiesBytes");
+  }
+  return { ...parsed, unix, tls, token, gpu, concurrency, maxBodiesBytes };
 }

@@ -4,7 +4,10 @@ import { formatTensorInfo } from "../core/tensor.ts";
 import type { Detector } from "../detector/detector.ts";
 
 /** The part of a {@linkcode Detector} that is served. */
-export type ServedDetector = Pick<Detector, "detect" | "labels" | "model" | "recognition" | "backend" | "backends">;
+export type ServedDetector = Pick<
+  Detector,
+  "detect" | "labels" | "model" | "recognition" | "backend" | "backends" | "stalledMs"
+>;
 
 /** Frames in flight on all devices of a detector. */
 export function framesInFlight({ backends }: Pick<ServedDetector, "backends">): number {

@@ -2,7 +2,6 @@
 
 import { refusal } from "./failure.ts";
 import { formParts } from "./form-part.ts";
-import { type BodyLimits, readRequestBody } from "./request-body.ts";
 
 /** One picture that was sent. */
 export interface UploadedPicture {
@@ -19,24 +18,24 @@ export interface Upload {
   readonly pictures: readonly UploadedPicture[];
 }
 
-/** What an upload may be. */
-export interface UploadLimits extends BodyLimits {
-  /** Most files in a form. */
-  readonly maxFiles: number;
-}
-
 const TYPE_HINT =
   "send the picture as image/jpeg, image/png, … or application/octet-stream, or pictures as multipart/form-data: curl -F image=@street.jpg";
 
-function checkType(type: string): void {
+function typeOf(request: Request): string {
+  return (request.headers.get("content-type") ?? "").split(";", 1)[0]!.trim().toLowerCase();
+}
+
+/** @throws {RequestError} 415 for a declared type that is no picture */
+export function checkUploadType(request: Request): void {
+  const type = typeOf(request);
   if (type === "" || type === "application/octet-stream" || type === "multipart/form-data") return;
   if (type.startsWith("image/")) return;
   throw refusal(415, "not-an-image-type", `as the body is declared as ${JSON.stringify(type)}`, TYPE_HINT);
 }
 
-function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number): readonly UploadedPicture[] {
+async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number): Promise<readonly UploadedPicture[]> {
   const files: UploadedPicture[] = [];
-  for (const { name, filename, bytes: file } of formParts(bytes, contentType)) {
+  for await (const { name, filename, bytes: file } of formParts(bytes, contentType)) {
     if (filename === undefined) {
       const found = `as field ${JSON.stringify(name)} of the form is no file`;
       throw refusal(400, "not-a-file", found, "options go into the address: /detect?threshold=0.5");
@@ -50,21 +49,23 @@ function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number): read
   return files;
 }
 
+/** @throws {RequestError} 400 for a body without a picture */
+export function checkUploadLength({ length }: { readonly length: number }): void {
+  if (length === 0) throw refusal(400, "no-picture", "as the body holds no picture", TYPE_HINT);
+}
+
 /**
- * Read the pictures of a request.
+ * The pictures in the body of a request.
  *
- * @param signal its reason is thrown as soon as it is aborted
- * @throws {RequestError} 415 for a declared type that is no picture, 400 for a body without one, and what
- *   {@linkcode readRequestBody} throws
+ * @param bytes    of the whole body, at least one
+ * @param maxFiles most files in a form; behind one more nothing is looked at
+ * @throws {RequestError} 400 for a body without a picture, 413 for a form with too many
  */
-export async function readUpload(request: Request, limits: UploadLimits, signal: AbortSignal): Promise<Upload> {
+export async function uploadOf(request: Request, bytes: Uint8Array, maxFiles: number): Promise<Upload> {
+  const isForm = typeOf(request) === "multipart/form-data";
+  if (!isForm) return { isForm, pictures: [{ name: "bytes", bytes }] };
   const contentType = request.headers.get("content-type") ?? "";
-  const type = contentType.split(";", 1)[0]!.trim().toLowerCase();
-  checkType(type);
-  const bytes = await readRequestBody(request, limits, signal);
-  const isForm = type === "multipart/form-data";
-  if (bytes.length > 0 && !isForm) return { isForm, pictures: [{ name: "bytes", bytes }] };
-  const pictures = bytes.length === 0 ? [] : filesOf(bytes, contentType, limits.maxFiles);
-  if (pictures.length === 0) throw refusal(400, "no-picture", "as the body holds no picture", TYPE_HINT);
+  const pictures = await filesOf(bytes, contentType, maxFiles);
+  checkUploadLength(pictures);
   return { isForm, pictures };
 }

@@ -4,6 +4,9 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { logger } from "../core/log.ts";
 import type { Timing } from "../detector/detection.ts";
 
+/** A service that has made no headway for longer is reported as dead, so that it is started again; milliseconds. */
+export const STALLED_MS = 120_000;
+
 /** A part of a frame's way through a service; `total` is all of it. */
 export type ServiceStage =
   | "receive"

@@ -32,6 +32,23 @@ test("Ring.acquire() hands out each item once, then waits in order", async () =>
   expect(await fourth).toBe(a);
 });
 
+test("Ring.stalledMs counts while all slots of devices that are not lost are taken, from the last that was given back", async () => {
+  const [a, b, lost] = [new Item(), new Item(), new Item()];
+  const ring = new Ring([a, b], [lost]);
+  ring.retire(lost);
+  expect(ring.stalledMs).toBe(0);
+  await ring.acquire();
+  expect(ring.stalledMs).toBe(0);
+  await ring.acquire();
+  void ring.acquire();
+  await Bun.sleep(20);
+  expect(ring.stalledMs).toBeGreaterThan(15);
+  ring.release(a);
+  expect(ring.stalledMs).toBeLessThan(15);
+  ring.release(a);
+  expect(ring.stalledMs).toBe(0);
+});
+
 test("Ring.close() waits for running and waiting frames, refuses new ones, closes every item once", async () => {
   const items = [new Item()];
   const ring = new Ring(items);

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { RequestError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { Admission } from "../../src/serve/admission.ts";
 
 const NEVER = new AbortController().signal;
@@ -19,7 +20,7 @@ function task(): { readonly work: () => Promise<string>; readonly end: () => voi
 }
 
 test("Admission lets so many in, and the others in their order", async () => {
-  const admission = new Admission({ concurrency: 2, queue: 3 });
+  const admission = new Admission({ concurrency: 2, queue: 3, graceMs: 10_000 });
   const tasks = Array.from({ length: 5 }, task);
   const runs = tasks.map(({ work }) => admission.run(NEVER, work));
   await Promise.resolve();
@@ -34,7 +35,7 @@ test("Admission lets so many in, and the others in their order", async () => {
 });
 
 test("Admission refuses with 429 and a time when too many wait", async () => {
-  const admission = new Admission({ concurrency: 1, queue: 0 });
+  const admission = new Admission({ concurrency: 1, queue: 0, graceMs: 10_000 });
   const first = task();
   const run = admission.run(NEVER, first.work);
   const error = await admission.run(NEVER, first.work).catch((one: unknown) => one);
@@ -46,7 +47,7 @@ test("Admission refuses with 429 and a time when too many wait", async () => {
 });
 
 test("Admission gives up a wait at once, and the place of what runs only when that has ended", async () => {
-  const admission = new Admission({ concurrency: 1, queue: 5 });
+  const admission = new Admission({ concurrency: 1, queue: 5, graceMs: 10_000 });
   const abort = new AbortController();
   const [first, second, third] = [task(), task(), task()];
   const running = admission.run(abort.signal, first.work);
@@ -64,9 +65,41 @@ test("Admission gives up a wait at once, and the place of what runs only when th
 });
 
 test("Admission hands on what the work throws, and goes on", async () => {
-  const admission = new Admission({ concurrency: 1, queue: 1 });
+  const admission = new Admission({ concurrency: 1, queue: 1, graceMs: 10_000 });
   const fail = (): Promise<never> => Promise.reject(new Error("broken"));
   await expect(admission.run(NEVER, fail)).rejects.toThrow("broken");
   await expect(admission.run(NEVER, fail)).rejects.toThrow("broken");
   expect(admission.running).toBe(0);
+});
+
+test("Admission gives the place of work that never ends to others, but not without end", async () => {
+  const admission = new Admission({ concurrency: 1, queue: 5, graceMs: 20 });
+  const abort = new AbortController();
+  const [first, second, third, fourth] = [task(), task(), task(), task()];
+  const hung = admission.run(abort.signal, first.work);
+  const next = admission.run(abort.signal, second.work);
+  const late = admission.run(NEVER, third.work);
+  const log: string[] = [];
+  setLogSink((level, text) => log.push(`${level}: ${text}`));
+  try {
+    abort.abort(new Error("no time"));
+    await Promise.allSettled([hung, next]);
+    expect([admission.running, admission.stray, third.isBegun]).toEqual([1, 0, false]);
+    while (!third.isBegun) await Bun.sleep(2);
+    expect([admission.running, admission.stray]).toEqual([1, 1]);
+    // The third hangs as well: no further place is given up, and the stall shows.
+    await Bun.sleep(30);
+    const last = admission.run(NEVER, fourth.work);
+    expect([admission.stray, admission.waiting, admission.stalledMs > 20]).toEqual([1, 1, true]);
+    third.end();
+    expect(await late).toBe("done");
+    expect(admission.stalledMs).toBeLessThan(20);
+    first.end();
+    fourth.end();
+    expect(await last).toBe("done");
+    expect([admission.running, admission.stray, admission.stalledMs]).toEqual([0, 0, 0]);
+  } finally {
+    setLogSink(undefined);
+  }
+  expect(log).toEqual(["error: A request has not ended 0 s after its time was up: its place is given up"]);
 });

@@ -170,6 +170,27 @@ test("a client that goes while it waits is not worked for", async () => {
   expect(await metric(toy, 'bun_tensorrt_frames_total{outcome="ok"}')).toBe(1);
 });
 
+test("probes see a detector that has finished nothing for too long, and see it recover", async () => {
+  let stalledMs = 0;
+  await using toy = await ToyServer.open({ timeoutMs: 1000 }, ({ labels, model, recognition, backend, backends }) => ({
+    ...{ labels, model, recognition, backend, backends },
+    detect: () => Promise.reject(new Error("not asked")),
+    get stalledMs() {
+      return stalledMs;
+    },
+  }));
+  const probes = ["/readyz", "/v2/health/ready", "/v2/models/toy/ready", "/healthz", "/v2/health/live"];
+  const statuses = (): Promise<number[]> => Promise.all(probes.map(async (path) => (await toy.get(path)).status));
+  expect(await statuses()).toEqual([200, 200, 200, 200, 200]);
+  stalledMs = 1001;
+  expect(await statuses()).toEqual([503, 503, 503, 200, 200]);
+  expect(await failureOf(toy.get("/readyz"))).toBe("503 stalled");
+  stalledMs = 120_001;
+  expect(await statuses()).toEqual([503, 503, 503, 503, 503]);
+  stalledMs = 0;
+  expect(await statuses()).toEqual([200, 200, 200, 200, 200]);
+});
+
 test("close() finishes what is running, answers newcomers with 503, and then listens no more", async () => {
   const { toy, held } = await openHeld({});
   await using _ = toy;

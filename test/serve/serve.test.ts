@@ -259,7 +259,7 @@ test("an unknown address is 404, a wrong method 405 with Allow, HEAD as good as 
 test("a failure of the detector itself is 500, and the client learns nothing of it", async () => {
   const detect = (): Promise<never> => Promise.reject(new Error("/secret/path is broken"));
   await using toy = await ToyServer.open({}, ({ labels, model, recognition, backend, backends }) => {
-    return { labels, model, recognition, backend, backends, detect };
+    return { labels, model, recognition, backend, backends, stalledMs: 0, detect };
   });
   const response = await toy.post("/detect", WHITE_JPEG);
   expect(response.status).toBe(500);

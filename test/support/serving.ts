@@ -84,6 +84,7 @@ export function heldDetector(detector: Detector): HeldDetector {
     recognition: detector.recognition,
     backend: detector.backend,
     backends: detector.backends,
+    stalledMs: 0,
     detect: async (source, options) => {
       held += 1;
       const { promise: aborted, reject } = Promise.withResolvers<never>();

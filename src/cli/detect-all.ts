@@ -1,10 +1,36 @@
 /** @module DetectAll: many files through one detector, in order, where a bad picture does not stop the others. */
 
-import { ImageError } from "../core/errors.ts";
+import { ClosedError, ImageError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import type { DetectionResult } from "../detector/detection.ts";
+import type { Detector } from "../detector/detector.ts";
 import { readSource } from "../image/source.ts";
 import { isReadOnce } from "./pictures.ts";
 import type { WritablePicture } from "./write-pictures.ts";
+
+/** How long pictures that are running may go on after Ctrl-C: a model with a loop may never end. */
+const FINISH_MS = 3000;
+
+/** Close a detector a while after the signal, whatever still runs then: {@linkcode untilClosed} ends its results. */
+export function closeAfter(signal: AbortSignal, detector: Pick<Detector, "close">, waitMs: number = FINISH_MS): void {
+  const close = (): void => {
+    detector.close({ force: true }).catch((error: Error) => logger.warn(error.message));
+  };
+  signal.addEventListener("abort", () => setTimeout(close, waitMs).unref(), { once: true });
+}
+
+/** Results up to where the detector was closed because of the signal: those that are there are still written. */
+export async function* untilClosed<T>(
+  results: AsyncIterable<T>,
+  signal: AbortSignal,
+): AsyncGenerator<T, void, undefined> {
+  try {
+    yield* results;
+  } catch (error) {
+    if (!signal.aborted || !(error instanceof ClosedError)) throw error;
+    logger.warn("Stopped a run of the model that had not ended");
+  }
+}
 
 /** What is asked of a detector here. */
 export interface PictureStream {
@@ -79,7 +105,7 @@ export async function* detectAll(
   };
   const sources = isSaved && files.some(isReadOnce) ? readAhead(files, signal, kept) : untilAborted(files, signal);
   let index = 0;
-  for await (const result of detector.stream(sources, { onError })) {
+  for await (const result of untilClosed(detector.stream(sources, { onError }), signal)) {
     // Bad pictures are told of before the good one that follows them.
     while (bad.has(index)) index += 1;
     const source = kept.get(index);

@@ -12,6 +12,7 @@ import { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
 import { Complaints } from "./complaints.ts";
+import { closeAfter, untilClosed } from "./detect-all.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import { findModel } from "./fetch-entry.ts";
 import { plural } from "./format-table.ts";
@@ -55,7 +56,7 @@ async function detectFrames(job: VideoJob, run: VideoRun, { terminal, signal }: 
   try {
     // While the copy was opened nobody listened.
     if (signal.aborted) return;
-    for await (const { frame, ...result } of detectVideo(detector, video)) {
+    for await (const { frame, ...result } of untilClosed(detectVideo(detector, video), signal)) {
       await results.write({ file, result, frame });
       if (sink !== undefined) {
         paintDetections(frame, result.detections);
@@ -140,6 +141,7 @@ export async function detectVideos(
   stack.defer(() => target[Symbol.dispose]());
   const model = await findModel(args.model, context);
   const detector = await loadDetector(model, args.detector, context, { command: "detect", isQuiet: args.isQuiet });
+  closeAfter(signal, detector);
   if (detector.backend.kind === "gpu") {
     const { device: devices = 0 } = args.detector;
     const device = Device.open(typeof devices === "number" ? devices : devices[0]);

@@ -8,6 +8,7 @@ import { watchFolder } from "../video/watch-folder.ts";
 import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
 import { Complaints } from "./complaints.ts";
+import { closeAfter, untilClosed } from "./detect-all.ts";
 import { type ArrivingPicture, detectArriving, untilAborted } from "./detect-arriving.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import { findModel } from "./fetch-entry.ts";
@@ -86,6 +87,7 @@ export async function runArriving(args: DetectArguments, context: CommandContext
     command: "detect",
     isQuiet: args.isQuiet,
   });
+  closeAfter(signal, detector);
   let isBroken = false;
   const onBroken = (error: VideoError): void => {
     isBroken = true;
@@ -94,7 +96,7 @@ export async function runArriving(args: DetectArguments, context: CommandContext
   const started = performance.now();
   const pictures = files === undefined ? fromStdin(args, signal, onBroken) : fromFolder(files);
   if (!args.isQuiet && watch !== undefined) terminal.line(terminal.paint("dim", `Watching ${watch}; Ctrl-C ends it`));
-  const tally = await writePictures((onBad) => detectArriving(detector, pictures, onBad), {
+  const tally = await writePictures((onBad) => untilClosed(detectArriving(detector, pictures, onBad), signal), {
     sink: target.sink(detector.labels),
     saver,
     terminal,

@@ -248,11 +248,16 @@ export class Detector implements AsyncDisposable {
     return StagedBatch.open(this.#pipeline, sources, (options) => this.#selectionFor(options));
   }
 
-  /** Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well. */
-  close(): Promise<void> {
+  /**
+   * Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well.
+   *
+   * @param options.force fail those that are running or wait, and end their runs, also of a model that never ends; on the
+   * CPU: a GPU finishes what it has begun
+   */
+  close({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
     this.#closing = true;
     this.#batcher.flush();
-    return this.#pipeline.close();
+    return this.#pipeline.close(force);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

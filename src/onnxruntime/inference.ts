@@ -55,6 +55,11 @@ export class Inference extends Resource {
     return this.#binding.outputs.tensors;
   }
 
+  /** End the run in flight, if there is one, between two operators; those of a `Loop` too. It rejects then. */
+  interrupt(): void {
+    this.#binding.interrupt();
+  }
+
   /** A run in flight is told to end and rejects; its memory is freed once it has. */
   protected release(): void {
     this.#binding?.dispose();

@@ -138,6 +138,11 @@ export class RunBinding {
     }
   }
 
+  /** End the run in flight, if there is one, between two operators: it rejects then. */
+  interrupt(): void {
+    if (this.#isRunning) this.#terminate();
+  }
+
   /** Free everything: now, or when the running call settles, which is told to end. Called once. */
   dispose(): void {
     this.#isDisposed = true;

@@ -60,6 +60,8 @@ export interface Slot {
   prepare(images: number, size: Size): Promise<void> | undefined;
   /** The three stages as one; the GPU replays them as one graph. */
   detect(pictures: readonly SlotPicture[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]>;
+  /** Nobody waits for the run in flight any more: it is ended, and rejects. Slots whose machine cannot do that have none. */
+  interrupt?(): void;
   /** Where each source picture of the batch lies in the input. */
   readonly placements: readonly Placement[];
   /** The input tensor, for reading; copied from the device on the GPU. */

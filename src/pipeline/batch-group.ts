@@ -5,7 +5,7 @@ import { Fifo } from "../core/fifo.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { Selection } from "../model/selection.ts";
 import type { Slot } from "./backend.ts";
-import { Frame, type ReadResult, type WaitingRoom } from "./frame.ts";
+import { Frame, type ReadResult, type RunInFlight, type WaitingRoom } from "./frame.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { Waiter } from "./ring.ts";
 
@@ -14,6 +14,21 @@ export interface BatchingOptions<T> {
   /** Most milliseconds a frame waits for others; 0 for those of the same moment alone. */
   readonly wait: number;
   readonly read: ReadResult<T>;
+}
+
+/** A slot at work on frames, which ends it together. */
+class SharedRun implements RunInFlight {
+  readonly #slot: Slot;
+  readonly #frames: readonly Pick<Frame<unknown>, "isSettled">[];
+
+  constructor(slot: Slot, frames: readonly Pick<Frame<unknown>, "isSettled">[]) {
+    this.#slot = slot;
+    this.#frames = frames;
+  }
+
+  abandon(): void {
+    if (this.#frames.every(({ isSettled }) => isSettled)) this.#slot.interrupt?.();
+  }
 }
 
 /**
@@ -72,11 +87,12 @@ export class BatchGroup<T> implements Waiter<Slot>, WaitingRoom {
   take(slot: Slot): void {
     this.#requested -= 1;
     const frames: Frame<T>[] = [];
+    const run = new SharedRun(slot, frames);
     while (frames.length < this.#pipeline.batch) {
       const frame = this.#line.shift();
       if (frame === undefined) break;
       if (frame.isSettled) continue;
-      frame.begin();
+      frame.begin(run);
       frames.push(frame);
     }
     this.#waiting -= frames.length;

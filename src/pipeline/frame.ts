@@ -14,6 +14,12 @@ export interface WaitingRoom {
   forget(): void;
 }
 
+/** A batch in a slot. */
+export interface RunInFlight {
+  /** One of its frames has been aborted. */
+  abandon(): void;
+}
+
 /** One picture, the promise of its result, and how far it is: waiting, running, settled. */
 export class Frame<T> implements Job, EventListenerObject {
   readonly promise: Promise<T>;
@@ -22,6 +28,7 @@ export class Frame<T> implements Job, EventListenerObject {
   readonly #signal: AbortSignal | undefined;
   #source: ImageSource | undefined;
   #startedAt = performance.now();
+  #run: RunInFlight | undefined;
   #state: "waiting" | "running" | "settled" = "waiting";
   #resolve!: (value: T) => void;
   #reject!: (error: unknown) => void;
@@ -47,9 +54,14 @@ export class Frame<T> implements Job, EventListenerObject {
     return this.#state === "settled";
   }
 
-  /** A run has taken it. */
-  begin(): void {
+  /**
+   * A run has taken it.
+   *
+   * @param run ended if all of its frames are aborted
+   */
+  begin(run: RunInFlight): void {
     this.#state = "running";
+    this.#run = run;
   }
 
   /**
@@ -83,19 +95,22 @@ export class Frame<T> implements Job, EventListenerObject {
     this.#reject(error);
   }
 
-  /** The signal was aborted. A run that has begun goes on, and its result is left where it is. */
+  /** The signal was aborted. A run that has begun goes on for the sake of others, and ends where there are none. */
   handleEvent(): void {
     this.#abort(this.#signal?.reason);
   }
 
   #abort(reason: unknown): void {
     if (this.#state === "waiting") this.#room.forget();
+    const run = this.#run;
     this.fail(reason);
+    run?.abandon();
   }
 
   #settle(): void {
     this.#state = "settled";
     this.#source = undefined;
+    this.#run = undefined;
     this.#signal?.removeEventListener("abort", this);
   }
 }

@@ -1,6 +1,6 @@
 /** @module Pipeline: pictures from anywhere in, kept boxes out, over the slots of one backend or of several alike. */
 
-import { message, ShapeError } from "../core/errors.ts";
+import { ClosedError, message, ShapeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { byteLengthOf, type Image, imageOf } from "../image/image.ts";
 import { type ImageSource, isImage, readSource, type SourceBytes } from "../image/source.ts";
@@ -56,6 +56,8 @@ export class Pipeline {
   readonly #ring: Ring<Slot>;
   readonly #backendOf = new Map<Slot, Backend>();
   readonly #options: PipelineOptions;
+  /** No run is begun any more. */
+  #isForced = false;
 
   /**
    * Makes the slots, and owns the backends once that has gone well.
@@ -180,7 +182,7 @@ export class Pipeline {
       size = this.sizeFor(pictures);
       preparing = slot.prepare(pictures.length, size);
     }
-    const blocks = await slot.detect(pictures, size, selection);
+    const blocks = await this.#detect(slot, pictures, size, selection);
     const { timings, placements } = slot;
     for (let index = 0; index < decoded.length; index++) {
       const { sourceWidth: width, sourceHeight: height } = placements[index]!;
@@ -188,8 +190,36 @@ export class Pipeline {
     }
   }
 
-  /** Refuse new frames, wait for those that are running, then free everything. */
-  async close(): Promise<void> {
+  /**
+   * Refuse new frames, wait for those that are running, then free everything.
+   *
+   * @param isForced end the runs in flight, where the machine can
+   */
+  async close(isForced = false): Promise<void> {
+    const closing = this.#drain();
+    if (isForced) {
+      this.#isForced = true;
+      for (const slot of this.#backendOf.keys()) slot.interrupt?.();
+    }
+    await closing;
+  }
+
+  /** @throws {ClosedError} If the pipeline does not wait for the run */
+  async #detect(
+    slot: Slot,
+    pictures: readonly SlotPicture[],
+    size: Size,
+    selection: Selection,
+  ): Promise<readonly DetectionBlock[]> {
+    try {
+      if (!this.#isForced) return await slot.detect(pictures, size, selection);
+    } catch (error) {
+      if (!this.#isForced) throw error;
+    }
+    throw new ClosedError("detect", "the detector");
+  }
+
+  async #drain(): Promise<void> {
     // Backends are closed after the slots, each whatever happened to the others.
     using stack = new DisposableStack();
     for (const backend of this.backends) stack.defer(() => backend.close());

@@ -1,7 +1,14 @@
 import { expect, test } from "bun:test";
-import { detectAll, type PictureStream } from "../../src/cli/detect-all.ts";
-import { ImageError } from "../../src/core/errors.ts";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { closeAfter, detectAll, type PictureStream } from "../../src/cli/detect-all.ts";
+import { ClosedError, ImageError } from "../../src/core/errors.ts";
 import type { DetectionResult } from "../../src/detector/detection.ts";
+import { Detector } from "../../src/detector/detector.ts";
+import { encodeImage } from "../../src/image/encode.ts";
+import { flatPicture } from "../support/flat-picture.ts";
+import { toyDetector } from "../support/toy-detector.ts";
 
 /** Answers with the number in a file's name as the width; `bad…` is no picture, `broken…` a failure of the machine. */
 function fakeDetector(): PictureStream & { readonly begun: string[] } {
@@ -59,4 +66,29 @@ test("detectAll() stops at what is not the fault of a picture", async () => {
     for await (const _ of detectAll(fakeDetector(), ["1", "broken", "2"], options));
   };
   await expect(run()).rejects.toThrow("no memory");
+});
+
+test("closeAfter() ends a run that never ends, a while after the signal, and the results before it are kept", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-endless-"));
+  try {
+    const file = join(folder, "white.png");
+    writeFileSync(file, await encodeImage(flatPicture(64, 64, 255), { format: "png" }));
+    await using detector = await Detector.load(toyDetector({ isEndless: true }), { backend: "cpu" });
+    const abort = new AbortController();
+    closeAfter(abort.signal, detector, 10);
+    setTimeout(() => abort.abort(), 10);
+    const options = { signal: abort.signal, isSaved: false, onBadPicture: () => {} };
+    expect(await Array.fromAsync(detectAll(detector, [file], options))).toEqual([]);
+    const failing: PictureStream = {
+      async *stream() {
+        yield { width: 1 } as DetectionResult;
+        throw new ClosedError("detect", "the detector");
+      },
+    };
+    expect(await Array.fromAsync(detectAll(failing, ["1"], options))).toHaveLength(1);
+    const going = { ...options, signal: new AbortController().signal };
+    await expect(Array.fromAsync(detectAll(failing, ["1"], going))).rejects.toBeInstanceOf(ClosedError);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

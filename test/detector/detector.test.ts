@@ -384,3 +384,47 @@ test("Detector.warmUp() runs pixels and a JPEG of the size to come through every
     setLogSink(undefined);
   }
 });
+
+/** A picture whose run has begun, on a model whose runs never end. */
+async function endlessRun(signal?: AbortSignal): Promise<{ detector: Detector; running: Promise<unknown> }> {
+  const detector = await Detector.load(toyDetector({ isEndless: true }), { backend: "cpu", inFlight: 1 });
+  const running = detector.detect(white, signal === undefined ? {} : { signal }).catch((error: unknown) => error);
+  await Bun.sleep(20);
+  return { detector, running };
+}
+
+test("Detector.detect() with a signal ends the run of the model as well, where nobody else waits for it", async () => {
+  const abort = new AbortController();
+  const { detector, running } = await endlessRun(abort.signal);
+  const reason = new Error("enough");
+  abort.abort(reason);
+  expect(await running).toBe(reason);
+  // The slot comes back: the next picture gets it, and is ended the same way.
+  const next = new AbortController();
+  const second = detector.detect(white, { signal: next.signal }).catch((error: unknown) => error);
+  await Bun.sleep(20);
+  next.abort(reason);
+  expect(await second).toBe(reason);
+  await detector.close();
+});
+
+test("Detector.close({ force }) ends runs that never end, and refuses what waits", async () => {
+  const { detector, running } = await endlessRun();
+  const waiting = detector.detect(white).catch((error: unknown) => error);
+  const closing = detector.close();
+  await detector.close({ force: true });
+  await closing;
+  expect(await running).toBeInstanceOf(ClosedError);
+  expect(await waiting).toBeInstanceOf(ClosedError);
+});
+
+test("an aborted picture does not end the run of those beside it", async () => {
+  await using detector = await Detector.load(toyDetector(), { backend: "cpu", inFlight: 1, batch: 2 });
+  const abort = new AbortController();
+  const aborted = detector.detect(white, { signal: abort.signal }).catch((error: unknown) => error);
+  const kept = detector.detect(white);
+  await Bun.sleep(0);
+  abort.abort();
+  expect(await aborted).toBe(abort.signal.reason);
+  expect((await kept).detections).toHaveLength(3);
+});

@@ -19,7 +19,34 @@ export interface ToyOptions {
   readonly metadata?: Readonly<Record<string, string>>;
   /** Adds nothing to every value by way of a NonZero, whose shape only the data decide: no CUDA graph can hold it. */
   readonly hasDataShape?: boolean;
+  /** Every run goes on for days, in a `Loop`. */
+  readonly isEndless?: boolean;
 }
+
+/** `same = sum + 0 + 0 …`, for days. */
+const ENDLESS: NodeSpec = {
+  op: "Loop",
+  inputs: ["rounds", "", "sum"],
+  outputs: ["same"],
+  attributes: {
+    body: {
+      nodes: [
+        { op: "Identity", inputs: ["condition"], outputs: ["again"] },
+        { op: "Add", inputs: ["value", "nothing"], outputs: ["next"] },
+      ],
+      inputs: [
+        { name: "iteration", dtype: "i64", shape: [] },
+        { name: "condition", dtype: "bool", shape: [] },
+        { name: "value", dtype: "f32" },
+      ],
+      outputs: [
+        { name: "again", dtype: "bool", shape: [] },
+        { name: "next", dtype: "f32" },
+      ],
+      initializers: [{ name: "nothing", dtype: "f32", shape: [1], data: Float32Array.of(0) }],
+    },
+  },
+};
 
 /** `same = sum + 0 · (the places where images is not 0)`. */
 const NOTHING_OF_DATA_SHAPE: readonly NodeSpec[] = [
@@ -46,7 +73,7 @@ export const TOY_BOXES: readonly ToyBox[] = [
  * multiplied by the mean of the input, which is 1 for a white picture.
  */
 export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
-  const { batch = "batch", side = 64, hasDataShape = false } = options;
+  const { batch = "batch", side = 64, hasDataShape = false, isEndless = false } = options;
   // Value = mean × slope + offset: boxes are all offset, scores all slope.
   const slope = new Float32Array(6 * ANCHORS);
   const offset = new Float32Array(6 * ANCHORS);
@@ -65,6 +92,9 @@ export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
       { name: "slope", dtype: "f32", shape: [1, 6 * ANCHORS, 1, 1], data: slope },
       { name: "offset", dtype: "f32", shape: [1, 6 * ANCHORS, 1, 1], data: offset },
       ...(hasDataShape ? [{ name: "zero", dtype: "f32", shape: [1], data: Float32Array.of(0) } as const] : []),
+      ...(isEndless
+        ? [{ name: "rounds", dtype: "i64", shape: [], data: new BigInt64Array([1n << 50n]) } as const]
+        : []),
       { name: "rows", dtype: "i64", shape: [3], data: new BigInt64Array([0n, 6n, BigInt(ANCHORS)]) },
     ],
     nodes: [
@@ -73,7 +103,8 @@ export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
       { op: "Mul", inputs: ["mean", "slope"], outputs: ["product"] },
       { op: "Add", inputs: ["product", "offset"], outputs: ["sum"] },
       ...(hasDataShape ? NOTHING_OF_DATA_SHAPE : []),
-      { op: "Reshape", inputs: [hasDataShape ? "same" : "sum", "rows"], outputs: ["output0"] },
+      ...(isEndless ? [ENDLESS] : []),
+      { op: "Reshape", inputs: [hasDataShape || isEndless ? "same" : "sum", "rows"], outputs: ["output0"] },
     ],
   });
 }

@@ -2,7 +2,7 @@
 
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { detectAll } from "../detect-all.ts";
+import { closeAfter, detectAll } from "../detect-all.ts";
 import { DETECT_FLAGS, type DetectArguments, parseDetectFlags } from "../detect-flags.ts";
 import { detectVideos } from "../detect-videos.ts";
 import { findModel } from "../fetch-entry.ts";
@@ -46,6 +46,7 @@ async function detectPictures(
   const model = await findModel(args.model, context);
   const look = { command: "detect", isQuiet: args.isQuiet };
   await using detector = await loadDetector(model, args.detector, context, look);
+  closeAfter(signal, detector);
 
   const isSaved = saver !== undefined;
   const started = performance.now();

@@ -44,6 +44,8 @@ export class CpuSlot extends Resource implements Slot {
   readonly #selector = new Selector();
   readonly #pixels = new PixelCheck();
   readonly #blocks: DetectionBlock[] = [];
+  /** Where the model ran last, or runs. */
+  #running: InputBinding | undefined;
   readonly #decodeInput: { -readonly [Key in keyof DecodeInput]: DecodeInput[Key] } = {
     outputs: new Map(),
     index: 0,
@@ -87,7 +89,9 @@ export class CpuSlot extends Resource implements Slot {
 
   async infer(): Promise<void> {
     const started = performance.now();
-    await this.#bindings.current("infer").run();
+    const binding = this.#bindings.current("infer");
+    this.#running = binding;
+    await binding.run();
     this.timings.infer = performance.now() - started;
   }
 
@@ -123,6 +127,10 @@ export class CpuSlot extends Resource implements Slot {
     await this.preprocess(images, size);
     await this.infer();
     return this.postprocess(selection);
+  }
+
+  interrupt(): void {
+    if (this.#running?.closed === false) this.#running.interrupt();
   }
 
   readInput(): Promise<Tensor> {

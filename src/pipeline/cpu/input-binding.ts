@@ -84,6 +84,11 @@ export class InputBinding extends Resource {
     this.#outputs = await this.#inference.run();
   }
 
+  /** End the run in flight, if there is one. */
+  interrupt(): void {
+    this.#inference.interrupt();
+  }
+
   protected release(): void {
     this.#inference?.close();
   }

@@ -51,7 +51,8 @@ export class CpuTransformBackend extends Resource implements TransformBackend {
       const input = recogniseInput(session.model, name, config.hints);
       const rules = tileRules(input, config);
       const size = probeSize(rules);
-      const outputs = needsProbe(session.model) ? await probe(session, name, input, size) : session.outputs;
+      const { signal } = config.build;
+      const outputs = needsProbe(session.model) ? await probe(session, name, input, size, signal) : session.outputs;
       const recognition = recogniseOutput(session.model, name, input, size, outputs, config.hints);
       const batch = recognition.fixedBatch ?? config.batch ?? 1;
       return new CpuTransformBackend({ session, recognition, padding: config.padding, batch }, rules);
@@ -79,10 +80,17 @@ export class CpuTransformBackend extends Resource implements TransformBackend {
 }
 
 /** The outputs with the shapes they have for one size of input. */
-async function probe(session: Session, name: string, input: ImageInput, size: Size): Promise<TensorInfo[]> {
+async function probe(
+  session: Session,
+  name: string,
+  input: ImageInput,
+  size: Size,
+  signal: AbortSignal | undefined,
+): Promise<TensorInfo[]> {
   const { form, fixedBatch = 1 } = input;
   try {
-    const outputs = await session.run({ [form.name]: createTensor(form.dtype, pixelShape(form, fixedBatch, size)) });
+    const tensors = { [form.name]: createTensor(form.dtype, pixelShape(form, fixedBatch, size)) };
+    const outputs = await session.run(tensors, signal === undefined ? {} : { signal });
     return session.outputs.map(({ name: output, dtype }) => ({
       name: output,
       dtype,

@@ -5,6 +5,7 @@ import { Device } from "../cuda/device.ts";
 import { cudaUnavailable } from "../cuda/probe.ts";
 import type { Recognition } from "../model/layout.ts";
 import { type RecogniseOptions, recogniseModel } from "../model/registry.ts";
+import { describedEngine } from "../pipeline/gpu/described-engine.ts";
 import type { ModelFile } from "../pipeline/gpu/model-file.ts";
 import type { HardwareCompatibility } from "../tensorrt/builder-config.ts";
 import type { Engine } from "../tensorrt/engine.ts";
@@ -68,10 +69,9 @@ function openFor({ header }: Pick<PlanFile, "header">): TensorRtLibrary | string
   }
 }
 
-function recognise(engine: Engine, said: SaidOfModel): EngineFacts["recognition"] {
-  const { inputs, outputs, metadata, source } = engine;
+async function recognise(engine: Engine, said: SaidOfModel): Promise<EngineFacts["recognition"]> {
   try {
-    return recogniseModel({ inputs, outputs, metadata }, { ...said, source: JSON.stringify(source) });
+    return recogniseModel(await describedEngine(engine), { ...said, source: JSON.stringify(engine.source) });
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { problem: error.message };
@@ -101,7 +101,7 @@ async function readEngine(
     deviceMemoryBytes: engine.deviceMemoryBytes(),
     hardwareCompatibility: engine.hardwareCompatibility,
     isRefittable: engine.isRefittable,
-    recognition: recognise(engine, options.said),
+    recognition: await recognise(engine, options.said),
     layers: options.withLayers ? layersOf(engine) : undefined,
   };
 }

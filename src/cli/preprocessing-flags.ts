@@ -9,7 +9,7 @@ import { perChannel, scaleFactor } from "./values.ts";
 /** In the order of the help. */
 export const PREPROCESSING_FLAGS: readonly Flag[] = [
   { name: "fit", value: "HOW", summary: `how a picture is put into the input: ${FITS.join(", ")}` },
-  { name: "resize", value: RESIZES.join("|"), summary: "as OpenCV's INTER_LINEAR, or with antialias as Pillow's" },
+  { name: "resize", value: "HOW", summary: `${RESIZES.join(", as OpenCV, or ")}, as Pillow and torchvision` },
   { name: "colour", value: "RGB|BGR", summary: "order of the input's channels" },
   { name: "scale", value: "NUMBER", summary: "multiplies levels 0 to 255: 1/255 for an input in 0 to 1, or 1" },
   { name: "mean", value: "N|N,N,N", summary: "subtracted after that, for each channel: 0.485,0.456,0.406" },

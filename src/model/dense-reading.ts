@@ -111,7 +111,7 @@ function isPrototypes({ shape }: TensorInfo): boolean {
 function rowKindOf(rows: number, traits: ModelTraits): { kind: RowKind; strides: readonly number[] } {
   if (rows < 0) return { kind: "dynamic", strides: USUAL_STRIDES };
   // Where the input is open and the rows are not, they are those of the size the model was exported for.
-  const size = traits.preferredSize;
+  const size = traits.shapesAt;
   const cells = stridesOf(rows, size, 1);
   if (cells !== undefined) return { kind: "cells", strides: cells };
   const anchors = stridesOf(rows, size, 3);

@@ -8,6 +8,8 @@ export interface ModelInfo {
   readonly outputs: readonly TensorInfo[];
   /** Custom metadata, such as Ultralytics' `names`, `task`, `stride`, `imgsz`, `end2end`. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** Size of the input, in pixels, for which open outputs were given the shapes they have; `undefined` if none were. */
+  readonly shapesAt?: readonly [width: number, height: number] | undefined;
 }
 
 /** Two indented lists, for messages and `inspect`. */

@@ -30,6 +30,8 @@ export interface ModelTraits {
   readonly rowsAreFinal: boolean;
   readonly stride: number;
   readonly preferredSize: readonly [width: number, height: number];
+  /** Size of the input that the outputs' shapes are for: the one they were found at, else the preferred one. */
+  readonly shapesAt: readonly [width: number, height: number];
 }
 
 const DEFAULT_STRIDE = 32;
@@ -100,6 +102,7 @@ export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits
   const names = given ?? (metadata.names === undefined ? undefined : parseNames(metadata.names));
   const exportArguments = literal(metadata, "args");
   const stride = Number(metadata.stride ?? DEFAULT_STRIDE);
+  const preferred = image.fixedSize ?? preferredSize(image, metadata);
   return {
     model,
     image,
@@ -111,6 +114,7 @@ export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits
     rowsAreFinal:
       /^true$/i.test(metadata.end2end ?? "") || (exportArguments instanceof Map && exportArguments.get("nms") === true),
     stride: Number.isInteger(stride) && stride > 0 ? stride : DEFAULT_STRIDE,
-    preferredSize: image.fixedSize ?? preferredSize(image, metadata),
+    preferredSize: preferred,
+    shapesAt: model.shapesAt ?? preferred,
   };
 }

@@ -33,10 +33,12 @@ export function recognition<Plan extends DecodePlan>(
 ): Recognition<Plan> {
   const { outputs, auxiliary = [], preprocessing, classes, needsNms, plan, sizeInputs = [], assumptions = [] } = parts;
   const { image, names, stride, preferredSize } = traits;
+  const { shapesAt } = traits.model;
+  const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
   const known = names === undefined ? "no class names" : `${names.length} class names`;
   return {
     layout: layout.name,
-    reason: `${outputs.map(formatTensorInfo).join(", ")}; ${traits.forced ? "as the caller says" : known}`,
+    reason: `${outputs.map(formatTensorInfo).join(", ")}${at}; ${traits.forced ? "as the caller says" : known}`,
     unexplained: traits.model.outputs.filter((info) => !outputs.includes(info) && !auxiliary.includes(info)),
     imageInput: image.name,
     sizeInputs,

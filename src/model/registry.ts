@@ -55,6 +55,8 @@ export interface RecogniseOptions {
   readonly preprocessing?: PreprocessingOptions | undefined;
   /** Class names by id; they also say how many classes there are. Default: the metadata's, else COCO's where they fit. */
   readonly labels?: readonly string[] | undefined;
+  /** True: nothing is logged of what was assumed. */
+  readonly isSilent?: boolean | undefined;
   /** What to call the model in messages. */
   readonly source?: string | undefined;
 }
@@ -259,6 +261,7 @@ export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Rec
   if (forced === undefined) refuseTask(traits, options.source);
   const found = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);
   const recognition = withSaid(found, options);
+  if (options.isSilent === true) return recognition;
   warnOfDinov3(recognition, options);
   warnOfContradictions(recognition, traits, options);
   if (traits.names === undefined && recognition.labels === COCO_91) {

@@ -28,6 +28,8 @@ export interface CachedPlan {
 export interface ObtainEnvironment extends Omit<BuildEnvironment, "timingCache"> {
   /** File of the timing cache, read and written. Default: one a GPU and version, in the folder. */
   readonly timingCachePath?: string;
+  /** Called where a build is due, before it begins; what it throws is thrown, and nothing is built. */
+  readonly beforeBuild?: () => Promise<void>;
   /** Build even where the plan is there, and put the new one in its place. Default false. */
   readonly rebuild?: boolean;
 }
@@ -95,6 +97,7 @@ export class EngineCache {
     const found = isWanted ? await this.#read(path, builds) : undefined;
     if (found !== undefined) return found;
 
+    await environment.beforeBuild?.();
     this.#prepareFolder();
     using _lock = await FileLock.acquire(`${path}.lock`, environment.signal);
     const meanwhile = isWanted ? await this.#read(path, builds) : undefined;

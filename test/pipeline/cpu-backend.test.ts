@@ -1,15 +1,76 @@
 import { expect, spyOn, test } from "bun:test";
 import { ImageError, ModelError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
 import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
 import { testBackend } from "../contract/backend-contract.ts";
 import { flatPicture } from "../support/flat-picture.ts";
+import { openDetector } from "../support/open-detector.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const options = { ...DEFAULT_BACKEND_OPTIONS, threads: 1 };
 
 testBackend("CpuBackend", (model, changed) => CpuBackend.load(model, { ...options, ...changed }));
+
+const BOX = [32, 24, 32, 16];
+
+function classNames(count: number): Record<string, string> {
+  return { stride: "32", names: `{${Array.from({ length: count }, (_, id) => `${id}: 'c${id}'`).join(", ")}}` };
+}
+
+test("CpuBackend.load() finds the shapes of outputs that declare none, and what they are: YOLOv5, YOLOv9, one class", async () => {
+  const row = (count: number): number[] =>
+    Array.from({ length: count }, (_, at) => (at === 1 || count === 1 ? 0.9 : 0.1));
+  const yolov5 = openDetector({ row: [...BOX, 0.5, ...row(7)], perCell: 3, metadata: classNames(7) });
+  const yolov9 = openDetector({ row: [...BOX, ...row(7)], isTransposed: true, metadata: classNames(7) });
+  const declared = ["batch", "anchors", 6];
+  const single = openDetector({ row: [...BOX, 0.5, 0.9], perCell: 3, metadata: classNames(1), declared });
+  const found = async (model: Uint8Array, layout?: string): Promise<[string, unknown]> => {
+    const backend = await CpuBackend.load(model, { ...options, layout });
+    const slot = backend.createSlot();
+    try {
+      const selection = { threshold: 0.3, iou: 0.5, maxDetections: 5, classAgnostic: false, classIds: undefined };
+      // At another size than the shapes were found at.
+      const [block] = await slot.detect([flatPicture(128, 128, 255)], [128, 128], selection);
+      expect([...block!.boxes.subarray(0, 4)]).toEqual([16, 16, 48, 32]);
+      return [backend.recognition.reason, [block!.count, block!.classIds[0], block!.scores[0]!.toFixed(2)]];
+    } finally {
+      slot.close();
+      backend.close();
+    }
+  };
+  expect(await found(yolov5)).toEqual(["output0: f32 [?, 252, 12] at 64x64; 7 class names", [1, 1, "0.45"]]);
+  expect(await found(yolov5, "yolo-objectness")).toEqual([expect.stringContaining("[?, 252, 12]"), [1, 1, "0.45"]]);
+  expect(await found(yolov9)).toEqual(["output0: f32 [?, 11, 84] at 64x64; 7 class names", [1, 1, "0.90"]]);
+  // One class of YOLOv5 is not trained: its objectness is the score.
+  expect(await found(single)).toEqual(["output0: f32 [?, 252, 6] at 64x64; 1 class names", [1, 0, "0.50"]]);
+  // Without names the rows tell as well.
+  expect(await found(openDetector({ row: [...BOX, 0.5, ...row(80)], perCell: 3 }))).toEqual([
+    expect.stringContaining("[?, 252, 85]"),
+    [1, 1, "0.45"],
+  ]);
+});
+
+test("CpuBackend.load() says why shapes cannot be found, and ends the run that looks for them when it is told to", async () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    // The picture's row has as many values as no other: it cannot be spread over 31 columns.
+    const broken = openDetector({ row: [...BOX, 0.5, 0.9], columns: 31 });
+    await expect(CpuBackend.load(broken, options)).rejects.toThrow(ModelError);
+  } finally {
+    setLogSink(former);
+  }
+  expect(lines).toEqual([
+    expect.stringMatching(
+      /^warn: Cannot find the shapes of output0: f32 \[\?, \?, \?\] of the model from bytes by a run at 64x64: /,
+    ),
+  ]);
+  const signal = AbortSignal.abort(new Error("no longer"));
+  const build = { ...options.build, signal };
+  await expect(CpuBackend.load(openDetector({ row: BOX }), { ...options, build })).rejects.toThrow("no longer");
+});
 
 test("CpuBackend names ONNX Runtime and its threads", async () => {
   const backend = await CpuBackend.load(toyDetector(), options);

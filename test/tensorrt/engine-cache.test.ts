@@ -112,6 +112,21 @@ test.skipIf(isAbsent)(
 );
 
 test.skipIf(isAbsent)(
+  "EngineCache.obtain() asks before it builds, and only then, as TensorRT-RTX has been fetched",
+  async () => {
+    const cache = new EngineCache(join(folder, "asked"));
+    const environment = { library: openFrom(RTX!) };
+    const refuse = (): Promise<void> => Promise.reject(new Error("of no known layout"));
+    await expect(cache.obtain(tinyModel(), AMPERE, { ...environment, beforeBuild: refuse })).rejects.toThrow(
+      "of no known layout",
+    );
+    expect(existsSync(cache.folder)).toBe(false);
+    await cache.obtain(tinyModel(), AMPERE, environment);
+    expect((await cache.obtain(tinyModel(), AMPERE, { ...environment, beforeBuild: refuse })).isHit).toBe(true);
+  },
+);
+
+test.skipIf(isAbsent)(
   "EngineCache.obtain() says where a plan cannot be kept, before it builds and after, as TensorRT-RTX has been fetched",
   async () => {
     const library = openFrom(RTX!);

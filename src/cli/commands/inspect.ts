@@ -5,6 +5,7 @@ import { z } from "zod";
 import { ModelError, message } from "../../core/errors.ts";
 import { recogniseModel } from "../../model/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
+import { describedModel } from "../../pipeline/cpu/described-model.ts";
 import { readModelFile } from "../../pipeline/gpu/model-file.ts";
 import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
@@ -35,12 +36,14 @@ interface Report {
   readonly isGood: boolean;
 }
 
-async function inspectModel(file: string, said: SaidOfModel): Promise<Inspection> {
+async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal): Promise<Inspection> {
   await using session = await Session.load(file, { optimization: "disable" });
   const { model } = session;
   const { size: byteLength } = statSync(file);
   try {
-    return { file, byteLength, model, recognition: recogniseModel(model, { ...said, source: JSON.stringify(file) }) };
+    const source = JSON.stringify(file);
+    const described = await describedModel(session, { source, signal });
+    return { file, byteLength, model, recognition: recogniseModel(described, { ...said, source }) };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { file, byteLength, model, recognition: { problem: error.message } };
@@ -84,7 +87,7 @@ async function reportOf(path: string, flags: InspectFlags, context: CommandConte
     const hint = "build it first: bun-tensorrt build --profiling-verbosity detailed";
     throw refuse("inspect", "layers", `as --layers is for plans: ${JSON.stringify(path)} is a model`, hint);
   }
-  const model = await inspectModel(path, said);
+  const model = await inspectModel(path, said, context.signal);
   return {
     text: formatInspection(model, paint),
     json: inspectionJson(model),

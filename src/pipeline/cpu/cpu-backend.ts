@@ -10,6 +10,7 @@ import { Session } from "../../onnxruntime/session.ts";
 import type { Backend, BackendOptions } from "../backend.ts";
 import { decodeOptionsFor } from "../decode-options.ts";
 import { type CpuModel, CpuSlot } from "./cpu-slot.ts";
+import { describedModel } from "./described-model.ts";
 
 /** A model loaded by ONNX Runtime on the CPU. */
 export class CpuBackend extends Resource implements Backend {
@@ -51,7 +52,9 @@ export class CpuBackend extends Resource implements Backend {
         : await Session.fromBytes(source, "model from bytes", threads);
     try {
       const name = typeof source === "string" ? JSON.stringify(source) : "the model from bytes";
-      const recognition = recogniseModel(session.model, { ...options, source: name });
+      const { size, build } = options;
+      const described = await describedModel(session, { size, source: name, signal: build.signal });
+      const recognition = recogniseModel(described, { ...options, source: name });
       const rows = session.inputs.find((info) => info.name === recognition.imageInput)?.shape[0] ?? -1;
       const model: CpuModel = {
         session,

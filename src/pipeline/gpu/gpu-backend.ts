@@ -17,6 +17,8 @@ import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import type { Backend, BackendOptions } from "../backend.ts";
 import { decodeOptionsFor } from "../decode-options.ts";
+import { assertRecognised } from "./assert-recognised.ts";
+import { describedEngine } from "./described-engine.ts";
 import { engineOptions } from "./engine-options.ts";
 import { GpuJpeg } from "./gpu-jpeg.ts";
 import type { GpuModel, LoadedModel } from "./gpu-model.ts";
@@ -70,11 +72,13 @@ export class GpuBackend extends Resource implements Backend {
     const isRead = typeof source === "object" && "isPlan" in source;
     const file = isRead ? source : await readModelFile(source);
     const device = owned.use(Device.open(options.device));
-    const plan = await obtainPlan(file, device, engineOptions(file, options), options.build);
+    const plan = await obtainPlan(file, device, engineOptions(file, options), options.build, () =>
+      assertRecognised(file, options),
+    );
     const runtime = owned.use(await Runtime.create({ device }));
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     assertPlainTensors(engine);
-    const recognition = recogniseModel(modelInfo(engine), { ...options, source: file.source });
+    const recognition = recogniseModel(await describedEngine(engine), { ...options, source: file.source });
     const kernels = owned.use(KernelLibrary.create(device));
     const table = valueTable(recognition.preprocessing);
     const values = owned.use(DeviceBuffer.create("f32", [table.length], { device }));

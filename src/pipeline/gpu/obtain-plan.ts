@@ -11,18 +11,22 @@ import type { ModelFile } from "./model-file.ts";
  *
  * @param options how it is built where there is none yet; of no account for a file that is a plan
  * @param build   who is told of the build, and what ends it
+ * @param check   called where a build is due, before it begins
  * @throws {TensorRtError} If TensorRT cannot build it
+ * @throws whatever `check` throws
  */
 export async function obtainPlan(
   file: ModelFile,
   device: Device,
   options: BuildOptions,
   build: EngineBuild,
+  check?: () => Promise<void>,
 ): Promise<ModelFile | CachedPlan> {
   if (file.isPlan) return file;
   return new EngineCache().obtain(file.bytes, options, {
     device,
     source: file.source,
+    ...(check === undefined ? {} : { beforeBuild: check }),
     ...(file.path === undefined ? {} : { path: file.path }),
     ...(build.signal === undefined ? {} : { signal: build.signal }),
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),

@@ -1,9 +1,9 @@
 /** @module BuildProgress: the building of an engine, as a bar on a terminal and as a line now and then elsewhere. */
 
+import { printable } from "../core/shown.ts";
 import type { BuildProgress } from "../pipeline/backend.ts";
 import { formatBar, wholeSeconds } from "./progress.ts";
 import type { Terminal } from "./terminal.ts";
-import { printable } from "./text-table.ts";
 
 /** How far a build is, and for how long it has been going on. */
 export interface BuildState {

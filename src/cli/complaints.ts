@@ -1,7 +1,7 @@
 /** @module Complaints: what is said of pictures and videos that cannot be read, where the others are done nevertheless. */
 
+import { printable } from "../core/shown.ts";
 import type { Terminal } from "./terminal.ts";
-import { printable } from "./text-table.ts";
 
 const HINT = "Hint: ";
 

@@ -1,11 +1,12 @@
 /** @module Inspection: what a model is, as text and as JSON. Pure. */
 
+import { printable } from "../core/shown.ts";
 import { formatTensorInfo } from "../core/tensor.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { Paint } from "./terminal.ts";
-import { alignRows, printable } from "./text-table.ts";
+import { alignRows } from "./text-table.ts";
 
 /** A model that was looked at. */
 export interface Inspection {
@@ -45,7 +46,7 @@ function recognitionRows(recognition: Recognition): string[][] {
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;
   return [
     ["layout", layout],
-    ["because of", reason],
+    ["because of", printable(reason)],
     ["input size", size],
     ["picture", describePreprocessing(preprocessing)],
     ...assumptions.map((assumption) => ["assumed", assumption]),
@@ -66,7 +67,7 @@ export function metadataRows(metadata: Readonly<Record<string, string>>, paint: 
 
 /** What a model was recognised as, or why it was not. */
 export function recognitionLines(recognition: Inspection["recognition"], paint: Paint): string[] {
-  if ("problem" in recognition) return ["Not recognised", ...indent(recognition.problem.split("\n"))];
+  if ("problem" in recognition) return ["Not recognised", ...indent(recognition.problem.split("\n").map(printable))];
   return [paint("bold", "Recognised"), ...indent(alignRows(recognitionRows(recognition), ["left", "left"]))];
 }
 
@@ -77,9 +78,9 @@ export function formatInspection({ file, model, recognition }: Inspection, paint
   const lines = [
     title(printable(file)),
     title("Inputs"),
-    ...indent(model.inputs.map(formatTensorInfo)),
+    ...indent(model.inputs.map((input) => printable(formatTensorInfo(input)))),
     title("Outputs"),
-    ...indent(model.outputs.map(formatTensorInfo)),
+    ...indent(model.outputs.map((output) => printable(formatTensorInfo(output)))),
     ...(metadata.length > 0 ? [title("Metadata"), ...indent(alignRows(metadata, ["left", "left"]))] : []),
     ...recognitionLines(recognition, paint),
   ];

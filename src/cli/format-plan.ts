@@ -1,6 +1,7 @@
 /** @module PlanFormat: what a plan is, as text and as JSON. Pure. */
 
 import { formatShape, isDynamic } from "../core/shape.ts";
+import { printable } from "../core/shown.ts";
 import { formatTensorInfo } from "../core/tensor.ts";
 import { formatBytes } from "../core/units.ts";
 import type { ComputeCapability } from "../tensorrt/plan-file.ts";
@@ -8,7 +9,7 @@ import type { EngineTensor } from "../tensorrt/tensor-info.ts";
 import { metadataRows, recognitionLines } from "./format-inspection.ts";
 import type { EngineFacts, PlanInspection } from "./inspect-plan.ts";
 import type { Paint } from "./terminal.ts";
-import { alignRows, printable } from "./text-table.ts";
+import { alignRows } from "./text-table.ts";
 
 /** Which GPUs it runs on beside the one it was built for. */
 const COMPATIBILITY: ReadonlyMap<string, string> = new Map([
@@ -79,7 +80,7 @@ function indent(lines: readonly string[]): string[] {
 function engineLines(engine: PlanInspection["engine"], paint: Paint): string[] {
   const title = (text: string): string => paint("bold", text);
   if ("problem" in engine) {
-    const [first = "", ...rest] = engine.problem.split("\n");
+    const [first = "", ...rest] = engine.problem.split("\n").map(printable);
     const said = engine.isMissingGpu
       ? [`Inputs, outputs, profiles, layers and the layout need a GPU: ${first}`]
       : [`It could not be loaded: ${first}`];

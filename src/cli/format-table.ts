@@ -1,9 +1,10 @@
 /** @module Table format: for people. */
 
+import { printable, redact } from "../core/shown.ts";
 import { formatDuration } from "../core/units.ts";
 import type { PictureResult, ResultFormat } from "./result-format.ts";
 import type { Paint } from "./terminal.ts";
-import { type Alignment, alignRows, printable } from "./text-table.ts";
+import { type Alignment, alignRows } from "./text-table.ts";
 
 const ALIGNMENTS: readonly Alignment[] = ["left", "right", "right", "right", "right", "right"];
 
@@ -19,7 +20,7 @@ export function formatPicture({ file, result, frame }: PictureResult, paint: Pai
   if (dropped > 0) facts.push(paint("yellow", `${plural(dropped, "row")} with NaN left out`));
   const time = frame?.timestampMs === undefined ? "" : ` at ${(frame.timestampMs / 1000).toFixed(3)} s`;
   const place = frame === undefined ? "" : ` #${frame.index}${time}`;
-  const lines = [`${paint("bold", printable(file))}${place}  ${facts.join(", ")}`];
+  const lines = [`${paint("bold", printable(redact(file)))}${place}  ${facts.join(", ")}`];
   if (detections.length > 0) {
     const head = ["label", "score", "x1", "y1", "x2", "y2"].map((title) => paint("dim", title));
     const rows = detections.map(({ label, score, box }) => [

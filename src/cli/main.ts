@@ -100,7 +100,9 @@ export async function main(words: readonly string[]): Promise<number> {
   setLogSink((level, text) => {
     // What a library that was told to stop complains of is no news.
     const isNews = level === "warn" || (level === "error" && signalCode === undefined);
-    if (isNews || verbose) terminal.line(`${terminal.paint("yellow", `${level}:`)} ${text}`);
+    // A line of the log is told from what a text in it only claims to be one.
+    const indented = text.replaceAll("\n", "\n  ");
+    if (isNews || verbose) terminal.line(`${terminal.paint("yellow", `${level}:`)} ${indented}`);
   });
   try {
     const code = await run(words, { output, terminal, signal: abort.signal });

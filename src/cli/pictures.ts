@@ -3,6 +3,7 @@
 import { readdirSync } from "node:fs";
 import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
 import { message } from "../core/errors.ts";
+import { redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
 import { systemReason } from "../core/whole-file.ts";
 import { isAddress } from "../image/source.ts";
@@ -27,7 +28,7 @@ export function isPictureName(name: string): boolean {
 /** `street` of `photos/street.jpg`; `stdin` of `-`, as names that begin with a dash are taken for flags. */
 export function fileStem(file: string): string {
   if (file === "-") return "stdin";
-  const name = basename(isAddress(file) ? new URL(file).pathname : file);
+  const name = basename(isAddress(file) ? (URL.parse(file)?.pathname ?? redact(file)) : file);
   return name.replace(/(?<=.)\.[^.]*$/, "") || "picture";
 }
 
@@ -149,7 +150,9 @@ function commonFolder(files: readonly string[]): string {
  * @throws {Error} If two files still get the same name
  */
 export function outputNames(files: readonly string[], rename: (name: string) => string): string[] {
-  const plain = files.map((file) => rename(basename(isAddress(file) ? new URL(file).pathname : file)));
+  const plain = files.map((file) =>
+    rename(basename(isAddress(file) ? (URL.parse(file)?.pathname ?? redact(file)) : file)),
+  );
   if (new Set(plain).size === plain.length) return plain;
   const root = commonFolder(files);
   const nested = files.map((file) => rename(relative(root, resolve(file))));

@@ -1,5 +1,6 @@
 /** @module Terminal: what standard output and standard error can show, and colours where they can. */
 
+import { shown, shownInColour } from "../core/shown.ts";
 import { isClosedPipe, type Output, writeError } from "../core/whole-file.ts";
 
 /** A look of text. */
@@ -23,6 +24,11 @@ export function paintOf(hasColour: boolean): Paint {
   return (style, text) => `\x1b[${CODES[style][0]}m${text}\x1b[${CODES[style][1]}m`;
 }
 
+/** What makes text safe for a terminal; the looks of a {@linkcode Paint} stay where it has colours. */
+export function safeText(hasColour: boolean): (text: string) => string {
+  return hasColour ? shownInColour : shown;
+}
+
 /** A stream people may be looking at. */
 export interface TerminalStream {
   readonly isTTY?: boolean;
@@ -43,12 +49,15 @@ export function hasColour(stream: TerminalStream, environment: Readonly<Record<s
 export function standardOutput(stream: NodeJS.WriteStream, beforeWrite: () => void): Output {
   // Without a listener a closed pipe would end the process; the write's own callback reports it.
   stream.on("error", () => {});
+  const isColoured = hasColour(stream, process.env);
+  const safe = safeText(isColoured);
   return {
-    hasColour: hasColour(stream, process.env),
+    hasColour: isColoured,
     write: (text) =>
       new Promise((resolve, reject) => {
         if (stream.isTTY) beforeWrite();
-        stream.write(text, (error) => {
+        // What is piped is data: each format makes its own texts safe.
+        stream.write(stream.isTTY ? safe(text) : text, (error) => {
           if (error) reject(isClosedPipe(error) ? error : writeError("standard output", error));
           else resolve();
         });
@@ -64,12 +73,14 @@ export class Terminal {
   readonly isTerminal: boolean;
   readonly paint: Paint;
   readonly #stream: TerminalStream;
+  readonly #safe: (text: string) => string;
   #hasStatus = false;
 
   constructor(stream: TerminalStream, paint: Paint, environment: Readonly<Record<string, string | undefined>> = {}) {
     this.#stream = stream;
     this.isTerminal = stream.isTTY === true && environment.TERM !== "dumb";
     this.paint = paint;
+    this.#safe = safeText(paint("bold", " ") !== " ");
   }
 
   /** Width in characters; 80 where the terminal does not tell. */
@@ -82,16 +93,16 @@ export class Terminal {
     return this.#hasStatus;
   }
 
-  /** Write a line; it goes above the status line. */
+  /** Write a line, or several; it goes above the status line. Nothing in it but {@linkcode Paint} reaches the terminal. */
   line(text: string): void {
     this.clearStatus();
-    this.#stream.write(`${text}\n`);
+    this.#stream.write(`${this.#safe(text)}\n`);
   }
 
   /** Draw the status line anew. Nothing is drawn where nobody looks. */
   status(text: string): void {
     if (!this.isTerminal) return;
-    this.#stream.write(`\r\x1b[K${text}`);
+    this.#stream.write(`\r\x1b[K${this.#safe(text)}`);
     this.#hasStatus = true;
   }
 

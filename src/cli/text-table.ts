@@ -3,11 +3,6 @@
 /** Which side of its column a cell's text lies on. */
 export type Alignment = "left" | "right";
 
-/** Control characters would let a label or file name take over the terminal. */
-export function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, "\ufffd");
-}
-
 /**
  * Align cells by the widest of each column, two blanks between columns, none at the end of a line. Colours do not count.
  *

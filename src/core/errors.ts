@@ -1,5 +1,7 @@
 /** @module The only file that defines error classes, and the one form every message takes. */
 
+import { shown } from "./shown.ts";
+
 /** What a failed call into a native library carries. */
 export interface NativeErrorOptions extends ErrorOptions {
   /** The library's own name for the failure, such as `"ORT_NO_SUCHFILE"`. */
@@ -14,11 +16,11 @@ export interface NativeErrorOptions extends ErrorOptions {
  * @param action what was tried, without "Cannot": `load the model "a.onnx"`
  * @param found  the rule and what was found instead: `as it is empty: 0 bytes`
  * @param hint   the fix, one sentence; omit when there is none
- * @returns `Cannot <action> <found>` and, on a second line, `Hint: <hint>`
+ * @returns `Cannot <action> <found>` and, on a second line, `Hint: <hint>`, safe to look at as {@linkcode shown} says
  */
 export function message(action: string, found: string, hint?: string): string {
   const first = `Cannot ${action} ${found}`;
-  return hint === undefined ? first : `${first}\nHint: ${hint}`;
+  return shown(hint === undefined ? first : `${first}\nHint: ${hint}`);
 }
 
 /** An error in one line, without the list of what was tried: `libcuda was not found`. */

@@ -1,9 +1,11 @@
 /** @module Logger: the only way the library speaks, silent unless a sink is set. */
 
+import { shown } from "./shown.ts";
+
 /** Severity of a line, least important first. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** Where the lines go. Called on the JS thread. */
+/** Where the lines go, which are safe to look at as {@linkcode shown} says. Called on the JS thread. */
 export type LogSink = (level: LogLevel, text: string) => void;
 
 /** The library's voice: lines go to the sink that {@linkcode setLogSink} installed, and nowhere without one. */
@@ -18,16 +20,16 @@ class Logger {
   }
 
   debug(text: string): void {
-    this.#sink?.("debug", text);
+    this.#sink?.("debug", shown(text));
   }
   info(text: string): void {
-    this.#sink?.("info", text);
+    this.#sink?.("info", shown(text));
   }
   warn(text: string): void {
-    this.#sink?.("warn", text);
+    this.#sink?.("warn", shown(text));
   }
   error(text: string): void {
-    this.#sink?.("error", text);
+    this.#sink?.("error", shown(text));
   }
 }
 

@@ -47,7 +47,11 @@ function begunBy(key: string, known: readonly string[]): string | undefined {
   return found.sort((a, b) => b.length - a.length)[0];
 }
 
-function printable(value: unknown): string {
+/** Options whose values let somebody in. */
+const SECRET = /(?:^|\.)(?:token|password|secret)$/;
+
+function received(path: string, value: unknown): string {
+  if (SECRET.test(path)) return typeof value === "string" ? "a text that is not shown" : typeof value;
   if (typeof value === "string") return JSON.stringify(value);
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
   return String(value);
@@ -92,7 +96,11 @@ export function parseOptions<Out, In>(schema: z.ZodType<Out, In>, options: unkno
     options,
   );
   const where = path === "" ? "the options" : `option ${JSON.stringify(path)}`;
-  throw new OptionError(message(action, `as ${where} is refused: received ${printable(value)}`, issue.message), path, {
-    cause: parsed.error,
-  });
+  throw new OptionError(
+    message(action, `as ${where} is refused: received ${received(path, value)}`, issue.message),
+    path,
+    {
+      cause: parsed.error,
+    },
+  );
 }

@@ -1,5 +1,6 @@
 /** @module Sharp: loaded with the first picture that needs it, so that importing the package loads nothing. */
 
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -25,6 +26,7 @@ async function writeFontsFile(): Promise<void> {
   const folder = join(cacheFolder(), "fontconfig").replace(/[&<>]/g, (character) => `&#${character.charCodeAt(0)};`);
   const text = `<fontconfig><cachedir>${folder}</cachedir><include ignore_missing="yes">/etc/fonts/fonts.conf</include></fontconfig>\n`;
   try {
+    await mkdir(cacheFolder(), { recursive: true });
     await writeWhole(fontsFile(), text);
   } catch (error) {
     logger.debug(`Fonts are set up by the system alone: ${(error as Error).message}`);

@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { message } from "../core/errors.ts";
+import { redact } from "../core/shown.ts";
 import { missingFile } from "../core/stats-of.ts";
 import { formatBytes } from "../core/units.ts";
 import { imageError, VIDEO_HINT } from "./decode-errors.ts";
@@ -81,10 +82,7 @@ async function readStream(stream: ReadableStream<Uint8Array> | null, name: strin
 }
 
 async function download(url: URL, timeoutMs: number): Promise<SourceBytes> {
-  const shown = new URL(url);
-  shown.username = "";
-  shown.password = "";
-  const name = shown.href;
+  const name = redact(url.href);
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
     if (!response.ok) {
@@ -106,7 +104,11 @@ async function download(url: URL, timeoutMs: number): Promise<SourceBytes> {
 function parseUrl(text: string): URL {
   const url = URL.parse(text);
   if (url !== null) return url;
-  throw imageError(text.slice(0, 100), "as it is no valid URL", "check the address; write a path of that name with ./");
+  throw imageError(
+    redact(text).slice(0, 100),
+    "as it is no valid URL",
+    "check the address; write a path of that name with ./",
+  );
 }
 
 /** @throws {ImageError} If it names another machine, or has an escaped slash in it */
@@ -115,7 +117,9 @@ function pathOf(url: URL): string {
     return fileURLToPath(url);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw imageError(url.href.slice(0, 100), `as it is no path: ${reason}`, "give the path itself", { cause: error });
+    throw imageError(redact(url.href).slice(0, 100), `as it is no path: ${reason}`, "give the path itself", {
+      cause: error,
+    });
   }
 }
 
@@ -123,7 +127,7 @@ async function readUrl(url: URL, timeoutMs: number): Promise<SourceBytes> {
   if (url.protocol === "file:") return readFile(pathOf(url));
   if (url.protocol === "http:" || url.protocol === "https:") return download(url, timeoutMs);
   throw imageError(
-    url.href.slice(0, 100),
+    redact(url.href).slice(0, 100),
     `as its scheme must be file:, http: or https:: received ${url.protocol}`,
     STREAMS.test(url.protocol) ? VIDEO_HINT : "read it yourself and pass its bytes",
   );

@@ -3,6 +3,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { message, VideoError } from "../core/errors.ts";
+import { redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
 
 /** Where a video comes from. */
@@ -28,13 +29,6 @@ export function isCamera(text: string): boolean {
   return CAMERA.test(text);
 }
 
-function withoutPassword(text: string): string {
-  if (!URL.canParse(text)) return text;
-  const url = new URL(text);
-  if (url.password !== "") url.password = "***";
-  return url.href;
-}
-
 function checkFile(path: string): void {
   const stats = statsOf(path);
   const refusal = (found: string, hint: string): VideoError =>
@@ -58,7 +52,7 @@ export function videoAddress(source: string | URL): VideoAddress {
   if (isNetworkAddress(text)) {
     // Over UDP, which is ffmpeg's first choice, lost packets become grey pictures.
     const words = /^rtsps?:/i.test(text) ? ["-rtsp_transport", "tcp"] : [];
-    return { name: withoutPassword(text), input: text, words, kind: "network" };
+    return { name: redact(text), input: text, words, kind: "network" };
   }
   if (isCamera(text)) {
     checkFile(text);

@@ -11,10 +11,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { onnxModel } from "../support/onnx-writer.ts";
 import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
 import { WHITE_JPEG } from "../support/serving.ts";
 import { toyDetector } from "../support/toy-detector.ts";
-import { cliWords } from "./run-cli.ts";
+import { cliWords, runCli } from "./run-cli.ts";
 
 const isStraceMissing = Bun.which("strace") === null;
 const BENCH = join(import.meta.dir, "../../bench/main.ts");
@@ -189,3 +190,63 @@ test.skipIf(isRedisMissing)(
   },
   20_000,
 );
+
+/** What would take over a terminal, or turn a line around. */
+const HOSTILE = "\x1b[2J\x9b2J\u202e\u2066\u200f\u200b";
+
+test("nothing of a model, a label or a file's name reaches the terminal as a control, in text or in JSON", async () => {
+  const evil = join(folder, "evil.onnx");
+  const shape = [1, 3, 8, 8];
+  const model = onnxModel({
+    inputs: [{ name: `in${HOSTILE}`, dtype: "f32", shape }],
+    outputs: [{ name: `out${HOSTILE}`, dtype: "f32", shape }],
+    nodes: [{ op: "Relu", inputs: [`in${HOSTILE}`], outputs: [`out${HOSTILE}`] }],
+    metadata: { [`key${HOSTILE}`]: `value${HOSTILE}` },
+  });
+  writeFileSync(evil, model);
+  const classes = join(folder, "evil-labels.txt");
+  writeFileSync(classes, `cat${HOSTILE}\ndog\n`);
+  const name = join(folder, `${HOSTILE}\nHint: run this.jpg`);
+  writeFileSync(name, WHITE_JPEG);
+  const toy = ["--model", join(folder, "toy.onnx"), "--backend", "cpu"];
+  const runs: readonly (readonly string[])[] = [
+    ["inspect", evil],
+    ["inspect", evil, "--json"],
+    ["detect", picture, "--model", evil, "--backend", "cpu"],
+    ["detect", name, `${name}.jpg`, ...toy, "--labels", classes],
+    ["detect", name, ...toy, "--labels", classes, "--format", "jsonl"],
+    [`detect${HOSTILE}`],
+  ];
+  for (const { code, output, errors } of await Promise.all(runs.map((words) => runCli(words)))) {
+    const text = output + errors;
+    expect(text).toMatch(/\\u001b\[2J\\u009b2J\\u202e\\u2066\\u200f\\u200b/);
+    expect(text.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    expect(text).not.toMatch(/^Hint: run this/m);
+    expect([0, 1, 2]).toContain(code);
+  }
+}, 20_000);
+
+test("no password of an address is told: not in results, not in errors, not in the stack that --verbose shows", async () => {
+  await using server = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch: (request) => (request.url.endsWith(".jpg") ? new Response(WHITE_JPEG) : new Response("no", { status: 404 })),
+  });
+  const host = `127.0.0.1:${server.port}`;
+  const toy = ["--model", model, "--backend", "cpu", "--verbose", "--format", "jsonl"];
+  const runs: readonly (readonly string[])[] = [
+    ["detect", `http://me:s3cret@${host}/a.jpg`, ...toy, "--save", join(folder, "s1")],
+    ["detect", `http://me:s3cret@${host}/a.gif?token=s3cret`, ...toy],
+    ["detect", `http://me:x/s3cret@${host}/a.jpg`, ...toy, "--save", join(folder, "s2")],
+    ["detect", `rtsp://me:x/s3cret@${host}/live`, ...toy],
+    ["worker", "--model", model, "--redis", `redis://me:1/s3cret@${host}`],
+  ];
+  const results = await Promise.all(runs.map((words) => runCli(words)));
+  for (const { output, errors } of results) {
+    expect(output + errors).toContain("***@");
+    expect(output + errors).not.toContain("s3cret");
+  }
+  expect(JSON.parse(results[0]!.output)).toMatchObject({ file: `http://me:***@${host}/a.jpg` });
+  const saved = ["s1", "s2"].flatMap((name) => (existsSync(join(folder, name)) ? readdirSync(join(folder, name)) : []));
+  expect(saved).toEqual(["a.jpg"]);
+}, 20_000);

@@ -94,7 +94,7 @@ test("formatBuild() shows how far a build is, for how long, and in what phase", 
     "yolo11n  [#########---------------]  38 %  1 min 12 s  Timing graph nodes",
   );
   expect(formatBuild({ ...state, progress: { fraction: 1, phase: "a\x1b[2J" } }, 120)).toBe(
-    "yolo11n  [########################]  100 %  2 s  a\ufffd[2J",
+    "yolo11n  [########################]  100 %  2 s  a\\u001b[2J",
   );
   expect(formatBuild({ ...state, progress, isCancelled: true }, 120)).toContain("2 s  cancelling: ");
   expect(formatBuild({ ...state, progress }, 30)).toHaveLength(29);

@@ -21,7 +21,7 @@ test("Complaints tell each error in a line, and a hint that holds for several on
   complaints.tell(new Error("Cannot decode c"));
   expect(told).toEqual([
     "error: Cannot decode a\n",
-    "Hint: copy it again\ufffd\n",
+    "Hint: copy it again\\u0007\n",
     "error: Cannot decode b\n",
     "error: Cannot decode c\n",
   ]);

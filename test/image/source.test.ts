@@ -60,7 +60,19 @@ test("readSource() downloads http URLs, and keeps the password out of the name",
   url.password = "secret";
   const { bytes, name } = await readSource(url);
   expect(Buffer.compare(bytes, jpeg)).toBe(0);
-  expect(name).toBe(new URL("/picture.jpg", server.url).href);
+  expect(name).toBe(`http://me:***@${server.url.host}/picture.jpg`);
+});
+
+test("readSource() tells no password of an address that cannot be read, though it is cut short", async () => {
+  const long = "s3cret".repeat(20);
+  for (const address of [
+    `http://me:${long}/@host/a.jpg`,
+    `rtsp://me:${long}@camera/live`,
+    `ftp://me:1/${long}@host/a`,
+  ]) {
+    const error = await readSource(address).catch((reason: Error) => reason);
+    expect([Bun.inspect(error), String((error as ImageError).source)].join()).not.toContain("s3cret");
+  }
 });
 
 test("readSource() says what is wrong with a path", async () => {

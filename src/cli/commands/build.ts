@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import { LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
+import { printableJson } from "../../core/shown.ts";
 import { overwritten } from "../../core/stats-of.ts";
 import { formatBytes, formatDuration } from "../../core/units.ts";
 import { openOutput, writeFileWhole } from "../../core/whole-file.ts";
@@ -156,7 +157,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   if (!args.isQuiet) terminal.line(terminal.paint("dim", formatBuilt(built, origin)));
   const elapsedMs = Math.round(built.elapsedMs);
   const json = { path, byteLength: bytes.byteLength, isHit, elapsedMs, metadata, origin };
-  await output.write(args.isJson ? `${JSON.stringify(json, null, 2)}\n` : `${path}\n`);
+  await output.write(args.isJson ? `${printableJson(json, 2)}\n` : `${path}\n`);
   return EXIT_OK;
 }
 

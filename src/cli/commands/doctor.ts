@@ -1,6 +1,7 @@
 /** @module Doctor command: what was found on this machine, and how to get what is missing. */
 
 import { logger, setLogSink } from "../../core/log.ts";
+import { printableJson } from "../../core/shown.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { findOnnxRuntime, findSharp, findTurboJpeg } from "../doctor/cpu.ts";
@@ -64,7 +65,7 @@ async function run(parsed: ParsedArguments, { output }: CommandContext): Promise
   ];
   const text =
     parsed.flags.json === true
-      ? `${JSON.stringify(findings, null, 2)}\n`
+      ? `${printableJson(findings, 2)}\n`
       : formatFindings(findings, paintOf(output.hasColour));
   await output.write(text);
   return isHealthy(findings) ? EXIT_OK : EXIT_FAILED;

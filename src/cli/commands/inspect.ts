@@ -3,6 +3,7 @@
 import { statSync } from "node:fs";
 import { z } from "zod";
 import { ModelError, message } from "../../core/errors.ts";
+import { printableJson } from "../../core/shown.ts";
 import { recogniseModel } from "../../model/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import { describedModel } from "../../pipeline/cpu/described-model.ts";
@@ -103,7 +104,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
     throw refuse("inspect", "model", found, "bun-tensorrt inspect yolo11n");
   }
   const { text, json, isGood } = await reportOf(await findModel(word, context), flags, context);
-  await context.output.write(flags.json ? `${JSON.stringify(json, null, 2)}\n` : text);
+  await context.output.write(flags.json ? `${printableJson(json, 2)}\n` : text);
   return isGood ? EXIT_OK : EXIT_FAILED;
 }
 

@@ -15,6 +15,7 @@ import { fetchLicence, type Installed, install as installComponent } from "../..
 import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/library-folder.ts";
 import { CatalogueError, message } from "../../core/errors.ts";
 import { nearestWord } from "../../core/options.ts";
+import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
@@ -87,9 +88,7 @@ async function list(isJson: boolean, { output }: CommandContext): Promise<number
       .map((build) => ({ component, build, state: buildState(component, build) })),
   );
   const rows = listed.map((one) => ({ ...describe(one), installed: one.state }));
-  await output.write(
-    isJson ? `${JSON.stringify(rows, null, 2)}\n` : formatComponents(listed, paintOf(output.hasColour)),
-  );
+  await output.write(isJson ? `${printableJson(rows, 2)}\n` : formatComponents(listed, paintOf(output.hasColour)));
   return EXIT_OK;
 }
 
@@ -168,7 +167,7 @@ async function installAll(chosen: readonly Chosen[], flags: Flags, context: Comm
     }
     if (flags.json === undefined) await output.write(paths.map((path) => `${path}\n`).join(""));
   }
-  if (flags.json === true) await output.write(`${JSON.stringify(rows, null, 2)}\n`);
+  if (flags.json === true) await output.write(`${printableJson(rows, 2)}\n`);
   return EXIT_OK;
 }
 

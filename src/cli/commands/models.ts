@@ -5,6 +5,7 @@ import type { CatalogueEntry } from "../../catalogue/entry.ts";
 import { entryPath, isInstalled } from "../../catalogue/store.ts";
 import { CatalogueError, message } from "../../core/errors.ts";
 import { nearestWord } from "../../core/options.ts";
+import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
@@ -51,7 +52,7 @@ async function list(isJson: boolean, { output }: CommandContext): Promise<number
       isInstalled: isHere,
       path: entryPath(entry),
     }));
-    await output.write(`${JSON.stringify(rows, null, 2)}\n`);
+    await output.write(`${printableJson(rows, 2)}\n`);
   } else {
     await output.write(formatCatalogue(listed, paintOf(output.hasColour)));
   }

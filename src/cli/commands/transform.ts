@@ -1,6 +1,7 @@
 /** @module Transform command: pictures in, pictures out. */
 
 import { ImageError } from "../../core/errors.ts";
+import { printable, printableJson, redact } from "../../core/shown.ts";
 import { formatDuration } from "../../core/units.ts";
 import { isNameTooLong, type Output } from "../../core/whole-file.ts";
 import { round } from "../../service/result-json.ts";
@@ -14,7 +15,6 @@ import { loadImageModel } from "../load-detector.ts";
 import { expandPictures } from "../pictures.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
-import { printable } from "../text-table.ts";
 import { parseTransformFlags, TRANSFORM_FLAGS, type TransformArguments } from "../transform-flags.ts";
 import { openTransformTarget, type TransformTarget } from "../transform-target.ts";
 
@@ -42,14 +42,14 @@ interface MadePicture {
 function textLine({ file, output, result }: MadePicture, paint: Paint): string {
   const { image, tiles, timing } = result;
   const facts = `${image.width}x${image.height}, ${plural(tiles, "tile")}, ${formatDuration(timing.total)}`;
-  return `${paint("bold", printable(file))}  ${printable(output)}  ${facts}\n`;
+  return `${paint("bold", printable(redact(file)))}  ${printable(output)}  ${facts}\n`;
 }
 
 function jsonRow({ file, output, result }: MadePicture): string {
   const { image, tiles, timing } = result;
   const stages = Object.entries(timing).map(([stage, milliseconds]) => [stage, round(milliseconds, 3)]);
   const { width, height } = image;
-  return JSON.stringify({ file, output, width, height, tiles, timing: Object.fromEntries(stages) });
+  return printableJson({ file: redact(file), output, width, height, tiles, timing: Object.fromEntries(stages) });
 }
 
 async function report(

@@ -1,5 +1,6 @@
 /** @module Finding: what `doctor` found of one thing, and the report made of all of them. Pure. */
 
+import { printable } from "../../core/shown.ts";
 import type { Paint, Style } from "../terminal.ts";
 import { alignRows } from "../text-table.ts";
 
@@ -26,11 +27,11 @@ export function isHealthy(findings: readonly Finding[]): boolean {
 /** A line for each finding, with its fix below it. */
 export function formatFindings(findings: readonly Finding[], paint: Paint): string {
   const rows = alignRows(
-    findings.map(({ name, state, found }) => [paint(STYLES[state], state), paint("bold", name), found]),
+    findings.map(({ name, state, found }) => [paint(STYLES[state], state), paint("bold", name), printable(found)]),
     ["left", "left", "left"],
   );
   const lines = findings.flatMap(({ fix }, at) =>
-    fix === undefined ? [rows[at]!] : [rows[at]!, `        ${paint("dim", "fix:")} ${fix}`],
+    fix === undefined ? [rows[at]!] : [rows[at]!, `        ${paint("dim", "fix:")} ${printable(fix)}`],
   );
   return `${lines.join("\n")}\n`;
 }

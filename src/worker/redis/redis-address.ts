@@ -1,6 +1,7 @@
 /** @module RedisAddress: the URL of a Redis server, taken apart. */
 
 import { message, OptionError } from "../../core/errors.ts";
+import { redact } from "../../core/shown.ts";
 
 /** Where a server is, and how to get in. */
 export interface RedisAddress {
@@ -20,10 +21,18 @@ export interface RedisAddress {
 }
 
 const SCHEMES: readonly string[] = ["redis:", "rediss:", "valkey:", "valkeys:", "redis+unix:"];
-const HINT = "write redis://[user:password@]host[:port][/database], rediss:// for TLS, or redis+unix:///path/of.sock";
+const HINT =
+  "write redis://[user:password@]host[:port][/database], rediss:// for TLS, or redis+unix:///path/of.sock; in a password %2F stands for / and %40 for @";
 
 function refused(found: string): OptionError {
   return new OptionError(message("find the Redis server", found, HINT), "redis");
+}
+
+/** What a server or its client says of logging in, without the password: some repeat a command that they do not know. */
+export function withoutPassword(text: string, { password, url }: RedisAddress): string {
+  if (password === undefined) return text;
+  const written = URL.parse(url)?.password ?? password;
+  return text.replaceAll(password, "***").replaceAll(written, "***");
 }
 
 /**
@@ -34,19 +43,17 @@ function refused(found: string): OptionError {
 export function redisAddress(url: string): RedisAddress {
   const parsed = URL.parse(url);
   if (parsed === null || !SCHEMES.includes(parsed.protocol)) {
-    throw refused(
-      `as option "redis" must be the URL of a server: received ${JSON.stringify(url.replace(/:[^:@/]*@/, ":***@"))}`,
-    );
+    // What has no scheme may hold a password all the same.
+    const text = url.includes("://") ? redact(url) : url.replace(/^.*@/s, "***@");
+    throw refused(`as option "redis" must be the URL of a server: received ${JSON.stringify(text)}`);
   }
   const isUnix = parsed.protocol === "redis+unix:";
   const database = isUnix || parsed.pathname.length < 2 ? "0" : parsed.pathname.slice(1);
   if (!/^\d{1,5}$/.test(database))
-    throw refused(`as the database must be a number: received ${JSON.stringify(database)}`);
-  const shown = new URL(parsed);
-  if (shown.password !== "") shown.password = "***";
+    throw refused(`as the database must be a number: received ${JSON.stringify(redact(url))}`);
   return {
     url,
-    shown: shown.href,
+    shown: redact(url),
     host: parsed.hostname.replace(/^\[|\]$/g, "") || "127.0.0.1",
     port: parsed.port === "" ? 6379 : Number(parsed.port),
     unix: isUnix ? decodeURIComponent(parsed.pathname) : undefined,

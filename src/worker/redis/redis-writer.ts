@@ -3,7 +3,7 @@
 import { RedisClient } from "bun";
 import { message, RedisError } from "../../core/errors.ts";
 import { errorCode } from "./error-code.ts";
-import type { RedisAddress } from "./redis-address.ts";
+import { type RedisAddress, withoutPassword } from "./redis-address.ts";
 import { connectionError } from "./resp-connection.ts";
 import type { Script } from "./script.ts";
 
@@ -11,10 +11,12 @@ import type { Script } from "./script.ts";
 const SERVER_ERROR = "ERR_REDIS_SERVER_ERROR";
 
 function failure(error: unknown, command: string, address: RedisAddress): RedisError {
-  const { code, message: text } = error as { readonly code?: string; readonly message: string };
-  if (code !== SERVER_ERROR) return connectionError(`run ${command}`, address, text, error);
+  const { code, message: said } = error as { readonly code?: string; readonly message: string };
+  const text = command === "connect" ? withoutPassword(said, address) : said;
+  const cause = text === said ? error : undefined;
+  if (code !== SERVER_ERROR) return connectionError(`run ${command}`, address, text, cause);
   const found = `as the server refused it: ${text}`;
-  return new RedisError(message(`run ${command}`, found), errorCode(text), { cause: error });
+  return new RedisError(message(`run ${command}`, found), errorCode(text), { cause });
 }
 
 /** Whether another connection may fare better: this one is lost, or its server has become a replica of another. */

@@ -5,7 +5,7 @@
 
 import type { Socket } from "bun";
 import { message, RedisError } from "../../core/errors.ts";
-import type { RedisAddress } from "./redis-address.ts";
+import { type RedisAddress, withoutPassword } from "./redis-address.ts";
 import { type Reply, RespParser } from "./resp-parser.ts";
 
 /** How a connection is made. */
@@ -61,7 +61,7 @@ export class RespConnection {
     await connection.#connect();
     try {
       const { user, password, database } = address;
-      if (password !== undefined) await connection.command(["AUTH", ...(user === undefined ? [] : [user]), password]);
+      if (password !== undefined) await connection.#logIn(user === undefined ? [password] : [user, password]);
       if (database !== 0) await connection.command(["SELECT", String(database)]);
       await connection.command(["CLIENT", "SETNAME", options.name.replaceAll(/[^!-~]/g, "-")]);
     } catch (error) {
@@ -102,6 +102,15 @@ export class RespConnection {
   /** Give the connection up; commands that wait are refused. */
   close(): void {
     this.#fail("the connection was closed");
+  }
+
+  async #logIn(words: readonly string[]): Promise<void> {
+    try {
+      await this.command(["AUTH", ...words]);
+    } catch (error) {
+      if (!(error instanceof RedisError)) throw error;
+      throw new RedisError(withoutPassword(error.message, this.#address), error.code);
+    }
   }
 
   #connect(): Promise<void> {

@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
 import { OptionError } from "../../../src/core/errors.ts";
-import { redisAddress } from "../../../src/worker/redis/redis-address.ts";
+import { redisAddress, withoutPassword } from "../../../src/worker/redis/redis-address.ts";
+import { RedisWriter } from "../../../src/worker/redis/redis-writer.ts";
+import { RespConnection } from "../../../src/worker/redis/resp-connection.ts";
+import { ScriptedRedis } from "../../support/scripted-redis.ts";
 
 test("redisAddress() takes a URL apart and hides the password", () => {
   expect(redisAddress("redis://localhost")).toMatchObject({ host: "localhost", port: 6379, database: 0, isTls: false });
@@ -20,5 +23,37 @@ test("redisAddress() refuses what is no URL of a server, without telling the pas
   for (const url of ["localhost:6379", "http://localhost", "redis://localhost/cache", ""]) {
     expect(() => redisAddress(url)).toThrow(OptionError);
   }
-  expect(() => redisAddress("http://me:secret@localhost")).toThrow(/^(?!.*secret)/s);
+  const addresses = [
+    "http://me:s3cret@localhost",
+    "redis://me:s3c/s3cret@localhost",
+    "redis://me:12/s3cret@localhost/0",
+  ];
+  for (const url of [...addresses, "me:s3cret@localhost:6379", "redis://me:s3cret@localhost/cache"]) {
+    expect(() => redisAddress(url)).toThrow(/^(?!.*s3cret)/s);
+  }
+});
+
+test("withoutPassword() hides it where a server repeats the command that it does not know", () => {
+  const address = redisAddress("redis://me:p%40ss@localhost");
+  const said = "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'me' 'p@ss'";
+  expect(withoutPassword(said, address)).toBe(said.replace("p@ss", "***"));
+});
+
+test("an error of logging in tells no password, also where the server repeats it, and shows no escapes", async () => {
+  using server = new ScriptedRedis((command) =>
+    /s3cret/.test(command) ? `-ERR unknown command, with args beginning with: ${command} \x1b[2J\u202e\r\n` : undefined,
+  );
+  const address = redisAddress(server.url.replace("//", "//me:s3cret@"));
+  const writer = new RedisWriter(address, 1000);
+  const errors = await Promise.all([
+    RespConnection.open(address, { timeoutMs: 1000, name: "test" }).catch((error: Error) => error),
+    writer.command("PING", []).catch((error: Error) => error),
+  ]);
+  writer.close();
+  expect(server.commands.join()).toContain("s3cret");
+  expect((errors[0] as Error).message).toContain("\\u001b[2J\\u202e");
+  for (const error of errors) {
+    expect((error as Error).message).toContain("***");
+    expect(Bun.inspect(error)).not.toContain("s3cret");
+  }
 });

@@ -11,30 +11,7 @@
 // Tolerance: none. The arithmetic is that of the CPU, in integers up to the table: src/image/preprocessor.ts.
 // NV12 is converted pixel by pixel before the resize: test/support/reference/nv12.ts.
 
-#include "common.cuh"
-
-// Formats of a picture. Three or four interleaved bytes a pixel, or a plane of Y and one of interleaved U, V by 2 × 2.
-#define PIXELS_3 0
-#define PIXELS_4 1
-#define NV12 2
-
-// One picture; 96 bytes, packed by src/pipeline/gpu/picture-table.ts.
-struct __align__(16) Picture {
-  const u8 *pixels;         // first row: interleaved pixels, or the Y plane
-  const u8 *chroma;         // U, V plane of NV12
-  int pitch;                // bytes between rows of `pixels`
-  int chroma_pitch;         // bytes between rows of `chroma`
-  int source_width, source_height;
-  int content_width, content_height;  // size of the resized picture in the input
-  int pad_x, pad_y;         // input pixels left of and above it
-  int format;
-  int swap;                 // 1 if the source's channels run against the tensor's; NV12 gives R, G, B
-  // NV12 to RGB in 16-bit fixed point: R = (y·(Y − y_offset) + v_red·(V − 128)) and so on.
-  int y_offset, y, v_red, u_green, v_green, u_blue;
-  double scale_x, scale_y;  // source pixels a pixel of the content: 1 / (content / source)
-};
-
-static_assert(sizeof(Picture) == 96, "src/pipeline/gpu/picture-table.ts packs 96 bytes");
+#include "picture.cuh"
 
 // Two neighbouring source pixels along one axis, `step` (0 or 1) apart, and the weight of the second, 0 to 2048.
 struct Tap {
@@ -54,19 +31,6 @@ __device__ __forceinline__ Tap tap(int at, int source, double scale, bool column
   return {near, 0, columns ? 0 : weight};
 }
 
-// Up to 8 bytes from an address of any alignment, as whole words; no word without a wanted byte is read.
-__device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {
-  const u32 skip = (u32)(u64)address & 3u;
-  const u32 *word = (const u32 *)(address - skip);
-  const int end = count == 0 ? 0 : (int)skip + count;
-  const u32 first = end > 0 ? __ldg(word) : 0u;
-  const u32 second = end > 4 ? __ldg(word + 1) : 0u;
-  const u32 third = end > 8 ? __ldg(word + 2) : 0u;
-  return make_uint2(__funnelshift_r(first, second, skip * 8), __funnelshift_r(second, third, skip * 8));
-}
-
-__device__ __forceinline__ int byte_of(u32 word, int at) { return (word >> (at * 8)) & 255; }
-
 __device__ __forceinline__ int across(int near, int far, int weight) {
   return ((near << 11) + weight * (far - near)) >> 4;
 }
@@ -74,15 +38,6 @@ __device__ __forceinline__ int across(int near, int far, int weight) {
 // A resized row at one place: levels × 128, for three channels.
 __device__ __forceinline__ int3 across(int3 near, int3 far, int weight) {
   return make_int3(across(near.x, far.x, weight), across(near.y, far.y, weight), across(near.z, far.z, weight));
-}
-
-__device__ __forceinline__ int3 rgb_of_yuv(const Picture &picture, int luma, int u, int v) {
-  const int y = max(luma - picture.y_offset, 0) * picture.y + 32768;
-  u -= 128;
-  v -= 128;
-  return make_int3(clamp((y + picture.v_red * v) >> 16, 0, 255),
-                   clamp((y + picture.u_green * u + picture.v_green * v) >> 16, 0, 255),
-                   clamp((y + picture.u_blue * u) >> 16, 0, 255));
 }
 
 __device__ __forceinline__ int blend(int upper, int lower, int weight) {
@@ -126,32 +81,14 @@ __device__ __forceinline__ int3 levels_of_nv12(const Picture &picture, Tap colum
   return blend(row_of_nv12(picture, column, line.near), row_of_nv12(picture, column, line.near + line.step), line.weight);
 }
 
-__device__ __forceinline__ void store(float *output, u64 at, float value) { output[at] = value; }
-__device__ __forceinline__ void store(f16 *output, u64 at, float value) { output[at] = to_f16(value); }
-__device__ __forceinline__ void store(u8 *output, u64 at, float value) { output[at] = (u8)__float2int_rn(value); }
-
 // The values of one pixel of the input, by tensor channel.
 __device__ __forceinline__ float3 pixel_at(const Picture &picture, const float *table, Tap column, Tap line, int x,
                                            int row) {
-  if (x < 0 || x >= picture.content_width || row < 0 || row >= picture.content_height) {
-    return make_float3(__ldg(table + 768), __ldg(table + 769), __ldg(table + 770));
-  }
+  if (!is_content(picture, x, row)) return padding(table);
   const int3 levels = picture.format == PIXELS_3   ? levels_of_pixels<3>(picture, column, line)
                       : picture.format == PIXELS_4 ? levels_of_pixels<4>(picture, column, line)
                                                    : levels_of_nv12(picture, column, line);
-  const int first = picture.swap ? levels.z : levels.x;
-  const int third = picture.swap ? levels.x : levels.z;
-  return make_float3(__ldg(table + first), __ldg(table + 256 + levels.y), __ldg(table + 512 + third));
-}
-
-// Element `at` of the 96 values that the 32 lanes of a warp hold, three a lane.
-__device__ __forceinline__ float element_of_warp(float3 values, int at) {
-  const int lane = at / 3;
-  const float first = __shfl_sync(0xffffffffu, values.x, lane);
-  const float second = __shfl_sync(0xffffffffu, values.y, lane);
-  const float third = __shfl_sync(0xffffffffu, values.z, lane);
-  const int channel = at - lane * 3;
-  return channel == 0 ? first : channel == 1 ? second : third;
+  return values_of(picture, table, levels);
 }
 
 template <typename Element, bool Interleaved>
@@ -162,8 +99,7 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
   const Picture picture = pictures[blockIdx.z];
   const int lane = threadIdx.x;
   const int left = blockIdx.x * 32;
-  const int x = left + lane;
-  const int content_x = x - picture.pad_x;
+  const int content_x = left + lane - picture.pad_x;
   const int top = blockIdx.y * 16;
   // Once a block: the taps are in f64, which most GPUs have few units for.
   if (threadIdx.y == 0) {
@@ -174,30 +110,14 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
   }
   __syncthreads();
   const Tap column = columns[lane];
-  const u64 plane = (u64)width * height;
-  Element *image = output + plane * 3 * blockIdx.z;
+  Element *image = output + (u64)width * height * 3 * blockIdx.z;
 #pragma unroll 1
   for (int half = 0; half < 2; half++) {
     const int line = half * 8 + threadIdx.y;
     const int y = top + line;
     if (y >= height) return; // the same for all lanes of a warp
     const float3 values = pixel_at(picture, table, column, lines[line], content_x, y - picture.pad_y);
-    if (Interleaved) {
-      // [y, left, 0] onwards is one run of 96 elements: each store of the warp writes 32 of them side by side.
-      const u64 start = ((u64)y * width + left) * 3;
-      const int count = min(32, width - left) * 3;
-#pragma unroll
-      for (int part = 0; part < 3; part++) {
-        const int at = part * 32 + lane;
-        const float value = element_of_warp(values, at);
-        if (at < count) store(image, start + at, value);
-      }
-    } else if (x < width) {
-      const u64 at = (u64)y * width + x;
-      store(image, at, values.x);
-      store(image, at + plane, values.y);
-      store(image, at + 2 * plane, values.z);
-    }
+    store_pixels<Element, Interleaved>(image, values, left, y, width, height);
   }
 }
 

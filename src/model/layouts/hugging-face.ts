@@ -72,7 +72,8 @@ function recognise(
   const sizeInputs = maskInputs(model);
   const states = model.outputs.filter(({ name }) => STATES.test(name));
   const family = familyOf(states, { activation, classes, hasMask: sizeInputs.length > 0 });
-  const stretched = { ...YOLO_PREPROCESSING, fit: "stretch" } as const;
+  // The image processors of all of them resize by Pillow's BILINEAR, or by torchvision's with antialias.
+  const stretched = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" } as const;
   return recognition(layout, traits, {
     outputs: [logits, boxes],
     auxiliary: states,

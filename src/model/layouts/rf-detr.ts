@@ -27,6 +27,7 @@ export const rfDetr: Layout<QueriesPlan> = {
       outputs: [boxes, logits],
       // The segmentation models' masks.
       auxiliary: traits.model.outputs.filter(({ name, shape }) => name === "masks" && shape.length === 4),
+      // Upstream resizes tensors, and without antialias.
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD },
       classes,
       needsNms: false,

@@ -8,7 +8,8 @@ import { FLOATS, findOutput } from "../outputs.ts";
 import type { ColumnsPlan } from "../plan.ts";
 import { recognition } from "../recognition.ts";
 
-const STRETCHED: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch" };
+/** Upstream resizes with Pillow, in training and in evaluation. */
+const STRETCHED: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };
 
 function recognise(
   layout: Pick<Layout, "name">,
@@ -34,7 +35,7 @@ function recognise(
   });
 }
 
-/** RT-DETR, RT-DETRv2, D-FINE, DEIM and DEIMv2 atto, femto, pico and N: stretched RGB in 0–1. */
+/** RT-DETR, RT-DETRv2, D-FINE, DEIM and DEIMv2 atto, femto, pico and N: stretched with antialias, RGB in 0–1. */
 export const rtdetr: Layout<ColumnsPlan> = {
   name: "rtdetr",
   summary:

@@ -11,6 +11,7 @@ import decodeQueries from "../../../ptx/decode_queries.ptx" with { type: "file" 
 import decodeRows from "../../../ptx/decode_rows.ptx" with { type: "file" };
 import manifest from "../../../ptx/manifest.json";
 import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
+import preprocessAntialias from "../../../ptx/preprocess_antialias.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
 import transform from "../../../ptx/transform.ptx" with { type: "file" };
 import { message } from "../../core/errors.ts";
@@ -31,6 +32,7 @@ const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_queries: decodeQueries,
   decode_rows: decodeRows,
   preprocess,
+  preprocess_antialias: preprocessAntialias,
   select,
   transform,
 };

@@ -6,7 +6,7 @@ import type { PackedFormat } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { YuvCoefficients } from "../../image/yuv.ts";
 
-/** Bytes of `struct Picture` in kernels/preprocess.cu. */
+/** Bytes of `struct Picture` in kernels/picture.cuh. */
 export const PICTURE_BYTES = 96;
 
 const WORDS = PICTURE_BYTES / 4;

@@ -37,7 +37,7 @@ function refuse(tensor: string, expected: string, actual: string): never {
  */
 export function preprocessLaunch(preprocessing: Preprocessing, memory: PreprocessMemory): LaunchSpec {
   const { output, pictures, table } = memory;
-  const { dtype, layout } = preprocessing;
+  const { resize, dtype, layout } = preprocessing;
   const isPlanar = layout === "NCHW";
   const [batch = 0, second = 0, third = 0, fourth = 0] = output.shape;
   if (output.dtype !== dtype || output.shape.length !== 4 || (isPlanar ? second : fourth) !== 3) {
@@ -51,9 +51,10 @@ export function preprocessLaunch(preprocessing: Preprocessing, memory: Preproces
     refuse("value table", `at least ${VALUE_TABLE_LENGTH * 4} bytes`, String(table.byteLength));
   }
   const [height, width] = isPlanar ? [third, fourth] : [second, third];
+  const module = resize === "antialias" ? "preprocess_antialias" : "preprocess";
   return {
-    module: "preprocess",
-    kernel: `preprocess_${dtype}_${layout.toLowerCase()}`,
+    module,
+    kernel: `${module}_${dtype}_${layout.toLowerCase()}`,
     config: { grid: [Math.ceil(width / TILE_WIDTH), Math.ceil(height / TILE_HEIGHT), batch], block: [32, 8, 1] },
     values: { output: output.pointer, pictures: pictures.pointer, table: table.pointer, width, height },
   };

@@ -3,7 +3,7 @@ import { allocate } from "../../../src/core/dtype.ts";
 import { createTensor } from "../../../src/core/tensor.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { FITS } from "../../../src/image/geometry.ts";
-import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../../../src/image/preprocessing.ts";
+import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, RESIZES } from "../../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
 import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
 import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
@@ -81,39 +81,42 @@ function compare(
   expect(differences(gpu.download(output), want.data, shape)).toEqual([]);
 }
 
-describe.each(["f32", "f16", "u8"] as const)("%s", (dtype) => {
-  describe.each(["NCHW", "NHWC"] as const)("%s", (layout) => {
-    for (const fit of FITS) {
-      test.skipIf(isGpuMissing)(
-        `${fit}: pictures of every format and size in one launch are the CPU's to the bit`,
-        () => {
-          using gpu = new Gpu();
-          const library = gpu.own(KernelLibrary.create(gpu.device));
-          for (const colour of ["RGB", "BGR"] as const) {
-            const normalised = {
-              scale: 1 / 255,
-              mean: IMAGENET_MEAN,
-              std: IMAGENET_STD,
-              pad: [114, 0.5, 7] as const,
-            };
-            const plain = { scale: 1, mean: [0, 0, 0], std: [1, 1, 1], pad: [114, 114, 114] } as const;
-            const values = dtype === "u8" ? plain : normalised;
-            for (const size of INPUTS)
-              compare(gpu, library, { fit, resize: "bilinear", colour, layout, dtype, ...values }, size);
-          }
-        },
-        SLOW_TEST_MS,
-      );
-    }
+describe.each(RESIZES)("%s", (resize) => {
+  describe.each(["f32", "f16", "u8"] as const)("%s", (dtype) => {
+    describe.each(["NCHW", "NHWC"] as const)("%s", (layout) => {
+      for (const fit of FITS) {
+        test.skipIf(isGpuMissing)(
+          `${fit}: pictures of every format and size in one launch are the CPU's to the bit`,
+          () => {
+            using gpu = new Gpu();
+            const library = gpu.own(KernelLibrary.create(gpu.device));
+            for (const colour of ["RGB", "BGR"] as const) {
+              const normalised = {
+                scale: 1 / 255,
+                mean: IMAGENET_MEAN,
+                std: IMAGENET_STD,
+                pad: [114, 0.5, 7] as const,
+              };
+              const plain = { scale: 1, mean: [0, 0, 0], std: [1, 1, 1], pad: [114, 114, 114] } as const;
+              const values = dtype === "u8" ? plain : normalised;
+              for (const size of INPUTS) compare(gpu, library, { fit, resize, colour, layout, dtype, ...values }, size);
+            }
+          },
+          SLOW_TEST_MS,
+        );
+      }
+    });
   });
 });
 
 test.skipIf(isGpuMissing)("no pre-processing kernel spills registers", () => {
   using gpu = new Gpu();
   const library = gpu.own(KernelLibrary.create(gpu.device));
-  for (const name of ["f32_nchw", "f16_nchw", "u8_nchw", "f32_nhwc", "f16_nhwc", "u8_nhwc"]) {
-    const kernel = library.kernel("preprocess", `preprocess_${name}`);
-    console.log(`${kernel.name}: ${kernel.registers} registers`);
-    expect(kernel.localBytes).toBe(0);
+  for (const module of ["preprocess", "preprocess_antialias"] as const) {
+    for (const name of ["f32_nchw", "f16_nchw", "u8_nchw", "f32_nhwc", "f16_nhwc", "u8_nhwc"]) {
+      const kernel = library.kernel(module, `${module}_${name}`);
+      console.log(`${kernel.name}: ${kernel.registers} registers`);
+      expect(kernel.localBytes).toBe(0);
+    }
   }
 });

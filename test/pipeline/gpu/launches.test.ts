@@ -4,7 +4,7 @@ import { ShapeError } from "../../../src/core/errors.ts";
 import type { DevicePtr } from "../../../src/core/handle.ts";
 import type { TypedDeviceMemory } from "../../../src/cuda/buffer-view.ts";
 import { KernelArguments } from "../../../src/cuda/kernel-arguments.ts";
-import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
+import { RESIZES, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import type { DeviceOutputs } from "../../../src/pipeline/gpu/device-output.ts";
 import { type LaunchSpec, writeArguments } from "../../../src/pipeline/gpu/kernel-launch.ts";
 import { kernelParameters } from "../../../src/pipeline/gpu/kernel-library.ts";
@@ -79,13 +79,16 @@ test("preprocessLaunch() fits its kernel, and refuses another tensor", () => {
     length: allocate("u8", 1).length,
     ...memory(1),
   });
-  for (const dtype of ["f32", "f16"] as const) {
-    for (const layout of ["NCHW", "NHWC"] as const) {
-      const shape = layout === "NCHW" ? [2, 3, 40, 70] : [2, 40, 70, 3];
-      const preprocessing = { ...YOLO_PREPROCESSING, dtype, layout };
-      const spec = preprocessLaunch(preprocessing, { output: output(dtype, shape), pictures: memory(192), table });
-      expect(spec.config.grid).toEqual([3, 3, 2]);
-      bind(spec);
+  for (const resize of RESIZES) {
+    for (const dtype of ["f32", "f16"] as const) {
+      for (const layout of ["NCHW", "NHWC"] as const) {
+        const shape = layout === "NCHW" ? [2, 3, 40, 70] : [2, 40, 70, 3];
+        const preprocessing = { ...YOLO_PREPROCESSING, resize, dtype, layout };
+        const spec = preprocessLaunch(preprocessing, { output: output(dtype, shape), pictures: memory(192), table });
+        expect(spec.kernel.includes("antialias")).toBe(resize === "antialias");
+        expect(spec.config.grid).toEqual([3, 3, 2]);
+        bind(spec);
+      }
     }
   }
   const wrong = { output: output("f16", [2, 3, 40, 70]), pictures: memory(192), table };

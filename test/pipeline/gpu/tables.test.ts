@@ -32,8 +32,8 @@ function offsetsOf(file: string, struct: string): Map<string, number> {
   return offsets.set("end", end);
 }
 
-test("PictureTable writes where kernels/preprocess.cu reads", () => {
-  const offsets = offsetsOf("preprocess.cu", "Picture");
+test("PictureTable writes where the kernels of pre-processing read", () => {
+  const offsets = offsetsOf("picture.cuh", "Picture");
   expect(offsets.get("end")).toBe(PICTURE_BYTES);
   const buffer = new ArrayBuffer(2 * PICTURE_BYTES);
   const table = new PictureTable(buffer, 0, 2);

@@ -1,4 +1,4 @@
-/** @module Reference of NV12: the conversion to RGB that kernels/preprocess.cu does pixel by pixel, before resizing. */
+/** @module Reference of NV12: the conversion to RGB that the kernels of pre-processing do pixel by pixel, before resizing. */
 
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import type { YuvCoefficients } from "../../../src/image/yuv.ts";

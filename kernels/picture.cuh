@@ -1,0 +1,106 @@
+// What the kernels of pre-processing share: the table of pictures, how pixels are read, and how values are stored.
+//
+// Both take a tile of 32 × 16 pixels of the input a block of 32 × 8 threads: a warp takes 32 pixels of a row, so that
+// reads and writes of its lanes are neighbours; a thread takes two rows, 8 apart.
+// NV12 is converted pixel by pixel before the resize: test/support/reference/nv12.ts.
+#pragma once
+
+#include "common.cuh"
+
+// Formats of a picture. Three or four interleaved bytes a pixel, or a plane of Y and one of interleaved U, V by 2 × 2.
+#define PIXELS_3 0
+#define PIXELS_4 1
+#define NV12 2
+
+// One picture; 96 bytes, packed by src/pipeline/gpu/picture-table.ts.
+struct __align__(16) Picture {
+  const u8 *pixels;         // first row: interleaved pixels, or the Y plane
+  const u8 *chroma;         // U, V plane of NV12
+  int pitch;                // bytes between rows of `pixels`
+  int chroma_pitch;         // bytes between rows of `chroma`
+  int source_width, source_height;
+  int content_width, content_height;  // size of the resized picture in the input
+  int pad_x, pad_y;         // input pixels left of and above it
+  int format;
+  int swap;                 // 1 if the source's channels run against the tensor's; NV12 gives R, G, B
+  // NV12 to RGB in 16-bit fixed point: R = (y·(Y − y_offset) + v_red·(V − 128)) and so on.
+  int y_offset, y, v_red, u_green, v_green, u_blue;
+  double scale_x, scale_y;  // source pixels a pixel of the content: 1 / (content / source)
+};
+
+static_assert(sizeof(Picture) == 96, "src/pipeline/gpu/picture-table.ts packs 96 bytes");
+
+// Up to 8 bytes from an address of any alignment, as whole words; no word without a wanted byte is read.
+__device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {
+  const u32 skip = (u32)(u64)address & 3u;
+  const u32 *word = (const u32 *)(address - skip);
+  const int end = count == 0 ? 0 : (int)skip + count;
+  const u32 first = end > 0 ? __ldg(word) : 0u;
+  const u32 second = end > 4 ? __ldg(word + 1) : 0u;
+  const u32 third = end > 8 ? __ldg(word + 2) : 0u;
+  return make_uint2(__funnelshift_r(first, second, skip * 8), __funnelshift_r(second, third, skip * 8));
+}
+
+__device__ __forceinline__ int byte_of(u32 word, int at) { return (word >> (at * 8)) & 255; }
+
+__device__ __forceinline__ int3 rgb_of_yuv(const Picture &picture, int luma, int u, int v) {
+  const int y = max(luma - picture.y_offset, 0) * picture.y + 32768;
+  u -= 128;
+  v -= 128;
+  return make_int3(clamp((y + picture.v_red * v) >> 16, 0, 255),
+                   clamp((y + picture.u_green * u + picture.v_green * v) >> 16, 0, 255),
+                   clamp((y + picture.u_blue * u) >> 16, 0, 255));
+}
+
+__device__ __forceinline__ bool is_content(const Picture &picture, int x, int row) {
+  return x >= 0 && x < picture.content_width && row >= 0 && row < picture.content_height;
+}
+
+// The values of padding, by tensor channel; `table` as the kernels get it.
+__device__ __forceinline__ float3 padding(const float *table) {
+  return make_float3(__ldg(table + 768), __ldg(table + 769), __ldg(table + 770));
+}
+
+// The values of a pixel's levels, by tensor channel.
+__device__ __forceinline__ float3 values_of(const Picture &picture, const float *table, int3 levels) {
+  const int first = picture.swap ? levels.z : levels.x;
+  const int third = picture.swap ? levels.x : levels.z;
+  return make_float3(__ldg(table + first), __ldg(table + 256 + levels.y), __ldg(table + 512 + third));
+}
+
+__device__ __forceinline__ void store(float *output, u64 at, float value) { output[at] = value; }
+__device__ __forceinline__ void store(f16 *output, u64 at, float value) { output[at] = to_f16(value); }
+__device__ __forceinline__ void store(u8 *output, u64 at, float value) { output[at] = (u8)__float2int_rn(value); }
+
+// Element `at` of the 96 values that the 32 lanes of a warp hold, three a lane.
+__device__ __forceinline__ float element_of_warp(float3 values, int at) {
+  const int lane = at / 3;
+  const float first = __shfl_sync(0xffffffffu, values.x, lane);
+  const float second = __shfl_sync(0xffffffffu, values.y, lane);
+  const float third = __shfl_sync(0xffffffffu, values.z, lane);
+  const int channel = at - lane * 3;
+  return channel == 0 ? first : channel == 1 ? second : third;
+}
+
+// Store a pixel a lane, of row `y` from pixel `left` on. All lanes of the warp take part.
+template <typename Element, bool Interleaved>
+__device__ __forceinline__ void store_pixels(Element *image, float3 values, int left, int y, int width, int height) {
+  const int lane = threadIdx.x;
+  if (Interleaved) {
+    // [y, left, 0] onwards is one run of 96 elements: each store of the warp writes 32 of them side by side.
+    const u64 start = ((u64)y * width + left) * 3;
+    const int count = min(32, width - left) * 3;
+#pragma unroll
+    for (int part = 0; part < 3; part++) {
+      const int at = part * 32 + lane;
+      const float value = element_of_warp(values, at);
+      if (at < count) store(image, start + at, value);
+    }
+  } else if (left + lane < width) {
+    const u64 plane = (u64)width * height;
+    const u64 at = (u64)y * width + left + lane;
+    store(image, at, values.x);
+    store(image, at + plane, values.y);
+    store(image, at + 2 * plane, values.z);
+  }
+}

@@ -1,0 +1,245 @@
+// Resize with antialias, pad, colour order and normalisation of u8 pictures into the input tensor, in one launch:
+//   h = min((Σ w·pixel + 2^21) >> 22, 255) along each source row, level = min((Σ w·h + 2^21) >> 22, 255) down the
+//   columns; value = table[level].
+//
+// Parameters and launch are those of preprocess.cu. A block resizes the source rows that its tile needs horizontally,
+// 32 at a time, and adds each to the resized rows that it counts for, so that pictures of any size take the same memory.
+// Weights are worked out once a block, in whole numbers: antialiasTaps of src/image/resize-taps.ts.
+// Tolerance: none. The arithmetic is that of the CPU, in integers up to the table: src/image/preprocessor.ts.
+
+#include "picture.cuh"
+
+typedef long long i64;
+
+#define WEIGHT_BITS 22
+#define HALF_LEVEL (1 << (WEIGHT_BITS - 1))
+#define WARPS 8
+#define LINES 16
+// Source rows that are resized at a time, and taps of a column whose weights are there at a time.
+#define ROWS 32
+#define TAPS 32
+
+// The source pixels that count for one resized pixel along one axis: those from `first` to below `end`.
+struct Window {
+  i64 centre;  // (2d + 1) × source
+  u64 sum;     // of the shares of its pixels
+  int first, end;
+};
+
+// Lengths of an axis, and how far its filter reaches, in 1 / (2 × target) of a source pixel.
+struct Axis {
+  int source, target, reach;
+};
+
+__device__ __forceinline__ Axis axis_of(int source, int target) { return {source, target, 2 * max(source, target)}; }
+
+// 1 less the distance over the reach, times the reach; 0 beyond it.
+__device__ __forceinline__ int share(const Axis &axis, i64 centre, int pixel) {
+  const i64 offset = (2 * (i64)pixel + 1) * axis.target - centre;
+  const i64 distance = offset < 0 ? -offset : offset;
+  return distance < axis.reach ? axis.reach - (int)distance : 0;
+}
+
+__device__ __forceinline__ Window window_of(const Axis &axis, int at) {
+  const i64 centre = (2 * (i64)at + 1) * axis.source;
+  const i64 pixel = 2 * (i64)axis.target;
+  const i64 begin = centre - axis.reach + axis.target;
+  const int first = begin > 0 ? (int)(begin / pixel) : 0;
+  const int end = min((int)((centre + axis.reach - axis.target + pixel - 1) / pixel), axis.source);
+  u64 sum = 0;
+#pragma unroll 1
+  for (int x = first; x < end; x++) sum += share(axis, centre, x);
+  return {centre, sum, first, end};
+}
+
+// The weight of a source pixel: its share over the sum, × 2^22, rounded; 0 outside the window. The quotient of two floats
+// is off by one at most, and the remainder tells.
+__device__ __forceinline__ int weight_of(const Axis &axis, const Window &window, int pixel) {
+  if (pixel < window.first || pixel >= window.end) return 0;
+  const int part = share(axis, window.centre, pixel);
+  const i64 divisor = 2 * (i64)window.sum;
+  int quotient = (int)((float)part / (float)window.sum * (float)(1 << WEIGHT_BITS));
+  i64 rest = ((i64)part << (WEIGHT_BITS + 1)) + (i64)window.sum - quotient * divisor;
+  while (rest < 0) {
+    quotient--;
+    rest += divisor;
+  }
+  while (rest >= divisor) {
+    quotient++;
+    rest -= divisor;
+  }
+  return quotient;
+}
+
+__device__ __forceinline__ void add(int3 &sum, int weight, int3 rgb) {
+  sum.x += weight * rgb.x;
+  sum.y += weight * rgb.y;
+  sum.z += weight * rgb.z;
+}
+
+__device__ __forceinline__ int level_of(int sum) { return min(sum >> WEIGHT_BITS, 255); }
+
+// Three channels of pixel `x` of a row. Interleaved pixels lie in up to 2 words.
+__device__ __forceinline__ int3 rgb_of_pixels(const Picture &picture, int row, int x) {
+  const int pixel_bytes = picture.format == PIXELS_3 ? 3 : 4;
+  const u32 pixel = bytes_at(picture.pixels + (u64)row * picture.pitch + (u64)x * pixel_bytes, 3).x;
+  return make_int3(byte_of(pixel, 0), byte_of(pixel, 1), byte_of(pixel, 2));
+}
+
+__device__ __forceinline__ int3 rgb_of_nv12(const Picture &picture, int row, int x) {
+  const u8 *pair = picture.chroma + (u64)(row >> 1) * picture.chroma_pitch + (x & ~1);
+  const int luma = __ldg(picture.pixels + (u64)row * picture.pitch + x);
+  return rgb_of_yuv(picture, luma, __ldg(pair), __ldg(pair + 1));
+}
+
+// Add the pixels from `first` on of a thread's source rows, of which there are `rows` in the block from `row` on; weights
+// lie 32 apart.
+template <bool IsNv12>
+__device__ __forceinline__ void add_taps(int3 (&sums)[ROWS / WARPS], const Picture &picture, int row, int rows, int first,
+                                         int taps, const int *weights) {
+#pragma unroll 1
+  for (int tap = 0; tap < taps; tap++) {
+    const int weight = weights[tap * 32];
+#pragma unroll
+    for (int part = 0; part < ROWS / WARPS; part++) {
+      const int at = part * WARPS + threadIdx.y;
+      if (at >= rows) continue;
+      const int3 rgb = IsNv12 ? rgb_of_nv12(picture, row + at, first + tap) : rgb_of_pixels(picture, row + at, first + tap);
+      add(sums[part], weight, rgb);
+    }
+  }
+}
+
+template <typename Element, bool Interleaved>
+__device__ __forceinline__ void preprocess(Element *__restrict__ output, const Picture *__restrict__ pictures,
+                                           const float *__restrict__ table, int width, int height) {
+  __shared__ Window columns[32];
+  __shared__ Window lines[LINES];
+  __shared__ int column_weights[TAPS * 32];   // [tap, column]
+  __shared__ int line_weights[LINES * ROWS];  // [line, source row]
+  __shared__ u32 levels[ROWS * 32];           // [source row, column]: three channels in a word
+  const Picture picture = pictures[blockIdx.z];
+  const int lane = threadIdx.x;
+  const int warp = threadIdx.y;
+  const int left = blockIdx.x * 32;
+  const int top = blockIdx.y * LINES;
+  const int content_x = left - picture.pad_x;
+  const int content_y = top - picture.pad_y;
+  int3 sums[2] = {make_int3(HALF_LEVEL, HALF_LEVEL, HALF_LEVEL), make_int3(HALF_LEVEL, HALF_LEVEL, HALF_LEVEL)};
+
+  // All conditions around a barrier are the same for all threads of the block. A tile of padding alone reads nothing.
+  const bool has_content = content_x < picture.content_width && content_x + 32 > 0 &&
+                           content_y < picture.content_height && content_y + LINES > 0;
+  if (has_content) {
+    const Axis across = axis_of(picture.source_width, picture.content_width);
+    const Axis down = axis_of(picture.source_height, picture.content_height);
+    if (warp == 0) {
+      columns[lane] = window_of(across, clamp(content_x + lane, 0, picture.content_width - 1));
+    } else if (warp == 1 && lane < LINES) {
+      lines[lane] = window_of(down, clamp(content_y + lane, 0, picture.content_height - 1));
+    }
+    __syncthreads();
+    const int most_taps = (across.reach + picture.content_width - 1) / picture.content_width;
+    const int begin = lines[0].first;
+    const int end = lines[LINES - 1].end;
+    const int column_first = columns[lane].first;
+    const int column_taps = columns[lane].end - column_first;
+#pragma unroll 1
+    for (int row = begin; row < end; row += ROWS) {
+      const int rows = min(ROWS, end - row);
+#pragma unroll 1
+      for (int line = warp; line < LINES; line += WARPS) {
+        line_weights[line * ROWS + lane] = weight_of(down, lines[line], row + lane);
+      }
+      int3 row_sums[ROWS / WARPS];
+#pragma unroll
+      for (int part = 0; part < ROWS / WARPS; part++) row_sums[part] = make_int3(HALF_LEVEL, HALF_LEVEL, HALF_LEVEL);
+#pragma unroll 1
+      for (int tap = 0; tap < most_taps; tap += TAPS) {
+        if (row == begin || most_taps > TAPS) {
+          // What is there of the taps before has been read, or of the rows before: the barriers below.
+          if (tap > 0) __syncthreads();
+          const int slots = min(TAPS, most_taps - tap);
+#pragma unroll 1
+          for (int slot = warp; slot < slots; slot += WARPS) {
+            column_weights[slot * 32 + lane] = weight_of(across, columns[lane], column_first + tap + slot);
+          }
+          __syncthreads();
+        }
+        const int taps = min(TAPS, column_taps - tap);
+        const int first = column_first + tap;
+        const int *weights = column_weights + lane;
+        if (picture.format == NV12) add_taps<true>(row_sums, picture, row, rows, first, taps, weights);
+        else add_taps<false>(row_sums, picture, row, rows, first, taps, weights);
+      }
+#pragma unroll
+      for (int part = 0; part < ROWS / WARPS; part++) {
+        const int3 sum = row_sums[part];
+        const int at = part * WARPS + warp;
+        if (at < rows) levels[at * 32 + lane] = level_of(sum.x) | (level_of(sum.y) << 8) | (level_of(sum.z) << 16);
+      }
+      __syncthreads();
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int line = half * WARPS + warp;
+        const int first = max(lines[line].first - row, 0);
+        const int last = min(lines[line].end - row, rows);
+#pragma unroll 1
+        for (int at = first; at < last; at++) {
+          const u32 rgb = levels[at * 32 + lane];
+          add(sums[half], line_weights[line * ROWS + at], make_int3(byte_of(rgb, 0), byte_of(rgb, 1), byte_of(rgb, 2)));
+        }
+      }
+      __syncthreads();
+    }
+  }
+
+  Element *image = output + (u64)width * height * 3 * blockIdx.z;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int y = top + half * WARPS + warp;
+    if (y >= height) return; // the same for all lanes of a warp
+    const int3 sum = sums[half];
+    const float3 values =
+        is_content(picture, content_x + lane, y - picture.pad_y)
+            ? values_of(picture, table, make_int3(level_of(sum.x), level_of(sum.y), level_of(sum.z)))
+            : padding(table);
+    store_pixels<Element, Interleaved>(image, values, left, y, width, height);
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_f32_nchw(
+    float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    int height) {
+  preprocess<float, false>(output, pictures, table, width, height);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_f16_nchw(
+    f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    int height) {
+  preprocess<f16, false>(output, pictures, table, width, height);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_u8_nchw(
+    u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    int height) {
+  preprocess<u8, false>(output, pictures, table, width, height);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_f32_nhwc(
+    float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    int height) {
+  preprocess<float, true>(output, pictures, table, width, height);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_f16_nhwc(
+    f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    int height) {
+  preprocess<f16, true>(output, pictures, table, width, height);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_u8_nhwc(
+    u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    int height) {
+  preprocess<u8, true>(output, pictures, table, width, height);
+}

@@ -26,7 +26,7 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  * 2. h = ((2048 − w) × near + w × far) >> 4, along each of the two source rows.
  * 3. level = ((((2048 − w) × h₀) >> 16) + ((w × h₁) >> 16) + 2) >> 2, with the row's weight.
  *
- * With `resize: "antialias"` they are those of the GPU and of Pillow's `Image.resize` with BILINEAR. From version 12 on
+ * With `resize: "antialias"` they are those of the GPU and of Pillow's `Image.resize` with BILINEAR. From version 13 on
  * Pillow resizes pictures that become wider and lower down the columns first; those may differ by one level.
  *
  * 1. `antialiasTaps` gives each column and each row the source pixels that its filter covers, and weights w of 22 bits.

@@ -256,7 +256,7 @@ test("[B, 300, 84] is RT-DETR, not a head: no grid of the input has 300 cells, n
   expect(recognised([["output0", [1, 300, 84]]])).toMatchObject({
     layout: "rtdetr-ultralytics",
     needsNms: false,
-    preprocessing: { fit: "stretch" },
+    preprocessing: { fit: "stretch", resize: "bilinear" },
     plan: { boxUnit: "fraction", score: "class", classes: 80 },
   });
   const inputs = [DYNAMIC_IMAGES];
@@ -479,13 +479,25 @@ test("labels, boxes, scores with orig_target_sizes: stretched, no mean unless th
   expect(plain).toMatchObject({
     layout: "rtdetr",
     sizeInputs: [{ name: "orig_target_sizes", dtype: "i64", content: "width-height" }],
-    preprocessing: { fit: "stretch", colour: "RGB", scale: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] },
+    preprocessing: {
+      fit: "stretch",
+      resize: "antialias",
+      colour: "RGB",
+      scale: 1 / 255,
+      mean: [0, 0, 0],
+      std: [1, 1, 1],
+    },
     needsNms: false,
     labels: COCO_80,
     plan: { kind: "columns", boxes: "boxes", scores: "scores", classes: "labels", counts: undefined },
   });
   const imagenet = recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { layout: "deimv2-imagenet" });
-  expect(imagenet.preprocessing).toMatchObject({ fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD });
+  expect(imagenet.preprocessing).toMatchObject({
+    fit: "stretch",
+    resize: "antialias",
+    mean: IMAGENET_MEAN,
+    std: IMAGENET_STD,
+  });
   // Without the size input boxes would be of an unknown size.
   expect(() => recognised(SIZED_OUTPUTS)).toThrow(ModelError);
 });
@@ -513,7 +525,7 @@ test("dets and labels: RF-DETR, stretched, ImageNet, COCO's category ids", () =>
   expect(found).toMatchObject({
     layout: "rf-detr",
     needsNms: false,
-    preprocessing: { fit: "stretch", mean: IMAGENET_MEAN, std: IMAGENET_STD },
+    preprocessing: { fit: "stretch", resize: "bilinear", mean: IMAGENET_MEAN, std: IMAGENET_STD },
     plan: { kind: "queries", activation: "sigmoid", classes: 91 },
   });
   expect(found.labels).toEqual(COCO_91);
@@ -540,13 +552,13 @@ test("logits and pred_boxes: the number of classes tells sigmoid from softmax, e
   const inputs: Declared[] = [["pixel_values", [-1, 3, -1, -1]]];
   expect(recognised(outputs(80), { inputs })).toMatchObject({
     layout: "hugging-face",
-    preprocessing: { fit: "stretch", mean: [0, 0, 0] },
+    preprocessing: { fit: "stretch", resize: "antialias", mean: [0, 0, 0] },
     plan: { activation: "sigmoid" },
   });
   const detr = recognised(outputs(92), { inputs: [...inputs, ["pixel_mask", [-1, -1, -1], "i64"]] });
   expect(detr).toMatchObject({
     layout: "hugging-face-softmax",
-    preprocessing: { mean: IMAGENET_MEAN },
+    preprocessing: { resize: "antialias", mean: IMAGENET_MEAN },
     sizeInputs: [{ name: "pixel_mask", dtype: "i64", content: "mask" }],
     plan: { activation: "softmax", classes: 92 },
   });

@@ -154,7 +154,7 @@ function channelAxisOf(shape: readonly number[], traits: ModelTraits): 1 | 2 | u
 }
 
 /** Most rows of a model that has chosen them, such as object queries: more are a grid's, whatever its size. */
-const MOST_CHOSEN = 1000;
+export const MOST_CHOSEN = 1000;
 
 /** True if the rows may be chosen ones, by their number alone. */
 export function mayBeChosen({ rows, rowKind }: DenseReading): boolean {

@@ -3,9 +3,10 @@
 import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
-import { formatTensorInfo } from "../core/tensor.ts";
+import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
 import { type PreprocessingOptions, withOptions } from "../image/preprocessing.ts";
 import { COCO_91 } from "./coco.ts";
+import { MOST_CHOSEN } from "./dense-reading.ts";
 import type { Layout, Recognition } from "./layout.ts";
 import { deepstream } from "./layouts/deepstream.ts";
 import { efficientNms } from "./layouts/efficient-nms.ts";
@@ -24,6 +25,7 @@ import { yolov7Rows } from "./layouts/yolov7-rows.ts";
 import { yolox, yoloxDecoded } from "./layouts/yolox.ts";
 import { formatModelInfo, type ModelInfo } from "./model-info.ts";
 import { type ModelTraits, readTraits } from "./model-traits.ts";
+import { isFloat } from "./outputs.ts";
 
 /** Every known layout, in the order of the documentation; the order decides nothing. */
 export const LAYOUTS: readonly Layout[] = [
@@ -97,7 +99,17 @@ function isFedBy({ imageInput, sizeInputs }: Recognition, name: string): boolean
   return name === imageInput || sizeInputs.some((input) => input.name === name);
 }
 
-function refuse(model: ModelInfo, options: RecogniseOptions, found: string, list: readonly Layout[]): never {
+/** What to do where nothing more is known. */
+const ANY_HINT =
+  "name the layout by the option `layout`, give the class names by `labels`, or export the model in a known layout";
+
+function refuse(
+  model: ModelInfo,
+  options: RecogniseOptions,
+  found: string,
+  list: readonly Layout[],
+  hint: string = ANY_HINT,
+): never {
   const source = options.source ?? "the model";
   const names = options.labels === undefined ? "" : ` with ${options.labels.length} labels given`;
   const title = list.length === LAYOUTS.length ? "layouts known" : "layouts";
@@ -105,10 +117,32 @@ function refuse(model: ModelInfo, options: RecogniseOptions, found: string, list
     message(
       `use ${source} as a detector${names}`,
       `${found}\n${formatModelInfo(model)}\n${title}:\n${listLayouts(list)}`,
-      "name the layout by the option `layout`, give the class names by `labels`, or export the model in a known layout",
+      hint,
     ),
     source,
   );
+}
+
+/** Boxes and the scores of classes in outputs of their own, [N, rows, 4] and [N, rows, classes], of more rows than object queries. */
+function splitHead({ outputs }: ModelInfo): { readonly boxes: TensorInfo; readonly scores: TensorInfo } | undefined {
+  const [a, b, ...others] = outputs;
+  if (a === undefined || b === undefined || others.length > 0) return undefined;
+  if (![a, b].every((info) => isFloat(info) && info.shape.length === 3) || a.shape[1] !== b.shape[1]) return undefined;
+  if (a.shape[1]! <= MOST_CHOSEN) return undefined;
+  if (a.shape[2] === 4) return { boxes: a, scores: b };
+  return b.shape[2] === 4 ? { boxes: b, scores: a } : undefined;
+}
+
+/** Of a head in two outputs neither is a head by itself, whatever its shape fits. */
+function refuseSplitHead({ model }: ModelTraits, source = "the model"): void {
+  const head = splitHead(model);
+  if (head === undefined) return;
+  const [boxes, scores] = [head.boxes, head.scores].map(formatTensorInfo);
+  const text = `as its boxes and the scores of its classes come apart, before NMS: ${boxes} and ${scores}`;
+  const hint =
+    "export it with its NMS (DAMO-YOLO: tools/converter.py --end2end), or by DeepStream-Yolo's exporter, and say its " +
+    "pre-processing: docs/preprocessing.md has that of the families";
+  throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
 function fittingLayouts(
@@ -172,6 +206,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recogn
   const { model } = traits;
   const found = fittingLayouts(traits, LAYOUTS);
   if (found.length === 0) {
+    refuseSplitHead(traits, options.source);
     refuseUnexplained(traits, options.source);
     refuseUnfed(traits, options.source);
     refuseLabels(traits, options, LAYOUTS);
@@ -188,10 +223,18 @@ function recogniseAs(layout: Layout, traits: ModelTraits, options: RecogniseOpti
   const { model } = traits;
   const forced = { ...traits, forced: true };
   const recognition = layout.recognise(forced);
-  if (recognition !== undefined && isFed(model, recognition)) return recognition;
+  if (recognition !== undefined && isFed(model, recognition)) {
+    // A part of a head reads as any other output: what would be found is nothing, or nonsense.
+    if (recognition.unexplained.length > 0) refuseSplitHead(traits, options.source);
+    return recognition;
+  }
   // Where another layout takes as many names, it is not these that are wrong.
-  if (fittingLayouts(traits, LAYOUTS).length === 0) refuseLabels(forced, options, [layout]);
-  return refuse(model, options, `as its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout]);
+  const others = fittingLayouts(traits, LAYOUTS);
+  if (others.length === 0) refuseLabels(forced, options, [layout]);
+  if (others.length === 0) refuseSplitHead(traits, options.source);
+  const names = others.map((other) => JSON.stringify(other.layout.name)).join(" or ");
+  const hint = others.length === 0 ? "leave `layout` out, or export the model in a known layout" : `they fit ${names}`;
+  return refuse(model, options, `as its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout], hint);
 }
 
 /** @throws {ModelError} If no picture fits into the input: nothing would be found wrong before the first one came */

@@ -830,3 +830,20 @@ test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a
     pad: [114, 114, 114],
   });
 });
+
+test("boxes and scores that come apart before NMS are refused with a way to export them, whatever layout is named", () => {
+  const damo = model([
+    ["output", [1, 8400, 80]],
+    ["947", [1, 8400, 4]],
+  ]);
+  for (const options of [{}, { layout: "yolo" }, { layout: "yolo-transposed" }, { labels: Array(76).fill("a") }]) {
+    expect(() => recogniseModel(damo, options)).toThrow(
+      /come apart, before NMS: 947: f32 \[1, 8400, 4\] and output: f32 \[1, 8400, 80\]\nHint: export it with its NMS/,
+    );
+  }
+});
+
+test("where the layout that is named does not fit, the one that does is named", () => {
+  const plain = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
+  expect(() => recogniseModel(plain, { layout: "yolo-objectness" })).toThrow('\nHint: they fit "yolo"');
+});

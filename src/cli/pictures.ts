@@ -25,10 +25,17 @@ export function isPictureName(name: string): boolean {
   return PICTURE_EXTENSIONS.includes(extname(name).toLowerCase());
 }
 
+/** The last part of a path or of an address, without the password of one that is put together wrongly. */
+function ownName(file: string): string {
+  if (!isAddress(file)) return basename(file);
+  const address = redact(file);
+  return basename(URL.parse(address)?.pathname ?? address);
+}
+
 /** `street` of `photos/street.jpg`; `stdin` of `-`, as names that begin with a dash are taken for flags. */
 export function fileStem(file: string): string {
   if (file === "-") return "stdin";
-  const name = basename(isAddress(file) ? (URL.parse(file)?.pathname ?? redact(file)) : file);
+  const name = ownName(file);
   return name.replace(/(?<=.)\.[^.]*$/, "") || "picture";
 }
 
@@ -150,9 +157,7 @@ function commonFolder(files: readonly string[]): string {
  * @throws {Error} If two files still get the same name
  */
 export function outputNames(files: readonly string[], rename: (name: string) => string): string[] {
-  const plain = files.map((file) =>
-    rename(basename(isAddress(file) ? (URL.parse(file)?.pathname ?? redact(file)) : file)),
-  );
+  const plain = files.map((file) => rename(ownName(file)));
   if (new Set(plain).size === plain.length) return plain;
   const root = commonFolder(files);
   const nested = files.map((file) => rename(relative(root, resolve(file))));

@@ -22,6 +22,11 @@ export function printable(text: string): string {
   return text.replace(UNSAFE, (character) => (character === "\n" ? "\\n" : escaped(character)));
 }
 
+/** What a library says, as one line: names of the model are in it, which could pass for lines of ours. */
+export function oneLine(text: string): string {
+  return text.trim().replace(/\s*[\r\n]\s*/g, " ");
+}
+
 function escapedInLines(match: string): string {
   return match === "\n" || match === "\t" ? match : escaped(match);
 }

@@ -1,6 +1,7 @@
 /** @module Check: a failed OrtStatus becomes an OnnxRuntimeError with the library's own text. */
 
 import { message, OnnxRuntimeError } from "../core/errors.ts";
+import { oneLine } from "../core/shown.ts";
 import { readCString } from "../ffi/cstring.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 
@@ -36,7 +37,7 @@ export function errorOf(status: number | null, call: string, action: string): On
   const { api } = openOnnxRuntime();
   const value = api.GetErrorCode(status);
   const code = CODES[value] ?? `OrtErrorCode ${value}`;
-  const text = readCString(api.GetErrorMessage(status)).trim();
+  const text = oneLine(readCString(api.GetErrorMessage(status)));
   api.ReleaseStatus(status);
   return new OnnxRuntimeError(message(action, `as ${call} returned ${code}: ${text}`), { code, call });
 }

@@ -89,7 +89,7 @@ function lookalike(head: string): readonly [kind: string, hint: string] | undefi
 export function refusedModel(source: string, head: string, cause: OnnxRuntimeError): ModelError {
   const known = lookalike(head);
   if (known !== undefined) return modelError(source, `as it is ${known[0]}`, known[1], cause);
-  const [found = ""] = cause.message.slice(`Cannot ${loadAction(source)} `.length).split("\n");
+  const [found = ""] = cause.message.slice(message(loadAction(source), "").length).split("\n");
   const hint = HINTS.find(([pattern]) => pattern.test(cause.message))?.[1];
   return modelError(source, found, hint, cause);
 }

@@ -1,6 +1,7 @@
 /** @module LogRing: TensorRT's log lines and errors, brought to the library's logger on the JS thread. */
 
 import { type LogLevel, logger } from "../core/log.ts";
+import { oneLine } from "../core/shown.ts";
 import { RECORD_KINDS, Ring, type RingRecord } from "./ring.ts";
 
 const CAPACITY_BYTES = 256 * 1024;
@@ -63,10 +64,11 @@ export class LogRing {
 
   #pass(record: RingRecord): void {
     const isError = record.kind === RECORD_KINDS.error;
+    const text = oneLine(record.text);
     const level = isError ? "error" : (LEVELS[record.severity] ?? "debug");
     if (isError) this.#code = ERROR_CODES[record.number] ?? `ERROR_${record.number}`;
-    if (level === "error") this.#lines = [...this.#lines, record.text].slice(-KEPT_ERRORS);
-    logger[level](`${this.#prefix}: ${record.text}`);
+    if (level === "error") this.#lines = [...this.#lines, text].slice(-KEPT_ERRORS);
+    logger[level](`${this.#prefix}: ${text}`);
   }
 
   /** Take the errors since the last call; drains first. */

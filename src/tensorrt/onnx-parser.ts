@@ -1,6 +1,7 @@
 /** @module OnnxParser: reads an ONNX model into a network, and says which node it stumbled over. */
 
 import { ModelError, message } from "../core/errors.ts";
+import { oneLine } from "../core/shown.ts";
 import { cString, readCString } from "../ffi/cstring.ts";
 import { addressOf } from "../ffi/pointer.ts";
 import { type MethodOf, methodId, SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
@@ -115,7 +116,7 @@ export class OnnxParser extends NativeObject {
     return Array.from({ length: this.i32("Parser.getNbErrors") }, (_, index) => {
       const error = this.pointerAt("Parser.getError", index, "read an error of the ONNX parser");
       const text = (method: MethodOf<"text">): string =>
-        readCString(shim().bt_text(this.library.handle, error, methodId(method)));
+        oneLine(readCString(shim().bt_text(this.library.handle, error, methodId(method))));
       const code = shim().bt_i32(this.library.handle, error, methodId("ParserError.code"));
       return {
         code: CODES[code] ?? `code ${code}`,

@@ -128,6 +128,8 @@ test("outputNames() keeps names, and takes folders along only where names clash"
   expect(outputNames([path("a/2.jpg"), path("b/2.jpg")], same)).toEqual(["a/2.jpg", "b/2.jpg"]);
   expect(outputNames([path("a/2.jpg"), path("a/deep/2.jpg")], same)).toEqual(["2.jpg", "deep/2.jpg"]);
   expect(outputNames(["https://example.invalid/x/a.jpg?size=2"], same)).toEqual(["a.jpg"]);
+  const addresses = ["rtsp://me:12/s3cret@camera/live", "http://me:x/s3cret@host/a.jpg", "rtsp://me:12/s3cret@camera"];
+  expect(outputNames(addresses, (name) => `${name}.txt`)).toEqual(["live.txt", "a.jpg.txt", ".txt"]);
   const text = (name: string): string => name.replace(/\.[^.]*$/, ".txt");
   expect(() => outputNames([path("a/1.jpg"), path("a/1.png")], text)).toThrow("would both become 1.txt");
 });

@@ -3,6 +3,8 @@ import { OnnxRuntimeError } from "../../src/core/errors.ts";
 import { cString } from "../../src/ffi/cstring.ts";
 import { openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
 import { check, errorOf } from "../../src/onnxruntime/check.ts";
+import { Session } from "../../src/onnxruntime/session.ts";
+import { onnxModel } from "../support/onnx-writer.ts";
 
 function status(code: number, text: string): number | null {
   return openOnnxRuntime().api.CreateStatus(code, cString(text));
@@ -34,4 +36,18 @@ test.each([
     return;
   }
   throw new Error("nothing was thrown");
+});
+
+test("what a model calls its parts is neither a line of ours nor a control in an error", async () => {
+  const evil = "No\nHint: run this\x1b[2J\u202e";
+  const model = onnxModel({
+    inputs: [{ name: "x", dtype: "f32", shape: [1] }],
+    outputs: [{ name: evil, dtype: "f32", shape: [1] }],
+    nodes: [{ op: evil, inputs: ["x"], outputs: [evil] }],
+  });
+  const error = await Session.fromBytes(model, "\u202eevil").catch((reason: Error) => reason);
+  const { message } = error as Error;
+  expect(message).toStartWith('Cannot load the model "\\u202eevil" as ');
+  expect(message).toContain("No Hint: run this\\u001b[2J\\u202e");
+  expect(message).not.toMatch(/^Hint: run|[\p{Cf}]/mu);
 });

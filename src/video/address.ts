@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { message, VideoError } from "../core/errors.ts";
 import { redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
+import { allowedForAddress, allowedForFile } from "./allowed-input.ts";
 
 /** Where a video comes from. */
 export interface VideoAddress {
@@ -18,6 +19,12 @@ export interface VideoAddress {
 }
 
 const CAMERA = /^\/dev\/video\d+$/;
+
+/** Options before `-i`: those that the source needs, and what the caller gives. A format that is forced is allowed. */
+export function inputWords({ words }: VideoAddress, inputArguments: readonly string[]): string[] {
+  const forced = inputArguments.includes("-f") ? words.indexOf("-format_whitelist") : -1;
+  return [...(forced < 0 ? words : words.toSpliced(forced, 2)), ...inputArguments];
+}
 
 /** True for text that is an address rather than the path of a file. */
 export function isNetworkAddress(text: string): boolean {
@@ -51,7 +58,8 @@ export function videoAddress(source: string | URL): VideoAddress {
   const text = source instanceof URL ? source.href : source;
   if (isNetworkAddress(text)) {
     // Over UDP, which is ffmpeg's first choice, lost packets become grey pictures.
-    const words = /^rtsps?:/i.test(text) ? ["-rtsp_transport", "tcp"] : [];
+    const transport = /^rtsps?:/i.test(text) ? ["-rtsp_transport", "tcp"] : [];
+    const words = [...allowedForAddress(text), ...transport];
     return { name: redact(text), input: text, words, kind: "network" };
   }
   if (isCamera(text)) {
@@ -61,5 +69,5 @@ export function videoAddress(source: string | URL): VideoAddress {
   const path = /^file:/i.test(text) ? fileURLToPath(text) : text;
   checkFile(path);
   // With the prefix a name with a colon in it is no protocol.
-  return { name: path, input: `file:${resolve(path)}`, words: [], kind: "file" };
+  return { name: path, input: `file:${resolve(path)}`, words: allowedForFile(path), kind: "file" };
 }

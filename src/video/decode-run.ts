@@ -5,7 +5,7 @@ import { Resource } from "../core/resource.ts";
 import { openPipe } from "../ffi/os-pipe.ts";
 import type { VideoAddress } from "./address.ts";
 import { type DecodeJob, decodeArguments } from "./decode-arguments.ts";
-import { findFfmpeg, passthroughWords } from "./ffmpeg.ts";
+import { ffmpegDialect, findFfmpeg } from "./ffmpeg.ts";
 import { FrameTimes } from "./frame-times.ts";
 import { MessageLog } from "./message-log.ts";
 import { readFully } from "./pipe-transfer.ts";
@@ -46,7 +46,8 @@ export class DecodeRun extends Resource {
   /** Start decoding. @throws {LibraryLoadError} If ffmpeg is not installed */
   static async start(job: DecodeJob): Promise<DecodeRun> {
     const program = findFfmpeg("ffmpeg");
-    const words = decodeArguments(job, await passthroughWords(program), { frames: 3, times: 1 });
+    const dialect = await ffmpegDialect(program);
+    const words = decodeArguments(job, { ...dialect, fds: { frames: 3, times: 1 } });
     const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
     try {
       // In a group of its own: Ctrl-C is ours to handle.

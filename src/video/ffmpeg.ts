@@ -17,7 +17,18 @@ const HINT =
 /** `-fps_mode` came with 5.1; before it the option was `-vsync`. */
 const OLDEST_FPS_MODE = 5.1;
 
-let passthrough: { readonly path: string; readonly words: readonly string[] } | undefined;
+/** From 7.0 on the scaler heeds what each frame says of its range. */
+const OLDEST_HEEDING = 7;
+
+/** What this version wants otherwise than others. */
+export interface FfmpegDialect {
+  /** The words that make ffmpeg hand on each frame once, whatever its time. */
+  readonly passthrough: readonly string[];
+  /** True if the scaler keeps the range of the first frame where size and format stay. */
+  readonly isOld: boolean;
+}
+
+let known: { readonly path: string; readonly dialect: FfmpegDialect } | undefined;
 
 /**
  * The path of a program: what its environment variable says, else the first one on the PATH.
@@ -38,14 +49,15 @@ export function findFfmpeg(program: FfmpegProgram): string {
   throw new LibraryLoadError(text, program, (process.env.PATH ?? "").split(":"));
 }
 
-/** The words that make ffmpeg hand on each frame once, whatever its time: spelt as this version wants it. */
-export async function passthroughWords(path: string): Promise<readonly string[]> {
-  if (passthrough?.path === path) return passthrough.words;
+/** How to talk to the ffmpeg at this path. */
+export async function ffmpegDialect(path: string): Promise<FfmpegDialect> {
+  if (known?.path === path) return known.dialect;
   const child = Bun.spawn([path, "-version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
-  const version = /^ffmpeg version n?(\d+(?:\.\d+)?)/.exec(await child.stdout.text())?.[1];
+  const found = /^ffmpeg version n?(\d+(?:\.\d+)?)/.exec(await child.stdout.text())?.[1];
   // A build from the development branch has no number, and is newer.
-  const isOld = version !== undefined && Number(version) < OLDEST_FPS_MODE;
-  const words = isOld ? ["-vsync", "passthrough"] : ["-fps_mode", "passthrough"];
-  passthrough = { path, words };
-  return words;
+  const version = found === undefined ? Number.POSITIVE_INFINITY : Number(found);
+  const passthrough = version < OLDEST_FPS_MODE ? ["-vsync", "passthrough"] : ["-fps_mode", "passthrough"];
+  const dialect = { passthrough, isOld: version < OLDEST_HEEDING };
+  known = { path, dialect };
+  return dialect;
 }

@@ -2,7 +2,8 @@
 
 import { message, VideoError } from "../core/errors.ts";
 import { usualStandard, type YuvRange } from "../image/yuv.ts";
-import type { VideoAddress } from "./address.ts";
+import { inputWords, type VideoAddress } from "./address.ts";
+import { isNotAllowed } from "./allowed-input.ts";
 import { findFfmpeg } from "./ffmpeg.ts";
 import { MessageLog } from "./message-log.ts";
 import { parseRational, type Rational, rationalValue } from "./rational.ts";
@@ -12,7 +13,7 @@ export interface VideoInfo {
   /** Size of the frames in pixels, after the rotation that the file asks for. */
   readonly width: number;
   readonly height: number;
-  /** Frames a second, on average; `undefined` where the source does not tell. */
+  /** Frames a second, on average; `undefined` where the source does not tell. A file without times has ffmpeg's guess. */
   readonly rate: Rational | undefined;
   /** True if the container, an MP4 or MOV, tells that all frames are equally long; the others do not tell. */
   readonly hasConstantRate: boolean;
@@ -20,14 +21,20 @@ export interface VideoInfo {
   readonly frames: number | undefined;
   /** In milliseconds. */
   readonly durationMs: number | undefined;
+  /** False for a format without times, such as raw H.264 and MJPEG over HTTP: live frames have the time they arrive at. */
+  readonly hasTimes: boolean;
   /** ffmpeg's name: `h264`. */
   readonly codec: string;
+  /** ffmpeg's names: `mpegts`, `mov,mp4,m4a,3gp,3g2,mj2`. */
+  readonly container: string;
   /** Clockwise degrees the frames are turned by before they are handed out: 0, 90, 180 or 270. */
   readonly rotation: number;
   /** True for a source that has no end of its own: a camera, a stream. */
   readonly isLive: boolean;
   /** Whether its pixels are Y, U, V, and by which matrix; `undefined` where the stream does not tell. */
   readonly yuvMatrix: "bt601" | "bt709" | "bt2020" | undefined;
+  /** True if the stream itself says so; else it is the usual one for its height. */
+  readonly tellsMatrix: boolean;
   /** Which levels are black and white; `"limited"` where the stream does not tell. */
   readonly yuvRange: YuvRange;
 }
@@ -67,6 +74,12 @@ const ENTRIES =
   "stream=codec_name,width,height,pix_fmt,color_space,color_range,r_frame_rate,avg_frame_rate,nb_frames,duration" +
   ":stream_tags=rotate:stream_side_data=rotation:format=duration,format_name";
 
+/** Formats that hold one picture after the other and no times; ffmpeg would count 25 a second. */
+const WITHOUT_TIMES =
+  /^(mp?jpeg|mjpeg_2000|h26[134]|hevc|vvc|evc|m4v|mpegvideo|obu|cavsvideo|avs[23]|dirac|vc1|dnxhd|\w+_pipe)$/;
+/** Options by which a caller says the times. */
+const OWN_TIMES: readonly string[] = ["-framerate", "-r", "-use_wallclock_as_timestamps"];
+
 /** MP4 and MOV count their frames and their times; the average of the others is what their first frames let expect. */
 const COUNTS_FRAMES = /\bmp4\b/;
 
@@ -94,15 +107,23 @@ function rotationOf({ tags, side_data_list }: ProbedStream): number {
   return Number.isFinite(degrees) ? (((Math.round(degrees / 90) * 90) % 360) + 360) % 360 : 0;
 }
 
-function infoOf(stream: ProbedStream, probed: Probed, address: VideoAddress, wanted: boolean | undefined): VideoInfo {
+function infoOf(
+  stream: ProbedStream,
+  probed: Probed,
+  address: VideoAddress,
+  { isLive: wanted, inputArguments }: ProbeOptions,
+): VideoInfo {
   const rotation = rotationOf(stream);
   const isTurned = rotation % 180 === 90;
   const { width = 0, height = 0 } = stream;
   const average = parseRational(stream.avg_frame_rate);
-  const rate = average ?? parseRational(stream.r_frame_rate);
+  const told = average ?? parseRational(stream.r_frame_rate);
   const seconds = positive(stream.duration) ?? positive(probed.format?.duration);
   const isLive = wanted ?? (address.kind === "camera" || (address.kind === "network" && seconds === undefined));
-  const isCounted = COUNTS_FRAMES.test(probed.format?.format_name ?? "");
+  const container = probed.format?.format_name ?? "unknown";
+  const hasTimes = !WITHOUT_TIMES.test(container) || inputArguments.some((word) => OWN_TIMES.includes(word));
+  const rate = isLive && !hasTimes ? undefined : told;
+  const isCounted = COUNTS_FRAMES.test(container);
   const counted = positive(stream.nb_frames);
   const estimated = seconds === undefined || rate === undefined ? undefined : Math.round(seconds * rationalValue(rate));
   return {
@@ -112,10 +133,13 @@ function infoOf(stream: ProbedStream, probed: Probed, address: VideoAddress, wan
     hasConstantRate: average !== undefined && stream.avg_frame_rate === stream.r_frame_rate && isCounted,
     frames: isLive ? undefined : (counted ?? estimated),
     durationMs: isLive || seconds === undefined ? undefined : seconds * 1000,
+    hasTimes,
     codec: stream.codec_name ?? "unknown",
+    container,
     rotation,
     isLive,
     yuvMatrix: matrixOf(stream),
+    tellsMatrix: (stream.color_space ?? "unknown") !== "unknown",
     yuvRange: rangeOf(stream),
   };
 }
@@ -133,7 +157,7 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
     throw new VideoError(text, address.name);
   };
   signal?.throwIfAborted();
-  const input = [...address.words, ...inputArguments, "-i", address.input];
+  const input = [...inputWords(address, inputArguments), "-i", address.input];
   const child = Bun.spawn(
     [
       findFfmpeg("ffprobe"),
@@ -165,12 +189,16 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
     const stream = probed.streams?.[0];
     if (stream === undefined) {
       const said = log.last(`ffprobe ended with code ${code}`).replace(`${address.name}: `, "");
+      if (log.errors.some(isNotAllowed)) {
+        const hint = "only what is named .m3u8, .mpd, .ffconcat or .sdp may name other files and addresses";
+        return refuse("as it is a playlist, or of another format that is not opened by that name", hint);
+      }
       const why = code === 0 ? "it has no picture stream" : said;
       return address.kind === "network"
         ? refuse(`as ffmpeg gets no video from it: ${why}`, "check the address, and that it can be reached")
         : refuse(`as it is no video that ffmpeg can read: ${why}`, "check that the file is whole");
     }
-    const info = infoOf(stream, probed, address, options.isLive);
+    const info = infoOf(stream, probed, address, options);
     if (info.width < 1 || info.height < 1) {
       const why = log.last(`${info.codec} without a size`);
       return refuse(`as its picture stream has no size: ${why}`, "check that the file is whole");

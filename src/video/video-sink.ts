@@ -9,7 +9,7 @@ import { type Image, imageOf, isPacked, yuvRangeOf, yuvStandardOf } from "../ima
 import { tightNv12 } from "../image/nv12.ts";
 import { tightRgb } from "../image/rgb.ts";
 import { encodeArguments } from "./encode-arguments.ts";
-import { findFfmpeg, passthroughWords } from "./ffmpeg.ts";
+import { ffmpegDialect, findFfmpeg } from "./ffmpeg.ts";
 import { FRAME_HEADER_BYTES, matroskaHeader, type RawPixels, writeFrameHeader } from "./matroska.ts";
 import { MessageLog } from "./message-log.ts";
 import { writeFully } from "./pipe-transfer.ts";
@@ -114,7 +114,7 @@ export class VideoSink implements AsyncDisposable {
   static async open(path: string, options: VideoSinkOptions): Promise<VideoSink> {
     const config = parseVideoSinkOptions(options);
     const program = findFfmpeg("ffmpeg");
-    const words = encodeArguments(path, config, await passthroughWords(program));
+    const words = encodeArguments(path, config, (await ffmpegDialect(program)).passthrough);
     const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
     let run: EncodeRun;
     try {

@@ -6,7 +6,7 @@ import { pause } from "../core/pause.ts";
 import { formatDuration } from "../core/units.ts";
 import { byteLengthOf, type ImageForm } from "../image/image.ts";
 import { type VideoAddress, videoAddress } from "./address.ts";
-import { frameForm } from "./decode-arguments.ts";
+import { frameForm, seekSecondsOf } from "./decode-arguments.ts";
 import { DecodeRun, type RunEnd } from "./decode-run.ts";
 import { FramePool } from "./frame-pool.ts";
 import { FrameQueue } from "./frame-queue.ts";
@@ -14,6 +14,9 @@ import { probeVideo, type VideoInfo } from "./probe.ts";
 import { rationalValue } from "./rational.ts";
 import { VideoFrame } from "./video-frame.ts";
 import { parseVideoOptions, type VideoConfig, type VideoOptions } from "./video-options.ts";
+
+/** Times that differ by less are one. */
+const SAME_TIME_MS = 0.5;
 
 /**
  * The frames of a video, in order. They are decoded a little ahead, and no further than the reader follows.
@@ -49,6 +52,8 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   #reconnects = 0;
   /** Added to the times of this connection, so that they go on where those of the last one ended. */
   #offsetMs = 0;
+  /** Tries to enter the file in front of the start. */
+  #seeks = 0;
   #firstAt: number | undefined;
   #lastMs = 0;
   /** Since when ffmpeg is waited for; `undefined` while it is not. */
@@ -82,6 +87,11 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     const address = videoAddress(source);
     const { inputArguments, openTimeoutMs: timeoutMs, live: isLive, signal } = config;
     const info = await probeVideo(address, { inputArguments, timeoutMs, isLive, signal });
+    if (!info.hasTimes && !info.isLive && info.rate !== undefined) {
+      const rate = Number(rationalValue(info.rate).toFixed(3));
+      const hint = 'inputArguments: ["-framerate", "30"] says otherwise';
+      logger.warn(`${address.name} holds no times: ${rate} frames a second are assumed; ${hint}`);
+    }
     return new VideoSource(address, info, config);
   }
 
@@ -171,6 +181,10 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         const before = this.#read;
         const end = await this.#runOnce();
         if (this.#isClosing || this.#isPastEnd()) return;
+        if (end === "late") {
+          this.#seeks += 1;
+          continue;
+        }
         if (!isLive || reconnect === false) return this.#checkEnd(end);
         tries = this.#read > before ? 1 : tries + 1;
         const why = end.error ?? `ffmpeg ended with code ${end.code}`;
@@ -191,12 +205,16 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     }
   }
 
-  async #runOnce(): Promise<RunEnd> {
+  /** @returns `"late"` if the file was entered behind the frame that is to be the first */
+  async #runOnce(): Promise<RunEnd | "late"> {
+    const { startMs } = this.#config;
+    const seekSeconds = this.info.isLive ? 0 : seekSecondsOf(startMs, this.#seeks);
     const job = {
       address: this.#address,
       info: this.info,
       config: this.#config,
       form: this.#form,
+      seekSeconds,
     };
     const run = await DecodeRun.start(job);
     this.#run = run;
@@ -207,17 +225,19 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         this.#waitingSince = performance.now();
         const time = await run.nextTime();
         if (time === undefined) break;
-        const timestampMs = this.#timeOf(time, isFirst);
+        const timestampMs = this.#timeOf(time, isFirst, seekSeconds);
+        if (isFirst && seekSeconds > 0 && timestampMs > startMs + SAME_TIME_MS) break;
+        // A key frame in front of the start, by which it is known that nothing is missed.
+        const isUnwanted = seekSeconds > 0 && timestampMs < startMs - SAME_TIME_MS;
         isFirst = false;
         const buffer = await this.#buffer();
         if (buffer === undefined) break;
         this.#waitingSince = performance.now();
         const isWhole = await run.read(buffer);
         this.#waitingSince = undefined;
-        if (!isWhole) {
-          this.#pool.give(buffer);
-          break;
-        }
+        if (!isWhole || isUnwanted) this.#pool.give(buffer);
+        if (isUnwanted) continue;
+        if (!isWhole) break;
         this.#lastMs = timestampMs;
         const facts = { form: this.#form, index: this.#read++, timestampMs, durationMs: this.#durationMs };
         const frame = new VideoFrame(buffer, this.#pool, facts);
@@ -226,8 +246,10 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         if (this.#isClosing || this.#isPastEnd()) break;
       }
       this.#waitingSince = undefined;
-      if (this.#isClosing || this.#isPastEnd()) run.stop(this.info.isLive);
-      return await run.finish();
+      const isLate = isFirst && seekSeconds > 0 && !this.#isClosing;
+      if (this.#isClosing || this.#isPastEnd() || isLate) run.stop(this.info.isLive);
+      const end = await run.finish();
+      return isLate ? "late" : end;
     } finally {
       this.#run = undefined;
       run.close();
@@ -246,7 +268,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   }
 
   /** Milliseconds in the video. A live source's clock begins anew with each connection; ours goes on. */
-  #timeOf(microseconds: number, isFirst: boolean): number {
+  #timeOf(microseconds: number, isFirst: boolean, seekSeconds: number): number {
     const now = performance.now();
     this.#firstAt ??= now;
     const { isLive } = this.info;
@@ -254,7 +276,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     if (isFirst) {
       // A server may have sent more than its time: the next connection must not begin before what was seen.
       const soonestMs = this.#read === 0 ? 0 : this.#lastMs + this.#durationMs;
-      this.#offsetMs = isLive ? Math.max(now - this.#firstAt, soonestMs) - (inRun ?? 0) : this.#config.startMs;
+      this.#offsetMs = isLive ? Math.max(now - this.#firstAt, soonestMs) - (inRun ?? 0) : seekSeconds * 1000;
     }
     return inRun === undefined ? this.#lastMs + this.#durationMs : inRun + this.#offsetMs;
   }

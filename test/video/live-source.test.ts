@@ -156,17 +156,30 @@ test.skipIf(isFfmpegMissing)(
           new ReadableStream({
             async pull(controller) {
               controller.enqueue(part);
-              await Bun.sleep(10);
+              await Bun.sleep(100);
             },
           }),
           { headers: { "content-type": "multipart/x-mixed-replace; boundary=frame" } },
         ),
     );
-    await using video = await VideoSource.open(server.url, { durationMs: 1000 });
-    expect(video.info.isLive).toBe(true);
-    let frames = 0;
-    for await (using _ of video) frames += 1;
-    expect(frames).toBeGreaterThan(3);
+    await using video = await VideoSource.open(server.url, { durationMs: 1500, policy: "all" });
+    expect(video.info).toMatchObject({ isLive: true, hasTimes: false, rate: undefined });
+    const started = performance.now();
+    const times: number[] = [];
+    for await (using frame of video) times.push(frame.timestampMs);
+    const elapsed = performance.now() - started;
+    // Such a stream has no times: a frame's is that of its arrival, and not a 25th of a second after the one before.
+    expect(times[0]).toBe(0);
+    expect(times.at(-1)!).toBeGreaterThanOrEqual(1500);
+    expect(times.at(-1)!).toBeLessThan(elapsed);
+    expect(times.length).toBeGreaterThan(3);
+    expect(times.length).toBeLessThan(20);
+    await using slow = await VideoSource.open(server.url, { durationMs: 1200, fps: 2, policy: "all" });
+    const kept: number[] = [];
+    for await (using frame of slow) kept.push(frame.timestampMs);
+    expect(kept.length).toBeGreaterThanOrEqual(2);
+    expect(kept.length).toBeLessThanOrEqual(3);
+    expect(kept[1]!).toBeGreaterThanOrEqual(500);
   },
   15_000,
 );
@@ -208,7 +221,7 @@ test.skipIf(isFfmpegMissing)(
   "an RTSP stream that falls silent is opened again",
   async () => {
     using server = serveRtsp(stream, { seconds: 1, hangsUp: false });
-    await using video = await VideoSource.open(server.url, { ...QUICK, stallMs: 600 });
+    await using video = await VideoSource.open(server.url, { ...QUICK, stallMs: 1500 });
     let frames = 0;
     for await (using _ of video) {
       frames += 1;

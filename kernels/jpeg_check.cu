@@ -169,8 +169,8 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
         position += entry >> 8;
         is_over = position > border;
         if (is_over) {
-          // Only the end of all may come inside a code: what is missing then, the count tells.
-          if (border != bits) counts += FAULT;
+          // Only the end of all may come inside a code, where zeros fill its last byte up.
+          if (border != bits || block != 0) counts += FAULT;
         } else {
           place = place == 0 ? 1 : place + (int)(entry & 255);
           if (place >= 64) {
@@ -236,6 +236,6 @@ extern "C" __global__ void __launch_bounds__(256) jpeg_check_judge(Picture *__re
   in_step = __syncthreads_and(in_step);
   if (threadIdx.x != 0) return;
   const int expected = picture.plan->expected;
-  const bool is_enough = picture.plan->restarts > 0 ? blocks == expected : blocks >= expected;
-  pictures[blockIdx.x].verdict = !in_step ? UNDECIDED : is_enough && faults == 0 ? WHOLE : DAMAGED;
+  // Damaged codes fall into step again, with fewer blocks or more.
+  pictures[blockIdx.x].verdict = !in_step ? UNDECIDED : blocks == expected && faults == 0 ? WHOLE : DAMAGED;
 }

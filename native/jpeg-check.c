@@ -111,6 +111,16 @@ static bool restart(reader *in, int32_t number) {
   return true;
 }
 
+/*
+ * Whether no data is left behind the last block. Damaged codes fall into step again, with fewer blocks or more: what is left
+ * over is often all that tells.
+ */
+static bool is_used_up(reader *in) {
+  refill(in);
+  if ((in->count - in->beyond) / 8 > 0) return false;
+  return in->at == in->end || (in->at[0] == 0xff && (in->end - in->at == 1 || in->at[1] != 0));
+}
+
 static int32_t walk(reader *in, const jpeg *picture) {
   const int32_t interval = picture->frame.restart;
   const scan *const order = &picture->scan;
@@ -129,7 +139,7 @@ static int32_t walk(reader *in, const jpeg *picture) {
     }
     if (in->beyond > in->count) return BT_JPEG_SHORT;
   }
-  return BT_OK;
+  return is_used_up(in) ? BT_OK : BT_JPEG_DAMAGED;
 }
 
 int32_t bt_jpeg_check(const uint8_t *bytes, size_t length) {

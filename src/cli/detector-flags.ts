@@ -5,7 +5,17 @@ import { z } from "zod";
 import type { DetectorOptions } from "../detector/detector-config.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
 import { PREPROCESSING_FLAGS, preprocessingOf, preprocessingShape } from "./preprocessing-flags.ts";
-import { autoOrToggle, classList, count, deviceNumbers, fraction, milliseconds, pixelSize, toggle } from "./values.ts";
+import {
+  autoOrToggle,
+  classList,
+  count,
+  deviceNumbers,
+  fraction,
+  milliseconds,
+  pixelSize,
+  toggle,
+  wholeNumber,
+} from "./values.ts";
 
 /** In the order of the help. */
 export const DETECTOR_FLAGS: readonly Flag[] = [
@@ -57,12 +67,25 @@ export const DETECTOR_FLAGS: readonly Flag[] = [
     name: "scaled-decoding",
     summary: "decode large JPEGs smaller: faster, scores differ a little",
   },
+  {
+    name: "max-pixels",
+    value: "N",
+    summary: "most pixels of an image (default 268435456; serve and worker 67108864)",
+  },
+  {
+    name: "decode-timeout",
+    value: "SECONDS",
+    summary: "most time to decode an image (default 60; serve and worker 10)",
+  },
+  { name: "damaged", value: "refuse|take", summary: "take what is left of damaged JPEGs, marked (default refuse)" },
+  { name: "vectors", summary: "render SVG: only for images you trust" },
   { name: "labels", value: "FILE", summary: "class names, one a line, where the model has none or others" },
   { name: "layout", value: "NAME", summary: "output layout, where the model does not tell it" },
   ...PREPROCESSING_FLAGS,
   { name: "threads", value: "N", summary: "CPU threads (default the physical cores)" },
 ];
 
+const seconds = wholeNumber(1, 86_400).transform((value) => value * 1000);
 const path = z.string().min(1, "a path");
 
 const schema = z.object({
@@ -90,6 +113,10 @@ const schema = z.object({
   layout: z.string().min(1, "the name of a layout").optional(),
   threads: count(1024).optional(),
   ...preprocessingShape,
+  "max-pixels": count(2 ** 40).optional(),
+  "decode-timeout": seconds.optional(),
+  damaged: z.enum(["refuse", "take"], "refuse or take").optional(),
+  vectors: toggle,
 });
 
 /** The flags of a detector, checked. */
@@ -157,7 +184,10 @@ export function parseDetectorFlags(command: string, parsed: ParsedArguments): De
     jpeg: flags.jpeg,
     jpegCheck: flags["no-jpeg-check"] ? false : undefined,
     zeroCopy: flags["zero-copy"],
-    maxPixels: undefined,
+    maxPixels: flags["max-pixels"],
+    decodeTimeoutMs: flags["decode-timeout"],
+    damaged: flags.damaged,
+    vectors: flags.vectors ? true : undefined,
     onBuildProgress: undefined,
     signal: undefined,
   });

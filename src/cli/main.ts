@@ -6,6 +6,7 @@ import { firstError, OptionError, UnavailableError } from "../core/errors.ts";
 import { setLogSink } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
 import { isClosedPipe } from "../core/whole-file.ts";
+import { confineSharp } from "../image/sharp-library.ts";
 import { parseWords, refuse } from "./args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command.ts";
 import { build } from "./commands/build.ts";
@@ -119,4 +120,7 @@ export async function main(words: readonly string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) process.exit(await main(process.argv.slice(2)));
+if (import.meta.main) {
+  confineSharp();
+  process.exit(await main(process.argv.slice(2)));
+}

@@ -4,6 +4,7 @@ import { basename, dirname, extname, join, resolve } from "node:path";
 import { overwritten } from "../core/stats-of.ts";
 import { prepareFolder, writeFileWhole } from "../core/whole-file.ts";
 import { decodeImage } from "../image/decode.ts";
+import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { drawDetections } from "../image/draw.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { ImageSource } from "../image/source.ts";
@@ -75,7 +76,7 @@ export function openSaver(save: string, files: readonly string[], output?: strin
     async save({ file, result, frame }, source = file) {
       const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
       const path = paths.get(file) ?? join(save, newName);
-      const drawn = await drawDetections(await decodeImage(source), result.detections);
+      const drawn = await drawDetections(await decodeImage(source, DETECTED_DECODING), result.detections);
       const format = formatOf(path)!;
       await writeFileWhole(path, await encodeImage(drawn, { format }));
       return path;

@@ -1,7 +1,8 @@
 /** @module ServeFlags: the flags of `serve`, and what they stand for. */
 
 import { z } from "zod";
-import { DEFAULT_SERVED_PIXELS, type ServeOptions } from "../serve/serve-config.ts";
+import { SERVED_DECODING } from "../image/decode-limits.ts";
+import type { ServeOptions } from "../serve/serve-config.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
 import { DETECTOR_FLAGS, type DetectorArguments, given, parseDetectorFlags } from "./detector-flags.ts";
 import { byteCount, count, toggle, wholeNumber } from "./values.ts";
@@ -31,7 +32,6 @@ export const SERVE_FLAGS: readonly Flag[] = [
     value: "SIZE",
     summary: "all request bodies in memory; beyond it the largest get 429 (default 128MiB)",
   },
-  { name: "max-pixels", value: "N", summary: "most pixels of a picture, else 413 (default 67108864)" },
   { name: "max-files", value: "N", summary: "most pictures in one form (default 32)" },
   {
     name: "concurrency",
@@ -67,7 +67,6 @@ const schema = z.object({
   name: text.optional(),
   "max-body": byteCount.optional(),
   "max-bodies": byteCount.optional(),
-  "max-pixels": count(2 ** 40).default(DEFAULT_SERVED_PIXELS),
   "max-files": count(100_000).optional(),
   concurrency: count(100_000).optional(),
   queue: wholeNumber(0, 100_000).optional(),
@@ -95,7 +94,7 @@ export function parseServeFlags(parsed: ParsedArguments): ServeArguments {
   return {
     model,
     batch,
-    detector: { ...detector, maxPixels: flags["max-pixels"] },
+    detector: { ...SERVED_DECODING, ...detector },
     serve: given<ServeOptions>({
       host: flags.host,
       port: flags.port,

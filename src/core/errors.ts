@@ -177,6 +177,21 @@ export class PictureSizeError extends ImageError {
   }
 }
 
+/** Decoding a picture took longer than allowed. */
+export class DecodeTimeoutError extends ImageError {
+  override readonly name: string = "DecodeTimeoutError";
+  readonly timeoutMs: number;
+  constructor(text: string, source: string, timeoutMs: number) {
+    super(text, source);
+    this.timeoutMs = timeoutMs;
+  }
+}
+
+/** No picture can be decoded, as every thread is held by one that has taken longer than allowed: no picture's own fault. */
+export class DecodeStalledError extends Error {
+  override readonly name: string = "DecodeStalledError";
+}
+
 /** A video cannot be opened, read or written; `message` holds what ffmpeg said. */
 export class VideoError extends Error {
   override readonly name: string = "VideoError";

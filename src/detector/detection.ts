@@ -33,6 +33,8 @@ export interface DetectionResult {
   readonly dropped: number;
   /** Of the batch the picture was in. */
   readonly timing: Timing;
+  /** With `damaged: "take"`: why some of the picture's pixels are not those of its file. */
+  readonly damage?: string;
 }
 
 /** Copy the kept rows of a block into objects. */

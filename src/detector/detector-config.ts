@@ -4,8 +4,9 @@ import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
 import type { WaitMode } from "../cuda/wait.ts";
+import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
+import { decodingShape } from "../image/decode-options.ts";
 import { FITS, type Fit } from "../image/geometry.ts";
-import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
 import { type PreprocessingOptions, RESIZES, type Resize } from "../image/preprocessing.ts";
 import { idsOf, labelOf } from "../model/labels.ts";
 import type { Selection } from "../model/selection.ts";
@@ -47,7 +48,7 @@ export interface StreamOptions extends DetectOptions {
 }
 
 /** Options of `Detector.load`. */
-export interface DetectorOptions extends DetectOptions {
+export interface DetectorOptions extends DetectOptions, DecodingLimits {
   /** Where to run. Default `"auto"`: what `$BUN_TENSORRT_BACKEND` says, else the GPU where there is one, else the CPU. */
   readonly backend?: "auto" | "cpu" | "gpu";
   /** Name of the output layout, where the model does not tell or tells wrong. Default: recognised. */
@@ -75,8 +76,6 @@ export interface DetectorOptions extends DetectOptions {
   readonly inFlight?: number;
   /** CPU threads of one inference. Default: the physical cores. */
   readonly threads?: number;
-  /** Pictures with more pixels are refused before they are decoded. Default 2^28, 268 million. */
-  readonly maxPixels?: number;
   /**
    * True: JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the model's input. Faster
    * for large photographs; the pixels, and so the scores, differ a little from those of the whole picture. Default false.
@@ -135,6 +134,9 @@ export interface DetectorConfig {
   readonly inFlight: number | undefined;
   readonly threads: number | undefined;
   readonly maxPixels: number;
+  readonly damaged: "refuse" | "take" | undefined;
+  readonly vectors: boolean | undefined;
+  readonly decodeTimeoutMs: number | undefined;
   readonly scaledDecoding: boolean;
   /** At least one; no two alike. */
   readonly devices: readonly number[];
@@ -232,6 +234,7 @@ const loadSchema = z.strictObject({
   inFlight: z.int().min(1, "at least 1").max(128, "at most 128").optional(),
   threads: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
   maxPixels: z.int().min(1, "at least 1").default(DEFAULT_MAX_PIXELS),
+  ...decodingShape,
   scaledDecoding: z.boolean("true or false").default(false),
   device: deviceNumbers.default([0]),
   streams: z.enum(["auto", "one", "split", "parallel"], "auto, one, split or parallel").default("auto"),
@@ -275,11 +278,12 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   const parsed = parseOptions(loadSchema, options, "load a detector");
   const { threshold, iou, maxDetections, classAgnostic, classes, layout, labels, size, threads, ...others } = parsed;
   const { preprocessing: said, ...unsaid } = others;
-  const { precision, onBuildProgress: onProgress, signal, device: devices, inFlight, ...rest } = unsaid;
+  const { precision, onBuildProgress: onProgress, signal, device: devices, inFlight, ...most } = unsaid;
+  const { damaged, vectors, decodeTimeoutMs, ...rest } = most;
   const detect = { threshold, iou, maxDetections, classAgnostic, classes } as DetectOptions;
   const build = { precision, onProgress, signal };
   const preprocessing = said as PreprocessingOptions | undefined;
-  const open = { layout, labels, size, threads, inFlight, preprocessing };
+  const open = { layout, labels, size, threads, inFlight, preprocessing, damaged, vectors, decodeTimeoutMs };
   return { ...rest, ...open, devices, build, detect: detectConfig(detect, DETECT_DEFAULTS) };
 }
 

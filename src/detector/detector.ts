@@ -274,13 +274,14 @@ export class Detector implements AsyncDisposable {
     return selectionOf(parseDetectOptions(options, this.#config.detect), this.labels);
   }
 
-  #result({ block, width, height, timings }: FrameResult, startedAt: number): DetectionResult {
+  #result({ block, width, height, timings, damage }: FrameResult, startedAt: number): DetectionResult {
     return {
       detections: detectionsOf(block, this.labels),
       width,
       height,
       dropped: block.dropped,
       timing: { ...timings, total: performance.now() - startedAt },
+      ...(damage === undefined ? {} : { damage }),
     };
   }
 }

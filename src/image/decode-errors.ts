@@ -8,7 +8,7 @@ const SUPPORTED = "JPEG, PNG, WebP, GIF, AVIF, TIFF and SVG are supported";
 export const VIDEO_HINT = "read videos and live streams by VideoSource of bun-tensorrt/video, and pass its frames";
 
 const CUT_SHORT =
-  /premature|unexpected end|not enough data|truncat|bad seek|end of file|unable to parse image|no image|end marker is missing|ends before/i;
+  /premature|unexpected end|not enough data|truncat|bad seek|end of file|unable to parse image|no image|ends before/i;
 
 /** How a source is called inside a sentence: descriptions as they are, paths and URLs in quotes. */
 function quoted(source: string): string {
@@ -57,7 +57,15 @@ export function undecodableError(
     const hint = kind.isVideo === true ? VIDEO_HINT : `convert it to PNG or JPEG first; ${SUPPORTED}`;
     return imageError(source, `as it is ${kind.name}, which is not supported: ${bytes.length} bytes`, hint, options);
   }
-  const state = CUT_SHORT.test(reason) ? "cut short" : "damaged or of a variant that is not supported";
-  const hint = "copy or download the file again, and see whether another program opens it";
+  const isDamaged = reason.includes("its data does not fit");
+  const state = CUT_SHORT.test(reason)
+    ? "cut short"
+    : isDamaged
+      ? "damaged"
+      : "damaged or of a variant that is not supported";
+  const isPartial = kind.name === "JPEG" && (isDamaged || reason.includes("last pixel"));
+  const hint = isPartial
+    ? 'copy or download the file again, or take what is left of it by damaged: "take"'
+    : "copy or download the file again, and see whether another program opens it";
   return imageError(source, `as the ${kind.name} is ${state}: ${bytes.length} bytes, ${reason}`, hint, options);
 }

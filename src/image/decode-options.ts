@@ -10,12 +10,31 @@ export interface DecodeOptions extends PictureDecodeOptions, ReadSourceOptions {
 
 const pixels = z.int("must be a whole number of pixels").min(1, "must be at least 1");
 
+/** Of {@linkcode DecodingLimits}, for the options of whoever decodes. */
+export const decodingShape: {
+  readonly damaged: z.ZodOptional<z.ZodEnum<{ refuse: "refuse"; take: "take" }>>;
+  readonly vectors: z.ZodOptional<z.ZodBoolean>;
+  readonly decodeTimeoutMs: z.ZodOptional<z.ZodNumber>;
+} = {
+  damaged: z.enum(["refuse", "take"], "refuse or take").optional(),
+  vectors: z.boolean("true or false").optional(),
+  // Timers count no further.
+  decodeTimeoutMs: z
+    .number("milliseconds")
+    .min(1, "at least 1 ms")
+    .max(2 ** 31 - 1, "at most 24 days")
+    .optional(),
+};
+
 const schema = z.strictObject({
   maxPixels: pixels.exactOptional(),
   minWidth: pixels.exactOptional(),
   minHeight: pixels.exactOptional(),
   needs: z.enum(["both", "either"], "both or either").exactOptional(),
   alpha: z.enum(["drop", "keep"], "drop or keep").exactOptional(),
+  damaged: decodingShape.damaged.unwrap().exactOptional(),
+  vectors: decodingShape.vectors.unwrap().exactOptional(),
+  decodeTimeoutMs: decodingShape.decodeTimeoutMs.unwrap().exactOptional(),
   timeoutMs: z.number("must be milliseconds").positive("must be more than 0").exactOptional(),
 });
 

@@ -4,7 +4,7 @@ import { ImageError, message } from "../core/errors.ts";
 import { type Image, imageOf } from "./image.ts";
 import { type LabelledBox, overlaySvg } from "./overlay.ts";
 import { tightRgb } from "./rgb.ts";
-import { loadSharp, prepareFonts } from "./sharp-library.ts";
+import { prepareFonts, withVectors } from "./sharp-library.ts";
 
 /**
  * Draw boxes, labels and scores onto a copy of a picture, off the JS thread. Each class has a colour of its own that
@@ -25,16 +25,17 @@ import { loadSharp, prepareFonts } from "./sharp-library.ts";
 export async function drawDetections(image: Image, rows: readonly LabelledBox[]): Promise<Image> {
   const complete = imageOf(image.data, image);
   const { width, height } = complete;
-  const sharp = await loadSharp();
   const markup = overlaySvg(width, height, rows);
   if (markup.includes("<text ")) await prepareFonts();
   const overlay = Buffer.from(markup);
   try {
-    const data = await sharp(tightRgb(complete), { raw: { width, height, channels: 3 }, limitInputPixels: false })
-      .composite([{ input: overlay, limitInputPixels: false, unlimited: true }])
-      .removeAlpha()
-      .raw()
-      .toBuffer();
+    const data = await withVectors((sharp) =>
+      sharp(tightRgb(complete), { raw: { width, height, channels: 3 }, limitInputPixels: false })
+        .composite([{ input: overlay, limitInputPixels: false, unlimited: true }])
+        .removeAlpha()
+        .raw()
+        .toBuffer(),
+    );
     return imageOf(data, { width, height });
   } catch (error) {
     const found = `as the overlay cannot be rendered: ${error instanceof Error ? error.message : String(error)}`;

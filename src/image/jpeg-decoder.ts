@@ -10,6 +10,8 @@ import { TJCS_CMYK, TJCS_YCCK, TJERR_WARNING, TJFLAG_LIMITSCANS, TJPF_RGB } from
 import { imageError, undecodableError } from "./decode-errors.ts";
 import { imageOf, type PackedImage } from "./image.ts";
 import { type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
+import { damageOf } from "./jpeg-repair.ts";
+import { hasManyScans } from "./jpeg-scans.ts";
 
 /** What a JPEG file says of itself. Sizes in pixels, as stored: before the orientation is applied. */
 export interface JpegHeader extends JpegMarkers {
@@ -32,7 +34,12 @@ export interface JpegDecodeOptions {
   readonly pitchBytes?: number;
 }
 
-const END_OF_IMAGE = Buffer.from([0xff, 0xd9]);
+/** What became of a file. */
+export interface JpegAttempt {
+  readonly image: PackedImage;
+  /** Other than `whole`: some pixels may be wrong, or never have been written. `failed`: libturbojpeg cannot decode the file. */
+  readonly outcome: "whole" | "warned" | "failed";
+}
 
 /**
  * The largest scale that leaves a picture at least as large as asked for.
@@ -133,7 +140,11 @@ export class JpegDecoder extends Resource {
       this.#outSubsampling,
       this.#outColours,
     );
-    if (status !== 0) throw this.#renewed(undecodableError(bytes, source, this.#lastError()));
+    if (status !== 0) {
+      const error = undecodableError(bytes, source, this.#lastError());
+      this.#renew();
+      throw error;
+    }
     // A file that ends before its pictures begin is no failure to libturbojpeg: it may hold tables for other files.
     if (this.#out.i32(0) < 1 || this.#out.i32(1) < 1)
       throw undecodableError(bytes, source, "it ends before any picture");
@@ -157,7 +168,7 @@ export class JpegDecoder extends Resource {
    * @param destination u8, at least the rows of the scaled picture
    * @returns RGB over `destination`
    * @throws {ImageError} If the picture is CMYK, or libturbojpeg warns of anything at all, which may be as harmless as
-   *   unused bytes: `PictureDecoder` has sharp decide then. The destination's content is undefined
+   *   unused bytes: `PictureDecoder` tells these apart. The destination's content is undefined
    * @throws {ShapeError} If the destination is too short
    */
   async decode(
@@ -166,6 +177,25 @@ export class JpegDecoder extends Resource {
     destination: Uint8Array,
     options: JpegDecodeOptions,
   ): Promise<PackedImage> {
+    const { image, outcome } = await this.tryDecode(bytes, header, destination, options);
+    if (outcome === "whole") return image;
+    const isWarning = outcome === "warned";
+    const reason = isWarning ? damageOf(bytes, header.scanOffset) : "libturbojpeg cannot decode its data";
+    throw undecodableError(bytes, options.source, reason);
+  }
+
+  /**
+   * As {@linkcode decode}, for callers that look into a warning themselves.
+   *
+   * @throws {ImageError} If the picture is CMYK
+   * @throws {ShapeError} If the destination is too short
+   */
+  async tryDecode(
+    bytes: Uint8Array,
+    header: JpegHeader,
+    destination: Uint8Array,
+    options: JpegDecodeOptions,
+  ): Promise<JpegAttempt> {
     const { source, scale = 1 } = options;
     this.#assertIdle();
     if (header.isCmyk) {
@@ -186,26 +216,17 @@ export class JpegDecoder extends Resource {
         pitchBytes,
         height,
         TJPF_RGB,
-        header.isProgressive ? TJFLAG_LIMITSCANS : 0,
+        hasManyScans(header) ? TJFLAG_LIMITSCANS : 0,
       );
-      if (status !== 0) throw this.#renewed(undecodableError(bytes, source, this.#failure(bytes, header)));
-      return image;
+      if (status === 0) return { image, outcome: "whole" };
+      // libturbojpeg 2 keeps libjpeg's text in a variable of the thread that made the call: only the code is the handle's.
+      const isWarning = this.#library.symbols.tjGetErrorCode(this.#handle) === TJERR_WARNING;
+      this.#renew();
+      return { image, outcome: isWarning ? "warned" : "failed" };
     } finally {
       this.#inFlight = undefined;
       if (this.closed) this.#destroy();
     }
-  }
-
-  /**
-   * Why a call on a worker thread failed. libturbojpeg 2 keeps libjpeg's text in a variable of the thread that made the
-   * call, so that `tjGetErrorStr2` would return the text of another failure here; only the code belongs to the handle.
-   */
-  #failure(bytes: Uint8Array, header: JpegHeader): string {
-    const end = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).lastIndexOf(END_OF_IMAGE);
-    if (end < header.scanOffset) return "its end marker is missing";
-    return this.#library.symbols.tjGetErrorCode(this.#handle) === TJERR_WARNING
-      ? "libturbojpeg warns of damaged data"
-      : "libturbojpeg cannot decode its data";
   }
 
   /** The text of the last failure on this thread. */
@@ -222,11 +243,10 @@ export class JpegDecoder extends Resource {
   }
 
   /** Go on with a new handle: after a file that ends within its tables, libturbojpeg's own refuses every other one. */
-  #renewed(error: Error): Error {
-    if (this.closed) return error;
+  #renew(): void {
+    if (this.closed) return;
     this.#destroy();
     this.#handle = createHandle(this.#library);
-    return error;
   }
 
   #destroy(): void {

@@ -7,21 +7,24 @@ import { logger } from "../core/log.ts";
 import { RepeatedLine } from "../core/repeated-line.ts";
 import { Resource } from "../core/resource.ts";
 import { findTurboJpeg } from "../ffi/turbojpeg.ts";
-import { tooLargeError } from "./decode-errors.ts";
+import { tooLargeError, undecodableError } from "./decode-errors.ts";
+import { decodeGate } from "./decode-gate.ts";
+import {
+  assertJpegScans,
+  DEFAULT_DECODE_TIMEOUT_MS,
+  DEFAULT_MAX_PIXELS,
+  type DecodingLimits,
+} from "./decode-limits.ts";
 import { swapsSides } from "./exif.ts";
 import type { PackedImage } from "./image.ts";
-import { JpegDecoder, type JpegHeader, jpegScale } from "./jpeg-decoder.ts";
+import { type JpegDecodeOptions, JpegDecoder, type JpegHeader, jpegScale } from "./jpeg-decoder.ts";
+import { damageOf, repairedJpegs } from "./jpeg-repair.ts";
 import { LARGEST_ORIENTABLE, orient } from "./orientation.ts";
 import { pictureKind } from "./picture-kind.ts";
 import { decodeWithSharp } from "./sharp-decode.ts";
 
-/** Pictures with more pixels are refused unless the caller raises the limit: 268 million, 768 MiB of RGB. */
-export const DEFAULT_MAX_PIXELS: number = 2 ** 28;
-
 /** How one picture is decoded. */
-export interface PictureDecodeOptions {
-  /** Refuse pictures with more pixels, before any is allocated; default {@linkcode DEFAULT_MAX_PIXELS}. */
-  readonly maxPixels?: number;
+export interface PictureDecodeOptions extends DecodingLimits {
   /**
    * Where fewer pixels will do: a JPEG may come at 1/2, 1/4 or 1/8 of its size, which decodes faster, but never narrower
    * than this; pixels. Only libturbojpeg uses it. Default: the whole size.
@@ -44,6 +47,8 @@ export interface DecodedImage extends PackedImage {
   readonly sourceWidth: number;
   /** Height of the file in pixels, upright. */
   readonly sourceHeight: number;
+  /** With `damaged: "take"`: why some of the pixels are not those of the file. */
+  readonly damage?: string;
 }
 
 /** What {@linkcode PictureDecoder.create} takes. */
@@ -53,7 +58,15 @@ export interface PictureDecoderOptions {
    * more. For pinned memory; it stays its owner's. Default: JS memory, with a quarter to spare from the second time on.
    */
   readonly allocate?: (byteLength: number) => Uint8Array;
+  /**
+   * Goes with `allocate`: decoding took too long, and native code may write to the memory that was given last until `ended`
+   * settles. What `allocate` gives next must be other memory.
+   */
+  readonly abandon?: (ended: Promise<unknown>) => void;
 }
+
+/** What is there of a damaged picture where nothing was decoded. */
+const GREY = 128;
 
 let isAbsenceLogged = false;
 
@@ -65,9 +78,55 @@ function createJpegDecoder(): JpegDecoder | undefined {
   return undefined;
 }
 
+/** `undefined` for what sharp may know more of: a broken header, and CMYK. */
+function readHeader(jpeg: JpegDecoder, bytes: Uint8Array, source: string): JpegHeader | undefined {
+  try {
+    const header = jpeg.readHeader(bytes, source);
+    return header.isCmyk ? undefined : header;
+  } catch (error) {
+    if (!(error instanceof ImageError)) throw error;
+    logger.debug(`Decoding with sharp. ${error.message}`);
+    return undefined;
+  }
+}
+
 /** Memory in the place of some that was too small. For a single picture there is nothing to spare. */
 function larger(former: Uint8Array, byteLength: number): Uint8Array {
   return allocate("u8", former.length === 0 ? byteLength : grownLength(byteLength));
+}
+
+/** What native code of a decode uses; one that takes too long keeps it for good. */
+class Workplace {
+  readonly jpeg: JpegDecoder | undefined = createJpegDecoder();
+  readonly #allocate: ((byteLength: number) => Uint8Array) | undefined;
+  #memory: Uint8Array = new Uint8Array(0);
+  #sideways: Uint8Array = new Uint8Array(0);
+  #isAbandoned = false;
+
+  constructor(allocateRoom: ((byteLength: number) => Uint8Array) | undefined) {
+    this.#allocate = allocateRoom;
+  }
+
+  /** Memory of exactly this length, the same as for the former picture where that is enough. */
+  room(byteLength: number): Uint8Array {
+    // The memory of others is not to be asked for any more; nobody waits for what is decoded into this.
+    if (this.#isAbandoned) return new Uint8Array(byteLength);
+    if (this.#memory.length < byteLength) {
+      this.#memory = this.#allocate?.(byteLength) ?? larger(this.#memory, byteLength);
+    }
+    return this.#memory.length === byteLength ? this.#memory : this.#memory.subarray(0, byteLength);
+  }
+
+  /** Likewise, for the stored pixels of pictures that must be turned. */
+  sideways(byteLength: number): Uint8Array {
+    if (this.#sideways.length < byteLength) this.#sideways = larger(this.#sideways, byteLength);
+    return this.#sideways;
+  }
+
+  abandon(): void {
+    this.#isAbandoned = true;
+    this.jpeg?.close();
+  }
 }
 
 /**
@@ -83,24 +142,21 @@ function larger(former: Uint8Array, byteLength: number): Uint8Array {
  * ```
  */
 export class PictureDecoder extends Resource {
-  readonly #jpeg: JpegDecoder | undefined;
-  readonly #allocate: ((byteLength: number) => Uint8Array) | undefined;
-  #memory: Uint8Array = new Uint8Array(0);
-  /** Stored pixels of pictures that must be turned. */
-  #sideways: Uint8Array = new Uint8Array(0);
+  readonly #options: PictureDecoderOptions;
+  #workplace: Workplace;
   /** A client that sends nothing but damaged files must not fill the log. */
   readonly #warnings = new RepeatedLine((text) => logger.warn(text));
   #isBusy = false;
 
-  private constructor(jpeg: JpegDecoder | undefined, options: PictureDecoderOptions) {
+  private constructor(options: PictureDecoderOptions) {
     super("PictureDecoder");
-    this.#jpeg = jpeg;
-    this.#allocate = options.allocate;
+    this.#options = options;
+    this.#workplace = new Workplace(options.allocate);
   }
 
   /** A new decoder; without libturbojpeg it logs one line, once a process, and uses sharp. */
   static create(options: PictureDecoderOptions = {}): PictureDecoder {
-    return new PictureDecoder(createJpegDecoder(), options);
+    return new PictureDecoder(options);
   }
 
   /**
@@ -109,7 +165,8 @@ export class PictureDecoder extends Resource {
    * @param bytes  the whole file; not to be changed until the promise settles
    * @param source path, URL or description (`a frame of camera 2`) for messages
    * @returns RGB, or RGBA where alpha is kept, over memory of this decoder, valid until its next `decode`
-   * @throws {ImageError} If the bytes are not a picture, cut short, damaged, or have more pixels than allowed
+   * @throws {ImageError} If the bytes are not a picture, cut short, damaged, or cost more than allowed: pixels, scans, time
+   * @throws {DecodeStalledError} If every thread is held by pictures that take longer than allowed
    */
   async decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions = {}): Promise<DecodedImage> {
     this.assertOpen("decode a picture");
@@ -119,73 +176,117 @@ export class PictureDecoder extends Resource {
     }
     this.#isBusy = true;
     try {
-      return (await this.#decodeJpeg(bytes, source, options)) ?? (await this.#decodeOther(bytes, source, options));
+      const { decodeTimeoutMs = DEFAULT_DECODE_TIMEOUT_MS } = options;
+      const workplace = this.#workplace;
+      const work = (): Promise<DecodedImage> => this.#decode(workplace, bytes, source, options);
+      return await decodeGate.run(work, source, decodeTimeoutMs, (ended) => this.#abandon(ended));
     } finally {
       this.#isBusy = false;
     }
   }
 
+  /** Go on without what native code still uses. */
+  #abandon(ended: Promise<unknown>): void {
+    this.#workplace.abandon();
+    this.#options.abandon?.(ended.catch(() => undefined));
+    if (!this.closed) this.#workplace = new Workplace(this.#options.allocate);
+  }
+
+  async #decode(
+    workplace: Workplace,
+    bytes: Uint8Array,
+    source: string,
+    options: PictureDecodeOptions,
+  ): Promise<DecodedImage> {
+    return (
+      (await this.#decodeJpeg(workplace, bytes, source, options)) ??
+      (await this.#decodeOther(workplace, bytes, source, options))
+    );
+  }
+
   /** Through sharp, into this decoder's memory. */
-  async #decodeOther(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
-    const { maxPixels = DEFAULT_MAX_PIXELS, alpha = "drop" } = options;
-    const image = await decodeWithSharp(bytes, source, { maxPixels, alpha, warnings: this.#warnings });
-    const memory = this.#room(image.data.length);
+  async #decodeOther(
+    workplace: Workplace,
+    bytes: Uint8Array,
+    source: string,
+    options: PictureDecodeOptions,
+  ): Promise<DecodedImage> {
+    const { maxPixels = DEFAULT_MAX_PIXELS, alpha = "drop", damaged = "refuse", vectors = false } = options;
+    const { decodeTimeoutMs: timeoutMs = DEFAULT_DECODE_TIMEOUT_MS } = options;
+    const warnings = this.#warnings;
+    const image = await decodeWithSharp(bytes, source, { maxPixels, alpha, damaged, vectors, timeoutMs, warnings });
+    const memory = workplace.room(image.data.length);
     memory.set(image.data);
     return { ...image, data: memory, sourceWidth: image.width, sourceHeight: image.height };
   }
 
-  /** Through libturbojpeg; `undefined` for what it is not there for or refuses, on which sharp has the last word. */
+  /** Through libturbojpeg; `undefined` for what it is not there for or cannot decode, of which sharp may know more. */
   async #decodeJpeg(
+    workplace: Workplace,
     bytes: Uint8Array,
     source: string,
     options: PictureDecodeOptions,
   ): Promise<DecodedImage | undefined> {
-    const header = this.#readHeader(bytes, source);
+    const { jpeg } = workplace;
+    if (jpeg === undefined || pictureKind(bytes)?.name !== "JPEG") return undefined;
+    const header = readHeader(jpeg, bytes, source);
     if (header === undefined) return undefined;
     const { orientation } = header;
     const { minWidth, minHeight, needs, maxPixels = DEFAULT_MAX_PIXELS } = options;
     const sourceWidth = swapsSides(orientation) ? header.height : header.width;
     const sourceHeight = swapsSides(orientation) ? header.width : header.height;
     if (sourceWidth * sourceHeight > maxPixels) throw tooLargeError(source, sourceWidth, sourceHeight, maxPixels);
+    assertJpegScans(bytes, header, source, maxPixels);
     const isPart = minWidth !== undefined || minHeight !== undefined;
     const scale = isPart ? jpegScale(sourceWidth, sourceHeight, minWidth ?? 1, minHeight ?? 1, needs) : 1;
     const byteLength = Math.ceil(header.width / scale) * Math.ceil(header.height / scale) * 3;
     if (orientation !== 1 && byteLength > LARGEST_ORIENTABLE) return undefined;
-    const memory = this.#room(byteLength);
-    if (orientation !== 1 && this.#sideways.length < byteLength) this.#sideways = larger(this.#sideways, byteLength);
-    let image: PackedImage;
-    try {
-      image = await this.#jpeg!.decode(bytes, header, orientation === 1 ? memory : this.#sideways, { source, scale });
-    } catch (error) {
-      if (!(error instanceof ImageError)) throw error;
-      this.#warnings.tell(`Decoding again with sharp. ${error.message}`);
-      return undefined;
-    }
-    if (orientation !== 1) image = await orient(image, orientation, memory);
-    return { ...image, sourceWidth, sourceHeight };
+    const memory = workplace.room(byteLength);
+    const stored = orientation === 1 ? memory : workplace.sideways(byteLength);
+    const decoded = await this.#judged(jpeg, bytes, header, stored, { source, scale }, options.damaged);
+    if (decoded === undefined) return undefined;
+    const { damage } = decoded;
+    const image = orientation === 1 ? decoded.image : await orient(decoded.image, orientation, memory);
+    return { ...image, sourceWidth, sourceHeight, ...(damage === undefined ? {} : { damage }) };
   }
 
-  #readHeader(bytes: Uint8Array, source: string): JpegHeader | undefined {
-    if (this.#jpeg === undefined || pictureKind(bytes)?.name !== "JPEG") return undefined;
-    try {
-      const header = this.#jpeg.readHeader(bytes, source);
-      return header.isCmyk ? undefined : header;
-    } catch (error) {
-      if (!(error instanceof ImageError)) throw error;
-      logger.debug(`Decoding with sharp. ${error.message}`);
+  /**
+   * Decode, and look into what libturbojpeg warns of: no other decoder is asked, as others overlook it.
+   *
+   * @returns `undefined` for a file that it cannot decode at all
+   * @throws {ImageError} If the data is damaged, and damaged pictures are refused
+   */
+  async #judged(
+    jpeg: JpegDecoder,
+    bytes: Uint8Array,
+    header: JpegHeader,
+    destination: Uint8Array,
+    options: JpegDecodeOptions,
+    damaged: "refuse" | "take" = "refuse",
+  ): Promise<{ readonly image: PackedImage; readonly damage?: string } | undefined> {
+    const { source } = options;
+    const first = await jpeg.tryDecode(bytes, header, destination, options);
+    if (first.outcome === "whole") return first;
+    if (first.outcome === "failed") {
+      logger.debug(`Decoding ${source} with sharp: libturbojpeg cannot decode its data`);
       return undefined;
     }
-  }
-
-  /** Memory of exactly this length, the same as for the former picture where that is enough. */
-  #room(byteLength: number): Uint8Array {
-    if (this.#memory.length < byteLength) {
-      this.#memory = this.#allocate?.(byteLength) ?? larger(this.#memory, byteLength);
+    const damage = damageOf(bytes, header.scanOffset);
+    for (const copy of repairedJpegs(bytes, header)) {
+      const { image, outcome } = await jpeg.tryDecode(copy, header, destination, options);
+      if (outcome !== "whole") continue;
+      this.#warnings.tell(`${source} is not quite in order, and every pixel is there`);
+      return { image };
     }
-    return this.#memory.length === byteLength ? this.#memory : this.#memory.subarray(0, byteLength);
+    if (damaged === "refuse") throw undecodableError(bytes, source, damage);
+    // What is not written must not show the picture before.
+    destination.fill(GREY);
+    const { image } = await jpeg.tryDecode(bytes, header, destination, options);
+    this.#warnings.tell(`Took ${source} although it is damaged: ${damage}`);
+    return { image, damage };
   }
 
   protected release(): void {
-    this.#jpeg?.close();
+    this.#workplace.jpeg?.close();
   }
 }

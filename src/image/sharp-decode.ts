@@ -1,12 +1,15 @@
 /** @module sharp decode: any picture file to RGB pixels through sharp, upright, first frame only. */
 
-import type { SharpOptions } from "sharp";
+import { LibraryLoadError } from "../core/errors.ts";
 import type { RepeatedLine } from "../core/repeated-line.ts";
 import { imageError, tooLargeError, undecodableError } from "./decode-errors.ts";
+import { assertJpegScans, assertLongEnough, assertTiffBlocks } from "./decode-limits.ts";
 import { imageOf, type PackedImage } from "./image.ts";
-import { isHarmlessWarning } from "./jpeg-warning.ts";
-import { pictureKind } from "./picture-kind.ts";
-import { loadSharp, type Sharp } from "./sharp-library.ts";
+import { isDataWhole } from "./jpeg-data-check.ts";
+import { endOfJpeg, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
+import { damageOf, repairedJpegs } from "./jpeg-repair.ts";
+import { type PictureKind, pictureKind } from "./picture-kind.ts";
+import { loadSharp, prepareFonts, type Sharp, withVectors } from "./sharp-library.ts";
 
 /** The reason in sharp's message: its first line without what sharp puts in front. */
 function reasonOf(error: unknown): string {
@@ -21,48 +24,136 @@ function reasonOf(error: unknown): string {
  */
 const DEPTHS: readonly (string | undefined)[] = ["uchar", "ushort"];
 
+/** What libvips calls the loaders of the kinds that are decoded, by our name. */
+const FORMATS: Readonly<Record<string, string>> = {
+  JPEG: "jpeg",
+  PNG: "png",
+  WebP: "webp",
+  GIF: "gif",
+  AVIF: "heif",
+  TIFF: "tiff",
+  SVG: "svg",
+};
+
+/** What libjpeg says of data that is not that of its pixels; other texts are about files it cannot decode at all. */
+const DATA_WARNING = /corrupt jpeg data|premature end/i;
+
 /** How a picture is decoded. */
 export interface SharpDecodeOptions {
   /** Refused before any pixel is allocated. */
   readonly maxPixels: number;
   /** `keep`: a file with an alpha channel gives RGBA. */
   readonly alpha: "drop" | "keep";
+  /** `take`: what is left of a damaged JPEG comes, marked. */
+  readonly damaged: "refuse" | "take";
+  /** Whether SVG is rendered. */
+  readonly vectors: boolean;
+  /** When libvips is to stop, where it looks at the clock. */
+  readonly timeoutMs: number;
   /** Told of what is wrong with a picture that is whole nevertheless. */
   readonly warnings: RepeatedLine;
 }
 
-/** How strict libvips is: `warning` stops at any of libjpeg's warnings, `error` only at a picture that is not whole. */
-type Strictness = "warning" | "error";
+/** A picture, and what is wrong with it. */
+export interface SharpPicture extends PackedImage {
+  /** Why some of its pixels are not those of the file; `undefined` where all are. */
+  readonly damage?: string;
+}
+
+/** How strict libvips is: `warning` stops at any of libjpeg's warnings, `error` only at what libvips calls an error. */
+type Strictness = "warning" | "error" | "none";
 
 async function pixels(
   sharp: Sharp,
   bytes: Uint8Array,
   strictness: Strictness,
   hasAlpha: boolean,
+  timeoutMs: number,
 ): Promise<PackedImage> {
   const upright = sharp(bytes, { failOn: strictness, limitInputPixels: false, ignoreIcc: true }).autoOrient();
   const { data, info } = await (hasAlpha ? upright.ensureAlpha() : upright.removeAlpha())
     .toColourspace("srgb")
     .raw({ depth: "uchar" })
+    .timeout({ seconds: Math.min(3600, Math.ceil(timeoutMs / 1000)) })
     .toBuffer({ resolveWithObject: true });
   return imageOf(data, { width: info.width, height: info.height, format: hasAlpha ? "RGBA" : "RGB" });
 }
 
-/** libvips cannot let single warnings pass, so a harmless one costs a second decoding. */
+/**
+ * libvips stops reading a baseline JPEG with its last row, so that it never sees what is left over: the shim does. Without
+ * one for this platform, nobody looks.
+ */
+async function hasNothingLeft(bytes: Uint8Array, { frame, scanOffset }: JpegMarkers): Promise<boolean> {
+  const isChecked =
+    frame?.coding === "baseline" &&
+    frame.scanComponents === frame.components &&
+    frame.precision === 8 &&
+    (frame.components === 1 || frame.components === 3);
+  if (!isChecked) return true;
+  const end = endOfJpeg(bytes, scanOffset);
+  try {
+    return await isDataWhole(end < 0 ? bytes : bytes.subarray(0, end));
+  } catch (error) {
+    if (error instanceof LibraryLoadError) return true;
+    throw error;
+  }
+}
+
+/** The picture, if all of its pixels are there; else what libvips said of it. */
+async function wholeJpeg(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  markers: JpegMarkers,
+  timeoutMs: number,
+): Promise<PackedImage | { readonly fault: unknown }> {
+  try {
+    const image = await pixels(sharp, bytes, "warning", false, timeoutMs);
+    return (await hasNothingLeft(bytes, markers))
+      ? image
+      : { fault: new Error("Corrupt JPEG data: bytes are left over") };
+  } catch (error) {
+    return { fault: error };
+  }
+}
+
+/** What is harmless to its pixels is left out of a copy, which costs another decoding. */
 async function jpegPixels(
   sharp: Sharp,
   bytes: Uint8Array,
   source: string,
-  warnings: RepeatedLine,
-): Promise<PackedImage> {
-  try {
-    return await pixels(sharp, bytes, "warning", false);
-  } catch (error) {
-    const reason = reasonOf(error);
-    if (!isHarmlessWarning(reason)) throw error;
-    warnings.tell(`Decoding ${source} gives a warning: ${reason}`);
+  { damaged, timeoutMs, warnings }: SharpDecodeOptions,
+): Promise<SharpPicture> {
+  const markers = readJpegMarkers(bytes);
+  const first = await wholeJpeg(sharp, bytes, markers, timeoutMs);
+  if (!("fault" in first)) return first;
+  const reason = reasonOf(first.fault);
+  for (const copy of repairedJpegs(bytes, markers)) {
+    const repaired = await wholeJpeg(sharp, copy, readJpegMarkers(copy), timeoutMs);
+    if ("fault" in repaired) continue;
+    warnings.tell(`Decoding ${source} gives a warning, and every pixel is there: ${reason}`);
+    return repaired;
   }
-  return pixels(sharp, bytes, "error", false);
+  if (!DATA_WARNING.test(reason)) throw first.fault;
+  const damage = damageOf(bytes, markers.scanOffset);
+  if (damaged === "refuse") throw new Error(damage, { cause: first.fault });
+  warnings.tell(`Took ${source} although it is damaged: ${damage}`);
+  return { ...(await pixels(sharp, bytes, "none", false, timeoutMs)), damage };
+}
+
+/** @throws {ImageError} If it is nothing that is decoded, or SVG, and that is not asked for */
+function assertDecodable(bytes: Uint8Array, source: string, kind: PictureKind | undefined, vectors: boolean): void {
+  if (bytes.length === 0 || kind?.isDecodable === false) throw undecodableError(bytes, source, "");
+  if (vectors) return;
+  const head =
+    kind === undefined ? Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 4096)) : undefined;
+  if (kind?.name === "SVG" || head?.includes("<svg") === true) throw vectorError(source);
+  // libvips knows an SVG whatever stands in front of it: only what is certainly none of its kind gets there.
+  if (kind === undefined) throw undecodableError(bytes, source, "");
+}
+
+function vectorError(source: string): Error {
+  const hint = "set vectors to true (--vectors) if you trust it: a few bytes of SVG can keep a core busy for ever";
+  return imageError(source, "as it is SVG, and vector pictures are not asked for", hint);
 }
 
 /**
@@ -78,22 +169,41 @@ export async function decodeWithSharp(
   bytes: Uint8Array,
   source: string,
   decode: SharpDecodeOptions,
-): Promise<PackedImage> {
-  const { maxPixels, alpha, warnings } = decode;
+): Promise<SharpPicture> {
   const kind = pictureKind(bytes);
-  if (bytes.length === 0 || kind?.isDecodable === false) throw undecodableError(bytes, source, "");
-  const sharp = await loadSharp();
+  assertDecodable(bytes, source, kind, decode.vectors);
+  if (kind?.name === "TIFF") assertTiffBlocks(bytes, source, decode.maxPixels);
+  const isVector = kind === undefined || kind.name === "SVG";
+  if (isVector) await prepareFonts();
+  if (isVector) return withVectors((sharp) => decodeBy(sharp, bytes, source, kind, decode));
+  return decodeBy(await loadSharp(), bytes, source, kind, decode);
+}
+
+async function decodeBy(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  source: string,
+  kind: PictureKind | undefined,
+  decode: SharpDecodeOptions,
+): Promise<SharpPicture> {
+  const { maxPixels, alpha, vectors, timeoutMs } = decode;
   const orRefuse = (error: unknown): never => {
     throw undecodableError(bytes, source, reasonOf(error), { cause: error });
   };
-  const options: SharpOptions = { failOn: "error", limitInputPixels: false };
-  const header = await sharp(bytes, options).metadata().catch(orRefuse);
-  const { width, height, pageHeight = height, hasAlpha, depth } = header;
+  const header = await sharp(bytes, { failOn: "error", limitInputPixels: false }).metadata().catch(orRefuse);
+  const { width, height, pageHeight = height, hasAlpha, depth, format } = header;
+  // The loader that libvips chose, whatever the first bytes look like.
+  if (format === "svg" && !vectors) throw vectorError(source);
+  if (format !== FORMATS[kind?.name ?? "SVG"]) throw undecodableError(bytes, source, `libvips takes it for ${format}`);
   if (!DEPTHS.includes(depth)) {
     const found = `as its samples must be whole numbers of 8 or 16 bits from 0 on: they are of type ${depth}`;
     throw imageError(source, found, "convert it to 8 or 16 bits first: only you know which values are black and white");
   }
   if (width * pageHeight > maxPixels) throw tooLargeError(source, width, pageHeight, maxPixels);
-  if (kind?.name === "JPEG") return jpegPixels(sharp, bytes, source, warnings).catch(orRefuse);
-  return pixels(sharp, bytes, "error", hasAlpha && alpha === "keep").catch(orRefuse);
+  if (kind?.name === "JPEG") {
+    assertJpegScans(bytes, readJpegMarkers(bytes), source, maxPixels);
+    return jpegPixels(sharp, bytes, source, decode).catch(orRefuse);
+  }
+  if (format !== "svg") assertLongEnough(source, bytes.length, width * pageHeight, `${width}x${pageHeight} pixels`);
+  return pixels(sharp, bytes, "error", hasAlpha && alpha === "keep", timeoutMs).catch(orRefuse);
 }

@@ -11,6 +11,16 @@ import { setNativeDefault } from "../ffi/native-environment.ts";
 /** The function that sharp exports. */
 export type Sharp = typeof import("sharp").default;
 
+/** The loaders of libvips for what `decodeImage` decodes. */
+const LOADERS: readonly string[] = ["Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff"].map(
+  (name) => `VipsForeignLoad${name}`,
+);
+const VECTOR_LOADER = "VipsForeignLoadSvg";
+
+let loading: Promise<Sharp> | undefined;
+let isConfined = false;
+/** Pieces of work that need the loader of SVG just now. */
+let vectorUsers = 0;
 /**
  * What fontconfig, inside sharp, is set up by: as the system has it, but what it learns of the fonts goes into our cache rather
  * than `/var/cache` or `~/.cache`. The first folder that can be written is the one that is.
@@ -19,7 +29,6 @@ function fontsFile(): string {
   return join(cacheFolder(), "fonts.conf");
 }
 
-let loading: Promise<Sharp> | undefined;
 let fonts: Promise<void> | undefined;
 
 async function writeFontsFile(): Promise<void> {
@@ -43,7 +52,12 @@ export function prepareFonts(): Promise<void> {
 async function load(): Promise<Sharp> {
   if (process.platform === "linux") setNativeDefault("FONTCONFIG_FILE", fontsFile());
   try {
-    return (await import("sharp")).default;
+    const { default: sharp } = await import("sharp");
+    if (isConfined) {
+      sharp.block({ operation: ["VipsForeignLoad"] });
+      sharp.unblock({ operation: [...LOADERS] });
+    }
+    return sharp;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     const text = message(
@@ -59,4 +73,31 @@ async function load(): Promise<Sharp> {
 export function loadSharp(): Promise<Sharp> {
   loading ??= load();
   return loading;
+}
+
+/**
+ * Work with SVG that is trusted: our own overlays, or pictures of a caller who asked for it. Where loaders are blocked, that
+ * of SVG is not meanwhile.
+ *
+ * @throws {LibraryLoadError} If sharp's addon is not installed for this machine
+ */
+export async function withVectors<T>(work: (sharp: Sharp) => Promise<T>): Promise<T> {
+  const sharp = await loadSharp();
+  vectorUsers += 1;
+  if (isConfined) sharp.unblock({ operation: [VECTOR_LOADER] });
+  try {
+    return await work(sharp);
+  } finally {
+    vectorUsers -= 1;
+    if (isConfined && vectorUsers === 0) sharp.block({ operation: [VECTOR_LOADER] });
+  }
+}
+
+/**
+ * Block every loader of libvips that `decodeImage` does not use: SVG, PDF, OpenSlide, ImageMagick and others, whatever the
+ * libvips of this machine was built with. That holds for the whole process, which may use sharp itself: so it is for
+ * programs of our own, to be called before sharp is loaded. Elsewhere the kind of each file is checked alone.
+ */
+export function confineSharp(): void {
+  isConfined = true;
 }

@@ -7,7 +7,7 @@ import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
-import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
+import { abandonPinned, grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
 import type { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../image/picture-decoder.ts";
@@ -24,6 +24,8 @@ export interface ResidentPicture {
   /** Width of the file in pixels, upright; larger than `width` where the picture was shrunk while decoding. */
   readonly sourceWidth: number;
   readonly sourceHeight: number;
+  /** With `damaged: "take"`: why some of the pixels are not those of the file. */
+  readonly damage?: string;
   /** Borrowed from the surface. */
   readonly pixels: DevicePtr;
   readonly pitchBytes: number;
@@ -95,7 +97,12 @@ export class JpegSurface extends Resource {
     options: SurfaceDecodeOptions,
     stream: Stream,
   ): Promise<ResidentPicture> {
-    this.#decoder ??= PictureDecoder.create({ allocate: (byteLength) => this.#allocateDecoded(byteLength) });
+    this.#decoder ??= PictureDecoder.create({
+      allocate: (byteLength) => this.#allocateDecoded(byteLength),
+      abandon: (ended) => {
+        this.#decoded = abandonPinned(this.#decoded, ended);
+      },
+    });
     const image = await this.#decoder.decode(bytes, source, { ...options, alpha: "drop" });
     const byteLength = image.pitchBytes * (image.height - 1) + image.width * 3;
     const pixels = this.room(byteLength);
@@ -131,6 +138,7 @@ export class JpegSurface extends Resource {
 }
 
 function resident(image: DecodedImage, pixels: DeviceBuffer<"u8">): ResidentPicture {
-  const { width, height, sourceWidth, sourceHeight, pitchBytes } = image;
-  return { format: "RGB", width, height, sourceWidth, sourceHeight, pixels: pixels.pointer, pitchBytes };
+  const { width, height, sourceWidth, sourceHeight, pitchBytes, damage } = image;
+  const picture = { width, height, sourceWidth, sourceHeight, pixels: pixels.pointer, pitchBytes };
+  return { format: "RGB", ...picture, ...(damage === undefined ? {} : { damage }) };
 }

@@ -2,9 +2,10 @@
 
 import type { Tensor } from "../core/tensor.ts";
 import type { WaitMode } from "../cuda/wait.ts";
+import { DEFAULT_MAX_PIXELS } from "../image/decode-limits.ts";
 import type { Placement } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
-import { DEFAULT_MAX_PIXELS, type DecodedImage } from "../image/picture-decoder.ts";
+import type { DecodedImage } from "../image/picture-decoder.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import type { SourceBytes } from "../image/source.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
@@ -20,7 +21,7 @@ import type { StageTimings } from "./stage-timings.ts";
 export type Size = readonly [width: number, height: number];
 
 /** A picture that a slot takes: pixels on the host, or what the slot itself decoded on its device. */
-export type SlotPicture = Image | ResidentPicture;
+export type SlotPicture = Image | DecodedImage | ResidentPicture;
 
 /** A decoded picture, or why there is none. */
 export type DecodeOutcome<Picture> = { readonly picture: Picture } | { readonly error: unknown };
@@ -99,6 +100,10 @@ export interface BackendOptions {
   readonly threads: number | undefined;
   /** Pictures with more pixels are refused before they are decoded. */
   readonly maxPixels: number;
+  /** What becomes of damaged JPEGs, and of SVG, and how long decoding may take. Defaults: those of `decodeImage`. */
+  readonly damaged?: "refuse" | "take" | undefined;
+  readonly vectors?: boolean | undefined;
+  readonly decodeTimeoutMs?: number | undefined;
   /** Let JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the input needs. */
   readonly scaledDecoding: boolean;
   /** Input size of a model with dynamic height and width; `undefined` for the model's preferred one. */

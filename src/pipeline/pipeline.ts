@@ -32,6 +32,8 @@ export interface FrameResult {
   readonly height: number;
   /** Of the whole batch. */
   readonly timings: StageTimings;
+  /** Why some of the picture's pixels are not those of its file; `undefined` where all are. */
+  readonly damage: string | undefined;
 }
 
 /** A picture of a run, and who is told what came of it: `succeed` or `fail`, once. */
@@ -186,7 +188,9 @@ export class Pipeline {
     const { timings, placements } = slot;
     for (let index = 0; index < decoded.length; index++) {
       const { sourceWidth: width, sourceHeight: height } = placements[index]!;
-      decoded[index]!.succeed({ block: blocks[index]!, width, height, timings });
+      const picture = pictures[index]!;
+      const damage = "damage" in picture ? picture.damage : undefined;
+      decoded[index]!.succeed({ block: blocks[index]!, width, height, timings, damage });
     }
   }
 

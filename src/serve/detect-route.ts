@@ -4,6 +4,7 @@ import { ImageError } from "../core/errors.ts";
 import type { DetectionResult } from "../detector/detection.ts";
 import type { DetectOptions } from "../detector/detector-config.ts";
 import { decodeImage } from "../image/decode.ts";
+import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { drawDetections } from "../image/draw.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
@@ -42,7 +43,9 @@ async function annotated(bytes: Uint8Array, detect: DetectOne, options: DetectOp
   // The detector reads it first: what it refuses, its limit of pixels included, is not decoded here.
   const { detections } = await detect(bytes, options);
   const format = answerFormat(bytes);
-  const file = await encodeImage(await drawDetections(await decodeImage(bytes), detections), { format });
+  const file = await encodeImage(await drawDetections(await decodeImage(bytes, DETECTED_DECODING), detections), {
+    format,
+  });
   return new Response(file as Uint8Array<ArrayBuffer>, { headers: { "content-type": `image/${format}` } });
 }
 

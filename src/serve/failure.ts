@@ -1,6 +1,15 @@
 /** @module Failure: from whatever went wrong with a request to what is answered. */
 
-import { ClosedError, ImageError, message, OptionError, PictureSizeError, RequestError } from "../core/errors.ts";
+import {
+  ClosedError,
+  DecodeStalledError,
+  DecodeTimeoutError,
+  ImageError,
+  message,
+  OptionError,
+  PictureSizeError,
+  RequestError,
+} from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { formatDuration } from "../core/units.ts";
 
@@ -58,7 +67,9 @@ function described(error: Error, status: number, code: string, headers: Failure[
 export function failureOf(error: unknown): Failure {
   if (error instanceof RequestError) return described(error, error.status, error.code, error.headers);
   if (error instanceof PictureSizeError) return described(error, 413, "too-many-pixels");
+  if (error instanceof DecodeTimeoutError) return described(error, 422, "decode-timeout");
   if (error instanceof ImageError) return described(error, 422, "not-a-picture");
+  if (error instanceof DecodeStalledError) return described(error, 503, "decode-stalled", { "Retry-After": "5" });
   if (error instanceof OptionError) return described(error, 400, "invalid-option");
   if (error instanceof ClosedError) return failureOf(drainingError());
   if (isClientGone(error)) {

@@ -6,10 +6,7 @@ import { parseOptions } from "../core/options.ts";
 import type { GpuSampler } from "../service/metrics.ts";
 import { HOST_RULE, isHostName } from "../service/own-hosts.ts";
 
-/** Most pixels of a picture that `bun-tensorrt serve` takes where nothing else is said: 64 Mi, 192 MiB of RGB. */
-export const DEFAULT_SERVED_PIXELS: number = 2 ** 26;
-
-/** Options of `serve`. Most pixels of a picture are the detector's own option: `maxPixels` of `Detector.load`. */
+/** Options of `serve`. What decoding may cost are the detector's own: `maxPixels`, `decodeTimeoutMs` of `Detector.load`. */
 export interface ServeOptions {
   /** Address to listen on. Default `"127.0.0.1"`: this machine alone; `"0.0.0.0"` or `"::"` for every network. */
   readonly host?: string;

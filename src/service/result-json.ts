@@ -23,6 +23,8 @@ export interface ResultJson {
   readonly dropped: number;
   /** Milliseconds by stage, three digits. */
   readonly timing: Timing;
+  /** Why some of the picture's pixels are not those of its file; left out where all are. */
+  readonly damage?: string;
 }
 
 /** Round for printing: the model's own precision is lower. */
@@ -33,7 +35,7 @@ export function round(value: number, digits: number): number {
 
 /** A result as an object for `JSON.stringify`; keys in this order. */
 export function resultJson(result: DetectionResult): ResultJson {
-  const { width, height, dropped, timing } = result;
+  const { width, height, dropped, timing, damage } = result;
   return {
     width,
     height,
@@ -51,5 +53,6 @@ export function resultJson(result: DetectionResult): ResultJson {
       postprocess: round(timing.postprocess, 3),
       total: round(timing.total, 3),
     },
+    ...(damage === undefined ? {} : { damage }),
   };
 }

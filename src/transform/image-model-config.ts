@@ -2,14 +2,15 @@
 
 import { z } from "zod";
 import { parseOptions } from "../core/options.ts";
-import { DEFAULT_MAX_PIXELS } from "../image/picture-decoder.ts";
+import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
+import { decodingShape } from "../image/decode-options.ts";
 import type { BuildProgress, EngineBuild, Size } from "../pipeline/backend.ts";
 import type { ImageHints } from "./image-recognition.ts";
 import type { PixelRange, TensorLayout } from "./pixel-tensor.ts";
 import type { Padding } from "./tile-grid.ts";
 
 /** Options of `ImageModel.load`. What a model's shapes tell needs none. */
-export interface ImageModelOptions {
+export interface ImageModelOptions extends DecodingLimits {
   /** Where to run. Default `"auto"`: what `$BUN_TENSORRT_BACKEND` says, else the GPU where there is one, else the CPU. */
   readonly backend?: "auto" | "cpu" | "gpu";
   /** What the values of the input stand for. Default `"0-1"`; `"0-255"` for u8. Shapes do not tell it: see the model's card. */
@@ -45,8 +46,6 @@ export interface ImageModelOptions {
   readonly inFlight?: number;
   /** CPU threads of one inference. Default: the physical cores. */
   readonly threads?: number;
-  /** Pictures with more pixels are refused before they are decoded. Default 2^28, 268 million. */
-  readonly maxPixels?: number;
   /** Number of the GPU, from 0 on. Default 0. */
   readonly device?: number;
   /** What an engine built from an ONNX model may compute in. Default `"fp16"`; TensorRT 11 and RTX build what the model says. */
@@ -72,6 +71,9 @@ export interface ImageModelConfig {
   readonly inFlight: number;
   readonly threads: number | undefined;
   readonly maxPixels: number;
+  readonly damaged: "refuse" | "take" | undefined;
+  readonly vectors: boolean | undefined;
+  readonly decodeTimeoutMs: number | undefined;
   readonly device: number;
   readonly build: EngineBuild;
 }
@@ -109,6 +111,7 @@ const schema = z.strictObject({
   inFlight: z.int().min(1, "at least 1").max(128, "at most 128").default(1),
   threads: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
   maxPixels: z.int().min(1, "at least 1").default(DEFAULT_MAX_PIXELS),
+  ...decodingShape,
   device: z.int().min(0, "0 or more").max(1023, "at most 1023").default(0),
   precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
   onBuildProgress: z
@@ -138,6 +141,9 @@ export function parseImageModelOptions(options: ImageModelOptions): ImageModelCo
     inFlight: others.inFlight,
     threads: others.threads,
     maxPixels: others.maxPixels,
+    damaged: others.damaged,
+    vectors: others.vectors,
+    decodeTimeoutMs: others.decodeTimeoutMs,
     device: others.device,
     build: { precision, onProgress, signal },
   };

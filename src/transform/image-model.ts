@@ -8,6 +8,7 @@ import { bytesPerPixel, type Image, imageOf, type PackedImage } from "../image/i
 import { packedImage } from "../image/rgb.ts";
 import { type ImageSource, isImage, readSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
+import { decodeLimits } from "../pipeline/decode-options.ts";
 import { Ring } from "../pipeline/ring.ts";
 import { type ImageModelConfig, type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
 import type { ImageRecognition } from "./image-recognition.ts";
@@ -219,8 +220,8 @@ export class ImageModel implements AsyncDisposable {
     slot.timings.decode = 0;
     if (isImage(source)) return { image: packedImage(imageOf(source.data, source)), name: "an image" };
     const { bytes, name } = await readSource(source);
-    const { maxPixels, alpha } = this.#config;
-    return { image: await slot.decode(bytes, name, { maxPixels, alpha }), name };
+    const { alpha } = this.#config;
+    return { image: await slot.decode(bytes, name, { ...decodeLimits(this.#config), alpha }), name };
   }
 
   #assertOpen(): void {

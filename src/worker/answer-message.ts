@@ -22,13 +22,13 @@ export interface Answer {
   readonly frame: FrameMessage;
   readonly stream: string;
   readonly entryId: string;
-  /** Pixels; 0 with an error. */
+  /** Pixels; 0 where nothing could be looked for. */
   readonly width: number;
   readonly height: number;
   /** In pixels of the frame, best score first. */
   readonly detections: readonly Detection[];
   readonly timings: AnswerTimings;
-  /** Empty where all is well. */
+  /** Empty where all is well; of a damaged picture that was taken, what is wrong with it. */
   readonly error: string;
 }
 

@@ -234,7 +234,7 @@ export class Dispatcher {
     };
     const detections = applyRule(result.detections, frame.rule, [width, height]);
     const answer = { frame: message, stream: entry.stream, entryId: entry.id, width, height, detections, timings };
-    await this.#answer(frame, { ...answer, error: "" });
+    await this.#answer(frame, { ...answer, error: result.damage ?? "" });
   }
 
   #ranOne(): void {

@@ -232,7 +232,7 @@ export declare type Detections = Message<"buntensorrt.v1.Detections"> & {
   entryId: string;
 
   /**
-   * Size of the frame in pixels, upright; 0 where there is an error.
+   * Size of the frame in pixels, upright; 0 where it could not be read.
    *
    * @generated from field: uint32 width = 7;
    */
@@ -270,7 +270,8 @@ export declare type Detections = Message<"buntensorrt.v1.Detections"> & {
   timings?: Timings | undefined;
 
   /**
-   * Empty where all is well, else why the frame could not be read; it will not be tried again.
+   * Empty where all is well, else why the frame could not be read; it will not be tried again. Where damaged pictures are
+   * taken (`damaged` of the detector), also what is wrong with one, beside its size and detections.
    *
    * @generated from field: string error = 13;
    */

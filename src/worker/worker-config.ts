@@ -5,6 +5,7 @@ import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
 import type { DetectorOptions } from "../detector/detector-config.ts";
+import { SERVED_DECODING } from "../image/decode-limits.ts";
 import { HOST_RULE, isHostName } from "../service/own-hosts.ts";
 import { redisAddress } from "./redis/redis-address.ts";
 
@@ -96,7 +97,7 @@ export interface WorkerOptions extends SourceRules {
   readonly deadLetter?: DeadLetterOptions;
   /** ONNX file, plan, or a name of the catalogue. Default `yolo11n`. */
   readonly model?: string;
-  /** Options of `Detector.load`. */
+  /** Options of `Detector.load`; `maxPixels` is 2^26 and `decodeTimeoutMs` 10,000 here unless they say otherwise. */
   readonly detector?: Omit<DetectorOptions, "signal" | "onBuildProgress">;
   /**
    * Frames this worker holds at most, from reading to the written answer. Default: twice `concurrency`, at least 4, and
@@ -276,7 +277,8 @@ export function parseWorkerOptions(options: WorkerOptions): WorkerConfig {
     redis,
     consumer: parsed.consumer ?? anyName(),
     deadLetter: { ...parsed.deadLetter, stream: deadStream },
-    detector: parsed.detector as WorkerConfig["detector"],
+    // Frames are strangers' pictures.
+    detector: { ...SERVED_DECODING, ...(parsed.detector as WorkerConfig["detector"]) },
     maxHeld: parsed.maxHeld,
     concurrency: parsed.concurrency,
     rules: sourceConfig({}, options),

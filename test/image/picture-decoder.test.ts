@@ -123,7 +123,7 @@ for (const [name, through] of PATHS) {
 
     test("PictureDecoder refuses a JPEG that is cut short anywhere", async () => {
       const jpeg = await paintedJpeg(64, 48);
-      const cuts = [4, 20, 300, jpeg.length - 100, jpeg.length - 2].map((length) => jpeg.subarray(0, length));
+      const cuts = [4, 20, 300, jpeg.length - 100, jpeg.length - 4].map((length) => jpeg.subarray(0, length));
       await through(async () => {
         using decoder = PictureDecoder.create();
         for (const cut of cuts) {
@@ -131,7 +131,9 @@ for (const [name, through] of PATHS) {
             /^Cannot decode "a.jpg" as the JPEG is cut short: /,
           );
         }
-        await expect(decoder.decode(withHole(jpeg), "a.jpg")).rejects.toThrow(ImageError);
+        await expect(decoder.decode(withHole(jpeg), "a.jpg")).rejects.toThrow(
+          /^Cannot decode "a.jpg" as the JPEG is damaged: \d+ bytes, its data does not fit its pixels\nHint: /,
+        );
         await decoder.decode(jpeg, "a.jpg");
       });
     });
@@ -172,14 +174,12 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
     expect(sum / whole.length).toBeLessThan(2);
   });
 
-  test("PictureDecoder says that sharp decides where libturbojpeg warns", async () => {
+  test("PictureDecoder says where libturbojpeg warns of a picture that is whole", async () => {
     const lines: string[] = [];
     setLogSink((level, text) => lines.push(`${level} ${text.split("\n")[0]}`));
     using decoder = PictureDecoder.create();
     await decoder.decode(withExtraneousBytes(await paintedJpeg(40, 30)), "a test");
-    expect(lines).toContain(
-      "warn Decoding again with sharp. Cannot decode a test as the JPEG is damaged or of a variant that is not supported: 584 bytes, libturbojpeg warns of damaged data",
-    );
+    expect(lines).toEqual(["warn a test is not quite in order, and every pixel is there"]);
   });
 });
 

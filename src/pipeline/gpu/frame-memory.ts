@@ -6,7 +6,7 @@ import { Resource } from "../../core/resource.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
+import { abandonPinned, grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
 import { copyHost } from "../../cuda/host-copy.ts";
 import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
@@ -82,7 +82,12 @@ export class FrameMemory extends Resource {
    * @throws {ImageError} If the bytes are no picture
    */
   decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
-    this.#decoder ??= PictureDecoder.create({ allocate: (byteLength) => this.#allocateDecoded(byteLength) });
+    this.#decoder ??= PictureDecoder.create({
+      allocate: (byteLength) => this.#allocateDecoded(byteLength),
+      abandon: (ended) => {
+        this.#decoded = abandonPinned(this.#decoded, ended);
+      },
+    });
     return this.#decoder.decode(bytes, source, options);
   }
 

@@ -1,4 +1,4 @@
-/** @module DataCheck: whether the data of a JPEG codes all of its pixels, on the CPU: where {@linkcode BatchCheck} is undecided. */
+/** @module JpegDataCheck: whether the data of a JPEG codes all of its pixels and nothing else, on the CPU. */
 
 import { addressOf } from "../ffi/pointer.ts";
 import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
@@ -10,7 +10,7 @@ const SHORT_BYTES = 4096;
  * Walk through the codes of a baseline JPEG of one scan. Off the JS thread, but for short files; 0.4 ms for 100 kB.
  *
  * @param bytes the file up to its end marker; not to be changed until the promise settles
- * @returns false where data is missing or damaged; libjpeg, which has the last word, may still be content
+ * @returns false where data is missing, damaged or left over; or the file is of another kind
  */
 export async function isDataWhole(bytes: Uint8Array): Promise<boolean> {
   if (bytes.length <= SHORT_BYTES) return shim().bt_jpeg_check(bytes, bytes.length) === SHIM_STATUS.ok;

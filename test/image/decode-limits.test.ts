@@ -1,0 +1,176 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import sharp from "sharp";
+import { DecodeStalledError, DecodeTimeoutError, ImageError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
+import { decodeImage } from "../../src/image/decode.ts";
+import { DecodeGate } from "../../src/image/decode-gate.ts";
+import { assertLongEnough } from "../../src/image/decode-limits.ts";
+import { PictureDecoder } from "../../src/image/picture-decoder.ts";
+import { readTiffBlocks } from "../../src/image/tiff-blocks.ts";
+import { bareTiff, blurredSvg, flatWebp, manyScans, stripTiff, tiledTiff } from "../support/hostile.ts";
+import { hasTurboJpeg, paint, paintedJpeg, sharpOf, withoutTurboJpeg } from "../support/pictures.ts";
+
+afterEach(() => setLogSink(undefined));
+
+const HOSTILE: Readonly<Record<string, readonly [file: Buffer, reason: string]>> = {
+  "an SVG with a large blur": [blurredSvg(), "as it is SVG, and vector pictures are not asked for\nHint: set vectors"],
+  "an SVG behind a comment": [blurredSvg("<!-- a photograph -->"), "as it is SVG"],
+  "an SVG behind XML and a long comment": [
+    blurredSvg(`<?xml version="1.0"?><!-- ${"-x".repeat(999)} -->`),
+    "as it is SVG",
+  ],
+  "a JPEG of 6.9 kB with 70 scans": [manyScans(8000, 70), "it claims 8000x8000 in 70 scans"],
+  "a JPEG of 9.7 kB with 300 scans": [manyScans(4000, 300), "it claims 4000x4000 in 300 scans"],
+  "a WebP of 34 bytes": [flatWebp(16383, 16383), "it claims 16383x16383 pixels\nHint: save it as JPEG or PNG"],
+  "a TIFF of one large strip": [stripTiff(16384, 16384), "a strip or tile of 16384x16384 pixels, 1 bytes each"],
+  "a TIFF of one large tile": [tiledTiff(32768), "a strip or tile of 32768x32768 pixels, 1 bytes each"],
+};
+
+for (const [name, [file, reason]] of Object.entries(HOSTILE)) {
+  test(`decodeImage() refuses ${name} within a second`, async () => {
+    for (const through of [<T>(work: () => Promise<T>) => work(), withoutTurboJpeg]) {
+      const started = performance.now();
+      const memory = process.memoryUsage.rss();
+      const error = await through(() => decodeImage(file)).catch((thrown: Error) => thrown);
+      expect(error).toBeInstanceOf(ImageError);
+      expect((error as Error).message).toContain(reason);
+      expect(performance.now() - started).toBeLessThan(1000);
+      expect(process.memoryUsage.rss() - memory).toBeLessThan(200e6);
+    }
+  });
+}
+
+test("the small WebP is one: a smaller one is decoded", async () => {
+  expect(await decodeImage(flatWebp(700, 500))).toMatchObject({ width: 700, height: 500 });
+});
+
+test("decodeImage() renders SVG where vectors are asked for", async () => {
+  const svg = Buffer.from('<!-- 1 --><svg xmlns="http://www.w3.org/2000/svg" width="4" height="3"/>');
+  await expect(decodeImage(svg)).rejects.toThrow("as it is SVG");
+  expect(await decodeImage(svg, { vectors: true })).toMatchObject({ width: 4, height: 3 });
+});
+
+test("flat pictures of real files pass: 100 million pixels as JPEG, PNG and TIFF, 4K as WebP", async () => {
+  const flat = (width: number, height: number) =>
+    sharp({ create: { width, height, channels: 3, background: "white" }, limitInputPixels: false });
+  // The sizes of the files are what is looked at: a strip of a hundredth of the pixels, as short by as much.
+  for (const format of ["jpeg", "png", "tiff"] as const) {
+    const { length } = await flat(10_000, 100).toFormat(format).toBuffer();
+    expect([format, 1e8 < 2 ** 24 + length * 100 * 4096]).toEqual([format, true]);
+  }
+  assertLongEnough("a test", flatWebp(4096, 4096).length, 4096 * 4096, "4096x4096 pixels");
+});
+
+test("decodeImage() takes progressive JPEGs of all scans that encoders write, flat ones as well", async () => {
+  const flat = sharp({ create: { width: 1200, height: 800, channels: 3, background: "white" } });
+  expect(await decodeImage(await flat.jpeg({ progressive: true, mozjpeg: true }).toBuffer())).toMatchObject({
+    width: 1200,
+  });
+  expect(await decodeImage(await paintedJpeg(640, 480, { progressive: true }))).toMatchObject({ width: 640 });
+});
+
+test("decodeImage() measures scans by maxPixels as well", async () => {
+  const jpeg = manyScans(64, 60);
+  await expect(decodeImage(jpeg, { maxPixels: 4096 })).rejects.toThrow(
+    "as its scans must have at most 65536 pixels together: 60 of 64x64",
+  );
+});
+
+test("readTiffBlocks() reads strips and tiles of both byte orders and forms, and takes any bytes", async () => {
+  const strips = await sharpOf(paint(640, 300)).tiff({ compression: "lzw" }).toBuffer();
+  expect(readTiffBlocks(strips)).toEqual([{ width: 640, height: expect.any(Number), pixelBytes: 3 }]);
+  const tiles = await sharpOf(paint(640, 300))
+    .tiff({ tile: true, tileWidth: 256, tileHeight: 128, compression: "lzw" })
+    .toBuffer();
+  expect(readTiffBlocks(tiles)).toEqual([{ width: 256, height: 128, pixelBytes: 3 }]);
+  const big = await sharpOf(paint(64, 30)).tiff({ bigtiff: true }).toBuffer();
+  expect(big.toString("latin1", 0, 3)).toBe("II+");
+  expect(readTiffBlocks(big)).toEqual([{ width: 64, height: expect.any(Number), pixelBytes: 3 }]);
+  for (let length = 0; length < strips.length; length += 97) readTiffBlocks(strips.subarray(0, length));
+  expect(readTiffBlocks(bareTiff([[256, 7]]))).toEqual([{ width: 7, height: 0, pixelBytes: 1 }]);
+});
+
+/** A promise, and what settles it. */
+function pending(): { readonly promise: Promise<string>; readonly resolve: (value: string) => void } {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  return { promise, resolve };
+}
+
+describe("DecodeGate", () => {
+  const none = (): void => {};
+
+  test("lets as many run as there are places, the others in order", async () => {
+    const gate = new DecodeGate(2);
+    const works = [pending(), pending(), pending()];
+    const begun: number[] = [];
+    const runs = works.map((work, index) => {
+      const begin = (): Promise<string> => {
+        begun.push(index);
+        return work.promise;
+      };
+      return gate.run(begin, "a test", 1000, none);
+    });
+    expect([begun, gate.load]).toEqual([[0, 1], { running: 2, waiting: 1, overdue: 0, places: 2 }]);
+    works[1]!.resolve("second");
+    expect(await runs[1]).toBe("second");
+    expect(begun).toEqual([0, 1, 2]);
+    works[0]!.resolve("first");
+    works[2]!.resolve("third");
+    expect(await Promise.all(runs)).toEqual(["first", "second", "third"]);
+    expect(gate.load).toEqual({ running: 0, waiting: 0, overdue: 0, places: 2 });
+  });
+
+  test("tells who waits for work that takes too long, counts it, and goes on once it has ended", async () => {
+    const gate = new DecodeGate(1);
+    const hung = pending();
+    let ended: Promise<unknown> | undefined;
+    const run = gate.run(
+      () => hung.promise,
+      "a.jpg",
+      20,
+      (end) => (ended = end),
+    );
+    const waiting = gate.run(() => Promise.resolve("late"), "b.jpg", 20, none).catch((error: Error) => error);
+    await expect(run).rejects.toThrow(
+      'Cannot decode "a.jpg" as decoding must end within 20 ms, and has not\nHint: raise',
+    );
+    expect(gate.load).toEqual({ running: 1, waiting: 0, overdue: 1, places: 1 });
+    expect(await waiting).toBeInstanceOf(DecodeStalledError);
+    await expect(gate.run(() => Promise.resolve("no"), "c.jpg", 20, none)).rejects.toThrow("all 1 places are held");
+    hung.resolve("at last");
+    expect(await ended).toBe("at last");
+    expect(await gate.run(() => Promise.resolve("again"), "d.jpg", 20, none)).toBe("again");
+    expect(gate.load).toEqual({ running: 0, waiting: 0, overdue: 0, places: 1 });
+  });
+});
+
+test("decodeImage() gives up what takes longer than decodeTimeoutMs, and goes on", async () => {
+  const jpeg = await paintedJpeg(2000, 2000);
+  await expect(decodeImage(jpeg, { decodeTimeoutMs: 1 })).rejects.toThrow(DecodeTimeoutError);
+  expect(await decodeImage(jpeg)).toMatchObject({ width: 2000 });
+});
+
+for (const orientation of [1, 6]) {
+  test.skipIf(!hasTurboJpeg)(
+    `PictureDecoder leaves memory to a decode that is overdue, orientation ${orientation}`,
+    async () => {
+      const given: Uint8Array[] = [];
+      const abandoned: Promise<unknown>[] = [];
+      using decoder = PictureDecoder.create({
+        allocate: (byteLength) => {
+          given.push(new Uint8Array(new ArrayBuffer(byteLength)));
+          return given.at(-1)!;
+        },
+        abandon: (ended) => abandoned.push(ended),
+      });
+      const slow = await sharpOf(paint(2000, 2000)).withMetadata({ orientation }).jpeg().toBuffer();
+      await expect(decoder.decode(slow, "slow.jpg", { decodeTimeoutMs: 1 })).rejects.toThrow(DecodeTimeoutError);
+      const image = await decoder.decode(await paintedJpeg(640, 480), "good.jpg");
+      const copy = Buffer.from(image.data);
+      expect(abandoned).toHaveLength(1);
+      await abandoned[0];
+      expect([given.length, image.data.buffer === given[1]?.buffer]).toEqual([2, true]);
+      expect(Buffer.compare(copy, image.data)).toBe(0);
+    },
+  );
+}

@@ -19,6 +19,11 @@ export interface CommandContext {
   readonly terminal: Terminal;
   /** Aborted by Ctrl-C: finish what is running, write what there is, and return. */
   readonly signal: AbortSignal;
+  /**
+   * Let the process end within this time of the signal, whatever hangs: native code that never returns, a run of the model, a
+   * client that does not read. The last call holds.
+   */
+  endWithin(milliseconds: number): void;
 }
 
 /** One command: its help is made from its fields. */

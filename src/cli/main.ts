@@ -90,12 +90,19 @@ export async function main(words: readonly string[]): Promise<number> {
   const verbose = isVerbose(words);
   const abort = new AbortController();
   let signalCode: number | undefined;
+  let mostMs: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
       // The second one means now: whatever hangs is left behind.
       if (signalCode !== undefined) process.exit(signalCode);
       signalCode = SIGNAL_CODES[signal];
       abort.abort();
+      if (mostMs === undefined) return;
+      const leave = (): void => {
+        terminal.line(`${terminal.paint("yellow", "warn:")} Ended with work left behind that did not come to an end`);
+        process.exit(signalCode);
+      };
+      setTimeout(leave, mostMs).unref();
     });
   }
   setLogSink((level, text) => {
@@ -106,7 +113,10 @@ export async function main(words: readonly string[]): Promise<number> {
     if (isNews || verbose) terminal.line(`${terminal.paint("yellow", `${level}:`)} ${indented}`);
   });
   try {
-    const code = await run(words, { output, terminal, signal: abort.signal });
+    const endWithin = (milliseconds: number): void => {
+      mostMs = milliseconds;
+    };
+    const code = await run(words, { output, terminal, signal: abort.signal, endWithin });
     return signalCode ?? code;
   } catch (thrown) {
     const error = firstError(thrown);

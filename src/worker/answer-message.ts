@@ -17,6 +17,17 @@ export interface AnswerTimings {
   readonly total: number;
 }
 
+/** Of a frame that was not looked at. */
+export const NO_TIMINGS: AnswerTimings = {
+  receive: 0,
+  wait: 0,
+  decode: 0,
+  preprocess: 0,
+  infer: 0,
+  postprocess: 0,
+  total: 0,
+};
+
 /** What was found in one frame, or why nothing could be. */
 export interface Answer {
   readonly frame: FrameMessage;

@@ -1,5 +1,6 @@
-/** @module BackOff: how long to wait before a server is tried again. */
+/** @module BackOff: how long to wait before a server is tried again, and work that is tried until it is done. */
 
+import { RedisError } from "../core/errors.ts";
 import { pause } from "../core/pause.ts";
 
 /** Bounds of the waiting, milliseconds. */
@@ -49,5 +50,52 @@ export class BackOff {
   /** It went well: the next failure counts as the first. */
   reset(): void {
     this.#failures = 0;
+  }
+}
+
+/** Told of every failure. @returns the bounds of the waiting */
+export type OnFailure = (action: string, error: RedisError, failures: number) => BackOffBounds;
+
+/** Work that a server has refused, or could not be reached with, and that is tried again. */
+export class Retries {
+  readonly #signal: AbortSignal;
+  readonly #onFailure: OnFailure;
+  #waiting = 0;
+
+  /** @param signal ends the trying */
+  constructor(signal: AbortSignal, onFailure: OnFailure) {
+    this.#signal = signal;
+    this.#onFailure = onFailure;
+  }
+
+  /** Pieces of work that have failed and not been done since. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /**
+   * Try until the server takes it.
+   *
+   * @param action for messages: `answer frame 17-0 of "frames"`
+   * @returns what the work gives; `undefined` once the signal is aborted
+   */
+  async until<T>(action: string, work: () => Promise<T>): Promise<T | undefined> {
+    let backOff: BackOff | undefined;
+    try {
+      while (!this.#signal.aborted) {
+        try {
+          return await work();
+        } catch (error) {
+          if (!(error instanceof RedisError)) throw error;
+          if (backOff === undefined) this.#waiting += 1;
+          const bounds = this.#onFailure(action, error, (backOff?.failures ?? 0) + 1);
+          backOff ??= new BackOff(bounds);
+          await backOff.wait(this.#signal);
+        }
+      }
+      return undefined;
+    } finally {
+      if (backOff !== undefined) this.#waiting -= 1;
+    }
   }
 }

@@ -1,13 +1,14 @@
 /** @module Dispatcher: frames from the streams through the detector to their answers, several at a time. */
 
-import { ImageError, RedisError } from "../core/errors.ts";
+import { ImageError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { RepeatedLine } from "../core/repeated-line.ts";
+import { formatDuration } from "../core/units.ts";
 import type { DetectionResult } from "../detector/detection.ts";
 import type { DetectOptions } from "../detector/detector-config.ts";
 import type { ImageSource } from "../image/source.ts";
-import { type Answer, type AnswerFormat, type AnswerTimings, answerFields } from "./answer-message.ts";
-import { BackOff } from "./back-off.ts";
+import { type Answer, type AnswerFormat, type AnswerTimings, answerFields, NO_TIMINGS } from "./answer-message.ts";
+import { Retries } from "./back-off.ts";
 import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
 import { type FrameMessage, pictureOf, readFrame, UNREADABLE_FRAME, unreadableFrame } from "./frame-message.ts";
 import { FrameQueue } from "./frame-queue.ts";
@@ -18,6 +19,8 @@ import type { WorkerMetrics } from "./worker-metrics.ts";
 
 /** The one thing a worker needs of a detector. */
 export interface FrameDetector {
+  /** For how long every slot has been taken without a run ending, milliseconds; left out: not known. */
+  readonly stalledMs?: number;
   detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult>;
 }
 
@@ -41,16 +44,6 @@ export interface DispatcherParts {
   readonly signal: AbortSignal;
 }
 
-const NO_TIMINGS: AnswerTimings = {
-  receive: 0,
-  wait: 0,
-  decode: 0,
-  preprocess: 0,
-  infer: 0,
-  postprocess: 0,
-  total: 0,
-};
-
 /** Share of `claim.idleMs` within which a frame is surely given to nobody else. */
 const SURE_SHARE = 0.75;
 /** What is kept of a dead letter's own fields: the answering script takes no more than some thousands. */
@@ -68,6 +61,9 @@ export class Dispatcher {
   #rules: DispatchRules;
   readonly #queue = new FrameQueue();
   readonly #held = new Map<string, HeldFrame>();
+  /** Of frames at the detector: since when, and what gives them up. */
+  readonly #runs = new Map<AbortController, number>();
+  readonly #retries: Retries;
   #running = 0;
   #progressAt = performance.now();
   #change = Promise.withResolvers<void>();
@@ -79,6 +75,11 @@ export class Dispatcher {
   constructor(parts: DispatcherParts, rules: DispatchRules) {
     this.#parts = parts;
     this.#rules = rules;
+    this.#retries = new Retries(parts.signal, (action, error, failures) => {
+      parts.metrics.service.error("redis");
+      if (failures === 1) logger.warn(`Trying again to ${action}. ${error.message}`);
+      return this.#rules.config.reconnect;
+    });
   }
 
   /** Frames held: waiting, at the detector, or being answered. */
@@ -131,7 +132,40 @@ export class Dispatcher {
 
   /** For how long the detector has been at work without finishing a frame, milliseconds. */
   get stalledMs(): number {
-    return this.#running === 0 ? 0 : performance.now() - this.#progressAt;
+    const ownMs = this.#running === 0 ? 0 : performance.now() - this.#progressAt;
+    // Frames that were given up are none of those that are counted here, and may still hold its slots.
+    return Math.max(ownMs, this.#parts.detector.stalledMs ?? 0);
+  }
+
+  /** True while the detector finishes nothing in the time that one frame has: frames that are read now would wait in vain. */
+  get isStalled(): boolean {
+    return this.stalledMs > this.#rules.config.frameTimeoutMs;
+  }
+
+  /** True while the server refuses to take answers, or cannot be reached with them. */
+  get isFailing(): boolean {
+    return this.#retries.waiting > 0;
+  }
+
+  /** Give up the frames that have been at the detector for too long. */
+  giveUpLate(): void {
+    const { frameTimeoutMs } = this.#rules.config;
+    const now = performance.now();
+    for (const [end, startedAt] of this.#runs) {
+      if (now - startedAt < frameTimeoutMs || end.signal.aborted) continue;
+      const text = `The detector did not finish it within ${formatDuration(frameTimeoutMs)}`;
+      end.abort(new DOMException(text, "TimeoutError"));
+    }
+  }
+
+  /** Let go of the frames that wait for the detector. @returns their entries, for others */
+  dropWaiting(): StreamEntry[] {
+    const entries: StreamEntry[] = [];
+    for (let frame = this.#queue.shift(); frame !== undefined; frame = this.#queue.shift()) {
+      entries.push(frame.entry);
+      this.#release(frame);
+    }
+    return entries;
   }
 
   /** Frames that the server has not heard of for a while. They count as heard of from now on. */
@@ -207,17 +241,22 @@ export class Dispatcher {
   async #work(frame: HeldFrame): Promise<void> {
     const { detector, metrics } = this.#parts;
     const startedAt = performance.now();
+    const end = new AbortController();
+    const { signal } = end;
     let result: DetectionResult;
+    this.#runs.set(end, startedAt);
     try {
       const picture = pictureOf(frame.message, titleOf(frame.entry));
-      result = await detector.detect(picture, this.#rules.book.detectOptions);
+      result = await detector.detect(picture, { ...this.#rules.book.detectOptions, signal });
     } catch (error) {
-      this.#ranOne();
+      this.#runs.delete(end);
+      this.#ranOne(!signal.aborted);
       if (error instanceof ImageError) await this.#refuse(frame, error);
       else await this.#fail(frame, error);
       return;
     }
-    this.#ranOne();
+    this.#runs.delete(end);
+    this.#ranOne(true);
     metrics.service.observeTiming(result.timing);
     const { width, height, timing } = result;
     const { receiveMs, readyAt, entry, message } = frame;
@@ -237,9 +276,10 @@ export class Dispatcher {
     await this.#answer(frame, { ...answer, error: result.damage ?? "" });
   }
 
-  #ranOne(): void {
+  /** @param isProgress false for a frame that was given up */
+  #ranOne(isProgress: boolean): void {
     this.#running -= 1;
-    this.#progressAt = performance.now();
+    if (isProgress) this.#progressAt = performance.now();
     this.#pump();
     this.nudge();
   }
@@ -268,7 +308,9 @@ export class Dispatcher {
     const { maxDeliveries } = this.#rules.config.deadLetter;
     const [reason = ""] = String((error as Error).message).split("\n", 1);
     this.#failed.tell(`Failed at ${titleOf(frame.entry)}, delivery ${deliveries} of ${maxDeliveries}. ${reason}`);
-    if (deliveries >= maxDeliveries) await this.#bury(frame, { kind: "failed", reason });
+    // What was given up may have waited behind the one that hangs: if it hangs itself, no worker answers its last delivery.
+    const isLate = error instanceof DOMException && error.name === "TimeoutError";
+    if (deliveries >= maxDeliveries && !isLate) await this.#bury(frame, { kind: "failed", reason });
     else this.#release(frame);
   }
 
@@ -316,7 +358,7 @@ export class Dispatcher {
 
   async #drop(frames: readonly HeldFrame[]): Promise<void> {
     const { broker, metrics } = this.#parts;
-    const isDone = await this.#persist("drop frames", async () => {
+    const isDone = await this.#retries.until("drop frames", async () => {
       const count = await broker.acknowledge(frames.map(({ entry }) => entry));
       // Those that others have answered meanwhile are none of them.
       if (count > 0) metrics.service.drop("latest", count);
@@ -334,29 +376,12 @@ export class Dispatcher {
     const { entry } = frame;
     const { deleteAnswered } = this.#rules.config;
     let isFirst = true;
-    return this.#persist(`answer ${titleOf(entry)}`, () => {
+    return this.#retries.until(`answer ${titleOf(entry)}`, () => {
       // A first try may have been written without our learning of it.
       const isOurs = isFirst && this.#isOurs(frame, performance.now());
       isFirst = false;
       return this.#parts.broker.answer(entry, fields, { stream, maxLength, deletesEntry: deleteAnswered, isOurs });
     });
-  }
-
-  /** Try until the server takes it, or the worker is told to leave things as they are. */
-  async #persist(action: string, work: () => Promise<boolean>): Promise<boolean | undefined> {
-    const { signal, metrics } = this.#parts;
-    const backOff = new BackOff(this.#rules.config.reconnect);
-    while (!signal.aborted) {
-      try {
-        return await work();
-      } catch (error) {
-        if (!(error instanceof RedisError)) throw error;
-        metrics.service.error("redis");
-        if (backOff.failures === 0) logger.warn(`Trying again to ${action}. ${error.message}`);
-        await backOff.wait(signal);
-      }
-    }
-    return undefined;
   }
 
   /** Let go of a frame, unless it was left unanswered so that it can be handed back. */

@@ -99,12 +99,26 @@ export class Intake {
     while (!signal.aborted) {
       try {
         await broker.open();
+        await this.#checkRights();
         this.#backOff.reset();
         return;
       } catch (error) {
         if (!(error instanceof RedisError) || !PASSING.has(error.code)) throw error;
         await this.#waitAfter(error);
       }
+    }
+  }
+
+  /** Acknowledge what is on no stream: a user who may not would read frames, and answer none. @throws {RedisError} NOPERM */
+  async #checkRights(): Promise<void> {
+    const { broker } = this.#parts;
+    const nothing = { id: "0-0", fields: new Map(), deliveries: 0, askedAt: undefined, receiveMs: 0 };
+    try {
+      await broker.acknowledge(this.#rules.config.input.map((stream) => ({ ...nothing, stream })));
+    } catch (error) {
+      // Anything else the loop meets as well, and deals with.
+      if (!(error instanceof RedisError) || error.code === "NOPERM") throw error;
+      logger.debug(error.message);
     }
   }
 
@@ -128,7 +142,17 @@ export class Intake {
     const { config, hasLatest } = this.#rules;
     const { idleMs, intervalMs } = config.claim;
     const restMs = Math.max(1, Math.min(BLOCK_MS, intervalMs, Math.floor(idleMs / 3)));
+    dispatcher.giveUpLate();
     await this.keepHeld();
+    if (dispatcher.isStalled) {
+      const waiting = dispatcher.dropWaiting();
+      if (waiting.length > 0) {
+        logger.error(`The detector finishes nothing: ${waiting.length} frames that wait for it are handed back`);
+        await broker.handBack(waiting);
+      }
+      await dispatcher.changed(restMs);
+      return;
+    }
     const isMoreStale = await this.#claim();
     const { room } = dispatcher;
     // A read gives one entry a stream at least.

@@ -106,6 +106,11 @@ export interface WorkerOptions extends SourceRules {
   readonly maxHeld?: number;
   /** Frames given to the detector at a time. Default: as many as its slots and batches take. */
   readonly concurrency?: number;
+  /**
+   * How long a frame may be at the detector, milliseconds: then it is given up, stays pending, and is tried again when it is
+   * claimed. Default 60,000.
+   */
+  readonly frameTimeoutMs?: number;
   /** Rules by source id. */
   readonly sources?: Readonly<Record<string, SourceRules>>;
   readonly claim?: ClaimOptions;
@@ -140,6 +145,7 @@ export interface WorkerConfig {
   readonly detector: Omit<DetectorOptions, "signal" | "onBuildProgress">;
   readonly maxHeld: number | undefined;
   readonly concurrency: number | undefined;
+  readonly frameTimeoutMs: number;
   /** Of every source that `sources` does not name. */
   readonly rules: SourceConfig;
   readonly sources: ReadonlyMap<string, SourceConfig>;
@@ -208,6 +214,7 @@ const schema = z.strictObject({
   detector: z.record(z.string(), z.unknown(), "an object of options of the detector").default({}),
   maxHeld: atOnce.optional(),
   concurrency: atOnce.optional(),
+  frameTimeoutMs: milliseconds.default(60_000),
   sources: z.record(z.string(), z.strictObject(rules), "rules by source id").default({}),
   claim: claim.prefault({}),
   reconnect: reconnect.prefault({}),

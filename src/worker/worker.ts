@@ -6,6 +6,7 @@ import { logger } from "../core/log.ts";
 import { type BackendInfo, Detector } from "../detector/detector.ts";
 import { type DetectConfig, parseDetectorOptions } from "../detector/detector-config.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
+import { STALLED_MS } from "../service/metrics.ts";
 import { warmStart } from "../service/warm-start.ts";
 import type { Broker, StreamEntry } from "./broker.ts";
 import { Dispatcher, type DispatchRules, type FrameDetector } from "./dispatcher.ts";
@@ -34,8 +35,11 @@ export interface WorkerParts {
   readonly detector?: WorkerDetector;
 }
 
-/** Where a worker is in its life; `failing`: connected to a server that refuses what it asks. */
-export type WorkerState = "starting" | "running" | "disconnected" | "failing" | "draining" | "stopped";
+/**
+ * Where a worker is in its life; `failing`: connected to a server that refuses what it asks; `stalled`: its detector finishes
+ * nothing, and no frames are read.
+ */
+export type WorkerState = "starting" | "running" | "disconnected" | "failing" | "stalled" | "draining" | "stopped";
 
 /** Options that count when the worker starts and not afterwards; so does `claim.idleMs`. */
 const FIXED = [
@@ -52,8 +56,8 @@ const FIXED = [
 
 /** Least number of frames held where the options do not tell: the next ones are there when the detector is free. */
 const LEAST_HELD = 4;
-/** A worker whose detector or loop has made no headway for longer is reported as dead. */
-const STALLED_MS = 120_000;
+/** How long handing back frames and freeing everything may take after the drain, milliseconds. */
+const LAST_MS = 1500;
 
 /** The wanted options; what is fixed stays as it was, with a log line that names it where it was to change. */
 function keepFixed(wanted: WorkerConfig, former: WorkerConfig): WorkerConfig {
@@ -142,7 +146,13 @@ export class Worker {
     if (this.#stopping.signal.aborted) return "draining";
     if (!this.#isOpen) return "starting";
     if (!this.#broker.isConnected) return "disconnected";
-    return this.#intake.isFailing ? "failing" : "running";
+    if (this.#intake.isFailing || this.#dispatcher.isFailing) return "failing";
+    return this.#dispatcher.isStalled ? "stalled" : "running";
+  }
+
+  /** The option in force. */
+  get drainMs(): number {
+    return this.#config.drainMs;
   }
 
   /** Address of health, readiness and metrics, while `run` runs; `undefined` without `http`. */
@@ -168,7 +178,8 @@ export class Worker {
 
   /**
    * Read nothing more, answer the frames in flight for as long as `drainMs` allows, hand the others back to the group,
-   * and free everything. A server that hangs is waited for up to `timeoutMs` longer. Calling it again waits as well.
+   * and free everything. It settles within 1.5 s after `drainMs`, whatever hangs: the server, or a run of the model, which is
+   * then left behind. Calling it again waits as well.
    *
    * @param options.now true: hand all frames back at once
    */
@@ -185,8 +196,10 @@ export class Worker {
       logger.debug(error.message);
     }
     this.#running ??= this.#end();
+    const lastMs = (now ? 0 : Math.max(0, this.#leaveAt - performance.now())) + LAST_MS;
     // What went wrong with it, `run` has told.
-    await Promise.allSettled([this.#running]);
+    if (await settlesWithin(this.#running, lastMs)) return;
+    logger.error("Stopped with work left behind: the server, or a run of the model, did not come to an end");
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -243,7 +256,9 @@ export class Worker {
   /** Why the process should be started again. */
   #fault(): string | undefined {
     const { stalledMs } = this.#dispatcher;
-    if (stalledMs > STALLED_MS) return `the detector has finished no frame for ${Math.round(stalledMs / 1000)} s`;
+    const { frameTimeoutMs } = this.#config;
+    if (stalledMs > Math.max(STALLED_MS, 2 * frameTimeoutMs))
+      return `the detector has finished no frame for ${Math.round(stalledMs / 1000)} s`;
     const turnMs = this.#isOpen ? this.#intake.stalledMs : 0;
     const { timeoutMs, reconnect } = this.#config;
     if (turnMs <= STALLED_MS + timeoutMs + reconnect.mostMs) return undefined;
@@ -296,6 +311,19 @@ export class Worker {
       tell(error.message);
     }
   }
+}
+
+/** Wait for a promise, but no longer than so. @returns whether it has settled */
+async function settlesWithin(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {
+  const { promise: late, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), milliseconds);
+  const settled = promise.then(
+    () => true,
+    () => true,
+  );
+  const isSettled = await Promise.race([settled, late]);
+  clearTimeout(timer);
+  return isSettled;
 }
 
 /** Frames that keep every slot of the detector at work: with batches, one more is gathered meanwhile. */

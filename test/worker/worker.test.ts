@@ -13,6 +13,7 @@ class StubDetector implements WorkerDetector {
   readonly labels: readonly string[] = ["cat", "dog"];
   readonly backends = [{ kind: "cpu", inFlight: 1, maxBatch: 8 }] as const;
   readonly options: (DetectOptions | undefined)[] = [];
+  stalledMs = 0;
   isClosed = false;
   isWarm = false;
   running = 0;
@@ -234,7 +235,7 @@ describe("Worker", () => {
   test("writes what nobody else can have answered, though the server has forgotten who has it", async () => {
     const gate = Promise.withResolvers<void>();
     let id = "";
-    await using run = await started({ claim: { idleMs: 200, intervalMs: 10 } }, (broker, detector) => {
+    await using run = await started({ claim: { idleMs: 900, intervalMs: 10 } }, (broker, detector) => {
       detector.work = () => gate.promise;
       id = broker.add({ data: "x" });
     });
@@ -323,6 +324,91 @@ describe("Worker", () => {
     while (state() !== "running") await Bun.sleep(1);
   });
 
+  test("is failing, and not ready, while its answers are refused", async () => {
+    let isRefused = true;
+    await using run = await started({ http: { port: 0 } }, (broker) => {
+      const answer = broker.answer.bind(broker);
+      broker.answer = (...parts) => {
+        return isRefused ? Promise.reject(new RedisError("it may not XACK", "NOPERM")) : answer(...parts);
+      };
+      broker.add({ data: "x" });
+    });
+    while (run.worker.state !== "failing") await Bun.sleep(1);
+    const ready = await fetch(new URL("readyz", run.worker.url));
+    expect([ready.status, await ready.json()]).toEqual([503, { status: "failing" }]);
+    // A second frame that is read meanwhile changes nothing.
+    run.broker.add({ data: "y" });
+    await Bun.sleep(20);
+    expect(run.worker.state).toBe("failing");
+    isRefused = false;
+    await run.broker.untilWritten(2);
+    const state = (): string => run.worker.state;
+    while (state() !== "running") await Bun.sleep(1);
+  });
+
+  test("refuses to start as a user who may not acknowledge", async () => {
+    const broker = new MemoryBroker();
+    broker.acknowledge = () => Promise.reject(new RedisError("it may not XACK", "NOPERM"));
+    const worker = await Worker.create({ redis: "redis://unused" }, { broker, detector: new StubDetector() });
+    await expect(worker.run()).rejects.toThrow("it may not XACK");
+    expect(worker.state).toBe("stopped");
+  });
+
+  test("gives up a frame that is at the detector for too long, and leaves it pending", async () => {
+    let tries = 0;
+    await using run = await started({ frameTimeoutMs: 30, concurrency: 2 }, (broker, detector) => {
+      detector.detect = async (source, options) => {
+        if (Buffer.from(source as Uint8Array).toString() !== "hangs") {
+          return await StubDetector.prototype.detect.call(detector, source, options);
+        }
+        tries += 1;
+        const { promise, reject } = Promise.withResolvers<never>();
+        options!.signal!.addEventListener("abort", () => reject(options!.signal!.reason));
+        return await promise;
+      };
+      broker.add({ data: "hangs" }, 3);
+    });
+    while (!log.join().includes("Failed at")) {
+      run.broker.add({ data: "x" });
+      await Bun.sleep(10);
+    }
+    // Its last delivery is no reason to bury it: it may have waited behind another.
+    expect(log.join()).toContain(
+      'Failed at frame 1-0 of "frames", delivery 3 of 3. The detector did not finish it within 30.0 ms',
+    );
+    expect([tries, run.broker.pending.includes("1-0"), run.worker.state]).toEqual([1, true, "running"]);
+  });
+
+  test("a detector that hangs is stalled: nothing is read, what waits is handed back, and it goes on when it recovers", async () => {
+    await using run = await started(
+      { frameTimeoutMs: 40, maxHeld: 4, concurrency: 1, http: { port: 0 } },
+      (broker, detector) => {
+        detector.work = () => new Promise(() => {});
+        for (let at = 0; at < 9; at++) broker.add({ data: "x" });
+      },
+    );
+    while (run.detector.running === 0) await Bun.sleep(1);
+    run.detector.stalledMs = 50;
+    const state = (): string => run.worker.state;
+    while (run.broker.handedBack.length < 3) await Bun.sleep(1);
+    expect([state(), run.broker.unread]).toEqual(["stalled", 5]);
+    const probe = async (path: string): Promise<number> => (await fetch(new URL(path, run.worker.url))).status;
+    expect([await probe("readyz"), await probe("healthz")]).toEqual([503, 200]);
+    run.detector.stalledMs = 120_001;
+    expect([await probe("readyz"), await probe("healthz")]).toEqual([503, 503]);
+    expect(run.broker.unread).toBe(5);
+  });
+
+  test("stop() settles within its limit, also where the server never answers again", async () => {
+    const { worker, broker } = await started({ drainMs: 0 });
+    while (worker.state !== "running") await Bun.sleep(1);
+    broker.close = () => new Promise(() => {});
+    const calledAt = performance.now();
+    await worker.stop();
+    expect(performance.now() - calledAt).toBeWithin(1400, 1900);
+    expect(log.join()).toContain("error: Stopped with work left behind");
+  });
+
   test("waits at the start for a server that has no room", async () => {
     const codes = ["OOM", "MISCONF", "NOREPLICAS", "MAXCLIENTS"];
     await using run = await started({}, (broker) => {
@@ -353,7 +439,7 @@ describe("Worker", () => {
     };
     run.worker.reload(options);
     expect([await found("a"), await found("strict")]).toEqual([0, 0]);
-    expect(run.detector.options.at(-1)).toEqual({ threshold: 0.1 });
+    expect(run.detector.options.at(-1)).toMatchObject({ threshold: 0.1 });
     expect(log.join("\n")).toContain('Kept option "redis" as it was');
     expect(() => run.worker.reload({ ...options, classes: ["dgo"] })).toThrow(OptionError);
     expect(() => run.worker.reload({ ...options, treshold: 1 } as WorkerOptions)).toThrow(OptionError);

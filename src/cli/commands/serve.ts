@@ -11,6 +11,9 @@ import { findModel } from "../fetch-entry.ts";
 import { loadDetector, modelTitle } from "../load-detector.ts";
 import { parseServeFlags, SERVE_FLAGS } from "../serve-flags.ts";
 
+/** How long freeing everything may take after the drain, in milliseconds. */
+const LAST_MS = 1500;
+
 /** `yolo11n` of `models/yolo11n.engine`, in letters that a path may have. */
 function servedName(path: string): string {
   return modelTitle(path)
@@ -34,7 +37,8 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
     import("../../serve/serve-config.ts"),
     import("../../serve/detection-server.ts"),
   ]);
-  parseServeOptions(args.serve);
+  const { drainTimeoutMs } = parseServeOptions(args.serve);
+  context.endWithin(drainTimeoutMs + LAST_MS);
   const path = await findModel(args.model, context);
   await using detector = await loadDetector(path, args.detector, context, { command: "serve", isQuiet: args.isQuiet });
   await warmStart(detector);

@@ -9,6 +9,9 @@ import { loadDetector } from "../load-detector.ts";
 import { ConfigReload } from "../reload-config.ts";
 import { parseWorkerFlags, WORKER_FLAGS, type WorkerArguments } from "../worker-flags.ts";
 
+/** How long handing frames back and freeing everything may take after the drain, in milliseconds. */
+const LAST_MS = 1700;
+
 async function readFile({ config }: WorkerArguments): Promise<WorkerOptions> {
   if (config === undefined) return {};
   const { readConfigFile } = await import("../../worker/config-file.ts");
@@ -38,6 +41,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   // What is wrong with the options is told before a model is loaded.
   const { parseWorkerOptions } = await import("../../worker/worker-config.ts");
   const config = parseWorkerOptions(options);
+  context.endWithin(config.drainMs + LAST_MS);
   const path = await findModel(options.model, context);
   const { Worker } = await import("../../worker/worker.ts");
   const detector = await loadDetector(path, config.detector, context, { command: "worker", isQuiet: args.isQuiet });
@@ -45,7 +49,10 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
 
   const reload = new ConfigReload({
     read: () => readFile(args),
-    take: (file) => worker.reload(args.over(file)),
+    take: (file) => {
+      worker.reload(args.over(file));
+      context.endWithin(worker.drainMs + LAST_MS);
+    },
     config: args.config,
   });
   const onHangUp = (): void => void reload.request();

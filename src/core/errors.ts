@@ -1,4 +1,4 @@
-/** @module The only file that defines error classes, and the one form every message takes. */
+/** @module The only file that defines error classes, and the one form every message takes. All messages are safe to look at. */
 
 import { shown } from "./shown.ts";
 
@@ -40,7 +40,7 @@ export class NativeError extends Error {
   readonly code: string;
   readonly call: string;
   constructor(text: string, options: NativeErrorOptions) {
-    super(text, options);
+    super(shown(text), options);
     this.code = options.code;
     this.call = options.call;
   }
@@ -123,7 +123,7 @@ export class LibraryLoadError extends Error {
   /** Every path that was tried, in order, with what was wrong with it. */
   readonly tried: readonly string[];
   constructor(text: string, library: string, tried: readonly string[], options?: ErrorOptions) {
-    super(text, options);
+    super(shown(text), options);
     this.library = library;
     this.tried = tried;
   }
@@ -138,7 +138,7 @@ export class ShapeError extends RangeError {
   readonly expected: string;
   readonly actual: string;
   constructor(text: string, details: { tensor: string; expected: string; actual: string }) {
-    super(text);
+    super(shown(text));
     this.tensor = details.tensor;
     this.expected = details.expected;
     this.actual = details.actual;
@@ -162,7 +162,7 @@ export class ImageError extends Error {
   /** Path, URL or a description of the bytes. */
   readonly source: string;
   constructor(text: string, source: string, options?: ErrorOptions) {
-    super(text, options);
+    super(shown(text), options);
     this.source = source;
   }
 }
@@ -198,7 +198,7 @@ export class VideoError extends Error {
   /** Path or URL, without a password. */
   readonly source: string;
   constructor(text: string, source: string, options?: ErrorOptions) {
-    super(text, options);
+    super(shown(text), options);
     this.source = source;
   }
 }
@@ -209,7 +209,7 @@ export class RedisError extends Error {
   /** First word of the server's refusal, such as `"NOGROUP"`; `"CONNECTION"` where there is no connection. */
   readonly code: string;
   constructor(text: string, code: string, options?: ErrorOptions) {
-    super(text, options);
+    super(shown(text), options);
     this.code = code;
   }
 }
@@ -220,7 +220,7 @@ export class ModelError extends Error {
   /** Path, or a description of the bytes. */
   readonly source: string;
   constructor(text: string, source: string, options?: ErrorOptions) {
-    super(text, options);
+    super(shown(text), options);
     this.source = source;
   }
 }
@@ -231,7 +231,7 @@ export class CatalogueError extends Error {
   /** Name of the entry. */
   readonly entry: string;
   constructor(text: string, entry: string, options?: ErrorOptions) {
-    super(text, options);
+    super(shown(text), options);
     this.entry = entry;
   }
 }
@@ -251,7 +251,7 @@ export class RequestError extends Error {
     code: string,
     options: ErrorOptions & { headers?: Readonly<Record<string, string>> } = {},
   ) {
-    super(text, options);
+    super(shown(text), options);
     this.status = status;
     this.code = code;
     this.headers = options.headers ?? {};
@@ -264,7 +264,7 @@ export class OptionError extends TypeError {
   /** Path of the option, such as `"nms.iou"`. */
   readonly option: string;
   constructor(text: string, option: string, options?: ErrorOptions) {
-    super(text, options);
+    super(shown(text), options);
     this.option = option;
   }
 }

@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import * as errors from "../../src/core/errors.ts";
+import { logger, setLogSink } from "../../src/core/log.ts";
 import { printable, printableJson, redact, redactWithin, shown, shownInColour } from "../../src/core/shown.ts";
 
 /** ESC, a C1 CSI, DEL, bidirectional controls, zero-width characters, a line separator, half a character, a tag. */
@@ -95,4 +97,33 @@ test("redactWithin() takes time by the length of a text, whatever is in it", () 
   const started = performance.now();
   for (const text of texts) redactWithin(`x://${text}`);
   expect(performance.now() - started).toBeLessThan(1000);
+});
+
+test("every error of ours is safe to look at, however its message was put together", () => {
+  const text = "no \x1b[2J\u202e at rtsp://u:s3c/ret@cam\nHint: look";
+  const safe = "no \\u001b[2J\\u202e at rtsp://u:***@cam\nHint: look";
+  const native = { code: "X", call: "x" };
+  const made = [
+    new errors.NativeError(text, native),
+    new errors.OnnxRuntimeError(text, native),
+    new errors.LibraryLoadError(text, "x", []),
+    new errors.ImageError(text, "x"),
+    new errors.PictureSizeError(text, "x", 1),
+    new errors.VideoError(text, "x"),
+    new errors.RedisError(text, "X"),
+    new errors.ModelError(text, "x"),
+    new errors.CatalogueError(text, "x"),
+    new errors.RequestError(text, 400, "x"),
+    new errors.OptionError(text, "x"),
+    new errors.UnavailableError(text, "x"),
+  ];
+  for (const { message } of made) expect(message).toBe(safe);
+});
+
+test("the log is safe to look at", () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => lines.push(`${level} ${text}`));
+  for (const level of ["debug", "info", "warn", "error"] as const) logger[level]("a\x1b[2J http://u:p/w@h/");
+  setLogSink(former);
+  expect(lines).toEqual(["debug", "info", "warn", "error"].map((level) => `${level} a\\u001b[2J http://u:***@h/`));
 });

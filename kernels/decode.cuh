@@ -18,12 +18,15 @@ struct Selection {
   u32 classes[1];        // bit c of the whole is class c
 };
 
+#define FAULT_CLASS 1  // a class id was no whole number from 0 on
+#define FAULT_GRID 2   // an undecoded grid held what is neither an offset nor a logarithm
+
 // Counters of one picture. The selection sets them back to 0 for the next frame.
 struct Counters {
   int count;             // candidates appended
   int dropped;           // rows left out as a score or a coordinate was no finite number
-  int fault;             // 1 if a class id was no whole number from 0 on
-  float fault_value;     // one such id
+  int fault;             // FAULT_CLASS or FAULT_GRID if a value could not be what the plan says
+  float fault_value;     // one such value
 };
 
 // The lists of one picture. A candidate's box and class lie at its index, its key at whatever place was free.
@@ -122,6 +125,15 @@ __device__ __forceinline__ float4 corners(float x, float y, float width, float h
 
 __device__ __forceinline__ float4 scaled(float4 box, float width, float height) {
   return make_float4(box.x * width, box.y * height, box.z * width, box.w * height);
+}
+
+#define BOX_FRACTION 1  // of the input's width and height, else pixels
+#define BOX_CORNERS 2   // x1, y1, x2, y2, else cx, cy, w, h
+
+// A box of four numbers, of the form that the bits say, as corners in pixels.
+__device__ __forceinline__ float4 box_of(float a, float b, float c, float d, int form, float width, float height) {
+  const float4 box = form & BOX_CORNERS ? make_float4(a, b, c, d) : corners(a, b, c, d);
+  return form & BOX_FRACTION ? scaled(box, width, height) : box;
 }
 
 // Class scores of a warp's 32 rows, 8 threads a row: planes of `stride` elements a class. Valid in the first warp.

@@ -1,5 +1,5 @@
 // YOLOX's undecoded grid: centre (t + cell) × stride, size exp(t) × stride, score objectness × class; score ≥ threshold
-// → append. In f32, the exponential in f64 and rounded.
+// → append. In f32, the exponential in f64 and rounded. A row that is kept and holds neither offsets nor logarithms is a fault.
 //
 // keys, boxes, classes_out, counters  the candidates, see decode.cuh
 // selection                           what the caller asks for, in device memory: a captured graph takes changes
@@ -12,6 +12,14 @@
 
 #include "decode.cuh"
 
+// The logarithm of a size in cells that is none; what is infinite is dropped and counted.
+__device__ __forceinline__ bool is_too_large(float logarithm) { return logarithm > 9.0f && is_finite(logarithm); }
+
+// A centre, in cells, that lies further out than the grid is long.
+__device__ __forceinline__ bool is_far_out(float centre, int cells) {
+  return (centre < -(float)cells || centre > 2.0f * (float)cells) && is_finite(centre);
+}
+
 template <typename Element>
 __device__ __forceinline__ void grid(const Candidates &candidates, const Element *__restrict__ output,
                                      const Selection *selection, int cells, int first, int columns, int rows,
@@ -22,11 +30,23 @@ __device__ __forceinline__ void grid(const Candidates &candidates, const Element
   const Element *row = output + ((u64)blockIdx.y * cells + index) * (5 + classes);
   Best best;
   if (!score_row(row, classes, 5, SCORE_PRODUCT, selection->threshold, &best) || threadIdx.x != 0) return;
-  const float x = (from_element(row[0]) + (float)(cell % columns)) * stride;
-  const float y = (from_element(row[1]) + (float)(cell / columns)) * stride;
-  const float width = (float)exp((double)from_element(row[2])) * stride;
-  const float height = (float)exp((double)from_element(row[3])) * stride;
-  append(candidates, selection, index, corners(x, y, width, height), best.score, best.class_id);
+  const float4 values = make_float4(from_element(row[0]), from_element(row[1]), from_element(row[2]),
+                                    from_element(row[3]));
+  const float x = values.x + (float)(cell % columns);
+  const float y = values.y + (float)(cell / columns);
+  const float fault = is_too_large(values.z)    ? values.z
+                      : is_too_large(values.w)  ? values.w
+                      : is_far_out(x, columns)  ? values.x
+                      : is_far_out(y, rows)     ? values.y
+                                                : 0.0f;
+  if (fault != 0.0f) {
+    candidates.counters->fault = FAULT_GRID;
+    candidates.counters->fault_value = fault;
+    return;
+  }
+  const float width = (float)exp((double)values.z) * stride;
+  const float height = (float)exp((double)values.w) * stride;
+  append(candidates, selection, index, corners(x * stride, y * stride, width, height), best.score, best.class_id);
 }
 
 extern "C" __global__ void __launch_bounds__(256) decode_grid_f32(

@@ -1,5 +1,5 @@
-// Finished rows, x1, y1, x2, y2, score and class id, in one tensor (decode_rows) or in three (decode_columns):
-// score ≥ threshold → append. Nothing is computed.
+// Finished rows, a box, score and class id, in one tensor (decode_rows) or in three (decode_columns): score ≥ threshold →
+// append. Boxes are x1, y1, x2, y2 in pixels; of decode_rows, what the bits of `box_form` say, see box_of in decode.cuh.
 //
 // keys, boxes, classes_out, counters  the candidates, see decode.cuh
 // selection                           what the caller asks for, in device memory: a captured graph takes changes
@@ -20,7 +20,7 @@ __device__ __forceinline__ void append_numbered(const Candidates &candidates, co
   // A row of NaN has no class either: it is counted as it is.
   if (score == score) {
     if (!(class_number >= 0.0f && class_number < 2147483648.0f && truncf(class_number) == class_number)) {
-      candidates.counters->fault = 1;
+      candidates.counters->fault = FAULT_CLASS;
       candidates.counters->fault_value = class_number;
       return;
     }
@@ -32,7 +32,8 @@ __device__ __forceinline__ void append_numbered(const Candidates &candidates, co
 extern "C" __global__ void __launch_bounds__(256) decode_rows(
     u64 *keys, float4 *boxes, int *classes_out, Counters *counters, const void *__restrict__ output,
     const void *__restrict__ counts, const Selection *selection, int capacity, int rows, int columns, int dtype,
-    int counts_dtype, int box_column, int score_column, int class_column, int batch_column) {
+    int counts_dtype, int box_column, int score_column, int class_column, int batch_column, int box_form, float width,
+    float height) {
   const int picture = blockIdx.y;
   const int row = blockIdx.x * 256 + threadIdx.x;
   u64 first = batch_column >= 0 ? 0 : (u64)picture * rows;
@@ -52,8 +53,8 @@ extern "C" __global__ void __launch_bounds__(256) decode_rows(
   // Its place in the whole tensor, where that holds the rows of all pictures.
   const int index = counts == nullptr ? row : (int)first + row;
   append_numbered(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, index,
-                  make_float4(number_at(output, dtype, box), number_at(output, dtype, box + 1),
-                              number_at(output, dtype, box + 2), number_at(output, dtype, box + 3)),
+                  box_of(number_at(output, dtype, box), number_at(output, dtype, box + 1),
+                         number_at(output, dtype, box + 2), number_at(output, dtype, box + 3), box_form, width, height),
                   score, number_at(output, dtype, at + class_column));
 }
 

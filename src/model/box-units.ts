@@ -3,6 +3,7 @@
 import { ModelError, message } from "../core/errors.ts";
 import type { Placement } from "../image/geometry.ts";
 import type { DetectionBlock } from "./detection-block.ts";
+import { layoutInFractions } from "./layouts/fractions.ts";
 
 /** As far as fractions of the input reach, some beyond its edge. */
 const MAX_FRACTION = 1.5;
@@ -39,7 +40,9 @@ export class PixelCheck {
       }
     }
     const found = `as boxes are in pixels of the input: ${count === 1 ? "the only one lies" : `all ${count} lie`} in its first one`;
-    const hint = "the model gives fractions of the input: export it with boxes in pixels, or name another layout";
+    const other = layoutInFractions(layout);
+    const name = other === undefined ? "name another layout" : `name the layout ${JSON.stringify(other)}`;
+    const hint = `the model gives fractions of the input: ${name}, or export it with boxes in pixels`;
     throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
   }
 

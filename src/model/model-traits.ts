@@ -53,6 +53,8 @@ function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["fami
   // "Ultralytics rtdetr-l model trained on coco.yaml": the name of the data tells nothing of the model.
   const text = `${metadata.head ?? ""} ${metadata.description?.replace(/ trained on .*/s, "") ?? ""}`;
   if (/rt-?detr/i.test(text)) return "rtdetr";
+  // LibreYOLO's metadata tells more than this, and the layouts that look for it ask.
+  if (metadata.libreyolo_version !== undefined) return undefined;
   return metadata.names === undefined && metadata.task === undefined && metadata.description === undefined
     ? undefined
     : "yolo";

@@ -12,27 +12,33 @@ export interface DensePlan {
   /** Channels of the tensor. */
   readonly channels: number;
   readonly classes: number;
-  /** Channel of the first class: 4, or 5 after objectness. */
+  /** Channel of the first class: 4, or 5 after objectness; 0 where the boxes are a tensor of their own. */
   readonly classChannel: number;
   /**
    * `class`: the best class's probability. `product`: that times channel 4, objectness. `objectness`: channel 4 alone.
    * Channel-major tensors have no objectness.
    */
   readonly score: "class" | "product" | "objectness";
-  /** Boxes are cx, cy, w, h in `pixels` of the model's input, or as a `fraction` of its width and height. */
+  /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. */
   readonly boxUnit: "pixels" | "fraction";
+  /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `centre`. */
+  readonly boxForm?: BoxForm;
+  /** Output with the boxes, [N, anchors, 4] or [N, anchors, 1, 4] of the same dtype, where an anchor-major output has none. */
+  readonly boxes?: string;
 }
 
+/** What the four numbers of a box are: its centre, width and height, or its left, upper, right and lower side. */
+export type BoxForm = "centre" | "corners";
+
 /**
- * One tensor with finished rows: a box x1, y1, x2, y2 in input pixels, a score and a class id in columns.
- * Candidate index: the row.
+ * One tensor with finished rows: a box, a score and a class id in columns. Candidate index: the row.
  */
 export interface RowsPlan {
   readonly kind: "rows";
   /** f32 or f16: [N, rows, columns], or [rows of all pictures, columns] where `batchColumn` or `counts` is set. */
   readonly output: string;
   readonly columns: number;
-  /** Column of x1; y1, x2, y2 follow. */
+  /** Column of the box's first number; the other three follow. */
   readonly boxColumn: number;
   readonly scoreColumn: number;
   readonly classColumn: number;
@@ -40,6 +46,10 @@ export interface RowsPlan {
   readonly batchColumn: number | undefined;
   /** Name of an i32 or i64 [N] tensor with the number of rows of each picture, whose rows follow one another. */
   readonly counts: string | undefined;
+  /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `corners`. */
+  readonly boxForm?: BoxForm;
+  /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. Left out: `pixels`. */
+  readonly boxUnit?: "pixels" | "fraction";
 }
 
 /**

@@ -11,16 +11,19 @@ import type { Layout, Recognition } from "./layout.ts";
 import { deepstream } from "./layouts/deepstream.ts";
 import { efficientNms } from "./layouts/efficient-nms.ts";
 import { fastestdet } from "./layouts/fastestdet.ts";
+import { FRACTIONS } from "./layouts/fractions.ts";
 import { huggingFace, huggingFaceSoftmax } from "./layouts/hugging-face.ts";
+import { layoutOfLibreYolo, libreYolo, libreYoloFamily } from "./layouts/libreyolo.ts";
 import { nanodet } from "./layouts/nanodet.ts";
 import { paddleRtdetr } from "./layouts/paddle-rtdetr.ts";
 import { rfDetr } from "./layouts/rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./layouts/rtdetr.ts";
-import { rtdetrUltralytics } from "./layouts/rtdetr-ultralytics.ts";
+import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./layouts/rtdetr-ultralytics.ts";
 import { yolo } from "./layouts/yolo.ts";
 import { yoloEndToEnd } from "./layouts/yolo-end-to-end.ts";
 import { yoloObjectness } from "./layouts/yolo-objectness.ts";
 import { yoloTransposed } from "./layouts/yolo-transposed.ts";
+import { yolov4 } from "./layouts/yolov4.ts";
 import { yolov7Rows } from "./layouts/yolov7-rows.ts";
 import { yolox, yoloxDecoded } from "./layouts/yolox.ts";
 import { formatModelInfo, type ModelInfo } from "./model-info.ts";
@@ -33,8 +36,11 @@ export const LAYOUTS: readonly Layout[] = [
   yoloTransposed,
   yoloObjectness,
   yoloEndToEnd,
+  ...FRACTIONS,
   deepstream,
+  yolov4,
   yolov7Rows,
+  libreYolo,
   yolox,
   yoloxDecoded,
   nanodet,
@@ -42,6 +48,7 @@ export const LAYOUTS: readonly Layout[] = [
   rtdetr,
   deimv2Imagenet,
   rtdetrUltralytics,
+  rtdetrUltralyticsRows,
   rfDetr,
   huggingFace,
   huggingFaceSoftmax,
@@ -156,8 +163,8 @@ function fittingLayouts(
 }
 
 /** Where a model is known but for an output that no layout knows, that output is what shows that it is another. */
-function refuseUnexplained(traits: ModelTraits, source = "the model"): void {
-  const found = LAYOUTS.map((layout) => layout.recognise(traits)).filter((recognition) => recognition !== undefined);
+function refuseUnexplained(traits: ModelTraits, layouts: readonly Layout[], source = "the model"): void {
+  const found = layouts.map((layout) => layout.recognise(traits)).filter((recognition) => recognition !== undefined);
   const nearest = found.filter((recognition) => isFed(traits.model, recognition));
   if (nearest.length === 0) return;
   const { unexplained } = nearest.reduce((a, b) => (b.unexplained.length < a.unexplained.length ? b : a));
@@ -192,9 +199,9 @@ function refuseLabels(
 }
 
 /** Where a model is known but for an input that nothing fills, that input is what is wrong. */
-function refuseUnfed(traits: ModelTraits, source = "the model"): void {
+function refuseUnfed(traits: ModelTraits, layouts: readonly Layout[], source = "the model"): void {
   const { inputs } = traits.model;
-  const found = LAYOUTS.map((layout) => layout.recognise(traits)).find((recognition) => recognition !== undefined);
+  const found = layouts.map((layout) => layout.recognise(traits)).find((recognition) => recognition !== undefined);
   if (found === undefined) return;
   const unfed = inputs.filter(({ name }) => !isFedBy(found, name)).map(formatTensorInfo);
   const hint = "export it so that it takes the picture alone";
@@ -202,15 +209,33 @@ function refuseUnfed(traits: ModelTraits, source = "the model"): void {
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
+/**
+ * The layouts that a model may have: LibreYOLO's exports share tensors with families that are read otherwise.
+ *
+ * @throws {ModelError} If the metadata names a family of which it is not known how it is read
+ */
+function possibleLayouts({ model }: ModelTraits, source = "the model"): readonly Layout[] {
+  const family = libreYoloFamily(model.metadata);
+  if (family === undefined) return LAYOUTS;
+  const known = layoutOfLibreYolo(family);
+  if (known !== undefined) return LAYOUTS.filter(({ name }) => name === known);
+  const found = `as it is LibreYOLO's family ${JSON.stringify(family)}, of which it is not known what is done to a picture`;
+  const hint =
+    'name the layout, "libreyolo" where boxes are corners in pixels, and say the `preprocessing` of its training; or export ' +
+    "it with the family's own exporter";
+  throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
+}
+
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recognition {
   const { model } = traits;
-  const found = fittingLayouts(traits, LAYOUTS);
+  const layouts = possibleLayouts(traits, options.source);
+  const found = fittingLayouts(traits, layouts);
   if (found.length === 0) {
     refuseSplitHead(traits, options.source);
-    refuseUnexplained(traits, options.source);
-    refuseUnfed(traits, options.source);
-    refuseLabels(traits, options, LAYOUTS);
-    refuse(model, options, "as its tensors fit no known layout:", LAYOUTS);
+    refuseUnexplained(traits, layouts, options.source);
+    refuseUnfed(traits, layouts, options.source);
+    refuseLabels(traits, options, layouts);
+    refuse(model, options, "as its tensors fit no known layout:", layouts);
   }
   if (found.length > 1) {
     const fitting = found.map(({ layout }) => layout);

@@ -78,7 +78,7 @@ test("PixelCheck lets one or two pass of which the model is not sure, or that co
 test("PixelCheck says how many there are, and what to do", () => {
   const placement = place(640, 640, 640, 640, "stretch");
   expect(() => check(found(FRACTIONS, placement), placement)).toThrow(
-    'Cannot decode the model\'s output as layout "yolo" as boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions',
+    'Cannot decode the model\'s output as layout "yolo" as boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions of the input: name the layout "yolo-fractions", or',
   );
   expect(() => check(found(FRACTIONS.slice(0, 1), placement), placement)).toThrow("the only one lies in its first one");
 });

@@ -161,6 +161,33 @@ test("dynamic shapes resolve from the tensors, no rows at all included", () => {
   }
 });
 
+test("a grid that holds decoded boxes is refused at the first that is kept, by the layout that it needs", () => {
+  const grid = recogniseModel(model([["output", [1, 42, 6]]], { inputs: [["images", [1, 3, 32, 64]]] }), {
+    layout: "yolox",
+  });
+  const found = (...cell: number[]): Candidates => decode(grid, { output: tensor([1, 42, 6], cell) });
+  expect(rowsOf(found(0.5, 0.5, 1, -1, 0.9, 0.9))).toHaveLength(1);
+  expect(found(0.5, 0.5, 9, 9, 0.9, 0.9).count).toBe(1);
+  const decoded: [number[], number][] = [
+    [[20, 16, 12, 8, 0.9, 0.9], 12],
+    [[4, 4, 8, 10, 0.9, 0.9], 10],
+    [[60, 4, 4, 4, 0.9, 0.9], 60],
+    [[4, 30, 4, 4, 0.9, 0.9], 30],
+  ];
+  for (const [cell, value] of decoded) {
+    expect(() => found(...cell)).toThrow(
+      new ModelError(
+        `Cannot decode the model's output as layout "yolox" as it must hold offsets in cells and logarithms of sizes, which are small: received ${value}\n` +
+          'Hint: the model was exported with its decoding (YOLOX: --decode_in_inference): name the layout "yolox-decoded"',
+        "yolox",
+      ),
+    );
+  }
+  // What is not kept may hold anything, and what is infinite is dropped.
+  expect(found(20, 16, 12, 8, 0.1, 0.9).count).toBe(0);
+  expect(found(0, 0, Number.POSITIVE_INFINITY, 1, 0.9, 0.9).dropped).toBe(1);
+});
+
 const RTDETR_OUTPUTS: readonly Declared[] = [
   ["labels", [-1, 300], "i64"],
   ["boxes", [-1, 300, 4]],

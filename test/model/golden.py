@@ -132,6 +132,34 @@ t = tensor("output0", [BATCH, 50, 6], [*CORNERS, [1, 0, 1], [1, 0, 80]], seed=22
 v = fill(t)[INDEX]
 case("yolo-end-to-end", "yolo-end-to-end", [t], 0.7, kept(v[:, :4], v[:, 4], v[:, 5], 0.7))
 
+# The same heads with boxes as fractions of the input.
+t = tensor("output0", [BATCH, 50, 6], [[2, 0, 0.4], [2, 0.41, 1], [1, 0, 1], [1, 0, 80]], seed=52, whole=5)
+v = fill(t)[INDEX]
+box = v[:, :4] * [W, H, W, H]
+case("yolo-end-to-end-fractions", "yolo-end-to-end-fractions", [t], 0.7, kept(box, v[:, 4], v[:, 5], 0.7), forced=True)
+for layout, shape, axis in (("yolo", [BATCH, 9, A], 1), ("yolo-transposed", [BATCH, A, 9], 2), ("yolo-objectness", [BATCH, 3 * A, 9], 2)):
+    t = tensor("output0", shape, [*FRACTIONS, [5, 0, 1]], axis=axis, seed=53 + axis)
+    v = fill(t)[INDEX]
+    v = v if axis == 1 else v.T
+    p = v[5:] if layout == "yolo-objectness" else v[4:]
+    s = p.max(0) * (v[4] if layout == "yolo-objectness" else 1)
+    limit = 0.9 if layout == "yolo-objectness" else 0.95
+    case(f"{layout}-fractions", f"{layout}-fractions", [t], limit, best(corners(*v[:4]) * [W, H, W, H], p.T, s, limit), forced=True, labels=names(len(p)))
+
+# Boxes as corners.
+for shape, axis in (([BATCH, 9, A], 1), ([BATCH, A, 9], 2)):
+    t = tensor("output", shape, [*CORNERS, [5, 0, 1]], axis=axis, seed=57 + axis)
+    v = fill(t)[INDEX]
+    v = v if axis == 1 else v.T
+    case(f"libreyolo, axis {axis}", "libreyolo", [t], 0.95, best(v[:4].T, v[4:].T, v[4:].max(0), 0.95), forced=True, labels=names(5))
+
+ts = [
+    tensor("confs", [BATCH, 40, 5], [[5, 0, 1]], seed=60),
+    tensor("boxes", [BATCH, 40, 1, 4], [[2, 0, 0.4], [2, 0.41, 1]], seed=61),
+]
+p, b = (fill(t)[INDEX] for t in ts)
+case("yolov4", "yolov4", ts, 0.9, best(b[:, 0] * [W, H, W, H], p, p.max(1), 0.9), image="input")
+
 t = tensor("output", [BATCH, A, 6], [*CORNERS, [1, 0, 1], [1, 0, 80]], seed=23, whole=5)
 v = fill(t)[INDEX]
 case("deepstream", "deepstream", [t], 0.9, kept(v[:, :4], v[:, 4], v[:, 5], 0.9), image="input")
@@ -155,6 +183,11 @@ t = tensor("output0", [BATCH, 25, 4 + 7], [*FRACTIONS, [7, 0, 1]], seed=28)
 v = fill(t)[INDEX].T
 box = corners(*v[:4]) * [W, H, W, H]
 case("rtdetr-ultralytics", "rtdetr-ultralytics", [t], 0.9, best(box, v[4:].T, v[4:].max(0), 0.9), labels=names(7))
+
+t = tensor("output0", [BATCH, 25, 6], [*FRACTIONS, [1, 0, 1], [1, 0, 7]], seed=62, whole=5)
+v = fill(t)[INDEX]
+box = corners(*v[:, :4].T) * [W, H, W, H]
+case("rtdetr-ultralytics-rows", "rtdetr-ultralytics-rows", [t], 0.6, kept(box, v[:, 4], v[:, 5], 0.6), forced=True)
 
 
 def flattened(logits, boxes, threshold):

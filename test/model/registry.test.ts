@@ -244,12 +244,77 @@ test("[B, 1500, 6] is final where Ultralytics' metadata rules a grid out, and tw
 test("[B, 300, 6] of two classes: the metadata tells RT-DETR from an end-to-end YOLO", () => {
   const outputs: Declared[] = [["output0", [1, 300, 6]]];
   expect(recognised(outputs, { metadata: ultralytics(2) }).layout).toBe("yolo-end-to-end");
-  const rtdetr = ultralytics(2, { description: "Ultralytics rtdetr-l model" });
+  const rtdetr = ultralytics(2, { description: "Ultralytics rtdetr-l model", version: "8.3.40" });
   expect(recognised(outputs, { metadata: rtdetr }).layout).toBe("rtdetr-ultralytics");
-  expect(recognised(outputs, { metadata: ultralytics(2, { head: "RTDETRDecoder" }) }).layout).toBe(
-    "rtdetr-ultralytics",
-  );
+  const head = ultralytics(2, { head: "RTDETRDecoder", version: "8.4.46" });
+  expect(recognised(outputs, { metadata: head }).layout).toBe("rtdetr-ultralytics");
   expect(() => recogniseModel(model(outputs), { labels: ["a", "b"] })).toThrow(/fit 2 layouts/);
+});
+
+test("Ultralytics' RT-DETR gives rows from 8.4.47 on: six columns are two classes only of an older version", () => {
+  const read = (classes: number, columns: number, more: Record<string, string>): Recognition =>
+    recognised([["output0", [1, 300, columns]]], {
+      metadata: ultralytics(classes, { head: "RTDETRDecoder", ...more }),
+    });
+  for (const version of ["8.4.47", "8.4.190", "8.10.0", "9.0.0"]) {
+    for (const classes of [1, 2, 3, 80]) {
+      expect(read(classes, 6, { version, end2end: "False" })).toMatchObject({
+        layout: "rtdetr-ultralytics-rows",
+        needsNms: false,
+        preprocessing: { fit: "stretch" },
+        plan: { kind: "rows", boxForm: "centre", boxUnit: "fraction", scoreColumn: 4, classColumn: 5 },
+      });
+    }
+    expect(read(80, 84, { version }).layout).toBe("rtdetr-ultralytics");
+  }
+  expect(read(80, 6, {}).layout).toBe("rtdetr-ultralytics-rows");
+  expect(() => read(2, 6, {})).toThrow(/rtdetr-ultralytics: .*before 8.4.47[\s\S]*rtdetr-ultralytics-rows: /);
+  expect(() => read(80, 7, { version: "8.4.190" })).toThrow(ModelError);
+});
+
+test("pytorch-YOLOv4's boxes and confs: corners as fractions, stretched, no objectness", () => {
+  const outputs = (rank: number[]): Declared[] => [
+    ["confs", [1, 10_647, 80]],
+    ["boxes", [1, 10_647, ...rank]],
+  ];
+  const inputs: Declared[] = [["input", [1, 3, 416, 416]]];
+  expect(recognised(outputs([1, 4]), { inputs })).toMatchObject({
+    layout: "yolov4",
+    needsNms: true,
+    labels: COCO_80,
+    preprocessing: { fit: "stretch", colour: "RGB", scale: 1 / 255 },
+    plan: { output: "confs", boxes: "boxes", boxForm: "corners", boxUnit: "fraction", classes: 80, classChannel: 0 },
+  });
+  expect(() => recognised(outputs([2, 4]), { inputs })).toThrow(ModelError);
+});
+
+test("LibreYOLO's metadata tells the family: corners, another layout, or what is not known and refused", () => {
+  const read = (family: string, shape: number[], more: Record<string, string> = {}): Recognition => {
+    const metadata = { libreyolo_version: "1.6.0", model_family: family, task: "detect", letterbox_pad: "topleft" };
+    const names = JSON.stringify(Object.fromEntries(Array.from({ length: 80 }, (_, id) => [id, `c${id}`])));
+    return recognised([["output", shape]], { metadata: { ...metadata, names, ...more } });
+  };
+  expect(read("yolo9", [1, 84, 8400])).toMatchObject({
+    layout: "libreyolo",
+    preprocessing: { fit: "letterbox-top-left", colour: "RGB", scale: 1 / 255 },
+    plan: { boxForm: "corners", boxUnit: "pixels", order: "channel-major", classes: 80 },
+  });
+  expect(read("yolox", [1, 8400, 85]).layout).toBe("yolox");
+  expect(() => read("rtmdet", [1, 8400, 84])).toThrow(/family "rtmdet"[\s\S]*name the layout, "libreyolo"/);
+  expect(() => read("constructor", [1, 84, 8400])).toThrow(/family "constructor"/);
+  // Before 1.2 it stretched, and said nothing of it.
+  expect(() => read("yolo9", [1, 84, 8400], { letterbox_pad: "" })).toThrow(/fit no known layout/);
+  const rtmdet = model([["output", [1, 8400, 84]]], {
+    metadata: { libreyolo_version: "1.6.0", model_family: "rtmdet" },
+  });
+  expect(recogniseModel(rtmdet, { layout: "libreyolo" }).plan).toMatchObject({ order: "anchor-major", classes: 80 });
+});
+
+test("heads with boxes in fractions have a layout of their own, which is never recognised", () => {
+  const read = (layout: string | undefined): Recognition => recogniseModel(model([["o", [1, 84, 8400]]]), { layout });
+  expect(read("yolo-fractions")).toMatchObject({ layout: "yolo-fractions", plan: { boxUnit: "fraction" } });
+  expect(read(undefined).layout).toBe("yolo");
+  expect(() => read("yolo-end-to-end-fractions")).toThrow(/do not fit the layout "yolo-end-to-end-fractions"/);
 });
 
 test("[B, 300, 84] is RT-DETR, not a head: no grid of the input has 300 cells, nor a fixed number if it is open", () => {
@@ -373,10 +438,10 @@ test("of YOLOv9's heads, of one shape, the main one is numbered, and the last of
 
 test("an output that the layout does not know shows another model: it is refused, and read where the layout is named", () => {
   const further: [Declared, Declared][] = [
-    // pytorch-YOLOv4 at 416, whose channels are classes alone; YOLOP, which wants ImageNet's mean; a head on the side.
+    // pytorch-YOLOv4's kind; YOLOP, which wants ImageNet's mean; a head on the side.
     [
       ["confs", [1, 10_647, 85]],
-      ["boxes", [1, 10_647, 1, 4]],
+      ["boxes", [1, 10_647, 2, 4]],
     ],
     [
       ["det_out", [1, 25_200, 6]],

@@ -135,6 +135,74 @@ function rows(dtype: FloatType, needsNms: boolean): DecodeCase[] {
   ];
 }
 
+/** Rows whose boxes are centre and size as fractions; the clusters lie inside a picture of 320 × 256. */
+function centredRows(dtype: FloatType): DecodeCase {
+  const noise = new Noise(37);
+  const value = (column: number): number => {
+    if (column < 2) return 0.1 + noise.clustered(5, 0.15, 0.02);
+    return column < 4 ? 0.1 + noise.random() * 0.1 : rowValue(noise, column);
+  };
+  return {
+    name: `centred rows in fractions ${dtype}`,
+    plan: {
+      kind: "rows",
+      output: "rows",
+      columns: 6,
+      boxColumn: 0,
+      scoreColumn: 4,
+      classColumn: 5,
+      batchColumn: undefined,
+      counts: undefined,
+      boxForm: "centre",
+      boxUnit: "fraction",
+    },
+    outputs: new Map([["rows", tensor(dtype, [3, 70, 6], (at) => value(at % 6))]]),
+    batch: 3,
+    inputWidth: 320,
+    inputHeight: 256,
+    needsNms: false,
+  };
+}
+
+/** Boxes as corners: behind the classes' channels in either order, and in a tensor of their own of either rank. */
+function corners(dtype: FloatType): DecodeCase[] {
+  const noise = new Noise(41);
+  const [batch, anchors, classes] = [2, 330, 7];
+  const corner = (axis: number): number => rowValue(noise, axis) / (axis % 2 === 0 ? 640 : 480);
+  const size = { batch, inputWidth: 640, inputHeight: 480, needsNms: true };
+  const plan = { kind: "dense", output: "output0", classes, score: "class", boxForm: "corners" } as const;
+  const joined = (["channel-major", "anchor-major"] as const).map((order): DecodeCase => {
+    const channels = 4 + classes;
+    const isChannelMajor = order === "channel-major";
+    const shape = isChannelMajor ? [batch, channels, anchors] : [batch, anchors, channels];
+    const output = tensor(dtype, shape, (at) => {
+      const channel = isChannelMajor ? Math.floor(at / anchors) % channels : at % channels;
+      return channel < 4 ? rowValue(noise, channel) : noise.score(8);
+    });
+    return {
+      ...size,
+      name: `corners ${order} ${dtype}`,
+      plan: { ...plan, order, channels, classChannel: 4, boxUnit: "pixels" },
+      outputs: new Map([["output0", output]]),
+    };
+  });
+  const apart = [
+    [batch, anchors, 4],
+    [batch, anchors, 1, 4],
+  ].map(
+    (shape): DecodeCase => ({
+      ...size,
+      name: `corners apart, in fractions, ${dtype} [${shape.join(", ")}]`,
+      plan: { ...plan, order: "anchor-major", channels: classes, classChannel: 0, boxUnit: "fraction", boxes: "boxes" },
+      outputs: new Map([
+        ["output0", tensor(dtype, [batch, anchors, classes], () => noise.score(8))],
+        ["boxes", tensor(dtype, shape, (at) => corner(at % 4))],
+      ]),
+    }),
+  );
+  return [...joined, ...apart];
+}
+
 function columns(dtype: FloatType): DecodeCase[] {
   const noise = new Noise(13);
   const boxes = tensor(dtype, [2, 90, 4], (at) => rowValue(noise, at % 4));
@@ -279,6 +347,7 @@ export function decodeCases(): DecodeCase[] {
     }
     cases.push(...rows(dtype, true), ...rows(dtype, false), ...columns(dtype), ...queries(dtype));
     cases.push(grid(dtype), distanceBins(dtype), fastestDet(dtype));
+    cases.push(centredRows(dtype), ...corners(dtype));
   }
   return cases;
 }

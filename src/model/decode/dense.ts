@@ -5,41 +5,15 @@ import type { DecodeInput } from "../layout.ts";
 import type { DensePlan } from "../plan.ts";
 import { NumberSlice } from "./number-slice.ts";
 import { FLOATS, outputTensor } from "./output-tensor.ts";
+import { pushBox } from "./push-box.ts";
 
 const { fround } = Math;
 
 const values: NumberSlice = new NumberSlice();
+const boxes: NumberSlice = new NumberSlice();
 /** Best score of each anchor; -1 if none reached the threshold, NaN if a class was NaN. */
 let best: Float32Array = new Float32Array(0);
 let bestClass: Int32Array = new Int32Array(0);
-
-/** Append a box, given as centre and size. Every operation is rounded to f32, in this order, as the kernel does. */
-function pushBox(
-  plan: DensePlan,
-  input: DecodeInput,
-  candidates: Candidates,
-  x: number,
-  y: number,
-  width: number,
-  height: number,
-  score: number,
-  classId: number,
-  anchor: number,
-): void {
-  const halfWidth = fround(width * 0.5);
-  const halfHeight = fround(height * 0.5);
-  let x1 = fround(x - halfWidth);
-  let y1 = fround(y - halfHeight);
-  let x2 = fround(x + halfWidth);
-  let y2 = fround(y + halfHeight);
-  if (plan.boxUnit === "fraction") {
-    x1 = fround(x1 * input.inputWidth);
-    y1 = fround(y1 * input.inputHeight);
-    x2 = fround(x2 * input.inputWidth);
-    y2 = fround(y2 * input.inputHeight);
-  }
-  candidates.push(x1, y1, x2, y2, score, classId, anchor);
-}
 
 /** Take a class score of at least the threshold, or NaN, which sticks. The first of equal scores stays. */
 function meet(anchor: number, score: number, classId: number): void {
@@ -89,6 +63,7 @@ function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Can
   const needed = (plan.classChannel + plan.classes) * anchors;
   values.load(tensor, input.index * plan.channels * anchors, needed);
   const { data, offset } = values;
+  const { boxForm = "centre" } = plan;
   if (best.length < anchors) {
     best = new Float32Array(anchors);
     bestClass = new Int32Array(anchors);
@@ -99,20 +74,45 @@ function decodeChannelMajor(plan: DensePlan, input: DecodeInput, candidates: Can
   for (let anchor = 0; anchor < anchors; anchor++) {
     const score = best[anchor]!;
     if (score === -1) continue;
-    const at = offset + anchor;
-    const y = data[at + anchors]!;
-    const width = data[at + 2 * anchors]!;
-    const height = data[at + 3 * anchors]!;
-    pushBox(plan, input, candidates, data[at]!, y, width, height, score, bestClass[anchor]!, anchor);
+    pushBox(
+      boxForm,
+      plan.boxUnit,
+      input,
+      candidates,
+      data,
+      offset + anchor,
+      anchors,
+      score,
+      bestClass[anchor]!,
+      anchor,
+    );
   }
+}
+
+const BOX_NUMBERS = 4;
+
+/** Have the boxes of all anchors at hand: in the rows themselves, or in a tensor of their own. */
+function loadBoxes(plan: DensePlan, input: DecodeInput, anchors: number): void {
+  if (plan.boxes === undefined) {
+    boxes.data = values.data;
+    boxes.offset = values.offset;
+    return;
+  }
+  const isFlat = input.outputs.get(plan.boxes)?.shape.length === 3;
+  const tensor = isFlat
+    ? outputTensor(input, plan.boxes, FLOATS, input.index + 1, anchors, BOX_NUMBERS)
+    : outputTensor(input, plan.boxes, FLOATS, input.index + 1, anchors, 1, BOX_NUMBERS);
+  boxes.load(tensor, input.index * anchors * BOX_NUMBERS, anchors * BOX_NUMBERS);
 }
 
 function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Candidates): void {
   const tensor = outputTensor(input, plan.output, FLOATS, input.index + 1, -1, plan.channels);
   const anchors = tensor.shape[1]!;
-  const { channels, classes, classChannel, score: rule } = plan;
+  const { channels, classes, classChannel, score: rule, boxForm = "centre" } = plan;
   values.load(tensor, input.index * anchors * channels, anchors * channels);
   const { data, offset } = values;
+  loadBoxes(plan, input, anchors);
+  const boxStep = plan.boxes === undefined ? channels : BOX_NUMBERS;
   const threshold = fround(input.threshold);
   for (let anchor = 0, at = offset; anchor < anchors; anchor++, at += channels) {
     const objectness = rule === "class" ? 1 : data[at + 4]!;
@@ -130,7 +130,8 @@ function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Cand
     if (rule === "objectness") score = objectness;
     else if (rule === "product") score = fround(objectness * score);
     if (score < threshold) continue;
-    pushBox(plan, input, candidates, data[at]!, data[at + 1]!, data[at + 2]!, data[at + 3]!, score, classId, anchor);
+    const box = boxes.offset + anchor * boxStep;
+    pushBox(boxForm, plan.boxUnit, input, candidates, boxes.data, box, 1, score, classId, anchor);
   }
 }
 

@@ -1,5 +1,6 @@
 /** @module Grid decoder: YOLOX's undecoded grids; the CPU reference of its kernel. */
 
+import { ModelError, message } from "../../core/errors.ts";
 import { cellCount } from "../anchors.ts";
 import type { Candidates } from "../candidates.ts";
 import type { DecodeInput } from "../layout.ts";
@@ -9,7 +10,35 @@ import { FLOATS, outputTensor } from "./output-tensor.ts";
 
 const { fround } = Math;
 
+/** The one layout that has such a grid. */
+const LAYOUT = "yolox";
+
 const values: NumberSlice = new NumberSlice();
+
+/** Largest logarithm of a size in cells: a box of e^9 cells is larger than any picture. */
+const MAX_LOGARITHM = 9;
+
+/**
+ * Refuse what no grid of offsets and logarithms holds: the tensor has decoded boxes.
+ *
+ * @throws {ModelError} Always
+ */
+export function refuseDecoded(value: number, layout: string): never {
+  const found = `as it must hold offsets in cells and logarithms of sizes, which are small: received ${value}`;
+  const hint =
+    'the model was exported with its decoding (YOLOX: --decode_in_inference): name the layout "yolox-decoded"';
+  throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
+}
+
+/** True for the logarithm of a size that is none; what is infinite is dropped, and counted, as everywhere. */
+function isTooLarge(logarithm: number): boolean {
+  return logarithm > MAX_LOGARITHM && logarithm < Number.POSITIVE_INFINITY;
+}
+
+/** True if a centre, in cells, lies further out than the grid is long. */
+function isFarOut(centre: number, cells: number): boolean {
+  return (centre < -cells || centre > 2 * cells) && Number.isFinite(centre);
+}
 
 /** Append one cell's best class if its score reaches the threshold; a NaN that was read is counted when appended. */
 function decodeCell(
@@ -17,6 +46,8 @@ function decodeCell(
   cell: number,
   column: number,
   row: number,
+  columns: number,
+  rows: number,
   stride: number,
   classes: number,
   threshold: number,
@@ -36,8 +67,14 @@ function decodeCell(
   }
   score = fround(objectness * score);
   if (score < threshold) return;
-  const x = fround(fround(data[at]! + column) * stride);
-  const y = fround(fround(data[at + 1]! + row) * stride);
+  const centreX = fround(data[at]! + column);
+  const centreY = fround(data[at + 1]! + row);
+  if (isTooLarge(data[at + 2]!)) refuseDecoded(data[at + 2]!, LAYOUT);
+  if (isTooLarge(data[at + 3]!)) refuseDecoded(data[at + 3]!, LAYOUT);
+  if (isFarOut(centreX, columns)) refuseDecoded(data[at]!, LAYOUT);
+  if (isFarOut(centreY, rows)) refuseDecoded(data[at + 1]!, LAYOUT);
+  const x = fround(centreX * stride);
+  const y = fround(centreY * stride);
   const halfWidth = fround(fround(fround(Math.exp(data[at + 2]!)) * stride) * 0.5);
   const halfHeight = fround(fround(fround(Math.exp(data[at + 3]!)) * stride) * 0.5);
   candidates.push(x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight, score, classId, cell);
@@ -47,6 +84,7 @@ function decodeCell(
  * Append the cells whose objectness × best class reaches the threshold, grid by grid, row by row.
  *
  * @throws {ShapeError} If the output has another shape or dtype than the plan says, or other grids than the input's size
+ * @throws {ModelError} If a value of a cell that is kept can be neither an offset nor a logarithm
  */
 export function decodeGrid(plan: GridPlan, input: DecodeInput, candidates: Candidates): void {
   const { classes, strides } = plan;
@@ -64,7 +102,7 @@ export function decodeGrid(plan: GridPlan, input: DecodeInput, candidates: Candi
     const rows = Math.ceil(inputHeight / stride);
     for (let row = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++, at += channels, cell++) {
-        decodeCell(at, cell, column, row, stride, classes, threshold, candidates);
+        decodeCell(at, cell, column, row, columns, rows, stride, classes, threshold, candidates);
       }
     }
   }

@@ -5,6 +5,7 @@ import type { DecodeInput } from "../layout.ts";
 import type { RowsPlan } from "../plan.ts";
 import { NumberSlice } from "./number-slice.ts";
 import { classIdOf, FLOATS, INTEGERS, outputTensor } from "./output-tensor.ts";
+import { pushBox } from "./push-box.ts";
 
 const values: NumberSlice = new NumberSlice();
 const counts: NumberSlice = new NumberSlice();
@@ -31,6 +32,7 @@ function findRun(name: string, input: DecodeInput, rows: number): void {
  */
 export function decodeRows(plan: RowsPlan, input: DecodeInput, candidates: Candidates): void {
   const { columns, boxColumn, scoreColumn, classColumn, batchColumn } = plan;
+  const { boxForm = "corners", boxUnit = "pixels" } = plan;
   const isFlat = batchColumn !== undefined || plan.counts !== undefined;
   const tensor = isFlat
     ? outputTensor(input, plan.output, FLOATS, 0, columns)
@@ -49,6 +51,6 @@ export function decodeRows(plan: RowsPlan, input: DecodeInput, candidates: Candi
     const box = at + boxColumn;
     // A row of NaN has no class either: it is appended as it is, and counted there.
     const classId = Number.isNaN(score) ? 0 : classIdOf(data[at + classColumn]!, plan.output);
-    candidates.push(data[box]!, data[box + 1]!, data[box + 2]!, data[box + 3]!, score, classId, firstSource + row);
+    pushBox(boxForm, boxUnit, input, candidates, data, box, 1, score, classId, firstSource + row);
   }
 }

@@ -9,6 +9,7 @@ import type { ModelTraits } from "../model-traits.ts";
 import { FLOATS, findOutput } from "../outputs.ts";
 import type { QueriesPlan } from "../plan.ts";
 import { recognition } from "../recognition.ts";
+import { libreYoloFamily } from "./libreyolo.ts";
 
 type Activation = QueriesPlan["activation"];
 
@@ -71,7 +72,9 @@ function recognise(
   if (!traits.forced && !fits(classes, activation, traits.classes)) return undefined;
   const sizeInputs = maskInputs(model);
   const states = model.outputs.filter(({ name }) => STATES.test(name));
-  const family = familyOf(states, { activation, classes, hasMask: sizeInputs.length > 0 });
+  // LibreYOLO's names tell the family: of those with such outputs its registry lets RT-DETR's kin pass.
+  const isLibreYolo = libreYoloFamily(model.metadata) !== undefined;
+  const family = isLibreYolo ? "rtdetr" : familyOf(states, { activation, classes, hasMask: sizeInputs.length > 0 });
   // The image processors of all of them resize by Pillow's BILINEAR, or by torchvision's with antialias.
   const stretched = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" } as const;
   return recognition(layout, traits, {

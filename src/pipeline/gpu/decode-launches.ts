@@ -1,7 +1,10 @@
 /** @module DecodeLaunches: which kernels decode a model's outputs, and with what arguments, by its plan. Pure. */
 
+import type { DType } from "../../core/dtype.ts";
+import type { TypedDeviceMemory } from "../../cuda/buffer-view.ts";
 import type { LaunchConfig } from "../../cuda/kernel.ts";
 import type {
+  BoxForm,
   ColumnsPlan,
   DecodePlan,
   DensePlan,
@@ -30,6 +33,14 @@ export interface DecodeLaunches {
   readonly capacity: number;
 }
 
+const BOX_FRACTION = 1;
+const BOX_CORNERS = 2;
+
+/** The bits by which a kernel reads a box: see `box_of` in kernels/decode.cuh. */
+function boxBits(form: BoxForm, unit: DensePlan["boxUnit"]): number {
+  return (unit === "fraction" ? BOX_FRACTION : 0) | (form === "corners" ? BOX_CORNERS : 0);
+}
+
 const SCORE_RULES: Readonly<Record<DensePlan["score"], number>> = { class: 0, product: 1, objectness: 2 };
 
 /** Rows of a block where a warp takes one, and where a thread does. */
@@ -47,6 +58,17 @@ function single(rows: number, threads: number, batch: number): LaunchConfig {
   return { grid: [Math.ceil(rows / threads), batch, 1], block: [threads, 1, 1] };
 }
 
+/** Boxes in a tensor of their own, [N, anchors, 4] or [N, anchors, 1, 4]: the kernel reads both tensors as one dtype. */
+function ownBoxes(
+  name: string,
+  outputs: DeviceOutputs,
+  [batch, anchors]: readonly [number, number],
+  dtype: DType,
+): TypedDeviceMemory {
+  const isFlat = outputs.get(name)?.shape.length === 3;
+  return deviceOutput(outputs, name, [dtype], isFlat ? [batch, anchors, 4] : [batch, anchors, 1, 4]);
+}
+
 function dense(plan: DensePlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
   const { batch, inputWidth, inputHeight } = input;
   const { channels, classes, classChannel, order } = plan;
@@ -54,13 +76,14 @@ function dense(plan: DensePlan, outputs: DeviceOutputs, input: DecodeBatch): Dec
   const expected = isChannelMajor ? [batch, channels, -1] : [batch, -1, channels];
   const output = deviceOutput(outputs, plan.output, FLOATS, expected);
   const anchors = output.shape[isChannelMajor ? 2 : 1]!;
+  const boxes = plan.boxes === undefined ? undefined : ownBoxes(plan.boxes, outputs, [batch, anchors], output.dtype);
   const values = {
     output: output.pointer,
     anchors,
     channels,
     classes,
     class_channel: classChannel,
-    is_fraction: plan.boxUnit === "fraction" ? 1 : 0,
+    box_form: boxBits(plan.boxForm ?? "centre", plan.boxUnit),
     width: inputWidth,
     height: inputHeight,
   };
@@ -75,12 +98,12 @@ function dense(plan: DensePlan, outputs: DeviceOutputs, input: DecodeBatch): Dec
         module: "decode_dense",
         kernel: `decode_dense_anchor_major_${output.dtype}`,
         config: shared(anchors, WARP_ROWS, batch),
-        values: { ...values, score_rule: SCORE_RULES[plan.score] },
+        values: { ...values, box_tensor: boxes?.pointer ?? 0, score_rule: SCORE_RULES[plan.score] },
       };
   return { launches: [launch], capacity: anchors };
 }
 
-function rows(plan: RowsPlan, outputs: DeviceOutputs, { batch }: DecodeBatch): DecodeLaunches {
+function rows(plan: RowsPlan, outputs: DeviceOutputs, { batch, inputWidth, inputHeight }: DecodeBatch): DecodeLaunches {
   const isFlat = plan.batchColumn !== undefined || plan.counts !== undefined;
   const output = deviceOutput(outputs, plan.output, FLOATS, isFlat ? [-1, plan.columns] : [batch, -1, plan.columns]);
   const count = output.shape[isFlat ? 0 : 1]!;
@@ -100,6 +123,9 @@ function rows(plan: RowsPlan, outputs: DeviceOutputs, { batch }: DecodeBatch): D
       score_column: plan.scoreColumn,
       class_column: plan.classColumn,
       batch_column: plan.batchColumn ?? -1,
+      box_form: boxBits(plan.boxForm ?? "corners", plan.boxUnit ?? "pixels"),
+      width: inputWidth,
+      height: inputHeight,
     },
   };
   return { launches: [launch], capacity: count };

@@ -1,12 +1,16 @@
 /** @module Detections: the fixed block of kept rows that the selection kernel writes for each picture, and reading it. */
 
 import { ModelError, message } from "../../core/errors.ts";
+import { refuseDecoded } from "../../model/decode/grid.ts";
 import type { DetectionBlock } from "../../model/detection-block.ts";
 import type { RowExtra } from "../../model/gather.ts";
 import { assertProbability } from "../../model/selector.ts";
 
 /** 32-bit words before the rows: count, dropped, fault, the value of the fault. */
 const HEADER_WORDS = 4;
+
+/** The fault of an undecoded grid, as kernels/decode.cuh has it; any other is that of a class id. */
+const FAULT_GRID = 2;
 
 /** 32-bit words of one picture's block: a header, [rows, 4] boxes, [rows] scores, class ids and sources, to a multiple of 4. */
 export function detectionWords(rows: number): number {
@@ -54,7 +58,7 @@ export class DetectionReader {
    *
    * @param block  room for as many rows as were asked for
    * @param layout for messages: which layout the model was read as
-   * @throws {ModelError} If a class id is no whole number from 0 on, or a score no probability
+   * @throws {ModelError} If a class id is no whole number from 0 on, or a score no probability, or a grid is decoded
    */
   read(index: number, block: DetectionBlock, layout: string): void {
     const integers = this.#integers;
@@ -62,6 +66,7 @@ export class DetectionReader {
     const start = index * detectionWords(this.#rows);
     const count = integers[start]!;
     block.dropped = integers[start + 1]!;
+    if (integers[start + 2] === FAULT_GRID) refuseDecoded(floats[start + 3]!, layout);
     if (integers[start + 2] !== 0) refuseClassId(floats[start + 3]!, layout);
     const boxes = start + HEADER_WORDS;
     const scores = boxes + this.#rows * 4;

@@ -178,4 +178,21 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
   expect(() => read(rowsOf(0.5, 1.5))).toThrow(ModelError);
   expect(() => read(rowsOf(0.5, 1.5))).toThrow("as class ids are whole numbers from 0 on: received 1.5");
   expect(() => read(rowsOf(7, 1))).toThrow("as scores are from 0 to 1: received 7");
+  const gridOf = (...cell: number[]): DecodeCase => {
+    const data = new Float32Array(84 * 6);
+    data.set(cell);
+    return {
+      ...rowsOf(0, 0),
+      plan: { kind: "grid", output: "grid", classes: 1, strides: [8, 16, 32] },
+      outputs: new Map([["grid", { dtype: "f32", shape: [1, 84, 6], data }]]),
+    };
+  };
+  expect(read(gridOf(0.5, 0.5, 9, 1, 0.9, 0.9))[0]!.count).toBe(1);
+  for (const [at, value] of [12, 10, 60, 30].entries()) {
+    const cell = [0.5, 0.5, 1, 1, 0.9, 0.9];
+    cell[(at + 2) % 4] = value;
+    expect(() => read(gridOf(...cell))).toThrow(
+      `logarithms of sizes, which are small: received ${value}\nHint: the model was`,
+    );
+  }
 });

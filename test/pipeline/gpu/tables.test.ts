@@ -129,6 +129,8 @@ test("DetectionReader copies the rows of one picture, and refuses what is no det
   integers[2] = 1;
   floats[3] = 0.5;
   expect(() => reader.read(1, block, "yolo")).toThrow("as class ids are whole numbers from 0 on: received 0.5");
+  integers[2] = 2;
+  expect(() => reader.read(1, block, "yolox")).toThrow("logarithms of sizes, which are small: received 0.5");
 });
 
 test("valueTable() holds every level and the padding", () => {

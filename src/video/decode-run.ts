@@ -4,6 +4,7 @@ import { closeSync } from "node:fs";
 import { Resource } from "../core/resource.ts";
 import { openPipe } from "../ffi/os-pipe.ts";
 import type { VideoAddress } from "./address.ts";
+import { endWithUs } from "./child-watch.ts";
 import { type DecodeJob, decodeArguments } from "./decode-arguments.ts";
 import { ffmpegDialect, findFfmpeg } from "./ffmpeg.ts";
 import { FrameTimes } from "./frame-times.ts";
@@ -55,6 +56,7 @@ export class DecodeRun extends Resource {
         stdio: ["ignore", "pipe", "pipe", writeEnd],
         detached: true,
       }) as Child;
+      endWithUs(child);
       return new DecodeRun(child, readEnd, job.address);
     } catch (error) {
       closeSync(readEnd);

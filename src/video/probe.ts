@@ -4,6 +4,7 @@ import { message, VideoError } from "../core/errors.ts";
 import { usualStandard, type YuvRange } from "../image/yuv.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
 import { isNotAllowed } from "./allowed-input.ts";
+import { endWithUs } from "./child-watch.ts";
 import { findFfmpeg } from "./ffmpeg.ts";
 import { MessageLog } from "./message-log.ts";
 import { parseRational, type Rational, rationalValue } from "./rational.ts";
@@ -172,6 +173,7 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
     ].concat(input),
     { stdin: "ignore", stdout: "pipe", stderr: "pipe", detached: true },
   );
+  endWithUs(child);
   let isLate = false;
   const timer = setTimeout(() => {
     isLate = true;

@@ -35,19 +35,30 @@ export async function testVideo(
   return path;
 }
 
-/** Processes below this one that run a program of this name. */
-export function childrenNamed(name: string): number[] {
+/** What is true of each process that is here: its number, program and parent, and its command line. */
+function processes(isWanted: (program: string, parent: number, command: string) => boolean): number[] {
   const found: number[] = [];
   // A pattern would open every folder, of which some are gone by then.
   for (const pid of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
     try {
       const text = readFileSync(join("/proc", pid, "stat"), "utf8");
-      const [, id, program, parent] = /^(\d+) \((.*)\) \S+ (\d+)/.exec(text) ?? [];
-      if (program === name && Number(parent) === process.pid) found.push(Number(id));
+      const [, id, program = "", parent] = /^(\d+) \((.*)\) \S+ (\d+)/.exec(text) ?? [];
+      const command = readFileSync(join("/proc", pid, "cmdline"), "utf8");
+      if (isWanted(program, Number(parent), command)) found.push(Number(id));
     } catch (error) {
       // It may have ended meanwhile.
       if ((error as NodeJS.ErrnoException).code === undefined) throw error;
     }
   }
   return found;
+}
+
+/** Processes below this one that run a program of this name. */
+export function childrenNamed(name: string): number[] {
+  return processes((program, parent) => program === name && parent === process.pid);
+}
+
+/** Processes of ffmpeg and ffprobe, whosever, that were given a text. */
+export function programsOn(text: string): number[] {
+  return processes((program, _, command) => /^ff(mpeg|probe)$/.test(program) && command.includes(text));
 }

@@ -6,7 +6,7 @@ import { setLogSink } from "../../src/core/log.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { serveRtsp } from "../support/rtsp-server.ts";
-import { childrenNamed, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";
+import { childrenNamed, FAST, ffmpeg, isFfmpegMissing, programsOn, testVideo } from "../support/videos.ts";
 
 let folder = "";
 let stream = new Uint8Array(0);
@@ -230,4 +230,28 @@ test.skipIf(isFfmpegMissing)(
     expect(frames).toBeGreaterThan(30);
   },
   20_000,
+);
+
+test.skipIf(isFfmpegMissing)(
+  "ffprobe and ffmpeg end with a process that is killed, though their server be silent",
+  async () => {
+    const silent = (): Response => new Response(new ReadableStream({ async pull() {} }));
+    // The first is asked by ffprobe; of the second video ffprobe gets all, and ffmpeg nothing.
+    using server = serve((connection) => (connection === 1 ? chunked() : silent()));
+    const { port } = new URL(server.url);
+    const module = join(import.meta.dir, "../../src/video/video-source.ts");
+    const script = `const { VideoSource } = await import(${JSON.stringify(module)});
+      const video = await VideoSource.open(${JSON.stringify(server.url)}, { stallMs: 60_000, live: true });
+      for await (const _ of video);`;
+    for (const connections of [1, 3]) {
+      const child = Bun.spawn([process.execPath, "-e", script], { stdout: "ignore", stderr: "ignore" });
+      while (server.connections() < connections) await Bun.sleep(20);
+      expect(programsOn(port).length).toBe(1);
+      child.kill("SIGKILL");
+      await child.exited;
+      for (let tries = 0; programsOn(port).length > 0 && tries < 100; tries++) await Bun.sleep(20);
+      expect(programsOn(port)).toEqual([]);
+    }
+  },
+  15_000,
 );

@@ -10,11 +10,19 @@ const H264: readonly string[] = [".mp4", ".m4v", ".mov", ".mkv", ".ts", ".flv"];
 /** Extensions that are taken for a video to write. */
 export const VIDEO_FILE_EXTENSIONS: readonly string[] = [...H264, ".webm", ".avi", ".gif"];
 
+const MOVIES: readonly string[] = [".mp4", ".m4v", ".mov"];
+
+/** True for a file that cannot be played before its end is written: its index comes last. */
+export function needsEnd(path: string, { outputArguments }: VideoSinkConfig): boolean {
+  return MOVIES.includes(extname(path).toLowerCase()) && !outputArguments.some((word) => word.includes("frag"));
+}
+
 function codecWords(extension: string, quality: number | undefined): string[] {
   if (H264.includes(extension)) {
     const words = ["-c:v", "libx264", "-preset", "veryfast", "-crf", String(quality ?? 23), "-pix_fmt", "yuv420p"];
-    const isMovie = [".mp4", ".m4v", ".mov"].includes(extension);
-    return isMovie ? [...words, "-video_track_timescale", "90000", "-movflags", "+faststart"] : words;
+    return MOVIES.includes(extension)
+      ? [...words, "-video_track_timescale", "90000", "-movflags", "+faststart"]
+      : words;
   }
   if (extension === ".webm") {
     const speed = ["-deadline", "realtime", "-cpu-used", "8", "-row-mt", "1"];

@@ -1,14 +1,16 @@
 /** @module VideoSink: frames into a video file, encoded by ffmpeg in a process of its own. */
 
-import { closeSync } from "node:fs";
+import { closeSync, realpathSync, rmSync, type Stats } from "node:fs";
 import { resolve } from "node:path";
 import { ClosedError, message, ShapeError, VideoError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
+import { statsOf } from "../core/stats-of.ts";
 import { openPipe } from "../ffi/os-pipe.ts";
 import { type Image, imageOf, isPacked, yuvRangeOf, yuvStandardOf } from "../image/image.ts";
 import { tightNv12 } from "../image/nv12.ts";
 import { tightRgb } from "../image/rgb.ts";
-import { encodeArguments } from "./encode-arguments.ts";
+import { encodeArguments, needsEnd } from "./encode-arguments.ts";
 import { ffmpegDialect, findFfmpeg } from "./ffmpeg.ts";
 import { FRAME_HEADER_BYTES, matroskaHeader, type RawPixels, writeFrameHeader } from "./matroska.ts";
 import { MessageLog } from "./message-log.ts";
@@ -38,6 +40,14 @@ function rawPixelsOf(image: Image): RawPixels {
 
 function pixelText(pixels: RawPixels): string {
   return pixels.format === "RGB" ? "RGB" : `NV12 ${pixels.yuvStandard} ${pixels.yuvRange}`;
+}
+
+function statsIfAny(path: string): Stats | undefined {
+  try {
+    return statsOf(path);
+  } catch {
+    return undefined; // ffmpeg says what is wrong with the path
+  }
 }
 
 /** The process and our end of its pipe. */
@@ -71,7 +81,8 @@ class EncodeRun extends Resource {
 
 /**
  * A video file that is being written: H.264 in an MP4, MOV or MKV, VP9 in a WebM, by the extension. `finish` it, and the
- * file is whole; `close` alone leaves what there is.
+ * file is whole; `close` alone leaves what there is. Where it cannot be ended, as on a full disk, what plays stays (MKV,
+ * TS, …) and what does not is deleted (MP4, MOV, and anything empty).
  *
  * @example
  * ```ts
@@ -85,6 +96,8 @@ export class VideoSink implements AsyncDisposable {
   readonly path: string;
   readonly #config: VideoSinkConfig;
   readonly #run: EncodeRun;
+  /** Of the file that was there before, if there was one. */
+  readonly #former: Stats | undefined;
   readonly #header = new Uint8Array(new ArrayBuffer(FRAME_HEADER_BYTES));
   /** The write that is on its way. */
   #writing: Promise<void> | undefined;
@@ -99,8 +112,9 @@ export class VideoSink implements AsyncDisposable {
   /** Those of the first frame. */
   #pixels: RawPixels | undefined;
 
-  private constructor(path: string, config: VideoSinkConfig, run: EncodeRun) {
+  private constructor(path: string, config: VideoSinkConfig, run: EncodeRun, former: Stats | undefined) {
     this.path = path;
+    this.#former = former;
     this.#config = config;
     this.#run = run;
   }
@@ -115,6 +129,7 @@ export class VideoSink implements AsyncDisposable {
     const config = parseVideoSinkOptions(options);
     const program = findFfmpeg("ffmpeg");
     const words = encodeArguments(path, config, (await ffmpegDialect(program)).passthrough);
+    const former = statsIfAny(path);
     const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
     let run: EncodeRun;
     try {
@@ -127,7 +142,7 @@ export class VideoSink implements AsyncDisposable {
     } finally {
       closeSync(readEnd);
     }
-    return new VideoSink(path, config, run);
+    return new VideoSink(path, config, run, former);
   }
 
   /** Frames written so far. */
@@ -241,10 +256,11 @@ export class VideoSink implements AsyncDisposable {
     if (this.#pixels === undefined) kill();
     this.#run.endInput();
     const slow = setTimeout(kill, GRACE_MS);
-    await child.exited;
+    const code = await child.exited;
     clearTimeout(slow);
     await this.#run.log.ended;
     this.#run.close();
+    if (code !== 0) this.#discard();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -270,7 +286,21 @@ export class VideoSink implements AsyncDisposable {
     throw this.#refusal("ended early");
   }
 
+  /** Delete what ffmpeg has left, where nobody could play it. */
+  #discard(): void {
+    const { path } = this;
+    const left = statsIfAny(path);
+    const isOurs = left?.ino !== this.#former?.ino || left?.mtimeMs !== this.#former?.mtimeMs;
+    if (!left?.isFile() || !isOurs || (left.size > 0 && !needsEnd(path, this.#config))) return;
+    try {
+      rmSync(realpathSync(path));
+    } catch (error) {
+      logger.debug(`Left ${path}, which cannot be played: ${(error as Error).message}`);
+    }
+  }
+
   #refusal(what: string): VideoError {
+    this.#discard();
     const found = `as ffmpeg ${what}: ${this.#run.log.last("it did not say why")}`;
     const hint = "check the place, the room on the disk, and that this ffmpeg has the encoder (ffmpeg -encoders)";
     return new VideoError(message(`write the video ${JSON.stringify(this.path)}`, found, hint), this.path);

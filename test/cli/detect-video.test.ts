@@ -40,7 +40,7 @@ beforeAll(async () => {
   const halves =
     "color=white:size=64x64:rate=30:duration=1[a];color=black:size=64x64:rate=30:duration=1[b];[a][b]concat";
   await ffmpeg("-filter_complex", halves, ...FAST, path("halves.mp4"));
-  await testVideo(path("long.mp4"), "320x240", 3000);
+  await testVideo(path("long.mp4"), "160x120", 3000);
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -288,16 +288,21 @@ test.skipIf(isFfmpegMissing)(
   15_000,
 );
 
-test.skipIf(isFfmpegMissing || !hasSmallDisk)(
-  "detect --save fails where the annotated video cannot be ended for want of room, and says what helps",
-  async () => {
-    mkdirSync(path("disk"));
-    const words = cliWords(toyWords("long.mp4", "--duration", "0.4", "--save", "disk/out.mp4", "-o", "table", "-q"));
-    const shell = `mount -t tmpfs -o size=64k tmpfs disk && head -c 61440 /dev/zero > disk/fill; "$@"`;
-    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stderr: "pipe" });
-    const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
+test.skipIf(isFfmpegMissing || !hasSmallDisk).each([
+  // Room for some of it, which an MP4 without its end is no use for; and for nothing.
+  ["out.mp4", 61_440],
+  ["out.mkv", 65_536],
+])(
+  "detect --save fails where %s cannot be ended for want of room, says what helps, and leaves nothing that does not play",
+  async (name, filled) => {
+    mkdirSync(path("disk"), { recursive: true });
+    const words = cliWords(toyWords("long.mp4", "--duration", "0.4", "--save", `disk/${name}`, "-o", "table", "-q"));
+    const shell = `mount -t tmpfs -o size=64k tmpfs disk && head -c ${filled} /dev/zero > disk/fill; "$@"; code=$?; ls -A disk; exit $code`;
+    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+    const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     expect(code).toBe(1);
-    expect(errors).toMatch(/^error: Cannot write the video "disk\/out\.mp4" as ffmpeg .*No space left/m);
+    expect(output).toBe("fill\n");
+    expect(errors).toMatch(/^error: Cannot write the video "disk\/out\.m.." as ffmpeg .*No space left/m);
     expect(errors).toMatch(/^Hint: check the place, the room on the disk/m);
   },
 );

@@ -3,6 +3,7 @@
 import { allEnded } from "../core/all-ended.ts";
 import { ClosedError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { decodeGate } from "../image/decode-gate.ts";
 import { encodeImage } from "../image/encode.ts";
 import { imageOf } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
@@ -141,11 +142,12 @@ export class Detector implements AsyncDisposable {
   }
 
   /**
-   * For how long every slot has been taken without a run ending, in milliseconds; 0 while one is free. A detector that is
-   * busy comes to some run's length; one whose runs hang goes on counting.
+   * For how long every slot has been taken without a run ending, or every thread that decodes by a picture that takes longer
+   * than allowed; in milliseconds, 0 while there is a free one. A detector that is busy comes to some run's length; one whose
+   * runs hang goes on counting.
    */
   get stalledMs(): number {
-    return this.#pipeline.stalledMs;
+    return Math.max(this.#pipeline.stalledMs, decodeGate.stalledMs);
   }
 
   /**

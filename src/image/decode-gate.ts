@@ -31,6 +31,8 @@ export class DecodeGate {
   readonly #line = new Fifo<Waiting>();
   #running = 0;
   #overdue = 0;
+  /** Since when what holds the last free place has been decoded. */
+  #stalledAt = 0;
 
   /** @param places as many as there are threads, and as many that are about to begin */
   constructor(places: number) {
@@ -39,6 +41,11 @@ export class DecodeGate {
 
   get load(): DecodeLoad {
     return { running: this.#running, waiting: this.#line.length, overdue: this.#overdue, places: this.#places };
+  }
+
+  /** For how long every place has been held by work that is overdue, in milliseconds; 0 while one is not. */
+  get stalledMs(): number {
+    return this.#overdue < this.#places ? 0 : performance.now() - this.#stalledAt;
   }
 
   /**
@@ -64,6 +71,7 @@ export class DecodeGate {
         const timer = setTimeout(() => {
           isOverdue = true;
           this.#overdue += 1;
+          this.#stalledAt = performance.now() - timeoutMs;
           onOverdue(ended);
           reject(timeoutError(source, timeoutMs));
           this.#refuseAll();

@@ -1,6 +1,6 @@
 /** @module Dispatcher: frames from the streams through the detector to their answers, several at a time. */
 
-import { ImageError } from "../core/errors.ts";
+import { DecodeStalledError, ImageError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { RepeatedLine } from "../core/repeated-line.ts";
 import { formatDuration } from "../core/units.ts";
@@ -308,8 +308,8 @@ export class Dispatcher {
     const { maxDeliveries } = this.#rules.config.deadLetter;
     const [reason = ""] = String((error as Error).message).split("\n", 1);
     this.#failed.tell(`Failed at ${titleOf(frame.entry)}, delivery ${deliveries} of ${maxDeliveries}. ${reason}`);
-    // What was given up may have waited behind the one that hangs: if it hangs itself, no worker answers its last delivery.
-    const isLate = error instanceof DOMException && error.name === "TimeoutError";
+    // It may have waited behind others that hang: if it hangs itself, no worker answers its last delivery.
+    const isLate = error instanceof DecodeStalledError || (error as Error).name === "TimeoutError";
     if (deliveries >= maxDeliveries && !isLate) await this.#bury(frame, { kind: "failed", reason });
     else this.#release(frame);
   }

@@ -135,11 +135,14 @@ describe("DecodeGate", () => {
       'Cannot decode "a.jpg" as decoding must end within 20 ms, and has not\nHint: raise',
     );
     expect(gate.load).toEqual({ running: 1, waiting: 0, overdue: 1, places: 1 });
+    // Counted from when it began.
+    expect(gate.stalledMs).toBeGreaterThanOrEqual(20);
     expect(await waiting).toBeInstanceOf(DecodeStalledError);
     await expect(gate.run(() => Promise.resolve("no"), "c.jpg", 20, none)).rejects.toThrow("all 1 places are held");
     hung.resolve("at last");
     expect(await ended).toBe("at last");
     expect(await gate.run(() => Promise.resolve("again"), "d.jpg", 20, none)).toBe("again");
+    expect(gate.stalledMs).toBe(0);
     expect(gate.load).toEqual({ running: 0, waiting: 0, overdue: 0, places: 1 });
   });
 });

@@ -1,0 +1,187 @@
+/** @module Attack: a `serve` and a `worker` of their own on loopback, attacked while good requests go on. */
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { blurredSvg, flatWebp, manyScans, tiledTiff } from "../support/hostile.ts";
+import { RedisServer } from "../support/redis-server.ts";
+import { RawConnection, WHITE_JPEG } from "../support/serving.ts";
+import { HTTP_ATTACKS } from "./http-attacks.ts";
+import { Arena, Canary, type Ending, type Outcome, type Scale, Target, tally } from "./target.ts";
+
+/** What must hold. */
+export interface Limits {
+  /** Longest that a good request may take, milliseconds. */
+  readonly answerMs: number;
+  /** Most memory of a process, bytes. */
+  readonly memoryBytes: number;
+  /** Longest from SIGTERM to the end, beyond the drain, milliseconds. */
+  readonly endMs: number;
+}
+
+const DRAIN_S = 1;
+
+function judged(outcome: Omit<Outcome, "faults">, canary: Canary, { answerMs }: Limits, faults: string[]): Outcome {
+  if (canary.count === 0) faults.push("no good request went on meanwhile");
+  if (outcome.worstMs > answerMs) faults.push(`a good request took ${Math.round(outcome.worstMs)} ms`);
+  return { ...outcome, faults: [...faults, ...canary.faults.slice(0, 3)] };
+}
+
+function judgedEnd(name: string, { code, elapsedMs, mostBytes }: Ending, limits: Limits): Outcome {
+  const faults: string[] = [];
+  if (code !== 143) faults.push(`ended with ${code}`);
+  if (elapsedMs > DRAIN_S * 1000 + limits.endMs) faults.push(`ended after ${Math.round(elapsedMs)} ms`);
+  if ((mostBytes ?? 0) > limits.memoryBytes) faults.push(`had ${mostBytes} bytes of memory`);
+  const mebibytes = mostBytes === undefined ? "unknown" : `${Math.round(mostBytes / 2 ** 20)} MiB`;
+  return { name, answers: `${code}, most memory ${mebibytes}`, worstMs: 0, elapsedMs, faults };
+}
+
+async function goodRequest(url: URL): Promise<string | undefined> {
+  const response = await fetch(new URL("/detect", url), { method: "POST", body: WHITE_JPEG });
+  const text = await response.text();
+  return response.status === 200 && text.includes('"cat"') ? undefined : `${response.status} ${text.slice(0, 100)}`;
+}
+
+/** Attack a server; at the end slow bodies and a client that does not read are left for SIGTERM to end. */
+export async function attackServe(scale: Scale, limits: Limits): Promise<Outcome[]> {
+  using arena = new Arena();
+  const words = ["serve", "--model", arena.model, "--backend", "cpu", "--threads", "1", "--drain", String(DRAIN_S)];
+  await using target = new Target([...words, "--name", "toy", "--port", "0"]);
+  const url = new URL((await target.said(/http:\S+/))[0]);
+  const outcomes: Outcome[] = [];
+  for (const { name, expected, run } of HTTP_ATTACKS) {
+    const started = performance.now();
+    const canary = new Canary(() => goodRequest(url));
+    let answers: readonly (string | number)[];
+    {
+      await using _ = canary;
+      answers = await run({ url, scale });
+    }
+    const wrong = answers.filter((answer) => !expected.test(String(answer)));
+    const faults = wrong.length === 0 ? [] : [`answered ${tally(wrong)}`];
+    const { worstMs } = canary;
+    const elapsedMs = performance.now() - started;
+    outcomes.push(judged({ name, answers: tally(answers), worstMs, elapsedMs }, canary, limits, faults));
+  }
+  const hanging = await Promise.all(Array.from({ length: 3 }, () => RawConnection.open(url)));
+  for (const connection of hanging.slice(1)) connection.post("/detect", { "Content-Length": 1000 });
+  hanging[0]!.send("GET / HTTP/1.1\r\n");
+  outcomes.push(judgedEnd("serve ends", await target.terminate(), limits));
+  for (const connection of hanging) connection.cut();
+  return outcomes;
+}
+
+/** A server killed on its Unix socket, and the next one there. */
+export async function attackSocket(limits: Limits): Promise<Outcome> {
+  using arena = new Arena();
+  const unix = join(arena.folder, "detector.sock");
+  const words = ["serve", "--model", arena.model, "--backend", "cpu", "--drain", String(DRAIN_S), "--unix", unix];
+  {
+    await using first = new Target(words);
+    await first.said(/Serving/);
+    await first.kill();
+  }
+  const wasLeft = existsSync(unix);
+  await using second = new Target(words);
+  await second.said(/Serving/);
+  const { status } = await fetch("http://localhost/readyz", { unix });
+  const { faults, ...outcome } = judgedEnd("a socket file left behind", await second.terminate(), limits);
+  const found = [
+    ...faults,
+    ...(wasLeft ? [] : ["nothing was left"]),
+    ...(status === 200 ? [] : [`answered ${status}`]),
+  ];
+  return { ...outcome, faults: found };
+}
+
+/** Bytes that are the same in every run. */
+function noise(length: number, seed: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  let state = (seed * 2654435761 + 1) >>> 0;
+  for (let at = 0; at < length; at++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    bytes[at] = state >>> 24;
+  }
+  return bytes;
+}
+
+type Fields = readonly (string | Buffer)[];
+
+/** An entry that is no frame, in one of many ways. */
+function malformed(at: number): Fields {
+  const ways: readonly Fields[] = [
+    ["frame", noise(at % 300, at)],
+    ["frame", Buffer.concat([Buffer.from([0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]), noise(50, at)])],
+    ["data", noise(1 + (at % 500), at)],
+    ["data", ""],
+    ["nothing", "at all"],
+    ["data", "x", "encoding", "rgb", "width", "999999999", "height", "999999999"],
+    ["data", "x", "encoding", "nv12", "width", "-1", "height", "1e9", "pitch", "NaN"],
+    ["data", "x", "encoding", `${"z".repeat(10_000)}`],
+    ["data", WHITE_JPEG, "timestamp", "9".repeat(30)],
+    ["data", WHITE_JPEG.subarray(0, WHITE_JPEG.length - 30)],
+    ["data", blurredSvg(at % 2 === 0 ? "" : "<!-- x -->")],
+    ["data", manyScans(8000, 70)],
+    ["data", flatWebp(16383, 16383)],
+    ["data", tiledTiff(32768)],
+    Array.from({ length: 4000 }, (_, index) => `field-${index}`),
+    ["source_id", noise(200, at), "data", noise(100, at)],
+  ];
+  return ways[at % ways.length]!;
+}
+
+/** Attack a worker through its stream and its health server. Needs redis-server. */
+export async function attackWorker(scale: Scale, limits: Limits): Promise<Outcome[]> {
+  using arena = new Arena();
+  await using redis = await RedisServer.start();
+  using client = await redis.client();
+  const send = (command: string, words: Fields): Promise<unknown> => client.send(command, words as string[]);
+  const words = ["worker", "--model", arena.model, "--backend", "cpu", "--threads", "1", "--redis", redis.url];
+  await using target = new Target([...words, "--drain", String(DRAIN_S), "--format", "fields", "--port", "0"]);
+  const url = new URL((await target.said(/http:\S+/))[0]);
+  await target.said(/Reading frames/);
+
+  const started = performance.now();
+  let last = "$";
+  using reader = await redis.client();
+  const goodFrame = async (): Promise<string | undefined> => {
+    const id = String(await send("XADD", ["frames", "*", "source_id", "good", "data", WHITE_JPEG]));
+    // Others' answers come between.
+    for (const from = performance.now(); performance.now() - from < 2 * limits.answerMs; ) {
+      const after = last === "$" ? "0" : last;
+      const reply = await reader.send("XREAD", ["COUNT", "100", "BLOCK", "1000", "STREAMS", "detections", after]);
+      for (const [entryId, fields] of reply?.detections ?? []) {
+        last = entryId;
+        if (!fields.includes(id)) continue;
+        return fields.join().includes("cat") ? undefined : `answered ${fields.join().slice(0, 100)}`;
+      }
+    }
+    return "never answered";
+  };
+  const canary = new Canary(goodFrame);
+  {
+    await using _ = canary;
+    for (let at = 0; at < scale.entries; at++) await send("XADD", ["frames", "*", ...malformed(at)]);
+    while (Number(await client.send("XLEN", ["detections"])) < scale.entries) {
+      if (performance.now() - started > 60_000) break;
+      await Bun.sleep(20);
+    }
+  }
+  const answered = Number(await client.send("XLEN", ["detections"]));
+  const [pending] = (await client.send("XPENDING", ["frames", "bun-tensorrt"])) as [number];
+  const faults: string[] = [];
+  if (answered !== scale.entries + canary.count) faults.push(`${answered} answers to ${scale.entries + canary.count}`);
+  if (pending !== 0) faults.push(`${pending} entries are pending`);
+  const ready = await fetch(new URL("/readyz", url));
+  if (ready.status !== 200) faults.push(`readyz is ${ready.status} ${await ready.text()}`);
+  const foreign = await RawConnection.open(url);
+  foreign.send("GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+  const status = await foreign.status();
+  if (status !== 421) faults.push(`a foreign host got ${status}`);
+  foreign.cut();
+  const { worstMs } = canary;
+  const elapsedMs = performance.now() - started;
+  const name = "malformed entries";
+  const answers = `${scale.entries} and ${canary.count} good ones answered`;
+  const first = judged({ name, answers, worstMs, elapsedMs }, canary, limits, faults);
+  return [first, judgedEnd("worker ends", await target.terminate(), limits)];
+}

@@ -15,9 +15,10 @@ export function plural(count: number, noun: string): string {
 
 /** A picture's block of lines, ended by a line break. Boxes are x1, y1, x2, y2 in source pixels. */
 export function formatPicture({ file, result, frame }: PictureResult, paint: Paint): string {
-  const { detections, width, height, dropped, timing } = result;
+  const { detections, width, height, dropped, implausible, timing } = result;
   const facts = [`${width}x${height}`, plural(detections.length, "object"), formatDuration(timing.total)];
   if (dropped > 0) facts.push(paint("yellow", `${plural(dropped, "row")} with NaN left out`));
+  if (implausible > 0) facts.push(paint("yellow", `${implausible} implausible`));
   const time = frame?.timestampMs === undefined ? "" : ` at ${(frame.timestampMs / 1000).toFixed(3)} s`;
   const place = frame === undefined ? "" : ` #${frame.index}${time}`;
   const lines = [`${paint("bold", printable(redact(file)))}${place}  ${facts.join(", ")}`];

@@ -31,6 +31,11 @@ export interface DetectionResult {
   readonly height: number;
   /** Rows the model gave that were left out because a score or a coordinate was NaN. */
   readonly dropped: number;
+  /**
+   * How many of the detections cannot be right: a score above 1, a box outside the picture, or all of them alike. Then the layout
+   * or the pre-processing is another than assumed; the log says so once.
+   */
+  readonly implausible: number;
   /** Of the batch the picture was in. */
   readonly timing: Timing;
   /** With `damaged: "take"`: why some of the picture's pixels are not those of its file. */

@@ -282,6 +282,7 @@ export class Detector implements AsyncDisposable {
       width,
       height,
       dropped: block.dropped,
+      implausible: block.implausible,
       timing: { ...timings, total: performance.now() - startedAt },
       ...(damage === undefined ? {} : { damage }),
     };

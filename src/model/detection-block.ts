@@ -8,6 +8,8 @@ export interface DetectionBlock {
   count: number;
   /** Rows that were left out because a score or a coordinate was NaN. */
   dropped: number;
+  /** Rows that cannot be right: scores above 1, boxes outside the picture, all rows alike. See `PlausibilityGuard`. */
+  implausible: number;
   /** f32 [capacity, 4]: x1, y1, x2, y2. */
   readonly boxes: Float32Array<ArrayBuffer>;
   /** f32 [capacity]. */
@@ -30,6 +32,7 @@ export function createDetectionBlock(
   return {
     count: 0,
     dropped: 0,
+    implausible: 0,
     boxes: new Float32Array(new ArrayBuffer(capacity * 16)),
     scores: new Float32Array(new ArrayBuffer(capacity * 4)),
     classIds: new Int32Array(new ArrayBuffer(capacity * 4)),

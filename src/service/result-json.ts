@@ -21,6 +21,8 @@ export interface ResultJson {
   readonly detections: readonly DetectionJson[];
   /** Rows left out because a score or a coordinate was NaN. */
   readonly dropped: number;
+  /** Detections that cannot be right; see `DetectionResult`. */
+  readonly implausible: number;
   /** Milliseconds by stage, three digits. */
   readonly timing: Timing;
   /** Why some of the picture's pixels are not those of its file; left out where all are. */
@@ -35,7 +37,7 @@ export function round(value: number, digits: number): number {
 
 /** A result as an object for `JSON.stringify`; keys in this order. */
 export function resultJson(result: DetectionResult): ResultJson {
-  const { width, height, dropped, timing, damage } = result;
+  const { width, height, dropped, implausible, timing, damage } = result;
   return {
     width,
     height,
@@ -46,6 +48,7 @@ export function resultJson(result: DetectionResult): ResultJson {
       box: [round(x1, 3), round(y1, 3), round(x2, 3), round(y2, 3)],
     })),
     dropped,
+    implausible,
     timing: {
       decode: round(timing.decode, 3),
       preprocess: round(timing.preprocess, 3),

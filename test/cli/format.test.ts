@@ -15,6 +15,7 @@ const RESULT: DetectionResult = {
   width: 200,
   height: 101,
   dropped: 0,
+  implausible: 0,
   timing: { decode: 1, preprocess: 2.00049, infer: 3, postprocess: 4, total: 10.5 },
   detections: [
     { label: "person", classId: 0, score: 0.91234567, box: [10.00049, 20, 110, 70.5] },
@@ -56,6 +57,7 @@ test("jsonFormat() is one array, also of no picture", async () => {
       { label: "bicycle", classId: 1, score: 0.5, box: [0, 0, 200, 101] },
     ],
     dropped: 0,
+    implausible: 0,
     timing: { decode: 1, preprocess: 2, infer: 3, postprocess: 4, total: 10.5 },
   });
   expect(JSON.parse(await written(jsonFormat(), []))).toEqual([]);

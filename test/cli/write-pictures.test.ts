@@ -11,6 +11,7 @@ const result: DetectionResult = {
   width: 1,
   height: 1,
   dropped: 0,
+  implausible: 0,
   timing: { decode: 0, preprocess: 0, infer: 0, postprocess: 0, total: 0 },
 };
 

@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { ClosedError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import type { DetectionBlock } from "../../src/model/detection-block.ts";
@@ -10,11 +11,14 @@ import type { Backend, BackendOptions, Slot } from "../../src/pipeline/backend.t
 import { chance } from "../support/chance.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { nv12Pair } from "../support/nv12-pictures.ts";
+import { openDetector } from "../support/open-detector.ts";
 import { withOrientation } from "../support/pictures.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const all: Selection = { threshold: 0.1, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
 const size = [64, 64] as const;
+
+const CAT_AND_DOG = { names: "{0: 'cat', 1: 'dog'}", stride: "32" };
 
 interface Row {
   readonly classId: number;
@@ -139,6 +143,28 @@ export function testBackend(
     } finally {
       backend.close();
     }
+  });
+
+  test(`${name}: rows that cannot be right are counted, and reported once`, async () => {
+    const lines: string[] = [];
+    const former = setLogSink((level, text) => level === "warn" && lines.push(text));
+    try {
+      // Boxes of 1,000 pixels and more in an input of 64: all of them lie beside the picture.
+      const far = openDetector({ row: [2000, 1500, 40, 20, 0.9, 0.2], isTransposed: true, metadata: CAT_AND_DOG });
+      await withSlot(async (slot) => {
+        for (const side of [64, 32]) {
+          const [block] = await slot.detect([flatPicture(side, side, 255)], size, { ...all, iou: 1 });
+          expect(block).toMatchObject({ count: 10, implausible: 10 });
+        }
+      }, far);
+      await withSlot(async (slot) => {
+        const [block] = await slot.detect([flatPicture(64, 64, 255)], size, all);
+        expect(block).toMatchObject({ count: 3, implausible: 0 });
+      });
+    } finally {
+      setLogSink(former);
+    }
+    expect(lines).toEqual([expect.stringMatching(/^Implausible detections of the model from bytes: all 10 boxes /)]);
   });
 
   test(`${name}: a batch mixes pictures of different sizes, formats and pitches`, () =>

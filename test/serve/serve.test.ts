@@ -17,7 +17,7 @@ type FileAnswer = { readonly file: string; readonly error?: { readonly code: str
 test("POST /detect answers a picture with what detect --format json gives", async () => {
   await using toy = await ToyServer.open();
   const result = await resultOf(toy.post("/detect", WHITE_JPEG, { "content-type": "image/jpeg" }));
-  expect(Object.keys(result)).toEqual(["width", "height", "detections", "dropped", "timing"]);
+  expect(Object.keys(result)).toEqual(["width", "height", "detections", "dropped", "implausible", "timing"]);
   expect([result.width, result.height, result.dropped]).toEqual([64, 64, 0]);
   expect(result.detections.map(({ label }) => label)).toEqual(["cat", "dog", "dog"]);
   expect(result.detections[0]).toEqual({

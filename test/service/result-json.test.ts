@@ -7,13 +7,14 @@ const RESULT = {
   width: 64,
   height: 33,
   dropped: 1,
+  implausible: 2,
   timing: { decode: 1.23456, preprocess: 0, infer: 2, postprocess: 3, total: 7 },
 };
 
 test("resultJson rounds scores to six digits, boxes and times to three", () => {
   expect(JSON.stringify(resultJson(RESULT))).toBe(
     '{"width":64,"height":33,"detections":[{"label":"cat","classId":0,"score":0.123457,"box":[1.235,2,3,4]}],' +
-      '"dropped":1,"timing":{"decode":1.235,"preprocess":0,"infer":2,"postprocess":3,"total":7}}',
+      '"dropped":1,"implausible":2,"timing":{"decode":1.235,"preprocess":0,"infer":2,"postprocess":3,"total":7}}',
   );
 });
 

@@ -247,7 +247,7 @@ test.skipIf(isFfmpegMissing)(
           const { index, width, height } = waiting.shift()!;
           const timing = { decode: 0, preprocess: 0, infer: index, postprocess: 0, total: 0 };
           if (index === 7) options?.onError?.(new Error("odd"), index);
-          else yield { detections: [], width, height, dropped: 0, timing };
+          else yield { detections: [], width, height, dropped: 0, implausible: 0, timing };
         };
         for await (const frame of frames) {
           if (waiting.push(frame) === 3) yield* settle();

@@ -32,7 +32,7 @@ class StubDetector implements WorkerDetector {
     }
     const timing = { decode: 1, preprocess: 1, infer: 1, postprocess: 1, total: 4 };
     const detections = [{ label: "cat", classId: 0, score: 0.5, box: [0, 0, 5, 5] as const }];
-    return { detections, width: 10, height: 10, dropped: 0, timing };
+    return { detections, width: 10, height: 10, dropped: 0, implausible: 0, timing };
   }
 
   async warmUp(): Promise<void> {

@@ -88,7 +88,7 @@ export const detect: Command = {
     "A folder stands for the pictures in it; for those below it pass a pattern in quotes: 'photos/**'.",
     "Boxes are x1, y1, x2, y2 in pixels of the picture. Formats:",
     "  table  for people",
-    "  json   one array of {file, width, height, detections: [{label, classId, score, box}], dropped, timing (ms)}",
+    "  json   one array of {file, width, height, detections: [{label, classId, score, box}], dropped, implausible, timing (ms)}",
     "  jsonl  the same, one picture a line, as soon as it is done (also: ndjson); a frame has index and timestampMs, too",
     "  coco   [{image_id, category_id, bbox: [x, y, w, h], score}], which pycocotools scores; without --annotations",
     "         a picture's id is the last number in its name, a frame's its place in the video",

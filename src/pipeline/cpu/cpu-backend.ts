@@ -5,6 +5,7 @@ import { Resource } from "../../core/resource.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
+import { PlausibilityGuard } from "../../model/plausibility.ts";
 import { layoutNamed, recogniseModel } from "../../model/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { Backend, BackendOptions } from "../backend.ts";
@@ -60,6 +61,7 @@ export class CpuBackend extends Resource implements Backend {
         session,
         recognition,
         layout: layoutNamed(recognition.layout),
+        guard: new PlausibilityGuard(name),
         fixedBatch: rows > 0 ? rows : undefined,
         decodeOptions: decodeOptionsFor(recognition, options),
       };

@@ -12,6 +12,7 @@ import { Candidates } from "../../model/candidates.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import { gatherExtras } from "../../model/gather.ts";
 import type { DecodeInput, Layout, Recognition } from "../../model/layout.ts";
+import type { PlausibilityGuard } from "../../model/plausibility.ts";
 import type { Selection } from "../../model/selection.ts";
 import { Selector } from "../../model/selector.ts";
 import type { Session } from "../../onnxruntime/session.ts";
@@ -27,6 +28,7 @@ export interface CpuModel {
   readonly session: Session;
   readonly recognition: Recognition;
   readonly layout: Layout;
+  readonly guard: PlausibilityGuard;
   /** Rows of every batch where the model fixes them. */
   readonly fixedBatch: number | undefined;
   readonly decodeOptions: PictureDecodeOptions;
@@ -97,7 +99,7 @@ export class CpuSlot extends Resource implements Slot {
 
   postprocess(selection: Selection): Promise<readonly DetectionBlock[]> {
     const started = performance.now();
-    const { layout, recognition } = this.#model;
+    const { layout, recognition, guard } = this.#model;
     const binding = this.#bindings.current("post-process");
     const input = this.#decodeInput;
     input.outputs = binding.outputs;
@@ -113,6 +115,7 @@ export class CpuSlot extends Resource implements Slot {
       if (extras !== undefined) gatherExtras(extras, input, block);
       unplaceBoxes(block.boxes, block.count, this.placements[index]!);
       this.#pixels.check(block, this.placements[index]!, recognition.layout);
+      guard.check(block, this.placements[index]!);
     }
     this.timings.postprocess = performance.now() - started;
     return Promise.resolve(this.#blocks);

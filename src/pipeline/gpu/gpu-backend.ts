@@ -10,6 +10,7 @@ import { EventWaits } from "../../cuda/event-waits.ts";
 import { Stream } from "../../cuda/stream.ts";
 import type { Recognition } from "../../model/layout.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
+import { PlausibilityGuard } from "../../model/plausibility.ts";
 import { recogniseModel } from "../../model/registry.ts";
 import type { JpegCounts } from "../../nvjpeg/jpeg-counts.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
@@ -97,6 +98,7 @@ export class GpuBackend extends Resource implements Backend {
       kernels,
       engine,
       recognition,
+      guard: new PlausibilityGuard(file.source),
       values,
       fixedBatch: rows > 0 ? rows : undefined,
       zeroCopy: readsInPlace(device, options.zeroCopy),

@@ -5,6 +5,7 @@ import type { Device } from "../../cuda/device.ts";
 import type { EventWaits } from "../../cuda/event-waits.ts";
 import type { PictureDecodeOptions } from "../../image/picture-decoder.ts";
 import type { Recognition } from "../../model/layout.ts";
+import type { PlausibilityGuard } from "../../model/plausibility.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import type { GpuJpeg } from "./gpu-jpeg.ts";
 import type { GpuStreams } from "./gpu-streams.ts";
@@ -17,6 +18,8 @@ export interface LoadedModel {
   readonly kernels: KernelLibrary;
   readonly engine: Engine;
   readonly recognition: Recognition;
+  /** Looks at the kept rows of all slots. */
+  readonly guard: PlausibilityGuard;
   /** On the device: what `valueTable` gave for the pre-processing. */
   readonly values: DeviceMemory;
   /** Rows of every batch where the engine fixes them. */

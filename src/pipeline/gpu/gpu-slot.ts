@@ -203,6 +203,7 @@ export class GpuSlot extends Resource implements Slot {
       const block = blockAt(this.#blocks, index, selection.maxDetections, this.#model.recognition.extras);
       binding.read(index, block);
       this.#pixels.check(block, this.placements[index]!, this.#model.recognition.layout);
+      this.#model.guard.check(block, this.placements[index]!);
     }
     return this.#blocks;
   }

@@ -1,0 +1,129 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { setLogSink } from "../../src/core/log.ts";
+import { place } from "../../src/image/geometry.ts";
+import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
+import { PlausibilityGuard } from "../../src/model/plausibility.ts";
+
+const PLACEMENT = place(200, 100, 64, 64, "letterbox");
+
+let lines: string[] = [];
+let former: ReturnType<typeof setLogSink>;
+
+beforeEach(() => {
+  lines = [];
+  former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
+});
+
+afterEach(() => {
+  setLogSink(former);
+});
+
+/** Rows of x1, y1, x2, y2 and a score, in pixels of a picture of 200x100. */
+function blockOf(rows: readonly (readonly [...box: number[], score: number])[]): DetectionBlock {
+  const block = createDetectionBlock(8);
+  for (const [row, values] of rows.entries()) {
+    block.boxes.set(values.slice(0, 4), row * 4);
+    block.scores[row] = values[4]!;
+  }
+  block.count = rows.length;
+  // What the picture before had.
+  block.implausible = 99;
+  return block;
+}
+
+function check(rows: Parameters<typeof blockOf>[0], guard = new PlausibilityGuard("a.onnx")): number {
+  const block = blockOf(rows);
+  guard.check(block, PLACEMENT);
+  return block.implausible;
+}
+
+test("PlausibilityGuard passes what may be right: nothing, objects, classes of one object, filling rows, a box in the padding", () => {
+  expect(check([])).toBe(0);
+  expect(
+    check([
+      [1, 2, 30, 40, 1],
+      [5, 5, 9, 9, 0.3],
+    ]),
+  ).toBe(0);
+  // f16 rounds so.
+  expect(check([[1, 2, 30, 40, 1.0005]])).toBe(0);
+  expect(
+    check([
+      [1, 2, 30, 40, 0.9],
+      [1, 2, 30, 40, 0.8],
+      [1, 2, 30, 40, 0.7],
+    ]),
+  ).toBe(0);
+  expect(
+    check([
+      [0, 0, 0, 0, 0],
+      [0, 0, 0, 0, 0],
+      [0, 0, 0, 0, 0],
+    ]),
+  ).toBe(0);
+  // Two of one box and score, and one of the whole picture.
+  expect(
+    check([
+      [1, 2, 30, 40, 0.9],
+      [1, 2, 30, 40, 0.9],
+    ]),
+  ).toBe(0);
+  expect(check([[0, 0, 200, 100, 0.9]])).toBe(0);
+  expect(lines).toEqual([]);
+  // Counted, but one of two is no reason to doubt the model.
+  expect(
+    check([
+      [1, 2, 30, 40, 0.9],
+      [50, 0, 60, 0, 0.5],
+    ]),
+  ).toBe(1);
+  expect(lines).toEqual([]);
+});
+
+test("PlausibilityGuard counts scores above 1, boxes outside the picture and rows that are all alike, and reports the first", () => {
+  const hint = expect.stringContaining("`bun-tensorrt inspect` shows what is assumed, and how to say otherwise");
+  expect(
+    check([
+      [1, 2, 30, 40, 1.04],
+      [5, 5, 9, 9, 0.3],
+    ]),
+  ).toBe(1);
+  expect(lines.pop()).toEqual(hint);
+  expect(
+    check([
+      [200, 2, 200, 40, 0.9],
+      [5, 100, 9, 100, 0.8],
+      [200, 100, 200, 100, 0.7],
+      [1, 1, 9, 9, 0.6],
+    ]),
+  ).toBe(3);
+  expect(lines.pop()).toStartWith(
+    "warn: Implausible detections of a.onnx: 3 of 4 boxes of a picture lie outside it; the layout or the pre-processing may be another",
+  );
+  expect(
+    check([
+      [1, 2, 30, 40, 0.9],
+      [1, 2, 30, 40, 0.9],
+      [1, 2, 30, 40, 0.9],
+    ]),
+  ).toBe(3);
+  expect(lines.pop()).toContain("all 3 boxes of a picture are alike");
+  // The whole picture, whatever the scores.
+  expect(
+    check([
+      [0, 0, 200, 100, 0.9],
+      [0, 0, 200, 100, 0.8],
+      [0, 0, 200, 100, 0.7],
+    ]),
+  ).toBe(3);
+  expect(lines.pop()).toContain("all 3 boxes of a picture are alike");
+});
+
+test("PlausibilityGuard reports once a model, and goes on counting", () => {
+  const guard = new PlausibilityGuard("a.onnx");
+  expect(check([[1, 2, 30, 40, 1.04]], guard)).toBe(1);
+  expect(check([[1, 2, 30, 40, 1.04]], guard)).toBe(1);
+  expect(check([[1, 2, 30, 40, 0.9]], guard)).toBe(0);
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toContain("1 of 1 scores of a picture are above 1, up to 1.0");
+});

@@ -20,12 +20,16 @@ struct Selection {
 
 #define FAULT_CLASS 1  // a class id was no whole number from 0 on
 #define FAULT_GRID 2   // an undecoded grid held what is neither an offset nor a logarithm
+#define FAULT_BOX 3    // a box of SURE_SCORE was inside out, and nothing worse was found
+
+// src/model/candidates.ts has the same.
+#define SURE_SCORE 0.2f
 
 // Counters of one picture. The selection sets them back to 0 for the next frame.
 struct Counters {
   int count;             // candidates appended
   int dropped;           // rows left out as a score or a coordinate was no finite number
-  int fault;             // FAULT_CLASS or FAULT_GRID if a value could not be what the plan says
+  int fault;             // a FAULT_ of above if a value could not be what the plan says, else 0
   float fault_value;     // one such value
 };
 
@@ -74,6 +78,7 @@ __device__ __forceinline__ void append(const Candidates &candidates, const Selec
     atomicAdd(&candidates.counters->dropped, 1);
     return;
   }
+  if ((box.x > box.z || box.y > box.w) && score >= SURE_SCORE) atomicCAS(&candidates.counters->fault, 0, FAULT_BOX);
   if (box.x >= box.z || box.y >= box.w || !is_wanted(selection, class_id)) return;
   candidates.boxes[index] = box;
   candidates.classes[index] = class_id;

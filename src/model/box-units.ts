@@ -1,7 +1,8 @@
-/** @module Box units: finding out that a model gives boxes in fractions where its layout has pixels. */
+/** @module Box units: finding out that a model gives boxes in fractions where its layout has pixels, or in another form. */
 
 import { ModelError, message } from "../core/errors.ts";
 import type { Placement } from "../image/geometry.ts";
+import { SURE_SCORE } from "./candidates.ts";
 import type { DetectionBlock } from "./detection-block.ts";
 import { layoutInFractions } from "./layouts/fractions.ts";
 
@@ -11,11 +12,20 @@ const MAX_FRACTION = 1.5;
 /** One box in the first pixel may be a mistake of the model's; so many, and none anywhere else, are fractions. */
 const FEWEST_TO_TELL = 3;
 
-/** Fewer are fractions where one is as good as this: what a model is sure of is larger than a pixel. */
-const SURE_SCORE = 0.2;
+/** Layout of rows whose boxes are centre and size, which look like those of `yolo-end-to-end`. */
+const CENTRED_ROWS = '"rtdetr-ultralytics-rows" where boxes are centre and size';
+
+/** What to read the model as instead. */
+function otherLayout(layout: string): string {
+  const isRows = layout.startsWith("yolo-end-to-end");
+  const other = layoutInFractions(layout);
+  if (other === undefined) return `name ${isRows ? `the layout ${CENTRED_ROWS}` : "another layout"}`;
+  return `name the layout ${JSON.stringify(other)}${isRows ? `, or ${CENTRED_ROWS}` : ""}`;
+}
 
 /**
  * Refuses boxes that were fractions of the input where a layout has pixels: all of them lie in the input's first pixel then.
+ * And boxes that have another form than the layout's: nothing was found but some that are inside out.
  * Keep one for a detector's slot: once a box lay elsewhere, only several that do not are refused.
  */
 export class PixelCheck {
@@ -25,9 +35,11 @@ export class PixelCheck {
    * @param block     the kept rows of a picture, in its own pixels
    * @param placement what they were mapped back by
    * @param layout    for messages: which layout the model was read as
-   * @throws {ModelError} If all lie there, and they are several, or the first of which one was sure
+   * @throws {ModelError} If all lie there, and they are several, or the first of which one was sure; or none is left
    */
-  check({ boxes, scores, count }: DetectionBlock, placement: Placement, layout: string): void {
+  check(block: DetectionBlock, placement: Placement, layout: string): void {
+    const { boxes, scores, count } = block;
+    if (count === 0 && block.hasInsideOut && !this.#hasPixels) refuseInsideOut(layout);
     if (count === 0 || !this.#isToBeLookedAt(scores, count)) return;
     const { padX, padY, scaleX, scaleY } = placement;
     // What lies beside the picture is at its edge.
@@ -40,9 +52,7 @@ export class PixelCheck {
       }
     }
     const found = `as boxes are in pixels of the input: ${count === 1 ? "the only one lies" : `all ${count} lie`} in its first one`;
-    const other = layoutInFractions(layout);
-    const name = other === undefined ? "name another layout" : `name the layout ${JSON.stringify(other)}`;
-    const hint = `the model gives fractions of the input: ${name}, or export it with boxes in pixels`;
+    const hint = `the model gives fractions of the input: ${otherLayout(layout)}, or export it with boxes in pixels`;
     throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
   }
 
@@ -51,4 +61,10 @@ export class PixelCheck {
     if (count >= FEWEST_TO_TELL && scores[FEWEST_TO_TELL - 1]! > 0) return true;
     return !this.#hasPixels && scores[0]! >= SURE_SCORE;
   }
+}
+
+function refuseInsideOut(layout: string): never {
+  const found = "as the right side of a box comes behind its left one: all that it found are inside out";
+  const hint = `the numbers of its boxes may be others, such as centre and size: ${otherLayout(layout)}`;
+  throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
 }

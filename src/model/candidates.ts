@@ -1,5 +1,8 @@
 /** @module Candidates: the boxes a decoder found, before NMS, as growing columns. */
 
+/** A score of which a model is sure enough that what it says of the box counts, in f32; kernels/decode.cuh has the same. */
+export const SURE_SCORE: number = Math.fround(0.2);
+
 /**
  * Columns of candidate boxes. Reused from frame to frame: it only grows, so that a steady state allocates nothing.
  * Boxes are xyxy in model-input pixels. The row number is the candidate's index, by which ties are broken.
@@ -15,6 +18,8 @@ export class Candidates {
   classIds: Int32Array<ArrayBuffer>;
   /** i32 [capacity]: the anchor, query or row of the output that each came from. */
   sources: Int32Array<ArrayBuffer>;
+  /** True if a box of at least {@linkcode SURE_SCORE} since `clear()` was inside out: its right or lower side came first. */
+  hasInsideOut = false;
   /** Rows left out since `clear()` because a score or a coordinate was NaN or infinite. */
   dropped = 0;
 
@@ -30,6 +35,7 @@ export class Candidates {
   clear(): void {
     this.count = 0;
     this.dropped = 0;
+    this.hasInsideOut = false;
   }
 
   /**
@@ -53,6 +59,9 @@ export class Candidates {
     if (!Number.isFinite(sum)) {
       this.dropped += 1;
       return;
+    }
+    if ((boxes[at]! > boxes[at + 2]! || boxes[at + 1]! > boxes[at + 3]!) && scores[row]! >= SURE_SCORE) {
+      this.hasInsideOut = true;
     }
     if (boxes[at]! >= boxes[at + 2]! || boxes[at + 1]! >= boxes[at + 3]!) return;
     this.classIds[row] = classId;

@@ -73,6 +73,7 @@ export class Selector {
     }
     block.count = 0;
     block.dropped = candidates.dropped;
+    block.hasInsideOut = candidates.hasInsideOut;
     this.#sort(candidates, selection);
     const { rows, count } = this.#order;
     if (count === 0) return;

@@ -2,7 +2,9 @@ import { expect, test } from "bun:test";
 import { ModelError } from "../../src/core/errors.ts";
 import { type Placement, place, unplaceBoxes } from "../../src/image/geometry.ts";
 import { PixelCheck } from "../../src/model/box-units.ts";
+import { Candidates } from "../../src/model/candidates.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
+import { Selector } from "../../src/model/selector.ts";
 
 type Box = readonly [x1: number, y1: number, x2: number, y2: number];
 
@@ -73,6 +75,36 @@ test("PixelCheck lets one or two pass of which the model is not sure, or that co
   check(found([[10, 100, 200, 300]], placement), placement, "yolo", pixels);
   check(few, placement, "yolo", pixels);
   expect(() => check(found(FRACTIONS, placement), placement, "yolo", pixels)).toThrow(ModelError);
+});
+
+test("PixelCheck refuses a picture in which nothing was found but boxes inside out, until some lay in pixels", () => {
+  const placement = place(640, 640, 640, 640, "stretch");
+  const read = (rows: readonly number[][], pixels = new PixelCheck()): void => {
+    const candidates = new Candidates();
+    for (const [x1, y1, x2, y2, score] of rows) candidates.push(x1!, y1!, x2!, y2!, score!, 0, 0);
+    const block = createDetectionBlock(4);
+    const selection = { threshold: 0.01, iou: 0.5, maxDetections: 4, classAgnostic: false, classIds: undefined };
+    new Selector().select(candidates, selection, { needsNms: false, layout: "yolo-end-to-end" }, block);
+    pixels.check(block, placement, "yolo-end-to-end");
+  };
+  const centred = [0.5, 0.5, 0.3, 0.2];
+  expect(() => read([[...centred, 0.9]])).toThrow(
+    "as the right side of a box comes behind its left one: all that it found are inside out\nHint: the numbers of its boxes may be others, such as centre and size: name the layout",
+  );
+  expect(() => read([[...centred, 0.9]])).toThrow('or "rtdetr-ultralytics-rows" where boxes are centre and size');
+  // What one is not sure of, what is empty, and what comes beside or after good boxes, is left out as ever.
+  read([[...centred, 0.1]]);
+  read([[0, 0, 0, 0, 0.9]]);
+  read([]);
+  const pixels = new PixelCheck();
+  read(
+    [
+      [...centred, 0.9],
+      [10, 20, 300, 400, 0.8],
+    ],
+    pixels,
+  );
+  read([[...centred, 0.9]], pixels);
 });
 
 test("PixelCheck says how many there are, and what to do", () => {

@@ -34,7 +34,7 @@ function maskInputs({ inputs }: { readonly inputs: readonly TensorInfo[] }): Siz
 
 /** Further outputs of transformers' detectors: states, attentions and what their losses need. */
 const STATES =
-  /^(encoder_|decoder_|cross_)?(last_)?hidden_states?$|^(encoder_|decoder_|cross_)?attentions$|^intermediate_|^init(ial)?_reference_points$|^enc_|^auxiliary_outputs|^denoising_/;
+  /^(encoder_|decoder_|cross_)?(last_)?hidden_states?$|^(encoder_|decoder_|cross_)?attentions$|^intermediate_|^init(ial)?_reference_points$|^enc_|^auxiliary_outputs|^denoising_|^pred_masks$/;
 
 /** Those that RT-DETR, D-FINE and their kin have beside the others. */
 const STATES_OF_RTDETR = /^enc_topk_|^intermediate_(logits|predicted_corners)$|^initial_reference_points$/;

@@ -9,8 +9,10 @@ import { assertProbability } from "../../model/selector.ts";
 /** 32-bit words before the rows: count, dropped, fault, the value of the fault. */
 const HEADER_WORDS = 4;
 
-/** The fault of an undecoded grid, as kernels/decode.cuh has it; any other is that of a class id. */
+/** Faults as kernels/decode.cuh has them. */
+const FAULT_CLASS = 1;
 const FAULT_GRID = 2;
+const FAULT_BOX = 3;
 
 /** 32-bit words of one picture's block: a header, [rows, 4] boxes, [rows] scores, class ids and sources, to a multiple of 4. */
 export function detectionWords(rows: number): number {
@@ -66,8 +68,10 @@ export class DetectionReader {
     const start = index * detectionWords(this.#rows);
     const count = integers[start]!;
     block.dropped = integers[start + 1]!;
-    if (integers[start + 2] === FAULT_GRID) refuseDecoded(floats[start + 3]!, layout);
-    if (integers[start + 2] !== 0) refuseClassId(floats[start + 3]!, layout);
+    const fault = integers[start + 2]!;
+    if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, layout);
+    if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, layout);
+    block.hasInsideOut = fault === FAULT_BOX;
     const boxes = start + HEADER_WORDS;
     const scores = boxes + this.#rows * 4;
     const classIds = scores + this.#rows;

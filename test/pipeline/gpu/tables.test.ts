@@ -131,6 +131,13 @@ test("DetectionReader copies the rows of one picture, and refuses what is no det
   expect(() => reader.read(1, block, "yolo")).toThrow("as class ids are whole numbers from 0 on: received 0.5");
   integers[2] = 2;
   expect(() => reader.read(1, block, "yolox")).toThrow("logarithms of sizes, which are small: received 0.5");
+  floats[4 + rows * 4] = 0.75;
+  integers[2] = 3;
+  reader.read(1, block, "yolo");
+  expect(block.hasInsideOut).toBe(true);
+  integers[2] = 0;
+  reader.read(1, block, "yolo");
+  expect(block.hasInsideOut).toBe(false);
 });
 
 test("valueTable() holds every level and the padding", () => {

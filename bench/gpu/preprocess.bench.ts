@@ -24,9 +24,12 @@ interface Case {
   readonly dtype: Preprocessing["dtype"];
   readonly layout: Preprocessing["layout"];
   readonly batch: number;
+  /** Default `"bilinear"`. */
+  readonly resize?: Preprocessing["resize"];
 }
 
 const SIDE = 640;
+const NAME_WIDTH = 48;
 const HD = [1920, 1080] as const;
 
 const CASES: readonly Case[] = [
@@ -43,18 +46,24 @@ const CASES: readonly Case[] = [
   { source: HD, format: "RGB", dtype: "f32", layout: "NCHW", batch: 8 },
   { source: HD, format: "RGB", dtype: "f16", layout: "NCHW", batch: 8 },
   { source: HD, format: "NV12", dtype: "f32", layout: "NCHW", batch: 8 },
+  { source: HD, format: "RGB", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
+  { source: HD, format: "RGBA", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
+  { source: HD, format: "NV12", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
+  { source: [640, 480], format: "RGB", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
+  { source: [320, 240], format: "RGB", dtype: "f32", layout: "NCHW", batch: 1, resize: "antialias" },
+  { source: HD, format: "RGB", dtype: "f32", layout: "NCHW", batch: 8, resize: "antialias" },
 ];
 
 const BYTES: Readonly<Record<DevicePicture["format"], number>> = { RGB: 3, BGR: 3, RGBA: 4, NV12: 1.5 };
 
 function measure(library: KernelLibrary, timer: GpuTimer, example: Case): string {
-  const { source, format, dtype, layout, batch } = example;
+  const { source, format, dtype, layout, batch, resize = "bilinear" } = example;
   const { stream } = timer;
   const [width, height] = source;
   using stack = new DisposableStack();
   const make = <T extends DType>(type: T, shape: number[]): DeviceBuffer<T> =>
     stack.use(DeviceBuffer.create(type, shape, { stream }));
-  const preprocessing: Preprocessing = { ...YOLO_PREPROCESSING, dtype, layout };
+  const preprocessing: Preprocessing = { ...YOLO_PREPROCESSING, resize, dtype, layout };
   const output = make(dtype, layout === "NCHW" ? [batch, 3, SIDE, SIDE] : [batch, SIDE, SIDE, 3]);
   const sourceBytes = width * height * BYTES[format];
   const pixels = make("u8", [batch, sourceBytes]);
@@ -92,9 +101,9 @@ function measure(library: KernelLibrary, timer: GpuTimer, example: Case): string
   const to = make("u8", [half]);
   const copy = timer.measure(() => copyOnDevice(to, from, on));
   const rate = (microseconds: number): string => (bytes / microseconds / 1000).toFixed(0).padStart(6);
-  const name = `${batch} x ${width}x${height} ${format} to ${dtype} ${layout}`;
+  const name = `${batch} x ${width}x${height} ${format} to ${dtype} ${layout}${resize === "bilinear" ? "" : ", antialias"}`;
   return [
-    name.padEnd(36),
+    name.padEnd(NAME_WIDTH),
     times.cold.toFixed(1).padStart(8),
     rate(times.cold),
     copy.cold.toFixed(1).padStart(8),
@@ -112,7 +121,7 @@ using timer = new GpuTimer(device);
 console.log(`${device.name}; input ${SIDE}x${SIDE}, letterbox`);
 console.log("cold: L2 flushed, median of 101; warm: mean of 200 in a graph; copy: as many bytes on the device, cold");
 console.log(
-  `${"".padEnd(36)}  ${"cold µs".padStart(8)}  ${"GB/s".padStart(6)}  ${"copy µs".padStart(8)}  ${"GB/s".padStart(6)}  ` +
+  `${"".padEnd(NAME_WIDTH)}  ${"cold µs".padStart(8)}  ${"GB/s".padStart(6)}  ${"copy µs".padStart(8)}  ${"GB/s".padStart(6)}  ` +
     `${"of copy".padStart(7)}  ${"warm µs".padStart(8)}  ${"GB/s".padStart(6)}  ${"JS µs".padStart(8)}`,
 );
 for (const example of CASES) console.log(measure(library, timer, example));

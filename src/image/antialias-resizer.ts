@@ -29,7 +29,7 @@ export class AntialiasResizer {
   constructor({ sourceWidth, sourceHeight, contentWidth, contentHeight }: Placement, format: PixelFormat) {
     const isNv12 = format === "NV12";
     this.#pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
-    this.#nv12 = isNv12 ? new Nv12Rows(Int32Array.from({ length: sourceWidth }, (_, x) => x)) : undefined;
+    this.#nv12 = isNv12 ? new Nv12Rows(sourceWidth) : undefined;
     this.#columns = antialiasTaps(sourceWidth, contentWidth);
     this.#rows = antialiasTaps(sourceHeight, contentHeight);
     this.#ring = Array.from({ length: this.#rows.count }, () => new Uint8ClampedArray(contentWidth * 3));

@@ -46,16 +46,49 @@ function convertColumns(
   }
 }
 
-/** Rows of NV12 pictures of one width in RGB, of some columns alone: those that a resize looks at. */
+/** Convert all pixels of a row, two for each U, V: of photographs in half the time. */
+function convertRow(
+  data: Uint8Array,
+  luma: number,
+  chroma: number,
+  coefficients: YuvCoefficients,
+  words: Int32Array,
+): void {
+  const { offset, y, vRed, uGreen, vGreen, uBlue } = coefficients;
+  const width = words.length;
+  for (let x = 0; x < width; x += 2) {
+    const u = data[chroma + x]! - 128;
+    const v = data[chroma + x + 1]! - 128;
+    const reds = (Math.imul(vRed, v) + 32_768) | 0;
+    const greens = (Math.imul(uGreen, u) + Math.imul(vGreen, v) + 32_768) | 0;
+    const blues = (Math.imul(uBlue, u) + 32_768) | 0;
+    const level = Math.imul(Math.max(data[luma + x]! - offset, 0), y);
+    const red = (level + reds) >> 16;
+    const green = (level + greens) >> 16;
+    const blue = (level + blues) >> 16;
+    if (((red | green | blue) & ~255) === 0) words[x] = red | (green << 8) | (blue << 16);
+    else words[x] = clamp(red) | (clamp(green) << 8) | (clamp(blue) << 16);
+    if (x + 1 === width) return;
+    const nextLevel = Math.imul(Math.max(data[luma + x + 1]! - offset, 0), y);
+    const nextRed = (nextLevel + reds) >> 16;
+    const nextGreen = (nextLevel + greens) >> 16;
+    const nextBlue = (nextLevel + blues) >> 16;
+    if (((nextRed | nextGreen | nextBlue) & ~255) === 0) words[x + 1] = nextRed | (nextGreen << 8) | (nextBlue << 16);
+    else words[x + 1] = clamp(nextRed) | (clamp(nextGreen) << 8) | (clamp(nextBlue) << 16);
+  }
+}
+
+/** Rows of NV12 pictures of one width in RGB: whole, or of some columns alone, those that a resize looks at. */
 export class Nv12Rows {
-  readonly #columns: Int32Array;
+  readonly #columns: Int32Array | undefined;
   readonly #words: Int32Array;
   readonly #row: Uint8Array;
 
-  /** @param columns the pixels that are wanted */
-  constructor(columns: Int32Array) {
-    this.#columns = columns;
-    const buffer = new ArrayBuffer(columns.length * NV12_ROW_PIXEL_BYTES);
+  /** @param columns the pixels that are wanted, or the width where all are */
+  constructor(columns: Int32Array | number) {
+    this.#columns = typeof columns === "number" ? undefined : columns;
+    const length = typeof columns === "number" ? columns : columns.length;
+    const buffer = new ArrayBuffer(length * NV12_ROW_PIXEL_BYTES);
     this.#words = new Int32Array(buffer);
     this.#row = new Uint8Array(buffer);
   }
@@ -65,7 +98,9 @@ export class Nv12Rows {
     const coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
     const luma = row * image.pitchBytes;
     const chroma = chromaOffsetOf(image) + (row >> 1) * chromaPitchOf(image);
-    convertColumns(image.data, luma, chroma, this.#columns, coefficients, this.#words);
+    const columns = this.#columns;
+    if (columns === undefined) convertRow(image.data, luma, chroma, coefficients, this.#words);
+    else convertColumns(image.data, luma, chroma, columns, coefficients, this.#words);
     return this.#row;
   }
 }
@@ -74,7 +109,7 @@ export class Nv12Rows {
 export function rgbOfNv12(image: Image): Uint8Array<ArrayBuffer> {
   const { width, height } = image;
   const rgb = new Uint8Array(new ArrayBuffer(width * height * 3));
-  const rows = new Nv12Rows(Int32Array.from({ length: width }, (_, x) => x));
+  const rows = new Nv12Rows(width);
   let at = 0;
   for (let y = 0; y < height; y++) {
     const row = rows.load(image, y);

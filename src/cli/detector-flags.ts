@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import type { DetectorOptions } from "../detector/detector-config.ts";
+import type { DecodingLimits } from "../image/decode-limits.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
 import { PREPROCESSING_FLAGS, preprocessingOf, preprocessingShape } from "./preprocessing-flags.ts";
 import {
@@ -16,6 +17,22 @@ import {
   toggle,
   wholeNumber,
 } from "./values.ts";
+
+/** What decoding an image may cost, and what is taken. */
+export const DECODING_FLAGS: readonly Flag[] = [
+  {
+    name: "max-pixels",
+    value: "N",
+    summary: "most pixels of an image (default 2^28; serve and worker 2^26)",
+  },
+  {
+    name: "decode-timeout",
+    value: "SECONDS",
+    summary: "time to decode an image (default 60; serve and worker 10)",
+  },
+  { name: "damaged", value: "refuse|take", summary: "take what is left of damaged JPEGs, marked (default refuse)" },
+  { name: "vectors", summary: "render SVG: only for images you trust" },
+];
 
 /** In the order of the help. */
 export const DETECTOR_FLAGS: readonly Flag[] = [
@@ -67,18 +84,7 @@ export const DETECTOR_FLAGS: readonly Flag[] = [
     name: "scaled-decoding",
     summary: "decode large JPEGs smaller: faster, scores differ a little",
   },
-  {
-    name: "max-pixels",
-    value: "N",
-    summary: "most pixels of an image (default 268435456; serve and worker 67108864)",
-  },
-  {
-    name: "decode-timeout",
-    value: "SECONDS",
-    summary: "most time to decode an image (default 60; serve and worker 10)",
-  },
-  { name: "damaged", value: "refuse|take", summary: "take what is left of damaged JPEGs, marked (default refuse)" },
-  { name: "vectors", summary: "render SVG: only for images you trust" },
+  ...DECODING_FLAGS,
   { name: "labels", value: "FILE", summary: "class names, one a line, where the model has none or others" },
   { name: "layout", value: "NAME", summary: "output layout, where the model does not tell it" },
   ...PREPROCESSING_FLAGS,
@@ -86,6 +92,31 @@ export const DETECTOR_FLAGS: readonly Flag[] = [
 ];
 
 const seconds = wholeNumber(1, 86_400).transform((value) => value * 1000);
+/** Of {@linkcode DECODING_FLAGS}. */
+export const decodingShape: {
+  readonly "max-pixels": z.ZodOptional<z.ZodType<number, string>>;
+  readonly "decode-timeout": z.ZodOptional<z.ZodType<number, string>>;
+  readonly damaged: z.ZodOptional<z.ZodType<"refuse" | "take", string>>;
+  readonly vectors: typeof toggle;
+} = {
+  "max-pixels": count(2 ** 40).optional(),
+  "decode-timeout": seconds.optional(),
+  damaged: z.enum(["refuse", "take"], "refuse or take").optional(),
+  vectors: toggle,
+};
+
+/** What the flags of {@linkcode DECODING_FLAGS} stand for. */
+export function decodingOf(flags: z.infer<z.ZodObject<typeof decodingShape>>): {
+  [Key in keyof DecodingLimits]-?: DecodingLimits[Key] | undefined;
+} {
+  return {
+    maxPixels: flags["max-pixels"],
+    decodeTimeoutMs: flags["decode-timeout"],
+    damaged: flags.damaged,
+    vectors: flags.vectors ? true : undefined,
+  };
+}
+
 const path = z.string().min(1, "a path");
 
 const schema = z.object({
@@ -113,10 +144,7 @@ const schema = z.object({
   layout: z.string().min(1, "the name of a layout").optional(),
   threads: count(1024).optional(),
   ...preprocessingShape,
-  "max-pixels": count(2 ** 40).optional(),
-  "decode-timeout": seconds.optional(),
-  damaged: z.enum(["refuse", "take"], "refuse or take").optional(),
-  vectors: toggle,
+  ...decodingShape,
 });
 
 /** The flags of a detector, checked. */
@@ -184,10 +212,7 @@ export function parseDetectorFlags(command: string, parsed: ParsedArguments): De
     jpeg: flags.jpeg,
     jpegCheck: flags["no-jpeg-check"] ? false : undefined,
     zeroCopy: flags["zero-copy"],
-    maxPixels: flags["max-pixels"],
-    decodeTimeoutMs: flags["decode-timeout"],
-    damaged: flags.damaged,
-    vectors: flags.vectors ? true : undefined,
+    ...decodingOf(flags),
     onBuildProgress: undefined,
     signal: undefined,
   });

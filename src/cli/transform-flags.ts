@@ -6,7 +6,7 @@ import { IMAGENET_MEAN, IMAGENET_STD } from "../image/preprocessing.ts";
 import type { ImageModelOptions } from "../transform/image-model-config.ts";
 import type { PixelRange } from "../transform/pixel-tensor.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
-import { given } from "./detector-flags.ts";
+import { DECODING_FLAGS, decodingOf, decodingShape, given } from "./detector-flags.ts";
 import { count, pixelSize, toggle, wholeNumber } from "./values.ts";
 
 const RANGES: Readonly<Record<string, PixelRange>> = {
@@ -44,6 +44,7 @@ export const TRANSFORM_FLAGS: readonly Flag[] = [
   { name: "device", value: "N", summary: "number of the GPU (default 0)" },
   { name: "precision", value: "fp32|fp16", summary: "what an engine that is built may compute in (default fp16)" },
   { name: "threads", value: "N", summary: "CPU threads (default the physical cores)" },
+  ...DECODING_FLAGS,
   { name: "json", summary: "one array of {file, output, width, height, tiles, timing (ms)}" },
   { name: "quiet", short: "q", summary: "no progress and no summary" },
 ];
@@ -89,6 +90,7 @@ const schema = z.object({
   device: wholeNumber(0, 1023).optional(),
   precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
   threads: count(1024).optional(),
+  ...decodingShape,
   json: toggle,
   quiet: toggle,
 });
@@ -126,7 +128,7 @@ export function parseTransformFlags(parsed: ParsedArguments): TransformArguments
     threads: flags.threads,
     alpha: undefined,
     inFlight: undefined,
-    maxPixels: undefined,
+    ...decodingOf(flags),
     onBuildProgress: undefined,
     signal: undefined,
   });

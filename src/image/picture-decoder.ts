@@ -275,7 +275,7 @@ export class PictureDecoder extends Resource {
     for (const copy of repairedJpegs(bytes, header)) {
       const { image, outcome } = await jpeg.tryDecode(copy, header, destination, options);
       if (outcome !== "whole") continue;
-      this.#warnings.tell(`${source} is not quite in order, and every pixel is there`);
+      this.#warnings.tell(`Decoded ${source} despite a harmless fault: every pixel is there`);
       return { image };
     }
     if (damaged === "refuse") throw undecodableError(bytes, source, damage);

@@ -130,7 +130,7 @@ async function jpegPixels(
   for (const copy of repairedJpegs(bytes, markers)) {
     const repaired = await wholeJpeg(sharp, copy, readJpegMarkers(copy), timeoutMs);
     if ("fault" in repaired) continue;
-    warnings.tell(`Decoding ${source} gives a warning, and every pixel is there: ${reason}`);
+    warnings.tell(`Decoded ${source} despite a harmless fault, every pixel is there: ${reason}`);
     return repaired;
   }
   if (!DATA_WARNING.test(reason)) throw first.fault;

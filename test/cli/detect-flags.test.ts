@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
 import { parseWords } from "../../src/cli/args.ts";
 import { DETECT_FLAGS, type DetectArguments, parseDetectFlags } from "../../src/cli/detect-flags.ts";
+import { parseServeFlags } from "../../src/cli/serve-flags.ts";
+import { parseTransformFlags } from "../../src/cli/transform-flags.ts";
+import { parseWorkerFlags } from "../../src/cli/worker-flags.ts";
 
 function parse(words: string): DetectArguments {
   return parseDetectFlags(parseWords("detect", ["a.jpg", ...words.split(" ").filter(Boolean)], DETECT_FLAGS));
@@ -26,6 +29,19 @@ test("parseDetectFlags() hands the options for frames in flight to the library, 
   for (const option of ["inFlight", "batchWait", "streams", "device", "wait", "jpeg", "jpegCheck", "zeroCopy"]) {
     expect(bare).not.toContain(option);
   }
+});
+
+test("flags bound what decoding costs; serve and worker have tighter defaults", () => {
+  const flags = { "max-pixels": "100", "decode-timeout": "3", damaged: "take", vectors: true } as const;
+  const limits = { maxPixels: 100, decodeTimeoutMs: 3000, damaged: "take", vectors: true } as const;
+  expect(parseDetectFlags({ flags, operands: ["a.jpg"] }).detector).toMatchObject(limits);
+  expect(parseDetectFlags({ flags: {}, operands: ["a.jpg"] }).detector).not.toHaveProperty("maxPixels");
+  expect(parseServeFlags({ flags, operands: [] }).detector).toMatchObject(limits);
+  const served = { maxPixels: 2 ** 26, decodeTimeoutMs: 10_000 };
+  expect(parseServeFlags({ flags: {}, operands: [] }).detector).toMatchObject(served);
+  expect(parseWorkerFlags({ flags, operands: [] }).over({}).detector).toMatchObject(limits);
+  const transform = { ...flags, model: "a.onnx", output: "b.png" };
+  expect(parseTransformFlags({ flags: transform, operands: ["a.jpg"] }).options).toMatchObject(limits);
 });
 
 test("parseDetectFlags() hands over what is said of the pre-processing, and nothing else of it", () => {

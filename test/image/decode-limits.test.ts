@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import sharp from "sharp";
 import { DecodeStalledError, DecodeTimeoutError, ImageError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
@@ -49,6 +50,39 @@ test("decodeImage() renders SVG where vectors are asked for", async () => {
   await expect(decodeImage(svg)).rejects.toThrow("as it is SVG");
   expect(await decodeImage(svg, { vectors: true })).toMatchObject({ width: 4, height: 3 });
 });
+
+test("programs of our own have no loader of libvips but those of what is decoded; overlays are drawn", async () => {
+  const script = `
+    import sharp from "sharp";
+    import { decodeImage } from "./src/image/decode.ts";
+    import { drawDetections } from "./src/image/draw.ts";
+    import { imageOf } from "./src/image/image.ts";
+    import { confineSharp } from "./src/image/sharp-library.ts";
+    confineSharp();
+    const said = [];
+    const told = (work) => work.then((value) => said.push(value), (error) => said.push(error.message.split("\\n")[0]));
+    const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="4" height="3"/>');
+    const image = imageOf(new Uint8Array(8 * 8 * 3), { width: 8, height: 8 });
+    for (const format of ["jpeg", "png", "webp", "gif", "avif", "tiff"]) {
+      const file = await sharp(image.data, { raw: { width: 8, height: 8, channels: 3 } }).toFormat(format).toBuffer();
+      said.push((await decodeImage(file)).width);
+    }
+    await told(decodeImage(svg));
+    await told(sharp(svg).metadata().then(({ format }) => format));
+    await told(decodeImage(svg, { vectors: true }).then(({ width }) => width));
+    await told(drawDetections(image, [{ label: "a", classId: 0, score: 1, box: [1, 1, 6, 6] }]).then(({ width }) => width));
+    await told(sharp(svg).metadata().then(({ format }) => format));
+    console.log(JSON.stringify(said));
+  `;
+  const child = Bun.spawn([process.execPath, "-e", script], { cwd: join(import.meta.dir, "../.."), stderr: "inherit" });
+  expect(JSON.parse(await new Response(child.stdout).text())).toEqual([
+    ...[8, 8, 8, 8, 8, 8],
+    "Cannot decode bytes as it is SVG, and vector pictures are not asked for",
+    "Input buffer contains unsupported image format",
+    ...[4, 8],
+    "Input buffer contains unsupported image format",
+  ]);
+}, 20_000);
 
 test("flat pictures of real files pass: 100 million pixels as JPEG, PNG and TIFF, 4K as WebP", async () => {
   const flat = (width: number, height: number) =>

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ServeOptions } from "../../src/serve/serve-config.ts";
+import { blurredSvg, flatWebp, manyScans, tiledTiff } from "../support/hostile.ts";
 import {
   failureOf,
   type HeldDetector,
@@ -76,6 +77,18 @@ test("a picture with more pixels than the detector takes is 413, in the form of 
   }
   const jpeg = (await white(1001, 1000).jpeg().toBuffer()) as Buffer<ArrayBuffer>;
   expect(await failureOf(toy.post("/detect", jpeg))).toBe("413 too-many-pixels");
+});
+
+test("small files that cost a lot to decode are refused at once, and good ones are answered meanwhile", async () => {
+  await using toy = await ToyServer.open();
+  const hostile = [blurredSvg(), blurredSvg("<!-- -->"), manyScans(1000, 700), tiledTiff(32_768)];
+  const started = performance.now();
+  for (const file of hostile) {
+    const [refused, good] = await Promise.all([failureOf(toy.post("/detect", file)), toy.post("/detect", WHITE_JPEG)]);
+    expect([refused, good.status]).toEqual(["422 not-a-picture", 200]);
+  }
+  expect(await failureOf(toy.post("/detect", flatWebp(16_383, 16_383)))).toBe("413 too-many-pixels");
+  expect(performance.now() - started).toBeLessThan(2000);
 });
 
 test("a form with too many files is 413", async () => {

@@ -27,6 +27,12 @@ test("parseWorkerOptions() fills in what is left out", () => {
     claim: { idleMs: 30_000, intervalMs: 5_000 },
     http: undefined,
   });
+  expect(config.detector).toEqual({ maxPixels: 2 ** 26, decodeTimeoutMs: 10_000 });
+  expect(parseWorkerOptions({ detector: { maxPixels: 9, vectors: true } }).detector).toEqual({
+    ...config.detector,
+    maxPixels: 9,
+    vectors: true,
+  });
   expect(config.consumer).not.toBe(parseWorkerOptions({ redis: "redis://h" }).consumer);
 });
 

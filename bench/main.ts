@@ -6,7 +6,7 @@ import { hasColour, paintOf, Terminal } from "../src/cli/terminal.ts";
 import { message, OptionError } from "../src/core/errors.ts";
 import { setLogSink } from "../src/core/log.ts";
 import { Detector } from "../src/detector/detector.ts";
-import { gpuUnavailable } from "../src/pipeline/open-backend.ts";
+import { gpuUnavailable } from "../src/pipeline/gpu/gpu-accelerator.ts";
 import { type BenchOptions, HELP, parseBenchArgs } from "./args.ts";
 import type { BenchResult } from "./result.ts";
 import { readResult } from "./result-config.ts";

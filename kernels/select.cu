@@ -27,7 +27,7 @@
 #define ALL 0xffffffffu
 #define HEADER_WORDS 4
 
-// Where a picture lies in the input; packed by src/pipeline/gpu/selection-table.ts.
+// Where a picture lies in the input; packed by src/tasks/detect/selection-table.ts.
 struct Placement {
   double pad_x, pad_y, scale_x, scale_y, source_width, source_height;
 };

@@ -10,17 +10,17 @@
 // width, height  of a tile in source pixels
 //
 // Launch: block (32, 8), grid (ceil(columns / 32), ceil(rows / 8), N) over the pixels of the tensor.
-// Tolerance: none. The CPU's bits: src/transform/tile-picker.ts, tile-placer.ts and cubic-rows.ts.
+// Tolerance: none. The CPU's bits: src/tasks/image/tile-picker.ts, tile-placer.ts and cubic-rows.ts.
 
 #include "common.cuh"
 
-// What the channels of a tensor are: channelCode of src/transform/gpu/tile-launches.ts.
+// What the channels of a tensor are: channelCode of src/tasks/image/tile-launches.ts.
 #define COLOUR_RGB 0
 #define COLOUR_BGR 1
 #define LUMA 2
 #define GREY 3
 
-// 48 bytes, packed by src/transform/gpu/frame-table.ts.
+// 48 bytes, packed by src/tasks/image/frame-table.ts.
 struct __align__(16) Frame {
   const u8 *pixels;        // u8 [height, width, pixel_bytes], rows `pitch` bytes apart
   u8 *result;              // the same, scale times as large, rows `result_pitch` bytes apart
@@ -31,12 +31,12 @@ struct __align__(16) Frame {
   int unused[2];
 };
 
-// 32 bytes, packed by the same: places in source pixels; see Tile of src/transform/tile-grid.ts.
+// 32 bytes, packed by the same: places in source pixels; see Tile of src/tasks/image/tile-grid.ts.
 struct __align__(16) Tile {
   int x, y, left, top, right, bottom, unused[2];
 };
 
-static_assert(sizeof(Frame) == 48 && sizeof(Tile) == 32, "src/transform/gpu/frame-table.ts packs 48 and 32 bytes");
+static_assert(sizeof(Frame) == 48 && sizeof(Tile) == 32, "src/tasks/image/frame-table.ts packs 48 and 32 bytes");
 
 __device__ __forceinline__ float from_element(u8 value) { return (float)value; }
 
@@ -53,7 +53,7 @@ __device__ __forceinline__ float on_line(float value, float slope, float offset)
   return __fadd_rn(__fmul_rn(value, slope), offset);
 }
 
-// sourceIndex of src/transform/tile-grid.ts.
+// sourceIndex of src/tasks/image/tile-grid.ts.
 __device__ __forceinline__ int source_index(int at, int length, int reflect) {
   if (at >= 0 && at < length) return at;
   if (!reflect || length == 1) return at < 0 ? 0 : length - 1;

@@ -17,6 +17,14 @@ export type { Tensor, TensorInfo } from "./core/tensor.ts";
 export type { Box, Detection, DetectionResult, Timing } from "./detector/detection.ts";
 export { type BackendInfo, Detector } from "./detector/detector.ts";
 export type { DetectOptions, DetectorOptions, StreamOptions, WarmUpOptions } from "./detector/detector-config.ts";
+export {
+  ImageModel,
+  type TransformOptions,
+  type TransformResult,
+  type TransformStreamOptions,
+  type TransformStreamResult,
+} from "./detector/image-model.ts";
+export type { ImageModelOptions } from "./detector/image-model-config.ts";
 export type { StagedBatch } from "./detector/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./detector/stream.ts";
 export { decodeImage } from "./image/decode.ts";
@@ -28,12 +36,4 @@ export type { ImageSource } from "./image/source.ts";
 export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { Recognition } from "./model/layout.ts";
 export type { ModelInfo } from "./model/model-info.ts";
-export {
-  ImageModel,
-  type TransformOptions,
-  type TransformResult,
-  type TransformStreamOptions,
-  type TransformStreamResult,
-} from "./transform/image-model.ts";
-export type { ImageModelOptions } from "./transform/image-model-config.ts";
-export type { ImageRecognition } from "./transform/image-recognition.ts";
+export type { ImageRecognition } from "./tasks/image/image-recognition.ts";

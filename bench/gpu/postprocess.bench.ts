@@ -13,8 +13,8 @@ import { place } from "../../src/image/geometry.ts";
 import type { DensePlan } from "../../src/model/plan.ts";
 import { KernelLaunch } from "../../src/pipeline/gpu/kernel-launch.ts";
 import { KernelLibrary } from "../../src/pipeline/gpu/kernel-library.ts";
-import { postprocessLaunches, postprocessSizes } from "../../src/pipeline/gpu/postprocess-launches.ts";
-import { SelectionTable } from "../../src/pipeline/gpu/selection-table.ts";
+import { postprocessLaunches, postprocessSizes } from "../../src/tasks/detect/postprocess-launches.ts";
+import { SelectionTable } from "../../src/tasks/detect/selection-table.ts";
 import { GpuTimer } from "./gpu-timer.ts";
 
 const ANCHORS = 8400;

@@ -3,9 +3,10 @@
 import type { DetectorOptions } from "../../src/detector/detector-config.ts";
 import type { Image } from "../../src/image/image.ts";
 import type { Selection } from "../../src/model/selection.ts";
-import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
+import { openBackends } from "../../src/pipeline/accelerator.ts";
+import { DEFAULT_MACHINE_OPTIONS } from "../../src/pipeline/backend.ts";
 import type { FrameRecord, Span } from "../../src/pipeline/frame-trace.ts";
-import { openBackend } from "../../src/pipeline/open-backend.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import type { TimelineSpan } from "../result.ts";
 
 const SELECTION: Selection = {
@@ -37,8 +38,9 @@ export async function tracedRun(
       if (isWarm) records.push(record);
     },
   };
-  const wish = { ...DEFAULT_BACKEND_OPTIONS, backend: "gpu", inFlight, streams, graph, trace } as const;
-  const backend = await openBackend(source, wish);
+  const wish = { ...DEFAULT_MACHINE_OPTIONS, backend: "gpu", inFlight, streams, graph, trace } as const;
+  const task = new DetectTask(DEFAULT_DETECT_TASK_OPTIONS);
+  const backend = (await openBackends(source, task, wish, [0]))[0]!;
   using owned = new DisposableStack();
   owned.defer(() => backend.close());
   const slots = Array.from({ length: inFlight }, () => {
@@ -46,17 +48,17 @@ export async function tracedRun(
     owned.defer(() => slot.close());
     return slot;
   });
-  const size = backend.recognition.fixedSize ?? backend.recognition.preferredSize;
+  const size = backend.task.usualSize;
   await Promise.all(
     slots.map(async (slot) => {
-      for (let at = 0; at < WARM_UP; at++) await slot.detect([frame], size, SELECTION);
+      for (let at = 0; at < WARM_UP; at++) await slot.run([frame], size, SELECTION);
     }),
   );
   isWarm = true;
   const started = performance.now();
   await Promise.all(
     slots.map(async (slot) => {
-      while (performance.now() - started < durationMs) await slot.detect([frame], size, SELECTION);
+      while (performance.now() - started < durationMs) await slot.run([frame], size, SELECTION);
     }),
   );
   return records.sort((a, b) => a.submittedMs - b.submittedMs);

@@ -7,9 +7,11 @@ import { createTensor } from "../../src/core/tensor.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import { YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../src/image/preprocessor.ts";
+import type { DetectionBlock } from "../../src/model/detection-block.ts";
 import type { Selection } from "../../src/model/selection.ts";
-import { DEFAULT_BACKEND_OPTIONS, type Slot } from "../../src/pipeline/backend.ts";
+import { DEFAULT_MACHINE_OPTIONS, type Slot } from "../../src/pipeline/backend.ts";
 import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import { type PeerStage, PythonPeer } from "../peers/opencv-peer.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { keep } from "../support/keep.ts";
@@ -42,7 +44,7 @@ interface Stage {
 }
 
 /** The raw output of a YOLOv8 head is what the peer can post-process. */
-async function headOutput(slot: Slot, folder: string): Promise<string | undefined> {
+async function headOutput(slot: Slot<Selection, DetectionBlock>, folder: string): Promise<string | undefined> {
   const [tensor] = (await slot.readOutputs()).values();
   if (tensor?.dtype !== "f32" || tensor.shape.length !== 3 || tensor.shape[1] !== 84) return undefined;
   const path = join(folder, "output.f32");
@@ -102,12 +104,15 @@ export const cpuStages: Study = {
     let tensor: string | undefined;
     if (model === undefined) output.leftOut.push("post-processing: it needs a model");
     else {
-      const backend = await CpuBackend.load(model, DEFAULT_BACKEND_OPTIONS);
+      const backend = await CpuBackend.load(
+        model,
+        new DetectTask(DEFAULT_DETECT_TASK_OPTIONS),
+        DEFAULT_MACHINE_OPTIONS,
+      );
       owned.defer(() => backend.close());
       const slot = backend.createSlot();
       owned.defer(() => slot.close());
-      const { fixedSize, preferredSize } = backend.recognition;
-      await slot.detect([picture.image], fixedSize ?? preferredSize, SELECTION);
+      await slot.run([picture.image], backend.task.usualSize, SELECTION);
       tensor = await headOutput(slot, folder);
       stages.push({
         id: "postprocess",

@@ -1,9 +1,9 @@
 /** @module Engines: the plan behind what is measured, for studies that go below the library's pipeline. */
 
 import type { Device } from "../../src/cuda/device.ts";
-import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
-import { engineOptions } from "../../src/pipeline/gpu/engine-options.ts";
+import { engineOptions } from "../../src/pipeline/gpu/gpu-backend.ts";
 import { readModelFile } from "../../src/pipeline/gpu/model-file.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import type { StudyContext } from "../study.ts";
 
@@ -11,7 +11,8 @@ import type { StudyContext } from "../study.ts";
 export async function planOf({ source, progress }: StudyContext, device: Device): Promise<Uint8Array> {
   const file = await readModelFile(source!);
   if (file.isPlan) return file.bytes;
-  const { bytes } = await new EngineCache().obtain(file.bytes, engineOptions(file, DEFAULT_BACKEND_OPTIONS), {
+  const options = engineOptions(file, new DetectTask(DEFAULT_DETECT_TASK_OPTIONS), { precision: undefined });
+  const { bytes } = await new EngineCache().obtain(file.bytes, options, {
     device,
     source: file.source,
     ...(file.path === undefined ? {} : { path: file.path }),

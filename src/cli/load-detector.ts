@@ -3,10 +3,10 @@
 import { basename } from "node:path";
 import { Detector } from "../detector/detector.ts";
 import type { DetectorOptions } from "../detector/detector-config.ts";
+import { ImageModel } from "../detector/image-model.ts";
+import type { ImageModelOptions } from "../detector/image-model-config.ts";
+import { chooseAccelerator } from "../pipeline/accelerator.ts";
 import { readModelFile } from "../pipeline/gpu/model-file.ts";
-import { chooseMachine } from "../pipeline/open-backend.ts";
-import { ImageModel } from "../transform/image-model.ts";
-import type { ImageModelOptions } from "../transform/image-model-config.ts";
 import { refuse } from "./args.ts";
 import { BuildProgressView } from "./build-progress.ts";
 import type { CommandContext } from "./command.ts";
@@ -44,12 +44,12 @@ async function chooseBackend(
     throw refuse(command, "backend", `as ${JSON.stringify(path)} is a plan, which runs on a GPU alone`, hint);
   }
   if (wanted !== "auto" || isQuiet || !terminal.isTerminal) return wanted;
-  const { kind, gpuFault } = chooseMachine(wanted);
-  if (gpuFault !== undefined) {
-    const note = `Running on the CPU, as the GPU cannot be used: ${gpuFault}`;
+  const { registration, fault } = await chooseAccelerator(wanted);
+  if (fault !== undefined) {
+    const note = `Running on the ${registration.machine}, as the ${fault.machine} cannot be used: ${fault.reason}`;
     terminal.line(terminal.paint("dim", note));
   }
-  return kind;
+  return registration.names.includes("gpu") ? "gpu" : "cpu";
 }
 
 /**

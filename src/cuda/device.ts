@@ -9,8 +9,7 @@ import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { addressOf } from "../ffi/pointer.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { check, checkDriver } from "./check.ts";
-import type { DeviceAttribute } from "./device-attribute.ts";
-import { DEVICE_ATTRIBUTES } from "./device-attribute.ts";
+import { DEVICE_ATTRIBUTES, type DeviceAttribute } from "./device-attribute.ts";
 import { PoolView } from "./pool-view.ts";
 
 /** Free and total memory of a device in bytes. */

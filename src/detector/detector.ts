@@ -7,14 +7,16 @@ import { decodeGate } from "../image/decode-gate.ts";
 import { encodeImage } from "../image/encode.ts";
 import { imageOf } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
+import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { Selection } from "../model/selection.ts";
+import { openBackends } from "../pipeline/accelerator.ts";
 import type { Backend } from "../pipeline/backend.ts";
 import { MicroBatcher } from "../pipeline/micro-batcher.ts";
-import { openBackends } from "../pipeline/open-backend.ts";
 import { type FrameResult, Pipeline } from "../pipeline/pipeline.ts";
 import { warmUp } from "../pipeline/warm-up.ts";
+import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, detectionsOf } from "./detection.ts";
 import {
   type DetectOptions,
@@ -32,12 +34,19 @@ import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
 import { inOrder, type StreamResult, type StreamSummary } from "./stream.ts";
 
+type DetectBackend = Backend<Recognition, Selection, DetectionBlock>;
+type DetectPipeline = Pipeline<Recognition, Selection, DetectionBlock>;
+
 /**
  * Options that a model with a fixed input leaves no room for are passed over, and a size beside the grid of one with an open
  * input makes most models fail, in words that tell nothing of it. Nobody should have to find that out.
  */
-function tellMisfits({ size, rectangular, batch }: DetectorConfig, backends: readonly Backend[], name: string): void {
-  const { fixedSize, stride } = backends[0]!.recognition;
+function tellMisfits(
+  { size, rectangular, batch }: DetectorConfig,
+  backends: readonly DetectBackend[],
+  name: string,
+): void {
+  const { fixedSize, stride } = backends[0]!.task.recognition;
   const isOtherSize = size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join();
   if (fixedSize !== undefined && (isOtherSize || rectangular)) {
     const option = isOtherSize ? "size" : "rectangular";
@@ -52,7 +61,7 @@ function tellMisfits({ size, rectangular, batch }: DetectorConfig, backends: rea
 }
 
 /** What a detector tells of the machine it runs on. */
-export type BackendInfo = Pick<Backend, "kind" | "description" | "maxBatch" | "inFlight" | "jpeg">;
+export type BackendInfo = Pick<DetectBackend, "kind" | "description" | "maxBatch" | "inFlight" | "jpeg">;
 
 /**
  * Finds objects in pictures. Loading is the expensive step: keep the detector, and close it when done.
@@ -65,15 +74,15 @@ export type BackendInfo = Pick<Backend, "kind" | "description" | "maxBatch" | "i
  * ```
  */
 export class Detector implements AsyncDisposable {
-  readonly #pipeline: Pipeline;
-  readonly #batcher: MicroBatcher<DetectionResult>;
+  readonly #pipeline: DetectPipeline;
+  readonly #batcher: MicroBatcher<Selection, DetectionBlock, DetectionResult>;
   readonly #config: DetectorConfig;
   readonly #name: string;
   /** The selection of a call without options, made once. */
   readonly #selection: Selection;
   #closing = false;
 
-  private constructor(pipeline: Pipeline, config: DetectorConfig, selection: Selection, name: string) {
+  private constructor(pipeline: DetectPipeline, config: DetectorConfig, selection: Selection, name: string) {
     this.#pipeline = pipeline;
     this.#config = config;
     this.#selection = selection;
@@ -101,15 +110,13 @@ export class Detector implements AsyncDisposable {
     const config = parseDetectorOptions(options);
     const { source, name } = await modelSource(model);
     using opened = new DisposableStack();
-    const backends = await openBackends(source, config, config.devices);
+    const backends = await openBackends(source, new DetectTask(config), config, config.devices);
     for (const backend of backends) opened.defer(() => backend.close());
-    const { recognition } = backends[0]!;
+    const { recognition } = backends[0]!.task;
     const selection = selectionOf(config.detect, recognition.labels);
     tellMisfits(config, backends, name);
     const pipeline = new Pipeline(backends, {
       inFlight: config.inFlight,
-      size: config.size ?? recognition.preferredSize,
-      rectangular: config.rectangular,
       batch: Math.min(config.batch, ...backends.map(({ maxBatch }) => maxBatch)),
     });
     opened.move();
@@ -118,12 +125,12 @@ export class Detector implements AsyncDisposable {
 
   /** Class names by class id; empty where neither the model nor the options tell. */
   get labels(): readonly string[] {
-    return this.#pipeline.backend.recognition.labels;
+    return this.#pipeline.backend.task.recognition.labels;
   }
 
   /** Which output layout the model has, why, and what follows from it. */
   get recognition(): Recognition {
-    return this.#pipeline.backend.recognition;
+    return this.#pipeline.backend.task.recognition;
   }
 
   /** Inputs, outputs and metadata of the model. */
@@ -276,7 +283,10 @@ export class Detector implements AsyncDisposable {
     return selectionOf(parseDetectOptions(options, this.#config.detect), this.labels);
   }
 
-  #result({ block, width, height, timings, damage }: FrameResult, startedAt: number): DetectionResult {
+  #result(
+    { output: block, width, height, timings, damage }: FrameResult<DetectionBlock>,
+    startedAt: number,
+  ): DetectionResult {
     return {
       detections: detectionsOf(block, this.labels),
       width,

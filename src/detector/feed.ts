@@ -3,7 +3,7 @@
 import { Fifo } from "../core/fifo.ts";
 import { logger } from "../core/log.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { Frame } from "../pipeline/frame.ts";
+import type { QueuedFrame } from "../pipeline/frame.ts";
 
 /** How a feed reads. */
 export interface FeedOptions<T> {
@@ -12,7 +12,7 @@ export interface FeedOptions<T> {
   /** Most pictures between the sequence and the caller. */
   readonly limit: number;
   /** Put a picture in line. Throws where no more are taken. */
-  readonly submit: (source: ImageSource) => Frame<T>;
+  readonly submit: (source: ImageSource) => QueuedFrame<T>;
   readonly onDrop: ((index: number) => void) | undefined;
 }
 
@@ -23,7 +23,7 @@ export type Settled<T> =
 
 /** A picture on its way. */
 interface Entry<T> {
-  readonly frame: Frame<T>;
+  readonly frame: QueuedFrame<T>;
   index: number;
 }
 

@@ -6,12 +6,16 @@ import type { Tensor } from "../core/tensor.ts";
 import type { Placement } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
+import type { DetectionBlock } from "../model/detection-block.ts";
+import type { Recognition } from "../model/layout.ts";
 import type { Selection } from "../model/selection.ts";
 import type { Slot } from "../pipeline/backend.ts";
 import { hostImages, type Pipeline } from "../pipeline/pipeline.ts";
 import type { StageTimings } from "../pipeline/stage-timings.ts";
 import { type Detection, detectionsOf } from "./detection.ts";
 import type { DetectOptions } from "./detector-config.ts";
+
+type DetectPipeline = Pipeline<Recognition, Selection, DetectionBlock>;
 
 const STAGES = ["preprocess", "infer", "postprocess"] as const;
 
@@ -30,8 +34,8 @@ const STAGES = ["preprocess", "infer", "postprocess"] as const;
 export class StagedBatch extends Resource {
   /** The decoded pictures; their pixels are the batch's. */
   readonly images: readonly Image[];
-  readonly #slot: Slot;
-  readonly #pipeline: Pipeline;
+  readonly #slot: Slot<Selection, DetectionBlock>;
+  readonly #pipeline: DetectPipeline;
   readonly #selectionFor: (options: DetectOptions | undefined) => Selection;
   readonly #giveBack: () => void;
   /** Stages that have run. */
@@ -42,8 +46,8 @@ export class StagedBatch extends Resource {
   #running: (typeof STAGES)[number] | undefined;
 
   private constructor(
-    pipeline: Pipeline,
-    slot: Slot,
+    pipeline: DetectPipeline,
+    slot: Slot<Selection, DetectionBlock>,
     images: readonly Image[],
     selectionFor: (options: DetectOptions | undefined) => Selection,
     giveBack: () => void,
@@ -58,7 +62,7 @@ export class StagedBatch extends Resource {
 
   /** Called by `Detector.staged`: waits for a slot and decodes the pictures. */
   static open(
-    pipeline: Pipeline,
+    pipeline: DetectPipeline,
     sources: readonly ImageSource[],
     selectionFor: (options: DetectOptions | undefined) => Selection,
   ): Promise<StagedBatch> {
@@ -95,7 +99,7 @@ export class StagedBatch extends Resource {
 
   /** Decode and select: one list a picture, best first, in source pixels. */
   async postprocess(options?: DetectOptions): Promise<Detection[][]> {
-    const { labels } = this.#pipeline.backend.recognition;
+    const { labels } = this.#pipeline.backend.task.recognition;
     return this.#stage(2, async () => {
       const blocks = await this.#slot.postprocess(this.#selectionFor(options));
       return this.images.map((_, index) => detectionsOf(blocks[index]!, labels));

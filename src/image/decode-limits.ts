@@ -24,6 +24,19 @@ export interface DecodingLimits {
   readonly decodeTimeoutMs?: number;
 }
 
+/** The same as a caller's options hold them once they are checked: `undefined` is left to the decoder. */
+export type GivenDecodingLimits = { readonly [Key in keyof DecodingLimits]: DecodingLimits[Key] | undefined };
+
+/** What of a caller's options decoding goes by, without those that are left to it. */
+export function decodeLimits({ maxPixels, damaged, vectors, decodeTimeoutMs }: GivenDecodingLimits): DecodingLimits {
+  return {
+    ...(maxPixels === undefined ? {} : { maxPixels }),
+    ...(damaged === undefined ? {} : { damaged }),
+    ...(vectors === undefined ? {} : { vectors }),
+    ...(decodeTimeoutMs === undefined ? {} : { decodeTimeoutMs }),
+  };
+}
+
 /** Pictures with more pixels are refused unless the caller raises the limit: 268 million, 768 MiB of RGB. */
 export const DEFAULT_MAX_PIXELS: number = 2 ** 28;
 /** How long one picture may take where nothing else is said, in milliseconds: thirty times what 100 million pixels do. */

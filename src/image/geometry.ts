@@ -1,5 +1,8 @@
 /** @module Geometry: where a picture lands inside a model's input, and the way back to source pixels. Pure. */
 
+/** Width and height in pixels. */
+export type Size = readonly [width: number, height: number];
+
 /**
  * How a picture is put into an input of another shape.
  * `letterbox` keeps the ratio and centres; `letterbox-top-left` keeps it and pads right and below; `stretch` does not keep it.

@@ -1,7 +1,6 @@
 /** @module Value: an OrtValue over memory of the caller. */
 
-import type { TypedArray } from "../core/dtype.ts";
-import { bytesPerElement, type DType } from "../core/dtype.ts";
+import { bytesPerElement, type DType, type TypedArray } from "../core/dtype.ts";
 import { message, ShapeError } from "../core/errors.ts";
 import { formatShape, volume } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";

@@ -2,23 +2,18 @@
 
 import type { Tensor } from "../core/tensor.ts";
 import type { WaitMode } from "../cuda/wait.ts";
-import { DEFAULT_MAX_PIXELS } from "../image/decode-limits.ts";
-import type { Placement } from "../image/geometry.ts";
+import type { Placement, Size } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import type { DecodedImage } from "../image/picture-decoder.ts";
-import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import type { SourceBytes } from "../image/source.ts";
-import type { DetectionBlock } from "../model/detection-block.ts";
-import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { Selection } from "../model/selection.ts";
 import type { JpegCounts } from "../nvjpeg/jpeg-counts.ts";
 import type { ResidentPicture } from "../nvjpeg/jpeg-surface.ts";
 import type { FrameTrace } from "./frame-trace.ts";
 import type { StageTimings } from "./stage-timings.ts";
+import type { Task, TaskModel } from "./task.ts";
 
-/** Width and height in pixels. */
-export type Size = readonly [width: number, height: number];
+export type { Size } from "../image/geometry.ts";
 
 /** A picture that a slot takes: pixels on the host, or what the slot itself decoded on its device. */
 export type SlotPicture = Image | DecodedImage | ResidentPicture;
@@ -28,9 +23,9 @@ export type DecodeOutcome<Picture> = { readonly picture: Picture } | { readonly 
 
 /**
  * Everything one batch in flight owns: buffers at fixed addresses, grown only when a larger batch or input comes.
- * One call at a time; the stages run in the order preprocess, infer, postprocess, or all at once by `detect`.
+ * One call at a time; the stages run in the order preprocess, infer, postprocess, or all at once by `run`.
  */
-export interface Slot {
+export interface Slot<Params, Output> {
   /**
    * Turn picture files into pixels, in memory the slot owns until it decodes again: on its device where that decodes JPEG.
    * No other slot takes what is there. `timings.decode` is how long it took.
@@ -42,25 +37,29 @@ export interface Slot {
   /** As `decode`, with the pixels on the host. */
   decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]>;
   /**
-   * Resize, pad and normalise pictures into the input tensor. Keeps no reference to them.
+   * Resize, pad and normalise pictures into the input tensor, for a batch that one run is enough for.
    *
-   * @param pictures 1 to `maxBatch` pictures, of any sizes; boxes are mapped to the source size of a decoded one
+   * @param pictures 1 to `maxBatch` pictures, of any sizes; results are mapped to the source size of a decoded one
    * @param size     size of the input; all pictures of a batch share it
    */
   preprocess(pictures: readonly SlotPicture[], size: Size): Promise<void>;
   /** Run the model on what was pre-processed. */
   infer(): Promise<void>;
-  /** Decode, select and map back to source pixels: one block a picture, valid until the slot's next call. */
-  postprocess(selection: Selection): Promise<readonly DetectionBlock[]>;
+  /** Work out what comes of each picture: valid until the slot's next call. */
+  postprocess(params: Params): Promise<readonly Output[]>;
   /**
-   * Make what a batch of this many pictures needs in an input of this size, which on a GPU takes a while. `detect` then
-   * has read host pixels, or has enqueued that, before it first gives way to other code.
+   * Make what these pictures need in an input of this size, which on a GPU takes a while. `run` then has read host pixels,
+   * or has enqueued that, before it first gives way to other code.
    *
    * @returns `undefined` if all is there
    */
-  prepare(images: number, size: Size): Promise<void> | undefined;
-  /** The three stages as one; the GPU replays them as one graph. */
-  detect(pictures: readonly SlotPicture[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]>;
+  prepare(pictures: readonly SlotPicture[], size: Size): Promise<void> | undefined;
+  /**
+   * All stages, for all regions of the pictures; the GPU replays a run of the model as one graph.
+   *
+   * @returns one output a picture, in order; valid until the slot's next call
+   */
+  run(pictures: readonly SlotPicture[], size: Size, params: Params): Promise<readonly Output[]>;
   /** Nobody waits for the run in flight any more: it is ended, and rejects. Slots whose machine cannot do that have none. */
   interrupt?(): void;
   /** Where each source picture of the batch lies in the input. */
@@ -89,29 +88,9 @@ export type JpegDecoding = "auto" | "gpu" | "cpu";
 export type ZeroCopy = "auto" | boolean;
 
 /** What every machine is loaded with. */
-export interface BackendOptions {
-  /** Name of the output layout, where the caller knows better than the model. */
-  readonly layout: string | undefined;
-  /** What is done to a picture, likewise; what is left out is the layout's. */
-  readonly preprocessing?: PreprocessingOptions | undefined;
-  /** Class names by id, likewise. */
-  readonly labels: readonly string[] | undefined;
+export interface MachineOptions {
   /** CPU threads of one inference; `undefined` for the physical cores. */
   readonly threads: number | undefined;
-  /** Pictures with more pixels are refused before they are decoded. */
-  readonly maxPixels: number;
-  /** What becomes of damaged JPEGs, and of SVG, and how long decoding may take. Defaults: those of `decodeImage`. */
-  readonly damaged?: "refuse" | "take" | undefined;
-  readonly vectors?: boolean | undefined;
-  readonly decodeTimeoutMs?: number | undefined;
-  /** Let JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the input needs. */
-  readonly scaledDecoding: boolean;
-  /** Input size of a model with dynamic height and width; `undefined` for the model's preferred one. */
-  readonly size: Size | undefined;
-  /** Whether such a model will be given the pictures' own ratio, up to that size. */
-  readonly rectangular: boolean;
-  /** Most pictures in a batch of a model that leaves it open. */
-  readonly batch: number;
   /** Batches in flight, each with its own slot; `undefined` for as many as keep the machine busy. */
   readonly inFlight: number | undefined;
   /** Number of the GPU. */
@@ -135,15 +114,8 @@ export interface BackendOptions {
 }
 
 /** What holds where the caller says nothing. */
-export const DEFAULT_BACKEND_OPTIONS: BackendOptions = {
-  layout: undefined,
-  labels: undefined,
+export const DEFAULT_MACHINE_OPTIONS: MachineOptions = {
   threads: undefined,
-  maxPixels: DEFAULT_MAX_PIXELS,
-  scaledDecoding: false,
-  size: undefined,
-  rectangular: false,
-  batch: 1,
   inFlight: undefined,
   device: 0,
   streams: "auto",
@@ -172,19 +144,42 @@ export interface BuildProgress {
 }
 
 /** A model loaded on a machine. Closing it while slots are open is refused. */
-export interface Backend {
-  readonly kind: "cpu" | "gpu";
+export interface Backend<Recognition, Params, Output> {
+  /** Kind of machine: `cpu`, `gpu`. */
+  readonly kind: string;
   /** For people: `ONNX Runtime 1.30.0, CPU, 2 threads`. */
   readonly description: string;
   readonly model: ModelInfo;
-  readonly recognition: Recognition;
-  /** Most pictures in one batch; `Infinity` where the model's batch is dynamic. A slot pads a batch that must be full. */
+  /** What the task made of the model. */
+  readonly task: TaskModel<Recognition, Params, Output>;
+  /** Most rows of one run; `Infinity` where the model's batch is dynamic. A slot pads a batch that must be full. */
   readonly maxBatch: number;
   /** Batches in flight: as many as were asked for, or as keep the machine busy. */
   readonly inFlight: number;
   /** How JPEG files were decoded on the device so far; `undefined` where none was. */
   readonly jpeg?: JpegCounts | undefined;
   /** Make the buffers of one batch in flight; a child of the backend. */
-  createSlot(): Slot;
+  createSlot(): Slot<Params, Output>;
   close(): void;
+}
+
+/** A model as an accelerator takes it: a path, bytes, or what it has read of one before. */
+export type ModelInput = string | Uint8Array | { readonly isRead: true };
+
+/** Something that runs models: a library, for one kind of processor. */
+export interface Accelerator {
+  /** Why it cannot be used on this machine, in one line; `undefined` where it can. Opens its libraries. */
+  unavailable(): string | undefined;
+  /**
+   * Load a model, and let a task recognise it.
+   *
+   * @throws {ModelError} If it is no model, or none of the task's
+   */
+  open<Recognition, Params, Output>(
+    source: ModelInput,
+    task: Task<Recognition, Params, Output>,
+    options: MachineOptions,
+  ): Promise<Backend<Recognition, Params, Output>>;
+  /** Read a model that will be loaded on each of several devices; left out where there is but one device. */
+  read?(source: string | Uint8Array): Promise<ModelInput>;
 }

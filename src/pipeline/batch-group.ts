@@ -1,27 +1,26 @@
-/** @module BatchGroup: frames with one selection, on their way into common runs. */
+/** @module BatchGroup: frames with the same parameters, on their way into common runs. */
 
 import type { ClosedError } from "../core/errors.ts";
 import { Fifo } from "../core/fifo.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { Selection } from "../model/selection.ts";
 import type { Slot } from "./backend.ts";
 import { Frame, type ReadResult, type RunInFlight, type WaitingRoom } from "./frame.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { Waiter } from "./ring.ts";
 
 /** How frames are joined. */
-export interface BatchingOptions<T> {
+export interface BatchingOptions<Output, T> {
   /** Most milliseconds a frame waits for others; 0 for those of the same moment alone. */
   readonly wait: number;
-  readonly read: ReadResult<T>;
+  readonly read: ReadResult<Output, T>;
 }
 
 /** A slot at work on frames, which ends it together. */
 class SharedRun implements RunInFlight {
-  readonly #slot: Slot;
-  readonly #frames: readonly Pick<Frame<unknown>, "isSettled">[];
+  readonly #slot: Pick<Slot<never, unknown>, "interrupt">;
+  readonly #frames: readonly { readonly isSettled: boolean }[];
 
-  constructor(slot: Slot, frames: readonly Pick<Frame<unknown>, "isSettled">[]) {
+  constructor(slot: Pick<Slot<never, unknown>, "interrupt">, frames: readonly { readonly isSettled: boolean }[]) {
     this.#slot = slot;
     this.#frames = frames;
   }
@@ -35,12 +34,12 @@ class SharedRun implements RunInFlight {
  * Frames that may share a run. A slot is asked for as soon as a batch is full, or its first frame has waited long enough;
  * which frames go into it is settled when it comes, so that those that arrived meanwhile come along.
  */
-export class BatchGroup<T> implements Waiter<Slot>, WaitingRoom {
-  readonly selection: Selection;
-  readonly #pipeline: Pipeline;
-  readonly #options: BatchingOptions<T>;
+export class BatchGroup<Params, Output, T> implements Waiter<Slot<Params, Output>>, WaitingRoom {
+  readonly params: Params;
+  readonly #pipeline: Pipeline<unknown, Params, Output>;
+  readonly #options: BatchingOptions<Output, T>;
   /** Aborted ones stay in line, and are passed over. */
-  readonly #line = new Fifo<Frame<T>>();
+  readonly #line = new Fifo<Frame<T, Output>>();
   /** Frames in line that are not aborted. */
   #waiting = 0;
   /** Slots that were asked for and have not come yet. */
@@ -48,8 +47,8 @@ export class BatchGroup<T> implements Waiter<Slot>, WaitingRoom {
   /** Whether the end of the wait is set already; a number is its timer. */
   #deadline: ReturnType<typeof setTimeout> | "soon" | undefined;
 
-  constructor(pipeline: Pipeline, selection: Selection, options: BatchingOptions<T>) {
-    this.selection = selection;
+  constructor(pipeline: Pipeline<unknown, Params, Output>, params: Params, options: BatchingOptions<Output, T>) {
+    this.params = params;
     this.#pipeline = pipeline;
     this.#options = options;
   }
@@ -64,7 +63,7 @@ export class BatchGroup<T> implements Waiter<Slot>, WaitingRoom {
   }
 
   /** @param signal not aborted yet */
-  add(source: ImageSource, signal: AbortSignal | undefined): Frame<T> {
+  add(source: ImageSource, signal: AbortSignal | undefined): Frame<T, Output> {
     const frame = new Frame(source, this, this.#options.read, signal);
     this.#line.push(frame);
     this.#waiting += 1;
@@ -84,9 +83,9 @@ export class BatchGroup<T> implements Waiter<Slot>, WaitingRoom {
     this.#waiting -= 1;
   }
 
-  take(slot: Slot): void {
+  take(slot: Slot<Params, Output>): void {
     this.#requested -= 1;
-    const frames: Frame<T>[] = [];
+    const frames: Frame<T, Output>[] = [];
     const run = new SharedRun(slot, frames);
     while (frames.length < this.#pipeline.batch) {
       const frame = this.#line.shift();
@@ -136,10 +135,10 @@ export class BatchGroup<T> implements Waiter<Slot>, WaitingRoom {
     this.#deadline = undefined;
   }
 
-  async #run(slot: Slot, frames: readonly Frame<T>[]): Promise<void> {
+  async #run(slot: Slot<Params, Output>, frames: readonly Frame<T, Output>[]): Promise<void> {
     let fault: unknown;
     try {
-      await this.#pipeline.run(slot, frames, this.selection);
+      await this.#pipeline.run(slot, frames, this.params);
     } catch (error) {
       fault = error;
       for (const frame of frames) frame.fail(error);

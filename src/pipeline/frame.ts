@@ -4,7 +4,7 @@ import type { ImageSource } from "../image/source.ts";
 import type { FrameResult, Job } from "./pipeline.ts";
 
 /** Copies a result out of its slot. */
-export type ReadResult<T> = (result: FrameResult, startedAt: number) => T;
+export type ReadResult<Output, T> = (result: FrameResult<Output>, startedAt: number) => T;
 
 /** Where a frame waits for a slot. */
 export interface WaitingRoom {
@@ -20,11 +20,24 @@ export interface RunInFlight {
   abandon(): void;
 }
 
+/** A picture in line, as whoever put it there sees it. */
+export interface QueuedFrame<T> {
+  readonly promise: Promise<T>;
+  /**
+   * Put a newer picture in this one's place in line.
+   *
+   * @returns false where that would not help: it runs already, or waits for others of its batch rather than for a slot
+   */
+  replace(source: ImageSource): boolean;
+  /** Fail it if it has not begun: then it never will. */
+  cancel(reason: unknown): void;
+}
+
 /** One picture, the promise of its result, and how far it is: waiting, running, settled. */
-export class Frame<T> implements Job, EventListenerObject {
+export class Frame<T, Output> implements Job<Output>, QueuedFrame<T>, EventListenerObject {
   readonly promise: Promise<T>;
   readonly #room: WaitingRoom;
-  readonly #read: ReadResult<T>;
+  readonly #read: ReadResult<Output, T>;
   readonly #signal: AbortSignal | undefined;
   #source: ImageSource | undefined;
   #startedAt = performance.now();
@@ -34,7 +47,7 @@ export class Frame<T> implements Job, EventListenerObject {
   #reject!: (error: unknown) => void;
 
   /** @param signal fails the frame when it is aborted; not yet */
-  constructor(source: ImageSource, room: WaitingRoom, read: ReadResult<T>, signal: AbortSignal | undefined) {
+  constructor(source: ImageSource, room: WaitingRoom, read: ReadResult<Output, T>, signal: AbortSignal | undefined) {
     this.#source = source;
     this.#room = room;
     this.#read = read;
@@ -64,11 +77,6 @@ export class Frame<T> implements Job, EventListenerObject {
     this.#run = run;
   }
 
-  /**
-   * Put a newer picture in this one's place in line.
-   *
-   * @returns false where that would not help: it runs already, or waits for others of its batch rather than for a slot
-   */
   replace(source: ImageSource): boolean {
     if (this.#state !== "waiting" || !this.#room.isShortOfSlots) return false;
     this.#source = source;
@@ -76,13 +84,12 @@ export class Frame<T> implements Job, EventListenerObject {
     return true;
   }
 
-  /** Fail it if it has not begun: then it never will. */
   cancel(reason: unknown): void {
     if (this.#state === "waiting") this.#abort(reason);
   }
 
   /** @throws what reading the result throws; the frame is not settled then */
-  succeed(result: FrameResult): void {
+  succeed(result: FrameResult<Output>): void {
     if (this.#state === "settled") return;
     const value = this.#read(result, this.#startedAt);
     this.#settle();

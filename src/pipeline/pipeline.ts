@@ -1,32 +1,26 @@
-/** @module Pipeline: pictures from anywhere in, kept boxes out, over the slots of one backend or of several alike. */
+/** @module Pipeline: pictures from anywhere in, what a task makes of them out, over the slots of one backend or of several alike. */
 
 import { ClosedError, message, ShapeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { byteLengthOf, type Image, imageOf } from "../image/image.ts";
 import { type ImageSource, isImage, readSource, type SourceBytes } from "../image/source.ts";
-import type { DetectionBlock } from "../model/detection-block.ts";
-import type { Selection } from "../model/selection.ts";
 import type { Backend, Size, Slot, SlotPicture } from "./backend.ts";
 import { isDeviceFault } from "./device-fault.ts";
-import { inputSizeFor, type PixelSize } from "./input-size.ts";
 import { Ring, type Waiter } from "./ring.ts";
 import type { StageTimings } from "./stage-timings.ts";
+import type { PixelSize } from "./task.ts";
 
 /** What a pipeline is made with. */
 export interface PipelineOptions {
   /** Batches in flight on each backend; `undefined` for as many as it works best with. */
   readonly inFlight: number | undefined;
-  /** Input size of a model with dynamic height and width. */
-  readonly size: Size;
-  /** Give such a model the pictures' own ratio. */
-  readonly rectangular: boolean;
   /** Most pictures a run is given, at most the `maxBatch` of each backend. */
   readonly batch: number;
 }
 
 /** One picture's result while its slot is held. Everything in it is overwritten once `succeed` has returned. */
-export interface FrameResult {
-  readonly block: DetectionBlock;
+export interface FrameResult<Output> {
+  readonly output: Output;
   /** Size of the picture in pixels. */
   readonly width: number;
   readonly height: number;
@@ -37,12 +31,12 @@ export interface FrameResult {
 }
 
 /** A picture of a run, and who is told what came of it: `succeed` or `fail`, once. */
-export interface Job {
+export interface Job<Output> {
   readonly source: ImageSource;
   /** Nobody waits for it any more: it is left out if it has not been decoded yet. */
   readonly isSettled: boolean;
   /** Copies the result out. */
-  succeed(result: FrameResult): void;
+  succeed(result: FrameResult<Output>): void;
   fail(error: unknown): void;
 }
 
@@ -50,14 +44,13 @@ export interface Job {
  * One backend, or one a device with the same model on each, with slots in flight. Owns them; `close` waits for the frames
  * that are running.
  */
-export class Pipeline {
+export class Pipeline<Recognition, Params, Output> {
   /** One a device. */
-  readonly backends: readonly Backend[];
+  readonly backends: readonly Backend<Recognition, Params, Output>[];
   /** Most pictures a run is given. */
   readonly batch: number;
-  readonly #ring: Ring<Slot>;
-  readonly #backendOf = new Map<Slot, Backend>();
-  readonly #options: PipelineOptions;
+  readonly #ring: Ring<Slot<Params, Output>>;
+  readonly #backendOf = new Map<Slot<Params, Output>, Backend<Recognition, Params, Output>>();
   /** No run is begun any more. */
   #isForced = false;
 
@@ -66,10 +59,12 @@ export class Pipeline {
    *
    * @param backends at least one; several must have the same model
    */
-  constructor(backends: Backend | readonly Backend[], options: PipelineOptions) {
-    this.backends = Array.isArray(backends) ? backends : [backends as Backend];
+  constructor(
+    backends: Backend<Recognition, Params, Output> | readonly Backend<Recognition, Params, Output>[],
+    options: PipelineOptions,
+  ) {
+    this.backends = Array.isArray(backends) ? backends : [backends as Backend<Recognition, Params, Output>];
     this.batch = options.batch;
-    this.#options = options;
     using stack = new DisposableStack();
     const slots = this.backends.map((backend) =>
       Array.from({ length: options.inFlight ?? backend.inFlight }, () => {
@@ -84,7 +79,7 @@ export class Pipeline {
   }
 
   /** The first backend, which speaks for all where they are alike: model, labels, layout. */
-  get backend(): Backend {
+  get backend(): Backend<Recognition, Params, Output> {
     return this.backends[0]!;
   }
 
@@ -100,13 +95,11 @@ export class Pipeline {
 
   /** Size of the model's input for these pictures, in pixels. */
   sizeFor(images: readonly PixelSize[]): Size {
-    const { fixedSize, stride } = this.backend.recognition;
-    const { size, rectangular } = this.#options;
-    return inputSizeFor(images, { fixedSize, stride, size, rectangular });
+    return this.backend.task.sizeFor(images);
   }
 
   /** Ask for a slot of the least loaded backend; whoever gets one gives it back with `release`. */
-  request(waiter: Waiter<Slot>): void {
+  request(waiter: Waiter<Slot<Params, Output>>): void {
     this.#ring.request(waiter);
   }
 
@@ -115,7 +108,7 @@ export class Pipeline {
    *
    * @param error what went wrong with its batch: after a fault of its device, frames go to the other backends
    */
-  release(slot: Slot, error?: unknown): void {
+  release(slot: Slot<Params, Output>, error?: unknown): void {
     if (isDeviceFault(error) && this.#ring.retire(slot)) {
       const backend = this.#backendOf.get(slot)!;
       const place = `number ${this.backends.indexOf(backend) + 1} of ${this.backends.length}`;
@@ -130,7 +123,7 @@ export class Pipeline {
    * @param work what is done with the slot; nothing of the slot may be used after it
    * @throws {ClosedError} If the pipeline is closing
    */
-  async withSlot<T>(work: (slot: Slot) => Promise<T>): Promise<T> {
+  async withSlot<T>(work: (slot: Slot<Params, Output>) => Promise<T>): Promise<T> {
     const slot = await this.#ring.acquire();
     let fault: unknown;
     try {
@@ -145,17 +138,17 @@ export class Pipeline {
 
   /**
    * Run a batch in a slot that is held. A picture that cannot be read or decoded, or whose pixels are gone by the time they
-   * are read, fails alone: the others are detected.
+   * are read, fails alone: the others are run.
    *
    * @param jobs      1 to `batch` pictures; each is told its result before this settles, unless this rejects
-   * @param selection which rows are kept
+   * @param params    what the task is asked for
    * @throws {NativeError} If the model itself, or its device, fails
    */
-  async run(slot: Slot, jobs: readonly Job[], selection: Selection): Promise<void> {
+  async run(slot: Slot<Params, Output>, jobs: readonly Job<Output>[], params: Params): Promise<void> {
     const pictures: SlotPicture[] = [];
-    const decoded: Job[] = [];
+    const decoded: Job<Output>[] = [];
     slot.timings.decode = 0;
-    let files: Job[] | undefined;
+    let files: Job<Output>[] | undefined;
     for (const job of jobs) {
       if (job.isSettled) continue;
       if (!isImage(job.source)) {
@@ -176,21 +169,26 @@ export class Pipeline {
     }
     if (pictures.length === 0) return;
     let size = this.sizeFor(pictures);
-    let preparing = slot.prepare(pictures.length, size);
+    let preparing = slot.prepare(pictures, size);
     while (preparing !== undefined) {
       await preparing;
       keepUsable(pictures, decoded);
       if (pictures.length === 0) return;
       size = this.sizeFor(pictures);
-      preparing = slot.prepare(pictures.length, size);
+      preparing = slot.prepare(pictures, size);
     }
-    const blocks = await this.#detect(slot, pictures, size, selection);
-    const { timings, placements } = slot;
+    const outputs = await this.#outputsOf(slot, pictures, size, params);
+    const { timings } = slot;
     for (let index = 0; index < decoded.length; index++) {
-      const { sourceWidth: width, sourceHeight: height } = placements[index]!;
       const picture = pictures[index]!;
-      const damage = "damage" in picture ? picture.damage : undefined;
-      decoded[index]!.succeed({ block: blocks[index]!, width, height, timings, damage });
+      const isShrunk = "sourceWidth" in picture;
+      decoded[index]!.succeed({
+        output: outputs[index]!,
+        width: isShrunk ? picture.sourceWidth : picture.width,
+        height: isShrunk ? picture.sourceHeight : picture.height,
+        timings,
+        damage: "damage" in picture ? picture.damage : undefined,
+      });
     }
   }
 
@@ -209,18 +207,18 @@ export class Pipeline {
   }
 
   /** @throws {ClosedError} If the pipeline does not wait for the run */
-  async #detect(
-    slot: Slot,
+  async #outputsOf(
+    slot: Slot<Params, Output>,
     pictures: readonly SlotPicture[],
     size: Size,
-    selection: Selection,
-  ): Promise<readonly DetectionBlock[]> {
+    params: Params,
+  ): Promise<readonly Output[]> {
     try {
-      if (!this.#isForced) return await slot.detect(pictures, size, selection);
+      if (!this.#isForced) return await slot.run(pictures, size, params);
     } catch (error) {
       if (!this.#isForced) throw error;
     }
-    throw new ClosedError("detect", "the detector");
+    throw new ClosedError("run a picture", "the model");
   }
 
   async #drain(): Promise<void> {
@@ -245,7 +243,7 @@ function checked(image: Image): Image {
  * Leave out of a batch, after a wait, the pictures that nobody waits for any more, as their pixels may be somebody else's by
  * now, and those whose pixels are gone: these are told.
  */
-function keepUsable(pictures: SlotPicture[], jobs: Job[]): void {
+function keepUsable<Output>(pictures: SlotPicture[], jobs: Job<Output>[]): void {
   let kept = 0;
   for (let index = 0; index < jobs.length; index++) {
     const job = jobs[index]!;
@@ -266,7 +264,7 @@ function keepUsable(pictures: SlotPicture[], jobs: Job[]): void {
 function goneError(image: Image): ShapeError {
   const [needed, found] = [byteLengthOf(image), image.data.length];
   const hint = "neither transfer nor resize the buffer before the result is there";
-  const text = message("detect", `as its pixels are gone: ${found} of ${needed} bytes are there`, hint);
+  const text = message("read an image", `as its pixels are gone: ${found} of ${needed} bytes are there`, hint);
   return new ShapeError(text, { tensor: "image", expected: `${needed} bytes`, actual: `${found} bytes` });
 }
 
@@ -275,9 +273,14 @@ function goneError(image: Image): ShapeError {
  *
  * @throws {CudaError} If the device that decodes has failed for good
  */
-async function decodeFiles(slot: Slot, jobs: readonly Job[], pictures: SlotPicture[], decoded: Job[]): Promise<void> {
+async function decodeFiles<Params, Output>(
+  slot: Slot<Params, Output>,
+  jobs: readonly Job<Output>[],
+  pictures: SlotPicture[],
+  decoded: Job<Output>[],
+): Promise<void> {
   const read: SourceBytes[] = [];
-  const waiting: Job[] = [];
+  const waiting: Job<Output>[] = [];
   const settled = await Promise.allSettled(jobs.map(({ source }) => readSource(source as Exclude<ImageSource, Image>)));
   for (const [index, result] of settled.entries()) {
     const job = jobs[index]!;
@@ -304,7 +307,10 @@ async function decodeFiles(slot: Slot, jobs: readonly Job[], pictures: SlotPictu
  *
  * @throws {ImageError} The first source's that is missing, or no picture
  */
-export async function hostImages(slot: Slot, sources: readonly ImageSource[]): Promise<Image[]> {
+export async function hostImages<Params, Output>(
+  slot: Slot<Params, Output>,
+  sources: readonly ImageSource[],
+): Promise<Image[]> {
   const files: SourceBytes[] = [];
   for (const source of sources) if (!isImage(source)) files.push(await readSource(source));
   const decoded = await slot.decodeToHost(files);

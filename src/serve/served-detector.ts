@@ -19,7 +19,7 @@ export interface ModelCard {
   readonly name: string;
   readonly layout: string;
   readonly labels: readonly string[];
-  readonly backend: { readonly kind: "cpu" | "gpu"; readonly description: string };
+  readonly backend: { readonly kind: string; readonly description: string };
   /** `images: f32 [1, 3, 640, 640]`; `?` where the model leaves a dimension open. */
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];

@@ -3,8 +3,7 @@
 import { Resource } from "../core/resource.ts";
 import { addressOf } from "../ffi/pointer.ts";
 import { OutCells } from "../ffi/scratch.ts";
-import type { MethodName } from "../ffi/shim.ts";
-import { SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
+import { type MethodName, SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
 import type { BlockingName } from "../ffi/shim-symbols.ts";
 import type { TensorRtLibrary } from "./library.ts";
 

@@ -15,7 +15,8 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { parseWords } from "../../src/cli/args.ts";
 import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../../src/cli/build-flags.ts";
-import { engineOptions } from "../../src/pipeline/gpu/engine-options.ts";
+import { engineOptions } from "../../src/pipeline/gpu/gpu-backend.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import { FileLock } from "../../src/tensorrt/file-lock.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
@@ -148,13 +149,13 @@ rtxTest("build --json tells all, --output copies, --force builds anew, --quiet s
 rtxTest("build without flags makes the plan that the detector asks for", async () => {
   const bytes = new Uint8Array(readFileSync(path("toy.onnx")));
   const file = { bytes, path: path("toy.onnx"), source: path("toy.onnx"), isPlan: false };
-  const wanted = { size: undefined, rectangular: false, build: { precision: undefined, onProgress: undefined } };
   const cache = new EngineCache(path("cache/engines"));
   for (const [batch, flags] of [
     [1, []],
     [4, ["--batch", "4"]],
   ] as const) {
-    const options = engineOptions(file, { ...wanted, batch, build: { ...wanted.build, signal: undefined } });
+    const task = new DetectTask({ ...DEFAULT_DETECT_TASK_OPTIONS, batch });
+    const options = engineOptions(file, task, { precision: undefined });
     const made = await build("toy.onnx", ...AMPERE, ...flags);
     const asked = await cache.obtain(
       bytes,

@@ -1,4 +1,4 @@
-/** @module What every Backend must do; each implementation runs these tests. */
+/** @module What every DetectBackend must do; each implementation runs these tests. */
 
 import { expect, test } from "bun:test";
 import { ClosedError } from "../../src/core/errors.ts";
@@ -7,7 +7,7 @@ import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import type { DetectionBlock } from "../../src/model/detection-block.ts";
 import type { Selection } from "../../src/model/selection.ts";
-import type { Backend, BackendOptions, Slot } from "../../src/pipeline/backend.ts";
+import type { BackendOptions, DetectBackend, DetectSlot } from "../support/backends.ts";
 import { chance } from "../support/chance.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { nv12Pair } from "../support/nv12-pictures.ts";
@@ -46,9 +46,12 @@ async function encodeJpeg(image: Image): Promise<Buffer> {
  */
 export function testBackend(
   name: string,
-  open: (model: Uint8Array, changed?: Partial<BackendOptions>) => Promise<Backend>,
+  open: (model: Uint8Array, changed?: Partial<BackendOptions>) => Promise<DetectBackend>,
 ): void {
-  async function withSlot(work: (slot: Slot, backend: Backend) => Promise<void>, model = toyDetector()): Promise<void> {
+  async function withSlot(
+    work: (slot: DetectSlot, backend: DetectBackend) => Promise<void>,
+    model = toyDetector(),
+  ): Promise<void> {
     const backend = await open(model);
     try {
       const slot = backend.createSlot();
@@ -66,14 +69,14 @@ export function testBackend(
     withSlot(async (_, backend) => {
       expect(backend.kind).toMatch(/^(cpu|gpu)$/);
       expect(backend.description).not.toBe("");
-      expect(backend.recognition.layout).toBe("yolo");
-      expect(backend.recognition.labels).toEqual(["cat", "dog"]);
+      expect(backend.task.recognition.layout).toBe("yolo");
+      expect(backend.task.recognition.labels).toEqual(["cat", "dog"]);
       expect(backend.model.inputs[0]?.name).toBe("images");
     }));
 
   test(`${name}: detect() gives the kept rows, best first, in source pixels`, () =>
     withSlot(async (slot) => {
-      const [block] = await slot.detect([flatPicture(128, 128, 255)], size, all);
+      const [block] = await slot.run([flatPicture(128, 128, 255)], size, all);
       expect(rowsOf(block!)).toEqual([
         { classId: 0, score: 0.9, box: [16, 16, 80, 80] },
         { classId: 1, score: 0.7, box: [16, 16, 80, 80] },
@@ -85,7 +88,7 @@ export function testBackend(
     withSlot(async (slot) => {
       const picture = [flatPicture(64, 64, 255)];
       const scores = async (selection: Partial<Selection>): Promise<number[]> => {
-        const [block] = await slot.detect(picture, size, { ...all, ...selection });
+        const [block] = await slot.run(picture, size, { ...all, ...selection });
         return rowsOf(block!).map((row) => row.score);
       };
       expect(await scores({ threshold: 0.65 })).toEqual([0.9, 0.7]);
@@ -99,7 +102,7 @@ export function testBackend(
   test(`${name}: boxes are clipped to the picture, and padding is taken off`, () =>
     withSlot(async (slot) => {
       // 100x50 lies in rows 16 to 48 of the input, at 0.64 pixels a pixel; the padding of 114 darkens the mean.
-      const [block] = await slot.detect([flatPicture(100, 50, 255)], size, all);
+      const [block] = await slot.run([flatPicture(100, 50, 255)], size, all);
       expect(slot.placements[0]).toMatchObject({ padX: 0, padY: 16, contentHeight: 32 });
       expect(rowsOf(block!)[0]?.box).toEqual([12.5, 0, 62.5, 37.5]);
       expect(rowsOf(block!)[0]?.score).toBeCloseTo(0.9 * (0.5 + (0.5 * 114) / 255), 3);
@@ -139,7 +142,7 @@ export function testBackend(
       } finally {
         slot.close();
       }
-      expect(backend.recognition.assumptions).toEqual([]);
+      expect(backend.task.recognition.assumptions).toEqual([]);
     } finally {
       backend.close();
     }
@@ -153,12 +156,12 @@ export function testBackend(
       const far = openDetector({ row: [2000, 1500, 40, 20, 0.9, 0.2], isTransposed: true, metadata: CAT_AND_DOG });
       await withSlot(async (slot) => {
         for (const side of [64, 32]) {
-          const [block] = await slot.detect([flatPicture(side, side, 255)], size, { ...all, iou: 1 });
+          const [block] = await slot.run([flatPicture(side, side, 255)], size, { ...all, iou: 1 });
           expect(block).toMatchObject({ count: 10, implausible: 10 });
         }
       }, far);
       await withSlot(async (slot) => {
-        const [block] = await slot.detect([flatPicture(64, 64, 255)], size, all);
+        const [block] = await slot.run([flatPicture(64, 64, 255)], size, all);
         expect(block).toMatchObject({ count: 3, implausible: 0 });
       });
     } finally {
@@ -169,7 +172,7 @@ export function testBackend(
 
   test(`${name}: a batch mixes pictures of different sizes, formats and pitches`, () =>
     withSlot(async (slot) => {
-      const blocks = await slot.detect(
+      const blocks = await slot.run(
         [
           flatPicture(64, 64, 255),
           flatPicture(33, 33, 255, { format: "BGR", padding: 7 }),
@@ -190,10 +193,10 @@ export function testBackend(
 
   test(`${name}: a slot is reused with other batch sizes, and nothing of the former batch remains`, () =>
     withSlot(async (slot) => {
-      await slot.detect([flatPicture(64, 64, 255), flatPicture(64, 64, 255)], size, all);
+      await slot.run([flatPicture(64, 64, 255), flatPicture(64, 64, 255)], size, all);
       for (const count of [1, 3, 1, 2]) {
         const dark = Array.from({ length: count }, () => flatPicture(64, 32, 0));
-        const blocks = await slot.detect(dark, size, all);
+        const blocks = await slot.run(dark, size, all);
         expect(slot.placements.length).toBe(count);
         for (const block of blocks.slice(0, count)) expect(block.count).toBe(3);
         expect(blocks[0]!.scores[0]).toBeCloseTo(0.9 * ((0.5 * 114) / 255), 3);
@@ -212,9 +215,9 @@ export function testBackend(
           return random() < 0.4 ? flatPicture(64, 36, level) : flatPicture(side(), side(), level);
         });
         // The toy's scores are the mean of its input, padding included.
-        const found = (await slot.detect(pictures, size, all)).slice(0, pictures.length).map(rowsOf);
+        const found = (await slot.run(pictures, size, all)).slice(0, pictures.length).map(rowsOf);
         const fresh = backend.createSlot();
-        const wanted = (await fresh.detect(pictures, size, all)).map(rowsOf);
+        const wanted = (await fresh.run(pictures, size, all)).map(rowsOf);
         fresh.close();
         expect(found).toEqual(wanted);
       }
@@ -238,7 +241,7 @@ export function testBackend(
     withSlot(
       async (slot, backend) => {
         expect(backend.maxBatch).toBe(3);
-        const blocks = await slot.detect([flatPicture(64, 64, 255), flatPicture(64, 64, 128)], size, all);
+        const blocks = await slot.run([flatPicture(64, 64, 255), flatPicture(64, 64, 128)], size, all);
         expect(rowsOf(blocks[0]!)[0]?.score).toBe(0.9);
         expect(rowsOf(blocks[1]!)[0]?.score).toBeCloseTo((0.9 * 128) / 255, 3);
       },
@@ -248,7 +251,7 @@ export function testBackend(
   test(`${name}: the stages one by one give what detect() gives, and the tensors between them can be read`, () =>
     withSlot(async (slot) => {
       const picture = [flatPicture(64, 64, 255)];
-      const [whole] = await slot.detect(picture, size, all);
+      const [whole] = await slot.run(picture, size, all);
       const expected = rowsOf(whole!);
       await slot.preprocess(picture, size);
       const input = await slot.readInput();
@@ -285,13 +288,13 @@ export function testBackend(
       }
       const white = { nv12: new Uint8Array(96 * 64).fill(235), size: { width: 64, height: 64 } };
       white.nv12.fill(128, 64 * 64);
-      const [block] = await slot.detect([imageOf(white.nv12, { ...white.size, format: "NV12" })], size, all);
+      const [block] = await slot.run([imageOf(white.nv12, { ...white.size, format: "NV12" })], size, all);
       expect(rowsOf(block!)[0]?.score).toBe(0.9);
     }));
 
   test(`${name}: timings cover the stages that ran`, () =>
     withSlot(async (slot) => {
-      await slot.detect([flatPicture(64, 64, 255)], size, all);
+      await slot.run([flatPicture(64, 64, 255)], size, all);
       const { preprocess, infer, postprocess } = slot.timings;
       for (const value of [preprocess, infer, postprocess]) expect(value).toBeGreaterThan(0);
     }));
@@ -312,7 +315,7 @@ export function testBackend(
       );
       expect(found).toEqual([[128, 96], "ImageError", "ImageError", [96, 33]]);
       const pictures = outcomes.flatMap((outcome) => ("error" in outcome ? [] : [outcome.picture]));
-      const blocks = await slot.detect(pictures, size, all);
+      const blocks = await slot.run(pictures, size, all);
       for (const block of blocks.slice(0, 2)) expect(rowsOf(block)[0]?.classId).toBe(0);
       expect(slot.placements.map(({ sourceWidth, sourceHeight }) => [sourceWidth, sourceHeight])).toEqual([
         [128, 96],

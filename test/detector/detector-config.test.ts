@@ -6,7 +6,7 @@ import {
   parseDetectorOptions,
   selectionOf,
 } from "../../src/detector/detector-config.ts";
-import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
+import { DEFAULT_BACKEND_OPTIONS } from "../support/backends.ts";
 
 test("parseDetectorOptions() leaves to the machine what the caller leaves out", () => {
   const { devices, batchWait, inFlight, streams, wait, jpeg, zeroCopy } = parseDetectorOptions({});

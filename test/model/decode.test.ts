@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
-import type { DType } from "../../src/core/dtype.ts";
-import { allocate } from "../../src/core/dtype.ts";
+import { allocate, type DType } from "../../src/core/dtype.ts";
 import { ModelError, ShapeError } from "../../src/core/errors.ts";
 import { volume } from "../../src/core/shape.ts";
 import { type Tensor, tensorOf } from "../../src/core/tensor.ts";

@@ -2,16 +2,15 @@ import { expect, spyOn, test } from "bun:test";
 import { ImageError, ModelError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
-import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
-import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
 import { testBackend } from "../contract/backend-contract.ts";
+import { DEFAULT_BACKEND_OPTIONS, loadCpu } from "../support/backends.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { openDetector } from "../support/open-detector.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const options = { ...DEFAULT_BACKEND_OPTIONS, threads: 1 };
 
-testBackend("CpuBackend", (model, changed) => CpuBackend.load(model, { ...options, ...changed }));
+testBackend("CpuBackend", (model, changed) => loadCpu(model, { ...options, ...changed }));
 
 const BOX = [32, 24, 32, 16];
 
@@ -19,7 +18,7 @@ function classNames(count: number): Record<string, string> {
   return { stride: "32", names: `{${Array.from({ length: count }, (_, id) => `${id}: 'c${id}'`).join(", ")}}` };
 }
 
-test("CpuBackend.load() finds the shapes of outputs that declare none, and what they are: YOLOv5, YOLOv9, one class", async () => {
+test("loadCpu() finds the shapes of outputs that declare none, and what they are: YOLOv5, YOLOv9, one class", async () => {
   const row = (count: number): number[] =>
     Array.from({ length: count }, (_, at) => (at === 1 || count === 1 ? 0.9 : 0.1));
   const yolov5 = openDetector({ row: [...BOX, 0.5, ...row(7)], perCell: 3, metadata: classNames(7) });
@@ -27,14 +26,14 @@ test("CpuBackend.load() finds the shapes of outputs that declare none, and what 
   const declared = ["batch", "anchors", 6];
   const single = openDetector({ row: [...BOX, 0.5, 0.9], perCell: 3, metadata: classNames(1), declared });
   const found = async (model: Uint8Array, layout?: string): Promise<[string, unknown]> => {
-    const backend = await CpuBackend.load(model, { ...options, layout });
+    const backend = await loadCpu(model, { ...options, layout });
     const slot = backend.createSlot();
     try {
       const selection = { threshold: 0.3, iou: 0.5, maxDetections: 5, classAgnostic: false, classIds: undefined };
       // At another size than the shapes were found at.
-      const [block] = await slot.detect([flatPicture(128, 128, 255)], [128, 128], selection);
+      const [block] = await slot.run([flatPicture(128, 128, 255)], [128, 128], selection);
       expect([...block!.boxes.subarray(0, 4)]).toEqual([16, 16, 48, 32]);
-      return [backend.recognition.reason, [block!.count, block!.classIds[0], block!.scores[0]!.toFixed(2)]];
+      return [backend.task.recognition.reason, [block!.count, block!.classIds[0], block!.scores[0]!.toFixed(2)]];
     } finally {
       slot.close();
       backend.close();
@@ -52,13 +51,13 @@ test("CpuBackend.load() finds the shapes of outputs that declare none, and what 
   ]);
 });
 
-test("CpuBackend.load() says why shapes cannot be found, and ends the run that looks for them when it is told to", async () => {
+test("loadCpu() says why shapes cannot be found, and ends the run that looks for them when it is told to", async () => {
   const lines: string[] = [];
   const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
   try {
     // The picture's row has as many values as no other: it cannot be spread over 31 columns.
     const broken = openDetector({ row: [...BOX, 0.5, 0.9], columns: 31 });
-    await expect(CpuBackend.load(broken, options)).rejects.toThrow(ModelError);
+    await expect(loadCpu(broken, options)).rejects.toThrow(ModelError);
   } finally {
     setLogSink(former);
   }
@@ -69,26 +68,26 @@ test("CpuBackend.load() says why shapes cannot be found, and ends the run that l
   ]);
   const signal = AbortSignal.abort(new Error("no longer"));
   const build = { ...options.build, signal };
-  await expect(CpuBackend.load(openDetector({ row: BOX }), { ...options, build })).rejects.toThrow("no longer");
+  await expect(loadCpu(openDetector({ row: BOX }), { ...options, build })).rejects.toThrow("no longer");
 });
 
 test("CpuBackend names ONNX Runtime and its threads", async () => {
-  const backend = await CpuBackend.load(toyDetector(), options);
+  const backend = await loadCpu(toyDetector(), options);
   expect(backend.description).toMatch(/^ONNX Runtime \d+\.\d+\.\d+, CPU, 1 thread$/);
   backend.close();
 });
 
-test("CpuBackend.load() leaves nothing open when the layout is unknown", async () => {
-  const load = CpuBackend.load(toyDetector({ metadata: { task: "classify" } }), options);
+test("loadCpu() leaves nothing open when the layout is unknown", async () => {
+  const load = loadCpu(toyDetector({ metadata: { task: "classify" } }), options);
   await expect(load).rejects.toThrow(ModelError);
 });
 
 test("CpuSlot keeps a few input shapes, however many pictures of other shapes come", async () => {
-  const backend = await CpuBackend.load(toyDetector({ side: "height" }), options);
+  const backend = await loadCpu(toyDetector({ side: "height" }), options);
   const slot = backend.createSlot();
   const selection = { threshold: 0.1, iou: 0.5, maxDetections: 5, classAgnostic: false, classIds: undefined };
   for (let step = 0; step < 12; step++) {
-    const [block] = await slot.detect([flatPicture(64, 64, 255)], [32 * (1 + (step % 6)), 64], selection);
+    const [block] = await slot.run([flatPicture(64, 64, 255)], [32 * (1 + (step % 6)), 64], selection);
     expect(block!.count).toBe(3);
   }
   slot.close();
@@ -96,7 +95,7 @@ test("CpuSlot keeps a few input shapes, however many pictures of other shapes co
 });
 
 test("CpuSlot leaves nothing open when memory does not suffice for its input", async () => {
-  const backend = await CpuBackend.load(toyDetector({ side: "height" }), options);
+  const backend = await loadCpu(toyDetector({ side: "height" }), options);
   const slot = backend.createSlot();
   expect(() => slot.preprocess([flatPicture(8, 8, 255)], [2 ** 24, 2 ** 24])).toThrow("Cannot allocate memory");
   slot.close();
@@ -104,7 +103,7 @@ test("CpuSlot leaves nothing open when memory does not suffice for its input", a
 });
 
 test("CpuSlot.decode() waits for the pictures of its batch where the decoder of another cannot be made", async () => {
-  const backend = await CpuBackend.load(toyDetector(), options);
+  const backend = await loadCpu(toyDetector(), options);
   const slot = backend.createSlot();
   const { create } = PictureDecoder;
   let made = 0;

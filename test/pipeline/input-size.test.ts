@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { type Image, imageOf } from "../../src/image/image.ts";
-import { inputSizeFor } from "../../src/pipeline/input-size.ts";
+import { inputSizeFor } from "../../src/tasks/detect/detect-task.ts";
 
 function picture(width: number, height: number): Image {
   return imageOf(new Uint8Array(width * height * 3), { width, height });

@@ -2,9 +2,11 @@ import { expect, test } from "bun:test";
 import { ClosedError, CudaError, ImageError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { Image } from "../../src/image/image.ts";
+import type { DetectionBlock } from "../../src/model/detection-block.ts";
 import type { Selection } from "../../src/model/selection.ts";
 import { MicroBatcher } from "../../src/pipeline/micro-batcher.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import type { DetectPipeline } from "../support/backends.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { paint, sharpOf } from "../support/pictures.ts";
 import { toyDetector } from "../support/toy-detector.ts";
@@ -16,9 +18,9 @@ const notAPicture = new TextEncoder().encode("this is no picture at all");
 
 interface Rig extends AsyncDisposable {
   readonly backends: readonly WatchedBackend[];
-  readonly pipeline: Pipeline;
+  readonly pipeline: DetectPipeline;
   /** Gives the best score: the brightness of the picture times 0.9. */
-  readonly batcher: MicroBatcher<number>;
+  readonly batcher: MicroBatcher<Selection, DetectionBlock, number>;
 }
 
 async function rig(
@@ -27,8 +29,8 @@ async function rig(
   const { batch = 4, wait = 0, inFlight = 1, devices = 1, model = toyDetector() } = options;
   const backends: WatchedBackend[] = [];
   for (let device = 0; device < devices; device++) backends.push(await WatchedBackend.load(model));
-  const pipeline = new Pipeline(backends, { inFlight, batch, size: [64, 64], rectangular: false });
-  const batcher = new MicroBatcher<number>(pipeline, { wait, read: ({ block }) => block.scores[0]! });
+  const pipeline = new Pipeline(backends, { inFlight, batch });
+  const batcher = new MicroBatcher(pipeline, { wait, read: ({ output }) => output.scores[0]! });
   return {
     backends,
     pipeline,
@@ -342,7 +344,7 @@ test("MicroBatcher fills a model of fixed batch with the frames there are", asyn
 
 test("MicroBatcher fails the frames whose result cannot be read, and gives the slot back", async () => {
   await using it = await rig();
-  const batcher = new MicroBatcher<number>(it.pipeline, {
+  const batcher = new MicroBatcher(it.pipeline, {
     wait: 0,
     read: () => {
       throw new RangeError("unreadable");

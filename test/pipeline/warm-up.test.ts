@@ -3,6 +3,7 @@ import { ImageError, NativeError } from "../../src/core/errors.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { warmUp } from "../../src/pipeline/warm-up.ts";
+import type { DetectPipeline } from "../support/backends.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { WatchedBackend } from "../support/watched-backend.ts";
 
@@ -12,10 +13,10 @@ const PICTURE = flatPicture(70, 33, 0);
 async function withPipeline(
   inFlight: number,
   batch: number,
-  work: (pipeline: Pipeline, backend: WatchedBackend) => Promise<void>,
+  work: (pipeline: DetectPipeline, backend: WatchedBackend) => Promise<void>,
 ): Promise<void> {
   const backend = await WatchedBackend.load();
-  const pipeline = new Pipeline(backend, { inFlight, batch, size: [64, 64], rectangular: false });
+  const pipeline = new Pipeline(backend, { inFlight, batch });
   try {
     await work(pipeline, backend);
   } finally {

@@ -6,8 +6,7 @@ import { Device } from "../../src/cuda/device.ts";
 import { layOut } from "../../src/cuda/kernel-arguments.ts";
 import { Module } from "../../src/cuda/module.ts";
 import { Stream } from "../../src/cuda/stream.ts";
-import { DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
-import { GpuBackend } from "../../src/pipeline/gpu/gpu-backend.ts";
+import { DEFAULT_BACKEND_OPTIONS, loadGpu } from "./backends.ts";
 import { flatPicture } from "./flat-picture.ts";
 
 const WRITE_PTX = `
@@ -31,9 +30,9 @@ function codeOf(error: unknown): string {
 }
 
 const options = { ...DEFAULT_BACKEND_OPTIONS, streams: "split", inFlight: 4 } as const;
-const backend = await GpuBackend.load(process.argv[2]!, options);
+const backend = await loadGpu(process.argv[2]!, options);
 const slots = Array.from({ length: 4 }, () => backend.createSlot());
-for (const slot of slots) await slot.detect(picture, [640, 640], all);
+for (const slot of slots) await slot.run(picture, [640, 640], all);
 const device = Device.open();
 const stream = Stream.create(device);
 const kernel = Module.load(device, new TextEncoder().encode(WRITE_PTX), { name: "write.ptx" }).kernel(
@@ -42,14 +41,14 @@ const kernel = Module.load(device, new TextEncoder().encode(WRITE_PTX), { name: 
 );
 const args = kernel.createArguments();
 args.setPointer(0, 8 as DevicePtr);
-const running = slots.map((slot) => slot.detect(picture, [640, 640], all));
+const running = slots.map((slot) => slot.run(picture, [640, 640], all));
 kernel.launch({ grid: [1, 1, 1], block: [1, 1, 1] }, args, { stream });
 const next = (await Promise.allSettled(running)).map((outcome) =>
   outcome.status === "rejected" ? codeOf(outcome.reason) : "done",
 );
 for (const code of new Set(next)) console.log(`in flight: ${code}`);
 for (const slot of slots)
-  await slot.detect(picture, [640, 640], all).catch((error) => console.log(`next: ${codeOf(error)}`));
+  await slot.run(picture, [640, 640], all).catch((error) => console.log(`next: ${codeOf(error)}`));
 for (const owner of [...slots, backend]) {
   try {
     owner.close();

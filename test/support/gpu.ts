@@ -1,7 +1,6 @@
 /** @module Gpu: a device and a stream for tests that need a card; `isGpuMissing` is the one reason such a test is skipped. */
 
-import type { DType } from "../../src/core/dtype.ts";
-import { allocate } from "../../src/core/dtype.ts";
+import { allocate, type DType } from "../../src/core/dtype.ts";
 import type { DevicePtr } from "../../src/core/handle.ts";
 import type { Tensor } from "../../src/core/tensor.ts";
 import type { TypedDeviceMemory } from "../../src/cuda/buffer-view.ts";

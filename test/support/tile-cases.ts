@@ -5,19 +5,19 @@ import { createTensor, type Tensor } from "../../src/core/tensor.ts";
 import type { PackedImage, PixelFormat } from "../../src/image/image.ts";
 import { levelTable } from "../../src/image/preprocess-values.ts";
 import type { InputTensor } from "../../src/image/preprocessor.ts";
-import { cubicPhases } from "../../src/transform/cubic-phases.ts";
-import { packFrame, packTile, TILE_BYTES } from "../../src/transform/gpu/frame-table.ts";
-import type { ImageRecognition } from "../../src/transform/image-recognition.ts";
+import { cubicPhases } from "../../src/tasks/image/cubic-phases.ts";
+import { packFrame, packTile, TILE_BYTES } from "../../src/tasks/image/frame-table.ts";
+import type { ImageRecognition } from "../../src/tasks/image/image-recognition.ts";
 import {
   normalisation,
   type PixelChannels,
   type PixelRange,
   type PixelTensor,
   pixelShape,
-} from "../../src/transform/pixel-tensor.ts";
-import { type Padding, type Tile, tileGrid } from "../../src/transform/tile-grid.ts";
-import { TilePicker } from "../../src/transform/tile-picker.ts";
-import { TilePlacer } from "../../src/transform/tile-placer.ts";
+} from "../../src/tasks/image/pixel-tensor.ts";
+import { type Padding, type Tile, tileGrid } from "../../src/tasks/image/tile-grid.ts";
+import { TilePicker } from "../../src/tasks/image/tile-picker.ts";
+import { TilePlacer } from "../../src/tasks/image/tile-placer.ts";
 import { chance } from "./chance.ts";
 import { noiseImage } from "./image-models.ts";
 

@@ -1,15 +1,19 @@
 /** @module A CPU backend that tells what its slots are given, and can be held up or made to fail. */
 
-import type { Recognition } from "../../src/model/layout.ts";
 import type { ModelInfo } from "../../src/model/model-info.ts";
 import type { Selection } from "../../src/model/selection.ts";
-import type { Backend, Slot } from "../../src/pipeline/backend.ts";
-import { type BackendOptions, DEFAULT_BACKEND_OPTIONS } from "../../src/pipeline/backend.ts";
-import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
+import {
+  type BackendOptions,
+  DEFAULT_BACKEND_OPTIONS,
+  type DetectBackend,
+  type DetectCpuBackend,
+  type DetectSlot,
+  loadCpu,
+} from "./backends.ts";
 import { toyDetector } from "./toy-detector.ts";
 
 /** Runs for real, and keeps a list of the runs. */
-export class WatchedBackend implements Backend {
+export class WatchedBackend implements DetectBackend {
   readonly kind = "cpu";
   /** Pictures of each run, in the order the runs began. */
   readonly runs: number[] = [];
@@ -20,15 +24,15 @@ export class WatchedBackend implements Backend {
   fault: Error | undefined;
   /** What slots wait for before a run of a shape that is new to them, as on a GPU. */
   preparing: ((images: number) => Promise<void> | undefined) | undefined;
-  readonly #inner: CpuBackend;
+  readonly #inner: DetectCpuBackend;
   #gate: PromiseWithResolvers<void> | undefined;
 
-  private constructor(inner: CpuBackend) {
+  private constructor(inner: DetectCpuBackend) {
     this.#inner = inner;
   }
 
   static async load(model: Uint8Array = toyDetector(), options: Partial<BackendOptions> = {}): Promise<WatchedBackend> {
-    return new WatchedBackend(await CpuBackend.load(model, { ...DEFAULT_BACKEND_OPTIONS, threads: 1, ...options }));
+    return new WatchedBackend(await loadCpu(model, { ...DEFAULT_BACKEND_OPTIONS, threads: 1, ...options }));
   }
 
   get description(): string {
@@ -37,8 +41,8 @@ export class WatchedBackend implements Backend {
   get model(): ModelInfo {
     return this.#inner.model;
   }
-  get recognition(): Recognition {
-    return this.#inner.recognition;
+  get task(): DetectBackend["task"] {
+    return this.#inner.task;
   }
   get maxBatch(): number {
     return this.#inner.maxBatch;
@@ -58,18 +62,18 @@ export class WatchedBackend implements Backend {
     this.#gate = undefined;
   }
 
-  createSlot(): Slot {
-    const slot: Slot = this.#inner.createSlot();
-    const detect = slot.detect.bind(slot);
-    slot.prepare = (images) => this.preparing?.(images);
-    slot.detect = async (images, size, selection) => {
+  createSlot(): DetectSlot {
+    const slot: DetectSlot = this.#inner.createSlot();
+    const run = slot.run.bind(slot);
+    slot.prepare = (images) => this.preparing?.(images.length);
+    slot.run = async (images, size, selection) => {
       this.runs.push(images.length);
       this.selections.push(selection);
       this.running += 1;
       try {
         await this.#gate?.promise;
         if (this.fault !== undefined) throw this.fault;
-        return await detect(images, size, selection);
+        return await run(images, size, selection);
       } finally {
         this.running -= 1;
       }

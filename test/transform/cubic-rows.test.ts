@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { cubicPhases } from "../../src/transform/cubic-phases.ts";
-import { CubicRows } from "../../src/transform/cubic-rows.ts";
+import { cubicPhases } from "../../src/tasks/image/cubic-phases.ts";
+import { CubicRows } from "../../src/tasks/image/cubic-rows.ts";
 import { noiseImage } from "../support/image-models.ts";
 
 /** The same in doubles, with nothing rounded. */

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { ClosedError, ImageError, ModelError, OptionError, ShapeError } from "../../src/core/errors.ts";
+import { ImageModel } from "../../src/detector/image-model.ts";
+import type { ImageModelOptions } from "../../src/detector/image-model-config.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { Image, PixelFormat } from "../../src/image/image.ts";
-import { ImageModel } from "../../src/transform/image-model.ts";
-import type { ImageModelOptions } from "../../src/transform/image-model-config.ts";
 import {
   batchMeanModel,
   blurModel,
@@ -300,6 +300,6 @@ test("ImageModel refuses what is no picture model, wrong options, and calls afte
 test("ImageModel refuses to make a picture of more than 2 GiB", async () => {
   await using model = await load(nearestModel([1, 3, 16, 16], [1, 3, 512, 512], "NCHW", 32));
   await expect(model.transform(noiseImage(1000, 1000))).rejects.toThrow(
-    'Cannot transform "an image" as what is made of it may have at most 2.00 GiB: it would have 32000x32000 pixels',
+    "Cannot transform a picture of 1000x1000 pixels as what is made of it may have at most 2.00 GiB: it would have 32000x32000 pixels",
   );
 });

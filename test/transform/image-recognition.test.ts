@@ -8,7 +8,7 @@ import {
   needsProbe,
   recogniseInput,
   recogniseOutput,
-} from "../../src/transform/image-recognition.ts";
+} from "../../src/tasks/image/image-recognition.ts";
 
 const NONE: ImageHints = {
   layout: undefined,

@@ -7,8 +7,9 @@ import { overwritten } from "../../core/stats-of.ts";
 import { formatBytes, formatDuration } from "../../core/units.ts";
 import { openOutput, writeFileWhole } from "../../core/whole-file.ts";
 import { Device } from "../../cuda/device.ts";
-import { engineOptions } from "../../pipeline/gpu/engine-options.ts";
+import { engineOptions } from "../../pipeline/gpu/gpu-backend.ts";
 import { type ModelFile, readModelFile } from "../../pipeline/gpu/model-file.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../tasks/detect/detect-task.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
@@ -41,12 +42,13 @@ const FLAG_HINTS: ReadonlyMap<string, string> = new Map([
 /** What the detector would build with, and what was said on the command line over it. */
 function buildOptions(file: ModelFile, args: BuildArguments): BuildOptions {
   const { batch, size, precision, isRectangular: rectangular } = args;
-  const base = engineOptions(file, {
+  const task = new DetectTask({
+    ...DEFAULT_DETECT_TASK_OPTIONS,
     batch: typeof batch === "number" ? batch : batch.max,
     size: size === undefined || "min" in size ? undefined : size,
     rectangular,
-    build: { precision: undefined, onProgress: undefined, signal: undefined },
   });
+  const base = engineOptions(file, task, { precision: undefined });
   return {
     ...base,
     ...args.options,

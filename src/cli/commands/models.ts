@@ -10,8 +10,7 @@ import { formatBytes } from "../../core/units.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
 import { fetchEntry } from "../fetch-entry.ts";
-import type { Paint } from "../terminal.ts";
-import { paintOf } from "../terminal.ts";
+import { type Paint, paintOf } from "../terminal.ts";
 import { alignRows } from "../text-table.ts";
 
 /** An entry and whether it is on this machine. */

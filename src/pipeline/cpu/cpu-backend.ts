@@ -3,25 +3,22 @@
 import { message, UnavailableError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
-import type { Recognition } from "../../model/layout.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
-import { PlausibilityGuard } from "../../model/plausibility.ts";
-import { layoutNamed, recogniseModel } from "../../model/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
-import type { Backend, BackendOptions } from "../backend.ts";
-import { decodeOptionsFor } from "../decode-options.ts";
+import type { Backend, MachineOptions } from "../backend.ts";
+import type { Task, TaskModel } from "../task.ts";
 import { type CpuModel, CpuSlot } from "./cpu-slot.ts";
-import { describedModel } from "./described-model.ts";
+import { openedSession } from "./described-model.ts";
 
 /** A model loaded by ONNX Runtime on the CPU. */
-export class CpuBackend extends Resource implements Backend {
+export class CpuBackend<Recognition, Params, Output> extends Resource implements Backend<Recognition, Params, Output> {
   readonly kind = "cpu";
   readonly description: string;
   readonly maxBatch: number;
   readonly inFlight: number;
-  readonly #model: CpuModel;
+  readonly #model: CpuModel<Recognition, Params, Output>;
 
-  private constructor(model: CpuModel, inFlight: number) {
+  private constructor(model: CpuModel<Recognition, Params, Output>, inFlight: number) {
     super(`CpuBackend of ${model.session.label}`);
     const threads = model.session.config.intraOpThreads;
     this.#model = model;
@@ -31,20 +28,21 @@ export class CpuBackend extends Resource implements Backend {
   }
 
   /**
-   * Load a model and recognise its layout.
+   * Load a model, and let a task recognise it.
    *
    * @param source path of an ONNX file, or its bytes
-   * @throws {ModelError} If it is no model, or of no known layout
+   * @throws {ModelError} If it is no model, or none of the task's
    * @throws {LibraryLoadError} If ONNX Runtime is nowhere
    * @throws {UnavailableError} If JPEG files are to be decoded on a GPU
    */
-  static async load(source: string | Uint8Array, options: BackendOptions): Promise<CpuBackend> {
+  static async load<Recognition, Params, Output>(
+    source: string | Uint8Array,
+    task: Task<Recognition, Params, Output>,
+    options: Pick<MachineOptions, "jpeg" | "threads" | "inFlight" | "build">,
+  ): Promise<CpuBackend<Recognition, Params, Output>> {
     if (options.jpeg === "gpu") {
       const found = 'as option "jpeg" is "gpu", and the model runs on the CPU';
-      throw new UnavailableError(
-        message("load a detector", found, 'leave "jpeg" out, or run the model on a GPU'),
-        "jpeg",
-      );
+      throw new UnavailableError(message(task.action, found, 'leave "jpeg" out, or run the model on a GPU'), "jpeg");
     }
     const threads = options.threads === undefined ? {} : { intraOpThreads: options.threads };
     const session =
@@ -52,18 +50,15 @@ export class CpuBackend extends Resource implements Backend {
         ? await Session.load(source, threads)
         : await Session.fromBytes(source, "model from bytes", threads);
     try {
-      const name = typeof source === "string" ? JSON.stringify(source) : "the model from bytes";
-      const { size, build } = options;
-      const described = await describedModel(session, { size, source: name, signal: build.signal });
-      const recognition = recogniseModel(described, { ...options, source: name });
-      const rows = session.inputs.find((info) => info.name === recognition.imageInput)?.shape[0] ?? -1;
-      const model: CpuModel = {
+      const recognised = await task.recognise(openedSession(session, nameOf(source), options.build.signal));
+      const rows = session.inputs.find((info) => info.name === recognised.input.name)?.shape[0] ?? -1;
+      const fixedBatch = rows > 0 ? rows : undefined;
+      const model: CpuModel<Recognition, Params, Output> = {
         session,
-        recognition,
-        layout: layoutNamed(recognition.layout),
-        guard: new PlausibilityGuard(name),
-        fixedBatch: rows > 0 ? rows : undefined,
-        decodeOptions: decodeOptionsFor(recognition, options),
+        task: recognised,
+        host: await recognised.host(),
+        fixedBatch,
+        rows: fixedBatch ?? recognised.rows ?? 1,
       };
       return new CpuBackend(model, options.inFlight ?? 1);
     } catch (error) {
@@ -76,15 +71,19 @@ export class CpuBackend extends Resource implements Backend {
     return this.#model.session.model;
   }
 
-  get recognition(): Recognition {
-    return this.#model.recognition;
+  get task(): TaskModel<Recognition, Params, Output> {
+    return this.#model.task;
   }
 
-  createSlot(): CpuSlot {
+  createSlot(): CpuSlot<Recognition, Params, Output> {
     return new CpuSlot(this.#model, this);
   }
 
   protected release(): void {
     this.#model.session.close();
   }
+}
+
+function nameOf(source: string | Uint8Array): string {
+  return typeof source === "string" ? JSON.stringify(source) : "the model from bytes";
 }

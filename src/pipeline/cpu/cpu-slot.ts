@@ -2,64 +2,50 @@
 
 import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
-import { type Placement, unplaceBoxes } from "../../image/geometry.ts";
+import type { Placement } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
-import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
-import { Preprocessor } from "../../image/preprocessor.ts";
+import { type DecodedImage, PictureDecoder } from "../../image/picture-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
-import { PixelCheck } from "../../model/box-units.ts";
-import { Candidates } from "../../model/candidates.ts";
-import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
-import { gatherExtras } from "../../model/gather.ts";
-import type { DecodeInput, Layout, Recognition } from "../../model/layout.ts";
-import type { PlausibilityGuard } from "../../model/plausibility.ts";
-import type { Selection } from "../../model/selection.ts";
-import { Selector } from "../../model/selector.ts";
 import type { Session } from "../../onnxruntime/session.ts";
 import type { DecodeOutcome, Size, Slot } from "../backend.ts";
 import { BindingCache } from "../binding-cache.ts";
 import { decodeAll } from "../decode-all.ts";
-import { sourcePlacement } from "../source-placement.ts";
 import { createStageTimings, type StageTimings } from "../stage-timings.ts";
+import type { TaskModel } from "../task.ts";
+import type { HostTask, HostWork } from "./host-work.ts";
 import { InputBinding } from "./input-binding.ts";
 
 /** What all slots of a backend share. */
-export interface CpuModel {
+export interface CpuModel<Recognition, Params, Output> {
   readonly session: Session;
-  readonly recognition: Recognition;
-  readonly layout: Layout;
-  readonly guard: PlausibilityGuard;
-  /** Rows of every batch where the model fixes them. */
+  readonly task: TaskModel<Recognition, Params, Output>;
+  readonly host: HostTask<Params, Output>;
+  /** Rows of every run where the model fixes them. */
   readonly fixedBatch: number | undefined;
-  readonly decodeOptions: PictureDecodeOptions;
+  /** Most rows of a run. */
+  readonly rows: number;
 }
 
-/** Buffers of one batch in flight on the CPU: decoded pixels, input tensors, candidates, blocks. */
-export class CpuSlot extends Resource implements Slot {
+/** Buffers of one batch in flight on the CPU: decoded pixels, input tensors, and what the task keeps. */
+export class CpuSlot<Recognition, Params, Output> extends Resource implements Slot<Params, Output> {
   readonly timings: StageTimings = createStageTimings();
-  readonly placements: Placement[] = [];
-  readonly #model: CpuModel;
-  readonly #preprocessor: Preprocessor;
+  readonly #model: CpuModel<Recognition, Params, Output>;
+  readonly #work: HostWork<Params, Output>;
   readonly #decoders: PictureDecoder[] = [];
   readonly #bindings = new BindingCache<InputBinding>();
-  readonly #candidates = new Candidates();
-  readonly #selector = new Selector();
-  readonly #pixels = new PixelCheck();
-  readonly #blocks: DetectionBlock[] = [];
   /** Where the model ran last, or runs. */
   #running: InputBinding | undefined;
-  readonly #decodeInput: { -readonly [Key in keyof DecodeInput]: DecodeInput[Key] } = {
-    outputs: new Map(),
-    index: 0,
-    inputWidth: 0,
-    inputHeight: 0,
-    threshold: 0,
-  };
+  /** Rows of the staged batch. */
+  #staged = 0;
 
-  constructor(model: CpuModel, backend: Resource) {
+  constructor(model: CpuModel<Recognition, Params, Output>, backend: Resource) {
     super("CpuSlot", backend);
     this.#model = model;
-    this.#preprocessor = new Preprocessor(model.recognition.preprocessing);
+    this.#work = model.host.createWork();
+  }
+
+  get placements(): readonly Placement[] {
+    return this.#work.placements;
   }
 
   decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
@@ -67,24 +53,45 @@ export class CpuSlot extends Resource implements Slot {
   }
 
   decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
-    const { decodeOptions } = this.#model;
+    const { decodeOptions } = this.#model.task;
     // Each picture has a decoder of its own, and one takes one core.
     const decode = ({ bytes, name }: SourceBytes, index: number): Promise<DecodedImage> =>
       this.#decoderFor(index).decode(bytes, name, decodeOptions);
     return decodeAll(files, decode, this.timings);
   }
 
+  /** What it needs `run` makes at once. */
+  prepare(): undefined {
+    return undefined;
+  }
+
+  async run(images: readonly Image[], size: Size, params: Params): Promise<readonly Output[]> {
+    const { timings } = this;
+    const { rows } = this.#model;
+    timings.preprocess = 0;
+    timings.infer = 0;
+    timings.postprocess = 0;
+    let started = performance.now();
+    const regions = this.#work.begin(images, size);
+    for (let first = 0; first < regions; first += rows) {
+      const binding = this.#fill(first, Math.min(rows, regions - first), size);
+      const filled = performance.now();
+      timings.preprocess += filled - started;
+      this.#running = binding;
+      await binding.run();
+      const inferred = performance.now();
+      timings.infer += inferred - filled;
+      this.#finish(binding, first, Math.min(rows, regions - first), params);
+      started = performance.now();
+      timings.postprocess += started - inferred;
+    }
+    return this.#work.end();
+  }
+
   preprocess(images: readonly Image[], size: Size): Promise<void> {
     const started = performance.now();
-    const [width, height] = size;
-    const binding = this.#bindingFor(images.length, size);
-    this.placements.length = images.length;
-    for (let index = 0; index < images.length; index++) {
-      const image = images[index]!;
-      const placement = this.#preprocessor.place(image, width, height);
-      binding.fill(this.#preprocessor, image, index, placement);
-      this.placements[index] = sourcePlacement(image, placement);
-    }
+    this.#staged = this.#work.begin(images, size);
+    this.#fill(0, Math.min(this.#staged, this.#model.rows), size);
     this.timings.preprocess = performance.now() - started;
     return Promise.resolve();
   }
@@ -97,39 +104,12 @@ export class CpuSlot extends Resource implements Slot {
     this.timings.infer = performance.now() - started;
   }
 
-  postprocess(selection: Selection): Promise<readonly DetectionBlock[]> {
+  postprocess(params: Params): Promise<readonly Output[]> {
     const started = performance.now();
-    const { layout, recognition, guard } = this.#model;
     const binding = this.#bindings.current("post-process");
-    const input = this.#decodeInput;
-    input.outputs = binding.outputs;
-    [input.inputWidth, input.inputHeight] = binding.size;
-    input.threshold = selection.threshold;
-    const { extras } = recognition;
-    for (let index = 0; index < this.placements.length; index++) {
-      const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
-      input.index = index;
-      this.#candidates.clear();
-      layout.decode(recognition.plan, input, this.#candidates);
-      this.#selector.select(this.#candidates, selection, recognition, block);
-      if (extras !== undefined) gatherExtras(extras, input, block);
-      unplaceBoxes(block.boxes, block.count, this.placements[index]!);
-      this.#pixels.check(block, this.placements[index]!, recognition.layout);
-      guard.check(block, this.placements[index]!);
-    }
+    this.#finish(binding, 0, Math.min(this.#staged, this.#model.rows), params);
     this.timings.postprocess = performance.now() - started;
-    return Promise.resolve(this.#blocks);
-  }
-
-  /** What it needs `detect` makes at once. */
-  prepare(): undefined {
-    return undefined;
-  }
-
-  async detect(images: readonly Image[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]> {
-    await this.preprocess(images, size);
-    await this.infer();
-    return this.postprocess(selection);
+    return Promise.resolve(this.#work.end());
   }
 
   interrupt(): void {
@@ -144,10 +124,18 @@ export class CpuSlot extends Resource implements Slot {
     return Promise.resolve(this.#bindings.current("read the outputs").outputs);
   }
 
-  #bindingFor(images: number, size: Size): InputBinding {
-    const { session, recognition, fixedBatch } = this.#model;
-    const batch = fixedBatch ?? images;
-    return this.#bindings.find(batch, size) ?? this.#bindings.add(new InputBinding(session, recognition, batch, size));
+  /** Rows that a fixed batch has beyond the regions keep what they held: nothing is read of them. */
+  #fill(first: number, count: number, size: Size): InputBinding {
+    const { session, task, fixedBatch } = this.#model;
+    const batch = fixedBatch ?? count;
+    const binding =
+      this.#bindings.find(batch, size) ?? this.#bindings.add(new InputBinding(session, task, batch, size));
+    for (let row = 0; row < count; row++) this.#work.fill(binding, first + row, row);
+    return binding;
+  }
+
+  #finish(binding: InputBinding, first: number, count: number, params: Params): void {
+    for (let row = 0; row < count; row++) this.#work.finish(binding, first + row, row, params);
   }
 
   #decoderFor(index: number): PictureDecoder {

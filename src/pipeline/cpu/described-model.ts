@@ -8,6 +8,7 @@ import { readTraits } from "../../model/model-traits.ts";
 import { needsShapes, openOutputs, withShapes } from "../../model/open-shapes.ts";
 import type { Session } from "../../onnxruntime/session.ts";
 import type { Size } from "../backend.ts";
+import type { OpenedModel } from "../task.ts";
 
 /** How open outputs are found. */
 export interface DescribeOptions {
@@ -61,4 +62,30 @@ export async function describedModel(session: Session, options: DescribeOptions)
     );
     return model;
   }
+}
+
+/**
+ * A session's model as tasks look at it.
+ *
+ * @param source for messages
+ * @param signal ends what is run of it meanwhile
+ */
+export function openedSession(session: Session, source: string, signal: AbortSignal | undefined): OpenedModel {
+  return {
+    model: session.model,
+    source,
+    described: (size) => describedModel(session, { size, source, signal }),
+    rangeOf: () => undefined,
+    outputsFor: (input, dtype, shape) => runOnZeros(session, createTensor(dtype, shape), input, signal),
+  };
+}
+
+async function runOnZeros(
+  session: Session,
+  zeros: Tensor,
+  input: string,
+  signal: AbortSignal | undefined,
+): Promise<TensorInfo[]> {
+  const outputs = await session.run({ [input]: zeros }, signal === undefined ? {} : { signal });
+  return session.outputs.map(({ name, dtype }) => ({ name, dtype, shape: outputs.get(name)!.shape }));
 }

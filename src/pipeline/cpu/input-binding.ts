@@ -5,17 +5,18 @@ import { createTensor, type Tensor } from "../../core/tensor.ts";
 import type { Placement } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import type { InputTensor, Preprocessor } from "../../image/preprocessor.ts";
-import type { Recognition } from "../../model/layout.ts";
 import type { Inference } from "../../onnxruntime/inference.ts";
 import type { Session } from "../../onnxruntime/session.ts";
 import type { Size } from "../backend.ts";
 import { sizeTensor } from "../size-tensor.ts";
+import { inputShape, type TaskModel } from "../task.ts";
+import type { HostTensors } from "./host-work.ts";
 
 /** The tensors of one input shape, filled anew for each batch. Owned by a slot. */
-export class InputBinding extends Resource {
+export class InputBinding extends Resource implements HostTensors {
   readonly batch: number;
   readonly size: Size;
-  /** Pictures: [batch, 3, height, width] or [batch, height, width, 3]. */
+  /** Pictures: [batch, channels, height, width] or [batch, height, width, channels]. */
   readonly #images: InputTensor;
   readonly #inference: Inference;
   /** Where the last picture of each row lies; holes where there is none, or others may have written. */
@@ -30,16 +31,19 @@ export class InputBinding extends Resource {
    * @throws {ShapeError} If the model declares another shape
    * @throws {RangeError} If the tensors are too large for the memory
    */
-  constructor(session: Session, recognition: Recognition, batch: number, size: Size) {
+  constructor(
+    session: Session,
+    { input, sizeInputs, outputs }: Pick<TaskModel<unknown, unknown, unknown>, "input" | "sizeInputs" | "outputs">,
+    batch: number,
+    size: Size,
+  ) {
     const [width, height] = size;
-    const { layout, dtype } = recognition.preprocessing;
-    const shape = layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
     // What memory does not suffice for throws here, where there is nothing to close yet.
-    const images = createTensor(dtype, shape);
-    const inputs: Record<string, Tensor> = { [recognition.imageInput]: images };
-    for (const input of recognition.sizeInputs) {
-      const declared = session.inputs.find((info) => info.name === input.name)?.shape ?? [];
-      inputs[input.name] = sizeTensor(input, declared, batch, size);
+    const images = createTensor(input.dtype, inputShape(input, batch, size));
+    const inputs: Record<string, Tensor> = { [input.name]: images };
+    for (const sizeInput of sizeInputs) {
+      const declared = session.inputs.find((info) => info.name === sizeInput.name)?.shape ?? [];
+      inputs[sizeInput.name] = sizeTensor(sizeInput, declared, batch, size);
     }
     super(`InputBinding ${batch}x${width}x${height}`, session);
     this.batch = batch;
@@ -47,20 +51,13 @@ export class InputBinding extends Resource {
     this.#images = images;
     this.#padded = new Array(batch).fill(undefined);
     try {
-      this.#inference = session.prepare(inputs);
+      this.#inference = session.prepare(inputs, outputs === undefined ? {} : { outputs });
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  /**
-   * Write a picture into its row. Padding that the row has from the picture before is not written again.
-   *
-   * @param preprocessor the same with every call
-   * @param placement    what it returned for this picture
-   * @throws {ShapeError} If the picture has another size than the placement's
-   */
   fill(preprocessor: Preprocessor, image: Image, index: number, placement: Placement): void {
     const padded = this.#isLent ? undefined : this.#padded[index];
     this.#padded[index] = undefined;
@@ -68,13 +65,11 @@ export class InputBinding extends Resource {
     this.#padded[index] = placement;
   }
 
-  /** The pictures, for others to read. Nobody keeps them from writing there, so that rows are padded anew from now on. */
   lend(): InputTensor {
     this.#isLent = true;
     return this.#images;
   }
 
-  /** The outputs of the last run, by name. */
   get outputs(): ReadonlyMap<string, Tensor> {
     return this.#outputs;
   }

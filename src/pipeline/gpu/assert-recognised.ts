@@ -2,11 +2,9 @@
 
 import { inShort, LibraryLoadError, ModelError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
-import { needsShapes } from "../../model/open-shapes.ts";
-import { recogniseModel } from "../../model/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
-import type { BackendOptions } from "../backend.ts";
-import { describedModel } from "../cpu/described-model.ts";
+import { openedSession } from "../cpu/described-model.ts";
+import type { Task } from "../task.ts";
 import type { ModelFile } from "./model-file.ts";
 
 /** ONNX Runtime's view of a model; `undefined` where it has none, as of TensorRT's own operators. */
@@ -16,21 +14,22 @@ async function openSession({ bytes, path, source }: ModelFile): Promise<Session 
     return path === undefined ? await Session.fromBytes(bytes, source, options) : await Session.load(path, options);
   } catch (error) {
     if (!(error instanceof LibraryLoadError || error instanceof ModelError)) throw error;
-    logger.debug(`The layout of ${source} is looked at after the build: ${inShort(error)}`);
+    logger.debug(`What ${source} is is looked at after the build: ${inShort(error)}`);
     return undefined;
   }
 }
 
 /**
- * Recognise a model that is about to be built, so that minutes are not spent on one whose layout is unknown. What only the
- * engine can tell is left to it.
+ * Let a task look at a model that is about to be built, so that minutes are not spent on one that is not its own.
  *
- * @throws {ModelError} If it is of no known layout
+ * @throws {ModelError} If it is not
  */
-export async function assertRecognised(file: ModelFile, options: BackendOptions): Promise<void> {
+export async function assertRecognised(
+  file: ModelFile,
+  task: Pick<Task<unknown, unknown, unknown>, "check">,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (task.check === undefined) return;
   await using session = await openSession(file);
-  if (session === undefined) return;
-  const { source } = file;
-  const model = await describedModel(session, { size: options.size, source, signal: options.build.signal });
-  if (!needsShapes(model)) recogniseModel(model, { ...options, source, isSilent: true });
+  if (session !== undefined) await task.check(openedSession(session, file.source, signal));
 }

@@ -10,7 +10,8 @@ import type { OnStream, Stream } from "../../cuda/stream.ts";
 import type { ExecutionContext } from "../../tensorrt/execution-context.ts";
 import type { Size } from "../backend.ts";
 import { sizeTensor } from "../size-tensor.ts";
-import type { GpuModel } from "./gpu-model.ts";
+import { inputShape } from "../task.ts";
+import type { LoadedModel } from "./gpu-model.ts";
 import type { SlotStreams } from "./slot-streams.ts";
 
 /** One context with bound inputs and outputs. Contexts that one stream orders share the memory of their activations. */
@@ -44,9 +45,10 @@ export class GpuInference extends Resource {
    * @param batch rows of the input
    * @throws {ShapeError} If no profile of the engine allows the shape, or an output's shape depends on the data
    */
-  static async create(model: GpuModel, streams: SlotStreams, batch: number, size: Size): Promise<GpuInference> {
+  static async create(model: LoadedModel, streams: SlotStreams, batch: number, size: Size): Promise<GpuInference> {
     using owned = new DisposableStack();
-    const { device, engine, recognition } = model;
+    const { device, engine } = model;
+    const { input, sizeInputs } = model.task;
     const context = owned.use(await engine.createContext({ memory: "user-managed" }));
     device.makeCurrent();
     context.setDeviceMemory(streams.activations);
@@ -56,15 +58,13 @@ export class GpuInference extends Resource {
       return buffer;
     };
 
-    const [width, height] = size;
-    const { layout, dtype } = recognition.preprocessing;
-    const shape = layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
-    context.tensor(recognition.imageInput).setShape(shape);
-    const images = bind(recognition.imageInput, dtype, shape);
-    for (const input of recognition.sizeInputs) {
-      const tensor = sizeTensor(input, engine.tensor(input.name).shape, batch, size);
-      context.tensor(input.name).setShape(tensor.shape);
-      copyToDevice(bind(input.name, tensor.dtype, tensor.shape), tensor.data, streams.setup);
+    const shape = inputShape(input, batch, size);
+    context.tensor(input.name).setShape(shape);
+    const images = bind(input.name, input.dtype, shape);
+    for (const sizeInput of sizeInputs) {
+      const tensor = sizeTensor(sizeInput, engine.tensor(sizeInput.name).shape, batch, size);
+      context.tensor(sizeInput.name).setShape(tensor.shape);
+      copyToDevice(bind(sizeInput.name, tensor.dtype, tensor.shape), tensor.data, streams.setup);
     }
 
     const outputs = new Map<string, DeviceBuffer>();

@@ -6,51 +6,48 @@ import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { Event } from "../../cuda/event.ts";
 import type { EventWait } from "../../cuda/event-waits.ts";
-import { type Placement, place } from "../../image/geometry.ts";
+import type { Placement } from "../../image/geometry.ts";
 import type { DecodedImage } from "../../image/picture-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
-import { PixelCheck } from "../../model/box-units.ts";
-import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
-import type { Selection } from "../../model/selection.ts";
 import type { DecodeOutcome, Size, Slot, SlotPicture } from "../backend.ts";
 import { BindingCache } from "../binding-cache.ts";
 import { decodeAll } from "../decode-all.ts";
-import { sourcePlacement } from "../source-placement.ts";
 import { createStageTimings, type StageTimings } from "../stage-timings.ts";
 import { FrameMemory } from "./frame-memory.ts";
 import { GpuBinding } from "./gpu-binding.ts";
-import type { GpuModel } from "./gpu-model.ts";
+import type { CudaWork, DeviceBatch, GpuModel } from "./gpu-model.ts";
 import { SlotTrace } from "./gpu-trace.ts";
+import type { DevicePicture } from "./picture-table.ts";
 import type { SlotStreams } from "./slot-streams.ts";
 
-/** Rows a picture that there is room for until more are asked for: the default of `maxDetections`. */
-const FIRST_ROWS = 300;
+/** What a batch is run with; the same object each time. */
+type Batch<Params> = { -readonly [Key in keyof DeviceBatch<Params>]: DeviceBatch<Params>[Key] };
 
 /** A batch in flight on the GPU. In `timings`, `infer` is from the launch to the end of everything on the GPU. */
-export class GpuSlot extends Resource implements Slot {
+export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Output> {
   readonly timings: StageTimings = createStageTimings();
-  readonly placements: Placement[] = [];
-  readonly #model: GpuModel;
+  readonly #model: GpuModel<Params, Output>;
   readonly #streams: SlotStreams;
+  readonly #work: CudaWork<Params, Output>;
   readonly #trace: SlotTrace | undefined;
   readonly #done: Event;
   readonly #wait: EventWait;
   readonly #frames: FrameMemory[] = [];
-  /** Where each picture was placed last, in its decoded size. */
-  readonly #placed: Placement[] = [];
-  readonly #bindings = new BindingCache<GpuBinding>();
-  readonly #blocks: DetectionBlock[] = [];
-  readonly #pixels = new PixelCheck();
+  readonly #pictures: DevicePicture[] = [];
+  readonly #batch: Batch<Params>;
+  readonly #bindings = new BindingCache<GpuBinding<Params>>();
   readonly #owned: DisposableStack;
 
   /** @param owner kept open by the slot: a backend */
-  constructor(model: GpuModel, owner: Resource) {
+  constructor(model: GpuModel<Params, Output>, owner: Resource) {
     super("GpuSlot", owner);
     this.#model = model;
+    this.#batch = { images: [], pictures: this.#pictures, size: [0, 0], params: model.task.idleParams as Params };
     this.#owned = new DisposableStack();
     try {
-      const { device, streams, trace, waits } = model;
+      const { device, streams, trace, waits, cuda } = model;
       this.#streams = this.#owned.use(streams.open());
+      this.#work = this.#owned.use(cuda.createWork(this.#streams));
       this.#trace = trace === undefined ? undefined : this.#owned.use(new SlotTrace(trace, this.#streams));
       this.#done = this.#owned.use(Event.create(device));
       this.#wait = waits.of(this.#done);
@@ -61,49 +58,70 @@ export class GpuSlot extends Resource implements Slot {
     }
   }
 
+  get placements(): readonly Placement[] {
+    return this.#work.placements;
+  }
+
   async decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotPicture>[]> {
-    const { jpeg, decodeOptions } = this.#model;
+    const { jpeg, task } = this.#model;
     const decoder = await jpeg?.decoder();
     if (jpeg === undefined || decoder === undefined) return this.decodeToHost(files);
     const decode = (file: SourceBytes, index: number): Promise<SlotPicture> =>
-      jpeg.decode(decoder, this.#frameFor(index), file, decodeOptions);
+      jpeg.decode(decoder, this.#frameFor(index), file, task.decodeOptions);
     return decodeAll(files, decode, this.timings);
   }
 
   decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
-    const { decodeOptions } = this.#model;
+    const { decodeOptions } = this.#model.task;
     const decode = ({ bytes, name }: SourceBytes, index: number): Promise<DecodedImage> =>
       this.#frameFor(index).decode(bytes, name, decodeOptions);
     return decodeAll(files, decode, this.timings);
   }
 
-  prepare(images: number, size: Size): Promise<void> | undefined {
-    return this.#known(images, size) === undefined ? this.#create(images, size).then(() => undefined) : undefined;
+  prepare(images: readonly SlotPicture[], size: Size): Promise<void> | undefined {
+    const regions = this.#work.regions(images, size);
+    const { rows } = this.#model;
+    const last = this.#lastOf(regions);
+    const isThere = (regions < rows || this.#known(rows, size) !== undefined) && this.#known(last, size) !== undefined;
+    return isThere ? undefined : this.#makeAll(regions, size);
   }
 
-  async detect(images: readonly SlotPicture[], size: Size, selection: Selection): Promise<readonly DetectionBlock[]> {
+  async run(images: readonly SlotPicture[], size: Size, params: Params): Promise<readonly Output[]> {
     const started = performance.now();
-    const binding = this.#known(images.length, size) ?? (await this.#create(images.length, size));
+    const regions = this.#work.regions(images, size);
+    const { rows } = this.#model;
+    const last = this.#lastOf(regions);
+    // The last run may have a shape of its own; both are made before anything is enqueued.
+    let whole = regions < rows ? undefined : this.#known(rows, size);
+    let rest = this.#known(last, size);
+    if (rest === undefined || (regions >= rows && whole === undefined)) {
+      await this.#makeAll(regions, size);
+      whole = regions < rows ? undefined : this.#known(rows, size);
+      rest = this.#known(last, size)!;
+    }
+    const isGraph = rest.isGraph && (whole?.isGraph ?? true);
     try {
       // Slots of other devices have had their turn on this thread since.
       this.#model.device.makeCurrent();
-      binding.reserveRows(selection.maxDetections);
-      binding.tables.selection.setSelection(selection);
-      this.#upload(binding, images);
+      whole?.reserve(params);
+      rest.reserve(params);
+      this.#upload(images, size, params);
       const launched = performance.now();
-      const { isGraph } = binding;
-      this.#enqueue(binding);
+      this.#enqueue(regions, whole, rest);
       const enqueued = performance.now();
       await this.#wait.done();
       this.#trace?.tell(images.length, started, enqueued, isGraph);
       this.#model.device.makeCurrent();
-      if (!isGraph && this.#model.hasGraph) binding.capture();
+      if (!isGraph && this.#model.hasGraph) {
+        whole?.capture();
+        rest.capture();
+      }
       const finished = performance.now();
-      const blocks = this.#read(binding, selection);
+      const outputs = this.#work.read(rest.stages, params);
       this.timings.preprocess = launched - started;
       this.timings.infer = finished - launched;
       this.timings.postprocess = performance.now() - finished;
-      return blocks;
+      return outputs;
     } catch (error) {
       await this.#drain();
       throw error;
@@ -114,9 +132,12 @@ export class GpuSlot extends Resource implements Slot {
 
   async preprocess(images: readonly SlotPicture[], size: Size): Promise<void> {
     const started = performance.now();
-    const binding = this.#known(images.length, size) ?? (await this.#create(images.length, size));
+    const regions = this.#work.regions(images, size);
+    const binding = this.#known(regions, size) ?? (await this.#make(regions, size));
     await this.#finish(() => {
-      this.#upload(binding, images);
+      this.#upload(images, size, this.#batch.params);
+      this.#work.begin(this.#batch, this.#streams.compute);
+      binding.stages.select(this.#batch, 0, this.#streams.compute);
       binding.enqueuePreprocess();
     });
     this.timings.preprocess = performance.now() - started;
@@ -129,17 +150,18 @@ export class GpuSlot extends Resource implements Slot {
     this.timings.infer = performance.now() - started;
   }
 
-  async postprocess(selection: Selection): Promise<readonly DetectionBlock[]> {
+  async postprocess(params: Params): Promise<readonly Output[]> {
     const started = performance.now();
     const binding = this.#bindings.current("post-process");
     await this.#finish(() => {
-      binding.reserveRows(selection.maxDetections);
-      binding.tables.selection.setSelection(selection);
+      binding.reserve(params);
+      binding.stages.setParams(params);
       binding.enqueuePostprocess();
+      this.#work.enqueueCopyOut(this.#streams.compute);
     });
-    const blocks = this.#read(binding, selection);
+    const outputs = this.#work.read(binding.stages, params);
     this.timings.postprocess = performance.now() - started;
-    return blocks;
+    return outputs;
   }
 
   readInput(): Promise<Tensor> {
@@ -153,59 +175,45 @@ export class GpuSlot extends Resource implements Slot {
   }
 
   /** Enqueue everything behind the pixels, with the mark that is waited for at its end. */
-  #enqueue(binding: GpuBinding): void {
+  #enqueue(regions: number, whole: GpuBinding<Params> | undefined, rest: GpuBinding<Params>): void {
     const streams = this.#streams;
+    const { rows } = this.#model;
     this.#trace?.computeBegins();
-    binding.enqueue();
+    this.#work.begin(this.#batch, streams.compute);
+    for (let first = 0; first < regions; first += rows) {
+      const binding = whole !== undefined && first + rows <= regions ? whole : rest;
+      binding.stages.select(this.#batch, first, streams.compute);
+      binding.enqueue();
+    }
     this.#trace?.computeEnds();
     streams.joinCopyOut();
     this.#trace?.copyOutBegins();
-    binding.enqueueCopyOut();
+    rest.enqueueCopyOut();
+    this.#work.enqueueCopyOut(streams.copyOut);
     this.#trace?.copyOutEnds();
     this.#done.record(streams.copyOut);
   }
 
-  /**
-   * Enqueue the copies of the pixels and write the tables; rows that only fill the batch repeat the first picture. What is
-   * enqueued on `compute` next finds the pixels there.
-   */
-  #upload(binding: GpuBinding, images: readonly SlotPicture[]): void {
+  /** Enqueue the copies of the pixels. What is enqueued on `compute` next finds them there. */
+  #upload(images: readonly SlotPicture[], size: Size, params: Params): void {
     this.#streams.enter();
     this.#trace?.copyInBegins();
-    const { colour } = this.#model.recognition.preprocessing;
-    const { pictures, selection } = binding.tables;
-    this.placements.length = images.length;
+    const pictures = this.#pictures;
+    pictures.length = images.length;
     let isCopied = false;
     for (let index = 0; index < images.length; index++) {
       const image = images[index]!;
       // What was decoded on the device is there already, and waited for.
       const isThere = "pixels" in image;
-      const picture = isThere ? image : this.#frameFor(index).upload(image);
+      pictures[index] = isThere ? image : this.#frameFor(index).upload(image);
       isCopied ||= !isThere;
-      const placement = this.#place(index, image, binding.size);
-      const source = sourcePlacement(image, placement);
-      this.placements[index] = source;
-      pictures.set(index, picture, placement, colour);
-      selection.setPlacement(index, source);
-      if (index > 0) continue;
-      for (let filler = images.length; filler < binding.batch; filler++) {
-        pictures.set(filler, picture, placement, colour);
-        selection.setPlacement(filler, source);
-      }
     }
     this.#trace?.copyInEnds();
     // Without a copy of its own the batch does not wait for those of others; the marks of a trace are to be passed before it ends.
     if (isCopied || this.#trace !== undefined) this.#streams.joinCopyIn();
-  }
-
-  #read(binding: GpuBinding, selection: Selection): readonly DetectionBlock[] {
-    for (let index = 0; index < this.placements.length; index++) {
-      const block = blockAt(this.#blocks, index, selection.maxDetections, this.#model.recognition.extras);
-      binding.read(index, block);
-      this.#pixels.check(block, this.placements[index]!, this.#model.recognition.layout);
-      this.#model.guard.check(block, this.placements[index]!);
-    }
-    return this.#blocks;
+    this.#batch.images = images;
+    this.#batch.size = size;
+    this.#batch.params = params;
   }
 
   /** Enqueue a stage on `compute`, and wait for it. */
@@ -240,31 +248,28 @@ export class GpuSlot extends Resource implements Slot {
     }
   }
 
-  #place(index: number, image: SlotPicture, [width, height]: Size): Placement {
-    const last = this.#placed[index];
-    if (
-      last !== undefined &&
-      last.sourceWidth === image.width &&
-      last.sourceHeight === image.height &&
-      last.inputWidth === width &&
-      last.inputHeight === height
-    ) {
-      return last;
-    }
-    const placement = place(image.width, image.height, width, height, this.#model.recognition.preprocessing.fit);
-    this.#placed[index] = placement;
-    return placement;
+  /** Rows of the last run of a batch. */
+  #lastOf(regions: number): number {
+    const { rows } = this.#model;
+    return regions < rows ? regions : regions % rows || rows;
   }
 
-  #known(images: number, size: Size): GpuBinding | undefined {
-    return this.#bindings.find(this.#model.fixedBatch ?? images, size);
+  #known(rows: number, size: Size): GpuBinding<Params> | undefined {
+    return this.#bindings.find(this.#model.fixedBatch ?? rows, size);
   }
 
-  async #create(images: number, size: Size): Promise<GpuBinding> {
-    const batch = this.#model.fixedBatch ?? images;
+  async #makeAll(regions: number, size: Size): Promise<void> {
+    const { rows } = this.#model;
+    const last = this.#lastOf(regions);
+    if (regions >= rows && this.#known(rows, size) === undefined) await this.#make(rows, size);
+    if (this.#known(last, size) === undefined) await this.#make(last, size);
+  }
+
+  async #make(rows: number, size: Size): Promise<GpuBinding<Params>> {
+    const batch = this.#model.fixedBatch ?? rows;
     const copiesOutApart = this.#streams.copiesOutApart || this.#trace !== undefined;
-    const shape = { batch, size, rows: FIRST_ROWS, copiesOutApart };
-    return this.#bindings.add(await GpuBinding.create(this.#model, this.#streams, shape));
+    const shape = { batch, size };
+    return this.#bindings.add(await GpuBinding.create(this.#model, this.#streams, this.#work, shape, copiesOutApart));
   }
 
   #frameFor(index: number): FrameMemory {

@@ -14,6 +14,7 @@ export interface ModelFile {
   /** For messages. */
   readonly source: string;
   readonly isPlan: boolean;
+  readonly isRead: true;
 }
 
 /**
@@ -28,6 +29,11 @@ export function isPlan(bytes: Uint8Array | undefined, path: string | undefined):
   return header !== undefined || origin !== undefined;
 }
 
+/** True if a model is a plan, by its name or its bytes. */
+export function isPlanSource(source: string | Uint8Array): boolean {
+  return typeof source === "string" ? isPlan(undefined, source) : isPlan(source, undefined);
+}
+
 /**
  * Read a model.
  *
@@ -35,9 +41,15 @@ export function isPlan(bytes: Uint8Array | undefined, path: string | undefined):
  */
 export async function readModelFile(model: string | Uint8Array): Promise<ModelFile> {
   if (model instanceof Uint8Array) {
-    return { bytes: model, path: undefined, source: "the model from bytes", isPlan: isPlan(model, undefined) };
+    return {
+      bytes: model,
+      path: undefined,
+      source: "the model from bytes",
+      isPlan: isPlan(model, undefined),
+      isRead: true,
+    };
   }
   inspectModelFile(model);
   const bytes = await Bun.file(model).bytes();
-  return { bytes, path: model, source: model, isPlan: isPlan(bytes, model) };
+  return { bytes, path: model, source: model, isPlan: isPlan(bytes, model), isRead: true };
 }

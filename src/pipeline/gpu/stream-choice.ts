@@ -2,8 +2,8 @@
 
 import { logger } from "../../core/log.ts";
 import { formatDuration } from "../../core/units.ts";
-import type { BackendOptions, Size } from "../backend.ts";
-import type { LoadedModel } from "./gpu-model.ts";
+import type { MachineOptions } from "../backend.ts";
+import type { CudaModel, LoadedModel } from "./gpu-model.ts";
 import type { StreamLayoutName } from "./gpu-streams.ts";
 import { isOutOfMemory } from "./memory-shortage.ts";
 import {
@@ -43,8 +43,7 @@ const LONG_BATCH_MS = 20;
 
 /** What a choice is asked for. */
 export interface StreamRequest {
-  readonly options: Pick<BackendOptions, "streams" | "inFlight" | "batch" | "size">;
-  readonly maxBatch: number;
+  readonly options: Pick<MachineOptions, "streams" | "inFlight"> & { readonly batch?: number };
   /** Path of the file that keeps the choices; asked for only where something is measured. */
   readonly path: () => string;
 }
@@ -53,8 +52,9 @@ export interface StreamRequest {
  * Choose: what the caller says, what was measured before, or what a measurement of about a second says now. Where the
  * device has no memory for a measurement, what takes least of it.
  */
-export async function chooseStreams(
+export async function chooseStreams<Params, Output>(
   model: LoadedModel,
+  cuda: CudaModel<Params, Output>,
   request: StreamRequest,
 ): Promise<Pick<StreamChoice, "streams" | "inFlight">> {
   const { streams, inFlight } = request.options;
@@ -68,7 +68,7 @@ export async function chooseStreams(
   const started = performance.now();
   let choice: StreamChoice;
   try {
-    choice = await measure(model, request);
+    choice = await measure(model, cuda, request);
   } catch (error) {
     if (!isOutOfMemory(error)) throw error;
     logger.warn(`Stream layouts are not compared, as there is no memory for it: ${error.message}`);
@@ -86,31 +86,35 @@ export async function chooseStreams(
 }
 
 /** Everything a choice depends on beside the plan. */
-function keyOf(model: LoadedModel, { options, maxBatch }: StreamRequest): string {
-  const { device, zeroCopy, hasGraph, waits } = model;
-  const batch = Math.min(options.batch, maxBatch);
-  const [width, height] = sizeOf(model, options);
+function keyOf(model: LoadedModel, { options }: StreamRequest): string {
+  const { device, zeroCopy, hasGraph, waits, task } = model;
+  const batch = picturesOf(model, options);
+  const [width, height] = task.usualSize;
   const asked = `${options.streams}, ${options.inFlight ?? "any number"} in flight`;
   const ways = `${zeroCopy ? ", zero copy" : ""}${hasGraph ? "" : ", no graph"}`;
   return `${device.name}, ${batch}x${width}x${height}, ${asked}, wait ${waits.mode}${ways}`;
 }
 
-function sizeOf({ recognition }: LoadedModel, options: StreamRequest["options"]): Size {
-  return recognition.fixedSize ?? options.size ?? recognition.preferredSize;
+function picturesOf({ rows, task }: LoadedModel, { batch = 1 }: StreamRequest["options"]): number {
+  return Math.min(batch, rows, task.mostPictures);
 }
 
-async function measure(model: LoadedModel, { options, maxBatch }: StreamRequest): Promise<StreamChoice> {
+async function measure<Params, Output>(
+  model: LoadedModel,
+  cuda: CudaModel<Params, Output>,
+  { options }: StreamRequest,
+): Promise<StreamChoice> {
   using frame = new TrialFrame(model);
-  const images = Array.from({ length: Math.min(options.batch, maxBatch) }, () => frame.image);
-  const size = sizeOf(model, options);
+  const images = Array.from({ length: picturesOf(model, options) }, () => frame.image);
+  const size = model.task.sizeFor(images);
   const slots = Math.min(options.inFlight ?? COMPARED_IN_FLIGHT, MOST_COMPARED);
   const figures: TrialFigures[] = [];
   let layout: StreamLayoutName;
   {
     using owned = new DisposableStack();
-    const trials: StreamTrial[] = [];
+    const trials: StreamTrial<Params, Output>[] = [];
     for (const name of options.streams === "auto" ? LAYOUTS : [options.streams]) {
-      const trial = owned.use(new StreamTrial(model, name, slots, images, size));
+      const trial = owned.use(new StreamTrial(model, cuda, name, slots, images, size));
       trials.push(trial);
       const batchMs = await trial.warmUp();
       if (batchMs > LONG_BATCH_MS) return unmeasured(name, options.inFlight, batchMs);
@@ -120,7 +124,7 @@ async function measure(model: LoadedModel, { options, maxBatch }: StreamRequest)
   }
   if (options.inFlight !== undefined) return { streams: layout, inFlight: options.inFlight, figures };
 
-  using trial = new StreamTrial(model, layout, Math.max(...COUNTS), images, size);
+  using trial = new StreamTrial(model, cuda, layout, Math.max(...COUNTS), images, size);
   await trial.warmUp();
   const counts: TrialFigures[] = [];
   for (const count of COUNTS) counts.push(await trial.measure(count, TURN_MS));
@@ -128,7 +132,7 @@ async function measure(model: LoadedModel, { options, maxBatch }: StreamRequest)
 }
 
 /** Run layouts in turns. @returns the median turn of each */
-async function compare(trials: readonly StreamTrial[], inFlight: number): Promise<TrialFigures[]> {
+async function compare(trials: readonly StreamTrial<unknown, unknown>[], inFlight: number): Promise<TrialFigures[]> {
   const started = performance.now();
   const turns = trials.map((): TrialFigures[] => []);
   for (let turn = 0; turn < TURNS; turn++) {

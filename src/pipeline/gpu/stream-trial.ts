@@ -4,24 +4,14 @@ import { allEnded } from "../../core/all-ended.ts";
 import { Resource } from "../../core/resource.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import { type Image, imageOf } from "../../image/image.ts";
-import type { Selection } from "../../model/selection.ts";
 import type { Size } from "../backend.ts";
-import type { GpuModel, LoadedModel } from "./gpu-model.ts";
+import type { CudaModel, GpuModel, LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
 import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
 import type { TrialFigures } from "./stream-choice-config.ts";
 
 /** The frame of the measurement: what most cameras give. */
 const FRAME: Size = [1920, 1080];
-
-/** Nothing is found in noise, so that what is measured is the machine and not the picture. */
-const SELECTION: Selection = {
-  threshold: 0.25,
-  iou: 0.7,
-  maxDetections: 300,
-  classAgnostic: false,
-  classIds: undefined,
-};
 
 /** A made-up frame in page-locked memory. */
 export class TrialFrame extends Resource {
@@ -49,11 +39,13 @@ export class TrialFrame extends Resource {
 }
 
 /** A layout with slots. */
-export class StreamTrial extends Resource {
+export class StreamTrial<Params, Output> extends Resource {
   readonly layout: StreamLayoutName;
   readonly #images: readonly Image[];
   readonly #size: Size;
-  readonly #slots: readonly GpuSlot[];
+  readonly #slots: readonly GpuSlot<Params, Output>[];
+  /** Nothing is found in noise with them, so that what is measured is the machine and not the picture. */
+  readonly #params: Params;
   readonly #owned = new DisposableStack();
   #settled = 0;
   #latencyMs = 0;
@@ -63,14 +55,22 @@ export class StreamTrial extends Resource {
    * @param images of each batch
    * @param size   of the model's input
    */
-  constructor(model: LoadedModel, layout: StreamLayoutName, slots: number, images: readonly Image[], size: Size) {
+  constructor(
+    model: LoadedModel,
+    cuda: CudaModel<Params, Output>,
+    layout: StreamLayoutName,
+    slots: number,
+    images: readonly Image[],
+    size: Size,
+  ) {
     super(`StreamTrial (${layout})`, model.engine);
     this.layout = layout;
     this.#images = images;
     this.#size = size;
+    this.#params = model.task.idleParams as Params;
     try {
       const streams = this.#owned.use(new GpuStreams(model.engine, model.device, layout, slots));
-      const own: GpuModel = { ...model, streams, trace: undefined };
+      const own: GpuModel<Params, Output> = { ...model, cuda, streams, trace: undefined };
       this.#slots = Array.from({ length: slots }, () => this.#owned.use(new GpuSlot(own, streams)));
     } catch (error) {
       this.close();
@@ -109,7 +109,7 @@ export class StreamTrial extends Resource {
     };
   }
 
-  async #runUntil(slot: GpuSlot, deadlineMs: number): Promise<void> {
+  async #runUntil(slot: GpuSlot<Params, Output>, deadlineMs: number): Promise<void> {
     let now = performance.now();
     while (now < deadlineMs) {
       const started = now;
@@ -120,8 +120,8 @@ export class StreamTrial extends Resource {
     }
   }
 
-  async #run(slot: GpuSlot): Promise<void> {
-    await slot.detect(this.#images, this.#size, SELECTION);
+  async #run(slot: GpuSlot<Params, Output>): Promise<void> {
+    await slot.run(this.#images, this.#size, this.#params);
   }
 
   protected release(): void {

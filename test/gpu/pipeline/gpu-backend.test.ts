@@ -4,9 +4,8 @@ import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Detector } from "../../../src/detector/detector.ts";
 import { encodeImage } from "../../../src/image/encode.ts";
 import { imageOf } from "../../../src/image/image.ts";
-import { DEFAULT_BACKEND_OPTIONS } from "../../../src/pipeline/backend.ts";
-import { GpuBackend } from "../../../src/pipeline/gpu/gpu-backend.ts";
 import { testBackend } from "../../contract/backend-contract.ts";
+import { DEFAULT_BACKEND_OPTIONS, loadGpu } from "../../support/backends.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
 import { flatPicture } from "../../support/flat-picture.ts";
 import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
@@ -28,21 +27,21 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
 
   for (const streams of ["one", "split", "parallel"] as const) {
     testBackend(`GpuBackend (${streams})`, (model, changed) =>
-      GpuBackend.load(model, { ...options, streams, inFlight: 2, ...changed }),
+      loadGpu(model, { ...options, streams, inFlight: 2, ...changed }),
     );
   }
 
   test("GpuSlot replays a graph from the second frame on, with new pixels and another selection each time", async () => {
-    const backend = await GpuBackend.load(toyDetector(), options);
+    const backend = await loadGpu(toyDetector(), options);
     const slot = backend.createSlot();
     const selection = { threshold: 0.01, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
     for (const level of [255, 128, 64, 255, 32]) {
-      const [block] = await slot.detect([flatPicture(64, 64, level)], [64, 64], selection);
+      const [block] = await slot.run([flatPicture(64, 64, level)], [64, 64], selection);
       expect(block!.scores[0]).toBeCloseTo((0.9 * level) / 255, 3);
     }
-    const [few] = await slot.detect([flatPicture(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1 });
+    const [few] = await slot.run([flatPicture(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1 });
     expect(few!.count).toBe(1);
-    const [many] = await slot.detect([flatPicture(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1000 });
+    const [many] = await slot.run([flatPicture(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1000 });
     expect(many!.count).toBe(3);
     slot.close();
     backend.close();

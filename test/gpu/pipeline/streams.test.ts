@@ -7,10 +7,16 @@ import { Device } from "../../../src/cuda/device.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { decodeImage } from "../../../src/image/decode.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
-import { type BackendOptions, DEFAULT_BACKEND_OPTIONS, type Slot } from "../../../src/pipeline/backend.ts";
+
 import type { FrameRecord } from "../../../src/pipeline/frame-trace.ts";
-import { GpuBackend } from "../../../src/pipeline/gpu/gpu-backend.ts";
 import { Pipeline } from "../../../src/pipeline/pipeline.ts";
+import {
+  type BackendOptions,
+  DEFAULT_BACKEND_OPTIONS,
+  type DetectGpuBackend,
+  type DetectSlot,
+  loadGpu,
+} from "../../support/backends.ts";
 import { isGpuMissing, isSanitized, SLOW_TEST_MS, times } from "../../support/gpu.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
@@ -26,9 +32,9 @@ const all = { threshold: 0.1, iou: 0.7, maxDetections: 300, classAgnostic: false
 
 async function withBackend(
   options: Partial<BackendOptions>,
-  work: (backend: GpuBackend) => Promise<void>,
+  work: (backend: DetectGpuBackend) => Promise<void>,
 ): Promise<void> {
-  const backend = await GpuBackend.load(sharedPath(...PLAN), {
+  const backend = await loadGpu(sharedPath(...PLAN), {
     ...DEFAULT_BACKEND_OPTIONS,
     inFlight: 4,
     streams: "parallel",
@@ -42,9 +48,9 @@ async function withBackend(
 }
 
 async function withSlots(
-  backend: GpuBackend,
+  backend: DetectGpuBackend,
   count: number,
-  work: (slots: readonly Slot[]) => Promise<void>,
+  work: (slots: readonly DetectSlot[]) => Promise<void>,
 ): Promise<void> {
   using stack = new DisposableStack();
   const slots = Array.from({ length: count }, () => {
@@ -63,8 +69,8 @@ async function pictures(): Promise<Image[]> {
   return [photo, window(400, 200, 1000, 700), window(0, 0, 1, 1), window(7, 3, 333, 777), window(900, 100, 641, 479)];
 }
 
-async function rowsOf(slot: Slot, image: Image): Promise<number[][]> {
-  const [block] = await slot.detect([image], SIZE, all);
+async function rowsOf(slot: DetectSlot, image: Image): Promise<number[][]> {
+  const [block] = await slot.run([image], SIZE, all);
   return Array.from({ length: block!.count }, (_, row) => [
     block!.classIds[row]!,
     block!.scores[row]!,
@@ -87,7 +93,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
         withSlots(backend, 8, async (slots) => {
           for (const inFlight of [1, 2, 4, 8]) {
             let next = 0;
-            const run = async (slot: Slot): Promise<void> => {
+            const run = async (slot: DetectSlot): Promise<void> => {
               for (let at = next++; at < times(40); at = next++) {
                 expect(await rowsOf(slot, images[at % images.length]!)).toEqual(expected[at % images.length]!);
               }
@@ -110,7 +116,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
     await withBackend({ inFlight: 32 }, (backend) =>
       withSlots(backend, 32, async ([staged, ...others]) => {
         let next = 0;
-        const run = async (slot: Slot): Promise<void> => {
+        const run = async (slot: DetectSlot): Promise<void> => {
           for (let at = next++; at < times(600); at = next++) {
             expect(await rowsOf(slot, images[at % images.length]!)).toEqual(expected[at % images.length]!);
           }
@@ -172,7 +178,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
           const other = rowsOf(second!, photo!);
           await expect(failing).rejects.toThrow("the picture is gone");
           expect(await other).toEqual(expected);
-          await expect(first!.detect([photo!], [123, 123], all)).rejects.toThrow();
+          await expect(first!.run([photo!], [123, 123], all)).rejects.toThrow();
           expect(await rowsOf(first!, photo!)).toEqual(expected);
         }),
       );
@@ -181,8 +187,8 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
 
   test.each(LAYOUTS)("layout %p: close() drains the frames that run", async (streams) => {
     const [photo] = await pictures();
-    const backend = await GpuBackend.load(sharedPath(...PLAN), { ...DEFAULT_BACKEND_OPTIONS, streams, inFlight: 4 });
-    const pipeline = new Pipeline(backend, { inFlight: 4, size: SIZE, rectangular: false, batch: 1 });
+    const backend = await loadGpu(sharedPath(...PLAN), { ...DEFAULT_BACKEND_OPTIONS, streams, inFlight: 4 });
+    const pipeline = new Pipeline(backend, { inFlight: 4, batch: 1 });
     let count = 0;
     const running = Array.from({ length: 12 }, () =>
       pipeline.withSlot(async (slot) => {
@@ -247,7 +253,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
         const run = (frames: number): Promise<unknown> =>
           Promise.all(
             slots.map(async (slot) => {
-              for (let at = 0; at < frames; at++) await slot.detect([photo!], SIZE, all);
+              for (let at = 0; at < frames; at++) await slot.run([photo!], SIZE, all);
             }),
           );
         await run(10);

@@ -1,10 +1,10 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
+import { ImageModel } from "../../../src/detector/image-model.ts";
+import type { ImageModelOptions } from "../../../src/detector/image-model-config.ts";
 import { decodeImage } from "../../../src/image/decode.ts";
 import { encodeImage } from "../../../src/image/encode.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
-import { ImageModel } from "../../../src/transform/image-model.ts";
-import type { ImageModelOptions } from "../../../src/transform/image-model-config.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
 import { Gpu, isGpuMissing, SLOW_TEST_MS, times } from "../../support/gpu.ts";
 import { blurModel, identityImageModel, nearestModel, noiseImage, tightPixels } from "../../support/image-models.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
 import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
-import { pickLaunch, placeLaunch } from "../../../src/transform/gpu/tile-launches.ts";
+import { pickLaunch, placeLaunch } from "../../../src/tasks/image/tile-launches.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 import { noiseImage } from "../../support/image-models.ts";
 import { differences, type TileCase, tileCases, tileTables } from "../../support/tile-cases.ts";

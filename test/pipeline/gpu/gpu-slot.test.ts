@@ -18,7 +18,8 @@ fakeCudaTest(
     using device = Device.open(0);
     using engine = new Engine("Engine", device);
     using streams = new GpuStreams(engine, device, "one", 1);
-    const model = { device, streams, waits: new EventWaits("auto", device), decodeOptions: {} };
+    const cuda = { createWork: () => ({ [Symbol.dispose]() {} }) };
+    const model = { device, streams, cuda, waits: new EventWaits("auto", device), task: { decodeOptions: {} } };
     using slot = new GpuSlot(model, engine);
 
     const { create } = PictureDecoder;

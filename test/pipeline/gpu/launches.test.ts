@@ -8,8 +8,8 @@ import { RESIZES, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts
 import type { DeviceOutputs } from "../../../src/pipeline/gpu/device-output.ts";
 import { type LaunchSpec, writeArguments } from "../../../src/pipeline/gpu/kernel-launch.ts";
 import { kernelParameters } from "../../../src/pipeline/gpu/kernel-library.ts";
-import { postprocessLaunches, postprocessSizes } from "../../../src/pipeline/gpu/postprocess-launches.ts";
 import { preprocessLaunch } from "../../../src/pipeline/gpu/preprocess-launch.ts";
+import { postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/postprocess-launches.ts";
 import { type DecodeCase, decodeCases } from "../../support/decode-cases.ts";
 
 const SOMEWHERE = 0x7f00_0000_0000 as DevicePtr;

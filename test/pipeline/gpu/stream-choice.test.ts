@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CudaError, OutOfMemoryError, TensorRtError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
-import type { LoadedModel } from "../../../src/pipeline/gpu/gpu-model.ts";
+import type { CudaModel, LoadedModel } from "../../../src/pipeline/gpu/gpu-model.ts";
 import { chooseStreams, fastest, medianFigures } from "../../../src/pipeline/gpu/stream-choice.ts";
 import {
   readStreamChoices,
@@ -72,13 +72,16 @@ test("a folder that cannot be written is told in the log and nothing else", asyn
   expect(lines[0]).toContain("cannot be written");
 });
 
+/** Never reached. */
+const CUDA = {} as CudaModel<unknown, unknown>;
+
 test("chooseStreams() measures nothing where the caller says it all, or one frame is in flight", async () => {
   const path = (): string => {
     throw new Error("must not ask for the file");
   };
   const choose = (streams: "auto" | TrialFigures["streams"], inFlight: number): ReturnType<typeof chooseStreams> => {
-    const options = { streams, inFlight, batch: 1, size: undefined };
-    return chooseStreams({} as LoadedModel, { options, maxBatch: 1, path });
+    const options = { streams, inFlight };
+    return chooseStreams({} as LoadedModel, CUDA, { options, path });
   };
   expect(await choose("split", 5)).toEqual({ streams: "split", inFlight: 5 });
   expect(await choose("one", 1)).toEqual({ streams: "one", inFlight: 1 });
@@ -105,7 +108,13 @@ function failingModel(error: Error): LoadedModel {
       throw error;
     },
   };
-  const model = { device, recognition: { fixedSize: [8, 8] }, waits: { mode: "auto" }, hasGraph: true };
+  const model = {
+    device,
+    rows: 1,
+    task: { usualSize: [8, 8], mostPictures: 1 },
+    waits: { mode: "auto" },
+    hasGraph: true,
+  };
   return model as unknown as LoadedModel;
 }
 
@@ -137,9 +146,8 @@ test.each([
   async (_, error) => {
     const path = join(folder, "model.streams.json");
     const choose = (options: { streams: "auto" | "split"; inFlight: number | undefined }) =>
-      chooseStreams(failingModel(error), {
-        options: { ...options, batch: 1, size: undefined },
-        maxBatch: 1,
+      chooseStreams(failingModel(error), CUDA, {
+        options,
         path: () => path,
       });
     expect(await choose({ streams: "auto", inFlight: undefined })).toEqual({ streams: "one", inFlight: 2 });
@@ -155,9 +163,9 @@ test("chooseStreams() passes on what is no lack of memory", async () => {
     new CudaError("broken", { status: 700, code: "cudaErrorIllegalAddress", call: "cudaLaunchKernel" }),
     new TensorRtError("broken", { ...CONTEXT, log: ["Error Code 3: API Usage Error"] }),
   ];
-  const options = { streams: "auto", inFlight: undefined, batch: 1, size: undefined } as const;
+  const options = { streams: "auto", inFlight: undefined } as const;
   for (const error of errors) {
-    const chosen = chooseStreams(failingModel(error), { options, maxBatch: 1, path: () => join(folder, "a.json") });
+    const chosen = chooseStreams(failingModel(error), CUDA, { options, path: () => join(folder, "a.json") });
     expect(await chosen.catch((cause: unknown) => cause)).toBe(error);
   }
 });

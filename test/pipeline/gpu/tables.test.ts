@@ -7,10 +7,10 @@ import { place } from "../../../src/image/geometry.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { yuvCoefficients } from "../../../src/image/yuv.ts";
 import { createDetectionBlock } from "../../../src/model/detection-block.ts";
-import { DetectionReader, detectionWords, extraStart } from "../../../src/pipeline/gpu/detections.ts";
 import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
-import { PLACEMENT_BYTES, SELECTION_BYTES, SelectionTable } from "../../../src/pipeline/gpu/selection-table.ts";
 import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
+import { DetectionReader, detectionWords, extraStart } from "../../../src/tasks/detect/detections.ts";
+import { PLACEMENT_BYTES, SELECTION_BYTES, SelectionTable } from "../../../src/tasks/detect/selection-table.ts";
 
 const kernels = join(import.meta.dir, "../../../kernels");
 

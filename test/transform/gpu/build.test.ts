@@ -1,15 +1,22 @@
 import { expect, test } from "bun:test";
+import { type ImageModelConfig, parseImageModelOptions } from "../../../src/detector/image-model-config.ts";
+import { engineOptions } from "../../../src/pipeline/gpu/gpu-backend.ts";
+import { ImageTask } from "../../../src/tasks/image/image-task.ts";
+import type { BuildOptions } from "../../../src/tensorrt/build-options.ts";
 import { buildPlan } from "../../../src/tensorrt/build-plan.ts";
 import { readPlan } from "../../../src/tensorrt/plan-file.ts";
-import { imageEngineOptions } from "../../../src/transform/gpu/gpu-transform-backend.ts";
-import { parseImageModelOptions } from "../../../src/transform/image-model-config.ts";
 import { blurModel } from "../../support/image-models.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 import { openFrom, RTX } from "../../support/tensorrt.ts";
 
 const AMPERE = { computeCapabilities: ["8.6"] } as const;
 
-test("imageEngineOptions() covers every tile that a model of any size is given", () => {
+/** How an engine is built for an image model. */
+function imageEngineOptions(config: ImageModelConfig): BuildOptions {
+  return engineOptions({ bytes: new Uint8Array() }, new ImageTask(config), config.build);
+}
+
+test("engineOptions() covers every tile that a model of any size is given", () => {
   const options = imageEngineOptions(parseImageModelOptions({ tile: [640, 384], multiple: 24, batch: 6 }));
   expect(options).toEqual({
     batch: { min: 1, opt: 6, max: 6 },

@@ -6,10 +6,10 @@ import type { TypedDeviceMemory } from "../../../src/cuda/buffer-view.ts";
 import { KernelArguments } from "../../../src/cuda/kernel-arguments.ts";
 import { type LaunchSpec, writeArguments } from "../../../src/pipeline/gpu/kernel-launch.ts";
 import { kernelParameters } from "../../../src/pipeline/gpu/kernel-library.ts";
-import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/transform/gpu/frame-table.ts";
-import { pickLaunch, placeLaunch, type TileMemory } from "../../../src/transform/gpu/tile-launches.ts";
-import type { ImageRecognition } from "../../../src/transform/image-recognition.ts";
-import { normalisation, type PixelTensor, pixelShape } from "../../../src/transform/pixel-tensor.ts";
+import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/tasks/image/frame-table.ts";
+import type { ImageRecognition } from "../../../src/tasks/image/image-recognition.ts";
+import { normalisation, type PixelTensor, pixelShape } from "../../../src/tasks/image/pixel-tensor.ts";
+import { pickLaunch, placeLaunch, type TileMemory } from "../../../src/tasks/image/tile-launches.ts";
 
 const SOMEWHERE = 0x7f12_3456_7890 as DevicePtr;
 

@@ -7,13 +7,13 @@ fakeCudaTest(
     const output = await runOnFakeCuda(`
     const { Device } = await import("./src/cuda/device.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
-    const { PictureMemory } = await import("./src/transform/gpu/picture-memory.ts");
+    const { PictureMemory } = await import("./src/tasks/image/picture-memory.ts");
     using device = Device.open(0);
     using stream = Stream.create(device);
-    using memory = new PictureMemory(stream);
+    using memory = new PictureMemory(device);
     const places = new Set();
     for (let byteLength = 1000; byteLength <= 1250; byteLength++) places.add(memory.reserve(byteLength));
-    memory.download(1001);
+    memory.download(1001, { stream });
     const target = new Uint8Array(1001);
     memory.read(target);
     console.log(JSON.stringify([places.size, target.length]));

@@ -1,0 +1,233 @@
+/** @module Cuda detect: pictures in, kept boxes out, around an engine, all of it in the frame's graph. */
+
+import { copyToDevice } from "../../cuda/copy.ts";
+import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import type { OnStream } from "../../cuda/stream.ts";
+import { Stream } from "../../cuda/stream.ts";
+import { type Placement, place, type Size } from "../../image/geometry.ts";
+import { PixelCheck } from "../../model/box-units.ts";
+import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
+import type { Recognition } from "../../model/layout.ts";
+import type { PlausibilityGuard } from "../../model/plausibility.ts";
+import type { Selection } from "../../model/selection.ts";
+import type { SlotPicture } from "../../pipeline/backend.ts";
+import type {
+  CudaModel,
+  CudaStages,
+  CudaTask,
+  CudaWork,
+  DeviceBatch,
+  DeviceTensors,
+  LoadedModel,
+  RunShape,
+} from "../../pipeline/gpu/gpu-model.ts";
+import { KernelLaunch } from "../../pipeline/gpu/kernel-launch.ts";
+import { preprocessLaunch } from "../../pipeline/gpu/preprocess-launch.ts";
+import type { SlotStreams } from "../../pipeline/gpu/slot-streams.ts";
+import { valueTable } from "../../pipeline/gpu/value-table.ts";
+import type { DecodeBatch } from "./decode-launches.ts";
+import { GpuPostprocess } from "./gpu-postprocess.ts";
+import { GpuTables } from "./gpu-tables.ts";
+import { sourcePlacement } from "./source-placement.ts";
+
+/** Rows a picture that there is room for until more are asked for: the default of `maxDetections`. */
+const FIRST_ROWS = 300;
+
+/** What all parts of a loaded detector share. */
+interface Shared {
+  readonly model: LoadedModel;
+  readonly recognition: Recognition;
+  readonly guard: PlausibilityGuard;
+  /** On the device: what `valueTable` gave for the pre-processing. */
+  readonly values: DeviceBuffer<"f32">;
+}
+
+/** Detection around an engine. */
+export class CudaDetect implements CudaTask<Selection, DetectionBlock> {
+  readonly #recognition: Recognition;
+  readonly #guard: PlausibilityGuard;
+
+  constructor(recognition: Recognition, guard: PlausibilityGuard) {
+    this.#recognition = recognition;
+    this.#guard = guard;
+  }
+
+  load(model: LoadedModel, owned: DisposableStack): CudaModel<Selection, DetectionBlock> {
+    const { device } = model;
+    const recognition = this.#recognition;
+    const guard = this.#guard;
+    const table = valueTable(recognition.preprocessing);
+    const values = owned.use(DeviceBuffer.create("f32", [table.length], { device }));
+    using stream = Stream.create(device);
+    copyToDevice(values, table, { stream });
+    stream.synchronize();
+    return { createWork: (streams) => new CudaDetectWork({ model, recognition, guard, values }, streams) };
+  }
+}
+
+/** What one slot needs to detect: a region a picture. */
+class CudaDetectWork implements CudaWork<Selection, DetectionBlock> {
+  readonly placements: Placement[] = [];
+  readonly #shared: Shared;
+  readonly #streams: SlotStreams;
+  readonly #blocks: DetectionBlock[] = [];
+  readonly #pixels = new PixelCheck();
+  /** Where each picture was placed last, in its decoded size. */
+  readonly #placed: Placement[] = [];
+
+  constructor(shared: Shared, streams: SlotStreams) {
+    this.#shared = shared;
+    this.#streams = streams;
+  }
+
+  regions(images: readonly SlotPicture[]): number {
+    return images.length;
+  }
+
+  createStages(tensors: DeviceTensors, shape: RunShape): DetectStages {
+    return new DetectStages(this.#shared, this.#streams.setup, tensors, shape, this);
+  }
+
+  begin({ images, size }: DeviceBatch<Selection>): void {
+    this.placements.length = images.length;
+    for (let index = 0; index < images.length; index++) {
+      const image = images[index]!;
+      this.placements[index] = sourcePlacement(image, this.#place(index, image, size));
+    }
+  }
+
+  /** Where a picture of the batch lies in the input, in its decoded size. */
+  placed(index: number): Placement {
+    return this.#placed[index]!;
+  }
+
+  enqueueCopyOut(): void {}
+
+  read(stages: DetectStages, selection: Selection): readonly DetectionBlock[] {
+    const { recognition, guard } = this.#shared;
+    const { extras, layout } = recognition;
+    for (let index = 0; index < this.placements.length; index++) {
+      const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
+      stages.read(index, block);
+      this.#pixels.check(block, this.placements[index]!, layout);
+      guard.check(block, this.placements[index]!);
+    }
+    return this.#blocks;
+  }
+
+  #place(index: number, image: SlotPicture, [width, height]: Size): Placement {
+    const last = this.#placed[index];
+    if (
+      last !== undefined &&
+      last.sourceWidth === image.width &&
+      last.sourceHeight === image.height &&
+      last.inputWidth === width &&
+      last.inputHeight === height
+    ) {
+      return last;
+    }
+    const { fit } = this.#shared.recognition.preprocessing;
+    const placement = place(image.width, image.height, width, height, fit);
+    this.#placed[index] = placement;
+    return placement;
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+/** The launches of one shape: pre-processing, decoding and selection, with their tables and memory. */
+class DetectStages implements CudaStages<Selection> {
+  readonly #shared: Shared;
+  readonly #setup: OnStream;
+  readonly #tensors: DeviceTensors;
+  readonly #shape: DecodeBatch;
+  readonly #work: CudaDetectWork;
+  readonly #tables: GpuTables;
+  readonly #preprocess: KernelLaunch;
+  #postprocess: GpuPostprocess;
+
+  constructor(
+    shared: Shared,
+    setup: OnStream,
+    tensors: DeviceTensors,
+    { batch, size: [inputWidth, inputHeight] }: RunShape,
+    work: CudaDetectWork,
+  ) {
+    this.#shared = shared;
+    this.#setup = setup;
+    this.#tensors = tensors;
+    this.#shape = { batch, inputWidth, inputHeight };
+    this.#work = work;
+    using owned = new DisposableStack();
+    const { model, recognition, values } = shared;
+    this.#tables = owned.use(new GpuTables(model.device, batch));
+    const spec = preprocessLaunch(recognition.preprocessing, {
+      output: tensors.images,
+      pictures: this.#tables.devicePictures,
+      table: values,
+    });
+    this.#preprocess = new KernelLaunch(model.kernels, spec);
+    this.#postprocess = owned.use(this.#postprocessFor(FIRST_ROWS));
+    owned.move();
+  }
+
+  reserve({ maxDetections }: Selection): boolean {
+    if (maxDetections <= this.#postprocess.rows) return false;
+    const larger = this.#postprocessFor(maxDetections);
+    const smaller = this.#postprocess;
+    this.#postprocess = larger;
+    smaller.close();
+    return true;
+  }
+
+  /** Rows that only fill the batch repeat the first picture. */
+  select({ pictures, params }: DeviceBatch<Selection>, first: number): void {
+    const { colour } = this.#shared.recognition.preprocessing;
+    const { placements } = this.#work;
+    const { pictures: table, selection } = this.#tables;
+    selection.setSelection(params);
+    const { batch } = this.#shape;
+    for (let row = 0; row < batch; row++) {
+      const index = first + row < pictures.length ? first + row : first;
+      table.set(row, pictures[index]!, this.#work.placed(index), colour);
+      selection.setPlacement(row, placements[index]!);
+    }
+  }
+
+  setParams(selection: Selection): void {
+    this.#tables.selection.setSelection(selection);
+  }
+
+  enqueueTables(on: OnStream): void {
+    this.#tables.enqueueCopy(on);
+  }
+
+  enqueuePreprocess(on: OnStream): void {
+    this.#preprocess.enqueue(on);
+  }
+
+  enqueuePostprocess(on: OnStream): void {
+    this.#postprocess.enqueue(on);
+  }
+
+  enqueueCopyOut(on: OnStream): void {
+    this.#postprocess.enqueueCopy(on);
+  }
+
+  /** Copy one picture's kept rows out, once the frame has been waited for. */
+  read(index: number, block: DetectionBlock): void {
+    this.#postprocess.read(index, block);
+  }
+
+  #postprocessFor(rows: number): GpuPostprocess {
+    const { model, recognition } = this.#shared;
+    return new GpuPostprocess(model, recognition, this.#setup, this.#tensors, this.#tables, this.#shape, rows);
+  }
+
+  [Symbol.dispose](): void {
+    // Each is closed whatever happens to the other.
+    using owned = new DisposableStack();
+    owned.use(this.#tables);
+    owned.use(this.#postprocess);
+  }
+}

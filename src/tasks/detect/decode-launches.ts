@@ -1,0 +1,300 @@
+/** @module DecodeLaunches: which kernels decode a model's outputs, and with what arguments, by its plan. Pure. */
+
+import type { DType } from "../../core/dtype.ts";
+import type { TypedDeviceMemory } from "../../cuda/buffer-view.ts";
+import type { LaunchConfig } from "../../cuda/kernel.ts";
+import type {
+  BoxForm,
+  ColumnsPlan,
+  DecodePlan,
+  DensePlan,
+  DistanceBinsPlan,
+  FastestDetPlan,
+  GridPlan,
+  QueriesPlan,
+  RowsPlan,
+} from "../../model/plan.ts";
+import {
+  type DeviceOutputs,
+  deviceOutput,
+  dtypeCode,
+  FLOATS,
+  INTEGERS,
+  NUMBERS,
+} from "../../pipeline/gpu/device-output.ts";
+import type { LaunchSpec } from "../../pipeline/gpu/kernel-launch.ts";
+
+/** The batch that is decoded. */
+export interface DecodeBatch {
+  /** Pictures in the tensors, those that only fill the batch included. */
+  readonly batch: number;
+  /** Size of the model's input in pixels. */
+  readonly inputWidth: number;
+  readonly inputHeight: number;
+}
+
+/** What decodes a batch. The values lack the candidates, the selection and the capacity, which the launcher adds. */
+export interface DecodeLaunches {
+  readonly launches: readonly LaunchSpec[];
+  /** Most candidates of one picture: the candidate indices are below it. */
+  readonly capacity: number;
+}
+
+const BOX_FRACTION = 1;
+const BOX_CORNERS = 2;
+
+/** The bits by which a kernel reads a box: see `box_of` in kernels/decode.cuh. */
+function boxBits(form: BoxForm, unit: DensePlan["boxUnit"]): number {
+  return (unit === "fraction" ? BOX_FRACTION : 0) | (form === "corners" ? BOX_CORNERS : 0);
+}
+
+const SCORE_RULES: Readonly<Record<DensePlan["score"], number>> = { class: 0, product: 1, objectness: 2 };
+
+/** Rows of a block where a warp takes one, and where a thread does. */
+const WARP_ROWS = 8;
+const THREAD_ROWS = 256;
+/** Anchors of a block where eight threads share one. */
+const PLANE_ROWS = 32;
+const SOFTMAX_ROWS = 64;
+
+function shared(rows: number, rowsPerBlock: number, batch: number): LaunchConfig {
+  return { grid: [Math.ceil(rows / rowsPerBlock), batch, 1], block: [32, 8, 1] };
+}
+
+function single(rows: number, threads: number, batch: number): LaunchConfig {
+  return { grid: [Math.ceil(rows / threads), batch, 1], block: [threads, 1, 1] };
+}
+
+/** Boxes in a tensor of their own, [N, anchors, 4] or [N, anchors, 1, 4]: the kernel reads both tensors as one dtype. */
+function ownBoxes(
+  name: string,
+  outputs: DeviceOutputs,
+  [batch, anchors]: readonly [number, number],
+  dtype: DType,
+): TypedDeviceMemory {
+  const isFlat = outputs.get(name)?.shape.length === 3;
+  return deviceOutput(outputs, name, [dtype], isFlat ? [batch, anchors, 4] : [batch, anchors, 1, 4]);
+}
+
+function dense(plan: DensePlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
+  const { batch, inputWidth, inputHeight } = input;
+  const { channels, classes, classChannel, order } = plan;
+  const isChannelMajor = order === "channel-major";
+  const expected = isChannelMajor ? [batch, channels, -1] : [batch, -1, channels];
+  const output = deviceOutput(outputs, plan.output, FLOATS, expected);
+  const anchors = output.shape[isChannelMajor ? 2 : 1]!;
+  const boxes = plan.boxes === undefined ? undefined : ownBoxes(plan.boxes, outputs, [batch, anchors], output.dtype);
+  const values = {
+    output: output.pointer,
+    anchors,
+    channels,
+    classes,
+    class_channel: classChannel,
+    box_form: boxBits(plan.boxForm ?? "centre", plan.boxUnit),
+    width: inputWidth,
+    height: inputHeight,
+  };
+  const launch: LaunchSpec = isChannelMajor
+    ? {
+        module: "decode_dense",
+        kernel: `decode_dense_channel_major_${output.dtype}`,
+        config: shared(anchors, PLANE_ROWS, batch),
+        values,
+      }
+    : {
+        module: "decode_dense",
+        kernel: `decode_dense_anchor_major_${output.dtype}`,
+        config: shared(anchors, WARP_ROWS, batch),
+        values: { ...values, box_tensor: boxes?.pointer ?? 0, score_rule: SCORE_RULES[plan.score] },
+      };
+  return { launches: [launch], capacity: anchors };
+}
+
+function rows(plan: RowsPlan, outputs: DeviceOutputs, { batch, inputWidth, inputHeight }: DecodeBatch): DecodeLaunches {
+  const isFlat = plan.batchColumn !== undefined || plan.counts !== undefined;
+  const output = deviceOutput(outputs, plan.output, FLOATS, isFlat ? [-1, plan.columns] : [batch, -1, plan.columns]);
+  const count = output.shape[isFlat ? 0 : 1]!;
+  const counts = plan.counts === undefined ? undefined : deviceOutput(outputs, plan.counts, INTEGERS, [batch]);
+  const launch: LaunchSpec = {
+    module: "decode_rows",
+    kernel: "decode_rows",
+    config: single(count, THREAD_ROWS, batch),
+    values: {
+      output: output.pointer,
+      counts: counts?.pointer ?? 0,
+      rows: count,
+      columns: plan.columns,
+      dtype: dtypeCode(output),
+      counts_dtype: counts === undefined ? 0 : dtypeCode(counts),
+      box_column: plan.boxColumn,
+      score_column: plan.scoreColumn,
+      class_column: plan.classColumn,
+      batch_column: plan.batchColumn ?? -1,
+      box_form: boxBits(plan.boxForm ?? "corners", plan.boxUnit ?? "pixels"),
+      width: inputWidth,
+      height: inputHeight,
+    },
+  };
+  return { launches: [launch], capacity: count };
+}
+
+function columns(plan: ColumnsPlan, outputs: DeviceOutputs, { batch }: DecodeBatch): DecodeLaunches {
+  const boxes = deviceOutput(outputs, plan.boxes, FLOATS, [batch, -1, 4]);
+  const count = boxes.shape[1]!;
+  const scores = deviceOutput(outputs, plan.scores, FLOATS, [batch, count]);
+  const classes = deviceOutput(outputs, plan.classes, NUMBERS, [batch, count]);
+  const isFlat = plan.counts !== undefined && outputs.get(plan.counts)?.shape.length === 1;
+  const counts =
+    plan.counts === undefined ? undefined : deviceOutput(outputs, plan.counts, INTEGERS, isFlat ? [batch] : [batch, 1]);
+  const launch: LaunchSpec = {
+    module: "decode_rows",
+    kernel: "decode_columns",
+    config: single(count, THREAD_ROWS, batch),
+    values: {
+      box_tensor: boxes.pointer,
+      score_tensor: scores.pointer,
+      class_tensor: classes.pointer,
+      counts: counts?.pointer ?? 0,
+      rows: count,
+      box_dtype: dtypeCode(boxes),
+      score_dtype: dtypeCode(scores),
+      class_dtype: dtypeCode(classes),
+      counts_dtype: counts === undefined ? 0 : dtypeCode(counts),
+    },
+  };
+  return { launches: [launch], capacity: count };
+}
+
+function queries(plan: QueriesPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
+  const { batch, inputWidth, inputHeight } = input;
+  const { classes, activation } = plan;
+  const logits = deviceOutput(outputs, plan.logits, FLOATS, [batch, -1, classes]);
+  const count = logits.shape[1]!;
+  const boxes = deviceOutput(outputs, plan.boxes, FLOATS, [batch, count, 4]);
+  const isSigmoid = activation === "sigmoid";
+  const capacity = isSigmoid ? count * classes : count;
+  const launch: LaunchSpec = {
+    module: "decode_queries",
+    kernel: `decode_queries_${activation}`,
+    config: single(capacity, isSigmoid ? THREAD_ROWS : SOFTMAX_ROWS, batch),
+    values: {
+      logits: logits.pointer,
+      box_tensor: boxes.pointer,
+      queries: count,
+      classes,
+      logits_dtype: dtypeCode(logits),
+      box_dtype: dtypeCode(boxes),
+      width: inputWidth,
+      height: inputHeight,
+    },
+  };
+  return { launches: [launch], capacity };
+}
+
+/** Columns, rows and cells of each stride's grid, and the number of the first cell. */
+function grids(
+  strides: readonly number[],
+  { inputWidth, inputHeight }: DecodeBatch,
+): { readonly stride: number; readonly columns: number; readonly rows: number; readonly first: number }[] {
+  let first = 0;
+  return strides.map((stride) => {
+    const level = { stride, columns: Math.ceil(inputWidth / stride), rows: Math.ceil(inputHeight / stride), first };
+    first += level.columns * level.rows;
+    return level;
+  });
+}
+
+function grid(plan: GridPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
+  const { batch } = input;
+  const { classes } = plan;
+  const levels = grids(plan.strides, input);
+  const cells = levels.reduce((sum, level) => sum + level.columns * level.rows, 0);
+  const output = deviceOutput(outputs, plan.output, FLOATS, [batch, cells, 5 + classes]);
+  const launches = levels.map(
+    ({ stride, columns: across, rows: down, first }): LaunchSpec => ({
+      module: "decode_grid",
+      kernel: `decode_grid_${output.dtype}`,
+      config: shared(across * down, WARP_ROWS, batch),
+      values: { output: output.pointer, cells, first, columns: across, rows: down, classes, stride },
+    }),
+  );
+  return { launches, capacity: cells };
+}
+
+function distanceBins(plan: DistanceBinsPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
+  const { batch } = input;
+  const { classes, bins } = plan;
+  const levels = grids(
+    plan.levels.map((level) => level.stride),
+    input,
+  );
+  const launches = plan.levels.map(({ classMap, distanceMap, stride }, at): LaunchSpec => {
+    const { columns: across, rows: down, first } = levels[at]!;
+    const cells = across * down;
+    const scores = deviceOutput(outputs, classMap, FLOATS, [batch, cells, classes]);
+    const distances = deviceOutput(outputs, distanceMap, FLOATS, [batch, cells, 4 * bins]);
+    return {
+      module: "decode_distance_bins",
+      kernel: "decode_distance_bins",
+      config: shared(cells, WARP_ROWS, batch),
+      values: {
+        class_map: scores.pointer,
+        distance_map: distances.pointer,
+        first,
+        cells,
+        columns: across,
+        classes,
+        bins,
+        class_dtype: dtypeCode(scores),
+        distance_dtype: dtypeCode(distances),
+        stride,
+      },
+    };
+  });
+  return { launches, capacity: levels.reduce((sum, level) => sum + level.columns * level.rows, 0) };
+}
+
+function fastestDet(plan: FastestDetPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
+  const { batch, inputWidth, inputHeight } = input;
+  const output = deviceOutput(outputs, plan.output, FLOATS, [batch, 5 + plan.classes, -1, -1]);
+  const [, , down = 0, across = 0] = output.shape;
+  const launch: LaunchSpec = {
+    module: "decode_fastestdet",
+    kernel: "decode_fastestdet",
+    config: shared(down * across, PLANE_ROWS, batch),
+    values: {
+      output: output.pointer,
+      rows: down,
+      columns: across,
+      classes: plan.classes,
+      dtype: dtypeCode(output),
+      width: inputWidth,
+      height: inputHeight,
+    },
+  };
+  return { launches: [launch], capacity: down * across };
+}
+
+/**
+ * The launches that append the candidates of every picture of a batch.
+ *
+ * @throws {ShapeError} If an output has another shape or dtype than the plan says
+ */
+export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
+  switch (plan.kind) {
+    case "dense":
+      return dense(plan, outputs, input);
+    case "rows":
+      return rows(plan, outputs, input);
+    case "columns":
+      return columns(plan, outputs, input);
+    case "queries":
+      return queries(plan, outputs, input);
+    case "grid":
+      return grid(plan, outputs, input);
+    case "distance-bins":
+      return distanceBins(plan, outputs, input);
+    case "fastestdet":
+      return fastestDet(plan, outputs, input);
+  }
+}

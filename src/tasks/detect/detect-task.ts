@@ -1,0 +1,200 @@
+/** @module Detect task: objects in pictures: which head a model has, and what goes into it. */
+
+import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
+import { rectangularSize, type Size } from "../../image/geometry.ts";
+import type { PictureDecodeOptions } from "../../image/picture-decoder.ts";
+import type { DetectionBlock } from "../../model/detection-block.ts";
+import type { Recognition } from "../../model/layout.ts";
+import { readTraits } from "../../model/model-traits.ts";
+import { needsShapes } from "../../model/open-shapes.ts";
+import { PlausibilityGuard } from "../../model/plausibility.ts";
+import { type RecogniseOptions, recogniseModel } from "../../model/registry.ts";
+import { type Selection, sameSelection } from "../../model/selection.ts";
+import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../pipeline/task.ts";
+
+/** What a caller may say of a detector. */
+export interface DetectTaskOptions
+  extends Pick<RecogniseOptions, "layout" | "labels" | "preprocessing">,
+    GivenDecodingLimits {
+  /** Let JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the input needs. */
+  readonly scaledDecoding: boolean;
+  /** Input size of a model with dynamic height and width; `undefined` for the model's preferred one. */
+  readonly size: Size | undefined;
+  /** Whether such a model will be given the pictures' own ratio, up to that size. */
+  readonly rectangular: boolean;
+  /** Most pictures in a batch of a model that leaves it open. */
+  readonly batch: number;
+}
+
+/** What holds where the caller says nothing. */
+export const DEFAULT_DETECT_TASK_OPTIONS: DetectTaskOptions = {
+  scaledDecoding: false,
+  size: undefined,
+  rectangular: false,
+  batch: 1,
+};
+
+/** A model that finds objects. */
+export type DetectModel = TaskModel<Recognition, Selection, DetectionBlock>;
+
+/** Nothing is found in noise with it. */
+const USUAL_SELECTION: Selection = {
+  threshold: 0.25,
+  iou: 0.7,
+  maxDetections: 300,
+  classAgnostic: false,
+  classIds: undefined,
+};
+
+/** Finds objects in pictures: one region a picture, the whole of it. */
+export class DetectTask implements Task<Recognition, Selection, DetectionBlock> {
+  readonly name = "detect";
+  readonly action = "load a detector";
+  readonly #options: DetectTaskOptions;
+
+  constructor(options: DetectTaskOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {ModelError} If its outputs fit no known layout */
+  async recognise(opened: OpenedModel): Promise<DetectModel> {
+    const model = await opened.described(this.#options.size);
+    const recognition = recogniseModel(model, { ...this.#options, source: opened.source });
+    return new RecognisedDetector(recognition, opened.source, this.#options);
+  }
+
+  async check(opened: OpenedModel): Promise<void> {
+    const model = await opened.described(this.#options.size);
+    if (needsShapes(model)) return;
+    recogniseModel(model, { ...this.#options, source: opened.source, isSilent: true });
+  }
+
+  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
+    return engineShapes(metadata, this.#options);
+  }
+}
+
+class RecognisedDetector implements DetectModel {
+  readonly task = "detect";
+  readonly recognition: Recognition;
+  readonly input: DetectModel["input"];
+  readonly sizeInputs: DetectModel["sizeInputs"];
+  readonly outputs = undefined;
+  readonly decodeOptions: DetectModel["decodeOptions"];
+  readonly rows = Number.POSITIVE_INFINITY;
+  readonly mostPictures = Number.POSITIVE_INFINITY;
+  readonly usualSize: Size;
+  readonly idleParams = USUAL_SELECTION;
+  readonly sameParams = sameSelection;
+  readonly #options: DetectTaskOptions;
+  /** Looks at the kept rows of all slots. */
+  readonly #guard: PlausibilityGuard;
+
+  constructor(recognition: Recognition, source: string, options: DetectTaskOptions) {
+    const { imageInput: name, preprocessing, sizeInputs, fixedSize, preferredSize } = recognition;
+    const { dtype, layout } = preprocessing;
+    this.recognition = recognition;
+    this.#guard = new PlausibilityGuard(source);
+    this.input = { name, dtype, layout, channels: 3 };
+    this.sizeInputs = sizeInputs;
+    this.decodeOptions = decodeOptionsFor(recognition, options);
+    this.usualSize = fixedSize ?? options.size ?? preferredSize;
+    this.#options = options;
+  }
+
+  sizeFor(pictures: readonly PixelSize[]): Size {
+    const { fixedSize, stride } = this.recognition;
+    return inputSizeFor(pictures, { fixedSize, stride, size: this.usualSize, rectangular: this.#options.rectangular });
+  }
+
+  async host(): ReturnType<DetectModel["host"]> {
+    const { HostDetect } = await import("./host-detect.ts");
+    return { createWork: () => new HostDetect(this.recognition, this.#guard) };
+  }
+
+  readonly device = {
+    cuda: async (): Promise<unknown> => {
+      const { CudaDetect } = await import("./cuda-detect.ts");
+      return new CudaDetect(this.recognition, this.#guard);
+    },
+  };
+}
+
+/** Side of the input where neither the caller nor the model says. */
+const DEFAULT_SIZE: Size = [640, 640];
+
+/** Least side of a rectangular input: no stride is larger. */
+const SMALLEST_SIDE = 32;
+
+/**
+ * Ranges for what the model leaves open; they count for nothing where it does not.
+ *
+ * @param metadata of the ONNX model
+ * @param options.batch up to so many pictures, and best at that
+ */
+export function engineShapes(
+  metadata: Readonly<Record<string, string>>,
+  { batch, rectangular, size }: Pick<DetectTaskOptions, "batch" | "size" | "rectangular">,
+): EngineShapes {
+  const [width, height] = size ?? exportedSize(metadata) ?? DEFAULT_SIZE;
+  const longSide = Math.max(width, height);
+  const smallest: Size = [SMALLEST_SIDE, SMALLEST_SIDE];
+  return {
+    batch: { min: 1, opt: batch, max: batch },
+    size: rectangular ? { min: smallest, opt: [width, height], max: [longSide, longSide] } : [width, height],
+  };
+}
+
+/** The size a model says it was exported for. */
+function exportedSize(metadata: Readonly<Record<string, string>>): Size | undefined {
+  const input = { name: "images", dtype: "f32", shape: [-1, 3, -1, -1] } as const;
+  return readTraits({ inputs: [input], outputs: [], metadata }, {})?.preferredSize;
+}
+
+/** What every picture file of a backend is decoded with, worked out once. */
+export function decodeOptionsFor(
+  recognition: Recognition,
+  options: Omit<DetectTaskOptions, "batch">,
+): PictureDecodeOptions {
+  const { scaledDecoding, rectangular } = options;
+  const limits = decodeLimits(options);
+  if (!scaledDecoding) return limits;
+  const size = recognition.fixedSize ?? options.size ?? recognition.preferredSize;
+  // A rectangular input has its longer side where the picture has its own.
+  const longSide = Math.max(...size);
+  const [minWidth, minHeight] = rectangular && recognition.fixedSize === undefined ? [longSide, longSide] : size;
+  const needs = recognition.preprocessing.fit === "stretch" ? "both" : "either";
+  return { ...limits, minWidth, minHeight, needs };
+}
+
+/** How the size of a model with dynamic height and width is chosen. */
+export interface InputSizePolicy {
+  /** The model's own size where it has one: it wins. */
+  readonly fixedSize: Size | undefined;
+  /** The size to use otherwise; the longer side where `rectangular`. */
+  readonly size: Size;
+  /** Use the pictures' own ratio. */
+  readonly rectangular: boolean;
+  /** Both sides of a rectangular size are multiples of it. */
+  readonly stride: number;
+}
+
+/**
+ * The input size of a batch. Rectangular: the smallest that holds each picture at its own ratio, so that a batch of
+ * mixed pictures shares one.
+ *
+ * @param images at least one
+ */
+export function inputSizeFor(images: readonly PixelSize[], policy: InputSizePolicy): Size {
+  if (policy.fixedSize !== undefined) return policy.fixedSize;
+  if (!policy.rectangular) return policy.size;
+  const limits = { longSide: Math.max(...policy.size), stride: policy.stride };
+  let width = limits.stride;
+  let height = limits.stride;
+  for (const image of images) {
+    const [w, h] = rectangularSize(image.width, image.height, limits);
+    width = Math.max(width, w);
+    height = Math.max(height, h);
+  }
+  return [width, height];
+}

@@ -1,0 +1,54 @@
+/** @module Host image: tiles of a picture in, a picture out, around a model in host memory. The reference for every device. */
+
+import type { Placement } from "../../image/geometry.ts";
+import type { Image, PackedImage } from "../../image/image.ts";
+import type { HostTensors, HostWork } from "../../pipeline/cpu/host-work.ts";
+import { imageFor, type MadeImage, type TiledRecognition } from "./made-image.ts";
+import { type Padding, type TileGrid, tileGrid } from "./tile-grid.ts";
+import { TilePicker } from "./tile-picker.ts";
+import { TilePlacer } from "./tile-placer.ts";
+
+/** What one slot needs to make pictures. */
+export class HostImage implements HostWork<undefined, MadeImage> {
+  readonly placements: readonly Placement[] = [];
+  readonly #recognition: TiledRecognition;
+  readonly #picker: TilePicker;
+  readonly #placer: TilePlacer;
+  #source: PackedImage | undefined;
+  #grid: TileGrid | undefined;
+  #result: PackedImage | undefined;
+
+  constructor(recognition: TiledRecognition, padding: Padding) {
+    this.#recognition = recognition;
+    this.#picker = new TilePicker(recognition.input, padding);
+    this.#placer = new TilePlacer(recognition.output, recognition.scale);
+  }
+
+  begin([picture]: readonly Image[]): number {
+    const source = picture as PackedImage;
+    const { tiling, scale } = this.#recognition;
+    this.#grid = tileGrid(source.width, source.height, tiling);
+    this.#result = imageFor(source, scale);
+    this.#source = source;
+    return this.#grid.tiles.length;
+  }
+
+  fill(tensors: HostTensors, region: number, row: number): void {
+    const { size, tiles } = this.#grid!;
+    const { x, y } = tiles[region]!;
+    this.#picker.pick(this.#source!, size, x, y, tensors.lend(), row);
+  }
+
+  finish(tensors: HostTensors, region: number, row: number): void {
+    const { size, tiles } = this.#grid!;
+    const tensor = tensors.outputs.get(this.#recognition.output.name)!;
+    this.#placer.place(tensor, row, size, tiles[region]!, this.#source!, this.#result!);
+  }
+
+  end(): readonly MadeImage[] {
+    const made = [{ image: this.#result!, tiles: this.#grid!.tiles.length }];
+    this.#source = undefined;
+    this.#result = undefined;
+    return made;
+  }
+}

@@ -1,0 +1,208 @@
+/** @module ImageRecognition: what a model makes of pictures, worked out from its input and outputs. */
+
+import type { DType } from "../../core/dtype.ts";
+import { ModelError, message } from "../../core/errors.ts";
+import { formatShape, isDynamic, type Shape } from "../../core/shape.ts";
+import { formatTensorInfo, type TensorInfo } from "../../core/tensor.ts";
+import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
+import {
+  normalisation,
+  type PixelChannels,
+  type PixelRange,
+  type PixelTensor,
+  pixelShape,
+  type TensorLayout,
+} from "./pixel-tensor.ts";
+
+/** What the caller knows better than the shapes tell; `undefined` is worked out. */
+export interface ImageHints {
+  readonly layout: TensorLayout | undefined;
+  readonly outputLayout: TensorLayout | undefined;
+  readonly colour: "RGB" | "BGR" | "luma" | undefined;
+  readonly outputColour: "RGB" | "BGR" | undefined;
+  readonly range: PixelRange | undefined;
+  readonly outputRange: PixelRange | undefined;
+  /** Name of the output. */
+  readonly output: string | undefined;
+}
+
+/** The input of a model, before its outputs are looked at. */
+export interface ImageInput {
+  readonly form: PixelTensor;
+  /** `undefined` where the model takes any. */
+  readonly fixedWidth: number | undefined;
+  readonly fixedHeight: number | undefined;
+  readonly fixedBatch: number | undefined;
+}
+
+/** What a model makes of pictures. */
+export interface ImageRecognition extends Omit<ImageInput, "form"> {
+  readonly input: PixelTensor;
+  readonly output: PixelTensor;
+  /** Sides of the output in those of the input: 1, 2, 3, … */
+  readonly scale: number;
+}
+
+/** A model that enlarges more is a mistake or an attack: what it makes of a single pixel is over 700 MiB. */
+const LARGEST_SCALE = 16384;
+
+const DTYPES: readonly DType[] = ["f32", "f16", "u8"];
+
+function refuse(source: string, found: string, hint: string, model: ModelInfo): never {
+  const text = message(`use ${JSON.stringify(source)} to transform pictures`, found, hint);
+  throw new ModelError(`${text}\n${formatModelInfo(model)}`, source);
+}
+
+function isChannelCount(dim: number | undefined): boolean {
+  return dim === 1 || dim === 3;
+}
+
+/** The layouts whose axis of channels holds 1 or 3. */
+function layoutsOf(shape: Shape): TensorLayout[] {
+  return [
+    ...(isChannelCount(shape[1]) ? (["NCHW"] as const) : []),
+    ...(isChannelCount(shape[3]) ? (["NHWC"] as const) : []),
+  ];
+}
+
+function positive(dim: number): number | undefined {
+  return dim > 0 ? dim : undefined;
+}
+
+function rangeOf(wanted: PixelRange | undefined, dtype: DType): PixelRange {
+  return wanted ?? (dtype === "u8" ? "0-255" : "0-1");
+}
+
+function pixelTensor(info: TensorInfo, layout: TensorLayout, channels: PixelChannels, range: PixelRange): PixelTensor {
+  const dtype = info.dtype as PixelTensor["dtype"];
+  return { name: info.name, layout, channels, dtype, ...normalisation(range) };
+}
+
+function channelsOf(count: number, colour: ImageHints["colour"]): PixelChannels | undefined {
+  if (count === 1) return colour === undefined || colour === "luma" ? "luma" : undefined;
+  if (count === 3) return colour === "luma" ? undefined : (colour ?? "RGB");
+  return count < 0 ? colour : undefined;
+}
+
+/**
+ * What a model takes: one tensor of four axes, with 1 or 3 channels, of f32, f16 or u8.
+ *
+ * @param source the model, for messages
+ * @throws {ModelError} If it takes no picture, or the layout cannot be told
+ */
+export function recogniseInput(model: ModelInfo, source: string, hints: ImageHints): ImageInput {
+  const [info, ...others] = model.inputs;
+  if (info === undefined || others.length > 0) {
+    const found = `as it must have one input, the picture: it has ${model.inputs.length}`;
+    return refuse(source, found, "export it with what else it takes built in", model);
+  }
+  const { shape, dtype } = info;
+  if (shape.length !== 4 || !DTYPES.includes(dtype)) {
+    const found = `as its input must be f32, f16 or u8 with 4 axes: ${formatTensorInfo(info)}`;
+    return refuse(source, found, "export it with a picture of shape [N, 3, H, W] or [N, H, W, 3] as input", model);
+  }
+  const layouts = layoutsOf(shape);
+  const layout = hints.layout ?? (layouts.length === 1 ? layouts[0] : undefined);
+  if (layout === undefined) {
+    const found = `as 1 or 3 channels must lie on one of its axes: ${formatTensorInfo(info)}`;
+    return refuse(source, found, 'say where: `layout: "NCHW"` or "NHWC"', model);
+  }
+  const [batch, second, third, fourth] = shape as [number, number, number, number];
+  const [count, height, width] = layout === "NCHW" ? [second, third, fourth] : [fourth, second, third];
+  const channels = channelsOf(count, hints.colour);
+  if (channels === undefined) {
+    const wanted = hints.colour === undefined ? "" : `, and ${hints.colour} was asked for`;
+    const found = `as a picture has 1 or 3 channels: the input has ${count < 0 ? "any number of" : count}${wanted}`;
+    return refuse(source, found, '`colour` is "RGB" or "BGR" for 3 channels, "luma" for 1', model);
+  }
+  return {
+    form: pixelTensor(info, layout, channels, rangeOf(hints.range, dtype)),
+    fixedWidth: positive(width),
+    fixedHeight: positive(height),
+    fixedBatch: positive(batch),
+  };
+}
+
+/** True if what comes out for a size cannot be told from what the model declares. */
+export function needsProbe(model: ModelInfo): boolean {
+  return model.outputs.some(({ shape }) => shape.length === 0 || isDynamic(shape.slice(1)));
+}
+
+/** An output as a picture: where its channels lie, and how much larger it is. */
+interface Candidate {
+  readonly info: TensorInfo;
+  readonly layout: TensorLayout;
+  readonly count: number;
+  readonly scale: number;
+}
+
+function candidatesOf(info: TensorInfo, size: readonly [number, number], hints: ImageHints): Candidate[] {
+  const { shape, dtype } = info;
+  if (shape.length !== 4 || !DTYPES.includes(dtype)) return [];
+  return layoutsOf(shape).flatMap((layout): Candidate[] => {
+    const [count, height, width] =
+      layout === "NCHW" ? [shape[1]!, shape[2]!, shape[3]!] : [shape[3]!, shape[1]!, shape[2]!];
+    const scale = width / size[0];
+    const fits = Number.isInteger(scale) && scale >= 1 && height === size[1] * scale;
+    return fits && layout === (hints.outputLayout ?? layout) ? [{ info, layout, count, scale }] : [];
+  });
+}
+
+/**
+ * What a model makes: of its outputs, the one that is a picture of 1 or 3 channels, a whole number of times as large.
+ *
+ * @param size    of the input in pixels that the outputs' shapes are for
+ * @param outputs with the shapes they have for that size
+ * @throws {ModelError} If none is such a picture, or several are and none was named
+ */
+export function recogniseOutput(
+  model: ModelInfo,
+  source: string,
+  input: ImageInput,
+  size: readonly [width: number, height: number],
+  outputs: readonly TensorInfo[],
+  hints: ImageHints,
+): ImageRecognition {
+  const named = outputs.filter(({ name }) => hints.output === undefined || name === hints.output);
+  if (named.length === 0) {
+    const names = outputs.map(({ name }) => name).join(", ");
+    return refuse(source, `as it has no output ${JSON.stringify(hints.output)}`, `its outputs are ${names}`, model);
+  }
+  const found = named.flatMap((info) => candidatesOf(info, size, hints));
+  const [best, ...others] = found;
+  const shapes = named.map(({ name, shape }) => `${name} ${formatShape(shape)}`).join(", ");
+  const given = `an input of ${formatShape(pixelShape(input.form, 1, size))} gives ${shapes}`;
+  if (best === undefined) {
+    const rule =
+      "as an output must be f32, f16 or u8 with 1 or 3 channels, a whole number of times as large as the input";
+    return refuse(
+      source,
+      `${rule}: ${given}`,
+      "export it so that it ends in a picture; detectors are for `Detector`",
+      model,
+    );
+  }
+  if (others.length > 0) {
+    const hint =
+      new Set(found.map(({ info }) => info.name)).size > 1
+        ? `name one: \`output: ${JSON.stringify(best.info.name)}\``
+        : 'say where the channels lie: `outputLayout: "NCHW"` or "NHWC"';
+    return refuse(source, `as more than one reading of its outputs is a picture: ${given}`, hint, model);
+  }
+  if (best.scale > LARGEST_SCALE) {
+    const rule = `as it may enlarge ${LARGEST_SCALE} times at most`;
+    return refuse(source, `${rule}: ${given}`, "export it with the output it really makes", model);
+  }
+  const single: PixelChannels = input.form.channels === "luma" ? "luma" : "grey";
+  const sourceOrder = input.form.channels === "BGR" ? "BGR" : "RGB";
+  const channels = best.count === 1 ? single : (hints.outputColour ?? sourceOrder);
+  const output = pixelTensor(best.info, best.layout, channels, outputRange(best.info, input, hints));
+  const { form, ...rest } = input;
+  return { ...rest, input: form, output, scale: best.scale };
+}
+
+/** The input's own range, unless the caller says, it was normalised by mean and deviation, or one of the two is u8. */
+function outputRange({ dtype }: TensorInfo, { form }: ImageInput, hints: ImageHints): PixelRange {
+  const same = typeof hints.range === "string" && dtype !== "u8" && form.dtype !== "u8" ? hints.range : undefined;
+  return rangeOf(hints.outputRange ?? same, dtype);
+}

@@ -1,0 +1,186 @@
+/** @module Image task: pictures made of pictures: what goes into such a model, how pictures are cut for it, and what comes out. */
+
+import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
+import type { TensorInfo } from "../../core/tensor.ts";
+import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
+import type { Size } from "../../image/geometry.ts";
+import {
+  type EngineShapes,
+  inputShape,
+  type OpenedModel,
+  type PixelSize,
+  type Task,
+  type TaskModel,
+} from "../../pipeline/task.ts";
+import { type ImageHints, type ImageInput, needsProbe, recogniseInput, recogniseOutput } from "./image-recognition.ts";
+import type { MadeImage, TiledRecognition } from "./made-image.ts";
+import { channelCount } from "./pixel-tensor.ts";
+import { type Padding, type TileRules, tileGrid } from "./tile-grid.ts";
+
+/** What a caller may say of an image model. */
+export interface ImageTaskOptions extends GivenDecodingLimits {
+  readonly hints: ImageHints;
+  /** Largest tile of a model with dynamic height and width. */
+  readonly tile: Size;
+  readonly overlap: number | undefined;
+  readonly multiple: number | undefined;
+  readonly padding: Padding;
+  /** Tiles of a run; `undefined` for the accelerator's own default. */
+  readonly batch: number | undefined;
+  readonly alpha: "keep" | "drop";
+}
+
+/** A model that makes pictures. */
+export type ImageTaskModel = TaskModel<TiledRecognition, undefined, MadeImage>;
+
+/** Least side that a model of any size is given: smaller pictures are padded, as few models work on a handful of pixels. */
+const SMALLEST_SIDE = 32;
+
+/** What sides of a model are where the caller does not say: its own, if it is fixed, and they can be halved three times. */
+const USUAL_MULTIPLE = 8;
+
+/** Tiles an engine is built for where the caller does not say: enough to fill a large GPU with tiles of 224. */
+const ENGINE_BATCH = 4;
+
+/** Makes pictures of pictures: regions are the tiles of one picture, in as many runs as they take. */
+export class ImageTask implements Task<TiledRecognition, undefined, MadeImage> {
+  readonly name = "image";
+  readonly action = "load an image model";
+  readonly #options: ImageTaskOptions;
+
+  constructor(options: ImageTaskOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {ModelError} If it takes or makes no pictures */
+  async recognise(opened: OpenedModel): Promise<ImageTaskModel> {
+    const { model, source } = opened;
+    const { hints } = this.#options;
+    const input = recogniseInput(model, source, hints);
+    const range = opened.rangeOf(input.form.name);
+    const tiling = tileRules(input, this.#options, range && limitsOf(input, range));
+    const size = probeSize(tiling);
+    const outputs = needsProbe(model) ? await probe(opened, input, size) : model.outputs;
+    const recognition = recogniseOutput(model, source, input, size, outputs, hints);
+    return new RecognisedImageModel({ ...recognition, tiling }, this.#options);
+  }
+
+  engineShapes(): EngineShapes {
+    const open = { fixedWidth: undefined, fixedHeight: undefined, fixedBatch: undefined };
+    const { smallest, largest } = tileRules(open, { ...this.#options, overlap: undefined });
+    const { batch = ENGINE_BATCH } = this.#options;
+    return {
+      batch: { min: 1, opt: batch, max: batch },
+      size: { min: smallest, opt: largest, max: largest },
+    };
+  }
+}
+
+class RecognisedImageModel implements ImageTaskModel {
+  readonly task = "image";
+  readonly recognition: TiledRecognition;
+  readonly input: ImageTaskModel["input"];
+  readonly sizeInputs = [];
+  readonly outputs: readonly string[];
+  readonly decodeOptions: ImageTaskModel["decodeOptions"];
+  readonly rows: number | undefined;
+  readonly mostPictures = 1;
+  readonly usualSize: Size;
+  readonly idleParams = undefined;
+  readonly #padding: Padding;
+
+  constructor(recognition: TiledRecognition, options: ImageTaskOptions) {
+    const { name, dtype, layout, channels } = recognition.input;
+    const { alpha } = options;
+    this.recognition = recognition;
+    this.input = { name, dtype, layout, channels: channelCount(channels) };
+    this.outputs = [recognition.output.name];
+    this.decodeOptions = { ...decodeLimits(options), alpha };
+    this.rows = recognition.fixedBatch ?? options.batch;
+    this.usualSize = recognition.tiling.largest;
+    this.#padding = options.padding;
+  }
+
+  sizeFor([picture]: readonly PixelSize[]): Size {
+    return tileGrid(picture!.width, picture!.height, this.recognition.tiling).size;
+  }
+
+  sameParams(): boolean {
+    return true;
+  }
+
+  async host(): ReturnType<ImageTaskModel["host"]> {
+    const { HostImage } = await import("./host-image.ts");
+    return { createWork: () => new HostImage(this.recognition, this.#padding) };
+  }
+
+  readonly device = {
+    cuda: async (): Promise<unknown> => {
+      const { CudaImage } = await import("./cuda-image.ts");
+      return new CudaImage(this.recognition, this.#padding);
+    },
+  };
+}
+
+/** The sizes an engine takes. */
+function limitsOf(
+  { form }: ImageInput,
+  { min, max }: { readonly min: readonly number[]; readonly max: readonly number[] },
+): { readonly smallest: Size; readonly largest: Size } {
+  const sizeOf = (shape: readonly number[]): Size =>
+    form.layout === "NCHW" ? [shape[3]!, shape[2]!] : [shape[2]!, shape[1]!];
+  return { smallest: sizeOf(min), largest: sizeOf(max) };
+}
+
+/**
+ * How pictures are cut for a model.
+ *
+ * @param limits least and largest size that the engine was built for, where there is one
+ */
+export function tileRules(
+  { fixedWidth, fixedHeight }: Omit<ImageInput, "form">,
+  config: Pick<ImageTaskOptions, "tile" | "overlap" | "multiple">,
+  limits?: { readonly smallest: Size; readonly largest: Size },
+): TileRules {
+  const isFixed = fixedWidth !== undefined && fixedHeight !== undefined;
+  const isUsual = isFixed && fixedWidth % USUAL_MULTIPLE === 0 && fixedHeight % USUAL_MULTIPLE === 0;
+  const multiple = config.multiple ?? (isUsual ? USUAL_MULTIPLE : 1);
+  const least = Math.ceil(SMALLEST_SIDE / multiple) * multiple;
+  const [width, height] = config.tile;
+  const largest: Size = [Math.max(width, least), Math.max(height, least)];
+  const { overlap } = config;
+  if (limits === undefined) {
+    return { fixedWidth, fixedHeight, smallest: [least, least], largest, multiple, overlap };
+  }
+  // An engine's least size wins over the tile that was asked for: it takes no smaller one.
+  const bounded = ([0, 1] as const).map((axis) =>
+    Math.max(limits.smallest[axis], Math.min(largest[axis], limits.largest[axis])),
+  ) as [number, number];
+  return { fixedWidth, fixedHeight, smallest: limits.smallest, largest: bounded, multiple, overlap };
+}
+
+/** The size of input that a model of open size is asked for its outputs' shapes with. */
+export function probeSize(rules: TileRules): Size {
+  const side = (fixed: number | undefined, axis: 0 | 1): number =>
+    fixed ??
+    Math.max(rules.smallest[axis], Math.min(rules.largest[axis], Math.ceil(64 / rules.multiple) * rules.multiple));
+  return [side(rules.fixedWidth, 0), side(rules.fixedHeight, 1)];
+}
+
+/** The outputs with the shapes they have for one size of input. */
+async function probe(
+  opened: OpenedModel,
+  { form, fixedBatch = 1 }: ImageInput,
+  size: Size,
+): Promise<readonly TensorInfo[]> {
+  const shape = inputShape({ layout: form.layout, channels: channelCount(form.channels) }, fixedBatch, size);
+  try {
+    return await opened.outputsFor(form.name, form.dtype, shape);
+  } catch (error) {
+    if (!(error instanceof OnnxRuntimeError)) throw error;
+    const found = `as it does not run on a picture of ${size.join("x")} pixels: ${error.message.split("\n", 1)[0]}`;
+    const hint = "say what its sides are multiples of: `multiple: 8`, 16 or 32";
+    const { source } = opened;
+    throw new ModelError(message(`use ${source} to transform pictures`, found, hint), source, { cause: error });
+  }
+}

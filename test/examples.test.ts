@@ -75,7 +75,7 @@ test.skipIf(isOffline || isFfmpegMissing)(
     expect(output).toMatch(/^h264 640x360, about 15 frames\n0\.000 s: /);
     expect(output).toMatch(/15 frames in .*bun-tensorrt-annotated\.mp4\n$/);
   },
-  30_000,
+  120_000,
 );
 
 test.skipIf(isOffline || isRedisUnreachable)(
@@ -132,6 +132,6 @@ for (const [index, block] of blocks.entries()) {
         rmSync(folder, { recursive: true });
       }
     },
-    30_000,
+    120_000,
   );
 }

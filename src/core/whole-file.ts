@@ -101,12 +101,13 @@ function replace(temporary: string, place: string): void {
 }
 
 /**
- * Write a file beside its place and move it there. Several writers may be at it: the last one stays, complete.
+ * Write a file beside its place and move it there; the folders above it are made. Several writers may be at it: the last one stays, complete.
  *
  * @param place of a file, or of nothing; a link would be replaced
  * @throws what the system says if it cannot be written; nothing is left behind then
  */
 export async function writeWhole(place: string, content: string | Uint8Array): Promise<void> {
+  mkdirSync(dirname(place), { recursive: true });
   const temporary = temporaryPath(dirname(place));
   try {
     await writeFile(temporary, content, { flag: "wx" });
@@ -201,7 +202,7 @@ function replaceablePath(path: string): string | undefined {
 }
 
 /**
- * Write a file so that no reader ever sees a part of it, and none stays where there is no room. A link stays one, a file
+ * Write a file so that no reader ever sees a part of it, and none stays where there is no room; and the folders above it. A link stays one, a file
  * keeps its rights, and what is no file, such as a pipe, is written as it is.
  *
  * @throws {Error} If it cannot be written

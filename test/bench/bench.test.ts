@@ -143,7 +143,7 @@ test("a quick run on the CPU writes table, report, JSON and trace, and compares 
   );
   expect(second.code).toBe(0);
   expect(second.output).toContain("Compared with the earlier run");
-}, 60_000);
+}, 120_000);
 
 test("shapes takes the run's own model where that leaves its size open", async () => {
   const [picture] = (await toyFiles()).filter((word) => word.endsWith(".jpg"));
@@ -159,7 +159,7 @@ test("shapes takes the run's own model where that leaves its size open", async (
   }
   const { studies } = await readResult(join(out, "result.json"));
   expect(studies[0]!.measurements.map(({ id }) => id)).toEqual(["square-320", "rect-320"]);
-}, 30_000);
+}, 120_000);
 
 test("a study that fails is named, the others run, and the exit code is 1", async () => {
   const words = await toyFiles();
@@ -181,7 +181,7 @@ test("a study that fails is named, the others run, and the exit code is 1", asyn
   expect(errors).toContain("shapes failed");
   const { studies } = await readResult(join(out, "result.json"));
   expect(studies.map(({ status }) => status)).toEqual(["done", "failed"]);
-}, 30_000);
+}, 120_000);
 
 test("what has not begun when the minutes are over is skipped, and written down; the levers take no time", async () => {
   const out = join(folder, "late");
@@ -190,7 +190,7 @@ test("what has not begun when the minutes are over is skipped, and written down;
   const { studies } = await readResult(join(out, "result.json"));
   expect(studies.map(({ status }) => status)).toEqual(["skipped", "skipped", "done"]);
   expect(studies.map(({ reason }) => reason?.includes("--max-minutes"))).toEqual([true, true, undefined]);
-}, 30_000);
+}, 120_000);
 
 test("a study that the minutes cut short says that it has fewer samples", async () => {
   const out = join(folder, "short");
@@ -198,4 +198,4 @@ test("a study that the minutes cut short says that it has fewer samples", async 
   expect((await bench(...words)).code).toBe(0);
   const [study] = (await readResult(join(out, "result.json"))).studies;
   expect(study?.leftOut.join()).toContain("samples, as the minutes of --max-minutes were over");
-}, 30_000);
+}, 120_000);

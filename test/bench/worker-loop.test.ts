@@ -49,5 +49,5 @@ test.skipIf(isModelAbsent)(
     expect([errors, code]).toEqual(["", 0]);
     expect(output).toMatch(/^whole frame /m);
   },
-  30_000,
+  120_000,
 );

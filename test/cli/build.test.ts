@@ -338,5 +338,5 @@ test.skipIf(RTX === undefined || isMissing(SLOW))(
     expect(errors).not.toContain("error");
     expect(plans("deimv2_hgnetv2_atto_coco")).toEqual([]);
   },
-  30_000,
+  120_000,
 );

@@ -139,7 +139,7 @@ test.skipIf(isFfmpegMissing || isOffline)(
     expect(lefts.every(Number.isFinite)).toBe(true);
     expect(lefts[9]! - lefts[0]!).toBeGreaterThan(20);
   },
-  20_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)("detect takes a part of a video, and writes COCO and YOLO files by frame", async () => {
@@ -184,7 +184,7 @@ test.skipIf(isFfmpegMissing)(
     expect(expected.at(-1)!).toBeGreaterThan(6900);
     for (const [at, time] of times.entries()) expect(Math.abs(time - expected[at]!)).toBeLessThan(1);
   },
-  20_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(
@@ -238,7 +238,7 @@ test.skipIf(isFfmpegMissing)(
     expect(await child.exited).toBe(130);
     expect(readFileSync(path("early.ndjson"), "utf8")).toBe("");
   },
-  20_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)("a video by its file: address is copied under its own name", async () => {
@@ -285,7 +285,7 @@ test.skipIf(isFfmpegMissing)(
     expect(found.at(-1)!.index + 1).toBeGreaterThanOrEqual(found.length);
     expect(found.length + dropped).toBeGreaterThan(found.at(-1)!.index);
   },
-  15_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing || !hasSmallDisk).each([
@@ -455,7 +455,7 @@ test.skipIf(isFfmpegMissing)(
     const one = await toy("halves.mp4", "long.mp4", "--save", "one.mp4");
     expect([one.code, one.errors]).toEqual([2, expect.stringContaining("is one file, for 2 videos")]);
   },
-  20_000,
+  120_000,
 );
 
 test("operandKind() goes by form and extension", () => {

@@ -16,12 +16,13 @@ import { join } from "node:path";
 import sharp, { type Sharp } from "sharp";
 import { pulled } from "../support/catalogue.ts";
 import { noiseImage } from "../support/image-models.ts";
+import { sharedPath } from "../support/shared.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
 import { TOY_BOXES, toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
 /** A photograph that only some machines have. */
-const BUS = join(import.meta.dir, "../../../shared/images/photos/bus.jpg");
+const BUS = sharedPath("images/photos/bus.jpg");
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);

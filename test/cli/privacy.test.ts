@@ -164,7 +164,7 @@ test("detect and bench write nothing outside our cache and open no socket, with 
   // Letters that only the system's fonts have: what fontconfig learns of these goes into our cache, too.
   expect(existsSync(join(runs[0]!.root, CACHE, "fonts.conf"))).toBe(process.platform === "linux");
   for (const run of runs) expect(await run.end()).toEqual({ code: 0, ...CLEAN, sockets: 0 });
-}, 20_000);
+}, 120_000);
 
 test("serve answers, and neither writes outside our cache nor contacts another machine", async () => {
   const run = new Watched("serve", cliWords(["serve", "--model", model, "--port", "0"]));
@@ -173,7 +173,7 @@ test("serve answers, and neither writes outside our cache nor contacts another m
   expect(await response.text()).toContain("cat");
   run.child.kill("SIGTERM");
   expect(await run.end()).toMatchObject({ code: 143, ...CLEAN });
-}, 20_000);
+}, 120_000);
 
 test.skipIf(isRedisMissing)(
   "worker answers, and neither writes outside our cache nor contacts another machine, as redis-server is there",
@@ -188,7 +188,7 @@ test.skipIf(isRedisMissing)(
     run.child.kill("SIGTERM");
     expect(await run.end()).toMatchObject({ code: 143, ...CLEAN });
   },
-  20_000,
+  120_000,
 );
 
 /** What would take over a terminal, or turn a line around. */
@@ -224,7 +224,7 @@ test("nothing of a model, a label or a file's name reaches the terminal as a con
     expect(text).not.toMatch(/^Hint: run this/m);
     expect([0, 1, 2]).toContain(code);
   }
-}, 20_000);
+}, 120_000);
 
 test("no password of an address is told: not in results, not in errors, not in the stack that --verbose shows", async () => {
   await using server = Bun.serve({
@@ -249,4 +249,4 @@ test("no password of an address is told: not in results, not in errors, not in t
   expect(JSON.parse(results[0]!.output)).toMatchObject({ file: `http://me:***@${host}/a.jpg` });
   const saved = ["s1", "s2"].flatMap((name) => (existsSync(join(folder, name)) ? readdirSync(join(folder, name)) : []));
   expect(saved).toEqual(["a.jpg"]);
-}, 20_000);
+}, 120_000);

@@ -70,7 +70,7 @@ test("serve refuses wrong flags with 2 before it loads anything, and a taken por
   const { code, errors } = await runCli(words, { cwd: folder });
   expect(code).toBe(1);
   expect(errors).toContain(`cannot listen on 127.0.0.1, port ${taken.port}: somebody listens there already`);
-}, 20_000);
+}, 120_000);
 
 test("serve listens on a Unix socket", async () => {
   const { child, line } = await start("--model toy.onnx --unix a.sock");

@@ -106,12 +106,13 @@ test("BuildProgressView ticks on a terminal without any news, says that it is ca
   {
     using view = new BuildProgressView(new Terminal(shown, paintOf(false)), "yolo11n", abort.signal);
     expect(shown.text).toBe("");
-    await Bun.sleep(300);
-    expect(shown.text).toBe("\r\x1b[Kyolo11n  0 s  starting TensorRT");
+    while (shown.text === "") await Bun.sleep(10);
+    expect(shown.text).toStartWith("\r\x1b[Kyolo11n  ");
+    expect(shown.text).toContain(" s  starting TensorRT");
     view.update({ fraction: 0.5, phase: "Building engine" });
     abort.abort();
-    await Bun.sleep(300);
-    expect(shown.text).toContain("50 %  0 s  cancelling");
+    while (!shown.text.includes("cancelling")) await Bun.sleep(10);
+    expect(shown.text).toMatch(/50 % {2}\d+ s {2}cancelling/);
   }
   expect(shown.text).toEndWith("\r\x1b[K");
 });

@@ -146,12 +146,15 @@ test("transform that is interrupted breaks the picture off, and writes none of i
   writeFileSync(path("slow.onnx"), blurModel([1, 3, 8, 8]));
   const words = ["--model", path("slow.onnx"), "--backend", "cpu", "--threads", "1", "-o", path("never.png"), "--json"];
   const child = spawnCli(["transform", path("large.jpg"), ...words]);
-  await Bun.sleep(1200);
+  // It listens once it has opened a library; without /proc only time tells.
+  const maps = `/proc/${child.pid}/maps`;
+  if (existsSync(maps)) while (!readFileSync(maps, "utf8").includes("onnxruntime")) await Bun.sleep(10);
+  else await Bun.sleep(3000);
   child.kill("SIGINT");
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect([code, JSON.parse(output), errors]).toEqual([130, [], "Stopped after 0 of 1 picture\n"]);
   expect(existsSync(path("never.png"))).toBe(false);
-}, 20_000);
+}, 120_000);
 
 test.skipIf(!hasSmallDisk)(
   "transform on a full disk keeps the picture that was there, and no half of one",

@@ -80,7 +80,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     expect(code).toBe(2);
     expect(output).toBe("");
   }
-}, 30_000);
+}, 120_000);
 
 test.skipIf(gpuUnavailable() === undefined)("what this machine has not is a failure, and no wrong usage", async () => {
   const model = join(mkdtempSync(join(tmpdir(), "bun-tensorrt-usage-")), "toy.onnx");

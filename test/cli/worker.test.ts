@@ -122,5 +122,5 @@ test.skipIf(isRedisMissing)(
     await logging;
     expect(await client.send("XINFO", ["CONSUMERS", "frames", "bun-tensorrt"])).toEqual([]);
   },
-  30_000,
+  120_000,
 );

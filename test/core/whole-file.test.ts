@@ -28,6 +28,8 @@ test("writeWhole() puts a file in the place of another, several at once, and lea
     mkdirSync(join(taken, "within"), { recursive: true });
     await expect(writeWhole(taken, new Uint8Array(3))).rejects.toThrow();
     expect(readdirSync(folder).toSorted()).toEqual(["file", "taken"]);
+    await writeWhole(join(folder, "new/deep/file"), "text");
+    expect(readFileSync(join(folder, "new/deep/file"), "utf8")).toBe("text");
   } finally {
     rmSync(folder, { recursive: true });
   }

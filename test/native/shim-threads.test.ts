@@ -30,6 +30,6 @@ for (const sanitizer of ["thread", "address,undefined"]) {
       expect(output).toMatch(/^\d+ records\n$/);
       expect(exitCode).toBe(0);
     },
-    60_000,
+    120_000,
   );
 }

@@ -12,6 +12,12 @@ import {
   WHITE_JPEG,
 } from "../support/serving.ts";
 
+/** Milliseconds of processor time this process has taken: a busy machine adds none. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 const JSON_HEADERS = { "content-type": "application/json" };
 
 /** A form of many small parts. */
@@ -26,12 +32,12 @@ function formOf(
 test("a form of 500,000 parts is 413 behind the first too many", async () => {
   await using toy = await ToyServer.open();
   const body = formOf(500_000, "Content-Disposition: form-data; name=a; filename=b");
-  const started = performance.now();
+  const started = cpuMs();
   expect(await failureOf(toy.post("/detect", body, { "content-type": "multipart/form-data; boundary=X" }))).toBe(
     "413 too-many-files",
   );
   // 0.1 s; 3 s where all parts are read.
-  expect(performance.now() - started).toBeLessThan(1500);
+  expect(cpuMs() - started).toBeLessThan(1500);
 });
 
 test("a boundary over 70 characters, at which the parser would never end, is 400", async () => {
@@ -74,9 +80,9 @@ test("JSON of more than any picture needs is 413 before it is parsed, and holds 
     "[".repeat(1_000_000),
   ];
   const refused = bombs.map((bomb) => toy.post("/v2/models/toy/infer", bomb, JSON_HEADERS));
-  const started = performance.now();
+  const started = cpuMs();
   expect((await toy.post("/detect", WHITE_JPEG)).status).toBe(200);
-  expect(performance.now() - started).toBeLessThan(2000);
+  expect(cpuMs() - started).toBeLessThan(2000);
   for (const answer of refused) expect((await answer).status).toBe(413);
   const long = (text: string): string => `{${inputs},"parameters":{"classes":"${text}"}}`;
   const answer = await toy.post("/v2/models/toy/infer", long("a,".repeat(1_000_000)), JSON_HEADERS);

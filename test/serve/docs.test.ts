@@ -36,7 +36,7 @@ test.skipIf(isAbsent || Bun.which("curl") === null)(
       rmSync(folder, { recursive: true });
     }
   },
-  30_000,
+  120_000,
 );
 
 test.skipIf(isAbsent)("docs/serve.md: the program runs", () => {

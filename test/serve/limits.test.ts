@@ -119,7 +119,7 @@ test("a silent connection is closed after an answer", async () => {
   connection.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
   expect(await connection.status()).toBe(200);
   await connection.closed();
-}, 15_000);
+}, 120_000);
 
 test("more requests than may wait are 429 with Retry-After, and those that wait are answered", async () => {
   const { toy, held } = await openHeld({ concurrency: 2, queue: 3 });

@@ -101,7 +101,7 @@ export class BrowserPage implements AsyncDisposable {
 
   /** Wait until an expression is true. @throws {Error} After ten seconds */
   async until(expression: string): Promise<void> {
-    for (const end = performance.now() + 10_000; performance.now() < end; await Bun.sleep(20)) {
+    for (const end = performance.now() + 60_000; performance.now() < end; await Bun.sleep(20)) {
       if (await this.evaluate<boolean>(`Boolean(${expression})`)) return;
     }
     throw new Error(`Never true: ${expression}`);

@@ -1,13 +1,13 @@
 /** @module Pictures for tests: made on the spot, or taken from ../shared where it is there. */
 
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import sharp, { type JpegOptions, type Sharp } from "sharp";
 import { findTurboJpeg } from "../../src/ffi/turbojpeg.ts";
 import { imageOf, type PackedImage } from "../../src/image/image.ts";
+import { sharedPath } from "./shared.ts";
 
 /** Real photographs, outside the repository: tests that need them skip by name where they are absent. */
-export const PHOTOS: string = join(import.meta.dir, "../../../shared/images/photos");
+export const PHOTOS: string = sharedPath("images/photos");
 export const hasPhotos: boolean = existsSync(PHOTOS);
 
 /** True where libturbojpeg is installed. */

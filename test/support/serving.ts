@@ -104,7 +104,7 @@ export function heldDetector(detector: Detector): HeldDetector {
 
 /** Wait until something is so. @throws {Error} After five seconds */
 export async function until(condition: () => boolean): Promise<void> {
-  for (const end = performance.now() + 5000; performance.now() < end; await Bun.sleep(2)) if (condition()) return;
+  for (const end = performance.now() + 60_000; performance.now() < end; await Bun.sleep(2)) if (condition()) return;
   throw new Error(`Never true: ${condition}`);
 }
 
@@ -160,7 +160,7 @@ export class RawConnection {
 
   /** Wait until the server closes it. */
   async closed(): Promise<void> {
-    await Promise.race([this.#closed, Bun.sleep(10_000).then(() => Promise.reject(new Error("still open")))]);
+    await Promise.race([this.#closed, Bun.sleep(60_000).then(() => Promise.reject(new Error("still open")))]);
   }
 
   /** Cut it, as a client that crashes. */

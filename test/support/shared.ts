@@ -3,7 +3,13 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-const FOLDER: string = process.env.BUN_TENSORRT_SHARED ?? join(import.meta.dir, "../../../shared");
+const named = process.env.BUN_TENSORRT_SHARED;
+const FOLDER: string = named ?? join(import.meta.dir, "../../../shared");
+
+// Without it tests skip; where somebody says that it is there, they must not.
+if (named !== undefined && !existsSync(named)) {
+  throw new Error(`BUN_TENSORRT_SHARED names no folder: ${JSON.stringify(named)}`);
+}
 
 /** Path of a file below `../shared`, whether it is there or not. */
 export function sharedPath(...path: readonly string[]): string {

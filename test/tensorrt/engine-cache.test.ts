@@ -108,7 +108,7 @@ test.skipIf(isAbsent)(
     expect(sizes.size).toBe(1);
     expect(hits.length).toBe(1);
   },
-  30_000,
+  120_000,
 );
 
 test.skipIf(isAbsent)(

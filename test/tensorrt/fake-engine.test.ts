@@ -12,9 +12,10 @@ import { LayerProfiler } from "../../src/tensorrt/layer-profiler.ts";
 import { TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { OutputAllocator } from "../../src/tensorrt/output-allocator.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
+import { sharedPath } from "../support/shared.ts";
 
-const headers = join(import.meta.dir, "../../../shared/tensorrt/slots-min.json");
-const isMissing = !existsSync(headers) || Bun.which("gcc") === null;
+const headers = sharedPath("tensorrt/slots-min.json");
+const isAbsent = !existsSync(headers) || Bun.which("gcc") === null;
 const folder = mkdtempSync(join(tmpdir(), "fake-tensorrt-"));
 
 /** Class → tag → method names by slot. */
@@ -85,7 +86,7 @@ for (const [tag, version, layout] of [
   ["v10.16", 101600, 10],
   ["v11.1", 110100, 11],
 ] as const) {
-  describe.skipIf(isMissing)(`a fake TensorRT with the slots of ${tag}, as gcc and shared/tensorrt are there`, () => {
+  describe.skipIf(isAbsent)(`a fake TensorRT with the slots of ${tag}, as gcc and shared/tensorrt are there`, () => {
     let library: TensorRtLibrary;
     let alive: () => number;
 

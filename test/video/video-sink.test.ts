@@ -224,7 +224,7 @@ test.skipIf(isFfmpegMissing)(
     await sink.close();
     expect((await settled).at(-1)?.status).toBe("rejected");
   },
-  10_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)(

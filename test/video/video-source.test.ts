@@ -341,7 +341,7 @@ test.skipIf(isFfmpegMissing)(
     };
     await expect(read()).rejects.toThrow("as no frame of it could be decoded");
   },
-  20_000,
+  120_000,
 );
 
 test.skipIf(isFfmpegMissing)("VideoSource refuses an option it does not know", async () => {
@@ -445,5 +445,5 @@ test.skipIf(isFfmpegMissing)(
     expect(seen.length).toBeLessThan(25);
     expect(seen.at(-1)).toBe(89);
   },
-  15_000,
+  120_000,
 );

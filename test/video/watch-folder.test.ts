@@ -22,17 +22,25 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
+/** How many files have come so far. */
+type UntilFound = (count: number) => Promise<void>;
+
 /** Watch while `act` runs and a little longer; the names that came, with the sizes they had then. */
-async function watched(act: () => Promise<void>, options: Partial<WatchFolderOptions> = {}): Promise<string[]> {
+async function watched(
+  act: (untilFound: UntilFound) => Promise<void>,
+  options: Partial<WatchFolderOptions> = {},
+): Promise<string[]> {
   const abort = new AbortController();
   const found: string[] = [];
   const watching = (async () => {
-    const wanted = { extensions: [".jpg"], settleMs: 80, signal: abort.signal, ...options };
+    const wanted = { extensions: [".jpg"], settleMs: 150, signal: abort.signal, ...options };
     for await (const file of watchFolder(folder, wanted)) found.push(`${basename(file)} ${readFileSync(file).length}`);
   })();
   await Bun.sleep(20);
-  await act();
-  await Bun.sleep(400);
+  await act(async (count) => {
+    while (found.length < count) await Bun.sleep(10);
+  });
+  await Bun.sleep(300);
   abort.abort();
   await watching;
   return found;
@@ -40,44 +48,47 @@ async function watched(act: () => Promise<void>, options: Partial<WatchFolderOpt
 
 test("watchFolder() gives new pictures alone, each once it has stopped growing", async () => {
   writeFileSync(path("old.jpg"), "old");
-  const found = await watched(async () => {
+  const found = await watched(async (untilFound) => {
     writeFileSync(path("slow.jpg"), "a");
     writeFileSync(path("note.txt"), "text");
     writeFileSync(path("empty.jpg"), "");
     mkdirSync(path("folder.jpg"));
     for (let at = 0; at < 6; at++) {
-      await Bun.sleep(40);
+      await Bun.sleep(30);
       appendFileSync(path("slow.jpg"), "more");
     }
+    await untilFound(1);
   });
   expect(found).toEqual(["slow.jpg 25"]);
 });
 
 test("watchFolder() takes files that are renamed when they are whole, and those that are written again", async () => {
-  const found = await watched(async () => {
+  const found = await watched(async (untilFound) => {
     writeFileSync(path(".a.jpg"), "half");
     writeFileSync(path("b.part"), "whole");
     await Bun.sleep(150);
     renameSync(path(".a.jpg"), path("a.jpg"));
     renameSync(path("b.part"), path("b.JPG"));
-    await Bun.sleep(300);
+    await untilFound(2);
     writeFileSync(path("a.jpg"), "another");
+    await untilFound(3);
   });
   expect(found).toEqual(["a.jpg 4", "b.JPG 5", "a.jpg 7"]);
 });
 
 test("watchFolder() begins with what is there where it is asked to", async () => {
   writeFileSync(path("old.jpg"), "old");
-  expect(await watched(async () => {}, { existing: true })).toEqual(["old.jpg 3"]);
+  expect(await watched((untilFound) => untilFound(1), { existing: true })).toEqual(["old.jpg 3"]);
 });
 
 test("watchFolder() goes on where a link leads nowhere or to itself", async () => {
-  const found = await watched(async () => {
+  const found = await watched(async (untilFound) => {
     symlinkSync("loop.jpg", path("loop.jpg"));
     symlinkSync("nowhere.jpg", path("dangling.jpg"));
     await Bun.sleep(100);
     writeFileSync(path("a.jpg"), "abc");
     symlinkSync("a.jpg", path("b.jpg"));
+    await untilFound(2);
   });
   expect(found).toEqual(["a.jpg 3", "b.jpg 3"]);
 });

@@ -89,7 +89,7 @@ test.skipIf(isRedisMissing)(
     const memory = `${before.toFixed(0)} to ${after.toFixed(0)} MiB`;
     console.log(`answered twice: ${duplicates.length === 0 ? "none" : duplicates.join(", ")}; memory ${memory}`);
   },
-  90_000,
+  120_000,
 );
 
 test.skipIf(isRedisMissing)(
@@ -125,5 +125,5 @@ test.skipIf(isRedisMissing)(
     const memory = `${before.toFixed(0)} to ${after.toFixed(0)} MiB`;
     console.log(`answered twice: ${duplicates.length === 0 ? "none" : duplicates.join(", ")}; memory ${memory}`);
   },
-  90_000,
+  120_000,
 );

@@ -539,7 +539,8 @@ describe("Worker", () => {
     while (run.detector.running === 0) await Bun.sleep(1);
     const calledAt = performance.now();
     await run.worker.stop();
-    expect(performance.now() - calledAt).toBeLessThan(600);
+    // The read itself takes longer.
+    expect(performance.now() - calledAt).toBeLessThan(1100);
     expect(run.broker.handedBack).toEqual(["1-0"]);
     gate.resolve();
   });

@@ -54,11 +54,11 @@ fakeCudaTest(
     const { EventWaits } = await import("./src/cuda/event-waits.ts");
     const { GpuJpeg } = await import("./src/pipeline/gpu/gpu-jpeg.ts");
     using device = Device.open(0);
-    using jpeg = GpuJpeg.open(device, { mode: "auto", check: true, waits: new EventWaits("auto", device), retryMs: 50 });
+    using jpeg = GpuJpeg.open(device, { mode: "auto", check: true, waits: new EventWaits("auto", device), retryMs: 300 });
     console.log(await jpeg.decoder(), await jpeg.decoder());
-    await Bun.sleep(60);
+    await Bun.sleep(310);
     console.log(await jpeg.decoder());
-    await Bun.sleep(60);
+    await Bun.sleep(310);
     console.log((await jpeg.decoder()).description);
     `);
     expect(output.split("\n")).toEqual(["undefined undefined", "undefined", "nvJPEG 12.1.1, 7 engines"]);

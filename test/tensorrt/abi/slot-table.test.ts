@@ -1,20 +1,18 @@
 import { expect, test } from "bun:test";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { METHOD_NAMES, type MethodName } from "../../../src/ffi/shim.ts";
 import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "../../../src/tensorrt/abi/slot-table.ts";
 import { TENSORRT_10 } from "../../../src/tensorrt/abi/tensorrt-10.ts";
 import { TENSORRT_11 } from "../../../src/tensorrt/abi/tensorrt-11.ts";
 import { TENSORRT_RTX } from "../../../src/tensorrt/abi/tensorrt-rtx.ts";
+import { isMissing, sharedPath } from "../../support/shared.ts";
 
-const shared = join(import.meta.dir, "../../../../shared/tensorrt");
-const isMissing = !existsSync(join(shared, "slots-min.json"));
+const isAbsent = isMissing("tensorrt/slots-min.json");
 
 /** Class → tag → method names by slot, as parsed from NVIDIA's headers. */
 type Headers = Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
 
 async function readShared<T>(file: string): Promise<T> {
-  return (await Bun.file(join(shared, file)).json()) as T;
+  return (await Bun.file(sharedPath("tensorrt", file)).json()) as T;
 }
 
 /** Slot of a method in the headers of one tag; the first of overloads. The parser's headers are missing for some tags. */
@@ -39,15 +37,15 @@ function compare(headers: Headers, table: SlotTable, major: number): number {
   return tags.length;
 }
 
-test.skipIf(isMissing)("TENSORRT_10 agrees with the headers of every 10.x, as shared/tensorrt is there", async () => {
+test.skipIf(isAbsent)("TENSORRT_10 agrees with the headers of every 10.x, as shared/tensorrt is there", async () => {
   expect(compare(await readShared<Headers>("slots-min.json"), TENSORRT_10, 10)).toBe(20);
 });
 
-test.skipIf(isMissing)("TENSORRT_11 agrees with the headers of 11.x, as shared/tensorrt is there", async () => {
+test.skipIf(isAbsent)("TENSORRT_11 agrees with the headers of 11.x, as shared/tensorrt is there", async () => {
   expect(compare(await readShared<Headers>("slots-min.json"), TENSORRT_11, 11)).toBe(2);
 });
 
-test.skipIf(isMissing)(
+test.skipIf(isAbsent)(
   "TENSORRT_RTX agrees with the bindings of 1.5, 1.6 and 1.7, as shared/tensorrt is there",
   async () => {
     const releases = await readShared<Record<string, Record<string, number>>>("rtx-slots.json");

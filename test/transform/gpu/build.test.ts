@@ -45,6 +45,6 @@ for (const name of MODELS) {
       const { bytes } = await buildPlan(model, { ...options, ...AMPERE }, { library: openFrom(RTX!) });
       expect(bytes.length).toBeGreaterThan(10_000);
     },
-    60_000,
+    120_000,
   );
 }

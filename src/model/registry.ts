@@ -8,6 +8,7 @@ import { type PreprocessingOptions, withOptions } from "../image/preprocessing.t
 import { COCO_91 } from "./coco.ts";
 import { MOST_CHOSEN } from "./dense-reading.ts";
 import type { Layout, Recognition } from "./layout.ts";
+import { damoYolo } from "./layouts/damo-yolo.ts";
 import { deepstream } from "./layouts/deepstream.ts";
 import { efficientNms } from "./layouts/efficient-nms.ts";
 import { fastestdet } from "./layouts/fastestdet.ts";
@@ -39,6 +40,7 @@ export const LAYOUTS: readonly Layout[] = [
   ...FRACTIONS,
   deepstream,
   yolov4,
+  damoYolo,
   yolov7Rows,
   libreYolo,
   yolox,
@@ -147,8 +149,8 @@ function refuseSplitHead({ model }: ModelTraits, source = "the model"): void {
   const [boxes, scores] = [head.boxes, head.scores].map(formatTensorInfo);
   const text = `as its boxes and the scores of its classes come apart, before NMS: ${boxes} and ${scores}`;
   const hint =
-    "export it with its NMS (DAMO-YOLO: tools/converter.py --end2end), or by DeepStream-Yolo's exporter, and say its " +
-    "pre-processing: docs/preprocessing.md has that of the families";
+    'if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the layout "damo-yolo" and say the pre-processing; ' +
+    "else export it with its NMS";
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
@@ -231,6 +233,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recogn
   const layouts = possibleLayouts(traits, options.source);
   const found = fittingLayouts(traits, layouts);
   if (found.length === 0) {
+    if (splitHead(model) !== undefined) refuseLabels(traits, options, layouts);
     refuseSplitHead(traits, options.source);
     refuseUnexplained(traits, layouts, options.source);
     refuseUnfed(traits, layouts, options.source);

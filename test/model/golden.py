@@ -160,6 +160,13 @@ ts = [
 p, b = (fill(t)[INDEX] for t in ts)
 case("yolov4", "yolov4", ts, 0.9, best(b[:, 0] * [W, H, W, H], p, p.max(1), 0.9), image="input")
 
+ts = [
+    tensor("output", [BATCH, A, 5], [[5, 0, 1]], seed=62),
+    tensor("947", [BATCH, A, 4], CORNERS, seed=63),
+]
+p, b = (fill(t)[INDEX] for t in ts)
+case("damo-yolo", "damo-yolo", ts, 0.95, best(b, p, p.max(1), 0.95))
+
 t = tensor("output", [BATCH, A, 6], [*CORNERS, [1, 0, 1], [1, 0, 80]], seed=23, whole=5)
 v = fill(t)[INDEX]
 case("deepstream", "deepstream", [t], 0.9, kept(v[:, :4], v[:, 4], v[:, 5], 0.9), image="input")

@@ -896,16 +896,31 @@ test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a
   });
 });
 
-test("boxes and scores that come apart before NMS are refused with a way to export them, whatever layout is named", () => {
-  const damo = model([
-    ["output", [1, 8400, 80]],
-    ["947", [1, 8400, 4]],
-  ]);
-  for (const options of [{}, { layout: "yolo" }, { layout: "yolo-transposed" }, { labels: Array(76).fill("a") }]) {
-    expect(() => recogniseModel(damo, options)).toThrow(
-      /come apart, before NMS: 947: f32 \[1, 8400, 4\] and output: f32 \[1, 8400, 80\]\nHint: export it with its NMS/,
+test("boxes and scores that come apart before NMS: DAMO-YOLO by its names, others where it is named", () => {
+  const split = (scores: string, boxes: string, rows = 8400, classes = 80): ReturnType<typeof model> =>
+    model([
+      [scores, [1, rows, classes]],
+      [boxes, [1, rows, 4]],
+    ]);
+  const damo = recogniseModel(split("output", "947"), {});
+  expect(damo).toMatchObject({
+    layout: "damo-yolo",
+    needsNms: true,
+    preprocessing: { fit: "stretch", colour: "RGB", scale: 1 },
+    plan: { output: "output", boxes: "947", boxForm: "corners", boxUnit: "pixels", classes: 80, classChannel: 0 },
+  });
+  expect(recogniseModel(split("output", "947", 8400, 4), {}).plan).toMatchObject({ output: "output", boxes: "947" });
+  expect(() => recogniseModel(split("output", "947"), { labels: Array(76).fill("a") })).toThrow("76 for 80");
+  for (const options of [{}, { layout: "yolo" }, { layout: "yolo-transposed" }]) {
+    expect(() => recogniseModel(split("913", "904"), options)).toThrow(
+      /come apart, before NMS: 904: f32 \[1, 8400, 4\] and 913: f32 \[1, 8400, 80\]\nHint: .* name the layout "damo-yolo"/,
     );
   }
+  expect(recogniseModel(split("913", "904"), { layout: "damo-yolo" }).plan).toMatchObject({
+    output: "913",
+    boxes: "904",
+  });
+  expect(() => recogniseModel(split("output", "947", 8401), {})).toThrow(ModelError);
 });
 
 test("where the layout that is named does not fit, the one that does is named", () => {

@@ -4,7 +4,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { attackServe, attackSocket, attackWorker, type Limits } from "../test/attack/attack.ts";
+import { attackPlaces, attackServe, attackSocket, attackWorker, type Limits } from "../test/attack/attack.ts";
 import type { Outcome, Scale } from "../test/attack/target.ts";
 import { isRedisMissing } from "../test/support/redis-server.ts";
 
@@ -14,7 +14,7 @@ if (!(factor > 0 && factor <= 10))
   throw new Error(`SCALE must be a number above 0, at most 10, got "${positionals[0]}"`);
 
 const scale: Scale = {
-  connections: Math.ceil(500 * factor),
+  connections: Math.ceil(2000 * factor),
   bodyBytes: Math.min(2 ** 25 - 1000, Math.ceil(28e6 * factor)),
   bodies: Math.ceil(16 * factor),
   entries: Math.ceil(2000 * factor),
@@ -35,6 +35,7 @@ const take = (found: readonly Outcome[]): void => {
   for (const outcome of found) print(outcome);
 };
 take(await attackServe(scale, limits));
+take([await attackPlaces(limits)]);
 take([await attackSocket(limits)]);
 if (isRedisMissing) console.log("left out: the worker, as there is no redis-server");
 else take(await attackWorker(scale, limits));

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { isRedisMissing } from "../support/redis-server.ts";
-import { attackServe, attackSocket, attackWorker, type Limits } from "./attack.ts";
+import { attackPlaces, attackServe, attackSocket, attackWorker, type Limits } from "./attack.ts";
 import type { Outcome, Scale } from "./target.ts";
 
 /** A short form of `scripts/attack.ts`. */
@@ -16,6 +16,10 @@ test("a stranger does serve no harm", async () => {
   const outcomes = await attackServe(SCALE, LIMITS);
   expect(faultsOf(outcomes)).toEqual([]);
   expect(outcomes.length).toBeGreaterThan(8);
+}, 60_000);
+
+test("pictures that are decoded for ever do not keep serve from saying so, and from ending", async () => {
+  expect(faultsOf([await attackPlaces(LIMITS)])).toEqual([]);
 }, 60_000);
 
 test("a socket file that a killed serve left behind is taken over", async () => {

@@ -1,6 +1,7 @@
 /** @module Attack: a `serve` and a `worker` of their own on loopback, attacked while good requests go on. */
 
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { blurredSvg, flatWebp, manyScans, tiledTiff } from "../support/hostile.ts";
 import { RedisServer } from "../support/redis-server.ts";
@@ -68,6 +69,39 @@ export async function attackServe(scale: Scale, limits: Limits): Promise<Outcome
   outcomes.push(judgedEnd("serve ends", await target.terminate(), limits));
   for (const connection of hanging) connection.cut();
   return outcomes;
+}
+
+/**
+ * A server that was told to render SVG, and is given some that never end: every place to decode hangs. Good requests are
+ * refused at once, probes see it, and it ends all the same.
+ */
+export async function attackPlaces(limits: Limits): Promise<Outcome> {
+  using arena = new Arena();
+  const words = ["serve", "--model", arena.model, "--backend", "cpu", "--vectors", "--drain", String(DRAIN_S)];
+  await using target = new Target([...words, "--port", "0", "--decode-timeout", "1", "--timeout", "1"]);
+  const url = new URL((await target.said(/http:\S+/))[0]);
+  const started = performance.now();
+  const answers: number[] = [];
+  const faults: string[] = [];
+  const probe = async (): Promise<number> => (await fetch(new URL("/readyz", url))).status;
+  const places = 2 * availableParallelism();
+  while ((await probe()) === 200 && performance.now() - started < 20_000) {
+    const sent = Array.from({ length: places }, async () => {
+      const { status } = await fetch(new URL("/detect", url), { method: "POST", body: blurredSvg() });
+      return status;
+    });
+    answers.push(...(await Promise.all(sent)));
+    await Bun.sleep(100);
+  }
+  if ((await probe()) !== 503) faults.push("readyz sees nothing");
+  const askedAt = performance.now();
+  const { status } = await fetch(new URL("/detect", url), { method: "POST", body: WHITE_JPEG });
+  const worstMs = performance.now() - askedAt;
+  if (status !== 503 || worstMs > limits.answerMs) faults.push(`answered ${status} after ${Math.round(worstMs)} ms`);
+  // SVG is rendered in memory of its own.
+  const open = { ...limits, memoryBytes: Number.POSITIVE_INFINITY };
+  const ending = judgedEnd("pictures that are decoded for ever", await target.terminate(), open);
+  return { ...ending, answers: `${tally(answers)}; ${ending.answers}`, faults: [...faults, ...ending.faults] };
 }
 
 /** A server killed on its Unix socket, and the next one there. */

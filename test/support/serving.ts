@@ -113,8 +113,13 @@ export class RawConnection {
   readonly #socket: Bun.Socket;
   readonly #closed: Promise<void>;
   readonly #received: { text: string };
+  /** True once the server, or `cut`, has closed it. */
+  isClosed = false;
 
   private constructor(socket: Bun.Socket, closed: Promise<void>, received: { text: string }) {
+    closed.then(() => {
+      this.isClosed = true;
+    });
     this.#socket = socket;
     this.#closed = closed;
     this.#received = received;

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { blurredSvg, flatWebp, manyScans, tiledTiff } from "../support/hostile.ts";
 import { RedisServer } from "../support/redis-server.ts";
 import { RawConnection, WHITE_JPEG } from "../support/serving.ts";
+import type { CanaryReport } from "./canary.ts";
 import { HTTP_ATTACKS } from "./http-attacks.ts";
-import { Arena, Canary, type Ending, type Outcome, type Scale, Target, tally } from "./target.ts";
+import { Arena, besides, type Ending, type Outcome, type Scale, Target, tally } from "./target.ts";
 
 /** What must hold. */
 export interface Limits {
@@ -21,10 +22,16 @@ export interface Limits {
 
 const DRAIN_S = 1;
 
-function judged(outcome: Omit<Outcome, "faults">, canary: Canary, { answerMs }: Limits, faults: string[]): Outcome {
-  if (canary.count === 0) faults.push("no good request went on meanwhile");
-  if (outcome.worstMs > answerMs) faults.push(`a good request took ${Math.round(outcome.worstMs)} ms`);
-  return { ...outcome, faults: [...faults, ...canary.faults.slice(0, 3)] };
+function judged(
+  attack: Pick<Outcome, "name" | "answers" | "elapsedMs">,
+  canary: CanaryReport,
+  limits: Limits,
+): Outcome {
+  const { count, worstMs } = canary;
+  const faults = canary.faults.slice(0, 3);
+  if (count === 0) faults.push("no good request went on meanwhile");
+  if (worstMs > limits.answerMs) faults.push(`a good request took ${Math.round(worstMs)} ms`);
+  return { ...attack, worstMs, faults };
 }
 
 function judgedEnd(name: string, { code, elapsedMs, mostBytes }: Ending, limits: Limits): Outcome {
@@ -36,12 +43,6 @@ function judgedEnd(name: string, { code, elapsedMs, mostBytes }: Ending, limits:
   return { name, answers: `${code}, most memory ${mebibytes}`, worstMs: 0, elapsedMs, faults };
 }
 
-async function goodRequest(url: URL): Promise<string | undefined> {
-  const response = await fetch(new URL("/detect", url), { method: "POST", body: WHITE_JPEG });
-  const text = await response.text();
-  return response.status === 200 && text.includes('"cat"') ? undefined : `${response.status} ${text.slice(0, 100)}`;
-}
-
 /** Attack a server; at the end slow bodies and a client that does not read are left for SIGTERM to end. */
 export async function attackServe(scale: Scale, limits: Limits): Promise<Outcome[]> {
   using arena = new Arena();
@@ -51,17 +52,15 @@ export async function attackServe(scale: Scale, limits: Limits): Promise<Outcome
   const outcomes: Outcome[] = [];
   for (const { name, expected, run } of HTTP_ATTACKS) {
     const started = performance.now();
-    const canary = new Canary(() => goodRequest(url));
-    let answers: readonly (string | number)[];
-    {
-      await using _ = canary;
-      answers = await run({ url, scale });
-    }
+    const task = { url: new URL("/detect", url).href, picture: new Uint8Array(WHITE_JPEG) };
+    const [answers, canary] = await besides(task, () => run({ url, scale }));
     const wrong = answers.filter((answer) => !expected.test(String(answer)));
-    const faults = wrong.length === 0 ? [] : [`answered ${tally(wrong)}`];
-    const { worstMs } = canary;
     const elapsedMs = performance.now() - started;
-    outcomes.push(judged({ name, answers: tally(answers), worstMs, elapsedMs }, canary, limits, faults));
+    const outcome = judged({ name, answers: tally(answers), elapsedMs }, canary, limits);
+    outcomes.push({
+      ...outcome,
+      faults: [...outcome.faults, ...(wrong.length === 0 ? [] : [`answered ${tally(wrong)}`])],
+    });
   }
   const hanging = await Promise.all(Array.from({ length: 3 }, () => RawConnection.open(url)));
   for (const connection of hanging.slice(1)) connection.post("/detect", { "Content-Length": 1000 });
@@ -191,15 +190,28 @@ export async function attackWorker(scale: Scale, limits: Limits): Promise<Outcom
     }
     return "never answered";
   };
-  const canary = new Canary(goodFrame);
-  {
-    await using _ = canary;
-    for (let at = 0; at < scale.entries; at++) await send("XADD", ["frames", "*", ...malformed(at)]);
-    while (Number(await client.send("XLEN", ["detections"])) < scale.entries) {
-      if (performance.now() - started > 60_000) break;
+  let isSent = false;
+  const watch = async (): Promise<CanaryReport> => {
+    const wrong: string[] = [];
+    let [count, worstMs] = [0, 0];
+    while (!isSent) {
+      const askedAt = performance.now();
+      const fault = await goodFrame();
+      count += 1;
+      worstMs = Math.max(worstMs, performance.now() - askedAt);
+      if (fault !== undefined) wrong.push(fault);
       await Bun.sleep(20);
     }
+    return { count, worstMs, faults: wrong };
+  };
+  const watching = watch();
+  for (let at = 0; at < scale.entries; at++) await send("XADD", ["frames", "*", ...malformed(at)]);
+  while (Number(await client.send("XLEN", ["detections"])) < scale.entries) {
+    if (performance.now() - started > 60_000) break;
+    await Bun.sleep(20);
   }
+  isSent = true;
+  const canary = await watching;
   const answered = Number(await client.send("XLEN", ["detections"]));
   const [pending] = (await client.send("XPENDING", ["frames", "bun-tensorrt"])) as [number];
   const faults: string[] = [];
@@ -212,10 +224,11 @@ export async function attackWorker(scale: Scale, limits: Limits): Promise<Outcom
   const status = await foreign.status();
   if (status !== 421) faults.push(`a foreign host got ${status}`);
   foreign.cut();
-  const { worstMs } = canary;
-  const elapsedMs = performance.now() - started;
-  const name = "malformed entries";
   const answers = `${scale.entries} and ${canary.count} good ones answered`;
-  const first = judged({ name, answers, worstMs, elapsedMs }, canary, limits, faults);
-  return [first, judgedEnd("worker ends", await target.terminate(), limits)];
+  const elapsedMs = performance.now() - started;
+  const first = judged({ name: "malformed entries", answers, elapsedMs }, canary, limits);
+  return [
+    { ...first, faults: [...first.faults, ...faults] },
+    judgedEnd("worker ends", await target.terminate(), limits),
+  ];
 }

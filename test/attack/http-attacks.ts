@@ -86,7 +86,7 @@ async function json({ url, scale }: Aim): Promise<number[]> {
 }
 
 function largeBodies({ url, scale }: Aim): Promise<number[]> {
-  const bomb = jsonBombs(scale.bodyBytes)[3]!;
+  const bomb = Buffer.from(jsonBombs(scale.bodyBytes)[3]!);
   const zeros = Buffer.alloc(scale.bodyBytes);
   const sent = Array.from({ length: scale.bodies }, (_, at) =>
     at % 2 === 0 ? post(url, "/v2/models/toy/infer", bomb) : post(url, "/detect", zeros),

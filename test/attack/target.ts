@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { spawnCli } from "../cli/run-cli.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+import type { CanaryReport, CanaryTask } from "./canary.ts";
 
 /** A folder with the toy model, and what is to be removed with it. */
 export class Arena implements Disposable {
@@ -86,32 +87,19 @@ export class Target implements AsyncDisposable {
   }
 }
 
-/** Asks for something good again and again, and remembers how long it took. */
-export class Canary implements AsyncDisposable {
-  readonly #loop: Promise<void>;
-  #isEnding = false;
-  count = 0;
-  worstMs = 0;
-  readonly faults: string[] = [];
-
-  /** @param ask throws, or resolves to what was wrong */
-  constructor(ask: () => Promise<string | undefined>) {
-    this.#loop = (async () => {
-      while (!this.#isEnding) {
-        const started = performance.now();
-        const fault = await ask().catch((error: Error) => error.message);
-        const elapsedMs = performance.now() - started;
-        this.count += 1;
-        this.worstMs = Math.max(this.worstMs, elapsedMs);
-        if (fault !== undefined) this.faults.push(`${fault} after ${Math.round(elapsedMs)} ms`);
-        await Bun.sleep(20);
-      }
-    })();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#isEnding = true;
-    await this.#loop;
+/** Do something while good requests go on. @returns what came of both */
+export async function besides<T>(task: CanaryTask, work: () => Promise<T>): Promise<[T, CanaryReport]> {
+  const thread = new Worker(new URL("canary.ts", import.meta.url));
+  const { promise: report, resolve, reject } = Promise.withResolvers<CanaryReport>();
+  thread.onmessage = ({ data }: MessageEvent<CanaryReport>) => resolve(data);
+  thread.onerror = ({ message }) => reject(new Error(message));
+  thread.postMessage(task);
+  try {
+    const result = await work();
+    thread.postMessage("end");
+    return [result, await report];
+  } finally {
+    thread.terminate();
   }
 }
 

@@ -94,6 +94,12 @@ export function redact(address: string): string {
   return `${scheme}${user}***@${place}`;
 }
 
+/** The way out for an address that is none because of the password in it; `undefined` where that is not the reason. */
+export function passwordHint(address: string): string | undefined {
+  if (URL.canParse(address) || !redact(address).includes("***@")) return undefined;
+  return "in a password write / as %2F, @ as %40, ? as %3F and # as %23";
+}
+
 /** {@linkcode redact}, for every address in a text. */
 export function redactWithin(text: string): string {
   return text.includes("://") ? text.replace(ADDRESSES, redact) : text;

@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { message } from "../core/errors.ts";
-import { redact } from "../core/shown.ts";
+import { passwordHint, redact } from "../core/shown.ts";
 import { missingFile } from "../core/stats-of.ts";
 import { formatBytes } from "../core/units.ts";
 import { imageError, VIDEO_HINT } from "./decode-errors.ts";
@@ -107,7 +107,7 @@ function parseUrl(text: string): URL {
   throw imageError(
     redact(text).slice(0, 100),
     "as it is no valid URL",
-    "check the address; write a path of that name with ./",
+    passwordHint(text) ?? "check the address; write a path of that name with ./",
   );
 }
 

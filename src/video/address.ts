@@ -3,7 +3,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { message, VideoError } from "../core/errors.ts";
-import { redact } from "../core/shown.ts";
+import { passwordHint, redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
 import { allowedForAddress, allowedForFile } from "./allowed-input.ts";
 
@@ -52,15 +52,20 @@ function checkFile(path: string): void {
 /**
  * Sort out a path, `file:` URL, network address or camera.
  *
- * @throws {VideoError} If it is the path of a file that is not there, or is empty
+ * @throws {VideoError} If it is the path of a file that is not there, or is empty, or an address that is none because of its password
  */
 export function videoAddress(source: string | URL): VideoAddress {
   const text = source instanceof URL ? source.href : source;
   if (isNetworkAddress(text)) {
+    const hint = passwordHint(text);
+    const name = redact(text);
+    if (hint !== undefined) {
+      throw new VideoError(message(`open the video ${JSON.stringify(name)}`, "as it is no valid URL", hint), name);
+    }
     // Over UDP, which is ffmpeg's first choice, lost packets become grey pictures.
     const transport = /^rtsps?:/i.test(text) ? ["-rtsp_transport", "tcp"] : [];
     const words = [...allowedForAddress(text), ...transport];
-    return { name: redact(text), input: text, words, kind: "network" };
+    return { name, input: text, words, kind: "network" };
   }
   if (isCamera(text)) {
     checkFile(text);

@@ -246,6 +246,7 @@ test("no password of an address is told: not in results, not in errors, not in t
     expect(output + errors).toContain("***@");
     expect(output + errors).not.toContain("s3cret");
   }
+  for (const at of [2, 3]) expect(results[at]!.errors).toContain("Hint: in a password write / as %2F");
   expect(JSON.parse(results[0]!.output)).toMatchObject({ file: `http://me:***@${host}/a.jpg` });
   const saved = ["s1", "s2"].flatMap((name) => (existsSync(join(folder, name)) ? readdirSync(join(folder, name)) : []));
   expect(saved).toEqual(["a.jpg"]);

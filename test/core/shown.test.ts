@@ -1,7 +1,15 @@
 import { expect, test } from "bun:test";
 import * as errors from "../../src/core/errors.ts";
 import { logger, setLogSink } from "../../src/core/log.ts";
-import { printable, printableJson, redact, redactWithin, shown, shownInColour } from "../../src/core/shown.ts";
+import {
+  passwordHint,
+  printable,
+  printableJson,
+  redact,
+  redactWithin,
+  shown,
+  shownInColour,
+} from "../../src/core/shown.ts";
 
 /** ESC, a C1 CSI, DEL, bidirectional controls, zero-width characters, a line separator, half a character, a tag. */
 const UNSAFE = [
@@ -65,6 +73,13 @@ test("redact() leaves no password in an address, however it is written", () => {
     ["https://host/a.jpg?w=1&X-Amz-Signature=abc&token=d", "https://host/a.jpg?w=1&X-Amz-Signature=***&token=***"],
   ] as const;
   for (const [address, expected] of cases) expect(redact(address)).toBe(expected);
+});
+
+test("passwordHint() says how to write a password that breaks its address", () => {
+  expect(passwordHint("rtsp://me:pa/ss@camera/s")).toContain("write / as %2F");
+  for (const address of ["rtsp://me:pa%2Fss@camera/s", "http://[::1", "rtsp://cam:99999/s", "a/b@c"]) {
+    expect(passwordHint(address)).toBeUndefined();
+  }
 });
 
 test("redact() leaves alone what holds no password", () => {

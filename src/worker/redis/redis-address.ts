@@ -22,7 +22,7 @@ export interface RedisAddress {
 
 const SCHEMES: readonly string[] = ["redis:", "rediss:", "valkey:", "valkeys:", "redis+unix:"];
 const HINT =
-  "write redis://[user:password@]host[:port][/database], rediss:// for TLS, or redis+unix:///path/of.sock; in a password %2F stands for / and %40 for @";
+  "write redis://host:6379/0, with user:password@ before the host where needed (%2F for / and %40 for @ in the password), rediss:// for TLS, or redis+unix:///path/of.sock";
 
 function refused(found: string): OptionError {
   return new OptionError(message("find the Redis server", found, HINT), "redis");

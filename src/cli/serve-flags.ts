@@ -22,7 +22,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "allow-host",
     value: "LIST",
-    summary: "further names that lead here, separated by commas; * for any (default on loopback: none, else any)",
+    summary: "further host names, separated by commas; * for any (default: none on loopback, else any)",
   },
   { name: "name", value: "NAME", summary: "name of the model in /v2/models/NAME (default the file's)" },
   ...DETECTOR_FLAGS,

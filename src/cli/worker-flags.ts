@@ -34,7 +34,7 @@ export const WORKER_FLAGS: readonly Flag[] = [
   {
     name: "frame-timeout",
     value: "SECONDS",
-    summary: "time for a frame at the detector, then it is left to be tried again (default 60)",
+    summary: "time for a frame at the detector, then it is tried again (default 60)",
   },
   { name: "claim-idle", value: "SECONDS", summary: "take over frames silent for as long (default 30)" },
   { name: "drain", value: "SECONDS", summary: "wait this long for frames in flight at the end (default 10)" },
@@ -43,7 +43,7 @@ export const WORKER_FLAGS: readonly Flag[] = [
   {
     name: "allow-host",
     value: "LIST",
-    summary: "further names that lead to --port, separated by commas; * for any (default on loopback: none, else any)",
+    summary: "further host names, separated by commas; * for any (default: none on loopback, else any)",
   },
   { name: "quiet", short: "q", summary: "say nothing but warnings" },
 ];

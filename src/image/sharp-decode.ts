@@ -10,6 +10,7 @@ import { endOfJpeg, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts"
 import { damageOf, repairedJpegs } from "./jpeg-repair.ts";
 import { type PictureKind, pictureKind } from "./picture-kind.ts";
 import { loadSharp, prepareFonts, type Sharp, withVectors } from "./sharp-library.ts";
+import { firstTiffPage } from "./tiff-blocks.ts";
 
 /** The reason in sharp's message: its first line without what sharp puts in front. */
 function reasonOf(error: unknown): string {
@@ -176,7 +177,8 @@ export async function decodeWithSharp(
   const isVector = kind === undefined || kind.name === "SVG";
   if (isVector) await prepareFonts();
   if (isVector) return withVectors((sharp) => decodeBy(sharp, bytes, source, kind, decode));
-  return decodeBy(await loadSharp(), bytes, source, kind, decode);
+  const file = kind.name === "TIFF" ? firstTiffPage(bytes) : bytes;
+  return decodeBy(await loadSharp(), file, source, kind, decode);
 }
 
 async function decodeBy(

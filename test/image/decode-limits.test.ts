@@ -7,8 +7,8 @@ import { decodeImage } from "../../src/image/decode.ts";
 import { DecodeGate } from "../../src/image/decode-gate.ts";
 import { assertLongEnough } from "../../src/image/decode-limits.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
-import { readTiffBlocks } from "../../src/image/tiff-blocks.ts";
-import { bareTiff, blurredSvg, flatWebp, manyScans, stripTiff, tiledTiff } from "../support/hostile.ts";
+import { firstTiffPage, readTiffBlocks } from "../../src/image/tiff-blocks.ts";
+import { bareTiff, blurredSvg, flatWebp, manyScans, pagedTiff, stripTiff, tiledTiff } from "../support/hostile.ts";
 import { hasTurboJpeg, paint, paintedJpeg, sharpOf, withoutTurboJpeg } from "../support/pictures.ts";
 
 afterEach(() => setLogSink(undefined));
@@ -122,6 +122,16 @@ test("readTiffBlocks() reads strips and tiles of both byte orders and forms, and
   expect(readTiffBlocks(big)).toEqual([{ width: 64, height: expect.any(Number), pixelBytes: 3 }]);
   for (let length = 0; length < strips.length; length += 97) readTiffBlocks(strips.subarray(0, length));
   expect(readTiffBlocks(bareTiff([[256, 7]]))).toEqual([{ width: 7, height: 0, pixelBytes: 1 }]);
+});
+
+test("decodeImage() takes the first page of a TIFF without counting the others", async () => {
+  const started = performance.now();
+  expect(await decodeImage(pagedTiff(50_000))).toMatchObject({ width: 4, height: 4 });
+  expect(performance.now() - started).toBeLessThan(1000);
+  const one = await sharpOf(paint(6, 5)).tiff().toBuffer();
+  expect(firstTiffPage(one)).toBe(one);
+  expect(firstTiffPage(pagedTiff(3)).length).toBe(pagedTiff(3).length);
+  for (let length = 0; length < 200; length++) firstTiffPage(pagedTiff(3).subarray(0, length));
 });
 
 /** A promise, and what settles it. */

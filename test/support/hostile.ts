@@ -64,6 +64,26 @@ export function bareTiff(tags: readonly (readonly [tag: number, value: number])[
   return file;
 }
 
+/** A TIFF of 4x4 grey pixels, and further directories of 18 bytes each. */
+export function pagedTiff(pages: number): Buffer {
+  const strip = [
+    [273, 8],
+    [277, 1],
+    [278, 4],
+    [279, 16],
+  ] as const;
+  const first = bareTiff([[256, 4], [257, 4], ...GREY_TAGS, ...strip]);
+  const file = Buffer.concat([first, Buffer.alloc((pages - 1) * 18)]);
+  for (let page = 1, at = first.length; page < pages; page++, at += 18) {
+    file.writeUInt32LE(at, at - 4);
+    file.writeUInt16LE(1, at);
+    file.writeUInt32LE(256 + 3 * 2 ** 16, at + 2);
+    file.writeUInt32LE(1, at + 6);
+    file.writeUInt32LE(1, at + 10);
+  }
+  return file;
+}
+
 const GREY_TAGS = [
   [258, 8],
   [259, 1],

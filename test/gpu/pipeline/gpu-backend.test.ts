@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { setLogSink } from "../../../src/core/log.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Detector } from "../../../src/detector/detector.ts";
@@ -9,6 +11,8 @@ import { DEFAULT_BACKEND_OPTIONS, loadGpu } from "../../support/backends.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
 import { flatPicture } from "../../support/flat-picture.ts";
 import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
+import { onnxModel } from "../../support/onnx-writer.ts";
+import { openDetector } from "../../support/open-detector.ts";
 import { toyDetector } from "../../support/toy-detector.ts";
 
 // The first use of a model builds its engine.
@@ -94,5 +98,51 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
       scores.push(detections[0]!.score);
     }
     for (const [at, level] of levels.entries()) expect(scores[at]).toBeCloseTo((0.9 * level) / 255, 3);
+  });
+
+  test("a model whose outputs declare no sizes is what it is on the CPU, built from the model and out of the cache", async () => {
+    const box = [32, 24, 32, 16];
+    const metadata = { stride: "32", names: "{0: 'a', 1: 'b', 2: 'c'}" };
+    const models = {
+      "yolo-objectness": openDetector({ row: [...box, 0.5, 0.1, 0.9, 0.1], perCell: 3, metadata }),
+      yolo: openDetector({ row: [...box, 0.1, 0.9, 0.1], isTransposed: true, metadata }),
+      // One class of YOLOv5: its rows are those of no other.
+      single: openDetector({
+        row: [...box, 0.5, 0.9],
+        perCell: 3,
+        metadata: { stride: "32", names: "{0: 'a'}" },
+        declared: ["batch", "anchors", 6],
+      }),
+    };
+    const selection = { threshold: 0.3, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
+    for (const [name, model] of Object.entries(models)) {
+      for (const batch of [1, 1]) {
+        const backend = await GpuBackend.load(model, { ...options, batch, inFlight: 1 });
+        const slot = backend.createSlot();
+        const [block] = await slot.detect([flatPicture(64, 64, 255)], [64, 64], selection);
+        expect(backend.recognition.layout).toBe(name === "single" ? "yolo-objectness" : name);
+        expect(backend.recognition.reason).toContain(" at 64x64; ");
+        expect(block!.count).toBe(1);
+        expect([...block!.boxes.subarray(0, 4)]).toEqual([16, 16, 48, 32]);
+        slot.close();
+        backend.close();
+      }
+    }
+  });
+
+  test("a model of no known layout is refused before an engine is built for it", async () => {
+    const unknown = onnxModel({
+      inputs: [{ name: "images", dtype: "f32", shape: [1, 3, 64, 64] }],
+      outputs: [{ name: "mean", dtype: "f32", shape: [1, 3, 1, 1] }],
+      nodes: [{ op: "GlobalAveragePool", inputs: ["images"], outputs: ["mean"] }],
+    });
+    const folder = join(process.env.BUN_TENSORRT_CACHE!, "engines");
+    const plans = (): string[] => readdirSync(folder).filter((name) => name.endsWith(".plan"));
+    const before = plans();
+    let isBuilding = false;
+    const build = { ...options.build, onProgress: (): void => void (isBuilding = true) };
+    await expect(GpuBackend.load(unknown, { ...options, build })).rejects.toThrow("as its tensors fit no known layout");
+    expect(isBuilding).toBe(false);
+    expect(plans()).toEqual(before);
   });
 });

@@ -6,6 +6,7 @@ import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Detector } from "../../../src/detector/detector.ts";
 import { encodeImage } from "../../../src/image/encode.ts";
 import { imageOf } from "../../../src/image/image.ts";
+import type { BuildProgress } from "../../../src/pipeline/backend.ts";
 import { testBackend } from "../../contract/backend-contract.ts";
 import { DEFAULT_BACKEND_OPTIONS, loadGpu } from "../../support/backends.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
@@ -117,9 +118,9 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     const selection = { threshold: 0.3, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
     for (const [name, model] of Object.entries(models)) {
       for (const batch of [1, 1]) {
-        const backend = await GpuBackend.load(model, { ...options, batch, inFlight: 1 });
+        const backend = await loadGpu(model, { ...options, batch, inFlight: 1 });
         const slot = backend.createSlot();
-        const [block] = await slot.detect([flatPicture(64, 64, 255)], [64, 64], selection);
+        const [block] = await slot.run([flatPicture(64, 64, 255)], [64, 64], selection);
         expect(backend.recognition.layout).toBe(name === "single" ? "yolo-objectness" : name);
         expect(backend.recognition.reason).toContain(" at 64x64; ");
         expect(block!.count).toBe(1);
@@ -139,10 +140,10 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     const folder = join(process.env.BUN_TENSORRT_CACHE!, "engines");
     const plans = (): string[] => readdirSync(folder).filter((name) => name.endsWith(".plan"));
     const before = plans();
-    let isBuilding = false;
-    const build = { ...options.build, onProgress: (): void => void (isBuilding = true) };
-    await expect(GpuBackend.load(unknown, { ...options, build })).rejects.toThrow("as its tensors fit no known layout");
-    expect(isBuilding).toBe(false);
+    const phases: string[] = [];
+    const build = { ...options.build, onProgress: ({ phase }: BuildProgress): void => void phases.push(phase) };
+    await expect(loadGpu(unknown, { ...options, build })).rejects.toThrow("as its tensors fit no known layout");
+    expect(phases).toEqual([]);
     expect(plans()).toEqual(before);
   });
 });

@@ -22,6 +22,7 @@ export async function describedEngine(engine: Engine): Promise<ModelInfo> {
   const size = image.layout === "NCHW" ? ([fourth, third] as const) : ([third, second] as const);
   try {
     using context = await engine.createContext({ memory: "user-managed" });
+    engine.runtime.device?.makeCurrent();
     for (const { name, shape, profiles } of inputs) {
       if (isDynamic(shape)) context.tensor(name).setShape(profiles[0]?.opt ?? shape);
     }

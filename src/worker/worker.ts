@@ -57,7 +57,7 @@ const FIXED = [
 /** Least number of frames held where the options do not tell: the next ones are there when the detector is free. */
 const LEAST_HELD = 4;
 /** How long handing back frames and freeing everything may take after the drain, milliseconds. */
-const LAST_MS = 1500;
+const LAST_MS = 1200;
 
 /** The wanted options; what is fixed stays as it was, with a log line that names it where it was to change. */
 function keepFixed(wanted: WorkerConfig, former: WorkerConfig): WorkerConfig {
@@ -178,7 +178,7 @@ export class Worker {
 
   /**
    * Read nothing more, answer the frames in flight for as long as `drainMs` allows, hand the others back to the group,
-   * and free everything. It settles within 1.5 s after `drainMs`, whatever hangs: the server, or a run of the model, which is
+   * and free everything. It settles within 1.2 s after `drainMs`, whatever hangs: the server, or a run of the model, which is
    * then left behind. Calling it again waits as well.
    *
    * @param options.now true: hand all frames back at once

@@ -124,3 +124,30 @@ test.skipIf(isRedisMissing)(
   },
   120_000,
 );
+
+test("worker ends within the drain and two seconds of SIGTERM, where the server never says a word", async () => {
+  using silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const child = spawnCli([
+    "worker",
+    "--model",
+    model,
+    "--backend",
+    "cpu",
+    "--drain",
+    "0",
+    "--redis",
+    `redis://127.0.0.1:${silent.port}`,
+    "--port",
+    "0",
+  ]);
+  let errors = "";
+  const logging = (async () => {
+    for await (const chunk of child.stderr) errors += Buffer.from(chunk).toString();
+  })();
+  while (!errors.includes("Health and metrics")) await Bun.sleep(5);
+  const started = performance.now();
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(143);
+  expect(performance.now() - started).toBeLessThan(2000);
+  await logging;
+});

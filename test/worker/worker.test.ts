@@ -405,7 +405,7 @@ describe("Worker", () => {
     broker.close = () => new Promise(() => {});
     const calledAt = performance.now();
     await worker.stop();
-    expect(performance.now() - calledAt).toBeWithin(1400, 1900);
+    expect(performance.now() - calledAt).toBeWithin(1100, 1900);
     expect(log.join()).toContain("error: Stopped with work left behind");
   });
 

@@ -12,7 +12,7 @@ import { loadDetector, modelTitle } from "../load-detector.ts";
 import { parseServeFlags, SERVE_FLAGS } from "../serve-flags.ts";
 
 /** How long freeing everything may take after the drain, in milliseconds. */
-const LAST_MS = 1500;
+const LAST_MS = 1400;
 
 /** `yolo11n` of `models/yolo11n.engine`, in letters that a path may have. */
 function servedName(path: string): string {

@@ -10,7 +10,7 @@ import { ConfigReload } from "../reload-config.ts";
 import { parseWorkerFlags, WORKER_FLAGS, type WorkerArguments } from "../worker-flags.ts";
 
 /** How long handing frames back and freeing everything may take after the drain, in milliseconds. */
-const LAST_MS = 1700;
+const LAST_MS = 1400;
 
 async function readFile({ config }: WorkerArguments): Promise<WorkerOptions> {
   if (config === undefined) return {};

@@ -22,8 +22,8 @@ export interface DecodeJob {
 export interface DecodeSetting {
   /** Words that make ffmpeg neither repeat nor drop frames. */
   readonly passthrough: readonly string[];
-  /** True for an ffmpeg whose scaler keeps the range of the first frame where size and format stay. */
-  readonly isOld: boolean;
+  /** See {@linkcode zeroSeconds}. */
+  readonly hasLateZero: boolean;
   /** Descriptors that are written. */
   readonly fds: { readonly frames: number; readonly times: number };
 }
@@ -49,12 +49,21 @@ function arrives({ info }: DecodeJob): boolean {
 /** Seconds by which a time may be rounded. */
 const ROUNDED = 1e-6;
 
+/** Formats whose times ffmpeg lets begin with the first picture, though the sound come first. */
+const MOVES_ZERO = /\b(mpegts|mpeg|hls|concat|ogg)\b/;
+
+/** Where ffmpeg's clock begins, in seconds from the beginning of the file: where it is sought, or with the first picture. */
+export function zeroSeconds({ info, seekSeconds }: DecodeJob, hasLateZero: boolean): number {
+  return hasLateZero && MOVES_ZERO.test(info.container) ? Math.max(seekSeconds, info.startMs / 1000) : seekSeconds;
+}
+
 /** From where to where frames are wanted, in seconds on ffmpeg's clock. */
-function wantedPart({ config, info, seekSeconds }: DecodeJob): { readonly start: number; readonly end: number } {
+function wantedPart(job: DecodeJob, hasLateZero: boolean): { readonly start: number; readonly end: number } {
+  const { config, info } = job;
   const { startMs, durationMs = Number.POSITIVE_INFINITY } = config;
   // The clock of a live source begins anew with each connection: its end is watched by the reader.
   if (info.isLive) return { start: 0, end: Number.POSITIVE_INFINITY };
-  const start = startMs / 1000 - seekSeconds;
+  const start = startMs / 1000 - zeroSeconds(job, hasLateZero);
   return { start, end: start + durationMs / 1000 };
 }
 
@@ -77,9 +86,9 @@ export function seekSecondsOf(startMs: number, attempt: number): number {
  * sought, nothing comes before a key frame, and the first one comes even in front of the start, to tell that nothing is
  * missed.
  */
-function selection(job: DecodeJob): string[] {
+function selection(job: DecodeJob, hasLateZero: boolean): string[] {
   const { every, fps } = job.config;
-  const { start, end } = wantedPart(job);
+  const { start, end } = wantedPart(job, hasLateZero);
   const parts: string[] = [];
   // Variables of the expression live as long as the filter.
   if (every > 1) parts.push(`not(mod(st(0,ld(0)+1)-1,${every}))`);
@@ -110,25 +119,24 @@ function pixelWords({ format, yuvStandard, yuvRange }: ImageForm): { readonly na
 }
 
 /**
- * An old scaler that is to make full range of full range never looks at the range again. Set to the other one at first, it
- * prepares to convert, and does so with the first frame that differs; others come out the same to the bit.
+ * Before ffmpeg 7 a scaler that is to make full range of full range never looks at the range again. Set to the other one at
+ * first, it prepares to convert, and does so with the first frame that differs; others come out the same to the bit.
  */
 function heedRange({ yuvRange }: ImageForm): string {
   return yuvRange === "full" ? ":dst_range=0" : "";
 }
 
 /** The filters: every frame in one size and format, however the stream changes, and a line with its time. */
-function filterChain(job: DecodeJob, { fds, isOld }: DecodeSetting): string {
+function filterChain(job: DecodeJob, { fds, hasLateZero }: DecodeSetting): string {
   const { info, form } = job;
   const { name, scale } = pixelWords(form);
   // A stream that tells its matrix may tell another one later.
   const matrix = info.yuvMatrix === undefined || info.tellsMatrix ? "" : `:in_color_matrix=${info.yuvMatrix}`;
-  const range = isOld ? heedRange(form) : "";
   return [
     "settb=expr=1/1000000",
     ...(arrives(job) ? ["setpts=time(0)/TB", "setpts=PTS-STARTPTS"] : []),
-    ...selection(job),
-    `scale=w=${form.width}:h=${form.height}:flags=bilinear${matrix}${scale}${range}`,
+    ...selection(job, hasLateZero),
+    `scale=w=${form.width}:h=${form.height}:flags=bilinear${matrix}${scale}${heedRange(form)}`,
     `format=pix_fmts=${name}`,
     // Frames without metadata are not printed.
     "metadata=mode=add:key=t:value=1",
@@ -136,10 +144,7 @@ function filterChain(job: DecodeJob, { fds, isOld }: DecodeSetting): string {
   ].join(",");
 }
 
-/** Formats whose zero point ffmpeg moves to the first picture where nothing is sought, and not where something is. */
-const MOVES_ZERO = /\b(mpegts|mpeg|hls|concat|ogg)\b/;
-
-/** Where the input begins. A file has one zero point: an offset, too small to be seen, keeps ffmpeg from moving it. */
+/** Where the input begins. An offset, too small to be seen, keeps an older ffmpeg from moving the zero point. */
 function seekWords({ config, info, seekSeconds }: DecodeJob): string[] {
   if (info.isLive) return config.startMs > 0 ? ["-ss", (config.startMs / 1000).toFixed(6)] : [];
   if (seekSeconds > 0) return ["-noaccurate_seek", "-ss", String(seekSeconds)];

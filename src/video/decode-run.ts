@@ -5,7 +5,7 @@ import { Resource } from "../core/resource.ts";
 import { openPipe } from "../ffi/os-pipe.ts";
 import type { VideoAddress } from "./address.ts";
 import { endWithUs } from "./child-watch.ts";
-import { type DecodeJob, decodeArguments } from "./decode-arguments.ts";
+import { type DecodeJob, decodeArguments, zeroSeconds } from "./decode-arguments.ts";
 import { ffmpegDialect, findFfmpeg } from "./ffmpeg.ts";
 import { FrameTimes } from "./frame-times.ts";
 import { MessageLog } from "./message-log.ts";
@@ -30,14 +30,17 @@ export interface RunEnd {
 
 /** A process and the pipe it writes frames into. Await `finish` before it is closed. */
 export class DecodeRun extends Resource {
+  /** Where its times begin, in milliseconds from the beginning of the file. */
+  readonly zeroMs: number;
   readonly #child: Child;
   readonly #frames: number;
   readonly #times: FrameTimes;
   readonly #log: MessageLog;
   #killTimer: Timer | undefined;
 
-  private constructor(child: Child, frames: number, { name, input }: VideoAddress) {
+  private constructor(child: Child, frames: number, zeroMs: number, { name, input }: VideoAddress) {
     super(`DecodeRun ${JSON.stringify(name)}`);
+    this.zeroMs = zeroMs;
     this.#child = child;
     this.#frames = frames;
     this.#times = new FrameTimes(child.stdout);
@@ -57,7 +60,7 @@ export class DecodeRun extends Resource {
         detached: true,
       }) as Child;
       endWithUs(child);
-      return new DecodeRun(child, readEnd, job.address);
+      return new DecodeRun(child, readEnd, zeroSeconds(job, dialect.hasLateZero) * 1000, job.address);
     } catch (error) {
       closeSync(readEnd);
       throw error;

@@ -17,15 +17,15 @@ const HINT =
 /** `-fps_mode` came with 5.1; before it the option was `-vsync`. */
 const OLDEST_FPS_MODE = 5.1;
 
-/** From 7.0 on the scaler heeds what each frame says of its range. */
-const OLDEST_HEEDING = 7;
+/** From 6.0 on times begin no earlier than with the first picture, wherever the input is sought. */
+const OLDEST_LATE_ZERO = 6;
 
 /** What this version wants otherwise than others. */
 export interface FfmpegDialect {
   /** The words that make ffmpeg hand on each frame once, whatever its time. */
   readonly passthrough: readonly string[];
-  /** True if the scaler keeps the range of the first frame where size and format stay. */
-  readonly isOld: boolean;
+  /** True if times begin no earlier than with the first picture; else an offset of the input keeps them where they are. */
+  readonly hasLateZero: boolean;
 }
 
 let known: { readonly path: string; readonly dialect: FfmpegDialect } | undefined;
@@ -57,7 +57,7 @@ export async function ffmpegDialect(path: string): Promise<FfmpegDialect> {
   // A build from the development branch has no number, and is newer.
   const version = found === undefined ? Number.POSITIVE_INFINITY : Number(found);
   const passthrough = version < OLDEST_FPS_MODE ? ["-vsync", "passthrough"] : ["-fps_mode", "passthrough"];
-  const dialect = { passthrough, isOld: version < OLDEST_HEEDING };
+  const dialect = { passthrough, hasLateZero: version >= OLDEST_LATE_ZERO };
   known = { path, dialect };
   return dialect;
 }

@@ -20,6 +20,8 @@ export interface VideoInfo {
   readonly hasConstantRate: boolean;
   /** Frames of the whole, by the container's own word, else by its length; `undefined` for a live source. */
   readonly frames: number | undefined;
+  /** When the first picture is due, in milliseconds: later than 0 where the sound comes first. */
+  readonly startMs: number;
   /** In milliseconds. */
   readonly durationMs: number | undefined;
   /** False for a format without times, such as raw H.264 and MJPEG over HTTP: live frames have the time they arrive at. */
@@ -61,6 +63,7 @@ interface ProbedStream {
   readonly r_frame_rate?: string;
   readonly avg_frame_rate?: string;
   readonly nb_frames?: string;
+  readonly start_time?: string;
   readonly duration?: string;
   readonly tags?: { readonly rotate?: string };
   readonly side_data_list?: readonly { readonly rotation?: number }[];
@@ -68,12 +71,12 @@ interface ProbedStream {
 
 interface Probed {
   readonly streams?: readonly ProbedStream[];
-  readonly format?: { readonly duration?: string; readonly format_name?: string };
+  readonly format?: { readonly start_time?: string; readonly duration?: string; readonly format_name?: string };
 }
 
 const ENTRIES =
-  "stream=codec_name,width,height,pix_fmt,color_space,color_range,r_frame_rate,avg_frame_rate,nb_frames,duration" +
-  ":stream_tags=rotate:stream_side_data=rotation:format=duration,format_name";
+  "stream=codec_name,width,height,pix_fmt,color_space,color_range,r_frame_rate,avg_frame_rate,nb_frames,start_time,duration" +
+  ":stream_tags=rotate:stream_side_data=rotation:format=start_time,duration,format_name";
 
 /** Formats that hold one picture after the other and no times; ffmpeg would count 25 a second. */
 const WITHOUT_TIMES =
@@ -83,6 +86,12 @@ const OWN_TIMES: readonly string[] = ["-framerate", "-r", "-use_wallclock_as_tim
 
 /** MP4 and MOV count their frames and their times; the average of the others is what their first frames let expect. */
 const COUNTS_FRAMES = /\bmp4\b/;
+
+/** 0 for `N/A`. */
+function secondsOf(text: string | undefined): number {
+  const value = Number(text);
+  return Number.isFinite(value) ? value : 0;
+}
 
 function positive(text: string | undefined): number | undefined {
   const value = Number(text);
@@ -133,6 +142,7 @@ function infoOf(
     rate,
     hasConstantRate: average !== undefined && stream.avg_frame_rate === stream.r_frame_rate && isCounted,
     frames: isLive ? undefined : (counted ?? estimated),
+    startMs: isLive ? 0 : Math.max(0, secondsOf(stream.start_time) - secondsOf(probed.format?.start_time)) * 1000,
     durationMs: isLive || seconds === undefined ? undefined : seconds * 1000,
     hasTimes,
     codec: stream.codec_name ?? "unknown",

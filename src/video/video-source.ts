@@ -225,7 +225,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         this.#waitingSince = performance.now();
         const time = await run.nextTime();
         if (time === undefined) break;
-        const timestampMs = this.#timeOf(time, isFirst, seekSeconds);
+        const timestampMs = this.#timeOf(time, isFirst, run.zeroMs);
         if (isFirst && seekSeconds > 0 && timestampMs > startMs + SAME_TIME_MS) break;
         // A key frame in front of the start, by which it is known that nothing is missed.
         const isUnwanted = seekSeconds > 0 && timestampMs < startMs - SAME_TIME_MS;
@@ -268,7 +268,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   }
 
   /** Milliseconds in the video. A live source's clock begins anew with each connection; ours goes on. */
-  #timeOf(microseconds: number, isFirst: boolean, seekSeconds: number): number {
+  #timeOf(microseconds: number, isFirst: boolean, zeroMs: number): number {
     const now = performance.now();
     this.#firstAt ??= now;
     const { isLive } = this.info;
@@ -276,7 +276,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     if (isFirst) {
       // A server may have sent more than its time: the next connection must not begin before what was seen.
       const soonestMs = this.#read === 0 ? 0 : this.#lastMs + this.#durationMs;
-      this.#offsetMs = isLive ? Math.max(now - this.#firstAt, soonestMs) - (inRun ?? 0) : seekSeconds * 1000;
+      this.#offsetMs = isLive ? Math.max(now - this.#firstAt, soonestMs) - (inRun ?? 0) : zeroMs;
     }
     return inRun === undefined ? this.#lastMs + this.#durationMs : inRun + this.#offsetMs;
   }

@@ -60,5 +60,5 @@ export function childrenNamed(name: string): number[] {
 
 /** Processes of ffmpeg and ffprobe, whosever, that were given a text. */
 export function programsOn(text: string): number[] {
-  return processes((program, _, command) => /^ff(mpeg|probe)$/.test(program) && command.includes(text));
+  return processes((program, _, command) => /^ff(mpeg|probe)/.test(program) && command.includes(text));
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import { tightRgb } from "../../src/image/rgb.ts";
 import { seekSecondsOf } from "../../src/video/decode-arguments.ts";
+import { findFfmpeg } from "../../src/video/ffmpeg.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { childrenNamed, FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
@@ -17,6 +18,10 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 afterEach(() => expect(childrenNamed("ffmpeg")).toEqual([]));
+
+const isFfmpegNew =
+  !isFfmpegMissing &&
+  Number(/version n?(\d+)/.exec(Bun.spawnSync([findFfmpeg("ffmpeg"), "-version"]).stdout.toString())?.[1] ?? 99) > 6;
 
 /** The time and the first byte of each frame. */
 async function readAll(source: string, options: VideoOptions = {}): Promise<{ times: number[]; levels: number[] }> {
@@ -127,17 +132,17 @@ test.skipIf(isFfmpegMissing)("frames keep their brightness and colour where rang
     ["full", "limited", "rgb"],
     ["limited", "hd", "nv12"],
   ] as const) {
+    // From ffmpeg 7 on H.264 that was full range once is taken for it ever after.
+    if (first === "full" && isFfmpegNew) continue;
     writeFileSync(path("changing.ts"), Buffer.concat([parts[first], parts[second]]));
-    {
-      await using video = await VideoSource.open(path("changing.ts"), { pixels });
-      let frames = 0;
-      for await (using frame of video) {
-        const rgb = tightRgb(frame);
-        for (const [at, level] of [48, 192, 96].entries()) expect(Math.abs(rgb[3000 + at]! - level)).toBeLessThan(5);
-        frames += 1;
-      }
-      expect(frames).toBe(10);
+    await using video = await VideoSource.open(path("changing.ts"), { pixels });
+    let frames = 0;
+    for await (using frame of video) {
+      const rgb = tightRgb(frame);
+      for (const [at, level] of [48, 192, 96].entries()) expect(Math.abs(rgb[3000 + at]! - level)).toBeLessThan(5);
+      frames += 1;
     }
+    expect(frames).toBe(10);
   }
 });
 

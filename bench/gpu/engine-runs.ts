@@ -6,8 +6,7 @@ import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";
 import { Graph, type GraphExec } from "../../src/cuda/graph.ts";
 import { Stream } from "../../src/cuda/stream.ts";
-import type { Engine } from "../../src/tensorrt/engine.ts";
-import type { ExecutionContext } from "../../src/tensorrt/execution-context.ts";
+import type { Engine, ExecutionContext } from "../../src/tensorrt/engine.ts";
 
 /** Launches of one stream that may be under way. */
 const DEPTH = 2;

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import type { BuildOptions, InputShapes } from "../tensorrt/build-options.ts";
-import { MEMORY_POOLS, type MemoryPool, PROFILING_VERBOSITIES } from "../tensorrt/builder-config.ts";
+import { MEMORY_POOLS, type MemoryPool, PROFILING_VERBOSITIES } from "../tensorrt/builder.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
 import { byteCount, capabilityList, count, countRange, type Range, sizeRange, toggle, wholeNumber } from "./values.ts";
 

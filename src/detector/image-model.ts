@@ -1,8 +1,7 @@
 /** @module ImageModel: a model that makes pictures of pictures, on a machine: super-resolution, enhancement, style. */
 
 import { ClosedError } from "../core/errors.ts";
-import type { Image } from "../image/image.ts";
-import { imageOf } from "../image/image.ts";
+import { type Image, imageOf } from "../image/image.ts";
 import { packedImage } from "../image/rgb.ts";
 import { type ImageSource, isImage } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";

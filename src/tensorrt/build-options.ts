@@ -9,7 +9,7 @@ import {
   type MemoryPool,
   PROFILING_VERBOSITIES,
   type ProfilingVerbosity,
-} from "./builder-config.ts";
+} from "./builder.ts";
 
 /**
  * Which element types the engine may compute in: FP32; FP32 and FP16, as the builder finds faster; or exactly what the

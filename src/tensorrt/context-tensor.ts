@@ -1,30 +1,32 @@
 /** @module ContextTensor: one input or output of a context, with its name encoded once. */
 
 import { ClosedError, message, ShapeError } from "../core/errors.ts";
+import { Resource } from "../core/resource.ts";
 import { formatShape, type Shape } from "../core/shape.ts";
+import type { DeviceMemory } from "../cuda/buffer-view.ts";
 import { cString } from "../ffi/cstring.ts";
 import { methodId, SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
-import type { ExecutionContext } from "./execution-context.ts";
-import type { OutputAllocator } from "./output-allocator.ts";
+import type { NativeObject } from "./native-object.ts";
+import { destroyObserver } from "./ring.ts";
 import { ShapeCells } from "./shape-cells.ts";
 import type { EngineTensor } from "./tensor-info.ts";
 
 /** An input or output of one context. Its calls allocate nothing; look it up once and keep it. */
 export class ContextTensor {
   readonly info: EngineTensor;
-  readonly #context: ExecutionContext;
+  readonly #context: NativeObject & { readonly profile: number };
   readonly #name: Uint8Array;
   readonly #cells = new ShapeCells();
   readonly #native: Shim = shim();
 
-  private constructor(context: ExecutionContext, info: EngineTensor) {
+  private constructor(context: NativeObject & { readonly profile: number }, info: EngineTensor) {
     this.#context = context;
     this.info = info;
     this.#name = cString(info.name);
   }
 
   /** Called by {@linkcode ExecutionContext} alone. */
-  static of(context: ExecutionContext, info: EngineTensor): ContextTensor {
+  static of(context: NativeObject & { readonly profile: number }, info: EngineTensor): ContextTensor {
     return new ContextTensor(context, info);
   }
 
@@ -104,5 +106,75 @@ export class ContextTensor {
       message(`set the shape of ${JSON.stringify(name)}`, `as it must be ${expected}: received ${actual}${why}`),
       { tensor: name, expected, actual },
     );
+  }
+}
+
+/** The context whose outputs are asked for. */
+interface AllocatingContext extends NativeObject {
+  tensor(name: string): ContextTensor;
+  /** Free something with the context. */
+  retire(free: () => void): void;
+}
+
+/**
+ * Grants TensorRT memory of the caller. Where it is too small the inference fails; {@linkcode OutputAllocator.requestedBytes}
+ * then says what is needed.
+ */
+export class OutputAllocator extends Resource {
+  readonly #handle: number;
+  readonly #cells = new ShapeCells();
+  readonly #context: AllocatingContext;
+  readonly #output: string;
+
+  private constructor(context: AllocatingContext, output: string) {
+    super(`OutputAllocator of ${JSON.stringify(output)}`, context);
+    this.#context = context;
+    this.#output = output;
+    this.#handle = shim().bt_allocator_create()!;
+  }
+
+  /**
+   * Make an allocator and let it place an output.
+   *
+   * @param output name of an output whose shape depends on the data
+   * @throws {RangeError} If the engine has no such tensor
+   */
+  static create(context: AllocatingContext, output: string): OutputAllocator {
+    const tensor = context.tensor(output);
+    const allocator = new OutputAllocator(context, output);
+    try {
+      tensor.setAllocator(allocator);
+    } catch (error) {
+      allocator.close();
+      throw error;
+    }
+    return allocator;
+  }
+
+  /** Address of the IOutputAllocator. Borrowed: valid while it is open. @throws {ClosedError} If it is closed */
+  get handle(): number {
+    this.assertOpen("use an OutputAllocator");
+    return this.#handle;
+  }
+
+  /** Give it memory, which stays the caller's and outlives the inferences. At `tensor.maxBytes` it always fits. */
+  setMemory(memory: DeviceMemory): void {
+    shim().bt_allocator_set_memory(this.handle, memory.pointer, memory.byteLength);
+  }
+
+  /** Largest request in bytes since the memory was given. */
+  get requestedBytes(): number {
+    return shim().bt_allocator_requested(this.handle);
+  }
+
+  /** Shape of the last inference that was enqueued; `undefined` before the first. */
+  get shape(): Shape | undefined {
+    const rank = shim().bt_allocator_shape(this.handle, this.#cells.cells);
+    return rank < 0 ? undefined : this.#cells.read(rank);
+  }
+
+  protected override release(): void {
+    this.#context.tensor(this.#output).setAllocator(undefined);
+    this.#context.retire(() => destroyObserver(this.#handle));
   }
 }

@@ -2,8 +2,6 @@
 
 import { readCString } from "../ffi/cstring.ts";
 import { methodId, shim } from "../ffi/shim.ts";
-import type { Engine } from "./engine.ts";
-import type { ExecutionContext } from "./execution-context.ts";
 import { NativeObject } from "./native-object.ts";
 
 /** nvinfer1::LayerInformationFormat::kJSON. */
@@ -19,19 +17,19 @@ export interface EngineInformation {
 /** An inspector of one engine. */
 export class EngineInspector extends NativeObject {
   /** TensorRT has its address alone. */
-  #context: ExecutionContext | undefined;
+  #context: NativeObject | undefined;
 
-  private constructor(engine: Engine, handle: number) {
+  private constructor(engine: NativeObject & { readonly source: string }, handle: number) {
     super(`EngineInspector of ${engine.source}`, engine.library, handle, engine);
   }
 
   /** Called by {@linkcode Engine.createInspector} alone. */
-  static wrap(engine: Engine, handle: number): EngineInspector {
+  static wrap(engine: NativeObject & { readonly source: string }, handle: number): EngineInspector {
     return new EngineInspector(engine, handle);
   }
 
   /** Describe shapes as a context has them, instead of as ranges; the context must stay open while it is used. */
-  setContext(context: ExecutionContext): void {
+  setContext(context: NativeObject): void {
     const id = methodId("EngineInspector.setExecutionContext");
     const status = shim().bt_bool_pointer(this.library.handle, this.handle, id, context.handle);
     if (this.library.check(status, "EngineInspector.setExecutionContext") !== 1) {

@@ -1,18 +1,28 @@
 /** @module Engine: a model compiled for one GPU. */
 
-import { message } from "../core/errors.ts";
+import { message, ShapeError } from "../core/errors.ts";
+import type { DeviceMemory } from "../cuda/buffer-view.ts";
 import type { Device } from "../cuda/device.ts";
-import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./builder-config.ts";
+import type { Stream } from "../cuda/stream.ts";
+import { readCString } from "../ffi/cstring.ts";
+import { OutCells } from "../ffi/scratch.ts";
+import { type MethodName, methodId, nativeMethodName, SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
+import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./builder.ts";
+import { ContextTensor } from "./context-tensor.ts";
 import { EngineInspector } from "./engine-inspector.ts";
-import { ExecutionContext, type MemoryStrategy } from "./execution-context.ts";
 import { HostMemory } from "./host-memory.ts";
 import { NativeObject } from "./native-object.ts";
-import type { Runtime } from "./runtime.ts";
+import { createOffThread, Operation } from "./operation.ts";
 import { type EngineTensor, readEngineTensor } from "./tensor-info.ts";
+
+/** What an engine was made by: a runtime, of a device. */
+interface EngineOwner extends NativeObject {
+  readonly device: Device | undefined;
+}
 
 /** An engine. Contexts are made from it, one for each inference that runs at the same time; they share its weights. */
 export class Engine extends NativeObject {
-  readonly runtime: Runtime;
+  readonly runtime: EngineOwner;
   /** Path of the plan, or what the caller called it. */
   readonly source: string;
   /** What the model says of itself, where the plan carries it: `names`, `task`, `stride`, … */
@@ -22,7 +32,12 @@ export class Engine extends NativeObject {
   /** Number of optimisation profiles, at least 1. */
   readonly profileCount: number;
 
-  private constructor(runtime: Runtime, handle: number, metadata: Readonly<Record<string, string>>, source: string) {
+  private constructor(
+    runtime: EngineOwner,
+    handle: number,
+    metadata: Readonly<Record<string, string>>,
+    source: string,
+  ) {
     super(`Engine ${JSON.stringify(source)}`, runtime.library, handle, runtime);
     this.runtime = runtime;
     this.source = source;
@@ -40,7 +55,12 @@ export class Engine extends NativeObject {
   }
 
   /** Called by {@linkcode Runtime.deserialize} alone. */
-  static wrap(runtime: Runtime, handle: number, metadata: Readonly<Record<string, string>>, source: string): Engine {
+  static wrap(
+    runtime: EngineOwner,
+    handle: number,
+    metadata: Readonly<Record<string, string>>,
+    source: string,
+  ): Engine {
     return new Engine(runtime, handle, metadata, source);
   }
 
@@ -120,5 +140,189 @@ export class Engine extends NativeObject {
   serialize(): HostMemory {
     const handle = this.pointer("CudaEngine.serialize", `serialise ${this.source}`);
     return HostMemory.wrap(`Plan of ${this.source}`, this.library, handle, this);
+  }
+}
+
+/** Where activations live, in the order of nvinfer1::ExecutionContextAllocationStrategy. */
+const STRATEGIES = ["static", "on-profile-change", "user-managed"] as const;
+
+/**
+ * Where activations live: allocated with the context for the largest profile, allocated for the profile in use, or given
+ * by {@linkcode ExecutionContext.setDeviceMemory}, so that contexts can share memory.
+ */
+export type MemoryStrategy = (typeof STRATEGIES)[number];
+
+/** How many names of inputs without a shape are told. */
+const TOLD_NAMES = 8;
+
+/** A context. Its memory, streams and events belong to the caller and outlive it. */
+export class ExecutionContext extends NativeObject {
+  readonly engine: Engine;
+  readonly memory: MemoryStrategy;
+  /** Inputs and outputs in the engine's order, each with its name encoded once. */
+  readonly tensors: readonly ContextTensor[];
+  readonly #native: Shim = shim();
+  readonly #streams = new Set<Stream>();
+  /** What frees the observers that were attached once. */
+  readonly #retired: (() => void)[] = [];
+
+  private constructor(engine: Engine, handle: number, memory: MemoryStrategy) {
+    super(`ExecutionContext of ${engine.source}`, engine.library, handle, engine);
+    this.engine = engine;
+    this.memory = memory;
+    this.tensors = engine.tensors.map((info) => ContextTensor.of(this, info));
+  }
+
+  /** Called by {@linkcode Engine.createContext} alone. */
+  static async create(engine: Engine, memory: MemoryStrategy): Promise<ExecutionContext> {
+    const action = `create a context of ${engine.source}`;
+    using operation = Operation.on(engine, action);
+    const strategy = STRATEGIES.indexOf(memory);
+    const handle = await createOffThread(engine.library, {
+      name: "bt_engine_create_context",
+      args: [engine.library.handle, engine.handle, strategy, engine.runtime.device?.index ?? -1],
+      keep: [],
+      action,
+      call: "ICudaEngine::createExecutionContext",
+      method: "CudaEngine.createExecutionContext",
+    });
+    operation.close();
+    return new ExecutionContext(engine, handle, memory);
+  }
+
+  protected override get home(): Device | undefined {
+    return this.engine.runtime.device;
+  }
+
+  /** One input or output, to be looked up once and kept. @throws {RangeError} If the engine has none of that name */
+  tensor(name: string): ContextTensor {
+    const info = this.engine.tensor(name);
+    return this.tensors[this.engine.tensors.indexOf(info)]!;
+  }
+
+  /**
+   * Enqueue the inference. All addresses are bound and all input shapes known. Per frame: allocates nothing.
+   *
+   * The memory is in use until the stream has passed this point.
+   *
+   * @throws {TensorRtError} If TensorRT refuses; faults of the kernels surface when the stream is synchronised
+   */
+  enqueue(stream: Stream): void {
+    const status = this.#native.bt_context_enqueue(this.library.handle, this.handle, stream.handle);
+    if (status !== SHIM_STATUS.ok) this.#refuse("run", "ExecutionContext.enqueueV3", status);
+  }
+
+  /**
+   * Choose an optimisation profile; input shapes are to be set again. Enqueued on the stream.
+   *
+   * @param profile from 0 to `engine.profileCount - 1`
+   */
+  setProfile(profile: number, stream: Stream): void {
+    const status = this.#native.bt_context_set_profile(this.library.handle, this.handle, profile, stream.handle);
+    if (status !== SHIM_STATUS.ok) {
+      this.#refuse(`use profile ${profile} of`, "ExecutionContext.setOptimizationProfileAsync", status);
+    }
+  }
+
+  /** The profile in use. */
+  get profile(): number {
+    return this.i32("ExecutionContext.getOptimizationProfile");
+  }
+
+  /** Names of inputs whose shape is still unknown; then output shapes are unknown as well. */
+  missingShapes(): string[] {
+    const names = new OutCells(TOLD_NAMES);
+    const method = "ExecutionContext.inferShapes";
+    const status = this.#native.bt_context_infer_shapes(this.library.handle, this.handle, TOLD_NAMES, names.cells);
+    if (status < 0) this.#refuse("infer the shapes of", method, status);
+    return Array.from({ length: Math.min(status, TOLD_NAMES) }, (_, cell) => readCString(names.pointer(cell)));
+  }
+
+  /**
+   * Give a "user-managed" context the memory for its activations. It stays the caller's, who keeps it until the last
+   * inference has finished; contexts that never run at the same time may be given the same memory.
+   *
+   * @throws {ShapeError} If it is smaller than the profile in use needs
+   */
+  setDeviceMemory(memory: DeviceMemory): void {
+    const needed = this.engine.deviceMemoryBytes(this.profile);
+    if (memory.byteLength < needed) {
+      const expected = `${needed} bytes`;
+      const actual = `${memory.byteLength} bytes`;
+      throw new ShapeError(
+        message(`give ${this.label} its memory`, `as it must have ${expected}: received ${actual}`),
+        {
+          tensor: "device memory",
+          expected,
+          actual,
+        },
+      );
+    }
+    if (!this.library.has("ExecutionContext.setDeviceMemoryV2")) {
+      this.setPointer("ExecutionContext.setDeviceMemory", memory.pointer);
+      return;
+    }
+    const { pointer, byteLength } = memory;
+    const status = this.#native.bt_context_set_device_memory(this.library.handle, this.handle, pointer, byteLength);
+    this.library.check(status, "ExecutionContext.setDeviceMemoryV2");
+  }
+
+  /** Bytes of device memory that the shapes set now need; may be less than the profile's. "user-managed" alone. */
+  neededMemoryBytes(): number {
+    return this.i64("ExecutionContext.updateDeviceMemorySizeForShapes");
+  }
+
+  /** Let the engine's parallel branches run on streams of the caller: `engine.auxStreamCount` of them are used. */
+  setAuxStreams(streams: readonly Stream[]): void {
+    const handles = new OutCells(Math.max(1, streams.length));
+    streams.forEach((stream, at) => {
+      handles.setPointer(at, stream.handle);
+    });
+    const { library } = this;
+    const status = this.#native.bt_context_set_aux_streams(library.handle, this.handle, handles.cells, streams.length);
+    library.check(status, "ExecutionContext.setAuxStreams");
+    this.#streams.clear();
+    for (const stream of streams) this.#streams.add(stream);
+  }
+
+  /** Report layer times at every enqueue (the default once a profiler is set), or only when {@linkcode reportToProfiler} is called. */
+  setEmitsProfile(atEveryEnqueue: boolean): void {
+    this.setBool("ExecutionContext.setEnqueueEmitsProfile", atEveryEnqueue);
+  }
+
+  /** Report the layer times of the inference that has run. Blocks until it has finished. */
+  reportToProfiler(): boolean {
+    return this.bool("ExecutionContext.reportToProfiler");
+  }
+
+  /** Attach or detach (0) an IProfiler. Called by `LayerProfiler`. */
+  setProfiler(profiler: number): void {
+    this.setPointer("ExecutionContext.setProfiler", profiler);
+  }
+
+  /** Let at most so much of the L2 cache be kept for this context's activations. @param bytes 0 for none */
+  setPersistentCacheLimit(bytes: number): void {
+    const id = methodId("ExecutionContext.setPersistentCacheLimit");
+    const status = this.#native.bt_void_i64(this.library.handle, this.handle, id, bytes);
+    this.library.check(status, "ExecutionContext.setPersistentCacheLimit");
+  }
+
+  /**
+   * Free an observer with the context: TensorRT 10.6 goes on calling a profiler after it was told to let go of it.
+   * Called by `LayerProfiler` and `OutputAllocator`.
+   */
+  retire(free: () => void): void {
+    this.#retired.push(free);
+  }
+
+  protected override release(): void {
+    super.release();
+    for (const free of this.#retired) free();
+  }
+
+  #refuse(verb: string, method: MethodName, status: number): never {
+    const action = `${verb} ${this.engine.source}`;
+    this.library.check(status, method, action);
+    throw this.library.failure(action, nativeMethodName(method), status);
   }
 }

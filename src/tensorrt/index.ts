@@ -12,25 +12,24 @@ export type {
   SizeRange,
 } from "./build-options.ts";
 export { type BuildEnvironment, type BuiltPlan, buildPlan } from "./build-plan.ts";
-export { Builder, type BuilderOptions } from "./builder.ts";
 export {
+  Builder,
   BuilderConfig,
+  type BuilderOptions,
   type HardwareCompatibility,
   type MemoryPool,
   type ProfilingVerbosity,
-} from "./builder-config.ts";
-export { ContextTensor } from "./context-tensor.ts";
-export { Engine } from "./engine.ts";
+} from "./builder.ts";
+export { ContextTensor, OutputAllocator } from "./context-tensor.ts";
+export { Engine, ExecutionContext, type MemoryStrategy } from "./engine.ts";
 export { type CachedPlan, EngineCache, type ObtainEnvironment } from "./engine-cache.ts";
 export { type EngineInformation, EngineInspector } from "./engine-inspector.ts";
-export { ExecutionContext, type MemoryStrategy } from "./execution-context.ts";
 export { HostMemory } from "./host-memory.ts";
 export { LayerProfiler, type LayerTime } from "./layer-profiler.ts";
 export { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary, tensorRtSpec } from "./library.ts";
 export { Network, type NetworkLayer, type NetworkTensor } from "./network.ts";
 export { OnnxParser, type ParseOptions } from "./onnx-parser.ts";
 export { OptimizationProfile, type ShapeRange } from "./optimization-profile.ts";
-export { OutputAllocator } from "./output-allocator.ts";
 export {
   type ComputeCapability,
   type PlanFile,

@@ -5,7 +5,6 @@ import type { Shape } from "../core/shape.ts";
 import type { TensorInfo } from "../core/tensor.ts";
 import { cString, readCString } from "../ffi/cstring.ts";
 import { type MethodOf, methodId, shim } from "../ffi/shim.ts";
-import type { Builder } from "./builder.ts";
 import { dtypeOf } from "./data-type.ts";
 import { NativeObject } from "./native-object.ts";
 import { ShapeCells } from "./shape-cells.ts";
@@ -32,12 +31,12 @@ const cells = new ShapeCells();
 
 /** A network definition. Filled by {@linkcode OnnxParser.parse}; closed before its builder. */
 export class Network extends NativeObject {
-  private constructor(builder: Builder, handle: number) {
+  private constructor(builder: NativeObject, handle: number) {
     super("Network", builder.library, handle, builder);
   }
 
   /** Called by {@linkcode Builder.createNetwork} alone. */
-  static wrap(builder: Builder, handle: number): Network {
+  static wrap(builder: NativeObject, handle: number): Network {
     return new Network(builder, handle);
   }
 

@@ -4,7 +4,7 @@ import { message, OptionError } from "../core/errors.ts";
 import { formatShape, type Shape } from "../core/shape.ts";
 import { cString } from "../ffi/cstring.ts";
 import { methodId, SHIM_STATUS, shim } from "../ffi/shim.ts";
-import type { Builder } from "./builder.ts";
+import type { NativeObject } from "./native-object.ts";
 import { ShapeCells } from "./shape-cells.ts";
 
 /** nvinfer1::OptProfileSelector in the order of its numbers. */
@@ -21,16 +21,16 @@ const cells = new ShapeCells();
 
 /** A profile of a builder, which owns it. There is nothing to close. */
 export class OptimizationProfile {
-  readonly #builder: Builder;
+  readonly #builder: NativeObject;
   readonly #handle: number;
 
-  private constructor(builder: Builder, handle: number) {
+  private constructor(builder: NativeObject, handle: number) {
     this.#builder = builder;
     this.#handle = handle;
   }
 
   /** Called by {@linkcode Builder.createProfile} alone. */
-  static wrap(builder: Builder, handle: number): OptimizationProfile {
+  static wrap(builder: NativeObject, handle: number): OptimizationProfile {
     return new OptimizationProfile(builder, handle);
   }
 
@@ -89,7 +89,7 @@ export class OptimizationProfile {
     return library.check(status, "OptimizationProfile.isValid") === 1;
   }
 
-  #use(): { readonly library: Builder["library"]; readonly handle: number } {
+  #use(): { readonly library: NativeObject["library"]; readonly handle: number } {
     return { library: this.#builder.library, handle: this.handle };
   }
 

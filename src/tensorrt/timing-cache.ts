@@ -1,13 +1,12 @@
 /** @module TimingCache: how fast the kernels were that earlier builds tried, so that later builds need not try again. */
 
 import { shim } from "../ffi/shim.ts";
-import type { BuilderConfig } from "./builder-config.ts";
 import { HostMemory } from "./host-memory.ts";
 import { NativeObject } from "./native-object.ts";
 
 /** Measured timings. They hold for one GPU and one version of TensorRT; others are refused. */
 export class TimingCache extends NativeObject {
-  private constructor(config: BuilderConfig, handle: number) {
+  private constructor(config: NativeObject, handle: number) {
     super("TimingCache", config.library, handle, config);
   }
 
@@ -16,7 +15,7 @@ export class TimingCache extends NativeObject {
    *
    * @throws {TensorRtError} If the bytes are no timing cache of this version
    */
-  static create(config: BuilderConfig, bytes: Uint8Array = new Uint8Array()): TimingCache {
+  static create(config: NativeObject, bytes: Uint8Array = new Uint8Array()): TimingCache {
     const { library } = config;
     const stored = bytes.byteLength === 0 ? null : bytes;
     const handle = shim().bt_config_create_timing_cache(library.handle, config.handle, stored, bytes.byteLength);

@@ -8,9 +8,9 @@ import { Resource } from "../../src/core/resource.ts";
 import type { DeviceMemory } from "../../src/cuda/buffer-view.ts";
 import type { Device } from "../../src/cuda/device.ts";
 import type { Stream } from "../../src/cuda/stream.ts";
+import { OutputAllocator } from "../../src/tensorrt/context-tensor.ts";
 import { LayerProfiler } from "../../src/tensorrt/layer-profiler.ts";
 import { TensorRtLibrary } from "../../src/tensorrt/library.ts";
-import { OutputAllocator } from "../../src/tensorrt/output-allocator.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { sharedPath } from "../support/shared.ts";
 

@@ -7,7 +7,7 @@ import { createTensor, type Tensor } from "../../core/tensor.ts";
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
-import type { ExecutionContext } from "../../tensorrt/execution-context.ts";
+import type { ExecutionContext } from "../../tensorrt/engine.ts";
 import type { Size } from "../backend.ts";
 import { sizeTensor } from "../size-tensor.ts";
 import { inputShape } from "../task.ts";

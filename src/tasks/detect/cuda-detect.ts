@@ -2,8 +2,7 @@
 
 import { copyToDevice } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import type { OnStream } from "../../cuda/stream.ts";
-import { Stream } from "../../cuda/stream.ts";
+import { type OnStream, Stream } from "../../cuda/stream.ts";
 import { type Placement, place, type Size } from "../../image/geometry.ts";
 import { PixelCheck } from "../../model/box-units.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";

@@ -22,7 +22,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "allow-host",
     value: "LIST",
-    summary: "further host names, separated by commas; * for any (default: none on loopback, else any)",
+    summary: "further host names, divided by commas; * for any (default on loopback: none)",
   },
   { name: "name", value: "NAME", summary: "name of the model in /v2/models/NAME (default the file's)" },
   ...DETECTOR_FLAGS,

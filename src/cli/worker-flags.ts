@@ -43,7 +43,7 @@ export const WORKER_FLAGS: readonly Flag[] = [
   {
     name: "allow-host",
     value: "LIST",
-    summary: "further host names, separated by commas; * for any (default: none on loopback, else any)",
+    summary: "further host names, divided by commas; * for any (default on loopback: none)",
   },
   { name: "quiet", short: "q", summary: "say nothing but warnings" },
 ];

@@ -232,7 +232,7 @@ test("close() gives up after its time, and answers with 503 even then", async ()
   await until(() => held.held() === 1);
   const slow = await RawConnection.open(toy.server.url);
   slow.post("/detect", { "Content-Length": 1000 });
-  await Bun.sleep(30);
+  await Bun.sleep(150);
   await toy.server.close();
   for (const answer of running) expect(await failureOf(answer)).toBe("503 draining");
   expect(await slow.status()).toBe(503);

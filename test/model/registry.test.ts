@@ -688,6 +688,9 @@ test("EfficientNMS by every set of names, with whole or float classes; NHWC is T
         needsNms: false,
         plan: { kind: "columns", counts, boxes, scores, classes },
       });
+      // Any family may be behind this NMS; metadata tells.
+      expect(recognised(outputs).assumptions).toEqual([expect.stringContaining("DAMO-YOLO")]);
+      expect(recognised(outputs, { metadata: ultralytics(80) }).assumptions).toEqual([]);
       expect(() => recognised(outputs, { inputs: [["images", [1, 640, 640, 3]]] })).toThrow(ModelError);
     }
   }

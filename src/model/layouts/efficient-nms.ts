@@ -17,6 +17,11 @@ const NAMES: readonly (readonly [string, string, string, string])[] = [
   ["num", "boxes", "scores", "classes"],
 ];
 
+/** Without metadata nothing tells which family the NMS was put behind. */
+const ASSUMED =
+  "YOLO's pre-processing; DAMO-YOLO and others exported with this NMS look alike and want another: for DAMO-YOLO give " +
+  '`preprocessing: { fit: "stretch", scale: 1 }`';
+
 /**
  * Boxes x1, y1, x2, y2 in input pixels; rows past the count are undefined. Classes are whole numbers or floats.
  * TensorFlow's detectors have the third set of names with rows y1, x1, y2, x2: their input is NHWC, and they are refused.
@@ -37,6 +42,7 @@ export const efficientNms: Layout<ColumnsPlan> = {
       return recognition(efficientNms, traits, {
         outputs: [counts, boxes, scores, classes],
         preprocessing: YOLO_PREPROCESSING,
+        assumptions: traits.family === undefined ? [ASSUMED] : [],
         classes: undefined,
         needsNms: false,
         plan: {

@@ -1,0 +1,43 @@
+import { expect, test } from "bun:test";
+import type { Shape } from "../../src/core/shape.ts";
+import { needsShapes, withShapes } from "../../src/model/open-shapes.ts";
+import { recogniseModel } from "../../src/model/registry.ts";
+import { DYNAMIC_IMAGES, model, ultralytics } from "./model-infos.ts";
+
+const open = (shape: Shape, metadata: Record<string, string> = {}): ReturnType<typeof model> =>
+  model([["output0", shape]], { inputs: [DYNAMIC_IMAGES], metadata });
+
+function found(shape: Shape, actual: Shape): Shape {
+  return withShapes(open(shape), new Map([["output0", actual]]), [64, 64]).outputs[0]!.shape;
+}
+
+test("needsShapes(): where rows or channels are open, or even the rank; channels that come first tell enough", () => {
+  for (const shape of [[-1, -1, -1], [-1, -1, 6], [1, -1, 85], []]) expect(needsShapes(open(shape))).toBe(true);
+  for (const shape of [
+    [-1, 84, -1],
+    [-1, 300, 6],
+    [-1, 7],
+    [-1, 80, 20, 20],
+  ]) {
+    expect(needsShapes(open(shape))).toBe(false);
+  }
+});
+
+test("withShapes() fills what is open, and leaves the batch, what is declared, and what a run on zeros does not tell", () => {
+  expect(found([-1, -1, -1], [1, 252, 85])).toEqual([-1, 252, 85]);
+  expect(found([2, -1, 6], [2, 252, 6])).toEqual([2, 252, 6]);
+  // Nothing was found on zeros: how many rows there may be is still unknown. The GPU says -1 then.
+  expect(found([-1, -1, -1], [1, 0, 6])).toEqual([-1, -1, 6]);
+  expect(found([-1, -1, -1], [-1, -1, 6])).toEqual([-1, -1, 6]);
+  expect(found([], [1, 252, 85])).toEqual([-1, 252, 85]);
+  expect(found([-1, -1, -1], [1, 252])).toEqual([-1, -1, -1]);
+  expect(withShapes(open([-1, -1, -1]), new Map(), [64, 64]).outputs[0]!.shape).toEqual([-1, -1, -1]);
+});
+
+test("a dynamic export with NMS inside is recognised, whether zeros give rows or none", () => {
+  const metadata = ultralytics(3, { args: "{'nms': True, 'dynamic': True}" });
+  for (const rows of [300, 0]) {
+    const described = withShapes(open([-1, -1, -1], metadata), new Map([["output0", [1, rows, 6]]]), [640, 640]);
+    expect(recogniseModel(described, {})).toMatchObject({ layout: "yolo-end-to-end", plan: { columns: 6 } });
+  }
+});

@@ -3,6 +3,8 @@
 export {
   CatalogueError,
   ClosedError,
+  DecodeStalledError,
+  DecodeTimeoutError,
   ImageError,
   LibraryLoadError,
   ModelError,

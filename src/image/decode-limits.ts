@@ -83,21 +83,27 @@ export function assertLongEnough(source: string, byteLength: number, pixels: num
 /**
  * Refuse a JPEG that is worked through too often: each scan costs as much as a picture of its own, and needs only a few bytes.
  *
+ * @param markers what `readJpegMarkers` read of it
+ * @param size    of the picture, as its decoder has it
  * @throws {ImageError} If it is
  */
-export function assertJpegScans(bytes: Uint8Array, markers: JpegMarkers, source: string, maxPixels: number): void {
-  const { frame } = markers;
-  if (frame === undefined) return;
-  const pixels = frame.width * frame.height;
+export function assertJpegScans(
+  bytes: Uint8Array,
+  markers: JpegMarkers,
+  [width, height]: readonly [width: number, height: number],
+  source: string,
+  maxPixels: number,
+): void {
+  const pixels = width * height;
   if (!hasManyScans(markers)) {
-    assertLongEnough(source, bytes.length, pixels, `${frame.width}x${frame.height}`);
+    assertLongEnough(source, bytes.length, pixels, `${width}x${height} pixels`);
     return;
   }
   const { count } = readJpegScans(bytes, markers);
-  assertLongEnough(source, bytes.length, pixels * count, `${frame.width}x${frame.height} in ${count} scans`);
+  assertLongEnough(source, bytes.length, pixels * count, `${width}x${height} pixels in ${count} scans`);
   const most = maxPixels * SCANS_OF_LARGEST;
   if (pixels * count <= most) return;
-  const found = `as its scans must have at most ${most} pixels together: ${count} of ${frame.width}x${frame.height}`;
+  const found = `as its scans must have at most ${most} pixels together: ${count} of ${width}x${height}`;
   throw imageError(source, found, "save it as baseline JPEG, or raise maxPixels if the picture can be trusted");
 }
 

@@ -15,7 +15,9 @@ import { type ImageSource, isImage, readSource } from "./source.ts";
  * animation the first frame counts. An Image is checked and passed through as it is.
  *
  * @returns RGB, or RGBA where alpha is kept, with tight rows over memory that is the caller's alone; an Image keeps its own memory and format
- * @throws {ImageError} If the source is missing, not a picture, cut short, damaged, or has more pixels than allowed
+ * @throws {ImageError} If the source is missing, not a picture, cut short, damaged, SVG that was not asked for, or costs more
+ *   to decode than allowed; `DecodeTimeoutError` after `decodeTimeoutMs`
+ * @throws {DecodeStalledError} If every place to decode is held by pictures that take longer than allowed
  * @throws {ShapeError} If an Image's size, pitch and data do not fit together
  * @throws {OptionError} If an option is unknown or out of range
  *

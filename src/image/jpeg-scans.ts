@@ -74,7 +74,7 @@ export function readJpegScans(bytes: Uint8Array, markers: JpegMarkers): JpegScan
   return { count, end, isComplete: whole >= (markers.frame?.components ?? 1) };
 }
 
-/** True if libjpeg must keep all coefficients until the last scan is read, so that each further scan costs time. */
+/** True if libjpeg may have to keep all coefficients until the last scan is read, so that each further scan costs time. */
 export function hasManyScans({ isProgressive, frame }: JpegMarkers): boolean {
-  return isProgressive || (frame !== undefined && frame.scanComponents < frame.components);
+  return isProgressive || frame === undefined || frame.scanComponents < frame.components;
 }

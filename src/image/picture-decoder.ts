@@ -236,7 +236,7 @@ export class PictureDecoder extends Resource {
     const sourceWidth = swapsSides(orientation) ? header.height : header.width;
     const sourceHeight = swapsSides(orientation) ? header.width : header.height;
     if (sourceWidth * sourceHeight > maxPixels) throw tooLargeError(source, sourceWidth, sourceHeight, maxPixels);
-    assertJpegScans(bytes, header, source, maxPixels);
+    assertJpegScans(bytes, header, [header.width, header.height], source, maxPixels);
     const isPart = minWidth !== undefined || minHeight !== undefined;
     const scale = isPart ? jpegScale(sourceWidth, sourceHeight, minWidth ?? 1, minHeight ?? 1, needs) : 1;
     const byteLength = Math.ceil(header.width / scale) * Math.ceil(header.height / scale) * 3;

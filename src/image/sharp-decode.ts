@@ -203,7 +203,7 @@ async function decodeBy(
   }
   if (width * pageHeight > maxPixels) throw tooLargeError(source, width, pageHeight, maxPixels);
   if (kind?.name === "JPEG") {
-    assertJpegScans(bytes, readJpegMarkers(bytes), source, maxPixels);
+    assertJpegScans(bytes, readJpegMarkers(bytes), [width, height], source, maxPixels);
     return jpegPixels(sharp, bytes, source, decode).catch(orRefuse);
   }
   if (format !== "svg") assertLongEnough(source, bytes.length, width * pageHeight, `${width}x${pageHeight} pixels`);

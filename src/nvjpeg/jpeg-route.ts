@@ -11,7 +11,10 @@ export type JpegRefusal =
   | "damaged header"
   /** The end marker is missing. */
   | "cut short"
-  /** The data does not code all pixels. nvJPEG does not tell; the rest would be that of an earlier picture. */
+  /**
+   * The data codes other pixels than those of the picture: fewer, more, or none. nvJPEG does not tell; what is missing would
+   * be that of an earlier picture.
+   */
   | "damaged data"
   /** The height stands behind the pixels. */
   | "no height"

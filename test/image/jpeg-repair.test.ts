@@ -73,7 +73,7 @@ for (const [name, through] of PATHS) {
         for (const [kind, jpeg] of FILES) {
           const expected = (await decodeImage(jpeg)).data;
           let [refused, taken] = [0, 0];
-          for (let round = 0; round < 40; round++) {
+          for (let round = 0; round < 20; round++) {
             const file = Buffer.from(jpeg);
             const at = Math.floor(jpeg.length * (0.3 + random() * 0.4));
             file.fill(0, at, at + [8, 40, 200][round % 3]!);
@@ -90,8 +90,8 @@ for (const [name, through] of PATHS) {
             taken += 1;
             expect(image).toMatchObject({ width: 320, height: 240, damage: "its data does not fit its pixels" });
           }
-          expect(taken).toBeGreaterThan(kind === "baseline" ? refused - 1 : 10);
-          expect(refused).toBeGreaterThan(kind === "baseline" ? 25 : 30);
+          expect(taken).toBeGreaterThan(kind === "baseline" ? refused - 1 : 4);
+          expect(refused).toBeGreaterThan(kind === "baseline" ? 12 : 15);
           expect((await decodeImage(jpeg)).data).toEqual(expected);
         }
       });

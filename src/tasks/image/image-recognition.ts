@@ -49,7 +49,7 @@ const LARGEST_SCALE = 16384;
 const DTYPES: readonly DType[] = ["f32", "f16", "u8"];
 
 function refuse(source: string, found: string, hint: string, model: ModelInfo): never {
-  const text = message(`use ${JSON.stringify(source)} to transform pictures`, found, hint);
+  const text = message(`use ${source} to transform pictures`, found, hint);
   throw new ModelError(`${text}\n${formatModelInfo(model)}`, source);
 }
 

@@ -27,8 +27,8 @@ function info(name: string, shape: readonly number[], dtype: DType = "f32"): Ten
 function recognise(inputs: TensorInfo[], outputs: TensorInfo[], hints: Partial<ImageHints> = {}): ImageRecognition {
   const model = { inputs, outputs, metadata: {} };
   const all = { ...NONE, ...hints };
-  const input = recogniseInput(model, "m.onnx", all);
-  return recogniseOutput(model, "m.onnx", input, [input.fixedWidth ?? 64, input.fixedHeight ?? 64], outputs, all);
+  const input = recogniseInput(model, '"m.onnx"', all);
+  return recogniseOutput(model, '"m.onnx"', input, [input.fixedWidth ?? 64, input.fixedHeight ?? 64], outputs, all);
 }
 
 test("recogniseOutput() reads super-resolution of luma, and low light with channels last", () => {

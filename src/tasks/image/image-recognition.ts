@@ -87,7 +87,7 @@ function channelsOf(count: number, colour: ImageHints["colour"]): PixelChannels 
 /**
  * What a model takes: one tensor of four axes, with 1 or 3 channels, of f32, f16 or u8.
  *
- * @param source the model, for messages
+ * @param source the model as messages call it: its path in quotes
  * @throws {ModelError} If it takes no picture, or the layout cannot be told
  */
 export function recogniseInput(model: ModelInfo, source: string, hints: ImageHints): ImageInput {

@@ -46,45 +46,57 @@ async function countOf(source: string, inputArguments: readonly string[] = []): 
   return video.read;
 }
 
-test.skipIf(isFfmpegMissing)("a playlist that is called a video opens no other file and no address", async () => {
-  const address = `${server.url.href}clip.ts`;
-  const dash = `<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>${address}</BaseURL></Representation></AdaptationSet></Period></MPD>`;
-  for (const [name, content] of [
-    ["local.mp4", playlist(`file:${path("clip.ts")}`)],
-    ["remote.mp4", playlist(address)],
-    ["remote.ts", playlist(address)],
-    ["dash.mp4", dash],
-    ["concat.mp4", `ffconcat version 1.0\nfile '${path("clip.ts")}'\n`],
-    ["concat.mkv", `ffconcat version 1.0\nfile '${address}'\n`],
-  ] as const) {
-    writeFileSync(path(name), content);
-    const error = await countOf(path(name)).catch((reason: unknown) => reason);
-    expect(error).toBeInstanceOf(VideoError);
-    expect((error as Error).message).toContain(`${name}" as it is a playlist`);
-    expect((error as Error).message).toContain("\nHint: only what is named .m3u8, .mpd, .ffconcat or .sdp");
+test.skipIf(isFfmpegMissing)(
+  "a playlist that is called a video opens no other file and no address",
+  async () => {
+    const address = `${server.url.href}clip.ts`;
+    const dash = `<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>${address}</BaseURL></Representation></AdaptationSet></Period></MPD>`;
+    for (const [name, content] of [
+      ["local.mp4", playlist(`file:${path("clip.ts")}`)],
+      ["remote.mp4", playlist(address)],
+      ["remote.ts", playlist(address)],
+      ["dash.mp4", dash],
+      ["concat.mp4", `ffconcat version 1.0\nfile '${path("clip.ts")}'\n`],
+      ["concat.mkv", `ffconcat version 1.0\nfile '${address}'\n`],
+    ] as const) {
+      writeFileSync(path(name), content);
+      const error = await countOf(path(name)).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(VideoError);
+      expect((error as Error).message).toContain(`${name}" as it is a playlist`);
+      expect((error as Error).message).toContain("\nHint: only what is named .m3u8, .mpd, .ffconcat or .sdp");
+      expect(requests).toEqual([]);
+    }
+  },
+  20_000,
+);
+
+test.skipIf(isFfmpegMissing)(
+  "a playlist plays where its name or the caller says that it is one",
+  async () => {
+    writeFileSync(path("local.m3u8"), playlist("clip.ts"));
+    expect(await countOf(path("local.m3u8"))).toBe(10);
+    writeFileSync(path("parts.ffconcat"), "ffconcat version 1.0\nfile clip.ts\nfile clip.ts\n");
+    expect(await countOf(path("parts.ffconcat"))).toBe(20);
+    writeFileSync(path("forced.txt"), playlist("clip.ts"));
+    expect(await countOf(path("forced.txt"), ["-f", "hls"])).toBe(10);
+    // Not even then does one on the disk reach out.
+    writeFileSync(path("remote.m3u8"), playlist(`${server.url.href}clip.ts`));
+    await expect(countOf(path("remote.m3u8"))).rejects.toBeInstanceOf(VideoError);
     expect(requests).toEqual([]);
-  }
-});
+  },
+  20_000,
+);
 
-test.skipIf(isFfmpegMissing)("a playlist plays where its name or the caller says that it is one", async () => {
-  writeFileSync(path("local.m3u8"), playlist("clip.ts"));
-  expect(await countOf(path("local.m3u8"))).toBe(10);
-  writeFileSync(path("parts.ffconcat"), "ffconcat version 1.0\nfile clip.ts\nfile clip.ts\n");
-  expect(await countOf(path("parts.ffconcat"))).toBe(20);
-  writeFileSync(path("forced.txt"), playlist("clip.ts"));
-  expect(await countOf(path("forced.txt"), ["-f", "hls"])).toBe(10);
-  // Not even then does one on the disk reach out.
-  writeFileSync(path("remote.m3u8"), playlist(`${server.url.href}clip.ts`));
-  await expect(countOf(path("remote.m3u8"))).rejects.toBeInstanceOf(VideoError);
-  expect(requests).toEqual([]);
-});
-
-test.skipIf(isFfmpegMissing)("an address plays as a playlist only where it is named like one", async () => {
-  expect(await countOf(`${server.url.href}live.m3u8`)).toBe(10);
-  expect(await countOf(`${server.url.href}clip.ts`)).toBe(10);
-  await expect(countOf(`${server.url.href}camera`)).rejects.toThrow("as it is a playlist");
-  expect(requests.includes("/clip.ts")).toBe(false);
-});
+test.skipIf(isFfmpegMissing)(
+  "an address plays as a playlist only where it is named like one",
+  async () => {
+    expect(await countOf(`${server.url.href}live.m3u8`)).toBe(10);
+    expect(await countOf(`${server.url.href}clip.ts`)).toBe(10);
+    await expect(countOf(`${server.url.href}camera`)).rejects.toThrow("as it is a playlist");
+    expect(requests.includes("/clip.ts")).toBe(false);
+  },
+  20_000,
+);
 
 test("each scheme opens its own protocols", () => {
   const protocols = (address: string): string => {

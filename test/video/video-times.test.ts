@@ -75,17 +75,21 @@ test.skipIf(isFfmpegMissing)(
   120_000,
 );
 
-test.skipIf(isFfmpegMissing)("times count from where the file begins, though its sound begin first", async () => {
-  const late = ["-itsoffset", "0.5", "-f", "lavfi", "-i", "color=gray:size=64x48:rate=10:duration=1.5"];
-  const input = [...late, "-f", "lavfi", "-i", "sine=duration=2"];
-  await ffmpeg(...input, "-fps_mode", "passthrough", ...FAST, "-bf", "0", "-c:a", "mp2", path("late.ts"));
-  const [first = 0, second = 0] = (await readAll(path("late.ts"))).times;
-  expect(first).toBeGreaterThan(400);
-  expect(first).toBeLessThan(600);
-  expect(second - first).toBeCloseTo(100, 1);
-  const part = await readAll(path("late.ts"), { startMs: 1 });
-  expect(part.times[0]!).toBeCloseTo(first, 1);
-});
+test.skipIf(isFfmpegMissing)(
+  "times count from where the file begins, though its sound begin first",
+  async () => {
+    const late = ["-itsoffset", "0.5", "-f", "lavfi", "-i", "color=gray:size=64x48:rate=10:duration=1.5"];
+    const input = [...late, "-f", "lavfi", "-i", "sine=duration=2"];
+    await ffmpeg(...input, "-fps_mode", "passthrough", ...FAST, "-bf", "0", "-c:a", "mp2", path("late.ts"));
+    const [first = 0, second = 0] = (await readAll(path("late.ts"))).times;
+    expect(first).toBeGreaterThan(400);
+    expect(first).toBeLessThan(600);
+    expect(second - first).toBeCloseTo(100, 1);
+    const part = await readAll(path("late.ts"), { startMs: 1 });
+    expect(part.times[0]!).toBeCloseTo(first, 1);
+  },
+  20_000,
+);
 
 test("seekSecondsOf() goes back further with each try, as far as the beginning", () => {
   expect([0, 1, 2, 3].map((attempt) => seekSecondsOf(100_700, attempt))).toEqual([100, 96, 84, 36]);
@@ -93,71 +97,83 @@ test("seekSecondsOf() goes back further with each try, as far as the beginning",
   expect(seekSecondsOf(0, 0)).toBe(0);
 });
 
-test.skipIf(isFfmpegMissing)("every n-th frame and frames a second go on counting where the size changes", async () => {
-  for (const [name, size] of [
-    ["one.ts", "64x48"],
-    ["two.ts", "320x240"],
-  ] as const) {
-    const source = `testsrc2=size=${size}:rate=25:duration=1`;
-    const offset = name === "two.ts" ? ["-output_ts_offset", "1"] : [];
-    await ffmpeg("-f", "lavfi", "-i", source, ...FAST, ...offset, path(name));
-  }
-  writeFileSync(path("both.ts"), Buffer.concat([readFileSync(path("one.ts")), readFileSync(path("two.ts"))]));
-  const whole = (await readAll(path("both.ts"))).times;
-  expect(whole.length).toBe(50);
-  const seventh = (await readAll(path("both.ts"), { every: 7 })).times;
-  expect(seventh.map((time) => whole.findIndex((other) => Math.abs(other - time) < 0.1))).toEqual([
-    0, 7, 14, 21, 28, 35, 42, 49,
-  ]);
-  const slow = (await readAll(path("both.ts"), { fps: 3 })).times;
-  expect(slow.every((time, at) => at === 0 || time - slow[at - 1]! > 300)).toBe(true);
-});
-
-test.skipIf(isFfmpegMissing)("frames keep their brightness and colour where range or matrix change", async () => {
-  const colour = "color=c=0x30C060:size=64x48:rate=25:duration=0.2,format=rgb24";
-  const make = async (name: string, matrix: string, range: string): Promise<Buffer> => {
-    const filter = `scale=out_color_matrix=${matrix}:out_range=${range},format=yuv420p`;
-    const tags = ["-colorspace", matrix === "bt709" ? "bt709" : "smpte170m", "-color_range", range];
-    await ffmpeg("-f", "lavfi", "-i", colour, "-vf", filter, ...tags, "-c:v", "libx264", "-qp", "4", path(name));
-    return readFileSync(path(name));
-  };
-  const parts = {
-    limited: await make("limited.ts", "bt601", "tv"),
-    full: await make("full.ts", "bt601", "pc"),
-    hd: await make("hd.ts", "bt709", "tv"),
-  };
-  for (const [first, second, pixels] of [
-    ["limited", "full", "nv12"],
-    ["full", "limited", "nv12"],
-    ["full", "limited", "rgb"],
-    ["limited", "hd", "nv12"],
-  ] as const) {
-    // From ffmpeg 7 on H.264 that was full range once is taken for it ever after.
-    if (first === "full" && isFfmpegNew) continue;
-    writeFileSync(path("changing.ts"), Buffer.concat([parts[first], parts[second]]));
-    await using video = await VideoSource.open(path("changing.ts"), { pixels });
-    let frames = 0;
-    for await (using frame of video) {
-      const rgb = tightRgb(frame);
-      for (const [at, level] of [48, 192, 96].entries()) expect(Math.abs(rgb[3000 + at]! - level)).toBeLessThan(5);
-      frames += 1;
+test.skipIf(isFfmpegMissing)(
+  "every n-th frame and frames a second go on counting where the size changes",
+  async () => {
+    for (const [name, size] of [
+      ["one.ts", "64x48"],
+      ["two.ts", "320x240"],
+    ] as const) {
+      const source = `testsrc2=size=${size}:rate=25:duration=1`;
+      const offset = name === "two.ts" ? ["-output_ts_offset", "1"] : [];
+      await ffmpeg("-f", "lavfi", "-i", source, ...FAST, ...offset, path(name));
     }
-    expect(frames).toBe(10);
-  }
-});
+    writeFileSync(path("both.ts"), Buffer.concat([readFileSync(path("one.ts")), readFileSync(path("two.ts"))]));
+    const whole = (await readAll(path("both.ts"))).times;
+    expect(whole.length).toBe(50);
+    const seventh = (await readAll(path("both.ts"), { every: 7 })).times;
+    expect(seventh.map((time) => whole.findIndex((other) => Math.abs(other - time) < 0.1))).toEqual([
+      0, 7, 14, 21, 28, 35, 42, 49,
+    ]);
+    const slow = (await readAll(path("both.ts"), { fps: 3 })).times;
+    expect(slow.every((time, at) => at === 0 || time - slow[at - 1]! > 300)).toBe(true);
+  },
+  20_000,
+);
 
-test.skipIf(isFfmpegMissing)("a file without times is said to be one", async () => {
-  await ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=0.5", "-c:v", "mjpeg", path("raw.mjpeg"));
-  const warnings: string[] = [];
-  setLogSink((level, text) => level === "warn" && warnings.push(text));
-  try {
-    const { times } = await readAll(path("raw.mjpeg"));
-    expect(times).toEqual([0, 40, 80, 120, 160]);
-    expect(warnings).toEqual([expect.stringContaining("raw.mjpeg holds no times: 25 frames a second are assumed")]);
-    const told = await readAll(path("raw.mjpeg"), { inputArguments: ["-framerate", "10"] });
-    expect(told.times).toEqual([0, 100, 200, 300, 400]);
-    expect(warnings.length).toBe(1);
-  } finally {
-    setLogSink(undefined);
-  }
-});
+test.skipIf(isFfmpegMissing)(
+  "frames keep their brightness and colour where range or matrix change",
+  async () => {
+    const colour = "color=c=0x30C060:size=64x48:rate=25:duration=0.2,format=rgb24";
+    const make = async (name: string, matrix: string, range: string): Promise<Buffer> => {
+      const filter = `scale=out_color_matrix=${matrix}:out_range=${range},format=yuv420p`;
+      const tags = ["-colorspace", matrix === "bt709" ? "bt709" : "smpte170m", "-color_range", range];
+      await ffmpeg("-f", "lavfi", "-i", colour, "-vf", filter, ...tags, "-c:v", "libx264", "-qp", "4", path(name));
+      return readFileSync(path(name));
+    };
+    const parts = {
+      limited: await make("limited.ts", "bt601", "tv"),
+      full: await make("full.ts", "bt601", "pc"),
+      hd: await make("hd.ts", "bt709", "tv"),
+    };
+    for (const [first, second, pixels] of [
+      ["limited", "full", "nv12"],
+      ["full", "limited", "nv12"],
+      ["full", "limited", "rgb"],
+      ["limited", "hd", "nv12"],
+    ] as const) {
+      // From ffmpeg 7 on H.264 that was full range once is taken for it ever after.
+      if (first === "full" && isFfmpegNew) continue;
+      writeFileSync(path("changing.ts"), Buffer.concat([parts[first], parts[second]]));
+      await using video = await VideoSource.open(path("changing.ts"), { pixels });
+      let frames = 0;
+      for await (using frame of video) {
+        const rgb = tightRgb(frame);
+        for (const [at, level] of [48, 192, 96].entries()) expect(Math.abs(rgb[3000 + at]! - level)).toBeLessThan(5);
+        frames += 1;
+      }
+      expect(frames).toBe(10);
+    }
+  },
+  20_000,
+);
+
+test.skipIf(isFfmpegMissing)(
+  "a file without times is said to be one",
+  async () => {
+    await ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=0.5", "-c:v", "mjpeg", path("raw.mjpeg"));
+    const warnings: string[] = [];
+    setLogSink((level, text) => level === "warn" && warnings.push(text));
+    try {
+      const { times } = await readAll(path("raw.mjpeg"));
+      expect(times).toEqual([0, 40, 80, 120, 160]);
+      expect(warnings).toEqual([expect.stringContaining("raw.mjpeg holds no times: 25 frames a second are assumed")]);
+      const told = await readAll(path("raw.mjpeg"), { inputArguments: ["-framerate", "10"] });
+      expect(told.times).toEqual([0, 100, 200, 300, 400]);
+      expect(warnings.length).toBe(1);
+    } finally {
+      setLogSink(undefined);
+    }
+  },
+  20_000,
+);

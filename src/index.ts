@@ -17,7 +17,7 @@ export {
 export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
 export type { Tensor, TensorInfo } from "./core/tensor.ts";
 export type { Box, Detection, DetectionResult, Timing } from "./detector/detection.ts";
-export { type BackendInfo, Detector } from "./detector/detector.ts";
+export { Detector } from "./detector/detector.ts";
 export type { DetectOptions, DetectorOptions, StreamOptions, WarmUpOptions } from "./detector/detector-config.ts";
 export {
   ImageModel,
@@ -27,6 +27,8 @@ export {
   type TransformStreamResult,
 } from "./detector/image-model.ts";
 export type { ImageModelOptions } from "./detector/image-model-config.ts";
+export type { BackendInfo } from "./detector/loaded-model.ts";
+export { Model, type ModelOptions } from "./detector/model.ts";
 export type { StagedBatch } from "./detector/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./detector/stream.ts";
 export { decodeImage } from "./image/decode.ts";

@@ -1,11 +1,6 @@
 /** @module Detector: a model on a machine, from a picture to the objects in it. */
 
-import { allEnded } from "../core/all-ended.ts";
-import { ClosedError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { decodeGate } from "../image/decode-gate.ts";
-import { encodeImage } from "../image/encode.ts";
-import { imageOf } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
 import type { Recognition } from "../model/layout.ts";
@@ -13,9 +8,7 @@ import type { ModelInfo } from "../model/model-info.ts";
 import type { Selection } from "../model/selection.ts";
 import { openBackends } from "../pipeline/accelerator.ts";
 import type { Backend } from "../pipeline/backend.ts";
-import { MicroBatcher } from "../pipeline/micro-batcher.ts";
-import { type FrameResult, Pipeline } from "../pipeline/pipeline.ts";
-import { warmUp } from "../pipeline/warm-up.ts";
+import type { FrameResult } from "../pipeline/pipeline.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, detectionsOf } from "./detection.ts";
 import {
@@ -30,12 +23,12 @@ import {
   selectionOf,
   type WarmUpOptions,
 } from "./detector-config.ts";
+import { type BackendInfo, LoadedModel } from "./loaded-model.ts";
 import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
-import { inOrder, type StreamResult, type StreamSummary } from "./stream.ts";
+import type { StreamResult, StreamSummary } from "./stream.ts";
 
 type DetectBackend = Backend<Recognition, Selection, DetectionBlock>;
-type DetectPipeline = Pipeline<Recognition, Selection, DetectionBlock>;
 
 /**
  * Options that a model with a fixed input leaves no room for are passed over, and a size beside the grid of one with an open
@@ -60,9 +53,6 @@ function tellMisfits(
   if (batch > most) logger.warn(`Took ${most} for the option batch, as the model ${name} takes no more: ${batch}`);
 }
 
-/** What a detector tells of the machine it runs on. */
-export type BackendInfo = Pick<DetectBackend, "kind" | "description" | "maxBatch" | "inFlight" | "jpeg">;
-
 /**
  * Finds objects in pictures. Loading is the expensive step: keep the detector, and close it when done.
  *
@@ -74,22 +64,25 @@ export type BackendInfo = Pick<DetectBackend, "kind" | "description" | "maxBatch
  * ```
  */
 export class Detector implements AsyncDisposable {
-  readonly #pipeline: DetectPipeline;
-  readonly #batcher: MicroBatcher<Selection, DetectionBlock, DetectionResult>;
+  /** What the model is for. */
+  readonly task = "detect";
+  readonly #loaded: LoadedModel<Recognition, Selection, DetectionBlock, DetectionResult>;
   readonly #config: DetectorConfig;
-  readonly #name: string;
   /** The selection of a call without options, made once. */
   readonly #selection: Selection;
-  #closing = false;
 
-  private constructor(pipeline: DetectPipeline, config: DetectorConfig, selection: Selection, name: string) {
-    this.#pipeline = pipeline;
+  private constructor(backends: readonly DetectBackend[], config: DetectorConfig, name: string) {
+    const { labels } = backends[0]!.task.recognition;
     this.#config = config;
-    this.#selection = selection;
-    this.#name = name;
-    this.#batcher = new MicroBatcher(pipeline, {
-      wait: config.batchWait,
-      read: (frame, startedAt) => this.#result(frame, startedAt),
+    this.#selection = selectionOf(config.detect, labels);
+    tellMisfits(config, backends, name);
+    const { inFlight, batch, batchWait } = config;
+    this.#loaded = new LoadedModel(backends, {
+      label: `Detector ${name}`,
+      inFlight,
+      batch,
+      batchWait,
+      read: (frame, startedAt) => resultOf(frame, startedAt, labels),
     });
   }
 
@@ -109,43 +102,42 @@ export class Detector implements AsyncDisposable {
   static async load(model: string | URL | Uint8Array, options: DetectorOptions = {}): Promise<Detector> {
     const config = parseDetectorOptions(options);
     const { source, name } = await modelSource(model);
-    using opened = new DisposableStack();
     const backends = await openBackends(source, new DetectTask(config), config, config.devices);
+    return Detector.over(backends, config, name);
+  }
+
+  /** @internal A detector over a model that was loaded as one; the backends are closed if it cannot be made. */
+  static over(backends: readonly DetectBackend[], config: DetectorConfig, name: string): Detector {
+    using opened = new DisposableStack();
     for (const backend of backends) opened.defer(() => backend.close());
-    const { recognition } = backends[0]!.task;
-    const selection = selectionOf(config.detect, recognition.labels);
-    tellMisfits(config, backends, name);
-    const pipeline = new Pipeline(backends, {
-      inFlight: config.inFlight,
-      batch: Math.min(config.batch, ...backends.map(({ maxBatch }) => maxBatch)),
-    });
+    const detector = new Detector(backends, config, name);
     opened.move();
-    return new Detector(pipeline, config, selection, name);
+    return detector;
   }
 
   /** Class names by class id; empty where neither the model nor the options tell. */
   get labels(): readonly string[] {
-    return this.#pipeline.backend.task.recognition.labels;
+    return this.#loaded.recognition.labels;
   }
 
   /** Which output layout the model has, why, and what follows from it. */
   get recognition(): Recognition {
-    return this.#pipeline.backend.task.recognition;
+    return this.#loaded.recognition;
   }
 
   /** Inputs, outputs and metadata of the model. */
   get model(): ModelInfo {
-    return this.#pipeline.backend.model;
+    return this.#loaded.model;
   }
 
   /** The machine that runs it; the first device of several. */
   get backend(): BackendInfo {
-    return this.#pipeline.backend;
+    return this.#loaded.backend;
   }
 
   /** Every device that runs it: one, unless several were asked for. */
   get backends(): readonly BackendInfo[] {
-    return this.#pipeline.backends;
+    return this.#loaded.backends;
   }
 
   /**
@@ -154,7 +146,7 @@ export class Detector implements AsyncDisposable {
    * runs hang goes on counting.
    */
   get stalledMs(): number {
-    return Math.max(this.#pipeline.stalledMs, decodeGate.stalledMs);
+    return this.#loaded.stalledMs;
   }
 
   /**
@@ -168,13 +160,7 @@ export class Detector implements AsyncDisposable {
    * @throws {NativeError} If the model itself, or its device, fails
    */
   async warmUp(options: WarmUpOptions = {}): Promise<void> {
-    this.#assertOpen("warm up");
-    const { width, height } = parseWarmUpOptions(options, this.#config.maxPixels);
-    const started = performance.now();
-    const black = imageOf(new Uint8Array(width * height * 3), { width, height });
-    await warmUp(this.#pipeline, [black, await encodeImage(black)], this.#selection);
-    const ms = Math.round(performance.now() - started);
-    logger.debug(`Warmed up ${this.#name}, ${this.#pipeline.inFlight} in flight, in ${ms} ms`);
+    await this.#loaded.warmUp(parseWarmUpOptions(options, this.#config.maxPixels), this.#selection);
   }
 
   /**
@@ -190,7 +176,7 @@ export class Detector implements AsyncDisposable {
    * @throws the reason of `options.signal`
    */
   async detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult> {
-    return this.#batcher.submit(source, this.#selectionFor(options), options?.signal).promise;
+    return this.#loaded.submit(source, this.#selectionFor(options), "detect", options?.signal).promise;
   }
 
   /**
@@ -202,8 +188,7 @@ export class Detector implements AsyncDisposable {
    * @throws the reason of `options.signal`
    */
   async detectBatch(sources: readonly ImageSource[], options?: DetectOptions): Promise<DetectionResult[]> {
-    const selection = this.#selectionFor(options);
-    return allEnded(sources.map((source) => this.#batcher.submit(source, selection, options?.signal).promise));
+    return this.#loaded.submitAll(sources, this.#selectionFor(options), "detect", options?.signal);
   }
 
   /**
@@ -231,18 +216,12 @@ export class Detector implements AsyncDisposable {
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: StreamOptions = {},
   ): AsyncGenerator<StreamResult, StreamSummary, undefined> {
-    this.#assertOpen("detect");
+    this.#loaded.assertOpen("detect");
     const { detect, ...config } = parseStreamOptions(options, this.#config.detect);
     const selection = selectionOf(detect, this.labels);
-    const { inFlight, batch } = this.#pipeline;
-    const isReadAhead = batch > 1 && config.policy === "all";
-    return inOrder(sources, {
+    return this.#loaded.stream(sources, {
       ...config,
-      limit: (inFlight + (isReadAhead ? 1 : 0)) * batch,
-      submit: (source) => {
-        this.#assertOpen("detect");
-        return this.#batcher.submit(source, selection);
-      },
+      submit: (source) => this.#loaded.submit(source, selection, "detect"),
     });
   }
 
@@ -253,8 +232,8 @@ export class Detector implements AsyncDisposable {
    * @returns owns a slot until it is closed: bind it with `using`
    */
   staged(sources: readonly ImageSource[]): Promise<StagedBatch> {
-    this.#assertOpen("detect");
-    return StagedBatch.open(this.#pipeline, sources, (options) => this.#selectionFor(options));
+    this.#loaded.assertOpen("detect");
+    return StagedBatch.open(this.#loaded.pipeline, sources, (options) => this.#selectionFor(options));
   }
 
   /**
@@ -264,37 +243,32 @@ export class Detector implements AsyncDisposable {
    * CPU: a GPU finishes what it has begun
    */
   close({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
-    this.#closing = true;
-    this.#batcher.flush();
-    return this.#pipeline.close(force);
+    return this.#loaded.close(force);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  #assertOpen(action: string): void {
-    if (this.#closing) throw new ClosedError(action, `Detector ${this.#name}`);
-  }
-
   #selectionFor(options: DetectOptions | undefined): Selection {
-    this.#assertOpen("detect");
+    this.#loaded.assertOpen("detect");
     if (options === undefined) return this.#selection;
     return selectionOf(parseDetectOptions(options, this.#config.detect), this.labels);
   }
+}
 
-  #result(
-    { output: block, width, height, timings, damage }: FrameResult<DetectionBlock>,
-    startedAt: number,
-  ): DetectionResult {
-    return {
-      detections: detectionsOf(block, this.labels),
-      width,
-      height,
-      dropped: block.dropped,
-      implausible: block.implausible,
-      timing: { ...timings, total: performance.now() - startedAt },
-      ...(damage === undefined ? {} : { damage }),
-    };
-  }
+function resultOf(
+  { output: block, width, height, timings, damage }: FrameResult<DetectionBlock>,
+  startedAt: number,
+  labels: readonly string[],
+): DetectionResult {
+  return {
+    detections: detectionsOf(block, labels),
+    width,
+    height,
+    dropped: block.dropped,
+    implausible: block.implausible,
+    timing: { ...timings, total: performance.now() - startedAt },
+    ...(damage === undefined ? {} : { damage }),
+  };
 }

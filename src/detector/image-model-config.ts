@@ -60,6 +60,7 @@ export interface ImageModelOptions extends DecodingLimits {
 export interface ImageModelConfig extends ImageTaskOptions {
   readonly backend: "auto" | "cpu" | "gpu";
   readonly inFlight: number;
+  readonly maxPixels: number;
   readonly threads: number | undefined;
   readonly device: number;
   readonly build: EngineBuild;

@@ -1,6 +1,5 @@
 /** @module ImageModel: a model that makes pictures of pictures, on a machine: super-resolution, enhancement, style. */
 
-import { ClosedError } from "../core/errors.ts";
 import { type Image, imageOf } from "../image/image.ts";
 import { packedImage } from "../image/rgb.ts";
 import { type ImageSource, isImage } from "../image/source.ts";
@@ -8,17 +7,18 @@ import type { ModelInfo } from "../model/model-info.ts";
 import { openBackends } from "../pipeline/accelerator.ts";
 import { type Backend, DEFAULT_MACHINE_OPTIONS } from "../pipeline/backend.ts";
 import type { QueuedFrame } from "../pipeline/frame.ts";
-import { MicroBatcher } from "../pipeline/micro-batcher.ts";
-import { type FrameResult, Pipeline } from "../pipeline/pipeline.ts";
+import type { FrameResult } from "../pipeline/pipeline.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
 import type { MadeImage, TiledRecognition } from "../tasks/image/made-image.ts";
 import { type TileGrid, tileGrid } from "../tasks/image/tile-grid.ts";
 import type { Timing } from "./detection.ts";
+import { parseWarmUpOptions, type WarmUpOptions } from "./detector-config.ts";
 import { type ImageModelConfig, type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
+import { type BackendInfo, LoadedModel } from "./loaded-model.ts";
 import { modelSource } from "./model-source.ts";
-import { inOrder, type StreamSummary } from "./stream.ts";
+import type { StreamSummary } from "./stream.ts";
 
-type ImagePipeline = Pipeline<TiledRecognition, undefined, MadeImage>;
+type ImageBackend = Backend<TiledRecognition, undefined, MadeImage>;
 
 /** What is made of one picture. */
 export interface TransformResult {
@@ -66,15 +66,20 @@ export interface TransformStreamOptions {
  * ```
  */
 export class ImageModel implements AsyncDisposable {
-  readonly #pipeline: ImagePipeline;
-  readonly #batcher: MicroBatcher<undefined, MadeImage, TransformResult>;
-  readonly #name: string;
-  #closing = false;
+  /** What the model is for. */
+  readonly task = "image";
+  readonly #maxPixels: number;
+  readonly #loaded: LoadedModel<TiledRecognition, undefined, MadeImage, TransformResult>;
 
-  private constructor(pipeline: ImagePipeline, name: string) {
-    this.#pipeline = pipeline;
-    this.#name = name;
-    this.#batcher = new MicroBatcher(pipeline, { wait: 0, read: resultOf });
+  private constructor(
+    backends: readonly ImageBackend[],
+    config: Pick<ImageModelConfig, "inFlight" | "maxPixels">,
+    name: string,
+  ) {
+    const { inFlight, maxPixels } = config;
+    this.#maxPixels = maxPixels;
+    const label = `ImageModel ${name}`;
+    this.#loaded = new LoadedModel(backends, { label, inFlight, batch: 1, batchWait: 0, read: resultOf });
   }
 
   /**
@@ -91,18 +96,29 @@ export class ImageModel implements AsyncDisposable {
   static async load(model: string | URL | Uint8Array, options: ImageModelOptions = {}): Promise<ImageModel> {
     const config = parseImageModelOptions(options);
     const { source, name } = await modelSource(model);
-    const { devices, machine } = machineOf(config);
+    const { backend, inFlight, threads, device, build } = config;
+    // Pictures are decoded on the CPU: those of a GPU may be a level off.
+    const machine = { ...DEFAULT_MACHINE_OPTIONS, backend, inFlight, threads, build, jpeg: "cpu" as const };
+    const backends = await openBackends(source, new ImageTask(config), machine, [device]);
+    return ImageModel.over(backends, config, name);
+  }
+
+  /** @internal An image model over one that was loaded as one; the backends are closed if it cannot be made. */
+  static over(
+    backends: readonly ImageBackend[],
+    config: Pick<ImageModelConfig, "inFlight" | "maxPixels">,
+    name: string,
+  ): ImageModel {
     using opened = new DisposableStack();
-    const backends = await openBackends(source, new ImageTask(config), machine, devices);
     for (const backend of backends) opened.defer(() => backend.close());
-    const pipeline = new Pipeline(backends, { inFlight: config.inFlight, batch: 1 });
+    const model = new ImageModel(backends, config, name);
     opened.move();
-    return new ImageModel(pipeline, name);
+    return model;
   }
 
   /** What the model takes and makes. */
   get recognition(): TiledRecognition {
-    return this.#pipeline.backend.task.recognition;
+    return this.#loaded.recognition;
   }
 
   /** How many times as large the pictures become. */
@@ -112,12 +128,12 @@ export class ImageModel implements AsyncDisposable {
 
   /** Inputs, outputs and metadata of the model. */
   get model(): ModelInfo {
-    return this.#pipeline.backend.model;
+    return this.#loaded.model;
   }
 
   /** The machine that runs it. */
-  get backend(): Pick<Backend<unknown, undefined, MadeImage>, "kind" | "description"> {
-    return this.#pipeline.backend;
+  get backend(): BackendInfo {
+    return this.#loaded.backend;
   }
 
   /**
@@ -127,6 +143,19 @@ export class ImageModel implements AsyncDisposable {
    */
   tiles(width: number, height: number): TileGrid {
     return tileGrid(width, height, this.recognition.tiling);
+  }
+
+  /**
+   * Run a black picture through the model in all ways that pictures will go, so that the first real one takes no longer than
+   * the others.
+   *
+   * @param options the size of the pictures to come
+   * @throws {OptionError} If an option is unknown or out of range, or the size over `maxPixels`
+   * @throws {ClosedError} If the model has been closed
+   * @throws {NativeError} If the model itself, or its device, fails
+   */
+  async warmUp(options: WarmUpOptions = {}): Promise<void> {
+    await this.#loaded.warmUp(parseWarmUpOptions(options, this.#maxPixels), undefined);
   }
 
   /**
@@ -154,11 +183,10 @@ export class ImageModel implements AsyncDisposable {
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: TransformStreamOptions = {},
   ): AsyncGenerator<TransformStreamResult, StreamSummary, undefined> {
-    this.#assertOpen();
+    this.#loaded.assertOpen("transform a picture");
     const { onError, signal } = options;
-    return inOrder(sources, {
+    return this.#loaded.stream(sources, {
       policy: "all",
-      limit: this.#pipeline.inFlight,
       submit: (source) => this.#submit(source),
       onError,
       onDrop: undefined,
@@ -168,9 +196,7 @@ export class ImageModel implements AsyncDisposable {
 
   /** Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well. */
   close(): Promise<void> {
-    this.#closing = true;
-    this.#batcher.flush();
-    return this.#pipeline.close();
+    return this.#loaded.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -178,12 +204,8 @@ export class ImageModel implements AsyncDisposable {
   }
 
   #submit(source: ImageSource, signal?: AbortSignal): QueuedFrame<TransformResult> {
-    this.#assertOpen();
-    return this.#batcher.submit(isImage(source) ? packed(source) : source, undefined, signal);
-  }
-
-  #assertOpen(): void {
-    if (this.#closing) throw new ClosedError("transform a picture", `ImageModel ${this.#name}`);
+    const picture = isImage(source) ? packed(source) : source;
+    return this.#loaded.submit(picture, undefined, "transform a picture", signal);
   }
 }
 
@@ -200,10 +222,4 @@ function resultOf({ output, timings, damage }: FrameResult<MadeImage>, startedAt
     timing: { ...timings, total: performance.now() - startedAt },
     ...(damage === undefined ? {} : { damage }),
   };
-}
-
-/** What decides where it runs. Pictures are decoded on the CPU: those of a GPU may be a level off. */
-function machineOf({ backend, inFlight, threads, device, build }: ImageModelConfig) {
-  const machine = { ...DEFAULT_MACHINE_OPTIONS, backend, inFlight, threads, build, jpeg: "cpu" as const };
-  return { machine, devices: [device] };
 }

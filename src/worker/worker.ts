@@ -3,8 +3,9 @@
 import { basename } from "node:path";
 import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { type BackendInfo, Detector } from "../detector/detector.ts";
+import { Detector } from "../detector/detector.ts";
 import { type DetectConfig, parseDetectorOptions } from "../detector/detector-config.ts";
+import type { BackendInfo } from "../detector/loaded-model.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
 import { STALLED_MS } from "../service/metrics.ts";
 import { warmStart } from "../service/warm-start.ts";

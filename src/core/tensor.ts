@@ -3,6 +3,7 @@
 import { allocate, type DType, type DTypeMap } from "./dtype.ts";
 import { ShapeError } from "./errors.ts";
 import { formatShape, type Shape, volume } from "./shape.ts";
+import { printable } from "./shown.ts";
 
 /** What a model declares of one of its inputs or outputs. */
 export interface TensorInfo {
@@ -21,7 +22,7 @@ export interface Tensor<T extends DType = DType> {
 
 /** `images: f32 [1, 3, 640, 640]` */
 export function formatTensorInfo(info: TensorInfo): string {
-  return `${info.name}: ${info.dtype} ${formatShape(info.shape)}`;
+  return `${printable(info.name)}: ${info.dtype} ${formatShape(info.shape)}`;
 }
 
 /** A zeroed tensor that owns its memory. @throws {RangeError} If a dimension is dynamic */

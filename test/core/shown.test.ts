@@ -10,6 +10,7 @@ import {
   shown,
   shownInColour,
 } from "../../src/core/shown.ts";
+import { formatTensorInfo } from "../../src/core/tensor.ts";
 
 /** ESC, a C1 CSI, DEL, bidirectional controls, zero-width characters, a line separator, half a character, a tag. */
 const UNSAFE = [
@@ -141,4 +142,10 @@ test("the log is safe to look at", () => {
   for (const level of ["debug", "info", "warn", "error"] as const) logger[level]("a\x1b[2J http://u:p/w@h/");
   setLogSink(former);
   expect(lines).toEqual(["debug", "info", "warn", "error"].map((level) => `${level} a\\u001b[2J http://u:***@h/`));
+});
+
+test("a tensor's name is one line", () => {
+  expect(formatTensorInfo({ name: "a\nHint: run this\x1b[2J", dtype: "f32", shape: [1] })).toBe(
+    "a\\nHint: run this\\u001b[2J: f32 [1]",
+  );
 });

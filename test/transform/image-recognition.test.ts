@@ -120,7 +120,7 @@ test("what makes no pictures is refused with its tensors and a hint", () => {
   for (const [inputs, outputs, hints, text] of cases) {
     const call = (): unknown => recognise(inputs, outputs, hints);
     expect(call).toThrow(ModelError);
-    expect(call).toThrow("Cannot use m.onnx to transform pictures");
+    expect(call).toThrow('Cannot use "m.onnx" to transform pictures');
     expect(call).toThrow(text);
     expect(call).toThrow("\ninputs:\n");
   }

@@ -17,6 +17,7 @@ const scale: Scale = {
   connections: Math.ceil(2000 * factor),
   bodyBytes: Math.min(2 ** 25 - 1000, Math.ceil(28e6 * factor)),
   bodies: Math.ceil(16 * factor),
+  side: Math.min(8192, Math.ceil(8192 * factor)),
   entries: Math.ceil(2000 * factor),
   slowMs: 15_000 * factor,
 };

@@ -32,6 +32,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
     value: "SIZE",
     summary: "all request bodies in memory; beyond it the largest get 429 (default 128MiB)",
   },
+  { name: "max-drawn-pixels", value: "N", summary: "maximum pixels with format=image, else 413 (default 25165824)" },
   { name: "max-files", value: "N", summary: "most pictures in one form (default 32)" },
   {
     name: "concurrency",
@@ -67,6 +68,7 @@ const schema = z.object({
   name: text.optional(),
   "max-body": byteCount.optional(),
   "max-bodies": byteCount.optional(),
+  "max-drawn-pixels": count(2 ** 40).optional(),
   "max-files": count(100_000).optional(),
   concurrency: count(100_000).optional(),
   queue: wholeNumber(0, 100_000).optional(),
@@ -107,6 +109,7 @@ export function parseServeFlags(parsed: ParsedArguments): ServeArguments {
       maxBodyBytes: flags["max-body"],
       maxBodiesBytes: flags["max-bodies"],
       maxFiles: flags["max-files"],
+      maxDrawnPixels: flags["max-drawn-pixels"],
       concurrency: flags.concurrency,
       queue: flags.queue,
       timeoutMs: flags.timeout,

@@ -56,6 +56,18 @@ export function isPacked(image: Image): image is PackedImage {
   return image.format !== "NV12";
 }
 
+/** Memory below this is left to the garbage collector. */
+const SMALL_BYTES = 2 ** 20;
+
+/**
+ * Free the memory of pixels that nobody uses any more, now rather than some time: native libraries' memory is unknown to the
+ * garbage collector, which lets gigabytes of it pile up. The array is empty then. What shares its buffer with others stays.
+ */
+export function freePixels({ buffer, byteLength }: Uint8Array): void {
+  if (byteLength < SMALL_BYTES || byteLength !== buffer.byteLength || !(buffer instanceof ArrayBuffer)) return;
+  buffer.transfer(0);
+}
+
 /** Where the plane of U, V of an NV12 image begins, in bytes. */
 export function chromaOffsetOf({ chromaOffset, pitchBytes, height }: ImageForm): number {
   return chromaOffset ?? pitchBytes * height;

@@ -16,7 +16,7 @@ import {
   type DecodingLimits,
 } from "./decode-limits.ts";
 import { swapsSides } from "./exif.ts";
-import type { PackedImage } from "./image.ts";
+import { freePixels, type PackedImage } from "./image.ts";
 import { type JpegDecodeOptions, JpegDecoder, type JpegHeader, jpegScale } from "./jpeg-decoder.ts";
 import { damageOf, repairedJpegs } from "./jpeg-repair.ts";
 import { LARGEST_ORIENTABLE, orient } from "./orientation.ts";
@@ -217,6 +217,7 @@ export class PictureDecoder extends Resource {
     const image = await decodeWithSharp(bytes, source, { maxPixels, alpha, damaged, vectors, timeoutMs, warnings });
     const memory = workplace.room(image.data.length);
     memory.set(image.data);
+    freePixels(image.data);
     return { ...image, data: memory, sourceWidth: image.width, sourceHeight: image.height };
   }
 

@@ -71,14 +71,14 @@ export class DetectDesk {
    *
    * When the client goes, its `AbortError` is thrown, and work that has not begun never does.
    *
-   * @param work  what is done; it may detect several pictures
+   * @param work  what is done; it may detect several pictures. Its signal is aborted when nobody waits for it any more
    * @param check refuses what costs nothing to refuse, before the turn
    * @throws {RequestError} 503 if the server is draining or the time is up, 429 if too many bodies are on their way, too many
    *   of their bytes in memory, or too many requests waiting
    */
   async serve<T>(
     request: Request,
-    work: (body: Uint8Array, detect: DetectOne) => Promise<T>,
+    work: (body: Uint8Array, detect: DetectOne, signal: AbortSignal) => Promise<T>,
     check: (body: Uint8Array) => void = () => {},
   ): Promise<T> {
     if (this.#isDraining) throw drainingError();
@@ -94,7 +94,7 @@ export class DetectDesk {
       return await this.#turn(end, request.signal, (detect) => {
         hold.isPinned = true;
         // It may go on after its time, and holds its body then.
-        return work(body, detect).finally(() => hold.release());
+        return work(body, detect, end.signal).finally(() => hold.release());
       });
     } catch (error) {
       if (error instanceof RequestError && error.code === "busy") this.#metrics.drop("busy");

@@ -8,6 +8,7 @@ import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { drawDetections } from "../image/draw.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
+import { freePixels } from "../image/image.ts";
 import { pictureKind } from "../image/picture-kind.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
 import { type ResultJson, resultJson } from "../service/result-json.ts";
@@ -22,6 +23,8 @@ export interface DetectRouteParts {
   readonly metrics: ServiceMetrics;
   /** Most files in a form. */
   readonly maxFiles: number;
+  /** Most pixels of a picture with `format=image`. */
+  readonly maxDrawnPixels: number;
 }
 
 /** What becomes of one file of a form: its result, or why there is none. */
@@ -39,14 +42,53 @@ function answerFormat(bytes: Uint8Array): EncodedFormat {
   return kind === "WebP" ? "webp" : "jpeg";
 }
 
-async function annotated(bytes: Uint8Array, detect: DetectOne, options: DetectOptions | undefined): Promise<Response> {
-  // The detector reads it first: what it refuses, its limit of pixels included, is not decoded here.
-  const { detections } = await detect(bytes, options);
+/** Above so many pixels pictures are drawn on one at a time: that takes 13 bytes a pixel. */
+const LARGE_PIXELS = 2 ** 22;
+
+let lastLarge: Promise<void> = Promise.resolve();
+
+/** Do a piece of work when those before it have ended. @param signal once aborted, work that has not begun never does */
+async function oneAfterTheOther<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  const before = lastLarge;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  lastLarge = promise;
+  await before;
+  try {
+    signal.throwIfAborted();
+    return await work();
+  } finally {
+    resolve();
+  }
+}
+
+async function drawn(bytes: Uint8Array, { detections }: DetectionResult): Promise<Response> {
   const format = answerFormat(bytes);
-  const file = await encodeImage(await drawDetections(await decodeImage(bytes, DETECTED_DECODING), detections), {
-    format,
-  });
+  const picture = await decodeImage(bytes, DETECTED_DECODING);
+  const copy = await drawDetections(picture, detections);
+  freePixels(picture.data);
+  const file = await encodeImage(copy, { format });
+  freePixels(copy.data);
   return new Response(file as Uint8Array<ArrayBuffer>, { headers: { "content-type": `image/${format}` } });
+}
+
+async function annotated(
+  bytes: Uint8Array,
+  result: DetectionResult,
+  maxDrawnPixels: number,
+  signal: AbortSignal,
+): Promise<Response> {
+  const pixels = result.width * result.height;
+  if (pixels > maxDrawnPixels) {
+    const found = `format=image takes at most ${maxDrawnPixels} pixels, got ${result.width}x${result.height}`;
+    throw refusal(
+      413,
+      "too-many-pixels",
+      found,
+      "leave format out and draw the boxes yourself, or send a smaller picture",
+    );
+  }
+  if (pixels <= LARGE_PIXELS) return await drawn(bytes, result);
+  return await oneAfterTheOther(signal, () => drawn(bytes, result));
 }
 
 async function detectFile(
@@ -114,19 +156,21 @@ async function answer(
  * @throws {RequestError} or the picture's error: see {@linkcode failureOf}
  */
 export async function detectRoute(request: Request, url: URL, parts: DetectRouteParts): Promise<Response> {
-  const { desk, metrics, maxFiles } = parts;
+  const { desk, metrics, maxFiles, maxDrawnPixels } = parts;
   const { options, format } = parseDetectQuery(url.searchParams);
   checkUploadType(request);
   return await desk.serve(
     request,
-    async (body, detect) => {
+    async (body, detect, signal) => {
       const upload = await uploadOf(request, body, maxFiles);
       if (format === "json") return await answer(upload, detect, options, metrics);
       if (upload.pictures.length !== 1) {
         const found = `as format=image takes one picture: received ${upload.pictures.length}`;
         throw refusal(400, "too-many-pictures", found, "send one, or leave format out");
       }
-      return await annotated(upload.pictures[0]!.bytes, detect, options);
+      const { bytes } = upload.pictures[0]!;
+      // The detector reads it first: what it refuses, its limit of pixels included, is not decoded here.
+      return await annotated(bytes, await detect(bytes, options), maxDrawnPixels, signal);
     },
     checkUploadLength,
   );

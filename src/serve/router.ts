@@ -71,7 +71,7 @@ export class Router {
           label: "detect",
           method: "POST",
           isWork: true,
-          handle: (request, url) => detectRoute(request, url, { desk, metrics, maxFiles: config.maxFiles }),
+          handle: (request, url) => detectRoute(request, url, { ...config, desk, metrics }),
         },
       ],
       ["/v2", { label: "v2", method: "GET", handle: serverMetadata }],

@@ -36,6 +36,8 @@ export interface ServeOptions {
   readonly maxBodiesBytes?: number;
   /** Most pictures in one multipart body. Default 32. */
   readonly maxFiles?: number;
+  /** Most pixels of a picture that is answered with `format=image`. Default 24 Mi: drawing takes 13 bytes a pixel. */
+  readonly maxDrawnPixels?: number;
   /** Requests worked on at once. Default: twice the detector's frames in flight, at least 4. */
   readonly concurrency?: number;
   /** Requests that may wait for their turn; more are refused with 429. Default 64. */
@@ -105,6 +107,10 @@ const schema = z.strictObject({
     .max(2 ** 40, "at most 1 TiB")
     .optional(),
   maxFiles: many.default(32),
+  maxDrawnPixels: z
+    .int("pixels")
+    .min(1, "at least 1")
+    .default(3 * 2 ** 23),
   concurrency: many.optional(),
   queue: z.int("a whole number").min(0, "0 or more").max(100_000, "at most 100000").default(64),
   maxReceiving: many.default(256),

@@ -4,7 +4,7 @@ import { attackPlaces, attackServe, attackSocket, attackWorker, type Limits } fr
 import type { Outcome, Scale } from "./target.ts";
 
 /** A short form of `scripts/attack.ts`. */
-const SCALE: Scale = { connections: 30, bodyBytes: 2e6, bodies: 4, entries: 100, slowMs: 300 };
+const SCALE: Scale = { connections: 30, bodyBytes: 2e6, bodies: 4, side: 500, entries: 100, slowMs: 300 };
 /** Two cores may be busy with other tests. */
 const LIMITS: Limits = { answerMs: 5000, memoryBytes: 2 ** 30, endMs: 2000 };
 

@@ -1,7 +1,7 @@
 /** @module HttpAttacks: what a stranger may send to a server, each with the answers that are right. */
 
 import { blurredSvg, flatWebp, manyScans, stripTiff, tiledTiff } from "../support/hostile.ts";
-import { RawConnection, WHITE_JPEG } from "../support/serving.ts";
+import { RawConnection, WHITE_JPEG, white } from "../support/serving.ts";
 import type { Scale } from "./target.ts";
 
 /** What attacks are made with. */
@@ -53,6 +53,24 @@ function pictures({ url }: Aim): Promise<number[]> {
     post(url, "/v2/models/toy/infer", file, { "Inference-Header-Content-Length": "0" }),
   ]);
   return Promise.all([...plain, post(url, "/detect", form)]);
+}
+
+/** Real pictures, flat and large, two at a time. */
+async function largePictures({ url, scale }: Aim): Promise<number[]> {
+  const answers: number[] = [];
+  for (const [side, path] of [
+    [scale.side, "/detect"],
+    [scale.side, "/detect?format=image"],
+    [Math.floor(scale.side * 0.61), "/detect?format=image"],
+  ] as const) {
+    for (const format of ["jpeg", "png"] as const) {
+      const file = await white(side, side).toFormat(format).toBuffer();
+      for (let round = 0; round < 3; round++) {
+        answers.push(...(await Promise.all([post(url, path, file), post(url, path, file)])));
+      }
+    }
+  }
+  return answers;
 }
 
 const IMAGE = '"inputs":[{"name":"image","datatype":"BYTES","shape":[1],"data":["AA=="]}]';
@@ -180,6 +198,7 @@ const SLOW_HEAD = "POST /detect HTTP/1.1\r\nHost: localhost\r\n";
 /** In the order they are made. */
 export const HTTP_ATTACKS: readonly HttpAttack[] = [
   { name: "hostile pictures", expected: /^(200|413|422|429)$/, run: pictures },
+  { name: "large pictures", expected: /^(200|413)$/, run: largePictures },
   { name: "JSON bombs", expected: /^(400|413)$/, run: json },
   { name: "large bodies at once", expected: /^(400|413|415|422|429|0)$/, run: largeBodies },
   { name: "forms of many parts and odd boundaries", expected: /^(400|413|422)$/, run: forms },

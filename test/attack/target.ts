@@ -111,6 +111,8 @@ export interface Scale {
   readonly bodyBytes: number;
   /** Large bodies at once. */
   readonly bodies: number;
+  /** Side of the largest pictures, pixels. */
+  readonly side: number;
   /** Malformed entries on the stream. */
   readonly entries: number;
   /** How long slow attackers go on, milliseconds. */

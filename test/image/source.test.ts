@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ImageError } from "../../src/core/errors.ts";
+import { freePixels } from "../../src/image/image.ts";
 import { isImage, readSource } from "../../src/image/source.ts";
 import { paint, paintedJpeg } from "../support/pictures.ts";
 
@@ -171,4 +172,16 @@ test("readSource() reads a pipe, which does not tell its size", async () => {
   child.stdin.write(jpeg);
   await child.stdin.end();
   expect(await child.stdout.text()).toBe(`a Blob ${Bun.hash(jpeg)}`);
+});
+
+test("freePixels() empties large memory of its own, and leaves what is small or shared", () => {
+  const own = new Uint8Array(2 ** 21);
+  freePixels(own);
+  expect([own.length, own.buffer.detached]).toEqual([0, true]);
+  const shared = new Uint8Array(2 ** 22);
+  freePixels(shared.subarray(2 ** 21));
+  const small = new Uint8Array(1000);
+  freePixels(small);
+  freePixels(new Uint8Array(new SharedArrayBuffer(2 ** 21)));
+  expect([shared.length, small.length]).toEqual([2 ** 22, 1000]);
 });

@@ -2,6 +2,8 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Detector } from "../../src/detector/detector.ts";
+import { serve } from "../../src/serve/detection-server.ts";
 import type { ServeOptions } from "../../src/serve/serve-config.ts";
 import { blurredSvg, flatWebp, manyScans, tiledTiff } from "../support/hostile.ts";
 import {
@@ -14,6 +16,7 @@ import {
   WHITE_JPEG,
   white,
 } from "../support/serving.ts";
+import { toyDetector } from "../support/toy-detector.ts";
 
 /** A server whose frames wait until they are let through. */
 async function openHeld(options: ServeOptions): Promise<{ toy: ToyServer; held: HeldDetector }> {
@@ -89,6 +92,26 @@ test("small files that cost a lot to decode are refused at once, and good ones a
   }
   expect(await failureOf(toy.post("/detect", flatWebp(16_383, 16_383)))).toBe("413 too-many-pixels");
   expect(performance.now() - started).toBeLessThan(2000);
+});
+
+test("format=image takes fewer pixels than detection, and large pictures one after the other", async () => {
+  await using toy = await ToyServer.open({ maxDrawnPixels: 4097 });
+  const path = "/detect?format=image";
+  expect((await toy.post(path, WHITE_JPEG)).headers.get("content-type")).toBe("image/jpeg");
+  const larger = await white(64, 65).jpeg().toBuffer();
+  expect((await toy.post("/detect", larger)).status).toBe(200);
+  expect(await failureOf(toy.post(path, larger))).toBe("413 too-many-pixels");
+});
+
+test("a model that never ends keeps no place, and neither the server nor its detector from closing", async () => {
+  await using detector = await Detector.load(toyDetector({ isEndless: true }), { backend: "cpu", threads: 1 });
+  await using server = await serve(detector, { port: 0, timeoutMs: 100, drainTimeoutMs: 100 });
+  const ask = (): Promise<Response> => fetch(new URL("/detect", server.url), { method: "POST", body: WHITE_JPEG });
+  for (let round = 0; round < 2; round++) {
+    for (const answer of await Promise.all([ask(), ask(), ask()]))
+      expect(await failureOf(answer)).toBe("503 timed-out");
+  }
+  await until(() => detector.stalledMs === 0);
 });
 
 test("a form with too many files is 413", async () => {

@@ -32,7 +32,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
     value: "SIZE",
     summary: "all request bodies in memory; beyond it the largest get 429 (default 128MiB)",
   },
-  { name: "max-drawn-pixels", value: "N", summary: "maximum pixels with format=image, else 413 (default 25165824)" },
+  { name: "max-drawn-pixels", value: "N", summary: "maximum pixels with format=image, else 413 (default 16777216)" },
   { name: "max-files", value: "N", summary: "most pictures in one form (default 32)" },
   {
     name: "concurrency",

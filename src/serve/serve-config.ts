@@ -36,7 +36,7 @@ export interface ServeOptions {
   readonly maxBodiesBytes?: number;
   /** Most pictures in one multipart body. Default 32. */
   readonly maxFiles?: number;
-  /** Most pixels of a picture that is answered with `format=image`. Default 24 Mi: drawing takes 13 bytes a pixel. */
+  /** Most pixels of a picture that is answered with `format=image`. Default 16 Mi: drawing takes 13 bytes a pixel. */
   readonly maxDrawnPixels?: number;
   /** Requests worked on at once. Default: twice the detector's frames in flight, at least 4. */
   readonly concurrency?: number;
@@ -110,7 +110,7 @@ const schema = z.strictObject({
   maxDrawnPixels: z
     .int("pixels")
     .min(1, "at least 1")
-    .default(3 * 2 ** 23),
+    .default(2 ** 24),
   concurrency: many.optional(),
   queue: z.int("a whole number").min(0, "0 or more").max(100_000, "at most 100000").default(64),
   maxReceiving: many.default(256),

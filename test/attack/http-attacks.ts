@@ -61,7 +61,7 @@ async function largePictures({ url, scale }: Aim): Promise<number[]> {
   for (const [side, path] of [
     [scale.side, "/detect"],
     [scale.side, "/detect?format=image"],
-    [Math.floor(scale.side * 0.61), "/detect?format=image"],
+    [Math.floor(scale.side * 0.49), "/detect?format=image"],
   ] as const) {
     for (const format of ["jpeg", "png"] as const) {
       const file = await white(side, side).toFormat(format).toBuffer();

@@ -45,8 +45,3 @@ export function readableOn({ red, green, blue }: Colour): Colour {
   // Where black and white have the same contrast.
   return luminance > 0.179 ? { red: 0, green: 0, blue: 0 } : { red: 255, green: 255, blue: 255 };
 }
-
-/** `#rrggbb` */
-export function hexColour({ red, green, blue }: Colour): string {
-  return `#${[red, green, blue].map((level) => level.toString(16).padStart(2, "0")).join("")}`;
-}

@@ -76,8 +76,7 @@ export function loadSharp(): Promise<Sharp> {
 }
 
 /**
- * Work with SVG that is trusted: our own overlays, or pictures of a caller who asked for it. Where loaders are blocked, that
- * of SVG is not meanwhile.
+ * Work with SVG that a caller asked for. Where loaders are blocked, that of SVG is not meanwhile.
  *
  * @throws {LibraryLoadError} If sharp's addon is not installed for this machine
  */

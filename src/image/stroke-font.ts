@@ -155,36 +155,3 @@ export function strokePoints(character: string): readonly (readonly number[])[] 
   const strokes = STROKES[character] ?? "";
   return strokes === "" ? [] : strokes.split(" ").map((stroke) => [...stroke].map(Number));
 }
-
-/** Width of a text of {@linkcode drawableText}, in grid units. */
-export function textUnits(text: string): number {
-  let width = -GAP_UNITS;
-  for (const character of text) width += advanceUnits(character);
-  return Math.max(0, width);
-}
-
-/**
- * The strokes of a text as SVG path data, to be drawn with round caps and joins.
- *
- * @param text text of {@linkcode drawableText}
- * @param x    left edge in pixels
- * @param y    top of the capitals in pixels
- * @param unit pixels of one grid unit
- */
-export function textPath(text: string, x: number, y: number, unit: number): string {
-  const parts: string[] = [];
-  let left = x;
-  for (const character of text) {
-    for (const stroke of STROKES[character]!.split(" ")) {
-      for (let at = 0; at < stroke.length; at += 2) {
-        const pointX = (left + Number(stroke[at]) * unit).toFixed(2);
-        const pointY = (y + Number(stroke[at + 1]) * unit).toFixed(2);
-        parts.push(`${at === 0 ? "M" : "L"}${pointX} ${pointY}`);
-      }
-      // A stroke without length may be left out by the renderer.
-      if (stroke.length === 4 && stroke.slice(0, 2) === stroke.slice(2)) parts.push("h.01");
-    }
-    left += advanceUnits(character) * unit;
-  }
-  return parts.join("");
-}

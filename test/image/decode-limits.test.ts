@@ -51,11 +51,11 @@ test("decodeImage() renders SVG where vectors are asked for", async () => {
   expect(await decodeImage(svg, { vectors: true })).toMatchObject({ width: 4, height: 3 });
 });
 
-test("programs of our own have no loader of libvips but those of what is decoded; overlays are drawn", async () => {
+test("programs of our own have no loader of libvips but those of what is decoded; labels are drawn", async () => {
   const script = `
     import sharp from "sharp";
     import { decodeImage } from "./src/image/decode.ts";
-    import { drawDetections } from "./src/image/draw.ts";
+    import { drawDetections } from "./src/image/paint.ts";
     import { imageOf } from "./src/image/image.ts";
     import { confineSharp } from "./src/image/sharp-library.ts";
     confineSharp();
@@ -70,7 +70,7 @@ test("programs of our own have no loader of libvips but those of what is decoded
     await told(decodeImage(svg));
     await told(sharp(svg).metadata().then(({ format }) => format));
     await told(decodeImage(svg, { vectors: true }).then(({ width }) => width));
-    await told(drawDetections(image, [{ label: "a", classId: 0, score: 1, box: [1, 1, 6, 6] }]).then(({ width }) => width));
+    await told(drawDetections(image, [{ label: "人", classId: 0, score: 1, box: [1, 1, 6, 6] }]).then(({ width }) => width));
     await told(sharp(svg).metadata().then(({ format }) => format));
     console.log(JSON.stringify(said));
   `;

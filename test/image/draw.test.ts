@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
-import { classColour, hexColour, readableOn } from "../../src/image/class-colour.ts";
-import { drawDetections } from "../../src/image/draw.ts";
+import { classColour, readableOn } from "../../src/image/class-colour.ts";
+import { GlyphMasks } from "../../src/image/glyph-mask.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
-import { escapeXml, type LabelledBox, overlaySvg } from "../../src/image/overlay.ts";
-import { drawableText, textPath, textUnits } from "../../src/image/stroke-font.ts";
+import { drawDetections, type LabelledBox, paintDetections } from "../../src/image/paint.ts";
+import { drawableText } from "../../src/image/stroke-font.ts";
 import { paint } from "../support/pictures.ts";
 
 const LABELS =
@@ -17,16 +17,11 @@ function pixel(image: Image, x: number, y: number): number[] {
   return [...image.data.subarray(y * image.pitchBytes + x * 3, y * image.pitchBytes + x * 3 + 3)];
 }
 
-/** Every number of an attribute in the document. */
-function attribute(svg: string, name: string): number[] {
-  return [...svg.matchAll(new RegExp(` ${name}="([-0-9.]+)"`, "g"))].map((match) => Number(match[1]));
-}
-
 describe("class-colour", () => {
   test("classColour() differs from class to class and depends on the name alone", () => {
     const labels = LABELS.split(" ");
-    expect(new Set(labels.map((label) => hexColour(classColour(label)))).size).toBe(labels.length);
-    expect(hexColour(classColour("person"))).toBe("#d921ed");
+    expect(new Set(labels.map((label) => JSON.stringify(classColour(label)))).size).toBe(labels.length);
+    expect(classColour("person")).toEqual({ red: 0xd9, green: 0x21, blue: 0xed });
   });
 
   test("readableOn() gives text a contrast of at least 4.5 on every class colour", () => {
@@ -51,73 +46,15 @@ describe("stroke-font", () => {
     for (const text of ["人", "человек", "🚗"]) expect(drawableText(text)).toBeUndefined();
   });
 
-  test("textPath() keeps within the width and height it is said to have", () => {
-    const text = "Quick |gjpqy@ 0.97";
-    const numbers = [...textPath(text, 10, 20, 2).matchAll(/[ML]([-0-9.]+) ([-0-9.]+)/g)];
-    const xs = numbers.map((match) => Number(match[1]));
-    const ys = numbers.map((match) => Number(match[2]));
-    expect(Math.min(...xs)).toBeGreaterThanOrEqual(10);
-    expect(Math.max(...xs)).toBeCloseTo(10 + textUnits(text) * 2, 1);
-    expect(Math.min(...ys)).toBe(20);
-    expect(Math.max(...ys)).toBe(36);
-  });
-});
-
-describe("overlay", () => {
-  test("escapeXml() leaves nothing that XML would read as markup or refuse", () => {
-    expect(escapeXml(`<a b="c">&'`)).toBe("&#60;a b=&#34;c&#34;&#62;&#38;&#39;");
-    expect(escapeXml("\0\u{b}\ud800x")).toBe("\ufffd\ufffd\ufffdx");
-  });
-
-  test("overlaySvg() keeps boxes and label backgrounds inside the picture", () => {
-    const boxes: LabelledBox["box"][] = [
-      [-50, -50, 20, 20],
-      [90, 70, 400, 300],
-      [30, 30, 10, 10],
-      [0, 0, 100, 80],
-    ];
-    for (const [width, height] of [
-      [100, 80],
-      [1920, 1080],
-      [1, 1],
-      [3, 500],
-    ] as const) {
-      const rows = boxes.map((box) => ({ label: "a rather long label of a class", score: 0.5, box }));
-      const svg = overlaySvg(width, height, rows);
-      const rects = [...svg.matchAll(/<rect [^>]*>/g)].map(([rect]) => rect);
-      expect(rects.length % 2).toBe(0);
-      expect(rects.length).toBeGreaterThanOrEqual(4);
-      for (const rect of rects) {
-        const [x = -1, y = -1, boxWidth = -1, boxHeight = -1] = ["x", "y", "width", "height"].flatMap((name) =>
-          attribute(rect, name),
-        );
-        const [line = 0] = attribute(rect, "stroke-width");
-        expect(Math.min(boxWidth, boxHeight, x - line / 2 + 0.01, y - line / 2 + 0.01)).toBeGreaterThanOrEqual(0);
-        expect(x + boxWidth + line / 2).toBeLessThanOrEqual(width + 0.02);
-        expect(y + boxHeight + line / 2).toBeLessThanOrEqual(height + 0.02);
-      }
+  test("a character's mask is blank beyond its height and beyond half a stroke to its sides", () => {
+    const font = new GlyphMasks(2);
+    for (const character of "Quick|gjpqy@0.97") {
+      const { width, height, coverage } = font.of(character);
+      expect(height).toBe(16 + 2 * font.margin);
+      const inkAt = [...coverage.keys()].filter((at) => coverage[at] !== 0);
+      expect(inkAt.length).toBeGreaterThan(0);
+      expect(Math.max(...inkAt.map((at) => at % width))).toBeLessThan(width - 1);
     }
-  });
-
-  test("overlaySvg() draws thicker lines on larger pictures and better scores on top", () => {
-    const rows: LabelledBox[] = [
-      { label: "cat", score: 0.9, box: [0, 0, 50, 50] },
-      { label: "dog", score: 0.4, box: [0, 0, 60, 60] },
-    ];
-    expect(attribute(overlaySvg(3840, 2160, rows), "stroke-width")[0]).toBe(9);
-    expect(attribute(overlaySvg(640, 480, rows), "stroke-width")[0]).toBe(2);
-    const svg = overlaySvg(640, 480, rows);
-    expect(svg.lastIndexOf(hexColour(classColour("cat")))).toBeGreaterThan(
-      svg.lastIndexOf(hexColour(classColour("dog"))),
-    );
-  });
-
-  test("overlaySvg() leaves out a box with NaN or outside the picture, and escapes labels of other scripts", () => {
-    expect(overlaySvg(10, 10, [{ label: "x", score: 1, box: [0, Number.NaN, 5, 5] }])).not.toContain("<rect");
-    expect(overlaySvg(10, 10, [{ label: "x", score: 1, box: [20, 0, 25, 5] }])).not.toContain("<rect");
-    expect(overlaySvg(100, 100, [{ label: "人<script>", score: 1, box: [0, 0, 5, 5] }])).toContain(
-      "人&#60;script&#62; 1.00</text>",
-    );
   });
 });
 
@@ -170,5 +107,55 @@ describe("drawDetections()", () => {
     const wide = imageOf(new Uint8Array(40000 * 3), { width: 40000, height: 1 });
     const drawn = await drawDetections(wide, [{ label: "person", score: 0.5, box: [39990, 0, 40000, 1] }]);
     expect(pixel(drawn, 39995, 0)).not.toEqual([0, 0, 0]);
+  });
+
+  test("draws thicker lines on larger pictures, and better scores on top", async () => {
+    const rows: LabelledBox[] = [
+      { label: "cat", score: 0.9, box: [0, 60, 50, 110] },
+      { label: "dog", score: 0.4, box: [0, 60, 60, 120] },
+    ];
+    const { red, green, blue } = classColour("cat");
+    for (const [width, height, line] of [
+      [3840, 2160, 9],
+      [640, 480, 2],
+    ] as const) {
+      const drawn = await drawDetections(imageOf(new Uint8Array(width * height * 3), { width, height }), rows);
+      const isCat = (x: number): boolean => String(pixel(drawn, x, 90)) === String([red, green, blue]);
+      expect([isCat(0), isCat(line - 1), isCat(line)]).toEqual([true, true, false]);
+    }
+  });
+
+  test("draws letters that the stroke font has not by the system's fonts, markup in them as text", async () => {
+    const image = imageOf(new Uint8Array(300 * 100 * 3), { width: 300, height: 100 });
+    const box = [10, 40, 290, 90] as const;
+    const drawn = await drawDetections(image, [{ label: "человек <b>&", score: 0.5, box }]);
+    expect(image.data.every((byte) => byte === 0)).toBe(true);
+    const marks = imageOf(image.data.slice(), image);
+    paintDetections(marks, [{ label: "человек <b>&", score: 0.5, box }]);
+    const again = await drawDetections(image, [{ label: "человек <b>&", score: 0.5, box }]);
+    expect(Buffer.compare(drawn.data, again.data)).toBe(0);
+    expect(Buffer.compare(drawn.data, marks.data)).not.toBe(0);
+    // What is below the label is the same: a box in the colour of the class.
+    const below = 60 * 900;
+    expect(Buffer.compare(drawn.data.subarray(below), marks.data.subarray(below))).toBe(0);
+    const ink = readableOn(classColour("человек <b>&"));
+    let strokes = 0;
+    for (let y = 15; y < 40; y++) {
+      for (let x = 10; x < 110; x++) {
+        if (String(pixel(drawn, x, y)) === String([ink.red, ink.green, ink.blue])) strokes += 1;
+      }
+    }
+    expect(strokes).toBeGreaterThan(20);
+  });
+
+  test("makes letters smaller where a label is wider than the picture", async () => {
+    const image = imageOf(new Uint8Array(80 * 60 * 3), { width: 80, height: 60 });
+    const label = "a rather long label of a class";
+    const drawn = await drawDetections(image, [{ label, score: 0.97, box: [0, 30, 80, 60] }]);
+    const { red, green, blue } = classColour(label);
+    const columns = Array.from({ length: 80 }, (_, x) => String(pixel(drawn, x, 29)) === String([red, green, blue]));
+    expect(columns.lastIndexOf(true)).toBeGreaterThan(50);
+    expect(columns.lastIndexOf(true)).toBeLessThan(79);
+    expect(pixel(drawn, 0, 5)).toEqual([0, 0, 0]);
   });
 });

@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import sharp from "sharp";
 import { ImageError, OptionError, ShapeError } from "../../src/core/errors.ts";
 import { decodeImage } from "../../src/image/decode.ts";
-import { drawDetections } from "../../src/image/draw.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import { drawDetections } from "../../src/image/paint.ts";
 import { tightRgb } from "../../src/image/rgb.ts";
 import { largestDifference, paint } from "../support/pictures.ts";
 

@@ -42,7 +42,7 @@ function answerFormat(bytes: Uint8Array): EncodedFormat {
   return kind === "WebP" ? "webp" : "jpeg";
 }
 
-/** Above so many pixels pictures are drawn on one at a time: that takes 13 bytes a pixel. */
+/** Above so many pixels pictures are drawn on one at a time: they take six bytes a pixel, and an encoder more. */
 const LARGE_PIXELS = 2 ** 22;
 
 let lastLarge: Promise<void> = Promise.resolve();

@@ -100,11 +100,7 @@ function number(
   if (text.trim() !== "" && Number.isFinite(value) && value >= least && (!isWhole || Number.isInteger(value)))
     return value;
   const rule = `${isWhole ? "a whole number" : "a number"} from ${least} on`;
-  return refuse(
-    name,
-    `as --${name} must be ${rule}: received ${JSON.stringify(text)}`,
-    `--${name} ${Math.max(least, 1)}`,
-  );
+  return refuse(name, `--${name} must be ${rule}, got ${JSON.stringify(text)}`, `--${name} ${Math.max(least, 1)}`);
 }
 
 /**
@@ -119,15 +115,15 @@ export function parseBenchArgs(words: readonly string[], known: readonly string[
     if (known.includes(study)) continue;
     const near = nearestWord(study, known);
     const hint = near === undefined ? `the studies are ${known.join(", ")}` : `did you mean ${near}?`;
-    refuse("study", `as there is no study ${JSON.stringify(study)}`, hint);
+    refuse("study", `there is no study ${JSON.stringify(study)}`, hint);
   }
   const { backend = "auto" } = values;
   if (backend !== "auto" && backend !== "cpu" && backend !== "gpu") {
-    refuse("backend", `as --backend must be auto, cpu or gpu: received ${JSON.stringify(backend)}`, "--backend cpu");
+    refuse("backend", `--backend must be auto, cpu or gpu, got ${JSON.stringify(backend)}`, "--backend cpu");
   }
   const { report } = values;
   if (report !== undefined && positionals.length > 0) {
-    const found = `as --report draws all studies of its file: received ${positionals.join(" ")}`;
+    const found = `--report draws all studies of its file, got ${positionals.join(" ")}`;
     refuse("report", found, `bun run bench --report ${report}`);
   }
   const isQuick = values.quick === true;
@@ -163,9 +159,9 @@ function parse(
   } catch (error) {
     const { message: text } = error as Error;
     const unknown = /Unknown option '--?([\w-]+)'/.exec(text)?.[1];
-    if (unknown === undefined) return refuse("command line", `as ${text}`, "bun run bench --help");
+    if (unknown === undefined) return refuse("command line", text, "bun run bench --help");
     const near = nearestWord(unknown, Object.keys(OPTIONS));
     const hint = near === undefined ? "bun run bench --help" : `did you mean --${near}?`;
-    return refuse(unknown, `as option --${unknown} is unknown`, hint);
+    return refuse(unknown, `option --${unknown} is unknown`, hint);
   }
 }

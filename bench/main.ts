@@ -40,7 +40,7 @@ async function survey(options: BenchOptions, words: readonly string[]): Promise<
   const fault = options.backend === "cpu" ? "--backend cpu was asked for" : gpuUnavailable();
   if (options.backend === "gpu" && fault !== undefined) {
     const hint = "bun src/cli/main.ts doctor says what is missing; --backend cpu runs anywhere";
-    throw new OptionError(message("run the bench on the GPU", `as it cannot be used: ${fault}`, hint), "backend");
+    throw new OptionError(message("run the bench on the GPU", `it cannot be used: ${fault}`, hint), "backend");
   }
   const kind = fault === undefined ? "gpu" : "cpu";
   const subject = await findSubject(options);

@@ -133,20 +133,20 @@ export async function readResult(path: string, option: "compare" | "report" = "c
     const action = option === "compare" ? "compare with" : "draw the report of";
     throw new OptionError(message(`${action} ${JSON.stringify(path)}`, found, hint), option, { cause });
   };
-  if (!(await file.exists())) return refuse("as there is no such file", "give the JSON an earlier run wrote");
+  if (!(await file.exists())) return refuse("there is no such file", "give the JSON an earlier run wrote");
   let data: unknown;
   try {
     data = await file.json();
   } catch (error) {
-    return refuse(`as it is no JSON: ${(error as Error).message}`, "give the JSON an earlier run wrote", error);
+    return refuse(`it is no JSON: ${(error as Error).message}`, "give the JSON an earlier run wrote", error);
   }
   const schema = (data as { readonly schema?: unknown } | null)?.schema;
   if (schema !== RESULT_SCHEMA) {
     const found = schema === undefined ? "it has no schema" : JSON.stringify(schema);
-    return refuse(`as it must be a result of this bench, ${RESULT_SCHEMA}: ${found}`, "give its result.json");
+    return refuse(`it must be a result of this bench, ${RESULT_SCHEMA}: ${found}`, "give its result.json");
   }
   const parsed = resultSchema.safeParse(data);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
-  return refuse(`as ${issue?.path.join(".")} is refused: ${issue?.message}`, "the file was changed by hand", issue);
+  return refuse(`${issue?.path.join(".")} is refused: ${issue?.message}`, "the file was changed by hand", issue);
 }

@@ -28,7 +28,7 @@ export function sharedFile(path: string): string | undefined {
 function checkFile(option: string, path: string): string {
   if (existsSync(path)) return path;
   const hint = `paths are relative to ${process.cwd()}`;
-  const found = `as --${option} names no file: ${JSON.stringify(path)}`;
+  const found = `--${option} names no file: ${JSON.stringify(path)}`;
   throw new OptionError(message("run the bench", found, hint), option);
 }
 

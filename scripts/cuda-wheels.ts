@@ -58,7 +58,7 @@ export function installWheel(wheel: Wheel): string {
   const child = Bun.spawnSync(["python3", ...pip], { stdio: ["ignore", "inherit", "inherit"] });
   if (child.exitCode !== 0 || !existsSync(folder)) {
     const hint = `check that python3 has pip, then run: python3 ${pip.join(" ")}`;
-    throw new Error(message(`install ${requirement}`, `as pip exited with ${child.exitCode}`, hint));
+    throw new Error(message(`install ${requirement}`, `pip exited with ${child.exitCode}`, hint));
   }
   return folder;
 }

@@ -43,7 +43,7 @@ function parameterType(declaration: string): ParameterType {
   if (/^(const )?int /.test(declaration)) return "i32";
   if (/^(const )?(u32|unsigned int) /.test(declaration)) return "u32";
   if (/^(const )?float /.test(declaration)) return "f32";
-  return fail("read a kernel's parameters", `as it must be a pointer, int, u32 or float: ${declaration}`);
+  return fail("read a kernel's parameters", `it must be a pointer, int, u32 or float: ${declaration}`);
 }
 
 /** Entry points of a source: names and types of the parameters, which PTX does not keep. */
@@ -66,14 +66,14 @@ function readEntries(ptx: string, source: string): Entry[] {
   const found: Entry[] = [];
   for (const [, name = "", list = ""] of ptx.matchAll(/\.visible \.entry (\w+)\(([^)]*)\)/g)) {
     const widths = [...list.matchAll(/\.param \.(\w+)/g)].map(([, type = ""]) => PTX_TYPES[type]);
-    const parameters = layOut(declared.get(name) ?? fail("describe a kernel", `as the source does not have ${name}`));
+    const parameters = layOut(declared.get(name) ?? fail("describe a kernel", `the source does not have ${name}`));
     if (widths.length !== parameters.length || parameters.some(({ byteLength }, at) => byteLength !== widths[at])) {
-      fail(`describe ${name}`, `as its parameters differ between source and PTX: ${list.trim()}`);
+      fail(`describe ${name}`, `its parameters differ between source and PTX: ${list.trim()}`);
     }
     found.push({ name, parameters });
   }
   if (found.length !== declared.size)
-    fail("describe the kernels", `as ${declared.size - found.length} are not in the PTX`);
+    fail("describe the kernels", `${declared.size - found.length} are not in the PTX`);
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
@@ -82,7 +82,7 @@ function withoutUnused(ptx: string): string {
   const lines = ptx.split("\n");
   const kept = lines.filter((line) => !/^\.global .*\b_ZN\w*2nv6target\w*/.test(line));
   const text = `${kept.join("\n").trim()}\n`;
-  return text.includes("2nv6target") ? fail("strip the PTX", "as something refers to NVRTC's variables") : text;
+  return text.includes("2nv6target") ? fail("strip the PTX", "something refers to NVRTC's variables") : text;
 }
 
 /** Headers that a text includes, and those that they include. */
@@ -101,16 +101,14 @@ function rows(parameters: readonly Parameter[]): (readonly [string, string, numb
 function formatted(name: string, text: string): string {
   const command = [process.execPath, "x", "biome", "format", `--stdin-file-path=${name}`];
   const child = Bun.spawnSync(command, { cwd: root, stdin: Buffer.from(text), stderr: "inherit" });
-  return child.exitCode === 0
-    ? child.stdout.toString()
-    : fail(`format ${name}`, `as Biome exited with ${child.exitCode}`);
+  return child.exitCode === 0 ? child.stdout.toString() : fail(`format ${name}`, `Biome exited with ${child.exitCode}`);
 }
 
 function compile(): Map<string, string> {
   const compiler = Nvrtc.open(installWheel(NVRTC_WHEEL));
   const [major, minor] = NVRTC_WHEEL.version.split(".");
   if (compiler.version !== `${major}.${minor}`) {
-    fail("compile the kernels", `as NVRTC must be ${major}.${minor}: ${compiler.version} at ${compiler.path}`);
+    fail("compile the kernels", `NVRTC must be ${major}.${minor}: ${compiler.version} at ${compiler.path}`);
   }
   const names = readdirSync(join(root, "kernels")).sort();
   const texts = new Map(names.map((name) => [name, readFileSync(join(root, "kernels", name), "utf8")]));
@@ -123,7 +121,7 @@ function compile(): Map<string, string> {
     if (log !== "") console.log(log);
     const ptx = withoutUnused(compiled);
     const isa = Number(/^\.version (\S+)/m.exec(ptx)?.[1]);
-    if (!(isa <= NEWEST_ISA)) fail(`use ${name}`, `as its PTX must be of ISA ${NEWEST_ISA} at most: ${isa}`);
+    if (!(isa <= NEWEST_ISA)) fail(`use ${name}`, `its PTX must be of ISA ${NEWEST_ISA} at most: ${isa}`);
     const module = name.slice(0, -".cu".length);
     files.set(`${module}.ptx`, ptx);
     modules[module] = {

@@ -24,7 +24,7 @@ const HEADER =
 function run(command: readonly string[], folder: string, env: Readonly<Record<string, string>> = {}): void {
   const child = Bun.spawnSync([...command], { cwd: folder, env: { ...process.env, ...env }, stderr: "pipe" });
   if (child.exitCode !== 0) {
-    throw new Error(message(`run ${command.join(" ")}`, `as it exited with ${child.exitCode}:\n${child.stderr}`));
+    throw new Error(message(`run ${command.join(" ")}`, `it exited with ${child.exitCode}:\n${child.stderr}`));
   }
 }
 

@@ -58,7 +58,7 @@ const native = join(import.meta.dir, "../native");
 
 function run(command: readonly string[], folder: string): void {
   const { exitCode, stderr } = Bun.spawnSync([...command], { cwd: folder, stdout: "inherit", stderr: "pipe" });
-  if (exitCode !== 0) throw new Error(`Cannot run ${command.join(" ")} as it exited with ${exitCode}:\n${stderr}`);
+  if (exitCode !== 0) throw new Error(`Cannot run ${command.join(" ")}: it exited with ${exitCode}:\n${stderr}`);
 }
 
 /** Python of a virtual environment that holds the pinned Zig; made on first use. */

@@ -26,7 +26,7 @@ const SOURCES: Readonly<Record<string, Source>> = {
 function run(command: readonly string[]): void {
   const { exitCode, stderr, stdout } = Bun.spawnSync([...command], { stdout: "pipe", stderr: "pipe" });
   if (exitCode !== 0)
-    throw new Error(`Cannot run ${command.join(" ")} as it exited with ${exitCode}:\n${stdout}${stderr}`);
+    throw new Error(`Cannot run ${command.join(" ")}: it exited with ${exitCode}:\n${stdout}${stderr}`);
 }
 
 /** @returns path of the archive */
@@ -44,7 +44,7 @@ function download(source: Source, folder: string): string {
 
 for (const name of Bun.argv.slice(2)) {
   const source = SOURCES[name];
-  if (source === undefined) throw new Error(`Cannot fetch ${name} as the names are ${Object.keys(SOURCES).join(", ")}`);
+  if (source === undefined) throw new Error(`Cannot fetch ${name}: the names are ${Object.keys(SOURCES).join(", ")}`);
   const target = join(cacheFolder(), "test-libraries", name);
   if (!existsSync(target)) {
     mkdirSync(join(cacheFolder(), "test-libraries"), { recursive: true });

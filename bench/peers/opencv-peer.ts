@@ -66,8 +66,7 @@ export class PythonPeer implements AsyncDisposable {
   /** Run a stage once. */
   async run(stage: PeerStage): Promise<{ ms: number; count: number }> {
     const { ms, count } = await ask(this.#child, this.#lines, { stage });
-    if (ms === undefined || count === undefined)
-      throw new Error(`Cannot time ${stage} as the Python peer gave no time`);
+    if (ms === undefined || count === undefined) throw new Error(`Cannot time ${stage}: the Python peer gave no time`);
     return { ms, count };
   }
 
@@ -85,7 +84,7 @@ async function ask(
   child.stdin.write(`${JSON.stringify(command)}\n`);
   await child.stdin.flush();
   const line = await lines.next();
-  if (line.done === true) throw new Error("Cannot go on as the Python peer has ended; it printed why above");
+  if (line.done === true) throw new Error("Cannot go on: the Python peer has ended; it printed why above");
   return JSON.parse(line.value) as Answer;
 }
 

@@ -101,7 +101,7 @@ export class ScriptPeer implements AsyncDisposable {
     this.#child.stdin.write(`${JSON.stringify({ count })}\n`);
     await this.#child.stdin.flush();
     const line = await this.#lines.next();
-    if (line.done === true) throw new Error(`Cannot go on as the peer has ended:\n${await this.#errors}`);
+    if (line.done === true) throw new Error(`Cannot go on: the peer has ended:\n${await this.#errors}`);
     return JSON.parse(line.value) as PeerAnswer;
   }
 

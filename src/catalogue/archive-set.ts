@@ -69,14 +69,14 @@ export class ArchiveSet implements Disposable {
     const addresses = this.#addresses.get(sourceName(source)) ?? (await addressesOf(source, signal));
     this.#addresses.set(sourceName(source), addresses);
     if (!("value" in addresses)) return addresses;
-    let last: Attempt<ByteSource> = { problem: "as there is no address", transient: false };
+    let last: Attempt<ByteSource> = { problem: "there is no address", transient: false };
     for (const address of addresses.value) {
       last = await this.#openAddress(address, options);
       if ("value" in last) return last;
-      logger.info(`Cannot open ${sourceName(source)} ${last.problem}`);
+      logger.info(`Cannot open ${sourceName(source)}: ${last.problem}`);
     }
     if (!mayFetchWhole) return last;
-    logger.warn(`Fetching the whole ${sourceName(source)} through its package client, ${last.problem}`);
+    logger.warn(`Fetching the whole ${sourceName(source)} through its package client: ${last.problem}`);
     const folder = join(this.#folder(name), crypto.randomUUID());
     mkdirSync(folder);
     const path =

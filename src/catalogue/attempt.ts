@@ -1,6 +1,6 @@
 /** @module Attempt: the outcome of one try at something that may fail for a while only. */
 
-import { CatalogueError } from "../core/errors.ts";
+import { CatalogueError, TransferError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { pause } from "../core/pause.ts";
 
@@ -27,7 +27,7 @@ export function triesFor(name: string, signal: AbortSignal | undefined): RetryOp
   return {
     attempts: ATTEMPTS,
     pauseMs: FIRST_PAUSE_MS,
-    onRetry: (problem) => logger.warn(`Trying again to fetch ${name}, ${problem}`),
+    onRetry: (problem) => logger.warn(`Trying again to fetch ${name}: ${problem}`),
     signal,
   };
 }
@@ -64,6 +64,6 @@ export async function attempt<T>(step: () => Promise<T>, signal: AbortSignal | u
     signal?.throwIfAborted();
     if (error instanceof CatalogueError) throw error;
     const { message: text } = error as Error;
-    return { problem: text.startsWith("as ") ? text : `as the transfer failed: ${text}`, transient: true };
+    return { problem: error instanceof TransferError ? text : `the transfer failed: ${text}`, transient: true };
   }
 }

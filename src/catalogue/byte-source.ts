@@ -14,7 +14,7 @@ export interface ByteSource {
    * @param start first byte
    * @param end   one past the last byte, at most `byteLength`
    * @returns exactly `end - start` bytes, in pieces
-   * @throws {Error} If it breaks off; the message is one clause: `as the server answered 503`
+   * @throws {Error} If it breaks off; the message is one clause: `the server answered 503`
    */
   read(start: number, end: number): AsyncIterable<Uint8Array<ArrayBuffer>>;
 }

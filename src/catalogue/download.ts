@@ -75,20 +75,20 @@ export async function download(
     const response = await fetch(address.tarball, signal === undefined ? {} : { signal });
     if (!response.ok) {
       const transient = response.status >= 500 || response.status === 429;
-      return { problem: `as ${host} answered ${response.status} ${response.statusText}`, transient };
+      return { problem: `${host} answered ${response.status} ${response.statusText}`, transient };
     }
     const bytes = await collect(response, mostBytes, onProgress);
     if (typeof bytes === "number") {
       const found = `must have at most ${mostBytes} bytes: ${host} sends ${bytes} or more`;
-      return { problem: `as the tarball ${found}`, transient: false };
+      return { problem: `the tarball ${found}`, transient: false };
     }
     if (fitsIntegrity(bytes, address.integrity)) return { value: bytes };
     return {
-      problem: `as the ${bytes.length} bytes from ${host} do not fit the registry's integrity`,
+      problem: `the ${bytes.length} bytes from ${host} do not fit the registry's integrity`,
       transient: true,
     };
   } catch (error) {
     signal?.throwIfAborted();
-    return { problem: `as the download from ${host} failed: ${(error as Error).message}`, transient: true };
+    return { problem: `the download from ${host} failed: ${(error as Error).message}`, transient: true };
   }
 }

@@ -2,6 +2,7 @@
 
 import { open } from "node:fs/promises";
 import { dirname } from "node:path";
+import { TransferError } from "../core/errors.ts";
 import { type Attempt, attempt } from "./attempt.ts";
 import { type ByteSource, FileSource } from "./byte-source.ts";
 import { bodyLength, type DownloadOptions } from "./download.ts";
@@ -51,16 +52,16 @@ class HttpSource implements ByteSource {
     if (range === undefined || range.start !== start || range.end !== end || range.total !== this.byteLength) {
       await response.body?.cancel();
       const answer = `${response.status} ${response.headers.get("content-range") ?? response.statusText}`.trim();
-      throw new Error(`as ${host} answered ${answer} when asked for bytes ${start}-${end - 1}`);
+      throw new TransferError(`${host} answered ${answer} when asked for bytes ${start}-${end - 1}`);
     }
     let left = end - start;
     for await (const chunk of response.body ?? []) {
       left -= chunk.length;
       this.receivedBytes += chunk.length;
-      if (left < 0) throw new Error(`as ${host} sent more than the ${end - start} bytes it was asked for`);
+      if (left < 0) throw new TransferError(`${host} sent more than the ${end - start} bytes it was asked for`);
       yield chunk;
     }
-    if (left > 0) throw new Error(`as ${host} broke off ${left} bytes before the end`);
+    if (left > 0) throw new TransferError(`${host} broke off ${left} bytes before the end`);
   }
 }
 
@@ -84,7 +85,7 @@ async function keepWhole(response: Response, path: string, options: OpenHttpOpti
     await file.close();
   }
   if (totalBytes === undefined || receivedBytes === totalBytes) return new FileSource(path, receivedBytes);
-  throw new Error(`as ${new URL(response.url).host} broke off ${totalBytes - receivedBytes} bytes before the end`);
+  throw new TransferError(`${new URL(response.url).host} broke off ${totalBytes - receivedBytes} bytes before the end`);
 }
 
 /**
@@ -107,9 +108,9 @@ export async function openHttp(url: string, options: OpenHttpOptions): Promise<A
   if (response.status === 200) {
     if (wholePath !== undefined) return await attempt(() => keepWhole(response, wholePath(), options), signal);
     await response.body?.cancel();
-    return { problem: `as ${host} sends the whole archive or nothing`, transient: false };
+    return { problem: `${host} sends the whole archive or nothing`, transient: false };
   }
   await response.body?.cancel();
   const transient = response.status >= 500 || response.status === 429;
-  return { problem: `as ${host} answered ${response.status} ${response.statusText}`.trim(), transient };
+  return { problem: `${host} answered ${response.status} ${response.statusText}`.trim(), transient };
 }

@@ -82,7 +82,7 @@ interface Transfer {
 
 function refuse({ name, source, file }: Pick<Transfer, "name" | "source" | "file">, found: string): CatalogueError {
   const action = `keep ${JSON.stringify(name)}`;
-  const text = `as ${file.member} of the ${sourceName(source)} must have ${found}`;
+  const text = `${file.member} of the ${sourceName(source)} must have ${found}`;
   return new CatalogueError(message(action, text, "the registry serves another file: do not use it"), name);
 }
 
@@ -118,7 +118,7 @@ function assertListed(name: string, source: ArchiveSource, archive: Archive, fil
   for (const file of files) {
     const entry = archive.entries.get(file.member);
     if (entry === undefined) {
-      const found = `as the ${sourceName(source)} has no file ${file.member}`;
+      const found = `the ${sourceName(source)} has no file ${file.member}`;
       throw new CatalogueError(message(`keep ${JSON.stringify(name)}`, found), name);
     }
     if (entry.byteLength === file.byteLength) continue;

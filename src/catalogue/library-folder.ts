@@ -57,7 +57,7 @@ export function removeComponent(component: Component): number | undefined {
       rmSync(path);
     }
   } catch (cause) {
-    const found = `as a file cannot be deleted: ${(cause as Error).message}`;
+    const found = `a file cannot be deleted: ${(cause as Error).message}`;
     throw new CatalogueError(message(`remove ${JSON.stringify(component.name)}`, found), component.name, { cause });
   }
   return freedBytes;
@@ -99,7 +99,7 @@ export function assertRoom(name: string, neededBytes: number): void {
   const { bavail, bsize } = statfsSync(folder);
   const freeBytes = bavail * bsize;
   if (freeBytes >= neededBytes) return;
-  const found = `as the disk has too little room: ${formatBytes(neededBytes)} needed, ${formatBytes(freeBytes)} free in ${folder}`;
+  const found = `the disk has too little room: ${formatBytes(neededBytes)} needed, ${formatBytes(freeBytes)} free in ${folder}`;
   const hint = "free some, or set BUN_TENSORRT_CACHE to another disk";
   throw new CatalogueError(message(`store ${JSON.stringify(name)}`, found, hint), name);
 }

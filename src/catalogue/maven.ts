@@ -27,7 +27,7 @@ async function mvn(
   signal: AbortSignal | undefined,
 ): Promise<Attempt<string>> {
   const program = findProgram("mvn");
-  if (program === undefined) return { problem: "as mvn, the command of Maven, was not found", transient: false };
+  if (program === undefined) return { problem: "mvn, the command of Maven, was not found", transient: false };
   // A project in the current folder would bring repositories of its own.
   const options = { timeoutMs, cwd: tmpdir(), ...(signal === undefined ? {} : { signal }) };
   return await runClient([program, "--batch-mode", "--quiet", ...words], options);
@@ -65,7 +65,7 @@ export async function jarAddresses(source: JarSource, signal?: AbortSignal): Pro
     addresses.push(`${repository.value.replace(/\/+$/, "")}/${jarPath(source)}`);
   }
   if (addresses.length > 0) return { value: addresses };
-  return { problem: "as Maven named no repository", transient: false };
+  return { problem: "Maven named no repository", transient: false };
 }
 
 /**
@@ -81,5 +81,5 @@ export async function downloadJar(source: JarSource, signal?: AbortSignal): Prom
   if (!("value" in output)) return output;
   const local = await localJar(source, signal);
   if (!("value" in local) || existsSync(local.value)) return local;
-  return { problem: `as Maven left no jar at ${local.value}`, transient: false };
+  return { problem: `Maven left no jar at ${local.value}`, transient: false };
 }

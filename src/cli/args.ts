@@ -58,10 +58,10 @@ export function parseWords(command: string, words: readonly string[], flags: rea
     const flag = known.find((one) => one.name === token.name);
     if (flag === undefined) throw unknownFlag(command, token.rawName, known);
     if (flag.value === undefined && token.inlineValue === true) {
-      throw refuse(command, flag.name, `as --${flag.name} takes no value: received ${JSON.stringify(token.value)}`);
+      throw refuse(command, flag.name, `--${flag.name} takes no value, got ${JSON.stringify(token.value)}`);
     }
     if (flag.value !== undefined && token.value === undefined) {
-      throw refuse(command, flag.name, `as --${flag.name} needs a value`, `write --${flag.name} ${flag.value}`);
+      throw refuse(command, flag.name, `--${flag.name} needs a value`, `write --${flag.name} ${flag.value}`);
     }
     const former = flag.isList === true ? found[flag.name] : undefined;
     found[flag.name] = former === undefined ? (token.value ?? true) : `${former},${token.value}`;
@@ -75,7 +75,7 @@ function unknownFlag(command: string, rawName: string, known: readonly Flag[]): 
     known.map((flag) => `--${flag.name}`),
   );
   const hint = near === undefined ? `bun-tensorrt ${command} --help lists the flags` : `did you mean ${near}?`;
-  return refuse(command, rawName, `as flag ${rawName} is unknown`, hint);
+  return refuse(command, rawName, `flag ${rawName} is unknown`, hint);
 }
 
 /** An error in the words of a command line. */
@@ -88,7 +88,7 @@ export function refuseOperands(command: string, { operands }: ParsedArguments): 
   const [first] = operands;
   if (first === undefined) return;
   const hint = `bun-tensorrt ${command} --help lists the flags`;
-  throw refuse(command, "file", `as it takes no file: received ${JSON.stringify(first)}`, hint);
+  throw refuse(command, "file", `it takes no file, got ${JSON.stringify(first)}`, hint);
 }
 
 /**
@@ -103,9 +103,7 @@ export function parseFlags<Out>(command: string, parsed: ParsedArguments, schema
   const issue = result.error.issues[0]!;
   const flag = String(issue.path[0] ?? "");
   const received = JSON.stringify(parsed.flags[flag]);
-  throw new OptionError(
-    message(`run ${command}`, `as --${flag} is refused: received ${received}`, issue.message),
-    flag,
-    { cause: result.error },
-  );
+  throw new OptionError(message(`run ${command}`, `--${flag} is refused, got ${received}`, issue.message), flag, {
+    cause: result.error,
+  });
 }

@@ -131,14 +131,14 @@ type Flags = z.infer<typeof schema>;
 /** Flags that do not go together. */
 function checkFlags(flags: Flags): void {
   if (flags["no-gpu-fallback"] && flags.dla === undefined) {
-    throw refuse("build", "no-gpu-fallback", "as --no-gpu-fallback goes with --dla alone", "add --dla 0");
+    throw refuse("build", "no-gpu-fallback", "--no-gpu-fallback goes with --dla alone", "add --dla 0");
   }
   if (flags["hardware-compatible"] && flags["same-compute-capability"]) {
-    const found = "as --hardware-compatible and --same-compute-capability exclude each other";
+    const found = "--hardware-compatible and --same-compute-capability exclude each other";
     throw refuse("build", "hardware-compatible", found, "leave one out");
   }
   if (flags.rectangular && flags.size !== undefined && "min" in flags.size) {
-    const found = "as --rectangular makes its own range of sizes";
+    const found = "--rectangular makes its own range of sizes";
     throw refuse("build", "rectangular", found, "leave it out, or give --size one value");
   }
 }

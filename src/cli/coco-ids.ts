@@ -30,12 +30,12 @@ export function readAnnotations(path: string): CocoAnnotations {
   try {
     content = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    throw new Error(message(action, `as they must be a JSON file: ${(cause as Error).message}`, FORM_HINT), { cause });
+    throw new Error(message(action, `they must be a JSON file: ${(cause as Error).message}`, FORM_HINT), { cause });
   }
   const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  throw new Error(message(action, `as ${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, FORM_HINT));
+  throw new Error(message(action, `${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, FORM_HINT));
 }
 
 /**
@@ -49,7 +49,7 @@ export function imageNumbers(annotations: CocoAnnotations | undefined): (file: s
   return (file) => {
     const id = ids.get(basename(file));
     if (id !== undefined) return id;
-    const found = `as none of the ${ids.size} images of the annotations has that file name`;
+    const found = `none of the ${ids.size} images of the annotations has that file name`;
     throw new Error(message(`number ${JSON.stringify(file)}`, found, "pass only pictures that are annotated"));
   };
 }
@@ -59,7 +59,7 @@ function digitsOf(file: string): number {
   const digits = stem.match(/\d+(?=\D*$)/)?.[0];
   if (digits !== undefined) return Number(digits);
   const hint = "pass --annotations FILE, or name the pictures by number";
-  throw new Error(message(`number ${JSON.stringify(file)}`, "as its name holds no digits", hint));
+  throw new Error(message(`number ${JSON.stringify(file)}`, "its name holds no digits", hint));
 }
 
 /**
@@ -73,7 +73,7 @@ export function checkImageNumbers(files: readonly string[], imageNumber: (file: 
     const id = imageNumber(file);
     const other = seen.get(id);
     if (other !== undefined) {
-      const found = `as it would get the number of ${JSON.stringify(other)}: ${id}`;
+      const found = `it would get the number of ${JSON.stringify(other)}: ${id}`;
       throw new Error(message(`number ${JSON.stringify(file)}`, found, "pass --annotations FILE, or rename one"));
     }
     seen.set(id, file);

@@ -110,10 +110,10 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   const output = STANDARD_OUTPUT.includes(flags.output ?? "-") ? undefined : flags.output;
   if (format === "yolo" && output === undefined) {
     const hint = "add --output DIR: one text file a picture is written there";
-    throw refuse("detect", "output", "as --format yolo needs a folder", hint);
+    throw refuse("detect", "output", "--format yolo needs a folder", hint);
   }
   if (annotations !== undefined && format !== "coco") {
-    throw refuse("detect", "annotations", "as --annotations goes with --format coco alone", "add --format coco");
+    throw refuse("detect", "annotations", "--annotations goes with --format coco alone", "add --format coco");
   }
   const { model, batch, detector } = parseDetectorFlags("detect", parsed);
   const videoOptions = given<VideoOptions>({

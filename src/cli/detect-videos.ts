@@ -108,7 +108,7 @@ export async function detectVideos(
 ): Promise<number> {
   const { terminal, output, signal } = context;
   if (args.format === "coco" && files.length > 1) {
-    const found = "as --format coco numbers the frames of one video by their place";
+    const found = "--format coco numbers the frames of one video by their place";
     throw refuse("detect", "format", found, "run it once for each video, or choose jsonl");
   }
   const copies = args.save === undefined ? undefined : annotatedPaths(args.save, files, args.output);

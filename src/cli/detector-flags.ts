@@ -169,7 +169,7 @@ function readLabels(command: string, file: string): readonly string[] {
     throw refuse(
       command,
       "labels",
-      `as ${JSON.stringify(file)} cannot be read: ${code}`,
+      `${JSON.stringify(file)} cannot be read: ${code}`,
       "give a file with one name a line",
     );
   }

@@ -47,5 +47,5 @@ export async function findModel(word: string | undefined, context: CommandContex
   const names = catalogue.filter(({ kind }) => kind === "model").map((one) => one.name);
   const near = nearestWord(name, names);
   const hint = near === undefined ? `name an ONNX file, or one of ${names.join(", ")}` : `did you mean ${near}?`;
-  throw new ModelError(message(`load the model ${JSON.stringify(name)}`, "as there is no such file", hint), name);
+  throw new ModelError(message(`load the model ${JSON.stringify(name)}`, "there is no such file", hint), name);
 }

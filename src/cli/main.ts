@@ -49,7 +49,7 @@ function findCommand(name: string): Command {
   const names = COMMANDS.map((one) => one.name);
   const near = nearestWord(name, names);
   const hint = near === undefined ? `the commands are ${names.join(", ")}` : `did you mean ${near}?`;
-  throw refuse("bun-tensorrt", name, `as command ${JSON.stringify(name)} is unknown`, hint);
+  throw refuse("bun-tensorrt", name, `command ${JSON.stringify(name)} is unknown`, hint);
 }
 
 async function run(words: readonly string[], context: CommandContext): Promise<number> {

@@ -62,7 +62,7 @@ function inFolder(folder: string, action: string): string[] {
     .sort(byName);
   if (files.length > 0) return files;
   const hint = `a picture ends in ${PICTURE_EXTENSIONS.join(", ")}; for folders below it pass '${join(folder, "**")}'`;
-  throw new Error(message(`${action} the folder ${JSON.stringify(folder)}`, "as it holds no picture", hint));
+  throw new Error(message(`${action} the folder ${JSON.stringify(folder)}`, "it holds no picture", hint));
 }
 
 function byPattern(pattern: string, action: string): string[] {
@@ -75,7 +75,7 @@ function byPattern(pattern: string, action: string): string[] {
   if (files.length > 0) return files;
   const isPattern = /[*?[\]{}]/.test(pattern);
   const { found, hint } = missingFile(pattern);
-  const rule = isPattern ? "as no picture fits the pattern" : found.replace(/file$/, "file or folder");
+  const rule = isPattern ? "no picture fits the pattern" : found.replace(/file$/, "file or folder");
   throw new Error(message(`${action} ${JSON.stringify(pattern)}`, rule, hint));
 }
 
@@ -112,7 +112,7 @@ function expandReadable(operand: string, action: string): string[] {
     return expand(operand, action);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === undefined) throw cause;
-    const found = `as it cannot be read: ${systemReason(cause as Error)}`;
+    const found = `it cannot be read: ${systemReason(cause as Error)}`;
     const hint = "check the path and its permissions";
     throw new Error(message(`${action} ${JSON.stringify(operand)}`, found, hint), { cause });
   }
@@ -164,6 +164,6 @@ export function outputNames(files: readonly string[], rename: (name: string) => 
   const clash = nested.findIndex((name, at) => nested.indexOf(name) !== at);
   if (clash < 0) return nested;
   const [first, second] = [files[nested.indexOf(nested[clash]!)], files[clash]];
-  const found = `as ${JSON.stringify(first)} and ${JSON.stringify(second)} would both become ${nested[clash]}`;
+  const found = `${JSON.stringify(first)} and ${JSON.stringify(second)} would both become ${nested[clash]}`;
   throw new Error(message("name the files to write", found, "rename one of them"));
 }

@@ -17,7 +17,7 @@ export interface ReloadParts {
 /** A file that is empty for a moment is being written: its defaults would send the answers elsewhere. */
 function refuseEmpty(options: WorkerOptions, config: string | undefined): void {
   if (config === undefined || Object.keys(options).length > 0) return;
-  const found = `as it holds no option: ${JSON.stringify(config)}`;
+  const found = `it holds no option: ${JSON.stringify(config)}`;
   throw new OptionError(message("read the configuration again", found, "write it whole, then send SIGHUP"), "config");
 }
 

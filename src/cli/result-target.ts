@@ -41,7 +41,7 @@ function cocoSink(
     const categoryId = categoryNumbers(annotations, labels);
     const missing = labels.filter((_, classId) => categoryId(classId) === undefined);
     if (annotations !== undefined && missing.length === labels.length) {
-      const found = `as none of the model's ${labels.length} class names is a category there`;
+      const found = `none of the model's ${labels.length} class names is a category there`;
       throw new Error(message(`number classes by ${JSON.stringify(annotationsPath)}`, found, "check the file"));
     }
     if (missing.length > 0) logger.warn(`Left out, as the annotations have no such category: ${missing.join(", ")}`);
@@ -60,7 +60,7 @@ function checkOutput({ output, model, annotations }: DetectArguments, files: rea
   if (output === undefined) return;
   const read = [...files.map(localPath), ...[model, annotations].filter((path) => path !== undefined)];
   if (overwritten([output], read) === undefined) return;
-  const found = `as ${JSON.stringify(output)} would be written over, which is read`;
+  const found = `${JSON.stringify(output)} would be written over, which is read`;
   throw refuse("detect", "output", found, "give another file");
 }
 

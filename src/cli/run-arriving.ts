@@ -29,7 +29,7 @@ function brokenStdin(cause: unknown): VideoError {
   if (cause instanceof VideoError) return cause;
   const { code, message: text } = cause as NodeJS.ErrnoException;
   if (code === undefined) throw cause;
-  const found = `as it gives no bytes: ${text}`;
+  const found = `it gives no bytes: ${text}`;
   return new VideoError(message("read standard input", found, STDIN_HINT), "standard input", { cause });
 }
 
@@ -68,15 +68,15 @@ export async function runArriving(args: DetectArguments, context: CommandContext
   const { terminal, output, signal } = context;
   const { watch } = args;
   if (watch !== undefined && !existsSync(watch)) {
-    throw refuse("detect", "watch", `as there is no folder ${JSON.stringify(watch)}`, "make it first");
+    throw refuse("detect", "watch", `there is no folder ${JSON.stringify(watch)}`, "make it first");
   }
   const { save } = args;
   if (watch !== undefined && save !== undefined && fileIdentity(save) === fileIdentity(watch)) {
-    const found = "as each copy would be a new picture in the folder that is watched";
+    const found = "each copy would be a new picture in the folder that is watched";
     throw refuse("detect", "save", found, "give another folder");
   }
   if (watch === undefined && process.stdin.isTTY) {
-    throw refuse("detect", "stdin", "as standard input is a terminal", STDIN_HINT);
+    throw refuse("detect", "stdin", "standard input is a terminal", STDIN_HINT);
   }
   using target = openTarget(args, [], output, watch === undefined ? "videos" : "pictures");
   const saver = save === undefined ? undefined : openSaver(save, []);

@@ -39,7 +39,7 @@ export function refuseCopy(output: string | undefined, copies: readonly string[]
   const isCopy =
     copies.some((path) => resolve(path) === resolve(output)) || overwritten([output], copies) !== undefined;
   if (!isCopy) return;
-  throw refuse("detect", "output", `as ${JSON.stringify(output)} is written by --save as well`, "give another file");
+  throw refuse("detect", "output", `${JSON.stringify(output)} is written by --save as well`, "give another file");
 }
 
 /** A path for each copy. */
@@ -53,7 +53,7 @@ function copyPaths(save: string, files: readonly string[]): string[] {
     return [save];
   }
   const many = files.length === 0 ? "those that come" : `${files.length} pictures`;
-  throw refuse("detect", "save", `as ${JSON.stringify(save)} is one file, for ${many}`, "give a folder");
+  throw refuse("detect", "save", `${JSON.stringify(save)} is one file, for ${many}`, "give a folder");
 }
 
 /**
@@ -70,7 +70,7 @@ export function openSaver(save: string, files: readonly string[], output?: strin
   refuseCopy(output, copies);
   const own = overwritten(copies, files);
   if (own !== undefined) {
-    throw refuse("detect", "save", `as ${own} would be written over, which is a picture to read`, "give another place");
+    throw refuse("detect", "save", `${own} would be written over, which is a picture to read`, "give another place");
   }
   return {
     async save({ file, result, frame }, source = file) {

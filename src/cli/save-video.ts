@@ -35,7 +35,7 @@ export function localPath(video: string): string {
 export function annotatedPaths(save: string, videos: readonly string[], output?: string): string[] {
   const isFile = VIDEO_FILE_EXTENSIONS.includes(extname(save).toLowerCase());
   if (isFile && videos.length > 1) {
-    throw refuse("detect", "save", `as ${save} is one file, for ${videos.length} videos`, "give a folder");
+    throw refuse("detect", "save", `${save} is one file, for ${videos.length} videos`, "give a folder");
   }
   if (!isFile) prepareFolder(save);
   const sources = videos.map(localPath);
@@ -43,7 +43,7 @@ export function annotatedPaths(save: string, videos: readonly string[], output?:
   refuseCopy(output, paths);
   const own = overwritten(paths, sources);
   if (own === undefined) return paths;
-  throw refuse("detect", "save", `as ${own} would be written over while it is read`, "give another place");
+  throw refuse("detect", "save", `${own} would be written over while it is read`, "give another place");
 }
 
 /** Size and rate of the copy of a video. Without a constant rate frames keep their own times. */

@@ -81,7 +81,7 @@ const schema = z.object({
 function tlsOf(cert: string | undefined, key: string | undefined): ServeOptions["tls"] {
   if (cert === undefined && key === undefined) return undefined;
   if (cert !== undefined && key !== undefined) return { cert, key };
-  throw refuse("serve", "cert", "as --cert and --key go together", "add the other one");
+  throw refuse("serve", "cert", "--cert and --key go together", "add the other one");
 }
 
 /**

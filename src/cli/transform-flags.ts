@@ -104,10 +104,10 @@ export function parseTransformFlags(parsed: ParsedArguments): TransformArguments
   const flags = parseFlags("transform", parsed, schema);
   const { model, output } = flags;
   if (model === undefined) {
-    throw refuse("transform", "model", "as it needs a model", "add --model super-resolution.onnx");
+    throw refuse("transform", "model", "it needs a model", "add --model super-resolution.onnx");
   }
   if (output === undefined) {
-    throw refuse("transform", "output", "as it needs a place for what is made", "add --output large.png, or a folder");
+    throw refuse("transform", "output", "it needs a place for what is made", "add --output large.png, or a folder");
   }
   const options = given<ImageModelOptions>({
     backend: flags.backend,

@@ -43,12 +43,12 @@ function pathsOf({ output, format }: TransformArguments, files: readonly string[
   }
   if (named === undefined || (format !== undefined && format !== named)) {
     const rule = named === undefined ? "that of a format that is written" : `${EXTENSIONS[format!]} for --format`;
-    const found = `as the ending of ${JSON.stringify(output)} must be ${rule}`;
+    const found = `the ending of ${JSON.stringify(output)} must be ${rule}`;
     const hint = named === undefined ? "name it .png, .jpg or .webp" : "name it so, or leave --format out";
     throw refuse("transform", "output", found, hint);
   }
   if (files.length > 1) {
-    const found = `as ${files.length} pictures do not fit into one file: ${JSON.stringify(output)}`;
+    const found = `${files.length} pictures do not fit into one file: ${JSON.stringify(output)}`;
     throw refuse("transform", "output", found, "give a folder");
   }
   return [output];
@@ -68,14 +68,14 @@ export function openTransformTarget(args: TransformArguments, files: readonly st
     const known = fileIdentity(path);
     const source = known === undefined ? undefined : sources.get(known);
     if (source === undefined) continue;
-    const found = `as ${JSON.stringify(path)} is the picture ${JSON.stringify(source)} itself`;
+    const found = `${JSON.stringify(path)} is the picture ${JSON.stringify(source)} itself`;
     throw refuse("transform", "output", found, "choose another file or folder");
   }
   for (const folder of new Set(paths.map((path) => dirname(path)))) prepareFolder(folder);
   const byFile = new Map(files.map((file, at) => [file, paths[at]!]));
   const pathOf = (file: string): string => {
     const path = byFile.get(file);
-    if (path === undefined) throw new Error(message(`write what is made of ${file}`, "as it was not named before"));
+    if (path === undefined) throw new Error(message(`write what is made of ${file}`, "it was not named before"));
     return path;
   };
   const { quality } = args;

@@ -68,7 +68,7 @@ function createBuffer(byteLength: number): ArrayBuffer {
   try {
     return new ArrayBuffer(byteLength);
   } catch (error) {
-    const found = `as there is none for ${formatBytes(byteLength)} in one piece`;
+    const found = `there is none for ${formatBytes(byteLength)} in one piece`;
     throw new RangeError(
       message("allocate memory", found, "use fewer or smaller pictures at once, or a model with smaller tensors"),
       { cause: error },

@@ -14,19 +14,19 @@ export interface NativeErrorOptions extends ErrorOptions {
  * Put an error message into the project's form.
  *
  * @param action what was tried, without "Cannot": `load the model "a.onnx"`
- * @param found  the rule and what was found instead: `as it is empty: 0 bytes`
+ * @param found  the rule and what was found instead: `it must have 4 axes, got 3`
  * @param hint   the fix, one sentence; omit when there is none
- * @returns `Cannot <action> <found>` and, on a second line, `Hint: <hint>`, safe to look at as {@linkcode shown} says
+ * @returns `Cannot <action>: <found>` and, on a second line, `Hint: <hint>`, safe to look at as {@linkcode shown} says
  */
 export function message(action: string, found: string, hint?: string): string {
-  const first = `Cannot ${action} ${found}`;
+  const first = `Cannot ${action}: ${found}`;
   return shown(hint === undefined ? first : `${first}\nHint: ${hint}`);
 }
 
 /** An error in one line, without the list of what was tried: `libcuda was not found`. */
 export function inShort(error: Error): string {
   const [first = ""] = error.message.split("\n", 1);
-  return first.replace(/^Cannot load the library (\S+) as it was found at none of these paths:?$/, "$1 was not found");
+  return first.replace(/^Cannot load the library (\S+): it was found at none of these paths:?$/, "$1 was not found");
 }
 
 /** The error that came first, where what was closed after it failed as well: `using` throws both in one without a message. */
@@ -151,7 +151,7 @@ export class ClosedError extends ReferenceError {
   /** Label of the resource. */
   readonly resource: string;
   constructor(action: string, resource: string) {
-    super(message(action, `as it is closed: ${resource}`, "create a new one, or close it later"));
+    super(message(action, `it is closed: ${resource}`, "create a new one, or close it later"));
     this.resource = resource;
   }
 }
@@ -234,6 +234,11 @@ export class CatalogueError extends Error {
     super(shown(text), options);
     this.entry = entry;
   }
+}
+
+/** A transfer broke off, or what came of it is damaged: another try may help. */
+export class TransferError extends Error {
+  override readonly name: string = "TransferError";
 }
 
 /** A request that a server refuses, with what it answers. */

@@ -87,7 +87,7 @@ export function parseOptions<Out, In>(schema: z.ZodType<Out, In>, options: unkno
     const name = [...issue.path, key].join(".");
     const near = begunBy(key, known) ?? nearestWord(key, known);
     const hint = near === undefined ? `the options are ${known.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
-    throw new OptionError(message(action, `as option ${JSON.stringify(name)} is unknown`, hint), name, {
+    throw new OptionError(message(action, `option ${JSON.stringify(name)} is unknown`, hint), name, {
       cause: parsed.error,
     });
   }
@@ -96,11 +96,7 @@ export function parseOptions<Out, In>(schema: z.ZodType<Out, In>, options: unkno
     options,
   );
   const where = path === "" ? "the options" : `option ${JSON.stringify(path)}`;
-  throw new OptionError(
-    message(action, `as ${where} is refused: received ${received(path, value)}`, issue.message),
-    path,
-    {
-      cause: parsed.error,
-    },
-  );
+  throw new OptionError(message(action, `${where} is refused, got ${received(path, value)}`, issue.message), path, {
+    cause: parsed.error,
+  });
 }

@@ -7,7 +7,7 @@ export type Shape = readonly number[];
 export function volume(shape: Shape): number {
   let product = 1;
   for (const dim of shape) {
-    if (dim < 0) throw new RangeError(`Cannot count the elements of ${formatShape(shape)} as a dimension is dynamic`);
+    if (dim < 0) throw new RangeError(`Cannot count the elements of ${formatShape(shape)}: a dimension is dynamic`);
     product *= dim;
   }
   return product;

@@ -69,8 +69,8 @@ export function isLossyPath(path: string): boolean {
 export function missingFile(path: string): { readonly found: string; readonly hint: string } {
   if (isLossyPath(path)) {
     const hint = "rename the file, or pass its content on standard input: bun-tensorrt detect - < FILE";
-    return { found: "as its name is not valid UTF-8", hint };
+    return { found: "its name is not valid UTF-8", hint };
   }
   const hint = isAbsolute(path) ? "check the path" : `paths are relative to ${process.cwd()}`;
-  return { found: "as there is no such file", hint };
+  return { found: "there is no such file", hint };
 }

@@ -38,7 +38,7 @@ export function createTensor<T extends DType>(dtype: T, shape: Shape): Tensor<T>
 export function tensorOf<T extends DType>(dtype: T, shape: Shape, data: DTypeMap[T]): Tensor<T> {
   if (data.length !== volume(shape)) {
     const expected = `${volume(shape)} elements for ${dtype} ${formatShape(shape)}`;
-    throw new ShapeError(`Cannot make a tensor as it needs ${expected}: received ${data.length}`, {
+    throw new ShapeError(`Cannot make a tensor: it needs ${expected}, got ${data.length}`, {
       tensor: "data",
       expected,
       actual: `${data.length} elements`,

@@ -141,7 +141,7 @@ export function systemReason(error: Error): string {
 export function writeError(place: string, cause: unknown): Error {
   const { code = "" } = cause as NodeJS.ErrnoException;
   const hint = HINTS.get(code) ?? "choose another place, or make it writable";
-  return Object.assign(new Error(message(`write ${place}:`, systemReason(cause as Error), hint), { cause }), { code });
+  return Object.assign(new Error(message(`write ${place}`, systemReason(cause as Error), hint), { cause }), { code });
 }
 
 /** True for the error of a pipe whose reader has gone: `| head` does that. */

@@ -47,7 +47,7 @@ export class BufferView<T extends DType = DType> implements TypedDeviceMemory<T>
   static of<T extends DType>(source: TypedDeviceMemory<T>, shape: Shape, offset = 0): BufferView<T> {
     const end = offset + volume(shape);
     if (!Number.isInteger(offset) || offset < 0 || end > source.length) {
-      const found = `as the memory has ${source.length} elements: elements ${offset} to ${end} of ${source.dtype}`;
+      const found = `the memory has ${source.length} elements: elements ${offset} to ${end} of ${source.dtype}`;
       throw new RangeError(message(`view a part ${formatShape(shape)} of device memory`, found));
     }
     return new BufferView(source.dtype, shape, source, offset * bytesPerElement(source.dtype));
@@ -59,7 +59,7 @@ export class BufferView<T extends DType = DType> implements TypedDeviceMemory<T>
    * @param pointer device address, not 0
    */
   static wrap<T extends DType>(pointer: number, dtype: T, shape: Shape): BufferView<T> {
-    if (pointer === 0) throw new RangeError(message("view device memory", "as its address is NULL"));
+    if (pointer === 0) throw new RangeError(message("view device memory", "its address is NULL"));
     const byteLength = volume(shape) * bytesPerElement(dtype);
     return new BufferView(dtype, shape, { pointer: pointer as DevicePtr, byteLength }, 0);
   }

@@ -24,7 +24,7 @@ function found(call: string, code: string, status: number, text: string, launch:
   const fault = isAsynchronousFault(status)
     ? `; the fault lies in earlier work, and the last launch was ${launch}`
     : "";
-  return `as it returned ${code} (${status}): ${text === "" ? call : text}${fault}`;
+  return `it returned ${code} (${status}): ${text === "" ? call : text}${fault}`;
 }
 
 /** The runtime keeps its last error until asked: without this, another library would take it for its own. */
@@ -112,7 +112,7 @@ export function checkAllocation(status: number, call: string, requestedBytes: nu
   const error = new OutOfMemoryError(
     message(
       `allocate ${formatBytes(requestedBytes)} of ${where}`,
-      `as ${call} returned ${cause.code} (${status}): ${state}`,
+      `${call} returned ${cause.code} (${status}): ${state}`,
       explain(status),
     ),
     { status, code: cause.code, call, requestedBytes, freeBytes, totalBytes },

@@ -51,7 +51,7 @@ function copyLength(action: string, targetBytes: number, sourceBytes: number, op
   if (!fits) {
     const from = `bytes ${sourceOffset} to ${sourceOffset + byteLength} of ${sourceBytes}`;
     const to = `bytes ${targetOffset} to ${targetOffset + byteLength} of ${targetBytes}`;
-    refuse(action, `as the part does not fit: ${from} into ${to}`, "check byteLength and the offsets");
+    refuse(action, `the part does not fit: ${from} into ${to}`, "check byteLength and the offsets");
   }
   return byteLength;
 }
@@ -60,7 +60,7 @@ function copyLength(action: string, targetBytes: number, sourceBytes: number, op
 function assertNotCapturing(stream: Stream): void {
   if (!stream.isCapturing) return;
   const hint = "copy from and to a PinnedBuffer inside a capture";
-  throw new TypeError(message("capture a copy of an ordinary array", "as its memory may move", hint));
+  throw new TypeError(message("capture a copy of an ordinary array", "its memory may move", hint));
 }
 
 /**
@@ -132,7 +132,7 @@ function checkRectangle(rectangle: CopyRectangle, targetBytes: number, sourceByt
     const needs = `${height} rows of ${widthBytes} bytes, ${sourcePitchBytes} apart into ${targetPitchBytes} apart`;
     refuse(
       "copy a rectangle",
-      `as it does not fit: ${needs}, from ${sourceBytes} into ${targetBytes} bytes`,
+      `it does not fit: ${needs}, from ${sourceBytes} into ${targetBytes} bytes`,
       "check the pitches",
     );
   }
@@ -195,7 +195,7 @@ export function fillRectangle(
 ): void {
   const { widthBytes, height, targetPitchBytes } = rectangle;
   if (widthBytes > targetPitchBytes || targetPitchBytes * (height - 1) + widthBytes > target.byteLength) {
-    const found = `as it does not fit: ${height} rows of ${widthBytes} bytes, ${targetPitchBytes} apart`;
+    const found = `it does not fit: ${height} rows of ${widthBytes} bytes, ${targetPitchBytes} apart`;
     refuse("fill a rectangle", `${found}, into ${target.byteLength} bytes`, "check the pitch");
   }
   check(

@@ -72,7 +72,7 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
   static create<T extends DType>(dtype: T, shape: Shape, source: BufferSource): DeviceBuffer<T> {
     const name = `${dtype} ${formatShape(shape)}`;
     const byteLength = volume(shape) * bytesPerElement(dtype);
-    if (byteLength === 0) throw new RangeError(message(`allocate ${name}`, "as it must have at least one element"));
+    if (byteLength === 0) throw new RangeError(message(`allocate ${name}`, "it must have at least one element"));
     const granted = Math.ceil(byteLength / GRANULE_BYTES) * GRANULE_BYTES;
     if (!("stream" in source)) return DeviceBuffer.#onDevice(dtype, shape, granted, source.device, source.device);
     const { stream, pool } = source;

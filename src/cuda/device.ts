@@ -87,9 +87,7 @@ export class Device extends Resource {
   static open(index = 0): Device {
     const count = Device.count();
     if (!Number.isInteger(index) || index < 0 || index >= count) {
-      throw new RangeError(
-        message(`open device ${index}`, `as the devices are 0 to ${count - 1}`, "see Device.count()"),
-      );
+      throw new RangeError(message(`open device ${index}`, `the devices are 0 to ${count - 1}`, "see Device.count()"));
     }
     current = -1;
     select(index);

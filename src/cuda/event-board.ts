@@ -32,7 +32,7 @@ export class EventBoard {
     const place = this.#free.pop() ?? this.#used++;
     if (place >= CAPACITY) {
       this.#used = CAPACITY;
-      throw new RangeError(message("watch another event", `as at most ${CAPACITY} are watched at once`));
+      throw new RangeError(message("watch another event", `at most ${CAPACITY} are watched at once`));
     }
     this.#handles[place] = BigInt(handle);
     return place;
@@ -81,6 +81,6 @@ export class EventBoard {
       PAUSE_US,
     );
     if (done >= SHIM_STATUS.ok) return;
-    throw new Error(message("watch events", `as a thread cannot be bound to device ${deviceIndex}: status ${done}`));
+    throw new Error(message("watch events", `a thread cannot be bound to device ${deviceIndex}: status ${done}`));
   }
 }

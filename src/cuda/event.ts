@@ -124,9 +124,7 @@ export class Event extends Resource {
   /** @throws {Error} If a `wait` is under way */
   override close(): void {
     if (this.#waits > 0) {
-      throw new Error(
-        message(`close ${this.label}`, `as waits for it are under way: ${this.#waits}`, "await them first"),
-      );
+      throw new Error(message(`close ${this.label}`, `waits for it are under way: ${this.#waits}`, "await them first"));
     }
     super.close();
   }

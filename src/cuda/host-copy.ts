@@ -15,11 +15,11 @@ import { shim } from "../ffi/shim.ts";
  */
 export function copyHost(target: Uint8Array, source: Uint8Array, byteLength: number): void {
   if (byteLength > target.length || byteLength > source.length) {
-    const found = `as both must have room for ${byteLength} bytes: found ${target.length} and ${source.length}`;
+    const found = `both must have room for ${byteLength} bytes: found ${target.length} and ${source.length}`;
     throw new RangeError(message("copy in host memory", found));
   }
   // Its only refusals are null and negative arguments, which the check above leaves no room for.
   if (byteLength > 0 && shim().bt_copy(target, source, byteLength) !== 0) {
-    throw new RangeError(message("copy in host memory", `as bt_copy refuses it: ${byteLength} bytes`));
+    throw new RangeError(message("copy in host memory", `bt_copy refuses it: ${byteLength} bytes`));
   }
 }

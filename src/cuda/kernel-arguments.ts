@@ -62,10 +62,10 @@ export class KernelArguments {
    */
   constructor(parameters: readonly Parameter[]) {
     const last = parameters.at(-1);
-    if (last === undefined) throw new RangeError(message("make an argument block", "as the kernel has no parameters"));
+    if (last === undefined) throw new RangeError(message("make an argument block", "the kernel has no parameters"));
     for (const { name, type, offsetBytes, byteLength } of parameters) {
       if (byteLength !== BYTES[type] || offsetBytes % byteLength !== 0) {
-        const found = `as ${name} (${type}) takes ${BYTES[type]} bytes at a multiple of that`;
+        const found = `${name} (${type}) takes ${BYTES[type]} bytes at a multiple of that`;
         throw new RangeError(message("make an argument block", `${found}: ${byteLength} bytes at ${offsetBytes}`));
       }
     }
@@ -88,7 +88,7 @@ export class KernelArguments {
     const at = this.parameters.findIndex((parameter) => parameter.name === name);
     if (at < 0) {
       const names = this.parameters.map((parameter) => parameter.name).join(", ");
-      throw new RangeError(message(`set the parameter ${JSON.stringify(name)}`, `as the kernel has only ${names}`));
+      throw new RangeError(message(`set the parameter ${JSON.stringify(name)}`, `the kernel has only ${names}`));
     }
     return at;
   }
@@ -128,6 +128,6 @@ export class KernelArguments {
   #refuse(index: number, type: ParameterType): never {
     const parameter = this.parameters[index];
     const found = parameter === undefined ? "there is none" : `${parameter.name} is ${parameter.type}`;
-    throw new TypeError(message(`set parameter ${index} as ${type}`, `as the types must agree: ${found}`));
+    throw new TypeError(message(`set parameter ${index} as ${type}`, `the types must agree: ${found}`));
   }
 }

@@ -48,7 +48,7 @@ export class MemoryPool extends Resource {
     device.assertOpen(`create a ${label}`);
     if (device.pool === undefined) {
       const hint = "allocate with { device } instead of { stream }";
-      throw new Error(message("create a memory pool", `as ${device.label} has no stream-ordered memory`, hint));
+      throw new Error(message("create a memory pool", `${device.label} has no stream-ordered memory`, hint));
     }
     const props = new Int32Array(new ArrayBuffer(PROPS_BYTES));
     props[0] = ALLOCATION_PINNED;

@@ -85,7 +85,7 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
   static create<T extends DType>(dtype: T, shape: Shape, device: Device, options: PinnedOptions = {}): PinnedBuffer<T> {
     const name = `page-locked ${dtype} ${formatShape(shape)}`;
     const byteLength = volume(shape) * bytesPerElement(dtype);
-    if (byteLength === 0) throw new RangeError(message(`allocate ${name}`, "as it must have at least one element"));
+    if (byteLength === 0) throw new RangeError(message(`allocate ${name}`, "it must have at least one element"));
     device.assertOpen(`allocate ${name}`);
     device.makeCurrent();
     const { use = "copy" } = options;
@@ -139,7 +139,7 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
     this.assertOpen("use page-locked memory");
     if (this.#mapped === undefined) {
       const hint = 'create it with { use: "mapped" }';
-      throw new Error(message(`use ${this.label} in a kernel`, "as it is not mapped for the device", hint));
+      throw new Error(message(`use ${this.label} in a kernel`, "it is not mapped for the device", hint));
     }
     return this.#mapped;
   }
@@ -157,7 +157,7 @@ function viewed(name: string, pointer: HostPtr, byteLength: number): ArrayBuffer
     return nativeView(pointer, byteLength);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    const text = message(`allocate ${name}`, `as no ArrayBuffer may have so many bytes: ${byteLength}`);
+    const text = message(`allocate ${name}`, `no ArrayBuffer may have so many bytes: ${byteLength}`);
     throw new RangeError(text, { cause });
   }
 }

@@ -336,7 +336,7 @@ export function parseWarmUpOptions(options: WarmUpOptions, maxPixels: number): {
   const side = Math.floor(Math.sqrt(maxPixels));
   const [width, height] = size ?? [Math.min(1920, side), Math.min(1080, side)];
   if (width * height <= maxPixels) return { width, height };
-  const found = `as option "size" must have at most ${maxPixels} pixels, as the pictures: received ${width}x${height}`;
+  const found = `option "size" must have at most ${maxPixels} pixels, as the pictures, got ${width}x${height}`;
   throw new OptionError(
     message("warm up", found, "raise maxPixels of load, or give the size of the pictures to come"),
     "size",
@@ -386,7 +386,7 @@ export function selectionOf(config: DetectConfig, labels: readonly string[]): Se
     if (ids.length === 0) {
       const near = typeof wanted === "string" ? nearestWord(wanted, labels) : undefined;
       const hint = near === undefined ? `the classes are ${listOf(labels)}` : `did you mean ${JSON.stringify(near)}?`;
-      const found = `as class ${JSON.stringify(wanted)} is none of the model's ${labels.length}`;
+      const found = `class ${JSON.stringify(wanted)} is none of the model's ${labels.length}`;
       throw new OptionError(message("detect", found, hint), "classes");
     }
     for (const id of ids) classIds.add(id);

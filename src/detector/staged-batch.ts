@@ -68,7 +68,7 @@ export class StagedBatch extends Resource {
   ): Promise<StagedBatch> {
     const { maxBatch } = pipeline.backend;
     if (sources.length < 1 || sources.length > maxBatch) {
-      const found = `as it takes 1 to ${maxBatch} pictures: received ${sources.length}`;
+      const found = `it takes 1 to ${maxBatch} pictures, got ${sources.length}`;
       return Promise.reject(new RangeError(message("stage a batch", found)));
     }
     return new Promise((resolve, reject) => {
@@ -132,11 +132,11 @@ export class StagedBatch extends Resource {
   #begin(stagesNeeded: number): void {
     this.assertOpen("run a stage");
     if (this.#running !== undefined) {
-      const found = `as one call at a time uses it: ${this.#running} is running`;
+      const found = `one call at a time uses it: ${this.#running} is running`;
       throw new Error(message("use a staged batch", found, "await the former call, or stage the pictures twice"));
     }
     if (this.#done >= stagesNeeded) return;
-    const found = `as ${STAGES[stagesNeeded - 1]} must have run before: ${this.#done} of the stages have`;
+    const found = `${STAGES[stagesNeeded - 1]} must have run before: ${this.#done} of the stages have`;
     throw new Error(message("run a stage", found, `the order is ${STAGES.join(", ")}`));
   }
 

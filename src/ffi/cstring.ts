@@ -15,7 +15,7 @@ const encoder = new TextEncoder();
  */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
   if (text.includes("\0")) {
-    throw new TypeError(message("pass a string to a native call", `as it holds a NUL: ${JSON.stringify(text)}`));
+    throw new TypeError(message("pass a string to a native call", `it holds a NUL: ${JSON.stringify(text)}`));
   }
   const bytes = encoder.encode(text);
   const terminated = new Uint8Array(new ArrayBuffer(bytes.length + 1));

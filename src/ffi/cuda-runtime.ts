@@ -58,7 +58,7 @@ function open(): CudaRuntime {
   if (status !== 0 || (major !== 12 && major !== 13)) {
     const found = status === 0 ? `version ${formatCudaVersion(out.i32())}` : `cudaRuntimeGetVersion returned ${status}`;
     throw new LibraryLoadError(
-      message(`use ${path}`, `as libcudart must be of version 12 or 13: ${found}`, "install libcudart 12 or 13"),
+      message(`use ${path}`, `libcudart must be of version 12 or 13: ${found}`, "install libcudart 12 or 13"),
       "libcudart",
       [path],
     );

@@ -186,7 +186,7 @@ export function openLibrary<Table extends SymbolTable>(
   }
   const list = tried.map((line) => `\n  ${line}`).join("");
   throw new LibraryLoadError(
-    message(`load the library ${spec.name}`, `as it was found at none of these paths:${list}`, spec.hint),
+    message(`load the library ${spec.name}`, `it was found at none of these paths:${list}`, spec.hint),
     spec.name,
     tried,
   );

@@ -39,7 +39,7 @@ function setenv(): SetEnv {
  */
 export function setNativeVariable(name: string, value: string): void {
   if (setenv()(cString(name), cString(value), 1) === 0) return;
-  throw new NativeError(message(`set ${name} to ${value}`, "as setenv returned -1"), {
+  throw new NativeError(message(`set ${name} to ${value}`, "setenv returned -1"), {
     code: "ENOMEM",
     call: "setenv",
   });

@@ -106,7 +106,7 @@ export class Nvrtc {
   #check(status: number, call: string, detail = ""): void {
     if (status === 0) return;
     const code = readCString(this.#calls.nvrtcGetErrorString(status));
-    throw new NativeError(message(`complete ${call}`, `as it returned ${code} (${status}): ${detail}`), { code, call });
+    throw new NativeError(message(`complete ${call}`, `it returned ${code} (${status}): ${detail}`), { code, call });
   }
 }
 

@@ -56,7 +56,7 @@ function setUp(loaded: Koffi): void {
     loaded.config({ async_stack_size: Math.max(stackBytes, STACK_BYTES), resident_async_pools: KEPT_STACKS });
   } catch (error) {
     if (stackBytes < STACK_BYTES) {
-      const found = `as other code has used koffi before, with stacks of ${stackBytes} bytes: ${STACK_BYTES} are needed`;
+      const found = `other code has used koffi before, with stacks of ${stackBytes} bytes: ${STACK_BYTES} are needed`;
       const hint = `call koffi.config({ async_stack_size: ${STACK_BYTES} }) in front of its first koffi.load()`;
       throw new Error(message("call native code off the JS thread", found, hint), { cause: error });
     }
@@ -68,11 +68,7 @@ function setUp(loaded: Koffi): void {
 function loadKoffi(): Koffi {
   if (!Bun.semver.satisfies(Bun.version, `>=${OLDEST_BUN}`)) {
     throw new Error(
-      message(
-        "call native code off the JS thread",
-        `as Bun must be ${OLDEST_BUN} or newer: ${Bun.version}`,
-        "update Bun",
-      ),
+      message("call native code off the JS thread", `Bun must be ${OLDEST_BUN} or newer: ${Bun.version}`, "update Bun"),
     );
   }
   const loaded = createRequire(import.meta.url)("koffi") as Koffi;

@@ -23,7 +23,7 @@ const ends = new Int32Array(new ArrayBuffer(8));
 export function openPipe(byteLength: number): OsPipe {
   const { pipe2, fcntl } = libc();
   if (pipe2(ends, O_CLOEXEC) !== 0) {
-    const text = message("make a pipe", "as pipe2 returned -1", "close files or raise the limit: ulimit -n");
+    const text = message("make a pipe", "pipe2 returned -1", "close files or raise the limit: ulimit -n");
     throw new NativeError(text, { code: "EMFILE", call: "pipe2" });
   }
   const [readEnd, writeEnd] = [ends[0]!, ends[1]!];

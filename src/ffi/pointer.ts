@@ -15,7 +15,7 @@ import { message } from "../core/errors.ts";
  */
 export function addressOf(view: ArrayBufferView): number {
   if (view.byteLength === 0) {
-    throw new RangeError(message("take the address of a view", "as it must have at least one byte: received 0"));
+    throw new RangeError(message("take the address of a view", "it must have at least one byte, got 0"));
   }
   return ptr(view.buffer as ArrayBuffer, view.byteOffset);
 }

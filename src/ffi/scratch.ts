@@ -33,7 +33,7 @@ export class OutCells {
   pointer(cell = 0): number {
     const value = this.#low[cell * 2]! + this.#low[cell * 2 + 1]! * 2 ** 32;
     if (value >= LARGEST_POINTER) {
-      throw new RangeError(message("use a native pointer", `as it must be below 2^53: 0x${value.toString(16)}`));
+      throw new RangeError(message("use a native pointer", `it must be below 2^53: 0x${value.toString(16)}`));
     }
     return value;
   }

@@ -106,7 +106,7 @@ function selfTest(shim: Shim, path: string): void {
     throw new LibraryLoadError(
       message(
         `use ${path}`,
-        `as its self-test must return what was sent: ${call} returned ${received} for ${sent}`,
+        `its self-test must return what was sent: ${call} returned ${received} for ${sent}`,
         "it belongs to another version of the package: install the package again, or rebuild it with `bun run shim`",
       ),
       SHIM_SPEC.name,

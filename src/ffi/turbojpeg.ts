@@ -31,7 +31,7 @@ function bind(): TurboJpeg {
   // Bun keeps the address on the function; its types do not say so.
   const address = (library.symbols.tjDecompress2 as unknown as { readonly ptr?: number }).ptr;
   if (address === undefined) {
-    const text = message("call tjDecompress2 off the JS thread", "as Bun does not tell its address", "use Bun 1.4.5");
+    const text = message("call tjDecompress2 off the JS thread", "Bun does not tell its address", "use Bun 1.4.5");
     throw new LibraryLoadError(text, SPEC.name, [library.path]);
   }
   const pointer = "pointer";

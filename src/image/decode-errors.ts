@@ -19,7 +19,7 @@ function quoted(source: string): string {
  * An error of reading or decoding a picture.
  *
  * @param source path, URL or description
- * @param found  the rule and what was found: `as it is empty: 0 bytes`
+ * @param found  the rule and what was found: `it must have 4 axes, got 3`
  * @param hint   the fix
  */
 export function imageError(source: string, found: string, hint?: string, options?: ErrorOptions): ImageError {
@@ -28,7 +28,7 @@ export function imageError(source: string, found: string, hint?: string, options
 
 /** The picture has more pixels than allowed. Sizes in pixels. */
 export function tooLargeError(source: string, width: number, height: number, maxPixels: number): PictureSizeError {
-  const found = `as it must have at most ${maxPixels} pixels: ${width}x${height} is ${width * height}`;
+  const found = `it must have at most ${maxPixels} pixels: ${width}x${height} is ${width * height}`;
   const hint = "raise maxPixels if the picture can be trusted";
   return new PictureSizeError(message(`decode ${quoted(source)}`, found, hint), source, maxPixels);
 }
@@ -47,15 +47,15 @@ export function undecodableError(
   options?: ErrorOptions,
 ): ImageError {
   if (bytes.length === 0) {
-    return imageError(source, "as it is empty: 0 bytes", "check that the file was written or downloaded completely");
+    return imageError(source, "it is empty: 0 bytes", "check that the file was written or downloaded completely");
   }
   const kind = pictureKind(bytes);
   if (kind === undefined) {
-    return imageError(source, `as it is not a picture: ${describeBytes(bytes)}`, SUPPORTED, options);
+    return imageError(source, `it is not a picture: ${describeBytes(bytes)}`, SUPPORTED, options);
   }
   if (!kind.isDecodable) {
     const hint = kind.isVideo === true ? VIDEO_HINT : `convert it to PNG or JPEG first; ${SUPPORTED}`;
-    return imageError(source, `as it is ${kind.name}, which is not supported: ${bytes.length} bytes`, hint, options);
+    return imageError(source, `it is ${kind.name}, which is not supported: ${bytes.length} bytes`, hint, options);
   }
   const isDamaged = reason.includes("its data does not fit");
   const state = CUT_SHORT.test(reason)
@@ -67,5 +67,5 @@ export function undecodableError(
   const hint = isPartial
     ? 'copy or download the file again, or take what is left of it by damaged: "take"'
     : "copy or download the file again, and see whether another program opens it";
-  return imageError(source, `as the ${kind.name} is ${state}: ${bytes.length} bytes, ${reason}`, hint, options);
+  return imageError(source, `the ${kind.name} is ${state}: ${bytes.length} bytes, ${reason}`, hint, options);
 }

@@ -100,7 +100,7 @@ export class DecodeGate {
   }
 
   #stalled(): DecodeStalledError {
-    const found = `as all ${this.#places} places are held by pictures that take longer than allowed`;
+    const found = `all ${this.#places} places are held by pictures that take longer than allowed`;
     return new DecodeStalledError(message("decode a picture", found, "start the process anew if none of them ends"));
   }
 
@@ -113,7 +113,7 @@ export class DecodeGate {
 }
 
 function timeoutError(source: string, timeoutMs: number): DecodeTimeoutError {
-  const found = `as decoding must end within ${timeoutMs} ms, and has not`;
+  const found = `decoding must end within ${timeoutMs} ms, and has not`;
   const hint = "raise decodeTimeoutMs if the picture can be trusted";
   const name = source === "bytes" || source.startsWith("a ") ? source : JSON.stringify(source);
   return new DecodeTimeoutError(message(`decode ${name}`, found, hint), source, timeoutMs);

@@ -76,7 +76,7 @@ function freePixels(byteLength: number): number {
  */
 export function assertLongEnough(source: string, byteLength: number, pixels: number, what: string): void {
   if (pixels <= freePixels(byteLength)) return;
-  const found = `as a file of ${byteLength} bytes may hold at most ${freePixels(byteLength)} pixels: it claims ${what}`;
+  const found = `a file of ${byteLength} bytes may hold at most ${freePixels(byteLength)} pixels: it claims ${what}`;
   throw imageError(source, found, "save it as JPEG or PNG, whose files are never that short");
 }
 
@@ -103,7 +103,7 @@ export function assertJpegScans(
   assertLongEnough(source, bytes.length, pixels * count, `${width}x${height} pixels in ${count} scans`);
   const most = maxPixels * SCANS_OF_LARGEST;
   if (pixels * count <= most) return;
-  const found = `as its scans must have at most ${most} pixels together: ${count} of ${width}x${height}`;
+  const found = `its scans must have at most ${most} pixels together: ${count} of ${width}x${height}`;
   throw imageError(source, found, "save it as baseline JPEG, or raise maxPixels if the picture can be trusted");
 }
 
@@ -118,7 +118,7 @@ export function assertTiffBlocks(bytes: Uint8Array, source: string, maxPixels: n
     const what = `a strip or tile of ${width}x${height} pixels, ${pixelBytes} bytes each`;
     assertLongEnough(source, bytes.length, Math.max(pixels, width * height), what);
     if (pixels <= maxPixels) continue;
-    const found = `as a strip or tile must have at most ${maxPixels * PIXEL_BYTES} bytes: it claims ${what}`;
+    const found = `a strip or tile must have at most ${maxPixels * PIXEL_BYTES} bytes: it claims ${what}`;
     throw imageError(source, found, "raise maxPixels if the picture can be trusted");
   }
 }

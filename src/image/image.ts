@@ -117,7 +117,7 @@ export interface ImageLayout {
 }
 
 function refuse(expected: string, actual: string, hint: string): never {
-  throw new ShapeError(message("use the pixels as an image", `as ${expected}: received ${actual}`, hint), {
+  throw new ShapeError(message("use the pixels as an image", `${expected}, got ${actual}`, hint), {
     tensor: "image",
     expected,
     actual,

@@ -70,7 +70,7 @@ function createHandle({ symbols }: TurboJpeg): TjHandle {
   const handle = symbols.tjInitDecompress();
   if (handle === null) {
     const reason = readCString(Number(symbols.tjGetErrorStr2(null) ?? 0));
-    throw new Error(message("create a JpegDecoder", `as tjInitDecompress failed: ${reason}`));
+    throw new Error(message("create a JpegDecoder", `tjInitDecompress failed: ${reason}`));
   }
   return handle;
 }
@@ -199,7 +199,7 @@ export class JpegDecoder extends Resource {
     const { source, scale = 1 } = options;
     this.#assertIdle();
     if (header.isCmyk) {
-      throw imageError(source, "as libturbojpeg does not turn CMYK into RGB", "decode it with decodeImage");
+      throw imageError(source, "libturbojpeg does not turn CMYK into RGB", "decode it with decodeImage");
     }
     const width = Math.ceil(header.width / scale);
     const height = Math.ceil(header.height / scale);
@@ -237,7 +237,7 @@ export class JpegDecoder extends Resource {
   #assertIdle(): void {
     this.assertOpen("decode a picture");
     if (this.isBusy) {
-      const found = "as the decoder takes one call at a time, and one is in flight";
+      const found = "the decoder takes one call at a time, and one is in flight";
       throw new Error(message("decode a picture", found, "await the former call, or make one decoder per picture"));
     }
   }
@@ -251,7 +251,7 @@ export class JpegDecoder extends Resource {
 
   #destroy(): void {
     if (this.#library.symbols.tjDestroy(this.#handle) !== 0) {
-      throw new Error(message("destroy a JpegDecoder", "as tjDestroy failed"));
+      throw new Error(message("destroy a JpegDecoder", "tjDestroy failed"));
     }
   }
 

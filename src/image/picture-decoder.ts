@@ -171,7 +171,7 @@ export class PictureDecoder extends Resource {
   async decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions = {}): Promise<DecodedImage> {
     this.assertOpen("decode a picture");
     if (this.#isBusy) {
-      const found = "as the decoder takes one call at a time, and one is in flight";
+      const found = "the decoder takes one call at a time, and one is in flight";
       throw new Error(message("decode a picture", found, "await the former call, or make one decoder per picture"));
     }
     this.#isBusy = true;

@@ -58,7 +58,7 @@ export class Preprocessor {
       throw new RangeError(
         message(
           "normalise pictures",
-          `as the values must be finite in ${dtype}: scale ${scale}, mean ${mean.join(" ")}, std ${std.join(" ")}`,
+          `the values must be finite in ${dtype}: scale ${scale}, mean ${mean.join(" ")}, std ${std.join(" ")}`,
         ),
       );
     }
@@ -199,7 +199,7 @@ function isSamePlacement(a: Placement, b: Placement): boolean {
 }
 
 function refuse(tensor: string, expected: string, actual: string): never {
-  throw new ShapeError(message("pre-process a picture", `as the ${tensor} must be ${expected}: received ${actual}`), {
+  throw new ShapeError(message("pre-process a picture", `the ${tensor} must be ${expected}, got ${actual}`), {
     tensor,
     expected,
     actual,

@@ -154,7 +154,7 @@ function assertDecodable(bytes: Uint8Array, source: string, kind: PictureKind | 
 
 function vectorError(source: string): Error {
   const hint = "set vectors to true (--vectors) if you trust it: a few bytes of SVG can keep a core busy for ever";
-  return imageError(source, "as it is SVG, and vector pictures are not asked for", hint);
+  return imageError(source, "it is SVG, and vector pictures are not asked for", hint);
 }
 
 /**
@@ -198,7 +198,7 @@ async function decodeBy(
   if (format === "svg" && !vectors) throw vectorError(source);
   if (format !== FORMATS[kind?.name ?? "SVG"]) throw undecodableError(bytes, source, `libvips takes it for ${format}`);
   if (!DEPTHS.includes(depth)) {
-    const found = `as its samples must be whole numbers of 8 or 16 bits from 0 on: they are of type ${depth}`;
+    const found = `its samples must be whole numbers of 8 or 16 bits from 0 on: they are of type ${depth}`;
     throw imageError(source, found, "convert it to 8 or 16 bits first: only you know which values are black and white");
   }
   if (width * pageHeight > maxPixels) throw tooLargeError(source, width, pageHeight, maxPixels);

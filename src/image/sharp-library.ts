@@ -60,11 +60,7 @@ async function load(): Promise<Sharp> {
     return sharp;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    const text = message(
-      "load the library sharp",
-      `as its addon does not open: ${reason}`,
-      "run `bun add sharp` again",
-    );
+    const text = message("load the library sharp", `its addon does not open: ${reason}`, "run `bun add sharp` again");
     throw new LibraryLoadError(text, "sharp", ["sharp"], { cause: error });
   }
 }

@@ -42,7 +42,7 @@ export function isAddress(text: string): boolean {
 const STREAMS = /^(rtsps?|rtmps?|udp|tcp|srt|rtp):$/;
 
 function tooManyBytes(name: string, byteLength: number): Error {
-  const found = `as a picture file must have at most ${formatBytes(MAX_BYTES)}: found ${formatBytes(byteLength)}`;
+  const found = `a picture file must have at most ${formatBytes(MAX_BYTES)}: found ${formatBytes(byteLength)}`;
   return imageError(name, found, "check that it is the file you mean");
 }
 
@@ -55,7 +55,7 @@ async function readFile(path: string): Promise<SourceBytes> {
       isFile: stat.isFile(),
       isDirectory: stat.isDirectory(),
     }));
-    if (isDirectory) throw imageError(path, "as it is a folder", "give the path of one picture");
+    if (isDirectory) throw imageError(path, "it is a folder", "give the path of one picture");
     if (isFile && size > MAX_BYTES) throw tooManyBytes(path, size);
     return { bytes: await file.bytes(), name: path };
   } catch (error) {
@@ -65,7 +65,7 @@ async function readFile(path: string): Promise<SourceBytes> {
       const { found, hint } = missingFile(path);
       throw imageError(path, found, hint, { cause: error });
     }
-    throw imageError(path, `as it cannot be read: ${code}`, "check the path and its permissions", { cause: error });
+    throw imageError(path, `it cannot be read: ${code}`, "check the path and its permissions", { cause: error });
   }
 }
 
@@ -86,18 +86,18 @@ async function download(url: URL, timeoutMs: number): Promise<SourceBytes> {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
     if (!response.ok) {
-      const found = `as the server must answer 200: it answered ${response.status} ${response.statusText}`.trimEnd();
+      const found = `the server must answer 200: it answered ${response.status} ${response.statusText}`.trimEnd();
       throw imageError(name, found, "open the address in a browser to see what is there");
     }
     return { bytes: await readStream(response.body, name), name };
   } catch (error) {
     if (error instanceof Error && error.name === "ImageError") throw error;
     if (error instanceof Error && error.name === "TimeoutError") {
-      const found = `as the server must answer within timeoutMs: ${timeoutMs} ms have passed`;
+      const found = `the server must answer within timeoutMs: ${timeoutMs} ms have passed`;
       throw imageError(name, found, "raise timeoutMs", { cause: error });
     }
     const reason = error instanceof Error ? error.message : String(error);
-    throw imageError(name, `as it cannot be fetched: ${reason}`, "check the address and the network", { cause: error });
+    throw imageError(name, `it cannot be fetched: ${reason}`, "check the address and the network", { cause: error });
   }
 }
 
@@ -106,7 +106,7 @@ function parseUrl(text: string): URL {
   if (url !== null) return url;
   throw imageError(
     redact(text).slice(0, 100),
-    "as it is no valid URL",
+    "it is no valid URL",
     passwordHint(text) ?? "check the address; write a path of that name with ./",
   );
 }
@@ -117,7 +117,7 @@ function pathOf(url: URL): string {
     return fileURLToPath(url);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw imageError(redact(url.href).slice(0, 100), `as it is no path: ${reason}`, "give the path itself", {
+    throw imageError(redact(url.href).slice(0, 100), `it is no path: ${reason}`, "give the path itself", {
       cause: error,
     });
   }
@@ -128,7 +128,7 @@ async function readUrl(url: URL, timeoutMs: number): Promise<SourceBytes> {
   if (url.protocol === "http:" || url.protocol === "https:") return download(url, timeoutMs);
   throw imageError(
     redact(url.href).slice(0, 100),
-    `as its scheme must be file:, http: or https:: received ${url.protocol}`,
+    `its scheme must be file:, http: or https:, got ${url.protocol}`,
     STREAMS.test(url.protocol) ? VIDEO_HINT : "read it yourself and pass its bytes",
   );
 }
@@ -168,6 +168,6 @@ export async function readSource(
   if (source instanceof Uint8Array) return { bytes: source, name: "bytes" };
   if (source instanceof ArrayBuffer) return { bytes: new Uint8Array(source), name: "bytes" };
   if (source instanceof Blob) return readBlob(source);
-  const found = `as it must be a path, URL, Blob, bytes or Image: received ${source === null ? "null" : typeof source}`;
+  const found = `it must be a path, URL, Blob, bytes or Image, got ${source === null ? "null" : typeof source}`;
   throw new TypeError(message("read a picture", found, "wrap other binary data in a Uint8Array"));
 }

@@ -51,7 +51,7 @@ export class PixelCheck {
         return;
       }
     }
-    const found = `as boxes are in pixels of the input: ${count === 1 ? "the only one lies" : `all ${count} lie`} in its first one`;
+    const found = `boxes are in pixels of the input: ${count === 1 ? "the only one lies" : `all ${count} lie`} in its first one`;
     const hint = `the model gives fractions of the input: ${otherLayout(layout)}, or export it with boxes in pixels`;
     throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
   }
@@ -64,7 +64,7 @@ export class PixelCheck {
 }
 
 function refuseInsideOut(layout: string): never {
-  const found = "as the right side of a box comes behind its left one: all that it found are inside out";
+  const found = "the right side of a box comes behind its left one: all that it found are inside out";
   const hint = `the numbers of its boxes may be others, such as centre and size: ${otherLayout(layout)}`;
   throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
 }

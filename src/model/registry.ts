@@ -88,7 +88,7 @@ export function layoutNamed(name: string): Layout {
   throw new OptionError(
     message(
       "choose the output layout",
-      `as there is none called ${JSON.stringify(name)}`,
+      `there is none called ${JSON.stringify(name)}`,
       near === undefined ? `the layouts are ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`,
     ),
     "layout",
@@ -147,7 +147,7 @@ function refuseSplitHead({ model }: ModelTraits, source = "the model"): void {
   const head = splitHead(model);
   if (head === undefined) return;
   const [boxes, scores] = [head.boxes, head.scores].map(formatTensorInfo);
-  const text = `as its boxes and the scores of its classes come apart, before NMS: ${boxes} and ${scores}`;
+  const text = `its boxes and the scores of its classes come apart, before NMS: ${boxes} and ${scores}`;
   const hint =
     'if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the layout "damo-yolo" and say the pre-processing; ' +
     "else export it with its NMS";
@@ -171,7 +171,7 @@ function refuseUnexplained(traits: ModelTraits, layouts: readonly Layout[], sour
   if (nearest.length === 0) return;
   const { unexplained } = nearest.reduce((a, b) => (b.unexplained.length < a.unexplained.length ? b : a));
   const names = nearest.map(({ layout }) => JSON.stringify(layout)).join(" or ");
-  const text = `as no layout has ${unexplained.map(formatTensorInfo).join(", ")} beside the rest, which would be ${names}`;
+  const text = `no layout has ${unexplained.map(formatTensorInfo).join(", ")} beside the rest, which would be ${names}`;
   const hint =
     "it may be another model that wants another reading: if it is not, name the `layout`, and check what is found";
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
@@ -193,8 +193,8 @@ function refuseLabels(
   const classes = found.length === 1 ? found[0]!.recognition!.labels.length : undefined;
   if (!classes || classes === names.length) return;
   const text = isGiven
-    ? `as it must be given as many class names as it has classes: ${names.length} for ${classes}`
-    : `as its metadata "names" must have as many class names as it has classes: ${names.length} for ${classes}`;
+    ? `it must be given as many class names as it has classes: ${names.length} for ${classes}`
+    : `its metadata "names" must have as many class names as it has classes: ${names.length} for ${classes}`;
   const how = "give one name for each class, in the order of their numbers";
   const hint = `${how}${isGiven ? "" : ", by `labels`"}; one that is never found, such as a background, may have any`;
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
@@ -207,7 +207,7 @@ function refuseUnfed(traits: ModelTraits, layouts: readonly Layout[], source = "
   if (found === undefined) return;
   const unfed = inputs.filter(({ name }) => !isFedBy(found, name)).map(formatTensorInfo);
   const hint = "export it so that it takes the picture alone";
-  const text = `as it is ${found.layout}, which does not say what to fill ${unfed.join(", ")} with`;
+  const text = `it is ${found.layout}, which does not say what to fill ${unfed.join(", ")} with`;
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
@@ -221,7 +221,7 @@ function possibleLayouts({ model }: ModelTraits, source = "the model"): readonly
   if (family === undefined) return LAYOUTS;
   const known = layoutOfLibreYolo(family);
   if (known !== undefined) return LAYOUTS.filter(({ name }) => name === known);
-  const found = `as it is LibreYOLO's family ${JSON.stringify(family)}, of which it is not known what is done to a picture`;
+  const found = `it is LibreYOLO's family ${JSON.stringify(family)}, of which it is not known what is done to a picture`;
   const hint =
     'name the layout, "libreyolo" where boxes are corners in pixels, and say the `preprocessing` of its training; or export ' +
     "it with the family's own exporter";
@@ -238,11 +238,11 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): Recogn
     refuseUnexplained(traits, layouts, options.source);
     refuseUnfed(traits, layouts, options.source);
     refuseLabels(traits, options, layouts);
-    refuse(model, options, "as its tensors fit no known layout:", layouts);
+    refuse(model, options, "its tensors fit no known layout:", layouts);
   }
   if (found.length > 1) {
     const fitting = found.map(({ layout }) => layout);
-    refuse(model, options, `as its tensors fit ${found.length} layouts, and nothing tells which:`, fitting);
+    refuse(model, options, `its tensors fit ${found.length} layouts, and nothing tells which:`, fitting);
   }
   return found[0]!.recognition!;
 }
@@ -262,14 +262,14 @@ function recogniseAs(layout: Layout, traits: ModelTraits, options: RecogniseOpti
   if (others.length === 0) refuseSplitHead(traits, options.source);
   const names = others.map((other) => JSON.stringify(other.layout.name)).join(" or ");
   const hint = others.length === 0 ? "leave `layout` out, or export the model in a known layout" : `they fit ${names}`;
-  return refuse(model, options, `as its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout], hint);
+  return refuse(model, options, `its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout], hint);
 }
 
 /** @throws {ModelError} If no picture fits into the input: nothing would be found wrong before the first one came */
 function refuseEmptyInput({ model, image }: ModelTraits, source = "the model"): void {
   const info = model.inputs.find(({ name }) => name === image.name);
   if (info === undefined || !info.shape.includes(0)) return;
-  const found = `as its input ${formatTensorInfo(info)} has room for no picture`;
+  const found = `its input ${formatTensorInfo(info)} has room for no picture`;
   const hint = "export it with the sizes of the batch and the pictures, or with these open";
   throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
 }
@@ -308,7 +308,7 @@ function withSaid(recognition: Recognition, { preprocessing }: RecogniseOptions)
 /** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the layout knows better */
 function refuseTask({ task, model }: ModelTraits, source = "the model"): void {
   if (task === undefined || BOX_TASKS.includes(task)) return;
-  const found = `as its task is ${JSON.stringify(model.metadata.task)}`;
+  const found = `its task is ${JSON.stringify(model.metadata.task)}`;
   const hint =
     "only detection is supported, and the boxes of segmentation and pose models; if it gives boxes, name its `layout`";
   throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
@@ -327,7 +327,7 @@ export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Rec
   const forced = options.layout === undefined ? undefined : layoutNamed(options.layout);
   const traits = readTraits(model, options);
   if (traits === undefined)
-    refuse(model, options, "as no input takes a batch of pictures of three channels, in f32, f16 or u8:", LAYOUTS);
+    refuse(model, options, "no input takes a batch of pictures of three channels, in f32, f16 or u8:", LAYOUTS);
   refuseEmptyInput(traits, options.source);
   if (forced === undefined) refuseTask(traits, options.source);
   const found = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);

@@ -28,7 +28,7 @@ export function assertProbability(score: number, layout: string): void {
   throw new ModelError(
     message(
       `decode the model's output as layout "${layout}"`,
-      `as scores are from 0 to 1: received ${score}`,
+      `scores are from 0 to 1, got ${score}`,
       "the layout does not fit this model, or it has another task than detection: name another layout",
     ),
     layout,
@@ -68,7 +68,7 @@ export class Selector {
     const { maxDetections } = selection;
     if (block.scores.length < maxDetections) {
       throw new RangeError(
-        message("select detections", `as the block must have room for ${maxDetections}: it has ${block.scores.length}`),
+        message("select detections", `the block must have room for ${maxDetections}: it has ${block.scores.length}`),
       );
     }
     block.count = 0;

@@ -117,7 +117,7 @@ export class BatchCheck extends Resource {
       addressOf(this.#offsets.cells),
       addressOf(this.#statuses),
     );
-    if (status !== SHIM_STATUS.ok) throw new Error(message("lay JPEG files out", `as the shim returned ${status}`));
+    if (status !== SHIM_STATUS.ok) throw new Error(message("lay JPEG files out", `the shim returned ${status}`));
     return this.#staging;
   }
 

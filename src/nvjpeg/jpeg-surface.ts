@@ -75,7 +75,7 @@ export class JpegSurface extends Resource {
   async whileBusy<T>(work: () => Promise<T>): Promise<T> {
     this.assertOpen("decode a picture");
     if (this.#isBusy) {
-      const found = "as the surface takes one picture at a time, and one is being decoded into it";
+      const found = "the surface takes one picture at a time, and one is being decoded into it";
       throw new Error(message("decode a picture", found, "await the former call, or make one surface per picture"));
     }
     this.#isBusy = true;
@@ -121,7 +121,7 @@ export class JpegSurface extends Resource {
   /** @throws {Error} If a picture is being decoded into it */
   override close(): void {
     if (this.#isBusy) {
-      throw new Error(message("close a JpegSurface", "as a picture is being decoded into it", "await that call first"));
+      throw new Error(message("close a JpegSurface", "a picture is being decoded into it", "await that call first"));
     }
     super.close();
   }

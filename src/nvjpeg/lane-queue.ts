@@ -92,7 +92,7 @@ export class LaneQueue {
   /** Close the lanes. @throws {Error} If a picture is under way */
   close(): void {
     if (this.#waiting.length > 0 || this.#running > 0) {
-      throw new Error(message("close a LaneQueue", "as pictures are under way", "await them first"));
+      throw new Error(message("close a LaneQueue", "pictures are under way", "await them first"));
     }
     // Each is closed whatever happens to the others.
     using owned = new DisposableStack();

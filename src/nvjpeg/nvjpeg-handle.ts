@@ -39,7 +39,7 @@ export function nvJpegStatusName(status: number): `NVJPEG_STATUS_${string}` {
 export function checkNvJpeg(status: number, call: string): void {
   if (status === 0) return;
   const code = nvJpegStatusName(status);
-  const error = new NativeError(message(`complete ${call}`, `as it returned ${code} (${status})`), { code, call });
+  const error = new NativeError(message(`complete ${call}`, `it returned ${code} (${status})`), { code, call });
   Error.captureStackTrace(error, checkNvJpeg);
   throw error;
 }

@@ -46,7 +46,7 @@ export class Inference extends Resource {
       throw new Error(
         message(
           "run the model",
-          `as the last run has not settled yet: ${this.label}`,
+          `the last run has not settled yet: ${this.label}`,
           "await it, or prepare a second inference of the same session",
         ),
       );

@@ -17,7 +17,7 @@ function refuseName(name: string, infos: readonly TensorInfo[], role: "input" | 
   );
   const expected = `${role}s ${names(infos)}`;
   const hint = near === undefined ? `its ${expected}` : `did you mean ${JSON.stringify(near)}?`;
-  throw new ShapeError(message(`run ${label}`, `as it has no ${role} ${JSON.stringify(name)}`, hint), {
+  throw new ShapeError(message(`run ${label}`, `it has no ${role} ${JSON.stringify(name)}`, hint), {
     tensor: name,
     expected,
     actual: name,
@@ -57,7 +57,7 @@ export function matchInputs(
     if (tensor === undefined) {
       const given = Object.keys(tensors).join(", ");
       throw new ShapeError(
-        message(`run ${label}`, `as input ${formatTensorInfo(info)} is missing: received ${given || "none"}`),
+        message(`run ${label}`, `input ${formatTensorInfo(info)} is missing, got ${given || "none"}`),
         { tensor: info.name, expected, actual: "missing" },
       );
     }
@@ -67,7 +67,7 @@ export function matchInputs(
     throw new ShapeError(
       message(
         `run ${label}`,
-        `as input ${JSON.stringify(info.name)} must be ${expected}: received ${actual}`,
+        `input ${JSON.stringify(info.name)} must be ${expected}, got ${actual}`,
         hintFor(tensor, info),
       ),
       { tensor: info.name, expected, actual },

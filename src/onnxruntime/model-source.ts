@@ -61,16 +61,16 @@ function headOf(path: string): string {
 export function inspectModelFile(path: string): string {
   try {
     const stats = statSync(path);
-    if (stats.isDirectory()) throw modelError(path, "as it is a folder", "name the .onnx file in it");
-    if (!stats.isFile()) throw modelError(path, `as it is ${kindOf(stats)}`, "write the model to a file first");
-    if (stats.size === 0) throw modelError(path, "as it is empty: 0 bytes", "get the file again");
+    if (stats.isDirectory()) throw modelError(path, "it is a folder", "name the .onnx file in it");
+    if (!stats.isFile()) throw modelError(path, `it is ${kindOf(stats)}`, "write the model to a file first");
+    if (stats.size === 0) throw modelError(path, "it is empty: 0 bytes", "get the file again");
     return headOf(path);
   } catch (error) {
     if (error instanceof ModelError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
-    if (code === "ENOENT") throw modelError(path, "as there is no such file", "check the path", error);
-    throw modelError(path, `as it cannot be read: ${code}`, undefined, error);
+    if (code === "ENOENT") throw modelError(path, "there is no such file", "check the path", error);
+    throw modelError(path, `it cannot be read: ${code}`, undefined, error);
   }
 }
 
@@ -88,7 +88,7 @@ function lookalike(head: string): readonly [kind: string, hint: string] | undefi
  */
 export function refusedModel(source: string, head: string, cause: OnnxRuntimeError): ModelError {
   const known = lookalike(head);
-  if (known !== undefined) return modelError(source, `as it is ${known[0]}`, known[1], cause);
+  if (known !== undefined) return modelError(source, `it is ${known[0]}`, known[1], cause);
   const [found = ""] = cause.message.slice(message(loadAction(source), "").length).split("\n");
   const hint = HINTS.find(([pattern]) => pattern.test(cause.message))?.[1];
   return modelError(source, found, hint, cause);

@@ -170,7 +170,7 @@ export class RunBinding {
       throw new ShapeError(
         message(
           `run ${this.#parts.label}`,
-          `as the memory of input ${JSON.stringify(info.name)} is gone: its array was transferred`,
+          `the memory of input ${JSON.stringify(info.name)} is gone: its array was transferred`,
           "keep the arrays of a prepared run where they are",
         ),
         { tensor: info.name, expected: formatTensorInfo(info), actual: "a detached array" },

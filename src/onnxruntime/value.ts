@@ -36,10 +36,11 @@ function assertTensor(tensor: Tensor, name: string): void {
   const { dtype, shape, data } = tensor;
   const array: unknown = data;
   const fail = (expected: string, actual: string): never => {
-    throw new ShapeError(
-      message(`use the tensor ${JSON.stringify(name)}`, `as it needs ${expected}: received ${actual}`),
-      { tensor: name, expected, actual },
-    );
+    throw new ShapeError(message(`use the tensor ${JSON.stringify(name)}`, `it needs ${expected}, got ${actual}`), {
+      tensor: name,
+      expected,
+      actual,
+    });
   };
   const wanted = ARRAYS[dtype];
   if (wanted === undefined) fail("a known dtype", String(dtype));

@@ -80,7 +80,7 @@ export async function chooseAccelerator(
     const accelerator = await registration.load();
     const reason = accelerator.unavailable();
     if (reason === undefined) return { registration, accelerator, fault: undefined };
-    const found = `as it cannot be used: ${reason}`;
+    const found = `it cannot be used: ${reason}`;
     throw new UnavailableError(message(`${action} on the ${registration.machine}`, found, hint), "backend");
   }
   let fault: Choice["fault"];
@@ -90,14 +90,14 @@ export async function chooseAccelerator(
     if (reason === undefined) return { registration, accelerator, fault };
     fault ??= { machine: registration.machine, reason };
   }
-  throw new UnavailableError(message(action, `as no accelerator can be used: ${fault?.reason}`, hint), "backend");
+  throw new UnavailableError(message(action, `no accelerator can be used: ${fault?.reason}`, hint), "backend");
 }
 
 function named(name: string, action: string): Registration {
   const found = registered.find(({ names }) => names.includes(name));
   if (found !== undefined) return found;
   const known = acceleratorNames().join(", ");
-  throw new OptionError(message(action, `as backend must be auto or one of ${known}: received ${name}`), "backend");
+  throw new OptionError(message(action, `backend must be auto or one of ${known}, got ${name}`), "backend");
 }
 
 /** @throws {OptionError} If the variable names none */
@@ -106,7 +106,7 @@ function wantedByEnvironment(action: string): string {
   if (value === "" || value === "auto") return "auto";
   const known = acceleratorNames();
   if (known.includes(value)) return value;
-  const found = `as ${VARIABLE} must be auto, ${listed(known)}: ${JSON.stringify(value)}`;
+  const found = `${VARIABLE} must be auto, ${listed(known)}: ${JSON.stringify(value)}`;
   throw new OptionError(message(action, found, `unset ${VARIABLE}, or set it to one of them`), "backend");
 }
 
@@ -147,7 +147,7 @@ export async function openBackends<Recognition, Params, Output>(
   if (compiledFor !== undefined && compiledFor !== registration) {
     const asked = `backend "${options.backend}" was asked for`;
     const reason = fault === undefined ? asked : `the ${fault.machine} cannot be used: ${fault.reason}`;
-    refuseCompiled(source, `as a plan needs a ${compiledFor.machine}, and ${reason}`);
+    refuseCompiled(source, `a plan needs a ${compiledFor.machine}, and ${reason}`);
   }
   if (devices.length === 1) return [await accelerator.open(source, task, { ...options, device: devices[0]! })];
   if (accelerator.read === undefined) {

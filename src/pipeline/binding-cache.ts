@@ -48,7 +48,7 @@ export class BindingCache<Binding extends ShapeBinding> {
    */
   current(action: string): Binding {
     const binding = this.#kept.at(-1);
-    if (binding === undefined) throw new Error(message(action, "as nothing has been pre-processed yet"));
+    if (binding === undefined) throw new Error(message(action, "nothing has been pre-processed yet"));
     return binding;
   }
 

@@ -20,7 +20,8 @@ export class TokenCheck {
   check(request: Request): void {
     const sent = /^bearer +(\S+) *$/i.exec(request.headers.get("authorization") ?? "")?.[1];
     if (timingSafeEqual(digest(sent ?? ""), this.#expected) && sent !== undefined) return;
-    const found = sent === undefined ? "as it needs a token" : "as the token is another";
+    const found =
+      sent === undefined ? "Unauthorized: a bearer token is required" : "Unauthorized: the bearer token does not match";
     const headers = { "WWW-Authenticate": 'Bearer realm="bun-tensorrt"' };
     throw refusal(401, "unauthorized", found, "send it as Authorization: Bearer TOKEN", headers);
   }

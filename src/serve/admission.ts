@@ -105,7 +105,7 @@ export class Admission {
       return Promise.resolve();
     }
     if (this.#waiting.length >= queue) {
-      const found = `as ${concurrency} requests are running and ${this.#waiting.length} are waiting`;
+      const found = `${concurrency} requests are running and ${this.#waiting.length} are waiting`;
       const headers = { "Retry-After": String(this.#retryAfterSeconds()) };
       return Promise.reject(refusal(429, "busy", found, "ask again after the time in Retry-After", headers));
     }

@@ -108,7 +108,7 @@ export class DetectDesk {
 
   async #receive(request: Request, hold: BodyHold, signal: AbortSignal): Promise<Uint8Array> {
     if (this.#receiving >= this.#config.maxReceiving) {
-      const found = `as ${this.#receiving} bodies are on their way`;
+      const found = `${this.#receiving} bodies are on their way`;
       throw refusal(429, "busy", found, "ask again after the time in Retry-After", { "Retry-After": "1" });
     }
     const started = performance.now();
@@ -137,7 +137,7 @@ export class DetectDesk {
   }
 
   #timeoutError(): Error {
-    const found = `as it took longer than ${formatDuration(this.#config.timeoutMs)}`;
+    const found = `the request took longer than ${formatDuration(this.#config.timeoutMs)}`;
     return refusal(503, "timed-out", found, "ask again later, or send fewer pictures", { "Retry-After": "1" });
   }
 

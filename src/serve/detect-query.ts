@@ -22,7 +22,7 @@ function refuse(name: string, found: string, hint: string): OptionError {
 }
 
 function received(name: string, value: unknown, rule: string): OptionError {
-  return refuse(name, `as option ${JSON.stringify(name)} is refused: received ${JSON.stringify(value)}`, rule);
+  return refuse(name, `option ${JSON.stringify(name)} is refused, got ${JSON.stringify(value)}`, rule);
 }
 
 function numberOf(name: string, value: unknown): number {
@@ -66,7 +66,7 @@ export function detectOptionsOf(
       const names = [...NAMES, ...others];
       const near = nearestWord(name, names);
       const hint = near === undefined ? `the options are ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
-      throw refuse(name, `as option ${JSON.stringify(name)} is unknown`, hint);
+      throw refuse(name, `option ${JSON.stringify(name)} is unknown`, hint);
     }
   }
   return values.size === 0 ? undefined : options;
@@ -83,7 +83,7 @@ export function parseDetectQuery(query: URLSearchParams): DetectQuery {
     // Unknown names are told of below; there may be thousands.
     if (values.size > NAMES.length + 1) break;
     const all = query.getAll(name);
-    if (all.length > 1 && name !== "classes") throw refuse(name, `as option "${name}" is given twice`, "give it once");
+    if (all.length > 1 && name !== "classes") throw refuse(name, `option "${name}" is given twice`, "give it once");
     values.set(name, all.join(","));
   }
   const format = values.get("format") ?? "json";

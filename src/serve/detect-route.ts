@@ -165,7 +165,7 @@ export async function detectRoute(request: Request, url: URL, parts: DetectRoute
       const upload = await uploadOf(request, body, maxFiles);
       if (format === "json") return await answer(upload, detect, options, metrics);
       if (upload.pictures.length !== 1) {
-        const found = `as format=image takes one picture: received ${upload.pictures.length}`;
+        const found = `option "format" with "image" takes one image, got ${upload.pictures.length}`;
         throw refusal(400, "too-many-pictures", found, "send one, or leave format out");
       }
       const { bytes } = upload.pictures[0]!;

@@ -5,7 +5,6 @@ import {
   DecodeStalledError,
   DecodeTimeoutError,
   ImageError,
-  message,
   OptionError,
   PictureSizeError,
   RequestError,
@@ -26,7 +25,7 @@ export interface Failure {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** A refusal. @param found a sentence of its own, or what follows "Cannot answer": `as it is empty: 0 bytes` */
+/** A refusal. @param found what was found, a sentence of its own; its first letter becomes a capital */
 export function refusal(
   status: number,
   code: string,
@@ -34,14 +33,14 @@ export function refusal(
   hint: string,
   headers: Readonly<Record<string, string>> = {},
 ): RequestError {
-  const text = found.startsWith("as ") ? message("answer", found, hint) : `${found}\nHint: ${hint}`;
+  const text = `${found.slice(0, 1).toUpperCase()}${found.slice(1)}\nHint: ${hint}`;
   return new RequestError(text, status, code, { headers });
 }
 
 /** The server is going: said to whoever comes, or is still waiting. */
 export function drainingError(): RequestError {
   const hint = "ask again in a moment, or ask another server";
-  return refusal(503, "draining", "as the server is shutting down", hint, {
+  return refusal(503, "draining", "the server is shutting down", hint, {
     "Retry-After": "5",
     Connection: "close",
   });
@@ -77,7 +76,7 @@ export function failureOf(error: unknown): Failure {
   }
   logger.error(`A request failed. ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return described(
-    refusal(500, "internal", "as something failed inside the server", "see the server's log"),
+    refusal(500, "internal", "something failed inside the server", "see the server's log"),
     500,
     "internal",
   );

@@ -35,7 +35,7 @@ const SLICE = 2 ** 18;
 
 function badForm(found: string): Error {
   const hint = "let your client make the form and its boundary: curl -F image=@street.jpg";
-  return refusal(400, "bad-form", `as the form cannot be read: ${found}`, hint);
+  return refusal(400, "bad-form", `the form cannot be read: ${found}`, hint);
 }
 
 function formPart(part: MultipartPart, index: number): FormPart {

@@ -57,7 +57,7 @@ export function parseInferenceJson(text: string): InferenceJson {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    const found = `as the body is no JSON: ${(error as Error).message.slice(0, SHOWN_CHARACTERS)}`;
+    const found = `the body is no JSON: ${(error as Error).message.slice(0, SHOWN_CHARACTERS)}`;
     throw badInference(
       found,
       "with tensors as bytes behind the JSON, its length goes into Inference-Header-Content-Length",
@@ -67,5 +67,5 @@ export function parseInferenceJson(text: string): InferenceJson {
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   const where = issue.path.join(".").slice(0, SHOWN_CHARACTERS) || "the request";
-  throw badInference(`as ${where} is refused: ${issue.message}`, "GET /v2/models/NAME");
+  throw badInference(`${where} is refused: ${issue.message}`, "GET /v2/models/NAME");
 }

@@ -35,11 +35,11 @@ const INPUT_HINT = 'send "image" (BYTES, [1]: a picture file) or "pixels" (UINT8
 
 function encodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Uint8Array {
   if (shape.reduce((product, side) => product * side, 1) !== 1) {
-    throw badInference(`as input "image" must have one element: its shape is [${shape.join(", ")}]`, INPUT_HINT);
+    throw badInference(`input "image" must have one element: its shape is [${shape.join(", ")}]`, INPUT_HINT);
   }
   if (bytes !== undefined) return onlyElement(name, bytes);
   const [text] = (data ?? []).flat(MOST_SIDES);
-  if (typeof text !== "string") throw badInference('as input "image" has no data', INPUT_HINT);
+  if (typeof text !== "string") throw badInference('input "image" has no data', INPUT_HINT);
   return Buffer.from(text, "base64");
 }
 
@@ -47,21 +47,21 @@ function decodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array
   const sides = shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape;
   const [height = 0, width = 0, channels] = sides;
   if (sides.length !== 3 || channels !== 3 || height < 1 || width < 1) {
-    throw badInference(`as input "pixels" must be [height, width, 3]: received [${shape.join(", ")}]`, INPUT_HINT);
+    throw badInference(`input "pixels" must be [height, width, 3], got [${shape.join(", ")}]`, INPUT_HINT);
   }
   const length = height * width * 3;
   const pixels = bytes ?? jsonUint8(name, data ?? [], length);
   if (pixels.length !== length) {
-    throw badInference(`as input "pixels" must have ${length} bytes: received ${pixels.length}`, INPUT_HINT);
+    throw badInference(`input "pixels" must have ${length} bytes, got ${pixels.length}`, INPUT_HINT);
   }
   return imageOf(pixels, { width, height });
 }
 
 function pictureOf(input: InferenceInput, bytes: Uint8Array | undefined): Uint8Array | Image {
   const known = INFERENCE_INPUTS.find(({ name }) => name === input.name);
-  if (known === undefined) throw badInference(`as input ${JSON.stringify(input.name)} is unknown`, INPUT_HINT);
+  if (known === undefined) throw badInference(`input ${JSON.stringify(input.name)} is unknown`, INPUT_HINT);
   if (known.datatype !== input.datatype) {
-    const found = `as input "${known.name}" is ${known.datatype}: received ${JSON.stringify(input.datatype)}`;
+    const found = `input "${known.name}" is ${known.datatype}, got ${JSON.stringify(input.datatype)}`;
     throw badInference(found, INPUT_HINT);
   }
   return known.name === "image" ? encodedPicture(input, bytes) : decodedPicture(input, bytes);
@@ -72,7 +72,7 @@ function inputBytes(input: InferenceInput, rest: Uint8Array): Uint8Array | undef
   const size = input.parameters.binary_data_size;
   if (size === undefined && rest.length === 0) return undefined;
   if (size === rest.length && input.data === undefined) return rest;
-  const found = `as binary_data_size of input ${JSON.stringify(input.name)} is ${size ?? "missing"}, and ${rest.length} bytes follow`;
+  const found = `binary_data_size of input ${JSON.stringify(input.name)} is ${size ?? "missing"}, and ${rest.length} bytes follow`;
   throw badInference(found, `check binary_data_size and ${HEADER_LENGTH}`);
 }
 
@@ -80,7 +80,7 @@ function headerLength(header: string | null, byteLength: number): number {
   if (header === null) return byteLength;
   const length = /^\d+$/.test(header) ? Number(header) : Number.NaN;
   if (length <= byteLength) return length;
-  const found = `as ${HEADER_LENGTH} is ${JSON.stringify(header)} of ${byteLength} bytes`;
+  const found = `${HEADER_LENGTH} is ${JSON.stringify(header)} of ${byteLength} bytes`;
   throw badInference(found, "it is the length of the JSON in bytes");
 }
 
@@ -107,7 +107,7 @@ export async function parseInferenceRequest(body: Uint8Array, header: string | n
   const json = parseInferenceJson(Buffer.from(body.buffer, body.byteOffset, length).toString("utf8"));
   const [input, ...others] = json.inputs;
   if (input === undefined || others.length > 0) {
-    throw badInference(`as it takes one input: received ${json.inputs.length}`, INPUT_HINT);
+    throw badInference(`a request takes one input, got ${json.inputs.length}`, INPUT_HINT);
   }
   const { binary_data_output: isBinary, ...said } = json.parameters;
   const options = Object.entries(said).filter(([name]) => !WITHOUT_EFFECT.includes(name));

@@ -39,7 +39,7 @@ export function checkOutputs({ outputs }: InferenceRequest): void {
   const names = INFERENCE_OUTPUTS.map(({ name }): string => name);
   for (const name of outputs?.keys() ?? []) {
     if (names.includes(name)) continue;
-    throw badInference(`as output ${JSON.stringify(name)} is unknown`, `the outputs are ${names.join(", ")}`);
+    throw badInference(`output ${JSON.stringify(name)} is unknown`, `the outputs are ${names.join(", ")}`);
   }
 }
 

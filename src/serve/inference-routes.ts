@@ -27,10 +27,10 @@ export function serverMetadata(): Response {
 /** @throws {RequestError} 404 if the address names another model or version */
 export function checkModel(name: string, model: string, version: string | undefined): void {
   if (model !== name) {
-    throw refusal(404, "no-such-model", `as there is no model ${JSON.stringify(model)}`, `the model is ${name}`);
+    throw refusal(404, "no-such-model", `there is no model ${JSON.stringify(model)}`, `the model is ${name}`);
   }
   if (version !== undefined && version !== VERSION) {
-    const found = `as model ${name} has no version ${JSON.stringify(version)}`;
+    const found = `model ${name} has no version ${JSON.stringify(version)}`;
     throw refusal(404, "no-such-version", found, `its version is ${VERSION}`);
   }
 }

@@ -55,7 +55,7 @@ export function tensorBytes({ datatype, values }: ProtocolTensor): Uint8Array {
 export function onlyElement(name: string, bytes: Uint8Array): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (bytes.length >= 4 && view.getUint32(0, true) === bytes.length - 4) return bytes.subarray(4);
-  const found = `as input ${JSON.stringify(name)} must be one element, four bytes of length and then as many: ${bytes.length} bytes`;
+  const found = `input ${JSON.stringify(name)} must be one element, four bytes of length and then as many: ${bytes.length} bytes`;
   throw badInference(found, "send one picture a request");
 }
 
@@ -67,7 +67,7 @@ export function onlyElement(name: string, bytes: Uint8Array): Uint8Array {
 export function jsonUint8(name: string, data: readonly unknown[], length: number): Uint8Array {
   const values = data.flat(MOST_SIDES);
   if (values.length !== length) {
-    const found = `as input ${JSON.stringify(name)} must have ${length} elements by its shape: received ${values.length}`;
+    const found = `input ${JSON.stringify(name)} must have ${length} elements by its shape, got ${values.length}`;
     throw badInference(found, "check shape and data");
   }
   const pixels = new Uint8Array(length);
@@ -75,7 +75,7 @@ export function jsonUint8(name: string, data: readonly unknown[], length: number
     const value = values[at];
     if (!(Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 255)) {
       const shown = typeof value === "object" ? "a list or an object" : JSON.stringify(value).slice(0, 40);
-      const found = `as input ${JSON.stringify(name)} must hold whole numbers from 0 to 255: found ${shown}`;
+      const found = `input ${JSON.stringify(name)} must hold whole numbers from 0 to 255: found ${shown}`;
       throw badInference(found, "send pixels as UINT8");
     }
     pixels[at] = value as number;

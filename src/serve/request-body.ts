@@ -13,7 +13,7 @@ export interface BodyLimits {
 }
 
 function tooLarge(maxBodyBytes: number): Error {
-  const found = `as a body may have at most ${formatBytes(maxBodyBytes)}`;
+  const found = `a body may have at most ${formatBytes(maxBodyBytes)}`;
   return refusal(413, "body-too-large", found, "send a smaller or more strongly compressed picture");
 }
 
@@ -48,7 +48,7 @@ export async function readRequestBody(
   signal.throwIfAborted();
   const encoding = request.headers.get("content-encoding");
   if (encoding !== null && encoding !== "identity") {
-    const found = `as the body is packed: Content-Encoding is ${JSON.stringify(encoding)}`;
+    const found = `the body is packed: Content-Encoding is ${JSON.stringify(encoding)}`;
     throw refusal(415, "packed-body", found, "send it as it is: pictures are compressed already");
   }
   const declared = request.headers.get("content-length");
@@ -57,7 +57,7 @@ export async function readRequestBody(
   hold.add(declared === null ? 0 : Number(declared));
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
-    const found = `as the body must arrive within ${formatDuration(bodyTimeoutMs)}`;
+    const found = `the body must arrive within ${formatDuration(bodyTimeoutMs)}`;
     const hint = "send a smaller picture, or look at the connection";
     reject(refusal(408, "body-too-slow", found, hint, { Connection: "close" }));
   }, bodyTimeoutMs);

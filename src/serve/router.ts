@@ -98,7 +98,7 @@ export class Router {
     const route = this.#routes.get(path) ?? this.#findModelRoute(path);
     if (route !== undefined) return route;
     const paths = [...this.#routes.keys(), `/v2/models/${this.#parts.config.name}/infer`].join(", ");
-    throw refusal(404, "no-such-route", `as there is nothing at ${JSON.stringify(path)}`, `there are ${paths}`);
+    throw refusal(404, "no-such-route", `there is nothing at ${JSON.stringify(path)}`, `there are ${paths}`);
   }
 
   #findModelRoute(path: string): Route | undefined {
@@ -115,7 +115,7 @@ export class Router {
 export function checkMethod(route: Route, method: string): void {
   if (method === route.method || (method === "HEAD" && route.method === "GET")) return;
   const allow = allowedMethods(route);
-  throw refusal(405, "wrong-method", `as ${method} is not answered here`, `use ${route.method}`, { Allow: allow });
+  throw refusal(405, "wrong-method", `${method} is not answered here`, `use ${route.method}`, { Allow: allow });
 }
 
 /** For the header field `Allow`. */

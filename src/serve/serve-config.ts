@@ -131,7 +131,7 @@ export function parseServeOptions(options: ServeOptions): ServeConfig {
   const { unix, tls, token, gpu, concurrency, maxBodyBytes } = parsed;
   const { maxBodiesBytes = Math.max(2 ** 27, maxBodyBytes) } = parsed;
   if (unix !== undefined && (options.host !== undefined || options.port !== undefined)) {
-    const found = 'as option "unix" stands instead of "host" and "port"';
+    const found = 'option "unix" stands instead of "host" and "port"';
     throw new OptionError(message("serve", found, "leave one of them out"), "unix");
   }
   if (maxBodiesBytes < maxBodyBytes) {

@@ -30,18 +30,18 @@ export function checkUploadType(request: Request): void {
   const type = typeOf(request);
   if (type === "" || type === "application/octet-stream" || type === "multipart/form-data") return;
   if (type.startsWith("image/")) return;
-  throw refusal(415, "not-an-image-type", `as the body is declared as ${JSON.stringify(type)}`, TYPE_HINT);
+  throw refusal(415, "not-an-image-type", `the body is declared as ${JSON.stringify(type)}`, TYPE_HINT);
 }
 
 async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number): Promise<readonly UploadedPicture[]> {
   const files: UploadedPicture[] = [];
   for await (const { name, filename, bytes: file } of formParts(bytes, contentType)) {
     if (filename === undefined) {
-      const found = `as field ${JSON.stringify(name)} of the form is no file`;
+      const found = `field ${JSON.stringify(name)} of the form is no file`;
       throw refusal(400, "not-a-file", found, "options go into the address: /detect?threshold=0.5");
     }
     if (files.length === maxFiles) {
-      const found = `as a form may have at most ${maxFiles} files`;
+      const found = `a form may have at most ${maxFiles} files`;
       throw refusal(413, "too-many-files", found, "send them in several requests");
     }
     files.push({ name: filename || name, bytes: file });
@@ -51,7 +51,7 @@ async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number)
 
 /** @throws {RequestError} 400 for a body without a picture */
 export function checkUploadLength({ length }: { readonly length: number }): void {
-  if (length === 0) throw refusal(400, "no-picture", "as the body holds no picture", TYPE_HINT);
+  if (length === 0) throw refusal(400, "no-picture", "the body holds no picture", TYPE_HINT);
 }
 
 /**

@@ -26,7 +26,7 @@ export function listenError(action: string, { host, port, unix }: ListenAddress,
     isUnix && isTaken
       ? "stop the server that listens there, remove the file if it is none of a server's, or choose another path"
       : `choose another ${isUnix ? "path" : "address with host and port"}`;
-  const found = `as it cannot listen on ${where}: ${reason ?? (cause as Error).message}`;
+  const found = `it cannot listen on ${where}: ${reason ?? (cause as Error).message}`;
   return new Error(message(action, found, hint), { cause });
 }
 

@@ -115,7 +115,7 @@ function checkLibrary(config: BuildConfig, library: TensorRtLibrary, device: Dev
     throw new OptionError(
       message(
         "build an engine",
-        `as ${library.version.text} builds for the GPU at hand alone: computeCapabilities are ${config.computeCapabilities.join(", ")}`,
+        `${library.version.text} builds for the GPU at hand alone: computeCapabilities are ${config.computeCapabilities.join(", ")}`,
         "leave the option out; `hardwareCompatibility` makes a plan for several GPUs",
       ),
       "computeCapabilities",
@@ -125,7 +125,7 @@ function checkLibrary(config: BuildConfig, library: TensorRtLibrary, device: Dev
     throw new OptionError(
       message(
         "build an engine",
-        `as ${library.version.text} must know the GPU, and this machine has none`,
+        `${library.version.text} must know the GPU, and this machine has none`,
         'say which to build for: `computeCapabilities: ["8.6", "8.9"]`',
       ),
       "computeCapabilities",

@@ -199,7 +199,7 @@ export class BuilderConfig extends NativeObject {
     const { lines } = this.library.log.takeErrors();
     if (lines.length === 0) return;
     throw new OptionError(
-      message(`limit the memory pool ${pool}`, `as TensorRT refused ${bytes} bytes: ${lines.join("; ")}`),
+      message(`limit the memory pool ${pool}`, `TensorRT refused ${bytes} bytes: ${lines.join("; ")}`),
       `memoryPools.${pool}`,
     );
   }
@@ -271,7 +271,7 @@ export class BuilderConfig extends NativeObject {
     this.library.check(index, "BuilderConfig.addOptimizationProfile");
     const { lines } = this.library.log.takeErrors();
     throw new OptionError(
-      message("add an optimisation profile", `as TensorRT refused it: ${lines.join("; ")}`),
+      message("add an optimisation profile", `TensorRT refused it: ${lines.join("; ")}`),
       "profiles",
     );
   }

@@ -103,7 +103,7 @@ export class ContextTensor {
     const actual = formatShape(shape);
     const why = lines.length === 0 ? "" : ` (${lines.join("; ")})`;
     throw new ShapeError(
-      message(`set the shape of ${JSON.stringify(name)}`, `as it must be ${expected}: received ${actual}${why}`),
+      message(`set the shape of ${JSON.stringify(name)}`, `it must be ${expected}, got ${actual}${why}`),
       { tensor: name, expected, actual },
     );
   }

@@ -62,7 +62,7 @@ function unwritable(action: string, place: string, cause: unknown): Error {
   const { code, message: text } = cause as NodeJS.ErrnoException;
   const isFull = code === "ENOSPC" || code === "EDQUOT";
   const hint = `${isFull ? "make room" : "make it writable"}, or set BUN_TENSORRT_CACHE to another folder`;
-  return new Error(message(action, `as ${place} cannot be written: ${text}`, hint), { cause });
+  return new Error(message(action, `${place} cannot be written: ${text}`, hint), { cause });
 }
 
 /** Plans in a folder. Several processes may use it at once. */

@@ -81,9 +81,7 @@ export class Engine extends NativeObject {
     const found = this.tensors.find((tensor) => tensor.name === name);
     if (found !== undefined) return found;
     const names = this.tensors.map((tensor) => JSON.stringify(tensor.name)).join(", ");
-    throw new RangeError(
-      message(`use tensor ${JSON.stringify(name)} of ${this.source}`, `as its tensors are ${names}`),
-    );
+    throw new RangeError(message(`use tensor ${JSON.stringify(name)} of ${this.source}`, `its tensors are ${names}`));
   }
 
   /** Name of the network, as the builder was told. */
@@ -249,14 +247,11 @@ export class ExecutionContext extends NativeObject {
     if (memory.byteLength < needed) {
       const expected = `${needed} bytes`;
       const actual = `${memory.byteLength} bytes`;
-      throw new ShapeError(
-        message(`give ${this.label} its memory`, `as it must have ${expected}: received ${actual}`),
-        {
-          tensor: "device memory",
-          expected,
-          actual,
-        },
-      );
+      throw new ShapeError(message(`give ${this.label} its memory`, `it must have ${expected}, got ${actual}`), {
+        tensor: "device memory",
+        expected,
+        actual,
+      });
     }
     if (!this.library.has("ExecutionContext.setDeviceMemoryV2")) {
       this.setPointer("ExecutionContext.setDeviceMemory", memory.pointer);

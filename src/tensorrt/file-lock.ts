@@ -42,7 +42,7 @@ export class FileLock extends Resource {
     const descriptor = shim().bt_file_lock(cString(path));
     if (descriptor >= 0) return new FileLock(path, descriptor);
     if (descriptor === SHIM_STATUS.failed) return undefined;
-    throw new Error(message(`lock ${path}`, `as the system refused it: ${getSystemErrorName(descriptor)}`));
+    throw new Error(message(`lock ${path}`, `the system refused it: ${getSystemErrorName(descriptor)}`));
   }
 
   /**
@@ -64,6 +64,6 @@ export class FileLock extends Resource {
   protected override release(): void {
     const status = shim().bt_file_unlock(this.#descriptor);
     if (status !== SHIM_STATUS.ok)
-      throw new Error(message(`free ${this.label}`, `as the system refused it: errno ${-status}`));
+      throw new Error(message(`free ${this.label}`, `the system refused it: errno ${-status}`));
   }
 }

@@ -43,7 +43,7 @@ function inputNamed(name: string, inputs: readonly NetworkTensor[]): NetworkTens
   if (found !== undefined) return found;
   const names = inputs.map((input) => JSON.stringify(input.name)).join(", ");
   throw new OptionError(
-    message("build an engine", `as a profile names the input ${JSON.stringify(name)}`, `the inputs are ${names}`),
+    message("build an engine", `a profile names the input ${JSON.stringify(name)}`, `the inputs are ${names}`),
     "profiles",
   );
 }
@@ -55,7 +55,7 @@ function checkShapes({ name, shape }: NetworkTensor, listed: InputShapes): void 
     one.length === shape.length && shape.every((dim, axis) => dim < 0 || dim === one[axis]);
   const wrong = shapes.find((one) => !fits(one));
   if (wrong === undefined) return;
-  const found = `as a profile gives the input ${JSON.stringify(name)} ${formatShape(shape)} the shape ${formatShape(wrong)}`;
+  const found = `a profile gives the input ${JSON.stringify(name)} ${formatShape(shape)} the shape ${formatShape(wrong)}`;
   throw new OptionError(message("build an engine", found, "only what the model leaves open can be chosen"), "profiles");
 }
 
@@ -84,6 +84,6 @@ function unset(input: NetworkTensor, option: "batch" | "size" | "profiles"): Opt
     size: "say how large the pictures are: `size: [640, 640]`, or `size: { min, opt, max }`",
     profiles: `list its shapes: \`profiles: [{ ${JSON.stringify(input.name)}: { min, opt, max } }]\``,
   };
-  const found = `as the input ${JSON.stringify(input.name)} ${formatShape(input.shape)} is dynamic and has no range`;
+  const found = `the input ${JSON.stringify(input.name)} ${formatShape(input.shape)} is dynamic and has no range`;
   return new OptionError(message("build an engine", found, hints[option]), option);
 }

@@ -90,9 +90,7 @@ export class TensorRtLibrary {
     const flags = table.needsDevice ? NEEDS_DEVICE : 0;
     const bound = native.bt_library_bind(handle, this.#slots, this.#slots.length, table.layout, flags);
     if (bound !== SHIM_STATUS.ok) {
-      throw new LibraryLoadError(message(`bind ${path}`, `as the shim refused its slots: ${bound}`), "libnvinfer", [
-        path,
-      ]);
+      throw new LibraryLoadError(message(`bind ${path}`, `the shim refused its slots: ${bound}`), "libnvinfer", [path]);
     }
     this.log = new LogRing(version.text);
     this.logger = native.bt_logger_create(table.layout, this.log.ring.handle, severityOf("warn"))!;
@@ -105,7 +103,7 @@ export class TensorRtLibrary {
     const handle = shim().bt_library_open(cString(path), error, ERROR_BYTES);
     if (handle === null) {
       const why = readCString(addressOf(error));
-      throw new LibraryLoadError(message(`load ${path}`, `as the dynamic linker refused it: ${why}`), "libnvinfer", [
+      throw new LibraryLoadError(message(`load ${path}`, `the dynamic linker refused it: ${why}`), "libnvinfer", [
         path,
       ]);
     }
@@ -150,21 +148,21 @@ export class TensorRtLibrary {
       return new TensorRtError(
         message(
           action,
-          "as there is no usable CUDA device",
+          "there is no usable CUDA device",
           "install NVIDIA's driver, or pass the GPU into the container",
         ),
         { ...options, code: "NO_DEVICE" },
       );
     }
     const why = lines.length === 0 ? "" : `: ${lines.join("; ")}`;
-    return new TensorRtError(message(action, `as ${call} of ${this.version.text} failed${why}`, hint), options);
+    return new TensorRtError(message(action, `${call} of ${this.version.text} failed${why}`, hint), options);
   }
 
   /** The error for a method that this version lacks. */
   missing(method: MethodName): TensorRtError {
     const call = nativeMethodName(method);
     const minor = sinceMinor(this.#table, method);
-    const found = `as ${this.version.text} lacks it${minor === undefined ? "" : `: it came with ${this.version.major}.${minor}`}`;
+    const found = `${this.version.text} lacks it${minor === undefined ? "" : `: it came with ${this.version.major}.${minor}`}`;
     return new TensorRtError(message(`call ${call}`, found), { code: "NO_METHOD", call, log: [] });
   }
 
@@ -204,7 +202,7 @@ export class TensorRtLibrary {
     }
     const list = tried.map((line) => `\n  ${line}`).join("");
     throw new LibraryLoadError(
-      message(`load the ONNX parser of ${this.version.text}`, `as it was found at none of these paths:${list}`),
+      message(`load the ONNX parser of ${this.version.text}`, `it was found at none of these paths:${list}`),
       file,
       tried,
     );
@@ -220,7 +218,7 @@ export class TensorRtLibrary {
     for (const path of this.#candidates(`libnvinfer_plugin.so.${this.version.major}`)) {
       const status = shim().bt_library_open_plugins(cString(path), this.logger, error, ERROR_BYTES);
       if (status === SHIM_STATUS.ok) return true;
-      logger.debug(`Cannot open ${path} as the dynamic linker refused it: ${readCString(addressOf(error))}`);
+      logger.debug(`Cannot open ${path}: the dynamic linker refused it: ${readCString(addressOf(error))}`);
     }
     return false;
   }
@@ -248,7 +246,7 @@ export class TensorRtLibrary {
       const isOther = part?.startsWith("sm") === true && computeCapability !== undefined;
       if (isOther && part !== `sm${computeCapability}`) continue;
       const refused = preloadByName(join(folder, file));
-      if (refused !== undefined) logger.warn(`Cannot load ${file} as the dynamic linker refused it: ${refused}`);
+      if (refused !== undefined) logger.warn(`Cannot load ${file}: the dynamic linker refused it: ${refused}`);
     }
   }
 }

@@ -123,14 +123,12 @@ export function externalDataPaths(model: Uint8Array, path: string): string[] {
     const named = `its weights ${JSON.stringify(location)}`;
     const file = join(folder, location);
     const stats =
-      isWithin(folder, file) && !location.startsWith("/")
-        ? statsOf(file)
-        : refuse(`as ${named} lie outside its folder`);
+      isWithin(folder, file) && !location.startsWith("/") ? statsOf(file) : refuse(`${named} lie outside its folder`);
     if (stats === undefined) return file;
-    if (!stats.isFile()) refuse(`as ${named} are ${kindOf(stats)}`);
+    if (!stats.isFile()) refuse(`${named} are ${kindOf(stats)}`);
     // Caches keep files elsewhere and link to them, but then the model as well.
     const homes = [realpathSync(folder), ...(statsOf(path) === undefined ? [] : [dirname(realpathSync(path))])];
     const real = realpathSync(file);
-    return homes.some((home) => isWithin(home, real)) ? file : refuse(`as ${named} lie outside its folder: ${real}`);
+    return homes.some((home) => isWithin(home, real)) ? file : refuse(`${named} lie outside its folder: ${real}`);
   });
 }

@@ -67,7 +67,7 @@ export class OnnxParser extends NativeObject {
   static async parse(network: Network, model: Uint8Array, options: ParseOptions = {}): Promise<OnnxParser> {
     const source = options.source ?? options.path ?? "the model";
     if (model.byteLength === 0) {
-      throw new ModelError(message(`parse ${source}`, "as it is empty: 0 bytes"), source);
+      throw new ModelError(message(`parse ${source}`, "it is empty: 0 bytes"), source);
     }
     // A parser that opens a pipe waits for good.
     if (options.path !== undefined) externalDataPaths(model, options.path);
@@ -105,7 +105,7 @@ export class OnnxParser extends NativeObject {
     throw new ModelError(
       message(
         `parse ${source}`,
-        `as the ONNX parser of ${library.version.text} refused it:\n  ${list === "" ? "no reason given" : list}`,
+        `the ONNX parser of ${library.version.text} refused it:\n  ${list === "" ? "no reason given" : list}`,
         hintFor(complaints, { model, path }),
       ),
       source,
@@ -134,7 +134,7 @@ export class OnnxParser extends NativeObject {
 
 function emptyModel(source: string): ModelError {
   const hint = "check that the file is a complete ONNX model";
-  return new ModelError(message(`parse ${source}`, "as it must have outputs: 0", hint), source);
+  return new ModelError(message(`parse ${source}`, "it must have outputs: 0", hint), source);
 }
 
 function formatComplaint({ code, text, node, operator }: ParserComplaint): string {

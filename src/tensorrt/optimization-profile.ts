@@ -99,7 +99,7 @@ export class OptimizationProfile {
     throw new OptionError(
       message(
         `set the ${selector} shape of ${JSON.stringify(input)} to ${shape}`,
-        `as TensorRT refused it${why}`,
+        `TensorRT refused it${why}`,
         "every shape needs the input's rank, and min ≤ opt ≤ max on every axis",
       ),
       `profiles.${input}.${selector}`,

@@ -86,7 +86,7 @@ const SEARCHED_BYTES = 512;
  * @throws {ModelError} If the bytes are empty, are fewer than the header says, or have metadata that is damaged
  */
 export function readPlan(bytes: Uint8Array, source: string): PlanFile {
-  if (bytes.byteLength === 0) throw new ModelError(message(`load ${source}`, "as it is empty: 0 bytes"), source);
+  if (bytes.byteLength === 0) throw new ModelError(message(`load ${source}`, "it is empty: 0 bytes"), source);
   const { json, plan } = splitJson(bytes, source);
   const header = readHeader(plan, source);
   const { [ORIGIN_KEY]: own, ...rest } = json;
@@ -115,7 +115,7 @@ function originIn(own: unknown, source: string): PlanOrigin {
   const wrong = Object.entries(ORIGIN_FORMS).find(([key, isRight]) => !isRight(facts?.[key]))?.[0];
   if (facts !== undefined && wrong === undefined) return facts as unknown as PlanOrigin;
   const where = facts === undefined ? ORIGIN_KEY : `${ORIGIN_KEY}.${wrong}`;
-  const found = `as ${where} of its metadata has a form that is not known: ${JSON.stringify(facts === undefined ? own : facts[wrong!])}`;
+  const found = `${where} of its metadata has a form that is not known: ${JSON.stringify(facts === undefined ? own : facts[wrong!])}`;
   throw new ModelError(message(`load ${source}`, found, "it is damaged: copy or build it again"), source);
 }
 
@@ -125,14 +125,14 @@ function splitJson(bytes: Uint8Array, source: string): { json: Record<string, un
   const isJson = length >= 2 && length <= LONGEST_JSON && buffer[4] === 0x7b;
   if (!isJson) return { json: {}, plan: bytes };
   if (4 + length >= buffer.byteLength) {
-    const found = `as it must have more than ${4 + length} bytes: ${buffer.byteLength}`;
+    const found = `it must have more than ${4 + length} bytes: ${buffer.byteLength}`;
     throw new ModelError(message(`load ${source}`, found, "it is cut short: copy or build it again"), source);
   }
   try {
     const json: unknown = JSON.parse(buffer.toString("utf8", 4, 4 + length));
     return { json: json as Record<string, unknown>, plan: bytes.subarray(4 + length) };
   } catch (cause) {
-    throw new ModelError(message(`load ${source}`, `as its metadata must be JSON: ${cause}`), source, { cause });
+    throw new ModelError(message(`load ${source}`, `its metadata must be JSON: ${cause}`), source, { cause });
   }
 }
 
@@ -146,7 +146,7 @@ function readHeader(plan: Uint8Array, source: string): PlanHeader | undefined {
     throw new ModelError(
       message(
         `load ${source}`,
-        `as the engine must have ${expected} bytes: ${buffer.byteLength}`,
+        `the engine must have ${expected} bytes: ${buffer.byteLength}`,
         "it is cut short: copy or build it again",
       ),
       source,
@@ -187,7 +187,7 @@ export function writePlan(
   const json = Buffer.from(JSON.stringify({ ...metadata, [ORIGIN_KEY]: origin }), "utf8");
   const start = Math.ceil((4 + json.byteLength) / ALIGNMENT) * ALIGNMENT;
   if (start - 4 > LONGEST_JSON) {
-    const found = `as the model's metadata must have at most ${LONGEST_JSON} bytes as JSON: ${json.byteLength}`;
+    const found = `the model's metadata must have at most ${LONGEST_JSON} bytes as JSON: ${json.byteLength}`;
     throw new ModelError(message("write a plan", found, "export the model without them"), "the plan");
   }
   const file = Buffer.from(new ArrayBuffer(start + plan.byteLength)) as Buffer<ArrayBuffer>;
@@ -230,7 +230,7 @@ export function checkPlan(file: PlanFile, version: TensorRtVersion, target: Plan
   throw new PlanMismatchError(
     message(
       `load ${source}`,
-      `as it was built for ${expected}${origin?.gpu === undefined ? "" : ` (${origin.gpu})`}: this GPU has ${found}`,
+      `it was built for ${expected}${origin?.gpu === undefined ? "" : ` (${origin.gpu})`}: this GPU has ${found}`,
       "build it on this machine; if it was built hardware-compatible, say `hardwareCompatible: true`",
     ),
     { built: expected, found: `compute capability ${found}` },
@@ -243,7 +243,7 @@ function checkVersion(header: PlanHeader, version: TensorRtVersion, target: Plan
   throw new PlanMismatchError(
     message(
       `load ${source}`,
-      `as it was built by ${built}: this is ${version.text}`,
+      `it was built by ${built}: this is ${version.text}`,
       header.family === version.family
         ? "build it with this version; if it was built version-compatible, create the runtime with `hostCodeAllowed: true`"
         : "TensorRT and TensorRT-RTX cannot read each other's plans: build it with this one",

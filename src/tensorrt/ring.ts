@@ -37,7 +37,7 @@ export class Ring {
   /** @param capacityBytes beyond it, records are dropped and counted */
   constructor(capacityBytes: number) {
     const handle = shim().bt_ring_create(capacityBytes);
-    if (handle === null) throw new RangeError(message(`make a ring of ${capacityBytes} bytes`, "as memory ran out"));
+    if (handle === null) throw new RangeError(message(`make a ring of ${capacityBytes} bytes`, "memory ran out"));
     this.handle = handle;
   }
 

@@ -81,7 +81,7 @@ export class Runtime extends NativeObject {
   setMaxThreads(count: number): void {
     const status = shim().bt_bool_i32(this.library.handle, this.handle, methodId("Runtime.setMaxThreads"), count);
     if (this.library.check(status, "Runtime.setMaxThreads") === 1) return;
-    throw new OptionError(message("set the number of threads", `as TensorRT refused it: ${count}`), "maxThreads");
+    throw new OptionError(message("set the number of threads", `TensorRT refused it: ${count}`), "maxThreads");
   }
 
   /**
@@ -120,7 +120,7 @@ export class Runtime extends NativeObject {
   async load(path: string, options: Omit<DeserializeOptions, "source"> = {}): Promise<Engine> {
     const stats = statsOf(path);
     if (stats !== undefined && !stats.isFile()) {
-      throw new ModelError(message(`load ${path}`, `as it is ${kindOf(stats)}`, "name the file of the plan"), path);
+      throw new ModelError(message(`load ${path}`, `it is ${kindOf(stats)}`, "name the file of the plan"), path);
     }
     return await this.deserialize(await Bun.file(path).bytes(), { ...options, source: path });
   }

@@ -20,7 +20,7 @@ export class ShapeCells {
   write(shape: Shape): number {
     const rank = shape.length;
     if (rank > MAX_DIMS) {
-      throw new RangeError(message(`pass the shape ${formatShape(shape)}`, `as it may have ${MAX_DIMS} dimensions`));
+      throw new RangeError(message(`pass the shape ${formatShape(shape)}`, `it may have ${MAX_DIMS} dimensions`));
     }
     for (let axis = 0; axis < rank; axis++) this.cells[axis] = shape[axis]!;
     return rank;

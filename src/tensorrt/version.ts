@@ -57,7 +57,7 @@ export function slotTableOf(version: TensorRtVersion, path: string): SlotTable {
   throw new LibraryLoadError(
     message(
       `use ${path}`,
-      `as it must be TensorRT 10 or 11, or TensorRT-RTX 1.5 or a later 1.x: ${version.text}`,
+      `it must be TensorRT 10 or 11, or TensorRT-RTX 1.5 or a later 1.x: ${version.text}`,
       version.family === "TensorRT-RTX" && version.major === 1
         ? "releases before 1.5 have another binary interface under the same file name: install 1.5 or later"
         : "install one of these versions, or update this package",

@@ -40,13 +40,13 @@ function checkFile(path: string): void {
   const stats = statsOf(path);
   const refusal = (found: string, hint: string): VideoError =>
     new VideoError(message(`open the video ${JSON.stringify(path)}`, found, hint), path);
-  if (stats === undefined && isCamera(path)) throw refusal("as there is no such camera", "ls /dev/video* shows them");
+  if (stats === undefined && isCamera(path)) throw refusal("there is no such camera", "ls /dev/video* shows them");
   if (stats === undefined) {
     const { found, hint } = missingFile(path);
     throw refusal(found, hint);
   }
-  if (stats.isDirectory()) throw refusal("as it is a folder", "give the path of one video");
-  if (stats.isFile() && stats.size === 0) throw refusal("as it is empty: 0 bytes", "copy or record it again");
+  if (stats.isDirectory()) throw refusal("it is a folder", "give the path of one video");
+  if (stats.isFile() && stats.size === 0) throw refusal("it is empty: 0 bytes", "copy or record it again");
 }
 
 /**
@@ -60,7 +60,7 @@ export function videoAddress(source: string | URL): VideoAddress {
     const hint = passwordHint(text);
     const name = redact(text);
     if (hint !== undefined) {
-      throw new VideoError(message(`open the video ${JSON.stringify(name)}`, "as it is no valid URL", hint), name);
+      throw new VideoError(message(`open the video ${JSON.stringify(name)}`, "it is no valid URL", hint), name);
     }
     // Over UDP, which is ffmpeg's first choice, lost packets become grey pictures.
     const transport = /^rtsps?:/i.test(text) ? ["-rtsp_transport", "tcp"] : [];

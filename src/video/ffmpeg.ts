@@ -40,12 +40,12 @@ export function findFfmpeg(program: FfmpegProgram): string {
   const named = process.env[variable];
   if (named) {
     if (existsSync(named)) return named;
-    const text = message(`run ${program}`, `as $${variable} names no file: ${JSON.stringify(named)}`, "correct it");
+    const text = message(`run ${program}`, `$${variable} names no file: ${JSON.stringify(named)}`, "correct it");
     throw new LibraryLoadError(text, program, [named]);
   }
   const found = Bun.which(program, { PATH: process.env.PATH ?? "" });
   if (found !== null) return found;
-  const text = message(`run ${program}`, "as it is not on the PATH", `${HINT} ${variable} to its path`);
+  const text = message(`run ${program}`, "it is not on the PATH", `${HINT} ${variable} to its path`);
   throw new LibraryLoadError(text, program, (process.env.PATH ?? "").split(":"));
 }
 

@@ -33,7 +33,7 @@ export class FramePool {
     if (this.#made >= this.#limit) return undefined;
     const buffer = this.#allocate?.(this.#byteLength) ?? new Uint8Array(new ArrayBuffer(this.#byteLength));
     if (buffer.length < this.#byteLength) {
-      const found = `as \`allocate\` gave ${buffer.length} bytes: ${this.#byteLength} are needed`;
+      const found = `\`allocate\` gave ${buffer.length} bytes: ${this.#byteLength} are needed`;
       throw imageError("frame", found, "return at least as many bytes as asked for");
     }
     this.#made += 1;

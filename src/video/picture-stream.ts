@@ -91,7 +91,7 @@ class LengthSplitter implements Splitter {
     if (view.length < LENGTH_BYTES) return undefined;
     const byteLength = new DataView(view.buffer, view.byteOffset).getUint32(0, true);
     if (byteLength === 0 || byteLength > this.#maxBytes) {
-      const found = `as its length must be from 1 to ${this.#maxBytes}: found ${byteLength}`;
+      const found = `its length must be from 1 to ${this.#maxBytes}: found ${byteLength}`;
       throw this.#refusal(found, "before each picture stands its length in bytes, u32, little endian");
     }
     if (view.length < LENGTH_BYTES + byteLength) return undefined;
@@ -100,7 +100,7 @@ class LengthSplitter implements Splitter {
 
   rest(): undefined {
     const byteLength = this.#bytes.length;
-    if (byteLength > 0) throw this.#refusal(`as the stream ends within it, after ${byteLength} bytes`, STOPPED_HINT);
+    if (byteLength > 0) throw this.#refusal(`the stream ends within it, after ${byteLength} bytes`, STOPPED_HINT);
   }
 }
 
@@ -132,7 +132,7 @@ class JpegSplitter implements Splitter {
       const end = this.#boundary.find(view);
       if (end === undefined) {
         if (view.length <= this.#maxBytes) return undefined;
-        throw this.#refusal(`as it has no end within ${this.#maxBytes} bytes`, JPEG_HINT);
+        throw this.#refusal(`it has no end within ${this.#maxBytes} bytes`, JPEG_HINT);
       }
       const picture = this.#take(end);
       if (picture !== undefined) return picture;
@@ -144,7 +144,7 @@ class JpegSplitter implements Splitter {
   rest(): Uint8Array | undefined {
     const byteLength = this.#bytes.length;
     if (this.#isBegun && this.#boundary.isInScan) return this.#take(byteLength);
-    if (this.#isBegun) throw this.#refusal(`as the stream ends within it, after ${byteLength} bytes`, STOPPED_HINT);
+    if (this.#isBegun) throw this.#refusal(`the stream ends within it, after ${byteLength} bytes`, STOPPED_HINT);
     this.#skip(byteLength);
     if (!this.#hasPicture && this.#skipped > 0) throw this.#noJpeg();
     if (this.#skipped > this.#told) logger.warn(`${this.#name}: skipped ${this.#skipped} bytes between JPEGs in all`);
@@ -190,7 +190,7 @@ class JpegSplitter implements Splitter {
   }
 
   #noJpeg(): VideoError {
-    const found = `as a JPEG begins with ff d8 ff: found ${this.#head}, and none within ${this.#skipped} bytes`;
+    const found = `a JPEG begins with ff d8 ff: found ${this.#head}, and none within ${this.#skipped} bytes`;
     return this.#refusal(found, JPEG_HINT);
   }
 }

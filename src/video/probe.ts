@@ -196,24 +196,24 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
     const [text] = await Promise.all([child.stdout.text(), log.ended]);
     const code = await child.exited;
     signal?.throwIfAborted();
-    if (isLate) return refuse(`as it did not answer within ${timeoutMs} ms`, "check the address and the network");
+    if (isLate) return refuse(`it did not answer within ${timeoutMs} ms`, "check the address and the network");
     const probed = (text.trim() === "" ? {} : JSON.parse(text)) as Probed;
     const stream = probed.streams?.[0];
     if (stream === undefined) {
       const said = log.last(`ffprobe ended with code ${code}`).replace(`${address.name}: `, "");
       if (log.errors.some(isNotAllowed)) {
         const hint = "only what is named .m3u8, .mpd, .ffconcat or .sdp may name other files and addresses";
-        return refuse("as it is a playlist, or of another format that is not opened by that name", hint);
+        return refuse("it is a playlist, or of another format that is not opened by that name", hint);
       }
       const why = code === 0 ? "it has no picture stream" : said;
       return address.kind === "network"
-        ? refuse(`as ffmpeg gets no video from it: ${why}`, "check the address, and that it can be reached")
-        : refuse(`as it is no video that ffmpeg can read: ${why}`, "check that the file is whole");
+        ? refuse(`ffmpeg gets no video from it: ${why}`, "check the address, and that it can be reached")
+        : refuse(`it is no video that ffmpeg can read: ${why}`, "check that the file is whole");
     }
     const info = infoOf(stream, probed, address, options);
     if (info.width < 1 || info.height < 1) {
       const why = log.last(`${info.codec} without a size`);
-      return refuse(`as its picture stream has no size: ${why}`, "check that the file is whole");
+      return refuse(`its picture stream has no size: ${why}`, "check that the file is whole");
     }
     return info;
   } finally {

@@ -170,10 +170,7 @@ export class VideoSink implements AsyncDisposable {
     this.#assertOpen();
     if (image.width !== width || image.height !== height) {
       const [expected, actual] = [`${width}x${height}`, `${image.width}x${image.height}`];
-      const text = message(
-        `write a frame to ${JSON.stringify(this.path)}`,
-        `as it must be ${expected}: received ${actual}`,
-      );
+      const text = message(`write a frame to ${JSON.stringify(this.path)}`, `it must be ${expected}, got ${actual}`);
       throw new ShapeError(text, { tensor: "frame", expected, actual });
     }
     const frame = image instanceof VideoFrame ? image.retain() : undefined;
@@ -217,7 +214,7 @@ export class VideoSink implements AsyncDisposable {
     if (first.format === "RGB") return tightRgb(image);
     const [expected, actual] = [pixelText(first), pixelText(own)];
     if (expected === actual) return tightNv12(image);
-    const found = `as it must be ${expected}: received ${actual}`;
+    const found = `it must be ${expected}, got ${actual}`;
     const hint = "the first frame decides; where it is RGB, all that follow are made into RGB";
     const text = message(`write a frame to ${JSON.stringify(this.path)}`, found, hint);
     throw new ShapeError(text, { tensor: "frame", expected, actual });
@@ -301,7 +298,7 @@ export class VideoSink implements AsyncDisposable {
 
   #refusal(what: string): VideoError {
     this.#discard();
-    const found = `as ffmpeg ${what}: ${this.#run.log.last("it did not say why")}`;
+    const found = `ffmpeg ${what}: ${this.#run.log.last("it did not say why")}`;
     const hint = "check the place, the room on the disk, and that this ffmpeg has the encoder (ffmpeg -encoders)";
     return new VideoError(message(`write the video ${JSON.stringify(this.path)}`, found, hint), this.path);
   }

@@ -130,7 +130,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   async *[Symbol.asyncIterator](): AsyncGenerator<VideoFrame, void, undefined> {
     if (this.#closing.signal.aborted) throw new ClosedError("read frames", `VideoSource ${this.name}`);
     if (this.#pumping !== undefined) {
-      const text = message(`read ${JSON.stringify(this.name)} again`, "as its frames are read once", "open it anew");
+      const text = message(`read ${JSON.stringify(this.name)} again`, "its frames are read once", "open it anew");
       throw new VideoError(text, this.name);
     }
     const { signal } = this.#config;
@@ -189,7 +189,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         tries = this.#read > before ? 1 : tries + 1;
         const why = end.error ?? `ffmpeg ended with code ${end.code}`;
         if (tries > reconnect.attempts) {
-          const found = `as it stopped and did not come back in ${reconnect.attempts} tries: ${why}`;
+          const found = `it stopped and did not come back in ${reconnect.attempts} tries: ${why}`;
           throw new VideoError(message(`read ${JSON.stringify(this.name)}`, found, "check the source"), this.name);
         }
         const delayMs = Math.min(reconnect.firstDelayMs * 2 ** (tries - 1), reconnect.longestDelayMs);
@@ -299,13 +299,11 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     };
     if (this.#read === 0) {
       const why = error ?? `ffmpeg ended with code ${code}`;
-      refuse(`as no frame of it could be decoded: ${why}`, "check that the file is whole, and the start within it");
+      refuse(`no frame of it could be decoded: ${why}`, "check that the file is whole, and the start within it");
     }
     const found = `${this.#read} of about ${this.expected ?? "?"} frames were read`;
     // A stream without an end of its own ends wherever its sender stops.
-    if (isTruncated && !this.info.isLive)
-      refuse(`as the file stops before its end: ${found}`, "copy or record it again");
-    if (code !== 0)
-      refuse(`as ffmpeg ended with code ${code}, ${found}: ${error ?? "it did not say why"}`, "see the log");
+    if (isTruncated && !this.info.isLive) refuse(`the file stops before its end: ${found}`, "copy or record it again");
+    if (code !== 0) refuse(`ffmpeg ended with code ${code}, ${found}: ${error ?? "it did not say why"}`, "see the log");
   }
 }

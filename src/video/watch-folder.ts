@@ -78,7 +78,7 @@ class FolderState {
     try {
       entries = readdirSync(this.#folder, { withFileTypes: true });
     } catch (error) {
-      const found = `as it cannot be read: ${(error as Error).message}`;
+      const found = `it cannot be read: ${(error as Error).message}`;
       const text = message(`watch the folder ${JSON.stringify(this.#folder)}`, found, "make it, or make it readable");
       throw new VideoError(text, this.#folder, { cause: error });
     }

@@ -28,7 +28,7 @@ export async function readConfigFile(path: string): Promise<WorkerOptions> {
   const parse = PARSERS[extension];
   if (parse === undefined) {
     const known = Object.keys(PARSERS).join(", ");
-    throw refused(path, `as its extension must be one of ${known}: found ${JSON.stringify(extension)}`, "rename it");
+    throw refused(path, `its extension must be one of ${known}: found ${JSON.stringify(extension)}`, "rename it");
   }
   let text: string;
   try {
@@ -36,19 +36,19 @@ export async function readConfigFile(path: string): Promise<WorkerOptions> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
-    throw refused(path, `as it cannot be read: ${code}`, "check the path and its permissions", error);
+    throw refused(path, `it cannot be read: ${code}`, "check the path and its permissions", error);
   }
   let parsed: unknown;
   try {
     parsed = parse(text);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    throw refused(path, `as it is no ${extension.slice(1).toUpperCase()}: ${error.message}`, "correct it", error);
+    throw refused(path, `it is no ${extension.slice(1).toUpperCase()}: ${error.message}`, "correct it", error);
   }
   // An empty YAML or JSON file stands for no options.
   const options = parsed ?? {};
   if (typeof options !== "object" || Array.isArray(options)) {
-    throw refused(path, "as it must hold options by name", 'such as model = "yolo11n"');
+    throw refused(path, "it must hold options by name", 'such as model = "yolo11n"');
   }
   return options as WorkerOptions;
 }

@@ -113,7 +113,7 @@ function fromProtobuf(bytes: Uint8Array, source: string): FrameMessage {
   try {
     return fromBinary(FrameSchema, bytes, { readUnknownFields: false });
   } catch (error) {
-    const found = `as the field "frame" must hold a buntensorrt.v1.Frame: ${(error as Error).message}`;
+    const found = `the field "frame" must hold a buntensorrt.v1.Frame: ${(error as Error).message}`;
     throw unreadable(source, found, "see proto/bun-tensorrt.proto", error);
   }
 }
@@ -125,7 +125,7 @@ function fromPlainFields(fields: ReadonlyMap<string, Uint8Array>, data: Uint8Arr
     if (/^\d{0,9}$/.test(value)) return Number(value);
     throw unreadable(
       source,
-      `as the field "${name}" must be a whole number: found ${quoted(value)}`,
+      `the field "${name}" must be a whole number: found ${quoted(value)}`,
       "see docs/worker.md",
     );
   };
@@ -135,7 +135,7 @@ function fromPlainFields(fields: ReadonlyMap<string, Uint8Array>, data: Uint8Arr
     const known = [...ENCODINGS.keys()].filter((name) => name !== "").join(", ");
     throw unreadable(
       source,
-      `as the field "encoding" must be one of ${known}: found ${quoted(named)}`,
+      `the field "encoding" must be one of ${known}: found ${quoted(named)}`,
       "see docs/worker.md",
     );
   }
@@ -143,7 +143,7 @@ function fromPlainFields(fields: ReadonlyMap<string, Uint8Array>, data: Uint8Arr
   if (!isTimestamp(timestamp)) {
     throw unreadable(
       source,
-      `as the field "timestamp" must be whole microseconds: found ${quoted(timestamp)}`,
+      `the field "timestamp" must be whole microseconds: found ${quoted(timestamp)}`,
       "see docs/worker.md",
     );
   }
@@ -172,7 +172,7 @@ export function readFrame(fields: ReadonlyMap<string, Uint8Array>, source: strin
   if (data !== undefined) return fromPlainFields(fields, data, source);
   const names = [...fields.keys()].slice(0, SHOWN_NAMES).map(quoted).join(", ");
   const others = fields.size > SHOWN_NAMES ? `, and ${fields.size - SHOWN_NAMES} others` : "";
-  throw unreadable(source, `as it needs a field "frame" or "data": found ${names}${others}`, "see docs/worker.md");
+  throw unreadable(source, `it needs a field "frame" or "data": found ${names}${others}`, "see docs/worker.md");
 }
 
 /**
@@ -182,17 +182,17 @@ export function readFrame(fields: ReadonlyMap<string, Uint8Array>, source: strin
  */
 export function pictureOf(frame: FrameMessage, source: string): ImageSource {
   const { data, encoding, width, height, pitch } = frame;
-  if (data.length === 0) throw unreadable(source, "as it is empty: 0 bytes", "check what writes it");
+  if (data.length === 0) throw unreadable(source, "it is empty: 0 bytes", "check what writes it");
   const format = PIXEL_FORMATS[encoding];
   if (format === undefined) {
     if (FILES.includes(encoding)) return data;
-    throw unreadable(source, `as its encoding is unknown: ${encoding}`, "this worker may be older than what writes it");
+    throw unreadable(source, `its encoding is unknown: ${encoding}`, "this worker may be older than what writes it");
   }
   try {
     return imageOf(data, { width, height, format, ...(pitch === 0 ? {} : { pitchBytes: pitch }) });
   } catch (error) {
     if (!(error instanceof ShapeError)) throw error;
-    const found = `as ${width}x${height} ${format} with a pitch of ${pitch} does not fit its ${data.length} bytes`;
+    const found = `${width}x${height} ${format} with a pitch of ${pitch} does not fit its ${data.length} bytes`;
     throw unreadable(source, found, "check width, height and pitch", error);
   }
 }

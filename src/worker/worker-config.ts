@@ -239,7 +239,7 @@ function checkNested(options: WorkerOptions): void {
     if (key === undefined) return;
     const near = nearestWord(key, Object.keys(known));
     const hint = near === undefined ? `the options are ${Object.keys(known).join(", ")}` : `did you mean "${near}"?`;
-    throw new OptionError(message("run a worker", `as option "${path}.${key}" is unknown`, hint), `${path}.${key}`);
+    throw new OptionError(message("run a worker", `option "${path}.${key}" is unknown`, hint), `${path}.${key}`);
   };
   for (const [path, known] of NESTED) refuse(path, known, (options as Readonly<Record<string, unknown>>)[path]);
   for (const [id, value] of Object.entries(options.sources ?? {})) refuse(`sources.${id}`, rules, value);
@@ -276,7 +276,7 @@ export function parseWorkerOptions(options: WorkerOptions): WorkerConfig {
     ["deadLetter.stream", deadStream],
   ] as const) {
     if (!parsed.input.includes(stream)) continue;
-    const found = `as option "${option}" must be none of the streams that are read: received ${JSON.stringify(stream)}`;
+    const found = `option "${option}" must be none of the streams that are read, got ${JSON.stringify(stream)}`;
     throw new OptionError(message("run a worker", found, "give it another name"), option);
   }
   return {

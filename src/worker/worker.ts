@@ -340,7 +340,7 @@ function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerDet
   // A read takes one frame of each stream at least: there is room for one while the detector's next frames wait.
   const maxHeld = config.maxHeld ?? Math.max(LEAST_HELD, 2 * concurrency + input.length - 1);
   if (maxHeld < input.length) {
-    const found = `as option "maxHeld" must be at least the number of streams, ${input.length}: received ${maxHeld}`;
+    const found = `option "maxHeld" must be at least the number of streams, ${input.length}, got ${maxHeld}`;
     throw new OptionError(message("run a worker", found, "a read takes one frame of each stream"), "maxHeld");
   }
   return {

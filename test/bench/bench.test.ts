@@ -53,7 +53,7 @@ test("wrong usage names the option and the nearest known one", () => {
   expect(refused("latncy")).toContain("did you mean latency?");
   expect(refused("--quik")).toContain("did you mean --quick?");
   expect(refused("--frames", "1.5")).toContain("--frames must be a whole number");
-  expect(refused("--duration", "x")).toContain('received "x"');
+  expect(refused("--duration", "x")).toContain('got "x"');
   expect(refused("--backend", "tpu")).toContain("auto, cpu or gpu");
   expect(refused("--frames")).toContain("Cannot run the bench");
   expect(refused("latency", "--quick", "--max-minutes", "2")).toBe("accepted");
@@ -71,11 +71,11 @@ test("an earlier result is read back as it was written, and anything else refuse
       () => "accepted",
       (error: Error) => error.message,
     );
-  expect(await refusal("{")).toContain("as it is no JSON");
+  expect(await refusal("{")).toContain("it is no JSON");
   expect(await refusal("null")).toContain("it has no schema");
   expect(await refusal('{"p50": 1}')).toContain("it has no schema");
   expect(await refusal('{"schema": "other/3"}')).toContain('"other/3"');
-  expect(await refusal(JSON.stringify({ ...SAMPLE_RESULT, studies: 5 }))).toContain("as studies is refused");
+  expect(await refusal(JSON.stringify({ ...SAMPLE_RESULT, studies: 5 }))).toContain("studies is refused");
   await expect(readResult(join(folder, "nowhere.json"))).rejects.toThrow("there is no such file");
 });
 
@@ -83,7 +83,7 @@ test("--compare with a broken file ends with 2 before anything is measured", asy
   const path = await write("broken.json", "{");
   const { code, errors, output } = await bench("latency", "--compare", path);
   expect({ code, output }).toEqual({ code: 2, output: "" });
-  expect(errors).toContain("as it is no JSON");
+  expect(errors).toContain("it is no JSON");
 });
 
 test("--report draws an earlier result again without measuring, beside it or in --out", async () => {

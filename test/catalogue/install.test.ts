@@ -134,7 +134,7 @@ test("install() lets the client itself fetch what its address refuses, and says 
     removeComponent(fake.component);
   }
   expect(lines.filter((line) => line.startsWith("warn Fetching the whole"))).toHaveLength(2);
-  expect(lines.join("\n")).toMatch(/through its package client, as \S+ answered 401 Unauthorized/);
+  expect(lines.join("\n")).toMatch(/through its package client: \S+ answered 401 Unauthorized/);
 });
 
 test("install() reads a jar by ranges from the first repository, and one that is here from the disk", async () => {
@@ -182,9 +182,7 @@ test("install() refuses a file with another hash or size, keeps nothing, and tri
   const [first, second] = fake.wheel.files;
   const wrongHash = { ...fake.wheel, files: [second!, { ...first!, sha256: "0".repeat(64) }] };
   const error = await failure(installed(fake, wrongHash));
-  expect(error.message).toStartWith(
-    'Cannot keep "fake" as libs/libfake.so.1 of the wheel fake-libs 1.0 (any) must have',
-  );
+  expect(error.message).toStartWith('Cannot keep "fake": libs/libfake.so.1 of the wheel fake-libs 1.0 (any) must have');
   expect(error.message).toContain("SHA-256 0000");
   expect(error.message).toContain("do not use it");
   const wrongSize = { ...fake.wheel, files: [{ ...first!, byteLength: 19_999 }] };
@@ -210,11 +208,11 @@ test("install() names an archive without the file, and one that is none", async 
   using fake = clients();
   const other = { ...fake.wheel, files: [{ ...fake.wheel.files[0]!, member: "libs/other.so" }] };
   expect((await failure(installed(fake, other))).message).toBe(
-    'Cannot keep "fake" as the wheel fake-libs 1.0 (any) has no file libs/other.so',
+    'Cannot keep "fake": the wheel fake-libs 1.0 (any) has no file libs/other.so',
   );
   using none = clients({ answer: (_, __, range) => partOf(new Uint8Array(5000), range) });
   const error = await failure(installed(none));
-  expect(error.message).toContain("as the archive is damaged: it has no directory at its end\nHint: ");
+  expect(error.message).toContain("the archive is damaged: it has no directory at its end\nHint: ");
   expect(error.message).toContain(`by hand`);
 });
 
@@ -243,12 +241,12 @@ test("install() without the package client says what to install and which file t
   mkdirSync(join(folder, "empty"));
   process.env.PATH = join(folder, "empty");
   const wheel = (await failure(installed(fake))).message;
-  expect(wheel).toStartWith('Cannot fetch "fake" as python3 with pip was not found\nHint: install Python 3 with pip');
+  expect(wheel).toStartWith('Cannot fetch "fake": python3 with pip was not found\nHint: install Python 3 with pip');
   expect(wheel).toEndWith(
     `or put libs/libfake.so.1, libs/libsmall.so.1 of the wheel fake-libs 1.0 (any) into ${libraryFolder()} by hand`,
   );
   const jar = (await failure(installed(fake, fake.jar))).message;
-  expect(jar).toStartWith('Cannot fetch "fake" as mvn, the command of Maven, was not found\nHint: install Maven');
+  expect(jar).toStartWith('Cannot fetch "fake": mvn, the command of Maven, was not found\nHint: install Maven');
   expect(jar).toContain("of the jar org.fake:libs:1.0 (all) into");
 });
 
@@ -257,9 +255,7 @@ test("install() gives the client's own reason", async () => {
   const text =
     'case "$*" in *--version*) ;; *) echo "WARNING: slow"; echo "ERROR: No matching distribution found" >&2; exit 1 ;; esac';
   writeFileSync(join(folder, "bin/python3"), `#!/bin/sh\n${text}\n`);
-  expect((await failure(installed(fake))).message).toMatch(
-    /as \S+python3 failed: No matching distribution found\nHint/,
-  );
+  expect((await failure(installed(fake))).message).toMatch(/\S+python3 failed: No matching distribution found\nHint/);
   const offline =
     "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<pip>: Failed to connect: " +
     "[Errno 111] Connection refused')': /fake-libs/\nERROR: No matching distribution found";
@@ -269,7 +265,7 @@ test("install() gives the client's own reason", async () => {
     "failed: Failed to connect: [Errno 111] Connection refused\n",
   );
   writeFileSync(join(folder, "bin/python3"), '#!/bin/sh\necho "not a report"\n');
-  expect((await failure(installed(fake))).message).toContain("as pip gave no address for fake-libs==1.0");
+  expect((await failure(installed(fake))).message).toContain("pip gave no address for fake-libs==1.0");
 });
 
 test("install() ends when its signal does, and leaves nothing behind", async () => {
@@ -328,7 +324,7 @@ test("install() asks pip whatever the user has set it to for installing", async 
 
 test("runClient() says when a client takes too long", async () => {
   const late = await runClient(["sh", "-c", "sleep 20; exit 1"], { timeoutMs: 50 });
-  expect(late).toEqual({ problem: "as sh failed: no answer within 0.05 s", transient: false });
+  expect(late).toEqual({ problem: "sh failed: no answer within 0.05 s", transient: false });
 });
 
 test("install() deletes what was left a day ago, and not what another process may be writing", async () => {
@@ -355,7 +351,7 @@ test("fetchLicence() puts the text beside the libraries, by ranges alone", async
   using whole = clients({ answer: (_, archive) => new Response(archive) });
   using others = new ArchiveSet();
   const error = await failure(fetchLicence(whole.component, { archives: others }));
-  expect(error.message).toMatch(/^Cannot show the licence of "fake" as \S+ sends the whole archive or nothing/);
+  expect(error.message).toMatch(/^Cannot show the licence of "fake": \S+ sends the whole archive or nothing/);
   expect(error.message).toEndWith("Hint: read LICENSE of the wheel fake-libs 1.0 (any)");
 });
 
@@ -364,7 +360,7 @@ test("install() finds a folder that cannot be written", async () => {
   writeFileSync(join(folder, "file"), "");
   process.env.BUN_TENSORRT_CACHE = join(folder, "file");
   const error = await failure(installed(fake));
-  expect(error.message).toMatch(/^Cannot store "fake" as .*lib cannot be written: .*\nHint: make the folder writable/);
+  expect(error.message).toMatch(/^Cannot store "fake": .*lib cannot be written: .*\nHint: make the folder writable/);
   expect(fake.ranges).toEqual([]);
 });
 
@@ -373,7 +369,7 @@ test("storageError() of a full disk says how much is needed and where", () => {
     const need = { name: "fake", folder: "/somewhere", byteLength: 1_430_118_240 };
     const error = storageError(need, Object.assign(new Error("full"), { code }));
     expect(error.message).toBe(
-      'Cannot store "fake" as the disk has too little room: 1.33 GiB needed in /somewhere\n' +
+      'Cannot store "fake": the disk has too little room: 1.33 GiB needed in /somewhere\n' +
         "Hint: free some, or set BUN_TENSORRT_CACHE to another disk",
     );
   }
@@ -410,7 +406,7 @@ test.skipIf(!hasSmallDisk)("install() on a full disk says so before it fetches, 
   const content = new Uint8Array(200_000).map((_, at) => at * at);
   using ranged = clients({ content });
   expect(await installOnto(ranged.component)).toBe(
-    `Cannot store "fake" as the disk has too little room: 195.33 KiB needed, 64.00 KiB free in ${disk}/lib\n${hint}`,
+    `Cannot store "fake": the disk has too little room: 195.33 KiB needed, 64.00 KiB free in ${disk}/lib\n${hint}`,
   );
   // Of unknown length, so that it is found as the disk fills.
   const files = [{ name: "more", content: new Uint8Array(40_000), isStored: true }];
@@ -419,6 +415,6 @@ test.skipIf(!hasSmallDisk)("install() on a full disk says so before it fetches, 
     answer: (_, archive) => new Response(new ReadableStream({ pull: (one) => pieceOf(archive, one) })),
   });
   expect(await installOnto(whole.component)).toMatch(
-    /^Cannot store "fake" as the disk has too little room: [\d.]+ KiB needed in \S+\nHint: .*\n$/,
+    /^Cannot store "fake": the disk has too little room: [\d.]+ KiB needed in \S+\nHint: .*\n$/,
   );
 });

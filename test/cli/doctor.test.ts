@@ -51,7 +51,7 @@ test("formatFindings() puts the fix below what it fixes; only broken things are 
 
 /** The error of a search that tried these places. */
 function failure(...tried: readonly string[]): LibraryLoadError {
-  return new LibraryLoadError("Cannot load the library x as it was found at none of these paths:", "x", tried);
+  return new LibraryLoadError("Cannot load the library x: it was found at none of these paths:", "x", tried);
 }
 
 test("faultsOf() leaves out the places where nothing was, and names a library that lacks another", () => {
@@ -72,7 +72,7 @@ test("faultsOf() leaves out the places where nothing was, and names a library th
     "/c/liba.so.1: libcudart.so.12: cannot open shared object file: No such file",
     "/d/liba.so.1: it is cut short: it must have 9 bytes and has 5",
   ]);
-  const refused = new LibraryLoadError("Cannot use /e/liba.so as it must be 10: 8\nHint: update", "x", ["/e/liba.so"]);
+  const refused = new LibraryLoadError("Cannot use /e/liba.so: it must be 10: 8\nHint: update", "x", ["/e/liba.so"]);
   expect(faultsOf(refused)).toEqual(["/e/liba.so: it must be 10: 8"]);
   expect(whyUnusable(refused, { variable: "NONE" })).toBe("cannot be used: /e/liba.so: it must be 10: 8");
   expect(whyUnusable(nowhere, { variable: "BUN_TENSORRT_NO_SUCH_VARIABLE" })).toBe("was not found");

@@ -115,7 +115,7 @@ test("expandPictures() names what stands for no file", () => {
   expect(() => expandPictures([path("a/2.jpg/c.jpg")])).toThrow('c.jpg" as there is no such file or folder');
   symlinkSync("circle.jpg", path("circle.jpg"));
   expect(() => expandPictures([path("circle.jpg")], "transform")).toThrow(
-    /^Cannot transform ".*circle\.jpg" as it cannot be read: ELOOP: too many symbolic links encountered\nHint: /,
+    /^Cannot transform ".*circle\.jpg": it cannot be read: ELOOP: too many symbolic links encountered\nHint: /,
   );
   expect(() => expandPictures(["c.jpg"])).toThrow(`Hint: paths are relative to ${process.cwd()}`);
   expect(() => expandPictures([path("*.gif")])).toThrow('*.gif" as no picture fits the pattern');
@@ -328,10 +328,10 @@ test.skipIf(!existsSync("/dev/full"))("a standard output without room is told of
 test("readAnnotations() names a missing file, another kind of file, and another kind of JSON", () => {
   writeFileSync(path("a.json"), '{"images": [{"id": 1}], "categories": []}');
   expect(() => readAnnotations(path("none.json"))).toThrow(
-    /as they must be a JSON file: ENOENT: no such file or directory.*\nHint: pass the instances file of COCO's/,
+    /they must be a JSON file: ENOENT: no such file or directory.*\nHint: pass the instances file of COCO's/,
   );
-  expect(() => readAnnotations(path("a/notes.txt"))).toThrow("as they must be a JSON file: ");
-  expect(() => readAnnotations(path("a.json"))).toThrow("as images.0.file_name is wrong");
+  expect(() => readAnnotations(path("a/notes.txt"))).toThrow("they must be a JSON file: ");
+  expect(() => readAnnotations(path("a.json"))).toThrow("images.0.file_name is wrong");
   writeFileSync(
     path("a.json"),
     '{"images": [{"id": 1, "file_name": "1.jpg", "width": 3}], "categories": [], "info": {}}',

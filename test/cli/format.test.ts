@@ -109,7 +109,7 @@ test("cocoFormat() is an array of detections with the annotations' own numbers",
     { image_id: 9, category_id: 33, bbox: [10, 20, 100, 50.5], score: 0.912346 },
   ]);
   expect(imageId("x/b.jpg")).toBe(8);
-  expect(() => imageId("d.jpg")).toThrow('Cannot number "d.jpg" as none of the 3 images of the annotations');
+  expect(() => imageId("d.jpg")).toThrow('Cannot number "d.jpg": none of the 3 images of the annotations');
   expect(JSON.parse(await written(cocoFormat({ imageId, categoryId }), []))).toEqual([]);
 });
 
@@ -117,8 +117,8 @@ test("imageNumbers() without annotations takes the last number of the name", () 
   const number = imageNumbers(undefined);
   expect(number("2017/COCO_val2014_000000253452.jpg")).toBe(253452);
   expect(number("img12.v3b.jpeg")).toBe(3);
-  expect(() => number("7/street.mp4")).toThrow('Cannot number "7/street.mp4" as its name holds no digits');
-  expect(() => checkImageNumbers(["a1.jpg", "b1.jpg"], number)).toThrow('as it would get the number of "a1.jpg": 1');
+  expect(() => number("7/street.mp4")).toThrow('Cannot number "7/street.mp4": its name holds no digits');
+  expect(() => checkImageNumbers(["a1.jpg", "b1.jpg"], number)).toThrow('it would get the number of "a1.jpg": 1');
 });
 
 test("categoryNumbers() without annotations knows COCO's gaps, and else counts from 1", () => {

@@ -88,11 +88,11 @@ test.skipIf(!isGpuMissing)("inspect and detect refuse what a plan cannot do with
     runCli(["detect", import.meta.path, "--model", "own.plan", "--backend", "cpu"], { cwd: folder }),
   ]);
   expect(layers.code).toBe(1);
-  expect(layers.errors).toContain('Cannot show the layers of "own.plan" as that needs it loaded on a GPU: ');
+  expect(layers.errors).toContain('Cannot show the layers of "own.plan": that needs it loaded on a GPU: ');
   expect(detect.errors).toContain("Cannot load a detector on the GPU");
   // With "cpu" it would be refused as well.
   expect(detect.errors).toEndWith("; the ONNX model it was built from runs anywhere\n");
-  expect(cpu.errors).toContain('as "own.plan" is a plan, which runs on a GPU alone');
+  expect(cpu.errors).toContain('"own.plan" is a plan, which runs on a GPU alone');
 });
 
 test("inspect refuses layers of a model, and plans that are cut short or empty", async () => {
@@ -107,9 +107,9 @@ test("inspect refuses layers of a model, and plans that are cut short or empty",
   ]);
   expect([none.code, layers.code, cut.code, empty.code]).toEqual([2, 2, 1, 1]);
   expect(none.errors).toEndWith("Hint: bun-tensorrt inspect yolo11n\n"); // a name that works as it stands
-  expect(layers.errors).toContain('as --layers is for plans: "toy.onnx" is a model');
+  expect(layers.errors).toContain('--layers is for plans: "toy.onnx" is a model');
   expect(cut.errors).toContain("it is cut short");
-  expect(empty.errors).toContain("as it is empty: 0 bytes");
+  expect(empty.errors).toContain("it is empty: 0 bytes");
 });
 
 test.skipIf(RTX === undefined)("inspect reads what build made, as TensorRT-RTX has been fetched", async () => {
@@ -205,10 +205,10 @@ test("formatPlan() shows an engine's tensors with profiles, its needs, its layou
 test("formatPlan() tells a plan that does not fit this GPU from one that no GPU was there for", () => {
   const plan = { metadata: {}, header: undefined, origin: undefined };
   const engine = {
-    problem: "Cannot load a.plan as it was built for 9.0: this is 8.6\nHint: build",
+    problem: "Cannot load a.plan: it was built for 9.0: this is 8.6\nHint: build",
     isMissingGpu: false,
   };
   expect(formatPlan({ file: "a.plan", byteLength: 9, plan, engine }, paintOf(false))).toEndWith(
-    "Engine\n  It could not be loaded: Cannot load a.plan as it was built for 9.0: this is 8.6\n  Hint: build\n",
+    "Engine\n  It could not be loaded: Cannot load a.plan: it was built for 9.0: this is 8.6\n  Hint: build\n",
   );
 });

@@ -37,10 +37,10 @@ test("install --list shows every build for this machine, as a table and as JSON"
 
 test("install refuses what it cannot do, and exits with 2", async () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
-    ["--json", "as it needs a name\nHint: `install --list` shows the names"],
-    ["nvjpg", 'as there is no component "nvjpg"\nHint: did you mean nvjpeg?'],
-    ["--cuda 11 nvjpeg", '--cuda is refused: received "11"\nHint: 12 or 13'],
-    ["--list --remove nvjpeg", "as --list and --remove do not go together"],
+    ["--json", "it needs a name\nHint: `install --list` shows the names"],
+    ["nvjpg", 'there is no component "nvjpg"\nHint: did you mean nvjpeg?'],
+    ["--cuda 11 nvjpeg", '--cuda is refused, got "11"\nHint: 12 or 13'],
+    ["--list --remove nvjpeg", "--list and --remove do not go together"],
   ];
   const results = await Promise.all(cases.map(([words]) => install(words)));
   for (const [at, { code, errors, output }] of results.entries()) {
@@ -56,7 +56,7 @@ test("install without pip shows the licence's name and where to read it, and fet
   expect(output).toBe("");
   expect(errors).toStartWith("cuda-runtime 12.9.79 for CUDA 12");
   expect(errors).toContain("NVIDIA CUDA Toolkit EULA (proprietary)");
-  expect(errors).toContain('Cannot show the licence of "cuda-runtime" as python3 with pip was not found');
+  expect(errors).toContain('Cannot show the licence of "cuda-runtime": python3 with pip was not found');
   expect(errors).toEndWith("Hint: read them, then: bun-tensorrt install cuda-runtime --cuda 12 --accept-licence\n");
   const accepted = await install("cuda-runtime --cuda 12 --accept-license", env);
   expect(accepted.code).toBe(1);

@@ -30,5 +30,5 @@ test("detect --labels names the classes by a file, one name a line", async () =>
 test("detect --labels says which file cannot be read", async () => {
   const { code, errors } = await runCli(["detect", "white.png", "--labels", "nowhere.txt"], { cwd: folder });
   expect(code).toBe(2);
-  expect(errors).toContain('as "nowhere.txt" cannot be read: ENOENT');
+  expect(errors).toContain('"nowhere.txt" cannot be read: ENOENT');
 });

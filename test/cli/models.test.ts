@@ -31,7 +31,7 @@ test("models path names the command that fetches what is not here", async () => 
   expect([absent.code, unknown.code]).toEqual([1, 2]);
   expect(absent.output).toBe("");
   expect(absent.errors).toContain("Hint: run: bun-tensorrt models pull yolo11n");
-  expect(unknown.errors).toContain('as the catalogue has no entry "yolo11m"\nHint: did you mean');
+  expect(unknown.errors).toContain('the catalogue has no entry "yolo11m"\nHint: did you mean');
 });
 
 test("models pull offline shows the licence, then one clear error", async () => {
@@ -42,7 +42,7 @@ test("models pull offline shows the licence, then one clear error", async () => 
   expect(output).toBe("");
   expect(errors).toStartWith(
     "Fetching sample1: MIT (Vladimir Mandic), from @vladmandic/face-api@1.7.15 (package licence MIT)\n" +
-      'error: Cannot fetch "sample1" as the registry did not give @vladmandic/face-api@1.7.15: Connection',
+      'error: Cannot fetch "sample1": the registry did not give @vladmandic/face-api@1.7.15: Connection',
   );
 });
 

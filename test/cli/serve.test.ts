@@ -52,9 +52,9 @@ test("serve says what it serves and where, takes its flags, and ends on SIGTERM 
 
 test("serve refuses wrong flags with 2 before it loads anything, and a taken port with 1", async () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
-    ["street.jpg", 'as it takes no file: received "street.jpg"'],
+    ["street.jpg", 'it takes no file, got "street.jpg"'],
     ["--port 70000", "Hint: a whole number from 0 to 65535"],
-    ["--cert a.pem", "as --cert and --key go together"],
+    ["--cert a.pem", "--cert and --key go together"],
     ["--unix a.sock --port 80", 'option "unix" stands instead of "host" and "port"'],
     ["--cors example.org", "Hint: an origin such as https://example.org, without a path, or *"],
     ["--max-body lots", "Hint: a number of bytes, such as 64MiB"],

@@ -87,7 +87,7 @@ test("transform takes a path that ends in a slash for a folder, whatever it is c
 test("transform goes on after a bad picture, and exits with 1", async () => {
   const { code, output, errors } = await twice("mixed", "--output", "from-mixed", "--json");
   expect(code).toBe(1);
-  expect(errors).toContain('error: Cannot decode "mixed/aa.jpg" as it is not a picture');
+  expect(errors).toContain('error: Cannot decode "mixed/aa.jpg": it is not a picture');
   expect(errors).toContain("1 of 3 pictures could not be transformed");
   expect(JSON.parse(output).length).toBe(2);
   expect(readdirSync(path("from-mixed")).sort()).toEqual(["a.jpg", "b.png"]);
@@ -115,9 +115,9 @@ test("transform passes tiles and ranges on, and refuses what does not fit", asyn
   const good = await twice("good/a.jpg", "--output", "t.png", "--overlap", "2", "--multiple", "1", "--json");
   expect(JSON.parse(good.output)[0].tiles).toBe(9);
   const cases: readonly (readonly [words: readonly string[], code: number, text: string])[] = [
-    [[], 2, "as it needs a file, a folder or a pattern"],
-    [["good/a.jpg"], 2, "as it needs a place for what is made"],
-    [["good", "-o", "x.png"], 2, "as 4 pictures do not fit into one file"],
+    [[], 2, "it needs a file, a folder or a pattern"],
+    [["good/a.jpg"], 2, "it needs a place for what is made"],
+    [["good", "-o", "x.png"], 2, "4 pictures do not fit into one file"],
     [["good/a.jpg", "-o", "x.tif"], 2, "must be that of a format that is written\nHint: name it .png, .jpg or .webp\n"],
     [
       ["good/a.jpg", "-o", "x.png", "-f", "webp"],
@@ -126,11 +126,11 @@ test("transform passes tiles and ranges on, and refuses what does not fit", asyn
     ],
     [["good/a.jpg", "-o", "x.png", "--range", "0-3"], 2, "Hint: one of 0-1, 0-255, -1-1, imagenet"],
     [["good/a.jpg", "-o", "x.png", "--tyle", "3"], 2, "did you mean --tile?"],
-    [["empty", "-o", "x"], 1, 'Cannot transform the folder "empty" as it holds no picture'],
-    [["nope.jpg", "-o", "x"], 1, 'Cannot transform "nope.jpg" as there is no such file or folder'],
+    [["empty", "-o", "x"], 1, 'Cannot transform the folder "empty": it holds no picture'],
+    [["nope.jpg", "-o", "x"], 1, 'Cannot transform "nope.jpg": there is no such file or folder'],
     [["good/a.jpg", "-o", "x.png", "--model", "toy.onnx"], 1, 'Cannot use "toy.onnx" to transform pictures'],
     [["good/a.jpg", "-o", "x.png", "--model", "no.onnx"], 1, 'Cannot load the model "no.onnx"'],
-    [["good/a.jpg", "-o", "x.png", "--overlap", "16"], 1, "as the overlap must be at most"],
+    [["good/a.jpg", "-o", "x.png", "--overlap", "16"], 1, "the overlap must be at most"],
   ];
   for (const [words, code, text] of cases) {
     const result = words.length === 0 ? await twice("-o", "x.png") : await twice(...words);
@@ -176,5 +176,5 @@ test.skipIf(!hasSmallDisk)(
 
 test("transform needs a model", async () => {
   const { code, errors } = await runCli(["transform", path("good/a.jpg"), "-o", path("x.png")]);
-  expect([code, errors.split("\n", 1)[0]]).toEqual([2, "error: Cannot run transform as it needs a model"]);
+  expect([code, errors.split("\n", 1)[0]]).toEqual([2, "error: Cannot run transform: it needs a model"]);
 });

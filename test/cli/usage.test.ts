@@ -40,39 +40,39 @@ test("--version prints the package's version", async () => {
 test("a wrong command line exits with 2, says what is wrong, and puts nothing on standard output", async () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
     ["", "Usage:\n  bun-tensorrt <command>"],
-    ["detetc a.jpg", 'error: Cannot run bun-tensorrt as command "detetc" is unknown\nHint: did you mean detect?'],
+    ["detetc a.jpg", 'error: Cannot run bun-tensorrt: command "detetc" is unknown\nHint: did you mean detect?'],
     ["paint", "Hint: the commands are detect, transform, demo, build, serve, worker, inspect, models, install, doctor"],
     ["detect a.jpg --treshold 0.5", "flag --treshold is unknown\nHint: did you mean --threshold?"],
-    ["detect a.jpg --threshold 2", '--threshold is refused: received "2"\nHint: a number from 0 to 1'],
-    ["detect a.jpg --backend tpu", '--backend is refused: received "tpu"\nHint: auto, cpu or gpu'],
-    ["detect a.jpg --size 0x3", '--size is refused: received "0x3"'],
+    ["detect a.jpg --threshold 2", '--threshold is refused, got "2"\nHint: a number from 0 to 1'],
+    ["detect a.jpg --backend tpu", '--backend is refused, got "tpu"\nHint: auto, cpu or gpu'],
+    ["detect a.jpg --size 0x3", '--size is refused, got "0x3"'],
     ["detect a.jpg --batch 1.5", "Hint: a whole number from 1 to 1024"],
     ["detect a.jpg --format xml", "Hint: one of table, json, jsonl, coco, yolo"],
     ["detect a.jpg --format yolo", "--format yolo needs a folder"],
     ["detect a.jpg --annotations b.json", "--annotations goes with --format coco alone"],
-    ["detect", "as it needs a file, a folder or a pattern"],
-    ["detect a.jpg --precision int8", '--precision is refused: received "int8"\nHint: fp32 or fp16'],
-    ["detect a.jpg --device -1", '--device is refused: received "-1"\nHint: a whole number from 0 to 1023'],
-    ["detect a.jpg --device 0,0", '--device is refused: received "0,0"'],
+    ["detect", "it needs a file, a folder or a pattern"],
+    ["detect a.jpg --precision int8", '--precision is refused, got "int8"\nHint: fp32 or fp16'],
+    ["detect a.jpg --device -1", '--device is refused, got "-1"\nHint: a whole number from 0 to 1023'],
+    ["detect a.jpg --device 0,0", '--device is refused, got "0,0"'],
     ["detect a.jpg --batch-wait -1", "Hint: milliseconds, 0 to 60000"],
     ["detect a.jpg --in-flight 129", "Hint: a whole number from 1 to 128"],
     ["detect a.jpg --streams two", "Hint: auto, one, split or parallel"],
     ["detect a.jpg --wait long", "Hint: auto, poll or off-thread"],
     ["detect a.jpg --jpeg tpu", "Hint: auto, gpu or cpu"],
     ["detect a.jpg --zero-copy yes", "Hint: auto, on or off"],
-    ["build", "as it takes one model: received 0"],
+    ["build", "it takes one model, got 0"],
     ["build yolo11n --batch 8,4,2", "Hint: a whole number from 1 to 65536, or least,typical,largest such as 1,4,8"],
-    ["inspect", "as it takes one model: received 0"],
-    ["inspect a b", "as it takes one model: received 2"],
+    ["inspect", "it takes one model, got 0"],
+    ["inspect a b", "it takes one model, got 2"],
     ["models pul yolo11n", "Hint: did you mean pull?"],
-    ["models pull", "as pull needs a name"],
-    ["models pull yolo11m", 'as the catalogue has no entry "yolo11m"\nHint: did you mean yolo11n?'],
-    ["demo --picture sample9", '--picture is refused: received "sample9"'],
+    ["models pull", "pull needs a name"],
+    ["models pull yolo11m", 'the catalogue has no entry "yolo11m"\nHint: did you mean yolo11n?'],
+    ["demo --picture sample9", '--picture is refused, got "sample9"'],
     ["doctor --jsn", "Hint: did you mean --json?"],
-    ["doctor yolo11n", 'as it takes no file: received "yolo11n"\nHint: bun-tensorrt doctor --help lists the flags'],
-    ["demo street.jpg", 'as it takes no file: received "street.jpg"'],
-    ["serve model.onnx", 'as it takes no file: received "model.onnx"'],
-    ["models list yolo11n", 'as list takes no name: received "yolo11n"'],
+    ["doctor yolo11n", 'it takes no file, got "yolo11n"\nHint: bun-tensorrt doctor --help lists the flags'],
+    ["demo street.jpg", 'it takes no file, got "street.jpg"'],
+    ["serve model.onnx", 'it takes no file, got "model.onnx"'],
+    ["models list yolo11n", 'list takes no name, got "yolo11n"'],
   ];
   const results = await Promise.all(cases.map(([words]) => runCli(words.split(" ").filter((word) => word !== ""))));
   for (const [at, { code, output, errors }] of results.entries()) {
@@ -93,8 +93,8 @@ test.skipIf(gpuUnavailable() === undefined)("what this machine has not is a fail
   ]);
   rmSync(dirname(model), { recursive: true });
   expect([gpu.code, jpeg.code, wrong.code]).toEqual([1, 1, 2]);
-  expect(gpu.errors).toContain("Cannot load a detector on the GPU as it cannot be used: ");
-  expect(jpeg.errors).toContain('as option "jpeg" is "gpu", and the model runs on the CPU');
+  expect(gpu.errors).toContain("Cannot load a detector on the GPU: it cannot be used: ");
+  expect(jpeg.errors).toContain('option "jpeg" is "gpu", and the model runs on the CPU');
 });
 
 test("an error shows its stack to those who ask alone", async () => {
@@ -105,7 +105,7 @@ test("an error shows its stack to those who ask alone", async () => {
     runCli(words, { cwd: tmpdir(), env: { BUN_TENSORRT_DEBUG: "1" } }),
   ]);
   expect(plain.errors).toBe(
-    'error: Cannot load the model "nothing.onnx" as there is no such file\n' +
+    'error: Cannot load the model "nothing.onnx": there is no such file\n' +
       "Hint: name an ONNX file, or one of yolo11n, yolo11n-seg, yolo11n-pose, yolov8n, yolov8s, yolov8m\n",
   );
   expect(verbose.errors).toContain("fetch-entry.ts:");

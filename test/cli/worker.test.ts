@@ -50,17 +50,17 @@ test("worker exits with 2 and names what is wrong, before it loads or connects t
     return path;
   };
   const cases: readonly (readonly [words: readonly string[], text: string])[] = [
-    [["a.jpg"], "as it takes no file"],
+    [["a.jpg"], "it takes no file"],
     [["--inptu", "a"], "did you mean --input?"],
     [["--policy", "newest"], "Hint: all or latest"],
     [["--redis", "localhost"], 'option "redis" must be the URL'],
-    [["--config", join(folder, "none.toml")], "as it cannot be read: ENOENT"],
+    [["--config", join(folder, "none.toml")], "it cannot be read: ENOENT"],
     [
       ["--config", config("a.toml", "[output]\nstrem = 1\n")],
       'option "output.strem" is unknown\nHint: did you mean "stream"?',
     ],
     [["--config", config("b.toml", "[detector]\nbatc = 1\n")], 'did you mean "batch"?'],
-    [["--config", config("c.toml", "= 1")], "as it is no TOML"],
+    [["--config", config("c.toml", "= 1")], "it is no TOML"],
   ];
   const results = await Promise.all(cases.map(([words]) => runCli(["worker", "--model", model, ...words])));
   for (const [at, { code, output, errors }] of results.entries()) {
@@ -105,12 +105,12 @@ test.skipIf(isRedisMissing)(
     writeFileSync(config, `${base}threshold = 2\n`);
     child.kill("SIGHUP");
     await said("Kept the former configuration");
-    expect(log.join("")).toContain('option "threshold" is refused: received 2');
+    expect(log.join("")).toContain('option "threshold" is refused, got 2');
     expect(await objects()).toBe(all);
 
     writeFileSync(config, "");
     child.kill("SIGHUP");
-    await said("as it holds no option");
+    await said("it holds no option");
     expect(await objects()).toBe(all);
 
     writeFileSync(config, `${base}classes = ["cat"]\n`);

@@ -15,7 +15,7 @@ test("parseOptions() fills in defaults", () => {
 test("parseOptions() names a misspelt option and the nearest one", () => {
   const call = (): unknown => parseOptions(schema, { treshold: 0.5 }, "load a detector");
   expect(call).toThrow(OptionError);
-  expect(call).toThrow('Cannot load a detector as option "treshold" is unknown\nHint: did you mean "threshold"?');
+  expect(call).toThrow('Cannot load a detector: option "treshold" is unknown\nHint: did you mean "threshold"?');
 });
 
 test("parseOptions() takes an option that begins with the name of another for a longer name of it", () => {
@@ -40,7 +40,7 @@ test("parseOptions() lists the options where none is near", () => {
 
 test("parseOptions() names an option out of range by its path, and what was received", () => {
   expect(() => parseOptions(schema, { nms: { iou: 3 } }, "load")).toThrow(
-    'Cannot load as option "nms.iou" is refused: received 3',
+    'Cannot load: option "nms.iou" is refused, got 3',
   );
 });
 

@@ -63,7 +63,7 @@ test("Detector names a misspelt option, a class that the model has not, and what
   await expect(Detector.load(model, { size: [64, 0] })).rejects.toThrow(OptionError);
   await using detector = await Detector.load(model);
   await expect(detector.detect(white, { clases: [1] } as object)).rejects.toThrow('did you mean "classes"?');
-  await expect(detector.detect(white, { classes: [2] })).rejects.toThrow("as class 2 is none of the model's 2");
+  await expect(detector.detect(white, { classes: [2] })).rejects.toThrow("class 2 is none of the model's 2");
 });
 
 test("Detector.load() tells of options that a model of fixed size or batch has no room for, and of sizes beside the grid", async () => {
@@ -103,14 +103,14 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
     [Bun.file("a.onnx"), "object"],
   ] as const) {
     await expect(Detector.load(wrong as unknown as string)).rejects.toThrow(
-      `Cannot load a model as it must be a path, file: URL, bytes or a name of the catalogue: received ${received}\nHint: `,
+      `Cannot load a model: it must be a path, file: URL, bytes or a name of the catalogue, got ${received}\nHint: `,
     );
   }
   await expect(Detector.load(notAPicture)).rejects.toThrow(ModelError);
   await expect(Detector.load(new URL("https://localhost/model.onnx"))).rejects.toThrow("the scheme must be file:");
   for (const [text, found] of [
-    ["http://", 'as it is no valid URL: "http://"\nHint: '],
-    ["file://elsewhere/a.onnx", 'as "file://elsewhere/a.onnx" is no path: '],
+    ["http://", 'it is no valid URL: "http://"\nHint: '],
+    ["file://elsewhere/a.onnx", '"file://elsewhere/a.onnx" is no path: '],
   ] as const) {
     const load = Detector.load(text);
     await expect(load).rejects.toThrow(ModelError);
@@ -123,7 +123,7 @@ test("Detector.load() says which model it does not know", async () => {
   try {
     const path = join(folder, "luma.onnx");
     writeFileSync(path, identityModel("f32", [1, 1, 8, 8]));
-    const told = `Cannot use ${JSON.stringify(path)} as a detector as no input takes a batch of pictures`;
+    const told = `Cannot use ${JSON.stringify(path)} as a detector: no input takes a batch of pictures`;
     await expect(Detector.load(path, { backend: "cpu" })).rejects.toThrow(told);
   } finally {
     rmSync(folder, { recursive: true });
@@ -226,11 +226,11 @@ test("Detector.stream() closes its source when the caller breaks off", async () 
 test("Detector.staged() runs the stages one by one, in order", async () => {
   await using detector = await Detector.load(toyDetector());
   using batch = await detector.staged([white, flatPicture(32, 16, 255)]);
-  expect(() => batch.placements).toThrow("as preprocess must have run before");
+  expect(() => batch.placements).toThrow("preprocess must have run before");
   await batch.preprocess();
   expect((await batch.input()).shape).toEqual([2, 3, 64, 64]);
   expect(batch.placements[1]).toMatchObject({ padY: 16, scaleX: 2 });
-  await expect(batch.postprocess()).rejects.toThrow("as infer must have run before");
+  await expect(batch.postprocess()).rejects.toThrow("infer must have run before");
   await batch.infer();
   expect((await batch.outputs()).get("output0")?.shape).toEqual([2, 6, 84]);
   const [first, second] = await batch.postprocess({ threshold: 0.1 });
@@ -248,7 +248,7 @@ test("StagedBatch refuses a stage, or a look at the tensors, while another stage
   const seconds = [batch.preprocess(), batch.infer(), (async () => batch.input())(), (async () => batch.placements)()];
   for (const outcome of await Promise.allSettled(seconds)) {
     const { reason } = outcome as PromiseRejectedResult;
-    expect(reason?.message).toContain("as one call at a time uses it: infer is running");
+    expect(reason?.message).toContain("one call at a time uses it: infer is running");
   }
   await running;
   // Looks do not get in each other's way, and what was refused has changed nothing.
@@ -267,7 +267,7 @@ test("StagedBatch.infer() needs the stage before it anew once that has been run 
   await batch.preprocess();
   await batch.infer();
   await batch.preprocess();
-  await expect(batch.postprocess()).rejects.toThrow("as infer must have run before");
+  await expect(batch.postprocess()).rejects.toThrow("infer must have run before");
   await batch.infer();
   expect((await batch.postprocess())[0]?.length).toBe(3);
 });
@@ -288,7 +288,7 @@ test("StagedBatch.close() during a stage keeps the slot from others until the st
 test("Detector.staged() gives the slot back, also when a picture is bad", async () => {
   await using detector = await Detector.load(toyDetector());
   await expect(detector.staged([notAPicture])).rejects.toThrow(ImageError);
-  await expect(detector.staged([])).rejects.toThrow("as it takes 1 to Infinity pictures: received 0");
+  await expect(detector.staged([])).rejects.toThrow("it takes 1 to Infinity pictures, got 0");
   const batch = await detector.staged([white]);
   const waiting = detector.detect(white);
   batch.close();
@@ -333,8 +333,8 @@ test("Detector.load() refuses a plan on the CPU, which cannot run it", async () 
   const plan = new Uint8Array(64);
   plan.set(new TextEncoder().encode("ftrt"));
   new DataView(plan.buffer).setBigUint64(8, 2n, true);
-  await expect(Detector.load(plan, { backend: "cpu" })).rejects.toThrow("as a plan needs a GPU");
-  await expect(Detector.load("model.engine", { backend: "cpu" })).rejects.toThrow("as a plan needs a GPU");
+  await expect(Detector.load(plan, { backend: "cpu" })).rejects.toThrow("a plan needs a GPU");
+  await expect(Detector.load("model.engine", { backend: "cpu" })).rejects.toThrow("a plan needs a GPU");
 });
 
 test.skipIf(gpuUnavailable() === undefined)("Detector.load() says why the GPU cannot be used", async () => {
@@ -344,7 +344,7 @@ test.skipIf(gpuUnavailable() === undefined)("Detector.load() says why the GPU ca
   expect(failed).toBeInstanceOf(UnavailableError);
   expect(failed).toBeInstanceOf(OptionError);
   expect((failed as UnavailableError).message).toStartWith(
-    `Cannot load a detector on the GPU as it cannot be used: ${fault}\nHint: bunx bun-tensorrt doctor `,
+    `Cannot load a detector on the GPU: it cannot be used: ${fault}\nHint: bunx bun-tensorrt doctor `,
   );
 });
 
@@ -356,7 +356,7 @@ test("Detector.load() takes the machine of BUN_TENSORRT_BACKEND where the choice
     expect(detector.backend.kind).toBe("cpu");
     process.env.BUN_TENSORRT_BACKEND = "tpu";
     await expect(Detector.load(toyDetector())).rejects.toThrow(
-      'as BUN_TENSORRT_BACKEND must be auto, cpu, tensorrt or gpu: "tpu"\nHint: unset BUN_TENSORRT_BACKEND, or set it to one of them',
+      'BUN_TENSORRT_BACKEND must be auto, cpu, tensorrt or gpu: "tpu"\nHint: unset BUN_TENSORRT_BACKEND, or set it to one of them',
     );
   } finally {
     if (former === undefined) delete process.env.BUN_TENSORRT_BACKEND;
@@ -374,7 +374,7 @@ test("Detector.warmUp() runs pixels and a JPEG of the size to come through every
     expect(lines.filter((line) => /^debug: Warmed up .*, 3 in flight, in \d+ ms$/.test(line)).length).toBe(2);
     expect((await detector.detect(white)).detections.length).toBe(3);
     await expect(detector.warmUp({ size: [101, 100] })).rejects.toThrow(
-      'Cannot warm up as option "size" must have at most 10000 pixels, as the pictures: received 101x100\nHint: ',
+      'Cannot warm up: option "size" must have at most 10000 pixels, as the pictures, got 101x100\nHint: ',
     );
     await expect(detector.warmUp({ size: [0, 1] })).rejects.toThrow(OptionError);
     await expect(detector.warmUp({ sizes: [1, 1] } as object)).rejects.toThrow('did you mean "size"?');

@@ -102,7 +102,7 @@ test("openLibrary() lists every path it tried, with the reason, and the hint", (
     expect(tried).toHaveLength(2);
     expect(tried[0]).toBe(`${join(folder, "absent.so")}: no such file`);
     expect(tried[1]).toStartWith(`${join(folder, "text.so")}: `);
-    expect(message).toStartWith("Cannot load the library probe as it was found at none of these paths:\n  ");
+    expect(message).toStartWith("Cannot load the library probe: it was found at none of these paths:\n  ");
     for (const line of tried) expect(message).toContain(`\n  ${line}`);
     expect(message).toEndWith("\nHint: install it");
   }

@@ -119,7 +119,7 @@ test.skipIf(!isLinux)("offThread() goes on where other code has set koffi up wit
 
 test.skipIf(!isLinux)("offThread() says what to do where other code has settled for small stacks", async () => {
   const text = await besideOwnUse("");
-  expect(text).toStartWith("Cannot call native code off the JS thread as other code has used koffi before");
+  expect(text).toStartWith("Cannot call native code off the JS thread: other code has used koffi before");
   expect(text).toContain("\nHint: call koffi.config({ async_stack_size: 8388608 })");
 });
 

@@ -82,7 +82,7 @@ test("openOnnxRuntime() in a process of its own names the file it cannot use, an
   expect(stdout.toString()).toBe(
     [
       "LibraryLoadError",
-      "Cannot load the library onnxruntime as it was found at none of these paths:",
+      "Cannot load the library onnxruntime: it was found at none of these paths:",
       "  /nowhere/libonnxruntime.so: no such file",
       `Hint: ${ONNXRUNTIME.hint}`,
     ].join("\n"),

@@ -11,7 +11,7 @@ test("addressOf() is the view's own first byte", () => {
 
 test("addressOf() refuses an empty view", () => {
   expect(() => addressOf(new Uint8Array(0))).toThrow(
-    "Cannot take the address of a view as it must have at least one byte",
+    "Cannot take the address of a view: it must have at least one byte",
   );
 });
 

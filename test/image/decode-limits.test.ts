@@ -14,11 +14,11 @@ import { hasTurboJpeg, paint, paintedJpeg, sharpOf, withoutTurboJpeg } from "../
 afterEach(() => setLogSink(undefined));
 
 const HOSTILE: Readonly<Record<string, readonly [file: Buffer, reason: string]>> = {
-  "an SVG with a large blur": [blurredSvg(), "as it is SVG, and vector pictures are not asked for\nHint: set vectors"],
-  "an SVG behind a comment": [blurredSvg("<!-- a photograph -->"), "as it is SVG"],
+  "an SVG with a large blur": [blurredSvg(), "it is SVG, and vector pictures are not asked for\nHint: set vectors"],
+  "an SVG behind a comment": [blurredSvg("<!-- a photograph -->"), "it is SVG"],
   "an SVG behind XML and a long comment": [
     blurredSvg(`<?xml version="1.0"?><!-- ${"-x".repeat(999)} -->`),
-    "as it is SVG",
+    "it is SVG",
   ],
   "a JPEG of 6.9 kB with 70 scans": [manyScans(8000, 70), "it claims 8000x8000 pixels in 70 scans"],
   "a JPEG of 9.7 kB with 300 scans": [manyScans(4000, 300), "it claims 4000x4000 pixels in 300 scans"],
@@ -47,7 +47,7 @@ test("the small WebP is one: a smaller one is decoded", async () => {
 
 test("decodeImage() renders SVG where vectors are asked for", async () => {
   const svg = Buffer.from('<!-- 1 --><svg xmlns="http://www.w3.org/2000/svg" width="4" height="3"/>');
-  await expect(decodeImage(svg)).rejects.toThrow("as it is SVG");
+  await expect(decodeImage(svg)).rejects.toThrow("it is SVG");
   expect(await decodeImage(svg, { vectors: true })).toMatchObject({ width: 4, height: 3 });
 });
 
@@ -77,7 +77,7 @@ test("programs of our own have no loader of libvips but those of what is decoded
   const child = Bun.spawn([process.execPath, "-e", script], { cwd: join(import.meta.dir, "../.."), stderr: "inherit" });
   expect(JSON.parse(await new Response(child.stdout).text())).toEqual([
     ...[8, 8, 8, 8, 8, 8],
-    "Cannot decode bytes as it is SVG, and vector pictures are not asked for",
+    "Cannot decode bytes: it is SVG, and vector pictures are not asked for",
     "Input buffer contains unsupported image format",
     ...[4, 8],
     "Input buffer contains unsupported image format",
@@ -106,7 +106,7 @@ test("decodeImage() takes progressive JPEGs of all scans that encoders write, fl
 test("decodeImage() measures scans by maxPixels as well", async () => {
   const jpeg = manyScans(64, 60);
   await expect(decodeImage(jpeg, { maxPixels: 4096 })).rejects.toThrow(
-    "as its scans must have at most 65536 pixels together: 60 of 64x64",
+    "its scans must have at most 65536 pixels together: 60 of 64x64",
   );
 });
 
@@ -176,7 +176,7 @@ describe("DecodeGate", () => {
     );
     const waiting = gate.run(() => Promise.resolve("late"), "b.jpg", 20, none).catch((error: Error) => error);
     await expect(run).rejects.toThrow(
-      'Cannot decode "a.jpg" as decoding must end within 20 ms, and has not\nHint: raise',
+      'Cannot decode "a.jpg": decoding must end within 20 ms, and has not\nHint: raise',
     );
     expect(gate.load).toEqual({ running: 1, waiting: 0, overdue: 1, places: 1 });
     // Counted from when it began.

@@ -48,13 +48,13 @@ test.skipIf(!hasTurboJpeg)("decodeImage() shrinks where less is asked for (libtu
 
 test("decodeImage() refuses more pixels than allowed", async () => {
   await expect(decodeImage(await paintedJpeg(160, 80), { maxPixels: 12799 })).rejects.toThrow(
-    "Cannot decode bytes as it must have at most 12799 pixels: 160x80 is 12800\nHint: raise maxPixels",
+    "Cannot decode bytes: it must have at most 12799 pixels: 160x80 is 12800\nHint: raise maxPixels",
   );
 });
 
 test("decodeImage() names the source in its errors", async () => {
   const failed = decodeImage(new File(["no picture"], "notes.txt"));
-  await expect(failed).rejects.toThrow('Cannot decode "notes.txt" as it is not a picture');
+  await expect(failed).rejects.toThrow('Cannot decode "notes.txt": it is not a picture');
   expect(await failed.catch((error: ImageError) => error.source)).toBe("notes.txt");
   await expect(decodeImage("")).rejects.toThrow(ImageError);
 });

@@ -53,7 +53,7 @@ async function fuzz(file: Buffer, seed: number): Promise<{ images: number; error
       ends.images += 1;
     } catch (error) {
       if (!(error instanceof ImageError)) throw error;
-      expect(error.message).toStartWith("Cannot decode a mutation as ");
+      expect(error.message).toStartWith("Cannot decode a mutation: ");
       expect(error.message).toContain("\nHint: ");
       ends.errors += 1;
     }

@@ -59,7 +59,7 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
 
   test("JpegDecoder.readHeader() refuses what is no JPEG", () => {
     using decoder = JpegDecoder.create();
-    expect(() => decoder.readHeader(new Uint8Array(0), "a.jpg")).toThrow('Cannot decode "a.jpg" as it is empty');
+    expect(() => decoder.readHeader(new Uint8Array(0), "a.jpg")).toThrow('Cannot decode "a.jpg": it is empty');
     expect(() => decoder.readHeader(Buffer.from("hello, world"), "a.jpg")).toThrow(ImageError);
     expect(() => decoder.readHeader(Buffer.from([0xff, 0xd8, 0xff, 0xe0]), "a.jpg")).toThrow(ImageError);
   });
@@ -193,7 +193,7 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
       decoder.decode(bytes, decoder.readHeader(bytes, "a.jpg"), memory, { source: "a.jpg" });
     for (const length of [Math.floor(jpeg.length / 2), Math.floor(jpeg.length * 0.9), jpeg.length - 2]) {
       await expect(decode(jpeg.subarray(0, length))).rejects.toThrow(
-        `Cannot decode "a.jpg" as the JPEG is cut short: ${length} bytes, it ends before its last pixel`,
+        `Cannot decode "a.jpg": the JPEG is cut short: ${length} bytes, it ends before its last pixel`,
       );
     }
     await expect(decode(withHole(jpeg))).rejects.toThrow("its data does not fit its pixels");

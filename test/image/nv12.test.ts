@@ -88,7 +88,7 @@ test("imageOf() fills in where NV12's U, V lie and what their colours are, as ff
 test("imageOf() refuses a format that is none, though every object has a property of that name", () => {
   for (const format of ["constructor", "__proto__", "RGBX"]) {
     expect(() => imageOf(new Uint8Array(12), { width: 2, height: 2, format: format as "RGB" })).toThrow(
-      `as format must be RGB, BGR, RGBA or NV12: received ${format}`,
+      `format must be RGB, BGR, RGBA or NV12, got ${format}`,
     );
   }
 });
@@ -99,7 +99,7 @@ test("imageOf() refuses NV12 whose planes overlap, are too short or of unknown c
     return () => imageOf(bytes, { width: 5, height: 3, format: "NV12", ...layout });
   };
   expect(attempt({})).not.toThrow();
-  expect(attempt({}, data.subarray(1))).toThrow("5x3 NV12 needs 27 bytes: received 26 bytes");
+  expect(attempt({}, data.subarray(1))).toThrow("5x3 NV12 needs 27 bytes, got 26 bytes");
   expect(attempt({ pitchBytes: 4 })).toThrow("pitchBytes must be at least 5");
   expect(attempt({ chromaOffset: 14 })).toThrow("chromaOffset must be at least 15");
   expect(attempt({ chromaPitchBytes: 5 })).toThrow("chromaPitchBytes must be at least 6");

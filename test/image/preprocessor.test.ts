@@ -267,13 +267,13 @@ test("Preprocessor.run() refuses a tensor of another shape or dtype, and a pictu
     return () => preprocessor.run(picture, input, index, placement);
   };
   expect(run(createTensor("f32", [1, 3, 32, 64]))).toThrow(ShapeError);
-  expect(run(createTensor("f32", [1, 64, 32, 3]))).toThrow("received f32 [1, 64, 32, 3]");
+  expect(run(createTensor("f32", [1, 64, 32, 3]))).toThrow("got f32 [1, 64, 32, 3]");
   expect(run(createTensor("f32", [3, 64, 32]))).toThrow("f32 [?, 3, 64, 32] with a row 0");
-  expect(run(createTensor("f16", [1, 3, 64, 32]))).toThrow("received f16");
+  expect(run(createTensor("f16", [1, 3, 64, 32]))).toThrow("got f16");
   expect(run(createTensor("f32", [2, 3, 64, 32]), 2)).toThrow("with a row 2");
   expect(run(createTensor("f32", [2, 3, 64, 32]), -1)).toThrow("with a row -1");
   const other = patternImage(9, 8, "RGB", 0);
-  expect(run(createTensor("f32", [1, 3, 64, 32]), 0, other)).toThrow("8x8 as it was placed: received 9x8");
+  expect(run(createTensor("f32", [1, 3, 64, 32]), 0, other)).toThrow("8x8 as it was placed, got 9x8");
 });
 
 test("Preprocessor refuses numbers that give no finite values", () => {

@@ -78,11 +78,11 @@ test("readSource() tells no password of an address that cannot be read, though i
 
 test("readSource() says what is wrong with a path", async () => {
   await expect(readSource("nowhere.jpg")).rejects.toThrow(
-    `Cannot decode "nowhere.jpg" as there is no such file\nHint: paths are relative to ${process.cwd()}`,
+    `Cannot decode "nowhere.jpg": there is no such file\nHint: paths are relative to ${process.cwd()}`,
   );
-  await expect(readSource(Bun.file(join(folder, "gone.jpg")))).rejects.toThrow("as there is no such file");
-  await expect(readSource(folder)).rejects.toThrow("as it is a folder");
-  await expect(readSource(join(path, "below"))).rejects.toThrow("as it cannot be read: ENOTDIR");
+  await expect(readSource(Bun.file(join(folder, "gone.jpg")))).rejects.toThrow("there is no such file");
+  await expect(readSource(folder)).rejects.toThrow("it is a folder");
+  await expect(readSource(join(path, "below"))).rejects.toThrow("it cannot be read: ENOTDIR");
 });
 
 test("readSource() takes a name with a colon for a path, and asks no server", async () => {
@@ -98,7 +98,7 @@ test("readSource() takes a name with a colon for a path, and asks no server", as
   process.chdir(folder);
   try {
     const name = `http:127.0.0.1:${stranger.port}?a.jpg`;
-    await expect(readSource(name)).rejects.toThrow("as there is no such file");
+    await expect(readSource(name)).rejects.toThrow("there is no such file");
     await Bun.write(name, "local");
     expect(new TextDecoder().decode((await readSource(name)).bytes)).toBe("local");
   } finally {
@@ -111,7 +111,7 @@ test("readSource() says of a name that is not UTF-8 that it is the name", async 
   Bun.spawnSync(["sh", "-c", "printf x > \"$(printf 'caf\\351.jpg')\""], { cwd: folder });
   const name = readdirSync(folder).find((one) => one.startsWith("caf"))!;
   await expect(readSource(join(folder, name))).rejects.toThrow(
-    /^Cannot decode ".*" as its name is not valid UTF-8\nHint: rename the file, or pass its content on standard input/,
+    /^Cannot decode ".*": its name is not valid UTF-8\nHint: rename the file, or pass its content on standard input/,
   );
 });
 
@@ -119,17 +119,17 @@ test.skipIf(process.getuid?.() === 0)("readSource() says that a file cannot be r
   const closed = join(folder, "closed.jpg");
   await Bun.write(closed, jpeg);
   chmodSync(closed, 0);
-  await expect(readSource(closed)).rejects.toThrow("as it cannot be read: EACCES");
+  await expect(readSource(closed)).rejects.toThrow("it cannot be read: EACCES");
 });
 
 test("readSource() says what is wrong with a URL", async () => {
   const missing = readSource(new URL("/none.jpg", server.url).href);
-  await expect(missing).rejects.toThrow("as the server must answer 200: it answered 404 Not Found");
+  await expect(missing).rejects.toThrow("the server must answer 200: it answered 404 Not Found");
   await expect(missing).rejects.toBeInstanceOf(ImageError);
   const slow = readSource(new URL("/slow", server.url), { timeoutMs: 50 });
-  await expect(slow).rejects.toThrow("as the server must answer within timeoutMs: 50 ms have passed");
-  await expect(readSource("http://127.0.0.1:1/a.jpg")).rejects.toThrow("as it cannot be fetched: ");
-  await expect(readSource("ftp://example.org/a.jpg")).rejects.toThrow("as its scheme must be file:, http: or https:");
+  await expect(slow).rejects.toThrow("the server must answer within timeoutMs: 50 ms have passed");
+  await expect(readSource("http://127.0.0.1:1/a.jpg")).rejects.toThrow("it cannot be fetched: ");
+  await expect(readSource("ftp://example.org/a.jpg")).rejects.toThrow("its scheme must be file:, http: or https:");
   await expect(readSource("rtsp://camera.local/a")).rejects.toThrow(
     "Hint: read videos and live streams by VideoSource",
   );
@@ -150,11 +150,11 @@ test("isImage() tells pixels from files", () => {
 
 test("readSource() says what is wrong with text that is neither a path nor a URL", async () => {
   const cases: readonly (readonly [source: string, text: string])[] = [
-    ["http://", 'Cannot decode "http://" as it is no valid URL\nHint: '],
-    ["file://elsewhere/a.jpg", "as it is no path: "],
-    ["file:///tmp/a%2fb.jpg", "as it is no path: "],
-    ["a\0b", "as it cannot be read: ERR_INVALID_ARG_VALUE\nHint: "],
-    ["a".repeat(5000), "as it cannot be read: ENAMETOOLONG\nHint: "],
+    ["http://", 'Cannot decode "http://": it is no valid URL\nHint: '],
+    ["file://elsewhere/a.jpg", "it is no path: "],
+    ["file:///tmp/a%2fb.jpg", "it is no path: "],
+    ["a\0b", "it cannot be read: ERR_INVALID_ARG_VALUE\nHint: "],
+    ["a".repeat(5000), "it cannot be read: ENAMETOOLONG\nHint: "],
   ];
   for (const [source, text] of cases) {
     const error = await readSource(source).catch((reason: unknown) => reason);

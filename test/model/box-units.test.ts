@@ -89,7 +89,7 @@ test("PixelCheck refuses a picture in which nothing was found but boxes inside o
   };
   const centred = [0.5, 0.5, 0.3, 0.2];
   expect(() => read([[...centred, 0.9]])).toThrow(
-    "as the right side of a box comes behind its left one: all that it found are inside out\nHint: the numbers of its boxes may be others, such as centre and size: name the layout",
+    "the right side of a box comes behind its left one: all that it found are inside out\nHint: the numbers of its boxes may be others, such as centre and size: name the layout",
   );
   expect(() => read([[...centred, 0.9]])).toThrow('or "rtdetr-ultralytics-rows" where boxes are centre and size');
   // What one is not sure of, what is empty, and what comes beside or after good boxes, is left out as ever.
@@ -110,7 +110,7 @@ test("PixelCheck refuses a picture in which nothing was found but boxes inside o
 test("PixelCheck says how many there are, and what to do", () => {
   const placement = place(640, 640, 640, 640, "stretch");
   expect(() => check(found(FRACTIONS, placement), placement)).toThrow(
-    'Cannot decode the model\'s output as layout "yolo" as boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions of the input: name the layout "yolo-fractions", or',
+    'Cannot decode the model\'s output as layout "yolo": boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions of the input: name the layout "yolo-fractions", or',
   );
   expect(() => check(found(FRACTIONS.slice(0, 1), placement), placement)).toThrow("the only one lies in its first one");
 });

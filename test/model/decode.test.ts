@@ -137,11 +137,9 @@ test("f16 outputs decode as their values in f32", () => {
 test("an output that does not fit the plan is a ShapeError that says what was expected", () => {
   const size = { size: [64, 64] } as const;
   expect(() => decode(dense, {})).toThrow(
-    'Cannot decode output "o" as it must be f32 or f16 [?, 6, ?]: received no such output',
+    'Cannot decode output "o": it must be f32 or f16 [?, 6, ?], got no such output',
   );
-  expect(() => decode(dense, { o: tensor([1, 7, 2], []) })).toThrow(
-    "received f32 [1, 7, 2]\nHint: the layout does not",
-  );
+  expect(() => decode(dense, { o: tensor([1, 7, 2], []) })).toThrow("got f32 [1, 7, 2]\nHint: the layout does not");
   expect(() => decode(dense, { o: tensor([6, 2], []) })).toThrow(ShapeError);
   expect(() => decode(dense, { o: tensor([1, 6, 2, 1], []) })).toThrow(ShapeError);
   expect(() => decode(dense, { o: tensor([1, 6, 2], [], "i32") })).toThrow(ShapeError);
@@ -176,7 +174,7 @@ test("a grid that holds decoded boxes is refused at the first that is kept, by t
   for (const [cell, value] of decoded) {
     expect(() => found(...cell)).toThrow(
       new ModelError(
-        `Cannot decode the model's output as layout "yolox" as it must hold offsets in cells and logarithms of sizes, which are small: received ${value}\n` +
+        `Cannot decode the model's output as layout "yolox": it must hold offsets in cells and logarithms of sizes, which are small, got ${value}\n` +
           'Hint: the model was exported with its decoding (YOLOX: --decode_in_inference): name the layout "yolox-decoded"',
         "yolox",
       ),
@@ -212,7 +210,7 @@ test("class ids come in i64, i32, f32 or f16, and are whole numbers", () => {
     expect(() => decode(rtdetr, { labels, boxes, scores })).toThrow(ModelError);
   }
   expect(() => decode(rtdetr, { labels: tensor([1, 2], [-1, 0], "i64"), boxes, scores })).toThrow(
-    "as class ids are whole numbers from 0 on: received -1",
+    "class ids are whole numbers from 0 on, got -1",
   );
   // Rows that are not kept may hold anything.
   expect(decode(rtdetr, { labels: tensor([1, 2], [1, -7.5]), boxes, scores }, { threshold: 0.6 }).count).toBe(1);

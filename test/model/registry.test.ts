@@ -94,7 +94,7 @@ test("recogniseModel() tells the number of class names from an unknown layout", 
   const known = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
   expect(() => recogniseModel(known, { labels: ["cat", "dog"], source: '"a.onnx"' })).toThrow(
     new ModelError(
-      'Cannot use "a.onnx" as a detector as it must be given as many class names as it has classes: 2 for 80\n' +
+      'Cannot use "a.onnx" as a detector: it must be given as many class names as it has classes: 2 for 80\n' +
         "Hint: give one name for each class, in the order of their numbers; one that is never found, such as a background, may have any",
       '"a.onnx"',
     ),
@@ -102,7 +102,7 @@ test("recogniseModel() tells the number of class names from an unknown layout", 
   // The model's own names may be what is wrong, also where others were given that are wrong too.
   const wrong = model([["output0", [1, 9, 8400]]], { metadata: ultralytics(80) });
   expect(() => recogniseModel(wrong, {})).toThrow(
-    'as its metadata "names" must have as many class names as it has classes: 80 for 5\n' +
+    'its metadata "names" must have as many class names as it has classes: 80 for 5\n' +
       "Hint: give one name for each class, in the order of their numbers, by `labels`",
   );
   expect(() => recogniseModel(wrong, { labels: ["cat"] })).toThrow(/as many class names as it has classes: 1 for 5/);
@@ -398,7 +398,7 @@ test("models of other tasks are refused by their task", () => {
   for (const task of ["classify", "obb"]) {
     const other = model([["output0", [1, 20, 21504]]], { metadata: ultralytics(15, { task }) });
     expect(() => recogniseModel(other, { source: '"a.onnx"' })).toThrow(
-      `Cannot use "a.onnx" as a detector as its task is "${task}"`,
+      `Cannot use "a.onnx" as a detector: its task is "${task}"`,
     );
   }
 });
@@ -467,7 +467,7 @@ test("an output that the layout does not know shows another model: it is refused
     const layout = recognised([known], { inputs }).layout;
     if (other[1].length !== 4) continue;
     expect(() => recognised([known, other], { inputs })).toThrow(
-      `as no layout has ${other[0]}: f32 [${other[1].join(", ")}] beside the rest, which would be "${layout}"\nHint: it may be another model`,
+      `no layout has ${other[0]}: f32 [${other[1].join(", ")}] beside the rest, which would be "${layout}"\nHint: it may be another model`,
     );
     const named = logged(() => recogniseModel(model([known, other], { inputs }), { layout }));
     expect(named.result.unexplained.map(({ name }) => name)).toEqual([other[0]]);
@@ -776,7 +776,7 @@ test("an unknown model is an error that lists its tensors and every layout with 
   expect(error).toBeInstanceOf(ModelError);
   const { message, source } = error as ModelError;
   expect(source).toBe('"tbefn.onnx"');
-  expect(message).toStartWith('Cannot use "tbefn.onnx" as a detector as its tensors fit no known layout:\ninputs:\n');
+  expect(message).toStartWith('Cannot use "tbefn.onnx" as a detector: its tensors fit no known layout:\ninputs:\n');
   expect(message).toContain(
     "  picture: f32 [1, 3, 480, 640]\noutputs:\n  restored: f32 [1, 480, 640, 3]\nlayouts known:",
   );
@@ -787,14 +787,14 @@ test("an unknown model is an error that lists its tensors and every layout with 
 test("a model without a picture input, or with an input nobody fills, is refused", () => {
   const luma = model([["output", [1, 84, 8400]]], { inputs: [["input", [1, 1, 224, 224]]] });
   expect(() => recogniseModel(luma, {})).toThrow(
-    "as no input takes a batch of pictures of three channels, in f32, f16 or u8",
+    "no input takes a batch of pictures of three channels, in f32, f16 or u8",
   );
   const fed: Declared[] = [
     ["images", [1, 3, 640, 640]],
     ["prompt", [1, 80, 512]],
   ];
   expect(() => recognised([["output0", [1, 84, 8400]]], { inputs: fed })).toThrow(
-    "as it is yolo, which does not say what to fill prompt: f32 [1, 80, 512] with",
+    "it is yolo, which does not say what to fill prompt: f32 [1, 80, 512] with",
   );
 });
 

@@ -177,13 +177,13 @@ test("the block tells what was dropped, is emptied, and must have room", () => {
   selector.select(new Candidates(), { ...ALL, maxDetections: 2 }, NMS, block);
   expect([block.count, block.dropped]).toEqual([0, 0]);
   expect(() => selector.select(candidates, ALL, NMS, block)).toThrow(
-    "Cannot select detections as the block must have room for 300: it has 2",
+    "Cannot select detections: the block must have room for 300: it has 2",
   );
 });
 
 test("a score that is no probability is refused, with the layout's name", () => {
   expect(() => select([[0, 0, 4, 4, 321.5, 0]])).toThrow(ModelError);
-  expect(() => select([[0, 0, 4, 4, 321.5, 0]])).toThrow('as layout "yolo" as scores are from 0 to 1: received 321.5');
+  expect(() => select([[0, 0, 4, 4, 321.5, 0]])).toThrow('as layout "yolo": scores are from 0 to 1, got 321.5');
   // Quantised outputs round to a little more than 1.
   expect(select([[0, 0, 4, 4, 1.004, 0]]).length).toBe(1);
 });

@@ -28,31 +28,31 @@ test("matchInputs() pairs by name, in the model's order", () => {
 
 test("matchInputs() names an unknown input, and the nearest known one", () => {
   const error = refusal({ image: images, orig_target_sizes: sizes });
-  expect(error.message).toBe('Cannot run "a.onnx" as it has no input "image"\nHint: did you mean "images"?');
+  expect(error.message).toBe('Cannot run "a.onnx": it has no input "image"\nHint: did you mean "images"?');
   expect(error.expected).toBe("inputs images, orig_target_sizes");
   expect(refusal({ pixel_values: images }).message).toEndWith("\nHint: its inputs images, orig_target_sizes");
 });
 
 test("matchInputs() names a missing input, with what was given", () => {
   expect(refusal({ images }).message).toBe(
-    'Cannot run "a.onnx" as input orig_target_sizes: i64 [?, 2] is missing: received images',
+    'Cannot run "a.onnx": input orig_target_sizes: i64 [?, 2] is missing, got images',
   );
-  expect(refusal({}).message).toEndWith("as input images: f32 [?, 3, 32, 64] is missing: received none");
+  expect(refusal({}).message).toEndWith("input images: f32 [?, 3, 32, 64] is missing, got none");
   expect(refusal({ images, toString: sizes }).message).toContain('no input "toString"');
 });
 
 test("matchInputs() refuses another dtype or shape, and says when it looks like HWC", () => {
   const wrong = (tensor: Tensor) => refusal({ images: tensor, orig_target_sizes: sizes });
   expect(wrong(createTensor("f32", [1, 3, 33, 64])).message).toBe(
-    'Cannot run "a.onnx" as input "images" must be f32 [?, 3, 32, 64]: received f32 [1, 3, 33, 64]',
+    'Cannot run "a.onnx": input "images" must be f32 [?, 3, 32, 64], got f32 [1, 3, 33, 64]',
   );
   expect(wrong(createTensor("f32", [1, 32, 64, 3])).message).toEndWith(
     "\nHint: the model wants CHW, this looks like HWC",
   );
   const error = wrong(createTensor("u8", [1, 3, 32, 64]));
-  expect(error.message).toEndWith("received u8 [1, 3, 32, 64]\nHint: convert the elements to f32");
+  expect(error.message).toEndWith("got u8 [1, 3, 32, 64]\nHint: convert the elements to f32");
   expect([error.tensor, error.expected, error.actual]).toEqual(["images", "f32 [?, 3, 32, 64]", "u8 [1, 3, 32, 64]"]);
-  expect(wrong(createTensor("f32", [3, 32, 64])).message).toContain("received f32 [3, 32, 64]");
+  expect(wrong(createTensor("f32", [3, 32, 64])).message).toContain("got f32 [3, 32, 64]");
 });
 
 test("matchInputs() takes every shape for an input declared without dimensions", () => {
@@ -66,7 +66,5 @@ test("matchInputs() takes every shape for an input declared without dimensions",
 test("matchOutputs() is all by default, else those asked for, once each", () => {
   expect(matchOutputs([IMAGES, SIZES], undefined, '"a.onnx"')).toEqual([IMAGES, SIZES]);
   expect(matchOutputs([IMAGES, SIZES], ["orig_target_sizes", "orig_target_sizes"], '"a.onnx"')).toEqual([SIZES]);
-  expect(() => matchOutputs([IMAGES], ["boxes"], '"a.onnx"')).toThrow(
-    'Cannot run "a.onnx" as it has no output "boxes"',
-  );
+  expect(() => matchOutputs([IMAGES], ["boxes"], '"a.onnx"')).toThrow('Cannot run "a.onnx": it has no output "boxes"');
 });

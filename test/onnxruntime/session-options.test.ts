@@ -42,7 +42,7 @@ test("Session.fromBytes() refuses options that are misspelt or out of range", as
   await expect(load({ intraOpThreads: 0 })).rejects.toThrow(OptionError);
   await expect(load({ interOpThreads: 1.5 })).rejects.toThrow(OptionError);
   await expect(load({ optimization: "most" })).rejects.toThrow("disable, basic, extended or all");
-  await expect(load({ spinning: "no" })).rejects.toThrow('as option "spinning" is refused');
+  await expect(load({ spinning: "no" })).rejects.toThrow('option "spinning" is refused');
 });
 
 test.skipIf(!isLinux)("SessionOptions.intraOpThreads is the number of threads, the calling one included", async () => {

@@ -112,7 +112,7 @@ test("Session.run() computes only the outputs that are asked for, in that order"
   expect(await ask("product")).toEqual(["product"]);
   expect(await ask("product", "sum", "product")).toEqual(["product", "sum"]);
   await expect(ask("prodct")).rejects.toThrow(
-    'Cannot run "arithmetic" as it has no output "prodct"\nHint: did you mean "product"?',
+    'Cannot run "arithmetic": it has no output "prodct"\nHint: did you mean "product"?',
   );
 });
 
@@ -201,7 +201,7 @@ test("Session.run() rejects with ONNX Runtime's own text when the model fails", 
   expect(error).toBeInstanceOf(OnnxRuntimeError);
   expect(error.call).toBe("Run");
   expect(error.code).toMatch(/^ORT_(FAIL|RUNTIME_EXCEPTION)$/);
-  expect(error.message).toStartWith(`Cannot run "arithmetic" as Run returned ${error.code}: `);
+  expect(error.message).toStartWith(`Cannot run "arithmetic": Run returned ${error.code}: `);
   expect(error.message).toContain("2 by 4");
 });
 
@@ -213,7 +213,7 @@ test("Session.close() refuses new calls at once, and lets the running ones finis
   expect(session.closed).toBe(true);
   expect(ledger.labels().map((label) => label.split(",")[0])).toEqual(["OrtEnv"]);
   await expect(session.run(rounds(1))).rejects.toThrow(ClosedError);
-  expect(() => session.prepare(rounds(1))).toThrow('Cannot prepare a run of "counting" as it is closed');
+  expect(() => session.prepare(rounds(1))).toThrow('Cannot prepare a run of "counting": it is closed');
   const results = await Promise.all(running);
   expect(results.map((outputs) => outputs.get("counted")!.data[0])).toEqual([60_000, 50_000]);
   expect(ledger.size).toBe(0);
@@ -260,7 +260,7 @@ test("Session.run() refuses what is no tensor before any native call", async () 
   const run = (x: unknown) => session.run({ x: x as Tensor });
   await expect(run({ dtype: "f32", shape: [4], data: new Float32Array(3) })).rejects.toThrow(ShapeError);
   await expect(run({ dtype: "f32", shape: [4], data: new Int32Array(4) })).rejects.toThrow(
-    'Cannot use the tensor "x" as it needs a Float32Array for f32: received Int32Array',
+    'Cannot use the tensor "x": it needs a Float32Array for f32, got Int32Array',
   );
   await expect(run({ dtype: "f32", shape: [-1], data: new Float32Array(1) })).rejects.toThrow("whole dimensions");
   await expect(run({ dtype: "f32", shape: [1.5], data: new Float32Array(1) })).rejects.toThrow("whole dimensions");
@@ -279,6 +279,6 @@ test("Session refuses a model with thousands of metadata entries, which ONNX Run
   using session = await Session.fromBytes(withMetadata(300), "many");
   expect(session.model.metadata).toEqual(metadata(300));
   await expect(Session.fromBytes(withMetadata(1001), "too many")).rejects.toThrow(
-    /^Cannot load the model "too many" as its metadata may have at most 1000 entries: 1001\nHint: remove /,
+    /^Cannot load the model "too many": its metadata may have at most 1000 entries: 1001\nHint: remove /,
   );
 });

@@ -17,7 +17,7 @@ class Probe {
 
 test("BindingCache.find() knows shapes by batch, width and height, and makes the found one current", () => {
   const cache = new BindingCache<Probe>();
-  expect(() => cache.current("infer")).toThrow("Cannot infer as nothing has been pre-processed yet");
+  expect(() => cache.current("infer")).toThrow("Cannot infer: nothing has been pre-processed yet");
   const [a, b] = [new Probe(1, [64, 32]), new Probe(2, [64, 32])];
   expect(cache.add(a)).toBe(a);
   cache.add(b);

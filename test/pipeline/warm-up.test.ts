@@ -52,7 +52,7 @@ test("warmUp() does not wait for a slot that is at work, nor for another warm-up
 test("warmUp() tells what is wrong with a picture or the model, once every slot has ended", () =>
   withPipeline(2, 1, async (pipeline, backend) => {
     await expect(warmUp(pipeline, [new Uint8Array(9)], SELECTION)).rejects.toThrow(ImageError);
-    backend.fault = new NativeError("Cannot run as it fails", { code: "ORT_FAIL", call: "Run" });
+    backend.fault = new NativeError("Cannot run: it fails", { code: "ORT_FAIL", call: "Run" });
     await expect(warmUp(pipeline, [PICTURE], SELECTION)).rejects.toBe(backend.fault);
     expect(backend.running).toBe(0);
   }));

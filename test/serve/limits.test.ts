@@ -133,7 +133,7 @@ test("a body that stops on its way is 408, and its connection is closed", async 
     await connection.closed();
   }
   expect(connections[0]!.received).toContain('"code":"body-too-slow"');
-  expect(connections[1]!.received).toContain('{"error":"Cannot answer as the body must arrive within 100 ms. Hint:');
+  expect(connections[1]!.received).toContain('{"error":"The body must arrive within 100 ms. Hint:');
 });
 
 test("a silent connection is closed after an answer", async () => {

@@ -61,14 +61,14 @@ test.skipIf(isAbsent)("buildPlan() says which input lacks a range, as TensorRT-R
   const environment = { library: openFrom(RTX!) };
   const first = buildPlan(model, AMPERE, environment);
   await expect(first).rejects.toThrow(
-    'as the input "pictures" [?, 3, ?, ?] is dynamic and has no range\nHint: say how many pictures',
+    'the input "pictures" [?, 3, ?, ?] is dynamic and has no range\nHint: say how many pictures',
   );
   await first.catch(() => {});
   const second = buildPlan(model, { ...AMPERE, batch: 2 }, environment);
   await expect(second).rejects.toThrow("Hint: say how large the pictures are");
   await second.catch(() => {});
   const third = buildPlan(model, { ...AMPERE, profiles: [{ picture: [1, 3, 5, 5] }] }, environment);
-  await expect(third).rejects.toThrow('as a profile names the input "picture"\nHint: the inputs are "pictures"');
+  await expect(third).rejects.toThrow('a profile names the input "picture"\nHint: the inputs are "pictures"');
   await third.catch(() => {});
 });
 
@@ -198,7 +198,7 @@ test.skipIf(isAbsent)(
       const failed = await buildPlan(model, options, { library: openFrom(RTX!) }).catch((error: unknown) => error);
       expect(failed).toBeInstanceOf(OptionError);
       expect((failed as OptionError).message).toBe(
-        `Cannot build an engine as a profile gives the input "pictures" ${found}\nHint: only what the model leaves open can be chosen`,
+        `Cannot build an engine: a profile gives the input "pictures" ${found}\nHint: only what the model leaves open can be chosen`,
       );
     }
     const fitting = { ...AMPERE, profiles: [{ pictures: [1, 3, 33, 47] }] };

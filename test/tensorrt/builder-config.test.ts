@@ -68,7 +68,7 @@ test.skipIf(isAbsent)(
     expect(odd.isValid).toBe(false);
     expect(() => config.addProfile(odd)).toThrow(OptionError);
     expect(() => odd.setShapes("x", { min: [1, 1, 1, 1, 1, 1, 1, 1, 1], opt: [], max: [] })).toThrow(
-      "as it may have 8 dimensions",
+      "it may have 8 dimensions",
     );
   },
 );
@@ -105,7 +105,7 @@ test.skipIf(isAbsent)(
     builder.close();
     expect(() => config.optimizationLevel).toThrow(ClosedError);
     expect(() => builder.createNetwork()).toThrow(
-      "Cannot use a TensorRT object as it is closed: Builder (TensorRT-RTX 1.7.1)",
+      "Cannot use a TensorRT object: it is closed: Builder (TensorRT-RTX 1.7.1)",
     );
     expect(() => profile.isValid).toThrow(ClosedError);
     using next = await Builder.create({ library: openFrom(RTX!) });
@@ -123,12 +123,12 @@ test.skipIf(isAbsent)(
     const monitor = new ProgressMonitor();
     watched.setProgressMonitor(monitor);
     monitor.close();
-    await expect(builder.build(network, watched)).rejects.toThrow("as it is closed: ProgressMonitor");
+    await expect(builder.build(network, watched)).rejects.toThrow("it is closed: ProgressMonitor");
     using timed = builder.createConfig();
     const cache = TimingCache.create(timed);
     expect(timed.setTimingCache(cache)).toBe(true);
     cache.close();
-    expect(() => timed.timingCacheBytes()).toThrow("as it is closed: TimingCache");
-    await expect(builder.build(network, timed)).rejects.toThrow("as it is closed: TimingCache");
+    expect(() => timed.timingCacheBytes()).toThrow("it is closed: TimingCache");
+    await expect(builder.build(network, timed)).rejects.toThrow("it is closed: TimingCache");
   },
 );

@@ -138,7 +138,7 @@ test.skipIf(isAbsent)(
     const phases: string[] = [];
     const onProgress = ({ phase }: BuildEvent): void => void phases.push(phase.name);
     expect(await told(new EngineCache(join(folder, "file/engines")), { onProgress })).toMatch(
-      /^Cannot keep an engine as .*engines cannot be written: .*\nHint: make it writable, or set BUN_TENSORRT_CACHE/,
+      /^Cannot keep an engine: .*engines cannot be written: .*\nHint: make it writable, or set BUN_TENSORRT_CACHE/,
     );
     expect(phases).toEqual([]);
     const lost = new EngineCache(join(folder, "lost"));
@@ -147,10 +147,10 @@ test.skipIf(isAbsent)(
       rmSync(lost.folder, { recursive: true });
       writeFileSync(lost.folder, "");
     };
-    expect(await told(lost, { onProgress: replace })).toMatch(/^Cannot keep an engine as \S+lost cannot be written: /);
+    expect(await told(lost, { onProgress: replace })).toMatch(/^Cannot keep an engine: \S+lost cannot be written: /);
     const whole = new EngineCache(join(folder, "whole"));
     const timingCachePath = join(folder, "file/own.timing");
-    expect(await told(whole, { timingCachePath })).toMatch(/^Cannot keep the timing cache as \S+own\.timing cannot be/);
+    expect(await told(whole, { timingCachePath })).toMatch(/^Cannot keep the timing cache: \S+own\.timing cannot be/);
     expect((await whole.obtain(tinyModel(), AMPERE, { library })).isHit).toBe(true);
   },
 );

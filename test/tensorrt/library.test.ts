@@ -57,7 +57,7 @@ test.skipIf(RTX === undefined)(
       "OptimizationProfile.setShapeValues",
     ]);
     expect(library.missing("Builder.platformHasFastFp16").message).toBe(
-      "Cannot call IBuilder::platformHasFastFp16 as TensorRT-RTX 1.7.1 lacks it",
+      "Cannot call IBuilder::platformHasFastFp16: TensorRT-RTX 1.7.1 lacks it",
     );
   },
 );
@@ -67,7 +67,7 @@ test.skipIf(RTX === undefined)(
   async () => {
     using runtime = await Runtime.create({ library: openFrom(RTX!) });
     runtime.setMaxThreads(2);
-    expect(() => runtime.setMaxThreads(0)).toThrow("Cannot set the number of threads as TensorRT refused it: 0");
+    expect(() => runtime.setMaxThreads(0)).toThrow("Cannot set the number of threads: TensorRT refused it: 0");
   },
 );
 
@@ -76,7 +76,7 @@ test.skipIf(RTX_14 === undefined)("openTensorRt() refuses TensorRT-RTX 1.4 by na
     RTX_14!,
     "try { openFrom(process.env.FOLDER); } catch (error) { console.log(error.name, error.message); }",
   );
-  expect(output).toMatch(/LibraryLoadError Cannot use .*libtensorrt_rtx\.so\.1 as it must be .* TensorRT-RTX 1\.4\.0/);
+  expect(output).toMatch(/LibraryLoadError Cannot use .*libtensorrt_rtx\.so\.1: it must be .* TensorRT-RTX 1\.4\.0/);
 });
 
 test.skipIf(LEAN === undefined)(
@@ -90,7 +90,7 @@ test.skipIf(LEAN === undefined)(
     if (library.hasDevice()) return (failed as Runtime).close();
     expect(failed).toBeInstanceOf(TensorRtError);
     expect((failed as TensorRtError).message).toMatch(
-      /^Cannot start the runtime of TensorRT 11\.4\.0 as createInferRuntime/,
+      /^Cannot start the runtime of TensorRT 11\.4\.0: createInferRuntime/,
     );
   },
 );
@@ -111,8 +111,6 @@ test.skipIf(TRT_10 === undefined)(
     // The library itself would end the process here.
     const builder = (await Builder.create({ library }).catch((error: unknown) => error)) as TensorRtError;
     expect(builder.code).toBe("NO_DEVICE");
-    expect(builder.message).toStartWith(
-      "Cannot start the builder of TensorRT 10.6.0 as there is no usable CUDA device",
-    );
+    expect(builder.message).toStartWith("Cannot start the builder of TensorRT 10.6.0: there is no usable CUDA device");
   },
 );

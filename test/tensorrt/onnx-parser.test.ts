@@ -70,7 +70,7 @@ test.skipIf(isAbsent)(
     });
     const error = await refusal(model, '"odd.onnx"');
     expect(error).toBeInstanceOf(ModelError);
-    expect(error.message).toStartWith('Cannot parse "odd.onnx" as the ONNX parser of TensorRT-RTX 1.7.1 refused it:\n');
+    expect(error.message).toStartWith('Cannot parse "odd.onnx": the ONNX parser of TensorRT-RTX 1.7.1 refused it:\n');
     expect(error.message).toContain('node "FrobnicatePixels_0" (FrobnicatePixels)');
     expect(error.message).toContain("Hint: NVIDIA's plugins need `plugins: true`");
   },
@@ -114,7 +114,7 @@ test.skipIf(isAbsent)(
 );
 
 test.skipIf(isAbsent)("OnnxParser.parse() refuses what is no model, as TensorRT-RTX has been fetched", async () => {
-  expect((await refusal(new Uint8Array(), "nothing")).message).toBe("Cannot parse nothing as it is empty: 0 bytes");
+  expect((await refusal(new Uint8Array(), "nothing")).message).toBe("Cannot parse nothing: it is empty: 0 bytes");
   const noise = Uint8Array.from({ length: 999 }, (_, index) => (index * 37) % 251);
   expect((await refusal(noise, "noise")).message).toContain("Hint: check that the file is a complete ONNX model");
   const whole = tinyModel();
@@ -128,7 +128,7 @@ test.skipIf(isAbsent)(
     await withNetwork(async (network) => {
       using parser = await OnnxParser.parse(network, tinyModel());
       expect(parser.closed).toBe(false);
-      expect(() => network.close()).toThrow("Cannot close Network as resources made from it are still open: 1");
+      expect(() => network.close()).toThrow("Cannot close Network: resources made from it are still open: 1");
     });
   },
 );

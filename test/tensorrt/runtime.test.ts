@@ -19,7 +19,7 @@ test.skipIf(isAbsent || isMissing(PLAN))(
     using runtime = await Runtime.create({ library: openFrom(RTX!) });
     const error = (await runtime.load(sharedPath(PLAN)).catch((e: unknown) => e)) as PlanMismatchError;
     expect(error).toBeInstanceOf(PlanMismatchError);
-    expect(error.message).toContain("as it was built by TensorRT 10.6.0.26: this is TensorRT-RTX 1.7.1");
+    expect(error.message).toContain("it was built by TensorRT 10.6.0.26: this is TensorRT-RTX 1.7.1");
   },
 );
 
@@ -32,7 +32,7 @@ test.skipIf(isAbsent)(
     const error = (await refusal(bytes, '"tiny.plan"')) as TensorRtError;
     expect(error).toBeInstanceOf(TensorRtError);
     expect(error.message).toStartWith(
-      'Cannot load the engine of "tiny.plan" as IRuntime::deserializeCudaEngine of TensorRT-RTX 1.7.1 failed: ',
+      'Cannot load the engine of "tiny.plan": IRuntime::deserializeCudaEngine of TensorRT-RTX 1.7.1 failed: ',
     );
     expect(error.log.join()).toContain("CUDA driver version is insufficient");
   },

@@ -284,7 +284,7 @@ test("ImageModel refuses what is no picture model, wrong options, and calls afte
   await using narrow = await load(identityImageModel([1, 3, 16, 16]), { overlap: 16 });
   await expect(narrow.transform(noiseImage(64, 64))).rejects.toThrow(ShapeError);
   await using coarse = await load(identityImageModel([1, 3, 16, 16]), { multiple: 32 });
-  await expect(coarse.transform(noiseImage(64, 64))).rejects.toThrow("as `multiple` must be at most 16");
+  await expect(coarse.transform(noiseImage(64, 64))).rejects.toThrow("`multiple` must be at most 16");
   await using enlarging = await load(nearestModel([1, 3, 16, 16], [1, 3, 128, 128], "NCHW", 8));
   const huge: Image = { width: 30_000, height: 30_000, pitchBytes: 0, format: "RGB", data: new Uint8Array(0) };
   await expect(enlarging.transform(huge)).rejects.toThrow(ShapeError);
@@ -300,6 +300,6 @@ test("ImageModel refuses what is no picture model, wrong options, and calls afte
 test("ImageModel refuses to make a picture of more than 2 GiB", async () => {
   await using model = await load(nearestModel([1, 3, 16, 16], [1, 3, 512, 512], "NCHW", 32));
   await expect(model.transform(noiseImage(1000, 1000))).rejects.toThrow(
-    "Cannot transform a picture of 1000x1000 pixels as what is made of it may have at most 2.00 GiB: it would have 32000x32000 pixels",
+    "Cannot transform a picture of 1000x1000 pixels: what is made of it may have at most 2.00 GiB: it would have 32000x32000 pixels",
   );
 });

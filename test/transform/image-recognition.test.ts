@@ -53,7 +53,7 @@ test("recogniseOutput() refuses a model that says it enlarges beyond all measure
     recognise([info("x", [1, 3, 1, 2])], [info("y", [1, 3, scale, 2 * scale])]);
   expect(enlarging(16384).scale).toBe(16384);
   expect(() => enlarging(2 ** 27)).toThrow(ModelError);
-  expect(() => enlarging(16385)).toThrow("as it may enlarge 16384 times at most");
+  expect(() => enlarging(16385)).toThrow("it may enlarge 16384 times at most");
 });
 
 test("recogniseOutput() takes ranges and colours from the caller, and the input's for the output", () => {
@@ -81,7 +81,7 @@ test("recogniseOutput() picks the one output that is a picture, or the one that 
   expect(recognise(inputs, outputs, { output: "large" }).scale).toBe(4);
   expect(recognise(inputs, outputs.slice(0, 3)).output.name).toBe("small");
   expect(recognise(inputs, [info("depth", [1, 1, 8, 16])]).output.channels).toBe("grey");
-  expect(() => recognise(inputs, outputs, { output: "huge" })).toThrow('as it has no output "huge"');
+  expect(() => recognise(inputs, outputs, { output: "huge" })).toThrow('it has no output "huge"');
 });
 
 test("needsProbe() is true where a size is left open, not where the batch is", () => {
@@ -99,13 +99,13 @@ test("what makes no pictures is refused with its tensors and a hint", () => {
     hints: Partial<ImageHints>,
     text: string,
   ])[] = [
-    [[], [output], {}, "as it must have one input, the picture: it has 0"],
-    [[info("x", [1, 3, 8, 8]), info("t", [1])], [output], {}, "as it must have one input, the picture: it has 2"],
-    [[info("x", [1, 3, 8])], [output], {}, "as its input must be f32, f16 or u8 with 4 axes: x: f32 [1, 3, 8]"],
+    [[], [output], {}, "it must have one input, the picture: it has 0"],
+    [[info("x", [1, 3, 8, 8]), info("t", [1])], [output], {}, "it must have one input, the picture: it has 2"],
+    [[info("x", [1, 3, 8])], [output], {}, "its input must be f32, f16 or u8 with 4 axes: x: f32 [1, 3, 8]"],
     [[info("x", [1, 3, 8, 8], "i32")], [output], {}, "with 4 axes: x: i32 [1, 3, 8, 8]"],
-    [[info("x", [1, 4, 8, 8])], [output], {}, "as 1 or 3 channels must lie on one of its axes: x: f32 [1, 4, 8, 8]"],
+    [[info("x", [1, 4, 8, 8])], [output], {}, "1 or 3 channels must lie on one of its axes: x: f32 [1, 4, 8, 8]"],
     [[info("x", [1, 3, 8, 3])], [output], {}, 'Hint: say where: `layout: "NCHW"` or "NHWC"'],
-    [[info("x", [1, 4, 8, 8])], [output], { layout: "NCHW" }, "as a picture has 1 or 3 channels: the input has 4"],
+    [[info("x", [1, 4, 8, 8])], [output], { layout: "NCHW" }, "a picture has 1 or 3 channels: the input has 4"],
     [[info("x", [1, 3, 8, 8])], [output], { colour: "luma" }, "the input has 3, and luma was asked for"],
     [[info("x", [1, 3, 8, 8])], [info("y", [1, 3, 12, 12])], {}, "an input of [1, 3, 8, 8] gives y [1, 3, 12, 12]"],
     [[info("x", [1, 3, 8, 8])], [info("y", [1, 3, 8, 16])], {}, "a whole number of times as large as the input"],

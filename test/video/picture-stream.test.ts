@@ -61,11 +61,11 @@ test("readPictures() says at which picture a stream is broken, after those befor
     [
       "length",
       Buffer.concat([withLengths([first!]), Buffer.from([0, 0, 0, 0])]),
-      "as its length must be from 1 to 268435456: found 0",
+      "its length must be from 1 to 268435456: found 0",
     ],
     ["length", Buffer.concat([withLengths([first!]), Buffer.from([255, 255, 255, 255, 1])]), "found 4294967295"],
-    ["length", withLengths([first!, second!]).subarray(0, -1), "as the stream ends within it"],
-    ["length", Buffer.concat([withLengths([first!]), Buffer.from([9])]), "as the stream ends within it, after 1 bytes"],
+    ["length", withLengths([first!, second!]).subarray(0, -1), "the stream ends within it"],
+    ["length", Buffer.concat([withLengths([first!]), Buffer.from([9])]), "the stream ends within it, after 1 bytes"],
   ];
   for (const [framing, bytes, text] of cases) {
     const found: Uint8Array[] = [];
@@ -174,7 +174,7 @@ test("readPictures() refuses a stream without a JPEG", async () => {
   for (const bytes of [Buffer.from("no picture"), new Uint8Array(100_000)]) {
     const read = Array.fromAsync(readPictures(inChunks(bytes, 4096), { framing: "jpeg" }));
     await expect(read).rejects.toThrow(
-      /^Cannot read picture 0 from standard input as a JPEG begins with ff d8 ff: found (6e6f2070|00000000), /,
+      /^Cannot read picture 0 from standard input: a JPEG begins with ff d8 ff: found (6e6f2070|00000000), /,
     );
   }
 });

@@ -269,7 +269,7 @@ test.skipIf(isFfmpegMissing)(
     const error = await read().catch((reason: unknown) => reason as Error);
     expect(error).toBeInstanceOf(VideoError);
     expect((error as Error).message).toMatch(
-      /^Cannot read the video ".*cut.mp4" to its end as the file stops before its end/,
+      /^Cannot read the video ".*cut.mp4" to its end: the file stops before its end/,
     );
     expect(frames).toBeGreaterThan(10);
     expect(frames).toBeLessThan(60);
@@ -289,7 +289,7 @@ test.skipIf(isFfmpegMissing)("VideoSource tells of a file whose server hangs up 
     };
     const error = await read().catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(VideoError);
-    expect((error as Error).message).toContain("as the file stops before its end");
+    expect((error as Error).message).toContain("the file stops before its end");
     expect(frames).toBeGreaterThan(10);
   }
 });
@@ -316,13 +316,13 @@ test.skipIf(isFfmpegMissing)(
     ];
     await ffmpeg("-i", path("sound.wav"), ...cover, path("song.mp3"));
     for (const [name, text] of [
-      ["missing.mp4", "as there is no such file"],
-      ["empty.mp4", "as it is empty: 0 bytes"],
-      ["garbage.mp4", "as it is no video that ffmpeg can read: "],
-      ["no-index.mp4", "as it is no video that ffmpeg can read: "],
-      ["sound.wav", "as it is no video that ffmpeg can read: it has no picture stream"],
-      ["song.mp3", "as it is no video that ffmpeg can read: it has no picture stream"],
-      [".", "as it is a folder"],
+      ["missing.mp4", "there is no such file"],
+      ["empty.mp4", "it is empty: 0 bytes"],
+      ["garbage.mp4", "it is no video that ffmpeg can read: "],
+      ["no-index.mp4", "it is no video that ffmpeg can read: "],
+      ["sound.wav", "it is no video that ffmpeg can read: it has no picture stream"],
+      ["song.mp3", "it is no video that ffmpeg can read: it has no picture stream"],
+      [".", "it is a folder"],
     ] as const) {
       const error = await VideoSource.open(path(name)).catch((reason: unknown) => reason);
       expect(error).toBeInstanceOf(VideoError);
@@ -330,16 +330,16 @@ test.skipIf(isFfmpegMissing)(
     }
     const away = "http://127.0.0.1:1/a.mp4";
     await expect(VideoSource.open(away)).rejects.toThrow(
-      /as ffmpeg gets no video from it: .*refused\nHint: check the address, and that it can be reached$/,
+      /ffmpeg gets no video from it: .*refused\nHint: check the address, and that it can be reached$/,
     );
-    await expect(VideoSource.open("/dev/video87")).rejects.toThrow("as there is no such camera\nHint: ls /dev/video*");
+    await expect(VideoSource.open("/dev/video87")).rejects.toThrow("there is no such camera\nHint: ls /dev/video*");
     await expect(VideoSource.open("gone.mp4")).rejects.toThrow(`Hint: paths are relative to ${process.cwd()}`);
     await expect(VideoSource.open(path("gone.mp4"))).rejects.toThrow("Hint: check the path");
     const late = await VideoSource.open(path("cfr.mp4"), { startMs: 60_000 });
     const read = async (): Promise<void> => {
       for await (const _ of late);
     };
-    await expect(read()).rejects.toThrow("as no frame of it could be decoded");
+    await expect(read()).rejects.toThrow("no frame of it could be decoded");
   },
   120_000,
 );
@@ -361,7 +361,7 @@ test("VideoSource.open() says how to install ffmpeg where it is missing", async 
     const error = (await VideoSource.open(path("any.mp4")).catch((reason: unknown) => reason)) as Error;
     expect(error.name).toBe("LibraryLoadError");
     expect(error.message).toStartWith(
-      "Cannot run ffprobe as it is not on the PATH\nHint: install it (Debian and Ubuntu: sudo apt install ffmpeg",
+      "Cannot run ffprobe: it is not on the PATH\nHint: install it (Debian and Ubuntu: sudo apt install ffmpeg",
     );
   } finally {
     process.env.PATH = PATH;
@@ -373,7 +373,7 @@ test.skipIf(isFfmpegMissing)("VideoSource ends its process when the loop is left
   const left = await VideoSource.open(path("cfr.mp4"), endless);
   for await (const frame of left) if (frame.index === 5) break;
   expect(childrenNamed("ffmpeg")).toEqual([]);
-  await expect(left[Symbol.asyncIterator]().next()).rejects.toThrow("as it is closed");
+  await expect(left[Symbol.asyncIterator]().next()).rejects.toThrow("it is closed");
 
   const closed = await VideoSource.open(path("cfr.mp4"), endless);
   for await (const frame of closed) if (frame.index === 5) void closed.close();

@@ -70,7 +70,7 @@ test.skipIf(isFfmpegMissing)(
     const third = await readAll(path("long.ts"), { startMs: 6000, every: 3 });
     expect(third.times).toEqual(all.filter((_, at) => at % 3 === 0));
     expect((await readAll(path("long.ts"), { startMs: 6000, fps: 2, durationMs: 2000 })).times.length).toBe(4);
-    await expect(readAll(path("long.ts"), { startMs: 60_000 })).rejects.toThrow("as no frame of it could be decoded");
+    await expect(readAll(path("long.ts"), { startMs: 60_000 })).rejects.toThrow("no frame of it could be decoded");
   },
   120_000,
 );

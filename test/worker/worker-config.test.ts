@@ -63,14 +63,14 @@ test("parseWorkerOptions() names the option that is misspelt or out of range", (
   );
   expect(refused({ output: { constructor: 1 } })).toContain('option "output.constructor" is unknown');
   expect(refused({ sources: { gate: { treshold: 0.3 } } })).toContain('option "sources.gate.treshold" is unknown');
-  expect(refused({ threshold: 2 })).toContain('option "threshold" is refused: received 2');
-  expect(refused({ claim: { idleMs: 0 } })).toContain('option "claim.idleMs" is refused: received 0');
+  expect(refused({ threshold: 2 })).toContain('option "threshold" is refused, got 2');
+  expect(refused({ claim: { idleMs: 0 } })).toContain('option "claim.idleMs" is refused, got 0');
   expect(refused({ input: [] })).toContain('option "input" is refused');
   expect(refused({ redis: "localhost" })).toContain('option "redis" must be the URL');
   expect(refused({ input: "a", output: { stream: "a" } })).toContain(
     'option "output.stream" must be none of the streams',
   );
-  expect(refused({ http: { port: 70_000 } })).toContain('option "http.port" is refused: received 70000');
+  expect(refused({ http: { port: 70_000 } })).toContain('option "http.port" is refused, got 70000');
   expect(refused([])).toContain("the options is refused");
 });
 
@@ -88,10 +88,10 @@ test("readConfigFile() reads TOML, YAML and JSON with comments alike", async () 
 });
 
 test("readConfigFile() says what is wrong with a file", async () => {
-  await expect(readConfigFile(join(folder, "none.toml"))).rejects.toThrow(/as it cannot be read: ENOENT/);
+  await expect(readConfigFile(join(folder, "none.toml"))).rejects.toThrow(/it cannot be read: ENOENT/);
   await expect(fromFile("a.ini", "")).rejects.toThrow(
     /extension must be one of .toml, .yaml, .yml, .json, .jsonc: found ".ini"/,
   );
-  await expect(fromFile("b.toml", "model = ")).rejects.toThrow(/as it is no TOML: /);
+  await expect(fromFile("b.toml", "model = ")).rejects.toThrow(/it is no TOML: /);
   await expect(fromFile("b.json", "[1]")).rejects.toThrow(/must hold options by name/);
 });

@@ -142,7 +142,7 @@ describe("Worker", () => {
     await run.broker.untilWritten(1);
     const [{ stream, fields }] = run.broker.written as [(typeof run.broker.written)[0]];
     expect(stream).toBe("dead");
-    expect(fields.get("dead_reason")).toContain("as it is empty: 0 bytes");
+    expect(fields.get("dead_reason")).toContain("it is empty: 0 bytes");
     expect(fields.get("dead_kind")).toBe("bad-frame");
     expect(Buffer.from(fields.get("note") as Uint8Array).toString()).toBe("n");
   });
@@ -605,9 +605,9 @@ describe("Worker", () => {
     expect(broken.isClosed).toBe(true);
     // Frames to come may be smaller than those of the warm-up.
     const short = new StubDetector();
-    short.warmUp = () => Promise.reject(new NativeError("Cannot copy as it is full", { code: "FULL", call: "copy" }));
+    short.warmUp = () => Promise.reject(new NativeError("Cannot copy: it is full", { code: "FULL", call: "copy" }));
     await (await Worker.create({}, { ...parts, detector: short })).stop();
-    expect(log).toContain("warn: The first frames take longer, as the warm-up failed: Cannot copy as it is full");
+    expect(log).toContain("warn: The first frames take longer, as the warm-up failed: Cannot copy: it is full");
     await expect(Worker.create({ input: ["a", "b", "c"], maxHeld: 2 }, parts)).rejects.toThrow(
       /"maxHeld" must be at least/,
     );

@@ -65,7 +65,7 @@ function openLibrary({ options }: BuildArguments): TensorRtLibrary {
     return openTensorRt(isElsewhere ? { family: "TensorRT-RTX" } : {});
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
-    const found = `as ${isElsewhere ? "TensorRT-RTX" : "TensorRT"} ${whyUnusable(error, tensorRtSpec())}`;
+    const found = `${isElsewhere ? "TensorRT-RTX" : "TensorRT"} ${whyUnusable(error, tensorRtSpec())}`;
     const rtx = "`bun-tensorrt install tensorrt-rtx` for GeForce and RTX cards";
     const hint = isElsewhere ? rtx : `\`bun-tensorrt install tensorrt\` fetches it, or ${rtx}`;
     throw new Error(message("build an engine", found, hint), { cause: error });
@@ -115,12 +115,12 @@ function checkTargets({ bytes, source, isPlan }: ModelFile, { output, timingCach
     if (path === undefined) continue;
     const isModel = overwritten([path], [source]) !== undefined;
     if (!isModel && overwritten([path], weights) === undefined) continue;
-    const found = `as --${flag} would overwrite the model${isModel ? "" : "'s weights"}`;
+    const found = `--${flag} would overwrite the model${isModel ? "" : "'s weights"}`;
     throw refuse("build", flag, found, "name another file");
   }
   if (output === undefined || timingCache === undefined) return;
   if (resolve(output) !== resolve(timingCache) && overwritten([output], [timingCache]) === undefined) return;
-  throw refuse("build", "timing-cache", "as --output and --timing-cache name one file", "name another file");
+  throw refuse("build", "timing-cache", "--output and --timing-cache name one file", "name another file");
 }
 
 /** `Built in 41.2 s: 8.23 MiB, TensorRT 10.6.0.26 for compute capability 9.0, fp16` */
@@ -137,19 +137,14 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const args = parseBuildFlags(parsed);
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
-    throw refuse(
-      "build",
-      "model",
-      `as it takes one model: received ${parsed.operands.length}`,
-      "bun-tensorrt build yolo11n",
-    );
+    throw refuse("build", "model", `it takes one model, got ${parsed.operands.length}`, "bun-tensorrt build yolo11n");
   }
   // Minutes later would be too late to find out.
   if (args.output !== undefined) openOutput(args.output).close();
   const file = await readModelFile(await findModel(word, context));
   checkTargets(file, args);
   if (file.isPlan) {
-    throw refuse("build", "model", `as ${JSON.stringify(word)} is a plan already`, "give the ONNX model");
+    throw refuse("build", "model", `${JSON.stringify(word)} is a plan already`, "give the ONNX model");
   }
   const built = await buildFile(file, args, context);
   const { bytes, isHit } = built.plan;

@@ -20,15 +20,15 @@ import { writePictures } from "../write-pictures.ts";
 function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments): OperandKind {
   if (watch !== undefined) {
     if (operands.length === 0) return "stdin";
-    throw refuse("detect", "watch", `as --watch takes no operands: received ${JSON.stringify(operands[0])}`);
+    throw refuse("detect", "watch", `--watch takes no operands, got ${JSON.stringify(operands[0])}`);
   }
   if (operands.length === 0) {
-    throw refuse("detect", "file", "as it needs a file, a folder or a pattern", "bun-tensorrt detect street.jpg");
+    throw refuse("detect", "file", "it needs a file, a folder or a pattern", "bun-tensorrt detect street.jpg");
   }
   const kinds = new Set(operands.map((operand) => (isVideo ? "video" : operandKind(operand))));
   const [kind = "pictures", ...others] = kinds;
   if (others.length > 0 || (kind === "stdin" && operands.length > 1)) {
-    const found = "as pictures, videos and standard input cannot be mixed in one run";
+    const found = "pictures, videos and standard input cannot be mixed in one run";
     throw refuse("detect", "file", found, "run it once for each kind; --video takes every operand for a video");
   }
   return kind;

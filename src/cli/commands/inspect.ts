@@ -66,7 +66,7 @@ function checkLayers({ engine, file }: PlanInspection): void {
   if (!("problem" in engine)) return;
   const hint = "without --layers it shows what the file itself tells";
   throw new Error(
-    message(`show the layers of ${JSON.stringify(file)}`, `as that needs it loaded on a GPU: ${engine.problem}`, hint),
+    message(`show the layers of ${JSON.stringify(file)}`, `that needs it loaded on a GPU: ${engine.problem}`, hint),
   );
 }
 
@@ -86,7 +86,7 @@ async function reportOf(path: string, flags: InspectFlags, context: CommandConte
   }
   if (flags.layers) {
     const hint = "build it first: bun-tensorrt build --profiling-verbosity detailed";
-    throw refuse("inspect", "layers", `as --layers is for plans: ${JSON.stringify(path)} is a model`, hint);
+    throw refuse("inspect", "layers", `--layers is for plans: ${JSON.stringify(path)} is a model`, hint);
   }
   const model = await inspectModel(path, said, context.signal);
   return {
@@ -100,7 +100,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const flags = parseFlags("inspect", parsed, schema);
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
-    const found = `as it takes one model: received ${parsed.operands.length}`;
+    const found = `it takes one model, got ${parsed.operands.length}`;
     throw refuse("inspect", "model", found, "bun-tensorrt inspect yolo11n");
   }
   const { text, json, isGood } = await reportOf(await findModel(word, context), flags, context);

@@ -98,7 +98,7 @@ function componentNamed(name: string): Component {
   const names = components.map((one) => one.name);
   const near = nearestWord(name, names);
   const hint = near === undefined ? `the names are ${names.join(", ")}` : `did you mean ${near}?`;
-  throw refuse("install", name, `as there is no component ${JSON.stringify(name)}`, hint);
+  throw refuse("install", name, `there is no component ${JSON.stringify(name)}`, hint);
 }
 
 async function remove(found: readonly Component[], { output, terminal }: CommandContext): Promise<number> {
@@ -131,7 +131,7 @@ async function showLicences(
   const words = chosen.map(({ component }) => component.name);
   if (flags.cuda !== undefined) words.push(`--cuda ${flags.cuda}`);
   const hint = `read them, then: bun-tensorrt install ${words.join(" ")} --accept-licence`;
-  throw refuse("install", "accept-licence", "as the licences above must be accepted first", hint);
+  throw refuse("install", "accept-licence", "the licences above must be accepted first", hint);
 }
 
 async function fetchOne(
@@ -175,16 +175,16 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const flags = parseFlags("install", parsed, FLAGS);
   const found = [...new Set(parsed.operands)].map(componentNamed);
   if (flags.list === true && flags.remove === true) {
-    throw refuse("install", "remove", "as --list and --remove do not go together");
+    throw refuse("install", "remove", "--list and --remove do not go together");
   }
   if (flags.list === true) return await list(flags.json === true, context);
-  if (found.length === 0) throw refuse("install", "name", "as it needs a name", "`install --list` shows the names");
+  if (found.length === 0) throw refuse("install", "name", "it needs a name", "`install --list` shows the names");
   if (flags.remove === true) return await remove(found, context);
   if (process.platform !== "linux") {
     const hint =
       "install NVIDIA's own packages; BUN_TENSORRT_CUDART and BUN_TENSORRT_TENSORRT name libraries elsewhere";
     throw new CatalogueError(
-      message("install components", `as they are for Linux: this is ${process.platform}`, hint),
+      message("install components", `they are for Linux: this is ${process.platform}`, hint),
       found[0]!.name,
     );
   }

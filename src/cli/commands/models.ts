@@ -40,7 +40,7 @@ function entryNamed(name: string): CatalogueEntry {
   const names = catalogue.map((one) => one.name);
   const near = nearestWord(name, names);
   const hint = near === undefined ? `the names are ${names.join(", ")}` : `did you mean ${near}?`;
-  throw refuse("models", name, `as the catalogue has no entry ${JSON.stringify(name)}`, hint);
+  throw refuse("models", name, `the catalogue has no entry ${JSON.stringify(name)}`, hint);
 }
 
 async function list(isJson: boolean, { output }: CommandContext): Promise<number> {
@@ -69,7 +69,7 @@ async function path(names: readonly string[], { output }: CommandContext): Promi
     if (!isInstalled(entry)) {
       const hint = `run: bun-tensorrt models pull ${entry.name}`;
       throw new CatalogueError(
-        message(`give the path of ${JSON.stringify(entry.name)}`, "as it is not on this machine yet", hint),
+        message(`give the path of ${JSON.stringify(entry.name)}`, "it is not on this machine yet", hint),
         entry.name,
       );
     }
@@ -83,14 +83,14 @@ async function run({ flags, operands }: ParsedArguments, context: CommandContext
   if (action !== "list" && action !== "pull" && action !== "path") {
     const near = nearestWord(action, ["list", "pull", "path"]);
     const hint = near === undefined ? "it takes list, pull or path" : `did you mean ${near}?`;
-    throw refuse("models", action, `as ${JSON.stringify(action)} is none of its actions`, hint);
+    throw refuse("models", action, `${JSON.stringify(action)} is none of its actions`, hint);
   }
   if (action === "list" && names.length > 0) {
-    const found = `as list takes no name: received ${JSON.stringify(names[0])}`;
+    const found = `list takes no name, got ${JSON.stringify(names[0])}`;
     throw refuse("models", action, found, "`models list` shows them all");
   }
   if (action === "list") return await list(flags.json === true, context);
-  if (names.length === 0) throw refuse("models", action, `as ${action} needs a name`, "`models list` shows the names");
+  if (names.length === 0) throw refuse("models", action, `${action} needs a name`, "`models list` shows the names");
   return action === "pull" ? await pullAll(names, context) : await path(names, context);
 }
 

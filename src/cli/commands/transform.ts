@@ -103,7 +103,7 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const args = parseTransformFlags(parsed);
   if (parsed.operands.length === 0) {
     const hint = "bun-tensorrt transform street.jpg --model super-resolution.onnx --output large.png";
-    throw refuse("transform", "file", "as it needs a file, a folder or a pattern", hint);
+    throw refuse("transform", "file", "it needs a file, a folder or a pattern", hint);
   }
   const files = expandPictures(parsed.operands, "transform");
   const target = openTransformTarget(args, files);

@@ -36,6 +36,6 @@ export function findVideoTools(): Finding {
   } catch (error) {
     if (!(error instanceof LibraryLoadError)) throw error;
     const [line = ""] = error.message.split("\n", 1);
-    return absent(line.replace(/^Cannot run (\S+) as (it )?/, (_, program, it) => (it ? `${program} ` : "")));
+    return absent(line.replace(/^Cannot run (\S+): (it )?/, (_, program, it) => (it ? `${program} ` : "")));
   }
 }

@@ -29,7 +29,7 @@ function shorten(path: string, line: string): string {
 export function faultsOf({ message, tried }: LibraryLoadError): string[] {
   // What was opened and then refused names its path alone; the reason is in the message.
   if (tried.length === 1 && !tried[0]!.includes(": ")) {
-    return [(message.split("\n", 1)[0] ?? "").replace(/^Cannot \w+ (.+?) as /, "$1: ")];
+    return [(message.split("\n", 1)[0] ?? "").replace(/^Cannot \w+ (.+?): /, "$1: ")];
   }
   return tried.flatMap((line) => {
     const [path = ""] = line.split(": ", 1);

@@ -24,7 +24,7 @@ const MAX_LOGARITHM = 9;
  * @throws {ModelError} Always
  */
 export function refuseDecoded(value: number, layout: string): never {
-  const found = `as it must hold offsets in cells and logarithms of sizes, which are small: received ${value}`;
+  const found = `it must hold offsets in cells and logarithms of sizes, which are small, got ${value}`;
   const hint =
     'the model was exported with its decoding (YOLOX: --decode_in_inference): name the layout "yolox-decoded"';
   throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);

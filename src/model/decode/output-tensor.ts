@@ -54,7 +54,7 @@ export function outputTensor(
   const rest = [second, third, fourth].filter((dim) => dim !== undefined);
   const actual = tensor === undefined ? "no such output" : `${tensor.dtype} ${formatShape(tensor.shape)}`;
   const expected = `${dtypes.join(" or ")} ${formatShape([-1, ...rest])}${fewest > 1 ? ` of at least ${fewest} rows` : ""}`;
-  throw new ShapeError(message(`decode output "${name}"`, `as it must be ${expected}: received ${actual}`, HINT), {
+  throw new ShapeError(message(`decode output "${name}"`, `it must be ${expected}, got ${actual}`, HINT), {
     tensor: name,
     expected,
     actual,
@@ -69,7 +69,7 @@ export function outputTensor(
 export function classIdOf(value: number, output: string): number {
   if (Number.isInteger(value) && value >= 0 && value <= 0x7fffffff) return value;
   throw new ModelError(
-    message(`decode output "${output}"`, `as class ids are whole numbers from 0 on: received ${value}`, HINT),
+    message(`decode output "${output}"`, `class ids are whole numbers from 0 on, got ${value}`, HINT),
     output,
   );
 }

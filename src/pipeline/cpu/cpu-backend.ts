@@ -41,7 +41,7 @@ export class CpuBackend<Recognition, Params, Output> extends Resource implements
     options: Pick<MachineOptions, "jpeg" | "threads" | "inFlight" | "build">,
   ): Promise<CpuBackend<Recognition, Params, Output>> {
     if (options.jpeg === "gpu") {
-      const found = 'as option "jpeg" is "gpu", and the model runs on the CPU';
+      const found = 'option "jpeg" is "gpu", and the model runs on the CPU';
       throw new UnavailableError(message(task.action, found, 'leave "jpeg" out, or run the model on a GPU'), "jpeg");
     }
     const threads = options.threads === undefined ? {} : { intraOpThreads: options.threads };

@@ -49,7 +49,7 @@ export function deviceOutput(
   throw new ShapeError(
     message(
       `decode output ${JSON.stringify(name)}`,
-      `as it must be ${wanted}: received ${actual}`,
+      `it must be ${wanted}, got ${actual}`,
       "the layout does not fit this model: name another one",
     ),
     { tensor: name, expected: wanted, actual },

@@ -170,7 +170,7 @@ async function outputsFor(engine: Engine, input: string, inputShape: Shape): Pro
     const { shape } = context.tensor(name);
     if (!isDynamic(shape)) return { name, dtype, shape };
     const actual = formatShape(shape);
-    const found = `as the shape of ${JSON.stringify(name)} depends on the picture: ${actual}`;
+    const found = `the shape of ${JSON.stringify(name)} depends on the picture: ${actual}`;
     throw new ShapeError(message("run the engine", found, 'use backend "cpu"'), {
       tensor: name,
       expected: "a shape that follows from the input's",
@@ -185,7 +185,7 @@ function readsInPlace(device: Device, zeroCopy: MachineOptions["zeroCopy"]): boo
   const canMap = device.attribute("canMapHostMemory") === 1;
   if (zeroCopy === "auto") return canMap && device.attribute("isIntegrated") === 1;
   if (canMap) return true;
-  const found = `as ${device.name} cannot map host memory`;
+  const found = `${device.name} cannot map host memory`;
   throw new UnavailableError(message("read frames in place", found, 'leave "zeroCopy" out'), "zeroCopy");
 }
 

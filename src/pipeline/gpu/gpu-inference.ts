@@ -106,7 +106,7 @@ function readTensor(buffer: DeviceBuffer, stream: Stream): Tensor {
 }
 
 function refuseOutput(name: string, shape: Shape): never {
-  const found = `as the shape of ${JSON.stringify(name)} depends on the picture: ${formatShape(shape)}`;
+  const found = `the shape of ${JSON.stringify(name)} depends on the picture: ${formatShape(shape)}`;
   throw new ShapeError(
     message("run the engine", found, 'export the model with a fixed number of rows, or use backend "cpu"'),
     {

@@ -131,5 +131,5 @@ export class GpuJpeg extends Resource {
 }
 
 function refusal(fault: string, hint: string): UnavailableError {
-  return new UnavailableError(message("decode JPEG on the GPU", `as nvJPEG cannot be used: ${fault}`, hint), "jpeg");
+  return new UnavailableError(message("decode JPEG on the GPU", `nvJPEG cannot be used: ${fault}`, hint), "jpeg");
 }

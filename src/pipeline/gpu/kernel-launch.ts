@@ -24,7 +24,7 @@ export function writeArguments(args: KernelArguments, values: Readonly<Record<st
   for (const name of Object.keys(values)) args.index(name);
   for (const [at, { name, type }] of args.parameters.entries()) {
     const value = values[name];
-    if (value === undefined) throw new RangeError(`Cannot launch a kernel as its parameter ${name} has no value`);
+    if (value === undefined) throw new RangeError(`Cannot launch a kernel: its parameter ${name} has no value`);
     if (type === "pointer") args.setPointer(at, value as DevicePtr);
     else if (type === "i32") args.setI32(at, value);
     else if (type === "u32") args.setU32(at, value);

@@ -46,9 +46,7 @@ export function kernelParameters(module: KernelModule, name: string): readonly P
   const entries: Readonly<Record<string, readonly (readonly (string | number)[])[]>> = manifest.modules[module].entries;
   const rows = entries[name];
   if (rows === undefined) {
-    throw new RangeError(
-      message(`load the kernel ${name}`, `as ${module} has only ${Object.keys(entries).join(", ")}`),
-    );
+    throw new RangeError(message(`load the kernel ${name}`, `${module} has only ${Object.keys(entries).join(", ")}`));
   }
   return rows.map(([parameter, type, offsetBytes, byteLength]) => ({
     name: String(parameter),

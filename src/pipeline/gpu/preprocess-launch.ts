@@ -23,7 +23,7 @@ export interface PreprocessMemory {
 }
 
 function refuse(tensor: string, expected: string, actual: string): never {
-  throw new ShapeError(message("pre-process pictures", `as the ${tensor} must be ${expected}: received ${actual}`), {
+  throw new ShapeError(message("pre-process pictures", `the ${tensor} must be ${expected}, got ${actual}`), {
     tensor,
     expected,
     actual,

@@ -97,7 +97,7 @@ function refuseClassId(value: number, layout: string): never {
   throw new ModelError(
     message(
       `decode the model's output as layout "${layout}"`,
-      `as class ids are whole numbers from 0 on: received ${value}`,
+      `class ids are whole numbers from 0 on, got ${value}`,
       "the layout does not fit this model: name another one",
     ),
     layout,

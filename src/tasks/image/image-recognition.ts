@@ -93,18 +93,18 @@ function channelsOf(count: number, colour: ImageHints["colour"]): PixelChannels 
 export function recogniseInput(model: ModelInfo, source: string, hints: ImageHints): ImageInput {
   const [info, ...others] = model.inputs;
   if (info === undefined || others.length > 0) {
-    const found = `as it must have one input, the picture: it has ${model.inputs.length}`;
+    const found = `it must have one input, the picture: it has ${model.inputs.length}`;
     return refuse(source, found, "export it with what else it takes built in", model);
   }
   const { shape, dtype } = info;
   if (shape.length !== 4 || !DTYPES.includes(dtype)) {
-    const found = `as its input must be f32, f16 or u8 with 4 axes: ${formatTensorInfo(info)}`;
+    const found = `its input must be f32, f16 or u8 with 4 axes: ${formatTensorInfo(info)}`;
     return refuse(source, found, "export it with a picture of shape [N, 3, H, W] or [N, H, W, 3] as input", model);
   }
   const layouts = layoutsOf(shape);
   const layout = hints.layout ?? (layouts.length === 1 ? layouts[0] : undefined);
   if (layout === undefined) {
-    const found = `as 1 or 3 channels must lie on one of its axes: ${formatTensorInfo(info)}`;
+    const found = `1 or 3 channels must lie on one of its axes: ${formatTensorInfo(info)}`;
     return refuse(source, found, 'say where: `layout: "NCHW"` or "NHWC"', model);
   }
   const [batch, second, third, fourth] = shape as [number, number, number, number];
@@ -112,7 +112,7 @@ export function recogniseInput(model: ModelInfo, source: string, hints: ImageHin
   const channels = channelsOf(count, hints.colour);
   if (channels === undefined) {
     const wanted = hints.colour === undefined ? "" : `, and ${hints.colour} was asked for`;
-    const found = `as a picture has 1 or 3 channels: the input has ${count < 0 ? "any number of" : count}${wanted}`;
+    const found = `a picture has 1 or 3 channels: the input has ${count < 0 ? "any number of" : count}${wanted}`;
     return refuse(source, found, '`colour` is "RGB" or "BGR" for 3 channels, "luma" for 1', model);
   }
   return {
@@ -166,15 +166,14 @@ export function recogniseOutput(
   const named = outputs.filter(({ name }) => hints.output === undefined || name === hints.output);
   if (named.length === 0) {
     const names = outputs.map(({ name }) => name).join(", ");
-    return refuse(source, `as it has no output ${JSON.stringify(hints.output)}`, `its outputs are ${names}`, model);
+    return refuse(source, `it has no output ${JSON.stringify(hints.output)}`, `its outputs are ${names}`, model);
   }
   const found = named.flatMap((info) => candidatesOf(info, size, hints));
   const [best, ...others] = found;
   const shapes = named.map(({ name, shape }) => `${name} ${formatShape(shape)}`).join(", ");
   const given = `an input of ${formatShape(pixelShape(input.form, 1, size))} gives ${shapes}`;
   if (best === undefined) {
-    const rule =
-      "as an output must be f32, f16 or u8 with 1 or 3 channels, a whole number of times as large as the input";
+    const rule = "an output must be f32, f16 or u8 with 1 or 3 channels, a whole number of times as large as the input";
     return refuse(
       source,
       `${rule}: ${given}`,
@@ -187,10 +186,10 @@ export function recogniseOutput(
       new Set(found.map(({ info }) => info.name)).size > 1
         ? `name one: \`output: ${JSON.stringify(best.info.name)}\``
         : 'say where the channels lie: `outputLayout: "NCHW"` or "NHWC"';
-    return refuse(source, `as more than one reading of its outputs is a picture: ${given}`, hint, model);
+    return refuse(source, `more than one reading of its outputs is a picture: ${given}`, hint, model);
   }
   if (best.scale > LARGEST_SCALE) {
-    const rule = `as it may enlarge ${LARGEST_SCALE} times at most`;
+    const rule = `it may enlarge ${LARGEST_SCALE} times at most`;
     return refuse(source, `${rule}: ${given}`, "export it with the output it really makes", model);
   }
   const single: PixelChannels = input.form.channels === "luma" ? "luma" : "grey";

@@ -178,7 +178,7 @@ async function probe(
     return await opened.outputsFor(form.name, form.dtype, shape);
   } catch (error) {
     if (!(error instanceof OnnxRuntimeError)) throw error;
-    const found = `as it does not run on a picture of ${size.join("x")} pixels: ${error.message.split("\n", 1)[0]}`;
+    const found = `it does not run on a picture of ${size.join("x")} pixels: ${error.message.split("\n", 1)[0]}`;
     const hint = "say what its sides are multiples of: `multiple: 8`, 16 or 32";
     const { source } = opened;
     throw new ModelError(message(`use ${source} to transform pictures`, found, hint), source, { cause: error });

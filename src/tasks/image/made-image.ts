@@ -35,7 +35,7 @@ export function imageFor(
   const byteLength = pitchBytes * height * scale;
   if (byteLength > MAX_BYTES) {
     const size = `${width * scale}x${height * scale} pixels, ${formatBytes(byteLength)}`;
-    const found = `as what is made of it may have at most ${formatBytes(MAX_BYTES)}: it would have ${size}`;
+    const found = `what is made of it may have at most ${formatBytes(MAX_BYTES)}: it would have ${size}`;
     const name = `a picture of ${width}x${height} pixels`;
     throw new ImageError(message(`transform ${name}`, found, "transform parts of it"), name);
   }

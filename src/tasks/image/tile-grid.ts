@@ -74,7 +74,7 @@ function spans(length: number, tile: number, overlap: number, multiple: number):
   if (length <= tile) return [{ start: 0, from: 0, to: length }];
   if (multiple > tile) {
     const expected = `at most ${tile}, the length of a tile`;
-    throw new ShapeError(message("cut the picture into tiles", `as \`multiple\` must be ${expected}: ${multiple}`), {
+    throw new ShapeError(message("cut the picture into tiles", `\`multiple\` must be ${expected}: ${multiple}`), {
       tensor: "multiple",
       expected,
       actual: `${multiple} pixels`,
@@ -83,7 +83,7 @@ function spans(length: number, tile: number, overlap: number, multiple: number):
   const step = roundDown(tile - overlap, multiple);
   if (step < 1) {
     const expected = `at most ${tile - multiple} pixels for tiles of ${tile}`;
-    const found = `as the overlap must be ${expected}: ${overlap}`;
+    const found = `the overlap must be ${expected}: ${overlap}`;
     throw new ShapeError(message("cut the picture into tiles", found, "lower `overlap`, or raise `tile`"), {
       tensor: "overlap",
       expected,

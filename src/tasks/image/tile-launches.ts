@@ -36,7 +36,7 @@ function check(tensor: TypedDeviceMemory, form: PixelTensor, batch: number, size
   if (tensor.dtype === form.dtype && sameShape(tensor.shape, shape)) return;
   const expected = `${form.dtype} ${formatShape(shape)}`;
   const actual = `${tensor.dtype} ${formatShape(tensor.shape)}`;
-  const found = `as tensor ${JSON.stringify(form.name)} must be ${expected}: received ${actual}`;
+  const found = `tensor ${JSON.stringify(form.name)} must be ${expected}, got ${actual}`;
   const hint = "say what the sides of an input are multiples of: `multiple: 8`, 16 or 32";
   throw new ShapeError(message("make a picture", found, hint), { tensor: form.name, expected, actual });
 }
@@ -44,7 +44,7 @@ function check(tensor: TypedDeviceMemory, form: PixelTensor, batch: number, size
 function checkTable(name: string, table: DeviceMemory, bytes: number): void {
   if (table.byteLength >= bytes) return;
   const expected = `at least ${bytes} bytes`;
-  const found = `as the table of ${name} must be ${expected}: received ${table.byteLength}`;
+  const found = `the table of ${name} must be ${expected}, got ${table.byteLength}`;
   throw new ShapeError(message("make a picture", found), { tensor: name, expected, actual: String(table.byteLength) });
 }
 

@@ -77,7 +77,7 @@ export class TilePlacer {
     if (sameShape(wanted, tensor.shape) && tensor.dtype === this.#form.dtype) return;
     const expected = `${this.#form.dtype} ${formatShape(wanted)}`;
     const actual = `${tensor.dtype} ${formatShape(tensor.shape)}`;
-    const found = `as output ${JSON.stringify(this.#form.name)} must be ${expected}: received ${actual}`;
+    const found = `output ${JSON.stringify(this.#form.name)} must be ${expected}, got ${actual}`;
     const hint =
       batch === tensor.shape[0]
         ? "say what the sides of an input are multiples of: `multiple: 8`, 16 or 32"

@@ -12,7 +12,7 @@ export interface ReplyEntry {
 const decoder = new TextDecoder();
 
 function unexpected(what: string): RedisError {
-  return new RedisError(message("read a reply of the Redis server", `as ${what} was expected`), "PROTOCOL");
+  return new RedisError(message("read a reply of the Redis server", `${what} was expected`), "PROTOCOL");
 }
 
 /** A reply as a list. @throws {RedisError} If it is none */

@@ -45,12 +45,11 @@ export function redisAddress(url: string): RedisAddress {
   if (parsed === null || !SCHEMES.includes(parsed.protocol)) {
     // What has no scheme may hold a password all the same.
     const text = url.includes("://") ? redact(url) : url.replace(/^.*@/s, "***@");
-    throw refused(`as option "redis" must be the URL of a server: received ${JSON.stringify(text)}`);
+    throw refused(`option "redis" must be the URL of a server, got ${JSON.stringify(text)}`);
   }
   const isUnix = parsed.protocol === "redis+unix:";
   const database = isUnix || parsed.pathname.length < 2 ? "0" : parsed.pathname.slice(1);
-  if (!/^\d{1,5}$/.test(database))
-    throw refused(`as the database must be a number: received ${JSON.stringify(redact(url))}`);
+  if (!/^\d{1,5}$/.test(database)) throw refused(`the database must be a number, got ${JSON.stringify(redact(url))}`);
   return {
     url,
     shown: redact(url),

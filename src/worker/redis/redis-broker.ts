@@ -328,7 +328,7 @@ export class RedisBroker implements Broker {
       } catch (error) {
         if (!(error instanceof RedisError)) throw error;
         if (error.code === "WRONGTYPE") {
-          const found = `as its key holds no stream: ${JSON.stringify(stream)}`;
+          const found = `its key holds no stream: ${JSON.stringify(stream)}`;
           throw new RedisError(message("read a stream", found, "give the stream another name"), "WRONGTYPE");
         }
         if (error.code !== "BUSYGROUP") throw error;

@@ -15,7 +15,7 @@ function failure(error: unknown, command: string, address: RedisAddress): RedisE
   const text = command === "connect" ? withoutPassword(said, address) : said;
   const cause = text === said ? error : undefined;
   if (code !== SERVER_ERROR) return connectionError(`run ${command}`, address, text, cause);
-  const found = `as the server refused it: ${text}`;
+  const found = `the server refused it: ${text}`;
   return new RedisError(message(`run ${command}`, found), errorCode(text), { cause });
 }
 

@@ -24,7 +24,7 @@ interface Waiting {
 
 /** The connection is not there, or not any more. */
 export function connectionError(action: string, address: RedisAddress, found: string, cause?: unknown): RedisError {
-  const text = message(action, `as ${found}: ${address.shown}`, "check that the server runs and can be reached");
+  const text = message(action, `${found}: ${address.shown}`, "check that the server runs and can be reached");
   return new RedisError(text, "CONNECTION", cause === undefined ? {} : { cause });
 }
 

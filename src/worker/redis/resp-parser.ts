@@ -24,7 +24,7 @@ interface OpenArray {
 const decoder = new TextDecoder();
 
 function errorReply(text: string): RedisError {
-  return new RedisError(message("run a Redis command", `as the server refused it: ${text}`), errorCode(text));
+  return new RedisError(message("run a Redis command", `the server refused it: ${text}`), errorCode(text));
 }
 
 /**
@@ -149,5 +149,5 @@ function integer(text: string): number {
 
 function protocolError(found: string): RedisError {
   const hint = "check that the address is that of a Redis server, and whether it wants TLS (rediss://)";
-  return new RedisError(message("read the reply of a Redis server", `as it is no RESP2: ${found}`, hint), "PROTOCOL");
+  return new RedisError(message("read the reply of a Redis server", `it is no RESP2: ${found}`, hint), "PROTOCOL");
 }

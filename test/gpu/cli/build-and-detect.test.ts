@@ -152,7 +152,7 @@ gpuTest(
       cli("refused", "build", "toy.onnx", "--compute-capability", "8.6"),
     ]);
     expect([device.code, capability.code]).toEqual([1, 1]);
-    expect(device.errors).toContain("Cannot open device 99 as the devices are 0 to");
+    expect(device.errors).toContain("Cannot open device 99: the devices are 0 to");
     expect(capability.errors).toContain("TensorRT-RTX");
   },
   SLOW_TEST_MS,

@@ -65,7 +65,7 @@ gpuTest("copies that do not fit are refused before anything is enqueued", () => 
   using buffer = DeviceBuffer.create("u8", [16], { stream });
   using host = PinnedBuffer.create("u8", [32], device);
   expect(() => copyToDevice(buffer, host, { stream })).toThrow(
-    "Cannot copy to the device as the part does not fit: bytes 0 to 32 of 32 into bytes 0 to 32 of 16",
+    "Cannot copy to the device: the part does not fit: bytes 0 to 32 of 32 into bytes 0 to 32 of 16",
   );
   expect(() => copyToHost(host, buffer, { stream, targetOffsetBytes: 20 })).toThrow(RangeError);
   expect(() => copyOnDevice(buffer, buffer, { stream, sourceOffsetBytes: -1 })).toThrow(RangeError);
@@ -79,7 +79,7 @@ gpuTest("an ordinary array cannot be captured", () => {
   using buffer = DeviceBuffer.create("u8", [16], { stream });
   const capture = (): Graph =>
     Graph.capture("copy", () => copyToDevice(buffer, new Uint8Array(16), { stream }), { stream });
-  expect(capture).toThrow("Cannot capture a copy of an ordinary array as its memory may move");
+  expect(capture).toThrow("Cannot capture a copy of an ordinary array: its memory may move");
   expect(stream.isCapturing).toBe(false);
   stream.synchronize();
 });

@@ -37,12 +37,12 @@ gpuTest("Device can be opened twice, closed and opened again", () => {
 });
 
 gpuTest("Device.open() names the devices there are", () => {
-  expect(() => Device.open(4096)).toThrow(`Cannot open device 4096 as the devices are 0 to ${Device.count() - 1}`);
+  expect(() => Device.open(4096)).toThrow(`Cannot open device 4096: the devices are 0 to ${Device.count() - 1}`);
 });
 
 gpuTest("Device refuses to close while a stream is open", () => {
   using device = Device.open();
   using stream = Stream.create(device);
-  expect(() => device.close()).toThrow("as resources made from it are still open: 1");
+  expect(() => device.close()).toThrow("resources made from it are still open: 1");
   stream.close();
 });

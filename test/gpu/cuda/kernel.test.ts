@@ -101,9 +101,7 @@ gpuTest("Module.kernel() and Kernel.launch() name what is wrong", () => {
   const kernel = module.kernel("affine", PARAMETERS);
   const launch = (): void =>
     kernel.launch({ grid: [1, 1, 1], block: [4096, 1, 1] }, kernel.createArguments(), { stream: gpu.stream });
-  expect(launch).toThrow(
-    /^Cannot complete cuLaunchKernel as it returned CUDA_ERROR_INVALID_VALUE \(1\)[\s\S]*\naffine/,
-  );
+  expect(launch).toThrow(/^Cannot complete cuLaunchKernel: it returned CUDA_ERROR_INVALID_VALUE \(1\)[\s\S]*\naffine/);
 });
 
 gpuTest("a fault of a kernel is reported by the wait that finds it, naming the last launch", () => {

@@ -176,8 +176,8 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
   };
   expect(read(rowsOf(0.5, 3))[0]!.count).toBe(1);
   expect(() => read(rowsOf(0.5, 1.5))).toThrow(ModelError);
-  expect(() => read(rowsOf(0.5, 1.5))).toThrow("as class ids are whole numbers from 0 on: received 1.5");
-  expect(() => read(rowsOf(7, 1))).toThrow("as scores are from 0 to 1: received 7");
+  expect(() => read(rowsOf(0.5, 1.5))).toThrow("class ids are whole numbers from 0 on, got 1.5");
+  expect(() => read(rowsOf(7, 1))).toThrow("scores are from 0 to 1, got 7");
   const gridOf = (...cell: number[]): DecodeCase => {
     const data = new Float32Array(84 * 6);
     data.set(cell);
@@ -192,7 +192,7 @@ gpuTest("a class id that is no whole number, and a score that is no probability,
     const cell = [0.5, 0.5, 1, 1, 0.9, 0.9];
     cell[(at + 2) % 4] = value;
     expect(() => read(gridOf(...cell))).toThrow(
-      `logarithms of sizes, which are small: received ${value}\nHint: the model was`,
+      `logarithms of sizes, which are small, got ${value}\nHint: the model was`,
     );
   }
 });

@@ -182,7 +182,7 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     using rig = await JpegRig.create();
     const bytes = await paintedJpeg(100, 50);
     const refused = rig.decoder.decode(bytes, rig.surface(0), { maxPixels: 4999 });
-    await expect(refused).rejects.toThrow("as it must have at most 4999 pixels: 100x50 is 5000");
+    await expect(refused).rejects.toThrow("it must have at most 4999 pixels: 100x50 is 5000");
   });
 
   test("500 batches of mixed sizes leave memory as it was", async () => {
@@ -214,7 +214,7 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     const surfaces = Array.from({ length: 20 }, () => JpegSurface.create(gpu.device));
     const bytes = await noisy(640, 480, 4);
     const pictures = surfaces.map((surface) => decoder.decode(bytes, surface));
-    expect(() => surfaces[0]!.close()).toThrow("as a picture is being decoded into it");
+    expect(() => surfaces[0]!.close()).toThrow("a picture is being decoded into it");
     await expect(decoder.decode(bytes, surfaces[0]!)).rejects.toThrow("takes one picture at a time");
     decoder.close();
     await expect(decoder.decode(bytes, surfaces[0]!)).rejects.toThrow(ClosedError);

@@ -65,10 +65,8 @@ test("postprocessLaunches() refuses outputs that are not the plan's, and names t
   ]);
   const call = (outputs: DeviceOutputs) => (): unknown => postprocessSizes(example, outputs, example, ROWS);
   expect(call(wrong)).toThrow(ShapeError);
-  expect(call(wrong)).toThrow(
-    'Cannot decode output "output0" as it must be f32 or f16 [2, 24, ?]: received f32 [2, 9, 700]',
-  );
-  expect(call(new Map())).toThrow("received no such output");
+  expect(call(wrong)).toThrow('Cannot decode output "output0": it must be f32 or f16 [2, 24, ?], got f32 [2, 9, 700]');
+  expect(call(new Map())).toThrow("got no such output");
 });
 
 test("preprocessLaunch() fits its kernel, and refuses another tensor", () => {
@@ -93,7 +91,7 @@ test("preprocessLaunch() fits its kernel, and refuses another tensor", () => {
   }
   const wrong = { output: output("f16", [2, 3, 40, 70]), pictures: memory(192), table };
   expect(() => preprocessLaunch(YOLO_PREPROCESSING, wrong)).toThrow(
-    "Cannot pre-process pictures as the input must be f32 [?, 3, ?, ?]: received f16 [2, 3, 40, 70]",
+    "Cannot pre-process pictures: the input must be f32 [?, 3, ?, ?], got f16 [2, 3, 40, 70]",
   );
   const small = { output: output("f32", [2, 3, 40, 70]), pictures: memory(96), table };
   expect(() => preprocessLaunch(YOLO_PREPROCESSING, small)).toThrow("the picture table must be at least 192 bytes");

@@ -128,9 +128,9 @@ test("DetectionReader copies the rows of one picture, and refuses what is no det
   expect(() => reader.read(1, block, "yolo")).toThrow(ModelError);
   integers[2] = 1;
   floats[3] = 0.5;
-  expect(() => reader.read(1, block, "yolo")).toThrow("as class ids are whole numbers from 0 on: received 0.5");
+  expect(() => reader.read(1, block, "yolo")).toThrow("class ids are whole numbers from 0 on, got 0.5");
   integers[2] = 2;
-  expect(() => reader.read(1, block, "yolox")).toThrow("logarithms of sizes, which are small: received 0.5");
+  expect(() => reader.read(1, block, "yolox")).toThrow("logarithms of sizes, which are small, got 0.5");
   floats[4 + rows * 4] = 0.75;
   integers[2] = 3;
   reader.read(1, block, "yolo");

@@ -102,24 +102,24 @@ test("expandPictures(): what a folder, a pattern or an operand finds is a path, 
 test("expandPictures() says of a name that is not UTF-8 that it is the name", () => {
   Bun.spawnSync(["sh", "-c", ": > \"$(printf 'caf\\351.jpg')\""], { cwd: path("a") });
   const name = readdirSync(path("a")).find((one) => one.startsWith("caf"))!;
-  expect(() => expandPictures([path("a", name)])).toThrow('.jpg" as its name is not valid UTF-8\nHint: rename');
+  expect(() => expandPictures([path("a", name)])).toThrow('.jpg": its name is not valid UTF-8\nHint: rename');
   // In a folder it fails alone, in its turn.
   expect(expandPictures([path("a")])).toContain(path("a", name));
 });
 
 test("expandPictures() names what stands for no file", () => {
   expect(() => expandPictures([path("c.jpg")])).toThrow(
-    'c.jpg" as there is no such file or folder\nHint: check the path',
+    'c.jpg": there is no such file or folder\nHint: check the path',
   );
   // Below a file there is nothing, which Bun's statSync() takes for a failure.
-  expect(() => expandPictures([path("a/2.jpg/c.jpg")])).toThrow('c.jpg" as there is no such file or folder');
+  expect(() => expandPictures([path("a/2.jpg/c.jpg")])).toThrow('c.jpg": there is no such file or folder');
   symlinkSync("circle.jpg", path("circle.jpg"));
   expect(() => expandPictures([path("circle.jpg")], "transform")).toThrow(
     /^Cannot transform ".*circle\.jpg": it cannot be read: ELOOP: too many symbolic links encountered\nHint: /,
   );
   expect(() => expandPictures(["c.jpg"])).toThrow(`Hint: paths are relative to ${process.cwd()}`);
-  expect(() => expandPictures([path("*.gif")])).toThrow('*.gif" as no picture fits the pattern');
-  expect(() => expandPictures([path("empty")])).toThrow('empty" as it holds no picture');
+  expect(() => expandPictures([path("*.gif")])).toThrow('*.gif": no picture fits the pattern');
+  expect(() => expandPictures([path("empty")])).toThrow('empty": it holds no picture');
 });
 
 test("outputNames() keeps names, and takes folders along only where names clash", () => {

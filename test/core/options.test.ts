@@ -46,7 +46,7 @@ test("parseOptions() names an option out of range by its path, and what was rece
 
 test("parseOptions() shows no value of an option that lets somebody in", () => {
   const secret = z.object({ token: z.string().regex(/^x/, "a word") });
-  expect(() => parseOptions(secret, { token: "s3cret" }, "serve")).toThrow(/^Cannot serve (?!.*s3cret)/s);
+  expect(() => parseOptions(secret, { token: "s3cret" }, "serve")).toThrow(/^Cannot serve: (?!.*s3cret)/s);
 });
 
 test("nearestWord() finds nothing among strangers", () => {

@@ -128,6 +128,6 @@ test("boxes that a model gives as fractions, where its layout has pixels, are re
   }
   const model = constantModel({ name: "outputs", dtype: "f32", shape: [1, CELLS, 6] }, data);
   await expect(found(model, SOURCES[0], ["ship"])).rejects.toThrow(
-    /layout "yolo-objectness" as boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions/,
+    /layout "yolo-objectness": boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions/,
   );
 });

@@ -62,7 +62,7 @@ test.skipIf(isFfmpegMissing)(
       writeFileSync(path(name), content);
       const error = await countOf(path(name)).catch((reason: unknown) => reason);
       expect(error).toBeInstanceOf(VideoError);
-      expect((error as Error).message).toContain(`${name}" as it is a playlist`);
+      expect((error as Error).message).toContain(`${name}": it is a playlist`);
       expect((error as Error).message).toContain("\nHint: only what is named .m3u8, .mpd, .ffconcat or .sdp");
       expect(requests).toEqual([]);
     }

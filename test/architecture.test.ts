@@ -165,6 +165,39 @@ test("every exported symbol has a docstring", () => {
   ).toEqual([]);
 });
 
+/** Every file that an entry imports when it is imported itself, by static imports of values. */
+function loadedWith(entry: string): string[] {
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const loaded = new Set([entry]);
+  for (const path of loaded) {
+    const file = byPath.get(path)!;
+    const text = file.text.replace(/\bimport\(\s*"[^"]+"\s*\)/g, "").replace(/^(import|export) type\s[^;]*;/gm, "");
+    for (const name of importsOf(text)) if (byPath.has(resolve(file, name))) loaded.add(resolve(file, name));
+  }
+  return [...loaded];
+}
+
+test("importing the package loads no accelerator, nor does its start-up load a command", () => {
+  const accelerators = /^(onnxruntime|tensorrt|cuda|nvjpeg|pipeline\/[cg]pu)\//;
+  expect(loadedWith("index.ts").filter((path) => accelerators.test(path))).toEqual([]);
+  const started = loadedWith("cli/main.ts");
+  expect(started.filter((path) => accelerators.test(path) || path.startsWith("cli/commands/"))).toEqual([]);
+  expect(started.length).toBeLessThanOrEqual(40);
+});
+
+test("the help of a command is there without what it does", () => {
+  const flags = files.filter(({ path }) => /^cli\/\w+-flags\.ts$/.test(path));
+  expect(flags.length).toBeGreaterThan(3);
+  for (const { path } of flags) {
+    const loaded = loadedWith(path);
+    expect([
+      path,
+      ...loaded.filter((one) => /^(onnxruntime|cuda|pipeline|serve\/d|worker\/w.*r\.ts)/.test(one)),
+    ]).toEqual([path]);
+    expect(loaded.length).toBeLessThanOrEqual(40);
+  }
+});
+
 test("importing the package opens no library", () => {
   const program = `
     await import(${JSON.stringify(join(src, "index.ts"))});

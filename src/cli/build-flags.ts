@@ -1,8 +1,13 @@
 /** @module BuildFlags: the flags of `build`, and what they stand for. */
 
 import { z } from "zod";
-import type { BuildOptions, InputShapes } from "../tensorrt/build-options.ts";
-import { MEMORY_POOLS, type MemoryPool, PROFILING_VERBOSITIES } from "../tensorrt/builder.ts";
+import {
+  type BuildOptions,
+  type InputShapes,
+  MEMORY_POOLS,
+  type MemoryPool,
+  PROFILING_VERBOSITIES,
+} from "../tensorrt/build-options.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
 import { byteCount, capabilityList, count, countRange, type Range, sizeRange, toggle, wholeNumber } from "./values.ts";
 

@@ -19,11 +19,11 @@ function flagRows(flags: readonly Flag[]): string[] {
 }
 
 /** Help of one command. */
-export function commandHelp(command: Command): string {
+export function commandHelp(command: Command, flags: readonly Flag[]): string {
   const sections = [
     [command.summary],
     ["Usage:", ...indent(command.usage.map((form) => `${PROGRAM} ${form}`))],
-    ["Flags:", ...flagRows([...command.flags, ...COMMON_FLAGS])],
+    ["Flags:", ...flagRows([...flags, ...COMMON_FLAGS])],
     ...(command.notes.length > 0 ? [command.notes] : []),
     ["Examples:", ...indent(command.examples.map((example) => `${PROGRAM} ${example}`))],
   ];

@@ -7,7 +7,7 @@ import type { Recognition } from "../model/layout.ts";
 import { type RecogniseOptions, recogniseModel } from "../model/registry.ts";
 import { describedEngine } from "../pipeline/gpu/described-engine.ts";
 import type { ModelFile } from "../pipeline/gpu/model-file.ts";
-import type { HardwareCompatibility } from "../tensorrt/builder.ts";
+import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
 import type { EngineInformation } from "../tensorrt/engine-inspector.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../tensorrt/library.ts";

@@ -9,20 +9,9 @@ import { isClosedPipe } from "../core/whole-file.ts";
 import { confineSharp } from "../image/sharp-library.ts";
 import { parseWords, refuse } from "./args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command.ts";
-import { build } from "./commands/build.ts";
-import { demo } from "./commands/demo.ts";
-import { detect } from "./commands/detect.ts";
-import { doctor } from "./commands/doctor.ts";
-import { inspect } from "./commands/inspect.ts";
-import { install } from "./commands/install.ts";
-import { models } from "./commands/models.ts";
-import { serve } from "./commands/serve.ts";
-import { transform } from "./commands/transform.ts";
-import { worker } from "./commands/worker.ts";
+import { COMMANDS } from "./commands.ts";
 import { commandHelp, overview } from "./help.ts";
 import { hasColour, paintOf, standardOutput, Terminal } from "./terminal.ts";
-
-const COMMANDS: readonly Command[] = [detect, transform, demo, build, serve, worker, inspect, models, install, doctor];
 
 /** Exit codes of a process ended by a signal, as shells count them. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -68,12 +57,14 @@ async function run(words: readonly string[], context: CommandContext): Promise<n
     return EXIT_OK;
   }
   const command = findCommand(first === "help" ? rest[0]! : first);
-  const parsed = parseWords(command.name, first === "help" ? [] : rest, command.flags);
+  const flags = await command.flags();
+  const parsed = parseWords(command.name, first === "help" ? [] : rest, flags);
   if (first === "help" || parsed.flags.help === true) {
-    await output.write(commandHelp(command));
+    await output.write(commandHelp(command, flags));
     return EXIT_OK;
   }
-  return await command.run(parsed, context);
+  const { run: runCommand } = await command.load();
+  return await runCommand(parsed, context);
 }
 
 /**

@@ -39,6 +39,8 @@ export class NativeError extends Error {
   override readonly name: string = "NativeError";
   readonly code: string;
   readonly call: string;
+  /** True for a fault inside a device's own work, after which every later call on that device fails as well. */
+  readonly isDeviceLost: boolean = false;
   constructor(text: string, options: NativeErrorOptions) {
     super(shown(text), options);
     this.code = options.code;
@@ -57,14 +59,24 @@ export interface CudaErrorOptions extends NativeErrorOptions {
   readonly status: number;
 }
 
+/** Statuses of CUDA that tell of a fault in work enqueued earlier; after most of them the context is lost. */
+const ASYNCHRONOUS: ReadonlySet<number> = new Set([214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721]);
+
 /** A call into CUDA failed, or the GPU failed at work that was enqueued earlier. `code` is CUDA's name for it. */
 export class CudaError extends NativeError {
   override readonly name: string = "CudaError";
   readonly status: number;
+  override readonly isDeviceLost: boolean;
   constructor(text: string, options: CudaErrorOptions) {
     super(text, options);
     this.status = options.status;
+    this.isDeviceLost = isAsynchronousFault(options.status);
   }
+}
+
+/** True if a status of CUDA is a fault of work enqueued earlier rather than of the call that returned it. */
+export function isAsynchronousFault(status: number): boolean {
+  return ASYNCHRONOUS.has(status);
 }
 
 /** Device memory, or page-locked host memory, has run out. */

@@ -1,12 +1,12 @@
 /** @module Check: a CUDA status becomes an error that names the call, the code, and what to do. */
 
-import { CudaError, message, OutOfMemoryError } from "../core/errors.ts";
+import { CudaError, isAsynchronousFault, message, OutOfMemoryError } from "../core/errors.ts";
 import { formatBytes } from "../core/units.ts";
 import { readCString } from "../ffi/cstring.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { OutCells } from "../ffi/scratch.ts";
-import { explain, isAsynchronousFault } from "./explanations.ts";
+import { explain } from "./explanations.ts";
 
 /** `cudaErrorNotReady`, `CUDA_ERROR_NOT_READY`: the work is still running. No failure. */
 export const NOT_READY = 600;

@@ -45,15 +45,7 @@ const EXPLANATIONS: ReadonlyMap<number, string> = new Map([
   [910, "the graph's shape changed: instantiate it anew"],
 ]);
 
-/** Statuses that tell of a fault in work enqueued earlier; after most of them the context is lost. */
-const ASYNCHRONOUS: ReadonlySet<number> = new Set([214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721]);
-
 /** What to do about a status, or `undefined` where nothing general can be said. */
 export function explain(status: number): string | undefined {
   return EXPLANATIONS.get(status);
-}
-
-/** True if the status is a fault of work enqueued earlier rather than of the call that returned it. */
-export function isAsynchronousFault(status: number): boolean {
-  return ASYNCHRONOUS.has(status);
 }

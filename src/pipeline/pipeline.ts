@@ -1,11 +1,10 @@
 /** @module Pipeline: pictures from anywhere in, what a task makes of them out, over the slots of one backend or of several alike. */
 
-import { ClosedError, message, ShapeError } from "../core/errors.ts";
+import { ClosedError, message, NativeError, ShapeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { byteLengthOf, type Image, imageOf } from "../image/image.ts";
 import { type ImageSource, isImage, readSource, type SourceBytes } from "../image/source.ts";
 import type { Backend, Size, Slot, SlotPicture } from "./backend.ts";
-import { isDeviceFault } from "./device-fault.ts";
 import { Ring, type Waiter } from "./ring.ts";
 import type { StageTimings } from "./stage-timings.ts";
 import type { PixelSize } from "./task.ts";
@@ -109,7 +108,7 @@ export class Pipeline<Recognition, Params, Output> {
    * @param error what went wrong with its batch: after a fault of its device, frames go to the other backends
    */
   release(slot: Slot<Params, Output>, error?: unknown): void {
-    if (isDeviceFault(error) && this.#ring.retire(slot)) {
+    if (error instanceof NativeError && error.isDeviceLost && this.#ring.retire(slot)) {
       const backend = this.#backendOf.get(slot)!;
       const place = `number ${this.backends.indexOf(backend) + 1} of ${this.backends.length}`;
       logger.error(`Frames go to the other devices: ${backend.description}, ${place}, is lost with ${error.code}`);
@@ -292,7 +291,9 @@ async function decodeFiles<Params, Output>(
   }
   if (read.length === 0) return;
   const outcomes = await slot.decode(read);
-  for (const outcome of outcomes) if ("error" in outcome && isDeviceFault(outcome.error)) throw outcome.error;
+  for (const outcome of outcomes) {
+    if ("error" in outcome && outcome.error instanceof NativeError && outcome.error.isDeviceLost) throw outcome.error;
+  }
   for (const [index, outcome] of outcomes.entries()) {
     if ("error" in outcome) waiting[index]!.fail(outcome.error);
     else {

@@ -2,14 +2,31 @@
 
 import { z } from "zod";
 import { parseOptions } from "../core/options.ts";
-import {
-  HARDWARE_COMPATIBILITIES,
-  type HardwareCompatibility,
-  MEMORY_POOLS,
-  type MemoryPool,
-  PROFILING_VERBOSITIES,
-  type ProfilingVerbosity,
-} from "./builder.ts";
+
+/** Memory a build or its engine may use, by nvinfer1::MemoryPoolType. */
+export const MEMORY_POOLS = [
+  "workspace",
+  "dlaManagedSram",
+  "dlaLocalDram",
+  "dlaGlobalDram",
+  "tacticDram",
+  "tacticSharedMemory",
+] as const;
+
+/** A memory pool. */
+export type MemoryPool = (typeof MEMORY_POOLS)[number];
+
+/** What the engine can tell of its layers, in the order of nvinfer1::ProfilingVerbosity. */
+export const PROFILING_VERBOSITIES = ["layer-names", "none", "detailed"] as const;
+
+/** What the engine can tell of its layers. */
+export type ProfilingVerbosity = (typeof PROFILING_VERBOSITIES)[number];
+
+/** Which other GPUs the engine runs on, in the order of nvinfer1::HardwareCompatibilityLevel. */
+export const HARDWARE_COMPATIBILITIES = ["none", "ampere-plus", "same-compute-capability"] as const;
+
+/** Which other GPUs the engine runs on. */
+export type HardwareCompatibility = (typeof HARDWARE_COMPATIBILITIES)[number];
 
 /**
  * Which element types the engine may compute in: FP32; FP32 and FP16, as the builder finds faster; or exactly what the

@@ -4,6 +4,14 @@ import { message, OptionError } from "../core/errors.ts";
 import type { Device } from "../cuda/device.ts";
 import { methodId, SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { type BuilderFlag, builderFlag, STRONGLY_TYPED_10 } from "./abi/builder-flags.ts";
+import {
+  HARDWARE_COMPATIBILITIES,
+  type HardwareCompatibility,
+  MEMORY_POOLS,
+  type MemoryPool,
+  PROFILING_VERBOSITIES,
+  type ProfilingVerbosity,
+} from "./build-options.ts";
 import { HostMemory } from "./host-memory.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { NativeObject } from "./native-object.ts";
@@ -128,34 +136,6 @@ export class Builder extends NativeObject {
   }
 }
 
-/** Memory a build or its engine may use, by nvinfer1::MemoryPoolType. */
-const POOLS = [
-  "workspace",
-  "dlaManagedSram",
-  "dlaLocalDram",
-  "dlaGlobalDram",
-  "tacticDram",
-  "tacticSharedMemory",
-] as const;
-
-/** A memory pool. */
-export type MemoryPool = (typeof POOLS)[number];
-
-/** Every pool, for messages and schemas. */
-export const MEMORY_POOLS: readonly MemoryPool[] = POOLS;
-
-/** What the engine can tell of its layers, in the order of nvinfer1::ProfilingVerbosity. */
-export const PROFILING_VERBOSITIES = ["layer-names", "none", "detailed"] as const;
-
-/** What the engine can tell of its layers. */
-export type ProfilingVerbosity = (typeof PROFILING_VERBOSITIES)[number];
-
-/** Which other GPUs the engine runs on, in the order of nvinfer1::HardwareCompatibilityLevel. */
-export const HARDWARE_COMPATIBILITIES = ["none", "ampere-plus", "same-compute-capability"] as const;
-
-/** Which other GPUs the engine runs on. */
-export type HardwareCompatibility = (typeof HARDWARE_COMPATIBILITIES)[number];
-
 /** nvinfer1::DeviceType::kDLA. */
 const DLA = 1;
 
@@ -192,7 +172,7 @@ export class BuilderConfig extends NativeObject {
 
   /** Limit a memory pool. @param bytes TensorRT refuses some values with an error in its log, and keeps the former */
   setMemoryPoolLimit(pool: MemoryPool, bytes: number): void {
-    const number = POOLS.indexOf(pool);
+    const number = MEMORY_POOLS.indexOf(pool);
     this.library.log.takeErrors();
     const status = shim().bt_config_set_memory_pool_limit(this.library.handle, this.handle, number, bytes);
     this.library.check(status, "BuilderConfig.setMemoryPoolLimit");
@@ -206,7 +186,7 @@ export class BuilderConfig extends NativeObject {
 
   /** Limit of a memory pool in bytes. */
   memoryPoolLimit(pool: MemoryPool): number {
-    return this.i64At("BuilderConfig.getMemoryPoolLimit", POOLS.indexOf(pool));
+    return this.i64At("BuilderConfig.getMemoryPoolLimit", MEMORY_POOLS.indexOf(pool));
   }
 
   /** How long the builder searches: 0 fastest build to 5 fastest engine; 3 unless set. */

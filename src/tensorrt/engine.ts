@@ -7,7 +7,7 @@ import type { Stream } from "../cuda/stream.ts";
 import { readCString } from "../ffi/cstring.ts";
 import { OutCells } from "../ffi/scratch.ts";
 import { type MethodName, methodId, nativeMethodName, SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
-import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./builder.ts";
+import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./build-options.ts";
 import { ContextTensor } from "./context-tensor.ts";
 import { EngineInspector } from "./engine-inspector.ts";
 import { HostMemory } from "./host-memory.ts";

@@ -7,8 +7,11 @@ export type {
   BuildSize,
   CountRange,
   DlaOptions,
+  HardwareCompatibility,
   InputShapes,
+  MemoryPool,
   Precision,
+  ProfilingVerbosity,
   SizeRange,
 } from "./build-options.ts";
 export { type BuildEnvironment, type BuiltPlan, buildPlan } from "./build-plan.ts";
@@ -16,9 +19,6 @@ export {
   Builder,
   BuilderConfig,
   type BuilderOptions,
-  type HardwareCompatibility,
-  type MemoryPool,
-  type ProfilingVerbosity,
 } from "./builder.ts";
 export { ContextTensor, OutputAllocator } from "./context-tensor.ts";
 export { Engine, ExecutionContext, type MemoryStrategy } from "./engine.ts";

@@ -16,9 +16,9 @@ import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt
 import { externalDataPaths } from "../../tensorrt/onnx-metadata.ts";
 import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
-import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../build-flags.ts";
+import { type BuildArguments, parseBuildFlags } from "../build-flags.ts";
 import { BuildProgressView } from "../build-progress.ts";
-import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { type CommandContext, EXIT_OK } from "../command.ts";
 import { lacksBuilder } from "../doctor/gpu-libraries.ts";
 import { whyUnusable } from "../doctor/library-faults.ts";
 import { findModel } from "../fetch-entry.ts";
@@ -132,7 +132,8 @@ function formatBuilt({ plan, elapsedMs }: Built, origin: PlanOrigin | undefined)
   return `${how}: ${formatBytes(plan.bytes.byteLength)}${by}`;
 }
 
-async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+/** Run `build`. @returns the exit code */
+export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { output, terminal } = context;
   const args = parseBuildFlags(parsed);
   const [word, ...others] = parsed.operands;
@@ -157,23 +158,3 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   await output.write(args.isJson ? `${printableJson(json, 2)}\n` : `${path}\n`);
   return EXIT_OK;
 }
-
-/** `build`. */
-export const build: Command = {
-  name: "build",
-  summary: "Build a TensorRT engine from an ONNX model, and print the path of the plan.",
-  usage: ["build <file|name> [flags]"],
-  flags: BUILD_FLAGS,
-  notes: [
-    "Plans are kept in $BUN_TENSORRT_CACHE/engines, by model, GPU, version and flags; without flags it is the one that",
-    "`detect` uses. A plan runs on the GPU and the version it was built for, unless a flag says otherwise.",
-    "TensorRT 11 and TensorRT-RTX always compute in what the model says. Ctrl-C cancels a build; the exit code is 130.",
-  ],
-  examples: [
-    "build yolo11n",
-    "build model.onnx --batch 8 --output model.plan",
-    "build model.onnx --size 320,640,1280 --workspace 2GiB --optimization-level 5",
-    "build model.onnx --compute-capability 8.6,8.9 --json",
-  ],
-  run,
-};

@@ -1,9 +1,9 @@
 /** @module Demo command: from nothing to boxes on a picture in one go. */
 
 import { z } from "zod";
-import { catalogue, DEFAULT_MODEL, findEntry } from "../../catalogue/catalogue.ts";
-import { type Flag, type ParsedArguments, parseFlags, refuseOperands } from "../args.ts";
-import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
+import { type ParsedArguments, parseFlags, refuseOperands } from "../args.ts";
+import { type CommandContext, EXIT_OK } from "../command.ts";
 import { fetchEntry, findModel } from "../fetch-entry.ts";
 import { formatPicture } from "../format-table.ts";
 import { loadDetector, modelTitle } from "../load-detector.ts";
@@ -11,18 +11,6 @@ import { openSaver } from "../save-pictures.ts";
 import { paintOf } from "../terminal.ts";
 
 const SAMPLE = "sample2";
-
-const FLAGS: readonly Flag[] = [
-  {
-    name: "model",
-    short: "m",
-    value: "FILE|NAME",
-    summary: `ONNX file, or a name from \`models\` (default ${DEFAULT_MODEL})`,
-  },
-  { name: "picture", value: "NAME", summary: `sample picture from \`models\` (default ${SAMPLE})` },
-  { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
-  { name: "save", short: "s", value: "DIR", summary: "folder for the picture with its boxes (default out)" },
-];
 
 const samples = catalogue.filter(({ kind }) => kind === "picture").map(({ name }) => name);
 
@@ -33,7 +21,8 @@ const schema = z.object({
   save: z.string().min(1, "a path").default("out"),
 });
 
-async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+/** Run `demo`. @returns the exit code */
+export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { output, terminal, signal } = context;
   const { model, picture, backend, save } = parseFlags("demo", parsed, schema);
   refuseOperands("demo", parsed);
@@ -49,14 +38,3 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   terminal.line(`Boxes drawn: ${await saver.save({ file, result })}`);
   return EXIT_OK;
 }
-
-/** `demo`. */
-export const demo: Command = {
-  name: "demo",
-  summary: "Fetch a small model and a sample picture, detect, and draw the boxes.",
-  usage: ["demo [flags]"],
-  flags: FLAGS,
-  notes: [],
-  examples: ["demo", "demo --model yolov8n --picture sample5 --save /tmp"],
-  run,
-};

@@ -1,9 +1,9 @@
 /** @module Detect command: pictures and videos in, boxes out. */
 
 import { type ParsedArguments, refuse } from "../args.ts";
-import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
+import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { closeAfter, detectAll } from "../detect-all.ts";
-import { DETECT_FLAGS, type DetectArguments, parseDetectFlags } from "../detect-flags.ts";
+import { type DetectArguments, parseDetectFlags } from "../detect-flags.ts";
 import { detectVideos } from "../detect-videos.ts";
 import { findModel } from "../fetch-entry.ts";
 import { plural } from "../format-table.ts";
@@ -65,51 +65,11 @@ async function detectPictures(
   return tally.bad > 0 || signal.aborted ? EXIT_FAILED : EXIT_OK;
 }
 
-async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+/** Run `detect`. @returns the exit code */
+export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const args = parseDetectFlags(parsed);
   const operands = parsed.operands.map(localOperand);
   const kind = kindOf(operands, args);
   if (kind === "stdin") return runArriving(args, context);
   return kind === "video" ? detectVideos(args, operands, context) : detectPictures(args, operands, context);
 }
-
-/** `detect`. */
-export const detect: Command = {
-  name: "detect",
-  summary: "Find the objects in pictures and videos.",
-  usage: [
-    "detect <file|folder|pattern>... [flags]",
-    "detect <video|address|camera>... [flags]",
-    "detect - [--stdin jpeg|length] [flags]",
-    "detect --watch <folder> [flags]",
-  ],
-  flags: DETECT_FLAGS,
-  notes: [
-    "A folder stands for the pictures in it; for those below it pass a pattern in quotes: 'photos/**'.",
-    "Boxes are x1, y1, x2, y2 in pixels of the picture. Formats:",
-    "  table  for people",
-    "  json   one array of {file, width, height, detections: [{label, classId, score, box}], dropped, implausible, damage,",
-    "         timing (ms)}",
-    "  jsonl  the same, one picture a line, as soon as it is done (also: ndjson); a frame has index and timestampMs, too",
-    "  coco   [{image_id, category_id, bbox: [x, y, w, h], score}], which pycocotools scores; without --annotations",
-    "         a picture's id is the last number in its name, a frame's its place in the video",
-    "  yolo   one text file a picture in the folder of --output: class cx cy w h score, as fractions of the picture",
-    "A file of --output in json or coco appears when all is done; lines can be read as they come.",
-    "Videos, addresses (rtsp://, …) and cameras (/dev/video0) go through ffmpeg, which has to be installed. A live source",
-    "that stops is opened again; Ctrl-C ends it, and the annotated video is whole. What http:// leads to is a picture,",
-    "unless its name ends as those of videos do, or --video is given.",
-    "On standard input JPEG files lie back to back, or each picture follows its length in bytes (u32, little endian).",
-    "On a GPU an engine is built for an ONNX model when it first runs there, and kept; `build` does that ahead, with all",
-    "its flags. A .plan or .engine file runs as it is.",
-    "A picture that cannot be read is told of on standard error, and the others are done; the exit code is then 1.",
-  ],
-  examples: [
-    "detect street.jpg",
-    "detect photos --save out",
-    "detect 'photos/**' --format jsonl --classes person,dog | head",
-    "detect street.mp4 --save out.mp4 --format ndjson --output street.ndjson",
-    "detect rtsp://camera.local/stream --policy latest --format ndjson",
-    "detect val2017 --threshold 0.001 --format coco --annotations instances_val2017.json --output results.json",
-  ],
-  run,
-};

@@ -3,7 +3,7 @@
 import { logger, setLogSink } from "../../core/log.ts";
 import { printableJson } from "../../core/shown.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
-import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
+import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { findOnnxRuntime, findSharp, findTurboJpeg } from "../doctor/cpu.ts";
 import { findVideoTools } from "../doctor/ffmpeg.ts";
 import { type Finding, type FindingState, formatFindings, isHealthy } from "../doctor/finding.ts";
@@ -49,7 +49,8 @@ function quietly(): Disposable {
   return { [Symbol.dispose]: () => void setLogSink(former) };
 }
 
-async function run(parsed: ParsedArguments, { output }: CommandContext): Promise<number> {
+/** Run `doctor`. @returns the exit code */
+export async function run(parsed: ParsedArguments, { output }: CommandContext): Promise<number> {
   refuseOperands("doctor", parsed);
   using _quiet = quietly();
   const gpu = await probeGpu();
@@ -70,19 +71,3 @@ async function run(parsed: ParsedArguments, { output }: CommandContext): Promise
   await output.write(text);
   return isHealthy(findings) ? EXIT_OK : EXIT_FAILED;
 }
-
-/** `doctor`. */
-export const doctor: Command = {
-  name: "doctor",
-  summary: "Show what was found on this machine, and the command that fixes what is missing.",
-  usage: ["doctor [--json]"],
-  flags: [{ name: "json", summary: "as JSON: an array of {name, state, found, fix}" }],
-  notes: [
-    "ok: there and working. absent: not there, detection works without. broken: detection fails because of it.",
-    "The last line but one says where detection runs. The exit code is 1 if anything is broken.",
-    "Libraries are looked for in $BUN_TENSORRT_LIBCUDA, _CUDART, _TENSORRT, _SHIM, _NVJPEG, _ONNXRUNTIME, _TURBOJPEG (a",
-    "file or its folder) first, then where `install` puts them, in Python's packages, and where the system has them.",
-  ],
-  examples: ["doctor", "doctor --json"],
-  run,
-};

@@ -9,13 +9,13 @@ import { Session } from "../../onnxruntime/session.ts";
 import { describedModel } from "../../pipeline/cpu/described-model.ts";
 import { readModelFile } from "../../pipeline/gpu/model-file.ts";
 import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
-import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
+import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { findModel } from "../fetch-entry.ts";
 import { formatInspection, type Inspection, inspectionJson } from "../format-inspection.ts";
 import { formatPlan, planJson } from "../format-plan.ts";
 import { inspectPlan, type PlanInspection, type SaidOfModel } from "../inspect-plan.ts";
 import { isPlanFile } from "../load-detector.ts";
-import { PREPROCESSING_FLAGS, preprocessingOf, preprocessingShape } from "../preprocessing-flags.ts";
+import { preprocessingOf, preprocessingShape } from "../preprocessing-flags.ts";
 import { paintOf } from "../terminal.ts";
 import { toggle, wholeNumber } from "../values.ts";
 
@@ -96,7 +96,8 @@ async function reportOf(path: string, flags: InspectFlags, context: CommandConte
   };
 }
 
-async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+/** Run `inspect`. @returns the exit code */
+export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const flags = parseFlags("inspect", parsed, schema);
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
@@ -107,27 +108,3 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   await context.output.write(flags.json ? `${printableJson(json, 2)}\n` : text);
   return isGood ? EXIT_OK : EXIT_FAILED;
 }
-
-/** `inspect`. */
-export const inspect: Command = {
-  name: "inspect",
-  summary: "Show a model's or a plan's inputs, outputs and metadata, the layout it was recognised as, and why.",
-  usage: ["inspect <file|name> [flags]"],
-  flags: [
-    { name: "json", summary: "as JSON; of a model: {file, byteLength, inputs, outputs, metadata, recognition}" },
-    { name: "layout", value: "NAME", summary: "take it for this layout" },
-    ...PREPROCESSING_FLAGS,
-    {
-      name: "layers",
-      summary: "of a plan: its layers; more of them if it was built with --profiling-verbosity detailed",
-    },
-    { name: "device", value: "N", summary: "number of the GPU that a plan is loaded on (default 0)" },
-    { name: "allow-host-code", summary: "let a version-compatible plan run the code it brings: only if you trust it" },
-  ],
-  notes: [
-    "Of a plan the file itself tells who built it, for what GPU, and the model's metadata; the rest needs a GPU.",
-    "The exit code is 1 if the model fits no known layout, the plan does not load on the GPU, or nothing can be told of it.",
-  ],
-  examples: ["inspect yolo11n", "inspect model.onnx --json", "inspect model.plan --layers"],
-  run,
-};

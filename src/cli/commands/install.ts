@@ -18,7 +18,7 @@ import { nearestWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
-import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { type CommandContext, EXIT_OK } from "../command.ts";
 import { cudaWish } from "../cuda-wish.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
@@ -171,7 +171,8 @@ async function installAll(chosen: readonly Chosen[], flags: Flags, context: Comm
   return EXIT_OK;
 }
 
-async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+/** Run `install`. @returns the exit code */
+export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const flags = parseFlags("install", parsed, FLAGS);
   const found = [...new Set(parsed.operands)].map(componentNamed);
   if (flags.list === true && flags.remove === true) {
@@ -192,35 +193,3 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   const chosen = found.map((component) => ({ component, build: chooseBuild(component, process.arch, wish) }));
   return await installAll(chosen, flags, context);
 }
-
-/** `install`. */
-export const install: Command = {
-  name: "install",
-  summary: "Install NVIDIA's libraries: cuda-runtime, nvjpeg, tensorrt-rtx, tensorrt, tensorrt-builder.",
-  usage: [
-    "install <name>... --accept-licence [--cuda 12|13] [--json]",
-    "install --list [--json]",
-    "install --remove <name>...",
-  ],
-  flags: [
-    { name: "accept-licence", summary: "the licences are read and accepted; without it they are shown" },
-    { name: "accept-license", summary: "the same" },
-    { name: "cuda", value: "MAJOR", summary: "12 or 13; default: what the driver has, 12 without one" },
-    { name: "list", summary: "what there is for this machine, and what of it is installed" },
-    { name: "remove", summary: "delete what was installed by these names" },
-    { name: "json", summary: "as JSON" },
-  ],
-  notes: [
-    "A GPU needs cuda-runtime and either tensorrt-rtx (GeForce and RTX cards: compute capability 7.5, 8.x and 12.x) or",
-    "tensorrt (7.5 to 9.0, data-centre cards as well), which builds engines with tensorrt-builder. nvjpeg is optional.",
-    "Wheels come from the index your pip is set to, jars from the repositories your Maven is set to. Only the files that",
-    "are needed are fetched, each is checked against its pinned SHA-256, and lies in lib/ of $BUN_TENSORRT_CACHE, or of",
-    "bun-tensorrt in your cache folder, where libraries are looked for before the system's.",
-  ],
-  examples: [
-    "install --list",
-    "install cuda-runtime nvjpeg --accept-licence",
-    "install tensorrt tensorrt-builder --accept-licence",
-  ],
-  run,
-};

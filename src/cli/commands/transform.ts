@@ -7,7 +7,7 @@ import { isNameTooLong, type Output } from "../../core/whole-file.ts";
 import type { ImageModel, TransformStreamResult } from "../../detector/image-model.ts";
 import { round } from "../../service/result-json.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
-import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
+import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { Complaints } from "../complaints.ts";
 import { findModel } from "../fetch-entry.ts";
 import { plural } from "../format-table.ts";
@@ -15,7 +15,7 @@ import { loadImageModel } from "../load-detector.ts";
 import { expandPictures } from "../pictures.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
-import { parseTransformFlags, TRANSFORM_FLAGS, type TransformArguments } from "../transform-flags.ts";
+import { parseTransformFlags, type TransformArguments } from "../transform-flags.ts";
 import { openTransformTarget, type TransformTarget } from "../transform-target.ts";
 
 /** What a run came to. */
@@ -98,7 +98,8 @@ async function transformFiles(model: ImageModel, run: Run, context: CommandConte
   return tally;
 }
 
-async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
+/** Run `transform`. @returns the exit code */
+export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal, signal } = context;
   const args = parseTransformFlags(parsed);
   if (parsed.operands.length === 0) {
@@ -122,26 +123,3 @@ async function run(parsed: ParsedArguments, context: CommandContext): Promise<nu
   }
   return tally.bad > 0 || signal.aborted ? EXIT_FAILED : EXIT_OK;
 }
-
-/** `transform`. */
-export const transform: Command = {
-  name: "transform",
-  summary: "Make pictures of pictures: super-resolution, enhancement, style.",
-  usage: ["transform <file|folder|pattern>... --model FILE --output FILE|DIR [flags]"],
-  flags: TRANSFORM_FLAGS,
-  notes: [
-    "What the model takes and makes is read from its shapes: 1 channel is luma, whose colours are carried over, 3 are RGB;",
-    "the output may be a whole number of times as large. What shapes do not tell, its range above all, the flags do.",
-    "A picture larger than the model is cut into tiles that overlap; with an overlap of twice what the model sees around a",
-    "pixel, no seam is left. A smaller one is filled up.",
-    "The ending of --output chooses PNG, JPEG or WebP; in a folder files keep their names. A picture is never overwritten",
-    "by what is made of it. One that cannot be read is told of on standard error, and the others are done; the exit code",
-    "is then 1.",
-  ],
-  examples: [
-    "transform street.jpg --model super-resolution.onnx --output large.png",
-    "transform photos --model lowlight.onnx --output out --format webp --quality 80",
-    "transform 'photos/**' --model style.onnx --output out --range 0-255 --tile 1024 --json",
-  ],
-  run,
-};

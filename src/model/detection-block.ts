@@ -1,6 +1,18 @@
 /** @module DetectionBlock: the kept boxes of one picture, as a fixed block of columns. */
 
-import type { RowExtra } from "./gather.ts";
+/** Numbers beside box, score and class that an output holds for each anchor, query or row: key points, coefficients, … */
+export interface RowExtra {
+  /** What they are: `keypoints`. */
+  readonly name: string;
+  /** f32 or f16: [N, sources, channels] anchor-major, [N, channels, sources] channel-major, [sources, channels] flat. */
+  readonly output: string;
+  readonly order: "anchor-major" | "channel-major" | "flat";
+  /** Channels of the tensor. */
+  readonly channels: number;
+  /** The first channel that is fetched, and how many. */
+  readonly first: number;
+  readonly length: number;
+}
 
 /** The kept rows of one picture, best score first. What a backend hands over; reused for the next frame. */
 export interface DetectionBlock {

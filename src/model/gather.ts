@@ -2,22 +2,8 @@
 
 import { NumberSlice } from "./decode/number-slice.ts";
 import { FLOATS, outputTensor } from "./decode/output-tensor.ts";
-import type { DetectionBlock } from "./detection-block.ts";
+import type { DetectionBlock, RowExtra } from "./detection-block.ts";
 import type { DecodeInput } from "./layout.ts";
-
-/** Numbers beside box, score and class that an output holds for each anchor, query or row: key points, coefficients, … */
-export interface RowExtra {
-  /** What they are: `keypoints`. */
-  readonly name: string;
-  /** f32 or f16: [N, sources, channels] anchor-major, [N, channels, sources] channel-major, [sources, channels] flat. */
-  readonly output: string;
-  readonly order: "anchor-major" | "channel-major" | "flat";
-  /** Channels of the tensor. */
-  readonly channels: number;
-  /** The first channel that is fetched, and how many. */
-  readonly first: number;
-  readonly length: number;
-}
 
 const values: NumberSlice = new NumberSlice();
 

@@ -3,7 +3,7 @@
 import type { Tensor, TensorInfo } from "../core/tensor.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Candidates } from "./candidates.ts";
-import type { RowExtra } from "./gather.ts";
+import type { RowExtra } from "./detection-block.ts";
 import type { ModelTraits } from "./model-traits.ts";
 import type { DecodePlan } from "./plan.ts";
 

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import type { Tensor } from "../../src/core/tensor.ts";
+import type { RowExtra } from "../../src/model/detection-block.ts";
 import { createDetectionBlock } from "../../src/model/detection-block.ts";
-import { gatherRows, type RowExtra } from "../../src/model/gather.ts";
+import { gatherRows } from "../../src/model/gather.ts";
 import { decodeCases } from "../support/decode-cases.ts";
 import { decodedOnCpu } from "../support/decoded.ts";
 

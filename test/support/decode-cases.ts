@@ -3,7 +3,7 @@
 import { allocate, type DType, type DTypeMap } from "../../src/core/dtype.ts";
 import { volume } from "../../src/core/shape.ts";
 import type { Tensor } from "../../src/core/tensor.ts";
-import type { RowExtra } from "../../src/model/gather.ts";
+import type { RowExtra } from "../../src/model/detection-block.ts";
 import type { DecodePlan, DensePlan } from "../../src/model/plan.ts";
 import { chance } from "./chance.ts";
 

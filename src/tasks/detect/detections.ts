@@ -2,8 +2,7 @@
 
 import { ModelError, message } from "../../core/errors.ts";
 import { refuseDecoded } from "../../model/decode/grid.ts";
-import type { DetectionBlock } from "../../model/detection-block.ts";
-import type { RowExtra } from "../../model/gather.ts";
+import type { DetectionBlock, RowExtra } from "../../model/detection-block.ts";
 import { assertProbability } from "../../model/selector.ts";
 
 /** 32-bit words before the rows: count, dropped, fault, the value of the fault. */

@@ -1,7 +1,7 @@
 /** @module PostprocessLaunches: decoding and selection of a batch, from the model's outputs to blocks of kept rows. Pure. */
 
 import type { DeviceMemory } from "../../cuda/buffer-view.ts";
-import type { RowExtra } from "../../model/gather.ts";
+import type { RowExtra } from "../../model/detection-block.ts";
 import type { Recognition } from "../../model/layout.ts";
 import { MAX_CANDIDATES } from "../../model/selector.ts";
 import { type DeviceOutputs, deviceOutput, dtypeCode, FLOATS } from "../../pipeline/gpu/device-output.ts";

@@ -1,8 +1,11 @@
 /** @module bun-tensorrt: objects in pictures, from Bun, on the machine at hand. Importing it opens no library. */
 
 export {
+  ArgumentError,
+  BunTensorRtError,
   CatalogueError,
   ClosedError,
+  CudaError,
   DecodeStalledError,
   DecodeTimeoutError,
   ImageError,
@@ -11,8 +14,16 @@ export {
   NativeError,
   OnnxRuntimeError,
   OptionError,
+  OutOfMemoryError,
+  PictureSizeError,
+  PlanMismatchError,
+  RedisError,
+  RequestError,
   ShapeError,
+  TensorRtError,
+  TransferError,
   UnavailableError,
+  VideoError,
 } from "./core/errors.ts";
 export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
 export type { Tensor, TensorInfo } from "./core/tensor.ts";

@@ -14,7 +14,7 @@ export interface ByteSource {
    * @param start first byte
    * @param end   one past the last byte, at most `byteLength`
    * @returns exactly `end - start` bytes, in pieces
-   * @throws {Error} If it breaks off; the message is one clause: `the server answered 503`
+   * @throws {TransferError} If it breaks off; the message is one clause: `the server answered 503`
    */
   read(start: number, end: number): AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
@@ -37,7 +37,7 @@ export class FileSource implements ByteSource {
   }
 }
 
-/** A range as one piece. For small ones. @throws {Error} If it breaks off */
+/** A range as one piece. For small ones. @throws {TransferError} If it breaks off */
 export async function readWhole(source: ByteSource, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(end - start);
   let at = 0;

@@ -123,7 +123,7 @@ function placeOf(view: DataView, at: number, extraStart: number, extraEnd: numbe
  * Read an archive's directory: two or three small ranges at its end.
  *
  * @returns its files by name; of two with one name the last, as unpackers have it
- * @throws {Error} If it is damaged, or a range breaks off
+ * @throws {TransferError} If it is damaged, or a range breaks off
  */
 export async function readZip(source: ByteSource): Promise<ReadonlyMap<string, ZipEntry>> {
   const directory = await findDirectory(source);
@@ -183,7 +183,7 @@ async function* packed(source: ByteSource, entry: ZipEntry): AsyncGenerator<Uint
  *
  * @param onPacked called with the bytes that were read of it so far, as they come
  * @returns its bytes in pieces; they may be more or other than the directory says
- * @throws {Error} If it cannot be unpacked, or a range breaks off
+ * @throws {TransferError} If it cannot be unpacked, or a range breaks off
  */
 export async function* unpack(
   source: ByteSource,

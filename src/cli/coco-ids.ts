@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { z } from "zod";
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/coco.ts";
 
 /** What is used of an annotation file (`instances_….json`). */
@@ -22,7 +22,7 @@ const FORM_HINT = "pass the instances file of COCO's annotations, or one in its 
 /**
  * Read an annotation file.
  *
- * @throws {Error} If it cannot be read, is no JSON, or lacks `images` or `categories`
+ * @throws {BunTensorRtError} If it cannot be read, is no JSON, or lacks `images` or `categories`
  */
 export function readAnnotations(path: string): CocoAnnotations {
   const action = `read the annotations ${JSON.stringify(path)}`;
@@ -30,12 +30,16 @@ export function readAnnotations(path: string): CocoAnnotations {
   try {
     content = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    throw new Error(message(action, `they must be a JSON file: ${(cause as Error).message}`, FORM_HINT), { cause });
+    throw new BunTensorRtError(message(action, `they must be a JSON file: ${(cause as Error).message}`, FORM_HINT), {
+      cause,
+    });
   }
   const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  throw new Error(message(action, `${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, FORM_HINT));
+  throw new BunTensorRtError(
+    message(action, `${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, FORM_HINT),
+  );
 }
 
 /**
@@ -50,7 +54,9 @@ export function imageNumbers(annotations: CocoAnnotations | undefined): (file: s
     const id = ids.get(basename(file));
     if (id !== undefined) return id;
     const found = `none of the ${ids.size} images of the annotations has that file name`;
-    throw new Error(message(`number ${JSON.stringify(file)}`, found, "pass only pictures that are annotated"));
+    throw new BunTensorRtError(
+      message(`number ${JSON.stringify(file)}`, found, "pass only pictures that are annotated"),
+    );
   };
 }
 
@@ -59,13 +65,13 @@ function digitsOf(file: string): number {
   const digits = stem.match(/\d+(?=\D*$)/)?.[0];
   if (digits !== undefined) return Number(digits);
   const hint = "pass --annotations FILE, or name the pictures by number";
-  throw new Error(message(`number ${JSON.stringify(file)}`, "its name holds no digits", hint));
+  throw new BunTensorRtError(message(`number ${JSON.stringify(file)}`, "its name holds no digits", hint));
 }
 
 /**
  * Make sure that each picture has a number of its own.
  *
- * @throws {Error} If one has none, or two have the same
+ * @throws {BunTensorRtError} If one has none, or two have the same
  */
 export function checkImageNumbers(files: readonly string[], imageNumber: (file: string) => number): void {
   const seen = new Map<number, string>();
@@ -74,7 +80,9 @@ export function checkImageNumbers(files: readonly string[], imageNumber: (file: 
     const other = seen.get(id);
     if (other !== undefined) {
       const found = `it would get the number of ${JSON.stringify(other)}: ${id}`;
-      throw new Error(message(`number ${JSON.stringify(file)}`, found, "pass --annotations FILE, or rename one"));
+      throw new BunTensorRtError(
+        message(`number ${JSON.stringify(file)}`, found, "pass --annotations FILE, or rename one"),
+      );
     }
     seen.set(id, file);
   }

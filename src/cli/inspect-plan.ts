@@ -111,7 +111,7 @@ async function readEngine(
  *
  * @throws {ModelError} If the file is empty or cut short
  * @throws {OptionError} If there is no such layout
- * @throws {RangeError} If there is no such GPU
+ * @throws {ArgumentError} If there is no such GPU
  */
 export async function inspectPlan(file: ModelFile, options: InspectPlanOptions): Promise<PlanInspection> {
   const { metadata, header, origin } = readPlan(file.bytes, file.source);

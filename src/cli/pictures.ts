@@ -2,7 +2,7 @@
 
 import { readdirSync } from "node:fs";
 import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import { redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
 import { systemReason } from "../core/whole-file.ts";
@@ -62,7 +62,7 @@ function inFolder(folder: string, action: string): string[] {
     .sort(byName);
   if (files.length > 0) return files;
   const hint = `a picture ends in ${PICTURE_EXTENSIONS.join(", ")}; for folders below it pass '${join(folder, "**")}'`;
-  throw new Error(message(`${action} the folder ${JSON.stringify(folder)}`, "it holds no picture", hint));
+  throw new BunTensorRtError(message(`${action} the folder ${JSON.stringify(folder)}`, "it holds no picture", hint));
 }
 
 function byPattern(pattern: string, action: string): string[] {
@@ -76,7 +76,7 @@ function byPattern(pattern: string, action: string): string[] {
   const isPattern = /[*?[\]{}]/.test(pattern);
   const { found, hint } = missingFile(pattern);
   const rule = isPattern ? "no picture fits the pattern" : found.replace(/file$/, "file or folder");
-  throw new Error(message(`${action} ${JSON.stringify(pattern)}`, rule, hint));
+  throw new BunTensorRtError(message(`${action} ${JSON.stringify(pattern)}`, rule, hint));
 }
 
 /** True for what may be gone, or another picture, when it is read again: an address, and a pipe. */
@@ -106,7 +106,7 @@ function expand(given: string, action: string): string[] {
   return stats.isDirectory() ? inFolder(operand, action) : [operand];
 }
 
-/** @throws {Error} If the operand stands for no file, or the system does not let one look */
+/** @throws {BunTensorRtError} If the operand stands for no file, or the system does not let one look */
 function expandReadable(operand: string, action: string): string[] {
   try {
     return expand(operand, action);
@@ -114,7 +114,7 @@ function expandReadable(operand: string, action: string): string[] {
     if ((cause as NodeJS.ErrnoException).code === undefined) throw cause;
     const found = `it cannot be read: ${systemReason(cause as Error)}`;
     const hint = "check the path and its permissions";
-    throw new Error(message(`${action} ${JSON.stringify(operand)}`, found, hint), { cause });
+    throw new BunTensorRtError(message(`${action} ${JSON.stringify(operand)}`, found, hint), { cause });
   }
 }
 
@@ -123,7 +123,7 @@ function expandReadable(operand: string, action: string): string[] {
  * else is a pattern. Sorted by name within each operand; a file that is named twice is taken once.
  *
  * @param action for messages, before the operand
- * @throws {Error} If an operand stands for no file
+ * @throws {BunTensorRtError} If an operand stands for no file
  */
 export function expandPictures(operands: readonly string[], action = "detect in"): string[] {
   const files = new Map<string, string>();
@@ -154,7 +154,7 @@ function commonFolder(files: readonly string[]): string {
  * @param files  at least one
  * @param rename from a file's name to the name wanted, such as another extension
  * @returns paths relative to the folder they go into, one a file
- * @throws {Error} If two files still get the same name
+ * @throws {BunTensorRtError} If two files still get the same name
  */
 export function outputNames(files: readonly string[], rename: (name: string) => string): string[] {
   const plain = files.map((file) => rename(ownName(file)));
@@ -165,5 +165,5 @@ export function outputNames(files: readonly string[], rename: (name: string) => 
   if (clash < 0) return nested;
   const [first, second] = [files[nested.indexOf(nested[clash]!)], files[clash]];
   const found = `${JSON.stringify(first)} and ${JSON.stringify(second)} would both become ${nested[clash]}`;
-  throw new Error(message("name the files to write", found, "rename one of them"));
+  throw new BunTensorRtError(message("name the files to write", found, "rename one of them"));
 }

@@ -1,7 +1,7 @@
 /** @module ResultTarget: where a run of `detect` writes, opened and checked before anything is loaded. */
 
 import { resolve } from "node:path";
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { overwritten } from "../core/stats-of.ts";
 import { type Output, openOutput, openWholeOutput, prepareFolder } from "../core/whole-file.ts";
@@ -22,7 +22,7 @@ export interface ResultTarget extends Disposable {
    * The sink, once the model is loaded.
    *
    * @param labels the model's class names, by class id
-   * @throws {Error} If none of them has a number in the annotations
+   * @throws {BunTensorRtError} If none of them has a number in the annotations
    */
   sink(labels: readonly string[]): ResultSink;
 }
@@ -42,7 +42,9 @@ function cocoSink(
     const missing = labels.filter((_, classId) => categoryId(classId) === undefined);
     if (annotations !== undefined && missing.length === labels.length) {
       const found = `none of the model's ${labels.length} class names is a category there`;
-      throw new Error(message(`number classes by ${JSON.stringify(annotationsPath)}`, found, "check the file"));
+      throw new BunTensorRtError(
+        message(`number classes by ${JSON.stringify(annotationsPath)}`, found, "check the file"),
+      );
     }
     if (missing.length > 0) logger.warn(`Left out, as the annotations have no such category: ${missing.join(", ")}`);
     return textSink(output, cocoFormat({ imageId, categoryId }));
@@ -71,7 +73,7 @@ function checkOutput({ output, model, annotations }: DetectArguments, files: rea
  * their index; none where they are not known yet
  * @param standardOutput where results go without `--output`; it stays open
  * @throws {OptionError} If it is a file that is read
- * @throws {Error} If the place cannot be written, or a picture cannot be numbered or named
+ * @throws {BunTensorRtError} If the place cannot be written, or a picture cannot be numbered or named
  */
 export function openTarget(
   args: DetectArguments,

@@ -21,7 +21,7 @@ export interface PictureSaver {
    * @param source the picture itself, where its file is none that can be read again
    * @returns the path of the copy
    * @throws {ImageError} If it cannot be decoded any more, or is too large to be drawn on
-   * @throws {Error} If it cannot be written
+   * @throws {BunTensorRtError} If it cannot be written
    */
   save(picture: PictureResult, source?: ImageSource): Promise<string>;
 }
@@ -62,7 +62,7 @@ function copyPaths(save: string, files: readonly string[]): string[] {
  * @param save   what `--save` says: the file itself for one picture, if it is named like one; else a folder
  * @param output where results are written as well
  * @throws {OptionError} If one file is to hold several, or a copy would be written over a picture, or over the results
- * @throws {Error} If it cannot be written, or two copies would have the same name
+ * @throws {BunTensorRtError} If it cannot be written, or two copies would have the same name
  */
 export function openSaver(save: string, files: readonly string[], output?: string): PictureSaver {
   const copies = copyPaths(save, files);

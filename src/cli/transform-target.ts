@@ -1,7 +1,7 @@
 /** @module TransformTarget: the files that `transform` writes, named and checked before anything is loaded. */
 
 import { dirname, extname, join } from "node:path";
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import { fileIdentity } from "../core/stats-of.ts";
 import { prepareFolder, writeFileWhole } from "../core/whole-file.ts";
 import { encodeImage } from "../image/encode.ts";
@@ -22,7 +22,7 @@ export interface TransformTarget {
    * Encode and write what was made of a picture; PNG and WebP keep alpha.
    *
    * @throws {ImageError} If the format cannot hold it
-   * @throws {Error} If it cannot be written
+   * @throws {BunTensorRtError} If it cannot be written
    */
   write(file: string, image: Image): Promise<void>;
 }
@@ -59,7 +59,7 @@ function pathsOf({ output, format }: TransformArguments, files: readonly string[
  *
  * @param files the pictures, at least one
  * @throws {OptionError} If `--output` does not fit the pictures, or one of them would be overwritten
- * @throws {Error} If the place cannot be written, or two files would have the same name
+ * @throws {BunTensorRtError} If the place cannot be written, or two files would have the same name
  */
 export function openTransformTarget(args: TransformArguments, files: readonly string[]): TransformTarget {
   const paths = pathsOf(args, files);
@@ -75,7 +75,8 @@ export function openTransformTarget(args: TransformArguments, files: readonly st
   const byFile = new Map(files.map((file, at) => [file, paths[at]!]));
   const pathOf = (file: string): string => {
     const path = byFile.get(file);
-    if (path === undefined) throw new Error(message(`write what is made of ${file}`, "it was not named before"));
+    if (path === undefined)
+      throw new BunTensorRtError(message(`write what is made of ${file}`, "it was not named before"));
     return path;
   };
   const { quality } = args;

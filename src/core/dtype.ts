@@ -1,6 +1,6 @@
 /** @module DType: element types of tensors, and the typed array and width of each. */
 
-import { message } from "./errors.ts";
+import { ArgumentError, message } from "./errors.ts";
 import { formatBytes } from "./units.ts";
 
 /** Typed array that holds the elements of each dtype on the host. `bool` is one byte, 0 or 1. */
@@ -69,7 +69,7 @@ function createBuffer(byteLength: number): ArrayBuffer {
     return new ArrayBuffer(byteLength);
   } catch (error) {
     const found = `there is none for ${formatBytes(byteLength)} in one piece`;
-    throw new RangeError(
+    throw new ArgumentError(
       message("allocate memory", found, "use fewer or smaller pictures at once, or a model with smaller tensors"),
       { cause: error },
     );
@@ -79,7 +79,7 @@ function createBuffer(byteLength: number): ArrayBuffer {
 /**
  * A zeroed array of `length` elements over its own ArrayBuffer, so that it never moves while native code reads it.
  *
- * @throws {RangeError} If memory does not suffice
+ * @throws {ArgumentError} If memory does not suffice
  */
 export function allocate<T extends DType>(dtype: T, length: number): DTypeMap[T] {
   return viewOf(dtype, createBuffer(length * bytesPerElement(dtype)), 0, length);

@@ -34,15 +34,38 @@ export function firstError(error: unknown): unknown {
   return error instanceof SuppressedError ? firstError(error.suppressed) : error;
 }
 
+/**
+ * The base of every error that this package throws on purpose.
+ *
+ * @example
+ * try {
+ *   await detector.detect(path);
+ * } catch (error) {
+ *   if (!(error instanceof BunTensorRtError)) throw error;
+ *   console.error(error.message);
+ * }
+ */
+export class BunTensorRtError extends Error {
+  override readonly name: string = "BunTensorRtError";
+  constructor(text: string, options?: ErrorOptions) {
+    super(shown(text), options);
+  }
+}
+
+/** An argument of a call has the wrong type, or a value out of its range. */
+export class ArgumentError extends BunTensorRtError {
+  override readonly name: string = "ArgumentError";
+}
+
 /** A library below us failed. */
-export class NativeError extends Error {
+export class NativeError extends BunTensorRtError {
   override readonly name: string = "NativeError";
   readonly code: string;
   readonly call: string;
   /** True for a fault inside a device's own work, after which every later call on that device fails as well. */
   readonly isDeviceLost: boolean = false;
   constructor(text: string, options: NativeErrorOptions) {
-    super(shown(text), options);
+    super(text, options);
     this.code = options.code;
     this.call = options.call;
   }
@@ -128,21 +151,21 @@ export class PlanMismatchError extends TensorRtError {
 }
 
 /** A shared library was not found, or has not the symbols that are needed. */
-export class LibraryLoadError extends Error {
+export class LibraryLoadError extends BunTensorRtError {
   override readonly name: string = "LibraryLoadError";
   /** The library's name, such as `"onnxruntime"`. */
   readonly library: string;
   /** Every path that was tried, in order, with what was wrong with it. */
   readonly tried: readonly string[];
   constructor(text: string, library: string, tried: readonly string[], options?: ErrorOptions) {
-    super(shown(text), options);
+    super(text, options);
     this.library = library;
     this.tried = tried;
   }
 }
 
 /** A tensor or picture has another shape or dtype than the one asked for. */
-export class ShapeError extends RangeError {
+export class ShapeError extends BunTensorRtError {
   override readonly name: string = "ShapeError";
   /** Name of the tensor. */
   readonly tensor: string;
@@ -150,7 +173,7 @@ export class ShapeError extends RangeError {
   readonly expected: string;
   readonly actual: string;
   constructor(text: string, details: { tensor: string; expected: string; actual: string }) {
-    super(shown(text));
+    super(text);
     this.tensor = details.tensor;
     this.expected = details.expected;
     this.actual = details.actual;
@@ -158,7 +181,7 @@ export class ShapeError extends RangeError {
 }
 
 /** A resource was used after `close()`. */
-export class ClosedError extends ReferenceError {
+export class ClosedError extends BunTensorRtError {
   override readonly name: string = "ClosedError";
   /** Label of the resource. */
   readonly resource: string;
@@ -169,12 +192,12 @@ export class ClosedError extends ReferenceError {
 }
 
 /** A file or a stream of bytes is not a picture that can be decoded. */
-export class ImageError extends Error {
+export class ImageError extends BunTensorRtError {
   override readonly name: string = "ImageError";
   /** Path, URL or a description of the bytes. */
   readonly source: string;
   constructor(text: string, source: string, options?: ErrorOptions) {
-    super(shown(text), options);
+    super(text, options);
     this.source = source;
   }
 }
@@ -200,61 +223,61 @@ export class DecodeTimeoutError extends ImageError {
 }
 
 /** No picture can be decoded, as every thread is held by one that has taken longer than allowed: no picture's own fault. */
-export class DecodeStalledError extends Error {
+export class DecodeStalledError extends BunTensorRtError {
   override readonly name: string = "DecodeStalledError";
 }
 
 /** A video cannot be opened, read or written; `message` holds what ffmpeg said. */
-export class VideoError extends Error {
+export class VideoError extends BunTensorRtError {
   override readonly name: string = "VideoError";
   /** Path or URL, without a password. */
   readonly source: string;
   constructor(text: string, source: string, options?: ErrorOptions) {
-    super(shown(text), options);
+    super(text, options);
     this.source = source;
   }
 }
 
 /** A Redis server refused a command, or the connection to it is gone. */
-export class RedisError extends Error {
+export class RedisError extends BunTensorRtError {
   override readonly name: string = "RedisError";
   /** First word of the server's refusal, such as `"NOGROUP"`; `"CONNECTION"` where there is no connection. */
   readonly code: string;
   constructor(text: string, code: string, options?: ErrorOptions) {
-    super(shown(text), options);
+    super(text, options);
     this.code = code;
   }
 }
 
 /** A file is not a model that can be loaded, or its tensors fit no known layout. */
-export class ModelError extends Error {
+export class ModelError extends BunTensorRtError {
   override readonly name: string = "ModelError";
   /** Path, or a description of the bytes. */
   readonly source: string;
   constructor(text: string, source: string, options?: ErrorOptions) {
-    super(shown(text), options);
+    super(text, options);
     this.source = source;
   }
 }
 
 /** A catalogue entry could not be fetched, checked or stored. */
-export class CatalogueError extends Error {
+export class CatalogueError extends BunTensorRtError {
   override readonly name: string = "CatalogueError";
   /** Name of the entry. */
   readonly entry: string;
   constructor(text: string, entry: string, options?: ErrorOptions) {
-    super(shown(text), options);
+    super(text, options);
     this.entry = entry;
   }
 }
 
 /** A transfer broke off, or what came of it is damaged: another try may help. */
-export class TransferError extends Error {
+export class TransferError extends BunTensorRtError {
   override readonly name: string = "TransferError";
 }
 
 /** A request that a server refuses, with what it answers. */
-export class RequestError extends Error {
+export class RequestError extends BunTensorRtError {
   override readonly name: string = "RequestError";
   /** HTTP status, 400–599. */
   readonly status: number;
@@ -268,7 +291,7 @@ export class RequestError extends Error {
     code: string,
     options: ErrorOptions & { headers?: Readonly<Record<string, string>> } = {},
   ) {
-    super(shown(text), options);
+    super(text, options);
     this.status = status;
     this.code = code;
     this.headers = options.headers ?? {};
@@ -276,12 +299,12 @@ export class RequestError extends Error {
 }
 
 /** An option is unknown, misspelt, or has a value out of its range; `cause` is the ZodError where there is one. */
-export class OptionError extends TypeError {
+export class OptionError extends BunTensorRtError {
   override readonly name: string = "OptionError";
   /** Path of the option, such as `"nms.iou"`. */
   readonly option: string;
   constructor(text: string, option: string, options?: ErrorOptions) {
-    super(shown(text), options);
+    super(text, options);
     this.option = option;
   }
 }

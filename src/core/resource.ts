@@ -1,6 +1,6 @@
 /** @module Resource: a native handle with one owner, and the ledger that knows which are open. */
 
-import { ClosedError, message } from "./errors.ts";
+import { BunTensorRtError, ClosedError, message } from "./errors.ts";
 import { logger } from "./log.ts";
 
 interface LedgerEntry {
@@ -83,12 +83,12 @@ export abstract class Resource implements Disposable {
   /**
    * Free the native handle. Calling it again does nothing.
    *
-   * @throws {Error} If resources made from this one are still open; nothing is freed then
+   * @throws {BunTensorRtError} If resources made from this one are still open; nothing is freed then
    */
   close(): void {
     if (this.#closed) return;
     if (this.#children > 0) {
-      throw new Error(
+      throw new BunTensorRtError(
         message(
           `close ${this.label}`,
           `resources made from it are still open: ${this.#children}`,

@@ -1,13 +1,14 @@
 /** @module Shape: dimensions of a tensor, where -1 stands for a dynamic one. */
 
+import { ArgumentError } from "./errors.ts";
 /** Dimensions, outermost first; -1 where the model leaves one open. */
 export type Shape = readonly number[];
 
-/** Number of elements; the empty shape is a scalar and has 1. @throws {RangeError} If a dimension is dynamic */
+/** Number of elements; the empty shape is a scalar and has 1. @throws {ArgumentError} If a dimension is dynamic */
 export function volume(shape: Shape): number {
   let product = 1;
   for (const dim of shape) {
-    if (dim < 0) throw new RangeError(`Cannot count the elements of ${formatShape(shape)}: a dimension is dynamic`);
+    if (dim < 0) throw new ArgumentError(`Cannot count the elements of ${formatShape(shape)}: a dimension is dynamic`);
     product *= dim;
   }
   return product;

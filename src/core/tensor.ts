@@ -25,7 +25,7 @@ export function formatTensorInfo(info: TensorInfo): string {
   return `${printable(info.name)}: ${info.dtype} ${formatShape(info.shape)}`;
 }
 
-/** A zeroed tensor that owns its memory. @throws {RangeError} If a dimension is dynamic */
+/** A zeroed tensor that owns its memory. @throws {ArgumentError} If a dimension is dynamic */
 export function createTensor<T extends DType>(dtype: T, shape: Shape): Tensor<T> {
   return { dtype, shape, data: allocate(dtype, volume(shape)) };
 }

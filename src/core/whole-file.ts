@@ -24,7 +24,7 @@ import {
 } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { message } from "./errors.ts";
+import { BunTensorRtError, message } from "./errors.ts";
 import { logger } from "./log.ts";
 import { fileIdentity, identityOf, statsOf } from "./stats-of.ts";
 
@@ -141,7 +141,9 @@ export function systemReason(error: Error): string {
 export function writeError(place: string, cause: unknown): Error {
   const { code = "" } = cause as NodeJS.ErrnoException;
   const hint = HINTS.get(code) ?? "choose another place, or make it writable";
-  return Object.assign(new Error(message(`write ${place}`, systemReason(cause as Error), hint), { cause }), { code });
+  return Object.assign(new BunTensorRtError(message(`write ${place}`, systemReason(cause as Error), hint), { cause }), {
+    code,
+  });
 }
 
 /** True for the error of a pipe whose reader has gone: `| head` does that. */
@@ -166,7 +168,7 @@ function named<T>(path: string, step: () => T): T {
 /**
  * Make a folder and make sure that files can be put into it.
  *
- * @throws {Error} If they cannot
+ * @throws {BunTensorRtError} If they cannot
  */
 export function prepareFolder(path: string): void {
   const probe = join(path, `.bun-tensorrt-${crypto.randomUUID()}.tmp`);
@@ -205,7 +207,7 @@ function replaceablePath(path: string): string | undefined {
  * Write a file so that no reader ever sees a part of it, and none stays where there is no room; and the folders above it. A link stays one, a file
  * keeps its rights, and what is no file, such as a pipe, is written as it is.
  *
- * @throws {Error} If it cannot be written
+ * @throws {BunTensorRtError} If it cannot be written
  */
 export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
   const place = named(path, () => replaceablePath(path));
@@ -244,7 +246,7 @@ function removeUnused(path: string, stats: Stats): void {
  * Open a file for results that can be read while it grows, or a pipe or device. A former content is kept until the first
  * write, so that a run that fails at its start loses nothing.
  *
- * @throws {Error} If it cannot be written
+ * @throws {BunTensorRtError} If it cannot be written
  */
 export function openOutput(path: string): Output {
   const isNew = !existsSync(path);
@@ -273,7 +275,7 @@ export function openOutput(path: string): Output {
  * Open a file for results that are of use only as a whole: until `finish` it stays what it was. What no other file can take
  * the place of is written as by {@linkcode openOutput}.
  *
- * @throws {Error} If it cannot be written
+ * @throws {BunTensorRtError} If it cannot be written
  */
 export function openWholeOutput(path: string): Output {
   const live = openOutput(path);

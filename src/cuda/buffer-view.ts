@@ -1,7 +1,7 @@
 /** @module BufferView: a borrowed piece of device memory. */
 
 import { bytesPerElement, type DType } from "../core/dtype.ts";
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import type { DevicePtr } from "../core/handle.ts";
 import { formatShape, type Shape, volume } from "../core/shape.ts";
 
@@ -42,13 +42,13 @@ export class BufferView<T extends DType = DType> implements TypedDeviceMemory<T>
    * A part of typed memory. Keeps the source referenced, so the owner's `close()` is seen.
    *
    * @param offset elements before it
-   * @throws {RangeError} If it reaches beyond the source
+   * @throws {ArgumentError} If it reaches beyond the source
    */
   static of<T extends DType>(source: TypedDeviceMemory<T>, shape: Shape, offset = 0): BufferView<T> {
     const end = offset + volume(shape);
     if (!Number.isInteger(offset) || offset < 0 || end > source.length) {
       const found = `the memory has ${source.length} elements: elements ${offset} to ${end} of ${source.dtype}`;
-      throw new RangeError(message(`view a part ${formatShape(shape)} of device memory`, found));
+      throw new ArgumentError(message(`view a part ${formatShape(shape)} of device memory`, found));
     }
     return new BufferView(source.dtype, shape, source, offset * bytesPerElement(source.dtype));
   }
@@ -59,7 +59,7 @@ export class BufferView<T extends DType = DType> implements TypedDeviceMemory<T>
    * @param pointer device address, not 0
    */
   static wrap<T extends DType>(pointer: number, dtype: T, shape: Shape): BufferView<T> {
-    if (pointer === 0) throw new RangeError(message("view device memory", "its address is NULL"));
+    if (pointer === 0) throw new ArgumentError(message("view device memory", "its address is NULL"));
     const byteLength = volume(shape) * bytesPerElement(dtype);
     return new BufferView(dtype, shape, { pointer: pointer as DevicePtr, byteLength }, 0);
   }

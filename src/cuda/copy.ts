@@ -3,7 +3,7 @@
  * except copies of ordinary arrays, which say so.
  */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import type { DeviceMemory } from "./buffer-view.ts";
 import { check } from "./check.ts";
@@ -34,7 +34,7 @@ export interface CopyRectangle {
 }
 
 function refuse(action: string, found: string, hint: string): never {
-  throw new RangeError(message(action, found, hint));
+  throw new ArgumentError(message(action, found, hint));
 }
 
 /** Number of bytes to copy, checked against both ends. */
@@ -60,7 +60,7 @@ function copyLength(action: string, targetBytes: number, sourceBytes: number, op
 function assertNotCapturing(stream: Stream): void {
   if (!stream.isCapturing) return;
   const hint = "copy from and to a PinnedBuffer inside a capture";
-  throw new TypeError(message("capture a copy of an ordinary array", "its memory may move", hint));
+  throw new ArgumentError(message("capture a copy of an ordinary array", "its memory may move", hint));
 }
 
 /**
@@ -69,8 +69,8 @@ function assertNotCapturing(stream: Stream): void {
  * From a {@linkcode PinnedBuffer} it only enqueues: leave the source alone until the copy has run. From an ordinary
  * array it waits for the stream's earlier work and returns once the array may be changed again.
  *
- * @throws {RangeError} If the part does not fit
- * @throws {TypeError} If an ordinary array is copied inside a graph capture
+ * @throws {ArgumentError} If the part does not fit
+ * @throws {ArgumentError} If an ordinary array is copied inside a graph capture
  */
 export function copyToDevice(target: DeviceMemory, source: PinnedBuffer | ArrayBufferView, options: CopyOptions): void {
   const byteLength = copyLength("copy to the device", target.byteLength, source.byteLength, options);
@@ -94,8 +94,8 @@ export function copyToDevice(target: DeviceMemory, source: PinnedBuffer | ArrayB
  * Into a {@linkcode PinnedBuffer} it only enqueues: read the target after an event recorded behind the copy. Into an
  * ordinary array it blocks until the copy, and all earlier work of the stream, is done.
  *
- * @throws {RangeError} If the part does not fit
- * @throws {TypeError} If an ordinary array is copied inside a graph capture
+ * @throws {ArgumentError} If the part does not fit
+ * @throws {ArgumentError} If an ordinary array is copied inside a graph capture
  */
 export function copyToHost(target: PinnedBuffer | ArrayBufferView, source: DeviceMemory, options: CopyOptions): void {
   const byteLength = copyLength("copy to the host", target.byteLength, source.byteLength, options);
@@ -114,7 +114,7 @@ export function copyToHost(target: PinnedBuffer | ArrayBufferView, source: Devic
   stream.synchronize();
 }
 
-/** Enqueue a copy from device memory to device memory; the parts must not overlap. @throws {RangeError} If it does not fit */
+/** Enqueue a copy from device memory to device memory; the parts must not overlap. @throws {ArgumentError} If it does not fit */
 export function copyOnDevice(target: DeviceMemory, source: DeviceMemory, options: CopyOptions): void {
   const byteLength = copyLength("copy on the device", target.byteLength, source.byteLength, options);
   if (byteLength === 0) return;
@@ -147,7 +147,7 @@ function copyRectangle(to: number, from: number, rectangle: CopyRectangle, kind:
   );
 }
 
-/** Enqueue a copy of a rectangle to the device, pitch by pitch. @throws {RangeError} If it does not fit */
+/** Enqueue a copy of a rectangle to the device, pitch by pitch. @throws {ArgumentError} If it does not fit */
 export function copyRectangleToDevice(
   target: DeviceMemory,
   source: PinnedBuffer,
@@ -158,7 +158,7 @@ export function copyRectangleToDevice(
   copyRectangle(target.pointer, source.pointer, rectangle, HOST_TO_DEVICE, options.stream);
 }
 
-/** Enqueue a copy of a rectangle to the host. @throws {RangeError} If it does not fit */
+/** Enqueue a copy of a rectangle to the host. @throws {ArgumentError} If it does not fit */
 export function copyRectangleToHost(
   target: PinnedBuffer,
   source: DeviceMemory,
@@ -169,7 +169,7 @@ export function copyRectangleToHost(
   copyRectangle(target.pointer, source.pointer, rectangle, DEVICE_TO_HOST, options.stream);
 }
 
-/** Enqueue a copy of a rectangle from device memory to device memory. @throws {RangeError} If it does not fit */
+/** Enqueue a copy of a rectangle from device memory to device memory. @throws {ArgumentError} If it does not fit */
 export function copyRectangleOnDevice(
   target: DeviceMemory,
   source: DeviceMemory,
@@ -186,7 +186,7 @@ export function fill(target: DeviceMemory, byte: number, options: OnStream): voi
   check(cudaRuntime().cudaMemsetAsync(target.pointer, byte, target.byteLength, handle), "cudaMemsetAsync");
 }
 
-/** Enqueue setting every byte of a rectangle of device memory. @throws {RangeError} If it does not fit */
+/** Enqueue setting every byte of a rectangle of device memory. @throws {ArgumentError} If it does not fit */
 export function fillRectangle(
   target: DeviceMemory,
   byte: number,

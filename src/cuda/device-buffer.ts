@@ -1,7 +1,7 @@
 /** @module DeviceBuffer: an owned, typed and shaped piece of device memory. */
 
 import { bytesPerElement, type DType } from "../core/dtype.ts";
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import type { DevicePtr } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
 import { formatShape, type Shape, volume } from "../core/shape.ts";
@@ -66,13 +66,13 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
    * neither waits for the GPU. The buffer holds the stream open. Where the device has no pools, it is as with `{ device }`.
    *
    * @param shape at least one element
-   * @throws {RangeError} If the shape is dynamic or empty
+   * @throws {ArgumentError} If the shape is dynamic or empty
    * @throws {OutOfMemoryError} If the device has not that much left
    */
   static create<T extends DType>(dtype: T, shape: Shape, source: BufferSource): DeviceBuffer<T> {
     const name = `${dtype} ${formatShape(shape)}`;
     const byteLength = volume(shape) * bytesPerElement(dtype);
-    if (byteLength === 0) throw new RangeError(message(`allocate ${name}`, "it must have at least one element"));
+    if (byteLength === 0) throw new ArgumentError(message(`allocate ${name}`, "it must have at least one element"));
     const granted = Math.ceil(byteLength / GRANULE_BYTES) * GRANULE_BYTES;
     if (!("stream" in source)) return DeviceBuffer.#onDevice(dtype, shape, granted, source.device, source.device);
     const { stream, pool } = source;
@@ -113,7 +113,7 @@ export class DeviceBuffer<T extends DType = DType> extends Resource implements D
    *
    * @param shape  of the part
    * @param offset elements before it, default 0
-   * @throws {RangeError} If the part reaches beyond the buffer
+   * @throws {ArgumentError} If the part reaches beyond the buffer
    */
   view(shape: Shape, offset = 0): BufferView<T> {
     return BufferView.of(this, shape, offset);

@@ -1,6 +1,6 @@
 /** @module Device: one GPU of this machine, with its primary context retained while it is open. */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
 import { readCString } from "../ffi/cstring.ts";
@@ -80,14 +80,16 @@ export class Device extends Resource {
    * Open a GPU and make it current on this thread. The same GPU may be opened several times.
    *
    * @param index from 0 on
-   * @throws {RangeError} If there is no such device
+   * @throws {ArgumentError} If there is no such device
    * @throws {LibraryLoadError} If libcudart or libcuda is nowhere
    * @throws {CudaError} If the driver or the GPU cannot be used
    */
   static open(index = 0): Device {
     const count = Device.count();
     if (!Number.isInteger(index) || index < 0 || index >= count) {
-      throw new RangeError(message(`open device ${index}`, `the devices are 0 to ${count - 1}`, "see Device.count()"));
+      throw new ArgumentError(
+        message(`open device ${index}`, `the devices are 0 to ${count - 1}`, "see Device.count()"),
+      );
     }
     current = -1;
     select(index);

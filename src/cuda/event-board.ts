@@ -1,6 +1,6 @@
 /** @module EventBoard: the events that a thread outside JS watches, and which of them are waited for. */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, BunTensorRtError, message } from "../core/errors.ts";
 import type { Handle } from "../core/handle.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { addressOf } from "../ffi/pointer.ts";
@@ -27,12 +27,12 @@ export class EventBoard {
   readonly #free: number[] = [];
   #used = 0;
 
-  /** A place for an event; the event stays open until `remove`. @throws {RangeError} If there is none left */
+  /** A place for an event; the event stays open until `remove`. @throws {ArgumentError} If there is none left */
   add(handle: Handle<"cudaEvent_t">): number {
     const place = this.#free.pop() ?? this.#used++;
     if (place >= CAPACITY) {
       this.#used = CAPACITY;
-      throw new RangeError(message("watch another event", `at most ${CAPACITY} are watched at once`));
+      throw new ArgumentError(message("watch another event", `at most ${CAPACITY} are watched at once`));
     }
     this.#handles[place] = BigInt(handle);
     return place;
@@ -68,7 +68,7 @@ export class EventBoard {
    * Watch on another thread until some of the events that are waited for are done. One call at a time.
    *
    * @param deviceIndex of the events
-   * @throws {Error} If the thread cannot be bound to the device
+   * @throws {BunTensorRtError} If the thread cannot be bound to the device
    */
   async watch(deviceIndex: number): Promise<void> {
     const done = await shimOffThread("bt_wait_any")(
@@ -81,6 +81,8 @@ export class EventBoard {
       PAUSE_US,
     );
     if (done >= SHIM_STATUS.ok) return;
-    throw new Error(message("watch events", `a thread cannot be bound to device ${deviceIndex}: status ${done}`));
+    throw new BunTensorRtError(
+      message("watch events", `a thread cannot be bound to device ${deviceIndex}: status ${done}`),
+    );
   }
 }

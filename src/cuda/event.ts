@@ -1,6 +1,6 @@
 /** @module Event: a mark in a stream, to wait for and to measure time between. */
 
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
@@ -121,10 +121,12 @@ export class Event extends Resource {
     return out.f32();
   }
 
-  /** @throws {Error} If a `wait` is under way */
+  /** @throws {BunTensorRtError} If a `wait` is under way */
   override close(): void {
     if (this.#waits > 0) {
-      throw new Error(message(`close ${this.label}`, `waits for it are under way: ${this.#waits}`, "await them first"));
+      throw new BunTensorRtError(
+        message(`close ${this.label}`, `waits for it are under way: ${this.#waits}`, "await them first"),
+      );
     }
     super.close();
   }

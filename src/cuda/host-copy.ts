@@ -1,6 +1,6 @@
 /** @module HostCopy: large copies within host memory, by several threads. */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import { shim } from "../ffi/shim.ts";
 
 /**
@@ -10,16 +10,16 @@ import { shim } from "../ffi/shim.ts";
  * @param target     u8; may not overlap with `source`
  * @param source     u8
  * @param byteLength how much, from the start of each
- * @throws {RangeError} If one of them is shorter
+ * @throws {ArgumentError} If one of them is shorter
  * @throws {LibraryLoadError} If the package has no shim for this platform
  */
 export function copyHost(target: Uint8Array, source: Uint8Array, byteLength: number): void {
   if (byteLength > target.length || byteLength > source.length) {
     const found = `both must have room for ${byteLength} bytes: found ${target.length} and ${source.length}`;
-    throw new RangeError(message("copy in host memory", found));
+    throw new ArgumentError(message("copy in host memory", found));
   }
   // Its only refusals are null and negative arguments, which the check above leaves no room for.
   if (byteLength > 0 && shim().bt_copy(target, source, byteLength) !== 0) {
-    throw new RangeError(message("copy in host memory", `bt_copy refuses it: ${byteLength} bytes`));
+    throw new ArgumentError(message("copy in host memory", `bt_copy refuses it: ${byteLength} bytes`));
   }
 }

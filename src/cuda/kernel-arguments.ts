@@ -1,6 +1,6 @@
 /** @module KernelArguments: the parameters of a kernel as one packed block, written in place and launched as it is. */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import type { DevicePtr } from "../core/handle.ts";
 import { addressOf } from "../ffi/pointer.ts";
 
@@ -58,15 +58,15 @@ export class KernelArguments {
 
   /**
    * @param parameters the kernel's parameters, from the manifest or {@linkcode layOut}
-   * @throws {RangeError} If there are none, or one is not aligned to its size
+   * @throws {ArgumentError} If there are none, or one is not aligned to its size
    */
   constructor(parameters: readonly Parameter[]) {
     const last = parameters.at(-1);
-    if (last === undefined) throw new RangeError(message("make an argument block", "the kernel has no parameters"));
+    if (last === undefined) throw new ArgumentError(message("make an argument block", "the kernel has no parameters"));
     for (const { name, type, offsetBytes, byteLength } of parameters) {
       if (byteLength !== BYTES[type] || offsetBytes % byteLength !== 0) {
         const found = `${name} (${type}) takes ${BYTES[type]} bytes at a multiple of that`;
-        throw new RangeError(message("make an argument block", `${found}: ${byteLength} bytes at ${offsetBytes}`));
+        throw new ArgumentError(message("make an argument block", `${found}: ${byteLength} bytes at ${offsetBytes}`));
       }
     }
     const byteLength = last.offsetBytes + last.byteLength;
@@ -83,34 +83,34 @@ export class KernelArguments {
     this.extra.set([BUFFER_POINTER, BigInt(addressOf(this.#u32)), BUFFER_SIZE, BigInt(addressOf(this.#length)), END]);
   }
 
-  /** Number of a parameter, for the setters: ask once, outside the hot path. @throws {RangeError} If there is none */
+  /** Number of a parameter, for the setters: ask once, outside the hot path. @throws {ArgumentError} If there is none */
   index(name: string): number {
     const at = this.parameters.findIndex((parameter) => parameter.name === name);
     if (at < 0) {
       const names = this.parameters.map((parameter) => parameter.name).join(", ");
-      throw new RangeError(message(`set the parameter ${JSON.stringify(name)}`, `the kernel has only ${names}`));
+      throw new ArgumentError(message(`set the parameter ${JSON.stringify(name)}`, `the kernel has only ${names}`));
     }
     return at;
   }
 
-  /** Write a device address. @throws {TypeError} If the parameter is no pointer */
+  /** Write a device address. @throws {ArgumentError} If the parameter is no pointer */
   setPointer(index: number, value: DevicePtr): void {
     const word = this.#word(index, "pointer");
     this.#u32[word] = value % 2 ** 32;
     this.#u32[word + 1] = value / 2 ** 32;
   }
 
-  /** Write an `int`. @throws {TypeError} If the parameter has another type */
+  /** Write an `int`. @throws {ArgumentError} If the parameter has another type */
   setI32(index: number, value: number): void {
     this.#i32[this.#word(index, "i32")] = value;
   }
 
-  /** Write an `unsigned int`. @throws {TypeError} If the parameter has another type */
+  /** Write an `unsigned int`. @throws {ArgumentError} If the parameter has another type */
   setU32(index: number, value: number): void {
     this.#u32[this.#word(index, "u32")] = value;
   }
 
-  /** Write a `float`. @throws {TypeError} If the parameter has another type */
+  /** Write a `float`. @throws {ArgumentError} If the parameter has another type */
   setF32(index: number, value: number): void {
     this.#f32[this.#word(index, "f32")] = value;
   }
@@ -128,6 +128,6 @@ export class KernelArguments {
   #refuse(index: number, type: ParameterType): never {
     const parameter = this.parameters[index];
     const found = parameter === undefined ? "there is none" : `${parameter.name} is ${parameter.type}`;
-    throw new TypeError(message(`set parameter ${index} as ${type}`, `the types must agree: ${found}`));
+    throw new ArgumentError(message(`set parameter ${index} as ${type}`, `the types must agree: ${found}`));
   }
 }

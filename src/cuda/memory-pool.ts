@@ -1,6 +1,6 @@
 /** @module MemoryPool: a pool of stream-ordered device memory of one's own. */
 
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
 import { formatBytes } from "../core/units.ts";
@@ -39,7 +39,7 @@ export class MemoryPool extends Resource {
   /**
    * Make a pool on a device.
    *
-   * @throws {Error} If the device has no pools
+   * @throws {BunTensorRtError} If the device has no pools
    * @throws {CudaError} If the pool cannot be made
    */
   static create(device: Device, options: MemoryPoolOptions = {}): MemoryPool {
@@ -48,7 +48,7 @@ export class MemoryPool extends Resource {
     device.assertOpen(`create a ${label}`);
     if (device.pool === undefined) {
       const hint = "allocate with { device } instead of { stream }";
-      throw new Error(message("create a memory pool", `${device.label} has no stream-ordered memory`, hint));
+      throw new BunTensorRtError(message("create a memory pool", `${device.label} has no stream-ordered memory`, hint));
     }
     const props = new Int32Array(new ArrayBuffer(PROPS_BYTES));
     props[0] = ALLOCATION_PINNED;

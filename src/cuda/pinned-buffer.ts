@@ -1,7 +1,7 @@
 /** @module PinnedBuffer: page-locked host memory, seen from JS as a typed array with no copy in between. */
 
 import { bytesPerElement, type DType, type DTypeMap, viewOf } from "../core/dtype.ts";
-import { message } from "../core/errors.ts";
+import { ArgumentError, BunTensorRtError, message } from "../core/errors.ts";
 import type { DevicePtr, HostPtr } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
 import { formatShape, type Shape, volume } from "../core/shape.ts";
@@ -79,13 +79,13 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
    * Allocate page-locked memory, not zeroed. Slow (it waits for the device): do it once, not per frame.
    *
    * @param shape at least one element
-   * @throws {RangeError} If the shape is dynamic or empty, or larger than an ArrayBuffer may be: 4 GiB in Bun 1.4
+   * @throws {ArgumentError} If the shape is dynamic or empty, or larger than an ArrayBuffer may be: 4 GiB in Bun 1.4
    * @throws {OutOfMemoryError} If the system locks no more memory
    */
   static create<T extends DType>(dtype: T, shape: Shape, device: Device, options: PinnedOptions = {}): PinnedBuffer<T> {
     const name = `page-locked ${dtype} ${formatShape(shape)}`;
     const byteLength = volume(shape) * bytesPerElement(dtype);
-    if (byteLength === 0) throw new RangeError(message(`allocate ${name}`, "it must have at least one element"));
+    if (byteLength === 0) throw new ArgumentError(message(`allocate ${name}`, "it must have at least one element"));
     device.assertOpen(`allocate ${name}`);
     device.makeCurrent();
     const { use = "copy" } = options;
@@ -134,12 +134,12 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
     return this.#mapped !== undefined;
   }
 
-  /** The memory as kernels see it. @throws {Error} If it was not made with `use: "mapped"` */
+  /** The memory as kernels see it. @throws {BunTensorRtError} If it was not made with `use: "mapped"` */
   get mapped(): DeviceMemory {
     this.assertOpen("use page-locked memory");
     if (this.#mapped === undefined) {
       const hint = 'create it with { use: "mapped" }';
-      throw new Error(message(`use ${this.label} in a kernel`, "it is not mapped for the device", hint));
+      throw new BunTensorRtError(message(`use ${this.label} in a kernel`, "it is not mapped for the device", hint));
     }
     return this.#mapped;
   }
@@ -151,13 +151,13 @@ export class PinnedBuffer<T extends DType = DType> extends Resource {
   }
 }
 
-/** @throws {RangeError} If there are more bytes than an ArrayBuffer may have */
+/** @throws {ArgumentError} If there are more bytes than an ArrayBuffer may have */
 function viewed(name: string, pointer: HostPtr, byteLength: number): ArrayBuffer {
   try {
     return nativeView(pointer, byteLength);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     const text = message(`allocate ${name}`, `no ArrayBuffer may have so many bytes: ${byteLength}`);
-    throw new RangeError(text, { cause });
+    throw new ArgumentError(text, { cause });
   }
 }

@@ -1,6 +1,6 @@
 /** @module Stream: a queue of GPU work that runs in order. */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
@@ -47,7 +47,7 @@ export class Stream extends Resource {
   /**
    * Make a stream that neither waits for the default stream nor makes it wait.
    *
-   * @throws {RangeError} If the device has no such priority
+   * @throws {ArgumentError} If the device has no such priority
    * @throws {CudaError} If the stream cannot be made
    */
   static create(device: Device, options: StreamOptions = {}): Stream {
@@ -56,7 +56,7 @@ export class Stream extends Resource {
     const priority = options.priority ?? 0;
     const [least, greatest] = device.priorityRange();
     if (!Number.isInteger(priority) || priority > least || priority < greatest) {
-      throw new RangeError(
+      throw new ArgumentError(
         message(`create ${label}`, `its priority must be an integer from ${greatest} to ${least}: ${priority}`),
       );
     }

@@ -5,7 +5,7 @@ import { findEntry } from "../catalogue/catalogue.ts";
 import { licenceLine } from "../catalogue/entry.ts";
 import { pull } from "../catalogue/pull.ts";
 import { isInstalled } from "../catalogue/store.ts";
-import { ModelError, message } from "../core/errors.ts";
+import { ArgumentError, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 
 /** A model to load, and what to call it in messages. */
@@ -36,7 +36,7 @@ function pathOf(url: URL | null, text: string): string {
  * Find out what a caller means: bytes, a path, a `file:` URL, or a name of the catalogue. A file of that name wins over
  * the catalogue. A name whose file is not on this machine is fetched, and its licence logged.
  *
- * @throws {TypeError} If it is anything else
+ * @throws {ArgumentError} If it is anything else
  * @throws {ModelError} If a URL is none, or not one of a file on this machine
  * @throws {CatalogueError} If the file cannot be fetched
  */
@@ -50,7 +50,7 @@ export async function modelSource(model: string | URL | Uint8Array): Promise<Mod
   if (typeof model !== "string") {
     const received = model === null ? "null" : typeof model;
     const found = `it must be a path, file: URL, bytes or a name of the catalogue, got ${received}`;
-    throw new TypeError(message("load a model", found, "give the bytes of anything else as a Uint8Array"));
+    throw new ArgumentError(message("load a model", found, "give the bytes of anything else as a Uint8Array"));
   }
   const path = model;
   const entry = findEntry(path);

@@ -1,6 +1,6 @@
 /** @module StagedBatch: one batch of pictures whose stages are run one by one. */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, BunTensorRtError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Placement } from "../image/geometry.ts";
@@ -69,7 +69,7 @@ export class StagedBatch extends Resource {
     const { maxBatch } = pipeline.backend;
     if (sources.length < 1 || sources.length > maxBatch) {
       const found = `it takes 1 to ${maxBatch} pictures, got ${sources.length}`;
-      return Promise.reject(new RangeError(message("stage a batch", found)));
+      return Promise.reject(new ArgumentError(message("stage a batch", found)));
     }
     return new Promise((resolve, reject) => {
       // The slot is held until the batch is closed: that is when this work ends.
@@ -133,11 +133,13 @@ export class StagedBatch extends Resource {
     this.assertOpen("run a stage");
     if (this.#running !== undefined) {
       const found = `one call at a time uses it: ${this.#running} is running`;
-      throw new Error(message("use a staged batch", found, "await the former call, or stage the pictures twice"));
+      throw new BunTensorRtError(
+        message("use a staged batch", found, "await the former call, or stage the pictures twice"),
+      );
     }
     if (this.#done >= stagesNeeded) return;
     const found = `${STAGES[stagesNeeded - 1]} must have run before: ${this.#done} of the stages have`;
-    throw new Error(message("run a stage", found, `the order is ${STAGES.join(", ")}`));
+    throw new BunTensorRtError(message("run a stage", found, `the order is ${STAGES.join(", ")}`));
   }
 
   /** Run a stage; those after it count as not run from then on, whatever comes of it. */

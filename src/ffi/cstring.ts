@@ -1,7 +1,7 @@
 /** @module C strings: NUL-terminated UTF-8, both ways. */
 
 import { CString, type Pointer } from "bun:ffi";
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 
 const encoder = new TextEncoder();
 
@@ -11,11 +11,11 @@ const encoder = new TextEncoder();
  * The array has its own ArrayBuffer, so it does not move while the call runs; keep it referenced as long as the library
  * keeps the pointer.
  *
- * @throws {TypeError} If the text holds a NUL, which would cut it short
+ * @throws {ArgumentError} If the text holds a NUL, which would cut it short
  */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
   if (text.includes("\0")) {
-    throw new TypeError(message("pass a string to a native call", `it holds a NUL: ${JSON.stringify(text)}`));
+    throw new ArgumentError(message("pass a string to a native call", `it holds a NUL: ${JSON.stringify(text)}`));
   }
   const bytes = encoder.encode(text);
   const terminated = new Uint8Array(new ArrayBuffer(bytes.length + 1));

@@ -2,7 +2,7 @@
 
 import { createRequire } from "node:module";
 import type { TypeObject } from "koffi";
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 
 type Koffi = typeof import("koffi");
@@ -58,7 +58,7 @@ function setUp(loaded: Koffi): void {
     if (stackBytes < STACK_BYTES) {
       const found = `other code has used koffi before, with stacks of ${stackBytes} bytes: ${STACK_BYTES} are needed`;
       const hint = `call koffi.config({ async_stack_size: ${STACK_BYTES} }) in front of its first koffi.load()`;
-      throw new Error(message("call native code off the JS thread", found, hint), { cause: error });
+      throw new BunTensorRtError(message("call native code off the JS thread", found, hint), { cause: error });
     }
     logger.debug("koffi was set up by other code of this process, and stays as it is");
   }
@@ -67,7 +67,7 @@ function setUp(loaded: Koffi): void {
 /** koffi is an addon: it is loaded with the first off-thread function, so that importing the package loads nothing. */
 function loadKoffi(): Koffi {
   if (!Bun.semver.satisfies(Bun.version, `>=${OLDEST_BUN}`)) {
-    throw new Error(
+    throw new BunTensorRtError(
       message("call native code off the JS thread", `Bun must be ${OLDEST_BUN} or newer: ${Bun.version}`, "update Bun"),
     );
   }

@@ -1,7 +1,7 @@
 /** @module Pointer: the address of memory that stays in place. */
 
 import { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 
 /**
  * The address of the first byte of a view, as a number. For calls that keep or use a pointer beyond the call itself;
@@ -11,11 +11,11 @@ import { message } from "../core/errors.ts";
  * The caller keeps the view referenced for as long as the pointer is in use: in a field of an object that is, as a
  * variable that is not read again is no reference, not even at the top of a module.
  *
- * @throws {RangeError} If the view is empty: it has no address
+ * @throws {ArgumentError} If the view is empty: it has no address
  */
 export function addressOf(view: ArrayBufferView): number {
   if (view.byteLength === 0) {
-    throw new RangeError(message("take the address of a view", "it must have at least one byte, got 0"));
+    throw new ArgumentError(message("take the address of a view", "it must have at least one byte, got 0"));
   }
   return ptr(view.buffer as ArrayBuffer, view.byteOffset);
 }

@@ -1,6 +1,6 @@
 /** @module Scratch: out-parameters over explicit ArrayBuffers, which never move (small typed arrays do). */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 
 const LARGEST_POINTER = 2 ** 53;
 
@@ -29,11 +29,11 @@ export class OutCells {
     this.#low.fill(0);
   }
 
-  /** A pointer, handle or size as a number. @throws {RangeError} If it is 2^53 or more */
+  /** A pointer, handle or size as a number. @throws {ArgumentError} If it is 2^53 or more */
   pointer(cell = 0): number {
     const value = this.#low[cell * 2]! + this.#low[cell * 2 + 1]! * 2 ** 32;
     if (value >= LARGEST_POINTER) {
-      throw new RangeError(message("use a native pointer", `it must be below 2^53: 0x${value.toString(16)}`));
+      throw new ArgumentError(message("use a native pointer", `it must be below 2^53: 0x${value.toString(16)}`));
     }
     return value;
   }

@@ -1,6 +1,6 @@
 /** @module JpegDecoder: one libturbojpeg handle, decoding off the JS thread into memory the caller gives. */
 
-import { LibraryLoadError, message } from "../core/errors.ts";
+import { BunTensorRtError, LibraryLoadError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { readCString } from "../ffi/cstring.ts";
 import { addressOf } from "../ffi/pointer.ts";
@@ -70,7 +70,7 @@ function createHandle({ symbols }: TurboJpeg): TjHandle {
   const handle = symbols.tjInitDecompress();
   if (handle === null) {
     const reason = readCString(Number(symbols.tjGetErrorStr2(null) ?? 0));
-    throw new Error(message("create a JpegDecoder", `tjInitDecompress failed: ${reason}`));
+    throw new BunTensorRtError(message("create a JpegDecoder", `tjInitDecompress failed: ${reason}`));
   }
   return handle;
 }
@@ -238,7 +238,9 @@ export class JpegDecoder extends Resource {
     this.assertOpen("decode a picture");
     if (this.isBusy) {
       const found = "the decoder takes one call at a time, and one is in flight";
-      throw new Error(message("decode a picture", found, "await the former call, or make one decoder per picture"));
+      throw new BunTensorRtError(
+        message("decode a picture", found, "await the former call, or make one decoder per picture"),
+      );
     }
   }
 
@@ -251,7 +253,7 @@ export class JpegDecoder extends Resource {
 
   #destroy(): void {
     if (this.#library.symbols.tjDestroy(this.#handle) !== 0) {
-      throw new Error(message("destroy a JpegDecoder", "tjDestroy failed"));
+      throw new BunTensorRtError(message("destroy a JpegDecoder", "tjDestroy failed"));
     }
   }
 

@@ -1,7 +1,7 @@
 /** @module PictureDecoder: picture files to upright RGB, frame after frame, in memory that is kept. */
 
 import { allocate } from "../core/dtype.ts";
-import { ImageError, LibraryLoadError, message } from "../core/errors.ts";
+import { BunTensorRtError, ImageError, LibraryLoadError, message } from "../core/errors.ts";
 import { grownLength } from "../core/grown-length.ts";
 import { logger } from "../core/log.ts";
 import { RepeatedLine } from "../core/repeated-line.ts";
@@ -172,7 +172,9 @@ export class PictureDecoder extends Resource {
     this.assertOpen("decode a picture");
     if (this.#isBusy) {
       const found = "the decoder takes one call at a time, and one is in flight";
-      throw new Error(message("decode a picture", found, "await the former call, or make one decoder per picture"));
+      throw new BunTensorRtError(
+        message("decode a picture", found, "await the former call, or make one decoder per picture"),
+      );
     }
     this.#isBusy = true;
     try {

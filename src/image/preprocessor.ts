@@ -1,6 +1,6 @@
 /** @module Preprocessor: from a decoded picture to its row of the input tensor, in one pass on the CPU. */
 
-import { message, ShapeError } from "../core/errors.ts";
+import { ArgumentError, message, ShapeError } from "../core/errors.ts";
 import { formatShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { isSamePadding, type Placement, place } from "./geometry.ts";
@@ -48,14 +48,14 @@ export class Preprocessor {
   readonly #plans: PreprocessPlan[] = [];
   readonly #target: RowTarget;
 
-  /** @throws {RangeError} If the numbers of `preprocessing` give values that are not finite, as a `std` of 0 does */
+  /** @throws {ArgumentError} If the numbers of `preprocessing` give values that are not finite, as a `std` of 0 does */
   constructor(preprocessing: Preprocessing) {
     this.#preprocessing = preprocessing;
     this.#table = levelTable(preprocessing, [0, 1, 2]);
     this.#swappedTable = levelTable(preprocessing, [2, 1, 0]);
     if (!this.#table.every(Number.isFinite)) {
       const { scale, mean, std, dtype } = preprocessing;
-      throw new RangeError(
+      throw new ArgumentError(
         message(
           "normalise pictures",
           `the values must be finite in ${dtype}: scale ${scale}, mean ${mean.join(" ")}, std ${std.join(" ")}`,

@@ -1,7 +1,7 @@
 /** @module ImageSource: everything a picture can come from, and reading its bytes. */
 
 import { fileURLToPath } from "node:url";
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import { passwordHint, redact } from "../core/shown.ts";
 import { missingFile } from "../core/stats-of.ts";
 import { formatBytes } from "../core/units.ts";
@@ -154,7 +154,7 @@ export function isImage(source: ImageSource): source is Image {
  * Read the bytes of a picture file from wherever it is. Bytes that are given are not copied.
  *
  * @throws {ImageError} If the file is missing, cannot be read, or the server does not deliver it
- * @throws {TypeError} If the source is none of {@linkcode ImageSource}
+ * @throws {ArgumentError} If the source is none of {@linkcode ImageSource}
  */
 export async function readSource(
   source: Exclude<ImageSource, Image>,
@@ -169,5 +169,5 @@ export async function readSource(
   if (source instanceof ArrayBuffer) return { bytes: new Uint8Array(source), name: "bytes" };
   if (source instanceof Blob) return readBlob(source);
   const found = `it must be a path, URL, Blob, bytes or Image, got ${source === null ? "null" : typeof source}`;
-  throw new TypeError(message("read a picture", found, "wrap other binary data in a Uint8Array"));
+  throw new ArgumentError(message("read a picture", found, "wrap other binary data in a Uint8Array"));
 }

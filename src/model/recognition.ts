@@ -38,7 +38,7 @@ export function recognition<Plan extends DecodePlan>(
   const known = names === undefined ? "no class names" : `${names.length} class names`;
   return {
     layout: layout.name,
-    reason: `${outputs.map(formatTensorInfo).join(", ")}${at}; ${traits.forced ? "as the caller says" : known}`,
+    reason: `${outputs.map(formatTensorInfo).join(", ")}${at}; ${traits.forced ? "named by the caller" : known}`,
     unexplained: traits.model.outputs.filter((info) => !outputs.includes(info) && !auxiliary.includes(info)),
     imageInput: image.name,
     sizeInputs,

@@ -1,6 +1,6 @@
 /** @module Selector: from candidates to detections: class filter, threshold, order, NMS, maximum count. */
 
-import { ModelError, message } from "../core/errors.ts";
+import { ArgumentError, ModelError, message } from "../core/errors.ts";
 import type { Candidates } from "./candidates.ts";
 import type { DetectionBlock } from "./detection-block.ts";
 import type { Recognition } from "./layout.ts";
@@ -56,7 +56,7 @@ export class Selector {
    *
    * @param recognition says whether NMS is needed, and which layout a message names
    * @param block       room for `selection.maxDetections` rows
-   * @throws {RangeError} If the block has room for fewer
+   * @throws {ArgumentError} If the block has room for fewer
    * @throws {ModelError} If a score is no probability
    */
   select(
@@ -67,7 +67,7 @@ export class Selector {
   ): void {
     const { maxDetections } = selection;
     if (block.scores.length < maxDetections) {
-      throw new RangeError(
+      throw new ArgumentError(
         message("select detections", `the block must have room for ${maxDetections}: it has ${block.scores.length}`),
       );
     }

@@ -1,6 +1,6 @@
 /** @module BatchCheck: whether the data of a batch codes all of its pixels, found out on the GPU while nvJPEG decodes. */
 
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
@@ -117,7 +117,8 @@ export class BatchCheck extends Resource {
       addressOf(this.#offsets.cells),
       addressOf(this.#statuses),
     );
-    if (status !== SHIM_STATUS.ok) throw new Error(message("lay JPEG files out", `the shim returned ${status}`));
+    if (status !== SHIM_STATUS.ok)
+      throw new BunTensorRtError(message("lay JPEG files out", `the shim returned ${status}`));
     return this.#staging;
   }
 

@@ -1,6 +1,6 @@
 /** @module JpegSurface: the device memory that one picture after the other is decoded into. */
 
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import type { DevicePtr } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
 import { copyToDevice } from "../cuda/copy.ts";
@@ -70,13 +70,15 @@ export class JpegSurface extends Resource {
   /**
    * Hold the surface for one picture. Called by the decoder.
    *
-   * @throws {Error} If a picture is being decoded into it
+   * @throws {BunTensorRtError} If a picture is being decoded into it
    */
   async whileBusy<T>(work: () => Promise<T>): Promise<T> {
     this.assertOpen("decode a picture");
     if (this.#isBusy) {
       const found = "the surface takes one picture at a time, and one is being decoded into it";
-      throw new Error(message("decode a picture", found, "await the former call, or make one surface per picture"));
+      throw new BunTensorRtError(
+        message("decode a picture", found, "await the former call, or make one surface per picture"),
+      );
     }
     this.#isBusy = true;
     try {
@@ -118,10 +120,12 @@ export class JpegSurface extends Resource {
     return this.#decoded.data;
   }
 
-  /** @throws {Error} If a picture is being decoded into it */
+  /** @throws {BunTensorRtError} If a picture is being decoded into it */
   override close(): void {
     if (this.#isBusy) {
-      throw new Error(message("close a JpegSurface", "a picture is being decoded into it", "await that call first"));
+      throw new BunTensorRtError(
+        message("close a JpegSurface", "a picture is being decoded into it", "await that call first"),
+      );
     }
     super.close();
   }

@@ -1,6 +1,6 @@
 /** @module LaneQueue: pictures of any callers joined to batches for the lanes of one backend. */
 
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import type { JpegKernels } from "./jpeg-kernels.ts";
 import { type JpegJob, JpegLane, type JpegVerdict, type LaneOptions } from "./jpeg-lane.ts";
 import type { NvJpegHandle } from "./nvjpeg-handle.ts";
@@ -89,10 +89,10 @@ export class LaneQueue {
     return lane;
   }
 
-  /** Close the lanes. @throws {Error} If a picture is under way */
+  /** Close the lanes. @throws {BunTensorRtError} If a picture is under way */
   close(): void {
     if (this.#waiting.length > 0 || this.#running > 0) {
-      throw new Error(message("close a LaneQueue", "pictures are under way", "await them first"));
+      throw new BunTensorRtError(message("close a LaneQueue", "pictures are under way", "await them first"));
     }
     // Each is closed whatever happens to the others.
     using owned = new DisposableStack();

@@ -1,6 +1,6 @@
 /** @module Inference: a prepared run, for the hot path: same inputs, same shapes, frame after frame. */
 
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { type BindingParts, RunBinding } from "./run-binding.ts";
@@ -38,12 +38,12 @@ export class Inference extends Resource {
    * @returns the outputs by name, valid until the next `run` or `close`: the same map each time
    * @throws {OnnxRuntimeError} If the run fails
    * @throws {ClosedError} If it is closed, or was closed while running
-   * @throws {Error} If it is still running
+   * @throws {BunTensorRtError} If it is still running
    */
   async run(options?: InferenceRunOptions): Promise<ReadonlyMap<string, Tensor>> {
     this.assertOpen("run the model");
     if (this.#binding.isRunning) {
-      throw new Error(
+      throw new BunTensorRtError(
         message(
           "run the model",
           `the last run has not settled yet: ${this.label}`,

@@ -1,6 +1,6 @@
 /** @module BindingCache: the few input shapes whose memory a slot keeps, the newest being the one in use. */
 
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import type { Size } from "./backend.ts";
 
 /** What is made once for a batch size and an input size. */
@@ -44,11 +44,11 @@ export class BindingCache<Binding extends ShapeBinding> {
    * The one that was found or added last.
    *
    * @param action for the message: `infer`
-   * @throws {Error} If there is none yet
+   * @throws {BunTensorRtError} If there is none yet
    */
   current(action: string): Binding {
     const binding = this.#kept.at(-1);
-    if (binding === undefined) throw new Error(message(action, "nothing has been pre-processed yet"));
+    if (binding === undefined) throw new BunTensorRtError(message(action, "nothing has been pre-processed yet"));
     return binding;
   }
 

@@ -194,7 +194,7 @@ export class DetectionServer implements AsyncDisposable {
  *
  * @param detector stays its caller's: close it after the server
  * @throws {OptionError} If an option is unknown or out of range
- * @throws {Error} If the address is taken
+ * @throws {BunTensorRtError} If the address is taken
  *
  * @example
  * ```ts

@@ -2,7 +2,7 @@
 
 import { lstatSync, rmSync } from "node:fs";
 import { createConnection } from "node:net";
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 
 /** Where a server was to listen: at a host and port, or on a Unix socket. */
 export interface ListenAddress {
@@ -27,7 +27,7 @@ export function listenError(action: string, { host, port, unix }: ListenAddress,
       ? "stop the server that listens there, remove the file if it is none of a server's, or choose another path"
       : `choose another ${isUnix ? "path" : "address with host and port"}`;
   const found = `it cannot listen on ${where}: ${reason ?? (cause as Error).message}`;
-  return new Error(message(action, found, hint), { cause });
+  return new BunTensorRtError(message(action, found, hint), { cause });
 }
 
 /**

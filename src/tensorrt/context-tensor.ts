@@ -137,7 +137,7 @@ export class OutputAllocator extends Resource {
    * Make an allocator and let it place an output.
    *
    * @param output name of an output whose shape depends on the data
-   * @throws {RangeError} If the engine has no such tensor
+   * @throws {ArgumentError} If the engine has no such tensor
    */
   static create(context: AllocatingContext, output: string): OutputAllocator {
     const tensor = context.tensor(output);

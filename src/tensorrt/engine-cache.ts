@@ -2,7 +2,7 @@
 
 import { accessSync, constants, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
-import { ModelError, message, PlanMismatchError } from "../core/errors.ts";
+import { BunTensorRtError, ModelError, message, PlanMismatchError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { formatDuration } from "../core/units.ts";
@@ -62,7 +62,7 @@ function unwritable(action: string, place: string, cause: unknown): Error {
   const { code, message: text } = cause as NodeJS.ErrnoException;
   const isFull = code === "ENOSPC" || code === "EDQUOT";
   const hint = `${isFull ? "make room" : "make it writable"}, or set BUN_TENSORRT_CACHE to another folder`;
-  return new Error(message(action, `${place} cannot be written: ${text}`, hint), { cause });
+  return new BunTensorRtError(message(action, `${place} cannot be written: ${text}`, hint), { cause });
 }
 
 /** Plans in a folder. Several processes may use it at once. */
@@ -80,7 +80,7 @@ export class EngineCache {
    * @param model       bytes of an `.onnx` file
    * @param options     of the build; another choice is another plan
    * @param environment where and how to build; without a device, CUDA's device 0 (TensorRT-RTX may do without)
-   * @throws {Error} If the folder cannot be written: before the build where that is known then
+   * @throws {BunTensorRtError} If the folder cannot be written: before the build where that is known then
    * @throws as {@linkcode buildPlan} does
    */
   async obtain(

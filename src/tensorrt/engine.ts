@@ -1,6 +1,6 @@
 /** @module Engine: a model compiled for one GPU. */
 
-import { message, ShapeError } from "../core/errors.ts";
+import { ArgumentError, message, ShapeError } from "../core/errors.ts";
 import type { DeviceMemory } from "../cuda/buffer-view.ts";
 import type { Device } from "../cuda/device.ts";
 import type { Stream } from "../cuda/stream.ts";
@@ -76,12 +76,14 @@ export class Engine extends NativeObject {
     return this.tensors.filter((tensor) => tensor.mode === "output");
   }
 
-  /** One input or output. @throws {RangeError} If the engine has none of that name */
+  /** One input or output. @throws {ArgumentError} If the engine has none of that name */
   tensor(name: string): EngineTensor {
     const found = this.tensors.find((tensor) => tensor.name === name);
     if (found !== undefined) return found;
     const names = this.tensors.map((tensor) => JSON.stringify(tensor.name)).join(", ");
-    throw new RangeError(message(`use tensor ${JSON.stringify(name)} of ${this.source}`, `its tensors are ${names}`));
+    throw new ArgumentError(
+      message(`use tensor ${JSON.stringify(name)} of ${this.source}`, `its tensors are ${names}`),
+    );
   }
 
   /** Name of the network, as the builder was told. */
@@ -192,7 +194,7 @@ export class ExecutionContext extends NativeObject {
     return this.engine.runtime.device;
   }
 
-  /** One input or output, to be looked up once and kept. @throws {RangeError} If the engine has none of that name */
+  /** One input or output, to be looked up once and kept. @throws {ArgumentError} If the engine has none of that name */
   tensor(name: string): ContextTensor {
     const info = this.engine.tensor(name);
     return this.tensors[this.engine.tensors.indexOf(info)]!;

@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { getSystemErrorName } from "node:util";
-import { message } from "../core/errors.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import { cString } from "../ffi/cstring.ts";
@@ -36,13 +36,13 @@ export class FileLock extends Resource {
    *
    * @param path of a file that is made if need be, and left behind
    * @returns `undefined` if another process, or another part of this one, holds it
-   * @throws {Error} If the file cannot be made
+   * @throws {BunTensorRtError} If the file cannot be made
    */
   static tryAcquire(path: string): FileLock | undefined {
     const descriptor = shim().bt_file_lock(cString(path));
     if (descriptor >= 0) return new FileLock(path, descriptor);
     if (descriptor === SHIM_STATUS.failed) return undefined;
-    throw new Error(message(`lock ${path}`, `the system refused it: ${getSystemErrorName(descriptor)}`));
+    throw new BunTensorRtError(message(`lock ${path}`, `the system refused it: ${getSystemErrorName(descriptor)}`));
   }
 
   /**
@@ -64,6 +64,6 @@ export class FileLock extends Resource {
   protected override release(): void {
     const status = shim().bt_file_unlock(this.#descriptor);
     if (status !== SHIM_STATUS.ok)
-      throw new Error(message(`free ${this.label}`, `the system refused it: errno ${-status}`));
+      throw new BunTensorRtError(message(`free ${this.label}`, `the system refused it: errno ${-status}`));
   }
 }

@@ -1,6 +1,6 @@
 /** @module Ring: the queue that TensorRT's threads write into through the shim, read on the JS thread. */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 
 /** What a record tells. The numbers are BT_RECORD_* of native/shim.h. */
@@ -37,7 +37,7 @@ export class Ring {
   /** @param capacityBytes beyond it, records are dropped and counted */
   constructor(capacityBytes: number) {
     const handle = shim().bt_ring_create(capacityBytes);
-    if (handle === null) throw new RangeError(message(`make a ring of ${capacityBytes} bytes`, "memory ran out"));
+    if (handle === null) throw new ArgumentError(message(`make a ring of ${capacityBytes} bytes`, "memory ran out"));
     this.handle = handle;
   }
 

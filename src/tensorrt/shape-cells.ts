@@ -1,6 +1,6 @@
 /** @module ShapeCells: dimensions on their way through the shim, over memory that stays in place. */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import { formatShape, type Shape } from "../core/shape.ts";
 
 /** BT_MAX_DIMS of native/shim.h. */
@@ -16,11 +16,11 @@ export class ShapeCells {
     return Array.from(this.cells.subarray(0, rank));
   }
 
-  /** Write dimensions for a call. @returns the rank @throws {RangeError} If there are more than eight */
+  /** Write dimensions for a call. @returns the rank @throws {ArgumentError} If there are more than eight */
   write(shape: Shape): number {
     const rank = shape.length;
     if (rank > MAX_DIMS) {
-      throw new RangeError(message(`pass the shape ${formatShape(shape)}`, `it may have ${MAX_DIMS} dimensions`));
+      throw new ArgumentError(message(`pass the shape ${formatShape(shape)}`, `it may have ${MAX_DIMS} dimensions`));
     }
     for (let axis = 0; axis < rank; axis++) this.cells[axis] = shape[axis]!;
     return rank;

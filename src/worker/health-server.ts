@@ -43,7 +43,7 @@ function readOnly(hosts: OwnHosts, work: () => Response | Promise<Response>): An
  * Listen: `GET /healthz` (200 as long as the process makes headway), `GET /readyz` (200 while frames are read) and
  * `GET /metrics`. Its owner stops it.
  *
- * @throws {Error} If the port is taken, or the address none of this machine
+ * @throws {BunTensorRtError} If the port is taken, or the address none of this machine
  */
 export function startHealthServer(address: HealthAddress, source: HealthSource): Bun.Server<undefined> {
   const { port, host } = address;

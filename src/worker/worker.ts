@@ -170,7 +170,7 @@ export class Worker {
    * Read and answer frames until `stop`. Connects first, and waits for a server that is not there yet.
    *
    * @throws {RedisError} If the server refuses the password, the database or the group
-   * @throws {Error} If the HTTP port is taken
+   * @throws {BunTensorRtError} If the HTTP port is taken
    */
   run(): Promise<void> {
     this.#running ??= this.#run();

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { ArgumentError } from "../../src/core/errors.ts";
 import { cString, readCString } from "../../src/ffi/cstring.ts";
 import { addressOf } from "../../src/ffi/pointer.ts";
 
@@ -10,7 +11,7 @@ test("cString() is UTF-8 with one NUL, over an ArrayBuffer of its own", () => {
 });
 
 test("cString() refuses a NUL, which would cut the text short", () => {
-  expect(() => cString("a\0b")).toThrow(TypeError);
+  expect(() => cString("a\0b")).toThrow(ArgumentError);
   expect(() => cString("a\0b")).toThrow('Cannot pass a string to a native call: it holds a NUL: "a\\u0000b"');
 });
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ShapeError } from "../../src/core/errors.ts";
+import { ArgumentError, ShapeError } from "../../src/core/errors.ts";
 import { createTensor } from "../../src/core/tensor.ts";
 import { FITS, type Placement } from "../../src/image/geometry.ts";
 import { bytesPerPixel, type Image, imageOf, type PackedFormat, type PackedImage } from "../../src/image/image.ts";
@@ -278,6 +278,6 @@ test("Preprocessor.run() refuses a tensor of another shape or dtype, and a pictu
 
 test("Preprocessor refuses numbers that give no finite values", () => {
   expect(() => new Preprocessor({ ...YOLO_PREPROCESSING, std: [1, 0, 1] })).toThrow("std 1 0 1");
-  expect(() => new Preprocessor({ ...YOLO_PREPROCESSING, scale: Number.NaN })).toThrow(RangeError);
+  expect(() => new Preprocessor({ ...YOLO_PREPROCESSING, scale: Number.NaN })).toThrow(ArgumentError);
   expect(() => new Preprocessor({ ...YOLO_PREPROCESSING, dtype: "f16", scale: 1000 })).toThrow("finite in f16");
 });

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { ImageError } from "../../src/core/errors.ts";
+import { ArgumentError, ImageError } from "../../src/core/errors.ts";
 import { freePixels } from "../../src/image/image.ts";
 import { isImage, readSource } from "../../src/image/source.ts";
 import { paint, paintedJpeg } from "../support/pictures.ts";
@@ -137,7 +137,7 @@ test("readSource() says what is wrong with a URL", async () => {
 
 test("readSource() refuses what is no source", async () => {
   for (const wrong of [undefined, null, 7, {}]) {
-    await expect(readSource(wrong as unknown as string)).rejects.toThrow(TypeError);
+    await expect(readSource(wrong as unknown as string)).rejects.toThrow(ArgumentError);
   }
 });
 

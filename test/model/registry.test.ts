@@ -802,7 +802,7 @@ test("a layout that is forced settles what is open, but must fit the shapes", ()
   const yolox = model([["output", [1, 8400, 8]]]);
   expect(recogniseModel(yolox, { layout: "yolox" })).toMatchObject({
     layout: "yolox",
-    reason: "output: f32 [1, 8400, 8]; as the caller says",
+    reason: "output: f32 [1, 8400, 8]; named by the caller",
     plan: { classes: 3 },
   });
   expect(recogniseModel(yolox, { layout: "yolox-decoded" }).plan).toMatchObject({ kind: "dense", score: "product" });

@@ -1,7 +1,7 @@
 /** @module Build command: an ONNX model in, a TensorRT plan out. */
 
 import { resolve } from "node:path";
-import { LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
+import { BunTensorRtError, LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
 import { overwritten } from "../../core/stats-of.ts";
 import { formatBytes, formatDuration } from "../../core/units.ts";
@@ -68,7 +68,7 @@ function openLibrary({ options }: BuildArguments): TensorRtLibrary {
     const found = `${isElsewhere ? "TensorRT-RTX" : "TensorRT"} ${whyUnusable(error, tensorRtSpec())}`;
     const rtx = "`bun-tensorrt install tensorrt-rtx` for GeForce and RTX cards";
     const hint = isElsewhere ? rtx : `\`bun-tensorrt install tensorrt\` fetches it, or ${rtx}`;
-    throw new Error(message("build an engine", found, hint), { cause: error });
+    throw new BunTensorRtError(message("build an engine", found, hint), { cause: error });
   }
 }
 
@@ -76,7 +76,7 @@ function openLibrary({ options }: BuildArguments): TensorRtLibrary {
 function inFlags(error: unknown, library: TensorRtLibrary): unknown {
   if (error instanceof TensorRtError && error.code !== "NO_DEVICE" && lacksBuilder(library)) {
     const hint = "its builder resource is not beside it: `bun-tensorrt install tensorrt-builder`";
-    return new Error(`${error.message.split("\nHint:", 1)[0]}\nHint: ${hint}`, { cause: error });
+    return new BunTensorRtError(`${error.message.split("\nHint:", 1)[0]}\nHint: ${hint}`, { cause: error });
   }
   const hint = error instanceof OptionError ? FLAG_HINTS.get(error.option) : undefined;
   if (!(error instanceof OptionError) || hint === undefined) return error;

@@ -2,7 +2,7 @@
 
 import { statSync } from "node:fs";
 import { z } from "zod";
-import { ModelError, message } from "../../core/errors.ts";
+import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
 import { recogniseModel } from "../../model/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
@@ -61,11 +61,11 @@ function isGoodPlan({ engine, plan }: PlanInspection): boolean {
   return !("problem" in engine.recognition);
 }
 
-/** @throws {Error} If layers were asked for and cannot be had */
+/** @throws {BunTensorRtError} If layers were asked for and cannot be had */
 function checkLayers({ engine, file }: PlanInspection): void {
   if (!("problem" in engine)) return;
   const hint = "without --layers it shows what the file itself tells";
-  throw new Error(
+  throw new BunTensorRtError(
     message(`show the layers of ${JSON.stringify(file)}`, `that needs it loaded on a GPU: ${engine.problem}`, hint),
   );
 }

@@ -29,7 +29,7 @@ export class InputBinding extends Resource implements HostTensors {
    * @param batch rows of the tensor
    * @param size  of the input in pixels
    * @throws {ShapeError} If the model declares another shape
-   * @throws {RangeError} If the tensors are too large for the memory
+   * @throws {ArgumentError} If the tensors are too large for the memory
    */
   constructor(
     session: Session,

@@ -1,5 +1,6 @@
 /** @module KernelLaunch: a launch written down as data, and the same bound to a kernel, ready to be enqueued every frame. */
 
+import { ArgumentError } from "../../core/errors.ts";
 import type { DevicePtr } from "../../core/handle.ts";
 import type { Kernel, LaunchConfig } from "../../cuda/kernel.ts";
 import type { KernelArguments } from "../../cuda/kernel-arguments.ts";
@@ -18,13 +19,13 @@ export interface LaunchSpec {
 /**
  * Write the value of every parameter into an argument block.
  *
- * @throws {RangeError} If a value is missing, or there is no such parameter
+ * @throws {ArgumentError} If a value is missing, or there is no such parameter
  */
 export function writeArguments(args: KernelArguments, values: Readonly<Record<string, number>>): void {
   for (const name of Object.keys(values)) args.index(name);
   for (const [at, { name, type }] of args.parameters.entries()) {
     const value = values[name];
-    if (value === undefined) throw new RangeError(`Cannot launch a kernel: its parameter ${name} has no value`);
+    if (value === undefined) throw new ArgumentError(`Cannot launch a kernel: its parameter ${name} has no value`);
     if (type === "pointer") args.setPointer(at, value as DevicePtr);
     else if (type === "i32") args.setI32(at, value);
     else if (type === "u32") args.setU32(at, value);
@@ -38,7 +39,7 @@ export class KernelLaunch {
   readonly #config: LaunchConfig;
   readonly #args: KernelArguments;
 
-  /** @throws {RangeError} If the values are not those of the kernel's parameters */
+  /** @throws {ArgumentError} If the values are not those of the kernel's parameters */
   constructor(library: KernelLibrary, spec: LaunchSpec) {
     this.#kernel = library.kernel(spec.module, spec.kernel);
     this.#config = spec.config;

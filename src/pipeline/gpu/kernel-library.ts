@@ -14,7 +14,7 @@ import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
 import preprocessAntialias from "../../../ptx/preprocess_antialias.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
 import transform from "../../../ptx/transform.ptx" with { type: "file" };
-import { message } from "../../core/errors.ts";
+import { ArgumentError, message } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { Kernel } from "../../cuda/kernel.ts";
@@ -40,13 +40,15 @@ const PATHS: Readonly<Record<KernelModule, string>> = {
 /**
  * The parameters of a kernel, as the manifest lists them.
  *
- * @throws {RangeError} If the module has no such entry point
+ * @throws {ArgumentError} If the module has no such entry point
  */
 export function kernelParameters(module: KernelModule, name: string): readonly Parameter[] {
   const entries: Readonly<Record<string, readonly (readonly (string | number)[])[]>> = manifest.modules[module].entries;
   const rows = entries[name];
   if (rows === undefined) {
-    throw new RangeError(message(`load the kernel ${name}`, `${module} has only ${Object.keys(entries).join(", ")}`));
+    throw new ArgumentError(
+      message(`load the kernel ${name}`, `${module} has only ${Object.keys(entries).join(", ")}`),
+    );
   }
   return rows.map(([parameter, type, offsetBytes, byteLength]) => ({
     name: String(parameter),
@@ -75,7 +77,7 @@ export class KernelLibrary extends Resource {
   /**
    * A kernel by the name of its entry point. Slow the first time: ask outside the hot path.
    *
-   * @throws {RangeError} If the module has no such entry point
+   * @throws {ArgumentError} If the module has no such entry point
    * @throws {CudaError} If the driver cannot load the module
    */
   kernel(module: KernelModule, name: string): Kernel {

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { ArgumentError } from "../../../src/core/errors.ts";
 import {
   copyOnDevice,
   copyRectangleOnDevice,
@@ -67,8 +68,8 @@ gpuTest("copies that do not fit are refused before anything is enqueued", () => 
   expect(() => copyToDevice(buffer, host, { stream })).toThrow(
     "Cannot copy to the device: the part does not fit: bytes 0 to 32 of 32 into bytes 0 to 32 of 16",
   );
-  expect(() => copyToHost(host, buffer, { stream, targetOffsetBytes: 20 })).toThrow(RangeError);
-  expect(() => copyOnDevice(buffer, buffer, { stream, sourceOffsetBytes: -1 })).toThrow(RangeError);
+  expect(() => copyToHost(host, buffer, { stream, targetOffsetBytes: 20 })).toThrow(ArgumentError);
+  expect(() => copyOnDevice(buffer, buffer, { stream, sourceOffsetBytes: -1 })).toThrow(ArgumentError);
   const rectangle = { widthBytes: 9, height: 2, targetPitchBytes: 8, sourcePitchBytes: 16 };
   expect(() => copyRectangleToDevice(buffer, host, rectangle, { stream })).toThrow("Cannot copy a rectangle");
 });

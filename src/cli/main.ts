@@ -67,36 +67,42 @@ async function run(words: readonly string[], context: CommandContext): Promise<n
   return await runCommand(parsed, context);
 }
 
+/** Where a command line writes to: the process, or whoever runs commands in one. */
+export interface StandardStreams {
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+}
+
 /**
- * Run one command line.
+ * Run one command line. It listens to SIGINT and SIGTERM, and has the log of the process, until it ends.
  *
- * @param words the arguments after the program's name
+ * @param words   the arguments after the program's name
+ * @param streams standard output and standard error
  * @returns the exit code
  */
-export async function main(words: readonly string[]): Promise<number> {
+export async function main(words: readonly string[], { stdout, stderr }: StandardStreams = process): Promise<number> {
   // Without a listener a closed pipe behind standard error would end the process in mid-work.
-  process.stderr.on("error", () => {});
-  const terminal = new Terminal(process.stderr, paintOf(hasColour(process.stderr, process.env)), process.env);
-  const output = standardOutput(process.stdout, () => terminal.clearStatus());
+  stderr.on("error", () => {});
+  const terminal = new Terminal(stderr, paintOf(hasColour(stderr, process.env)), process.env);
+  const output = standardOutput(stdout, () => terminal.clearStatus());
   const verbose = isVerbose(words);
   const abort = new AbortController();
   let signalCode: number | undefined;
   let mostMs: number | undefined;
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, () => {
-      // The second one means now: whatever hangs is left behind.
-      if (signalCode !== undefined) process.exit(signalCode);
-      signalCode = SIGNAL_CODES[signal];
-      abort.abort();
-      if (mostMs === undefined) return;
-      const leave = (): void => {
-        terminal.line(`${terminal.paint("yellow", "warn:")} Ended with work left behind that did not come to an end`);
-        process.exit(signalCode);
-      };
-      setTimeout(leave, mostMs).unref();
-    });
-  }
-  setLogSink((level, text) => {
+  const onSignal = (signal: NodeJS.Signals): void => {
+    // The second one means now: whatever hangs is left behind.
+    if (signalCode !== undefined) process.exit(signalCode);
+    signalCode = SIGNAL_CODES[signal as keyof typeof SIGNAL_CODES];
+    abort.abort();
+    if (mostMs === undefined) return;
+    const leave = (): void => {
+      terminal.line(`${terminal.paint("yellow", "warn:")} Ended with work left behind that did not come to an end`);
+      process.exit(signalCode);
+    };
+    setTimeout(leave, mostMs).unref();
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, onSignal);
+  const formerSink = setLogSink((level, text) => {
     // What a library that was told to stop complains of is no news.
     const isNews = level === "warn" || (level === "error" && signalCode === undefined);
     // A line of the log is told from what a text in it only claims to be one.
@@ -118,6 +124,8 @@ export async function main(words: readonly string[]): Promise<number> {
     return signalCode ?? exitCodeOf(error);
   } finally {
     terminal.clearStatus();
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
+    setLogSink(formerSink);
   }
 }
 

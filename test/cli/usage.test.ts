@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import manifest from "../../package.json" with { type: "json" };
 import { gpuUnavailable } from "../../src/pipeline/gpu/gpu-accelerator.ts";
 import { toyDetector } from "../support/toy-detector.ts";
-import { runCli } from "./run-cli.ts";
+import { runCli, runProcess } from "./run-cli.ts";
 
 const COMMANDS = ["detect", "transform", "demo", "build", "serve", "worker", "inspect", "models", "install", "doctor"];
 
@@ -34,7 +34,15 @@ test("detect --help names every flag", async () => {
 });
 
 test("--version prints the package's version", async () => {
-  expect(await runCli(["--version"])).toEqual({ code: 0, output: `${manifest.version}\n`, errors: "" });
+  const version = { code: 0, output: `${manifest.version}\n`, errors: "" };
+  expect(await runCli(["--version"])).toEqual(version);
+  expect(await runProcess(["-v"])).toEqual(version);
+});
+
+test("the process ends with the command's exit code, and with what it wrote on the streams it belongs to", async () => {
+  const [wrong, failed] = await Promise.all([runProcess(["detect"]), runProcess(["inspect", "nothing.onnx"])]);
+  expect([wrong.code, wrong.output, failed.code, failed.output]).toEqual([2, "", 1, ""]);
+  for (const { errors } of [wrong, failed]) expect(errors).toMatch(/^error: .*\nHint: .*\n$/);
 });
 
 test("a wrong command line exits with 2, says what is wrong, and puts nothing on standard output", async () => {
@@ -120,7 +128,7 @@ test("doctor reports on a machine with nothing installed, and exits with 1 where
     BUN_TENSORRT_TURBOJPEG: nowhere,
     BUN_TENSORRT_CACHE: "/proc/nowhere",
   };
-  const [here, bare] = await Promise.all([runCli(["doctor", "--json"]), runCli(["doctor", "--json"], { env })]);
+  const [here, bare] = await Promise.all([runCli(["doctor", "--json"]), runProcess(["doctor", "--json"], { env })]);
   expect(here.code).toBe(0);
   const listed: string[] = JSON.parse(here.output).map(({ name }: { name: string }) => name);
   // One line a GPU, where there are some.

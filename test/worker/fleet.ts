@@ -4,9 +4,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { DetectionsSchema, Encoding, FrameSchema } from "../../src/worker/messages.js";
-import { entriesOf } from "../../src/worker/redis/entry-reply.ts";
 import { redisAddress } from "../../src/worker/redis/redis-address.ts";
-import { RespConnection } from "../../src/worker/redis/resp-connection.ts";
+import { RedisConnection } from "../../src/worker/redis/redis-connection.ts";
+import { entriesOf } from "../../src/worker/redis/redis-reply.ts";
 import type { RedisServer } from "../support/redis-server.ts";
 
 /** What is wrong with a frame, if anything. */
@@ -159,9 +159,9 @@ export interface ReadAnswer {
 
 /** Every answer there is, in order. */
 export async function readAnswers(server: RedisServer): Promise<ReadAnswer[]> {
-  const connection = await RespConnection.open(redisAddress(server.url), { timeoutMs: 10_000, name: "reader" });
+  const connection = await RedisConnection.open(redisAddress(server.url), { timeoutMs: 10_000, name: "reader" });
   try {
-    const reply = await connection.command(["XRANGE", "detections", "-", "+"]);
+    const reply = await connection.command("XRANGE", ["detections", "-", "+"]);
     return entriesOf(reply).map(({ fields }) => {
       const answer = fromBinary(DetectionsSchema, fields!.get("detections")!);
       const { id, entryId, error, worker, detections } = answer;

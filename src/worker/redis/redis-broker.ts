@@ -3,12 +3,11 @@
 import { message, RedisError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import type { Broker, ClaimedEntries, Destination, Field, ReadOptions, StreamEntry, StreamLag } from "../broker.ts";
-import { ANSWER_SCRIPT } from "./answer-script.ts";
-import { entriesOf, listOf, numberOf, type ReplyEntry, streamsOf, textOf } from "./entry-reply.ts";
-import { LAG_SCRIPT, LEAVE_SCRIPT } from "./group-scripts.ts";
 import type { RedisAddress } from "./redis-address.ts";
-import { isFinal, RedisWriter } from "./redis-writer.ts";
-import { RespConnection } from "./resp-connection.ts";
+import { type RedisConnection, RedisLink } from "./redis-connection.ts";
+import { entriesOf, listOf, numberOf, type ReplyEntry, streamsOf, textOf } from "./redis-reply.ts";
+import { ANSWER, LAG, LEAVE, type Script } from "./redis-scripts.ts";
+import type { Reply } from "./resp-parser.ts";
 
 /** Who reads what, and how. */
 export interface RedisBrokerOptions {
@@ -36,12 +35,11 @@ const ASIDE_MS = 5_000;
 /** What the server says where a stream, or the group on it, is not there any more: nothing of it is pending. */
 const GONE: ReadonlySet<string> = new Set(["NOGROUP", "WRONGTYPE"]);
 
-/** Reads with a connection of its own, as a read that waits blocks it, and writes with Bun's client. */
+/** Reads over a connection of its own, as a read that waits blocks it. */
 export class RedisBroker implements Broker {
   readonly #options: RedisBrokerOptions;
-  readonly #writer: RedisWriter;
-  #reader: RespConnection | undefined;
-  #readers = 0;
+  readonly #reader: RedisLink;
+  readonly #writer: RedisLink;
   /** What the server calls the reading connection. */
   #readerId = 0;
   /** By stream: from where this worker's own pending entries are still to be read again. */
@@ -58,26 +56,28 @@ export class RedisBroker implements Broker {
   constructor(options: RedisBrokerOptions) {
     this.#options = options;
     this.#inherited = new Set(options.streams);
-    this.#writer = new RedisWriter(options.address, options.timeoutMs);
+    const { address, timeoutMs, consumer } = options;
+    const link = { timeoutMs, name: `bun-tensorrt-${consumer}` };
+    this.#writer = new RedisLink(address, link);
+    this.#reader = new RedisLink(address, link, (connection) => this.#restart(connection));
   }
 
   get isConnected(): boolean {
-    return this.#writer.isConnected && this.#reader !== undefined && !this.#reader.closed;
+    return this.#writer.isConnected && this.#reader.isConnected;
   }
 
   get reconnects(): number {
-    return Math.max(0, this.#readers - 1) + Math.max(0, this.#writer.connections - 1);
+    return Math.max(0, this.#reader.connections - 1) + Math.max(0, this.#writer.connections - 1);
   }
 
   async open(): Promise<void> {
-    // First the connection that tells a refused password from a server that is not there.
-    await this.#connected();
+    await this.#reader.connection();
     const { start, streams } = this.#options;
     await this.#makeGroups(start === "first" ? "0" : "$", streams);
   }
 
   async read({ count, blockMs }: ReadOptions): Promise<readonly StreamEntry[]> {
-    const reader = await this.#connected();
+    const reader = await this.#reader.connection();
     const { group, consumer } = this.#options;
     const streams = this.#streams();
     const [again] = this.#history;
@@ -86,9 +86,9 @@ export class RedisBroker implements Broker {
     const each = Math.max(1, Math.floor(count / streams.length));
     const block = blockMs > 0 ? ["BLOCK", String(blockMs)] : [];
     const sources = ["STREAMS", ...streams, ...streams.map(() => ">")];
-    const command = ["XREADGROUP", "GROUP", group, consumer, "COUNT", String(each), ...block, ...sources];
+    const args = ["GROUP", group, consumer, "COUNT", String(each), ...block, ...sources];
     const askedAt = performance.now();
-    const reply = await this.#ask(reader, command, blockMs);
+    const reply = await this.#ask(reader, "XREADGROUP", args, blockMs);
     const found = streamsOf(reply ?? null);
     const total = found.reduce((sum, { entries }) => sum + entries.length, 0);
     const receiveMs = reader.receiveMs / Math.max(1, total);
@@ -100,19 +100,19 @@ export class RedisBroker implements Broker {
   }
 
   async wake(): Promise<void> {
-    if (this.#reader === undefined || this.#reader.closed) return;
-    await this.#writer.command("CLIENT", ["UNBLOCK", String(this.#readerId)]);
+    if (!this.#reader.isConnected) return;
+    await this.#write("CLIENT", ["UNBLOCK", String(this.#readerId)]);
   }
 
   async claim(count: number): Promise<ClaimedEntries> {
-    const reader = await this.#connected();
+    const reader = await this.#reader.connection();
     const { group, consumer, claimIdleMs } = this.#options;
     const entries: StreamEntry[] = [];
     for (const stream of this.#streams()) {
       for (let scan = 0; scan < MOST_SCANS && entries.length < count; scan++) {
         const from = [String(claimIdleMs), this.#cursors.get(stream) ?? WHOLE];
         const most = ["COUNT", String(count - entries.length)];
-        const reply = await this.#ask(reader, ["XAUTOCLAIM", stream, group, consumer, ...from, ...most]);
+        const reply = await this.#ask(reader, "XAUTOCLAIM", [stream, group, consumer, ...from, ...most]);
         if (reply === undefined) break;
         const [next, claimed, deleted = []] = listOf(reply);
         const cursor = textOf(next);
@@ -134,8 +134,7 @@ export class RedisBroker implements Broker {
     const { stream, maxLength, deletesEntry, isOurs } = destination;
     const { group } = this.#options;
     const options = [group, entry.id, String(maxLength), deletesEntry ? "1" : "0", isOurs ? "1" : "0"];
-    const args = ["2", entry.stream, stream, ...options, ...fields.flat()];
-    return (await this.#writer.evaluate(ANSWER_SCRIPT, args)) === 1;
+    return (await this.#evaluate(ANSWER, [entry.stream, stream, ...options, ...fields.flat()])) === 1;
   }
 
   async acknowledge(entries: readonly StreamEntry[]): Promise<number> {
@@ -158,8 +157,7 @@ export class RedisBroker implements Broker {
     const { streams, group } = this.#options;
     const lags = streams.map(async (stream): Promise<StreamLag[]> => {
       try {
-        const reply = await this.#writer.evaluate(LAG_SCRIPT, ["1", stream, group]);
-        const [pending = 0, unread] = reply as readonly number[];
+        const [pending = 0, unread] = (await this.#evaluate(LAG, [stream, group])) as readonly number[];
         return [{ stream, unread, pending }];
       } catch (error) {
         // A stream that is deleted, or that the server does not tell of, hides none of the others.
@@ -175,42 +173,44 @@ export class RedisBroker implements Broker {
     try {
       if (!this.isConnected) return;
       for (const stream of streams) {
-        await this.#unlessGone(() => this.#writer.evaluate(LEAVE_SCRIPT, ["1", stream, group, consumer]));
+        await this.#unlessGone(() => this.#evaluate(LEAVE, [stream, group, consumer]));
       }
     } catch (error) {
       if (!(error instanceof RedisError)) throw error;
       logger.warn(`The worker stays in the list of its group. ${error.message}`);
     } finally {
-      this.#reader?.close();
+      this.#reader.close();
       this.#writer.close();
     }
   }
 
-  /** The connection for reading; a new one where it is lost. */
-  async #connected(): Promise<RespConnection> {
-    if (this.#reader !== undefined && !this.#reader.closed) return this.#reader;
-    const { address, timeoutMs, consumer, streams } = this.#options;
-    const reader = await RespConnection.open(address, { timeoutMs, name: `bun-tensorrt-${consumer}` });
-    this.#readerId = numberOf(await reader.command(["CLIENT", "ID"]));
-    this.#reader = reader;
-    this.#readers += 1;
+  async #write(name: string, args: readonly string[]): Promise<Reply> {
+    return (await this.#writer.connection()).command(name, args);
+  }
+
+  async #evaluate(script: Script, args: readonly (string | Uint8Array)[]): Promise<Reply> {
+    return (await this.#writer.connection()).evaluate(script, args);
+  }
+
+  /** Begin with a new connection for reading. */
+  async #restart(reader: RedisConnection): Promise<void> {
+    this.#readerId = numberOf(await reader.command("CLIENT", ["ID"]));
     // What the server gave to the former connection may never have arrived.
-    for (const stream of streams) this.#history.set(stream, "0");
-    return reader;
+    for (const stream of this.#options.streams) this.#history.set(stream, "0");
   }
 
   /** Read entries of this worker that are pending: all of them were given to it before. @param from id of the last one read */
-  async #readAgain(reader: RespConnection, stream: string, from: string, count: number): Promise<StreamEntry[]> {
+  async #readAgain(reader: RedisConnection, stream: string, from: string, count: number): Promise<StreamEntry[]> {
     const { group, consumer } = this.#options;
-    const command = ["XREADGROUP", "GROUP", group, consumer, "COUNT", String(count), "STREAMS", stream, from];
-    const reply = await this.#ask(reader, command);
+    const args = ["GROUP", group, consumer, "COUNT", String(count), "STREAMS", stream, from];
+    const reply = await this.#ask(reader, "XREADGROUP", args);
     const found = streamsOf(reply ?? null)[0]?.entries ?? [];
     const last = found.at(-1);
     const isInherited = this.#inherited.has(stream);
     if (last !== undefined) this.#history.set(stream, last.id);
     else if (this.#history.delete(stream)) this.#inherited.delete(stream);
     const trimmed = found.flatMap(({ id, fields }) => (fields === undefined ? [id] : []));
-    if (trimmed.length > 0) this.#lost += numberOf(await reader.command(["XACK", stream, group, ...trimmed]));
+    if (trimmed.length > 0) this.#lost += numberOf(await reader.command("XACK", [stream, group, ...trimmed]));
     const entries = await this.#withDeliveries(reader, stream, found);
     return isInherited ? entries : this.#uncounted(reader, entries);
   }
@@ -219,18 +219,18 @@ export class RedisBroker implements Broker {
    * The server counts what is read again as one more delivery; but where the connection alone was lost, no process has
    * died of the frame, and a line that is cut often must not make it a dead letter.
    */
-  async #uncounted(reader: RespConnection, entries: readonly StreamEntry[]): Promise<StreamEntry[]> {
+  async #uncounted(reader: RedisConnection, entries: readonly StreamEntry[]): Promise<StreamEntry[]> {
     const { group, consumer } = this.#options;
     const former = entries.map((entry) => ({ ...entry, deliveries: Math.max(1, entry.deliveries - 1) }));
     for (const [deliveries, alike] of Map.groupBy(former, (entry) => entry.deliveries)) {
       const ids = alike.map(({ id }) => id);
       const count = ["RETRYCOUNT", String(deliveries), "JUSTID"];
-      await reader.command(["XCLAIM", alike[0]!.stream, group, consumer, "0", ...ids, ...count]);
+      await reader.command("XCLAIM", [alike[0]!.stream, group, consumer, "0", ...ids, ...count]);
     }
     return former;
   }
 
-  async #withDeliveries(reader: RespConnection, stream: string, found: readonly ReplyEntry[]): Promise<StreamEntry[]> {
+  async #withDeliveries(reader: RedisConnection, stream: string, found: readonly ReplyEntry[]): Promise<StreamEntry[]> {
     const [first] = found;
     const last = found.at(-1);
     if (first === undefined || last === undefined) return [];
@@ -238,7 +238,7 @@ export class RedisBroker implements Broker {
     const receiveMs = reader.receiveMs / found.length;
     const range = [first.id, last.id, String(LONG_IDLE_MS), consumer];
     const counts = new Map<string, number>();
-    for (const item of listOf(await reader.command(["XPENDING", stream, group, ...range]))) {
+    for (const item of listOf(await reader.command("XPENDING", [stream, group, ...range]))) {
       const [id, , , deliveries] = listOf(item);
       counts.set(textOf(id), numberOf(deliveries));
     }
@@ -258,7 +258,7 @@ export class RedisBroker implements Broker {
     for (const [stream, alike] of Map.groupBy(entries, (entry) => entry.stream)) {
       const ids = alike.map(({ id }) => id);
       const [name = "", ...args] = command(stream, ids);
-      replies.push(await this.#unlessGone(() => this.#writer.command(name, args)));
+      replies.push(await this.#unlessGone(() => this.#write(name, args)));
     }
     return replies.filter((reply) => reply !== undefined);
   }
@@ -283,10 +283,10 @@ export class RedisBroker implements Broker {
   }
 
   /** Leave out streams whose keys hold something else: one would keep all from being read. @returns whether any is left */
-  async #setAside(reader: RespConnection): Promise<boolean> {
+  async #setAside(reader: RedisConnection): Promise<boolean> {
     const { streams } = this.#options;
     const until = performance.now() + ASIDE_MS;
-    const types = await Promise.all(streams.map((stream) => reader.command(["TYPE", stream])));
+    const types = await Promise.all(streams.map((stream) => reader.command("TYPE", [stream])));
     for (const [at, stream] of streams.entries()) {
       const type = textOf(types[at]);
       if (type === "stream" || type === "none" || this.#aside.has(stream)) continue;
@@ -304,13 +304,16 @@ export class RedisBroker implements Broker {
    * Run a command that needs the group; `undefined` after making it anew, where somebody has deleted it or its stream, and
    * after leaving out a key that holds no stream.
    */
-  async #ask(reader: RespConnection, command: readonly string[], blockMs: number = 0): Promise<Answered | undefined> {
+  async #ask(
+    reader: RedisConnection,
+    name: string,
+    args: readonly string[],
+    blockMs: number = 0,
+  ): Promise<Reply | undefined> {
     try {
-      return await reader.command(command, blockMs);
+      return await reader.command(name, args, blockMs);
     } catch (error) {
       if (!(error instanceof RedisError)) throw error;
-      // A name may lead to another server by now.
-      if (isFinal(error)) reader.close();
       if (error.code === "WRONGTYPE" && (await this.#setAside(reader))) return undefined;
       if (error.code !== "NOGROUP") throw error;
       logger.warn(`Making the group ${JSON.stringify(this.#options.group)} anew, as somebody has deleted it`);
@@ -324,7 +327,7 @@ export class RedisBroker implements Broker {
     const { group } = this.#options;
     for (const stream of streams) {
       try {
-        await this.#writer.command("XGROUP", ["CREATE", stream, group, from, "MKSTREAM"]);
+        await this.#write("XGROUP", ["CREATE", stream, group, from, "MKSTREAM"]);
       } catch (error) {
         if (!(error instanceof RedisError)) throw error;
         if (error.code === "WRONGTYPE") {
@@ -336,5 +339,3 @@ export class RedisBroker implements Broker {
     }
   }
 }
-
-type Answered = Awaited<ReturnType<RespConnection["command"]>>;

@@ -1,14 +1,12 @@
 /** @module RespParser: the replies of a Redis server from the bytes as they come, with every bulk string in memory of its own. */
 
 import { message, RedisError } from "../../core/errors.ts";
-import { errorCode } from "./error-code.ts";
 
 /** One reply. A bulk string stays bytes, and an error reply is a value here. */
 export type Reply = string | number | Uint8Array | null | RedisError | readonly Reply[];
 
 const CR = 13;
 const LF = 10;
-const LINE_END: readonly number[] = [CR, LF];
 /** A line is a number or a short text; what is longer is no Redis server. */
 const MAX_LINE = 65_536;
 /** Bytes: four times what a server takes for one value unless it is told otherwise. */
@@ -21,7 +19,27 @@ interface OpenArray {
   left: number;
 }
 
-const decoder = new TextDecoder();
+/** How a server before 7.0 wraps what a command inside a script was refused with. */
+const IN_SCRIPT = /^ERR Error running script .*@user_script: ?\d+: -?([A-Z][A-Z0-9_]+) /;
+
+/** What a server says to a connection it has no room for, and nothing else. */
+const FULL = /^ERR max number of clients/;
+
+/**
+ * The first word of what a server says when it refuses a command: `NOGROUP`, `READONLY`, `OOM` …; `MAXCLIENTS`, `ERR`
+ * where there is none.
+ *
+ * @param text as the server sent it, without the minus
+ */
+export function errorCode(text: string): string {
+  if (FULL.test(text)) return "MAXCLIENTS";
+  return IN_SCRIPT.exec(text)?.[1] ?? /^[A-Z][A-Z0-9_]*/.exec(text)?.[0] ?? "ERR";
+}
+
+/** Text of what was read a character a byte. */
+function textOf(latin1: string): string {
+  return Buffer.from(latin1, "latin1").toString();
+}
 
 function errorReply(text: string): RedisError {
   return new RedisError(message("run a Redis command", `the server refused it: ${text}`), errorCode(text));
@@ -36,12 +54,12 @@ function errorReply(text: string): RedisError {
 export class RespParser {
   readonly #onReply: (reply: Reply) => void;
   readonly #open: OpenArray[] = [];
-  /** Start of a line whose end has not come yet. */
-  #line = new Uint8Array(0);
+  /** Start of a line whose end has not come yet, a character a byte. */
+  #line = "";
   #bulk: Uint8Array | undefined;
   #filled = 0;
-  /** What is still to come of the line end after a bulk string. */
-  #lineEnd: readonly number[] = [];
+  /** How many bytes are still to come of the line end after a bulk string. */
+  #endLeft = 0;
 
   constructor(onReply: (reply: Reply) => void) {
     this.#onReply = onReply;
@@ -52,52 +70,50 @@ export class RespParser {
    *
    * @throws {RedisError} With the code `PROTOCOL`, if they are no RESP2
    */
-  push(chunk: Uint8Array): void {
+  push(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) {
       if (this.#bulk !== undefined) at = this.#fill(this.#bulk, chunk, at);
-      else if (this.#lineEnd.length > 0) this.#endBulk(chunk[at++]!);
+      else if (this.#endLeft > 0) this.#endBulk(chunk[at++]!);
       else at = this.#readLine(chunk, at);
     }
   }
 
   #endBulk(byte: number): void {
-    if (byte !== this.#lineEnd[0]) throw protocolError("a bulk string does not end with CR LF");
-    this.#lineEnd = this.#lineEnd.slice(1);
+    if (byte !== (this.#endLeft === 2 ? CR : LF)) throw protocolError("a bulk string does not end with CR LF");
+    this.#endLeft -= 1;
   }
 
-  #fill(bulk: Uint8Array, chunk: Uint8Array, at: number): number {
-    const length = Math.min(bulk.length - this.#filled, chunk.length - at);
-    bulk.set(chunk.subarray(at, at + length), this.#filled);
+  #fill(bulk: Uint8Array, chunk: Buffer, at: number): number {
+    const length = chunk.copy(bulk, this.#filled, at);
     this.#filled += length;
     if (this.#filled === bulk.length) {
       this.#bulk = undefined;
-      this.#lineEnd = LINE_END;
+      this.#endLeft = 2;
       this.#deliver(bulk);
     }
     return at + length;
   }
 
-  #readLine(chunk: Uint8Array, at: number): number {
+  #readLine(chunk: Buffer, at: number): number {
     const end = chunk.indexOf(LF, at);
-    const part = chunk.subarray(at, end < 0 ? chunk.length : end);
-    const line = this.#line.length === 0 ? part : Buffer.concat([this.#line, part]);
+    const line = this.#line + chunk.toString("latin1", at, end < 0 ? chunk.length : end);
     if (line.length > MAX_LINE) throw protocolError(`a line has more than ${MAX_LINE} bytes`);
     if (end < 0) {
-      this.#line = new Uint8Array(line);
+      this.#line = line;
       return chunk.length;
     }
-    this.#line = new Uint8Array(0);
-    if (line.at(-1) !== CR) throw protocolError("a line does not end with CR LF");
-    this.#take(decoder.decode(line.subarray(0, -1)));
+    this.#line = "";
+    if (!line.endsWith("\r")) throw protocolError("a line does not end with CR LF");
+    this.#take(line.slice(0, -1));
     return end + 1;
   }
 
   #take(line: string): void {
     const rest = line.slice(1);
     const kind = line[0];
-    if (kind === "+") this.#deliver(rest);
-    else if (kind === "-") this.#deliver(errorReply(rest));
+    if (kind === "+") this.#deliver(textOf(rest));
+    else if (kind === "-") this.#deliver(errorReply(textOf(rest)));
     else if (kind === ":") this.#deliver(integer(rest));
     else if (kind === "$") this.#startBulk(integer(rest));
     else if (kind === "*") this.#startArray(integer(rest));
@@ -117,7 +133,7 @@ export class RespParser {
       this.#filled = 0;
       return;
     }
-    this.#lineEnd = LINE_END;
+    this.#endLeft = 2;
     this.#deliver(bulk);
   }
 

@@ -1,4 +1,4 @@
-/** @module EntryReply: the entries in a reply of XREADGROUP or XAUTOCLAIM. */
+/** @module RedisReply: what is expected of a reply, and the entries in one of XREADGROUP or XAUTOCLAIM. */
 
 import { message, RedisError } from "../../core/errors.ts";
 import type { Reply } from "./resp-parser.ts";
@@ -23,9 +23,7 @@ export function listOf(reply: Reply | undefined): readonly Reply[] {
 
 /** A reply as text. @throws {RedisError} If it is none */
 export function textOf(reply: Reply | undefined): string {
-  if (reply instanceof Uint8Array) return decoder.decode(reply);
-  if (typeof reply !== "string") throw unexpected("a text");
-  return reply;
+  return typeof reply === "string" ? reply : decoder.decode(bytesOf(reply));
 }
 
 /** A reply as a number. @throws {RedisError} If it is none */
@@ -35,7 +33,7 @@ export function numberOf(reply: Reply | undefined): number {
 }
 
 function bytesOf(reply: Reply | undefined): Uint8Array {
-  if (!(reply instanceof Uint8Array)) throw unexpected("a bulk string");
+  if (!(reply instanceof Uint8Array)) throw unexpected("a text");
   return reply;
 }
 

@@ -1,0 +1,270 @@
+/**
+ * @module RedisConnection: a connection to a Redis server, and the one that is made in its place once it is lost.
+ *
+ * Bun's own client turns every reply of `send` into text, which no JPEG survives. ioredis keeps bytes, but takes a quarter
+ * more CPU time for a worker's frames: docs/architecture.md has the figures.
+ */
+
+import type { Socket } from "bun";
+import { message, RedisError } from "../../core/errors.ts";
+import { type RedisAddress, withoutPassword } from "./redis-address.ts";
+import type { Script } from "./redis-scripts.ts";
+import { type Reply, RespParser } from "./resp-parser.ts";
+
+/** How a connection is made. */
+export interface RedisConnectionOptions {
+  /** How long connecting, and each command beyond what it blocks for, may take; milliseconds. */
+  readonly timeoutMs: number;
+  /** What the server's `CLIENT LIST` calls it. */
+  readonly name: string;
+}
+
+interface Waiting {
+  readonly resolve: (reply: Reply) => void;
+  readonly reject: (error: RedisError) => void;
+  readonly timer: ReturnType<typeof setTimeout>;
+}
+
+function connectionError(address: RedisAddress, found: string, cause?: unknown): RedisError {
+  const hint = "check that the server runs and can be reached";
+  const text = message("use the Redis server", `${found}: ${address.shown}`, hint);
+  return new RedisError(text, "CONNECTION", cause === undefined ? {} : { cause });
+}
+
+/** A command in RESP: bytes as they are, and in one piece what is between them. */
+function encode(name: string, args: readonly (string | Uint8Array)[]): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  let text = `*${args.length + 1}\r\n$${name.length}\r\n${name}\r\n`;
+  for (const arg of args) {
+    if (typeof arg === "string") text += `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`;
+    else {
+      parts.push(Buffer.from(`${text}$${arg.length}\r\n`), arg);
+      text = "\r\n";
+    }
+  }
+  parts.push(Buffer.from(text));
+  return parts;
+}
+
+/** One connection. Commands are answered in order. Its owner closes it. */
+export class RedisConnection {
+  readonly #address: RedisAddress;
+  readonly #timeoutMs: number;
+  readonly #waiting: Waiting[] = [];
+  readonly #parser = new RespParser((reply) => this.#settle(reply));
+  #socket: Socket | undefined;
+  /** What the socket has not taken yet. */
+  #unsent: Uint8Array[] = [];
+  #fault: RedisError | undefined;
+  #firstByteAt = 0;
+  #receiveMs = 0;
+
+  private constructor(address: RedisAddress, timeoutMs: number) {
+    this.#address = address;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * Connect, and log in.
+   *
+   * @throws {RedisError} If the server cannot be reached (`CONNECTION`), or refuses the password or the database
+   */
+  static async open(address: RedisAddress, { timeoutMs, name }: RedisConnectionOptions): Promise<RedisConnection> {
+    const connection = new RedisConnection(address, timeoutMs);
+    const { user, password, database } = address;
+    try {
+      await connection.#connect();
+      if (password !== undefined) await connection.command("AUTH", user === undefined ? [password] : [user, password]);
+      if (database !== 0) await connection.command("SELECT", [String(database)]);
+      await connection.command("CLIENT", ["SETNAME", name.replaceAll(/[^!-~]/g, "-")]);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    return connection;
+  }
+
+  /** True once the connection is lost or closed. */
+  get closed(): boolean {
+    return this.#fault !== undefined;
+  }
+
+  /** Milliseconds from the first byte of the last reply to its end. */
+  get receiveMs(): number {
+    return this.#receiveMs;
+  }
+
+  /**
+   * Run a command.
+   *
+   * @param args text, and bytes as they are
+   * @param blockMs how long the server itself may wait before it answers
+   * @returns the reply, with every bulk string as bytes
+   * @throws {RedisError} If the server refuses it, or the connection is lost before the answer
+   */
+  async command(
+    name: string,
+    args: readonly (string | Uint8Array)[],
+    blockMs: number = 0,
+  ): Promise<Exclude<Reply, RedisError>> {
+    if (this.#fault !== undefined) throw this.#fault;
+    const reply = await new Promise<Reply>((resolve, reject) => {
+      const limit = blockMs + this.#timeoutMs;
+      const timer = setTimeout(() => this.#fail(`it did not answer ${name} within ${limit} ms`), limit);
+      this.#waiting.push({ resolve, reject, timer });
+      this.#send(encode(name, args));
+    });
+    if (!(reply instanceof RedisError)) return reply;
+    // It has become a replica of another: its name may lead to that one by now.
+    if (reply.code === "READONLY") this.#fail("it has become a replica");
+    throw new RedisError(withoutPassword(reply.message, this.#address), reply.code);
+  }
+
+  /**
+   * Run a script by its digest; one the server does not know, or has been told to forget, is sent to it whole.
+   *
+   * @param args its keys, then its arguments
+   * @throws as `command` does
+   */
+  async evaluate({ text, digest, keys }: Script, args: readonly (string | Uint8Array)[]): Promise<Reply> {
+    try {
+      return await this.command("EVALSHA", [digest, keys, ...args]);
+    } catch (error) {
+      if (!(error instanceof RedisError) || error.code !== "NOSCRIPT") throw error;
+      return this.command("EVAL", [text, keys, ...args]);
+    }
+  }
+
+  /** Give the connection up; commands that wait are refused. */
+  close(): void {
+    this.#fail("the connection was closed");
+  }
+
+  #connect(): Promise<void> {
+    const { host, port, unix, isTls } = this.#address;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const timer = setTimeout(() => this.#fail(`it did not answer within ${this.#timeoutMs} ms`), this.#timeoutMs);
+    const socket = {
+      open: (opened: Socket): void => {
+        this.#socket = opened;
+        this.#settle(null);
+        // It came after all, but too late.
+        if (this.#fault !== undefined) opened.end();
+      },
+      handshake: (_: Socket, __: boolean, error: Error | null): void => {
+        if (error !== null) this.#fail(`its certificate is not accepted: ${error.message}`, error);
+      },
+      data: (_: Socket, chunk: Buffer): void => this.#receive(chunk),
+      drain: (): void => this.#flush(),
+      close: (): void => this.#fail("the connection was lost"),
+      error: (_: Socket, error: Error): void => this.#fail(`the connection failed: ${error.message}`, error),
+      connectError: (_: Socket, error: Error): void => this.#fail(`it cannot be reached: ${error.message}`, error),
+    };
+    // Being open is what is waited for first; the promise of Bun.connect tells nothing that the handlers do not.
+    this.#waiting.push({ resolve: () => resolve(), reject, timer });
+    const connecting =
+      unix === undefined ? Bun.connect({ hostname: host, port, tls: isTls, socket }) : Bun.connect({ unix, socket });
+    connecting.catch((error: Error) => this.#fail(`it cannot be reached: ${error.message}`, error));
+    return promise;
+  }
+
+  /** Commands of one turn are sent together. */
+  #send(parts: readonly Uint8Array[]): void {
+    if (this.#unsent.length === 0) queueMicrotask(() => this.#flush());
+    this.#unsent.push(...parts);
+  }
+
+  #flush(): void {
+    if (this.#unsent.length === 0 || this.#socket === undefined) return;
+    const bytes = this.#unsent.length === 1 ? this.#unsent[0]! : Buffer.concat(this.#unsent);
+    const written = Math.max(0, this.#socket.write(bytes));
+    this.#unsent = written === bytes.length ? [] : [bytes.subarray(written)];
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#firstByteAt === 0) this.#firstByteAt = performance.now();
+    try {
+      this.#parser.push(chunk);
+    } catch (error) {
+      if (!(error instanceof RedisError)) throw error;
+      this.#fail("its answer is no RESP2", error);
+    }
+  }
+
+  #settle(reply: Reply): void {
+    this.#receiveMs = performance.now() - this.#firstByteAt;
+    this.#firstByteAt = 0;
+    const waiting = this.#waiting.shift();
+    if (waiting === undefined) return;
+    clearTimeout(waiting.timer);
+    waiting.resolve(reply);
+  }
+
+  #fail(found: string, cause?: unknown): void {
+    if (this.#fault !== undefined) return;
+    this.#fault = connectionError(this.#address, found, cause);
+    this.#socket?.end();
+    for (const { reject, timer } of this.#waiting.splice(0)) {
+      clearTimeout(timer);
+      reject(this.#fault);
+    }
+  }
+}
+
+/** The connection there is, and a new one where it is lost. */
+export class RedisLink {
+  readonly #address: RedisAddress;
+  readonly #options: RedisConnectionOptions;
+  readonly #prepare: (connection: RedisConnection) => Promise<void> | void;
+  #current: RedisConnection | undefined;
+  #connecting: Promise<RedisConnection> | undefined;
+  #isClosed = false;
+  /** Connections made so far. */
+  connections = 0;
+
+  /** @param prepare is called with every new connection before anyone else has it */
+  constructor(
+    address: RedisAddress,
+    options: RedisConnectionOptions,
+    prepare: (connection: RedisConnection) => Promise<void> | void = () => {},
+  ) {
+    this.#address = address;
+    this.#options = options;
+    this.#prepare = prepare;
+  }
+
+  /** True while there is a connection. */
+  get isConnected(): boolean {
+    return this.#current?.closed === false;
+  }
+
+  /** @throws {RedisError} If there is no connection and none can be made, or after `close` */
+  async connection(): Promise<RedisConnection> {
+    if (this.#current?.closed === false) return this.#current;
+    if (this.#isClosed) throw connectionError(this.#address, "the connection was closed");
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  /** Give the connection up, also one that is still being made; there is no other after it. */
+  close(): void {
+    this.#isClosed = true;
+    this.#current?.close();
+  }
+
+  async #connect(): Promise<RedisConnection> {
+    const connection = await RedisConnection.open(this.#address, this.#options);
+    this.#current = connection;
+    if (this.#isClosed) connection.close();
+    try {
+      await this.#prepare(connection);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    this.connections += 1;
+    return connection;
+  }
+}

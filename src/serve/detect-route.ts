@@ -155,9 +155,9 @@ async function answer(
  *   with `format=image`
  * @throws {RequestError} or the picture's error: see {@linkcode failureOf}
  */
-export async function detectRoute(request: Request, url: URL, parts: DetectRouteParts): Promise<Response> {
+export async function detectRoute(request: Request, parts: DetectRouteParts): Promise<Response> {
   const { desk, metrics, maxFiles, maxDrawnPixels } = parts;
-  const { options, format } = parseDetectQuery(url.searchParams);
+  const { options, format } = parseDetectQuery(new URLSearchParams(/\?.*/s.exec(request.url)?.[0]));
   checkUploadType(request);
   return await desk.serve(
     request,

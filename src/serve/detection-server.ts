@@ -1,5 +1,6 @@
 /** @module DetectionServer: a detector behind HTTP. */
 
+import type { BunRequest } from "bun";
 import { Counter, Gauge } from "prom-client";
 import { message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -9,7 +10,15 @@ import { OwnHosts } from "../service/own-hosts.ts";
 import { addCors, checkSite, preflight, TokenCheck } from "./access.ts";
 import { DetectDesk } from "./detect-desk.ts";
 import { failureOf, failureResponse, protocolFailureResponse } from "./failure.ts";
-import { allowedMethods, checkMethod, isProtocolPath, type Route, Router } from "./router.ts";
+import {
+  allowedMethods,
+  checkMethod,
+  isProtocolPath,
+  noRoute,
+  type Route,
+  type RouteParams,
+  routesOf,
+} from "./router.ts";
 import { parseServeOptions, type ServeConfig, type ServeOptions } from "./serve-config.ts";
 import type { ServedDetector } from "./served-detector.ts";
 
@@ -55,7 +64,7 @@ export class DetectionServer implements AsyncDisposable {
   readonly metrics: ServiceMetrics;
   readonly #config: ServeConfig;
   readonly #desk: DetectDesk;
-  readonly #router: Router;
+  readonly #routes: Readonly<Record<string, Route>>;
   readonly #token: TokenCheck | undefined;
   readonly #hosts: OwnHosts;
   readonly #requests: Counter<"route" | "status">;
@@ -83,7 +92,7 @@ export class DetectionServer implements AsyncDisposable {
         this.set(desk.waiting);
       },
     });
-    this.#router = new Router({ detector, config, desk: this.#desk, metrics: this.metrics });
+    this.#routes = routesOf({ detector, config, desk, metrics: this.metrics });
     this.#token = config.token === undefined ? undefined : new TokenCheck(config.token);
     this.#hosts = new OwnHosts(config);
     this.#idleSeconds = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));
@@ -117,10 +126,19 @@ export class DetectionServer implements AsyncDisposable {
 
   #listen(tls: { cert: string; key: string } | undefined): Bun.Server<undefined> {
     const { unix, host: hostname, port } = this.#config;
+    const routes = Object.fromEntries(
+      Object.entries(this.#routes).map(([address, route]) => {
+        return [
+          address,
+          (request: BunRequest, server: Bun.Server<undefined>) => this.#answer(request, server, route, request.params),
+        ];
+      }),
+    );
     const common = {
       development: false,
       // Longer bodies are refused by the routes, in JSON; Bun's own answer would be empty.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      routes,
       fetch: (request: Request, server: Bun.Server<undefined>) => this.#answer(request, server),
       ...(tls === undefined ? {} : { tls }),
     };
@@ -134,19 +152,25 @@ export class DetectionServer implements AsyncDisposable {
     }
   }
 
-  async #answer(request: Request, server: Bun.Server<undefined>): Promise<Response> {
+  /** @param route that of the address; where there is none, nothing is there */
+  async #answer(
+    request: Request,
+    server: Bun.Server<undefined>,
+    route?: Route,
+    params: RouteParams = {},
+  ): Promise<Response> {
     const started = performance.now();
     // The body and the work have limits of their own, and end with an answer; Bun's would only cut the connection.
     server.timeout(request, 0);
     const path = pathOf(request.url);
-    let route: Route | undefined;
+    let reached: Route | undefined;
     let response: Response;
     try {
       checkSite(request, this.#hosts, this.#config.cors);
-      const url = new URL(`http://localhost${path}`);
-      route = this.#router.find(url.pathname);
+      if (route === undefined) throw noRoute(path.split("?", 1)[0]!, this.#routes, this.#config.name);
+      reached = route;
       response =
-        preflight(request, this.#config.cors, allowedMethods(route)) ?? (await this.#handle(route, request, url));
+        preflight(request, this.#config.cors, allowedMethods(route)) ?? (await this.#handle(route, request, params));
     } catch (error) {
       const failure = failureOf(error);
       this.metrics.error(failure.code);
@@ -158,16 +182,16 @@ export class DetectionServer implements AsyncDisposable {
     if (!headers.has("cache-control")) headers.set("Cache-Control", "no-store");
     server.timeout(request, this.#idleSeconds);
     const elapsedMs = performance.now() - started;
-    if (route?.isWork) this.metrics.observe("total", elapsedMs);
-    this.#requests.inc({ route: route?.label ?? "none", status: response.status });
+    if (reached?.isWork) this.metrics.observe("total", elapsedMs);
+    this.#requests.inc({ route: reached?.label ?? "none", status: response.status });
     logger.debug(`${request.method} ${path} ${response.status} ${elapsedMs.toFixed(1)} ms`);
     return response;
   }
 
-  #handle(route: Route, request: Request, url: URL): Response | Promise<Response> {
+  #handle(route: Route, request: Request, params: RouteParams): Response | Promise<Response> {
     checkMethod(route, request.method);
     if (!route.isOpen) this.#token?.check(request);
-    return route.handle(request, url);
+    return route.handle(request, params);
   }
 
   async #drain(): Promise<void> {

@@ -6,6 +6,7 @@ import { failureOf, RawConnection, ToyServer, WHITE_JPEG } from "../support/serv
 
 test("a token is asked for everywhere but at probes and the page", async () => {
   await using toy = await ToyServer.open({ token: "open-sesame" });
+  expect((await toy.get("/v2/models/other")).status).toBe(401);
   const wrong = ["", "Bearer", "Bearer open", "Bearer open-sesame-street", "Basic open-sesame", "open-sesame"];
   for (const path of ["/detect", "/model", "/metrics", "/v2", "/v2/models/toy", "/v2/models/toy/infer"]) {
     const isPost = path.endsWith("/detect") || path.endsWith("/infer");

@@ -23,4 +23,14 @@ __device__ __forceinline__ f16 to_f16(float value) {
   return bits;
 }
 
+// x × slope + offset, each step rounded, as the CPU does it.
+__device__ __forceinline__ float on_line(float value, float slope, float offset) {
+  return __fadd_rn(__fmul_rn(value, slope), offset);
+}
+
+// A level as Uint8ClampedArray stores it: NaN is 0, halves go to the even neighbour.
+__device__ __forceinline__ u8 to_level(float value) {
+  return (u8)__float2int_rn(value > 0.0f ? fminf(value, 255.0f) : 0.0f);
+}
+
 __device__ __forceinline__ int clamp(int value, int low, int high) { return min(max(value, low), high); }

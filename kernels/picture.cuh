@@ -12,23 +12,30 @@
 #define PIXELS_4 1
 #define NV12 2
 
-// One picture; 96 bytes, packed by src/pipeline/gpu/picture-table.ts.
+// A region of a picture; 144 bytes, packed by src/pipeline/gpu/picture-table.ts.
 struct __align__(16) Picture {
   const u8 *pixels;         // first row: interleaved pixels, or the Y plane
   const u8 *chroma;         // U, V plane of NV12
   int pitch;                // bytes between rows of `pixels`
   int chroma_pitch;         // bytes between rows of `chroma`
-  int source_width, source_height;
-  int content_width, content_height;  // size of the resized picture in the input
-  int pad_x, pad_y;         // input pixels left of and above it
+  int x, y;                 // the region's first pixel; it may lie outside the picture
+  int width, height;        // of the region in pixels of the picture
+  int first_x, first_y;     // pixels of the picture that are looked at: up to the last ones
+  int last_x, last_y;
+  int content_width, content_height;  // size of the resized region
+  int pad_x, pad_y;         // input pixels left of and above it; negative where the input begins within it
+  int left, top;            // input pixels that show the picture, up to before `right` and `bottom`; the rest is padding
+  int right, bottom;
   int format;
+  int reflect;              // 1 if the picture is mirrored at its edges; not resized then
   int swap;                 // 1 if the source's channels run against the tensor's; NV12 gives R, G, B
   // NV12 to RGB in 16-bit fixed point: R = (y·(Y − y_offset) + v_red·(V − 128)) and so on.
-  int y_offset, y, v_red, u_green, v_green, u_blue;
+  int y_offset, y_scale, v_red, u_green, v_green, u_blue;
+  int unused;
   double scale_x, scale_y;  // source pixels a pixel of the content: 1 / (content / source)
 };
 
-static_assert(sizeof(Picture) == 96, "src/pipeline/gpu/picture-table.ts packs 96 bytes");
+static_assert(sizeof(Picture) == 144, "src/pipeline/gpu/picture-table.ts packs 144 bytes");
 
 // Up to 8 bytes from an address of any alignment, as whole words; no word without a wanted byte is read.
 __device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {
@@ -44,7 +51,7 @@ __device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {
 __device__ __forceinline__ int byte_of(u32 word, int at) { return (word >> (at * 8)) & 255; }
 
 __device__ __forceinline__ int3 rgb_of_yuv(const Picture &picture, int luma, int u, int v) {
-  const int y = max(luma - picture.y_offset, 0) * picture.y + 32768;
+  const int y = max(luma - picture.y_offset, 0) * picture.y_scale + 32768;
   u -= 128;
   v -= 128;
   return make_int3(clamp((y + picture.v_red * v) >> 16, 0, 255),
@@ -52,8 +59,9 @@ __device__ __forceinline__ int3 rgb_of_yuv(const Picture &picture, int luma, int
                    clamp((y + picture.u_blue * u) >> 16, 0, 255));
 }
 
-__device__ __forceinline__ bool is_content(const Picture &picture, int x, int row) {
-  return x >= 0 && x < picture.content_width && row >= 0 && row < picture.content_height;
+// True if a pixel of the input shows the picture.
+__device__ __forceinline__ bool is_content(const Picture &picture, int x, int y) {
+  return x >= picture.left && x < picture.right && y >= picture.top && y < picture.bottom;
 }
 
 // The values of padding, by tensor channel; `table` as the kernels get it.

@@ -1,9 +1,11 @@
 // Bilinear resize, pad, colour order and normalisation of u8 pictures into the input tensor, in one launch:
 //   h = ((2048 − w)·near + w·far) >> 4, level = (((2048 − w)·h0 >> 16) + (w·h1 >> 16) + 2) >> 2; value = table[level].
 //
-// output    [N, 3, height, width] (nchw) or [N, height, width, 3] (nhwc) of the entry's dtype; all of it is written
-// pictures  Picture [N], below: one a picture, so that pictures of any sizes share a launch
-// table     f32 [3 × 256 + 3]: value of each level by tensor channel, then the value of the padding by tensor channel
+// output    [N, 3, height, width] (nchw), [N, height, width, 3] (nhwc) or [N, 1, height, width] (luma) of the entry's dtype;
+//           all of it is written
+// pictures  Picture [N], below: one a row, so that regions of any pictures and sizes share a launch
+// table     f32 [3 × 256 + 3]: value of each level by tensor channel, then the value of the padding by tensor channel; of luma
+//           f32 [3]: slope and offset from 65536 × luma to the value, and the value of the padding
 // width, height  of the input in pixels
 //
 // Launch: block (32, 8), grid (ceil(width / 32), ceil(height / 16), N). A warp takes 32 pixels of a row, so that reads
@@ -18,15 +20,23 @@ struct Tap {
   int near, step, weight;
 };
 
-// Pixel `at` of `content` lies at (at + 0.5) × scale − 0.5 in the source, in f64 rounded to f32, as OpenCV has it: see
+// sourceIndex of src/image/geometry.ts, of an axis from 0 to `last`.
+__device__ __forceinline__ int mirrored(int at, int last) {
+  if (last == 0) return 0;
+  const int phase = abs(at) % (2 * last);
+  return phase <= last ? phase : 2 * last - phase;
+}
+
+// Pixel `at` of the content lies at (at + 0.5) × scale − 0.5 from `start`, in f64 rounded to f32, as OpenCV has it: see
 // bilinearTaps of src/image/resize-taps.ts. The _rn forms keep the compiler from fusing the two.
-__device__ __forceinline__ Tap tap(int at, int source, double scale, bool columns) {
+__device__ __forceinline__ Tap tap(int at, double scale, int start, int first, int last, int reflect, bool columns) {
   const float position = (float)__dadd_rn(__dmul_rn(__dadd_rn((double)at, 0.5), scale), -0.5);
   const float whole = floorf(position);
-  const int below = (int)whole;
+  const int below = start + (int)whole;
   const int weight = __float2int_rn((position - whole) * 2048.0f);
-  const int near = clamp(below, 0, source - 1);
-  const bool outside = below < 0 || below >= source - 1;
+  if (reflect) return {mirrored(below, last), 0, 0};
+  const int near = clamp(below, first, last);
+  const bool outside = below < first || below >= last;
   if (!outside) return {near, 1, weight};
   return {near, 0, columns ? 0 : weight};
 }
@@ -81,17 +91,27 @@ __device__ __forceinline__ int3 levels_of_nv12(const Picture &picture, Tap colum
   return blend(row_of_nv12(picture, column, line.near), row_of_nv12(picture, column, line.near + line.step), line.weight);
 }
 
-// The values of one pixel of the input, by tensor channel.
-__device__ __forceinline__ float3 pixel_at(const Picture &picture, const float *table, Tap column, Tap line, int x,
-                                           int row) {
-  if (!is_content(picture, x, row)) return padding(table);
-  const int3 levels = picture.format == PIXELS_3   ? levels_of_pixels<3>(picture, column, line)
-                      : picture.format == PIXELS_4 ? levels_of_pixels<4>(picture, column, line)
-                                                   : levels_of_nv12(picture, column, line);
-  return values_of(picture, table, levels);
+__device__ __forceinline__ int3 levels_at(const Picture &picture, Tap column, Tap line) {
+  return picture.format == PIXELS_3   ? levels_of_pixels<3>(picture, column, line)
+         : picture.format == PIXELS_4 ? levels_of_pixels<4>(picture, column, line)
+                                      : levels_of_nv12(picture, column, line);
 }
 
-template <typename Element, bool Interleaved>
+// The value of the luma of a pixel's levels: lumaLine of src/image/preprocess-values.ts. Below 2^24: exact as f32.
+__device__ __forceinline__ float luma_of(const Picture &picture, const float *table, int3 levels) {
+  const int red = picture.swap ? levels.z : levels.x;
+  const int blue = picture.swap ? levels.x : levels.z;
+  return on_line((float)(red * 19595 + levels.y * 38470 + blue * 7471), __ldg(table), __ldg(table + 1));
+}
+
+__device__ __forceinline__ void store_luma(float *output, u64 at, float value) { output[at] = value; }
+__device__ __forceinline__ void store_luma(f16 *output, u64 at, float value) { output[at] = to_f16(value); }
+__device__ __forceinline__ void store_luma(u8 *output, u64 at, float value) { output[at] = to_level(value); }
+
+// What the channels of the output are.
+enum Form { PLANES, INTERLEAVED, LUMA };
+
+template <typename Element, Form Channels>
 __device__ __forceinline__ void preprocess(Element *__restrict__ output, const Picture *__restrict__ pictures,
                                            const float *__restrict__ table, int width, int height) {
   __shared__ Tap columns[32];
@@ -103,56 +123,83 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
   const int top = blockIdx.y * 16;
   // Once a block: the taps are in f64, which most GPUs have few units for.
   if (threadIdx.y == 0) {
-    columns[lane] = tap(clamp(content_x, 0, picture.content_width - 1), picture.source_width, picture.scale_x, true);
+    columns[lane] = tap(clamp(content_x, 0, picture.content_width - 1), picture.scale_x, picture.x, picture.first_x,
+                        picture.last_x, picture.reflect, true);
   } else if (threadIdx.y == 1 && lane < 16) {
     const int row = clamp(top + lane - picture.pad_y, 0, picture.content_height - 1);
-    lines[lane] = tap(row, picture.source_height, picture.scale_y, false);
+    lines[lane] = tap(row, picture.scale_y, picture.y, picture.first_y, picture.last_y, picture.reflect, false);
   }
   __syncthreads();
   const Tap column = columns[lane];
-  Element *image = output + (u64)width * height * 3 * blockIdx.z;
+  Element *image = output + (u64)width * height * (Channels == LUMA ? 1 : 3) * blockIdx.z;
 #pragma unroll 1
   for (int half = 0; half < 2; half++) {
     const int line = half * 8 + threadIdx.y;
     const int y = top + line;
     if (y >= height) return; // the same for all lanes of a warp
-    const float3 values = pixel_at(picture, table, column, lines[line], content_x, y - picture.pad_y);
-    store_pixels<Element, Interleaved>(image, values, left, y, width, height);
+    const bool shows = is_content(picture, left + lane, y);
+    if (Channels == LUMA) {
+      if (left + lane >= width) continue;
+      const float value = shows ? luma_of(picture, table, levels_at(picture, column, lines[line])) : __ldg(table + 2);
+      store_luma(image, (u64)y * width + left + lane, value);
+    } else {
+      const float3 values =
+          shows ? values_of(picture, table, levels_at(picture, column, lines[line])) : padding(table);
+      store_pixels<Element, Channels == INTERLEAVED>(image, values, left, y, width, height);
+    }
   }
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f32_nchw(
     float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
     int height) {
-  preprocess<float, false>(output, pictures, table, width, height);
+  preprocess<float, PLANES>(output, pictures, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f16_nchw(
     f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
     int height) {
-  preprocess<f16, false>(output, pictures, table, width, height);
+  preprocess<f16, PLANES>(output, pictures, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_u8_nchw(
     u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
     int height) {
-  preprocess<u8, false>(output, pictures, table, width, height);
+  preprocess<u8, PLANES>(output, pictures, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f32_nhwc(
     float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
     int height) {
-  preprocess<float, true>(output, pictures, table, width, height);
+  preprocess<float, INTERLEAVED>(output, pictures, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f16_nhwc(
     f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
     int height) {
-  preprocess<f16, true>(output, pictures, table, width, height);
+  preprocess<f16, INTERLEAVED>(output, pictures, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_u8_nhwc(
     u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
     int height) {
-  preprocess<u8, true>(output, pictures, table, width, height);
+  preprocess<u8, INTERLEAVED>(output, pictures, table, width, height);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_f32_luma(
+    float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    int height) {
+  preprocess<float, LUMA>(output, pictures, table, width, height);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_f16_luma(
+    f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    int height) {
+  preprocess<f16, LUMA>(output, pictures, table, width, height);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_u8_luma(
+    u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    int height) {
+  preprocess<u8, LUMA>(output, pictures, table, width, height);
 }

@@ -26,12 +26,15 @@ struct Window {
   int first, end;
 };
 
-// Lengths of an axis, and how far its filter reaches, in 1 / (2 × target) of a source pixel.
+// Lengths of an axis, how far its filter reaches, in 1 / (2 × target) of a source pixel, and the source pixels that there
+// are, up to before `high`. Source pixels count from the region's first one.
 struct Axis {
-  int source, target, reach;
+  int source, target, reach, low, high;
 };
 
-__device__ __forceinline__ Axis axis_of(int source, int target) { return {source, target, 2 * max(source, target)}; }
+__device__ __forceinline__ Axis axis_of(int source, int target, int start, int first, int last) {
+  return {source, target, 2 * max(source, target), first - start, last + 1 - start};
+}
 
 // 1 less the distance over the reach, times the reach; 0 beyond it.
 __device__ __forceinline__ int share(const Axis &axis, i64 centre, int pixel) {
@@ -44,8 +47,8 @@ __device__ __forceinline__ Window window_of(const Axis &axis, int at) {
   const i64 centre = (2 * (i64)at + 1) * axis.source;
   const i64 pixel = 2 * (i64)axis.target;
   const i64 begin = centre - axis.reach + axis.target;
-  const int first = begin > 0 ? (int)(begin / pixel) : 0;
-  const int end = min((int)((centre + axis.reach - axis.target + pixel - 1) / pixel), axis.source);
+  const int first = max(begin > 0 ? (int)(begin / pixel) : 0, axis.low);
+  const int end = min((int)((centre + axis.reach - axis.target + pixel - 1) / pixel), axis.high);
   u64 sum = 0;
 #pragma unroll 1
   for (int x = first; x < end; x++) sum += share(axis, centre, x);
@@ -92,8 +95,8 @@ __device__ __forceinline__ int3 rgb_of_nv12(const Picture &picture, int row, int
   return rgb_of_yuv(picture, luma, __ldg(pair), __ldg(pair + 1));
 }
 
-// Add the pixels from `first` on of a thread's source rows, of which there are `rows` in the block from `row` on; weights
-// lie 32 apart.
+// Add the pixels from `first` on of a thread's source rows, of which there are `rows` in the block from `row` on, both counted
+// in the picture; weights lie 32 apart.
 template <bool IsNv12>
 __device__ __forceinline__ void add_taps(int3 (&sums)[ROWS / WARPS], const Picture &picture, int row, int rows, int first,
                                          int taps, const int *weights) {
@@ -123,20 +126,19 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
   const int warp = threadIdx.y;
   const int left = blockIdx.x * 32;
   const int top = blockIdx.y * LINES;
-  const int content_x = left - picture.pad_x;
-  const int content_y = top - picture.pad_y;
   int3 sums[2] = {make_int3(HALF_LEVEL, HALF_LEVEL, HALF_LEVEL), make_int3(HALF_LEVEL, HALF_LEVEL, HALF_LEVEL)};
 
   // All conditions around a barrier are the same for all threads of the block. A tile of padding alone reads nothing.
-  const bool has_content = content_x < picture.content_width && content_x + 32 > 0 &&
-                           content_y < picture.content_height && content_y + LINES > 0;
+  const bool has_content = left < picture.right && left + 32 > picture.left && top < picture.bottom &&
+                           top + LINES > picture.top;
   if (has_content) {
-    const Axis across = axis_of(picture.source_width, picture.content_width);
-    const Axis down = axis_of(picture.source_height, picture.content_height);
+    const Axis across =
+        axis_of(picture.width, picture.content_width, picture.x, picture.first_x, picture.last_x);
+    const Axis down = axis_of(picture.height, picture.content_height, picture.y, picture.first_y, picture.last_y);
     if (warp == 0) {
-      columns[lane] = window_of(across, clamp(content_x + lane, 0, picture.content_width - 1));
+      columns[lane] = window_of(across, clamp(left + lane, picture.left, picture.right - 1) - picture.pad_x);
     } else if (warp == 1 && lane < LINES) {
-      lines[lane] = window_of(down, clamp(content_y + lane, 0, picture.content_height - 1));
+      lines[lane] = window_of(down, clamp(top + lane, picture.top, picture.bottom - 1) - picture.pad_y);
     }
     __syncthreads();
     const int most_taps = (across.reach + picture.content_width - 1) / picture.content_width;
@@ -167,10 +169,10 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
           __syncthreads();
         }
         const int taps = min(TAPS, column_taps - tap);
-        const int first = column_first + tap;
+        const int first = picture.x + column_first + tap;
         const int *weights = column_weights + lane;
-        if (picture.format == NV12) add_taps<true>(row_sums, picture, row, rows, first, taps, weights);
-        else add_taps<false>(row_sums, picture, row, rows, first, taps, weights);
+        if (picture.format == NV12) add_taps<true>(row_sums, picture, picture.y + row, rows, first, taps, weights);
+        else add_taps<false>(row_sums, picture, picture.y + row, rows, first, taps, weights);
       }
 #pragma unroll
       for (int part = 0; part < ROWS / WARPS; part++) {
@@ -201,7 +203,7 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
     if (y >= height) return; // the same for all lanes of a warp
     const int3 sum = sums[half];
     const float3 values =
-        is_content(picture, content_x + lane, y - picture.pad_y)
+        is_content(picture, left + lane, y)
             ? values_of(picture, table, make_int3(level_of(sum.x), level_of(sum.y), level_of(sum.z)))
             : padding(table);
     store_pixels<Element, Interleaved>(image, values, left, y, width, height);

@@ -7,10 +7,10 @@
 // kept        f32 [N, rows, 4]: scratch, the kept boxes in input pixels
 // counters    [N]: read, then set back to 0
 // keys, boxes, classes  [N, capacity], as the decoders left them
-// placements  Placement [N], below;  selection: see decode.cuh
+// regions     Region [N], below;  selection: see decode.cuh
 //
 // Launch: block 1024, grid N. The best 1024 candidates are sorted and worked off at a time, so any number will do.
-// Tolerance: none. CPU reference: src/model/selector.ts, src/model/nms.ts, unplaceBoxes of src/image/geometry.ts.
+// Tolerance: none. CPU reference: src/model/selector.ts, src/model/nms.ts, boxesToSource of src/image/geometry.ts.
 //
 // gather_rows, after it: what else the output says of the kept rows, by their sources.
 //
@@ -27,9 +27,10 @@
 #define ALL 0xffffffffu
 #define HEADER_WORDS 4
 
-// Where a picture lies in the input; packed by src/tasks/detect/selection-table.ts.
-struct Placement {
-  double pad_x, pad_y, scale_x, scale_y, source_width, source_height;
+// Where a region lies in the input and in its picture, and what it has of that, in source pixels; packed by
+// src/tasks/detect/selection-table.ts.
+struct Region {
+  double pad_x, pad_y, scale_x, scale_y, x, y, left, top, right, bottom;
 };
 
 __device__ __forceinline__ float area_of(float4 box) { return (box.z - box.x) * (box.w - box.y); }
@@ -45,9 +46,16 @@ __device__ __forceinline__ bool overlaps(float4 better, float4 box, float thresh
   return inter > threshold * both;
 }
 
-__device__ __forceinline__ float unplaced(float value, double pad, double scale, double size) {
-  const double source = ((double)value - pad) / scale;
-  return (float)(source > 0.0 ? (source < size ? source : size) : 0.0);
+__device__ __forceinline__ float to_source(float value, double pad, double scale, double start, double low, double high) {
+  const double source = ((double)value - pad) / scale + start;
+  return (float)(source > low ? (source < high ? source : high) : low);
+}
+
+__device__ __forceinline__ float4 to_source(float4 box, const Region &region) {
+  return make_float4(to_source(box.x, region.pad_x, region.scale_x, region.x, region.left, region.right),
+                     to_source(box.y, region.pad_y, region.scale_y, region.y, region.top, region.bottom),
+                     to_source(box.z, region.pad_x, region.scale_x, region.x, region.left, region.right),
+                     to_source(box.w, region.pad_y, region.scale_y, region.y, region.top, region.bottom));
 }
 
 // Sum over the block, for every thread.
@@ -113,7 +121,7 @@ __device__ __forceinline__ u64 sort_descending(u64 mine, int length, u64 *shared
 
 extern "C" __global__ void __launch_bounds__(1024) select_detections(
     int *detections, float4 *kept, Counters *counters, const u64 *__restrict__ keys, const float4 *__restrict__ boxes,
-    const int *__restrict__ classes, const Placement *__restrict__ placements, const Selection *__restrict__ selection,
+    const int *__restrict__ classes, const Region *__restrict__ regions, const Selection *__restrict__ selection,
     int capacity, int rows, int words, int needs_nms, int max_candidates, int candidates_per_source) {
   __shared__ u64 chunk[CHUNK];
   __shared__ float4 chunk_boxes[CHUNK];
@@ -124,7 +132,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   const int picture = blockIdx.x;
   const int thread = threadIdx.x;
   const int lane = thread & 31;
-  const Placement placement = placements[picture];
+  const Region region = regions[picture];
   const float iou = selection->iou;
   const bool agnostic = selection->class_agnostic != 0;
   const int most = min(selection->max_detections, rows);
@@ -215,10 +223,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
       row_classes[row] = class_id;
       row_scores[row] = score;
       row_sources[row] = (int)~(u32)mine / candidates_per_source;
-      row_boxes[row] = make_float4(unplaced(box.x, placement.pad_x, placement.scale_x, placement.source_width),
-                                   unplaced(box.y, placement.pad_y, placement.scale_y, placement.source_height),
-                                   unplaced(box.z, placement.pad_x, placement.scale_x, placement.source_width),
-                                   unplaced(box.w, placement.pad_y, placement.scale_y, placement.source_height));
+      row_boxes[row] = to_source(box, region);
     }
     done += length;
     high = low;

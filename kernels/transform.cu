@@ -40,18 +40,9 @@ static_assert(sizeof(Frame) == 48 && sizeof(Tile) == 32, "src/tasks/image/frame-
 
 __device__ __forceinline__ float from_element(u8 value) { return (float)value; }
 
-// A level as Uint8ClampedArray stores it: NaN is 0, halves go to the even neighbour.
-__device__ __forceinline__ u8 to_level(float value) {
-  return (u8)__float2int_rn(value > 0.0f ? fminf(value, 255.0f) : 0.0f);
-}
-
 __device__ __forceinline__ void store(float *output, u64 at, float value) { output[at] = value; }
 __device__ __forceinline__ void store(f16 *output, u64 at, float value) { output[at] = to_f16(value); }
 __device__ __forceinline__ void store(u8 *output, u64 at, float value) { output[at] = to_level(value); }
-
-__device__ __forceinline__ float on_line(float value, float slope, float offset) {
-  return __fadd_rn(__fmul_rn(value, slope), offset);
-}
 
 // sourceIndex of src/tasks/image/tile-grid.ts.
 __device__ __forceinline__ int source_index(int at, int length, int reflect) {

@@ -80,7 +80,7 @@ for (const [dtype, batch, passing] of [
   const bytes = allocate("u8", SelectionTable.byteLength(batch));
   const packed = new SelectionTable(bytes.buffer, 0, batch);
   packed.setSelection({ threshold: 0.25, iou: 0.7, maxDetections: ROWS, classAgnostic: false, classIds: undefined });
-  for (let index = 0; index < batch; index++) packed.setPlacement(index, place(1920, 1080, 640, 640, "letterbox"));
+  for (let index = 0; index < batch; index++) packed.setRegion(index, place(1920, 1080, 640, 640, "letterbox"));
   const table = make("u8", [bytes.length]);
   copyToDevice(table, bytes, on);
   const counters = make("u8", [sizes.counters]);

@@ -83,7 +83,7 @@ function measure(library: KernelLibrary, timer: GpuTimer, example: Case): string
         ? { ...picture, format, chroma, chromaPitchBytes: width, coefficients: yuvCoefficients("BT.709", "limited") }
         : { ...picture, format },
       placement,
-      "RGB",
+      preprocessing,
     );
   }
   const pictures = make("u8", [words.length]);

@@ -3,7 +3,7 @@
 import { ArgumentError, BunTensorRtError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import type { Tensor } from "../core/tensor.ts";
-import type { Placement } from "../image/geometry.ts";
+import type { Region } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { DetectionBlock } from "../model/detection-block.ts";
@@ -119,7 +119,7 @@ export class StagedBatch extends Resource {
   }
 
   /** Where each picture lies in the input, after `preprocess`. */
-  get placements(): readonly Placement[] {
+  get placements(): readonly Region[] {
     this.#begin(1);
     return this.#slot.placements;
   }

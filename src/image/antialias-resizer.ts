@@ -1,17 +1,18 @@
 /** @module Antialias resizer: rows of a resized picture as Pillow's BILINEAR has them. The kernel does the same to the bit. */
 
 import { allocate } from "../core/dtype.ts";
-import type { Placement } from "./geometry.ts";
+import { message } from "../core/errors.ts";
+import type { Region } from "./geometry.ts";
 import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
 import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
 import type { RowTarget } from "./resize-rows.ts";
-import { type AntialiasTaps, antialiasTaps, FILTER_BITS } from "./resize-taps.ts";
+import { type AntialiasTaps, antialiasTaps, FILTER_BITS, regionAxes } from "./resize-taps.ts";
 
 /** Half a level, which sums begin with, so that they are rounded when their fraction is dropped. */
 const HALF_LEVEL = 1 << (FILTER_BITS - 1);
 
 /**
- * Resizes pictures of one size and format along the rows first, each source row once, then down the columns; levels are
+ * Resizes regions of one form, of pictures of one format, along the rows first, each source row once, then down the columns; levels are
  * rounded in between. Its row buffers are overwritten by every picture.
  */
 export class AntialiasResizer {
@@ -19,26 +20,42 @@ export class AntialiasResizer {
   readonly #nv12: Nv12Rows | undefined;
   readonly #columns: AntialiasTaps;
   readonly #rows: AntialiasTaps;
-  /** The last source rows, resized: row r is u8 [contentWidth, 3] at r modulo their number, which is that of a row's taps. */
+  /** The last source rows, resized: row r is u8 [width, 3] at r modulo their number, which is that of a row's taps. */
   readonly #ring: readonly Uint8ClampedArray[];
-  /** i32 [contentWidth, 3]: what the taps so far come to. */
+  /** i32 [width, 3]: what the taps so far come to. */
   readonly #sums: Int32Array<ArrayBuffer>;
+  /** The region's first column that the picture has. */
+  readonly #low: number;
   /** Source row that the ring takes next. */
   #next = 0;
+  /** Where the region's first pixel lies in the picture, and in bytes. */
+  #x = 0;
+  #y = 0;
+  #start = 0;
 
-  constructor({ sourceWidth, sourceHeight, contentWidth, contentHeight }: Placement, format: PixelFormat) {
+  /** @throws {RangeError} If pixels beyond the picture's edges are asked for */
+  constructor(region: Region, format: PixelFormat) {
+    if (region.edge !== "pad") {
+      throw new RangeError(message(`resize a region with antialias`, `as its edge must be "pad": "${region.edge}"`));
+    }
     const isNv12 = format === "NV12";
+    const [across, down] = regionAxes(region);
     this.#pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
-    this.#nv12 = isNv12 ? new Nv12Rows(sourceWidth) : undefined;
-    this.#columns = antialiasTaps(sourceWidth, contentWidth);
-    this.#rows = antialiasTaps(sourceHeight, contentHeight);
-    this.#ring = Array.from({ length: this.#rows.count }, () => new Uint8ClampedArray(contentWidth * 3));
-    this.#sums = allocate("i32", contentWidth * 3);
+    this.#low = across.low;
+    this.#nv12 = isNv12 ? new Nv12Rows(across.high - across.low) : undefined;
+    this.#columns = antialiasTaps(across);
+    this.#rows = antialiasTaps(down);
+    const width = across.to - across.from;
+    this.#ring = Array.from({ length: this.#rows.count }, () => new Uint8ClampedArray(width * 3));
+    this.#sums = allocate("i32", width * 3);
   }
 
-  /** Forget the rows: another picture follows. */
-  clear(): void {
+  /** Forget the rows: another picture follows. @param region as it was made for, or the same elsewhere within its picture */
+  begin(image: Image, { x, y }: Region): void {
     this.#next = 0;
+    this.#x = x;
+    this.#y = y;
+    this.#start = y * image.pitchBytes + x * this.#pixelBytes;
   }
 
   /**
@@ -70,8 +87,13 @@ export class AntialiasResizer {
   #load(image: Image, row: number): void {
     const levels = this.#ring[row % this.#rows.count]!;
     const nv12 = this.#nv12;
-    if (nv12 === undefined) filterRow(image.data, row * image.pitchBytes, this.#pixelBytes, this.#columns, levels);
-    else filterRow(nv12.load(image, row), 0, this.#pixelBytes, this.#columns, levels);
+    const pixelBytes = this.#pixelBytes;
+    if (nv12 === undefined) {
+      filterRow(image.data, this.#start + row * image.pitchBytes, pixelBytes, this.#columns, levels);
+      return;
+    }
+    const low = this.#low;
+    filterRow(nv12.load(image, this.#x + low, this.#y + row), 0 - low * pixelBytes, pixelBytes, this.#columns, levels);
   }
 }
 

@@ -1,4 +1,6 @@
-/** @module Geometry: where a picture lands inside a model's input, and the way back to source pixels. Pure. */
+/** @module Geometry: which part of a picture lands where in a model's input, and the way back to source pixels. Pure. */
+
+import { message, ShapeError } from "../core/errors.ts";
 
 /** Width and height in pixels. */
 export type Size = readonly [width: number, height: number];
@@ -12,23 +14,50 @@ export type Fit = "letterbox" | "letterbox-top-left" | "stretch";
 /** Every fit, for option schemas and tests. */
 export const FITS: readonly Fit[] = ["letterbox", "letterbox-top-left", "stretch"];
 
-/** Where a picture lies inside a model's input: input = source × scale + pad, in pixels on both sides. */
-export interface Placement {
-  /** Source size in pixels. */
+/**
+ * What stands for pixels beyond the picture's edges. `pad`: nothing, the input is padded there. `replicate`: the picture's last
+ * pixel again. `reflect`: the picture mirrored at that pixel.
+ */
+export type Edge = "pad" | "replicate" | "reflect";
+
+/** A rectangle in pixels, its sides at least 1. */
+export interface Rectangle {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * What a model sees in one row of its input: a rectangle of a picture, resized, and where that lies. The whole picture, a
+ * tile, a crop and a centre crop are regions. input = (source − rectangle) × scale + pad, in pixels on both sides.
+ *
+ * The rectangle is in whole pixels of the picture that is pre-processed, and may reach beyond it. It is resized as if it were
+ * cut out first: pixels beside it do not count. Results may be mapped to a larger picture, of which this one was shrunk while it
+ * was decoded: then it need not be in whole pixels.
+ */
+export interface Region extends Rectangle {
+  /** Size of the picture in pixels. */
   readonly sourceWidth: number;
   readonly sourceHeight: number;
-  /** Input size in pixels. */
+  readonly edge: Edge;
+  /** Size of the input in pixels. */
   readonly inputWidth: number;
   readonly inputHeight: number;
-  /** Size in input pixels of the resized picture. */
+  /** Size in input pixels of the resized rectangle, which may be larger than the input. */
   readonly contentWidth: number;
   readonly contentHeight: number;
-  /** Input pixels left of and above the picture. */
+  /** Input pixels left of and above the rectangle; negative where the input shows only a part of it. */
   readonly padX: number;
   readonly padY: number;
   /** Input pixels per source pixel. */
   readonly scaleX: number;
   readonly scaleY: number;
+  /** The part of the input that shows the picture, up to before `right` and `bottom`; the rest is padding. All 0 if it is all. */
+  readonly left: number;
+  readonly top: number;
+  readonly right: number;
+  readonly bottom: number;
 }
 
 /** The nearest integer, and of two equally near the even one: what Python's `round` does, and `Math.round` does not. */
@@ -38,14 +67,107 @@ function roundHalfEven(value: number): number {
   return below % 2 === 0 ? below : below + 1;
 }
 
+/** A region but for the part of the input that it fills. */
+type Placed = Omit<Region, "left" | "top" | "right" | "bottom">;
+
+/** Where the input shows the picture along one axis: pixels whose centre lies in it. */
+function shown(
+  start: number,
+  length: number,
+  source: number,
+  content: number,
+  pad: number,
+  input: number,
+  edge: Edge,
+): readonly [from: number, to: number] {
+  let from = 0;
+  let to = content;
+  if (edge === "pad") {
+    // Pixel d of the content lies at start + (d + 0.5) × length / content of the picture. Whole numbers: exact.
+    from = Math.max(0, Math.ceil((-2 * start * content - length) / (2 * length)));
+    to = Math.min(content, Math.ceil((2 * (source - start) * content - length) / (2 * length)));
+  }
+  return [Math.max(0, pad + from), Math.min(input, pad + to)];
+}
+
+function regionOf(placed: Placed): Region {
+  const { x, y, width, height, sourceWidth, sourceHeight, edge } = placed;
+  if (x >= sourceWidth || y >= sourceHeight || x + width <= 0 || y + height <= 0) {
+    const expected = `some of a picture of ${sourceWidth}x${sourceHeight} pixels`;
+    const actual = `${width}x${height} at ${x}, ${y}`;
+    throw new ShapeError(message("take a region", `as it must hold ${expected}: ${actual}`), {
+      tensor: "region",
+      expected,
+      actual,
+    });
+  }
+  const [left, right] = shown(x, width, sourceWidth, placed.contentWidth, placed.padX, placed.inputWidth, edge);
+  const [top, bottom] = shown(y, height, sourceHeight, placed.contentHeight, placed.padY, placed.inputHeight, edge);
+  const isEmpty = left >= right || top >= bottom;
+  return isEmpty ? { ...placed, left: 0, top: 0, right: 0, bottom: 0 } : { ...placed, left, top, right, bottom };
+}
+
 /**
- * Place a picture inside a model's input.
+ * Place a rectangle of a picture inside a model's input: what it has of the picture is resized, the rest is padded.
  *
  * As Ultralytics' LetterBox for `letterbox`: the resized size is rounded, halves to even, and of an odd padding the
  * larger part goes right and below. As YOLOX's `preproc` for `letterbox-top-left`: the resized size is truncated, so
  * that a product just below an integer, which binary fractions give, leaves one more pixel of padding, there as here.
- * A side never becomes less than 1, where theirs becomes 0 and fails. Boxes go back by the size the picture really has
+ * A side never becomes less than 1, where theirs becomes 0 and fails. Boxes go back by the size the rectangle really has
  * on each axis; for `letterbox-top-left` by the one ratio before truncation, as YOLOX does.
+ *
+ * @param source    size of the picture in pixels
+ * @param rectangle of it, in whole pixels; it may reach beyond the picture
+ * @param input     size of the input in pixels
+ * @param fit       how the ratio is treated
+ * @throws {ShapeError} If it holds nothing of the picture
+ * @example
+ * placeRectangle([1920, 1080], { x: 1280, y: 440, width: 640, height: 640 }, [640, 640], "letterbox");
+ */
+export function placeRectangle(
+  [sourceWidth, sourceHeight]: Size,
+  { x, y, width, height }: Rectangle,
+  [inputWidth, inputHeight]: Size,
+  fit: Fit,
+): Region {
+  let contentWidth = inputWidth;
+  let contentHeight = inputHeight;
+  let padX = 0;
+  let padY = 0;
+  let ratio: number | undefined;
+  if (fit !== "stretch") {
+    const scale = Math.min(inputWidth / width, inputHeight / height);
+    const whole = fit === "letterbox" ? roundHalfEven : Math.trunc;
+    contentWidth = Math.max(1, Math.min(inputWidth, whole(width * scale)));
+    contentHeight = Math.max(1, Math.min(inputHeight, whole(height * scale)));
+    if (fit === "letterbox") {
+      padX = Math.floor((inputWidth - contentWidth) / 2);
+      padY = Math.floor((inputHeight - contentHeight) / 2);
+    } else {
+      ratio = scale;
+    }
+  }
+  return regionOf({
+    x,
+    y,
+    width,
+    height,
+    sourceWidth,
+    sourceHeight,
+    edge: "pad",
+    inputWidth,
+    inputHeight,
+    contentWidth,
+    contentHeight,
+    padX,
+    padY,
+    scaleX: ratio ?? contentWidth / width,
+    scaleY: ratio ?? contentHeight / height,
+  });
+}
+
+/**
+ * Place a whole picture inside a model's input; see {@linkcode placeRectangle}.
  *
  * @param sourceWidth  in pixels, at least 1
  * @param sourceHeight in pixels, at least 1
@@ -59,62 +181,153 @@ export function place(
   inputWidth: number,
   inputHeight: number,
   fit: Fit,
-): Placement {
-  let contentWidth = inputWidth;
-  let contentHeight = inputHeight;
-  let padX = 0;
-  let padY = 0;
-  let ratio: number | undefined;
-  if (fit !== "stretch") {
-    const scale = Math.min(inputWidth / sourceWidth, inputHeight / sourceHeight);
-    const whole = fit === "letterbox" ? roundHalfEven : Math.trunc;
-    contentWidth = Math.max(1, Math.min(inputWidth, whole(sourceWidth * scale)));
-    contentHeight = Math.max(1, Math.min(inputHeight, whole(sourceHeight * scale)));
-    if (fit === "letterbox") {
-      padX = Math.floor((inputWidth - contentWidth) / 2);
-      padY = Math.floor((inputHeight - contentHeight) / 2);
-    } else {
-      ratio = scale;
-    }
-  }
-  return {
+): Region {
+  const whole = { x: 0, y: 0, width: sourceWidth, height: sourceHeight };
+  return placeRectangle([sourceWidth, sourceHeight], whole, [inputWidth, inputHeight], fit);
+}
+
+/**
+ * Place a tile: as many pixels as the input has, as they are.
+ *
+ * @param source size of the picture in pixels
+ * @param x      first column of the tile
+ * @param y      first row
+ * @param input  size of the input, and of the tile
+ * @param edge   what lies beyond the picture
+ * @throws {ShapeError} If it holds nothing of the picture
+ */
+export function placeTile(
+  [sourceWidth, sourceHeight]: Size,
+  x: number,
+  y: number,
+  [width, height]: Size,
+  edge: Edge,
+): Region {
+  const size = { inputWidth: width, inputHeight: height, contentWidth: width, contentHeight: height };
+  const placed = { x, y, width, height, sourceWidth, sourceHeight, edge, ...size };
+  return regionOf({ ...placed, padX: 0, padY: 0, scaleX: 1, scaleY: 1 });
+}
+
+/**
+ * Place the middle of a picture whose shorter side becomes `short` pixels, as torchvision's `Resize(short)` and
+ * `CenterCrop(input)` do: the longer side is truncated to whole pixels, the crop's place rounded, halves to even. Where the
+ * resized picture is smaller than the input it is padded, the larger part right and below.
+ *
+ * @param source size of the picture in pixels
+ * @param short  in pixels, at least 1
+ * @param input  size of the input in pixels
+ */
+export function placeCentreCrop(
+  [sourceWidth, sourceHeight]: Size,
+  short: number,
+  [inputWidth, inputHeight]: Size,
+): Region {
+  const long = Math.max(
+    short,
+    Math.trunc((short * Math.max(sourceWidth, sourceHeight)) / Math.min(sourceWidth, sourceHeight)),
+  );
+  const contentWidth = sourceWidth <= sourceHeight ? short : long;
+  const contentHeight = sourceWidth <= sourceHeight ? long : short;
+  const pad = (input: number, content: number): number =>
+    content < input ? Math.floor((input - content) / 2) : 0 - roundHalfEven((content - input) / 2);
+  return regionOf({
+    x: 0,
+    y: 0,
+    width: sourceWidth,
+    height: sourceHeight,
     sourceWidth,
     sourceHeight,
+    edge: "pad",
     inputWidth,
     inputHeight,
     contentWidth,
     contentHeight,
-    padX,
-    padY,
-    scaleX: ratio ?? contentWidth / sourceWidth,
-    scaleY: ratio ?? contentHeight / sourceHeight,
-  };
+    padX: pad(inputWidth, contentWidth),
+    padY: pad(inputHeight, contentHeight),
+    scaleX: contentWidth / sourceWidth,
+    scaleY: contentHeight / sourceHeight,
+  });
+}
+
+/**
+ * The pixel of the picture that stands at a place within or beyond it, along one axis.
+ *
+ * @param length of the axis in pixels, at least 1
+ */
+export function sourceIndex(at: number, length: number, edge: Exclude<Edge, "pad">): number {
+  if (at >= 0 && at < length) return at;
+  if (edge === "replicate" || length === 1) return at < 0 ? 0 : length - 1;
+  const period = 2 * (length - 1);
+  const phase = ((at % period) + period) % period;
+  return phase < length ? phase : period - phase;
 }
 
 /** True if the padding of two inputs lies in the same place. */
-export function isSamePadding(a: Placement, b: Placement): boolean {
+export function isSamePadding(a: Region, b: Region): boolean {
   return (
     a.inputWidth === b.inputWidth &&
     a.inputHeight === b.inputHeight &&
-    a.contentWidth === b.contentWidth &&
-    a.contentHeight === b.contentHeight &&
-    a.padX === b.padX &&
-    a.padY === b.padY
+    a.left === b.left &&
+    a.top === b.top &&
+    a.right === b.right &&
+    a.bottom === b.bottom
   );
 }
 
 /**
- * Map boxes from input pixels back to source pixels and clip them to the picture, in place.
+ * Map boxes from input pixels back to source pixels and clip them to what the region has of the picture, in place.
  *
- * @param boxes     f32 [count, 4], xyxy in input pixels; afterwards in source pixels
- * @param count     number of boxes
- * @param placement where the picture lay
+ * @param boxes  f32 [count, 4], xyxy in input pixels; afterwards in source pixels
+ * @param count  number of boxes
+ * @param region where they were found
  */
-export function unplaceBoxes(boxes: Float32Array, count: number, placement: Placement): void {
-  const { padX, padY, scaleX, scaleY, sourceWidth, sourceHeight } = placement;
-  for (let at = 0; at < count * 4; at += 2) {
-    boxes[at] = Math.min(Math.max((boxes[at]! - padX) / scaleX, 0), sourceWidth);
-    boxes[at + 1] = Math.min(Math.max((boxes[at + 1]! - padY) / scaleY, 0), sourceHeight);
+export function boxesToSource(boxes: Float32Array, count: number, region: Region): void {
+  pointsToSource(boxes, count * 2, region, "clip");
+}
+
+/**
+ * Map points, such as key points or corners, from input pixels back to source pixels, in place.
+ *
+ * @param points  f32 [count, 2], x and y in input pixels; afterwards in source pixels
+ * @param count   number of points
+ * @param region  where they were found
+ * @param outside `clip` moves those beyond what the region has of the picture to its edge, `keep` leaves them there
+ */
+export function pointsToSource(points: Float32Array, count: number, region: Region, outside: "clip" | "keep"): void {
+  const { x, y, width, height, padX, padY, scaleX, scaleY, sourceWidth, sourceHeight } = region;
+  const isClipped = outside === "clip";
+  const left = isClipped ? Math.max(x, 0) : Number.NEGATIVE_INFINITY;
+  const top = isClipped ? Math.max(y, 0) : Number.NEGATIVE_INFINITY;
+  const right = isClipped ? Math.min(x + width, sourceWidth) : Number.POSITIVE_INFINITY;
+  const bottom = isClipped ? Math.min(y + height, sourceHeight) : Number.POSITIVE_INFINITY;
+  for (let at = 0; at < count * 2; at += 2) {
+    points[at] = Math.min(Math.max((points[at]! - padX) / scaleX + x, left), right);
+    points[at + 1] = Math.min(Math.max((points[at + 1]! - padY) / scaleY + y, top), bottom);
+  }
+}
+
+/**
+ * Map pixels, such as a map of classes, from the input back to the picture: each pixel of what the region has of the picture
+ * gets that of the input that its centre lies in; the others are left as they are.
+ *
+ * @param pixels of the input: [inputHeight, inputWidth]
+ * @param region where they were found
+ * @param target of the picture: [sourceHeight, sourceWidth]
+ */
+export function pixelsToSource(pixels: Uint8Array, region: Region, target: Uint8Array): void {
+  const { x, y, width, height, padX, padY, scaleX, scaleY, sourceWidth, sourceHeight, inputWidth } = region;
+  if (region.left >= region.right) return;
+  const right = Math.min(x + width, sourceWidth);
+  const bottom = Math.min(y + height, sourceHeight);
+  for (let row = Math.max(y, 0); row < bottom; row++) {
+    const line = Math.floor((row + 0.5 - y) * scaleY + padY);
+    if (line < 0 || line >= region.inputHeight) continue;
+    const from = Math.min(Math.max(line, region.top), region.bottom - 1) * inputWidth;
+    for (let column = Math.max(x, 0); column < right; column++) {
+      const place = Math.floor((column + 0.5 - x) * scaleX + padX);
+      if (place < 0 || place >= inputWidth) continue;
+      target[row * sourceWidth + column] = pixels[from + Math.min(Math.max(place, region.left), region.right - 1)]!;
+    }
   }
 }
 

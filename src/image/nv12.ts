@@ -6,6 +6,8 @@ import { type YuvCoefficients, yuvCoefficients } from "./yuv.ts";
 /** Bytes of a pixel in what {@linkcode Nv12Rows} gives. */
 export const NV12_ROW_PIXEL_BYTES = 4;
 
+const NO_COLUMNS: Int32Array = new Int32Array(0);
+
 /** 0 for what is below it, 255 for what is above. */
 function clamp(level: number): number {
   return Math.min(Math.max(level, 0), 255);
@@ -18,6 +20,7 @@ function clamp(level: number): number {
  *
  * @param luma    offset of the row of Y in `data`
  * @param chroma  offset of the row of U, V
+ * @param left    the pixel that columns count from
  * @param columns which pixels
  * @param words   i32 [columns], written: red in the lowest byte, then green, blue and 0
  */
@@ -25,6 +28,7 @@ function convertColumns(
   data: Uint8Array,
   luma: number,
   chroma: number,
+  left: number,
   columns: Int32Array,
   coefficients: YuvCoefficients,
   words: Int32Array,
@@ -32,7 +36,7 @@ function convertColumns(
   const { offset, y, vRed, uGreen, vGreen, uBlue } = coefficients;
   const end = columns.length;
   for (let k = 0; k < end; k++) {
-    const x = columns[k]!;
+    const x = left + columns[k]!;
     const pair = chroma + (x & ~1);
     const u = data[pair]! - 128;
     const v = data[pair + 1]! - 128;
@@ -83,6 +87,7 @@ export class Nv12Rows {
   readonly #columns: Int32Array | undefined;
   readonly #words: Int32Array;
   readonly #row: Uint8Array;
+  #every: Int32Array = NO_COLUMNS;
 
   /** @param columns the pixels that are wanted, or the width where all are */
   constructor(columns: Int32Array | number) {
@@ -93,15 +98,27 @@ export class Nv12Rows {
     this.#row = new Uint8Array(buffer);
   }
 
-  /** One row: u8 [columns, 4], red, green, blue and 0, valid until the next call. */
-  load(image: Image, row: number): Uint8Array {
+  /**
+   * One row: u8 [columns, 4], red, green, blue and 0, valid until the next call.
+   *
+   * @param left the pixel of the picture that columns count from
+   */
+  load(image: Image, left: number, row: number): Uint8Array {
     const coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
     const luma = row * image.pitchBytes;
     const chroma = chromaOffsetOf(image) + (row >> 1) * chromaPitchOf(image);
     const columns = this.#columns;
-    if (columns === undefined) convertRow(image.data, luma, chroma, coefficients, this.#words);
-    else convertColumns(image.data, luma, chroma, columns, coefficients, this.#words);
+    const { data } = image;
+    if (columns !== undefined) convertColumns(data, luma, chroma, left, columns, coefficients, this.#words);
+    else if ((left & 1) === 0) convertRow(data, luma + left, chroma + left, coefficients, this.#words);
+    else convertColumns(data, luma, chroma, left, this.#everyColumn(), coefficients, this.#words);
     return this.#row;
+  }
+
+  /** From an odd pixel on the second of a pair comes first: none is shared as `convertRow` does. */
+  #everyColumn(): Int32Array {
+    if (this.#every.length === 0) this.#every = Int32Array.from({ length: this.#words.length }, (_, x) => x);
+    return this.#every;
   }
 }
 
@@ -112,7 +129,7 @@ export function rgbOfNv12(image: Image): Uint8Array<ArrayBuffer> {
   const rows = new Nv12Rows(width);
   let at = 0;
   for (let y = 0; y < height; y++) {
-    const row = rows.load(image, y);
+    const row = rows.load(image, 0, y);
     for (let x = 0; x < row.length; x += NV12_ROW_PIXEL_BYTES) {
       rgb[at] = row[x]!;
       rgb[at + 1] = row[x + 1]!;

@@ -45,3 +45,31 @@ export function levelTable(
   }
   return table;
 }
+
+/** The values of padding, by tensor channel. */
+export function paddingValues(preprocessing: Pick<Preprocessing, "colour" | "pad"> & ValueRange): number[] {
+  const { colour, pad } = preprocessing;
+  if (colour !== "luma") return pad.map((level, channel) => levelValue(preprocessing, channel, level));
+  const value = lumaValue(pad[0] * 65536, lumaLine(preprocessing));
+  if (preprocessing.dtype === "u8") return [Uint8ClampedArray.of(value)[0]!];
+  return [preprocessing.dtype === "f16" ? Math.f16round(value) : value];
+}
+
+/** A straight line: f(x) = x × slope + offset, each step rounded to f32, as a GPU does it. */
+export interface Line {
+  readonly slope: number;
+  readonly offset: number;
+}
+
+/** BT.601 weights of R, G and B in 1/65536; together the whole. */
+export const LUMA_WEIGHTS = { red: 19595, green: 38470, blue: 7471 } as const;
+
+/** From 65536 × luma, which f32 holds exactly, to the value of a luma tensor. */
+export function lumaLine({ scale, mean, std }: Pick<Preprocessing, "scale" | "mean" | "std">): Line {
+  return { slope: Math.fround(scale / std[0] / 65536), offset: Math.fround(-mean[0] / std[0]) };
+}
+
+/** The value of a luma tensor, before it is rounded to f16 or u8. @param luma × 65536 */
+export function lumaValue(luma: number, { slope, offset }: Line): number {
+  return Math.fround(Math.fround(luma * slope) + offset);
+}

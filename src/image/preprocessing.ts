@@ -20,8 +20,8 @@ export interface Preprocessing {
   readonly fit: Fit;
   /** As the model's training did; a model that was trained with one and gets the other finds less. */
   readonly resize: Resize;
-  /** Order of the tensor's channels. */
-  readonly colour: "RGB" | "BGR";
+  /** Order of the tensor's channels; `luma` is a single one, Y of BT.601 in full range, from levels before they are rounded. */
+  readonly colour: "RGB" | "BGR" | "luma";
   /** Where the channels lie in the tensor. */
   readonly layout: "NCHW" | "NHWC";
   readonly dtype: "f32" | "f16" | "u8";
@@ -57,6 +57,11 @@ export interface PreprocessingOptions {
   readonly std?: number | readonly [number, number, number];
   /** Level 0–255 of the padding: one number, or one for each channel. */
   readonly pad?: number | readonly [number, number, number];
+}
+
+/** Channels of the tensor. */
+export function channelsOf({ colour }: Pick<Preprocessing, "colour">): 1 | 3 {
+  return colour === "luma" ? 1 : 3;
 }
 
 type Triple = readonly [number, number, number];

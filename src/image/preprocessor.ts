@@ -1,17 +1,20 @@
-/** @module Preprocessor: from a decoded picture to its row of the input tensor, in one pass on the CPU. */
+/** @module Preprocessor: from a region of a decoded picture to its row of the input tensor, in one pass on the CPU. */
 
 import { ArgumentError, message, ShapeError } from "../core/errors.ts";
 import { formatShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { isSamePadding, type Placement, place } from "./geometry.ts";
+import { isSamePadding, place, type Region } from "./geometry.ts";
 import type { Image, PixelFormat } from "./image.ts";
 import { createPreprocessPlan, type PreprocessPlan, suits } from "./preprocess-plan.ts";
-import { type InputArray, levelTable } from "./preprocess-values.ts";
-import type { Preprocessing } from "./preprocessing.ts";
+import { type InputArray, type Line, LUMA_WEIGHTS, levelTable, lumaLine } from "./preprocess-values.ts";
+import { channelsOf, type Preprocessing } from "./preprocessing.ts";
 import { copyBytes, type RowTarget } from "./resize-rows.ts";
 
 /** Plans kept at once: more source sizes than one stream mixes. */
 const MAX_PLANS = 8;
+
+/** Levels as they are, of three channels. */
+const LEVELS: Float32Array<ArrayBuffer> = Float32Array.from({ length: 768 }, (_, at) => at & 255);
 
 /** A tensor that pre-processing can write. */
 export type InputTensor = Tensor<Preprocessing["dtype"]>;
@@ -33,11 +36,12 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  * 2. h = min((Σ w × pixel + 2 ** 21) >> 22, 255), along each source row.
  * 3. level = min((Σ w × h + 2 ** 21) >> 22, 255), with the row's weights.
  *
- * Then, either way, value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding.
+ * Then, either way, value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding, and
+ * `lumaLine` for luma.
  *
  * NV12 becomes RGB first, pixel by pixel, of those pixels that step 2 looks at: see `Nv12Rows`.
  *
- * The tables and buffers for a source size are kept, so that a steady stream of frames allocates nothing.
+ * The tables and buffers for a size of regions are kept, so that a steady stream of frames allocates nothing.
  */
 export class Preprocessor {
   readonly #preprocessing: Preprocessing;
@@ -46,7 +50,10 @@ export class Preprocessor {
   readonly #swappedTable: Float32Array<ArrayBuffer>;
   /** Newest last. */
   readonly #plans: PreprocessPlan[] = [];
+  /** Where whole pictures go, newest last. */
+  readonly #placed: Region[] = [];
   readonly #target: RowTarget;
+  readonly #lumaLine: Line;
 
   /** @throws {ArgumentError} If the numbers of `preprocessing` give values that are not finite, as a `std` of 0 does */
   constructor(preprocessing: Preprocessing) {
@@ -62,73 +69,83 @@ export class Preprocessor {
         ),
       );
     }
+    this.#lumaLine = lumaLine(preprocessing);
     this.#target = {
       output: new Float32Array(0),
       first: 0,
       second: 0,
       third: 0,
-      step: preprocessing.layout === "NCHW" ? 1 : 3,
+      step: preprocessing.layout === "NCHW" && preprocessing.colour !== "luma" ? 1 : 3,
       touched: 0,
       table: this.#table,
     };
   }
 
   /**
-   * Where a picture goes in an input of the given size, by the fit. The same object again for a size that `run` knows.
+   * Where a whole picture goes in an input of the given size, by the fit. The same object again for a size that was asked for
+   * lately.
    *
    * @param width  of the input in pixels
    * @param height of the input in pixels
    */
-  place(image: Image, width: number, height: number): Placement {
-    for (const { placement } of this.#plans) {
+  place(image: Image, width: number, height: number): Region {
+    for (const region of this.#placed) {
       if (
-        placement.sourceWidth === image.width &&
-        placement.sourceHeight === image.height &&
-        placement.inputWidth === width &&
-        placement.inputHeight === height
+        region.sourceWidth === image.width &&
+        region.sourceHeight === image.height &&
+        region.inputWidth === width &&
+        region.inputHeight === height
       ) {
-        return placement;
+        return region;
       }
     }
-    return place(image.width, image.height, width, height, this.#preprocessing.fit);
+    const region = place(image.width, image.height, width, height, this.#preprocessing.fit);
+    if (this.#placed.length === MAX_PLANS) this.#placed.shift();
+    this.#placed.push(region);
+    return region;
   }
 
   /**
-   * Write one picture into its row of a batch: every element of the row, padding included. Keeps no reference to the
+   * Write a region of a picture into its row of a batch: every element of the row, padding included. Keeps no reference to the
    * picture.
    *
    * @param image       of any format
-   * @param destination [N, 3, inputHeight, inputWidth] or [N, inputHeight, inputWidth, 3] of the pre-processing's dtype
-   * @param index       which picture of the batch, below N
-   * @param placement   what {@linkcode place} returned for this picture
-   * @param padded      placement of the picture that a preprocessor like this one has written into that row, if nobody
+   * @param destination [N, channels, inputHeight, inputWidth] or [N, inputHeight, inputWidth, channels] of the
+   *                    pre-processing's dtype; 1 channel for luma, else 3
+   * @param index       which row of the batch, below N
+   * @param region      what {@linkcode place} returned for this picture, or any other of it
+   * @param padded      region that a preprocessor like this one has written into that row, if nobody
    *                    has written there since: padding that lies where it lay is left as it is
-   * @throws {ShapeError} If the tensor has another shape or dtype, or the picture another size than the placement's
+   * @throws {ShapeError} If the tensor has another shape or dtype, or the picture another size than the region's
+   * @throws {RangeError} If the region goes on beyond the picture's edges, and the resize is antialiased
    */
-  run(image: Image, destination: InputTensor, index: number, placement: Placement, padded?: Placement): void {
-    this.#check(image, destination, index, placement);
-    const plan = this.#plan(placement, image.format);
-    const start = index * 3 * placement.inputWidth * placement.inputHeight;
-    if (padded === undefined || !isSamePadding(padded, placement)) this.#pad(plan, destination.data, start);
-    this.#fill(plan, image, destination.data, start);
+  run(image: Image, destination: InputTensor, index: number, region: Region, padded?: Region): void {
+    this.#check(image, destination, index, region);
+    const plan = this.#plan(region, image.format);
+    const start = index * channelsOf(this.#preprocessing) * region.inputWidth * region.inputHeight;
+    if (padded === undefined || !isSamePadding(padded, region)) this.#pad(plan, destination.data, start);
+    if (region.left >= region.right) return;
+    if (this.#preprocessing.colour === "luma") this.#fillLuma(plan, region, image, destination.data, start);
+    else this.#fill(plan, region, image, destination.data, start);
   }
 
-  #check(image: Image, { dtype, shape }: InputTensor, index: number, placement: Placement): void {
-    const { sourceWidth, sourceHeight, inputWidth, inputHeight } = placement;
+  #check(image: Image, { dtype, shape }: InputTensor, index: number, region: Region): void {
+    const { sourceWidth, sourceHeight, inputWidth, inputHeight } = region;
     if (image.width !== sourceWidth || image.height !== sourceHeight) {
       refuse("image", `${sourceWidth}x${sourceHeight} as it was placed`, `${image.width}x${image.height}`);
     }
     const isPlanar = this.#preprocessing.layout === "NCHW";
+    const channels = channelsOf(this.#preprocessing);
     const fits =
       dtype === this.#preprocessing.dtype &&
       shape.length === 4 &&
-      shape[1] === (isPlanar ? 3 : inputHeight) &&
+      shape[1] === (isPlanar ? channels : inputHeight) &&
       shape[2] === (isPlanar ? inputHeight : inputWidth) &&
-      shape[3] === (isPlanar ? inputWidth : 3) &&
+      shape[3] === (isPlanar ? inputWidth : channels) &&
       index >= 0 &&
       index < shape[0]!;
     if (fits) return;
-    const wanted = isPlanar ? [-1, 3, inputHeight, inputWidth] : [-1, inputHeight, inputWidth, 3];
+    const wanted = isPlanar ? [-1, channels, inputHeight, inputWidth] : [-1, inputHeight, inputWidth, channels];
     refuse(
       "input",
       `${this.#preprocessing.dtype} ${formatShape(wanted)} with a row ${index}`,
@@ -136,39 +153,36 @@ export class Preprocessor {
     );
   }
 
-  #plan(placement: Placement, format: PixelFormat): PreprocessPlan {
-    for (const plan of this.#plans) {
-      if (suits(plan, format) && isSamePlacement(plan.placement, placement)) return plan;
-    }
-    const plan = createPreprocessPlan(this.#preprocessing, placement, format);
+  #plan(region: Region, format: PixelFormat): PreprocessPlan {
+    for (const plan of this.#plans) if (suits(plan, region, format)) return plan;
+    const plan = createPreprocessPlan(this.#preprocessing, region, format);
     if (this.#plans.length === MAX_PLANS) this.#plans.shift();
     this.#plans.push(plan);
     return plan;
   }
 
-  /** Pad every row that the picture does not cover from edge to edge; {@linkcode #fill} then overwrites its part. */
-  #pad(plan: PreprocessPlan, data: InputArray, start: number): void {
-    const { inputWidth, inputHeight, contentWidth, contentHeight, padY } = plan.placement;
-    const isWide = contentWidth === inputWidth;
-    const bottom = padY + contentHeight;
-    for (let plane = 0; plane < plan.padding.length; plane++) {
-      const row = plan.padding[plane]!;
+  /** Pad every row that the picture does not cover from edge to edge; `#fill` then overwrites its part. */
+  #pad({ region, padding }: PreprocessPlan, data: InputArray, start: number): void {
+    const { inputWidth, inputHeight, left, top, right, bottom } = region;
+    const isWide = left === 0 && right === inputWidth;
+    for (let plane = 0; plane < padding.length; plane++) {
+      const row = padding[plane]!;
       const origin = start + plane * inputHeight * row.length;
       for (let y = 0; y < inputHeight; y++) {
-        if (isWide && y >= padY && y < bottom) continue;
+        if (isWide && y >= top && y < bottom) continue;
         data.set(row, origin + y * row.length);
       }
     }
   }
 
   /** Write the resized picture: directly where the tensor is f32, else row by row through the plan's staging. */
-  #fill(plan: PreprocessPlan, image: Image, data: InputArray, start: number): void {
-    const { inputWidth, inputHeight, contentWidth, contentHeight, padX, padY } = plan.placement;
+  #fill(plan: PreprocessPlan, region: Region, image: Image, data: InputArray, start: number): void {
+    const { inputWidth, inputHeight, left, top, right, bottom } = region;
     const { resizer, staging, staged } = plan;
     const target = this.#target;
     const isStaged = this.#preprocessing.dtype !== "f32";
     const planeLength = inputWidth * inputHeight;
-    const channelLength = target.step === 3 ? 1 : isStaged ? contentWidth : planeLength;
+    const channelLength = target.step === 3 ? 1 : isStaged ? right - left : planeLength;
 
     const isSwapped = (image.format === "BGR") !== (this.#preprocessing.colour === "BGR");
     const firstChannel = isSwapped ? 2 : 0;
@@ -176,14 +190,14 @@ export class Preprocessor {
     target.table = isSwapped ? this.#swappedTable : this.#table;
     target.output = isStaged ? staging : (data as Float32Array<ArrayBuffer>);
 
-    resizer.clear();
-    for (let y = 0; y < contentHeight; y++) {
-      const contentStart = start + ((padY + y) * inputWidth + padX) * target.step;
+    resizer.begin(image, region);
+    for (let y = top; y < bottom; y++) {
+      const contentStart = start + (y * inputWidth + left) * target.step;
       const targetStart = isStaged ? 0 : contentStart;
       target.first = targetStart + firstChannel * channelLength;
       target.second = targetStart + channelLength;
       target.third = targetStart + thirdChannel * channelLength;
-      resizer.store(image, y, target);
+      resizer.store(image, y - top, target);
       if (!isStaged) continue;
       for (let plane = 0; plane < staged.length; plane++) {
         const to = contentStart + plane * planeLength;
@@ -192,10 +206,40 @@ export class Preprocessor {
       }
     }
   }
+
+  /** Write the luma of the resized picture, by way of its levels in R, G, B. */
+  #fillLuma({ resizer, staging }: PreprocessPlan, region: Region, image: Image, data: InputArray, start: number): void {
+    const { inputWidth, left, top, bottom } = region;
+    const target = this.#target;
+    const isSwapped = image.format === "BGR";
+    target.table = LEVELS;
+    target.output = staging;
+    target.first = isSwapped ? 2 : 0;
+    target.second = 1;
+    target.third = 2 - target.first;
+    // A plain u8 store would drop the fraction of a luma and wrap around.
+    const output = data instanceof Uint8Array ? new Uint8ClampedArray(data.buffer, data.byteOffset, data.length) : data;
+    resizer.begin(image, region);
+    for (let y = top; y < bottom; y++) {
+      resizer.store(image, y - top, target);
+      storeLuma(staging, this.#lumaLine, output, start + y * inputWidth + left);
+    }
+  }
 }
 
-function isSamePlacement(a: Placement, b: Placement): boolean {
-  return a.sourceWidth === b.sourceWidth && a.sourceHeight === b.sourceHeight && isSamePadding(a, b);
+/** Store the luma of levels. @param levels f32 [width, 3]: red, green, blue */
+function storeLuma(
+  levels: Float32Array,
+  { slope, offset }: Line,
+  output: InputArray | Uint8ClampedArray,
+  to: number,
+): void {
+  const { red, green, blue } = LUMA_WEIGHTS;
+  const { length } = levels;
+  for (let k = 0, at = to; k < length; k += 3, at++) {
+    const luma = levels[k]! * red + levels[k + 1]! * green + levels[k + 2]! * blue;
+    output[at] = Math.fround(Math.fround(luma * slope) + offset);
+  }
 }
 
 function refuse(tensor: string, expected: string, actual: string): never {

@@ -12,8 +12,13 @@ export class ResizePair {
   /** Likewise, the lower row; what it held before where the weight is 0. */
   far: Int32Array<ArrayBuffer>;
   readonly #nv12: Nv12Rows | undefined;
-  #nearRow = -1;
-  #farRow = -1;
+  /** `undefined` where it holds none. */
+  #nearRow: number | undefined;
+  #farRow: number | undefined;
+  /** Of the region's first pixel: bytes in the picture, and where it lies. */
+  #start = 0;
+  #x = 0;
+  #y = 0;
 
   /**
    * @param width of the resized picture in pixels
@@ -25,17 +30,26 @@ export class ResizePair {
     this.far = allocate("i32", width * 3);
   }
 
-  /** Forget the rows: another picture follows. */
-  clear(): void {
-    this.#nearRow = -1;
-    this.#farRow = -1;
+  /**
+   * Forget the rows: another picture follows.
+   *
+   * @param start offset of the region's first pixel in bytes
+   * @param x     where it lies in the picture
+   * @param y     likewise
+   */
+  begin(start: number, x: number, y: number): void {
+    this.#nearRow = undefined;
+    this.#farRow = undefined;
+    this.#start = start;
+    this.#x = x;
+    this.#y = y;
   }
 
   /**
    * Have `near` hold one source row and, unless the weight is 0, `far` another.
    *
    * @param columns what `bilinearTaps` gave for the columns, in bytes
-   * @param nearRow source row, never above the one of the last call
+   * @param nearRow source row, counted from the region's first; going down each is resized once
    * @param farRow  source row, `nearRow` or the next
    * @param weight  of the far row, 0–2048
    */
@@ -56,7 +70,7 @@ export class ResizePair {
   }
 
   #resize(image: Image, row: number, columns: Int32Array, target: Int32Array): void {
-    if (this.#nv12 === undefined) resizeRow(image.data, row * image.pitchBytes, columns, target);
-    else resizeRow(this.#nv12.load(image, row), 0, columns, target);
+    if (this.#nv12 === undefined) resizeRow(image.data, this.#start + row * image.pitchBytes, columns, target);
+    else resizeRow(this.#nv12.load(image, this.#x, this.#y + row), 0, columns, target);
   }
 }

@@ -1,5 +1,7 @@
 /** @module Resize taps: which source pixels each resized pixel is made of, and with which weights, along one axis. */
 
+import { type Edge, type Region, sourceIndex } from "./geometry.ts";
+
 /** Bits of a weight: 2048 is the whole. OpenCV's 8-bit INTER_LINEAR has as many. */
 export const WEIGHT_BITS = 11;
 
@@ -13,33 +15,101 @@ function roundHalfEven(value: number): number {
   return below % 2 === 0 ? below : below + 1;
 }
 
+/** One axis of a region: what is resized to what, and which part of it is wanted. In pixels of the rectangle. */
+export interface RegionAxis {
+  /** Length of the rectangle, at least 1. */
+  readonly source: number;
+  /** Length of the resized rectangle, at least 1. */
+  readonly target: number;
+  /** Resized pixels that are wanted, up to before `to`. */
+  readonly from: number;
+  readonly to: number;
+  /** Source pixels that there are, up to before `high`: those of the rectangle that lie in the picture. */
+  readonly low: number;
+  readonly high: number;
+}
+
+/** The axes of a region. */
+export function regionAxes(region: Region): readonly [columns: RegionAxis, rows: RegionAxis] {
+  const { x, y, width, height, sourceWidth, sourceHeight, padX, padY } = region;
+  return [
+    {
+      source: width,
+      target: region.contentWidth,
+      from: region.left - padX,
+      to: region.right - padX,
+      low: Math.max(0, -x),
+      high: Math.min(width, sourceWidth - x),
+    },
+    {
+      source: height,
+      target: region.contentHeight,
+      from: region.top - padY,
+      to: region.bottom - padY,
+      low: Math.max(0, -y),
+      high: Math.min(height, sourceHeight - y),
+    },
+  ];
+}
+
+/** An axis whose pixels are all there and all wanted. */
+export function wholeAxis(source: number, target: number): RegionAxis {
+  return { source, target, from: 0, to: target, low: 0, high: source };
+}
+
 /**
  * The taps of one axis of a bilinear resize with half-pixel centres, exactly as OpenCV's 8-bit INTER_LINEAR has them.
  *
  * Pixel `d` of `target` lies at (d + 0.5) × scale − 0.5 in the source, computed in f64 and rounded to f32; scale is
  * 1 / (target / source). `near` is that rounded down, `far` the next pixel, and `weight` the fraction that remains, in
- * f32, × 2048, halves to even. Taps outside the source are moved to its border; columns then have the weight 0, rows
- * keep theirs, which changes how they round.
+ * f32, × 2048, halves to even. Taps outside what there is of the source are moved to its border; columns then have the
+ * weight 0, rows keep theirs, which changes how they round.
  *
- * @param source length of the axis in source pixels, at least 1
- * @param target length of the axis in resized pixels, at least 1
- * @param step   what the indices are multiplied by: bytes of a pixel for columns, 1 for rows
- * @returns i32 [target, 3]: near × step, far × step, weight of far (0–2048; near has the rest)
+ * @param axis  which rows or columns
+ * @param step  what the indices are multiplied by: bytes of a pixel for columns, 1 for rows
+ * @returns i32 [to − from, 3]: near × step, far × step, weight of far (0–2048; near has the rest)
  * @see https://docs.opencv.org/5.x/da/d54/group__imgproc__transform.html (INTER_LINEAR)
  */
-export function bilinearTaps(source: number, target: number, axis: Axis, step: number): Int32Array<ArrayBuffer> {
-  const taps = new Int32Array(new ArrayBuffer(target * 12));
-  const last = source - 1;
+export function bilinearTaps(
+  { source, target, from, to, low, high }: RegionAxis,
+  axis: Axis,
+  step: number,
+): Int32Array<ArrayBuffer> {
+  const taps = new Int32Array(new ArrayBuffer((to - from) * 12));
+  const last = high - 1;
   const scale = 1 / (target / source);
-  for (let d = 0; d < target; d++) {
+  for (let d = from, at = 0; d < to; d++, at += 3) {
     const position = Math.fround((d + 0.5) * scale - 0.5);
     const below = Math.floor(position);
     const weight = roundHalfEven(Math.fround(position - below) * (1 << WEIGHT_BITS));
-    const isOutside = below < 0 || below >= last;
-    taps[d * 3] = Math.min(Math.max(below, 0), last) * step;
-    taps[d * 3 + 1] = Math.min(Math.max(below + 1, 0), last) * step;
-    taps[d * 3 + 2] = isOutside && axis === "columns" ? 0 : weight;
-    if (isOutside && axis === "columns") taps[d * 3 + 1] = taps[d * 3]!;
+    const isOutside = below < low || below >= last;
+    taps[at] = Math.min(Math.max(below, low), last) * step;
+    taps[at + 1] = Math.min(Math.max(below + 1, low), last) * step;
+    taps[at + 2] = isOutside && axis === "columns" ? 0 : weight;
+    if (isOutside && axis === "columns") taps[at + 1] = taps[at]!;
+  }
+  return taps;
+}
+
+/**
+ * The taps of one axis of a tile whose picture goes on beyond its edges, in the form of {@linkcode bilinearTaps}.
+ *
+ * @param start  first pixel of the tile
+ * @param length of the tile in pixels
+ * @param source length of the picture in pixels
+ * @param step   what the indices are multiplied by; they count from the tile's first pixel, and may be negative
+ */
+export function tileTaps(
+  start: number,
+  length: number,
+  source: number,
+  edge: Exclude<Edge, "pad">,
+  step: number,
+): Int32Array<ArrayBuffer> {
+  const taps = new Int32Array(new ArrayBuffer(length * 12));
+  for (let d = 0, at = 0; d < length; d++, at += 3) {
+    taps[at] = (sourceIndex(start + d, source, edge) - start) * step;
+    taps[at + 1] = taps[at]!;
   }
   return taps;
 }
@@ -79,11 +149,11 @@ export const FILTER_BITS = 22;
 
 /** The taps of one axis of an antialiased resize: the same number for every resized pixel, some of weight 0. */
 export interface AntialiasTaps {
-  /** i32 [target]: the first source pixel; never less than that of the resized pixel before. */
+  /** i32 [to − from]: the first source pixel; never less than that of the resized pixel before. */
   readonly first: Int32Array<ArrayBuffer>;
   /** Taps of a resized pixel, at neighbouring source pixels; none lies outside the source. */
   readonly count: number;
-  /** i32 [target, count]: a weight for each tap; those of a resized pixel come to 2 ** 22, give or take half a tap each. */
+  /** i32 [to − from, count]: a weight for each tap; those of a resized pixel come to 2 ** 22, give or take half a tap each. */
   readonly weights: Int32Array<ArrayBuffer>;
 }
 
@@ -95,31 +165,32 @@ export interface AntialiasTaps {
  * distance of the two over the filter's reach, over the sum of a resized pixel's weights, × 2 ** 22, rounded. Times
  * 2 × target × reach, all of this is in whole numbers, and exact, on the GPU as well.
  *
- * @param source length of the axis in source pixels, at least 1
- * @param target length of the axis in resized pixels, at least 1
+ * Only what there is of the source counts.
+ *
  * @see https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters (BILINEAR)
  */
-export function antialiasTaps(source: number, target: number): AntialiasTaps {
+export function antialiasTaps({ source, target, from, to, low, high }: RegionAxis): AntialiasTaps {
   const reach = 2 * Math.max(source, target);
   const share = (x: number, centre: number): number => Math.max(reach - Math.abs((2 * x + 1) * target - centre), 0);
-  const first = new Int32Array(new ArrayBuffer(target * 4));
+  const length = to - from;
+  const first = new Int32Array(new ArrayBuffer(length * 4));
   let count = 1;
-  for (let d = 0; d < target; d++) {
-    const centre = (2 * d + 1) * source;
+  for (let at = 0; at < length; at++) {
+    const centre = (2 * (from + at) + 1) * source;
     // The open interval that the filter covers holds the pixels from `first` to below `end`, in source pixels.
-    first[d] = Math.max(Math.floor((centre - reach + target) / (2 * target)), 0);
-    const end = Math.min(Math.ceil((centre + reach - target) / (2 * target)), source);
-    count = Math.max(count, end - first[d]!);
+    first[at] = Math.max(Math.floor((centre - reach + target) / (2 * target)), low);
+    const end = Math.min(Math.ceil((centre + reach - target) / (2 * target)), high);
+    count = Math.max(count, end - first[at]!);
   }
-  const weights = new Int32Array(new ArrayBuffer(target * count * 4));
-  for (let d = 0; d < target; d++) {
-    const centre = (2 * d + 1) * source;
-    first[d] = Math.min(first[d]!, source - count);
+  const weights = new Int32Array(new ArrayBuffer(length * count * 4));
+  for (let at = 0; at < length; at++) {
+    const centre = (2 * (from + at) + 1) * source;
+    first[at] = Math.min(first[at]!, high - count);
     let sum = 0;
-    for (let tap = 0; tap < count; tap++) sum += share(first[d]! + tap, centre);
+    for (let tap = 0; tap < count; tap++) sum += share(first[at]! + tap, centre);
     for (let tap = 0; tap < count; tap++) {
-      const numerator = share(first[d]! + tap, centre) * 2 * (1 << FILTER_BITS) + sum;
-      weights[d * count + tap] = (numerator - (numerator % (2 * sum))) / (2 * sum);
+      const numerator = share(first[at]! + tap, centre) * 2 * (1 << FILTER_BITS) + sum;
+      weights[at * count + tap] = (numerator - (numerator % (2 * sum))) / (2 * sum);
     }
   }
   return { first, count, weights };

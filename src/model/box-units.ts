@@ -1,7 +1,7 @@
 /** @module Box units: finding out that a model gives boxes in fractions where its layout has pixels, or in another form. */
 
 import { ModelError, message } from "../core/errors.ts";
-import type { Placement } from "../image/geometry.ts";
+import type { Region } from "../image/geometry.ts";
 import { SURE_SCORE } from "./candidates.ts";
 import type { DetectionBlock } from "./detection-block.ts";
 import { layoutInFractions } from "./layouts/fractions.ts";
@@ -37,7 +37,7 @@ export class PixelCheck {
    * @param layout    for messages: which layout the model was read as
    * @throws {ModelError} If all lie there, and they are several, or the first of which one was sure; or none is left
    */
-  check(block: DetectionBlock, placement: Placement, layout: string): void {
+  check(block: DetectionBlock, placement: Region, layout: string): void {
     const { boxes, scores, count } = block;
     if (count === 0 && block.hasInsideOut && !this.#hasPixels) refuseInsideOut(layout);
     if (count === 0 || !this.#isToBeLookedAt(scores, count)) return;

@@ -1,7 +1,7 @@
 /** @module Plausibility: kept rows that cannot be right are counted, and the first ones are reported with what they may mean. */
 
 import { logger } from "../core/log.ts";
-import type { Placement } from "../image/geometry.ts";
+import type { Region } from "../image/geometry.ts";
 import type { DetectionBlock } from "./detection-block.ts";
 
 /** A probability, with room for the rounding of f16 and of products. */
@@ -32,7 +32,7 @@ export class PlausibilityGuard {
    * @param block     the kept rows of a picture, best first, in its own pixels and clipped to it
    * @param placement what they were mapped back by
    */
-  check(block: DetectionBlock, placement: Placement): void {
+  check(block: DetectionBlock, placement: Region): void {
     const { boxes, scores, count } = block;
     block.implausible = 0;
     if (count === 0) return;
@@ -61,7 +61,7 @@ export class PlausibilityGuard {
 }
 
 /** True if all rows have one box, and one score, too, unless the box is the whole picture: classes of an object share theirs. */
-function areAlike({ boxes, scores, count }: DetectionBlock, { sourceWidth, sourceHeight }: Placement): boolean {
+function areAlike({ boxes, scores, count }: DetectionBlock, { sourceWidth, sourceHeight }: Region): boolean {
   const isWhole = boxes[0] === 0 && boxes[1] === 0 && boxes[2] === sourceWidth && boxes[3] === sourceHeight;
   if (scores[0] !== scores[count - 1] && !isWhole) return false;
   for (let at = 4; at < count * 4; at++) if (boxes[at] !== boxes[at & 3]) return false;

@@ -2,7 +2,7 @@
 
 import type { Tensor } from "../core/tensor.ts";
 import type { WaitMode } from "../cuda/wait.ts";
-import type { Placement, Size } from "../image/geometry.ts";
+import type { Region, Size } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
 import type { DecodedImage } from "../image/picture-decoder.ts";
 import type { SourceBytes } from "../image/source.ts";
@@ -63,7 +63,7 @@ export interface Slot<Params, Output> {
   /** Nobody waits for the run in flight any more: it is ended, and rejects. Slots whose machine cannot do that have none. */
   interrupt?(): void;
   /** Where each source picture of the batch lies in the input. */
-  readonly placements: readonly Placement[];
+  readonly placements: readonly Region[];
   /** The input tensor, for reading; copied from the device on the GPU. */
   readInput(): Promise<Tensor>;
   /** The outputs by name, for reading; copied from the device on the GPU. */

@@ -1,5 +1,17 @@
 import { expect, test } from "bun:test";
-import { FITS, type Placement, place, rectangularSize, unplaceBoxes } from "../../src/image/geometry.ts";
+import { ShapeError } from "../../src/core/errors.ts";
+import {
+  boxesToSource,
+  FITS,
+  pixelsToSource,
+  place,
+  placeCentreCrop,
+  placeRectangle,
+  placeTile,
+  pointsToSource,
+  type Region,
+  rectangularSize,
+} from "../../src/image/geometry.ts";
 import { chance } from "../support/chance.ts";
 import { PLACEMENTS } from "./preprocess-goldens.ts";
 
@@ -46,11 +58,11 @@ test("place() keeps the picture inside the input, whatever the sizes", () => {
 });
 
 /** Boxes in source pixels as they lie in the input. */
-function placed(boxes: readonly number[], { scaleX, scaleY, padX, padY }: Placement): Float32Array {
+function placed(boxes: readonly number[], { scaleX, scaleY, padX, padY }: Region): Float32Array {
   return Float32Array.from(boxes, (value, at) => (at % 2 === 0 ? value * scaleX + padX : value * scaleY + padY));
 }
 
-test("unplaceBoxes() undoes place() within 1e-3 pixels", () => {
+test("boxesToSource() undoes place() within 1e-3 pixels", () => {
   const random = chance(4);
   let worst = 0;
   for (let round = 0; round < 2000; round++) {
@@ -62,16 +74,121 @@ test("unplaceBoxes() undoes place() within 1e-3 pixels", () => {
     if (placement.scaleX < 0.1 || placement.scaleY < 0.1) continue;
     const boxes = Array.from({ length: 8 }, (_, at) => random() * (at % 2 === 0 ? sourceWidth : sourceHeight));
     const found = placed(boxes, placement);
-    unplaceBoxes(found, 2, placement);
+    boxesToSource(found, 2, placement);
     for (const [at, value] of boxes.entries()) worst = Math.max(worst, Math.abs(found[at]! - value));
   }
   expect(worst).toBeLessThan(1e-3);
 });
 
-test("unplaceBoxes() clips to the picture and leaves further rows alone", () => {
+/** Regions of every kind, at places by chance. */
+function* regionsByChance(): Generator<Region, void, undefined> {
+  const random = chance(5);
+  const below = (limit: number): number => Math.floor(random() * limit);
+  for (let round = 0; round < 400; round++) {
+    const source = [200 + below(2000), 200 + below(2000)] as const;
+    const rectangle = {
+      x: below(source[0]) - 90,
+      y: below(source[1]) - 90,
+      width: 100 + below(900),
+      height: 100 + below(900),
+    };
+    yield placeRectangle(source, rectangle, [640, 384], FITS[round % 3]!);
+    yield placeTile(source, rectangle.x, rectangle.y, [256, 160], round % 2 === 0 ? "reflect" : "replicate");
+    yield placeCentreCrop(source, 256, [224, 224 - (round % 2) * 32]);
+  }
+}
+
+test("pointsToSource() and boxesToSource() undo every kind of region, and clip to what it has of the picture", () => {
+  const random = chance(6);
+  let worst = 0;
+  for (const region of regionsByChance()) {
+    const { x, y, width, height, scaleX, scaleY, padX, padY, sourceWidth, sourceHeight } = region;
+    if (scaleX < 0.1 || scaleY < 0.1) continue;
+    const points = Float64Array.from({ length: 8 }, (_, at) =>
+      at % 2 === 0 ? x + random() * width : y + random() * height,
+    );
+    const placed = Float32Array.from(points, (at, axis) =>
+      axis % 2 === 0 ? (at - x) * scaleX + padX : (at - y) * scaleY + padY,
+    );
+    const kept = placed.slice();
+    pointsToSource(kept, 4, region, "keep");
+    const clipped = placed.slice();
+    boxesToSource(clipped, 2, region);
+    const low = [Math.max(x, 0), Math.max(y, 0)];
+    const high = [Math.min(x + width, sourceWidth), Math.min(y + height, sourceHeight)];
+    for (let at = 0; at < 8; at++) {
+      worst = Math.max(worst, Math.abs(kept[at]! - points[at]!));
+      expect(clipped[at]!).toBe(Math.min(Math.max(kept[at]!, low[at % 2]!), high[at % 2]!));
+    }
+  }
+  expect(worst).toBeLessThan(2e-3);
+});
+
+test("pixelsToSource() undoes every kind of region: each pixel comes from the one of the input that it lies in", () => {
+  for (const [sourceWidth, sourceHeight, region] of [
+    [40, 30, place(40, 30, 64, 64, "letterbox")],
+    [40, 30, placeTile([40, 30], -3, 7, [20, 40], "reflect")],
+    [40, 30, placeRectangle([40, 30], { x: 10, y: -5, width: 20, height: 20 }, [64, 80], "letterbox")],
+    [40, 30, placeCentreCrop([40, 30], 60, [50, 50])],
+    [1, 1, placeRectangle([1, 1], { x: -4, y: -4, width: 9, height: 9 }, [27, 27], "stretch")],
+  ] as const) {
+    const { inputWidth, inputHeight, left, top, right, bottom } = region;
+    // Padding is 255, everything else tells the source pixel it shows.
+    const number = (x: number, y: number): number => 1 + ((y * sourceWidth + x) % 250);
+    const input = new Uint8Array(inputWidth * inputHeight).fill(255);
+    const wanted = new Uint8Array(sourceWidth * sourceHeight);
+    for (let row = top; row < bottom; row++) {
+      for (let column = left; column < right; column++) {
+        const x = Math.floor(region.x + (column + 0.5 - region.padX) / region.scaleX);
+        const y = Math.floor(region.y + (row + 0.5 - region.padY) / region.scaleY);
+        if (x < 0 || y < 0 || x >= sourceWidth || y >= sourceHeight) continue;
+        input[row * inputWidth + column] = number(x, y);
+        // Of a pixel that the input shows a part of, its centre may lie beyond.
+        const centreX = (x + 0.5 - region.x) * region.scaleX + region.padX;
+        const centreY = (y + 0.5 - region.y) * region.scaleY + region.padY;
+        if (centreX >= 0 && centreX < inputWidth && centreY >= 0 && centreY < inputHeight) {
+          wanted[y * sourceWidth + x] = number(x, y);
+        }
+      }
+    }
+    const found = new Uint8Array(sourceWidth * sourceHeight);
+    pixelsToSource(input, region, found);
+    expect(found).toEqual(wanted);
+  }
+});
+
+test("placeRectangle() and placeTile() refuse what has nothing of the picture", () => {
+  for (const [x, y] of [
+    [-10, 0],
+    [20, 0],
+    [0, -10],
+    [0, 9],
+  ] as const) {
+    const call = (): Region => placeRectangle([20, 9], { x, y, width: 10, height: 10 }, [32, 32], "letterbox");
+    expect(call).toThrow(`it must hold some of a picture of 20x9 pixels: 10x10 at ${x}, ${y}`);
+    expect(() => placeTile([20, 9], x, y, [10, 10], "reflect")).toThrow(ShapeError);
+  }
+});
+
+test("placeCentreCrop() is torchvision's Resize and CenterCrop", () => {
+  // Width, height, short, input; content width and height, columns and rows left out (negative: padded).
+  for (const [width, height, short, input, ...wanted] of [
+    [500, 375, 256, [224, 224], 341, 256, 58, 16],
+    [375, 500, 256, [224, 224], 256, 341, 16, 58],
+    [640, 427, 224, [224, 224], 335, 224, 56, 0],
+    [224, 224, 224, [224, 224], 224, 224, 0, 0],
+    [300, 200, 100, [120, 131], 150, 100, 15, -15],
+    [53, 31, 33, [32, 32], 56, 33, 12, 0],
+  ] as const) {
+    const { contentWidth, contentHeight, padX, padY } = placeCentreCrop([width, height], short, input);
+    expect([contentWidth, contentHeight, -padX, -padY]).toEqual(wanted.map((value) => value) as never);
+  }
+});
+
+test("boxesToSource() clips to the picture and leaves further rows alone", () => {
   const placement = place(1920, 1080, 640, 640, "letterbox");
   const boxes = Float32Array.of(-10, 0, 700, 640, 0, 140, 640, 500, 1, 2, 3, 4);
-  unplaceBoxes(boxes, 2, placement);
+  boxesToSource(boxes, 2, placement);
   expect([...boxes]).toEqual([0, 0, 1920, 1080, 0, 0, 1920, 1080, 1, 2, 3, 4]);
 });
 

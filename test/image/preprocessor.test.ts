@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ArgumentError, ShapeError } from "../../src/core/errors.ts";
 import { createTensor } from "../../src/core/tensor.ts";
-import { FITS, type Placement } from "../../src/image/geometry.ts";
+import { FITS, type Region } from "../../src/image/geometry.ts";
 import { bytesPerPixel, type Image, imageOf, type PackedFormat, type PackedImage } from "../../src/image/image.ts";
 import { levelValue } from "../../src/image/preprocess-values.ts";
 import { type Preprocessing, RESIZES, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
@@ -29,7 +29,7 @@ function element({ layout }: Preprocessing, width: number, height: number, x: nu
 }
 
 /** The level in double precision and without rounding, by the definition of bilinear interpolation. */
-function exactLevel(image: PackedImage, placement: Placement, x: number, y: number, c: number): number {
+function exactLevel(image: PackedImage, placement: Region, x: number, y: number, c: number): number {
   const position = (at: number, source: number, content: number): number =>
     Math.min(Math.max(((at + 0.5) * source) / content - 0.5, 0), source - 1);
   const sx = position(x - placement.padX, image.width, placement.contentWidth);
@@ -45,7 +45,7 @@ function exactLevel(image: PackedImage, placement: Placement, x: number, y: numb
   return upper + (lower - upper) * (sy - top);
 }
 
-function isContent(placement: Placement, x: number, y: number): boolean {
+function isContent(placement: Region, x: number, y: number): boolean {
   const { padX, padY, contentWidth, contentHeight } = placement;
   return x >= padX && x < padX + contentWidth && y >= padY && y < padY + contentHeight;
 }
@@ -181,7 +181,7 @@ test("Preprocessor.run() leaves padding that lies where it lay, and writes it wh
       const preprocessor = new Preprocessor(preprocessing);
       const batch = inputFor(preprocessing, 20, 20, 3);
       const row = batch.data.subarray(1200, 2400);
-      let padded: Placement | undefined;
+      let padded: Region | undefined;
       // The third has another size and the place of the second.
       for (const [width, height] of [
         [40, 40],

@@ -15,6 +15,7 @@ import {
   HALF_WEIGHT,
   isHalfSampling,
   pointStride,
+  wholeAxis,
 } from "../../src/image/resize-taps.ts";
 import { chance } from "../support/chance.ts";
 
@@ -30,7 +31,7 @@ test("storeMeans() equals resizing and blending to the bit, at even ratios", () 
     const sourceWidth = width * ratio;
     const pitchBytes = sourceWidth * pixelBytes + 5;
     const source = Uint8Array.from({ length: 7 + pitchBytes * 2 }, () => random() * 256);
-    const columns = bilinearTaps(sourceWidth, width, "columns", pixelBytes);
+    const columns = bilinearTaps(wholeAxis(sourceWidth, width), "columns", pixelBytes);
     expect(isHalfSampling(columns)).toBe(true);
     const outputs = [0, 1].map(() => new Float32Array(width * 3 + 2));
     const [target, wanted] = outputs.map(
@@ -61,7 +62,7 @@ test("storePoints() equals resizing and blending to the bit, at odd ratios, and 
       ] as const) {
         const sourceWidth = width * ratio;
         const source = Uint8Array.from({ length: 7 + sourceWidth * pixelBytes }, () => random() * 256);
-        const columns = bilinearTaps(sourceWidth, width, "columns", pixelBytes);
+        const columns = bilinearTaps(wholeAxis(sourceWidth, width), "columns", pixelBytes);
         const stride = pointStride(columns);
         expect(stride).toBe(width === 1 ? 0 : ratio * pixelBytes);
         const outputs = [0, 1].map(() => new Float32Array(width * 3 + 2).fill(-1));
@@ -83,7 +84,7 @@ test("storePoints() equals resizing and blending to the bit, at odd ratios, and 
 
 test("pointStride() is of equal lengths and odd whole ratios alone", () => {
   const stride = (source: number, target: number): number | undefined =>
-    pointStride(bilinearTaps(source, target, "columns", 3));
+    pointStride(bilinearTaps(wholeAxis(source, target), "columns", 3));
   for (const [source, target, wanted] of [
     [640, 640, 3],
     [1920, 640, 9],
@@ -118,7 +119,7 @@ test("touchRow() reads a byte of each 64 of the row and none behind it", () => {
 
 test("isHalfSampling() is true for even whole ratios alone", () => {
   const isHalf = (source: number, target: number): boolean =>
-    isHalfSampling(bilinearTaps(source, target, "columns", 1));
+    isHalfSampling(bilinearTaps(wholeAxis(source, target), "columns", 1));
   for (const [source, target] of [
     [1280, 640],
     [3840, 640],
@@ -149,7 +150,7 @@ test("antialiasTaps() covers what a triangle filter reaches, inside the source, 
   const faults: string[] = [];
   for (let round = 0; round < 300; round++) {
     const [source, target] = [side(round), side(round * 3 + 5)];
-    const { first, count, weights } = antialiasTaps(source, target);
+    const { first, count, weights } = antialiasTaps(wholeAxis(source, target));
     const reach = Math.max(source / target, 1);
     for (let d = 0; d < target; d++) {
       const shares = Array.from({ length: source }, (_, x) =>
@@ -171,7 +172,7 @@ test("antialiasTaps() covers what a triangle filter reaches, inside the source, 
     }
   }
   expect(faults).toEqual([]);
-  expect(antialiasTaps(640, 640)).toMatchObject({ count: 1 });
-  expect(antialiasTaps(1920, 640).count).toBe(5);
-  expect(antialiasTaps(65_535, 1).weights.length).toBe(65_535);
+  expect(antialiasTaps(wholeAxis(640, 640))).toMatchObject({ count: 1 });
+  expect(antialiasTaps(wholeAxis(1920, 640)).count).toBe(5);
+  expect(antialiasTaps(wholeAxis(65_535, 1)).weights.length).toBe(65_535);
 });

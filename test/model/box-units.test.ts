@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ModelError } from "../../src/core/errors.ts";
-import { type Placement, place, unplaceBoxes } from "../../src/image/geometry.ts";
+import { boxesToSource, place, type Region } from "../../src/image/geometry.ts";
 import { PixelCheck } from "../../src/model/box-units.ts";
 import { Candidates } from "../../src/model/candidates.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
@@ -15,16 +15,16 @@ const FRACTIONS: readonly Box[] = [
 ];
 
 /** Rows as a model gives them, mapped back to the picture. */
-function found(boxes: readonly Box[], placement: Placement): DetectionBlock {
+function found(boxes: readonly Box[], placement: Region): DetectionBlock {
   const block = createDetectionBlock(boxes.length);
   block.boxes.set(boxes.flat());
   block.scores.fill(0.5);
   block.count = boxes.length;
-  unplaceBoxes(block.boxes, block.count, placement);
+  boxesToSource(block.boxes, block.count, placement);
   return block;
 }
 
-function check(block: DetectionBlock, placement: Placement, layout = "yolo", pixels = new PixelCheck()): void {
+function check(block: DetectionBlock, placement: Region, layout = "yolo", pixels = new PixelCheck()): void {
   pixels.check(block, placement, layout);
 }
 

@@ -1,14 +1,13 @@
 import { expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import type { Tensor } from "../../src/core/tensor.ts";
-import type { RowExtra } from "../../src/model/detection-block.ts";
-import { createDetectionBlock } from "../../src/model/detection-block.ts";
+import { place } from "../../src/image/geometry.ts";
+import { createDetectionBlock, type RowExtra } from "../../src/model/detection-block.ts";
 import { gatherRows } from "../../src/model/gather.ts";
 import { decodeCases } from "../support/decode-cases.ts";
 import { decodedOnCpu } from "../support/decoded.ts";
 
-const PLACEMENT = { sourceWidth: 640, sourceHeight: 640, inputWidth: 640, inputHeight: 640 };
-const IDENTITY = { ...PLACEMENT, contentWidth: 640, contentHeight: 640, padX: 0, padY: 0, scaleX: 1, scaleY: 1 };
+const IDENTITY = place(640, 640, 640, 640, "stretch");
 
 /** The element that stands at a source and a channel, read one by one. */
 function elementAt(

@@ -1,6 +1,6 @@
 /** @module Decoded: what the CPU makes of a batch of outputs; the reference of the post-processing kernels. */
 
-import { type Placement, unplaceBoxes } from "../../src/image/geometry.ts";
+import { boxesToSource, type Region } from "../../src/image/geometry.ts";
 import { Candidates } from "../../src/model/candidates.ts";
 import { decodeColumns } from "../../src/model/decode/columns.ts";
 import { decodeDense } from "../../src/model/decode/dense.ts";
@@ -47,7 +47,7 @@ export function decodedOnCpu(
   example: DecodeCase,
   index: number,
   selection: Selection,
-  placement: Placement,
+  placement: Region,
 ): DetectionBlock {
   const { outputs, inputWidth, inputHeight, needsNms } = example;
   const candidates = new Candidates();
@@ -56,7 +56,7 @@ export function decodedOnCpu(
   decode(example, input, candidates);
   new Selector().select(candidates, selection, { needsNms, layout: example.name }, block);
   gatherExtras(example.extras ?? [], input, block);
-  unplaceBoxes(block.boxes, block.count, placement);
+  boxesToSource(block.boxes, block.count, placement);
   return block;
 }
 

@@ -2,7 +2,7 @@
 
 import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
-import type { Placement } from "../../image/geometry.ts";
+import type { Region } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { type DecodedImage, PictureDecoder } from "../../image/picture-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
@@ -44,7 +44,7 @@ export class CpuSlot<Recognition, Params, Output> extends Resource implements Sl
     this.#work = model.host.createWork();
   }
 
-  get placements(): readonly Placement[] {
+  get placements(): readonly Region[] {
     return this.#work.placements;
   }
 

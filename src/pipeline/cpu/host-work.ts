@@ -1,7 +1,7 @@
 /** @module HostWork: what a task does around a model whose tensors lie in host memory. */
 
 import type { Tensor } from "../../core/tensor.ts";
-import type { Placement, Size } from "../../image/geometry.ts";
+import type { Region, Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import type { InputTensor, Preprocessor } from "../../image/preprocessor.ts";
 
@@ -16,7 +16,7 @@ export interface HostTensors {
    * @param placement    what it returned for this picture
    * @throws {ShapeError} If the picture has another size than the placement's
    */
-  fill(preprocessor: Preprocessor, image: Image, row: number, placement: Placement): void;
+  fill(preprocessor: Preprocessor, image: Image, row: number, placement: Region): void;
   /** The input itself, to be read or written. Its rows are padded anew from now on. */
   lend(): InputTensor;
 }
@@ -30,7 +30,7 @@ export interface HostTask<Params, Output> {
 /** A task's part of one slot. A batch is `begin`, then `fill` and `finish` for each of its regions, then `end`. */
 export interface HostWork<Params, Output> {
   /** Where each picture of the batch lies in the input, where the task has one region a picture. */
-  readonly placements: readonly Placement[];
+  readonly placements: readonly Region[];
   /**
    * Take a batch. The pictures are kept until `end`.
    *

@@ -2,7 +2,7 @@
 
 import { Resource } from "../../core/resource.ts";
 import { createTensor, type Tensor } from "../../core/tensor.ts";
-import type { Placement } from "../../image/geometry.ts";
+import type { Region } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import type { InputTensor, Preprocessor } from "../../image/preprocessor.ts";
 import type { Inference } from "../../onnxruntime/inference.ts";
@@ -20,7 +20,7 @@ export class InputBinding extends Resource implements HostTensors {
   readonly #images: InputTensor;
   readonly #inference: Inference;
   /** Where the last picture of each row lies; holes where there is none, or others may have written. */
-  readonly #padded: (Placement | undefined)[];
+  readonly #padded: (Region | undefined)[];
   /** True once somebody else has had the pictures. */
   #isLent = false;
   #outputs: ReadonlyMap<string, Tensor> = new Map();
@@ -58,7 +58,7 @@ export class InputBinding extends Resource implements HostTensors {
     }
   }
 
-  fill(preprocessor: Preprocessor, image: Image, index: number, placement: Placement): void {
+  fill(preprocessor: Preprocessor, image: Image, index: number, placement: Region): void {
     const padded = this.#isLent ? undefined : this.#padded[index];
     this.#padded[index] = undefined;
     preprocessor.run(image, this.#images, index, placement, padded);

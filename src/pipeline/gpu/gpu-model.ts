@@ -4,7 +4,7 @@ import type { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import type { EventWaits } from "../../cuda/event-waits.ts";
 import type { OnStream } from "../../cuda/stream.ts";
-import type { Placement, Size } from "../../image/geometry.ts";
+import type { Region, Size } from "../../image/geometry.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import type { SlotPicture } from "../backend.ts";
 import type { TaskModel } from "../task.ts";
@@ -89,7 +89,7 @@ export interface RunShape {
 /** A task's part of one slot. */
 export interface CudaWork<Params, Output> extends Disposable {
   /** Where each picture of the batch lies in the input, where the task has one region a picture. */
-  readonly placements: readonly Placement[];
+  readonly placements: readonly Region[];
   /** Regions of a batch: rows of the input it needs in all, in one or several runs. */
   regions(images: readonly SlotPicture[], size: Size): number;
   /** Make what a shape needs around its tensors, prepared on the setup stream, which is synchronised afterwards. */

@@ -6,7 +6,7 @@ import { Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { Event } from "../../cuda/event.ts";
 import type { EventWait } from "../../cuda/event-waits.ts";
-import type { Placement } from "../../image/geometry.ts";
+import type { Region } from "../../image/geometry.ts";
 import type { DecodedImage } from "../../image/picture-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
 import type { DecodeOutcome, Size, Slot, SlotPicture } from "../backend.ts";
@@ -58,7 +58,7 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
     }
   }
 
-  get placements(): readonly Placement[] {
+  get placements(): readonly Region[] {
     return this.#work.placements;
   }
 

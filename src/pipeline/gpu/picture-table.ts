@@ -1,19 +1,20 @@
-/** @module PictureTable: the pictures of a batch as the pre-processing kernel reads them, packed in place. */
+/** @module PictureTable: the regions of a batch as the pre-processing kernel reads them, packed in place. */
 
+import { message } from "../../core/errors.ts";
 import type { DevicePtr } from "../../core/handle.ts";
-import type { Placement } from "../../image/geometry.ts";
+import type { Edge, Region } from "../../image/geometry.ts";
 import type { PackedFormat } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { YuvCoefficients } from "../../image/yuv.ts";
 
 /** Bytes of `struct Picture` in kernels/picture.cuh. */
-export const PICTURE_BYTES = 96;
+export const PICTURE_BYTES = 144;
 
 const WORDS = PICTURE_BYTES / 4;
 const FORMATS: Readonly<Record<PackedFormat, number>> = { RGB: 0, BGR: 0, RGBA: 1 };
 const NV12 = 2;
 /** Place of the two scales, in 8 bytes. */
-const SCALES = 10;
+const SCALES = 16;
 
 /** A picture of interleaved pixels in device memory: u8 [height, width, 3 or 4], rows `pitchBytes` apart. */
 export interface PackedPicture {
@@ -44,7 +45,7 @@ export interface Nv12Picture {
 /** A picture in device memory. */
 export type DevicePicture = PackedPicture | Nv12Picture;
 
-/** Writes pictures into memory that is copied to the device; it allocates nothing after it was made. */
+/** Writes regions of pictures into memory that is copied to the device; it allocates nothing after it was made. */
 export class PictureTable {
   readonly #words: Int32Array;
   readonly #doubles: Float64Array;
@@ -52,7 +53,7 @@ export class PictureTable {
   /**
    * @param buffer     memory of the table, page-locked where it is to be copied asynchronously
    * @param byteOffset where the table begins, a multiple of 16
-   * @param capacity   pictures it has room for
+   * @param capacity   regions it has room for
    */
   constructor(buffer: ArrayBuffer, byteOffset: number, capacity: number) {
     this.#words = new Int32Array(buffer, byteOffset, capacity * WORDS);
@@ -60,12 +61,22 @@ export class PictureTable {
   }
 
   /**
-   * Write one picture.
+   * Write one region.
    *
-   * @param placement where it goes in the input; its source size may differ from the picture's, which counts here
-   * @param colour    order of the tensor's channels
+   * @param picture       where the picture is
+   * @param region        of the picture, in its own pixels
+   * @param preprocessing what the kernel does
+   * @throws {RangeError} If the region goes on beyond the picture's edges, and the resize is antialiased
    */
-  set(index: number, picture: DevicePicture, placement: Placement, colour: Preprocessing["colour"]): void {
+  set(
+    index: number,
+    picture: DevicePicture,
+    region: Region,
+    { colour, resize }: Pick<Preprocessing, "colour" | "resize">,
+  ): void {
+    const { x, y, width, height, edge } = region;
+    const isTile = edge !== "pad";
+    if (isTile && resize === "antialias") refuseEdge(edge);
     const words = this.#words;
     const at = index * WORDS;
     const isNv12 = picture.format === "NV12";
@@ -76,23 +87,38 @@ export class PictureTable {
     words[at + 3] = chroma / 2 ** 32;
     words[at + 4] = picture.pitchBytes;
     words[at + 5] = isNv12 ? picture.chromaPitchBytes : 0;
-    words[at + 6] = picture.width;
-    words[at + 7] = picture.height;
-    words[at + 8] = placement.contentWidth;
-    words[at + 9] = placement.contentHeight;
-    words[at + 10] = placement.padX;
-    words[at + 11] = placement.padY;
-    words[at + 12] = isNv12 ? NV12 : FORMATS[picture.format];
-    words[at + 13] = (picture.format === "BGR") !== (colour === "BGR") ? 1 : 0;
-    this.#doubles[at / 2 + SCALES] = 1 / (placement.contentWidth / picture.width);
-    this.#doubles[at / 2 + SCALES + 1] = 1 / (placement.contentHeight / picture.height);
+    words[at + 6] = x;
+    words[at + 7] = y;
+    words[at + 8] = width;
+    words[at + 9] = height;
+    words[at + 10] = isTile ? 0 : Math.max(x, 0);
+    words[at + 11] = isTile ? 0 : Math.max(y, 0);
+    words[at + 12] = (isTile ? picture.width : Math.min(x + width, picture.width)) - 1;
+    words[at + 13] = (isTile ? picture.height : Math.min(y + height, picture.height)) - 1;
+    words[at + 14] = region.contentWidth;
+    words[at + 15] = region.contentHeight;
+    words[at + 16] = region.padX;
+    words[at + 17] = region.padY;
+    words[at + 18] = region.left;
+    words[at + 19] = region.top;
+    words[at + 20] = region.right;
+    words[at + 21] = region.bottom;
+    words[at + 22] = isNv12 ? NV12 : FORMATS[picture.format];
+    words[at + 23] = edge === "reflect" ? 1 : 0;
+    words[at + 24] = (picture.format === "BGR") !== (colour === "BGR") ? 1 : 0;
+    this.#doubles[at / 2 + SCALES] = 1 / (region.contentWidth / width);
+    this.#doubles[at / 2 + SCALES + 1] = 1 / (region.contentHeight / height);
     if (!isNv12) return;
     const { coefficients } = picture;
-    words[at + 14] = coefficients.offset;
-    words[at + 15] = coefficients.y;
-    words[at + 16] = coefficients.vRed;
-    words[at + 17] = coefficients.uGreen;
-    words[at + 18] = coefficients.vGreen;
-    words[at + 19] = coefficients.uBlue;
+    words[at + 25] = coefficients.offset;
+    words[at + 26] = coefficients.y;
+    words[at + 27] = coefficients.vRed;
+    words[at + 28] = coefficients.uGreen;
+    words[at + 29] = coefficients.vGreen;
+    words[at + 30] = coefficients.uBlue;
   }
+}
+
+function refuseEdge(edge: Edge): never {
+  throw new RangeError(message("resize a region with antialias", `as its edge must be "pad": "${edge}"`));
 }

@@ -3,10 +3,10 @@
 import { message, ShapeError } from "../../core/errors.ts";
 import { formatShape } from "../../core/shape.ts";
 import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/buffer-view.ts";
-import type { Preprocessing } from "../../image/preprocessing.ts";
+import { channelsOf, type Preprocessing } from "../../image/preprocessing.ts";
 import type { LaunchSpec } from "./kernel-launch.ts";
 import { PICTURE_BYTES } from "./picture-table.ts";
-import { VALUE_TABLE_LENGTH } from "./value-table.ts";
+import { valueTableLength } from "./value-table.ts";
 
 /** Pixels of the input that one block writes. */
 const TILE_WIDTH = 32;
@@ -14,9 +14,9 @@ const TILE_HEIGHT = 16;
 
 /** The memory a launch reads and writes; addresses are fixed from then on, contents are not. */
 export interface PreprocessMemory {
-  /** The input: [N, 3, height, width] or [N, height, width, 3] of the pre-processing's dtype. */
+  /** The input: [N, channels, height, width] or [N, height, width, channels] of the pre-processing's dtype. */
   readonly output: TypedDeviceMemory;
-  /** N pictures, what {@linkcode PictureTable} packed. */
+  /** N regions, what {@linkcode PictureTable} packed. */
   readonly pictures: DeviceMemory;
   /** What `valueTable` gave. */
   readonly table: DeviceMemory;
@@ -31,30 +31,31 @@ function refuse(tensor: string, expected: string, actual: string): never {
 }
 
 /**
- * Resize, pad and normalise every picture of a batch: each element of the input is written, padding included.
+ * Resize, pad and normalise every region of a batch: each element of the input is written, padding included.
  *
  * @throws {ShapeError} If the tensor is not what the pre-processing writes, or a table is too small
  */
 export function preprocessLaunch(preprocessing: Preprocessing, memory: PreprocessMemory): LaunchSpec {
   const { output, pictures, table } = memory;
-  const { resize, dtype, layout } = preprocessing;
+  const { resize, dtype, layout, colour } = preprocessing;
   const isPlanar = layout === "NCHW";
+  const channels = channelsOf(preprocessing);
   const [batch = 0, second = 0, third = 0, fourth = 0] = output.shape;
-  if (output.dtype !== dtype || output.shape.length !== 4 || (isPlanar ? second : fourth) !== 3) {
-    const expected = `${dtype} ${formatShape(isPlanar ? [-1, 3, -1, -1] : [-1, -1, -1, 3])}`;
+  if (output.dtype !== dtype || output.shape.length !== 4 || (isPlanar ? second : fourth) !== channels) {
+    const expected = `${dtype} ${formatShape(isPlanar ? [-1, channels, -1, -1] : [-1, -1, -1, channels])}`;
     refuse("input", expected, `${output.dtype} ${formatShape(output.shape)}`);
   }
   if (pictures.byteLength < batch * PICTURE_BYTES) {
     refuse("picture table", `at least ${batch * PICTURE_BYTES} bytes`, String(pictures.byteLength));
   }
-  if (table.byteLength < VALUE_TABLE_LENGTH * 4) {
-    refuse("value table", `at least ${VALUE_TABLE_LENGTH * 4} bytes`, String(table.byteLength));
+  if (table.byteLength < valueTableLength(preprocessing) * 4) {
+    refuse("value table", `at least ${valueTableLength(preprocessing) * 4} bytes`, String(table.byteLength));
   }
   const [height, width] = isPlanar ? [third, fourth] : [second, third];
   const module = resize === "antialias" ? "preprocess_antialias" : "preprocess";
   return {
     module,
-    kernel: `${module}_${dtype}_${layout.toLowerCase()}`,
+    kernel: `${module}_${dtype}_${colour === "luma" ? "luma" : layout.toLowerCase()}`,
     config: { grid: [Math.ceil(width / TILE_WIDTH), Math.ceil(height / TILE_HEIGHT), batch], block: [32, 8, 1] },
     values: { output: output.pointer, pictures: pictures.pointer, table: table.pointer, width, height },
   };

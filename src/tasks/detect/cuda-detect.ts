@@ -3,7 +3,7 @@
 import { copyToDevice } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { type OnStream, Stream } from "../../cuda/stream.ts";
-import { type Placement, place, type Size } from "../../image/geometry.ts";
+import { place, type Region, type Size } from "../../image/geometry.ts";
 import { PixelCheck } from "../../model/box-units.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { Recognition } from "../../model/layout.ts";
@@ -66,13 +66,13 @@ export class CudaDetect implements CudaTask<Selection, DetectionBlock> {
 
 /** What one slot needs to detect: a region a picture. */
 class CudaDetectWork implements CudaWork<Selection, DetectionBlock> {
-  readonly placements: Placement[] = [];
+  readonly placements: Region[] = [];
   readonly #shared: Shared;
   readonly #streams: SlotStreams;
   readonly #blocks: DetectionBlock[] = [];
   readonly #pixels = new PixelCheck();
   /** Where each picture was placed last, in its decoded size. */
-  readonly #placed: Placement[] = [];
+  readonly #placed: Region[] = [];
 
   constructor(shared: Shared, streams: SlotStreams) {
     this.#shared = shared;
@@ -96,7 +96,7 @@ class CudaDetectWork implements CudaWork<Selection, DetectionBlock> {
   }
 
   /** Where a picture of the batch lies in the input, in its decoded size. */
-  placed(index: number): Placement {
+  placed(index: number): Region {
     return this.#placed[index]!;
   }
 
@@ -114,7 +114,7 @@ class CudaDetectWork implements CudaWork<Selection, DetectionBlock> {
     return this.#blocks;
   }
 
-  #place(index: number, image: SlotPicture, [width, height]: Size): Placement {
+  #place(index: number, image: SlotPicture, [width, height]: Size): Region {
     const last = this.#placed[index];
     if (
       last !== undefined &&
@@ -181,15 +181,15 @@ class DetectStages implements CudaStages<Selection> {
 
   /** Rows that only fill the batch repeat the first picture. */
   select({ pictures, params }: DeviceBatch<Selection>, first: number): void {
-    const { colour } = this.#shared.recognition.preprocessing;
+    const { preprocessing } = this.#shared.recognition;
     const { placements } = this.#work;
     const { pictures: table, selection } = this.#tables;
     selection.setSelection(params);
     const { batch } = this.#shape;
     for (let row = 0; row < batch; row++) {
       const index = first + row < pictures.length ? first + row : first;
-      table.set(row, pictures[index]!, this.#work.placed(index), colour);
-      selection.setPlacement(row, placements[index]!);
+      table.set(row, pictures[index]!, this.#work.placed(index), preprocessing);
+      selection.setRegion(row, placements[index]!);
     }
   }
 

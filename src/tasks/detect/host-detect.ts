@@ -1,6 +1,6 @@
 /** @module Host detect: pictures in, kept boxes out, around a model in host memory. The reference for every device. */
 
-import { type Placement, type Size, unplaceBoxes } from "../../image/geometry.ts";
+import { boxesToSource, type Region, type Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { PixelCheck } from "../../model/box-units.ts";
@@ -17,7 +17,7 @@ import { sourcePlacement } from "./source-placement.ts";
 
 /** What one slot needs to detect: a region a picture, tables and candidates that only grow. */
 export class HostDetect implements HostWork<Selection, DetectionBlock> {
-  readonly placements: Placement[] = [];
+  readonly placements: Region[] = [];
   readonly #recognition: Recognition;
   readonly #guard: PlausibilityGuard;
   readonly #layout: Layout;
@@ -71,7 +71,7 @@ export class HostDetect implements HostWork<Selection, DetectionBlock> {
     this.#layout.decode(recognition.plan, input, this.#candidates);
     this.#selector.select(this.#candidates, selection, recognition, block);
     if (extras !== undefined) gatherExtras(extras, input, block);
-    unplaceBoxes(block.boxes, block.count, placement);
+    boxesToSource(block.boxes, block.count, placement);
     this.#pixels.check(block, placement, layout);
     this.#guard.check(block, placement);
   }

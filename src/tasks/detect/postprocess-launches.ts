@@ -92,7 +92,7 @@ export function postprocessLaunches(
       detections: memory.detections.pointer,
       kept: memory.kept.pointer,
       classes: memory.classes.pointer,
-      placements: memory.table.pointer + SELECTION_BYTES,
+      regions: memory.table.pointer + SELECTION_BYTES,
       rows,
       words: detectionWords(rows),
       needs_nms: recognition.needsNms ? 1 : 0,

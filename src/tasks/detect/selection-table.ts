@@ -1,13 +1,13 @@
 /**
- * @module SelectionTable: what a caller asks for and where the pictures lie, as the post-processing kernels read them,
+ * @module SelectionTable: what a caller asks for and where the regions lie, as the post-processing kernels read them,
  * packed in place. A captured graph copies it to the device with each launch, and so takes changes.
  */
 
-import type { Placement } from "../../image/geometry.ts";
+import type { Region } from "../../image/geometry.ts";
 import type { Selection } from "../../model/selection.ts";
 
-/** Bytes of `struct Placement` in kernels/select.cu. */
-export const PLACEMENT_BYTES = 48;
+/** Bytes of `struct Region` in kernels/select.cu. */
+export const REGION_BYTES = 80;
 
 /** Bytes of `struct Selection` in kernels/decode.cuh before the words of its class set. */
 const HEADER_BYTES = 32;
@@ -16,19 +16,19 @@ const CLASS_WORD = HEADER_BYTES / 4;
 /** Classes that can be asked for one by one: more than any detector has; 8,192 make the table 1 KiB. */
 export const MAX_CLASSES = 8192;
 
-/** Bytes of the selection, with room for the class set; the placements follow. */
+/** Bytes of the selection, with room for the class set; the regions follow. */
 export const SELECTION_BYTES: number = HEADER_BYTES + MAX_CLASSES / 8;
 
-/** Writes a selection and the placements of a batch into memory that is copied to the device. */
+/** Writes a selection and the regions of a batch into memory that is copied to the device. */
 export class SelectionTable {
   readonly #words: Uint32Array;
   readonly #integers: Int32Array;
   readonly #floats: Float32Array;
-  readonly #placements: Float64Array;
+  readonly #regions: Float64Array;
 
   /** Bytes of a table for a batch. */
   static byteLength(batch: number): number {
-    return SELECTION_BYTES + batch * PLACEMENT_BYTES;
+    return SELECTION_BYTES + batch * REGION_BYTES;
   }
 
   /**
@@ -40,7 +40,7 @@ export class SelectionTable {
     this.#words = new Uint32Array(buffer, byteOffset, SELECTION_BYTES / 4);
     this.#integers = new Int32Array(buffer, byteOffset, SELECTION_BYTES / 4);
     this.#floats = new Float32Array(buffer, byteOffset, SELECTION_BYTES / 4);
-    this.#placements = new Float64Array(buffer, byteOffset + SELECTION_BYTES, (batch * PLACEMENT_BYTES) / 8);
+    this.#regions = new Float64Array(buffer, byteOffset + SELECTION_BYTES, (batch * REGION_BYTES) / 8);
   }
 
   /** Write what the caller asks for. Class ids from {@linkcode MAX_CLASSES} on cannot be asked for and are left out. */
@@ -58,15 +58,20 @@ export class SelectionTable {
     }
   }
 
-  /** Write where a picture lies in the input. */
-  setPlacement(index: number, placement: Placement): void {
-    const cells = this.#placements;
-    const at = index * (PLACEMENT_BYTES / 8);
-    cells[at] = placement.padX;
-    cells[at + 1] = placement.padY;
-    cells[at + 2] = placement.scaleX;
-    cells[at + 3] = placement.scaleY;
-    cells[at + 4] = placement.sourceWidth;
-    cells[at + 5] = placement.sourceHeight;
+  /** Write where a region lies in the input and in its picture. */
+  setRegion(index: number, region: Region): void {
+    const { x, y } = region;
+    const cells = this.#regions;
+    const at = index * (REGION_BYTES / 8);
+    cells[at] = region.padX;
+    cells[at + 1] = region.padY;
+    cells[at + 2] = region.scaleX;
+    cells[at + 3] = region.scaleY;
+    cells[at + 4] = x;
+    cells[at + 5] = y;
+    cells[at + 6] = Math.max(x, 0);
+    cells[at + 7] = Math.max(y, 0);
+    cells[at + 8] = Math.min(x + region.width, region.sourceWidth);
+    cells[at + 9] = Math.min(y + region.height, region.sourceHeight);
   }
 }

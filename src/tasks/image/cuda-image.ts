@@ -5,7 +5,7 @@ import type { DeviceMemory } from "../../cuda/buffer-view.ts";
 import { copyOnDevice, copyToDevice } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { type OnStream, Stream } from "../../cuda/stream.ts";
-import type { Placement } from "../../image/geometry.ts";
+import type { Region } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
 import { levelTable } from "../../image/preprocess-values.ts";
 import type { SlotPicture } from "../../pipeline/backend.ts";
@@ -68,7 +68,7 @@ export class CudaImage implements CudaTask<undefined, MadeImage> {
 
 /** What one slot needs to make pictures: the table of a picture's tiles, and memory for what is made. */
 class CudaImageWork implements CudaWork<undefined, MadeImage> {
-  readonly placements: readonly Placement[] = [];
+  readonly placements: readonly Region[] = [];
   readonly #shared: Shared;
   readonly #memory: PictureMemory;
   /** All tiles of the picture on the device. */

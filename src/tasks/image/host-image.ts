@@ -1,6 +1,6 @@
 /** @module Host image: tiles of a picture in, a picture out, around a model in host memory. The reference for every device. */
 
-import type { Placement } from "../../image/geometry.ts";
+import type { Region } from "../../image/geometry.ts";
 import type { Image, PackedImage } from "../../image/image.ts";
 import type { HostTensors, HostWork } from "../../pipeline/cpu/host-work.ts";
 import { imageFor, type MadeImage, type TiledRecognition } from "./made-image.ts";
@@ -10,7 +10,7 @@ import { TilePlacer } from "./tile-placer.ts";
 
 /** What one slot needs to make pictures. */
 export class HostImage implements HostWork<undefined, MadeImage> {
-  readonly placements: readonly Placement[] = [];
+  readonly placements: readonly Region[] = [];
   readonly #recognition: TiledRecognition;
   readonly #picker: TilePicker;
   readonly #placer: TilePlacer;

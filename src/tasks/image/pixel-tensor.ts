@@ -1,5 +1,6 @@
 /** @module PixelTensor: how a picture stands in a tensor of a model, as plain data; CPU and GPU both work by it. */
 
+import type { Line } from "../../image/preprocess-values.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 
 /**
@@ -51,20 +52,6 @@ export function pixelShape(
 ): number[] {
   const count = channelCount(channels);
   return layout === "NCHW" ? [batch, count, height, width] : [batch, height, width, count];
-}
-
-/** A straight line: f(x) = x × slope + offset, each step rounded to f32, as a GPU does it. */
-export interface Line {
-  readonly slope: number;
-  readonly offset: number;
-}
-
-/** BT.601 weights of R, G and B in 1/65536; together the whole. */
-export const LUMA_WEIGHTS = { red: 19595, green: 38470, blue: 7471 } as const;
-
-/** From 65536 × luma, which f32 holds exactly, to the value of a luma tensor. */
-export function lumaLine({ scale, mean, std }: Pick<PixelTensor, "scale" | "mean" | "std">): Line {
-  return { slope: Math.fround(scale / std[0] / 65536), offset: Math.fround(-mean[0] / std[0]) };
 }
 
 /** From the values of an output's channel to levels 0–255. */

@@ -4,10 +4,11 @@ import { message, ShapeError } from "../../core/errors.ts";
 import { formatShape, sameShape } from "../../core/shape.ts";
 import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/buffer-view.ts";
 import type { Size } from "../../image/geometry.ts";
+import { lumaLine } from "../../image/preprocess-values.ts";
 import type { LaunchSpec } from "../../pipeline/gpu/kernel-launch.ts";
 import { FRAME_BYTES, TILE_BYTES } from "./frame-table.ts";
 import type { ImageRecognition } from "./image-recognition.ts";
-import { levelLine, lumaLine, type PixelChannels, type PixelTensor, pixelShape } from "./pixel-tensor.ts";
+import { levelLine, type PixelChannels, type PixelTensor, pixelShape } from "./pixel-tensor.ts";
 import type { Padding } from "./tile-grid.ts";
 
 /** Pixels of a tensor that one block works on. */

@@ -2,9 +2,9 @@
 
 import type { Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
-import { type InputArray, levelTable } from "../../image/preprocess-values.ts";
+import { type InputArray, type Line, LUMA_WEIGHTS, levelTable, lumaLine } from "../../image/preprocess-values.ts";
 import type { InputTensor } from "../../image/preprocessor.ts";
-import { type Line, LUMA_WEIGHTS, lumaLine, type PixelTensor } from "./pixel-tensor.ts";
+import type { PixelTensor } from "./pixel-tensor.ts";
 import { type Padding, sourceIndex } from "./tile-grid.ts";
 
 const { red: RED, green: GREEN, blue: BLUE } = LUMA_WEIGHTS;

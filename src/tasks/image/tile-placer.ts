@@ -5,8 +5,9 @@ import { formatShape, sameShape } from "../../core/shape.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import type { Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
+import { type Line, LUMA_WEIGHTS } from "../../image/preprocess-values.ts";
 import { CubicRows, LEVEL_BITS } from "./cubic-rows.ts";
-import { type Line, LUMA_WEIGHTS, levelLine, type PixelTensor, pixelShape } from "./pixel-tensor.ts";
+import { levelLine, type PixelTensor, pixelShape } from "./pixel-tensor.ts";
 import type { Tile } from "./tile-grid.ts";
 
 /** The values of an output. */

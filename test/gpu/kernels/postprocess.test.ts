@@ -4,7 +4,7 @@ import { ModelError } from "../../../src/core/errors.ts";
 import { fill } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { Graph } from "../../../src/cuda/graph.ts";
-import { type Placement, place } from "../../../src/image/geometry.ts";
+import { place, placeRectangle, type Region } from "../../../src/image/geometry.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../../src/model/detection-block.ts";
 import type { Selection } from "../../../src/model/selection.ts";
 import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
@@ -38,7 +38,7 @@ class Postprocess {
   readonly #tableMemory: DeviceBuffer<"u8">;
   readonly #detections: DeviceBuffer<"u8">;
   readonly launches: readonly KernelLaunch[];
-  readonly placements: readonly Placement[];
+  readonly placements: readonly Region[];
 
   constructor(gpu: Gpu, library: KernelLibrary, example: DecodeCase, rows: number) {
     const { batch, inputWidth, inputHeight, outputs } = example;
@@ -51,10 +51,14 @@ class Postprocess {
       gpu.own(DeviceBuffer.create("u8", [length], { stream: gpu.stream }));
     this.#tableBytes = allocate("u8", SelectionTable.byteLength(batch));
     this.#table = new SelectionTable(this.#tableBytes.buffer, 0, batch);
-    this.placements = Array.from({ length: batch }, (_, index) =>
-      place(500 + index * 333, 400 + index * 97, inputWidth, inputHeight, "letterbox"),
-    );
-    for (const [index, placement] of this.placements.entries()) this.#table.setPlacement(index, placement);
+    // The second is a slice of its picture, and partly outside it.
+    this.placements = Array.from({ length: batch }, (_, index) => {
+      const source = [500 + index * 333, 400 + index * 97] as const;
+      const slice = { x: 300, y: -50, width: 640, height: 500 };
+      if (index === 1) return placeRectangle(source, slice, [inputWidth, inputHeight], "letterbox");
+      return place(source[0], source[1], inputWidth, inputHeight, "letterbox");
+    });
+    for (const [index, placement] of this.placements.entries()) this.#table.setRegion(index, placement);
     this.#tableMemory = bytes(this.#tableBytes.length);
     this.#detections = bytes(sizes.detections);
     const counters = bytes(sizes.counters);

@@ -2,8 +2,15 @@ import { describe, expect, test } from "bun:test";
 import { allocate } from "../../../src/core/dtype.ts";
 import { createTensor } from "../../../src/core/tensor.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { FITS } from "../../../src/image/geometry.ts";
-import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, RESIZES } from "../../../src/image/preprocessing.ts";
+import { FITS, place, placeCentreCrop, placeRectangle, placeTile, type Region } from "../../../src/image/geometry.ts";
+import type { Image } from "../../../src/image/image.ts";
+import {
+  channelsOf,
+  IMAGENET_MEAN,
+  IMAGENET_STD,
+  type Preprocessing,
+  RESIZES,
+} from "../../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
 import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
 import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
@@ -51,6 +58,36 @@ function differences(got: InputTensor["data"], want: InputTensor["data"], shape:
   return found;
 }
 
+/**
+ * The whole picture, and a region of another kind for each picture in turn: inside it, from an odd pixel on, of one pixel, partly
+ * outside, larger than the picture, in the middle, and tiles that go on beyond it.
+ */
+function regionsOf(
+  { width, height }: Image,
+  turn: number,
+  input: readonly [number, number],
+  { fit, resize }: Preprocessing,
+): Region[] {
+  const source = [width, height] as const;
+  const half = { width: Math.ceil(width / 2), height: Math.ceil(height / 2) };
+  const odd = { x: Math.min(1, width - 1), y: Math.min(1, height - 1) };
+  const rectangles = [
+    { x: odd.x, y: odd.y, width: Math.max(1, half.width - 1), height: Math.max(1, half.height - 1) },
+    { x: width - 1, y: height - 1, width: 1, height: 1 },
+    { x: width - half.width, y: -half.height + 1, width: half.width + 3, height: half.height + 5 },
+    { x: -7, y: -9, width: width + 20, height: height + 11 },
+  ];
+  const tile = (edge: "replicate" | "reflect"): Region =>
+    placeTile(source, Math.max(width - 20, -5), Math.max(height - 5, -3), input, edge);
+  return [
+    place(width, height, input[0], input[1], fit),
+    placeRectangle(source, rectangles[turn % 4]!, input, fit),
+    turn % 3 === 0 || resize === "antialias"
+      ? placeCentreCrop(source, 20 + turn, input)
+      : tile(turn % 3 === 1 ? "replicate" : "reflect"),
+  ];
+}
+
 function compare(
   gpu: Gpu,
   library: KernelLibrary,
@@ -59,18 +96,21 @@ function compare(
 ): void {
   const [width, height] = size;
   const arena = arenaFor(width);
-  const batch = arena.pictures.length;
-  const shape = preprocessing.layout === "NCHW" ? [batch, 3, height, width] : [batch, height, width, 3];
+  const rows = arena.pictures.flatMap((picture, index) =>
+    regionsOf(picture.image, index, size, preprocessing).map((region) => ({ picture, region })),
+  );
+  const batch = rows.length;
+  const channels = channelsOf(preprocessing);
+  const shape = preprocessing.layout === "NCHW" ? [batch, channels, height, width] : [batch, height, width, channels];
   const cpu = new Preprocessor(preprocessing);
   const want = createTensor(preprocessing.dtype, shape);
   const { stream } = gpu;
   const memory = gpu.upload({ dtype: "u8", shape: [arena.bytes.length], data: arena.bytes });
   const words = allocate("u8", batch * PICTURE_BYTES);
   const table = new PictureTable(words.buffer, 0, batch);
-  for (const [index, picture] of arena.pictures.entries()) {
-    const placement = cpu.place(picture.image, width, height);
-    cpu.run(picture.image, want, index, placement);
-    table.set(index, devicePicture(picture, memory.pointer), placement, preprocessing.colour);
+  for (const [index, { picture, region }] of rows.entries()) {
+    cpu.run(picture.image, want, index, region);
+    table.set(index, devicePicture(picture, memory.pointer), region, preprocessing);
   }
   using output = DeviceBuffer.create(preprocessing.dtype, shape, { stream });
   const pictures = gpu.upload({ dtype: "u8", shape: [words.length], data: words });
@@ -86,11 +126,13 @@ describe.each(RESIZES)("%s", (resize) => {
     describe.each(["NCHW", "NHWC"] as const)("%s", (layout) => {
       for (const fit of FITS) {
         test.skipIf(isGpuMissing)(
-          `${fit}: pictures of every format and size in one launch are the CPU's to the bit`,
+          `${fit}: regions of pictures of every format and size in one launch are the CPU's to the bit`,
           () => {
             using gpu = new Gpu();
             const library = gpu.own(KernelLibrary.create(gpu.device));
-            for (const colour of ["RGB", "BGR"] as const) {
+            for (const colour of ["RGB", "BGR", "luma"] as const) {
+              // Luma is a single kernel: bilinear, whichever way the output lies.
+              if (colour === "luma" && (resize === "antialias" || fit !== "letterbox")) continue;
               const normalised = {
                 scale: 1 / 255,
                 mean: IMAGENET_MEAN,
@@ -119,4 +161,6 @@ test.skipIf(isGpuMissing)("no pre-processing kernel spills registers", () => {
       expect(kernel.localBytes).toBe(0);
     }
   }
+  for (const dtype of ["f32", "f16", "u8"])
+    expect(library.kernel("preprocess", `preprocess_${dtype}_luma`).localBytes).toBe(0);
 });

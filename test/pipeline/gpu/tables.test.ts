@@ -3,14 +3,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../../../src/core/errors.ts";
 import type { DevicePtr } from "../../../src/core/handle.ts";
-import { place } from "../../../src/image/geometry.ts";
+import { place, placeRectangle, placeTile } from "../../../src/image/geometry.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { yuvCoefficients } from "../../../src/image/yuv.ts";
 import { createDetectionBlock } from "../../../src/model/detection-block.ts";
 import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
 import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
 import { DetectionReader, detectionWords, extraStart } from "../../../src/tasks/detect/detections.ts";
-import { PLACEMENT_BYTES, SELECTION_BYTES, SelectionTable } from "../../../src/tasks/detect/selection-table.ts";
+import { REGION_BYTES, SELECTION_BYTES, SelectionTable } from "../../../src/tasks/detect/selection-table.ts";
 
 const kernels = join(import.meta.dir, "../../../kernels");
 
@@ -49,31 +49,44 @@ test("PictureTable writes where the kernels of pre-processing read", () => {
     chromaPitchBytes: 2056,
     coefficients,
   } as const;
-  table.set(1, picture, placement, "BGR");
+  table.set(1, picture, placement, { ...YOLO_PREPROCESSING, colour: "BGR" });
   const view = new DataView(buffer, PICTURE_BYTES);
   const i32 = (name: string): number => view.getInt32(offsets.get(name)!, true);
   expect(view.getBigUint64(offsets.get("pixels")!, true)).toBe(0x7f12_3456_7890n);
   expect(view.getBigUint64(offsets.get("chroma")!, true)).toBe(0x7f12_9999_0000n);
-  expect([i32("pitch"), i32("chroma_pitch"), i32("source_width"), i32("source_height")]).toEqual([
-    2048, 2056, 1919, 1079,
-  ]);
+  expect([i32("pitch"), i32("chroma_pitch"), i32("width"), i32("height")]).toEqual([2048, 2056, 1919, 1079]);
   expect([i32("content_width"), i32("content_height"), i32("pad_x"), i32("pad_y")]).toEqual([
     placement.contentWidth,
     placement.contentHeight,
     placement.padX,
     placement.padY,
   ]);
-  expect([i32("format"), i32("swap")]).toEqual([2, 1]);
-  expect(["y_offset", "y", "v_red", "u_green", "v_green", "u_blue"].map(i32)).toEqual(Object.values(coefficients));
-  table.set(0, { ...picture, format: "RGBA" }, placement, "RGB");
+  expect(["x", "y", "first_x", "first_y", "last_x", "last_y"].map(i32)).toEqual([0, 0, 0, 0, 1918, 1078]);
+  const { left, top, right, bottom } = placement;
+  expect(["left", "top", "right", "bottom"].map(i32)).toEqual([left, top, right, bottom]);
+  expect([i32("format"), i32("swap"), i32("reflect")]).toEqual([2, 1, 0]);
+  expect(view.getFloat64(offsets.get("scale_x")!, true)).toBe(1 / (640 / 1919));
+  expect(["y_offset", "y_scale", "v_red", "u_green", "v_green", "u_blue"].map(i32)).toEqual(
+    Object.values(coefficients),
+  );
+  table.set(0, { ...picture, format: "RGBA" }, placement, YOLO_PREPROCESSING);
+  const first = (name: string): number => new DataView(buffer).getInt32(offsets.get(name)!, true);
   expect(new Int32Array(buffer)[offsets.get("format")! / 4]).toBe(1);
   expect(new Int32Array(buffer)[offsets.get("swap")! / 4]).toBe(0);
+  const crop = placeRectangle([1919, 1079], { x: -5, y: 900, width: 640, height: 640 }, [640, 384], "letterbox");
+  table.set(0, picture, crop, YOLO_PREPROCESSING);
+  expect(["x", "y", "first_x", "first_y", "last_x", "last_y"].map(first)).toEqual([-5, 900, 0, 900, 634, 1078]);
+  const tile = placeTile([1919, 1079], -5, 900, [640, 384], "reflect");
+  table.set(0, picture, tile, YOLO_PREPROCESSING);
+  expect(["first_x", "first_y", "last_x", "last_y", "reflect"].map(first)).toEqual([0, 0, 1918, 1078, 1]);
+  const antialias = { ...YOLO_PREPROCESSING, resize: "antialias" } as const;
+  expect(() => table.set(0, picture, tile, antialias)).toThrow('its edge must be "pad": "reflect"');
 });
 
 test("SelectionTable writes where kernels/decode.cuh and select.cu read", () => {
   const selection = offsetsOf("decode.cuh", "Selection");
-  const placement = offsetsOf("select.cu", "Placement");
-  expect(placement.get("end")).toBe(PLACEMENT_BYTES);
+  const placement = offsetsOf("select.cu", "Region");
+  expect(placement.get("end")).toBe(REGION_BYTES);
   const buffer = new ArrayBuffer(SelectionTable.byteLength(2));
   const table = new SelectionTable(buffer, 0, 2);
   const view = new DataView(buffer);
@@ -87,12 +100,17 @@ test("SelectionTable writes where kernels/decode.cuh and select.cu read", () => 
   expect([words[0], words[1], words[255]]).toEqual([1, 2, 2 ** 31]);
   table.setSelection({ ...asked, classIds: undefined });
   expect(i32("class_words")).toBe(0);
-  const where = place(1920, 1080, 640, 640, "letterbox");
-  table.setPlacement(1, where);
-  const at = SELECTION_BYTES + PLACEMENT_BYTES;
+  const rectangle = { x: 1500, y: -20, width: 500, height: 300 };
+  const where = placeRectangle([1920, 1080], rectangle, [640, 640], "letterbox");
+  table.setRegion(1, where);
+  const at = SELECTION_BYTES + REGION_BYTES;
   expect(view.getFloat64(at + placement.get("pad_y")!, true)).toBe(where.padY);
   expect(view.getFloat64(at + placement.get("scale_x")!, true)).toBe(where.scaleX);
-  expect(view.getFloat64(at + placement.get("source_height")!, true)).toBe(1080);
+  expect(view.getFloat64(at + placement.get("y")!, true)).toBe(-20);
+  const [left, top, right, bottom] = ["left", "top", "right", "bottom"].map((name) =>
+    view.getFloat64(at + placement.get(name)!, true),
+  );
+  expect([left, top, right, bottom]).toEqual([1500, 0, 1920, 280]);
 });
 
 test("DetectionReader copies the rows of one picture, and refuses what is no detection", () => {

@@ -20,7 +20,6 @@ function clamp(level: number): number {
  *
  * @param luma    offset of the row of Y in `data`
  * @param chroma  offset of the row of U, V
- * @param left    the pixel that columns count from
  * @param columns which pixels
  * @param words   i32 [columns], written: red in the lowest byte, then green, blue and 0
  */
@@ -28,7 +27,6 @@ function convertColumns(
   data: Uint8Array,
   luma: number,
   chroma: number,
-  left: number,
   columns: Int32Array,
   coefficients: YuvCoefficients,
   words: Int32Array,
@@ -36,7 +34,7 @@ function convertColumns(
   const { offset, y, vRed, uGreen, vGreen, uBlue } = coefficients;
   const end = columns.length;
   for (let k = 0; k < end; k++) {
-    const x = left + columns[k]!;
+    const x = columns[k]!;
     const pair = chroma + (x & ~1);
     const u = data[pair]! - 128;
     const v = data[pair + 1]! - 128;
@@ -87,7 +85,7 @@ export class Nv12Rows {
   readonly #columns: Int32Array | undefined;
   readonly #words: Int32Array;
   readonly #row: Uint8Array;
-  #every: Int32Array = NO_COLUMNS;
+  #odd: Int32Array = NO_COLUMNS;
 
   /** @param columns the pixels that are wanted, or the width where all are */
   constructor(columns: Int32Array | number) {
@@ -109,16 +107,20 @@ export class Nv12Rows {
     const chroma = chromaOffsetOf(image) + (row >> 1) * chromaPitchOf(image);
     const columns = this.#columns;
     const { data } = image;
-    if (columns !== undefined) convertColumns(data, luma, chroma, left, columns, coefficients, this.#words);
-    else if ((left & 1) === 0) convertRow(data, luma + left, chroma + left, coefficients, this.#words);
-    else convertColumns(data, luma, chroma, left, this.#everyColumn(), coefficients, this.#words);
+    const isOdd = (left & 1) === 1;
+    // Pixels are counted from the first of a pair.
+    const start = isOdd ? left - 1 : left;
+    if (isOdd) convertColumns(data, luma + start, chroma + start, this.#oddColumns(), coefficients, this.#words);
+    else if (columns === undefined) convertRow(data, luma + start, chroma + start, coefficients, this.#words);
+    else convertColumns(data, luma + start, chroma + start, columns, coefficients, this.#words);
     return this.#row;
   }
 
-  /** From an odd pixel on the second of a pair comes first: none is shared as `convertRow` does. */
-  #everyColumn(): Int32Array {
-    if (this.#every.length === 0) this.#every = Int32Array.from({ length: this.#words.length }, (_, x) => x);
-    return this.#every;
+  /** The columns counted from the pixel before. */
+  #oddColumns(): Int32Array {
+    const columns = this.#columns;
+    if (this.#odd.length === 0) this.#odd = this.#words.map((_, at) => (columns === undefined ? at : columns[at]!) + 1);
+    return this.#odd;
   }
 }
 

@@ -181,7 +181,7 @@ test("placeCentreCrop() is torchvision's Resize and CenterCrop", () => {
     [53, 31, 33, [32, 32], 56, 33, 12, 0],
   ] as const) {
     const { contentWidth, contentHeight, padX, padY } = placeCentreCrop([width, height], short, input);
-    expect([contentWidth, contentHeight, -padX, -padY]).toEqual(wanted.map((value) => value) as never);
+    expect([contentWidth, contentHeight, 0 - padX, 0 - padY]).toEqual([...wanted]);
   }
 });
 

@@ -1,8 +1,8 @@
 /** @module ImageModel: a model that makes pictures of pictures, on a machine: super-resolution, enhancement, style. */
 
-import { type Image, imageOf } from "../image/image.ts";
+import { type Image, imageOf, isImage } from "../image/image.ts";
 import { packedImage } from "../image/rgb.ts";
-import { type ImageSource, isImage } from "../image/source.ts";
+import type { ImageSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import { openBackends } from "../pipeline/accelerator.ts";
 import { type Backend, DEFAULT_MACHINE_OPTIONS } from "../pipeline/backend.ts";

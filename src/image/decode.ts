@@ -1,10 +1,10 @@
 /** @module decodeImage: any source to pixels in one call. */
 
 import { type DecodeOptions, parseDecodeOptions } from "./decode-options.ts";
-import { imageOf } from "./image.ts";
+import { imageOf, isImage } from "./image.ts";
 import { type DecodedImage, PictureDecoder } from "./picture-decoder.ts";
 import { packedImage } from "./rgb.ts";
-import { type ImageSource, isImage, readSource } from "./source.ts";
+import { type ImageSource, readSource } from "./source.ts";
 
 /**
  * Read and decode a picture, off the JS thread.

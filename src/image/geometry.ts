@@ -355,3 +355,31 @@ export function rectangularSize(
     Math.max(limits.stride, Math.ceil(roundHalfEven(side * scale) / limits.stride) * limits.stride);
   return [up(sourceWidth), up(sourceHeight)];
 }
+
+/** A picture that may have been shrunk while decoding: its size, and that of its file. */
+interface Shrinkable {
+  readonly width: number;
+  readonly height: number;
+  readonly sourceWidth?: number;
+  readonly sourceHeight?: number;
+}
+
+/**
+ * The region that maps boxes to the picture as it was before it was shrunk while decoding; the same object for one
+ * that was not.
+ */
+export function sourceRegion(image: Shrinkable, region: Region): Region {
+  const { sourceWidth = image.width, sourceHeight = image.height } = image;
+  if (sourceWidth === image.width && sourceHeight === image.height) return region;
+  return {
+    ...region,
+    sourceWidth,
+    sourceHeight,
+    x: (region.x * sourceWidth) / region.sourceWidth,
+    y: (region.y * sourceHeight) / region.sourceHeight,
+    width: (region.width * sourceWidth) / region.sourceWidth,
+    height: (region.height * sourceHeight) / region.sourceHeight,
+    scaleX: (region.scaleX * region.sourceWidth) / sourceWidth,
+    scaleY: (region.scaleY * region.sourceHeight) / sourceHeight,
+  };
+}

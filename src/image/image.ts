@@ -181,3 +181,8 @@ export function imageOf(data: Uint8Array, layout: ImageLayout): Image {
   }
   return image;
 }
+
+/** True for pixels that are decoded already. They are not checked: `imageOf` does. */
+export function isImage(source: unknown): source is Image {
+  return typeof source === "object" && source !== null && "data" in source && "width" in source;
+}

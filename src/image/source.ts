@@ -145,11 +145,6 @@ async function readBlob(blob: Blob): Promise<SourceBytes> {
   return { bytes: await blob.bytes(), name };
 }
 
-/** True for pixels that are decoded already. They are not checked: `imageOf` does. */
-export function isImage(source: ImageSource): source is Image {
-  return typeof source === "object" && source !== null && "data" in source && "width" in source;
-}
-
 /**
  * Read the bytes of a picture file from wherever it is. Bytes that are given are not copied.
  *

@@ -38,7 +38,7 @@ export class MicroBatcher<Params, Output, T> {
   }
 
   #groupOf(params: Params): BatchGroup<Params, Output, T> {
-    const { task } = this.#pipeline.backend;
+    const { task } = this.#pipeline;
     for (const group of this.#groups) if (task.sameParams(group.params, params)) return group;
     this.#groups = this.#groups.filter((group) => !group.isIdle);
     const group = new BatchGroup<Params, Output, T>(this.#pipeline, params, this.#options);

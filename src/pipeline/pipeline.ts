@@ -2,12 +2,12 @@
 
 import { ClosedError, message, NativeError, ShapeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { byteLengthOf, type Image, imageOf } from "../image/image.ts";
-import { type ImageSource, isImage, readSource, type SourceBytes } from "../image/source.ts";
+import { byteLengthOf, type Image, imageOf, isImage } from "../image/image.ts";
+import { type ImageSource, readSource, type SourceBytes } from "../image/source.ts";
 import type { Backend, Size, Slot, SlotPicture } from "./backend.ts";
 import { Ring, type Waiter } from "./ring.ts";
 import type { StageTimings } from "./stage-timings.ts";
-import type { PixelSize } from "./task.ts";
+import type { PixelSize, TaskModel } from "./task.ts";
 
 /** What a pipeline is made with. */
 export interface PipelineOptions {
@@ -46,6 +46,8 @@ export interface Job<Output> {
 export class Pipeline<Recognition, Params, Output> {
   /** One a device. */
   readonly backends: readonly Backend<Recognition, Params, Output>[];
+  /** What the task made of the model. */
+  readonly task: TaskModel<Recognition, Params, Output>;
   /** Most pictures a run is given. */
   readonly batch: number;
   readonly #ring: Ring<Slot<Params, Output>>;
@@ -63,6 +65,7 @@ export class Pipeline<Recognition, Params, Output> {
     options: PipelineOptions,
   ) {
     this.backends = Array.isArray(backends) ? backends : [backends as Backend<Recognition, Params, Output>];
+    this.task = this.backends[0]!.task;
     this.batch = options.batch;
     using stack = new DisposableStack();
     const slots = this.backends.map((backend) =>
@@ -94,7 +97,7 @@ export class Pipeline<Recognition, Params, Output> {
 
   /** Size of the model's input for these pictures, in pixels. */
   sizeFor(images: readonly PixelSize[]): Size {
-    return this.backend.task.sizeFor(images);
+    return this.task.sizeFor(images);
   }
 
   /** Ask for a slot of the least loaded backend; whoever gets one gives it back with `release`. */

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ArgumentError, ImageError } from "../../src/core/errors.ts";
-import { freePixels } from "../../src/image/image.ts";
-import { isImage, readSource } from "../../src/image/source.ts";
+import { freePixels, isImage } from "../../src/image/image.ts";
+import { readSource } from "../../src/image/source.ts";
 import { paint, paintedJpeg } from "../support/pictures.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-source-"));

@@ -3,7 +3,7 @@
 import { copyToDevice } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { type OnStream, Stream } from "../../cuda/stream.ts";
-import { place, type Region, type Size } from "../../image/geometry.ts";
+import { place, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import { PixelCheck } from "../../model/box-units.ts";
 import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
 import type { Recognition } from "../../model/layout.ts";
@@ -27,7 +27,6 @@ import { valueTable } from "../../pipeline/gpu/value-table.ts";
 import type { DecodeBatch } from "./decode-launches.ts";
 import { GpuPostprocess } from "./gpu-postprocess.ts";
 import { GpuTables } from "./gpu-tables.ts";
-import { sourcePlacement } from "./source-placement.ts";
 
 /** Rows a picture that there is room for until more are asked for: the default of `maxDetections`. */
 const FIRST_ROWS = 300;
@@ -91,7 +90,7 @@ class CudaDetectWork implements CudaWork<Selection, DetectionBlock> {
     this.placements.length = images.length;
     for (let index = 0; index < images.length; index++) {
       const image = images[index]!;
-      this.placements[index] = sourcePlacement(image, this.#place(index, image, size));
+      this.placements[index] = sourceRegion(image, this.#place(index, image, size));
     }
   }
 

@@ -1,6 +1,6 @@
 /** @module Host detect: pictures in, kept boxes out, around a model in host memory. The reference for every device. */
 
-import { boxesToSource, type Region, type Size } from "../../image/geometry.ts";
+import { boxesToSource, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { PixelCheck } from "../../model/box-units.ts";
@@ -13,7 +13,6 @@ import { layoutNamed } from "../../model/registry.ts";
 import type { Selection } from "../../model/selection.ts";
 import { Selector } from "../../model/selector.ts";
 import type { HostTensors, HostWork } from "../../pipeline/cpu/host-work.ts";
-import { sourcePlacement } from "./source-placement.ts";
 
 /** What one slot needs to detect: a region a picture, tables and candidates that only grow. */
 export class HostDetect implements HostWork<Selection, DetectionBlock> {
@@ -55,7 +54,7 @@ export class HostDetect implements HostWork<Selection, DetectionBlock> {
     const { inputWidth, inputHeight } = this.#decodeInput;
     const placement = this.#preprocessor.place(image, inputWidth, inputHeight);
     tensors.fill(this.#preprocessor, image, row, placement);
-    this.placements[region] = sourcePlacement(image, placement);
+    this.placements[region] = sourceRegion(image, placement);
   }
 
   finish(tensors: HostTensors, region: number, row: number, selection: Selection): void {

@@ -1,12 +1,12 @@
 /** @module Bench: `bun run bench`, where the time of a detection goes; a table, a report, JSON and a trace. See HELP in args.ts. */
 
 import { join, relative } from "node:path";
+import { gpuUnavailable } from "../src/accelerators/tensorrt/gpu-backend.ts";
+import { Detector } from "../src/api/detector.ts";
 import { formatBar } from "../src/cli/progress.ts";
 import { hasColour, paintOf, Terminal } from "../src/cli/terminal.ts";
 import { message, OptionError } from "../src/core/errors.ts";
 import { setLogSink } from "../src/core/log.ts";
-import { Detector } from "../src/detector/detector.ts";
-import { gpuUnavailable } from "../src/pipeline/gpu/gpu-accelerator.ts";
 import { type BenchOptions, HELP, parseBenchArgs } from "./args.ts";
 import type { BenchResult } from "./result.ts";
 import { readResult } from "./result-config.ts";

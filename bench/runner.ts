@@ -2,9 +2,9 @@
 
 import { mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
+import { Detector } from "../src/api/detector.ts";
 import { formatDuration } from "../src/core/units.ts";
 import { Device } from "../src/cuda/device.ts";
-import { Detector } from "../src/detector/detector.ts";
 import { buildReport } from "./report/report.ts";
 import { traceOf } from "./report/trace-file.ts";
 import { type BenchResult, type EnvironmentFacts, RESULT_SCHEMA, type StudyResult } from "./result.ts";

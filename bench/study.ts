@@ -1,7 +1,7 @@
 /** @module Study: one question a bench run answers, and what it is given to answer it. */
 
-import type { Detector } from "../src/detector/detector.ts";
-import type { DetectorOptions } from "../src/detector/detector-config.ts";
+import type { Detector } from "../src/api/detector.ts";
+import type { DetectorOptions } from "../src/api/detector-config.ts";
 import type { Image } from "../src/image/image.ts";
 import type { BenchOptions } from "./args.ts";
 import type { Block, Check, Measurement, StudyResult } from "./result.ts";

@@ -9,11 +9,11 @@ import { closeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createTensor } from "../src/core/tensor.ts";
-import { openPipe } from "../src/ffi/os-pipe.ts";
-import { paintDetections } from "../src/image/paint.ts";
+import { openPipe } from "../src/ffi/libc.ts";
 import { YOLO_PREPROCESSING } from "../src/image/preprocessing.ts";
 import { Preprocessor } from "../src/image/preprocessor.ts";
-import { readFully } from "../src/video/pipe-transfer.ts";
+import { paintDetections } from "../src/tasks/detect/draw.ts";
+import { readFully } from "../src/video/frame-queue.ts";
 import { VideoSink } from "../src/video/video-sink.ts";
 import { VideoSource } from "../src/video/video-source.ts";
 

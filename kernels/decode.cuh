@@ -1,4 +1,4 @@
-// What decoders and selection share: the candidates of a picture, src/model/candidates.ts on the GPU, and the readings
+// What decoders and selection share: the candidates of a picture, src/model/rows.ts on the GPU, and the readings
 // of tensors. Compiled without fused multiply-add, so that f32 arithmetic is that of Math.fround, step by step.
 //
 // keys, boxes, classes  u64, f32 [4], i32, each [N, capacity];  counters  Counters [N]
@@ -7,7 +7,7 @@
 
 #include "common.cuh"
 
-// What a caller asks for; packed by src/tasks/detect/selection-table.ts, so that it may change between graph launches.
+// What a caller asks for; packed by src/tasks/detect/cuda-tables.ts, so that it may change between graph launches.
 struct Selection {
   float threshold;       // rows with a lower score are left out
   float iou;             // boxes that overlap a better one by more are left out
@@ -22,7 +22,7 @@ struct Selection {
 #define FAULT_GRID 2   // an undecoded grid held what is neither an offset nor a logarithm
 #define FAULT_BOX 3    // a box of SURE_SCORE was inside out, and nothing worse was found
 
-// src/model/candidates.ts has the same.
+// src/model/rows.ts has the same.
 #define SURE_SCORE 0.2f
 
 // Counters of one picture. The selection sets them back to 0 for the next frame.

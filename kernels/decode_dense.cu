@@ -9,7 +9,7 @@
 //
 // Launch: block (32, 8); grid (⌈anchors / 32⌉, N) channel-major, a thread 1/8 of an anchor's classes, so that reads run
 // along anchors; grid (⌈anchors / 8⌉, N) anchor-major, a warp an anchor.
-// Tolerance: none. CPU reference: src/model/decode/dense.ts
+// Tolerance: none. CPU reference: src/heads/dense.ts
 
 #include "decode.cuh"
 

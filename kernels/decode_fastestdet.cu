@@ -7,7 +7,7 @@
 //
 // Launch: block (32, 8), a thread 1/8 of a cell's classes; grid (⌈rows · columns / 32⌉, N).
 // Tolerance: none but where pow, tanh or exp in f64 differ, one f32 in some hundred million by its last bit.
-// CPU reference: src/model/decode/fastestdet.ts
+// CPU reference: src/heads/fastestdet.ts
 
 #include "decode.cuh"
 

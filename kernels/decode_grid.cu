@@ -8,7 +8,7 @@
 //
 // Launch: a stride each; block (32, 8), a warp a cell; grid (⌈columns · rows / 8⌉, N).
 // Tolerance: none but where exp in f64 differs, one f32 in some hundred million by its last bit.
-// CPU reference: src/model/decode/grid.ts
+// CPU reference: src/heads/yolox.ts
 
 #include "decode.cuh"
 

@@ -9,7 +9,7 @@
 // counts        [N], i32 or i64, or null
 //
 // Launch: block 256, a thread a row; grid (⌈rows / 256⌉, N).
-// Tolerance: none. CPU references: src/model/decode/rows.ts, src/model/decode/columns.ts
+// Tolerance: none. CPU references: src/heads/rows.ts, src/heads/rows.ts
 
 #include "decode.cuh"
 

@@ -14,7 +14,7 @@
 
 #define MARK_BYTES 48
 
-// 32 bytes, packed by src/nvjpeg/batch-table.ts.
+// 32 bytes, packed by src/nvjpeg/batch-check.ts.
 struct __align__(16) Picture {
   u8 *pixels;        // u8 [height, width, 3], tight rows
   int width, height;
@@ -22,7 +22,7 @@ struct __align__(16) Picture {
   int reserved[3];
 };
 
-static_assert(sizeof(Picture) == 32, "src/nvjpeg/batch-table.ts packs 32 bytes");
+static_assert(sizeof(Picture) == 32, "src/nvjpeg/batch-check.ts packs 32 bytes");
 
 __device__ __forceinline__ u8 pattern(int at) { return (u8)(at * 151 + 89); }
 

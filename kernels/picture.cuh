@@ -12,7 +12,7 @@
 #define PIXELS_4 1
 #define NV12 2
 
-// A region of a picture; 144 bytes, packed by src/pipeline/gpu/picture-table.ts.
+// A region of a picture; 144 bytes, packed by src/accelerators/tensorrt/preprocess.ts.
 struct __align__(16) Picture {
   const u8 *pixels;         // first row: interleaved pixels, or the Y plane
   const u8 *chroma;         // U, V plane of NV12
@@ -35,7 +35,7 @@ struct __align__(16) Picture {
   double scale_x, scale_y;  // source pixels a pixel of the content: 1 / (content / source)
 };
 
-static_assert(sizeof(Picture) == 144, "src/pipeline/gpu/picture-table.ts packs 144 bytes");
+static_assert(sizeof(Picture) == 144, "src/accelerators/tensorrt/preprocess.ts packs 144 bytes");
 
 // Up to 8 bytes from an address of any alignment, as whole words; no word without a wanted byte is read.
 __device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {

@@ -97,7 +97,7 @@ __device__ __forceinline__ int3 levels_at(const Picture &picture, Tap column, Ta
                                       : levels_of_nv12(picture, column, line);
 }
 
-// The value of the luma of a pixel's levels: lumaLine of src/image/preprocess-values.ts. Below 2^24: exact as f32.
+// The value of the luma of a pixel's levels: lumaLine of src/image/preprocessing.ts. Below 2^24: exact as f32.
 __device__ __forceinline__ float luma_of(const Picture &picture, const float *table, int3 levels) {
   const int red = picture.swap ? levels.z : levels.x;
   const int blue = picture.swap ? levels.x : levels.z;

@@ -10,7 +10,7 @@
 // regions     Region [N], below;  selection: see decode.cuh
 //
 // Launch: block 1024, grid N. The best 1024 candidates are sorted and worked off at a time, so any number will do.
-// Tolerance: none. CPU reference: src/model/selector.ts, src/model/nms.ts, boxesToSource of src/image/geometry.ts.
+// Tolerance: none. CPU reference: src/tasks/detect/nms.ts, src/tasks/detect/nms.ts, boxesToSource of src/image/geometry.ts.
 //
 // gather_rows, after it: what else the output says of the kept rows, by their sources.
 //
@@ -18,7 +18,7 @@
 // output      [N, sources, channels] (planes 0) or [N, channels, sources] (planes 1), or [sources, channels] of all pictures
 //             (picture_stride 0), f32 or f16: elements `first` to `first + length` of each kept source are copied
 //
-// Launch: block (32, 8), a warp a row, grid (⌈rows / 8⌉, N). Tolerance: none. CPU reference: src/model/gather.ts
+// Launch: block (32, 8), a warp a row, grid (⌈rows / 8⌉, N). Tolerance: none. CPU reference: src/heads/outputs.ts
 
 #include "decode.cuh"
 
@@ -28,7 +28,7 @@
 #define HEADER_WORDS 4
 
 // Where a region lies in the input and in its picture, and what it has of that, in source pixels; packed by
-// src/tasks/detect/selection-table.ts.
+// src/tasks/detect/cuda-tables.ts.
 struct Region {
   double pad_x, pad_y, scale_x, scale_y, x, y, left, top, right, bottom;
 };

@@ -10,17 +10,17 @@
 // width, height  of a tile in source pixels
 //
 // Launch: block (32, 8), grid (ceil(columns / 32), ceil(rows / 8), N) over the pixels of the tensor.
-// Tolerance: none. The CPU's bits: src/tasks/image/tile-picker.ts, tile-placer.ts and cubic-rows.ts.
+// Tolerance: none. The CPU's bits: src/tasks/image/host-image.ts, tile-placer.ts and cubic-rows.ts.
 
 #include "common.cuh"
 
-// What the channels of a tensor are: channelCode of src/tasks/image/tile-launches.ts.
+// What the channels of a tensor are: channelCode of src/tasks/image/cuda-image.ts.
 #define COLOUR_RGB 0
 #define COLOUR_BGR 1
 #define LUMA 2
 #define GREY 3
 
-// 48 bytes, packed by src/tasks/image/frame-table.ts.
+// 48 bytes, packed by src/tasks/image/picture-memory.ts.
 struct __align__(16) Frame {
   const u8 *pixels;        // u8 [height, width, pixel_bytes], rows `pitch` bytes apart
   u8 *result;              // the same, scale times as large, rows `result_pitch` bytes apart
@@ -36,7 +36,7 @@ struct __align__(16) Tile {
   int x, y, left, top, right, bottom, unused[2];
 };
 
-static_assert(sizeof(Frame) == 48 && sizeof(Tile) == 32, "src/tasks/image/frame-table.ts packs 48 and 32 bytes");
+static_assert(sizeof(Frame) == 48 && sizeof(Tile) == 32, "src/tasks/image/picture-memory.ts packs 48 and 32 bytes");
 
 __device__ __forceinline__ float from_element(u8 value) { return (float)value; }
 

@@ -92,7 +92,7 @@ function hitsOf(frames: number): Map<string, Map<number, number>> {
   writeFileSync(
     test,
     `import { test } from "bun:test";
-    import { Detector } from ${JSON.stringify(join(src, "detector/detector.ts"))};
+    import { Detector } from ${JSON.stringify(join(src, "api/detector.ts"))};
     import { toyDetector } from ${JSON.stringify(join(root, "test/support/toy-detector.ts"))};
     import { flatPicture } from ${JSON.stringify(join(root, "test/support/flat-picture.ts"))};
     test("frames", async () => {

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { message } from "../src/core/errors.ts";
-import { layOut, type Parameter, type ParameterType } from "../src/cuda/kernel-arguments.ts";
+import { layOut, type Parameter, type ParameterType } from "../src/cuda/kernel.ts";
 import { Nvrtc } from "../src/ffi/nvrtc.ts";
 import { installWheel, NVRTC_WHEEL } from "./cuda-wheels.ts";
 

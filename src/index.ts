@@ -1,5 +1,19 @@
 /** @module bun-tensorrt: objects in pictures, from Bun, on the machine at hand. Importing it opens no library. */
 
+export { Detector } from "./api/detector.ts";
+export type { DetectOptions, DetectorOptions, StreamOptions, WarmUpOptions } from "./api/detector-config.ts";
+export {
+  ImageModel,
+  type TransformOptions,
+  type TransformResult,
+  type TransformStreamOptions,
+  type TransformStreamResult,
+} from "./api/image-model.ts";
+export type { ImageModelOptions } from "./api/image-model-config.ts";
+export type { BackendInfo } from "./api/loaded-model.ts";
+export { Model, type ModelOptions } from "./api/model.ts";
+export type { StagedBatch } from "./api/staged-batch.ts";
+export type { StreamResult, StreamSummary } from "./api/stream.ts";
 export {
   ArgumentError,
   BunTensorRtError,
@@ -27,28 +41,14 @@ export {
 } from "./core/errors.ts";
 export { type LogLevel, type LogSink, setLogSink } from "./core/log.ts";
 export type { Tensor, TensorInfo } from "./core/tensor.ts";
-export type { Box, Detection, DetectionResult, Timing } from "./detector/detection.ts";
-export { Detector } from "./detector/detector.ts";
-export type { DetectOptions, DetectorOptions, StreamOptions, WarmUpOptions } from "./detector/detector-config.ts";
-export {
-  ImageModel,
-  type TransformOptions,
-  type TransformResult,
-  type TransformStreamOptions,
-  type TransformStreamResult,
-} from "./detector/image-model.ts";
-export type { ImageModelOptions } from "./detector/image-model-config.ts";
-export type { BackendInfo } from "./detector/loaded-model.ts";
-export { Model, type ModelOptions } from "./detector/model.ts";
-export type { StagedBatch } from "./detector/staged-batch.ts";
-export type { StreamResult, StreamSummary } from "./detector/stream.ts";
+export type { ModelSpec } from "./heads/head.ts";
 export { decodeImage } from "./image/decode.ts";
 export type { DecodeOptions } from "./image/decode-options.ts";
 export { encodeImage } from "./image/encode.ts";
 export { type Image, type ImageLayout, imageOf, type PackedFormat, type PixelFormat } from "./image/image.ts";
-export { drawDetections } from "./image/paint.ts";
 export type { ImageSource } from "./image/source.ts";
 export type { YuvRange, YuvStandard } from "./image/yuv.ts";
-export type { Recognition } from "./model/layout.ts";
 export type { ModelInfo } from "./model/model-info.ts";
-export type { ImageRecognition } from "./tasks/image/image-recognition.ts";
+export type { Box, Detection, DetectionResult, Timing } from "./tasks/detect/detection.ts";
+export { drawDetections } from "./tasks/detect/draw.ts";
+export type { ImageModelSpec } from "./tasks/image/image-recognition.ts";

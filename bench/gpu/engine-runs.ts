@@ -1,6 +1,6 @@
 /** @module EngineRuns: the engine alone, without the library's pipeline: contexts, each on a stream, plain and as a graph. */
 
-import { isDynamic, type Shape } from "../../src/core/shape.ts";
+import { isDynamic, type Shape } from "../../src/core/tensor.ts";
 import type { Device } from "../../src/cuda/device.ts";
 import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";

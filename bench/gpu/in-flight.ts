@@ -9,9 +9,9 @@
  */
 
 import { parseArgs } from "node:util";
+import { Detector } from "../../src/api/detector.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
-import { Detector } from "../../src/detector/detector.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { Samples } from "../support/samples.ts";
 

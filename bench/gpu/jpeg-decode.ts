@@ -9,21 +9,19 @@
 
 import { basename, dirname } from "node:path";
 import { parseArgs } from "node:util";
-import { BufferView } from "../../src/cuda/buffer-view.ts";
+import { Detector } from "../../src/api/detector.ts";
 import { copyToHost } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
+import { BufferView, DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";
 import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../src/cuda/stream.ts";
-import { Detector } from "../../src/detector/detector.ts";
-import { NVJPEG_OUTPUT_RGBI } from "../../src/ffi/nvjpeg-symbols.ts";
-import { addressOf } from "../../src/ffi/pointer.ts";
-import { OutCells } from "../../src/ffi/scratch.ts";
+import { addressOf, OutCells } from "../../src/ffi/memory.ts";
+import { NVJPEG_OUTPUT_RGBI } from "../../src/ffi/nvjpeg.ts";
 import { shimOffThread } from "../../src/ffi/shim.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { BatchTable } from "../../src/nvjpeg/batch-table.ts";
+import { BatchTable } from "../../src/nvjpeg/batch-check.ts";
 import { JpegSurface } from "../../src/nvjpeg/jpeg-surface.ts";
 import { NvJpegDecoder } from "../../src/nvjpeg/nvjpeg-decoder.ts";
 import { checkNvJpeg, NvJpegHandle } from "../../src/nvjpeg/nvjpeg-handle.ts";

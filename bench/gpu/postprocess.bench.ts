@@ -5,16 +5,15 @@
  * Usage: `bun bench/gpu/postprocess.bench.ts`
  */
 
-import { allocate, type DType } from "../../src/core/dtype.ts";
+import { KernelLaunch, KernelLibrary } from "../../src/accelerators/tensorrt/kernels.ts";
+import { allocate, type DType } from "../../src/core/tensor.ts";
 import { copyToDevice, fill } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
+import type { DensePlan } from "../../src/heads/head.ts";
 import { place } from "../../src/image/geometry.ts";
-import type { DensePlan } from "../../src/model/plan.ts";
-import { KernelLaunch } from "../../src/pipeline/gpu/kernel-launch.ts";
-import { KernelLibrary } from "../../src/pipeline/gpu/kernel-library.ts";
-import { postprocessLaunches, postprocessSizes } from "../../src/tasks/detect/postprocess-launches.ts";
-import { SelectionTable } from "../../src/tasks/detect/selection-table.ts";
+import { postprocessLaunches, postprocessSizes } from "../../src/tasks/detect/cuda-postprocess.ts";
+import { NmsOptionsTable } from "../../src/tasks/detect/cuda-tables.ts";
 import { GpuTimer } from "./gpu-timer.ts";
 
 const ANCHORS = 8400;
@@ -77,8 +76,8 @@ for (const [dtype, batch, passing] of [
   const outputs = new Map([["output0", output]]);
   const input = { batch, ...INPUT };
   const sizes = postprocessSizes(recognition, outputs, input, ROWS);
-  const bytes = allocate("u8", SelectionTable.byteLength(batch));
-  const packed = new SelectionTable(bytes.buffer, 0, batch);
+  const bytes = allocate("u8", NmsOptionsTable.byteLength(batch));
+  const packed = new NmsOptionsTable(bytes.buffer, 0, batch);
   packed.setSelection({ threshold: 0.25, iou: 0.7, maxDetections: ROWS, classAgnostic: false, classIds: undefined });
   for (let index = 0; index < batch; index++) packed.setRegion(index, place(1920, 1080, 640, 640, "letterbox"));
   const table = make("u8", [bytes.length]);

@@ -4,18 +4,21 @@
  * Usage: `bun bench/gpu/preprocess.bench.ts`
  */
 
-import { allocate, type DType } from "../../src/core/dtype.ts";
+import { KernelLaunch, KernelLibrary } from "../../src/accelerators/tensorrt/kernels.ts";
+import {
+  type DevicePicture,
+  PICTURE_BYTES,
+  PictureTable,
+  preprocessLaunch,
+  valueTable,
+} from "../../src/accelerators/tensorrt/preprocess.ts";
+import { allocate, type DType } from "../../src/core/tensor.ts";
 import { copyOnDevice, copyToDevice } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { place } from "../../src/image/geometry.ts";
 import { type Preprocessing, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { yuvCoefficients } from "../../src/image/yuv.ts";
-import { KernelLaunch } from "../../src/pipeline/gpu/kernel-launch.ts";
-import { KernelLibrary } from "../../src/pipeline/gpu/kernel-library.ts";
-import { type DevicePicture, PICTURE_BYTES, PictureTable } from "../../src/pipeline/gpu/picture-table.ts";
-import { preprocessLaunch } from "../../src/pipeline/gpu/preprocess-launch.ts";
-import { valueTable } from "../../src/pipeline/gpu/value-table.ts";
 import { GpuTimer } from "./gpu-timer.ts";
 
 interface Case {

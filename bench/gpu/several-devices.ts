@@ -6,9 +6,9 @@
  */
 
 import { parseArgs } from "node:util";
+import { Detector } from "../../src/api/detector.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
-import { Detector } from "../../src/detector/detector.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { drive } from "../support/drive.ts";
 import { medianOf } from "../support/samples.ts";

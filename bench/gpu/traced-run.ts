@@ -1,15 +1,14 @@
 /** @module TracedRun: frames in flight with the GPU's own record of each: when it was copied in, computed and copied out. */
 
-import type { DetectorOptions } from "../../src/detector/detector-config.ts";
+import { openBackends } from "../../src/accelerators/accelerator.ts";
+import type { DetectorOptions } from "../../src/api/detector-config.ts";
 import type { Image } from "../../src/image/image.ts";
-import type { Selection } from "../../src/model/selection.ts";
-import { openBackends } from "../../src/pipeline/accelerator.ts";
-import { DEFAULT_MACHINE_OPTIONS } from "../../src/pipeline/backend.ts";
-import type { FrameRecord, Span } from "../../src/pipeline/frame-trace.ts";
+import { DEFAULT_MACHINE_OPTIONS, type FrameRecord, type Span } from "../../src/runtime/backend.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
+import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import type { TimelineSpan } from "../result.ts";
 
-const SELECTION: Selection = {
+const SELECTION: NmsOptions = {
   threshold: 0.25,
   iou: 0.7,
   maxDetections: 300,

@@ -2,12 +2,11 @@
 
 import { dlopen } from "bun:ffi";
 import koffi from "koffi";
-import type { DevicePtr } from "../../src/core/handle.ts";
+import type { DevicePtr } from "../../src/core/units.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { Event } from "../../src/cuda/event.ts";
 import { Graph } from "../../src/cuda/graph.ts";
-import { layOut } from "../../src/cuda/kernel-arguments.ts";
-import { Module } from "../../src/cuda/module.ts";
+import { layOut, Module } from "../../src/cuda/kernel.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { SPIN_PTX } from "../gpu/spin-ptx.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";

@@ -3,15 +3,15 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CpuBackend } from "../../src/accelerators/cpu/cpu-backend.ts";
 import { createTensor } from "../../src/core/tensor.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import { YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../src/image/preprocessor.ts";
-import type { DetectionBlock } from "../../src/model/detection-block.ts";
-import type { Selection } from "../../src/model/selection.ts";
-import { DEFAULT_MACHINE_OPTIONS, type Slot } from "../../src/pipeline/backend.ts";
-import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
+import type { DetectionBlock } from "../../src/model/rows.ts";
+import { DEFAULT_MACHINE_OPTIONS, type Slot } from "../../src/runtime/backend.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
+import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import { type PeerStage, PythonPeer } from "../peers/opencv-peer.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { keep } from "../support/keep.ts";
@@ -20,7 +20,7 @@ import { medianOf } from "../support/samples.ts";
 
 const SIZE = 640;
 const WARM_UP = 20;
-const SELECTION: Selection = {
+const SELECTION: NmsOptions = {
   threshold: 0.25,
   iou: 0.7,
   maxDetections: 300,
@@ -44,7 +44,7 @@ interface Stage {
 }
 
 /** The raw output of a YOLOv8 head is what the peer can post-process. */
-async function headOutput(slot: Slot<Selection, DetectionBlock>, folder: string): Promise<string | undefined> {
+async function headOutput(slot: Slot<NmsOptions, DetectionBlock>, folder: string): Promise<string | undefined> {
   const [tensor] = (await slot.readOutputs()).values();
   if (tensor?.dtype !== "f32" || tensor.shape.length !== 3 || tensor.shape[1] !== 84) return undefined;
   const path = join(folder, "output.f32");

@@ -1,7 +1,7 @@
 /** @module JPEG: from the bytes of a file to boxes, with the picture decoded here or there, against the rate of inference. */
 
-import type { Detector } from "../../src/detector/detector.ts";
-import type { DetectorOptions } from "../../src/detector/detector-config.ts";
+import type { Detector } from "../../src/api/detector.ts";
+import type { DetectorOptions } from "../../src/api/detector-config.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";

@@ -1,6 +1,6 @@
 /** @module JS thread: how busy it is while frames are in flight, and whether a server beside them still answers. */
 
-import type { DetectorOptions } from "../../src/detector/detector-config.ts";
+import type { DetectorOptions } from "../../src/api/detector-config.ts";
 import type { Image } from "../../src/image/image.ts";
 import type { Study, StudyContext } from "../study.ts";
 import { drive } from "../support/drive.ts";

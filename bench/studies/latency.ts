@@ -1,14 +1,14 @@
 /** @module Latency: one frame at a time, from pixels, bytes and a file, and what its time is made of. */
 
+import type { Detector } from "../../src/api/detector.ts";
 import { copyToDevice, copyToHost } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../src/cuda/stream.ts";
-import type { Detector } from "../../src/detector/detector.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
-import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
+import type { FrameRecord } from "../../src/runtime/backend.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { EngineRun, gpuTimes } from "../gpu/engine-runs.ts";
 import { tracedRun } from "../gpu/traced-run.ts";

@@ -1,8 +1,8 @@
 /** @module Shapes: square and rectangular, small and large, batches, precisions, contexts side by side. */
 
+import { Detector } from "../../src/api/detector.ts";
 import { OutOfMemoryError, TensorRtError } from "../../src/core/errors.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { Detector } from "../../src/detector/detector.ts";
 import { rectangularSize } from "../../src/image/geometry.ts";
 import type { Engine } from "../../src/tensorrt/engine.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";

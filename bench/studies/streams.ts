@@ -1,9 +1,9 @@
 /** @module Streams: frames in flight, how they share the machine, and the memory they come from. */
 
-import type { Detector } from "../../src/detector/detector.ts";
-import type { DetectorOptions } from "../../src/detector/detector-config.ts";
+import type { Detector } from "../../src/api/detector.ts";
+import type { DetectorOptions } from "../../src/api/detector-config.ts";
 import type { Image } from "../../src/image/image.ts";
-import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
+import type { FrameRecord } from "../../src/runtime/backend.ts";
 import { idleShareOf, tracedRun, traceTimeline } from "../gpu/traced-run.ts";
 import { runTrtexec } from "../peers/trtexec.ts";
 import type { TimelineBlock } from "../result.ts";
@@ -17,8 +17,8 @@ import { medianOf, summarise } from "../support/samples.ts";
 import { formatWithUnit } from "../support/units.ts";
 
 const ROUNDS = 3;
-const LAYOUTS = ["one", "split", "parallel"] as const;
-const LAYOUT_NAMES: Readonly<Record<(typeof LAYOUTS)[number], string>> = {
+const HEADS = ["one", "split", "parallel"] as const;
+const LAYOUT_NAMES: Readonly<Record<(typeof HEADS)[number], string>> = {
   one: "one stream",
   split: "copy streams apart",
   parallel: "parallel streams",
@@ -60,7 +60,7 @@ function settingsFor(context: StudyContext, inFlight: number): Setting[] {
     const load = { inFlight };
     return [{ id: `cpu-${inFlight}`, line: CPU_LINE, inFlight, memory: "ordinary", hasGraph: false, load }];
   }
-  return LAYOUTS.flatMap((layout) =>
+  return HEADS.flatMap((layout) =>
     [true, false].flatMap((hasGraph) =>
       (["page-locked", "ordinary"] as const).map((memory): Setting => {
         const load: DetectorOptions = { inFlight, streams: layout, graph: hasGraph };

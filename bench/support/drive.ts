@@ -1,8 +1,8 @@
 /** @module Drive: a detector kept busy with a number of frames in flight from one JS thread. */
 
-import type { DetectionResult } from "../../src/detector/detection.ts";
-import type { Detector } from "../../src/detector/detector.ts";
+import type { Detector } from "../../src/api/detector.ts";
 import type { ImageSource } from "../../src/image/source.ts";
+import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 import type { TimelineSpan } from "../result.ts";
 
 /** Rates are those of so many frames as come in this time, so that their spread shows. */

@@ -1,8 +1,8 @@
 /** @module Engines: the plan behind what is measured, for studies that go below the library's pipeline. */
 
+import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
+import { readModelFile } from "../../src/accelerators/tensorrt/model-file.ts";
 import type { Device } from "../../src/cuda/device.ts";
-import { engineOptions } from "../../src/pipeline/gpu/gpu-backend.ts";
-import { readModelFile } from "../../src/pipeline/gpu/model-file.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
 import type { StudyContext } from "../study.ts";

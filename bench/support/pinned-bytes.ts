@@ -1,6 +1,6 @@
 /** @module PinnedBytes: how much page-locked memory the library holds, by the ledger of open resources. */
 
-import { bytesPerElement, type DType } from "../../src/core/dtype.ts";
+import { bytesPerElement, type DType } from "../../src/core/tensor.ts";
 
 /** Sum the page-locked buffers among labels of resources. */
 export function pinnedBytes(labels: readonly string[]): number {

@@ -1,6 +1,6 @@
 /** @module Result text: a run as plain text for a terminal. */
 
-import { type Alignment, alignRows } from "../../src/cli/text-table.ts";
+import { type Alignment, alignRows } from "../../src/cli/terminal.ts";
 import type { BenchResult, Block, EnvironmentFacts, StudyResult, Unit } from "../result.ts";
 import { type ComparedRuns, formatMissing, formatRatio } from "./compare.ts";
 import { tailFigures } from "./samples.ts";

@@ -2,7 +2,7 @@
 
 import { CatalogueError, TransferError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { pause } from "../core/pause.ts";
+import { pause } from "../core/settle.ts";
 
 /** What a step of a download came to: a value, or what was wrong and whether another try may help. */
 export type Attempt<T> = { readonly value: T } | { readonly problem: string; readonly transient: boolean };

@@ -1,6 +1,6 @@
 /** @module Catalogue: the models and sample pictures that can be fetched by name. */
 
-import type { CatalogueEntry } from "./entry.ts";
+import type { CatalogueEntry } from "./store.ts";
 
 /** The model that is used where none is named. */
 export const DEFAULT_MODEL = "yolo11n";

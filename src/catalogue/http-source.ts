@@ -7,7 +7,7 @@ import { type Attempt, attempt } from "./attempt.ts";
 import { type ByteSource, FileSource } from "./byte-source.ts";
 import { bodyLength, type DownloadOptions } from "./download.ts";
 import { assertRoom } from "./library-folder.ts";
-import { storageError } from "./storage-error.ts";
+import { storageError } from "./store.ts";
 
 /** How {@linkcode openHttp} opens an archive. */
 export interface OpenHttpOptions extends DownloadOptions {

@@ -11,7 +11,7 @@ import { type Attempt, attempt, retry, triesFor } from "./attempt.ts";
 import type { Component, ComponentBuild, ComponentFile } from "./component.ts";
 import type { DownloadOptions } from "./download.ts";
 import { assertRoom, libraryFolder, libraryPath, licencePath, Staging } from "./library-folder.ts";
-import { storageError } from "./storage-error.ts";
+import { storageError } from "./store.ts";
 import { unpack } from "./zip.ts";
 
 /** What {@linkcode install} takes. */

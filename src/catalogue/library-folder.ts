@@ -7,7 +7,7 @@ import { cacheFolder } from "../core/paths.ts";
 import { formatBytes } from "../core/units.ts";
 import { discard, temporaryPath } from "../core/whole-file.ts";
 import type { Component, ComponentBuild, ComponentFile } from "./component.ts";
-import { storageError } from "./storage-error.ts";
+import { storageError } from "./store.ts";
 
 /** Whether a build is on this machine; `"partly"` if files are missing or of another release. */
 export type BuildState = "yes" | "partly" | "no";

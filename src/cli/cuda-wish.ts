@@ -5,7 +5,7 @@ import { LibraryLoadError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { formatCudaVersion } from "../ffi/cuda-runtime.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { OutCells } from "../ffi/memory.ts";
 
 /** The driver's own CUDA version as CUDA counts it, such as 12020; `undefined` if there is no driver that answers. */
 function driverCuda(): number | undefined {

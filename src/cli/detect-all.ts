@@ -1,12 +1,12 @@
 /** @module DetectAll: many files through one detector, in order, where a bad picture does not stop the others. */
 
+import type { Detector } from "../api/detector.ts";
 import { ClosedError, ImageError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import type { DetectionResult } from "../detector/detection.ts";
-import type { Detector } from "../detector/detector.ts";
 import { readSource } from "../image/source.ts";
+import type { DetectionResult } from "../tasks/detect/detection.ts";
 import { isReadOnce } from "./pictures.ts";
-import type { WritablePicture } from "./write-pictures.ts";
+import type { WritablePicture } from "./result-target.ts";
 
 /** How long pictures that are running may go on after Ctrl-C: a model with a loop may never end. */
 const FINISH_MS = 3000;

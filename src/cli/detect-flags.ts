@@ -1,7 +1,7 @@
 /** @module DetectFlags: the flags of `detect`, and what they stand for. */
 
 import { z } from "zod";
-import type { DetectorOptions } from "../detector/detector-config.ts";
+import type { DetectorOptions } from "../api/detector-config.ts";
 import type { PictureFraming } from "../video/picture-stream.ts";
 import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";

@@ -1,27 +1,24 @@
 /** @module DetectVideos: videos and live sources through one detector, with annotated copies. */
 
+import type { Detector } from "../api/detector.ts";
 import { VideoError } from "../core/errors.ts";
 import { Device } from "../cuda/device.ts";
-import type { Detector } from "../detector/detector.ts";
-import { paintDetections } from "../image/paint.ts";
+import { paintDetections } from "../tasks/detect/draw.ts";
 import { detectVideo } from "../video/detect-video.ts";
-import { PinnedFrames } from "../video/pinned-frames.ts";
+import { PinnedFrames } from "../video/video-frame.ts";
 import type { VideoOptions } from "../video/video-options.ts";
 import { VideoSink } from "../video/video-sink.ts";
 import { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
-import { Complaints } from "./complaints.ts";
 import { closeAfter, untilClosed } from "./detect-all.ts";
 import type { DetectArguments } from "./detect-flags.ts";
-import { findModel } from "./fetch-entry.ts";
-import { plural } from "./format-table.ts";
-import { loadDetector } from "./load-detector.ts";
+import { plural } from "./formats.ts";
+import { findModel, loadDetector } from "./load-detector.ts";
+import { Complaints, formatTally, type Tally } from "./pictures.ts";
 import { Progress } from "./progress.ts";
-import type { ResultSink } from "./result-sink.ts";
-import { openTarget } from "./result-target.ts";
-import { annotatedOptions, annotatedPaths } from "./save-video.ts";
-import { formatTally, type Tally } from "./tally.ts";
+import { openTarget, type ResultSink } from "./result-target.ts";
+import { annotatedOptions, annotatedPaths } from "./save.ts";
 
 /** More than any number of frames in flight needs; only as many are made as are. */
 const MOST_BUFFERS = 256;

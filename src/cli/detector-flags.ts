@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import type { DetectorOptions } from "../detector/detector-config.ts";
+import type { DetectorOptions } from "../api/detector-config.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
 import { PREPROCESSING_FLAGS, preprocessingOf, preprocessingShape } from "./preprocessing-flags.ts";

@@ -2,11 +2,10 @@
 
 import { printable } from "../core/shown.ts";
 import { formatTensorInfo } from "../core/tensor.ts";
+import type { ModelSpec } from "../heads/head.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
-import type { Recognition } from "../model/layout.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { Paint } from "./terminal.ts";
-import { alignRows } from "./text-table.ts";
+import { alignRows, type Paint } from "./terminal.ts";
 
 /** A model that was looked at. */
 export interface Inspection {
@@ -14,7 +13,7 @@ export interface Inspection {
   readonly byteLength: number;
   readonly model: ModelInfo;
   /** The layout, or the reason why there is none. */
-  readonly recognition: Recognition | { readonly problem: string };
+  readonly recognition: ModelSpec | { readonly problem: string };
 }
 
 const LONGEST_VALUE = 100;
@@ -40,7 +39,7 @@ function describePreprocessing(preprocessing: Preprocessing): string {
   return parts.join(", ");
 }
 
-function recognitionRows(recognition: Recognition): string[][] {
+function recognitionRows(recognition: ModelSpec): string[][] {
   const { layout, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } =
     recognition;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;

@@ -2,7 +2,7 @@
 
 import { COMMON_FLAGS, type Flag } from "./args.ts";
 import type { Command } from "./command.ts";
-import { alignRows } from "./text-table.ts";
+import { alignRows } from "./terminal.ts";
 
 const PROGRAM = "bun-tensorrt";
 

@@ -1,15 +1,22 @@
 /** @module LoadDetector: a model for a command, with what is to be seen of it: where it runs and why, and the building of its engine. */
 
+import { existsSync } from "node:fs";
 import { basename } from "node:path";
-import { Detector } from "../detector/detector.ts";
-import type { DetectorOptions } from "../detector/detector-config.ts";
-import { ImageModel } from "../detector/image-model.ts";
-import type { ImageModelOptions } from "../detector/image-model-config.ts";
-import { chooseAccelerator } from "../pipeline/accelerator.ts";
-import { readModelFile } from "../pipeline/gpu/model-file.ts";
+import { chooseAccelerator } from "../accelerators/accelerator.ts";
+import { readModelFile } from "../accelerators/tensorrt/model-file.ts";
+import { Detector } from "../api/detector.ts";
+import type { DetectorOptions } from "../api/detector-config.ts";
+import { ImageModel } from "../api/image-model.ts";
+import type { ImageModelOptions } from "../api/image-model-config.ts";
+import { catalogue, DEFAULT_MODEL, findEntry } from "../catalogue/catalogue.ts";
+import { pull } from "../catalogue/pull.ts";
+import { type CatalogueEntry, isInstalled, licenceLine } from "../catalogue/store.ts";
+import { ModelError, message } from "../core/errors.ts";
+import { nearestWord } from "../core/options.ts";
+import { statsOf } from "../core/stats-of.ts";
 import { refuse } from "./args.ts";
-import { BuildProgressView } from "./build-progress.ts";
 import type { CommandContext } from "./command.ts";
+import { BuildProgressView, Progress } from "./progress.ts";
 
 /** For whom a model is loaded. */
 export interface LoadDetectorOptions {
@@ -92,4 +99,43 @@ async function loadShown<Model>(
   const isShown = !look.isQuiet && backend !== "cpu";
   using view = isShown ? new BuildProgressView(terminal, modelTitle(path), signal) : undefined;
   return await load({ backend, signal, onBuildProgress: (progress) => view?.update(progress) });
+}
+
+/**
+ * Make sure an entry is here. Before a download its licence is shown, whatever else is silent.
+ *
+ * @returns the path of its file
+ * @throws {CatalogueError} If it cannot be fetched
+ */
+export async function fetchEntry(entry: CatalogueEntry, context: CommandContext): Promise<string> {
+  const { terminal, signal } = context;
+  if (!isInstalled(entry)) terminal.line(`Fetching ${licenceLine(entry)}`);
+  const progress = new Progress(terminal, entry.name, "bytes");
+  try {
+    return await pull(entry, { signal, onProgress: (received, total) => progress.update(received, total) });
+  } finally {
+    progress.close();
+  }
+}
+
+/**
+ * The model file that a word on the command line stands for: a file of that path, else a catalogue entry.
+ *
+ * @param word default: the default model
+ * @throws {ModelError} If it is neither
+ * @throws {CatalogueError} If it cannot be fetched
+ */
+export async function findModel(word: string | undefined, context: CommandContext): Promise<string> {
+  const name = word ?? DEFAULT_MODEL;
+  const entry = findEntry(name);
+  if (entry?.kind === "model") {
+    // A folder of that name, such as one that results were written to, is no model.
+    const isFile = word !== undefined && statsOf(word)?.isDirectory() === false;
+    return isFile ? word : await fetchEntry(entry, context);
+  }
+  if (existsSync(name)) return name;
+  const names = catalogue.filter(({ kind }) => kind === "model").map((one) => one.name);
+  const near = nearestWord(name, names);
+  const hint = near === undefined ? `name an ONNX file, or one of ${names.join(", ")}` : `did you mean ${near}?`;
+  throw new ModelError(message(`load the model ${JSON.stringify(name)}`, "there is no such file", hint), name);
 }

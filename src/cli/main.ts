@@ -6,7 +6,7 @@ import { firstError, OptionError, UnavailableError } from "../core/errors.ts";
 import { setLogSink } from "../core/log.ts";
 import { nearestWord } from "../core/options.ts";
 import { isClosedPipe } from "../core/whole-file.ts";
-import { confineSharp } from "../image/sharp-library.ts";
+import { confineSharp } from "../image/sharp.ts";
 import { parseWords, refuse } from "./args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command.ts";
 import { COMMANDS } from "./commands.ts";

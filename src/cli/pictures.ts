@@ -1,12 +1,16 @@
 /** @module Pictures: the files that the operands of `detect` and `transform` stand for, and the names of what is made from them. */
 
-import { readdirSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readSync } from "node:fs";
 import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
 import { BunTensorRtError, message } from "../core/errors.ts";
-import { redact } from "../core/shown.ts";
+import { printable, redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
+import { formatDuration } from "../core/units.ts";
 import { systemReason } from "../core/whole-file.ts";
 import { isAddress } from "../image/source.ts";
+import { isCamera, isNetworkAddress } from "../video/address.ts";
+import { plural } from "./formats.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
 export const PICTURE_EXTENSIONS: readonly string[] = [
@@ -166,4 +170,78 @@ export function outputNames(files: readonly string[], rename: (name: string) => 
   const [first, second] = [files[nested.indexOf(nested[clash]!)], files[clash]];
   const found = `${JSON.stringify(first)} and ${JSON.stringify(second)} would both become ${nested[clash]}`;
   throw new BunTensorRtError(message("name the files to write", found, "rename one of them"));
+}
+
+/** Extensions of files that are taken for videos. */
+const VIDEO_EXTENSIONS: readonly string[] = [
+  ...[".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv"],
+  ...[".3gp", ".ogv", ".vob", ".y4m", ".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".m3u8", ".mpd"],
+];
+
+/** What an operand stands for. */
+export type OperandKind = "pictures" | "video" | "stdin";
+
+/** Every packet of an MPEG transport stream begins with it; no program in TypeScript does. */
+const SYNC_BYTE = 0x47;
+
+function isTransportStream(path: string): boolean {
+  if (!statsOf(path)?.isFile()) return false;
+  const descriptor = openSync(path, "r");
+  const first = new Uint8Array(1);
+  try {
+    return readSync(descriptor, first) === 1 && first[0] === SYNC_BYTE;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** By its form and its extension; what ends in `.ts` by its first byte as well. An http address without an extension is a picture: `--video` says otherwise. */
+export function operandKind(operand: string): OperandKind {
+  if (operand === "-") return "stdin";
+  if (isCamera(operand)) return "video";
+  const isAddress = isNetworkAddress(operand);
+  const isHttp = /^https?:/i.test(operand);
+  if (isAddress && !isHttp) return "video";
+  const name = isHttp && URL.canParse(operand) ? new URL(operand).pathname : operand;
+  if (isPictureName(name)) return "pictures";
+  const extension = extname(name).toLowerCase();
+  if (extension === ".ts" && !isHttp && !isTransportStream(operand)) return "pictures";
+  return VIDEO_EXTENSIONS.includes(extension) ? "video" : "pictures";
+}
+
+/** Counts of a run. */
+export interface Tally {
+  /** Pictures or frames that were answered. */
+  good: number;
+  /** Those that could not be read. */
+  bad: number;
+  objects: number;
+}
+
+/** `103 pictures, 868 objects in 12.3 s, 8.4 pictures/s` */
+export function formatTally(good: number, objects: number, elapsedMs: number, noun = "picture"): string {
+  const rate = `${(good / (elapsedMs / 1000)).toFixed(1)} ${noun}s/s`;
+  return `${plural(good, noun)}, ${plural(objects, "object")} in ${formatDuration(elapsedMs)}, ${rate}`;
+}
+
+const HINT = "Hint: ";
+
+/** Tells of one error after the other in a line each; a hint that holds for many is given once. */
+export class Complaints {
+  readonly #terminal: Terminal;
+  readonly #given = new Set<string>();
+
+  constructor(terminal: Terminal) {
+    this.#terminal = terminal;
+  }
+
+  /** Tell of one. */
+  tell(error: Error): void {
+    const [first = "", ...others] = error.message.split("\n");
+    this.#terminal.line(`${this.#terminal.paint("red", "error:")} ${printable(first)}`);
+    const hint = others.findLast((line) => line.startsWith(HINT));
+    if (hint === undefined || this.#given.has(hint)) return;
+    this.#given.add(hint);
+    this.#terminal.line(printable(hint));
+  }
 }

@@ -1,20 +1,38 @@
 /** @module ResultTarget: where a run of `detect` writes, opened and checked before anything is loaded. */
 
-import { resolve } from "node:path";
-import { BunTensorRtError, message } from "../core/errors.ts";
+import { join, resolve } from "node:path";
+import { BunTensorRtError, ImageError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { overwritten } from "../core/stats-of.ts";
-import { type Output, openOutput, openWholeOutput, prepareFolder } from "../core/whole-file.ts";
+import {
+  isNameTooLong,
+  type Output,
+  openOutput,
+  openWholeOutput,
+  prepareFolder,
+  writeFileWhole,
+} from "../core/whole-file.ts";
+import type { ImageSource } from "../image/source.ts";
 import { refuse } from "./args.ts";
-import { categoryNumbers, checkImageNumbers, imageNumbers, readAnnotations } from "./coco-ids.ts";
 import type { DetectArguments } from "./detect-flags.ts";
-import { cocoFormat } from "./format-coco.ts";
-import { jsonFormat, jsonLinesFormat } from "./format-json.ts";
-import { tableFormat } from "./format-table.ts";
-import { outputNames } from "./pictures.ts";
-import { type ResultSink, textSink, yoloSink } from "./result-sink.ts";
-import { localPath } from "./save-video.ts";
-import { paintOf } from "./terminal.ts";
+import {
+  categoryNumbers,
+  checkImageNumbers,
+  cocoFormat,
+  formatYolo,
+  frameName,
+  imageNumbers,
+  jsonFormat,
+  jsonLinesFormat,
+  type PictureResult,
+  type ResultFormat,
+  readAnnotations,
+  tableFormat,
+} from "./formats.ts";
+import { Complaints, fileStem, outputNames, type Tally } from "./pictures.ts";
+import { Progress } from "./progress.ts";
+import { localPath, type PictureSaver } from "./save.ts";
+import { paintOf, type Terminal } from "./terminal.ts";
 
 /** A place for results that is known to take them. Close it, or bind it with `using`. */
 export interface ResultTarget extends Disposable {
@@ -110,4 +128,108 @@ function textSinkOf(
   if (format === "json") return () => textSink(output, jsonFormat());
   if (format === "jsonl") return () => textSink(output, jsonLinesFormat());
   return () => textSink(output, tableFormat(paintOf(output.hasColour)));
+}
+
+/** Takes the results of one run. */
+export interface ResultSink {
+  write(picture: PictureResult): Promise<void>;
+  /** Write what ends the whole. */
+  finish(): Promise<void>;
+}
+
+/** Rows of a text format into one output. What has been written, ended by `finish`, is always a valid whole. */
+export function textSink(output: Output, format: ResultFormat): ResultSink {
+  let hasRows = false;
+  return {
+    async write(picture) {
+      const rows = format.rows(picture);
+      if (rows.length === 0) return;
+      await output.write((hasRows ? format.separator : format.open) + rows.join(format.separator));
+      hasRows = true;
+    },
+    async finish() {
+      await output.write((hasRows ? "" : format.open) + format.close);
+      await output.finish();
+    },
+  };
+}
+
+/**
+ * One text file a picture.
+ *
+ * @param folder exists and can be written
+ * @param stems from a picture's file to the name of its text file, relative to the folder, without the extension; a file
+ * that is not in it, as it was not known before, goes by its own name
+ */
+export function yoloSink(folder: string, stems: ReadonlyMap<string, string>): ResultSink {
+  return {
+    async write({ file, result, frame }) {
+      const stem = stems.get(file) ?? fileStem(file);
+      const name = frame === undefined ? stem : frameName(stem, frame.index);
+      await writeFileWhole(join(folder, `${name}.txt`), formatYolo(result));
+    },
+    async finish() {},
+  };
+}
+
+/** A result, and the picture where it is no file that can be read again. */
+export type WritablePicture = PictureResult & { readonly source?: ImageSource };
+
+/** Where results go. */
+export interface PictureWriter {
+  readonly sink: ResultSink;
+  readonly saver: PictureSaver | undefined;
+  readonly terminal: Terminal;
+  /** Whether to draw a bar, and what it counts to. */
+  readonly progress: { readonly total: number | undefined } | undefined;
+}
+
+/** Called with a picture that could not be read, or whose copy cannot be written. */
+export type OnBadPicture = (file: string, error: Error) => void;
+
+/** @returns false if it cannot be drawn, which has been told then */
+async function savePicture(
+  saver: PictureSaver | undefined,
+  picture: WritablePicture,
+  onBadPicture: OnBadPicture,
+): Promise<boolean> {
+  try {
+    await saver?.save(picture, picture.source);
+    return true;
+  } catch (error) {
+    if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
+    onBadPicture(picture.file, error as Error);
+    return false;
+  }
+}
+
+/**
+ * Write every result, and what ends the whole.
+ *
+ * @param results made by a function that is given what to call with a bad picture
+ */
+export async function writePictures(
+  results: (onBadPicture: OnBadPicture) => AsyncIterable<WritablePicture>,
+  { sink, saver, terminal, progress: bar }: PictureWriter,
+): Promise<Tally> {
+  const tally: Tally = { good: 0, bad: 0, objects: 0 };
+  const progress = bar === undefined ? undefined : new Progress(terminal, "detect", "pictures");
+  const complaints = new Complaints(terminal);
+  const onBadPicture = (_: string, error: Error): void => {
+    tally.bad += 1;
+    complaints.tell(error);
+  };
+  try {
+    for await (const picture of results(onBadPicture)) {
+      await sink.write(picture);
+      // One that has gone since is a bad one, and no further picture.
+      if (await savePicture(saver, picture, onBadPicture)) tally.good += 1;
+      tally.objects += picture.result.detections.length;
+      progress?.update(tally.good + tally.bad, bar?.total);
+    }
+  } finally {
+    progress?.close();
+  }
+  await sink.finish();
+  return tally;
 }

@@ -1,10 +1,10 @@
 /** @module TransformFlags: the flags of `transform`, and what they stand for. */
 
 import { z } from "zod";
-import type { ImageModelOptions } from "../detector/image-model-config.ts";
+import type { ImageModelOptions } from "../api/image-model-config.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../image/preprocessing.ts";
-import type { PixelRange } from "../tasks/image/pixel-tensor.ts";
+import type { PixelRange } from "../tasks/image/image-recognition.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
 import { DECODING_FLAGS, decodingOf, decodingShape, given } from "./detector-flags.ts";
 import { count, pixelSize, toggle, wholeNumber } from "./values.ts";

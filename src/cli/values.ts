@@ -1,7 +1,7 @@
 /** @module Values: zod schemas from the text of a flag to what it stands for. */
 
 import { z } from "zod";
-import { classesIn } from "../detector/detector-config.ts";
+import { classesIn } from "../api/detector-config.ts";
 
 function numberFrom(text: string): number {
   return text.trim() === "" ? Number.NaN : Number(text);

@@ -1,7 +1,7 @@
 /** @module WorkerFlags: the flags of `worker`, and what they stand for; they win over the file. */
 
 import { z } from "zod";
-import type { DetectorOptions } from "../detector/detector-config.ts";
+import type { DetectorOptions } from "../api/detector-config.ts";
 import type { WorkerOptions } from "../worker/worker-config.ts";
 import { type Flag, type ParsedArguments, parseFlags } from "./args.ts";
 import { DETECTOR_FLAGS, parseDetectorFlags } from "./detector-flags.ts";

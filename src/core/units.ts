@@ -22,3 +22,20 @@ export function formatDuration(milliseconds: number): string {
   const whole = Math.round(seconds);
   return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
+
+/** A native handle: a pointer below 2^53, as a number, that only fits where its own kind is asked for. */
+export type Handle<Tag extends string> = number & { readonly __handle: Tag };
+
+/** Address in host memory. */
+export type HostPtr = Handle<"host">;
+
+/** Address in device memory, or of mapped host memory as the device sees it. */
+export type DevicePtr = Handle<"device">;
+
+/** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
+const GROWTH = 1.25;
+
+/** Bytes to take where `byteLength` are needed, and somewhat more will be. */
+export function grownLength(byteLength: number): number {
+  return Math.ceil(byteLength * GROWTH);
+}

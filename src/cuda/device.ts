@@ -1,15 +1,12 @@
 /** @module Device: one GPU of this machine, with its primary context retained while it is open. */
 
-import { ArgumentError, message } from "../core/errors.ts";
-import type { Handle } from "../core/handle.ts";
+import { ArgumentError, CudaError, inShort, LibraryLoadError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
-import { readCString } from "../ffi/cstring.ts";
+import type { Handle } from "../core/units.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
-import { addressOf } from "../ffi/pointer.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { addressOf, OutCells, readCString } from "../ffi/memory.ts";
 import { check, checkDriver } from "./check.ts";
-import { DEVICE_ATTRIBUTES, type DeviceAttribute } from "./device-attribute.ts";
 import { PoolView } from "./pool-view.ts";
 
 /** Free and total memory of a device in bytes. */
@@ -168,4 +165,49 @@ function inquire(index: number): DeviceFacts {
     totalBytes,
     pool: attributeOf(index, "memoryPoolsSupported") === 1 ? PoolView.ofDevice(index) : undefined,
   };
+}
+
+/** Names of ours, numbers of `enum cudaDeviceAttr` (the same in CUDA 12 and 13). */
+export const DEVICE_ATTRIBUTES = {
+  maxThreadsPerBlock: 1,
+  maxSharedBytesPerBlock: 8,
+  warpSize: 10,
+  clockRateKhz: 13,
+  multiprocessorCount: 16,
+  /** 1 where CPU and GPU share one memory, as on Jetson. */
+  isIntegrated: 18,
+  canMapHostMemory: 19,
+  memoryClockRateKhz: 36,
+  memoryBusWidthBits: 37,
+  l2Bytes: 38,
+  asyncEngineCount: 40,
+  computeCapabilityMajor: 75,
+  computeCapabilityMinor: 76,
+  sharedBytesPerMultiprocessor: 81,
+  maxSharedBytesPerBlockOptIn: 97,
+  memoryPoolsSupported: 115,
+} as const;
+
+/** Name of a device attribute. */
+export type DeviceAttribute = keyof typeof DEVICE_ATTRIBUTES;
+
+/** Statuses that mean "there is no usable GPU here", in contrast to one that is broken. */
+const ABSENT: ReadonlySet<number> = new Set([34, 35, 100]);
+
+/**
+ * Why CUDA cannot be used on this machine, or `undefined` where it can. Opens the libraries, but no device.
+ *
+ * @returns one line: a library that is nowhere, no driver, a driver too old, or no GPU
+ * @throws {CudaError} If there is a GPU and it fails for another reason
+ */
+export function cudaUnavailable(): string | undefined {
+  try {
+    cudaDriver();
+    Device.count();
+    return undefined;
+  } catch (error) {
+    const isAbsent = error instanceof LibraryLoadError || (error instanceof CudaError && ABSENT.has(error.status));
+    if (!isAbsent) throw error;
+    return inShort(error);
+  }
 }

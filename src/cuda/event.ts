@@ -1,10 +1,10 @@
 /** @module Event: a mark in a stream, to wait for and to measure time between. */
 
 import { BunTensorRtError, message } from "../core/errors.ts";
-import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
+import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { OutCells } from "../ffi/memory.ts";
 import { check, checkWait, NOT_READY } from "./check.ts";
 import type { Device } from "./device.ts";
 import type { OnStream } from "./stream.ts";

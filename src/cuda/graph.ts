@@ -1,10 +1,10 @@
 /** @module Graph: work captured from a stream, and its executable form that is launched as one. */
 
 import { CudaError, message } from "../core/errors.ts";
-import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
+import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { OutCells } from "../ffi/memory.ts";
 import { check, noteLaunch } from "./check.ts";
 import type { Device } from "./device.ts";
 import type { OnStream, Stream } from "./stream.ts";

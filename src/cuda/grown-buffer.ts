@@ -1,6 +1,6 @@
 /** @module Grown buffers: memory that becomes larger when a larger picture comes, and never smaller. */
 
-import { grownLength } from "../core/grown-length.ts";
+import { grownLength } from "../core/units.ts";
 import type { Device } from "./device.ts";
 import { DeviceBuffer } from "./device-buffer.ts";
 import { PinnedBuffer, type PinnedOptions } from "./pinned-buffer.ts";

@@ -1,11 +1,10 @@
 /** @module MemoryPool: a pool of stream-ordered device memory of one's own. */
 
 import { BunTensorRtError, message } from "../core/errors.ts";
-import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
-import { formatBytes } from "../core/units.ts";
+import { formatBytes, type Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { OutCells } from "../ffi/memory.ts";
 import { check } from "./check.ts";
 import type { Device } from "./device.ts";
 import { PoolView } from "./pool-view.ts";

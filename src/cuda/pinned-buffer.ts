@@ -1,16 +1,14 @@
 /** @module PinnedBuffer: page-locked host memory, seen from JS as a typed array with no copy in between. */
 
-import { bytesPerElement, type DType, type DTypeMap, viewOf } from "../core/dtype.ts";
 import { ArgumentError, BunTensorRtError, message } from "../core/errors.ts";
-import type { DevicePtr, HostPtr } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
-import { formatShape, type Shape, volume } from "../core/shape.ts";
+import { bytesPerElement, type DType, type DTypeMap, formatShape, type Shape, viewOf, volume } from "../core/tensor.ts";
+import type { DevicePtr, HostPtr } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
-import { nativeView } from "../ffi/pointer.ts";
-import { OutCells } from "../ffi/scratch.ts";
-import type { DeviceMemory } from "./buffer-view.ts";
+import { nativeView, OutCells } from "../ffi/memory.ts";
 import { check, checkAllocation } from "./check.ts";
 import type { Device } from "./device.ts";
+import type { DeviceMemory } from "./device-buffer.ts";
 
 const PORTABLE = 1;
 const MAPPED = 2;

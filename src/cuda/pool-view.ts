@@ -1,8 +1,8 @@
 /** @module PoolView: a pool of stream-ordered device memory, whoever owns it: its figures and its limits. */
 
-import type { Handle } from "../core/handle.ts";
+import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { OutCells } from "../ffi/memory.ts";
 import { check } from "./check.ts";
 
 /** Attribute numbers of `enum cudaMemPoolAttr`. */

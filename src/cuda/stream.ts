@@ -1,10 +1,10 @@
 /** @module Stream: a queue of GPU work that runs in order. */
 
 import { ArgumentError, message } from "../core/errors.ts";
-import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
+import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { OutCells } from "../ffi/memory.ts";
 import { check, checkWait, NOT_READY } from "./check.ts";
 import type { Device } from "./device.ts";
 

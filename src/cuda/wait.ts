@@ -3,8 +3,8 @@
  * the choice is made from how long earlier waits took.
  */
 
-import type { Handle } from "../core/handle.ts";
 import { logger } from "../core/log.ts";
+import type { Handle } from "../core/units.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { type OffThreadFunction, offThread } from "../ffi/off-thread.ts";

@@ -1,13 +1,13 @@
 /** @module CudaRuntime: libcudart 12 or 13, whichever fits the driver, found and opened with the first call to it. */
 
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import type { NativeCalls } from "./cuda-calls.ts";
 import { cudaDriver } from "./cuda-driver.ts";
-import { cudaFolders } from "./cuda-folders.ts";
 import { CUDA_RUNTIME_SYMBOLS } from "./cuda-runtime-symbols.ts";
-import { type LibrarySpec, openLibrary } from "./library.ts";
-import { OutCells } from "./scratch.ts";
+import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
+import { OutCells } from "./memory.ts";
 
 /** The functions of libcudart. */
 export type CudaRuntime = NativeCalls<typeof CUDA_RUNTIME_SYMBOLS>;
@@ -93,4 +93,20 @@ export function cudaRuntimePath(): string {
 /** `12.2` for 12020. */
 export function formatCudaVersion(version: number): string {
   return `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
+}
+
+/** Target folders of a toolkit for this machine: arm64 servers and Jetson boards have different ones. */
+const TARGETS: readonly string[] = process.arch === "arm64" ? ["sbsa-linux", "aarch64-linux"] : ["x86_64-linux"];
+
+/** Library folders of the toolkits below `/usr/local`, `cuda` itself first, then the newest version first. */
+export function cudaFolders(): string[] {
+  const root = "/usr/local";
+  if (!existsSync(root)) return [];
+  const toolkits = readdirSync(root)
+    .filter((entry) => entry === "cuda" || entry.startsWith("cuda-"))
+    .sort((a, b) => (a === "cuda" ? -1 : b === "cuda" ? 1 : b.localeCompare(a, "en", { numeric: true })));
+  return toolkits.flatMap((toolkit) => [
+    join(root, toolkit, "lib64"),
+    ...TARGETS.map((target) => join(root, toolkit, "targets", target, "lib")),
+  ]);
 }

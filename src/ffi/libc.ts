@@ -1,7 +1,8 @@
 /** @module Libc: the C library of Linux, opened with the first call to it. */
 
 import { closeSync } from "node:fs";
-import { F_GETPIPE_SZ, LIBC_SYMBOLS, O_CLOEXEC } from "./libc-symbols.ts";
+import { message, NativeError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { type LibrarySpec, type OpenLibrary, openLibrary } from "./library.ts";
 
 const SPEC: LibrarySpec = {
@@ -32,4 +33,66 @@ function testLibc(libc: Libc): string | undefined {
  */
 export function libc(): Libc {
   return openLibrary(SPEC, LIBC_SYMBOLS, testLibc).symbols;
+}
+
+/** Close the descriptor when another program is started: `O_CLOEXEC`. */
+export const O_CLOEXEC = 0o2000000;
+/** `fcntl`: set the bytes a pipe holds. */
+export const F_SETPIPE_SZ = 1031;
+/** `fcntl`: the bytes a pipe holds. */
+export const F_GETPIPE_SZ = 1032;
+
+/** Prototypes of `unistd.h`, `fcntl.h` and `stdlib.h` on Linux. @see pipe(2), fcntl(2), setenv(3) */
+export const LIBC_SYMBOLS = {
+  pipe2: {
+    args: [
+      "ptr", // int pipefd[2]: read end, write end
+      "i32", // int flags: O_…
+    ],
+    returns: "i32", // 0, or -1
+  },
+  fcntl: {
+    args: [
+      "i32", // int fd
+      "i32", // int op: F_…
+      "i32", // int arg
+    ],
+    returns: "i32", // by op; -1 on failure
+  },
+  setenv: {
+    args: [
+      "ptr", // const char *name
+      "ptr", // const char *value
+      "i32", // int overwrite
+    ],
+    returns: "i32", // 0, or -1
+  },
+} as const;
+
+/** The two ends of a pipe, as file descriptors. Whoever asked for it closes both. */
+export interface OsPipe {
+  readonly readEnd: number;
+  readonly writeEnd: number;
+}
+
+const ends = new Int32Array(new ArrayBuffer(8));
+
+/**
+ * Make a pipe. Programs that are started inherit it only where they are handed an end.
+ *
+ * @param byteLength wanted capacity; the system may grant less, and then it is left as it is
+ * @throws {NativeError} If the process has no descriptors left
+ * @throws {LibraryLoadError} If the C library is not one of Linux
+ */
+export function openPipe(byteLength: number): OsPipe {
+  const { pipe2, fcntl } = libc();
+  if (pipe2(ends, O_CLOEXEC) !== 0) {
+    const text = message("make a pipe", "pipe2 returned -1", "close files or raise the limit: ulimit -n");
+    throw new NativeError(text, { code: "EMFILE", call: "pipe2" });
+  }
+  const [readEnd, writeEnd] = [ends[0]!, ends[1]!];
+  if (fcntl(writeEnd, F_SETPIPE_SZ, byteLength) < 0) {
+    logger.debug(`A pipe stays at its size: the system grants less than ${byteLength} bytes`);
+  }
+  return { readEnd, writeEnd };
 }

@@ -1,12 +1,11 @@
 /** @module Library: find a shared library on this machine and open it once, lazily; a failure lists every path tried. */
 
 import { type Library as BunLibrary, dlopen, type FFIFunction } from "bun:ffi";
-import { existsSync, readdirSync, realpathSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, realpathSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
-import { elfFault } from "./elf-file.ts";
 
 /** Where a library may lie, and what to say when it is nowhere. */
 export interface LibrarySpec {
@@ -191,3 +190,100 @@ export function openLibrary<Table extends SymbolTable>(
     tried,
   );
 }
+
+const MAGIC = 0x464c457f;
+/** e_ident's EI_CLASS and EI_DATA for 64-bit little-endian, the only kind this package opens. */
+const CLASS_64_LITTLE = 0x0102;
+const HEADER_BYTES = 64;
+/** e_machine by the name that Bun gives a processor. */
+const MACHINES: ReadonlyMap<number, string> = new Map([
+  [62, "x64"],
+  [183, "arm64"],
+]);
+/** Type of a program header whose bytes are mapped into memory. */
+const PT_LOAD = 1;
+
+/**
+ * Look for what is wrong with a library before it is opened: an end that is not there, as after a download that broke
+ * off, or another processor.
+ *
+ * @param path of a file
+ * @returns what is wrong, one clause; `undefined` for a good library and for whatever is no 64-bit ELF file, which the
+ * dynamic linker judges itself
+ * @see https://refspecs.linuxfoundation.org/elf/gabi4+/ch5.pheader.html
+ */
+export function elfFault(path: string): string | undefined {
+  const descriptor = openSync(path, "r");
+  try {
+    const { size } = fstatSync(descriptor);
+    const header = Buffer.alloc(HEADER_BYTES);
+    if (readSync(descriptor, header, 0, HEADER_BYTES, 0) < HEADER_BYTES) return undefined;
+    if (header.readUInt32LE(0) !== MAGIC || header.readUInt16LE(4) !== CLASS_64_LITTLE) return undefined;
+    const machine = MACHINES.get(header.readUInt16LE(18)) ?? "another processor";
+    if (machine !== process.arch) return `it is made for ${machine}, and this is ${process.arch}`;
+    const needed = endOfSegments(descriptor, header);
+    return needed > size ? `it is cut short: it must have ${needed} bytes and has ${size}` : undefined;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Where the last byte lies that the dynamic linker maps, or that tells it what to map. */
+function endOfSegments(descriptor: number, header: Buffer): number {
+  const start = Number(header.readBigUInt64LE(32));
+  const entryBytes = header.readUInt16LE(54);
+  const count = header.readUInt16LE(56);
+  const table = Buffer.alloc(entryBytes * count);
+  let end = start + table.length;
+  if (readSync(descriptor, table, 0, table.length, start) < table.length) return end;
+  for (let at = 0; at + 40 <= table.length; at += entryBytes) {
+    if (table.readUInt32LE(at) !== PT_LOAD) continue;
+    end = Math.max(end, Number(table.readBigUInt64LE(at + 8)) + Number(table.readBigUInt64LE(at + 32)));
+  }
+  return end;
+}
+
+/** One call, or a few that belong together, whose answer is known. */
+export interface SelfTestVector {
+  /** What is proven: `GetErrorCode and GetErrorMessage echo CreateStatus`. */
+  readonly what: string;
+  readonly expected: string | RegExp;
+  /** Make the calls; returns what was found. */
+  readonly run: () => string;
+}
+
+/**
+ * Run vectors in order, and stop at the first that fails: the later ones may rely on it.
+ *
+ * @returns what failed, one clause that fits into a `LibraryLoadError`; `undefined` if all is well
+ */
+export function selfTest(vectors: readonly SelfTestVector[]): string | undefined {
+  for (const { what, expected, run } of vectors) {
+    const found = run();
+    const holds = typeof expected === "string" ? found === expected : expected.test(found);
+    if (!holds) return `self-test failed: ${what}: expected ${expected}, found ${JSON.stringify(found)}`;
+  }
+  return undefined;
+}
+
+/**
+ * What a pointer parameter takes: a handle or address below 2^53, or NULL, or a view. The library may use a view until
+ * the call returns, never after.
+ */
+export type PointerArgument = number | ArrayBufferView | null;
+
+type Argument<Type> = Type extends "ptr" ? PointerArgument : number;
+type Arguments<Types> = Types extends readonly unknown[]
+  ? { -readonly [At in keyof Types]: Argument<Types[At]> }
+  : readonly [];
+
+/** A bound symbol: callable, and its address for off-thread calls. */
+export type NativeCall<Types, Returns> = ((...args: Arguments<Types>) => Returns) & { readonly ptr: number };
+
+/** The functions of a table. A `ptr` result is an address, or null. */
+export type NativeCalls<Table extends SymbolTable> = {
+  readonly [Name in keyof Table]: NativeCall<
+    Table[Name]["args"],
+    Table[Name]["returns"] extends "ptr" ? number | null : number
+  >;
+};

@@ -1,9 +1,9 @@
 /** @module NativeEnvironment: environment variables as native libraries see them, which `process.env` does not reach. */
 
 import { message, NativeError } from "../core/errors.ts";
-import { cString } from "./cstring.ts";
 import { libc } from "./libc.ts";
 import { type LibrarySpec, openLibrary } from "./library.ts";
+import { cString } from "./memory.ts";
 
 type SetEnv = (name: NodeJS.TypedArray, value: NodeJS.TypedArray, overwrite: number) => number;
 

@@ -1,12 +1,9 @@
 /** @module NvJpeg: libnvjpeg 12 or 13, whichever fits the driver, found and opened with the first call to it. */
 
 import { LibraryLoadError, message } from "../core/errors.ts";
-import type { NativeCalls } from "./cuda-calls.ts";
-import { cudaFolders } from "./cuda-folders.ts";
-import { cudaMajors } from "./cuda-runtime.ts";
-import { type LibrarySpec, openLibrary } from "./library.ts";
-import { NVJPEG_SYMBOLS } from "./nvjpeg-symbols.ts";
-import { OutCells } from "./scratch.ts";
+import { cudaFolders, cudaMajors } from "./cuda-runtime.ts";
+import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
+import { OutCells } from "./memory.ts";
 
 /** The functions of libnvjpeg. */
 export type NvJpegCalls = NativeCalls<typeof NVJPEG_SYMBOLS>;
@@ -55,3 +52,115 @@ export function nvJpegLibrary(): NvJpegLibrary {
   known ??= open();
   return known;
 }
+
+/** Values of `nvjpegBackend_t` that are used. */
+export const NVJPEG_BACKEND_GPU_HYBRID = 2;
+/** The engines beside the multiprocessors that do nothing but decode JPEG; not every GPU has them. */
+export const NVJPEG_BACKEND_HARDWARE = 3;
+
+/** `nvjpegOutputFormat_t`: interleaved RGB in the first channel. */
+export const NVJPEG_OUTPUT_RGBI = 5;
+
+/** Chroma is interpolated as libjpeg does it, not repeated. Ignored by libraries that do not know it. */
+export const NVJPEG_FLAGS_UPSAMPLING_WITH_INTERPOLATION = 32;
+
+/** Bytes of `nvjpegImage_t`: four channel addresses, then four row pitches in bytes, all of 8 bytes. */
+export const NVJPEG_IMAGE_BYTES = 64;
+/** Place of the first pitch in an `nvjpegImage_t`, in 8 bytes. */
+export const NVJPEG_IMAGE_PITCH = 4;
+
+/** Names of `nvjpegStatus_t`, by number. */
+export const NVJPEG_STATUSES: readonly string[] = [
+  "NVJPEG_STATUS_SUCCESS",
+  "NVJPEG_STATUS_NOT_INITIALIZED",
+  "NVJPEG_STATUS_INVALID_PARAMETER",
+  "NVJPEG_STATUS_BAD_JPEG",
+  "NVJPEG_STATUS_JPEG_NOT_SUPPORTED",
+  "NVJPEG_STATUS_ALLOCATOR_FAILURE",
+  "NVJPEG_STATUS_EXECUTION_FAILED",
+  "NVJPEG_STATUS_ARCH_MISMATCH",
+  "NVJPEG_STATUS_INTERNAL_ERROR",
+  "NVJPEG_STATUS_IMPLEMENTATION_NOT_SUPPORTED",
+  "NVJPEG_STATUS_INCOMPLETE_BITSTREAM",
+];
+
+/** libnvjpeg, major versions 12 and 13. */
+export const NVJPEG_SYMBOLS = {
+  nvjpegGetProperty: {
+    args: [
+      "i32", // libraryPropertyType type: 0 major, 1 minor, 2 patch
+      "ptr", // int *value
+    ],
+    returns: "i32",
+  },
+  nvjpegCreateEx: {
+    args: [
+      "i32", // nvjpegBackend_t backend
+      "ptr", // nvjpegDevAllocator_t *dev_allocator
+      "ptr", // nvjpegPinnedAllocator_t *pinned_allocator
+      "u32", // unsigned int flags
+      "ptr", // nvjpegHandle_t *handle
+    ],
+    returns: "i32",
+  },
+  nvjpegDestroy: {
+    args: [
+      "ptr", // nvjpegHandle_t handle
+    ],
+    returns: "i32",
+  },
+  nvjpegGetHardwareDecoderInfo: {
+    args: [
+      "ptr", // nvjpegHandle_t handle
+      "ptr", // unsigned int *num_engines
+      "ptr", // unsigned int *num_cores_per_engine
+    ],
+    returns: "i32",
+  },
+  nvjpegJpegStateCreate: {
+    args: [
+      "ptr", // nvjpegHandle_t handle
+      "ptr", // nvjpegJpegState_t *jpeg_handle
+    ],
+    returns: "i32",
+  },
+  nvjpegJpegStateDestroy: {
+    args: [
+      "ptr", // nvjpegJpegState_t jpeg_handle
+    ],
+    returns: "i32",
+  },
+  nvjpegDecode: {
+    args: [
+      "ptr", // nvjpegHandle_t handle
+      "ptr", // nvjpegJpegState_t jpeg_handle
+      "ptr", // const unsigned char *data
+      "usize", // size_t length
+      "i32", // nvjpegOutputFormat_t output_format
+      "ptr", // nvjpegImage_t *destination
+      "ptr", // cudaStream_t stream
+    ],
+    returns: "i32",
+  },
+  nvjpegDecodeBatchedInitialize: {
+    args: [
+      "ptr", // nvjpegHandle_t handle
+      "ptr", // nvjpegJpegState_t jpeg_handle
+      "i32", // int batch_size
+      "i32", // int max_cpu_threads
+      "i32", // nvjpegOutputFormat_t output_format
+    ],
+    returns: "i32",
+  },
+  nvjpegDecodeBatched: {
+    args: [
+      "ptr", // nvjpegHandle_t handle
+      "ptr", // nvjpegJpegState_t jpeg_handle
+      "ptr", // const unsigned char *const *data
+      "ptr", // const size_t *lengths
+      "ptr", // nvjpegImage_t *destinations
+      "ptr", // cudaStream_t stream
+    ],
+    returns: "i32",
+  },
+} as const;

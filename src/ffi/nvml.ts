@@ -1,10 +1,8 @@
 /** @module Nvml: libnvidia-ml, found and opened with the first call to it. */
 
 import { message, NativeError } from "../core/errors.ts";
-import { readCString } from "./cstring.ts";
-import type { NativeCalls } from "./cuda-calls.ts";
-import { type LibrarySpec, openLibrary } from "./library.ts";
-import { NVML_SUCCESS, NVML_SYMBOLS } from "./nvml-symbols.ts";
+import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
+import { readCString } from "./memory.ts";
 
 /** The functions of libnvidia-ml. */
 export type Nvml = NativeCalls<typeof NVML_SYMBOLS>;
@@ -41,3 +39,57 @@ export function checkNvml(library: Nvml, status: number, call: string): void {
   Error.captureStackTrace(error, checkNvml);
   throw error;
 }
+
+/** Status: all is well. */
+export const NVML_SUCCESS = 0;
+/** Status: this GPU, or this slice of one, does not tell. */
+export const NVML_ERROR_NOT_SUPPORTED = 3;
+/** Status: the process may not know. */
+export const NVML_ERROR_NO_PERMISSION = 4;
+/** Status: the GPU has fallen off the bus, or was taken away. */
+export const NVML_ERROR_GPU_IS_LOST = 15;
+
+/** Prototypes of `nvml.h`. @see https://docs.nvidia.com/deploy/nvml-api/ */
+export const NVML_SYMBOLS = {
+  nvmlInit_v2: {
+    args: [],
+    returns: "i32", // nvmlReturn_t
+  },
+  nvmlShutdown: {
+    args: [],
+    returns: "i32", // nvmlReturn_t; the last of as many calls as nvmlInit_v2 had frees everything
+  },
+  nvmlErrorString: {
+    args: [
+      "i32", // nvmlReturn_t result
+    ],
+    returns: "ptr", // const char *, the library's own
+  },
+  nvmlDeviceGetCount_v2: {
+    args: [
+      "ptr", // unsigned int *deviceCount
+    ],
+    returns: "i32", // nvmlReturn_t
+  },
+  nvmlDeviceGetHandleByIndex_v2: {
+    args: [
+      "u32", // unsigned int index, as nvidia-smi counts
+      "ptr", // nvmlDevice_t *device
+    ],
+    returns: "i32", // nvmlReturn_t
+  },
+  nvmlDeviceGetMemoryInfo: {
+    args: [
+      "ptr", // nvmlDevice_t device
+      "ptr", // nvmlMemory_t *memory: unsigned long long total, free, used, in bytes
+    ],
+    returns: "i32", // nvmlReturn_t
+  },
+  nvmlDeviceGetUtilizationRates: {
+    args: [
+      "ptr", // nvmlDevice_t device
+      "ptr", // nvmlUtilization_t *utilization: unsigned int gpu, memory, in percent of the last sample period
+    ],
+    returns: "i32", // nvmlReturn_t; not supported on a slice of a GPU (MIG)
+  },
+} as const;

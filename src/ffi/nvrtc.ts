@@ -1,13 +1,9 @@
 /** @module Nvrtc: compiles CUDA C++ to PTX with libnvrtc. Only `bun run kernels` calls it; users get the PTX. */
 
 import { message, NativeError } from "../core/errors.ts";
-import { cString, readCString } from "./cstring.ts";
-import type { NativeCalls } from "./cuda-calls.ts";
-import { cudaFolders } from "./cuda-folders.ts";
-import { openLibrary } from "./library.ts";
-import { NVRTC_SYMBOLS } from "./nvrtc-symbols.ts";
-import { addressOf } from "./pointer.ts";
-import { OutCells } from "./scratch.ts";
+import { cudaFolders } from "./cuda-runtime.ts";
+import { type NativeCalls, openLibrary } from "./library.ts";
+import { addressOf, cString, OutCells, readCString } from "./memory.ts";
 
 type NvrtcCalls = NativeCalls<typeof NVRTC_SYMBOLS>;
 
@@ -117,3 +113,73 @@ function pointers(strings: readonly Uint8Array[]): BigUint64Array | null {
   for (const [at, text] of strings.entries()) cells.setPointer(at, addressOf(text));
   return cells.cells;
 }
+
+/** libnvrtc 12. */
+export const NVRTC_SYMBOLS = {
+  nvrtcGetErrorString: {
+    args: [
+      "i32", // nvrtcResult result
+    ],
+    returns: "ptr",
+  },
+  nvrtcVersion: {
+    args: [
+      "ptr", // int *major
+      "ptr", // int *minor
+    ],
+    returns: "i32",
+  },
+  nvrtcCreateProgram: {
+    args: [
+      "ptr", // nvrtcProgram *prog
+      "ptr", // const char *src
+      "ptr", // const char *name
+      "i32", // int numHeaders
+      "ptr", // const char * const *headers
+      "ptr", // const char * const *includeNames
+    ],
+    returns: "i32",
+  },
+  nvrtcDestroyProgram: {
+    args: [
+      "ptr", // nvrtcProgram *prog
+    ],
+    returns: "i32",
+  },
+  nvrtcCompileProgram: {
+    args: [
+      "ptr", // nvrtcProgram prog
+      "i32", // int numOptions
+      "ptr", // const char * const *options
+    ],
+    returns: "i32",
+  },
+  nvrtcGetPTXSize: {
+    args: [
+      "ptr", // nvrtcProgram prog
+      "ptr", // size_t *ptxSizeRet
+    ],
+    returns: "i32",
+  },
+  nvrtcGetPTX: {
+    args: [
+      "ptr", // nvrtcProgram prog
+      "ptr", // char *ptx
+    ],
+    returns: "i32",
+  },
+  nvrtcGetProgramLogSize: {
+    args: [
+      "ptr", // nvrtcProgram prog
+      "ptr", // size_t *logSizeRet
+    ],
+    returns: "i32",
+  },
+  nvrtcGetProgramLog: {
+    args: [
+      "ptr", // nvrtcProgram prog
+      "ptr", // char *log
+    ],
+    returns: "i32",
+  },
+} as const;

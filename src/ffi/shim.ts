@@ -5,11 +5,9 @@ import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
-import { cString, readCString } from "./cstring.ts";
-import type { NativeCall } from "./cuda-calls.ts";
-import { type LibrarySpec, openLibrary, type SymbolTable } from "./library.ts";
+import { type LibrarySpec, type NativeCall, openLibrary, type SymbolTable } from "./library.ts";
+import { addressOf, cString, readCString } from "./memory.ts";
 import { type OffThreadFunction, type OffThreadType, offThread } from "./off-thread.ts";
-import { addressOf } from "./pointer.ts";
 import { type BlockingName, SHIM_METHODS, SHIM_SYMBOLS } from "./shim-symbols.ts";
 
 /** The functions of the shim. A `ptr` result is an address, or null. */

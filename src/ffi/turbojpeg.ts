@@ -1,10 +1,10 @@
 /** @module TurboJpeg: libturbojpeg where the system has it, with the decoding itself off the JS thread. */
 
+import type { Library } from "bun:ffi";
 import { LibraryLoadError, message } from "../core/errors.ts";
-import { type LibrarySpec, type OpenLibrary, openLibrary } from "./library.ts";
+import { type LibrarySpec, type OpenLibrary, openLibrary, selfTest } from "./library.ts";
+import { OutCells, readCString } from "./memory.ts";
 import { type OffThreadFunction, offThread } from "./off-thread.ts";
-import { testTurboJpeg } from "./turbojpeg-self-test.ts";
-import { TURBOJPEG_SYMBOLS } from "./turbojpeg-symbols.ts";
 
 const SPEC: LibrarySpec = {
   name: "turbojpeg",
@@ -60,4 +60,146 @@ export function findTurboJpeg(): TurboJpeg | LibraryLoadError {
 export function probeTurboJpeg(): string | LibraryLoadError {
   const found = findTurboJpeg();
   return found instanceof LibraryLoadError ? found : found.path;
+}
+
+/** Pixel formats of `tjDecompress2` that are used here. */
+export const TJPF_RGB = 0;
+
+/** Colour space, as `tjDecompressHeader3` reports it: one channel. */
+export const TJCS_GRAY = 2;
+/** Colour space: four channels of ink. */
+export const TJCS_CMYK = 3;
+/** Colour space: four channels of ink, three of them as luminance and chrominance. */
+export const TJCS_YCCK = 4;
+
+/** Refuse progressive pictures of more than 500 scans, which cost minutes for a few kilobytes. */
+export const TJFLAG_LIMITSCANS = 32768;
+
+/** What `tjGetErrorCode` returns where the picture was decoded nevertheless. */
+export const TJERR_WARNING = 0;
+
+/** Prototypes of `turbojpeg.h`, in its order. @see https://libjpeg-turbo.org/Documentation/Documentation */
+export const TURBOJPEG_SYMBOLS = {
+  tjInitDecompress: {
+    args: [],
+    returns: "ptr", // tjhandle, NULL on failure
+  },
+  tjDecompressHeader3: {
+    args: [
+      "ptr", // tjhandle handle
+      "ptr", // const unsigned char *jpegBuf
+      "usize", // unsigned long jpegSize
+      "ptr", // int *width
+      "ptr", // int *height
+      "ptr", // int *jpegSubsamp
+      "ptr", // int *jpegColorspace
+    ],
+    returns: "i32", // 0, or -1
+  },
+  tjDecompress2: {
+    args: [
+      "ptr", // tjhandle handle
+      "ptr", // const unsigned char *jpegBuf
+      "usize", // unsigned long jpegSize
+      "ptr", // unsigned char *dstBuf
+      "i32", // int width: the wanted one, which chooses the scale
+      "i32", // int pitch: bytes between two rows of dstBuf
+      "i32", // int height
+      "i32", // int pixelFormat: TJPF_…
+      "i32", // int flags: TJFLAG_…
+    ],
+    returns: "i32", // 0, or -1
+  },
+  tjDestroy: {
+    args: [
+      "ptr", // tjhandle handle
+    ],
+    returns: "i32", // 0, or -1
+  },
+  tjGetErrorStr2: {
+    args: [
+      "ptr", // tjhandle handle, NULL for the thread's last error
+    ],
+    returns: "ptr", // char *, the library's own
+  },
+  tjGetErrorCode: {
+    args: [
+      "ptr", // tjhandle handle
+    ],
+    returns: "i32", // TJERR_WARNING or TJERR_FATAL
+  },
+} as const;
+
+type Symbols = Library<typeof TURBOJPEG_SYMBOLS>["symbols"];
+
+/** 9x2 grey pixels: columns 0 to 7 have the level 200, column 8 has 40. */
+const PICTURE = Buffer.from(
+  "/9j/2wBDAAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQH/wAALCAACAAkBAREA" +
+    "/8QAFQABAQAAAAAAAAAAAAAAAAAACgv/xAAUEAEAAAAAAAAAAAAAAAAAAAAA/9oACAEBAAA/AEgJf7//2Q==",
+  "base64",
+);
+const WIDTH = 9;
+const HEIGHT = 2;
+const PITCH = 32;
+
+/** Size, subsampling and colour space of a header, or the error. */
+function header(tj: Symbols, handle: ReturnType<Symbols["tjInitDecompress"]>, bytes: Uint8Array): string {
+  const out = new OutCells(4);
+  const { cells } = out;
+  const status = tj.tjDecompressHeader3(
+    handle,
+    bytes,
+    bytes.length,
+    cells,
+    cells.subarray(1),
+    cells.subarray(2),
+    cells.subarray(3),
+  );
+  if (status !== 0) return `code ${tj.tjGetErrorCode(handle)}: ${readCString(Number(tj.tjGetErrorStr2(handle) ?? 0))}`;
+  return `${out.i32(0)}x${out.i32(1)} ${out.i32(3) === TJCS_GRAY ? "grey" : `colour space ${out.i32(3)}`}`;
+}
+
+/** First and last pixel of both rows, decoded with a row pitch that is larger than the rows. */
+function pixels(tj: Symbols, handle: ReturnType<Symbols["tjInitDecompress"]>): string {
+  const rgb = new Uint8Array(new ArrayBuffer(PITCH * HEIGHT)).fill(7);
+  const status = tj.tjDecompress2(
+    handle,
+    PICTURE,
+    PICTURE.length,
+    rgb,
+    WIDTH,
+    PITCH,
+    HEIGHT,
+    TJPF_RGB,
+    TJFLAG_LIMITSCANS,
+  );
+  return `${status}: ${[0, WIDTH * 3 - 1, WIDTH * 3, PITCH, PITCH + WIDTH * 3 - 1].map((at) => rgb[at]).join(" ")}`;
+}
+
+/**
+ * Prove a libturbojpeg that was just opened; takes microseconds.
+ *
+ * @returns what is wrong, one clause; `undefined` if nothing is
+ */
+export function testTurboJpeg(tj: Symbols): string | undefined {
+  const handle = tj.tjInitDecompress();
+  if (handle === null) return "tjInitDecompress returned NULL";
+  const fault = selfTest([
+    {
+      what: "tjDecompressHeader3 reads a size",
+      expected: "9x2 grey",
+      run: () => header(tj, handle, PICTURE),
+    },
+    {
+      what: "tjDecompress2 decodes known pixels and leaves the rest of a row alone",
+      expected: "0: 200 40 7 200 40",
+      run: () => pixels(tj, handle),
+    },
+    {
+      what: "tjDecompressHeader3 refuses what is no JPEG, with a text",
+      expected: /^code 1: .*not a JPEG/i,
+      run: () => header(tj, handle, new Uint8Array(64)),
+    },
+  ]);
+  return tj.tjDestroy(handle) === 0 ? fault : "tjDestroy failed";
 }

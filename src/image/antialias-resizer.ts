@@ -1,7 +1,7 @@
 /** @module Antialias resizer: rows of a resized picture as Pillow's BILINEAR has them. The kernel does the same to the bit. */
 
-import { allocate } from "../core/dtype.ts";
 import { message } from "../core/errors.ts";
+import { allocate } from "../core/tensor.ts";
 import type { Region } from "./geometry.ts";
 import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
 import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";

@@ -1,7 +1,7 @@
 /** @module Canvas: what rectangles and letters are painted on: the pixels of a picture, in place. */
 
 import type { Colour } from "./class-colour.ts";
-import type { GlyphMask } from "./glyph-mask.ts";
+import type { GlyphMask } from "./glyphs.ts";
 import {
   bytesPerPixel,
   chromaOffsetOf,

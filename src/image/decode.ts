@@ -2,8 +2,8 @@
 
 import { type DecodeOptions, parseDecodeOptions } from "./decode-options.ts";
 import { imageOf, isImage } from "./image.ts";
+import { packedImage } from "./nv12.ts";
 import { type DecodedImage, PictureDecoder } from "./picture-decoder.ts";
-import { packedImage } from "./rgb.ts";
 import { type ImageSource, readSource } from "./source.ts";
 
 /**

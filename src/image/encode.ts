@@ -3,8 +3,8 @@
 import { ImageError, message } from "../core/errors.ts";
 import { type EncodeOptions, parseEncodeOptions } from "./encode-options.ts";
 import { type Image, imageOf } from "./image.ts";
-import { tightRgb, tightRgba } from "./rgb.ts";
-import { loadSharp } from "./sharp-library.ts";
+import { tightRgb, tightRgba } from "./nv12.ts";
+import { loadSharp } from "./sharp.ts";
 
 /**
  * Write an image as JPEG, PNG or WebP, off the JS thread; alpha is dropped unless `alpha` is `keep`.

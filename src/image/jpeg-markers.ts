@@ -1,6 +1,8 @@
 /** @module JpegMarkers: what a JPEG file says of itself before its first pixel. Pure, and cheap enough for every frame. */
 
-import { exifOrientation, type Orientation } from "./exif.ts";
+import { addressOf } from "../ffi/memory.ts";
+import { SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
+import { exifOrientation, type Orientation } from "./orientation.ts";
 
 /** How the pixels are coded: by the marker of the frame. Baseline has 8 bits; extended is the same with more freedom. */
 export type JpegCoding = "baseline" | "extended" | "progressive" | "lossless" | "arithmetic" | "hierarchical";
@@ -199,4 +201,95 @@ export function endOfJpeg(bytes: Uint8Array, scanOffset: number): number {
   if (bytes[last] === 0xff && bytes[last + 1] === END_OF_IMAGE) return bytes.length;
   const at = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).indexOf("ffd9", scanOffset, "hex");
   return at < 0 ? -1 : at + 2;
+}
+
+/** What the scans of a JPEG say of themselves. */
+export interface JpegScans {
+  /** At least one, unless the file ends in front of them. */
+  readonly count: number;
+  /** Offset in bytes behind the end marker; -1 where there is none. */
+  readonly end: number;
+  /**
+   * False if a component, or the last bits of its coefficients, come in none of the scans: the file ends between two
+   * scans, which no decoder reports. Whether the last scan itself is complete is not looked at.
+   */
+  readonly isComplete: boolean;
+}
+
+/** Coefficients of a block. */
+const COEFFICIENTS = 64;
+
+/** The offset of the next marker that is neither stuffing nor a restart; -1 if there is none. */
+function nextMarker(file: Buffer, from: number): number {
+  for (let at = file.indexOf(0xff, from); at >= 0 && at + 1 < file.length; at = file.indexOf(0xff, at + 1)) {
+    const marker = file[at + 1]!;
+    if (marker !== 0 && marker !== 0xff && (marker < 0xd0 || marker > 0xd7)) return at;
+  }
+  return -1;
+}
+
+/** Note which coefficients of which components a scan completes. `at` is its marker. */
+function noteScan(complete: Map<number, Set<number>>, file: Buffer, at: number): void {
+  const components = file[at + 4] ?? 0;
+  const table = at + 5 + components * 2;
+  const [first = 0, last = 0, bits = 0] = file.subarray(table, table + 3);
+  // The lower half is the lowest bit that the scan gives: 0 for the last one.
+  if ((bits & 15) !== 0) return;
+  for (let index = 0; index < components; index++) {
+    const id = file[at + 5 + index * 2] ?? 0;
+    const known = complete.get(id) ?? new Set<number>();
+    for (let place = first; place <= Math.min(last, COEFFICIENTS - 1); place++) known.add(place);
+    complete.set(id, known);
+  }
+}
+
+/**
+ * Walk from scan to scan. A few milliseconds for 10 MB.
+ *
+ * @param bytes   a JPEG file
+ * @param markers what `readJpegMarkers` read of it
+ */
+export function readJpegScans(bytes: Uint8Array, markers: JpegMarkers): JpegScans {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const complete = new Map<number, Set<number>>();
+  let count = 0;
+  let end = -1;
+  for (let at = markers.scanOffset; at >= 0 && at + 4 <= file.length; at = nextMarker(file, at)) {
+    const marker = file[at + 1];
+    if (marker === END_OF_IMAGE) {
+      end = at + 2;
+      break;
+    }
+    if (marker === START_OF_SCAN) {
+      count += 1;
+      noteScan(complete, file, at);
+    }
+    // One marker alone has no segment.
+    at += marker === 1 ? 2 : 2 + file.readUInt16BE(at + 2);
+  }
+  if (end < 0 && file.length >= 2 && file.readUInt16BE(file.length - 2) === 0xffd9) end = file.length;
+  const expected = markers.isProgressive ? COEFFICIENTS : 1;
+  const whole = [...complete.values()].filter((places) => places.size >= expected).length;
+  return { count, end, isComplete: whole >= (markers.frame?.components ?? 1) };
+}
+
+/** True if libjpeg may have to keep all coefficients until the last scan is read, so that each further scan costs time. */
+export function hasManyScans({ isProgressive, frame }: JpegMarkers): boolean {
+  return isProgressive || frame === undefined || frame.scanComponents < frame.components;
+}
+
+/** Files up to this length are checked sooner than another thread could begin. */
+const SHORT_BYTES = 4096;
+
+/**
+ * Walk through the codes of a baseline JPEG of one scan. Off the JS thread, but for short files; 0.4 ms for 100 kB.
+ *
+ * @param bytes the file up to its end marker; not to be changed until the promise settles
+ * @returns false where data is missing, damaged or left over; or the file is of another kind
+ */
+export async function isDataWhole(bytes: Uint8Array): Promise<boolean> {
+  if (bytes.length <= SHORT_BYTES) return shim().bt_jpeg_check(bytes, bytes.length) === SHIM_STATUS.ok;
+  const status = await shimOffThread("bt_jpeg_check")(addressOf(bytes), bytes.length);
+  // Reading the length keeps the bytes from the collector until the thread is done with them.
+  return bytes.length > 0 && status === SHIM_STATUS.ok;
 }

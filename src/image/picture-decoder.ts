@@ -1,27 +1,32 @@
 /** @module PictureDecoder: picture files to upright RGB, frame after frame, in memory that is kept. */
 
-import { allocate } from "../core/dtype.ts";
 import { BunTensorRtError, ImageError, LibraryLoadError, message } from "../core/errors.ts";
-import { grownLength } from "../core/grown-length.ts";
-import { logger } from "../core/log.ts";
-import { RepeatedLine } from "../core/repeated-line.ts";
+import { logger, RepeatedLine } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
+import { allocate } from "../core/tensor.ts";
+import { grownLength } from "../core/units.ts";
 import { findTurboJpeg } from "../ffi/turbojpeg.ts";
-import { tooLargeError, undecodableError } from "./decode-errors.ts";
 import { decodeGate } from "./decode-gate.ts";
 import {
   assertJpegScans,
   DEFAULT_DECODE_TIMEOUT_MS,
   DEFAULT_MAX_PIXELS,
   type DecodingLimits,
+  tooLargeError,
+  undecodableError,
 } from "./decode-limits.ts";
-import { swapsSides } from "./exif.ts";
 import { freePixels, type PackedImage } from "./image.ts";
-import { type JpegDecodeOptions, JpegDecoder, type JpegHeader, jpegScale } from "./jpeg-decoder.ts";
-import { damageOf, repairedJpegs } from "./jpeg-repair.ts";
-import { LARGEST_ORIENTABLE, orient } from "./orientation.ts";
+import {
+  damageOf,
+  type JpegDecodeOptions,
+  JpegDecoder,
+  type JpegHeader,
+  jpegScale,
+  repairedJpegs,
+} from "./jpeg-decoder.ts";
+import { LARGEST_ORIENTABLE, orient, swapsSides } from "./orientation.ts";
 import { pictureKind } from "./picture-kind.ts";
-import { decodeWithSharp } from "./sharp-decode.ts";
+import { decodeWithSharp } from "./sharp.ts";
 
 /** How one picture is decoded. */
 export interface PictureDecodeOptions extends DecodingLimits {

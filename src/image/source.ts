@@ -5,7 +5,7 @@ import { ArgumentError, message } from "../core/errors.ts";
 import { passwordHint, redact } from "../core/shown.ts";
 import { missingFile } from "../core/stats-of.ts";
 import { formatBytes } from "../core/units.ts";
-import { imageError, VIDEO_HINT } from "./decode-errors.ts";
+import { imageError, VIDEO_HINT } from "./decode-limits.ts";
 import type { Image } from "./image.ts";
 
 /**

@@ -1,8 +1,6 @@
 /** @module Labels: class names, from the metadata, from the caller, or COCO's where their number fits. */
 
 import { logger } from "../core/log.ts";
-import { COCO_80, COCO_91 } from "./coco.ts";
-import { parseLiteral } from "./python-literal.ts";
 
 /** More classes than any detector has; a larger id in the metadata is a fault, not a reason to fill memory. */
 const MAX_CLASSES = 100_000;
@@ -71,4 +69,174 @@ export function idsOf(wanted: string | number, labels: readonly string[]): reado
   const known = idsByName.get(labels) ?? Map.groupBy(labels.keys(), (id) => labelOf(labels, id));
   idsByName.set(labels, known);
   return known.get(wanted) ?? [];
+}
+
+/** COCO's 80 classes in the order that YOLO, D-FINE, DEIM and most others train on: class id → name. */
+export const COCO_80: readonly string[] = [
+  ..."person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light".split(","),
+  ..."fire hydrant,stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow".split(","),
+  ..."elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee".split(","),
+  ..."skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle".split(","),
+  ..."wine glass,cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange".split(","),
+  ..."broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed".split(","),
+  ..."dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven".split(","),
+  ..."toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush".split(","),
+];
+
+/** Category ids 0–90 that COCO's annotations do not use. */
+const GAPS: ReadonlySet<number> = new Set([0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83]);
+
+/** COCO category id of each of the 80 classes: 0 → 1 (person) … 79 → 90 (toothbrush). */
+export const COCO_CATEGORY_IDS: readonly number[] = Array.from({ length: 91 }, (_, id) => id).filter(
+  (id) => !GAPS.has(id),
+);
+
+/** COCO's names by category id 0–90, as RF-DETR and DETR number them; unused ids are empty strings. */
+export const COCO_91: readonly string[] = Array.from({ length: 91 }, (_, id) =>
+  GAPS.has(id) ? "" : (COCO_80[COCO_CATEGORY_IDS.indexOf(id)] ?? ""),
+);
+
+/** What a literal stands for. Keys of a dict are strings or numbers, as written. */
+export type Literal = string | number | boolean | null | Literal[] | Map<string | number, Literal>;
+
+const WORDS: ReadonlyMap<string, Literal> = new Map<string, Literal>([
+  ["True", true],
+  ["true", true],
+  ["False", false],
+  ["false", false],
+  ["None", null],
+  ["null", null],
+]);
+
+const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", r: "\r", b: "\b", f: "\f", "0": "\0", "\n": "" };
+
+/** White space of Python and of JSON. */
+const SPACE: ReadonlySet<string> = new Set(" \t\n\r\f\v");
+
+/** Digits after \x, \u and \U. */
+const HEX_LENGTH: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
+
+/** Deeper nesting than any exporter writes is refused, so that a hostile file cannot exhaust the stack. */
+const MAX_DEPTH = 16;
+
+/** Longer than the names of 100,000 classes. */
+const MAX_LENGTH = 1 << 22;
+
+/** One pass over the text; every method leaves the position behind what it read. */
+class Reader {
+  readonly #text: string;
+  #at = 0;
+  #depth = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  /** The whole text as one literal. */
+  read(): Literal {
+    const value = this.#value();
+    if (this.#peek() !== "") throw new SyntaxError("text after the literal");
+    return value;
+  }
+
+  /** The next character that is no space; empty at the end. */
+  #peek(): string {
+    while (SPACE.has(this.#text[this.#at] ?? "")) this.#at += 1;
+    return this.#text[this.#at] ?? "";
+  }
+
+  #value(): Literal {
+    const first = this.#peek();
+    if (first === "{" || first === "[" || first === "(") return this.#nested(first);
+    if (first === "'" || first === '"') return this.#string(first);
+    const word = /^[\w.+-]+/.exec(this.#text.slice(this.#at, this.#at + 40))?.[0] ?? "";
+    this.#at += word.length;
+    const known = WORDS.get(word);
+    if (known !== undefined) return known;
+    const number = Number(word);
+    if (word === "" || Number.isNaN(number)) throw new SyntaxError("neither a word nor a number");
+    return number;
+  }
+
+  #nested(first: "{" | "[" | "("): Literal {
+    if (this.#depth === MAX_DEPTH) throw new SyntaxError("nested too deep");
+    this.#depth += 1;
+    const value = first === "{" ? this.#dict() : this.#list(first === "[" ? "]" : ")");
+    this.#depth -= 1;
+    return value;
+  }
+
+  #list(end: string): Literal[] {
+    const items: Literal[] = [];
+    this.#at += 1;
+    while (this.#peek() !== end) {
+      items.push(this.#value());
+      this.#separator(end);
+    }
+    this.#at += 1;
+    return items;
+  }
+
+  #dict(): Map<string | number, Literal> {
+    const entries = new Map<string | number, Literal>();
+    this.#at += 1;
+    while (this.#peek() !== "}") {
+      const key = this.#value();
+      if (typeof key !== "string" && typeof key !== "number") throw new SyntaxError("a key is a string or a number");
+      if (this.#peek() !== ":") throw new SyntaxError("a colon is missing");
+      this.#at += 1;
+      entries.set(key, this.#value());
+      this.#separator("}");
+    }
+    this.#at += 1;
+    return entries;
+  }
+
+  /** A comma, also a trailing one, or the end that is left for the caller. */
+  #separator(end: string): void {
+    const next = this.#peek();
+    if (next === ",") this.#at += 1;
+    else if (next !== end) throw new SyntaxError("a comma is missing");
+  }
+
+  #string(quote: string): string {
+    let value = "";
+    for (this.#at += 1; ; this.#at += 1) {
+      const char = this.#text[this.#at];
+      if (char === undefined) throw new SyntaxError("a string does not end");
+      if (char === quote) {
+        this.#at += 1;
+        return value;
+      }
+      value += char === "\\" ? this.#escape() : char;
+    }
+  }
+
+  /** Called at the backslash; leaves the position at the last character of the escape. */
+  #escape(): string {
+    this.#at += 1;
+    const char = this.#text[this.#at] ?? "";
+    const digits = HEX_LENGTH[char];
+    if (digits === undefined) return ESCAPES[char] ?? char;
+    const hex = this.#text.slice(this.#at + 1, this.#at + 1 + digits);
+    const code = Number.parseInt(hex, 16);
+    if (!/^[\da-f]+$/i.test(hex) || hex.length !== digits || code > 0x10ffff) throw new SyntaxError("a bad escape");
+    this.#at += digits;
+    return digits === 8 ? String.fromCodePoint(code) : String.fromCharCode(code);
+  }
+}
+
+/**
+ * Read a Python literal (dict, list, tuple, string, number, True, False, None) or JSON.
+ *
+ * @returns `undefined` if the text is neither, or longer than 4 Mi letters
+ */
+export function parseLiteral(text: string): Literal | undefined {
+  if (text.length > MAX_LENGTH) return undefined;
+  try {
+    return new Reader(text).read();
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }

@@ -4,6 +4,5 @@ export { ImageError, LibraryLoadError, NativeError } from "../core/errors.ts";
 export type { JpegCounts } from "./jpeg-counts.ts";
 export { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
 export { JpegSurface, type ResidentPicture, type SurfaceDecodeOptions } from "./jpeg-surface.ts";
-export { type NvJpegDecodeOptions, NvJpegDecoder } from "./nvjpeg-decoder.ts";
+export { type NvJpegDecodeOptions, NvJpegDecoder, nvJpegUnavailable } from "./nvjpeg-decoder.ts";
 export type { NvJpegOptions } from "./nvjpeg-options.ts";
-export { nvJpegUnavailable } from "./probe.ts";

@@ -6,11 +6,16 @@ import { readFileSync } from "node:fs";
 import jpegPtx from "../../ptx/jpeg.ptx" with { type: "file" };
 import checkPtx from "../../ptx/jpeg_check.ptx" with { type: "file" };
 import { Resource } from "../core/resource.ts";
-import type { DeviceMemory } from "../cuda/buffer-view.ts";
 import type { Device } from "../cuda/device.ts";
-import type { Kernel, LaunchConfig } from "../cuda/kernel.ts";
-import { type KernelArguments, layOut, type ParameterType } from "../cuda/kernel-arguments.ts";
-import { Module } from "../cuda/module.ts";
+import type { DeviceMemory } from "../cuda/device-buffer.ts";
+import {
+  type Kernel,
+  type KernelArguments,
+  type LaunchConfig,
+  layOut,
+  Module,
+  type ParameterType,
+} from "../cuda/kernel.ts";
 import type { OnStream } from "../cuda/stream.ts";
 import type { OrientationSteps } from "../image/orientation.ts";
 

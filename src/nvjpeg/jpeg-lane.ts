@@ -1,18 +1,17 @@
 /** @module JpegLane: one state of nvJPEG with a stream of its own: one batch under way at a time. */
 
-import type { Handle } from "../core/handle.ts";
+import { BunTensorRtError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
-import type { DeviceMemory } from "../cuda/buffer-view.ts";
+import type { Handle } from "../core/units.ts";
+import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
 import type { EventWait, EventWaits } from "../cuda/event-waits.ts";
 import { type OnStream, Stream } from "../cuda/stream.ts";
-import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvjpeg-symbols.ts";
-import { addressOf } from "../ffi/pointer.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { addressOf, OutCells } from "../ffi/memory.ts";
+import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvjpeg.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 import type { OrientationSteps } from "../image/orientation.ts";
-import { BatchCheck } from "./batch-check.ts";
-import { BatchTable, type StoredPicture } from "./batch-table.ts";
+import { BatchCheck, BatchTable, type StoredPicture } from "./batch-check.ts";
 import type { JpegKernels } from "./jpeg-kernels.ts";
 import { checkNvJpeg, type NvJpegHandle, nvJpegStatusName } from "./nvjpeg-handle.ts";
 
@@ -219,5 +218,102 @@ export class JpegLane extends Resource {
     } finally {
       checkNvJpeg(this.#handle.library.calls.nvjpegJpegStateDestroy(this.#state), "nvjpegJpegStateDestroy");
     }
+  }
+}
+
+/** What a {@linkcode LaneQueue} is made with. */
+export interface LaneQueueOptions extends LaneOptions {
+  /** Most batches under way. */
+  readonly lanes: number;
+}
+
+interface Waiting {
+  readonly job: JpegJob;
+  readonly resolve: (verdict: JpegVerdict) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * A picture is decoded at once where nothing is under way. Where something is, those that come meanwhile form the next
+ * batch: a full one starts on another lane at once, a part of one when a lane has ended, as the engines work off batches
+ * one by one, and a small batch keeps them as long as a full one.
+ */
+export class LaneQueue {
+  readonly #handle: NvJpegHandle;
+  readonly #kernels: JpegKernels;
+  readonly #options: LaneQueueOptions;
+  readonly #lanes: JpegLane[] = [];
+  readonly #idle: JpegLane[] = [];
+  readonly #waiting: Waiting[] = [];
+  /** Batches under way. */
+  #running = 0;
+  #isScheduled = false;
+
+  /** @param handle with the kernels, owned by the queue's owner; both outlive it */
+  constructor(handle: NvJpegHandle, kernels: JpegKernels, options: LaneQueueOptions) {
+    this.#handle = handle;
+    this.#kernels = kernels;
+    this.#options = options;
+  }
+
+  /**
+   * Decode a picture with others, as soon as a lane is free.
+   *
+   * @throws {CudaError} If the device fails
+   */
+  decode(job: JpegJob): Promise<JpegVerdict> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ job, resolve, reject });
+      if (this.#isScheduled) return;
+      this.#isScheduled = true;
+      // What the caller asks for in the same turn goes into the same batch.
+      queueMicrotask(() => {
+        this.#isScheduled = false;
+        this.#startAll();
+      });
+    });
+  }
+
+  #startAll(): void {
+    const { batch, lanes } = this.#options;
+    while (this.#waiting.length > 0) {
+      const running = this.#running;
+      if (running >= lanes || (running > 0 && this.#waiting.length < batch)) return;
+      void this.#start(this.#waiting.splice(0, batch));
+    }
+  }
+
+  async #start(group: readonly Waiting[]): Promise<void> {
+    this.#running += 1;
+    let lane: JpegLane | undefined;
+    try {
+      lane = this.#idle.pop() ?? (await this.#create());
+      const verdicts = await lane.run(group.map(({ job }) => job));
+      for (const [index, { resolve }] of group.entries()) resolve(verdicts[index]!);
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+    } finally {
+      this.#running -= 1;
+      if (lane !== undefined) this.#idle.push(lane);
+      this.#startAll();
+    }
+  }
+
+  async #create(): Promise<JpegLane> {
+    const lane = await JpegLane.create(this.#handle, this.#kernels, this.#options);
+    this.#lanes.push(lane);
+    return lane;
+  }
+
+  /** Close the lanes. @throws {BunTensorRtError} If a picture is under way */
+  close(): void {
+    if (this.#waiting.length > 0 || this.#running > 0) {
+      throw new BunTensorRtError(message("close a LaneQueue", "pictures are under way", "await them first"));
+    }
+    // Each is closed whatever happens to the others.
+    using owned = new DisposableStack();
+    for (const lane of this.#lanes) owned.use(lane);
+    this.#lanes.length = 0;
+    this.#idle.length = 0;
   }
 }

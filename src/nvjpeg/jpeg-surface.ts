@@ -1,8 +1,8 @@
 /** @module JpegSurface: the device memory that one picture after the other is decoded into. */
 
 import { BunTensorRtError, message } from "../core/errors.ts";
-import type { DevicePtr } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
+import type { DevicePtr } from "../core/units.ts";
 import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";

@@ -1,21 +1,21 @@
 /** @module NvJpegDecoder: JPEG files to pictures in device memory, and whatever nvJPEG refuses through the CPU. */
 
-import { ImageError, NativeError } from "../core/errors.ts";
+import { ImageError, inShort, LibraryLoadError, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { EventWaits } from "../cuda/event-waits.ts";
 import { Stream } from "../cuda/stream.ts";
-import { tooLargeError } from "../image/decode-errors.ts";
-import { DEFAULT_MAX_PIXELS } from "../image/decode-limits.ts";
-import { isDataWhole } from "../image/jpeg-data-check.ts";
+import { nvJpegLibrary } from "../ffi/nvjpeg.ts";
+import { DEFAULT_MAX_PIXELS, tooLargeError } from "../image/decode-limits.ts";
+import { isDataWhole } from "../image/jpeg-markers.ts";
 import { LARGEST_ORIENTABLE, orientationSteps } from "../image/orientation.ts";
 import { type JpegCounts, JpegTally } from "./jpeg-counts.ts";
 import { JpegKernels } from "./jpeg-kernels.ts";
+import { LaneQueue } from "./jpeg-lane.ts";
 import { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
 import type { JpegSurface, ResidentPicture, SurfaceDecodeOptions } from "./jpeg-surface.ts";
-import { LaneQueue } from "./lane-queue.ts";
 import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
 import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 
@@ -195,4 +195,15 @@ async function createHandle(device: Device, backend: NvJpegBackend | "auto"): Pr
 function residentPicture(pixels: DeviceBuffer<"u8">, width: number, height: number): ResidentPicture {
   const pitchBytes = width * 3;
   return { format: "RGB", width, height, sourceWidth: width, sourceHeight: height, pixels: pixels.pointer, pitchBytes };
+}
+
+/** Why nvJPEG cannot be used, in one line; `undefined` where it can. Opens the library, but no device. */
+export function nvJpegUnavailable(): string | undefined {
+  try {
+    nvJpegLibrary();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return inShort(error);
+  }
 }

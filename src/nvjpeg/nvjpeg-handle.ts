@@ -1,18 +1,18 @@
 /** @module NvJpegHandle: libnvjpeg set up for one of its backends on one device. */
 
 import { message, NativeError } from "../core/errors.ts";
-import type { Handle } from "../core/handle.ts";
 import { Resource } from "../core/resource.ts";
+import type { Handle } from "../core/units.ts";
 import type { Device } from "../cuda/device.ts";
-import { type NvJpegLibrary, nvJpegLibrary } from "../ffi/nvjpeg.ts";
+import { addressOf, OutCells } from "../ffi/memory.ts";
 import {
   NVJPEG_BACKEND_GPU_HYBRID,
   NVJPEG_BACKEND_HARDWARE,
   NVJPEG_FLAGS_UPSAMPLING_WITH_INTERPOLATION,
   NVJPEG_STATUSES,
-} from "../ffi/nvjpeg-symbols.ts";
-import { addressOf } from "../ffi/pointer.ts";
-import { OutCells } from "../ffi/scratch.ts";
+  type NvJpegLibrary,
+  nvJpegLibrary,
+} from "../ffi/nvjpeg.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 
 /** What decodes: the engines made for it, or the multiprocessors with a CPU core's help. */

@@ -3,9 +3,15 @@
 import { LibraryLoadError, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
-import { checkNvml, type Nvml, nvml } from "../ffi/nvml.ts";
-import { NVML_ERROR_GPU_IS_LOST, NVML_ERROR_NO_PERMISSION, NVML_ERROR_NOT_SUPPORTED } from "../ffi/nvml-symbols.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { OutCells } from "../ffi/memory.ts";
+import {
+  checkNvml,
+  NVML_ERROR_GPU_IS_LOST,
+  NVML_ERROR_NO_PERMISSION,
+  NVML_ERROR_NOT_SUPPORTED,
+  type Nvml,
+  nvml,
+} from "../ffi/nvml.ts";
 
 /** One GPU at one moment, of all processes. */
 export interface GpuReading {

@@ -1,10 +1,10 @@
 /** @module Environment: a share of the process's OrtEnv, which ONNX Runtime needs before any session. */
 
+import { message, OnnxRuntimeError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
-import { cString } from "../ffi/cstring.ts";
+import { oneLine } from "../core/shown.ts";
+import { cString, OutCells, readCString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
-import { OutCells } from "../ffi/scratch.ts";
-import { check } from "./check.ts";
 
 /** ORT_LOGGING_LEVEL_FATAL: what goes wrong comes back as a status, and a log callback would run on native threads. */
 const SILENT = 4;
@@ -46,5 +46,99 @@ export class Environment extends Resource {
 
   protected release(): void {
     openOnnxRuntime().api.ReleaseEnv(this.pointer);
+  }
+}
+
+/** OrtErrorCode, by value. */
+const CODES: readonly string[] = [
+  "ORT_OK",
+  "ORT_FAIL",
+  "ORT_INVALID_ARGUMENT",
+  "ORT_NO_SUCHFILE",
+  "ORT_NO_MODEL",
+  "ORT_ENGINE_ERROR",
+  "ORT_RUNTIME_EXCEPTION",
+  "ORT_INVALID_PROTOBUF",
+  "ORT_MODEL_LOADED",
+  "ORT_NOT_IMPLEMENTED",
+  "ORT_INVALID_GRAPH",
+  "ORT_EP_FAIL",
+  "ORT_MODEL_LOAD_CANCELED",
+  "ORT_MODEL_REQUIRES_COMPILATION",
+  "ORT_NOT_FOUND",
+];
+
+/**
+ * Turn a status into an error, and release it.
+ *
+ * @param status what the call returned
+ * @param call   the C function
+ * @param action what it was for: `run "yolo11n.onnx"`
+ * @returns `undefined` if the call succeeded
+ */
+export function errorOf(status: number | null, call: string, action: string): OnnxRuntimeError | undefined {
+  if (status === null || status === 0) return undefined;
+  const { api } = openOnnxRuntime();
+  const value = api.GetErrorCode(status);
+  const code = CODES[value] ?? `OrtErrorCode ${value}`;
+  const text = oneLine(readCString(api.GetErrorMessage(status)));
+  api.ReleaseStatus(status);
+  return new OnnxRuntimeError(message(action, `${call} returned ${code}: ${text}`), { code, call });
+}
+
+/**
+ * Check a status on the line of the call.
+ *
+ * @throws {OnnxRuntimeError} If the call failed
+ */
+export function check(status: number | null, call: string, action = "use ONNX Runtime"): void {
+  if (status === null) return;
+  const error = errorOf(status, call, action);
+  if (error === undefined) return;
+  Error.captureStackTrace(error, check);
+  throw error;
+}
+
+/** An `OrtSession *` with its environment, counted by the calls that are running on it. */
+export class SessionHandle {
+  /** `OrtSession *` */
+  readonly pointer: number;
+  readonly #environment: Environment;
+  readonly #freed: PromiseWithResolvers<void> = Promise.withResolvers();
+  #running = 0;
+  #dropped = false;
+
+  /** @param environment owned from now on */
+  constructor(pointer: number, environment: Environment) {
+    this.pointer = pointer;
+    this.#environment = environment;
+  }
+
+  /** Settles once the session has been freed. */
+  get freed(): Promise<void> {
+    return this.#freed.promise;
+  }
+
+  /** A call begins: nothing is freed before its {@linkcode SessionHandle.leave}. */
+  enter(): void {
+    this.#running += 1;
+  }
+
+  /** A call has settled. */
+  leave(): void {
+    this.#running -= 1;
+    if (this.#dropped && this.#running === 0) this.#free();
+  }
+
+  /** The owner closes: free now, or when the last running call settles. Called once. */
+  drop(): void {
+    this.#dropped = true;
+    if (this.#running === 0) this.#free();
+  }
+
+  #free(): void {
+    openOnnxRuntime().api.ReleaseSession(this.pointer);
+    this.#environment.close();
+    this.#freed.resolve();
   }
 }

@@ -1,7 +1,6 @@
 /** @module ONNX Runtime by FFI: sessions on the CPU, off the JS thread. */
 
-export type { DType, DTypeMap } from "../core/dtype.ts";
-export type { Shape } from "../core/shape.ts";
+export type { DType, DTypeMap, Shape } from "../core/tensor.ts";
 export { createTensor, type Tensor, type TensorInfo, tensorOf } from "../core/tensor.ts";
 export { Inference, type InferenceRunOptions } from "./inference.ts";
 export type { ModelDescription } from "./model-description.ts";

@@ -1,9 +1,14 @@
 /** @module Inference: a prepared run, for the hot path: same inputs, same shapes, frame after frame. */
 
-import { BunTensorRtError, message } from "../core/errors.ts";
+import { BunTensorRtError, ClosedError, message, ShapeError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
-import type { Tensor } from "../core/tensor.ts";
-import { type BindingParts, RunBinding } from "./run-binding.ts";
+import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
+import { addressOf, cString, OutCells } from "../ffi/memory.ts";
+import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";
+import { check, errorOf, type SessionHandle } from "./environment.ts";
+import { PointerArray, RunOutputs } from "./run-outputs.ts";
+import { createValue } from "./value.ts";
 
 /** Options of one run. */
 export interface InferenceRunOptions {
@@ -63,5 +68,188 @@ export class Inference extends Resource {
   /** A run in flight is told to end and rejects; its memory is freed once it has. */
   protected release(): void {
     this.#binding?.dispose();
+  }
+}
+
+/** An input of the model and the tensor that fills it. */
+export interface BoundInput {
+  readonly info: TensorInfo;
+  readonly tensor: Tensor;
+}
+
+/** What a binding is made of. */
+export interface BindingParts {
+  readonly handle: SessionHandle;
+  /** Every input of the model, each with a tensor that fits. */
+  readonly inputs: readonly BoundInput[];
+  readonly outputs: readonly TensorInfo[];
+  /** True if ONNX Runtime's arena keeps the memory of outputs that were given back. */
+  readonly hasArena: boolean;
+  /** For messages: `"yolo11n.onnx"`. */
+  readonly label: string;
+}
+
+/** `char **` over texts that whoever calls keeps referenced. */
+function namePointers(names: readonly Uint8Array[]): PointerArray {
+  const pointers = new PointerArray(names.length);
+  for (const [index, name] of names.entries()) pointers.set(index, addressOf(name));
+  return pointers;
+}
+
+/**
+ * One Run call that can be repeated. Inputs are read from the tensors' own memory.
+ *
+ * Not a resource by itself: its owner calls `dispose`, which waits for a running call.
+ */
+export class RunBinding {
+  readonly #ort: OnnxRuntimeLibrary = openOnnxRuntime();
+  readonly #parts: BindingParts;
+  /** Kept for the pointers to them. */
+  readonly #names: readonly [inputs: readonly Uint8Array[], outputs: readonly Uint8Array[]];
+  readonly #inputNames: PointerArray;
+  readonly #outputNames: PointerArray;
+  readonly #inputValues: PointerArray;
+  readonly #outputs: RunOutputs;
+  /** `OrtRunOptions *` */
+  readonly #options: number;
+  readonly #terminate: () => void = () => {
+    this.#isTerminated = true;
+    check(this.#ort.api.RunOptionsSetTerminate(this.#options), "RunOptionsSetTerminate");
+  };
+  #isRunning = false;
+  #isTerminated = false;
+  #isDisposed = false;
+  /** True once a run has shown that the declared shapes of the outputs are right. */
+  #isProven = false;
+
+  /**
+   * @throws {ShapeError} If an array is not what its tensor says
+   * @throws {OnnxRuntimeError} If a value is refused
+   */
+  constructor(parts: BindingParts) {
+    const { inputs, outputs } = parts;
+    this.#parts = parts;
+    this.#names = [inputs.map(({ info }) => cString(info.name)), outputs.map(({ name }) => cString(name))];
+    this.#inputNames = namePointers(this.#names[0]);
+    this.#outputNames = namePointers(this.#names[1]);
+    this.#inputValues = new PointerArray(inputs.length);
+    try {
+      for (const [index, { info, tensor }] of inputs.entries()) {
+        this.#inputValues.set(index, createValue(tensor, info.name));
+      }
+      this.#outputs = new RunOutputs(outputs, parts.hasArena);
+    } catch (error) {
+      this.#freeInputs();
+      throw error;
+    }
+    const out = new OutCells(1);
+    check(this.#ort.api.CreateRunOptions(out.cells), "CreateRunOptions");
+    this.#options = out.pointer();
+  }
+
+  /** The outputs of the last run. */
+  get outputs(): RunOutputs {
+    return this.#outputs;
+  }
+
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  /**
+   * Run on a worker thread. One call at a time: the owner sees to it.
+   *
+   * @param signal ends the run between two operators; the promise settles once the worker has let go of the memory
+   * @throws {ShapeError} If the memory of an input is gone
+   * @throws {OnnxRuntimeError} If the run fails
+   * @throws {ClosedError} If the binding was disposed while it ran
+   * @throws the signal's reason, if it was aborted
+   */
+  async run(signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    this.#assertInputs();
+    const { handle, label } = this.#parts;
+    this.#isRunning = true;
+    handle.enter();
+    signal?.addEventListener("abort", this.#terminate);
+    try {
+      this.#outputs.beforeRun();
+      let status = await this.#call();
+      if (status !== 0 && !this.#isProven && !this.#isTerminated && this.#outputs.unbind()) {
+        // Some models declare other shapes than their outputs have: those must be allocated by who knows better.
+        const error = errorOf(status, "Run", `run ${label} with outputs of the declared shapes`);
+        logger.warn(`${error?.message}: trying without`);
+        status = await this.#call();
+      }
+      const error = errorOf(status, "Run", `run ${label}`);
+      signal?.throwIfAborted();
+      if (this.#isDisposed) throw new ClosedError("read the outputs of a run", label);
+      if (error !== undefined) throw error;
+      this.#isProven = true;
+      this.#outputs.afterRun();
+    } finally {
+      signal?.removeEventListener("abort", this.#terminate);
+      this.#isRunning = false;
+      if (this.#isDisposed) this.#free();
+      else if (this.#isTerminated) this.#clearTerminate();
+      handle.leave();
+    }
+  }
+
+  /** End the run in flight, if there is one, between two operators: it rejects then. */
+  interrupt(): void {
+    if (this.#isRunning) this.#terminate();
+  }
+
+  /** Free everything: now, or when the running call settles, which is told to end. Called once. */
+  dispose(): void {
+    this.#isDisposed = true;
+    if (this.#isRunning) this.#terminate();
+    else this.#free();
+  }
+
+  #call(): Promise<number> {
+    return this.#ort.run(
+      this.#parts.handle.pointer,
+      this.#options,
+      this.#inputNames.address,
+      this.#inputValues.address,
+      this.#inputValues.length,
+      this.#outputNames.address,
+      this.#outputNames.length,
+      this.#outputs.values.address,
+    );
+  }
+
+  /** An array whose buffer was transferred away since is empty: its memory may be another's by now. */
+  #assertInputs(): void {
+    for (const { info, tensor } of this.#parts.inputs) {
+      if (tensor.data.length > 0 || tensor.shape.includes(0)) continue;
+      throw new ShapeError(
+        message(
+          `run ${this.#parts.label}`,
+          `the memory of input ${JSON.stringify(info.name)} is gone: its array was transferred`,
+          "keep the arrays of a prepared run where they are",
+        ),
+        { tensor: info.name, expected: formatTensorInfo(info), actual: "a detached array" },
+      );
+    }
+  }
+
+  #clearTerminate(): void {
+    this.#isTerminated = false;
+    check(this.#ort.api.RunOptionsUnsetTerminate(this.#options), "RunOptionsUnsetTerminate");
+  }
+
+  #freeInputs(): void {
+    for (let index = 0; index < this.#inputValues.length; index++) {
+      this.#ort.api.ReleaseValue(this.#inputValues.get(index));
+    }
+  }
+
+  #free(): void {
+    this.#freeInputs();
+    this.#outputs.free();
+    this.#ort.api.ReleaseRunOptions(this.#options);
   }
 }

@@ -2,9 +2,8 @@
 
 import { message, ShapeError } from "../core/errors.ts";
 import { nearestWord } from "../core/options.ts";
-import { fitsShape, formatShape, type Shape } from "../core/shape.ts";
-import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
-import type { BoundInput } from "./run-binding.ts";
+import { fitsShape, formatShape, formatTensorInfo, type Shape, type Tensor, type TensorInfo } from "../core/tensor.ts";
+import type { BoundInput } from "./inference.ts";
 
 function names(infos: readonly TensorInfo[]): string {
   return infos.length === 0 ? "none" : infos.map((info) => info.name).join(", ");

@@ -1,8 +1,12 @@
 /** @module Session options: what callers may set of an ONNX Runtime session, checked once. */
 
+import { readdirSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { parseOptions } from "../core/options.ts";
-import { physicalCores } from "./physical-cores.ts";
+import { cString, OutCells } from "../ffi/memory.ts";
+import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
+import { check } from "./environment.ts";
 
 /** How far the graph is rewritten when it is loaded. */
 export type Optimization = "disable" | "basic" | "extended" | "all";
@@ -44,4 +48,86 @@ const schema = z.strictObject({
 /** Check options and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
 export function parseSessionOptions(options: SessionOptions): SessionConfig {
   return parseOptions(schema, options, "create a session");
+}
+
+/** GraphOptimizationLevel. */
+const LEVELS: Readonly<Record<Optimization, number>> = { disable: 0, basic: 1, extended: 2, all: 99 };
+
+/** ExecutionMode: operators one after another, unless there are threads for more. */
+const ORT_PARALLEL = 1;
+
+const out: OutCells = new OutCells(1);
+
+function fill(pointer: number, config: SessionConfig): void {
+  const { api } = openOnnxRuntime();
+  check(api.SetIntraOpNumThreads(pointer, config.intraOpThreads), "SetIntraOpNumThreads");
+  check(api.SetSessionGraphOptimizationLevel(pointer, LEVELS[config.optimization]), "SetSessionGraphOptimizationLevel");
+  if (config.interOpThreads > 1) {
+    check(api.SetSessionExecutionMode(pointer, ORT_PARALLEL), "SetSessionExecutionMode");
+    check(api.SetInterOpNumThreads(pointer, config.interOpThreads), "SetInterOpNumThreads");
+  }
+  if (!config.arena) check(api.DisableCpuMemArena(pointer), "DisableCpuMemArena");
+  if (!config.spinning) {
+    for (const key of ["session.intra_op.allow_spinning", "session.inter_op.allow_spinning"]) {
+      check(api.AddSessionConfigEntry(pointer, cString(key), cString("0")), "AddSessionConfigEntry");
+    }
+  }
+}
+
+/**
+ * An `OrtSessionOptions *` that holds a configuration. Whoever calls releases it, once the session is made.
+ *
+ * @throws {OnnxRuntimeError} If a value is refused
+ */
+export function createNativeSessionOptions(config: SessionConfig): number {
+  const { api } = openOnnxRuntime();
+  check(api.CreateSessionOptions(out.cells), "CreateSessionOptions");
+  const pointer = out.pointer();
+  try {
+    fill(pointer, config);
+  } catch (error) {
+    api.ReleaseSessionOptions(pointer);
+    throw error;
+  }
+  return pointer;
+}
+
+/** Content of a small file, or `undefined` where the system has none such. */
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return undefined;
+  }
+}
+
+/** Cores by Linux' topology files: the processors of one core name the same siblings. */
+function countCores(folder: string): number | undefined {
+  if (process.platform !== "linux" || readText(`${folder}/online`) === undefined) return undefined;
+  const cores = new Set<string>();
+  for (const name of readdirSync(folder)) {
+    if (!/^cpu\d+$/.test(name)) continue;
+    const siblings = readText(`${folder}/${name}/topology/thread_siblings_list`);
+    if (siblings !== undefined) cores.add(siblings);
+  }
+  return cores.size === 0 ? undefined : cores.size;
+}
+
+/** Whole processors a container may use, by its control group. */
+function countQuota(path: string): number | undefined {
+  const [quota, period] = (readText(path) ?? "max").split(" ").map(Number);
+  if (quota === undefined || period === undefined || !(quota > 0)) return undefined;
+  return Math.max(1, Math.floor(quota / period));
+}
+
+/**
+ * Physical cores this process may use: two threads of one core only get in each other's way in matrix products.
+ *
+ * @param sysFolder  Linux' list of processors
+ * @param quotaFile  the control group's limit
+ */
+export function physicalCores(sysFolder = "/sys/devices/system/cpu", quotaFile = "/sys/fs/cgroup/cpu.max"): number {
+  const limits = [availableParallelism(), countCores(sysFolder), countQuota(quotaFile)];
+  return Math.max(1, Math.min(...limits.filter((limit) => limit !== undefined)));
 }

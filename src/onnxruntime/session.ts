@@ -3,20 +3,19 @@
 import { resolve } from "node:path";
 import { Resource } from "../core/resource.ts";
 import type { Tensor, TensorInfo } from "../core/tensor.ts";
-import { cString } from "../ffi/cstring.ts";
+import { addressOf, cString, OutCells } from "../ffi/memory.ts";
 import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";
-import { addressOf } from "../ffi/pointer.ts";
-import { OutCells } from "../ffi/scratch.ts";
-import { errorOf } from "./check.ts";
-import { Environment } from "./environment.ts";
-import { Inference } from "./inference.ts";
+import { Environment, errorOf, SessionHandle } from "./environment.ts";
+import { type BindingParts, Inference, RunBinding } from "./inference.ts";
 import { matchInputs, matchOutputs } from "./match-tensors.ts";
 import { describeModel, type ModelDescription } from "./model-description.ts";
 import { inspectModelFile, loadAction, modelError, refusedModel } from "./model-source.ts";
-import { createNativeSessionOptions } from "./native-session-options.ts";
-import { type BindingParts, RunBinding } from "./run-binding.ts";
-import { SessionHandle } from "./session-handle.ts";
-import { parseSessionOptions, type SessionConfig, type SessionOptions } from "./session-options.ts";
+import {
+  createNativeSessionOptions,
+  parseSessionOptions,
+  type SessionConfig,
+  type SessionOptions,
+} from "./session-options.ts";
 
 /** Options of one run. */
 export interface RunOptions {

@@ -1,14 +1,11 @@
 /** @module Value: an OrtValue over memory of the caller. */
 
-import { bytesPerElement, type DType, type TypedArray } from "../core/dtype.ts";
 import { message, ShapeError } from "../core/errors.ts";
-import { formatShape, volume } from "../core/shape.ts";
-import type { Tensor } from "../core/tensor.ts";
+import { bytesPerElement, type DType, formatShape, type Tensor, type TypedArray, volume } from "../core/tensor.ts";
+import { addressOf, OutCells } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
-import { addressOf } from "../ffi/pointer.ts";
-import { OutCells } from "../ffi/scratch.ts";
-import { check } from "./check.ts";
-import { elementTypeOf } from "./element-type.ts";
+import { check } from "./environment.ts";
+import { elementTypeOf } from "./model-description.ts";
 
 /** OrtDeviceAllocator, OrtMemTypeDefault: plain memory of this machine. */
 const DEVICE_ALLOCATOR = 0;

@@ -1,15 +1,14 @@
 /** @module DetectDesk: requests to results, within the server's limits, counted and measured. */
 
+import type { DetectOptions } from "../api/detector-config.ts";
 import { RequestError } from "../core/errors.ts";
 import { formatDuration } from "../core/units.ts";
-import type { DetectionResult } from "../detector/detection.ts";
-import type { DetectOptions } from "../detector/detector-config.ts";
 import type { Image } from "../image/image.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
+import type { DetectionResult } from "../tasks/detect/detection.ts";
 import { Admission } from "./admission.ts";
-import { BodyBudget, type BodyHold } from "./body-budget.ts";
+import { BodyBudget, type BodyHold, readRequestBody } from "./body.ts";
 import { drainingError, refusal } from "./failure.ts";
-import { readRequestBody } from "./request-body.ts";
 import type { ServeConfig } from "./serve-config.ts";
 import { framesInFlight, type ServedDetector } from "./served-detector.ts";
 

@@ -4,10 +4,9 @@ import type { BunRequest } from "bun";
 import { Counter, Gauge } from "prom-client";
 import { message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { listenError, removeStaleSocket } from "../service/listen.ts";
+import { listenError, OwnHosts, removeStaleSocket } from "../service/listen.ts";
 import { ServiceMetrics } from "../service/metrics.ts";
-import { OwnHosts } from "../service/own-hosts.ts";
-import { addCors, checkSite, preflight, TokenCheck } from "./access.ts";
+import { addCors, checkSite, preflight, TokenCheck } from "./admission.ts";
 import { DetectDesk } from "./detect-desk.ts";
 import { failureOf, failureResponse, protocolFailureResponse } from "./failure.ts";
 import {

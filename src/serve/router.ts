@@ -1,12 +1,13 @@
 /** @module Routes: what answers at each address, and by which method. */
 
+import { createHash } from "node:crypto";
 import type { RequestError } from "../core/errors.ts";
 import { type ServiceMetrics, STALLED_MS } from "../service/metrics.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
 import { drainingError, refusal, stalledError } from "./failure.ts";
-import { checkModel, inferRoute, modelMetadata, serverMetadata } from "./inference-routes.ts";
-import { pageResponse } from "./page.ts";
+import { checkModel, inferRoute, modelMetadata, serverMetadata } from "./inference.ts";
+import page from "./page.html" with { type: "text" };
 import type { ServeConfig } from "./serve-config.ts";
 import { modelCard, type ServedDetector } from "./served-detector.ts";
 
@@ -105,4 +106,32 @@ export function allowedMethods({ method }: Route): string {
 
 async function metricsResponse(metrics: ServiceMetrics): Promise<Response> {
   return new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } });
+}
+
+// Bun's types take every imported page for a bundle; as text it is a string.
+const html: string = page as unknown as string;
+
+/** `'sha256-…'` of the page's only element of that kind, for its Content-Security-Policy. */
+function sourceHash(element: "style" | "script"): string {
+  const text = new RegExp(`<${element}>([\\s\\S]*?)</${element}>`).exec(html)?.[1] ?? "";
+  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+}
+
+let policy: string | undefined;
+
+/** The page. It loads nothing from elsewhere, and is not let to. */
+export function pageResponse(): Response {
+  policy ??= [
+    "default-src 'none'",
+    `script-src ${sourceHash("script")}`,
+    `style-src ${sourceHash("style")}`,
+    "img-src blob: data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join("; ");
+  return new Response(html, {
+    headers: { "content-type": "text/html; charset=utf-8", "content-security-policy": policy },
+  });
 }

@@ -3,8 +3,8 @@
 import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
 import { parseOptions } from "../core/options.ts";
+import { HOST_RULE, isHostName } from "../service/listen.ts";
 import type { GpuSampler } from "../service/metrics.ts";
-import { HOST_RULE, isHostName } from "../service/own-hosts.ts";
 
 /** Options of `serve`. What decoding may cost are the detector's own: `maxPixels`, `decodeTimeoutMs` of `Detector.load`. */
 export interface ServeOptions {

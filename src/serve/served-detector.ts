@@ -1,7 +1,7 @@
 /** @module ServedDetector: what a server needs of a detector, and what it tells of it. */
 
+import type { Detector } from "../api/detector.ts";
 import { formatTensorInfo } from "../core/tensor.ts";
-import type { Detector } from "../detector/detector.ts";
 
 /** The part of a {@linkcode Detector} that is served. */
 export type ServedDetector = Pick<

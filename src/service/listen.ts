@@ -46,3 +46,73 @@ export async function removeStaleSocket(path: string): Promise<void> {
   connection.destroy();
   if (code === "ECONNREFUSED") rmSync(path, { force: true });
 }
+
+const LOOPBACK = /^(?:localhost|.+\.localhost|127(?:\.\d{1,3}){3}|::1)$/;
+/** What {@linkcode isHostName} wants, in words. */
+export const HOST_RULE = "a host name or address without a port, such as detector.example.org, or *";
+
+/** True for what may be in the option `allowHost`. */
+export function isHostName(name: string): boolean {
+  return /^(?:\*|[\w.-]+|[\da-f:.]+|\[[\da-f:.]+\])$/i.test(name);
+}
+
+/** Lower case, without the brackets of an IPv6 address or the dot of the root. */
+function bareHost(name: string): string {
+  return name
+    .toLowerCase()
+    .replace(/^\[(.*)\]$/, "$1")
+    .replace(/\.$/, "");
+}
+
+/** `localhost` of `localhost:8080`; `undefined` for what is no host. */
+function hostOf(authority: string): string | undefined {
+  const name = /^(\[[^\]]*\]|[^:[\]\s]+)(?::\d{1,5})?$/.exec(authority)?.[1];
+  return name === undefined ? undefined : bareHost(name);
+}
+
+/** Where a server listens, and which further names lead to it. */
+export interface OwnHostOptions {
+  readonly host: string;
+  readonly unix?: string | undefined;
+  readonly allowHost: readonly string[];
+}
+
+/**
+ * Tells requests for this server from those for another name. On a loopback address the names of this machine are its own;
+ * elsewhere, and on a Unix socket, any name is, unless `allowHost` names them.
+ */
+export class OwnHosts {
+  readonly #host: string;
+  /** Those that were named. */
+  readonly #names: ReadonlySet<string>;
+  readonly #isOpen: boolean;
+
+  constructor({ host, unix, allowHost }: OwnHostOptions) {
+    this.#host = bareHost(host);
+    this.#names = new Set(allowHost.map(bareHost));
+    const isLocal = unix === undefined && LOOPBACK.test(this.#host);
+    this.#isOpen = allowHost.includes("*") || (allowHost.length === 0 && !isLocal);
+  }
+
+  /** @param authority value of the header field `Host`; programs of HTTP/1.0 may leave it out, browsers do not */
+  has(authority: string | null): boolean {
+    if (this.#isOpen || authority === null || authority === "") return true;
+    const name = hostOf(authority);
+    return name !== undefined && (name === this.#host || LOOPBACK.test(name) || this.#names.has(name));
+  }
+
+  /** True for a page of this server, under the name it was asked by or one that was named. */
+  hasOrigin(origin: string, authority: string | null): boolean {
+    if (!URL.canParse(origin)) return false;
+    const { host, hostname } = new URL(origin);
+    return host === authority?.toLowerCase() || this.#names.has(bareHost(hostname));
+  }
+}
+
+/** What to say to a request for another name. */
+export function foreignHostText(authority: string | null): string {
+  return `Host must be a name of this server, got ${JSON.stringify((authority ?? "").slice(0, 100))}`;
+}
+
+/** What lets it through. */
+export const ALLOW_HOST_HINT = "name it with --allow-host (option allowHost) if it leads here on purpose";

@@ -1,8 +1,11 @@
 /** @module ServiceMetrics: what a service counts and measures, in the text form Prometheus reads. */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Detector } from "../api/detector.ts";
+import { inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import type { Timing } from "../detector/detection.ts";
+import type { GpuUsage } from "../nvml/gpu-usage.ts";
+import type { Timing } from "../tasks/detect/detection.ts";
 
 /** A service that has made no headway for longer is reported as dead, so that it is started again; milliseconds. */
 export const STALLED_MS = 120_000;
@@ -185,5 +188,28 @@ export class ServiceMetrics {
   /** Everything, as `/metrics` answers. Asks the GPU sampler. */
   text(): Promise<string> {
     return this.registry.metrics();
+  }
+}
+
+/** Reads all GPUs at every scrape; none where there are none, or once they are closed. @param usage stays its owner's */
+export function gpuSampler(usage: GpuUsage | undefined): GpuSampler {
+  return () =>
+    usage === undefined || usage.closed
+      ? []
+      : usage.read().map(({ index, ...reading }) => ({ gpu: String(index), ...reading }));
+}
+
+/**
+ * Warm a detector up. What the machine has no room for now it may have for the frames to come, which may be smaller: that is
+ * a warning. A model that gives what its layout rules out is not worth starting with.
+ *
+ * @throws {ModelError} If the model's output cannot be what its layout says
+ */
+export async function warmStart(detector: Pick<Detector, "warmUp">): Promise<void> {
+  try {
+    await detector.warmUp();
+  } catch (error) {
+    if (!(error instanceof NativeError)) throw error;
+    logger.warn(`The first frames take longer, as the warm-up failed: ${inShort(error)}`);
   }
 }

@@ -17,9 +17,8 @@ import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { NativeObject } from "./native-object.ts";
 import { Network } from "./network.ts";
 import { createOffThread, Operation } from "./operation.ts";
-import { OptimizationProfile } from "./optimization-profile.ts";
+import { OptimizationProfile, type TimingCache } from "./optimization-profile.ts";
 import type { ProgressMonitor } from "./progress.ts";
-import type { TimingCache } from "./timing-cache.ts";
 
 /** What {@linkcode Builder.create} takes. */
 export interface BuilderOptions {

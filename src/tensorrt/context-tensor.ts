@@ -2,14 +2,13 @@
 
 import { ClosedError, message, ShapeError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
-import { formatShape, type Shape } from "../core/shape.ts";
-import type { DeviceMemory } from "../cuda/buffer-view.ts";
-import { cString } from "../ffi/cstring.ts";
+import { formatShape, type Shape } from "../core/tensor.ts";
+import type { DeviceMemory } from "../cuda/device-buffer.ts";
+import { cString } from "../ffi/memory.ts";
 import { methodId, SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
+import { destroyObserver } from "./log-ring.ts";
 import type { NativeObject } from "./native-object.ts";
-import { destroyObserver } from "./ring.ts";
-import { ShapeCells } from "./shape-cells.ts";
-import type { EngineTensor } from "./tensor-info.ts";
+import { type EngineTensor, ShapeCells } from "./tensor-info.ts";
 
 /** An input or output of one context. Its calls allocate nothing; look it up once and keep it. */
 export class ContextTensor {

@@ -1,6 +1,6 @@
 /** @module EngineInspector: the layers of an engine as TensorRT describes them. */
 
-import { readCString } from "../ffi/cstring.ts";
+import { readCString } from "../ffi/memory.ts";
 import { methodId, shim } from "../ffi/shim.ts";
 import { NativeObject } from "./native-object.ts";
 

@@ -1,11 +1,10 @@
 /** @module Engine: a model compiled for one GPU. */
 
 import { ArgumentError, message, ShapeError } from "../core/errors.ts";
-import type { DeviceMemory } from "../cuda/buffer-view.ts";
 import type { Device } from "../cuda/device.ts";
+import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
-import { readCString } from "../ffi/cstring.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { OutCells, readCString } from "../ffi/memory.ts";
 import { type MethodName, methodId, nativeMethodName, SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
 import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./build-options.ts";
 import { ContextTensor } from "./context-tensor.ts";

@@ -1,7 +1,7 @@
 /** @module HostMemory: bytes that TensorRT made, such as a plan. */
 
 import type { Resource } from "../core/resource.ts";
-import { nativeView } from "../ffi/pointer.ts";
+import { addressOf, nativeView } from "../ffi/memory.ts";
 import type { TensorRtLibrary } from "./library.ts";
 import { NativeObject } from "./native-object.ts";
 
@@ -29,4 +29,17 @@ export class HostMemory extends NativeObject {
   copy(): Uint8Array<ArrayBuffer> {
     return this.view().slice();
   }
+}
+
+/** Alignment that TensorRT's readers may count on. */
+const ALIGNMENT = 16;
+/** Smaller arrays may be moved by the JavaScript engine while a call runs. */
+const SMALL_BYTES = 4096;
+
+/** The bytes themselves, or a copy where they might be moved or begin at an odd address. @param bytes at least one */
+export function stableBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes.byteLength >= SMALL_BYTES && addressOf(bytes) % ALIGNMENT === 0) return bytes;
+  const copy = new Uint8Array(new ArrayBuffer(bytes.byteLength));
+  copy.set(bytes);
+  return copy;
 }

@@ -29,7 +29,7 @@ export { LayerProfiler, type LayerTime } from "./layer-profiler.ts";
 export { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary, tensorRtSpec } from "./library.ts";
 export { Network, type NetworkLayer, type NetworkTensor } from "./network.ts";
 export { OnnxParser, type ParseOptions } from "./onnx-parser.ts";
-export { OptimizationProfile, type ShapeRange } from "./optimization-profile.ts";
+export { OptimizationProfile, type ShapeRange, TimingCache } from "./optimization-profile.ts";
 export {
   type ComputeCapability,
   type PlanFile,
@@ -41,5 +41,4 @@ export {
 export { type BuildEvent, type BuildPhase, ProgressMonitor } from "./progress.ts";
 export { type DeserializeOptions, Runtime, type RuntimeOptions } from "./runtime.ts";
 export type { EngineTensor, ProfileShape } from "./tensor-info.ts";
-export { TimingCache } from "./timing-cache.ts";
 export type { TensorRtFamily, TensorRtVersion } from "./version.ts";

@@ -3,7 +3,7 @@
 import { Resource } from "../core/resource.ts";
 import { shim } from "../ffi/shim.ts";
 import type { ExecutionContext } from "./engine.ts";
-import { destroyObserver, RECORD_KINDS, Ring } from "./ring.ts";
+import { destroyObserver, RECORD_KINDS, Ring } from "./log-ring.ts";
 
 /** Times of one layer over the inferences that were profiled. */
 export interface LayerTime {

@@ -4,11 +4,9 @@ import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { LibraryLoadError, message, TensorRtError } from "../core/errors.ts";
 import { type LogLevel, logger } from "../core/log.ts";
-import { cString, readCString } from "../ffi/cstring.ts";
 import { cudaDriver } from "../ffi/cuda-driver.ts";
-import { elfFault } from "../ffi/elf-file.ts";
-import { type LibrarySpec, openLibrary } from "../ffi/library.ts";
-import { addressOf } from "../ffi/pointer.ts";
+import { elfFault, type LibrarySpec, openLibrary } from "../ffi/library.ts";
+import { addressOf, cString, readCString } from "../ffi/memory.ts";
 import {
   ERROR_BYTES,
   type MethodName,
@@ -18,9 +16,8 @@ import {
   SHIM_STATUS,
   shim,
 } from "../ffi/shim.ts";
-import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi/slot-table.ts";
+import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi/methods.ts";
 import { LogRing, severityOf } from "./log-ring.ts";
-import { Turns } from "./turns.ts";
 import { parseVersion, slotTableOf, type TensorRtFamily, type TensorRtVersion } from "./version.ts";
 
 /** BT_NEEDS_DEVICE of native/shim.h. */
@@ -267,4 +264,34 @@ export function openTensorRt(options: OpenTensorRtOptions = {}): TensorRtLibrary
     logger.info(`Opened ${library.version.text}: ${path}`);
   }
   return library;
+}
+
+/** A queue for work that must not overlap. */
+export class Turns {
+  #last: Promise<void> = Promise.resolve();
+
+  /**
+   * Wait for one's turn. The next one's begins when the result is disposed of.
+   *
+   * @param signal ends the waiting; its reason is thrown
+   */
+  async take(signal?: AbortSignal): Promise<Disposable> {
+    const before = this.#last;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#last = promise;
+    const aborted = Promise.withResolvers<never>();
+    const give = (): void => aborted.reject(signal?.reason);
+    signal?.addEventListener("abort", give);
+    try {
+      signal?.throwIfAborted();
+      await Promise.race([before, aborted.promise]);
+    } catch (error) {
+      // Whoever comes next still waits for those before.
+      before.then(resolve);
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", give);
+    }
+    return { [Symbol.dispose]: resolve };
+  }
 }

@@ -2,7 +2,7 @@
 
 import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
-import { readCString } from "../ffi/cstring.ts";
+import { readCString } from "../ffi/memory.ts";
 import { type MethodOf, methodId, nativeMethodName, shim } from "../ffi/shim.ts";
 import type { TensorRtLibrary } from "./library.ts";
 

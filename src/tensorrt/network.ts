@@ -1,13 +1,10 @@
 /** @module Network: the layers that the ONNX parser made of a model, before an engine is built from them. */
 
-import type { DType } from "../core/dtype.ts";
-import type { Shape } from "../core/shape.ts";
-import type { TensorInfo } from "../core/tensor.ts";
-import { cString, readCString } from "../ffi/cstring.ts";
+import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
+import { cString, readCString } from "../ffi/memory.ts";
 import { type MethodOf, methodId, shim } from "../ffi/shim.ts";
-import { dtypeOf } from "./data-type.ts";
 import { NativeObject } from "./native-object.ts";
-import { ShapeCells } from "./shape-cells.ts";
+import { dtypeOf, ShapeCells } from "./tensor-info.ts";
 
 /** nvinfer1::LayerType of IQuantizeLayer and IDequantizeLayer; the same in every version from 10 on. */
 const QUANTIZE: ReadonlySet<number> = new Set([32, 33]);

@@ -2,14 +2,13 @@
 
 import { ModelError, message } from "../core/errors.ts";
 import { oneLine } from "../core/shown.ts";
-import { cString, readCString } from "../ffi/cstring.ts";
-import { addressOf } from "../ffi/pointer.ts";
+import { addressOf, cString, readCString } from "../ffi/memory.ts";
 import { type MethodOf, methodId, SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
+import { stableBytes } from "./host-memory.ts";
 import { NativeObject } from "./native-object.ts";
 import type { Network } from "./network.ts";
 import { externalDataFiles, externalDataPaths } from "./onnx-metadata.ts";
 import { Operation } from "./operation.ts";
-import { stableBytes } from "./stable-bytes.ts";
 
 /** nvonnxparser::ErrorCode by number. */
 const CODES: readonly string[] = [

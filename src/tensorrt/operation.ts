@@ -1,8 +1,7 @@
 /** @module Operation: a call that runs off the JS thread, and holds open what it works on until it has ended. */
 
 import { Resource } from "../core/resource.ts";
-import { addressOf } from "../ffi/pointer.ts";
-import { OutCells } from "../ffi/scratch.ts";
+import { addressOf, OutCells } from "../ffi/memory.ts";
 import { type MethodName, SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
 import type { BlockingName } from "../ffi/shim-symbols.ts";
 import type { TensorRtLibrary } from "./library.ts";

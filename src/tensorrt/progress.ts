@@ -2,7 +2,7 @@
 
 import { Resource } from "../core/resource.ts";
 import { shim } from "../ffi/shim.ts";
-import { destroyObserver, RECORD_KINDS, Ring, type RingRecord } from "./ring.ts";
+import { destroyObserver, RECORD_KINDS, Ring, type RingRecord } from "./log-ring.ts";
 
 /** A phase that is under way. */
 export interface BuildPhase {

@@ -3,14 +3,14 @@
 import { ModelError, message, OptionError } from "../core/errors.ts";
 import { kindOf, statsOf } from "../core/stats-of.ts";
 import type { Device } from "../cuda/device.ts";
-import { addressOf } from "../ffi/pointer.ts";
+import { addressOf } from "../ffi/memory.ts";
 import { methodId, shim } from "../ffi/shim.ts";
 import { Engine } from "./engine.ts";
+import { stableBytes } from "./host-memory.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { NativeObject } from "./native-object.ts";
 import { createOffThread, Operation } from "./operation.ts";
 import { checkPlan, readPlan } from "./plan-file.ts";
-import { stableBytes } from "./stable-bytes.ts";
 
 /** What {@linkcode Runtime.create} takes. */
 export interface RuntimeOptions {

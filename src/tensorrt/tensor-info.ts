@@ -1,12 +1,61 @@
-/** @module EngineTensor: what an engine says of one of its inputs or outputs. */
+/** @module ShapeCells: dimensions on their way through the shim, over memory that stays in place. */
 
-import type { Shape } from "../core/shape.ts";
-import type { TensorInfo } from "../core/tensor.ts";
-import { cString, readCString } from "../ffi/cstring.ts";
+import { ArgumentError, ModelError, message } from "../core/errors.ts";
+import { type DType, formatShape, type Shape, type TensorInfo } from "../core/tensor.ts";
+import { cString, readCString } from "../ffi/memory.ts";
 import { type MethodOf, methodId, shim } from "../ffi/shim.ts";
-import { dtypeOf } from "./data-type.ts";
 import type { TensorRtLibrary } from "./library.ts";
-import { ShapeCells } from "./shape-cells.ts";
+
+/** BT_MAX_DIMS of native/shim.h. */
+const MAX_DIMS = 8;
+
+/** Where the shim writes dimensions, or reads them; good until the next call that uses it. */
+export class ShapeCells {
+  /** What is passed as the pointer. */
+  readonly cells: Int32Array<ArrayBuffer> = new Int32Array(new ArrayBuffer(MAX_DIMS * 4));
+
+  /** The dimensions that a call wrote. @param rank what it returned */
+  read(rank: number): Shape {
+    return Array.from(this.cells.subarray(0, rank));
+  }
+
+  /** Write dimensions for a call. @returns the rank @throws {ArgumentError} If there are more than eight */
+  write(shape: Shape): number {
+    const rank = shape.length;
+    if (rank > MAX_DIMS) {
+      throw new ArgumentError(message(`pass the shape ${formatShape(shape)}`, `it may have ${MAX_DIMS} dimensions`));
+    }
+    for (let axis = 0; axis < rank; axis++) this.cells[axis] = shape[axis]!;
+    return rank;
+  }
+}
+
+/** nvinfer1::DataType by number; the names are the project's dtypes where it has one. */
+const DATA_TYPES = ["f32", "f16", "i8", "i32", "bool", "u8", "fp8", "bf16", "i64", "int4", "fp4", "e8m0"] as const;
+
+/** Those without a JavaScript array: they occur inside a network, not at its edge. */
+const INNER: ReadonlySet<string> = new Set(["fp8", "bf16", "int4", "fp4", "e8m0"]);
+
+/**
+ * The dtype of a tensor.
+ *
+ * @param number of nvinfer1::DataType
+ * @param tensor its name, for the message
+ * @param source the model or plan, for the message
+ * @throws {ModelError} If JavaScript has no array for the type
+ */
+export function dtypeOf(number: number, tensor: string, source: string): DType {
+  const name = DATA_TYPES[number];
+  if (name !== undefined && !INNER.has(name)) return name as DType;
+  throw new ModelError(
+    message(
+      `use tensor ${JSON.stringify(tensor)} of ${source}`,
+      `its element type must be f32, f16, i8, u8, i32, i64 or bool: ${name ?? `number ${number}`}`,
+      "convert it with a Cast at the edge of the model",
+    ),
+    source,
+  );
+}
 
 /** nvinfer1::TensorIOMode. */
 const MODES: readonly ("none" | "input" | "output")[] = ["none", "input", "output"];

@@ -1,11 +1,10 @@
 /** @module Address: what a video is opened by, as ffmpeg wants it spelt, and as it may be shown. Pure but for one look at the file. */
 
-import { resolve } from "node:path";
+import { extname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { message, VideoError } from "../core/errors.ts";
 import { passwordHint, redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
-import { allowedForAddress, allowedForFile } from "./allowed-input.ts";
 
 /** Where a video comes from. */
 export interface VideoAddress {
@@ -75,4 +74,76 @@ export function videoAddress(source: string | URL): VideoAddress {
   checkFile(path);
   // With the prefix a name with a colon in it is no protocol.
   return { name: path, input: `file:${resolve(path)}`, words: allowedForFile(path), kind: "file" };
+}
+
+/** Formats that hold their pictures themselves, by ffmpeg's names. None names another file or address. */
+const CONTAINERS: readonly string[] = [
+  ...["mov", "matroska", "avi", "mpegts", "mpeg", "flv", "live_flv", "asf", "ogg", "mxf", "nut", "dv", "gxf", "wtv"],
+  ...["rm", "nsv", "nuv", "ivf", "gif", "apng", "yuv4mpegpipe", "swf", "vivo", "roq", "bink", "smjpeg", "dhav"],
+  ...["mjpeg", "mpjpeg", "mjpeg_2000", "h261", "h263", "h264", "hevc", "vvc", "evc", "m4v", "mpegvideo", "obu"],
+  ...["av1", "cavsvideo", "avs2", "avs3", "dirac", "vc1", "vc1test", "dnxhd"],
+  ...["jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe"],
+  // Sound alone: to be told so.
+  ...["aac", "ac3", "eac3", "mp3", "wav", "flac", "aiff", "caf", "w64"],
+];
+
+/** A format that names other files or addresses. */
+interface Playlist {
+  readonly format: string;
+  /** Of the files that are named so on purpose. */
+  readonly extensions: readonly string[];
+  /** What a local one may open. */
+  readonly protocols: readonly string[];
+}
+
+const PLAYLISTS: readonly Playlist[] = [
+  { format: "hls", extensions: [".m3u8", ".m3u"], protocols: ["file", "crypto", "data"] },
+  { format: "dash", extensions: [".mpd"], protocols: ["file", "crypto", "data"] },
+  { format: "concat", extensions: [".ffconcat"], protocols: ["file"] },
+  { format: "sdp", extensions: [".sdp"], protocols: ["file", "rtp", "srtp", "udp"] },
+];
+
+const HTTP: readonly string[] = ["http", "https", "httpproxy", "tcp", "tls"];
+const RTMP: readonly string[] = ["rtmp", "rtmpe", "rtmps", "rtmpt", "rtmpte", "rtmpts", "ffrtmphttp", "ffrtmpcrypt"];
+
+/** Protocols by the scheme of an address: its own, and those below it. */
+function protocolsOf(scheme: string): readonly string[] {
+  if (scheme.startsWith("http")) return HTTP;
+  if (scheme.startsWith("rtsp")) return ["rtsp", "rtsps", "rtp", "srtp", "udp", "satip", ...HTTP];
+  if (scheme.startsWith("rtmp")) return [...RTMP, ...HTTP];
+  if (scheme.startsWith("mms")) return ["mmsh", "mmst", ...HTTP];
+  if (scheme === "hls") return ["hls", "crypto", "data", ...HTTP];
+  return scheme === "rtp" ? ["rtp", "srtp", "udp"] : [scheme];
+}
+
+/** Words before `-i`. */
+function whitelist(formats: readonly string[], protocols: readonly string[]): string[] {
+  return ["-format_whitelist", formats.join(","), "-protocol_whitelist", protocols.join(",")];
+}
+
+/** What a file may be: what holds its pictures itself, and a playlist where its name says so. */
+export function allowedForFile(path: string): string[] {
+  const playlist = PLAYLISTS.find(({ extensions }) => extensions.includes(extname(path).toLowerCase()));
+  if (playlist === undefined) return whitelist(CONTAINERS, ["file"]);
+  return whitelist([playlist.format, "webvtt", ...CONTAINERS], playlist.protocols);
+}
+
+/** The same of an address; its scheme says by which protocols it is opened. */
+export function allowedForAddress(address: string): string[] {
+  const [scheme = "", rest = ""] = address.toLowerCase().split("://", 2);
+  const protocols = protocolsOf(scheme);
+  if (scheme !== "hls" && !scheme.startsWith("http")) {
+    return whitelist([...CONTAINERS, "rtsp", "rtp", "sap"], protocols);
+  }
+  // Such as /live.m3u8?token=1, /master?format=m3u8, /manifest(format=mpd-time-csf).
+  const named = rest.slice(rest.indexOf("/"));
+  const isHls = scheme === "hls" || /\bm3u8?\b/.test(named);
+  const playlists = [...(isHls ? ["hls"] : []), ...(/\bmpd\b/.test(named) ? ["dash"] : [])];
+  if (playlists.length === 0) return whitelist(CONTAINERS, protocols);
+  return whitelist([...playlists, "webvtt", ...CONTAINERS], [...protocols, "crypto", "data"]);
+}
+
+/** True for what ffmpeg says of a format that is not allowed. */
+export function isNotAllowed(said: string): boolean {
+  return said.startsWith("Format not on whitelist");
 }

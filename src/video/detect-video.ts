@@ -1,7 +1,7 @@
 /** @module DetectVideo: the frames of a video through a detector, each with what was found in it. */
 
-import type { DetectionResult } from "../detector/detection.ts";
-import type { DetectOptions } from "../detector/detector-config.ts";
+import type { DetectOptions } from "../api/detector-config.ts";
+import type { DetectionResult } from "../tasks/detect/detection.ts";
 import type { VideoFrame } from "./video-frame.ts";
 
 /** What is asked of a detector here. */

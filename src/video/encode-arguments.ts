@@ -1,8 +1,8 @@
 /** @module EncodeArguments: the command line of the ffmpeg that encodes. Pure. */
 
 import { extname, resolve } from "node:path";
-import { LOG_LEVEL } from "./message-log.ts";
-import { formatRational } from "./rational.ts";
+import { LOG_LEVEL } from "./ffmpeg.ts";
+import { formatRational } from "./video-frame.ts";
 import type { VideoSinkConfig } from "./video-options.ts";
 
 const H264: readonly string[] = [".mp4", ".m4v", ".mov", ".mkv", ".ts", ".flv"];

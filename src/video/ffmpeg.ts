@@ -1,7 +1,9 @@
 /** @module Ffmpeg: where ffmpeg and ffprobe are on this machine, and how old they are. */
 
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, writeSync } from "node:fs";
 import { LibraryLoadError, message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { openPipe } from "../ffi/libc.ts";
 
 /** The two programs. */
 export type FfmpegProgram = "ffmpeg" | "ffprobe";
@@ -60,4 +62,147 @@ export async function ffmpegDialect(path: string): Promise<FfmpegDialect> {
   const dialect = { passthrough, hasLateZero: version >= OLDEST_LATE_ZERO };
   known = { path, dialect };
   return dialect;
+}
+
+/** Keeps a list of processes, and kills them when its standard input ends, which it does with this process. */
+const SCRIPT = `children=
+while read -r what id; do
+  rest=
+  for one in $children; do [ "$one" = "$id" ] || rest="$rest $one"; done
+  [ "$what" = - ] || rest="$rest $id"
+  children=$rest
+done
+[ -z "$children" ] || kill -KILL $children`;
+
+const PIPE_BYTES = 4096;
+
+const running = new Set<number>();
+/** Our end of the shell's standard input; no other program inherits it. */
+let shellInput: number | undefined;
+
+function startShell(): number {
+  const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
+  try {
+    // In a group of its own: what ends our group must not end it first.
+    const shell = Bun.spawn(["/bin/sh", "-c", SCRIPT], { stdio: [readEnd, "ignore", "ignore"], detached: true });
+    shell.unref();
+    return writeEnd;
+  } catch (error) {
+    closeSync(writeEnd);
+    throw error;
+  } finally {
+    closeSync(readEnd);
+  }
+}
+
+function tell(what: "+" | "-", id: number): void {
+  try {
+    if (shellInput === undefined) {
+      shellInput = startShell();
+      for (const other of running) if (other !== id) writeSync(shellInput, `+ ${other}\n`);
+    }
+    writeSync(shellInput, `${what} ${id}\n`);
+  } catch (error) {
+    // Somebody ended the shell, or there is none: the next program tries again.
+    if (shellInput !== undefined) closeSync(shellInput);
+    shellInput = undefined;
+    logger.debug(`Programs are not watched: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * Have a program killed when this process ends before it, in whatever way: a program that waits for a server that is silent
+ * would wait for ever. Not for one that has a file to end, which it does by itself.
+ */
+export function endWithUs(child: Bun.Subprocess): void {
+  const { pid } = child;
+  running.add(pid);
+  tell("+", pid);
+  void child.exited.then(() => {
+    running.delete(pid);
+    if (shellInput !== undefined) tell("-", pid);
+  });
+}
+
+/** Words for `-loglevel` that this reads. */
+export const LOG_LEVEL = "level+warning";
+
+/** A broken stream complains of every packet: after this many lines the rest is only counted. */
+const LOUD_LINES = 10;
+const KEPT_ERRORS = 6;
+/** What is said of a file that stops before its end: by the readers of MP4 and Matroska, by HTTP's, and of a read that failed. */
+const TRUNCATED =
+  /partial file|end(?:s|ed) prematurely|: (?:Input\/output error|Connection reset by peer|Connection timed out)$/i;
+
+const LINE = /^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(panic|fatal|error|warning)\] (.*)$/;
+
+/** Reads the standard error of one process, line by line, until it closes. */
+export class MessageLog {
+  readonly #title: string;
+  readonly #input: string;
+  readonly #loudLines: number;
+  readonly #errors: string[] = [];
+  #count = 0;
+  #isTruncated = false;
+  /** Resolves when the process has closed its standard error. */
+  readonly ended: Promise<void>;
+
+  /**
+   * @param title     what the lines are about: `clip.mp4`
+   * @param input     what ffmpeg calls it, which may hold a password: replaced by the title wherever it is said
+   * @param loudLines errors that go to the log as warnings; the others as details. Default 10
+   */
+  constructor(stderr: ReadableStream<Uint8Array>, title: string, input: string, loudLines: number = LOUD_LINES) {
+    this.#title = title;
+    this.#input = input;
+    this.#loudLines = loudLines;
+    this.ended = this.#read(stderr);
+  }
+
+  /** The last lines of level error and above, oldest first. */
+  get errors(): readonly string[] {
+    return this.#errors;
+  }
+
+  /** Lines of level error and above so far. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** True if the process said that its input stops before its end. */
+  get isTruncated(): boolean {
+    return this.#isTruncated;
+  }
+
+  /** The last error, as a clause; `otherwise` where there was none. */
+  last(otherwise: string): string {
+    return this.#errors.at(-1) ?? otherwise;
+  }
+
+  async #read(stderr: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for await (const chunk of stderr) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split(/[\r\n]+/);
+      rest = lines.pop() ?? "";
+      for (const line of lines) this.#take(line);
+    }
+    this.#take(rest);
+    const hidden = this.#count - this.#loudLines;
+    if (hidden > 0 && this.#loudLines > 0) logger.warn(`${this.#title}: ${hidden} further messages of ffmpeg`);
+  }
+
+  #take(said: string): void {
+    const line = said.replaceAll(this.#input, this.#title);
+    const [, level, text] = LINE.exec(line) ?? [];
+    if (level === undefined || text === undefined || level === "warning") {
+      if (line.trim() !== "") logger.debug(`${this.#title}: ${line}`);
+      return;
+    }
+    this.#count += 1;
+    if (TRUNCATED.test(text)) this.#isTruncated = true;
+    if (this.#errors.push(text) > KEPT_ERRORS) this.#errors.shift();
+    if (this.#count <= this.#loudLines) logger.warn(`${this.#title}: ${text}`);
+    else logger.debug(`${this.#title}: ${text}`);
+  }
 }

@@ -1,13 +1,12 @@
 /** @module bun-tensorrt/video: frames of files, streams, cameras, folders and standard input; annotated video out. */
 
 export { LibraryLoadError, VideoError } from "../core/errors.ts";
-export { paintDetections } from "../image/paint.ts";
+export { paintDetections } from "../tasks/detect/draw.ts";
 export { type DetectVideoOptions, detectVideo, type FrameDetector, type VideoResult } from "./detect-video.ts";
 export { type PictureFraming, type ReadPicturesOptions, readPictures } from "./picture-stream.ts";
-export { PinnedFrames } from "./pinned-frames.ts";
 export type { VideoInfo } from "./probe.ts";
-export type { Rational } from "./rational.ts";
-export { VideoFrame } from "./video-frame.ts";
+export type { Rational } from "./video-frame.ts";
+export { PinnedFrames, VideoFrame } from "./video-frame.ts";
 export type { ReconnectOptions, VideoOptions, VideoSinkOptions } from "./video-options.ts";
 export { VideoSink } from "./video-sink.ts";
 export { VideoSource } from "./video-source.ts";

@@ -2,12 +2,9 @@
 
 import { message, VideoError } from "../core/errors.ts";
 import { usualStandard, type YuvRange } from "../image/yuv.ts";
-import { inputWords, type VideoAddress } from "./address.ts";
-import { isNotAllowed } from "./allowed-input.ts";
-import { endWithUs } from "./child-watch.ts";
-import { findFfmpeg } from "./ffmpeg.ts";
-import { MessageLog } from "./message-log.ts";
-import { parseRational, type Rational, rationalValue } from "./rational.ts";
+import { inputWords, isNotAllowed, type VideoAddress } from "./address.ts";
+import { endWithUs, findFfmpeg, MessageLog } from "./ffmpeg.ts";
+import { parseRational, type Rational, rationalValue } from "./video-frame.ts";
 
 /** What is known of a video. */
 export interface VideoInfo {

@@ -1,8 +1,11 @@
 /** @module VideoFrame: one picture of a video, and the memory it borrows. */
 
+import { Resource } from "../core/resource.ts";
+import type { Device } from "../cuda/device.ts";
+import { PinnedBuffer } from "../cuda/pinned-buffer.ts";
+import { imageError } from "../image/decode-limits.ts";
 import type { Image, ImageForm, PixelFormat } from "../image/image.ts";
 import type { YuvRange, YuvStandard } from "../image/yuv.ts";
-import type { FramePool } from "./frame-pool.ts";
 
 /** What a frame is made with. */
 export interface FrameFacts {
@@ -71,4 +74,110 @@ export class VideoFrame implements Image, Disposable {
   [Symbol.dispose](): void {
     this.release();
   }
+}
+
+/** Buffers of one size. Only as many are made as are in use at a time. */
+export class FramePool {
+  readonly #byteLength: number;
+  readonly #allocate: ((byteLength: number) => Uint8Array) | undefined;
+  readonly #limit: number;
+  readonly #free: Uint8Array[] = [];
+  #made = 0;
+  #onFree: (() => void) | undefined;
+
+  /**
+   * @param allocate makes a buffer; without it they come from the JS heap, and those that are never released are collected
+   * @param limit    buffers that `allocate` is asked for, at most
+   */
+  constructor(byteLength: number, allocate: ((byteLength: number) => Uint8Array) | undefined, limit: number) {
+    this.#byteLength = byteLength;
+    this.#allocate = allocate;
+    this.#limit = allocate === undefined ? Number.POSITIVE_INFINITY : limit;
+  }
+
+  /** Buffers made so far. */
+  get made(): number {
+    return this.#made;
+  }
+
+  /** A buffer; `undefined` if all are in use, see {@linkcode freed}. */
+  take(): Uint8Array | undefined {
+    const known = this.#free.pop();
+    if (known !== undefined) return known;
+    if (this.#made >= this.#limit) return undefined;
+    const buffer = this.#allocate?.(this.#byteLength) ?? new Uint8Array(new ArrayBuffer(this.#byteLength));
+    if (buffer.length < this.#byteLength) {
+      const found = `\`allocate\` gave ${buffer.length} bytes: ${this.#byteLength} are needed`;
+      throw imageError("frame", found, "return at least as many bytes as asked for");
+    }
+    this.#made += 1;
+    return buffer.length === this.#byteLength ? buffer : buffer.subarray(0, this.#byteLength);
+  }
+
+  /** Resolves when a buffer has come back. One waits at a time. */
+  freed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onFree = resolve;
+    });
+  }
+
+  /** Hand a buffer back; nobody may use it any more. */
+  give(buffer: Uint8Array): void {
+    this.#free.push(buffer);
+    this.wake();
+  }
+
+  /** Let who waits for a buffer look again. */
+  wake(): void {
+    const onFree = this.#onFree;
+    this.#onFree = undefined;
+    onFree?.();
+  }
+}
+
+/** Owns the buffers of one source's frames: close it after the source, and after the detector that was fed from it. */
+export class PinnedFrames extends Resource {
+  readonly #device: Device;
+  readonly #buffers: PinnedBuffer<"u8">[] = [];
+
+  constructor(device: Device) {
+    super("PinnedFrames", device);
+    this.#device = device;
+  }
+
+  /** For the option `allocate` of a video. @throws {OutOfMemoryError} If the system locks no more memory */
+  allocate(byteLength: number): Uint8Array {
+    this.assertOpen("allocate a frame");
+    const buffer = PinnedBuffer.create("u8", [byteLength], this.#device);
+    this.#buffers.push(buffer);
+    return buffer.data;
+  }
+
+  protected override release(): void {
+    for (const buffer of this.#buffers) buffer.close();
+  }
+}
+
+/** A number as a fraction, both parts positive. */
+export interface Rational {
+  readonly numerator: number;
+  readonly denominator: number;
+}
+
+/** Read `30000/1001` or `25`; `undefined` for what is no positive number, such as ffprobe's `0/0`. */
+export function parseRational(text: string | undefined): Rational | undefined {
+  const match = /^(\d+)(?:[/:](\d+))?$/.exec(text ?? "");
+  const numerator = Number(match?.[1] ?? 0);
+  const denominator = Number(match?.[2] ?? 1);
+  return numerator > 0 && denominator > 0 ? { numerator, denominator } : undefined;
+}
+
+/** As a number. */
+export function rationalValue({ numerator, denominator }: Rational): number {
+  return numerator / denominator;
+}
+
+/** `30000/1001` */
+export function formatRational({ numerator, denominator }: Rational): string {
+  return `${numerator}/${denominator}`;
 }

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { parseOptions } from "../core/options.ts";
-import { parseRational, type Rational } from "./rational.ts";
+import { parseRational, type Rational } from "./video-frame.ts";
 
 /** How a live source is opened again after it has stopped. */
 export interface ReconnectOptions {

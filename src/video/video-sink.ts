@@ -6,15 +6,13 @@ import { ClosedError, message, ShapeError, VideoError } from "../core/errors.ts"
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import { statsOf } from "../core/stats-of.ts";
-import { openPipe } from "../ffi/os-pipe.ts";
+import { openPipe } from "../ffi/libc.ts";
 import { type Image, imageOf, isPacked, yuvRangeOf, yuvStandardOf } from "../image/image.ts";
-import { tightNv12 } from "../image/nv12.ts";
-import { tightRgb } from "../image/rgb.ts";
+import { tightNv12, tightRgb } from "../image/nv12.ts";
 import { encodeArguments, needsEnd } from "./encode-arguments.ts";
-import { ffmpegDialect, findFfmpeg } from "./ffmpeg.ts";
+import { ffmpegDialect, findFfmpeg, MessageLog } from "./ffmpeg.ts";
+import { writeFully } from "./frame-queue.ts";
 import { FRAME_HEADER_BYTES, matroskaHeader, type RawPixels, writeFrameHeader } from "./matroska.ts";
-import { MessageLog } from "./message-log.ts";
-import { writeFully } from "./pipe-transfer.ts";
 import { VideoFrame } from "./video-frame.ts";
 import { parseVideoSinkOptions, type VideoSinkConfig, type VideoSinkOptions } from "./video-options.ts";
 

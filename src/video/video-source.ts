@@ -2,17 +2,14 @@
 
 import { ClosedError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { pause } from "../core/pause.ts";
+import { pause } from "../core/settle.ts";
 import { formatDuration } from "../core/units.ts";
 import { byteLengthOf, type ImageForm } from "../image/image.ts";
 import { type VideoAddress, videoAddress } from "./address.ts";
-import { frameForm, seekSecondsOf } from "./decode-arguments.ts";
-import { DecodeRun, type RunEnd } from "./decode-run.ts";
-import { FramePool } from "./frame-pool.ts";
+import { DecodeRun, frameForm, type RunEnd, seekSecondsOf } from "./decode-run.ts";
 import { FrameQueue } from "./frame-queue.ts";
 import { probeVideo, type VideoInfo } from "./probe.ts";
-import { rationalValue } from "./rational.ts";
-import { VideoFrame } from "./video-frame.ts";
+import { FramePool, rationalValue, VideoFrame } from "./video-frame.ts";
 import { parseVideoOptions, type VideoConfig, type VideoOptions } from "./video-options.ts";
 
 /** Times that differ by less are one. */

@@ -2,8 +2,8 @@
 
 import type { DescField } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import type { Detection } from "../detector/detection.ts";
-import { round } from "../service/result-json.ts";
+import type { Detection } from "../tasks/detect/detection.ts";
+import { round } from "../tasks/detect/result-json.ts";
 import type { Field } from "./broker.ts";
 import type { FrameMessage } from "./frame-message.ts";
 import { DetectionSchema, DetectionsSchema, TimingsSchema } from "./messages.js";

@@ -1,7 +1,7 @@
 /** @module BackOff: how long to wait before a server is tried again, and work that is tried until it is done. */
 
 import { RedisError } from "../core/errors.ts";
-import { pause } from "../core/pause.ts";
+import { pause } from "../core/settle.ts";
 
 /** Bounds of the waiting, milliseconds. */
 export interface BackOffBounds {

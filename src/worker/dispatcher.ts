@@ -1,21 +1,18 @@
 /** @module Dispatcher: frames from the streams through the detector to their answers, several at a time. */
 
+import type { DetectOptions } from "../api/detector-config.ts";
 import { DecodeStalledError, ImageError } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
-import { RepeatedLine } from "../core/repeated-line.ts";
+import { logger, RepeatedLine } from "../core/log.ts";
 import { formatDuration } from "../core/units.ts";
-import type { DetectionResult } from "../detector/detection.ts";
-import type { DetectOptions } from "../detector/detector-config.ts";
 import type { ImageSource } from "../image/source.ts";
+import type { DetectionResult } from "../tasks/detect/detection.ts";
 import { type Answer, type AnswerFormat, type AnswerTimings, answerFields, NO_TIMINGS } from "./answer-message.ts";
 import { Retries } from "./back-off.ts";
 import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
 import { type FrameMessage, pictureOf, readFrame, UNREADABLE_FRAME, unreadableFrame } from "./frame-message.ts";
-import { FrameQueue } from "./frame-queue.ts";
-import { type HeldFrame, keyOf, titleOf } from "./held-frame.ts";
-import { applyRule, type SourceBook } from "./source-book.ts";
+import type { WorkerMetrics } from "./health.ts";
+import { applyRule, FrameQueue, type HeldFrame, keyOf, type SourceBook, titleOf } from "./held-frame.ts";
 import type { WorkerConfig } from "./worker-config.ts";
-import type { WorkerMetrics } from "./worker-metrics.ts";
 
 /** The one thing a worker needs of a detector. */
 export interface FrameDetector {

@@ -1,8 +1,10 @@
 /** @module HeldFrame: a frame from when it was read until it is answered, dropped or left. */
 
+import { type DetectConfig, type DetectOptions, nmsOptionsOf } from "../api/detector-config.ts";
+import type { Detection } from "../tasks/detect/detection.ts";
 import type { StreamEntry } from "./broker.ts";
 import type { FrameMessage } from "./frame-message.ts";
-import type { SourceRule } from "./source-book.ts";
+import type { SourceConfig, WorkerConfig } from "./worker-config.ts";
 
 /** A frame this worker is responsible for. */
 export interface HeldFrame {
@@ -28,4 +30,126 @@ export function keyOf({ stream, id }: Pick<StreamEntry, "stream" | "id">): strin
 /** What to call an entry in messages. */
 export function titleOf({ stream, id }: Pick<StreamEntry, "stream" | "id">): string {
   return `frame ${id} of ${JSON.stringify(stream)}`;
+}
+
+/** The rules of one source. */
+export interface SourceRule {
+  readonly policy: "all" | "latest";
+  /** Lowest score that is kept. */
+  readonly threshold: number;
+  /** Ids of the classes to keep; `undefined`: all. */
+  readonly classIds: ReadonlySet<number> | undefined;
+  /** Pixels; `undefined`: boxes at the edge are kept. */
+  readonly edgeMargin: number | undefined;
+}
+
+/**
+ * The rules of all sources. The detector runs every frame with the same options, the lowest threshold of all, so that
+ * frames of several sources fit into one batch; what a source does not want is left out afterwards, which changes
+ * nothing else: a box never suppresses one with a higher score, and classes are suppressed apart.
+ */
+export class SourceBook {
+  /** Options of every call of the detector; `undefined`: those it was loaded with. */
+  readonly detectOptions: DetectOptions | undefined;
+  /** True if the policy of any source is `latest`. */
+  readonly hasLatest: boolean;
+  readonly #default: SourceRule;
+  readonly #rules: ReadonlyMap<string, SourceRule>;
+
+  /**
+   * @param detect what the detector was loaded with
+   * @param labels the model's
+   * @throws {OptionError} If a class is none of the model's
+   */
+  constructor(config: WorkerConfig, detect: DetectConfig, labels: readonly string[]) {
+    const ruleOf = ({ policy, threshold, classes, edgeMargin }: SourceConfig): SourceRule => ({
+      policy,
+      threshold: threshold ?? detect.threshold,
+      classIds: classes === undefined ? undefined : nmsOptionsOf({ ...detect, classes }, labels).classIds,
+      edgeMargin,
+    });
+    this.#default = ruleOf(config.rules);
+    this.#rules = new Map([...config.sources].map(([id, rules]) => [id, ruleOf(rules)]));
+    const all = [this.#default, ...this.#rules.values()];
+    const threshold = Math.min(...all.map((rule) => rule.threshold));
+    this.detectOptions = threshold === detect.threshold ? undefined : { threshold };
+    this.hasLatest = all.some(({ policy }) => policy === "latest");
+  }
+
+  /** The rules of a source. */
+  of(sourceId: string): SourceRule {
+    return this.#rules.get(sourceId) ?? this.#default;
+  }
+}
+
+/** What is left of a frame's detections under the rules of its source. @param width of the frame, pixels */
+export function applyRule(
+  detections: readonly Detection[],
+  { threshold, classIds, edgeMargin }: SourceRule,
+  [width, height]: readonly [width: number, height: number],
+): readonly Detection[] {
+  return detections.filter(({ score, classId, box: [x1, y1, x2, y2] }) => {
+    if (score < threshold || classIds?.has(classId) === false) return false;
+    if (edgeMargin === undefined) return true;
+    return x1 > edgeMargin && y1 > edgeMargin && x2 < width - edgeMargin && y2 < height - edgeMargin;
+  });
+}
+
+/** A line in which a newer frame may push out an older one of its source. */
+export class FrameQueue {
+  /** In order; a Map keeps it, and finds a frame by its key. */
+  readonly #waiting = new Map<string, HeldFrame>();
+  /** By source with the policy `latest`: the one frame that waits. */
+  readonly #latest = new Map<string, HeldFrame>();
+
+  /** Number of frames that wait. */
+  get length(): number {
+    return this.#waiting.size;
+  }
+
+  /** Number of those that nothing can push out. */
+  get fixedLength(): number {
+    return this.#waiting.size - this.#latest.size;
+  }
+
+  /**
+   * Line up.
+   *
+   * @returns the frame that was pushed out: the older one of the two, which need not be the one that was there first
+   */
+  push(frame: HeldFrame): HeldFrame | undefined {
+    if (frame.rule.policy === "all") {
+      this.#waiting.set(frame.key, frame);
+      return undefined;
+    }
+    const source = `${frame.entry.stream}\0${frame.message.sourceId}`;
+    const former = this.#latest.get(source);
+    // What was claimed from a dead worker may be older than what waits.
+    if (former !== undefined && isOlder(frame.entry.id, former.entry.id)) return frame;
+    if (former !== undefined) this.#waiting.delete(former.key);
+    this.#latest.set(source, frame);
+    this.#waiting.set(frame.key, frame);
+    return former;
+  }
+
+  /** Take the frame that has waited longest. */
+  shift(): HeldFrame | undefined {
+    const [frame] = this.#waiting.values();
+    if (frame === undefined) return undefined;
+    this.#waiting.delete(frame.key);
+    if (frame.rule.policy === "latest") this.#latest.delete(`${frame.entry.stream}\0${frame.message.sourceId}`);
+    return frame;
+  }
+}
+
+/** Compare two ids of a stream: `milliseconds-number`. */
+export function isOlder(id: string, than: string): boolean {
+  const [ms = "0", number = "0"] = id.split("-");
+  const [thanMs = "0", thanNumber = "0"] = than.split("-");
+  return ms === thanMs ? isLess(number, thanNumber) : isLess(ms, thanMs);
+}
+
+/** Compare two whole numbers in digits: those of an id have 64 bits, more than a number holds. */
+function isLess(digits: string, than: string): boolean {
+  return digits.length === than.length ? digits < than : digits.length < than.length;
 }

@@ -5,8 +5,8 @@ import { logger } from "../core/log.ts";
 import { BackOff } from "./back-off.ts";
 import type { Broker } from "./broker.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { WorkerMetrics } from "./health.ts";
 import type { WorkerConfig } from "./worker-config.ts";
-import type { WorkerMetrics } from "./worker-metrics.ts";
 
 /** What an intake works with; all of it stays its owner's. */
 export interface IntakeParts {

@@ -2,11 +2,11 @@
 
 import { hostname } from "node:os";
 import { z } from "zod";
+import type { DetectorOptions } from "../api/detector-config.ts";
 import { message, OptionError } from "../core/errors.ts";
 import { nearestWord, parseOptions } from "../core/options.ts";
-import type { DetectorOptions } from "../detector/detector-config.ts";
 import { SERVED_DECODING } from "../image/decode-limits.ts";
-import { HOST_RULE, isHostName } from "../service/own-hosts.ts";
+import { HOST_RULE, isHostName } from "../service/listen.ts";
 import { redisAddress } from "./redis/redis-address.ts";
 
 /** What holds for the frames of one source; what is left out is the worker's own. */

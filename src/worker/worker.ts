@@ -1,23 +1,21 @@
 /** @module Worker: a detector behind the streams of a Redis server, one of several that share them. */
 
 import { basename } from "node:path";
+import { Detector } from "../api/detector.ts";
+import { type DetectConfig, parseDetectorOptions } from "../api/detector-config.ts";
+import type { BackendInfo } from "../api/loaded-model.ts";
 import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { Detector } from "../detector/detector.ts";
-import { type DetectConfig, parseDetectorOptions } from "../detector/detector-config.ts";
-import type { BackendInfo } from "../detector/loaded-model.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
-import { STALLED_MS } from "../service/metrics.ts";
-import { warmStart } from "../service/warm-start.ts";
+import { STALLED_MS, warmStart } from "../service/metrics.ts";
 import type { Broker, StreamEntry } from "./broker.ts";
 import { Dispatcher, type DispatchRules, type FrameDetector } from "./dispatcher.ts";
-import { startHealthServer } from "./health-server.ts";
+import { startHealthServer, WorkerMetrics } from "./health.ts";
+import { SourceBook } from "./held-frame.ts";
 import { Intake } from "./intake.ts";
 import { redisAddress } from "./redis/redis-address.ts";
 import { RedisBroker } from "./redis/redis-broker.ts";
-import { SourceBook } from "./source-book.ts";
 import { parseWorkerOptions, type WorkerConfig, type WorkerOptions } from "./worker-config.ts";
-import { WorkerMetrics } from "./worker-metrics.ts";
 
 /** What a worker does with its detector. */
 export interface WorkerDetector extends FrameDetector {

@@ -9,7 +9,7 @@ import { inRounds } from "../../bench/support/rounds.ts";
 import { driftOf, medianOf, quantileOf, Samples, summarise, tailFigures } from "../../bench/support/samples.ts";
 import { stageNames } from "../../bench/support/stage-names.ts";
 import { digits, formatWithUnit } from "../../bench/support/units.ts";
-import type { FrameRecord } from "../../src/pipeline/frame-trace.ts";
+import type { FrameRecord } from "../../src/runtime/backend.ts";
 
 test("percentiles are nearest ranks of all samples, whatever their order", () => {
   const samples = Array.from({ length: 1000 }, (_, at) => ((at * 7919) % 1000) + 1);

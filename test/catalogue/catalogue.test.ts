@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
 import { catalogue, DEFAULT_MODEL, findEntry } from "../../src/catalogue/catalogue.ts";
 import { fitsIntegrity } from "../../src/catalogue/download.ts";
-import { licenceLine } from "../../src/catalogue/entry.ts";
-import { entryPath } from "../../src/catalogue/store.ts";
+import { entryPath, licenceLine } from "../../src/catalogue/store.ts";
 
 test("catalogue entries are pinned: unique names and paths, exact versions, whole hashes", () => {
   expect(new Set(catalogue.map((entry) => entry.name)).size).toBe(catalogue.length);

@@ -1,7 +1,6 @@
 /** @module FakeRegistry: a package registry on this machine, for downloads that go wrong on purpose. */
 
-import type { CatalogueEntry } from "../../src/catalogue/entry.ts";
-import { sha256 } from "../../src/catalogue/store.ts";
+import { type CatalogueEntry, sha256 } from "../../src/catalogue/store.ts";
 
 /** How the registry misbehaves; each answer of the tarball may differ. */
 export interface FakeRegistryOptions {

@@ -16,7 +16,7 @@ import type { Component, ComponentBuild } from "../../src/catalogue/component.ts
 import { fetchLicence, type Installed, install } from "../../src/catalogue/install.ts";
 import { buildState, libraryFolder, removeComponent } from "../../src/catalogue/library-folder.ts";
 import { runClient } from "../../src/catalogue/package-client.ts";
-import { storageError } from "../../src/catalogue/storage-error.ts";
+import { storageError } from "../../src/catalogue/store.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { temporaryPath } from "../../src/core/whole-file.ts";

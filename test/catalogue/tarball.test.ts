@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { gzipSync } from "node:zlib";
-import { readTarball } from "../../src/catalogue/tarball.ts";
+import { readTarball } from "../../src/catalogue/pull.ts";
 
 /** One file of an archive, as POSIX tar has it: a header and the bytes, filled up. */
 function member(name: string, bytes: Uint8Array, type = "0", byteLength = bytes.length): Buffer {

@@ -13,12 +13,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { engineOptions } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { parseWords } from "../../src/cli/args.ts";
 import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../../src/cli/build-flags.ts";
-import { engineOptions } from "../../src/pipeline/gpu/gpu-backend.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
-import { EngineCache } from "../../src/tensorrt/engine-cache.ts";
-import { FileLock } from "../../src/tensorrt/file-lock.ts";
+import { EngineCache, FileLock } from "../../src/tensorrt/engine-cache.ts";
 import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";

@@ -2,11 +2,11 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Detector } from "../../src/api/detector.ts";
 import { closeAfter, detectAll, type PictureStream } from "../../src/cli/detect-all.ts";
 import { ClosedError, ImageError } from "../../src/core/errors.ts";
-import type { DetectionResult } from "../../src/detector/detection.ts";
-import { Detector } from "../../src/detector/detector.ts";
 import { encodeImage } from "../../src/image/encode.ts";
+import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 

@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { untilAborted } from "../../src/cli/detect-arriving.ts";
-import { operandKind } from "../../src/cli/operand-kind.ts";
+import { operandKind } from "../../src/cli/pictures.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";

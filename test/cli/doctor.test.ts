@@ -3,9 +3,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatFindings, isHealthy } from "../../src/cli/doctor/finding.ts";
-import { driverVersion } from "../../src/cli/doctor/gpu.ts";
-import { faultsOf, whyUnusable } from "../../src/cli/doctor/library-faults.ts";
-import { installCommand, systemIds } from "../../src/cli/doctor/system-package.ts";
+import { driverVersion, faultsOf, installCommand, systemIds, whyUnusable } from "../../src/cli/doctor/gpu.ts";
 import { choiceOf, type GpuFindings } from "../../src/cli/doctor/verdict.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import { LibraryLoadError } from "../../src/core/errors.ts";

@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readAnnotations } from "../../src/cli/coco-ids.ts";
+import { readAnnotations } from "../../src/cli/formats.ts";
 import { expandPictures, isReadOnce, localOperand, outputNames } from "../../src/cli/pictures.ts";
 import { overwritten } from "../../src/core/stats-of.ts";
 import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";

@@ -1,15 +1,21 @@
 import { expect, test } from "bun:test";
-import { categoryNumbers, checkImageNumbers, imageNumbers } from "../../src/cli/coco-ids.ts";
-import { cocoFormat } from "../../src/cli/format-coco.ts";
-import { jsonFormat, jsonLinesFormat } from "../../src/cli/format-json.ts";
-import { tableFormat } from "../../src/cli/format-table.ts";
-import { formatYolo } from "../../src/cli/format-yolo.ts";
-import type { PictureResult, ResultFormat } from "../../src/cli/result-format.ts";
-import { textSink } from "../../src/cli/result-sink.ts";
+import {
+  categoryNumbers,
+  checkImageNumbers,
+  cocoFormat,
+  formatYolo,
+  imageNumbers,
+  jsonFormat,
+  jsonLinesFormat,
+  type PictureResult,
+  type ResultFormat,
+  tableFormat,
+} from "../../src/cli/formats.ts";
+import { textSink } from "../../src/cli/result-target.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import type { Output } from "../../src/core/whole-file.ts";
-import type { DetectionResult } from "../../src/detector/detection.ts";
-import { COCO_80, COCO_91 } from "../../src/model/coco.ts";
+import { COCO_80, COCO_91 } from "../../src/model/labels.ts";
+import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 
 const RESULT: DetectionResult = {
   width: 200,

@@ -1,8 +1,6 @@
 import { expect, test } from "bun:test";
-import { BuildProgressView, formatBuild } from "../../src/cli/build-progress.ts";
-import { formatProgress, Progress } from "../../src/cli/progress.ts";
-import { hasColour, paintOf, Terminal } from "../../src/cli/terminal.ts";
-import { alignRows } from "../../src/cli/text-table.ts";
+import { BuildProgressView, formatBuild, formatProgress, Progress } from "../../src/cli/progress.ts";
+import { alignRows, hasColour, paintOf, Terminal } from "../../src/cli/terminal.ts";
 
 interface Screen {
   readonly isTTY: boolean;

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import manifest from "../../package.json" with { type: "json" };
-import { gpuUnavailable } from "../../src/pipeline/gpu/gpu-accelerator.ts";
+import { gpuUnavailable } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { runCli, runProcess } from "./run-cli.ts";
 

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
-import { Complaints } from "../../src/cli/complaints.ts";
-import type { PictureSaver } from "../../src/cli/save-pictures.ts";
+import { Complaints } from "../../src/cli/pictures.ts";
+import { writePictures } from "../../src/cli/result-target.ts";
+import type { PictureSaver } from "../../src/cli/save.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
-import { writePictures } from "../../src/cli/write-pictures.ts";
 import { ImageError } from "../../src/core/errors.ts";
-import type { DetectionResult } from "../../src/detector/detection.ts";
+import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 
 const result: DetectionResult = {
   detections: [{ label: "cat", classId: 0, score: 0.5, box: [0, 0, 1, 1] }],

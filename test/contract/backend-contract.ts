@@ -5,8 +5,8 @@ import { ClosedError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
-import type { DetectionBlock } from "../../src/model/detection-block.ts";
-import type { Selection } from "../../src/model/selection.ts";
+import type { DetectionBlock } from "../../src/model/rows.ts";
+import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import type { BackendOptions, DetectBackend, DetectSlot } from "../support/backends.ts";
 import { chance } from "../support/chance.ts";
 import { flatPicture } from "../support/flat-picture.ts";
@@ -15,7 +15,7 @@ import { openDetector } from "../support/open-detector.ts";
 import { withOrientation } from "../support/pictures.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
-const all: Selection = { threshold: 0.1, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
+const all: NmsOptions = { threshold: 0.1, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
 const size = [64, 64] as const;
 
 const CAT_AND_DOG = { names: "{0: 'cat', 1: 'dog'}", stride: "32" };
@@ -87,7 +87,7 @@ export function testBackend(
   test(`${name}: the selection decides what is kept`, () =>
     withSlot(async (slot) => {
       const picture = [flatPicture(64, 64, 255)];
-      const scores = async (selection: Partial<Selection>): Promise<number[]> => {
+      const scores = async (selection: Partial<NmsOptions>): Promise<number[]> => {
         const [block] = await slot.run(picture, size, { ...all, ...selection });
         return rowsOf(block!).map((row) => row.score);
       };

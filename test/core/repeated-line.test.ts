@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { RepeatedLine } from "../../src/core/repeated-line.ts";
+import { RepeatedLine } from "../../src/core/log.ts";
 
 test("RepeatedLine tells ten lines in five seconds, and then the number of the others", () => {
   const told: string[] = [];

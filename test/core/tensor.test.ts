@@ -1,8 +1,19 @@
 import { expect, test } from "bun:test";
-import { allocate, bytesPerElement, DTYPES, viewOf } from "../../src/core/dtype.ts";
 import { ArgumentError, ShapeError } from "../../src/core/errors.ts";
-import { fitsShape, formatShape, isDynamic, sameShape, volume } from "../../src/core/shape.ts";
-import { createTensor, formatTensorInfo, tensorOf } from "../../src/core/tensor.ts";
+import {
+  allocate,
+  bytesPerElement,
+  createTensor,
+  DTYPES,
+  fitsShape,
+  formatShape,
+  formatTensorInfo,
+  isDynamic,
+  sameShape,
+  tensorOf,
+  viewOf,
+  volume,
+} from "../../src/core/tensor.ts";
 import { formatBytes, formatDuration } from "../../src/core/units.ts";
 
 test("allocate() gives zeroed arrays of the dtype's width over their own buffer", () => {

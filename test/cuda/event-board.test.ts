@@ -4,7 +4,7 @@ import { fakeCudaTest } from "../support/fake-cuda.ts";
 fakeCudaTest("EventBoard.watch() takes in an event that is given a place while it runs", async (runOnFakeCuda) => {
   const output = await runOnFakeCuda(
     `
-    const { EventBoard } = await import("./src/cuda/event-board.ts");
+    const { EventBoard } = await import("./src/cuda/event-waits.ts");
     const board = new EventBoard();
     const NOT_READY = 600;
     const early = board.add(NOT_READY);

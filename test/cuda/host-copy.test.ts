@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ArgumentError } from "../../src/core/errors.ts";
-import { copyHost } from "../../src/cuda/host-copy.ts";
-import { addressOf } from "../../src/ffi/pointer.ts";
+import { copyHost } from "../../src/cuda/copy.ts";
+import { addressOf } from "../../src/ffi/memory.ts";
 import { SHIM_STATUS, shim } from "../../src/ffi/shim.ts";
 import { chance } from "../support/chance.ts";
 
@@ -39,7 +39,7 @@ test("copyHost() is whole each time, 3,000 times over, with pauses that let its 
 });
 
 test("copyHost() may be called by several JS threads at once", async () => {
-  const url = new URL("../../src/cuda/host-copy.ts", import.meta.url).href;
+  const url = new URL("../../src/cuda/copy.ts", import.meta.url).href;
   const program = `
     import { copyHost } from ${JSON.stringify(url)};
     const source = new Uint8Array(3_000_000), target = new Uint8Array(3_000_000);

@@ -1,9 +1,9 @@
 import { ptr } from "bun:ffi";
 import { expect, test } from "bun:test";
 import { ArgumentError } from "../../src/core/errors.ts";
-import type { DevicePtr } from "../../src/core/handle.ts";
-import { KernelArguments, layOut } from "../../src/cuda/kernel-arguments.ts";
-import { nativeView } from "../../src/ffi/pointer.ts";
+import type { DevicePtr } from "../../src/core/units.ts";
+import { KernelArguments, layOut } from "../../src/cuda/kernel.ts";
+import { nativeView } from "../../src/ffi/memory.ts";
 
 const address = (value: number): DevicePtr => value as DevicePtr;
 

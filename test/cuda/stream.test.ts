@@ -6,12 +6,12 @@ fakeCudaTest("Stream that is closed takes no more work: CUDA would follow its ha
     const { Device } = await import("./src/cuda/device.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
     const { Event } = await import("./src/cuda/event.ts");
-    const { Module } = await import("./src/cuda/module.ts");
+    const { Module } = await import("./src/cuda/kernel.ts");
     const { Graph } = await import("./src/cuda/graph.ts");
     const { DeviceBuffer } = await import("./src/cuda/device-buffer.ts");
     const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
     const { copyOnDevice, copyToDevice, copyToHost, fill } = await import("./src/cuda/copy.ts");
-    const { layOut } = await import("./src/cuda/kernel-arguments.ts");
+    const { layOut } = await import("./src/cuda/kernel.ts");
     using device = Device.open(0);
     using buffer = DeviceBuffer.create("u8", [7], { device });
     using other = DeviceBuffer.create("u8", [7], { device });

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { NVJPEG_WHEELS, NVRTC_WHEEL, RUNTIME_WHEELS, type Wheel, wheelFolder } from "../../scripts/cuda-wheels.ts";
-import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver-symbols.ts";
+import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver.ts";
 import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime-symbols.ts";
 import type { SymbolTable } from "../../src/ffi/library.ts";
 import {
@@ -15,8 +15,8 @@ import {
   NVJPEG_OUTPUT_RGBI,
   NVJPEG_STATUSES,
   NVJPEG_SYMBOLS,
-} from "../../src/ffi/nvjpeg-symbols.ts";
-import { NVRTC_SYMBOLS } from "../../src/ffi/nvrtc-symbols.ts";
+} from "../../src/ffi/nvjpeg.ts";
+import { NVRTC_SYMBOLS } from "../../src/ffi/nvrtc.ts";
 
 const HANDLES =
   /\b(cuda\w+_t|CU(context|module|function|stream|event|deviceptr)|nvrtcProgram|nvjpeg(Handle|JpegState)_t)\b/;

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { RUNTIME_WHEELS, wheelFolder } from "../../scripts/cuda-wheels.ts";
-import { cudaUnavailable } from "../../src/cuda/probe.ts";
+import { cudaUnavailable } from "../../src/cuda/device.ts";
 
 const root = join(import.meta.dir, "../..");
 

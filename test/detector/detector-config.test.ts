@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
-import { OptionError } from "../../src/core/errors.ts";
 import {
   type DetectorOptions,
+  nmsOptionsOf,
   parseDetectOptions,
   parseDetectorOptions,
-  selectionOf,
-} from "../../src/detector/detector-config.ts";
+} from "../../src/api/detector-config.ts";
+import { OptionError } from "../../src/core/errors.ts";
 import { DEFAULT_BACKEND_OPTIONS } from "../support/backends.ts";
 
 test("parseDetectorOptions() leaves to the machine what the caller leaves out", () => {
@@ -72,10 +72,10 @@ test("parseDetectOptions() takes a signal, and nothing else in its place", () =>
   expect(() => parseDetectOptions({ signal: {} as AbortSignal }, defaults)).toThrow("an AbortSignal");
 });
 
-test("selectionOf() keeps every class that has the name, and those that detections call by their number", () => {
+test("nmsOptionsOf() keeps every class that has the name, and those that detections call by their number", () => {
   const config = parseDetectorOptions({}).detect;
   const idsOf = (...classes: string[]): number[] => {
-    const { classIds } = selectionOf({ ...config, classes }, ["cat", "dog", "cat", ""]);
+    const { classIds } = nmsOptionsOf({ ...config, classes }, ["cat", "dog", "cat", ""]);
     return [...classIds!];
   };
   expect(idsOf("cat")).toEqual([0, 2]);
@@ -83,10 +83,10 @@ test("selectionOf() keeps every class that has the name, and those that detectio
   expect(() => idsOf("")).toThrow(OptionError);
 });
 
-test("selectionOf() lists the names of a model of thousands of classes no further than helps", () => {
+test("nmsOptionsOf() lists the names of a model of thousands of classes no further than helps", () => {
   const config = { ...parseDetectorOptions({}).detect, classes: ["xylophone"] };
   const labels = Array.from({ length: 5000 }, (_, id) => `kind ${id}`);
-  expect(() => selectionOf(config, labels)).toThrow("kind 98, kind 99, …");
+  expect(() => nmsOptionsOf(config, labels)).toThrow("kind 98, kind 99, …");
 });
 
 test("the options of the pre-processing are checked one by one", () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Detector } from "../../src/detector/detector.ts";
+import { Detector } from "../../src/api/detector.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { type InitializerSpec, type NodeSpec, onnxModel, type ValueSpec } from "../support/onnx-writer.ts";
 

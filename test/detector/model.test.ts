@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import { Model } from "../../src/api/model.ts";
 import { ModelError, OptionError } from "../../src/core/errors.ts";
-import { Model } from "../../src/detector/model.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { nearestModel } from "../support/image-models.ts";
 import { toyDetector } from "../support/toy-detector.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { Detector } from "../../src/detector/detector.ts";
-import type { DetectorOptions } from "../../src/detector/detector-config.ts";
+import { Detector } from "../../src/api/detector.ts";
+import type { DetectorOptions } from "../../src/api/detector-config.ts";
 import { pulled } from "../support/catalogue.ts";
 import { sharedFile } from "../support/shared.ts";
 

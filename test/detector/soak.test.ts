@@ -1,7 +1,7 @@
 import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
+import { Detector } from "../../src/api/detector.ts";
 import { ImageError } from "../../src/core/errors.ts";
-import { Detector } from "../../src/detector/detector.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import { flatPicture } from "../support/flat-picture.ts";

@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
+import { Detector } from "../../src/api/detector.ts";
+import { inOrder, type StreamResult, type StreamSummary } from "../../src/api/stream.ts";
 import { ClosedError, ImageError, OptionError } from "../../src/core/errors.ts";
-import type { DetectionResult } from "../../src/detector/detection.ts";
-import { Detector } from "../../src/detector/detector.ts";
-import { inOrder, type StreamResult, type StreamSummary } from "../../src/detector/stream.ts";
 import type { Image } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
-import { MicroBatcher } from "../../src/pipeline/micro-batcher.ts";
-import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { MicroBatcher } from "../../src/runtime/batcher.ts";
+import { Pipeline } from "../../src/runtime/pipeline.ts";
+import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { WatchedBackend } from "../support/watched-backend.ts";

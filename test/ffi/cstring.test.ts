@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { ArgumentError } from "../../src/core/errors.ts";
-import { cString, readCString } from "../../src/ffi/cstring.ts";
-import { addressOf } from "../../src/ffi/pointer.ts";
+import { addressOf, cString, readCString } from "../../src/ffi/memory.ts";
 
 test("cString() is UTF-8 with one NUL, over an ArrayBuffer of its own", () => {
   const bytes = cString("aü€");

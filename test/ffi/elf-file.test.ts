@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { elfFault } from "../../src/ffi/elf-file.ts";
+import { elfFault } from "../../src/ffi/library.ts";
 
 const LIBM = "/lib/x86_64-linux-gnu/libm.so.6";
 const SHIM = join(import.meta.dir, "../../native/prebuilt");

@@ -1,9 +1,7 @@
 import { dlopen } from "bun:ffi";
 import { expect, test } from "bun:test";
-import { cString } from "../../src/ffi/cstring.ts";
-import { bindTable, memberAddress } from "../../src/ffi/function-table.ts";
-import { addressOf } from "../../src/ffi/pointer.ts";
-import { OutCells } from "../../src/ffi/scratch.ts";
+import { addressOf, cString, OutCells } from "../../src/ffi/memory.ts";
+import { bindTable, memberAddress } from "../../src/ffi/onnxruntime.ts";
 
 const isLinux = process.platform === "linux";
 

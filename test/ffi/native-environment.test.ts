@@ -1,7 +1,7 @@
 import { CString, dlopen, type Pointer } from "bun:ffi";
 import { afterEach, expect, test } from "bun:test";
 import { join } from "node:path";
-import { cString } from "../../src/ffi/cstring.ts";
+import { cString } from "../../src/ffi/memory.ts";
 import { setNativeDefault } from "../../src/ffi/native-environment.ts";
 
 const NAME = "BUN_TENSORRT_TEST_VARIABLE";

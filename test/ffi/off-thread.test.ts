@@ -2,9 +2,8 @@ import { dlopen } from "bun:ffi";
 import { expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { cString } from "../../src/ffi/cstring.ts";
+import { addressOf, cString } from "../../src/ffi/memory.ts";
 import { type OffThreadFunction, type OffThreadType, offThread } from "../../src/ffi/off-thread.ts";
-import { addressOf } from "../../src/ffi/pointer.ts";
 
 const isLinux = process.platform === "linux";
 

@@ -1,9 +1,7 @@
 import { expect, test } from "bun:test";
-import { cString, readCString } from "../../src/ffi/cstring.ts";
+import { addressOf, cString, nativeView, OutCells, readCString } from "../../src/ffi/memory.ts";
 import { openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
 import { ORT_API } from "../../src/ffi/onnxruntime-symbols.ts";
-import { addressOf, nativeView } from "../../src/ffi/pointer.ts";
-import { OutCells } from "../../src/ffi/scratch.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 
 type Api = ReturnType<typeof openOnnxRuntime>["api"];

@@ -3,12 +3,9 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cString } from "../../src/ffi/cstring.ts";
 import { candidatePaths } from "../../src/ffi/library.ts";
-import { ONNXRUNTIME, openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
-import { testOnnxRuntime } from "../../src/ffi/onnxruntime-self-test.ts";
-import { addressOf } from "../../src/ffi/pointer.ts";
-import { OutCells } from "../../src/ffi/scratch.ts";
+import { addressOf, cString, OutCells } from "../../src/ffi/memory.ts";
+import { ONNXRUNTIME, openOnnxRuntime, testOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
 
 const named = process.env.BUN_TENSORRT_ONNXRUNTIME;
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { addressOf, nativeView } from "../../src/ffi/pointer.ts";
+import { addressOf, nativeView } from "../../src/ffi/memory.ts";
 
 test("addressOf() is the view's own first byte", () => {
   const buffer = new ArrayBuffer(64);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ArgumentError } from "../../src/core/errors.ts";
-import { OutCells } from "../../src/ffi/scratch.ts";
+import { OutCells } from "../../src/ffi/memory.ts";
 
 test("OutCells reads what was written as 64 bits, in the type that is asked for", () => {
   const out = new OutCells(3);

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { selfTest } from "../../src/ffi/self-test.ts";
+import { selfTest } from "../../src/ffi/library.ts";
 
 test("selfTest() passes vectors whose answer is the expected one", () => {
   expect(

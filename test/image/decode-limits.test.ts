@@ -5,9 +5,8 @@ import { DecodeStalledError, DecodeTimeoutError, ImageError } from "../../src/co
 import { setLogSink } from "../../src/core/log.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import { DecodeGate } from "../../src/image/decode-gate.ts";
-import { assertLongEnough } from "../../src/image/decode-limits.ts";
+import { assertLongEnough, firstTiffPage, readTiffBlocks } from "../../src/image/decode-limits.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
-import { firstTiffPage, readTiffBlocks } from "../../src/image/tiff-blocks.ts";
 import { bareTiff, blurredSvg, flatWebp, manyScans, pagedTiff, stripTiff, tiledTiff } from "../support/hostile.ts";
 import { hasTurboJpeg, paint, paintedJpeg, sharpOf, withoutTurboJpeg } from "../support/pictures.ts";
 
@@ -55,9 +54,9 @@ test("programs of our own have no loader of libvips but those of what is decoded
   const script = `
     import sharp from "sharp";
     import { decodeImage } from "./src/image/decode.ts";
-    import { drawDetections } from "./src/image/paint.ts";
+    import { drawDetections } from "./src/tasks/detect/draw.ts";
     import { imageOf } from "./src/image/image.ts";
-    import { confineSharp } from "./src/image/sharp-library.ts";
+    import { confineSharp } from "./src/image/sharp.ts";
     confineSharp();
     const said = [];
     const told = (work) => work.then((value) => said.push(value), (error) => said.push(error.message.split("\\n")[0]));

@@ -1,10 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import { classColour, readableOn } from "../../src/image/class-colour.ts";
-import { GlyphMasks } from "../../src/image/glyph-mask.ts";
+import { drawableText, GlyphMasks } from "../../src/image/glyphs.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
-import { drawDetections, type LabelledBox, paintDetections } from "../../src/image/paint.ts";
-import { drawableText } from "../../src/image/stroke-font.ts";
+import { drawDetections, type LabelledBox, paintDetections } from "../../src/tasks/detect/draw.ts";
 import { paint } from "../support/pictures.ts";
 
 const LABELS =

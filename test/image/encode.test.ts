@@ -4,8 +4,8 @@ import { ImageError, OptionError, ShapeError } from "../../src/core/errors.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
-import { drawDetections } from "../../src/image/paint.ts";
-import { tightRgb } from "../../src/image/rgb.ts";
+import { tightRgb } from "../../src/image/nv12.ts";
+import { drawDetections } from "../../src/tasks/detect/draw.ts";
 import { largestDifference, paint } from "../support/pictures.ts";
 
 const picture = paint(37, 21);

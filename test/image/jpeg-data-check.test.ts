@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import sharp, { type JpegOptions } from "sharp";
 import { ImageError } from "../../src/core/errors.ts";
-import { isDataWhole } from "../../src/image/jpeg-data-check.ts";
+import { isDataWhole } from "../../src/image/jpeg-markers.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import { routeJpeg } from "../../src/nvjpeg/jpeg-route.ts";
 import { chance } from "../support/chance.ts";

@@ -1,9 +1,8 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
 import { decodeImage } from "../../src/image/decode.ts";
-import { readJpegMarkers } from "../../src/image/jpeg-markers.ts";
-import { repairedJpegs } from "../../src/image/jpeg-repair.ts";
-import { readJpegScans } from "../../src/image/jpeg-scans.ts";
+import { repairedJpegs } from "../../src/image/jpeg-decoder.ts";
+import { readJpegMarkers, readJpegScans } from "../../src/image/jpeg-markers.ts";
 import type { DecodedImage } from "../../src/image/picture-decoder.ts";
 import { chance } from "../support/chance.ts";
 import { jpegFixture } from "../support/jpegs.ts";

@@ -6,12 +6,11 @@ import { decodeImage } from "../../src/image/decode.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import { FITS } from "../../src/image/geometry.ts";
 import { byteLengthOf, type ImageLayout, imageOf, yuvStandardOf } from "../../src/image/image.ts";
-import { tightNv12 } from "../../src/image/nv12.ts";
-import { drawDetections, paintDetections } from "../../src/image/paint.ts";
+import { packedImage, tightNv12, tightRgb } from "../../src/image/nv12.ts";
 import { type Preprocessing, RESIZES, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../src/image/preprocessor.ts";
-import { packedImage, tightRgb } from "../../src/image/rgb.ts";
 import { yuvOf } from "../../src/image/yuv.ts";
+import { drawDetections, paintDetections } from "../../src/tasks/detect/draw.ts";
 import { nv12Pair } from "../support/nv12-pictures.ts";
 import { largestDifference } from "../support/pictures.ts";
 

@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
 import sharp from "sharp";
 import { ShapeError } from "../../src/core/errors.ts";
-import type { Orientation } from "../../src/image/exif.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { orient } from "../../src/image/orientation.ts";
+import { type Orientation, orient } from "../../src/image/orientation.ts";
 import { paint, sharpOf } from "../support/pictures.ts";
 
 const SIZES = [

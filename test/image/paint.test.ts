@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { classColour } from "../../src/image/class-colour.ts";
 import { imageOf, type PixelFormat } from "../../src/image/image.ts";
-import { drawDetections, paintDetections } from "../../src/image/paint.ts";
+import { drawDetections, paintDetections } from "../../src/tasks/detect/draw.ts";
 
 /** Black, with rows further apart than they are long; what lies between them is 7. */
 function canvas(width: number, height: number, format: PixelFormat = "RGB") {

@@ -2,9 +2,9 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { deflateSync } from "node:zlib";
 import sharp from "sharp";
-import { allocate } from "../../src/core/dtype.ts";
 import { ClosedError, ImageError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
+import { allocate } from "../../src/core/tensor.ts";
 import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import {
   hasPhotos,

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "bun";
-import { type DTypeMap, viewOf } from "../../src/core/dtype.ts";
+import { type DTypeMap, viewOf } from "../../src/core/tensor.ts";
 import { bytesPerPixel, imageOf, type PackedFormat, type PackedImage } from "../../src/image/image.ts";
 import type { Preprocessing } from "../../src/image/preprocessing.ts";
 

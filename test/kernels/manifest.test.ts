@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import manifest from "../../ptx/manifest.json";
-import { KernelArguments, layOut, type Parameter } from "../../src/cuda/kernel-arguments.ts";
+import { KernelArguments, layOut, type Parameter } from "../../src/cuda/kernel.ts";
 
 const root = join(import.meta.dir, "../..");
 

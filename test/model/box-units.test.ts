@@ -1,10 +1,9 @@
 import { expect, test } from "bun:test";
 import { ModelError } from "../../src/core/errors.ts";
 import { boxesToSource, place, type Region } from "../../src/image/geometry.ts";
-import { PixelCheck } from "../../src/model/box-units.ts";
-import { Candidates } from "../../src/model/candidates.ts";
-import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
-import { Selector } from "../../src/model/selector.ts";
+import { Candidates, createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import { Selector } from "../../src/tasks/detect/nms.ts";
+import { PixelCheck } from "../../src/tasks/detect/plausibility.ts";
 
 type Box = readonly [x1: number, y1: number, x2: number, y2: number];
 

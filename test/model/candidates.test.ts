@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Candidates } from "../../src/model/candidates.ts";
+import { Candidates } from "../../src/model/rows.ts";
 
 test("Candidates grow, keep their rows and their memory", () => {
   const candidates = new Candidates(0);

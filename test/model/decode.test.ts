@@ -1,12 +1,10 @@
 import { expect, test } from "bun:test";
-import { allocate, type DType } from "../../src/core/dtype.ts";
 import { ModelError, ShapeError } from "../../src/core/errors.ts";
-import { volume } from "../../src/core/shape.ts";
-import { type Tensor, tensorOf } from "../../src/core/tensor.ts";
-import { Candidates } from "../../src/model/candidates.ts";
-import { NumberSlice } from "../../src/model/decode/number-slice.ts";
-import type { Recognition } from "../../src/model/layout.ts";
-import { layoutNamed, recogniseModel } from "../../src/model/registry.ts";
+import { allocate, type DType, type Tensor, tensorOf, volume } from "../../src/core/tensor.ts";
+import type { ModelSpec } from "../../src/heads/head.ts";
+import { NumberSlice } from "../../src/heads/outputs.ts";
+import { headNamed, recogniseModel } from "../../src/heads/registry.ts";
+import { Candidates } from "../../src/model/rows.ts";
 import { chance } from "../support/chance.ts";
 import { type Declared, DYNAMIC_IMAGES, model } from "./model-infos.ts";
 
@@ -22,12 +20,12 @@ interface Run {
   readonly size?: readonly [width: number, height: number];
 }
 
-function decode(recognition: Recognition, outputs: Readonly<Record<string, Tensor>>, run: Run = {}): Candidates {
+function decode(recognition: ModelSpec, outputs: Readonly<Record<string, Tensor>>, run: Run = {}): Candidates {
   const { threshold = 0.5, index = 0, size = [64, 32] } = run;
   const candidates = new Candidates();
   const [inputWidth, inputHeight] = size;
   const input = { outputs: new Map(Object.entries(outputs)), index, inputWidth, inputHeight, threshold };
-  layoutNamed(recognition.layout).decode(recognition.plan, input, candidates);
+  headNamed(recognition.layout).decode(recognition.plan, input, candidates);
   return candidates;
 }
 

@@ -1,8 +1,6 @@
 /** @module Described tensors: the same numbers golden.py makes, from a generator's seed and ranges by channel. */
 
-import { allocate } from "../../src/core/dtype.ts";
-import { volume } from "../../src/core/shape.ts";
-import { type Tensor, tensorOf } from "../../src/core/tensor.ts";
+import { allocate, type Tensor, tensorOf, volume } from "../../src/core/tensor.ts";
 
 /** A tensor as golden.py describes it. */
 export interface TensorDescription {

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import type { Tensor } from "../../src/core/tensor.ts";
+import { gatherRows } from "../../src/heads/outputs.ts";
 import { place } from "../../src/image/geometry.ts";
-import { createDetectionBlock, type RowExtra } from "../../src/model/detection-block.ts";
-import { gatherRows } from "../../src/model/gather.ts";
+import { createDetectionBlock, type RowExtra } from "../../src/model/rows.ts";
 import { decodeCases } from "../support/decode-cases.ts";
 import { decodedOnCpu } from "../support/decoded.ts";
 

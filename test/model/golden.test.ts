@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TensorInfo } from "../../src/core/tensor.ts";
-import { Candidates } from "../../src/model/candidates.ts";
-import { LAYOUTS, layoutNamed, recogniseModel } from "../../src/model/registry.ts";
+import { HEADS, headNamed, recogniseModel } from "../../src/heads/registry.ts";
+import { Candidates } from "../../src/model/rows.ts";
 import { describedTensor, type TensorDescription } from "./described-tensor.ts";
 
 interface GoldenCase {
@@ -28,7 +28,7 @@ const cases: readonly GoldenCase[] = readFileSync(join(import.meta.dir, "golden.
 
 test("every layout has a golden case", () => {
   const covered = new Set(cases.map((one) => one.layout));
-  expect(LAYOUTS.map((layout) => layout.name).filter((name) => !covered.has(name))).toEqual([]);
+  expect(HEADS.map((layout) => layout.name).filter((name) => !covered.has(name))).toEqual([]);
 });
 
 for (const one of cases) {
@@ -46,7 +46,7 @@ for (const one of cases) {
     const tensors = new Map(one.outputs.map((output) => [output.name, describedTensor(output)]));
     const candidates = new Candidates(1);
     const input = { outputs: tensors, index, inputWidth, inputHeight, threshold };
-    layoutNamed(recognition.layout).decode(recognition.plan, input, candidates);
+    headNamed(recognition.layout).decode(recognition.plan, input, candidates);
     expect(candidates.count).toBe(one.expected.length);
     expect(candidates.dropped).toBe(0);
     for (const [row, [x1, y1, x2, y2, score, classId]] of one.expected.entries()) {

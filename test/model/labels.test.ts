@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { type LogSink, setLogSink } from "../../src/core/log.ts";
-import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../../src/model/coco.ts";
-import { labelOf, labelsFor, parseNames } from "../../src/model/labels.ts";
+import { COCO_80, COCO_91, COCO_CATEGORY_IDS, labelOf, labelsFor, parseNames } from "../../src/model/labels.ts";
 
 function logged(action: () => void): string[] {
   const lines: string[] = [];

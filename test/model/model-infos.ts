@@ -1,7 +1,6 @@
 /** @module Model infos: declarations of models for tests of recognition. */
 
-import type { DType } from "../../src/core/dtype.ts";
-import type { TensorInfo } from "../../src/core/tensor.ts";
+import type { DType, TensorInfo } from "../../src/core/tensor.ts";
 import type { ModelInfo } from "../../src/model/model-info.ts";
 
 /** `["output0", [1, 84, 8400]]`, f32 unless a dtype is added. */

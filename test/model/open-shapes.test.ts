@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import type { Shape } from "../../src/core/shape.ts";
-import { needsShapes, withShapes } from "../../src/model/open-shapes.ts";
-import { recogniseModel } from "../../src/model/registry.ts";
+import type { Shape } from "../../src/core/tensor.ts";
+import { recogniseModel } from "../../src/heads/registry.ts";
+import { needsShapes, withShapes } from "../../src/model/model-info.ts";
 import { DYNAMIC_IMAGES, model, ultralytics } from "./model-infos.ts";
 
 const open = (shape: Shape, metadata: Record<string, string> = {}): ReturnType<typeof model> =>

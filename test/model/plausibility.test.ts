@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
 import { place } from "../../src/image/geometry.ts";
-import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
-import { PlausibilityGuard } from "../../src/model/plausibility.ts";
+import { createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import { PlausibilityGuard } from "../../src/tasks/detect/plausibility.ts";
 
 const PLACEMENT = place(200, 100, 64, 64, "letterbox");
 

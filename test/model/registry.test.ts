@@ -1,13 +1,13 @@
 import { expect, test } from "bun:test";
 import { ModelError, OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
+import type { ModelSpec } from "../../src/heads/head.ts";
+import { HEADS, headNamed, recogniseModel } from "../../src/heads/registry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../../src/image/preprocessing.ts";
-import { COCO_80, COCO_91 } from "../../src/model/coco.ts";
-import type { Recognition } from "../../src/model/layout.ts";
-import { LAYOUTS, layoutNamed, recogniseModel } from "../../src/model/registry.ts";
+import { COCO_80, COCO_91 } from "../../src/model/labels.ts";
 import { type Declared, DYNAMIC_IMAGES, model, ultralytics } from "./model-infos.ts";
 
-function recognised(outputs: readonly Declared[], parts: Parameters<typeof model>[1] = {}): Recognition {
+function recognised(outputs: readonly Declared[], parts: Parameters<typeof model>[1] = {}): ModelSpec {
   return recogniseModel(model(outputs, parts), {});
 }
 
@@ -232,7 +232,7 @@ test("a side that the model fixes is the preferred one, where the other is open"
 test("[B, 1500, 6] is final where Ultralytics' metadata rules a grid out, and two classes are not the whole", () => {
   // YOLOv10 by max_det=1500, before the metadata told `end2end`; at 640 × 640 no grid has so many rows.
   for (const inputs of [[["images", [1, 3, 640, 640]]], [DYNAMIC_IMAGES]] as const) {
-    const rows = (classes: number): Recognition =>
+    const rows = (classes: number): ModelSpec =>
       recognised([["output0", [1, 1500, 6]]], { inputs, metadata: ultralytics(classes) });
     expect(rows(80).layout).toBe("yolo-end-to-end");
     expect(rows(1).layout).toBe("yolo-end-to-end");
@@ -252,7 +252,7 @@ test("[B, 300, 6] of two classes: the metadata tells RT-DETR from an end-to-end 
 });
 
 test("Ultralytics' RT-DETR gives rows from 8.4.47 on: six columns are two classes only of an older version", () => {
-  const read = (classes: number, columns: number, more: Record<string, string>): Recognition =>
+  const read = (classes: number, columns: number, more: Record<string, string>): ModelSpec =>
     recognised([["output0", [1, 300, columns]]], {
       metadata: ultralytics(classes, { head: "RTDETRDecoder", ...more }),
     });
@@ -289,7 +289,7 @@ test("pytorch-YOLOv4's boxes and confs: corners as fractions, stretched, no obje
 });
 
 test("LibreYOLO's metadata tells the family: corners, another layout, or what is not known and refused", () => {
-  const read = (family: string, shape: number[], more: Record<string, string> = {}): Recognition => {
+  const read = (family: string, shape: number[], more: Record<string, string> = {}): ModelSpec => {
     const metadata = { libreyolo_version: "1.6.0", model_family: family, task: "detect", letterbox_pad: "topleft" };
     const names = JSON.stringify(Object.fromEntries(Array.from({ length: 80 }, (_, id) => [id, `c${id}`])));
     return recognised([["output", shape]], { metadata: { ...metadata, names, ...more } });
@@ -311,7 +311,7 @@ test("LibreYOLO's metadata tells the family: corners, another layout, or what is
 });
 
 test("heads with boxes in fractions have a layout of their own, which is never recognised", () => {
-  const read = (layout: string | undefined): Recognition => recogniseModel(model([["o", [1, 84, 8400]]]), { layout });
+  const read = (layout: string | undefined): ModelSpec => recogniseModel(model([["o", [1, 84, 8400]]]), { layout });
   expect(read("yolo-fractions")).toMatchObject({ layout: "yolo-fractions", plan: { boxUnit: "fraction" } });
   expect(read(undefined).layout).toBe("yolo");
   expect(() => read("yolo-end-to-end-fractions")).toThrow(/do not fit the layout "yolo-end-to-end-fractions"/);
@@ -640,7 +640,7 @@ test("logits and pred_boxes: the number of classes tells sigmoid from softmax, e
 });
 
 test("Hugging Face's own classes: further outputs tell RT-DETR from DETR's kin, else the log says what is assumed", () => {
-  const read = (further: string[], classes = 7, layout?: string): ReturnType<typeof logged<Recognition>> => {
+  const read = (further: string[], classes = 7, layout?: string): ReturnType<typeof logged<ModelSpec>> => {
     const outputs: Declared[] = [
       ["logits", [-1, 300, classes]],
       ["pred_boxes", [-1, 300, 4]],
@@ -780,7 +780,7 @@ test("an unknown model is an error that lists its tensors and every layout with 
   expect(message).toContain(
     "  picture: f32 [1, 3, 480, 640]\noutputs:\n  restored: f32 [1, 480, 640, 3]\nlayouts known:",
   );
-  for (const { name, summary } of LAYOUTS) expect(message).toContain(`  ${name}: ${summary}\n`);
+  for (const { name, summary } of HEADS) expect(message).toContain(`  ${name}: ${summary}\n`);
   expect(message).toContain("\nHint: name the layout by the option `layout`");
 });
 
@@ -819,12 +819,12 @@ test("a layout that is forced and wrong is what the message tells of, where the 
   );
 });
 
-test("layoutNamed() knows every layout once, and names the nearest to a misspelt one", () => {
-  const names = LAYOUTS.map((layout) => layout.name);
+test("headNamed() knows every layout once, and names the nearest to a misspelt one", () => {
+  const names = HEADS.map((layout) => layout.name);
   expect(new Set(names).size).toBe(names.length);
-  for (const name of names) expect(layoutNamed(name).name).toBe(name);
-  expect(() => layoutNamed("yolo-x")).toThrow(OptionError);
-  expect(() => layoutNamed("yolxo")).toThrow(/none called "yolxo"\nHint: did you mean "yolox?"\?/);
+  for (const name of names) expect(headNamed(name).name).toBe(name);
+  expect(() => headNamed("yolo-x")).toThrow(OptionError);
+  expect(() => headNamed("yolxo")).toThrow(/none called "yolxo"\nHint: did you mean "yolox?"\?/);
   expect(() => recogniseModel(model([["o", [1, 84, 8400]]]), { layout: "nope nope" })).toThrow(
     /the layouts are yolo, /,
   );
@@ -852,7 +852,7 @@ test("COCO's names are assumed where the outputs do not tell the number of class
 });
 
 test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a line in the log says what is assumed", () => {
-  const deepstream = (rows: number, options: Parameters<typeof recogniseModel>[1] = {}): [Recognition, string[]] => {
+  const deepstream = (rows: number, options: Parameters<typeof recogniseModel>[1] = {}): [ModelSpec, string[]] => {
     const lines: string[] = [];
     const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
     try {

@@ -1,15 +1,12 @@
 import { expect, test } from "bun:test";
 import { ModelError } from "../../src/core/errors.ts";
-import { Candidates } from "../../src/model/candidates.ts";
-import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
-import { ScoreOrder } from "../../src/model/score-order.ts";
-import type { Selection } from "../../src/model/selection.ts";
-import { MAX_CANDIDATES, Selector } from "../../src/model/selector.ts";
+import { Candidates, createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import { MAX_CANDIDATES, type NmsOptions, ScoreOrder, Selector } from "../../src/tasks/detect/nms.ts";
 import { uniform } from "./described-tensor.ts";
 
 const NMS = { needsNms: true, layout: "yolo" };
 const FINAL = { needsNms: false, layout: "rtdetr" };
-const ALL: Selection = {
+const ALL: NmsOptions = {
   threshold: 0,
   iou: 0.5,
   maxDetections: 300,
@@ -33,14 +30,14 @@ function rowsOf(block: DetectionBlock): number[][] {
   ]);
 }
 
-function select(rows: readonly Row[], selection: Partial<Selection> = {}, recognition = NMS): number[][] {
+function select(rows: readonly Row[], selection: Partial<NmsOptions> = {}, recognition = NMS): number[][] {
   const block = createDetectionBlock(selection.maxDetections ?? 300);
   new Selector().select(candidatesOf(rows), { ...ALL, ...selection }, recognition, block);
   return rowsOf(block);
 }
 
 /** Greedy NMS as its definition says, over all pairs, in f32 by way of typed arrays. */
-function naive(candidates: Candidates, selection: Selection): number[][] {
+function naive(candidates: Candidates, selection: NmsOptions): number[][] {
   const { count, boxes, scores, classIds } = candidates;
   const f32 = (value: number): number => new Float32Array([value])[0]!;
   const at = (row: number, axis: number): number => boxes[row * 4 + axis]!;
@@ -88,7 +85,7 @@ test("Selector keeps what greedy NMS over all pairs keeps, ties, classes, limits
       const classId = Math.floor(next() * 3) + (next() < 0.2 ? 1024 : 0);
       candidates.push(x + jitter, y, x + width, y + height, score, classId, candidates.count * 3 + 1);
     }
-    const selection: Selection = {
+    const selection: NmsOptions = {
       threshold: (round % 4) / 8,
       iou: [0.5, 1 / 3, 0.65, 0, 1][round % 5]!,
       maxDetections: round % 7 === 0 ? 5 : 300,

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { addressOf } from "../../src/ffi/pointer.ts";
+import { addressOf } from "../../src/ffi/memory.ts";
 import { shim, shimOffThread } from "../../src/ffi/shim.ts";
 
 /** `cudaErrorNotReady`: an event of this value answers so, as the query is an echo. */

@@ -10,7 +10,7 @@ fakeCudaTest(
     const { Device } = await import("./src/cuda/device.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
     const { JpegSurface } = await import("./src/nvjpeg/jpeg-surface.ts");
-    const { nativeView } = await import("./src/ffi/pointer.ts");
+    const { nativeView } = await import("./src/ffi/memory.ts");
     const data = new Uint8Array(5 * 3 * 4).map((_, at) => (at % 4 === 3 ? 100 : at));
     const png = await sharp(data, { raw: { width: 5, height: 3, channels: 4 } }).png().toBuffer();
     using device = Device.open(0);

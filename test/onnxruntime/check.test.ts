@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { OnnxRuntimeError } from "../../src/core/errors.ts";
-import { cString } from "../../src/ffi/cstring.ts";
+import { cString } from "../../src/ffi/memory.ts";
 import { openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
-import { check, errorOf } from "../../src/onnxruntime/check.ts";
+import { check, errorOf } from "../../src/onnxruntime/environment.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { physicalCores } from "../../src/onnxruntime/physical-cores.ts";
+import { physicalCores } from "../../src/onnxruntime/session-options.ts";
 
 let folder = "";
 

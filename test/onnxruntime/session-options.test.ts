@@ -2,9 +2,8 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { OptionError } from "../../src/core/errors.ts";
 import { createTensor, type Tensor } from "../../src/core/tensor.ts";
-import { physicalCores } from "../../src/onnxruntime/physical-cores.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
-import { parseSessionOptions, type SessionOptions } from "../../src/onnxruntime/session-options.ts";
+import { parseSessionOptions, physicalCores, type SessionOptions } from "../../src/onnxruntime/session-options.ts";
 import { identityModel } from "../support/onnx-models.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 

@@ -1,10 +1,8 @@
 import { expect, test } from "bun:test";
-import { DTYPES, viewOf } from "../../src/core/dtype.ts";
 import { ClosedError, OnnxRuntimeError, ShapeError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { ledger } from "../../src/core/resource.ts";
-import { volume } from "../../src/core/shape.ts";
-import { createTensor, type Tensor, tensorOf } from "../../src/core/tensor.ts";
+import { createTensor, DTYPES, type Tensor, tensorOf, viewOf, volume } from "../../src/core/tensor.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { arithmeticModel, countingModel, fixedModel, identityModel, nonZeroModel } from "../support/onnx-models.ts";
 import { onnxModel } from "../support/onnx-writer.ts";

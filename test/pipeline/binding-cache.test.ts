@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import type { Size } from "../../src/pipeline/backend.ts";
-import { BindingCache } from "../../src/pipeline/binding-cache.ts";
+import type { Size } from "../../src/runtime/backend.ts";
+import { BindingCache } from "../../src/runtime/slots.ts";
 
 class Probe {
   closed = 0;

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Detector } from "../../src/detector/detector.ts";
+import { Detector } from "../../src/api/detector.ts";
 import { probeTurboJpeg } from "../../src/ffi/turbojpeg.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { DecodedImage } from "../../src/image/picture-decoder.ts";

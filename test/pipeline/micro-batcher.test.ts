@@ -2,17 +2,17 @@ import { expect, test } from "bun:test";
 import { ClosedError, CudaError, ImageError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { Image } from "../../src/image/image.ts";
-import type { DetectionBlock } from "../../src/model/detection-block.ts";
-import type { Selection } from "../../src/model/selection.ts";
-import { MicroBatcher } from "../../src/pipeline/micro-batcher.ts";
-import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import type { DetectionBlock } from "../../src/model/rows.ts";
+import { MicroBatcher } from "../../src/runtime/batcher.ts";
+import { Pipeline } from "../../src/runtime/pipeline.ts";
+import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import type { DetectPipeline } from "../support/backends.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { paint, sharpOf } from "../support/pictures.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { WatchedBackend } from "../support/watched-backend.ts";
 
-const all: Selection = { threshold: 0, iou: 0.7, maxDetections: 10, classAgnostic: false, classIds: undefined };
+const all: NmsOptions = { threshold: 0, iou: 0.7, maxDetections: 10, classAgnostic: false, classIds: undefined };
 const white = flatPicture(64, 64, 255);
 const notAPicture = new TextEncoder().encode("this is no picture at all");
 
@@ -20,7 +20,7 @@ interface Rig extends AsyncDisposable {
   readonly backends: readonly WatchedBackend[];
   readonly pipeline: DetectPipeline;
   /** Gives the best score: the brightness of the picture times 0.9. */
-  readonly batcher: MicroBatcher<Selection, DetectionBlock, number>;
+  readonly batcher: MicroBatcher<NmsOptions, DetectionBlock, number>;
 }
 
 async function rig(
@@ -93,7 +93,7 @@ test("MicroBatcher lets a frame wait no longer than was said, counted from the f
 
 test("MicroBatcher never mixes selections, and joins those that are equal but not the same", async () => {
   await using it = await rig({ batch: 4, inFlight: 4 });
-  const kinds: Selection[] = [
+  const kinds: NmsOptions[] = [
     all,
     { ...all, threshold: 0.5 },
     { ...all, classIds: new Set([1]) },

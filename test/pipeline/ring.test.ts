@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ClosedError } from "../../src/core/errors.ts";
-import { Ring } from "../../src/pipeline/ring.ts";
+import { SlotPool } from "../../src/runtime/slots.ts";
 
 class Item {
   closed = 0;
@@ -9,8 +9,8 @@ class Item {
   }
 }
 
-test("Ring.acquire() hands out each item once, then waits in order", async () => {
-  const ring = new Ring([new Item(), new Item()]);
+test("SlotPool.acquire() hands out each item once, then waits in order", async () => {
+  const ring = new SlotPool([new Item(), new Item()]);
   const a = await ring.acquire();
   const b = await ring.acquire();
   expect(a).not.toBe(b);
@@ -32,9 +32,9 @@ test("Ring.acquire() hands out each item once, then waits in order", async () =>
   expect(await fourth).toBe(a);
 });
 
-test("Ring.stalledMs counts while all slots of devices that are not lost are taken, from the last that was given back", async () => {
+test("SlotPool.stalledMs counts while all slots of devices that are not lost are taken, from the last that was given back", async () => {
   const [a, b, lost] = [new Item(), new Item(), new Item()];
-  const ring = new Ring([a, b], [lost]);
+  const ring = new SlotPool([a, b], [lost]);
   ring.retire(lost);
   expect(ring.stalledMs).toBe(0);
   await ring.acquire();
@@ -50,9 +50,9 @@ test("Ring.stalledMs counts while all slots of devices that are not lost are tak
   expect(ring.stalledMs).toBe(0);
 });
 
-test("Ring.close() waits for running and waiting frames, refuses new ones, closes every item once", async () => {
+test("SlotPool.close() waits for running and waiting frames, refuses new ones, closes every item once", async () => {
   const items = [new Item()];
-  const ring = new Ring(items);
+  const ring = new SlotPool(items);
   const running = await ring.acquire();
   const waiting = ring.acquire();
   let done = false;
@@ -70,18 +70,18 @@ test("Ring.close() waits for running and waiting frames, refuses new ones, close
   expect(items[0]!.closed).toBe(1);
 });
 
-test("Ring.close() of an idle ring closes at once", async () => {
+test("SlotPool.close() of an idle ring closes at once", async () => {
   const items = [new Item(), new Item()];
-  await new Ring(items).close();
+  await new SlotPool(items).close();
   expect(items.map((item) => item.closed)).toEqual([1, 1]);
 });
 
-test("Ring takes slots from the device with the smallest busy share, by turns where it is equal", async () => {
+test("SlotPool takes slots from the device with the smallest busy share, by turns where it is equal", async () => {
   const devices = [
     [new Item(), new Item()],
     [new Item(), new Item(), new Item(), new Item()],
   ];
-  const ring = new Ring(...devices);
+  const ring = new SlotPool(...devices);
   const deviceOf = (item: Item): number => devices.findIndex((slots) => slots.includes(item));
   const taken: Item[] = [];
   for (let step = 0; step < 6; step++) taken.push(await ring.acquire());
@@ -101,9 +101,9 @@ test("Ring takes slots from the device with the smallest busy share, by turns wh
   await ring.close();
 });
 
-test("Ring.retire() hands out no slot of a lost device, but keeps the last device", async () => {
+test("SlotPool.retire() hands out no slot of a lost device, but keeps the last device", async () => {
   const [a, b] = [new Item(), new Item()];
-  const ring = new Ring([a], [b]);
+  const ring = new SlotPool([a], [b]);
   const held = [await ring.acquire(), await ring.acquire()];
   const waiting = ring.acquire();
   expect(ring.retire(a)).toBe(true);
@@ -122,18 +122,18 @@ test("Ring.retire() hands out no slot of a lost device, but keeps the last devic
   expect([a.closed, b.closed]).toEqual([1, 1]);
 });
 
-test("Ring.close() closes every item, also when one throws", async () => {
+test("SlotPool.close() closes every item, also when one throws", async () => {
   const broken = new Item();
   broken.close = () => {
     throw new Error("lost device");
   };
   const items = [new Item(), broken, new Item()];
-  await expect(new Ring([items[0]!, broken], [items[2]!]).close()).rejects.toThrow("lost device");
+  await expect(new SlotPool([items[0]!, broken], [items[2]!]).close()).rejects.toThrow("lost device");
   expect([items[0]!.closed, items[2]!.closed]).toEqual([1, 1]);
 });
 
-test("Ring serves ten thousand waiting callers in order", async () => {
-  const ring = new Ring([new Item()]);
+test("SlotPool serves ten thousand waiting callers in order", async () => {
+  const ring = new SlotPool([new Item()]);
   const first = await ring.acquire();
   const order: number[] = [];
   const all = Array.from({ length: 10_000 }, (_, index) =>

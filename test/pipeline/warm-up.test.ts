@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
 import { ImageError, NativeError } from "../../src/core/errors.ts";
 import { encodeImage } from "../../src/image/encode.ts";
-import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { warmUp } from "../../src/pipeline/warm-up.ts";
+import { Pipeline, warmUp } from "../../src/runtime/pipeline.ts";
 import type { DetectPipeline } from "../support/backends.ts";
 import { flatPicture } from "../support/flat-picture.ts";
 import { WatchedBackend } from "../support/watched-backend.ts";

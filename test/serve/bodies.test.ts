@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { RequestError } from "../../src/core/errors.ts";
-import { BodyBudget } from "../../src/serve/body-budget.ts";
-import { checkJsonBounds } from "../../src/serve/json-bounds.ts";
+import { BodyBudget } from "../../src/serve/body.ts";
+import { checkJsonBounds } from "../../src/serve/inference-request.ts";
 import {
   failureOf,
   type HeldDetector,

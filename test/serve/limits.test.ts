@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Detector } from "../../src/detector/detector.ts";
+import { Detector } from "../../src/api/detector.ts";
 import { serve } from "../../src/serve/detection-server.ts";
 import type { ServeOptions } from "../../src/serve/serve-config.ts";
 import { blurredSvg, flatWebp, manyScans, tiledTiff } from "../support/hostile.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { pictureJson } from "../../src/cli/format-json.ts";
-import { resultJson, round } from "../../src/service/result-json.ts";
+import { pictureJson } from "../../src/cli/formats.ts";
+import { resultJson, round } from "../../src/tasks/detect/result-json.ts";
 
 const RESULT = {
   detections: [{ label: "cat", classId: 0, score: 0.12345678, box: [1.23456, 2, 3, 4] as const }],

@@ -1,20 +1,20 @@
 /** @module Backends with a detector on them. */
 
-import type { DetectionBlock } from "../../src/model/detection-block.ts";
-import type { Recognition } from "../../src/model/layout.ts";
-import type { Selection } from "../../src/model/selection.ts";
-import { type Backend, DEFAULT_MACHINE_OPTIONS, type MachineOptions, type Slot } from "../../src/pipeline/backend.ts";
-import { CpuBackend } from "../../src/pipeline/cpu/cpu-backend.ts";
-import { GpuBackend } from "../../src/pipeline/gpu/gpu-backend.ts";
-import type { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { CpuBackend } from "../../src/accelerators/cpu/cpu-backend.ts";
+import { GpuBackend } from "../../src/accelerators/tensorrt/gpu-backend.ts";
+import type { ModelSpec } from "../../src/heads/head.ts";
+import type { DetectionBlock } from "../../src/model/rows.ts";
+import { type Backend, DEFAULT_MACHINE_OPTIONS, type MachineOptions, type Slot } from "../../src/runtime/backend.ts";
+import type { Pipeline } from "../../src/runtime/pipeline.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask, type DetectTaskOptions } from "../../src/tasks/detect/detect-task.ts";
+import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 
 export type BackendOptions = MachineOptions & DetectTaskOptions;
-export type DetectSlot = Slot<Selection, DetectionBlock>;
-export type DetectBackend = Backend<Recognition, Selection, DetectionBlock>;
-export type DetectPipeline = Pipeline<Recognition, Selection, DetectionBlock>;
-export type DetectGpuBackend = GpuBackend<Recognition, Selection, DetectionBlock>;
-export type DetectCpuBackend = CpuBackend<Recognition, Selection, DetectionBlock>;
+export type DetectSlot = Slot<NmsOptions, DetectionBlock>;
+export type DetectBackend = Backend<ModelSpec, NmsOptions, DetectionBlock>;
+export type DetectPipeline = Pipeline<ModelSpec, NmsOptions, DetectionBlock>;
+export type DetectGpuBackend = GpuBackend<ModelSpec, NmsOptions, DetectionBlock>;
+export type DetectCpuBackend = CpuBackend<ModelSpec, NmsOptions, DetectionBlock>;
 
 export const DEFAULT_BACKEND_OPTIONS: BackendOptions = { ...DEFAULT_MACHINE_OPTIONS, ...DEFAULT_DETECT_TASK_OPTIONS };
 

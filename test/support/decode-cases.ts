@@ -1,10 +1,8 @@
 /** @module Decode cases: outputs of every plan, filled with noise that has ties, overlaps, NaN and infinities in it. */
 
-import { allocate, type DType, type DTypeMap } from "../../src/core/dtype.ts";
-import { volume } from "../../src/core/shape.ts";
-import type { Tensor } from "../../src/core/tensor.ts";
-import type { RowExtra } from "../../src/model/detection-block.ts";
-import type { DecodePlan, DensePlan } from "../../src/model/plan.ts";
+import { allocate, type DType, type DTypeMap, type Tensor, volume } from "../../src/core/tensor.ts";
+import type { DecodePlan, DensePlan } from "../../src/heads/head.ts";
+import type { RowExtra } from "../../src/model/rows.ts";
 import { chance } from "./chance.ts";
 
 /** A batch of outputs and the plan they are read by. */

@@ -1,19 +1,16 @@
 /** @module Decoded: what the CPU makes of a batch of outputs; the reference of the post-processing kernels. */
 
+import { decodeDense } from "../../src/heads/dense.ts";
+import { decodeFastestDet } from "../../src/heads/fastestdet.ts";
+import type { DecodeInput } from "../../src/heads/head.ts";
+import { decodeDistanceBins } from "../../src/heads/nanodet.ts";
+import { gatherExtras } from "../../src/heads/outputs.ts";
+import { decodeQueries } from "../../src/heads/queries.ts";
+import { decodeColumns, decodeRows } from "../../src/heads/rows.ts";
+import { decodeGrid } from "../../src/heads/yolox.ts";
 import { boxesToSource, type Region } from "../../src/image/geometry.ts";
-import { Candidates } from "../../src/model/candidates.ts";
-import { decodeColumns } from "../../src/model/decode/columns.ts";
-import { decodeDense } from "../../src/model/decode/dense.ts";
-import { decodeDistanceBins } from "../../src/model/decode/distance-bins.ts";
-import { decodeFastestDet } from "../../src/model/decode/fastestdet.ts";
-import { decodeGrid } from "../../src/model/decode/grid.ts";
-import { decodeQueries } from "../../src/model/decode/queries.ts";
-import { decodeRows } from "../../src/model/decode/rows.ts";
-import { createDetectionBlock, type DetectionBlock } from "../../src/model/detection-block.ts";
-import { gatherExtras } from "../../src/model/gather.ts";
-import type { DecodeInput } from "../../src/model/layout.ts";
-import type { Selection } from "../../src/model/selection.ts";
-import { Selector } from "../../src/model/selector.ts";
+import { Candidates, createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import { type NmsOptions, Selector } from "../../src/tasks/detect/nms.ts";
 import type { DecodeCase } from "./decode-cases.ts";
 
 function decode({ plan }: DecodeCase, input: DecodeInput, candidates: Candidates): void {
@@ -46,7 +43,7 @@ function decode({ plan }: DecodeCase, input: DecodeInput, candidates: Candidates
 export function decodedOnCpu(
   example: DecodeCase,
   index: number,
-  selection: Selection,
+  selection: NmsOptions,
   placement: Region,
 ): DetectionBlock {
   const { outputs, inputWidth, inputHeight, needsNms } = example;

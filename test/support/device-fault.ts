@@ -1,10 +1,9 @@
 /** @module A program that breaks its device while frames are in flight, and prints what they are told. Argument: a plan. */
 
 import { CudaError } from "../../src/core/errors.ts";
-import type { DevicePtr } from "../../src/core/handle.ts";
+import type { DevicePtr } from "../../src/core/units.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { layOut } from "../../src/cuda/kernel-arguments.ts";
-import { Module } from "../../src/cuda/module.ts";
+import { layOut, Module } from "../../src/cuda/kernel.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { DEFAULT_BACKEND_OPTIONS, loadGpu } from "./backends.ts";
 import { flatPicture } from "./flat-picture.ts";

@@ -1,9 +1,9 @@
 /** @module Device pictures: pictures of noise in every format, with odd sizes, pitches and addresses, on host and device. */
 
-import type { DevicePtr } from "../../src/core/handle.ts";
+import type { DevicePicture } from "../../src/accelerators/tensorrt/preprocess.ts";
+import type { DevicePtr } from "../../src/core/units.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { type YuvCoefficients, yuvCoefficients } from "../../src/image/yuv.ts";
-import type { DevicePicture } from "../../src/pipeline/gpu/picture-table.ts";
 import { chance } from "./chance.ts";
 import { rgbOfNv12 } from "./reference/nv12.ts";
 

@@ -7,9 +7,9 @@ import { afterAll, beforeAll, describe, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver-symbols.ts";
+import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver.ts";
 import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime-symbols.ts";
-import { NVJPEG_SYMBOLS } from "../../src/ffi/nvjpeg-symbols.ts";
+import { NVJPEG_SYMBOLS } from "../../src/ffi/nvjpeg.ts";
 
 const root = join(import.meta.dir, "../..");
 

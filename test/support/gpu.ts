@@ -1,16 +1,11 @@
 /** @module Gpu: a device and a stream for tests that need a card; `isGpuMissing` is the one reason such a test is skipped. */
 
-import { allocate, type DType } from "../../src/core/dtype.ts";
-import type { DevicePtr } from "../../src/core/handle.ts";
-import type { Tensor } from "../../src/core/tensor.ts";
-import type { TypedDeviceMemory } from "../../src/cuda/buffer-view.ts";
+import { allocate, type DType, type Tensor } from "../../src/core/tensor.ts";
+import type { DevicePtr } from "../../src/core/units.ts";
 import { copyToDevice, copyToHost } from "../../src/cuda/copy.ts";
-import { Device } from "../../src/cuda/device.ts";
-import { DeviceBuffer } from "../../src/cuda/device-buffer.ts";
-import type { Kernel } from "../../src/cuda/kernel.ts";
-import { layOut } from "../../src/cuda/kernel-arguments.ts";
-import { Module } from "../../src/cuda/module.ts";
-import { cudaUnavailable } from "../../src/cuda/probe.ts";
+import { cudaUnavailable, Device } from "../../src/cuda/device.ts";
+import { DeviceBuffer, type TypedDeviceMemory } from "../../src/cuda/device-buffer.ts";
+import { type Kernel, layOut, Module } from "../../src/cuda/kernel.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 
 /** True on a machine without a usable GPU. */

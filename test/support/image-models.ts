@@ -1,6 +1,6 @@
 /** @module Image models small enough to be made by a test: pictures in, pictures out. */
 
-import type { DType } from "../../src/core/dtype.ts";
+import type { DType } from "../../src/core/tensor.ts";
 import { imageOf, type PackedFormat, type PackedImage } from "../../src/image/image.ts";
 import { chance } from "./chance.ts";
 import { onnxModel, type ValueSpec } from "./onnx-writer.ts";

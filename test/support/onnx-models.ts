@@ -1,6 +1,6 @@
 /** @module ONNX models: the few small graphs the tests run. */
 
-import type { DType } from "../../src/core/dtype.ts";
+import type { DType } from "../../src/core/tensor.ts";
 import { type GraphSpec, onnxModel, type ValueSpec } from "./onnx-writer.ts";
 
 /** `y = x`, of any dtype and shape. */

@@ -1,6 +1,6 @@
 /** @module ONNX writer: model files made by the tests themselves, so that no test needs a file from elsewhere. */
 
-import type { DType, TypedArray } from "../../src/core/dtype.ts";
+import type { DType, TypedArray } from "../../src/core/tensor.ts";
 
 /** Element types a written model may declare: every dtype of the library, and some it refuses. */
 export type OnnxType = DType | "f64" | "u16" | "string";

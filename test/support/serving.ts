@@ -1,7 +1,7 @@
 /** @module A server for a test, and requests that no proper client would send. */
 
 import sharp, { type Sharp } from "sharp";
-import { Detector } from "../../src/detector/detector.ts";
+import { Detector } from "../../src/api/detector.ts";
 import { type DetectionServer, serve } from "../../src/serve/detection-server.ts";
 import type { ServeOptions } from "../../src/serve/serve-config.ts";
 import type { ServedDetector } from "../../src/serve/served-detector.ts";

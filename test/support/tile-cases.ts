@@ -1,30 +1,28 @@
 /** @module Tile cases: pictures, tiles and tensors that the kernels of kernels/transform.cu are compared with the CPU on. */
 
-import { allocate, bytesPerElement, type DType, viewOf } from "../../src/core/dtype.ts";
-import { createTensor, type Tensor } from "../../src/core/tensor.ts";
+import { allocate, bytesPerElement, createTensor, type DType, type Tensor, viewOf } from "../../src/core/tensor.ts";
 import type { PackedImage, PixelFormat } from "../../src/image/image.ts";
-import { levelTable } from "../../src/image/preprocess-values.ts";
+import { levelTable } from "../../src/image/preprocessing.ts";
 import type { InputTensor } from "../../src/image/preprocessor.ts";
-import { cubicPhases } from "../../src/tasks/image/cubic-phases.ts";
-import { packFrame, packTile, TILE_BYTES } from "../../src/tasks/image/frame-table.ts";
-import type { ImageRecognition } from "../../src/tasks/image/image-recognition.ts";
+import { TilePicker } from "../../src/tasks/image/host-image.ts";
 import {
+  type ImageModelSpec,
   normalisation,
   type PixelChannels,
   type PixelRange,
   type PixelTensor,
   pixelShape,
-} from "../../src/tasks/image/pixel-tensor.ts";
+} from "../../src/tasks/image/image-recognition.ts";
+import { packFrame, packTile, TILE_BYTES } from "../../src/tasks/image/picture-memory.ts";
 import { type Padding, type Tile, tileGrid } from "../../src/tasks/image/tile-grid.ts";
-import { TilePicker } from "../../src/tasks/image/tile-picker.ts";
-import { TilePlacer } from "../../src/tasks/image/tile-placer.ts";
+import { cubicPhases, TilePlacer } from "../../src/tasks/image/tile-placer.ts";
 import { chance } from "./chance.ts";
 import { noiseImage } from "./image-models.ts";
 
 /** One comparison: a picture, all its tiles as one batch, and what the CPU makes of them. */
 export interface TileCase {
   readonly name: string;
-  readonly recognition: ImageRecognition;
+  readonly recognition: ImageModelSpec;
   readonly padding: Padding;
   readonly size: readonly [width: number, height: number];
   readonly tiles: readonly Tile[];
@@ -97,7 +95,7 @@ export function* tileCases(): Generator<TileCase, void, undefined> {
 
 function tileCase(
   turn: number,
-  forms: Pick<ImageRecognition, "input" | "output">,
+  forms: Pick<ImageModelSpec, "input" | "output">,
   image: PackedImage,
   range: PixelRange,
 ): TileCase {

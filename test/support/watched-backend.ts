@@ -1,7 +1,7 @@
 /** @module A CPU backend that tells what its slots are given, and can be held up or made to fail. */
 
 import type { ModelInfo } from "../../src/model/model-info.ts";
-import type { Selection } from "../../src/model/selection.ts";
+import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import {
   type BackendOptions,
   DEFAULT_BACKEND_OPTIONS,
@@ -17,7 +17,7 @@ export class WatchedBackend implements DetectBackend {
   readonly kind = "cpu";
   /** Pictures of each run, in the order the runs began. */
   readonly runs: number[] = [];
-  readonly selections: Selection[] = [];
+  readonly selections: NmsOptions[] = [];
   /** Runs that have begun and not ended. */
   running = 0;
   /** Thrown by every run instead of its result. */

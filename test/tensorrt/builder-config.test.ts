@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { ClosedError, OptionError, TensorRtError } from "../../src/core/errors.ts";
 import { Builder } from "../../src/tensorrt/builder.ts";
+import { TimingCache } from "../../src/tensorrt/optimization-profile.ts";
 import { ProgressMonitor } from "../../src/tensorrt/progress.ts";
-import { TimingCache } from "../../src/tensorrt/timing-cache.ts";
 import { openFrom, RTX } from "../support/tensorrt.ts";
 
 const isAbsent = RTX === undefined;

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { FileLock } from "../../src/tensorrt/file-lock.ts";
+import { FileLock } from "../../src/tensorrt/engine-cache.ts";
 
 let folder = "";
 beforeEach(() => {
@@ -30,7 +30,7 @@ test("FileLock.tryAcquire() fails by name where no file can be made", () => {
 test("FileLock.acquire() waits for another process, and is not held up by one that was killed", async () => {
   const path = join(folder, "b.lock");
   const script = `
-    import { FileLock } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/file-lock.ts"))};
+    import { FileLock } from ${JSON.stringify(join(import.meta.dir, "../../src/tensorrt/engine-cache.ts"))};
     globalThis.lock = FileLock.tryAcquire(${JSON.stringify(path)});
     console.log("held");
     setInterval(() => {}, 1000);`;

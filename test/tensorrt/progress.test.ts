@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ClosedError } from "../../src/core/errors.ts";
+import { RECORD_KINDS, type RingRecord } from "../../src/tensorrt/log-ring.ts";
 import { type BuildEvent, PhaseTree, ProgressMonitor } from "../../src/tensorrt/progress.ts";
-import { RECORD_KINDS, type RingRecord } from "../../src/tensorrt/ring.ts";
 
 function record(kind: number, text: string, number = 0, parent = ""): RingRecord {
   return { kind, text, number, parent, severity: 1, value: 0 };

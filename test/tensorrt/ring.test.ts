@@ -1,9 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
-import { cString } from "../../src/ffi/cstring.ts";
+import { cString } from "../../src/ffi/memory.ts";
 import { shim } from "../../src/ffi/shim.ts";
-import { LogRing, severityOf } from "../../src/tensorrt/log-ring.ts";
-import { RECORD_KINDS, Ring, type RingRecord } from "../../src/tensorrt/ring.ts";
+import { LogRing, RECORD_KINDS, Ring, type RingRecord, severityOf } from "../../src/tensorrt/log-ring.ts";
 
 afterEach(() => {
   setLogSink(undefined);

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Turns } from "../../src/tensorrt/turns.ts";
+import { Turns } from "../../src/tensorrt/library.ts";
 
 test("Turns.take() lets one in at a time, in order", async () => {
   const turns = new Turns();

@@ -1,8 +1,6 @@
 import { expect, test } from "bun:test";
 import { LibraryLoadError } from "../../src/core/errors.ts";
-import { TENSORRT_10 } from "../../src/tensorrt/abi/tensorrt-10.ts";
-import { TENSORRT_11 } from "../../src/tensorrt/abi/tensorrt-11.ts";
-import { TENSORRT_RTX } from "../../src/tensorrt/abi/tensorrt-rtx.ts";
+import { TENSORRT_10, TENSORRT_11, TENSORRT_RTX } from "../../src/tensorrt/abi/methods.ts";
 import { parseVersion, slotTableOf } from "../../src/tensorrt/version.ts";
 
 test("parseVersion() tells families and scales apart", () => {

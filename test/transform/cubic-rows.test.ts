@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
-import { cubicPhases } from "../../src/tasks/image/cubic-phases.ts";
-import { CubicRows } from "../../src/tasks/image/cubic-rows.ts";
+import { CubicRows, cubicPhases } from "../../src/tasks/image/tile-placer.ts";
 import { noiseImage } from "../support/image-models.ts";
 
 /** The same in doubles, with nothing rounded. */

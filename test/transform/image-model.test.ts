@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { ImageModel } from "../../src/api/image-model.ts";
+import type { ImageModelOptions } from "../../src/api/image-model-config.ts";
 import { ClosedError, ImageError, ModelError, OptionError, ShapeError } from "../../src/core/errors.ts";
-import { ImageModel } from "../../src/detector/image-model.ts";
-import type { ImageModelOptions } from "../../src/detector/image-model-config.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { Image, PixelFormat } from "../../src/image/image.ts";
 import {

@@ -1,10 +1,9 @@
 import { expect, test } from "bun:test";
-import type { DType } from "../../src/core/dtype.ts";
 import { ModelError } from "../../src/core/errors.ts";
-import type { TensorInfo } from "../../src/core/tensor.ts";
+import type { DType, TensorInfo } from "../../src/core/tensor.ts";
 import {
   type ImageHints,
-  type ImageRecognition,
+  type ImageModelSpec,
   needsProbe,
   recogniseInput,
   recogniseOutput,
@@ -24,7 +23,7 @@ function info(name: string, shape: readonly number[], dtype: DType = "f32"): Ten
   return { name, dtype, shape };
 }
 
-function recognise(inputs: TensorInfo[], outputs: TensorInfo[], hints: Partial<ImageHints> = {}): ImageRecognition {
+function recognise(inputs: TensorInfo[], outputs: TensorInfo[], hints: Partial<ImageHints> = {}): ImageModelSpec {
   const model = { inputs, outputs, metadata: {} };
   const all = { ...NONE, ...hints };
   const input = recogniseInput(model, '"m.onnx"', all);
@@ -49,7 +48,7 @@ test("recogniseInput() reads dynamic sizes, f16, u8 and channels last", () => {
 });
 
 test("recogniseOutput() refuses a model that says it enlarges beyond all measure, whose tables alone would take minutes", () => {
-  const enlarging = (scale: number): ImageRecognition =>
+  const enlarging = (scale: number): ImageModelSpec =>
     recognise([info("x", [1, 3, 1, 2])], [info("y", [1, 3, scale, 2 * scale])]);
   expect(enlarging(16384).scale).toBe(16384);
   expect(() => enlarging(2 ** 27)).toThrow(ModelError);

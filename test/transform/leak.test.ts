@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import { ImageModel } from "../../src/api/image-model.ts";
 import { ledger } from "../../src/core/resource.ts";
-import { ImageModel } from "../../src/detector/image-model.ts";
 import { identityImageModel, nearestModel, noiseImage } from "../support/image-models.ts";
 
 /** What may come and go with the allocators; a leak of the pictures below is many times that. */

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ImageModel } from "../../src/detector/image-model.ts";
-import type { ImageModelOptions } from "../../src/detector/image-model-config.ts";
+import { ImageModel } from "../../src/api/image-model.ts";
+import type { ImageModelOptions } from "../../src/api/image-model-config.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import type { Image } from "../../src/image/image.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";

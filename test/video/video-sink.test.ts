@@ -6,7 +6,7 @@ import { $ } from "bun";
 import { VideoError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { tightRgb } from "../../src/image/rgb.ts";
+import { tightRgb } from "../../src/image/nv12.ts";
 import { yuvOf } from "../../src/image/yuv.ts";
 import { detectVideo } from "../../src/video/detect-video.ts";
 import { findFfmpeg } from "../../src/video/ffmpeg.ts";

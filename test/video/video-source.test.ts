@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { VideoError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { byteLengthOf } from "../../src/image/image.ts";
-import { tightRgb } from "../../src/image/rgb.ts";
+import { tightRgb } from "../../src/image/nv12.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { childrenNamed, countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../support/videos.ts";

@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { UNREADABLE_FRAME } from "../../src/worker/frame-message.ts";
-import { FrameQueue, isOlder } from "../../src/worker/frame-queue.ts";
-import { type HeldFrame, keyOf } from "../../src/worker/held-frame.ts";
+import { FrameQueue, type HeldFrame, isOlder, keyOf } from "../../src/worker/held-frame.ts";
 
 function frame(sourceId: string, id: string, policy: "all" | "latest"): HeldFrame {
   const entry = { stream: "frames", id, fields: new Map(), deliveries: 1, askedAt: 0, receiveMs: 0 };

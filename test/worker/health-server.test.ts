@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
-import { type HealthSource, startHealthServer } from "../../src/worker/health-server.ts";
+import { type HealthSource, startHealthServer } from "../../src/worker/health.ts";
 
 const SOURCE: HealthSource = {
   fault: undefined,

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
+import { parseDetectorOptions } from "../../src/api/detector-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
-import type { Detection } from "../../src/detector/detection.ts";
-import { parseDetectorOptions } from "../../src/detector/detector-config.ts";
-import { applyRule, SourceBook } from "../../src/worker/source-book.ts";
+import type { Detection } from "../../src/tasks/detect/detection.ts";
+import { applyRule, SourceBook } from "../../src/worker/held-frame.ts";
 import { parseWorkerOptions, type WorkerOptions } from "../../src/worker/worker-config.ts";
 
 const LABELS = ["cat", "dog"];

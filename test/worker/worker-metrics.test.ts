@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import type { StreamLag } from "../../src/worker/broker.ts";
-import { WorkerMetrics } from "../../src/worker/worker-metrics.ts";
+import { WorkerMetrics } from "../../src/worker/health.ts";
 import { MemoryBroker } from "../support/memory-broker.ts";
 
 const ROOT = join(import.meta.dir, "../..");
@@ -17,7 +17,7 @@ async function brokerTelling(lag: () => Promise<readonly StreamLag[]>): Promise<
 }
 
 test("WorkerMetrics.text() leaves no timer behind that keeps the process", async () => {
-  const script = `import { WorkerMetrics } from "${ROOT}/src/worker/worker-metrics.ts";
+  const script = `import { WorkerMetrics } from "${ROOT}/src/worker/health.ts";
     import { MemoryBroker } from "${ROOT}/test/support/memory-broker.ts";
     const broker = new MemoryBroker();
     await broker.open();

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import type { DetectOptions } from "../../src/api/detector-config.ts";
 import { ImageError, NativeError, OptionError, RedisError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import type { DetectionResult } from "../../src/detector/detection.ts";
-import type { DetectOptions } from "../../src/detector/detector-config.ts";
 import type { ImageSource } from "../../src/image/source.ts";
+import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { Worker, type WorkerDetector } from "../../src/worker/worker.ts";
 import type { WorkerOptions } from "../../src/worker/worker-config.ts";
 import { MemoryBroker } from "../support/memory-broker.ts";

@@ -1,14 +1,14 @@
 /** @module Build command: an ONNX model in, a TensorRT plan out. */
 
 import { resolve } from "node:path";
+import { engineOptions } from "../../accelerators/tensorrt/gpu-backend.ts";
+import { type ModelFile, readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, LibraryLoadError, message, OptionError, TensorRtError } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
 import { overwritten } from "../../core/stats-of.ts";
 import { formatBytes, formatDuration } from "../../core/units.ts";
 import { openOutput, writeFileWhole } from "../../core/whole-file.ts";
 import { Device } from "../../cuda/device.ts";
-import { engineOptions } from "../../pipeline/gpu/gpu-backend.ts";
-import { type ModelFile, readModelFile } from "../../pipeline/gpu/model-file.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../tasks/detect/detect-task.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
@@ -17,12 +17,10 @@ import { externalDataPaths } from "../../tensorrt/onnx-metadata.ts";
 import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type BuildArguments, parseBuildFlags } from "../build-flags.ts";
-import { BuildProgressView } from "../build-progress.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
-import { lacksBuilder } from "../doctor/gpu-libraries.ts";
-import { whyUnusable } from "../doctor/library-faults.ts";
-import { findModel } from "../fetch-entry.ts";
-import { modelTitle } from "../load-detector.ts";
+import { lacksBuilder, whyUnusable } from "../doctor/gpu.ts";
+import { findModel, modelTitle } from "../load-detector.ts";
+import { BuildProgressView } from "../progress.ts";
 
 /** What a build came to. */
 interface Built {

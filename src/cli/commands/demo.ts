@@ -4,10 +4,9 @@ import { z } from "zod";
 import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
 import { type ParsedArguments, parseFlags, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
-import { fetchEntry, findModel } from "../fetch-entry.ts";
-import { formatPicture } from "../format-table.ts";
-import { loadDetector, modelTitle } from "../load-detector.ts";
-import { openSaver } from "../save-pictures.ts";
+import { formatPicture } from "../formats.ts";
+import { fetchEntry, findModel, loadDetector, modelTitle } from "../load-detector.ts";
+import { openSaver } from "../save.ts";
 import { paintOf } from "../terminal.ts";
 
 const SAMPLE = "sample2";

@@ -3,18 +3,14 @@
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { closeAfter, detectAll } from "../detect-all.ts";
+import { runArriving } from "../detect-arriving.ts";
 import { type DetectArguments, parseDetectFlags } from "../detect-flags.ts";
 import { detectVideos } from "../detect-videos.ts";
-import { findModel } from "../fetch-entry.ts";
-import { plural } from "../format-table.ts";
-import { loadDetector } from "../load-detector.ts";
-import { type OperandKind, operandKind } from "../operand-kind.ts";
-import { expandPictures, localOperand } from "../pictures.ts";
-import { openTarget } from "../result-target.ts";
-import { runArriving } from "../run-arriving.ts";
-import { openSaver } from "../save-pictures.ts";
-import { formatTally } from "../tally.ts";
-import { writePictures } from "../write-pictures.ts";
+import { plural } from "../formats.ts";
+import { findModel, loadDetector } from "../load-detector.ts";
+import { expandPictures, formatTally, localOperand, type OperandKind, operandKind } from "../pictures.ts";
+import { openTarget, writePictures } from "../result-target.ts";
+import { openSaver } from "../save.ts";
 
 /** What the operands are, all of one kind. */
 function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments): OperandKind {

@@ -4,12 +4,17 @@ import { logger, setLogSink } from "../../core/log.ts";
 import { printableJson } from "../../core/shown.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { findOnnxRuntime, findSharp, findTurboJpeg } from "../doctor/cpu.ts";
-import { findVideoTools } from "../doctor/ffmpeg.ts";
 import { type Finding, type FindingState, formatFindings, isHealthy } from "../doctor/finding.ts";
-import { findDriver, findGpus, hasCard } from "../doctor/gpu.ts";
-import { findCudaRuntime, findNvJpeg, findShim, findTensorRt } from "../doctor/gpu-libraries.ts";
-import { findBun, findCache, findProcessor } from "../doctor/host.ts";
+import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt, hasCard } from "../doctor/gpu.ts";
+import {
+  findBun,
+  findCache,
+  findOnnxRuntime,
+  findProcessor,
+  findSharp,
+  findTurboJpeg,
+  findVideoTools,
+} from "../doctor/host.ts";
 import { choiceOf, type GpuFindings } from "../doctor/verdict.ts";
 import { paintOf } from "../terminal.ts";
 

@@ -2,19 +2,17 @@
 
 import { statSync } from "node:fs";
 import { z } from "zod";
+import { describedModel } from "../../accelerators/cpu/described-model.ts";
+import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
-import { recogniseModel } from "../../model/registry.ts";
+import { recogniseModel } from "../../heads/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
-import { describedModel } from "../../pipeline/cpu/described-model.ts";
-import { readModelFile } from "../../pipeline/gpu/model-file.ts";
 import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { findModel } from "../fetch-entry.ts";
 import { formatInspection, type Inspection, inspectionJson } from "../format-inspection.ts";
-import { formatPlan, planJson } from "../format-plan.ts";
-import { inspectPlan, type PlanInspection, type SaidOfModel } from "../inspect-plan.ts";
-import { isPlanFile } from "../load-detector.ts";
+import { formatPlan, inspectPlan, type PlanInspection, planJson, type SaidOfModel } from "../inspect-plan.ts";
+import { findModel, isPlanFile } from "../load-detector.ts";
 import { preprocessingOf, preprocessingShape } from "../preprocessing-flags.ts";
 import { paintOf } from "../terminal.ts";
 import { toggle, wholeNumber } from "../values.ts";

@@ -21,8 +21,7 @@ import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { cudaWish } from "../cuda-wish.ts";
 import { Progress } from "../progress.ts";
-import { type Paint, paintOf } from "../terminal.ts";
-import { alignRows } from "../text-table.ts";
+import { alignRows, type Paint, paintOf } from "../terminal.ts";
 
 const FLAGS = z.object({
   list: z.literal(true).optional(),

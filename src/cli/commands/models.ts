@@ -1,17 +1,15 @@
 /** @module Models command: list, fetch and find what the catalogue has. */
 
 import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
-import type { CatalogueEntry } from "../../catalogue/entry.ts";
-import { entryPath, isInstalled } from "../../catalogue/store.ts";
+import { type CatalogueEntry, entryPath, isInstalled } from "../../catalogue/store.ts";
 import { CatalogueError, message } from "../../core/errors.ts";
 import { nearestWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
-import { fetchEntry } from "../fetch-entry.ts";
-import { type Paint, paintOf } from "../terminal.ts";
-import { alignRows } from "../text-table.ts";
+import { fetchEntry } from "../load-detector.ts";
+import { alignRows, type Paint, paintOf } from "../terminal.ts";
 
 /** An entry and whether it is on this machine. */
 export interface ListedEntry {

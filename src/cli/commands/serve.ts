@@ -4,12 +4,10 @@ import { findGpuUsage } from "../../nvml/gpu-usage.ts";
 import { serve } from "../../serve/detection-server.ts";
 import { parseServeOptions, type ServeOptions } from "../../serve/serve-config.ts";
 import { framesInFlight } from "../../serve/served-detector.ts";
-import { gpuSampler } from "../../service/gpu-sampler.ts";
-import { warmStart } from "../../service/warm-start.ts";
+import { gpuSampler, warmStart } from "../../service/metrics.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
-import { findModel } from "../fetch-entry.ts";
-import { loadDetector, modelTitle } from "../load-detector.ts";
+import { findModel, loadDetector, modelTitle } from "../load-detector.ts";
 import { parseServeFlags } from "../serve-flags.ts";
 
 /** How long freeing everything may take after the drain, in milliseconds. */

@@ -1,18 +1,16 @@
 /** @module Transform command: pictures in, pictures out. */
 
+import type { ImageModel, TransformStreamResult } from "../../api/image-model.ts";
 import { ImageError } from "../../core/errors.ts";
 import { printable, printableJson, redact } from "../../core/shown.ts";
 import { formatDuration } from "../../core/units.ts";
 import { isNameTooLong, type Output } from "../../core/whole-file.ts";
-import type { ImageModel, TransformStreamResult } from "../../detector/image-model.ts";
-import { round } from "../../service/result-json.ts";
+import { round } from "../../tasks/detect/result-json.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { Complaints } from "../complaints.ts";
-import { findModel } from "../fetch-entry.ts";
-import { plural } from "../format-table.ts";
-import { loadImageModel } from "../load-detector.ts";
-import { expandPictures } from "../pictures.ts";
+import { plural } from "../formats.ts";
+import { findModel, loadImageModel } from "../load-detector.ts";
+import { Complaints, expandPictures } from "../pictures.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
 import { parseTransformFlags, type TransformArguments } from "../transform-flags.ts";

@@ -5,8 +5,7 @@ import { Worker } from "../../worker/worker.ts";
 import { parseWorkerOptions, type WorkerOptions } from "../../worker/worker-config.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
-import { findModel } from "../fetch-entry.ts";
-import { loadDetector } from "../load-detector.ts";
+import { findModel, loadDetector } from "../load-detector.ts";
 import { ConfigReload } from "../reload-config.ts";
 import { parseWorkerFlags, type WorkerArguments } from "../worker-flags.ts";
 

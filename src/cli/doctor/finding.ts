@@ -1,8 +1,7 @@
 /** @module Finding: what `doctor` found of one thing, and the report made of all of them. Pure. */
 
 import { printable } from "../../core/shown.ts";
-import type { Paint, Style } from "../terminal.ts";
-import { alignRows } from "../text-table.ts";
+import { alignRows, type Paint, type Style } from "../terminal.ts";
 
 /** `ok`: there and working. `absent`: not there, and detection works without. `broken`: detection fails because of it. */
 export type FindingState = "ok" | "absent" | "broken";

@@ -1,20 +1,22 @@
 /** @module GPU: what `doctor` says of the graphics cards, their driver, and whether the package's kernels run on them. */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import ptx from "../../../ptx/manifest.json" with { type: "json" };
+import { KernelLibrary } from "../../accelerators/tensorrt/kernels.ts";
 import { CudaError, LibraryLoadError } from "../../core/errors.ts";
 import { formatBytes } from "../../core/units.ts";
-import { checkDriver } from "../../cuda/check.ts";
-import { Device } from "../../cuda/device.ts";
-import { explain } from "../../cuda/explanations.ts";
-import { cudaUnavailable } from "../../cuda/probe.ts";
+import { checkDriver, explain } from "../../cuda/check.ts";
+import { cudaUnavailable, Device } from "../../cuda/device.ts";
 import { CUDA_DRIVER_SPEC, cudaDriver } from "../../ffi/cuda-driver.ts";
-import { formatCudaVersion } from "../../ffi/cuda-runtime.ts";
-import { OutCells } from "../../ffi/scratch.ts";
-import { KernelLibrary } from "../../pipeline/gpu/kernel-library.ts";
+import { cudaRuntimePath, cudaRuntimeSpec, cudaRuntimeVersion, formatCudaVersion } from "../../ffi/cuda-runtime.ts";
+import type { LibrarySpec } from "../../ffi/library.ts";
+import { OutCells } from "../../ffi/memory.ts";
+import { nvJpegLibrary, nvJpegSpec } from "../../ffi/nvjpeg.ts";
+import { SHIM_SPEC, shim } from "../../ffi/shim.ts";
+import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
+import type { TensorRtFamily } from "../../tensorrt/version.ts";
 import type { Finding } from "./finding.ts";
-import { whyUnusable } from "./library-faults.ts";
 
 /** CUDA 12.2, whose drivers (535) are the first that load PTX of ISA 8.2. */
 const OLDEST_CUDA = 12_020;
@@ -128,4 +130,168 @@ export function findGpus(): Finding[] {
   const reason = cudaUnavailable();
   if (reason !== undefined) return [findUnusable(reason)];
   return Array.from({ length: Device.count() }, (_, index) => findDevice(index));
+}
+
+/** Names of `bun-tensorrt install`. */
+const COMPONENTS: Readonly<Record<TensorRtFamily, string>> = {
+  TensorRT: "tensorrt",
+  "TensorRT-RTX": "tensorrt-rtx",
+};
+
+/** The CUDA runtime. */
+export function findCudaRuntime(): Finding {
+  const name = "CUDA runtime";
+  try {
+    return { name, state: "ok", found: `${formatCudaVersion(cudaRuntimeVersion())} at ${cudaRuntimePath()}` };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    const found = `libcudart 12 or 13 ${whyUnusable(error, cudaRuntimeSpec([]))}`;
+    return { name, state: "absent", found, fix: "bun-tensorrt install cuda-runtime" };
+  }
+}
+
+/** The C library through which TensorRT's C++ objects are called; the package brings it. */
+export function findShim(): Finding {
+  const name = "TensorRT shim";
+  try {
+    return { name, state: "ok", found: `version ${shim().bt_abi_version()} for ${process.platform}-${process.arch}` };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return { name, state: "absent", found: whyUnusable(error, SHIM_SPEC), fix: SHIM_SPEC.hint };
+  }
+}
+
+/** True if a TensorRT lacks the kernels its builder chooses from: it runs plans, and builds none. */
+export function lacksBuilder({ path, version }: TensorRtLibrary): boolean {
+  // A library that the dynamic linker found by name has its parts where that finds them too.
+  if (version.family !== "TensorRT" || !path.includes("/")) return false;
+  return !readdirSync(dirname(path)).some((file) => file.startsWith("libnvinfer_builder_resource"));
+}
+
+/** What a TensorRT that opens cannot do, and what would help. */
+function shortcoming(library: TensorRtLibrary): { readonly text: string; readonly fix: string } | undefined {
+  const what = "plans run, but ONNX models cannot be built";
+  try {
+    library.openParser();
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    const [fault = "it is not beside it"] = faultsOf(error);
+    return { text: `${what} without its ONNX parser: ${fault}`, fix: familyInstallCommand(library.version.family) };
+  }
+  if (!lacksBuilder(library)) return undefined;
+  return { text: `${what} without its builder resource`, fix: "bun-tensorrt install tensorrt-builder" };
+}
+
+function familyInstallCommand(family: TensorRtFamily): string {
+  return `bun-tensorrt install ${COMPONENTS[family]}`;
+}
+
+/** TensorRT, or TensorRT-RTX. */
+export function findTensorRt(family: TensorRtFamily): Finding {
+  try {
+    const library = openTensorRt({ family });
+    const { release, build } = library.version;
+    const found = `${release}${build === undefined ? "" : `.${build}`} at ${library.path}`;
+    const short = shortcoming(library);
+    if (short === undefined) return { name: family, state: "ok", found };
+    return { name: family, state: "ok", found: `${found}: ${short.text}`, fix: short.fix };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return {
+      name: family,
+      state: "absent",
+      found: whyUnusable(error, tensorRtSpec()),
+      fix: familyInstallCommand(family),
+    };
+  }
+}
+
+/** nvJPEG. */
+export function findNvJpeg(): Finding {
+  const name = "nvJPEG";
+  try {
+    const { version, path } = nvJpegLibrary();
+    return { name, state: "ok", found: `${version} at ${path}` };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    const found = `${whyUnusable(error, nvJpegSpec())}: JPEG is decoded on the CPU`;
+    return { name, state: "absent", found, fix: "bun-tensorrt install nvjpeg" };
+  }
+}
+
+/** The dynamic linker's words for a file that is nowhere. */
+const ABSENT = /(\S+): cannot open shared object file/;
+
+/** True for a place where nothing was; a library that lacks another one was found. */
+function isNowhere(path: string, line: string): boolean {
+  if (line.endsWith(": no such file")) return true;
+  if (path.includes("/")) return false;
+  const absent = ABSENT.exec(line)?.[1];
+  // Bun looks for a bare name in the working folder at last, and tells of that.
+  return absent === undefined ? /no such file/i.test(line) : absent === path || absent.endsWith(`/${path}`);
+}
+
+/** `/lib/a.so: file too short` of `/lib/a.so: Failed to open library "/lib/a.so": /lib/a.so: file too short`. */
+function shorten(path: string, line: string): string {
+  const reason = line.slice(path.length + 2).replace(/^Failed to open library "[^"]*": /, "");
+  return `${path}: ${reason.startsWith(`${path}: `) ? reason.slice(path.length + 2) : reason}`;
+}
+
+/**
+ * The files that are there and cannot be used, each with its reason in one line; empty where the library is nowhere.
+ *
+ * @param error of a search, or of a library that was opened and then refused
+ */
+export function faultsOf({ message, tried }: LibraryLoadError): string[] {
+  // What was opened and then refused names its path alone; the reason is in the message.
+  if (tried.length === 1 && !tried[0]!.includes(": ")) {
+    return [(message.split("\n", 1)[0] ?? "").replace(/^Cannot \w+ (.+?): /, "$1: ")];
+  }
+  return tried.flatMap((line) => {
+    const [path = ""] = line.split(": ", 1);
+    return isNowhere(path, line) ? [] : [shorten(path, line)];
+  });
+}
+
+/** `was not found`, or `cannot be used: …`: why a library could not be opened, in one line. */
+export function whyUnusable(error: LibraryLoadError, { variable }: Pick<LibrarySpec, "variable">): string {
+  const faults = faultsOf(error);
+  if (faults.length > 0) return `cannot be used: ${faults.join("; ")}`;
+  const named = process.env[variable];
+  return named === undefined || named === "" ? "was not found" : `was not found at ${variable}=${named}`;
+}
+
+/** Names of one package on the systems that name it in their own way. */
+export interface SystemPackageNames {
+  readonly debian: string;
+  readonly ubuntu: string;
+  readonly fedora: string;
+  readonly arch: string;
+  readonly alpine: string;
+  readonly macos: string;
+}
+
+/** The `ID` and `ID_LIKE` words of an os-release file, the most specific first. Pure. */
+export function systemIds(osRelease: string): string[] {
+  const field = (key: string): string => osRelease.match(new RegExp(`^${key}="?([^"\\n]*)"?$`, "m"))?.[1] ?? "";
+  return `${field("ID")} ${field("ID_LIKE")}`.trim().split(/\s+/);
+}
+
+/** The command that installs the package on a system with these ids. Pure. */
+export function installCommand(names: SystemPackageNames, ids: readonly string[]): string | undefined {
+  for (const id of ids) {
+    if (id === "ubuntu") return `sudo apt install ${names.ubuntu}`;
+    if (id === "debian") return `sudo apt install ${names.debian}`;
+    if (["fedora", "rhel", "centos"].includes(id)) return `sudo dnf install ${names.fedora}`;
+    if (id === "arch") return `sudo pacman -S ${names.arch}`;
+    if (id === "alpine") return `apk add ${names.alpine}`;
+    if (id === "macos") return `brew install ${names.macos}`;
+  }
+  return undefined;
+}
+
+/** Ids of the system this runs on. */
+export function thisSystem(): string[] {
+  if (process.platform === "darwin") return ["macos"];
+  return existsSync("/etc/os-release") ? systemIds(readFileSync("/etc/os-release", "utf8")) : [];
 }

@@ -6,10 +6,16 @@ import { dirname } from "node:path";
 import manifest from "../../../package.json" with { type: "json" };
 import { catalogue } from "../../catalogue/catalogue.ts";
 import { isInstalled } from "../../catalogue/store.ts";
+import { LibraryLoadError } from "../../core/errors.ts";
 import { cacheFolder } from "../../core/paths.ts";
 import { formatBytes } from "../../core/units.ts";
-import { plural } from "../format-table.ts";
+import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
+import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
+import { loadSharp } from "../../image/sharp.ts";
+import { findFfmpeg } from "../../video/ffmpeg.ts";
+import { plural } from "../formats.ts";
 import type { Finding } from "./finding.ts";
+import { installCommand, type SystemPackageNames, thisSystem } from "./gpu.ts";
 
 /** Bun, and whether it is new enough. */
 export function findBun(): Finding {
@@ -39,4 +45,82 @@ export function findCache(): Finding {
   }
   const count = catalogue.filter(isInstalled).length;
   return { name: "cache folder", state: "ok", found: `${folder}, ${count} of ${catalogue.length} catalogue files` };
+}
+
+const TURBOJPEG: SystemPackageNames = {
+  debian: "libturbojpeg0",
+  ubuntu: "libturbojpeg",
+  fedora: "turbojpeg",
+  arch: "libjpeg-turbo",
+  alpine: "libjpeg-turbo",
+  macos: "jpeg-turbo",
+};
+
+/** ONNX Runtime: detection on the CPU needs it. */
+export function findOnnxRuntime(): Finding {
+  const name = "ONNX Runtime";
+  try {
+    const { version, path } = openOnnxRuntime();
+    return { name, state: "ok", found: `${version} at ${path}` };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    const found = `not found, or not usable: ${plural(error.tried.length, "path")} tried`;
+    return { name, state: "broken", found, fix: "bun add onnxruntime-node" };
+  }
+}
+
+/** libturbojpeg: without it JPEG decodes at about half the speed. */
+export function findTurboJpeg(): Finding {
+  const name = "libturbojpeg";
+  const found = searchTurboJpeg();
+  if (!(found instanceof LibraryLoadError)) return { name, state: "ok", found: found.path };
+  const fix = installCommand(TURBOJPEG, thisSystem()) ?? "install libturbojpeg";
+  return { name, state: "absent", found: "not found: JPEG is decoded by sharp, more slowly", fix };
+}
+
+/** sharp: every format but JPEG, and drawing, need it. */
+export async function findSharp(): Promise<Finding> {
+  const name = "sharp";
+  try {
+    const { versions } = await loadSharp();
+    return { name, state: "ok", found: `${versions.sharp}, libvips ${versions.vips}` };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return { name, state: "broken", found: error.message.split("\n", 1)[0]!, fix: "bun add sharp" };
+  }
+}
+
+const FFMPEG: SystemPackageNames = {
+  debian: "ffmpeg",
+  ubuntu: "ffmpeg",
+  fedora: "ffmpeg-free",
+  arch: "ffmpeg",
+  alpine: "ffmpeg",
+  macos: "ffmpeg",
+};
+
+const WITHOUT = "pictures are detected without, videos, streams and cameras are not";
+
+/** `5.1.9-0+deb12u1` */
+function versionOf(path: string): string | undefined {
+  const { stdout } = Bun.spawnSync([path, "-version"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+  return /^ff\w+ version (\S+)/.exec(stdout.toString())?.[1];
+}
+
+/** ffmpeg, together with ffprobe. */
+export function findVideoTools(): Finding {
+  const name = "ffmpeg";
+  const fix = installCommand(FFMPEG, thisSystem()) ?? "install ffmpeg";
+  const absent = (found: string): Finding => ({ name, state: "absent", found: `${found}: ${WITHOUT}`, fix });
+  try {
+    const path = findFfmpeg("ffmpeg");
+    findFfmpeg("ffprobe");
+    const version = versionOf(path);
+    if (version === undefined) return absent(`${path} does not tell its version`);
+    return { name, state: "ok", found: `${version} at ${path}` };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    const [line = ""] = error.message.split("\n", 1);
+    return absent(line.replace(/^Cannot run (\S+): (it )?/, (_, program, it) => (it ? `${program} ` : "")));
+  }
 }

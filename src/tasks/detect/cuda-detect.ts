@@ -1,15 +1,5 @@
 /** @module Cuda detect: pictures in, kept boxes out, around an engine, all of it in the frame's graph. */
 
-import { copyToDevice } from "../../cuda/copy.ts";
-import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { type OnStream, Stream } from "../../cuda/stream.ts";
-import { place, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
-import { PixelCheck } from "../../model/box-units.ts";
-import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
-import type { Recognition } from "../../model/layout.ts";
-import type { PlausibilityGuard } from "../../model/plausibility.ts";
-import type { Selection } from "../../model/selection.ts";
-import type { SlotPicture } from "../../pipeline/backend.ts";
 import type {
   CudaModel,
   CudaStages,
@@ -19,14 +9,22 @@ import type {
   DeviceTensors,
   LoadedModel,
   RunShape,
-} from "../../pipeline/gpu/gpu-model.ts";
-import { KernelLaunch } from "../../pipeline/gpu/kernel-launch.ts";
-import { preprocessLaunch } from "../../pipeline/gpu/preprocess-launch.ts";
-import type { SlotStreams } from "../../pipeline/gpu/slot-streams.ts";
-import { valueTable } from "../../pipeline/gpu/value-table.ts";
+} from "../../accelerators/tensorrt/gpu-model.ts";
+import type { SlotStreams } from "../../accelerators/tensorrt/gpu-streams.ts";
+import { KernelLaunch } from "../../accelerators/tensorrt/kernels.ts";
+import { preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
+import { copyToDevice } from "../../cuda/copy.ts";
+import { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { type OnStream, Stream } from "../../cuda/stream.ts";
+import type { ModelSpec } from "../../heads/head.ts";
+import { place, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
+import { blockAt, type DetectionBlock } from "../../model/rows.ts";
+import type { SlotPicture } from "../../runtime/backend.ts";
+import { GpuPostprocess } from "./cuda-postprocess.ts";
+import { GpuTables } from "./cuda-tables.ts";
 import type { DecodeBatch } from "./decode-launches.ts";
-import { GpuPostprocess } from "./gpu-postprocess.ts";
-import { GpuTables } from "./gpu-tables.ts";
+import type { NmsOptions } from "./nms.ts";
+import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 
 /** Rows a picture that there is room for until more are asked for: the default of `maxDetections`. */
 const FIRST_ROWS = 300;
@@ -34,23 +32,23 @@ const FIRST_ROWS = 300;
 /** What all parts of a loaded detector share. */
 interface Shared {
   readonly model: LoadedModel;
-  readonly recognition: Recognition;
+  readonly recognition: ModelSpec;
   readonly guard: PlausibilityGuard;
   /** On the device: what `valueTable` gave for the pre-processing. */
   readonly values: DeviceBuffer<"f32">;
 }
 
 /** Detection around an engine. */
-export class CudaDetect implements CudaTask<Selection, DetectionBlock> {
-  readonly #recognition: Recognition;
+export class CudaDetect implements CudaTask<NmsOptions, DetectionBlock> {
+  readonly #recognition: ModelSpec;
   readonly #guard: PlausibilityGuard;
 
-  constructor(recognition: Recognition, guard: PlausibilityGuard) {
+  constructor(recognition: ModelSpec, guard: PlausibilityGuard) {
     this.#recognition = recognition;
     this.#guard = guard;
   }
 
-  load(model: LoadedModel, owned: DisposableStack): CudaModel<Selection, DetectionBlock> {
+  load(model: LoadedModel, owned: DisposableStack): CudaModel<NmsOptions, DetectionBlock> {
     const { device } = model;
     const recognition = this.#recognition;
     const guard = this.#guard;
@@ -64,7 +62,7 @@ export class CudaDetect implements CudaTask<Selection, DetectionBlock> {
 }
 
 /** What one slot needs to detect: a region a picture. */
-class CudaDetectWork implements CudaWork<Selection, DetectionBlock> {
+class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
   readonly placements: Region[] = [];
   readonly #shared: Shared;
   readonly #streams: SlotStreams;
@@ -86,7 +84,7 @@ class CudaDetectWork implements CudaWork<Selection, DetectionBlock> {
     return new DetectStages(this.#shared, this.#streams.setup, tensors, shape, this);
   }
 
-  begin({ images, size }: DeviceBatch<Selection>): void {
+  begin({ images, size }: DeviceBatch<NmsOptions>): void {
     this.placements.length = images.length;
     for (let index = 0; index < images.length; index++) {
       const image = images[index]!;
@@ -101,7 +99,7 @@ class CudaDetectWork implements CudaWork<Selection, DetectionBlock> {
 
   enqueueCopyOut(): void {}
 
-  read(stages: DetectStages, selection: Selection): readonly DetectionBlock[] {
+  read(stages: DetectStages, selection: NmsOptions): readonly DetectionBlock[] {
     const { recognition, guard } = this.#shared;
     const { extras, layout } = recognition;
     for (let index = 0; index < this.placements.length; index++) {
@@ -134,7 +132,7 @@ class CudaDetectWork implements CudaWork<Selection, DetectionBlock> {
 }
 
 /** The launches of one shape: pre-processing, decoding and selection, with their tables and memory. */
-class DetectStages implements CudaStages<Selection> {
+class DetectStages implements CudaStages<NmsOptions> {
   readonly #shared: Shared;
   readonly #setup: OnStream;
   readonly #tensors: DeviceTensors;
@@ -169,7 +167,7 @@ class DetectStages implements CudaStages<Selection> {
     owned.move();
   }
 
-  reserve({ maxDetections }: Selection): boolean {
+  reserve({ maxDetections }: NmsOptions): boolean {
     if (maxDetections <= this.#postprocess.rows) return false;
     const larger = this.#postprocessFor(maxDetections);
     const smaller = this.#postprocess;
@@ -179,7 +177,7 @@ class DetectStages implements CudaStages<Selection> {
   }
 
   /** Rows that only fill the batch repeat the first picture. */
-  select({ pictures, params }: DeviceBatch<Selection>, first: number): void {
+  select({ pictures, params }: DeviceBatch<NmsOptions>, first: number): void {
     const { preprocessing } = this.#shared.recognition;
     const { placements } = this.#work;
     const { pictures: table, selection } = this.#tables;
@@ -192,7 +190,7 @@ class DetectStages implements CudaStages<Selection> {
     }
   }
 
-  setParams(selection: Selection): void {
+  setParams(selection: NmsOptions): void {
     this.#tables.selection.setSelection(selection);
   }
 

@@ -1,7 +1,16 @@
 /** @module DecodeLaunches: which kernels decode a model's outputs, and with what arguments, by its plan. Pure. */
 
-import type { DType } from "../../core/dtype.ts";
-import type { TypedDeviceMemory } from "../../cuda/buffer-view.ts";
+import {
+  type DeviceOutputs,
+  deviceOutput,
+  dtypeCode,
+  FLOATS,
+  INTEGERS,
+  type LaunchSpec,
+  NUMBERS,
+} from "../../accelerators/tensorrt/kernels.ts";
+import type { DType } from "../../core/tensor.ts";
+import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { LaunchConfig } from "../../cuda/kernel.ts";
 import type {
   BoxForm,
@@ -13,16 +22,7 @@ import type {
   GridPlan,
   QueriesPlan,
   RowsPlan,
-} from "../../model/plan.ts";
-import {
-  type DeviceOutputs,
-  deviceOutput,
-  dtypeCode,
-  FLOATS,
-  INTEGERS,
-  NUMBERS,
-} from "../../pipeline/gpu/device-output.ts";
-import type { LaunchSpec } from "../../pipeline/gpu/kernel-launch.ts";
+} from "../../heads/head.ts";
 
 /** The batch that is decoded. */
 export interface DecodeBatch {

@@ -1,16 +1,16 @@
 /** @module Detect task: objects in pictures: which head a model has, and what goes into it. */
 
+import type { ModelSpec } from "../../heads/head.ts";
+import { type RecogniseOptions, recogniseModel } from "../../heads/registry.ts";
+import { readTraits } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
 import type { PictureDecodeOptions } from "../../image/picture-decoder.ts";
-import type { DetectionBlock } from "../../model/detection-block.ts";
-import type { Recognition } from "../../model/layout.ts";
-import { readTraits } from "../../model/model-traits.ts";
-import { needsShapes } from "../../model/open-shapes.ts";
-import { PlausibilityGuard } from "../../model/plausibility.ts";
-import { type RecogniseOptions, recogniseModel } from "../../model/registry.ts";
-import { type Selection, sameSelection } from "../../model/selection.ts";
-import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../pipeline/task.ts";
+import { needsShapes } from "../../model/model-info.ts";
+import type { DetectionBlock } from "../../model/rows.ts";
+import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
+import { type NmsOptions, sameNmsOptions } from "./nms.ts";
+import { PlausibilityGuard } from "./plausibility.ts";
 
 /** What a caller may say of a detector. */
 export interface DetectTaskOptions
@@ -35,10 +35,10 @@ export const DEFAULT_DETECT_TASK_OPTIONS: DetectTaskOptions = {
 };
 
 /** A model that finds objects. */
-export type DetectModel = TaskModel<Recognition, Selection, DetectionBlock>;
+export type DetectModel = TaskModel<ModelSpec, NmsOptions, DetectionBlock>;
 
 /** Nothing is found in noise with it. */
-const USUAL_SELECTION: Selection = {
+const USUAL_SELECTION: NmsOptions = {
   threshold: 0.25,
   iou: 0.7,
   maxDetections: 300,
@@ -47,7 +47,7 @@ const USUAL_SELECTION: Selection = {
 };
 
 /** Finds objects in pictures: one region a picture, the whole of it. */
-export class DetectTask implements Task<Recognition, Selection, DetectionBlock> {
+export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
   readonly name = "detect";
   readonly action = "load a detector";
   readonly #options: DetectTaskOptions;
@@ -76,7 +76,7 @@ export class DetectTask implements Task<Recognition, Selection, DetectionBlock> 
 
 class RecognisedDetector implements DetectModel {
   readonly task = "detect";
-  readonly recognition: Recognition;
+  readonly recognition: ModelSpec;
   readonly input: DetectModel["input"];
   readonly sizeInputs: DetectModel["sizeInputs"];
   readonly outputs = undefined;
@@ -85,12 +85,12 @@ class RecognisedDetector implements DetectModel {
   readonly mostPictures = Number.POSITIVE_INFINITY;
   readonly usualSize: Size;
   readonly idleParams = USUAL_SELECTION;
-  readonly sameParams = sameSelection;
+  readonly sameParams = sameNmsOptions;
   readonly #options: DetectTaskOptions;
   /** Looks at the kept rows of all slots. */
   readonly #guard: PlausibilityGuard;
 
-  constructor(recognition: Recognition, source: string, options: DetectTaskOptions) {
+  constructor(recognition: ModelSpec, source: string, options: DetectTaskOptions) {
     const { imageInput: name, preprocessing, sizeInputs, fixedSize, preferredSize } = recognition;
     const { dtype, layout } = preprocessing;
     this.recognition = recognition;
@@ -153,7 +153,7 @@ function exportedSize(metadata: Readonly<Record<string, string>>): Size | undefi
 
 /** What every picture file of a backend is decoded with, worked out once. */
 export function decodeOptionsFor(
-  recognition: Recognition,
+  recognition: ModelSpec,
   options: Omit<DetectTaskOptions, "batch">,
 ): PictureDecodeOptions {
   const { scaledDecoding, rectangular } = options;

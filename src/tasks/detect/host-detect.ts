@@ -1,25 +1,22 @@
 /** @module Host detect: pictures in, kept boxes out, around a model in host memory. The reference for every device. */
 
+import type { DecodeInput, Head, ModelSpec } from "../../heads/head.ts";
+import { gatherExtras } from "../../heads/outputs.ts";
+import { headNamed } from "../../heads/registry.ts";
 import { boxesToSource, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
-import { PixelCheck } from "../../model/box-units.ts";
-import { Candidates } from "../../model/candidates.ts";
-import { blockAt, type DetectionBlock } from "../../model/detection-block.ts";
-import { gatherExtras } from "../../model/gather.ts";
-import type { DecodeInput, Layout, Recognition } from "../../model/layout.ts";
-import type { PlausibilityGuard } from "../../model/plausibility.ts";
-import { layoutNamed } from "../../model/registry.ts";
-import type { Selection } from "../../model/selection.ts";
-import { Selector } from "../../model/selector.ts";
-import type { HostTensors, HostWork } from "../../pipeline/cpu/host-work.ts";
+import { blockAt, Candidates, type DetectionBlock } from "../../model/rows.ts";
+import type { HostTensors, HostWork } from "../../runtime/host-work.ts";
+import { type NmsOptions, Selector } from "./nms.ts";
+import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 
 /** What one slot needs to detect: a region a picture, tables and candidates that only grow. */
-export class HostDetect implements HostWork<Selection, DetectionBlock> {
+export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   readonly placements: Region[] = [];
-  readonly #recognition: Recognition;
+  readonly #recognition: ModelSpec;
   readonly #guard: PlausibilityGuard;
-  readonly #layout: Layout;
+  readonly #layout: Head;
   readonly #preprocessor: Preprocessor;
   readonly #candidates = new Candidates();
   readonly #selector = new Selector();
@@ -34,10 +31,10 @@ export class HostDetect implements HostWork<Selection, DetectionBlock> {
   };
   #pictures: readonly Image[] = [];
 
-  constructor(recognition: Recognition, guard: PlausibilityGuard) {
+  constructor(recognition: ModelSpec, guard: PlausibilityGuard) {
     this.#recognition = recognition;
     this.#guard = guard;
-    this.#layout = layoutNamed(recognition.layout);
+    this.#layout = headNamed(recognition.layout);
     this.#preprocessor = new Preprocessor(recognition.preprocessing);
   }
 
@@ -57,7 +54,7 @@ export class HostDetect implements HostWork<Selection, DetectionBlock> {
     this.placements[region] = sourceRegion(image, placement);
   }
 
-  finish(tensors: HostTensors, region: number, row: number, selection: Selection): void {
+  finish(tensors: HostTensors, region: number, row: number, selection: NmsOptions): void {
     const recognition = this.#recognition;
     const { extras, layout } = recognition;
     const input = this.#decodeInput;

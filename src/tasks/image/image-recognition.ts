@@ -1,18 +1,19 @@
-/** @module ImageRecognition: what a model makes of pictures, worked out from its input and outputs. */
+/** @module ImageModelSpec: what a model makes of pictures, worked out from its input and outputs. */
 
-import type { DType } from "../../core/dtype.ts";
-import { ModelError, message } from "../../core/errors.ts";
-import { formatShape, isDynamic, type Shape } from "../../core/shape.ts";
-import { formatTensorInfo, type TensorInfo } from "../../core/tensor.ts";
-import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
+import { ImageError, ModelError, message } from "../../core/errors.ts";
 import {
-  normalisation,
-  type PixelChannels,
-  type PixelRange,
-  type PixelTensor,
-  pixelShape,
-  type TensorLayout,
-} from "./pixel-tensor.ts";
+  type DType,
+  formatShape,
+  formatTensorInfo,
+  isDynamic,
+  type Shape,
+  type TensorInfo,
+} from "../../core/tensor.ts";
+import { formatBytes } from "../../core/units.ts";
+import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
+import type { Line, Preprocessing } from "../../image/preprocessing.ts";
+import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
+import type { TileRules } from "./tile-grid.ts";
 
 /** What the caller knows better than the shapes tell; `undefined` is worked out. */
 export interface ImageHints {
@@ -36,7 +37,7 @@ export interface ImageInput {
 }
 
 /** What a model makes of pictures. */
-export interface ImageRecognition extends Omit<ImageInput, "form"> {
+export interface ImageModelSpec extends Omit<ImageInput, "form"> {
   readonly input: PixelTensor;
   readonly output: PixelTensor;
   /** Sides of the output in those of the input: 1, 2, 3, … */
@@ -162,7 +163,7 @@ export function recogniseOutput(
   size: readonly [width: number, height: number],
   outputs: readonly TensorInfo[],
   hints: ImageHints,
-): ImageRecognition {
+): ImageModelSpec {
   const named = outputs.filter(({ name }) => hints.output === undefined || name === hints.output);
   if (named.length === 0) {
     const names = outputs.map(({ name }) => name).join(", ");
@@ -204,4 +205,97 @@ export function recogniseOutput(
 function outputRange({ dtype }: TensorInfo, { form }: ImageInput, hints: ImageHints): PixelRange {
   const same = typeof hints.range === "string" && dtype !== "u8" && form.dtype !== "u8" ? hints.range : undefined;
   return rangeOf(hints.outputRange ?? same, dtype);
+}
+
+/**
+ * What the values stand for. `"0-1"`, `"0-255"`, `"-1-1"`: the darkest and the brightest level; or the mean and the standard
+ * deviation, in 0–1 units by tensor channel, of values that were normalised with them.
+ */
+export type PixelRange = "0-1" | "0-255" | "-1-1" | { readonly mean: PerChannel; readonly std: PerChannel };
+
+/** A number for all channels, or one a tensor channel. */
+export type PerChannel = number | readonly [number, number, number];
+
+/**
+ * What the channels are. `luma`: Y of BT.601, full range; chroma is carried over from the source. `grey`: one channel of an
+ * output whose input has colour, such as a depth map; it becomes R, G and B.
+ */
+export type PixelChannels = "RGB" | "BGR" | "luma" | "grey";
+
+/** Where the channels lie. */
+export type TensorLayout = Preprocessing["layout"];
+
+/** An input or output that holds pictures: value = (level × scale − mean) / std. */
+export interface PixelTensor extends Pick<Preprocessing, "layout" | "dtype" | "scale" | "mean" | "std"> {
+  readonly name: string;
+  readonly channels: PixelChannels;
+}
+
+/** Number of channels. */
+export function channelCount(channels: PixelChannels): 1 | 3 {
+  return channels === "luma" || channels === "grey" ? 1 : 3;
+}
+
+function triple(value: PerChannel): readonly [number, number, number] {
+  return typeof value === "number" ? [value, value, value] : value;
+}
+
+/** Scale, mean and standard deviation of a range. */
+export function normalisation(range: PixelRange): Pick<Preprocessing, "scale" | "mean" | "std"> {
+  if (range === "0-255") return { scale: 1, mean: [0, 0, 0], std: [1, 1, 1] };
+  if (range === "0-1") return { scale: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] };
+  if (range === "-1-1") return { scale: 1 / 255, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] };
+  return { scale: 1 / 255, mean: triple(range.mean), std: triple(range.std) };
+}
+
+/** Shape of the tensor. @param size in pixels */
+export function pixelShape(
+  { layout, channels }: Pick<PixelTensor, "layout" | "channels">,
+  batch: number,
+  [width, height]: readonly [width: number, height: number],
+): number[] {
+  const count = channelCount(channels);
+  return layout === "NCHW" ? [batch, count, height, width] : [batch, height, width, count];
+}
+
+/** From the values of an output's channel to levels 0–255. */
+export function levelLine({ scale, mean, std }: Pick<PixelTensor, "scale" | "mean" | "std">, channel: number): Line {
+  return { slope: Math.fround(std[channel]! / scale), offset: Math.fround(mean[channel]! / scale) };
+}
+
+/** What a model makes of pictures, and how they are cut for it. */
+export interface TiledImageSpec extends ImageModelSpec {
+  readonly tiling: TileRules;
+}
+
+/** What is made of one picture, over memory of its own. */
+export interface MadeImage {
+  /** Of the picture's format, as many times as large as the model says. */
+  readonly image: PackedImage;
+  /** How many tiles the picture was cut into. */
+  readonly tiles: number;
+}
+
+/** No larger picture is made: more bytes do not fit into what the encoders and most programs take. */
+const MAX_BYTES = 2 ** 31 - 1;
+
+/**
+ * Memory for what is made of a picture.
+ *
+ * @throws {ImageError} If it would be larger than what pictures can be
+ */
+export function imageFor(
+  { width, height, format }: Pick<PackedImage, "width" | "height" | "format">,
+  scale: number,
+): PackedImage {
+  const pitchBytes = width * scale * bytesPerPixel(format);
+  const byteLength = pitchBytes * height * scale;
+  if (byteLength > MAX_BYTES) {
+    const size = `${width * scale}x${height * scale} pixels, ${formatBytes(byteLength)}`;
+    const found = `what is made of it may have at most ${formatBytes(MAX_BYTES)}: it would have ${size}`;
+    const name = `a picture of ${width}x${height} pixels`;
+    throw new ImageError(message(`transform ${name}`, found, "transform parts of it"), name);
+  }
+  const data = new Uint8Array(new ArrayBuffer(byteLength));
+  return { width: width * scale, height: height * scale, pitchBytes, format, data };
 }

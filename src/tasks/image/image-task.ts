@@ -11,10 +11,17 @@ import {
   type PixelSize,
   type Task,
   type TaskModel,
-} from "../../pipeline/task.ts";
-import { type ImageHints, type ImageInput, needsProbe, recogniseInput, recogniseOutput } from "./image-recognition.ts";
-import type { MadeImage, TiledRecognition } from "./made-image.ts";
-import { channelCount } from "./pixel-tensor.ts";
+} from "../../runtime/task.ts";
+import {
+  channelCount,
+  type ImageHints,
+  type ImageInput,
+  type MadeImage,
+  needsProbe,
+  recogniseInput,
+  recogniseOutput,
+  type TiledImageSpec,
+} from "./image-recognition.ts";
 import { type Padding, type TileRules, tileGrid } from "./tile-grid.ts";
 
 /** What a caller may say of an image model. */
@@ -31,7 +38,7 @@ export interface ImageTaskOptions extends GivenDecodingLimits {
 }
 
 /** A model that makes pictures. */
-export type ImageTaskModel = TaskModel<TiledRecognition, undefined, MadeImage>;
+export type ImageTaskModel = TaskModel<TiledImageSpec, undefined, MadeImage>;
 
 /** Least side that a model of any size is given: smaller pictures are padded, as few models work on a handful of pixels. */
 const SMALLEST_SIDE = 32;
@@ -43,7 +50,7 @@ const USUAL_MULTIPLE = 8;
 const ENGINE_BATCH = 4;
 
 /** Makes pictures of pictures: regions are the tiles of one picture, in as many runs as they take. */
-export class ImageTask implements Task<TiledRecognition, undefined, MadeImage> {
+export class ImageTask implements Task<TiledImageSpec, undefined, MadeImage> {
   readonly name = "image";
   readonly action = "load an image model";
   readonly #options: ImageTaskOptions;
@@ -78,7 +85,7 @@ export class ImageTask implements Task<TiledRecognition, undefined, MadeImage> {
 
 class RecognisedImageModel implements ImageTaskModel {
   readonly task = "image";
-  readonly recognition: TiledRecognition;
+  readonly recognition: TiledImageSpec;
   readonly input: ImageTaskModel["input"];
   readonly sizeInputs = [];
   readonly outputs: readonly string[];
@@ -89,7 +96,7 @@ class RecognisedImageModel implements ImageTaskModel {
   readonly idleParams = undefined;
   readonly #padding: Padding;
 
-  constructor(recognition: TiledRecognition, options: ImageTaskOptions) {
+  constructor(recognition: TiledImageSpec, options: ImageTaskOptions) {
     const { name, dtype, layout, channels } = recognition.input;
     const { alpha } = options;
     this.recognition = recognition;

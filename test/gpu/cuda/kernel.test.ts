@@ -2,8 +2,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { CudaError } from "../../../src/core/errors.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { layOut } from "../../../src/cuda/kernel-arguments.ts";
-import { Module } from "../../../src/cuda/module.ts";
+import { layOut, Module } from "../../../src/cuda/kernel.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);
@@ -107,8 +106,8 @@ gpuTest("Module.kernel() and Kernel.launch() name what is wrong", () => {
 gpuTest("a fault of a kernel is reported by the wait that finds it, naming the last launch", () => {
   const program = `
     import { Device } from "./src/cuda/device.ts";
-    import { layOut } from "./src/cuda/kernel-arguments.ts";
-    import { Module } from "./src/cuda/module.ts";
+    import { layOut } from "./src/cuda/kernel.ts";
+    import { Module } from "./src/cuda/kernel.ts";
     import { Stream } from "./src/cuda/stream.ts";
     const device = Device.open();
     const stream = Stream.create(device);

@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
 import { ArgumentError, ClosedError, OutOfMemoryError } from "../../../src/core/errors.ts";
-import { BufferView } from "../../../src/cuda/buffer-view.ts";
 import { copyToDevice, copyToHost, fill } from "../../../src/cuda/copy.ts";
-import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
+import { BufferView, DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { MemoryPool } from "../../../src/cuda/memory-pool.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../../src/cuda/stream.ts";

@@ -1,26 +1,24 @@
 import { describe, expect, test } from "bun:test";
-import { allocate } from "../../../src/core/dtype.ts";
+import { KernelLaunch, KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
 import { ModelError } from "../../../src/core/errors.ts";
+import { allocate } from "../../../src/core/tensor.ts";
 import { fill } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { Graph } from "../../../src/cuda/graph.ts";
 import { place, placeRectangle, type Region } from "../../../src/image/geometry.ts";
-import { createDetectionBlock, type DetectionBlock } from "../../../src/model/detection-block.ts";
-import type { Selection } from "../../../src/model/selection.ts";
-import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
-import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
-import { DetectionReader } from "../../../src/tasks/detect/detections.ts";
-import { postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/postprocess-launches.ts";
-import { SelectionTable } from "../../../src/tasks/detect/selection-table.ts";
+import { createDetectionBlock, type DetectionBlock } from "../../../src/model/rows.ts";
+import { DetectionReader, postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";
+import { NmsOptionsTable } from "../../../src/tasks/detect/cuda-tables.ts";
+import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
 import { type DecodeCase, decodeCases, manyCandidates } from "../../support/decode-cases.ts";
 import { decodedOnCpu, differenceOf } from "../../support/decoded.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);
 
-const USUAL: Selection = { threshold: 0.25, iou: 0.5, maxDetections: 300, classAgnostic: false, classIds: undefined };
+const USUAL: NmsOptions = { threshold: 0.25, iou: 0.5, maxDetections: 300, classAgnostic: false, classIds: undefined };
 
-const SELECTIONS: readonly Selection[] = [
+const SELECTIONS: readonly NmsOptions[] = [
   USUAL,
   { ...USUAL, classAgnostic: true, iou: 0.3 },
   { ...USUAL, threshold: 0.6, classIds: new Set([0, 2, 5, 33]) },
@@ -33,7 +31,7 @@ class Postprocess {
   readonly #gpu: Gpu;
   readonly #example: DecodeCase;
   readonly #rows: number;
-  readonly #table: SelectionTable;
+  readonly #table: NmsOptionsTable;
   readonly #tableBytes: Uint8Array<ArrayBuffer>;
   readonly #tableMemory: DeviceBuffer<"u8">;
   readonly #detections: DeviceBuffer<"u8">;
@@ -49,8 +47,8 @@ class Postprocess {
     const sizes = postprocessSizes(example, memory, example, rows);
     const bytes = (length: number): DeviceBuffer<"u8"> =>
       gpu.own(DeviceBuffer.create("u8", [length], { stream: gpu.stream }));
-    this.#tableBytes = allocate("u8", SelectionTable.byteLength(batch));
-    this.#table = new SelectionTable(this.#tableBytes.buffer, 0, batch);
+    this.#tableBytes = allocate("u8", NmsOptionsTable.byteLength(batch));
+    this.#table = new NmsOptionsTable(this.#tableBytes.buffer, 0, batch);
     // The second is a slice of its picture, and partly outside it.
     this.placements = Array.from({ length: batch }, (_, index) => {
       const source = [500 + index * 333, 400 + index * 97] as const;
@@ -77,7 +75,7 @@ class Postprocess {
   }
 
   /** Copy a selection to the device. */
-  select(selection: Selection): void {
+  select(selection: NmsOptions): void {
     this.#table.setSelection(selection);
     this.#gpu.refill(this.#tableMemory, this.#tableBytes);
   }
@@ -97,7 +95,7 @@ class Postprocess {
   }
 }
 
-function compare(example: DecodeCase, selections: readonly Selection[], rows: number): void {
+function compare(example: DecodeCase, selections: readonly NmsOptions[], rows: number): void {
   using gpu = new Gpu();
   const library = gpu.own(KernelLibrary.create(gpu.device));
   const postprocess = new Postprocess(gpu, library, example, rows);

@@ -1,6 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { allocate } from "../../../src/core/dtype.ts";
-import { createTensor } from "../../../src/core/tensor.ts";
+import { KernelLaunch, KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
+import {
+  PICTURE_BYTES,
+  PictureTable,
+  preprocessLaunch,
+  valueTable,
+} from "../../../src/accelerators/tensorrt/preprocess.ts";
+import { allocate, createTensor } from "../../../src/core/tensor.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { FITS, place, placeCentreCrop, placeRectangle, placeTile, type Region } from "../../../src/image/geometry.ts";
 import type { Image } from "../../../src/image/image.ts";
@@ -12,11 +18,6 @@ import {
   RESIZES,
 } from "../../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
-import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
-import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
-import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
-import { preprocessLaunch } from "../../../src/pipeline/gpu/preprocess-launch.ts";
-import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
 import { devicePicture, type NoiseArena, noiseArena } from "../../support/device-pictures.ts";
 import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 

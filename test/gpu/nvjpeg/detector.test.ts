@@ -1,8 +1,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { Detector } from "../../../src/api/detector.ts";
 import { UnavailableError } from "../../../src/core/errors.ts";
-import type { Detection } from "../../../src/detector/detection.ts";
-import { Detector } from "../../../src/detector/detector.ts";
+import type { Detection } from "../../../src/tasks/detect/detection.ts";
 import { SLOW_TEST_MS } from "../../support/gpu.ts";
 import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { isNvJpegMissing } from "../../support/nvjpeg.ts";
@@ -76,7 +76,7 @@ describe.skipIf(!canRun)("Detector with nvJPEG", () => {
 
   test("jpeg gpu is refused by name where libnvjpeg is not", async () => {
     const program = `
-      const { Detector } = await import(${JSON.stringify(`${import.meta.dir}/../../../src/detector/detector.ts`)});
+      const { Detector } = await import(${JSON.stringify(`${import.meta.dir}/../../../src/api/detector.ts`)});
       await Detector.load(${JSON.stringify(sharedPath(PLAN))}, { backend: "gpu", jpeg: "gpu" }).then(
         () => console.log("loaded"),
         (error) => console.log(error.name, error.message),

@@ -1,11 +1,10 @@
 import { expect, test } from "bun:test";
 import manifest from "../../../ptx/manifest.json";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { layOut } from "../../../src/cuda/kernel-arguments.ts";
-import type { Orientation } from "../../../src/image/exif.ts";
+import { layOut } from "../../../src/cuda/kernel.ts";
 import { imageOf } from "../../../src/image/image.ts";
-import { orient, orientationSteps } from "../../../src/image/orientation.ts";
-import { BatchTable } from "../../../src/nvjpeg/batch-table.ts";
+import { type Orientation, orient, orientationSteps } from "../../../src/image/orientation.ts";
+import { BatchTable } from "../../../src/nvjpeg/batch-check.ts";
 import { JPEG_KERNEL_PARAMETERS, JpegKernels } from "../../../src/nvjpeg/jpeg-kernels.ts";
 import { chance } from "../../support/chance.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";

@@ -1,12 +1,12 @@
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { Detector } from "../../../src/api/detector.ts";
 import { setLogSink } from "../../../src/core/log.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
-import { Detector } from "../../../src/detector/detector.ts";
 import { encodeImage } from "../../../src/image/encode.ts";
 import { imageOf } from "../../../src/image/image.ts";
-import type { BuildProgress } from "../../../src/pipeline/backend.ts";
+import type { BuildProgress } from "../../../src/runtime/backend.ts";
 import { testBackend } from "../../contract/backend-contract.ts";
 import { DEFAULT_BACKEND_OPTIONS, loadGpu } from "../../support/backends.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";

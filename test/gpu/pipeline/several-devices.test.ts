@@ -1,9 +1,9 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
+import { Detector } from "../../../src/api/detector.ts";
 import { Device } from "../../../src/cuda/device.ts";
-import type { DetectionResult } from "../../../src/detector/detection.ts";
-import { Detector } from "../../../src/detector/detector.ts";
 import { decodeImage } from "../../../src/image/decode.ts";
+import type { DetectionResult } from "../../../src/tasks/detect/detection.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
 import { flatPicture } from "../../support/flat-picture.ts";
 import { isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";

@@ -8,8 +8,8 @@ import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
 import { decodeImage } from "../../../src/image/decode.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";
 
-import type { FrameRecord } from "../../../src/pipeline/frame-trace.ts";
-import { Pipeline } from "../../../src/pipeline/pipeline.ts";
+import type { FrameRecord } from "../../../src/runtime/backend.ts";
+import { Pipeline } from "../../../src/runtime/pipeline.ts";
 import {
   type BackendOptions,
   DEFAULT_BACKEND_OPTIONS,
@@ -24,7 +24,7 @@ setDefaultTimeout(SLOW_TEST_MS);
 
 const PLAN = ["engines", "yolov8n_640_fp16_trt10.6.0_sm90.plan"] as const;
 const PHOTO = ["images", "photos", "street_1920x1080.jpg"] as const;
-const LAYOUTS = ["one", "split", "parallel"] as const;
+const HEADS = ["one", "split", "parallel"] as const;
 const SIZE = [640, 640] as const;
 /** How far a time of the GPU may lie from where the host saw it. */
 const APART_MS = isSanitized ? 2 : 0.06;
@@ -79,7 +79,7 @@ async function rowsOf(slot: DetectSlot, image: Image): Promise<number[][]> {
 }
 
 describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("streams of yolov8n", () => {
-  test.each(LAYOUTS)("layout %p gives the boxes of a single slot, with 1 to 8 frames in flight", async (streams) => {
+  test.each(HEADS)("layout %p gives the boxes of a single slot, with 1 to 8 frames in flight", async (streams) => {
     const images = await pictures();
     const expected: number[][][] = [];
     await withBackend({ inFlight: 1 }, (backend) =>
@@ -133,7 +133,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
     );
   });
 
-  test.each(LAYOUTS)(
+  test.each(HEADS)(
     "layout %p: the stages one by one give what detect() gives, beside frames in flight",
     async (streams) => {
       const [photo] = await pictures();
@@ -159,33 +159,30 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
     },
   );
 
-  test.each(LAYOUTS)(
-    "layout %p: a frame that fails half-way leaves its slot and the others usable",
-    async (streams) => {
-      const [photo] = await pictures();
-      // Its pixels are on their way when its width is asked for again.
-      const broken = new Proxy(photo!, {
-        reads: 0,
-        get(target: Image, name: keyof Image) {
-          if (name === "width" && (this as { reads: number }).reads++ > 0) throw new Error("the picture is gone");
-          return target[name];
-        },
-      } as ProxyHandler<Image> & { reads: number });
-      await withBackend({ streams }, (backend) =>
-        withSlots(backend, 2, async ([first, second]) => {
-          const expected = await rowsOf(second!, photo!);
-          const failing = rowsOf(first!, broken);
-          const other = rowsOf(second!, photo!);
-          await expect(failing).rejects.toThrow("the picture is gone");
-          expect(await other).toEqual(expected);
-          await expect(first!.run([photo!], [123, 123], all)).rejects.toThrow();
-          expect(await rowsOf(first!, photo!)).toEqual(expected);
-        }),
-      );
-    },
-  );
+  test.each(HEADS)("layout %p: a frame that fails half-way leaves its slot and the others usable", async (streams) => {
+    const [photo] = await pictures();
+    // Its pixels are on their way when its width is asked for again.
+    const broken = new Proxy(photo!, {
+      reads: 0,
+      get(target: Image, name: keyof Image) {
+        if (name === "width" && (this as { reads: number }).reads++ > 0) throw new Error("the picture is gone");
+        return target[name];
+      },
+    } as ProxyHandler<Image> & { reads: number });
+    await withBackend({ streams }, (backend) =>
+      withSlots(backend, 2, async ([first, second]) => {
+        const expected = await rowsOf(second!, photo!);
+        const failing = rowsOf(first!, broken);
+        const other = rowsOf(second!, photo!);
+        await expect(failing).rejects.toThrow("the picture is gone");
+        expect(await other).toEqual(expected);
+        await expect(first!.run([photo!], [123, 123], all)).rejects.toThrow();
+        expect(await rowsOf(first!, photo!)).toEqual(expected);
+      }),
+    );
+  });
 
-  test.each(LAYOUTS)("layout %p: close() drains the frames that run", async (streams) => {
+  test.each(HEADS)("layout %p: close() drains the frames that run", async (streams) => {
     const [photo] = await pictures();
     const backend = await loadGpu(sharedPath(...PLAN), { ...DEFAULT_BACKEND_OPTIONS, streams, inFlight: 4 });
     const pipeline = new Pipeline(backend, { inFlight: 4, batch: 1 });
@@ -201,7 +198,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
     expect(count).toBe(12);
   });
 
-  test.each(LAYOUTS)(
+  test.each(HEADS)(
     "layout %p: graphs from the second frame of each slot on, and records that fit each other",
     async (streams) => {
       const [photo] = await pictures();
@@ -245,7 +242,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
     },
   );
 
-  test.each(LAYOUTS)("layout %p: 2,000 frames leave the device's memory as it was", async (streams) => {
+  test.each(HEADS)("layout %p: 2,000 frames leave the device's memory as it was", async (streams) => {
     const [photo] = await pictures();
     await withBackend({ streams }, (backend) =>
       withSlots(backend, 4, async (slots) => {

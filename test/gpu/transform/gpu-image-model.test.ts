@@ -1,7 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { ImageModel } from "../../../src/api/image-model.ts";
+import type { ImageModelOptions } from "../../../src/api/image-model-config.ts";
 import { PinnedBuffer } from "../../../src/cuda/pinned-buffer.ts";
-import { ImageModel } from "../../../src/detector/image-model.ts";
-import type { ImageModelOptions } from "../../../src/detector/image-model-config.ts";
 import { decodeImage } from "../../../src/image/decode.ts";
 import { encodeImage } from "../../../src/image/encode.ts";
 import { type Image, imageOf } from "../../../src/image/image.ts";

@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
+import { KernelLaunch, KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { KernelLaunch } from "../../../src/pipeline/gpu/kernel-launch.ts";
-import { KernelLibrary } from "../../../src/pipeline/gpu/kernel-library.ts";
-import { pickLaunch, placeLaunch } from "../../../src/tasks/image/tile-launches.ts";
+import { pickLaunch, placeLaunch } from "../../../src/tasks/image/cuda-image.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 import { noiseImage } from "../../support/image-models.ts";
 import { differences, type TileCase, tileCases, tileTables } from "../../support/tile-cases.ts";

@@ -9,8 +9,8 @@ fakeCudaTest(
     const { Device } = await import("./src/cuda/device.ts");
     const { EventWaits } = await import("./src/cuda/event-waits.ts");
     const { PictureDecoder } = await import("./src/image/picture-decoder.ts");
-    const { GpuSlot } = await import("./src/pipeline/gpu/gpu-slot.ts");
-    const { GpuStreams } = await import("./src/pipeline/gpu/gpu-streams.ts");
+    const { GpuSlot } = await import("./src/accelerators/tensorrt/gpu-slot.ts");
+    const { GpuStreams } = await import("./src/accelerators/tensorrt/gpu-streams.ts");
 
     class Engine extends Resource {
       release() {}

@@ -9,7 +9,7 @@ fakeCudaTest(
     const { Event } = await import("./src/cuda/event.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
     const { Resource } = await import("./src/core/resource.ts");
-    const { GpuStreams } = await import("./src/pipeline/gpu/gpu-streams.ts");
+    const { GpuStreams } = await import("./src/accelerators/tensorrt/gpu-streams.ts");
 
     // Streams by numbers in the order of their creation, and what joins them.
     const numbers = new Map();

@@ -1,15 +1,18 @@
 import { expect, test } from "bun:test";
-import { allocate } from "../../../src/core/dtype.ts";
+import {
+  type DeviceOutputs,
+  kernelParameters,
+  type LaunchSpec,
+  writeArguments,
+} from "../../../src/accelerators/tensorrt/kernels.ts";
+import { preprocessLaunch } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { ShapeError } from "../../../src/core/errors.ts";
-import type { DevicePtr } from "../../../src/core/handle.ts";
-import type { TypedDeviceMemory } from "../../../src/cuda/buffer-view.ts";
-import { KernelArguments } from "../../../src/cuda/kernel-arguments.ts";
+import { allocate } from "../../../src/core/tensor.ts";
+import type { DevicePtr } from "../../../src/core/units.ts";
+import type { TypedDeviceMemory } from "../../../src/cuda/device-buffer.ts";
+import { KernelArguments } from "../../../src/cuda/kernel.ts";
 import { RESIZES, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
-import type { DeviceOutputs } from "../../../src/pipeline/gpu/device-output.ts";
-import { type LaunchSpec, writeArguments } from "../../../src/pipeline/gpu/kernel-launch.ts";
-import { kernelParameters } from "../../../src/pipeline/gpu/kernel-library.ts";
-import { preprocessLaunch } from "../../../src/pipeline/gpu/preprocess-launch.ts";
-import { postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/postprocess-launches.ts";
+import { postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";
 import { type DecodeCase, decodeCases } from "../../support/decode-cases.ts";
 
 const SOMEWHERE = 0x7f00_0000_0000 as DevicePtr;

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import { assertPlainTensors } from "../../../src/accelerators/tensorrt/gpu-backend.ts";
 import { ModelError } from "../../../src/core/errors.ts";
-import { assertPlainTensors } from "../../../src/pipeline/gpu/plain-tensors.ts";
 import type { EngineTensor } from "../../../src/tensorrt/tensor-info.ts";
 
 function tensor(name: string, odd: Partial<EngineTensor> = {}): EngineTensor {

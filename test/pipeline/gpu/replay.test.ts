@@ -2,14 +2,14 @@ import { expect } from "bun:test";
 import { fakeCudaTest } from "../../support/fake-cuda.ts";
 
 fakeCudaTest(
-  "Replay.capture() leaves work to its pieces where CUDA or TensorRT refuses the capture, and throws all else",
+  "CapturedGraph.capture() leaves work to its pieces where CUDA or TensorRT refuses the capture, and throws all else",
   async (runOnFakeCuda) => {
     const output = await runOnFakeCuda(
       `
     const { Device } = await import("./src/cuda/device.ts");
     const { Stream } = await import("./src/cuda/stream.ts");
     const { CudaError, TensorRtError } = await import("./src/core/errors.ts");
-    const { Replay } = await import("./src/pipeline/gpu/replay.ts");
+    const { CapturedGraph } = await import("./src/accelerators/tensorrt/gpu-binding.ts");
     using device = Device.open(1);
     using stream = Stream.create(device);
     const on = { stream };
@@ -26,7 +26,7 @@ fakeCudaTest(
         runs += 1;
         if (isCapturing && refusal !== undefined) throw refusal;
       };
-      using replay = new Replay("work", pieces, on);
+      using replay = new CapturedGraph("work", pieces, on);
       replay.enqueue(on);
       for (let frame = 0; frame < 3; frame++) {
         isCapturing = true;

@@ -2,16 +2,16 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CudaError, OutOfMemoryError, TensorRtError } from "../../../src/core/errors.ts";
-import { setLogSink } from "../../../src/core/log.ts";
-import type { CudaModel, LoadedModel } from "../../../src/pipeline/gpu/gpu-model.ts";
-import { chooseStreams, fastest, medianFigures } from "../../../src/pipeline/gpu/stream-choice.ts";
+import type { CudaModel, LoadedModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
+import { chooseStreams, fastest, medianFigures } from "../../../src/accelerators/tensorrt/stream-choice.ts";
 import {
   readStreamChoices,
   type StreamChoice,
   type TrialFigures,
   writeStreamChoices,
-} from "../../../src/pipeline/gpu/stream-choice-config.ts";
+} from "../../../src/accelerators/tensorrt/stream-choice-config.ts";
+import { CudaError, OutOfMemoryError, TensorRtError } from "../../../src/core/errors.ts";
+import { setLogSink } from "../../../src/core/log.ts";
 
 let folder = "";
 const lines: string[] = [];

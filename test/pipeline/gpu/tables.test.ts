@@ -1,16 +1,15 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { PICTURE_BYTES, PictureTable, valueTable } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { ModelError } from "../../../src/core/errors.ts";
-import type { DevicePtr } from "../../../src/core/handle.ts";
+import type { DevicePtr } from "../../../src/core/units.ts";
 import { place, placeRectangle, placeTile } from "../../../src/image/geometry.ts";
 import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { yuvCoefficients } from "../../../src/image/yuv.ts";
-import { createDetectionBlock } from "../../../src/model/detection-block.ts";
-import { PICTURE_BYTES, PictureTable } from "../../../src/pipeline/gpu/picture-table.ts";
-import { valueTable } from "../../../src/pipeline/gpu/value-table.ts";
-import { DetectionReader, detectionWords, extraStart } from "../../../src/tasks/detect/detections.ts";
-import { REGION_BYTES, SELECTION_BYTES, SelectionTable } from "../../../src/tasks/detect/selection-table.ts";
+import { createDetectionBlock } from "../../../src/model/rows.ts";
+import { DetectionReader, detectionWords, extraStart } from "../../../src/tasks/detect/cuda-postprocess.ts";
+import { NmsOptionsTable, REGION_BYTES, SELECTION_BYTES } from "../../../src/tasks/detect/cuda-tables.ts";
 
 const kernels = join(import.meta.dir, "../../../kernels");
 
@@ -83,12 +82,12 @@ test("PictureTable writes where the kernels of pre-processing read", () => {
   expect(() => table.set(0, picture, tile, antialias)).toThrow('its edge must be "pad": "reflect"');
 });
 
-test("SelectionTable writes where kernels/decode.cuh and select.cu read", () => {
-  const selection = offsetsOf("decode.cuh", "Selection");
+test("NmsOptionsTable writes where kernels/decode.cuh and select.cu read", () => {
+  const selection = offsetsOf("decode.cuh", "NmsOptions");
   const placement = offsetsOf("select.cu", "Region");
   expect(placement.get("end")).toBe(REGION_BYTES);
-  const buffer = new ArrayBuffer(SelectionTable.byteLength(2));
-  const table = new SelectionTable(buffer, 0, 2);
+  const buffer = new ArrayBuffer(NmsOptionsTable.byteLength(2));
+  const table = new NmsOptionsTable(buffer, 0, 2);
   const view = new DataView(buffer);
   const i32 = (name: string): number => view.getInt32(selection.get(name)!, true);
   const asked = { threshold: 0.25, iou: 0.5, maxDetections: 100, classAgnostic: true };

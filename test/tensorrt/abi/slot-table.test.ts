@@ -1,9 +1,14 @@
 import { expect, test } from "bun:test";
 import { METHOD_NAMES, type MethodName } from "../../../src/ffi/shim.ts";
-import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "../../../src/tensorrt/abi/slot-table.ts";
-import { TENSORRT_10 } from "../../../src/tensorrt/abi/tensorrt-10.ts";
-import { TENSORRT_11 } from "../../../src/tensorrt/abi/tensorrt-11.ts";
-import { TENSORRT_RTX } from "../../../src/tensorrt/abi/tensorrt-rtx.ts";
+import {
+  NO_SLOT,
+  resolveSlots,
+  type SlotTable,
+  sinceMinor,
+  TENSORRT_10,
+  TENSORRT_11,
+  TENSORRT_RTX,
+} from "../../../src/tensorrt/abi/methods.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
 const isAbsent = isMissing("tensorrt/slots-min.json");

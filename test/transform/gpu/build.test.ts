@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { type ImageModelConfig, parseImageModelOptions } from "../../../src/detector/image-model-config.ts";
-import { engineOptions } from "../../../src/pipeline/gpu/gpu-backend.ts";
+import { engineOptions } from "../../../src/accelerators/tensorrt/gpu-backend.ts";
+import { type ImageModelConfig, parseImageModelOptions } from "../../../src/api/image-model-config.ts";
 import { ImageTask } from "../../../src/tasks/image/image-task.ts";
 import type { BuildOptions } from "../../../src/tensorrt/build-options.ts";
 import { buildPlan } from "../../../src/tensorrt/build-plan.ts";

@@ -1,15 +1,18 @@
 import { expect, test } from "bun:test";
+import { kernelParameters, type LaunchSpec, writeArguments } from "../../../src/accelerators/tensorrt/kernels.ts";
 import { ShapeError } from "../../../src/core/errors.ts";
-import type { DevicePtr } from "../../../src/core/handle.ts";
-import { volume } from "../../../src/core/shape.ts";
-import type { TypedDeviceMemory } from "../../../src/cuda/buffer-view.ts";
-import { KernelArguments } from "../../../src/cuda/kernel-arguments.ts";
-import { type LaunchSpec, writeArguments } from "../../../src/pipeline/gpu/kernel-launch.ts";
-import { kernelParameters } from "../../../src/pipeline/gpu/kernel-library.ts";
-import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/tasks/image/frame-table.ts";
-import type { ImageRecognition } from "../../../src/tasks/image/image-recognition.ts";
-import { normalisation, type PixelTensor, pixelShape } from "../../../src/tasks/image/pixel-tensor.ts";
-import { pickLaunch, placeLaunch, type TileMemory } from "../../../src/tasks/image/tile-launches.ts";
+import { volume } from "../../../src/core/tensor.ts";
+import type { DevicePtr } from "../../../src/core/units.ts";
+import type { TypedDeviceMemory } from "../../../src/cuda/device-buffer.ts";
+import { KernelArguments } from "../../../src/cuda/kernel.ts";
+import { pickLaunch, placeLaunch, type TileMemory } from "../../../src/tasks/image/cuda-image.ts";
+import {
+  type ImageModelSpec,
+  normalisation,
+  type PixelTensor,
+  pixelShape,
+} from "../../../src/tasks/image/image-recognition.ts";
+import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/tasks/image/picture-memory.ts";
 
 const SOMEWHERE = 0x7f12_3456_7890 as DevicePtr;
 
@@ -28,13 +31,13 @@ function bind({ module, kernel, config, values }: LaunchSpec): void {
   expect(config.block[0] * config.block[1] * config.block[2]).toBe(256);
 }
 
-function recognition(dtype: PixelTensor["dtype"], layout: PixelTensor["layout"], luma: boolean): ImageRecognition {
+function recognition(dtype: PixelTensor["dtype"], layout: PixelTensor["layout"], luma: boolean): ImageModelSpec {
   const channels = luma ? "luma" : "RGB";
   const form: PixelTensor = { name: "x", layout, channels, dtype, ...normalisation("0-1") };
   return { input: form, output: form, scale: 3, fixedWidth: 37, fixedHeight: 19, fixedBatch: undefined };
 }
 
-function memoryFor({ input, output, scale }: ImageRecognition): TileMemory {
+function memoryFor({ input, output, scale }: ImageModelSpec): TileMemory {
   return {
     frame: memory(FRAME_BYTES),
     tiles: memory(2 * TILE_BYTES),

@@ -1,0 +1,181 @@
+/** @module Accelerator: what models run on, registered by name and imported when first used. */
+
+import { ModelError, message, OptionError, UnavailableError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import type { Accelerator, Backend, MachineOptions } from "../runtime/backend.ts";
+import type { Task } from "../runtime/task.ts";
+
+/** Names an accelerator for everything that leaves the choice to `auto`. */
+const VARIABLE = "BUN_TENSORRT_BACKEND";
+
+/** How an accelerator is found. */
+export interface Registration {
+  /** What callers ask for it by; the first is its own name. */
+  readonly names: readonly string[];
+  /** Kind of machine, for messages: `GPU`. */
+  readonly machine: string;
+  /** Where the choice is open, the highest that can be used is taken. */
+  readonly preference: number;
+  /** Compiled models that run on it alone; `undefined` where it takes ONNX models only. */
+  readonly compiled?: (source: string | Uint8Array) => Promise<boolean>;
+  /** Import it. */
+  readonly load: () => Promise<Accelerator>;
+}
+
+const registered: Registration[] = [];
+
+/** Make an accelerator known. One that takes a name of an earlier one replaces it under that name. */
+export function registerAccelerator(registration: Registration): void {
+  registered.unshift(registration);
+}
+
+/** Names that can be asked for. */
+export function acceleratorNames(): string[] {
+  return [...new Set(registered.toReversed().flatMap(({ names }) => names))];
+}
+
+registerAccelerator({
+  names: ["cpu"],
+  machine: "CPU",
+  preference: 0,
+  load: async () => (await import("./cpu/cpu-backend.ts")).cpuAccelerator,
+});
+registerAccelerator({
+  names: ["tensorrt", "gpu"],
+  machine: "GPU",
+  preference: 10,
+  compiled: async (source) => (await import("./tensorrt/model-file.ts")).isPlanSource(source),
+  load: async () => (await import("./tensorrt/gpu-backend.ts")).gpuAccelerator,
+});
+
+/** What a model runs on. */
+export interface Choice {
+  readonly registration: Registration;
+  readonly accelerator: Accelerator;
+  /** Why a better one cannot be used, in one line, where the choice was open. */
+  readonly fault: { readonly machine: string; readonly reason: string } | undefined;
+}
+
+/** What to do where what was asked for cannot be used. */
+const ANY_MODEL_HINT = 'bunx bun-tensorrt doctor says what is missing; backend "cpu" runs anywhere';
+const COMPILED_HINT = "bunx bun-tensorrt doctor says what is missing; the ONNX model it was built from runs anywhere";
+
+/**
+ * Choose an accelerator: the one that was asked for, or the best there is.
+ *
+ * @param backend a registered name, or `auto`
+ * @param action  what it is for, for messages
+ * @param hint    what to do where it was asked for and cannot be used
+ * @throws {UnavailableError} If the one that was asked for cannot be used
+ * @throws {OptionError} If there is none of the name
+ */
+export async function chooseAccelerator(
+  backend: string,
+  action = "load a detector",
+  hint: string = ANY_MODEL_HINT,
+): Promise<Choice> {
+  const wanted = backend === "auto" ? wantedByEnvironment(action) : backend;
+  if (wanted !== "auto") {
+    const registration = named(wanted, action);
+    const accelerator = await registration.load();
+    const reason = accelerator.unavailable();
+    if (reason === undefined) return { registration, accelerator, fault: undefined };
+    const found = `it cannot be used: ${reason}`;
+    throw new UnavailableError(message(`${action} on the ${registration.machine}`, found, hint), "backend");
+  }
+  let fault: Choice["fault"];
+  for (const registration of registered.toSorted((a, b) => b.preference - a.preference)) {
+    const accelerator = await registration.load();
+    const reason = accelerator.unavailable();
+    if (reason === undefined) return { registration, accelerator, fault };
+    fault ??= { machine: registration.machine, reason };
+  }
+  throw new UnavailableError(message(action, `no accelerator can be used: ${fault?.reason}`, hint), "backend");
+}
+
+function named(name: string, action: string): Registration {
+  const found = registered.find(({ names }) => names.includes(name));
+  if (found !== undefined) return found;
+  const known = acceleratorNames().join(", ");
+  throw new OptionError(message(action, `backend must be auto or one of ${known}, got ${name}`), "backend");
+}
+
+/** @throws {OptionError} If the variable names none */
+function wantedByEnvironment(action: string): string {
+  const value = process.env[VARIABLE] ?? "";
+  if (value === "" || value === "auto") return "auto";
+  const known = acceleratorNames();
+  if (known.includes(value)) return value;
+  const found = `${VARIABLE} must be auto, ${listed(known)}: ${JSON.stringify(value)}`;
+  throw new OptionError(message(action, found, `unset ${VARIABLE}, or set it to one of them`), "backend");
+}
+
+function listed(names: readonly string[]): string {
+  return `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
+}
+
+/** What decides what a model runs on. */
+export interface OpenOptions extends Omit<MachineOptions, "device"> {
+  /** `auto`: what `$BUN_TENSORRT_BACKEND` says, else the best accelerator that can be used here. */
+  readonly backend: string;
+}
+
+/**
+ * Load a model for a task on each of one or more devices of what was asked for, or of the best there is. The file is read
+ * once, and devices of one kind share the engine that the first one needs. Where `auto` ends on the CPU, a line in the log
+ * says why.
+ *
+ * @param source  path of a model, or its bytes; a compiled one runs on its own accelerator alone
+ * @param devices numbers of devices, at least one
+ * @returns one backend a device, in order; a single one where the accelerator has but one device
+ * @throws {UnavailableError} If what was asked for cannot be used
+ * @throws {ModelError} If it is no model, or none of the task's
+ */
+export async function openBackends<ModelSpec, Params, Output>(
+  source: string | Uint8Array,
+  task: Task<ModelSpec, Params, Output>,
+  options: OpenOptions,
+  devices: readonly number[],
+): Promise<Backend<ModelSpec, Params, Output>[]> {
+  const compiledFor = await ownerOf(source);
+  const hint = compiledFor === undefined ? undefined : COMPILED_HINT;
+  const { registration, accelerator, fault } = await chooseAccelerator(options.backend, task.action, hint);
+  const { machine } = registration;
+  if (fault !== undefined) {
+    logger.info(`Running on the ${machine}, as the ${fault.machine} cannot be used: ${fault.reason}`);
+  }
+  if (compiledFor !== undefined && compiledFor !== registration) {
+    const asked = `backend "${options.backend}" was asked for`;
+    const reason = fault === undefined ? asked : `the ${fault.machine} cannot be used: ${fault.reason}`;
+    refuseCompiled(source, `a plan needs a ${compiledFor.machine}, and ${reason}`);
+  }
+  if (devices.length === 1) return [await accelerator.open(source, task, { ...options, device: devices[0]! })];
+  if (accelerator.read === undefined) {
+    const listed = devices.join(", ");
+    logger.info(`Loading the model once, as it runs on the ${machine}: devices ${listed} are not used`);
+    return [await accelerator.open(source, task, { ...options, device: 0 })];
+  }
+  const read = await accelerator.read(source);
+  using opened = new DisposableStack();
+  const backends: Backend<ModelSpec, Params, Output>[] = [];
+  // One after the other: the second takes from the cache what the first has built.
+  for (const device of devices) {
+    const backend = await accelerator.open(read, task, { ...options, device });
+    opened.defer(() => backend.close());
+    backends.push(backend);
+  }
+  opened.move();
+  return backends;
+}
+
+/** What a compiled model runs on alone. */
+async function ownerOf(source: string | Uint8Array): Promise<Registration | undefined> {
+  for (const registration of registered) if (await registration.compiled?.(source)) return registration;
+  return undefined;
+}
+
+function refuseCompiled(source: string | Uint8Array, found: string): never {
+  const name = typeof source === "string" ? source : "the model from bytes";
+  const hint = "load the ONNX model it was built from";
+  throw new ModelError(message(`load ${JSON.stringify(name)}`, found, hint), name);
+}

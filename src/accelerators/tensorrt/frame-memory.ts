@@ -1,0 +1,182 @@
+/** @module FrameMemory: one picture of a batch on its way to the device: page-locked staging and device memory. */
+
+import { Resource } from "../../core/resource.ts";
+import type { DType } from "../../core/tensor.ts";
+import type { DevicePtr } from "../../core/units.ts";
+import { copyHost, copyToDevice } from "../../cuda/copy.ts";
+import type { Device } from "../../cuda/device.ts";
+import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import { abandonPinned, grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
+import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
+import type { OnStream, Stream } from "../../cuda/stream.ts";
+import {
+  byteLengthOf,
+  chromaOffsetOf,
+  chromaPitchOf,
+  type Image,
+  isPacked,
+  yuvRangeOf,
+  yuvStandardOf,
+} from "../../image/image.ts";
+import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
+import { yuvCoefficients } from "../../image/yuv.ts";
+import { JpegSurface, type ResidentPicture } from "../../nvjpeg/jpeg-surface.ts";
+import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
+import type { DevicePicture, Nv12Picture, PackedPicture } from "./preprocess.ts";
+
+/** What {@linkcode FrameMemory} is made with. */
+export interface FrameMemoryOptions {
+  /** Kernels read the pixels in mapped host memory: nothing is copied to the device. */
+  readonly zeroCopy: boolean;
+}
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+/** Memory for one picture of a batch. It only grows, so that a steady stream of frames allocates nothing. */
+export class FrameMemory extends Resource {
+  readonly #device: Device;
+  readonly #zeroCopy: boolean;
+  readonly #pinned: PinnedOptions;
+  readonly #on: OnStream;
+  readonly #copy: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
+  /** Where the last picture is; the same object each time. */
+  readonly #picture: Writable<PackedPicture> = {
+    format: "RGB",
+    width: 0,
+    height: 0,
+    pixels: 0 as PackedPicture["pixels"],
+    pitchBytes: 0,
+  };
+  /** Likewise, of NV12. */
+  readonly #nv12: Writable<Nv12Picture> = {
+    format: "NV12",
+    width: 0,
+    height: 0,
+    pixels: 0 as DevicePtr,
+    pitchBytes: 0,
+    chroma: 0 as DevicePtr,
+    chromaPitchBytes: 0,
+    coefficients: yuvCoefficients("BT.709", "limited"),
+  };
+  #staging: PinnedBuffer<"u8"> | undefined;
+  #pixels: DeviceBuffer<"u8"> | undefined;
+  #decoder: PictureDecoder | undefined;
+  #decoded: PinnedBuffer<"u8"> | undefined;
+  #surface: JpegSurface | undefined;
+
+  /** @param on names the stream that copies a picture, which may be another for the next: it is asked at each `upload` */
+  constructor(on: OnStream, { zeroCopy }: FrameMemoryOptions) {
+    super("FrameMemory", on.stream.device);
+    this.#device = on.stream.device;
+    this.#zeroCopy = zeroCopy;
+    this.#pinned = { use: zeroCopy ? "mapped" : "copy" };
+    this.#on = on;
+    this.#copy = { stream: on.stream, byteLength: 0, sourceOffsetBytes: 0 };
+  }
+
+  /**
+   * Decode a picture file straight into page-locked memory.
+   *
+   * @returns RGB, valid until the next `decode`
+   * @throws {ImageError} If the bytes are no picture
+   */
+  decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
+    this.#decoder ??= PictureDecoder.create({
+      allocate: (byteLength) => this.#allocateDecoded(byteLength),
+      abandon: (ended) => {
+        this.#decoded = abandonPinned(this.#decoded, ended);
+      },
+    });
+    return this.#decoder.decode(bytes, source, options);
+  }
+
+  /**
+   * Decode a picture file on the device.
+   *
+   * @returns upright RGB, valid until the next call
+   * @throws {ImageError} If the bytes are no picture
+   */
+  decodeOnDevice(
+    decoder: NvJpegDecoder,
+    bytes: Uint8Array,
+    source: string,
+    options: PictureDecodeOptions,
+  ): Promise<ResidentPicture> {
+    this.#surface ??= JpegSurface.create(this.#device);
+    return decoder.decode(bytes, this.#surface, { ...options, source });
+  }
+
+  /**
+   * Enqueue the copy of a picture to the device. Pixels in page-locked memory are copied from where they are, and must
+   * stay until the stream has passed; others are copied to staging memory first, at once.
+   *
+   * @returns where the picture will be; the same object each time for its kind of format
+   */
+  upload(image: Image): DevicePicture {
+    const { data } = image;
+    const byteLength = byteLengthOf(image);
+    const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(data, byteLength);
+    if (!isPacked(image)) return this.#nv12At(pixels, image);
+    const picture = this.#picture;
+    picture.format = image.format;
+    picture.width = image.width;
+    picture.height = image.height;
+    picture.pitchBytes = image.pitchBytes;
+    picture.pixels = pixels;
+    return picture;
+  }
+
+  /** Both planes are copied at once, with what lies between them. */
+  #nv12At(pixels: DevicePtr, image: Image): Nv12Picture {
+    const picture = this.#nv12;
+    picture.width = image.width;
+    picture.height = image.height;
+    picture.pitchBytes = image.pitchBytes;
+    picture.pixels = pixels;
+    picture.chroma = (pixels + chromaOffsetOf(image)) as DevicePtr;
+    picture.chromaPitchBytes = chromaPitchOf(image);
+    picture.coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
+    return picture;
+  }
+
+  /** Enqueue the copy; where the pixels will be. */
+  #copied(data: Uint8Array, byteLength: number): DevicePtr {
+    const pixels = grownDeviceBuffer(this.#pixels, byteLength, this.#device);
+    this.#pixels = pixels;
+    const copy = this.#copy;
+    const owner = PinnedBuffer.owning(data);
+    copy.stream = this.#on.stream;
+    copy.byteLength = byteLength;
+    copy.sourceOffsetBytes = owner === undefined ? 0 : data.byteOffset;
+    copyToDevice(pixels, owner ?? this.#stage(data, byteLength), copy);
+    return pixels.pointer;
+  }
+
+  /** Where kernels find the pixels in host memory; what is not mapped is staged first. */
+  #mapped(data: Uint8Array, byteLength: number): DevicePtr {
+    const owner = PinnedBuffer.owning(data);
+    if (owner === undefined || !owner.isMapped) return this.#stage(data, byteLength).mapped.pointer;
+    return (owner.mapped.pointer + data.byteOffset) as DevicePtr;
+  }
+
+  #stage(data: Uint8Array, byteLength: number): PinnedBuffer<DType> {
+    this.#staging = grownPinnedBuffer(this.#staging, byteLength, this.#device, this.#pinned);
+    copyHost(this.#staging.data, data, byteLength);
+    return this.#staging;
+  }
+
+  #allocateDecoded(byteLength: number): Uint8Array {
+    this.#decoded = grownPinnedBuffer(this.#decoded, byteLength, this.#device, this.#pinned);
+    return this.#decoded.data;
+  }
+
+  protected release(): void {
+    // Each is closed whatever happens to the others: the decoders before the memory they write to.
+    using owned = new DisposableStack();
+    owned.use(this.#pixels);
+    owned.use(this.#staging);
+    owned.use(this.#decoded);
+    owned.use(this.#decoder);
+    owned.use(this.#surface);
+  }
+}

@@ -1,0 +1,331 @@
+/** @module GpuBackend: a model on a GPU through TensorRT, several frames in flight on streams in a layout that suits it. */
+
+import { basename, join } from "node:path";
+import {
+  inShort,
+  LibraryLoadError,
+  ModelError,
+  message,
+  ShapeError,
+  TensorRtError,
+  UnavailableError,
+} from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
+import { Resource } from "../../core/resource.ts";
+import { type DType, formatShape, isDynamic, type Shape, type TensorInfo } from "../../core/tensor.ts";
+import { cudaUnavailable, Device } from "../../cuda/device.ts";
+import { EventWaits } from "../../cuda/event-waits.ts";
+import { readTraits } from "../../heads/traits.ts";
+import { type ModelInfo, needsShapes, openOutputs, withShapes } from "../../model/model-info.ts";
+import type { JpegCounts } from "../../nvjpeg/jpeg-counts.ts";
+import { Session } from "../../onnxruntime/session.ts";
+import type { Accelerator, Backend, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
+import type { OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import type { BuildOptions } from "../../tensorrt/build-options.ts";
+import type { Engine } from "../../tensorrt/engine.ts";
+import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
+import { openTensorRt } from "../../tensorrt/library.ts";
+import { readOnnxMetadata } from "../../tensorrt/onnx-metadata.ts";
+import { Runtime } from "../../tensorrt/runtime.ts";
+import type { EngineTensor } from "../../tensorrt/tensor-info.ts";
+import { openedSession } from "../cpu/described-model.ts";
+import { GpuJpeg } from "./gpu-jpeg.ts";
+import type { CudaTask, GpuModel, LoadedModel } from "./gpu-model.ts";
+import { GpuSlot } from "./gpu-slot.ts";
+import { GpuStreams, type StreamLayoutName } from "./gpu-streams.ts";
+import { GpuTrace } from "./gpu-trace.ts";
+import { KernelLibrary } from "./kernels.ts";
+import { type ModelFile, readModelFile } from "./model-file.ts";
+import { chooseStreams } from "./stream-choice.ts";
+
+/** Digits of a plan's hash in file names: 128 bits. */
+const KEY_DIGITS = 32;
+
+/** Rows of a run where neither the task nor the engine says: enough to fill a large GPU with small regions. */
+const USUAL_ROWS = 4;
+
+/** A model loaded on a GPU. */
+export class GpuBackend<ModelSpec, Params, Output> extends Resource implements Backend<ModelSpec, Params, Output> {
+  readonly kind = "gpu";
+  readonly description: string;
+  readonly model: ModelInfo;
+  readonly task: TaskModel<ModelSpec, Params, Output>;
+  readonly maxBatch: number;
+  readonly inFlight: number;
+  /** How the frames in flight share the GPU. */
+  readonly streams: StreamLayoutName;
+  readonly #gpu: GpuModel<Params, Output>;
+  readonly #owned: DisposableStack;
+
+  private constructor(
+    gpu: GpuModel<Params, Output>,
+    task: TaskModel<ModelSpec, Params, Output>,
+    limits: { readonly maxBatch: number; readonly inFlight: number },
+    owned: DisposableStack,
+  ) {
+    super(`GpuBackend of ${gpu.engine.label}`);
+    this.#gpu = gpu;
+    this.#owned = owned;
+    this.task = task;
+    this.maxBatch = limits.maxBatch;
+    this.inFlight = limits.inFlight;
+    this.streams = gpu.streams.layout;
+    this.model = modelInfo(gpu.engine);
+    this.description = `${gpu.engine.library.version.text}, ${gpu.device.name}`;
+  }
+
+  /**
+   * Load a plan, or build one from an ONNX model; a plan that was built before for this GPU comes out of the cache.
+   *
+   * @param source path of a plan or an ONNX file, its bytes, or what was read of it before
+   * @throws {ModelError} If it is no model, or none of the task's
+   * @throws {PlanMismatchError} If the plan is of another version or GPU
+   * @throws {LibraryLoadError} If CUDA or TensorRT is nowhere
+   * @throws {TensorRtError} If TensorRT cannot build or load it
+   */
+  static async load<ModelSpec, Params, Output>(
+    source: string | Uint8Array | ModelFile,
+    task: Task<ModelSpec, Params, Output>,
+    options: Omit<MachineOptions, "threads">,
+  ): Promise<GpuBackend<ModelSpec, Params, Output>> {
+    using owned = new DisposableStack();
+    const isRead = typeof source === "object" && "isPlan" in source;
+    const file = isRead ? source : await readModelFile(source);
+    const device = owned.use(Device.open(options.device));
+    const { build } = options;
+    const plan = await obtainPlan(file, device, engineOptions(file, task, build), build, () =>
+      assertRecognised(file, task, build.signal),
+    );
+    const runtime = owned.use(await Runtime.create({ device }));
+    const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
+    assertPlainTensors(engine);
+    const recognised = await task.recognise(opened(engine, file.source));
+    const waits = new EventWaits(options.wait, device);
+    const jpeg = GpuJpeg.open(device, { mode: options.jpeg, check: options.jpegCheck !== false, waits });
+    if (jpeg !== undefined) owned.use(jpeg);
+    const input = engine.tensor(recognised.input.name);
+    const fixedBatch = input.shape[0]! > 0 ? input.shape[0]! : undefined;
+    const maxBatch = fixedBatch ?? input.profiles[0]?.max[0] ?? 1;
+    const loaded: LoadedModel = {
+      device,
+      kernels: owned.use(KernelLibrary.create(device)),
+      engine,
+      task: recognised,
+      fixedBatch,
+      rows: fixedBatch ?? Math.min(recognised.rows ?? USUAL_ROWS, maxBatch),
+      zeroCopy: readsInPlace(device, options.zeroCopy),
+      jpeg,
+      hasGraph: options.graph !== false,
+      waits,
+    };
+    // Every task that has a part for this memory gives one of this type: see gpu-model.ts.
+    const part = (await recognised.device.cuda!()) as CudaTask<Params, Output>;
+    const cuda = part.load(loaded, owned);
+    const request = { options, path: () => choicePath(file, plan) };
+    const { streams: layout, inFlight } = await chooseStreams(loaded, cuda, request);
+    const gpu: GpuModel<Params, Output> = {
+      ...loaded,
+      cuda,
+      streams: owned.use(new GpuStreams(engine, device, layout, inFlight)),
+      trace: options.trace === undefined ? undefined : owned.use(new GpuTrace(device, options.trace)),
+    };
+    return new GpuBackend(gpu, recognised, { maxBatch, inFlight }, owned.move());
+  }
+
+  /** How JPEG files were decoded so far; `undefined` where the CPU decodes them, and before the first. */
+  get jpeg(): JpegCounts | undefined {
+    return this.#gpu.jpeg?.counts;
+  }
+
+  createSlot(): GpuSlot<Params, Output> {
+    return new GpuSlot(this.#gpu, this);
+  }
+
+  protected release(): void {
+    this.#owned.dispose();
+  }
+}
+
+/** How an engine is built for a task. */
+export function engineOptions(
+  file: Pick<ModelFile, "bytes">,
+  task: Pick<Task<unknown, unknown, unknown>, "engineShapes">,
+  { precision }: Pick<EngineBuild, "precision">,
+): BuildOptions {
+  return { ...task.engineShapes(readOnnxMetadata(file.bytes)), ...(precision === undefined ? {} : { precision }) };
+}
+
+function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
+  return { inputs, outputs, metadata };
+}
+
+function opened(engine: Engine, source: string): OpenedModel {
+  return {
+    model: modelInfo(engine),
+    source,
+    described: () => describedEngine(engine),
+    rangeOf: (input) => engine.tensor(input).profiles[0],
+    outputsFor: (input, _, shape) => outputsFor(engine, input, shape),
+  };
+}
+
+/** What an engine makes of an input of a shape: its outputs with the shapes they then have. Runs nothing. */
+async function outputsFor(engine: Engine, input: string, inputShape: Shape): Promise<TensorInfo[]> {
+  using context = await engine.createContext({ memory: "user-managed" });
+  engine.runtime.device?.makeCurrent();
+  context.tensor(input).setShape(inputShape);
+  return engine.outputs.map(({ name, dtype }: { name: string; dtype: DType }) => {
+    const { shape } = context.tensor(name);
+    if (!isDynamic(shape)) return { name, dtype, shape };
+    const actual = formatShape(shape);
+    const found = `the shape of ${JSON.stringify(name)} depends on the picture: ${actual}`;
+    throw new ShapeError(message("run the engine", found, 'use backend "cpu"'), {
+      tensor: name,
+      expected: "a shape that follows from the input's",
+      actual,
+    });
+  });
+}
+
+/** @throws {UnavailableError} If it was asked for and the device cannot */
+function readsInPlace(device: Device, zeroCopy: MachineOptions["zeroCopy"]): boolean {
+  if (zeroCopy === false) return false;
+  const canMap = device.attribute("canMapHostMemory") === 1;
+  if (zeroCopy === "auto") return canMap && device.attribute("isIntegrated") === 1;
+  if (canMap) return true;
+  const found = `${device.name} cannot map host memory`;
+  throw new UnavailableError(message("read frames in place", found, 'leave "zeroCopy" out'), "zeroCopy");
+}
+
+/** Where the choice of a stream layout is kept: beside a cached plan, and for other plans in the cache by their hash. */
+function choicePath(file: ModelFile, plan: ModelFile | CachedPlan): string {
+  if ("isHit" in plan) return plan.path.replace(/\.plan$/, ".streams.json");
+  const hash = new Bun.CryptoHasher("sha256").update(plan.bytes).digest("hex").slice(0, KEY_DIGITS);
+  const stem = basename(file.path ?? "plan")
+    .replace(/\.(plan|engine|trt)$/i, "")
+    .replace(/[^\w.-]/g, "_");
+  return join(new EngineCache().folder, `${stem}-${hash}.streams.json`);
+}
+
+/**
+ * Why models cannot run on a GPU of this machine, in one line; `undefined` where they can. Opens the libraries.
+ */
+export function gpuUnavailable(): string | undefined {
+  const cuda = cudaUnavailable();
+  if (cuda !== undefined) return cuda;
+  try {
+    openTensorRt();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return inShort(error);
+  }
+}
+
+/** Models on TensorRT. */
+export const gpuAccelerator: Accelerator = {
+  unavailable: gpuUnavailable,
+  open: (source, task, options) => GpuBackend.load(source as string | Uint8Array | ModelFile, task, options),
+  read: readModelFile,
+};
+
+/**
+ * A plan: what was given, or what is in the cache.
+ *
+ * @param options how it is built where there is none yet; of no account for a file that is a plan
+ * @param build   who is told of the build, and what ends it
+ * @param check   called where a build is due, before it begins
+ * @throws {TensorRtError} If TensorRT cannot build it
+ * @throws whatever `check` throws
+ */
+export async function obtainPlan(
+  file: ModelFile,
+  device: Device,
+  options: BuildOptions,
+  build: EngineBuild,
+  check?: () => Promise<void>,
+): Promise<ModelFile | CachedPlan> {
+  if (file.isPlan) return file;
+  return new EngineCache().obtain(file.bytes, options, {
+    device,
+    source: file.source,
+    ...(check === undefined ? {} : { beforeBuild: check }),
+    ...(file.path === undefined ? {} : { path: file.path }),
+    ...(build.signal === undefined ? {} : { signal: build.signal }),
+    onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
+  });
+}
+
+/**
+ * Refuse an engine that would read or write beyond such an array. Vectorised formats fill channels up to 16 or 32, which no
+ * shape tells, and what is read on the host must not be an address on the device. Engines built by this package have
+ * neither; plans from elsewhere may.
+ *
+ * @throws {ModelError} If it has such a tensor
+ */
+export function assertPlainTensors({ source, tensors }: Pick<Engine, "source" | "tensors">): void {
+  const odd = tensors.filter(({ isLinear, location }) => !isLinear || location !== "device");
+  if (odd.length === 0) return;
+  const found = `its tensors must be row-major arrays in device memory: ${odd.map(describe).join("; ")}`;
+  const hint = "build the plan anew from the ONNX model, without formats of its own for inputs and outputs";
+  throw new ModelError(message(`load ${JSON.stringify(source)}`, found, hint), source);
+}
+
+function describe({ name, location, formatText }: EngineTensor): string {
+  const what = location === "device" ? `has the format ${JSON.stringify(formatText)}` : "lies on the host";
+  return `${JSON.stringify(name)} ${what}`;
+}
+
+/** ONNX Runtime's view of a model; `undefined` where it has none, as of TensorRT's own operators. */
+async function openSession({ bytes, path, source }: ModelFile): Promise<Session | undefined> {
+  const options = { optimization: "disable" } as const;
+  try {
+    return path === undefined ? await Session.fromBytes(bytes, source, options) : await Session.load(path, options);
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError || error instanceof ModelError)) throw error;
+    logger.debug(`What ${source} is is looked at after the build: ${inShort(error)}`);
+    return undefined;
+  }
+}
+
+/**
+ * Let a task look at a model that is about to be built, so that minutes are not spent on one that is not its own.
+ *
+ * @throws {ModelError} If it is not
+ */
+export async function assertRecognised(
+  file: ModelFile,
+  task: Pick<Task<unknown, unknown, unknown>, "check">,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (task.check === undefined) return;
+  await using session = await openSession(file);
+  if (session !== undefined) await task.check(openedSession(session, file.source, signal));
+}
+
+/**
+ * Inputs, outputs and metadata of an engine. Where an output's axes are open, a context works its shape out for the
+ * typical shapes of the first profile, without running. What depends on the data stays open.
+ */
+export async function describedEngine(engine: Engine): Promise<ModelInfo> {
+  const { inputs, outputs, metadata, source } = engine;
+  const model: ModelInfo = { inputs, outputs, metadata };
+  const image = needsShapes(model) ? readTraits(model, {})?.image : undefined;
+  if (image === undefined) return model;
+  const opt = engine.tensor(image.name).profiles[0]?.opt ?? [];
+  const [, second = 0, third = 0, fourth = 0] = opt;
+  const size = image.layout === "NCHW" ? ([fourth, third] as const) : ([third, second] as const);
+  try {
+    using context = await engine.createContext({ memory: "user-managed" });
+    engine.runtime.device?.makeCurrent();
+    for (const { name, shape, profiles } of inputs) {
+      if (isDynamic(shape)) context.tensor(name).setShape(profiles[0]?.opt ?? shape);
+    }
+    return withShapes(model, new Map(outputs.map(({ name }) => [name, context.tensor(name).shape])), size);
+  } catch (error) {
+    if (!(error instanceof TensorRtError || error instanceof ShapeError)) throw error;
+    const [reason] = error.message.split("\n", 1);
+    logger.warn(`Cannot find the shapes of ${openOutputs(model)} of ${source} at ${size.join("x")}: ${reason}`);
+    return model;
+  }
+}

@@ -1,0 +1,202 @@
+/** @module GpuBinding: everything of one batch size and input size on the device, and the graph that replays it as one. */
+
+import { NativeError } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
+import { Resource } from "../../core/resource.ts";
+import type { Tensor } from "../../core/tensor.ts";
+import { Graph, type GraphExec } from "../../cuda/graph.ts";
+import type { OnStream } from "../../cuda/stream.ts";
+import type { Size } from "../../runtime/backend.ts";
+import { GpuInference } from "./gpu-inference.ts";
+import type { CudaStages, CudaWork, LoadedModel, RunShape } from "./gpu-model.ts";
+import type { SlotStreams } from "./gpu-streams.ts";
+
+/**
+ * A run of one shape. The pixels are uploaded before it; it copies the tables, pre-processes, infers, does what the task does
+ * afterwards, and copies the rows back.
+ */
+export class GpuBinding<Params> extends Resource {
+  readonly batch: number;
+  readonly size: Size;
+  readonly stages: CudaStages<Params>;
+  readonly #streams: SlotStreams;
+  readonly #copiesOutApart: boolean;
+  readonly #inference: GpuInference;
+  /** Captured from the setup stream, and launched on another: other slots may have work under way. */
+  readonly #replay: CapturedGraph;
+
+  private constructor(
+    streams: SlotStreams,
+    shape: RunShape,
+    copiesOutApart: boolean,
+    inference: GpuInference,
+    stages: CudaStages<Params>,
+  ) {
+    super(`GpuBinding ${shape.batch}x${shape.size.join("x")}`, streams);
+    this.batch = shape.batch;
+    this.size = shape.size;
+    this.stages = stages;
+    this.#streams = streams;
+    this.#copiesOutApart = copiesOutApart;
+    this.#inference = inference;
+    this.#replay = new CapturedGraph(this.label, (on) => this.#enqueuePieces(on), streams.setup);
+  }
+
+  /**
+   * Make the context, the memory and the launches of a shape.
+   *
+   * @param copiesOutApart true: rows are copied by `enqueueCopyOut`; false: `enqueue` does it
+   * @throws {ShapeError} If the engine does not allow the shape, or its outputs are not what was recognised
+   */
+  static async create<Params>(
+    model: LoadedModel,
+    streams: SlotStreams,
+    work: CudaWork<Params, unknown>,
+    shape: RunShape,
+    copiesOutApart: boolean,
+  ): Promise<GpuBinding<Params>> {
+    using owned = new DisposableStack();
+    const inference = owned.use(await GpuInference.create(model, streams, shape.batch, shape.size));
+    const stages = owned.use(work.createStages(inference, shape));
+    streams.setup.stream.synchronize();
+    const binding = new GpuBinding(streams, shape, copiesOutApart, inference, stages);
+    owned.move();
+    return binding;
+  }
+
+  /** Make room for what is asked for; the graph is captured anew where that moves something. No run may be under way. */
+  reserve(params: Params): void {
+    if (!this.stages.reserve(params)) return;
+    this.#streams.setup.stream.synchronize();
+    this.#replay.reset();
+  }
+
+  /** Enqueue the whole run, but for a copy of the rows that is made apart: as one graph from the second time on. */
+  enqueue(): void {
+    this.#replay.enqueue(this.#streams.compute);
+  }
+
+  /** Enqueue the copy of the rows, where it is made apart. */
+  enqueueCopyOut(): void {
+    if (this.#copiesOutApart) this.stages.enqueueCopyOut(this.#streams.copyOut);
+  }
+
+  /** Capture the run as a graph, once it has run; see {@linkcode CapturedGraph.capture}. */
+  capture(): void {
+    this.#replay.capture();
+  }
+
+  /** True once the run is replayed as a graph. */
+  get isGraph(): boolean {
+    return this.#replay.isGraph;
+  }
+
+  /** Enqueue the copy of the tables and the pre-processing alone. */
+  enqueuePreprocess(): void {
+    this.stages.enqueueTables(this.#streams.compute);
+    this.stages.enqueuePreprocess(this.#streams.compute);
+  }
+
+  /** Enqueue the model alone. */
+  enqueueInference(): void {
+    this.#inference.enqueue(this.#streams.compute);
+  }
+
+  /** Enqueue the copy of the tables, what the task does after the model, and the copy of the rows alone. */
+  enqueuePostprocess(): void {
+    const { compute } = this.#streams;
+    this.stages.enqueueTables(compute);
+    this.stages.enqueuePostprocess(compute);
+    this.stages.enqueueCopyOut(compute);
+  }
+
+  /** Copy the input to the host; blocks. */
+  readInput(): Tensor {
+    return this.#inference.readInput();
+  }
+
+  /** Copy the outputs to the host; blocks. */
+  readOutputs(): ReadonlyMap<string, Tensor> {
+    return this.#inference.readOutputs();
+  }
+
+  #enqueuePieces(on: OnStream): void {
+    this.stages.enqueueTables(on);
+    this.stages.enqueuePreprocess(on);
+    this.#inference.enqueue(on);
+    this.stages.enqueuePostprocess(on);
+    if (!this.#copiesOutApart) this.stages.enqueueCopyOut(on);
+  }
+
+  protected release(): void {
+    // Each is closed whatever happens to the others, the last one first.
+    using owned = new DisposableStack();
+    owned.use(this.#inference);
+    owned.use(this.stages);
+    owned.use(this.#replay);
+  }
+}
+
+/** The work of one shape, and its graph once there is one, which it owns. */
+export class CapturedGraph implements Disposable {
+  readonly #label: string;
+  readonly #pieces: (on: OnStream) => void;
+  readonly #setup: OnStream;
+  #graph: GraphExec | undefined;
+  #isRefused = false;
+
+  /**
+   * @param label  for messages
+   * @param pieces enqueues the work: the same kernels and addresses each time
+   * @param setup  what a graph is captured from: no other work may come to it meanwhile
+   */
+  constructor(label: string, pieces: (on: OnStream) => void, setup: OnStream) {
+    this.#label = label;
+    this.#pieces = pieces;
+    this.#setup = setup;
+  }
+
+  /** True once the work is replayed as a graph. */
+  get isGraph(): boolean {
+    return this.#graph !== undefined;
+  }
+
+  /** Enqueue the work. */
+  enqueue(on: OnStream): void {
+    if (this.#graph !== undefined) this.#graph.launch(on);
+    else this.#pieces(on);
+  }
+
+  /**
+   * Capture the work, once it has run, which lets TensorRT prepare; later calls do nothing. Where it cannot be captured, it
+   * goes on being enqueued piece by piece, with a line in the log.
+   */
+  capture(): void {
+    if (this.#graph !== undefined || this.#isRefused) return;
+    try {
+      using graph = Graph.capture(this.#label, () => this.#pieces(this.#setup), this.#setup);
+      using owned = new DisposableStack();
+      const executable = owned.use(graph.instantiate());
+      executable.upload(this.#setup);
+      this.#setup.stream.synchronize();
+      owned.move();
+      this.#graph = executable;
+    } catch (error) {
+      // CUDA's own, or TensorRT's where a layer does what no capture takes, such as waiting for the device.
+      if (!(error instanceof NativeError)) throw error;
+      this.#isRefused = true;
+      logger.warn(`${this.#label} runs without a CUDA graph: ${error.message}`);
+    }
+  }
+
+  /** Forget the graph, as addresses have changed. It may not be running. */
+  reset(): void {
+    const graph = this.#graph;
+    this.#graph = undefined;
+    graph?.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.reset();
+  }
+}

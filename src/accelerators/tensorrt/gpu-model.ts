@@ -1,0 +1,123 @@
+/** @module GpuModel: a model on a GPU as its slots share it, and the part of a task around it. */
+
+import type { Device } from "../../cuda/device.ts";
+import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import type { EventWaits } from "../../cuda/event-waits.ts";
+import type { OnStream } from "../../cuda/stream.ts";
+import type { Region, Size } from "../../image/geometry.ts";
+import type { SlotPicture } from "../../runtime/backend.ts";
+import type { TaskModel } from "../../runtime/task.ts";
+import type { Engine } from "../../tensorrt/engine.ts";
+import type { GpuJpeg } from "./gpu-jpeg.ts";
+import type { GpuStreams, SlotStreams } from "./gpu-streams.ts";
+import type { GpuTrace } from "./gpu-trace.ts";
+import type { KernelLibrary } from "./kernels.ts";
+import type { DevicePicture } from "./preprocess.ts";
+
+/** A model loaded on a GPU, before it is known how its slots share the device. */
+export interface LoadedModel {
+  readonly device: Device;
+  readonly kernels: KernelLibrary;
+  readonly engine: Engine;
+  /** What the task made of it. */
+  readonly task: TaskModel<unknown, unknown, unknown>;
+  /** Rows of every batch where the engine fixes them. */
+  readonly fixedBatch: number | undefined;
+  /** Kernels read frames in mapped host memory. */
+  readonly zeroCopy: boolean;
+  /** Most rows of a run. */
+  readonly rows: number;
+  /** Decodes picture files on the device; `undefined` where the CPU does. */
+  readonly jpeg: GpuJpeg | undefined;
+  /** Whether frames are replayed as graphs. */
+  readonly hasGraph: boolean;
+  /** The waits of all slots. */
+  readonly waits: EventWaits;
+}
+
+/** A model whose slots run. */
+export interface GpuModel<Params, Output> extends LoadedModel {
+  /** The task's part that is on the device. */
+  readonly cuda: CudaModel<Params, Output>;
+  /** How the slots share the device. */
+  readonly streams: GpuStreams;
+  /** Who is told of each batch, and the clock of its records. */
+  readonly trace: GpuTrace | undefined;
+}
+
+/** A task's part of every slot of a loaded model. */
+export interface CudaTask<Params, Output> {
+  /**
+   * Take what all slots share to the device.
+   *
+   * @param owned frees it with the model
+   */
+  load(model: LoadedModel, owned: DisposableStack): CudaModel<Params, Output>;
+}
+
+/** What all slots share. */
+export interface CudaModel<Params, Output> {
+  /** Make the part of one slot; closed by the slot. */
+  createWork(streams: SlotStreams): CudaWork<Params, Output>;
+}
+
+/** A batch whose pixels are on the device, or on their way there. */
+export interface DeviceBatch<Params> {
+  readonly images: readonly SlotPicture[];
+  /** Where each is on the device. */
+  readonly pictures: readonly DevicePicture[];
+  readonly size: Size;
+  readonly params: Params;
+}
+
+/** The tensors of one shape, in device memory. */
+export interface DeviceTensors {
+  /** The input that takes the pictures. */
+  readonly images: DeviceBuffer;
+  /** Every output by name. */
+  readonly outputs: ReadonlyMap<string, DeviceBuffer>;
+}
+
+/** The shape of a run. */
+export interface RunShape {
+  /** Rows of the input. */
+  readonly batch: number;
+  readonly size: Size;
+}
+
+/** A task's part of one slot. */
+export interface CudaWork<Params, Output> extends Disposable {
+  /** Where each picture of the batch lies in the input, where the task has one region a picture. */
+  readonly placements: readonly Region[];
+  /** Regions of a batch: rows of the input it needs in all, in one or several runs. */
+  regions(images: readonly SlotPicture[], size: Size): number;
+  /** Make what a shape needs around its tensors, prepared on the setup stream, which is synchronised afterwards. */
+  createStages(tensors: DeviceTensors, shape: RunShape): CudaStages<Params>;
+  /** Enqueue on `compute` what comes before the first run of a batch. */
+  begin(batch: DeviceBatch<Params>, on: OnStream): void;
+  /** Enqueue on `copyOut` what comes after the last run of a batch. */
+  enqueueCopyOut(on: OnStream): void;
+  /** What came of each picture, once everything has been waited for. @param stages of the batch's last run */
+  read(stages: CudaStages<Params>, params: Params): readonly Output[];
+}
+
+/** A task's part of one shape: the launches around the inference, which a graph holds. */
+export interface CudaStages<Params> extends Disposable {
+  /**
+   * Make room for what is asked for. None of its runs may be under way.
+   *
+   * @returns true if addresses have changed: the graph is captured anew then
+   */
+  reserve(params: Params): boolean;
+  /** Point the tables at the regions from one on, before a run of them is enqueued on a stream. */
+  select(batch: DeviceBatch<Params>, firstRegion: number, on: OnStream): void;
+  /** Parameters that have changed since `select`, for a stage that is run alone. */
+  setParams(params: Params): void;
+  /** The pieces of a run, in order: before the inference … */
+  enqueueTables(on: OnStream): void;
+  enqueuePreprocess(on: OnStream): void;
+  /** … and after it. */
+  enqueuePostprocess(on: OnStream): void;
+  /** Rows to the host: a piece of the run, or apart where a stream of its own does that. */
+  enqueueCopyOut(on: OnStream): void;
+}

@@ -1,0 +1,294 @@
+/** @module GpuSlot: one batch in flight on the GPU: its memory, and a graph for each input shape. */
+
+import { CudaError } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
+import { Resource } from "../../core/resource.ts";
+import type { Tensor } from "../../core/tensor.ts";
+import { Event } from "../../cuda/event.ts";
+import type { EventWait } from "../../cuda/event-waits.ts";
+import type { Region } from "../../image/geometry.ts";
+import type { DecodedImage } from "../../image/picture-decoder.ts";
+import type { SourceBytes } from "../../image/source.ts";
+import {
+  createStageTimings,
+  type DecodeOutcome,
+  type Size,
+  type Slot,
+  type SlotPicture,
+  type StageTimings,
+} from "../../runtime/backend.ts";
+import { BindingCache, decodeAll } from "../../runtime/slots.ts";
+import { FrameMemory } from "./frame-memory.ts";
+import { GpuBinding } from "./gpu-binding.ts";
+import type { CudaWork, DeviceBatch, GpuModel } from "./gpu-model.ts";
+import type { SlotStreams } from "./gpu-streams.ts";
+import { SlotTrace } from "./gpu-trace.ts";
+import type { DevicePicture } from "./preprocess.ts";
+
+/** What a batch is run with; the same object each time. */
+type Batch<Params> = { -readonly [Key in keyof DeviceBatch<Params>]: DeviceBatch<Params>[Key] };
+
+/** A batch in flight on the GPU. In `timings`, `infer` is from the launch to the end of everything on the GPU. */
+export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Output> {
+  readonly timings: StageTimings = createStageTimings();
+  readonly #model: GpuModel<Params, Output>;
+  readonly #streams: SlotStreams;
+  readonly #work: CudaWork<Params, Output>;
+  readonly #trace: SlotTrace | undefined;
+  readonly #done: Event;
+  readonly #wait: EventWait;
+  readonly #frames: FrameMemory[] = [];
+  readonly #pictures: DevicePicture[] = [];
+  readonly #batch: Batch<Params>;
+  readonly #bindings = new BindingCache<GpuBinding<Params>>();
+  readonly #owned: DisposableStack;
+
+  /** @param owner kept open by the slot: a backend */
+  constructor(model: GpuModel<Params, Output>, owner: Resource) {
+    super("GpuSlot", owner);
+    this.#model = model;
+    this.#batch = { images: [], pictures: this.#pictures, size: [0, 0], params: model.task.idleParams as Params };
+    this.#owned = new DisposableStack();
+    try {
+      const { device, streams, trace, waits, cuda } = model;
+      this.#streams = this.#owned.use(streams.open());
+      this.#work = this.#owned.use(cuda.createWork(this.#streams));
+      this.#trace = trace === undefined ? undefined : this.#owned.use(new SlotTrace(trace, this.#streams));
+      this.#done = this.#owned.use(Event.create(device));
+      this.#wait = waits.of(this.#done);
+      this.#owned.defer(() => this.#wait.close());
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  get placements(): readonly Region[] {
+    return this.#work.placements;
+  }
+
+  async decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotPicture>[]> {
+    const { jpeg, task } = this.#model;
+    const decoder = await jpeg?.decoder();
+    if (jpeg === undefined || decoder === undefined) return this.decodeToHost(files);
+    const decode = (file: SourceBytes, index: number): Promise<SlotPicture> =>
+      jpeg.decode(decoder, this.#frameFor(index), file, task.decodeOptions);
+    return decodeAll(files, decode, this.timings);
+  }
+
+  decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
+    const { decodeOptions } = this.#model.task;
+    const decode = ({ bytes, name }: SourceBytes, index: number): Promise<DecodedImage> =>
+      this.#frameFor(index).decode(bytes, name, decodeOptions);
+    return decodeAll(files, decode, this.timings);
+  }
+
+  prepare(images: readonly SlotPicture[], size: Size): Promise<void> | undefined {
+    const regions = this.#work.regions(images, size);
+    const { rows } = this.#model;
+    const last = this.#lastOf(regions);
+    const isThere = (regions < rows || this.#known(rows, size) !== undefined) && this.#known(last, size) !== undefined;
+    return isThere ? undefined : this.#makeAll(regions, size);
+  }
+
+  async run(images: readonly SlotPicture[], size: Size, params: Params): Promise<readonly Output[]> {
+    const started = performance.now();
+    const regions = this.#work.regions(images, size);
+    const { rows } = this.#model;
+    const last = this.#lastOf(regions);
+    // The last run may have a shape of its own; both are made before anything is enqueued.
+    let whole = regions < rows ? undefined : this.#known(rows, size);
+    let rest = this.#known(last, size);
+    if (rest === undefined || (regions >= rows && whole === undefined)) {
+      await this.#makeAll(regions, size);
+      whole = regions < rows ? undefined : this.#known(rows, size);
+      rest = this.#known(last, size)!;
+    }
+    const isGraph = rest.isGraph && (whole?.isGraph ?? true);
+    try {
+      // Slots of other devices have had their turn on this thread since.
+      this.#model.device.makeCurrent();
+      whole?.reserve(params);
+      rest.reserve(params);
+      this.#upload(images, size, params);
+      const launched = performance.now();
+      this.#enqueue(regions, whole, rest);
+      const enqueued = performance.now();
+      await this.#wait.done();
+      this.#trace?.tell(images.length, started, enqueued, isGraph);
+      this.#model.device.makeCurrent();
+      if (!isGraph && this.#model.hasGraph) {
+        whole?.capture();
+        rest.capture();
+      }
+      const finished = performance.now();
+      const outputs = this.#work.read(rest.stages, params);
+      this.timings.preprocess = launched - started;
+      this.timings.infer = finished - launched;
+      this.timings.postprocess = performance.now() - finished;
+      return outputs;
+    } catch (error) {
+      await this.#drain();
+      throw error;
+    } finally {
+      this.#streams.leave();
+    }
+  }
+
+  async preprocess(images: readonly SlotPicture[], size: Size): Promise<void> {
+    const started = performance.now();
+    const regions = this.#work.regions(images, size);
+    const binding = this.#known(regions, size) ?? (await this.#make(regions, size));
+    await this.#finish(() => {
+      this.#upload(images, size, this.#batch.params);
+      this.#work.begin(this.#batch, this.#streams.compute);
+      binding.stages.select(this.#batch, 0, this.#streams.compute);
+      binding.enqueuePreprocess();
+    });
+    this.timings.preprocess = performance.now() - started;
+  }
+
+  async infer(): Promise<void> {
+    const started = performance.now();
+    const binding = this.#bindings.current("infer");
+    await this.#finish(() => binding.enqueueInference());
+    this.timings.infer = performance.now() - started;
+  }
+
+  async postprocess(params: Params): Promise<readonly Output[]> {
+    const started = performance.now();
+    const binding = this.#bindings.current("post-process");
+    await this.#finish(() => {
+      binding.reserve(params);
+      binding.stages.setParams(params);
+      binding.enqueuePostprocess();
+      this.#work.enqueueCopyOut(this.#streams.compute);
+    });
+    const outputs = this.#work.read(binding.stages, params);
+    this.timings.postprocess = performance.now() - started;
+    return outputs;
+  }
+
+  readInput(): Promise<Tensor> {
+    this.#model.device.makeCurrent();
+    return Promise.resolve(this.#bindings.current("read the input").readInput());
+  }
+
+  readOutputs(): Promise<ReadonlyMap<string, Tensor>> {
+    this.#model.device.makeCurrent();
+    return Promise.resolve(this.#bindings.current("read the outputs").readOutputs());
+  }
+
+  /** Enqueue everything behind the pixels, with the mark that is waited for at its end. */
+  #enqueue(regions: number, whole: GpuBinding<Params> | undefined, rest: GpuBinding<Params>): void {
+    const streams = this.#streams;
+    const { rows } = this.#model;
+    this.#trace?.computeBegins();
+    this.#work.begin(this.#batch, streams.compute);
+    for (let first = 0; first < regions; first += rows) {
+      const binding = whole !== undefined && first + rows <= regions ? whole : rest;
+      binding.stages.select(this.#batch, first, streams.compute);
+      binding.enqueue();
+    }
+    this.#trace?.computeEnds();
+    streams.joinCopyOut();
+    this.#trace?.copyOutBegins();
+    rest.enqueueCopyOut();
+    this.#work.enqueueCopyOut(streams.copyOut);
+    this.#trace?.copyOutEnds();
+    this.#done.record(streams.copyOut);
+  }
+
+  /** Enqueue the copies of the pixels. What is enqueued on `compute` next finds them there. */
+  #upload(images: readonly SlotPicture[], size: Size, params: Params): void {
+    this.#streams.enter();
+    this.#trace?.copyInBegins();
+    const pictures = this.#pictures;
+    pictures.length = images.length;
+    let isCopied = false;
+    for (let index = 0; index < images.length; index++) {
+      const image = images[index]!;
+      // What was decoded on the device is there already, and waited for.
+      const isThere = "pixels" in image;
+      pictures[index] = isThere ? image : this.#frameFor(index).upload(image);
+      isCopied ||= !isThere;
+    }
+    this.#trace?.copyInEnds();
+    // Without a copy of its own the batch does not wait for those of others; the marks of a trace are to be passed before it ends.
+    if (isCopied || this.#trace !== undefined) this.#streams.joinCopyIn();
+    this.#batch.images = images;
+    this.#batch.size = size;
+    this.#batch.params = params;
+  }
+
+  /** Enqueue a stage on `compute`, and wait for it. */
+  async #finish(enqueue: () => void): Promise<void> {
+    try {
+      this.#model.device.makeCurrent();
+      enqueue();
+      this.#done.record(this.#streams.compute);
+      await this.#wait.done();
+    } catch (error) {
+      await this.#drain();
+      throw error;
+    } finally {
+      this.#streams.leave();
+    }
+  }
+
+  /**
+   * Wait for what a failed batch may have left on the streams: its copies read memory that the next batch writes. A device
+   * that has failed for good fails here too; its error has been thrown already.
+   */
+  async #drain(): Promise<void> {
+    const { copyIn, compute, copyOut } = this.#streams;
+    try {
+      for (const on of new Set([copyIn.stream, compute.stream, copyOut.stream])) {
+        this.#done.record({ stream: on });
+        await this.#wait.done();
+      }
+    } catch (error) {
+      if (!(error instanceof CudaError)) throw error;
+      logger.error(`${this.label} cannot be used any more: ${error.message}`);
+    }
+  }
+
+  /** Rows of the last run of a batch. */
+  #lastOf(regions: number): number {
+    const { rows } = this.#model;
+    return regions < rows ? regions : regions % rows || rows;
+  }
+
+  #known(rows: number, size: Size): GpuBinding<Params> | undefined {
+    return this.#bindings.find(this.#model.fixedBatch ?? rows, size);
+  }
+
+  async #makeAll(regions: number, size: Size): Promise<void> {
+    const { rows } = this.#model;
+    const last = this.#lastOf(regions);
+    if (regions >= rows && this.#known(rows, size) === undefined) await this.#make(rows, size);
+    if (this.#known(last, size) === undefined) await this.#make(last, size);
+  }
+
+  async #make(rows: number, size: Size): Promise<GpuBinding<Params>> {
+    const batch = this.#model.fixedBatch ?? rows;
+    const copiesOutApart = this.#streams.copiesOutApart || this.#trace !== undefined;
+    const shape = { batch, size };
+    return this.#bindings.add(await GpuBinding.create(this.#model, this.#streams, this.#work, shape, copiesOutApart));
+  }
+
+  #frameFor(index: number): FrameMemory {
+    const known = this.#frames[index];
+    if (known !== undefined) return known;
+    const frame = new FrameMemory(this.#streams.copyIn, { zeroCopy: this.#model.zeroCopy });
+    this.#frames[index] = frame;
+    return frame;
+  }
+
+  protected release(): void {
+    // Each is closed whatever happens to the others: bindings first, streams last.
+    using owned = this.#owned;
+    for (const frame of this.#frames) owned.use(frame);
+    owned.defer(() => this.#bindings.close());
+  }
+}

@@ -1,0 +1,145 @@
+/** @module GpuTrace: events around the phases of a batch, and their place on the host's clock. */
+
+import { Resource } from "../../core/resource.ts";
+import type { Device } from "../../cuda/device.ts";
+import { Event } from "../../cuda/event.ts";
+import { type OnStream, Stream } from "../../cuda/stream.ts";
+import type { FrameTrace, Span } from "../../runtime/backend.ts";
+import type { SlotStreams } from "./gpu-streams.ts";
+
+/** The two clocks drift apart by some microseconds a second, and an elapsed time is a float of 24 bits. */
+const ANCHOR_AGE_MS = 500;
+/** The shortest of so many round trips anchors the clocks. */
+const ANCHOR_TRIES = 5;
+
+/** Puts events of a device on the clock of `performance.now()`, for the slots of a backend. */
+export class GpuTrace extends Resource {
+  readonly device: Device;
+  readonly target: FrameTrace;
+  readonly #on: OnStream;
+  readonly #owned = new DisposableStack();
+  #origin: Event;
+  #candidate: Event;
+  /** When the GPU passed the origin. */
+  #originMs = 0;
+  #slots = 0;
+
+  constructor(device: Device, target: FrameTrace) {
+    super("GpuTrace", device);
+    this.device = device;
+    this.target = target;
+    try {
+      this.#on = { stream: this.#owned.use(Stream.create(device)) };
+      this.#origin = this.#owned.use(Event.create(device, { purpose: "timing" }));
+      this.#candidate = this.#owned.use(Event.create(device, { purpose: "timing" }));
+      this.#anchor();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** The number of the next slot. */
+  nextSlot(): number {
+    return this.#slots++;
+  }
+
+  /** When the GPU passed an event, in milliseconds of `performance.now()`. */
+  hostMs(event: Event): number {
+    return this.#originMs + event.elapsedMsSince(this.#origin);
+  }
+
+  /** Compare the clocks anew where the last time is long past. Blocks for some 50 µs then. */
+  keepAnchored(): void {
+    if (performance.now() - this.#originMs > ANCHOR_AGE_MS) this.#anchor();
+  }
+
+  #anchor(): void {
+    let shortest = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < ANCHOR_TRIES; round++) {
+      const before = performance.now();
+      this.#candidate.record(this.#on);
+      this.#candidate.synchronize();
+      const after = performance.now();
+      if (after - before >= shortest) continue;
+      shortest = after - before;
+      this.#originMs = (before + after) / 2;
+      [this.#origin, this.#candidate] = [this.#candidate, this.#origin];
+    }
+  }
+
+  protected release(): void {
+    this.#owned.dispose();
+  }
+}
+
+/** The events of one slot. Each mark is put into the stream of its phase. */
+export class SlotTrace extends Resource {
+  readonly #trace: GpuTrace;
+  readonly #streams: SlotStreams;
+  readonly #slot: number;
+  readonly #owned = new DisposableStack();
+  readonly #marks: readonly Event[];
+
+  constructor(trace: GpuTrace, streams: SlotStreams) {
+    super("SlotTrace", trace);
+    this.#trace = trace;
+    this.#streams = streams;
+    this.#slot = trace.nextSlot();
+    try {
+      this.#marks = Array.from({ length: 6 }, () => this.#owned.use(Event.create(trace.device, { purpose: "timing" })));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  copyInBegins(): void {
+    this.#marks[0]!.record(this.#streams.copyIn);
+  }
+
+  copyInEnds(): void {
+    this.#marks[1]!.record(this.#streams.copyIn);
+  }
+
+  computeBegins(): void {
+    this.#marks[2]!.record(this.#streams.compute);
+  }
+
+  computeEnds(): void {
+    this.#marks[3]!.record(this.#streams.compute);
+  }
+
+  copyOutBegins(): void {
+    this.#marks[4]!.record(this.#streams.copyOut);
+  }
+
+  copyOutEnds(): void {
+    this.#marks[5]!.record(this.#streams.copyOut);
+  }
+
+  /** Tell of a batch that has been waited for. */
+  tell(batch: number, submittedMs: number, enqueuedMs: number, isGraph: boolean): void {
+    const settledMs = performance.now();
+    this.#trace.target.frame({
+      slot: this.#slot,
+      batch,
+      submittedMs,
+      enqueuedMs,
+      settledMs,
+      copyInMs: this.#span(0),
+      computeMs: this.#span(2),
+      copyOutMs: this.#span(4),
+      isGraph,
+    });
+    this.#trace.keepAnchored();
+  }
+
+  #span(mark: number): Span {
+    return [this.#trace.hostMs(this.#marks[mark]!), this.#trace.hostMs(this.#marks[mark + 1]!)];
+  }
+
+  protected release(): void {
+    this.#owned.dispose();
+  }
+}

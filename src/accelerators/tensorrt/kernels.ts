@@ -1,0 +1,213 @@
+/** @module KernelLaunch: a launch written down as data, and the same bound to a kernel, ready to be enqueued every frame. */
+
+import { readFileSync } from "node:fs";
+import decodeDense from "../../../ptx/decode_dense.ptx" with { type: "file" };
+import decodeDistanceBins from "../../../ptx/decode_distance_bins.ptx" with { type: "file" };
+import decodeFastestdet from "../../../ptx/decode_fastestdet.ptx" with { type: "file" };
+import decodeGrid from "../../../ptx/decode_grid.ptx" with { type: "file" };
+import decodeQueries from "../../../ptx/decode_queries.ptx" with { type: "file" };
+import decodeRows from "../../../ptx/decode_rows.ptx" with { type: "file" };
+import manifest from "../../../ptx/manifest.json";
+import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
+import preprocessAntialias from "../../../ptx/preprocess_antialias.ptx" with { type: "file" };
+import select from "../../../ptx/select.ptx" with { type: "file" };
+import transform from "../../../ptx/transform.ptx" with { type: "file" };
+import { ArgumentError, message, ShapeError } from "../../core/errors.ts";
+import { Resource } from "../../core/resource.ts";
+import { type DType, formatShape, type Shape } from "../../core/tensor.ts";
+import type { DevicePtr } from "../../core/units.ts";
+import type { Device } from "../../cuda/device.ts";
+import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
+import {
+  type Kernel,
+  type KernelArguments,
+  type LaunchConfig,
+  Module,
+  type Parameter,
+  type ParameterType,
+} from "../../cuda/kernel.ts";
+import type { OnStream } from "../../cuda/stream.ts";
+
+/** A launch as plain data: which kernel, how many threads, and the value of every parameter by its name. */
+export interface LaunchSpec {
+  readonly module: KernelModule;
+  readonly kernel: string;
+  readonly config: LaunchConfig;
+  /** Addresses and numbers. */
+  readonly values: Readonly<Record<string, number>>;
+}
+
+/**
+ * Write the value of every parameter into an argument block.
+ *
+ * @throws {ArgumentError} If a value is missing, or there is no such parameter
+ */
+export function writeArguments(args: KernelArguments, values: Readonly<Record<string, number>>): void {
+  for (const name of Object.keys(values)) args.index(name);
+  for (const [at, { name, type }] of args.parameters.entries()) {
+    const value = values[name];
+    if (value === undefined) throw new ArgumentError(`Cannot launch a kernel: its parameter ${name} has no value`);
+    if (type === "pointer") args.setPointer(at, value as DevicePtr);
+    else if (type === "i32") args.setI32(at, value);
+    else if (type === "u32") args.setU32(at, value);
+    else args.setF32(at, value);
+  }
+}
+
+/** A kernel with its arguments written: enqueuing it does nothing else. */
+export class KernelLaunch {
+  readonly #kernel: Kernel;
+  readonly #config: LaunchConfig;
+  readonly #args: KernelArguments;
+
+  /** @throws {ArgumentError} If the values are not those of the kernel's parameters */
+  constructor(library: KernelLibrary, spec: LaunchSpec) {
+    this.#kernel = library.kernel(spec.module, spec.kernel);
+    this.#config = spec.config;
+    this.#args = this.#kernel.createArguments();
+    writeArguments(this.#args, spec.values);
+  }
+
+  /** Enqueue it. */
+  enqueue(options: OnStream): void {
+    this.#kernel.launch(this.#config, this.#args, options);
+  }
+}
+
+/// <reference path="../../cuda/ptx.d.ts" />
+
+/** A source of `kernels/`, without its ending; that of nvjpeg/ is loaded there. */
+export type KernelModule = Exclude<keyof typeof manifest.modules, "jpeg" | "jpeg_check">;
+
+const PATHS: Readonly<Record<KernelModule, string>> = {
+  decode_dense: decodeDense,
+  decode_distance_bins: decodeDistanceBins,
+  decode_fastestdet: decodeFastestdet,
+  decode_grid: decodeGrid,
+  decode_queries: decodeQueries,
+  decode_rows: decodeRows,
+  preprocess,
+  preprocess_antialias: preprocessAntialias,
+  select,
+  transform,
+};
+
+/**
+ * The parameters of a kernel, as the manifest lists them.
+ *
+ * @throws {ArgumentError} If the module has no such entry point
+ */
+export function kernelParameters(module: KernelModule, name: string): readonly Parameter[] {
+  const entries: Readonly<Record<string, readonly (readonly (string | number)[])[]>> = manifest.modules[module].entries;
+  const rows = entries[name];
+  if (rows === undefined) {
+    throw new ArgumentError(
+      message(`load the kernel ${name}`, `${module} has only ${Object.keys(entries).join(", ")}`),
+    );
+  }
+  return rows.map(([parameter, type, offsetBytes, byteLength]) => ({
+    name: String(parameter),
+    type: type as ParameterType,
+    offsetBytes: Number(offsetBytes),
+    byteLength: Number(byteLength),
+  }));
+}
+
+/** The kernels on one device. Keep one per device: the driver compiles each module when it is first used. */
+export class KernelLibrary extends Resource {
+  readonly device: Device;
+  readonly #modules = new Map<KernelModule, Module>();
+  readonly #kernels = new Map<string, Kernel>();
+
+  private constructor(device: Device) {
+    super("KernelLibrary", device);
+    this.device = device;
+  }
+
+  /** An empty library; nothing is loaded yet. */
+  static create(device: Device): KernelLibrary {
+    return new KernelLibrary(device);
+  }
+
+  /**
+   * A kernel by the name of its entry point. Slow the first time: ask outside the hot path.
+   *
+   * @throws {ArgumentError} If the module has no such entry point
+   * @throws {CudaError} If the driver cannot load the module
+   */
+  kernel(module: KernelModule, name: string): Kernel {
+    this.assertOpen(`load the kernel ${name}`);
+    const known = this.#kernels.get(name);
+    if (known !== undefined) return known;
+    const parameters = kernelParameters(module, name);
+    const kernel = this.#load(module).kernel(name, parameters);
+    this.#kernels.set(name, kernel);
+    return kernel;
+  }
+
+  #load(name: KernelModule): Module {
+    const known = this.#modules.get(name);
+    if (known !== undefined) return known;
+    const module = Module.load(this.device, readFileSync(PATHS[name]), { name: `${name}.ptx` });
+    this.#modules.set(name, module);
+    return module;
+  }
+
+  protected override release(): void {
+    using owned = new DisposableStack();
+    for (const module of this.#modules.values()) owned.use(module);
+    this.#modules.clear();
+    this.#kernels.clear();
+  }
+}
+
+/** Every output of a model in device memory, by name. */
+export type DeviceOutputs = ReadonlyMap<string, TypedDeviceMemory>;
+
+/** Dtypes of boxes, scores and logits. */
+export const FLOATS: readonly DType[] = ["f32", "f16"];
+
+/** Dtypes of counts. */
+export const INTEGERS: readonly DType[] = ["i32", "i64"];
+
+/** Dtypes of class ids. */
+export const NUMBERS: readonly DType[] = [...FLOATS, ...INTEGERS];
+
+/** Codes of kernels/decode.cuh. */
+const CODES: Partial<Record<DType, number>> = { f32: 0, f16: 1, i32: 2, i64: 3 };
+
+/** The code of a dtype that {@linkcode deviceOutput} let through. */
+export function dtypeCode(output: TypedDeviceMemory): number {
+  return CODES[output.dtype] ?? -1;
+}
+
+/**
+ * An output by name.
+ *
+ * @param expected -1 for a dimension of any size
+ * @throws {ShapeError} If it is missing, or has another dtype or shape
+ */
+export function deviceOutput(
+  outputs: DeviceOutputs,
+  name: string,
+  dtypes: readonly DType[],
+  expected: Shape,
+): TypedDeviceMemory {
+  const output = outputs.get(name);
+  const fits =
+    output !== undefined &&
+    dtypes.includes(output.dtype) &&
+    output.shape.length === expected.length &&
+    expected.every((dim, axis) => dim < 0 || dim === output.shape[axis]);
+  if (fits) return output;
+  const wanted = `${dtypes.join(" or ")} ${formatShape(expected)}`;
+  const actual = output === undefined ? "no such output" : `${output.dtype} ${formatShape(output.shape)}`;
+  throw new ShapeError(
+    message(
+      `decode output ${JSON.stringify(name)}`,
+      `it must be ${wanted}, got ${actual}`,
+      "the layout does not fit this model: name another one",
+    ),
+    { tensor: name, expected: wanted, actual },
+  );
+}

@@ -1,0 +1,202 @@
+/** @module PreprocessLaunch: the pre-processing of a whole batch as one launch. */
+
+import { message, ShapeError } from "../../core/errors.ts";
+import { allocate, formatShape } from "../../core/tensor.ts";
+import type { DevicePtr } from "../../core/units.ts";
+import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/device-buffer.ts";
+import type { Edge, Region } from "../../image/geometry.ts";
+import type { PackedFormat } from "../../image/image.ts";
+import { channelsOf, levelTable, lumaLine, type Preprocessing, paddingValues } from "../../image/preprocessing.ts";
+import type { YuvCoefficients } from "../../image/yuv.ts";
+import type { LaunchSpec } from "./kernels.ts";
+
+/** Pixels of the input that one block writes. */
+const TILE_WIDTH = 32;
+const TILE_HEIGHT = 16;
+
+/** The memory a launch reads and writes; addresses are fixed from then on, contents are not. */
+export interface PreprocessMemory {
+  /** The input: [N, channels, height, width] or [N, height, width, channels] of the pre-processing's dtype. */
+  readonly output: TypedDeviceMemory;
+  /** N regions, what {@linkcode PictureTable} packed. */
+  readonly pictures: DeviceMemory;
+  /** What `valueTable` gave. */
+  readonly table: DeviceMemory;
+}
+
+function refuse(tensor: string, expected: string, actual: string): never {
+  throw new ShapeError(message("pre-process pictures", `the ${tensor} must be ${expected}, got ${actual}`), {
+    tensor,
+    expected,
+    actual,
+  });
+}
+
+/**
+ * Resize, pad and normalise every region of a batch: each element of the input is written, padding included.
+ *
+ * @throws {ShapeError} If the tensor is not what the pre-processing writes, or a table is too small
+ */
+export function preprocessLaunch(preprocessing: Preprocessing, memory: PreprocessMemory): LaunchSpec {
+  const { output, pictures, table } = memory;
+  const { resize, dtype, layout, colour } = preprocessing;
+  const isPlanar = layout === "NCHW";
+  const channels = channelsOf(preprocessing);
+  const [batch = 0, second = 0, third = 0, fourth = 0] = output.shape;
+  if (output.dtype !== dtype || output.shape.length !== 4 || (isPlanar ? second : fourth) !== channels) {
+    const expected = `${dtype} ${formatShape(isPlanar ? [-1, channels, -1, -1] : [-1, -1, -1, channels])}`;
+    refuse("input", expected, `${output.dtype} ${formatShape(output.shape)}`);
+  }
+  if (pictures.byteLength < batch * PICTURE_BYTES) {
+    refuse("picture table", `at least ${batch * PICTURE_BYTES} bytes`, String(pictures.byteLength));
+  }
+  if (table.byteLength < valueTableLength(preprocessing) * 4) {
+    refuse("value table", `at least ${valueTableLength(preprocessing) * 4} bytes`, String(table.byteLength));
+  }
+  const [height, width] = isPlanar ? [third, fourth] : [second, third];
+  const module = resize === "antialias" ? "preprocess_antialias" : "preprocess";
+  return {
+    module,
+    kernel: `${module}_${dtype}_${colour === "luma" ? "luma" : layout.toLowerCase()}`,
+    config: { grid: [Math.ceil(width / TILE_WIDTH), Math.ceil(height / TILE_HEIGHT), batch], block: [32, 8, 1] },
+    values: { output: output.pointer, pictures: pictures.pointer, table: table.pointer, width, height },
+  };
+}
+
+/** Bytes of `struct Picture` in kernels/picture.cuh. */
+export const PICTURE_BYTES = 144;
+
+const WORDS = PICTURE_BYTES / 4;
+const FORMATS: Readonly<Record<PackedFormat, number>> = { RGB: 0, BGR: 0, RGBA: 1 };
+const NV12 = 2;
+/** Place of the two scales, in 8 bytes. */
+const SCALES = 16;
+
+/** A picture of interleaved pixels in device memory: u8 [height, width, 3 or 4], rows `pitchBytes` apart. */
+export interface PackedPicture {
+  readonly format: PackedFormat;
+  /** In pixels. */
+  readonly width: number;
+  readonly height: number;
+  readonly pixels: DevicePtr;
+  readonly pitchBytes: number;
+}
+
+/** A picture of a video decoder in device memory: a plane of Y, and one of interleaved U, V of half the size. */
+export interface Nv12Picture {
+  readonly format: "NV12";
+  /** In pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** u8 [height, width], rows `pitchBytes` apart. */
+  readonly pixels: DevicePtr;
+  readonly pitchBytes: number;
+  /** u8 [⌈height / 2⌉, ⌈width / 2⌉, 2], rows `chromaPitchBytes` apart. */
+  readonly chroma: DevicePtr;
+  readonly chromaPitchBytes: number;
+  /** From YUV to RGB. Video up to 576 lines is mostly BT.601, above BT.709, and limited in range. */
+  readonly coefficients: YuvCoefficients;
+}
+
+/** A picture in device memory. */
+export type DevicePicture = PackedPicture | Nv12Picture;
+
+/** Writes regions of pictures into memory that is copied to the device; it allocates nothing after it was made. */
+export class PictureTable {
+  readonly #words: Int32Array;
+  readonly #doubles: Float64Array;
+
+  /**
+   * @param buffer     memory of the table, page-locked where it is to be copied asynchronously
+   * @param byteOffset where the table begins, a multiple of 16
+   * @param capacity   regions it has room for
+   */
+  constructor(buffer: ArrayBuffer, byteOffset: number, capacity: number) {
+    this.#words = new Int32Array(buffer, byteOffset, capacity * WORDS);
+    this.#doubles = new Float64Array(buffer, byteOffset, (capacity * WORDS) / 2);
+  }
+
+  /**
+   * Write one region.
+   *
+   * @param picture       where the picture is
+   * @param region        of the picture, in its own pixels
+   * @param preprocessing what the kernel does
+   * @throws {RangeError} If the region goes on beyond the picture's edges, and the resize is antialiased
+   */
+  set(
+    index: number,
+    picture: DevicePicture,
+    region: Region,
+    { colour, resize }: Pick<Preprocessing, "colour" | "resize">,
+  ): void {
+    const { x, y, width, height, edge } = region;
+    const isTile = edge !== "pad";
+    if (isTile && resize === "antialias") refuseEdge(edge);
+    const words = this.#words;
+    const at = index * WORDS;
+    const isNv12 = picture.format === "NV12";
+    const chroma = isNv12 ? picture.chroma : 0;
+    words[at] = picture.pixels % 2 ** 32;
+    words[at + 1] = picture.pixels / 2 ** 32;
+    words[at + 2] = chroma % 2 ** 32;
+    words[at + 3] = chroma / 2 ** 32;
+    words[at + 4] = picture.pitchBytes;
+    words[at + 5] = isNv12 ? picture.chromaPitchBytes : 0;
+    words[at + 6] = x;
+    words[at + 7] = y;
+    words[at + 8] = width;
+    words[at + 9] = height;
+    words[at + 10] = isTile ? 0 : Math.max(x, 0);
+    words[at + 11] = isTile ? 0 : Math.max(y, 0);
+    words[at + 12] = (isTile ? picture.width : Math.min(x + width, picture.width)) - 1;
+    words[at + 13] = (isTile ? picture.height : Math.min(y + height, picture.height)) - 1;
+    words[at + 14] = region.contentWidth;
+    words[at + 15] = region.contentHeight;
+    words[at + 16] = region.padX;
+    words[at + 17] = region.padY;
+    words[at + 18] = region.left;
+    words[at + 19] = region.top;
+    words[at + 20] = region.right;
+    words[at + 21] = region.bottom;
+    words[at + 22] = isNv12 ? NV12 : FORMATS[picture.format];
+    words[at + 23] = edge === "reflect" ? 1 : 0;
+    words[at + 24] = (picture.format === "BGR") !== (colour === "BGR") ? 1 : 0;
+    this.#doubles[at / 2 + SCALES] = 1 / (region.contentWidth / width);
+    this.#doubles[at / 2 + SCALES + 1] = 1 / (region.contentHeight / height);
+    if (!isNv12) return;
+    const { coefficients } = picture;
+    words[at + 25] = coefficients.offset;
+    words[at + 26] = coefficients.y;
+    words[at + 27] = coefficients.vRed;
+    words[at + 28] = coefficients.uGreen;
+    words[at + 29] = coefficients.vGreen;
+    words[at + 30] = coefficients.uBlue;
+  }
+}
+
+function refuseEdge(edge: Edge): never {
+  throw new RangeError(message("resize a region with antialias", `as its edge must be "pad": "${edge}"`));
+}
+
+/** Elements of the table: 256 levels of three tensor channels, then the padding of each; or for luma a line, and the padding. */
+export function valueTableLength({ colour }: Pick<Preprocessing, "colour">): number {
+  return colour === "luma" ? 3 : 3 * 256 + 3;
+}
+
+/**
+ * f32 [771]: values by tensor channel and level, then the padding by tensor channel; f16 and u8 values exactly. For luma f32 [3]:
+ * slope and offset of `lumaLine`, then the padding.
+ */
+export function valueTable(preprocessing: Preprocessing): Float32Array<ArrayBuffer> {
+  const table = allocate("f32", valueTableLength(preprocessing));
+  const padding = paddingValues(preprocessing);
+  if (preprocessing.colour === "luma") {
+    const { slope, offset } = lumaLine(preprocessing);
+    table.set([slope, offset]);
+  } else {
+    table.set(levelTable(preprocessing, [0, 1, 2]));
+  }
+  table.set(padding, table.length - padding.length);
+  return table;
+}

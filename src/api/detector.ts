@@ -1,0 +1,274 @@
+/** @module Detector: a model on a machine, from a picture to the objects in it. */
+
+import { openBackends } from "../accelerators/accelerator.ts";
+import { logger } from "../core/log.ts";
+import type { ModelSpec } from "../heads/head.ts";
+import type { ImageSource } from "../image/source.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import type { DetectionBlock } from "../model/rows.ts";
+import type { Backend } from "../runtime/backend.ts";
+import type { FrameResult } from "../runtime/pipeline.ts";
+import { DetectTask } from "../tasks/detect/detect-task.ts";
+import { type DetectionResult, detectionsOf } from "../tasks/detect/detection.ts";
+import type { NmsOptions } from "../tasks/detect/nms.ts";
+import {
+  type DetectOptions,
+  type DetectorConfig,
+  type DetectorOptions,
+  nmsOptionsOf,
+  parseDetectOptions,
+  parseDetectorOptions,
+  parseStreamOptions,
+  parseWarmUpOptions,
+  type StreamOptions,
+  type WarmUpOptions,
+} from "./detector-config.ts";
+import { type BackendInfo, LoadedModel } from "./loaded-model.ts";
+import { modelSource } from "./model-source.ts";
+import { StagedBatch } from "./staged-batch.ts";
+import type { StreamResult, StreamSummary } from "./stream.ts";
+
+type DetectBackend = Backend<ModelSpec, NmsOptions, DetectionBlock>;
+
+/**
+ * Options that a model with a fixed input leaves no room for are passed over, and a size beside the grid of one with an open
+ * input makes most models fail, in words that tell nothing of it. Nobody should have to find that out.
+ */
+function tellMisfits(
+  { size, rectangular, batch }: DetectorConfig,
+  backends: readonly DetectBackend[],
+  name: string,
+): void {
+  const { fixedSize, stride } = backends[0]!.task.recognition;
+  const isOtherSize = size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join();
+  if (fixedSize !== undefined && (isOtherSize || rectangular)) {
+    const option = isOtherSize ? "size" : "rectangular";
+    logger.warn(`Passed over the option ${option}, as the input of the model ${name} is fixed: ${fixedSize.join("x")}`);
+  }
+  if (fixedSize === undefined && !rectangular && size?.some((side) => side % stride !== 0)) {
+    const rule = `most models take multiples of their stride alone, here ${stride}`;
+    logger.warn(`Took ${size.join("x")} for the option size of the model ${name}, and it may fail: ${rule}`);
+  }
+  const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
+  if (batch > most) logger.warn(`Took ${most} for the option batch, as the model ${name} takes no more: ${batch}`);
+}
+
+/**
+ * Finds objects in pictures. Loading is the expensive step: keep the detector, and close it when done.
+ *
+ * @example Boxes in one picture
+ * ```ts
+ * await using detector = await Detector.load("yolo11n");
+ * const { detections } = await detector.detect("street.jpg");
+ * for (const { label, score, box } of detections) console.log(label, score.toFixed(2), box);
+ * ```
+ */
+export class Detector implements AsyncDisposable {
+  /** What the model is for. */
+  readonly task = "detect";
+  readonly #loaded: LoadedModel<ModelSpec, NmsOptions, DetectionBlock, DetectionResult>;
+  readonly #config: DetectorConfig;
+  /** The selection of a call without options, made once. */
+  readonly #selection: NmsOptions;
+
+  private constructor(backends: readonly DetectBackend[], config: DetectorConfig, name: string) {
+    const { labels } = backends[0]!.task.recognition;
+    this.#config = config;
+    this.#selection = nmsOptionsOf(config.detect, labels);
+    tellMisfits(config, backends, name);
+    const { inFlight, batch, batchWait } = config;
+    this.#loaded = new LoadedModel(backends, {
+      label: `Detector ${name}`,
+      inFlight,
+      batch,
+      batchWait,
+      read: (frame, startedAt) => resultOf(frame, startedAt, labels),
+    });
+  }
+
+  /**
+   * Load a model and make it ready to run.
+   *
+   * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {UnavailableError} If an option asks for a GPU, or for something of it, that this machine does not have
+   * @throws {ModelError} If the file is missing, no model, or its outputs fit no known layout
+   * @throws {LibraryLoadError} If ONNX Runtime is nowhere, where the model runs on the CPU
+   * @throws {TensorRtError} If TensorRT cannot build or load the engine; `PlanMismatchError` for another version's or GPU's
+   * @throws {CudaError} If the GPU fails, or has not enough memory
+   * @throws {CatalogueError} If the name's file cannot be fetched
+   * @throws the reason of `options.signal`, while an engine is built
+   */
+  static async load(model: string | URL | Uint8Array, options: DetectorOptions = {}): Promise<Detector> {
+    const config = parseDetectorOptions(options);
+    const { source, name } = await modelSource(model);
+    const backends = await openBackends(source, new DetectTask(config), config, config.devices);
+    return Detector.over(backends, config, name);
+  }
+
+  /** @internal A detector over a model that was loaded as one; the backends are closed if it cannot be made. */
+  static over(backends: readonly DetectBackend[], config: DetectorConfig, name: string): Detector {
+    using opened = new DisposableStack();
+    for (const backend of backends) opened.defer(() => backend.close());
+    const detector = new Detector(backends, config, name);
+    opened.move();
+    return detector;
+  }
+
+  /** Class names by class id; empty where neither the model nor the options tell. */
+  get labels(): readonly string[] {
+    return this.#loaded.recognition.labels;
+  }
+
+  /** Which output layout the model has, why, and what follows from it. */
+  get recognition(): ModelSpec {
+    return this.#loaded.recognition;
+  }
+
+  /** Inputs, outputs and metadata of the model. */
+  get model(): ModelInfo {
+    return this.#loaded.model;
+  }
+
+  /** The machine that runs it; the first device of several. */
+  get backend(): BackendInfo {
+    return this.#loaded.backend;
+  }
+
+  /** Every device that runs it: one, unless several were asked for. */
+  get backends(): readonly BackendInfo[] {
+    return this.#loaded.backends;
+  }
+
+  /**
+   * For how long every slot has been taken without a run ending, or every thread that decodes by a picture that takes longer
+   * than allowed; in milliseconds, 0 while there is a free one. A detector that is busy comes to some run's length; one whose
+   * runs hang goes on counting.
+   */
+  get stalledMs(): number {
+    return this.#loaded.stalledMs;
+  }
+
+  /**
+   * Run black pictures through the model in all ways that frames will go, so that the first real ones take no longer than
+   * the others: memory is taken, CUDA graphs are captured, JPEG decoders are set up. The commands `serve` and
+   * `worker`, and `Worker.create`, do it before they are ready.
+   *
+   * @param options the size of the pictures to come
+   * @throws {OptionError} If an option is unknown or out of range, or the size over `maxPixels`
+   * @throws {ClosedError} If the detector has been closed
+   * @throws {NativeError} If the model itself, or its device, fails
+   */
+  async warmUp(options: WarmUpOptions = {}): Promise<void> {
+    await this.#loaded.warmUp(parseWarmUpOptions(options, this.#config.maxPixels), this.#selection);
+  }
+
+  /**
+   * Find the objects in one picture. Calls may overlap: those for which no slot is free wait in line, and with `batch`
+   * above 1 those with the same options share runs of the model.
+   *
+   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @param options override those of `load` for this call
+   * @throws {ImageError} If it is missing or no picture
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ClosedError} If the detector has been closed
+   * @throws {NativeError} If the model itself, or its device, fails
+   * @throws the reason of `options.signal`
+   */
+  async detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult> {
+    return this.#loaded.submit(source, this.#selectionFor(options), "detect", options?.signal).promise;
+  }
+
+  /**
+   * Find the objects in several pictures of any sizes, as few runs of the model as its batch allows.
+   *
+   * @returns one result a picture, in order
+   * @throws {ImageError} The first picture's that is missing or none; `stream` with `onError` keeps the others' results
+   * @throws {NativeError} If the model itself, or its device, fails
+   * @throws the reason of `options.signal`
+   */
+  async detectBatch(sources: readonly ImageSource[], options?: DetectOptions): Promise<DetectionResult[]> {
+    return this.#loaded.submitAll(sources, this.#selectionFor(options), "detect", options?.signal);
+  }
+
+  /**
+   * Find the objects in a sequence of pictures: several in flight, results in order. No picture is read before a slot is
+   * free for it; with `batch` above 1, one batch is read ahead. A live source is better read with `policy: "latest"`.
+   *
+   * @param sources ends the stream when it ends
+   * @param options as `detect`, and what to do with pictures that fail or come too fast. Without `onError` the first error
+   * of a picture ends the stream, after the results before it
+   * @returns results with their place in the sequence; the generator's return value says what became of all pictures
+   * @throws {ClosedError} If the detector is closed, after the results of what was running
+   * @throws the reason of `options.signal`
+   *
+   * @example
+   * ```ts
+   * for await (const { index, detections } of detector.stream(["a.jpg", "b.jpg"])) console.log(index, detections.length);
+   * ```
+   * @example A camera that is faster than the model
+   * ```ts
+   * const onDrop = (index: number) => console.log(`frame ${index} was overtaken`);
+   * for await (const { detections } of detector.stream(camera, { policy: "latest", onDrop })) show(detections);
+   * ```
+   */
+  stream(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: StreamOptions = {},
+  ): AsyncGenerator<StreamResult, StreamSummary, undefined> {
+    this.#loaded.assertOpen("detect");
+    const { detect, ...config } = parseStreamOptions(options, this.#config.detect);
+    const selection = nmsOptionsOf(detect, this.labels);
+    return this.#loaded.stream(sources, {
+      ...config,
+      submit: (source) => this.#loaded.submit(source, selection, "detect"),
+    });
+  }
+
+  /**
+   * Hold a batch of pictures and run the stages one by one: for experiments, and to look at the tensors between them.
+   *
+   * @param sources 1 to `backend.maxBatch` pictures
+   * @returns owns a slot until it is closed: bind it with `using`
+   */
+  staged(sources: readonly ImageSource[]): Promise<StagedBatch> {
+    this.#loaded.assertOpen("detect");
+    return StagedBatch.open(this.#loaded.pipeline, sources, (options) => this.#selectionFor(options));
+  }
+
+  /**
+   * Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well.
+   *
+   * @param options.force fail those that are running or wait, and end their runs, also of a model that never ends; on the
+   * CPU: a GPU finishes what it has begun
+   */
+  close({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
+    return this.#loaded.close(force);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #selectionFor(options: DetectOptions | undefined): NmsOptions {
+    this.#loaded.assertOpen("detect");
+    if (options === undefined) return this.#selection;
+    return nmsOptionsOf(parseDetectOptions(options, this.#config.detect), this.labels);
+  }
+}
+
+function resultOf(
+  { output: block, width, height, timings, damage }: FrameResult<DetectionBlock>,
+  startedAt: number,
+  labels: readonly string[],
+): DetectionResult {
+  return {
+    detections: detectionsOf(block, labels),
+    width,
+    height,
+    dropped: block.dropped,
+    implausible: block.implausible,
+    timing: { ...timings, total: performance.now() - startedAt },
+    ...(damage === undefined ? {} : { damage }),
+  };
+}

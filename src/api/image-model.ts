@@ -1,0 +1,225 @@
+/** @module ImageModel: a model that makes pictures of pictures, on a machine: super-resolution, enhancement, style. */
+
+import { openBackends } from "../accelerators/accelerator.ts";
+import { type Image, imageOf, isImage } from "../image/image.ts";
+import { packedImage } from "../image/nv12.ts";
+import type { ImageSource } from "../image/source.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import { type Backend, DEFAULT_MACHINE_OPTIONS } from "../runtime/backend.ts";
+import type { QueuedFrame } from "../runtime/batcher.ts";
+import type { FrameResult } from "../runtime/pipeline.ts";
+import type { Timing } from "../tasks/detect/detection.ts";
+import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
+import { ImageTask } from "../tasks/image/image-task.ts";
+import { type TileGrid, tileGrid } from "../tasks/image/tile-grid.ts";
+import { parseWarmUpOptions, type WarmUpOptions } from "./detector-config.ts";
+import { type ImageModelConfig, type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
+import { type BackendInfo, LoadedModel } from "./loaded-model.ts";
+import { modelSource } from "./model-source.ts";
+import type { StreamSummary } from "./stream.ts";
+
+type ImageBackend = Backend<TiledImageSpec, undefined, MadeImage>;
+
+/** What is made of one picture. */
+export interface TransformResult {
+  /** Tight rows over memory of its own, in the format of the source: files give RGB, or RGBA where they have alpha. */
+  readonly image: Image;
+  /** `decode` is 0 for pixels. On a GPU `infer` is everything from the first launch on. */
+  readonly timing: Timing;
+  /** How many tiles the picture was cut into. */
+  readonly tiles: number;
+  /** Why some of the picture's pixels are not those of its file, where damaged ones are taken. */
+  readonly damage?: string;
+}
+
+/** A result of a stream. */
+export interface TransformStreamResult extends TransformResult {
+  /** Place in the sequence, from 0 on. */
+  readonly index: number;
+}
+
+/** Options of one call. */
+export interface TransformOptions {
+  /** Ends the work before it begins, and on the CPU between two runs of the model; the promise rejects with its reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `ImageModel.stream`. */
+export interface TransformStreamOptions {
+  /** Ends the stream: no further picture is read, what is running ends as a call does, and the stream throws its reason. */
+  readonly signal?: AbortSignal;
+  /** Called with the error of one picture and its place in the sequence; the picture is left out of the results. */
+  readonly onError?: (error: unknown, index: number) => void;
+}
+
+/**
+ * Makes pictures of pictures. Loading is the expensive step: keep the model, and close it when done.
+ *
+ * A picture larger than the model is cut into tiles that overlap; one smaller is filled up. A model for luma alone gets
+ * the luma, and the colours are enlarged bicubically.
+ *
+ * @example Three times as large
+ * ```ts
+ * await using model = await ImageModel.load("super-resolution.onnx");
+ * const { image } = await model.transform("street.jpg");
+ * await Bun.write("large.png", await encodeImage(image, { format: "png" }));
+ * ```
+ */
+export class ImageModel implements AsyncDisposable {
+  /** What the model is for. */
+  readonly task = "image";
+  readonly #maxPixels: number;
+  readonly #loaded: LoadedModel<TiledImageSpec, undefined, MadeImage, TransformResult>;
+
+  private constructor(
+    backends: readonly ImageBackend[],
+    config: Pick<ImageModelConfig, "inFlight" | "maxPixels">,
+    name: string,
+  ) {
+    const { inFlight, maxPixels } = config;
+    this.#maxPixels = maxPixels;
+    const label = `ImageModel ${name}`;
+    this.#loaded = new LoadedModel(backends, { label, inFlight, batch: 1, batchWait: 0, read: resultOf });
+  }
+
+  /**
+   * Load a model and make it ready to run.
+   *
+   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ModelError} If the file is missing, no model, or makes no pictures
+   * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
+   * @throws {LibraryLoadError} If ONNX Runtime is nowhere, where the model runs on the CPU
+   * @throws {TensorRtError} If TensorRT cannot build or load the engine; `PlanMismatchError` for another version's or GPU's
+   * @throws {CudaError} If the GPU fails, or has not enough memory
+   */
+  static async load(model: string | URL | Uint8Array, options: ImageModelOptions = {}): Promise<ImageModel> {
+    const config = parseImageModelOptions(options);
+    const { source, name } = await modelSource(model);
+    const { backend, inFlight, threads, device, build } = config;
+    // Pictures are decoded on the CPU: those of a GPU may be a level off.
+    const machine = { ...DEFAULT_MACHINE_OPTIONS, backend, inFlight, threads, build, jpeg: "cpu" as const };
+    const backends = await openBackends(source, new ImageTask(config), machine, [device]);
+    return ImageModel.over(backends, config, name);
+  }
+
+  /** @internal An image model over one that was loaded as one; the backends are closed if it cannot be made. */
+  static over(
+    backends: readonly ImageBackend[],
+    config: Pick<ImageModelConfig, "inFlight" | "maxPixels">,
+    name: string,
+  ): ImageModel {
+    using opened = new DisposableStack();
+    for (const backend of backends) opened.defer(() => backend.close());
+    const model = new ImageModel(backends, config, name);
+    opened.move();
+    return model;
+  }
+
+  /** What the model takes and makes. */
+  get recognition(): TiledImageSpec {
+    return this.#loaded.recognition;
+  }
+
+  /** How many times as large the pictures become. */
+  get scale(): number {
+    return this.recognition.scale;
+  }
+
+  /** Inputs, outputs and metadata of the model. */
+  get model(): ModelInfo {
+    return this.#loaded.model;
+  }
+
+  /** The machine that runs it. */
+  get backend(): BackendInfo {
+    return this.#loaded.backend;
+  }
+
+  /**
+   * The tiles that a picture of a size is cut into.
+   *
+   * @throws {ShapeError} If the overlap leaves nothing of a tile
+   */
+  tiles(width: number, height: number): TileGrid {
+    return tileGrid(width, height, this.recognition.tiling);
+  }
+
+  /**
+   * Run a black picture through the model in all ways that pictures will go, so that the first real one takes no longer than
+   * the others.
+   *
+   * @param options the size of the pictures to come
+   * @throws {OptionError} If an option is unknown or out of range, or the size over `maxPixels`
+   * @throws {ClosedError} If the model has been closed
+   * @throws {NativeError} If the model itself, or its device, fails
+   */
+  async warmUp(options: WarmUpOptions = {}): Promise<void> {
+    await this.#loaded.warmUp(parseWarmUpOptions(options, this.#maxPixels), undefined);
+  }
+
+  /**
+   * Make a picture of one picture. Calls may overlap: those for which no slot is free wait in line.
+   *
+   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @throws {ImageError} If it is missing or no picture, or what is made of it would be too large
+   * @throws {ClosedError} If the model has been closed
+   * @throws the signal's reason, if it was aborted
+   */
+  async transform(source: ImageSource, options: TransformOptions = {}): Promise<TransformResult> {
+    return this.#submit(source, options.signal).promise;
+  }
+
+  /**
+   * Make pictures of a sequence of pictures: several in flight, results in order, and no picture is read before a slot is
+   * free for it.
+   *
+   * @param sources ends the stream when it ends
+   * @param options `onError` is told what went wrong with one picture, which is then left out; without it the first such
+   * error ends the stream
+   * @throws the reason of `options.signal`
+   */
+  stream(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: TransformStreamOptions = {},
+  ): AsyncGenerator<TransformStreamResult, StreamSummary, undefined> {
+    this.#loaded.assertOpen("transform a picture");
+    const { onError, signal } = options;
+    return this.#loaded.stream(sources, {
+      policy: "all",
+      submit: (source) => this.#submit(source),
+      onError,
+      onDrop: undefined,
+      signal,
+    });
+  }
+
+  /** Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well. */
+  close(): Promise<void> {
+    return this.#loaded.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #submit(source: ImageSource, signal?: AbortSignal): QueuedFrame<TransformResult> {
+    const picture = isImage(source) ? packed(source) : source;
+    return this.#loaded.submit(picture, undefined, "transform a picture", signal);
+  }
+}
+
+/** Tiles are cut from interleaved pixels. */
+function packed(image: Image): Image {
+  return packedImage(imageOf(image.data, image));
+}
+
+function resultOf({ output, timings, damage }: FrameResult<MadeImage>, startedAt: number): TransformResult {
+  const { image, tiles } = output;
+  return {
+    image,
+    tiles,
+    timing: { ...timings, total: performance.now() - startedAt },
+    ...(damage === undefined ? {} : { damage }),
+  };
+}

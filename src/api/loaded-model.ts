@@ -1,0 +1,141 @@
+/** @module LoadedModel: a model of any task on its backends: what all façades of tasks have in common. */
+
+import { ClosedError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { allEnded } from "../core/settle.ts";
+import { decodeGate } from "../image/decode-gate.ts";
+import { encodeImage } from "../image/encode.ts";
+import { imageOf } from "../image/image.ts";
+import type { ImageSource } from "../image/source.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import type { Backend } from "../runtime/backend.ts";
+import { MicroBatcher, type QueuedFrame, type ReadResult } from "../runtime/batcher.ts";
+import { Pipeline, warmUp } from "../runtime/pipeline.ts";
+import { type InOrderOptions, inOrder, type StreamSummary } from "./stream.ts";
+
+/** What a model tells of the machine it runs on. */
+export type BackendInfo = Pick<
+  Backend<unknown, never, unknown>,
+  "kind" | "description" | "maxBatch" | "inFlight" | "jpeg"
+>;
+
+/** How a model's calls are run. */
+export interface LoadedModelOptions<Output, Result> {
+  /** `Detector "yolo11n"`, for messages. */
+  readonly label: string;
+  /** Batches in flight on each device; `undefined` for as many as it works best with. */
+  readonly inFlight: number | undefined;
+  /** Most pictures of a run; at most what each backend takes. */
+  readonly batch: number;
+  /** Most milliseconds a picture waits for others. */
+  readonly batchWait: number;
+  /** Copies a result out of its slot. */
+  readonly read: ReadResult<Output, Result>;
+}
+
+/** Owns the backends; calls, streams, warm-up and the end are the same for every task. */
+export class LoadedModel<ModelSpec, Params, Output, Result extends object> implements AsyncDisposable {
+  readonly pipeline: Pipeline<ModelSpec, Params, Output>;
+  readonly #batcher: MicroBatcher<Params, Output, Result>;
+  readonly #label: string;
+  #closing = false;
+
+  /** Owns the backends once this has gone well. @param backends at least one; several must have the same model */
+  constructor(
+    backends: readonly Backend<ModelSpec, Params, Output>[],
+    { label, inFlight, batch, batchWait, read }: LoadedModelOptions<Output, Result>,
+  ) {
+    const most = Math.min(batch, backends[0]!.task.mostPictures, ...backends.map(({ maxBatch }) => maxBatch));
+    this.pipeline = new Pipeline(backends, { inFlight, batch: most });
+    this.#batcher = new MicroBatcher(this.pipeline, { wait: batchWait, read });
+    this.#label = label;
+  }
+
+  get recognition(): ModelSpec {
+    return this.pipeline.backend.task.recognition;
+  }
+
+  /** Inputs, outputs and metadata of the model. */
+  get model(): ModelInfo {
+    return this.pipeline.backend.model;
+  }
+
+  /** The machine that runs it; the first device of several. */
+  get backend(): BackendInfo {
+    return this.pipeline.backend;
+  }
+
+  /** Every device that runs it. */
+  get backends(): readonly BackendInfo[] {
+    return this.pipeline.backends;
+  }
+
+  /**
+   * For how long every slot has been taken without a run ending, or every thread that decodes by a picture that takes longer
+   * than allowed; in milliseconds, 0 while there is a free one.
+   */
+  get stalledMs(): number {
+    return Math.max(this.pipeline.stalledMs, decodeGate.stalledMs);
+  }
+
+  /** @throws {ClosedError} If it has been closed @param action for the message */
+  assertOpen(action: string): void {
+    if (this.#closing) throw new ClosedError(action, this.#label);
+  }
+
+  /**
+   * Put a picture in line.
+   *
+   * @param action for the message of one that comes too late
+   * @throws {ClosedError} If the model has been closed
+   * @throws the signal's reason, if it has been aborted already
+   */
+  submit(source: ImageSource, params: Params, action: string, signal?: AbortSignal): QueuedFrame<Result> {
+    this.assertOpen(action);
+    return this.#batcher.submit(source, params, signal);
+  }
+
+  /** Put several in line. @returns one result a picture, in order; rejects with the first error once all have ended */
+  submitAll(sources: readonly ImageSource[], params: Params, action: string, signal?: AbortSignal): Promise<Result[]> {
+    return allEnded(sources.map((source) => this.submit(source, params, action, signal).promise));
+  }
+
+  /** Run a sequence, results in order. With batches above 1, one is read ahead where nothing is dropped. */
+  stream(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: Omit<InOrderOptions<Result>, "limit">,
+  ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {
+    const { inFlight, batch } = this.pipeline;
+    const isReadAhead = batch > 1 && options.policy === "all";
+    return inOrder(sources, { ...options, limit: (inFlight + (isReadAhead ? 1 : 0)) * batch });
+  }
+
+  /**
+   * Run black pictures through the model in all ways that frames will go.
+   *
+   * @throws {NativeError} If the model itself, or its device, fails
+   */
+  async warmUp({ width, height }: { readonly width: number; readonly height: number }, params: Params): Promise<void> {
+    this.assertOpen("warm up");
+    const started = performance.now();
+    const black = imageOf(new Uint8Array(width * height * 3), { width, height });
+    await warmUp(this.pipeline, [black, await encodeImage(black)], params);
+    const ms = Math.round(performance.now() - started);
+    logger.debug(`Warmed up ${this.#label}, ${this.pipeline.inFlight} in flight, in ${ms} ms`);
+  }
+
+  /**
+   * Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well.
+   *
+   * @param isForced fail those that are running or wait, and end their runs where the machine can
+   */
+  close(isForced = false): Promise<void> {
+    this.#closing = true;
+    this.#batcher.flush();
+    return this.pipeline.close(isForced);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

@@ -1,0 +1,107 @@
+/** @module Model: a model whose task is found out when it is loaded. */
+
+import { openBackends } from "../accelerators/accelerator.ts";
+import { inShort, ModelError, message } from "../core/errors.ts";
+import type { ModelSpec } from "../heads/head.ts";
+import type { DetectionBlock } from "../model/rows.ts";
+import { type Backend, DEFAULT_MACHINE_OPTIONS } from "../runtime/backend.ts";
+import type { EngineShapes, OpenedModel, Task, TaskModel } from "../runtime/task.ts";
+import { DetectTask } from "../tasks/detect/detect-task.ts";
+import type { NmsOptions } from "../tasks/detect/nms.ts";
+import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
+import { ImageTask } from "../tasks/image/image-task.ts";
+import { Detector } from "./detector.ts";
+import { type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
+import { ImageModel } from "./image-model.ts";
+import { type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
+import { modelSource } from "./model-source.ts";
+
+/** A loaded model; `task` says which façade it has. */
+export type Model = Detector | ImageModel;
+
+/** Options that every task takes; those of one task are given to its own façade. */
+export type ModelOptions = Pick<
+  DetectorOptions & ImageModelOptions,
+  | "backend"
+  | "threads"
+  | "maxPixels"
+  | "damaged"
+  | "vectors"
+  | "decodeTimeoutMs"
+  | "precision"
+  | "onBuildProgress"
+  | "signal"
+> & { readonly device?: number };
+
+/** The first of several tasks that a model is one of. */
+class AnyTask implements Task<unknown, unknown, unknown> {
+  readonly name = "any";
+  readonly action = "load a model";
+  readonly #tasks: readonly Task<unknown, unknown, unknown>[];
+
+  constructor(...tasks: Task<unknown, unknown, unknown>[]) {
+    this.#tasks = tasks;
+  }
+
+  recognise(opened: OpenedModel): Promise<TaskModel<unknown, unknown, unknown>> {
+    return this.#first(opened, (task) => task.recognise(opened));
+  }
+
+  async check(opened: OpenedModel): Promise<void> {
+    await this.#first<unknown>(opened, (task) => task.check?.(opened) ?? task.recognise(opened));
+  }
+
+  /** Those of the first task, whose sizes are tiles for the others. */
+  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
+    return this.#tasks[0]!.engineShapes(metadata);
+  }
+
+  async #first<T>({ source }: OpenedModel, look: (task: Task<unknown, unknown, unknown>) => Promise<T>): Promise<T> {
+    const refusals: string[] = [];
+    for (const task of this.#tasks) {
+      try {
+        return await look(task);
+      } catch (error) {
+        if (!(error instanceof ModelError)) throw error;
+        refusals.push(`${task.name}: ${inShort(error)}`);
+      }
+    }
+    const hint = "load it with the façade of its task, such as Detector, and say there what the model does not tell";
+    throw new ModelError(message(`tell the task of ${source}`, `it fits none: ${refusals.join("; ")}`, hint), source);
+  }
+}
+
+/** Loads models of any task. */
+export const Model: {
+  /**
+   * Load a model, find out what it is for, and make it ready to run.
+   *
+   * @param model path or `file:` URL of an ONNX file or a plan, its bytes, or a name of the catalogue
+   * @returns the façade of its task: look at `task`
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ModelError} If the file is missing, no model, or of no known task; the message has every task's reason
+   * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
+   *
+   * @example
+   * ```ts
+   * await using model = await Model.load("yolo11n");
+   * if (model.task === "detect") console.log((await model.detect("street.jpg")).detections);
+   * else console.log((await model.transform("street.jpg")).image);
+   * ```
+   */
+  load(model: string | URL | Uint8Array, options?: ModelOptions): Promise<Model>;
+} = {
+  async load(model, options = {}) {
+    const detector = parseDetectorOptions(options);
+    const image = parseImageModelOptions(options);
+    const { source, name } = await modelSource(model);
+    const machine = { ...DEFAULT_MACHINE_OPTIONS, ...detector };
+    const task = new AnyTask(new DetectTask(detector) as never, new ImageTask(image) as never);
+    const backends: readonly unknown[] = await openBackends(source, task, machine, detector.devices);
+    const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
+    if (recognised.task === "detect") {
+      return Detector.over(backends as Backend<ModelSpec, NmsOptions, DetectionBlock>[], detector, name);
+    }
+    return ImageModel.over(backends as Backend<TiledImageSpec, undefined, MadeImage>[], image, name);
+  },
+};

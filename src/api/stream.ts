@@ -1,0 +1,310 @@
+/** @module Stream: a sequence of pictures through a detector, several in flight, results in order. */
+
+import { Fifo } from "../core/fifo.ts";
+import { logger } from "../core/log.ts";
+import type { ImageSource } from "../image/source.ts";
+import type { QueuedFrame } from "../runtime/batcher.ts";
+import type { DetectionResult } from "../tasks/detect/detection.ts";
+import type { StreamOptions } from "./detector-config.ts";
+
+/** What was found in one picture of a stream. */
+export type StreamResult = DetectionResult & {
+  /** Place of the picture in the sequence, from 0 on. Those that failed or were dropped leave gaps. */
+  readonly index: number;
+};
+
+/** What became of the pictures of a stream that has ended: the generator's return value. */
+export interface StreamSummary {
+  /** Pictures that were read. */
+  readonly frames: number;
+  /** Results that were yielded. */
+  readonly results: number;
+  /** Pictures that went to `onError`. */
+  readonly failed: number;
+  /** Pictures that were dropped for newer ones; 0 unless the policy is `"latest"`. */
+  readonly dropped: number;
+}
+
+/** How {@linkcode inOrder} works. */
+export interface InOrderOptions<T> extends FeedOptions<T> {
+  readonly onError: StreamOptions["onError"] | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Run a sequence, several pictures at a time, and yield the values in order, each with its place in the sequence.
+ *
+ * However it ends, with the sequence, an error, the signal, or the caller's `break`, the pictures that are running are
+ * awaited first, those that are not never run, and the sequence is closed.
+ */
+export async function* inOrder<T extends object>(
+  sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+  options: InOrderOptions<T>,
+): AsyncGenerator<T & { readonly index: number }, StreamSummary, undefined> {
+  const { onError, signal } = options;
+  signal?.throwIfAborted();
+  const feed = new Feed(sources, options);
+  const onAbort = (): void => feed.abort(signal?.reason);
+  signal?.addEventListener("abort", onAbort);
+  let results = 0;
+  let failed = 0;
+  try {
+    for (let next = await feed.next(); next !== undefined; next = await feed.next()) {
+      if ("value" in next) {
+        results += 1;
+        yield Object.assign(next.value, { index: next.index });
+      } else {
+        if (onError === undefined) throw next.error;
+        failed += 1;
+        onError(next.error, next.index);
+      }
+    }
+    return { frames: feed.frames, results, failed, dropped: feed.dropped };
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+    await feed.close();
+  }
+}
+
+/** How a feed reads. */
+export interface FeedOptions<T> {
+  /** `all`: wait for room; `latest`: read on, and drop what is overtaken. */
+  readonly policy: "all" | "latest";
+  /** Most pictures between the sequence and the caller. */
+  readonly limit: number;
+  /** Put a picture in line. Throws where no more are taken. */
+  readonly submit: (source: ImageSource) => QueuedFrame<T>;
+  readonly onDrop: ((index: number) => void) | undefined;
+}
+
+/** What came of one picture, and its place in the sequence. */
+export type Settled<T> =
+  | { readonly index: number; readonly value: T }
+  | { readonly index: number; readonly error: unknown };
+
+/** A picture on its way. */
+interface Entry<T> {
+  readonly frame: QueuedFrame<T>;
+  index: number;
+}
+
+/** A picture that has been read and for which there is no room. */
+interface Held {
+  readonly source: ImageSource;
+  readonly index: number;
+}
+
+/** Let timers, files and the GPU have their turn: a sequence that never waits would keep them out. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+/** A failure is looked at in its turn; until then it must not count as unhandled. */
+function later(): void {}
+
+/** The reading end of a stream. It begins to read when it is asked for the first result, and goes on beside its caller. */
+export class Feed<T> {
+  readonly #iterator: Iterator<ImageSource> | AsyncIterator<ImageSource>;
+  readonly #isAsync: boolean;
+  readonly #options: FeedOptions<T>;
+  /** Put in line and not asked for yet, oldest first. */
+  readonly #running = new Fifo<Entry<T>>();
+  /** The one whose result is waited for. */
+  #current: Entry<T> | undefined;
+  /** `latest` alone. */
+  #held: Held | undefined;
+  /** `latest` alone: the one that was put in line last. */
+  #newest: Entry<T> | undefined;
+  /** Pictures in line or running, or whose result has not been asked for. */
+  #onTheirWay = 0;
+  #isStarted = false;
+  #isReading = false;
+  /** The sequence ended, or threw: it needs no closing. */
+  #isExhausted = false;
+  /** No further picture is put in line. */
+  #isStopped = false;
+  /** The reader has ended. */
+  #isEnded = false;
+  #failure: { readonly error: unknown } | undefined;
+  #aborted: { readonly reason: unknown } | undefined;
+  #wakeReader: (() => void) | undefined;
+  #wakeCaller: (() => void) | undefined;
+  #frames = 0;
+  #dropped = 0;
+
+  constructor(sources: Iterable<ImageSource> | AsyncIterable<ImageSource>, options: FeedOptions<T>) {
+    this.#isAsync = Symbol.asyncIterator in sources;
+    this.#iterator =
+      Symbol.asyncIterator in sources
+        ? sources[Symbol.asyncIterator]()
+        : (sources as Iterable<ImageSource>)[Symbol.iterator]();
+    this.#options = options;
+  }
+
+  /** Pictures that were read. */
+  get frames(): number {
+    return this.#frames;
+  }
+
+  /** Pictures that were dropped for newer ones. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /**
+   * What came of the oldest picture on its way; waits for it. One call at a time.
+   *
+   * @returns `undefined` at the end
+   * @throws what the sequence or `submit` threw, after the results of the pictures before; the reason of `abort`, at once
+   */
+  async next(): Promise<Settled<T> | undefined> {
+    if (!this.#isStarted) {
+      this.#isStarted = true;
+      void this.#read();
+    }
+    let entry = this.#running.shift();
+    while (entry === undefined) {
+      if (this.#aborted !== undefined) throw this.#aborted.reason;
+      if (this.#isEnded && this.#failure !== undefined) throw this.#failure.error;
+      if (this.#isEnded) return undefined;
+      await new Promise<void>((resolve) => {
+        this.#wakeCaller = resolve;
+      });
+      entry = this.#running.shift();
+    }
+    this.#current = entry;
+    const settled = await settle(entry);
+    this.#current = undefined;
+    if (this.#aborted !== undefined) throw this.#aborted.reason;
+    this.#makeRoom();
+    return settled;
+  }
+
+  /** Read no further, and begin no picture that has no slot yet. */
+  abort(reason: unknown): void {
+    this.#aborted = { reason };
+    this.#stop();
+    this.#current?.frame.cancel(reason);
+    for (let left = this.#running.length; left > 0; left--) {
+      const entry = this.#running.shift()!;
+      entry.frame.cancel(reason);
+      this.#running.push(entry);
+    }
+    this.#wakeCaller?.();
+  }
+
+  /**
+   * Begin no further picture, wait for those that are running, and close the sequence. One that is in the middle of a read
+   * is told, and not waited for: a live source may have nothing to say for long.
+   */
+  async close(): Promise<void> {
+    this.#stop();
+    for (let entry = this.#running.shift(); entry !== undefined; entry = this.#running.shift()) {
+      entry.frame.cancel(undefined);
+      await entry.frame.promise.catch(later);
+    }
+    if (this.#isExhausted) return;
+    const closing = this.#iterator.return?.();
+    if (!this.#isReading) {
+      await closing;
+      return;
+    }
+    Promise.resolve(closing).catch((error: unknown) => {
+      logger.warn(`A source of pictures failed while it was closed: ${error}`);
+    });
+  }
+
+  #stop(): void {
+    this.#isStopped = true;
+    this.#held = undefined;
+    this.#wakeReader?.();
+  }
+
+  async #read(): Promise<void> {
+    const { policy, limit } = this.#options;
+    try {
+      while (!this.#isStopped) {
+        if (policy === "all" && this.#onTheirWay >= limit) await this.#room();
+        if (this.#isStopped) break;
+        this.#isReading = true;
+        const step = this.#isAsync ? await this.#iterator.next() : (this.#iterator as Iterator<ImageSource>).next();
+        this.#isReading = false;
+        this.#isExhausted = step.done === true;
+        if (step.done || this.#isStopped) break;
+        this.#offer(step.value);
+        if (policy === "latest") await nextTurn();
+      }
+    } catch (error) {
+      this.#isExhausted ||= this.#isReading;
+      this.#isReading = false;
+      this.#failure = { error };
+    }
+    this.#isEnded = true;
+    this.#wakeCaller?.();
+  }
+
+  #room(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wakeReader = resolve;
+    });
+  }
+
+  #offer(source: ImageSource): void {
+    const index = this.#frames++;
+    if (this.#options.policy === "latest") {
+      const newest = this.#newest;
+      if (newest?.frame.replace(source)) {
+        this.#drop(newest.index);
+        newest.index = index;
+        return;
+      }
+      if (this.#onTheirWay >= this.#options.limit) {
+        if (this.#held !== undefined) this.#drop(this.#held.index);
+        this.#held = { source, index };
+        return;
+      }
+    }
+    this.#submit(source, index);
+  }
+
+  #drop(index: number): void {
+    this.#dropped += 1;
+    this.#options.onDrop?.(index);
+  }
+
+  /** @throws as `submit` does */
+  #submit(source: ImageSource, index: number): void {
+    const entry: Entry<T> = { frame: this.#options.submit(source), index };
+    entry.frame.promise.catch(later);
+    if (this.#options.policy === "latest") this.#newest = entry;
+    this.#onTheirWay += 1;
+    this.#running.push(entry);
+    this.#wakeCaller?.();
+  }
+
+  #makeRoom(): void {
+    this.#onTheirWay -= 1;
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) {
+      try {
+        this.#submit(held.source, held.index);
+      } catch (error) {
+        this.#failure = { error };
+        this.#stop();
+      }
+    }
+    this.#wakeReader?.();
+  }
+}
+
+async function settle<T>(entry: Entry<T>): Promise<Settled<T>> {
+  try {
+    const value = await entry.frame.promise;
+    return { index: entry.index, value };
+  } catch (error) {
+    return { index: entry.index, error };
+  }
+}

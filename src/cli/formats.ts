@@ -1,0 +1,244 @@
+/** @module Table format: for people. */
+
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { z } from "zod";
+import { BunTensorRtError, message } from "../core/errors.ts";
+import { printable, printableJson, redact } from "../core/shown.ts";
+import { formatDuration } from "../core/units.ts";
+import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/labels.ts";
+import type { DetectionResult } from "../tasks/detect/detection.ts";
+import { resultJson, round } from "../tasks/detect/result-json.ts";
+import { type Alignment, alignRows, type Paint } from "./terminal.ts";
+
+const ALIGNMENTS: readonly Alignment[] = ["left", "right", "right", "right", "right", "right"];
+
+/** `5 objects`, `1 object` */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A picture's block of lines, ended by a line break. Boxes are x1, y1, x2, y2 in source pixels. */
+export function formatPicture({ file, result, frame }: PictureResult, paint: Paint): string {
+  const { detections, width, height, dropped, implausible, timing } = result;
+  const facts = [`${width}x${height}`, plural(detections.length, "object"), formatDuration(timing.total)];
+  if (dropped > 0) facts.push(paint("yellow", `${plural(dropped, "row")} with NaN left out`));
+  if (implausible > 0) facts.push(paint("yellow", `${implausible} implausible`));
+  const time = frame?.timestampMs === undefined ? "" : ` at ${(frame.timestampMs / 1000).toFixed(3)} s`;
+  const place = frame === undefined ? "" : ` #${frame.index}${time}`;
+  const lines = [`${paint("bold", printable(redact(file)))}${place}  ${facts.join(", ")}`];
+  if (detections.length > 0) {
+    const head = ["label", "score", "x1", "y1", "x2", "y2"].map((title) => paint("dim", title));
+    const rows = detections.map(({ label, score, box }) => [
+      paint("cyan", printable(label)),
+      score.toFixed(3),
+      ...box.map((side) => side.toFixed(1)),
+    ]);
+    lines.push(...alignRows([head, ...rows], ALIGNMENTS).map((line) => `  ${line}`));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** Blocks of lines, one a picture, divided by an empty line. */
+export function tableFormat(paint: Paint): ResultFormat {
+  return { open: "", separator: "\n", close: "", rows: (picture) => [formatPicture(picture, paint)] };
+}
+
+/** What a picture becomes in JSON. Boxes are `[x1, y1, x2, y2]` in source pixels, times in milliseconds; a frame has its place. */
+export function pictureJson({ file, result, frame }: PictureResult): unknown {
+  if (frame === undefined) return { file: redact(file), ...resultJson(result) };
+  const { index, timestampMs } = frame;
+  const time = timestampMs === undefined ? {} : { timestampMs: Math.round(timestampMs * 1000) / 1000 };
+  return { file: redact(file), index, ...time, ...resultJson(result) };
+}
+
+/** One array, a picture a line. */
+export function jsonFormat(): ResultFormat {
+  return {
+    open: "[\n",
+    separator: ",\n",
+    close: "\n]\n",
+    rows: (picture) => [printableJson(pictureJson(picture))],
+  };
+}
+
+/** A picture a line, each a JSON document of its own. */
+export function jsonLinesFormat(): ResultFormat {
+  return { open: "", separator: "", close: "", rows: (picture) => [`${printableJson(pictureJson(picture))}\n`] };
+}
+
+/** Lines of `class cx cy w h score`: centre and size as fractions of the picture's width and height. */
+export function formatYolo(result: DetectionResult): string {
+  const { width, height } = result;
+  return result.detections
+    .map(({ classId, score, box: [x1, y1, x2, y2] }) => {
+      const numbers = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height, score];
+      return `${classId} ${numbers.map((number) => number.toFixed(6)).join(" ")}\n`;
+    })
+    .join("");
+}
+
+/** How pictures and classes are numbered in a results file. */
+export interface CocoNumbers {
+  /** The id of a picture; a frame of a video has its index. */
+  readonly imageId: (file: string) => number;
+  /** The id of a class; detections of a class without one are left out. */
+  readonly categoryId: (classId: number) => number | undefined;
+}
+
+/** One array of `{image_id, category_id, bbox: [x, y, w, h], score}`, a detection a line, boxes in source pixels. */
+export function cocoFormat(numbers: CocoNumbers): ResultFormat {
+  return {
+    open: "[\n",
+    separator: ",\n",
+    close: "\n]\n",
+    rows: ({ file, result, frame }) => {
+      const image_id = frame?.index ?? numbers.imageId(file);
+      return result.detections.flatMap(({ classId, score, box: [x1, y1, x2, y2] }) => {
+        const category_id = numbers.categoryId(classId);
+        if (category_id === undefined) return [];
+        const bbox = [x1, y1, x2 - x1, y2 - y1].map((side) => round(side, 3));
+        return [JSON.stringify({ image_id, category_id, bbox, score: round(score, 6) })];
+      });
+    },
+  };
+}
+
+/** Where a picture stands in the video or the stream it comes from. */
+export interface FramePlace {
+  /** From 0 on; frames that were dropped count. */
+  readonly index: number;
+  /** `undefined` where pictures have no time. */
+  readonly timestampMs: number | undefined;
+}
+
+/** What was found in one picture, and which picture it was. */
+export interface PictureResult {
+  /** As the user named it, or as it was found in a folder. */
+  readonly file: string;
+  readonly result: DetectionResult;
+  /** Of a frame of a video, or a picture of a stream: `file` is then what it came from. */
+  readonly frame?: FramePlace;
+}
+
+/** `clip-000012` of the frame 12 of clip.mp4: what is made from a frame is named so. */
+export function frameName(stem: string, index: number): string {
+  return `${stem}-${String(index).padStart(6, "0")}`;
+}
+
+/**
+ * A way to write results as text. The whole is `open`, the rows with `separator` between them, `close`; so that every
+ * prefix that ends with `close` is valid, and nothing has to be kept in memory.
+ */
+export interface ResultFormat {
+  readonly open: string;
+  readonly separator: string;
+  readonly close: string;
+  /** The rows of one picture; there may be none. */
+  rows(picture: PictureResult): readonly string[];
+}
+
+/** What is used of an annotation file (`instances_….json`). */
+export interface CocoAnnotations {
+  readonly images: readonly { readonly id: number; readonly file_name: string }[];
+  readonly categories: readonly { readonly id: number; readonly name: string }[];
+}
+
+const schema: z.ZodType<CocoAnnotations> = z.object({
+  images: z.array(z.object({ id: z.int(), file_name: z.string() })),
+  categories: z.array(z.object({ id: z.int(), name: z.string() })),
+});
+
+const FORM_HINT = "pass the instances file of COCO's annotations, or one in its form";
+
+/**
+ * Read an annotation file.
+ *
+ * @throws {BunTensorRtError} If it cannot be read, is no JSON, or lacks `images` or `categories`
+ */
+export function readAnnotations(path: string): CocoAnnotations {
+  const action = `read the annotations ${JSON.stringify(path)}`;
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new BunTensorRtError(message(action, `they must be a JSON file: ${(cause as Error).message}`, FORM_HINT), {
+      cause,
+    });
+  }
+  const parsed = schema.safeParse(content);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw new BunTensorRtError(
+    message(action, `${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, FORM_HINT),
+  );
+}
+
+/**
+ * How pictures are numbered: by file name in the annotations, or without them by the last run of digits in the name.
+ *
+ * @returns a function that throws for a picture that gets no number
+ */
+export function imageNumbers(annotations: CocoAnnotations | undefined): (file: string) => number {
+  if (annotations === undefined) return digitsOf;
+  const ids = new Map(annotations.images.map(({ id, file_name }) => [basename(file_name), id]));
+  return (file) => {
+    const id = ids.get(basename(file));
+    if (id !== undefined) return id;
+    const found = `none of the ${ids.size} images of the annotations has that file name`;
+    throw new BunTensorRtError(
+      message(`number ${JSON.stringify(file)}`, found, "pass only pictures that are annotated"),
+    );
+  };
+}
+
+function digitsOf(file: string): number {
+  const stem = basename(file).replace(/\.[^.]*$/, "");
+  const digits = stem.match(/\d+(?=\D*$)/)?.[0];
+  if (digits !== undefined) return Number(digits);
+  const hint = "pass --annotations FILE, or name the pictures by number";
+  throw new BunTensorRtError(message(`number ${JSON.stringify(file)}`, "its name holds no digits", hint));
+}
+
+/**
+ * Make sure that each picture has a number of its own.
+ *
+ * @throws {BunTensorRtError} If one has none, or two have the same
+ */
+export function checkImageNumbers(files: readonly string[], imageNumber: (file: string) => number): void {
+  const seen = new Map<number, string>();
+  for (const file of files) {
+    const id = imageNumber(file);
+    const other = seen.get(id);
+    if (other !== undefined) {
+      const found = `it would get the number of ${JSON.stringify(other)}: ${id}`;
+      throw new BunTensorRtError(
+        message(`number ${JSON.stringify(file)}`, found, "pass --annotations FILE, or rename one"),
+      );
+    }
+    seen.set(id, file);
+  }
+}
+
+/**
+ * How classes are numbered: by name in the annotations, whatever the case; without them by COCO's own ids if the labels
+ * are COCO's 80, as they are if the labels are COCO's 91, which are numbered by these ids, else one more than the class id.
+ *
+ * @param labels the model's, by class id; empty where it does not tell
+ * @returns a function that gives `undefined` for a class that the annotations do not have
+ */
+export function categoryNumbers(
+  annotations: CocoAnnotations | undefined,
+  labels: readonly string[],
+): (classId: number) => number | undefined {
+  if (annotations !== undefined) {
+    const ids = new Map(annotations.categories.map(({ id, name }) => [name.toLowerCase(), id]));
+    return (classId) => ids.get(labels[classId]?.toLowerCase() ?? "");
+  }
+  if (areSame(labels, COCO_80)) return (classId) => COCO_CATEGORY_IDS[classId];
+  return areSame(labels, COCO_91) ? (classId) => classId : (classId) => classId + 1;
+}
+
+function areSame(labels: readonly string[], names: readonly string[]): boolean {
+  return labels.length === names.length && labels.every((label, id) => label === names[id]);
+}

@@ -1,0 +1,134 @@
+/** @module SavePictures: pictures with their boxes drawn, written into a folder, or one into a file. */
+
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { overwritten } from "../core/stats-of.ts";
+import { prepareFolder, writeFileWhole } from "../core/whole-file.ts";
+import { decodeImage } from "../image/decode.ts";
+import { DETECTED_DECODING } from "../image/decode-limits.ts";
+import { encodeImage } from "../image/encode.ts";
+import type { ImageSource } from "../image/source.ts";
+import { drawDetections } from "../tasks/detect/draw.ts";
+import { VIDEO_FILE_EXTENSIONS } from "../video/encode-arguments.ts";
+import type { Rational } from "../video/video-frame.ts";
+import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
+import type { VideoSource } from "../video/video-source.ts";
+import { refuse } from "./args.ts";
+import { frameName, type PictureResult } from "./formats.ts";
+import { formatOf, isFolder } from "./picture-path.ts";
+import { fileStem, outputNames } from "./pictures.ts";
+
+/** Writes annotated pictures. */
+export interface PictureSaver {
+  /**
+   * Draw a picture's boxes onto a copy of it, and write that.
+   *
+   * @param source the picture itself, where its file is none that can be read again
+   * @returns the path of the copy
+   * @throws {ImageError} If it cannot be decoded any more, or is too large to be drawn on
+   * @throws {BunTensorRtError} If it cannot be written
+   */
+  save(picture: PictureResult, source?: ImageSource): Promise<string>;
+}
+
+/** PNG and WebP stay what they are, everything else becomes JPEG. */
+function copyName(name: string): string {
+  const extension = extname(name);
+  return formatOf(name) !== undefined ? name : `${name.slice(0, name.length - extension.length)}.jpg`;
+}
+
+/** @throws {OptionError} If results are written to one of the files that `--save` writes */
+export function refuseCopy(output: string | undefined, copies: readonly string[]): void {
+  if (output === undefined) return;
+  // What is not there yet has its path alone to be known by.
+  const isCopy =
+    copies.some((path) => resolve(path) === resolve(output)) || overwritten([output], copies) !== undefined;
+  if (!isCopy) return;
+  throw refuse("detect", "output", `${JSON.stringify(output)} is written by --save as well`, "give another file");
+}
+
+/** A path for each copy. */
+function copyPaths(save: string, files: readonly string[]): string[] {
+  if (formatOf(save) === undefined || isFolder(save)) {
+    prepareFolder(save);
+    return outputNames(files, copyName).map((name) => join(save, name));
+  }
+  if (files.length === 1) {
+    prepareFolder(dirname(save));
+    return [save];
+  }
+  const many = files.length === 0 ? "those that come" : `${files.length} pictures`;
+  throw refuse("detect", "save", `${JSON.stringify(save)} is one file, for ${many}`, "give a folder");
+}
+
+/**
+ * Make a place ready for the copies of these files, and in a folder of others that turn up later, which keep their names.
+ *
+ * @param save   what `--save` says: the file itself for one picture, if it is named like one; else a folder
+ * @param output where results are written as well
+ * @throws {OptionError} If one file is to hold several, or a copy would be written over a picture, or over the results
+ * @throws {BunTensorRtError} If it cannot be written, or two copies would have the same name
+ */
+export function openSaver(save: string, files: readonly string[], output?: string): PictureSaver {
+  const copies = copyPaths(save, files);
+  const paths = new Map(files.map((file, at) => [file, copies[at]!]));
+  refuseCopy(output, copies);
+  const own = overwritten(copies, files);
+  if (own !== undefined) {
+    throw refuse("detect", "save", `${own} would be written over, which is a picture to read`, "give another place");
+  }
+  return {
+    async save({ file, result, frame }, source = file) {
+      const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
+      const path = paths.get(file) ?? join(save, newName);
+      const drawn = await drawDetections(await decodeImage(source, DETECTED_DECODING), result.detections);
+      const format = formatOf(path)!;
+      await writeFileWhole(path, await encodeImage(drawn, { format }));
+      return path;
+    },
+  };
+}
+
+function videoCopyName(name: string): string {
+  const extension = extname(name);
+  if (VIDEO_FILE_EXTENSIONS.includes(extension.toLowerCase())) return name;
+  return `${name.slice(0, name.length - extension.length) || "video"}.mp4`;
+}
+
+/** The path of a video that is named by a `file:` address; others stay as they are. */
+export function localPath(video: string): string {
+  return /^file:/i.test(video) ? fileURLToPath(video) : video;
+}
+
+/**
+ * The files annotated videos are written to.
+ *
+ * @param save   what `--save` says: the file itself for one video, if it has a video's extension; else a folder
+ * @param videos as the user named them
+ * @param output where results are written as well
+ * @returns a path a video
+ * @throws {OptionError} If one file is to hold several videos, a video itself, or the results
+ */
+export function annotatedPaths(save: string, videos: readonly string[], output?: string): string[] {
+  const isFile = VIDEO_FILE_EXTENSIONS.includes(extname(save).toLowerCase());
+  if (isFile && videos.length > 1) {
+    throw refuse("detect", "save", `${save} is one file, for ${videos.length} videos`, "give a folder");
+  }
+  if (!isFile) prepareFolder(save);
+  const sources = videos.map(localPath);
+  const paths = isFile ? [save] : outputNames(sources, videoCopyName).map((name) => join(save, name));
+  refuseCopy(output, paths);
+  const own = overwritten(paths, sources);
+  if (own === undefined) return paths;
+  throw refuse("detect", "save", `${own} would be written over while it is read`, "give another place");
+}
+
+/** Size and rate of the copy of a video. Without a constant rate frames keep their own times. */
+export function annotatedOptions(video: VideoSource, options: VideoOptions): VideoSinkOptions {
+  const { width, height, info } = video;
+  const isSteady = info.hasConstantRate && !info.isLive && options.fps === undefined && options.policy !== "latest";
+  if (!isSteady || info.rate === undefined) return { width, height };
+  const { numerator, denominator } = info.rate;
+  const rate: Rational = { numerator, denominator: denominator * (options.every ?? 1) };
+  return { width, height, rate };
+}

@@ -1,0 +1,115 @@
+/** @module Pointer: the address of memory that stays in place. */
+
+import { CString, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
+import { ArgumentError, message } from "../core/errors.ts";
+
+/**
+ * The address of the first byte of a view, as a number. For calls that keep or use a pointer beyond the call itself;
+ * a plain call takes the view.
+ *
+ * Asking for the view's ArrayBuffer pins it: the engine keeps small arrays in its own heap, and moves them, until then.
+ * The caller keeps the view referenced for as long as the pointer is in use: in a field of an object that is, as a
+ * variable that is not read again is no reference, not even at the top of a module.
+ *
+ * @throws {ArgumentError} If the view is empty: it has no address
+ */
+export function addressOf(view: ArrayBufferView): number {
+  if (view.byteLength === 0) {
+    throw new ArgumentError(message("take the address of a view", "it must have at least one byte, got 0"));
+  }
+  return ptr(view.buffer as ArrayBuffer, view.byteOffset);
+}
+
+/**
+ * Native memory seen as an ArrayBuffer; nothing is copied, and the memory stays its owner's.
+ *
+ * @param address    of the first byte
+ * @param byteLength at least 1
+ */
+export function nativeView(address: number, byteLength: number): ArrayBuffer {
+  return toArrayBuffer(address as Pointer, 0, byteLength) as ArrayBuffer;
+}
+
+const LARGEST_POINTER = 2 ** 53;
+
+/**
+ * A block of 64-bit cells for `T *out` parameters: pass {@linkcode OutCells.cells} to the call, read a cell afterwards.
+ * Valid until the next call that uses the same block, so each wrapper keeps its own.
+ */
+export class OutCells {
+  /** What is passed as the pointer. */
+  readonly cells: BigUint64Array<ArrayBuffer>;
+  readonly #low: Uint32Array<ArrayBuffer>;
+  readonly #signed: Int32Array<ArrayBuffer>;
+  readonly #floats: Float32Array<ArrayBuffer>;
+
+  /** @param count number of 64-bit cells */
+  constructor(count: number) {
+    const buffer = new ArrayBuffer(count * 8);
+    this.cells = new BigUint64Array(buffer);
+    this.#low = new Uint32Array(buffer);
+    this.#signed = new Int32Array(buffer);
+    this.#floats = new Float32Array(buffer);
+  }
+
+  /** Zero all cells. */
+  clear(): void {
+    this.#low.fill(0);
+  }
+
+  /** A pointer, handle or size as a number. @throws {ArgumentError} If it is 2^53 or more */
+  pointer(cell = 0): number {
+    const value = this.#low[cell * 2]! + this.#low[cell * 2 + 1]! * 2 ** 32;
+    if (value >= LARGEST_POINTER) {
+      throw new ArgumentError(message("use a native pointer", `it must be below 2^53: 0x${value.toString(16)}`));
+    }
+    return value;
+  }
+
+  /** The low 32 bits as `uint32_t`. */
+  u32(cell = 0): number {
+    return this.#low[cell * 2]!;
+  }
+
+  /** The low 32 bits as `int32_t`. */
+  i32(cell = 0): number {
+    return this.#signed[cell * 2]!;
+  }
+
+  /** The low 32 bits as `float`. */
+  f32(cell = 0): number {
+    return this.#floats[cell * 2]!;
+  }
+
+  /** Write a pointer or size, for in-out parameters and arrays of pointers. */
+  setPointer(cell: number, value: number): void {
+    this.#low[cell * 2] = value % 2 ** 32;
+    this.#low[cell * 2 + 1] = Math.floor(value / 2 ** 32);
+  }
+}
+
+const encoder = new TextEncoder();
+
+/**
+ * Encode a string for a `const char *` argument.
+ *
+ * The array has its own ArrayBuffer, so it does not move while the call runs; keep it referenced as long as the library
+ * keeps the pointer.
+ *
+ * @throws {ArgumentError} If the text holds a NUL, which would cut it short
+ */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  if (text.includes("\0")) {
+    throw new ArgumentError(message("pass a string to a native call", `it holds a NUL: ${JSON.stringify(text)}`));
+  }
+  const bytes = encoder.encode(text);
+  const terminated = new Uint8Array(new ArrayBuffer(bytes.length + 1));
+  terminated.set(bytes);
+  return terminated;
+}
+
+/** Copy the text behind a `const char *`; the empty string for NULL. The pointer stays the library's. */
+export function readCString(pointer: number | null): string {
+  if (pointer === null || pointer === 0) return "";
+  return new CString(pointer as Pointer).toString();
+}

@@ -1,0 +1,259 @@
+/** @module Dense plan: the decode plan of a dense head, from how its output was read. */
+
+import type { TensorInfo } from "../core/tensor.ts";
+import type { DensePlan } from "./head.ts";
+import { isFloat, type ModelTraits } from "./traits.ts";
+
+/** Channels of a box, which come first. */
+const BOX_CHANNELS = 4;
+
+/**
+ * The plan of a head with a box, perhaps objectness, and a probability a class.
+ *
+ * @param score what makes the score; `class` says that there is no objectness
+ */
+export function densePlan(
+  reading: DenseReading,
+  classes: number,
+  score: DensePlan["score"],
+  boxUnit: DensePlan["boxUnit"] = "pixels",
+): DensePlan {
+  return {
+    kind: "dense",
+    output: reading.output.name,
+    order: reading.channelAxis === 1 ? "channel-major" : "anchor-major",
+    channels: reading.channels,
+    classes,
+    classChannel: score === "class" ? BOX_CHANNELS : BOX_CHANNELS + 1,
+    score,
+    boxUnit,
+  };
+}
+
+/** Strides of the heads in use, finest first: the usual three, with P6, with P2, and the two of the tiny models. */
+const STRIDE_SETS: readonly (readonly number[])[] = [
+  [8, 16, 32],
+  [8, 16, 32, 64],
+  [4, 8, 16, 32],
+  [16, 32],
+];
+
+/** The usual strides, for a model whose size is dynamic. */
+export const USUAL_STRIDES: readonly number[] = [8, 16, 32];
+
+/** Cells of all grids: each side is divided by the stride and rounded up, as convolutions with padding do. */
+export function cellCount(width: number, height: number, strides: readonly number[]): number {
+  let count = 0;
+  for (const stride of strides) count += Math.ceil(width / stride) * Math.ceil(height / stride);
+  return count;
+}
+
+/**
+ * The strides whose grids have a number of cells.
+ *
+ * @param perCell anchors a cell: 1, or 3 in anchor-based models
+ */
+export function stridesOf(
+  rows: number,
+  [width, height]: readonly [number, number],
+  perCell: number,
+): readonly number[] | undefined {
+  return STRIDE_SETS.find((strides) => cellCount(width, height, strides) * perCell === rows);
+}
+
+/**
+ * What the number of rows says. `cells`: one row a cell of the input's grids. `anchors`: three a cell. `dynamic`: it is
+ * open. `other`: it follows from no grid, as with 300 object queries.
+ */
+export type RowKind = "cells" | "anchors" | "dynamic" | "other";
+
+/** The one output of rank 3, read. */
+export interface DenseReading {
+  readonly output: TensorInfo;
+  /** 1 for [N, channels, rows], 2 for [N, rows, channels]. */
+  readonly channelAxis: 1 | 2;
+  readonly channels: number;
+  /** -1 where it is open. */
+  readonly rows: number;
+  readonly rowKind: RowKind;
+  /** Strides whose cells the rows are; the usual ones where the number of rows does not tell. */
+  readonly strides: readonly number[];
+  /** True if there is an output of mask prototypes, [N, 32, ?, ?]: then 32 channels are mask coefficients. */
+  readonly hasMasks: boolean;
+  /** True if the metadata says that the rows are final, and the tensor does not contradict it: a raw grid is none. */
+  readonly rowsAreFinal: boolean;
+}
+
+/** Channels of mask coefficients in every segmentation model of the YOLO families. */
+export const MASK_CHANNELS = 32;
+
+/** Fewest rows a grid has: one input of 32 × 32 pixels, 16 + 4 + 1. */
+const FEWEST_CELLS = 21;
+
+/** Names of the first output; further ones are called by numbers. */
+const FIRST_NAMES: readonly string[] = ["output0", "output"];
+
+/** Channels of box distributions beside the classes in the raw maps of YOLOv8 and those after it. */
+const DISTRIBUTION_CHANNELS = 64;
+
+/** Strides that raw maps may have. */
+const MAP_STRIDES: readonly number[] = [4, 8, 16, 32, 64];
+
+function isSameShape(a: TensorInfo, b: TensorInfo): boolean {
+  return a.shape.length === b.shape.length && a.shape.every((dim, axis) => dim === b.shape[axis]);
+}
+
+/**
+ * The heads of YOLOv9 that was exported with its auxiliary branches, all of one shape. The first output, an auxiliary one,
+ * is named by the exporter, the others by numbers that grow in the order of the graph: the main head is the last.
+ *
+ * @returns the main one first; empty if the outputs are no such heads
+ * @see https://github.com/WongKinYiu/yolov9 (detect_dual.py, val_triple.py)
+ */
+function findHeads(found: readonly TensorInfo[]): readonly TensorInfo[] {
+  const first = FIRST_NAMES.map((name) => found.find((info) => info.name === name)).find((info) => info !== undefined);
+  if (first === undefined) return [];
+  const others = found.filter((info) => /^\d+$/.test(info.name) && isSameShape(info, first));
+  return [...others.sort((a, b) => Number(b.name) - Number(a.name)), first];
+}
+
+/** The output of rank 3, or the main one of several heads. An output that is neither of rank 3 nor a map means another layout. */
+function findDense({ model, forced }: ModelTraits): TensorInfo | undefined {
+  const { outputs } = model;
+  if (!forced && outputs.some((info) => !isFloat(info) || info.shape.length < 3)) return undefined;
+  const found = outputs.filter((info) => isFloat(info) && info.shape.length === 3);
+  return found.length <= 1 ? found[0] : findHeads(found)[0];
+}
+
+/** True for what a head gave before its boxes were decoded, a map for each stride: YOLOv5's and YOLOv8's exports may have them. */
+function isRawMap({ shape }: TensorInfo, { channels }: DenseReading, classes: number, traits: ModelTraits): boolean {
+  const [height = -1, width = -1] = shape.slice(2);
+  const isGrid = MAP_STRIDES.some((stride) => {
+    const [columns, rows] = [traits.preferredSize[0] / stride, traits.preferredSize[1] / stride];
+    return (height < 0 || height === Math.ceil(rows)) && (width < 0 || width === Math.ceil(columns));
+  });
+  if (!isGrid) return false;
+  if (shape.length === 5) return shape[4] === channels;
+  const map = shape.length === 4 ? shape[1] : undefined;
+  return map === classes + DISTRIBUTION_CHANNELS || map === 3 * channels;
+}
+
+/**
+ * The further outputs of a dense model that are known: mask prototypes, where the channels have their coefficients; raw
+ * maps; auxiliary heads.
+ *
+ * @param before channels before the classes
+ */
+export function auxiliaryOutputs(
+  reading: DenseReading,
+  before: number,
+  classes: number,
+  traits: ModelTraits,
+): readonly TensorInfo[] {
+  const { outputs } = traits.model;
+  const heads = findHeads(outputs.filter((info) => info.shape.length === 3));
+  const hasCoefficients = reading.channels - before - classes >= MASK_CHANNELS;
+  return outputs.filter(
+    (info) =>
+      info !== reading.output &&
+      (heads.includes(info) || (hasCoefficients && isPrototypes(info)) || isRawMap(info, reading, classes, traits)),
+  );
+}
+
+function isPrototypes({ shape }: TensorInfo): boolean {
+  return shape.length === 4 && shape[1] === MASK_CHANNELS;
+}
+
+function rowKindOf(rows: number, traits: ModelTraits): { kind: RowKind; strides: readonly number[] } {
+  if (rows < 0) return { kind: "dynamic", strides: USUAL_STRIDES };
+  // Where the input is open and the rows are not, they are those of the size the model was exported for.
+  const size = traits.shapesAt;
+  const cells = stridesOf(rows, size, 1);
+  if (cells !== undefined) return { kind: "cells", strides: cells };
+  const anchors = stridesOf(rows, size, 3);
+  return anchors === undefined ? { kind: "other", strides: USUAL_STRIDES } : { kind: "anchors", strides: anchors };
+}
+
+/** Columns of final rows: a box, a score and a class. */
+const END_TO_END_COLUMNS = 6;
+
+/** True if so many channels are those of a head before NMS, with as many classes as there are names. */
+function fitsClasses(channels: number, { classes }: ModelTraits): boolean {
+  return classes !== undefined && [4, 5, 4 + MASK_CHANNELS, 5 + MASK_CHANNELS].includes(channels - classes);
+}
+
+/** True for [N, channels, cells], which final rows and queries are not, whatever the metadata says. */
+function isRawGrid(channels: number, cells: number, traits: ModelTraits): boolean {
+  if (cells < 0) return channels >= 0 && fitsClasses(channels, traits);
+  const isGrid = (rows: number): boolean => /cells|anchors/.test(rowKindOf(rows, traits).kind);
+  return isGrid(cells) && !isGrid(channels) && !fitsClasses(cells, traits);
+}
+
+/** Which of the axes 1 and 2 holds the channels; `undefined` if both are open. */
+function channelAxisOf(shape: readonly number[], traits: ModelTraits): 1 | 2 | undefined {
+  const [, first = -1, second = -1] = shape;
+  const isPromised = traits.rowsAreFinal || traits.family === "rtdetr";
+  if (isPromised && !isRawGrid(first, second, traits)) return 2;
+  if (first < 0 && second < 0) return undefined;
+  if (first < 0 || second < 0) return first < 0 ? 2 : 1;
+  const firstIsGrid = /cells|anchors/.test(rowKindOf(first, traits).kind);
+  const secondIsGrid = /cells|anchors/.test(rowKindOf(second, traits).kind);
+  if (firstIsGrid !== secondIsGrid) return firstIsGrid ? 2 : 1;
+  const { classes } = traits;
+  if (classes !== undefined) {
+    const fits = (channels: number, rows: number): boolean => rows >= FEWEST_CELLS && fitsClasses(channels, traits);
+    if (fits(first, second) !== fits(second, first)) return fits(first, second) ? 1 : 2;
+  }
+  // A square of as many channels as cells: queries have no grid.
+  if (first === second) return firstIsGrid ? 1 : 2;
+  return first < second ? 1 : 2;
+}
+
+/** Most rows of a model that has chosen them, such as object queries: more are a grid's, whatever its size. */
+export const MOST_CHOSEN = 1000;
+
+/** True if the rows may be chosen ones, by their number alone. */
+export function mayBeChosen({ rows, rowKind }: DenseReading): boolean {
+  return rowKind === "other" && rows <= MOST_CHOSEN;
+}
+
+/** Read the output of rank 3. @returns `undefined` if there is none, or its axes cannot be told apart */
+export function readDense(traits: ModelTraits): DenseReading | undefined {
+  const output = findDense(traits);
+  if (output === undefined) return undefined;
+  const channelAxis = channelAxisOf(output.shape, traits);
+  if (channelAxis === undefined) return undefined;
+  const channels = output.shape[channelAxis] ?? -1;
+  const rows = output.shape[3 - channelAxis] ?? -1;
+  const { kind, strides } = rowKindOf(rows, traits);
+  const hasMasks = traits.model.outputs.some(isPrototypes);
+  // More columns than six are those of masks and keypoints.
+  const hasMore = (traits.task === "segment" || traits.task === "pose") && (kind === "other" || kind === "dynamic");
+  const isRaw = channels !== END_TO_END_COLUMNS && !hasMore && fitsClasses(channels, traits);
+  const rowsAreFinal = traits.rowsAreFinal && channelAxis === 2 && !isRaw;
+  return { output, channelAxis, channels, rows, rowKind: kind, strides, hasMasks, rowsAreFinal };
+}
+
+/**
+ * The number of classes among the channels.
+ *
+ * @param before channels before the classes: 4, or 5 with objectness
+ * @returns `undefined` if the names, their number being known, do not fit the channels
+ */
+export function classesAmong(reading: DenseReading, before: number, traits: ModelTraits): number | undefined {
+  const { channels, hasMasks } = reading;
+  const { classes, task } = traits;
+  const masks = hasMasks ? MASK_CHANNELS : 0;
+  if (classes === undefined) return channels - before - masks >= 1 ? channels - before - masks : undefined;
+  const extra = channels - before - classes;
+  if (extra === 0 || extra === masks) return classes;
+  return extra > 0 && (task === "segment" || task === "pose") ? classes : undefined;
+}
+
+/** True for DeepStream-Yolo's exports: [N, rows, 6] from `input` to `output`, without metadata. */
+export function isDeepStream({ output, channelAxis, channels }: DenseReading, traits: ModelTraits): boolean {
+  const { image, family } = traits;
+  return (
+    channelAxis === 2 && channels === 6 && image.name === "input" && output.name === "output" && family === undefined
+  );
+}

@@ -1,0 +1,279 @@
+/** @module Head: the contract of one output layout: how it is recognised, and how its output is decoded. */
+
+import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
+import { labelsFor } from "../model/labels.ts";
+import type { Candidates, RowExtra } from "../model/rows.ts";
+import { type ModelTraits, preprocessingFor } from "./traits.ts";
+
+/** What a layout was recognised by, and all that follows from it. Plain data: it can be printed, stored and compared. */
+export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
+  /** Name of the layout, as `--layout` takes it. */
+  readonly layout: string;
+  /** Why, in one clause: `output0: f32 [1, 84, 8400]; 80 class names`. */
+  readonly reason: string;
+  /**
+   * Outputs that the layout knows nothing of: they may be what shows that it is another model. Empty unless the caller
+   * named the layout.
+   */
+  readonly unexplained: readonly TensorInfo[];
+  /** Name of the input that takes the picture. */
+  readonly imageInput: string;
+  /** Further inputs that are filled with the input's own size, and in which form; empty for most models. */
+  readonly sizeInputs: readonly SizeInput[];
+  readonly preprocessing: Preprocessing;
+  /**
+   * What was assumed of the pre-processing because models of several families have these tensors, each with what to do if
+   * it is wrong; empty where the model tells, or the caller did.
+   */
+  readonly assumptions: readonly string[];
+  /**
+   * One name a class, by class id; ids without a name are empty strings. A model may give ids beyond the last name: read
+   * it through `labelOf`.
+   */
+  readonly labels: readonly string[];
+  /** Both sides of a dynamic input are multiples of it. */
+  readonly stride: number;
+  /** The input's size in pixels where the model fixes it; `undefined` where height or width is dynamic. */
+  readonly fixedSize: readonly [width: number, height: number] | undefined;
+  /** The fixed size, else the one the model was exported for (`imgsz`), else 640 × 640. */
+  readonly preferredSize: readonly [width: number, height: number];
+  /** False where the model's rows are final: only a threshold and a maximum count apply. */
+  readonly needsNms: boolean;
+  /** What the decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
+  readonly plan: Plan;
+  /** What is fetched for each row that was kept; nothing where it is left out. */
+  readonly extras?: readonly RowExtra[];
+}
+
+/** An input that tells the model the size of the picture; it gets the input's size, so that boxes are input pixels. */
+export interface SizeInput {
+  readonly name: string;
+  readonly dtype: "i64" | "i32" | "f32";
+  /**
+   * What a row, [N, 2], holds: [width, height], [height, width], or the scale factors [1, 1].
+   * `mask` is no row: it is [N, height, width] of ones, at the input's size unless the model declares another.
+   */
+  readonly content: "width-height" | "height-width" | "ones" | "mask";
+}
+
+/** Where the rows of a batch are decoded from. */
+export interface DecodeInput {
+  /** Every output by name. */
+  readonly outputs: ReadonlyMap<string, Tensor>;
+  /** Which picture of the batch. */
+  readonly index: number;
+  /** Size of the model's input in pixels. */
+  readonly inputWidth: number;
+  readonly inputHeight: number;
+  /** Rows with a lower score are left out; compared in f32. */
+  readonly threshold: number;
+}
+
+/** One output layout: a file of `layouts/` exports one. */
+export interface Head<Plan extends DecodePlan = DecodePlan> {
+  /** kebab-case, as `--layout` takes it. */
+  readonly name: string;
+  /** The tensors it wants, in one line, for messages: `[N, 4+classes, anchors], boxes cx cy w h`. */
+  readonly summary: string;
+  /**
+   * Recognise a model by metadata, names and shapes, never by the order of its tensors. Where `traits.forced` is true
+   * the caller named this layout: what the shapes leave open is then settled in its favour.
+   *
+   * @returns `undefined` if the model is another one
+   */
+  recognise(traits: ModelTraits): ModelSpec<Plan> | undefined;
+  /**
+   * Append the candidates of one picture, xyxy in input pixels. The CPU reference of the GPU's kernel.
+   *
+   * @throws {ShapeError} If an output has another shape or dtype than the plan says
+   * @throws {ModelError} If the values cannot be what the plan says, such as a class id that is no whole number
+   */
+  decode(plan: Plan, input: DecodeInput, candidates: Candidates): void;
+}
+
+/**
+ * One tensor with a row an anchor: four box channels, perhaps objectness, then one probability a class, then channels
+ * that are not read. Candidate index: the anchor. Class: the first of the best.
+ */
+export interface DensePlan {
+  readonly kind: "dense";
+  /** f32 or f16, [N, channels, anchors] if channel-major, [N, anchors, channels] if anchor-major. */
+  readonly output: string;
+  readonly order: "channel-major" | "anchor-major";
+  /** Channels of the tensor. */
+  readonly channels: number;
+  readonly classes: number;
+  /** Channel of the first class: 4, or 5 after objectness; 0 where the boxes are a tensor of their own. */
+  readonly classChannel: number;
+  /**
+   * `class`: the best class's probability. `product`: that times channel 4, objectness. `objectness`: channel 4 alone.
+   * Channel-major tensors have no objectness.
+   */
+  readonly score: "class" | "product" | "objectness";
+  /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. */
+  readonly boxUnit: "pixels" | "fraction";
+  /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `centre`. */
+  readonly boxForm?: BoxForm;
+  /** Output with the boxes, [N, anchors, 4] or [N, anchors, 1, 4] of the same dtype, where an anchor-major output has none. */
+  readonly boxes?: string;
+}
+
+/** What the four numbers of a box are: its centre, width and height, or its left, upper, right and lower side. */
+export type BoxForm = "centre" | "corners";
+
+/**
+ * One tensor with finished rows: a box, a score and a class id in columns. Candidate index: the row.
+ */
+export interface RowsPlan {
+  readonly kind: "rows";
+  /** f32 or f16: [N, rows, columns], or [rows of all pictures, columns] where `batchColumn` or `counts` is set. */
+  readonly output: string;
+  readonly columns: number;
+  /** Column of the box's first number; the other three follow. */
+  readonly boxColumn: number;
+  readonly scoreColumn: number;
+  readonly classColumn: number;
+  /** Column that says which picture of the batch a row belongs to. */
+  readonly batchColumn: number | undefined;
+  /** Name of an i32 or i64 [N] tensor with the number of rows of each picture, whose rows follow one another. */
+  readonly counts: string | undefined;
+  /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `corners`. */
+  readonly boxForm?: BoxForm;
+  /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. Left out: `pixels`. */
+  readonly boxUnit?: "pixels" | "fraction";
+}
+
+/**
+ * Boxes, scores and class ids in tensors of their own. Boxes are x1, y1, x2, y2 in input pixels. Candidate index: the row.
+ */
+export interface ColumnsPlan {
+  readonly kind: "columns";
+  /** f32 or f16 [N, rows, 4]. */
+  readonly boxes: string;
+  /** f32 or f16 [N, rows]. */
+  readonly scores: string;
+  /** i64, i32, f32 or f16 [N, rows]. */
+  readonly classes: string;
+  /** i32 or i64 [N] or [N, 1]: number of valid rows; `undefined` if all are. */
+  readonly counts: string | undefined;
+}
+
+/**
+ * Logits and boxes of object queries; boxes are cx, cy, w, h as fractions of the input.
+ *
+ * `sigmoid`: every class of every query is a candidate of its own, index query × classes + class.
+ * `softmax`: the last class means "no object"; a query is one candidate, of its first best other class.
+ */
+export interface QueriesPlan {
+  readonly kind: "queries";
+  /** f32 or f16 [N, queries, classes]. */
+  readonly logits: string;
+  /** f32 or f16 [N, queries, 4]. */
+  readonly boxes: string;
+  /** Classes of the logits, "no object" included. */
+  readonly classes: number;
+  readonly activation: "sigmoid" | "softmax";
+}
+
+/**
+ * YOLOX's undecoded grid: tx, ty, tw, th, objectness and one probability a class, for each cell of each stride's grid,
+ * row by row, finest grid first. Centre (t + cell) × stride, size exp(t) × stride, score objectness × class.
+ * Candidate index: the row.
+ */
+export interface GridPlan {
+  readonly kind: "grid";
+  /** f32 or f16 [N, cells, 5 + classes]. */
+  readonly output: string;
+  readonly classes: number;
+  /** Input pixels a cell, finest first. */
+  readonly strides: readonly number[];
+}
+
+/** One stride's maps of a {@linkcode DistanceBinsPlan}. */
+export interface DistanceBinsLevel {
+  /** Input pixels a cell. */
+  readonly stride: number;
+  /** f32 or f16 [N, cells, classes], probabilities. */
+  readonly classMap: string;
+  /** f32 or f16 [N, cells, 4 × bins], logits of the distance left, up, right, down. */
+  readonly distanceMap: string;
+}
+
+/**
+ * NanoDet's maps: a side's distance is the mean of the softmaxed bins 0, 1, 2, … times the stride, from the cell's
+ * centre (cell + 0.5) × stride. Candidate index: the cell, counted through the levels.
+ */
+export interface DistanceBinsPlan {
+  readonly kind: "distance-bins";
+  /** Finest first. */
+  readonly levels: readonly DistanceBinsLevel[];
+  readonly classes: number;
+  readonly bins: number;
+}
+
+/**
+ * FastestDet's one grid: objectness, tx, ty, tw, th and one probability a class. Centre (cell + tanh t) / cells, size
+ * sigmoid t, both as fractions of the input; score objectness^0.6 × class^0.4. Candidate index: the cell, row by row.
+ */
+export interface FastestDetPlan {
+  readonly kind: "fastestdet";
+  /** f32 or f16 [N, 5 + classes, rows, columns]. */
+  readonly output: string;
+  readonly classes: number;
+}
+
+/** What a decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
+export type DecodePlan =
+  | DensePlan
+  | RowsPlan
+  | ColumnsPlan
+  | QueriesPlan
+  | GridPlan
+  | DistanceBinsPlan
+  | FastestDetPlan;
+
+/** What a layout decides; the rest follows from the traits. */
+export interface ModelSpecParts<Plan extends DecodePlan> {
+  /** The outputs that told, in the order of the plan. */
+  readonly outputs: readonly TensorInfo[];
+  /** Further outputs that the layout knows, and that change nothing of how it is read; any other makes it another model. */
+  readonly auxiliary?: readonly TensorInfo[];
+  /** What the family wants done to a picture. */
+  readonly preprocessing: Preprocessing;
+  /** Number of classes; `undefined` where the outputs do not tell. */
+  readonly classes: number | undefined;
+  readonly needsNms: boolean;
+  readonly plan: Plan;
+  readonly sizeInputs?: readonly SizeInput[];
+  /** See {@linkcode ModelSpec.assumptions}. */
+  readonly assumptions?: readonly string[];
+}
+
+/** What a layout was recognised by, and all that follows from it. */
+export function recognition<Plan extends DecodePlan>(
+  layout: Pick<Head, "name">,
+  traits: ModelTraits,
+  parts: ModelSpecParts<Plan>,
+): ModelSpec<Plan> {
+  const { outputs, auxiliary = [], preprocessing, classes, needsNms, plan, sizeInputs = [], assumptions = [] } = parts;
+  const { image, names, stride, preferredSize } = traits;
+  const { shapesAt } = traits.model;
+  const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
+  const known = names === undefined ? "no class names" : `${names.length} class names`;
+  return {
+    layout: layout.name,
+    reason: `${outputs.map(formatTensorInfo).join(", ")}${at}; ${traits.forced ? "named by the caller" : known}`,
+    unexplained: traits.model.outputs.filter((info) => !outputs.includes(info) && !auxiliary.includes(info)),
+    imageInput: image.name,
+    sizeInputs,
+    preprocessing: preprocessingFor(image, preprocessing),
+    assumptions,
+    labels: labelsFor(classes, names),
+    stride,
+    fixedSize: image.fixedSize,
+    preferredSize,
+    needsNms,
+    plan,
+  };
+}

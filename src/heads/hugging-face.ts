@@ -1,0 +1,105 @@
+/** @module Layouts `hugging-face` and `hugging-face-softmax`: outputs logits and pred_boxes, as transformers exports. */
+
+import type { TensorInfo } from "../core/tensor.ts";
+import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { COCO_80, COCO_91 } from "../model/labels.ts";
+import { type Head, type ModelSpec, type QueriesPlan, recognition, type SizeInput } from "./head.ts";
+import { libreYoloFamily } from "./libreyolo.ts";
+import { decodeQueries } from "./queries.ts";
+import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
+
+type Activation = QueriesPlan["activation"];
+
+/** True if the number of classes lets the layout be: softmax has one more than there are names, for "no object". */
+function fits(classes: number, activation: Activation, names: number | undefined): boolean {
+  const known = activation === "softmax" ? classes - 1 : classes;
+  if (names !== undefined) return known === names;
+  // Without names: COCO's count settles it; any other count fits both, which is an error the caller must resolve.
+  if (classes === COCO_80.length || classes === COCO_91.length) return activation === "sigmoid";
+  if (classes === COCO_91.length + 1) return activation === "softmax";
+  return true;
+}
+
+/** `pixel_mask` says which pixels are picture: all, as it is stretched. */
+function maskInputs({ inputs }: { readonly inputs: readonly TensorInfo[] }): SizeInput[] {
+  return inputs.flatMap(({ name, dtype }) =>
+    name === "pixel_mask" && (dtype === "i64" || dtype === "i32" || dtype === "f32")
+      ? [{ name, dtype, content: "mask" }]
+      : [],
+  );
+}
+
+/** Further outputs of transformers' detectors: states, attentions and what their losses need. */
+const STATES =
+  /^(encoder_|decoder_|cross_)?(last_)?hidden_states?$|^(encoder_|decoder_|cross_)?attentions$|^intermediate_|^init(ial)?_reference_points$|^enc_|^auxiliary_outputs|^denoising_|^pred_masks$/;
+
+/** Those that RT-DETR, D-FINE and their kin have beside the others. */
+const STATES_OF_RTDETR = /^enc_topk_|^intermediate_(logits|predicted_corners)$|^initial_reference_points$/;
+
+/** What is assumed of models that could be Conditional or Deformable DETR as well. */
+const ASSUMED_OF_SIGMOID =
+  "RT-DETR's pre-processing, levels in 0–1; Conditional, Deformable and DAB-DETR of own classes look alike and want ImageNet's " +
+  "mean and deviation: for these give `preprocessing: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }`";
+
+/** Which family a model is of, by its inputs, classes and further outputs. */
+function familyOf(
+  states: readonly TensorInfo[],
+  {
+    activation,
+    classes,
+    hasMask,
+  }: { readonly activation: Activation; readonly classes: number; readonly hasMask: boolean },
+): "detr" | "rtdetr" | "unknown" {
+  // DETR and those after it have a mask or 91 ids; RT-DETR and D-FINE are trained on COCO's 80.
+  if (activation === "softmax" || hasMask || classes === COCO_91.length) return "detr";
+  if (states.some(({ name }) => STATES_OF_RTDETR.test(name)) || classes === COCO_80.length) return "rtdetr";
+  return states.length > 0 ? "detr" : "unknown";
+}
+
+function recognise(
+  layout: Pick<Head, "name">,
+  traits: ModelTraits,
+  activation: Activation,
+): ModelSpec<QueriesPlan> | undefined {
+  const { model } = traits;
+  const boxes = findOutput(model, "pred_boxes", 3, FLOATS);
+  const logits = findOutput(model, "logits", 3, FLOATS) ?? findOutput(model, "pred_logits", 3, FLOATS);
+  const classes = logits?.shape[2] ?? -1;
+  if (boxes === undefined || logits === undefined || boxes.shape[2] !== 4 || classes < 1) return undefined;
+  if (!traits.forced && !fits(classes, activation, traits.classes)) return undefined;
+  const sizeInputs = maskInputs(model);
+  const states = model.outputs.filter(({ name }) => STATES.test(name));
+  // LibreYOLO's names tell the family: of those with such outputs its registry lets RT-DETR's kin pass.
+  const isLibreYolo = libreYoloFamily(model.metadata) !== undefined;
+  const family = isLibreYolo ? "rtdetr" : familyOf(states, { activation, classes, hasMask: sizeInputs.length > 0 });
+  // The image processors of all of them resize by Pillow's BILINEAR, or by torchvision's with antialias.
+  const stretched = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" } as const;
+  return recognition(layout, traits, {
+    outputs: [logits, boxes],
+    auxiliary: states,
+    // RT-DETR and D-FINE take 0–1, DETR and those after it ImageNet's mean and deviation.
+    preprocessing: family === "detr" ? { ...stretched, mean: IMAGENET_MEAN, std: IMAGENET_STD } : stretched,
+    assumptions: family === "unknown" && !traits.forced ? [ASSUMED_OF_SIGMOID] : [],
+    classes: activation === "softmax" ? classes - 1 : classes,
+    needsNms: false,
+    sizeInputs,
+    plan: { kind: "queries", logits: logits.name, boxes: boxes.name, classes, activation },
+  });
+}
+
+/** RT-DETR, D-FINE, Deformable DETR: a sigmoid a class. */
+export const huggingFace: Head<QueriesPlan> = {
+  name: "hugging-face",
+  summary: "outputs logits [N, queries, classes], sigmoid, and pred_boxes [N, queries, 4] in 0–1 (RT-DETR, D-FINE)",
+  recognise: (traits: ModelTraits): ModelSpec<QueriesPlan> | undefined => recognise(huggingFace, traits, "sigmoid"),
+  decode: decodeQueries,
+};
+
+/** DETR, YOLOS, Table Transformer: a softmax over the classes and "no object", which is last. */
+export const huggingFaceSoftmax: Head<QueriesPlan> = {
+  name: "hugging-face-softmax",
+  summary: 'outputs logits [N, queries, classes+1], softmax, "no object" last, and pred_boxes in 0–1 (DETR, YOLOS)',
+  recognise: (traits: ModelTraits): ModelSpec<QueriesPlan> | undefined =>
+    recognise(huggingFaceSoftmax, traits, "softmax"),
+  decode: decodeQueries,
+};

@@ -1,0 +1,52 @@
+/** @module Head `libreyolo`: the YOLO heads of LibreYOLO's exports, whose boxes are corners, and which of its families have which layout. */
+
+import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { decodeDense } from "./dense.ts";
+import { auxiliaryOutputs, classesAmong, densePlan, readDense } from "./dense-reading.ts";
+import { type DensePlan, type Head, type ModelSpec, recognition } from "./head.ts";
+import type { ModelTraits } from "./traits.ts";
+
+/** Layouts of its families whose pre-processing is known, by `model_family`; the others have outputs that look alike. */
+const LAYOUT_OF: Readonly<Record<string, string>> = {
+  yolo9: "libreyolo",
+  yolox: "yolox",
+  rfdetr: "rf-detr",
+  dfine: "hugging-face",
+  deim: "hugging-face",
+  rtdetr: "hugging-face",
+  rtdetrv4: "hugging-face",
+};
+
+/** The family that LibreYOLO's metadata names; `undefined` if another exporter wrote the file. */
+export function libreYoloFamily(metadata: Readonly<Record<string, string>>): string | undefined {
+  return metadata.libreyolo_version === undefined ? undefined : (metadata.model_family ?? "").toLowerCase();
+}
+
+/** The one layout that a family of LibreYOLO may have; `undefined` if it is not known. */
+export function layoutOfLibreYolo(family: string): string | undefined {
+  return Object.hasOwn(LAYOUT_OF, family) ? LAYOUT_OF[family] : undefined;
+}
+
+/** Boxes x1, y1, x2, y2 in input pixels; probabilities; top-left letterbox since its version 1.2, whose metadata says so. */
+export const libreYolo: Head<DensePlan> = {
+  name: "libreyolo",
+  summary:
+    "one output [N, 4+classes, anchors] or turned round: x1, y1, x2, y2 in pixels, a probability a class (LibreYOLO)",
+  recognise(traits: ModelTraits): ModelSpec<DensePlan> | undefined {
+    const { model, forced } = traits;
+    if (!forced && libreYoloFamily(model.metadata) === undefined) return undefined;
+    if (!forced && model.metadata.letterbox_pad !== "topleft") return undefined;
+    const reading = readDense(traits);
+    const classes = reading && classesAmong(reading, 4, traits);
+    if (reading === undefined || classes === undefined) return undefined;
+    return recognition(libreYolo, traits, {
+      outputs: [reading.output],
+      auxiliary: auxiliaryOutputs(reading, 4, classes, traits),
+      preprocessing: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left" },
+      classes,
+      needsNms: true,
+      plan: { ...densePlan(reading, classes, "class"), boxForm: "corners" },
+    });
+  },
+  decode: decodeDense,
+};

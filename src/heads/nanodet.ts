@@ -1,0 +1,162 @@
+/** @module Head `nanodet`: a class map and a map of distance bins for each stride, as NanoDet exports. */
+
+import type { TensorInfo } from "../core/tensor.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
+import type { Candidates } from "../model/rows.ts";
+import { cellCount, USUAL_STRIDES } from "./dense-reading.ts";
+import {
+  type DecodeInput,
+  type DistanceBinsLevel,
+  type DistanceBinsPlan,
+  type Head,
+  type ModelSpec,
+  recognition,
+} from "./head.ts";
+import { FLOATS, NumberSlice, outputTensor } from "./outputs.ts";
+import { isFloat, type ModelTraits } from "./traits.ts";
+
+/** Centred letterbox padded with black, BGR levels with the mean and deviation NanoDet trains with. */
+const NANODET_PREPROCESSING: Preprocessing = {
+  fit: "letterbox",
+  resize: "bilinear",
+  colour: "BGR",
+  layout: "NCHW",
+  dtype: "f32",
+  scale: 1,
+  mean: [103.53, 116.28, 123.675],
+  std: [57.375, 57.12, 58.395],
+  pad: [0, 0, 0],
+};
+
+/** Bins a side of NanoDet's published models. */
+const USUAL_BINS = 8;
+
+/** Distances are named so, or else have the usual number of channels, which the classes have not. */
+function isDistances({ name, shape }: TensorInfo, other: TensorInfo): boolean {
+  const named = (text: string): boolean => /dis|reg|box/i.test(text);
+  if (named(name) !== named(other.name)) return named(name);
+  return shape[2] === 4 * USUAL_BINS && other.shape[2] !== shape[2];
+}
+
+interface Level {
+  readonly classMap: TensorInfo;
+  readonly distanceMap: TensorInfo;
+}
+
+function findLevel(maps: readonly TensorInfo[], cells: number): Level | undefined {
+  const [a, b, ...others] = maps.filter((map) => map.shape[1] === cells);
+  if (a === undefined || b === undefined || others.length > 0) return undefined;
+  if (isDistances(a, b)) return { classMap: b, distanceMap: a };
+  return isDistances(b, a) ? { classMap: a, distanceMap: b } : undefined;
+}
+
+/** Three pairs of maps at strides 8, 16 and 32, told apart by their cells. NanoDet-Plus has one output and is another. */
+export const nanodet: Head<DistanceBinsPlan> = {
+  name: "nanodet",
+  summary:
+    "six outputs, strides 8, 16, 32: class maps [N, cells, classes] and distance maps [N, cells, 4×bins] (NanoDet)",
+  recognise(traits: ModelTraits): ModelSpec<DistanceBinsPlan> | undefined {
+    const { outputs } = traits.model;
+    const size = traits.image.fixedSize;
+    if (size === undefined || outputs.length !== 2 * USUAL_STRIDES.length) return undefined;
+    if (outputs.some((info) => !isFloat(info) || info.shape.length !== 3)) return undefined;
+    const levels: DistanceBinsLevel[] = [];
+    const found: TensorInfo[] = [];
+    for (const stride of USUAL_STRIDES) {
+      const level = findLevel(outputs, cellCount(size[0], size[1], [stride]));
+      if (level === undefined) return undefined;
+      levels.push({ stride, classMap: level.classMap.name, distanceMap: level.distanceMap.name });
+      found.push(level.classMap, level.distanceMap);
+    }
+    const classes = found[0]?.shape[2] ?? -1;
+    const channels = found[1]?.shape[2] ?? -1;
+    if (classes < 1 || channels < 8 || channels % 4 !== 0) return undefined;
+    if (found.some((map, at) => map.shape[2] !== (at % 2 === 0 ? classes : channels))) return undefined;
+    if (traits.classes !== undefined && traits.classes !== classes) return undefined;
+    return recognition(nanodet, traits, {
+      outputs: found,
+      preprocessing: NANODET_PREPROCESSING,
+      classes,
+      needsNms: true,
+      plan: { kind: "distance-bins", levels, classes, bins: channels / 4 },
+    });
+  },
+  decode: decodeDistanceBins,
+};
+
+const { fround } = Math;
+
+const scores: NumberSlice = new NumberSlice();
+const distances: NumberSlice = new NumberSlice();
+
+/** Mean of the bins 0, 1, 2, … weighted by the softmax of their logits, in strides. */
+function meanBin(at: number, bins: number): number {
+  const { data } = distances;
+  let highest = data[at]!;
+  for (let bin = 1; bin < bins; bin++) if (data[at + bin]! > highest) highest = data[at + bin]!;
+  let sum = 0;
+  let weighted = 0;
+  for (let bin = 0; bin < bins; bin++) {
+    const weight = Math.exp(data[at + bin]! - highest);
+    sum += weight;
+    weighted += weight * bin;
+  }
+  return fround(weighted / sum);
+}
+
+/** @param first cells of the levels before it @returns the same for the next level */
+function decodeLevel(
+  level: DistanceBinsLevel,
+  first: number,
+  plan: DistanceBinsPlan,
+  input: DecodeInput,
+  candidates: Candidates,
+): number {
+  const { classes, bins } = plan;
+  const { stride } = level;
+  const columns = Math.ceil(input.inputWidth / stride);
+  const cells = columns * Math.ceil(input.inputHeight / stride);
+  const classMap = outputTensor(input, level.classMap, FLOATS, input.index + 1, cells, classes);
+  const distanceMap = outputTensor(input, level.distanceMap, FLOATS, input.index + 1, cells, 4 * bins);
+  scores.load(classMap, input.index * cells * classes, cells * classes);
+  distances.load(distanceMap, input.index * cells * 4 * bins, cells * 4 * bins);
+  const { data, offset } = scores;
+  const threshold = fround(input.threshold);
+  for (let cell = 0, at = offset; cell < cells; cell++, at += classes) {
+    let score = -1;
+    let classId = 0;
+    for (let c = 0; c < classes; c++) {
+      const value = data[at + c]!;
+      if (value > score) {
+        score = value;
+        classId = c;
+      } else if (Number.isNaN(value)) score = value;
+    }
+    if (score < threshold) continue;
+    const x = ((cell % columns) + 0.5) * stride;
+    const y = (Math.floor(cell / columns) + 0.5) * stride;
+    const bin = distances.offset + cell * 4 * bins;
+    candidates.push(
+      x - fround(meanBin(bin, bins) * stride),
+      y - fround(meanBin(bin + bins, bins) * stride),
+      x + fround(meanBin(bin + 2 * bins, bins) * stride),
+      y + fround(meanBin(bin + 3 * bins, bins) * stride),
+      score,
+      classId,
+      first + cell,
+    );
+  }
+  return first + cells;
+}
+
+/**
+ * Append the best class of every cell whose score reaches the threshold, level by level, row by row.
+ *
+ * @throws {ShapeError} If an output has another shape or dtype than the plan says, or other cells than the input's size
+ */
+export function decodeDistanceBins(plan: DistanceBinsPlan, input: DecodeInput, candidates: Candidates): void {
+  let first = 0;
+  for (let level = 0; level < plan.levels.length; level++) {
+    first = decodeLevel(plan.levels[level]!, first, plan, input, candidates);
+  }
+}

@@ -1,0 +1,96 @@
+/** @module Rows decoder: finished rows of a box, a score and a class; the CPU reference of its kernel. */
+
+import type { Tensor } from "../core/tensor.ts";
+import type { Candidates } from "../model/rows.ts";
+import { pushBox } from "./dense.ts";
+import type { ColumnsPlan, DecodeInput, RowsPlan } from "./head.ts";
+import { classIdOf, FLOATS, INTEGERS, NUMBERS, NumberSlice, outputTensor } from "./outputs.ts";
+
+const values: NumberSlice = new NumberSlice();
+const counts: NumberSlice = new NumberSlice();
+
+/** The rows of the picture as the counts have them: rows before it, and its own, of the `rows` there are. */
+const run = { first: 0, length: 0 };
+
+function findRun(name: string, input: DecodeInput, rows: number): void {
+  const lengths = outputTensor(input, name, INTEGERS, input.index + 1);
+  counts.load(lengths, 0, input.index + 1);
+  const { data, offset } = counts;
+  run.first = 0;
+  for (let picture = 0; picture < input.index; picture++) run.first += data[offset + picture]!;
+  // What a model has below 0 is no count; the kernel's conversion to unsigned ends at 0 too.
+  run.first = Math.max(0, run.first);
+  run.length = Math.min(data[offset + input.index]!, rows - run.first);
+}
+
+/**
+ * Append the rows of the picture whose score reaches the threshold, in their order.
+ *
+ * @throws {ShapeError} If an output has another shape or dtype than the plan says
+ * @throws {ModelError} If a class id is no whole number from 0 on
+ */
+export function decodeRows(plan: RowsPlan, input: DecodeInput, candidates: Candidates): void {
+  const { columns, boxColumn, scoreColumn, classColumn, batchColumn } = plan;
+  const { boxForm = "corners", boxUnit = "pixels" } = plan;
+  const isFlat = batchColumn !== undefined || plan.counts !== undefined;
+  const tensor = isFlat
+    ? outputTensor(input, plan.output, FLOATS, 0, columns)
+    : outputTensor(input, plan.output, FLOATS, input.index + 1, -1, columns);
+  run.length = tensor.shape[isFlat ? 0 : 1]!;
+  run.first = isFlat ? 0 : input.index * run.length;
+  if (plan.counts !== undefined) findRun(plan.counts, input, run.length);
+  values.load(tensor, run.first * columns, Math.max(0, run.length) * columns);
+  const { data, offset } = values;
+  const threshold = Math.fround(input.threshold);
+  const firstSource = isFlat ? run.first : 0;
+  for (let row = 0, at = offset; row < run.length; row++, at += columns) {
+    if (batchColumn !== undefined && data[at + batchColumn]! !== input.index) continue;
+    const score = data[at + scoreColumn]!;
+    if (score < threshold) continue;
+    const box = at + boxColumn;
+    // A row of NaN has no class either: it is appended as it is, and counted there.
+    const classId = Number.isNaN(score) ? 0 : classIdOf(data[at + classColumn]!, plan.output);
+    pushBox(boxForm, boxUnit, input, candidates, data, box, 1, score, classId, firstSource + row);
+  }
+}
+
+const boxes: NumberSlice = new NumberSlice();
+const scores: NumberSlice = new NumberSlice();
+const classes: NumberSlice = new NumberSlice();
+
+function rowCount(plan: ColumnsPlan, input: DecodeInput, rows: number): number {
+  if (plan.counts === undefined) return rows;
+  const isFlat = input.outputs.get(plan.counts)?.shape.length === 1;
+  const tensor = outputTensor(input, plan.counts, INTEGERS, input.index + 1, isFlat ? undefined : 1);
+  counts.load(tensor, input.index, 1);
+  return Math.min(rows, counts.data[counts.offset]!);
+}
+
+function load(slice: NumberSlice, tensor: Tensor, index: number, length: number): void {
+  slice.load(tensor, index * length, length);
+}
+
+/**
+ * Append the valid rows whose score reaches the threshold, in their order.
+ *
+ * @throws {ShapeError} If an output has another shape or dtype than the plan says
+ * @throws {ModelError} If a class id is no whole number from 0 on
+ */
+export function decodeColumns(plan: ColumnsPlan, input: DecodeInput, candidates: Candidates): void {
+  const { index } = input;
+  const boxTensor = outputTensor(input, plan.boxes, FLOATS, input.index + 1, -1, 4);
+  const rows = boxTensor.shape[1]!;
+  load(boxes, boxTensor, index, rows * 4);
+  load(scores, outputTensor(input, plan.scores, FLOATS, input.index + 1, rows), index, rows);
+  load(classes, outputTensor(input, plan.classes, NUMBERS, input.index + 1, rows), index, rows);
+  const threshold = Math.fround(input.threshold);
+  const count = rowCount(plan, input, rows);
+  const { data } = boxes;
+  for (let row = 0; row < count; row++) {
+    const score = scores.data[scores.offset + row]!;
+    if (score < threshold) continue;
+    const at = boxes.offset + row * 4;
+    const classId = Number.isNaN(score) ? 0 : classIdOf(classes.data[classes.offset + row]!, plan.classes);
+    candidates.push(data[at]!, data[at + 1]!, data[at + 2]!, data[at + 3]!, score, classId, row);
+  }
+}

@@ -1,0 +1,195 @@
+/** @module Model traits: what is known of a model before its layout is: its picture input and its parsed metadata. */
+
+import { logger } from "../core/log.ts";
+import type { DType, TensorInfo } from "../core/tensor.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
+import { type Literal, parseLiteral, parseNames } from "../model/labels.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+
+/** What the caller of `recogniseModel` knows better than the model. */
+export interface TraitOptions {
+  /** Class names by id: they also say how many classes there are. */
+  readonly labels?: readonly string[] | undefined;
+}
+
+/** What the layouts look at. */
+export interface ModelTraits {
+  readonly model: ModelInfo;
+  readonly image: ImageInput;
+  /** True if the caller named the layout that looks. */
+  readonly forced: boolean;
+  /** The caller's class names, else the metadata's. */
+  readonly names: readonly string[] | undefined;
+  /** Number of names. */
+  readonly classes: number | undefined;
+  /** `detect`, `segment`, `pose`, …; `undefined` if the metadata does not say. */
+  readonly task: string | undefined;
+  /** What the metadata says of the architecture; `undefined` if nothing. */
+  readonly family: "rtdetr" | "yolo" | undefined;
+  /** True if the metadata says that NMS is done, or not needed: `end2end`, or exported with `nms=True`. */
+  readonly rowsAreFinal: boolean;
+  readonly stride: number;
+  readonly preferredSize: readonly [width: number, height: number];
+  /** Size of the input that the outputs' shapes are for: the one they were found at, else the preferred one. */
+  readonly shapesAt: readonly [width: number, height: number];
+}
+
+const DEFAULT_STRIDE = 32;
+const DEFAULT_SIDE = 640;
+/** As large as a caller may ask for; a larger one in the metadata is a fault, not a reason to fill memory. */
+const LARGEST_SIDE = 16_384;
+
+/** A metadata value as data; one that is malformed is logged and ignored. */
+function literal(metadata: Readonly<Record<string, string>>, key: string): Literal | undefined {
+  const text = metadata[key];
+  if (text === undefined) return undefined;
+  const value = parseLiteral(text);
+  if (value === undefined)
+    logger.warn(`Ignoring the model's metadata "${key}" as it is no literal: ${text.slice(0, 80)}`);
+  return value;
+}
+
+function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["family"] {
+  // "Ultralytics rtdetr-l model trained on coco.yaml": the name of the data tells nothing of the model.
+  const text = `${metadata.head ?? ""} ${metadata.description?.replace(/ trained on .*/s, "") ?? ""}`;
+  if (/rt-?detr/i.test(text)) return "rtdetr";
+  // LibreYOLO's metadata tells more than this, and the layouts that look for it ask.
+  if (metadata.libreyolo_version !== undefined) return undefined;
+  return metadata.names === undefined && metadata.task === undefined && metadata.description === undefined
+    ? undefined
+    : "yolo";
+}
+
+/** Words for plain detection that exporters other than Ultralytics' write. */
+const DETECTION = /^(object[\s_-]*)?detect(ion|or)?$/;
+
+/** The task in lower case, by Ultralytics' word where it is detection; an empty one says nothing. */
+function taskOf({ task = "" }: Readonly<Record<string, string>>): string | undefined {
+  const word = task.trim().toLowerCase();
+  if (word === "") return undefined;
+  return DETECTION.test(word) ? "detect" : word;
+}
+
+function isSide(value: Literal | undefined): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value > 0 && value <= LARGEST_SIDE;
+}
+
+/** `imgsz` is [height, width], or one side; anything else is logged and ignored. */
+function exportedSize(metadata: Readonly<Record<string, string>>): readonly [number, number] | undefined {
+  const value = literal(metadata, "imgsz");
+  if (value === undefined) return undefined;
+  const sides = Array.isArray(value) ? value : [value, value];
+  const [height, width] = sides.length === 1 ? [sides[0], sides[0]] : sides;
+  if (isSide(height) && isSide(width)) return [width, height];
+  logger.warn(`Ignoring the model's metadata "imgsz" as it is no size in pixels: ${metadata.imgsz?.slice(0, 80)}`);
+  return undefined;
+}
+
+/** The exported size, else the default; a side that the model fixes is as it is. */
+function preferredSize({ sides }: ImageInput, metadata: Readonly<Record<string, string>>): readonly [number, number] {
+  const [width, height] = exportedSize(metadata) ?? [DEFAULT_SIDE, DEFAULT_SIDE];
+  return [sides[0] > 0 ? sides[0] : width, sides[1] > 0 ? sides[1] : height];
+}
+
+/**
+ * Read a model's traits.
+ *
+ * @returns `undefined` if no input takes a picture
+ */
+export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits | undefined {
+  const image = findImageInput(model);
+  if (image === undefined) return undefined;
+  const { metadata } = model;
+  const given = options.labels?.length === 0 ? undefined : options.labels;
+  const names = given ?? (metadata.names === undefined ? undefined : parseNames(metadata.names));
+  const exportArguments = literal(metadata, "args");
+  const stride = Number(metadata.stride ?? DEFAULT_STRIDE);
+  const preferred = image.fixedSize ?? preferredSize(image, metadata);
+  return {
+    model,
+    image,
+    forced: false,
+    names,
+    classes: names?.length,
+    task: taskOf(metadata),
+    family: familyOf(metadata),
+    rowsAreFinal:
+      /^true$/i.test(metadata.end2end ?? "") || (exportArguments instanceof Map && exportArguments.get("nms") === true),
+    stride: Number.isInteger(stride) && stride > 0 ? stride : DEFAULT_STRIDE,
+    preferredSize: preferred,
+    shapesAt: model.shapesAt ?? preferred,
+  };
+}
+
+/** The input that takes the picture. */
+export interface ImageInput {
+  readonly name: string;
+  readonly layout: Preprocessing["layout"];
+  readonly dtype: Preprocessing["dtype"];
+  /** In pixels, where the model fixes both; else `undefined`. */
+  readonly fixedSize: readonly [width: number, height: number] | undefined;
+  /** In pixels; -1 for a side that is open. */
+  readonly sides: readonly [width: number, height: number];
+}
+
+/** Names of picture inputs, for models with several inputs of rank 4. */
+const NAMES: readonly string[] = ["images", "image", "input", "pixel_values", "data", "x"];
+
+function asImageInput(info: TensorInfo): ImageInput | undefined {
+  const { name, dtype, shape } = info;
+  if (shape.length !== 4 || (dtype !== "f32" && dtype !== "f16" && dtype !== "u8")) return undefined;
+  // A dynamic channel axis is read as NCHW, unless the last axis says 3.
+  const layout = shape[1] !== 3 && shape[3] === 3 ? "NHWC" : "NCHW";
+  const [channels, height, width] = (layout === "NCHW" ? [shape[1], shape[2], shape[3]] : [3, shape[1], shape[2]]) as [
+    number,
+    number,
+    number,
+  ];
+  if (channels !== 3 && channels >= 0) return undefined;
+  return {
+    name,
+    layout,
+    dtype,
+    sides: [width, height],
+    fixedSize: width > 0 && height > 0 ? [width, height] : undefined,
+  };
+}
+
+/** Find the input of rank 4 with three channels; of several, the one that is named like one. */
+export function findImageInput(model: ModelInfo): ImageInput | undefined {
+  const found = model.inputs.map(asImageInput).filter((input) => input !== undefined);
+  if (found.length <= 1) return found[0];
+  return NAMES.map((name) => found.find((input) => input.name === name)).find((input) => input !== undefined);
+}
+
+/**
+ * A family's pre-processing, for this model's input. A u8 input takes the levels as they are: such a model scales and
+ * normalises them itself.
+ */
+export function preprocessingFor(image: ImageInput, family: Preprocessing): Preprocessing {
+  const { layout, dtype } = image;
+  if (dtype !== "u8") return { ...family, layout, dtype };
+  return { ...family, layout, dtype, scale: 1, mean: [0, 0, 0], std: [1, 1, 1] };
+}
+
+/** True for f32 and f16. */
+export function isFloat(info: TensorInfo): boolean {
+  return info.dtype === "f32" || info.dtype === "f16";
+}
+
+/** The output of this name if it has the rank and one of the dtypes. */
+export function findOutput(
+  model: ModelInfo,
+  name: string,
+  rank: number,
+  dtypes: readonly DType[],
+): TensorInfo | undefined {
+  const info = model.outputs.find((output) => output.name === name);
+  return info !== undefined && info.shape.length === rank && dtypes.includes(info.dtype) ? info : undefined;
+}
+
+/** Floating-point dtypes of outputs. */
+export const FLOATS: readonly DType[] = ["f32", "f16"];
+
+/** Integer dtypes of outputs. */
+export const INTEGERS: readonly DType[] = ["i64", "i32"];

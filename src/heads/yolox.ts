@@ -1,0 +1,176 @@
+/** @module Layouts `yolox` and `yolox-decoded`: [N, cells, 5+classes], as YOLOX exports without and with its decoder. */
+
+import { ModelError, message } from "../core/errors.ts";
+import type { Preprocessing } from "../image/preprocessing.ts";
+import type { Candidates } from "../model/rows.ts";
+import { decodeDense } from "./dense.ts";
+import { cellCount, classesAmong, type DenseReading, densePlan, isDeepStream, readDense } from "./dense-reading.ts";
+import { type DecodeInput, type DensePlan, type GridPlan, type Head, type ModelSpec, recognition } from "./head.ts";
+import { FLOATS, NumberSlice, outputTensor } from "./outputs.ts";
+import type { ModelTraits } from "./traits.ts";
+
+/** Top-left letterbox padded with 114, BGR levels 0–255 as they are. */
+const YOLOX_PREPROCESSING: Preprocessing = {
+  fit: "letterbox-top-left",
+  resize: "bilinear",
+  colour: "BGR",
+  layout: "NCHW",
+  dtype: "f32",
+  scale: 1,
+  mean: [0, 0, 0],
+  std: [1, 1, 1],
+  pad: [114, 114, 114],
+};
+
+/** COCO's 80 classes without objectness. */
+const COCO_WITHOUT_OBJECTNESS = 84;
+
+/** YOLOX writes no metadata; `outputs` is YOLOv6's name, and `output0` with open axes YOLOv5's. */
+function fits(reading: DenseReading, traits: ModelTraits): boolean {
+  const { output, rowKind, channels } = reading;
+  if (rowKind !== "cells" && rowKind !== "dynamic") return false;
+  if (traits.family !== undefined || isDeepStream(reading, traits) || output.name === "outputs") return false;
+  if (rowKind === "dynamic" && output.name === "output0") return false;
+  return traits.classes !== undefined || channels !== COCO_WITHOUT_OBJECTNESS;
+}
+
+/** Undecoded: offsets and logarithms of sizes in strides. What YOLOX's export does by default. */
+export const yolox: Head<GridPlan> = {
+  name: "yolox",
+  summary: "one output [N, cells, 5+classes], undecoded: offsets in cells, objectness, a probability a class (YOLOX)",
+  recognise(traits: ModelTraits): ModelSpec<GridPlan> | undefined {
+    const reading = readDense(traits);
+    if (reading === undefined || reading.channelAxis !== 2 || reading.hasMasks) return undefined;
+    const classes = classesAmong(reading, 5, traits);
+    if (classes === undefined || (!traits.forced && !fits(reading, traits))) return undefined;
+    return recognition(yolox, traits, {
+      outputs: [reading.output],
+      preprocessing: YOLOX_PREPROCESSING,
+      classes,
+      needsNms: true,
+      plan: { kind: "grid", output: reading.output.name, classes, strides: reading.strides },
+    });
+  },
+  decode: decodeGrid,
+};
+
+/** Exported with `--decode_in_inference`: boxes in pixels. Nothing in the file tells it from `yolox`: name it. */
+export const yoloxDecoded: Head<DensePlan> = {
+  name: "yolox-decoded",
+  summary: "as yolox, exported with --decode_in_inference: boxes in pixels; never recognised, name it",
+  recognise(traits: ModelTraits): ModelSpec<DensePlan> | undefined {
+    if (!traits.forced) return undefined;
+    const reading = readDense(traits);
+    if (reading === undefined || reading.channelAxis !== 2) return undefined;
+    const classes = classesAmong(reading, 5, traits);
+    if (classes === undefined) return undefined;
+    return recognition(yoloxDecoded, traits, {
+      outputs: [reading.output],
+      preprocessing: YOLOX_PREPROCESSING,
+      classes,
+      needsNms: true,
+      plan: densePlan(reading, classes, "product"),
+    });
+  },
+  decode: decodeDense,
+};
+
+const { fround } = Math;
+
+/** The one layout that has such a grid. */
+const LAYOUT = "yolox";
+
+const values: NumberSlice = new NumberSlice();
+
+/** Largest logarithm of a size in cells: a box of e^9 cells is larger than any picture. */
+const MAX_LOGARITHM = 9;
+
+/**
+ * Refuse what no grid of offsets and logarithms holds: the tensor has decoded boxes.
+ *
+ * @throws {ModelError} Always
+ */
+export function refuseDecoded(value: number, layout: string): never {
+  const found = `it must hold offsets in cells and logarithms of sizes, which are small, got ${value}`;
+  const hint =
+    'the model was exported with its decoding (YOLOX: --decode_in_inference): name the layout "yolox-decoded"';
+  throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
+}
+
+/** True for the logarithm of a size that is none; what is infinite is dropped, and counted, as everywhere. */
+function isTooLarge(logarithm: number): boolean {
+  return logarithm > MAX_LOGARITHM && logarithm < Number.POSITIVE_INFINITY;
+}
+
+/** True if a centre, in cells, lies further out than the grid is long. */
+function isFarOut(centre: number, cells: number): boolean {
+  return (centre < -cells || centre > 2 * cells) && Number.isFinite(centre);
+}
+
+/** Append one cell's best class if its score reaches the threshold; a NaN that was read is counted when appended. */
+function decodeCell(
+  at: number,
+  cell: number,
+  column: number,
+  row: number,
+  columns: number,
+  rows: number,
+  stride: number,
+  classes: number,
+  threshold: number,
+  candidates: Candidates,
+): void {
+  const { data } = values;
+  const objectness = data[at + 4]!;
+  if (objectness < threshold) return;
+  let score = -1;
+  let classId = 0;
+  for (let c = 0; c < classes; c++) {
+    const value = data[at + 5 + c]!;
+    if (value > score) {
+      score = value;
+      classId = c;
+    } else if (Number.isNaN(value)) score = value;
+  }
+  score = fround(objectness * score);
+  if (score < threshold) return;
+  const centreX = fround(data[at]! + column);
+  const centreY = fround(data[at + 1]! + row);
+  if (isTooLarge(data[at + 2]!)) refuseDecoded(data[at + 2]!, LAYOUT);
+  if (isTooLarge(data[at + 3]!)) refuseDecoded(data[at + 3]!, LAYOUT);
+  if (isFarOut(centreX, columns)) refuseDecoded(data[at]!, LAYOUT);
+  if (isFarOut(centreY, rows)) refuseDecoded(data[at + 1]!, LAYOUT);
+  const x = fround(centreX * stride);
+  const y = fround(centreY * stride);
+  const halfWidth = fround(fround(fround(Math.exp(data[at + 2]!)) * stride) * 0.5);
+  const halfHeight = fround(fround(fround(Math.exp(data[at + 3]!)) * stride) * 0.5);
+  candidates.push(x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight, score, classId, cell);
+}
+
+/**
+ * Append the cells whose objectness × best class reaches the threshold, grid by grid, row by row.
+ *
+ * @throws {ShapeError} If the output has another shape or dtype than the plan says, or other grids than the input's size
+ * @throws {ModelError} If a value of a cell that is kept can be neither an offset nor a logarithm
+ */
+export function decodeGrid(plan: GridPlan, input: DecodeInput, candidates: Candidates): void {
+  const { classes, strides } = plan;
+  const { inputWidth, inputHeight } = input;
+  const channels = 5 + classes;
+  const cells = cellCount(inputWidth, inputHeight, strides);
+  const tensor = outputTensor(input, plan.output, FLOATS, input.index + 1, cells, channels);
+  values.load(tensor, input.index * cells * channels, cells * channels);
+  const threshold = fround(input.threshold);
+  let at = values.offset;
+  let cell = 0;
+  for (let level = 0; level < strides.length; level++) {
+    const stride = strides[level]!;
+    const columns = Math.ceil(inputWidth / stride);
+    const rows = Math.ceil(inputHeight / stride);
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++, at += channels, cell++) {
+        decodeCell(at, cell, column, row, columns, rows, stride, classes, threshold, candidates);
+      }
+    }
+  }
+}

@@ -1,0 +1,309 @@
+/** @module sharp decode: any picture file to RGB pixels through sharp, upright, first frame only. */
+
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { LibraryLoadError, message } from "../core/errors.ts";
+import { logger, type RepeatedLine } from "../core/log.ts";
+import { cacheFolder } from "../core/paths.ts";
+import { writeWhole } from "../core/whole-file.ts";
+import { setNativeDefault } from "../ffi/native-environment.ts";
+import {
+  assertJpegScans,
+  assertLongEnough,
+  assertTiffBlocks,
+  firstTiffPage,
+  imageError,
+  tooLargeError,
+  undecodableError,
+} from "./decode-limits.ts";
+import { imageOf, type PackedImage } from "./image.ts";
+import { damageOf, repairedJpegs } from "./jpeg-decoder.ts";
+import { endOfJpeg, isDataWhole, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
+import { type PictureKind, pictureKind } from "./picture-kind.ts";
+
+/** The reason in sharp's message: its first line without what sharp puts in front. */
+function reasonOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const line = text.split("\n")[0] ?? "";
+  return line.replace(/^Input (buffer|Bit Array) (has corrupt header: |)/, "").trim();
+}
+
+/**
+ * Types of samples whose black and white are known. Others are measurements (float, signed or 32-bit TIFF): libvips would
+ * cut them to 0–255, which leaves most of them black.
+ */
+const DEPTHS: readonly (string | undefined)[] = ["uchar", "ushort"];
+
+/** What libvips calls the loaders of the kinds that are decoded, by our name. */
+const FORMATS: Readonly<Record<string, string>> = {
+  JPEG: "jpeg",
+  PNG: "png",
+  WebP: "webp",
+  GIF: "gif",
+  AVIF: "heif",
+  TIFF: "tiff",
+  SVG: "svg",
+};
+
+/** What libjpeg says of data that is not that of its pixels; other texts are about files it cannot decode at all. */
+const DATA_WARNING = /corrupt jpeg data|premature end/i;
+
+/** How a picture is decoded. */
+export interface SharpDecodeOptions {
+  /** Refused before any pixel is allocated. */
+  readonly maxPixels: number;
+  /** `keep`: a file with an alpha channel gives RGBA. */
+  readonly alpha: "drop" | "keep";
+  /** `take`: what is left of a damaged JPEG comes, marked. */
+  readonly damaged: "refuse" | "take";
+  /** Whether SVG is rendered. */
+  readonly vectors: boolean;
+  /** When libvips is to stop, where it looks at the clock. */
+  readonly timeoutMs: number;
+  /** Told of what is wrong with a picture that is whole nevertheless. */
+  readonly warnings: RepeatedLine;
+}
+
+/** A picture, and what is wrong with it. */
+export interface SharpPicture extends PackedImage {
+  /** Why some of its pixels are not those of the file; `undefined` where all are. */
+  readonly damage?: string;
+}
+
+/** How strict libvips is: `warning` stops at any of libjpeg's warnings, `error` only at what libvips calls an error. */
+type Strictness = "warning" | "error" | "none";
+
+async function pixels(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  strictness: Strictness,
+  hasAlpha: boolean,
+  timeoutMs: number,
+): Promise<PackedImage> {
+  const upright = sharp(bytes, { failOn: strictness, limitInputPixels: false, ignoreIcc: true }).autoOrient();
+  const { data, info } = await (hasAlpha ? upright.ensureAlpha() : upright.removeAlpha())
+    .toColourspace("srgb")
+    .raw({ depth: "uchar" })
+    .timeout({ seconds: Math.min(3600, Math.ceil(timeoutMs / 1000)) })
+    .toBuffer({ resolveWithObject: true });
+  return imageOf(data, { width: info.width, height: info.height, format: hasAlpha ? "RGBA" : "RGB" });
+}
+
+/**
+ * libvips stops reading a baseline JPEG with its last row, so that it never sees what is left over: the shim does. Without
+ * one for this platform, nobody looks.
+ */
+async function hasNothingLeft(bytes: Uint8Array, { frame, scanOffset }: JpegMarkers): Promise<boolean> {
+  const isChecked =
+    frame?.coding === "baseline" &&
+    frame.scanComponents === frame.components &&
+    frame.precision === 8 &&
+    (frame.components === 1 || frame.components === 3);
+  if (!isChecked) return true;
+  const end = endOfJpeg(bytes, scanOffset);
+  try {
+    return await isDataWhole(end < 0 ? bytes : bytes.subarray(0, end));
+  } catch (error) {
+    if (error instanceof LibraryLoadError) return true;
+    throw error;
+  }
+}
+
+/** The picture, if all of its pixels are there; else what libvips said of it. */
+async function wholeJpeg(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  markers: JpegMarkers,
+  timeoutMs: number,
+): Promise<PackedImage | { readonly fault: unknown }> {
+  try {
+    const image = await pixels(sharp, bytes, "warning", false, timeoutMs);
+    return (await hasNothingLeft(bytes, markers))
+      ? image
+      : { fault: new Error("Corrupt JPEG data: bytes are left over") };
+  } catch (error) {
+    return { fault: error };
+  }
+}
+
+/** What is harmless to its pixels is left out of a copy, which costs another decoding. */
+async function jpegPixels(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  source: string,
+  { damaged, timeoutMs, warnings }: SharpDecodeOptions,
+): Promise<SharpPicture> {
+  const markers = readJpegMarkers(bytes);
+  const first = await wholeJpeg(sharp, bytes, markers, timeoutMs);
+  if (!("fault" in first)) return first;
+  const reason = reasonOf(first.fault);
+  for (const copy of repairedJpegs(bytes, markers)) {
+    const repaired = await wholeJpeg(sharp, copy, readJpegMarkers(copy), timeoutMs);
+    if ("fault" in repaired) continue;
+    warnings.tell(`Decoded ${source} despite a harmless fault, every pixel is there: ${reason}`);
+    return repaired;
+  }
+  if (!DATA_WARNING.test(reason)) throw first.fault;
+  const damage = damageOf(bytes, markers.scanOffset);
+  if (damaged === "refuse") throw new Error(damage, { cause: first.fault });
+  warnings.tell(`Took ${source} although it is damaged: ${damage}`);
+  return { ...(await pixels(sharp, bytes, "none", false, timeoutMs)), damage };
+}
+
+/** @throws {ImageError} If it is nothing that is decoded, or SVG, and that is not asked for */
+function assertDecodable(bytes: Uint8Array, source: string, kind: PictureKind | undefined, vectors: boolean): void {
+  if (bytes.length === 0 || kind?.isDecodable === false) throw undecodableError(bytes, source, "");
+  if (vectors) return;
+  const head =
+    kind === undefined ? Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 4096)) : undefined;
+  if (kind?.name === "SVG" || head?.includes("<svg") === true) throw vectorError(source);
+  // libvips knows an SVG whatever stands in front of it: only what is certainly none of its kind gets there.
+  if (kind === undefined) throw undecodableError(bytes, source, "");
+}
+
+function vectorError(source: string): Error {
+  const hint = "set vectors to true (--vectors) if you trust it: a few bytes of SVG can keep a core busy for ever";
+  return imageError(source, "it is SVG, and vector pictures are not asked for", hint);
+}
+
+/**
+ * Decode a picture through sharp, off the JS thread.
+ *
+ * @param bytes  the whole file, not to be changed until the promise settles
+ * @param source what to call it in messages
+ * @returns RGB or RGBA, tight rows, over memory of its own
+ * @throws {ImageError} If the bytes are not a picture, cut short, damaged, or have more pixels than allowed
+ * @throws {LibraryLoadError} If sharp's addon is not installed for this machine
+ */
+export async function decodeWithSharp(
+  bytes: Uint8Array,
+  source: string,
+  decode: SharpDecodeOptions,
+): Promise<SharpPicture> {
+  const kind = pictureKind(bytes);
+  assertDecodable(bytes, source, kind, decode.vectors);
+  if (kind?.name === "TIFF") assertTiffBlocks(bytes, source, decode.maxPixels);
+  const isVector = kind === undefined || kind.name === "SVG";
+  if (isVector) await prepareFonts();
+  if (isVector) return withVectors((sharp) => decodeBy(sharp, bytes, source, kind, decode));
+  const file = kind.name === "TIFF" ? firstTiffPage(bytes) : bytes;
+  return decodeBy(await loadSharp(), file, source, kind, decode);
+}
+
+async function decodeBy(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  source: string,
+  kind: PictureKind | undefined,
+  decode: SharpDecodeOptions,
+): Promise<SharpPicture> {
+  const { maxPixels, alpha, vectors, timeoutMs } = decode;
+  const orRefuse = (error: unknown): never => {
+    throw undecodableError(bytes, source, reasonOf(error), { cause: error });
+  };
+  const header = await sharp(bytes, { failOn: "error", limitInputPixels: false }).metadata().catch(orRefuse);
+  const { width, height, pageHeight = height, hasAlpha, depth, format } = header;
+  // The loader that libvips chose, whatever the first bytes look like.
+  if (format === "svg" && !vectors) throw vectorError(source);
+  if (format !== FORMATS[kind?.name ?? "SVG"]) throw undecodableError(bytes, source, `libvips takes it for ${format}`);
+  if (!DEPTHS.includes(depth)) {
+    const found = `its samples must be whole numbers of 8 or 16 bits from 0 on: they are of type ${depth}`;
+    throw imageError(source, found, "convert it to 8 or 16 bits first: only you know which values are black and white");
+  }
+  if (width * pageHeight > maxPixels) throw tooLargeError(source, width, pageHeight, maxPixels);
+  if (kind?.name === "JPEG") {
+    assertJpegScans(bytes, readJpegMarkers(bytes), [width, height], source, maxPixels);
+    return jpegPixels(sharp, bytes, source, decode).catch(orRefuse);
+  }
+  if (format !== "svg") assertLongEnough(source, bytes.length, width * pageHeight, `${width}x${pageHeight} pixels`);
+  return pixels(sharp, bytes, "error", hasAlpha && alpha === "keep", timeoutMs).catch(orRefuse);
+}
+
+/** The function that sharp exports. */
+export type Sharp = typeof import("sharp").default;
+
+/** The loaders of libvips for what `decodeImage` decodes. */
+const LOADERS: readonly string[] = ["Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff"].map(
+  (name) => `VipsForeignLoad${name}`,
+);
+const VECTOR_LOADER = "VipsForeignLoadSvg";
+
+let loading: Promise<Sharp> | undefined;
+let isConfined = false;
+/** Pieces of work that need the loader of SVG just now. */
+let vectorUsers = 0;
+/**
+ * What fontconfig, inside sharp, is set up by: as the system has it, but what it learns of the fonts goes into our cache rather
+ * than `/var/cache` or `~/.cache`. The first folder that can be written is the one that is.
+ */
+function fontsFile(): string {
+  return join(cacheFolder(), "fonts.conf");
+}
+
+let fonts: Promise<void> | undefined;
+
+async function writeFontsFile(): Promise<void> {
+  const folder = join(cacheFolder(), "fontconfig").replace(/[&<>]/g, (character) => `&#${character.charCodeAt(0)};`);
+  const text = `<fontconfig><cachedir>${folder}</cachedir><include ignore_missing="yes">/etc/fonts/fonts.conf</include></fontconfig>\n`;
+  try {
+    await mkdir(cacheFolder(), { recursive: true });
+    await writeWhole(fontsFile(), text);
+  } catch (error) {
+    logger.debug(`Fonts are set up by the system alone: ${(error as Error).message}`);
+  }
+}
+
+/** To be waited for before sharp draws letters by the system's fonts. */
+export function prepareFonts(): Promise<void> {
+  if (process.platform !== "linux") return Promise.resolve();
+  fonts ??= writeFontsFile();
+  return fonts;
+}
+
+async function load(): Promise<Sharp> {
+  if (process.platform === "linux") setNativeDefault("FONTCONFIG_FILE", fontsFile());
+  try {
+    const { default: sharp } = await import("sharp");
+    if (isConfined) {
+      sharp.block({ operation: ["VipsForeignLoad"] });
+      sharp.unblock({ operation: [...LOADERS] });
+    }
+    return sharp;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const text = message("load the library sharp", `its addon does not open: ${reason}`, "run `bun add sharp` again");
+    throw new LibraryLoadError(text, "sharp", ["sharp"], { cause: error });
+  }
+}
+
+/** sharp. @throws {LibraryLoadError} If its addon is not installed for this machine */
+export function loadSharp(): Promise<Sharp> {
+  loading ??= load();
+  return loading;
+}
+
+/**
+ * Work with SVG that a caller asked for. Where loaders are blocked, that of SVG is not meanwhile.
+ *
+ * @throws {LibraryLoadError} If sharp's addon is not installed for this machine
+ */
+export async function withVectors<T>(work: (sharp: Sharp) => Promise<T>): Promise<T> {
+  const sharp = await loadSharp();
+  vectorUsers += 1;
+  if (isConfined) sharp.unblock({ operation: [VECTOR_LOADER] });
+  try {
+    return await work(sharp);
+  } finally {
+    vectorUsers -= 1;
+    if (isConfined && vectorUsers === 0) sharp.block({ operation: [VECTOR_LOADER] });
+  }
+}
+
+/**
+ * Block every loader of libvips that `decodeImage` does not use: SVG, PDF, OpenSlide, ImageMagick and others, whatever the
+ * libvips of this machine was built with. That holds for the whole process, which may use sharp itself: so it is for
+ * programs of our own, to be called before sharp is loaded. Elsewhere the kind of each file is checked alone.
+ */
+export function confineSharp(): void {
+  isConfined = true;
+}

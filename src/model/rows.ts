@@ -1,0 +1,154 @@
+/** @module Candidates: the boxes a decoder found, before NMS, as growing columns. */
+
+/** A score of which a model is sure enough that what it says of the box counts, in f32; kernels/decode.cuh has the same. */
+export const SURE_SCORE: number = Math.fround(0.2);
+
+/**
+ * Columns of candidate boxes. Reused from frame to frame: it only grows, so that a steady state allocates nothing.
+ * Boxes are xyxy in model-input pixels. The row number is the candidate's index, by which ties are broken.
+ */
+export class Candidates {
+  /** Number of rows in use. */
+  count = 0;
+  /** f32 [capacity, 4]: x1, y1, x2, y2 in input pixels. */
+  boxes: Float32Array<ArrayBuffer>;
+  /** f32 [capacity]. */
+  scores: Float32Array<ArrayBuffer>;
+  /** i32 [capacity]. */
+  classIds: Int32Array<ArrayBuffer>;
+  /** i32 [capacity]: the anchor, query or row of the output that each came from. */
+  sources: Int32Array<ArrayBuffer>;
+  /** True if a box of at least {@linkcode SURE_SCORE} since `clear()` was inside out: its right or lower side came first. */
+  hasInsideOut = false;
+  /** Rows left out since `clear()` because a score or a coordinate was NaN or infinite. */
+  dropped = 0;
+
+  /** @param capacity rows to start with */
+  constructor(capacity = 1024) {
+    this.boxes = new Float32Array(new ArrayBuffer(capacity * 16));
+    this.scores = new Float32Array(new ArrayBuffer(capacity * 4));
+    this.classIds = new Int32Array(new ArrayBuffer(capacity * 4));
+    this.sources = new Int32Array(new ArrayBuffer(capacity * 4));
+  }
+
+  /** Forget all rows; keep the memory. */
+  clear(): void {
+    this.count = 0;
+    this.dropped = 0;
+    this.hasInsideOut = false;
+  }
+
+  /**
+   * Append a row, rounded to f32. One with a NaN or an infinity is counted in `dropped` instead; one without area, that
+   * is unless x1 < x2 and y1 < y2 in f32, is left out silently: models pad their rows with such.
+   *
+   * @param source index of the anchor, query or row that it came from, by which extras are gathered after selection
+   */
+  push(x1: number, y1: number, x2: number, y2: number, score: number, classId: number, source: number): void {
+    const row = this.count;
+    if (row === this.scores.length) this.#grow();
+    const { boxes, scores } = this;
+    const at = row * 4;
+    boxes[at] = x1;
+    boxes[at + 1] = y1;
+    boxes[at + 2] = x2;
+    boxes[at + 3] = y2;
+    scores[row] = score;
+    // A sum of five f32 cannot overflow in f64: it is finite if all are. The stored values count, not the arguments.
+    const sum = boxes[at]! + boxes[at + 1]! + boxes[at + 2]! + boxes[at + 3]! + scores[row]!;
+    if (!Number.isFinite(sum)) {
+      this.dropped += 1;
+      return;
+    }
+    if ((boxes[at]! > boxes[at + 2]! || boxes[at + 1]! > boxes[at + 3]!) && scores[row]! >= SURE_SCORE) {
+      this.hasInsideOut = true;
+    }
+    if (boxes[at]! >= boxes[at + 2]! || boxes[at + 1]! >= boxes[at + 3]!) return;
+    this.classIds[row] = classId;
+    this.sources[row] = source;
+    this.count = row + 1;
+  }
+
+  #grow(): void {
+    const { boxes, scores, classIds, sources } = this;
+    const capacity = Math.max(1, scores.length) * 2;
+    this.boxes = new Float32Array(new ArrayBuffer(capacity * 16));
+    this.boxes.set(boxes);
+    this.scores = new Float32Array(new ArrayBuffer(capacity * 4));
+    this.scores.set(scores);
+    this.classIds = new Int32Array(new ArrayBuffer(capacity * 4));
+    this.classIds.set(classIds);
+    this.sources = new Int32Array(new ArrayBuffer(capacity * 4));
+    this.sources.set(sources);
+  }
+}
+
+/** Numbers beside box, score and class that an output holds for each anchor, query or row: key points, coefficients, … */
+export interface RowExtra {
+  /** What they are: `keypoints`. */
+  readonly name: string;
+  /** f32 or f16: [N, sources, channels] anchor-major, [N, channels, sources] channel-major, [sources, channels] flat. */
+  readonly output: string;
+  readonly order: "anchor-major" | "channel-major" | "flat";
+  /** Channels of the tensor. */
+  readonly channels: number;
+  /** The first channel that is fetched, and how many. */
+  readonly first: number;
+  readonly length: number;
+}
+
+/** The kept rows of one picture, best score first. What a backend hands over; reused for the next frame. */
+export interface DetectionBlock {
+  /** Number of rows in use. */
+  count: number;
+  /** Rows that were left out because a score or a coordinate was NaN. */
+  dropped: number;
+  /** Rows that cannot be right: scores above 1, boxes outside the picture, all rows alike. See `PlausibilityGuard`. */
+  implausible: number;
+  /** True if a box of which the model was sure was left out as it was inside out. */
+  hasInsideOut: boolean;
+  /** f32 [capacity, 4]: x1, y1, x2, y2. */
+  readonly boxes: Float32Array<ArrayBuffer>;
+  /** f32 [capacity]. */
+  readonly scores: Float32Array<ArrayBuffer>;
+  /** i32 [capacity]. */
+  readonly classIds: Int32Array<ArrayBuffer>;
+  /** i32 [capacity]: the anchor, query or row of the output that each came from. */
+  readonly sources: Int32Array<ArrayBuffer>;
+  /** f32 [capacity, length] of each extra of the model, in the order it lists them. */
+  readonly extras: readonly Float32Array<ArrayBuffer>[];
+}
+
+const NO_EXTRAS: readonly Pick<RowExtra, "length">[] = [];
+
+/** An empty block for at most `capacity` rows. */
+export function createDetectionBlock(
+  capacity: number,
+  extras: readonly Pick<RowExtra, "length">[] = NO_EXTRAS,
+): DetectionBlock {
+  return {
+    count: 0,
+    dropped: 0,
+    implausible: 0,
+    hasInsideOut: false,
+    boxes: new Float32Array(new ArrayBuffer(capacity * 16)),
+    scores: new Float32Array(new ArrayBuffer(capacity * 4)),
+    classIds: new Int32Array(new ArrayBuffer(capacity * 4)),
+    sources: new Int32Array(new ArrayBuffer(capacity * 4)),
+    extras: extras.map(({ length }) => new Float32Array(new ArrayBuffer(capacity * length * 4))),
+  };
+}
+
+/** The block of one picture of a batch, in a list that is kept from batch to batch; a larger one where rows lack. */
+export function blockAt(
+  blocks: DetectionBlock[],
+  index: number,
+  capacity: number,
+  extras: readonly Pick<RowExtra, "length">[] = NO_EXTRAS,
+): DetectionBlock {
+  const block = blocks[index];
+  if (block !== undefined && block.scores.length >= capacity) return block;
+  const larger = createDetectionBlock(capacity, extras);
+  blocks[index] = larger;
+  return larger;
+}

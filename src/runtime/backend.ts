@@ -1,0 +1,233 @@
+/** @module Backend: the contract of the machine a model runs on. `cpu/` and `gpu/` implement it. */
+
+import type { Tensor } from "../core/tensor.ts";
+import type { WaitMode } from "../cuda/wait.ts";
+import type { Region, Size } from "../image/geometry.ts";
+import type { Image } from "../image/image.ts";
+import type { DecodedImage } from "../image/picture-decoder.ts";
+import type { SourceBytes } from "../image/source.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import type { JpegCounts } from "../nvjpeg/jpeg-counts.ts";
+import type { ResidentPicture } from "../nvjpeg/jpeg-surface.ts";
+import type { Task, TaskModel } from "./task.ts";
+
+export type { Size } from "../image/geometry.ts";
+
+/** A picture that a slot takes: pixels on the host, or what the slot itself decoded on its device. */
+export type SlotPicture = Image | DecodedImage | ResidentPicture;
+
+/** A decoded picture, or why there is none. */
+export type DecodeOutcome<Picture> = { readonly picture: Picture } | { readonly error: unknown };
+
+/**
+ * Everything one batch in flight owns: buffers at fixed addresses, grown only when a larger batch or input comes.
+ * One call at a time; the stages run in the order preprocess, infer, postprocess, or all at once by `run`.
+ */
+export interface Slot<Params, Output> {
+  /**
+   * Turn picture files into pixels, in memory the slot owns until it decodes again: on its device where that decodes JPEG.
+   * No other slot takes what is there. `timings.decode` is how long it took.
+   *
+   * @param files the pictures of a batch: JPEG, PNG, WebP, …
+   * @returns one outcome a file, in order; an `ImageError` where the bytes are no picture, truncated, or over the size limit
+   */
+  decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotPicture>[]>;
+  /** As `decode`, with the pixels on the host. */
+  decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]>;
+  /**
+   * Resize, pad and normalise pictures into the input tensor, for a batch that one run is enough for.
+   *
+   * @param pictures 1 to `maxBatch` pictures, of any sizes; results are mapped to the source size of a decoded one
+   * @param size     size of the input; all pictures of a batch share it
+   */
+  preprocess(pictures: readonly SlotPicture[], size: Size): Promise<void>;
+  /** Run the model on what was pre-processed. */
+  infer(): Promise<void>;
+  /** Work out what comes of each picture: valid until the slot's next call. */
+  postprocess(params: Params): Promise<readonly Output[]>;
+  /**
+   * Make what these pictures need in an input of this size, which on a GPU takes a while. `run` then has read host pixels,
+   * or has enqueued that, before it first gives way to other code.
+   *
+   * @returns `undefined` if all is there
+   */
+  prepare(pictures: readonly SlotPicture[], size: Size): Promise<void> | undefined;
+  /**
+   * All stages, for all regions of the pictures; the GPU replays a run of the model as one graph.
+   *
+   * @returns one output a picture, in order; valid until the slot's next call
+   */
+  run(pictures: readonly SlotPicture[], size: Size, params: Params): Promise<readonly Output[]>;
+  /** Nobody waits for the run in flight any more: it is ended, and rejects. Slots whose machine cannot do that have none. */
+  interrupt?(): void;
+  /** Where each source picture of the batch lies in the input. */
+  readonly placements: readonly Region[];
+  /** The input tensor, for reading; copied from the device on the GPU. */
+  readInput(): Promise<Tensor>;
+  /** The outputs by name, for reading; copied from the device on the GPU. */
+  readOutputs(): Promise<ReadonlyMap<string, Tensor>>;
+  /** Milliseconds of each stage of the last batch; overwritten by the next. */
+  readonly timings: StageTimings;
+  /** Free the buffers. No call may be running. */
+  close(): void;
+}
+
+/**
+ * How frames in flight share a GPU. `one`: one stream for all; `split`: a stream each for copy-in (of what comes while others
+ * compute), compute and copy-out, joined by events; `parallel`: frames side by side on streams of their own, or from 16 in
+ * flight on by two on up to 16; `auto`: the fastest of them in a short measurement, kept with the engine's cache entry.
+ */
+export type StreamLayout = "auto" | "one" | "split" | "parallel";
+
+/** Where JPEG files are decoded. `auto`: by nvJPEG where the model runs on a GPU with engines made for JPEG. */
+export type JpegDecoding = "auto" | "gpu" | "cpu";
+
+/** Whether a GPU's kernels read frames in mapped host memory instead of a copy. `auto`: on GPUs that share the host's memory. */
+export type ZeroCopy = "auto" | boolean;
+
+/** What every machine is loaded with. */
+export interface MachineOptions {
+  /** CPU threads of one inference; `undefined` for the physical cores. */
+  readonly threads: number | undefined;
+  /** Batches in flight, each with its own slot; `undefined` for as many as keep the machine busy. */
+  readonly inFlight: number | undefined;
+  /** Number of the GPU. */
+  readonly device: number;
+  /** How frames in flight share the GPU. */
+  readonly streams: StreamLayout;
+  /** How the JS thread waits for the GPU. */
+  readonly wait: WaitMode;
+  /** Where JPEG files are decoded. */
+  readonly jpeg: JpegDecoding;
+  /** False: nvJPEG's pictures are taken without a look at whether the file's data is whole. Default: it is looked at. */
+  readonly jpegCheck?: boolean | undefined;
+  /** Whether kernels read frames where they lie in mapped host memory. */
+  readonly zeroCopy: ZeroCopy;
+  /** False: each piece of a frame is enqueued by itself on a GPU, for experiments. Default: one CUDA graph a frame. */
+  readonly graph?: boolean | undefined;
+  /** How an engine is built for the GPU where there is none yet. */
+  readonly build: EngineBuild;
+  /** Told when each batch was copied in, computed and copied out on the GPU. Default: none. */
+  readonly trace?: FrameTrace | undefined;
+}
+
+/** What holds where the caller says nothing. */
+export const DEFAULT_MACHINE_OPTIONS: MachineOptions = {
+  threads: undefined,
+  inFlight: undefined,
+  device: 0,
+  streams: "auto",
+  wait: "auto",
+  jpeg: "auto",
+  zeroCopy: "auto",
+  build: { precision: undefined, onProgress: undefined, signal: undefined },
+};
+
+/** How an engine is built. */
+export interface EngineBuild {
+  /** `undefined` for FP16. */
+  readonly precision: "fp32" | "fp16" | undefined;
+  /** Told a few times a second while an engine is built; 0–1, and the phase in TensorRT's words. */
+  readonly onProgress: ((progress: BuildProgress) => void) | undefined;
+  /** Ends the build; its reason is thrown. */
+  readonly signal: AbortSignal | undefined;
+}
+
+/** How far the building of an engine is. */
+export interface BuildProgress {
+  /** 0–1; the steps differ in length. */
+  readonly fraction: number;
+  /** In TensorRT's words. */
+  readonly phase: string;
+}
+
+/** A model loaded on a machine. Closing it while slots are open is refused. */
+export interface Backend<ModelSpec, Params, Output> {
+  /** Kind of machine: `cpu`, `gpu`. */
+  readonly kind: string;
+  /** For people: `ONNX Runtime 1.30.0, CPU, 2 threads`. */
+  readonly description: string;
+  readonly model: ModelInfo;
+  /** What the task made of the model. */
+  readonly task: TaskModel<ModelSpec, Params, Output>;
+  /** Most rows of one run; `Infinity` where the model's batch is dynamic. A slot pads a batch that must be full. */
+  readonly maxBatch: number;
+  /** Batches in flight: as many as were asked for, or as keep the machine busy. */
+  readonly inFlight: number;
+  /** How JPEG files were decoded on the device so far; `undefined` where none was. */
+  readonly jpeg?: JpegCounts | undefined;
+  /** Make the buffers of one batch in flight; a child of the backend. */
+  createSlot(): Slot<Params, Output>;
+  close(): void;
+}
+
+/** A model as an accelerator takes it: a path, bytes, or what it has read of one before. */
+export type ModelInput = string | Uint8Array | { readonly isRead: true };
+
+/** Something that runs models: a library, for one kind of processor. */
+export interface Accelerator {
+  /** Why it cannot be used on this machine, in one line; `undefined` where it can. Opens its libraries. */
+  unavailable(): string | undefined;
+  /**
+   * Load a model, and let a task recognise it.
+   *
+   * @throws {ModelError} If it is no model, or none of the task's
+   */
+  open<ModelSpec, Params, Output>(
+    source: ModelInput,
+    task: Task<ModelSpec, Params, Output>,
+    options: MachineOptions,
+  ): Promise<Backend<ModelSpec, Params, Output>>;
+  /** Read a model that will be loaded on each of several devices; left out where there is but one device. */
+  read?(source: string | Uint8Array): Promise<ModelInput>;
+}
+
+/** Milliseconds of each stage of one batch; a stage that did not run is 0. */
+export interface StageTimings {
+  decode: number;
+  preprocess: number;
+  infer: number;
+  postprocess: number;
+}
+
+/** All stages at 0. */
+export function createStageTimings(): StageTimings {
+  return { decode: 0, preprocess: 0, infer: 0, postprocess: 0 };
+}
+
+/** Begin and end in milliseconds of `performance.now()`. */
+export type Span = readonly [startMs: number, endMs: number];
+
+/**
+ * One batch, from the call to its rows. GPU times are measured by events and put on the clock of `performance.now()`, to
+ * some 10 µs: spans of one record may be compared with each other to about 1 µs, and with host times to about 20 µs.
+ */
+export interface FrameRecord {
+  /** Number of the slot it ran in, from 0 on in the order the slots were made. */
+  readonly slot: number;
+  /** Pictures in it. */
+  readonly batch: number;
+  /** When `detect` was called: pixels decoded, nothing enqueued. */
+  readonly submittedMs: number;
+  /** When everything was enqueued. */
+  readonly enqueuedMs: number;
+  /** When the JS thread learnt that the GPU had finished. */
+  readonly settledMs: number;
+  /** Pixels to the device; about empty where kernels read them in place. */
+  readonly copyInMs: Span;
+  /** Tables, pre-processing, engine, decoding and selection. */
+  readonly computeMs: Span;
+  /** Kept rows to the host. */
+  readonly copyOutMs: Span;
+  /** True if it ran as a graph; the first batch of a shape does not. */
+  readonly isGraph: boolean;
+}
+
+/**
+ * Told of every batch that ran through `Slot.detect`, before its call settles. Costs nothing where there is none. With one,
+ * the copy of the rows leaves the graph and each batch records six events: some 10 µs more. Machines without a GPU do not call it.
+ */
+export interface FrameTrace {
+  /** Must not throw, and do little: the frame waits for it. The record is new for each batch and may be kept. */
+  frame(record: FrameRecord): void;
+}

@@ -1,0 +1,373 @@
+/** @module Pipeline: pictures from anywhere in, what a task makes of them out, over the slots of one backend or of several alike. */
+
+import { ClosedError, message, NativeError, ShapeError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { allEnded } from "../core/settle.ts";
+import { byteLengthOf, type Image, imageOf, isImage } from "../image/image.ts";
+import { type ImageSource, readSource, type SourceBytes } from "../image/source.ts";
+import type { Backend, Size, Slot, SlotPicture, StageTimings } from "./backend.ts";
+import { SlotPool, type Waiter } from "./slots.ts";
+import type { PixelSize, TaskModel } from "./task.ts";
+
+/** What a pipeline is made with. */
+export interface PipelineOptions {
+  /** Batches in flight on each backend; `undefined` for as many as it works best with. */
+  readonly inFlight: number | undefined;
+  /** Most pictures a run is given, at most the `maxBatch` of each backend. */
+  readonly batch: number;
+}
+
+/** One picture's result while its slot is held. Everything in it is overwritten once `succeed` has returned. */
+export interface FrameResult<Output> {
+  readonly output: Output;
+  /** Size of the picture in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Of the whole batch. */
+  readonly timings: StageTimings;
+  /** Why some of the picture's pixels are not those of its file; `undefined` where all are. */
+  readonly damage: string | undefined;
+}
+
+/** A picture of a run, and who is told what came of it: `succeed` or `fail`, once. */
+export interface Job<Output> {
+  readonly source: ImageSource;
+  /** Nobody waits for it any more: it is left out if it has not been decoded yet. */
+  readonly isSettled: boolean;
+  /** Copies the result out. */
+  succeed(result: FrameResult<Output>): void;
+  fail(error: unknown): void;
+}
+
+/**
+ * One backend, or one a device with the same model on each, with slots in flight. Owns them; `close` waits for the frames
+ * that are running.
+ */
+export class Pipeline<ModelSpec, Params, Output> {
+  /** One a device. */
+  readonly backends: readonly Backend<ModelSpec, Params, Output>[];
+  /** What the task made of the model. */
+  readonly task: TaskModel<ModelSpec, Params, Output>;
+  /** Most pictures a run is given. */
+  readonly batch: number;
+  readonly #ring: SlotPool<Slot<Params, Output>>;
+  readonly #backendOf = new Map<Slot<Params, Output>, Backend<ModelSpec, Params, Output>>();
+  /** No run is begun any more. */
+  #isForced = false;
+
+  /**
+   * Makes the slots, and owns the backends once that has gone well.
+   *
+   * @param backends at least one; several must have the same model
+   */
+  constructor(
+    backends: Backend<ModelSpec, Params, Output> | readonly Backend<ModelSpec, Params, Output>[],
+    options: PipelineOptions,
+  ) {
+    this.backends = Array.isArray(backends) ? backends : [backends as Backend<ModelSpec, Params, Output>];
+    this.task = this.backends[0]!.task;
+    this.batch = options.batch;
+    using stack = new DisposableStack();
+    const slots = this.backends.map((backend) =>
+      Array.from({ length: options.inFlight ?? backend.inFlight }, () => {
+        const slot = backend.createSlot();
+        stack.defer(() => slot.close());
+        this.#backendOf.set(slot, backend);
+        return slot;
+      }),
+    );
+    this.#ring = new SlotPool(...slots);
+    stack.move();
+  }
+
+  /** The first backend, which speaks for all where they are alike: model, labels, layout. */
+  get backend(): Backend<ModelSpec, Params, Output> {
+    return this.backends[0]!;
+  }
+
+  /** Batches in flight on all backends together. */
+  get inFlight(): number {
+    return this.#ring.length;
+  }
+
+  /** For how long all slots have been taken without one being given back, in milliseconds; 0 while one is free. */
+  get stalledMs(): number {
+    return this.#ring.stalledMs;
+  }
+
+  /** Size of the model's input for these pictures, in pixels. */
+  sizeFor(images: readonly PixelSize[]): Size {
+    return this.task.sizeFor(images);
+  }
+
+  /** Ask for a slot of the least loaded backend; whoever gets one gives it back with `release`. */
+  request(waiter: Waiter<Slot<Params, Output>>): void {
+    this.#ring.request(waiter);
+  }
+
+  /**
+   * Give a slot back.
+   *
+   * @param error what went wrong with its batch: after a fault of its device, frames go to the other backends
+   */
+  release(slot: Slot<Params, Output>, error?: unknown): void {
+    if (error instanceof NativeError && error.isDeviceLost && this.#ring.retire(slot)) {
+      const backend = this.#backendOf.get(slot)!;
+      const place = `number ${this.backends.indexOf(backend) + 1} of ${this.backends.length}`;
+      logger.error(`Frames go to the other devices: ${backend.description}, ${place}, is lost with ${error.code}`);
+    }
+    this.#ring.release(slot);
+  }
+
+  /**
+   * Hold a slot for a piece of work; waits while all are busy.
+   *
+   * @param work what is done with the slot; nothing of the slot may be used after it
+   * @throws {ClosedError} If the pipeline is closing
+   */
+  async withSlot<T>(work: (slot: Slot<Params, Output>) => Promise<T>): Promise<T> {
+    const slot = await this.#ring.acquire();
+    let fault: unknown;
+    try {
+      return await work(slot);
+    } catch (error) {
+      fault = error;
+      throw error;
+    } finally {
+      this.release(slot, fault);
+    }
+  }
+
+  /**
+   * Run a batch in a slot that is held. A picture that cannot be read or decoded, or whose pixels are gone by the time they
+   * are read, fails alone: the others are run.
+   *
+   * @param jobs      1 to `batch` pictures; each is told its result before this settles, unless this rejects
+   * @param params    what the task is asked for
+   * @throws {NativeError} If the model itself, or its device, fails
+   */
+  async run(slot: Slot<Params, Output>, jobs: readonly Job<Output>[], params: Params): Promise<void> {
+    const pictures: SlotPicture[] = [];
+    const decoded: Job<Output>[] = [];
+    slot.timings.decode = 0;
+    let files: Job<Output>[] | undefined;
+    for (const job of jobs) {
+      if (job.isSettled) continue;
+      if (!isImage(job.source)) {
+        files ??= [];
+        files.push(job);
+        continue;
+      }
+      try {
+        pictures.push(checked(job.source));
+        decoded.push(job);
+      } catch (error) {
+        job.fail(error);
+      }
+    }
+    if (files !== undefined) {
+      await decodeFiles(slot, files, pictures, decoded);
+      keepUsable(pictures, decoded);
+    }
+    if (pictures.length === 0) return;
+    let size = this.sizeFor(pictures);
+    let preparing = slot.prepare(pictures, size);
+    while (preparing !== undefined) {
+      await preparing;
+      keepUsable(pictures, decoded);
+      if (pictures.length === 0) return;
+      size = this.sizeFor(pictures);
+      preparing = slot.prepare(pictures, size);
+    }
+    const outputs = await this.#outputsOf(slot, pictures, size, params);
+    const { timings } = slot;
+    for (let index = 0; index < decoded.length; index++) {
+      const picture = pictures[index]!;
+      const isShrunk = "sourceWidth" in picture;
+      decoded[index]!.succeed({
+        output: outputs[index]!,
+        width: isShrunk ? picture.sourceWidth : picture.width,
+        height: isShrunk ? picture.sourceHeight : picture.height,
+        timings,
+        damage: "damage" in picture ? picture.damage : undefined,
+      });
+    }
+  }
+
+  /**
+   * Refuse new frames, wait for those that are running, then free everything.
+   *
+   * @param isForced end the runs in flight, where the machine can
+   */
+  async close(isForced = false): Promise<void> {
+    const closing = this.#drain();
+    if (isForced) {
+      this.#isForced = true;
+      for (const slot of this.#backendOf.keys()) slot.interrupt?.();
+    }
+    await closing;
+  }
+
+  /** @throws {ClosedError} If the pipeline does not wait for the run */
+  async #outputsOf(
+    slot: Slot<Params, Output>,
+    pictures: readonly SlotPicture[],
+    size: Size,
+    params: Params,
+  ): Promise<readonly Output[]> {
+    try {
+      if (!this.#isForced) return await slot.run(pictures, size, params);
+    } catch (error) {
+      if (!this.#isForced) throw error;
+    }
+    throw new ClosedError("run a picture", "the model");
+  }
+
+  async #drain(): Promise<void> {
+    // Backends are closed after the slots, each whatever happened to the others.
+    using stack = new DisposableStack();
+    for (const backend of this.backends) stack.defer(() => backend.close());
+    await this.#ring.close();
+  }
+}
+
+/**
+ * The image itself; where a caller without types has left out its format or pitch, with what these then are.
+ *
+ * @throws {ShapeError} If there are fewer bytes than pixels
+ */
+function checked(image: Image): Image {
+  const complete = imageOf(image.data, image);
+  return image.format === complete.format && image.pitchBytes === complete.pitchBytes ? image : complete;
+}
+
+/**
+ * Leave out of a batch, after a wait, the pictures that nobody waits for any more, as their pixels may be somebody else's by
+ * now, and those whose pixels are gone: these are told.
+ */
+function keepUsable<Output>(pictures: SlotPicture[], jobs: Job<Output>[]): void {
+  let kept = 0;
+  for (let index = 0; index < jobs.length; index++) {
+    const job = jobs[index]!;
+    const picture = pictures[index]!;
+    if (job.isSettled) continue;
+    if ("data" in picture && picture.data.length < byteLengthOf(picture)) {
+      job.fail(goneError(picture));
+      continue;
+    }
+    pictures[kept] = picture;
+    jobs[kept] = job;
+    kept += 1;
+  }
+  pictures.length = kept;
+  jobs.length = kept;
+}
+
+function goneError(image: Image): ShapeError {
+  const [needed, found] = [byteLengthOf(image), image.data.length];
+  const hint = "neither transfer nor resize the buffer before the result is there";
+  const text = message("read an image", `its pixels are gone: ${found} of ${needed} bytes are there`, hint);
+  return new ShapeError(text, { tensor: "image", expected: `${needed} bytes`, actual: `${found} bytes` });
+}
+
+/**
+ * Read the files of some jobs side by side, and decode them as one batch; whose file is none is told.
+ *
+ * @throws {CudaError} If the device that decodes has failed for good
+ */
+async function decodeFiles<Params, Output>(
+  slot: Slot<Params, Output>,
+  jobs: readonly Job<Output>[],
+  pictures: SlotPicture[],
+  decoded: Job<Output>[],
+): Promise<void> {
+  const read: SourceBytes[] = [];
+  const waiting: Job<Output>[] = [];
+  const settled = await Promise.allSettled(jobs.map(({ source }) => readSource(source as Exclude<ImageSource, Image>)));
+  for (const [index, result] of settled.entries()) {
+    const job = jobs[index]!;
+    if (result.status === "rejected") job.fail(result.reason);
+    else if (!job.isSettled) {
+      read.push(result.value);
+      waiting.push(job);
+    }
+  }
+  if (read.length === 0) return;
+  const outcomes = await slot.decode(read);
+  for (const outcome of outcomes) {
+    if ("error" in outcome && outcome.error instanceof NativeError && outcome.error.isDeviceLost) throw outcome.error;
+  }
+  for (const [index, outcome] of outcomes.entries()) {
+    if ("error" in outcome) waiting[index]!.fail(outcome.error);
+    else {
+      pictures.push(outcome.picture);
+      decoded.push(waiting[index]!);
+    }
+  }
+}
+
+/**
+ * Pixels of some sources on the host, in memory of the slot unless they were decoded already.
+ *
+ * @throws {ImageError} The first source's that is missing, or no picture
+ */
+export async function hostImages<Params, Output>(
+  slot: Slot<Params, Output>,
+  sources: readonly ImageSource[],
+): Promise<Image[]> {
+  const files: SourceBytes[] = [];
+  for (const source of sources) if (!isImage(source)) files.push(await readSource(source));
+  const decoded = await slot.decodeToHost(files);
+  let next = 0;
+  return sources.map((source) => {
+    if (isImage(source)) return checked(source);
+    const outcome = decoded[next++]!;
+    if ("error" in outcome) throw outcome.error;
+    return outcome.picture;
+  });
+}
+
+/** Run one picture so many times over in one batch. @throws the error of the picture, or of the run */
+async function runBatch<Params, Output>(
+  pipeline: Pipeline<unknown, Params, Output>,
+  slot: Slot<Params, Output>,
+  source: ImageSource,
+  count: number,
+  params: Params,
+): Promise<void> {
+  const failed: unknown[] = [];
+  const job: Job<Output> = {
+    source,
+    isSettled: false,
+    succeed: () => {},
+    fail: (error) => failed.push(error),
+  };
+  await pipeline.run(slot, Array<Job<Output>>(count).fill(job), params);
+  if (failed.length > 0) throw failed[0];
+}
+
+/**
+ * Run each picture alone, and as a whole batch, in every slot. A slot that is at work meanwhile needs it least: it is left
+ * out where another one comes twice in its place.
+ *
+ * @param sources what those to come are like
+ * @throws {ImageError} If one is no picture
+ * @throws {NativeError} If the model, or its device, fails
+ */
+export async function warmUp<Params, Output>(
+  pipeline: Pipeline<unknown, Params, Output>,
+  sources: readonly ImageSource[],
+  params: Params,
+): Promise<void> {
+  const counts = new Set([1, pipeline.batch]);
+  const begun = new Set<Slot<Params, Output>>();
+  const warm = async (slot: Slot<Params, Output>): Promise<void> => {
+    if (begun.has(slot)) return;
+    begun.add(slot);
+    for (const source of sources) {
+      for (const count of counts) await runBatch(pipeline, slot, source, count, params);
+    }
+  };
+  // Asked for at once, so that each of those that are free is given out.
+  await allEnded(Array.from({ length: pipeline.inFlight }, () => pipeline.withSlot(warm)));
+}

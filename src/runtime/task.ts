@@ -1,0 +1,120 @@
+/**
+ * @module Task: what a model's answer means. The contract between tasks, which say what goes into a model and what comes of
+ * its outputs, and accelerators, which run it and know neither boxes nor pictures of pictures.
+ */
+
+import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
+import type { SizeInput } from "../heads/head.ts";
+import type { Size } from "../image/geometry.ts";
+import type { PictureDecodeOptions } from "../image/picture-decoder.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import type { HostTask } from "./host-work.ts";
+
+/** Size of a picture in pixels. */
+export interface PixelSize {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** The input that takes the pictures: [N, channels, height, width] or [N, height, width, channels]. */
+export interface InputForm {
+  readonly name: string;
+  readonly dtype: DType & ("f32" | "f16" | "u8");
+  readonly layout: "NCHW" | "NHWC";
+  readonly channels: number;
+}
+
+/** Shape of the input. @param size in pixels */
+export function inputShape(
+  { layout, channels }: Pick<InputForm, "layout" | "channels">,
+  batch: number,
+  size: Size,
+): number[] {
+  const [width, height] = size;
+  return layout === "NCHW" ? [batch, channels, height, width] : [batch, height, width, channels];
+}
+
+/** A model that an accelerator has opened, before a task has said what it is. */
+export interface OpenedModel {
+  readonly model: ModelInfo;
+  /** For messages. */
+  readonly source: string;
+  /**
+   * What the model declares. Outputs whose axes are open get the shapes they have for one size of the input, where that can
+   * be found out; else they stay open, with a line in the log.
+   *
+   * @param size `undefined` for the model's preferred one
+   */
+  described(size: Size | undefined): Promise<ModelInfo>;
+  /** Ranges of an input that an engine was built for; `undefined` where the model alone limits it. */
+  rangeOf(input: string): { readonly min: Shape; readonly max: Shape } | undefined;
+  /**
+   * The outputs with the shapes they have for one shape of an input; a run on zeros where nothing else tells.
+   *
+   * @throws {NativeError} If the model does not take the shape
+   */
+  outputsFor(input: string, dtype: DType, shape: Shape): Promise<readonly TensorInfo[]>;
+}
+
+/** A model that a task has recognised: everything an accelerator needs to know to run it. */
+export interface TaskModel<ModelSpec, Params, Output> {
+  /** Name of the task. */
+  readonly task: string;
+  readonly recognition: ModelSpec;
+  readonly input: InputForm;
+  /** Further inputs that are filled with the input's own size. */
+  readonly sizeInputs: readonly SizeInput[];
+  /** The outputs that are read; `undefined` for all. */
+  readonly outputs: readonly string[] | undefined;
+  /** How picture files are decoded for it. */
+  readonly decodeOptions: PictureDecodeOptions;
+  /** Rows of a run at most where the model leaves it open; `undefined` for what the accelerator does best. */
+  readonly rows: number | undefined;
+  /** Most pictures of a call that are run as one; `Infinity` for as many as the model takes. */
+  readonly mostPictures: number;
+  /** Size of the input for a picture of no particular size: what is measured and warmed up with. */
+  readonly usualSize: Size;
+  /** Parameters that find nothing in noise: what is measured with. */
+  readonly idleParams: Params;
+  /** Size of the input for pictures that share a run. @param pictures at least one */
+  sizeFor(pictures: readonly PixelSize[]): Size;
+  /** True if two calls may share a run. */
+  sameParams(a: Params, b: Params): boolean;
+  /** What is done around the model where its tensors lie in host memory. */
+  host(): Promise<HostTask<Params, Output>>;
+  /** Likewise in the memory of a device, by its kind, such as `cuda`; the accelerators for it know the type. */
+  readonly device: Readonly<Record<string, () => Promise<unknown>>>;
+}
+
+/** Shapes of an engine: up to so many pictures of such sizes. They count for nothing where the model fixes its own. */
+export interface EngineShapes {
+  readonly batch: { readonly min: number; readonly opt: number; readonly max: number };
+  readonly size: Size | { readonly min: Size; readonly opt: Size; readonly max: Size };
+}
+
+/** A task with what the caller says of the model. */
+export interface Task<ModelSpec, Params, Output> {
+  /** `detect`. */
+  readonly name: string;
+  /** For messages: `load a detector`. */
+  readonly action: string;
+  /**
+   * Say what a model is.
+   *
+   * @throws {ModelError} If it is not one of this task's
+   */
+  recognise(opened: OpenedModel): Promise<TaskModel<ModelSpec, Params, Output>>;
+  /**
+   * Say whether a model is one, without a word in the log, before an engine is built of it. What only the engine can tell is
+   * left to it.
+   *
+   * @throws {ModelError} If it is not one of this task's
+   */
+  check?(opened: OpenedModel): Promise<void>;
+  /**
+   * Shapes that an engine is built for where the model leaves them open.
+   *
+   * @param metadata of the ONNX model
+   */
+  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes;
+}

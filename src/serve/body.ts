@@ -1,0 +1,146 @@
+/** @module RequestBody: the bytes of a request, never more than allowed and never later. */
+
+import { formatBytes, formatDuration } from "../core/units.ts";
+import { refusal } from "./failure.ts";
+
+/** What a body may be. */
+export interface BodyLimits {
+  /** In bytes. */
+  readonly maxBodyBytes: number;
+  /** From the head of the request to the end of the body, in milliseconds. */
+  readonly bodyTimeoutMs: number;
+}
+
+function tooLarge(maxBodyBytes: number): Error {
+  const found = `a body may have at most ${formatBytes(maxBodyBytes)}`;
+  return refusal(413, "body-too-large", found, "send a smaller or more strongly compressed picture");
+}
+
+async function readStream(body: ReadableStream<Uint8Array>, maxBodyBytes: number, hold: BodyHold): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let byteLength = 0;
+  for await (const chunk of body) {
+    byteLength += chunk.length;
+    if (byteLength > maxBodyBytes) throw tooLarge(maxBodyBytes);
+    hold.add(chunk.length);
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, byteLength);
+}
+
+/**
+ * Read the whole body. What comes after a refusal is read and forgotten by Bun, so that the client gets the answer.
+ *
+ * @param hold   counts its bytes: all at once where the head says how many there are, else as they come
+ * @param signal its reason is thrown as soon as it is aborted
+ * @throws {RequestError} 413 if it is too long, by its head or by what comes; 408 if it is too slow; 415 if it is packed;
+ *   429 if there is no room for it
+ * @throws {DOMException} `AbortError` if the client has gone
+ */
+export async function readRequestBody(
+  request: Request,
+  limits: BodyLimits,
+  hold: BodyHold,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const { maxBodyBytes, bodyTimeoutMs } = limits;
+  signal.throwIfAborted();
+  const encoding = request.headers.get("content-encoding");
+  if (encoding !== null && encoding !== "identity") {
+    const found = `the body is packed: Content-Encoding is ${JSON.stringify(encoding)}`;
+    throw refusal(415, "packed-body", found, "send it as it is: pictures are compressed already");
+  }
+  const declared = request.headers.get("content-length");
+  if (declared !== null && Number(declared) > maxBodyBytes) throw tooLarge(maxBodyBytes);
+  if (request.body === null) return new Uint8Array(0);
+  hold.add(declared === null ? 0 : Number(declared));
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    const found = `the body must arrive within ${formatDuration(bodyTimeoutMs)}`;
+    const hint = "send a smaller picture, or look at the connection";
+    reject(refusal(408, "body-too-slow", found, hint, { Connection: "close" }));
+  }, bodyTimeoutMs);
+  const onEnd = (): void => reject(signal.reason);
+  signal.addEventListener("abort", onEnd, { once: true });
+  // With a length in the head Bun's parser takes no more than that.
+  const bytes = declared === null ? readStream(request.body, maxBodyBytes, hold) : request.bytes();
+  // Once the time is up nobody waits for it: that the connection then closes is no news.
+  bytes.catch(() => {});
+  try {
+    return await Promise.race([bytes, late]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onEnd);
+  }
+}
+
+/** Counts the bytes of bodies that are on their way, waiting or worked on. */
+export class BodyBudget {
+  readonly #mostBytes: number;
+  readonly #holds = new Set<BodyHold>();
+  #bytes = 0;
+
+  constructor(mostBytes: number) {
+    this.#mostBytes = mostBytes;
+  }
+
+  /** Bytes that are held. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** A body of no bytes yet. @param giveWay called with the refusal if its bytes are needed for smaller bodies */
+  hold(giveWay: (refusal: Error) => void): BodyHold {
+    const hold = new BodyHold(this, giveWay);
+    this.#holds.add(hold);
+    return hold;
+  }
+
+  /** @internal called by a hold. @throws {RequestError} 429 if there is no room, and no larger body to make some */
+  add(hold: BodyHold, bytes: number): void {
+    hold.bytes += bytes;
+    this.#bytes += bytes;
+    while (this.#bytes > this.#mostBytes) {
+      let largest = hold;
+      for (const other of this.#holds) if (!other.isPinned && other.bytes > largest.bytes) largest = other;
+      const found = `Too many bytes of request bodies are in memory: at most ${formatBytes(this.#mostBytes)}`;
+      const error = refusal(429, "busy", found, "ask again after the time in Retry-After", {
+        "Retry-After": "1",
+        Connection: "close",
+      });
+      this.drop(largest);
+      if (largest === hold) throw error;
+      largest.giveWay(error);
+    }
+  }
+
+  /** @internal called by a hold. */
+  drop(hold: BodyHold): void {
+    if (!this.#holds.delete(hold)) return;
+    this.#bytes -= hold.bytes;
+  }
+}
+
+/** The bytes of one body. Whoever made it releases it. */
+export class BodyHold {
+  readonly #budget: BodyBudget;
+  readonly giveWay: (refusal: Error) => void;
+  bytes = 0;
+  /** True once it is worked on: it stays then. */
+  isPinned = false;
+
+  constructor(budget: BodyBudget, giveWay: (refusal: Error) => void) {
+    this.#budget = budget;
+    this.giveWay = giveWay;
+  }
+
+  /** Count bytes before they are there. @throws {RequestError} 429 if there is no room for them */
+  add(bytes: number): void {
+    this.#budget.add(this, bytes);
+  }
+
+  /** Its bytes are nobody's any more. */
+  release(): void {
+    this.#budget.drop(this);
+  }
+}

@@ -1,0 +1,339 @@
+/** @module GpuPostprocess: decoding and selection of a batch on the device, with their memory, down to the kept rows on the host. */
+
+import type { DeviceTensors, LoadedModel } from "../../accelerators/tensorrt/gpu-model.ts";
+import {
+  type DeviceOutputs,
+  deviceOutput,
+  dtypeCode,
+  FLOATS,
+  KernelLaunch,
+  type LaunchSpec,
+} from "../../accelerators/tensorrt/kernels.ts";
+import { ModelError, message } from "../../core/errors.ts";
+import { Resource } from "../../core/resource.ts";
+import type { DType } from "../../core/tensor.ts";
+import { copyToHost, fill } from "../../cuda/copy.ts";
+import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
+import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
+import type { OnStream } from "../../cuda/stream.ts";
+import type { ModelSpec } from "../../heads/head.ts";
+import { refuseDecoded } from "../../heads/yolox.ts";
+import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
+import { type GpuTables, SELECTION_BYTES } from "./cuda-tables.ts";
+import { type DecodeBatch, decodeLaunches } from "./decode-launches.ts";
+import { assertProbability, MAX_CANDIDATES } from "./nms.ts";
+
+/** From the outputs of a batch to its detections. */
+export class GpuPostprocess extends Resource {
+  /** Most rows it keeps of a picture. */
+  readonly rows: number;
+  readonly #layout: string;
+  readonly #launches: readonly KernelLaunch[];
+  readonly #device: DeviceBuffer<"i32">;
+  readonly #host: PinnedBuffer<"i32">;
+  readonly #reader: DetectionReader;
+  readonly #owned: DisposableStack;
+
+  /**
+   * @param setup where its memory is prepared: to be synchronised before the first frame
+   * @param rows  most rows that are kept of a picture
+   * @throws {ShapeError} If an output has another shape or dtype than the layout's plan says
+   */
+  constructor(
+    model: LoadedModel,
+    recognition: ModelSpec,
+    setup: OnStream,
+    tensors: DeviceTensors,
+    tables: GpuTables,
+    batch: DecodeBatch,
+    rows: number,
+  ) {
+    super(`GpuPostprocess of ${batch.batch}, ${rows} rows`, model.device);
+    this.rows = rows;
+    this.#layout = recognition.layout;
+    this.#owned = new DisposableStack();
+    try {
+      const { device } = model;
+      const sizes = postprocessSizes(recognition, tensors.outputs, batch, rows);
+      const allocate = <T extends DType>(dtype: T, byteLength: number): DeviceBuffer<T> =>
+        this.#owned.use(DeviceBuffer.create(dtype, [byteLength / 4], { device }));
+      this.#device = allocate("i32", sizes.detections);
+      const memory = {
+        keys: allocate("i32", sizes.keys),
+        boxes: allocate("i32", sizes.boxes),
+        classes: allocate("i32", sizes.classes),
+        counters: allocate("i32", sizes.counters),
+        kept: allocate("i32", sizes.kept),
+        detections: this.#device,
+        table: tables.deviceSelection,
+      };
+      fill(memory.counters, 0, setup);
+      fill(this.#device, 0, setup);
+      this.#host = this.#owned.use(PinnedBuffer.create("i32", [sizes.detections / 4], device));
+      this.#reader = new DetectionReader(this.#host.buffer, rows, batch.batch, recognition.extras);
+      this.#launches = postprocessLaunches(recognition, tensors.outputs, batch, memory, rows).map(
+        (spec) => new KernelLaunch(model.kernels, spec),
+      );
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Enqueue decoding and selection. */
+  enqueue(options: OnStream): void {
+    for (const launch of this.#launches) launch.enqueue(options);
+  }
+
+  /** Enqueue the copy of the kept rows to the host. */
+  enqueueCopy(options: OnStream): void {
+    copyToHost(this.#host, this.#device, options);
+  }
+
+  /** Copy one picture's rows out, once the copy has run. @throws {ModelError} If they cannot be what the layout says */
+  read(index: number, block: DetectionBlock): void {
+    this.#reader.read(index, block, this.#layout);
+  }
+
+  protected release(): void {
+    this.#owned.dispose();
+  }
+}
+
+/** Bytes of `struct Counters` in kernels/decode.cuh. */
+const COUNTER_BYTES = 16;
+
+/** Bytes of the device memory that post-processing needs beside the outputs. */
+export interface PostprocessSizes {
+  /** Most candidates of one picture. */
+  readonly capacity: number;
+  readonly keys: number;
+  readonly boxes: number;
+  readonly classes: number;
+  /** To be filled with 0 once; every run leaves it so. */
+  readonly counters: number;
+  readonly kept: number;
+  /** The blocks, and what was gathered behind them: what is copied back to the host. */
+  readonly detections: number;
+}
+
+/** That memory. The table is what {@linkcode NmsOptionsTable} packed. */
+export type PostprocessMemory = Readonly<
+  Record<"keys" | "boxes" | "classes" | "counters" | "kept" | "detections" | "table", DeviceMemory>
+>;
+
+/**
+ * How much memory a batch needs.
+ *
+ * @param rows most rows that are kept of a picture
+ * @throws {ShapeError} If an output has another shape or dtype than the plan says
+ */
+export function postprocessSizes(
+  recognition: Pick<ModelSpec, "plan" | "extras">,
+  outputs: DeviceOutputs,
+  input: DecodeBatch,
+  rows: number,
+): PostprocessSizes {
+  const { capacity } = decodeLaunches(recognition.plan, outputs, input);
+  const { batch } = input;
+  const { extras = [] } = recognition;
+  return {
+    capacity,
+    keys: batch * capacity * 8,
+    boxes: batch * capacity * 16,
+    classes: batch * capacity * 4,
+    counters: batch * COUNTER_BYTES,
+    kept: batch * rows * 16,
+    detections: extraStart(rows, batch, extras, extras.length) * 4,
+  };
+}
+
+/**
+ * The launches, in order.
+ *
+ * @param rows as for {@linkcode postprocessSizes}
+ * @throws {ShapeError} If an output has another shape or dtype than the plan says
+ */
+export function postprocessLaunches(
+  recognition: Pick<ModelSpec, "plan" | "needsNms" | "extras">,
+  outputs: DeviceOutputs,
+  input: DecodeBatch,
+  memory: PostprocessMemory,
+  rows: number,
+): LaunchSpec[] {
+  const { launches, capacity } = decodeLaunches(recognition.plan, outputs, input);
+  const candidates = {
+    keys: memory.keys.pointer,
+    boxes: memory.boxes.pointer,
+    counters: memory.counters.pointer,
+    selection: memory.table.pointer,
+    capacity,
+  };
+  const decoding = launches.map((launch) => ({
+    ...launch,
+    values: { ...launch.values, ...candidates, classes_out: memory.classes.pointer },
+  }));
+  const selecting: LaunchSpec = {
+    module: "select",
+    kernel: "select_detections",
+    config: { grid: [input.batch, 1, 1], block: [1024, 1, 1] },
+    values: {
+      ...candidates,
+      detections: memory.detections.pointer,
+      kept: memory.kept.pointer,
+      classes: memory.classes.pointer,
+      regions: memory.table.pointer + SELECTION_BYTES,
+      rows,
+      words: detectionWords(rows),
+      needs_nms: recognition.needsNms ? 1 : 0,
+      max_candidates: MAX_CANDIDATES,
+      candidates_per_source: candidatesPerSource(recognition.plan),
+    },
+  };
+  const gathering = (recognition.extras ?? []).map((extra, at, all) =>
+    gatherLaunch(extra, outputs, {
+      batch: input.batch,
+      rows,
+      detections: memory.detections.pointer,
+      gathered: memory.detections.pointer + extraStart(rows, input.batch, all, at) * 4,
+    }),
+  );
+  return [...decoding, selecting, ...gathering];
+}
+
+/** Object queries with a sigmoid have a candidate for each of their classes; everything else has one a source. */
+function candidatesPerSource(plan: ModelSpec["plan"]): number {
+  return plan.kind === "queries" && plan.activation === "sigmoid" ? plan.classes : 1;
+}
+
+/** Rows of a block, a warp each. */
+const GATHERED_ROWS = 8;
+
+function gatherLaunch(
+  { output: name, order, channels, first, length }: RowExtra,
+  outputs: DeviceOutputs,
+  to: { readonly batch: number; readonly rows: number; readonly detections: number; readonly gathered: number },
+): LaunchSpec {
+  const { batch, rows } = to;
+  const isPlanar = order === "channel-major";
+  const isFlat = order === "flat";
+  const shape = isFlat ? [-1, channels] : isPlanar ? [batch, channels, -1] : [batch, -1, channels];
+  const output = deviceOutput(outputs, name, FLOATS, shape);
+  const sources = output.shape[isFlat ? 0 : isPlanar ? 2 : 1]!;
+  return {
+    module: "select",
+    kernel: "gather_rows",
+    config: { grid: [Math.ceil(rows / GATHERED_ROWS), batch, 1], block: [32, GATHERED_ROWS, 1] },
+    values: {
+      gathered: to.gathered,
+      detections: to.detections,
+      output: output.pointer,
+      rows,
+      words: detectionWords(rows),
+      dtype: dtypeCode(output),
+      first,
+      length,
+      channel_stride: isPlanar ? sources : 1,
+      source_stride: isPlanar ? 1 : channels,
+      picture_stride: isFlat ? 0 : sources * channels,
+    },
+  };
+}
+
+/** 32-bit words before the rows: count, dropped, fault, the value of the fault. */
+const HEADER_WORDS = 4;
+
+/** Faults as kernels/decode.cuh has them. */
+const FAULT_CLASS = 1;
+const FAULT_GRID = 2;
+const FAULT_BOX = 3;
+
+/** 32-bit words of one picture's block: a header, [rows, 4] boxes, [rows] scores, class ids and sources, to a multiple of 4. */
+export function detectionWords(rows: number): number {
+  return Math.ceil((HEADER_WORDS + rows * 7) / 4) * 4;
+}
+
+/** Where an extra, f32 [batch, rows, length], begins behind the blocks of a batch, in words; that of their number is the end. */
+export function extraStart(
+  rows: number,
+  batch: number,
+  extras: readonly Pick<RowExtra, "length">[],
+  index: number,
+): number {
+  let words = batch * detectionWords(rows);
+  for (let at = 0; at < index; at++) words += Math.ceil((batch * rows * extras[at]!.length) / 4) * 4;
+  return words;
+}
+
+/** Reads what was copied back from the device. The views are made once; a frame copies rows and nothing else. */
+export class DetectionReader {
+  readonly #integers: Int32Array<ArrayBuffer>;
+  readonly #floats: Float32Array<ArrayBuffer>;
+  readonly #rows: number;
+  /** Where each extra of the first picture begins, in words, and its words a picture. */
+  readonly #extras: readonly { readonly start: number; readonly words: number }[];
+
+  /**
+   * @param buffer i32 [batch, words] of the blocks, in page-locked memory
+   * @param rows   rows of each block
+   * @param batch  pictures
+   * @param extras what was gathered, which follows the blocks
+   */
+  constructor(buffer: ArrayBuffer, rows: number, batch: number, extras: readonly Pick<RowExtra, "length">[] = []) {
+    this.#integers = new Int32Array(buffer);
+    this.#floats = new Float32Array(buffer);
+    this.#rows = rows;
+    this.#extras = extras.map(({ length }, at) => ({
+      start: extraStart(rows, batch, extras, at),
+      words: rows * length,
+    }));
+  }
+
+  /**
+   * Copy one picture's kept rows.
+   *
+   * @param block  room for as many rows as were asked for
+   * @param layout for messages: which layout the model was read as
+   * @throws {ModelError} If a class id is no whole number from 0 on, or a score no probability, or a grid is decoded
+   */
+  read(index: number, block: DetectionBlock, layout: string): void {
+    const integers = this.#integers;
+    const floats = this.#floats;
+    const start = index * detectionWords(this.#rows);
+    const count = integers[start]!;
+    block.dropped = integers[start + 1]!;
+    const fault = integers[start + 2]!;
+    if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, layout);
+    if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, layout);
+    block.hasInsideOut = fault === FAULT_BOX;
+    const boxes = start + HEADER_WORDS;
+    const scores = boxes + this.#rows * 4;
+    const classIds = scores + this.#rows;
+    const sources = classIds + this.#rows;
+    if (count > 0) assertProbability(floats[scores]!, layout);
+    for (let at = 0; at < count * 4; at++) block.boxes[at] = floats[boxes + at]!;
+    for (let row = 0; row < count; row++) {
+      block.scores[row] = floats[scores + row]!;
+      block.classIds[row] = integers[classIds + row]!;
+      block.sources[row] = integers[sources + row]!;
+    }
+    for (let extra = 0; extra < this.#extras.length; extra++) {
+      const { start: first, words } = this.#extras[extra]!;
+      const gathered = block.extras[extra]!;
+      const length = (words / this.#rows) * count;
+      for (let at = 0; at < length; at++) gathered[at] = floats[first + index * words + at]!;
+    }
+    block.count = count;
+  }
+}
+
+function refuseClassId(value: number, layout: string): never {
+  throw new ModelError(
+    message(
+      `decode the model's output as layout "${layout}"`,
+      `class ids are whole numbers from 0 on, got ${value}`,
+      "the layout does not fit this model: name another one",
+    ),
+    layout,
+  );
+}

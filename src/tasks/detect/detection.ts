@@ -1,0 +1,59 @@
+/** @module Detection: what a detector hands to its caller. */
+
+import { labelOf } from "../../model/labels.ts";
+import type { DetectionBlock } from "../../model/rows.ts";
+import type { StageTimings } from "../../runtime/backend.ts";
+
+/** A box in source pixels, float: the pixel at the left edge spans 0 to 1. */
+export type Box = readonly [x1: number, y1: number, x2: number, y2: number];
+
+/** One object found in a picture. */
+export interface Detection {
+  /** Name of the class, or `class 7` where the model has no name for it. */
+  readonly label: string;
+  readonly classId: number;
+  /** 0–1. */
+  readonly score: number;
+  readonly box: Box;
+}
+
+/** Milliseconds of each stage, and of the whole from the call to the result. */
+export interface Timing extends Readonly<StageTimings> {
+  readonly total: number;
+}
+
+/** What was found in one picture. */
+export interface DetectionResult {
+  /** Best score first. */
+  readonly detections: readonly Detection[];
+  /** Size of the picture in pixels, after its EXIF orientation. */
+  readonly width: number;
+  readonly height: number;
+  /** Rows the model gave that were left out because a score or a coordinate was NaN. */
+  readonly dropped: number;
+  /**
+   * How many of the detections cannot be right: a score above 1, a box outside the picture, or all of them alike. Then the layout
+   * or the pre-processing is another than assumed; the log says so once.
+   */
+  readonly implausible: number;
+  /** Of the batch the picture was in. */
+  readonly timing: Timing;
+  /** With `damaged: "take"`: why some of the picture's pixels are not those of its file. */
+  readonly damage?: string;
+}
+
+/** Copy the kept rows of a block into objects. */
+export function detectionsOf(block: DetectionBlock, labels: readonly string[]): Detection[] {
+  const detections: Detection[] = new Array(block.count);
+  for (let row = 0; row < block.count; row++) {
+    const classId = block.classIds[row]!;
+    const at = row * 4;
+    detections[row] = {
+      label: labelOf(labels, classId),
+      classId,
+      score: block.scores[row]!,
+      box: [block.boxes[at]!, block.boxes[at + 1]!, block.boxes[at + 2]!, block.boxes[at + 3]!],
+    };
+  }
+  return detections;
+}

@@ -1,0 +1,199 @@
+/** @module Paint: boxes and labels on the pixels of a picture, in place or on a copy. */
+
+import { logger } from "../../core/log.ts";
+import { type Canvas, canvasOf } from "../../image/canvas.ts";
+import { type Colour, classColour, readableOn } from "../../image/class-colour.ts";
+import { drawableText, type GlyphMask, GlyphMasks, LINE_UNITS } from "../../image/glyphs.ts";
+import { type Image, imageOf } from "../../image/image.ts";
+import { tightRgb } from "../../image/nv12.ts";
+import { loadSharp, prepareFonts } from "../../image/sharp.ts";
+
+/** What is drawn of one detection. */
+export interface LabelledBox {
+  readonly label: string;
+  /** 0–1. */
+  readonly score: number;
+  /** x1, y1, x2, y2 in pixels of the picture. */
+  readonly box: readonly [x1: number, y1: number, x2: number, y2: number];
+}
+
+const PIXELS_PER_LINE_WIDTH = 700;
+const PIXELS_PER_UNIT = 1400;
+/** Below this many pixels a grid unit, letters run together. */
+const SMALLEST_UNIT = 1.5;
+/** Room between the text and the edge of its background, in grid units. */
+const MARGIN_UNITS = 1.5;
+/** Size at which the system's fonts have capitals as high as ours. */
+const SYSTEM_FONT_UNITS = 8.4;
+/** Class names whose colours, and whose letters by the system's fonts, are kept. */
+const MOST_LABELS = 4096;
+/** Of a label that the system's fonts draw. */
+const MOST_CHARACTERS = 256;
+
+/** Masks by tenths of a pixel a grid unit: a video has one size. */
+const fonts = new Map<number, GlyphMasks>();
+const colours = new Map<string, readonly [fill: Colour, ink: Colour]>();
+/** Labels that the stroke font has no letters for, by height in tenths of a pixel a grid unit and name. */
+const words = new Map<string, GlyphMask>();
+
+function keep<T>(map: Map<string, T>, key: string, value: T): T {
+  if (map.size >= MOST_LABELS) map.clear();
+  map.set(key, value);
+  return value;
+}
+
+function coloursOf(label: string): readonly [fill: Colour, ink: Colour] {
+  const known = colours.get(label);
+  if (known !== undefined) return known;
+  const fill = classColour(label);
+  return keep(colours, label, [fill, readableOn(fill)]);
+}
+
+function fontOf(tenths: number): GlyphMasks {
+  let font = fonts.get(tenths);
+  if (font === undefined) {
+    font = new GlyphMasks(tenths / 10);
+    fonts.set(tenths, font);
+  }
+  return font;
+}
+
+/** Tenths of a pixel that a grid unit of letters has on a picture of this size. */
+function tenthsOf({ width, height }: { readonly width: number; readonly height: number }): number {
+  const wanted = Math.max(SMALLEST_UNIT, (width + height) / PIXELS_PER_UNIT);
+  const unit = Math.min(wanted, height / (LINE_UNITS + 2 * MARGIN_UNITS));
+  return Math.max(1, Math.round(unit * 10));
+}
+
+function textWidth(text: string, font: GlyphMasks): number {
+  let width = 0;
+  for (const character of text) width += font.of(character).advance;
+  return width;
+}
+
+/** A label on its background, beside the corner at `x`, `y` and always inside the picture. */
+function drawLabel(
+  canvas: Canvas,
+  word: GlyphMask | undefined,
+  text: string,
+  x: number,
+  y: number,
+  [fill, ink]: readonly [Colour, Colour],
+): void {
+  let tenths = tenthsOf(canvas);
+  let margin = Math.max(1, Math.round((MARGIN_UNITS * tenths) / 10));
+  const wordWidth = word?.advance ?? 0;
+  let width = wordWidth + textWidth(text, fontOf(tenths)) + 2 * margin;
+  if (width > canvas.width && word === undefined) {
+    tenths = Math.max(1, Math.floor((tenths * canvas.width) / width));
+    margin = Math.max(1, Math.round((MARGIN_UNITS * tenths) / 10));
+    width = textWidth(text, fontOf(tenths)) + 2 * margin;
+  }
+  const font = fontOf(tenths);
+  const height = Math.ceil((LINE_UNITS * tenths) / 10) + 2 * margin;
+  const left = Math.max(0, Math.min(x, canvas.width - width));
+  const top = y - height >= 0 ? y - height : Math.max(0, Math.min(y, canvas.height - height));
+  canvas.fillRect(left, top, left + width, top + height, fill);
+  if (word !== undefined) canvas.stamp(word, left + margin, top + ((height - word.height) >> 1), ink);
+  let pen = left + margin + wordWidth - font.margin;
+  for (const character of text) {
+    const mask = font.of(character);
+    canvas.stamp(mask, pen, top + margin - font.margin, ink);
+    pen += mask.advance;
+  }
+}
+
+function paintRows(canvas: Canvas, rows: readonly LabelledBox[], wordOf: (label: string) => GlyphMask | undefined) {
+  const { width, height } = canvas;
+  const line = Math.max(1, Math.round((width + height) / PIXELS_PER_LINE_WIDTH));
+  const clamp = (value: number, most: number): number => Math.round(Math.min(Math.max(value, 0), most));
+  // The best scores lie on top.
+  for (const { label, score, box } of [...rows].sort((a, b) => a.score - b.score)) {
+    const x1 = clamp(Math.min(box[0], box[2]), width);
+    const y1 = clamp(Math.min(box[1], box[3]), height);
+    const x2 = clamp(Math.max(box[0], box[2]), width);
+    const y2 = clamp(Math.max(box[1], box[3]), height);
+    if (!(x2 > x1 && y2 > y1)) continue;
+    const pair = coloursOf(label);
+    // The line lies inside the box, so that it is whole at the picture's edge, and leaves a small box open.
+    const edge = Math.max(1, Math.min(line, Math.floor(Math.min(x2 - x1, y2 - y1) / 3)));
+    canvas.fillRect(x1, y1, x2, y1 + edge, pair[0]);
+    canvas.fillRect(x1, y2 - edge, x2, y2, pair[0]);
+    canvas.fillRect(x1, y1, x1 + edge, y2, pair[0]);
+    canvas.fillRect(x2 - edge, y1, x2, y2, pair[0]);
+    const word = wordOf(label);
+    const name = word === undefined ? (drawableText(label) ?? label.replace(/[^\x20-\x7e]/gu, "?")) : "";
+    drawLabel(canvas, word, `${name} ${score.toFixed(2)}`, x1, y1, pair);
+  }
+}
+
+/**
+ * Draw boxes, labels and scores onto the pixels of a picture, in place and at once. Each class has a colour of its own
+ * that depends on its name alone. Characters that are neither Latin letters nor ASCII come out as `?`; `drawDetections`
+ * has the time to draw them by the system's fonts.
+ *
+ * @param image of any format; its pixels are changed
+ * @param rows  boxes may reach outside; one that is wholly outside, or has NaN in it, is left out
+ * @throws {ShapeError} If the image's size, pitch and data do not fit together
+ */
+export function paintDetections(image: Image, rows: readonly LabelledBox[]): void {
+  paintRows(canvasOf(imageOf(image.data, image)), rows, () => undefined);
+}
+
+/** Text for Pango's markup, without the control characters that it has no way to write. */
+function escapeMarkup(text: string): string {
+  return text
+    .replace(/[^\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]/gu, "\ufffd")
+    .replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
+
+/** A label by the system's fonts, as a mask that is as high as its ink. */
+async function makeWord(label: string, tenths: number): Promise<GlyphMask | undefined> {
+  try {
+    await prepareFonts();
+    const sharp = await loadSharp();
+    const font = `sans-serif ${(SYSTEM_FONT_UNITS * tenths) / 10}`;
+    const line = label.replace(/\s+/g, " ").slice(0, MOST_CHARACTERS);
+    const text = { text: escapeMarkup(line), font, dpi: 72 };
+    const { data, info } = await sharp({ text }).extractChannel(0).raw().toBuffer({ resolveWithObject: true });
+    const coverage = new Uint8Array(data.buffer, data.byteOffset, data.length);
+    return { width: info.width, height: info.height, advance: info.width, coverage };
+  } catch (error) {
+    logger.debug(`A label is drawn without the system's fonts: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
+/**
+ * Draw boxes, labels and scores onto a copy of a picture. Each class has a colour of its own that depends on its name
+ * alone. Labels of Latin letters need no font; those of other scripts are drawn by the system's fonts.
+ *
+ * @param image of any format; stays as it is
+ * @param rows  what a detector returned for this picture; boxes may reach outside, and one that is wholly outside, or has
+ *   NaN in it, is left out
+ * @returns RGB with tight rows; `encodeImage` makes a file of it
+ * @throws {ShapeError} If the image's size, pitch and data do not fit together
+ *
+ * @example
+ * ```ts
+ * const { image, detections } = await detector.detect("street.jpg");
+ * await Bun.write("boxes.jpg", await encodeImage(await drawDetections(image, detections)));
+ * ```
+ */
+export async function drawDetections(image: Image, rows: readonly LabelledBox[]): Promise<Image> {
+  const complete = imageOf(image.data, image);
+  const { width, height } = complete;
+  const pixels = tightRgb(complete);
+  const isOwn = pixels.buffer !== complete.data.buffer;
+  const copy = imageOf(isOwn ? pixels : new Uint8Array(pixels), { width, height });
+  const tenths = tenthsOf(complete);
+  const own = new Map<string, GlyphMask>();
+  for (const { label } of rows) {
+    if (own.has(label) || drawableText(label) !== undefined) continue;
+    const key = `${tenths} ${label}`;
+    const word = words.get(key) ?? (await makeWord(label, tenths));
+    if (word !== undefined) own.set(label, keep(words, key, word));
+  }
+  paintRows(canvasOf(copy), rows, (label) => own.get(label));
+  return copy;
+}

@@ -1,0 +1,131 @@
+/** @module Plausibility: kept rows that cannot be right are counted, and the first ones are reported with what they may mean. */
+
+import { ModelError, message } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
+import { layoutInFractions } from "../../heads/fractions.ts";
+import type { Region } from "../../image/geometry.ts";
+import { type DetectionBlock, SURE_SCORE } from "../../model/rows.ts";
+
+/** A probability, with room for the rounding of f16 and of products. */
+const HIGHEST_SCORE = 1.001;
+
+/** One or two rows may be a mistake of the model's, or one object of several classes. */
+const FEWEST_TO_TELL = 3;
+
+const HINT =
+  "the layout or the pre-processing may be another: `bun-tensorrt inspect` shows what is assumed, and how to say otherwise";
+
+/**
+ * Looks at the kept rows of each picture. A row cannot be right if its score is above 1, if its box lies outside the picture,
+ * or if all rows are alike. Keep one for a model: it reports once. Nothing is allocated for a picture.
+ */
+export class PlausibilityGuard {
+  readonly #source: string;
+  #hasReported = false;
+
+  /** @param source the model, for messages */
+  constructor(source: string) {
+    this.#source = source;
+  }
+
+  /**
+   * Count the rows that cannot be right, into `block.implausible`.
+   *
+   * @param block     the kept rows of a picture, best first, in its own pixels and clipped to it
+   * @param placement what they were mapped back by
+   */
+  check(block: DetectionBlock, placement: Region): void {
+    const { boxes, scores, count } = block;
+    block.implausible = 0;
+    if (count === 0) return;
+    let high = 0;
+    while (high < count && scores[high]! > HIGHEST_SCORE) high += 1;
+    let outside = 0;
+    for (let row = high, at = high * 4; row < count; row++, at += 4) {
+      // Rows of score 0 are filling. What is clipped to nothing lay beside the picture.
+      if (scores[row]! > 0 && (boxes[at]! >= boxes[at + 2]! || boxes[at + 1]! >= boxes[at + 3]!)) outside += 1;
+    }
+    block.implausible = high + outside;
+    const isAlike = count >= FEWEST_TO_TELL && scores[0]! > 0 && areAlike(block, placement);
+    if (isAlike) block.implausible = count;
+    if (block.implausible === 0 || this.#hasReported) return;
+    if (high > 0) this.#report(`${high} of ${count} scores of a picture are above 1, up to ${scores[0]}`);
+    else if (isAlike) this.#report(`all ${count} boxes of a picture are alike`);
+    else if (outside >= FEWEST_TO_TELL && outside * 2 >= count) {
+      this.#report(`${outside} of ${count} boxes of a picture lie outside it`);
+    }
+  }
+
+  #report(found: string): void {
+    this.#hasReported = true;
+    logger.warn(`Implausible detections of ${this.#source}: ${found}; ${HINT}`);
+  }
+}
+
+/** True if all rows have one box, and one score, too, unless the box is the whole picture: classes of an object share theirs. */
+function areAlike({ boxes, scores, count }: DetectionBlock, { sourceWidth, sourceHeight }: Region): boolean {
+  const isWhole = boxes[0] === 0 && boxes[1] === 0 && boxes[2] === sourceWidth && boxes[3] === sourceHeight;
+  if (scores[0] !== scores[count - 1] && !isWhole) return false;
+  for (let at = 4; at < count * 4; at++) if (boxes[at] !== boxes[at & 3]) return false;
+  return true;
+}
+
+/** As far as fractions of the input reach, some beyond its edge. */
+const MAX_FRACTION = 1.5;
+
+/** Head of rows whose boxes are centre and size, which look like those of `yolo-end-to-end`. */
+const CENTRED_ROWS = '"rtdetr-ultralytics-rows" where boxes are centre and size';
+
+/** What to read the model as instead. */
+function otherLayout(layout: string): string {
+  const isRows = layout.startsWith("yolo-end-to-end");
+  const other = layoutInFractions(layout);
+  if (other === undefined) return `name ${isRows ? `the layout ${CENTRED_ROWS}` : "another layout"}`;
+  return `name the layout ${JSON.stringify(other)}${isRows ? `, or ${CENTRED_ROWS}` : ""}`;
+}
+
+/**
+ * Refuses boxes that were fractions of the input where a layout has pixels: all of them lie in the input's first pixel then.
+ * And boxes that have another form than the layout's: nothing was found but some that are inside out.
+ * Keep one for a detector's slot: once a box lay elsewhere, only several that do not are refused.
+ */
+export class PixelCheck {
+  #hasPixels = false;
+
+  /**
+   * @param block     the kept rows of a picture, in its own pixels
+   * @param placement what they were mapped back by
+   * @param layout    for messages: which layout the model was read as
+   * @throws {ModelError} If all lie there, and they are several, or the first of which one was sure; or none is left
+   */
+  check(block: DetectionBlock, placement: Region, layout: string): void {
+    const { boxes, scores, count } = block;
+    if (count === 0 && block.hasInsideOut && !this.#hasPixels) refuseInsideOut(layout);
+    if (count === 0 || !this.#isToBeLookedAt(scores, count)) return;
+    const { padX, padY, scaleX, scaleY } = placement;
+    // What lies beside the picture is at its edge.
+    const right = Math.max(0, (MAX_FRACTION - padX) / scaleX);
+    const bottom = Math.max(0, (MAX_FRACTION - padY) / scaleY);
+    for (let at = 0; at < count * 4; at += 2) {
+      if (boxes[at]! > right || boxes[at + 1]! > bottom) {
+        this.#hasPixels = true;
+        return;
+      }
+    }
+    const found = `boxes are in pixels of the input: ${count === 1 ? "the only one lies" : `all ${count} lie`} in its first one`;
+    const hint = `the model gives fractions of the input: ${otherLayout(layout)}, or export it with boxes in pixels`;
+    throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
+  }
+
+  /** Empty rows, as Ultralytics' `nms=True` pads with, are kept where the threshold is 0: they are no boxes of anything. */
+  #isToBeLookedAt(scores: Float32Array, count: number): boolean {
+    if (count >= FEWEST_TO_TELL && scores[FEWEST_TO_TELL - 1]! > 0) return true;
+    return !this.#hasPixels && scores[0]! >= SURE_SCORE;
+  }
+}
+
+function refuseInsideOut(layout: string): never {
+  const found = "the right side of a box comes behind its left one: all that it found are inside out";
+  const hint = `the numbers of its boxes may be others, such as centre and size: ${otherLayout(layout)}`;
+  throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
+}

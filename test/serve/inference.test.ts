@@ -217,8 +217,8 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
   const image = { ...IMAGE, data: [WHITE_JPEG.toString("base64")] };
   const pixels = { name: "pixels", datatype: "UINT8", shape: [1, 1, 3], data: [1, 2, 3] };
   const cases: readonly (readonly [status: number, text: string, body: unknown, header?: string])[] = [
-    [400, "the body is no JSON", "{"],
-    [400, "the body is no JSON", ""],
+    [400, "body is no JSON", "{"],
+    [400, "body is no JSON", ""],
     [400, "inputs is refused", {}],
     [400, "inputs is refused", { inputs: [] }],
     [400, "inputs.0.shape.0 is refused", { inputs: [{ ...image, shape: [-1] }] }],

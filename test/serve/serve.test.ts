@@ -85,7 +85,7 @@ test("POST /detect refuses wrong options with 400, and says which", async () => 
     expect(response.status).toBe(400);
     const { error } = (await response.json()) as { error: { code: string; message: string; hint: string } };
     expect(error.code).toBe("invalid-option");
-    expect(error.message).toContain("Cannot detect as");
+    expect(error.message).toContain("Cannot detect: ");
     expect(error.hint).toContain(hint);
   }
 });

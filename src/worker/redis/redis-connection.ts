@@ -31,19 +31,53 @@ function connectionError(address: RedisAddress, found: string, cause?: unknown):
   return new RedisError(text, "CONNECTION", cause === undefined ? {} : { cause });
 }
 
-/** A command in RESP: bytes as they are, and in one piece what is between them. */
-function encode(name: string, args: readonly (string | Uint8Array)[]): Uint8Array[] {
-  const parts: Uint8Array[] = [];
-  let text = `*${args.length + 1}\r\n$${name.length}\r\n${name}\r\n`;
-  for (const arg of args) {
-    if (typeof arg === "string") text += `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`;
-    else {
-      parts.push(Buffer.from(`${text}$${arg.length}\r\n`), arg);
-      text = "\r\n";
-    }
+/** Bytes that are kept for commands between writes. */
+const OUTBOX_BYTES = 65_536;
+
+/** Commands in RESP that are still to be sent. */
+class Outbox {
+  #bytes = Buffer.allocUnsafeSlow(OUTBOX_BYTES);
+  #length = 0;
+
+  get isEmpty(): boolean {
+    return this.#length === 0;
   }
-  parts.push(Buffer.from(text));
-  return parts;
+
+  add(name: string, args: readonly (string | Uint8Array)[]): void {
+    let text = `*${args.length + 1}\r\n$${name.length}\r\n${name}\r\n`;
+    for (const arg of args) {
+      if (typeof arg === "string") text += `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`;
+      else {
+        this.#addText(`${text}$${arg.length}\r\n`);
+        this.#reserve(arg.length);
+        this.#bytes.set(arg, this.#length);
+        this.#length += arg.length;
+        text = "\r\n";
+      }
+    }
+    this.#addText(text);
+  }
+
+  /** @param write takes what it can of the bytes, and tells how many those were */
+  flush(write: (bytes: Uint8Array) => number): void {
+    const written = Math.max(0, write(this.#bytes.subarray(0, this.#length)));
+    this.#bytes.copyWithin(0, written, this.#length);
+    this.#length -= written;
+    if (this.#length === 0 && this.#bytes.length > OUTBOX_BYTES) this.#bytes = Buffer.allocUnsafeSlow(OUTBOX_BYTES);
+  }
+
+  #addText(text: string): void {
+    // No character of UTF-16 takes more than three bytes in UTF-8.
+    this.#reserve(3 * text.length);
+    this.#length += this.#bytes.write(text, this.#length);
+  }
+
+  #reserve(more: number): void {
+    if (this.#length + more <= this.#bytes.length) return;
+    const longer = Buffer.allocUnsafeSlow(2 * (this.#length + more));
+    this.#bytes.copy(longer, 0, 0, this.#length);
+    this.#bytes = longer;
+  }
 }
 
 /** One connection. Commands are answered in order. Its owner closes it. */
@@ -53,8 +87,7 @@ export class RedisConnection {
   readonly #waiting: Waiting[] = [];
   readonly #parser = new RespParser((reply) => this.#settle(reply));
   #socket: Socket | undefined;
-  /** What the socket has not taken yet. */
-  #unsent: Uint8Array[] = [];
+  readonly #outbox = new Outbox();
   #fault: RedisError | undefined;
   #firstByteAt = 0;
   #receiveMs = 0;
@@ -112,7 +145,9 @@ export class RedisConnection {
       const limit = blockMs + this.#timeoutMs;
       const timer = setTimeout(() => this.#fail(`it did not answer ${name} within ${limit} ms`), limit);
       this.#waiting.push({ resolve, reject, timer });
-      this.#send(encode(name, args));
+      // Commands of one turn are sent together.
+      if (this.#outbox.isEmpty) queueMicrotask(() => this.#flush());
+      this.#outbox.add(name, args);
     });
     if (!(reply instanceof RedisError)) return reply;
     // It has become a replica of another: its name may lead to that one by now.
@@ -168,17 +203,9 @@ export class RedisConnection {
     return promise;
   }
 
-  /** Commands of one turn are sent together. */
-  #send(parts: readonly Uint8Array[]): void {
-    if (this.#unsent.length === 0) queueMicrotask(() => this.#flush());
-    this.#unsent.push(...parts);
-  }
-
   #flush(): void {
-    if (this.#unsent.length === 0 || this.#socket === undefined) return;
-    const bytes = this.#unsent.length === 1 ? this.#unsent[0]! : Buffer.concat(this.#unsent);
-    const written = Math.max(0, this.#socket.write(bytes));
-    this.#unsent = written === bytes.length ? [] : [bytes.subarray(written)];
+    const socket = this.#socket;
+    if (!this.#outbox.isEmpty && socket !== undefined) this.#outbox.flush((bytes) => socket.write(bytes));
   }
 
   #receive(chunk: Buffer): void {

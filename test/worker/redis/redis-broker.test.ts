@@ -1,10 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { RedisClient } from "bun";
 import { RedisError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
 import type { Destination, StreamEntry } from "../../../src/worker/broker.ts";
 import { redisAddress } from "../../../src/worker/redis/redis-address.ts";
 import { RedisBroker, type RedisBrokerOptions } from "../../../src/worker/redis/redis-broker.ts";
+import { RedisConnection } from "../../../src/worker/redis/redis-connection.ts";
 import { anyRedis, isRedisMissing, isRedisUnreachable, RedisServer } from "../../support/redis-server.ts";
 import { ScriptedRedis } from "../../support/scripted-redis.ts";
 
@@ -105,13 +109,21 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
     const [entry] = await broker.read({ count: 1, blockMs: 0 });
     await silence(stream);
     const { entries } = await other.claim(1);
-    expect(await broker.answer(entry!, [["a", BYTES]], to(stream))).toBe(true);
+    // More than a socket takes at once.
+    const many = Buffer.concat(Array.from({ length: 200 }, () => BYTES));
+    const fields: [string, string | Uint8Array][] = [
+      ["ä", BYTES],
+      ["b", many],
+      ["c", "€"],
+    ];
+    expect(await broker.answer(entry!, fields, to(stream))).toBe(true);
     expect(await other.answer(entries[0]!, [["a", "late"]], to(stream))).toBe(false);
     expect(await client.send("XLEN", [`${stream}:out`])).toBe(1);
     expect(await broker.lag()).toEqual([{ stream, unread: 0, pending: 0 }]);
-    const script = "local e=redis.call('XRANGE',KEYS[1],'-','+') return redis.sha1hex(e[1][2][2])";
-    expect(await client.send("EVAL", [script, "1", `${stream}:out`])).toBe(
-      new Bun.CryptoHasher("sha1").update(BYTES).digest("hex"),
+    const script =
+      "local e=redis.call('XRANGE',KEYS[1],'-','+')[1][2] for i=1,6 do e[i]=redis.sha1hex(e[i]) end return e";
+    expect(await client.send("EVAL", [script, "1", `${stream}:out`])).toEqual(
+      fields.flat().map((value) => new Bun.CryptoHasher("sha1").update(value).digest("hex")),
     );
   });
 
@@ -504,3 +516,30 @@ test("claim() of Redis 6.2, which does not name what was trimmed, strikes it off
   expect((await broker.claim(1)).lost).toBe(1);
   await broker.close();
 });
+
+test.skipIf(Bun.which("openssl") === null)(
+  "a certificate that is not accepted is named, as openssl is there",
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-redis-tls-"));
+    const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+    const words = [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:prime256v1",
+      "-nodes",
+      "-subj",
+      "/CN=x",
+    ];
+    Bun.spawnSync(["openssl", ...words, "-out", cert, "-keyout", key]);
+    const tls = { cert: Bun.file(cert), key: Bun.file(key) };
+    const server = Bun.listen({ hostname: "127.0.0.1", port: 0, tls, socket: { data() {} } });
+    const address = redisAddress(`rediss://127.0.0.1:${server.port}`);
+    const opening = RedisConnection.open(address, { timeoutMs: 3_000, name: "test" });
+    await expect(opening).rejects.toThrow("its certificate is not accepted: self signed certificate");
+    server.stop(true);
+    rmSync(folder, { recursive: true });
+  },
+);

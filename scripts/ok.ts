@@ -1,31 +1,39 @@
 /**
  * @module The whole gate in one command, `bun run ok`: format and lint, types, generated files, tests; ends with the counts.
  *
+ * What does not need the other's work runs side by side: format, lint and types beside the generated files, and test files in
+ * as many processes as keep all cores busy while some of them wait. The tests that share a GPU take turns, after the others.
+ *
  * What is generated (PTX, the shim) is made anew with pinned compilers from Python's registry and compared byte by byte,
  * and TensorRT-RTX, which builds engines without a GPU, is fetched for the tests. Without pip these steps are left out by
  * name, and the tests that need them skip.
  */
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 
 const root = join(import.meta.dir, "..");
 const report = mkdtempSync(join(tmpdir(), "bun-tensorrt-ok-"));
-const junit = join(report, "junit.xml");
+/** Of the tests that need no GPU, and of those that do. */
+const reports = [join(report, "tests.xml"), join(report, "gpu.xml")] as const;
 
 /** A busy machine is slow, not wrong: only what hangs runs into it. Bun's own 5 s are for machines that do nothing else. */
 const TIMEOUT = "--timeout=120000";
+const GPU_TESTS = "test/gpu/**";
 
-type Step = readonly [name: string, ...command: string[]];
+interface Step {
+  readonly name: string;
+  readonly command: readonly string[];
+}
 
 /** Steps that install compilers and libraries with pip. */
 const PYTHON_STEPS: readonly Step[] = [
-  ["CUDA wheels", process.execPath, "scripts/cuda-wheels.ts"],
-  ["TensorRT-RTX", process.execPath, "scripts/test-libraries.ts", "rtx"],
-  ["generated PTX", process.execPath, "scripts/kernels.ts", "--check"],
-  ["generated shim", process.execPath, "scripts/shim.ts", "--check"],
-  ["generated messages", process.execPath, "scripts/proto.ts", "--check"],
+  { name: "CUDA wheels", command: [process.execPath, "scripts/cuda-wheels.ts"] },
+  { name: "TensorRT-RTX", command: [process.execPath, "scripts/test-libraries.ts", "rtx"] },
+  { name: "generated PTX", command: [process.execPath, "scripts/kernels.ts", "--check"] },
+  { name: "generated shim", command: [process.execPath, "scripts/shim.ts", "--check"] },
+  { name: "generated messages", command: [process.execPath, "scripts/proto.ts", "--check"] },
 ];
 
 /** Debian's Python comes without pip and venv until their packages are installed. */
@@ -35,42 +43,77 @@ function hasPip(): boolean {
   return Bun.spawnSync(["python3", "-c", program], { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
 }
 
+/** Test files at a time: many of them wait for a child, a server or a clock. */
+const WORKERS = Math.min(8, Math.ceil(availableParallelism() * 1.5));
+
+function tests(junit: string, ...words: readonly string[]): readonly string[] {
+  return [process.execPath, "test", TIMEOUT, "--reporter=junit", `--reporter-outfile=${junit}`, ...words];
+}
+
 const isPipThere = hasPip();
-const steps: readonly Step[] = [
-  ["format and lint", process.execPath, "x", "biome", "check", "."],
-  ["types", process.execPath, "x", "tsc"],
-  ...(isPipThere ? PYTHON_STEPS : []),
-  ["tests", process.execPath, "test", TIMEOUT, "--reporter=junit", `--reporter-outfile=${junit}`],
+/** The chains of a stage run side by side, the steps of a chain one after the other. */
+const stages: readonly (readonly (readonly Step[])[])[] = [
+  [
+    [
+      { name: "format and lint", command: [process.execPath, "x", "biome", "check", "."] },
+      { name: "types", command: [process.execPath, "x", "tsc"] },
+    ],
+    isPipThere ? PYTHON_STEPS : [],
+  ],
+  [
+    [
+      {
+        name: "tests",
+        command: tests(reports[0], `--parallel=${WORKERS}`, "--no-isolate", `--path-ignore-patterns=${GPU_TESTS}`),
+      },
+    ],
+  ],
+  [[{ name: "tests on a GPU", command: tests(reports[1], "test/gpu") }]],
 ];
 
-/** Sum an attribute over the report's top-level element; 0 when the tests did not get so far. */
+/** Sum an attribute over the reports' top-level elements; 0 where the tests did not get so far. */
 function count(attribute: string): number {
-  try {
+  let sum = 0;
+  for (const junit of reports) {
+    if (!existsSync(junit)) continue;
     const match = /<testsuites[^>]*>/.exec(readFileSync(junit, "utf8"));
-    return Number(new RegExp(`\\b${attribute}="(\\d+)"`).exec(match?.[0] ?? "")?.[1] ?? 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return 0;
-    throw error;
+    sum += Number(new RegExp(`\\b${attribute}="(\\d+)"`).exec(match?.[0] ?? "")?.[1] ?? 0);
   }
+  return sum;
+}
+
+/** Runs a step. Where others run beside it, what it says comes in one piece. @returns whether it went well */
+async function runStep({ name, command }: Step, isAlone: boolean): Promise<boolean> {
+  const title = `\n== ${name}: ${command.slice(1).join(" ")}`;
+  if (isAlone) console.log(title);
+  const output = isAlone ? "inherit" : "pipe";
+  const child = Bun.spawn([...command], { cwd: root, stdio: ["ignore", output, output] });
+  if (!isAlone) {
+    const read = async (stream: unknown) => await new Response(stream as ReadableStream).text();
+    const [text, errors] = await Promise.all([read(child.stdout), read(child.stderr)]);
+    console.log(`${title}\n${text}${errors}`.trimEnd());
+  }
+  const code = await child.exited;
+  if (code !== 0) console.log(`== ${name}: failed with exit code ${code}`);
+  return code === 0;
 }
 
 let failedSteps = 0;
-if (!hasPip())
-  console.log(`left out, as there is no Python with pip and venv: ${PYTHON_STEPS.map(([name]) => name).join(", ")}`);
-for (const [name, ...command] of steps) {
-  console.log(`\n== ${name}: ${command.slice(1).join(" ")}`);
-  const child = Bun.spawnSync(command, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
-  if (child.exitCode !== 0) {
-    console.log(`== ${name}: failed with exit code ${child.exitCode}`);
-    failedSteps += 1;
-  }
+if (!isPipThere)
+  console.log(`left out, as there is no Python with pip and venv: ${PYTHON_STEPS.map(({ name }) => name).join(", ")}`);
+for (const chains of stages) {
+  const isAlone = chains.length === 1;
+  const runChain = async (steps: readonly Step[]): Promise<void> => {
+    for (const step of steps) if (!(await runStep(step, isAlone))) failedSteps += 1;
+  };
+  await Promise.all(chains.map(runChain));
 }
 
-const tests = count("tests");
+const testCount = count("tests");
 const failures = count("failures");
 const skipped = count("skipped");
 rmSync(report, { recursive: true });
 // A gate that fails without a failing test (lint, types, a crash of the runner) counts as one failure.
 const failed = Math.max(failures, failedSteps);
-console.log(`\n${tests - failures - skipped} passed, ${failed} failed, ${skipped} skipped`);
-process.exit(failedSteps === 0 && tests > 0 ? 0 : 1);
+console.log(`\n${testCount - failures - skipped} passed, ${failed} failed, ${skipped} skipped`);
+process.exit(failedSteps === 0 && testCount > 0 ? 0 : 1);

@@ -9,7 +9,7 @@ import { paintOf } from "../../src/cli/terminal.ts";
 import { LibraryLoadError } from "../../src/core/errors.ts";
 import { RTX, testLibrary } from "../support/tensorrt.ts";
 import { isFfmpegMissing } from "../support/videos.ts";
-import { runCli } from "./run-cli.ts";
+import { runProcess } from "./run-cli.ts";
 
 test("driverVersion() is read out of the text the kernel module gives", () => {
   expect(
@@ -110,7 +110,7 @@ interface Report {
 }
 
 async function doctor(env: Readonly<Record<string, string>>): Promise<Report> {
-  const { code, output, errors } = await runCli(["doctor", "--json"], { env });
+  const { code, output, errors } = await runProcess(["doctor", "--json"], { env });
   const findings: { name: string; state: string; found: string }[] = JSON.parse(output);
   return { code, errors, findings: new Map(findings.map((finding) => [finding.name, finding])) };
 }

@@ -419,13 +419,16 @@ test("Detector.close({ force }) ends runs that never end, and refuses what waits
 });
 
 test("an aborted picture does not end the run of those beside it", async () => {
-  await using detector = await Detector.load(toyDetector(), { backend: "cpu", inFlight: 1, batch: 2 });
+  const model = toyDetector({ isEndless: true });
+  const detector = await Detector.load(model, { backend: "cpu", inFlight: 1, batch: 2 });
   const abort = new AbortController();
   const aborted = detector.detect(white, { signal: abort.signal }).catch((error: unknown) => error);
-  const kept = detector.detect(white);
-  // The run has begun by then, on a thread of its own, and is told of at the end of this turn at the earliest.
-  await Promise.resolve();
+  const kept = detector.detect(white).catch((error: unknown) => error);
+  await Bun.sleep(20);
   abort.abort();
   expect(await aborted).toBe(abort.signal.reason);
-  expect((await kept).detections).toHaveLength(3);
+  // A run that is told to end does so within milliseconds; this one goes on until the detector is closed.
+  await Bun.sleep(50);
+  await detector.close({ force: true });
+  expect(await kept).toBeInstanceOf(ClosedError);
 });

@@ -66,6 +66,7 @@ export function parseInferenceJson(text: string): InferenceJson {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  const where = issue.path.join(".").slice(0, SHOWN_CHARACTERS) || "the request";
+  const path = issue.path.join(".").slice(0, SHOWN_CHARACTERS);
+  const where = path === "" ? "the request" : JSON.stringify(path);
   throw badInference(`${where} is refused: ${issue.message}`, "GET /v2/models/NAME");
 }

@@ -8,8 +8,9 @@ import { WHITE_JPEG } from "../support/serving.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const CLIENTS = 50;
-const WARM_UP_MS = 2000;
-const LOAD_MS = 4000;
+const WARM_UP_MS = 1500;
+const LOAD_MS = 2500;
+const MOST_GROWTH = 48 * 2 ** 20;
 
 test("50 clients, good and bad ones, are all answered rightly, by a server whose memory stays flat", async () => {
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-load-"));
@@ -28,11 +29,10 @@ test("50 clients, good and bad ones, are all answered rightly, by a server whose
     const before = await memory();
     const { answers, faults } = await load(url, cases, CLIENTS, LOAD_MS);
     expect([...warm.faults, ...faults]).toEqual([]);
-    for (const { name, expected } of cases) {
-      const seen = [...answers.keys()].filter((one) => one.startsWith(`${name} `));
-      expect([name, seen.includes(`${name} ${expected[0] ?? "gone"}`)]).toEqual([name, true]);
-    }
-    expect((await memory()) - before).toBeLessThan(48 * 2 ** 20);
+    for (const { name, expected } of cases) expect([...answers.keys()]).toContain(`${name} ${expected[0] ?? "gone"}`);
+    // What is in use when the last client has gone may be collected a little later.
+    for (let turn = 0; turn < 50 && (await memory()) - before >= MOST_GROWTH; turn++) await Bun.sleep(100);
+    expect((await memory()) - before).toBeLessThan(MOST_GROWTH);
 
     // Nothing is left of it: nobody waits, and the next request is answered.
     expect((await fetch(new URL("/detect", url), { method: "POST", body: WHITE_JPEG })).status).toBe(200);

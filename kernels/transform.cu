@@ -10,7 +10,7 @@
 // width, height  of a tile in source pixels
 //
 // Launch: block (32, 8), grid (ceil(columns / 32), ceil(rows / 8), N) over the pixels of the tensor.
-// Tolerance: none. The CPU's bits: src/tasks/image/host-image.ts, tile-placer.ts and cubic-rows.ts.
+// Tolerance: none. The CPU's bits: src/image/preprocessor.ts; src/tasks/image/tile-placer.ts and cubic-rows.ts.
 
 #include "common.cuh"
 
@@ -44,7 +44,7 @@ __device__ __forceinline__ void store(float *output, u64 at, float value) { outp
 __device__ __forceinline__ void store(f16 *output, u64 at, float value) { output[at] = to_f16(value); }
 __device__ __forceinline__ void store(u8 *output, u64 at, float value) { output[at] = to_level(value); }
 
-// sourceIndex of src/tasks/image/tile-grid.ts.
+// sourceIndex of src/image/geometry.ts.
 __device__ __forceinline__ int source_index(int at, int length, int reflect) {
   if (at >= 0 && at < length) return at;
   if (!reflect || length == 1) return at < 0 ? 0 : length - 1;

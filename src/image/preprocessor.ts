@@ -157,7 +157,7 @@ export class Preprocessor {
       first: 0,
       second: 0,
       third: 0,
-      step: preprocessing.layout === "NCHW" && preprocessing.colour !== "luma" ? 1 : 3,
+      step: preprocessing.layout === "NCHW" || preprocessing.colour === "luma" ? 1 : 3,
       touched: 0,
       table: this.#table,
     };
@@ -290,37 +290,46 @@ export class Preprocessor {
   }
 
   /** Write the luma of the resized picture, by way of its levels in R, G, B. */
-  #fillLuma({ resizer, staging }: PreprocessPlan, region: Region, image: Image, data: InputArray, start: number): void {
+  #fillLuma(
+    { resizer, staging, staged }: PreprocessPlan,
+    region: Region,
+    image: Image,
+    data: InputArray,
+    start: number,
+  ): void {
     const { inputWidth, left, top, bottom } = region;
     const target = this.#target;
     const isSwapped = image.format === "BGR";
     target.table = LEVELS;
     target.output = staging;
-    target.first = isSwapped ? 2 : 0;
-    target.second = 1;
-    target.third = 2 - target.first;
+    const width = staging.length / 3;
+    target.first = isSwapped ? 2 * width : 0;
+    target.second = width;
+    target.third = 2 * width - target.first;
+    const luma = staged[0]!.subarray(0, width);
     // A plain u8 store would drop the fraction of a luma and wrap around.
     const output = data instanceof Uint8Array ? new Uint8ClampedArray(data.buffer, data.byteOffset, data.length) : data;
     resizer.begin(image, region);
     for (let y = top; y < bottom; y++) {
       resizer.store(image, y - top, target);
-      storeLuma(staging, this.#lumaLine, output, start + y * inputWidth + left);
+      const to = start + y * inputWidth + left;
+      if (output instanceof Float32Array) {
+        storeLuma(staging, this.#lumaLine, output, to);
+      } else {
+        storeLuma(staging, this.#lumaLine, staging, 0);
+        output.set(luma, to);
+      }
     }
   }
 }
 
-/** Store the luma of levels. @param levels f32 [width, 3]: red, green, blue */
-function storeLuma(
-  levels: Float32Array,
-  { slope, offset }: Line,
-  output: InputArray | Uint8ClampedArray,
-  to: number,
-): void {
+/** Store the luma of levels. @param levels f32 [3, width]: red, green, blue; `output` may be the same */
+function storeLuma(levels: Float32Array, { slope, offset }: Line, output: Float32Array, to: number): void {
   const { red, green, blue } = LUMA_WEIGHTS;
-  const { length } = levels;
-  for (let k = 0, at = to; k < length; k += 3, at++) {
-    const luma = levels[k]! * red + levels[k + 1]! * green + levels[k + 2]! * blue;
-    output[at] = Math.fround(Math.fround(luma * slope) + offset);
+  const width = levels.length / 3;
+  for (let x = 0; x < width; x++) {
+    const luma = levels[x]! * red + levels[x + width]! * green + levels[x + 2 * width]! * blue;
+    output[to + x] = Math.fround(Math.fround(luma * slope) + offset);
   }
 }
 

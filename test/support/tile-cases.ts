@@ -1,10 +1,10 @@
 /** @module Tile cases: pictures, tiles and tensors that the kernels of kernels/transform.cu are compared with the CPU on. */
 
 import { allocate, bytesPerElement, createTensor, type DType, type Tensor, viewOf } from "../../src/core/tensor.ts";
+import { placeTile } from "../../src/image/geometry.ts";
 import type { PackedImage, PixelFormat } from "../../src/image/image.ts";
 import { levelTable } from "../../src/image/preprocessing.ts";
-import type { InputTensor } from "../../src/image/preprocessor.ts";
-import { TilePicker } from "../../src/tasks/image/host-image.ts";
+import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
 import {
   type ImageModelSpec,
   normalisation,
@@ -12,6 +12,7 @@ import {
   type PixelRange,
   type PixelTensor,
   pixelShape,
+  tilePreprocessing,
 } from "../../src/tasks/image/image-recognition.ts";
 import { packFrame, packTile, TILE_BYTES } from "../../src/tasks/image/picture-memory.ts";
 import { type Padding, type Tile, tileGrid } from "../../src/tasks/image/tile-grid.ts";
@@ -109,10 +110,10 @@ function tileCase(
   const large = [size[0] * scale, size[1] * scale] as const;
   const made = noise(forms.output.dtype, pixelShape(forms.output, tiles.length, large), range, turn);
   const placed = noiseImage(image.width * scale, image.height * scale, image.format, 5);
-  const picker = new TilePicker(forms.input, padding);
+  const preprocessor = new Preprocessor(tilePreprocessing(forms.input));
   const placer = new TilePlacer(forms.output, scale);
   for (const [index, tile] of tiles.entries()) {
-    picker.pick(image, size, tile.x, tile.y, picked, index);
+    preprocessor.run(image, picked, index, placeTile([image.width, image.height], tile.x, tile.y, size, padding));
     placer.place(made, index, size, tile, image, placed);
   }
   const { input, output } = forms;

@@ -263,6 +263,12 @@ export function levelLine({ scale, mean, std }: Pick<PixelTensor, "scale" | "mea
   return { slope: Math.fround(std[channel]! / scale), offset: Math.fround(mean[channel]! / scale) };
 }
 
+/** What is done to tiles, whose pixels are taken as they are, on their way into an input. */
+export function tilePreprocessing({ layout, dtype, scale, mean, std, channels }: PixelTensor): Preprocessing {
+  const colour = channels === "grey" ? "luma" : channels;
+  return { fit: "stretch", resize: "bilinear", colour, layout, dtype, scale, mean, std, pad: [0, 0, 0] };
+}
+
 /** What a model makes of pictures, and how they are cut for it. */
 export interface TiledImageSpec extends ImageModelSpec {
   readonly tiling: TileRules;

@@ -1,10 +1,10 @@
 /** @module TileGrid: the tiles a picture is cut into, and which part of each is kept. */
 
 import { message, ShapeError } from "../../core/errors.ts";
-import type { Size } from "../../image/geometry.ts";
+import type { Edge, Size } from "../../image/geometry.ts";
 
 /** What lies beyond the picture's edges: its last pixel again, or the picture mirrored at that pixel. */
-export type Padding = "replicate" | "reflect";
+export type Padding = Exclude<Edge, "pad">;
 
 /**
  * One tile, in source pixels. Its first pixel is (x, y); the model's size of pixels from there is run. Of what comes out,
@@ -129,17 +129,4 @@ export function tileGrid(width: number, height: number, rules: TileRules): TileG
     })),
   );
   return { size: [tileWidth, tileHeight], tiles };
-}
-
-/**
- * The pixel of the picture that stands at a place within or beyond it, along one axis.
- *
- * @param length of the axis in pixels, at least 1
- */
-export function sourceIndex(at: number, length: number, padding: Padding): number {
-  if (at >= 0 && at < length) return at;
-  if (padding === "replicate" || length === 1) return at < 0 ? 0 : length - 1;
-  const period = 2 * (length - 1);
-  const phase = ((at % period) + period) % period;
-  return phase < length ? phase : period - phase;
 }

@@ -83,7 +83,7 @@ test("PictureTable writes where the kernels of pre-processing read", () => {
 });
 
 test("NmsOptionsTable writes where kernels/decode.cuh and select.cu read", () => {
-  const selection = offsetsOf("decode.cuh", "NmsOptions");
+  const selection = offsetsOf("decode.cuh", "Selection");
   const placement = offsetsOf("select.cu", "Region");
   expect(placement.get("end")).toBe(REGION_BYTES);
   const buffer = new ArrayBuffer(NmsOptionsTable.byteLength(2));

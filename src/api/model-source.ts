@@ -21,7 +21,7 @@ function pathOf(url: URL | null, text: string): string {
   };
   if (url === null) return refuse(`it is no valid URL: ${JSON.stringify(text)}`, "give the path of the file");
   if (url.protocol !== "file:") {
-    return refuse(`the scheme must be file, got ${url.protocol}//`, "download it and give the path or the bytes");
+    return refuse(`the scheme must be file:, got ${url.protocol}//`, "download it and give the path or the bytes");
   }
   try {
     return fileURLToPath(url);

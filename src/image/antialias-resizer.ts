@@ -1,6 +1,6 @@
 /** @module Antialias resizer: rows of a resized picture as Pillow's BILINEAR has them. The kernel does the same to the bit. */
 
-import { message } from "../core/errors.ts";
+import { ArgumentError, message } from "../core/errors.ts";
 import { allocate } from "../core/tensor.ts";
 import type { Region } from "./geometry.ts";
 import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
@@ -33,10 +33,12 @@ export class AntialiasResizer {
   #y = 0;
   #start = 0;
 
-  /** @throws {RangeError} If pixels beyond the picture's edges are asked for */
+  /** @throws {ArgumentError} If pixels beyond the picture's edges are asked for */
   constructor(region: Region, format: PixelFormat) {
     if (region.edge !== "pad") {
-      throw new RangeError(message(`resize a region with antialias`, `as its edge must be "pad": "${region.edge}"`));
+      throw new ArgumentError(
+        message("resize a region with antialias", `its edge must be "pad", got "${region.edge}"`),
+      );
     }
     const isNv12 = format === "NV12";
     const [across, down] = regionAxes(region);

@@ -95,7 +95,7 @@ function regionOf(placed: Placed): Region {
   if (x >= sourceWidth || y >= sourceHeight || x + width <= 0 || y + height <= 0) {
     const expected = `some of a picture of ${sourceWidth}x${sourceHeight} pixels`;
     const actual = `${width}x${height} at ${x}, ${y}`;
-    throw new ShapeError(message("take a region", `as it must hold ${expected}: ${actual}`), {
+    throw new ShapeError(message("take a region", `it must hold ${expected}, got ${actual}`), {
       tensor: "region",
       expected,
       actual,

@@ -165,7 +165,7 @@ test("placeRectangle() and placeTile() refuse what has nothing of the picture", 
     [0, 9],
   ] as const) {
     const call = (): Region => placeRectangle([20, 9], { x, y, width: 10, height: 10 }, [32, 32], "letterbox");
-    expect(call).toThrow(`it must hold some of a picture of 20x9 pixels: 10x10 at ${x}, ${y}`);
+    expect(call).toThrow(`it must hold some of a picture of 20x9 pixels, got 10x10 at ${x}, ${y}`);
     expect(() => placeTile([20, 9], x, y, [10, 10], "reflect")).toThrow(ShapeError);
   }
 });

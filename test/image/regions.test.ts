@@ -296,5 +296,7 @@ test("luma is that of the levels, in every dtype and layout", () => {
 test("pixels beyond the edges cannot be resized with antialias", () => {
   const region = placeTile([8, 8], 0, 0, [16, 16], "reflect");
   const preprocessing = { ...LEVELS, resize: "antialias" } as const;
-  expect(() => run(patternImage(8, 8, "RGB", 0), preprocessing, region)).toThrow('its edge must be "pad": "reflect"');
+  expect(() => run(patternImage(8, 8, "RGB", 0), preprocessing, region)).toThrow(
+    'its edge must be "pad", got "reflect"',
+  );
 });

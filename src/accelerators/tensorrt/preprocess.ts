@@ -1,6 +1,6 @@
 /** @module PreprocessLaunch: the pre-processing of a whole batch as one launch. */
 
-import { message, ShapeError } from "../../core/errors.ts";
+import { ArgumentError, message, ShapeError } from "../../core/errors.ts";
 import { allocate, formatShape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
 import type { DeviceMemory, TypedDeviceMemory } from "../../cuda/device-buffer.ts";
@@ -176,7 +176,7 @@ export class PictureTable {
 }
 
 function refuseEdge(edge: Edge): never {
-  throw new RangeError(message("resize a region with antialias", `as its edge must be "pad": "${edge}"`));
+  throw new ArgumentError(message("resize a region with antialias", `its edge must be "pad", got "${edge}"`));
 }
 
 /** Elements of the table: 256 levels of three tensor channels, then the padding of each; or for luma a line, and the padding. */

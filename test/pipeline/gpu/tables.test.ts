@@ -79,7 +79,7 @@ test("PictureTable writes where the kernels of pre-processing read", () => {
   table.set(0, picture, tile, YOLO_PREPROCESSING);
   expect(["first_x", "first_y", "last_x", "last_y", "reflect"].map(first)).toEqual([0, 0, 1918, 1078, 1]);
   const antialias = { ...YOLO_PREPROCESSING, resize: "antialias" } as const;
-  expect(() => table.set(0, picture, tile, antialias)).toThrow('its edge must be "pad": "reflect"');
+  expect(() => table.set(0, picture, tile, antialias)).toThrow('its edge must be "pad", got "reflect"');
 });
 
 test("NmsOptionsTable writes where kernels/decode.cuh and select.cu read", () => {

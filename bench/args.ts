@@ -2,8 +2,8 @@
 
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
-import { message, OptionError } from "../src/core/errors.ts";
-import { nearestWord } from "../src/core/options.ts";
+import { OptionError } from "../src/core/errors.ts";
+import { unknownWord } from "../src/core/options.ts";
 
 /** What a run was asked for. */
 export interface BenchOptions {
@@ -86,7 +86,7 @@ const OPTIONS = {
 } as const;
 
 function refuse(option: string, found: string, hint: string): never {
-  throw new OptionError(message("run the bench", found, hint), option);
+  throw new OptionError(`${found}\nHint: ${hint}`, option);
 }
 
 function number(
@@ -113,9 +113,7 @@ export function parseBenchArgs(words: readonly string[], known: readonly string[
   const { values, positionals } = parse(words);
   for (const study of positionals) {
     if (known.includes(study)) continue;
-    const near = nearestWord(study, known);
-    const hint = near === undefined ? `the studies are ${known.join(", ")}` : `did you mean ${near}?`;
-    refuse("study", `there is no study ${JSON.stringify(study)}`, hint);
+    throw new OptionError(unknownWord("study", study, known), "study");
   }
   const { backend = "auto" } = values;
   if (backend !== "auto" && backend !== "cpu" && backend !== "gpu") {
@@ -160,8 +158,13 @@ function parse(
     const { message: text } = error as Error;
     const unknown = /Unknown option '--?([\w-]+)'/.exec(text)?.[1];
     if (unknown === undefined) return refuse("command line", text, "bun run bench --help");
-    const near = nearestWord(unknown, Object.keys(OPTIONS));
-    const hint = near === undefined ? "bun run bench --help" : `did you mean --${near}?`;
-    return refuse(unknown, `option --${unknown} is unknown`, hint);
+    throw new OptionError(
+      unknownWord(
+        "option",
+        `--${unknown}`,
+        Object.keys(OPTIONS).map((name) => `--${name}`),
+      ),
+      unknown,
+    );
   }
 }

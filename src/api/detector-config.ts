@@ -159,16 +159,16 @@ export interface DetectConfig {
   readonly classes: readonly (string | number)[] | undefined;
 }
 
-const side = z.int().min(1, "a side is a whole number of pixels").max(16384, "a side is at most 16384 pixels");
+const side = z.int().min(1, "a whole number of pixels").max(16384, "at most 16384 pixels");
 
 const detectShape = {
-  threshold: z.number().min(0, "a score is from 0 to 1").max(1, "a score is from 0 to 1").optional(),
-  iou: z.number().min(0, "an overlap is from 0 to 1").max(1, "an overlap is from 0 to 1").optional(),
+  threshold: z.number().min(0, "a number from 0 to 1").max(1, "a number from 0 to 1").optional(),
+  iou: z.number().min(0, "a number from 0 to 1").max(1, "a number from 0 to 1").optional(),
   maxDetections: z.int().min(1, "at least 1").max(100_000, "at most 100000").optional(),
   classAgnostic: z.boolean("true or false").optional(),
   classes: z
     .array(z.union([z.string(), z.int().min(0)]), "names or ids")
-    .min(1, "name at least one class")
+    .min(1, "a list of at least one class")
     .optional(),
 };
 const abortSignal = z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional();
@@ -204,7 +204,7 @@ function channels(value: z.ZodType<number>, rule: string): z.ZodType<number | [n
 const LEVELS = "a level from 0 to 255, or three";
 const DEVIATIONS = "a number other than 0, or three";
 const preprocessing = z.strictObject({
-  fit: z.enum(FITS as readonly [Fit, ...Fit[]], FITS.join(", ")).optional(),
+  fit: z.enum(FITS as readonly [Fit, ...Fit[]], `one of ${FITS.join(", ")}`).optional(),
   resize: z.enum(RESIZES as readonly [Resize, ...Resize[]], RESIZES.join(" or ")).optional(),
   colour: z.enum(["RGB", "BGR"], "RGB or BGR").optional(),
   scale: z.number("a number above 0: 1/255, or 1").positive("a number above 0: 1/255, or 1").optional(),
@@ -230,7 +230,7 @@ const loadSchema = z.strictObject({
     .optional(),
   rectangular: z.boolean("true or false").default(false),
   batch: z.int().min(1, "at least 1").max(1024, "at most 1024").default(1),
-  batchWait: z.number("milliseconds").min(0, "0 or more").max(60_000, "at most 60000 ms").default(0),
+  batchWait: z.number("a number of milliseconds").min(0, "0 or more").max(60_000, "at most 60000 ms").default(0),
   inFlight: z.int().min(1, "at least 1").max(128, "at most 128").optional(),
   threads: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
   maxPixels: z.int().min(1, "at least 1").default(DEFAULT_MAX_PIXELS),
@@ -385,9 +385,9 @@ export function nmsOptionsOf(config: DetectConfig, labels: readonly string[]): N
     const ids = idsOf(wanted, labels);
     if (ids.length === 0) {
       const near = typeof wanted === "string" ? nearestWord(wanted, labels) : undefined;
-      const hint = near === undefined ? `the classes are ${listOf(labels)}` : `did you mean ${JSON.stringify(near)}?`;
-      const found = `class ${JSON.stringify(wanted)} is none of the model's ${labels.length}`;
-      throw new OptionError(message("detect", found, hint), "classes");
+      const more =
+        near === undefined ? `\nHint: the classes are ${listOf(labels)}` : `. Did you mean ${JSON.stringify(near)}?`;
+      throw new OptionError(`Unknown class ${JSON.stringify(wanted)}${more}`, "classes");
     }
     for (const id of ids) classIds.add(id);
   }

@@ -66,15 +66,18 @@ export interface ImageModelConfig extends ImageTaskOptions {
   readonly build: EngineBuild;
 }
 
-const side = z.int().min(1, "a side is a whole number of pixels").max(16384, "a side is at most 16384 pixels");
+const side = z.int().min(1, "a whole number of pixels").max(16384, "at most 16384 pixels");
 const sides = z.union(
   [side.transform((value): Size => [value, value]), z.tuple([side, side])],
   "a side from 1 to 16384 pixels, or [width, height]",
 );
-const number = z.number("a number, or one a channel");
-const perChannel = z.union([number, z.tuple([number, number, number])], "a number, or one a channel");
-const nonZero = number.refine((value) => value !== 0, "a deviation is not 0");
-const deviation = z.union([nonZero, z.tuple([nonZero, nonZero, nonZero])], "a number that is not 0, or one a channel");
+const number = z.number("a number, or one per channel");
+const perChannel = z.union([number, z.tuple([number, number, number])], "a number, or one per channel");
+const nonZero = number.refine((value) => value !== 0, "a number that is not 0");
+const deviation = z.union(
+  [nonZero, z.tuple([nonZero, nonZero, nonZero])],
+  "a number that is not 0, or one per channel",
+);
 const range = z.union(
   [z.enum(["0-1", "0-255", "-1-1"]), z.strictObject({ mean: perChannel, std: deviation })],
   '"0-1", "0-255", "-1-1", or { mean, std } in 0-1 units, std not 0',

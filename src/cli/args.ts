@@ -2,8 +2,8 @@
 
 import { parseArgs } from "node:util";
 import type { z } from "zod";
-import { message, OptionError } from "../core/errors.ts";
-import { nearestWord } from "../core/options.ts";
+import { OptionError } from "../core/errors.ts";
+import { nearestWord, ruleOf } from "../core/options.ts";
 
 /** One flag of a command. */
 export interface Flag {
@@ -74,21 +74,27 @@ function unknownFlag(command: string, rawName: string, known: readonly Flag[]): 
     rawName,
     known.map((flag) => `--${flag.name}`),
   );
-  const hint = near === undefined ? `bun-tensorrt ${command} --help lists the flags` : `did you mean ${near}?`;
-  return refuse(command, rawName, `flag ${rawName} is unknown`, hint);
+  const unknown = `Unknown flag ${JSON.stringify(rawName)}`;
+  return near === undefined
+    ? refuse(command, rawName, unknown)
+    : new OptionError(`${unknown}. Did you mean ${JSON.stringify(near)}?`, rawName);
 }
 
-/** An error in the words of a command line. */
-export function refuse(command: string, option: string, found: string, hint?: string): OptionError {
-  return new OptionError(message(`run ${command}`, found, hint), option);
+/** An error of a command line: what was typed and what is wrong with it, one sentence. */
+export function refuse(
+  command: string,
+  option: string,
+  found: string,
+  hint = `bun-tensorrt ${command} --help lists the flags`,
+): OptionError {
+  return new OptionError(`${found}\nHint: ${hint}`, option);
 }
 
 /** Refuse what is left of a command line whose command takes no file. @throws {OptionError} If anything is */
 export function refuseOperands(command: string, { operands }: ParsedArguments): void {
   const [first] = operands;
   if (first === undefined) return;
-  const hint = `bun-tensorrt ${command} --help lists the flags`;
-  throw refuse(command, "file", `it takes no file, got ${JSON.stringify(first)}`, hint);
+  throw refuse(command, "file", `Unexpected argument ${JSON.stringify(first)}: ${command} takes no files`);
 }
 
 /**
@@ -97,13 +103,11 @@ export function refuseOperands(command: string, { operands }: ParsedArguments): 
  * @param schema an object schema over the flags in kebab-case, each from text
  * @throws {OptionError} If a value is refused; it names the flag
  */
-export function parseFlags<Out>(command: string, parsed: ParsedArguments, schema: z.ZodType<Out, unknown>): Out {
+export function parseFlags<Out>(parsed: ParsedArguments, schema: z.ZodType<Out, unknown>): Out {
   const result = schema.safeParse(parsed.flags);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   const flag = String(issue.path[0] ?? "");
   const received = JSON.stringify(parsed.flags[flag]);
-  throw new OptionError(message(`run ${command}`, `--${flag} is refused, got ${received}`, issue.message), flag, {
-    cause: result.error,
-  });
+  throw new OptionError(`--${flag} must be ${ruleOf(issue)}, got ${received}`, flag, { cause: result.error });
 }

@@ -17,9 +17,9 @@ function kebab(name: string): string {
 }
 
 const POOLS: ReadonlyMap<string, MemoryPool> = new Map(MEMORY_POOLS.map((pool) => [kebab(pool), pool]));
-const POOL_RULE = `NAME=SIZE, divided by commas; the names are ${[...POOLS.keys()].join(", ")}`;
+const POOL_RULE = `NAME=SIZE, separated by commas; the names are ${[...POOLS.keys()].join(", ")}`;
 const SHAPES_RULE =
-  "NAME=SHAPE or NAME=LEAST,TYPICAL,LARGEST, inputs divided by semicolons: images=1x3x640x640,4x3x640x640,8x3x640x640";
+  "NAME=SHAPE or NAME=LEAST,TYPICAL,LARGEST, inputs separated by semicolons: images=1x3x640x640,4x3x640x640,8x3x640x640";
 
 /** In the order of the help. */
 export const BUILD_FLAGS: readonly Flag[] = [
@@ -136,7 +136,7 @@ type Flags = z.infer<typeof schema>;
 /** Flags that do not go together. */
 function checkFlags(flags: Flags): void {
   if (flags["no-gpu-fallback"] && flags.dla === undefined) {
-    throw refuse("build", "no-gpu-fallback", "--no-gpu-fallback goes with --dla alone", "add --dla 0");
+    throw refuse("build", "no-gpu-fallback", "--no-gpu-fallback needs --dla", "add --dla 0");
   }
   if (flags["hardware-compatible"] && flags["same-compute-capability"]) {
     const found = "--hardware-compatible and --same-compute-capability exclude each other";
@@ -182,7 +182,7 @@ function buildOptions(flags: Flags): BuildArguments["options"] {
  * @throws {OptionError} If a value is refused, or flags do not go together
  */
 export function parseBuildFlags(parsed: ParsedArguments): BuildArguments {
-  const flags = parseFlags("build", parsed, schema);
+  const flags = parseFlags(parsed, schema);
   checkFlags(flags);
   return {
     options: buildOptions(flags),

@@ -139,15 +139,15 @@ export async function runArriving(args: DetectArguments, context: CommandContext
   const { terminal, output, signal } = context;
   const { watch } = args;
   if (watch !== undefined && !existsSync(watch)) {
-    throw refuse("detect", "watch", `there is no folder ${JSON.stringify(watch)}`, "make it first");
+    throw refuse("detect", "watch", `--watch must be a folder, got ${JSON.stringify(watch)}`, "make it first");
   }
   const { save } = args;
   if (watch !== undefined && save !== undefined && fileIdentity(save) === fileIdentity(watch)) {
-    const found = "each copy would be a new picture in the folder that is watched";
+    const found = "--save must not be the folder that is watched: each copy would be a new image";
     throw refuse("detect", "save", found, "give another folder");
   }
   if (watch === undefined && process.stdin.isTTY) {
-    throw refuse("detect", "stdin", "standard input is a terminal", STDIN_HINT);
+    throw refuse("detect", "stdin", "Standard input is a terminal", STDIN_HINT);
   }
   using target = openTarget(args, [], output, watch === undefined ? "videos" : "pictures");
   const saver = save === undefined ? undefined : openSaver(save, []);

@@ -105,7 +105,7 @@ function reconnectOf(attempts: number | undefined): VideoOptions["reconnect"] {
  * @throws {OptionError} If a value is refused, or flags do not go together
  */
 export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
-  const flags = parseFlags("detect", parsed, schema);
+  const flags = parseFlags(parsed, schema);
   const { format, annotations, save } = flags;
   const output = STANDARD_OUTPUT.includes(flags.output ?? "-") ? undefined : flags.output;
   if (format === "yolo" && output === undefined) {
@@ -113,7 +113,7 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
     throw refuse("detect", "output", "--format yolo needs a folder", hint);
   }
   if (annotations !== undefined && format !== "coco") {
-    throw refuse("detect", "annotations", "--annotations goes with --format coco alone", "add --format coco");
+    throw refuse("detect", "annotations", "--annotations needs --format coco", "add --format coco");
   }
   const { model, batch, detector } = parseDetectorFlags("detect", parsed);
   const videoOptions = given<VideoOptions>({

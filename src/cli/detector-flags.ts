@@ -187,7 +187,7 @@ export function given<T extends object>(options: { [Key in keyof T]: T[Key] | un
  * @throws {OptionError} If a value is refused, or the file of labels cannot be read
  */
 export function parseDetectorFlags(command: string, parsed: ParsedArguments): DetectorArguments {
-  const flags = parseFlags(command, parsed, schema);
+  const flags = parseFlags(parsed, schema);
   const detector = given<DetectorOptions>({
     backend: flags.backend,
     device: flags.device,

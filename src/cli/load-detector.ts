@@ -48,7 +48,7 @@ async function chooseBackend(
   if (await isPlanFile(path)) {
     if (wanted !== "cpu") return "gpu";
     const hint = "leave --backend out, or give the ONNX model it was built from";
-    throw refuse(command, "backend", `${JSON.stringify(path)} is a plan, which runs on a GPU alone`, hint);
+    throw refuse(command, "backend", `${JSON.stringify(path)} is a plan, which runs on a GPU only`, hint);
   }
   if (wanted !== "auto" || isQuiet || !terminal.isTerminal) return wanted;
   const { registration, fault } = await chooseAccelerator(wanted);

@@ -4,10 +4,10 @@
 import manifest from "../../package.json" with { type: "json" };
 import { firstError, OptionError, UnavailableError } from "../core/errors.ts";
 import { setLogSink } from "../core/log.ts";
-import { nearestWord } from "../core/options.ts";
+import { unknownWord } from "../core/options.ts";
 import { isClosedPipe } from "../core/whole-file.ts";
 import { confineSharp } from "../image/sharp.ts";
-import { parseWords, refuse } from "./args.ts";
+import { parseWords } from "./args.ts";
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { commandHelp, overview } from "./help.ts";
@@ -36,9 +36,7 @@ function findCommand(name: string): Command {
   const command = COMMANDS.find((one) => one.name === name);
   if (command !== undefined) return command;
   const names = COMMANDS.map((one) => one.name);
-  const near = nearestWord(name, names);
-  const hint = near === undefined ? `the commands are ${names.join(", ")}` : `did you mean ${near}?`;
-  throw refuse("bun-tensorrt", name, `command ${JSON.stringify(name)} is unknown`, hint);
+  throw new OptionError(unknownWord("command", name, names), name);
 }
 
 async function run(words: readonly string[], context: CommandContext): Promise<number> {

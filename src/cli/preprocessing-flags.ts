@@ -29,7 +29,7 @@ export const preprocessingShape: {
   readonly std: z.ZodOptional<z.ZodType<Channels, string>>;
   readonly pad: z.ZodOptional<z.ZodType<Channels, string>>;
 } = {
-  fit: z.enum(FITS as readonly [Fit, ...Fit[]], FITS.join(", ")).optional(),
+  fit: z.enum(FITS as readonly [Fit, ...Fit[]], `one of ${FITS.join(", ")}`).optional(),
   resize: z.enum(RESIZES as readonly [Resize, ...Resize[]], RESIZES.join(" or ")).optional(),
   colour: z.enum(["RGB", "BGR"], "RGB or BGR").optional(),
   scale: scaleFactor.optional(),

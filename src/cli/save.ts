@@ -44,7 +44,7 @@ export function refuseCopy(output: string | undefined, copies: readonly string[]
   const isCopy =
     copies.some((path) => resolve(path) === resolve(output)) || overwritten([output], copies) !== undefined;
   if (!isCopy) return;
-  throw refuse("detect", "output", `${JSON.stringify(output)} is written by --save as well`, "give another file");
+  throw refuse("detect", "output", `--output and --save both write ${JSON.stringify(output)}`, "give another file");
 }
 
 /** A path for each copy. */
@@ -57,8 +57,8 @@ function copyPaths(save: string, files: readonly string[]): string[] {
     prepareFolder(dirname(save));
     return [save];
   }
-  const many = files.length === 0 ? "those that come" : `${files.length} pictures`;
-  throw refuse("detect", "save", `${JSON.stringify(save)} is one file, for ${many}`, "give a folder");
+  const many = files.length === 0 ? "those that come" : `${files.length} images`;
+  throw refuse("detect", "save", `--save is one file, for ${many}: ${JSON.stringify(save)}`, "give a folder");
 }
 
 /**
@@ -75,7 +75,7 @@ export function openSaver(save: string, files: readonly string[], output?: strin
   refuseCopy(output, copies);
   const own = overwritten(copies, files);
   if (own !== undefined) {
-    throw refuse("detect", "save", `${own} would be written over, which is a picture to read`, "give another place");
+    throw refuse("detect", "save", `--save would overwrite an image that is read: ${own}`, "give another place");
   }
   return {
     async save({ file, result, frame }, source = file) {
@@ -112,7 +112,7 @@ export function localPath(video: string): string {
 export function annotatedPaths(save: string, videos: readonly string[], output?: string): string[] {
   const isFile = VIDEO_FILE_EXTENSIONS.includes(extname(save).toLowerCase());
   if (isFile && videos.length > 1) {
-    throw refuse("detect", "save", `${save} is one file, for ${videos.length} videos`, "give a folder");
+    throw refuse("detect", "save", `--save is one file, for ${videos.length} videos: ${save}`, "give a folder");
   }
   if (!isFile) prepareFolder(save);
   const sources = videos.map(localPath);
@@ -120,7 +120,7 @@ export function annotatedPaths(save: string, videos: readonly string[], output?:
   refuseCopy(output, paths);
   const own = overwritten(paths, sources);
   if (own === undefined) return paths;
-  throw refuse("detect", "save", `${own} would be written over while it is read`, "give another place");
+  throw refuse("detect", "save", `--save would overwrite a video that is read: ${own}`, "give another place");
 }
 
 /** Size and rate of the copy of a video. Without a constant rate frames keep their own times. */

@@ -18,11 +18,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
   { name: "cert", value: "FILE", summary: "certificate chain in PEM, for TLS; goes with --key" },
   { name: "key", value: "FILE", summary: "private key in PEM" },
   { name: "token", value: "TOKEN", summary: `what clients must send as Bearer token (also $${TOKEN_VARIABLE})` },
-  { name: "cors", value: "LIST", summary: "origins whose pages may read the answers, divided by commas, or *" },
+  { name: "cors", value: "LIST", summary: "origins whose pages may read the answers, separated by commas, or *" },
   {
     name: "allow-host",
     value: "LIST",
-    summary: "further host names, divided by commas; * for any (default on loopback: none)",
+    summary: "further host names, separated by commas; * for any (default on loopback: none)",
   },
   { name: "name", value: "NAME", summary: "name of the model in /v2/models/NAME (default the file's)" },
   ...DETECTOR_FLAGS,
@@ -81,7 +81,7 @@ const schema = z.object({
 function tlsOf(cert: string | undefined, key: string | undefined): ServeOptions["tls"] {
   if (cert === undefined && key === undefined) return undefined;
   if (cert !== undefined && key !== undefined) return { cert, key };
-  throw refuse("serve", "cert", "--cert and --key go together", "add the other one");
+  throw refuse("serve", "cert", "--cert and --key must be given together", "add the other one");
 }
 
 /**
@@ -91,7 +91,7 @@ function tlsOf(cert: string | undefined, key: string | undefined): ServeOptions[
  */
 export function parseServeFlags(parsed: ParsedArguments): ServeArguments {
   const { model, batch, detector } = parseDetectorFlags("serve", parsed);
-  const flags = parseFlags("serve", parsed, schema);
+  const flags = parseFlags(parsed, schema);
   const token = flags.token ?? process.env[TOKEN_VARIABLE];
   return {
     model,

@@ -101,13 +101,13 @@ const schema = z.object({
  * @throws {OptionError} If a value is refused, or the model or the place for what is made is missing
  */
 export function parseTransformFlags(parsed: ParsedArguments): TransformArguments {
-  const flags = parseFlags("transform", parsed, schema);
+  const flags = parseFlags(parsed, schema);
   const { model, output } = flags;
   if (model === undefined) {
-    throw refuse("transform", "model", "it needs a model", "add --model super-resolution.onnx");
+    throw refuse("transform", "model", "Missing --model", "add --model super-resolution.onnx");
   }
   if (output === undefined) {
-    throw refuse("transform", "output", "it needs a place for what is made", "add --output large.png, or a folder");
+    throw refuse("transform", "output", "Missing --output", "add --output large.png, or a folder");
   }
   const options = given<ImageModelOptions>({
     backend: flags.backend,

@@ -42,13 +42,13 @@ function pathsOf({ output, format }: TransformArguments, files: readonly string[
     return outputNames(files, (name) => renamed(name, format)).map((name) => join(output, name));
   }
   if (named === undefined || (format !== undefined && format !== named)) {
-    const rule = named === undefined ? "that of a format that is written" : `${EXTENSIONS[format!]} for --format`;
-    const found = `the ending of ${JSON.stringify(output)} must be ${rule}`;
-    const hint = named === undefined ? "name it .png, .jpg or .webp" : "name it so, or leave --format out";
+    const rule = named === undefined ? ".png, .jpg or .webp" : `${EXTENSIONS[format!]} with --format ${format}`;
+    const found = `--output must end in ${rule}, got ${JSON.stringify(output)}`;
+    const hint = "rename it, or omit --format";
     throw refuse("transform", "output", found, hint);
   }
   if (files.length > 1) {
-    const found = `${files.length} pictures do not fit into one file: ${JSON.stringify(output)}`;
+    const found = `--output is one file, got ${files.length} images: ${JSON.stringify(output)}`;
     throw refuse("transform", "output", found, "give a folder");
   }
   return [output];
@@ -68,7 +68,7 @@ export function openTransformTarget(args: TransformArguments, files: readonly st
     const known = fileIdentity(path);
     const source = known === undefined ? undefined : sources.get(known);
     if (source === undefined) continue;
-    const found = `${JSON.stringify(path)} is the picture ${JSON.stringify(source)} itself`;
+    const found = `--output would overwrite the input ${JSON.stringify(source)}: ${JSON.stringify(path)}`;
     throw refuse("transform", "output", found, "choose another file or folder");
   }
   for (const folder of new Set(paths.map((path) => dirname(path)))) prepareFolder(folder);

@@ -35,7 +35,7 @@ export const deviceNumbers: z.ZodType<number | readonly number[], string> = z.st
   const numbers = text.split(",").map(numberFrom);
   const isValid = numbers.every((number) => Number.isInteger(number) && number >= 0 && number <= 1023);
   if (isValid && new Set(numbers).size === numbers.length) return numbers.length === 1 ? numbers[0]! : numbers;
-  context.addIssue({ code: "custom", message: "a whole number from 0 to 1023, or different ones divided by commas" });
+  context.addIssue({ code: "custom", message: "a whole number from 0 to 1023, or different ones separated by commas" });
   return z.NEVER;
 });
 
@@ -65,9 +65,7 @@ export const perChannel: z.ZodType<number | [number, number, number], string> = 
 export const milliseconds: z.ZodType<number, string> = z
   .string()
   .transform(numberFrom)
-  .pipe(
-    z.number("milliseconds, 0 to 60000").min(0, "milliseconds, 0 to 60000").max(60_000, "milliseconds, 0 to 60000"),
-  );
+  .pipe(z.number("0 to 60000 milliseconds").min(0, "0 to 60000 milliseconds").max(60_000, "0 to 60000 milliseconds"));
 
 /** `auto`, `on` or `off`. */
 export const autoOrToggle: z.ZodType<"auto" | boolean, string> = z
@@ -157,7 +155,7 @@ export const byteCount: z.ZodType<number, string> = z.string().transform((text, 
 export const capabilityList: z.ZodType<readonly string[], string> = z
   .string()
   .transform((text) => text.split(",").map((part) => part.trim()))
-  .pipe(z.array(z.string().regex(/^\d{1,2}\.\d$/, "compute capabilities such as 8.6, divided by commas")));
+  .pipe(z.array(z.string().regex(/^\d{1,2}\.\d$/, "compute capabilities such as 8.6, separated by commas")));
 
 const CLASSES_RULE = "names or ids of classes, separated by commas; quote a name that has one: '\"lamp, red\",person'";
 

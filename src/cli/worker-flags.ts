@@ -16,7 +16,7 @@ export const WORKER_FLAGS: readonly Flag[] = [
     summary: "options from a file: .toml, .yaml or .json; SIGHUP reads it again",
   },
   { name: "redis", value: "URL", summary: "the server (default $REDIS_URL, else redis://127.0.0.1:6379)" },
-  { name: "input", short: "i", value: "LIST", summary: "streams to read, divided by commas (default frames)" },
+  { name: "input", short: "i", value: "LIST", summary: "streams to read, separated by commas (default frames)" },
   { name: "group", value: "NAME", summary: "consumer group: its workers share the frames (default bun-tensorrt)" },
   { name: "consumer", value: "NAME", summary: "name of this worker in the group (default made up)" },
   { name: "output", short: "o", value: "NAME", summary: "stream of the results (default detections)" },
@@ -43,7 +43,7 @@ export const WORKER_FLAGS: readonly Flag[] = [
   {
     name: "allow-host",
     value: "LIST",
-    summary: "further host names, divided by commas; * for any (default on loopback: none)",
+    summary: "further host names, separated by commas; * for any (default on loopback: none)",
   },
   { name: "quiet", short: "q", summary: "say nothing but warnings" },
 ];
@@ -139,6 +139,6 @@ function overlay(flags: Flags, parsed: ParsedArguments, file: WorkerOptions): Wo
  * @throws {OptionError} If a value is refused
  */
 export function parseWorkerFlags(parsed: ParsedArguments): WorkerArguments {
-  const flags = parseFlags("worker", parsed, schema);
+  const flags = parseFlags(parsed, schema);
   return { config: flags.config, isQuiet: flags.quiet, over: (file) => overlay(flags, parsed, file) };
 }

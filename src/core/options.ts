@@ -1,7 +1,7 @@
 /** @module Options: one place where a zod schema meets a caller's object and turns into a readable error. */
 
 import type { z } from "zod";
-import { message, OptionError } from "./errors.ts";
+import { OptionError } from "./errors.ts";
 
 /** Edits (insert, delete, replace) that turn `a` into `b`; a swap of neighbours counts as two. */
 function editDistance(a: string, b: string): number {
@@ -47,6 +47,50 @@ function begunBy(key: string, known: readonly string[]): string | undefined {
   return found.sort((a, b) => b.length - a.length)[0];
 }
 
+/**
+ * What is said of a name that is not known: `Unknown option "treshold". Did you mean "threshold"?`
+ *
+ * @param kind  what it should name, singular: `option`
+ * @param known every name there is, for the hint where none is near
+ * @param near  the one that was meant
+ */
+export function unknownWord(
+  kind: string,
+  name: string,
+  known: readonly string[],
+  near: string | undefined = nearestWord(name, known),
+): string {
+  const unknown = `Unknown ${kind} ${JSON.stringify(name)}`;
+  if (near !== undefined) return `${unknown}. Did you mean ${JSON.stringify(near)}?`;
+  return `${unknown}\nHint: choose one of ${known.join(", ")}`;
+}
+
+/** What zod expects of a value, where a schema gives no rule of its own. */
+const EXPECTED: Readonly<Record<string, string>> = {
+  array: "a list",
+  boolean: "true or false",
+  int: "a whole number",
+  number: "a number",
+  object: "an object",
+  record: "an object",
+  string: "a string",
+};
+
+const LIMITS: Readonly<Record<string, string>> = {
+  "<": "less than",
+  "<=": "at most",
+  ">": "more than",
+  ">=": "at least",
+};
+
+/** What a value must be: the rule that the schema gives, or one made of zod's own text. */
+export function ruleOf({ message: text }: z.core.$ZodIssue): string {
+  const [, limit, most] = /^Too (?:big|small): .* ([<>]=?)(\S+)/.exec(text) ?? [];
+  if (limit !== undefined) return `${LIMITS[limit]} ${most}`;
+  const [, expected = ""] = /^Invalid (?:input|option): expected (.*?)(?:, received .*)?$/.exec(text) ?? [];
+  return EXPECTED[expected] ?? (expected === "" ? text : expected.replaceAll("|", ", "));
+}
+
 /** Options whose values let somebody in. */
 const SECRET = /(?:^|\.)(?:token|password|secret)$/;
 
@@ -86,17 +130,13 @@ export function parseOptions<Out, In>(schema: z.ZodType<Out, In>, options: unkno
     const known = namesAt(schema, issue.path);
     const name = [...issue.path, key].join(".");
     const near = begunBy(key, known) ?? nearestWord(key, known);
-    const hint = near === undefined ? `the options are ${known.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
-    throw new OptionError(message(action, `option ${JSON.stringify(name)} is unknown`, hint), name, {
-      cause: parsed.error,
-    });
+    throw new OptionError(unknownWord("option", name, known, near), name, { cause: parsed.error });
   }
   const value = issue.path.reduce<unknown>(
     (object, key) => (object as Record<PropertyKey, unknown> | undefined)?.[key],
     options,
   );
-  const where = path === "" ? "the options" : `option ${JSON.stringify(path)}`;
-  throw new OptionError(message(action, `${where} is refused, got ${received(path, value)}`, issue.message), path, {
-    cause: parsed.error,
-  });
+  const where = path === "" ? `The options to ${action}` : `Option ${JSON.stringify(path)}`;
+  const text = `${where} must be ${ruleOf(issue)}, got ${received(path, value)}`;
+  throw new OptionError(text, path, { cause: parsed.error });
 }

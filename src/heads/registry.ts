@@ -2,7 +2,7 @@
 
 import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { nearestWord } from "../core/options.ts";
+import { unknownWord } from "../core/options.ts";
 import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
 import { type PreprocessingOptions, withOptions } from "../image/preprocessing.ts";
 import { COCO_91 } from "../model/labels.ts";
@@ -83,15 +83,7 @@ export function headNamed(name: string): Head {
   const layout = HEADS.find((known) => known.name === name);
   if (layout !== undefined) return layout;
   const names = HEADS.map((known) => known.name);
-  const near = nearestWord(name, names);
-  throw new OptionError(
-    message(
-      "choose the output layout",
-      `there is none called ${JSON.stringify(name)}`,
-      near === undefined ? `the layouts are ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`,
-    ),
-    "layout",
-  );
+  throw new OptionError(unknownWord("layout", name, names), "layout");
 }
 
 function listLayouts(layouts: readonly Head[]): string {

@@ -8,7 +8,7 @@ import type { ReadSourceOptions } from "./source.ts";
 /** How a picture is read and decoded. */
 export interface DecodeOptions extends PictureDecodeOptions, ReadSourceOptions {}
 
-const pixels = z.int("must be a whole number of pixels").min(1, "must be at least 1");
+const pixels = z.int("a whole number of pixels").min(1, "at least 1");
 
 /** Of {@linkcode DecodingLimits}, for the options of whoever decodes. */
 export const decodingShape: {
@@ -35,7 +35,7 @@ const schema = z.strictObject({
   damaged: decodingShape.damaged.unwrap().exactOptional(),
   vectors: decodingShape.vectors.unwrap().exactOptional(),
   decodeTimeoutMs: decodingShape.decodeTimeoutMs.unwrap().exactOptional(),
-  timeoutMs: z.number("must be milliseconds").positive("must be more than 0").exactOptional(),
+  timeoutMs: z.number("a number of milliseconds").positive("more than 0").exactOptional(),
 });
 
 /** Check decoding options. @throws {OptionError} If one is unknown or out of range */

@@ -20,9 +20,9 @@ export interface EncodeOptions {
 export type EncodeConfig = Required<EncodeOptions>;
 
 const schema = z.strictObject({
-  format: z.enum(["jpeg", "png", "webp"], "must be jpeg, png or webp").default("jpeg"),
-  quality: z.int("must be a whole number").min(1, "must be at least 1").max(100, "must be at most 100").default(90),
-  alpha: z.enum(["drop", "keep"], "must be drop or keep").default("drop"),
+  format: z.enum(["jpeg", "png", "webp"], "jpeg, png or webp").default("jpeg"),
+  quality: z.int("a whole number").min(1, "at least 1").max(100, "at most 100").default(90),
+  alpha: z.enum(["drop", "keep"], "drop or keep").default("drop"),
 });
 
 /** Check encoding options. @throws {OptionError} If one is unknown or out of range */

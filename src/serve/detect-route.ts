@@ -1,8 +1,8 @@
 /** @module DetectRoute: `POST /detect`. */
 
 import { classesIn, type DetectOptions } from "../api/detector-config.ts";
-import { ImageError, message, OptionError } from "../core/errors.ts";
-import { nearestWord } from "../core/options.ts";
+import { ImageError, OptionError } from "../core/errors.ts";
+import { unknownWord } from "../core/options.ts";
 import { decodeImage } from "../image/decode.ts";
 import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
@@ -189,12 +189,8 @@ export interface DetectQuery {
 const NUMBERS = ["threshold", "iou", "maxDetections"] as const;
 const NAMES = [...NUMBERS, "classes", "classAgnostic"];
 
-function refuse(name: string, found: string, hint: string): OptionError {
-  return new OptionError(message("detect", found, hint), name);
-}
-
 function received(name: string, value: unknown, rule: string): OptionError {
-  return refuse(name, `option ${JSON.stringify(name)} is refused, got ${JSON.stringify(value)}`, rule);
+  return new OptionError(`Option ${JSON.stringify(name)} must be ${rule}, got ${JSON.stringify(value)}`, name);
 }
 
 function numberOf(name: string, value: unknown): number {
@@ -210,9 +206,11 @@ function flagOf(name: string, value: unknown): boolean {
 }
 
 function classesOf(value: unknown): (string | number)[] {
-  if (typeof value !== "string" && typeof value !== "number") throw received("classes", value, "person,dog or 0,16");
+  if (typeof value !== "string" && typeof value !== "number")
+    throw received("classes", value, "names or ids of classes, such as person,dog or 0,16");
   const classes = classesIn(String(value));
-  if (classes === undefined) throw received("classes", value, 'names in quotes end with one: "lamp, red",person');
+  if (classes === undefined)
+    throw received("classes", value, 'names or ids of classes; a quoted name ends with a quote: "lamp, red",person');
   return classes;
 }
 
@@ -235,10 +233,7 @@ export function detectOptionsOf(
     else if ((NUMBERS as readonly string[]).includes(name)) {
       options[name as (typeof NUMBERS)[number]] = numberOf(name, value);
     } else {
-      const names = [...NAMES, ...others];
-      const near = nearestWord(name, names);
-      const hint = near === undefined ? `the options are ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`;
-      throw refuse(name, `option ${JSON.stringify(name)} is unknown`, hint);
+      throw new OptionError(unknownWord("option", name, [...NAMES, ...others]), name);
     }
   }
   return values.size === 0 ? undefined : options;
@@ -255,7 +250,7 @@ export function parseDetectQuery(query: URLSearchParams): DetectQuery {
     // Unknown names are told of below; there may be thousands.
     if (values.size > NAMES.length + 1) break;
     const all = query.getAll(name);
-    if (all.length > 1 && name !== "classes") throw refuse(name, `option "${name}" is given twice`, "give it once");
+    if (all.length > 1 && name !== "classes") throw new OptionError(`Option "${name}" is given twice`, name);
     values.set(name, all.join(","));
   }
   const format = values.get("format") ?? "json";

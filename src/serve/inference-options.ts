@@ -1,6 +1,7 @@
 /** @module InferenceOptions: the JSON of an inference request, checked with zod. */
 
 import { z } from "zod";
+import { ruleOf } from "../core/options.ts";
 import { badInference, MOST_SIDES } from "./protocol-tensor.ts";
 
 /** What a request says beside its tensors. */
@@ -36,7 +37,7 @@ const input = z.object({
   datatype: z.string().max(64),
   parameters,
   // Millions of elements, which are looked at once, by who takes them.
-  data: z.custom<readonly unknown[]>(Array.isArray, "expected a list").optional(),
+  data: z.custom<readonly unknown[]>(Array.isArray, "a list").optional(),
 });
 
 /** Unknown fields are left alone, as the protocol wants. */
@@ -67,6 +68,6 @@ export function parseInferenceJson(text: string): InferenceJson {
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   const path = issue.path.join(".").slice(0, SHOWN_CHARACTERS);
-  const where = path === "" ? "the request" : JSON.stringify(path);
-  throw badInference(`${where} is refused: ${issue.message}`, "GET /v2/models/NAME");
+  const where = path === "" ? "the request" : `field ${JSON.stringify(path)}`;
+  throw badInference(`${where} must be ${ruleOf(issue)}`, "GET /v2/models/NAME");
 }

@@ -70,7 +70,7 @@ export interface ServeConfig
 }
 
 const text = z.string("a text").min(1, "at least one character");
-const milliseconds = z.int("whole milliseconds").min(1, "at least 1").max(86_400_000, "at most a day");
+const milliseconds = z.int("a whole number of milliseconds").min(1, "at least 1").max(86_400_000, "at most a day");
 const many = z.int("a whole number").min(1, "at least 1").max(100_000, "at most 100000");
 const ORIGIN_RULE = "an origin such as https://example.org, without a path, or *";
 
@@ -89,7 +89,11 @@ function listOf(one: z.ZodType<string, string>, rule: string): z.ZodType<readonl
 
 const schema = z.strictObject({
   host: text.default("127.0.0.1"),
-  port: z.int("a port").min(0, "0 to 65535").max(65_535, "0 to 65535").default(8080),
+  port: z
+    .int("a port from 0 to 65535")
+    .min(0, "a port from 0 to 65535")
+    .max(65_535, "a port from 0 to 65535")
+    .default(8080),
   unix: text.optional(),
   tls: z.strictObject({ cert: text, key: text }, "paths of a certificate and a key").optional(),
   name: text.regex(/^[\w.-]+$/, "letters, digits, dots, dashes and underscores").default("detector"),

@@ -126,7 +126,7 @@ export interface BuildConfig {
 const count = z.int().min(1, "at least 1 picture").max(65_536, "at most 65536 pictures");
 const side = z.int().min(1, "at least 1 pixel").max(65_536, "at most 65536 pixels");
 const size = z.tuple([side, side], "[width, height] in pixels");
-const shape = z.array(z.int().min(0, "dimensions of 0 or more")).max(8, "at most 8 dimensions");
+const shape = z.array(z.int().min(0, "at least 0")).max(8, "at most 8 dimensions");
 
 function isOrdered(range: {
   readonly min: readonly number[];
@@ -139,13 +139,13 @@ function isOrdered(range: {
 
 const batchRange = z
   .strictObject({ min: count, opt: count, max: count })
-  .refine((range) => range.min <= range.opt && range.opt <= range.max, "min ≤ opt ≤ max");
+  .refine((range) => range.min <= range.opt && range.opt <= range.max, "a range with min ≤ opt ≤ max");
 const sizeRange = z
   .strictObject({ min: size, opt: size, max: size })
-  .refine(isOrdered, "min ≤ opt ≤ max on both sides");
+  .refine(isOrdered, "a range with min ≤ opt ≤ max on both sides");
 const shapeRange = z
   .strictObject({ min: shape, opt: shape, max: shape })
-  .refine(isOrdered, "the same rank, and min ≤ opt ≤ max on every axis");
+  .refine(isOrdered, "shapes of the same rank, with min ≤ opt ≤ max on every axis");
 
 const schema = z.strictObject({
   precision: z.enum(["fp32", "fp16", "model"], "fp32, fp16 or model").optional(),
@@ -153,8 +153,8 @@ const schema = z.strictObject({
   batch: z.union([count, batchRange], "a number of pictures, or { min, opt, max }").optional(),
   size: z.union([size, sizeRange], "[width, height], or { min, opt, max } of them").optional(),
   profiles: z.array(z.record(z.string(), z.union([shape, shapeRange], "a shape, or { min, opt, max }"))).default([]),
-  memoryPools: z.partialRecord(z.enum(MEMORY_POOLS), z.int().min(0, "bytes, 0 or more")).default({}),
-  optimizationLevel: z.int().min(0, "0 to 5").max(5, "0 to 5").optional(),
+  memoryPools: z.partialRecord(z.enum(MEMORY_POOLS), z.int().min(0, "0 or more bytes")).default({}),
+  optimizationLevel: z.int().min(0, "a whole number from 0 to 5").max(5, "a whole number from 0 to 5").optional(),
   versionCompatible: z.boolean("true or false").default(false),
   hardwareCompatibility: z.enum(HARDWARE_COMPATIBILITIES, HARDWARE_COMPATIBILITIES.join(", ")).default("none"),
   dla: z
@@ -162,7 +162,7 @@ const schema = z.strictObject({
     .optional(),
   profilingVerbosity: z.enum(PROFILING_VERBOSITIES, PROFILING_VERBOSITIES.join(", ")).default("layer-names"),
   maxAuxStreams: z.int().min(0, "0 or more").max(64, "at most 64").optional(),
-  computeCapabilities: z.array(z.string().regex(/^\d{1,2}\.\d$/, 'such as "8.6"')).default([]),
+  computeCapabilities: z.array(z.string().regex(/^\d{1,2}\.\d$/, 'a compute capability such as "8.6"')).default([]),
   plugins: z.boolean("true or false").default(false),
   maxThreads: z.int().min(1, "at least 1 thread").max(1024, "at most 1024 threads").optional(),
 });

@@ -104,8 +104,8 @@ export interface VideoSinkConfig {
   readonly outputArguments: readonly string[];
 }
 
-const side = z.int().min(1, "a side is a whole number of pixels").max(16_384, "a side is at most 16384 pixels");
-const milliseconds = z.number().min(0, "milliseconds, 0 or more");
+const side = z.int().min(1, "a whole number of pixels").max(16_384, "at most 16384 pixels");
+const milliseconds = z.number().min(0, "0 or more milliseconds");
 /** Timers hold no more: one that is longer would ring at once. */
 const LONGEST_WAIT_MS = 2 ** 31 - 1;
 const LONGEST_RULE = `at most ${LONGEST_WAIT_MS}`;
@@ -125,7 +125,9 @@ const sourceSchema = z.strictObject({
   startMs: milliseconds.default(0),
   durationMs: z.number().positive("more than 0").optional(),
   live: z.boolean("true or false").optional(),
-  reconnect: z.union([z.literal(false), reconnectSchema], "false, or how").default(() => reconnectSchema.parse({})),
+  reconnect: z
+    .union([z.literal(false), reconnectSchema], "false, or an object of options")
+    .default(() => reconnectSchema.parse({})),
   stallMs: z.number().min(100, "at least 100").max(LONGEST_WAIT_MS, LONGEST_RULE).default(10_000),
   openTimeoutMs: z.number().min(1, "at least 1").max(LONGEST_WAIT_MS, LONGEST_RULE).default(30_000),
   readAhead: z.int().min(1, "at least 1").max(64, "at most 64").default(2),
@@ -148,7 +150,7 @@ function rationalOf(rate: number | string | Rational): Rational | undefined {
     : { numerator: Math.round(rate * 1000), denominator: 1000 };
 }
 
-const rateRule = "frames a second, such as 25 or 30000/1001";
+const rateRule = "frames per second, such as 25 or 30000/1001";
 const part = z.int(rateRule).positive(rateRule);
 
 const sinkSchema = z.strictObject({

@@ -3,8 +3,8 @@
 import { hostname } from "node:os";
 import { z } from "zod";
 import type { DetectorOptions } from "../api/detector-config.ts";
-import { message, OptionError } from "../core/errors.ts";
-import { nearestWord, parseOptions } from "../core/options.ts";
+import { OptionError } from "../core/errors.ts";
+import { nearestWord, parseOptions, unknownWord } from "../core/options.ts";
 import { SERVED_DECODING } from "../image/decode-limits.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import { redisAddress } from "./redis/redis-address.ts";
@@ -158,7 +158,7 @@ export interface WorkerConfig {
 
 const MAX_MS = 2 ** 31 - 1;
 const fraction = z.number("a number from 0 to 1").min(0, "a number from 0 to 1").max(1, "a number from 0 to 1");
-const milliseconds = z.int("whole milliseconds").min(1, "at least 1 ms").max(MAX_MS, "at most 24 days");
+const milliseconds = z.int("a whole number of milliseconds").min(1, "at least 1 ms").max(MAX_MS, "at most 24 days");
 const name = z.string("a name").min(1, "a name that is not empty");
 const length = z.int("a whole number").min(1, "at least 1");
 const atOnce = z.int("a whole number").min(1, "at least 1").max(65_536, "at most 65,536");
@@ -167,7 +167,7 @@ const rules = {
   policy: z.enum(["all", "latest"], "all or latest").optional(),
   threshold: fraction.optional(),
   classes: z.array(z.union([z.string(), z.int()], "names or ids of classes")).optional(),
-  edgeMargin: z.number("pixels, 0 or more").min(0, "pixels, 0 or more").optional(),
+  edgeMargin: z.number("0 or more pixels").min(0, "0 or more pixels").optional(),
 };
 
 const output = z.strictObject({
@@ -188,7 +188,7 @@ const claim = z.strictObject({ idleMs: milliseconds.default(30_000), intervalMs:
 const reconnect = z.strictObject({ firstMs: milliseconds.default(100), mostMs: milliseconds.default(10_000) });
 const hostName = z.string(HOST_RULE).refine(isHostName, HOST_RULE);
 const http = z.strictObject({
-  port: z.int("a port, 0 to 65535").min(0, "a port, 0 to 65535").max(65_535, "a port, 0 to 65535"),
+  port: z.int("a port from 0 to 65535").min(0, "a port from 0 to 65535").max(65_535, "a port from 0 to 65535"),
   host: name.default("127.0.0.1"),
   allowHost: z
     .union([hostName, z.array(hostName)], HOST_RULE)
@@ -200,7 +200,7 @@ const schema = z.strictObject({
   ...rules,
   redis: z.string("a URL such as redis://127.0.0.1:6379").optional(),
   input: z
-    .union([name, z.array(name).min(1, "one stream at least")], "a name, or a list of names")
+    .union([name, z.array(name).min(1, "a list of at least one stream")], "a name, or a list of names")
     .default("frames")
     .transform((input) => [...new Set(typeof input === "string" ? [input] : input)]),
   group: name.default("bun-tensorrt"),
@@ -215,11 +215,11 @@ const schema = z.strictObject({
   maxHeld: atOnce.optional(),
   concurrency: atOnce.optional(),
   frameTimeoutMs: milliseconds.default(60_000),
-  sources: z.record(z.string(), z.strictObject(rules), "rules by source id").default({}),
+  sources: z.record(z.string(), z.strictObject(rules), "an object of rules by source id").default({}),
   claim: claim.prefault({}),
   reconnect: reconnect.prefault({}),
   timeoutMs: milliseconds.default(10_000),
-  drainMs: z.int("whole milliseconds").min(0, "0 or more").max(MAX_MS, "at most 24 days").default(10_000),
+  drainMs: z.int("a whole number of milliseconds").min(0, "0 or more").max(MAX_MS, "at most 24 days").default(10_000),
   http: http.optional(),
 });
 
@@ -238,8 +238,7 @@ function checkNested(options: WorkerOptions): void {
     const key = Object.keys(value).find((one) => !Object.hasOwn(known, one));
     if (key === undefined) return;
     const near = nearestWord(key, Object.keys(known));
-    const hint = near === undefined ? `the options are ${Object.keys(known).join(", ")}` : `did you mean "${near}"?`;
-    throw new OptionError(message("run a worker", `option "${path}.${key}" is unknown`, hint), `${path}.${key}`);
+    throw new OptionError(unknownWord("option", `${path}.${key}`, Object.keys(known), near), `${path}.${key}`);
   };
   for (const [path, known] of NESTED) refuse(path, known, (options as Readonly<Record<string, unknown>>)[path]);
   for (const [id, value] of Object.entries(options.sources ?? {})) refuse(`sources.${id}`, rules, value);
@@ -276,8 +275,8 @@ export function parseWorkerOptions(options: WorkerOptions): WorkerConfig {
     ["deadLetter.stream", deadStream],
   ] as const) {
     if (!parsed.input.includes(stream)) continue;
-    const found = `option "${option}" must be none of the streams that are read, got ${JSON.stringify(stream)}`;
-    throw new OptionError(message("run a worker", found, "give it another name"), option);
+    const found = `Option "${option}" must be none of the streams in "input", got ${JSON.stringify(stream)}`;
+    throw new OptionError(`${found}\nHint: give it another name`, option);
   }
   return {
     ...rest,

@@ -49,17 +49,20 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 test("parseBuildFlags() refuses values, and flags that do not go together", () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
-    ["--size 640,320,1280", '--size is refused, got "640,320,1280"'],
-    ["--workspace lots", "Hint: a number of bytes, such as 64MiB, 2GiB or 1048576"],
+    ["--size 640,320,1280", '320,640,1280, got "640,320,1280"'],
+    ["--workspace lots", "--workspace must be a number of bytes, such as 64MiB, 2GiB or 1048576"],
     ["--pools tactic=1GiB", "the names are workspace, dla-managed-sram, dla-local-dram"],
-    ["--shapes images", '--shapes is refused, got "images"\nHint: NAME=SHAPE'],
-    ["--shapes images=1x3,2x3", "Hint: NAME=SHAPE"],
-    ["--optimization-level 6", "Hint: a whole number from 0 to 5"],
-    ["--compute-capability 86", "Hint: compute capabilities such as 8.6, divided by commas"],
-    ["--no-gpu-fallback", "--no-gpu-fallback goes with --dla alone\nHint: add --dla 0"],
+    ["--shapes images", "--shapes must be NAME=SHAPE"],
+    ["--shapes images=1x3,2x3", "--shapes must be NAME=SHAPE"],
+    ["--optimization-level 6", "--optimization-level must be a whole number from 0 to 5"],
+    [
+      "--compute-capability 86",
+      '--compute-capability must be compute capabilities such as 8.6, separated by commas, got "86"',
+    ],
+    ["--no-gpu-fallback", "--no-gpu-fallback needs --dla\nHint: add --dla 0"],
     ["--hardware-compatible --same-compute-capability", "exclude each other"],
     ["--rectangular --size 320,640,1280", "--rectangular makes its own range of sizes"],
-    ["--tf32", "flag --tf32 is unknown\nHint: did you mean --no-tf32?"],
+    ["--tf32", 'Unknown flag "--tf32". Did you mean "--no-tf32"?'],
   ];
   for (const [words, text] of cases) {
     expect(() => parseBuildFlags(parseWords("build", words.split(" "), BUILD_FLAGS))).toThrow(text);

@@ -61,7 +61,7 @@ test("parseDetectFlags() hands over what is said of the pre-processing, and noth
     std: 57.4,
     pad: 0,
   });
-  expect(() => parse("--fit crop")).toThrow('--fit is refused, got "crop"\nHint: letterbox, letterbox-top-left');
+  expect(() => parse("--fit crop")).toThrow('--fit must be one of letterbox, letterbox-top-left, stretch, got "crop"');
 });
 
 test("parseDetectFlags() takes both names of standard output for it", () => {

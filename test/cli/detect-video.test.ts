@@ -378,9 +378,15 @@ test("detect --save never draws on the pictures it reads", async () => {
   mkdirSync(path("own"));
   copyFileSync(path("white.jpg"), path("own/white.jpg"));
   const pictures = await toy("own", "--save", "./own/");
-  expect([pictures.code, pictures.errors]).toEqual([2, expect.stringContaining("own/white.jpg would be written over")]);
+  expect([pictures.code, pictures.errors]).toEqual([
+    2,
+    expect.stringContaining("--save would overwrite an image that is read: own/white.jpg"),
+  ]);
   const watch = await toy("--watch", "own", "--save", path("own"));
-  expect([watch.code, watch.errors]).toEqual([2, expect.stringContaining("each copy would be a new picture")]);
+  expect([watch.code, watch.errors]).toEqual([
+    2,
+    expect.stringContaining("--save must not be the folder that is watched"),
+  ]);
   expect(readFileSync(path("own/white.jpg")).equals(readFileSync(path("white.jpg")))).toBe(true);
 });
 
@@ -424,11 +430,11 @@ test("untilAborted() keeps none of the items it has handed on", async () => {
 
 test("detect refuses sources that do not go together, before anything is loaded", async () => {
   for (const [words, text] of [
-    [["halves.mp4", "white.jpg"], "pictures, videos and standard input cannot be mixed in one run"],
-    [["--watch", "none"], 'there is no folder "none"'],
-    [["--watch", ".", "white.jpg"], "--watch takes no operands"],
-    [["halves.mp4", "--every", "0"], "--every is refused"],
-    [["halves.mp4", "--fps", "-1"], "--fps is refused"],
+    [["halves.mp4", "white.jpg"], "Images, videos and standard input cannot be mixed in one run"],
+    [["--watch", "none"], '--watch must be a folder, got "none"'],
+    [["--watch", ".", "white.jpg"], 'Unexpected argument "white.jpg": --watch takes no files'],
+    [["halves.mp4", "--every", "0"], "--every must be a whole number from 1 to"],
+    [["halves.mp4", "--fps", "-1"], "--fps must be a number above 0, at most"],
   ] as const) {
     const { code, errors } = await toy(...words);
     expect(errors).toContain(text);
@@ -440,18 +446,27 @@ test.skipIf(isFfmpegMissing)(
   "detect refuses to write over what it reads, and one file for several videos",
   async () => {
     const own = await toy("halves.mp4", "--save", "./halves.mp4");
-    expect([own.code, own.errors]).toEqual([2, expect.stringContaining("would be written over while it is read")]);
+    expect([own.code, own.errors]).toEqual([
+      2,
+      expect.stringContaining("--save would overwrite a video that is read: "),
+    ]);
     symlinkSync("halves.mp4", path("linked.mp4"));
     for (const [video, save] of [
       ["halves.mp4", "linked.mp4"],
       [pathToFileURL(path("halves.mp4")).href, "halves.mp4"],
     ] as const) {
       const { code, errors } = await toy(video, "--save", save);
-      expect([code, errors]).toEqual([2, expect.stringContaining(`${save} would be written over`)]);
+      expect([code, errors]).toEqual([
+        2,
+        expect.stringContaining(`--save would overwrite a video that is read: ${save}`),
+      ]);
     }
     expect(await countFrames(path("halves.mp4"))).toBe(60);
     const both = await toy("halves.mp4", "--save", "both.mp4", "--output", "./both.mp4", "--format", "json");
-    expect([both.code, both.errors]).toEqual([2, expect.stringContaining('"./both.mp4" is written by --save as well')]);
+    expect([both.code, both.errors]).toEqual([
+      2,
+      expect.stringContaining('--output and --save both write "./both.mp4"'),
+    ]);
     const one = await toy("halves.mp4", "long.mp4", "--save", "one.mp4");
     expect([one.code, one.errors]).toEqual([2, expect.stringContaining("is one file, for 2 videos")]);
   },

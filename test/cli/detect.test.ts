@@ -111,14 +111,14 @@ test("detect takes thresholds, classes, limits and batches from its flags", asyn
 
 test("detect refuses a class and a layout that do not exist, and a size out of range, with 2", async () => {
   const size = await toy("good", "--size", "99999");
-  expect([size.code, size.errors]).toEqual([2, expect.stringContaining("Hint: a side from 1 to 16384 pixels, or")]);
+  expect([size.code, size.errors]).toEqual([2, expect.stringContaining('Option "size" must be a side from 1 to 16384 pixels, or')]);
   const [classes, layout] = await Promise.all([
     toy("good/img1.jpg", "--classes", "dgo"),
     toy("good/img1.jpg", "--layout", "yolox-decode"),
   ]);
   expect([classes.code, layout.code]).toEqual([2, 2]);
-  expect(classes.errors).toContain('did you mean "dog"?');
-  expect(layout.errors).toContain('did you mean "yolox-decoded"?');
+  expect(classes.errors).toContain('Did you mean "dog"?');
+  expect(layout.errors).toContain('Did you mean "yolox-decoded"?');
 });
 
 test("detect does the rest of a folder with bad pictures, names those, and exits with 1", async () => {
@@ -268,9 +268,9 @@ test("detect --save writes the copy of one picture to a file that is named like 
   expect(readdirSync(path("new-folder.png"))).toEqual(["img2.png"]);
   const several = await toy("good", "--save", "all.jpg");
   expect(several.code).toBe(2);
-  expect(several.errors).toBe('error: Cannot run detect: "all.jpg" is one file, for 3 pictures\nHint: give a folder\n');
+  expect(several.errors).toBe('error: --save is one file, for 3 images: "all.jpg"\nHint: give a folder\n');
   const own = await toy("good/img2.png", "--save", "good/img2.png");
-  expect([own.code, own.errors.includes("would be written over")]).toEqual([2, true]);
+  expect([own.code, own.errors.includes("--save would overwrite an image that is read: ")]).toEqual([2, true]);
 });
 
 test("detect --save draws on the very picture it looked at, where an address gives another the next time", async () => {
@@ -418,17 +418,17 @@ test("detect --output refuses what is read: pictures, the model, annotations, by
     ["good/img1.jpg", "--format", "coco", "--annotations", "annotations.json", "-o", "annotations.json"],
   ];
   for (const { code, errors } of await Promise.all(cases.map((words) => toy(...words)))) {
-    expect(errors).toMatch(/^error: Cannot run detect: "\S+" would be written over, which is read\nHint: give another/);
+    expect(errors).toMatch(/^error: --output would overwrite a file that is read: "\S+"\nHint: give another/);
     expect(code).toBe(2);
   }
   mkdirSync(path("copies"));
   const both = await toy("good", "--save", "copies", "-o", "copies/img1.jpg");
-  expect(both.errors).toStartWith('error: Cannot run detect: "copies/img1.jpg" is written by --save as well\nHint: ');
+  expect(both.errors).toStartWith('error: --output and --save both write "copies/img1.jpg"\nHint: ');
   expect([both.code, readdirSync(path("copies"))]).toEqual([2, []]);
   writeFileSync(path("copies/img1.jpg"), "former");
   symlinkSync("copies/img1.jpg", path("copy.json"));
   const linked = await toy("good", "--save", "copies", "--format", "json", "-o", "copy.json");
-  expect(linked.errors).toStartWith('error: Cannot run detect: "copy.json" is written by --save as well\nHint: ');
+  expect(linked.errors).toStartWith('error: --output and --save both write "copy.json"\nHint: ');
   expect(readFileSync(path("copies/img1.jpg"), "utf8")).toBe("former");
   expect(readFileSync(path("good/img1.jpg"))).toEqual(before);
   expect(new Uint8Array(readFileSync(path("toy.onnx")))).toEqual(toyDetector());

@@ -37,10 +37,10 @@ test("install --list shows every build for this machine, as a table and as JSON"
 
 test("install refuses what it cannot do, and exits with 2", async () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
-    ["--json", "it needs a name\nHint: `install --list` shows the names"],
-    ["nvjpg", 'there is no component "nvjpg"\nHint: did you mean nvjpeg?'],
-    ["--cuda 11 nvjpeg", '--cuda is refused, got "11"\nHint: 12 or 13'],
-    ["--list --remove nvjpeg", "--list and --remove do not go together"],
+    ["--json", "Missing name of a component\nHint: `install --list` shows the names"],
+    ["nvjpg", 'Unknown component "nvjpg". Did you mean "nvjpeg"?'],
+    ["--cuda 11 nvjpeg", '--cuda must be 12 or 13, got "11"'],
+    ["--list --remove nvjpeg", "--list and --remove cannot be combined"],
   ];
   const results = await Promise.all(cases.map(([words]) => install(words)));
   for (const [at, { code, errors, output }] of results.entries()) {

@@ -31,7 +31,7 @@ test("models path names the command that fetches what is not here", async () => 
   expect([absent.code, unknown.code]).toEqual([1, 2]);
   expect(absent.output).toBe("");
   expect(absent.errors).toContain("Hint: run: bun-tensorrt models pull yolo11n");
-  expect(unknown.errors).toContain('the catalogue has no entry "yolo11m"\nHint: did you mean');
+  expect(unknown.errors).toContain('Unknown catalogue entry "yolo11m". Did you mean');
 });
 
 test("models pull offline shows the licence, then one clear error", async () => {

@@ -102,7 +102,7 @@ test("the options of the pre-processing are checked one by one", () => {
   expect(parseDetectorOptions({ preprocessing }).preprocessing).toEqual(preprocessing);
   expect(parseDetectorOptions({}).preprocessing).toBeUndefined();
   expect(() => parseDetectorOptions({ preprocessing: { color: "RGB" } as never })).toThrow(
-    'option "preprocessing.color" is unknown\nHint: did you mean "colour"?',
+    'Unknown option "preprocessing.color". Did you mean "colour"?',
   );
   const wrong = [
     { fit: "crop" },

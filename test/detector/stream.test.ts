@@ -39,7 +39,7 @@ test("Detector.stream() yields each result's place in the sequence, and returns 
 
 test("Detector.stream() names a misspelt option and a wrong value", async () => {
   await using detector = await Detector.load(toyDetector());
-  expect(() => detector.stream([], { polcy: "latest" } as object)).toThrow('did you mean "policy"?');
+  expect(() => detector.stream([], { polcy: "latest" } as object)).toThrow('Did you mean "policy"?');
   expect(() => detector.stream([], { policy: "newest" } as object)).toThrow("all or latest");
   expect(() => detector.stream([], { onDrop: 1 } as object)).toThrow(OptionError);
 });

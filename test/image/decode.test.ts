@@ -61,7 +61,7 @@ test("decodeImage() names the source in its errors", async () => {
 
 test("decodeImage() refuses options that are unknown or out of range", async () => {
   const jpeg = await paintedJpeg(2, 2);
-  await expect(decodeImage(jpeg, { minwidth: 4 } as object)).rejects.toThrow('Hint: did you mean "minWidth"?');
+  await expect(decodeImage(jpeg, { minwidth: 4 } as object)).rejects.toThrow('Did you mean "minWidth"?');
   for (const wrong of [{ maxPixels: 0 }, { minWidth: 1.5 }, { minHeight: -1 }, { timeoutMs: 0 }]) {
     await expect(decodeImage(jpeg, wrong)).rejects.toThrow(OptionError);
   }

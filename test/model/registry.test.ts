@@ -824,9 +824,9 @@ test("headNamed() knows every layout once, and names the nearest to a misspelt o
   expect(new Set(names).size).toBe(names.length);
   for (const name of names) expect(headNamed(name).name).toBe(name);
   expect(() => headNamed("yolo-x")).toThrow(OptionError);
-  expect(() => headNamed("yolxo")).toThrow(/none called "yolxo"\nHint: did you mean "yolox?"\?/);
+  expect(() => headNamed("yolxo")).toThrow(/^Unknown layout "yolxo"\. Did you mean "yolox?"\?$/);
   expect(() => recogniseModel(model([["o", [1, 84, 8400]]]), { layout: "nope nope" })).toThrow(
-    /the layouts are yolo, /,
+    /^Unknown layout "nope nope"\nHint: choose one of yolo, /,
   );
 });
 

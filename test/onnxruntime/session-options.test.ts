@@ -37,11 +37,11 @@ test("parseSessionOptions() fills in the defaults", () => {
 
 test("Session.fromBytes() refuses options that are misspelt or out of range", async () => {
   const load = (options: object) => Session.fromBytes(identityModel("f32", [4]), "identity", options);
-  await expect(load({ intraOpThread: 1 })).rejects.toThrow('Hint: did you mean "intraOpThreads"?');
+  await expect(load({ intraOpThread: 1 })).rejects.toThrow('Did you mean "intraOpThreads"?');
   await expect(load({ intraOpThreads: 0 })).rejects.toThrow(OptionError);
   await expect(load({ interOpThreads: 1.5 })).rejects.toThrow(OptionError);
   await expect(load({ optimization: "most" })).rejects.toThrow("disable, basic, extended or all");
-  await expect(load({ spinning: "no" })).rejects.toThrow('option "spinning" is refused');
+  await expect(load({ spinning: "no" })).rejects.toThrow('Option "spinning" must be true or false, got "no"');
 });
 
 test.skipIf(!isLinux)("SessionOptions.intraOpThreads is the number of threads, the calling one included", async () => {

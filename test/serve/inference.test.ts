@@ -222,12 +222,12 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
   const image = { ...IMAGE, data: [WHITE_JPEG.toString("base64")] };
   const pixels = { name: "pixels", datatype: "UINT8", shape: [1, 1, 3], data: [1, 2, 3] };
   const cases: readonly (readonly [status: number, text: string, body: unknown, header?: string])[] = [
-    [400, "body is no JSON", "{"],
-    [400, "body is no JSON", ""],
-    [400, '"inputs" is refused', {}],
-    [400, '"inputs" is refused', { inputs: [] }],
-    [400, '"inputs.0.shape.0" is refused', { inputs: [{ ...image, shape: [-1] }] }],
-    [400, "takes one input, got 2", { inputs: [image, pixels] }],
+    [400, "The body is no JSON", "{"],
+    [400, "The body is no JSON", ""],
+    [400, 'Field "inputs" must be a list', {}],
+    [400, 'Field "inputs" must be at least 1', { inputs: [] }],
+    [400, 'Field "inputs.0.shape.0" must be at least 0', { inputs: [{ ...image, shape: [-1] }] }],
+    [400, "A request takes one input, got 2", { inputs: [image, pixels] }],
     [400, 'Input "images" is unknown', { inputs: [{ ...image, name: "images" }] }],
     [400, 'Input "image" is BYTES, got "FP32"', { inputs: [{ ...image, datatype: "FP32" }] }],
     [400, 'Input "image" must have one element', { inputs: [{ ...image, shape: [2] }] }],
@@ -239,14 +239,14 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [400, 'whole numbers from 0 to 255: found "1"', { inputs: [{ ...pixels, data: ["1", 2, 3] }] }],
     [400, "whole numbers from 0 to 255: found a list", nestedPixels(9)],
     [413, "at most 16 lists within lists", nestedPixels(100_000)],
-    [400, '"inputs.0.data" is refused: expected a list', { inputs: [{ ...pixels, data: "AAAA" }] }],
+    [400, 'Field "inputs.0.data" must be a list', { inputs: [{ ...pixels, data: "AAAA" }] }],
     [400, 'Output "masks" is unknown', { inputs: [image], outputs: [{ name: "masks" }] }],
-    [400, 'option "treshold" is unknown', { inputs: [image], parameters: { treshold: 1 } }],
-    [400, 'option "threshold" is refused', { inputs: [image], parameters: { threshold: 2 } }],
+    [400, 'Unknown option "treshold"', { inputs: [image], parameters: { treshold: 1 } }],
+    [400, 'Option "threshold" must be a number from 0 to 1, got 2', { inputs: [image], parameters: { threshold: 2 } }],
     // It is an option of /detect alone, and no hint may name it.
     [
       400,
-      'option "format" is unknown. Hint: the options are threshold, iou, maxDetections, classes, classAgnostic',
+      'Unknown option "format". Hint: choose one of threshold, iou, maxDetections, classes, classAgnostic',
       { inputs: [image], parameters: { format: "json" } },
     ],
     [400, `${HEADER} is "9999"`, { inputs: [image] }, "9999"],

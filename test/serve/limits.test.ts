@@ -324,8 +324,8 @@ test("a probe of HTTP/1.0, which names no host, is answered by the address it as
 
 test("serve refuses options that make no sense, addresses in use and certificates that are not there", async () => {
   const cases: readonly (readonly [ServeOptions & Record<string, unknown>, string])[] = [
-    [{ prot: 80 }, 'did you mean "port"?'],
-    [{ port: -1 }, 'option "port" is refused'],
+    [{ prot: 80 }, 'Did you mean "port"?'],
+    [{ port: -1 }, 'Option "port" must be a port from 0 to 65535, got -1'],
     [{ cors: "example.org" }, "an origin such as https://example.org"],
     [{ token: "two words" }, "printable ASCII without spaces"],
     [{ name: "a/b" }, "letters, digits"],

@@ -77,7 +77,7 @@ test.skipIf(isAbsent)(
   async () => {
     const library = openFrom(RTX!);
     const wrong = buildPlan(tinyModel(), { precison: "fp16" } as object, { library });
-    await expect(wrong).rejects.toThrow('option "precison" is unknown\nHint: did you mean "precision"?');
+    await expect(wrong).rejects.toThrow('Unknown option "precison". Did you mean "precision"?');
     await wrong.catch(() => {});
     if (library.hasDevice()) return;
     const homeless = buildPlan(tinyModel(), {}, { library });

@@ -57,21 +57,21 @@ test("parseWorkerOptions() names the option that is misspelt or out of range", (
     }
     throw new Error("it was not refused");
   };
-  expect(refused({ modle: "x" })).toContain('option "modle" is unknown\nHint: did you mean "model"?');
+  expect(refused({ modle: "x" })).toContain('Unknown option "modle". Did you mean "model"?');
   expect(refused({ output: { maxLenght: 3 } })).toContain(
-    'option "output.maxLenght" is unknown\nHint: did you mean "maxLength"?',
+    'Unknown option "output.maxLenght". Did you mean "maxLength"?',
   );
-  expect(refused({ output: { constructor: 1 } })).toContain('option "output.constructor" is unknown');
-  expect(refused({ sources: { gate: { treshold: 0.3 } } })).toContain('option "sources.gate.treshold" is unknown');
-  expect(refused({ threshold: 2 })).toContain('option "threshold" is refused, got 2');
-  expect(refused({ claim: { idleMs: 0 } })).toContain('option "claim.idleMs" is refused, got 0');
-  expect(refused({ input: [] })).toContain('option "input" is refused');
+  expect(refused({ output: { constructor: 1 } })).toContain('Unknown option "output.constructor"');
+  expect(refused({ sources: { gate: { treshold: 0.3 } } })).toContain('Unknown option "sources.gate.treshold"');
+  expect(refused({ threshold: 2 })).toContain('Option "threshold" must be a number from 0 to 1, got 2');
+  expect(refused({ claim: { idleMs: 0 } })).toContain('Option "claim.idleMs" must be at least 1 ms, got 0');
+  expect(refused({ input: [] })).toContain('Option "input" must be a list of at least one stream, got an array');
   expect(refused({ redis: "localhost" })).toContain('option "redis" must be the URL');
   expect(refused({ input: "a", output: { stream: "a" } })).toContain(
-    'option "output.stream" must be none of the streams',
+    'Option "output.stream" must be none of the streams',
   );
-  expect(refused({ http: { port: 70_000 } })).toContain('option "http.port" is refused, got 70000');
-  expect(refused([])).toContain("the options is refused");
+  expect(refused({ http: { port: 70_000 } })).toContain('Option "http.port" must be a port from 0 to 65535, got 70000');
+  expect(refused([])).toContain("The options to run a worker must be an object, got an array");
 });
 
 test("readConfigFile() reads TOML, YAML and JSON with comments alike", async () => {

@@ -136,7 +136,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const args = parseBuildFlags(parsed);
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
-    throw refuse("build", "model", `it takes one model, got ${parsed.operands.length}`, "bun-tensorrt build yolo11n");
+    throw refuse("build", "model", `Expected one model, got ${parsed.operands.length}`, "bun-tensorrt build yolo11n");
   }
   // Minutes later would be too late to find out.
   if (args.output !== undefined) openOutput(args.output).close();

@@ -23,7 +23,7 @@ const schema = z.object({
 /** Run `demo`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { output, terminal, signal } = context;
-  const { model, picture, backend, save } = parseFlags("demo", parsed, schema);
+  const { model, picture, backend, save } = parseFlags(parsed, schema);
   refuseOperands("demo", parsed);
   const file = await fetchEntry(findEntry(picture)!, context);
   const saver = openSaver(save, [file]);

@@ -16,15 +16,20 @@ import { openSaver } from "../save.ts";
 function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments): OperandKind {
   if (watch !== undefined) {
     if (operands.length === 0) return "stdin";
-    throw refuse("detect", "watch", `--watch takes no operands, got ${JSON.stringify(operands[0])}`);
+    throw refuse("detect", "watch", `Unexpected argument ${JSON.stringify(operands[0])}: --watch takes no files`);
   }
   if (operands.length === 0) {
-    throw refuse("detect", "file", "it needs a file, a folder or a pattern", "bun-tensorrt detect street.jpg");
+    throw refuse(
+      "detect",
+      "file",
+      "Missing input: give a file, a folder or a pattern",
+      "bun-tensorrt detect street.jpg",
+    );
   }
   const kinds = new Set(operands.map((operand) => (isVideo ? "video" : operandKind(operand))));
   const [kind = "pictures", ...others] = kinds;
   if (others.length > 0 || (kind === "stdin" && operands.length > 1)) {
-    const found = "pictures, videos and standard input cannot be mixed in one run";
+    const found = "Images, videos and standard input cannot be mixed in one run";
     throw refuse("detect", "file", found, "run it once for each kind; --video takes every operand for a video");
   }
   return kind;

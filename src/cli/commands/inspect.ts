@@ -96,10 +96,10 @@ async function reportOf(path: string, flags: InspectFlags, context: CommandConte
 
 /** Run `inspect`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
-  const flags = parseFlags("inspect", parsed, schema);
+  const flags = parseFlags(parsed, schema);
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
-    const found = `it takes one model, got ${parsed.operands.length}`;
+    const found = `Expected one model, got ${parsed.operands.length}`;
     throw refuse("inspect", "model", found, "bun-tensorrt inspect yolo11n");
   }
   const { text, json, isGood } = await reportOf(await findModel(word, context), flags, context);

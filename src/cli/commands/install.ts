@@ -13,8 +13,8 @@ import {
 import { components, findComponent } from "../../catalogue/components.ts";
 import { fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";
 import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/library-folder.ts";
-import { CatalogueError, message } from "../../core/errors.ts";
-import { nearestWord } from "../../core/options.ts";
+import { CatalogueError, message, OptionError } from "../../core/errors.ts";
+import { unknownWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
@@ -95,9 +95,7 @@ function componentNamed(name: string): Component {
   const component = findComponent(name);
   if (component !== undefined) return component;
   const names = components.map((one) => one.name);
-  const near = nearestWord(name, names);
-  const hint = near === undefined ? `the names are ${names.join(", ")}` : `did you mean ${near}?`;
-  throw refuse("install", name, `there is no component ${JSON.stringify(name)}`, hint);
+  throw new OptionError(unknownWord("component", name, names), name);
 }
 
 async function remove(found: readonly Component[], { output, terminal }: CommandContext): Promise<number> {
@@ -130,7 +128,7 @@ async function showLicences(
   const words = chosen.map(({ component }) => component.name);
   if (flags.cuda !== undefined) words.push(`--cuda ${flags.cuda}`);
   const hint = `read them, then: bun-tensorrt install ${words.join(" ")} --accept-licence`;
-  throw refuse("install", "accept-licence", "the licences above must be accepted first", hint);
+  throw refuse("install", "accept-licence", "The licences above must be accepted first", hint);
 }
 
 async function fetchOne(
@@ -172,13 +170,14 @@ async function installAll(chosen: readonly Chosen[], flags: Flags, context: Comm
 
 /** Run `install`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
-  const flags = parseFlags("install", parsed, FLAGS);
+  const flags = parseFlags(parsed, FLAGS);
   const found = [...new Set(parsed.operands)].map(componentNamed);
   if (flags.list === true && flags.remove === true) {
-    throw refuse("install", "remove", "--list and --remove do not go together");
+    throw refuse("install", "remove", "--list and --remove cannot be combined");
   }
   if (flags.list === true) return await list(flags.json === true, context);
-  if (found.length === 0) throw refuse("install", "name", "it needs a name", "`install --list` shows the names");
+  if (found.length === 0)
+    throw refuse("install", "name", "Missing name of a component", "`install --list` shows the names");
   if (flags.remove === true) return await remove(found, context);
   if (process.platform !== "linux") {
     const hint =

@@ -2,8 +2,8 @@
 
 import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
 import { type CatalogueEntry, entryPath, isInstalled } from "../../catalogue/store.ts";
-import { CatalogueError, message } from "../../core/errors.ts";
-import { nearestWord } from "../../core/options.ts";
+import { CatalogueError, message, OptionError } from "../../core/errors.ts";
+import { unknownWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
@@ -36,9 +36,7 @@ function entryNamed(name: string): CatalogueEntry {
   const entry = findEntry(name);
   if (entry !== undefined) return entry;
   const names = catalogue.map((one) => one.name);
-  const near = nearestWord(name, names);
-  const hint = near === undefined ? `the names are ${names.join(", ")}` : `did you mean ${near}?`;
-  throw refuse("models", name, `the catalogue has no entry ${JSON.stringify(name)}`, hint);
+  throw new OptionError(unknownWord("catalogue entry", name, names), name);
 }
 
 async function list(isJson: boolean, { output }: CommandContext): Promise<number> {
@@ -80,15 +78,14 @@ async function path(names: readonly string[], { output }: CommandContext): Promi
 export async function run({ flags, operands }: ParsedArguments, context: CommandContext): Promise<number> {
   const [action = "list", ...names] = operands;
   if (action !== "list" && action !== "pull" && action !== "path") {
-    const near = nearestWord(action, ["list", "pull", "path"]);
-    const hint = near === undefined ? "it takes list, pull or path" : `did you mean ${near}?`;
-    throw refuse("models", action, `${JSON.stringify(action)} is none of its actions`, hint);
+    throw new OptionError(unknownWord("action", action, ["list", "pull", "path"]), action);
   }
   if (action === "list" && names.length > 0) {
-    const found = `list takes no name, got ${JSON.stringify(names[0])}`;
-    throw refuse("models", action, found, "`models list` shows them all");
+    const found = `Unexpected argument ${JSON.stringify(names[0])}: models list takes no names`;
+    throw refuse("models", action, found, "`models list` shows all of them");
   }
   if (action === "list") return await list(flags.json === true, context);
-  if (names.length === 0) throw refuse("models", action, `${action} needs a name`, "`models list` shows the names");
+  if (names.length === 0)
+    throw refuse("models", action, `Missing name: models ${action} takes one or more`, "`models list` shows the names");
   return action === "pull" ? await pullAll(names, context) : await path(names, context);
 }

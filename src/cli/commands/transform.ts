@@ -102,7 +102,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const args = parseTransformFlags(parsed);
   if (parsed.operands.length === 0) {
     const hint = "bun-tensorrt transform street.jpg --model super-resolution.onnx --output large.png";
-    throw refuse("transform", "file", "it needs a file, a folder or a pattern", hint);
+    throw refuse("transform", "file", "Missing input: give a file, a folder or a pattern", hint);
   }
   const files = expandPictures(parsed.operands, "transform");
   const target = openTransformTarget(args, files);

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
-import { CatalogueError, message } from "../core/errors.ts";
+import { CatalogueError, message, TransferError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { type Attempt, retry, triesFor } from "./attempt.ts";
 import { catalogue } from "./catalogue.ts";
@@ -143,7 +143,7 @@ function memberAt(header: Buffer, wanted: ReadonlyMap<string, number>): Member |
   const name = prefix === "" ? own : `${prefix}/${own}`;
   const type = String.fromCharCode(header[156]!);
   const digits = textAt(header, 124, 12).trim();
-  if (!/^[0-7]+$/.test(digits)) throw new Error(`the header of ${JSON.stringify(name)} has no length`);
+  if (!/^[0-7]+$/.test(digits)) throw new TransferError(`the header of ${JSON.stringify(name)} has no length`);
   const byteLength = WITHOUT_BYTES.includes(type) ? 0 : Number.parseInt(digits, 8);
   const isWanted = FILES.includes(type) && wanted.get(name) === byteLength;
   return { name, byteLength, bytes: isWanted ? new Uint8Array(byteLength) : undefined, at: 0 };
@@ -155,7 +155,7 @@ function memberAt(header: Buffer, wanted: ReadonlyMap<string, number>): Member |
  * @param wanted    the length of each file in bytes, by its path in the archive
  * @param mostBytes of the unpacked archive: beyond them it is given up
  * @returns the files that are there, by path; the length of one that has another
- * @throws {Error} If the archive is damaged, or larger than that
+ * @throws {TransferError} If the archive is damaged, or larger than that
  */
 export async function readTarball(
   tarball: Uint8Array,
@@ -186,7 +186,7 @@ export async function readTarball(
   };
   for await (const chunk of Readable.from([tarball]).pipe(createGunzip()) as AsyncIterable<Uint8Array>) {
     totalBytes += chunk.length;
-    if (totalBytes > mostBytes) throw new Error(`it unpacks to more than ${mostBytes} bytes`);
+    if (totalBytes > mostBytes) throw new TransferError(`it unpacks to more than ${mostBytes} bytes`);
     for (let at = 0; at < chunk.length; ) {
       at += take(chunk.subarray(at));
       if (member === undefined || member.at < member.byteLength || member.at % BLOCK !== 0) continue;
@@ -195,6 +195,6 @@ export async function readTarball(
       if (found.size === wanted.size) return found;
     }
   }
-  if (!isEnded) throw new Error(`it is cut short after ${totalBytes} bytes`);
+  if (!isEnded) throw new TransferError(`it is cut short after ${totalBytes} bytes`);
   return found;
 }

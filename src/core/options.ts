@@ -86,7 +86,7 @@ const LIMITS: Readonly<Record<string, string>> = {
 /** What a value must be: the rule that the schema gives, or one made of zod's own text. */
 export function ruleOf({ message: text }: z.core.$ZodIssue): string {
   const [, limit, most] = /^Too (?:big|small): .* ([<>]=?)(\S+)/.exec(text) ?? [];
-  if (limit !== undefined) return `${LIMITS[limit]} ${most}`;
+  if (limit !== undefined) return `${text.includes("array") ? "a list of " : ""}${LIMITS[limit]} ${most}`;
   const [, expected = ""] = /^Invalid (?:input|option): expected (.*?)(?:, received .*)?$/.exec(text) ?? [];
   return EXPECTED[expected] ?? (expected === "" ? text : expected.replaceAll("|", ", "));
 }

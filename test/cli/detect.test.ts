@@ -111,7 +111,10 @@ test("detect takes thresholds, classes, limits and batches from its flags", asyn
 
 test("detect refuses a class and a layout that do not exist, and a size out of range, with 2", async () => {
   const size = await toy("good", "--size", "99999");
-  expect([size.code, size.errors]).toEqual([2, expect.stringContaining('Option "size" must be a side from 1 to 16384 pixels, or')]);
+  expect([size.code, size.errors]).toEqual([
+    2,
+    expect.stringContaining('Option "size" must be a side from 1 to 16384 pixels, or'),
+  ]);
   const [classes, layout] = await Promise.all([
     toy("good/img1.jpg", "--classes", "dgo"),
     toy("good/img1.jpg", "--layout", "yolox-decode"),

@@ -125,8 +125,8 @@ test("an error shows its stack to those who ask alone", async () => {
     'error: Cannot load the model "nothing.onnx": there is no such file\n' +
       "Hint: name an ONNX file, or one of yolo11n, yolo11n-seg, yolo11n-pose, yolov8n, yolov8s, yolov8m\n",
   );
-  expect(verbose.errors).toContain("fetch-entry.ts:");
-  expect(debug.errors).toContain("fetch-entry.ts:");
+  expect(verbose.errors).toContain("load-detector.ts:");
+  expect(debug.errors).toContain("load-detector.ts:");
   expect([plain.code, verbose.code, debug.code]).toEqual([1, 1, 1]);
 });
 

@@ -52,7 +52,7 @@ test("worker exits with 2 and names what is wrong, before it loads or connects t
   const cases: readonly (readonly [words: readonly string[], text: string])[] = [
     [["a.jpg"], 'Unexpected argument "a.jpg": worker takes no files'],
     [["--inptu", "a"], 'Did you mean "--input"?'],
-    [["--policy", "newest"], "Hint: all or latest"],
+    [["--policy", "newest"], '--policy must be all or latest, got "newest"'],
     [["--redis", "localhost"], 'option "redis" must be the URL'],
     [["--config", join(folder, "none.toml")], "it cannot be read: ENOENT"],
     [["--config", config("a.toml", "[output]\nstrem = 1\n")], 'Unknown option "output.strem". Did you mean "stream"?'],

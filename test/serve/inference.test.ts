@@ -225,7 +225,7 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [400, "The body is no JSON", "{"],
     [400, "The body is no JSON", ""],
     [400, 'Field "inputs" must be a list', {}],
-    [400, 'Field "inputs" must be at least 1', { inputs: [] }],
+    [400, 'Field "inputs" must be a list of at least 1', { inputs: [] }],
     [400, 'Field "inputs.0.shape.0" must be at least 0', { inputs: [{ ...image, shape: [-1] }] }],
     [400, "A request takes one input, got 2", { inputs: [image, pixels] }],
     [400, 'Input "images" is unknown', { inputs: [{ ...image, name: "images" }] }],

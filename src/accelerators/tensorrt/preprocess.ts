@@ -122,7 +122,7 @@ export class PictureTable {
    * @param picture       where the picture is
    * @param region        of the picture, in its own pixels
    * @param preprocessing what the kernel does
-   * @throws {RangeError} If the region goes on beyond the picture's edges, and the resize is antialiased
+   * @throws {ArgumentError} If the region goes on beyond the picture's edges, and the resize is antialiased
    */
   set(
     index: number,

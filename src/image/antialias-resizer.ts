@@ -37,11 +37,7 @@ export class AntialiasResizer {
   constructor(region: Region, format: PixelFormat) {
     if (region.edge !== "pad") {
       throw new ArgumentError(
-<<<<<<< HEAD
         message("resize a region with antialias", `its edge must be "pad", got "${region.edge}"`),
-=======
-        message(`resize a region with antialias`, `its edge must be "pad", got "${region.edge}"`),
->>>>>>> 8996502 (fix: new messages take the new form; what transfers leave damaged is a TransferError)
       );
     }
     const isNv12 = format === "NV12";

@@ -56,7 +56,7 @@ test("readPictures() says at which picture a stream is broken, after those befor
     [
       "jpeg",
       Buffer.concat([first!, second!.subarray(0, 100)]),
-      "picture 1 from standard input as the stream ends within it, after 100 bytes",
+      "picture 1 from standard input: the stream ends within it, after 100 bytes",
     ],
     [
       "length",

@@ -85,7 +85,8 @@ async function pixels(
     .toColourspace("srgb")
     .raw({ depth: "uchar" })
     .timeout({ seconds: Math.min(3600, Math.ceil(timeoutMs / 1000)) })
-    .toBuffer({ resolveWithObject: true });
+    .toBuffer({ resolveWithObject: true })
+    .finally(() => emptySharpCache(sharp));
   return imageOf(data, { width: info.width, height: info.height, format: hasAlpha ? "RGBA" : "RGB" });
 }
 
@@ -297,6 +298,16 @@ export async function withVectors<T>(work: (sharp: Sharp) => Promise<T>): Promis
     vectorUsers -= 1;
     if (isConfined && vectorUsers === 0) sharp.block({ operation: [VECTOR_LOADER] });
   }
+}
+
+/**
+ * Empty libvips' cache of operations, and leave its limits as they are. Of a GIF or an AVIF it keeps all pixels, which it
+ * does not count: up to a hundred images, of any size. A file that is given as bytes it never finds again.
+ */
+export function emptySharpCache(sharp: Sharp): void {
+  const { memory, files, items } = sharp.cache();
+  sharp.cache(false);
+  sharp.cache({ memory: memory.max, files: files.max, items: items.max });
 }
 
 /**

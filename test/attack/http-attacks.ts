@@ -63,7 +63,7 @@ async function largePictures({ url, scale }: Aim): Promise<number[]> {
     [scale.side, "/detect?format=image"],
     [Math.floor(scale.side * 0.49), "/detect?format=image"],
   ] as const) {
-    for (const format of ["jpeg", "png"] as const) {
+    for (const format of ["jpeg", "png", "gif"] as const) {
       const file = await white(side, side).toFormat(format).toBuffer();
       for (let round = 0; round < 3; round++) {
         answers.push(...(await Promise.all([post(url, path, file), post(url, path, file)])));

@@ -220,3 +220,24 @@ for (const orientation of [1, 6]) {
     },
   );
 }
+
+test("of decoded pictures libvips keeps nothing, and its limits stay as they were", async () => {
+  const limits = { memory: 40, files: 10, items: 90 };
+  const former = sharp.cache();
+  sharp.cache(limits);
+  try {
+    const square = sharp({ create: { width: 64, height: 64, channels: 4, background: "red" } });
+    for (const format of ["gif", "avif", "webp", "png"] as const) {
+      await decodeImage(await square.clone().toFormat(format).toBuffer());
+      const { memory, files, items } = sharp.cache();
+      expect({ format, kept: items.current, memory: memory.max, files: files.max, items: items.max }).toEqual({
+        format,
+        kept: 0,
+        ...limits,
+      });
+    }
+  } finally {
+    const { memory, files, items } = former;
+    sharp.cache({ memory: memory.max, files: files.max, items: items.max });
+  }
+});

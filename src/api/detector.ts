@@ -43,14 +43,14 @@ function tellMisfits(
   const isOtherSize = size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join();
   if (fixedSize !== undefined && (isOtherSize || rectangular)) {
     const option = isOtherSize ? "size" : "rectangular";
-    logger.warn(`Passed over the option ${option}, as the input of the model ${name} is fixed: ${fixedSize.join("x")}`);
+    logger.warn(`Ignoring \`${option}\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
   }
   if (fixedSize === undefined && !rectangular && size?.some((side) => side % stride !== 0)) {
     const rule = `most models take multiples of their stride alone, here ${stride}`;
-    logger.warn(`Took ${size.join("x")} for the option size of the model ${name}, and it may fail: ${rule}`);
+    logger.warn(`Using ${size.join("x")} for \`size\`, with which the model ${name} may fail: ${rule}`);
   }
   const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
-  if (batch > most) logger.warn(`Took ${most} for the option batch, as the model ${name} takes no more: ${batch}`);
+  if (batch > most) logger.warn(`Reduced \`batch\` from ${batch} to ${most}, the most the model ${name} accepts`);
 }
 
 /**

@@ -25,7 +25,7 @@ export interface ImageModelOptions extends DecodingLimits {
   readonly layout?: TensorLayout;
   /** Where the output's channels lie. Default: as its shape fits the input's size. */
   readonly outputLayout?: TensorLayout;
-  /** Name of the output that is the picture, where several could be. */
+  /** Name of the output that holds the image, if several could. */
   readonly output?: string;
   /**
    * Largest tile of a model with dynamic height and width, in pixels of the source: a side, or [width, height]; a picture

@@ -55,7 +55,7 @@ export interface TransformStreamOptions {
 /**
  * Makes pictures of pictures. Loading is the expensive step: keep the model, and close it when done.
  *
- * A picture larger than the model is cut into tiles that overlap; one smaller is filled up. A model for luma alone gets
+ * An image larger than the model's input is cut into overlapping tiles; one smaller is filled up. A model for luma alone gets
  * the luma, and the colours are enlarged bicubically.
  *
  * @example Three times as large

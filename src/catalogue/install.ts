@@ -43,7 +43,7 @@ async function isIntact(file: ComponentFile): Promise<boolean> {
   const there = Bun.file(path);
   if (!(await there.exists())) return false;
   if (there.size === file.byteLength && (await fileSha256(path)) === file.sha256) return true;
-  logger.warn(`${path} has not the pinned hash: it is fetched again`);
+  logger.warn(`Checksum mismatch for ${path}; downloading it again`);
   return false;
 }
 

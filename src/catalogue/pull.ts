@@ -68,7 +68,7 @@ async function keep(entry: CatalogueEntry, bytes: Uint8Array<ArrayBuffer> | numb
 function isIntact(entry: CatalogueEntry): boolean {
   if (!isInstalled(entry)) return false;
   if (sha256(readFileSync(entryPath(entry))) === entry.sha256) return true;
-  logger.warn(`${entryPath(entry)} has not the pinned hash: it is fetched again`);
+  logger.warn(`Checksum mismatch for ${entryPath(entry)}; downloading it again`);
   return false;
 }
 

@@ -23,13 +23,17 @@ const SHAPES_RULE =
 
 /** In the order of the help. */
 export const BUILD_FLAGS: readonly Flag[] = [
-  { name: "precision", value: "fp32|fp16|model", summary: "what it may compute in (default fp16); model: as exported" },
-  { name: "no-tf32", summary: "let FP32 keep its whole mantissa on tensor cores" },
-  { name: "batch", value: "N|MIN,OPT,MAX", summary: "pictures at once, where the model leaves it open (default 1)" },
-  { name: "size", value: "SIZE|MIN,OPT,MAX", summary: "input size, N or WxH, where the model leaves it open" },
+  {
+    name: "precision",
+    value: "fp32|fp16|model",
+    summary: "lowest precision allowed (default fp16); model: as exported",
+  },
+  { name: "no-tf32", summary: "keep full FP32 precision on tensor cores" },
+  { name: "batch", value: "N|MIN,OPT,MAX", summary: "batch size, for models with a dynamic batch (default 1)" },
+  { name: "size", value: "SIZE|MIN,OPT,MAX", summary: "input size, N or WxH, for models with a dynamic input" },
   { name: "rectangular", summary: "sizes up to a square of that side, for `detect --rectangular`" },
-  { name: "shapes", value: "LIST", summary: "shapes by input name, for models with other open axes" },
-  { name: "workspace", value: "SIZE", summary: "most memory layers may use beside activations: 64MiB, 2GiB" },
+  { name: "shapes", value: "LIST", summary: "shapes by input name, for models with other dynamic axes" },
+  { name: "workspace", value: "SIZE", summary: "memory limit for layers, besides activations: 64MiB, 2GiB" },
   { name: "pools", value: "LIST", summary: "limits of other memory pools: tactic-dram=4GiB,dla-local-dram=1GiB" },
   { name: "optimization-level", value: "0-5", summary: "0 builds fastest, 5 runs fastest (default 3)" },
   { name: "timing-cache", value: "FILE", summary: "measured timings, read and written (default the engine cache's)" },

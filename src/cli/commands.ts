@@ -6,7 +6,7 @@ import type { Command } from "./command.ts";
 export const COMMANDS: readonly Command[] = [
   {
     name: "detect",
-    summary: "Find the objects in pictures and videos.",
+    summary: "Detect objects in images and videos.",
     usage: [
       "detect <file|folder|pattern>... [flags]",
       "detect <video|address|camera>... [flags]",
@@ -15,23 +15,23 @@ export const COMMANDS: readonly Command[] = [
     ],
     flags: async () => (await import("./detect-flags.ts")).DETECT_FLAGS,
     notes: [
-      "A folder stands for the pictures in it; for those below it pass a pattern in quotes: 'photos/**'.",
-      "Boxes are x1, y1, x2, y2 in pixels of the picture. Formats:",
+      "A folder means the images directly in it; for subfolders pass a quoted pattern: 'photos/**'.",
+      "Boxes are x1, y1, x2, y2 in pixels of the image. Formats:",
       "  table  for people",
       "  json   one array of {file, width, height, detections: [{label, classId, score, box}], dropped, implausible, damage,",
       "         timing (ms)}",
-      "  jsonl  the same, one picture a line, as soon as it is done (also: ndjson); a frame has index and timestampMs, too",
+      "  jsonl  the same, one image per line, as soon as it is done (also: ndjson); frames add index and timestampMs",
       "  coco   [{image_id, category_id, bbox: [x, y, w, h], score}], which pycocotools scores; without --annotations",
       "         a picture's id is the last number in its name, a frame's its place in the video",
-      "  yolo   one text file a picture in the folder of --output: class cx cy w h score, as fractions of the picture",
-      "A file of --output in json or coco appears when all is done; lines can be read as they come.",
+      "  yolo   one text file per image in the folder of --output: class cx cy w h score, as fractions of the image",
+      "--output in json or coco is written at the end; jsonl lines can be read as they come.",
       "Videos, addresses (rtsp://, …) and cameras (/dev/video0) go through ffmpeg, which has to be installed. A live source",
-      "that stops is opened again; Ctrl-C ends it, and the annotated video is whole. What http:// leads to is a picture,",
-      "unless its name ends as those of videos do, or --video is given.",
-      "On standard input JPEG files lie back to back, or each picture follows its length in bytes (u32, little endian).",
+      "that stops is reopened; Ctrl-C ends it, and the annotated video is complete. http:// URLs are treated as images",
+      "unless they have a video extension or --video is given.",
+      "Standard input takes JPEG files back to back, or each image after its length in bytes (u32, little endian).",
       "On a GPU an engine is built for an ONNX model when it first runs there, and kept; `build` does that ahead, with all",
       "its flags. A .plan or .engine file runs as it is.",
-      "A picture that cannot be read is told of on standard error, and the others are done; the exit code is then 1.",
+      "Unreadable images are reported on stderr and skipped; the exit code is then 1.",
     ],
     examples: [
       "detect street.jpg",
@@ -45,17 +45,16 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "transform",
-    summary: "Make pictures of pictures: super-resolution, enhancement, style.",
+    summary: "Run image-to-image models: super-resolution, enhancement, style.",
     usage: ["transform <file|folder|pattern>... --model FILE --output FILE|DIR [flags]"],
     flags: async () => (await import("./transform-flags.ts")).TRANSFORM_FLAGS,
     notes: [
       "What the model takes and makes is read from its shapes: 1 channel is luma, whose colours are carried over, 3 are RGB;",
       "the output may be a whole number of times as large. What shapes do not tell, its range above all, the flags do.",
-      "A picture larger than the model is cut into tiles that overlap; with an overlap of twice what the model sees around a",
-      "pixel, no seam is left. A smaller one is filled up.",
+      "An image larger than the model's input is cut into overlapping tiles; with an overlap of twice the model's receptive",
+      "field around a pixel, no seam is left. A smaller one is padded.",
       "The ending of --output chooses PNG, JPEG or WebP; in a folder files keep their names. A picture is never overwritten",
-      "by what is made of it. One that cannot be read is told of on standard error, and the others are done; the exit code",
-      "is then 1.",
+      "by its result. Unreadable images are reported on stderr and skipped; the exit code is then 1.",
     ],
     examples: [
       "transform street.jpg --model super-resolution.onnx --output large.png",
@@ -66,7 +65,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "demo",
-    summary: "Fetch a small model and a sample picture, detect, and draw the boxes.",
+    summary: "Download a small model and a sample image, detect, and draw the boxes.",
     usage: ["demo [flags]"],
     flags: async () => [
       {
@@ -77,7 +76,7 @@ export const COMMANDS: readonly Command[] = [
       },
       { name: "picture", value: "NAME", summary: "sample picture from `models` (default sample2)" },
       { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
-      { name: "save", short: "s", value: "DIR", summary: "folder for the picture with its boxes (default out)" },
+      { name: "save", short: "s", value: "DIR", summary: "folder for the annotated image (default out)" },
     ],
     notes: [],
     examples: ["demo", "demo --model yolov8n --picture sample5 --save /tmp"],
@@ -103,7 +102,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "serve",
-    summary: "Find the objects in pictures that come over HTTP.",
+    summary: "Serve object detection over HTTP.",
     usage: ["serve [flags]"],
     flags: async () => (await import("./serve-flags.ts")).SERVE_FLAGS,
     notes: [
@@ -123,7 +122,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "worker",
-    summary: "Find the objects in frames from Redis streams, one of several workers that share them.",
+    summary: "Detect objects in frames from Redis streams, as one of several workers.",
     usage: ["worker [flags]"],
     flags: async () => (await import("./worker-flags.ts")).WORKER_FLAGS,
     notes: [
@@ -131,7 +130,7 @@ export const COMMANDS: readonly Command[] = [
       "source_id, frame_id, timestamp, encoding (jpeg, png, rgb, bgr, rgba, nv12), width, height, pitch and data.",
       "It is acknowledged together with its written result; what a worker leaves behind that died, others take over.",
       "SIGTERM and Ctrl-C: read nothing more, answer what is in flight, and end; a second one ends at once.",
-      "SIGHUP: read the file of --config again; what is refused is told of, and the former options stay.",
+      "SIGHUP: reload the file of --config; invalid options are reported, and the former ones stay.",
       "docs/worker.md has the messages, every option of the file, and the metrics.",
     ],
     examples: [
@@ -161,14 +160,14 @@ export const COMMANDS: readonly Command[] = [
     ],
     notes: [
       "Of a plan the file itself tells who built it, for what GPU, and the model's metadata; the rest needs a GPU.",
-      "The exit code is 1 if the model fits no known layout, the plan does not load on the GPU, or nothing can be told of it.",
+      "The exit code is 1 if the model fits no known layout, the plan does not load on the GPU, or cannot be described.",
     ],
     examples: ["inspect yolo11n", "inspect model.onnx --json", "inspect model.plan --layers"],
     load: () => import("./commands/inspect.ts"),
   },
   {
     name: "models",
-    summary: "List, fetch and find the models and sample pictures of the catalogue.",
+    summary: "List, download and locate the catalogue's models and sample images.",
     usage: ["models [list] [--json]", "models pull <name>...", "models path <name>..."],
     flags: async () => [{ name: "json", summary: "list as JSON" }],
     notes: [

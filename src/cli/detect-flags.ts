@@ -29,19 +29,19 @@ export const DETECT_FLAGS: readonly Flag[] = [
   {
     name: "annotations",
     value: "FILE",
-    summary: "COCO annotations that number pictures and classes, for --format coco",
+    summary: "COCO annotations with image and class ids, for --format coco",
   },
   {
     name: "save",
     short: "s",
     value: "DIR|FILE",
-    summary: "write copies with boxes to a folder, of one picture or video to a file",
+    summary: "write annotated copies to a folder, or one image or video to a file",
   },
-  { name: "video", summary: "take the operands for videos, whatever their names" },
-  { name: "watch", value: "DIR", summary: "wait for new pictures in this folder, until Ctrl-C" },
-  { name: "stdin", value: "jpeg|length", summary: "how `-`, standard input, tells pictures apart (default jpeg)" },
-  { name: "fps", value: "N", summary: "of a video at most this many frames a second" },
-  { name: "every", value: "N", summary: "of a video every n-th frame (default 1)" },
+  { name: "video", summary: "treat the operands as videos, whatever their names" },
+  { name: "watch", value: "DIR", summary: "wait for new images in this folder, until Ctrl-C" },
+  { name: "stdin", value: "jpeg|length", summary: "how images on standard input (`-`) are separated (default jpeg)" },
+  { name: "fps", value: "N", summary: "sample videos at no more than N frames per second" },
+  { name: "every", value: "N", summary: "sample every Nth frame of a video (default 1)" },
   { name: "start", value: "SECONDS", summary: "begin here in a video" },
   { name: "duration", value: "SECONDS", summary: "end after this much of a video" },
   {
@@ -49,7 +49,7 @@ export const DETECT_FLAGS: readonly Flag[] = [
     value: "all|latest",
     summary: "frames that come too fast wait, or are dropped (default for live sources)",
   },
-  { name: "reconnect", value: "N", summary: "tries to open a live source again, 0 for none (default without end)" },
+  { name: "reconnect", value: "N", summary: "reconnection attempts for live sources; 0 disables (default unlimited)" },
   { name: "quiet", short: "q", summary: "no progress and no summary" },
 ];
 

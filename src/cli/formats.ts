@@ -22,7 +22,7 @@ export function plural(count: number, noun: string): string {
 export function formatPicture({ file, result, frame }: PictureResult, paint: Paint): string {
   const { detections, width, height, dropped, implausible, timing } = result;
   const facts = [`${width}x${height}`, plural(detections.length, "object"), formatDuration(timing.total)];
-  if (dropped > 0) facts.push(paint("yellow", `${plural(dropped, "row")} with NaN left out`));
+  if (dropped > 0) facts.push(paint("yellow", `${plural(dropped, "row")} with NaN skipped`));
   if (implausible > 0) facts.push(paint("yellow", `${implausible} implausible`));
   const time = frame?.timestampMs === undefined ? "" : ` at ${(frame.timestampMs / 1000).toFixed(3)} s`;
   const place = frame === undefined ? "" : ` #${frame.index}${time}`;

@@ -8,13 +8,13 @@ import { perChannel, scaleFactor } from "./values.ts";
 
 /** In the order of the help. */
 export const PREPROCESSING_FLAGS: readonly Flag[] = [
-  { name: "fit", value: "HOW", summary: `how a picture is put into the input: ${FITS.join(", ")}` },
+  { name: "fit", value: "HOW", summary: `how an image is fitted to the input: ${FITS.join(", ")}` },
   { name: "resize", value: "HOW", summary: `${RESIZES.join(", as OpenCV, or ")}, as Pillow and torchvision` },
   { name: "colour", value: "RGB|BGR", summary: "order of the input's channels" },
   { name: "scale", value: "NUMBER", summary: "multiplies levels 0 to 255: 1/255 for an input in 0 to 1, or 1" },
   { name: "mean", value: "N|N,N,N", summary: "subtracted after that, for each channel: 0.485,0.456,0.406" },
   { name: "std", value: "N|N,N,N", summary: "divides after that, for each channel: 0.229,0.224,0.225" },
-  { name: "pad", value: "N|N,N,N", summary: "level of the padding beside a letterboxed picture, 0 to 255" },
+  { name: "pad", value: "N|N,N,N", summary: "padding value of a letterboxed image, 0 to 255" },
 ];
 
 type Channels = number | [number, number, number];

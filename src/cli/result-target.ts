@@ -64,7 +64,8 @@ function cocoSink(
         message(`number classes by ${JSON.stringify(annotationsPath)}`, found, "check the file"),
       );
     }
-    if (missing.length > 0) logger.warn(`Left out, as the annotations have no such category: ${missing.join(", ")}`);
+    if (missing.length > 0)
+      logger.warn(`Skipped classes that are no category of the annotations: ${missing.join(", ")}`);
     return textSink(output, cocoFormat({ imageId, categoryId }));
   };
 }

@@ -12,10 +12,10 @@ const TOKEN_VARIABLE = "BUN_TENSORRT_TOKEN";
 
 /** In the order of the help. */
 export const SERVE_FLAGS: readonly Flag[] = [
-  { name: "host", value: "ADDRESS", summary: "where to listen (default 127.0.0.1: this machine alone)" },
+  { name: "host", value: "ADDRESS", summary: "where to listen (default 127.0.0.1: this machine only)" },
   { name: "port", short: "p", value: "N", summary: "0 for any free one (default 8080)" },
   { name: "unix", value: "PATH", summary: "listen on this Unix socket instead" },
-  { name: "cert", value: "FILE", summary: "certificate chain in PEM, for TLS; goes with --key" },
+  { name: "cert", value: "FILE", summary: "certificate chain in PEM, for TLS; needs --key" },
   { name: "key", value: "FILE", summary: "private key in PEM" },
   { name: "token", value: "TOKEN", summary: `what clients must send as Bearer token (also $${TOKEN_VARIABLE})` },
   { name: "cors", value: "LIST", summary: "origins whose pages may read the answers, separated by commas, or *" },
@@ -26,24 +26,24 @@ export const SERVE_FLAGS: readonly Flag[] = [
   },
   { name: "name", value: "NAME", summary: "name of the model in /v2/models/NAME (default the file's)" },
   ...DETECTOR_FLAGS,
-  { name: "max-body", value: "SIZE", summary: "longest body, else 413 (default 32MiB)" },
+  { name: "max-body", value: "SIZE", summary: "maximum request body; larger ones get 413 (default 32MiB)" },
   {
     name: "max-bodies",
     value: "SIZE",
     summary: "all request bodies in memory; beyond it the largest get 429 (default 128MiB)",
   },
   { name: "max-drawn-pixels", value: "N", summary: "maximum pixels with format=image, else 413 (default 16777216)" },
-  { name: "max-files", value: "N", summary: "most pictures in one form (default 32)" },
+  { name: "max-files", value: "N", summary: "maximum images in one form (default 32)" },
   {
     name: "concurrency",
     value: "N",
     summary: "requests worked on at once (default twice the frames in flight, at least 4)",
   },
-  { name: "queue", value: "N", summary: "requests that may wait, else 429 (default 64)" },
-  { name: "timeout", value: "SECONDS", summary: "for an answer once the body is there, else 503 (default 30)" },
-  { name: "body-timeout", value: "SECONDS", summary: "for a body to arrive, else 408 (default 20)" },
-  { name: "drain", value: "SECONDS", summary: "wait this long for requests at the end (default 15)" },
-  { name: "quiet", short: "q", summary: "say nothing but warnings" },
+  { name: "queue", value: "N", summary: "maximum waiting requests; further ones get 429 (default 64)" },
+  { name: "timeout", value: "SECONDS", summary: "time to answer after the body has arrived, then 503 (default 30)" },
+  { name: "body-timeout", value: "SECONDS", summary: "time for a body to arrive, then 408 (default 20)" },
+  { name: "drain", value: "SECONDS", summary: "time to finish requests on shutdown (default 15)" },
+  { name: "quiet", short: "q", summary: "print warnings only" },
 ];
 
 /** The flags of `serve`, checked. */

@@ -20,7 +20,7 @@ const FORMATS: Readonly<Record<string, EncodedFormat>> = { png: "png", jpg: "jpe
 
 /** In the order of the help. */
 export const TRANSFORM_FLAGS: readonly Flag[] = [
-  { name: "model", short: "m", value: "FILE", summary: "ONNX file or plan that makes pictures of pictures" },
+  { name: "model", short: "m", value: "FILE", summary: "ONNX file or plan of an image-to-image model" },
   { name: "output", short: "o", value: "FILE|DIR", summary: "what is written: one file, or a folder for many" },
   {
     name: "format",
@@ -32,17 +32,17 @@ export const TRANSFORM_FLAGS: readonly Flag[] = [
   { name: "tile", value: "N|WxH", summary: "largest tile of a model that takes any size (default 512)" },
   { name: "overlap", value: "N", summary: "pixels that tiles share (default an eighth of a tile)" },
   { name: "multiple", value: "N", summary: "what sides and places of tiles are multiples of (default 1, or 8)" },
-  { name: "padding", value: "replicate|reflect", summary: "what fills up pictures smaller than a tile" },
-  { name: "batch", value: "N", summary: "tiles at once, where the model leaves it open (default 1, GPU 4)" },
-  { name: "range", value: RANGE_NAMES, summary: "what the model's input stands for (default 0-1)" },
-  { name: "output-range", value: RANGE_NAMES, summary: "and its output (default the input's)" },
+  { name: "padding", value: "replicate|reflect", summary: "padding for images smaller than a tile" },
+  { name: "batch", value: "N", summary: "batch size in tiles, if the model's batch is dynamic (default 1, GPU 4)" },
+  { name: "range", value: RANGE_NAMES, summary: "value range of the model's input (default 0-1)" },
+  { name: "output-range", value: RANGE_NAMES, summary: "value range of its output (default the input's)" },
   { name: "colour", value: "RGB|BGR|luma", summary: "order of its channels (default RGB; luma for one)" },
   { name: "layout", value: "NCHW|NHWC", summary: "where its input's channels lie, where the shape does not tell" },
   { name: "output-layout", value: "NCHW|NHWC", summary: "and its output's" },
-  { name: "tensor", value: "NAME", summary: "the output that is the picture, where several could be" },
+  { name: "tensor", value: "NAME", summary: "the output that holds the image, if several could" },
   { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
   { name: "device", value: "N", summary: "number of the GPU (default 0)" },
-  { name: "precision", value: "fp32|fp16", summary: "what an engine that is built may compute in (default fp16)" },
+  { name: "precision", value: "fp32|fp16", summary: "lowest precision an engine is built with (default fp16)" },
   { name: "threads", value: "N", summary: "CPU threads (default the physical cores)" },
   ...DECODING_FLAGS,
   { name: "json", summary: "one array of {file, output, width, height, tiles, timing (ms)}" },

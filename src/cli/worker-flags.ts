@@ -23,7 +23,7 @@ export const WORKER_FLAGS: readonly Flag[] = [
   { name: "format", short: "f", value: "protobuf|fields", summary: "how results are written (default protobuf)" },
   { name: "boxes", value: "pixels|normalized", summary: "what boxes are measured in (default pixels)" },
   ...DETECTOR_FLAGS,
-  { name: "edge-margin", value: "PIXELS", summary: "leave out boxes this close to an edge of the frame" },
+  { name: "edge-margin", value: "PIXELS", summary: "skip boxes this close to an edge of the frame" },
   { name: "policy", value: "all|latest", summary: "every frame, or of each source the newest (default all)" },
   {
     name: "max-held",
@@ -37,7 +37,7 @@ export const WORKER_FLAGS: readonly Flag[] = [
     summary: "time for a frame at the detector, then it is tried again (default 60)",
   },
   { name: "claim-idle", value: "SECONDS", summary: "take over frames silent for as long (default 30)" },
-  { name: "drain", value: "SECONDS", summary: "wait this long for frames in flight at the end (default 10)" },
+  { name: "drain", value: "SECONDS", summary: "time to finish frames in flight on shutdown (default 10)" },
   { name: "port", value: "N", summary: "serve /healthz, /readyz and /metrics; 0 for any free port" },
   { name: "host", value: "ADDRESS", summary: "where --port listens (default 127.0.0.1)" },
   {
@@ -45,7 +45,7 @@ export const WORKER_FLAGS: readonly Flag[] = [
     value: "LIST",
     summary: "further host names, separated by commas; * for any (default on loopback: none)",
   },
-  { name: "quiet", short: "q", summary: "say nothing but warnings" },
+  { name: "quiet", short: "q", summary: "print warnings only" },
 ];
 
 const text = z.string().min(1, "a name");

@@ -151,7 +151,7 @@ export function openLibrary<Table extends SymbolTable>(
   const tried: string[] = [];
   const refuse = (candidate: string, reason: string): void => {
     tried.push(`${candidate}: ${reason}`);
-    if (candidate.includes("/")) logger.warn(`Passed over ${spec.name} at ${candidate}: ${reason}`);
+    if (candidate.includes("/")) logger.warn(`Ignoring ${spec.name} at ${candidate}: ${reason}`);
   };
   for (const candidate of candidatePaths(spec)) {
     const isPath = candidate.includes("/");

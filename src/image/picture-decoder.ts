@@ -290,7 +290,7 @@ export class PictureDecoder extends Resource {
     // What is not written must not show the picture before.
     destination.fill(GREY);
     const { image } = await jpeg.tryDecode(bytes, header, destination, options);
-    this.#warnings.tell(`Took ${source} although it is damaged: ${damage}`);
+    this.#warnings.tell(`Accepted damaged image ${source}: ${damage}`);
     return { image, damage };
   }
 

@@ -147,7 +147,7 @@ async function jpegPixels(
   if (!DATA_WARNING.test(reason)) throw first.fault;
   const damage = damageOf(bytes, markers.scanOffset);
   if (damaged === "refuse") throw new Error(damage, { cause: first.fault });
-  warnings.tell(`Took ${source} although it is damaged: ${damage}`);
+  warnings.tell(`Accepted damaged image ${source}: ${damage}`);
   return { ...(await pixels(sharp, bytes, "none", false, timeoutMs)), damage };
 }
 

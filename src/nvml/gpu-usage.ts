@@ -32,7 +32,7 @@ const SILENT: ReadonlySet<number> = new Set([
 
 /** Says that a GPU is lost. @returns what stands for its handle from then on */
 function lost(index: number): 0 {
-  logger.warn(`Left out the metrics of GPU ${index}, which is lost`);
+  logger.warn(`Skipped the metrics of GPU ${index}, which is lost`);
   return 0;
 }
 
@@ -121,7 +121,7 @@ export function findGpuUsage(): GpuUsage | undefined {
     return GpuUsage.open();
   } catch (error) {
     if (!(error instanceof LibraryLoadError || error instanceof NativeError)) throw error;
-    logger.info(`Left out the GPU metrics (utilisation, memory). ${error.message.split("\n", 1)[0]}`);
+    logger.info(`Skipped the GPU metrics (utilisation, memory). ${error.message.split("\n", 1)[0]}`);
     return undefined;
   }
 }

@@ -52,9 +52,7 @@ function samplesOf(sampler: GpuSampler): readonly GpuSample[] {
   try {
     return sampler();
   } catch (error) {
-    logger.warn(
-      `Left out the GPU metrics (utilisation, memory). ${String((error as Error).message).split("\n", 1)[0]}`,
-    );
+    logger.warn(`Skipped the GPU metrics (utilisation, memory). ${String((error as Error).message).split("\n", 1)[0]}`);
     return [];
   }
 }

@@ -108,7 +108,7 @@ class FolderState {
   }
 
   #skip(name: string, why: string): void {
-    if (!this.#unreadable.has(name)) logger.warn(`Left out of ${this.#folder}: ${why}`);
+    if (!this.#unreadable.has(name)) logger.warn(`Skipped in ${this.#folder}: ${why}`);
     this.#unreadable.add(name);
   }
 }

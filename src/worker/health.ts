@@ -182,9 +182,9 @@ export class WorkerMetrics {
     try {
       const lag = await Promise.race([this.#broker.lag(), late]);
       if (lag !== undefined) return lag;
-      logger.warn(`Left out the lag of the streams. The server has not told it within ${LAG_TIMEOUT_MS / 1000} s`);
+      logger.warn(`Skipped the lag of the streams. The server did not report it within ${LAG_TIMEOUT_MS / 1000} s`);
     } catch (error) {
-      logger.warn(`Left out the lag of the streams. ${(error as Error).message}`);
+      logger.warn(`Skipped the lag of the streams. ${(error as Error).message}`);
     } finally {
       ended.abort();
     }

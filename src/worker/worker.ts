@@ -62,7 +62,7 @@ const LAST_MS = 1200;
 function keepFixed(wanted: WorkerConfig, former: WorkerConfig): WorkerConfig {
   const changed: string[] = FIXED.filter((name) => !Bun.deepEquals(wanted[name], former[name]));
   if (wanted.claim.idleMs !== former.claim.idleMs) changed.push("claim.idleMs");
-  for (const path of changed) logger.warn(`Kept option "${path}" as it was: it takes a new start of the worker`);
+  for (const path of changed) logger.warn(`Option "${path}" cannot change at runtime; restart the worker to apply it`);
   const fixed = Object.fromEntries(FIXED.map((name) => [name, former[name]]));
   return { ...wanted, ...fixed, claim: { ...wanted.claim, idleMs: former.claim.idleMs } };
 }
@@ -224,7 +224,7 @@ export class Worker {
       if (was !== is)
         logger.warn(`Writes to ${JSON.stringify(is)} from now on, and no longer to ${JSON.stringify(was)}`);
     }
-    logger.info("Took the new configuration");
+    logger.info("Applied the new configuration");
   }
 
   async #run(): Promise<void> {

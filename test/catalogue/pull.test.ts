@@ -66,7 +66,7 @@ test("pull() fetches a file that was damaged on disk again, and says so", async 
   writeFileSync(path, new Uint8Array(1000));
   await pull(fake.entry);
   expect(readFileSync(path)[1]).toBe(7);
-  expect(lines.join("\n")).toContain("has not the pinned hash: it is fetched again");
+  expect(lines.join("\n")).toContain("warn Checksum mismatch for ");
 });
 
 test("pull() tries again after a lost connection, a busy server and damaged bytes", async () => {

@@ -84,7 +84,7 @@ test("tableFormat() aligns, and keeps control characters of names from the termi
       "  person   0.912  10.0  20.0  110.0   70.5",
       "  bicycle  0.500   0.0   0.0  200.0  101.0",
       "",
-      "\\u001b[2Jb.jpg  200x101, 0 objects, 10.5 ms, 1 row with NaN left out",
+      "\\u001b[2Jb.jpg  200x101, 0 objects, 10.5 ms, 1 row with NaN skipped",
       "",
     ].join("\n"),
   );

@@ -79,18 +79,18 @@ test("Detector.load() tells of options that a model of fixed size or batch has n
   };
   const fixed = toyDetector({ batch: 1 });
   expect(await told(fixed, { size: 96, batch: 4 })).toEqual([
-    "Passed over the option size, as the input of the model from bytes is fixed: 64x64",
-    "Took 1 for the option batch, as the model from bytes takes no more: 4",
+    "Ignoring `size`: the input of the model from bytes is fixed at 64x64",
+    "Reduced `batch` from 4 to 1, the most the model from bytes accepts",
   ]);
   expect(await told(fixed, { rectangular: true })).toEqual([
-    "Passed over the option rectangular, as the input of the model from bytes is fixed: 64x64",
+    "Ignoring `rectangular`: the input of the model from bytes is fixed at 64x64",
   ]);
   expect(await told(fixed, { size: [64, 64], batch: 1 })).toEqual([]);
   const open = toyDetector({ side: "height" });
   expect(await told(open, { size: 96, rectangular: true, batch: 4 })).toEqual([]);
   expect(await told(open, { size: [97, 64], rectangular: true })).toEqual([]); // made into a multiple
   expect(await told(open, { size: [97, 64] })).toEqual([
-    "Took 97x64 for the option size of the model from bytes, and it may fail: most models take multiples of their stride alone, here 32",
+    "Using 97x64 for `size`, with which the model from bytes may fail: most models take multiples of their stride alone, here 32",
   ]);
 });
 
@@ -108,7 +108,7 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
   }
   await expect(Detector.load(notAPicture)).rejects.toThrow(ModelError);
   await expect(Detector.load(new URL("https://localhost/model.onnx"))).rejects.toThrow(
-    "the scheme must be file, got https://",
+    "the scheme must be file:, got https://",
   );
   for (const [text, found] of [
     ["http://", 'it is no valid URL: "http://"\nHint: '],

@@ -118,7 +118,7 @@ test.skipIf(!hasLibm)(
     const first = openLibrary(spec({ name: "once", files: ["broken.so", "link.so"] }), MATHS);
     expect(first.path).toBe(good);
     expect(first.symbols.fabs(-2.5)).toBe(2.5);
-    expect(lines[0]).toStartWith(`warn Passed over once at ${join(folder, "broken.so")}: `);
+    expect(lines[0]).toStartWith(`warn Ignoring once at ${join(folder, "broken.so")}: `);
     expect(lines.at(-1)).toBe(`debug Opened once: ${good}`);
     const again = openLibrary(spec({ name: "once", files: ["good.so"] }), MATHS);
     expect(again.symbols).toBe(first.symbols);
@@ -133,7 +133,7 @@ test.skipIf(!hasLibm)("openLibrary() passes over a library that fails its probe,
   const probe = () => (++probes === 1 ? "it is too old: 0.9" : undefined);
   const options = spec({ name: "probed", files: ["bad.so", "good.so"] });
   expect(openLibrary(options, MATHS, probe).path).toBe(good);
-  expect(lines).toContain(`warn Passed over probed at ${bad}: it is too old: 0.9`);
+  expect(lines).toContain(`warn Ignoring probed at ${bad}: it is too old: 0.9`);
   openLibrary({ ...options, files: ["good.so"] }, MATHS, probe);
   expect(probes).toBe(2);
   const refuse = () => openLibrary({ ...options, files: ["bad.so"] }, MATHS, () => "it is too old: 0.9");

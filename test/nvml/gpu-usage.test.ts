@@ -44,8 +44,8 @@ test.skipIf(isMissing)("GpuUsage reads what GPUs tell and leaves out what they d
   }
   // Once a GPU, and not at every scrape.
   expect(lines.filter((line) => line.startsWith("warn"))).toEqual([
-    "warn: Left out the metrics of GPU 4, which is lost",
-    "warn: Left out the metrics of GPU 3, which is lost",
+    "warn: Skipped the metrics of GPU 4, which is lost",
+    "warn: Skipped the metrics of GPU 3, which is lost",
   ]);
 });
 
@@ -59,7 +59,7 @@ test("findGpuUsage without NVML leaves the metrics out, and says so once", () =>
   }
   expect(lines).toEqual([
     expect.stringMatching(
-      /^info: Left out the GPU metrics \(utilisation, memory\)\. Cannot load the library libnvidia-ml/,
+      /^info: Skipped the GPU metrics \(utilisation, memory\)\. Cannot load the library libnvidia-ml/,
     ),
   ]);
 });

@@ -68,7 +68,7 @@ test("ServiceMetrics leaves a GPU out that cannot be read, and says so", async (
   } finally {
     setLogSink(undefined);
   }
-  expect(log).toEqual(["warn: Left out the GPU metrics (utilisation, memory). Cannot run NVML: GPU is lost"]);
+  expect(log).toEqual(["warn: Skipped the GPU metrics (utilisation, memory). Cannot run NVML: GPU is lost"]);
 });
 
 test("two ServiceMetrics share nothing", async () => {

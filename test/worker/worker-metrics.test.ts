@@ -36,7 +36,7 @@ test("WorkerMetrics.text() leaves out what a server does not tell in time, with 
     const metrics = new WorkerMetrics(await brokerTelling(() => answers.shift()!), undefined);
     expect(await metrics.text()).toContain("queue_unread{");
     expect(await metrics.text()).not.toContain("queue_unread{");
-    expect(lines).toEqual(["warn Left out the lag of the streams. The server has not told it within 2 s"]);
+    expect(lines).toEqual(["warn Skipped the lag of the streams. The server did not report it within 2 s"]);
   } finally {
     setLogSink(undefined);
   }

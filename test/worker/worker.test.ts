@@ -440,7 +440,7 @@ describe("Worker", () => {
     run.worker.reload(options);
     expect([await found("a"), await found("strict")]).toEqual([0, 0]);
     expect(run.detector.options.at(-1)).toMatchObject({ threshold: 0.1 });
-    expect(log.join("\n")).toContain('Kept option "redis" as it was');
+    expect(log.join("\n")).toContain('Option "redis" cannot change at runtime');
     expect(() => run.worker.reload({ ...options, classes: ["dgo"] })).toThrow(OptionError);
     expect(() => run.worker.reload({ ...options, treshold: 1 } as WorkerOptions)).toThrow(OptionError);
     expect(await found("a")).toBe(0);
@@ -468,7 +468,9 @@ describe("Worker", () => {
       claim: { idleMs: 40, intervalMs: 60_000 },
       reconnect: { firstMs: 60_000, mostMs: 60_000 },
     });
-    const kept = log.filter((line) => line.includes("Kept option")).map((line) => /"(.+)"/.exec(line)?.[1]);
+    const kept = log
+      .filter((line) => line.includes("cannot change at runtime"))
+      .map((line) => /"(.+)"/.exec(line)?.[1]);
     expect(kept).toEqual(["redis", "consumer", "claim.idleMs"]);
     expect(run.worker.consumer).not.toBe("other");
     expect(log.filter((line) => line.includes("Writes to"))).toEqual([

@@ -290,9 +290,7 @@ export class RedisBroker implements Broker {
     for (const [at, stream] of streams.entries()) {
       const type = textOf(types[at]);
       if (type === "stream" || type === "none" || this.#aside.has(stream)) continue;
-      logger.error(
-        `Left out ${JSON.stringify(stream)} for ${ASIDE_MS / 1000} s, as its key holds a ${type} and no stream`,
-      );
+      logger.error(`Skipped ${JSON.stringify(stream)} for ${ASIDE_MS / 1000} s: its key holds a ${type}, not a stream`);
       this.#aside.set(stream, until);
     }
     if (this.#aside.size < streams.length) return true;

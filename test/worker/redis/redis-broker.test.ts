@@ -354,7 +354,7 @@ describe.skipIf(isRedisUnreachable)("with a Redis server, as redis-server or $RE
       for (const name of [first!, third!]) await silence(name);
       expect((await broker.claim(9)).entries).toHaveLength(2);
       expect((await broker.lag()).map(({ stream }) => stream)).toEqual([first!, third!]);
-      expect(log).toEqual([`error: Left out "${names[1]}" for 5 s, as its key holds a string and no stream`]);
+      expect(log).toEqual([`error: Skipped "${names[1]}" for 5 s: its key holds a string, not a stream`]);
     } finally {
       setLogSink(undefined);
     }

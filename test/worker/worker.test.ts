@@ -450,6 +450,7 @@ describe("Worker", () => {
     let claims = 0;
     let reads = 0;
     let isAway = false;
+    let isTold = false;
     await using run = await started({ claim: { idleMs: 30, intervalMs: 1 } }, (broker) => {
       broker.claim = () => {
         claims += 1;
@@ -458,8 +459,9 @@ describe("Worker", () => {
       broker.read = async () => {
         reads += 1;
         await Bun.sleep(1);
-        if (isAway) throw new RedisError("gone", "CONNECTION");
-        return [];
+        if (!isAway) return [];
+        isTold = true;
+        throw new RedisError("gone", "CONNECTION");
       };
     });
     const rest = { output: { format: "fields", stream: "others" }, consumer: "other" } as const;
@@ -477,13 +479,15 @@ describe("Worker", () => {
       'warn: Writes to "others" from now on, and no longer to "detections"',
       'warn: Writes to "others:dead" from now on, and no longer to "detections:dead"',
     ]);
-    await Bun.sleep(20);
-    const [claimsBefore, readsBefore] = [claims, reads];
-    await Bun.sleep(50);
+    const untilReads = async (count: number): Promise<void> => {
+      while (reads < count) await Bun.sleep(5);
+    };
+    await untilReads(reads + 10);
+    const claimsBefore = claims;
+    await untilReads(reads + 20);
     expect(claims).toBe(claimsBefore);
-    expect(reads).toBeGreaterThan(readsBefore);
     isAway = true;
-    await Bun.sleep(20);
+    while (!isTold) await Bun.sleep(5);
     const readsAway = reads;
     await Bun.sleep(50);
     expect(reads).toBe(readsAway);

@@ -618,7 +618,7 @@ describe("Worker", () => {
       /"maxHeld" must be at least/,
     );
     await expect(Worker.create({ detector: { threshhold: 1 } as object }, parts)).rejects.toThrow(
-      /did you mean "threshold"/,
+      /Did you mean "threshold"/,
     );
   });
 });

@@ -37,7 +37,13 @@ export async function tracedRun(
       if (isWarm) records.push(record);
     },
   };
-  const wish = { ...DEFAULT_MACHINE_OPTIONS, backend: "gpu", inFlight, streams, graph, trace } as const;
+  const wish = {
+    ...DEFAULT_MACHINE_OPTIONS,
+    backend: "gpu",
+    inFlight,
+    accelerators: { tensorrt: { streams, graph } },
+    trace,
+  } as const;
   const task = new DetectTask(DEFAULT_DETECT_TASK_OPTIONS);
   const backend = (await openBackends(source, task, wish, [0]))[0]!;
   using owned = new DisposableStack();

@@ -35,7 +35,7 @@ export function acceleratorNames(): string[] {
 }
 
 registerAccelerator({
-  names: ["cpu"],
+  names: ["onnxruntime", "cpu"],
   machine: "CPU",
   preference: 0,
   load: async () => (await import("./cpu/cpu-backend.ts")).cpuAccelerator,

@@ -11,11 +11,11 @@ import type { FrameResult } from "../runtime/pipeline.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, detectionsOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
+import { nmsOptionsOf } from "./classes.ts";
 import {
   type DetectOptions,
   type DetectorConfig,
   type DetectorOptions,
-  nmsOptionsOf,
   parseDetectOptions,
   parseDetectorOptions,
   parseStreamOptions,
@@ -76,12 +76,12 @@ export class Detector implements AsyncDisposable {
     this.#config = config;
     this.#selection = nmsOptionsOf(config.detect, labels);
     tellMisfits(config, backends, name);
-    const { inFlight, batch, batchWait } = config;
+    const { inFlight, batch, batchWaitMs } = config;
     this.#loaded = new LoadedModel(backends, {
       label: `Detector ${name}`,
       inFlight,
       batch,
-      batchWait,
+      batchWaitMs,
       read: (frame, startedAt) => resultOf(frame, startedAt, labels),
     });
   }

@@ -1,18 +1,20 @@
 /** @module ImageModel config: what callers may set, checked once with zod, and what the internals then rely on. */
 
 import { z } from "zod";
-import { parseOptions } from "../core/options.ts";
+import type { OpenOptions } from "../accelerators/accelerator.ts";
+import { MACHINE_OPTIONS, type MachineChoice, machineOf } from "../accelerators/accelerator-options.ts";
+import { sizeFrom } from "../core/from-text.ts";
+import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
-import { decodingShape } from "../image/decode-options.ts";
-import type { BuildProgress, EngineBuild, Size } from "../runtime/backend.ts";
+import { DECODING_OPTIONS } from "../image/decode-options.ts";
+import { IMAGENET_MEAN, IMAGENET_STD } from "../image/preprocessing.ts";
+import type { Size } from "../runtime/backend.ts";
 import type { PixelRange, TensorLayout } from "../tasks/image/image-recognition.ts";
 import type { ImageTaskOptions } from "../tasks/image/image-task.ts";
 import type { Padding } from "../tasks/image/tile-grid.ts";
 
 /** Options of `ImageModel.load`. What a model's shapes tell needs none. */
-export interface ImageModelOptions extends DecodingLimits {
-  /** Where to run. Default `"auto"`: what `$BUN_TENSORRT_BACKEND` says, else the GPU where there is one, else the CPU. */
-  readonly backend?: "auto" | "cpu" | "gpu";
+export interface ImageModelOptions extends DecodingLimits, MachineChoice {
   /** What the values of the input stand for. Default `"0-1"`; `"0-255"` for u8. Shapes do not tell it: see the model's card. */
   readonly range?: PixelRange;
   /** The same of the output. Default: the input's, unless that is a mean and a deviation, then `"0-1"`; `"0-255"` for u8. */
@@ -44,26 +46,15 @@ export interface ImageModelOptions extends DecodingLimits {
   readonly alpha?: "keep" | "drop";
   /** Pictures in flight: each owns its buffers. Default 1. */
   readonly inFlight?: number;
-  /** CPU threads of one inference. Default: the physical cores. */
-  readonly threads?: number;
   /** Number of the GPU, from 0 on. Default 0. */
   readonly device?: number;
-  /** What an engine built from an ONNX model may compute in. Default `"fp16"`; TensorRT 11 and RTX build what the model says. */
-  readonly precision?: "fp32" | "fp16";
-  /** Told a few times a second while an engine is built, which takes minutes; the plan is then kept. */
-  readonly onBuildProgress?: (progress: BuildProgress) => void;
-  /** Ends the building of an engine; its reason is thrown. */
-  readonly signal?: AbortSignal;
 }
 
 /** Complete options of `ImageModel.load`. */
-export interface ImageModelConfig extends ImageTaskOptions {
-  readonly backend: "auto" | "cpu" | "gpu";
+export interface ImageModelConfig extends ImageTaskOptions, OpenOptions {
   readonly inFlight: number;
   readonly maxPixels: number;
-  readonly threads: number | undefined;
   readonly device: number;
-  readonly build: EngineBuild;
 }
 
 const side = z.int().min(1, "a whole number of pixels").max(16384, "at most 16384 pixels");
@@ -80,36 +71,105 @@ const deviation = z.union(
 );
 const range = z.union(
   [z.enum(["0-1", "0-255", "-1-1"]), z.strictObject({ mean: perChannel, std: deviation })],
-  '"0-1", "0-255", "-1-1", or { mean, std } in 0-1 units, std not 0',
+  "0-1, 0-255, -1-1, imagenet on a command line, or { mean, std } in 0-1 units, std not 0",
 );
+/** Names of ranges on a command line. */
+const RANGES: Readonly<Record<string, PixelRange>> = {
+  "0-1": "0-1",
+  "0-255": "0-255",
+  "-1-1": "-1-1",
+  imagenet: { mean: IMAGENET_MEAN, std: IMAGENET_STD },
+};
+const RANGE_NAMES = Object.keys(RANGES).join("|");
+
+function rangeFrom(text: string): PixelRange | string {
+  return RANGES[text] ?? text;
+}
+
 const layout = z.enum(["NCHW", "NHWC"], "NCHW or NHWC");
 
-const schema = z.strictObject({
-  backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").default("auto"),
-  range: range.optional(),
-  outputRange: range.optional(),
-  colour: z.enum(["RGB", "BGR", "luma"], "RGB, BGR or luma").optional(),
-  outputColour: z.enum(["RGB", "BGR"], "RGB or BGR").optional(),
-  layout: layout.optional(),
-  outputLayout: layout.optional(),
-  output: z.string("the name of an output").optional(),
-  tile: sides.default([512, 512]),
-  overlap: z.int("a whole number of pixels").min(0, "0 or more pixels").max(16384, "at most 16384 pixels").optional(),
-  multiple: z.int("a whole number of pixels").min(1, "at least 1").max(4096, "at most 4096").optional(),
-  padding: z.enum(["replicate", "reflect"], "replicate or reflect").default("replicate"),
-  batch: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
-  alpha: z.enum(["keep", "drop"], "keep or drop").default("keep"),
-  inFlight: z.int().min(1, "at least 1").max(128, "at most 128").default(1),
-  threads: z.int().min(1, "at least 1").max(1024, "at most 1024").optional(),
-  maxPixels: z.int().min(1, "at least 1").default(DEFAULT_MAX_PIXELS),
-  ...decodingShape,
-  device: z.int().min(0, "0 or more").max(1023, "at most 1023").default(0),
-  precision: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
-  onBuildProgress: z
-    .custom<(progress: BuildProgress) => void>((value) => typeof value === "function", "a function")
-    .optional(),
-  signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional(),
-});
+const wholePixels = z.int("a whole number of pixels");
+const { maxPixels, ...decoding } = DECODING_OPTIONS;
+
+const table = {
+  tile: {
+    schema: sides.default([512, 512]),
+    value: "N|WxH",
+    fromText: sizeFrom,
+    help: "largest tile of a model that takes any size",
+    otherwise: "512",
+  },
+  overlap: {
+    schema: wholePixels.min(0, "0 or more pixels").max(16384, "at most 16384 pixels").optional(),
+    help: "pixels that tiles share",
+    otherwise: "an eighth of a tile",
+  },
+  multiple: {
+    schema: wholePixels.min(1, "at least 1").max(4096, "at most 4096").optional(),
+    help: "what sides and places of tiles are multiples of",
+    otherwise: "1, or 8",
+  },
+  padding: {
+    schema: z.enum(["replicate", "reflect"], "replicate or reflect").default("replicate"),
+    help: "padding for images smaller than a tile",
+  },
+  batch: {
+    schema: z.int("a whole number").min(1, "at least 1").max(1024, "at most 1024").optional(),
+    help: "batch size in tiles, if the model's batch is dynamic",
+    otherwise: "1, GPU 4",
+  },
+  range: {
+    schema: range.optional(),
+    value: RANGE_NAMES,
+    fromText: rangeFrom,
+    help: "value range of the model's input",
+    otherwise: "0-1",
+  },
+  outputRange: {
+    schema: range.optional(),
+    value: RANGE_NAMES,
+    fromText: rangeFrom,
+    help: "value range of its output",
+    otherwise: "the input's",
+  },
+  colour: {
+    schema: z.enum(["RGB", "BGR", "luma"], "RGB, BGR or luma").optional(),
+    help: "order of its channels",
+    otherwise: "RGB; luma for one",
+  },
+  outputColour: {
+    schema: z.enum(["RGB", "BGR"], "RGB or BGR").optional(),
+    help: "and its output's",
+    otherwise: "the input's",
+  },
+  layout: { schema: layout.optional(), help: "where its input's channels lie, where the shape does not tell" },
+  outputLayout: { schema: layout.optional(), help: "and its output's" },
+  output: {
+    schema: z.string("the name of an output").min(1, "the name of an output").optional(),
+    flag: "tensor",
+    value: "NAME",
+    help: "the output that holds the image, if several could",
+  },
+  alpha: {
+    schema: z.enum(["keep", "drop"], "keep or drop").default("keep"),
+    help: "alpha of RGBA, enlarged with the picture or left out",
+  },
+  inFlight: {
+    schema: z.int("a whole number").min(1, "at least 1").max(128, "at most 128").default(1),
+    help: "pictures in flight",
+  },
+  device: {
+    schema: z.int("a number from 0 to 1023").min(0, "0 or more").max(1023, "at most 1023").default(0),
+    help: "number of the GPU",
+  },
+  ...decoding,
+  maxPixels: { ...maxPixels, schema: maxPixels.schema.unwrap().default(DEFAULT_MAX_PIXELS) },
+  ...MACHINE_OPTIONS,
+} satisfies OptionsOf<ImageModelOptions>;
+const schema = z.strictObject(shapeOf(table));
+
+/** Every option of `ImageModel.load`. */
+export const IMAGE_MODEL_OPTIONS: OptionsOf<ImageModelOptions> = table;
 
 /**
  * Check the options of `ImageModel.load` and fill in the defaults.
@@ -117,25 +177,17 @@ const schema = z.strictObject({
  * @throws {OptionError} If one is unknown or out of range
  */
 export function parseImageModelOptions(options: ImageModelOptions): ImageModelConfig {
-  const parsed = parseOptions(schema, options, "load an image model");
-  const { precision, onBuildProgress: onProgress, signal, ...others } = parsed;
-  const { range: inputRange, outputRange, colour, outputColour, layout: inputLayout, outputLayout, output } = others;
+  const parsed = parseOptions(schema, options, "load an image model", table);
+  const { range: inputRange, outputRange, colour, outputColour, layout: inputLayout, outputLayout, output } = parsed;
+  const { tile, overlap, multiple, padding, batch, alpha, inFlight, device } = parsed;
+  const { maxPixels: most, damaged, vectors, decodeTimeoutMs } = parsed;
+  const machine = machineOf(parsed);
   return {
-    backend: others.backend,
+    ...machine,
+    // Pictures are decoded on the CPU: those of a GPU may be a level off.
+    accelerators: { ...machine.accelerators, tensorrt: { ...machine.accelerators.tensorrt, jpeg: "cpu" } },
     hints: { range: inputRange, outputRange, colour, outputColour, layout: inputLayout, outputLayout, output },
-    tile: others.tile,
-    overlap: others.overlap,
-    multiple: others.multiple,
-    padding: others.padding,
-    batch: others.batch,
-    alpha: others.alpha,
-    inFlight: others.inFlight,
-    threads: others.threads,
-    maxPixels: others.maxPixels,
-    damaged: others.damaged,
-    vectors: others.vectors,
-    decodeTimeoutMs: others.decodeTimeoutMs,
-    device: others.device,
-    build: { precision, onProgress, signal },
+    ...{ tile, overlap, multiple, padding, batch, alpha, inFlight, device },
+    ...{ maxPixels: most, damaged, vectors, decodeTimeoutMs },
   };
 }

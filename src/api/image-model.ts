@@ -5,7 +5,7 @@ import { type Image, imageOf, isImage } from "../image/image.ts";
 import { packedImage } from "../image/nv12.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import { type Backend, DEFAULT_MACHINE_OPTIONS } from "../runtime/backend.ts";
+import type { Backend } from "../runtime/backend.ts";
 import type { QueuedFrame } from "../runtime/batcher.ts";
 import type { FrameResult } from "../runtime/pipeline.ts";
 import type { Timing } from "../tasks/detect/detection.ts";
@@ -79,7 +79,7 @@ export class ImageModel implements AsyncDisposable {
     const { inFlight, maxPixels } = config;
     this.#maxPixels = maxPixels;
     const label = `ImageModel ${name}`;
-    this.#loaded = new LoadedModel(backends, { label, inFlight, batch: 1, batchWait: 0, read: resultOf });
+    this.#loaded = new LoadedModel(backends, { label, inFlight, batch: 1, batchWaitMs: 0, read: resultOf });
   }
 
   /**
@@ -96,10 +96,7 @@ export class ImageModel implements AsyncDisposable {
   static async load(model: string | URL | Uint8Array, options: ImageModelOptions = {}): Promise<ImageModel> {
     const config = parseImageModelOptions(options);
     const { source, name } = await modelSource(model);
-    const { backend, inFlight, threads, device, build } = config;
-    // Pictures are decoded on the CPU: those of a GPU may be a level off.
-    const machine = { ...DEFAULT_MACHINE_OPTIONS, backend, inFlight, threads, build, jpeg: "cpu" as const };
-    const backends = await openBackends(source, new ImageTask(config), machine, [device]);
+    const backends = await openBackends(source, new ImageTask(config), config, [config.device]);
     return ImageModel.over(backends, config, name);
   }
 

@@ -28,7 +28,7 @@ export interface LoadedModelOptions<Output, Result> {
   /** Most pictures of a run; at most what each backend takes. */
   readonly batch: number;
   /** Most milliseconds a picture waits for others. */
-  readonly batchWait: number;
+  readonly batchWaitMs: number;
   /** Copies a result out of its slot. */
   readonly read: ReadResult<Output, Result>;
 }
@@ -43,11 +43,11 @@ export class LoadedModel<ModelSpec, Params, Output, Result extends object> imple
   /** Owns the backends once this has gone well. @param backends at least one; several must have the same model */
   constructor(
     backends: readonly Backend<ModelSpec, Params, Output>[],
-    { label, inFlight, batch, batchWait, read }: LoadedModelOptions<Output, Result>,
+    { label, inFlight, batch, batchWaitMs, read }: LoadedModelOptions<Output, Result>,
   ) {
     const most = Math.min(batch, backends[0]!.task.mostPictures, ...backends.map(({ maxBatch }) => maxBatch));
     this.pipeline = new Pipeline(backends, { inFlight, batch: most });
-    this.#batcher = new MicroBatcher(this.pipeline, { wait: batchWait, read });
+    this.#batcher = new MicroBatcher(this.pipeline, { wait: batchWaitMs, read });
     this.#label = label;
   }
 

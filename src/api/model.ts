@@ -1,37 +1,31 @@
 /** @module Model: a model whose task is found out when it is loaded. */
 
 import { openBackends } from "../accelerators/accelerator.ts";
+import type { MachineChoice } from "../accelerators/accelerator-options.ts";
 import { inShort, ModelError, message } from "../core/errors.ts";
 import type { ModelSpec } from "../heads/head.ts";
+import type { DecodingLimits } from "../image/decode-limits.ts";
 import type { DetectionBlock } from "../model/rows.ts";
-import { type Backend, DEFAULT_MACHINE_OPTIONS } from "../runtime/backend.ts";
+import type { Backend } from "../runtime/backend.ts";
 import type { EngineShapes, OpenedModel, Task, TaskModel } from "../runtime/task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
 import { Detector } from "./detector.ts";
-import { type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
+import { parseDetectorOptions } from "./detector-config.ts";
 import { ImageModel } from "./image-model.ts";
-import { type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
+import { parseImageModelOptions } from "./image-model-config.ts";
 import { modelSource } from "./model-source.ts";
 
 /** A loaded model; `task` says which façade it has. */
 export type Model = Detector | ImageModel;
 
 /** Options that every task takes; those of one task are given to its own façade. */
-export type ModelOptions = Pick<
-  DetectorOptions & ImageModelOptions,
-  | "backend"
-  | "threads"
-  | "maxPixels"
-  | "damaged"
-  | "vectors"
-  | "decodeTimeoutMs"
-  | "precision"
-  | "onBuildProgress"
-  | "signal"
-> & { readonly device?: number };
+export interface ModelOptions extends MachineChoice, DecodingLimits {
+  /** Number of the GPU, from 0 on. Default 0. */
+  readonly device?: number;
+}
 
 /** The first of several tasks that a model is one of. */
 class AnyTask implements Task<unknown, unknown, unknown> {
@@ -95,9 +89,8 @@ export const Model: {
     const detector = parseDetectorOptions(options);
     const image = parseImageModelOptions(options);
     const { source, name } = await modelSource(model);
-    const machine = { ...DEFAULT_MACHINE_OPTIONS, ...detector };
     const task = new AnyTask(new DetectTask(detector) as never, new ImageTask(image) as never);
-    const backends: readonly unknown[] = await openBackends(source, task, machine, detector.devices);
+    const backends: readonly unknown[] = await openBackends(source, task, detector, detector.devices);
     const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
     if (recognised.task === "detect") {
       return Detector.over(backends as Backend<ModelSpec, NmsOptions, DetectionBlock>[], detector, name);

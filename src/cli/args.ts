@@ -16,6 +16,8 @@ export interface Flag {
   /** True for a list: given again, it goes on. Of other flags the last one counts. */
   readonly isList?: boolean;
   readonly summary: string;
+  /** Further names, that the help does not list; with text, or what makes it, for the value they stand for. */
+  readonly aliases?: readonly { readonly name: string; readonly text?: string | ((text: string) => string) }[];
 }
 
 /** A command line, split. */
@@ -40,12 +42,24 @@ export const COMMON_FLAGS: readonly Flag[] = [
  */
 export function parseWords(command: string, words: readonly string[], flags: readonly Flag[]): ParsedArguments {
   const known = [...flags, ...COMMON_FLAGS];
+  const spelt = known.flatMap((flag) => [
+    { flag, name: flag.name, takesValue: flag.value !== undefined, text: undefined },
+    ...(flag.aliases ?? []).flatMap(({ name, text }) => {
+      const takesValue = flag.value !== undefined && typeof text !== "string";
+      return [...new Set([name, name.replaceAll("-", "_")])].map((spelling) => ({
+        flag,
+        name: spelling,
+        takesValue,
+        text,
+      }));
+    }),
+  ]);
   const options = Object.fromEntries(
-    known.map((flag) => [
-      flag.name,
+    spelt.map(({ flag, name, takesValue }) => [
+      name,
       {
-        type: flag.value === undefined ? ("boolean" as const) : ("string" as const),
-        ...(flag.short === undefined ? {} : { short: flag.short }),
+        type: takesValue ? ("string" as const) : ("boolean" as const),
+        ...(flag.short === undefined || name !== flag.name ? {} : { short: flag.short }),
       },
     ]),
   );
@@ -55,16 +69,18 @@ export function parseWords(command: string, words: readonly string[], flags: rea
   for (const token of tokens) {
     if (token.kind === "positional") operands.push(token.value);
     if (token.kind !== "option") continue;
-    const flag = known.find((one) => one.name === token.name);
-    if (flag === undefined) throw unknownFlag(command, token.rawName, known);
-    if (flag.value === undefined && token.inlineValue === true) {
-      throw refuse(command, flag.name, `--${flag.name} takes no value, got ${JSON.stringify(token.value)}`);
+    const spelling = spelt.find(({ name }) => name === token.name);
+    if (spelling === undefined) throw unknownFlag(command, token.rawName, known);
+    const { flag, name, takesValue, text } = spelling;
+    if (!takesValue && token.inlineValue === true) {
+      throw refuse(command, flag.name, `--${name} takes no value, got ${JSON.stringify(token.value)}`);
     }
-    if (flag.value !== undefined && token.value === undefined) {
-      throw refuse(command, flag.name, `--${flag.name} needs a value`, `write --${flag.name} ${flag.value}`);
+    if (takesValue && token.value === undefined) {
+      throw refuse(command, flag.name, `--${name} needs a value`, `write --${name} ${flag.value}`);
     }
+    const value = typeof text === "function" ? text(token.value ?? "") : (text ?? token.value ?? true);
     const former = flag.isList === true ? found[flag.name] : undefined;
-    found[flag.name] = former === undefined ? (token.value ?? true) : `${former},${token.value}`;
+    found[flag.name] = former === undefined ? value : `${former},${value}`;
   }
   return { flags: found, operands };
 }

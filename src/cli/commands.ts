@@ -75,7 +75,7 @@ export const COMMANDS: readonly Command[] = [
         summary: "ONNX file, or a name from `models` (default yolo11n)",
       },
       { name: "picture", value: "NAME", summary: "sample picture from `models` (default sample2)" },
-      { name: "backend", value: "auto|cpu|gpu", summary: "where to run (default auto: the GPU where there is one)" },
+      { name: "backend", value: "NAME", summary: "where to run: cpu, gpu (default auto: the GPU where there is one)" },
       { name: "save", short: "s", value: "DIR", summary: "folder for the annotated image (default out)" },
     ],
     notes: [],
@@ -147,7 +147,9 @@ export const COMMANDS: readonly Command[] = [
     flags: async () => [
       { name: "json", summary: "as JSON; of a model: {file, byteLength, inputs, outputs, metadata, recognition}" },
       { name: "layout", value: "NAME", summary: "take it for this layout" },
-      ...(await import("./preprocessing-flags.ts")).PREPROCESSING_FLAGS,
+      ...(await import("./option-flags.ts")).flagsOf(
+        (await import("../image/preprocessing-options.ts")).PREPROCESSING_OPTIONS,
+      ),
       {
         name: "layers",
         summary: "of a plan: its layers; more of them if it was built with --profiling-verbosity detailed",

@@ -5,7 +5,7 @@ import type { DetectorOptions } from "../api/detector-config.ts";
 import type { PictureFraming } from "../video/picture-stream.ts";
 import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
-import { DETECTOR_FLAGS, given, parseDetectorFlags } from "./detector-flags.ts";
+import { DETECTOR_FLAGS, parseDetectorFlags } from "./detector-flags.ts";
 import { count, positiveNumber, toggle, wholeNumber } from "./values.ts";
 
 /** How results are written. */
@@ -58,7 +58,6 @@ export interface DetectArguments {
   /** Path or catalogue name; `undefined` for the default model. */
   readonly model: string | undefined;
   readonly detector: DetectorOptions;
-  readonly batch: number;
   readonly format: FormatName;
   readonly output: string | undefined;
   readonly annotations: string | undefined;
@@ -115,25 +114,18 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   if (annotations !== undefined && format !== "coco") {
     throw refuse("detect", "annotations", "--annotations needs --format coco", "add --format coco");
   }
-  const { model, batch, detector } = parseDetectorFlags("detect", parsed);
-  const videoOptions = given<VideoOptions>({
+  const { model, detector } = parseDetectorFlags("detect", parsed);
+  const said = {
     fps: flags.fps,
     every: flags.every,
     startMs: flags.start === undefined ? undefined : flags.start * 1000,
     durationMs: flags.duration === undefined ? undefined : flags.duration * 1000,
     policy: flags.policy,
     reconnect: reconnectOf(flags.reconnect),
-    size: undefined,
-    live: undefined,
-    stallMs: undefined,
-    openTimeoutMs: undefined,
-    readAhead: undefined,
-    allocate: undefined,
-    buffers: undefined,
-    inputArguments: undefined,
-    decoderArguments: undefined,
-    signal: undefined,
-  });
+  };
+  const videoOptions: VideoOptions = Object.fromEntries(
+    Object.entries(said).filter(([, value]) => value !== undefined),
+  );
   const { watch, stdin, quiet: isQuiet, video: isVideo } = flags;
-  return { model, detector, batch, format, output, annotations, save, isQuiet, isVideo, watch, stdin, videoOptions };
+  return { model, detector, format, output, annotations, save, isQuiet, isVideo, watch, stdin, videoOptions };
 }

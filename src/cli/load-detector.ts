@@ -26,6 +26,9 @@ export interface LoadDetectorOptions {
   readonly isQuiet: boolean;
 }
 
+/** Names of what builds no engines. */
+const CPU_NAMES: readonly string[] = ["cpu", "onnxruntime"];
+
 type BackendChoice = NonNullable<DetectorOptions["backend"]>;
 
 /** `yolo11n` of `models/yolo11n.onnx`: what to call a model on the screen. */
@@ -46,7 +49,7 @@ async function chooseBackend(
   { command, isQuiet }: LoadDetectorOptions,
 ): Promise<BackendChoice> {
   if (await isPlanFile(path)) {
-    if (wanted !== "cpu") return "gpu";
+    if (!CPU_NAMES.includes(wanted)) return wanted === "auto" ? "gpu" : wanted;
     const hint = "leave --backend out, or give the ONNX model it was built from";
     throw refuse(command, "backend", `${JSON.stringify(path)} is a plan, which runs on a GPU only`, hint);
   }
@@ -96,7 +99,7 @@ async function loadShown<Model>(
 ): Promise<Model> {
   const { terminal, signal } = context;
   const backend = await chooseBackend(path, wanted ?? "auto", context, look);
-  const isShown = !look.isQuiet && backend !== "cpu";
+  const isShown = !look.isQuiet && !CPU_NAMES.includes(backend);
   using view = isShown ? new BuildProgressView(terminal, modelTitle(path), signal) : undefined;
   return await load({ backend, signal, onBuildProgress: (progress) => view?.update(progress) });
 }

@@ -101,12 +101,79 @@ function received(path: string, value: unknown): string {
   return String(value);
 }
 
+/**
+ * One option, declared once: its schema, and how it is said on a command line. Its type and its docstring are those of the
+ * interface whose key it is.
+ */
+export interface Option<Schema extends z.ZodType = z.ZodType> {
+  /** Checks it, and holds its default. */
+  readonly schema: Schema;
+  /** One line for the help; an option without one has no flag. */
+  readonly help?: string;
+  /** What holds where it is left out, in words, where the schema has no default that says it. */
+  readonly otherwise?: string;
+  /** What stands for its value in the help, where its type does not tell. */
+  readonly value?: string;
+  /** One letter. */
+  readonly short?: string;
+  /** Its flag, where that is not its name in kebab-case. */
+  readonly flag?: string;
+  /** Its value from text, where its type does not tell how. */
+  readonly fromText?: (text: string) => unknown;
+  /** True: given again, a flag goes on. */
+  readonly isList?: boolean;
+  /** Former names, and those that others use. As a flag each is taken; with text or a function for what it stands for. */
+  readonly aliases?: readonly (string | readonly [name: string, text: string | ((text: string) => string)])[];
+  /** Options within it. */
+  readonly options?: OptionTable;
+}
+
+/** Options by name, in the order of the help. */
+export type OptionTable = Readonly<Record<string, Option>>;
+
+/** The table of an interface of options: every key of it, and no other. */
+export type OptionsOf<Options> = { readonly [Name in keyof Required<Options>]: Option };
+
+/** The same, where a value that is left out stays so: what holds then is for others to say. */
+export type GivenOptions<Options> = {
+  readonly [Name in keyof Options]-?: Option<z.ZodOptional<z.ZodType<Exclude<Options[Name], undefined>>>>;
+};
+
+/** The schemas of a table, for an object schema. */
+export function shapeOf<Table extends OptionTable>(table: Table): { [Name in keyof Table]: Table[Name]["schema"] } {
+  const entries = Object.entries(table).map(([name, { schema }]) => [name, schema]);
+  return Object.fromEntries(entries) as { [Name in keyof Table]: Table[Name]["schema"] };
+}
+
+/** `max-det` of `max_det` and `maxDet`. */
+export function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replaceAll("_", "-");
+}
+
+/**
+ * The option that a former or foreign name stands for, in whatever spelling.
+ *
+ * @param path of the object within the options that has the name
+ */
+export function aliasOf(key: string, table: OptionTable, path: readonly PropertyKey[] = []): string | undefined {
+  const within = path.reduce<OptionTable | undefined>((options, name) => options?.[String(name)]?.options, table);
+  for (const [name, { aliases = [], options = {} }] of Object.entries(within ?? {})) {
+    if (aliases.some((alias) => kebab(typeof alias === "string" ? alias : alias[0]) === kebab(key))) return name;
+    const inner = aliasOf(key, options);
+    if (inner !== undefined) return `${name}.${inner}`;
+  }
+  return undefined;
+}
+
 /** The names that an object schema takes, or one within it, whether it may be left out or not. */
 function namesAt(schema: unknown, path: readonly PropertyKey[]): string[] {
-  type Node = { readonly shape?: Record<PropertyKey, Node>; readonly def?: { readonly innerType?: Node } };
+  type Def = { readonly innerType?: Node; readonly valueType?: Node };
+  type Node = { readonly shape?: Record<PropertyKey, Node>; readonly def?: Def };
   const bare = (node: Node | undefined): Node | undefined =>
     node?.def?.innerType === undefined ? node : bare(node.def.innerType);
-  const found = path.reduce<Node | undefined>((node, key) => bare(node?.shape?.[key]), bare(schema as Node));
+  const within = (node: Node | undefined, key: PropertyKey): Node | undefined =>
+    bare(node?.shape?.[key] ?? node?.def?.valueType);
+  const found = path.reduce<Node | undefined>(within, bare(schema as Node));
   return Object.keys(found?.shape ?? {});
 }
 
@@ -116,10 +183,16 @@ function namesAt(schema: unknown, path: readonly PropertyKey[]): string[] {
  * @param schema  a strict object schema, so that a misspelt option is found
  * @param options what the caller wrote
  * @param action  what the options are for: `load a detector`
+ * @param table   of the options, for names that others use
  * @returns the complete configuration, defaults filled in
  * @throws {OptionError} If an option is unknown or out of range; it names the option and the nearest known one
  */
-export function parseOptions<Out, In>(schema: z.ZodType<Out, In>, options: unknown, action: string): Out {
+export function parseOptions<Out, In>(
+  schema: z.ZodType<Out, In>,
+  options: unknown,
+  action: string,
+  table: OptionTable = {},
+): Out {
   const parsed = schema.safeParse(options);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
@@ -129,7 +202,7 @@ export function parseOptions<Out, In>(schema: z.ZodType<Out, In>, options: unkno
     const key = issue.keys[0] ?? "";
     const known = namesAt(schema, issue.path);
     const name = [...issue.path, key].join(".");
-    const near = begunBy(key, known) ?? nearestWord(key, known);
+    const near = aliasOf(key, table, issue.path) ?? begunBy(key, known) ?? nearestWord(key, known);
     throw new OptionError(unknownWord("option", name, known, near), name, { cause: parsed.error });
   }
   const value = issue.path.reduce<unknown>(

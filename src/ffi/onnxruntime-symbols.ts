@@ -2,7 +2,7 @@
 
 /**
  * The version of the table that is asked for. Versions only append members, and a library of version 1.N hands out
- * tables 1 to N. Every member below is there from 1.5 on; 1.17.0 is the oldest release the tests were run with.
+ * tables 1 to N. Every member below is there from 1.12 on; 1.17.0 is the oldest release the tests were run with.
  */
 export const ORT_API_VERSION = 17;
 
@@ -422,12 +422,103 @@ export const ORT_API = {
     ],
     returns: "ptr", // OrtStatus *
   },
+  GetAvailableProviders: {
+    index: 125,
+    args: [
+      "ptr", // char ***out_ptr, freed with ReleaseAvailableProviders
+      "ptr", // int *provider_length
+    ],
+    returns: "ptr", // OrtStatus *
+  },
+  ReleaseAvailableProviders: {
+    index: 126,
+    args: [
+      "ptr", // char **ptr
+      "i32", // int providers_length
+    ],
+    returns: "ptr", // OrtStatus *
+  },
   AddSessionConfigEntry: {
     index: 130,
     args: [
       "ptr", // OrtSessionOptions *options
       "ptr", // const char *config_key
       "ptr", // const char *config_value
+    ],
+    returns: "ptr", // OrtStatus *
+  },
+  SessionOptionsAppendExecutionProvider_TensorRT_V2: {
+    index: 170,
+    args: [
+      "ptr", // OrtSessionOptions *options
+      "ptr", // const OrtTensorRTProviderOptionsV2 *provider_options
+    ],
+    returns: "ptr", // OrtStatus *
+  },
+  CreateTensorRTProviderOptions: {
+    index: 171,
+    args: [
+      "ptr", // OrtTensorRTProviderOptionsV2 **out
+    ],
+    returns: "ptr", // OrtStatus *
+  },
+  UpdateTensorRTProviderOptions: {
+    index: 172,
+    args: [
+      "ptr", // OrtTensorRTProviderOptionsV2 *provider_options
+      "ptr", // const char *const *keys
+      "ptr", // const char *const *values
+      "usize", // size_t num_keys
+    ],
+    returns: "ptr", // OrtStatus *
+  },
+  ReleaseTensorRTProviderOptions: {
+    index: 174,
+    args: [
+      "ptr", // OrtTensorRTProviderOptionsV2 *input
+    ],
+    returns: "void", // void
+  },
+  SessionOptionsAppendExecutionProvider_CUDA_V2: {
+    index: 204,
+    args: [
+      "ptr", // OrtSessionOptions *options
+      "ptr", // const OrtCUDAProviderOptionsV2 *provider_options
+    ],
+    returns: "ptr", // OrtStatus *
+  },
+  CreateCUDAProviderOptions: {
+    index: 205,
+    args: [
+      "ptr", // OrtCUDAProviderOptionsV2 **out
+    ],
+    returns: "ptr", // OrtStatus *
+  },
+  UpdateCUDAProviderOptions: {
+    index: 206,
+    args: [
+      "ptr", // OrtCUDAProviderOptionsV2 *provider_options
+      "ptr", // const char *const *keys
+      "ptr", // const char *const *values
+      "usize", // size_t num_keys
+    ],
+    returns: "ptr", // OrtStatus *
+  },
+  ReleaseCUDAProviderOptions: {
+    index: 208,
+    args: [
+      "ptr", // OrtCUDAProviderOptionsV2 *input
+    ],
+    returns: "void", // void
+  },
+  SessionOptionsAppendExecutionProvider: {
+    index: 216,
+    args: [
+      "ptr", // OrtSessionOptions *options
+      "ptr", // const char *provider_name
+      "ptr", // const char *const *keys
+      "ptr", // const char *const *values
+      "usize", // size_t num_keys
     ],
     returns: "ptr", // OrtStatus *
   },

@@ -1,40 +1,52 @@
 /** @module DecodeOptions: what callers may say about decoding, checked once. */
 
 import { z } from "zod";
-import { parseOptions } from "../core/options.ts";
+import { secondsFlag } from "../core/from-text.ts";
+import { type GivenOptions, parseOptions } from "../core/options.ts";
+import type { DecodingLimits } from "./decode-limits.ts";
 import type { PictureDecodeOptions } from "./picture-decoder.ts";
 import type { ReadSourceOptions } from "./source.ts";
 
 /** How a picture is read and decoded. */
 export interface DecodeOptions extends PictureDecodeOptions, ReadSourceOptions {}
 
-const pixels = z.int("a whole number of pixels").min(1, "at least 1");
-
 /** Of {@linkcode DecodingLimits}, for the options of whoever decodes. */
-export const decodingShape: {
-  readonly damaged: z.ZodOptional<z.ZodEnum<{ refuse: "refuse"; take: "take" }>>;
-  readonly vectors: z.ZodOptional<z.ZodBoolean>;
-  readonly decodeTimeoutMs: z.ZodOptional<z.ZodNumber>;
-} = {
-  damaged: z.enum(["refuse", "take"], "refuse or take").optional(),
-  vectors: z.boolean("true or false").optional(),
-  // Timers count no further.
-  decodeTimeoutMs: z
-    .number("milliseconds")
-    .min(1, "at least 1 ms")
-    .max(2 ** 31 - 1, "at most 24 days")
-    .optional(),
+export const DECODING_OPTIONS: GivenOptions<DecodingLimits> = {
+  maxPixels: {
+    schema: z.int("a whole number of pixels, at least 1").min(1, "a whole number of pixels, at least 1").optional(),
+    help: "most pixels of an image",
+    otherwise: "2^28; serve and worker 2^26",
+  },
+  decodeTimeoutMs: {
+    // Timers count no further.
+    schema: z
+      .number("a number of milliseconds")
+      .min(1, "at least 1 ms")
+      .max(2 ** 31 - 1, "at most 24 days")
+      .optional(),
+    value: "MS",
+    help: "time to decode an image",
+    otherwise: "60000; serve and worker 10000",
+    aliases: [secondsFlag("decodeTimeout")],
+  },
+  damaged: {
+    schema: z.enum(["refuse", "take"], "refuse or take").optional(),
+    help: "take what is left of damaged JPEGs, marked",
+    otherwise: "refuse",
+  },
+  vectors: { schema: z.boolean("true or false").optional(), help: "render SVG: only for images you trust" },
 };
 
+const pixels = DECODING_OPTIONS.maxPixels.schema.unwrap();
 const schema = z.strictObject({
   maxPixels: pixels.exactOptional(),
   minWidth: pixels.exactOptional(),
   minHeight: pixels.exactOptional(),
   needs: z.enum(["both", "either"], "both or either").exactOptional(),
   alpha: z.enum(["drop", "keep"], "drop or keep").exactOptional(),
-  damaged: decodingShape.damaged.unwrap().exactOptional(),
-  vectors: decodingShape.vectors.unwrap().exactOptional(),
-  decodeTimeoutMs: decodingShape.decodeTimeoutMs.unwrap().exactOptional(),
+  damaged: DECODING_OPTIONS.damaged.schema.unwrap().exactOptional(),
+  vectors: DECODING_OPTIONS.vectors.schema.unwrap().exactOptional(),
+  decodeTimeoutMs: DECODING_OPTIONS.decodeTimeoutMs.schema.unwrap().exactOptional(),
   timeoutMs: z.number("a number of milliseconds").positive("more than 0").exactOptional(),
 });
 

@@ -4,6 +4,7 @@ import { BunTensorRtError, ImageError, LibraryLoadError, message } from "../core
 import { logger, RepeatedLine } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import { allocate } from "../core/tensor.ts";
+import type { DevicePtr } from "../core/units.ts";
 import { grownLength } from "../core/units.ts";
 import { findTurboJpeg } from "../ffi/turbojpeg.ts";
 import { decodeGate } from "./decode-gate.ts";
@@ -41,6 +42,34 @@ export interface PictureDecodeOptions extends DecodingLimits {
   readonly needs?: "both" | "either";
   /** `keep`: a file with an alpha channel gives RGBA. Default `drop`: all files give RGB. */
   readonly alpha?: "drop" | "keep";
+}
+
+/** A decoded picture in device memory: upright RGB, u8 [height, width, 3], rows `pitchBytes` apart. */
+export interface ResidentPicture {
+  readonly format: "RGB";
+  /** In pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Width of the file in pixels, upright; larger than `width` where the picture was shrunk while decoding. */
+  readonly sourceWidth: number;
+  readonly sourceHeight: number;
+  /** With `damaged: "take"`: why some of the pixels are not those of the file. */
+  readonly damage?: string;
+  /** Borrowed from what decoded it. */
+  readonly pixels: DevicePtr;
+  readonly pitchBytes: number;
+}
+
+/** How pictures were decoded by a device that decodes JPEG. */
+export interface JpegCounts {
+  /** Decoded on the device. */
+  readonly gpu: number;
+  /** Decoded on the CPU. */
+  readonly cpu: number;
+  /** No pictures, or damaged: the CPU's decoder refused them as well. */
+  readonly failed: number;
+  /** Why pictures went to the CPU. */
+  readonly refusals: Readonly<Record<string, number>>;
 }
 
 /**

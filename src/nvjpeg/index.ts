@@ -1,8 +1,8 @@
 /** @module Public surface of `bun-tensorrt/nvjpeg`. Importing it opens no library. */
 
 export { ImageError, LibraryLoadError, NativeError } from "../core/errors.ts";
-export type { JpegCounts } from "./jpeg-counts.ts";
+export type { JpegCounts, ResidentPicture } from "../image/picture-decoder.ts";
 export { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
-export { JpegSurface, type ResidentPicture, type SurfaceDecodeOptions } from "./jpeg-surface.ts";
+export { JpegSurface, type SurfaceDecodeOptions } from "./jpeg-surface.ts";
 export { type NvJpegDecodeOptions, NvJpegDecoder, nvJpegUnavailable } from "./nvjpeg-decoder.ts";
 export type { NvJpegOptions } from "./nvjpeg-options.ts";

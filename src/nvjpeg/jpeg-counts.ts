@@ -1,18 +1,7 @@
 /** @module JpegCounts: how many pictures went which way, and why. */
 
+import type { JpegCounts } from "../image/picture-decoder.ts";
 import type { JpegRefusal } from "./jpeg-route.ts";
-
-/** Pictures since the decoder was made. */
-export interface JpegCounts {
-  /** Decoded by nvJPEG. */
-  readonly gpu: number;
-  /** Decoded on the CPU. */
-  readonly cpu: number;
-  /** No pictures, or damaged: the CPU's decoder refused them as well. */
-  readonly failed: number;
-  /** Why pictures went to the CPU. */
-  readonly refusals: Readonly<Partial<Record<JpegRefusal, number>>>;
-}
 
 /** Counts as a decoder keeps them. */
 export class JpegTally {

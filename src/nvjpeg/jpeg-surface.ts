@@ -2,7 +2,6 @@
 
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
-import type { DevicePtr } from "../core/units.ts";
 import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
@@ -10,26 +9,15 @@ import { Event } from "../cuda/event.ts";
 import { abandonPinned, grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
 import type { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
-import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../image/picture-decoder.ts";
+import {
+  type DecodedImage,
+  type PictureDecodeOptions,
+  PictureDecoder,
+  type ResidentPicture,
+} from "../image/picture-decoder.ts";
 
 /** How one picture is decoded; a surface holds RGB, so that alpha is dropped. */
 export type SurfaceDecodeOptions = Omit<PictureDecodeOptions, "alpha">;
-
-/** A decoded picture in device memory: upright RGB, u8 [height, width, 3], rows `pitchBytes` apart. */
-export interface ResidentPicture {
-  readonly format: "RGB";
-  /** In pixels. */
-  readonly width: number;
-  readonly height: number;
-  /** Width of the file in pixels, upright; larger than `width` where the picture was shrunk while decoding. */
-  readonly sourceWidth: number;
-  readonly sourceHeight: number;
-  /** With `damaged: "take"`: why some of the pixels are not those of the file. */
-  readonly damage?: string;
-  /** Borrowed from the surface. */
-  readonly pixels: DevicePtr;
-  readonly pitchBytes: number;
-}
 
 /**
  * Memory for one picture, which only grows: a steady stream of frames allocates nothing. It also holds the CPU's decoder

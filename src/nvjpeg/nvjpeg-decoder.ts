@@ -11,11 +11,12 @@ import { nvJpegLibrary } from "../ffi/nvjpeg.ts";
 import { DEFAULT_MAX_PIXELS, tooLargeError } from "../image/decode-limits.ts";
 import { isDataWhole } from "../image/jpeg-markers.ts";
 import { LARGEST_ORIENTABLE, orientationSteps } from "../image/orientation.ts";
-import { type JpegCounts, JpegTally } from "./jpeg-counts.ts";
+import type { JpegCounts, ResidentPicture } from "../image/picture-decoder.ts";
+import { JpegTally } from "./jpeg-counts.ts";
 import { JpegKernels } from "./jpeg-kernels.ts";
 import { LaneQueue } from "./jpeg-lane.ts";
 import { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
-import type { JpegSurface, ResidentPicture, SurfaceDecodeOptions } from "./jpeg-surface.ts";
+import type { JpegSurface, SurfaceDecodeOptions } from "./jpeg-surface.ts";
 import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
 import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 

@@ -7,6 +7,7 @@ import { parseOptions } from "../core/options.ts";
 import { cString, OutCells } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { check } from "./environment.ts";
+import { appendProviders, type Provider, type ProviderChoice, providerOf } from "./providers.ts";
 
 /** How far the graph is rewritten when it is loaded. */
 export type Optimization = "disable" | "basic" | "extended" | "all";
@@ -30,12 +31,29 @@ export interface SessionOptions {
    * sooner. False leaves the cores to others. Default true.
    */
   readonly spinning?: boolean;
+  /**
+   * Execution providers, the first one first; what none of them runs, the CPU does. They must be in the library, or it is an
+   * `UnavailableError` that lists those which are. Default: the CPU's.
+   *
+   * @see onnxruntime.ai/docs/execution-providers for their options
+   */
+  readonly providers?: readonly ProviderChoice[];
 }
 
 /** Complete options of a session. */
-export type SessionConfig = Required<SessionOptions>;
+export interface SessionConfig extends Required<Omit<SessionOptions, "providers">> {
+  readonly providers: readonly Provider[];
+}
 
 const threads = z.int().min(1, "at least 1 thread").max(1024, "at most 1024 threads");
+
+const PROVIDER = 'a name such as "cuda", or { name: "cuda", … } with its options';
+const providerName = z.string(PROVIDER).min(1, PROVIDER);
+const named = z.object({ name: providerName }).catchall(z.union([z.string(), z.number(), z.boolean()]));
+
+const providerList: z.ZodType<readonly ProviderChoice[]> = z
+  .array(z.union([providerName, named], PROVIDER), PROVIDER)
+  .min(1, "at least one");
 
 const schema = z.strictObject({
   intraOpThreads: threads.default(() => physicalCores()),
@@ -43,6 +61,7 @@ const schema = z.strictObject({
   optimization: z.enum(["disable", "basic", "extended", "all"], "disable, basic, extended or all").default("all"),
   arena: z.boolean("true or false").default(true),
   spinning: z.boolean("true or false").default(true),
+  providers: providerList.default([]).transform((choices) => choices.map(providerOf)),
 });
 
 /** Check options and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
@@ -66,6 +85,7 @@ function fill(pointer: number, config: SessionConfig): void {
     check(api.SetSessionExecutionMode(pointer, ORT_PARALLEL), "SetSessionExecutionMode");
     check(api.SetInterOpNumThreads(pointer, config.interOpThreads), "SetInterOpNumThreads");
   }
+  appendProviders(pointer, config.providers);
   if (!config.arena) check(api.DisableCpuMemArena(pointer), "DisableCpuMemArena");
   if (!config.spinning) {
     for (const key of ["session.intra_op.allow_spinning", "session.inter_op.allow_spinning"]) {
@@ -78,6 +98,7 @@ function fill(pointer: number, config: SessionConfig): void {
  * An `OrtSessionOptions *` that holds a configuration. Whoever calls releases it, once the session is made.
  *
  * @throws {OnnxRuntimeError} If a value is refused
+ * @throws {UnavailableError} If the library lacks a provider
  */
 export function createNativeSessionOptions(config: SessionConfig): number {
   const { api } = openOnnxRuntime();

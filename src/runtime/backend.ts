@@ -1,14 +1,11 @@
 /** @module Backend: the contract of the machine a model runs on. `cpu/` and `gpu/` implement it. */
 
 import type { Tensor } from "../core/tensor.ts";
-import type { WaitMode } from "../cuda/wait.ts";
 import type { Region, Size } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
-import type { DecodedImage } from "../image/picture-decoder.ts";
+import type { DecodedImage, JpegCounts, ResidentPicture } from "../image/picture-decoder.ts";
 import type { SourceBytes } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { JpegCounts } from "../nvjpeg/jpeg-counts.ts";
-import type { ResidentPicture } from "../nvjpeg/jpeg-surface.ts";
 import type { Task, TaskModel } from "./task.ts";
 
 export type { Size } from "../image/geometry.ts";
@@ -72,39 +69,14 @@ export interface Slot<Params, Output> {
   close(): void;
 }
 
-/**
- * How frames in flight share a GPU. `one`: one stream for all; `split`: a stream each for copy-in (of what comes while others
- * compute), compute and copy-out, joined by events; `parallel`: frames side by side on streams of their own, or from 16 in
- * flight on by two on up to 16; `auto`: the fastest of them in a short measurement, kept with the engine's cache entry.
- */
-export type StreamLayout = "auto" | "one" | "split" | "parallel";
-
-/** Where JPEG files are decoded. `auto`: by nvJPEG where the model runs on a GPU with engines made for JPEG. */
-export type JpegDecoding = "auto" | "gpu" | "cpu";
-
-/** Whether a GPU's kernels read frames in mapped host memory instead of a copy. `auto`: on GPUs that share the host's memory. */
-export type ZeroCopy = "auto" | boolean;
-
 /** What every machine is loaded with. */
 export interface MachineOptions {
-  /** CPU threads of one inference; `undefined` for the physical cores. */
-  readonly threads: number | undefined;
   /** Batches in flight, each with its own slot; `undefined` for as many as keep the machine busy. */
   readonly inFlight: number | undefined;
   /** Number of the GPU. */
   readonly device: number;
-  /** How frames in flight share the GPU. */
-  readonly streams: StreamLayout;
-  /** How the JS thread waits for the GPU. */
-  readonly wait: WaitMode;
-  /** Where JPEG files are decoded. */
-  readonly jpeg: JpegDecoding;
-  /** False: nvJPEG's pictures are taken without a look at whether the file's data is whole. Default: it is looked at. */
-  readonly jpegCheck?: boolean | undefined;
-  /** Whether kernels read frames where they lie in mapped host memory. */
-  readonly zeroCopy: ZeroCopy;
-  /** False: each piece of a frame is enqueued by itself on a GPU, for experiments. Default: one CUDA graph a frame. */
-  readonly graph?: boolean | undefined;
+  /** What is said of accelerators, by their own names: each takes what is under its own. */
+  readonly accelerators: Readonly<Record<string, object>>;
   /** How an engine is built for the GPU where there is none yet. */
   readonly build: EngineBuild;
   /** Told when each batch was copied in, computed and copied out on the GPU. Default: none. */
@@ -113,13 +85,9 @@ export interface MachineOptions {
 
 /** What holds where the caller says nothing. */
 export const DEFAULT_MACHINE_OPTIONS: MachineOptions = {
-  threads: undefined,
   inFlight: undefined,
   device: 0,
-  streams: "auto",
-  wait: "auto",
-  jpeg: "auto",
-  zeroCopy: "auto",
+  accelerators: {},
   build: { precision: undefined, onProgress: undefined, signal: undefined },
 };
 

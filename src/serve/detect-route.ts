@@ -1,8 +1,9 @@
 /** @module DetectRoute: `POST /detect`. */
 
-import { classesIn, type DetectOptions } from "../api/detector-config.ts";
+import { classesIn } from "../api/classes.ts";
+import { DETECTOR_OPTIONS, type DetectOptions } from "../api/detector-config.ts";
 import { ImageError, OptionError } from "../core/errors.ts";
-import { unknownWord } from "../core/options.ts";
+import { aliasOf, nearestWord, unknownWord } from "../core/options.ts";
 import { decodeImage } from "../image/decode.ts";
 import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
@@ -233,7 +234,10 @@ export function detectOptionsOf(
     else if ((NUMBERS as readonly string[]).includes(name)) {
       options[name as (typeof NUMBERS)[number]] = numberOf(name, value);
     } else {
-      throw new OptionError(unknownWord("option", name, [...NAMES, ...others]), name);
+      const names = [...NAMES, ...others];
+      const alias = aliasOf(name, DETECTOR_OPTIONS);
+      const near = alias !== undefined && names.includes(alias) ? alias : nearestWord(name, names);
+      throw new OptionError(unknownWord("option", name, names, near), name);
     }
   }
   return values.size === 0 ? undefined : options;

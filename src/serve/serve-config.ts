@@ -2,7 +2,8 @@
 
 import { z } from "zod";
 import { message, OptionError } from "../core/errors.ts";
-import { parseOptions } from "../core/options.ts";
+import { bytesFrom, listFrom, secondsFlag } from "../core/from-text.ts";
+import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import type { GpuSampler } from "../service/metrics.ts";
 
@@ -70,7 +71,8 @@ export interface ServeConfig
 }
 
 const text = z.string("a text").min(1, "at least one character");
-const milliseconds = z.int("a whole number of milliseconds").min(1, "at least 1").max(86_400_000, "at most a day");
+const MS_RULE = "a whole number of milliseconds, 1 to 86400000";
+const milliseconds = z.int(MS_RULE).min(1, MS_RULE).max(86_400_000, MS_RULE);
 const many = z.int("a whole number").min(1, "at least 1").max(100_000, "at most 100000");
 const ORIGIN_RULE = "an origin such as https://example.org, without a path, or *";
 
@@ -87,43 +89,127 @@ function listOf(one: z.ZodType<string, string>, rule: string): z.ZodType<readonl
   return z.union([one.transform((value): readonly string[] => [value]), z.array(one).min(1)], rule);
 }
 
-const schema = z.strictObject({
-  host: text.default("127.0.0.1"),
-  port: z
-    .int("a port from 0 to 65535")
-    .min(0, "a port from 0 to 65535")
-    .max(65_535, "a port from 0 to 65535")
-    .default(8080),
-  unix: text.optional(),
-  tls: z.strictObject({ cert: text, key: text }, "paths of a certificate and a key").optional(),
-  name: text.regex(/^[\w.-]+$/, "letters, digits, dots, dashes and underscores").default("detector"),
-  token: text.regex(/^[\x21-\x7e]+$/, "printable ASCII without spaces").optional(),
-  cors: listOf(origin, ORIGIN_RULE).default([]),
-  allowHost: listOf(hostName, HOST_RULE).default([]),
-  maxBodyBytes: z
-    .int("bytes")
-    .min(1, "at least 1")
-    .max(2 ** 30, "at most 1 GiB")
-    .default(2 ** 25),
-  maxBodiesBytes: z
-    .int("bytes")
-    .min(1, "at least 1")
-    .max(2 ** 40, "at most 1 TiB")
-    .optional(),
-  maxFiles: many.default(32),
-  maxDrawnPixels: z
-    .int("pixels")
-    .min(1, "at least 1")
-    .default(2 ** 24),
-  concurrency: many.optional(),
-  queue: z.int("a whole number").min(0, "0 or more").max(100_000, "at most 100000").default(64),
-  maxReceiving: many.default(256),
-  bodyTimeoutMs: milliseconds.default(20_000),
-  timeoutMs: milliseconds.default(30_000),
-  idleTimeoutMs: milliseconds.max(255_000, "at most 255000, which is Bun's limit").default(10_000),
-  drainTimeoutMs: milliseconds.default(15_000),
-  gpu: z.custom<GpuSampler>((value) => typeof value === "function", "a function").optional(),
-});
+const BYTES = "a number of bytes, such as 64MiB or 1048576";
+const duration = { value: "MS" } as const;
+
+const table = {
+  host: {
+    schema: text.default("127.0.0.1"),
+    value: "ADDRESS",
+    help: "where to listen",
+    otherwise: "127.0.0.1: this machine only",
+  },
+  port: {
+    schema: z
+      .int("a port from 0 to 65535")
+      .min(0, "a port from 0 to 65535")
+      .max(65_535, "a port from 0 to 65535")
+      .default(8080),
+    short: "p",
+    help: "0 for any free one",
+  },
+  unix: { schema: text.optional(), value: "PATH", help: "listen on this Unix socket instead" },
+  tls: {
+    schema: z.strictObject({ cert: text, key: text }, "paths of a certificate and a key").optional(),
+    options: {
+      cert: { schema: text, value: "FILE", help: "certificate chain in PEM, for TLS; needs --key" },
+      key: { schema: text, value: "FILE", help: "private key in PEM" },
+    },
+  },
+  token: {
+    schema: text.regex(/^[\x21-\x7e]+$/, "printable ASCII without spaces").optional(),
+    value: "TOKEN",
+    help: "what clients must send as Bearer token (also $BUN_TENSORRT_TOKEN)",
+  },
+  cors: {
+    schema: listOf(origin, ORIGIN_RULE).default([]),
+    value: "LIST",
+    fromText: listFrom,
+    help: "origins whose pages may read the answers, separated by commas, or *",
+  },
+  allowHost: {
+    schema: listOf(hostName, HOST_RULE).default([]),
+    value: "LIST",
+    fromText: listFrom,
+    help: "further host names, separated by commas; * for any",
+    otherwise: "on loopback: none",
+  },
+  name: {
+    schema: text.regex(/^[\w.-]+$/, "letters, digits, dots, dashes and underscores").default("detector"),
+    value: "NAME",
+    help: "name of the model in /v2/models/NAME",
+    otherwise: "the file's",
+  },
+  maxBodyBytes: {
+    schema: z
+      .int(BYTES)
+      .min(1, "at least 1")
+      .max(2 ** 30, "at most 1 GiB")
+      .default(2 ** 25),
+    value: "SIZE",
+    fromText: bytesFrom,
+    help: "maximum request body; larger ones get 413",
+    otherwise: "32MiB",
+    aliases: ["maxBody"],
+  },
+  maxBodiesBytes: {
+    schema: z
+      .int(BYTES)
+      .min(1, "at least 1")
+      .max(2 ** 40, "at most 1 TiB")
+      .optional(),
+    value: "SIZE",
+    fromText: bytesFrom,
+    help: "all request bodies in memory; beyond it the largest get 429",
+    otherwise: "128MiB",
+    aliases: ["maxBodies"],
+  },
+  maxFiles: { schema: many.default(32), help: "maximum images in one form" },
+  maxDrawnPixels: {
+    schema: z
+      .int("a whole number of pixels")
+      .min(1, "at least 1")
+      .default(2 ** 24),
+    help: "maximum pixels with format=image, else 413",
+    otherwise: "2^24",
+  },
+  concurrency: {
+    schema: many.optional(),
+    help: "requests worked on at once",
+    otherwise: "twice the frames in flight, at least 4",
+  },
+  queue: {
+    schema: z.int("a whole number").min(0, "0 or more").max(100_000, "at most 100000").default(64),
+    help: "maximum waiting requests; further ones get 429",
+  },
+  maxReceiving: { schema: many.default(256) },
+  timeoutMs: {
+    ...duration,
+    schema: milliseconds.default(30_000),
+    help: "time to answer after the body has arrived, then 503",
+    aliases: [secondsFlag("timeout")],
+  },
+  bodyTimeoutMs: {
+    ...duration,
+    schema: milliseconds.default(20_000),
+    help: "time for a body to arrive, then 408",
+    aliases: [secondsFlag("bodyTimeout")],
+  },
+  idleTimeoutMs: {
+    schema: milliseconds.max(255_000, "at most 255000, which is Bun's limit").default(10_000),
+  },
+  drainTimeoutMs: {
+    ...duration,
+    schema: milliseconds.default(15_000),
+    help: "time to finish requests on shutdown",
+    aliases: [secondsFlag("drain")],
+  },
+  gpu: { schema: z.custom<GpuSampler>((value) => typeof value === "function", "a function").optional() },
+} satisfies OptionsOf<ServeOptions>;
+const schema = z.strictObject(shapeOf(table));
+
+/** Every option of `serve`. */
+export const SERVE_OPTIONS: OptionsOf<ServeOptions> = table;
 
 /**
  * Check the options of `serve` and fill in the defaults.
@@ -131,7 +217,7 @@ const schema = z.strictObject({
  * @throws {OptionError} If one is unknown or out of range, or two exclude each other
  */
 export function parseServeOptions(options: ServeOptions): ServeConfig {
-  const parsed = parseOptions(schema, options, "serve");
+  const parsed = parseOptions(schema, options, "serve", table);
   const { unix, tls, token, gpu, concurrency, maxBodyBytes } = parsed;
   const { maxBodiesBytes = Math.max(2 ** 27, maxBodyBytes) } = parsed;
   if (unix !== undefined && (options.host !== undefined || options.port !== undefined)) {

@@ -1,6 +1,7 @@
 /** @module HeldFrame: a frame from when it was read until it is answered, dropped or left. */
 
-import { type DetectConfig, type DetectOptions, nmsOptionsOf } from "../api/detector-config.ts";
+import { nmsOptionsOf } from "../api/classes.ts";
+import type { DetectConfig, DetectOptions } from "../api/detector-config.ts";
 import type { Detection } from "../tasks/detect/detection.ts";
 import type { StreamEntry } from "./broker.ts";
 import type { FrameMessage } from "./frame-message.ts";

@@ -2,9 +2,10 @@
 
 import { hostname } from "node:os";
 import { z } from "zod";
-import type { DetectorOptions } from "../api/detector-config.ts";
+import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
 import { OptionError } from "../core/errors.ts";
-import { nearestWord, parseOptions, unknownWord } from "../core/options.ts";
+import { listFrom, secondsFlag } from "../core/from-text.ts";
+import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { SERVED_DECODING } from "../image/decode-limits.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import { redisAddress } from "./redis/redis-address.ts";
@@ -163,86 +164,155 @@ const name = z.string("a name").min(1, "a name that is not empty");
 const length = z.int("a whole number").min(1, "at least 1");
 const atOnce = z.int("a whole number").min(1, "at least 1").max(65_536, "at most 65,536");
 
+const port = "a port from 0 to 65535";
+
 const rules = {
-  policy: z.enum(["all", "latest"], "all or latest").optional(),
-  threshold: fraction.optional(),
-  classes: z.array(z.union([z.string(), z.int()], "names or ids of classes")).optional(),
-  edgeMargin: z.number("0 or more pixels").min(0, "0 or more pixels").optional(),
-};
+  policy: {
+    schema: z.enum(["all", "latest"], "all or latest").optional(),
+    help: "every frame, or of each source the newest",
+    otherwise: "all",
+  },
+  threshold: { ...DETECTOR_OPTIONS.threshold, schema: fraction.optional() },
+  classes: {
+    ...DETECTOR_OPTIONS.classes,
+    schema: z.array(z.union([z.string(), z.int()], "names or ids of classes")).optional(),
+  },
+  edgeMargin: {
+    schema: z.number("0 or more pixels").min(0, "0 or more pixels").optional(),
+    value: "PIXELS",
+    help: "skip boxes this close to an edge of the frame",
+  },
+} satisfies OptionsOf<SourceRules>;
 
-const output = z.strictObject({
-  stream: name.default("detections"),
-  maxLength: length.default(100_000),
-  format: z.enum(["protobuf", "fields"], "protobuf or fields").default("protobuf"),
-  boxes: z.enum(["pixels", "normalized"], "pixels or normalized").default("pixels"),
-});
+const output = {
+  stream: {
+    schema: name.default("detections"),
+    flag: "output",
+    short: "o",
+    value: "NAME",
+    help: "stream of the results",
+  },
+  format: {
+    schema: z.enum(["protobuf", "fields"], "protobuf or fields").default("protobuf"),
+    short: "f",
+    help: "how results are written",
+  },
+  boxes: {
+    schema: z.enum(["pixels", "normalized"], "pixels or normalized").default("pixels"),
+    help: "what boxes are measured in",
+  },
+  maxLength: { schema: length.default(100_000) },
+} satisfies OptionsOf<OutputOptions>;
 
-const deadLetter = z.strictObject({
-  stream: name.optional(),
-  maxLength: length.default(1_000),
-  maxDeliveries: z.int("a whole number").min(1, "at least 1").max(1_000_000, "at most a million").default(3),
-  badFrames: z.enum(["answer", "bury"], "answer or bury").default("answer"),
-});
+const deadLetter = {
+  stream: { schema: name.optional() },
+  maxLength: { schema: length.default(1_000) },
+  maxDeliveries: {
+    schema: z.int("a whole number").min(1, "at least 1").max(1_000_000, "at most a million").default(3),
+    help: "tries before a frame is a dead letter",
+  },
+  badFrames: { schema: z.enum(["answer", "bury"], "answer or bury").default("answer") },
+} satisfies OptionsOf<DeadLetterOptions>;
 
-const claim = z.strictObject({ idleMs: milliseconds.default(30_000), intervalMs: milliseconds.default(5_000) });
-const reconnect = z.strictObject({ firstMs: milliseconds.default(100), mostMs: milliseconds.default(10_000) });
+const claim = {
+  idleMs: {
+    schema: milliseconds.default(30_000),
+    flag: "claim-idle-ms",
+    value: "MS",
+    help: "take over frames silent for as long",
+    aliases: [secondsFlag("claimIdle")],
+  },
+  intervalMs: { schema: milliseconds.default(5_000) },
+} satisfies OptionsOf<ClaimOptions>;
+
+const reconnect = {
+  firstMs: { schema: milliseconds.default(100) },
+  mostMs: { schema: milliseconds.default(10_000) },
+} satisfies OptionsOf<ReconnectOptions>;
+
 const hostName = z.string(HOST_RULE).refine(isHostName, HOST_RULE);
-const http = z.strictObject({
-  port: z.int("a port from 0 to 65535").min(0, "a port from 0 to 65535").max(65_535, "a port from 0 to 65535"),
-  host: name.default("127.0.0.1"),
-  allowHost: z
-    .union([hostName, z.array(hostName)], HOST_RULE)
-    .default([])
-    .transform((hosts): readonly string[] => (typeof hosts === "string" ? [hosts] : hosts)),
-});
+const http = {
+  port: {
+    schema: z.int(port).min(0, port).max(65_535, port),
+    help: "serve /healthz, /readyz and /metrics; 0 for any free port",
+  },
+  host: { schema: name.default("127.0.0.1"), value: "ADDRESS", help: "where --port listens" },
+  allowHost: {
+    schema: z
+      .union([hostName, z.array(hostName)], HOST_RULE)
+      .default([])
+      .transform((hosts): readonly string[] => (typeof hosts === "string" ? [hosts] : hosts)),
+    value: "LIST",
+    fromText: listFrom,
+    help: "further host names, separated by commas; * for any",
+    otherwise: "on loopback: none",
+  },
+} satisfies OptionsOf<HttpOptions>;
 
-const schema = z.strictObject({
+const table = {
+  redis: {
+    schema: z.string("a URL such as redis://127.0.0.1:6379").min(1, "a URL such as redis://127.0.0.1:6379").optional(),
+    value: "URL",
+    help: "the server",
+    otherwise: "$REDIS_URL, else redis://127.0.0.1:6379",
+  },
+  input: {
+    schema: z
+      .union([name, z.array(name).min(1, "a list of at least one stream")], "a name, or a list of names")
+      .default("frames")
+      .transform((input) => [...new Set(typeof input === "string" ? [input] : input)]),
+    short: "i",
+    value: "LIST",
+    fromText: listFrom,
+    help: "streams to read, separated by commas",
+    otherwise: "frames",
+  },
+  group: { schema: name.default("bun-tensorrt"), value: "NAME", help: "consumer group: its workers share the frames" },
+  consumer: { schema: name.optional(), value: "NAME", help: "name of this worker in the group", otherwise: "made up" },
+  start: { schema: z.enum(["first", "new"], "first or new").default("first") },
+  deleteAnswered: { schema: z.boolean("true or false").default(false) },
+  output: { schema: z.strictObject(shapeOf(output)).prefault({}), options: output },
+  deadLetter: { schema: z.strictObject(shapeOf(deadLetter)).prefault({}), options: deadLetter },
+  model: {
+    schema: name.default("yolo11n"),
+    short: "m",
+    value: "FILE|NAME",
+    help: "ONNX file, plan, or a name from `models`",
+  },
   ...rules,
-  redis: z.string("a URL such as redis://127.0.0.1:6379").optional(),
-  input: z
-    .union([name, z.array(name).min(1, "a list of at least one stream")], "a name, or a list of names")
-    .default("frames")
-    .transform((input) => [...new Set(typeof input === "string" ? [input] : input)]),
-  group: name.default("bun-tensorrt"),
-  consumer: name.optional(),
-  start: z.enum(["first", "new"], "first or new").default("first"),
-  deleteAnswered: z.boolean("true or false").default(false),
-  output: output.prefault({}),
-  deadLetter: deadLetter.prefault({}),
-  model: name.default("yolo11n"),
   // `Detector.load` checks what is in it.
-  detector: z.record(z.string(), z.unknown(), "an object of options of the detector").default({}),
-  maxHeld: atOnce.optional(),
-  concurrency: atOnce.optional(),
-  frameTimeoutMs: milliseconds.default(60_000),
-  sources: z.record(z.string(), z.strictObject(rules), "an object of rules by source id").default({}),
-  claim: claim.prefault({}),
-  reconnect: reconnect.prefault({}),
-  timeoutMs: milliseconds.default(10_000),
-  drainMs: z.int("a whole number of milliseconds").min(0, "0 or more").max(MAX_MS, "at most 24 days").default(10_000),
-  http: http.optional(),
-});
+  detector: {
+    schema: z.record(z.string(), z.unknown(), "an object of options of the detector").default({}),
+    options: DETECTOR_OPTIONS,
+  },
+  maxHeld: {
+    schema: atOnce.optional(),
+    help: "frames read and not answered",
+    otherwise: "twice what runs at once, at least 4",
+  },
+  concurrency: { schema: atOnce.optional() },
+  frameTimeoutMs: {
+    schema: milliseconds.default(60_000),
+    value: "MS",
+    help: "time for a frame at the detector, then it is tried again",
+    aliases: [secondsFlag("frameTimeout")],
+  },
+  sources: { schema: z.record(z.string(), z.strictObject(shapeOf(rules)), "rules by source id").default({}) },
+  claim: { schema: z.strictObject(shapeOf(claim)).prefault({}), options: claim },
+  reconnect: { schema: z.strictObject(shapeOf(reconnect)).prefault({}), options: reconnect },
+  timeoutMs: { schema: milliseconds.default(10_000) },
+  drainMs: {
+    schema: z.int("a whole number of milliseconds").min(0, "0 or more").max(MAX_MS, "at most 24 days").default(10_000),
+    value: "MS",
+    help: "time to finish frames in flight on shutdown",
+    aliases: [secondsFlag("drain")],
+  },
+  http: { schema: z.strictObject(shapeOf(http)).optional(), options: http },
+} satisfies OptionsOf<WorkerOptions>;
+const schema = z.strictObject(shapeOf(table));
 
-/** Objects within the options, so that a misspelt name in them is told with its neighbours. */
-const NESTED: readonly (readonly [path: string, known: Readonly<Record<string, unknown>>])[] = [
-  ["output", output.shape],
-  ["deadLetter", deadLetter.shape],
-  ["claim", claim.shape],
-  ["reconnect", reconnect.shape],
-  ["http", http.shape],
-];
-
-function checkNested(options: WorkerOptions): void {
-  const refuse = (path: string, known: Readonly<Record<string, unknown>>, value: unknown): void => {
-    if (typeof value !== "object" || value === null) return;
-    const key = Object.keys(value).find((one) => !Object.hasOwn(known, one));
-    if (key === undefined) return;
-    const near = nearestWord(key, Object.keys(known));
-    throw new OptionError(unknownWord("option", `${path}.${key}`, Object.keys(known), near), `${path}.${key}`);
-  };
-  for (const [path, known] of NESTED) refuse(path, known, (options as Readonly<Record<string, unknown>>)[path]);
-  for (const [id, value] of Object.entries(options.sources ?? {})) refuse(`sources.${id}`, rules, value);
-}
+/** Every option of a worker. */
+export const WORKER_OPTIONS: OptionsOf<WorkerOptions> = table;
 
 function anyName(): string {
   return `${hostname()}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
@@ -263,8 +333,7 @@ function sourceConfig(own: SourceRules, worker: SourceRules): SourceConfig {
  * @throws {OptionError} If one is unknown or out of range; it names the option and the nearest known one
  */
 export function parseWorkerOptions(options: WorkerOptions): WorkerConfig {
-  if (typeof options === "object" && options !== null) checkNested(options);
-  const parsed = parseOptions(schema, options, "run a worker");
+  const parsed = parseOptions(schema, options, "run a worker", table);
   const { policy: _p, threshold: _t, classes: _c, edgeMargin: _e, ...rest } = parsed;
   const own = options.sources ?? {};
   const redis = parsed.redis ?? (process.env.REDIS_URL || "redis://127.0.0.1:6379");

@@ -1,21 +1,23 @@
 import { expect, test } from "bun:test";
 import { z } from "zod";
+import { DETECTOR_OPTIONS } from "../../src/api/detector-config.ts";
+import { IMAGE_MODEL_OPTIONS } from "../../src/api/image-model-config.ts";
 import { type Flag, parseFlags, parseWords } from "../../src/cli/args.ts";
+import { flagsOf, optionsFrom } from "../../src/cli/option-flags.ts";
 import {
   byteCount,
   capabilityList,
-  classList,
   count,
   countRange,
-  fraction,
-  perChannel,
   pixelSize,
-  scaleFactor,
   sizeRange,
   toggle,
   wholeNumber,
 } from "../../src/cli/values.ts";
 import { OptionError } from "../../src/core/errors.ts";
+import { kebab } from "../../src/core/options.ts";
+import { SERVE_OPTIONS } from "../../src/serve/serve-config.ts";
+import { WORKER_OPTIONS } from "../../src/worker/worker-config.ts";
 
 const FLAGS: readonly Flag[] = [
   { name: "threshold", short: "t", value: "SCORE", summary: "" },
@@ -56,13 +58,57 @@ test("parseWords() refuses a missing and a superfluous value", () => {
 });
 
 test("parseFlags() converts values and names the flag that is refused", () => {
-  const schema = z.object({ threshold: fraction.optional(), quiet: toggle });
+  const schema = z.object({ threshold: count(8).optional(), quiet: toggle });
   const parse = (...words: string[]): unknown => parseFlags(parseWords("detect", words, FLAGS), schema);
-  expect(parse("-t", "0.5", "-q")).toEqual({ threshold: 0.5, quiet: true });
+  expect(parse("-t", "5", "-q")).toEqual({ threshold: 5, quiet: true });
   expect(parse()).toEqual({ quiet: false });
-  expect(() => parse("-t", "1.5")).toThrow('--threshold must be a number from 0 to 1, got "1.5"');
-  expect(() => parse("--threshold=")).toThrow('--threshold must be a number from 0 to 1, got ""');
+  expect(() => parse("-t", "9")).toThrow('--threshold must be a whole number from 1 to 8, got "9"');
+  expect(() => parse("--threshold=")).toThrow('--threshold must be a whole number from 1 to 8, got ""');
   expect(() => parse("-t", "half")).toThrow(OptionError);
+});
+
+const DETECTOR = flagsOf(DETECTOR_OPTIONS);
+
+/** What words say of a detector. */
+function said(...words: string[]): unknown {
+  return optionsFrom(parseWords("detect", words, DETECTOR), DETECTOR);
+}
+
+test("flags of a table say its options, and only those that were given", () => {
+  expect(said()).toEqual({});
+  expect(said("-t", "0.5", "--class-agnostic", "--no-jpeg-check")).toEqual({
+    threshold: 0.5,
+    classAgnostic: true,
+    tensorrt: { jpegCheck: false },
+  });
+  expect(said("--providers", "cuda,coreml", "--threads=2")).toEqual({
+    onnxruntime: { providers: ["cuda", "coreml"], threads: 2 },
+  });
+  expect(() => said("-t", "1.5")).toThrow('--threshold must be a number from 0 to 1, got "1.5"');
+  for (const text of ["", "half"]) expect(() => said(`--threshold=${text}`)).toThrow(OptionError);
+  expect(() => said("--backend", "tpu")).toThrow(
+    '--backend must be one of auto, onnxruntime, cpu, tensorrt, gpu, got "tpu"',
+  );
+});
+
+test("a flag is known by the names that it had, and that others call it by", () => {
+  expect(said("--conf", "0.5", "--imgsz", "320", "--max_det", "7", "--half", "--agnostic_nms")).toEqual({
+    threshold: 0.5,
+    size: 320,
+    maxDetections: 7,
+    tensorrt: { precision: "fp16" },
+    classAgnostic: true,
+  });
+  expect(said("--agnostic", "--batch-wait", "2.5", "--decode-timeout", "3")).toEqual({
+    classAgnostic: true,
+    batchWaitMs: 2.5,
+    decodeTimeoutMs: 3000,
+  });
+  expect(() => said("--decode-timeout", "soon")).toThrow(
+    '--decode-timeout-ms must be a number of milliseconds, got "soon"',
+  );
+  expect(() => said("--half=1")).toThrow("--half takes no value");
+  expect(() => said("--conf")).toThrow("--conf needs a value");
 });
 
 test("values: whole numbers, sizes, classes", () => {
@@ -72,8 +118,12 @@ test("values: whole numbers, sizes, classes", () => {
   expect(pixelSize.parse("640x480")).toEqual([640, 480]);
   for (const text of ["0", "640x", "x480", "-1", "1e3", "640 480"])
     expect(pixelSize.safeParse(text).success).toBe(false);
-  expect(classList.parse("person, 2,traffic light")).toEqual(["person", 2, "traffic light"]);
-  expect(classList.parse('"lamp, red",person, "7",7,"12"" pizza",12" pizza')).toEqual([
+});
+
+test("flags: classes, what levels are multiplied by, and values for channels", () => {
+  const classes = (text: string): unknown => (said("--classes", text) as { classes: unknown }).classes;
+  expect(classes("person, 2,traffic light")).toEqual(["person", 2, "traffic light"]);
+  expect(classes('"lamp, red",person, "7",7,"12"" pizza",12" pizza')).toEqual([
     "lamp, red",
     "person",
     "7",
@@ -81,17 +131,36 @@ test("values: whole numbers, sizes, classes", () => {
     '12" pizza',
     '12" pizza',
   ]);
-  expect(classList.parse('"a, b" ,c')).toEqual(["a, b", "c"]);
-  for (const text of [" ,", "", '"lamp, red', '"a"b']) expect(classList.safeParse(text).success).toBe(false);
+  expect(classes('"a, b" ,c')).toEqual(["a, b", "c"]);
+  for (const text of [" ,", "", '"lamp, red', '"a"b']) expect(() => classes(text)).toThrow(OptionError);
+  const preprocessing = (flag: string, text: string): unknown =>
+    Object.values((said(`--${flag}=${text}`) as { preprocessing: object }).preprocessing)[0];
+  expect(["1", "1/255", "0.5", "2/4"].map((text) => preprocessing("scale", text))).toEqual([1, 1 / 255, 0.5, 0.5]);
+  for (const text of ["", "0", "-1", "1/0", "1/", "1/2/3", "x"]) {
+    expect(() => preprocessing("scale", text)).toThrow(OptionError);
+  }
+  expect(preprocessing("mean", "114")).toBe(114);
+  expect(preprocessing("mean", "0.485, 0.456,-1")).toEqual([0.485, 0.456, -1]);
+  for (const text of ["", "1,2", "1,2,3,4", "1,,3", "x"]) {
+    expect(() => preprocessing("mean", text)).toThrow(OptionError);
+  }
 });
 
-test("values: what levels are multiplied by, and values for channels", () => {
-  expect(["1", "1/255", "0.5", "2/4"].map((text) => scaleFactor.parse(text))).toEqual([1, 1 / 255, 0.5, 0.5]);
-  for (const text of ["", "0", "-1", "1/0", "1/", "1/2/3", "x"])
-    expect(scaleFactor.safeParse(text).success).toBe(false);
-  expect(perChannel.parse("114")).toBe(114);
-  expect(perChannel.parse("0.485, 0.456,-1")).toEqual([0.485, 0.456, -1]);
-  for (const text of ["", "1,2", "1,2,3,4", "1,,3", "x"]) expect(perChannel.safeParse(text).success).toBe(false);
+test("every option of every group has one flag, in kebab-case, and each default stands in the help", () => {
+  for (const table of [DETECTOR_OPTIONS, IMAGE_MODEL_OPTIONS, SERVE_OPTIONS, WORKER_OPTIONS]) {
+    const flags = flagsOf(table);
+    expect(flags.map(({ name }) => name)).toEqual([...new Set(flags.map(({ name }) => name))]);
+    for (const { name, path, option, aliases = [] } of flags) {
+      if (option.flag === undefined) expect(name).toBe(kebab(path.at(-1)!));
+      for (const alias of aliases) expect(flags.map((flag) => flag.name)).not.toContain(alias.name);
+      if (/Ms$/.test(path.at(-1)!)) expect(name).toEndWith("-ms");
+    }
+  }
+  const help = flagsOf(SERVE_OPTIONS).find(({ name }) => name === "timeout-ms");
+  expect(help).toMatchObject({
+    value: "MS",
+    summary: "time to answer after the body has arrived, then 503 (default 30000)",
+  });
 });
 
 test("values: ranges of counts and sizes, in order", () => {

@@ -15,24 +15,18 @@ test("parseDetectFlags() hands the options for frames in flight to the library, 
   expect(parse(words).detector).toMatchObject({
     inFlight: 3,
     batch: 4,
-    batchWait: 2.5,
-    streams: "split",
+    batchWaitMs: 2.5,
     device: [0, 2],
-    wait: "off-thread",
-    jpeg: "cpu",
-    zeroCopy: false,
+    tensorrt: { streams: "split", wait: "off-thread", jpeg: "cpu", zeroCopy: false },
   });
-  expect(parse("--no-jpeg-check").detector.jpegCheck).toBe(false);
-  expect(parse("--device 1 --zero-copy on").detector).toMatchObject({ device: 1, zeroCopy: true });
-  expect(parse("--zero-copy auto").detector.zeroCopy).toBe("auto");
-  const bare = Object.keys(parse("").detector);
-  for (const option of ["inFlight", "batchWait", "streams", "device", "wait", "jpeg", "jpegCheck", "zeroCopy"]) {
-    expect(bare).not.toContain(option);
-  }
+  expect(parse("--no-jpeg-check").detector.tensorrt).toEqual({ jpegCheck: false });
+  expect(parse("--device 1 --zero-copy on").detector).toEqual({ device: 1, tensorrt: { zeroCopy: true } });
+  expect(parse("--zero-copy auto").detector.tensorrt).toEqual({ zeroCopy: "auto" });
+  expect(parse("").detector).toEqual({});
 });
 
 test("flags bound what decoding costs; serve and worker have tighter defaults", () => {
-  const flags = { "max-pixels": "100", "decode-timeout": "3", damaged: "take", vectors: true } as const;
+  const flags = { "max-pixels": "100", "decode-timeout-ms": "3000", damaged: "take", vectors: true } as const;
   const limits = { maxPixels: 100, decodeTimeoutMs: 3000, damaged: "take", vectors: true } as const;
   expect(parseDetectFlags({ flags, operands: ["a.jpg"] }).detector).toMatchObject(limits);
   expect(parseDetectFlags({ flags: {}, operands: ["a.jpg"] }).detector).not.toHaveProperty("maxPixels");

@@ -53,12 +53,13 @@ test("serve says what it serves and where, takes its flags, and ends on SIGTERM 
 test("serve refuses wrong flags with 2 before it loads anything, and a taken port with 1", async () => {
   const cases: readonly (readonly [words: string, text: string])[] = [
     ["street.jpg", 'Unexpected argument "street.jpg": serve takes no files'],
-    ["--port 70000", "--port must be a whole number from 0 to 65535, got"],
+    ["--port 70000", "--port must be a port from 0 to 65535, got"],
     ["--cert a.pem", "--cert and --key must be given together"],
     ["--unix a.sock --port 80", 'option "unix" stands instead of "host" and "port"'],
     ["--cors example.org", "must be an origin such as https://example.org, without a path, or *"],
-    ["--max-body lots", "--max-body must be a number of bytes, such as 64MiB"],
-    ["--timeout 0", '--timeout must be a whole number from 1 to 86400, got "0"'],
+    ["--max-body lots", "--max-body-bytes must be a number of bytes, such as 64MiB"],
+    ["--timeout-ms 0", '--timeout-ms must be a whole number of milliseconds, 1 to 86400000, got "0"'],
+    ["--timeout soon", "--timeout-ms must be a whole number of milliseconds"],
   ];
   const runs = cases.map(([words]) => runCli(["serve", "--model", "nothing.onnx", ...words.split(" ")]));
   for (const [at, { code, output, errors }] of (await Promise.all(runs)).entries()) {

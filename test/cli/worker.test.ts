@@ -27,14 +27,13 @@ test("worker's flags win over the file, and leave alone what they do not say", (
     output: { maxLength: 7, format: "fields" },
     http: { port: 1, host: "0.0.0.0" },
   };
-  expect(overlaid("", file)).toEqual({ ...file, deadLetter: {}, claim: {} });
+  expect(overlaid("", file)).toEqual(file);
   expect(overlaid("--threshold 0.5 --batch 1 --format protobuf --port 2 --claim-idle 3 -i a,b", file)).toEqual({
     ...file,
     threshold: 0.5,
     input: ["a", "b"],
     detector: { batch: 1, rectangular: true, backend: "cpu" },
     output: { maxLength: 7, format: "protobuf" },
-    deadLetter: {},
     claim: { idleMs: 3000 },
     http: { port: 2, host: "0.0.0.0" },
   });

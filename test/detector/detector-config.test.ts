@@ -1,22 +1,17 @@
 import { expect, test } from "bun:test";
-import {
-  type DetectorOptions,
-  nmsOptionsOf,
-  parseDetectOptions,
-  parseDetectorOptions,
-} from "../../src/api/detector-config.ts";
+import { nmsOptionsOf } from "../../src/api/classes.ts";
+import { type DetectorOptions, parseDetectOptions, parseDetectorOptions } from "../../src/api/detector-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
-import { DEFAULT_BACKEND_OPTIONS } from "../support/backends.ts";
 
 test("parseDetectorOptions() leaves to the machine what the caller leaves out", () => {
-  const { devices, batchWait, inFlight, streams, wait, jpeg, zeroCopy } = parseDetectorOptions({});
-  expect({ device: devices[0], inFlight, streams, wait, jpeg, zeroCopy }).toEqual(
-    (({ device, inFlight, streams, wait, jpeg, zeroCopy }) => ({ device, inFlight, streams, wait, jpeg, zeroCopy }))(
-      DEFAULT_BACKEND_OPTIONS,
-    ),
-  );
-  expect(devices.length).toBe(1);
-  expect(batchWait).toBe(0);
+  const { backend, devices, batchWaitMs, inFlight, accelerators } = parseDetectorOptions({});
+  expect({ backend, devices, batchWaitMs, inFlight }).toEqual({
+    backend: "auto",
+    devices: [0],
+    batchWaitMs: 0,
+    inFlight: undefined,
+  });
+  expect(accelerators).toEqual({ tensorrt: {}, onnxruntime: {} });
 });
 
 test("parseDetectorOptions() takes one device or several", () => {
@@ -25,16 +20,47 @@ test("parseDetectorOptions() takes one device or several", () => {
 });
 
 test("parseDetectorOptions() keeps what is given", () => {
-  const given = {
-    batchWait: 2.5,
-    inFlight: 7,
+  expect(parseDetectorOptions({ batchWaitMs: 2.5, inFlight: 7 })).toMatchObject({ batchWaitMs: 2.5, inFlight: 7 });
+  const tensorrt = {
     streams: "split",
     wait: "off-thread",
     jpeg: "cpu",
     jpegCheck: false,
     zeroCopy: false,
   } as const;
-  expect(parseDetectorOptions(given)).toMatchObject(given);
+  expect(parseDetectorOptions({ tensorrt }).accelerators.tensorrt).toEqual(tensorrt);
+  // The spelling of former versions.
+  expect(parseDetectorOptions(tensorrt).accelerators.tensorrt).toEqual(tensorrt);
+  const both = parseDetectorOptions({ streams: "one", precision: "fp32", tensorrt: { streams: "split" } });
+  expect(both.accelerators.tensorrt).toEqual({ streams: "split", precision: "fp32" });
+  expect(both.build.precision).toBe("fp32");
+  const onnxruntime = { threads: 2, providers: ["cuda", { name: "coreml", MLComputeUnits: "ALL" }] } as const;
+  expect(parseDetectorOptions({ onnxruntime }).accelerators.onnxruntime).toEqual(onnxruntime);
+});
+
+test("options that others call otherwise, or were called so before, are told by their names", () => {
+  const cases: Readonly<Record<string, string>> = {
+    conf: "threshold",
+    imgsz: "size",
+    max_det: "maxDetections",
+    agnostic_nms: "classAgnostic",
+    half: "tensorrt.precision",
+    batchWait: "batchWaitMs",
+    decodeTimeout: "decodeTimeoutMs",
+  };
+  for (const [name, right] of Object.entries(cases)) {
+    const load = (): unknown => parseDetectorOptions({ [name]: 1 } as DetectorOptions);
+    expect(load).toThrow(`Unknown option "${name}". Did you mean "${right}"?`);
+  }
+  const defaults = parseDetectorOptions({}).detect;
+  expect(() => parseDetectOptions({ conf: 0.5 } as never, defaults)).toThrow('Did you mean "threshold"?');
+});
+
+test("any accelerator that is registered can be asked for, and the refusal lists them", () => {
+  expect(["tensorrt", "gpu", "onnxruntime", "cpu"].map((backend) => parseDetectorOptions({ backend }).backend)).toEqual(
+    ["tensorrt", "gpu", "onnxruntime", "cpu"],
+  );
+  expect(() => parseDetectorOptions({ backend: "tpu" })).toThrow("one of auto, onnxruntime, cpu, tensorrt, gpu");
 });
 
 test("parseDetectorOptions() names the option that is out of range, and what would do", () => {
@@ -43,9 +69,9 @@ test("parseDetectorOptions() names the option that is out of range, and what wou
     [{ device: [0, 0] }, "a list of 1 to 64 different ones"],
     [{ device: -1 }, "a number from 0 to 1023"],
     [{ device: [1024] }, "a number from 0 to 1023"],
-    [{ batchWait: -1 }, "0 or more"],
-    [{ batchWait: Number.NaN }, "milliseconds"],
-    [{ inFlight: 0 }, "at least 1"],
+    [{ batchWaitMs: -1 }, "0 to 60000 milliseconds"],
+    [{ batchWaitMs: Number.NaN }, "milliseconds"],
+    [{ inFlight: 0 }, "a whole number from 1 to 128"],
     [{ streams: "two" }, "auto, one, split or parallel"],
     [{ wait: "sleep" }, "auto, poll or off-thread"],
     [{ jpegCheck: "no" }, "true or false"],

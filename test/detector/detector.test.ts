@@ -358,7 +358,7 @@ test("Detector.load() takes the machine of BUN_TENSORRT_BACKEND where the choice
     expect(detector.backend.kind).toBe("cpu");
     process.env.BUN_TENSORRT_BACKEND = "tpu";
     await expect(Detector.load(toyDetector())).rejects.toThrow(
-      'BUN_TENSORRT_BACKEND must be auto, cpu, tensorrt or gpu: "tpu"\nHint: unset BUN_TENSORRT_BACKEND, or set it to one of them',
+      'BUN_TENSORRT_BACKEND must be auto, onnxruntime, cpu, tensorrt or gpu: "tpu"\nHint: unset BUN_TENSORRT_BACKEND, or set it to one of them',
     );
   } finally {
     if (former === undefined) delete process.env.BUN_TENSORRT_BACKEND;

@@ -121,7 +121,7 @@ async function measureMemory(): Promise<{ readonly rss: number; readonly objects
   return { rss: process.memoryUsage.rss(), objects: heapStats().objectCount };
 }
 
-for (const options of [{ inFlight: 2 }, { inFlight: 2, batch: 4, batchWait: 1 }] as const) {
+for (const options of [{ inFlight: 2 }, { inFlight: 2, batch: 4, batchWaitMs: 1 }] as const) {
   test(
     `Detector answers every frame of ${SOURCES} sources once and in order, with flat memory: ${JSON.stringify(options)}`,
     async () => {

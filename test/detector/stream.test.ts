@@ -296,7 +296,7 @@ test("Detector.detectBatch() mixes picture sizes, keeps the order, and overlaps 
 });
 
 test("Detector joins overlapping calls of detect() to runs of the batch", async () => {
-  await using detector = await Detector.load(toyDetector(), { batch: 8, batchWait: 10_000, inFlight: 2 });
+  await using detector = await Detector.load(toyDetector(), { batch: 8, batchWaitMs: 10_000, inFlight: 2 });
   // A wait this long would outlast the test: only full batches run.
   const results = await Promise.all(Array.from({ length: 16 }, () => detector.detect(white)));
   expect(results.every(({ detections }) => detections.length === 3)).toBe(true);

@@ -169,6 +169,37 @@ test("value members and Run add two tensors in place", () => {
   expect(names.map((name) => name.length)).toEqual([6, 7, 4]);
 });
 
+test("execution providers are listed, and those that are not in this build say so", () => {
+  const found = new OutCells(2);
+  made(api.GetAvailableProviders(found.cells, found.cells.subarray(1)));
+  const names = Array.from(new BigUint64Array(nativeView(found.pointer(), found.i32(1) * 8)), (name) =>
+    readCString(Number(name)),
+  );
+  api.ReleaseAvailableProviders(found.pointer(), found.i32(1));
+  expect(names).toContain("CPUExecutionProvider");
+  const refused = (status: number | null): string => {
+    const said = readCString(api.GetErrorMessage(status));
+    api.ReleaseStatus(status);
+    return said;
+  };
+  const keys = new OutCells(1);
+  const generic = api.SessionOptionsAppendExecutionProvider(options, cString("Nowhere"), keys.cells, keys.cells, 0);
+  expect(refused(generic)).toContain("Nowhere");
+  // A build with CUDA makes the options, and misses the provider's own library or takes it; others refuse all of it.
+  for (const name of ["CUDA", "TensorRT"] as const) {
+    const hasOne = names.some((one) => one.toLowerCase().startsWith(name.toLowerCase()));
+    const status = api[`Create${name}ProviderOptions`](found.cells);
+    if (!hasOne) expect(refused(status)).toContain(name);
+    else expect(status).toBeNull();
+    const pointer = hasOne ? found.pointer() : 0;
+    const updated = api[`Update${name}ProviderOptions`](pointer, keys.cells, keys.cells, 0);
+    if (updated !== null) expect(refused(updated)).toMatch(/librar|CUDA|TensorRT/i);
+    const appended = api[`SessionOptionsAppendExecutionProvider_${name}_V2`](options, pointer);
+    if (appended !== null) expect(refused(appended)).toMatch(/librar|CUDA|TensorRT/i);
+    api[`Release${name}ProviderOptions`](pointer);
+  }
+});
+
 test("every member of ORT_API was called, at its index, with an effect that was seen", async () => {
   api.ReleaseSession(session);
   api.ReleaseSessionOptions(options);

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { OptionError } from "../../src/core/errors.ts";
+import { OptionError, UnavailableError } from "../../src/core/errors.ts";
 import { createTensor, type Tensor } from "../../src/core/tensor.ts";
+import { availableProviders } from "../../src/onnxruntime/providers.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { parseSessionOptions, physicalCores, type SessionOptions } from "../../src/onnxruntime/session-options.ts";
 import { identityModel } from "../support/onnx-models.ts";
@@ -32,6 +33,7 @@ test("parseSessionOptions() fills in the defaults", () => {
     optimization: "all",
     arena: true,
     spinning: true,
+    providers: [],
   });
 });
 
@@ -117,4 +119,37 @@ test("SessionOptions.arena keeps the memory of dynamic outputs; without it each 
   const without = await tensors(false);
   expect(without.distinct).toBe(6);
   expect(without.lengths).toEqual([0, 0, 0, 0, 0, 50_000]);
+});
+
+test("a provider that the library lacks is refused with those that it has", async () => {
+  const load = (providers: unknown) =>
+    Session.fromBytes(identityModel("f32", [4]), "identity", { providers } as SessionOptions);
+  expect(availableProviders()).toContain("CPUExecutionProvider");
+  const fault = await load(["tpu"]).catch((error: unknown) => error);
+  expect(fault).toBeInstanceOf(UnavailableError);
+  const names = availableProviders().map((name) => name.replace("ExecutionProvider", "").toLowerCase());
+  expect((fault as Error).message).toContain(`has no provider "tpu", only ${names.join(", ")}`);
+  for (const wrong of [[], [""], [{ device_id: 0 }], "cuda", [{ name: "cuda", device_id: {} }]]) {
+    expect(load(wrong)).rejects.toThrow(OptionError);
+  }
+});
+
+test("a provider whose own library is missing is refused in the same way", async () => {
+  const isBuiltIn = availableProviders().includes("CUDAExecutionProvider");
+  for (const cuda of ["cuda", { name: "cuda", device_id: 0, enable_cuda_graph: false }] as const) {
+    const loading = Session.fromBytes(identityModel("f32", [4]), "identity", { providers: [cuda] });
+    const fault = await loading.then((session) => session.close()).catch((error: unknown) => error);
+    // A machine that has CUDA's provider takes it.
+    if (fault === undefined) continue;
+    expect(fault).toBeInstanceOf(UnavailableError);
+    expect((fault as Error).message).toContain(isBuiltIn ? "without its files: " : 'has no provider "cuda", only ');
+    expect((fault as Error).message).toContain("BUN_TENSORRT_ONNXRUNTIME");
+  }
+});
+
+test("providers that are there are asked for by either name; the CPU's is always there", async () => {
+  for (const name of ["cpu", "CPU", "CPUExecutionProvider"]) {
+    await using session = await Session.fromBytes(identityModel("f32", [4]), "identity", { providers: [name] });
+    expect(session.config.providers).toEqual([{ name, options: {} }]);
+  }
 });

@@ -1,5 +1,6 @@
 /** @module Backends with a detector on them. */
 
+import type { OnnxRuntimeOptions, TensorRtOptions } from "../../src/accelerators/accelerator-options.ts";
 import { CpuBackend } from "../../src/accelerators/cpu/cpu-backend.ts";
 import { GpuBackend } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import type { ModelSpec } from "../../src/heads/head.ts";
@@ -9,7 +10,7 @@ import type { Pipeline } from "../../src/runtime/pipeline.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask, type DetectTaskOptions } from "../../src/tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 
-export type BackendOptions = MachineOptions & DetectTaskOptions;
+export type BackendOptions = MachineOptions & TensorRtOptions & OnnxRuntimeOptions & DetectTaskOptions;
 export type DetectSlot = Slot<NmsOptions, DetectionBlock>;
 export type DetectBackend = Backend<ModelSpec, NmsOptions, DetectionBlock>;
 export type DetectPipeline = Pipeline<ModelSpec, NmsOptions, DetectionBlock>;

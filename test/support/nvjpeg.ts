@@ -1,8 +1,8 @@
 /** @module nvJPEG for tests that need a card; `isNvJpegMissing` is the one reason such a test is skipped. */
 
 import { BufferView } from "../../src/cuda/device-buffer.ts";
-import { PictureDecoder } from "../../src/image/picture-decoder.ts";
-import { JpegSurface, type ResidentPicture } from "../../src/nvjpeg/jpeg-surface.ts";
+import { PictureDecoder, type ResidentPicture } from "../../src/image/picture-decoder.ts";
+import { JpegSurface } from "../../src/nvjpeg/jpeg-surface.ts";
 import { NvJpegDecoder, nvJpegUnavailable } from "../../src/nvjpeg/nvjpeg-decoder.ts";
 import type { NvJpegOptions } from "../../src/nvjpeg/nvjpeg-options.ts";
 import { Gpu, isGpuMissing } from "./gpu.ts";

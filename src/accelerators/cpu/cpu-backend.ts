@@ -7,6 +7,7 @@ import type { ModelInfo } from "../../model/model-info.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { Accelerator, Backend, MachineOptions } from "../../runtime/backend.ts";
 import type { Task, TaskModel } from "../../runtime/task.ts";
+import type { OnnxRuntimeOptions, TensorRtOptions } from "../accelerator-options.ts";
 import { type CpuModel, CpuSlot } from "./cpu-slot.ts";
 import { openedSession } from "./described-model.ts";
 
@@ -20,11 +21,12 @@ export class CpuBackend<ModelSpec, Params, Output> extends Resource implements B
 
   private constructor(model: CpuModel<ModelSpec, Params, Output>, inFlight: number) {
     super(`CpuBackend of ${model.session.label}`);
-    const threads = model.session.config.intraOpThreads;
+    const { intraOpThreads: threads, providers } = model.session.config;
+    const machine = [...providers.map(({ name }) => name), "CPU"].join(", ");
     this.#model = model;
     this.inFlight = inFlight;
     this.maxBatch = model.fixedBatch ?? Number.POSITIVE_INFINITY;
-    this.description = `ONNX Runtime ${openOnnxRuntime().version}, CPU, ${threads} thread${threads === 1 ? "" : "s"}`;
+    this.description = `ONNX Runtime ${openOnnxRuntime().version}, ${machine}, ${threads} thread${threads === 1 ? "" : "s"}`;
   }
 
   /**
@@ -38,17 +40,21 @@ export class CpuBackend<ModelSpec, Params, Output> extends Resource implements B
   static async load<ModelSpec, Params, Output>(
     source: string | Uint8Array,
     task: Task<ModelSpec, Params, Output>,
-    options: Pick<MachineOptions, "jpeg" | "threads" | "inFlight" | "build">,
+    options: Pick<MachineOptions, "inFlight" | "build"> & OnnxRuntimeOptions & Pick<TensorRtOptions, "jpeg">,
   ): Promise<CpuBackend<ModelSpec, Params, Output>> {
     if (options.jpeg === "gpu") {
       const found = 'option "jpeg" is "gpu", and the model runs on the CPU';
       throw new UnavailableError(message(task.action, found, 'leave "jpeg" out, or run the model on a GPU'), "jpeg");
     }
-    const threads = options.threads === undefined ? {} : { intraOpThreads: options.threads };
+    const { threads, providers } = options;
+    const chosen = {
+      ...(threads === undefined ? {} : { intraOpThreads: threads }),
+      ...(providers === undefined ? {} : { providers }),
+    };
     const session =
       typeof source === "string"
-        ? await Session.load(source, threads)
-        : await Session.fromBytes(source, "model from bytes", threads);
+        ? await Session.load(source, chosen)
+        : await Session.fromBytes(source, "model from bytes", chosen);
     try {
       const recognised = await task.recognise(openedSession(session, nameOf(source), options.build.signal));
       const rows = session.inputs.find((info) => info.name === recognised.input.name)?.shape[0] ?? -1;
@@ -88,8 +94,12 @@ function nameOf(source: string | Uint8Array): string {
   return typeof source === "string" ? JSON.stringify(source) : "the model from bytes";
 }
 
-/** Models on ONNX Runtime's CPU provider. */
+/** Models on ONNX Runtime. */
 export const cpuAccelerator: Accelerator = {
   unavailable: () => undefined,
-  open: (source, task, options) => CpuBackend.load(source as string | Uint8Array, task, options),
+  open: (source, task, options) => {
+    const { jpeg } = (options.accelerators.tensorrt ?? {}) as TensorRtOptions;
+    const own = { ...options, ...options.accelerators.onnxruntime };
+    return CpuBackend.load(source as string | Uint8Array, task, jpeg === undefined ? own : { ...own, jpeg });
+  },
 };

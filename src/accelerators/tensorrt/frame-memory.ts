@@ -18,9 +18,10 @@ import {
   yuvRangeOf,
   yuvStandardOf,
 } from "../../image/image.ts";
+import type { ResidentPicture } from "../../image/picture-decoder.ts";
 import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
 import { yuvCoefficients } from "../../image/yuv.ts";
-import { JpegSurface, type ResidentPicture } from "../../nvjpeg/jpeg-surface.ts";
+import { JpegSurface } from "../../nvjpeg/jpeg-surface.ts";
 import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import type { DevicePicture, Nv12Picture, PackedPicture } from "./preprocess.ts";
 

@@ -16,8 +16,8 @@ import { type DType, formatShape, isDynamic, type Shape, type TensorInfo } from 
 import { cudaUnavailable, Device } from "../../cuda/device.ts";
 import { EventWaits } from "../../cuda/event-waits.ts";
 import { readTraits } from "../../heads/traits.ts";
+import type { JpegCounts } from "../../image/picture-decoder.ts";
 import { type ModelInfo, needsShapes, openOutputs, withShapes } from "../../model/model-info.ts";
-import type { JpegCounts } from "../../nvjpeg/jpeg-counts.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { Accelerator, Backend, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
 import type { OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
@@ -28,6 +28,7 @@ import { openTensorRt } from "../../tensorrt/library.ts";
 import { readOnnxMetadata } from "../../tensorrt/onnx-metadata.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import type { EngineTensor } from "../../tensorrt/tensor-info.ts";
+import type { TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
 import { openedSession } from "../cpu/described-model.ts";
 import { GpuJpeg } from "./gpu-jpeg.ts";
 import type { CudaTask, GpuModel, LoadedModel } from "./gpu-model.ts";
@@ -86,7 +87,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
   static async load<ModelSpec, Params, Output>(
     source: string | Uint8Array | ModelFile,
     task: Task<ModelSpec, Params, Output>,
-    options: Omit<MachineOptions, "threads">,
+    options: Omit<MachineOptions, "accelerators"> & TensorRtOptions,
   ): Promise<GpuBackend<ModelSpec, Params, Output>> {
     using owned = new DisposableStack();
     const isRead = typeof source === "object" && "isPlan" in source;
@@ -100,8 +101,8 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     assertPlainTensors(engine);
     const recognised = await task.recognise(opened(engine, file.source));
-    const waits = new EventWaits(options.wait, device);
-    const jpeg = GpuJpeg.open(device, { mode: options.jpeg, check: options.jpegCheck !== false, waits });
+    const waits = new EventWaits(options.wait ?? "auto", device);
+    const jpeg = GpuJpeg.open(device, { mode: options.jpeg ?? "auto", check: options.jpegCheck !== false, waits });
     if (jpeg !== undefined) owned.use(jpeg);
     const input = engine.tensor(recognised.input.name);
     const fixedBatch = input.shape[0]! > 0 ? input.shape[0]! : undefined;
@@ -113,7 +114,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
       task: recognised,
       fixedBatch,
       rows: fixedBatch ?? Math.min(recognised.rows ?? USUAL_ROWS, maxBatch),
-      zeroCopy: readsInPlace(device, options.zeroCopy),
+      zeroCopy: readsInPlace(device, options.zeroCopy ?? "auto"),
       jpeg,
       hasGraph: options.graph !== false,
       waits,
@@ -121,7 +122,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
     // Every task that has a part for this memory gives one of this type: see gpu-model.ts.
     const part = (await recognised.device.cuda!()) as CudaTask<Params, Output>;
     const cuda = part.load(loaded, owned);
-    const request = { options, path: () => choicePath(file, plan) };
+    const request = { options: { ...options, streams: options.streams ?? "auto" }, path: () => choicePath(file, plan) };
     const { streams: layout, inFlight } = await chooseStreams(loaded, cuda, request);
     const gpu: GpuModel<Params, Output> = {
       ...loaded,
@@ -188,7 +189,7 @@ async function outputsFor(engine: Engine, input: string, inputShape: Shape): Pro
 }
 
 /** @throws {UnavailableError} If it was asked for and the device cannot */
-function readsInPlace(device: Device, zeroCopy: MachineOptions["zeroCopy"]): boolean {
+function readsInPlace(device: Device, zeroCopy: ZeroCopy): boolean {
   if (zeroCopy === false) return false;
   const canMap = device.attribute("canMapHostMemory") === 1;
   if (zeroCopy === "auto") return canMap && device.attribute("isIntegrated") === 1;
@@ -225,7 +226,8 @@ export function gpuUnavailable(): string | undefined {
 /** Models on TensorRT. */
 export const gpuAccelerator: Accelerator = {
   unavailable: gpuUnavailable,
-  open: (source, task, options) => GpuBackend.load(source as string | Uint8Array | ModelFile, task, options),
+  open: (source, task, options) =>
+    GpuBackend.load(source as string | Uint8Array | ModelFile, task, { ...options, ...options.accelerators.tensorrt }),
   read: readModelFile,
 };
 

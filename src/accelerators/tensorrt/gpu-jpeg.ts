@@ -13,11 +13,11 @@ import { Resource } from "../../core/resource.ts";
 import { MEMORY_ALLOCATION } from "../../cuda/check.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { EventWaits } from "../../cuda/event-waits.ts";
-import type { PictureDecodeOptions } from "../../image/picture-decoder.ts";
+import type { JpegCounts, PictureDecodeOptions } from "../../image/picture-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
-import type { JpegCounts } from "../../nvjpeg/jpeg-counts.ts";
 import { NvJpegDecoder, nvJpegUnavailable } from "../../nvjpeg/nvjpeg-decoder.ts";
-import type { JpegDecoding, SlotPicture } from "../../runtime/backend.ts";
+import type { SlotPicture } from "../../runtime/backend.ts";
+import type { JpegDecoding } from "../accelerator-options.ts";
 import type { FrameMemory } from "./frame-memory.ts";
 
 /** How {@linkcode GpuJpeg} decodes. */

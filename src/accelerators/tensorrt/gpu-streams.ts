@@ -5,8 +5,8 @@ import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
 import { Event } from "../../cuda/event.ts";
 import { type OnStream, Stream } from "../../cuda/stream.ts";
-import type { StreamLayout } from "../../runtime/backend.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
+import type { StreamLayout } from "../accelerator-options.ts";
 
 /** Owns the memory once a context has asked for it. */
 export class Activations implements Disposable {

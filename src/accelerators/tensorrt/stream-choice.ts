@@ -7,6 +7,7 @@ import { formatDuration } from "../../core/units.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import { type Image, imageOf } from "../../image/image.ts";
 import type { MachineOptions, Size } from "../../runtime/backend.ts";
+import type { StreamLayout } from "../accelerator-options.ts";
 import { isOutOfMemory } from "./gpu-jpeg.ts";
 import type { CudaModel, GpuModel, LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
@@ -47,7 +48,7 @@ const LONG_BATCH_MS = 20;
 
 /** What a choice is asked for. */
 export interface StreamRequest {
-  readonly options: Pick<MachineOptions, "streams" | "inFlight"> & { readonly batch?: number };
+  readonly options: Pick<MachineOptions, "inFlight"> & { readonly streams: StreamLayout; readonly batch?: number };
   /** Path of the file that keeps the choices; asked for only where something is measured. */
   readonly path: () => string;
 }

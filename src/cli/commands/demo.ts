@@ -1,6 +1,7 @@
 /** @module Demo command: from nothing to boxes on a picture in one go. */
 
 import { z } from "zod";
+import { MACHINE_OPTIONS } from "../../accelerators/accelerator-options.ts";
 import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
 import { type ParsedArguments, parseFlags, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
@@ -16,7 +17,7 @@ const samples = catalogue.filter(({ kind }) => kind === "picture").map(({ name }
 const schema = z.object({
   model: z.string().min(1, "a path or a name").optional(),
   picture: z.enum(samples, `one of ${samples.join(", ")}`).default(SAMPLE),
-  backend: z.enum(["auto", "cpu", "gpu"], "auto, cpu or gpu").default("auto"),
+  backend: MACHINE_OPTIONS.backend.schema.unwrap().default("auto"),
   save: z.string().min(1, "a path").default("out"),
 });
 

@@ -7,13 +7,15 @@ import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
 import { recogniseModel } from "../../heads/registry.ts";
+import type { PreprocessingOptions } from "../../image/preprocessing.ts";
+import { PREPROCESSING_OPTIONS } from "../../image/preprocessing-options.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { formatInspection, type Inspection, inspectionJson } from "../format-inspection.ts";
 import { formatPlan, inspectPlan, type PlanInspection, planJson, type SaidOfModel } from "../inspect-plan.ts";
 import { findModel, isPlanFile } from "../load-detector.ts";
-import { preprocessingOf, preprocessingShape } from "../preprocessing-flags.ts";
+import { flagsOf, optionsFrom } from "../option-flags.ts";
 import { paintOf } from "../terminal.ts";
 import { toggle, wholeNumber } from "../values.ts";
 
@@ -23,7 +25,6 @@ const schema = z.object({
   layers: toggle,
   device: wholeNumber(0, 1023).default(0),
   "allow-host-code": toggle,
-  ...preprocessingShape,
 });
 
 type InspectFlags = z.infer<typeof schema>;
@@ -68,9 +69,14 @@ function checkLayers({ engine, file }: PlanInspection): void {
   );
 }
 
-async function reportOf(path: string, flags: InspectFlags, context: CommandContext): Promise<Report> {
+async function reportOf(
+  path: string,
+  flags: InspectFlags,
+  preprocessing: PreprocessingOptions | undefined,
+  context: CommandContext,
+): Promise<Report> {
   const paint = paintOf(context.output.hasColour);
-  const said = { layout: flags.layout, preprocessing: preprocessingOf(flags) };
+  const said = { layout: flags.layout, preprocessing };
   if (await isPlanFile(path)) {
     const options = {
       device: flags.device,
@@ -102,7 +108,10 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     const found = `Expected one model, got ${parsed.operands.length}`;
     throw refuse("inspect", "model", found, "bun-tensorrt inspect yolo11n");
   }
-  const { text, json, isGood } = await reportOf(await findModel(word, context), flags, context);
+  const given = optionsFrom<PreprocessingOptions>(parsed, flagsOf(PREPROCESSING_OPTIONS));
+  const preprocessing = Object.keys(given).length === 0 ? undefined : given;
+  const path = await findModel(word, context);
+  const { text, json, isGood } = await reportOf(path, flags, preprocessing, context);
   await context.output.write(flags.json ? `${printableJson(json, 2)}\n` : text);
   return isGood ? EXIT_OK : EXIT_FAILED;
 }

@@ -41,7 +41,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   using usage = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
   const options: ServeOptions = {
     name: servedName(path),
-    concurrency: Math.max(4, 2 * framesInFlight(detector) * args.batch),
+    concurrency: Math.max(4, 2 * framesInFlight(detector) * (args.detector.batch ?? 1)),
     ...args.serve,
     ...(usage === undefined ? {} : { gpu: gpuSampler(usage) }),
   };

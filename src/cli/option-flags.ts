@@ -1,0 +1,110 @@
+/** @module OptionFlags: flags out of tables of options, and options out of the flags that were given. */
+
+import type { z } from "zod";
+import { OptionError } from "../core/errors.ts";
+import { numberFrom } from "../core/from-text.ts";
+import { kebab, type Option, type OptionTable, ruleOf } from "../core/options.ts";
+import type { Flag, ParsedArguments } from "./args.ts";
+
+/** A flag, and the option it says. */
+export interface OptionFlag extends Flag {
+  /** `["preprocessing", "fit"]` */
+  readonly path: readonly string[];
+  readonly option: Option;
+}
+
+/** What a schema is of. Of zod's own, without what may be left out. */
+interface Kind {
+  readonly type: string;
+  readonly values: readonly string[] | undefined;
+  /** The default that it has. */
+  readonly usual: unknown;
+}
+
+function kindOf(schema: z.ZodType): Kind {
+  type Def = { readonly type: string; readonly innerType?: z.ZodType; readonly defaultValue?: unknown };
+  const def = schema.def as Def;
+  if (def.innerType !== undefined)
+    return { ...kindOf(def.innerType), ...(def.type === "default" ? { usual: def.defaultValue } : {}) };
+  const values = def.type === "enum" ? (schema as z.ZodEnum).options.map(String) : undefined;
+  return { type: def.type, values, usual: undefined };
+}
+
+function flagOf(path: readonly string[], option: Option): OptionFlag {
+  const { type, values, usual } = kindOf(option.schema);
+  const { flag = kebab(path.at(-1)!), help = "", otherwise, short, isList } = option;
+  const isShown = usual !== undefined && usual !== false && !(Array.isArray(usual) && usual.length === 0);
+  const standard = otherwise ?? (isShown ? String(usual) : undefined);
+  const value =
+    option.value ?? (type === "boolean" ? undefined : (values?.join("|") ?? (type === "number" ? "N" : "TEXT")));
+  return {
+    name: flag,
+    path,
+    option,
+    summary: standard === undefined ? help : `${help} (default ${standard})`,
+    ...(value === undefined ? {} : { value }),
+    ...(short === undefined ? {} : { short }),
+    ...(isList === undefined ? {} : { isList }),
+    aliases: (option.aliases ?? []).map((alias) => {
+      const [name, text] = typeof alias === "string" ? [alias] : alias;
+      return { name: kebab(name), ...(text === undefined ? {} : { text }) };
+    }),
+  };
+}
+
+/**
+ * The flags of a table, in its order: of all options with a line of help, and of those within them. An option that has its
+ * own name beside the group it belongs to has one flag.
+ *
+ * @param except names of options that have none here
+ */
+export function flagsOf(
+  table: OptionTable,
+  except: readonly string[] = [],
+  path: readonly string[] = [],
+): OptionFlag[] {
+  const flags = Object.entries(table).flatMap(([name, option]) => {
+    if (except.includes(name)) return [];
+    if (option.options !== undefined) return flagsOf(option.options, except, [...path, name]);
+    return option.help === undefined ? [] : [flagOf([...path, name], option)];
+  });
+  return flags.filter(({ name }, at) => flags.findIndex((flag) => flag.name === name) === at);
+}
+
+function spelt({ name, option }: OptionFlag, text: string | true): unknown {
+  if (text === true) return !name.startsWith("no-");
+  if (option.fromText !== undefined) return option.fromText(text);
+  return kindOf(option.schema).type === "number" ? numberFrom(text) : text;
+}
+
+/**
+ * The options that flags were given for, and no others.
+ *
+ * @param readers values from text for options whose text is read from elsewhere, by name
+ * @throws {OptionError} If a value is refused; it names the flag
+ */
+export function optionsFrom<Options extends object>(
+  { flags: given }: ParsedArguments,
+  flags: readonly OptionFlag[],
+  readers: Readonly<Record<string, (text: string) => unknown>> = {},
+): Partial<Options> {
+  const options: Record<string, unknown> = {};
+  for (const flag of flags) {
+    const text = given[flag.name];
+    if (text === undefined) continue;
+    const reader = readers[flag.path.at(-1)!];
+    const value = reader === undefined || text === true ? spelt(flag, text) : reader(text);
+    const { error } = flag.option.schema.safeParse(value);
+    if (error !== undefined) {
+      const rule = ruleOf(error.issues[0]!);
+      throw new OptionError(`--${flag.name} must be ${rule}, got ${JSON.stringify(text)}`, flag.name, { cause: error });
+    }
+    let within = options;
+    for (const name of flag.path.slice(0, -1)) {
+      within[name] ??= {};
+      within = within[name] as Record<string, unknown>;
+    }
+    within[flag.path.at(-1)!] = value;
+  }
+  return options as Partial<Options>;
+}

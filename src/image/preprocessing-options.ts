@@ -1,0 +1,56 @@
+/** @module PreprocessingOptions: what callers may say of a model's pre-processing, declared once. */
+
+import { z } from "zod";
+import { fractionFrom, numbersFrom } from "../core/from-text.ts";
+import type { GivenOptions } from "../core/options.ts";
+import { FITS, type Fit } from "./geometry.ts";
+import { type PreprocessingOptions, RESIZES, type Resize } from "./preprocessing.ts";
+
+/** One value for all channels, or one for each. */
+function channels(value: z.ZodType<number>, rule: string): z.ZodType<number | [number, number, number]> {
+  return z.union([value, z.tuple([value, value, value])], rule);
+}
+
+const LEVELS = "a level from 0 to 255, or three";
+const DEVIATIONS = "a number other than 0, or three";
+const SCALE = "a number above 0: 1/255, or 1";
+const nonZero = z.number(DEVIATIONS).refine((value) => value !== 0, DEVIATIONS);
+
+/** What a model wants done to a picture, where its layout's way is wrong. */
+export const PREPROCESSING_OPTIONS: GivenOptions<PreprocessingOptions> = {
+  fit: {
+    schema: z.enum(FITS as readonly [Fit, ...Fit[]], `one of ${FITS.join(", ")}`).optional(),
+    value: "HOW",
+    help: `how an image is fitted to the input: ${FITS.join(", ")}`,
+  },
+  resize: {
+    schema: z.enum(RESIZES as readonly [Resize, ...Resize[]], RESIZES.join(" or ")).optional(),
+    value: "HOW",
+    help: `${RESIZES.join(", as OpenCV, or ")}, as Pillow and torchvision`,
+  },
+  colour: { schema: z.enum(["RGB", "BGR"], "RGB or BGR").optional(), help: "order of the input's channels" },
+  scale: {
+    schema: z.number(SCALE).positive(SCALE).optional(),
+    value: "NUMBER",
+    fromText: fractionFrom,
+    help: "multiplies levels 0 to 255: 1/255 for an input in 0 to 1, or 1",
+  },
+  mean: {
+    schema: channels(z.number(), "a number, or three").optional(),
+    value: "N|N,N,N",
+    fromText: numbersFrom,
+    help: "subtracted after that, for each channel: 0.485,0.456,0.406",
+  },
+  std: {
+    schema: channels(nonZero, DEVIATIONS).optional(),
+    value: "N|N,N,N",
+    fromText: numbersFrom,
+    help: "divides after that, for each channel: 0.229,0.224,0.225",
+  },
+  pad: {
+    schema: channels(z.number().min(0).max(255), LEVELS).optional(),
+    value: "N|N,N,N",
+    fromText: numbersFrom,
+    help: "padding value of a letterboxed image, 0 to 255",
+  },
+};

@@ -1,5 +1,6 @@
 /** @module ImageSource: everything a picture can come from, and reading its bytes. */
 
+import { createReadStream } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { ArgumentError, message } from "../core/errors.ts";
 import { passwordHint, redact } from "../core/shown.ts";
@@ -57,7 +58,8 @@ async function readFile(path: string): Promise<SourceBytes> {
     }));
     if (isDirectory) throw imageError(path, "it is a folder", "give the path of one picture");
     if (isFile && size > MAX_BYTES) throw tooManyBytes(path, size);
-    return { bytes: await file.bytes(), name: path };
+    // What is no file, a pipe or a device, tells no size, and may have no end.
+    return { bytes: isFile ? await file.bytes() : await readStream(createReadStream(path), path), name: path };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
@@ -70,7 +72,7 @@ async function readFile(path: string): Promise<SourceBytes> {
 }
 
 /** What comes of unknown length, given up as soon as it is longer than a picture can be. */
-async function readStream(stream: ReadableStream<Uint8Array> | null, name: string): Promise<Uint8Array> {
+async function readStream(stream: AsyncIterable<Uint8Array> | null, name: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let byteLength = 0;
   for await (const chunk of stream ?? []) {

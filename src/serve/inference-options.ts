@@ -29,7 +29,9 @@ export interface InferenceJson {
 const SHOWN_CHARACTERS = 200;
 
 const name = z.string().max(256);
-const value = z.union([z.string().max(2 ** 14), z.number(), z.boolean()]);
+const value = z.union([z.string().max(2 ** 14), z.number(), z.boolean()], {
+  error: "a text of at most 16384 characters, a number, true or false",
+});
 const parameters = z.record(name, value).default({});
 const input = z.object({
   name,

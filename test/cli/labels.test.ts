@@ -32,3 +32,12 @@ test("detect --labels says which file cannot be read", async () => {
   expect(code).toBe(2);
   expect(errors).toContain('"nowhere.txt" cannot be read: ENOENT');
 });
+
+test.skipIf(process.platform === "win32").each([
+  ["/dev/zero", '"/dev/zero" cannot be read: EFBIG'],
+  ["/dev/null", '"/dev/null" holds no name'],
+])("detect --labels refuses %s", async (file, expected) => {
+  const { code, errors } = await runCli(["detect", "white.png", "--labels", file], { cwd: folder });
+  expect(code).toBe(2);
+  expect(errors).toContain(expected);
+});

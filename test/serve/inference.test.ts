@@ -242,6 +242,11 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [400, 'Field "inputs.0.data" must be a list', { inputs: [{ ...pixels, data: "AAAA" }] }],
     [400, 'Output "masks" is unknown', { inputs: [image], outputs: [{ name: "masks" }] }],
     [400, 'Unknown option "treshold"', { inputs: [image], parameters: { treshold: 1 } }],
+    [
+      400,
+      'Field "parameters.threshold" must be a text of at most 16384 characters, a number',
+      { inputs: [image], parameters: { threshold: [] } },
+    ],
     [400, 'Option "threshold" must be a number from 0 to 1, got 2', { inputs: [image], parameters: { threshold: 2 } }],
     // It is an option of /detect alone, and no hint may name it.
     [

@@ -4,7 +4,6 @@ import { OptionError } from "../core/errors.ts";
 import { nearestWord } from "../core/options.ts";
 import { idsOf, labelOf } from "../model/labels.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
-import type { DetectConfig } from "./detector-config.ts";
 
 /** Class names in a message. */
 const MOST_NAMES = 100;
@@ -43,7 +42,10 @@ function listOf(labels: readonly string[]): string {
  *
  * @throws {OptionError} If a class is none of the model's
  */
-export function nmsOptionsOf(config: DetectConfig, labels: readonly string[]): NmsOptions {
+export function nmsOptionsOf(
+  config: Omit<NmsOptions, "classIds"> & { readonly classes: readonly (string | number)[] | undefined },
+  labels: readonly string[],
+): NmsOptions {
   const { classes, ...rest } = config;
   if (classes === undefined) return { ...rest, classIds: undefined };
   const classIds = new Set<number>();

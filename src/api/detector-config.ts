@@ -2,7 +2,6 @@
 
 import { z } from "zod";
 import type { OpenOptions } from "../accelerators/accelerator.ts";
-import { MACHINE_OPTIONS, type MachineChoice, machineOf } from "../accelerators/accelerator-options.ts";
 import { message, OptionError } from "../core/errors.ts";
 import { numbersFrom, sizeFrom } from "../core/from-text.ts";
 import { type GivenOptions, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
@@ -13,6 +12,7 @@ import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
 import type { Size } from "../runtime/backend.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { classesIn } from "./classes.ts";
+import { MACHINE_OPTIONS, type MachineChoice, machineOf } from "./machine-options.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {

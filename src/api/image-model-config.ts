@@ -2,7 +2,6 @@
 
 import { z } from "zod";
 import type { OpenOptions } from "../accelerators/accelerator.ts";
-import { MACHINE_OPTIONS, type MachineChoice, machineOf } from "../accelerators/accelerator-options.ts";
 import { sizeFrom } from "../core/from-text.ts";
 import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
@@ -12,6 +11,7 @@ import type { Size } from "../runtime/backend.ts";
 import type { PixelRange, TensorLayout } from "../tasks/image/image-recognition.ts";
 import type { ImageTaskOptions } from "../tasks/image/image-task.ts";
 import type { Padding } from "../tasks/image/tile-grid.ts";
+import { MACHINE_OPTIONS, type MachineChoice, machineOf } from "./machine-options.ts";
 
 /** Options of `ImageModel.load`. What a model's shapes tell needs none. */
 export interface ImageModelOptions extends DecodingLimits, MachineChoice {

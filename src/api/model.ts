@@ -1,7 +1,6 @@
 /** @module Model: a model whose task is found out when it is loaded. */
 
 import { openBackends } from "../accelerators/accelerator.ts";
-import type { MachineChoice } from "../accelerators/accelerator-options.ts";
 import { inShort, ModelError, message } from "../core/errors.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
@@ -16,6 +15,7 @@ import { Detector } from "./detector.ts";
 import { parseDetectorOptions } from "./detector-config.ts";
 import { ImageModel } from "./image-model.ts";
 import { parseImageModelOptions } from "./image-model-config.ts";
+import type { MachineChoice } from "./machine-options.ts";
 import { modelSource } from "./model-source.ts";
 
 /** A loaded model; `task` says which façade it has. */

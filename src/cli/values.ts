@@ -86,7 +86,7 @@ export const byteCount: z.ZodType<number, string> = z
 export const capabilityList: z.ZodType<readonly string[], string> = z
   .string()
   .transform((text) => text.split(",").map((part) => part.trim()))
-  .pipe(z.array(z.string().regex(/^\d{1,2}\.\d$/, "compute capabilities such as 8.6, divided by commas")));
+  .pipe(z.array(z.string().regex(/^\d{1,2}\.\d$/, "compute capabilities such as 8.6, separated by commas")));
 
 /** A flag that is given or not. */
 export const toggle: z.ZodType<boolean, true | undefined> = z

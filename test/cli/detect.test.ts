@@ -113,7 +113,7 @@ test("detect refuses a class and a layout that do not exist, and a size out of r
   const size = await toy("good", "--size", "99999");
   expect([size.code, size.errors]).toEqual([
     2,
-    expect.stringContaining('Option "size" must be a side from 1 to 16384 pixels, or'),
+    expect.stringContaining("--size must be a side from 1 to 16384 pixels, or"),
   ]);
   const [classes, layout] = await Promise.all([
     toy("good/img1.jpg", "--classes", "dgo"),

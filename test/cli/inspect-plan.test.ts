@@ -91,7 +91,7 @@ test.skipIf(!isGpuMissing)("inspect and detect refuse what a plan cannot do with
   expect(detect.errors).toContain("Cannot load a detector on the GPU");
   // With "cpu" it would be refused as well.
   expect(detect.errors).toEndWith("; the ONNX model it was built from runs anywhere\n");
-  expect(cpu.errors).toContain('"own.plan" is a plan, which runs on a GPU alone');
+  expect(cpu.errors).toContain('"own.plan" is a plan, which runs on a GPU only');
 });
 
 test("inspect refuses layers of a model, and plans that are cut short or empty", async () => {

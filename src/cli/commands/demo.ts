@@ -1,7 +1,7 @@
 /** @module Demo command: from nothing to boxes on a picture in one go. */
 
 import { z } from "zod";
-import { MACHINE_OPTIONS } from "../../accelerators/accelerator-options.ts";
+import { MACHINE_OPTIONS } from "../../api/machine-options.ts";
 import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
 import { type ParsedArguments, parseFlags, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";

@@ -87,7 +87,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     if (!info.hasTimes && !info.isLive && info.rate !== undefined) {
       const rate = Number(rationalValue(info.rate).toFixed(3));
       const hint = 'inputArguments: ["-framerate", "30"] says otherwise';
-      logger.warn(`${address.name} holds no times: ${rate} frames a second are assumed; ${hint}`);
+      logger.warn(`${address.name} holds no times: ${rate} frames per second are assumed; ${hint}`);
     }
     return new VideoSource(address, info, config);
   }

@@ -173,7 +173,7 @@ test.skipIf(isFfmpegMissing)(
     const error = (await write().catch((reason: unknown) => reason)) as Error;
     expect(error).toBeInstanceOf(VideoError);
     expect(error.message).toContain("No such file or directory");
-    expect(() => VideoSink.open(path("x.mp4"), { width: 64, height: 48, rate: "fast" })).toThrow("frames a second");
+    expect(() => VideoSink.open(path("x.mp4"), { width: 64, height: 48, rate: "fast" })).toThrow("frames per second");
   },
 );
 

@@ -167,7 +167,7 @@ test.skipIf(isFfmpegMissing)(
     try {
       const { times } = await readAll(path("raw.mjpeg"));
       expect(times).toEqual([0, 40, 80, 120, 160]);
-      expect(warnings).toEqual([expect.stringContaining("raw.mjpeg holds no times: 25 frames a second are assumed")]);
+      expect(warnings).toEqual([expect.stringContaining("raw.mjpeg holds no times: 25 frames per second are assumed")]);
       const told = await readAll(path("raw.mjpeg"), { inputArguments: ["-framerate", "10"] });
       expect(told.times).toEqual([0, 100, 200, 300, 400]);
       expect(warnings.length).toBe(1);

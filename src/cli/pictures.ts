@@ -175,7 +175,8 @@ export function outputNames(files: readonly string[], rename: (name: string) => 
 /** Extensions of files that are taken for videos. */
 const VIDEO_EXTENSIONS: readonly string[] = [
   ...[".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv"],
-  ...[".3gp", ".ogv", ".vob", ".y4m", ".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".m3u8", ".mpd"],
+  ...[".3gp", ".ogv", ".vob", ".y4m", ".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc"],
+  ...[".m3u8", ".m3u", ".mpd", ".ffconcat", ".sdp"],
 ];
 
 /** What an operand stands for. */

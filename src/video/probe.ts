@@ -202,6 +202,10 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
         const hint = "only what is named .m3u8, .mpd, .ffconcat or .sdp may name other files and addresses";
         return refuse("it is a playlist, or of another format that is not opened by that name", hint);
       }
+      if (log.errors.some((line) => /^Protocol '\w+' not on whitelist|^Unsafe file name/.test(line))) {
+        const hint = "name files by relative paths in it, or open the playlist by the address it came from";
+        return refuse("it is a playlist, and one that is a file may name files beside or below it alone", hint);
+      }
       const why = code === 0 ? "it has no picture stream" : said;
       return address.kind === "network"
         ? refuse(`ffmpeg gets no video from it: ${why}`, "check the address, and that it can be reached")

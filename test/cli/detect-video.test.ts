@@ -483,6 +483,8 @@ test("operandKind() goes by form and extension", () => {
     "/dev/video0",
     "http://h/x",
     "http://h/x.m3u8?t=1",
+    "parts.ffconcat",
+    "camera.sdp",
     "-",
     import.meta.path,
   ];
@@ -494,6 +496,8 @@ test("operandKind() goes by form and extension", () => {
     "video",
     "video",
     "pictures",
+    "video",
+    "video",
     "video",
     "stdin",
     "pictures",

@@ -66,6 +66,15 @@ test.skipIf(isFfmpegMissing)(
       expect((error as Error).message).toContain("\nHint: only what is named .m3u8, .mpd, .ffconcat or .sdp");
       expect(requests).toEqual([]);
     }
+    for (const [name, content] of [
+      ["remote.m3u8", playlist(address)],
+      ["remote.ffconcat", `ffconcat version 1.0\nfile '${address}'\n`],
+    ] as const) {
+      writeFileSync(path(name), content);
+      const error = await countOf(path(name)).catch((reason: unknown) => reason);
+      expect((error as Error).message).toContain("\nHint: name files by relative paths in it");
+      expect(requests).toEqual([]);
+    }
   },
   20_000,
 );

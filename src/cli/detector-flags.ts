@@ -29,35 +29,33 @@ export interface DetectorArguments {
 /** More than the names of any model take; what has no end is not read on. */
 const MOST_LABEL_BYTES = 2 ** 24;
 
-/** @throws {Error} With `code: "EFBIG"` where there is more than that */
-function readLabels(file: string): string {
+/** @returns the text, or what is wrong with the file */
+function readLabels(file: string): { readonly text: string } | { readonly fault: string } {
   const bytes = Buffer.alloc(MOST_LABEL_BYTES + 1);
-  const descriptor = openSync(file, "r");
+  let descriptor: number | undefined;
   try {
+    descriptor = openSync(file, "r");
     let length = 0;
     for (let got = -1; got !== 0 && length < bytes.length; length += got) {
       got = readSync(descriptor, bytes, length, bytes.length - length, null);
     }
-    if (length > MOST_LABEL_BYTES) throw Object.assign(new Error("too large"), { code: "EFBIG" });
-    return bytes.toString("utf8", 0, length);
+    if (length > MOST_LABEL_BYTES) return { fault: "cannot be read: EFBIG" };
+    const text = bytes.toString("utf8", 0, length).trimEnd();
+    return text === "" ? { fault: "holds no name" } : { text };
+  } catch (error) {
+    return { fault: `cannot be read: ${(error as NodeJS.ErrnoException).code}` };
   } finally {
-    closeSync(descriptor);
+    if (descriptor !== undefined) closeSync(descriptor);
   }
 }
 
 /** Class names from a file, one a line; an empty line is a class without a name, empty lines at the end are none. */
 export function labelsReader(command: string): (file: string) => readonly string[] {
   return (file) => {
-    try {
-      const text = readLabels(file).trimEnd();
-      if (text !== "") return text.split(/\r?\n/).map((line) => line.trim());
-      throw Object.assign(new Error("empty"), { code: "empty" });
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === undefined) throw error;
-      const found = `${JSON.stringify(file)} ${code === "empty" ? "holds no name" : `cannot be read: ${code}`}`;
-      throw refuse(command, "labels", found, "give a file with one name a line");
-    }
+    const labels = readLabels(file);
+    if ("text" in labels) return labels.text.split(/\r?\n/).map((line) => line.trim());
+    const found = `${JSON.stringify(file)} ${labels.fault}`;
+    throw refuse(command, "labels", found, "give a file with one name a line");
   };
 }
 

@@ -2,7 +2,7 @@
  * @module Accuracy of every reference model through `detect --format coco`, beside the published figure.
  *
  * Usage: `bun bench/accuracy.ts [--shared DIR] [--python PATH] [--backend cpu|gpu] [--only NAME] [--json FILE]`.
- * Needs the folder with the reference models and pictures, and a Python with pycocotools.
+ * Needs the folder with the reference models and images, and a Python with pycocotools.
  */
 
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -52,7 +52,7 @@ function run(command: readonly string[]): string {
 
 const annotations = join(values.shared, "images/coco_val2017_100.json");
 if (!existsSync(annotations)) {
-  console.log(`Skipped: the reference pictures are not here (${annotations}); name their folder with --shared`);
+  console.log(`Skipped: the reference images are not here (${annotations}); name their folder with --shared`);
   process.exit(0);
 }
 if (Bun.spawnSync([values.python, "-c", "import pycocotools"]).exitCode !== 0) {
@@ -65,7 +65,7 @@ if (Bun.spawnSync([values.python, "-c", "import pycocotools"]).exitCode !== 0) {
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-accuracy-"));
 const results: unknown[] = [];
 let failed = 0;
-console.log("model          mAP50-95  reference  difference     mAP50  reference   ms/picture");
+console.log("model          mAP50-95  reference  difference     mAP50  reference   ms/image");
 for (const row of ROWS.filter((entry) => values.only === undefined || entry.name === values.only)) {
   const output = join(scratch, `${row.name}.json`);
   const started = performance.now();

@@ -12,7 +12,7 @@ import type { BenchResult } from "./result.ts";
 import { readResult } from "./result-config.ts";
 import { drawRun, endLine, type Ground, gpuName, type RunObserver, runStudies, writeRun } from "./runner.ts";
 import { STUDIES } from "./studies/catalogue.ts";
-import { findPicture, findSubject } from "./subject.ts";
+import { findImage, findSubject } from "./subject.ts";
 import { type ComparedRuns, compareRuns } from "./support/compare.ts";
 import { cudaVersion, environmentFacts, fileFacts, gpuFacts } from "./support/environment.ts";
 import { comparisonText, resultText } from "./support/result-text.ts";
@@ -44,9 +44,9 @@ async function survey(options: BenchOptions, words: readonly string[]): Promise<
   }
   const kind = fault === undefined ? "gpu" : "cpu";
   const subject = await findSubject(options);
-  const picture = await findPicture(options);
+  const image = await findImage(options);
   const source = kind === "gpu" ? (subject.engine ?? subject.model) : subject.model;
-  const { width, height } = picture.image;
+  const { width, height } = image.image;
   const onBuildProgress = ({ fraction, phase }: { fraction: number; phase: string }): void =>
     terminal.status(`building the engine ${formatBar(fraction)} ${phase}`.slice(0, terminal.columns - 1));
   let runtime = "none, as there is no model";
@@ -61,7 +61,7 @@ async function survey(options: BenchOptions, words: readonly string[]): Promise<
       gpu: kind === "gpu" ? gpuFacts(gpuName()) : null,
       model: subject.model === undefined ? null : await fileFacts(subject.model),
       engine: kind === "gpu" && subject.engine !== undefined ? await fileFacts(subject.engine) : null,
-      picture: { ...(await fileFacts(picture.path)), width, height },
+      image: { ...(await fileFacts(image.path)), width, height },
       isQuick: options.isQuick,
     },
     { commit: options.commit, words },
@@ -70,7 +70,7 @@ async function survey(options: BenchOptions, words: readonly string[]): Promise<
   return {
     options,
     kind,
-    picture,
+    image,
     source,
     model: subject.model,
     durationMs: options.durationSeconds * 1000,

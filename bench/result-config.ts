@@ -110,7 +110,7 @@ const environmentSchema = z.strictObject({
   gpu: gpuSchema.nullable(),
   model: fileSchema.nullable(),
   engine: fileSchema.nullable(),
-  picture: fileSchema.extend({ width: z.number(), height: z.number() }),
+  image: fileSchema.extend({ width: z.number(), height: z.number() }),
   isQuick: z.boolean(),
 });
 

@@ -148,7 +148,7 @@ export interface EnvironmentFacts {
   readonly gpu: GpuFacts | null;
   readonly model: FileFacts | null;
   readonly engine: FileFacts | null;
-  readonly picture: FileFacts & { readonly width: number; readonly height: number };
+  readonly image: FileFacts & { readonly width: number; readonly height: number };
   readonly isQuick: boolean;
 }
 

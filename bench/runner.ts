@@ -14,7 +14,7 @@ import { gpuState } from "./support/environment.ts";
 import { resultText } from "./support/result-text.ts";
 
 /** What a run has found on the machine. */
-export interface Ground extends Pick<StudyContext, "options" | "kind" | "picture" | "source" | "model" | "durationMs"> {
+export interface Ground extends Pick<StudyContext, "options" | "kind" | "image" | "source" | "model" | "durationMs"> {
   readonly environment: EnvironmentFacts;
   /** Why there is no GPU or model, for what is skipped. */
   readonly faults: { readonly gpu: string; readonly model: string };
@@ -83,12 +83,12 @@ async function runOne(
   const lack = missing(study, ground);
   if (lack !== undefined) return finish("skipped", lack);
   if (started > deadline && study.isMeasuring !== false) return finish("skipped", OVER);
-  const { options, kind, picture, source, model, durationMs } = ground;
+  const { options, kind, image, source, model, durationMs } = ground;
   const progress = (fraction: number, text: string): void => observer.onProgress(study, fraction, text);
   let isCut = false;
   try {
     const context: StudyContext = {
-      ...{ options, kind, picture, source, model, durationMs, earlier, progress },
+      ...{ options, kind, image, source, model, durationMs, earlier, progress },
       load: (wish = {}) =>
         Detector.load(source!, {
           backend: kind,

@@ -1,15 +1,15 @@
-/** @module How many pictures a served detector answers, and how soon: `bun bench/serve.ts [picture] [seconds]` */
+/** @module How many images a served detector answers, and how soon: `bun bench/serve.ts [image] [seconds]` */
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { toyDetector } from "../test/support/toy-detector.ts";
-import { findPicture } from "./subject.ts";
+import { findImage } from "./subject.ts";
 import { Samples } from "./support/samples.ts";
 
 const MAIN = join(import.meta.dir, "../src/cli/main.ts");
 const [image, seconds = "8"] = process.argv.slice(2);
-const { path: picture } = await findPicture({ image });
+const { path: picture } = await findImage({ image });
 const durationMs = Number(seconds) * 1000;
 
 /** The command in a process of its own, and where it listens. */

@@ -9,8 +9,8 @@ import type { Block, Check, Measurement, StudyResult } from "./result.ts";
 /** What a study cannot do without; it is skipped by name where that is missing. */
 export type Need = "gpu" | "model";
 
-/** The picture every study works on. */
-export interface BenchPicture {
+/** The image every study works on. */
+export interface BenchImage {
   readonly path: string;
   /** The file: a JPEG. */
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -32,7 +32,7 @@ export interface StudyContext {
   readonly options: BenchOptions;
   /** Where detectors run. */
   readonly kind: "cpu" | "gpu";
-  readonly picture: BenchPicture;
+  readonly image: BenchImage;
   /** What {@linkcode load} loads: an engine for this GPU, or the ONNX model; `undefined` where there is neither. */
   readonly source: string | undefined;
   /** The ONNX model, where there is one. */

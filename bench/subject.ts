@@ -1,4 +1,4 @@
-/** @module Subject: the model and the picture a run measures, as asked for or the best there is. */
+/** @module Subject: the model and the image a run measures, as asked for or the best there is. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -7,14 +7,14 @@ import { findEntry } from "../src/catalogue/catalogue.ts";
 import { pull } from "../src/catalogue/pull.ts";
 import { message, OptionError } from "../src/core/errors.ts";
 import { cacheFolder } from "../src/core/paths.ts";
-import { PictureDecoder } from "../src/image/picture-decoder.ts";
+import { ImageDecoder } from "../src/image/image-decoder.ts";
 import type { BenchOptions } from "./args.ts";
-import type { BenchPicture } from "./study.ts";
+import type { BenchImage } from "./study.ts";
 
 const SHARED = process.env.BUN_TENSORRT_SHARED ?? join(import.meta.dir, "../../shared");
 
 const DEFAULT_MODEL = "models/yolov8n_640.onnx";
-const DEFAULT_PICTURE = "images/photos/street_1920x1080.jpg";
+const DEFAULT_IMAGE = "images/photos/street_1920x1080.jpg";
 
 /** The model for who cannot have {@linkcode DEFAULT_MODEL}. */
 const CATALOGUE_MODEL = "yolo11n";
@@ -63,7 +63,7 @@ export async function findSubject(options: Pick<BenchOptions, "model" | "engine"
 }
 
 /** A 1920x1080 JPEG with some texture, made once, for where no photograph is at hand. */
-async function generatedPicture(): Promise<string> {
+async function generatedImage(): Promise<string> {
   const path = join(cacheFolder(), "bench-1920x1080.jpg");
   if (existsSync(path)) return path;
   const data = new Uint8Array(1920 * 1080 * 3);
@@ -80,16 +80,16 @@ async function generatedPicture(): Promise<string> {
 }
 
 /**
- * Find and decode the picture.
+ * Find and decode the image.
  *
  * @throws {OptionError} If one that was named is not there
- * @throws {ImageError} If it is no picture
+ * @throws {ImageError} If it is no image
  */
-export async function findPicture(options: Pick<BenchOptions, "image">): Promise<BenchPicture> {
+export async function findImage(options: Pick<BenchOptions, "image">): Promise<BenchImage> {
   const named = options.image === undefined ? undefined : checkFile("image", options.image);
-  const path = named ?? sharedFile(DEFAULT_PICTURE) ?? (await generatedPicture());
+  const path = named ?? sharedFile(DEFAULT_IMAGE) ?? (await generatedImage());
   const bytes = await Bun.file(path).bytes();
-  using decoder = PictureDecoder.create();
+  using decoder = ImageDecoder.create();
   const decoded = await decoder.decode(bytes, path);
   // The decoder's memory goes with it.
   return { path, bytes, image: { ...decoded, data: decoded.data.slice() } };

@@ -2,8 +2,8 @@
  * @module The loop of a worker by stage, with a 1920x1080 JPEG a frame: receive, decode, infer, NMS, serialise, send; and
  * how two workers share the frames of one stream.
  *
- * Usage: `bun bench/worker-loop.ts [PICTURE] [--model FILE] [--backend cpu|gpu] [--memory] [--python PATH] [--rounds 200]
- * [--scale 120] [--json FILE]`. Picture and model are those of `bun run bench` where none are named.
+ * Usage: `bun bench/worker-loop.ts [IMAGE] [--model FILE] [--backend cpu|gpu] [--memory] [--python PATH] [--rounds 200]
+ * [--scale 120] [--json FILE]`. Image and model are those of `bun run bench` where none are named.
  *
  * One frame is on its way at a time, so every stage is measured alone. Without `--memory` a real redis-server is read
  * and written (Debian's package, or `$REDIS_URL`), and `receive` and `send` are whole round trips, the server's own work
@@ -20,7 +20,7 @@ import { Detector } from "../src/api/detector.ts";
 import { parseDetectorOptions } from "../src/api/detector-config.ts";
 import { answerFields } from "../src/worker/answer-message.ts";
 import type { Broker, StreamEntry } from "../src/worker/broker.ts";
-import { pictureOf, readFrame } from "../src/worker/frame-message.ts";
+import { imageFrom, readFrame } from "../src/worker/frame-message.ts";
 import { applyRule, SourceBook } from "../src/worker/held-frame.ts";
 import { Encoding, FrameSchema } from "../src/worker/messages.js";
 import { redisAddress } from "../src/worker/redis/redis-address.ts";
@@ -29,7 +29,7 @@ import { parseWorkerOptions } from "../src/worker/worker-config.ts";
 import { MemoryBroker } from "../test/support/memory-broker.ts";
 import { anyRedis, isRedisUnreachable } from "../test/support/redis-server.ts";
 import { PythonPeer } from "./peers/opencv-peer.ts";
-import { findPicture, findSubject } from "./subject.ts";
+import { findImage, findSubject } from "./subject.ts";
 import { Samples } from "./support/samples.ts";
 
 const WARM_UP = 20;
@@ -57,7 +57,7 @@ const { values, positionals } = parseArgs({
 const rounds = Number(values.rounds);
 if (!(Number.isInteger(rounds) && rounds >= 1))
   throw new Error(`--rounds must be a whole number from 1 on: ${values.rounds}`);
-const { path: picture, bytes: data } = await findPicture({ image: positionals[0] });
+const { path: image, bytes: data } = await findImage({ image: positionals[0] });
 const subject = await findSubject({ model: values.model, engine: undefined });
 if (subject.model === undefined) throw new Error(subject.fault);
 const model: string = subject.model;
@@ -114,7 +114,7 @@ async function round(isCounted: boolean): Promise<void> {
   const [entry] = (await broker.read({ count: 1, blockMs: 1000 })) as [StreamEntry];
   const message = readFrame(entry.fields, "frame");
   const received = performance.now();
-  const result = await detector.detect(pictureOf(message, "frame"), book.detectOptions);
+  const result = await detector.detect(imageFrom(message, "frame"), book.detectOptions);
   const detected = performance.now();
   const { width, height, timing } = result;
   const { decode, preprocess, infer, postprocess } = timing;
@@ -138,7 +138,7 @@ async function round(isCounted: boolean): Promise<void> {
 }
 
 const peer = await PythonPeer.start(values.python, {
-  image: picture,
+  image: image,
   size: 640,
   output: null,
   threshold: 0.25,
@@ -148,7 +148,7 @@ const [load] = loadavg();
 const { description } = detector.backend;
 const server = redis === undefined ? "a stream in memory" : "redis-server";
 const lines = [
-  `${relative(process.cwd(), picture)}, ${data.length} bytes, ${relative(process.cwd(), model)} on ${description}, ${server}`,
+  `${relative(process.cwd(), image)}, ${data.length} bytes, ${relative(process.cwd(), model)} on ${description}, ${server}`,
   `${cpus()[0]!.model}, ${navigator.hardwareConcurrency} cores, load ${load!.toFixed(2)}, Bun ${Bun.version}, ${rounds} rounds`,
   typeof peer === "string" ? `Left out OpenCV: ${peer}` : `Peer: ${peer.versions}`,
 ];

@@ -1,9 +1,9 @@
-/** @module Objects in pictures: `bun examples/01-detect.ts street.jpg …` */
+/** @module Objects in images: `bun examples/01-detect.ts street.jpg …` */
 
 import { Detector } from "bun-tensorrt";
 
 const paths = process.argv.slice(2);
-if (paths.length === 0) throw new Error("Usage: bun examples/01-detect.ts PICTURE …");
+if (paths.length === 0) throw new Error("Usage: bun examples/01-detect.ts IMAGE …");
 
 await using detector = await Detector.load("yolo11n");
 for (const path of paths) {

@@ -3,7 +3,7 @@
 import { Detector } from "bun-tensorrt";
 
 const [path] = process.argv.slice(2);
-if (path === undefined) throw new Error("Usage: bun examples/04-stages.ts PICTURE");
+if (path === undefined) throw new Error("Usage: bun examples/04-stages.ts IMAGE");
 
 await using detector = await Detector.load("yolo11n");
 using batch = await detector.staged([path]);

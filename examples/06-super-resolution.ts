@@ -1,10 +1,10 @@
-/** @module A picture through an image model, and tile by tile: `bun examples/06-super-resolution.ts MODEL PICTURE OUTPUT` */
+/** @module An image through an image model, and tile by tile: `bun examples/06-super-resolution.ts MODEL IMAGE OUTPUT` */
 
 import { encodeImage, ImageModel } from "bun-tensorrt";
 
 const [path, picture, output] = process.argv.slice(2);
 if (path === undefined || picture === undefined || output === undefined) {
-  throw new Error("Usage: bun examples/06-super-resolution.ts MODEL.onnx PICTURE OUTPUT.png");
+  throw new Error("Usage: bun examples/06-super-resolution.ts MODEL.onnx IMAGE OUTPUT.png");
 }
 
 await using model = await ImageModel.load(path);

@@ -8,7 +8,7 @@ import { RedisClient } from "bun";
 import { Encoding, FrameSchema, Worker } from "bun-tensorrt/worker";
 
 const [path] = process.argv.slice(2);
-if (path === undefined) throw new Error("Usage: bun examples/07-redis-worker.ts PICTURE");
+if (path === undefined) throw new Error("Usage: bun examples/07-redis-worker.ts IMAGE");
 
 // A server of our own where none is named: nothing it holds outlives this program.
 const port = 20_000 + (process.pid % 20_000);

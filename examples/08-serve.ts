@@ -12,5 +12,5 @@ const answer = await fetch(new URL("/detect?threshold=0.5", server.url), { metho
 const { detections, timing } = (await answer.json()) as ResultJson;
 console.log(`${path}: ${detections.length} objects in ${timing.total} ms`);
 
-const refused = await fetch(new URL("/detect", server.url), { method: "POST", body: "not a picture" });
+const refused = await fetch(new URL("/detect", server.url), { method: "POST", body: "not an image" });
 console.log(refused.status, ((await refused.json()) as { error: { code: string } }).error.code);

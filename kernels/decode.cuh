@@ -1,4 +1,4 @@
-// What decoders and selection share: the candidates of a picture, src/model/rows.ts on the GPU, and the readings
+// What decoders and selection share: the candidates of an image, src/model/rows.ts on the GPU, and the readings
 // of tensors. Compiled without fused multiply-add, so that f32 arithmetic is that of Math.fround, step by step.
 //
 // keys, boxes, classes  u64, f32 [4], i32, each [N, capacity];  counters  Counters [N]
@@ -25,7 +25,7 @@ struct Selection {
 // src/model/rows.ts has the same.
 #define SURE_SCORE 0.2f
 
-// Counters of one picture. The selection sets them back to 0 for the next frame.
+// Counters of one image. The selection sets them back to 0 for the next frame.
 struct Counters {
   int count;             // candidates appended
   int dropped;           // rows left out as a score or a coordinate was no finite number
@@ -33,7 +33,7 @@ struct Counters {
   float fault_value;     // one such value
 };
 
-// The lists of one picture. A candidate's box and class lie at its index, its key at whatever place was free.
+// The lists of one image. A candidate's box and class lie at its index, its key at whatever place was free.
 struct Candidates {
   u64 *keys;
   float4 *boxes;
@@ -41,10 +41,10 @@ struct Candidates {
   Counters *counters;
 };
 
-__device__ __forceinline__ Candidates candidates_of(int picture, u64 *keys, float4 *boxes, int *classes,
+__device__ __forceinline__ Candidates candidates_of(int image, u64 *keys, float4 *boxes, int *classes,
                                                     Counters *counters, int capacity) {
-  const u64 start = (u64)picture * capacity;
-  return {keys + start, boxes + start, classes + start, counters + picture};
+  const u64 start = (u64)image * capacity;
+  return {keys + start, boxes + start, classes + start, counters + image};
 }
 
 __device__ __forceinline__ bool is_finite(float value) { return (__float_as_uint(value) & 0x7f800000u) != 0x7f800000u; }

@@ -33,11 +33,11 @@ extern "C" __global__ void __launch_bounds__(256) decode_distance_bins(
     u64 *keys, float4 *boxes, int *classes_out, Counters *counters, const void *__restrict__ class_map,
     const void *__restrict__ distance_map, const Selection *selection, int capacity, int first, int cells, int columns,
     int classes, int bins, int class_dtype, int distance_dtype, float stride) {
-  const int picture = blockIdx.y;
+  const int image = blockIdx.y;
   const int cell = blockIdx.x * 8 + threadIdx.y;
   const int lane = threadIdx.x;
   if (cell >= cells) return;
-  const u64 row = (u64)picture * cells + cell;
+  const u64 row = (u64)image * cells + cell;
   Best best = NO_BEST;
   for (int c = lane; c < classes; c += 32) best = better(best, Best{number_at(class_map, class_dtype, row * classes + c), c});
   best = best_of_warp(best);
@@ -52,6 +52,6 @@ extern "C" __global__ void __launch_bounds__(256) decode_distance_bins(
   if (lane != 0) return;
   const float x = ((float)(cell % columns) + 0.5f) * stride;
   const float y = ((float)(cell / columns) + 0.5f) * stride;
-  append(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, first + cell,
+  append(candidates_of(image, keys, boxes, classes_out, counters, capacity), selection, first + cell,
          make_float4(x - left, y - up, x + right, y + down), best.score, best.class_id);
 }

@@ -17,11 +17,11 @@ extern "C" __global__ void __launch_bounds__(256) decode_fastestdet(
     u64 *keys, float4 *boxes, int *classes_out, Counters *counters, const void *__restrict__ output,
     const Selection *selection, int capacity, int rows, int columns, int classes, int dtype, float width,
     float height) {
-  const int picture = blockIdx.y;
+  const int image = blockIdx.y;
   const int cells = rows * columns;
   const int cell = blockIdx.x * 32 + threadIdx.x;
   const bool inside = cell < cells;
-  const u64 at = (u64)picture * (5 + classes) * cells + cell;
+  const u64 at = (u64)image * (5 + classes) * cells + cell;
   const Best best =
       best_of_planes(classes, inside, [&](int c) { return number_at(output, dtype, at + (u64)(5 + c) * cells); });
   if (threadIdx.y != 0 || !inside) return;
@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(256) decode_fastestdet(
   const double y = ((cell / columns) + tanh((double)number_at(output, dtype, at + 2 * (u64)cells))) / rows;
   const double half_width = sigmoid(number_at(output, dtype, at + 3 * (u64)cells)) / 2.0;
   const double half_height = sigmoid(number_at(output, dtype, at + 4 * (u64)cells)) / 2.0;
-  append(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, cell,
+  append(candidates_of(image, keys, boxes, classes_out, counters, capacity), selection, cell,
          make_float4((float)((x - half_width) * width), (float)((y - half_height) * height),
                      (float)((x + half_width) * width), (float)((y + half_height) * height)),
          score, best.class_id);

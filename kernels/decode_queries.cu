@@ -22,18 +22,18 @@ extern "C" __global__ void __launch_bounds__(256) decode_queries_sigmoid(
     u64 *keys, float4 *boxes, int *classes_out, Counters *counters, const void *__restrict__ logits,
     const void *__restrict__ box_tensor, const Selection *selection, int capacity, int queries, int classes,
     int logits_dtype, int box_dtype, float width, float height) {
-  const int picture = blockIdx.y;
+  const int image = blockIdx.y;
   const int index = blockIdx.x * 256 + threadIdx.x;
   if (index >= queries * classes) return;
   const float threshold = selection->threshold;
-  const float logit = number_at(logits, logits_dtype, (u64)picture * queries * classes + index);
+  const float logit = number_at(logits, logits_dtype, (u64)image * queries * classes + index);
   // Most logits are ruled out without an f64 exponential; the margin keeps those that rounding could lift.
   if (logit < fminf(8.0f, logf(threshold / (1.0f - threshold))) - 0.01f) return;
   const float score = (float)(1.0 / (1.0 + exp(-(double)logit)));
   if (score < threshold) return;
   const int query = index / classes;
-  append(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, index,
-         query_box(box_tensor, box_dtype, (u64)picture * queries + query, width, height), score,
+  append(candidates_of(image, keys, boxes, classes_out, counters, capacity), selection, index,
+         query_box(box_tensor, box_dtype, (u64)image * queries + query, width, height), score,
          index - query * classes);
 }
 
@@ -41,10 +41,10 @@ extern "C" __global__ void __launch_bounds__(64) decode_queries_softmax(
     u64 *keys, float4 *boxes, int *classes_out, Counters *counters, const void *__restrict__ logits,
     const void *__restrict__ box_tensor, const Selection *selection, int capacity, int queries, int classes,
     int logits_dtype, int box_dtype, float width, float height) {
-  const int picture = blockIdx.y;
+  const int image = blockIdx.y;
   const int query = blockIdx.x * 64 + threadIdx.x;
   if (query >= queries) return;
-  const u64 at = ((u64)picture * queries + query) * classes;
+  const u64 at = ((u64)image * queries + query) * classes;
   int class_id = 0;
   float best = number_at(logits, logits_dtype, at);
   bool has_nan = best != best;
@@ -63,6 +63,6 @@ extern "C" __global__ void __launch_bounds__(64) decode_queries_softmax(
   for (int c = 0; c < classes; c++) sum += exp((double)number_at(logits, logits_dtype, at + c) - highest);
   const float score = has_nan ? __uint_as_float(0x7fffffffu) : (float)(exp((double)best - highest) / sum);
   if (score < selection->threshold) return;
-  append(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, query,
-         query_box(box_tensor, box_dtype, (u64)picture * queries + query, width, height), score, class_id);
+  append(candidates_of(image, keys, boxes, classes_out, counters, capacity), selection, query,
+         query_box(box_tensor, box_dtype, (u64)image * queries + query, width, height), score, class_id);
 }

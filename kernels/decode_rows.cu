@@ -3,8 +3,8 @@
 //
 // keys, boxes, classes_out, counters  the candidates, see decode.cuh
 // selection                           what the caller asks for, in device memory: a captured graph takes changes
-// output        [N, rows, columns], or [rows, columns] of all pictures where `batch_column` ≥ 0 says whose a row is, or
-//               `counts` how many rows each picture has; f32 or f16
+// output        [N, rows, columns], or [rows, columns] of all images where `batch_column` ≥ 0 says whose a row is, or
+//               `counts` how many rows each image has; f32 or f16
 // box_tensor    [N, rows, 4], score_tensor [N, rows], f32 or f16; class_tensor [N, rows], of any dtype
 // counts        [N], i32 or i64, or null
 //
@@ -34,25 +34,25 @@ extern "C" __global__ void __launch_bounds__(256) decode_rows(
     const void *__restrict__ counts, const Selection *selection, int capacity, int rows, int columns, int dtype,
     int counts_dtype, int box_column, int score_column, int class_column, int batch_column, int box_form, float width,
     float height) {
-  const int picture = blockIdx.y;
+  const int image = blockIdx.y;
   const int row = blockIdx.x * 256 + threadIdx.x;
-  u64 first = batch_column >= 0 ? 0 : (u64)picture * rows;
+  u64 first = batch_column >= 0 ? 0 : (u64)image * rows;
   int length = rows;
   if (counts != nullptr) {
     float before = 0.0f;
-    for (int other = 0; other < picture; other++) before += number_at(counts, counts_dtype, other);
+    for (int other = 0; other < image; other++) before += number_at(counts, counts_dtype, other);
     first = (u64)before;
-    length = min((int)number_at(counts, counts_dtype, picture), rows - (int)first);
+    length = min((int)number_at(counts, counts_dtype, image), rows - (int)first);
   }
   if (row >= length) return;
   const u64 at = (first + row) * columns;
-  if (batch_column >= 0 && number_at(output, dtype, at + batch_column) != (float)picture) return;
+  if (batch_column >= 0 && number_at(output, dtype, at + batch_column) != (float)image) return;
   const float score = number_at(output, dtype, at + score_column);
   if (score < selection->threshold) return;
   const u64 box = at + box_column;
-  // Its place in the whole tensor, where that holds the rows of all pictures.
+  // Its place in the whole tensor, where that holds the rows of all images.
   const int index = counts == nullptr ? row : (int)first + row;
-  append_numbered(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, index,
+  append_numbered(candidates_of(image, keys, boxes, classes_out, counters, capacity), selection, index,
                   box_of(number_at(output, dtype, box), number_at(output, dtype, box + 1),
                          number_at(output, dtype, box + 2), number_at(output, dtype, box + 3), box_form, width, height),
                   score, number_at(output, dtype, at + class_column));
@@ -63,14 +63,14 @@ extern "C" __global__ void __launch_bounds__(256) decode_columns(
     const void *__restrict__ score_tensor, const void *__restrict__ class_tensor, const void *__restrict__ counts,
     const Selection *selection, int capacity, int rows, int box_dtype, int score_dtype, int class_dtype,
     int counts_dtype) {
-  const int picture = blockIdx.y;
+  const int image = blockIdx.y;
   const int row = blockIdx.x * 256 + threadIdx.x;
-  const int length = counts == nullptr ? rows : min(rows, (int)number_at(counts, counts_dtype, picture));
+  const int length = counts == nullptr ? rows : min(rows, (int)number_at(counts, counts_dtype, image));
   if (row >= length) return;
-  const u64 at = (u64)picture * rows + row;
+  const u64 at = (u64)image * rows + row;
   const float score = number_at(score_tensor, score_dtype, at);
   if (score < selection->threshold) return;
-  append_numbered(candidates_of(picture, keys, boxes, classes_out, counters, capacity), selection, row,
+  append_numbered(candidates_of(image, keys, boxes, classes_out, counters, capacity), selection, row,
                   make_float4(number_at(box_tensor, box_dtype, at * 4), number_at(box_tensor, box_dtype, at * 4 + 1),
                               number_at(box_tensor, box_dtype, at * 4 + 2),
                               number_at(box_tensor, box_dtype, at * 4 + 3)),

@@ -3,12 +3,12 @@
 // changes: Huffman codes find back into step by themselves, mostly within a part. A walk that comes to a mark in the state
 // in which the last one passed it ends there, as the rest would be the same. Then the blocks are counted.
 //
-// pictures  Picture [N], below, in page-locked host memory that the kernel sees
+// images  Image [N], below, in page-locked host memory that the kernel sees
 // `round`   0 guesses; later ones take up where the part before ended, and leave what has not changed
 //
 // jpeg_check_walk   a thread a part, which is looked at six times a launch; launched twice. Long parts and large blocks:
 //                   it keeps few multiprocessors from the inference it runs beside, rather than end soon
-// jpeg_check_judge  whether all parts are in step, and have as many blocks as the picture needs; a block a picture
+// jpeg_check_judge  whether all parts are in step, and have as many blocks as the image needs; a block an image
 // Launch: jpeg_check_walk block 512, grid (⌈parts / 512⌉, N); jpeg_check_judge block 256, grid N.
 // Tolerance: none. CPU reference: native/jpeg-check.c
 
@@ -28,7 +28,7 @@
 #define DAMAGED 2
 #define UNDECIDED 3
 
-// Written by native/jpeg-plan.c; the data of the picture follows.
+// Written by native/jpeg-plan.c; the data of the image follows.
 struct Plan {
   unsigned short codes[4][1 << PEEK];  // DC 0, DC 1, AC 0, AC 1: bits << 8 | places; 0 for codes longer than PEEK
   int limits[4][18];
@@ -37,9 +37,9 @@ struct Plan {
   u8 dc[12];         // table of each block of a unit: 0 or 1
   u8 ac[12];         // 2 or 3
   int blocks;        // of a unit
-  int expected;      // blocks of the picture
+  int expected;      // blocks of the image
   u32 bits;          // of data
-  int restarts;      // bits before each: the first in the last 4 bytes of the picture's memory, and so on downwards
+  int restarts;      // bits before each: the first in the last 4 bytes of the image's memory, and so on downwards
 };
 
 static_assert(sizeof(Plan) == 34392, "native/jpeg-plan.c writes 34392 bytes");
@@ -58,9 +58,9 @@ struct Part {
 static_assert(sizeof(Part) == 80, "src/nvjpeg/batch-check.ts counts 80 bytes");
 
 // 48 bytes, packed by src/nvjpeg/batch-check.ts.
-struct __align__(16) Picture {
+struct __align__(16) Image {
   const Plan *plan;
-  const u8 *end;     // of the picture's memory
+  const u8 *end;     // of the image's memory
   Part *parts;
   int capacity;      // parts there is room for
   int verdict;       // written by jpeg_check_judge
@@ -68,7 +68,7 @@ struct __align__(16) Picture {
   int reserved[3];
 };
 
-static_assert(sizeof(Picture) == 48, "src/nvjpeg/batch-check.ts packs 48 bytes");
+static_assert(sizeof(Image) == 48, "src/nvjpeg/batch-check.ts packs 48 bytes");
 
 // A place in the data: next bit, block of the unit, place in the block (0: its DC value comes next).
 __device__ __forceinline__ u64 pack(u32 position, int block, int place) {
@@ -103,8 +103,8 @@ __device__ u32 long_entry(const Plan *plan, int table, u32 bits) {
 __device__ __forceinline__ int part_count(const Plan *plan) { return (plan->bits + PART_BITS - 1) / PART_BITS; }
 
 // `is_first`: there is no former walk to meet.
-__device__ void walk(const Picture &picture, int index, u64 begin, bool is_first) {
-  const Plan *plan = picture.plan;
+__device__ void walk(const Image &image, int index, u64 begin, bool is_first) {
+  const Plan *plan = image.plan;
   const u32 *words = (const u32 *)(plan + 1);
   const u32 bits = plan->bits;
   const u32 start = (u32)index * PART_BITS;
@@ -120,7 +120,7 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
   int place = (int)(begin & 255);
   u32 block_start = position;  // or of the part, where a block lies across its border
   u32 counts = 0;
-  Part *part = picture.parts + index;
+  Part *part = image.parts + index;
   int mark = 0;
   u32 next_mark = start + MARK_BITS;
 
@@ -128,10 +128,10 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
   int restart = 0;
   for (int high = plan->restarts; restart < high;) {
     const int middle = (restart + high) / 2;
-    if (restart_at(picture.end, middle) > position) high = middle;
+    if (restart_at(image.end, middle) > position) high = middle;
     else restart = middle + 1;
   }
-  u32 border = restart < plan->restarts ? restart_at(picture.end, restart) : bits;
+  u32 border = restart < plan->restarts ? restart_at(image.end, restart) : bits;
 
   while (position < limit) {
     if (position >= next_mark && mark < MARKS) {
@@ -190,7 +190,7 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
       block = 0;
       place = 0;
       restart++;
-      border = restart < plan->restarts ? restart_at(picture.end, restart) : bits;
+      border = restart < plan->restarts ? restart_at(image.end, restart) : bits;
     }
   }
   // The data may also end between two codes of a block.
@@ -202,45 +202,45 @@ __device__ void walk(const Picture &picture, int index, u64 begin, bool is_first
   part->state = pack(position, block, place);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) jpeg_check_walk(const Picture *__restrict__ pictures, int round) {
-  const Picture picture = pictures[blockIdx.y];
-  if (picture.is_laid_out == 0) return;
+extern "C" __global__ void __launch_bounds__(THREADS) jpeg_check_walk(const Image *__restrict__ images, int round) {
+  const Image image = images[blockIdx.y];
+  if (image.is_laid_out == 0) return;
   const int index = blockIdx.x * THREADS + threadIdx.x;
-  const bool is_part = index < min(part_count(picture.plan), picture.capacity);
+  const bool is_part = index < min(part_count(image.plan), image.capacity);
   for (int pass = 0; pass < PASSES; pass++) {
     const bool is_first = round == 0 && pass == 0;
     u64 begin = pack((u32)index * PART_BITS, 0, 0);
     bool is_due = is_part && is_first;
     if (is_part && !is_first && index > 0) {
       // Another block may walk through the part before just now: either of its ends will do.
-      begin = *(volatile u64 *)&picture.parts[index - 1].state;
-      is_due = begin != picture.parts[index].begin;
+      begin = *(volatile u64 *)&image.parts[index - 1].state;
+      is_due = begin != image.parts[index].begin;
     }
-    if (is_due) walk(picture, index, begin, is_first);
+    if (is_due) walk(image, index, begin, is_first);
     if (!__syncthreads_or(is_due)) break;
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256) jpeg_check_judge(Picture *__restrict__ pictures) {
-  const Picture picture = pictures[blockIdx.x];
-  if (picture.is_laid_out == 0) return;
+extern "C" __global__ void __launch_bounds__(256) jpeg_check_judge(Image *__restrict__ images) {
+  const Image image = images[blockIdx.x];
+  if (image.is_laid_out == 0) return;
   __shared__ int blocks, faults;
   if (threadIdx.x == 0) blocks = faults = 0;
   __syncthreads();
-  const int count = part_count(picture.plan);
-  const int known = min(count, picture.capacity);
+  const int count = part_count(image.plan);
+  const int known = min(count, image.capacity);
   int own_blocks = 0, own_faults = 0, in_step = count == known;
   for (int index = threadIdx.x; index < known; index += 256) {
-    const Part &part = picture.parts[index];
+    const Part &part = image.parts[index];
     own_blocks += part.counts / BLOCK;
     own_faults += part.counts % BLOCK;
-    if (index > 0 && picture.parts[index - 1].state != part.begin) in_step = 0;
+    if (index > 0 && image.parts[index - 1].state != part.begin) in_step = 0;
   }
   atomicAdd(&blocks, own_blocks);
   atomicAdd(&faults, own_faults);
   in_step = __syncthreads_and(in_step);
   if (threadIdx.x != 0) return;
-  const int expected = picture.plan->expected;
+  const int expected = image.plan->expected;
   // Damaged codes fall into step again, with fewer blocks or more.
-  pictures[blockIdx.x].verdict = !in_step ? UNDECIDED : blocks == expected && faults == 0 ? WHOLE : DAMAGED;
+  images[blockIdx.x].verdict = !in_step ? UNDECIDED : blocks == expected && faults == 0 ? WHOLE : DAMAGED;
 }

@@ -1,9 +1,9 @@
-// Bilinear resize, pad, colour order and normalisation of u8 pictures into the input tensor, in one launch:
+// Bilinear resize, pad, colour order and normalisation of u8 images into the input tensor, in one launch:
 //   h = ((2048 − w)·near + w·far) >> 4, level = (((2048 − w)·h0 >> 16) + (w·h1 >> 16) + 2) >> 2; value = table[level].
 //
 // output    [N, 3, height, width] (nchw), [N, height, width, 3] (nhwc) or [N, 1, height, width] (luma) of the entry's dtype;
 //           all of it is written
-// pictures  Picture [N], below: one a row, so that regions of any pictures and sizes share a launch
+// images  Image [N], below: one a row, so that regions of any images and sizes share a launch
 // table     f32 [3 × 256 + 3]: value of each level by tensor channel, then the value of the padding by tensor channel; of luma
 //           f32 [3]: slope and offset from 65536 × luma to the value, and the value of the padding
 // width, height  of the input in pixels
@@ -13,7 +13,7 @@
 // Tolerance: none. The arithmetic is that of the CPU, in integers up to the table: src/image/preprocessor.ts.
 // NV12 is converted pixel by pixel before the resize: test/support/reference/nv12.ts.
 
-#include "picture.cuh"
+#include "image.cuh"
 
 // Two neighbouring source pixels along one axis, `step` (0 or 1) apart, and the weight of the second, 0 to 2048.
 struct Tap {
@@ -60,11 +60,11 @@ __device__ __forceinline__ int3 blend(int3 upper, int3 lower, int weight) {
 
 // Interleaved pixels. A pixel or a row of weight 0 is not read: whatever stands for it does not count.
 template <int PixelBytes>
-__device__ __forceinline__ int3 levels_of_pixels(const Picture &picture, Tap column, Tap line) {
-  const u8 *upper_row = picture.pixels + (u64)line.near * picture.pitch + column.near * PixelBytes;
+__device__ __forceinline__ int3 levels_of_pixels(const Image &image, Tap column, Tap line) {
+  const u8 *upper_row = image.pixels + (u64)line.near * image.pitch + column.near * PixelBytes;
   const int count = column.weight != 0 ? PixelBytes + 3 : 3;
   const uint2 upper = bytes_at(upper_row, count);
-  const uint2 lower = bytes_at(upper_row + (u64)line.step * picture.pitch, line.weight != 0 ? count : 0);
+  const uint2 lower = bytes_at(upper_row + (u64)line.step * image.pitch, line.weight != 0 ? count : 0);
   const bool packed = PixelBytes == 3;
   return blend(across(make_int3(byte_of(upper.x, 0), byte_of(upper.x, 1), byte_of(upper.x, 2)),
                       packed ? make_int3(byte_of(upper.x, 3), byte_of(upper.y, 0), byte_of(upper.y, 1))
@@ -77,30 +77,30 @@ __device__ __forceinline__ int3 levels_of_pixels(const Picture &picture, Tap col
                line.weight);
 }
 
-__device__ __forceinline__ int3 row_of_nv12(const Picture &picture, Tap column, int row) {
-  const u8 *luma = picture.pixels + (u64)row * picture.pitch;
-  const u8 *chroma = picture.chroma + (u64)(row >> 1) * picture.chroma_pitch;
+__device__ __forceinline__ int3 row_of_nv12(const Image &image, Tap column, int row) {
+  const u8 *luma = image.pixels + (u64)row * image.pitch;
+  const u8 *chroma = image.chroma + (u64)(row >> 1) * image.chroma_pitch;
   const int far = column.near + (column.weight != 0);
   const u8 *near_chroma = chroma + (column.near & ~1);
   const u8 *far_chroma = chroma + (far & ~1);
-  return across(rgb_of_yuv(picture, __ldg(luma + column.near), __ldg(near_chroma), __ldg(near_chroma + 1)),
-                rgb_of_yuv(picture, __ldg(luma + far), __ldg(far_chroma), __ldg(far_chroma + 1)), column.weight);
+  return across(rgb_of_yuv(image, __ldg(luma + column.near), __ldg(near_chroma), __ldg(near_chroma + 1)),
+                rgb_of_yuv(image, __ldg(luma + far), __ldg(far_chroma), __ldg(far_chroma + 1)), column.weight);
 }
 
-__device__ __forceinline__ int3 levels_of_nv12(const Picture &picture, Tap column, Tap line) {
-  return blend(row_of_nv12(picture, column, line.near), row_of_nv12(picture, column, line.near + line.step), line.weight);
+__device__ __forceinline__ int3 levels_of_nv12(const Image &image, Tap column, Tap line) {
+  return blend(row_of_nv12(image, column, line.near), row_of_nv12(image, column, line.near + line.step), line.weight);
 }
 
-__device__ __forceinline__ int3 levels_at(const Picture &picture, Tap column, Tap line) {
-  return picture.format == PIXELS_3   ? levels_of_pixels<3>(picture, column, line)
-         : picture.format == PIXELS_4 ? levels_of_pixels<4>(picture, column, line)
-                                      : levels_of_nv12(picture, column, line);
+__device__ __forceinline__ int3 levels_at(const Image &image, Tap column, Tap line) {
+  return image.format == PIXELS_3   ? levels_of_pixels<3>(image, column, line)
+         : image.format == PIXELS_4 ? levels_of_pixels<4>(image, column, line)
+                                      : levels_of_nv12(image, column, line);
 }
 
 // The value of the luma of a pixel's levels: lumaLine of src/image/preprocessing.ts. Below 2^24: exact as f32.
-__device__ __forceinline__ float luma_of(const Picture &picture, const float *table, int3 levels) {
-  const int red = picture.swap ? levels.z : levels.x;
-  const int blue = picture.swap ? levels.x : levels.z;
+__device__ __forceinline__ float luma_of(const Image &image, const float *table, int3 levels) {
+  const int red = image.swap ? levels.z : levels.x;
+  const int blue = image.swap ? levels.x : levels.z;
   return on_line((float)(red * 19595 + levels.y * 38470 + blue * 7471), __ldg(table), __ldg(table + 1));
 }
 
@@ -112,94 +112,94 @@ __device__ __forceinline__ void store_luma(u8 *output, u64 at, float value) { ou
 enum Form { PLANES, INTERLEAVED, LUMA };
 
 template <typename Element, Form Channels>
-__device__ __forceinline__ void preprocess(Element *__restrict__ output, const Picture *__restrict__ pictures,
+__device__ __forceinline__ void preprocess(Element *__restrict__ output, const Image *__restrict__ images,
                                            const float *__restrict__ table, int width, int height) {
   __shared__ Tap columns[32];
   __shared__ Tap lines[16];
-  const Picture picture = pictures[blockIdx.z];
+  const Image image = images[blockIdx.z];
   const int lane = threadIdx.x;
   const int left = blockIdx.x * 32;
-  const int content_x = left + lane - picture.pad_x;
+  const int content_x = left + lane - image.pad_x;
   const int top = blockIdx.y * 16;
   // Once a block: the taps are in f64, which most GPUs have few units for.
   if (threadIdx.y == 0) {
-    columns[lane] = tap(clamp(content_x, 0, picture.content_width - 1), picture.scale_x, picture.x, picture.first_x,
-                        picture.last_x, picture.reflect, true);
+    columns[lane] = tap(clamp(content_x, 0, image.content_width - 1), image.scale_x, image.x, image.first_x,
+                        image.last_x, image.reflect, true);
   } else if (threadIdx.y == 1 && lane < 16) {
-    const int row = clamp(top + lane - picture.pad_y, 0, picture.content_height - 1);
-    lines[lane] = tap(row, picture.scale_y, picture.y, picture.first_y, picture.last_y, picture.reflect, false);
+    const int row = clamp(top + lane - image.pad_y, 0, image.content_height - 1);
+    lines[lane] = tap(row, image.scale_y, image.y, image.first_y, image.last_y, image.reflect, false);
   }
   __syncthreads();
   const Tap column = columns[lane];
-  Element *image = output + (u64)width * height * (Channels == LUMA ? 1 : 3) * blockIdx.z;
+  Element *target = output + (u64)width * height * (Channels == LUMA ? 1 : 3) * blockIdx.z;
 #pragma unroll 1
   for (int half = 0; half < 2; half++) {
     const int line = half * 8 + threadIdx.y;
     const int y = top + line;
     if (y >= height) return; // the same for all lanes of a warp
-    const bool shows = is_content(picture, left + lane, y);
+    const bool shows = is_content(image, left + lane, y);
     if (Channels == LUMA) {
       if (left + lane >= width) continue;
-      const float value = shows ? luma_of(picture, table, levels_at(picture, column, lines[line])) : __ldg(table + 2);
-      store_luma(image, (u64)y * width + left + lane, value);
+      const float value = shows ? luma_of(image, table, levels_at(image, column, lines[line])) : __ldg(table + 2);
+      store_luma(target, (u64)y * width + left + lane, value);
     } else {
       const float3 values =
-          shows ? values_of(picture, table, levels_at(picture, column, lines[line])) : padding(table);
-      store_pixels<Element, Channels == INTERLEAVED>(image, values, left, y, width, height);
+          shows ? values_of(image, table, levels_at(image, column, lines[line])) : padding(table);
+      store_pixels<Element, Channels == INTERLEAVED>(target, values, left, y, width, height);
     }
   }
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f32_nchw(
-    float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<float, PLANES>(output, pictures, table, width, height);
+  preprocess<float, PLANES>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f16_nchw(
-    f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<f16, PLANES>(output, pictures, table, width, height);
+  preprocess<f16, PLANES>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_u8_nchw(
-    u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<u8, PLANES>(output, pictures, table, width, height);
+  preprocess<u8, PLANES>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f32_nhwc(
-    float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<float, INTERLEAVED>(output, pictures, table, width, height);
+  preprocess<float, INTERLEAVED>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f16_nhwc(
-    f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<f16, INTERLEAVED>(output, pictures, table, width, height);
+  preprocess<f16, INTERLEAVED>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_u8_nhwc(
-    u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<u8, INTERLEAVED>(output, pictures, table, width, height);
+  preprocess<u8, INTERLEAVED>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f32_luma(
-    float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<float, LUMA>(output, pictures, table, width, height);
+  preprocess<float, LUMA>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_f16_luma(
-    f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<f16, LUMA>(output, pictures, table, width, height);
+  preprocess<f16, LUMA>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_u8_luma(
-    u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<u8, LUMA>(output, pictures, table, width, height);
+  preprocess<u8, LUMA>(output, images, table, width, height);
 }

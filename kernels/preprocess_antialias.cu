@@ -1,13 +1,13 @@
-// Resize with antialias, pad, colour order and normalisation of u8 pictures into the input tensor, in one launch:
+// Resize with antialias, pad, colour order and normalisation of u8 images into the input tensor, in one launch:
 //   h = min((Σ w·pixel + 2^21) >> 22, 255) along each source row, level = min((Σ w·h + 2^21) >> 22, 255) down the
 //   columns; value = table[level].
 //
 // Parameters and launch are those of preprocess.cu. A block resizes the source rows that its tile needs horizontally,
-// 32 at a time, and adds each to the resized rows that it counts for, so that pictures of any size take the same memory.
+// 32 at a time, and adds each to the resized rows that it counts for, so that images of any size take the same memory.
 // Weights are worked out once a block, in whole numbers: antialiasTaps of src/image/resize-taps.ts.
 // Tolerance: none. The arithmetic is that of the CPU, in integers up to the table: src/image/preprocessor.ts.
 
-#include "picture.cuh"
+#include "image.cuh"
 
 typedef long long i64;
 
@@ -83,22 +83,22 @@ __device__ __forceinline__ void add(int3 &sum, int weight, int3 rgb) {
 __device__ __forceinline__ int level_of(int sum) { return min(sum >> WEIGHT_BITS, 255); }
 
 // Three channels of pixel `x` of a row. Interleaved pixels lie in up to 2 words.
-__device__ __forceinline__ int3 rgb_of_pixels(const Picture &picture, int row, int x) {
-  const int pixel_bytes = picture.format == PIXELS_3 ? 3 : 4;
-  const u32 pixel = bytes_at(picture.pixels + (u64)row * picture.pitch + (u64)x * pixel_bytes, 3).x;
+__device__ __forceinline__ int3 rgb_of_pixels(const Image &image, int row, int x) {
+  const int pixel_bytes = image.format == PIXELS_3 ? 3 : 4;
+  const u32 pixel = bytes_at(image.pixels + (u64)row * image.pitch + (u64)x * pixel_bytes, 3).x;
   return make_int3(byte_of(pixel, 0), byte_of(pixel, 1), byte_of(pixel, 2));
 }
 
-__device__ __forceinline__ int3 rgb_of_nv12(const Picture &picture, int row, int x) {
-  const u8 *pair = picture.chroma + (u64)(row >> 1) * picture.chroma_pitch + (x & ~1);
-  const int luma = __ldg(picture.pixels + (u64)row * picture.pitch + x);
-  return rgb_of_yuv(picture, luma, __ldg(pair), __ldg(pair + 1));
+__device__ __forceinline__ int3 rgb_of_nv12(const Image &image, int row, int x) {
+  const u8 *pair = image.chroma + (u64)(row >> 1) * image.chroma_pitch + (x & ~1);
+  const int luma = __ldg(image.pixels + (u64)row * image.pitch + x);
+  return rgb_of_yuv(image, luma, __ldg(pair), __ldg(pair + 1));
 }
 
 // Add the pixels from `first` on of a thread's source rows, of which there are `rows` in the block from `row` on, both counted
-// in the picture; weights lie 32 apart.
+// in the image; weights lie 32 apart.
 template <bool IsNv12>
-__device__ __forceinline__ void add_taps(int3 (&sums)[ROWS / WARPS], const Picture &picture, int row, int rows, int first,
+__device__ __forceinline__ void add_taps(int3 (&sums)[ROWS / WARPS], const Image &image, int row, int rows, int first,
                                          int taps, const int *weights) {
 #pragma unroll 1
   for (int tap = 0; tap < taps; tap++) {
@@ -107,21 +107,21 @@ __device__ __forceinline__ void add_taps(int3 (&sums)[ROWS / WARPS], const Pictu
     for (int part = 0; part < ROWS / WARPS; part++) {
       const int at = part * WARPS + threadIdx.y;
       if (at >= rows) continue;
-      const int3 rgb = IsNv12 ? rgb_of_nv12(picture, row + at, first + tap) : rgb_of_pixels(picture, row + at, first + tap);
+      const int3 rgb = IsNv12 ? rgb_of_nv12(image, row + at, first + tap) : rgb_of_pixels(image, row + at, first + tap);
       add(sums[part], weight, rgb);
     }
   }
 }
 
 template <typename Element, bool Interleaved>
-__device__ __forceinline__ void preprocess(Element *__restrict__ output, const Picture *__restrict__ pictures,
+__device__ __forceinline__ void preprocess(Element *__restrict__ output, const Image *__restrict__ images,
                                            const float *__restrict__ table, int width, int height) {
   __shared__ Window columns[32];
   __shared__ Window lines[LINES];
   __shared__ int column_weights[TAPS * 32];   // [tap, column]
   __shared__ int line_weights[LINES * ROWS];  // [line, source row]
   __shared__ u32 levels[ROWS * 32];           // [source row, column]: three channels in a word
-  const Picture picture = pictures[blockIdx.z];
+  const Image image = images[blockIdx.z];
   const int lane = threadIdx.x;
   const int warp = threadIdx.y;
   const int left = blockIdx.x * 32;
@@ -129,19 +129,19 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
   int3 sums[2] = {make_int3(HALF_LEVEL, HALF_LEVEL, HALF_LEVEL), make_int3(HALF_LEVEL, HALF_LEVEL, HALF_LEVEL)};
 
   // All conditions around a barrier are the same for all threads of the block. A tile of padding alone reads nothing.
-  const bool has_content = left < picture.right && left + 32 > picture.left && top < picture.bottom &&
-                           top + LINES > picture.top;
+  const bool has_content = left < image.right && left + 32 > image.left && top < image.bottom &&
+                           top + LINES > image.top;
   if (has_content) {
     const Axis across =
-        axis_of(picture.width, picture.content_width, picture.x, picture.first_x, picture.last_x);
-    const Axis down = axis_of(picture.height, picture.content_height, picture.y, picture.first_y, picture.last_y);
+        axis_of(image.width, image.content_width, image.x, image.first_x, image.last_x);
+    const Axis down = axis_of(image.height, image.content_height, image.y, image.first_y, image.last_y);
     if (warp == 0) {
-      columns[lane] = window_of(across, clamp(left + lane, picture.left, picture.right - 1) - picture.pad_x);
+      columns[lane] = window_of(across, clamp(left + lane, image.left, image.right - 1) - image.pad_x);
     } else if (warp == 1 && lane < LINES) {
-      lines[lane] = window_of(down, clamp(top + lane, picture.top, picture.bottom - 1) - picture.pad_y);
+      lines[lane] = window_of(down, clamp(top + lane, image.top, image.bottom - 1) - image.pad_y);
     }
     __syncthreads();
-    const int most_taps = (across.reach + picture.content_width - 1) / picture.content_width;
+    const int most_taps = (across.reach + image.content_width - 1) / image.content_width;
     const int begin = lines[0].first;
     const int end = lines[LINES - 1].end;
     const int column_first = columns[lane].first;
@@ -169,10 +169,10 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
           __syncthreads();
         }
         const int taps = min(TAPS, column_taps - tap);
-        const int first = picture.x + column_first + tap;
+        const int first = image.x + column_first + tap;
         const int *weights = column_weights + lane;
-        if (picture.format == NV12) add_taps<true>(row_sums, picture, picture.y + row, rows, first, taps, weights);
-        else add_taps<false>(row_sums, picture, picture.y + row, rows, first, taps, weights);
+        if (image.format == NV12) add_taps<true>(row_sums, image, image.y + row, rows, first, taps, weights);
+        else add_taps<false>(row_sums, image, image.y + row, rows, first, taps, weights);
       }
 #pragma unroll
       for (int part = 0; part < ROWS / WARPS; part++) {
@@ -196,52 +196,52 @@ __device__ __forceinline__ void preprocess(Element *__restrict__ output, const P
     }
   }
 
-  Element *image = output + (u64)width * height * 3 * blockIdx.z;
+  Element *target = output + (u64)width * height * 3 * blockIdx.z;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const int y = top + half * WARPS + warp;
     if (y >= height) return; // the same for all lanes of a warp
     const int3 sum = sums[half];
     const float3 values =
-        is_content(picture, left + lane, y)
-            ? values_of(picture, table, make_int3(level_of(sum.x), level_of(sum.y), level_of(sum.z)))
+        is_content(image, left + lane, y)
+            ? values_of(image, table, make_int3(level_of(sum.x), level_of(sum.y), level_of(sum.z)))
             : padding(table);
-    store_pixels<Element, Interleaved>(image, values, left, y, width, height);
+    store_pixels<Element, Interleaved>(target, values, left, y, width, height);
   }
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_f32_nchw(
-    float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<float, false>(output, pictures, table, width, height);
+  preprocess<float, false>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_f16_nchw(
-    f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<f16, false>(output, pictures, table, width, height);
+  preprocess<f16, false>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_u8_nchw(
-    u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<u8, false>(output, pictures, table, width, height);
+  preprocess<u8, false>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_f32_nhwc(
-    float *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    float *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<float, true>(output, pictures, table, width, height);
+  preprocess<float, true>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_f16_nhwc(
-    f16 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    f16 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<f16, true>(output, pictures, table, width, height);
+  preprocess<f16, true>(output, images, table, width, height);
 }
 
 extern "C" __global__ void __launch_bounds__(256) preprocess_antialias_u8_nhwc(
-    u8 *__restrict__ output, const Picture *__restrict__ pictures, const float *__restrict__ table, int width,
+    u8 *__restrict__ output, const Image *__restrict__ images, const float *__restrict__ table, int width,
     int height) {
-  preprocess<u8, true>(output, pictures, table, width, height);
+  preprocess<u8, true>(output, images, table, width, height);
 }

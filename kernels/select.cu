@@ -1,4 +1,4 @@
-// Candidates to detections, a block a picture: in the order of their scores (ties by index) each candidate is kept that
+// Candidates to detections, a block an image: in the order of their scores (ties by index) each candidate is kept that
 // no kept one of its class overlaps by more than `iou`, until enough are kept; then mapped back to source pixels.
 //
 // detections  i32 [N, words]: count, dropped, fault, bits of fault_value, then f32 [rows, 4] boxes x1, y1, x2, y2 in source
@@ -15,8 +15,8 @@
 // gather_rows, after it: what else the output says of the kept rows, by their sources.
 //
 // gathered    f32 [N, rows, length]; rows past `count` keep what they held
-// output      [N, sources, channels] (planes 0) or [N, channels, sources] (planes 1), or [sources, channels] of all pictures
-//             (picture_stride 0), f32 or f16: elements `first` to `first + length` of each kept source are copied
+// output      [N, sources, channels] (planes 0) or [N, channels, sources] (planes 1), or [sources, channels] of all images
+//             (image_stride 0), f32 or f16: elements `first` to `first + length` of each kept source are copied
 //
 // Launch: block (32, 8), a warp a row, grid (⌈rows / 8⌉, N). Tolerance: none. CPU reference: src/heads/outputs.ts
 
@@ -27,7 +27,7 @@
 #define ALL 0xffffffffu
 #define HEADER_WORDS 4
 
-// Where a region lies in the input and in its picture, and what it has of that, in source pixels; packed by
+// Where a region lies in the input and in its image, and what it has of that, in source pixels; packed by
 // src/tasks/detect/cuda-tables.ts.
 struct Region {
   double pad_x, pad_y, scale_x, scale_y, x, y, left, top, right, bottom;
@@ -129,24 +129,24 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   __shared__ u32 alive_words[2][WARPS];
   __shared__ int gathered;
 
-  const int picture = blockIdx.x;
+  const int image = blockIdx.x;
   const int thread = threadIdx.x;
   const int lane = thread & 31;
-  const Region region = regions[picture];
+  const Region region = regions[image];
   const float iou = selection->iou;
   const bool agnostic = selection->class_agnostic != 0;
   const int most = min(selection->max_detections, rows);
-  keys += (u64)picture * capacity;
-  boxes += (u64)picture * capacity;
-  classes += (u64)picture * capacity;
-  kept += (u64)picture * rows;
-  detections += (u64)picture * words;
+  keys += (u64)image * capacity;
+  boxes += (u64)image * capacity;
+  classes += (u64)image * capacity;
+  kept += (u64)image * rows;
+  detections += (u64)image * words;
   float4 *row_boxes = (float4 *)(detections + HEADER_WORDS);
   float *row_scores = (float *)(row_boxes + rows);
   int *row_classes = (int *)(row_scores + rows);
   int *row_sources = row_classes + rows;
 
-  const Counters counted = counters[picture];
+  const Counters counted = counters[image];
   const int count = counted.count;
   const int limit = needs_nms ? min(count, max_candidates) : count;
   int kept_count = 0;
@@ -235,20 +235,20 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
     detections[1] = counted.dropped;
     detections[2] = counted.fault;
     detections[3] = (int)__float_as_uint(counted.fault_value);
-    counters[picture] = Counters{0, 0, 0, 0.0f};
+    counters[image] = Counters{0, 0, 0, 0.0f};
   }
 }
 
 extern "C" __global__ void __launch_bounds__(256) gather_rows(
     float *gathered, const int *__restrict__ detections, const void *__restrict__ output, int rows, int words, int dtype,
-    int first, int length, int channel_stride, int source_stride, int picture_stride) {
-  const int picture = blockIdx.y;
+    int first, int length, int channel_stride, int source_stride, int image_stride) {
+  const int image = blockIdx.y;
   const int row = blockIdx.x * 8 + threadIdx.y;
-  detections += (u64)picture * words;
+  detections += (u64)image * words;
   if (row >= detections[0]) return;
   const int source = detections[HEADER_WORDS + rows * 6 + row];
-  const u64 from = (u64)picture * picture_stride + (u64)source * source_stride;
-  float *to = gathered + ((u64)picture * rows + row) * length;
+  const u64 from = (u64)image * image_stride + (u64)source * source_stride;
+  float *to = gathered + ((u64)image * rows + row) * length;
   for (int at = threadIdx.x; at < length; at += 32) {
     to[at] = number_at(output, dtype, from + (u64)(first + at) * channel_stride);
   }

@@ -1,7 +1,7 @@
-// Pictures through an image model, tile by tile: `pick` fills the input tensor from u8 pixels, `place` writes the part of
-// each output that is kept into the picture that is made.
+// Images through an image model, tile by tile: `pick` fills the input tensor from u8 pixels, `place` writes the part of
+// each output that is kept into the image that is made.
 //
-// frame   Frame [1], below: the picture and what is made of it
+// frame   Frame [1], below: the image and what is made of it
 // tiles   Tile [N], below: one a row of the batch
 // levels  f32 [3, 256]: value of each level by tensor channel (colour)
 // phases  i32 [scale, 5]: offset of the first of four taps, and their weights in 1/2048
@@ -20,14 +20,14 @@
 #define LUMA 2
 #define GREY 3
 
-// 48 bytes, packed by src/tasks/image/picture-memory.ts.
+// 48 bytes, packed by src/tasks/image/image-memory.ts.
 struct __align__(16) Frame {
   const u8 *pixels;        // u8 [height, width, pixel_bytes], rows `pitch` bytes apart
   u8 *result;              // the same, scale times as large, rows `result_pitch` bytes apart
   int pitch, result_pitch;
   int width, height;       // of the source in pixels
   int pixel_bytes;         // 3, or 4 with alpha
-  int bgr;                 // 1 if the first byte of a pixel is blue, in both pictures
+  int bgr;                 // 1 if the first byte of a pixel is blue, in both images
   int unused[2];
 };
 
@@ -36,7 +36,7 @@ struct __align__(16) Tile {
   int x, y, left, top, right, bottom, unused[2];
 };
 
-static_assert(sizeof(Frame) == 48 && sizeof(Tile) == 32, "src/tasks/image/picture-memory.ts packs 48 and 32 bytes");
+static_assert(sizeof(Frame) == 48 && sizeof(Tile) == 32, "src/tasks/image/image-memory.ts packs 48 and 32 bytes");
 
 __device__ __forceinline__ float from_element(u8 value) { return (float)value; }
 
@@ -120,7 +120,7 @@ __device__ __forceinline__ void place(const Frame *__restrict__ frames, const Ti
   const int column = blockIdx.x * 32 + threadIdx.x;
   const int row = blockIdx.y * 8 + threadIdx.y;
   if (column >= wide || row >= high) return;
-  // Of the picture that is made.
+  // Of the image that is made.
   const int x = tile.x * scale + column;
   const int y = tile.y * scale + row;
   if (x < tile.left * scale || x >= tile.right * scale || y < tile.top * scale || y >= tile.bottom * scale) return;

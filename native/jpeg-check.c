@@ -1,6 +1,6 @@
 /*
  * Whether the data of a JPEG codes all of its pixels. nvJPEG's engines do not tell: where data runs out, they leave the
- * rest of the picture as the one before it was. The codes are walked through and nothing is made of them, which takes a
+ * rest of the image as the one before it was. The codes are walked through and nothing is made of them, which takes a
  * third of the time of decoding.
  */
 #include <string.h>
@@ -121,12 +121,12 @@ static bool is_used_up(reader *in) {
   return in->at == in->end || (in->at[0] == 0xff && (in->end - in->at == 1 || in->at[1] != 0));
 }
 
-static int32_t walk(reader *in, const jpeg *picture) {
-  const int32_t interval = picture->frame.restart;
-  const scan *const order = &picture->scan;
+static int32_t walk(reader *in, const jpeg *image) {
+  const int32_t interval = image->frame.restart;
+  const scan *const order = &image->scan;
   int32_t number = 0;
   int32_t left = interval;
-  for (int64_t unit = 0; unit < picture->units; unit++) {
+  for (int64_t unit = 0; unit < image->units; unit++) {
     if (interval > 0 && left-- == 0) {
       /* Refilling stops before a marker, so that all of the data has been read, or too little. */
       refill(in);
@@ -134,8 +134,8 @@ static int32_t walk(reader *in, const jpeg *picture) {
       left = interval - 1;
     }
     for (int32_t block = 0; block < order->blocks; block++) {
-      const table *const dc = &picture->tables[order->dc[block]];
-      if (!skip_block(in, dc, &picture->tables[order->ac[block]])) return BT_JPEG_DAMAGED;
+      const table *const dc = &image->tables[order->dc[block]];
+      if (!skip_block(in, dc, &image->tables[order->ac[block]])) return BT_JPEG_DAMAGED;
     }
     if (in->beyond > in->count) return BT_JPEG_SHORT;
   }
@@ -144,8 +144,8 @@ static int32_t walk(reader *in, const jpeg *picture) {
 
 int32_t bt_jpeg_check(const uint8_t *bytes, size_t length) {
   if (bytes == NULL) return BT_BAD_CALL;
-  jpeg picture;
-  if (!jpeg_open(&picture, bytes, length)) return BT_JPEG_DAMAGED;
-  reader in = {.at = picture.data, .end = picture.end};
-  return walk(&in, &picture);
+  jpeg image;
+  if (!jpeg_open(&image, bytes, length)) return BT_JPEG_DAMAGED;
+  reader in = {.at = image.data, .end = image.end};
+  return walk(&in, &image);
 }

@@ -19,7 +19,7 @@ typedef struct plan {
   uint8_t dc[12]; /* table of each block of a unit */
   uint8_t ac[12];
   int32_t blocks;    /* of a unit */
-  int32_t expected;  /* blocks of the picture */
+  int32_t expected;  /* blocks of the image */
   uint32_t bits;     /* of data */
   int32_t restarts;  /* bits before each: the first in the last 4 bytes, the second in those before them, … */
 } plan;
@@ -44,19 +44,19 @@ static uint8_t *unstuff(uint8_t *to, const uint8_t **from, const uint8_t *end) {
 }
 
 /* Writes the data from `data` on and the restarts from `top` downwards. */
-static int32_t lay_out(const jpeg *picture, plan *made, uint8_t *const data, uint8_t *const top) {
-  const int32_t interval = picture->frame.restart;
-  const int64_t wanted = interval == 0 ? 0 : (picture->units + interval - 1) / interval - 1;
-  const uint8_t *from = picture->data;
+static int32_t lay_out(const jpeg *image, plan *made, uint8_t *const data, uint8_t *const top) {
+  const int32_t interval = image->frame.restart;
+  const int64_t wanted = interval == 0 ? 0 : (image->units + interval - 1) / interval - 1;
+  const uint8_t *from = image->data;
   uint8_t *to = data;
-  if (picture->end - from > UINT32_MAX / 16) return BT_JPEG_DAMAGED;
+  if (image->end - from > UINT32_MAX / 16) return BT_JPEG_DAMAGED;
   for (int32_t number = 0;; number++) {
     const int64_t room = top - to - (int64_t)(number + 1) * 4 - SLACK;
-    if (picture->end - from > room) return BT_JPEG_DAMAGED;
-    to = unstuff(to, &from, picture->end);
+    if (image->end - from > room) return BT_JPEG_DAMAGED;
+    to = unstuff(to, &from, image->end);
     if (number == wanted) break;
     /* Each marker has its number, so that one that is gone with its data is missed. */
-    if (picture->end - from < 2 || from[1] != 0xd0 + (number & 7)) return BT_JPEG_DAMAGED;
+    if (image->end - from < 2 || from[1] != 0xd0 + (number & 7)) return BT_JPEG_DAMAGED;
     from += 2;
     const uint32_t place = (uint32_t)(to - data) * 8;
     memcpy(top - (size_t)(number + 1) * 4, &place, 4);
@@ -69,23 +69,23 @@ static int32_t lay_out(const jpeg *picture, plan *made, uint8_t *const data, uin
 
 int32_t bt_jpeg_plan(const uint8_t *bytes, size_t length, uint8_t *out, size_t capacity) {
   if (bytes == NULL || out == NULL || capacity < sizeof(plan)) return BT_BAD_CALL;
-  jpeg picture;
-  if (!jpeg_open(&picture, bytes, length)) return BT_JPEG_DAMAGED;
+  jpeg image;
+  if (!jpeg_open(&image, bytes, length)) return BT_JPEG_DAMAGED;
   plan *const made = (plan *)(void *)out;
   for (int32_t index = 0; index < 4; index++) {
-    const table *const codes = &picture.tables[index];
+    const table *const codes = &image.tables[index];
     memcpy(made->codes[index], codes->one, sizeof codes->one);
     memcpy(made->limits[index], codes->limit, sizeof codes->limit);
     memcpy(made->offsets[index], codes->offset, sizeof codes->offset);
     memcpy(made->symbols[index], codes->symbols, sizeof codes->symbols);
   }
-  memcpy(made->dc, picture.scan.dc, sizeof picture.scan.dc);
-  memcpy(made->ac, picture.scan.ac, sizeof picture.scan.ac);
-  made->blocks = picture.scan.blocks;
-  const int64_t expected = picture.units * picture.scan.blocks;
+  memcpy(made->dc, image.scan.dc, sizeof image.scan.dc);
+  memcpy(made->ac, image.scan.ac, sizeof image.scan.ac);
+  made->blocks = image.scan.blocks;
+  const int64_t expected = image.units * image.scan.blocks;
   if (expected > INT32_MAX) return BT_JPEG_DAMAGED;
   made->expected = (int32_t)expected;
-  return lay_out(&picture, made, out + sizeof(plan), out + capacity / 4 * 4);
+  return lay_out(&image, made, out + sizeof(plan), out + capacity / 4 * 4);
 }
 
 int32_t bt_jpeg_plans(int32_t count, const uint8_t *const *bytes, const uint64_t *lengths, uint8_t *out,

@@ -1,4 +1,4 @@
-/* JPEG headers: the tables and the order of the codes of a baseline picture of one scan. */
+/* JPEG headers: the tables and the order of the codes of a baseline image of one scan. */
 #include "jpeg.h"
 
 #include <string.h>
@@ -66,31 +66,31 @@ static bool read_tables(table *tables, const uint8_t *at, const uint8_t *end) {
   return true;
 }
 
-static bool read_frame(frame *picture, const uint8_t *at, int32_t length) {
+static bool read_frame(frame *image, const uint8_t *at, int32_t length) {
   if (length < 6) return false;
-  picture->height = word_at(at + 1);
-  picture->width = word_at(at + 3);
-  picture->count = at[5];
-  const bool is_known = picture->count == 1 || picture->count == 3;
-  if (at[0] != 8 || !is_known || length < 6 + picture->count * 3) return false;
-  for (int32_t index = 0; index < picture->count; index++) {
+  image->height = word_at(at + 1);
+  image->width = word_at(at + 3);
+  image->count = at[5];
+  const bool is_known = image->count == 1 || image->count == 3;
+  if (at[0] != 8 || !is_known || length < 6 + image->count * 3) return false;
+  for (int32_t index = 0; index < image->count; index++) {
     const uint8_t *row = at + 6 + index * 3;
-    component *one = &picture->components[index];
+    component *one = &image->components[index];
     one->id = row[0];
     one->blocks_x = row[1] >> 4;
     one->blocks_y = row[1] & 15;
     if (one->blocks_x < 1 || one->blocks_x > 4 || one->blocks_y < 1 || one->blocks_y > 4) return false;
   }
-  return picture->width > 0 && picture->height > 0;
+  return image->width > 0 && image->height > 0;
 }
 
 /* The blocks of a unit in their order, with their tables. */
-static bool read_scan(scan *order, const frame *picture, const table *tables, const uint8_t *at, int32_t length) {
+static bool read_scan(scan *order, const frame *image, const table *tables, const uint8_t *at, int32_t length) {
   const int32_t count = length > 0 ? at[0] : 0;
-  if (count != picture->count || length < 1 + count * 2) return false;
+  if (count != image->count || length < 1 + count * 2) return false;
   order->blocks = 0;
   for (int32_t index = 0; index < count; index++) {
-    const component *one = &picture->components[index];
+    const component *one = &image->components[index];
     const int32_t choice = at[2 + index * 2];
     if (at[1 + index * 2] != one->id || (choice & 0xee) != 0) return false;
     const int32_t dc = choice >> 4;
@@ -105,16 +105,16 @@ static bool read_scan(scan *order, const frame *picture, const table *tables, co
   return true;
 }
 
-/* Units of a picture: of one component a unit is a block, whatever its factors. */
-static int64_t units_of(const frame *picture) {
+/* Units of an image: of one component a unit is a block, whatever its factors. */
+static int64_t units_of(const frame *image) {
   int32_t x = 1;
   int32_t y = 1;
-  for (int32_t index = 0; picture->count > 1 && index < picture->count; index++) {
-    if (picture->components[index].blocks_x > x) x = picture->components[index].blocks_x;
-    if (picture->components[index].blocks_y > y) y = picture->components[index].blocks_y;
+  for (int32_t index = 0; image->count > 1 && index < image->count; index++) {
+    if (image->components[index].blocks_x > x) x = image->components[index].blocks_x;
+    if (image->components[index].blocks_y > y) y = image->components[index].blocks_y;
   }
-  const int64_t columns = (picture->width + 8 * x - 1) / (8 * x);
-  const int64_t rows = (picture->height + 8 * y - 1) / (8 * y);
+  const int64_t columns = (image->width + 8 * x - 1) / (8 * x);
+  const int64_t rows = (image->height + 8 * y - 1) / (8 * y);
   return columns * rows;
 }
 

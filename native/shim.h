@@ -206,7 +206,7 @@ BT_API int32_t bt_nvjpeg_create(int32_t device, void *function, int32_t backend,
 /* Blocks. nvjpegJpegStateCreate, whose address is `function`. Returns its status. */
 BT_API int32_t bt_nvjpeg_create_state(int32_t device, void *function, void *handle, void **out);
 
-/* Blocks. nvjpegDecodeBatchedInitialize, whose address is `function`: sets a state up for batches of `count` pictures.
+/* Blocks. nvjpegDecodeBatchedInitialize, whose address is `function`: sets a state up for batches of `count` images.
  * Returns its status. */
 BT_API int32_t bt_nvjpeg_prepare(int32_t device, void *function, void *handle, void *state, int32_t count,
                                  int32_t threads, int32_t format);
@@ -221,12 +221,12 @@ BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *ha
 /* Blocks. BT_OK if the data of a baseline JPEG of one scan codes all of its pixels; it is read, and no pixel is made. */
 BT_API int32_t bt_jpeg_check(const uint8_t *bytes, size_t length);
 
-/* Tables in front of the data of a laid-out picture. */
+/* Tables in front of the data of a laid-out image. */
 #define BT_JPEG_PLAN_BYTES 34392
 
-/* Blocks. Lays pictures out for the kernels of jpeg_check.cu, which check the same on the GPU: picture `index` from
+/* Blocks. Lays images out for the kernels of jpeg_check.cu, which check the same on the GPU: image `index` from
  * `offsets[index]` up to the next offset, all of them multiples of 16. A status for each: BT_OK, or BT_JPEG_DAMAGED where
- * there is no such picture, a restart marker is missing, or there is too little room. */
+ * there is no such image, a restart marker is missing, or there is too little room. */
 BT_API int32_t bt_jpeg_plans(int32_t count, const uint8_t *const *bytes, const uint64_t *lengths, uint8_t *out,
                              const uint64_t *offsets, int32_t *statuses);
 

@@ -94,10 +94,10 @@ function hitsOf(frames: number): Map<string, Map<number, number>> {
     `import { test } from "bun:test";
     import { Detector } from ${JSON.stringify(join(src, "api/detector.ts"))};
     import { toyDetector } from ${JSON.stringify(join(root, "test/support/toy-detector.ts"))};
-    import { flatPicture } from ${JSON.stringify(join(root, "test/support/flat-picture.ts"))};
+    import { flatImage } from ${JSON.stringify(join(root, "test/support/flat-image.ts"))};
     test("frames", async () => {
       const detector = await Detector.load(toyDetector(), { backend: "cpu" });
-      for (let frame = 0; frame < ${frames}; frame++) await detector.detect(flatPicture(128, 96, 255));
+      for (let frame = 0; frame < ${frames}; frame++) await detector.detect(flatImage(128, 96, 255));
       await detector.close();
     });`,
   );

@@ -1,4 +1,4 @@
-/** @module bun-tensorrt: objects in pictures, from Bun, on the machine at hand. Importing it opens no library. */
+/** @module bun-tensorrt: objects in images, from Bun, on the machine at hand. Importing it opens no library. */
 
 export { Detector } from "./api/detector.ts";
 export type { DetectOptions, DetectorOptions, StreamOptions, WarmUpOptions } from "./api/detector-config.ts";
@@ -23,13 +23,13 @@ export {
   DecodeStalledError,
   DecodeTimeoutError,
   ImageError,
+  ImageSizeError,
   LibraryLoadError,
   ModelError,
   NativeError,
   OnnxRuntimeError,
   OptionError,
   OutOfMemoryError,
-  PictureSizeError,
   PlanMismatchError,
   RedisError,
   RequestError,

@@ -11,8 +11,8 @@ import { isFfmpegMissing } from "./support/videos.ts";
 
 const root = join(import.meta.dir, "..");
 const model = await pulled("yolo11n");
-const picture = await pulled("sample1");
-const isOffline = model === undefined || picture === undefined;
+const image = await pulled("sample1");
+const isOffline = model === undefined || image === undefined;
 
 /** Run a program; its output, after checking that it went well. */
 function run(args: readonly string[], cwd: string): string {
@@ -27,15 +27,13 @@ function example(name: string, ...args: readonly string[]): string {
 }
 
 test.skipIf(isOffline)("examples/01-detect.ts prints objects and boxes", () => {
-  expect(example("01-detect.ts", picture!)).toMatch(
-    /sample1\.jpg: \d+ objects in [\d.]+ ms\n {2}person 0\.\d\d at \d+/,
-  );
+  expect(example("01-detect.ts", image!)).toMatch(/sample1\.jpg: \d+ objects in [\d.]+ ms\n {2}person 0\.\d\d at \d+/);
 });
 
-test.skipIf(isOffline)("examples/02-many-pictures.ts goes on after a picture that is not there", () => {
-  const output = example("02-many-pictures.ts", picture!, "no-such-file.jpg", picture!);
+test.skipIf(isOffline)("examples/02-many-images.ts goes on after an image that is not there", () => {
+  const output = example("02-many-images.ts", image!, "no-such-file.jpg", image!);
   expect(output).toContain("no-such-file.jpg: Cannot");
-  expect(output).toMatch(/6 persons in 2 pictures, 1 could not be read/);
+  expect(output).toMatch(/6 persons in 2 images, 1 could not be read/);
 });
 
 test.skipIf(isOffline)("examples/03-camera-frames.ts answers every frame in order", () => {
@@ -44,7 +42,7 @@ test.skipIf(isOffline)("examples/03-camera-frames.ts answers every frame in orde
 });
 
 test.skipIf(isOffline)("examples/04-stages.ts shows the tensors between the stages", () => {
-  const output = example("04-stages.ts", picture!);
+  const output = example("04-stages.ts", image!);
   expect(output).toContain("input f32 [1,3,640,640]");
   expect(output).toContain("output output0 f32 [1,84,8400]");
 });
@@ -53,7 +51,7 @@ test.skipIf(isOffline)("examples/05-onnxruntime.ts runs a model by itself", () =
   expect(example("05-onnxruntime.ts", model!)).toContain("output0: f32 [1,84,84]");
 });
 
-test("examples/06-super-resolution.ts enlarges a picture", async () => {
+test("examples/06-super-resolution.ts enlarges an image", async () => {
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-example-"));
   try {
     const [path, source, output] = ["twice.onnx", "small.png", "large.png"].map((name) => join(folder, name));
@@ -81,7 +79,7 @@ test.skipIf(isOffline || isFfmpegMissing)(
 test.skipIf(isOffline || isRedisUnreachable)(
   "examples/07-redis-worker.ts answers every frame and ends, as redis-server or $REDIS_URL is there",
   () => {
-    const lines = example("07-redis-worker.ts", picture!).trim().split("\n");
+    const lines = example("07-redis-worker.ts", image!).trim().split("\n");
     expect(lines).toHaveLength(3);
     for (const [at, line] of lines.entries()) {
       expect(line).toMatch(new RegExp(`^gate/${at}/\\d+-\\d+: \\d+ objects by yolo11n, [\\d.]+ ms in the worker$`));
@@ -89,10 +87,10 @@ test.skipIf(isOffline || isRedisUnreachable)(
   },
 );
 
-test.skipIf(isOffline)("examples/08-serve.ts answers a picture and refuses a text", () => {
-  const output = example("08-serve.ts", picture!);
+test.skipIf(isOffline)("examples/08-serve.ts answers an image and refuses a text", () => {
+  const output = example("08-serve.ts", image!);
   expect(output).toMatch(
-    /^serving at http:\/\/127\.0\.0\.1\n.*sample1\.jpg: \d+ objects in [\d.]+ ms\n422 not-a-picture\n$/,
+    /^serving at http:\/\/127\.0\.0\.1\n.*sample1\.jpg: \d+ objects in [\d.]+ ms\n422 not-a-image\n$/,
   );
 });
 
@@ -119,10 +117,10 @@ for (const [index, block] of blocks.entries()) {
         // The package finds itself by name only from inside, so the block runs from a file in this folder.
         const program = join(import.meta.dir, `.readme-${process.pid}-${index}.ts`);
         writeFileSync(program, block);
-        writeFileSync(join(folder, "street.jpg"), readFileSync(picture!));
+        writeFileSync(join(folder, "street.jpg"), readFileSync(image!));
         try {
           const child = Bun.spawnSync([process.execPath, program], { cwd: folder, stdout: "pipe", stderr: "pipe" });
-          expect(child.stderr.toString().replace(/^picture 1: ImageError: [\s\S]*/, "")).toBe("");
+          expect(child.stderr.toString().replace(/^image 1: ImageError: [\s\S]*/, "")).toBe("");
           expect(child.exitCode).toBe(0);
           expect(child.stdout.toString()).not.toBe("");
         } finally {

@@ -1,5 +1,5 @@
 /**
- * @module JPEG files to device memory, and to boxes: nvJPEG's own batched rate, our decoder by callers and pictures a
+ * @module JPEG files to device memory, and to boxes: nvJPEG's own batched rate, our decoder by callers and images a
  * call, how far its pixels are from the CPU's, and with a plan the rate of the whole way beside that of decoded frames, and
  * of both at once.
  *
@@ -47,8 +47,8 @@ const reference = await decodeImage(bytes);
 const { width, height } = reference;
 const results: Record<string, unknown>[] = [];
 
-/** Run turns side by side for the window, and tell pictures a second and milliseconds a turn. */
-async function measure(label: string, pictures: number, turns: readonly (() => Promise<unknown>)[]): Promise<number> {
+/** Run turns side by side for the window, and tell images a second and milliseconds a turn. */
+async function measure(label: string, images: number, turns: readonly (() => Promise<unknown>)[]): Promise<number> {
   for (let warm = 0; warm < WARM_TURNS; warm++) await Promise.all(turns.map((turn) => turn()));
   const latency = new Samples();
   const cpu = process.cpuUsage();
@@ -65,10 +65,10 @@ async function measure(label: string, pictures: number, turns: readonly (() => P
   const elapsed = performance.now() - started;
   const used = process.cpuUsage(cpu);
   const threadUsed = process.threadCpuUsage(thread);
-  const rate = (latency.all.length * pictures * 1000) / elapsed;
+  const rate = (latency.all.length * images * 1000) / elapsed;
   const cores = (used.user + used.system) / 1000 / elapsed;
   const busy = (threadUsed.user + threadUsed.system) / 1000 / elapsed;
-  results.push({ label, pictures, callers: turns.length, rate, latency, cores, busy });
+  results.push({ label, images, callers: turns.length, rate, latency, cores, busy });
   const load = `${cores.toFixed(1).padStart(6)} cores, JS thread ${(busy * 100).toFixed(0)} %`;
   console.log(
     `${label.padEnd(44)} ${rate.toFixed(0).padStart(7)}/s ${latency.quantile(0.5).toFixed(3).padStart(9)}${latency.quantile(0.99).toFixed(3).padStart(9)} ${load}`,
@@ -124,21 +124,21 @@ function ownTurns(
   });
 }
 
-/** Our decoder: some callers, each with some pictures at a time. */
-async function ours(decoder: NvJpegDecoder, callers: number, pictures: number, what: string): Promise<number> {
+/** Our decoder: some callers, each with some images at a time. */
+async function ours(decoder: NvJpegDecoder, callers: number, images: number, what: string): Promise<number> {
   using owned = new DisposableStack();
-  const turns = callersOf(owned, decoder, callers, pictures);
-  return await measure(`ours, ${decoder.backend}${what}, ${callers} callers of ${pictures}`, pictures, turns);
+  const turns = callersOf(owned, decoder, callers, images);
+  return await measure(`ours, ${decoder.backend}${what}, ${callers} callers of ${images}`, images, turns);
 }
 
 function callersOf(
   owned: DisposableStack,
   decoder: NvJpegDecoder,
   callers: number,
-  pictures: number,
+  images: number,
 ): (() => Promise<unknown>)[] {
   return Array.from({ length: callers }, () => {
-    const surfaces = Array.from({ length: pictures }, () => owned.use(JpegSurface.create(decoder.device)));
+    const surfaces = Array.from({ length: images }, () => owned.use(JpegSurface.create(decoder.device)));
     return () => Promise.all(surfaces.map((surface) => decoder.decode(bytes, surface)));
   });
 }
@@ -169,12 +169,12 @@ async function sideBySide(plan: string): Promise<void> {
     ["ours, 28 callers", (owned: DisposableStack) => callersOf(owned, checked, 28, 1)],
   ] as const) {
     using owned = new DisposableStack();
-    const pictures = name.startsWith("nvJPEG") ? 7 : 1;
+    const images = name.startsWith("nvJPEG") ? 7 : 1;
     const turns = make(owned);
-    // Lanes are set up with the first pictures, and the memory of each with its own.
+    // Lanes are set up with the first images, and the memory of each with its own.
     await Promise.all(turns.map((turn) => turn()));
     const [decoded, inferred] = await Promise.all([
-      measure(`beside inference: ${name}`, pictures, turns),
+      measure(`beside inference: ${name}`, images, turns),
       infer(windowMs),
     ]);
     results.push({ label: `side by side, ${name}`, decoded, inferred });
@@ -194,9 +194,9 @@ async function difference(decoder: NvJpegDecoder, file: string): Promise<void> {
   const { width, height } = reference;
   using surface = JpegSurface.create(decoder.device);
   using stream = Stream.create(decoder.device);
-  const picture = await decoder.decode(bytes, surface);
+  const image = await decoder.decode(bytes, surface);
   const got = new Uint8Array(new ArrayBuffer(width * height * 3));
-  copyToHost(got, BufferView.wrap(picture.pixels, "u8", [height, width, 3]), { stream });
+  copyToHost(got, BufferView.wrap(image.pixels, "u8", [height, width, 3]), { stream });
   let max = 0;
   let sum = 0;
   for (let at = 0; at < got.length; at++) {
@@ -288,7 +288,7 @@ let own = 0;
         }
       }
     }
-    for (const [callers, pictures] of backend === "hardware"
+    for (const [callers, images] of backend === "hardware"
       ? ([
           [1, 1],
           [4, 1],
@@ -304,8 +304,8 @@ let own = 0;
           [4, 1],
           [8, 1],
         ] as const)) {
-      await ours(decoder, callers, pictures, "");
-      if (backend === "hardware") await ours(trusting, callers, pictures, " unchecked");
+      await ours(decoder, callers, images, "");
+      if (backend === "hardware") await ours(trusting, callers, images, " unchecked");
     }
     console.log(decoder.description, JSON.stringify(decoder.counts));
   }

@@ -36,8 +36,8 @@ const PLAN: DensePlan = {
 function headOutput(dtype: "f32" | "f16", batch: number, passing: number): ReturnType<typeof allocate<"f32" | "f16">> {
   const output = allocate(dtype, batch * CHANNELS * ANCHORS);
   const random = (at: number): number => ((Math.imul(at + 1, 2_654_435_761) >>> 8) & 0xffff) / 0x10000;
-  for (let picture = 0; picture < batch; picture++) {
-    const start = picture * CHANNELS * ANCHORS;
+  for (let image = 0; image < batch; image++) {
+    const start = image * CHANNELS * ANCHORS;
     for (let anchor = 0; anchor < ANCHORS; anchor++) {
       const group = Math.floor(anchor / 10);
       output[start + anchor] = random(group) * 600 + random(anchor) * 4;

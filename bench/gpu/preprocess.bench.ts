@@ -6,9 +6,9 @@
 
 import { KernelLaunch, KernelLibrary } from "../../src/accelerators/tensorrt/kernels.ts";
 import {
-  type DevicePicture,
-  PICTURE_BYTES,
-  PictureTable,
+  type DeviceImage,
+  IMAGE_BYTES,
+  ImageTable,
   preprocessLaunch,
   valueTable,
 } from "../../src/accelerators/tensorrt/preprocess.ts";
@@ -23,7 +23,7 @@ import { GpuTimer } from "./gpu-timer.ts";
 
 interface Case {
   readonly source: readonly [width: number, height: number];
-  readonly format: DevicePicture["format"];
+  readonly format: DeviceImage["format"];
   readonly dtype: Preprocessing["dtype"];
   readonly layout: Preprocessing["layout"];
   readonly batch: number;
@@ -57,7 +57,7 @@ const CASES: readonly Case[] = [
   { source: HD, format: "RGB", dtype: "f32", layout: "NCHW", batch: 8, resize: "antialias" },
 ];
 
-const BYTES: Readonly<Record<DevicePicture["format"], number>> = { RGB: 3, BGR: 3, RGBA: 4, NV12: 1.5 };
+const BYTES: Readonly<Record<DeviceImage["format"], number>> = { RGB: 3, BGR: 3, RGBA: 4, NV12: 1.5 };
 
 function measure(library: KernelLibrary, timer: GpuTimer, example: Case): string {
   const { source, format, dtype, layout, batch, resize = "bilinear" } = example;
@@ -73,28 +73,28 @@ function measure(library: KernelLibrary, timer: GpuTimer, example: Case): string
   const noise = allocate("u8", batch * sourceBytes);
   for (let at = 0; at < noise.length; at++) noise[at] = (at * 2_654_435_761) >>> 24;
   copyToDevice(pixels, noise, { stream });
-  const words = allocate("u8", batch * PICTURE_BYTES);
-  const table = new PictureTable(words.buffer, 0, batch);
+  const words = allocate("u8", batch * IMAGE_BYTES);
+  const table = new ImageTable(words.buffer, 0, batch);
   const placement = place(width, height, SIDE, SIDE, "letterbox");
   for (let index = 0; index < batch; index++) {
     const address = pixels.view([sourceBytes], index * sourceBytes).pointer;
-    const picture = { width, height, pixels: address, pitchBytes: width * (format === "NV12" ? 1 : BYTES[format]) };
+    const image = { width, height, pixels: address, pitchBytes: width * (format === "NV12" ? 1 : BYTES[format]) };
     const chroma = pixels.view([1], index * sourceBytes + width * height).pointer;
     table.set(
       index,
       format === "NV12"
-        ? { ...picture, format, chroma, chromaPitchBytes: width, coefficients: yuvCoefficients("BT.709", "limited") }
-        : { ...picture, format },
+        ? { ...image, format, chroma, chromaPitchBytes: width, coefficients: yuvCoefficients("BT.709", "limited") }
+        : { ...image, format },
       placement,
       preprocessing,
     );
   }
-  const pictures = make("u8", [words.length]);
-  copyToDevice(pictures, words, { stream });
+  const images = make("u8", [words.length]);
+  copyToDevice(images, words, { stream });
   const values = valueTable(preprocessing);
   const levels = make("f32", [values.length]);
   copyToDevice(levels, values, { stream });
-  const launch = new KernelLaunch(library, preprocessLaunch(preprocessing, { output, pictures, table: levels }));
+  const launch = new KernelLaunch(library, preprocessLaunch(preprocessing, { output, images, table: levels }));
   const on = { stream };
   const times = timer.measure(() => launch.enqueue(on));
   // Each byte of the source is read once and each of the output written once; a copy does both with each of its own.

@@ -11,9 +11,9 @@ def prepare(settings):
     files = [read_file(settings["image"]) for _ in range(settings["batch"])]
 
     def run():
-        pictures = decode_jpeg(files, mode=ImageReadMode.RGB, device="cuda")
+        images = decode_jpeg(files, mode=ImageReadMode.RGB, device="cuda")
         torch.cuda.synchronize()
-        return len(pictures)
+        return len(images)
 
     versions = f"torchvision {torchvision.__version__}, torch {torch.__version__}, {python_version()}"
     return versions, f"decode_jpeg() of {settings['batch']} files at a time", run

@@ -13,10 +13,10 @@ def prepare(settings):
     session = ort.InferenceSession(settings["onnx"], providers=[*there, "CPUExecutionProvider"])
     (tensor,) = session.get_inputs()
     size = tensor.shape[2] if isinstance(tensor.shape[2], int) else settings["size"]
-    picture = cv2.imread(settings["image"])
+    image = cv2.imread(settings["image"])
 
     def run():
-        padded, ratio, left, top = letterbox(picture, size)
+        padded, ratio, left, top = letterbox(image, size)
         blob = cv2.dnn.blobFromImage(padded, 1 / 255, swapRB=True).astype(np.float32, copy=False)
         output = session.run(None, {tensor.name: blob})[0]
         return len(decode_head(output, ratio, left, top, settings["threshold"], settings["iou"]))

@@ -8,7 +8,7 @@ export type PeerStage = "decode" | "preprocess" | "blob" | "postprocess";
 
 /** What the peer works on. */
 export interface PeerSetup {
-  /** Path of a picture. */
+  /** Path of an image. */
   readonly image: string;
   /** Side of the input in pixels. */
   readonly size: number;

@@ -19,12 +19,12 @@ except ImportError as error:
 GREY = (114, 114, 114)
 
 
-def letterbox(picture, size):
-    height, width = picture.shape[:2]
+def letterbox(image, size):
+    height, width = image.shape[:2]
     ratio = min(size / height, size / width)
     content = round(width * ratio), round(height * ratio)
     left, top = (size - content[0]) / 2, (size - content[1]) / 2
-    resized = cv2.resize(picture, content, interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(image, content, interpolation=cv2.INTER_LINEAR)
     return cv2.copyMakeBorder(
         resized,
         round(top - 0.1), round(top + 0.1), round(left - 0.1), round(left + 0.1),
@@ -36,18 +36,18 @@ class Stages:
     def __init__(self, image, size, output, threshold, iou):
         self.bytes = np.fromfile(image, dtype=np.uint8)
         self.size, self.threshold, self.iou = size, threshold, iou
-        self.picture = cv2.imdecode(self.bytes, cv2.IMREAD_COLOR)
+        self.image = cv2.imdecode(self.bytes, cv2.IMREAD_COLOR)
         self.output = None if output is None else np.fromfile(output, dtype=np.float32).reshape(1, 84, -1)
 
     def decode(self):
         return cv2.imdecode(self.bytes, cv2.IMREAD_COLOR).shape[0]
 
     def preprocess(self):
-        planes = np.ascontiguousarray(letterbox(self.picture, self.size)[..., ::-1].transpose(2, 0, 1))
+        planes = np.ascontiguousarray(letterbox(self.image, self.size)[..., ::-1].transpose(2, 0, 1))
         return (planes.astype(np.float32) / 255)[None].shape[0]
 
     def blob(self):
-        return cv2.dnn.blobFromImage(letterbox(self.picture, self.size), 1 / 255, swapRB=True).shape[0]
+        return cv2.dnn.blobFromImage(letterbox(self.image, self.size), 1 / 255, swapRB=True).shape[0]
 
     def postprocess(self):
         rows = self.output[0].T
@@ -69,7 +69,7 @@ for line in sys.stdin:
     stage = command.pop("stage")
     if stage == "setup":
         stages = Stages(**command)
-        height, width = stages.picture.shape[:2]
+        height, width = stages.image.shape[:2]
         answer = {
             "versions": f"OpenCV {cv2.__version__} with {cv2.getNumThreads()} threads, NumPy {np.__version__}, "
             f"Python {sys.version.split()[0]}",

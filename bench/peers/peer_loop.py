@@ -48,15 +48,15 @@ def python_version():
     return f"Python {sys.version.split()[0]}"
 
 
-def letterbox(picture, size):
-    """Resize with the ratio kept, grey around it; (picture, ratio, left, top)."""
+def letterbox(image, size):
+    """Resize with the ratio kept, grey around it; (image, ratio, left, top)."""
     import cv2
 
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     ratio = min(size / height, size / width)
     content = round(width * ratio), round(height * ratio)
     left, top = (size - content[0]) / 2, (size - content[1]) / 2
-    resized = cv2.resize(picture, content, interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(image, content, interpolation=cv2.INTER_LINEAR)
     padded = cv2.copyMakeBorder(
         resized,
         round(top - 0.1), round(top + 0.1), round(left - 0.1), round(left + 0.1),
@@ -66,7 +66,7 @@ def letterbox(picture, size):
 
 
 def decode_head(output, ratio, left, top, threshold, iou):
-    """Boxes of a YOLOv8 head [1, 4 + classes, anchors] in pixels of the picture, by NumPy and OpenCV."""
+    """Boxes of a YOLOv8 head [1, 4 + classes, anchors] in pixels of the image, by NumPy and OpenCV."""
     import cv2
     import numpy as np
 

@@ -14,7 +14,7 @@ def prepare(settings):
     import trtutils
     from trtutils.image import Detector
 
-    picture = cv2.imread(settings["image"])
+    image = cv2.imread(settings["image"])
     detector = Detector(
         settings["bare_plan"],
         preprocessor="cuda",
@@ -28,12 +28,12 @@ def prepare(settings):
     versions = f"trtutils {trtutils.__version__}, TensorRT {tensorrt}, {python_version()}"
     if not settings["complete"]:
         return versions, "end2end() with its CUDA kernels and graph; raw heads are not decoded, so it does less", (
-            lambda: len(detector.end2end(picture))
+            lambda: len(detector.end2end(image))
         )
 
     def run():
         # Its own fast path up to the raw output, which has no public name.
-        outputs, ratios, paddings = detector._end2end_graph_core([picture])
+        outputs, ratios, paddings = detector._end2end_graph_core([image])
         (ratio, _), (left, top) = ratios[0], paddings[0]
         return len(decode_head(outputs[0], ratio, left, top, settings["threshold"], settings["iou"]))
 

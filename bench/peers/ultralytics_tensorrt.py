@@ -10,12 +10,12 @@ def prepare(settings):
     import torch
     import ultralytics
 
-    picture = cv2.imread(settings["image"])
+    image = cv2.imread(settings["image"])
     model = ultralytics.YOLO(settings["ultralytics_plan"], task="detect")
     how = {"conf": settings["threshold"], "iou": settings["iou"], "max_det": 300, "device": 0, "verbose": False}
 
     def run():
-        return len(model.predict(picture, **how)[0].boxes.data.cpu())
+        return len(model.predict(image, **how)[0].boxes.data.cpu())
 
     versions = f"ultralytics {ultralytics.__version__}, TensorRT {tensorrt}, torch {torch.__version__}, {python_version()}"
     return versions, "predict() of a decoded frame; boxes brought to the host", run

@@ -11,12 +11,12 @@ def prepare(settings):
     import torch
     import ultralytics
 
-    picture = cv2.imread(settings["image"])
+    image = cv2.imread(settings["image"])
     model = ultralytics.YOLO("yolov8n.yaml", task="detect")
     how = {"conf": settings["threshold"], "iou": settings["iou"], "imgsz": settings["size"], "half": True, "rect": False}
 
     def run():
-        return len(model.predict(picture, device=0, verbose=False, **how)[0].boxes.data.cpu())
+        return len(model.predict(image, device=0, verbose=False, **how)[0].boxes.data.cpu())
 
     versions = f"ultralytics {ultralytics.__version__}, torch {torch.__version__}, {python_version()}"
     return versions, "yolov8n in FP16 with random weights: the same computation, but nothing for NMS to do", run

@@ -90,7 +90,7 @@ function states(facts: EnvironmentFacts): string[][] {
 }
 
 function factTable(facts: EnvironmentFacts): string {
-  const { model, engine, picture } = facts;
+  const { model, engine, image } = facts;
   const file = (one: { name: string; bytes: number; sha256: string } | null): string =>
     one === null ? "none" : `${one.name}, ${one.bytes} bytes, sha256 ${one.sha256}`;
   const rows = [
@@ -100,7 +100,7 @@ function factTable(facts: EnvironmentFacts): string {
     ["system", `${facts.system}, Bun ${facts.bun}`],
     ["model", file(model)],
     ...(engine === null ? [] : [["engine", file(engine)]]),
-    ["picture", `${picture.width}x${picture.height}, ${file(picture)}`],
+    ["image", `${image.width}x${image.height}, ${file(image)}`],
     ["commit", facts.commit],
     ["command", facts.command],
   ];
@@ -148,7 +148,7 @@ function head(result: BenchResult): string {
       textElement(
         "p",
         { class: "lead" },
-        `bun run bench, ${facts.date.slice(0, 16).replace("T", " ")} UTC; ${facts.runtime}; picture ${facts.picture.width}x${facts.picture.height}${facts.isQuick ? "; quick, with few samples" : ""}.`,
+        `bun run bench, ${facts.date.slice(0, 16).replace("T", " ")} UTC; ${facts.runtime}; image ${facts.image.width}x${facts.image.height}${facts.isQuick ? "; quick, with few samples" : ""}.`,
       ),
       isComplete ? "" : textElement("p", { class: "partial" }, "The run was cut off: studies are missing."),
       without(result, "failed", "Failed"),

@@ -56,7 +56,7 @@ export function timeline(block: Timeline): string {
     },
     ...bars,
   );
-  const picture = drawing(
+  const image = drawing(
     { width: WIDTH, height },
     block.title,
     element("g", { class: "marks" }, ...marks),
@@ -74,7 +74,7 @@ export function timeline(block: Timeline): string {
     { class: "hint" },
     "wheel with Ctrl or the buttons zoom, dragging moves, resting on a bar names it",
   );
-  return `${legend(names)}<div class="timeline" ${data}>${element("div", { class: "buttons" }, ...buttons, hint)}${picture}</div>`;
+  return `${legend(names)}<div class="timeline" ${data}>${element("div", { class: "buttons" }, ...buttons, hint)}${image}</div>`;
 }
 
 /** Zooms and pans every timeline of the page. */

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CpuBackend } from "../../src/accelerators/cpu/cpu-backend.ts";
 import { createTensor } from "../../src/core/tensor.ts";
-import { PictureDecoder } from "../../src/image/picture-decoder.ts";
+import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import { YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../src/image/preprocessor.ts";
 import type { DetectionBlock } from "../../src/model/rows.ts";
@@ -57,11 +57,11 @@ async function startPeer(
   output: StudyOutput,
   tensor: string | undefined,
 ): Promise<PythonPeer | undefined> {
-  const { options, picture } = context;
+  const { options, image } = context;
   if (!options.hasPeers) return undefined;
   const { threshold, iou } = SELECTION;
   const peer = await PythonPeer.start(options.python, {
-    image: picture.path,
+    image: image.path,
     size: SIZE,
     output: tensor ?? null,
     threshold,
@@ -80,24 +80,24 @@ export const cpuStages: Study = {
     "What do decoding, pre-processing and post-processing take on the CPU, and what do OpenCV and NumPy take for the same?",
   needs: [],
   async run(context, output) {
-    const { picture, model, options } = context;
+    const { image, model, options } = context;
     const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-stages-"));
     using owned = new DisposableStack();
     owned.defer(() => rmSync(folder, { recursive: true }));
-    const decoder = owned.use(PictureDecoder.create());
+    const decoder = owned.use(ImageDecoder.create());
     const preprocessor = new Preprocessor(YOLO_PREPROCESSING);
     const input = createTensor("f32", [1, 3, SIZE, SIZE]);
     const stages: Stage[] = [
       {
         id: "decode",
         name: "JPEG to pixels",
-        run: () => decoder.decode(picture.bytes, picture.path),
+        run: () => decoder.decode(image.bytes, image.path),
         peers: ["decode"],
       },
       {
         id: "preprocess",
         name: "pixels to input",
-        run: () => preprocessor.run(picture.image, input, 0, preprocessor.place(picture.image, SIZE, SIZE)),
+        run: () => preprocessor.run(image.image, input, 0, preprocessor.place(image.image, SIZE, SIZE)),
         peers: ["preprocess", "blob"],
       },
     ];
@@ -112,7 +112,7 @@ export const cpuStages: Study = {
       owned.defer(() => backend.close());
       const slot = backend.createSlot();
       owned.defer(() => slot.close());
-      await slot.run([picture.image], backend.task.usualSize, SELECTION);
+      await slot.run([image.image], backend.task.usualSize, SELECTION);
       tensor = await headOutput(slot, folder);
       stages.push({
         id: "postprocess",

@@ -1,8 +1,8 @@
-/** @module JPEG: from the bytes of a file to boxes, with the picture decoded here or there, against the rate of inference. */
+/** @module JPEG: from the bytes of a file to boxes, with the image decoded here or there, against the rate of inference. */
 
 import type { Detector } from "../../src/api/detector.ts";
 import type { DetectorOptions } from "../../src/api/detector-config.ts";
-import { PictureDecoder } from "../../src/image/picture-decoder.ts";
+import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import type { ImageSource } from "../../src/image/source.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { drive } from "../support/drive.ts";
@@ -26,19 +26,19 @@ interface Way {
   readonly options: DetectorOptions;
 }
 
-/** @param frames the picture as decoded; page-locked for the GPU */
+/** @param frames the image as decoded; page-locked for the GPU */
 function waysFor(context: StudyContext, frames: ImageSource): Way[] {
-  const { kind, options, picture } = context;
+  const { kind, options, image } = context;
   const frame = { id: "frames", name: "decoded frames", source: frames };
   if (kind === "cpu") {
     const one = { inFlight: 1 };
     return [
       { ...frame, options: one },
-      { id: "cpu", name: "JPEG, CPU", source: picture.bytes, options: one },
+      { id: "cpu", name: "JPEG, CPU", source: image.bytes, options: one },
       {
         id: "scaled",
         name: "JPEG, CPU, scaled while decoding",
-        source: picture.bytes,
+        source: image.bytes,
         options: { ...one, scaledDecoding: true },
       },
     ];
@@ -47,7 +47,7 @@ function waysFor(context: StudyContext, frames: ImageSource): Way[] {
     return {
       id: `${id}-${of.inFlight}`,
       name: `${name}, ${of.inFlight} in flight`,
-      source: picture.bytes,
+      source: image.bytes,
       options: of,
     };
   };
@@ -68,13 +68,13 @@ async function besideNvjpeg(
   output: StudyOutput,
   ours: { readonly rate: number; readonly inference: number },
 ): Promise<void> {
-  const { options, picture, durationMs } = context;
+  const { options, image, durationMs } = context;
   const alone = [
-    ["nvjpeg", "nvJPEG alone, by this library", await nvjpegRate(picture.bytes, durationMs)],
+    ["nvjpeg", "nvJPEG alone, by this library", await nvjpegRate(image.bytes, durationMs)],
     [
       "torchvision",
       "nvJPEG alone, by torchvision",
-      options.hasPeers ? await torchvisionRate(options.python, picture.path, durationMs) : "--no-peers was given",
+      options.hasPeers ? await torchvisionRate(options.python, image.path, durationMs) : "--no-peers was given",
     ],
   ] as const;
   const medians: number[] = [];
@@ -100,7 +100,7 @@ export const jpeg: Study = {
   needs: ["model"],
   async run(context, output) {
     using owned = new DisposableStack();
-    const { image } = context.picture;
+    const { image } = context.image;
     const frames = context.kind === "gpu" ? pageLocked(image, owned) : image;
     const ways = waysFor(context, frames);
     const rates = new Map<string, number[]>();
@@ -136,15 +136,15 @@ export const jpeg: Study = {
     });
     for (const { way } of loaded) keep(output, `rate-${way.id}`, way.name, "fps", rates.get(way.id)!);
     {
-      using decoder = PictureDecoder.create();
-      const { bytes, path } = context.picture;
+      using decoder = ImageDecoder.create();
+      const { bytes, path } = context.image;
       const decoding = await timeCalls(() => decoder.decode(bytes, path), {
         warmUp: 2,
         count: context.options.isQuick ? 10 : 60,
       });
       keep(output, "decode", "CPU decoding alone", "ms", decoding);
       output.findings.push(
-        `On the CPU decoding alone takes ${formatWithUnit(medianOf(decoding), "ms")} a picture at the median, one at a time.`,
+        `On the CPU decoding alone takes ${formatWithUnit(medianOf(decoding), "ms")} an image at the median, one at a time.`,
       );
     }
     const ofFrames = loaded.filter(({ way }) => way.source === frames).map(({ way }) => medianOf(rates.get(way.id)!));
@@ -161,7 +161,7 @@ export const jpeg: Study = {
     }
     output.blocks.push({
       kind: "distribution",
-      title: "Pictures a second",
+      title: "Images a second",
       note: "Each figure is of 50 ms worth of frames, or of five; ways to boxes in turns, nvJPEG alone after them. Decoded frames show what inference alone could do.",
       measurements: output.measurements.filter(({ unit }) => unit === "fps").map(({ id }) => id),
     });

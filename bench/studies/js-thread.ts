@@ -97,7 +97,7 @@ export const jsThread: Study = {
     const loads = loadsFor(context);
     const all: Observed[] = [];
     using owned = new DisposableStack();
-    const { image } = context.picture;
+    const { image } = context.image;
     const frame = context.kind === "gpu" ? pageLocked(image, owned) : image;
     for (const [at, load] of loads.entries()) {
       context.progress(at / loads.length, load.name);

@@ -22,7 +22,7 @@ const ROUNDS = 10;
 /** What launching, the kernels around the engine, waiting and JS may add to engine and copy, in milliseconds. */
 const MOST_OVERHEAD_MS = 0.08;
 const MOST_SPREAD_MS = 0.1;
-/** Bytes of the kept rows of one picture that come back: 300 of 24 bytes, and the header. */
+/** Bytes of the kept rows of one image that come back: 300 of 24 bytes, and the header. */
 const ROWS_BYTES = 7216;
 
 /** A way a frame comes, and what its samples are. */
@@ -105,7 +105,7 @@ async function measureRaw(context: StudyContext, pinned: PinnedBuffer<"u8">, dev
     ROUNDS,
   );
   const durationMs = Math.min(1000, context.durationMs);
-  times.frames.push(...(await tracedRun(context.source!, imageOf(pinned.data, context.picture.image), { durationMs })));
+  times.frames.push(...(await tracedRun(context.source!, imageOf(pinned.data, context.image.image), { durationMs })));
   return times;
 }
 
@@ -222,12 +222,12 @@ function conclude(context: StudyContext, output: StudyOutput, ways: readonly Way
 export const latency: Study = {
   name: "latency",
   title: "Latency: one frame at a time",
-  question: "How long does one picture take, as pixels, as JPEG bytes and as a file, and where does that time go?",
+  question: "How long does one image take, as pixels, as JPEG bytes and as a file, and where does that time go?",
   needs: ["model"],
   async run(context, output) {
-    const { picture, kind } = context;
-    const { image } = picture;
-    const rest = [wayOf("bytes", "JPEG bytes", picture.bytes), wayOf("file", "file", picture.path)];
+    const { kind } = context;
+    const { image, bytes, path } = context.image;
+    const rest = [wayOf("bytes", "JPEG bytes", bytes), wayOf("file", "file", path)];
     if (kind === "cpu") {
       const ways = [wayOf("decoded", "decoded frame", image), ...rest];
       await measureWays(context, ways);

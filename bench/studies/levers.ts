@@ -61,12 +61,12 @@ const LEVERS: readonly Lever[] = [
     withIt: ["shapes", "rect-320"],
   },
   {
-    name: "FP16 against FP32, 640, one picture",
+    name: "FP16 against FP32, 640, one image",
     without: ["shapes", "gpu-fp32-square-640"],
     withIt: ["shapes", "gpu-fp16-square-640"],
   },
   {
-    name: "batch of 8 against 1, 640, FP16, pictures a second",
+    name: "batch of 8 against 1, 640, FP16, images a second",
     without: ["shapes", "rate-fp16-640-b1"],
     withIt: ["shapes", "rate-fp16-640-b8"],
   },

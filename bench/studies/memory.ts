@@ -37,19 +37,19 @@ function gauges(device: Device | undefined): ReadonlyMap<string, () => number> {
 type Point = { x: number; y: number };
 
 /** Decoded frames with a JPEG file among them now and then. */
-function* mixed({ image, bytes }: StudyContext["picture"], count: number): Generator<ImageSource, void, undefined> {
+function* mixed({ image, bytes }: StudyContext["image"], count: number): Generator<ImageSource, void, undefined> {
   for (let at = 0; at < count; at++) yield at % FILE_EVERY === 0 ? bytes : image;
 }
 
 async function longRun(context: StudyContext, output: StudyOutput, device: Device | undefined): Promise<void> {
-  const { options, kind, picture } = context;
+  const { options, kind, image } = context;
   const frames = options.frames ?? (kind === "gpu" ? (options.isQuick ? 1000 : 10_000) : options.isQuick ? 20 : 300);
   await using detector = await context.load({});
   const lines = new Map([...gauges(device).keys()].map((name) => [name, [] as Point[]]));
   const step = Math.max(1, Math.floor(frames / POINTS));
   let done = 0;
   while (done < frames && !(context.isOver() && done > 0)) {
-    for await (const _ of detector.stream(mixed(picture, step)));
+    for await (const _ of detector.stream(mixed(image, step)));
     done += step;
     Bun.gc(true);
     for (const [name, read] of gauges(device)) lines.get(name)!.push({ x: done, y: read() });
@@ -76,7 +76,7 @@ async function longRun(context: StudyContext, output: StudyOutput, device: Devic
 
 async function cycle(context: StudyContext): Promise<void> {
   await using detector = await context.load({ inFlight: 2 });
-  await detector.detect(context.picture.image);
+  await detector.detect(context.image.image);
 }
 
 async function cycles(context: StudyContext, output: StudyOutput, device: Device | undefined): Promise<void> {

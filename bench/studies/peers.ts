@@ -125,7 +125,7 @@ async function startRivals(
   folder: string,
   owned: AsyncDisposableStack,
 ): Promise<Entry[]> {
-  const { kind, options, picture, model } = context;
+  const { kind, options, image, model } = context;
   const entries: Entry[] = [];
   const plans = kind === "gpu" ? await writePlans(context, folder) : {};
   for (const [at, rival] of RIVALS.entries()) {
@@ -140,7 +140,7 @@ async function startRivals(
     context.progress((at / RIVALS.length) * 0.4, `starting ${rival.name}`);
     const settings = {
       kind,
-      image: picture.path,
+      image: image.path,
       onnx: model ?? "",
       size: 640,
       threshold: 0.25,
@@ -161,7 +161,7 @@ async function startRivals(
 }
 
 async function ours(context: StudyContext, owned: AsyncDisposableStack): Promise<Entry[]> {
-  const { picture, kind } = context;
+  const { image, kind } = context;
   const detector = await context.load({ inFlight: 1 });
   owned.use(detector);
   const entry = (id: string, name: string, source: ImageSource): Entry => ({
@@ -181,15 +181,15 @@ async function ours(context: StudyContext, owned: AsyncDisposableStack): Promise
       return { ms, boxes };
     },
   });
-  if (kind === "cpu") return [entry("ours", "bun-tensorrt", picture.image)];
+  if (kind === "cpu") return [entry("ours", "bun-tensorrt", image.image)];
   const device = Device.open(0);
   owned.defer(() => device.close());
-  const pinned = PinnedBuffer.create("u8", [picture.image.data.length], device);
+  const pinned = PinnedBuffer.create("u8", [image.image.data.length], device);
   owned.defer(() => pinned.close());
-  pinned.data.set(picture.image.data);
+  pinned.data.set(image.image.data);
   return [
-    entry("ours", "bun-tensorrt, ordinary memory", picture.image),
-    entry("ours-pinned", "bun-tensorrt, page-locked memory", imageOf(pinned.data, picture.image)),
+    entry("ours", "bun-tensorrt, ordinary memory", image.image),
+    entry("ours-pinned", "bun-tensorrt, page-locked memory", imageOf(pinned.data, image.image)),
   ];
 }
 

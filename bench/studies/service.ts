@@ -16,7 +16,7 @@ export const service: Study = {
     "In the loop of a detector service, which stage takes how long, and what is left for the rest of the server?",
   needs: ["model"],
   async run(context, output) {
-    const { kind, options, picture } = context;
+    const { kind, options, image } = context;
     const count = kind === "gpu" ? (options.isQuick ? 300 : 2000) : options.isQuick ? 15 : 120;
     await using detector = await context.load({ inFlight: 1 });
     await using loopback = await Loopback.open();
@@ -27,7 +27,7 @@ export const service: Study = {
       if (at > 0 && (at & 15) === 0) context.progress(at / count, `${at} of ${count}`);
       if (at > 10 && context.isOver()) break;
       const started = performance.now();
-      const { detections, timing } = await detector.detect(picture.bytes);
+      const { detections, timing } = await detector.detect(image.bytes);
       const detected = performance.now();
       const text = JSON.stringify({ detections });
       const serialised = performance.now();

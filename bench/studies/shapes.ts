@@ -131,7 +131,7 @@ async function sizesAndBatches(
   const rates: Line[] = [];
   const delays: Line[] = [];
   const bySize: Line[] = [];
-  const { width, height } = context.picture.image;
+  const { width, height } = context.image.image;
   for (const precision of ["fp16", "fp32"] as const) {
     if (context.isOver()) {
       output.leftOut.push(`sizes and batches, ${precision}: the minutes of --max-minutes were over`);
@@ -176,13 +176,13 @@ async function sizesAndBatches(
     const rectangular: { x: number; y: number }[] = [];
     for (const side of SIDES) {
       const [w, h] = rectangularSize(width, height, { longSide: side, stride: STRIDE });
-      const whole = await point(`${precision}-square-${side}`, `${label}, ${side}x${side}, one picture`, [
+      const whole = await point(`${precision}-square-${side}`, `${label}, ${side}x${side}, one image`, [
         1,
         3,
         side,
         side,
       ]);
-      const part = await point(`${precision}-rect-${side}`, `${label}, ${w}x${h}, one picture`, [1, 3, h, w]);
+      const part = await point(`${precision}-rect-${side}`, `${label}, ${w}x${h}, one image`, [1, 3, h, w]);
       if (whole !== undefined) square.push({ x: side, y: whole.ms });
       if (part !== undefined) rectangular.push({ x: side, y: part.ms });
     }
@@ -192,12 +192,12 @@ async function sizesAndBatches(
     );
   }
   if (rates.length === 0) return;
-  const x = { label: "pictures in a batch", scale: "log2" } as const;
+  const x = { label: "images in a batch", scale: "log2" } as const;
   output.blocks.push(
     {
       kind: "lines",
       title: "Throughput by batch",
-      note: `Engine alone with a graph, pictures a second. One dynamic engine a precision covers all points: built for 1 to 32 pictures of up to 1280x1280, best at 8 of 640x640, so points far from there may be slower than an engine of their own.`,
+      note: `Engine alone with a graph, images a second. One dynamic engine a precision covers all points: built for 1 to 32 images of up to 1280x1280, best at 8 of 640x640, so points far from there may be slower than an engine of their own.`,
       x,
       y: { label: "throughput", unit: "fps" },
       lines: rates,
@@ -205,7 +205,7 @@ async function sizesAndBatches(
     {
       kind: "lines",
       title: "Time of a batch",
-      note: "GPU time of one batch by events: what the first picture of a full batch waits for.",
+      note: "GPU time of one batch by events: what the first image of a full batch waits for.",
       x,
       y: { label: "GPU time", unit: "ms" },
       lines: delays,
@@ -213,7 +213,7 @@ async function sizesAndBatches(
     {
       kind: "lines",
       title: "Square against the frame's own ratio",
-      note: `One picture of ${width}x${height}: the square input is mostly padding, the rectangular one hardly.`,
+      note: `One image of ${width}x${height}: the square input is mostly padding, the rectangular one hardly.`,
       x: { label: "longer side", scale: "linear" },
       y: { label: "GPU time", unit: "ms" },
       lines: bySize,
@@ -235,7 +235,7 @@ async function onCpu(context: StudyContext, output: StudyOutput): Promise<void> 
     return;
   }
   const sides = context.options.isQuick ? [320] : [320, 480, 640];
-  const { image } = context.picture;
+  const { image } = context.image;
   const lines = [
     { name: "square", points: [] as LinePoint[] },
     { name: "the frame's ratio", points: [] as LinePoint[] },
@@ -256,7 +256,7 @@ async function onCpu(context: StudyContext, output: StudyOutput): Promise<void> 
   output.blocks.push({
     kind: "lines",
     title: "Square against the frame's own ratio",
-    note: `One decoded picture of ${image.width}x${image.height} to boxes on the CPU: the square input is mostly padding, the rectangular one hardly.`,
+    note: `One decoded image of ${image.width}x${image.height} to boxes on the CPU: the square input is mostly padding, the rectangular one hardly.`,
     x: { label: "longer side", scale: "linear" },
     y: { label: "frame to boxes", unit: "ms" },
     lines,
@@ -290,6 +290,6 @@ export const shapes: Study = {
       .filter(({ unit }) => unit === "fps")
       .toSorted((a, b) => medianOf(b.samples) - medianOf(a.samples))[0];
     if (best !== undefined)
-      output.findings.push(`Most pictures a second: ${best.name}, ${formatWithUnit(medianOf(best.samples), "fps")}.`);
+      output.findings.push(`Most images a second: ${best.name}, ${formatWithUnit(medianOf(best.samples), "fps")}.`);
   },
 };

@@ -281,11 +281,11 @@ export const streams: Study = {
     "How many frames a second, at what latency, with how many in flight, on which streams and from which memory?",
   needs: ["model"],
   async run(context, output) {
-    const { kind, options, picture } = context;
+    const { kind, options, image } = context;
     const counts = kind === "gpu" ? (options.isQuick ? [1, 4, 8] : [1, 2, 3, 4, 8, 16, 32]) : [1, 2];
     using owned = new DisposableStack();
-    const frames = { ordinary: picture.image, "page-locked": picture.image };
-    if (kind === "gpu") frames["page-locked"] = pageLocked(picture.image, owned);
+    const frames = { ordinary: image.image, "page-locked": image.image };
+    if (kind === "gpu") frames["page-locked"] = pageLocked(image.image, owned);
     const all: Measured[] = [];
     for (const [at, inFlight] of counts.entries()) {
       if (context.isOver()) {

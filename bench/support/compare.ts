@@ -75,7 +75,7 @@ function conditions(facts: EnvironmentFacts): Readonly<Record<string, string>> {
     Bun: facts.bun,
     model: shortHash(facts.model),
     engine: shortHash(facts.engine),
-    picture: shortHash(facts.picture),
+    image: shortHash(facts.image),
   };
 }
 

@@ -83,10 +83,7 @@ function systemText(): string {
 }
 
 /** What of a run's facts its caller knows. */
-export type KnownFacts = Pick<
-  EnvironmentFacts,
-  "runtime" | "cuda" | "gpu" | "model" | "engine" | "picture" | "isQuick"
->;
+export type KnownFacts = Pick<EnvironmentFacts, "runtime" | "cuda" | "gpu" | "model" | "engine" | "image" | "isQuick">;
 
 /** All facts of a run. */
 export function environmentFacts(

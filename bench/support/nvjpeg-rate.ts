@@ -1,4 +1,4 @@
-/** @module NvjpegRate: how many pictures a second nvJPEG decodes with nothing else to do, by this library and by torchvision. */
+/** @module NvjpegRate: how many images a second nvJPEG decodes with nothing else to do, by this library and by torchvision. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { windowRates } from "./drive.ts";
 /** The library's decoder, which builds before it lack. */
 const MODULE = join(import.meta.dir, "../../src/nvjpeg/index.ts");
 
-/** Pictures under way: several batches of the decoding engines of any card. */
+/** Images under way: several batches of the decoding engines of any card. */
 const IN_FLIGHT = 32;
 const WARM_UP_MS = 300;
 
@@ -24,7 +24,7 @@ interface NvJpegModule {
   readonly nvJpegUnavailable: () => string | undefined;
 }
 
-/** Pictures a second in windows, or why there is no figure, in a clause. */
+/** Images a second in windows, or why there is no figure, in a clause. */
 export type DecodingRate = readonly number[] | string;
 
 /** By this library's decoder, straight into device memory. */

@@ -17,14 +17,14 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 
 /** What the run was made on, a line each. */
 export function environmentLines(facts: EnvironmentFacts): string[] {
-  const { gpu, engine, model, picture } = facts;
+  const { gpu, engine, model, image } = facts;
   return [
     `${facts.runtime}; Bun ${facts.bun}; commit ${facts.commit}; ${facts.date}`,
     `${facts.cpu}, ${facts.cores} cores, load ${facts.load.toFixed(2)}; ${facts.system}`,
     ...(gpu === null
       ? []
       : [`${gpu.name}, driver ${gpu.driver}, CUDA ${facts.cuda}, SM clock ${gpu.before["SM clock"] ?? "–"}`]),
-    `model ${(engine ?? model)?.name ?? "none"}; picture ${picture.name}, ${picture.width}x${picture.height}, ${picture.bytes} bytes`,
+    `model ${(engine ?? model)?.name ?? "none"}; image ${image.name}, ${image.width}x${image.height}, ${image.bytes} bytes`,
   ];
 }
 

@@ -40,7 +40,7 @@ export interface TensorRtOptions {
   readonly jpeg?: JpegDecoding;
   /**
    * False: faster, for files that are known to be whole. nvJPEG does not tell where a file's data is damaged, and leaves
-   * in its place what an earlier picture had there: boxes may then be those of another picture. What is cut short, or
+   * in its place what an earlier image had there: boxes may then be those of another image. What is cut short, or
    * damaged in its header, is still found. Default true: the GPU looks at the data of every file that nvJPEG decodes.
    */
   readonly jpegCheck?: boolean;

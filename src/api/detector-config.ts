@@ -20,7 +20,7 @@ export interface DetectOptions {
   readonly threshold?: number;
   /** Boxes that overlap a better one by more are left out, 0–1. Default 0.7; end-to-end models do not use it. */
   readonly iou?: number;
-  /** At most this many detections a picture. Default 300. */
+  /** At most this many detections an image. Default 300. */
   readonly maxDetections?: number;
   /** True: boxes of different classes suppress each other as well. Default false. */
   readonly classAgnostic?: boolean;
@@ -36,16 +36,16 @@ export interface DetectOptions {
 /** Options of `Detector.stream`. */
 export interface StreamOptions extends DetectOptions {
   /**
-   * `"all"`: every picture is detected, and the sequence is read only as fast as slots become free. `"latest"`, for live
-   * sources: the sequence is read continuously; while all slots are busy the newest picture waits, and the one that waited
+   * `"all"`: every image is detected, and the sequence is read only as fast as slots become free. `"latest"`, for live
+   * sources: the sequence is read continuously; while all slots are busy the newest image waits, and the one that waited
    * before it is dropped. Default `"all"`.
    */
   readonly policy?: "all" | "latest";
-  /** Called with the error of one picture and its place in the sequence; the picture is left out of the results. */
+  /** Called with the error of one image and its place in the sequence; the image is left out of the results. */
   readonly onError?: (error: unknown, index: number) => void;
-  /** Called with the place in the sequence of each picture that is dropped for a newer one. */
+  /** Called with the place in the sequence of each image that is dropped for a newer one. */
   readonly onDrop?: (index: number) => void;
-  /** Aborted: no further picture is begun; once those that are running have ended, the stream throws the signal's reason. */
+  /** Aborted: no further image is begun; once those that are running have ended, the stream throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -54,7 +54,7 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
   /** Name of the output layout, where the model does not tell or tells wrong. Default: recognised. */
   readonly layout?: string;
   /**
-   * What the model wants done to a picture, where its layout's way is wrong: models of other origins may share the tensors of a
+   * What the model wants done to an image, where its layout's way is wrong: models of other origins may share the tensors of a
    * known layout. `bun-tensorrt inspect` shows what is assumed. Default: the layout's.
    */
   readonly preprocessing?: PreprocessingOptions;
@@ -64,19 +64,19 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
   readonly size?: number | readonly [width: number, height: number];
   /** True: give a model with dynamic height and width the frame's own ratio instead of a square. Default false. */
   readonly rectangular?: boolean;
-  /** Most pictures the model gets at once. Default 1; at most the model's own batch. */
+  /** Most images the model gets at once. Default 1; at most the model's own batch. */
   readonly batch?: number;
   /**
    * With `batch` above 1, overlapping calls of `detect` with the same options are joined to one run of at most `batch`
-   * pictures. A picture waits at most this many milliseconds for others; a full batch does not wait. Default 0: only
-   * pictures that find no free slot, or come at the same time, are joined.
+   * images. An image waits at most this many milliseconds for others; a full batch does not wait. Default 0: only
+   * images that find no free slot, or come at the same time, are joined.
    */
   readonly batchWaitMs?: number;
   /** Batches in flight on each device: each owns its buffers. Default: 1 on the CPU, 2 to 8 by a measurement on a GPU. */
   readonly inFlight?: number;
   /**
    * True: JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the model's input. Faster
-   * for large photographs; the pixels, and so the scores, differ a little from those of the whole picture. Default false.
+   * for large photographs; the pixels, and so the scores, differ a little from those of the whole image. Default false.
    */
   readonly scaledDecoding?: boolean;
   /**
@@ -327,13 +327,13 @@ export function parseStreamOptions(options: StreamOptions, defaults: DetectConfi
 
 /** What `Detector.warmUp` is told. */
 export interface WarmUpOptions {
-  /** Width and height of the pictures to come, in pixels: memory is taken for as many. Default 1920 × 1080. */
+  /** Width and height of the images to come, in pixels: memory is taken for as many. Default 1920 × 1080. */
   readonly size?: readonly [width: number, height: number];
 }
 
-/** Sides of a picture of which JPEG can hold no more. */
-const pictureSide = z.int().min(1, "at least 1").max(65_500, "at most 65500");
-const warmUpSchema = z.strictObject({ size: z.tuple([pictureSide, pictureSide], "[width, height]").optional() });
+/** Sides of an image of which JPEG can hold no more. */
+const imageSide = z.int().min(1, "at least 1").max(65_500, "at most 65500");
+const warmUpSchema = z.strictObject({ size: z.tuple([imageSide, imageSide], "[width, height]").optional() });
 
 /**
  * Check the options of a warm-up.
@@ -346,9 +346,9 @@ export function parseWarmUpOptions(options: WarmUpOptions, maxPixels: number): {
   const side = Math.floor(Math.sqrt(maxPixels));
   const [width, height] = size ?? [Math.min(1920, side), Math.min(1080, side)];
   if (width * height <= maxPixels) return { width, height };
-  const found = `option "size" must have at most ${maxPixels} pixels, as the pictures, got ${width}x${height}`;
+  const found = `option "size" must have at most ${maxPixels} pixels, as the images, got ${width}x${height}`;
   throw new OptionError(
-    message("warm up", found, "raise maxPixels of load, or give the size of the pictures to come"),
+    message("warm up", found, "raise maxPixels of load, or give the size of the images to come"),
     "size",
   );
 }

@@ -1,4 +1,4 @@
-/** @module Detector: a model on a machine, from a picture to the objects in it. */
+/** @module Detector: a model on a machine, from an image to the objects in it. */
 
 import { openBackends } from "../accelerators/accelerator.ts";
 import { logger } from "../core/log.ts";
@@ -54,9 +54,9 @@ function tellMisfits(
 }
 
 /**
- * Finds objects in pictures. Loading is the expensive step: keep the detector, and close it when done.
+ * Finds objects in images. Loading is the expensive step: keep the detector, and close it when done.
  *
- * @example Boxes in one picture
+ * @example Boxes in one image
  * ```ts
  * await using detector = await Detector.load("yolo11n");
  * const { detections } = await detector.detect("street.jpg");
@@ -141,7 +141,7 @@ export class Detector implements AsyncDisposable {
   }
 
   /**
-   * For how long every slot has been taken without a run ending, or every thread that decodes by a picture that takes longer
+   * For how long every slot has been taken without a run ending, or every thread that decodes by an image that takes longer
    * than allowed; in milliseconds, 0 while there is a free one. A detector that is busy comes to some run's length; one whose
    * runs hang goes on counting.
    */
@@ -150,11 +150,11 @@ export class Detector implements AsyncDisposable {
   }
 
   /**
-   * Run black pictures through the model in all ways that frames will go, so that the first real ones take no longer than
+   * Run black images through the model in all ways that frames will go, so that the first real ones take no longer than
    * the others: memory is taken, CUDA graphs are captured, JPEG decoders are set up. The commands `serve` and
    * `worker`, and `Worker.create`, do it before they are ready.
    *
-   * @param options the size of the pictures to come
+   * @param options the size of the images to come
    * @throws {OptionError} If an option is unknown or out of range, or the size over `maxPixels`
    * @throws {ClosedError} If the detector has been closed
    * @throws {NativeError} If the model itself, or its device, fails
@@ -164,12 +164,12 @@ export class Detector implements AsyncDisposable {
   }
 
   /**
-   * Find the objects in one picture. Calls may overlap: those for which no slot is free wait in line, and with `batch`
+   * Find the objects in one image. Calls may overlap: those for which no slot is free wait in line, and with `batch`
    * above 1 those with the same options share runs of the model.
    *
    * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
    * @param options override those of `load` for this call
-   * @throws {ImageError} If it is missing or no picture
+   * @throws {ImageError} If it is missing or no image
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ClosedError} If the detector has been closed
    * @throws {NativeError} If the model itself, or its device, fails
@@ -180,10 +180,10 @@ export class Detector implements AsyncDisposable {
   }
 
   /**
-   * Find the objects in several pictures of any sizes, as few runs of the model as its batch allows.
+   * Find the objects in several images of any sizes, as few runs of the model as its batch allows.
    *
-   * @returns one result a picture, in order
-   * @throws {ImageError} The first picture's that is missing or none; `stream` with `onError` keeps the others' results
+   * @returns one result an image, in order
+   * @throws {ImageError} The first image's that is missing or none; `stream` with `onError` keeps the others' results
    * @throws {NativeError} If the model itself, or its device, fails
    * @throws the reason of `options.signal`
    */
@@ -192,13 +192,13 @@ export class Detector implements AsyncDisposable {
   }
 
   /**
-   * Find the objects in a sequence of pictures: several in flight, results in order. No picture is read before a slot is
+   * Find the objects in a sequence of images: several in flight, results in order. No image is read before a slot is
    * free for it; with `batch` above 1, one batch is read ahead. A live source is better read with `policy: "latest"`.
    *
    * @param sources ends the stream when it ends
-   * @param options as `detect`, and what to do with pictures that fail or come too fast. Without `onError` the first error
-   * of a picture ends the stream, after the results before it
-   * @returns results with their place in the sequence; the generator's return value says what became of all pictures
+   * @param options as `detect`, and what to do with images that fail or come too fast. Without `onError` the first error
+   * of an image ends the stream, after the results before it
+   * @returns results with their place in the sequence; the generator's return value says what became of all images
    * @throws {ClosedError} If the detector is closed, after the results of what was running
    * @throws the reason of `options.signal`
    *
@@ -226,9 +226,9 @@ export class Detector implements AsyncDisposable {
   }
 
   /**
-   * Hold a batch of pictures and run the stages one by one: for experiments, and to look at the tensors between them.
+   * Hold a batch of images and run the stages one by one: for experiments, and to look at the tensors between them.
    *
-   * @param sources 1 to `backend.maxBatch` pictures
+   * @param sources 1 to `backend.maxBatch` images
    * @returns owns a slot until it is closed: bind it with `using`
    */
   staged(sources: readonly ImageSource[]): Promise<StagedBatch> {

@@ -30,7 +30,7 @@ export interface ImageModelOptions extends DecodingLimits, MachineChoice {
   /** Name of the output that holds the image, if several could. */
   readonly output?: string;
   /**
-   * Largest tile of a model with dynamic height and width, in pixels of the source: a side, or [width, height]; a picture
+   * Largest tile of a model with dynamic height and width, in pixels of the source: a side, or [width, height]; an image
    * within it is run whole. Default 512. A model of fixed size has its own.
    */
   readonly tile?: number | readonly [width: number, height: number];
@@ -38,13 +38,13 @@ export interface ImageModelOptions extends DecodingLimits, MachineChoice {
   readonly overlap?: number;
   /** Sides and places of tiles are multiples of it. Default 1; 8 for a model of fixed size that is such a multiple itself. */
   readonly multiple?: number;
-  /** What a picture smaller than its tile is filled up with: its last pixels, or itself mirrored. Default `"replicate"`. */
+  /** What an image smaller than its tile is filled up with: its last pixels, or itself mirrored. Default `"replicate"`. */
   readonly padding?: Padding;
   /** Tiles the model gets at once, where its batch is dynamic. Default 1 on the CPU, 4 on a GPU. */
   readonly batch?: number;
-  /** Alpha of RGBA, enlarged with the picture; `"drop"` leaves that of files out. Default `"keep"`. */
+  /** Alpha of RGBA, enlarged with the image; `"drop"` leaves that of files out. Default `"keep"`. */
   readonly alpha?: "keep" | "drop";
-  /** Pictures in flight: each owns its buffers. Default 1. */
+  /** Images in flight: each owns its buffers. Default 1. */
   readonly inFlight?: number;
   /** Number of the GPU, from 0 on. Default 0. */
   readonly device?: number;
@@ -152,11 +152,11 @@ const table = {
   },
   alpha: {
     schema: z.enum(["keep", "drop"], "keep or drop").default("keep"),
-    help: "alpha of RGBA, enlarged with the picture or left out",
+    help: "alpha of RGBA, enlarged with the image or left out",
   },
   inFlight: {
     schema: z.int("a whole number").min(1, "at least 1").max(128, "at most 128").default(1),
-    help: "pictures in flight",
+    help: "images in flight",
   },
   device: {
     schema: z.int("a number from 0 to 1023").min(0, "0 or more").max(1023, "at most 1023").default(0),
@@ -184,7 +184,7 @@ export function parseImageModelOptions(options: ImageModelOptions): ImageModelCo
   const machine = machineOf(parsed);
   return {
     ...machine,
-    // Pictures are decoded on the CPU: those of a GPU may be a level off.
+    // Images are decoded on the CPU: those of a GPU may be a level off.
     accelerators: { ...machine.accelerators, tensorrt: { ...machine.accelerators.tensorrt, jpeg: "cpu" } },
     hints: { range: inputRange, outputRange, colour, outputColour, layout: inputLayout, outputLayout, output },
     ...{ tile, overlap, multiple, padding, batch, alpha, inFlight, device },

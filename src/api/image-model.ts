@@ -1,4 +1,4 @@
-/** @module ImageModel: a model that makes pictures of pictures, on a machine: super-resolution, enhancement, style. */
+/** @module ImageModel: a model that makes images of images, on a machine: super-resolution, enhancement, style. */
 
 import { openBackends } from "../accelerators/accelerator.ts";
 import { type Image, imageOf, isImage } from "../image/image.ts";
@@ -20,15 +20,15 @@ import type { StreamSummary } from "./stream.ts";
 
 type ImageBackend = Backend<TiledImageSpec, undefined, MadeImage>;
 
-/** What is made of one picture. */
+/** What is made of one image. */
 export interface TransformResult {
   /** Tight rows over memory of its own, in the format of the source: files give RGB, or RGBA where they have alpha. */
   readonly image: Image;
   /** `decode` is 0 for pixels. On a GPU `infer` is everything from the first launch on. */
   readonly timing: Timing;
-  /** How many tiles the picture was cut into. */
+  /** How many tiles the image was cut into. */
   readonly tiles: number;
-  /** Why some of the picture's pixels are not those of its file, where damaged ones are taken. */
+  /** Why some of the image's pixels are not those of its file, where damaged ones are taken. */
   readonly damage?: string;
 }
 
@@ -46,14 +46,14 @@ export interface TransformOptions {
 
 /** Options of `ImageModel.stream`. */
 export interface TransformStreamOptions {
-  /** Ends the stream: no further picture is read, what is running ends as a call does, and the stream throws its reason. */
+  /** Ends the stream: no further image is read, what is running ends as a call does, and the stream throws its reason. */
   readonly signal?: AbortSignal;
-  /** Called with the error of one picture and its place in the sequence; the picture is left out of the results. */
+  /** Called with the error of one image and its place in the sequence; the image is left out of the results. */
   readonly onError?: (error: unknown, index: number) => void;
 }
 
 /**
- * Makes pictures of pictures. Loading is the expensive step: keep the model, and close it when done.
+ * Makes images of images. Loading is the expensive step: keep the model, and close it when done.
  *
  * An image larger than the model's input is cut into overlapping tiles; one smaller is filled up. A model for luma alone gets
  * the luma, and the colours are enlarged bicubically.
@@ -87,7 +87,7 @@ export class ImageModel implements AsyncDisposable {
    *
    * @param model path or `file:` URL of an ONNX file or a plan, or its bytes
    * @throws {OptionError} If an option is unknown or out of range
-   * @throws {ModelError} If the file is missing, no model, or makes no pictures
+   * @throws {ModelError} If the file is missing, no model, or makes no images
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
    * @throws {LibraryLoadError} If ONNX Runtime is nowhere, where the model runs on the CPU
    * @throws {TensorRtError} If TensorRT cannot build or load the engine; `PlanMismatchError` for another version's or GPU's
@@ -118,7 +118,7 @@ export class ImageModel implements AsyncDisposable {
     return this.#loaded.recognition;
   }
 
-  /** How many times as large the pictures become. */
+  /** How many times as large the images become. */
   get scale(): number {
     return this.recognition.scale;
   }
@@ -134,7 +134,7 @@ export class ImageModel implements AsyncDisposable {
   }
 
   /**
-   * The tiles that a picture of a size is cut into.
+   * The tiles that an image of a size is cut into.
    *
    * @throws {ShapeError} If the overlap leaves nothing of a tile
    */
@@ -143,10 +143,10 @@ export class ImageModel implements AsyncDisposable {
   }
 
   /**
-   * Run a black picture through the model in all ways that pictures will go, so that the first real one takes no longer than
+   * Run a black image through the model in all ways that images will go, so that the first real one takes no longer than
    * the others.
    *
-   * @param options the size of the pictures to come
+   * @param options the size of the images to come
    * @throws {OptionError} If an option is unknown or out of range, or the size over `maxPixels`
    * @throws {ClosedError} If the model has been closed
    * @throws {NativeError} If the model itself, or its device, fails
@@ -156,10 +156,10 @@ export class ImageModel implements AsyncDisposable {
   }
 
   /**
-   * Make a picture of one picture. Calls may overlap: those for which no slot is free wait in line.
+   * Make an image of one image. Calls may overlap: those for which no slot is free wait in line.
    *
    * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
-   * @throws {ImageError} If it is missing or no picture, or what is made of it would be too large
+   * @throws {ImageError} If it is missing or no image, or what is made of it would be too large
    * @throws {ClosedError} If the model has been closed
    * @throws the signal's reason, if it was aborted
    */
@@ -168,11 +168,11 @@ export class ImageModel implements AsyncDisposable {
   }
 
   /**
-   * Make pictures of a sequence of pictures: several in flight, results in order, and no picture is read before a slot is
+   * Make images of a sequence of images: several in flight, results in order, and no image is read before a slot is
    * free for it.
    *
    * @param sources ends the stream when it ends
-   * @param options `onError` is told what went wrong with one picture, which is then left out; without it the first such
+   * @param options `onError` is told what went wrong with one image, which is then left out; without it the first such
    * error ends the stream
    * @throws the reason of `options.signal`
    */
@@ -180,7 +180,7 @@ export class ImageModel implements AsyncDisposable {
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: TransformStreamOptions = {},
   ): AsyncGenerator<TransformStreamResult, StreamSummary, undefined> {
-    this.#loaded.assertOpen("transform a picture");
+    this.#loaded.assertOpen("transform an image");
     const { onError, signal } = options;
     return this.#loaded.stream(sources, {
       policy: "all",
@@ -201,8 +201,8 @@ export class ImageModel implements AsyncDisposable {
   }
 
   #submit(source: ImageSource, signal?: AbortSignal): QueuedFrame<TransformResult> {
-    const picture = isImage(source) ? packed(source) : source;
-    return this.#loaded.submit(picture, undefined, "transform a picture", signal);
+    const frame = isImage(source) ? packed(source) : source;
+    return this.#loaded.submit(frame, undefined, "transform an image", signal);
   }
 }
 

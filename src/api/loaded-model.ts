@@ -25,9 +25,9 @@ export interface LoadedModelOptions<Output, Result> {
   readonly label: string;
   /** Batches in flight on each device; `undefined` for as many as it works best with. */
   readonly inFlight: number | undefined;
-  /** Most pictures of a run; at most what each backend takes. */
+  /** Most images of a run; at most what each backend takes. */
   readonly batch: number;
-  /** Most milliseconds a picture waits for others. */
+  /** Most milliseconds an image waits for others. */
   readonly batchWaitMs: number;
   /** Copies a result out of its slot. */
   readonly read: ReadResult<Output, Result>;
@@ -45,7 +45,7 @@ export class LoadedModel<ModelSpec, Params, Output, Result extends object> imple
     backends: readonly Backend<ModelSpec, Params, Output>[],
     { label, inFlight, batch, batchWaitMs, read }: LoadedModelOptions<Output, Result>,
   ) {
-    const most = Math.min(batch, backends[0]!.task.mostPictures, ...backends.map(({ maxBatch }) => maxBatch));
+    const most = Math.min(batch, backends[0]!.task.mostImages, ...backends.map(({ maxBatch }) => maxBatch));
     this.pipeline = new Pipeline(backends, { inFlight, batch: most });
     this.#batcher = new MicroBatcher(this.pipeline, { wait: batchWaitMs, read });
     this.#label = label;
@@ -71,7 +71,7 @@ export class LoadedModel<ModelSpec, Params, Output, Result extends object> imple
   }
 
   /**
-   * For how long every slot has been taken without a run ending, or every thread that decodes by a picture that takes longer
+   * For how long every slot has been taken without a run ending, or every thread that decodes by an image that takes longer
    * than allowed; in milliseconds, 0 while there is a free one.
    */
   get stalledMs(): number {
@@ -84,7 +84,7 @@ export class LoadedModel<ModelSpec, Params, Output, Result extends object> imple
   }
 
   /**
-   * Put a picture in line.
+   * Put an image in line.
    *
    * @param action for the message of one that comes too late
    * @throws {ClosedError} If the model has been closed
@@ -95,7 +95,7 @@ export class LoadedModel<ModelSpec, Params, Output, Result extends object> imple
     return this.#batcher.submit(source, params, signal);
   }
 
-  /** Put several in line. @returns one result a picture, in order; rejects with the first error once all have ended */
+  /** Put several in line. @returns one result an image, in order; rejects with the first error once all have ended */
   submitAll(sources: readonly ImageSource[], params: Params, action: string, signal?: AbortSignal): Promise<Result[]> {
     return allEnded(sources.map((source) => this.submit(source, params, action, signal).promise));
   }
@@ -111,7 +111,7 @@ export class LoadedModel<ModelSpec, Params, Output, Result extends object> imple
   }
 
   /**
-   * Run black pictures through the model in all ways that frames will go.
+   * Run black images through the model in all ways that frames will go.
    *
    * @throws {NativeError} If the model itself, or its device, fails
    */

@@ -1,4 +1,4 @@
-/** @module StagedBatch: one batch of pictures whose stages are run one by one. */
+/** @module StagedBatch: one batch of images whose stages are run one by one. */
 
 import { ArgumentError, BunTensorRtError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
@@ -19,7 +19,7 @@ type DetectPipeline = Pipeline<ModelSpec, NmsOptions, DetectionBlock>;
 const STAGES = ["preprocess", "infer", "postprocess"] as const;
 
 /**
- * Pictures that hold a slot: `preprocess`, `infer` and `postprocess` run one by one, with the tensors between them open
+ * Images that hold a slot: `preprocess`, `infer` and `postprocess` run one by one, with the tensors between them open
  * to be read. `postprocess` can be called again with other options. A call while a stage runs is refused.
  *
  * @example
@@ -31,7 +31,7 @@ const STAGES = ["preprocess", "infer", "postprocess"] as const;
  * ```
  */
 export class StagedBatch extends Resource {
-  /** The decoded pictures; their pixels are the batch's. */
+  /** The decoded images; their pixels are the batch's. */
   readonly images: readonly Image[];
   readonly #slot: Slot<NmsOptions, DetectionBlock>;
   readonly #pipeline: DetectPipeline;
@@ -59,7 +59,7 @@ export class StagedBatch extends Resource {
     this.#giveBack = giveBack;
   }
 
-  /** Called by `Detector.staged`: waits for a slot and decodes the pictures. */
+  /** Called by `Detector.staged`: waits for a slot and decodes the images. */
   static open(
     pipeline: DetectPipeline,
     sources: readonly ImageSource[],
@@ -67,7 +67,7 @@ export class StagedBatch extends Resource {
   ): Promise<StagedBatch> {
     const { maxBatch } = pipeline.backend;
     if (sources.length < 1 || sources.length > maxBatch) {
-      const found = `it takes 1 to ${maxBatch} pictures, got ${sources.length}`;
+      const found = `it takes 1 to ${maxBatch} images, got ${sources.length}`;
       return Promise.reject(new ArgumentError(message("stage a batch", found)));
     }
     return new Promise((resolve, reject) => {
@@ -96,7 +96,7 @@ export class StagedBatch extends Resource {
     await this.#stage(1, () => this.#slot.infer());
   }
 
-  /** Decode and select: one list a picture, best first, in source pixels. */
+  /** Decode and select: one list an image, best first, in source pixels. */
   async postprocess(options?: DetectOptions): Promise<Detection[][]> {
     const { labels } = this.#pipeline.backend.task.recognition;
     return this.#stage(2, async () => {
@@ -117,7 +117,7 @@ export class StagedBatch extends Resource {
     return this.#using(() => this.#slot.readOutputs());
   }
 
-  /** Where each picture lies in the input, after `preprocess`. */
+  /** Where each image lies in the input, after `preprocess`. */
   get placements(): readonly Region[] {
     this.#begin(1);
     return this.#slot.placements;
@@ -133,7 +133,7 @@ export class StagedBatch extends Resource {
     if (this.#running !== undefined) {
       const found = `one call at a time uses it: ${this.#running} is running`;
       throw new BunTensorRtError(
-        message("use a staged batch", found, "await the former call, or stage the pictures twice"),
+        message("use a staged batch", found, "await the former call, or stage the images twice"),
       );
     }
     if (this.#done >= stagesNeeded) return;

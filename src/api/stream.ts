@@ -1,4 +1,4 @@
-/** @module Stream: a sequence of pictures through a detector, several in flight, results in order. */
+/** @module Stream: a sequence of images through a detector, several in flight, results in order. */
 
 import { Fifo } from "../core/fifo.ts";
 import { logger } from "../core/log.ts";
@@ -7,21 +7,21 @@ import type { QueuedFrame } from "../runtime/batcher.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
 import type { StreamOptions } from "./detector-config.ts";
 
-/** What was found in one picture of a stream. */
+/** What was found in one image of a stream. */
 export type StreamResult = DetectionResult & {
-  /** Place of the picture in the sequence, from 0 on. Those that failed or were dropped leave gaps. */
+  /** Place of the image in the sequence, from 0 on. Those that failed or were dropped leave gaps. */
   readonly index: number;
 };
 
-/** What became of the pictures of a stream that has ended: the generator's return value. */
+/** What became of the images of a stream that has ended: the generator's return value. */
 export interface StreamSummary {
-  /** Pictures that were read. */
+  /** Images that were read. */
   readonly frames: number;
   /** Results that were yielded. */
   readonly results: number;
-  /** Pictures that went to `onError`. */
+  /** Images that went to `onError`. */
   readonly failed: number;
-  /** Pictures that were dropped for newer ones; 0 unless the policy is `"latest"`. */
+  /** Images that were dropped for newer ones; 0 unless the policy is `"latest"`. */
   readonly dropped: number;
 }
 
@@ -32,9 +32,9 @@ export interface InOrderOptions<T> extends FeedOptions<T> {
 }
 
 /**
- * Run a sequence, several pictures at a time, and yield the values in order, each with its place in the sequence.
+ * Run a sequence, several images at a time, and yield the values in order, each with its place in the sequence.
  *
- * However it ends, with the sequence, an error, the signal, or the caller's `break`, the pictures that are running are
+ * However it ends, with the sequence, an error, the signal, or the caller's `break`, the images that are running are
  * awaited first, those that are not never run, and the sequence is closed.
  */
 export async function* inOrder<T extends object>(
@@ -70,25 +70,25 @@ export async function* inOrder<T extends object>(
 export interface FeedOptions<T> {
   /** `all`: wait for room; `latest`: read on, and drop what is overtaken. */
   readonly policy: "all" | "latest";
-  /** Most pictures between the sequence and the caller. */
+  /** Most images between the sequence and the caller. */
   readonly limit: number;
-  /** Put a picture in line. Throws where no more are taken. */
+  /** Put an image in line. Throws where no more are taken. */
   readonly submit: (source: ImageSource) => QueuedFrame<T>;
   readonly onDrop: ((index: number) => void) | undefined;
 }
 
-/** What came of one picture, and its place in the sequence. */
+/** What came of one image, and its place in the sequence. */
 export type Settled<T> =
   | { readonly index: number; readonly value: T }
   | { readonly index: number; readonly error: unknown };
 
-/** A picture on its way. */
+/** An image on its way. */
 interface Entry<T> {
   readonly frame: QueuedFrame<T>;
   index: number;
 }
 
-/** A picture that has been read and for which there is no room. */
+/** An image that has been read and for which there is no room. */
 interface Held {
   readonly source: ImageSource;
   readonly index: number;
@@ -117,13 +117,13 @@ export class Feed<T> {
   #held: Held | undefined;
   /** `latest` alone: the one that was put in line last. */
   #newest: Entry<T> | undefined;
-  /** Pictures in line or running, or whose result has not been asked for. */
+  /** Images in line or running, or whose result has not been asked for. */
   #onTheirWay = 0;
   #isStarted = false;
   #isReading = false;
   /** The sequence ended, or threw: it needs no closing. */
   #isExhausted = false;
-  /** No further picture is put in line. */
+  /** No further image is put in line. */
   #isStopped = false;
   /** The reader has ended. */
   #isEnded = false;
@@ -143,21 +143,21 @@ export class Feed<T> {
     this.#options = options;
   }
 
-  /** Pictures that were read. */
+  /** Images that were read. */
   get frames(): number {
     return this.#frames;
   }
 
-  /** Pictures that were dropped for newer ones. */
+  /** Images that were dropped for newer ones. */
   get dropped(): number {
     return this.#dropped;
   }
 
   /**
-   * What came of the oldest picture on its way; waits for it. One call at a time.
+   * What came of the oldest image on its way; waits for it. One call at a time.
    *
    * @returns `undefined` at the end
-   * @throws what the sequence or `submit` threw, after the results of the pictures before; the reason of `abort`, at once
+   * @throws what the sequence or `submit` threw, after the results of the images before; the reason of `abort`, at once
    */
   async next(): Promise<Settled<T> | undefined> {
     if (!this.#isStarted) {
@@ -182,7 +182,7 @@ export class Feed<T> {
     return settled;
   }
 
-  /** Read no further, and begin no picture that has no slot yet. */
+  /** Read no further, and begin no image that has no slot yet. */
   abort(reason: unknown): void {
     this.#aborted = { reason };
     this.#stop();
@@ -196,7 +196,7 @@ export class Feed<T> {
   }
 
   /**
-   * Begin no further picture, wait for those that are running, and close the sequence. One that is in the middle of a read
+   * Begin no further image, wait for those that are running, and close the sequence. One that is in the middle of a read
    * is told, and not waited for: a live source may have nothing to say for long.
    */
   async close(): Promise<void> {
@@ -212,7 +212,7 @@ export class Feed<T> {
       return;
     }
     Promise.resolve(closing).catch((error: unknown) => {
-      logger.warn(`A source of pictures failed while it was closed: ${error}`);
+      logger.warn(`A source of images failed while it was closed: ${error}`);
     });
   }
 

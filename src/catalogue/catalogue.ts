@@ -1,4 +1,4 @@
-/** @module Catalogue: the models and sample pictures that can be fetched by name. */
+/** @module Catalogue: the models and sample images that can be fetched by name. */
 
 import type { CatalogueEntry } from "./store.ts";
 
@@ -25,7 +25,7 @@ const YOLOV8_LARGER = {
 } as const;
 
 const SAMPLES = {
-  kind: "picture",
+  kind: "image",
   package: "@vladmandic/face-api",
   version: "1.7.15",
   packageBytes: 12_677_476,

@@ -9,7 +9,7 @@ import { prepareFolder, writeWhole } from "../core/whole-file.ts";
 
 /** The path the entry's file has, or would have, on this machine. */
 export function entryPath(entry: CatalogueEntry): string {
-  const folder = entry.kind === "model" ? "models" : "pictures";
+  const folder = entry.kind === "model" ? "models" : "images";
   return join(cacheFolder(), folder, entry.name + extname(entry.member));
 }
 
@@ -83,7 +83,7 @@ export function storageError(need: StorageNeed, cause: unknown): CatalogueError 
 }
 
 /** What the file is; each kind has its own folder in the cache. */
-export type EntryKind = "model" | "picture";
+export type EntryKind = "model" | "image";
 
 /** A file that is fetched on demand, known by its hash. Plain data. */
 export interface CatalogueEntry {
@@ -92,7 +92,7 @@ export interface CatalogueEntry {
   readonly kind: EntryKind;
   /** One line for people. */
   readonly description: string;
-  /** What a model was trained for; `undefined` for pictures. */
+  /** What a model was trained for; `undefined` for images. */
   readonly task?: "detect" | "segment" | "pose";
   /** Name of the npm package that holds it. */
   readonly package: string;

@@ -1,14 +1,14 @@
-/** @module DetectAll: many files through one detector, in order, where a bad picture does not stop the others. */
+/** @module DetectAll: many files through one detector, in order, where a bad image does not stop the others. */
 
 import type { Detector } from "../api/detector.ts";
 import { ClosedError, ImageError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { readSource } from "../image/source.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
-import { isReadOnce } from "./pictures.ts";
-import type { WritablePicture } from "./result-target.ts";
+import { isReadOnce } from "./images.ts";
+import type { WritableImage } from "./result-target.ts";
 
-/** How long pictures that are running may go on after Ctrl-C: a model with a loop may never end. */
+/** How long images that are running may go on after Ctrl-C: a model with a loop may never end. */
 const FINISH_MS = 3000;
 
 /** Close a detector a while after the signal, whatever still runs then: {@linkcode untilClosed} ends its results. */
@@ -33,7 +33,7 @@ export async function* untilClosed<T>(
 }
 
 /** What is asked of a detector here. */
-export interface PictureStream {
+export interface ImageStream {
   stream(
     files: Iterable<string> | AsyncIterable<string | File>,
     options: { readonly onError: (error: unknown, index: number) => void },
@@ -42,12 +42,12 @@ export interface PictureStream {
 
 /** How the files are gone through. */
 export interface DetectAllOptions {
-  /** Aborted: no further picture is begun; those that are running are finished. */
+  /** Aborted: no further image is begun; those that are running are finished. */
   readonly signal: AbortSignal;
-  /** True if the pictures are needed once more with their results, to be drawn on. */
+  /** True if the images are needed once more with their results, to be drawn on. */
   readonly isSaved: boolean;
-  /** Called for each picture that cannot be read or decoded, in its turn. */
-  readonly onBadPicture: (file: string, error: ImageError) => void;
+  /** Called for each image that cannot be read or decoded, in its turn. */
+  readonly onBadImage: (file: string, error: ImageError) => void;
 }
 
 function* untilAborted(files: readonly string[], signal: AbortSignal): Generator<string, void, undefined> {
@@ -86,27 +86,27 @@ async function* readAhead(
 /**
  * Run every file.
  *
- * @returns the good pictures' results, in the order of `files`, with the pictures that cannot be read again to be saved
- * @throws whatever is not the fault of a picture
+ * @returns the good images' results, in the order of `files`, with the images that cannot be read again to be saved
+ * @throws whatever is not the fault of an image
  */
 export async function* detectAll(
-  detector: PictureStream,
+  detector: ImageStream,
   files: readonly string[],
   options: DetectAllOptions,
-): AsyncGenerator<WritablePicture, void, undefined> {
-  const { signal, isSaved, onBadPicture } = options;
+): AsyncGenerator<WritableImage, void, undefined> {
+  const { signal, isSaved, onBadImage } = options;
   const kept = new Map<number, File>();
   const bad = new Set<number>();
   const onError = (error: unknown, index: number): void => {
     if (!(error instanceof ImageError)) throw error;
     bad.add(index);
     kept.delete(index);
-    onBadPicture(files[index]!, error);
+    onBadImage(files[index]!, error);
   };
   const sources = isSaved && files.some(isReadOnce) ? readAhead(files, signal, kept) : untilAborted(files, signal);
   let index = 0;
   for await (const result of untilClosed(detector.stream(sources, { onError }), signal)) {
-    // Bad pictures are told of before the good one that follows them.
+    // Bad images are told of before the good one that follows them.
     while (bad.has(index)) index += 1;
     const source = kept.get(index);
     kept.delete(index);

@@ -1,24 +1,24 @@
-/** @module DetectArriving: pictures that come one by one, from a folder or from standard input, through one detector. */
+/** @module DetectArriving: images that come one by one, from a folder or from standard input, through one detector. */
 
 import { existsSync } from "node:fs";
 import { ImageError, message, VideoError } from "../core/errors.ts";
 import { fileIdentity } from "../core/stats-of.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
-import { readPictures } from "../video/picture-stream.ts";
+import { readImages } from "../video/image-stream.ts";
 import { watchFolder } from "../video/watch-folder.ts";
 import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
 import { closeAfter, untilClosed } from "./detect-all.ts";
 import type { DetectArguments } from "./detect-flags.ts";
-import { type FramePlace, type PictureResult, plural } from "./formats.ts";
+import { type FramePlace, type ImageResult, plural } from "./formats.ts";
+import { asPath, Complaints, formatTally, IMAGE_EXTENSIONS } from "./images.ts";
 import { findModel, loadDetector } from "./load-detector.ts";
-import { asPath, Complaints, formatTally, PICTURE_EXTENSIONS } from "./pictures.ts";
-import { openTarget, writePictures } from "./result-target.ts";
+import { openTarget, writeImages } from "./result-target.ts";
 import { openSaver } from "./save.ts";
 
-/** A picture that has come. */
-export interface ArrivingPicture {
+/** An image that has come. */
+export interface ArrivingImage {
   readonly file: string;
   readonly source: ImageSource;
   readonly frame?: FramePlace;
@@ -27,13 +27,13 @@ export interface ArrivingPicture {
 /** What is asked of a detector here. */
 export interface ArrivingStream {
   stream(
-    pictures: AsyncIterable<ImageSource>,
+    images: AsyncIterable<ImageSource>,
     options: { readonly onError: (error: unknown, index: number) => void },
   ): AsyncIterable<DetectionResult>;
 }
 
-/** A result and the picture it is of. */
-export type ArrivedResult = PictureResult & Pick<ArrivingPicture, "source">;
+/** A result and the image it is of. */
+export type ArrivedResult = ImageResult & Pick<ArrivingImage, "source">;
 
 /**
  * The items of a source until the signal is aborted, even while the source waits for its next.
@@ -65,37 +65,37 @@ export async function* untilAborted<T>(
 }
 
 /**
- * Run each picture as it comes.
+ * Run each image as it comes.
  *
- * @param onBadPicture called for each that cannot be read or decoded, in its turn
- * @returns the good pictures' results, in order
- * @throws whatever is not the fault of a picture
+ * @param onBadImage called for each that cannot be read or decoded, in its turn
+ * @returns the good images' results, in order
+ * @throws whatever is not the fault of an image
  */
 export async function* detectArriving(
   detector: ArrivingStream,
-  pictures: AsyncIterable<ArrivingPicture>,
-  onBadPicture: (file: string, error: ImageError) => void,
+  images: AsyncIterable<ArrivingImage>,
+  onBadImage: (file: string, error: ImageError) => void,
 ): AsyncGenerator<ArrivedResult, void, undefined> {
-  const waiting: ArrivingPicture[] = [];
+  const waiting: ArrivingImage[] = [];
   async function* feed(): AsyncGenerator<ImageSource, void, undefined> {
-    for await (const picture of pictures) {
-      waiting.push(picture);
-      yield picture.source;
+    for await (const image of images) {
+      waiting.push(image);
+      yield image.source;
     }
   }
   const onError = (error: unknown): void => {
-    const picture = waiting.shift()!;
+    const image = waiting.shift()!;
     if (!(error instanceof ImageError)) throw error;
-    onBadPicture(picture.file, error);
+    onBadImage(image.file, error);
   };
   for await (const result of detector.stream(feed(), { onError })) yield { ...waiting.shift()!, result };
 }
 
-/** What pictures of standard input are called in results. */
+/** What images of standard input are called in results. */
 const STDIN = "-";
-const STDIN_HINT = "send pictures: camera | bun-tensorrt detect -";
+const STDIN_HINT = "send images: camera | bun-tensorrt detect -";
 
-/** @throws the error itself, if it is neither that of a picture nor the system's */
+/** @throws the error itself, if it is neither that of an image nor the system's */
 function brokenStdin(cause: unknown): VideoError {
   if (cause instanceof VideoError) return cause;
   const { code, message: text } = cause as NodeJS.ErrnoException;
@@ -108,13 +108,13 @@ async function* fromStdin(
   args: DetectArguments,
   signal: AbortSignal,
   onBroken: (error: VideoError) => void,
-): AsyncGenerator<ArrivingPicture, void, undefined> {
-  const pictures = readPictures(Bun.stdin.stream(), { framing: args.stdin ?? "jpeg" });
+): AsyncGenerator<ArrivingImage, void, undefined> {
+  const images = readImages(Bun.stdin.stream(), { framing: args.stdin ?? "jpeg" });
   let index = 0;
   try {
-    for await (const bytes of untilAborted(pictures, signal)) {
+    for await (const bytes of untilAborted(images, signal)) {
       // A file has a name, for messages.
-      const source = new File([bytes], `picture ${index} from standard input`);
+      const source = new File([bytes], `image ${index} from standard input`);
       yield { file: STDIN, source, frame: { index: index++, timestampMs: undefined } };
     }
   } catch (error) {
@@ -123,7 +123,7 @@ async function* fromStdin(
   }
 }
 
-async function* fromFolder(files: AsyncIterable<string>): AsyncGenerator<ArrivingPicture, void, undefined> {
+async function* fromFolder(files: AsyncIterable<string>): AsyncGenerator<ArrivingImage, void, undefined> {
   for await (const path of files) {
     const file = asPath(path);
     yield { file, source: file };
@@ -131,7 +131,7 @@ async function* fromFolder(files: AsyncIterable<string>): AsyncGenerator<Arrivin
 }
 
 /**
- * Detect in pictures as they come, until standard input ends or Ctrl-C is pressed.
+ * Detect in images as they come, until standard input ends or Ctrl-C is pressed.
  *
  * @returns the exit code
  */
@@ -149,10 +149,10 @@ export async function runArriving(args: DetectArguments, context: CommandContext
   if (watch === undefined && process.stdin.isTTY) {
     throw refuse("detect", "stdin", "Standard input is a terminal", STDIN_HINT);
   }
-  using target = openTarget(args, [], output, watch === undefined ? "videos" : "pictures");
+  using target = openTarget(args, [], output, watch === undefined ? "videos" : "images");
   const saver = save === undefined ? undefined : openSaver(save, []);
   // What comes while the model is loaded is answered as well.
-  const files = watch === undefined ? undefined : watchFolder(watch, { extensions: PICTURE_EXTENSIONS, signal });
+  const files = watch === undefined ? undefined : watchFolder(watch, { extensions: IMAGE_EXTENSIONS, signal });
   const model = await findModel(args.model, context);
   await using detector = await loadDetector(model, args.detector, context, {
     command: "detect",
@@ -165,15 +165,15 @@ export async function runArriving(args: DetectArguments, context: CommandContext
     new Complaints(terminal).tell(error);
   };
   const started = performance.now();
-  const pictures = files === undefined ? fromStdin(args, signal, onBroken) : fromFolder(files);
+  const images = files === undefined ? fromStdin(args, signal, onBroken) : fromFolder(files);
   if (!args.isQuiet && watch !== undefined) terminal.line(terminal.paint("dim", `Watching ${watch}; Ctrl-C ends it`));
-  const tally = await writePictures((onBad) => untilClosed(detectArriving(detector, pictures, onBad), signal), {
+  const tally = await writeImages((onBad) => untilClosed(detectArriving(detector, images, onBad), signal), {
     sink: target.sink(detector.labels),
     saver,
     terminal,
     progress: args.isQuiet ? undefined : { total: undefined },
   });
-  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(tally.good + tally.bad, "picture")} could not be read`);
+  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(tally.good + tally.bad, "image")} could not be read`);
   if (!args.isQuiet) {
     terminal.line(terminal.paint("dim", formatTally(tally.good, tally.objects, performance.now() - started)));
   }

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import type { DetectorOptions } from "../api/detector-config.ts";
-import type { PictureFraming } from "../video/picture-stream.ts";
+import type { ImageFraming } from "../video/image-stream.ts";
 import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
 import { DETECTOR_FLAGS, parseDetectorFlags } from "./detector-flags.ts";
@@ -66,8 +66,8 @@ export interface DetectArguments {
   readonly isVideo: boolean;
   /** Folder to watch. */
   readonly watch: string | undefined;
-  /** How pictures on standard input are told apart; `undefined` where it was not said. */
-  readonly stdin: PictureFraming | undefined;
+  /** How images on standard input are told apart; `undefined` where it was not said. */
+  readonly stdin: ImageFraming | undefined;
   readonly videoOptions: VideoOptions;
 }
 
@@ -108,7 +108,7 @@ export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   const { format, annotations, save } = flags;
   const output = STANDARD_OUTPUT.includes(flags.output ?? "-") ? undefined : flags.output;
   if (format === "yolo" && output === undefined) {
-    const hint = "add --output DIR: one text file a picture is written there";
+    const hint = "add --output DIR: one text file an image is written there";
     throw refuse("detect", "output", "--format yolo needs a folder", hint);
   }
   if (annotations !== undefined && format !== "coco") {

@@ -23,7 +23,7 @@ function shorten(text: string): string {
   return line.length <= LONGEST_VALUE ? line : `${line.slice(0, LONGEST_VALUE - 1)}…`;
 }
 
-/** `letterbox, RGB, NCHW f32, levels / 255`: what is done to a picture, in one line. */
+/** `letterbox, RGB, NCHW f32, levels / 255`: what is done to an image, in one line. */
 function describePreprocessing(preprocessing: Preprocessing): string {
   const { fit, resize, colour, layout, dtype, scale, mean, std, pad } = preprocessing;
   const parts = [
@@ -47,7 +47,7 @@ function recognitionRows(recognition: ModelSpec): string[][] {
     ["layout", layout],
     ["because of", printable(reason)],
     ["input size", size],
-    ["picture", describePreprocessing(preprocessing)],
+    ["image", describePreprocessing(preprocessing)],
     ...assumptions.map((assumption) => ["assumed", assumption]),
     ["if it is another", "say so: --fit, --resize, --colour, --scale, --mean, --std, --pad (option `preprocessing`)"],
     ["classes", labels.length === 0 ? "not known" : `${labels.length}: ${shorten(labels.join(", "))}`],

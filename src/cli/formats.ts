@@ -18,8 +18,8 @@ export function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** A picture's block of lines, ended by a line break. Boxes are x1, y1, x2, y2 in source pixels. */
-export function formatPicture({ file, result, frame }: PictureResult, paint: Paint): string {
+/** An image's block of lines, ended by a line break. Boxes are x1, y1, x2, y2 in source pixels. */
+export function formatImage({ file, result, frame }: ImageResult, paint: Paint): string {
   const { detections, width, height, dropped, implausible, timing } = result;
   const facts = [`${width}x${height}`, plural(detections.length, "object"), formatDuration(timing.total)];
   if (dropped > 0) facts.push(paint("yellow", `${plural(dropped, "row")} with NaN skipped`));
@@ -39,35 +39,35 @@ export function formatPicture({ file, result, frame }: PictureResult, paint: Pai
   return `${lines.join("\n")}\n`;
 }
 
-/** Blocks of lines, one a picture, divided by an empty line. */
+/** Blocks of lines, one an image, divided by an empty line. */
 export function tableFormat(paint: Paint): ResultFormat {
-  return { open: "", separator: "\n", close: "", rows: (picture) => [formatPicture(picture, paint)] };
+  return { open: "", separator: "\n", close: "", rows: (image) => [formatImage(image, paint)] };
 }
 
-/** What a picture becomes in JSON. Boxes are `[x1, y1, x2, y2]` in source pixels, times in milliseconds; a frame has its place. */
-export function pictureJson({ file, result, frame }: PictureResult): unknown {
+/** What an image becomes in JSON. Boxes are `[x1, y1, x2, y2]` in source pixels, times in milliseconds; a frame has its place. */
+export function imageJson({ file, result, frame }: ImageResult): unknown {
   if (frame === undefined) return { file: redact(file), ...resultJson(result) };
   const { index, timestampMs } = frame;
   const time = timestampMs === undefined ? {} : { timestampMs: Math.round(timestampMs * 1000) / 1000 };
   return { file: redact(file), index, ...time, ...resultJson(result) };
 }
 
-/** One array, a picture a line. */
+/** One array, an image a line. */
 export function jsonFormat(): ResultFormat {
   return {
     open: "[\n",
     separator: ",\n",
     close: "\n]\n",
-    rows: (picture) => [printableJson(pictureJson(picture))],
+    rows: (image) => [printableJson(imageJson(image))],
   };
 }
 
-/** A picture a line, each a JSON document of its own. */
+/** An image a line, each a JSON document of its own. */
 export function jsonLinesFormat(): ResultFormat {
-  return { open: "", separator: "", close: "", rows: (picture) => [`${printableJson(pictureJson(picture))}\n`] };
+  return { open: "", separator: "", close: "", rows: (image) => [`${printableJson(imageJson(image))}\n`] };
 }
 
-/** Lines of `class cx cy w h score`: centre and size as fractions of the picture's width and height. */
+/** Lines of `class cx cy w h score`: centre and size as fractions of the image's width and height. */
 export function formatYolo(result: DetectionResult): string {
   const { width, height } = result;
   return result.detections
@@ -78,9 +78,9 @@ export function formatYolo(result: DetectionResult): string {
     .join("");
 }
 
-/** How pictures and classes are numbered in a results file. */
+/** How images and classes are numbered in a results file. */
 export interface CocoNumbers {
-  /** The id of a picture; a frame of a video has its index. */
+  /** The id of an image; a frame of a video has its index. */
   readonly imageId: (file: string) => number;
   /** The id of a class; detections of a class without one are left out. */
   readonly categoryId: (classId: number) => number | undefined;
@@ -104,20 +104,20 @@ export function cocoFormat(numbers: CocoNumbers): ResultFormat {
   };
 }
 
-/** Where a picture stands in the video or the stream it comes from. */
+/** Where an image stands in the video or the stream it comes from. */
 export interface FramePlace {
   /** From 0 on; frames that were dropped count. */
   readonly index: number;
-  /** `undefined` where pictures have no time. */
+  /** `undefined` where images have no time. */
   readonly timestampMs: number | undefined;
 }
 
-/** What was found in one picture, and which picture it was. */
-export interface PictureResult {
+/** What was found in one image, and which image it was. */
+export interface ImageResult {
   /** As the user named it, or as it was found in a folder. */
   readonly file: string;
   readonly result: DetectionResult;
-  /** Of a frame of a video, or a picture of a stream: `file` is then what it came from. */
+  /** Of a frame of a video, or an image of a stream: `file` is then what it came from. */
   readonly frame?: FramePlace;
 }
 
@@ -134,8 +134,8 @@ export interface ResultFormat {
   readonly open: string;
   readonly separator: string;
   readonly close: string;
-  /** The rows of one picture; there may be none. */
-  rows(picture: PictureResult): readonly string[];
+  /** The rows of one image; there may be none. */
+  rows(image: ImageResult): readonly string[];
 }
 
 /** What is used of an annotation file (`instances_….json`). */
@@ -175,9 +175,9 @@ export function readAnnotations(path: string): CocoAnnotations {
 }
 
 /**
- * How pictures are numbered: by file name in the annotations, or without them by the last run of digits in the name.
+ * How images are numbered: by file name in the annotations, or without them by the last run of digits in the name.
  *
- * @returns a function that throws for a picture that gets no number
+ * @returns a function that throws for an image that gets no number
  */
 export function imageNumbers(annotations: CocoAnnotations | undefined): (file: string) => number {
   if (annotations === undefined) return digitsOf;
@@ -186,9 +186,7 @@ export function imageNumbers(annotations: CocoAnnotations | undefined): (file: s
     const id = ids.get(basename(file));
     if (id !== undefined) return id;
     const found = `none of the ${ids.size} images of the annotations has that file name`;
-    throw new BunTensorRtError(
-      message(`number ${JSON.stringify(file)}`, found, "pass only pictures that are annotated"),
-    );
+    throw new BunTensorRtError(message(`number ${JSON.stringify(file)}`, found, "pass only images that are annotated"));
   };
 }
 
@@ -196,12 +194,12 @@ function digitsOf(file: string): number {
   const stem = basename(file).replace(/\.[^.]*$/, "");
   const digits = stem.match(/\d+(?=\D*$)/)?.[0];
   if (digits !== undefined) return Number(digits);
-  const hint = "pass --annotations FILE, or name the pictures by number";
+  const hint = "pass --annotations FILE, or name the images by number";
   throw new BunTensorRtError(message(`number ${JSON.stringify(file)}`, "its name holds no digits", hint));
 }
 
 /**
- * Make sure that each picture has a number of its own.
+ * Make sure that each image has a number of its own.
  *
  * @throws {BunTensorRtError} If one has none, or two have the same
  */

@@ -48,7 +48,7 @@ export interface PlanInspection {
   readonly engine: EngineFacts | { readonly problem: string; readonly isMissingGpu: boolean };
 }
 
-/** What the caller of `inspect` says of a model: its layout, and what it wants done to a picture. */
+/** What the caller of `inspect` says of a model: its layout, and what it wants done to an image. */
 export type SaidOfModel = Pick<RecogniseOptions, "layout" | "preprocessing">;
 
 /** How a plan is inspected. */

@@ -14,7 +14,7 @@ export interface ProgressState {
   readonly total: number | undefined;
   readonly elapsedMs: number;
   /** What `done` counts. */
-  readonly unit: "bytes" | "pictures" | "frames";
+  readonly unit: "bytes" | "images" | "frames";
 }
 
 const BAR_CELLS = 24;

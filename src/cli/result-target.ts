@@ -21,17 +21,17 @@ import {
   cocoFormat,
   formatYolo,
   frameName,
+  type ImageResult,
   imageNumbers,
   jsonFormat,
   jsonLinesFormat,
-  type PictureResult,
   type ResultFormat,
   readAnnotations,
   tableFormat,
 } from "./formats.ts";
-import { Complaints, fileStem, outputNames, type Tally } from "./pictures.ts";
+import { Complaints, fileStem, outputNames, type Tally } from "./images.ts";
 import { Progress } from "./progress.ts";
-import { localPath, type PictureSaver } from "./save.ts";
+import { type ImageSaver, localPath } from "./save.ts";
 import { paintOf, type Terminal } from "./terminal.ts";
 
 /** A place for results that is known to take them. Close it, or bind it with `using`. */
@@ -45,7 +45,7 @@ export interface ResultTarget extends Disposable {
   sink(labels: readonly string[]): ResultSink;
 }
 
-/** A results file in the form that pycocotools scores; pictures are numbered at once, classes with the model. */
+/** A results file in the form that pycocotools scores; images are numbered at once, classes with the model. */
 function cocoSink(
   output: Output,
   files: readonly string[],
@@ -88,17 +88,17 @@ function checkOutput({ output, model, annotations }: DetectArguments, files: rea
 /**
  * Open and check what results are written to.
  *
- * @param files          the pictures, to be numbered or to name text files after; videos, whose frames are numbered by
+ * @param files          the images, to be numbered or to name text files after; videos, whose frames are numbered by
  * their index; none where they are not known yet
  * @param standardOutput where results go without `--output`; it stays open
  * @throws {OptionError} If it is a file that is read
- * @throws {BunTensorRtError} If the place cannot be written, or a picture cannot be numbered or named
+ * @throws {BunTensorRtError} If the place cannot be written, or an image cannot be numbered or named
  */
 export function openTarget(
   args: DetectArguments,
   files: readonly string[],
   standardOutput: Output,
-  kind: "pictures" | "videos" = "pictures",
+  kind: "images" | "videos" = "images",
 ): ResultTarget {
   if (args.format === "yolo") return { sink: textFiles(args.output!, files), [Symbol.dispose]: () => {} };
   checkOutput(args, files);
@@ -123,7 +123,7 @@ function textSinkOf(
   { format, annotations }: DetectArguments,
   files: readonly string[],
   output: Output,
-  kind: "pictures" | "videos",
+  kind: "images" | "videos",
 ): (labels: readonly string[]) => ResultSink {
   if (format === "coco") return cocoSink(output, files, annotations, kind === "videos");
   if (format === "json") return () => textSink(output, jsonFormat());
@@ -133,7 +133,7 @@ function textSinkOf(
 
 /** Takes the results of one run. */
 export interface ResultSink {
-  write(picture: PictureResult): Promise<void>;
+  write(image: ImageResult): Promise<void>;
   /** Write what ends the whole. */
   finish(): Promise<void>;
 }
@@ -142,8 +142,8 @@ export interface ResultSink {
 export function textSink(output: Output, format: ResultFormat): ResultSink {
   let hasRows = false;
   return {
-    async write(picture) {
-      const rows = format.rows(picture);
+    async write(image) {
+      const rows = format.rows(image);
       if (rows.length === 0) return;
       await output.write((hasRows ? format.separator : format.open) + rows.join(format.separator));
       hasRows = true;
@@ -156,10 +156,10 @@ export function textSink(output: Output, format: ResultFormat): ResultSink {
 }
 
 /**
- * One text file a picture.
+ * One text file an image.
  *
  * @param folder exists and can be written
- * @param stems from a picture's file to the name of its text file, relative to the folder, without the extension; a file
+ * @param stems from an image's file to the name of its text file, relative to the folder, without the extension; a file
  * that is not in it, as it was not known before, goes by its own name
  */
 export function yoloSink(folder: string, stems: ReadonlyMap<string, string>): ResultSink {
@@ -173,33 +173,33 @@ export function yoloSink(folder: string, stems: ReadonlyMap<string, string>): Re
   };
 }
 
-/** A result, and the picture where it is no file that can be read again. */
-export type WritablePicture = PictureResult & { readonly source?: ImageSource };
+/** A result, and the image where it is no file that can be read again. */
+export type WritableImage = ImageResult & { readonly source?: ImageSource };
 
 /** Where results go. */
-export interface PictureWriter {
+export interface ImageWriter {
   readonly sink: ResultSink;
-  readonly saver: PictureSaver | undefined;
+  readonly saver: ImageSaver | undefined;
   readonly terminal: Terminal;
   /** Whether to draw a bar, and what it counts to. */
   readonly progress: { readonly total: number | undefined } | undefined;
 }
 
-/** Called with a picture that could not be read, or whose copy cannot be written. */
-export type OnBadPicture = (file: string, error: Error) => void;
+/** Called with an image that could not be read, or whose copy cannot be written. */
+export type OnBadImage = (file: string, error: Error) => void;
 
 /** @returns false if it cannot be drawn, which has been told then */
-async function savePicture(
-  saver: PictureSaver | undefined,
-  picture: WritablePicture,
-  onBadPicture: OnBadPicture,
+async function saveImage(
+  saver: ImageSaver | undefined,
+  image: WritableImage,
+  onBadImage: OnBadImage,
 ): Promise<boolean> {
   try {
-    await saver?.save(picture, picture.source);
+    await saver?.save(image, image.source);
     return true;
   } catch (error) {
     if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
-    onBadPicture(picture.file, error as Error);
+    onBadImage(image.file, error as Error);
     return false;
   }
 }
@@ -207,25 +207,25 @@ async function savePicture(
 /**
  * Write every result, and what ends the whole.
  *
- * @param results made by a function that is given what to call with a bad picture
+ * @param results made by a function that is given what to call with a bad image
  */
-export async function writePictures(
-  results: (onBadPicture: OnBadPicture) => AsyncIterable<WritablePicture>,
-  { sink, saver, terminal, progress: bar }: PictureWriter,
+export async function writeImages(
+  results: (onBadImage: OnBadImage) => AsyncIterable<WritableImage>,
+  { sink, saver, terminal, progress: bar }: ImageWriter,
 ): Promise<Tally> {
   const tally: Tally = { good: 0, bad: 0, objects: 0 };
-  const progress = bar === undefined ? undefined : new Progress(terminal, "detect", "pictures");
+  const progress = bar === undefined ? undefined : new Progress(terminal, "detect", "images");
   const complaints = new Complaints(terminal);
-  const onBadPicture = (_: string, error: Error): void => {
+  const onBadImage = (_: string, error: Error): void => {
     tally.bad += 1;
     complaints.tell(error);
   };
   try {
-    for await (const picture of results(onBadPicture)) {
-      await sink.write(picture);
-      // One that has gone since is a bad one, and no further picture.
-      if (await savePicture(saver, picture, onBadPicture)) tally.good += 1;
-      tally.objects += picture.result.detections.length;
+    for await (const image of results(onBadImage)) {
+      await sink.write(image);
+      // One that has gone since is a bad one, and no further image.
+      if (await saveImage(saver, image, onBadImage)) tally.good += 1;
+      tally.objects += image.result.detections.length;
       progress?.update(tally.good + tally.bad, bar?.total);
     }
   } finally {

@@ -1,4 +1,4 @@
-/** @module SavePictures: pictures with their boxes drawn, written into a folder, or one into a file. */
+/** @module SaveImages: images with their boxes drawn, written into a folder, or one into a file. */
 
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,21 +14,21 @@ import type { Rational } from "../video/video-frame.ts";
 import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
 import type { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
-import { frameName, type PictureResult } from "./formats.ts";
-import { formatOf, isFolder } from "./picture-path.ts";
-import { fileStem, outputNames } from "./pictures.ts";
+import { frameName, type ImageResult } from "./formats.ts";
+import { formatOf, isFolder } from "./image-path.ts";
+import { fileStem, outputNames } from "./images.ts";
 
-/** Writes annotated pictures. */
-export interface PictureSaver {
+/** Writes annotated images. */
+export interface ImageSaver {
   /**
-   * Draw a picture's boxes onto a copy of it, and write that.
+   * Draw an image's boxes onto a copy of it, and write that.
    *
-   * @param source the picture itself, where its file is none that can be read again
+   * @param source the image itself, where its file is none that can be read again
    * @returns the path of the copy
    * @throws {ImageError} If it cannot be decoded any more, or is too large to be drawn on
    * @throws {BunTensorRtError} If it cannot be written
    */
-  save(picture: PictureResult, source?: ImageSource): Promise<string>;
+  save(image: ImageResult, source?: ImageSource): Promise<string>;
 }
 
 /** PNG and WebP stay what they are, everything else becomes JPEG. */
@@ -64,12 +64,12 @@ function copyPaths(save: string, files: readonly string[]): string[] {
 /**
  * Make a place ready for the copies of these files, and in a folder of others that turn up later, which keep their names.
  *
- * @param save   what `--save` says: the file itself for one picture, if it is named like one; else a folder
+ * @param save   what `--save` says: the file itself for one image, if it is named like one; else a folder
  * @param output where results are written as well
- * @throws {OptionError} If one file is to hold several, or a copy would be written over a picture, or over the results
+ * @throws {OptionError} If one file is to hold several, or a copy would be written over an image, or over the results
  * @throws {BunTensorRtError} If it cannot be written, or two copies would have the same name
  */
-export function openSaver(save: string, files: readonly string[], output?: string): PictureSaver {
+export function openSaver(save: string, files: readonly string[], output?: string): ImageSaver {
   const copies = copyPaths(save, files);
   const paths = new Map(files.map((file, at) => [file, copies[at]!]));
   refuseCopy(output, copies);

@@ -8,18 +8,18 @@ import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import type { Image } from "../image/image.ts";
 import { refuse } from "./args.ts";
-import { formatOf, isFolder } from "./picture-path.ts";
-import { outputNames, PICTURE_EXTENSIONS } from "./pictures.ts";
+import { formatOf, isFolder } from "./image-path.ts";
+import { IMAGE_EXTENSIONS, outputNames } from "./images.ts";
 import type { TransformArguments } from "./transform-flags.ts";
 
 const EXTENSIONS: Readonly<Record<EncodedFormat, string>> = { png: ".png", jpeg: ".jpg", webp: ".webp" };
 
-/** Where each picture goes. */
+/** Where each image goes. */
 export interface TransformTarget {
-  /** The file that is made of a picture. */
+  /** The file that is made of an image. */
   pathOf(file: string): string;
   /**
-   * Encode and write what was made of a picture; PNG and WebP keep alpha.
+   * Encode and write what was made of an image; PNG and WebP keep alpha.
    *
    * @throws {ImageError} If the format cannot hold it
    * @throws {BunTensorRtError} If it cannot be written
@@ -34,11 +34,11 @@ function renamed(name: string, format: EncodedFormat | undefined): string {
   return `${name.slice(0, name.length - extname(name).length)}${EXTENSIONS[format ?? "png"]}`;
 }
 
-/** One path a picture: `output` itself where it is named like a picture, else a name in that folder. */
+/** One path an image: `output` itself where it is named like an image, else a name in that folder. */
 function pathsOf({ output, format }: TransformArguments, files: readonly string[]): string[] {
   const named = formatOf(output);
-  const isPicture = PICTURE_EXTENSIONS.includes(extname(output).toLowerCase());
-  if (!isPicture || isFolder(output)) {
+  const isImageFile = IMAGE_EXTENSIONS.includes(extname(output).toLowerCase());
+  if (!isImageFile || isFolder(output)) {
     return outputNames(files, (name) => renamed(name, format)).map((name) => join(output, name));
   }
   if (named === undefined || (format !== undefined && format !== named)) {
@@ -57,8 +57,8 @@ function pathsOf({ output, format }: TransformArguments, files: readonly string[
 /**
  * Name the files and make their folders ready.
  *
- * @param files the pictures, at least one
- * @throws {OptionError} If `--output` does not fit the pictures, or one of them would be overwritten
+ * @param files the images, at least one
+ * @throws {OptionError} If `--output` does not fit the images, or one of them would be overwritten
  * @throws {BunTensorRtError} If the place cannot be written, or two files would have the same name
  */
 export function openTransformTarget(args: TransformArguments, files: readonly string[]): TransformTarget {

@@ -164,7 +164,7 @@ export class LibraryLoadError extends BunTensorRtError {
   }
 }
 
-/** A tensor or picture has another shape or dtype than the one asked for. */
+/** A tensor or image has another shape or dtype than the one asked for. */
 export class ShapeError extends BunTensorRtError {
   override readonly name: string = "ShapeError";
   /** Name of the tensor. */
@@ -191,7 +191,7 @@ export class ClosedError extends BunTensorRtError {
   }
 }
 
-/** A file or a stream of bytes is not a picture that can be decoded. */
+/** A file or a stream of bytes is not an image that can be decoded. */
 export class ImageError extends BunTensorRtError {
   override readonly name: string = "ImageError";
   /** Path, URL or a description of the bytes. */
@@ -202,9 +202,9 @@ export class ImageError extends BunTensorRtError {
   }
 }
 
-/** A picture has more pixels than allowed; nothing of it was decoded. */
-export class PictureSizeError extends ImageError {
-  override readonly name: string = "PictureSizeError";
+/** An image has more pixels than allowed; nothing of it was decoded. */
+export class ImageSizeError extends ImageError {
+  override readonly name: string = "ImageSizeError";
   readonly maxPixels: number;
   constructor(text: string, source: string, maxPixels: number) {
     super(text, source);
@@ -212,7 +212,7 @@ export class PictureSizeError extends ImageError {
   }
 }
 
-/** Decoding a picture took longer than allowed. */
+/** Decoding an image took longer than allowed. */
 export class DecodeTimeoutError extends ImageError {
   override readonly name: string = "DecodeTimeoutError";
   readonly timeoutMs: number;
@@ -222,7 +222,7 @@ export class DecodeTimeoutError extends ImageError {
   }
 }
 
-/** No picture can be decoded, as every thread is held by one that has taken longer than allowed: no picture's own fault. */
+/** No image can be decoded, as every thread is held by one that has taken longer than allowed: no image's own fault. */
 export class DecodeStalledError extends BunTensorRtError {
   override readonly name: string = "DecodeStalledError";
 }

@@ -146,7 +146,7 @@ function createBuffer(byteLength: number): ArrayBuffer {
   } catch (error) {
     const found = `there is none for ${formatBytes(byteLength)} in one piece`;
     throw new ArgumentError(
-      message("allocate memory", found, "use fewer or smaller pictures at once, or a model with smaller tensors"),
+      message("allocate memory", found, "use fewer or smaller images at once, or a model with smaller tensors"),
       { cause: error },
     );
   }

@@ -32,7 +32,7 @@ export type HostPtr = Handle<"host">;
 /** Address in device memory, or of mapped host memory as the device sees it. */
 export type DevicePtr = Handle<"device">;
 
-/** A quarter more than asked for, so that pictures of slightly different sizes do not allocate each time. */
+/** A quarter more than asked for, so that images of slightly different sizes do not allocate each time. */
 const GROWTH = 1.25;
 
 /** Bytes to take where `byteLength` are needed, and somewhat more will be. */

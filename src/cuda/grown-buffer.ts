@@ -1,4 +1,4 @@
-/** @module Grown buffers: memory that becomes larger when a larger picture comes, and never smaller. */
+/** @module Grown buffers: memory that becomes larger when a larger image comes, and never smaller. */
 
 import { grownLength } from "../core/units.ts";
 import type { Device } from "./device.ts";

@@ -72,10 +72,10 @@ export const TJCS_CMYK = 3;
 /** Colour space: four channels of ink, three of them as luminance and chrominance. */
 export const TJCS_YCCK = 4;
 
-/** Refuse progressive pictures of more than 500 scans, which cost minutes for a few kilobytes. */
+/** Refuse progressive images of more than 500 scans, which cost minutes for a few kilobytes. */
 export const TJFLAG_LIMITSCANS = 32768;
 
-/** What `tjGetErrorCode` returns where the picture was decoded nevertheless. */
+/** What `tjGetErrorCode` returns where the image was decoded nevertheless. */
 export const TJERR_WARNING = 0;
 
 /** Prototypes of `turbojpeg.h`, in its order. @see https://libjpeg-turbo.org/Documentation/Documentation */
@@ -133,7 +133,7 @@ export const TURBOJPEG_SYMBOLS = {
 type Symbols = Library<typeof TURBOJPEG_SYMBOLS>["symbols"];
 
 /** 9x2 grey pixels: columns 0 to 7 have the level 200, column 8 has 40. */
-const PICTURE = Buffer.from(
+const IMAGE_FILE = Buffer.from(
   "/9j/2wBDAAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQH/wAALCAACAAkBAREA" +
     "/8QAFQABAQAAAAAAAAAAAAAAAAAACgv/xAAUEAEAAAAAAAAAAAAAAAAAAAAA/9oACAEBAAA/AEgJf7//2Q==",
   "base64",
@@ -164,8 +164,8 @@ function pixels(tj: Symbols, handle: ReturnType<Symbols["tjInitDecompress"]>): s
   const rgb = new Uint8Array(new ArrayBuffer(PITCH * HEIGHT)).fill(7);
   const status = tj.tjDecompress2(
     handle,
-    PICTURE,
-    PICTURE.length,
+    IMAGE_FILE,
+    IMAGE_FILE.length,
     rgb,
     WIDTH,
     PITCH,
@@ -188,7 +188,7 @@ export function testTurboJpeg(tj: Symbols): string | undefined {
     {
       what: "tjDecompressHeader3 reads a size",
       expected: "9x2 grey",
-      run: () => header(tj, handle, PICTURE),
+      run: () => header(tj, handle, IMAGE_FILE),
     },
     {
       what: "tjDecompress2 decodes known pixels and leaves the rest of a row alone",

@@ -14,7 +14,7 @@ const ASSUMED_OF_CELLS =
 /** The same where the rows are final. */
 export const ASSUMED_OF_FINAL_ROWS: string =
   "YOLO's pre-processing; DeepStream-Yolo's exports of RT-DETR, D-FINE and other DETRs look alike and want stretched " +
-  'pictures: for these give `preprocessing: { fit: "stretch", resize: "antialias" }`';
+  'images: for these give `preprocessing: { fit: "stretch", resize: "antialias" }`';
 
 /** Rows x1, y1, x2, y2 in input pixels, score, class: the best class of every anchor. */
 export const deepstream: Head<RowsPlan> = {

@@ -17,7 +17,7 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
    * named the layout.
    */
   readonly unexplained: readonly TensorInfo[];
-  /** Name of the input that takes the picture. */
+  /** Name of the input that takes the image. */
   readonly imageInput: string;
   /** Further inputs that are filled with the input's own size, and in which form; empty for most models. */
   readonly sizeInputs: readonly SizeInput[];
@@ -46,7 +46,7 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
   readonly extras?: readonly RowExtra[];
 }
 
-/** An input that tells the model the size of the picture; it gets the input's size, so that boxes are input pixels. */
+/** An input that tells the model the size of the image; it gets the input's size, so that boxes are input pixels. */
 export interface SizeInput {
   readonly name: string;
   readonly dtype: "i64" | "i32" | "f32";
@@ -61,7 +61,7 @@ export interface SizeInput {
 export interface DecodeInput {
   /** Every output by name. */
   readonly outputs: ReadonlyMap<string, Tensor>;
-  /** Which picture of the batch. */
+  /** Which image of the batch. */
   readonly index: number;
   /** Size of the model's input in pixels. */
   readonly inputWidth: number;
@@ -84,7 +84,7 @@ export interface Head<Plan extends DecodePlan = DecodePlan> {
    */
   recognise(traits: ModelTraits): ModelSpec<Plan> | undefined;
   /**
-   * Append the candidates of one picture, xyxy in input pixels. The CPU reference of the GPU's kernel.
+   * Append the candidates of one image, xyxy in input pixels. The CPU reference of the GPU's kernel.
    *
    * @throws {ShapeError} If an output has another shape or dtype than the plan says
    * @throws {ModelError} If the values cannot be what the plan says, such as a class id that is no whole number
@@ -127,16 +127,16 @@ export type BoxForm = "centre" | "corners";
  */
 export interface RowsPlan {
   readonly kind: "rows";
-  /** f32 or f16: [N, rows, columns], or [rows of all pictures, columns] where `batchColumn` or `counts` is set. */
+  /** f32 or f16: [N, rows, columns], or [rows of all images, columns] where `batchColumn` or `counts` is set. */
   readonly output: string;
   readonly columns: number;
   /** Column of the box's first number; the other three follow. */
   readonly boxColumn: number;
   readonly scoreColumn: number;
   readonly classColumn: number;
-  /** Column that says which picture of the batch a row belongs to. */
+  /** Column that says which image of the batch a row belongs to. */
   readonly batchColumn: number | undefined;
-  /** Name of an i32 or i64 [N] tensor with the number of rows of each picture, whose rows follow one another. */
+  /** Name of an i32 or i64 [N] tensor with the number of rows of each image, whose rows follow one another. */
   readonly counts: string | undefined;
   /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `corners`. */
   readonly boxForm?: BoxForm;
@@ -239,7 +239,7 @@ export interface ModelSpecParts<Plan extends DecodePlan> {
   readonly outputs: readonly TensorInfo[];
   /** Further outputs that the layout knows, and that change nothing of how it is read; any other makes it another model. */
   readonly auxiliary?: readonly TensorInfo[];
-  /** What the family wants done to a picture. */
+  /** What the family wants done to an image. */
   readonly preprocessing: Preprocessing;
   /** Number of classes; `undefined` where the outputs do not tell. */
   readonly classes: number | undefined;

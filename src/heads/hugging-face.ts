@@ -20,7 +20,7 @@ function fits(classes: number, activation: Activation, names: number | undefined
   return true;
 }
 
-/** `pixel_mask` says which pixels are picture: all, as it is stretched. */
+/** `pixel_mask` says which pixels are image: all, as it is stretched. */
 function maskInputs({ inputs }: { readonly inputs: readonly TensorInfo[] }): SizeInput[] {
   return inputs.flatMap(({ name, dtype }) =>
     name === "pixel_mask" && (dtype === "i64" || dtype === "i32" || dtype === "f32")

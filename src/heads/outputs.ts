@@ -26,7 +26,7 @@ function fits(actual: number | undefined, wanted: number | undefined, orMore: bo
  * An output by name, of rank 1 to 4. The dimensions after the first are given one by one, so that a frame allocates
  * nothing; -1 stands for any size.
  *
- * @param fewest smallest first dimension: for a batch, the picture's index + 1
+ * @param fewest smallest first dimension: for a batch, the image's index + 1
  * @throws {ShapeError} If it is missing, or has another dtype or shape
  */
 export function outputTensor(
@@ -147,7 +147,7 @@ export class NumberSlice {
 const values: NumberSlice = new NumberSlice();
 
 /**
- * Fetch an extra of every kept row of one picture.
+ * Fetch an extra of every kept row of one image.
  *
  * @param gathered f32 [capacity, length]: rows past `block.count` keep what they held
  * @throws {ShapeError} If the output has another shape or dtype than the extra says

@@ -1,4 +1,4 @@
-/** @module Head `paddle-rtdetr`: rows and a count a picture, as PaddleDetection exports RT-DETR and RT-DETRv3. */
+/** @module Head `paddle-rtdetr`: rows and a count an image, as PaddleDetection exports RT-DETR and RT-DETRv3. */
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
@@ -27,7 +27,7 @@ function isAnother(sizes: readonly SizeInput[], outputs: readonly TensorInfo[]):
   return !sizes.some(({ name }) => name === "im_shape") || outputs.some(({ name }) => /nms/i.test(name));
 }
 
-/** Rows class, score, x1, y1, x2, y2 in pixels of the size that was told; final; pictures follow one another. */
+/** Rows class, score, x1, y1, x2, y2 in pixels of the size that was told; final; images follow one another. */
 export const paddleRtdetr: Head<RowsPlan> = {
   name: "paddle-rtdetr",
   summary:

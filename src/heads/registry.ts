@@ -61,7 +61,7 @@ export const HEADS: readonly Head[] = [
 export interface RecogniseOptions {
   /** Name of the layout; recognised if left out. */
   readonly layout?: string | undefined;
-  /** What is done to a picture, where it is not the layout's way. */
+  /** What is done to an image, where it is not the layout's way. */
   readonly preprocessing?: PreprocessingOptions | undefined;
   /** Class names by id; they also say how many classes there are. Default: the metadata's, else COCO's where they fit. */
   readonly labels?: readonly string[] | undefined;
@@ -197,7 +197,7 @@ function refuseUnfed(traits: ModelTraits, layouts: readonly Head[], source = "th
   const found = layouts.map((layout) => layout.recognise(traits)).find((recognition) => recognition !== undefined);
   if (found === undefined) return;
   const unfed = inputs.filter(({ name }) => !isFedBy(found, name)).map(formatTensorInfo);
-  const hint = "export it so that it takes the picture alone";
+  const hint = "export it so that it takes the image alone";
   const text = `it is ${found.layout}, which does not say what to fill ${unfed.join(", ")} with`;
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
@@ -212,7 +212,7 @@ function possibleLayouts({ model }: ModelTraits, source = "the model"): readonly
   if (family === undefined) return HEADS;
   const known = layoutOfLibreYolo(family);
   if (known !== undefined) return HEADS.filter(({ name }) => name === known);
-  const found = `it is LibreYOLO's family ${JSON.stringify(family)}, of which it is not known what is done to a picture`;
+  const found = `it is LibreYOLO's family ${JSON.stringify(family)}, of which it is not known what is done to an image`;
   const hint =
     'name the layout, "libreyolo" where boxes are corners in pixels, and say the `preprocessing` of its training; or export ' +
     "it with the family's own exporter";
@@ -256,12 +256,12 @@ function recogniseAs(layout: Head, traits: ModelTraits, options: RecogniseOption
   return refuse(model, options, `its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout], hint);
 }
 
-/** @throws {ModelError} If no picture fits into the input: nothing would be found wrong before the first one came */
+/** @throws {ModelError} If no image fits into the input: nothing would be found wrong before the first one came */
 function refuseEmptyInput({ model, image }: ModelTraits, source = "the model"): void {
   const info = model.inputs.find(({ name }) => name === image.name);
   if (info === undefined || !info.shape.includes(0)) return;
-  const found = `its input ${formatTensorInfo(info)} has room for no picture`;
-  const hint = "export it with the sizes of the batch and the pictures, or with these open";
+  const found = `its input ${formatTensorInfo(info)} has room for no image`;
+  const hint = "export it with the sizes of the batch and the images, or with these open";
   throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
 }
 
@@ -318,7 +318,7 @@ export function recogniseModel(model: ModelInfo, options: RecogniseOptions): Mod
   const forced = options.layout === undefined ? undefined : headNamed(options.layout);
   const traits = readTraits(model, options);
   if (traits === undefined)
-    refuse(model, options, "no input takes a batch of pictures of three channels, in f32, f16 or u8:", HEADS);
+    refuse(model, options, "no input takes a batch of images of three channels, in f32, f16 or u8:", HEADS);
   refuseEmptyInput(traits, options.source);
   if (forced === undefined) refuseTask(traits, options.source);
   const found = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);

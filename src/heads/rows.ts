@@ -9,7 +9,7 @@ import { classIdOf, FLOATS, INTEGERS, NUMBERS, NumberSlice, outputTensor } from 
 const values: NumberSlice = new NumberSlice();
 const counts: NumberSlice = new NumberSlice();
 
-/** The rows of the picture as the counts have them: rows before it, and its own, of the `rows` there are. */
+/** The rows of the image as the counts have them: rows before it, and its own, of the `rows` there are. */
 const run = { first: 0, length: 0 };
 
 function findRun(name: string, input: DecodeInput, rows: number): void {
@@ -17,14 +17,14 @@ function findRun(name: string, input: DecodeInput, rows: number): void {
   counts.load(lengths, 0, input.index + 1);
   const { data, offset } = counts;
   run.first = 0;
-  for (let picture = 0; picture < input.index; picture++) run.first += data[offset + picture]!;
+  for (let image = 0; image < input.index; image++) run.first += data[offset + image]!;
   // What a model has below 0 is no count; the kernel's conversion to unsigned ends at 0 too.
   run.first = Math.max(0, run.first);
   run.length = Math.min(data[offset + input.index]!, rows - run.first);
 }
 
 /**
- * Append the rows of the picture whose score reaches the threshold, in their order.
+ * Append the rows of the image whose score reaches the threshold, in their order.
  *
  * @throws {ShapeError} If an output has another shape or dtype than the plan says
  * @throws {ModelError} If a class id is no whole number from 0 on

@@ -1,4 +1,4 @@
-/** @module Model traits: what is known of a model before its layout is: its picture input and its parsed metadata. */
+/** @module Model traits: what is known of a model before its layout is: its image input and its parsed metadata. */
 
 import { logger } from "../core/log.ts";
 import type { DType, TensorInfo } from "../core/tensor.ts";
@@ -94,7 +94,7 @@ function preferredSize({ sides }: ImageInput, metadata: Readonly<Record<string, 
 /**
  * Read a model's traits.
  *
- * @returns `undefined` if no input takes a picture
+ * @returns `undefined` if no input takes an image
  */
 export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits | undefined {
   const image = findImageInput(model);
@@ -121,7 +121,7 @@ export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits
   };
 }
 
-/** The input that takes the picture. */
+/** The input that takes the image. */
 export interface ImageInput {
   readonly name: string;
   readonly layout: Preprocessing["layout"];
@@ -132,7 +132,7 @@ export interface ImageInput {
   readonly sides: readonly [width: number, height: number];
 }
 
-/** Names of picture inputs, for models with several inputs of rank 4. */
+/** Names of image inputs, for models with several inputs of rank 4. */
 const NAMES: readonly string[] = ["images", "image", "input", "pixel_values", "data", "x"];
 
 function asImageInput(info: TensorInfo): ImageInput | undefined {

@@ -6,7 +6,7 @@ import { type DensePlan, type Head, type ModelSpec, recognition } from "./head.t
 import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
 
 /**
- * Boxes x1, y1, x2, y2 as fractions of the input; confs is objectness × class already; pictures are stretched.
+ * Boxes x1, y1, x2, y2 as fractions of the input; confs is objectness × class already; images are stretched.
  *
  * @see https://github.com/Tianxiaomo/pytorch-YOLOv4 (tool/yolo_layer.py, tool/utils.py)
  */

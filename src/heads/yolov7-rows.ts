@@ -1,4 +1,4 @@
-/** @module Head `yolov7-rows`: [rows, 7] with the picture's number, as YOLOv6 and v7 export with `--end2end --max-wh`. */
+/** @module Head `yolov7-rows`: [rows, 7] with the image's number, as YOLOv6 and v7 export with `--end2end --max-wh`. */
 
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { type Head, type ModelSpec, type RowsPlan, recognition } from "./head.ts";
@@ -8,11 +8,11 @@ import { isFloat, type ModelTraits } from "./traits.ts";
 /** YOLOv7 and v6 name it so. YOLO-NAS has such rows as well, but with the score before the class. */
 const NAMES: readonly string[] = ["output", "outputs", "output0"];
 
-/** Rows picture, x1, y1, x2, y2 in input pixels, class, score; after NMS, all pictures of the batch in one list. */
+/** Rows image, x1, y1, x2, y2 in input pixels, class, score; after NMS, all images of the batch in one list. */
 export const yolov7Rows: Head<RowsPlan> = {
   name: "yolov7-rows",
   summary:
-    'one output "output" [rows, 7]: picture, x1, y1, x2, y2 in pixels, class, score; no NMS (YOLOv7 --end2end --max-wh)',
+    'one output "output" [rows, 7]: image, x1, y1, x2, y2 in pixels, class, score; no NMS (YOLOv7 --end2end --max-wh)',
   recognise(traits: ModelTraits): ModelSpec<RowsPlan> | undefined {
     const [output, ...others] = traits.model.outputs;
     if (output === undefined || others.length > 0 || !isFloat(output)) return undefined;

@@ -82,7 +82,7 @@ const LAYOUT = "yolox";
 
 const values: NumberSlice = new NumberSlice();
 
-/** Largest logarithm of a size in cells: a box of e^9 cells is larger than any picture. */
+/** Largest logarithm of a size in cells: a box of e^9 cells is larger than any image. */
 const MAX_LOGARITHM = 9;
 
 /**

@@ -1,4 +1,4 @@
-/** @module Antialias resizer: rows of a resized picture as Pillow's BILINEAR has them. The kernel does the same to the bit. */
+/** @module Antialias resizer: rows of a resized image as Pillow's BILINEAR has them. The kernel does the same to the bit. */
 
 import { ArgumentError, message } from "../core/errors.ts";
 import { allocate } from "../core/tensor.ts";
@@ -12,8 +12,8 @@ import { type AntialiasTaps, antialiasTaps, FILTER_BITS, regionAxes } from "./re
 const HALF_LEVEL = 1 << (FILTER_BITS - 1);
 
 /**
- * Resizes regions of one form, of pictures of one format, along the rows first, each source row once, then down the columns; levels are
- * rounded in between. Its row buffers are overwritten by every picture.
+ * Resizes regions of one form, of images of one format, along the rows first, each source row once, then down the columns; levels are
+ * rounded in between. Its row buffers are overwritten by every image.
  */
 export class AntialiasResizer {
   readonly #pixelBytes: number;
@@ -24,16 +24,16 @@ export class AntialiasResizer {
   readonly #ring: readonly Uint8ClampedArray[];
   /** i32 [width, 3]: what the taps so far come to. */
   readonly #sums: Int32Array<ArrayBuffer>;
-  /** The region's first column that the picture has. */
+  /** The region's first column that the image has. */
   readonly #low: number;
   /** Source row that the ring takes next. */
   #next = 0;
-  /** Where the region's first pixel lies in the picture, and in bytes. */
+  /** Where the region's first pixel lies in the image, and in bytes. */
   #x = 0;
   #y = 0;
   #start = 0;
 
-  /** @throws {ArgumentError} If pixels beyond the picture's edges are asked for */
+  /** @throws {ArgumentError} If pixels beyond the image's edges are asked for */
   constructor(region: Region, format: PixelFormat) {
     if (region.edge !== "pad") {
       throw new ArgumentError(
@@ -52,7 +52,7 @@ export class AntialiasResizer {
     this.#sums = allocate("i32", width * 3);
   }
 
-  /** Forget the rows: another picture follows. @param region as it was made for, or the same elsewhere within its picture */
+  /** Forget the rows: another image follows. @param region as it was made for, or the same elsewhere within its image */
   begin(image: Image, { x, y }: Region): void {
     this.#next = 0;
     this.#x = x;
@@ -61,7 +61,7 @@ export class AntialiasResizer {
   }
 
   /**
-   * Store one row of the resized picture.
+   * Store one row of the resized image.
    *
    * @param y      row, never above the one of the last call
    * @param target where the values go

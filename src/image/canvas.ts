@@ -1,4 +1,4 @@
-/** @module Canvas: what rectangles and letters are painted on: the pixels of a picture, in place. */
+/** @module Canvas: what rectangles and letters are painted on: the pixels of an image, in place. */
 
 import type { Colour } from "./class-colour.ts";
 import type { GlyphMask } from "./glyphs.ts";
@@ -14,7 +14,7 @@ import {
 } from "./image.ts";
 import { yuvOf } from "./yuv.ts";
 
-/** A picture that is painted on. What lies outside of it is left out. */
+/** An image that is painted on. What lies outside of it is left out. */
 export interface Canvas {
   /** In pixels. */
   readonly width: number;
@@ -137,7 +137,7 @@ class Nv12Canvas implements Canvas {
   }
 }
 
-/** A canvas over the pixels of a picture. */
+/** A canvas over the pixels of an image. */
 export function canvasOf(image: Image): Canvas {
   return isPacked(image) ? new PackedCanvas(image) : new Nv12Canvas(image);
 }

@@ -1,4 +1,4 @@
-/** @module DecodeGate: how many pictures are decoded at once, and what becomes of one that takes too long. */
+/** @module DecodeGate: how many images are decoded at once, and what becomes of one that takes too long. */
 
 import { availableParallelism } from "node:os";
 import { DecodeStalledError, DecodeTimeoutError, message } from "../core/errors.ts";
@@ -6,17 +6,17 @@ import { Fifo } from "../core/fifo.ts";
 
 /** How the process stands with decoding. */
 export interface DecodeLoad {
-  /** Pictures being decoded; overdue ones count until they have ended. */
+  /** Images being decoded; overdue ones count until they have ended. */
   readonly running: number;
-  /** Pictures that wait for one of these to end. */
+  /** Images that wait for one of these to end. */
   readonly waiting: number;
   /** Native calls whose callers have been told that time has run out, and which have not ended. */
   readonly overdue: number;
-  /** Pictures that may be decoded at once. All of them overdue: nothing is decoded any more, until one ends. */
+  /** Images that may be decoded at once. All of them overdue: nothing is decoded any more, until one ends. */
   readonly places: number;
 }
 
-/** A picture that waits. */
+/** An image that waits. */
 interface Waiting {
   begin(): void;
   refuse(error: DecodeStalledError): void;
@@ -100,8 +100,8 @@ export class DecodeGate {
   }
 
   #stalled(): DecodeStalledError {
-    const found = `all ${this.#places} places are held by pictures that take longer than allowed`;
-    return new DecodeStalledError(message("decode a picture", found, "start the process anew if none of them ends"));
+    const found = `all ${this.#places} places are held by images that take longer than allowed`;
+    return new DecodeStalledError(message("decode an image", found, "start the process anew if none of them ends"));
   }
 
   #refuseAll(): void {
@@ -114,7 +114,7 @@ export class DecodeGate {
 
 function timeoutError(source: string, timeoutMs: number): DecodeTimeoutError {
   const found = `decoding must end within ${timeoutMs} ms, and has not`;
-  const hint = "raise decodeTimeoutMs if the picture can be trusted";
+  const hint = "raise decodeTimeoutMs if the image can be trusted";
   const name = source === "bytes" || source.startsWith("a ") ? source : JSON.stringify(source);
   return new DecodeTimeoutError(message(`decode ${name}`, found, hint), source, timeoutMs);
 }

@@ -1,12 +1,12 @@
-/** @module DecodeLimits: what decoding a picture may cost, looked at before it begins. Pure. */
+/** @module DecodeLimits: what decoding an image may cost, looked at before it begins. Pure. */
 
-import { ImageError, message, PictureSizeError } from "../core/errors.ts";
+import { ImageError, ImageSizeError, message } from "../core/errors.ts";
+import { describeBytes, imageKind } from "./image-kind.ts";
 import { hasManyScans, type JpegMarkers, readJpegScans } from "./jpeg-markers.ts";
-import { describeBytes, pictureKind } from "./picture-kind.ts";
 
-/** What decoding a picture may cost, and what is taken. */
+/** What decoding an image may cost, and what is taken. */
 export interface DecodingLimits {
-  /** Pictures with more pixels are refused before they are decoded. Default 2^28, 268 million. */
+  /** Images with more pixels are refused before they are decoded. Default 2^28, 268 million. */
   readonly maxPixels?: number;
   /**
    * `"take"`: of a JPEG that is cut short or damaged comes what its decoder made of it, and the result says so in `damage`; the
@@ -15,11 +15,11 @@ export interface DecodingLimits {
    */
   readonly damaged?: "refuse" | "take";
   /**
-   * True: SVG is rendered. A few bytes of SVG can keep a core busy for ever, which no time limit ends: for pictures you trust
+   * True: SVG is rendered. A few bytes of SVG can keep a core busy for ever, which no time limit ends: for images you trust
    * alone. Default false.
    */
   readonly vectors?: boolean;
-  /** How long decoding a picture may take, from its beginning, in milliseconds, before it is given up. Default 60,000. */
+  /** How long decoding an image may take, from its beginning, in milliseconds, before it is given up. Default 60,000. */
   readonly decodeTimeoutMs?: number;
 }
 
@@ -36,12 +36,12 @@ export function decodeLimits({ maxPixels, damaged, vectors, decodeTimeoutMs }: G
   };
 }
 
-/** Pictures with more pixels are refused unless the caller raises the limit: 268 million, 768 MiB of RGB. */
+/** Images with more pixels are refused unless the caller raises the limit: 268 million, 768 MiB of RGB. */
 export const DEFAULT_MAX_PIXELS: number = 2 ** 28;
-/** How long one picture may take where nothing else is said, in milliseconds: thirty times what 100 million pixels do. */
+/** How long one image may take where nothing else is said, in milliseconds: thirty times what 100 million pixels do. */
 export const DEFAULT_DECODE_TIMEOUT_MS = 60_000;
 
-/** Options of a detector for pictures of strangers, in `serve` and `worker`: 64 Mi pixels are 192 MiB of RGB. */
+/** Options of a detector for images of strangers, in `serve` and `worker`: 64 Mi pixels are 192 MiB of RGB. */
 export const SERVED_DECODING: DecodingLimits = {
   maxPixels: 2 ** 26,
   decodeTimeoutMs: 10_000,
@@ -54,7 +54,7 @@ export const DETECTED_DECODING: DecodingLimits = {
   vectors: true,
 };
 
-/** Pixels that any file may have, however short it is: a flat picture of 4096x4096 takes a second at most. */
+/** Pixels that any file may have, however short it is: a flat image of 4096x4096 takes a second at most. */
 const FREE_PIXELS = 2 ** 24;
 /** And for each of its bytes. The flattest JPEG has 342 pixels a byte, the flattest PNG of RGB 344. */
 const PIXELS_A_BYTE = 4096;
@@ -80,10 +80,10 @@ export function assertLongEnough(source: string, byteLength: number, pixels: num
 }
 
 /**
- * Refuse a JPEG that is worked through too often: each scan costs as much as a picture of its own, and needs only a few bytes.
+ * Refuse a JPEG that is worked through too often: each scan costs as much as an image of its own, and needs only a few bytes.
  *
  * @param markers what `readJpegMarkers` read of it
- * @param size    of the picture, as its decoder has it
+ * @param size    of the image, as its decoder has it
  * @throws {ImageError} If it is
  */
 export function assertJpegScans(
@@ -103,11 +103,11 @@ export function assertJpegScans(
   const most = maxPixels * SCANS_OF_LARGEST;
   if (pixels * count <= most) return;
   const found = `its scans must have at most ${most} pixels together: ${count} of ${width}x${height}`;
-  throw imageError(source, found, "save it as baseline JPEG, or raise maxPixels if the picture can be trusted");
+  throw imageError(source, found, "save it as baseline JPEG, or raise maxPixels if the image can be trusted");
 }
 
 /**
- * Refuse a TIFF whose strips or tiles take far more memory than the picture may: libtiff makes room for a whole one.
+ * Refuse a TIFF whose strips or tiles take far more memory than the image may: libtiff makes room for a whole one.
  *
  * @throws {ImageError} If one does
  */
@@ -118,12 +118,12 @@ export function assertTiffBlocks(bytes: Uint8Array, source: string, maxPixels: n
     assertLongEnough(source, bytes.length, Math.max(pixels, width * height), what);
     if (pixels <= maxPixels) continue;
     const found = `a strip or tile must have at most ${maxPixels * PIXEL_BYTES} bytes: it claims ${what}`;
-    throw imageError(source, found, "raise maxPixels if the picture can be trusted");
+    throw imageError(source, found, "raise maxPixels if the image can be trusted");
   }
 }
 
 const SUPPORTED = "JPEG, PNG, WebP, GIF, AVIF, TIFF and SVG are supported";
-/** For who has a video, or the address of one, where a picture is wanted. */
+/** For who has a video, or the address of one, where an image is wanted. */
 export const VIDEO_HINT = "read videos and live streams by VideoSource of bun-tensorrt/video, and pass its frames";
 
 const CUT_SHORT =
@@ -135,7 +135,7 @@ function quoted(source: string): string {
 }
 
 /**
- * An error of reading or decoding a picture.
+ * An error of reading or decoding an image.
  *
  * @param source path, URL or description
  * @param found  the rule and what was found: `it must have 4 axes, got 3`
@@ -145,11 +145,11 @@ export function imageError(source: string, found: string, hint?: string, options
   return new ImageError(message(`decode ${quoted(source)}`, found, hint), source, options);
 }
 
-/** The picture has more pixels than allowed. Sizes in pixels. */
-export function tooLargeError(source: string, width: number, height: number, maxPixels: number): PictureSizeError {
+/** The image has more pixels than allowed. Sizes in pixels. */
+export function tooLargeError(source: string, width: number, height: number, maxPixels: number): ImageSizeError {
   const found = `it must have at most ${maxPixels} pixels: ${width}x${height} is ${width * height}`;
-  const hint = "raise maxPixels if the picture can be trusted";
-  return new PictureSizeError(message(`decode ${quoted(source)}`, found, hint), source, maxPixels);
+  const hint = "raise maxPixels if the image can be trusted";
+  return new ImageSizeError(message(`decode ${quoted(source)}`, found, hint), source, maxPixels);
 }
 
 /**
@@ -168,9 +168,9 @@ export function undecodableError(
   if (bytes.length === 0) {
     return imageError(source, "it is empty: 0 bytes", "check that the file was written or downloaded completely");
   }
-  const kind = pictureKind(bytes);
+  const kind = imageKind(bytes);
   if (kind === undefined) {
-    return imageError(source, `it is not a picture: ${describeBytes(bytes)}`, SUPPORTED, options);
+    return imageError(source, `it is not an image: ${describeBytes(bytes)}`, SUPPORTED, options);
   }
   if (!kind.isDecodable) {
     const hint = kind.isVideo === true ? VIDEO_HINT : `convert it to PNG or JPEG first; ${SUPPORTED}`;
@@ -264,7 +264,7 @@ function readTags(view: DataView, form: Form): Map<number, number> {
 }
 
 /**
- * The strips and tiles of a TIFF's first picture, as far as its tags tell.
+ * The strips and tiles of a TIFF's first image, as far as its tags tell.
  *
  * @param bytes a TIFF or BigTIFF file; a damaged one gives none, never an error
  * @see TIFF 6.0, sections 3 and 15; the BigTIFF design of libtiff

@@ -4,11 +4,11 @@ import { z } from "zod";
 import { secondsFlag } from "../core/from-text.ts";
 import { type GivenOptions, parseOptions } from "../core/options.ts";
 import type { DecodingLimits } from "./decode-limits.ts";
-import type { PictureDecodeOptions } from "./picture-decoder.ts";
+import type { ImageDecodeOptions } from "./image-decoder.ts";
 import type { ReadSourceOptions } from "./source.ts";
 
-/** How a picture is read and decoded. */
-export interface DecodeOptions extends PictureDecodeOptions, ReadSourceOptions {}
+/** How an image is read and decoded. */
+export interface DecodeOptions extends ImageDecodeOptions, ReadSourceOptions {}
 
 /** Of {@linkcode DecodingLimits}, for the options of whoever decodes. */
 export const DECODING_OPTIONS: GivenOptions<DecodingLimits> = {
@@ -52,5 +52,5 @@ const schema = z.strictObject({
 
 /** Check decoding options. @throws {OptionError} If one is unknown or out of range */
 export function parseDecodeOptions(options: DecodeOptions): DecodeOptions {
-  return parseOptions(schema, options, "decode a picture");
+  return parseOptions(schema, options, "decode an image");
 }

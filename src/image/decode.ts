@@ -2,22 +2,22 @@
 
 import { type DecodeOptions, parseDecodeOptions } from "./decode-options.ts";
 import { imageOf, isImage } from "./image.ts";
+import { type DecodedImage, ImageDecoder } from "./image-decoder.ts";
 import { packedImage } from "./nv12.ts";
-import { type DecodedImage, PictureDecoder } from "./picture-decoder.ts";
 import { type ImageSource, readSource } from "./source.ts";
 
 /**
- * Read and decode a picture, off the JS thread.
+ * Read and decode an image, off the JS thread.
  *
  * JPEG goes through libturbojpeg where the machine has it, the rest through sharp. EXIF orientation is applied; grey,
- * palette, CMYK and 16-bit pictures come out as 8-bit RGB; alpha is dropped without blending, as OpenCV does,
+ * palette, CMYK and 16-bit images come out as 8-bit RGB; alpha is dropped without blending, as OpenCV does,
  * unless `alpha` is `keep`; of an
  * animation the first frame counts. An Image is checked and passed through as it is.
  *
  * @returns RGB, or RGBA where alpha is kept, with tight rows over memory that is the caller's alone; an Image keeps its own memory and format
- * @throws {ImageError} If the source is missing, not a picture, cut short, damaged, SVG that was not asked for, or costs more
+ * @throws {ImageError} If the source is missing, not an image, cut short, damaged, SVG that was not asked for, or costs more
  *   to decode than allowed; `DecodeTimeoutError` after `decodeTimeoutMs`
- * @throws {DecodeStalledError} If every place to decode is held by pictures that take longer than allowed
+ * @throws {DecodeStalledError} If every place to decode is held by images that take longer than allowed
  * @throws {ShapeError} If an Image's size, pitch and data do not fit together
  * @throws {OptionError} If an option is unknown or out of range
  *
@@ -33,6 +33,6 @@ export async function decodeImage(source: ImageSource, options: DecodeOptions = 
     return { ...image, sourceWidth: image.width, sourceHeight: image.height };
   }
   const { bytes, name } = await readSource(source, checked);
-  using decoder = PictureDecoder.create();
+  using decoder = ImageDecoder.create();
   return await decoder.decode(bytes, name, checked);
 }

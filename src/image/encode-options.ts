@@ -6,7 +6,7 @@ import { parseOptions } from "../core/options.ts";
 /** File formats that can be written. */
 export type EncodedFormat = "jpeg" | "png" | "webp";
 
-/** How a picture is written. */
+/** How an image is written. */
 export interface EncodeOptions {
   /** Default `"jpeg"`. */
   readonly format?: EncodedFormat;
@@ -27,5 +27,5 @@ const schema = z.strictObject({
 
 /** Check encoding options. @throws {OptionError} If one is unknown or out of range */
 export function parseEncodeOptions(options: EncodeOptions): EncodeConfig {
-  return parseOptions(schema, options, "encode a picture");
+  return parseOptions(schema, options, "encode an image");
 }

@@ -1,4 +1,4 @@
-/** @module encodeImage: pixels to the bytes of a picture file, through sharp. */
+/** @module encodeImage: pixels to the bytes of an image file, through sharp. */
 
 import { ImageError, message } from "../core/errors.ts";
 import { type EncodeOptions, parseEncodeOptions } from "./encode-options.ts";
@@ -13,7 +13,7 @@ import { loadSharp } from "./sharp.ts";
  * @returns the bytes of the file
  * @throws {ShapeError} If the image's size, pitch and data do not fit together
  * @throws {OptionError} If an option is unknown or out of range
- * @throws {ImageError} If the format cannot hold the picture: WebP ends at 16383 pixels a side, JPEG at 65500
+ * @throws {ImageError} If the format cannot hold the image: WebP ends at 16383 pixels a side, JPEG at 65500
  *
  * @example
  * ```ts
@@ -39,7 +39,7 @@ export async function encodeImage(image: Image, options: EncodeOptions = {}): Pr
     }
   } catch (error) {
     const found = `the encoder refuses it: ${error instanceof Error ? error.message : String(error)}`;
-    const text = message(`encode a ${width}x${height} picture as ${format}`, found, "try PNG, or a smaller picture");
+    const text = message(`encode a ${width}x${height} image as ${format}`, found, "try PNG, or a smaller image");
     throw new ImageError(text, `a ${width}x${height} image`, { cause: error });
   }
 }

@@ -1,4 +1,4 @@
-/** @module Geometry: which part of a picture lands where in a model's input, and the way back to source pixels. Pure. */
+/** @module Geometry: which part of an image lands where in a model's input, and the way back to source pixels. Pure. */
 
 import { message, ShapeError } from "../core/errors.ts";
 
@@ -6,7 +6,7 @@ import { message, ShapeError } from "../core/errors.ts";
 export type Size = readonly [width: number, height: number];
 
 /**
- * How a picture is put into an input of another shape.
+ * How an image is put into an input of another shape.
  * `letterbox` keeps the ratio and centres; `letterbox-top-left` keeps it and pads right and below; `stretch` does not keep it.
  */
 export type Fit = "letterbox" | "letterbox-top-left" | "stretch";
@@ -15,8 +15,8 @@ export type Fit = "letterbox" | "letterbox-top-left" | "stretch";
 export const FITS: readonly Fit[] = ["letterbox", "letterbox-top-left", "stretch"];
 
 /**
- * What stands for pixels beyond the picture's edges. `pad`: nothing, the input is padded there. `replicate`: the picture's last
- * pixel again. `reflect`: the picture mirrored at that pixel.
+ * What stands for pixels beyond the image's edges. `pad`: nothing, the input is padded there. `replicate`: the image's last
+ * pixel again. `reflect`: the image mirrored at that pixel.
  */
 export type Edge = "pad" | "replicate" | "reflect";
 
@@ -29,15 +29,15 @@ export interface Rectangle {
 }
 
 /**
- * What a model sees in one row of its input: a rectangle of a picture, resized, and where that lies. The whole picture, a
+ * What a model sees in one row of its input: a rectangle of an image, resized, and where that lies. The whole image, a
  * tile, a crop and a centre crop are regions. input = (source − rectangle) × scale + pad, in pixels on both sides.
  *
- * The rectangle is in whole pixels of the picture that is pre-processed, and may reach beyond it. It is resized as if it were
- * cut out first: pixels beside it do not count. Results may be mapped to a larger picture, of which this one was shrunk while it
+ * The rectangle is in whole pixels of the image that is pre-processed, and may reach beyond it. It is resized as if it were
+ * cut out first: pixels beside it do not count. Results may be mapped to a larger image, of which this one was shrunk while it
  * was decoded: then it need not be in whole pixels.
  */
 export interface Region extends Rectangle {
-  /** Size of the picture in pixels. */
+  /** Size of the image in pixels. */
   readonly sourceWidth: number;
   readonly sourceHeight: number;
   readonly edge: Edge;
@@ -53,7 +53,7 @@ export interface Region extends Rectangle {
   /** Input pixels per source pixel. */
   readonly scaleX: number;
   readonly scaleY: number;
-  /** The part of the input that shows the picture, up to before `right` and `bottom`; the rest is padding. All 0 if it is all. */
+  /** The part of the input that shows the image, up to before `right` and `bottom`; the rest is padding. All 0 if it is all. */
   readonly left: number;
   readonly top: number;
   readonly right: number;
@@ -70,7 +70,7 @@ function roundHalfEven(value: number): number {
 /** A region but for the part of the input that it fills. */
 type Placed = Omit<Region, "left" | "top" | "right" | "bottom">;
 
-/** Where the input shows the picture along one axis: pixels whose centre lies in it. */
+/** Where the input shows the image along one axis: pixels whose centre lies in it. */
 function shown(
   start: number,
   length: number,
@@ -83,7 +83,7 @@ function shown(
   let from = 0;
   let to = content;
   if (edge === "pad") {
-    // Pixel d of the content lies at start + (d + 0.5) × length / content of the picture. Whole numbers: exact.
+    // Pixel d of the content lies at start + (d + 0.5) × length / content of the image. Whole numbers: exact.
     from = Math.max(0, Math.ceil((-2 * start * content - length) / (2 * length)));
     to = Math.min(content, Math.ceil((2 * (source - start) * content - length) / (2 * length)));
   }
@@ -93,7 +93,7 @@ function shown(
 function regionOf(placed: Placed): Region {
   const { x, y, width, height, sourceWidth, sourceHeight, edge } = placed;
   if (x >= sourceWidth || y >= sourceHeight || x + width <= 0 || y + height <= 0) {
-    const expected = `some of a picture of ${sourceWidth}x${sourceHeight} pixels`;
+    const expected = `some of an image of ${sourceWidth}x${sourceHeight} pixels`;
     const actual = `${width}x${height} at ${x}, ${y}`;
     throw new ShapeError(message("take a region", `it must hold ${expected}, got ${actual}`), {
       tensor: "region",
@@ -108,7 +108,7 @@ function regionOf(placed: Placed): Region {
 }
 
 /**
- * Place a rectangle of a picture inside a model's input: what it has of the picture is resized, the rest is padded.
+ * Place a rectangle of an image inside a model's input: what it has of the image is resized, the rest is padded.
  *
  * As Ultralytics' LetterBox for `letterbox`: the resized size is rounded, halves to even, and of an odd padding the
  * larger part goes right and below. As YOLOX's `preproc` for `letterbox-top-left`: the resized size is truncated, so
@@ -116,11 +116,11 @@ function regionOf(placed: Placed): Region {
  * A side never becomes less than 1, where theirs becomes 0 and fails. Boxes go back by the size the rectangle really has
  * on each axis; for `letterbox-top-left` by the one ratio before truncation, as YOLOX does.
  *
- * @param source    size of the picture in pixels
- * @param rectangle of it, in whole pixels; it may reach beyond the picture
+ * @param source    size of the image in pixels
+ * @param rectangle of it, in whole pixels; it may reach beyond the image
  * @param input     size of the input in pixels
  * @param fit       how the ratio is treated
- * @throws {ShapeError} If it holds nothing of the picture
+ * @throws {ShapeError} If it holds nothing of the image
  * @example
  * placeRectangle([1920, 1080], { x: 1280, y: 440, width: 640, height: 640 }, [640, 640], "letterbox");
  */
@@ -167,7 +167,7 @@ export function placeRectangle(
 }
 
 /**
- * Place a whole picture inside a model's input; see {@linkcode placeRectangle}.
+ * Place a whole image inside a model's input; see {@linkcode placeRectangle}.
  *
  * @param sourceWidth  in pixels, at least 1
  * @param sourceHeight in pixels, at least 1
@@ -189,12 +189,12 @@ export function place(
 /**
  * Place a tile: as many pixels as the input has, as they are.
  *
- * @param source size of the picture in pixels
+ * @param source size of the image in pixels
  * @param x      first column of the tile
  * @param y      first row
  * @param input  size of the input, and of the tile
- * @param edge   what lies beyond the picture
- * @throws {ShapeError} If it holds nothing of the picture
+ * @param edge   what lies beyond the image
+ * @throws {ShapeError} If it holds nothing of the image
  */
 export function placeTile(
   [sourceWidth, sourceHeight]: Size,
@@ -209,11 +209,11 @@ export function placeTile(
 }
 
 /**
- * Place the middle of a picture whose shorter side becomes `short` pixels, as torchvision's `Resize(short)` and
+ * Place the middle of an image whose shorter side becomes `short` pixels, as torchvision's `Resize(short)` and
  * `CenterCrop(input)` do: the longer side is truncated to whole pixels, the crop's place rounded, halves to even. Where the
- * resized picture is smaller than the input it is padded, the larger part right and below.
+ * resized image is smaller than the input it is padded, the larger part right and below.
  *
- * @param source size of the picture in pixels
+ * @param source size of the image in pixels
  * @param short  in pixels, at least 1
  * @param input  size of the input in pixels
  */
@@ -250,7 +250,7 @@ export function placeCentreCrop(
 }
 
 /**
- * The pixel of the picture that stands at a place within or beyond it, along one axis.
+ * The pixel of the image that stands at a place within or beyond it, along one axis.
  *
  * @param length of the axis in pixels, at least 1
  */
@@ -275,7 +275,7 @@ export function isSamePadding(a: Region, b: Region): boolean {
 }
 
 /**
- * Map boxes from input pixels back to source pixels and clip them to what the region has of the picture, in place.
+ * Map boxes from input pixels back to source pixels and clip them to what the region has of the image, in place.
  *
  * @param boxes  f32 [count, 4], xyxy in input pixels; afterwards in source pixels
  * @param count  number of boxes
@@ -291,7 +291,7 @@ export function boxesToSource(boxes: Float32Array, count: number, region: Region
  * @param points  f32 [count, 2], x and y in input pixels; afterwards in source pixels
  * @param count   number of points
  * @param region  where they were found
- * @param outside `clip` moves those beyond what the region has of the picture to its edge, `keep` leaves them there
+ * @param outside `clip` moves those beyond what the region has of the image to its edge, `keep` leaves them there
  */
 export function pointsToSource(points: Float32Array, count: number, region: Region, outside: "clip" | "keep"): void {
   const { x, y, width, height, padX, padY, scaleX, scaleY, sourceWidth, sourceHeight } = region;
@@ -307,12 +307,12 @@ export function pointsToSource(points: Float32Array, count: number, region: Regi
 }
 
 /**
- * Map pixels, such as a map of classes, from the input back to the picture: each pixel of what the region has of the picture
+ * Map pixels, such as a map of classes, from the input back to the image: each pixel of what the region has of the image
  * gets that of the input that its centre lies in; the others are left as they are.
  *
  * @param pixels of the input: [inputHeight, inputWidth]
  * @param region where they were found
- * @param target of the picture: [sourceHeight, sourceWidth]
+ * @param target of the image: [sourceHeight, sourceWidth]
  */
 export function pixelsToSource(pixels: Uint8Array, region: Region, target: Uint8Array): void {
   const { x, y, width, height, padX, padY, scaleX, scaleY, sourceWidth, sourceHeight, inputWidth } = region;
@@ -341,7 +341,7 @@ export interface RectangularLimits {
 
 /**
  * The input size for rectangular inference: the frame's own ratio, the longer side as given, the shorter the nearest
- * multiple of the stride that holds the picture.
+ * multiple of the stride that holds the image.
  *
  * @returns [width, height] in pixels
  */
@@ -356,7 +356,7 @@ export function rectangularSize(
   return [up(sourceWidth), up(sourceHeight)];
 }
 
-/** A picture that may have been shrunk while decoding: its size, and that of its file. */
+/** An image that may have been shrunk while decoding: its size, and that of its file. */
 interface Shrinkable {
   readonly width: number;
   readonly height: number;
@@ -365,7 +365,7 @@ interface Shrinkable {
 }
 
 /**
- * The region that maps boxes to the picture as it was before it was shrunk while decoding; the same object for one
+ * The region that maps boxes to the image as it was before it was shrunk while decoding; the same object for one
  * that was not.
  */
 export function sourceRegion(image: Shrinkable, region: Region): Region {

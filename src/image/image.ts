@@ -1,4 +1,4 @@
-/** @module Image: a decoded picture in host memory. */
+/** @module Image: a decoded image in host memory. */
 
 import { message, ShapeError } from "../core/errors.ts";
 import { usualStandard, type YuvRange, type YuvStandard } from "./yuv.ts";
@@ -15,7 +15,7 @@ export type PixelFormat = PackedFormat | "NV12";
 const BYTES_PER_PIXEL: Readonly<Record<PackedFormat, number>> = { RGB: 3, BGR: 3, RGBA: 4 };
 
 /**
- * A decoded picture: u8 [height, width, channels] (HWC), rows `pitchBytes` apart; of NV12, u8 [height, width] and u8
+ * A decoded image: u8 [height, width, channels] (HWC), rows `pitchBytes` apart; of NV12, u8 [height, width] and u8
  * [⌈height / 2⌉, ⌈width / 2⌉, 2]. Whoever made `data` owns it.
  */
 export interface Image {
@@ -155,7 +155,7 @@ function nv12Image(data: Uint8Array, layout: ImageLayout, pitchBytes: number): I
 }
 
 /**
- * A picture over pixels the caller owns; nothing is copied.
+ * An image over pixels the caller owns; nothing is copied.
  *
  * @param data   u8 [height, width, channels], rows `pitchBytes` apart; NV12 as {@linkcode Image} says
  * @param layout size, pixel format and row pitch

@@ -25,7 +25,7 @@ export interface JpegHeader extends JpegMarkers {
   readonly isCmyk: boolean;
 }
 
-/** Divisors of the size that decode faster than the whole picture: the inverse transform itself shrinks. */
+/** Divisors of the size that decode faster than the whole image: the inverse transform itself shrinks. */
 export type JpegScale = 1 | 2 | 4 | 8;
 
 /** What {@linkcode JpegDecoder.decode} takes beside the bytes. */
@@ -46,13 +46,13 @@ export interface JpegAttempt {
 }
 
 /**
- * The largest scale that leaves a picture at least as large as asked for.
+ * The largest scale that leaves an image at least as large as asked for.
  *
- * @param width     of the picture, in pixels
- * @param height    of the picture, in pixels
+ * @param width     of the image, in pixels
+ * @param height    of the image, in pixels
  * @param minWidth  in pixels, 1 or more
  * @param minHeight in pixels, 1 or more
- * @param needs     whether both sides must be as large, or `either`: enough to fit the picture inside at its own ratio
+ * @param needs     whether both sides must be as large, or `either`: enough to fit the image inside at its own ratio
  */
 export function jpegScale(
   width: number,
@@ -80,7 +80,7 @@ function createHandle({ symbols }: TurboJpeg): TjHandle {
 }
 
 /**
- * One libturbojpeg decompressor. One call at a time: make one per picture in flight.
+ * One libturbojpeg decompressor. One call at a time: make one per image in flight.
  *
  * Closing it while a call is in flight is allowed: the call ends as usual, and the handle is destroyed after it.
  *
@@ -149,9 +149,8 @@ export class JpegDecoder extends Resource {
       this.#renew();
       throw error;
     }
-    // A file that ends before its pictures begin is no failure to libturbojpeg: it may hold tables for other files.
-    if (this.#out.i32(0) < 1 || this.#out.i32(1) < 1)
-      throw undecodableError(bytes, source, "it ends before any picture");
+    // A file that ends before its images begin is no failure to libturbojpeg: it may hold tables for other files.
+    if (this.#out.i32(0) < 1 || this.#out.i32(1) < 1) throw undecodableError(bytes, source, "it ends before any image");
     const colours = this.#out.i32(3);
     const markers = readJpegMarkers(bytes);
     return {
@@ -169,10 +168,10 @@ export class JpegDecoder extends Resource {
    *
    * @param bytes       a JPEG file
    * @param header      what {@linkcode readHeader} said of these bytes
-   * @param destination u8, at least the rows of the scaled picture
+   * @param destination u8, at least the rows of the scaled image
    * @returns RGB over `destination`
-   * @throws {ImageError} If the picture is CMYK, or libturbojpeg warns of anything at all, which may be as harmless as
-   *   unused bytes: `PictureDecoder` tells these apart. The destination's content is undefined
+   * @throws {ImageError} If the image is CMYK, or libturbojpeg warns of anything at all, which may be as harmless as
+   *   unused bytes: `ImageDecoder` tells these apart. The destination's content is undefined
    * @throws {ShapeError} If the destination is too short
    */
   async decode(
@@ -191,7 +190,7 @@ export class JpegDecoder extends Resource {
   /**
    * As {@linkcode decode}, for callers that look into a warning themselves.
    *
-   * @throws {ImageError} If the picture is CMYK
+   * @throws {ImageError} If the image is CMYK
    * @throws {ShapeError} If the destination is too short
    */
   async tryDecode(
@@ -239,11 +238,11 @@ export class JpegDecoder extends Resource {
   }
 
   #assertIdle(): void {
-    this.assertOpen("decode a picture");
+    this.assertOpen("decode an image");
     if (this.isBusy) {
       const found = "the decoder takes one call at a time, and one is in flight";
       throw new BunTensorRtError(
-        message("decode a picture", found, "await the former call, or make one decoder per picture"),
+        message("decode an image", found, "await the former call, or make one decoder per image"),
       );
     }
   }
@@ -307,7 +306,7 @@ function plainHeader(file: Buffer, markers: JpegMarkers): Uint8Array[] {
   return parts;
 }
 
-/** The scan header of a sequential picture, whose last three bytes can be only 0, 63 and 0. */
+/** The scan header of a sequential image, whose last three bytes can be only 0, 63 and 0. */
 function plainScan(file: Buffer, { scanOffset, isProgressive }: JpegMarkers): Buffer {
   const scan = Buffer.from(file.subarray(scanOffset, scanOffset + 2 + file.readUInt16BE(scanOffset + 2)));
   if (!isProgressive && scan.length >= 8) scan.set([0, 63, 0], scan.length - 3);

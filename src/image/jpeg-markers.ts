@@ -31,13 +31,13 @@ export interface JpegFrame {
 export interface JpegMarkers {
   /** 1 where there is no EXIF, or no valid tag in it. */
   readonly orientation: Orientation;
-  /** True if the picture comes in scans of growing detail, of which a small file can hold very many. */
+  /** True if the image comes in scans of growing detail, of which a small file can hold very many. */
   readonly isProgressive: boolean;
   /** Offset in bytes of the first scan, or the length of the file where there is none. */
   readonly scanOffset: number;
   /**
    * True if what stands in front of the first scan can be read in one way only: segment behind segment, with one frame. Of
-   * anything else decoders make different pictures, of different sizes too.
+   * anything else decoders make different images, of different sizes too.
    */
   readonly isOrderly: boolean;
   /** `undefined` where there is none, or a broken one, in front of the first scan. */
@@ -98,7 +98,7 @@ function codingOf(marker: number): JpegCoding {
 function samplingOf(bytes: Uint8Array, at: number, components: number): JpegSampling {
   if (components === 1) return "grey";
   if (components !== 3) return "other";
-  // Every colour component once a block; what is divided by a common factor is the same picture.
+  // Every colour component once a block; what is divided by a common factor is the same image.
   if (bytes[at + 4] !== 0x11 || bytes[at + 7] !== 0x11) return "other";
   return SAMPLINGS.get(bytes[at + 1]!) ?? "other";
 }
@@ -190,7 +190,7 @@ export function readJpegMarkers(bytes: Uint8Array): JpegMarkers {
 
 /**
  * Where a JPEG of one scan ends: behind the first end marker that follows its pixels. Inside them no such bytes can
- * stand; behind them cameras put further pictures.
+ * stand; behind them cameras put further images.
  *
  * @param scanOffset of the first scan
  * @returns offset in bytes; -1 if the file was cut short

@@ -1,4 +1,4 @@
-/** @module Nv12: pictures of video decoders, Y and interleaved U, V by 2 × 2, to RGB. The kernels do the same to the bit. */
+/** @module Nv12: images of video decoders, Y and interleaved U, V by 2 × 2, to RGB. The kernels do the same to the bit. */
 
 import {
   bytesPerPixel,
@@ -51,7 +51,7 @@ function convertColumns(
     const red = (base + Math.imul(vRed, v)) >> 16;
     const green = (base + ((Math.imul(uGreen, u) + Math.imul(vGreen, v)) | 0)) >> 16;
     const blue = (base + Math.imul(uBlue, u)) >> 16;
-    // Few pixels of a real picture are out of range.
+    // Few pixels of a real image are out of range.
     if (((red | green | blue) & ~255) === 0) words[k] = red | (green << 8) | (blue << 16);
     else words[k] = clamp(red) | (clamp(green) << 8) | (clamp(blue) << 16);
   }
@@ -89,7 +89,7 @@ function convertRow(
   }
 }
 
-/** Rows of NV12 pictures of one width in RGB: whole, or of some columns alone, those that a resize looks at. */
+/** Rows of NV12 images of one width in RGB: whole, or of some columns alone, those that a resize looks at. */
 export class Nv12Rows {
   readonly #columns: Int32Array | undefined;
   readonly #words: Int32Array;
@@ -108,7 +108,7 @@ export class Nv12Rows {
   /**
    * One row: u8 [columns, 4], red, green, blue and 0, valid until the next call.
    *
-   * @param left the pixel of the picture that columns count from
+   * @param left the pixel of the image that columns count from
    */
   load(image: Image, left: number, row: number): Uint8Array {
     const coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
@@ -133,7 +133,7 @@ export class Nv12Rows {
   }
 }
 
-/** Every pixel of an NV12 picture: u8 [height, width, 3]. */
+/** Every pixel of an NV12 image: u8 [height, width, 3]. */
 export function rgbOfNv12(image: Image): Uint8Array<ArrayBuffer> {
   const { width, height } = image;
   const rgb = new Uint8Array(new ArrayBuffer(width * height * 3));
@@ -151,7 +151,7 @@ export function rgbOfNv12(image: Image): Uint8Array<ArrayBuffer> {
   return rgb;
 }
 
-/** The planes of an NV12 picture without gaps: its own memory where they have none, else a copy. */
+/** The planes of an NV12 image without gaps: its own memory where they have none, else a copy. */
 export function tightNv12(image: Image): Uint8Array {
   const { width, height, pitchBytes, data } = image;
   const chromaOffset = chromaOffsetOf(image);

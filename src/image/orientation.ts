@@ -1,4 +1,4 @@
-/** @module Orientation: turn a stored picture upright, in slices that let the JS thread breathe. */
+/** @module Orientation: turn a stored image upright, in slices that let the JS thread breathe. */
 
 import { imageOf, type PackedImage } from "./image.ts";
 
@@ -43,12 +43,12 @@ function copyRows(
   }
 }
 
-/** Most bytes of a picture that {@linkcode orient} turns: its offsets are 32-bit integers. */
+/** Most bytes of an image that {@linkcode orient} turns: its offsets are 32-bit integers. */
 export const LARGEST_ORIENTABLE: number = 2 ** 31 - 1;
 
-/** Where the pixels of an upright picture lie in the stored one: (x, y) at `start` + x·`stepX` + y·`stepY`. */
+/** Where the pixels of an upright image lie in the stored one: (x, y) at `start` + x·`stepX` + y·`stepY`. */
 export interface OrientationSteps {
-  /** Of the upright picture, in pixels. */
+  /** Of the upright image, in pixels. */
   readonly width: number;
   readonly height: number;
   /** In bytes, as are the steps. */
@@ -58,7 +58,7 @@ export interface OrientationSteps {
 }
 
 /**
- * How a stored picture of three bytes a pixel is walked so that it comes out upright.
+ * How a stored image of three bytes a pixel is walked so that it comes out upright.
  *
  * @param storedWidth  in pixels
  * @param storedHeight in pixels
@@ -87,14 +87,14 @@ export function orientationSteps(
 }
 
 /**
- * Turn a picture upright.
+ * Turn an image upright.
  *
  * The work is done on the JS thread in slices of one or two milliseconds; timers and requests are served in between.
  *
- * @param image       the picture as it is stored, RGB or BGR, at most {@linkcode LARGEST_ORIENTABLE} bytes
+ * @param image       the image as it is stored, RGB or BGR, at most {@linkcode LARGEST_ORIENTABLE} bytes
  * @param orientation what its EXIF says
- * @param destination u8, at least width × height × 3 bytes, apart from the picture's own; keeps no reference to it
- * @returns the upright picture over `destination`, tight rows
+ * @param destination u8, at least width × height × 3 bytes, apart from the image's own; keeps no reference to it
+ * @returns the upright image over `destination`, tight rows
  * @throws {ShapeError} If the destination is too short
  * @see the EXIF standard, tag Orientation
  */
@@ -116,7 +116,7 @@ export async function orient(
   return upright;
 }
 
-/** How the stored picture must be turned to be upright: the value of EXIF tag 0x0112. */
+/** How the stored image must be turned to be upright: the value of EXIF tag 0x0112. */
 export type Orientation = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8;
 
 const TAG_ORIENTATION = 0x0112;
@@ -125,7 +125,7 @@ const TYPE_BYTE = 1;
 const TYPE_SHORT = 3;
 const TYPE_LONG = 4;
 
-/** True if the stored picture lies on its side, so that width and height change places. */
+/** True if the stored image lies on its side, so that width and height change places. */
 export function swapsSides(orientation: Orientation): boolean {
   return orientation >= 5;
 }

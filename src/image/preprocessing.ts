@@ -1,11 +1,11 @@
-/** @module Preprocessing: what a model wants done to a picture, as plain data; CPU and GPU both work by it. */
+/** @module Preprocessing: what a model wants done to an image, as plain data; CPU and GPU both work by it. */
 
 import { allocate, type DTypeMap } from "../core/tensor.ts";
 import type { Fit } from "./geometry.ts";
 
 /**
- * How a picture is resized; both have half-pixel centres and round to 8 bits.
- * `bilinear` is OpenCV's INTER_LINEAR: of a picture that shrinks, what lies between the pixels looked at does not count.
+ * How an image is resized; both have half-pixel centres and round to 8 bits.
+ * `bilinear` is OpenCV's INTER_LINEAR: of an image that shrinks, what lies between the pixels looked at does not count.
  * `antialias` is Pillow's BILINEAR, and torchvision's with antialias: every pixel counts, by a filter as wide as the ratio.
  */
 export type Resize = "bilinear" | "antialias";
@@ -42,7 +42,7 @@ export interface Preprocessing {
  */
 export interface PreprocessingOptions {
   /**
-   * `"letterbox"` keeps the picture's ratio and centres it, `"letterbox-top-left"` pads right and below, `"stretch"` fills
+   * `"letterbox"` keeps the image's ratio and centres it, `"letterbox-top-left"` pads right and below, `"stretch"` fills
    * the input.
    */
   readonly fit?: Fit;
@@ -105,7 +105,7 @@ export const IMAGENET_STD: readonly [number, number, number] = [0.229, 0.224, 0.
 /** Array that holds an input tensor of any dtype that pre-processing writes. */
 export type InputArray = DTypeMap[Preprocessing["dtype"]];
 
-/** What turns levels into values; a model that makes pictures has this, and nothing to fit or pad. */
+/** What turns levels into values; a model that makes images has this, and nothing to fit or pad. */
 export type ValueRange = Pick<Preprocessing, "dtype" | "scale" | "mean" | "std">;
 
 /**

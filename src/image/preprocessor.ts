@@ -35,13 +35,13 @@ function pixelBytesOf(format: PixelFormat): number | undefined {
   return format === "NV12" ? undefined : bytesPerPixel(format);
 }
 
-/** True if two lie within their picture, or in one place in and beyond it. */
+/** True if two lie within their image, or in one place in and beyond it. */
 function isSameAxis(start: number, source: number, otherStart: number, otherSource: number, length: number): boolean {
   if (start === otherStart && source === otherSource) return true;
   return start >= 0 && start + length <= source && otherStart >= 0 && otherStart + length <= otherSource;
 }
 
-/** True if a plan suits a region of a picture of a format; wherever it lies, if that is within the picture. */
+/** True if a plan suits a region of an image of a format; wherever it lies, if that is within the image. */
 export function suits({ pixelBytes, region: known }: PreprocessPlan, region: Region, format: PixelFormat): boolean {
   const { width, height } = region;
   return (
@@ -102,17 +102,17 @@ const LEVELS: Float32Array<ArrayBuffer> = Float32Array.from({ length: 768 }, (_,
 export type InputTensor = Tensor<Preprocessing["dtype"]>;
 
 /**
- * Resizes, pads and normalises pictures into an input tensor, by one {@linkcode Preprocessing}.
+ * Resizes, pads and normalises images into an input tensor, by one {@linkcode Preprocessing}.
  *
  * It is the reference for the GPU. All but the last step is in integers, so that the levels are equal and not merely
  * close. With `resize: "bilinear"` they are those of the GPU and of `cv2.resize` with INTER_LINEAR on every pixel:
  *
- * 1. `bilinearTaps` gives each column and each row of the resized picture two source pixels and a weight w of 0–2048.
+ * 1. `bilinearTaps` gives each column and each row of the resized image two source pixels and a weight w of 0–2048.
  * 2. h = ((2048 − w) × near + w × far) >> 4, along each of the two source rows.
  * 3. level = ((((2048 − w) × h₀) >> 16) + ((w × h₁) >> 16) + 2) >> 2, with the row's weight.
  *
  * With `resize: "antialias"` they are those of the GPU and of Pillow's `Image.resize` with BILINEAR. From version 13 on
- * Pillow resizes pictures that become wider and lower down the columns first; those may differ by one level.
+ * Pillow resizes images that become wider and lower down the columns first; those may differ by one level.
  *
  * 1. `antialiasTaps` gives each column and each row the source pixels that its filter covers, and weights w of 22 bits.
  * 2. h = min((Σ w × pixel + 2 ** 21) >> 22, 255), along each source row.
@@ -127,12 +127,12 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  */
 export class Preprocessor {
   readonly #preprocessing: Preprocessing;
-  /** For pictures whose channels are in the tensor's order, and for the others. */
+  /** For images whose channels are in the tensor's order, and for the others. */
   readonly #table: Float32Array<ArrayBuffer>;
   readonly #swappedTable: Float32Array<ArrayBuffer>;
   /** Newest last. */
   readonly #plans: PreprocessPlan[] = [];
-  /** Where whole pictures go, newest last. */
+  /** Where whole images go, newest last. */
   readonly #placed: Region[] = [];
   readonly #target: RowTarget;
   readonly #lumaLine: Line;
@@ -146,7 +146,7 @@ export class Preprocessor {
       const { scale, mean, std, dtype } = preprocessing;
       throw new ArgumentError(
         message(
-          "normalise pictures",
+          "normalise images",
           `the values must be finite in ${dtype}: scale ${scale}, mean ${mean.join(" ")}, std ${std.join(" ")}`,
         ),
       );
@@ -164,7 +164,7 @@ export class Preprocessor {
   }
 
   /**
-   * Where a whole picture goes in an input of the given size, by the fit. The same object again for a size that was asked for
+   * Where a whole image goes in an input of the given size, by the fit. The same object again for a size that was asked for
    * lately.
    *
    * @param width  of the input in pixels
@@ -188,18 +188,18 @@ export class Preprocessor {
   }
 
   /**
-   * Write a region of a picture into its row of a batch: every element of the row, padding included. Keeps no reference to the
-   * picture.
+   * Write a region of an image into its row of a batch: every element of the row, padding included. Keeps no reference to the
+   * image.
    *
    * @param image       of any format
    * @param destination [N, channels, inputHeight, inputWidth] or [N, inputHeight, inputWidth, channels] of the
    *                    pre-processing's dtype; 1 channel for luma, else 3
    * @param index       which row of the batch, below N
-   * @param region      what {@linkcode place} returned for this picture, or any other of it
+   * @param region      what {@linkcode place} returned for this image, or any other of it
    * @param padded      region that a preprocessor like this one has written into that row, if nobody
    *                    has written there since: padding that lies where it lay is left as it is
-   * @throws {ShapeError} If the tensor has another shape or dtype, or the picture another size than the region's
-   * @throws {RangeError} If the region goes on beyond the picture's edges, and the resize is antialiased
+   * @throws {ShapeError} If the tensor has another shape or dtype, or the image another size than the region's
+   * @throws {RangeError} If the region goes on beyond the image's edges, and the resize is antialiased
    */
   run(image: Image, destination: InputTensor, index: number, region: Region, padded?: Region): void {
     this.#check(image, destination, index, region);
@@ -243,7 +243,7 @@ export class Preprocessor {
     return plan;
   }
 
-  /** Pad every row that the picture does not cover from edge to edge; `#fill` then overwrites its part. */
+  /** Pad every row that the image does not cover from edge to edge; `#fill` then overwrites its part. */
   #pad({ region, padding }: PreprocessPlan, data: InputArray, start: number): void {
     const { inputWidth, inputHeight, left, top, right, bottom } = region;
     const isWide = left === 0 && right === inputWidth;
@@ -257,7 +257,7 @@ export class Preprocessor {
     }
   }
 
-  /** Write the resized picture: directly where the tensor is f32, else row by row through the plan's staging. */
+  /** Write the resized image: directly where the tensor is f32, else row by row through the plan's staging. */
   #fill(plan: PreprocessPlan, region: Region, image: Image, data: InputArray, start: number): void {
     const { inputWidth, inputHeight, left, top, right, bottom } = region;
     const { resizer, staging, staged } = plan;
@@ -289,7 +289,7 @@ export class Preprocessor {
     }
   }
 
-  /** Write the luma of the resized picture, by way of its levels in R, G, B. */
+  /** Write the luma of the resized image, by way of its levels in R, G, B. */
   #fillLuma(
     { resizer, staging, staged }: PreprocessPlan,
     region: Region,
@@ -334,7 +334,7 @@ function storeLuma(levels: Float32Array, { slope, offset }: Line, output: Float3
 }
 
 function refuse(tensor: string, expected: string, actual: string): never {
-  throw new ShapeError(message("pre-process a picture", `the ${tensor} must be ${expected}, got ${actual}`), {
+  throw new ShapeError(message("pre-process an image", `the ${tensor} must be ${expected}, got ${actual}`), {
     tensor,
     expected,
     actual,

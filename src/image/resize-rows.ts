@@ -23,7 +23,7 @@ const WHOLE = 1 << WEIGHT_BITS;
 const CACHE_LINE_BYTES = 64;
 
 /**
- * Read one byte of each cache line of a source row. A picture is larger than the caches that it has just been decoded
+ * Read one byte of each cache line of a source row. An image is larger than the caches that it has just been decoded
  * through, and {@linkcode storePoints}, which stores as it goes, would wait for memory line by line: a loop that only reads
  * has many lines on their way, and up to a third of the time is saved. The other loops have more to do for each byte.
  *
@@ -211,7 +211,7 @@ export function copyBytes(values: Float32Array, output: Uint8Array, to: number):
   for (let at = 0; at < length; at++) output[to + at] = values[at]!;
 }
 
-/** Two horizontally resized rows of a picture; each source row is resized at most once on the way down. */
+/** Two horizontally resized rows of an image; each source row is resized at most once on the way down. */
 export class ResizePair {
   /** i32 [width, 3], levels × 128: the upper row after {@linkcode load}. */
   near: Int32Array<ArrayBuffer>;
@@ -221,14 +221,14 @@ export class ResizePair {
   /** `undefined` where it holds none. */
   #nearRow: number | undefined;
   #farRow: number | undefined;
-  /** Of the region's first pixel: bytes in the picture, and where it lies. */
+  /** Of the region's first pixel: bytes in the image, and where it lies. */
   #start = 0;
   #x = 0;
   #y = 0;
 
   /**
-   * @param width of the resized picture in pixels
-   * @param nv12  makes the rows of NV12 pictures into RGB; `undefined` for the other formats
+   * @param width of the resized image in pixels
+   * @param nv12  makes the rows of NV12 images into RGB; `undefined` for the other formats
    */
   constructor(width: number, nv12: Nv12Rows | undefined) {
     this.#nv12 = nv12;
@@ -237,10 +237,10 @@ export class ResizePair {
   }
 
   /**
-   * Forget the rows: another picture follows.
+   * Forget the rows: another image follows.
    *
    * @param start offset of the region's first pixel in bytes
-   * @param x     where it lies in the picture
+   * @param x     where it lies in the image
    * @param y     likewise
    */
   begin(start: number, x: number, y: number): void {
@@ -281,7 +281,7 @@ export class ResizePair {
   }
 }
 
-/** Resizes regions of one form, of pictures of one format; its row buffers are overwritten by every picture. */
+/** Resizes regions of one form, of images of one format; its row buffers are overwritten by every image. */
 export class BilinearResizer {
   readonly #pixelBytes: number;
   /** Bytes of a source row that may be read, counted from the region's first pixel. */
@@ -299,7 +299,7 @@ export class BilinearResizer {
   readonly #isHalf: boolean;
   readonly #pair: ResizePair;
   readonly #width: number;
-  /** Where the region's first pixel lies in the picture, and in bytes. */
+  /** Where the region's first pixel lies in the image, and in bytes. */
   #x = 0;
   #y = 0;
   #start = 0;
@@ -327,7 +327,7 @@ export class BilinearResizer {
     this.#pair = new ResizePair(this.#width, this.#nv12);
   }
 
-  /** Forget the rows: another picture follows. @param region as it was made for, or the same elsewhere within its picture */
+  /** Forget the rows: another image follows. @param region as it was made for, or the same elsewhere within its image */
   begin(image: Image, { x, y }: Region): void {
     this.#x = x;
     this.#y = y;
@@ -336,7 +336,7 @@ export class BilinearResizer {
   }
 
   /**
-   * Store one row of the resized picture.
+   * Store one row of the resized image.
    *
    * @param y      row, never above the one of the last call
    * @param target where the values go

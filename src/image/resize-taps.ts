@@ -24,7 +24,7 @@ export interface RegionAxis {
   /** Resized pixels that are wanted, up to before `to`. */
   readonly from: number;
   readonly to: number;
-  /** Source pixels that there are, up to before `high`: those of the rectangle that lie in the picture. */
+  /** Source pixels that there are, up to before `high`: those of the rectangle that lie in the image. */
   readonly low: number;
   readonly high: number;
 }
@@ -92,11 +92,11 @@ export function bilinearTaps(
 }
 
 /**
- * The taps of one axis of a tile whose picture goes on beyond its edges, in the form of {@linkcode bilinearTaps}.
+ * The taps of one axis of a tile whose image goes on beyond its edges, in the form of {@linkcode bilinearTaps}.
  *
  * @param start  first pixel of the tile
  * @param length of the tile in pixels
- * @param source length of the picture in pixels
+ * @param source length of the image in pixels
  * @param step   what the indices are multiplied by; they count from the tile's first pixel, and may be negative
  */
 export function tileTaps(
@@ -144,7 +144,7 @@ export function pointStride(taps: Int32Array): number | undefined {
   return stride;
 }
 
-/** Bits of a weight of {@linkcode antialiasTaps}: 4,194,304 is the whole. Pillow's resize of 8-bit pictures has as many. */
+/** Bits of a weight of {@linkcode antialiasTaps}: 4,194,304 is the whole. Pillow's resize of 8-bit images has as many. */
 export const FILTER_BITS = 22;
 
 /** The taps of one axis of an antialiased resize: the same number for every resized pixel, some of weight 0. */

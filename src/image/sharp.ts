@@ -1,4 +1,4 @@
-/** @module sharp decode: any picture file to RGB pixels through sharp, upright, first frame only. */
+/** @module sharp decode: any image file to RGB pixels through sharp, upright, first frame only. */
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -17,9 +17,9 @@ import {
   undecodableError,
 } from "./decode-limits.ts";
 import { imageOf, type PackedImage } from "./image.ts";
+import { type ImageKind, imageKind } from "./image-kind.ts";
 import { damageOf, repairedJpegs } from "./jpeg-decoder.ts";
 import { endOfJpeg, isDataWhole, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
-import { type PictureKind, pictureKind } from "./picture-kind.ts";
 
 /** The reason in sharp's message: its first line without what sharp puts in front. */
 function reasonOf(error: unknown): string {
@@ -48,7 +48,7 @@ const FORMATS: Readonly<Record<string, string>> = {
 /** What libjpeg says of data that is not that of its pixels; other texts are about files it cannot decode at all. */
 const DATA_WARNING = /corrupt jpeg data|premature end/i;
 
-/** How a picture is decoded. */
+/** How an image is decoded. */
 export interface SharpDecodeOptions {
   /** Refused before any pixel is allocated. */
   readonly maxPixels: number;
@@ -60,12 +60,12 @@ export interface SharpDecodeOptions {
   readonly vectors: boolean;
   /** When libvips is to stop, where it looks at the clock. */
   readonly timeoutMs: number;
-  /** Told of what is wrong with a picture that is whole nevertheless. */
+  /** Told of what is wrong with an image that is whole nevertheless. */
   readonly warnings: RepeatedLine;
 }
 
-/** A picture, and what is wrong with it. */
-export interface SharpPicture extends PackedImage {
+/** An image, and what is wrong with it. */
+export interface SharpImage extends PackedImage {
   /** Why some of its pixels are not those of the file; `undefined` where all are. */
   readonly damage?: string;
 }
@@ -110,7 +110,7 @@ async function hasNothingLeft(bytes: Uint8Array, { frame, scanOffset }: JpegMark
   }
 }
 
-/** The picture, if all of its pixels are there; else what libvips said of it. */
+/** The image, if all of its pixels are there; else what libvips said of it. */
 async function wholeJpeg(
   sharp: Sharp,
   bytes: Uint8Array,
@@ -133,7 +133,7 @@ async function jpegPixels(
   bytes: Uint8Array,
   source: string,
   { damaged, timeoutMs, warnings }: SharpDecodeOptions,
-): Promise<SharpPicture> {
+): Promise<SharpImage> {
   const markers = readJpegMarkers(bytes);
   const first = await wholeJpeg(sharp, bytes, markers, timeoutMs);
   if (!("fault" in first)) return first;
@@ -152,7 +152,7 @@ async function jpegPixels(
 }
 
 /** @throws {ImageError} If it is nothing that is decoded, or SVG, and that is not asked for */
-function assertDecodable(bytes: Uint8Array, source: string, kind: PictureKind | undefined, vectors: boolean): void {
+function assertDecodable(bytes: Uint8Array, source: string, kind: ImageKind | undefined, vectors: boolean): void {
   if (bytes.length === 0 || kind?.isDecodable === false) throw undecodableError(bytes, source, "");
   if (vectors) return;
   const head =
@@ -164,24 +164,24 @@ function assertDecodable(bytes: Uint8Array, source: string, kind: PictureKind | 
 
 function vectorError(source: string): Error {
   const hint = "set vectors to true (--vectors) if you trust it: a few bytes of SVG can keep a core busy for ever";
-  return imageError(source, "it is SVG, and vector pictures are not asked for", hint);
+  return imageError(source, "it is SVG, and vector images are not asked for", hint);
 }
 
 /**
- * Decode a picture through sharp, off the JS thread.
+ * Decode an image through sharp, off the JS thread.
  *
  * @param bytes  the whole file, not to be changed until the promise settles
  * @param source what to call it in messages
  * @returns RGB or RGBA, tight rows, over memory of its own
- * @throws {ImageError} If the bytes are not a picture, cut short, damaged, or have more pixels than allowed
+ * @throws {ImageError} If the bytes are not an image, cut short, damaged, or have more pixels than allowed
  * @throws {LibraryLoadError} If sharp's addon is not installed for this machine
  */
 export async function decodeWithSharp(
   bytes: Uint8Array,
   source: string,
   decode: SharpDecodeOptions,
-): Promise<SharpPicture> {
-  const kind = pictureKind(bytes);
+): Promise<SharpImage> {
+  const kind = imageKind(bytes);
   assertDecodable(bytes, source, kind, decode.vectors);
   if (kind?.name === "TIFF") assertTiffBlocks(bytes, source, decode.maxPixels);
   const isVector = kind === undefined || kind.name === "SVG";
@@ -195,9 +195,9 @@ async function decodeBy(
   sharp: Sharp,
   bytes: Uint8Array,
   source: string,
-  kind: PictureKind | undefined,
+  kind: ImageKind | undefined,
   decode: SharpDecodeOptions,
-): Promise<SharpPicture> {
+): Promise<SharpImage> {
   const { maxPixels, alpha, vectors, timeoutMs } = decode;
   const orRefuse = (error: unknown): never => {
     throw undecodableError(bytes, source, reasonOf(error), { cause: error });

@@ -1,4 +1,4 @@
-/** @module ImageSource: everything a picture can come from, and reading its bytes. */
+/** @module ImageSource: everything an image can come from, and reading its bytes. */
 
 import { createReadStream } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -10,12 +10,12 @@ import { imageError, VIDEO_HINT } from "./decode-limits.ts";
 import type { Image } from "./image.ts";
 
 /**
- * What a picture can come from: a path or URL (`file:`, `http:`, `https:`) as text, a URL, a Blob or File (also
- * `Bun.file(…)`), the bytes of a picture file, or pixels that are decoded already.
+ * What an image can come from: a path or URL (`file:`, `http:`, `https:`) as text, a URL, a Blob or File (also
+ * `Bun.file(…)`), the bytes of an image file, or pixels that are decoded already.
  */
 export type ImageSource = string | URL | Blob | Uint8Array | ArrayBuffer | Image;
 
-/** The bytes of a picture file, and what to call them in messages. */
+/** The bytes of an image file, and what to call them in messages. */
 export interface SourceBytes {
   readonly bytes: Uint8Array;
   /** Path, URL without its password, `a Blob` or `bytes`. */
@@ -28,7 +28,7 @@ export interface ReadSourceOptions {
   readonly timeoutMs?: number;
 }
 
-/** No picture file is larger; what is, would only fill the memory. */
+/** No image file is larger; what is, would only fill the memory. */
 const MAX_BYTES = 2 ** 30;
 
 /**
@@ -43,7 +43,7 @@ export function isAddress(text: string): boolean {
 const STREAMS = /^(rtsps?|rtmps?|udp|tcp|srt|rtp):$/;
 
 function tooManyBytes(name: string, byteLength: number): Error {
-  const found = `a picture file must have at most ${formatBytes(MAX_BYTES)}: found ${formatBytes(byteLength)}`;
+  const found = `an image file must have at most ${formatBytes(MAX_BYTES)}: found ${formatBytes(byteLength)}`;
   return imageError(name, found, "check that it is the file you mean");
 }
 
@@ -56,7 +56,7 @@ async function readFile(path: string): Promise<SourceBytes> {
       isFile: stat.isFile(),
       isDirectory: stat.isDirectory(),
     }));
-    if (isDirectory) throw imageError(path, "it is a folder", "give the path of one picture");
+    if (isDirectory) throw imageError(path, "it is a folder", "give the path of one image");
     if (isFile && size > MAX_BYTES) throw tooManyBytes(path, size);
     // What is no file, a pipe or a device, tells no size, and may have no end.
     return { bytes: isFile ? await file.bytes() : await readStream(createReadStream(path), path), name: path };
@@ -71,7 +71,7 @@ async function readFile(path: string): Promise<SourceBytes> {
   }
 }
 
-/** What comes of unknown length, given up as soon as it is longer than a picture can be. */
+/** What comes of unknown length, given up as soon as it is longer than an image can be. */
 async function readStream(stream: AsyncIterable<Uint8Array> | null, name: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let byteLength = 0;
@@ -148,7 +148,7 @@ async function readBlob(blob: Blob): Promise<SourceBytes> {
 }
 
 /**
- * Read the bytes of a picture file from wherever it is. Bytes that are given are not copied.
+ * Read the bytes of an image file from wherever it is. Bytes that are given are not copied.
  *
  * @throws {ImageError} If the file is missing, cannot be read, or the server does not deliver it
  * @throws {ArgumentError} If the source is none of {@linkcode ImageSource}
@@ -166,5 +166,5 @@ export async function readSource(
   if (source instanceof ArrayBuffer) return { bytes: new Uint8Array(source), name: "bytes" };
   if (source instanceof Blob) return readBlob(source);
   const found = `it must be a path, URL, Blob, bytes or Image, got ${source === null ? "null" : typeof source}`;
-  throw new ArgumentError(message("read a picture", found, "wrap other binary data in a Uint8Array"));
+  throw new ArgumentError(message("read an image", found, "wrap other binary data in a Uint8Array"));
 }

@@ -2,7 +2,7 @@
 
 import type { Colour } from "./class-colour.ts";
 
-/** Which primaries the picture was coded with: SD video is BT.601, HD and above BT.709. */
+/** Which primaries the image was coded with: SD video is BT.601, HD and above BT.709. */
 export type YuvStandard = "BT.601" | "BT.709";
 
 /** `limited`: Y from 16 to 235, U and V from 16 to 240, as video is. `full`: 0 to 255, as JPEG is. */

@@ -31,7 +31,7 @@ export function needsShapes({ outputs }: ModelInfo): boolean {
   return outputs.some(isOpen);
 }
 
-/** The first axis stays as declared: it is the batch, or the rows of all pictures. No rows say nothing of their number. */
+/** The first axis stays as declared: it is the batch, or the rows of all images. No rows say nothing of their number. */
 function shapeOf({ shape }: TensorInfo, found: Shape | undefined): Shape {
   if (found === undefined || found.length === 0) return shape;
   if (shape.length !== 0 && shape.length !== found.length) return shape;

@@ -97,13 +97,13 @@ export interface RowExtra {
   readonly length: number;
 }
 
-/** The kept rows of one picture, best score first. What a backend hands over; reused for the next frame. */
+/** The kept rows of one image, best score first. What a backend hands over; reused for the next frame. */
 export interface DetectionBlock {
   /** Number of rows in use. */
   count: number;
   /** Rows that were left out because a score or a coordinate was NaN. */
   dropped: number;
-  /** Rows that cannot be right: scores above 1, boxes outside the picture, all rows alike. See `PlausibilityGuard`. */
+  /** Rows that cannot be right: scores above 1, boxes outside the image, all rows alike. See `PlausibilityGuard`. */
   implausible: number;
   /** True if a box of which the model was sure was left out as it was inside out. */
   hasInsideOut: boolean;
@@ -139,7 +139,7 @@ export function createDetectionBlock(
   };
 }
 
-/** The block of one picture of a batch, in a list that is kept from batch to batch; a larger one where rows lack. */
+/** The block of one image of a batch, in a list that is kept from batch to batch; a larger one where rows lack. */
 export function blockAt(
   blocks: DetectionBlock[],
   index: number,

@@ -22,11 +22,11 @@ const VERDICTS: readonly DataVerdict[] = ["undecided", "whole", "damaged", "unde
 
 /** BT_JPEG_PLAN_BYTES of native/shim.h. */
 const PLAN_BYTES = 34392;
-/** Bytes of `struct Picture` and of `struct Part` in kernels/jpeg_check.cu, and of the data of a part. */
-const PICTURE_BYTES = 48;
+/** Bytes of `struct Image` and of `struct Part` in kernels/jpeg_check.cu, and of the data of a part. */
+const IMAGE_BYTES = 48;
 const PART_BYTES = 80;
 const BYTES_PER_PART = 1024;
-const WORDS = PICTURE_BYTES / 4;
+const WORDS = IMAGE_BYTES / 4;
 
 /** Bytes that a file is laid out in: tables, data, a place for each restart marker of all but absurd files, and slack. */
 function planCapacity(byteLength: number): number {
@@ -64,7 +64,7 @@ export class BatchCheck extends Resource {
     try {
       this.#options = { stream: this.#owned.use(Stream.create(device, { priority: device.priorityRange()[1] })) };
       this.done = this.#owned.use(Event.create(device));
-      const tableBytes = capacity * PICTURE_BYTES;
+      const tableBytes = capacity * IMAGE_BYTES;
       this.#table = this.#owned.use(PinnedBuffer.create("u8", [tableBytes], device, { use: "mapped" }));
     } catch (error) {
       this.close();
@@ -163,13 +163,13 @@ export class BatchCheck extends Resource {
   }
 }
 
-/** Bytes of `struct Picture` in kernels/jpeg.cu. */
-const TABLE_PICTURE_BYTES = 32;
-const TABLE_WORDS = TABLE_PICTURE_BYTES / 4;
+/** Bytes of `struct Image` in kernels/jpeg.cu. */
+const TABLE_IMAGE_BYTES = 32;
+const TABLE_WORDS = TABLE_IMAGE_BYTES / 4;
 const IMAGE_CELLS = NVJPEG_IMAGE_BYTES / 8;
 
-/** A picture to be decoded, as stored: before it is turned upright. */
-export interface StoredPicture {
+/** An image to be decoded, as stored: before it is turned upright. */
+export interface StoredImage {
   /** The file, up to its end marker. */
   readonly bytes: Uint8Array;
   /** In pixels. */
@@ -179,26 +179,26 @@ export interface StoredPicture {
   readonly pixels: DeviceMemory;
 }
 
-/** Tables for batches of up to a number of pictures; they stay in place while native code reads them. */
+/** Tables for batches of up to a number of images; they stay in place while native code reads them. */
 export class BatchTable extends Resource {
-  /** The pictures as the kernels see them. */
-  readonly pictures: DeviceMemory;
+  /** The images as the kernels see them. */
+  readonly mapped: DeviceMemory;
   readonly #memory: PinnedBuffer<"u8">;
   readonly #words: Int32Array;
   readonly #data: OutCells;
   readonly #lengths: OutCells;
   readonly #images: OutCells;
 
-  /** @param capacity pictures it has room for */
+  /** @param capacity images it has room for */
   constructor(device: Device, capacity: number) {
     super("BatchTable", device);
     try {
-      this.#memory = PinnedBuffer.create("u8", [capacity * TABLE_PICTURE_BYTES], device, { use: "mapped" });
+      this.#memory = PinnedBuffer.create("u8", [capacity * TABLE_IMAGE_BYTES], device, { use: "mapped" });
     } catch (error) {
       this.close();
       throw error;
     }
-    this.pictures = this.#memory.mapped;
+    this.mapped = this.#memory.mapped;
     this.#words = new Int32Array(this.#memory.buffer);
     this.#data = new OutCells(capacity);
     this.#lengths = new OutCells(capacity);
@@ -220,9 +220,9 @@ export class BatchTable extends Resource {
     return addressOf(this.#images.cells);
   }
 
-  /** Write one picture. The caller keeps its bytes and pixels until the batch is done. */
-  set(index: number, picture: StoredPicture): void {
-    const { bytes, width, height, pixels } = picture;
+  /** Write one image. The caller keeps its bytes and pixels until the batch is done. */
+  set(index: number, stored: StoredImage): void {
+    const { bytes, width, height, pixels } = stored;
     const { pointer } = pixels;
     this.#data.setPointer(index, addressOf(bytes));
     this.#lengths.setPointer(index, bytes.length);

@@ -1,7 +1,7 @@
 /** @module Public surface of `bun-tensorrt/nvjpeg`. Importing it opens no library. */
 
 export { ImageError, LibraryLoadError, NativeError } from "../core/errors.ts";
-export type { JpegCounts, ResidentPicture } from "../image/picture-decoder.ts";
+export type { JpegCounts, ResidentImage } from "../image/image-decoder.ts";
 export { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
 export { JpegSurface, type SurfaceDecodeOptions } from "./jpeg-surface.ts";
 export { type NvJpegDecodeOptions, NvJpegDecoder, nvJpegUnavailable } from "./nvjpeg-decoder.ts";

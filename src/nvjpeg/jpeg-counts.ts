@@ -1,6 +1,6 @@
-/** @module JpegCounts: how many pictures went which way, and why. */
+/** @module JpegCounts: how many images went which way, and why. */
 
-import type { JpegCounts } from "../image/picture-decoder.ts";
+import type { JpegCounts } from "../image/image-decoder.ts";
 import type { JpegRefusal } from "./jpeg-route.ts";
 
 /** Counts as a decoder keeps them. */
@@ -10,13 +10,13 @@ export class JpegTally {
   #cpu = 0;
   #failed = 0;
 
-  /** A picture has come out of a decoder. */
+  /** An image has come out of a decoder. */
   decoded(by: "gpu" | "cpu"): void {
     if (by === "gpu") this.#gpu += 1;
     else this.#cpu += 1;
   }
 
-  /** nvJPEG does not do a picture. */
+  /** nvJPEG does not do an image. */
   refused(refusal: JpegRefusal): void {
     this.#refusals.set(refusal, (this.#refusals.get(refusal) ?? 0) + 1);
   }

@@ -23,8 +23,8 @@ import type { OrientationSteps } from "../image/orientation.ts";
 export const JPEG_KERNEL_PARAMETERS: Readonly<
   Record<string, readonly (readonly [name: string, type: ParameterType])[]>
 > = {
-  jpeg_mark: [["pictures", "pointer"]],
-  jpeg_inspect: [["pictures", "pointer"]],
+  jpeg_mark: [["images", "pointer"]],
+  jpeg_inspect: [["images", "pointer"]],
   jpeg_orient: [
     ["target", "pointer"],
     ["source", "pointer"],
@@ -35,10 +35,10 @@ export const JPEG_KERNEL_PARAMETERS: Readonly<
     ["step_y", "i32"],
   ],
   jpeg_check_walk: [
-    ["pictures", "pointer"],
+    ["images", "pointer"],
     ["round", "i32"],
   ],
-  jpeg_check_judge: [["pictures", "pointer"]],
+  jpeg_check_judge: [["images", "pointer"]],
 };
 
 const TABLE_THREADS = 64;
@@ -91,7 +91,7 @@ export class JpegKernels extends Resource {
     return kernels;
   }
 
-  /** Enqueue putting a pattern over the end of every picture. @param table what {@linkcode BatchTable} wrote */
+  /** Enqueue putting a pattern over the end of every image. @param table what {@linkcode BatchTable} wrote */
   mark(table: DeviceMemory, count: number, options: OnStream): void {
     this.#launchOnTable(this.#mark, table, count, options);
   }
@@ -102,7 +102,7 @@ export class JpegKernels extends Resource {
   }
 
   /**
-   * Enqueue turning a picture upright.
+   * Enqueue turning an image upright.
    *
    * @param target u8, `steps.width` × `steps.height` × 3 bytes
    * @param source u8, as many, apart from the target's
@@ -125,7 +125,7 @@ export class JpegKernels extends Resource {
    * Enqueue the check of a batch's data; the verdicts are in the table once the stream has passed.
    *
    * @param table what `BatchCheck` wrote
-   * @param most  most parts of a picture
+   * @param most  most parts of an image
    */
   check(table: DeviceMemory, count: number, most: number, options: OnStream): void {
     const args = this.#walkArguments;

@@ -11,25 +11,25 @@ import { addressOf, OutCells } from "../ffi/memory.ts";
 import { NVJPEG_OUTPUT_RGBI } from "../ffi/nvjpeg.ts";
 import { shimOffThread } from "../ffi/shim.ts";
 import type { OrientationSteps } from "../image/orientation.ts";
-import { BatchCheck, BatchTable, type StoredPicture } from "./batch-check.ts";
+import { BatchCheck, BatchTable, type StoredImage } from "./batch-check.ts";
 import type { JpegKernels } from "./jpeg-kernels.ts";
 import { checkNvJpeg, type NvJpegHandle, nvJpegStatusName } from "./nvjpeg-handle.ts";
 
-/** CPU threads that a batch of the hybrid backend may use: its batches are of one picture. */
+/** CPU threads that a batch of the hybrid backend may use: its batches are of one image. */
 const CPU_THREADS = 1;
 
-/** A picture to be decoded and turned upright. */
-export interface JpegJob extends StoredPicture {
+/** An image to be decoded and turned upright. */
+export interface JpegJob extends StoredImage {
   /** How it is turned, and into which memory; `undefined` where it is upright as stored. */
   readonly turn: { readonly target: DeviceMemory; readonly steps: OrientationSteps } | undefined;
 }
 
-/** What became of a picture: `unchecked` where it is decoded, and its data not known to be whole. */
+/** What became of an image: `unchecked` where it is decoded, and its data not known to be whole. */
 export type JpegVerdict = "decoded" | "unchecked" | "damaged data" | "not written" | `NVJPEG_STATUS_${string}`;
 
 /** How a {@linkcode JpegLane} works. */
 export interface LaneOptions {
-  /** Most pictures of a batch. */
+  /** Most images of a batch. */
   readonly batch: number;
   /** Find out whether the data is whole: nvJPEG does not tell. */
   readonly check: boolean;
@@ -105,11 +105,11 @@ export class JpegLane extends Resource {
   }
 
   /**
-   * Decode a batch off the JS thread, and wait until the pictures are there. Where nvJPEG refuses a batch, its pictures
+   * Decode a batch off the JS thread, and wait until the images are there. Where nvJPEG refuses a batch, its images
    * are decoded one by one, so that only the guilty ones fail.
    *
-   * @param jobs pictures whose memory nothing else uses; one call at a time
-   * @returns one verdict a picture
+   * @param jobs images whose memory nothing else uses; one call at a time
+   * @returns one verdict an image
    * @throws {CudaError} If the device fails
    */
   async run(jobs: readonly JpegJob[]): Promise<readonly JpegVerdict[]> {
@@ -145,7 +145,7 @@ export class JpegLane extends Resource {
     const count = jobs.length;
     for (let index = 0; index < count; index++) table.set(index, jobs[index]!);
     device.makeCurrent();
-    this.#kernels.mark(table.pictures, count, this.#options);
+    this.#kernels.mark(table.mapped, count, this.#options);
     this.#marked.record(this.#options);
     // The engines keep to no stream's order: they write when they are asked to.
     await this.#markedWait.done();
@@ -156,7 +156,7 @@ export class JpegLane extends Resource {
       this.#prepared = 0;
       return status;
     }
-    this.#kernels.inspect(table.pictures, count, this.#options);
+    this.#kernels.inspect(table.mapped, count, this.#options);
     for (const { turn, pixels } of jobs) {
       if (turn !== undefined) this.#kernels.orient(turn.target, pixels, turn.steps, this.#options);
     }
@@ -234,7 +234,7 @@ interface Waiting {
 }
 
 /**
- * A picture is decoded at once where nothing is under way. Where something is, those that come meanwhile form the next
+ * An image is decoded at once where nothing is under way. Where something is, those that come meanwhile form the next
  * batch: a full one starts on another lane at once, a part of one when a lane has ended, as the engines work off batches
  * one by one, and a small batch keeps them as long as a full one.
  */
@@ -257,7 +257,7 @@ export class LaneQueue {
   }
 
   /**
-   * Decode a picture with others, as soon as a lane is free.
+   * Decode an image with others, as soon as a lane is free.
    *
    * @throws {CudaError} If the device fails
    */
@@ -305,10 +305,10 @@ export class LaneQueue {
     return lane;
   }
 
-  /** Close the lanes. @throws {BunTensorRtError} If a picture is under way */
+  /** Close the lanes. @throws {BunTensorRtError} If an image is under way */
   close(): void {
     if (this.#waiting.length > 0 || this.#running > 0) {
-      throw new BunTensorRtError(message("close a LaneQueue", "pictures are under way", "await them first"));
+      throw new BunTensorRtError(message("close a LaneQueue", "images are under way", "await them first"));
     }
     // Each is closed whatever happens to the others.
     using owned = new DisposableStack();

@@ -1,19 +1,19 @@
 /** @module JpegRoute: whether nvJPEG is to decode a file, from its markers alone. Pure. */
 
+import { imageKind } from "../image/image-kind.ts";
 import { endOfJpeg, type JpegMarkers, readJpegMarkers } from "../image/jpeg-markers.ts";
-import { pictureKind } from "../image/picture-kind.ts";
 
 /** Why nvJPEG does not decode a file, or is not trusted with what it gave. */
 export type JpegRefusal =
-  /** PNG, WebP, …, or no picture. */
+  /** PNG, WebP, …, or no image. */
   | "no JPEG"
-  /** There is no frame or scan in it, or it can be read in several ways: nvJPEG may find a larger picture than we do. */
+  /** There is no frame or scan in it, or it can be read in several ways: nvJPEG may find a larger image than we do. */
   | "damaged header"
   /** The end marker is missing. */
   | "cut short"
   /**
-   * The data codes other pixels than those of the picture: fewer, more, or none. nvJPEG does not tell; what is missing would
-   * be that of an earlier picture.
+   * The data codes other pixels than those of the image: fewer, more, or none. nvJPEG does not tell; what is missing would
+   * be that of an earlier image.
    */
   | "damaged data"
   /** The height stands behind the pixels. */
@@ -54,7 +54,7 @@ export interface JpegRoute {
 /** Samplings the engines know, and those that halve the colour's columns. */
 const SAMPLINGS: ReadonlySet<string> = new Set(["grey", "4:4:4", "4:2:2", "4:2:0", "4:4:0"]);
 const HALF_COLUMNS: ReadonlySet<string> = new Set(["4:2:2", "4:2:0"]);
-/** Most columns of a picture with one or two columns of colour, each for two pixels. */
+/** Most columns of an image with one or two columns of colour, each for two pixels. */
 const NARROW = 4;
 
 const NO_MARKERS: JpegMarkers = {
@@ -85,7 +85,7 @@ function refusalOf({ frame, isOrderly }: JpegMarkers, end: number): JpegRefusal 
  */
 export function routeJpeg(bytes: Uint8Array): JpegRoute {
   const byteLength = bytes.length;
-  if (pictureKind(bytes)?.name !== "JPEG") return { refusal: "no JPEG", markers: NO_MARKERS, byteLength };
+  if (imageKind(bytes)?.name !== "JPEG") return { refusal: "no JPEG", markers: NO_MARKERS, byteLength };
   const markers = readJpegMarkers(bytes);
   const end = endOfJpeg(bytes, markers.scanOffset);
   const refusal = refusalOf(markers, end);

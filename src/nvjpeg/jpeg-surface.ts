@@ -1,4 +1,4 @@
-/** @module JpegSurface: the device memory that one picture after the other is decoded into. */
+/** @module JpegSurface: the device memory that one image after the other is decoded into. */
 
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
@@ -11,24 +11,24 @@ import type { PinnedBuffer } from "../cuda/pinned-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
 import {
   type DecodedImage,
-  type PictureDecodeOptions,
-  PictureDecoder,
-  type ResidentPicture,
-} from "../image/picture-decoder.ts";
+  type ImageDecodeOptions,
+  ImageDecoder,
+  type ResidentImage,
+} from "../image/image-decoder.ts";
 
-/** How one picture is decoded; a surface holds RGB, so that alpha is dropped. */
-export type SurfaceDecodeOptions = Omit<PictureDecodeOptions, "alpha">;
+/** How one image is decoded; a surface holds RGB, so that alpha is dropped. */
+export type SurfaceDecodeOptions = Omit<ImageDecodeOptions, "alpha">;
 
 /**
- * Memory for one picture, which only grows: a steady stream of frames allocates nothing. It also holds the CPU's decoder
+ * Memory for one image, which only grows: a steady stream of frames allocates nothing. It also holds the CPU's decoder
  * for what nvJPEG refuses. The engines write as soon as they are asked to, in no stream's order: all work on the former
- * picture must have ended, not only been enqueued, before the surface is decoded into again.
+ * image must have ended, not only been enqueued, before the surface is decoded into again.
  */
 export class JpegSurface extends Resource {
   readonly device: Device;
   #pixels: DeviceBuffer<"u8"> | undefined;
   #sideways: DeviceBuffer<"u8"> | undefined;
-  #decoder: PictureDecoder | undefined;
+  #decoder: ImageDecoder | undefined;
   #decoded: PinnedBuffer<"u8"> | undefined;
   #uploaded: Event | undefined;
   #isBusy = false;
@@ -43,29 +43,29 @@ export class JpegSurface extends Resource {
     return new JpegSurface(device);
   }
 
-  /** Memory of the upright picture, at least as large. Called by the decoder. */
+  /** Memory of the upright image, at least as large. Called by the decoder. */
   room(byteLength: number): DeviceBuffer<"u8"> {
     this.#pixels = grownDeviceBuffer(this.#pixels, byteLength, this.device);
     return this.#pixels;
   }
 
-  /** Memory of a picture as it is stored, before it is turned. Called by the decoder. */
+  /** Memory of an image as it is stored, before it is turned. Called by the decoder. */
   sideways(byteLength: number): DeviceBuffer<"u8"> {
     this.#sideways = grownDeviceBuffer(this.#sideways, byteLength, this.device);
     return this.#sideways;
   }
 
   /**
-   * Hold the surface for one picture. Called by the decoder.
+   * Hold the surface for one image. Called by the decoder.
    *
-   * @throws {BunTensorRtError} If a picture is being decoded into it
+   * @throws {BunTensorRtError} If an image is being decoded into it
    */
   async whileBusy<T>(work: () => Promise<T>): Promise<T> {
-    this.assertOpen("decode a picture");
+    this.assertOpen("decode an image");
     if (this.#isBusy) {
-      const found = "the surface takes one picture at a time, and one is being decoded into it";
+      const found = "the surface takes one image at a time, and one is being decoded into it";
       throw new BunTensorRtError(
-        message("decode a picture", found, "await the former call, or make one surface per picture"),
+        message("decode an image", found, "await the former call, or make one surface per image"),
       );
     }
     this.#isBusy = true;
@@ -77,17 +77,17 @@ export class JpegSurface extends Resource {
   }
 
   /**
-   * Decode on the CPU and copy the picture here. Called by the decoder.
+   * Decode on the CPU and copy the image here. Called by the decoder.
    *
-   * @throws {ImageError} If the bytes are no picture, cut short, damaged, or have more pixels than allowed
+   * @throws {ImageError} If the bytes are no image, cut short, damaged, or have more pixels than allowed
    */
   async decodeOnCpu(
     bytes: Uint8Array,
     source: string,
     options: SurfaceDecodeOptions,
     stream: Stream,
-  ): Promise<ResidentPicture> {
-    this.#decoder ??= PictureDecoder.create({
+  ): Promise<ResidentImage> {
+    this.#decoder ??= ImageDecoder.create({
       allocate: (byteLength) => this.#allocateDecoded(byteLength),
       abandon: (ended) => {
         this.#decoded = abandonPinned(this.#decoded, ended);
@@ -108,11 +108,11 @@ export class JpegSurface extends Resource {
     return this.#decoded.data;
   }
 
-  /** @throws {BunTensorRtError} If a picture is being decoded into it */
+  /** @throws {BunTensorRtError} If an image is being decoded into it */
   override close(): void {
     if (this.#isBusy) {
       throw new BunTensorRtError(
-        message("close a JpegSurface", "a picture is being decoded into it", "await that call first"),
+        message("close a JpegSurface", "an image is being decoded into it", "await that call first"),
       );
     }
     super.close();
@@ -129,8 +129,8 @@ export class JpegSurface extends Resource {
   }
 }
 
-function resident(image: DecodedImage, pixels: DeviceBuffer<"u8">): ResidentPicture {
+function resident(image: DecodedImage, pixels: DeviceBuffer<"u8">): ResidentImage {
   const { width, height, sourceWidth, sourceHeight, pitchBytes, damage } = image;
-  const picture = { width, height, sourceWidth, sourceHeight, pixels: pixels.pointer, pitchBytes };
-  return { format: "RGB", ...picture, ...(damage === undefined ? {} : { damage }) };
+  const place = { width, height, sourceWidth, sourceHeight, pixels: pixels.pointer, pitchBytes };
+  return { format: "RGB", ...place, ...(damage === undefined ? {} : { damage }) };
 }

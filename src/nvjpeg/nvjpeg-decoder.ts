@@ -1,4 +1,4 @@
-/** @module NvJpegDecoder: JPEG files to pictures in device memory, and whatever nvJPEG refuses through the CPU. */
+/** @module NvJpegDecoder: JPEG files to images in device memory, and whatever nvJPEG refuses through the CPU. */
 
 import { ImageError, inShort, LibraryLoadError, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -9,9 +9,9 @@ import { EventWaits } from "../cuda/event-waits.ts";
 import { Stream } from "../cuda/stream.ts";
 import { nvJpegLibrary } from "../ffi/nvjpeg.ts";
 import { DEFAULT_MAX_PIXELS, tooLargeError } from "../image/decode-limits.ts";
+import type { JpegCounts, ResidentImage } from "../image/image-decoder.ts";
 import { isDataWhole } from "../image/jpeg-markers.ts";
 import { LARGEST_ORIENTABLE, orientationSteps } from "../image/orientation.ts";
-import type { JpegCounts, ResidentPicture } from "../image/picture-decoder.ts";
 import { JpegTally } from "./jpeg-counts.ts";
 import { JpegKernels } from "./jpeg-kernels.ts";
 import { LaneQueue } from "./jpeg-lane.ts";
@@ -23,20 +23,20 @@ import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 /**
  * Batches under way. The engines need one to work off and one that waits for them; each batch is also marked, parsed and
  * checked, which takes several times as long as the engines where the device is busy with inference. More do not help:
- * their pictures are then missing there.
+ * their images are then missing there.
  */
 const HARDWARE_LANES = 5;
-/** Pictures under way: each keeps a CPU core busy for a while. */
+/** Images under way: each keeps a CPU core busy for a while. */
 const HYBRID_LANES = 8;
 
-/** How one picture is decoded; `minWidth`, `minHeight` and `needs` count for pictures that the CPU decodes alone. */
+/** How one image is decoded; `minWidth`, `minHeight` and `needs` count for images that the CPU decodes alone. */
 export interface NvJpegDecodeOptions extends SurfaceDecodeOptions {
   /** Path, URL or description of the bytes, for messages; default `bytes`. */
   readonly source?: string;
 }
 
 /**
- * Decodes JPEG files into device memory. Calls may overlap, from any callers: the pictures that are asked for at the same
+ * Decodes JPEG files into device memory. Calls may overlap, from any callers: the images that are asked for at the same
  * time share a batch, and one that is damaged fails alone. What nvJPEG refuses, or cannot be trusted with, is decoded by
  * the CPU's decoder and copied over; `counts` says how many and why. The engines' pixels are those of libjpeg-turbo, to
  * the bit as far as measured; the hybrid backend's differ by up to 3 levels.
@@ -46,7 +46,7 @@ export interface NvJpegDecodeOptions extends SurfaceDecodeOptions {
  * using device = Device.open();
  * using decoder = await NvJpegDecoder.create(device);
  * using surface = JpegSurface.create(device);
- * const picture = await decoder.decode(await Bun.file("street.jpg").bytes(), surface);
+ * const image = await decoder.decode(await Bun.file("street.jpg").bytes(), surface);
  * ```
  */
 export class NvJpegDecoder extends Resource {
@@ -99,25 +99,25 @@ export class NvJpegDecoder extends Resource {
     return new NvJpegDecoder(handle, queue, stream, owned.move());
   }
 
-  /** How many pictures went which way since the decoder was made, and why. */
+  /** How many images went which way since the decoder was made, and why. */
   get counts(): JpegCounts {
     return this.#tally.counts();
   }
 
   /**
-   * Decode a picture file into a surface, upright.
+   * Decode an image file into a surface, upright.
    *
-   * The engines write at once, in no stream's order: whatever worked on the surface's former picture must have ended.
+   * The engines write at once, in no stream's order: whatever worked on the surface's former image must have ended.
    *
-   * @param bytes   a JPEG, or any other picture file; not to be changed until the promise settles
-   * @param surface of the same device; holds the picture until it is decoded into again
-   * @returns the picture, once it is there
-   * @throws {ImageError} If the bytes are no picture, cut short, damaged, or have more pixels than allowed: in the words of
+   * @param bytes   a JPEG, or any other image file; not to be changed until the promise settles
+   * @param surface of the same device; holds the image until it is decoded into again
+   * @returns the image, once it is there
+   * @throws {ImageError} If the bytes are no image, cut short, damaged, or have more pixels than allowed: in the words of
    *   the CPU's decoder
    * @throws {CudaError} If the device fails
    */
-  async decode(bytes: Uint8Array, surface: JpegSurface, options: NvJpegDecodeOptions = {}): Promise<ResidentPicture> {
-    this.assertOpen("decode a picture");
+  async decode(bytes: Uint8Array, surface: JpegSurface, options: NvJpegDecodeOptions = {}): Promise<ResidentImage> {
+    this.assertOpen("decode an image");
     return surface.whileBusy(async () => {
       this.#running += 1;
       try {
@@ -132,26 +132,26 @@ export class NvJpegDecoder extends Resource {
     });
   }
 
-  async #decode(bytes: Uint8Array, surface: JpegSurface, options: NvJpegDecodeOptions): Promise<ResidentPicture> {
+  async #decode(bytes: Uint8Array, surface: JpegSurface, options: NvJpegDecodeOptions): Promise<ResidentImage> {
     const { source = "bytes", ...rest } = options;
     const route = routeJpeg(bytes);
     const refusal = route.refusal ?? (await this.#decodeByNvJpeg(bytes, route, surface, source, rest.maxPixels));
     if (typeof refusal === "object") return refusal;
     this.#tally.refused(refusal);
     logger.debug(`The CPU decodes ${source}, not nvJPEG: ${refusal}`);
-    const picture = await surface.decodeOnCpu(bytes, source, rest, this.#stream);
+    const image = await surface.decodeOnCpu(bytes, source, rest, this.#stream);
     this.#tally.decoded("cpu");
-    return picture;
+    return image;
   }
 
-  /** The picture, or why the CPU has to decode it. */
+  /** The image, or why the CPU has to decode it. */
   async #decodeByNvJpeg(
     bytes: Uint8Array,
     { markers, byteLength }: JpegRoute,
     surface: JpegSurface,
     source: string,
     maxPixels = DEFAULT_MAX_PIXELS,
-  ): Promise<ResidentPicture | JpegRefusal> {
+  ): Promise<ResidentImage | JpegRefusal> {
     const { width, height } = markers.frame!;
     const steps = orientationSteps(markers.orientation, width, height, width * 3);
     if (width * height > maxPixels) throw tooLargeError(source, steps.width, steps.height, maxPixels);
@@ -171,7 +171,7 @@ export class NvJpegDecoder extends Resource {
       if (!(await isDataWhole(file))) return "damaged data";
     } else if (verdict !== "decoded") return verdict;
     this.#tally.decoded("gpu");
-    return residentPicture(target, steps.width, steps.height);
+    return residentImage(target, steps.width, steps.height);
   }
 
   protected override release(): void {
@@ -193,7 +193,7 @@ async function createHandle(device: Device, backend: NvJpegBackend | "auto"): Pr
   }
 }
 
-function residentPicture(pixels: DeviceBuffer<"u8">, width: number, height: number): ResidentPicture {
+function residentImage(pixels: DeviceBuffer<"u8">, width: number, height: number): ResidentImage {
   const pitchBytes = width * 3;
   return { format: "RGB", width, height, sourceWidth: width, sourceHeight: height, pixels: pixels.pointer, pitchBytes };
 }

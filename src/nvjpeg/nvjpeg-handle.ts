@@ -51,7 +51,7 @@ export class NvJpegHandle extends Resource {
   readonly library: NvJpegLibrary;
   /** Borrowed: valid while this is open. */
   readonly handle: Handle<"nvjpegHandle_t">;
-  /** Pictures the hardware decodes at the same time; 1 for the hybrid backend. */
+  /** Images the hardware decodes at the same time; 1 for the hybrid backend. */
   readonly engines: number;
 
   private constructor(

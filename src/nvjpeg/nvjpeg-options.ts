@@ -11,13 +11,13 @@ export interface NvJpegOptions {
    * are some.
    */
   readonly backend?: "auto" | "hardware" | "hybrid";
-  /** Most pictures nvJPEG gets at once. Default: as many as there are engines, 7 on an H100; 1 for the hybrid backend. */
+  /** Most images nvJPEG gets at once. Default: as many as there are engines, 7 on an H100; 1 for the hybrid backend. */
   readonly batch?: number;
   /** Most batches under way. Default 5, and 8 for the hybrid backend. */
   readonly lanes?: number;
   /**
    * False: files whose data is damaged are not looked for. nvJPEG does not tell them, and leaves in their place what an
-   * earlier picture had there. Default true: the GPU looks for them while the engines work.
+   * earlier image had there. Default true: the GPU looks for them while the engines work.
    */
   readonly check?: boolean;
 }

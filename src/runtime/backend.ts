@@ -3,18 +3,18 @@
 import type { Tensor } from "../core/tensor.ts";
 import type { Region, Size } from "../image/geometry.ts";
 import type { Image } from "../image/image.ts";
-import type { DecodedImage, JpegCounts, ResidentPicture } from "../image/picture-decoder.ts";
+import type { DecodedImage, JpegCounts, ResidentImage } from "../image/image-decoder.ts";
 import type { SourceBytes } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { Task, TaskModel } from "./task.ts";
 
 export type { Size } from "../image/geometry.ts";
 
-/** A picture that a slot takes: pixels on the host, or what the slot itself decoded on its device. */
-export type SlotPicture = Image | DecodedImage | ResidentPicture;
+/** An image that a slot takes: pixels on the host, or what the slot itself decoded on its device. */
+export type SlotImage = Image | DecodedImage | ResidentImage;
 
-/** A decoded picture, or why there is none. */
-export type DecodeOutcome<Picture> = { readonly picture: Picture } | { readonly error: unknown };
+/** A decoded image, or why there is none. */
+export type DecodeOutcome<Picture> = { readonly image: Picture } | { readonly error: unknown };
 
 /**
  * Everything one batch in flight owns: buffers at fixed addresses, grown only when a larger batch or input comes.
@@ -22,42 +22,42 @@ export type DecodeOutcome<Picture> = { readonly picture: Picture } | { readonly 
  */
 export interface Slot<Params, Output> {
   /**
-   * Turn picture files into pixels, in memory the slot owns until it decodes again: on its device where that decodes JPEG.
+   * Turn image files into pixels, in memory the slot owns until it decodes again: on its device where that decodes JPEG.
    * No other slot takes what is there. `timings.decode` is how long it took.
    *
-   * @param files the pictures of a batch: JPEG, PNG, WebP, …
-   * @returns one outcome a file, in order; an `ImageError` where the bytes are no picture, truncated, or over the size limit
+   * @param files the images of a batch: JPEG, PNG, WebP, …
+   * @returns one outcome a file, in order; an `ImageError` where the bytes are no image, truncated, or over the size limit
    */
-  decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotPicture>[]>;
+  decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotImage>[]>;
   /** As `decode`, with the pixels on the host. */
   decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]>;
   /**
-   * Resize, pad and normalise pictures into the input tensor, for a batch that one run is enough for.
+   * Resize, pad and normalise images into the input tensor, for a batch that one run is enough for.
    *
-   * @param pictures 1 to `maxBatch` pictures, of any sizes; results are mapped to the source size of a decoded one
-   * @param size     size of the input; all pictures of a batch share it
+   * @param images 1 to `maxBatch` images, of any sizes; results are mapped to the source size of a decoded one
+   * @param size     size of the input; all images of a batch share it
    */
-  preprocess(pictures: readonly SlotPicture[], size: Size): Promise<void>;
+  preprocess(images: readonly SlotImage[], size: Size): Promise<void>;
   /** Run the model on what was pre-processed. */
   infer(): Promise<void>;
-  /** Work out what comes of each picture: valid until the slot's next call. */
+  /** Work out what comes of each image: valid until the slot's next call. */
   postprocess(params: Params): Promise<readonly Output[]>;
   /**
-   * Make what these pictures need in an input of this size, which on a GPU takes a while. `run` then has read host pixels,
+   * Make what these images need in an input of this size, which on a GPU takes a while. `run` then has read host pixels,
    * or has enqueued that, before it first gives way to other code.
    *
    * @returns `undefined` if all is there
    */
-  prepare(pictures: readonly SlotPicture[], size: Size): Promise<void> | undefined;
+  prepare(images: readonly SlotImage[], size: Size): Promise<void> | undefined;
   /**
-   * All stages, for all regions of the pictures; the GPU replays a run of the model as one graph.
+   * All stages, for all regions of the images; the GPU replays a run of the model as one graph.
    *
-   * @returns one output a picture, in order; valid until the slot's next call
+   * @returns one output an image, in order; valid until the slot's next call
    */
-  run(pictures: readonly SlotPicture[], size: Size, params: Params): Promise<readonly Output[]>;
+  run(images: readonly SlotImage[], size: Size, params: Params): Promise<readonly Output[]>;
   /** Nobody waits for the run in flight any more: it is ended, and rejects. Slots whose machine cannot do that have none. */
   interrupt?(): void;
-  /** Where each source picture of the batch lies in the input. */
+  /** Where each source image of the batch lies in the input. */
   readonly placements: readonly Region[];
   /** The input tensor, for reading; copied from the device on the GPU. */
   readInput(): Promise<Tensor>;
@@ -173,7 +173,7 @@ export type Span = readonly [startMs: number, endMs: number];
 export interface FrameRecord {
   /** Number of the slot it ran in, from 0 on in the order the slots were made. */
   readonly slot: number;
-  /** Pictures in it. */
+  /** Images in it. */
   readonly batch: number;
   /** When `detect` was called: pixels decoded, nothing enqueued. */
   readonly submittedMs: number;

@@ -1,4 +1,4 @@
-/** @module Frame: one picture on its way, from the call to the result. */
+/** @module Frame: one image on its way, from the call to the result. */
 
 import type { ClosedError } from "../core/errors.ts";
 import { Fifo } from "../core/fifo.ts";
@@ -24,11 +24,11 @@ export interface RunInFlight {
   abandon(): void;
 }
 
-/** A picture in line, as whoever put it there sees it. */
+/** An image in line, as whoever put it there sees it. */
 export interface QueuedFrame<T> {
   readonly promise: Promise<T>;
   /**
-   * Put a newer picture in this one's place in line.
+   * Put a newer image in this one's place in line.
    *
    * @returns false where that would not help: it runs already, or waits for others of its batch rather than for a slot
    */
@@ -37,7 +37,7 @@ export interface QueuedFrame<T> {
   cancel(reason: unknown): void;
 }
 
-/** One picture, the promise of its result, and how far it is: waiting, running, settled. */
+/** One image, the promise of its result, and how far it is: waiting, running, settled. */
 export class Frame<T, Output> implements Job<Output>, QueuedFrame<T>, EventListenerObject {
   readonly promise: Promise<T>;
   readonly #room: WaitingRoom;
@@ -282,7 +282,7 @@ export class MicroBatcher<Params, Output, T> {
   }
 
   /**
-   * Put a picture in line.
+   * Put an image in line.
    *
    * @param source decoded pixels must not change until the frame has settled
    * @param signal fails this frame alone when it is aborted

@@ -1,11 +1,11 @@
-/** @module Pipeline: pictures from anywhere in, what a task makes of them out, over the slots of one backend or of several alike. */
+/** @module Pipeline: images from anywhere in, what a task makes of them out, over the slots of one backend or of several alike. */
 
 import { ClosedError, message, NativeError, ShapeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { allEnded } from "../core/settle.ts";
 import { byteLengthOf, type Image, imageOf, isImage } from "../image/image.ts";
 import { type ImageSource, readSource, type SourceBytes } from "../image/source.ts";
-import type { Backend, Size, Slot, SlotPicture, StageTimings } from "./backend.ts";
+import type { Backend, Size, Slot, SlotImage, StageTimings } from "./backend.ts";
 import { SlotPool, type Waiter } from "./slots.ts";
 import type { PixelSize, TaskModel } from "./task.ts";
 
@@ -13,23 +13,23 @@ import type { PixelSize, TaskModel } from "./task.ts";
 export interface PipelineOptions {
   /** Batches in flight on each backend; `undefined` for as many as it works best with. */
   readonly inFlight: number | undefined;
-  /** Most pictures a run is given, at most the `maxBatch` of each backend. */
+  /** Most images a run is given, at most the `maxBatch` of each backend. */
   readonly batch: number;
 }
 
-/** One picture's result while its slot is held. Everything in it is overwritten once `succeed` has returned. */
+/** One image's result while its slot is held. Everything in it is overwritten once `succeed` has returned. */
 export interface FrameResult<Output> {
   readonly output: Output;
-  /** Size of the picture in pixels. */
+  /** Size of the image in pixels. */
   readonly width: number;
   readonly height: number;
   /** Of the whole batch. */
   readonly timings: StageTimings;
-  /** Why some of the picture's pixels are not those of its file; `undefined` where all are. */
+  /** Why some of the image's pixels are not those of its file; `undefined` where all are. */
   readonly damage: string | undefined;
 }
 
-/** A picture of a run, and who is told what came of it: `succeed` or `fail`, once. */
+/** An image of a run, and who is told what came of it: `succeed` or `fail`, once. */
 export interface Job<Output> {
   readonly source: ImageSource;
   /** Nobody waits for it any more: it is left out if it has not been decoded yet. */
@@ -48,7 +48,7 @@ export class Pipeline<ModelSpec, Params, Output> {
   readonly backends: readonly Backend<ModelSpec, Params, Output>[];
   /** What the task made of the model. */
   readonly task: TaskModel<ModelSpec, Params, Output>;
-  /** Most pictures a run is given. */
+  /** Most images a run is given. */
   readonly batch: number;
   readonly #ring: SlotPool<Slot<Params, Output>>;
   readonly #backendOf = new Map<Slot<Params, Output>, Backend<ModelSpec, Params, Output>>();
@@ -95,7 +95,7 @@ export class Pipeline<ModelSpec, Params, Output> {
     return this.#ring.stalledMs;
   }
 
-  /** Size of the model's input for these pictures, in pixels. */
+  /** Size of the model's input for these images, in pixels. */
   sizeFor(images: readonly PixelSize[]): Size {
     return this.task.sizeFor(images);
   }
@@ -139,15 +139,15 @@ export class Pipeline<ModelSpec, Params, Output> {
   }
 
   /**
-   * Run a batch in a slot that is held. A picture that cannot be read or decoded, or whose pixels are gone by the time they
+   * Run a batch in a slot that is held. An image that cannot be read or decoded, or whose pixels are gone by the time they
    * are read, fails alone: the others are run.
    *
-   * @param jobs      1 to `batch` pictures; each is told its result before this settles, unless this rejects
+   * @param jobs      1 to `batch` images; each is told its result before this settles, unless this rejects
    * @param params    what the task is asked for
    * @throws {NativeError} If the model itself, or its device, fails
    */
   async run(slot: Slot<Params, Output>, jobs: readonly Job<Output>[], params: Params): Promise<void> {
-    const pictures: SlotPicture[] = [];
+    const images: SlotImage[] = [];
     const decoded: Job<Output>[] = [];
     slot.timings.decode = 0;
     let files: Job<Output>[] | undefined;
@@ -159,37 +159,37 @@ export class Pipeline<ModelSpec, Params, Output> {
         continue;
       }
       try {
-        pictures.push(checked(job.source));
+        images.push(checked(job.source));
         decoded.push(job);
       } catch (error) {
         job.fail(error);
       }
     }
     if (files !== undefined) {
-      await decodeFiles(slot, files, pictures, decoded);
-      keepUsable(pictures, decoded);
+      await decodeFiles(slot, files, images, decoded);
+      keepUsable(images, decoded);
     }
-    if (pictures.length === 0) return;
-    let size = this.sizeFor(pictures);
-    let preparing = slot.prepare(pictures, size);
+    if (images.length === 0) return;
+    let size = this.sizeFor(images);
+    let preparing = slot.prepare(images, size);
     while (preparing !== undefined) {
       await preparing;
-      keepUsable(pictures, decoded);
-      if (pictures.length === 0) return;
-      size = this.sizeFor(pictures);
-      preparing = slot.prepare(pictures, size);
+      keepUsable(images, decoded);
+      if (images.length === 0) return;
+      size = this.sizeFor(images);
+      preparing = slot.prepare(images, size);
     }
-    const outputs = await this.#outputsOf(slot, pictures, size, params);
+    const outputs = await this.#outputsOf(slot, images, size, params);
     const { timings } = slot;
     for (let index = 0; index < decoded.length; index++) {
-      const picture = pictures[index]!;
-      const isShrunk = "sourceWidth" in picture;
+      const image = images[index]!;
+      const isShrunk = "sourceWidth" in image;
       decoded[index]!.succeed({
         output: outputs[index]!,
-        width: isShrunk ? picture.sourceWidth : picture.width,
-        height: isShrunk ? picture.sourceHeight : picture.height,
+        width: isShrunk ? image.sourceWidth : image.width,
+        height: isShrunk ? image.sourceHeight : image.height,
         timings,
-        damage: "damage" in picture ? picture.damage : undefined,
+        damage: "damage" in image ? image.damage : undefined,
       });
     }
   }
@@ -211,16 +211,16 @@ export class Pipeline<ModelSpec, Params, Output> {
   /** @throws {ClosedError} If the pipeline does not wait for the run */
   async #outputsOf(
     slot: Slot<Params, Output>,
-    pictures: readonly SlotPicture[],
+    images: readonly SlotImage[],
     size: Size,
     params: Params,
   ): Promise<readonly Output[]> {
     try {
-      if (!this.#isForced) return await slot.run(pictures, size, params);
+      if (!this.#isForced) return await slot.run(images, size, params);
     } catch (error) {
       if (!this.#isForced) throw error;
     }
-    throw new ClosedError("run a picture", "the model");
+    throw new ClosedError("run an image", "the model");
   }
 
   async #drain(): Promise<void> {
@@ -242,24 +242,24 @@ function checked(image: Image): Image {
 }
 
 /**
- * Leave out of a batch, after a wait, the pictures that nobody waits for any more, as their pixels may be somebody else's by
+ * Leave out of a batch, after a wait, the images that nobody waits for any more, as their pixels may be somebody else's by
  * now, and those whose pixels are gone: these are told.
  */
-function keepUsable<Output>(pictures: SlotPicture[], jobs: Job<Output>[]): void {
+function keepUsable<Output>(images: SlotImage[], jobs: Job<Output>[]): void {
   let kept = 0;
   for (let index = 0; index < jobs.length; index++) {
     const job = jobs[index]!;
-    const picture = pictures[index]!;
+    const image = images[index]!;
     if (job.isSettled) continue;
-    if ("data" in picture && picture.data.length < byteLengthOf(picture)) {
-      job.fail(goneError(picture));
+    if ("data" in image && image.data.length < byteLengthOf(image)) {
+      job.fail(goneError(image));
       continue;
     }
-    pictures[kept] = picture;
+    images[kept] = image;
     jobs[kept] = job;
     kept += 1;
   }
-  pictures.length = kept;
+  images.length = kept;
   jobs.length = kept;
 }
 
@@ -278,7 +278,7 @@ function goneError(image: Image): ShapeError {
 async function decodeFiles<Params, Output>(
   slot: Slot<Params, Output>,
   jobs: readonly Job<Output>[],
-  pictures: SlotPicture[],
+  images: SlotImage[],
   decoded: Job<Output>[],
 ): Promise<void> {
   const read: SourceBytes[] = [];
@@ -300,7 +300,7 @@ async function decodeFiles<Params, Output>(
   for (const [index, outcome] of outcomes.entries()) {
     if ("error" in outcome) waiting[index]!.fail(outcome.error);
     else {
-      pictures.push(outcome.picture);
+      images.push(outcome.image);
       decoded.push(waiting[index]!);
     }
   }
@@ -309,7 +309,7 @@ async function decodeFiles<Params, Output>(
 /**
  * Pixels of some sources on the host, in memory of the slot unless they were decoded already.
  *
- * @throws {ImageError} The first source's that is missing, or no picture
+ * @throws {ImageError} The first source's that is missing, or no image
  */
 export async function hostImages<Params, Output>(
   slot: Slot<Params, Output>,
@@ -323,11 +323,11 @@ export async function hostImages<Params, Output>(
     if (isImage(source)) return checked(source);
     const outcome = decoded[next++]!;
     if ("error" in outcome) throw outcome.error;
-    return outcome.picture;
+    return outcome.image;
   });
 }
 
-/** Run one picture so many times over in one batch. @throws the error of the picture, or of the run */
+/** Run one image so many times over in one batch. @throws the error of the image, or of the run */
 async function runBatch<Params, Output>(
   pipeline: Pipeline<unknown, Params, Output>,
   slot: Slot<Params, Output>,
@@ -347,11 +347,11 @@ async function runBatch<Params, Output>(
 }
 
 /**
- * Run each picture alone, and as a whole batch, in every slot. A slot that is at work meanwhile needs it least: it is left
+ * Run each image alone, and as a whole batch, in every slot. A slot that is at work meanwhile needs it least: it is left
  * out where another one comes twice in its place.
  *
  * @param sources what those to come are like
- * @throws {ImageError} If one is no picture
+ * @throws {ImageError} If one is no image
  * @throws {NativeError} If the model, or its device, fails
  */
 export async function warmUp<Params, Output>(

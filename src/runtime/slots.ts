@@ -159,7 +159,7 @@ export interface ShapeBinding {
   close(): void;
 }
 
-/** Shapes that are kept: a few for mixed batches, not one for every picture of a folder. */
+/** Shapes that are kept: a few for mixed batches, not one for every image of a folder. */
 const MOST = 4;
 
 /** Bindings by shape; the one that was not used for longest makes room. Owns them. */
@@ -225,12 +225,12 @@ export async function decodeAll<Picture>(
   const settled = await Promise.allSettled(files.map(async (file, index) => decode(file, index)));
   timings.decode = performance.now() - started;
   return settled.map((result) =>
-    result.status === "fulfilled" ? { picture: result.value } : { error: result.reason as unknown },
+    result.status === "fulfilled" ? { image: result.value } : { error: result.reason as unknown },
   );
 }
 
 /**
- * Fill an input that wants the size of the pictures: it gets the input's own, so that boxes come out in input pixels.
+ * Fill an input that wants the size of the images: it gets the input's own, so that boxes come out in input pixels.
  *
  * @param declared shape the model declares of it
  * @param batch    rows

@@ -1,22 +1,22 @@
 /**
  * @module Task: what a model's answer means. The contract between tasks, which say what goes into a model and what comes of
- * its outputs, and accelerators, which run it and know neither boxes nor pictures of pictures.
+ * its outputs, and accelerators, which run it and know neither boxes nor images of images.
  */
 
 import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
 import type { SizeInput } from "../heads/head.ts";
 import type { Size } from "../image/geometry.ts";
-import type { PictureDecodeOptions } from "../image/picture-decoder.ts";
+import type { ImageDecodeOptions } from "../image/image-decoder.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { HostTask } from "./host-work.ts";
 
-/** Size of a picture in pixels. */
+/** Size of an image in pixels. */
 export interface PixelSize {
   readonly width: number;
   readonly height: number;
 }
 
-/** The input that takes the pictures: [N, channels, height, width] or [N, height, width, channels]. */
+/** The input that takes the images: [N, channels, height, width] or [N, height, width, channels]. */
 export interface InputForm {
   readonly name: string;
   readonly dtype: DType & ("f32" | "f16" | "u8");
@@ -66,18 +66,18 @@ export interface TaskModel<ModelSpec, Params, Output> {
   readonly sizeInputs: readonly SizeInput[];
   /** The outputs that are read; `undefined` for all. */
   readonly outputs: readonly string[] | undefined;
-  /** How picture files are decoded for it. */
-  readonly decodeOptions: PictureDecodeOptions;
+  /** How image files are decoded for it. */
+  readonly decodeOptions: ImageDecodeOptions;
   /** Rows of a run at most where the model leaves it open; `undefined` for what the accelerator does best. */
   readonly rows: number | undefined;
-  /** Most pictures of a call that are run as one; `Infinity` for as many as the model takes. */
-  readonly mostPictures: number;
-  /** Size of the input for a picture of no particular size: what is measured and warmed up with. */
+  /** Most images of a call that are run as one; `Infinity` for as many as the model takes. */
+  readonly mostImages: number;
+  /** Size of the input for an image of no particular size: what is measured and warmed up with. */
   readonly usualSize: Size;
   /** Parameters that find nothing in noise: what is measured with. */
   readonly idleParams: Params;
-  /** Size of the input for pictures that share a run. @param pictures at least one */
-  sizeFor(pictures: readonly PixelSize[]): Size;
+  /** Size of the input for images that share a run. @param images at least one */
+  sizeFor(images: readonly PixelSize[]): Size;
   /** True if two calls may share a run. */
   sameParams(a: Params, b: Params): boolean;
   /** What is done around the model where its tensors lie in host memory. */
@@ -86,7 +86,7 @@ export interface TaskModel<ModelSpec, Params, Output> {
   readonly device: Readonly<Record<string, () => Promise<unknown>>>;
 }
 
-/** Shapes of an engine: up to so many pictures of such sizes. They count for nothing where the model fixes its own. */
+/** Shapes of an engine: up to so many images of such sizes. They count for nothing where the model fixes its own. */
 export interface EngineShapes {
   readonly batch: { readonly min: number; readonly opt: number; readonly max: number };
   readonly size: Size | { readonly min: Size; readonly opt: Size; readonly max: Size };

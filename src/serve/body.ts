@@ -13,7 +13,7 @@ export interface BodyLimits {
 
 function tooLarge(maxBodyBytes: number): Error {
   const found = `a body may have at most ${formatBytes(maxBodyBytes)}`;
-  return refusal(413, "body-too-large", found, "send a smaller or more strongly compressed picture");
+  return refusal(413, "body-too-large", found, "send a smaller or more strongly compressed image");
 }
 
 async function readStream(body: ReadableStream<Uint8Array>, maxBodyBytes: number, hold: BodyHold): Promise<Uint8Array> {
@@ -48,7 +48,7 @@ export async function readRequestBody(
   const encoding = request.headers.get("content-encoding");
   if (encoding !== null && encoding !== "identity") {
     const found = `the body is packed: Content-Encoding is ${JSON.stringify(encoding)}`;
-    throw refusal(415, "packed-body", found, "send it as it is: pictures are compressed already");
+    throw refusal(415, "packed-body", found, "send it as it is: images are compressed already");
   }
   const declared = request.headers.get("content-length");
   if (declared !== null && Number(declared) > maxBodyBytes) throw tooLarge(maxBodyBytes);
@@ -57,7 +57,7 @@ export async function readRequestBody(
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     const found = `the body must arrive within ${formatDuration(bodyTimeoutMs)}`;
-    const hint = "send a smaller picture, or look at the connection";
+    const hint = "send a smaller image, or look at the connection";
     reject(refusal(408, "body-too-slow", found, hint, { Connection: "close" }));
   }, bodyTimeoutMs);
   const onEnd = (): void => reject(signal.reason);

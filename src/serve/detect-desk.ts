@@ -12,8 +12,8 @@ import { drainingError, refusal } from "./failure.ts";
 import type { ServeConfig } from "./serve-config.ts";
 import { framesInFlight, type ServedDetector } from "./served-detector.ts";
 
-/** Detects one picture while the turn lasts. */
-export type DetectOne = (picture: Uint8Array | Image, options: DetectOptions | undefined) => Promise<DetectionResult>;
+/** Detects one image while the turn lasts. */
+export type DetectOne = (image: Uint8Array | Image, options: DetectOptions | undefined) => Promise<DetectionResult>;
 
 /** Where requests hand in their bodies and wait for their turn at the detector. */
 export class DetectDesk {
@@ -70,7 +70,7 @@ export class DetectDesk {
    *
    * When the client goes, its `AbortError` is thrown, and work that has not begun never does.
    *
-   * @param work  what is done; it may detect several pictures. Its signal is aborted when nobody waits for it any more
+   * @param work  what is done; it may detect several images. Its signal is aborted when nobody waits for it any more
    * @param check refuses what costs nothing to refuse, before the turn
    * @throws {RequestError} 503 if the server is draining or the time is up, 429 if too many bodies are on their way, too many
    *   of their bytes in memory, or too many requests waiting
@@ -124,7 +124,7 @@ export class DetectDesk {
   async #turn<T>(end: AbortController, client: AbortSignal, work: (detect: DetectOne) => Promise<T>): Promise<T> {
     const timer = setTimeout(() => end.abort(this.#timeoutError()), this.#config.timeoutMs);
     try {
-      const detect: DetectOne = (picture, options) => this.#detect(picture, { ...options, signal: end.signal });
+      const detect: DetectOne = (image, options) => this.#detect(image, { ...options, signal: end.signal });
       return await this.#admission.run(end.signal, () => work(detect));
     } catch (error) {
       const isBusy = error instanceof RequestError && error.code === "busy";
@@ -137,13 +137,13 @@ export class DetectDesk {
 
   #timeoutError(): Error {
     const found = `the request took longer than ${formatDuration(this.#config.timeoutMs)}`;
-    return refusal(503, "timed-out", found, "ask again later, or send fewer pictures", { "Retry-After": "1" });
+    return refusal(503, "timed-out", found, "ask again later, or send fewer images", { "Retry-After": "1" });
   }
 
-  async #detect(picture: Uint8Array | Image, options: DetectOptions): Promise<DetectionResult> {
+  async #detect(image: Uint8Array | Image, options: DetectOptions): Promise<DetectionResult> {
     this.#metrics.addInFlight(1);
     try {
-      const result = await this.#detector.detect(picture, options);
+      const result = await this.#detector.detect(image, options);
       this.#metrics.frame("ok");
       this.#metrics.observeTiming(result.timing);
       return result;

@@ -9,14 +9,14 @@ import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import { freePixels } from "../image/image.ts";
-import { pictureKind } from "../image/picture-kind.ts";
+import { imageKind } from "../image/image-kind.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
 import { drawDetections } from "../tasks/detect/draw.ts";
 import { type ResultJson, resultJson } from "../tasks/detect/result-json.ts";
 import type { DetectDesk, DetectOne } from "./detect-desk.ts";
 import { failureOf, refusal } from "./failure.ts";
-import { checkUploadLength, checkUploadType, type Upload, type UploadedPicture, uploadOf } from "./upload.ts";
+import { checkUploadLength, checkUploadType, type Upload, type UploadedImage, uploadOf } from "./upload.ts";
 
 /** What the route works with. */
 export interface DetectRouteParts {
@@ -24,7 +24,7 @@ export interface DetectRouteParts {
   readonly metrics: ServiceMetrics;
   /** Most files in a form. */
   readonly maxFiles: number;
-  /** Most pixels of a picture with `format=image`. */
+  /** Most pixels of an image with `format=image`. */
   readonly maxDrawnPixels: number;
 }
 
@@ -38,12 +38,12 @@ type FileJson =
 
 /** PNG and WebP stay what they are, everything else becomes JPEG. */
 function answerFormat(bytes: Uint8Array): EncodedFormat {
-  const kind = pictureKind(bytes)?.name;
+  const kind = imageKind(bytes)?.name;
   if (kind === "PNG") return "png";
   return kind === "WebP" ? "webp" : "jpeg";
 }
 
-/** Above so many pixels pictures are drawn on one at a time: they take six bytes a pixel, and an encoder more. */
+/** Above so many pixels images are drawn on one at a time: they take six bytes a pixel, and an encoder more. */
 const LARGE_PIXELS = 2 ** 22;
 
 let lastLarge: Promise<void> = Promise.resolve();
@@ -64,9 +64,9 @@ async function oneAfterTheOther<T>(signal: AbortSignal, work: () => Promise<T>):
 
 async function drawn(bytes: Uint8Array, { detections }: DetectionResult): Promise<Response> {
   const format = answerFormat(bytes);
-  const picture = await decodeImage(bytes, DETECTED_DECODING);
-  const copy = await drawDetections(picture, detections);
-  freePixels(picture.data);
+  const image = await decodeImage(bytes, DETECTED_DECODING);
+  const copy = await drawDetections(image, detections);
+  freePixels(image.data);
   const file = await encodeImage(copy, { format });
   freePixels(copy.data);
   return new Response(file as Uint8Array<ArrayBuffer>, { headers: { "content-type": `image/${format}` } });
@@ -85,7 +85,7 @@ async function annotated(
       413,
       "too-many-pixels",
       found,
-      "leave format out and draw the boxes yourself, or send a smaller picture",
+      "leave format out and draw the boxes yourself, or send a smaller image",
     );
   }
   if (pixels <= LARGE_PIXELS) return await drawn(bytes, result);
@@ -93,14 +93,14 @@ async function annotated(
 }
 
 async function detectFile(
-  { name: file, bytes }: UploadedPicture,
+  { name: file, bytes }: UploadedImage,
   detect: DetectOne,
   options: DetectOptions | undefined,
 ): Promise<{ readonly json: FileJson; readonly error?: unknown }> {
   try {
     return { json: { file, ...resultJson(await detect(bytes, options)) } };
   } catch (error) {
-    // A picture's fault is told beside the others' results; everything else concerns them all.
+    // An image's fault is told beside the others' results; everything else concerns them all.
     if (!(error instanceof ImageError)) throw error;
     const { code, message, hint } = failureOf(error);
     return { json: { file, error: { code, message, hint } }, error };
@@ -109,15 +109,15 @@ async function detectFile(
 
 /** One after the other: a form has one turn, however many files it brings. */
 async function detectForm(
-  pictures: readonly UploadedPicture[],
+  images: readonly UploadedImage[],
   detect: DetectOne,
   options: DetectOptions | undefined,
 ): Promise<FileJson[]> {
   const results: FileJson[] = [];
   let firstError: unknown;
   let good = 0;
-  for (const picture of pictures) {
-    const { json, error } = await detectFile(picture, detect, options);
+  for (const image of images) {
+    const { json, error } = await detectFile(image, detect, options);
     results.push(json);
     if (error === undefined) good += 1;
     firstError ??= error;
@@ -133,7 +133,7 @@ function jsonResponse(value: unknown, metrics: ServiceMetrics): Response {
   return response;
 }
 
-/** Called with the result of one picture that came as the whole body. */
+/** Called with the result of one image that came as the whole body. */
 function answerOne(result: DetectionResult, metrics: ServiceMetrics): Response {
   return jsonResponse(resultJson(result), metrics);
 }
@@ -144,17 +144,17 @@ async function answer(
   options: DetectOptions | undefined,
   metrics: ServiceMetrics,
 ): Promise<Response> {
-  const { isForm, pictures } = upload;
-  if (isForm) return jsonResponse(await detectForm(pictures, detect, options), metrics);
-  return answerOne(await detect(pictures[0]!.bytes, options), metrics);
+  const { isForm, images } = upload;
+  if (isForm) return jsonResponse(await detectForm(images, detect, options), metrics);
+  return answerOne(await detect(images[0]!.bytes, options), metrics);
 }
 
 /**
- * Find the objects in the pictures of a request.
+ * Find the objects in the images of a request.
  *
- * @returns for a picture as the body its result; for a form a list of `{file, …}`, in its order; the annotated picture
+ * @returns for an image as the body its result; for a form a list of `{file, …}`, in its order; the annotated image
  *   with `format=image`
- * @throws {RequestError} or the picture's error: see {@linkcode failureOf}
+ * @throws {RequestError} or the image's error: see {@linkcode failureOf}
  */
 export async function detectRoute(request: Request, parts: DetectRouteParts): Promise<Response> {
   const { desk, metrics, maxFiles, maxDrawnPixels } = parts;
@@ -165,11 +165,11 @@ export async function detectRoute(request: Request, parts: DetectRouteParts): Pr
     async (body, detect, signal) => {
       const upload = await uploadOf(request, body, maxFiles);
       if (format === "json") return await answer(upload, detect, options, metrics);
-      if (upload.pictures.length !== 1) {
-        const found = `option "format" with "image" takes one image, got ${upload.pictures.length}`;
-        throw refusal(400, "too-many-pictures", found, "send one, or leave format out");
+      if (upload.images.length !== 1) {
+        const found = `option "format" with "image" takes one image, got ${upload.images.length}`;
+        throw refusal(400, "too-many-images", found, "send one, or leave format out");
       }
-      const { bytes } = upload.pictures[0]!;
+      const { bytes } = upload.images[0]!;
       // The detector reads it first: what it refuses, its limit of pixels included, is not decoded here.
       return await annotated(bytes, await detect(bytes, options), maxDrawnPixels, signal);
     },
@@ -177,7 +177,7 @@ export async function detectRoute(request: Request, parts: DetectRouteParts): Pr
   );
 }
 
-/** How results are answered: JSON, or the picture with its boxes drawn. */
+/** How results are answered: JSON, or the image with its boxes drawn. */
 export type AnswerFormat = "json" | "image";
 
 /** What the query says. */

@@ -1,4 +1,4 @@
-/** @module InferenceRequest: from the body of `…/infer` to a picture and what is wanted of it. */
+/** @module InferenceRequest: from the body of `…/infer` to an image and what is wanted of it. */
 
 import { setImmediate } from "node:timers/promises";
 import type { DetectOptions } from "../api/detector-config.ts";
@@ -17,8 +17,8 @@ export const INFERENCE_INPUTS = [
 /** One inference that is asked for. */
 export interface InferenceRequest {
   readonly id: string | undefined;
-  /** A picture file, or RGB pixels. */
-  readonly picture: Uint8Array | Image;
+  /** An image file, or RGB pixels. */
+  readonly image: Uint8Array | Image;
   readonly options: DetectOptions | undefined;
   /** Outputs by name, and whether as bytes; `undefined` for all. */
   readonly outputs: ReadonlyMap<string, boolean> | undefined;
@@ -32,9 +32,9 @@ export const HEADER_LENGTH = "Inference-Header-Content-Length";
 /** What Triton's clients say of its schedulers and of models with a memory: this model has none, and one queue. */
 const WITHOUT_EFFECT: readonly string[] = ["priority", "timeout", "sequence_id", "sequence_start", "sequence_end"];
 
-const INPUT_HINT = 'send "image" (BYTES, [1]: a picture file) or "pixels" (UINT8, [height, width, 3]: RGB)';
+const INPUT_HINT = 'send "image" (BYTES, [1]: an image file) or "pixels" (UINT8, [height, width, 3]: RGB)';
 
-function encodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Uint8Array {
+function encodedImage({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Uint8Array {
   if (shape.reduce((product, side) => product * side, 1) !== 1) {
     throw badInference(`input "image" must have one element: its shape is [${shape.join(", ")}]`, INPUT_HINT);
   }
@@ -44,7 +44,7 @@ function encodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array
   return Buffer.from(text, "base64");
 }
 
-function decodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Image {
+function decodedImage({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Image {
   const sides = shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape;
   const [height = 0, width = 0, channels] = sides;
   if (sides.length !== 3 || channels !== 3 || height < 1 || width < 1) {
@@ -58,14 +58,14 @@ function decodedPicture({ name, shape, data }: InferenceInput, bytes: Uint8Array
   return imageOf(pixels, { width, height });
 }
 
-function pictureOf(input: InferenceInput, bytes: Uint8Array | undefined): Uint8Array | Image {
+function imageFrom(input: InferenceInput, bytes: Uint8Array | undefined): Uint8Array | Image {
   const known = INFERENCE_INPUTS.find(({ name }) => name === input.name);
   if (known === undefined) throw badInference(`input ${JSON.stringify(input.name)} is unknown`, INPUT_HINT);
   if (known.datatype !== input.datatype) {
     const found = `input "${known.name}" is ${known.datatype}, got ${JSON.stringify(input.datatype)}`;
     throw badInference(found, INPUT_HINT);
   }
-  return known.name === "image" ? encodedPicture(input, bytes) : decodedPicture(input, bytes);
+  return known.name === "image" ? encodedImage(input, bytes) : decodedImage(input, bytes);
 }
 
 /** The bytes behind the JSON that belong to the only input; `undefined` where its data is in the JSON. */
@@ -93,7 +93,7 @@ function wantedOutputs({ outputs, parameters }: InferenceJson): Map<string, bool
 
 /**
  * Read an inference request, with its tensors in the JSON or as bytes behind it. A header length of 0 means that the
- * whole body is the picture file.
+ * whole body is the image file.
  *
  * @param header value of `Inference-Header-Content-Length`
  * @throws {RequestError} 400 if it is not what the protocol or the model says, 413 if its JSON is more than that needs
@@ -102,7 +102,7 @@ function wantedOutputs({ outputs, parameters }: InferenceJson): Map<string, bool
 export async function parseInferenceRequest(body: Uint8Array, header: string | null): Promise<InferenceRequest> {
   const length = headerLength(header, body.length);
   if (header !== null && length === 0) {
-    return { id: undefined, picture: body, options: undefined, outputs: undefined, isBinary: true };
+    return { id: undefined, image: body, options: undefined, outputs: undefined, isBinary: true };
   }
   await checkJsonBounds(body.subarray(0, length));
   const json = parseInferenceJson(Buffer.from(body.buffer, body.byteOffset, length).toString("utf8"));
@@ -114,14 +114,14 @@ export async function parseInferenceRequest(body: Uint8Array, header: string | n
   const options = Object.entries(said).filter(([name]) => !WITHOUT_EFFECT.includes(name));
   return {
     id: json.id,
-    picture: pictureOf(input, inputBytes(input, body.subarray(length))),
+    image: imageFrom(input, inputBytes(input, body.subarray(length))),
     options: detectOptionsOf(new Map(options)),
     outputs: wantedOutputs(json),
     isBinary: isBinary === true,
   };
 }
 
-/** Most elements in a request's JSON: the numbers of a picture of 1672x1672. They are parsed in a quarter of a second. */
+/** Most elements in a request's JSON: the numbers of an image of 1672x1672. They are parsed in a quarter of a second. */
 const MOST_VALUES = 2 ** 23;
 /** Most lists: where each pixel is one, as in nested data. */
 const MOST_LISTS = 2 ** 22;
@@ -178,6 +178,6 @@ export async function checkJsonBounds(json: Uint8Array): Promise<void> {
 }
 
 function tooMuch(most: number, what: string): Error {
-  const hint = "send the picture as a file, or as bytes behind the JSON with binary_data_size";
+  const hint = "send the image as a file, or as bytes behind the JSON with binary_data_size";
   return refusal(413, "too-much-json", `The JSON of a request may have at most ${most} ${what}`, hint);
 }

@@ -53,7 +53,7 @@ export async function inferRoute(request: Request, parts: InferenceRouteParts): 
   return await desk.serve(request, async (body, detect) => {
     const wanted = await parseInferenceRequest(body, request.headers.get(HEADER_LENGTH));
     checkOutputs(wanted);
-    const result = await detect(wanted.picture, wanted.options);
+    const result = await detect(wanted.image, wanted.options);
     const serialising = performance.now();
     const response = inferenceResponse(result, wanted, { model: name, version: VERSION });
     metrics.observe("serialise", performance.now() - serialising);

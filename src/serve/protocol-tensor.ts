@@ -56,7 +56,7 @@ export function onlyElement(name: string, bytes: Uint8Array): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (bytes.length >= 4 && view.getUint32(0, true) === bytes.length - 4) return bytes.subarray(4);
   const found = `input ${JSON.stringify(name)} must be one element, four bytes of length and then as many: ${bytes.length} bytes`;
-  throw badInference(found, "send one picture a request");
+  throw badInference(found, "send one image a request");
 }
 
 /**

@@ -29,7 +29,7 @@ export interface Route {
   readonly method: "GET" | "POST";
   /** True where no token is asked: for probes, and the page, which holds nothing. */
   readonly isOpen?: boolean;
-  /** True if pictures go through it. */
+  /** True if images go through it. */
   readonly isWork?: boolean;
   handle(request: Request, params: RouteParams): Response | Promise<Response>;
 }

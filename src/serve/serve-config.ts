@@ -35,9 +35,9 @@ export interface ServeOptions {
    * is not worked on yet is refused with 429. At least `maxBodyBytes`. Default 128 MiB, or `maxBodyBytes` if that is more.
    */
   readonly maxBodiesBytes?: number;
-  /** Most pictures in one multipart body. Default 32. */
+  /** Most images in one multipart body. Default 32. */
   readonly maxFiles?: number;
-  /** Most pixels of a picture that is answered with `format=image`. Default 16 Mi: drawing takes 13 bytes a pixel. */
+  /** Most pixels of an image that is answered with `format=image`. Default 16 Mi: drawing takes 13 bytes a pixel. */
   readonly maxDrawnPixels?: number;
   /** Requests worked on at once. Default: twice the detector's frames in flight, at least 4. */
   readonly concurrency?: number;

@@ -1,4 +1,4 @@
-/** @module Upload: the pictures in the body of a request. */
+/** @module Upload: the images in the body of a request. */
 
 import { setImmediate } from "node:timers/promises";
 import {
@@ -9,8 +9,8 @@ import {
 } from "@remix-run/multipart-parser";
 import { refusal } from "./failure.ts";
 
-/** One picture that was sent. */
-export interface UploadedPicture {
+/** One image that was sent. */
+export interface UploadedImage {
   /** Name of the file, else of its field, or `bytes`. */
   readonly name: string;
   readonly bytes: Uint8Array;
@@ -21,17 +21,17 @@ export interface Upload {
   /** True for `multipart/form-data`: the answer is then a list. */
   readonly isForm: boolean;
   /** At least one. */
-  readonly pictures: readonly UploadedPicture[];
+  readonly images: readonly UploadedImage[];
 }
 
 const TYPE_HINT =
-  "send the picture as image/jpeg, image/png, … or application/octet-stream, or pictures as multipart/form-data: curl -F image=@street.jpg";
+  "send the image as image/jpeg, image/png, … or application/octet-stream, or images as multipart/form-data: curl -F image=@street.jpg";
 
 function typeOf(request: Request): string {
   return (request.headers.get("content-type") ?? "").split(";", 1)[0]!.trim().toLowerCase();
 }
 
-/** @throws {RequestError} 415 for a declared type that is no picture */
+/** @throws {RequestError} 415 for a declared type that is no image */
 export function checkUploadType(request: Request): void {
   const type = typeOf(request);
   if (type === "" || type === "application/octet-stream" || type === "multipart/form-data") return;
@@ -39,8 +39,8 @@ export function checkUploadType(request: Request): void {
   throw refusal(415, "not-an-image-type", `the body is declared as ${JSON.stringify(type)}`, TYPE_HINT);
 }
 
-async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number): Promise<readonly UploadedPicture[]> {
-  const files: UploadedPicture[] = [];
+async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number): Promise<readonly UploadedImage[]> {
+  const files: UploadedImage[] = [];
   for await (const { name, filename, bytes: file } of formParts(bytes, contentType)) {
     if (filename === undefined) {
       const found = `field ${JSON.stringify(name)} of the form is no file`;
@@ -55,25 +55,25 @@ async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number)
   return files;
 }
 
-/** @throws {RequestError} 400 for a body without a picture */
+/** @throws {RequestError} 400 for a body without an image */
 export function checkUploadLength({ length }: { readonly length: number }): void {
-  if (length === 0) throw refusal(400, "no-picture", "the body holds no picture", TYPE_HINT);
+  if (length === 0) throw refusal(400, "no-image", "the body holds no image", TYPE_HINT);
 }
 
 /**
- * The pictures in the body of a request.
+ * The images in the body of a request.
  *
  * @param bytes    of the whole body, at least one
  * @param maxFiles most files in a form; behind one more nothing is looked at
- * @throws {RequestError} 400 for a body without a picture, 413 for a form with too many
+ * @throws {RequestError} 400 for a body without an image, 413 for a form with too many
  */
 export async function uploadOf(request: Request, bytes: Uint8Array, maxFiles: number): Promise<Upload> {
   const isForm = typeOf(request) === "multipart/form-data";
-  if (!isForm) return { isForm, pictures: [{ name: "bytes", bytes }] };
+  if (!isForm) return { isForm, images: [{ name: "bytes", bytes }] };
   const contentType = request.headers.get("content-type") ?? "";
-  const pictures = await filesOf(bytes, contentType, maxFiles);
-  checkUploadLength(pictures);
-  return { isForm, pictures };
+  const images = await filesOf(bytes, contentType, maxFiles);
+  checkUploadLength(images);
+  return { isForm, images };
 }
 
 /** One part of a form. */

@@ -34,7 +34,7 @@ export type HardwareCompatibility = (typeof HARDWARE_COMPATIBILITIES)[number];
  */
 export type Precision = "fp32" | "fp16" | "model";
 
-/** Smallest, typical and largest number of pictures. The typical one is what the kernels are chosen for. */
+/** Smallest, typical and largest number of images. The typical one is what the kernels are chosen for. */
 export interface CountRange {
   readonly min: number;
   readonly opt: number;
@@ -74,7 +74,7 @@ export interface BuildOptions {
   readonly precision?: Precision;
   /** Let FP32 use TF32's shorter mantissa on tensor cores. Default true. */
   readonly tf32?: boolean;
-  /** Pictures in a batch, where the model leaves it open. */
+  /** Images in a batch, where the model leaves it open. */
   readonly batch?: number | CountRange;
   /** Size of the input, where the model leaves it open. */
   readonly size?: BuildSize | SizeRange;
@@ -123,7 +123,7 @@ export interface BuildConfig {
   readonly maxThreads: number | undefined;
 }
 
-const count = z.int().min(1, "at least 1 picture").max(65_536, "at most 65536 pictures");
+const count = z.int().min(1, "at least 1 image").max(65_536, "at most 65536 images");
 const side = z.int().min(1, "at least 1 pixel").max(65_536, "at most 65536 pixels");
 const size = z.tuple([side, side], "[width, height] in pixels");
 const shape = z.array(z.int().min(0, "at least 0")).max(8, "at most 8 dimensions");
@@ -150,7 +150,7 @@ const shapeRange = z
 const schema = z.strictObject({
   precision: z.enum(["fp32", "fp16", "model"], "fp32, fp16 or model").optional(),
   tf32: z.boolean("true or false").default(true),
-  batch: z.union([count, batchRange], "a number of pictures, or { min, opt, max }").optional(),
+  batch: z.union([count, batchRange], "a number of images, or { min, opt, max }").optional(),
   size: z.union([size, sizeRange], "[width, height], or { min, opt, max } of them").optional(),
   profiles: z.array(z.record(z.string(), z.union([shape, shapeRange], "a shape, or { min, opt, max }"))).default([]),
   memoryPools: z.partialRecord(z.enum(MEMORY_POOLS), z.int().min(0, "0 or more bytes")).default({}),

@@ -250,8 +250,8 @@ export type InputProfile = ReadonlyMap<string, ShapeRange>;
 /** Axis of the batch. */
 const BATCH = 0;
 
-/** Axes of height and width of a picture tensor: NHWC where the last axis holds 1, 3 or 4 channels, else NCHW. */
-function pictureAxes(shape: Shape): { readonly height: number; readonly width: number } | undefined {
+/** Axes of height and width of an image tensor: NHWC where the last axis holds 1, 3 or 4 channels, else NCHW. */
+function imageAxes(shape: Shape): { readonly height: number; readonly width: number } | undefined {
   if (shape.length !== 4) return undefined;
   const isChannelsLast = [1, 3, 4].includes(shape[3]!) && ![1, 3, 4].includes(shape[1]!);
   return isChannelsLast ? { height: 1, width: 2 } : { height: 2, width: 3 };
@@ -301,7 +301,7 @@ function rangeOf(input: NetworkTensor, listed: InputShapes | undefined, config: 
   if (listed !== undefined) {
     return "min" in listed ? listed : { min: listed, opt: listed, max: listed };
   }
-  const axes = pictureAxes(input.shape);
+  const axes = imageAxes(input.shape);
   const at = (selector: "min" | "opt" | "max"): Shape =>
     input.shape.map((dim, axis) => {
       if (dim >= 0) return dim;
@@ -318,8 +318,8 @@ function rangeOf(input: NetworkTensor, listed: InputShapes | undefined, config: 
 
 function unset(input: NetworkTensor, option: "batch" | "size" | "profiles"): OptionError {
   const hints = {
-    batch: "say how many pictures a batch has: `batch: 1`, or `batch: { min: 1, opt: 4, max: 8 }`",
-    size: "say how large the pictures are: `size: [640, 640]`, or `size: { min, opt, max }`",
+    batch: "say how many images a batch has: `batch: 1`, or `batch: { min: 1, opt: 4, max: 8 }`",
+    size: "say how large the images are: `size: [640, 640]`, or `size: { min, opt, max }`",
     profiles: `list its shapes: \`profiles: [{ ${JSON.stringify(input.name)}: { min, opt, max } }]\``,
   };
   const found = `the input ${JSON.stringify(input.name)} ${formatShape(input.shape)} is dynamic and has no range`;

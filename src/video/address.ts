@@ -61,7 +61,7 @@ export function videoAddress(source: string | URL): VideoAddress {
     if (hint !== undefined) {
       throw new VideoError(message(`open the video ${JSON.stringify(name)}`, "it is no valid URL", hint), name);
     }
-    // Over UDP, which is ffmpeg's first choice, lost packets become grey pictures.
+    // Over UDP, which is ffmpeg's first choice, lost packets become grey images.
     const transport = /^rtsps?:/i.test(text) ? ["-rtsp_transport", "tcp"] : [];
     const words = [...allowedForAddress(text), ...transport];
     return { name, input: text, words, kind: "network" };
@@ -76,7 +76,7 @@ export function videoAddress(source: string | URL): VideoAddress {
   return { name: path, input: `file:${resolve(path)}`, words: allowedForFile(path), kind: "file" };
 }
 
-/** Formats that hold their pictures themselves, by ffmpeg's names. None names another file or address. */
+/** Formats that hold their images themselves, by ffmpeg's names. None names another file or address. */
 const CONTAINERS: readonly string[] = [
   ...["mov", "matroska", "avi", "mpegts", "mpeg", "flv", "live_flv", "asf", "ogg", "mxf", "nut", "dv", "gxf", "wtv"],
   ...["rm", "nsv", "nuv", "ivf", "gif", "apng", "yuv4mpegpipe", "swf", "vivo", "roq", "bink", "smjpeg", "dhav"],
@@ -121,7 +121,7 @@ function whitelist(formats: readonly string[], protocols: readonly string[]): st
   return ["-format_whitelist", formats.join(","), "-protocol_whitelist", protocols.join(",")];
 }
 
-/** What a file may be: what holds its pictures itself, and a playlist where its name says so. */
+/** What a file may be: what holds its images itself, and a playlist where its name says so. */
 export function allowedForFile(path: string): string[] {
   const playlist = PLAYLISTS.find(({ extensions }) => extensions.includes(extname(path).toLowerCase()));
   if (playlist === undefined) return whitelist(CONTAINERS, ["file"]);

@@ -143,10 +143,10 @@ function arrives({ info }: DecodeJob): boolean {
 /** Seconds by which a time may be rounded. */
 const ROUNDED = 1e-6;
 
-/** Formats whose times ffmpeg lets begin with the first picture, though the sound come first. */
+/** Formats whose times ffmpeg lets begin with the first image, though the sound come first. */
 const MOVES_ZERO = /\b(mpegts|mpeg|hls|concat|ogg)\b/;
 
-/** Where ffmpeg's clock begins, in seconds from the beginning of the file: where it is sought, or with the first picture. */
+/** Where ffmpeg's clock begins, in seconds from the beginning of the file: where it is sought, or with the first image. */
 export function zeroSeconds({ info, seekSeconds }: DecodeJob, hasLateZero: boolean): number {
   return hasLateZero && MOVES_ZERO.test(info.container) ? Math.max(seekSeconds, info.startMs / 1000) : seekSeconds;
 }
@@ -165,7 +165,7 @@ function wantedPart(job: DecodeJob, hasLateZero: boolean): { readonly start: num
 const FIRST_STEP_SECONDS = 4;
 
 /**
- * Where to seek for a start. Files without an index, such as MPEG-TS, are entered in the middle of a group of pictures, of
+ * Where to seek for a start. Files without an index, such as MPEG-TS, are entered in the middle of a group of images, of
  * which no length is known: each try begins further in front.
  *
  * @returns whole seconds; 0 is the beginning of the file, where nothing can be missed

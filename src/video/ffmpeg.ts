@@ -19,14 +19,14 @@ const HINT =
 /** `-fps_mode` came with 5.1; before it the option was `-vsync`. */
 const OLDEST_FPS_MODE = 5.1;
 
-/** From 6.0 on times begin no earlier than with the first picture, wherever the input is sought. */
+/** From 6.0 on times begin no earlier than with the first image, wherever the input is sought. */
 const OLDEST_LATE_ZERO = 6;
 
 /** What this version wants otherwise than others. */
 export interface FfmpegDialect {
   /** The words that make ffmpeg hand on each frame once, whatever its time. */
   readonly passthrough: readonly string[];
-  /** True if times begin no earlier than with the first picture; else an offset of the input keeps them where they are. */
+  /** True if times begin no earlier than with the first image; else an offset of the input keeps them where they are. */
   readonly hasLateZero: boolean;
 }
 

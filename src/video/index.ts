@@ -3,7 +3,7 @@
 export { LibraryLoadError, VideoError } from "../core/errors.ts";
 export { paintDetections } from "../tasks/detect/draw.ts";
 export { type DetectVideoOptions, detectVideo, type FrameDetector, type VideoResult } from "./detect-video.ts";
-export { type PictureFraming, type ReadPicturesOptions, readPictures } from "./picture-stream.ts";
+export { type ImageFraming, type ReadImagesOptions, readImages } from "./image-stream.ts";
 export type { VideoInfo } from "./probe.ts";
 export type { Rational } from "./video-frame.ts";
 export { PinnedFrames, VideoFrame } from "./video-frame.ts";

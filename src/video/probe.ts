@@ -17,7 +17,7 @@ export interface VideoInfo {
   readonly hasConstantRate: boolean;
   /** Frames of the whole, by the container's own word, else by its length; `undefined` for a live source. */
   readonly frames: number | undefined;
-  /** When the first picture is due, in milliseconds: later than 0 where the sound comes first. */
+  /** When the first image is due, in milliseconds: later than 0 where the sound comes first. */
   readonly startMs: number;
   /** In milliseconds. */
   readonly durationMs: number | undefined;
@@ -75,7 +75,7 @@ const ENTRIES =
   "stream=codec_name,width,height,pix_fmt,color_space,color_range,r_frame_rate,avg_frame_rate,nb_frames,start_time,duration" +
   ":stream_tags=rotate:stream_side_data=rotation:format=start_time,duration,format_name";
 
-/** Formats that hold one picture after the other and no times; ffmpeg would count 25 a second. */
+/** Formats that hold one image after the other and no times; ffmpeg would count 25 a second. */
 const WITHOUT_TIMES =
   /^(mp?jpeg|mjpeg_2000|h26[134]|hevc|vvc|evc|m4v|mpegvideo|obu|cavsvideo|avs[23]|dirac|vc1|dnxhd|\w+_pipe)$/;
 /** Options by which a caller says the times. */
@@ -153,7 +153,7 @@ function infoOf(
 }
 
 /**
- * Ask ffprobe about a video's first picture stream.
+ * Ask ffprobe about a video's first image stream.
  *
  * @throws {VideoError} If it cannot be read, is no video, or does not answer in time
  * @throws {LibraryLoadError} If ffprobe is not installed
@@ -206,7 +206,7 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
         const hint = "name files by relative paths in it, or open the playlist by the address it came from";
         return refuse("it is a playlist, and one that is a file may name files beside or below it alone", hint);
       }
-      const why = code === 0 ? "it has no picture stream" : said;
+      const why = code === 0 ? "it has no image stream" : said;
       return address.kind === "network"
         ? refuse(`ffmpeg gets no video from it: ${why}`, "check the address, and that it can be reached")
         : refuse(`it is no video that ffmpeg can read: ${why}`, "check that the file is whole");
@@ -214,7 +214,7 @@ export async function probeVideo(address: VideoAddress, options: ProbeOptions): 
     const info = infoOf(stream, probed, address, options);
     if (info.width < 1 || info.height < 1) {
       const why = log.last(`${info.codec} without a size`);
-      return refuse(`its picture stream has no size: ${why}`, "check that the file is whole");
+      return refuse(`its image stream has no size: ${why}`, "check that the file is whole");
     }
     return info;
   } finally {

@@ -1,4 +1,4 @@
-/** @module VideoFrame: one picture of a video, and the memory it borrows. */
+/** @module VideoFrame: one image of a video, and the memory it borrows. */
 
 import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
@@ -17,7 +17,7 @@ export interface FrameFacts {
 }
 
 /**
- * One picture of a video: an {@linkcode Image} that any detector takes. Its pixels may be drawn on.
+ * One image of a video: an {@linkcode Image} that any detector takes. Its pixels may be drawn on.
  *
  * Release it when the pixels are no longer needed, and the next frames reuse the memory; a frame that is not released
  * keeps its memory to itself, and costs an allocation.

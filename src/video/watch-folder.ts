@@ -1,4 +1,4 @@
-/** @module WatchFolder: new pictures in a folder, each once it is complete. */
+/** @module WatchFolder: new images in a folder, each once it is complete. */
 
 import { type Dirent, readdirSync, type Stats, statSync, watch } from "node:fs";
 import { extname, join } from "node:path";
@@ -8,9 +8,9 @@ import { isLossyPath } from "../core/stats-of.ts";
 
 /** Options of {@linkcode watchFolder}. */
 export interface WatchFolderOptions {
-  /** Extensions of pictures, with the dot, in small letters. */
+  /** Extensions of images, with the dot, in small letters. */
   readonly extensions: readonly string[];
-  /** True: pictures that are there already come first. Default false. */
+  /** True: images that are there already come first. Default false. */
   readonly existing?: boolean;
   /** A file is complete when its size has not changed for this long, in milliseconds. Default 200. */
   readonly settleMs?: number;
@@ -41,7 +41,7 @@ class FolderState {
     this.#folder = folder;
     this.#options = options;
     if (options.existing !== true) {
-      for (const [name, { size, mtimeMs }] of this.#pictures()) this.#seen.set(name, `${size}:${mtimeMs}`);
+      for (const [name, { size, mtimeMs }] of this.#images()) this.#seen.set(name, `${size}:${mtimeMs}`);
     }
   }
 
@@ -53,7 +53,7 @@ class FolderState {
   /** Look at the folder: the names of files that have settled, in order. */
   settled(now: number): string[] {
     const { settleMs = 200 } = this.#options;
-    const found = this.#pictures();
+    const found = this.#images();
     const ready: string[] = [];
     for (const [name, { size, mtimeMs }] of found) {
       const stamp: Stamp = `${size}:${mtimeMs}`;
@@ -72,7 +72,7 @@ class FolderState {
     return ready;
   }
 
-  #pictures(): Map<string, { readonly size: number; readonly mtimeMs: number }> {
+  #images(): Map<string, { readonly size: number; readonly mtimeMs: number }> {
     const { extensions } = this.#options;
     let entries: Dirent[];
     try {
@@ -114,7 +114,7 @@ class FolderState {
 }
 
 /**
- * Watch a folder for new pictures, and for those that are written again. What comes after the call is new, however late
+ * Watch a folder for new images, and for those that are written again. What comes after the call is new, however late
  * the iteration begins.
  *
  * @returns paths, each when its file has stopped growing; ends with the signal

@@ -45,7 +45,7 @@ export interface Answer {
   /** In pixels of the frame, best score first. */
   readonly detections: readonly Detection[];
   readonly timings: AnswerTimings;
-  /** Empty where all is well; of a damaged picture that was taken, what is wrong with it. */
+  /** Empty where all is well; of a damaged image that was taken, what is wrong with it. */
   readonly error: string;
 }
 

@@ -9,7 +9,7 @@ import type { DetectionResult } from "../tasks/detect/detection.ts";
 import { type Answer, type AnswerFormat, type AnswerTimings, answerFields, NO_TIMINGS } from "./answer-message.ts";
 import { Retries } from "./back-off.ts";
 import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
-import { type FrameMessage, pictureOf, readFrame, UNREADABLE_FRAME, unreadableFrame } from "./frame-message.ts";
+import { type FrameMessage, imageFrom, readFrame, UNREADABLE_FRAME, unreadableFrame } from "./frame-message.ts";
 import type { WorkerMetrics } from "./health.ts";
 import { applyRule, FrameQueue, type HeldFrame, keyOf, type SourceBook, titleOf } from "./held-frame.ts";
 import type { WorkerConfig } from "./worker-config.ts";
@@ -243,8 +243,8 @@ export class Dispatcher {
     let result: DetectionResult;
     this.#runs.set(end, startedAt);
     try {
-      const picture = pictureOf(frame.message, titleOf(frame.entry));
-      result = await detector.detect(picture, { ...this.#rules.book.detectOptions, signal });
+      const image = imageFrom(frame.message, titleOf(frame.entry));
+      result = await detector.detect(image, { ...this.#rules.book.detectOptions, signal });
     } catch (error) {
       this.#runs.delete(end);
       this.#ranOne(!signal.aborted);
@@ -281,7 +281,7 @@ export class Dispatcher {
     this.nudge();
   }
 
-  /** A frame that is no picture: it will be none the next time either. */
+  /** A frame that is no image: it will be none the next time either. */
   async #refuse(frame: HeldFrame, error: ImageError): Promise<void> {
     const { metrics } = this.#parts;
     metrics.service.error("bad-frame");

@@ -46,7 +46,7 @@ const ENCODINGS: ReadonlyMap<string, Encoding> = new Map([
   ["nv12", Encoding.NV12],
 ]);
 
-/** Those of picture files. */
+/** Those of image files. */
 const FILES: readonly Encoding[] = [Encoding.UNSPECIFIED, Encoding.JPEG, Encoding.PNG];
 
 const PIXEL_FORMATS: Readonly<Partial<Record<Encoding, PixelFormat>>> = {
@@ -176,11 +176,11 @@ export function readFrame(fields: ReadonlyMap<string, Uint8Array>, source: strin
 }
 
 /**
- * What the detector is given: the picture file, or the pixels; over the frame's own bytes.
+ * What the detector is given: the image file, or the pixels; over the frame's own bytes.
  *
  * @throws {ImageError} If there are no bytes, or too few for the size
  */
-export function pictureOf(frame: FrameMessage, source: string): ImageSource {
+export function imageFrom(frame: FrameMessage, source: string): ImageSource {
   const { data, encoding, width, height, pitch } = frame;
   if (data.length === 0) throw unreadable(source, "it is empty: 0 bytes", "check what writes it");
   const format = PIXEL_FORMATS[encoding];

@@ -45,7 +45,7 @@ export interface DeadLetterOptions {
   readonly maxLength?: number;
   /** A frame that has been given to a worker this often without an answer goes there. Default 3. */
   readonly maxDeliveries?: number;
-  /** Frames that are no pictures: `answer` them with an error, or put them there at once (`bury`). Default `answer`. */
+  /** Frames that are no images: `answer` them with an error, or put them there at once (`bury`). Default `answer`. */
   readonly badFrames?: "answer" | "bury";
 }
 
@@ -352,7 +352,7 @@ export function parseWorkerOptions(options: WorkerOptions): WorkerConfig {
     redis,
     consumer: parsed.consumer ?? anyName(),
     deadLetter: { ...parsed.deadLetter, stream: deadStream },
-    // Frames are strangers' pictures.
+    // Frames are strangers' images.
     detector: { ...SERVED_DECODING, ...(parsed.detector as WorkerConfig["detector"]) },
     maxHeld: parsed.maxHeld,
     concurrency: parsed.concurrency,

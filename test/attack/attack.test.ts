@@ -18,7 +18,7 @@ test("a stranger does serve no harm", async () => {
   expect(outcomes.length).toBeGreaterThan(8);
 }, 60_000);
 
-test("pictures that are decoded for ever do not keep serve from saying so, and from ending", async () => {
+test("images that are decoded for ever do not keep serve from saying so, and from ending", async () => {
   expect(faultsOf([await attackPlaces(LIMITS)])).toEqual([]);
 }, 60_000);
 

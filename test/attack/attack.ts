@@ -52,7 +52,7 @@ export async function attackServe(scale: Scale, limits: Limits): Promise<Outcome
   const outcomes: Outcome[] = [];
   for (const { name, expected, run } of HTTP_ATTACKS) {
     const started = performance.now();
-    const task = { url: new URL("/detect", url).href, picture: new Uint8Array(WHITE_JPEG) };
+    const task = { url: new URL("/detect", url).href, image: new Uint8Array(WHITE_JPEG) };
     const [answers, canary] = await besides(task, () => run({ url, scale }));
     const wrong = answers.filter((answer) => !expected.test(String(answer)));
     const elapsedMs = performance.now() - started;
@@ -99,7 +99,7 @@ export async function attackPlaces(limits: Limits): Promise<Outcome> {
   if (status !== 503 || worstMs > limits.answerMs) faults.push(`answered ${status} after ${Math.round(worstMs)} ms`);
   // SVG is rendered in memory of its own.
   const open = { ...limits, memoryBytes: Number.POSITIVE_INFINITY };
-  const ending = judgedEnd("pictures that are decoded for ever", await target.terminate(), open);
+  const ending = judgedEnd("images that are decoded for ever", await target.terminate(), open);
   return { ...ending, answers: `${tally(answers)}; ${ending.answers}`, faults: [...faults, ...ending.faults] };
 }
 

@@ -5,7 +5,7 @@ declare const self: Worker;
 /** What the thread is told. */
 export interface CanaryTask {
   readonly url: string;
-  readonly picture: Uint8Array<ArrayBuffer>;
+  readonly image: Uint8Array<ArrayBuffer>;
 }
 
 /** What it tells at the end. */
@@ -15,8 +15,8 @@ export interface CanaryReport {
   readonly faults: readonly string[];
 }
 
-async function ask({ url, picture }: CanaryTask): Promise<string | undefined> {
-  const response = await fetch(url, { method: "POST", body: picture });
+async function ask({ url, image }: CanaryTask): Promise<string | undefined> {
+  const response = await fetch(url, { method: "POST", body: image });
   const text = await response.text();
   return response.status === 200 && text.includes('"cat"') ? undefined : `${response.status} ${text.slice(0, 100)}`;
 }

@@ -27,7 +27,7 @@ async function post(url: URL, path: string, body: Body, headers: Headers = {}): 
   return response.status;
 }
 
-const HOSTILE_PICTURES: readonly Buffer[] = [
+const HOSTILE_IMAGES: readonly Buffer[] = [
   blurredSvg(),
   blurredSvg("<!-- a photograph -->"),
   blurredSvg(`<?xml version="1.0"?><!-- ${"-x".repeat(999)} -->`),
@@ -42,12 +42,12 @@ const HOSTILE_PICTURES: readonly Buffer[] = [
   Buffer.alloc(1),
 ];
 
-function pictures({ url }: Aim): Promise<number[]> {
+function images({ url }: Aim): Promise<number[]> {
   const form = new FormData();
-  for (const [at, file] of HOSTILE_PICTURES.entries()) {
+  for (const [at, file] of HOSTILE_IMAGES.entries()) {
     form.append("image", new File([file as Uint8Array<ArrayBuffer>], `${at}`));
   }
-  const plain = HOSTILE_PICTURES.flatMap((file) => [
+  const plain = HOSTILE_IMAGES.flatMap((file) => [
     post(url, "/detect", file),
     post(url, "/detect?format=image", file),
     post(url, "/v2/models/toy/infer", file, { "Inference-Header-Content-Length": "0" }),
@@ -55,8 +55,8 @@ function pictures({ url }: Aim): Promise<number[]> {
   return Promise.all([...plain, post(url, "/detect", form)]);
 }
 
-/** Real pictures, flat and large, two at a time. */
-async function largePictures({ url, scale }: Aim): Promise<number[]> {
+/** Real images, flat and large, two at a time. */
+async function largeImages({ url, scale }: Aim): Promise<number[]> {
   const answers: number[] = [];
   for (const [side, path] of [
     [scale.side, "/detect"],
@@ -197,8 +197,8 @@ const SLOW_HEAD = "POST /detect HTTP/1.1\r\nHost: localhost\r\n";
 
 /** In the order they are made. */
 export const HTTP_ATTACKS: readonly HttpAttack[] = [
-  { name: "hostile pictures", expected: /^(200|413|422|429)$/, run: pictures },
-  { name: "large pictures", expected: /^(200|413)$/, run: largePictures },
+  { name: "hostile images", expected: /^(200|413|422|429)$/, run: images },
+  { name: "large images", expected: /^(200|413)$/, run: largeImages },
   { name: "JSON bombs", expected: /^(400|413)$/, run: json },
   { name: "large bodies at once", expected: /^(400|413|415|422|429|0)$/, run: largeBodies },
   { name: "forms of many parts and odd boundaries", expected: /^(400|413|422)$/, run: forms },

@@ -111,7 +111,7 @@ export interface Scale {
   readonly bodyBytes: number;
   /** Large bodies at once. */
   readonly bodies: number;
-  /** Side of the largest pictures, pixels. */
+  /** Side of the largest images, pixels. */
   readonly side: number;
   /** Malformed entries on the stream. */
   readonly entries: number;

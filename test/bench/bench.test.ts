@@ -33,7 +33,7 @@ function write(name: string, text: string): Promise<string> {
 
 async function toyFiles(): Promise<string[]> {
   const model = join(folder, "toy.onnx");
-  const image = join(folder, "picture.jpg");
+  const image = join(folder, "image.jpg");
   await Bun.write(model, toyDetector());
   await sharp({ create: { width: 97, height: 61, channels: 3, background: "#fff" } })
     .jpeg()

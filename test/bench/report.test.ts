@@ -198,9 +198,9 @@ test("compare names what differs between the machines and what is missing", () =
 
 test("compare shortens hashes and long lists of what is missing, and ratios stay as wide as their column", () => {
   const { environment } = SAMPLE_RESULT;
-  const other = { ...environment, picture: { ...environment.picture, sha256: "0123456789abcdef".repeat(4) } };
+  const other = { ...environment, image: { ...environment.image, sha256: "0123456789abcdef".repeat(4) } };
   const { differences } = compareRuns({ ...SAMPLE_RESULT, environment: other }, SAMPLE_RESULT);
-  expect(differences).toEqual([`picture: then 0123456789ab, now ${environment.picture.sha256.slice(0, 12)}`]);
+  expect(differences).toEqual([`image: then 0123456789ab, now ${environment.image.sha256.slice(0, 12)}`]);
   expect(formatMissing(["latency/file", "jpeg/gpu"])).toBe("latency/file, jpeg/gpu");
   const many = Array.from({ length: 144 }, (_, at) => `streams/rate-${at}`);
   expect(formatMissing(["latency/file", ...many])).toBe("latency 1, streams 144");

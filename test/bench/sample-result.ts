@@ -121,7 +121,7 @@ export const SAMPLE_RESULT: BenchResult = {
     },
     model: { name: "yolov8n_640.onnx", bytes: 12_861_541, sha256: "ab".repeat(32) },
     engine: { name: "yolov8n_640_fp16.plan", bytes: 9_000_000, sha256: "cd".repeat(32) },
-    picture: { name: "street.jpg", bytes: 650_000, sha256: "ef".repeat(32), width: 1920, height: 1080 },
+    image: { name: "street.jpg", bytes: 650_000, sha256: "ef".repeat(32), width: 1920, height: 1080 },
     isQuick: false,
   },
   studies: [

@@ -13,12 +13,12 @@ const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-worker-loop-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 test("bench/worker-loop.ts tells every stage in milliseconds, with a stream in memory", async () => {
-  const [picture, model] = [join(folder, "picture.jpg"), join(folder, "toy.onnx")];
+  const [image, model] = [join(folder, "image.jpg"), join(folder, "toy.onnx")];
   await Bun.write(model, toyDetector());
   await sharp({ create: { width: 97, height: 61, channels: 3, background: "#fff" } })
     .jpeg()
-    .toFile(picture);
-  const words = [picture, "--model", model, "--memory", "--rounds", "10", "--python", "no-python", "--scale", "0"];
+    .toFile(image);
+  const words = [image, "--model", model, "--memory", "--rounds", "10", "--python", "no-python", "--scale", "0"];
   const child = Bun.spawn([process.execPath, script, ...words], { stdout: "pipe", stderr: "pipe" });
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect([errors, code]).toEqual(["", 0]);

@@ -12,7 +12,7 @@ test("catalogue entries are pinned: unique names and paths, exact versions, whol
     expect(entry.byteLength).toBeGreaterThan(10_000);
     expect(entry.packageBytes).toBeGreaterThan(1_000_000);
     expect(entry.licence).not.toBe("");
-    expect(entry.task === undefined).toBe(entry.kind === "picture");
+    expect(entry.task === undefined).toBe(entry.kind === "image");
   }
 });
 

@@ -172,8 +172,8 @@ rtxTest("build without flags makes the plan that the detector asks for", async (
 rtxTest("build takes ranges, shapes, limits and compatibility from its flags", async () => {
   const lines = [
     "--batch 1,2,4 --size 17x31,33x64,65x97",
-    "--shapes pictures=1x3x17x31,2x3x33x64,4x3x65x97",
-    "--shapes pictures=1x3x8x8",
+    "--shapes images=1x3x17x31,2x3x33x64,4x3x65x97",
+    "--shapes images=1x3x8x8",
     "--size 64 --rectangular --workspace 64MiB --pools tactic-dram=1GiB",
     "--size 64 --optimization-level 1 --no-tf32 --profiling-verbosity detailed --aux-streams 0 --threads 1",
   ];
@@ -192,17 +192,17 @@ rtxTest("build says in the words of its flags what it needs to know", async () =
   const [shapes, capability, name] = await Promise.all([
     build("features.onnx", ...AMPERE),
     build("tiny.onnx"),
-    build("open.onnx", ...AMPERE, "--shapes", "picture=1x3x8x8"),
+    build("open.onnx", ...AMPERE, "--shapes", "image=1x3x8x8"),
   ]);
   expect(shapes.code).toBe(2);
   expect(shapes.errors).toContain(
-    'the input "pictures" [1, ?, 8, 8] is dynamic and has no range\nHint: say its shapes: ',
+    'the input "images" [1, ?, 8, 8] is dynamic and has no range\nHint: say its shapes: ',
   );
   if (!openFrom(RTX!).hasDevice()) {
     expect(capability.code).toBe(2);
     expect(capability.errors).toContain("Hint: say which to build for: --compute-capability 8.6,8.9");
   }
-  expect(name.errors).toContain('a profile names the input "picture"\nHint: the inputs are "pictures"');
+  expect(name.errors).toContain('a profile names the input "image"\nHint: the inputs are "images"');
 });
 
 rtxTest("build refuses a plan, a model that is none, and a place it cannot write", async () => {

@@ -3,15 +3,15 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
-import { closeAfter, detectAll, type PictureStream } from "../../src/cli/detect-all.ts";
+import { closeAfter, detectAll, type ImageStream } from "../../src/cli/detect-all.ts";
 import { ClosedError, ImageError } from "../../src/core/errors.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
-import { flatPicture } from "../support/flat-picture.ts";
+import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
-/** Answers with the number in a file's name as the width; `bad…` is no picture, `broken…` a failure of the machine. */
-function fakeDetector(): PictureStream & { readonly begun: string[] } {
+/** Answers with the number in a file's name as the width; `bad…` is no image, `broken…` a failure of the machine. */
+function fakeDetector(): ImageStream & { readonly begun: string[] } {
   const begun: string[] = [];
   return {
     begun,
@@ -29,12 +29,12 @@ function fakeDetector(): PictureStream & { readonly begun: string[] } {
   };
 }
 
-test("detectAll() pairs results with their files around bad pictures", async () => {
+test("detectAll() pairs results with their files around bad images", async () => {
   const events: string[] = [];
   const options = {
     signal: new AbortController().signal,
     isSaved: false,
-    onBadPicture: (file: string) => events.push(`bad ${file}`),
+    onBadImage: (file: string) => events.push(`bad ${file}`),
   };
   const files = ["bad0", "1", "bad2", "bad3", "4", "bad5"];
   for await (const { file, result } of detectAll(fakeDetector(), files, options)) {
@@ -44,14 +44,14 @@ test("detectAll() pairs results with their files around bad pictures", async () 
   expect(events).toEqual(["bad bad0", "1", "bad bad2", "bad bad3", "4", "bad bad5"]);
 });
 
-test("detectAll() begins no further picture once aborted", async () => {
+test("detectAll() begins no further image once aborted", async () => {
   const abort = new AbortController();
   const detector = fakeDetector();
   const seen: string[] = [];
   for await (const { file } of detectAll(detector, ["1", "2", "3", "4"], {
     signal: abort.signal,
     isSaved: false,
-    onBadPicture() {},
+    onBadImage() {},
   })) {
     seen.push(file);
     if (file === "2") abort.abort();
@@ -60,9 +60,9 @@ test("detectAll() begins no further picture once aborted", async () => {
   expect(detector.begun).toEqual(["1", "2"]);
 });
 
-test("detectAll() stops at what is not the fault of a picture", async () => {
+test("detectAll() stops at what is not the fault of an image", async () => {
   const run = async (): Promise<void> => {
-    const options = { signal: new AbortController().signal, isSaved: false, onBadPicture() {} };
+    const options = { signal: new AbortController().signal, isSaved: false, onBadImage() {} };
     for await (const _ of detectAll(fakeDetector(), ["1", "broken", "2"], options));
   };
   await expect(run()).rejects.toThrow("no memory");
@@ -72,14 +72,14 @@ test("closeAfter() ends a run that never ends, a while after the signal, and the
   const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-endless-"));
   try {
     const file = join(folder, "white.png");
-    writeFileSync(file, await encodeImage(flatPicture(64, 64, 255), { format: "png" }));
+    writeFileSync(file, await encodeImage(flatImage(64, 64, 255), { format: "png" }));
     await using detector = await Detector.load(toyDetector({ isEndless: true }), { backend: "cpu" });
     const abort = new AbortController();
     closeAfter(abort.signal, detector, 10);
     setTimeout(() => abort.abort(), 10);
-    const options = { signal: abort.signal, isSaved: false, onBadPicture: () => {} };
+    const options = { signal: abort.signal, isSaved: false, onBadImage: () => {} };
     expect(await Array.fromAsync(detectAll(detector, [file], options))).toEqual([]);
-    const failing: PictureStream = {
+    const failing: ImageStream = {
       async *stream() {
         yield { width: 1 } as DetectionResult;
         throw new ClosedError("detect", "the detector");

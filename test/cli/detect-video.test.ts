@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { untilAborted } from "../../src/cli/detect-arriving.ts";
-import { operandKind } from "../../src/cli/pictures.ts";
+import { operandKind } from "../../src/cli/images.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
@@ -24,8 +24,8 @@ import { countFrames, FAST, ffmpeg, isFfmpegMissing, testVideo } from "../suppor
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
 
 const model = await pulled("yolo11n");
-const picture = await pulled("sample1");
-const isOffline = model === undefined || picture === undefined;
+const image = await pulled("sample1");
+const isOffline = model === undefined || image === undefined;
 
 let folder = "";
 const path = (...parts: readonly string[]): string => join(folder, ...parts);
@@ -108,7 +108,7 @@ test.skipIf(isFfmpegMissing || isOffline)(
       "-i",
       background,
       "-i",
-      picture!,
+      image!,
       "-filter_complex",
       move,
       "-c:v",
@@ -308,24 +308,24 @@ test.skipIf(isFfmpegMissing || !hasSmallDisk).each([
 );
 
 for (const framing of ["jpeg", "length"] as const) {
-  test(`detect - reads pictures of standard input, ${framing}, and tells of one that is none`, async () => {
+  test(`detect - reads images of standard input, ${framing}, and tells of one that is none`, async () => {
     const jpeg = readFileSync(path("white.jpg"));
     const broken = Buffer.concat([Buffer.from([0xff, 0xd8, 0xff, 0xd9])]);
-    const pictures = [jpeg, broken, jpeg].flatMap((one) => {
+    const images = [jpeg, broken, jpeg].flatMap((one) => {
       const head = Buffer.alloc(4);
       head.writeUInt32LE(one.length);
       return framing === "jpeg" ? [one] : [head, one];
     });
     const words = cliWords(toyWords("-", "--stdin", framing, "--format", "ndjson", "--save", framing, "--quiet"));
-    const child = Bun.spawn(words, { cwd: folder, stdin: Buffer.concat(pictures), stdout: "pipe", stderr: "pipe" });
+    const child = Bun.spawn(words, { cwd: folder, stdin: Buffer.concat(images), stdout: "pipe", stderr: "pipe" });
     const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     expect(code).toBe(1);
     expect(lines(output).map(({ file, index, detections }) => [file, index, detections.length])).toEqual([
       ["-", 0, 3],
       ["-", 2, 3],
     ]);
-    expect(errors).toContain('error: Cannot decode "picture 1 from standard input": ');
-    expect(errors).toContain("1 of 3 pictures could not be read");
+    expect(errors).toContain('error: Cannot decode "image 1 from standard input": ');
+    expect(errors).toContain("1 of 3 images could not be read");
     expect(readdirSync(path(framing)).sort()).toEqual(["stdin-000000.jpg", "stdin-000002.jpg"]);
   });
 }
@@ -344,19 +344,19 @@ test("detect - answers what came before a broken length, and exits with 1", asyn
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect(code).toBe(1);
   expect(JSON.parse(output)).toHaveLength(1);
-  expect(errors).toContain("Cannot read picture 1 from standard input: its length must be from 1 to");
-  expect(errors).toContain("\nHint: before each picture stands its length in bytes");
+  expect(errors).toContain("Cannot read image 1 from standard input: its length must be from 1 to");
+  expect(errors).toContain("\nHint: before each image stands its length in bytes");
 });
 
-test("detect - says what standard input is where it is no stream of pictures", async () => {
+test("detect - says what standard input is where it is no stream of images", async () => {
   const line = `${cliWords(toyWords("-", "-f", "json")).join(" ")} < .`;
   const child = Bun.spawn(["sh", "-c", line], { cwd: folder, stdout: "pipe", stderr: "pipe" });
   const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
-  expect(errors).toMatch(/^error: Cannot read standard input: it gives no bytes: EISDIR: .*\nHint: send pictures: /);
+  expect(errors).toMatch(/^error: Cannot read standard input: it gives no bytes: EISDIR: .*\nHint: send images: /);
   expect(code).toBe(1);
 });
 
-test("detect --watch answers new pictures until Ctrl-C", async () => {
+test("detect --watch answers new images until Ctrl-C", async () => {
   mkdirSync(path("incoming"));
   const words = cliWords(toyWords("--watch", "incoming", "--format", "ndjson", "--save", "drawn"));
   const child = Bun.spawn(words, { cwd: folder, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
@@ -374,11 +374,11 @@ test("detect --watch answers new pictures until Ctrl-C", async () => {
   expect(readdirSync(path("drawn")).sort()).toEqual(["a.jpg", "b.jpg"]);
 });
 
-test("detect --save never draws on the pictures it reads", async () => {
+test("detect --save never draws on the images it reads", async () => {
   mkdirSync(path("own"));
   copyFileSync(path("white.jpg"), path("own/white.jpg"));
-  const pictures = await toy("own", "--save", "./own/");
-  expect([pictures.code, pictures.errors]).toEqual([
+  const images = await toy("own", "--save", "./own/");
+  expect([images.code, images.errors]).toEqual([
     2,
     expect.stringContaining("--save would overwrite an image that is read: own/white.jpg"),
   ]);
@@ -489,18 +489,18 @@ test("operandKind() goes by form and extension", () => {
     import.meta.path,
   ];
   const expected = [
-    "pictures",
-    "pictures",
-    "pictures",
+    "images",
+    "images",
+    "images",
     "video",
     "video",
     "video",
-    "pictures",
+    "images",
     "video",
     "video",
     "video",
     "stdin",
-    "pictures",
+    "images",
   ];
   expect(kinds.map(operandKind)).toEqual(expected as ReturnType<typeof operandKind>[]);
 });

@@ -39,7 +39,7 @@ beforeAll(async () => {
   await white(33, 129).png().toFile(path("good/img2.png"));
   await white(1, 1).webp().toFile(path("good/img3.webp"));
   for (const name of ["img1.jpg", "img2.png"]) symlinkSync(path("good", name), path("mixed", name));
-  writeFileSync(path("mixed/broken.jpg"), "no picture");
+  writeFileSync(path("mixed/broken.jpg"), "no image");
   writeFileSync(path("mixed/cut.jpg"), readFileSync(path("good/img1.jpg")).subarray(0, 100));
   for (let at = 0; at < 2000; at++) symlinkSync(path("good/img1.jpg"), path("many", `${1000 + at}.jpg`));
 });
@@ -67,23 +67,23 @@ test("detect prints a table, without colours where no terminal is", async () => 
   expect(lines[2]).toMatch(/^ {2}cat +0\.\d{3} +8\.0 +8\.0 +40\.0 +40\.0$/);
 });
 
-test("detect --format json is an array of pictures in the order of the names, boxes in source pixels", async () => {
+test("detect --format json is an array of images in the order of the names, boxes in source pixels", async () => {
   const { code, output } = await toy("good", "--format", "json");
   expect(code).toBe(0);
-  const pictures = JSON.parse(output);
-  expect(pictures.map(({ file }: { file: string }) => file)).toEqual(
+  const images = JSON.parse(output);
+  expect(images.map(({ file }: { file: string }) => file)).toEqual(
     ["img1.jpg", "img2.png", "img3.webp"].map((name) => join("good", name)),
   );
-  expect(pictures[0].width).toBe(64);
-  expect(pictures[1].height).toBe(129);
-  expect(Object.keys(pictures[0].timing)).toEqual(["decode", "preprocess", "infer", "postprocess", "total"]);
-  expect(pictures[0].detections[0]).toEqual({
+  expect(images[0].width).toBe(64);
+  expect(images[1].height).toBe(129);
+  expect(Object.keys(images[0].timing)).toEqual(["decode", "preprocess", "infer", "postprocess", "total"]);
+  expect(images[0].detections[0]).toEqual({
     label: "cat",
     classId: 0,
     score: expect.closeTo(TOY_BOXES[0]!.score, 2),
     box: TOY_BOXES[0]!.box.map((side) => expect.closeTo(side, 1)),
   });
-  for (const { width, height, detections } of pictures) {
+  for (const { width, height, detections } of images) {
     for (const { box } of detections) {
       expect(Math.min(...box)).toBeGreaterThanOrEqual(0);
       expect(Math.max(box[0], box[2])).toBeLessThanOrEqual(width);
@@ -124,7 +124,7 @@ test("detect refuses a class and a layout that do not exist, and a size out of r
   expect(layout.errors).toContain('Did you mean "yolox-decoded"?');
 });
 
-test("detect does the rest of a folder with bad pictures, names those, and exits with 1", async () => {
+test("detect does the rest of a folder with bad images, names those, and exits with 1", async () => {
   for (const batch of ["1", "4"]) {
     const { code, output, errors } = await toy("mixed", "--format", "jsonl", "--batch", batch);
     expect(code).toBe(1);
@@ -132,17 +132,17 @@ test("detect does the rest of a folder with bad pictures, names those, and exits
     expect(errors).toMatch(/^error: Cannot \S+ .*broken\.jpg/m);
     expect(errors).toMatch(/^error: Cannot \S+ .*cut\.jpg/m);
     expect(errors).toMatch(/^error: Cannot .*broken\.jpg.*\nHint: JPEG, PNG, .* are supported$/m);
-    expect(errors).toEndWith("2 of 4 pictures could not be read\n");
+    expect(errors).toEndWith("2 of 4 images could not be read\n");
     expect(errors).not.toContain("    at ");
   }
 });
 
-test("detect names what stands for no picture", async () => {
+test("detect names what stands for no image", async () => {
   const results = await Promise.all([toy("nothing.jpg"), toy("empty"), toy("good/*.gif")]);
   expect(results.map(({ code }) => code)).toEqual([1, 1, 1]);
   expect(results[0]!.errors).toContain('Cannot detect in "nothing.jpg": there is no such file or folder');
-  expect(results[1]!.errors).toContain('Cannot detect in the folder "empty": it holds no picture');
-  expect(results[2]!.errors).toContain('Cannot detect in "good/*.gif": no picture fits the pattern');
+  expect(results[1]!.errors).toContain('Cannot detect in the folder "empty": it holds no image');
+  expect(results[2]!.errors).toContain('Cannot detect in "good/*.gif": no image fits the pattern');
 });
 
 test("detect finds an output that cannot be written before anything else", async () => {
@@ -188,7 +188,7 @@ test("detect leaves a former output alone when the run fails at its start", asyn
   expect(readFileSync(path("former.json"), "utf8")).toBe("[]");
 });
 
-test("detect --format yolo writes a text file a picture", async () => {
+test("detect --format yolo writes a text file an image", async () => {
   const { code, output } = await toy("good", "--format", "yolo", "--output", "labels");
   expect(code).toBe(0);
   expect(output).toBe("");
@@ -242,7 +242,7 @@ test.skipIf(!hasSmallDisk)("detect --output on a full disk leaves no empty file 
   expect(output).toBe("fill\n");
 });
 
-test("detect --save writes a copy of each picture in its own format", async () => {
+test("detect --save writes a copy of each image in its own format", async () => {
   const { code } = await toy("good", "--save", "drawn", "--output", "table.txt");
   expect(code).toBe(0);
   const kinds = await Promise.all(
@@ -257,7 +257,7 @@ test("detect --save writes a copy of each picture in its own format", async () =
   expect(readFileSync(path("table.txt"), "utf8")).toContain("3 objects");
 });
 
-test("detect --save writes the copy of one picture to a file that is named like one, and refuses it for several", async () => {
+test("detect --save writes the copy of one image to a file that is named like one, and refuses it for several", async () => {
   const one = await toy("good/img2.png", "--save", "alone/copy.webp", "--output", "-", "--format", "jsonl");
   expect([one.code, JSON.parse(one.output).file]).toEqual([0, "good/img2.png"]);
   const { format, width, height } = await sharp(path("alone/copy.webp")).metadata();
@@ -276,10 +276,10 @@ test("detect --save writes the copy of one picture to a file that is named like 
   expect([own.code, own.errors.includes("--save would overwrite an image that is read: ")]).toEqual([2, true]);
 });
 
-test("detect --save draws on the very picture it looked at, where an address gives another the next time", async () => {
-  const pictures = await Promise.all([64, 33].map((side) => white(side, side).jpeg().toBuffer()));
+test("detect --save draws on the very image it looked at, where an address gives another the next time", async () => {
+  const images = await Promise.all([64, 33].map((side) => white(side, side).jpeg().toBuffer()));
   let asked = 0;
-  using server = Bun.serve({ port: 0, fetch: () => new Response(new Uint8Array(pictures[asked++] ?? pictures[1]!)) });
+  using server = Bun.serve({ port: 0, fetch: () => new Response(new Uint8Array(images[asked++] ?? images[1]!)) });
   const address = new URL("/snapshot.jpg", server.url).href;
   const { code, output, errors } = await toy(address, "--save", "snapshots", "--format", "jsonl");
   expect([code, errors, asked]).toEqual([0, "", 1]);
@@ -287,19 +287,19 @@ test("detect --save draws on the very picture it looked at, where an address giv
   expect((await sharp(path("snapshots/snapshot.jpg")).metadata()).width).toBe(64);
 });
 
-test("detect --save draws on what comes through a pipe, and names one that is no picture", async () => {
+test("detect --save draws on what comes through a pipe, and names one that is no image", async () => {
   const words = cliWords(["detect", "--model", "toy.onnx", "--backend", "cpu", "--save", "piped", "-q", "-f", "jsonl"]);
-  const line = `${words.join(" ")} <(cat good/img1.jpg) <(echo no picture)`;
+  const line = `${words.join(" ")} <(cat good/img1.jpg) <(echo no image)`;
   const child = Bun.spawn(["bash", "-c", line], { cwd: folder, stdout: "pipe", stderr: "pipe" });
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect(jsonLines(output).map(({ detections }) => detections.length)).toEqual([3]);
   expect(readdirSync(path("piped"))).toHaveLength(1);
-  expect(errors).toMatch(/^error: Cannot decode "\/dev\/fd\/\d+": it is not a picture: 11 bytes/);
-  expect(errors).toEndWith("1 of 2 pictures could not be read\n");
+  expect(errors).toMatch(/^error: Cannot decode "\/dev\/fd\/\d+": it is not an image: 9 bytes/);
+  expect(errors).toEndWith("1 of 2 images could not be read\n");
   expect(code).toBe(1);
 });
 
-test("detect --format coco numbers pictures and classes by the annotations", async () => {
+test("detect --format coco numbers images and classes by the annotations", async () => {
   const annotations = {
     images: [1, 2, 3].map((id) => ({ id: id * 100, file_name: ["img1.jpg", "img2.png", "img3.webp"][id - 1] })),
     categories: [
@@ -323,7 +323,7 @@ test("detect --format coco numbers pictures and classes by the annotations", asy
   expect(ids(plain.output, "category_id").sort()).toEqual([1, 2]);
 });
 
-test("detect --format coco refuses pictures without a number before anything is loaded", async () => {
+test("detect --format coco refuses images without a number before anything is loaded", async () => {
   writeFileSync(path("other.json"), '{"images": [{"id": 1, "file_name": "else.jpg"}], "categories": []}');
   const { code, errors } = await toy("good", "--format", "coco", "--annotations", "other.json");
   expect(code).toBe(1);
@@ -358,7 +358,7 @@ test.each([
     child.kill(signal);
     const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
     expect(code).toBe(expected);
-    expect(errors).toMatch(/^Stopped after \d+ of 2000 pictures\n$/);
+    expect(errors).toMatch(/^Stopped after \d+ of 2000 images\n$/);
     const done = Number(errors.match(/\d+/)![0]);
     expect(JSON.parse(readFileSync(path(`${signal}.json`), "utf8"))).toHaveLength(done);
     expect(done).toBeLessThan(2000);
@@ -408,7 +408,7 @@ test.skipIf(!existsSync(BUS) || yolo11n === undefined)(
   },
 );
 
-test("detect --output refuses what is read: pictures, the model, annotations, by whatever name", async () => {
+test("detect --output refuses what is read: images, the model, annotations, by whatever name", async () => {
   writeFileSync(path("annotations.json"), '{"images":[],"categories":[]}');
   linkSync(path("toy.onnx"), path("hard.json"));
   symlinkSync(path("good/img1.jpg"), path("link.json"));

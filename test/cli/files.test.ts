@@ -15,7 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAnnotations } from "../../src/cli/formats.ts";
-import { expandPictures, isReadOnce, localOperand, outputNames } from "../../src/cli/pictures.ts";
+import { expandImages, isReadOnce, localOperand, outputNames } from "../../src/cli/images.ts";
 import { overwritten } from "../../src/core/stats-of.ts";
 import { isClosedPipe, openOutput, openWholeOutput, prepareFolder, writeFileWhole } from "../../src/core/whole-file.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
@@ -36,12 +36,12 @@ beforeEach(() => {
 
 afterEach(() => rmSync(folder, { recursive: true }));
 
-test("expandPictures(): a folder stands for its pictures, by name, and not for those below it", () => {
-  expect(expandPictures([path("a")])).toEqual([path("a/1.png"), path("a/10.JPG"), path("a/2.jpg")]);
+test("expandImages(): a folder stands for its images, by name, and not for those below it", () => {
+  expect(expandImages([path("a")])).toEqual([path("a/1.png"), path("a/10.JPG"), path("a/2.jpg")]);
 });
 
 test.skipIf(Bun.which("mkfifo") === null)(
-  "expandPictures(): folders and patterns leave out pipes and links to folders, and keep links to files, and to nowhere",
+  "expandImages(): folders and patterns leave out pipes and links to folders, and keep links to files, and to nowhere",
   () => {
     Bun.spawnSync(["mkfifo", path("a/pipe.jpg")]);
     for (const [target, name] of [
@@ -53,24 +53,24 @@ test.skipIf(Bun.which("mkfifo") === null)(
     ] as const) {
       symlinkSync(target, path("a", name));
     }
-    const pictures = ["1.png", "10.JPG", "2.jpg", "x.jpg", "y.jpg"].map((name) => path("a", name));
-    expect(expandPictures([path("a")])).toEqual(pictures);
-    expect(expandPictures([path("a/*")])).toEqual(pictures);
-    expect(expandPictures([path("a/pipe.jpg")])).toEqual([path("a/pipe.jpg")]); // named outright it is waited for
+    const images = ["1.png", "10.JPG", "2.jpg", "x.jpg", "y.jpg"].map((name) => path("a", name));
+    expect(expandImages([path("a")])).toEqual(images);
+    expect(expandImages([path("a/*")])).toEqual(images);
+    expect(expandImages([path("a/pipe.jpg")])).toEqual([path("a/pipe.jpg")]); // named outright it is waited for
   },
 );
 
-test("expandPictures(): a pattern reaches below, and a file of that very name wins over it", () => {
-  expect(expandPictures([path("**/*.{jpg,webp}")])).toEqual(
+test("expandImages(): a pattern reaches below, and a file of that very name wins over it", () => {
+  expect(expandImages([path("**/*.{jpg,webp}")])).toEqual(
     ["a/2.jpg", "a/deep/3.webp", "b/2.jpg", "b/[x].jpg"].map((name) => path(name)),
   );
-  expect(expandPictures([path("a/**")])).toHaveLength(4);
-  expect(expandPictures([path("b/[x].jpg")])).toEqual([path("b/[x].jpg")]);
+  expect(expandImages([path("a/**")])).toHaveLength(4);
+  expect(expandImages([path("b/[x].jpg")])).toEqual([path("b/[x].jpg")]);
 });
 
-test("expandPictures(): a file may have any name, an address is kept, and nothing is taken twice", () => {
+test("expandImages(): a file may have any name, an address is kept, and nothing is taken twice", () => {
   const address = "https://example.invalid/a.jpg";
-  expect(expandPictures([path("a/notes.txt"), path("b/2.jpg"), path("b"), address, address])).toEqual([
+  expect(expandImages([path("a/notes.txt"), path("b/2.jpg"), path("b"), address, address])).toEqual([
     path("a/notes.txt"),
     path("b/2.jpg"),
     path("b/[x].jpg"),
@@ -78,7 +78,7 @@ test("expandPictures(): a file may have any name, an address is kept, and nothin
   ]);
 });
 
-test("expandPictures(): what a folder, a pattern or an operand finds is a path, though it be called like an address", () => {
+test("expandImages(): what a folder, a pattern or an operand finds is a path, though it be called like an address", () => {
   const former = process.cwd();
   mkdirSync(path("c/ab:"), { recursive: true });
   process.chdir(path("c"));
@@ -86,40 +86,38 @@ test("expandPictures(): what a folder, a pattern or an operand finds is a path, 
     const names = ["data:a.jpg", "file:a.jpg", "http:127.0.0.1?a.jpg"];
     for (const name of [...names, "ab:/c.jpg"]) writeFileSync(name, "");
     const paths = ["./data:a.jpg", "./file:a.jpg", "http:127.0.0.1?a.jpg"];
-    expect(expandPictures(["."])).toEqual(paths);
-    expect(expandPictures(["*.jpg"])).toEqual(paths);
-    expect(expandPictures(names)).toEqual(paths);
-    expect(expandPictures(["ab://c.jpg"])).toEqual(["./ab://c.jpg"]);
+    expect(expandImages(["."])).toEqual(paths);
+    expect(expandImages(["*.jpg"])).toEqual(paths);
+    expect(expandImages(names)).toEqual(paths);
+    expect(expandImages(["ab://c.jpg"])).toEqual(["./ab://c.jpg"]);
     expect(localOperand("file:a.jpg")).toBe("./file:a.jpg");
     expect(paths.some(isReadOnce)).toBe(false);
     const long = `https://example.invalid/${"a".repeat(5000)}.jpg`;
-    expect(expandPictures([long])).toEqual([long]);
+    expect(expandImages([long])).toEqual([long]);
   } finally {
     process.chdir(former);
   }
 });
 
-test("expandPictures() says of a name that is not UTF-8 that it is the name", () => {
+test("expandImages() says of a name that is not UTF-8 that it is the name", () => {
   Bun.spawnSync(["sh", "-c", ": > \"$(printf 'caf\\351.jpg')\""], { cwd: path("a") });
   const name = readdirSync(path("a")).find((one) => one.startsWith("caf"))!;
-  expect(() => expandPictures([path("a", name)])).toThrow('.jpg": its name is not valid UTF-8\nHint: rename');
+  expect(() => expandImages([path("a", name)])).toThrow('.jpg": its name is not valid UTF-8\nHint: rename');
   // In a folder it fails alone, in its turn.
-  expect(expandPictures([path("a")])).toContain(path("a", name));
+  expect(expandImages([path("a")])).toContain(path("a", name));
 });
 
-test("expandPictures() names what stands for no file", () => {
-  expect(() => expandPictures([path("c.jpg")])).toThrow(
-    'c.jpg": there is no such file or folder\nHint: check the path',
-  );
+test("expandImages() names what stands for no file", () => {
+  expect(() => expandImages([path("c.jpg")])).toThrow('c.jpg": there is no such file or folder\nHint: check the path');
   // Below a file there is nothing, which Bun's statSync() takes for a failure.
-  expect(() => expandPictures([path("a/2.jpg/c.jpg")])).toThrow('c.jpg": there is no such file or folder');
+  expect(() => expandImages([path("a/2.jpg/c.jpg")])).toThrow('c.jpg": there is no such file or folder');
   symlinkSync("circle.jpg", path("circle.jpg"));
-  expect(() => expandPictures([path("circle.jpg")], "transform")).toThrow(
+  expect(() => expandImages([path("circle.jpg")], "transform")).toThrow(
     /^Cannot transform ".*circle\.jpg": it cannot be read: ELOOP: too many symbolic links encountered\nHint: /,
   );
-  expect(() => expandPictures(["c.jpg"])).toThrow(`Hint: paths are relative to ${process.cwd()}`);
-  expect(() => expandPictures([path("*.gif")])).toThrow('*.gif": no picture fits the pattern');
-  expect(() => expandPictures([path("empty")])).toThrow('empty": it holds no picture');
+  expect(() => expandImages(["c.jpg"])).toThrow(`Hint: paths are relative to ${process.cwd()}`);
+  expect(() => expandImages([path("*.gif")])).toThrow('*.gif": no image fits the pattern');
+  expect(() => expandImages([path("empty")])).toThrow('empty": it holds no image');
 });
 
 test("outputNames() keeps names, and takes folders along only where names clash", () => {

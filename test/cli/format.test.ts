@@ -4,10 +4,10 @@ import {
   checkImageNumbers,
   cocoFormat,
   formatYolo,
+  type ImageResult,
   imageNumbers,
   jsonFormat,
   jsonLinesFormat,
-  type PictureResult,
   type ResultFormat,
   tableFormat,
 } from "../../src/cli/formats.ts";
@@ -29,13 +29,13 @@ const RESULT: DetectionResult = {
   ],
 };
 const NOTHING: DetectionResult = { ...RESULT, detections: [], dropped: 1 };
-const PICTURES: readonly PictureResult[] = [
+const IMAGE_FILES: readonly ImageResult[] = [
   { file: "a/000000000139.jpg", result: RESULT },
   { file: "b.jpg", result: NOTHING },
   { file: "c.jpg", result: RESULT },
 ];
 
-async function written(format: ResultFormat, pictures: readonly PictureResult[]): Promise<string> {
+async function written(format: ResultFormat, images: readonly ImageResult[]): Promise<string> {
   let text = "";
   const output: Output = {
     hasColour: false,
@@ -46,13 +46,13 @@ async function written(format: ResultFormat, pictures: readonly PictureResult[])
     close: () => {},
   };
   const sink = textSink(output, format);
-  for (const picture of pictures) await sink.write(picture);
+  for (const image of images) await sink.write(image);
   await sink.finish();
   return text;
 }
 
-test("jsonFormat() is one array, also of no picture", async () => {
-  const parsed = JSON.parse(await written(jsonFormat(), PICTURES));
+test("jsonFormat() is one array, also of no image", async () => {
+  const parsed = JSON.parse(await written(jsonFormat(), IMAGE_FILES));
   expect(parsed).toHaveLength(3);
   expect(parsed[0]).toEqual({
     file: "a/000000000139.jpg",
@@ -70,13 +70,13 @@ test("jsonFormat() is one array, also of no picture", async () => {
 });
 
 test("jsonLinesFormat() is a document a line", async () => {
-  const lines = (await written(jsonLinesFormat(), PICTURES)).trimEnd().split("\n");
+  const lines = (await written(jsonLinesFormat(), IMAGE_FILES)).trimEnd().split("\n");
   expect(lines.map((line) => JSON.parse(line).file)).toEqual(["a/000000000139.jpg", "b.jpg", "c.jpg"]);
   expect(await written(jsonLinesFormat(), [])).toBe("");
 });
 
 test("tableFormat() aligns, and keeps control characters of names from the terminal", async () => {
-  const text = await written(tableFormat(paintOf(false)), [PICTURES[0]!, { file: "\x1b[2Jb.jpg", result: NOTHING }]);
+  const text = await written(tableFormat(paintOf(false)), [IMAGE_FILES[0]!, { file: "\x1b[2Jb.jpg", result: NOTHING }]);
   expect(text).toBe(
     [
       "a/000000000139.jpg  200x101, 2 objects, 10.5 ms",
@@ -88,7 +88,7 @@ test("tableFormat() aligns, and keeps control characters of names from the termi
       "",
     ].join("\n"),
   );
-  expect(await written(tableFormat(paintOf(true)), PICTURES)).toContain("\x1b[36mperson\x1b[39m");
+  expect(await written(tableFormat(paintOf(true)), IMAGE_FILES)).toContain("\x1b[36mperson\x1b[39m");
 });
 
 test("formatYolo() gives centre and size as fractions, and the score", () => {
@@ -109,7 +109,7 @@ test("cocoFormat() is an array of detections with the annotations' own numbers",
   };
   const imageId = imageNumbers(annotations);
   const categoryId = categoryNumbers(annotations, ["person", "bicycle"]);
-  const rows = JSON.parse(await written(cocoFormat({ imageId, categoryId }), PICTURES));
+  const rows = JSON.parse(await written(cocoFormat({ imageId, categoryId }), IMAGE_FILES));
   expect(rows).toEqual([
     { image_id: 7, category_id: 33, bbox: [10, 20, 100, 50.5], score: 0.912346 },
     { image_id: 9, category_id: 33, bbox: [10, 20, 100, 50.5], score: 0.912346 },

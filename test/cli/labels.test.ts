@@ -23,8 +23,8 @@ test("detect --labels names the classes by a file, one name a line", async () =>
   const { code, output, errors } = await runCli(words, { cwd: folder });
   expect(errors).toBe("");
   expect(code).toBe(0);
-  const [picture] = JSON.parse(output) as { detections: { label: string }[] }[];
-  expect(picture?.detections.map(({ label }) => label)).toEqual(["Katze", "Hund", "Hund"]);
+  const [image] = JSON.parse(output) as { detections: { label: string }[] }[];
+  expect(image?.detections.map(({ label }) => label)).toEqual(["Katze", "Hund", "Hund"]);
 });
 
 test("detect --labels says which file cannot be read", async () => {

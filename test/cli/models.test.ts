@@ -72,7 +72,7 @@ test.skipIf(isOffline)("models pull fetches from the registry, and path prints w
   const pull = await models("pull", "sample1");
   expect(pull.errors).toStartWith("Fetching sample1: MIT");
   expect(pull.code).toBe(0);
-  expect(pull.output).toBe(`${join(cache, "pictures/sample1.jpg")}\n`);
+  expect(pull.output).toBe(`${join(cache, "images/sample1.jpg")}\n`);
   expect((await models("path", "sample1")).output).toBe(pull.output);
   const again = await models("pull", "sample1");
   expect(again.errors).toBe("");

@@ -25,17 +25,17 @@ const CACHE = "home/.cache/bun-tensorrt";
 
 let folder = "";
 let model = "";
-let picture = "";
+let image = "";
 let labels = "";
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-privacy-"));
   model = join(folder, "toy.onnx");
-  picture = join(folder, "white.jpg");
+  image = join(folder, "white.jpg");
   labels = join(folder, "labels.txt");
   writeFileSync(labels, "cat\n犬\n");
   writeFileSync(model, toyDetector());
-  writeFileSync(picture, WHITE_JPEG);
+  writeFileSync(image, WHITE_JPEG);
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -143,7 +143,7 @@ test("detect and bench write nothing outside our cache and open no socket, with 
   const runs = [
     new Watched(
       "detect",
-      cliWords(["detect", picture, "--model", model, "--quiet", "--labels", labels, "--save", join(folder, "drawn")]),
+      cliWords(["detect", image, "--model", model, "--quiet", "--labels", labels, "--save", join(folder, "drawn")]),
     ),
     new Watched("latency", [
       process.execPath,
@@ -153,7 +153,7 @@ test("detect and bench write nothing outside our cache and open no socket, with 
       "--model",
       model,
       "--image",
-      picture,
+      image,
       "--out",
       out,
     ]),
@@ -212,7 +212,7 @@ test("nothing of a model, a label or a file's name reaches the terminal as a con
   const runs: readonly (readonly string[])[] = [
     ["inspect", evil],
     ["inspect", evil, "--json"],
-    ["detect", picture, "--model", evil, "--backend", "cpu"],
+    ["detect", image, "--model", evil, "--backend", "cpu"],
     ["detect", name, `${name}.jpg`, ...toy, "--labels", classes],
     ["detect", name, ...toy, "--labels", classes, "--format", "jsonl"],
     [`detect${HOSTILE}`],

@@ -13,10 +13,10 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-pty-"));
   mkdirSync(join(folder, "many"));
   writeFileSync(join(folder, "toy.onnx"), toyDetector());
-  const picture = await sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } })
+  const image = await sharp({ create: { width: 64, height: 64, channels: 3, background: "white" } })
     .jpeg()
     .toBuffer();
-  for (let at = 0; at < 100; at++) writeFileSync(join(folder, "many", `${100 + at}.jpg`), picture);
+  for (let at = 0; at < 100; at++) writeFileSync(join(folder, "many", `${100 + at}.jpg`), image);
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -49,9 +49,9 @@ const DETECT = ["detect", "many", "--model", "toy.onnx", "--format", "jsonl", "-
 
 test("detect shows a bar with rate and time left on a terminal, wipes it, and sums up", async () => {
   const text = await onTerminal(DETECT);
-  expect(text).toMatch(/detect {2}\[[#-]{24}\] {2}\d+ of 100 {2}[\d.]+ pictures\/s/);
+  expect(text).toMatch(/detect {2}\[[#-]{24}\] {2}\d+ of 100 {2}[\d.]+ images\/s/);
   const tally = text.split("\r\x1b[K").at(-1)!;
-  expect(Bun.stripANSI(tally)).toMatch(/^100 pictures, 300 objects in [\d.]+ m?s, [\d.]+ pictures\/s\r\n$/);
+  expect(Bun.stripANSI(tally)).toMatch(/^100 images, 300 objects in [\d.]+ m?s, [\d.]+ images\/s\r\n$/);
 });
 
 test.skipIf(!isGpuMissing)("detect tells on a terminal why it runs on the CPU, once and dimly", async () => {

@@ -21,26 +21,26 @@ function screen(isTTY: boolean): Screen {
 }
 
 test("formatProgress() shows amounts, rate and time left once there is something to go by", () => {
-  const state = { title: "detect", done: 25, total: 100, elapsedMs: 2500, unit: "pictures" } as const;
-  expect(formatProgress(state, 120)).toBe("detect  [######------------------]  25 of 100  10.0 pictures/s  8 s left");
+  const state = { title: "detect", done: 25, total: 100, elapsedMs: 2500, unit: "images" } as const;
+  expect(formatProgress(state, 120)).toBe("detect  [######------------------]  25 of 100  10.0 images/s  8 s left");
   expect(formatProgress({ ...state, done: 0 }, 120)).toBe("detect  [------------------------]  0 of 100");
   expect(formatProgress({ ...state, done: 2 ** 20, total: undefined, unit: "bytes" }, 120)).toBe(
     "detect  1.00 MiB  409.60 KiB/s",
   );
-  expect(formatProgress({ ...state, done: 1, elapsedMs: 1000 }, 120)).toEndWith("1.0 pictures/s  1 min 39 s left");
+  expect(formatProgress({ ...state, done: 1, elapsedMs: 1000 }, 120)).toEndWith("1.0 images/s  1 min 39 s left");
   expect(formatProgress(state, 20)).toHaveLength(19);
 });
 
 test("Progress draws on a terminal alone, not more often than eyes follow, and wipes its line", () => {
   const shown = screen(true);
   const terminal = new Terminal(shown, paintOf(false));
-  const progress = new Progress(terminal, "detect", "pictures");
+  const progress = new Progress(terminal, "detect", "images");
   for (let done = 1; done <= 50; done++) progress.update(done, 50);
   expect(shown.text.split("\r").length - 1).toBeLessThan(5);
   progress.close();
   expect(shown.text).toEndWith("\r\x1b[K");
   const piped = screen(false);
-  new Progress(new Terminal(piped, paintOf(false)), "detect", "pictures").update(1, 2);
+  new Progress(new Terminal(piped, paintOf(false)), "detect", "images").update(1, 2);
   expect(piped.text).toBe("");
 });
 
@@ -48,16 +48,16 @@ test("Terminal.status() draws nothing on a dumb terminal, which cannot wipe it",
   const shown = screen(true);
   const terminal = new Terminal(shown, paintOf(false), { TERM: "dumb" });
   terminal.status("busy");
-  terminal.line("a picture failed");
-  expect(shown.text).toBe("a picture failed\n");
+  terminal.line("an image failed");
+  expect(shown.text).toBe("an image failed\n");
 });
 
 test("Terminal.line() goes above the status line", () => {
   const shown = screen(true);
   const terminal = new Terminal(shown, paintOf(false));
   terminal.status("busy");
-  terminal.line("a picture failed");
-  expect(shown.text).toBe("\r\x1b[Kbusy\r\x1b[Ka picture failed\n");
+  terminal.line("an image failed");
+  expect(shown.text).toBe("\r\x1b[Kbusy\r\x1b[Kan image failed\n");
   expect(terminal.hasStatus).toBe(false);
 });
 

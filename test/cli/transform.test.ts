@@ -34,7 +34,7 @@ beforeAll(async () => {
     .webp({ lossless: true })
     .toFile(path("good/d.webp"));
   for (const name of ["a.jpg", "b.png"]) symlinkSync(path("good", name), path("mixed", name));
-  writeFileSync(path("mixed/aa.jpg"), "no picture");
+  writeFileSync(path("mixed/aa.jpg"), "no image");
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -84,18 +84,18 @@ test("transform takes a path that ends in a slash for a folder, whatever it is c
   expect(readdirSync(path("named.png"))).toEqual(["a.jpg"]);
 });
 
-test("transform goes on after a bad picture, and exits with 1", async () => {
+test("transform goes on after a bad image, and exits with 1", async () => {
   const { code, output, errors } = await twice("mixed", "--output", "from-mixed", "--json");
   expect(code).toBe(1);
-  expect(errors).toContain('error: Cannot decode "mixed/aa.jpg": it is not a picture');
-  expect(errors).toContain("1 of 3 pictures could not be transformed");
+  expect(errors).toContain('error: Cannot decode "mixed/aa.jpg": it is not an image');
+  expect(errors).toContain("1 of 3 images could not be transformed");
   expect(JSON.parse(output).length).toBe(2);
   expect(readdirSync(path("from-mixed")).sort()).toEqual(["a.jpg", "b.png"]);
   const none = await twice("mixed/aa.jpg", "--output", "none.png", "--json");
   expect([none.code, JSON.parse(none.output), existsSync(path("none.png"))]).toEqual([1, [], false]);
 });
 
-test("transform never writes over a picture that it reads, by whatever name", async () => {
+test("transform never writes over an image that it reads, by whatever name", async () => {
   const before = readFileSync(path("good/a.jpg"));
   for (const words of [
     ["good/a.jpg", "--output", "good/a.jpg"],
@@ -128,9 +128,9 @@ test("transform passes tiles and ranges on, and refuses what does not fit", asyn
     ],
     [["good/a.jpg", "-o", "x.png", "--range", "0-3"], 2, "--range must be 0-1, 0-255, -1-1, imagenet"],
     [["good/a.jpg", "-o", "x.png", "--tyle", "3"], 2, 'Did you mean "--tile"?'],
-    [["empty", "-o", "x"], 1, 'Cannot transform the folder "empty": it holds no picture'],
+    [["empty", "-o", "x"], 1, 'Cannot transform the folder "empty": it holds no image'],
     [["nope.jpg", "-o", "x"], 1, 'Cannot transform "nope.jpg": there is no such file or folder'],
-    [["good/a.jpg", "-o", "x.png", "--model", "toy.onnx"], 1, 'Cannot use "toy.onnx" to transform pictures'],
+    [["good/a.jpg", "-o", "x.png", "--model", "toy.onnx"], 1, 'Cannot use "toy.onnx" to transform images'],
     [["good/a.jpg", "-o", "x.png", "--model", "no.onnx"], 1, 'Cannot load the model "no.onnx"'],
     [["good/a.jpg", "-o", "x.png", "--overlap", "16"], 1, "the overlap must be at most"],
   ];
@@ -142,9 +142,9 @@ test("transform passes tiles and ranges on, and refuses what does not fit", asyn
   }
 });
 
-test("transform that is interrupted breaks the picture off, and writes none of it", async () => {
-  const picture = sharp({ create: { width: 3000, height: 3000, channels: 3, background: "#204060" } });
-  await picture.jpeg().toFile(path("large.jpg"));
+test("transform that is interrupted breaks the image off, and writes none of it", async () => {
+  const image = sharp({ create: { width: 3000, height: 3000, channels: 3, background: "#204060" } });
+  await image.jpeg().toFile(path("large.jpg"));
   writeFileSync(path("slow.onnx"), blurModel([1, 3, 8, 8]));
   const words = ["--model", path("slow.onnx"), "--backend", "cpu", "--threads", "1", "-o", path("never.png"), "--json"];
   const child = spawnCli(["transform", path("large.jpg"), ...words]);
@@ -154,27 +154,24 @@ test("transform that is interrupted breaks the picture off, and writes none of i
   else await Bun.sleep(3000);
   child.kill("SIGINT");
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-  expect([code, JSON.parse(output), errors]).toEqual([130, [], "Stopped after 0 of 1 picture\n"]);
+  expect([code, JSON.parse(output), errors]).toEqual([130, [], "Stopped after 0 of 1 image\n"]);
   expect(existsSync(path("never.png"))).toBe(false);
 }, 120_000);
 
-test.skipIf(!hasSmallDisk)(
-  "transform on a full disk keeps the picture that was there, and no half of one",
-  async () => {
-    mkdirSync(path("disk"));
-    writeFileSync(path("same.onnx"), identityImageModel([1, 3, "h", "w"]));
-    const { data, width, height } = noiseImage(200, 150);
-    await sharp(data, { raw: { width, height, channels: 3 } })
-      .png()
-      .toFile(path("noise.png"));
-    const words = cliWords(["transform", "noise.png", "-m", "same.onnx", "--backend", "cpu", "-o", "disk/old.png"]);
-    const shell = `mount -t tmpfs -o size=64k tmpfs disk && printf old > disk/old.png; "$@"; ls -A disk; wc -c < disk/old.png`;
-    const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
-    const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-    expect(errors).toContain('error: Cannot write "disk/old.png"');
-    expect(output).toBe("old.png\n3\n");
-  },
-);
+test.skipIf(!hasSmallDisk)("transform on a full disk keeps the image that was there, and no half of one", async () => {
+  mkdirSync(path("disk"));
+  writeFileSync(path("same.onnx"), identityImageModel([1, 3, "h", "w"]));
+  const { data, width, height } = noiseImage(200, 150);
+  await sharp(data, { raw: { width, height, channels: 3 } })
+    .png()
+    .toFile(path("noise.png"));
+  const words = cliWords(["transform", "noise.png", "-m", "same.onnx", "--backend", "cpu", "-o", "disk/old.png"]);
+  const shell = `mount -t tmpfs -o size=64k tmpfs disk && printf old > disk/old.png; "$@"; ls -A disk; wc -c < disk/old.png`;
+  const child = Bun.spawn([...SMALL_DISK, shell, "sh", ...words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
+  const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  expect(errors).toContain('error: Cannot write "disk/old.png"');
+  expect(output).toBe("old.png\n3\n");
+});
 
 test("transform needs a model", async () => {
   const { code, errors } = await runCli(["transform", path("good/a.jpg"), "-o", path("x.png")]);

@@ -78,7 +78,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["models pul yolo11n", 'Did you mean "pull"?'],
     ["models pull", "Missing name: models pull takes one or more"],
     ["models pull yolo11m", 'Unknown catalogue entry "yolo11m". Did you mean "yolo11n"?'],
-    ["demo --picture sample9", 'got "sample9"'],
+    ["demo --image sample9", 'got "sample9"'],
     ["doctor --jsn", 'Did you mean "--json"?'],
     [
       "doctor yolo11n",

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parseWords } from "../../src/cli/args.ts";
 import { parseWorkerFlags, WORKER_FLAGS } from "../../src/cli/worker-flags.ts";
 import type { WorkerOptions } from "../../src/worker/worker-config.ts";
-import { paintedJpeg } from "../support/pictures.ts";
+import { paintedJpeg } from "../support/images.ts";
 import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { runCli, spawnCli } from "./run-cli.ts";

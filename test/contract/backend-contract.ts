@@ -9,10 +9,10 @@ import type { DetectionBlock } from "../../src/model/rows.ts";
 import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import type { BackendOptions, DetectBackend, DetectSlot } from "../support/backends.ts";
 import { chance } from "../support/chance.ts";
-import { flatPicture } from "../support/flat-picture.ts";
-import { nv12Pair } from "../support/nv12-pictures.ts";
+import { flatImage } from "../support/flat-image.ts";
+import { withOrientation } from "../support/images.ts";
+import { nv12Pair } from "../support/nv12-images.ts";
 import { openDetector } from "../support/open-detector.ts";
-import { withOrientation } from "../support/pictures.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const all: NmsOptions = { threshold: 0.1, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
@@ -76,7 +76,7 @@ export function testBackend(
 
   test(`${name}: detect() gives the kept rows, best first, in source pixels`, () =>
     withSlot(async (slot) => {
-      const [block] = await slot.run([flatPicture(128, 128, 255)], size, all);
+      const [block] = await slot.run([flatImage(128, 128, 255)], size, all);
       expect(rowsOf(block!)).toEqual([
         { classId: 0, score: 0.9, box: [16, 16, 80, 80] },
         { classId: 1, score: 0.7, box: [16, 16, 80, 80] },
@@ -86,7 +86,7 @@ export function testBackend(
 
   test(`${name}: the selection decides what is kept`, () =>
     withSlot(async (slot) => {
-      const picture = [flatPicture(64, 64, 255)];
+      const picture = [flatImage(64, 64, 255)];
       const scores = async (selection: Partial<NmsOptions>): Promise<number[]> => {
         const [block] = await slot.run(picture, size, { ...all, ...selection });
         return rowsOf(block!).map((row) => row.score);
@@ -99,10 +99,10 @@ export function testBackend(
       expect(await scores({ threshold: 0.95 })).toEqual([]);
     }));
 
-  test(`${name}: boxes are clipped to the picture, and padding is taken off`, () =>
+  test(`${name}: boxes are clipped to the image, and padding is taken off`, () =>
     withSlot(async (slot) => {
       // 100x50 lies in rows 16 to 48 of the input, at 0.64 pixels a pixel; the padding of 114 darkens the mean.
-      const [block] = await slot.run([flatPicture(100, 50, 255)], size, all);
+      const [block] = await slot.run([flatImage(100, 50, 255)], size, all);
       expect(slot.placements[0]).toMatchObject({ padX: 0, padY: 16, contentHeight: 32 });
       expect(rowsOf(block!)[0]?.box).toEqual([12.5, 0, 62.5, 37.5]);
       expect(rowsOf(block!)[0]?.score).toBeCloseTo(0.9 * (0.5 + (0.5 * 114) / 255), 3);
@@ -152,16 +152,16 @@ export function testBackend(
     const lines: string[] = [];
     const former = setLogSink((level, text) => level === "warn" && lines.push(text));
     try {
-      // Boxes of 1,000 pixels and more in an input of 64: all of them lie beside the picture.
+      // Boxes of 1,000 pixels and more in an input of 64: all of them lie beside the image.
       const far = openDetector({ row: [2000, 1500, 40, 20, 0.9, 0.2], isTransposed: true, metadata: CAT_AND_DOG });
       await withSlot(async (slot) => {
         for (const side of [64, 32]) {
-          const [block] = await slot.run([flatPicture(side, side, 255)], size, { ...all, iou: 1 });
+          const [block] = await slot.run([flatImage(side, side, 255)], size, { ...all, iou: 1 });
           expect(block).toMatchObject({ count: 10, implausible: 10 });
         }
       }, far);
       await withSlot(async (slot) => {
-        const [block] = await slot.run([flatPicture(64, 64, 255)], size, all);
+        const [block] = await slot.run([flatImage(64, 64, 255)], size, all);
         expect(block).toMatchObject({ count: 3, implausible: 0 });
       });
     } finally {
@@ -170,14 +170,14 @@ export function testBackend(
     expect(lines).toEqual([expect.stringMatching(/^Implausible detections of the model from bytes: all 10 boxes /)]);
   });
 
-  test(`${name}: a batch mixes pictures of different sizes, formats and pitches`, () =>
+  test(`${name}: a batch mixes images of different sizes, formats and pitches`, () =>
     withSlot(async (slot) => {
       const blocks = await slot.run(
         [
-          flatPicture(64, 64, 255),
-          flatPicture(33, 33, 255, { format: "BGR", padding: 7 }),
-          flatPicture(1, 1, 255, { format: "RGBA" }),
-          flatPicture(640, 640, 51),
+          flatImage(64, 64, 255),
+          flatImage(33, 33, 255, { format: "BGR", padding: 7 }),
+          flatImage(1, 1, 255, { format: "RGBA" }),
+          flatImage(640, 640, 51),
         ],
         size,
         all,
@@ -193,9 +193,9 @@ export function testBackend(
 
   test(`${name}: a slot is reused with other batch sizes, and nothing of the former batch remains`, () =>
     withSlot(async (slot) => {
-      await slot.run([flatPicture(64, 64, 255), flatPicture(64, 64, 255)], size, all);
+      await slot.run([flatImage(64, 64, 255), flatImage(64, 64, 255)], size, all);
       for (const count of [1, 3, 1, 2]) {
-        const dark = Array.from({ length: count }, () => flatPicture(64, 32, 0));
+        const dark = Array.from({ length: count }, () => flatImage(64, 32, 0));
         const blocks = await slot.run(dark, size, all);
         expect(slot.placements.length).toBe(count);
         for (const block of blocks.slice(0, count)) expect(block.count).toBe(3);
@@ -203,7 +203,7 @@ export function testBackend(
       }
     }));
 
-  test(`${name}: padding is that of each picture, whatever lay in its row before`, () =>
+  test(`${name}: padding is that of each image, whatever lay in its row before`, () =>
     withSlot(async (slot, backend) => {
       const random = chance(20261123);
       const sides = [1, 7, 32, 64, 96, 333];
@@ -211,21 +211,21 @@ export function testBackend(
       for (let round = 0; round < 40; round++) {
         const level = Math.floor(random() * 256);
         // Steady streams as well: the same shape in the same row twice and more.
-        const pictures = Array.from({ length: 1 + Math.floor(random() * 3) }, () => {
-          return random() < 0.4 ? flatPicture(64, 36, level) : flatPicture(side(), side(), level);
+        const images = Array.from({ length: 1 + Math.floor(random() * 3) }, () => {
+          return random() < 0.4 ? flatImage(64, 36, level) : flatImage(side(), side(), level);
         });
         // The toy's scores are the mean of its input, padding included.
-        const found = (await slot.run(pictures, size, all)).slice(0, pictures.length).map(rowsOf);
+        const found = (await slot.run(images, size, all)).slice(0, images.length).map(rowsOf);
         const fresh = backend.createSlot();
-        const wanted = (await fresh.run(pictures, size, all)).map(rowsOf);
+        const wanted = (await fresh.run(images, size, all)).map(rowsOf);
         fresh.close();
         expect(found).toEqual(wanted);
       }
     }));
 
-  test(`${name}: what is written into the tensor that readInput() gave is gone with the next picture`, () =>
+  test(`${name}: what is written into the tensor that readInput() gave is gone with the next image`, () =>
     withSlot(async (slot) => {
-      const wide = [flatPicture(64, 32, 0)];
+      const wide = [flatImage(64, 32, 0)];
       await slot.preprocess(wide, size);
       const wanted = (await slot.readInput()).data.slice();
       for (let round = 0; round < 3; round++) {
@@ -237,11 +237,11 @@ export function testBackend(
       }
     }));
 
-  test(`${name}: a model with a fixed batch takes fewer pictures`, () =>
+  test(`${name}: a model with a fixed batch takes fewer images`, () =>
     withSlot(
       async (slot, backend) => {
         expect(backend.maxBatch).toBe(3);
-        const blocks = await slot.run([flatPicture(64, 64, 255), flatPicture(64, 64, 128)], size, all);
+        const blocks = await slot.run([flatImage(64, 64, 255), flatImage(64, 64, 128)], size, all);
         expect(rowsOf(blocks[0]!)[0]?.score).toBe(0.9);
         expect(rowsOf(blocks[1]!)[0]?.score).toBeCloseTo((0.9 * 128) / 255, 3);
       },
@@ -250,7 +250,7 @@ export function testBackend(
 
   test(`${name}: the stages one by one give what detect() gives, and the tensors between them can be read`, () =>
     withSlot(async (slot) => {
-      const picture = [flatPicture(64, 64, 255)];
+      const picture = [flatImage(64, 64, 255)];
       const [whole] = await slot.run(picture, size, all);
       const expected = rowsOf(whole!);
       await slot.preprocess(picture, size);
@@ -267,7 +267,7 @@ export function testBackend(
       expect(rowsOf(again!)).toEqual(expected.slice(0, 2));
     }));
 
-  test(`${name}: NV12 gives the input that the same picture in RGB gives, planes apart and pitches odd`, () =>
+  test(`${name}: NV12 gives the input that the same image in RGB gives, planes apart and pitches odd`, () =>
     withSlot(async (slot) => {
       for (const [width, height] of [
         [1, 1],
@@ -294,7 +294,7 @@ export function testBackend(
 
   test(`${name}: timings cover the stages that ran`, () =>
     withSlot(async (slot) => {
-      await slot.run([flatPicture(64, 64, 255)], size, all);
+      await slot.run([flatImage(64, 64, 255)], size, all);
       const { preprocess, infer, postprocess } = slot.timings;
       for (const value of [preprocess, infer, postprocess]) expect(value).toBeGreaterThan(0);
     }));
@@ -302,7 +302,7 @@ export function testBackend(
   test(`${name}: decode() gives one outcome a file, in order, and a file that is none fails alone`, () =>
     withSlot(async (slot) => {
       const jpeg = (width: number, orientation: number): Promise<Buffer> =>
-        encodeJpeg(flatPicture(width, 96, 255)).then((bytes) => withOrientation(bytes, orientation));
+        encodeJpeg(flatImage(width, 96, 255)).then((bytes) => withOrientation(bytes, orientation));
       const files = [
         await jpeg(128, 1),
         new Uint8Array([1, 2, 3]),
@@ -311,11 +311,11 @@ export function testBackend(
       ];
       const outcomes = await slot.decode(files.map((bytes, index) => ({ bytes, name: `file ${index}` })));
       const found = outcomes.map((outcome) =>
-        "error" in outcome ? (outcome.error as Error).name : [outcome.picture.width, outcome.picture.height],
+        "error" in outcome ? (outcome.error as Error).name : [outcome.image.width, outcome.image.height],
       );
       expect(found).toEqual([[128, 96], "ImageError", "ImageError", [96, 33]]);
-      const pictures = outcomes.flatMap((outcome) => ("error" in outcome ? [] : [outcome.picture]));
-      const blocks = await slot.run(pictures, size, all);
+      const images = outcomes.flatMap((outcome) => ("error" in outcome ? [] : [outcome.image]));
+      const blocks = await slot.run(images, size, all);
       for (const block of blocks.slice(0, 2)) expect(rowsOf(block)[0]?.classId).toBe(0);
       expect(slot.placements.map(({ sourceWidth, sourceHeight }) => [sourceWidth, sourceHeight])).toEqual([
         [128, 96],
@@ -323,7 +323,7 @@ export function testBackend(
       ]);
       const [host] = await slot.decodeToHost([{ bytes: files[0]!, name: "file 0" }]);
       if (host === undefined || "error" in host) throw new Error("It was decoded before");
-      expect([...host.picture.data.subarray(0, 3)]).toEqual([255, 255, 255]);
+      expect([...host.image.data.subarray(0, 3)]).toEqual([255, 255, 255]);
     }));
 
   test(`${name}: close() is refused while a slot is open, and final after it`, async () => {

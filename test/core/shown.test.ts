@@ -91,7 +91,7 @@ test("redact() leaves alone what holds no password", () => {
     "rtsp://camera.local:554/stream",
     "udp://@239.0.0.1:1234",
     "photos/a@b.jpg",
-    "C:\\pictures\\a.jpg",
+    "C:\\images\\a.jpg",
   ];
   for (const address of addresses) expect(redact(address)).toBe(address);
 });
@@ -124,7 +124,7 @@ test("every error of ours is safe to look at, however its message was put togeth
     new errors.OnnxRuntimeError(text, native),
     new errors.LibraryLoadError(text, "x", []),
     new errors.ImageError(text, "x"),
-    new errors.PictureSizeError(text, "x", 1),
+    new errors.ImageSizeError(text, "x", 1),
     new errors.VideoError(text, "x"),
     new errors.RedisError(text, "X"),
     new errors.ModelError(text, "x"),

@@ -18,7 +18,7 @@ fakeCudaTest("Stream that is closed takes no more work: CUDA would follow its ha
     using pinned = PinnedBuffer.create("u8", [7], device);
     using event = Event.create(device);
     using module = Module.load(device, "no code", { name: "none" });
-    const kernel = module.kernel("none", layOut([["pictures", "pointer"]]));
+    const kernel = module.kernel("none", layOut([["images", "pointer"]]));
     const args = kernel.createArguments();
     const stream = Stream.create(device);
     const on = { stream };

@@ -9,16 +9,16 @@ import { ClosedError, ImageError, ModelError, OptionError, UnavailableError } fr
 import { setLogSink } from "../../src/core/log.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { Image } from "../../src/image/image.ts";
-import { flatPicture } from "../support/flat-picture.ts";
+import { flatImage } from "../support/flat-image.ts";
 import { identityModel } from "../support/onnx-models.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
-const white = flatPicture(64, 64, 255);
-const notAPicture = new TextEncoder().encode("this is no picture at all");
+const white = flatImage(64, 64, 255);
+const notAImage = new TextEncoder().encode("this is no image at all");
 
 test("Detector.detect() names the classes and gives boxes in source pixels", async () => {
   await using detector = await Detector.load(toyDetector());
-  const { detections, width, height, dropped, timing } = await detector.detect(flatPicture(128, 128, 255));
+  const { detections, width, height, dropped, timing } = await detector.detect(flatImage(128, 128, 255));
   expect(detections.map(({ label, classId }) => [label, classId])).toEqual([
     ["cat", 0],
     ["dog", 1],
@@ -40,7 +40,7 @@ test("Detector.detect() takes pixels without a format and a pitch for tight RGB,
 
 test("Detector.detect() decodes the bytes of a file", async () => {
   await using detector = await Detector.load(toyDetector());
-  const png = await encodeImage(flatPicture(32, 32, 255), { format: "png" });
+  const png = await encodeImage(flatImage(32, 32, 255), { format: "png" });
   const { detections, width, timing } = await detector.detect(png);
   expect(detections.length).toBe(3);
   expect(width).toBe(32);
@@ -106,7 +106,7 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
       `Cannot load a model: it must be a path, file: URL, bytes or a name of the catalogue, got ${received}\nHint: `,
     );
   }
-  await expect(Detector.load(notAPicture)).rejects.toThrow(ModelError);
+  await expect(Detector.load(notAImage)).rejects.toThrow(ModelError);
   await expect(Detector.load(new URL("https://localhost/model.onnx"))).rejects.toThrow(
     "the scheme must be file:, got https://",
   );
@@ -125,7 +125,7 @@ test("Detector.load() says which model it does not know", async () => {
   try {
     const path = join(folder, "luma.onnx");
     writeFileSync(path, identityModel("f32", [1, 1, 8, 8]));
-    const told = `Cannot use ${JSON.stringify(path)} as a detector: no input takes a batch of pictures`;
+    const told = `Cannot use ${JSON.stringify(path)} as a detector: no input takes a batch of images`;
     await expect(Detector.load(path, { backend: "cpu" })).rejects.toThrow(told);
   } finally {
     rmSync(folder, { recursive: true });
@@ -143,27 +143,27 @@ test("Detector.load() refuses a model whose input is declared with no elements",
   ] as const) {
     const loading = Detector.load(toyDetector(options), { backend: "cpu" });
     await expect(loading).rejects.toThrow(ModelError);
-    await expect(loading).rejects.toThrow(`${shape} has room for no picture`);
+    await expect(loading).rejects.toThrow(`${shape} has room for no image`);
   }
 });
 
-test("Detector.detectBatch() gives one result a picture, in order, in runs of the batch", async () => {
+test("Detector.detectBatch() gives one result an image, in order, in runs of the batch", async () => {
   await using detector = await Detector.load(toyDetector(), { batch: 3, inFlight: 2, threshold: 0 });
   const levels = [255, 204, 153, 102, 51, 255, 204];
-  const results = await detector.detectBatch(levels.map((level) => flatPicture(64, 64, level)));
+  const results = await detector.detectBatch(levels.map((level) => flatImage(64, 64, level)));
   expect(results.map(({ detections }) => Number(detections[0]?.score.toFixed(3)))).toEqual(
     levels.map((level) => Number(((0.9 * level) / 255).toFixed(3))),
   );
   expect(await detector.detectBatch([])).toEqual([]);
 });
 
-test("Detector.detectBatch() rejects with the first bad picture's error", async () => {
+test("Detector.detectBatch() rejects with the first bad image's error", async () => {
   await using detector = await Detector.load(toyDetector(), { batch: 4 });
-  await expect(detector.detectBatch([white, notAPicture, white])).rejects.toThrow(ImageError);
+  await expect(detector.detectBatch([white, notAImage, white])).rejects.toThrow(ImageError);
   expect((await detector.detectBatch([white, white])).length).toBe(2);
 });
 
-test("Detector.stream() yields in order, and reads no picture before a slot is free for it", async () => {
+test("Detector.stream() yields in order, and reads no image before a slot is free for it", async () => {
   await using detector = await Detector.load(toyDetector(), { inFlight: 2, threshold: 0 });
   let taken = 0;
   let yielded = 0;
@@ -172,7 +172,7 @@ test("Detector.stream() yields in order, and reads no picture before a slot is f
     for (let level = 255; level > 5; level -= 10) {
       taken += 1;
       ahead = Math.max(ahead, taken - yielded);
-      yield flatPicture(64, 64, level);
+      yield flatImage(64, 64, level);
     }
   }
   const scores: number[] = [];
@@ -185,7 +185,7 @@ test("Detector.stream() yields in order, and reads no picture before a slot is f
   expect(ahead).toBeLessThanOrEqual(3);
 });
 
-test("Detector.stream() hands bad pictures to onError and goes on", async () => {
+test("Detector.stream() hands bad images to onError and goes on", async () => {
   await using detector = await Detector.load(toyDetector(), { inFlight: 2, batch: 2 });
   const bad: number[] = [];
   const onError = (error: unknown, index: number): void => {
@@ -193,7 +193,7 @@ test("Detector.stream() hands bad pictures to onError and goes on", async () => 
     bad.push(index);
   };
   let good = 0;
-  const sources = [white, notAPicture, white, "no-such-file.jpg", white];
+  const sources = [white, notAImage, white, "no-such-file.jpg", white];
   for await (const { detections } of detector.stream(sources, { onError })) {
     expect(detections.length).toBe(3);
     good += 1;
@@ -205,7 +205,7 @@ test("Detector.stream() hands bad pictures to onError and goes on", async () => 
 test("Detector.stream() without onError ends with the first error, and the detector goes on", async () => {
   await using detector = await Detector.load(toyDetector(), { inFlight: 2 });
   const run = async (): Promise<void> => {
-    for await (const _ of detector.stream([white, notAPicture, white, white]));
+    for await (const _ of detector.stream([white, notAImage, white, white]));
   };
   await expect(run()).rejects.toThrow(ImageError);
   expect((await detector.detect(white)).detections.length).toBe(3);
@@ -227,7 +227,7 @@ test("Detector.stream() closes its source when the caller breaks off", async () 
 
 test("Detector.staged() runs the stages one by one, in order", async () => {
   await using detector = await Detector.load(toyDetector());
-  using batch = await detector.staged([white, flatPicture(32, 16, 255)]);
+  using batch = await detector.staged([white, flatImage(32, 16, 255)]);
   expect(() => batch.placements).toThrow("preprocess must have run before");
   await batch.preprocess();
   expect((await batch.input()).shape).toEqual([2, 3, 64, 64]);
@@ -287,10 +287,10 @@ test("StagedBatch.close() during a stage keeps the slot from others until the st
   }
 });
 
-test("Detector.staged() gives the slot back, also when a picture is bad", async () => {
+test("Detector.staged() gives the slot back, also when an image is bad", async () => {
   await using detector = await Detector.load(toyDetector());
-  await expect(detector.staged([notAPicture])).rejects.toThrow(ImageError);
-  await expect(detector.staged([])).rejects.toThrow("it takes 1 to Infinity pictures, got 0");
+  await expect(detector.staged([notAImage])).rejects.toThrow(ImageError);
+  await expect(detector.staged([])).rejects.toThrow("it takes 1 to Infinity images, got 0");
   const batch = await detector.staged([white]);
   const waiting = detector.detect(white);
   batch.close();
@@ -312,7 +312,7 @@ test("Detector gives a dynamic model a square, or the frame's own ratio", async 
   const model = toyDetector({ side: "height", metadata: { imgsz: "[64, 64]" } });
   const shapeFor = async (options: { rectangular?: boolean; size?: number }): Promise<readonly number[]> => {
     await using detector = await Detector.load(model, options);
-    using batch = await detector.staged([flatPicture(200, 100, 255)]);
+    using batch = await detector.staged([flatImage(200, 100, 255)]);
     await batch.preprocess();
     return (await batch.input()).shape;
   };
@@ -376,7 +376,7 @@ test("Detector.warmUp() runs pixels and a JPEG of the size to come through every
     expect(lines.filter((line) => /^debug: Warmed up .*, 3 in flight, in \d+ ms$/.test(line)).length).toBe(2);
     expect((await detector.detect(white)).detections.length).toBe(3);
     await expect(detector.warmUp({ size: [101, 100] })).rejects.toThrow(
-      'Cannot warm up: option "size" must have at most 10000 pixels, as the pictures, got 101x100\nHint: ',
+      'Cannot warm up: option "size" must have at most 10000 pixels, as the images, got 101x100\nHint: ',
     );
     await expect(detector.warmUp({ size: [0, 1] })).rejects.toThrow(OptionError);
     await expect(detector.warmUp({ sizes: [1, 1] } as object)).rejects.toThrow('Did you mean "size"?');
@@ -387,7 +387,7 @@ test("Detector.warmUp() runs pixels and a JPEG of the size to come through every
   }
 });
 
-/** A picture whose run has begun, on a model whose runs never end. */
+/** An image whose run has begun, on a model whose runs never end. */
 async function endlessRun(signal?: AbortSignal): Promise<{ detector: Detector; running: Promise<unknown> }> {
   const detector = await Detector.load(toyDetector({ isEndless: true }), { backend: "cpu", inFlight: 1 });
   const running = detector.detect(white, signal === undefined ? {} : { signal }).catch((error: unknown) => error);
@@ -401,7 +401,7 @@ test("Detector.detect() with a signal ends the run of the model as well, where n
   const reason = new Error("enough");
   abort.abort(reason);
   expect(await running).toBe(reason);
-  // The slot comes back: the next picture gets it, and is ended the same way.
+  // The slot comes back: the next image gets it, and is ended the same way.
   const next = new AbortController();
   const second = detector.detect(white, { signal: next.signal }).catch((error: unknown) => error);
   await Bun.sleep(20);
@@ -420,7 +420,7 @@ test("Detector.close({ force }) ends runs that never end, and refuses what waits
   expect(await waiting).toBeInstanceOf(ClosedError);
 });
 
-test("an aborted picture does not end the run of those beside it", async () => {
+test("an aborted image does not end the run of those beside it", async () => {
   const model = toyDetector({ isEndless: true });
   const detector = await Detector.load(model, { backend: "cpu", inFlight: 1, batch: 2 });
   const abort = new AbortController();

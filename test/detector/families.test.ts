@@ -33,7 +33,7 @@ function one(layout: string, source: Source, classId: number, label: string): un
   return { layout, detections: [{ label, classId, score: expect.closeTo(0.75, 5) as number, box }] };
 }
 
-/** A model that takes any picture and gives a constant. */
+/** A model that takes any image and gives a constant. */
 function constantModel(
   output: ValueSpec & { readonly shape: readonly number[] },
   data: Float32Array<ArrayBuffer>,

@@ -1,18 +1,18 @@
 import { expect, test } from "bun:test";
 import { Model } from "../../src/api/model.ts";
 import { ModelError, OptionError } from "../../src/core/errors.ts";
-import { flatPicture } from "../support/flat-picture.ts";
+import { flatImage } from "../support/flat-image.ts";
 import { nearestModel } from "../support/image-models.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 test("Model.load() recognises the task, and gives the façade of it", async () => {
   await using detector = await Model.load(toyDetector());
   if (detector.task !== "detect") throw new Error(`a detector was taken for ${detector.task}`);
-  expect((await detector.detect(flatPicture(64, 64, 255))).detections.length).toBe(3);
+  expect((await detector.detect(flatImage(64, 64, 255))).detections.length).toBe(3);
   await using enlarging = await Model.load(nearestModel([1, 3, 16, 16], [1, 3, 32, 32], "NCHW", 2), { backend: "cpu" });
   if (enlarging.task !== "image") throw new Error(`an image model was taken for ${enlarging.task}`);
   await enlarging.warmUp({ size: [20, 20] });
-  const { image, tiles } = await enlarging.transform(flatPicture(40, 20, 7));
+  const { image, tiles } = await enlarging.transform(flatImage(40, 20, 7));
   expect([image.width, image.height, image.data[0]]).toEqual([80, 40, 7]);
   expect(tiles).toBeGreaterThan(1);
 });

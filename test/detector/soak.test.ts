@@ -4,7 +4,7 @@ import { Detector } from "../../src/api/detector.ts";
 import { ImageError } from "../../src/core/errors.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { ImageSource } from "../../src/image/source.ts";
-import { flatPicture } from "../support/flat-picture.ts";
+import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 /** Frames of all sources together; `SOAK_FRAMES=200000 bun test test/detector/soak.test.ts` for a long run. */
@@ -20,7 +20,7 @@ function* random(seed: number): Generator<number, never, undefined> {
   }
 }
 
-const png = await encodeImage(flatPicture(33, 17, 255), { format: "png" });
+const png = await encodeImage(flatImage(33, 17, 255), { format: "png" });
 const cut = png.slice(0, png.length >> 1);
 const sizes = [1, 2, 31, 33, 64, 97] as const;
 
@@ -45,7 +45,7 @@ function planOf(seed: number, count: number, mayAbort: boolean): Plan[] {
     if (dice < 0.15) return { kind: "good", source: png, width: 33, abortAfter };
     const height = sizes[Math.floor(next() * sizes.length)]!;
     const kind = mayAbort && dice < 0.3 ? "aborted" : "good";
-    return { kind, source: flatPicture(width, height, 255, { padding: width % 3 }), width, abortAfter };
+    return { kind, source: flatImage(width, height, 255, { padding: width % 3 }), width, abortAfter };
   });
 }
 

@@ -7,12 +7,12 @@ import type { ImageSource } from "../../src/image/source.ts";
 import { MicroBatcher } from "../../src/runtime/batcher.ts";
 import { Pipeline } from "../../src/runtime/pipeline.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
-import { flatPicture } from "../support/flat-picture.ts";
+import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { WatchedBackend } from "../support/watched-backend.ts";
 
-const white = flatPicture(64, 64, 255);
-const notAPicture = new TextEncoder().encode("this is no picture at all");
+const white = flatImage(64, 64, 255);
+const notAImage = new TextEncoder().encode("this is no image at all");
 
 /** Everything a stream gave, and what it returned. */
 async function drain(
@@ -29,9 +29,7 @@ async function drain(
 test("Detector.stream() yields each result's place in the sequence, and returns what became of all", async () => {
   await using detector = await Detector.load(toyDetector(), { inFlight: 2 });
   const onError = (): void => {};
-  const { results, summary } = await drain(
-    detector.stream([white, notAPicture, white, "none.jpg", white], { onError }),
-  );
+  const { results, summary } = await drain(detector.stream([white, notAImage, white, "none.jpg", white], { onError }));
   expect(results.map(({ index }) => index)).toEqual([0, 2, 4]);
   expect(summary).toEqual({ frames: 5, results: 3, failed: 2, dropped: 0 });
   expect((await drain(detector.stream([]))).summary).toEqual({ frames: 0, results: 0, failed: 0, dropped: 0 });
@@ -44,7 +42,7 @@ test("Detector.stream() names a misspelt option and a wrong value", async () => 
   expect(() => detector.stream([], { onDrop: 1 } as object)).toThrow(OptionError);
 });
 
-test("Detector.stream() hands a result over before the next picture of a live source is there", async () => {
+test("Detector.stream() hands a result over before the next image of a live source is there", async () => {
   await using detector = await Detector.load(toyDetector(), { inFlight: 2 });
   const more = Promise.withResolvers<void>();
   async function* camera(): AsyncGenerator<Image> {
@@ -78,7 +76,7 @@ test("Detector.stream() without onError yields the results before the first erro
   await using detector = await Detector.load(toyDetector(), { inFlight: 4 });
   const seen: number[] = [];
   const run = async (): Promise<void> => {
-    for await (const { index } of detector.stream([white, white, notAPicture, white])) seen.push(index);
+    for await (const { index } of detector.stream([white, white, notAImage, white])) seen.push(index);
   };
   await expect(run()).rejects.toThrow(ImageError);
   expect(seen).toEqual([0, 1]);
@@ -124,7 +122,7 @@ test("Detector.stream() with a signal ends while its source has nothing to give"
   await expect(next).rejects.toThrow("no more");
 });
 
-test("Detector.close() while a stream runs: its running pictures are yielded, then it throws ClosedError", async () => {
+test("Detector.close() while a stream runs: its running images are yielded, then it throws ClosedError", async () => {
   for (const policy of ["all", "latest"] as const) {
     const detector = await Detector.load(toyDetector(), { inFlight: 2 });
     async function* endless(): AsyncGenerator<Image> {
@@ -155,9 +153,9 @@ test("Detector.close() while a stream runs: its running pictures are yielded, th
 test("Detector.stream() in batches gives full runs from a list and from a generator, results in order", async () => {
   const levels = Array.from({ length: 42 }, (_, at) => 255 - at * 5);
   async function* generated(): AsyncGenerator<Image> {
-    for (const level of levels) yield flatPicture(33, 64, level);
+    for (const level of levels) yield flatImage(33, 64, level);
   }
-  for (const sources of [levels.map((level) => flatPicture(64, 64, level)), generated()]) {
+  for (const sources of [levels.map((level) => flatImage(64, 64, level)), generated()]) {
     const backend = await WatchedBackend.load();
     await using watched = watch(backend, { batch: 4, inFlight: 1 });
     const scores: number[] = [];
@@ -208,12 +206,12 @@ test('Detector.stream() with policy "latest" reads on, and drops what is overtak
     for (; read < 10; read++) {
       // Two run, the others come while both slots are held.
       if (read === 0) backend.hold();
-      yield flatPicture(64, 64, 255 - read);
+      yield flatImage(64, 64, 255 - read);
     }
     backend.letGo();
     while (seen.length < 3) await Bun.sleep(1);
     for (; read < 12; read++) {
-      yield flatPicture(64, 64, 255 - read);
+      yield flatImage(64, 64, 255 - read);
       while (!seen.includes(read)) await Bun.sleep(1);
     }
   }
@@ -240,7 +238,7 @@ test('Detector.stream() with policy "latest": streams that share the slots repla
   while (dropped.flat().length < 11) await Bun.sleep(1);
   backend.letGo();
   const ends = await Promise.all(all);
-  // The first one has the slot with its first picture; the others' pictures in line are their newest.
+  // The first one has the slot with its first image; the others' images in line are their newest.
   expect(ends.map(({ results }) => results.map(({ index }) => index))).toEqual([[0, 4], [4], [4]]);
   expect(dropped).toEqual([
     [1, 2, 3],
@@ -283,12 +281,12 @@ test("Detector.detect() with a signal rejects with its reason, before and while 
   expect((await other).detections.length).toBe(3);
 });
 
-test("Detector.detectBatch() mixes picture sizes, keeps the order, and overlaps its runs", async () => {
+test("Detector.detectBatch() mixes image sizes, keeps the order, and overlaps its runs", async () => {
   await using detector = await Detector.load(toyDetector(), { batch: 4, inFlight: 3, threshold: 0 });
-  const pictures = Array.from({ length: 30 }, (_, at) => flatPicture(1 + 7 * at, 1 + 7 * at, 250 - at * 8));
-  const results = await detector.detectBatch(pictures);
+  const images = Array.from({ length: 30 }, (_, at) => flatImage(1 + 7 * at, 1 + 7 * at, 250 - at * 8));
+  const results = await detector.detectBatch(images);
   expect(results.map(({ width, height }) => [width, height])).toEqual(
-    pictures.map(({ width, height }) => [width, height]),
+    images.map(({ width, height }) => [width, height]),
   );
   for (const [at, { detections }] of results.entries()) {
     expect(detections[0]!.score).toBeCloseTo((0.9 * (250 - at * 8)) / 255, 2);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { LibraryLoadError } from "../../src/core/errors.ts";
 import { findTurboJpeg, probeTurboJpeg, type TurboJpeg, testTurboJpeg } from "../../src/ffi/turbojpeg.ts";
-import { hasTurboJpeg, withoutTurboJpeg } from "../support/pictures.ts";
+import { hasTurboJpeg, withoutTurboJpeg } from "../support/images.ts";
 
 test.skipIf(!hasTurboJpeg)("findTurboJpeg() finds, tests and binds the system's library once (libturbojpeg)", () => {
   const found = findTurboJpeg() as TurboJpeg;

@@ -6,14 +6,14 @@ import { setLogSink } from "../../src/core/log.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import { DecodeGate } from "../../src/image/decode-gate.ts";
 import { assertLongEnough, firstTiffPage, readTiffBlocks } from "../../src/image/decode-limits.ts";
-import { PictureDecoder } from "../../src/image/picture-decoder.ts";
+import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import { bareTiff, blurredSvg, flatWebp, manyScans, pagedTiff, stripTiff, tiledTiff } from "../support/hostile.ts";
-import { hasTurboJpeg, paint, paintedJpeg, sharpOf, withoutTurboJpeg } from "../support/pictures.ts";
+import { hasTurboJpeg, paint, paintedJpeg, sharpOf, withoutTurboJpeg } from "../support/images.ts";
 
 afterEach(() => setLogSink(undefined));
 
 const HOSTILE: Readonly<Record<string, readonly [file: Buffer, reason: string]>> = {
-  "an SVG with a large blur": [blurredSvg(), "it is SVG, and vector pictures are not asked for\nHint: set vectors"],
+  "an SVG with a large blur": [blurredSvg(), "it is SVG, and vector images are not asked for\nHint: set vectors"],
   "an SVG behind a comment": [blurredSvg("<!-- a photograph -->"), "it is SVG"],
   "an SVG behind XML and a long comment": [
     blurredSvg(`<?xml version="1.0"?><!-- ${"-x".repeat(999)} -->`),
@@ -76,14 +76,14 @@ test("programs of our own have no loader of libvips but those of what is decoded
   const child = Bun.spawn([process.execPath, "-e", script], { cwd: join(import.meta.dir, "../.."), stderr: "inherit" });
   expect(JSON.parse(await new Response(child.stdout).text())).toEqual([
     ...[8, 8, 8, 8, 8, 8],
-    "Cannot decode bytes: it is SVG, and vector pictures are not asked for",
+    "Cannot decode bytes: it is SVG, and vector images are not asked for",
     "Input buffer contains unsupported image format",
     ...[4, 8],
     "Input buffer contains unsupported image format",
   ]);
 }, 20_000);
 
-test("flat pictures of real files pass: 100 million pixels as JPEG, PNG and TIFF, 4K as WebP", async () => {
+test("flat images of real files pass: 100 million pixels as JPEG, PNG and TIFF, 4K as WebP", async () => {
   const flat = (width: number, height: number) =>
     sharp({ create: { width, height, channels: 3, background: "white" }, limitInputPixels: false });
   // The sizes of the files are what is looked at: a strip of a hundredth of the pixels, as short by as much.
@@ -198,11 +198,11 @@ test("decodeImage() gives up what takes longer than decodeTimeoutMs, and goes on
 
 for (const orientation of [1, 6]) {
   test.skipIf(!hasTurboJpeg)(
-    `PictureDecoder leaves memory to a decode that is overdue, orientation ${orientation}`,
+    `ImageDecoder leaves memory to a decode that is overdue, orientation ${orientation}`,
     async () => {
       const given: Uint8Array[] = [];
       const abandoned: Promise<unknown>[] = [];
-      using decoder = PictureDecoder.create({
+      using decoder = ImageDecoder.create({
         allocate: (byteLength) => {
           given.push(new Uint8Array(new ArrayBuffer(byteLength)));
           return given.at(-1)!;
@@ -221,7 +221,7 @@ for (const orientation of [1, 6]) {
   );
 }
 
-test("of decoded pictures libvips keeps nothing, and its limits stay as they were", async () => {
+test("of decoded images libvips keeps nothing, and its limits stay as they were", async () => {
   const limits = { memory: 40, files: 10, items: 90 };
   const former = sharp.cache();
   sharp.cache(limits);

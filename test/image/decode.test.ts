@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { ImageError, OptionError, ShapeError } from "../../src/core/errors.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import { imageOf } from "../../src/image/image.ts";
-import { hasTurboJpeg, largestDifference, paint, paintedJpeg, sharpOf } from "../support/pictures.ts";
+import { hasTurboJpeg, largestDifference, paint, paintedJpeg, sharpOf } from "../support/images.ts";
 
 test("decodeImage() decodes files of any kind into memory of their own", async () => {
   const picture = paint(13, 5);
@@ -53,8 +53,8 @@ test("decodeImage() refuses more pixels than allowed", async () => {
 });
 
 test("decodeImage() names the source in its errors", async () => {
-  const failed = decodeImage(new File(["no picture"], "notes.txt"));
-  await expect(failed).rejects.toThrow('Cannot decode "notes.txt": it is not a picture');
+  const failed = decodeImage(new File(["no image"], "notes.txt"));
+  await expect(failed).rejects.toThrow('Cannot decode "notes.txt": it is not an image');
   expect(await failed.catch((error: ImageError) => error.source)).toBe("notes.txt");
   await expect(decodeImage("")).rejects.toThrow(ImageError);
 });

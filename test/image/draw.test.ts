@@ -4,7 +4,7 @@ import { classColour, readableOn } from "../../src/image/class-colour.ts";
 import { drawableText, GlyphMasks } from "../../src/image/glyphs.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { drawDetections, type LabelledBox, paintDetections } from "../../src/tasks/detect/draw.ts";
-import { paint } from "../support/pictures.ts";
+import { paint } from "../support/images.ts";
 
 const LABELS =
   "person bicycle car motorcycle airplane bus train truck boat bench bird cat dog horse sheep cow elephant bear zebra " +
@@ -89,7 +89,7 @@ describe("drawDetections()", () => {
     expect(background).toBeGreaterThan(200);
   });
 
-  test("takes BGR and padded rows, tiny pictures and no rows at all", async () => {
+  test("takes BGR and padded rows, tiny images and no rows at all", async () => {
     const bgr = imageOf(Uint8Array.from([1, 2, 3, 0, 4, 5, 6, 0]), {
       width: 1,
       height: 2,
@@ -108,7 +108,7 @@ describe("drawDetections()", () => {
     expect(pixel(drawn, 39995, 0)).not.toEqual([0, 0, 0]);
   });
 
-  test("draws thicker lines on larger pictures, and better scores on top", async () => {
+  test("draws thicker lines on larger images, and better scores on top", async () => {
     const rows: LabelledBox[] = [
       { label: "cat", score: 0.9, box: [0, 60, 50, 110] },
       { label: "dog", score: 0.4, box: [0, 60, 60, 120] },
@@ -147,7 +147,7 @@ describe("drawDetections()", () => {
     expect(strokes).toBeGreaterThan(20);
   });
 
-  test("makes letters smaller where a label is wider than the picture", async () => {
+  test("makes letters smaller where a label is wider than the image", async () => {
     const image = imageOf(new Uint8Array(80 * 60 * 3), { width: 80, height: 60 });
     const label = "a rather long label of a class";
     const drawn = await drawDetections(image, [{ label, score: 0.97, box: [0, 30, 80, 60] }]);

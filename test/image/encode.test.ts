@@ -6,11 +6,11 @@ import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { tightRgb } from "../../src/image/nv12.ts";
 import { drawDetections } from "../../src/tasks/detect/draw.ts";
-import { largestDifference, paint } from "../support/pictures.ts";
+import { largestDifference, paint } from "../support/images.ts";
 
 const picture = paint(37, 21);
 
-/** The same picture in another order of bytes, its rows further apart. */
+/** The same image in another order of bytes, its rows further apart. */
 function arrange(format: PixelFormat, pitchBytes: number): ReturnType<typeof imageOf> {
   const { width, height, data } = picture;
   const pixel = format === "RGBA" ? 4 : 3;

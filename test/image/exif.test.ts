@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import sharp from "sharp";
 import { readJpegMarkers } from "../../src/image/jpeg-markers.ts";
 import { swapsSides } from "../../src/image/orientation.ts";
-import { paintedJpeg, withOrientation, withSegment } from "../support/pictures.ts";
+import { paintedJpeg, withOrientation, withSegment } from "../support/images.ts";
 
 const plain = await paintedJpeg(9, 5);
 

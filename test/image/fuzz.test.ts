@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ImageError } from "../../src/core/errors.ts";
-import { PictureDecoder } from "../../src/image/picture-decoder.ts";
-import { hasTurboJpeg, paint, sharpOf, withOrientation, withoutTurboJpeg } from "../support/pictures.ts";
+import { ImageDecoder } from "../../src/image/image-decoder.ts";
+import { hasTurboJpeg, paint, sharpOf, withOrientation, withoutTurboJpeg } from "../support/images.ts";
 
 const picture = paint(67, 41);
 const jpeg = await sharpOf(picture).jpeg().toBuffer();
@@ -42,12 +42,12 @@ function mutate(file: Buffer, random: () => number): Buffer {
 
 async function fuzz(file: Buffer, seed: number): Promise<{ images: number; errors: number }> {
   const random = randomNumbers(seed);
-  using decoder = PictureDecoder.create();
+  using decoder = ImageDecoder.create();
   const ends = { images: 0, errors: 0 };
   for (let round = 0; round < MUTATIONS; round++) {
     const bytes = mutate(file, random);
     try {
-      // The limit keeps a header that claims an enormous picture from costing seconds.
+      // The limit keeps a header that claims an enormous image from costing seconds.
       const image = await decoder.decode(bytes, "a mutation", { maxPixels: 1e6 });
       expect(image.data.length).toBe(image.width * image.height * 3);
       ends.images += 1;
@@ -62,13 +62,13 @@ async function fuzz(file: Buffer, seed: number): Promise<{ images: number; error
 }
 
 for (const [name, file] of Object.entries(FILES)) {
-  test(`PictureDecoder ends with a picture or an ImageError for ${MUTATIONS} mutations of a ${name}`, async () => {
+  test(`ImageDecoder ends with an image or an ImageError for ${MUTATIONS} mutations of a ${name}`, async () => {
     const { images, errors } = await fuzz(file, 20261121);
     expect(images + errors).toBe(MUTATIONS);
     expect(errors).toBeGreaterThan(0);
   });
   if (!name.includes("JPEG") || !hasTurboJpeg) continue;
-  test(`PictureDecoder does so for a ${name} through sharp`, async () => {
+  test(`ImageDecoder does so for a ${name} through sharp`, async () => {
     const { images, errors } = await withoutTurboJpeg(() => fuzz(file, 20261122));
     expect(images + errors).toBe(MUTATIONS);
   });

@@ -32,7 +32,7 @@ test("place() puts the larger part of an odd padding right and below", () => {
   expect(place(427, 640, 640, 640, "letterbox")).toMatchObject({ padX: 106, padY: 0, contentWidth: 427 });
 });
 
-test("place() keeps the picture inside the input, whatever the sizes", () => {
+test("place() keeps the image inside the input, whatever the sizes", () => {
   const random = chance(3);
   const side = (): number => Math.floor(8000 ** random());
   for (let round = 0; round < 2000; round++) {
@@ -98,7 +98,7 @@ function* regionsByChance(): Generator<Region, void, undefined> {
   }
 }
 
-test("pointsToSource() and boxesToSource() undo every kind of region, and clip to what it has of the picture", () => {
+test("pointsToSource() and boxesToSource() undo every kind of region, and clip to what it has of the image", () => {
   const random = chance(6);
   let worst = 0;
   for (const region of regionsByChance()) {
@@ -157,7 +157,7 @@ test("pixelsToSource() undoes every kind of region: each pixel comes from the on
   }
 });
 
-test("placeRectangle() and placeTile() refuse what has nothing of the picture", () => {
+test("placeRectangle() and placeTile() refuse what has nothing of the image", () => {
   for (const [x, y] of [
     [-10, 0],
     [20, 0],
@@ -165,7 +165,7 @@ test("placeRectangle() and placeTile() refuse what has nothing of the picture", 
     [0, 9],
   ] as const) {
     const call = (): Region => placeRectangle([20, 9], { x, y, width: 10, height: 10 }, [32, 32], "letterbox");
-    expect(call).toThrow(`it must hold some of a picture of 20x9 pixels, got 10x10 at ${x}, ${y}`);
+    expect(call).toThrow(`it must hold some of an image of 20x9 pixels, got 10x10 at ${x}, ${y}`);
     expect(() => placeTile([20, 9], x, y, [10, 10], "reflect")).toThrow(ShapeError);
   }
 });
@@ -185,7 +185,7 @@ test("placeCentreCrop() is torchvision's Resize and CenterCrop", () => {
   }
 });
 
-test("boxesToSource() clips to the picture and leaves further rows alone", () => {
+test("boxesToSource() clips to the image and leaves further rows alone", () => {
   const placement = place(1920, 1080, 640, 640, "letterbox");
   const boxes = Float32Array.of(-10, 0, 700, 640, 0, 140, 640, 500, 1, 2, 3, 4);
   boxesToSource(boxes, 2, placement);

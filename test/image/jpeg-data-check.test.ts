@@ -2,12 +2,12 @@ import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import sharp, { type JpegOptions } from "sharp";
 import { ImageError } from "../../src/core/errors.ts";
+import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import { isDataWhole } from "../../src/image/jpeg-markers.ts";
-import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import { routeJpeg } from "../../src/nvjpeg/jpeg-route.ts";
 import { chance } from "../support/chance.ts";
+import { paintedJpeg, withExtraneousBytes } from "../support/images.ts";
 import { JPEG_FIXTURES, jpegFixture } from "../support/jpegs.ts";
-import { paintedJpeg, withExtraneousBytes } from "../support/pictures.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 
 /** Waves and noise. */
@@ -74,7 +74,7 @@ test.skipIf(isMissing("images/photos"))("isDataWhole() holds for real photograph
 });
 
 test("isDataWhole() lets nothing through that libjpeg refuses", async () => {
-  using decoder = PictureDecoder.create();
+  using decoder = ImageDecoder.create();
   const random = chance(11);
   for (const options of [{}, { optimizeCoding: false }, { chromaSubsampling: "4:4:4" }]) {
     const whole = await wavy(320, 200, options);

@@ -13,7 +13,7 @@ import {
   withHole,
   withOrientation,
   withoutTurboJpeg,
-} from "../support/pictures.ts";
+} from "../support/images.ts";
 
 test("jpegScale() takes the largest scale that leaves enough, and rounds sides up", () => {
   expect(jpegScale(1920, 1080, 640, 360)).toBe(2);
@@ -185,7 +185,7 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
     }
   });
 
-  test("JpegDecoder.decode() refuses a picture that is cut short or damaged, in its own words, and works on", async () => {
+  test("JpegDecoder.decode() refuses an image that is cut short or damaged, in its own words, and works on", async () => {
     using decoder = JpegDecoder.create();
     const jpeg = await paintedJpeg(200, 150);
     const memory = new Uint8Array(200 * 150 * 3);

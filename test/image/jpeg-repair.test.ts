@@ -1,12 +1,12 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
 import { decodeImage } from "../../src/image/decode.ts";
+import type { DecodedImage } from "../../src/image/image-decoder.ts";
 import { repairedJpegs } from "../../src/image/jpeg-decoder.ts";
 import { readJpegMarkers, readJpegScans } from "../../src/image/jpeg-markers.ts";
-import type { DecodedImage } from "../../src/image/picture-decoder.ts";
 import { chance } from "../support/chance.ts";
+import { hasTurboJpeg, paintedJpeg, withExtraneousBytes, withoutTurboJpeg, withSegment } from "../support/images.ts";
 import { jpegFixture } from "../support/jpegs.ts";
-import { hasTurboJpeg, paintedJpeg, withExtraneousBytes, withoutTurboJpeg, withSegment } from "../support/pictures.ts";
 
 const baseline = await paintedJpeg(320, 240, { quality: 95 });
 const progressive = await paintedJpeg(320, 240, { quality: 95, progressive: true });
@@ -126,7 +126,7 @@ test("readJpegScans() counts scans, finds the end, and knows whether all bits ar
   expect(count).toBeGreaterThan(5);
   const cut = progressive.subarray(0, lastScanAt(progressive));
   expect(scansOf(cut)).toEqual({ count: count - 1, end: -1, isComplete: false });
-  // The picture behind the end is no scan of this one.
+  // The image behind the end is no scan of this one.
   expect(scansOf(Buffer.concat([progressive, progressive]))).toEqual({ count, end, isComplete });
   expect(scansOf(jpegFixture("restart"))).toMatchObject({ count: 1, isComplete: true });
 });

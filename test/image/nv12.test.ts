@@ -11,8 +11,8 @@ import { type Preprocessing, RESIZES, YOLO_PREPROCESSING } from "../../src/image
 import { Preprocessor } from "../../src/image/preprocessor.ts";
 import { yuvOf } from "../../src/image/yuv.ts";
 import { drawDetections, paintDetections } from "../../src/tasks/detect/draw.ts";
-import { nv12Pair } from "../support/nv12-pictures.ts";
-import { largestDifference } from "../support/pictures.ts";
+import { largestDifference } from "../support/images.ts";
+import { nv12Pair } from "../support/nv12-images.ts";
 
 const SIZES = [
   [1, 1],
@@ -43,7 +43,7 @@ test("tightRgb() of NV12 is the reference of the kernels to the bit, whatever th
   expect(packedImage(rgb)).toBe(rgb as ReturnType<typeof packedImage>);
 });
 
-test("Preprocessor.run() gives NV12 the values of the same picture in RGB, to the bit", () => {
+test("Preprocessor.run() gives NV12 the values of the same image in RGB, to the bit", () => {
   const variants: Preprocessing[] = [];
   for (const fit of FITS) {
     for (const resize of RESIZES) {
@@ -173,7 +173,7 @@ for (const form of FORMS) {
   });
 }
 
-test("paintDetections() stays inside NV12 pictures of any size", () => {
+test("paintDetections() stays inside NV12 images of any size", () => {
   for (const [width, height] of SIZES) {
     const { nv12 } = nv12Pair(width, height);
     const guarded = { ...nv12, data: nv12.data.subarray() };

@@ -3,7 +3,7 @@ import sharp from "sharp";
 import { ShapeError } from "../../src/core/errors.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { type Orientation, orient } from "../../src/image/orientation.ts";
-import { paint, sharpOf } from "../support/pictures.ts";
+import { paint, sharpOf } from "../support/images.ts";
 
 const SIZES = [
   [1, 1],
@@ -38,7 +38,7 @@ test("orient() reads rows that lie further apart than they are long", async () =
   expect(apart).toEqual(tight);
 });
 
-test("orient() serves other work between the slices of a large picture", async () => {
+test("orient() serves other work between the slices of a large image", async () => {
   const image = imageOf(new Uint8Array(2048 * 2048 * 3), { width: 2048, height: 2048 });
   let turns = 0;
   const ticker = setInterval(() => turns++, 0);

@@ -43,7 +43,7 @@ for (const format of ["RGB", "BGR", "RGBA"] as const) {
   });
 }
 
-test("paintDetections() stays inside pictures of any size, and leaves out what lies outside or is NaN", () => {
+test("paintDetections() stays inside images of any size, and leaves out what lies outside or is NaN", () => {
   for (const [width, height] of [
     [1, 1],
     [3, 200],

@@ -1,4 +1,4 @@
-/** @module Preprocess goldens: the pictures and tensors of test/fixtures/preprocess. */
+/** @module Preprocess goldens: the images and tensors of test/fixtures/preprocess. */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -45,7 +45,7 @@ export function goldenValues({ preprocessing, crop, input, offset }: Golden): DT
   return viewOf(preprocessing.dtype, values.slice(offset, offset + length * bytes), 0, length);
 }
 
-/** The picture that `pattern` of make.py draws, with rows `gapBytes` further apart than they need be. */
+/** The image that `pattern` of make.py draws, with rows `gapBytes` further apart than they need be. */
 export function patternImage(width: number, height: number, format: PackedFormat, gapBytes: number): PackedImage {
   const pixelBytes = bytesPerPixel(format);
   const pitchBytes = width * pixelBytes + gapBytes;

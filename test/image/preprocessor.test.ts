@@ -22,7 +22,7 @@ function preprocessed(image: Image, preprocessing: Preprocessing, width: number,
   return input;
 }
 
-/** Position in a tensor of one picture. */
+/** Position in a tensor of one image. */
 function element({ layout }: Preprocessing, width: number, height: number, x: number, y: number, c: number): number {
   return layout === "NCHW" ? (c * height + y) * width + x : (y * width + x) * 3 + c;
 }
@@ -150,7 +150,7 @@ test("levelValue() cuts u8 values to 0–255 and rounds halves to even", () => {
   expect(levelValue(halves, 2, 4)).toBe(255);
 });
 
-test("Preprocessor.run() leaves nothing of the picture before in a reused tensor, and other rows alone", () => {
+test("Preprocessor.run() leaves nothing of the image before in a reused tensor, and other rows alone", () => {
   for (const layout of ["NCHW", "NHWC"] as const) {
     for (const dtype of ["f32", "f16", "u8"] as const) {
       const preprocessing: Preprocessing = { ...LEVELS, dtype, layout };
@@ -222,7 +222,7 @@ test("Preprocessor.run() leaves padding that lies where it lay, and writes it wh
   }
 });
 
-test("Preprocessor.run() goes by each picture's own size, pitch and format, however many sizes take turns", () => {
+test("Preprocessor.run() goes by each image's own size, pitch and format, however many sizes take turns", () => {
   for (const resize of RESIZES) {
     const preprocessing = { ...LEVELS, resize };
     const preprocessor = new Preprocessor(preprocessing);
@@ -258,7 +258,7 @@ test("Preprocessor.run() takes a Buffer and a view into a larger array", () => {
   }
 });
 
-test("Preprocessor.run() refuses a tensor of another shape or dtype, and a picture of another size", () => {
+test("Preprocessor.run() refuses a tensor of another shape or dtype, and an image of another size", () => {
   const preprocessor = new Preprocessor(YOLO_PREPROCESSING);
   const image = patternImage(8, 8, "RGB", 0);
   const placement = preprocessor.place(image, 32, 64);

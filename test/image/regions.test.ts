@@ -15,7 +15,7 @@ import { type Image, imageOf } from "../../src/image/image.ts";
 import { type Preprocessing, RESIZES, YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
 import { chance } from "../support/chance.ts";
-import { nv12Pair } from "../support/nv12-pictures.ts";
+import { nv12Pair } from "../support/nv12-images.ts";
 import { patternImage } from "./preprocess-goldens.ts";
 
 /** Levels as they are, [1, height, width, 3]. */
@@ -39,7 +39,7 @@ function run(
   return input.data.subarray(half);
 }
 
-/** A picture twice: as it is, and in RGB. NV12 has rows with gaps. */
+/** An image twice: as it is, and in RGB. NV12 has rows with gaps. */
 function pictures(width: number, height: number): readonly (readonly [image: Image, rgb: Image])[] {
   const rgb = patternImage(width, height, "RGB", 5);
   const rgba = patternImage(width, height, "RGBA", 2);
@@ -58,7 +58,7 @@ function pictures(width: number, height: number): readonly (readonly [image: Ima
   ];
 }
 
-/** What a rectangle shows, as a picture of its own: pixels beyond the edges are those that `edge` names. */
+/** What a rectangle shows, as an image of its own: pixels beyond the edges are those that `edge` names. */
 function cut(image: Image, { x, y, width, height }: Rectangle, edge: "replicate" | "reflect" = "replicate"): Image {
   const data = new Uint8Array(width * height * 3);
   for (let row = 0; row < height; row++) {
@@ -80,7 +80,7 @@ const INSIDE: readonly Rectangle[] = [
   { x: 1, y: 2, width: 33, height: 3 },
 ];
 
-test("a crop is what its pixels give as a picture of their own, to the bit", () => {
+test("a crop is what its pixels give as an image of their own, to the bit", () => {
   for (const resize of RESIZES) {
     for (const [image, rgb] of pictures(37, 23)) {
       for (const fit of FITS) {
@@ -141,7 +141,7 @@ test("tiles go on beyond the edges as they are told, to the bit, one after the o
   );
 });
 
-/** The level by the definition of bilinear interpolation between pixels of the picture that the rectangle holds. */
+/** The level by the definition of bilinear interpolation between pixels of the image that the rectangle holds. */
 function exactLevel(image: Image, region: Region, x: number, y: number, c: number): number | undefined {
   const centreX = region.x + (x - region.padX + 0.5) / (region.contentWidth / region.width);
   const centreY = region.y + (y - region.padY + 0.5) / (region.contentHeight / region.height);
@@ -170,7 +170,7 @@ function exactLevel(image: Image, region: Region, x: number, y: number, c: numbe
   return upper + (lower - upper) * (centreY - 0.5 - top);
 }
 
-test("what lies beyond the picture is padded, wherever the region lies", () => {
+test("what lies beyond the image is padded, wherever the region lies", () => {
   const random = chance(11);
   const below = (limit: number): number => Math.floor(random() * limit);
   let worst = 0;
@@ -215,7 +215,7 @@ test("what lies beyond the picture is padded, wherever the region lies", () => {
   expect(worst).toBeLessThan(0.5 + 2 / 4 + 2 * (255 / 4096));
 });
 
-test("a region that hardly touches the picture may be all padding", () => {
+test("a region that hardly touches the image may be all padding", () => {
   const image = patternImage(10, 10, "RGB", 0);
   const region = placeRectangle([10, 10], { x: 9, y: 0, width: 100, height: 10 }, [4, 4], "stretch");
   expect([region.left, region.top, region.right, region.bottom]).toEqual([0, 0, 0, 0]);
@@ -225,14 +225,14 @@ test("a region that hardly touches the picture may be all padding", () => {
   }
 });
 
-test("antialias weighs only what the picture has: a grey picture stays grey up to its edges", () => {
+test("antialias weighs only what the image has: a grey image stays grey up to its edges", () => {
   const image = imageOf(new Uint8Array(31 * 17 * 3).fill(77), { width: 31, height: 17 });
   const region = placeRectangle([31, 17], { x: -20, y: -9, width: 90, height: 60 }, [23, 19], "letterbox");
   const found = run(image, { ...LEVELS, resize: "antialias", pad: [5, 5, 5] }, region);
   expect([...new Set(found)].sort()).toEqual([5, 77]);
 });
 
-test("a centre crop is cut out of the whole resized picture, to the bit, or padded", () => {
+test("a centre crop is cut out of the whole resized image, to the bit, or padded", () => {
   for (const resize of RESIZES) {
     for (const [width, height] of [
       [37, 23],
@@ -282,9 +282,9 @@ test("luma is that of the levels, in every dtype and layout", () => {
         const { scale, mean } = preprocessing;
         for (let at = 0; at < found.length; at++) {
           const [x, y] = [at % 32, Math.floor(at / 32)];
-          const isPicture = x >= region.left && x < region.right && y >= region.top && y < region.bottom;
+          const isImageFile = x >= region.left && x < region.right && y >= region.top && y < region.bottom;
           const [r, g, b] = levels.subarray(at * 3, at * 3 + 3);
-          const luma = isPicture ? (r! * 19595 + g! * 38470 + b! * 7471) / 65536 : 9;
+          const luma = isImageFile ? (r! * 19595 + g! * 38470 + b! * 7471) / 65536 : 9;
           const near = dtype === "u8" ? 0.5 : dtype === "f16" ? 5e-4 : 1e-6;
           expect(Math.abs(found[at]! - (luma * scale - mean[0]))).toBeLessThanOrEqual(near + 1e-9);
         }

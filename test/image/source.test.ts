@@ -6,10 +6,10 @@ import { pathToFileURL } from "node:url";
 import { ArgumentError, ImageError } from "../../src/core/errors.ts";
 import { freePixels, isImage } from "../../src/image/image.ts";
 import { readSource } from "../../src/image/source.ts";
-import { paint, paintedJpeg } from "../support/pictures.ts";
+import { paint, paintedJpeg } from "../support/images.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-source-"));
-const path = join(folder, "a picture.jpg");
+const path = join(folder, "an image.jpg");
 const jpeg = await paintedJpeg(9, 7);
 await Bun.write(path, jpeg);
 
@@ -20,7 +20,7 @@ beforeAll(() => {
     port: 0,
     fetch: async (request) => {
       const { pathname } = new URL(request.url);
-      if (pathname === "/picture.jpg") return new Response(jpeg);
+      if (pathname === "/image.jpg") return new Response(jpeg);
       if (pathname === "/slow") await Bun.sleep(1000);
       return new Response("nothing here", { status: 404, statusText: "Not Found" });
     },
@@ -56,12 +56,12 @@ test("readSource() reads Blob and File, and names a File", async () => {
 });
 
 test("readSource() downloads http URLs, and keeps the password out of the name", async () => {
-  const url = new URL("/picture.jpg", server.url);
+  const url = new URL("/image.jpg", server.url);
   url.username = "me";
   url.password = "secret";
   const { bytes, name } = await readSource(url);
   expect(Buffer.compare(bytes, jpeg)).toBe(0);
-  expect(name).toBe(`http://me:***@${server.url.host}/picture.jpg`);
+  expect(name).toBe(`http://me:***@${server.url.host}/image.jpg`);
 });
 
 test("readSource() tells no password of an address that cannot be read, though it is cut short", async () => {

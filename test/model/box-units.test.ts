@@ -13,7 +13,7 @@ const FRACTIONS: readonly Box[] = [
   [0.5, 0.1, 1, 0.3],
 ];
 
-/** Rows as a model gives them, mapped back to the picture. */
+/** Rows as a model gives them, mapped back to the image. */
 function found(boxes: readonly Box[], placement: Region): DetectionBlock {
   const block = createDetectionBlock(boxes.length);
   block.boxes.set(boxes.flat());
@@ -38,7 +38,7 @@ const PLACEMENTS = [
 ] as const;
 
 test.each(PLACEMENTS)(
-  "PixelCheck refuses fractions of a picture of %d x %d in %d x %d, %s",
+  "PixelCheck refuses fractions of an image of %d x %d in %d x %d, %s",
   (sourceWidth, sourceHeight, width, height, fit) => {
     const placement = place(sourceWidth, sourceHeight, width, height, fit);
     expect(() => check(found(FRACTIONS, placement), placement)).toThrow(ModelError);
@@ -76,7 +76,7 @@ test("PixelCheck lets one or two pass of which the model is not sure, or that co
   expect(() => check(found(FRACTIONS, placement), placement, "yolo", pixels)).toThrow(ModelError);
 });
 
-test("PixelCheck refuses a picture in which nothing was found but boxes inside out, until some lay in pixels", () => {
+test("PixelCheck refuses an image in which nothing was found but boxes inside out, until some lay in pixels", () => {
   const placement = place(640, 640, 640, 640, "stretch");
   const read = (rows: readonly number[][], pixels = new PixelCheck()): void => {
     const candidates = new Candidates();

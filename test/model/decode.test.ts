@@ -224,7 +224,7 @@ test("300 rows of six that are no end-to-end head are refused by their class col
   expect([broken.count, broken.dropped]).toEqual([0, 1]);
 });
 
-test("rows with a picture's number or counts go to their picture", () => {
+test("rows with an image's number or counts go to their image", () => {
   const batch = recogniseModel(model([["output", [-1, 7]]]), {});
   const output = tensor([3, 7], [1, 1, 2, 3, 4, 5, 0.9, 0, 1, 2, 3, 4, 6, 0.8, 1, 1, 2, 3, 4, 7, 0.7]);
   expect(rowsOf(decode(batch, { output }, { index: 1 })).map((row) => row[5])).toEqual([5, 7]);

@@ -13,14 +13,14 @@ const IDENTITY = place(640, 640, 640, 640, "stretch");
 function elementAt(
   { data, shape }: Tensor,
   { order, channels }: RowExtra,
-  picture: number,
+  image: number,
   at: readonly number[],
 ): number {
   const [source = 0, channel = 0] = at;
   if (order === "flat") return Number(data[source * channels + channel]);
   const sources = shape[order === "channel-major" ? 2 : 1]!;
   const within = order === "channel-major" ? channel * sources + source : source * channels + channel;
-  return Number(data[picture * channels * sources + within]);
+  return Number(data[image * channels * sources + within]);
 }
 
 test("sources lead back to the anchor, query or row, and gatherRows() fetches what stands there", () => {
@@ -28,14 +28,14 @@ test("sources lead back to the anchor, query or row, and gatherRows() fetches wh
   for (const example of decodeCases()) {
     if (example.extras === undefined) continue;
     const selection = { threshold: 0.01, iou: 0.7, maxDetections: 40, classAgnostic: false, classIds: undefined };
-    for (let picture = 0; picture < example.batch; picture++) {
-      const block = decodedOnCpu(example, picture, selection, IDENTITY);
+    for (let image = 0; image < example.batch; image++) {
+      const block = decodedOnCpu(example, image, selection, IDENTITY);
       for (const [at, extra] of example.extras.entries()) {
         const tensor = example.outputs.get(extra.output)!;
         for (let row = 0; row < block.count; row++) {
           for (let element = 0; element < extra.length; element++) {
             const got = block.extras[at]![row * extra.length + element]!;
-            const want = elementAt(tensor, extra, picture, [block.sources[row]!, extra.first + element]);
+            const want = elementAt(tensor, extra, image, [block.sources[row]!, extra.first + element]);
             if (!Object.is(got, want)) throw new Error(`${example.name}, ${extra.name}: ${got} instead of ${want}`);
           }
           rows += 1;
@@ -47,7 +47,7 @@ test("sources lead back to the anchor, query or row, and gatherRows() fetches wh
 });
 
 test("a score column that is gathered is the score of the row itself", () => {
-  const example = decodeCases().find(({ name }) => name.startsWith("rows of all pictures f32"))!;
+  const example = decodeCases().find(({ name }) => name.startsWith("rows of all images f32"))!;
   const selection = { threshold: 0.1, iou: 0.7, maxDetections: 40, classAgnostic: false, classIds: undefined };
   const block = decodedOnCpu(example, 1, selection, IDENTITY);
   expect(block.count).toBeGreaterThan(3);

@@ -32,7 +32,7 @@ test("every layout has a golden case", () => {
 });
 
 for (const one of cases) {
-  test(`${one.name}: the second picture of a batch is decoded as NumPy decodes it`, () => {
+  test(`${one.name}: the second image of a batch is decoded as NumPy decodes it`, () => {
     // Reversed, as the order of tensors must mean nothing.
     const outputs = one.outputs.toReversed().map(({ name, dtype, shape }) => ({ name, dtype, shape }));
     const recognition = recogniseModel(

@@ -18,7 +18,7 @@ afterEach(() => {
   setLogSink(former);
 });
 
-/** Rows of x1, y1, x2, y2 and a score, in pixels of a picture of 200x100. */
+/** Rows of x1, y1, x2, y2 and a score, in pixels of an image of 200x100. */
 function blockOf(rows: readonly (readonly [...box: number[], score: number])[]): DetectionBlock {
   const block = createDetectionBlock(8);
   for (const [row, values] of rows.entries()) {
@@ -26,7 +26,7 @@ function blockOf(rows: readonly (readonly [...box: number[], score: number])[]):
     block.scores[row] = values[4]!;
   }
   block.count = rows.length;
-  // What the picture before had.
+  // What the image before had.
   block.implausible = 99;
   return block;
 }
@@ -61,7 +61,7 @@ test("PlausibilityGuard passes what may be right: nothing, objects, classes of o
       [0, 0, 0, 0, 0],
     ]),
   ).toBe(0);
-  // Two of one box and score, and one of the whole picture.
+  // Two of one box and score, and one of the whole image.
   expect(
     check([
       [1, 2, 30, 40, 0.9],
@@ -80,7 +80,7 @@ test("PlausibilityGuard passes what may be right: nothing, objects, classes of o
   expect(lines).toEqual([]);
 });
 
-test("PlausibilityGuard counts scores above 1, boxes outside the picture and rows that are all alike, and reports the first", () => {
+test("PlausibilityGuard counts scores above 1, boxes outside the image and rows that are all alike, and reports the first", () => {
   const hint = expect.stringContaining("`bun-tensorrt inspect` shows what is assumed, and how to say otherwise");
   expect(
     check([
@@ -98,7 +98,7 @@ test("PlausibilityGuard counts scores above 1, boxes outside the picture and row
     ]),
   ).toBe(3);
   expect(lines.pop()).toStartWith(
-    "warn: Implausible detections of a.onnx: 3 of 4 boxes of a picture lie outside it; the layout or the pre-processing may be another",
+    "warn: Implausible detections of a.onnx: 3 of 4 boxes of an image lie outside it; the layout or the pre-processing may be another",
   );
   expect(
     check([
@@ -107,8 +107,8 @@ test("PlausibilityGuard counts scores above 1, boxes outside the picture and row
       [1, 2, 30, 40, 0.9],
     ]),
   ).toBe(3);
-  expect(lines.pop()).toContain("all 3 boxes of a picture are alike");
-  // The whole picture, whatever the scores.
+  expect(lines.pop()).toContain("all 3 boxes of an image are alike");
+  // The whole image, whatever the scores.
   expect(
     check([
       [0, 0, 200, 100, 0.9],
@@ -116,7 +116,7 @@ test("PlausibilityGuard counts scores above 1, boxes outside the picture and row
       [0, 0, 200, 100, 0.7],
     ]),
   ).toBe(3);
-  expect(lines.pop()).toContain("all 3 boxes of a picture are alike");
+  expect(lines.pop()).toContain("all 3 boxes of an image are alike");
 });
 
 test("PlausibilityGuard reports once a model, and goes on counting", () => {
@@ -125,5 +125,5 @@ test("PlausibilityGuard reports once a model, and goes on counting", () => {
   expect(check([[1, 2, 30, 40, 1.04]], guard)).toBe(1);
   expect(check([[1, 2, 30, 40, 0.9]], guard)).toBe(0);
   expect(lines).toHaveLength(1);
-  expect(lines[0]).toContain("1 of 1 scores of a picture are above 1, up to 1.0");
+  expect(lines[0]).toContain("1 of 1 scores of an image are above 1, up to 1.0");
 });

@@ -715,7 +715,7 @@ test("Paddle's RT-DETR by its inputs and counts", () => {
     ],
     plan: { boxColumn: 2, scoreColumn: 1, classColumn: 0, counts: "save_infer_model/scale_1.tmp_0" },
   });
-  // PicoDet and YOLOv3, whose pictures are normalised otherwise, unless the caller says that they are not.
+  // PicoDet and YOLOv3, whose images are normalised otherwise, unless the caller says that they are not.
   const picodet = model(outputs, { inputs: inputs.filter(([name]) => name !== "im_shape") });
   expect(() => recogniseModel(picodet, {})).toThrow(/fit no known layout/);
   expect(recogniseModel(picodet, { layout: "paddle-rtdetr" }).sizeInputs).toHaveLength(1);
@@ -766,7 +766,7 @@ test("FastestDet's grid, but no map of another depth or stride", () => {
 });
 
 test("an unknown model is an error that lists its tensors and every layout with what it wants", () => {
-  const other = model([["restored", [1, 480, 640, 3]]], { inputs: [["picture", [1, 3, 480, 640]]] });
+  const other = model([["restored", [1, 480, 640, 3]]], { inputs: [["image", [1, 3, 480, 640]]] });
   let error: unknown;
   try {
     recogniseModel(other, { source: '"tbefn.onnx"' });
@@ -778,16 +778,16 @@ test("an unknown model is an error that lists its tensors and every layout with 
   expect(source).toBe('"tbefn.onnx"');
   expect(message).toStartWith('Cannot use "tbefn.onnx" as a detector: its tensors fit no known layout:\ninputs:\n');
   expect(message).toContain(
-    "  picture: f32 [1, 3, 480, 640]\noutputs:\n  restored: f32 [1, 480, 640, 3]\nlayouts known:",
+    "  image: f32 [1, 3, 480, 640]\noutputs:\n  restored: f32 [1, 480, 640, 3]\nlayouts known:",
   );
   for (const { name, summary } of HEADS) expect(message).toContain(`  ${name}: ${summary}\n`);
   expect(message).toContain("\nHint: name the layout by the option `layout`");
 });
 
-test("a model without a picture input, or with an input nobody fills, is refused", () => {
+test("a model without an image input, or with an input nobody fills, is refused", () => {
   const luma = model([["output", [1, 84, 8400]]], { inputs: [["input", [1, 1, 224, 224]]] });
   expect(() => recogniseModel(luma, {})).toThrow(
-    "no input takes a batch of pictures of three channels, in f32, f16 or u8",
+    "no input takes a batch of images of three channels, in f32, f16 or u8",
   );
   const fed: Declared[] = [
     ["images", [1, 3, 640, 640]],

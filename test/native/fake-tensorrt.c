@@ -85,9 +85,9 @@ static void *memory_vtable[] = {TRAPS};
 
 #define SET(vtable, slot, function) vtable[slot] = (void *)(function)
 
-/* ---- engine: "pictures" f32 [-1, 3, -1, -1] in, "rows" f16 [-1, 6] out ---- */
+/* ---- engine: "images" f32 [-1, 3, -1, -1] in, "rows" f16 [-1, 6] out ---- */
 
-static const char *const names[] = {"pictures", "rows"};
+static const char *const names[] = {"images", "rows"};
 
 static int index_of(const char *name) {
   for (int i = 0; i < 2; i++) {

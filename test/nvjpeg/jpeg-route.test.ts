@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
+import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import { readJpegMarkers } from "../../src/image/jpeg-markers.ts";
-import { PictureDecoder } from "../../src/image/picture-decoder.ts";
 import { routeJpeg } from "../../src/nvjpeg/jpeg-route.ts";
 import { chance } from "../support/chance.ts";
+import { paint, paintedJpeg, sharpOf, withExtraneousBytes, withOrientation, withSegment } from "../support/images.ts";
 import { jpegFixture, withFrame, withoutSegment } from "../support/jpegs.ts";
-import { paint, paintedJpeg, sharpOf, withExtraneousBytes, withOrientation, withSegment } from "../support/pictures.ts";
 
 const plain = await paintedJpeg(67, 45);
 
@@ -70,7 +70,7 @@ function withTwoFrames(jpeg: Uint8Array, small: "first" | "second"): Buffer {
   ]);
 }
 
-describe("routeJpeg() sends to the CPU what another decoder may read as a picture of another size", () => {
+describe("routeJpeg() sends to the CPU what another decoder may read as an image of another size", () => {
   const cases: readonly (readonly [string, () => Uint8Array])[] = [
     ["two frames, a small one first", () => withTwoFrames(plain, "first")],
     ["two frames, a small one last", () => withTwoFrames(plain, "second")],
@@ -138,7 +138,7 @@ test("routeJpeg() never lets a file through that was cut anywhere, at every 7 pe
 
 test("routeJpeg() takes any bytes without an error, and what libjpeg reads it reads alike", async () => {
   const random = chance(7);
-  using decoder = PictureDecoder.create();
+  using decoder = ImageDecoder.create();
   for (let round = 0; round < 300; round++) {
     const bytes = Buffer.from(plain);
     const flips = 1 + Math.floor(random() * 4);

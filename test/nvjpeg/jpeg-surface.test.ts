@@ -16,10 +16,10 @@ fakeCudaTest(
     using device = Device.open(0);
     using stream = Stream.create(device);
     using surface = JpegSurface.create(device);
-    const picture = await surface.decodeOnCpu(png, "a file", { alpha: "keep" }, stream);
-    const pixels = new Uint8Array(nativeView(picture.pixels, 5 * 3 * 3));
+    const image = await surface.decodeOnCpu(png, "a file", { alpha: "keep" }, stream);
+    const pixels = new Uint8Array(nativeView(image.pixels, 5 * 3 * 3));
     const wanted = [...data].filter((_, at) => at % 4 !== 3);
-    console.log(picture.format, picture.width, picture.height, picture.pitchBytes, String([...pixels]) === String(wanted));
+    console.log(image.format, image.width, image.height, image.pitchBytes, String([...pixels]) === String(wanted));
     `,
     );
     expect(output).toBe("RGB 5 3 15 true");

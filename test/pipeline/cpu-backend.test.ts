@@ -1,10 +1,10 @@
 import { expect, spyOn, test } from "bun:test";
 import { ImageError, ModelError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { PictureDecoder } from "../../src/image/picture-decoder.ts";
+import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import { testBackend } from "../contract/backend-contract.ts";
 import { DEFAULT_BACKEND_OPTIONS, loadCpu } from "../support/backends.ts";
-import { flatPicture } from "../support/flat-picture.ts";
+import { flatImage } from "../support/flat-image.ts";
 import { openDetector } from "../support/open-detector.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
@@ -31,7 +31,7 @@ test("loadCpu() finds the shapes of outputs that declare none, and what they are
     try {
       const selection = { threshold: 0.3, iou: 0.5, maxDetections: 5, classAgnostic: false, classIds: undefined };
       // At another size than the shapes were found at.
-      const [block] = await slot.run([flatPicture(128, 128, 255)], [128, 128], selection);
+      const [block] = await slot.run([flatImage(128, 128, 255)], [128, 128], selection);
       expect([...block!.boxes.subarray(0, 4)]).toEqual([16, 16, 48, 32]);
       return [backend.task.recognition.reason, [block!.count, block!.classIds[0], block!.scores[0]!.toFixed(2)]];
     } finally {
@@ -55,7 +55,7 @@ test("loadCpu() says why shapes cannot be found, and ends the run that looks for
   const lines: string[] = [];
   const former = setLogSink((level, text) => lines.push(`${level}: ${text}`));
   try {
-    // The picture's row has as many values as no other: it cannot be spread over 31 columns.
+    // The image's row has as many values as no other: it cannot be spread over 31 columns.
     const broken = openDetector({ row: [...BOX, 0.5, 0.9], columns: 31 });
     await expect(loadCpu(broken, options)).rejects.toThrow(ModelError);
   } finally {
@@ -82,12 +82,12 @@ test("loadCpu() leaves nothing open when the layout is unknown", async () => {
   await expect(load).rejects.toThrow(ModelError);
 });
 
-test("CpuSlot keeps a few input shapes, however many pictures of other shapes come", async () => {
+test("CpuSlot keeps a few input shapes, however many images of other shapes come", async () => {
   const backend = await loadCpu(toyDetector({ side: "height" }), options);
   const slot = backend.createSlot();
   const selection = { threshold: 0.1, iou: 0.5, maxDetections: 5, classAgnostic: false, classIds: undefined };
   for (let step = 0; step < 12; step++) {
-    const [block] = await slot.run([flatPicture(64, 64, 255)], [32 * (1 + (step % 6)), 64], selection);
+    const [block] = await slot.run([flatImage(64, 64, 255)], [32 * (1 + (step % 6)), 64], selection);
     expect(block!.count).toBe(3);
   }
   slot.close();
@@ -97,22 +97,22 @@ test("CpuSlot keeps a few input shapes, however many pictures of other shapes co
 test("CpuSlot leaves nothing open when memory does not suffice for its input", async () => {
   const backend = await loadCpu(toyDetector({ side: "height" }), options);
   const slot = backend.createSlot();
-  expect(() => slot.preprocess([flatPicture(8, 8, 255)], [2 ** 24, 2 ** 24])).toThrow("Cannot allocate memory");
+  expect(() => slot.preprocess([flatImage(8, 8, 255)], [2 ** 24, 2 ** 24])).toThrow("Cannot allocate memory");
   slot.close();
   backend.close();
 });
 
-test("CpuSlot.decode() waits for the pictures of its batch where the decoder of another cannot be made", async () => {
+test("CpuSlot.decode() waits for the images of its batch where the decoder of another cannot be made", async () => {
   const backend = await loadCpu(toyDetector(), options);
   const slot = backend.createSlot();
-  const { create } = PictureDecoder;
+  const { create } = ImageDecoder;
   let made = 0;
-  const spy = spyOn(PictureDecoder, "create").mockImplementation((decoderOptions) => {
+  const spy = spyOn(ImageDecoder, "create").mockImplementation((decoderOptions) => {
     if (++made === 2) throw new Error("no memory for a decoder");
-    return create.call(PictureDecoder, decoderOptions);
+    return create.call(ImageDecoder, decoderOptions);
   });
   try {
-    const files = ["first", "second"].map((name) => ({ name, bytes: new TextEncoder().encode(`no picture: ${name}`) }));
+    const files = ["first", "second"].map((name) => ({ name, bytes: new TextEncoder().encode(`no image: ${name}`) }));
     const outcomes = await slot.decode(files);
     expect(outcomes).toEqual([{ error: expect.any(ImageError) }, { error: new Error("no memory for a decoder") }]);
   } finally {

@@ -2,14 +2,14 @@ import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
 import { probeTurboJpeg } from "../../src/ffi/turbojpeg.ts";
 import { encodeImage } from "../../src/image/encode.ts";
-import type { DecodedImage } from "../../src/image/picture-decoder.ts";
-import { flatPicture } from "../support/flat-picture.ts";
+import type { DecodedImage } from "../../src/image/image-decoder.ts";
+import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const hasTurboJpeg = typeof probeTurboJpeg() === "string";
 
 test.skipIf(!hasTurboJpeg)("scaledDecoding shrinks a large JPEG, and boxes still count in its own pixels", async () => {
-  const jpeg = await encodeImage(flatPicture(1024, 512, 255), { format: "jpeg" });
+  const jpeg = await encodeImage(flatImage(1024, 512, 255), { format: "jpeg" });
   const boxes: (readonly number[])[] = [];
   for (const scaledDecoding of [false, true]) {
     await using detector = await Detector.load(toyDetector(), { scaledDecoding });
@@ -44,7 +44,7 @@ test.skipIf(!hasTurboJpeg)("scaledDecoding leaves enough for a rectangular input
     [384, 192, 4],
     [192, 384, 4],
   ] as const) {
-    const jpeg = await encodeImage(flatPicture(width, height, 255), { format: "jpeg" });
+    const jpeg = await encodeImage(flatImage(width, height, 255), { format: "jpeg" });
     using batch = await detector.staged([jpeg]);
     await batch.preprocess();
     expect(batch.placements[0]).toMatchObject(

@@ -7,19 +7,19 @@ import { MicroBatcher } from "../../src/runtime/batcher.ts";
 import { Pipeline } from "../../src/runtime/pipeline.ts";
 import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import type { DetectPipeline } from "../support/backends.ts";
-import { flatPicture } from "../support/flat-picture.ts";
-import { paint, sharpOf } from "../support/pictures.ts";
+import { flatImage } from "../support/flat-image.ts";
+import { paint, sharpOf } from "../support/images.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { WatchedBackend } from "../support/watched-backend.ts";
 
 const all: NmsOptions = { threshold: 0, iou: 0.7, maxDetections: 10, classAgnostic: false, classIds: undefined };
-const white = flatPicture(64, 64, 255);
-const notAPicture = new TextEncoder().encode("this is no picture at all");
+const white = flatImage(64, 64, 255);
+const notAImage = new TextEncoder().encode("this is no image at all");
 
 interface Rig extends AsyncDisposable {
   readonly backends: readonly WatchedBackend[];
   readonly pipeline: DetectPipeline;
-  /** Gives the best score: the brightness of the picture times 0.9. */
+  /** Gives the best score: the brightness of the image times 0.9. */
   readonly batcher: MicroBatcher<NmsOptions, DetectionBlock, number>;
 }
 
@@ -43,23 +43,23 @@ async function rig(
 }
 
 const levels = [255, 204, 153, 102, 51, 0, 230];
-const grey = (level: number): Image => flatPicture(33 + level, 64, level);
+const grey = (level: number): Image => flatImage(33 + level, 64, level);
 
 test("MicroBatcher joins frames of one moment to full runs, results in their places", async () => {
   await using it = await rig({ batch: 3, inFlight: 2 });
-  const promises = levels.map((level) => it.batcher.submit(flatPicture(64, 64, level), all).promise);
+  const promises = levels.map((level) => it.batcher.submit(flatImage(64, 64, level), all).promise);
   const scores = await Promise.all(promises);
   expect(scores.map((score) => Math.round((score / 0.9) * 255))).toEqual(levels);
   expect(it.backends[0]!.runs).toEqual([3, 3, 1]);
 });
 
-test("MicroBatcher takes pictures of any size into one run, those that came while no slot was free", async () => {
+test("MicroBatcher takes images of any size into one run, those that came while no slot was free", async () => {
   await using it = await rig({ batch: 4 });
   const [backend] = it.backends;
   backend!.hold();
   const first = it.batcher.submit(white, all).promise;
   await Bun.sleep(1);
-  const later = [grey(1), grey(2), flatPicture(1, 1, 255), grey(4), grey(5)].map((picture, at) =>
+  const later = [grey(1), grey(2), flatImage(1, 1, 255), grey(4), grey(5)].map((picture, at) =>
     Bun.sleep(at).then(() => it.batcher.submit(picture, all).promise),
   );
   await Bun.sleep(20);
@@ -111,9 +111,9 @@ test("MicroBatcher never mixes selections, and joins those that are equal but no
   );
 });
 
-test("MicroBatcher: one bad picture fails alone", async () => {
+test("MicroBatcher: one bad image fails alone", async () => {
   await using it = await rig({ batch: 4 });
-  const promises = [white, notAPicture, white, "no-such-file.png"].map(
+  const promises = [white, notAImage, white, "no-such-file.png"].map(
     (source) => it.batcher.submit(source, all).promise,
   );
   const settled = await Promise.allSettled(promises);
@@ -172,7 +172,7 @@ test("MicroBatcher.submit() with a signal: aborted while running, it rejects at 
 /** Hands the pixels to somebody else, as a `postMessage` does; what is left has none. */
 const giveAway = ({ data }: Image): unknown => structuredClone(data.buffer, { transfer: [data.buffer as ArrayBuffer] });
 const own = (level: number): Image => {
-  const picture = flatPicture(64, 64, level);
+  const picture = flatImage(64, 64, level);
   return { ...picture, data: Uint8Array.from(picture.data) };
 };
 
@@ -226,7 +226,7 @@ test("MicroBatcher.submit() leaves no listener on a signal that outlives its fra
     listeners -= 1;
     remove(...args);
   };
-  const sources = [white, notAPicture, white];
+  const sources = [white, notAImage, white];
   await Promise.allSettled(sources.map((source) => it.batcher.submit(source, all, signal).promise));
   expect(listeners).toBe(0);
 });
@@ -259,14 +259,14 @@ test("MicroBatcher: what waits when the pipeline closes is run, what comes after
   await expect(late).rejects.toThrow(ClosedError);
 });
 
-test("Frame.replace() puts a newer picture in the place of one that has no slot", async () => {
+test("Frame.replace() puts a newer image in the place of one that has no slot", async () => {
   await using it = await rig({ batch: 1 });
   const [backend] = it.backends;
   backend!.hold();
   const running = it.batcher.submit(white, all);
   const waiting = it.batcher.submit(white, all);
-  expect(running.replace(flatPicture(64, 64, 0))).toBe(false);
-  expect(waiting.replace(flatPicture(64, 64, 51))).toBe(true);
+  expect(running.replace(flatImage(64, 64, 0))).toBe(false);
+  expect(waiting.replace(flatImage(64, 64, 51))).toBe(true);
   backend!.letGo();
   expect(await running.promise).toBeCloseTo(0.9, 5);
   expect(await waiting.promise).toBeCloseTo(0.18, 5);
@@ -337,7 +337,7 @@ test("Pipeline over several devices: an error that is no fault of the device ret
 
 test("MicroBatcher fills a model of fixed batch with the frames there are", async () => {
   await using it = await rig({ batch: 3, model: toyDetector({ batch: 3 }) });
-  const scores = await Promise.all(levels.map((level) => it.batcher.submit(flatPicture(64, 64, level), all).promise));
+  const scores = await Promise.all(levels.map((level) => it.batcher.submit(flatImage(64, 64, level), all).promise));
   expect(scores.map((score) => Math.round((score / 0.9) * 255))).toEqual(levels);
   expect(it.backends[0]!.runs).toEqual([3, 3, 1]);
 });

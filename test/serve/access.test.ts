@@ -139,7 +139,7 @@ test("on loopback only this machine's names are answered, and those that were na
   expect([await status(strict, "evil.example"), await status(strict, "detector.example")]).toEqual([421, 200]);
 });
 
-test("a page of another origin sends no picture unless it is named", async () => {
+test("a page of another origin sends no image unless it is named", async () => {
   const post = (toy: ToyServer, headers: Readonly<Record<string, string>>): Promise<Response> =>
     toy.post("/detect", WHITE_JPEG, headers);
   await using toy = await ToyServer.open();

@@ -68,7 +68,7 @@ test("a form longer than a slice is the same in pieces", async () => {
   ]);
 });
 
-test("JSON of more than any picture needs is 413 before it is parsed, and holds nobody up", async () => {
+test("JSON of more than any image needs is 413 before it is parsed, and holds nobody up", async () => {
   await using toy = await ToyServer.open();
   const inputs = '"inputs":[{"name":"image","datatype":"BYTES","shape":[1],"data":["AA=="]}]';
   const parameters = Array.from({ length: 400_000 }, (_, index) => `"p${index}":${index}`).join(",");
@@ -118,7 +118,7 @@ test("BodyBudget: the largest that is not worked on gives way, and nothing that 
   expect(budget.bytes).toBe(10);
 });
 
-test("where bodies fill the memory, the largest gets 429 and a small picture its answer", async () => {
+test("where bodies fill the memory, the largest gets 429 and a small image its answer", async () => {
   let held: HeldDetector | undefined;
   const limits = { maxBodyBytes: 1_000_000, maxBodiesBytes: 2_000_000, concurrency: 1 };
   await using toy = await ToyServer.open(limits, (detector) => {

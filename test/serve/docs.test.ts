@@ -12,8 +12,8 @@ const lines = [...document.matchAll(/^```sh\n([\s\S]*?)^```/gm)]
   .filter((line) => /^(curl|\{) /.test(line));
 const program = /^```ts\n([\s\S]*?)^```/m.exec(document)![1]!;
 const model = await pulled("yolo11n");
-const picture = await pulled("sample1");
-const isAbsent = model === undefined || picture === undefined;
+const image = await pulled("sample1");
+const isAbsent = model === undefined || image === undefined;
 
 test.skipIf(isAbsent || Bun.which("curl") === null)(
   "docs/serve.md: every curl line gets an answer",
@@ -21,7 +21,7 @@ test.skipIf(isAbsent || Bun.which("curl") === null)(
     expect(lines.length).toBeGreaterThanOrEqual(9);
     const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-curl-"));
     try {
-      copyFileSync(picture!, join(folder, "street.jpg"));
+      copyFileSync(image!, join(folder, "street.jpg"));
       await using detector = await Detector.load("yolo11n", { backend: "cpu" });
       await using server = await serve(detector, { port: 0, name: "yolo11n" });
       for (const line of lines) {
@@ -45,7 +45,7 @@ test.skipIf(isAbsent)("docs/serve.md: the program runs", () => {
   const path = join(import.meta.dir, `.doc-${process.pid}.ts`);
   try {
     writeFileSync(path, program);
-    copyFileSync(picture!, join(folder, "street.jpg"));
+    copyFileSync(image!, join(folder, "street.jpg"));
     const child = Bun.spawnSync([process.execPath, path], { cwd: folder });
     expect(child.stderr.toString()).toBe("");
     expect(child.stdout.toString()).toContain("detections");

@@ -5,7 +5,7 @@ import { ToyServer, WHITE_JPEG } from "../support/serving.ts";
 const INFER = "/v2/models/toy/infer";
 const HEADER = "Inference-Header-Content-Length";
 const IMAGE = { name: "image", datatype: "BYTES", shape: [1] } as const;
-/** What the toy finds in a white picture. */
+/** What the toy finds in a white image. */
 const FOUND = {
   boxes: [8, 8, 40, 40, 8, 8, 40, 40, 44, 20, 60, 52],
   classes: [0, 1, 1],
@@ -86,7 +86,7 @@ test("GET /v2 and its children tell of server and model as the protocol wants", 
   }
 });
 
-test("POST …/infer takes a picture in JSON, and answers tensors in JSON", async () => {
+test("POST …/infer takes an image in JSON, and answers tensors in JSON", async () => {
   await using toy = await ToyServer.open();
   for (const path of [INFER, "/v2/models/toy/versions/1/infer"]) {
     const answer = await answerOf(toy.post(path, inJson({ id: "a-1" })));
@@ -155,7 +155,7 @@ test("POST …/infer takes tensors as bytes behind the JSON, and answers so wher
   expect(Buffer.from(rest.slice(72))).toEqual(labels);
 });
 
-test("POST …/infer takes a whole body as the picture, and answers in bytes", async () => {
+test("POST …/infer takes a whole body as the image, and answers in bytes", async () => {
   await using toy = await ToyServer.open();
   const response = await toy.post(INFER, WHITE_JPEG, { [HEADER]: "0" });
   const length = Number(response.headers.get(HEADER));
@@ -256,7 +256,7 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     ],
     [400, `${HEADER} is "9999"`, { inputs: [image] }, "9999"],
     [400, `${HEADER} is "-1"`, { inputs: [image] }, "-1"],
-    [422, "is not a picture", { inputs: [{ ...image, data: [Buffer.from("text").toString("base64")] }] }],
+    [422, "is not an image", { inputs: [{ ...image, data: [Buffer.from("text").toString("base64")] }] }],
     [422, "is empty", { inputs: [{ ...image, data: [""] }] }],
   ];
   for (const [status, text, body, header] of cases) {

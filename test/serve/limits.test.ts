@@ -68,7 +68,7 @@ test("a chunked body is taken piece by piece", async () => {
   connection.cut();
 });
 
-test("a picture with more pixels than the detector takes is 413, in the form of its format", async () => {
+test("an image with more pixels than the detector takes is 413, in the form of its format", async () => {
   await using toy = await ToyServer.open();
   const large = (await white(1001, 1000).png().toBuffer()) as Buffer<ArrayBuffer>;
   for (const path of ["/detect", "/detect?format=image"]) {
@@ -88,13 +88,13 @@ test("small files that cost a lot to decode are refused at once, and good ones a
   const started = performance.now();
   for (const file of hostile) {
     const [refused, good] = await Promise.all([failureOf(toy.post("/detect", file)), toy.post("/detect", WHITE_JPEG)]);
-    expect([refused, good.status]).toEqual(["422 not-a-picture", 200]);
+    expect([refused, good.status]).toEqual(["422 not-a-image", 200]);
   }
   expect(await failureOf(toy.post("/detect", flatWebp(16_383, 16_383)))).toBe("413 too-many-pixels");
   expect(performance.now() - started).toBeLessThan(2000);
 });
 
-test("format=image takes fewer pixels than detection, and large pictures one after the other", async () => {
+test("format=image takes fewer pixels than detection, and large images one after the other", async () => {
   await using toy = await ToyServer.open({ maxDrawnPixels: 4097 });
   const path = "/detect?format=image";
   expect((await toy.post(path, WHITE_JPEG)).headers.get("content-type")).toBe("image/jpeg");

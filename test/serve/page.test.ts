@@ -30,7 +30,7 @@ afterAll(async () => {
   if (folder !== "") rmSync(folder, { recursive: true });
 });
 
-/** Colour of one pixel of the canvas, at a place of the picture. */
+/** Colour of one pixel of the canvas, at a place of the image. */
 function pixel(x: number, y: number): Promise<number[]> {
   return page!.evaluate(`(() => {
     const canvas = document.querySelector("#canvas");
@@ -43,20 +43,20 @@ function pixel(x: number, y: number): Promise<number[]> {
 const WHITE = [255, 255, 255];
 
 test.skipIf(chromium === undefined)(
-  "the page shows a picture with its boxes, list and times, and none of it by another host's help",
+  "the page shows an image with its boxes, list and times, and none of it by another host's help",
   async () => {
     await using toy = await ToyServer.open();
     await page!.goto(toy.server.url.href);
     await page!.until("document.querySelector('#model').textContent.includes('toy · 2 classes')"); // asked for by the page
     await page!.chooseFiles("#file", [path("white.jpg")]);
     await page!.until(`${BOXES} === "3"`);
-    // The left edge of the box from 8 to 40 of 64 pixels is painted, the corner of the picture is not.
+    // The left edge of the box from 8 to 40 of 64 pixels is painted, the corner of the image is not.
     expect(await pixel(8 / 64, 30 / 64)).not.toEqual(WHITE);
     expect(await pixel(0.02, 0.9)).toEqual(WHITE);
     const items = "[...document.querySelectorAll('#list li')].map((item) => item.textContent)";
     expect(await page!.evaluate<string[]>(items)).toEqual(["cat0.90", "dog0.70", "dog0.60"]);
     const label = await page!.evaluate<string>("document.querySelector('#canvas').getAttribute('aria-label')");
-    expect(label).toBe("Picture with 1 × cat, 2 × dog");
+    expect(label).toBe("Image with 1 × cat, 2 × dog");
     expect(await page!.evaluate<string>("document.querySelector('#timing').innerText")).toMatch(/Model\s+\d+\.\d ms/);
     expect(page!.console.filter((text) => /"level":"error"|exceptionThrown|Refused/.test(text))).toEqual([]);
   },
@@ -64,7 +64,7 @@ test.skipIf(chromium === undefined)(
 );
 
 test.skipIf(chromium === undefined)(
-  "the page takes a picture that is dropped, and one that lies on its side",
+  "the page takes an image that is dropped, and one that lies on its side",
   async () => {
     await using toy = await ToyServer.open();
     await page!.goto(toy.server.url.href);
@@ -81,13 +81,13 @@ test.skipIf(chromium === undefined)(
 );
 
 test.skipIf(chromium === undefined)(
-  "the page says what is wrong with a text file, and goes on with the next picture",
+  "the page says what is wrong with a text file, and goes on with the next image",
   async () => {
     await using toy = await ToyServer.open();
     await page!.goto(toy.server.url.href);
     await page!.chooseFiles("#file", [path("notes.txt")]);
     await page!.until(`!${ERROR}.hidden`);
-    expect(await page!.evaluate<string>(`${ERROR}.textContent`)).toContain("it is not a picture");
+    expect(await page!.evaluate<string>(`${ERROR}.textContent`)).toContain("it is not an image");
     expect(await page!.evaluate<string | null>(`${ERROR}.getAttribute("role")`)).toBe("alert");
     await page!.chooseFiles("#file", [path("white.jpg")]);
     await page!.until(`${BOXES} === "3"`);
@@ -100,7 +100,7 @@ test.skipIf(chromium === undefined)(
 );
 
 test.skipIf(chromium === undefined)(
-  "the page saves the picture that is shown under its own name, after one that was refused as well",
+  "the page saves the image that is shown under its own name, after one that was refused as well",
   async () => {
     await using toy = await ToyServer.open();
     await page!.goto(toy.server.url.href);

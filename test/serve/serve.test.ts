@@ -14,7 +14,7 @@ async function resultOf(answer: Promise<Response>): Promise<ResultJson> {
 /** What a form's answer says of one file. */
 type FileAnswer = { readonly file: string; readonly error?: { readonly code: string } } & ResultJson;
 
-test("POST /detect answers a picture with what detect --format json gives", async () => {
+test("POST /detect answers an image with what detect --format json gives", async () => {
   await using toy = await ToyServer.open();
   const result = await resultOf(toy.post("/detect", WHITE_JPEG, { "content-type": "image/jpeg" }));
   expect(Object.keys(result)).toEqual(["width", "height", "detections", "dropped", "implausible", "timing"]);
@@ -29,7 +29,7 @@ test("POST /detect answers a picture with what detect --format json gives", asyn
   expect(result.timing.total).toBeGreaterThan(0);
 });
 
-test("POST /detect takes pictures of any size and kind, with and without a declared type", async () => {
+test("POST /detect takes images of any size and kind, with and without a declared type", async () => {
   await using toy = await ToyServer.open();
   const bodies = await Promise.all([
     white(1, 1).png().toBuffer(),
@@ -95,12 +95,12 @@ test("POST /detect answers the files of a form in their order, a bad one beside 
   await using toy = await ToyServer.open();
   const form = new FormData();
   form.append("image", new File([WHITE_JPEG], "a.jpg", { type: "image/jpeg" }));
-  form.append("image", new File(["no picture"], "b.txt"));
+  form.append("image", new File(["no image"], "b.txt"));
   form.append("other", new File([WHITE_JPEG.subarray(0, 100)], "c.jpg"));
   form.append("other", new Blob([(await white(5, 7).png().toBuffer()) as Buffer<ArrayBuffer>]), "d.png");
   const files = (await (await toy.post("/detect?threshold=0.65", form)).json()) as FileAnswer[];
   expect(files.map(({ file }) => file)).toEqual(["a.jpg", "b.txt", "c.jpg", "d.png"]);
-  expect(files.map(({ error }) => error?.code)).toEqual([undefined, "not-a-picture", "not-a-picture", undefined]);
+  expect(files.map(({ error }) => error?.code)).toEqual([undefined, "not-a-image", "not-a-image", undefined]);
   expect(files[0]!.detections).toHaveLength(2);
   expect([files[3]!.width, files[3]!.height]).toEqual([5, 7]);
 });
@@ -145,8 +145,8 @@ test("POST /detect refuses forms that are broken", async () => {
     ["--X\r\nContent-Type: image/jpeg\r\n\r\nbytes\r\n--X--", "400 bad-form"],
     ["--X\r\n\r\nbytes\r\n--X--", "400 bad-form"],
     [`--X\n${head}\n\nbytes\n--X--`, "400 bad-form"],
-    ["--X--", "400 no-picture"],
-    [`--X\r\n${head}\r\n\r\n\r\n--X--`, "422 not-a-picture"],
+    ["--X--", "400 no-image"],
+    [`--X\r\n${head}\r\n\r\n\r\n--X--`, "422 not-a-image"],
     [`--X\r\n${head}\r\n\r\n--X--`, "400 bad-form"],
     [`for who reads no forms\r\n--X\r\n${head}\r\n\r\nbytes\r\n--X--`, "400 bad-form"],
     [`--X\r\nA: ${"b".repeat(2 ** 14)}\r\n${head}\r\n\r\nbytes\r\n--X--`, "400 bad-form"],
@@ -155,23 +155,23 @@ test("POST /detect refuses forms that are broken", async () => {
   }
 });
 
-test("POST /detect refuses a form without a good picture as it refuses one picture", async () => {
+test("POST /detect refuses a form without a good image as it refuses one image", async () => {
   await using toy = await ToyServer.open();
   const form = (...entries: readonly (readonly [string, string | File])[]): FormData => {
     const one = new FormData();
     for (const [name, value] of entries) one.append(name, value as string);
     return one;
   };
-  expect(await failureOf(toy.post("/detect", form(["a", new File(["x"], "x.jpg")])))).toBe("422 not-a-picture");
-  expect(await failureOf(toy.post("/detect", form(["a", new File([], "x.jpg")])))).toBe("422 not-a-picture");
-  expect(await failureOf(toy.post("/detect", form()))).toBe("400 no-picture");
+  expect(await failureOf(toy.post("/detect", form(["a", new File(["x"], "x.jpg")])))).toBe("422 not-a-image");
+  expect(await failureOf(toy.post("/detect", form(["a", new File([], "x.jpg")])))).toBe("422 not-a-image");
+  expect(await failureOf(toy.post("/detect", form()))).toBe("400 no-image");
   expect(await failureOf(toy.post("/detect", form(["threshold", "0.5"])))).toBe("400 not-a-file");
   const type = "multipart/form-data; boundary=x";
   expect(await failureOf(toy.post("/detect", "nothing of a form", { "content-type": type }))).toBe("400 bad-form");
   expect(await failureOf(toy.post("/detect", "a", { "content-type": "multipart/form-data" }))).toBe("400 bad-form");
 });
 
-test("POST /detect?format=image gives the picture with its boxes, in its own format", async () => {
+test("POST /detect?format=image gives the image with its boxes, in its own format", async () => {
   await using toy = await ToyServer.open();
   const png = (await white(64, 64).png().toBuffer()) as Buffer<ArrayBuffer>;
   const response = await toy.post("/detect?format=image", png);
@@ -181,20 +181,20 @@ test("POST /detect?format=image gives the picture with its boxes, in its own for
   expect([...data.subarray((30 * 64 + 8) * 3, (30 * 64 + 8) * 3 + 3)]).not.toEqual([255, 255, 255]);
   expect([...data.subarray((62 * 64 + 2) * 3, (62 * 64 + 2) * 3 + 3)]).toEqual([255, 255, 255]);
   expect((await toy.post("/detect?format=image", WHITE_JPEG)).headers.get("content-type")).toBe("image/jpeg");
-  expect(await failureOf(toy.post("/detect?format=image", "x"))).toBe("422 not-a-picture");
+  expect(await failureOf(toy.post("/detect?format=image", "x"))).toBe("422 not-a-image");
   const two = new FormData();
   for (const name of ["a", "b"]) two.append(name, new File([WHITE_JPEG], name));
-  expect(await failureOf(toy.post("/detect?format=image", two))).toBe("400 too-many-pictures");
+  expect(await failureOf(toy.post("/detect?format=image", two))).toBe("400 too-many-images");
 });
 
-test("POST /detect tells bodies that are no picture apart", async () => {
+test("POST /detect tells bodies that are no image apart", async () => {
   await using toy = await ToyServer.open();
-  expect(await failureOf(toy.post("/detect", ""))).toBe("400 no-picture");
-  expect(await failureOf(toy.post("/detect", null))).toBe("400 no-picture");
+  expect(await failureOf(toy.post("/detect", ""))).toBe("400 no-image");
+  expect(await failureOf(toy.post("/detect", null))).toBe("400 no-image");
   expect(await failureOf(toy.post("/detect", WHITE_JPEG.subarray(0, 150) as Buffer<ArrayBuffer>))).toBe(
-    "422 not-a-picture",
+    "422 not-a-image",
   );
-  expect(await failureOf(toy.post("/detect", "%PDF-1.7", { "content-type": "image/jpeg" }))).toBe("422 not-a-picture");
+  expect(await failureOf(toy.post("/detect", "%PDF-1.7", { "content-type": "image/jpeg" }))).toBe("422 not-a-image");
   for (const type of ["text/plain", "application/json", "video/mp4", "application/x-www-form-urlencoded"]) {
     expect(await failureOf(toy.post("/detect", WHITE_JPEG, { "content-type": type }))).toBe("415 not-an-image-type");
   }

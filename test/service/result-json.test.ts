@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { pictureJson } from "../../src/cli/formats.ts";
+import { imageJson } from "../../src/cli/formats.ts";
 import { resultJson, round } from "../../src/tasks/detect/result-json.ts";
 
 const RESULT = {
@@ -20,7 +20,7 @@ test("resultJson rounds scores to six digits, boxes and times to three", () => {
 
 test("resultJson leaves out what a stream adds, and is what detect --format json gives beside the file", () => {
   const result = { ...RESULT, index: 3 };
-  expect(pictureJson({ file: "a.jpg", result })).toEqual({ file: "a.jpg", ...resultJson(RESULT) });
+  expect(imageJson({ file: "a.jpg", result })).toEqual({ file: "a.jpg", ...resultJson(RESULT) });
 });
 
 test("round keeps whole numbers", () => {

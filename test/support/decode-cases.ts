@@ -103,7 +103,7 @@ function rows(dtype: FloatType, needsNms: boolean): DecodeCase[] {
   const noise = new Noise(11);
   const size = { batch: 3, inputWidth: 320, inputHeight: 256, needsNms };
   const plan = { kind: "rows", output: "rows", boxColumn: 0, scoreColumn: 4, classColumn: 5 } as const;
-  const picture = tensor(dtype, [3, 70, 6], (at) => rowValue(noise, at % 6));
+  const image = tensor(dtype, [3, 70, 6], (at) => rowValue(noise, at % 6));
   const flat = tensor(dtype, [100, 7], (at) => (at % 7 === 6 ? noise.below(3) : rowValue(noise, at % 7)));
   const counted = tensor(dtype, [90, 6], (at) => rowValue(noise, at % 6));
   return [
@@ -111,11 +111,11 @@ function rows(dtype: FloatType, needsNms: boolean): DecodeCase[] {
       ...size,
       name: `rows ${dtype}, NMS ${needsNms}`,
       plan: { ...plan, columns: 6, batchColumn: undefined, counts: undefined },
-      outputs: new Map([["rows", picture]]),
+      outputs: new Map([["rows", image]]),
     },
     {
       ...size,
-      name: `rows of all pictures ${dtype}, NMS ${needsNms}`,
+      name: `rows of all images ${dtype}, NMS ${needsNms}`,
       plan: { ...plan, columns: 7, batchColumn: 6, counts: undefined },
       extras: [{ name: "row", output: "rows", order: "flat", channels: 7, first: 4, length: 3 }],
       outputs: new Map([["rows", flat]]),
@@ -133,7 +133,7 @@ function rows(dtype: FloatType, needsNms: boolean): DecodeCase[] {
   ];
 }
 
-/** Rows whose boxes are centre and size as fractions; the clusters lie inside a picture of 320 × 256. */
+/** Rows whose boxes are centre and size as fractions; the clusters lie inside an image of 320 × 256. */
 function centredRows(dtype: FloatType): DecodeCase {
   const noise = new Noise(37);
   const value = (column: number): number => {

@@ -39,7 +39,7 @@ function decode({ plan }: DecodeCase, input: DecodeInput, candidates: Candidates
   }
 }
 
-/** The block of one picture, in source pixels. */
+/** The block of one image, in source pixels. */
 export function decodedOnCpu(
   example: DecodeCase,
   index: number,

@@ -6,7 +6,7 @@ import { Device } from "../../src/cuda/device.ts";
 import { layOut, Module } from "../../src/cuda/kernel.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { DEFAULT_BACKEND_OPTIONS, loadGpu } from "./backends.ts";
-import { flatPicture } from "./flat-picture.ts";
+import { flatImage } from "./flat-image.ts";
 
 const WRITE_PTX = `
 .version 7.0
@@ -22,7 +22,7 @@ const WRITE_PTX = `
 `;
 
 const all = { threshold: 0.1, iou: 0.7, maxDetections: 300, classAgnostic: false, classIds: undefined };
-const picture = [flatPicture(1920, 1080, 128)];
+const image = [flatImage(1920, 1080, 128)];
 
 function codeOf(error: unknown): string {
   return error instanceof CudaError ? error.code : String(error);
@@ -31,7 +31,7 @@ function codeOf(error: unknown): string {
 const options = { ...DEFAULT_BACKEND_OPTIONS, streams: "split", inFlight: 4 } as const;
 const backend = await loadGpu(process.argv[2]!, options);
 const slots = Array.from({ length: 4 }, () => backend.createSlot());
-for (const slot of slots) await slot.run(picture, [640, 640], all);
+for (const slot of slots) await slot.run(image, [640, 640], all);
 const device = Device.open();
 const stream = Stream.create(device);
 const kernel = Module.load(device, new TextEncoder().encode(WRITE_PTX), { name: "write.ptx" }).kernel(
@@ -40,14 +40,14 @@ const kernel = Module.load(device, new TextEncoder().encode(WRITE_PTX), { name: 
 );
 const args = kernel.createArguments();
 args.setPointer(0, 8 as DevicePtr);
-const running = slots.map((slot) => slot.run(picture, [640, 640], all));
+const running = slots.map((slot) => slot.run(image, [640, 640], all));
 kernel.launch({ grid: [1, 1, 1], block: [1, 1, 1] }, args, { stream });
 const next = (await Promise.allSettled(running)).map((outcome) =>
   outcome.status === "rejected" ? codeOf(outcome.reason) : "done",
 );
 for (const code of new Set(next)) console.log(`in flight: ${code}`);
 for (const slot of slots)
-  await slot.run(picture, [640, 640], all).catch((error) => console.log(`next: ${codeOf(error)}`));
+  await slot.run(image, [640, 640], all).catch((error) => console.log(`next: ${codeOf(error)}`));
 for (const owner of [...slots, backend]) {
   try {
     owner.close();

@@ -88,7 +88,7 @@ export async function mixedCases(): Promise<readonly LoadCase[]> {
     { name: "huge", expected: [413], ask: (url) => post(url, Buffer.alloc(5_000_000)) },
     { name: "huge without a length", expected: [413], ask: (url) => post(url, endless()) },
     { name: "truncated", expected: [422, BUSY], ask: (url) => post(url, WHITE_JPEG.subarray(0, 200)) },
-    { name: "no picture", expected: [422, BUSY], ask: (url) => post(url, "this is a text") },
+    { name: "no image", expected: [422, BUSY], ask: (url) => post(url, "this is a text") },
     { name: "another type", expected: [415], ask: (url) => post(url, "{}", "application/json") },
     {
       name: "wrong option",

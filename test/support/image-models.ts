@@ -1,4 +1,4 @@
-/** @module Image models small enough to be made by a test: pictures in, pictures out. */
+/** @module Image models small enough to be made by a test: images in, images out. */
 
 import type { DType } from "../../src/core/tensor.ts";
 import { imageOf, type PackedFormat, type PackedImage } from "../../src/image/image.ts";
@@ -7,12 +7,12 @@ import { onnxModel, type ValueSpec } from "./onnx-writer.ts";
 
 type Dims = NonNullable<ValueSpec["shape"]>;
 
-/** What comes out is what went in, under the names `pixels` and `picture`. */
+/** What comes out is what went in, under the names `pixels` and `image`. */
 export function identityImageModel(shape: Dims, dtype: DType = "f32"): Uint8Array<ArrayBuffer> {
   return onnxModel({
-    nodes: [{ op: "Identity", inputs: ["pixels"], outputs: ["picture"] }],
+    nodes: [{ op: "Identity", inputs: ["pixels"], outputs: ["image"] }],
     inputs: [{ name: "pixels", dtype, shape }],
-    outputs: [{ name: "picture", dtype, shape }],
+    outputs: [{ name: "image", dtype, shape }],
   });
 }
 
@@ -34,12 +34,12 @@ export function nearestModel(
       {
         op: "Resize",
         inputs: ["pixels", "", "scales"],
-        outputs: ["picture"],
+        outputs: ["image"],
         attributes: { mode: "nearest", coordinate_transformation_mode: "asymmetric", nearest_mode: "floor" },
       },
     ],
     inputs: [{ name: "pixels", dtype: "f32", shape }],
-    outputs: [{ name: "picture", dtype: "f32", shape: declared }],
+    outputs: [{ name: "image", dtype: "f32", shape: declared }],
     initializers: [{ name: "scales", dtype: "f32", shape: [4], data: Float32Array.from(scales) }],
   });
 }
@@ -52,10 +52,10 @@ export function blurModel(shape: Dims): Uint8Array<ArrayBuffer> {
   return onnxModel({
     nodes: [
       { op: "Conv", inputs: ["pixels", "weights"], outputs: ["once"], attributes },
-      { op: "Conv", inputs: ["once", "weights"], outputs: ["picture"], attributes },
+      { op: "Conv", inputs: ["once", "weights"], outputs: ["image"], attributes },
     ],
     inputs: [{ name: "pixels", dtype: "f32", shape }],
-    outputs: [{ name: "picture", dtype: "f32", shape }],
+    outputs: [{ name: "image", dtype: "f32", shape }],
     initializers: [{ name: "weights", dtype: "f32", shape: [3, 3, 3, 3], data: weights }],
   });
 }
@@ -63,18 +63,18 @@ export function blurModel(shape: Dims): Uint8Array<ArrayBuffer> {
 /** The mean of R, G and B: three channels in, one out. */
 export function meanModel(height: number, width: number): Uint8Array<ArrayBuffer> {
   return onnxModel({
-    nodes: [{ op: "ReduceMean", inputs: ["pixels"], outputs: ["picture"], attributes: { axes: [1], keepdims: 1 } }],
+    nodes: [{ op: "ReduceMean", inputs: ["pixels"], outputs: ["image"], attributes: { axes: [1], keepdims: 1 } }],
     inputs: [{ name: "pixels", dtype: "f32", shape: [1, 3, height, width] }],
-    outputs: [{ name: "picture", dtype: "f32", shape: [1, 1, height, width] }],
+    outputs: [{ name: "image", dtype: "f32", shape: [1, 1, height, width] }],
   });
 }
 
-/** The mean of all pictures of a batch: [n, 3, h, w] in, [1, 3, h, w] out. */
+/** The mean of all images of a batch: [n, 3, h, w] in, [1, 3, h, w] out. */
 export function batchMeanModel(): Uint8Array<ArrayBuffer> {
   return onnxModel({
-    nodes: [{ op: "ReduceMean", inputs: ["pixels"], outputs: ["picture"], attributes: { axes: [0], keepdims: 1 } }],
+    nodes: [{ op: "ReduceMean", inputs: ["pixels"], outputs: ["image"], attributes: { axes: [0], keepdims: 1 } }],
     inputs: [{ name: "pixels", dtype: "f32", shape: ["n", 3, "h", "w"] }],
-    outputs: [{ name: "picture", dtype: "f32", shape: [1, 3, "h", "w"] }],
+    outputs: [{ name: "image", dtype: "f32", shape: [1, 3, "h", "w"] }],
   });
 }
 

@@ -1,7 +1,7 @@
 /** @module nvJPEG for tests that need a card; `isNvJpegMissing` is the one reason such a test is skipped. */
 
 import { BufferView } from "../../src/cuda/device-buffer.ts";
-import { PictureDecoder, type ResidentPicture } from "../../src/image/picture-decoder.ts";
+import { ImageDecoder, type ResidentImage } from "../../src/image/image-decoder.ts";
 import { JpegSurface } from "../../src/nvjpeg/jpeg-surface.ts";
 import { NvJpegDecoder, nvJpegUnavailable } from "../../src/nvjpeg/nvjpeg-decoder.ts";
 import type { NvJpegOptions } from "../../src/nvjpeg/nvjpeg-options.ts";
@@ -10,7 +10,7 @@ import { Gpu, isGpuMissing } from "./gpu.ts";
 /** True on a machine without a GPU, or without libnvjpeg. */
 export const isNvJpegMissing: boolean = isGpuMissing || nvJpegUnavailable() !== undefined;
 
-/** A decoder with a surface for each picture in flight, closed in the right order. */
+/** A decoder with a surface for each image in flight, closed in the right order. */
 export class JpegRig implements Disposable {
   readonly gpu: Gpu;
   readonly decoder: NvJpegDecoder;
@@ -27,8 +27,8 @@ export class JpegRig implements Disposable {
   }
 
   /** Decode into the surface of this number. */
-  decode(bytes: Uint8Array, index = 0): Promise<ResidentPicture> {
-    return this.decoder.decode(bytes, this.surface(index), { source: `picture ${index}` });
+  decode(bytes: Uint8Array, index = 0): Promise<ResidentImage> {
+    return this.decoder.decode(bytes, this.surface(index), { source: `image ${index}` });
   }
 
   surface(index: number): JpegSurface {
@@ -36,8 +36,8 @@ export class JpegRig implements Disposable {
     return this.#surfaces[index];
   }
 
-  /** The picture's pixels: u8 [height, width, 3]. */
-  pixels({ pixels, width, height }: ResidentPicture): Uint8Array {
+  /** The image's pixels: u8 [height, width, 3]. */
+  pixels({ pixels, width, height }: ResidentImage): Uint8Array {
     return this.gpu.download(BufferView.wrap(pixels, "u8", [height, width, 3]));
   }
 
@@ -46,24 +46,20 @@ export class JpegRig implements Disposable {
   }
 }
 
-/** Largest and mean difference of two pictures' levels. */
+/** Largest and mean difference of two images' levels. */
 export interface Difference {
   readonly max: number;
   readonly mean: number;
 }
 
-/** How far a picture is from what the CPU makes of the same file; `Infinity` if the sizes differ. */
-export async function differenceFromCpu(
-  rig: JpegRig,
-  picture: ResidentPicture,
-  bytes: Uint8Array,
-): Promise<Difference> {
-  using decoder = PictureDecoder.create();
+/** How far an image is from what the CPU makes of the same file; `Infinity` if the sizes differ. */
+export async function differenceFromCpu(rig: JpegRig, image: ResidentImage, bytes: Uint8Array): Promise<Difference> {
+  using decoder = ImageDecoder.create();
   const want = await decoder.decode(bytes, "reference");
-  if (want.width !== picture.width || want.height !== picture.height) {
+  if (want.width !== image.width || want.height !== image.height) {
     return { max: Number.POSITIVE_INFINITY, mean: Number.POSITIVE_INFINITY };
   }
-  const got = rig.pixels(picture);
+  const got = rig.pixels(image);
   let max = 0;
   let sum = 0;
   for (let at = 0; at < got.length; at++) {

@@ -1,4 +1,4 @@
-/** @module A detector whose output declares no number: its shape is worked out from the picture's, as dynamic exports do. */
+/** @module A detector whose output declares no number: its shape is worked out from the image's, as dynamic exports do. */
 
 import { type NodeSpec, onnxModel } from "./onnx-writer.ts";
 
@@ -63,7 +63,7 @@ export function openDetector(options: OpenDetectorOptions): Uint8Array<ArrayBuff
       { op: "Mul", inputs: ["height_side", "width_side"], outputs: ["area"] },
       { op: "Mul", inputs: ["area", "cells"], outputs: ["many"] },
       { op: "Div", inputs: ["many", "pixels"], outputs: ["rows"] },
-      // By way of the picture's height, so that no shape inference sees the number of channels.
+      // By way of the image's height, so that no shape inference sees the number of channels.
       { op: "Div", inputs: ["height_side", "far"], outputs: ["none"] },
       { op: "Add", inputs: ["none", "length"], outputs: ["channels"] },
       {

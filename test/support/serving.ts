@@ -49,7 +49,7 @@ export class ToyServer implements AsyncDisposable {
   }
 }
 
-/** `422 not-a-picture`: status and code of an answer, after a look at its form. */
+/** `422 not-a-image`: status and code of an answer, after a look at its form. */
 export async function failureOf(answer: Promise<Response> | Response): Promise<string> {
   const response = await answer;
   const { error } = (await response.json()) as { error: Record<"code" | "message" | "hint", unknown> };
@@ -57,7 +57,7 @@ export async function failureOf(answer: Promise<Response> | Response): Promise<s
   return `${response.status} ${error.code}`;
 }
 
-/** A white picture, to be encoded. */
+/** A white image, to be encoded. */
 export function white(width: number, height: number): Sharp {
   return sharp({ create: { width, height, channels: 3, background: "white" } });
 }

@@ -1,4 +1,4 @@
-/** @module Shared: real models and pictures beside the checkout, where a machine has them. */
+/** @module Shared: real models and images beside the checkout, where a machine has them. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";

@@ -32,7 +32,7 @@ export function openFrom(folder: string, options: OpenTensorRtOptions = {}): Ten
   return withVariable("BUN_TENSORRT_TENSORRT", folder, () => openTensorRt(options));
 }
 
-/** One convolution and a Relu, `pictures` [N, 3, H, W] → `features` [N, 4, H, W]; builds in a fraction of a second. */
+/** One convolution and a Relu, `images` [N, 3, H, W] → `features` [N, 4, H, W]; builds in a fraction of a second. */
 export function tinyModel(
   options: { readonly shape?: readonly (number | string)[]; readonly metadata?: Record<string, string> } = {},
 ): Uint8Array<ArrayBuffer> {
@@ -40,10 +40,10 @@ export function tinyModel(
   const weights = Float32Array.from({ length: 4 * 3 * 3 * 3 }, (_, index) => Math.sin(index));
   return onnxModel({
     nodes: [
-      { op: "Conv", inputs: ["pictures", "weights"], outputs: ["sums"], attributes: { pads: [1, 1, 1, 1] } },
+      { op: "Conv", inputs: ["images", "weights"], outputs: ["sums"], attributes: { pads: [1, 1, 1, 1] } },
       { op: "Relu", inputs: ["sums"], outputs: ["features"] },
     ],
-    inputs: [{ name: "pictures", dtype: "f32", shape }],
+    inputs: [{ name: "images", dtype: "f32", shape }],
     outputs: [{ name: "features", dtype: "f32", shape: [shape[0]!, 4, shape[2]!, shape[3]!] }],
     initializers: [{ name: "weights", dtype: "f32", shape: [4, 3, 3, 3], data: weights }],
     ...(options.metadata === undefined ? {} : { metadata: options.metadata }),

@@ -1,10 +1,11 @@
-/** @module Tile cases: pictures, tiles and tensors that the kernels of kernels/transform.cu are compared with the CPU on. */
+/** @module Tile cases: images, tiles and tensors that the kernels of kernels/transform.cu are compared with the CPU on. */
 
 import { allocate, bytesPerElement, createTensor, type DType, type Tensor, viewOf } from "../../src/core/tensor.ts";
 import { placeTile } from "../../src/image/geometry.ts";
 import type { PackedImage, PixelFormat } from "../../src/image/image.ts";
 import { levelTable } from "../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
+import { packFrame, packTile, TILE_BYTES } from "../../src/tasks/image/image-memory.ts";
 import {
   type ImageModelSpec,
   normalisation,
@@ -14,13 +15,12 @@ import {
   pixelShape,
   tilePreprocessing,
 } from "../../src/tasks/image/image-recognition.ts";
-import { packFrame, packTile, TILE_BYTES } from "../../src/tasks/image/picture-memory.ts";
 import { type Padding, type Tile, tileGrid } from "../../src/tasks/image/tile-grid.ts";
 import { cubicPhases, TilePlacer } from "../../src/tasks/image/tile-placer.ts";
 import { chance } from "./chance.ts";
 import { noiseImage } from "./image-models.ts";
 
-/** One comparison: a picture, all its tiles as one batch, and what the CPU makes of them. */
+/** One comparison: an image, all its tiles as one batch, and what the CPU makes of them. */
 export interface TileCase {
   readonly name: string;
   readonly recognition: ImageModelSpec;
@@ -43,7 +43,7 @@ const RANGES: readonly PixelRange[] = [
   { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
 ];
 
-const PICTURES: readonly (readonly [width: number, height: number, padBytes: number])[] = [
+const IMAGE_FILES: readonly (readonly [width: number, height: number, padBytes: number])[] = [
   [1, 1, 3],
   [5, 3, 0],
   [37, 23, 7],
@@ -80,7 +80,7 @@ export function* tileCases(): Generator<TileCase, void, undefined> {
     for (const layout of ["NCHW", "NHWC"] as const) {
       for (const [inputChannels, outputChannels] of CHANNELS) {
         for (const format of ["RGB", "BGR", "RGBA"] as const) {
-          for (const [width, height, padBytes] of PICTURES) {
+          for (const [width, height, padBytes] of IMAGE_FILES) {
             turn += 1;
             const range = dtype === "u8" ? "0-255" : RANGES[turn % RANGES.length]!;
             const forms = { layout, dtype, ...normalisation(range) };
@@ -133,7 +133,7 @@ export interface TileTables {
 /**
  * Pack the tables of a case.
  *
- * @param pixels address of the picture's first byte
+ * @param pixels address of the image's first byte
  * @param result address of what is made; its rows are as far apart as the case's
  */
 export function tileTables(one: TileCase, pixels: number, result: number): TileTables {

@@ -1,4 +1,4 @@
-/** @module A detector small enough to be made by a test: fixed boxes, whose scores are the picture's brightness. */
+/** @module A detector small enough to be made by a test: fixed boxes, whose scores are the image's brightness. */
 
 import { type NodeSpec, onnxModel } from "./onnx-writer.ts";
 
@@ -6,7 +6,7 @@ import { type NodeSpec, onnxModel } from "./onnx-writer.ts";
 export interface ToyBox {
   readonly box: readonly [x1: number, y1: number, x2: number, y2: number];
   readonly classId: number;
-  /** Score for a white picture; a grey one gets its share. */
+  /** Score for a white image; a grey one gets its share. */
   readonly score: number;
 }
 
@@ -70,7 +70,7 @@ export const TOY_BOXES: readonly ToyBox[] = [
 
 /**
  * An ONNX detector in the layout [N, 4 + 2, 84] with the classes `cat` and `dog`: `TOY_BOXES`, with every score
- * multiplied by the mean of the input, which is 1 for a white picture.
+ * multiplied by the mean of the input, which is 1 for a white image.
  */
 export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {
   const { batch = "batch", side = 64, hasDataShape = false, isEndless = false } = options;

@@ -23,7 +23,7 @@ export async function countFrames(path: string): Promise<number> {
   return Number((await child.stdout.text()).trim());
 }
 
-/** A test picture that moves, in a file. @param size `64x48` */
+/** A test image that moves, in a file. @param size `64x48` */
 export async function testVideo(
   path: string,
   size: string,

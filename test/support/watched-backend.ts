@@ -15,7 +15,7 @@ import { toyDetector } from "./toy-detector.ts";
 /** Runs for real, and keeps a list of the runs. */
 export class WatchedBackend implements DetectBackend {
   readonly kind = "cpu";
-  /** Pictures of each run, in the order the runs began. */
+  /** Images of each run, in the order the runs began. */
   readonly runs: number[] = [];
   readonly selections: NmsOptions[] = [];
   /** Runs that have begun and not ended. */

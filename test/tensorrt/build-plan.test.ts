@@ -45,10 +45,10 @@ test.skipIf(isAbsent)(
     const library = openFrom(RTX!);
     const size = { min: [31, 17], opt: [64, 33], max: [97, 65] } as const;
     const byRange = await buildPlan(model, { ...AMPERE, batch: { min: 1, opt: 2, max: 4 }, size }, { library });
-    const pictures = { min: [1, 3, 17, 31], opt: [2, 3, 33, 64], max: [4, 3, 65, 97] };
+    const images = { min: [1, 3, 17, 31], opt: [2, 3, 33, 64], max: [4, 3, 65, 97] };
     const byProfile = await buildPlan(
       model,
-      { ...AMPERE, profiles: [{ pictures }, { pictures: [1, 3, 33, 33] }] },
+      { ...AMPERE, profiles: [{ images }, { images: [1, 3, 33, 33] }] },
       { library },
     );
     expect(byRange.bytes.length).toBeGreaterThan(1000);
@@ -61,14 +61,14 @@ test.skipIf(isAbsent)("buildPlan() says which input lacks a range, as TensorRT-R
   const environment = { library: openFrom(RTX!) };
   const first = buildPlan(model, AMPERE, environment);
   await expect(first).rejects.toThrow(
-    'the input "pictures" [?, 3, ?, ?] is dynamic and has no range\nHint: say how many pictures',
+    'the input "images" [?, 3, ?, ?] is dynamic and has no range\nHint: say how many images',
   );
   await first.catch(() => {});
   const second = buildPlan(model, { ...AMPERE, batch: 2 }, environment);
-  await expect(second).rejects.toThrow("Hint: say how large the pictures are");
+  await expect(second).rejects.toThrow("Hint: say how large the images are");
   await second.catch(() => {});
-  const third = buildPlan(model, { ...AMPERE, profiles: [{ picture: [1, 3, 5, 5] }] }, environment);
-  await expect(third).rejects.toThrow('a profile names the input "picture"\nHint: the inputs are "pictures"');
+  const third = buildPlan(model, { ...AMPERE, profiles: [{ image: [1, 3, 5, 5] }] }, environment);
+  await expect(third).rejects.toThrow('a profile names the input "image"\nHint: the inputs are "images"');
   await third.catch(() => {});
 });
 
@@ -194,14 +194,14 @@ test.skipIf(isAbsent)(
       [open, { min: [1, 3, 8, 8], opt: [1, 3, 8, 8], max: [1, 4, 8, 8] }, "[?, 3, 8, 8] the shape [1, 4, 8, 8]"],
     ];
     for (const [model, shapes, found] of cases) {
-      const options = { ...AMPERE, profiles: [{ pictures: shapes }] };
+      const options = { ...AMPERE, profiles: [{ images: shapes }] };
       const failed = await buildPlan(model, options, { library: openFrom(RTX!) }).catch((error: unknown) => error);
       expect(failed).toBeInstanceOf(OptionError);
       expect((failed as OptionError).message).toBe(
-        `Cannot build an engine: a profile gives the input "pictures" ${found}\nHint: only what the model leaves open can be chosen`,
+        `Cannot build an engine: a profile gives the input "images" ${found}\nHint: only what the model leaves open can be chosen`,
       );
     }
-    const fitting = { ...AMPERE, profiles: [{ pictures: [1, 3, 33, 47] }] };
+    const fitting = { ...AMPERE, profiles: [{ images: [1, 3, 33, 47] }] };
     expect((await buildPlan(tinyModel(), fitting, { library: openFrom(RTX!) })).bytes.length).toBeGreaterThan(1000);
   },
 );

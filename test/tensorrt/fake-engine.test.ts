@@ -102,7 +102,7 @@ for (const [tag, version, layout] of [
       using engine = await runtime.deserialize(PLAN, { source: "fake.plan" });
       expect(engine.inputs).toEqual([
         {
-          name: "pictures",
+          name: "images",
           dtype: "f32",
           shape: [-1, 3, -1, -1],
           mode: "input",
@@ -128,7 +128,7 @@ for (const [tag, version, layout] of [
       expect([engine.isRefittable, engine.hardwareCompatibility]).toEqual([true, "ampere-plus"]);
       expect(engine.deviceMemoryBytes()).toBe(2 ** 33 + 5);
       expect(engine.deviceMemoryBytes(1)).toBe(tag === "v10.0.0" ? 2 ** 33 + 5 : 4097);
-      expect(() => engine.tensor("image")).toThrow('its tensors are "pictures", "rows"');
+      expect(() => engine.tensor("image")).toThrow('its tensors are "images", "rows"');
       using plan = engine.serialize();
       expect(new TextDecoder().decode(plan.copy())).toBe("plan bytes");
       expect(() => runtime.close()).toThrow("are still open: 1");
@@ -138,23 +138,23 @@ for (const [tag, version, layout] of [
       using runtime = await Runtime.create({ library });
       using engine = await runtime.deserialize(PLAN);
       using context = await engine.createContext();
-      const pictures = context.tensor("pictures");
+      const images = context.tensor("images");
       const rows = context.tensor("rows");
-      expect(context.missingShapes()).toEqual(["pictures"]);
+      expect(context.missingShapes()).toEqual(["images"]);
       expect(() => context.enqueue(STREAM)).toThrow("not all inputs have a shape");
-      expect(() => pictures.setShape([4, 3, 32, 31])).toThrow(ShapeError);
-      expect(() => pictures.setShape([4, 3, 32, 31])).toThrow(
+      expect(() => images.setShape([4, 3, 32, 31])).toThrow(ShapeError);
+      expect(() => images.setShape([4, 3, 32, 31])).toThrow(
         "it must be within [1, 3, 32, 31] and [3, 3, 96, 31] of profile 0, got [4, 3, 32, 31]",
       );
-      pictures.setShape([2, 3, 33, 31]);
+      images.setShape([2, 3, 33, 31]);
       expect(context.missingShapes()).toEqual([]);
-      expect([pictures.shape, rows.shape, rows.strides]).toEqual([
+      expect([images.shape, rows.shape, rows.strides]).toEqual([
         [2, 3, 33, 31],
         [2, 6],
         [6, 1],
       ]);
       expect(rows.maxBytes).toBe(1200);
-      pictures.setAddress(0x7f00_0000_0000);
+      images.setAddress(0x7f00_0000_0000);
       const unbound = (): void => context.enqueue(STREAM);
       expect(unbound).toThrow("Cannot run the plan: IExecutionContext::enqueueV3 of TensorRT");
       rows.setAddress(0x7f00_0001_0000);
@@ -175,7 +175,7 @@ for (const [tag, version, layout] of [
       using runtime = await Runtime.create({ library });
       using engine = await runtime.deserialize(PLAN);
       using context = await engine.createContext({ memory: "user-managed" });
-      context.tensor("pictures").setShape([1, 3, 32, 31]);
+      context.tensor("images").setShape([1, 3, 32, 31]);
       context.tensor("rows").setAddress(0x10000);
       expect(() => context.enqueue(STREAM)).toThrow("the context has no memory");
       const needed = engine.deviceMemoryBytes(0);
@@ -190,7 +190,7 @@ for (const [tag, version, layout] of [
       using runtime = await Runtime.create({ library });
       using engine = await runtime.deserialize(PLAN);
       using context = await engine.createContext();
-      context.tensor("pictures").setShape([1, 3, 32, 31]);
+      context.tensor("images").setShape([1, 3, 32, 31]);
       using allocator = OutputAllocator.create(context, "rows");
       expect(allocator.shape).toBeUndefined();
       allocator.setMemory(memory(0x10000, 1000));
@@ -199,7 +199,7 @@ for (const [tag, version, layout] of [
       allocator.setMemory(memory(0x10000, 1200));
       context.enqueue(STREAM);
       expect(allocator.shape).toEqual([100, 6]);
-      expect(() => OutputAllocator.create(context, "pictures")).toThrow(TensorRtError);
+      expect(() => OutputAllocator.create(context, "images")).toThrow(TensorRtError);
     });
 
     test("OutputAllocator that is closed is not used: it is freed with its context", async () => {
@@ -218,7 +218,7 @@ for (const [tag, version, layout] of [
       using runtime = await Runtime.create({ library });
       using engine = await runtime.deserialize(PLAN);
       using context = await engine.createContext();
-      context.tensor("pictures").setShape([1, 3, 32, 31]);
+      context.tensor("images").setShape([1, 3, 32, 31]);
       context.tensor("rows").setAddress(0x10000);
       const profiler = LayerProfiler.create(context);
       context.enqueue(STREAM);

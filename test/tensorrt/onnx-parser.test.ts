@@ -24,7 +24,7 @@ async function refusal(model: Uint8Array, source: string): Promise<ModelError> {
 test.skipIf(isAbsent)("OnnxParser.parse() fills a network, as TensorRT-RTX has been fetched", async () => {
   await withNetwork(async (network) => {
     using _parser = await OnnxParser.parse(network, tinyModel());
-    expect(network.inputs()).toEqual([{ name: "pictures", dtype: "f32", shape: [1, 3, 33, 47], isShapeTensor: false }]);
+    expect(network.inputs()).toEqual([{ name: "images", dtype: "f32", shape: [1, 3, 33, 47], isShapeTensor: false }]);
     expect(network.outputs()).toEqual([
       { name: "features", dtype: "f32", shape: [1, 4, 33, 47], isShapeTensor: false },
     ]);

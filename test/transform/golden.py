@@ -74,16 +74,16 @@ def low_light(model, rgb):
     return levels(run(model, rgb.transpose(2, 0, 1)[None] / 255)[0] * 255)
 
 
-def summary(picture):
-    height, width = picture.shape[:2]
-    blocks = picture.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, 3).mean((1, 3))
+def summary(image):
+    height, width = image.shape[:2]
+    blocks = image.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, 3).mean((1, 3))
     chance = np.random.default_rng(1)
     points = [[int(x), int(y)] for x, y in zip(chance.integers(0, width, POINTS), chance.integers(0, height, POINTS))]
     return {
         "width": width,
         "height": height,
         "blocks": [round(float(value), 2) for value in blocks.ravel()],
-        "points": [[x, y, *map(int, picture[y, x])] for x, y in points],
+        "points": [[x, y, *map(int, image[y, x])] for x, y in points],
     }
 
 

@@ -13,7 +13,7 @@ import {
   noiseImage,
   tightPixels,
 } from "../support/image-models.ts";
-import { paintedJpeg } from "../support/pictures.ts";
+import { paintedJpeg } from "../support/images.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 
 const SIZES = [
@@ -28,7 +28,7 @@ function load(model: Uint8Array, options: ImageModelOptions = {}): Promise<Image
   return ImageModel.load(model, { backend: "cpu", threads: 1, ...options });
 }
 
-/** The picture every pixel of which stands `factor` times in each direction. */
+/** The image every pixel of which stands `factor` times in each direction. */
 function repeated(image: Image, factor: number): Uint8Array {
   const pixel = image.format === "RGBA" ? 4 : 3;
   const { width, height, pitchBytes, data } = image;
@@ -58,7 +58,7 @@ describe.each(["f32", "f16", "u8"] as const)("an identity of %s", (dtype) => {
   for (const [name, shape] of SHAPES) {
     // An 8-bit luma has lost the fraction, so colours come back within a level.
     const slack = dtype === "u8" && name.startsWith("luma") ? 1 : 0;
-    test(`ImageModel gives pictures back through ${name} to the bit, of every format, size and pitch`, async () => {
+    test(`ImageModel gives images back through ${name} to the bit, of every format, size and pitch`, async () => {
       await using model = await load(identityImageModel(shape, dtype), { tile: [24, 16], batch: 2 });
       for (const [width, height] of SIZES) {
         for (const format of ["RGB", "BGR", "RGBA"] as const satisfies readonly PixelFormat[]) {
@@ -76,7 +76,7 @@ describe.each(["f32", "f16", "u8"] as const)("an identity of %s", (dtype) => {
   }
 });
 
-test("ImageModel gives pictures back through every range and order of colours", async () => {
+test("ImageModel gives images back through every range and order of colours", async () => {
   const source = noiseImage(40, 20);
   const ranges = ["0-1", "0-255", "-1-1", { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }] as const;
   for (const range of ranges) {
@@ -115,7 +115,7 @@ describe.each([2, 3])("a model that repeats pixels %d times", (factor) => {
   }
 });
 
-test("ImageModel enlarges the colours of a luma model, and the alpha of any, with the picture", async () => {
+test("ImageModel enlarges the colours of a luma model, and the alpha of any, with the image", async () => {
   await using model = await load(nearestModel([1, 1, 16, 24], [1, 1, 32, 48]));
   const flat = noiseImage(1, 1, "RGBA");
   const source: Image = { ...noiseImage(30, 20, "RGBA"), data: new Uint8Array(30 * 20 * 4) };
@@ -125,7 +125,7 @@ test("ImageModel enlarges the colours of a luma model, and the alpha of any, wit
   expect(image.data.every((level, at) => level === flat.data[at % 4])).toBe(true);
 });
 
-test("ImageModel makes a grey picture of a single channel", async () => {
+test("ImageModel makes a grey image of a single channel", async () => {
   await using model = await load(meanModel(8, 8));
   const { image } = await model.transform(noiseImage(5, 3, "BGR"));
   const source = tightPixels(noiseImage(5, 3, "BGR"));
@@ -150,7 +150,7 @@ test("ImageModel makes of tiles what it makes of the whole, where they share twi
   expect((await narrow.transform(source)).image.data).not.toEqual(want.image.data);
 });
 
-test("ImageModel fills a small picture up with its last pixels, or mirrors it", async () => {
+test("ImageModel fills a small image up with its last pixels, or mirrors it", async () => {
   const seen = async (padding: "replicate" | "reflect"): Promise<number> => {
     await using model = await load(blurModel([1, 3, 32, 32]), { padding });
     return Bun.hash((await model.transform(noiseImage(6, 5))).image.data) as unknown as number;
@@ -171,7 +171,7 @@ test("ImageModel reads files, keeps their alpha, and can drop it", async () => {
   expect((await keep.transform(await paintedJpeg(9, 5))).image).toMatchObject({ format: "RGB", width: 9, height: 5 });
 });
 
-test("ImageModel.stream() gives results in order with their places, and goes on after a bad picture", async () => {
+test("ImageModel.stream() gives results in order with their places, and goes on after a bad image", async () => {
   await using model = await load(identityImageModel([1, 3, 16, 24]), { inFlight: 3 });
   const sources = [noiseImage(50, 60), new Uint8Array([1, 2, 3]), noiseImage(1, 1), "no-such.png", noiseImage(9, 9)];
   const bad: number[] = [];
@@ -216,7 +216,7 @@ test("ImageModel.stream() closes the sequence when its caller leaves, and ends a
   expect(closed).toBe(2);
 });
 
-test("ImageModel.stream() ends with the signal's reason, also where errors of pictures are passed over", async () => {
+test("ImageModel.stream() ends with the signal's reason, also where errors of images are passed over", async () => {
   await using model = await load(identityImageModel([1, 3, 16, 24]), { inFlight: 2 });
   const controller = new AbortController();
   let closed = 0;
@@ -256,7 +256,7 @@ test("ImageModel.stream() throws what its sequence throws, and closes it no more
   expect(returned).toBe(0);
 });
 
-test("ImageModel refuses a model that makes one picture of several, and runs it one at a time", async () => {
+test("ImageModel refuses a model that makes one image of several, and runs it one at a time", async () => {
   const bytes = batchMeanModel();
   await using several = await load(bytes, { tile: 32, batch: 2 });
   await expect(several.transform(noiseImage(60, 20))).rejects.toThrow("load it with `batch: 1`");
@@ -275,7 +275,7 @@ test("ImageModel stops between two tiles when its signal is aborted, and works o
   expect((await model.transform(noiseImage(3, 3))).tiles).toBe(1);
 });
 
-test("ImageModel refuses what is no picture model, wrong options, and calls after close()", async () => {
+test("ImageModel refuses what is no image model, wrong options, and calls after close()", async () => {
   await expect(load(toyDetector())).rejects.toThrow(ModelError);
   await expect(load(toyDetector())).rejects.toThrow("detectors are for `Detector`");
   await expect(load(identityImageModel([1, 3, 8, 8]), { tyle: 3 } as never)).rejects.toThrow('Did you mean "tile"?');
@@ -297,9 +297,9 @@ test("ImageModel refuses what is no picture model, wrong options, and calls afte
   await model.close();
 });
 
-test("ImageModel refuses to make a picture of more than 2 GiB", async () => {
+test("ImageModel refuses to make an image of more than 2 GiB", async () => {
   await using model = await load(nearestModel([1, 3, 16, 16], [1, 3, 512, 512], "NCHW", 32));
   await expect(model.transform(noiseImage(1000, 1000))).rejects.toThrow(
-    "Cannot transform a picture of 1000x1000 pixels: what is made of it may have at most 2.00 GiB: it would have 32000x32000 pixels",
+    "Cannot transform an image of 1000x1000 pixels: what is made of it may have at most 2.00 GiB: it would have 32000x32000 pixels",
   );
 });

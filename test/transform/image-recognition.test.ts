@@ -68,7 +68,7 @@ test("recogniseOutput() takes ranges and colours from the caller, and the input'
   expect(normalised.output).toMatchObject({ mean: [0, 0, 0], std: [1, 1, 1] });
 });
 
-test("recogniseOutput() picks the one output that is a picture, or the one that was named", () => {
+test("recogniseOutput() picks the one output that is an image, or the one that was named", () => {
   const inputs = [info("x", [1, 3, 8, 16])];
   const outputs = [
     info("features", [1, 64, 8, 16]),
@@ -90,7 +90,7 @@ test("needsProbe() is true where a size is left open, not where the batch is", (
   expect(needsProbe(model([]))).toBe(true);
 });
 
-test("what makes no pictures is refused with its tensors and a hint", () => {
+test("what makes no images is refused with its tensors and a hint", () => {
   const output = info("y", [1, 3, 8, 8]);
   const cases: readonly (readonly [
     inputs: TensorInfo[],
@@ -98,13 +98,13 @@ test("what makes no pictures is refused with its tensors and a hint", () => {
     hints: Partial<ImageHints>,
     text: string,
   ])[] = [
-    [[], [output], {}, "it must have one input, the picture: it has 0"],
-    [[info("x", [1, 3, 8, 8]), info("t", [1])], [output], {}, "it must have one input, the picture: it has 2"],
+    [[], [output], {}, "it must have one input, the image: it has 0"],
+    [[info("x", [1, 3, 8, 8]), info("t", [1])], [output], {}, "it must have one input, the image: it has 2"],
     [[info("x", [1, 3, 8])], [output], {}, "its input must be f32, f16 or u8 with 4 axes: x: f32 [1, 3, 8]"],
     [[info("x", [1, 3, 8, 8], "i32")], [output], {}, "with 4 axes: x: i32 [1, 3, 8, 8]"],
     [[info("x", [1, 4, 8, 8])], [output], {}, "1 or 3 channels must lie on one of its axes: x: f32 [1, 4, 8, 8]"],
     [[info("x", [1, 3, 8, 3])], [output], {}, 'Hint: say where: `layout: "NCHW"` or "NHWC"'],
-    [[info("x", [1, 4, 8, 8])], [output], { layout: "NCHW" }, "a picture has 1 or 3 channels: the input has 4"],
+    [[info("x", [1, 4, 8, 8])], [output], { layout: "NCHW" }, "an image has 1 or 3 channels: the input has 4"],
     [[info("x", [1, 3, 8, 8])], [output], { colour: "luma" }, "the input has 3, and luma was asked for"],
     [[info("x", [1, 3, 8, 8])], [info("y", [1, 3, 12, 12])], {}, "an input of [1, 3, 8, 8] gives y [1, 3, 12, 12]"],
     [[info("x", [1, 3, 8, 8])], [info("y", [1, 3, 8, 16])], {}, "a whole number of times as large as the input"],
@@ -119,7 +119,7 @@ test("what makes no pictures is refused with its tensors and a hint", () => {
   for (const [inputs, outputs, hints, text] of cases) {
     const call = (): unknown => recognise(inputs, outputs, hints);
     expect(call).toThrow(ModelError);
-    expect(call).toThrow('Cannot use "m.onnx" to transform pictures');
+    expect(call).toThrow('Cannot use "m.onnx" to transform images');
     expect(call).toThrow(text);
     expect(call).toThrow("\ninputs:\n");
   }

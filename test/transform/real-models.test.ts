@@ -7,7 +7,7 @@ import { decodeImage } from "../../src/image/decode.ts";
 import type { Image } from "../../src/image/image.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 
-/** A picture as golden.py keeps it. */
+/** An image as golden.py keeps it. */
 interface Summary {
   readonly width: number;
   readonly height: number;
@@ -92,7 +92,7 @@ test.skipIf(isAbsent)(
   },
 );
 
-test.skipIf(isAbsent)("1x1, 2x3 and 225x1 pictures become three times as large, as ../shared is there", async () => {
+test.skipIf(isAbsent)("1x1, 2x3 and 225x1 images become three times as large, as ../shared is there", async () => {
   await using model = await load("superResolution");
   const source = await photo();
   for (const [width, height] of [

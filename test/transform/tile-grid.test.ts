@@ -12,7 +12,7 @@ const RULES: TileRules = {
   overlap: 10,
 };
 
-/** How often each pixel of a picture is kept, and whether each comes from within its tile. */
+/** How often each pixel of an image is kept, and whether each comes from within its tile. */
 function coverage(width: number, height: number, rules: TileRules): { counts: Uint8Array; isInside: boolean } {
   const { size, tiles } = tileGrid(width, height, rules);
   const counts = new Uint8Array(width * height);
@@ -48,7 +48,7 @@ describe.each([1, 8])("with multiples of %d", (multiple) => {
   }
 });
 
-test("tileGrid() gives a model that takes any size the whole picture, and tiles of one size beyond its limit", () => {
+test("tileGrid() gives a model that takes any size the whole image, and tiles of one size beyond its limit", () => {
   expect(tileGrid(40, 33, RULES)).toEqual({
     size: [40, 33],
     tiles: [{ x: 0, y: 0, left: 0, top: 0, right: 40, bottom: 33 }],
@@ -56,7 +56,7 @@ test("tileGrid() gives a model that takes any size the whole picture, and tiles 
   expect(tileGrid(1, 1, RULES).size).toEqual([32, 32]);
   const { size, tiles } = tileGrid(100, 48, RULES);
   expect(size).toEqual([64, 48]);
-  // Starts at 0 and 36, so 28 pixels are shared: the cut is in their middle, and the last tile ends with the picture.
+  // Starts at 0 and 36, so 28 pixels are shared: the cut is in their middle, and the last tile ends with the image.
   expect(tiles.map(({ x, left, right }) => [x, left, right])).toEqual([
     [0, 0, 50],
     [36, 50, 100],
@@ -76,7 +76,7 @@ test("tileGrid() shares at least the overlap, and places tiles at multiples", ()
   }
 });
 
-test("tileGrid() rounds a whole picture up to the multiple", () => {
+test("tileGrid() rounds a whole image up to the multiple", () => {
   expect(tileGrid(33, 41, { ...RULES, multiple: 16 }).size).toEqual([48, 48]);
 });
 
@@ -84,12 +84,12 @@ test("tileGrid() refuses an overlap that leaves nothing of a tile", () => {
   const call = (): unknown => tileGrid(100, 48, { ...RULES, overlap: 64 });
   expect(call).toThrow(ShapeError);
   expect(call).toThrow(
-    "Cannot cut the picture into tiles: the overlap must be at most 63 pixels for tiles of 64: 64\nHint: lower `overlap`, or raise `tile`",
+    "Cannot cut the image into tiles: the overlap must be at most 63 pixels for tiles of 64: 64\nHint: lower `overlap`, or raise `tile`",
   );
   expect(tileGrid(64, 48, { ...RULES, overlap: 64 }).tiles.length).toBe(1);
 });
 
-test("sourceIndex() repeats the last pixel, or mirrors the picture at it", () => {
+test("sourceIndex() repeats the last pixel, or mirrors the image at it", () => {
   const at = [-5, -2, -1, 0, 2, 3, 4, 7];
   expect(at.map((place) => sourceIndex(place, 3, "replicate"))).toEqual([0, 0, 0, 0, 2, 2, 2, 2]);
   expect(at.map((place) => sourceIndex(place, 3, "reflect"))).toEqual([1, 2, 1, 0, 2, 1, 0, 1]);

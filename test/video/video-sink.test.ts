@@ -26,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true }));
 afterEach(() => expect(childrenNamed("ffmpeg")).toEqual([]));
 
-/** A picture of one colour. */
+/** An image of one colour. */
 function plain(width: number, height: number, rgb: readonly [number, number, number]): ReturnType<typeof imageOf> {
   const data = new Uint8Array(width * height * 3);
   for (let at = 0; at < data.length; at++) data[at] = rgb[at % 3]!;

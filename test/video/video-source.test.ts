@@ -320,8 +320,8 @@ test.skipIf(isFfmpegMissing)(
       ["empty.mp4", "it is empty: 0 bytes"],
       ["garbage.mp4", "it is no video that ffmpeg can read: "],
       ["no-index.mp4", "it is no video that ffmpeg can read: "],
-      ["sound.wav", "it is no video that ffmpeg can read: it has no picture stream"],
-      ["song.mp3", "it is no video that ffmpeg can read: it has no picture stream"],
+      ["sound.wav", "it is no video that ffmpeg can read: it has no image stream"],
+      ["song.mp3", "it is no video that ffmpeg can read: it has no image stream"],
       [".", "it is a folder"],
     ] as const) {
       const error = await VideoSource.open(path(name)).catch((reason: unknown) => reason);

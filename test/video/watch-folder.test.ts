@@ -46,7 +46,7 @@ async function watched(
   return found;
 }
 
-test("watchFolder() gives new pictures alone, each once it has stopped growing", async () => {
+test("watchFolder() gives new images alone, each once it has stopped growing", async () => {
   writeFileSync(path("old.jpg"), "old");
   const found = await watched(async (untilFound) => {
     writeFileSync(path("slow.jpg"), "a");
@@ -115,7 +115,7 @@ test("watchFolder() ends with a VideoError when the folder goes", async () => {
   expect(() => watchFolder(path("none"), { extensions: [] })).toThrow("Cannot watch the folder");
 });
 
-test("watchFolder() says of a picture whose name is not UTF-8 that it is left out", async () => {
+test("watchFolder() says of an image whose name is not UTF-8 that it is left out", async () => {
   const warnings: string[] = [];
   setLogSink((level, text) => level === "warn" && warnings.push(text));
   try {

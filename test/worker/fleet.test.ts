@@ -2,7 +2,7 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { paintedJpeg } from "../support/pictures.ts";
+import { paintedJpeg } from "../support/images.ts";
 import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import {

@@ -3,7 +3,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ImageError } from "../../src/core/errors.ts";
 import type { Image } from "../../src/image/image.ts";
 import { type Answer, answerFields } from "../../src/worker/answer-message.ts";
-import { pictureOf, readFrame, unreadableFrame } from "../../src/worker/frame-message.ts";
+import { imageFrom, readFrame, unreadableFrame } from "../../src/worker/frame-message.ts";
 import { DetectionSchema, DetectionsSchema, Encoding, FrameSchema, TimingsSchema } from "../../src/worker/messages.js";
 import { chance } from "../support/chance.ts";
 
@@ -21,7 +21,7 @@ test("readFrame() reads a protobuf frame over its own bytes", () => {
   expect(read).toMatchObject({ sourceId: "a", frameId: "7", timestamp: "1700000000000001", width: 3 });
   expect(read.data).toEqual(data);
   expect(read.data.buffer).toBe(bytes.buffer);
-  expect(pictureOf(read, "frame 1-0")).toBe(read.data);
+  expect(imageFrom(read, "frame 1-0")).toBe(read.data);
 });
 
 test("readFrame() reads plain fields over their own bytes", () => {
@@ -38,14 +38,14 @@ test("readFrame() reads plain fields over their own bytes", () => {
   };
   const read = readFrame(plain(fields), "frame 1-0");
   expect(read).toMatchObject({ sourceId: "a", frameId: "7", timestamp: "-5", encoding: Encoding.BGR, pitch: 13 });
-  expect(pictureOf(read, "frame 1-0")).toEqual({ width: 3, height: 2, format: "BGR", pitchBytes: 13, data });
-  expect((pictureOf(read, "frame 1-0") as Image).data).toBe(data);
+  expect(imageFrom(read, "frame 1-0")).toEqual({ width: 3, height: 2, format: "BGR", pitchBytes: 13, data });
+  expect((imageFrom(read, "frame 1-0") as Image).data).toBe(data);
   expect(readFrame(plain({ data }), "frame 1-0")).toMatchObject({ sourceId: "", timestamp: "0", encoding: 0 });
 });
 
-test("readFrame() and pictureOf() refuse what is no frame, for good", () => {
+test("readFrame() and imageOf() refuse what is no frame, for good", () => {
   const read = (fields: Readonly<Record<string, string | Uint8Array>>): unknown =>
-    pictureOf(readFrame(plain(fields), "frame 1-0"), "frame 1-0");
+    imageFrom(readFrame(plain(fields), "frame 1-0"), "frame 1-0");
   const data = new Uint8Array(11);
   for (const fields of [
     {},
@@ -128,7 +128,7 @@ for (const [width, height, pitch] of [
   [64, 48, 75],
   [33, 721, 36],
 ] as const) {
-  test(`pictureOf() takes NV12 over its own bytes, ${width}x${height}, pitch ${pitch}`, () => {
+  test(`imageOf() takes NV12 over its own bytes, ${width}x${height}, pitch ${pitch}`, () => {
     const rowBytes = pitch === 0 ? width : pitch;
     const chromaRowBytes = rowBytes + (rowBytes & 1);
     const data = new Uint8Array(rowBytes * height + chromaRowBytes * ((height + 1) >> 1));
@@ -136,12 +136,12 @@ for (const [width, height, pitch] of [
       plain({ data, encoding: "nv12", width: `${width}`, height: `${height}`, pitch: `${pitch}` }),
       "frame",
     );
-    const image = pictureOf(read, "frame") as Image;
+    const image = imageFrom(read, "frame") as Image;
     expect(image.data).toBe(data);
     expect(image).toMatchObject({ width, height, format: "NV12", pitchBytes: rowBytes });
     expect(image).toMatchObject({ chromaOffset: rowBytes * height, chromaPitchBytes: chromaRowBytes });
     expect(image.yuvStandard).toBe(height > 576 ? "BT.709" : "BT.601");
-    expect(() => pictureOf({ ...read, data: data.subarray(0, rowBytes * height) }, "frame")).toThrow(ImageError);
+    expect(() => imageFrom({ ...read, data: data.subarray(0, rowBytes * height) }, "frame")).toThrow(ImageError);
   });
 }
 

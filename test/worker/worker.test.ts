@@ -119,7 +119,7 @@ describe("Worker", () => {
     await run.broker.untilWritten(50);
   });
 
-  test("answers a frame that is no picture with an error, once", async () => {
+  test("answers a frame that is no image with an error, once", async () => {
     await using run = await started({}, (_, detector) => {
       detector.work = () => Promise.reject(new ImageError("Cannot decode it\nHint: none", "bytes"));
     });
@@ -136,7 +136,7 @@ describe("Worker", () => {
     expect(await metric(run.worker, 'frames_total{outcome="error"}')).toBe(2);
   });
 
-  test("puts a frame that is no picture on the dead-letter stream where it is told so, with the frame itself", async () => {
+  test("puts a frame that is no image on the dead-letter stream where it is told so, with the frame itself", async () => {
     await using run = await started({ deadLetter: { badFrames: "bury", stream: "dead" } });
     run.broker.add({ source_id: "a", data: "", note: "n" });
     await run.broker.untilWritten(1);

@@ -4,7 +4,7 @@ import { Resource } from "../../core/resource.ts";
 import { createTensor, type Tensor } from "../../core/tensor.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
-import { type DecodedImage, PictureDecoder } from "../../image/picture-decoder.ts";
+import { type DecodedImage, ImageDecoder } from "../../image/image-decoder.ts";
 import type { InputTensor, Preprocessor } from "../../image/preprocessor.ts";
 import type { SourceBytes } from "../../image/source.ts";
 import type { Inference } from "../../onnxruntime/inference.ts";
@@ -36,7 +36,7 @@ export class CpuSlot<ModelSpec, Params, Output> extends Resource implements Slot
   readonly timings: StageTimings = createStageTimings();
   readonly #model: CpuModel<ModelSpec, Params, Output>;
   readonly #work: HostWork<Params, Output>;
-  readonly #decoders: PictureDecoder[] = [];
+  readonly #decoders: ImageDecoder[] = [];
   readonly #bindings = new BindingCache<InputBinding>();
   /** Where the model ran last, or runs. */
   #running: InputBinding | undefined;
@@ -59,7 +59,7 @@ export class CpuSlot<ModelSpec, Params, Output> extends Resource implements Slot
 
   decodeToHost(files: readonly SourceBytes[]): Promise<DecodeOutcome<DecodedImage>[]> {
     const { decodeOptions } = this.#model.task;
-    // Each picture has a decoder of its own, and one takes one core.
+    // Each image has a decoder of its own, and one takes one core.
     const decode = ({ bytes, name }: SourceBytes, index: number): Promise<DecodedImage> =>
       this.#decoderFor(index).decode(bytes, name, decodeOptions);
     return decodeAll(files, decode, this.timings);
@@ -143,10 +143,10 @@ export class CpuSlot<ModelSpec, Params, Output> extends Resource implements Slot
     for (let row = 0; row < count; row++) this.#work.finish(binding, first + row, row, params);
   }
 
-  #decoderFor(index: number): PictureDecoder {
+  #decoderFor(index: number): ImageDecoder {
     const known = this.#decoders[index];
     if (known !== undefined) return known;
-    const decoder = PictureDecoder.create();
+    const decoder = ImageDecoder.create();
     this.#decoders[index] = decoder;
     return decoder;
   }
@@ -161,12 +161,12 @@ export class CpuSlot<ModelSpec, Params, Output> extends Resource implements Slot
 export class InputBinding extends Resource implements HostTensors {
   readonly batch: number;
   readonly size: Size;
-  /** Pictures: [batch, channels, height, width] or [batch, height, width, channels]. */
+  /** Images: [batch, channels, height, width] or [batch, height, width, channels]. */
   readonly #images: InputTensor;
   readonly #inference: Inference;
-  /** Where the last picture of each row lies; holes where there is none, or others may have written. */
+  /** Where the last image of each row lies; holes where there is none, or others may have written. */
   readonly #padded: (Region | undefined)[];
-  /** True once somebody else has had the pictures. */
+  /** True once somebody else has had the images. */
   #isLent = false;
   #outputs: ReadonlyMap<string, Tensor> = new Map();
 

@@ -19,7 +19,7 @@ export interface DescribeOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Zeros for the picture, ones for what tells of its size. An open first axis is the batch, open last ones are the size. */
+/** Zeros for the image, ones for what tells of its size. An open first axis is the batch, open last ones are the size. */
 function placeholder(info: TensorInfo, isImage: boolean, size: Size, layout: "NCHW" | "NHWC"): Tensor {
   const [width, height] = size;
   const sides = isImage && layout === "NHWC" ? [1, height, width, 3] : [1, 3, height, width];

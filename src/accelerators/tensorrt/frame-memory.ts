@@ -1,4 +1,4 @@
-/** @module FrameMemory: one picture of a batch on its way to the device: page-locked staging and device memory. */
+/** @module FrameMemory: one image of a batch on its way to the device: page-locked staging and device memory. */
 
 import { Resource } from "../../core/resource.ts";
 import type { DType } from "../../core/tensor.ts";
@@ -18,12 +18,12 @@ import {
   yuvRangeOf,
   yuvStandardOf,
 } from "../../image/image.ts";
-import type { ResidentPicture } from "../../image/picture-decoder.ts";
-import { type DecodedImage, type PictureDecodeOptions, PictureDecoder } from "../../image/picture-decoder.ts";
+import type { ResidentImage } from "../../image/image-decoder.ts";
+import { type DecodedImage, type ImageDecodeOptions, ImageDecoder } from "../../image/image-decoder.ts";
 import { yuvCoefficients } from "../../image/yuv.ts";
 import { JpegSurface } from "../../nvjpeg/jpeg-surface.ts";
 import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
-import type { DevicePicture, Nv12Picture, PackedPicture } from "./preprocess.ts";
+import type { DeviceImage, Nv12Image, PackedFrame } from "./preprocess.ts";
 
 /** What {@linkcode FrameMemory} is made with. */
 export interface FrameMemoryOptions {
@@ -33,23 +33,23 @@ export interface FrameMemoryOptions {
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
-/** Memory for one picture of a batch. It only grows, so that a steady stream of frames allocates nothing. */
+/** Memory for one image of a batch. It only grows, so that a steady stream of frames allocates nothing. */
 export class FrameMemory extends Resource {
   readonly #device: Device;
   readonly #zeroCopy: boolean;
   readonly #pinned: PinnedOptions;
   readonly #on: OnStream;
   readonly #copy: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
-  /** Where the last picture is; the same object each time. */
-  readonly #picture: Writable<PackedPicture> = {
+  /** Where the last image is; the same object each time. */
+  readonly #packed: Writable<PackedFrame> = {
     format: "RGB",
     width: 0,
     height: 0,
-    pixels: 0 as PackedPicture["pixels"],
+    pixels: 0 as PackedFrame["pixels"],
     pitchBytes: 0,
   };
   /** Likewise, of NV12. */
-  readonly #nv12: Writable<Nv12Picture> = {
+  readonly #nv12: Writable<Nv12Image> = {
     format: "NV12",
     width: 0,
     height: 0,
@@ -61,11 +61,11 @@ export class FrameMemory extends Resource {
   };
   #staging: PinnedBuffer<"u8"> | undefined;
   #pixels: DeviceBuffer<"u8"> | undefined;
-  #decoder: PictureDecoder | undefined;
+  #decoder: ImageDecoder | undefined;
   #decoded: PinnedBuffer<"u8"> | undefined;
   #surface: JpegSurface | undefined;
 
-  /** @param on names the stream that copies a picture, which may be another for the next: it is asked at each `upload` */
+  /** @param on names the stream that copies an image, which may be another for the next: it is asked at each `upload` */
   constructor(on: OnStream, { zeroCopy }: FrameMemoryOptions) {
     super("FrameMemory", on.stream.device);
     this.#device = on.stream.device;
@@ -76,13 +76,13 @@ export class FrameMemory extends Resource {
   }
 
   /**
-   * Decode a picture file straight into page-locked memory.
+   * Decode an image file straight into page-locked memory.
    *
    * @returns RGB, valid until the next `decode`
-   * @throws {ImageError} If the bytes are no picture
+   * @throws {ImageError} If the bytes are no image
    */
-  decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions): Promise<DecodedImage> {
-    this.#decoder ??= PictureDecoder.create({
+  decode(bytes: Uint8Array, source: string, options: ImageDecodeOptions): Promise<DecodedImage> {
+    this.#decoder ??= ImageDecoder.create({
       allocate: (byteLength) => this.#allocateDecoded(byteLength),
       abandon: (ended) => {
         this.#decoded = abandonPinned(this.#decoded, ended);
@@ -92,52 +92,52 @@ export class FrameMemory extends Resource {
   }
 
   /**
-   * Decode a picture file on the device.
+   * Decode an image file on the device.
    *
    * @returns upright RGB, valid until the next call
-   * @throws {ImageError} If the bytes are no picture
+   * @throws {ImageError} If the bytes are no image
    */
   decodeOnDevice(
     decoder: NvJpegDecoder,
     bytes: Uint8Array,
     source: string,
-    options: PictureDecodeOptions,
-  ): Promise<ResidentPicture> {
+    options: ImageDecodeOptions,
+  ): Promise<ResidentImage> {
     this.#surface ??= JpegSurface.create(this.#device);
     return decoder.decode(bytes, this.#surface, { ...options, source });
   }
 
   /**
-   * Enqueue the copy of a picture to the device. Pixels in page-locked memory are copied from where they are, and must
+   * Enqueue the copy of an image to the device. Pixels in page-locked memory are copied from where they are, and must
    * stay until the stream has passed; others are copied to staging memory first, at once.
    *
-   * @returns where the picture will be; the same object each time for its kind of format
+   * @returns where the image will be; the same object each time for its kind of format
    */
-  upload(image: Image): DevicePicture {
+  upload(image: Image): DeviceImage {
     const { data } = image;
     const byteLength = byteLengthOf(image);
     const pixels = this.#zeroCopy ? this.#mapped(data, byteLength) : this.#copied(data, byteLength);
     if (!isPacked(image)) return this.#nv12At(pixels, image);
-    const picture = this.#picture;
-    picture.format = image.format;
-    picture.width = image.width;
-    picture.height = image.height;
-    picture.pitchBytes = image.pitchBytes;
-    picture.pixels = pixels;
-    return picture;
+    const packed = this.#packed;
+    packed.format = image.format;
+    packed.width = image.width;
+    packed.height = image.height;
+    packed.pitchBytes = image.pitchBytes;
+    packed.pixels = pixels;
+    return packed;
   }
 
   /** Both planes are copied at once, with what lies between them. */
-  #nv12At(pixels: DevicePtr, image: Image): Nv12Picture {
-    const picture = this.#nv12;
-    picture.width = image.width;
-    picture.height = image.height;
-    picture.pitchBytes = image.pitchBytes;
-    picture.pixels = pixels;
-    picture.chroma = (pixels + chromaOffsetOf(image)) as DevicePtr;
-    picture.chromaPitchBytes = chromaPitchOf(image);
-    picture.coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
-    return picture;
+  #nv12At(pixels: DevicePtr, image: Image): Nv12Image {
+    const nv12 = this.#nv12;
+    nv12.width = image.width;
+    nv12.height = image.height;
+    nv12.pitchBytes = image.pitchBytes;
+    nv12.pixels = pixels;
+    nv12.chroma = (pixels + chromaOffsetOf(image)) as DevicePtr;
+    nv12.chromaPitchBytes = chromaPitchOf(image);
+    nv12.coefficients = yuvCoefficients(yuvStandardOf(image), yuvRangeOf(image));
+    return nv12;
   }
 
   /** Enqueue the copy; where the pixels will be. */

@@ -16,7 +16,7 @@ import { type DType, formatShape, isDynamic, type Shape, type TensorInfo } from 
 import { cudaUnavailable, Device } from "../../cuda/device.ts";
 import { EventWaits } from "../../cuda/event-waits.ts";
 import { readTraits } from "../../heads/traits.ts";
-import type { JpegCounts } from "../../image/picture-decoder.ts";
+import type { JpegCounts } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes, openOutputs, withShapes } from "../../model/model-info.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { Accelerator, Backend, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
@@ -179,7 +179,7 @@ async function outputsFor(engine: Engine, input: string, inputShape: Shape): Pro
     const { shape } = context.tensor(name);
     if (!isDynamic(shape)) return { name, dtype, shape };
     const actual = formatShape(shape);
-    const found = `the shape of ${JSON.stringify(name)} depends on the picture: ${actual}`;
+    const found = `the shape of ${JSON.stringify(name)} depends on the image: ${actual}`;
     throw new ShapeError(message("run the engine", found, 'use backend "cpu"'), {
       tensor: name,
       expected: "a shape that follows from the input's",

@@ -15,7 +15,7 @@ import type { SlotStreams } from "./gpu-streams.ts";
 
 /** One context with bound inputs and outputs. Contexts that one stream orders share the memory of their activations. */
 export class GpuInference extends Resource {
-  /** The input that takes the pictures. */
+  /** The input that takes the images. */
   readonly images: DeviceBuffer;
   /** Every output by name. */
   readonly outputs: ReadonlyMap<string, DeviceBuffer>;
@@ -105,7 +105,7 @@ function readTensor(buffer: DeviceBuffer, stream: Stream): Tensor {
 }
 
 function refuseOutput(name: string, shape: Shape): never {
-  const found = `the shape of ${JSON.stringify(name)} depends on the picture: ${formatShape(shape)}`;
+  const found = `the shape of ${JSON.stringify(name)} depends on the image: ${formatShape(shape)}`;
   throw new ShapeError(
     message("run the engine", found, 'export the model with a fixed number of rows, or use backend "cpu"'),
     {

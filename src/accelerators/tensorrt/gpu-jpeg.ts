@@ -13,10 +13,10 @@ import { Resource } from "../../core/resource.ts";
 import { MEMORY_ALLOCATION } from "../../cuda/check.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { EventWaits } from "../../cuda/event-waits.ts";
-import type { JpegCounts, PictureDecodeOptions } from "../../image/picture-decoder.ts";
+import type { ImageDecodeOptions, JpegCounts } from "../../image/image-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
 import { NvJpegDecoder, nvJpegUnavailable } from "../../nvjpeg/nvjpeg-decoder.ts";
-import type { SlotPicture } from "../../runtime/backend.ts";
+import type { SlotImage } from "../../runtime/backend.ts";
 import type { JpegDecoding } from "../accelerator-options.ts";
 import type { FrameMemory } from "./frame-memory.ts";
 
@@ -82,18 +82,18 @@ export class GpuJpeg extends Resource {
   }
 
   /**
-   * Decode a picture file on the device; where its memory does not suffice, `auto` leaves the picture to the CPU.
+   * Decode an image file on the device; where its memory does not suffice, `auto` leaves the image to the CPU.
    *
    * @param decoder what {@linkcode decoder} gave
-   * @throws {ImageError} If the bytes are no picture
+   * @throws {ImageError} If the bytes are no image
    * @throws {CudaError} If the device fails
    */
   async decode(
     decoder: NvJpegDecoder,
     frame: FrameMemory,
     { bytes, name }: SourceBytes,
-    options: PictureDecodeOptions,
-  ): Promise<SlotPicture> {
+    options: ImageDecodeOptions,
+  ): Promise<SlotImage> {
     try {
       return await frame.decodeOnDevice(decoder, bytes, name, options);
     } catch (error) {
@@ -120,7 +120,7 @@ export class GpuJpeg extends Resource {
       if (!(error instanceof NativeError) && !(error instanceof LibraryLoadError)) throw error;
       const fault = error instanceof NativeError ? error.code : (error.message.split("\n", 1)[0] ?? "");
       if (mode === "gpu") {
-        // What was in the way may be gone when the next picture comes, such as a lack of memory.
+        // What was in the way may be gone when the next image comes, such as a lack of memory.
         this.#opening = undefined;
         throw refusal(fault, 'leave "jpeg" out');
       }

@@ -5,14 +5,14 @@ import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import type { EventWaits } from "../../cuda/event-waits.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { Region, Size } from "../../image/geometry.ts";
-import type { SlotPicture } from "../../runtime/backend.ts";
+import type { SlotImage } from "../../runtime/backend.ts";
 import type { TaskModel } from "../../runtime/task.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import type { GpuJpeg } from "./gpu-jpeg.ts";
 import type { GpuStreams, SlotStreams } from "./gpu-streams.ts";
 import type { GpuTrace } from "./gpu-trace.ts";
 import type { KernelLibrary } from "./kernels.ts";
-import type { DevicePicture } from "./preprocess.ts";
+import type { DeviceImage } from "./preprocess.ts";
 
 /** A model loaded on a GPU, before it is known how its slots share the device. */
 export interface LoadedModel {
@@ -27,7 +27,7 @@ export interface LoadedModel {
   readonly zeroCopy: boolean;
   /** Most rows of a run. */
   readonly rows: number;
-  /** Decodes picture files on the device; `undefined` where the CPU does. */
+  /** Decodes image files on the device; `undefined` where the CPU does. */
   readonly jpeg: GpuJpeg | undefined;
   /** Whether frames are replayed as graphs. */
   readonly hasGraph: boolean;
@@ -63,16 +63,16 @@ export interface CudaModel<Params, Output> {
 
 /** A batch whose pixels are on the device, or on their way there. */
 export interface DeviceBatch<Params> {
-  readonly images: readonly SlotPicture[];
+  readonly images: readonly SlotImage[];
   /** Where each is on the device. */
-  readonly pictures: readonly DevicePicture[];
+  readonly deviceImages: readonly DeviceImage[];
   readonly size: Size;
   readonly params: Params;
 }
 
 /** The tensors of one shape, in device memory. */
 export interface DeviceTensors {
-  /** The input that takes the pictures. */
+  /** The input that takes the images. */
   readonly images: DeviceBuffer;
   /** Every output by name. */
   readonly outputs: ReadonlyMap<string, DeviceBuffer>;
@@ -87,17 +87,17 @@ export interface RunShape {
 
 /** A task's part of one slot. */
 export interface CudaWork<Params, Output> extends Disposable {
-  /** Where each picture of the batch lies in the input, where the task has one region a picture. */
+  /** Where each image of the batch lies in the input, where the task has one region an image. */
   readonly placements: readonly Region[];
   /** Regions of a batch: rows of the input it needs in all, in one or several runs. */
-  regions(images: readonly SlotPicture[], size: Size): number;
+  regions(images: readonly SlotImage[], size: Size): number;
   /** Make what a shape needs around its tensors, prepared on the setup stream, which is synchronised afterwards. */
   createStages(tensors: DeviceTensors, shape: RunShape): CudaStages<Params>;
   /** Enqueue on `compute` what comes before the first run of a batch. */
   begin(batch: DeviceBatch<Params>, on: OnStream): void;
   /** Enqueue on `copyOut` what comes after the last run of a batch. */
   enqueueCopyOut(on: OnStream): void;
-  /** What came of each picture, once everything has been waited for. @param stages of the batch's last run */
+  /** What came of each image, once everything has been waited for. @param stages of the batch's last run */
   read(stages: CudaStages<Params>, params: Params): readonly Output[];
 }
 

@@ -7,14 +7,14 @@ import type { Tensor } from "../../core/tensor.ts";
 import { Event } from "../../cuda/event.ts";
 import type { EventWait } from "../../cuda/event-waits.ts";
 import type { Region } from "../../image/geometry.ts";
-import type { DecodedImage } from "../../image/picture-decoder.ts";
+import type { DecodedImage } from "../../image/image-decoder.ts";
 import type { SourceBytes } from "../../image/source.ts";
 import {
   createStageTimings,
   type DecodeOutcome,
   type Size,
   type Slot,
-  type SlotPicture,
+  type SlotImage,
   type StageTimings,
 } from "../../runtime/backend.ts";
 import { BindingCache, decodeAll } from "../../runtime/slots.ts";
@@ -23,7 +23,7 @@ import { GpuBinding } from "./gpu-binding.ts";
 import type { CudaWork, DeviceBatch, GpuModel } from "./gpu-model.ts";
 import type { SlotStreams } from "./gpu-streams.ts";
 import { SlotTrace } from "./gpu-trace.ts";
-import type { DevicePicture } from "./preprocess.ts";
+import type { DeviceImage } from "./preprocess.ts";
 
 /** What a batch is run with; the same object each time. */
 type Batch<Params> = { -readonly [Key in keyof DeviceBatch<Params>]: DeviceBatch<Params>[Key] };
@@ -38,7 +38,7 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
   readonly #done: Event;
   readonly #wait: EventWait;
   readonly #frames: FrameMemory[] = [];
-  readonly #pictures: DevicePicture[] = [];
+  readonly #deviceImages: DeviceImage[] = [];
   readonly #batch: Batch<Params>;
   readonly #bindings = new BindingCache<GpuBinding<Params>>();
   readonly #owned: DisposableStack;
@@ -47,7 +47,12 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
   constructor(model: GpuModel<Params, Output>, owner: Resource) {
     super("GpuSlot", owner);
     this.#model = model;
-    this.#batch = { images: [], pictures: this.#pictures, size: [0, 0], params: model.task.idleParams as Params };
+    this.#batch = {
+      images: [],
+      deviceImages: this.#deviceImages,
+      size: [0, 0],
+      params: model.task.idleParams as Params,
+    };
     this.#owned = new DisposableStack();
     try {
       const { device, streams, trace, waits, cuda } = model;
@@ -67,11 +72,11 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
     return this.#work.placements;
   }
 
-  async decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotPicture>[]> {
+  async decode(files: readonly SourceBytes[]): Promise<DecodeOutcome<SlotImage>[]> {
     const { jpeg, task } = this.#model;
     const decoder = await jpeg?.decoder();
     if (jpeg === undefined || decoder === undefined) return this.decodeToHost(files);
-    const decode = (file: SourceBytes, index: number): Promise<SlotPicture> =>
+    const decode = (file: SourceBytes, index: number): Promise<SlotImage> =>
       jpeg.decode(decoder, this.#frameFor(index), file, task.decodeOptions);
     return decodeAll(files, decode, this.timings);
   }
@@ -83,7 +88,7 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
     return decodeAll(files, decode, this.timings);
   }
 
-  prepare(images: readonly SlotPicture[], size: Size): Promise<void> | undefined {
+  prepare(images: readonly SlotImage[], size: Size): Promise<void> | undefined {
     const regions = this.#work.regions(images, size);
     const { rows } = this.#model;
     const last = this.#lastOf(regions);
@@ -91,7 +96,7 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
     return isThere ? undefined : this.#makeAll(regions, size);
   }
 
-  async run(images: readonly SlotPicture[], size: Size, params: Params): Promise<readonly Output[]> {
+  async run(images: readonly SlotImage[], size: Size, params: Params): Promise<readonly Output[]> {
     const started = performance.now();
     const regions = this.#work.regions(images, size);
     const { rows } = this.#model;
@@ -135,7 +140,7 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
     }
   }
 
-  async preprocess(images: readonly SlotPicture[], size: Size): Promise<void> {
+  async preprocess(images: readonly SlotImage[], size: Size): Promise<void> {
     const started = performance.now();
     const regions = this.#work.regions(images, size);
     const binding = this.#known(regions, size) ?? (await this.#make(regions, size));
@@ -200,17 +205,17 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
   }
 
   /** Enqueue the copies of the pixels. What is enqueued on `compute` next finds them there. */
-  #upload(images: readonly SlotPicture[], size: Size, params: Params): void {
+  #upload(images: readonly SlotImage[], size: Size, params: Params): void {
     this.#streams.enter();
     this.#trace?.copyInBegins();
-    const pictures = this.#pictures;
-    pictures.length = images.length;
+    const deviceImages = this.#deviceImages;
+    deviceImages.length = images.length;
     let isCopied = false;
     for (let index = 0; index < images.length; index++) {
       const image = images[index]!;
       // What was decoded on the device is there already, and waited for.
       const isThere = "pixels" in image;
-      pictures[index] = isThere ? image : this.#frameFor(index).upload(image);
+      deviceImages[index] = isThere ? image : this.#frameFor(index).upload(image);
       isCopied ||= !isThere;
     }
     this.#trace?.copyInEnds();

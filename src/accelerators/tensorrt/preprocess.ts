@@ -18,14 +18,14 @@ const TILE_HEIGHT = 16;
 export interface PreprocessMemory {
   /** The input: [N, channels, height, width] or [N, height, width, channels] of the pre-processing's dtype. */
   readonly output: TypedDeviceMemory;
-  /** N regions, what {@linkcode PictureTable} packed. */
-  readonly pictures: DeviceMemory;
+  /** N regions, what {@linkcode ImageTable} packed. */
+  readonly images: DeviceMemory;
   /** What `valueTable` gave. */
   readonly table: DeviceMemory;
 }
 
 function refuse(tensor: string, expected: string, actual: string): never {
-  throw new ShapeError(message("pre-process pictures", `the ${tensor} must be ${expected}, got ${actual}`), {
+  throw new ShapeError(message("pre-process images", `the ${tensor} must be ${expected}, got ${actual}`), {
     tensor,
     expected,
     actual,
@@ -38,7 +38,7 @@ function refuse(tensor: string, expected: string, actual: string): never {
  * @throws {ShapeError} If the tensor is not what the pre-processing writes, or a table is too small
  */
 export function preprocessLaunch(preprocessing: Preprocessing, memory: PreprocessMemory): LaunchSpec {
-  const { output, pictures, table } = memory;
+  const { output, images, table } = memory;
   const { resize, dtype, layout, colour } = preprocessing;
   const isPlanar = layout === "NCHW";
   const channels = channelsOf(preprocessing);
@@ -47,8 +47,8 @@ export function preprocessLaunch(preprocessing: Preprocessing, memory: Preproces
     const expected = `${dtype} ${formatShape(isPlanar ? [-1, channels, -1, -1] : [-1, -1, -1, channels])}`;
     refuse("input", expected, `${output.dtype} ${formatShape(output.shape)}`);
   }
-  if (pictures.byteLength < batch * PICTURE_BYTES) {
-    refuse("picture table", `at least ${batch * PICTURE_BYTES} bytes`, String(pictures.byteLength));
+  if (images.byteLength < batch * IMAGE_BYTES) {
+    refuse("image table", `at least ${batch * IMAGE_BYTES} bytes`, String(images.byteLength));
   }
   if (table.byteLength < valueTableLength(preprocessing) * 4) {
     refuse("value table", `at least ${valueTableLength(preprocessing) * 4} bytes`, String(table.byteLength));
@@ -59,21 +59,21 @@ export function preprocessLaunch(preprocessing: Preprocessing, memory: Preproces
     module,
     kernel: `${module}_${dtype}_${colour === "luma" ? "luma" : layout.toLowerCase()}`,
     config: { grid: [Math.ceil(width / TILE_WIDTH), Math.ceil(height / TILE_HEIGHT), batch], block: [32, 8, 1] },
-    values: { output: output.pointer, pictures: pictures.pointer, table: table.pointer, width, height },
+    values: { output: output.pointer, images: images.pointer, table: table.pointer, width, height },
   };
 }
 
-/** Bytes of `struct Picture` in kernels/picture.cuh. */
-export const PICTURE_BYTES = 144;
+/** Bytes of `struct Image` in kernels/image.cuh. */
+export const IMAGE_BYTES = 144;
 
-const WORDS = PICTURE_BYTES / 4;
+const WORDS = IMAGE_BYTES / 4;
 const FORMATS: Readonly<Record<PackedFormat, number>> = { RGB: 0, BGR: 0, RGBA: 1 };
 const NV12 = 2;
 /** Place of the two scales, in 8 bytes. */
 const SCALES = 16;
 
-/** A picture of interleaved pixels in device memory: u8 [height, width, 3 or 4], rows `pitchBytes` apart. */
-export interface PackedPicture {
+/** An image of interleaved pixels in device memory: u8 [height, width, 3 or 4], rows `pitchBytes` apart. */
+export interface PackedFrame {
   readonly format: PackedFormat;
   /** In pixels. */
   readonly width: number;
@@ -82,8 +82,8 @@ export interface PackedPicture {
   readonly pitchBytes: number;
 }
 
-/** A picture of a video decoder in device memory: a plane of Y, and one of interleaved U, V of half the size. */
-export interface Nv12Picture {
+/** An image of a video decoder in device memory: a plane of Y, and one of interleaved U, V of half the size. */
+export interface Nv12Image {
   readonly format: "NV12";
   /** In pixels. */
   readonly width: number;
@@ -98,11 +98,11 @@ export interface Nv12Picture {
   readonly coefficients: YuvCoefficients;
 }
 
-/** A picture in device memory. */
-export type DevicePicture = PackedPicture | Nv12Picture;
+/** An image in device memory. */
+export type DeviceImage = PackedFrame | Nv12Image;
 
-/** Writes regions of pictures into memory that is copied to the device; it allocates nothing after it was made. */
-export class PictureTable {
+/** Writes regions of images into memory that is copied to the device; it allocates nothing after it was made. */
+export class ImageTable {
   readonly #words: Int32Array;
   readonly #doubles: Float64Array;
 
@@ -119,14 +119,14 @@ export class PictureTable {
   /**
    * Write one region.
    *
-   * @param picture       where the picture is
-   * @param region        of the picture, in its own pixels
+   * @param image       where the image is
+   * @param region        of the image, in its own pixels
    * @param preprocessing what the kernel does
-   * @throws {ArgumentError} If the region goes on beyond the picture's edges, and the resize is antialiased
+   * @throws {ArgumentError} If the region goes on beyond the image's edges, and the resize is antialiased
    */
   set(
     index: number,
-    picture: DevicePicture,
+    image: DeviceImage,
     region: Region,
     { colour, resize }: Pick<Preprocessing, "colour" | "resize">,
   ): void {
@@ -135,22 +135,22 @@ export class PictureTable {
     if (isTile && resize === "antialias") refuseEdge(edge);
     const words = this.#words;
     const at = index * WORDS;
-    const isNv12 = picture.format === "NV12";
-    const chroma = isNv12 ? picture.chroma : 0;
-    words[at] = picture.pixels % 2 ** 32;
-    words[at + 1] = picture.pixels / 2 ** 32;
+    const isNv12 = image.format === "NV12";
+    const chroma = isNv12 ? image.chroma : 0;
+    words[at] = image.pixels % 2 ** 32;
+    words[at + 1] = image.pixels / 2 ** 32;
     words[at + 2] = chroma % 2 ** 32;
     words[at + 3] = chroma / 2 ** 32;
-    words[at + 4] = picture.pitchBytes;
-    words[at + 5] = isNv12 ? picture.chromaPitchBytes : 0;
+    words[at + 4] = image.pitchBytes;
+    words[at + 5] = isNv12 ? image.chromaPitchBytes : 0;
     words[at + 6] = x;
     words[at + 7] = y;
     words[at + 8] = width;
     words[at + 9] = height;
     words[at + 10] = isTile ? 0 : Math.max(x, 0);
     words[at + 11] = isTile ? 0 : Math.max(y, 0);
-    words[at + 12] = (isTile ? picture.width : Math.min(x + width, picture.width)) - 1;
-    words[at + 13] = (isTile ? picture.height : Math.min(y + height, picture.height)) - 1;
+    words[at + 12] = (isTile ? image.width : Math.min(x + width, image.width)) - 1;
+    words[at + 13] = (isTile ? image.height : Math.min(y + height, image.height)) - 1;
     words[at + 14] = region.contentWidth;
     words[at + 15] = region.contentHeight;
     words[at + 16] = region.padX;
@@ -159,13 +159,13 @@ export class PictureTable {
     words[at + 19] = region.top;
     words[at + 20] = region.right;
     words[at + 21] = region.bottom;
-    words[at + 22] = isNv12 ? NV12 : FORMATS[picture.format];
+    words[at + 22] = isNv12 ? NV12 : FORMATS[image.format];
     words[at + 23] = edge === "reflect" ? 1 : 0;
-    words[at + 24] = (picture.format === "BGR") !== (colour === "BGR") ? 1 : 0;
+    words[at + 24] = (image.format === "BGR") !== (colour === "BGR") ? 1 : 0;
     this.#doubles[at / 2 + SCALES] = 1 / (region.contentWidth / width);
     this.#doubles[at / 2 + SCALES + 1] = 1 / (region.contentHeight / height);
     if (!isNv12) return;
-    const { coefficients } = picture;
+    const { coefficients } = image;
     words[at + 25] = coefficients.offset;
     words[at + 26] = coefficients.y;
     words[at + 27] = coefficients.vRed;

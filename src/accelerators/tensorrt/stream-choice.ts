@@ -93,15 +93,15 @@ export async function chooseStreams<Params, Output>(
 /** Everything a choice depends on beside the plan. */
 function keyOf(model: LoadedModel, { options }: StreamRequest): string {
   const { device, zeroCopy, hasGraph, waits, task } = model;
-  const batch = picturesOf(model, options);
+  const batch = imagesOf(model, options);
   const [width, height] = task.usualSize;
   const asked = `${options.streams}, ${options.inFlight ?? "any number"} in flight`;
   const ways = `${zeroCopy ? ", zero copy" : ""}${hasGraph ? "" : ", no graph"}`;
   return `${device.name}, ${batch}x${width}x${height}, ${asked}, wait ${waits.mode}${ways}`;
 }
 
-function picturesOf({ rows, task }: LoadedModel, { batch = 1 }: StreamRequest["options"]): number {
-  return Math.min(batch, rows, task.mostPictures);
+function imagesOf({ rows, task }: LoadedModel, { batch = 1 }: StreamRequest["options"]): number {
+  return Math.min(batch, rows, task.mostImages);
 }
 
 async function measure<Params, Output>(
@@ -110,7 +110,7 @@ async function measure<Params, Output>(
   { options }: StreamRequest,
 ): Promise<StreamChoice> {
   using frame = new TrialFrame(model);
-  const images = Array.from({ length: picturesOf(model, options) }, () => frame.image);
+  const images = Array.from({ length: imagesOf(model, options) }, () => frame.image);
   const size = model.task.sizeFor(images);
   const slots = Math.min(options.inFlight ?? COMPARED_IN_FLIGHT, MOST_COMPARED);
   const figures: TrialFigures[] = [];
@@ -202,7 +202,7 @@ export class StreamTrial<Params, Output> extends Resource {
   readonly #images: readonly Image[];
   readonly #size: Size;
   readonly #slots: readonly GpuSlot<Params, Output>[];
-  /** Nothing is found in noise with them, so that what is measured is the machine and not the picture. */
+  /** Nothing is found in noise with them, so that what is measured is the machine and not the image. */
   readonly #params: Params;
   readonly #owned = new DisposableStack();
   #settled = 0;

@@ -1,4 +1,4 @@
-/** @module Detect command: pictures and videos in, boxes out. */
+/** @module Detect command: images and videos in, boxes out. */
 
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
@@ -7,9 +7,9 @@ import { runArriving } from "../detect-arriving.ts";
 import { type DetectArguments, parseDetectFlags } from "../detect-flags.ts";
 import { detectVideos } from "../detect-videos.ts";
 import { plural } from "../formats.ts";
+import { expandImages, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
 import { findModel, loadDetector } from "../load-detector.ts";
-import { expandPictures, formatTally, localOperand, type OperandKind, operandKind } from "../pictures.ts";
-import { openTarget, writePictures } from "../result-target.ts";
+import { openTarget, writeImages } from "../result-target.ts";
 import { openSaver } from "../save.ts";
 
 /** What the operands are, all of one kind. */
@@ -27,7 +27,7 @@ function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments
     );
   }
   const kinds = new Set(operands.map((operand) => (isVideo ? "video" : operandKind(operand))));
-  const [kind = "pictures", ...others] = kinds;
+  const [kind = "images", ...others] = kinds;
   if (others.length > 0 || (kind === "stdin" && operands.length > 1)) {
     const found = "Images, videos and standard input cannot be mixed in one run";
     throw refuse("detect", "file", found, "run it once for each kind; --video takes every operand for a video");
@@ -35,13 +35,13 @@ function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments
   return kind;
 }
 
-async function detectPictures(
+async function detectImages(
   args: DetectArguments,
   operands: readonly string[],
   context: CommandContext,
 ): Promise<number> {
   const { terminal, output, signal } = context;
-  const files = expandPictures(operands);
+  const files = expandImages(operands);
   using target = openTarget(args, files, output);
   const saver = args.save === undefined ? undefined : openSaver(args.save, files, args.output);
   const model = await findModel(args.model, context);
@@ -51,15 +51,15 @@ async function detectPictures(
 
   const isSaved = saver !== undefined;
   const started = performance.now();
-  const tally = await writePictures((onBadPicture) => detectAll(detector, files, { signal, isSaved, onBadPicture }), {
+  const tally = await writeImages((onBadImage) => detectAll(detector, files, { signal, isSaved, onBadImage }), {
     sink: target.sink(detector.labels),
     saver,
     terminal,
     progress: !args.isQuiet && files.length > 1 ? { total: files.length } : undefined,
   });
   const done = tally.good + tally.bad;
-  if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "picture")}`);
-  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "picture")} could not be read`);
+  if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "image")}`);
+  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "image")} could not be read`);
   if (!args.isQuiet && terminal.isTerminal && files.length > 1) {
     terminal.line(terminal.paint("dim", formatTally(tally.good, tally.objects, performance.now() - started)));
   }
@@ -72,5 +72,5 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const operands = parsed.operands.map(localOperand);
   const kind = kindOf(operands, args);
   if (kind === "stdin") return runArriving(args, context);
-  return kind === "video" ? detectVideos(args, operands, context) : detectPictures(args, operands, context);
+  return kind === "video" ? detectVideos(args, operands, context) : detectImages(args, operands, context);
 }

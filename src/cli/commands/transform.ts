@@ -1,4 +1,4 @@
-/** @module Transform command: pictures in, pictures out. */
+/** @module Transform command: images in, images out. */
 
 import type { ImageModel, TransformStreamResult } from "../../api/image-model.ts";
 import { ImageError } from "../../core/errors.ts";
@@ -9,8 +9,8 @@ import { round } from "../../tasks/detect/result-json.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { plural } from "../formats.ts";
+import { Complaints, expandImages } from "../images.ts";
 import { findModel, loadImageModel } from "../load-detector.ts";
-import { Complaints, expandPictures } from "../pictures.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
 import { parseTransformFlags, type TransformArguments } from "../transform-flags.ts";
@@ -29,21 +29,21 @@ interface Run {
   readonly target: TransformTarget;
 }
 
-/** A picture that was made. */
-interface MadePicture {
+/** An image that was made. */
+interface WrittenImage {
   readonly file: string;
   readonly output: string;
   readonly result: TransformStreamResult;
 }
 
 /** `street.jpg  out/street.png  2304x1728, 12 tiles, 302 ms` */
-function textLine({ file, output, result }: MadePicture, paint: Paint): string {
+function textLine({ file, output, result }: WrittenImage, paint: Paint): string {
   const { image, tiles, timing } = result;
   const facts = `${image.width}x${image.height}, ${plural(tiles, "tile")}, ${formatDuration(timing.total)}`;
   return `${paint("bold", printable(redact(file)))}  ${printable(output)}  ${facts}\n`;
 }
 
-function jsonRow({ file, output, result }: MadePicture): string {
+function jsonRow({ file, output, result }: WrittenImage): string {
   const { image, tiles, timing } = result;
   const stages = Object.entries(timing).map(([stage, milliseconds]) => [stage, round(milliseconds, 3)]);
   const { width, height } = image;
@@ -53,7 +53,7 @@ function jsonRow({ file, output, result }: MadePicture): string {
 async function report(
   output: Output,
   args: TransformArguments,
-  made: MadePicture,
+  made: WrittenImage,
   isFirst: boolean,
   paint: Paint,
 ): Promise<void> {
@@ -66,7 +66,7 @@ async function transformFiles(model: ImageModel, run: Run, context: CommandConte
   const { terminal, output, signal } = context;
   const tally: Tally = { good: 0, bad: 0 };
   const isShown = !args.isQuiet && files.length > 1;
-  const progress = isShown ? new Progress(terminal, "transform", "pictures") : undefined;
+  const progress = isShown ? new Progress(terminal, "transform", "images") : undefined;
   const complaints = new Complaints(terminal);
   const onError = (error: unknown): void => {
     if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
@@ -75,7 +75,7 @@ async function transformFiles(model: ImageModel, run: Run, context: CommandConte
   };
   const paint = paintOf(output.hasColour);
   try {
-    // A large picture can take minutes: it is broken off as well.
+    // A large image can take minutes: it is broken off as well.
     for await (const result of model.stream(files, { onError, signal })) {
       const file = files[result.index]!;
       try {
@@ -104,7 +104,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     const hint = "bun-tensorrt transform street.jpg --model super-resolution.onnx --output large.png";
     throw refuse("transform", "file", "Missing input: give a file, a folder or a pattern", hint);
   }
-  const files = expandPictures(parsed.operands, "transform");
+  const files = expandImages(parsed.operands, "transform");
   const target = openTransformTarget(args, files);
   const path = await findModel(args.model, context);
   const look = { command: "transform", isQuiet: args.isQuiet };
@@ -113,11 +113,11 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const started = performance.now();
   const tally = await transformFiles(model, { args, files, target }, context);
   const done = tally.good + tally.bad;
-  if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "picture")}`);
-  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "picture")} could not be transformed`);
+  if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "image")}`);
+  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "image")} could not be transformed`);
   if (!args.isQuiet && terminal.isTerminal && files.length > 1) {
     const elapsed = formatDuration(performance.now() - started);
-    terminal.line(terminal.paint("dim", `${plural(tally.good, "picture")} in ${elapsed}`));
+    terminal.line(terminal.paint("dim", `${plural(tally.good, "image")} in ${elapsed}`));
   }
   return tally.bad > 0 || signal.aborted ? EXIT_FAILED : EXIT_OK;
 }

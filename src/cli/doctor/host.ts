@@ -99,7 +99,7 @@ const FFMPEG: SystemPackageNames = {
   macos: "ffmpeg",
 };
 
-const WITHOUT = "pictures are detected without, videos, streams and cameras are not";
+const WITHOUT = "images are detected without, videos, streams and cameras are not";
 
 /** `5.1.9-0+deb12u1` */
 function versionOf(path: string): string | undefined {

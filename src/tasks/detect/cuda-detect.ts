@@ -1,4 +1,4 @@
-/** @module Cuda detect: pictures in, kept boxes out, around an engine, all of it in the frame's graph. */
+/** @module Cuda detect: images in, kept boxes out, around an engine, all of it in the frame's graph. */
 
 import type {
   CudaModel,
@@ -19,14 +19,14 @@ import { type OnStream, Stream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
 import { place, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import { blockAt, type DetectionBlock } from "../../model/rows.ts";
-import type { SlotPicture } from "../../runtime/backend.ts";
+import type { SlotImage } from "../../runtime/backend.ts";
 import { GpuPostprocess } from "./cuda-postprocess.ts";
 import { GpuTables } from "./cuda-tables.ts";
 import type { DecodeBatch } from "./decode-launches.ts";
 import type { NmsOptions } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 
-/** Rows a picture that there is room for until more are asked for: the default of `maxDetections`. */
+/** Rows an image that there is room for until more are asked for: the default of `maxDetections`. */
 const FIRST_ROWS = 300;
 
 /** What all parts of a loaded detector share. */
@@ -61,14 +61,14 @@ export class CudaDetect implements CudaTask<NmsOptions, DetectionBlock> {
   }
 }
 
-/** What one slot needs to detect: a region a picture. */
+/** What one slot needs to detect: a region an image. */
 class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
   readonly placements: Region[] = [];
   readonly #shared: Shared;
   readonly #streams: SlotStreams;
   readonly #blocks: DetectionBlock[] = [];
   readonly #pixels = new PixelCheck();
-  /** Where each picture was placed last, in its decoded size. */
+  /** Where each image was placed last, in its decoded size. */
   readonly #placed: Region[] = [];
 
   constructor(shared: Shared, streams: SlotStreams) {
@@ -76,7 +76,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
     this.#streams = streams;
   }
 
-  regions(images: readonly SlotPicture[]): number {
+  regions(images: readonly SlotImage[]): number {
     return images.length;
   }
 
@@ -92,7 +92,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
     }
   }
 
-  /** Where a picture of the batch lies in the input, in its decoded size. */
+  /** Where an image of the batch lies in the input, in its decoded size. */
   placed(index: number): Region {
     return this.#placed[index]!;
   }
@@ -111,7 +111,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
     return this.#blocks;
   }
 
-  #place(index: number, image: SlotPicture, [width, height]: Size): Region {
+  #place(index: number, image: SlotImage, [width, height]: Size): Region {
     const last = this.#placed[index];
     if (
       last !== undefined &&
@@ -159,7 +159,7 @@ class DetectStages implements CudaStages<NmsOptions> {
     this.#tables = owned.use(new GpuTables(model.device, batch));
     const spec = preprocessLaunch(recognition.preprocessing, {
       output: tensors.images,
-      pictures: this.#tables.devicePictures,
+      images: this.#tables.deviceImages,
       table: values,
     });
     this.#preprocess = new KernelLaunch(model.kernels, spec);
@@ -176,16 +176,16 @@ class DetectStages implements CudaStages<NmsOptions> {
     return true;
   }
 
-  /** Rows that only fill the batch repeat the first picture. */
-  select({ pictures, params }: DeviceBatch<NmsOptions>, first: number): void {
+  /** Rows that only fill the batch repeat the first image. */
+  select({ deviceImages, params }: DeviceBatch<NmsOptions>, first: number): void {
     const { preprocessing } = this.#shared.recognition;
     const { placements } = this.#work;
-    const { pictures: table, selection } = this.#tables;
+    const { images: table, selection } = this.#tables;
     selection.setSelection(params);
     const { batch } = this.#shape;
     for (let row = 0; row < batch; row++) {
-      const index = first + row < pictures.length ? first + row : first;
-      table.set(row, pictures[index]!, this.#work.placed(index), preprocessing);
+      const index = first + row < deviceImages.length ? first + row : first;
+      table.set(row, deviceImages[index]!, this.#work.placed(index), preprocessing);
       selection.setRegion(row, placements[index]!);
     }
   }
@@ -210,7 +210,7 @@ class DetectStages implements CudaStages<NmsOptions> {
     this.#postprocess.enqueueCopy(on);
   }
 
-  /** Copy one picture's kept rows out, once the frame has been waited for. */
+  /** Copy one image's kept rows out, once the frame has been waited for. */
   read(index: number, block: DetectionBlock): void {
     this.#postprocess.read(index, block);
   }

@@ -25,7 +25,7 @@ import { assertProbability, MAX_CANDIDATES } from "./nms.ts";
 
 /** From the outputs of a batch to its detections. */
 export class GpuPostprocess extends Resource {
-  /** Most rows it keeps of a picture. */
+  /** Most rows it keeps of an image. */
   readonly rows: number;
   readonly #layout: string;
   readonly #launches: readonly KernelLaunch[];
@@ -36,7 +36,7 @@ export class GpuPostprocess extends Resource {
 
   /**
    * @param setup where its memory is prepared: to be synchronised before the first frame
-   * @param rows  most rows that are kept of a picture
+   * @param rows  most rows that are kept of an image
    * @throws {ShapeError} If an output has another shape or dtype than the layout's plan says
    */
   constructor(
@@ -90,7 +90,7 @@ export class GpuPostprocess extends Resource {
     copyToHost(this.#host, this.#device, options);
   }
 
-  /** Copy one picture's rows out, once the copy has run. @throws {ModelError} If they cannot be what the layout says */
+  /** Copy one image's rows out, once the copy has run. @throws {ModelError} If they cannot be what the layout says */
   read(index: number, block: DetectionBlock): void {
     this.#reader.read(index, block, this.#layout);
   }
@@ -105,7 +105,7 @@ const COUNTER_BYTES = 16;
 
 /** Bytes of the device memory that post-processing needs beside the outputs. */
 export interface PostprocessSizes {
-  /** Most candidates of one picture. */
+  /** Most candidates of one image. */
   readonly capacity: number;
   readonly keys: number;
   readonly boxes: number;
@@ -125,7 +125,7 @@ export type PostprocessMemory = Readonly<
 /**
  * How much memory a batch needs.
  *
- * @param rows most rows that are kept of a picture
+ * @param rows most rows that are kept of an image
  * @throws {ShapeError} If an output has another shape or dtype than the plan says
  */
 export function postprocessSizes(
@@ -235,7 +235,7 @@ function gatherLaunch(
       length,
       channel_stride: isPlanar ? sources : 1,
       source_stride: isPlanar ? 1 : channels,
-      picture_stride: isFlat ? 0 : sources * channels,
+      image_stride: isFlat ? 0 : sources * channels,
     },
   };
 }
@@ -248,7 +248,7 @@ const FAULT_CLASS = 1;
 const FAULT_GRID = 2;
 const FAULT_BOX = 3;
 
-/** 32-bit words of one picture's block: a header, [rows, 4] boxes, [rows] scores, class ids and sources, to a multiple of 4. */
+/** 32-bit words of one image's block: a header, [rows, 4] boxes, [rows] scores, class ids and sources, to a multiple of 4. */
 export function detectionWords(rows: number): number {
   return Math.ceil((HEADER_WORDS + rows * 7) / 4) * 4;
 }
@@ -270,13 +270,13 @@ export class DetectionReader {
   readonly #integers: Int32Array<ArrayBuffer>;
   readonly #floats: Float32Array<ArrayBuffer>;
   readonly #rows: number;
-  /** Where each extra of the first picture begins, in words, and its words a picture. */
+  /** Where each extra of the first image begins, in words, and its words an image. */
   readonly #extras: readonly { readonly start: number; readonly words: number }[];
 
   /**
    * @param buffer i32 [batch, words] of the blocks, in page-locked memory
    * @param rows   rows of each block
-   * @param batch  pictures
+   * @param batch  images
    * @param extras what was gathered, which follows the blocks
    */
   constructor(buffer: ArrayBuffer, rows: number, batch: number, extras: readonly Pick<RowExtra, "length">[] = []) {
@@ -290,7 +290,7 @@ export class DetectionReader {
   }
 
   /**
-   * Copy one picture's kept rows.
+   * Copy one image's kept rows.
    *
    * @param block  room for as many rows as were asked for
    * @param layout for messages: which layout the model was read as

@@ -1,6 +1,6 @@
 /** @module GpuTables: what changes from frame to frame beside the pixels, packed on the host and copied as one. */
 
-import { PICTURE_BYTES, PictureTable } from "../../accelerators/tensorrt/preprocess.ts";
+import { IMAGE_BYTES, ImageTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { Resource } from "../../core/resource.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
@@ -10,24 +10,24 @@ import type { OnStream } from "../../cuda/stream.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { NmsOptions } from "./nms.ts";
 
-/** Tables of a batch: where each picture is and goes, and what is kept. */
+/** Tables of a batch: where each image is and goes, and what is kept. */
 export class GpuTables extends Resource {
   /** Write these before `enqueueCopy`; they must not change until the stream has passed. */
-  readonly pictures: PictureTable;
+  readonly images: ImageTable;
   readonly selection: NmsOptionsTable;
   /** The same on the device. */
-  readonly devicePictures: BufferView<"u8">;
+  readonly deviceImages: BufferView<"u8">;
   readonly deviceSelection: BufferView<"u8">;
   readonly #host: PinnedBuffer<"u8">;
   readonly #device: DeviceBuffer<"u8">;
   readonly #owned = new DisposableStack();
 
-  /** @param batch pictures */
+  /** @param batch images */
   constructor(device: Device, batch: number) {
     super(`GpuTables of ${batch}`, device);
-    const pictureBytes = batch * PICTURE_BYTES;
+    const imageBytes = batch * IMAGE_BYTES;
     const selectionBytes = NmsOptionsTable.byteLength(batch);
-    const shape = [pictureBytes + selectionBytes];
+    const shape = [imageBytes + selectionBytes];
     try {
       this.#host = this.#owned.use(PinnedBuffer.create("u8", shape, device));
       this.#device = this.#owned.use(DeviceBuffer.create("u8", shape, { device }));
@@ -36,10 +36,10 @@ export class GpuTables extends Resource {
       throw error;
     }
     this.#host.data.fill(0);
-    this.pictures = new PictureTable(this.#host.buffer, 0, batch);
-    this.selection = new NmsOptionsTable(this.#host.buffer, pictureBytes, batch);
-    this.devicePictures = this.#device.view([pictureBytes]);
-    this.deviceSelection = this.#device.view([selectionBytes], pictureBytes);
+    this.images = new ImageTable(this.#host.buffer, 0, batch);
+    this.selection = new NmsOptionsTable(this.#host.buffer, imageBytes, batch);
+    this.deviceImages = this.#device.view([imageBytes]);
+    this.deviceSelection = this.#device.view([selectionBytes], imageBytes);
   }
 
   /** Enqueue the copy to the device. */
@@ -80,7 +80,7 @@ export class NmsOptionsTable {
   /**
    * @param buffer     memory of the table, page-locked where it is to be copied asynchronously
    * @param byteOffset where the table begins, a multiple of 16
-   * @param batch      pictures it has room for
+   * @param batch      images it has room for
    */
   constructor(buffer: ArrayBuffer, byteOffset: number, batch: number) {
     this.#words = new Uint32Array(buffer, byteOffset, SELECTION_BYTES / 4);
@@ -104,7 +104,7 @@ export class NmsOptionsTable {
     }
   }
 
-  /** Write where a region lies in the input and in its picture. */
+  /** Write where a region lies in the input and in its image. */
   setRegion(index: number, region: Region): void {
     const { x, y } = region;
     const cells = this.#regions;

@@ -26,7 +26,7 @@ import type {
 
 /** The batch that is decoded. */
 export interface DecodeBatch {
-  /** Pictures in the tensors, those that only fill the batch included. */
+  /** Images in the tensors, those that only fill the batch included. */
   readonly batch: number;
   /** Size of the model's input in pixels. */
   readonly inputWidth: number;
@@ -36,7 +36,7 @@ export interface DecodeBatch {
 /** What decodes a batch. The values lack the candidates, the selection and the capacity, which the launcher adds. */
 export interface DecodeLaunches {
   readonly launches: readonly LaunchSpec[];
-  /** Most candidates of one picture: the candidate indices are below it. */
+  /** Most candidates of one image: the candidate indices are below it. */
   readonly capacity: number;
 }
 
@@ -276,7 +276,7 @@ function fastestDet(plan: FastestDetPlan, outputs: DeviceOutputs, input: DecodeB
 }
 
 /**
- * The launches that append the candidates of every picture of a batch.
+ * The launches that append the candidates of every image of a batch.
  *
  * @throws {ShapeError} If an output has another shape or dtype than the plan says
  */

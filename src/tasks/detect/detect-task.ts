@@ -1,11 +1,11 @@
-/** @module Detect task: objects in pictures: which head a model has, and what goes into it. */
+/** @module Detect task: objects in images: which head a model has, and what goes into it. */
 
 import type { ModelSpec } from "../../heads/head.ts";
 import { type RecogniseOptions, recogniseModel } from "../../heads/registry.ts";
 import { readTraits } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
-import type { PictureDecodeOptions } from "../../image/picture-decoder.ts";
+import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
 import { needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
@@ -20,9 +20,9 @@ export interface DetectTaskOptions
   readonly scaledDecoding: boolean;
   /** Input size of a model with dynamic height and width; `undefined` for the model's preferred one. */
   readonly size: Size | undefined;
-  /** Whether such a model will be given the pictures' own ratio, up to that size. */
+  /** Whether such a model will be given the images' own ratio, up to that size. */
   readonly rectangular: boolean;
-  /** Most pictures in a batch of a model that leaves it open. */
+  /** Most images in a batch of a model that leaves it open. */
   readonly batch: number;
 }
 
@@ -46,7 +46,7 @@ const USUAL_SELECTION: NmsOptions = {
   classIds: undefined,
 };
 
-/** Finds objects in pictures: one region a picture, the whole of it. */
+/** Finds objects in images: one region an image, the whole of it. */
 export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
   readonly name = "detect";
   readonly action = "load a detector";
@@ -82,7 +82,7 @@ class RecognisedDetector implements DetectModel {
   readonly outputs = undefined;
   readonly decodeOptions: DetectModel["decodeOptions"];
   readonly rows = Number.POSITIVE_INFINITY;
-  readonly mostPictures = Number.POSITIVE_INFINITY;
+  readonly mostImages = Number.POSITIVE_INFINITY;
   readonly usualSize: Size;
   readonly idleParams = USUAL_SELECTION;
   readonly sameParams = sameNmsOptions;
@@ -102,9 +102,9 @@ class RecognisedDetector implements DetectModel {
     this.#options = options;
   }
 
-  sizeFor(pictures: readonly PixelSize[]): Size {
+  sizeFor(images: readonly PixelSize[]): Size {
     const { fixedSize, stride } = this.recognition;
-    return inputSizeFor(pictures, { fixedSize, stride, size: this.usualSize, rectangular: this.#options.rectangular });
+    return inputSizeFor(images, { fixedSize, stride, size: this.usualSize, rectangular: this.#options.rectangular });
   }
 
   async host(): ReturnType<DetectModel["host"]> {
@@ -130,7 +130,7 @@ const SMALLEST_SIDE = 32;
  * Ranges for what the model leaves open; they count for nothing where it does not.
  *
  * @param metadata of the ONNX model
- * @param options.batch up to so many pictures, and best at that
+ * @param options.batch up to so many images, and best at that
  */
 export function engineShapes(
   metadata: Readonly<Record<string, string>>,
@@ -151,16 +151,16 @@ function exportedSize(metadata: Readonly<Record<string, string>>): Size | undefi
   return readTraits({ inputs: [input], outputs: [], metadata }, {})?.preferredSize;
 }
 
-/** What every picture file of a backend is decoded with, worked out once. */
+/** What every image file of a backend is decoded with, worked out once. */
 export function decodeOptionsFor(
   recognition: ModelSpec,
   options: Omit<DetectTaskOptions, "batch">,
-): PictureDecodeOptions {
+): ImageDecodeOptions {
   const { scaledDecoding, rectangular } = options;
   const limits = decodeLimits(options);
   if (!scaledDecoding) return limits;
   const size = recognition.fixedSize ?? options.size ?? recognition.preferredSize;
-  // A rectangular input has its longer side where the picture has its own.
+  // A rectangular input has its longer side where the image has its own.
   const longSide = Math.max(...size);
   const [minWidth, minHeight] = rectangular && recognition.fixedSize === undefined ? [longSide, longSide] : size;
   const needs = recognition.preprocessing.fit === "stretch" ? "both" : "either";
@@ -173,15 +173,15 @@ export interface InputSizePolicy {
   readonly fixedSize: Size | undefined;
   /** The size to use otherwise; the longer side where `rectangular`. */
   readonly size: Size;
-  /** Use the pictures' own ratio. */
+  /** Use the images' own ratio. */
   readonly rectangular: boolean;
   /** Both sides of a rectangular size are multiples of it. */
   readonly stride: number;
 }
 
 /**
- * The input size of a batch. Rectangular: the smallest that holds each picture at its own ratio, so that a batch of
- * mixed pictures shares one.
+ * The input size of a batch. Rectangular: the smallest that holds each image at its own ratio, so that a batch of
+ * mixed images shares one.
  *
  * @param images at least one
  */

@@ -7,7 +7,7 @@ import type { StageTimings } from "../../runtime/backend.ts";
 /** A box in source pixels, float: the pixel at the left edge spans 0 to 1. */
 export type Box = readonly [x1: number, y1: number, x2: number, y2: number];
 
-/** One object found in a picture. */
+/** One object found in an image. */
 export interface Detection {
   /** Name of the class, or `class 7` where the model has no name for it. */
   readonly label: string;
@@ -22,23 +22,23 @@ export interface Timing extends Readonly<StageTimings> {
   readonly total: number;
 }
 
-/** What was found in one picture. */
+/** What was found in one image. */
 export interface DetectionResult {
   /** Best score first. */
   readonly detections: readonly Detection[];
-  /** Size of the picture in pixels, after its EXIF orientation. */
+  /** Size of the image in pixels, after its EXIF orientation. */
   readonly width: number;
   readonly height: number;
   /** Rows the model gave that were left out because a score or a coordinate was NaN. */
   readonly dropped: number;
   /**
-   * How many of the detections cannot be right: a score above 1, a box outside the picture, or all of them alike. Then the layout
+   * How many of the detections cannot be right: a score above 1, a box outside the image, or all of them alike. Then the layout
    * or the pre-processing is another than assumed; the log says so once.
    */
   readonly implausible: number;
-  /** Of the batch the picture was in. */
+  /** Of the batch the image was in. */
   readonly timing: Timing;
-  /** With `damaged: "take"`: why some of the picture's pixels are not those of its file. */
+  /** With `damaged: "take"`: why some of the image's pixels are not those of its file. */
   readonly damage?: string;
 }
 

@@ -1,4 +1,4 @@
-/** @module Paint: boxes and labels on the pixels of a picture, in place or on a copy. */
+/** @module Paint: boxes and labels on the pixels of an image, in place or on a copy. */
 
 import { logger } from "../../core/log.ts";
 import { type Canvas, canvasOf } from "../../image/canvas.ts";
@@ -13,7 +13,7 @@ export interface LabelledBox {
   readonly label: string;
   /** 0–1. */
   readonly score: number;
-  /** x1, y1, x2, y2 in pixels of the picture. */
+  /** x1, y1, x2, y2 in pixels of the image. */
   readonly box: readonly [x1: number, y1: number, x2: number, y2: number];
 }
 
@@ -58,7 +58,7 @@ function fontOf(tenths: number): GlyphMasks {
   return font;
 }
 
-/** Tenths of a pixel that a grid unit of letters has on a picture of this size. */
+/** Tenths of a pixel that a grid unit of letters has on an image of this size. */
 function tenthsOf({ width, height }: { readonly width: number; readonly height: number }): number {
   const wanted = Math.max(SMALLEST_UNIT, (width + height) / PIXELS_PER_UNIT);
   const unit = Math.min(wanted, height / (LINE_UNITS + 2 * MARGIN_UNITS));
@@ -71,7 +71,7 @@ function textWidth(text: string, font: GlyphMasks): number {
   return width;
 }
 
-/** A label on its background, beside the corner at `x`, `y` and always inside the picture. */
+/** A label on its background, beside the corner at `x`, `y` and always inside the image. */
 function drawLabel(
   canvas: Canvas,
   word: GlyphMask | undefined,
@@ -115,7 +115,7 @@ function paintRows(canvas: Canvas, rows: readonly LabelledBox[], wordOf: (label:
     const y2 = clamp(Math.max(box[1], box[3]), height);
     if (!(x2 > x1 && y2 > y1)) continue;
     const pair = coloursOf(label);
-    // The line lies inside the box, so that it is whole at the picture's edge, and leaves a small box open.
+    // The line lies inside the box, so that it is whole at the image's edge, and leaves a small box open.
     const edge = Math.max(1, Math.min(line, Math.floor(Math.min(x2 - x1, y2 - y1) / 3)));
     canvas.fillRect(x1, y1, x2, y1 + edge, pair[0]);
     canvas.fillRect(x1, y2 - edge, x2, y2, pair[0]);
@@ -128,7 +128,7 @@ function paintRows(canvas: Canvas, rows: readonly LabelledBox[], wordOf: (label:
 }
 
 /**
- * Draw boxes, labels and scores onto the pixels of a picture, in place and at once. Each class has a colour of its own
+ * Draw boxes, labels and scores onto the pixels of an image, in place and at once. Each class has a colour of its own
  * that depends on its name alone. Characters that are neither Latin letters nor ASCII come out as `?`; `drawDetections`
  * has the time to draw them by the system's fonts.
  *
@@ -165,11 +165,11 @@ async function makeWord(label: string, tenths: number): Promise<GlyphMask | unde
 }
 
 /**
- * Draw boxes, labels and scores onto a copy of a picture. Each class has a colour of its own that depends on its name
+ * Draw boxes, labels and scores onto a copy of an image. Each class has a colour of its own that depends on its name
  * alone. Labels of Latin letters need no font; those of other scripts are drawn by the system's fonts.
  *
  * @param image of any format; stays as it is
- * @param rows  what a detector returned for this picture; boxes may reach outside, and one that is wholly outside, or has
+ * @param rows  what a detector returned for this image; boxes may reach outside, and one that is wholly outside, or has
  *   NaN in it, is left out
  * @returns RGB with tight rows; `encodeImage` makes a file of it
  * @throws {ShapeError} If the image's size, pitch and data do not fit together

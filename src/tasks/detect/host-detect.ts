@@ -1,4 +1,4 @@
-/** @module Host detect: pictures in, kept boxes out, around a model in host memory. The reference for every device. */
+/** @module Host detect: images in, kept boxes out, around a model in host memory. The reference for every device. */
 
 import type { DecodeInput, Head, ModelSpec } from "../../heads/head.ts";
 import { gatherExtras } from "../../heads/outputs.ts";
@@ -11,7 +11,7 @@ import type { HostTensors, HostWork } from "../../runtime/host-work.ts";
 import { type NmsOptions, Selector } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 
-/** What one slot needs to detect: a region a picture, tables and candidates that only grow. */
+/** What one slot needs to detect: a region an image, tables and candidates that only grow. */
 export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   readonly placements: Region[] = [];
   readonly #recognition: ModelSpec;
@@ -29,7 +29,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     inputHeight: 0,
     threshold: 0,
   };
-  #pictures: readonly Image[] = [];
+  #images: readonly Image[] = [];
 
   constructor(recognition: ModelSpec, guard: PlausibilityGuard) {
     this.#recognition = recognition;
@@ -38,16 +38,16 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.#preprocessor = new Preprocessor(recognition.preprocessing);
   }
 
-  begin(pictures: readonly Image[], [width, height]: Size): number {
-    this.#pictures = pictures;
-    this.placements.length = pictures.length;
+  begin(images: readonly Image[], [width, height]: Size): number {
+    this.#images = images;
+    this.placements.length = images.length;
     this.#decodeInput.inputWidth = width;
     this.#decodeInput.inputHeight = height;
-    return pictures.length;
+    return images.length;
   }
 
   fill(tensors: HostTensors, region: number, row: number): void {
-    const image = this.#pictures[region]!;
+    const image = this.#images[region]!;
     const { inputWidth, inputHeight } = this.#decodeInput;
     const placement = this.#preprocessor.place(image, inputWidth, inputHeight);
     tensors.fill(this.#preprocessor, image, row, placement);
@@ -73,7 +73,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   }
 
   end(): readonly DetectionBlock[] {
-    this.#pictures = [];
+    this.#images = [];
     return this.#blocks;
   }
 }

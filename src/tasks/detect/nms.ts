@@ -10,7 +10,7 @@ export interface NmsOptions {
   readonly threshold: number;
   /** Boxes that overlap a better one by more are left out, 0–1; not used where the model's rows are final. */
   readonly iou: number;
-  /** At most this many rows a picture. */
+  /** At most this many rows an image. */
   readonly maxDetections: number;
   /** True: boxes of different classes suppress each other as well. */
   readonly classAgnostic: boolean;
@@ -49,7 +49,7 @@ const ALL_CLASSES = -1;
 /**
  * Refuse a score that is no probability: the column is another one, such as a keypoint's or an angle.
  *
- * @param score the best one of a picture
+ * @param score the best one of an image
  * @throws {ModelError} If it is above {@linkcode MAX_SCORE}
  */
 export function assertProbability(score: number, layout: string): void {

@@ -16,8 +16,8 @@ const HINT =
   "the layout or the pre-processing may be another: `bun-tensorrt inspect` shows what is assumed, and how to say otherwise";
 
 /**
- * Looks at the kept rows of each picture. A row cannot be right if its score is above 1, if its box lies outside the picture,
- * or if all rows are alike. Keep one for a model: it reports once. Nothing is allocated for a picture.
+ * Looks at the kept rows of each image. A row cannot be right if its score is above 1, if its box lies outside the image,
+ * or if all rows are alike. Keep one for a model: it reports once. Nothing is allocated for an image.
  */
 export class PlausibilityGuard {
   readonly #source: string;
@@ -31,7 +31,7 @@ export class PlausibilityGuard {
   /**
    * Count the rows that cannot be right, into `block.implausible`.
    *
-   * @param block     the kept rows of a picture, best first, in its own pixels and clipped to it
+   * @param block     the kept rows of an image, best first, in its own pixels and clipped to it
    * @param placement what they were mapped back by
    */
   check(block: DetectionBlock, placement: Region): void {
@@ -42,17 +42,17 @@ export class PlausibilityGuard {
     while (high < count && scores[high]! > HIGHEST_SCORE) high += 1;
     let outside = 0;
     for (let row = high, at = high * 4; row < count; row++, at += 4) {
-      // Rows of score 0 are filling. What is clipped to nothing lay beside the picture.
+      // Rows of score 0 are filling. What is clipped to nothing lay beside the image.
       if (scores[row]! > 0 && (boxes[at]! >= boxes[at + 2]! || boxes[at + 1]! >= boxes[at + 3]!)) outside += 1;
     }
     block.implausible = high + outside;
     const isAlike = count >= FEWEST_TO_TELL && scores[0]! > 0 && areAlike(block, placement);
     if (isAlike) block.implausible = count;
     if (block.implausible === 0 || this.#hasReported) return;
-    if (high > 0) this.#report(`${high} of ${count} scores of a picture are above 1, up to ${scores[0]}`);
-    else if (isAlike) this.#report(`all ${count} boxes of a picture are alike`);
+    if (high > 0) this.#report(`${high} of ${count} scores of an image are above 1, up to ${scores[0]}`);
+    else if (isAlike) this.#report(`all ${count} boxes of an image are alike`);
     else if (outside >= FEWEST_TO_TELL && outside * 2 >= count) {
-      this.#report(`${outside} of ${count} boxes of a picture lie outside it`);
+      this.#report(`${outside} of ${count} boxes of an image lie outside it`);
     }
   }
 
@@ -62,7 +62,7 @@ export class PlausibilityGuard {
   }
 }
 
-/** True if all rows have one box, and one score, too, unless the box is the whole picture: classes of an object share theirs. */
+/** True if all rows have one box, and one score, too, unless the box is the whole image: classes of an object share theirs. */
 function areAlike({ boxes, scores, count }: DetectionBlock, { sourceWidth, sourceHeight }: Region): boolean {
   const isWhole = boxes[0] === 0 && boxes[1] === 0 && boxes[2] === sourceWidth && boxes[3] === sourceHeight;
   if (scores[0] !== scores[count - 1] && !isWhole) return false;
@@ -93,7 +93,7 @@ export class PixelCheck {
   #hasPixels = false;
 
   /**
-   * @param block     the kept rows of a picture, in its own pixels
+   * @param block     the kept rows of an image, in its own pixels
    * @param placement what they were mapped back by
    * @param layout    for messages: which layout the model was read as
    * @throws {ModelError} If all lie there, and they are several, or the first of which one was sure; or none is left
@@ -103,7 +103,7 @@ export class PixelCheck {
     if (count === 0 && block.hasInsideOut && !this.#hasPixels) refuseInsideOut(layout);
     if (count === 0 || !this.#isToBeLookedAt(scores, count)) return;
     const { padX, padY, scaleX, scaleY } = placement;
-    // What lies beside the picture is at its edge.
+    // What lies beside the image is at its edge.
     const right = Math.max(0, (MAX_FRACTION - padX) / scaleX);
     const bottom = Math.max(0, (MAX_FRACTION - padY) / scaleY);
     for (let at = 0; at < count * 4; at += 2) {

@@ -12,7 +12,7 @@ export interface DetectionJson {
   readonly box: readonly number[];
 }
 
-/** What one picture becomes in JSON. */
+/** What one image becomes in JSON. */
 export interface ResultJson {
   /** In pixels. */
   readonly width: number;
@@ -25,7 +25,7 @@ export interface ResultJson {
   readonly implausible: number;
   /** Milliseconds by stage, three digits. */
   readonly timing: Timing;
-  /** Why some of the picture's pixels are not those of its file; left out where all are. */
+  /** Why some of the image's pixels are not those of its file; left out where all are. */
   readonly damage?: string;
 }
 

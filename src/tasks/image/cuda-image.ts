@@ -1,4 +1,4 @@
-/** @module Cuda image: a picture in, cut, run and put together on the device, a picture out. */
+/** @module Cuda image: an image in, cut, run and put together on the device, an image out. */
 
 import type {
   CudaModel,
@@ -11,7 +11,7 @@ import type {
   RunShape,
 } from "../../accelerators/tensorrt/gpu-model.ts";
 import { KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
-import type { PackedPicture } from "../../accelerators/tensorrt/preprocess.ts";
+import type { PackedFrame } from "../../accelerators/tensorrt/preprocess.ts";
 import { message, ShapeError } from "../../core/errors.ts";
 import { allocate, formatShape, sameShape } from "../../core/tensor.ts";
 import { copyOnDevice, copyToDevice } from "../../cuda/copy.ts";
@@ -20,7 +20,8 @@ import { type OnStream, Stream } from "../../cuda/stream.ts";
 import type { Region, Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
 import { levelTable, lumaLine } from "../../image/preprocessing.ts";
-import type { SlotPicture } from "../../runtime/backend.ts";
+import type { SlotImage } from "../../runtime/backend.ts";
+import { FRAME_BYTES, ImageMemory, TILE_BYTES } from "./image-memory.ts";
 import {
   type ImageModelSpec,
   imageFor,
@@ -31,7 +32,6 @@ import {
   pixelShape,
   type TiledImageSpec,
 } from "./image-recognition.ts";
-import { FRAME_BYTES, PictureMemory, TILE_BYTES } from "./picture-memory.ts";
 import { type Padding, tileGrid } from "./tile-grid.ts";
 import { cubicPhases } from "./tile-placer.ts";
 
@@ -46,7 +46,7 @@ interface Shared {
   readonly phases: DeviceBuffer<"i32">;
 }
 
-/** Pictures of pictures around an engine. */
+/** Images of images around an engine. */
 export class CudaImage implements CudaTask<undefined, MadeImage> {
   readonly #recognition: TiledImageSpec;
   readonly #padding: Padding;
@@ -73,22 +73,22 @@ export class CudaImage implements CudaTask<undefined, MadeImage> {
   }
 }
 
-/** What one slot needs to make pictures: the table of a picture's tiles, and memory for what is made. */
+/** What one slot needs to make images: the table of an image's tiles, and memory for what is made. */
 class CudaImageWork implements CudaWork<undefined, MadeImage> {
   readonly placements: readonly Region[] = [];
   readonly #shared: Shared;
-  readonly #memory: PictureMemory;
-  /** All tiles of the picture on the device. */
+  readonly #memory: ImageMemory;
+  /** All tiles of the image on the device. */
   #all: DeviceMemory | undefined;
   #result: PackedImage | undefined;
   #tiles = 0;
 
   constructor(shared: Shared) {
     this.#shared = shared;
-    this.#memory = new PictureMemory(shared.model.device);
+    this.#memory = new ImageMemory(shared.model.device);
   }
 
-  regions([image]: readonly SlotPicture[]): number {
+  regions([image]: readonly SlotImage[]): number {
     return tileGrid(image!.width, image!.height, this.#shared.recognition.tiling).tiles.length;
   }
 
@@ -96,10 +96,10 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
     return new TileStages(this.#shared, this.#memory.frame, tensors, shape, () => this.#all!);
   }
 
-  begin({ pictures }: DeviceBatch<undefined>, on: OnStream): void {
+  begin({ deviceImages }: DeviceBatch<undefined>, on: OnStream): void {
     const { model, recognition } = this.#shared;
-    const picture = pictures[0] as PackedPicture;
-    const { width, height, format, pitchBytes, pixels } = picture;
+    const packed = deviceImages[0] as PackedFrame;
+    const { width, height, format, pitchBytes, pixels } = packed;
     const { tiles } = tileGrid(width, height, recognition.tiling);
     const result = imageFor({ width, height, format }, recognition.scale);
     const frame = {
@@ -185,7 +185,7 @@ class TileStages implements CudaStages<undefined> {
     this.#place.enqueue(on);
   }
 
-  /** The picture is copied once, when all of its tiles are done. */
+  /** The image is copied once, when all of its tiles are done. */
   enqueueCopyOut(): void {}
 
   [Symbol.dispose](): void {
@@ -221,14 +221,14 @@ function check(tensor: TypedDeviceMemory, form: PixelTensor, batch: number, size
   const actual = `${tensor.dtype} ${formatShape(tensor.shape)}`;
   const found = `tensor ${JSON.stringify(form.name)} must be ${expected}, got ${actual}`;
   const hint = "say what the sides of an input are multiples of: `multiple: 8`, 16 or 32";
-  throw new ShapeError(message("make a picture", found, hint), { tensor: form.name, expected, actual });
+  throw new ShapeError(message("make an image", found, hint), { tensor: form.name, expected, actual });
 }
 
 function checkTable(name: string, table: DeviceMemory, bytes: number): void {
   if (table.byteLength >= bytes) return;
   const expected = `at least ${bytes} bytes`;
   const found = `the table of ${name} must be ${expected}, got ${table.byteLength}`;
-  throw new ShapeError(message("make a picture", found), { tensor: name, expected, actual: String(table.byteLength) });
+  throw new ShapeError(message("make an image", found), { tensor: name, expected, actual: String(table.byteLength) });
 }
 
 function grid([width, height]: Size, batch: number): LaunchSpec["config"] {
@@ -275,7 +275,7 @@ export function pickLaunch(recognition: ImageModelSpec, padding: Padding, size: 
 }
 
 /**
- * Write what is kept of every tile of the batch into the picture that is made.
+ * Write what is kept of every tile of the batch into the image that is made.
  *
  * @param size of a tile in source pixels
  * @throws {ShapeError} If the tensor is not what was recognised, or a table is too small

@@ -1,4 +1,4 @@
-/** @module Host image: tiles of a picture in, a picture out, around a model in host memory. The reference for every device. */
+/** @module Host image: tiles of an image in, an image out, around a model in host memory. The reference for every device. */
 
 import { placeTile, type Region } from "../../image/geometry.ts";
 import type { Image, PackedImage } from "../../image/image.ts";
@@ -8,7 +8,7 @@ import { imageFor, type MadeImage, type TiledImageSpec, tilePreprocessing } from
 import { type Padding, type TileGrid, tileGrid } from "./tile-grid.ts";
 import { TilePlacer } from "./tile-placer.ts";
 
-/** What one slot needs to make pictures. */
+/** What one slot needs to make images. */
 export class HostImage implements HostWork<undefined, MadeImage> {
   readonly placements: readonly Region[] = [];
   readonly #recognition: TiledImageSpec;
@@ -26,8 +26,8 @@ export class HostImage implements HostWork<undefined, MadeImage> {
     this.#placer = new TilePlacer(recognition.output, recognition.scale);
   }
 
-  begin([picture]: readonly Image[]): number {
-    const source = picture as PackedImage;
+  begin([image]: readonly Image[]): number {
+    const source = image as PackedImage;
     const { tiling, scale } = this.#recognition;
     this.#grid = tileGrid(source.width, source.height, tiling);
     this.#result = imageFor(source, scale);

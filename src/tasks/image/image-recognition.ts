@@ -1,4 +1,4 @@
-/** @module ImageModelSpec: what a model makes of pictures, worked out from its input and outputs. */
+/** @module ImageModelSpec: what a model makes of images, worked out from its input and outputs. */
 
 import { ImageError, ModelError, message } from "../../core/errors.ts";
 import {
@@ -36,7 +36,7 @@ export interface ImageInput {
   readonly fixedBatch: number | undefined;
 }
 
-/** What a model makes of pictures. */
+/** What a model makes of images. */
 export interface ImageModelSpec extends Omit<ImageInput, "form"> {
   readonly input: PixelTensor;
   readonly output: PixelTensor;
@@ -50,7 +50,7 @@ const LARGEST_SCALE = 16384;
 const DTYPES: readonly DType[] = ["f32", "f16", "u8"];
 
 function refuse(source: string, found: string, hint: string, model: ModelInfo): never {
-  const text = message(`use ${source} to transform pictures`, found, hint);
+  const text = message(`use ${source} to transform images`, found, hint);
   throw new ModelError(`${text}\n${formatModelInfo(model)}`, source);
 }
 
@@ -89,18 +89,18 @@ function channelsOf(count: number, colour: ImageHints["colour"]): PixelChannels 
  * What a model takes: one tensor of four axes, with 1 or 3 channels, of f32, f16 or u8.
  *
  * @param source the model as messages call it: its path in quotes
- * @throws {ModelError} If it takes no picture, or the layout cannot be told
+ * @throws {ModelError} If it takes no image, or the layout cannot be told
  */
 export function recogniseInput(model: ModelInfo, source: string, hints: ImageHints): ImageInput {
   const [info, ...others] = model.inputs;
   if (info === undefined || others.length > 0) {
-    const found = `it must have one input, the picture: it has ${model.inputs.length}`;
+    const found = `it must have one input, the image: it has ${model.inputs.length}`;
     return refuse(source, found, "export it with what else it takes built in", model);
   }
   const { shape, dtype } = info;
   if (shape.length !== 4 || !DTYPES.includes(dtype)) {
     const found = `its input must be f32, f16 or u8 with 4 axes: ${formatTensorInfo(info)}`;
-    return refuse(source, found, "export it with a picture of shape [N, 3, H, W] or [N, H, W, 3] as input", model);
+    return refuse(source, found, "export it with an image of shape [N, 3, H, W] or [N, H, W, 3] as input", model);
   }
   const layouts = layoutsOf(shape);
   const layout = hints.layout ?? (layouts.length === 1 ? layouts[0] : undefined);
@@ -113,7 +113,7 @@ export function recogniseInput(model: ModelInfo, source: string, hints: ImageHin
   const channels = channelsOf(count, hints.colour);
   if (channels === undefined) {
     const wanted = hints.colour === undefined ? "" : `, and ${hints.colour} was asked for`;
-    const found = `a picture has 1 or 3 channels: the input has ${count < 0 ? "any number of" : count}${wanted}`;
+    const found = `an image has 1 or 3 channels: the input has ${count < 0 ? "any number of" : count}${wanted}`;
     return refuse(source, found, '`colour` is "RGB" or "BGR" for 3 channels, "luma" for 1', model);
   }
   return {
@@ -129,7 +129,7 @@ export function needsProbe(model: ModelInfo): boolean {
   return model.outputs.some(({ shape }) => shape.length === 0 || isDynamic(shape.slice(1)));
 }
 
-/** An output as a picture: where its channels lie, and how much larger it is. */
+/** An output as an image: where its channels lie, and how much larger it is. */
 interface Candidate {
   readonly info: TensorInfo;
   readonly layout: TensorLayout;
@@ -150,11 +150,11 @@ function candidatesOf(info: TensorInfo, size: readonly [number, number], hints: 
 }
 
 /**
- * What a model makes: of its outputs, the one that is a picture of 1 or 3 channels, a whole number of times as large.
+ * What a model makes: of its outputs, the one that is an image of 1 or 3 channels, a whole number of times as large.
  *
  * @param size    of the input in pixels that the outputs' shapes are for
  * @param outputs with the shapes they have for that size
- * @throws {ModelError} If none is such a picture, or several are and none was named
+ * @throws {ModelError} If none is such an image, or several are and none was named
  */
 export function recogniseOutput(
   model: ModelInfo,
@@ -178,7 +178,7 @@ export function recogniseOutput(
     return refuse(
       source,
       `${rule}: ${given}`,
-      "export it so that it ends in a picture; detectors are for `Detector`",
+      "export it so that it ends in an image; detectors are for `Detector`",
       model,
     );
   }
@@ -187,7 +187,7 @@ export function recogniseOutput(
       new Set(found.map(({ info }) => info.name)).size > 1
         ? `name one: \`output: ${JSON.stringify(best.info.name)}\``
         : 'say where the channels lie: `outputLayout: "NCHW"` or "NHWC"';
-    return refuse(source, `more than one reading of its outputs is a picture: ${given}`, hint, model);
+    return refuse(source, `more than one reading of its outputs is an image: ${given}`, hint, model);
   }
   if (best.scale > LARGEST_SCALE) {
     const rule = `it may enlarge ${LARGEST_SCALE} times at most`;
@@ -225,7 +225,7 @@ export type PixelChannels = "RGB" | "BGR" | "luma" | "grey";
 /** Where the channels lie. */
 export type TensorLayout = Preprocessing["layout"];
 
-/** An input or output that holds pictures: value = (level × scale − mean) / std. */
+/** An input or output that holds images: value = (level × scale − mean) / std. */
 export interface PixelTensor extends Pick<Preprocessing, "layout" | "dtype" | "scale" | "mean" | "std"> {
   readonly name: string;
   readonly channels: PixelChannels;
@@ -269,26 +269,26 @@ export function tilePreprocessing({ layout, dtype, scale, mean, std, channels }:
   return { fit: "stretch", resize: "bilinear", colour, layout, dtype, scale, mean, std, pad: [0, 0, 0] };
 }
 
-/** What a model makes of pictures, and how they are cut for it. */
+/** What a model makes of images, and how they are cut for it. */
 export interface TiledImageSpec extends ImageModelSpec {
   readonly tiling: TileRules;
 }
 
-/** What is made of one picture, over memory of its own. */
+/** What is made of one image, over memory of its own. */
 export interface MadeImage {
-  /** Of the picture's format, as many times as large as the model says. */
+  /** Of the image's format, as many times as large as the model says. */
   readonly image: PackedImage;
-  /** How many tiles the picture was cut into. */
+  /** How many tiles the image was cut into. */
   readonly tiles: number;
 }
 
-/** No larger picture is made: more bytes do not fit into what the encoders and most programs take. */
+/** No larger image is made: more bytes do not fit into what the encoders and most programs take. */
 const MAX_BYTES = 2 ** 31 - 1;
 
 /**
- * Memory for what is made of a picture.
+ * Memory for what is made of an image.
  *
- * @throws {ImageError} If it would be larger than what pictures can be
+ * @throws {ImageError} If it would be larger than what images can be
  */
 export function imageFor(
   { width, height, format }: Pick<PackedImage, "width" | "height" | "format">,
@@ -299,7 +299,7 @@ export function imageFor(
   if (byteLength > MAX_BYTES) {
     const size = `${width * scale}x${height * scale} pixels, ${formatBytes(byteLength)}`;
     const found = `what is made of it may have at most ${formatBytes(MAX_BYTES)}: it would have ${size}`;
-    const name = `a picture of ${width}x${height} pixels`;
+    const name = `an image of ${width}x${height} pixels`;
     throw new ImageError(message(`transform ${name}`, found, "transform parts of it"), name);
   }
   const data = new Uint8Array(new ArrayBuffer(byteLength));

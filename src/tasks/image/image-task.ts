@@ -1,4 +1,4 @@
-/** @module Image task: pictures made of pictures: what goes into such a model, how pictures are cut for it, and what comes out. */
+/** @module Image task: images made of images: what goes into such a model, how images are cut for it, and what comes out. */
 
 import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
 import type { TensorInfo } from "../../core/tensor.ts";
@@ -37,10 +37,10 @@ export interface ImageTaskOptions extends GivenDecodingLimits {
   readonly alpha: "keep" | "drop";
 }
 
-/** A model that makes pictures. */
+/** A model that makes images. */
 export type ImageTaskModel = TaskModel<TiledImageSpec, undefined, MadeImage>;
 
-/** Least side that a model of any size is given: smaller pictures are padded, as few models work on a handful of pixels. */
+/** Least side that a model of any size is given: smaller images are padded, as few models work on a handful of pixels. */
 const SMALLEST_SIDE = 32;
 
 /** What sides of a model are where the caller does not say: its own, if it is fixed, and they can be halved three times. */
@@ -49,7 +49,7 @@ const USUAL_MULTIPLE = 8;
 /** Tiles an engine is built for where the caller does not say: enough to fill a large GPU with tiles of 224. */
 const ENGINE_BATCH = 4;
 
-/** Makes pictures of pictures: regions are the tiles of one picture, in as many runs as they take. */
+/** Makes images of images: regions are the tiles of one image, in as many runs as they take. */
 export class ImageTask implements Task<TiledImageSpec, undefined, MadeImage> {
   readonly name = "image";
   readonly action = "load an image model";
@@ -59,7 +59,7 @@ export class ImageTask implements Task<TiledImageSpec, undefined, MadeImage> {
     this.#options = options;
   }
 
-  /** @throws {ModelError} If it takes or makes no pictures */
+  /** @throws {ModelError} If it takes or makes no images */
   async recognise(opened: OpenedModel): Promise<ImageTaskModel> {
     const { model, source } = opened;
     const { hints } = this.#options;
@@ -91,7 +91,7 @@ class RecognisedImageModel implements ImageTaskModel {
   readonly outputs: readonly string[];
   readonly decodeOptions: ImageTaskModel["decodeOptions"];
   readonly rows: number | undefined;
-  readonly mostPictures = 1;
+  readonly mostImages = 1;
   readonly usualSize: Size;
   readonly idleParams = undefined;
   readonly #padding: Padding;
@@ -108,8 +108,8 @@ class RecognisedImageModel implements ImageTaskModel {
     this.#padding = options.padding;
   }
 
-  sizeFor([picture]: readonly PixelSize[]): Size {
-    return tileGrid(picture!.width, picture!.height, this.recognition.tiling).size;
+  sizeFor([image]: readonly PixelSize[]): Size {
+    return tileGrid(image!.width, image!.height, this.recognition.tiling).size;
   }
 
   sameParams(): boolean {
@@ -140,7 +140,7 @@ function limitsOf(
 }
 
 /**
- * How pictures are cut for a model.
+ * How images are cut for a model.
  *
  * @param limits least and largest size that the engine was built for, where there is one
  */
@@ -185,9 +185,9 @@ async function probe(
     return await opened.outputsFor(form.name, form.dtype, shape);
   } catch (error) {
     if (!(error instanceof OnnxRuntimeError)) throw error;
-    const found = `it does not run on a picture of ${size.join("x")} pixels: ${error.message.split("\n", 1)[0]}`;
+    const found = `it does not run on an image of ${size.join("x")} pixels: ${error.message.split("\n", 1)[0]}`;
     const hint = "say what its sides are multiples of: `multiple: 8`, 16 or 32";
     const { source } = opened;
-    throw new ModelError(message(`use ${source} to transform pictures`, found, hint), source, { cause: error });
+    throw new ModelError(message(`use ${source} to transform images`, found, hint), source, { cause: error });
   }
 }

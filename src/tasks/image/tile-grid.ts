@@ -1,9 +1,9 @@
-/** @module TileGrid: the tiles a picture is cut into, and which part of each is kept. */
+/** @module TileGrid: the tiles an image is cut into, and which part of each is kept. */
 
 import { message, ShapeError } from "../../core/errors.ts";
 import type { Edge, Size } from "../../image/geometry.ts";
 
-/** What lies beyond the picture's edges: its last pixel again, or the picture mirrored at that pixel. */
+/** What lies beyond the image's edges: its last pixel again, or the image mirrored at that pixel. */
 export type Padding = Exclude<Edge, "pad">;
 
 /**
@@ -19,9 +19,9 @@ export interface Tile {
   readonly bottom: number;
 }
 
-/** A picture's tiles: all of one size, row by row; every pixel of the picture is kept of exactly one. */
+/** An image's tiles: all of one size, row by row; every pixel of the image is kept of exactly one. */
 export interface TileGrid {
-  /** In pixels: what the model is given. Larger than the picture where the model is. */
+  /** In pixels: what the model is given. Larger than the image where the model is. */
   readonly size: Size;
   readonly tiles: readonly Tile[];
 }
@@ -31,7 +31,7 @@ export interface TileRules {
   /** Sides that the model fixes; `undefined` where it takes any. */
   readonly fixedWidth: number | undefined;
   readonly fixedHeight: number | undefined;
-  /** Where it takes any: a picture larger than `largest` is cut, one smaller than `smallest` is padded. */
+  /** Where it takes any: an image larger than `largest` is cut, one smaller than `smallest` is padded. */
   readonly smallest: Size;
   readonly largest: Size;
   /** Sides and places of tiles are multiples of it, so that every tile lies on the same grid of the model's strides. */
@@ -66,7 +66,7 @@ function tileLength(length: number, axis: 0 | 1, rules: TileRules): number {
 /**
  * Cut one axis. Neighbours share at least `overlap` pixels, spread evenly, and are cut in the middle of what they share.
  *
- * @param length of the picture
+ * @param length of the image
  * @param tile   length of a tile
  * @throws {ShapeError} If the overlap leaves nothing of a tile
  */
@@ -74,7 +74,7 @@ function spans(length: number, tile: number, overlap: number, multiple: number):
   if (length <= tile) return [{ start: 0, from: 0, to: length }];
   if (multiple > tile) {
     const expected = `at most ${tile}, the length of a tile`;
-    throw new ShapeError(message("cut the picture into tiles", `\`multiple\` must be ${expected}: ${multiple}`), {
+    throw new ShapeError(message("cut the image into tiles", `\`multiple\` must be ${expected}: ${multiple}`), {
       tensor: "multiple",
       expected,
       actual: `${multiple} pixels`,
@@ -84,7 +84,7 @@ function spans(length: number, tile: number, overlap: number, multiple: number):
   if (step < 1) {
     const expected = `at most ${tile - multiple} pixels for tiles of ${tile}`;
     const found = `the overlap must be ${expected}: ${overlap}`;
-    throw new ShapeError(message("cut the picture into tiles", found, "lower `overlap`, or raise `tile`"), {
+    throw new ShapeError(message("cut the image into tiles", found, "lower `overlap`, or raise `tile`"), {
       tensor: "overlap",
       expected,
       actual: `${overlap} pixels`,
@@ -103,7 +103,7 @@ function defaultOverlap(tile: number, multiple: number): number {
 }
 
 /**
- * Cut a picture into tiles.
+ * Cut an image into tiles.
  *
  * Two neighbours share `overlap` pixels and are cut in the middle, so each pixel comes out of the tile that sees most
  * around it, is written once, and does not depend on the order of the tiles. With an overlap of twice the model's receptive

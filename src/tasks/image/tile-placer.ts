@@ -38,7 +38,7 @@ export function cubicPhases(scale: number): Int32Array<ArrayBuffer> {
     const position = (phase + 0.5) / scale - 0.5;
     const first = Math.floor(position) - 1;
     const weights = [0, 1, 2, 3].map((tap) => Math.round(cubicWeight(position - first - tap) * whole));
-    // What rounding left over goes to the heaviest tap, so that a flat picture stays as it is.
+    // What rounding left over goes to the heaviest tap, so that a flat image stays as it is.
     const heaviest = weights.indexOf(Math.max(...weights));
     weights[heaviest]! += whole - weights.reduce((sum, weight) => sum + weight, 0);
     phases.set([first, ...weights], phase * PHASE_LENGTH);
@@ -71,9 +71,9 @@ export class CubicRows {
   }
 
   /**
-   * A part of an enlarged row. Pixels beyond the picture are its last ones.
+   * A part of an enlarged row. Pixels beyond the image are its last ones.
    *
-   * @param y     row of the enlarged picture
+   * @param y     row of the enlarged image
    * @param left  first column of it
    * @param right column behind the last
    * @returns i32 [right − left, bytes of a pixel] in 1/64 of a level, below 0 and above 255 where the curve overshoots;
@@ -150,7 +150,7 @@ const UNIT: number = 1 << LEVEL_BITS;
 const HALF: number = UNIT / 2;
 const { red: RED, green: GREEN, blue: BLUE } = LUMA_WEIGHTS;
 
-/** Writes tiles into a picture, clamped and rounded to u8, halves to even; a value that is NaN becomes 0. */
+/** Writes tiles into an image, clamped and rounded to u8, halves to even; a value that is NaN becomes 0. */
 export class TilePlacer {
   readonly #form: PixelTensor;
   readonly #scale: number;
@@ -174,7 +174,7 @@ export class TilePlacer {
    * @param tensor the output, of the form's dtype, for a batch of tiles
    * @param index  which of the batch
    * @param size   of the tile in source pixels
-   * @param source the picture the tile is of: chroma and alpha come from it
+   * @param source the image the tile is of: chroma and alpha come from it
    * @param result of the source's format, `scale` times as large
    * @throws {ShapeError} If the tensor has another shape than the form says
    */
@@ -213,8 +213,8 @@ export class TilePlacer {
     const hint =
       batch === tensor.shape[0]
         ? "say what the sides of an input are multiples of: `multiple: 8`, 16 or 32"
-        : "it does not make a picture of each of several: load it with `batch: 1`";
-    throw new ShapeError(message("make a picture", found, hint), { tensor: this.#form.name, expected, actual });
+        : "it does not make an image of each of several: load it with `batch: 1`";
+    throw new ShapeError(message("make an image", found, hint), { tensor: this.#form.name, expected, actual });
   }
 
   #colour(

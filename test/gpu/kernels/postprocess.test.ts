@@ -49,7 +49,7 @@ class Postprocess {
       gpu.own(DeviceBuffer.create("u8", [length], { stream: gpu.stream }));
     this.#tableBytes = allocate("u8", NmsOptionsTable.byteLength(batch));
     this.#table = new NmsOptionsTable(this.#tableBytes.buffer, 0, batch);
-    // The second is a slice of its picture, and partly outside it.
+    // The second is a slice of its image, and partly outside it.
     this.placements = Array.from({ length: batch }, (_, index) => {
       const source = [500 + index * 333, 400 + index * 97] as const;
       const slice = { x: 300, y: -50, width: 640, height: 500 };
@@ -106,7 +106,7 @@ function compare(example: DecodeCase, selections: readonly NmsOptions[], rows: n
     postprocess.enqueue();
     for (const [index, got] of postprocess.read().entries()) {
       const want = decodedOnCpu(example, index, selection, postprocess.placements[index]!);
-      expect(differenceOf(got, want), `picture ${index}, threshold ${selection.threshold}`).toBeUndefined();
+      expect(differenceOf(got, want), `image ${index}, threshold ${selection.threshold}`).toBeUndefined();
     }
   }
 }

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { KernelLaunch, KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
 import {
-  PICTURE_BYTES,
-  PictureTable,
+  IMAGE_BYTES,
+  ImageTable,
   preprocessLaunch,
   valueTable,
 } from "../../../src/accelerators/tensorrt/preprocess.ts";
@@ -18,7 +18,7 @@ import {
   RESIZES,
 } from "../../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
-import { devicePicture, type NoiseArena, noiseArena } from "../../support/device-pictures.ts";
+import { deviceImage, type NoiseArena, noiseArena } from "../../support/device-images.ts";
 import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 
 const SIZES = [
@@ -60,8 +60,8 @@ function differences(got: InputTensor["data"], want: InputTensor["data"], shape:
 }
 
 /**
- * The whole picture, and a region of another kind for each picture in turn: inside it, from an odd pixel on, of one pixel, partly
- * outside, larger than the picture, in the middle, and tiles that go on beyond it.
+ * The whole image, and a region of another kind for each image in turn: inside it, from an odd pixel on, of one pixel, partly
+ * outside, larger than the image, in the middle, and tiles that go on beyond it.
  */
 function regionsOf(
   { width, height }: Image,
@@ -97,8 +97,8 @@ function compare(
 ): void {
   const [width, height] = size;
   const arena = arenaFor(width);
-  const rows = arena.pictures.flatMap((picture, index) =>
-    regionsOf(picture.image, index, size, preprocessing).map((region) => ({ picture, region })),
+  const rows = arena.images.flatMap((image, index) =>
+    regionsOf(image.image, index, size, preprocessing).map((region) => ({ image, region })),
   );
   const batch = rows.length;
   const channels = channelsOf(preprocessing);
@@ -107,17 +107,17 @@ function compare(
   const want = createTensor(preprocessing.dtype, shape);
   const { stream } = gpu;
   const memory = gpu.upload({ dtype: "u8", shape: [arena.bytes.length], data: arena.bytes });
-  const words = allocate("u8", batch * PICTURE_BYTES);
-  const table = new PictureTable(words.buffer, 0, batch);
-  for (const [index, { picture, region }] of rows.entries()) {
-    cpu.run(picture.image, want, index, region);
-    table.set(index, devicePicture(picture, memory.pointer), region, preprocessing);
+  const words = allocate("u8", batch * IMAGE_BYTES);
+  const table = new ImageTable(words.buffer, 0, batch);
+  for (const [index, { image, region }] of rows.entries()) {
+    cpu.run(image.image, want, index, region);
+    table.set(index, deviceImage(image, memory.pointer), region, preprocessing);
   }
   using output = DeviceBuffer.create(preprocessing.dtype, shape, { stream });
-  const pictures = gpu.upload({ dtype: "u8", shape: [words.length], data: words });
+  const images = gpu.upload({ dtype: "u8", shape: [words.length], data: words });
   const values = valueTable(preprocessing);
   const levels = gpu.upload({ dtype: "f32", shape: [values.length], data: values });
-  const launch = new KernelLaunch(library, preprocessLaunch(preprocessing, { output, pictures, table: levels }));
+  const launch = new KernelLaunch(library, preprocessLaunch(preprocessing, { output, images, table: levels }));
   launch.enqueue({ stream });
   expect(differences(gpu.download(output), want.data, shape)).toEqual([]);
 }
@@ -127,7 +127,7 @@ describe.each(RESIZES)("%s", (resize) => {
     describe.each(["NCHW", "NHWC"] as const)("%s", (layout) => {
       for (const fit of FITS) {
         test.skipIf(isGpuMissing)(
-          `${fit}: regions of pictures of every format and size in one launch are the CPU's to the bit`,
+          `${fit}: regions of images of every format and size in one launch are the CPU's to the bit`,
           () => {
             using gpu = new Gpu();
             const library = gpu.own(KernelLibrary.create(gpu.device));

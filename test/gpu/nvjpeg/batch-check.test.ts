@@ -7,8 +7,8 @@ import { JpegKernels } from "../../../src/nvjpeg/jpeg-kernels.ts";
 import { routeJpeg } from "../../../src/nvjpeg/jpeg-route.ts";
 import { chance } from "../../support/chance.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
+import { paintedJpeg } from "../../support/images.ts";
 import { jpegFixture } from "../../support/jpegs.ts";
-import { paintedJpeg } from "../../support/pictures.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
 /** Waves and noise. */

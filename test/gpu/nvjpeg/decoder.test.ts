@@ -3,22 +3,22 @@ import { readdirSync, readFileSync } from "node:fs";
 import sharp from "sharp";
 import { ClosedError, ImageError } from "../../../src/core/errors.ts";
 import { ledger } from "../../../src/core/resource.ts";
-import { PictureDecoder } from "../../../src/image/picture-decoder.ts";
+import { ImageDecoder } from "../../../src/image/image-decoder.ts";
 import { JpegSurface } from "../../../src/nvjpeg/jpeg-surface.ts";
 import { NvJpegDecoder } from "../../../src/nvjpeg/nvjpeg-decoder.ts";
 import { chance } from "../../support/chance.ts";
 import { Gpu, SLOW_TEST_MS, times } from "../../support/gpu.ts";
+import { paint, paintedJpeg, sharpOf, withExtraneousBytes, withHole, withOrientation } from "../../support/images.ts";
 import { JPEG_FIXTURES, jpegFixture, withFrame } from "../../support/jpegs.ts";
 import { differenceFromCpu, isNvJpegMissing, JpegRig } from "../../support/nvjpeg.ts";
-import { paint, paintedJpeg, sharpOf, withExtraneousBytes, withHole, withOrientation } from "../../support/pictures.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
 setDefaultTimeout(SLOW_TEST_MS);
 
 /** What the CPU's decoder says against a file. */
 async function refusalOfCpu(bytes: Uint8Array): Promise<string> {
-  using decoder = PictureDecoder.create();
-  return decoder.decode(bytes, "picture 0").then(
+  using decoder = ImageDecoder.create();
+  return decoder.decode(bytes, "image 0").then(
     () => "",
     (error: Error) => error.message,
   );
@@ -38,7 +38,7 @@ async function noisy(width: number, height: number, seed: number): Promise<Buffe
 
 describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
   for (const backend of ["auto", "hybrid"] as const) {
-    test(`${backend}: pictures of every size and sampling are the CPU's, or a level off`, async () => {
+    test(`${backend}: images of every size and sampling are the CPU's, or a level off`, async () => {
       using rig = await JpegRig.create({ backend });
       const files = JPEG_FIXTURES.map((name) => jpegFixture(name));
       for (const [width, height] of [
@@ -54,11 +54,11 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
           files.push(await paintedJpeg(width, height, { chromaSubsampling }));
         }
       }
-      const pictures = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
-      for (const [index, picture] of pictures.entries()) {
-        const { max, mean } = await differenceFromCpu(rig, picture, files[index]!);
+      const images = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
+      for (const [index, image] of images.entries()) {
+        const { max, mean } = await differenceFromCpu(rig, image, files[index]!);
         const most = rig.decoder.backend === "hardware" ? 1 : 3;
-        expect(max, `file ${index}, ${picture.width}x${picture.height}`).toBeLessThanOrEqual(most);
+        expect(max, `file ${index}, ${image.width}x${image.height}`).toBeLessThanOrEqual(most);
         expect(mean).toBeLessThan(0.3);
       }
       const { gpu, cpu, failed, refusals } = rig.decoder.counts;
@@ -72,9 +72,9 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     using rig = await JpegRig.create();
     const names = readdirSync(sharedPath("images/photos")).filter((name) => name.endsWith(".jpg"));
     const files = names.map((name) => readFileSync(sharedPath("images/photos", name)));
-    const pictures = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
-    for (const [index, picture] of pictures.entries()) {
-      const { max, mean } = await differenceFromCpu(rig, picture, files[index]!);
+    const images = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
+    for (const [index, image] of images.entries()) {
+      const { max, mean } = await differenceFromCpu(rig, image, files[index]!);
       expect(max, names[index]).toBeLessThanOrEqual(rig.decoder.backend === "hardware" ? 2 : 3);
       expect(mean, names[index]).toBeLessThan(0.3);
     }
@@ -85,10 +85,10 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     using rig = await JpegRig.create();
     const plain = await paintedJpeg(67, 45);
     const files = [1, 2, 3, 4, 5, 6, 7, 8].map((orientation) => withOrientation(plain, orientation));
-    const pictures = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
-    for (const [index, picture] of pictures.entries()) {
-      expect([picture.width, picture.height]).toEqual(index < 4 ? [67, 45] : [45, 67]);
-      expect((await differenceFromCpu(rig, picture, files[index]!)).max).toBeLessThanOrEqual(3);
+    const images = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
+    for (const [index, image] of images.entries()) {
+      expect([image.width, image.height]).toEqual(index < 4 ? [67, 45] : [45, 67]);
+      expect((await differenceFromCpu(rig, image, files[index]!)).max).toBeLessThanOrEqual(3);
     }
     expect(rig.decoder.counts.cpu).toBe(0);
   });
@@ -96,8 +96,8 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
   test("what nvJPEG does not do goes to the CPU, and the counts say why", async () => {
     using rig = await JpegRig.create();
     const png = await sharpOf(paint(33, 17)).png().toBuffer();
-    const picture = await rig.decode(png);
-    expect(await differenceFromCpu(rig, picture, png)).toEqual({ max: 0, mean: 0 });
+    const image = await rig.decode(png);
+    expect(await differenceFromCpu(rig, image, png)).toEqual({ max: 0, mean: 0 });
     await rig.decode(jpegFixture("cmyk"));
     await rig.decode(withExtraneousBytes(await paintedJpeg(64, 64)));
     const progressive = await paintedJpeg(333, 250, { progressive: true });
@@ -119,7 +119,7 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
       withHole(whole),
       Buffer.concat([whole.subarray(0, 20_000), whole.subarray(21_000)]),
       Buffer.from(whole).fill(0, 20_000, 24_096),
-      Buffer.from("no picture at all"),
+      Buffer.from("no image at all"),
       new Uint8Array(),
       whole.subarray(0, 300),
     ];
@@ -134,7 +134,7 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
         }
         if (result.status === "fulfilled") throw new Error(`${bad.length} bytes were decoded`);
         expect(result.reason).toBeInstanceOf(ImageError);
-        expect(result.reason.message.replace("picture 4", "picture 0")).toBe(await refusalOfCpu(bad));
+        expect(result.reason.message.replace("image 4", "image 0")).toBe(await refusalOfCpu(bad));
       }
     }
     expect(rig.decoder.counts).toMatchObject({ failed: faulty.length, refusals: { "damaged data": 3, "no JPEG": 2 } });
@@ -157,7 +157,7 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     }
   });
 
-  test("a picture that ends in one colour is not taken for a damaged one", async () => {
+  test("an image that ends in one colour is not taken for a damaged one", async () => {
     using rig = await JpegRig.create();
     const random = chance(3);
     const data = Uint8Array.from({ length: 200 * 120 * 3 }, (_, at) => (at < 200 * 60 * 3 ? random() * 256 : 17));
@@ -172,13 +172,13 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     using rig = await JpegRig.create({ check: false, batch: 2, lanes: 1 });
     const whole = await noisy(640, 480, 1);
     const files = [whole, withHole(whole), whole, whole, whole];
-    const pictures = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
-    expect(pictures.map(({ width }) => width)).toEqual([640, 640, 640, 640, 640]);
+    const images = await Promise.all(files.map((bytes, index) => rig.decode(bytes, index)));
+    expect(images.map(({ width }) => width)).toEqual([640, 640, 640, 640, 640]);
     expect(rig.decoder.counts).toEqual({ gpu: 5, cpu: 0, failed: 0, refusals: {} });
-    expect((await differenceFromCpu(rig, pictures[4]!, whole)).max).toBeLessThanOrEqual(3);
+    expect((await differenceFromCpu(rig, images[4]!, whole)).max).toBeLessThanOrEqual(3);
   });
 
-  test("pictures over the limit are refused before any memory is taken", async () => {
+  test("images over the limit are refused before any memory is taken", async () => {
     using rig = await JpegRig.create();
     const bytes = await paintedJpeg(100, 50);
     const refused = rig.decoder.decode(bytes, rig.surface(0), { maxPixels: 4999 });
@@ -208,17 +208,17 @@ describe.skipIf(isNvJpegMissing)("NvJpegDecoder", () => {
     expect(rig.decoder.counts.failed).toBe(0);
   });
 
-  test("close() while pictures are under way lets them end, and refuses the next", async () => {
+  test("close() while images are under way lets them end, and refuses the next", async () => {
     using gpu = new Gpu();
     const decoder = await NvJpegDecoder.create(gpu.device);
     const surfaces = Array.from({ length: 20 }, () => JpegSurface.create(gpu.device));
     const bytes = await noisy(640, 480, 4);
-    const pictures = surfaces.map((surface) => decoder.decode(bytes, surface));
-    expect(() => surfaces[0]!.close()).toThrow("a picture is being decoded into it");
-    await expect(decoder.decode(bytes, surfaces[0]!)).rejects.toThrow("takes one picture at a time");
+    const images = surfaces.map((surface) => decoder.decode(bytes, surface));
+    expect(() => surfaces[0]!.close()).toThrow("an image is being decoded into it");
+    await expect(decoder.decode(bytes, surfaces[0]!)).rejects.toThrow("takes one image at a time");
     decoder.close();
     await expect(decoder.decode(bytes, surfaces[0]!)).rejects.toThrow(ClosedError);
-    expect(await Promise.all(pictures.map(async (picture) => (await picture).width))).toEqual(Array(20).fill(640));
+    expect(await Promise.all(images.map(async (image) => (await image).width))).toEqual(Array(20).fill(640));
     for (const surface of surfaces) surface.close();
     expect(ledger.labels().filter((label) => /Jpeg/.test(label))).toEqual([]);
   });

@@ -5,8 +5,8 @@ import { UnavailableError } from "../../../src/core/errors.ts";
 import type { Detection } from "../../../src/tasks/detect/detection.ts";
 import { SLOW_TEST_MS } from "../../support/gpu.ts";
 import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
+import { withHole, withOrientation } from "../../support/images.ts";
 import { isNvJpegMissing } from "../../support/nvjpeg.ts";
-import { withHole, withOrientation } from "../../support/pictures.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
 
 setDefaultTimeout(SLOW_TEST_MS);

@@ -52,18 +52,18 @@ test.skipIf(isGpuMissing)("jpeg_orient turns every orientation as the CPU does, 
   }
 });
 
-test.skipIf(isGpuMissing)("jpeg_inspect tells which pictures were not written since jpeg_mark", () => {
+test.skipIf(isGpuMissing)("jpeg_inspect tells which images were not written since jpeg_mark", () => {
   using gpu = new Gpu();
   const { device, stream } = gpu;
   const kernels = gpu.own(JpegKernels.create(device));
   const table = gpu.own(new BatchTable(device, 2));
   for (const [width, height] of SIZES) {
     const bytes = new Uint8Array(width * height * 3).fill(200);
-    const pictures = [0, 1].map(() => gpu.upload({ dtype: "u8", shape: [bytes.length], data: bytes }));
-    for (const [index, pixels] of pictures.entries()) table.set(index, { bytes, width, height, pixels });
-    kernels.mark(table.pictures, 2, { stream });
-    gpu.refill(pictures[0]!, bytes);
-    kernels.inspect(table.pictures, 2, { stream });
+    const images = [0, 1].map(() => gpu.upload({ dtype: "u8", shape: [bytes.length], data: bytes }));
+    for (const [index, pixels] of images.entries()) table.set(index, { bytes, width, height, pixels });
+    kernels.mark(table.mapped, 2, { stream });
+    gpu.refill(images[0]!, bytes);
+    kernels.inspect(table.mapped, 2, { stream });
     stream.synchronize();
     expect([table.isUntouched(0), table.isUntouched(1)]).toEqual([false, true]);
   }

@@ -10,7 +10,7 @@ import type { BuildProgress } from "../../../src/runtime/backend.ts";
 import { testBackend } from "../../contract/backend-contract.ts";
 import { DEFAULT_BACKEND_OPTIONS, loadGpu } from "../../support/backends.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
-import { flatPicture } from "../../support/flat-picture.ts";
+import { flatImage } from "../../support/flat-image.ts";
 import { Gpu, isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { onnxModel } from "../../support/onnx-writer.ts";
 import { openDetector } from "../../support/open-detector.ts";
@@ -41,12 +41,12 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     const slot = backend.createSlot();
     const selection = { threshold: 0.01, iou: 0.5, maxDetections: 10, classAgnostic: false, classIds: undefined };
     for (const level of [255, 128, 64, 255, 32]) {
-      const [block] = await slot.run([flatPicture(64, 64, level)], [64, 64], selection);
+      const [block] = await slot.run([flatImage(64, 64, level)], [64, 64], selection);
       expect(block!.scores[0]).toBeCloseTo((0.9 * level) / 255, 3);
     }
-    const [few] = await slot.run([flatPicture(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1 });
+    const [few] = await slot.run([flatImage(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1 });
     expect(few!.count).toBe(1);
-    const [many] = await slot.run([flatPicture(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1000 });
+    const [many] = await slot.run([flatImage(64, 64, 255)], [64, 64], { ...selection, maxDetections: 1000 });
     expect(many!.count).toBe(3);
     slot.close();
     backend.close();
@@ -64,13 +64,13 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
       threshold: 0,
     });
     for (const level of [255, 128, 0, 64, 255]) {
-      const { detections } = await detector.detect(flatPicture(64, 64, level));
+      const { detections } = await detector.detect(flatImage(64, 64, level));
       expect(detections[0]?.score ?? 0).toBeCloseTo((0.9 * level) / 255, 3);
     }
     expect(refused().length).toBe(1);
   });
 
-  test("Detector takes frames in page-locked memory without copying them first, and picture files", async () => {
+  test("Detector takes frames in page-locked memory without copying them first, and image files", async () => {
     await using detector = await Detector.load(toyDetector(), { backend: "gpu", precision: "fp32" });
     expect(detector.backend.kind).toBe("gpu");
     using gpu = new Gpu();
@@ -82,7 +82,7 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
       expect(detections.map(({ label }) => label)).toEqual(["cat", "dog", "dog"]);
       expect(detections[0]?.box).toEqual([16, 16, 80, 80]);
     }
-    const file = await encodeImage(flatPicture(96, 96, 255), { format: "jpeg" });
+    const file = await encodeImage(flatImage(96, 96, 255), { format: "jpeg" });
     expect((await detector.detect(file)).detections.length).toBe(3);
   });
 
@@ -95,7 +95,7 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     });
     const levels = Array.from({ length: 60 }, (_, at) => 255 - at * 4);
     const scores: number[] = [];
-    for await (const { detections } of detector.stream(levels.map((level) => flatPicture(64, 64, level)))) {
+    for await (const { detections } of detector.stream(levels.map((level) => flatImage(64, 64, level)))) {
       scores.push(detections[0]!.score);
     }
     for (const [at, level] of levels.entries()) expect(scores[at]).toBeCloseTo((0.9 * level) / 255, 3);
@@ -120,7 +120,7 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
       for (const batch of [1, 1]) {
         const backend = await loadGpu(model, { ...options, batch, inFlight: 1 });
         const slot = backend.createSlot();
-        const [block] = await slot.run([flatPicture(64, 64, 255)], [64, 64], selection);
+        const [block] = await slot.run([flatImage(64, 64, 255)], [64, 64], selection);
         expect(backend.task.recognition.layout).toBe(name === "single" ? "yolo-objectness" : name);
         expect(backend.task.recognition.reason).toContain(" at 64x64; ");
         expect(block!.count).toBe(1);

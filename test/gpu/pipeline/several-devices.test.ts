@@ -5,7 +5,7 @@ import { Device } from "../../../src/cuda/device.ts";
 import { decodeImage } from "../../../src/image/decode.ts";
 import type { DetectionResult } from "../../../src/tasks/detect/detection.ts";
 import { useEngineCache } from "../../support/engine-cache.ts";
-import { flatPicture } from "../../support/flat-picture.ts";
+import { flatImage } from "../../support/flat-image.ts";
 import { isGpuMissing, SLOW_TEST_MS } from "../../support/gpu.ts";
 import { isPlanForeign, PLAN } from "../../support/gpu-tensorrt.ts";
 import { sharedPath } from "../../support/shared.ts";
@@ -21,9 +21,9 @@ describe.skipIf(isGpuMissing || Device.count() < 2)("Detector on two GPUs", () =
     await using detector = await Detector.load(toyDetector(), { ...options, device: [0, 1] });
     expect(detector.backends.length).toBe(2);
     const levels = Array.from({ length: 250 }, (_, at) => 255 - at);
-    const pictures = levels.map((level) => flatPicture(64 + (level % 5), 64, level));
+    const images = levels.map((level) => flatImage(64 + (level % 5), 64, level));
     let at = 0;
-    for await (const { index, detections } of detector.stream(pictures)) {
+    for await (const { index, detections } of detector.stream(images)) {
       expect(index).toBe(at);
       expect(detections[0]!.score).toBeCloseTo((0.9 * levels[at]!) / 255, 2);
       at += 1;
@@ -39,17 +39,17 @@ describe.skipIf(isGpuMissing || Device.count() < 2)("Detector on two GPUs", () =
       inFlight: 1,
       device: [1, 0],
     });
-    const results = await Promise.all(Array.from({ length: 64 }, () => detector.detect(flatPicture(33, 65, 255))));
+    const results = await Promise.all(Array.from({ length: 64 }, () => detector.detect(flatImage(33, 65, 255))));
     expect(results.every(({ detections }) => detections.length === 3)).toBe(true);
   });
 
   test.skipIf(isPlanForeign())("Detector.stream() of a plan over two devices finds what one finds", async () => {
     const names = readdirSync(sharedPath("images/photos")).filter((name) => name.endsWith(".jpg"));
-    const pictures = await Promise.all(names.map((name) => decodeImage(sharedPath("images/photos", name))));
-    const frames = Array.from({ length: 40 }, (_, at) => pictures[at % pictures.length]!);
+    const images = await Promise.all(names.map((name) => decodeImage(sharedPath("images/photos", name))));
+    const frames = Array.from({ length: 40 }, (_, at) => images[at % images.length]!);
     await using one = await Detector.load(sharedPath(PLAN), { backend: "gpu", inFlight: 1 });
     const wanted: DetectionResult["detections"][] = [];
-    for (const picture of pictures) wanted.push((await one.detect(picture)).detections);
+    for (const image of images) wanted.push((await one.detect(image)).detections);
     await using both = await Detector.load(sharedPath(PLAN), { backend: "gpu", inFlight: 2, device: [0, 1] });
     let count = 0;
     for await (const { index, detections } of both.stream(frames)) {

@@ -61,7 +61,7 @@ async function withSlots(
   await work(slots);
 }
 
-/** Pictures of many sizes, as windows into one photograph: their pitch is wider than their rows. */
+/** Images of many sizes, as windows into one photograph: their pitch is wider than their rows. */
 async function pictures(): Promise<Image[]> {
   const photo = await decodeImage(await Bun.file(sharedPath(...PHOTO)).bytes());
   const window = (x: number, y: number, width: number, height: number): Image =>
@@ -165,7 +165,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
     const broken = new Proxy(photo!, {
       reads: 0,
       get(target: Image, name: keyof Image) {
-        if (name === "width" && (this as { reads: number }).reads++ > 0) throw new Error("the picture is gone");
+        if (name === "width" && (this as { reads: number }).reads++ > 0) throw new Error("the image is gone");
         return target[name];
       },
     } as ProxyHandler<Image> & { reads: number });
@@ -174,7 +174,7 @@ describe.skipIf(isGpuMissing || isMissing(...PLAN) || isMissing(...PHOTO))("stre
         const expected = await rowsOf(second!, photo!);
         const failing = rowsOf(first!, broken);
         const other = rowsOf(second!, photo!);
-        await expect(failing).rejects.toThrow("the picture is gone");
+        await expect(failing).rejects.toThrow("the image is gone");
         expect(await other).toEqual(expected);
         await expect(first!.run([photo!], [123, 123], all)).rejects.toThrow();
         expect(await rowsOf(first!, photo!)).toEqual(expected);

@@ -81,10 +81,10 @@ function reference({ data, shape }: Tensor<"f32">): Float32Array {
 }
 
 function infer(gpu: Gpu, context: ExecutionContext, input: Tensor<"f32">): Float32Array {
-  const pictures = context.tensor("pictures");
-  if (pictures.info.shape.includes(-1)) pictures.setShape(input.shape);
+  const images = context.tensor("images");
+  if (images.info.shape.includes(-1)) images.setShape(input.shape);
   const output = gpu.own(DeviceBuffer.create("f32", context.tensor("features").shape, { stream: gpu.stream }));
-  pictures.setAddress(gpu.upload(input).pointer);
+  images.setAddress(gpu.upload(input).pointer);
   context.tensor("features").setAddress(output.pointer);
   context.enqueue(gpu.stream);
   return gpu.download(output);
@@ -128,7 +128,7 @@ buildTest("Builder, BuilderConfig and Network keep what they are told", async ()
   strong.name = "müller";
   expect(strong.name).toBe("müller");
   using _parser = await OnnxParser.parse(weak, tinyModel({ shape: ["n", 3, 33, 47] }));
-  expect(weak.inputs()).toEqual([{ name: "pictures", dtype: "f32", shape: [-1, 3, 33, 47], isShapeTensor: false }]);
+  expect(weak.inputs()).toEqual([{ name: "images", dtype: "f32", shape: [-1, 3, 33, 47], isShapeTensor: false }]);
   expect(weak.outputs()[0]).toMatchObject({ name: "features", shape: [-1, 4, 33, 47] });
   const layers = Array.from({ length: weak.layerCount }, (_, index) => weak.layer(index));
   // Type 0 is a convolution.
@@ -157,17 +157,17 @@ buildTest("buildPlan() builds FP32 that is exact without TF32, and FP16 that is 
 
 buildTest("buildPlan() builds dynamic batches and sizes under two profiles", async () => {
   using gpu = new Gpu();
-  const pictures = { min: [1, 3, 1, 1], opt: [2, 3, 33, 47], max: [4, 3, 97, 65] };
-  const options = { precision: "fp32", tf32: false, profiles: [{ pictures }, { pictures: [1, 3, 128, 96] }] } as const;
+  const images = { min: [1, 3, 1, 1], opt: [2, 3, 33, 47], max: [4, 3, 97, 65] };
+  const options = { precision: "fp32", tf32: false, profiles: [{ images }, { images: [1, 3, 128, 96] }] } as const;
   const built = await build(gpu, tinyModel({ shape: ["n", 3, "h", "w"] }), options);
   const engine = await load(gpu, built.bytes);
   expect(engine.profileCount).toBe(2);
   expect(engine.inputs[0]?.profiles).toEqual([
-    pictures,
+    images,
     { min: [1, 3, 128, 96], opt: [1, 3, 128, 96], max: [1, 3, 128, 96] },
   ]);
   const context = gpu.own(await engine.createContext());
-  expect(context.missingShapes()).toEqual(["pictures"]);
+  expect(context.missingShapes()).toEqual(["images"]);
   for (const shape of [
     [1, 3, 1, 1],
     [3, 3, 33, 47],
@@ -177,8 +177,8 @@ buildTest("buildPlan() builds dynamic batches and sizes under two profiles", asy
     const input = noise(shape);
     expect(largestDifference(infer(gpu, context, input), reference(input))).toBeLessThan(1e-4);
   }
-  expect(() => context.tensor("pictures").setShape([5, 3, 33, 47])).toThrow(ShapeError);
-  expect(() => context.tensor("pictures").setShape([1, 3, 33])).toThrow(ShapeError);
+  expect(() => context.tensor("images").setShape([5, 3, 33, 47])).toThrow(ShapeError);
+  expect(() => context.tensor("images").setShape([1, 3, 33])).toThrow(ShapeError);
   context.setProfile(1, gpu.stream);
   expect(context.profile).toBe(1);
   const large = noise([1, 3, 128, 96]);
@@ -301,14 +301,14 @@ buildTest("OptimizationProfile and TensorRT's errors are told apart from a succe
   // Refused before TensorRT sees it; what TensorRT itself says is got by its own objects.
   const wrong = [1, 4, 9, 9];
   const model = tinyModel({ shape: ["n", 3, 9, 9] });
-  const refused = await build(gpu, model, { profiles: [{ pictures: wrong }] }).catch((e: unknown) => e);
+  const refused = await build(gpu, model, { profiles: [{ images: wrong }] }).catch((e: unknown) => e);
   expect(refused).toBeInstanceOf(OptionError);
   using builder = await Builder.create({ library: gpuLibrary(), device: gpu.device });
   using network = builder.createNetwork();
   using _parser = await OnnxParser.parse(network, model);
   using settings = builder.createConfig();
   const profile = builder.createProfile();
-  profile.setShapes("pictures", { min: wrong, opt: wrong, max: wrong });
+  profile.setShapes("images", { min: wrong, opt: wrong, max: wrong });
   settings.addProfile(profile);
   const error = (await builder.build(network, settings).catch((e: unknown) => e)) as TensorRtError;
   expect(error).toBeInstanceOf(TensorRtError);

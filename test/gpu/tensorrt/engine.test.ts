@@ -38,8 +38,8 @@ class Loaded implements AsyncDisposable {
   }
 }
 
-/** A picture that differs everywhere, values in [0, 1]. */
-function picture(seed: number): Tensor<"f32"> {
+/** An image that differs everywhere, values in [0, 1]. */
+function image(seed: number): Tensor<"f32"> {
   const tensor = createTensor("f32", [1, 3, 640, 640]);
   for (let at = 0; at < tensor.data.length; at++) {
     const [x, y] = [at % 640, Math.floor(at / 640) % 640];
@@ -48,9 +48,9 @@ function picture(seed: number): Tensor<"f32"> {
   return tensor;
 }
 
-/** Bind fresh buffers to a context: the picture in, the rows out. */
+/** Bind fresh buffers to a context: the image in, the rows out. */
 function bind(gpu: Gpu, context: ExecutionContext, seed: number): DeviceBuffer<"f32"> {
-  const input = gpu.upload(picture(seed));
+  const input = gpu.upload(image(seed));
   const output = gpu.own(DeviceBuffer.create("f32", [1, 84, 8400], { stream: gpu.stream }));
   context.tensor("images").setAddress(input.pointer);
   context.tensor("output0").setAddress(output.pointer);
@@ -83,7 +83,7 @@ test.skipIf(isPlanForeign() || isMissing(MODEL))(
     context.enqueue(gpu.stream);
     const rows = gpu.download(output);
     using session = await Session.load(sharedPath(MODEL));
-    const expected = (await session.run({ images: picture(1) })).get("output0")!.data as Float32Array;
+    const expected = (await session.run({ images: image(1) })).get("output0")!.data as Float32Array;
     let [scores, boxes] = [0, 0];
     for (let at = 0; at < rows.length; at++) {
       const difference = Math.abs(rows[at]! - expected[at]!);

@@ -24,7 +24,7 @@ function load(model: Uint8Array | string, options: ImageModelOptions = {}): Prom
   return ImageModel.load(model, { backend: "gpu", precision: "fp32", ...options });
 }
 
-/** Largest and mean difference of two pictures of one size. */
+/** Largest and mean difference of two images of one size. */
 function distance(a: Image, b: Image): { readonly worst: number; readonly mean: number } {
   expect([a.width, a.height, a.format]).toEqual([b.width, b.height, b.format]);
   let worst = 0;
@@ -51,7 +51,7 @@ describe.skipIf(isGpuMissing)("ImageModel on a GPU", () => {
   ] as const;
   for (const dtype of ["f32", "f16"] as const) {
     for (const [name, shape] of shapes) {
-      test(`gives pictures back to the bit: ${name}, ${dtype}; the first time and replayed as a graph`, async () => {
+      test(`gives images back to the bit: ${name}, ${dtype}; the first time and replayed as a graph`, async () => {
         const precision = dtype === "f16" ? "fp16" : "fp32";
         await using model = await load(identityImageModel(shape, dtype), { tile: [48, 40], batch: 3, precision });
         expect(model.backend.kind).toBe("gpu");
@@ -121,7 +121,7 @@ describe.skipIf(isGpuMissing)("ImageModel on a GPU", () => {
     expect(count).toBe(30);
   });
 
-  test("300 pictures, and 10 models loaded and closed, leave device memory as it was", async () => {
+  test("300 images, and 10 models loaded and closed, leave device memory as it was", async () => {
     const bytes = nearestModel(["n", 3, 64, 64], ["n", 3, 128, 128]);
     const once = async (pictures: number): Promise<void> => {
       await using model = await load(bytes);

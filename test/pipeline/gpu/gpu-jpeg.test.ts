@@ -65,7 +65,7 @@ fakeCudaTest(
   },
 );
 
-fakeCudaTest("GpuJpeg.decode() leaves pictures to the CPU while the device has no memory", async (runOnFakeCuda) => {
+fakeCudaTest("GpuJpeg.decode() leaves images to the CPU while the device has no memory", async (runOnFakeCuda) => {
   const output = await runOnFakeCuda(`
     const { dlopen } = await import("bun:ffi");
     const { setLogSink } = await import("./src/core/log.ts");
@@ -74,7 +74,7 @@ fakeCudaTest("GpuJpeg.decode() leaves pictures to the CPU while the device has n
     const { Stream } = await import("./src/cuda/stream.ts");
     const { FrameMemory } = await import("./src/accelerators/tensorrt/frame-memory.ts");
     const { GpuJpeg } = await import("./src/accelerators/tensorrt/gpu-jpeg.ts");
-    const { paintedJpeg } = await import("./test/support/pictures.ts");
+    const { paintedJpeg } = await import("./test/support/images.ts");
     const { symbols } = dlopen(process.env.BUN_TENSORRT_CUDART, { fakeShortage: { args: ["i32"], returns: "void" } });
     setLogSink((level, text) => level === "warn" && console.log(text));
     using device = Device.open(0);
@@ -87,8 +87,8 @@ fakeCudaTest("GpuJpeg.decode() leaves pictures to the CPU while the device has n
     const file = { bytes: await paintedJpeg(33, 17), name: "a.jpg" };
     const tell = async (jpeg) => {
       try {
-        const picture = await jpeg.decode(await jpeg.decoder(), frame, file, {});
-        console.log("data" in picture ? "host" : "device", picture.width, picture.height);
+        const image = await jpeg.decode(await jpeg.decoder(), frame, file, {});
+        console.log("data" in image ? "host" : "device", image.width, image.height);
       } catch (error) {
         console.log(error.name);
       }
@@ -101,7 +101,7 @@ fakeCudaTest("GpuJpeg.decode() leaves pictures to the CPU while the device has n
     await tell(forced);
     symbols.fakeShortage(0);
     await tell(auto);
-    const none = { bytes: new TextEncoder().encode("no picture"), name: "b.jpg" };
+    const none = { bytes: new TextEncoder().encode("no image"), name: "b.jpg" };
     await auto.decode(await auto.decoder(), frame, none, {}).catch((error) => console.log(error.name));
     console.log(JSON.stringify(auto.counts));
     `);

@@ -85,21 +85,21 @@ test("preprocessLaunch() fits its kernel, and refuses another tensor", () => {
       for (const layout of ["NCHW", "NHWC"] as const) {
         const luma = { ...YOLO_PREPROCESSING, dtype, layout, colour: "luma" } as const;
         const shapeOfLuma = layout === "NCHW" ? [2, 1, 40, 70] : [2, 40, 70, 1];
-        const oneChannel = { output: output(dtype, shapeOfLuma), pictures: memory(288), table: memory(12) };
+        const oneChannel = { output: output(dtype, shapeOfLuma), images: memory(288), table: memory(12) };
         bind(preprocessLaunch(luma, oneChannel));
         const shape = layout === "NCHW" ? [2, 3, 40, 70] : [2, 40, 70, 3];
         const preprocessing = { ...YOLO_PREPROCESSING, resize, dtype, layout };
-        const spec = preprocessLaunch(preprocessing, { output: output(dtype, shape), pictures: memory(288), table });
+        const spec = preprocessLaunch(preprocessing, { output: output(dtype, shape), images: memory(288), table });
         expect(spec.kernel.includes("antialias")).toBe(resize === "antialias");
         expect(spec.config.grid).toEqual([3, 3, 2]);
         bind(spec);
       }
     }
   }
-  const wrong = { output: output("f16", [2, 3, 40, 70]), pictures: memory(288), table };
+  const wrong = { output: output("f16", [2, 3, 40, 70]), images: memory(288), table };
   expect(() => preprocessLaunch(YOLO_PREPROCESSING, wrong)).toThrow(
-    "Cannot pre-process pictures: the input must be f32 [?, 3, ?, ?], got f16 [2, 3, 40, 70]",
+    "Cannot pre-process images: the input must be f32 [?, 3, ?, ?], got f16 [2, 3, 40, 70]",
   );
-  const small = { output: output("f32", [2, 3, 40, 70]), pictures: memory(144), table };
-  expect(() => preprocessLaunch(YOLO_PREPROCESSING, small)).toThrow("the picture table must be at least 288 bytes");
+  const small = { output: output("f32", [2, 3, 40, 70]), images: memory(144), table };
+  expect(() => preprocessLaunch(YOLO_PREPROCESSING, small)).toThrow("the image table must be at least 288 bytes");
 });

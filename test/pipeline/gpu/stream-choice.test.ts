@@ -111,7 +111,7 @@ function failingModel(error: Error): LoadedModel {
   const model = {
     device,
     rows: 1,
-    task: { usualSize: [8, 8], mostPictures: 1 },
+    task: { usualSize: [8, 8], mostImages: 1 },
     waits: { mode: "auto" },
     hasGraph: true,
   };

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { PICTURE_BYTES, PictureTable, valueTable } from "../../../src/accelerators/tensorrt/preprocess.ts";
+import { IMAGE_BYTES, ImageTable, valueTable } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { ModelError } from "../../../src/core/errors.ts";
 import type { DevicePtr } from "../../../src/core/units.ts";
 import { place, placeRectangle, placeTile } from "../../../src/image/geometry.ts";
@@ -31,14 +31,14 @@ function offsetsOf(file: string, struct: string): Map<string, number> {
   return offsets.set("end", end);
 }
 
-test("PictureTable writes where the kernels of pre-processing read", () => {
-  const offsets = offsetsOf("picture.cuh", "Picture");
-  expect(offsets.get("end")).toBe(PICTURE_BYTES);
-  const buffer = new ArrayBuffer(2 * PICTURE_BYTES);
-  const table = new PictureTable(buffer, 0, 2);
+test("ImageTable writes where the kernels of pre-processing read", () => {
+  const offsets = offsetsOf("image.cuh", "Image");
+  expect(offsets.get("end")).toBe(IMAGE_BYTES);
+  const buffer = new ArrayBuffer(2 * IMAGE_BYTES);
+  const table = new ImageTable(buffer, 0, 2);
   const coefficients = yuvCoefficients("BT.709", "limited");
   const placement = place(1919, 1079, 640, 384, "letterbox");
-  const picture = {
+  const image = {
     format: "NV12",
     width: 1919,
     height: 1079,
@@ -48,8 +48,8 @@ test("PictureTable writes where the kernels of pre-processing read", () => {
     chromaPitchBytes: 2056,
     coefficients,
   } as const;
-  table.set(1, picture, placement, { ...YOLO_PREPROCESSING, colour: "BGR" });
-  const view = new DataView(buffer, PICTURE_BYTES);
+  table.set(1, image, placement, { ...YOLO_PREPROCESSING, colour: "BGR" });
+  const view = new DataView(buffer, IMAGE_BYTES);
   const i32 = (name: string): number => view.getInt32(offsets.get(name)!, true);
   expect(view.getBigUint64(offsets.get("pixels")!, true)).toBe(0x7f12_3456_7890n);
   expect(view.getBigUint64(offsets.get("chroma")!, true)).toBe(0x7f12_9999_0000n);
@@ -68,18 +68,18 @@ test("PictureTable writes where the kernels of pre-processing read", () => {
   expect(["y_offset", "y_scale", "v_red", "u_green", "v_green", "u_blue"].map(i32)).toEqual(
     Object.values(coefficients),
   );
-  table.set(0, { ...picture, format: "RGBA" }, placement, YOLO_PREPROCESSING);
+  table.set(0, { ...image, format: "RGBA" }, placement, YOLO_PREPROCESSING);
   const first = (name: string): number => new DataView(buffer).getInt32(offsets.get(name)!, true);
   expect(new Int32Array(buffer)[offsets.get("format")! / 4]).toBe(1);
   expect(new Int32Array(buffer)[offsets.get("swap")! / 4]).toBe(0);
   const crop = placeRectangle([1919, 1079], { x: -5, y: 900, width: 640, height: 640 }, [640, 384], "letterbox");
-  table.set(0, picture, crop, YOLO_PREPROCESSING);
+  table.set(0, image, crop, YOLO_PREPROCESSING);
   expect(["x", "y", "first_x", "first_y", "last_x", "last_y"].map(first)).toEqual([-5, 900, 0, 900, 634, 1078]);
   const tile = placeTile([1919, 1079], -5, 900, [640, 384], "reflect");
-  table.set(0, picture, tile, YOLO_PREPROCESSING);
+  table.set(0, image, tile, YOLO_PREPROCESSING);
   expect(["first_x", "first_y", "last_x", "last_y", "reflect"].map(first)).toEqual([0, 0, 1918, 1078, 1]);
   const antialias = { ...YOLO_PREPROCESSING, resize: "antialias" } as const;
-  expect(() => table.set(0, picture, tile, antialias)).toThrow('its edge must be "pad", got "reflect"');
+  expect(() => table.set(0, image, tile, antialias)).toThrow('its edge must be "pad", got "reflect"');
 });
 
 test("NmsOptionsTable writes where kernels/decode.cuh and select.cu read", () => {
@@ -112,7 +112,7 @@ test("NmsOptionsTable writes where kernels/decode.cuh and select.cu read", () =>
   expect([left, top, right, bottom]).toEqual([1500, 0, 1920, 280]);
 });
 
-test("DetectionReader copies the rows of one picture, and refuses what is no detection", () => {
+test("DetectionReader copies the rows of one image, and refuses what is no detection", () => {
   const rows = 3;
   const words = detectionWords(rows);
   expect(words % 4).toBe(0);

@@ -3,7 +3,7 @@
 import { type Image, imageOf } from "../../../src/image/image.ts";
 import type { YuvCoefficients } from "../../../src/image/yuv.ts";
 
-/** An NV12 picture in host memory. */
+/** An NV12 image in host memory. */
 export interface Nv12 {
   readonly width: number;
   readonly height: number;
@@ -19,9 +19,9 @@ function level(value: number): number {
   return Math.min(Math.max(value >> 16, 0), 255);
 }
 
-/** The picture in RGB; each U, V pair serves its 2 × 2 pixels unfiltered. */
-export function rgbOfNv12(picture: Nv12, coefficients: YuvCoefficients): Image {
-  const { width, height, luma, chroma, pitchBytes, chromaPitchBytes } = picture;
+/** The image in RGB; each U, V pair serves its 2 × 2 pixels unfiltered. */
+export function rgbOfNv12(image: Nv12, coefficients: YuvCoefficients): Image {
+  const { width, height, luma, chroma, pitchBytes, chromaPitchBytes } = image;
   const rgb = new Uint8Array(width * height * 3);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {

@@ -6,13 +6,13 @@ import type { DevicePtr } from "../../../src/core/units.ts";
 import type { TypedDeviceMemory } from "../../../src/cuda/device-buffer.ts";
 import { KernelArguments } from "../../../src/cuda/kernel.ts";
 import { pickLaunch, placeLaunch, type TileMemory } from "../../../src/tasks/image/cuda-image.ts";
+import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/tasks/image/image-memory.ts";
 import {
   type ImageModelSpec,
   normalisation,
   type PixelTensor,
   pixelShape,
 } from "../../../src/tasks/image/image-recognition.ts";
-import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/tasks/image/picture-memory.ts";
 
 const SOMEWHERE = 0x7f12_3456_7890 as DevicePtr;
 
@@ -73,7 +73,7 @@ test("pickLaunch() and placeLaunch() refuse another tensor and small tables", ()
   };
   expect(call({ output: tensor(found.output, 2, [37, 19]) })).toThrow(ShapeError);
   expect(call({ output: tensor(found.output, 2, [37, 19]) })).toThrow(
-    'Cannot make a picture: tensor "x" must be f32 [2, 3, 57, 111], got f32 [2, 3, 19, 37]\nHint: say what the sides',
+    'Cannot make an image: tensor "x" must be f32 [2, 3, 57, 111], got f32 [2, 3, 19, 37]\nHint: say what the sides',
   );
   expect(call({ tiles: memory(32) })).toThrow("the table of tiles must be at least 64 bytes, got 32");
   expect(call({ phases: memory(40) })).toThrow("the table of phases must be at least 60 bytes");

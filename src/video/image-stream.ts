@@ -1,20 +1,20 @@
-/** @module PictureStream: picture files one after the other in one stream of bytes, such as standard input. */
+/** @module ImageStream: image files one after the other in one stream of bytes, such as standard input. */
 
 import { message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 
 /**
- * How pictures are told apart. `"jpeg"`: JPEG files back to back, as MJPEG cameras write them. `"length"`: each after
+ * How images are told apart. `"jpeg"`: JPEG files back to back, as MJPEG cameras write them. `"length"`: each after
  * its length in bytes, u32, little endian.
  */
-export type PictureFraming = "jpeg" | "length";
+export type ImageFraming = "jpeg" | "length";
 
-/** Options of {@linkcode readPictures}. */
-export interface ReadPicturesOptions {
-  readonly framing: PictureFraming;
+/** Options of {@linkcode readImages}. */
+export interface ReadImagesOptions {
+  readonly framing: ImageFraming;
   /** What the stream is called in messages. Default `"standard input"`. */
   readonly name?: string;
-  /** Pictures of more bytes are refused. Default 2^28, 256 MiB. */
+  /** Images of more bytes are refused. Default 2^28, 256 MiB. */
   readonly maxBytes?: number;
 }
 
@@ -63,15 +63,15 @@ class ByteQueue {
   }
 }
 
-/** Takes pictures out of the bytes that have come so far. */
+/** Takes images out of the bytes that have come so far. */
 interface Splitter {
-  /** The next picture; `undefined` if it is not all there yet. */
+  /** The next image; `undefined` if it is not all there yet. */
   next(): Uint8Array | undefined;
-  /** After the last bytes: what is left, if it is a picture. */
+  /** After the last bytes: what is left, if it is an image. */
   rest(): Uint8Array | undefined;
 }
 
-/** @returns the error about the picture that is read */
+/** @returns the error about the image that is read */
 type Refuse = (found: string, hint: string) => VideoError;
 
 class LengthSplitter implements Splitter {
@@ -91,7 +91,7 @@ class LengthSplitter implements Splitter {
     const byteLength = new DataView(view.buffer, view.byteOffset).getUint32(0, true);
     if (byteLength === 0 || byteLength > this.#maxBytes) {
       const found = `its length must be from 1 to ${this.#maxBytes}: found ${byteLength}`;
-      throw this.#refusal(found, "before each picture stands its length in bytes, u32, little endian");
+      throw this.#refusal(found, "before each image stands its length in bytes, u32, little endian");
     }
     if (view.length < LENGTH_BYTES + byteLength) return undefined;
     return this.#bytes.take(LENGTH_BYTES, LENGTH_BYTES + byteLength);
@@ -109,11 +109,11 @@ class JpegSplitter implements Splitter {
   readonly #refusal: Refuse;
   readonly #name: string;
   readonly #boundary = new JpegBoundary();
-  /** Of the file whose first picture was taken last, in the stream. */
+  /** Of the file whose first image was taken last, in the stream. */
   #further: readonly ByteRange[] = [];
-  /** True while the bytes begin with a picture. */
+  /** True while the bytes begin with an image. */
   #isBegun = false;
-  #hasPicture = false;
+  #hasImage = false;
   #head = "";
   #skipped = 0;
   #told = 0;
@@ -133,19 +133,19 @@ class JpegSplitter implements Splitter {
         if (view.length <= this.#maxBytes) return undefined;
         throw this.#refusal(`it has no end within ${this.#maxBytes} bytes`, JPEG_HINT);
       }
-      const picture = this.#take(end);
-      if (picture !== undefined) return picture;
+      const image = this.#take(end);
+      if (image !== undefined) return image;
     }
     return undefined;
   }
 
-  /** Of a picture without its end marker every pixel may be there: that is for its decoder to say. */
+  /** Of an image without its end marker every pixel may be there: that is for its decoder to say. */
   rest(): Uint8Array | undefined {
     const byteLength = this.#bytes.length;
     if (this.#isBegun && this.#boundary.isInScan) return this.#take(byteLength);
     if (this.#isBegun) throw this.#refusal(`the stream ends within it, after ${byteLength} bytes`, STOPPED_HINT);
     this.#skip(byteLength);
-    if (!this.#hasPicture && this.#skipped > 0) throw this.#noJpeg();
+    if (!this.#hasImage && this.#skipped > 0) throw this.#noJpeg();
     if (this.#skipped > this.#told) logger.warn(`${this.#name}: skipped ${this.#skipped} bytes between JPEGs in all`);
     return undefined;
   }
@@ -157,7 +157,7 @@ class JpegSplitter implements Splitter {
     const start = startOfJpeg(view);
     // The last two bytes may be the first of a marker.
     this.#skip(start < 0 ? Math.max(0, view.length - 2) : start);
-    if (start < 0 && !this.#hasPicture && this.#skipped > LONGEST_HEAD_BYTES) throw this.#noJpeg();
+    if (start < 0 && !this.#hasImage && this.#skipped > LONGEST_HEAD_BYTES) throw this.#noJpeg();
     this.#isBegun = start >= 0;
     if (this.#isBegun && this.#skipped > 0 && this.#told === 0) {
       this.#told = this.#skipped;
@@ -173,19 +173,19 @@ class JpegSplitter implements Splitter {
     this.#skipped += byteLength;
   }
 
-  /** @returns `undefined` for a further picture of the file before */
+  /** @returns `undefined` for a further image of the file before */
   #take(end: number): Uint8Array | undefined {
     const { gone } = this.#bytes;
-    const picture = this.#bytes.take(0, end);
+    const image = this.#bytes.take(0, end);
     const isFurther = this.#further.some(([start, last]) => start === gone && last === gone + end);
     if (!isFurther) {
-      const own = this.#boundary.furtherPictures(picture);
+      const own = this.#boundary.furtherImages(image);
       this.#further = own.map(([start, last]): ByteRange => [start + gone, last + gone]);
     }
     this.#boundary.reset();
     this.#isBegun = false;
-    this.#hasPicture = true;
-    return isFurther ? undefined : picture;
+    this.#hasImage = true;
+    return isFurther ? undefined : image;
   }
 
   #noJpeg(): VideoError {
@@ -195,32 +195,32 @@ class JpegSplitter implements Splitter {
 }
 
 /**
- * Read pictures until the stream ends.
+ * Read images until the stream ends.
  *
- * Of JPEGs a start marker begins a picture, whatever was before: one without its end marker comes as it is, for its decoder
- * to judge. Bytes between pictures are skipped, and the log says how many. A file of several pictures (MPO, Ultra HDR) is
+ * Of JPEGs a start marker begins an image, whatever was before: one without its end marker comes as it is, for its decoder
+ * to judge. Bytes between images are skipped, and the log says how many. A file of several images (MPO, Ultra HDR) is
  * its first one.
  *
- * @returns the bytes of each picture file, a copy of its own; they are not decoded here
- * @throws {VideoError} If a length is 0 or too large, the stream ends within a picture, or holds no JPEG
+ * @returns the bytes of each image file, a copy of its own; they are not decoded here
+ * @throws {VideoError} If a length is 0 or too large, the stream ends within an image, or holds no JPEG
  */
-export async function* readPictures(
+export async function* readImages(
   stream: AsyncIterable<Uint8Array>,
-  options: ReadPicturesOptions,
+  options: ReadImagesOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { framing, name = "standard input", maxBytes = 2 ** 28 } = options;
   const bytes = new ByteQueue();
   let index = 0;
   const refusal: Refuse = (found, hint) =>
-    new VideoError(message(`read picture ${index} from ${name}`, found, hint), name);
+    new VideoError(message(`read image ${index} from ${name}`, found, hint), name);
   const splitter: Splitter =
     framing === "length"
       ? new LengthSplitter(bytes, maxBytes, refusal)
       : new JpegSplitter(bytes, maxBytes, refusal, name);
   for await (const chunk of stream) {
     bytes.push(chunk);
-    for (let picture = splitter.next(); picture !== undefined; picture = splitter.next()) {
-      yield picture;
+    for (let image = splitter.next(); image !== undefined; image = splitter.next()) {
+      yield image;
       index += 1;
     }
   }
@@ -232,7 +232,7 @@ const SOI = 0xd8;
 const EOI = 0xd9;
 const SOS = 0xda;
 const APP2 = 0xe2;
-/** "MPF\0": the index of a file with several pictures. */
+/** "MPF\0": the index of a file with several images. */
 const MPF = 0x4d504600;
 const MP_ENTRIES = 0xb002;
 const MP_ENTRY_BYTES = 16;
@@ -248,7 +248,7 @@ export function startOfJpeg(bytes: Uint8Array, from = 0): number {
   return -1;
 }
 
-/** A segment that was cut off reaches into the next picture: its start marker is there, and no end, as a thumbnail has. */
+/** A segment that was cut off reaches into the next image: its start marker is there, and no end, as a thumbnail has. */
 function cutAt(bytes: Uint8Array, start: number, end: number): number {
   if (bytes[end] === 0xff) return -1;
   const at = startOfJpeg(bytes.subarray(0, end), start);
@@ -271,7 +271,7 @@ export class JpegBoundary {
   /**
    * Look on from where the last call ended.
    *
-   * @returns offset past the end marker, or of the next start marker where there is no end; `undefined` if the picture goes on
+   * @returns offset past the end marker, or of the next start marker where there is no end; `undefined` if the image goes on
    */
   find(bytes: Uint8Array): number | undefined {
     while (this.#at + 1 < bytes.length) {
@@ -313,14 +313,14 @@ export class JpegBoundary {
   }
 
   /**
-   * Where the further pictures of the same file lie, such as a phone's depth or gain map, by the file's index (CIPA DC-007).
+   * Where the further images of the same file lie, such as a phone's depth or gain map, by the file's index (CIPA DC-007).
    *
-   * @param picture the whole first picture; ranges are relative to its start
+   * @param image the whole first image; ranges are relative to its start
    */
-  furtherPictures(picture: Uint8Array): ByteRange[] {
+  furtherImages(image: Uint8Array): ByteRange[] {
     const base = this.#index;
     if (base === undefined) return [];
-    const view = new DataView(picture.buffer, picture.byteOffset + base, picture.byteLength - base);
+    const view = new DataView(image.buffer, image.byteOffset + base, image.byteLength - base);
     try {
       const isLittle = view.getUint16(0) === 0x4949;
       const directory = view.getUint32(4, isLittle);
@@ -329,7 +329,7 @@ export class JpegBoundary {
         if (view.getUint16(at, isLittle) !== MP_ENTRIES) continue;
         const count = Math.floor(view.getUint32(at + 4, isLittle) / MP_ENTRY_BYTES);
         const list = view.getUint32(at + 8, isLittle);
-        // The first one is this picture.
+        // The first one is this image.
         return Array.from({ length: Math.min(count, 64) - 1 }, (_, index): ByteRange => {
           const place = list + (index + 1) * MP_ENTRY_BYTES;
           const start = base + view.getUint32(place + 8, isLittle);
@@ -342,7 +342,7 @@ export class JpegBoundary {
     return [];
   }
 
-  /** Begin with another picture. */
+  /** Begin with another image. */
   reset(): void {
     this.#at = 2;
     this.#isInScan = false;

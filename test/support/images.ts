@@ -1,4 +1,4 @@
-/** @module Pictures for tests: made on the spot, or taken from ../shared where it is there. */
+/** @module Images for tests: made on the spot, or taken from ../shared where it is there. */
 
 import { existsSync } from "node:fs";
 import sharp, { type JpegOptions, type Sharp } from "sharp";

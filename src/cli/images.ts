@@ -1,4 +1,4 @@
-/** @module Pictures: the files that the operands of `detect` and `transform` stand for, and the names of what is made from them. */
+/** @module Images: the files that the operands of `detect` and `transform` stand for, and the names of what is made from them. */
 
 import { closeSync, openSync, readdirSync, readSync } from "node:fs";
 import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
@@ -13,20 +13,11 @@ import { plural } from "./formats.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
-export const PICTURE_EXTENSIONS: readonly string[] = [
-  ".jpg",
-  ".jpeg",
-  ".png",
-  ".webp",
-  ".avif",
-  ".gif",
-  ".tif",
-  ".tiff",
-];
+export const IMAGE_EXTENSIONS: readonly string[] = [".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff"];
 
-/** True if the name ends as pictures' do. */
-export function isPictureName(name: string): boolean {
-  return PICTURE_EXTENSIONS.includes(extname(name).toLowerCase());
+/** True if the name ends as images' do. */
+export function isImageName(name: string): boolean {
+  return IMAGE_EXTENSIONS.includes(extname(name).toLowerCase());
 }
 
 /** The last part of a path or of an address, without the password of one that is put together wrongly. */
@@ -40,7 +31,7 @@ function ownName(file: string): string {
 export function fileStem(file: string): string {
   if (file === "-") return "stdin";
   const name = ownName(file);
-  return name.replace(/(?<=.)\.[^.]*$/, "") || "picture";
+  return name.replace(/(?<=.)\.[^.]*$/, "") || "image";
 }
 
 function byName(a: string, b: string): number {
@@ -50,7 +41,7 @@ function byName(a: string, b: string): number {
 /** True for what is known to be no file: a pipe, a device, a folder. */
 function isNoFile(path: string): boolean {
   try {
-    // A link that leads nowhere is told of like any picture that cannot be read.
+    // A link that leads nowhere is told of like any image that cannot be read.
     return statsOf(path)?.isFile() === false;
   } catch {
     return false; // what cannot be looked at is told of as well, when it is read
@@ -59,31 +50,31 @@ function isNoFile(path: string): boolean {
 
 function inFolder(folder: string, action: string): string[] {
   const files = readdirSync(folder)
-    .filter(isPictureName)
+    .filter(isImageName)
     .map((name) => asPath(join(folder, name)))
     // A pipe that is only met in a folder would be waited for without end.
     .filter((path) => !isNoFile(path))
     .sort(byName);
   if (files.length > 0) return files;
-  const hint = `a picture ends in ${PICTURE_EXTENSIONS.join(", ")}; for folders below it pass '${join(folder, "**")}'`;
-  throw new BunTensorRtError(message(`${action} the folder ${JSON.stringify(folder)}`, "it holds no picture", hint));
+  const hint = `an image ends in ${IMAGE_EXTENSIONS.join(", ")}; for folders below it pass '${join(folder, "**")}'`;
+  throw new BunTensorRtError(message(`${action} the folder ${JSON.stringify(folder)}`, "it holds no image", hint));
 }
 
 function byPattern(pattern: string, action: string): string[] {
   // Bun takes no link for a file. Links to folders are not followed, as they may lead in circles.
   const names = new Bun.Glob(pattern).scanSync({ dot: false, onlyFiles: false });
   const files = [...names]
-    .filter((name) => isPictureName(name) && !isNoFile(name))
+    .filter((name) => isImageName(name) && !isNoFile(name))
     .map(asPath)
     .sort(byName);
   if (files.length > 0) return files;
   const isPattern = /[*?[\]{}]/.test(pattern);
   const { found, hint } = missingFile(pattern);
-  const rule = isPattern ? "no picture fits the pattern" : found.replace(/file$/, "file or folder");
+  const rule = isPattern ? "no image fits the pattern" : found.replace(/file$/, "file or folder");
   throw new BunTensorRtError(message(`${action} ${JSON.stringify(pattern)}`, rule, hint));
 }
 
-/** True for what may be gone, or another picture, when it is read again: an address, and a pipe. */
+/** True for what may be gone, or another image, when it is read again: an address, and a pipe. */
 export function isReadOnce(file: string): boolean {
   return isAddress(file) || isNoFile(file);
 }
@@ -123,13 +114,13 @@ function expandReadable(operand: string, action: string): string[] {
 }
 
 /**
- * Expand operands: a file or an http address stands for itself, a folder for the pictures in it (not below it), anything
+ * Expand operands: a file or an http address stands for itself, a folder for the images in it (not below it), anything
  * else is a pattern. Sorted by name within each operand; a file that is named twice is taken once.
  *
  * @param action for messages, before the operand
  * @throws {BunTensorRtError} If an operand stands for no file
  */
-export function expandPictures(operands: readonly string[], action = "detect in"): string[] {
+export function expandImages(operands: readonly string[], action = "detect in"): string[] {
   const files = new Map<string, string>();
   for (const operand of operands) {
     for (const file of expandReadable(operand, action)) {
@@ -180,7 +171,7 @@ const VIDEO_EXTENSIONS: readonly string[] = [
 ];
 
 /** What an operand stands for. */
-export type OperandKind = "pictures" | "video" | "stdin";
+export type OperandKind = "images" | "video" | "stdin";
 
 /** Every packet of an MPEG transport stream begins with it; no program in TypeScript does. */
 const SYNC_BYTE = 0x47;
@@ -196,7 +187,7 @@ function isTransportStream(path: string): boolean {
   }
 }
 
-/** By its form and its extension; what ends in `.ts` by its first byte as well. An http address without an extension is a picture: `--video` says otherwise. */
+/** By its form and its extension; what ends in `.ts` by its first byte as well. An http address without an extension is an image: `--video` says otherwise. */
 export function operandKind(operand: string): OperandKind {
   if (operand === "-") return "stdin";
   if (isCamera(operand)) return "video";
@@ -204,23 +195,23 @@ export function operandKind(operand: string): OperandKind {
   const isHttp = /^https?:/i.test(operand);
   if (isAddress && !isHttp) return "video";
   const name = isHttp && URL.canParse(operand) ? new URL(operand).pathname : operand;
-  if (isPictureName(name)) return "pictures";
+  if (isImageName(name)) return "images";
   const extension = extname(name).toLowerCase();
-  if (extension === ".ts" && !isHttp && !isTransportStream(operand)) return "pictures";
-  return VIDEO_EXTENSIONS.includes(extension) ? "video" : "pictures";
+  if (extension === ".ts" && !isHttp && !isTransportStream(operand)) return "images";
+  return VIDEO_EXTENSIONS.includes(extension) ? "video" : "images";
 }
 
 /** Counts of a run. */
 export interface Tally {
-  /** Pictures or frames that were answered. */
+  /** Images or frames that were answered. */
   good: number;
   /** Those that could not be read. */
   bad: number;
   objects: number;
 }
 
-/** `103 pictures, 868 objects in 12.3 s, 8.4 pictures/s` */
-export function formatTally(good: number, objects: number, elapsedMs: number, noun = "picture"): string {
+/** `103 images, 868 objects in 12.3 s, 8.4 images/s` */
+export function formatTally(good: number, objects: number, elapsedMs: number, noun = "image"): string {
   const rate = `${(good / (elapsedMs / 1000)).toFixed(1)} ${noun}s/s`;
   return `${plural(good, noun)}, ${plural(objects, "object")} in ${formatDuration(elapsedMs)}, ${rate}`;
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import { Complaints } from "../../src/cli/pictures.ts";
-import { writePictures } from "../../src/cli/result-target.ts";
-import type { PictureSaver } from "../../src/cli/save.ts";
+import { Complaints } from "../../src/cli/images.ts";
+import { writeImages } from "../../src/cli/result-target.ts";
+import type { ImageSaver } from "../../src/cli/save.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
 import { ImageError } from "../../src/core/errors.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
@@ -28,14 +28,14 @@ test("Complaints tell each error in a line, and a hint that holds for several on
   ]);
 });
 
-test("writePictures() counts a picture once that was answered and cannot be drawn on", async () => {
+test("writeImages() counts an image once that was answered and cannot be drawn on", async () => {
   const written: string[] = [];
   const told: string[] = [];
-  const saver: PictureSaver = {
+  const saver: ImageSaver = {
     save: ({ file }) =>
       file === "gone" ? Promise.reject(new ImageError("Cannot decode it", file)) : Promise.resolve(file),
   };
-  const tally = await writePictures(
+  const tally = await writeImages(
     async function* () {
       for (const file of ["here", "gone"]) yield { file, result };
     },
@@ -51,13 +51,13 @@ test("writePictures() counts a picture once that was answered and cannot be draw
   expect(told).toEqual(["error: Cannot decode it\n"]);
 });
 
-test("writePictures() goes on after a copy whose name is too long, and ends where the disk is full", async () => {
-  const failing = (code: string): PictureSaver => ({
+test("writeImages() goes on after a copy whose name is too long, and ends where the disk is full", async () => {
+  const failing = (code: string): ImageSaver => ({
     save: ({ file }) =>
       file === "b" ? Promise.reject(Object.assign(new Error("Cannot write"), { code })) : Promise.resolve(file),
   });
   const run = (code: string): Promise<object> =>
-    writePictures(
+    writeImages(
       async function* () {
         for (const file of ["a", "b", "c"]) yield { file, result };
       },

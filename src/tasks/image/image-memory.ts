@@ -1,4 +1,4 @@
-/** @module FrameTable: a picture, what is made of it, and its tiles, as kernels/transform.cu reads them. */
+/** @module FrameTable: an image, what is made of it, and its tiles, as kernels/transform.cu reads them. */
 
 import { Resource } from "../../core/resource.ts";
 import type { DevicePtr } from "../../core/units.ts";
@@ -16,7 +16,7 @@ export const FRAME_BYTES = 48;
 /** Bytes of `struct Tile`. */
 export const TILE_BYTES = 32;
 
-/** A picture and what is made of it, in device memory. */
+/** An image and what is made of it, in device memory. */
 export interface DeviceFrame {
   readonly pixels: DevicePtr;
   readonly result: DevicePtr;
@@ -63,8 +63,8 @@ export function packTile(words: Int32Array, at: number, tile: Tile | undefined):
 const FRAME_WORDS: number = FRAME_BYTES / 4;
 const TILE_WORDS: number = TILE_BYTES / 4;
 
-/** Memory for one picture in flight. It only grows, so that pictures of one size allocate nothing. Nothing of it may be in use when it grows. */
-export class PictureMemory extends Resource {
+/** Memory for one image in flight. It only grows, so that images of one size allocate nothing. Nothing of it may be in use when it grows. */
+export class ImageMemory extends Resource {
   /** The frame on the device; it stays where it is. */
   readonly frame: DeviceBuffer<"u8">;
   readonly #device: Device;
@@ -74,7 +74,7 @@ export class PictureMemory extends Resource {
   #staging: PinnedBuffer<"u8"> | undefined;
 
   constructor(device: Device) {
-    super("PictureMemory", device);
+    super("ImageMemory", device);
     this.#device = device;
     try {
       this.frame = DeviceBuffer.create("u8", [FRAME_BYTES], { device });
@@ -84,7 +84,7 @@ export class PictureMemory extends Resource {
     }
   }
 
-  /** Make room for what is made of a picture. @returns where it will be */
+  /** Make room for what is made of an image. @returns where it will be */
   reserve(byteLength: number): DevicePtr {
     const device = this.#device;
     this.#result = grownDeviceBuffer(this.#result, byteLength, device);

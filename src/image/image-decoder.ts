@@ -1,4 +1,4 @@
-/** @module PictureDecoder: picture files to upright RGB, frame after frame, in memory that is kept. */
+/** @module ImageDecoder: image files to upright RGB, frame after frame, in memory that is kept. */
 
 import { BunTensorRtError, ImageError, LibraryLoadError, message } from "../core/errors.ts";
 import { logger, RepeatedLine } from "../core/log.ts";
@@ -17,6 +17,7 @@ import {
   undecodableError,
 } from "./decode-limits.ts";
 import { freePixels, type PackedImage } from "./image.ts";
+import { imageKind } from "./image-kind.ts";
 import {
   damageOf,
   type JpegDecodeOptions,
@@ -26,11 +27,10 @@ import {
   repairedJpegs,
 } from "./jpeg-decoder.ts";
 import { LARGEST_ORIENTABLE, orient, swapsSides } from "./orientation.ts";
-import { pictureKind } from "./picture-kind.ts";
 import { decodeWithSharp } from "./sharp.ts";
 
-/** How one picture is decoded. */
-export interface PictureDecodeOptions extends DecodingLimits {
+/** How one image is decoded. */
+export interface ImageDecodeOptions extends DecodingLimits {
   /**
    * Where fewer pixels will do: a JPEG may come at 1/2, 1/4 or 1/8 of its size, which decodes faster, but never narrower
    * than this; pixels. Only libturbojpeg uses it. Default: the whole size.
@@ -38,19 +38,19 @@ export interface PictureDecodeOptions extends DecodingLimits {
   readonly minWidth?: number;
   /** As `minWidth`, for the height. */
   readonly minHeight?: number;
-  /** `either`: one of the two sides is enough, as where the picture is fitted inside at its own ratio. Default `both`. */
+  /** `either`: one of the two sides is enough, as where the image is fitted inside at its own ratio. Default `both`. */
   readonly needs?: "both" | "either";
   /** `keep`: a file with an alpha channel gives RGBA. Default `drop`: all files give RGB. */
   readonly alpha?: "drop" | "keep";
 }
 
-/** A decoded picture in device memory: upright RGB, u8 [height, width, 3], rows `pitchBytes` apart. */
-export interface ResidentPicture {
+/** A decoded image in device memory: upright RGB, u8 [height, width, 3], rows `pitchBytes` apart. */
+export interface ResidentImage {
   readonly format: "RGB";
   /** In pixels. */
   readonly width: number;
   readonly height: number;
-  /** Width of the file in pixels, upright; larger than `width` where the picture was shrunk while decoding. */
+  /** Width of the file in pixels, upright; larger than `width` where the image was shrunk while decoding. */
   readonly sourceWidth: number;
   readonly sourceHeight: number;
   /** With `damaged: "take"`: why some of the pixels are not those of the file. */
@@ -60,24 +60,24 @@ export interface ResidentPicture {
   readonly pitchBytes: number;
 }
 
-/** How pictures were decoded by a device that decodes JPEG. */
+/** How images were decoded by a device that decodes JPEG. */
 export interface JpegCounts {
   /** Decoded on the device. */
   readonly gpu: number;
   /** Decoded on the CPU. */
   readonly cpu: number;
-  /** No pictures, or damaged: the CPU's decoder refused them as well. */
+  /** No images, or damaged: the CPU's decoder refused them as well. */
   readonly failed: number;
-  /** Why pictures went to the CPU. */
+  /** Why images went to the CPU. */
   readonly refusals: Readonly<Record<string, number>>;
 }
 
 /**
- * A picture that came from a file: RGB, upright, tight rows; RGBA where alpha was to be kept and there is any. Alpha that is
+ * An image that came from a file: RGB, upright, tight rows; RGBA where alpha was to be kept and there is any. Alpha that is
  * dropped is not blended; colour profiles are ignored.
  */
 export interface DecodedImage extends PackedImage {
-  /** Width of the file in pixels, upright; larger than `width` where the picture was shrunk while decoding. */
+  /** Width of the file in pixels, upright; larger than `width` where the image was shrunk while decoding. */
   readonly sourceWidth: number;
   /** Height of the file in pixels, upright. */
   readonly sourceHeight: number;
@@ -85,8 +85,8 @@ export interface DecodedImage extends PackedImage {
   readonly damage?: string;
 }
 
-/** What {@linkcode PictureDecoder.create} takes. */
-export interface PictureDecoderOptions {
+/** What {@linkcode ImageDecoder.create} takes. */
+export interface ImageDecoderOptions {
   /**
    * Where the pixels go: called when more bytes than before are needed, after which the former memory is not used any
    * more. For pinned memory; it stays its owner's. Default: JS memory, with a quarter to spare from the second time on.
@@ -99,7 +99,7 @@ export interface PictureDecoderOptions {
   readonly abandon?: (ended: Promise<unknown>) => void;
 }
 
-/** What is there of a damaged picture where nothing was decoded. */
+/** What is there of a damaged image where nothing was decoded. */
 const GREY = 128;
 
 let isAbsenceLogged = false;
@@ -124,7 +124,7 @@ function readHeader(jpeg: JpegDecoder, bytes: Uint8Array, source: string): JpegH
   }
 }
 
-/** Memory in the place of some that was too small. For a single picture there is nothing to spare. */
+/** Memory in the place of some that was too small. For a single image there is nothing to spare. */
 function larger(former: Uint8Array, byteLength: number): Uint8Array {
   return allocate("u8", former.length === 0 ? byteLength : grownLength(byteLength));
 }
@@ -141,7 +141,7 @@ class Workplace {
     this.#allocate = allocateRoom;
   }
 
-  /** Memory of exactly this length, the same as for the former picture where that is enough. */
+  /** Memory of exactly this length, the same as for the former image where that is enough. */
   room(byteLength: number): Uint8Array {
     // The memory of others is not to be asked for any more; nobody waits for what is decoded into this.
     if (this.#isAbandoned) return new Uint8Array(byteLength);
@@ -151,7 +151,7 @@ class Workplace {
     return this.#memory.length === byteLength ? this.#memory : this.#memory.subarray(0, byteLength);
   }
 
-  /** Likewise, for the stored pixels of pictures that must be turned. */
+  /** Likewise, for the stored pixels of images that must be turned. */
   sideways(byteLength: number): Uint8Array {
     if (this.#sideways.length < byteLength) this.#sideways = larger(this.#sideways, byteLength);
     return this.#sideways;
@@ -164,50 +164,50 @@ class Workplace {
 }
 
 /**
- * Decodes picture files one after the other: JPEG through libturbojpeg where the machine has it, everything else, and
- * JPEG without it, through sharp; both give the same pixels. One call at a time: make one per picture in flight.
+ * Decodes image files one after the other: JPEG through libturbojpeg where the machine has it, everything else, and
+ * JPEG without it, through sharp; both give the same pixels. One call at a time: make one per image in flight.
  *
  * @example Frames from a camera
  * ```ts
- * using decoder = PictureDecoder.create();
+ * using decoder = ImageDecoder.create();
  * for await (const bytes of frames) {
  *   const image = await decoder.decode(bytes, "camera"); // valid until the next decode
  * }
  * ```
  */
-export class PictureDecoder extends Resource {
-  readonly #options: PictureDecoderOptions;
+export class ImageDecoder extends Resource {
+  readonly #options: ImageDecoderOptions;
   #workplace: Workplace;
   /** A client that sends nothing but damaged files must not fill the log. */
   readonly #warnings = new RepeatedLine((text) => logger.warn(text));
   #isBusy = false;
 
-  private constructor(options: PictureDecoderOptions) {
-    super("PictureDecoder");
+  private constructor(options: ImageDecoderOptions) {
+    super("ImageDecoder");
     this.#options = options;
     this.#workplace = new Workplace(options.allocate);
   }
 
   /** A new decoder; without libturbojpeg it logs one line, once a process, and uses sharp. */
-  static create(options: PictureDecoderOptions = {}): PictureDecoder {
-    return new PictureDecoder(options);
+  static create(options: ImageDecoderOptions = {}): ImageDecoder {
+    return new ImageDecoder(options);
   }
 
   /**
-   * Decode a picture file off the JS thread.
+   * Decode an image file off the JS thread.
    *
    * @param bytes  the whole file; not to be changed until the promise settles
    * @param source path, URL or description (`a frame of camera 2`) for messages
    * @returns RGB, or RGBA where alpha is kept, over memory of this decoder, valid until its next `decode`
-   * @throws {ImageError} If the bytes are not a picture, cut short, damaged, or cost more than allowed: pixels, scans, time
-   * @throws {DecodeStalledError} If every thread is held by pictures that take longer than allowed
+   * @throws {ImageError} If the bytes are not an image, cut short, damaged, or cost more than allowed: pixels, scans, time
+   * @throws {DecodeStalledError} If every thread is held by images that take longer than allowed
    */
-  async decode(bytes: Uint8Array, source: string, options: PictureDecodeOptions = {}): Promise<DecodedImage> {
-    this.assertOpen("decode a picture");
+  async decode(bytes: Uint8Array, source: string, options: ImageDecodeOptions = {}): Promise<DecodedImage> {
+    this.assertOpen("decode an image");
     if (this.#isBusy) {
       const found = "the decoder takes one call at a time, and one is in flight";
       throw new BunTensorRtError(
-        message("decode a picture", found, "await the former call, or make one decoder per picture"),
+        message("decode an image", found, "await the former call, or make one decoder per image"),
       );
     }
     this.#isBusy = true;
@@ -232,7 +232,7 @@ export class PictureDecoder extends Resource {
     workplace: Workplace,
     bytes: Uint8Array,
     source: string,
-    options: PictureDecodeOptions,
+    options: ImageDecodeOptions,
   ): Promise<DecodedImage> {
     return (
       (await this.#decodeJpeg(workplace, bytes, source, options)) ??
@@ -245,7 +245,7 @@ export class PictureDecoder extends Resource {
     workplace: Workplace,
     bytes: Uint8Array,
     source: string,
-    options: PictureDecodeOptions,
+    options: ImageDecodeOptions,
   ): Promise<DecodedImage> {
     const { maxPixels = DEFAULT_MAX_PIXELS, alpha = "drop", damaged = "refuse", vectors = false } = options;
     const { decodeTimeoutMs: timeoutMs = DEFAULT_DECODE_TIMEOUT_MS } = options;
@@ -262,10 +262,10 @@ export class PictureDecoder extends Resource {
     workplace: Workplace,
     bytes: Uint8Array,
     source: string,
-    options: PictureDecodeOptions,
+    options: ImageDecodeOptions,
   ): Promise<DecodedImage | undefined> {
     const { jpeg } = workplace;
-    if (jpeg === undefined || pictureKind(bytes)?.name !== "JPEG") return undefined;
+    if (jpeg === undefined || imageKind(bytes)?.name !== "JPEG") return undefined;
     const header = readHeader(jpeg, bytes, source);
     if (header === undefined) return undefined;
     const { orientation } = header;
@@ -291,7 +291,7 @@ export class PictureDecoder extends Resource {
    * Decode, and look into what libturbojpeg warns of: no other decoder is asked, as others overlook it.
    *
    * @returns `undefined` for a file that it cannot decode at all
-   * @throws {ImageError} If the data is damaged, and damaged pictures are refused
+   * @throws {ImageError} If the data is damaged, and damaged images are refused
    */
   async #judged(
     jpeg: JpegDecoder,
@@ -316,7 +316,7 @@ export class PictureDecoder extends Resource {
       return { image };
     }
     if (damaged === "refuse") throw undecodableError(bytes, source, damage);
-    // What is not written must not show the picture before.
+    // What is not written must not show the image before.
     destination.fill(GREY);
     const { image } = await jpeg.tryDecode(bytes, header, destination, options);
     this.#warnings.tell(`Accepted damaged image ${source}: ${damage}`);

@@ -1,4 +1,4 @@
-/** @module NV12 pictures of noise, in any layout, with the RGB that the reference makes of them. */
+/** @module NV12 images of noise, in any layout, with the RGB that the reference makes of them. */
 
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { type YuvRange, type YuvStandard, yuvCoefficients } from "../../src/image/yuv.ts";
@@ -16,7 +16,7 @@ export interface Nv12Form {
   readonly yuvRange?: YuvRange;
 }
 
-/** The same picture twice. */
+/** The same image twice. */
 export interface Nv12Pair {
   readonly nv12: Image;
   readonly rgb: Image;

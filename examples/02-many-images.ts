@@ -1,9 +1,9 @@
-/** @module Many pictures, several in flight, results in order, bad ones reported: `bun examples/02-many-pictures.ts *.jpg` */
+/** @module Many images, several in flight, results in order, bad ones reported: `bun examples/02-many-images.ts *.jpg` */
 
 import { Detector } from "bun-tensorrt";
 
 const paths = process.argv.slice(2);
-if (paths.length === 0) throw new Error("Usage: bun examples/02-many-pictures.ts PICTURE …");
+if (paths.length === 0) throw new Error("Usage: bun examples/02-many-images.ts IMAGE …");
 
 await using detector = await Detector.load("yolo11n", { inFlight: 2, classes: ["person"] });
 
@@ -14,4 +14,4 @@ const onError = (error: unknown, index: number): void => {
   console.log(`${paths[index]}: ${error instanceof Error ? error.message : error}`);
 };
 for await (const { detections } of detector.stream(paths, { onError })) persons += detections.length;
-console.log(`${persons} persons in ${paths.length - failed} pictures, ${failed} could not be read`);
+console.log(`${persons} persons in ${paths.length - failed} images, ${failed} could not be read`);

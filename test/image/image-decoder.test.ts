@@ -5,7 +5,7 @@ import sharp from "sharp";
 import { ClosedError, ImageError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { allocate } from "../../src/core/tensor.ts";
-import { PictureDecoder } from "../../src/image/picture-decoder.ts";
+import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import {
   hasPhotos,
   hasTurboJpeg,
@@ -18,18 +18,18 @@ import {
   withHole,
   withOrientation,
   withoutTurboJpeg,
-} from "../support/pictures.ts";
+} from "../support/images.ts";
 
 afterEach(() => {
   setLogSink(undefined);
 });
 
-/** What both ways say of the same bytes: a picture, or the message of an ImageError. */
+/** What both ways say of the same bytes: an image, or the message of an ImageError. */
 async function bothWays(
   bytes: Uint8Array,
 ): Promise<[withTurboJpeg: Uint8Array | string, withSharp: Uint8Array | string]> {
   const decode = async (): Promise<Uint8Array | string> => {
-    using decoder = PictureDecoder.create();
+    using decoder = ImageDecoder.create();
     try {
       const { data, width, height } = await decoder.decode(bytes, "a.jpg");
       return Buffer.concat([Buffer.from(`${width}x${height}`), data]);
@@ -65,13 +65,13 @@ const PATHS = [
 
 for (const [name, through] of PATHS) {
   describe.skipIf(name === "libturbojpeg" && !hasTurboJpeg)(`JPEG through ${name}`, () => {
-    test("PictureDecoder turns all eight orientations upright and reports the upright size", async () => {
+    test("ImageDecoder turns all eight orientations upright and reports the upright size", async () => {
       const expected = await paintedJpeg(37, 21, { chromaSubsampling: "4:4:4" });
       for (let orientation = 1; orientation <= 8; orientation++) {
         const jpeg = withOrientation(expected, orientation);
         const upright = await sharp(jpeg).autoOrient().raw().toBuffer({ resolveWithObject: true });
         await through(async () => {
-          using decoder = PictureDecoder.create();
+          using decoder = ImageDecoder.create();
           const image = await decoder.decode(jpeg, "a test");
           expect([image.width, image.height]).toEqual(orientation >= 5 ? [21, 37] : [37, 21]);
           expect([image.sourceWidth, image.sourceHeight]).toEqual([image.width, image.height]);
@@ -81,13 +81,13 @@ for (const [name, through] of PATHS) {
       }
     });
 
-    test("PictureDecoder makes RGB of grey and CMYK", async () => {
+    test("ImageDecoder makes RGB of grey and CMYK", async () => {
       const grey = await sharpOf(paint(20, 11)).toColourspace("b-w").jpeg().toBuffer();
       const cmyk = await sharpOf(paint(20, 11)).toColourspace("cmyk").jpeg({ quality: 100 }).toBuffer();
       expect((await sharp(grey).metadata()).channels).toBe(1);
       expect((await sharp(cmyk).metadata()).channels).toBe(4);
       await through(async () => {
-        using decoder = PictureDecoder.create();
+        using decoder = ImageDecoder.create();
         const fromGrey = await decoder.decode(grey, "a test");
         for (let at = 0; at < fromGrey.data.length; at += 3) {
           expect(fromGrey.data[at]).toBe(fromGrey.data[at + 1]!);
@@ -98,10 +98,10 @@ for (const [name, through] of PATHS) {
       });
     });
 
-    test("PictureDecoder refuses pictures with too many pixels, turned ones included", async () => {
+    test("ImageDecoder refuses images with too many pixels, turned ones included", async () => {
       const jpeg = withOrientation(await paintedJpeg(30, 20), 6);
       await through(async () => {
-        using decoder = PictureDecoder.create({
+        using decoder = ImageDecoder.create({
           allocate: () => {
             throw new Error("allocated");
           },
@@ -112,20 +112,20 @@ for (const [name, through] of PATHS) {
       });
     });
 
-    test("PictureDecoder accepts extraneous bytes", async () => {
+    test("ImageDecoder accepts extraneous bytes", async () => {
       const jpeg = await paintedJpeg(40, 30);
       await through(async () => {
-        using decoder = PictureDecoder.create();
+        using decoder = ImageDecoder.create();
         const image = await decoder.decode(withExtraneousBytes(jpeg), "a test");
         expect(largestDifference(image.data, await sharp(jpeg).raw().toBuffer())).toBeLessThanOrEqual(2);
       });
     });
 
-    test("PictureDecoder refuses a JPEG that is cut short anywhere", async () => {
+    test("ImageDecoder refuses a JPEG that is cut short anywhere", async () => {
       const jpeg = await paintedJpeg(64, 48);
       const cuts = [4, 20, 300, jpeg.length - 100, jpeg.length - 4].map((length) => jpeg.subarray(0, length));
       await through(async () => {
-        using decoder = PictureDecoder.create();
+        using decoder = ImageDecoder.create();
         for (const cut of cuts) {
           await expect(decoder.decode(cut, "a.jpg")).rejects.toThrow(/^Cannot decode "a.jpg": the JPEG is cut short: /);
         }
@@ -155,8 +155,8 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
     }
   });
 
-  test("PictureDecoder shrinks while decoding where less is asked for, never below it, and reports the source's size", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder shrinks while decoding where less is asked for, never below it, and reports the source's size", async () => {
+    using decoder = ImageDecoder.create();
     const jpeg = withOrientation(await paintedJpeg(403, 201), 6);
     const image = await decoder.decode(jpeg, "a test", { minWidth: 101 });
     expect(image).toMatchObject({ width: 101, height: 202, sourceWidth: 201, sourceHeight: 403, pitchBytes: 303 });
@@ -172,19 +172,19 @@ describe.skipIf(!hasTurboJpeg)("with libturbojpeg", () => {
     expect(sum / whole.length).toBeLessThan(2);
   });
 
-  test("PictureDecoder says where libturbojpeg warns of a picture that is whole", async () => {
+  test("ImageDecoder says where libturbojpeg warns of an image that is whole", async () => {
     const lines: string[] = [];
     setLogSink((level, text) => lines.push(`${level} ${text.split("\n")[0]}`));
-    using decoder = PictureDecoder.create();
+    using decoder = ImageDecoder.create();
     await decoder.decode(withExtraneousBytes(await paintedJpeg(40, 30)), "a test");
     expect(lines).toEqual(["warn Decoded a test despite a harmless fault: every pixel is there"]);
   });
 });
 
-test.skipIf(!hasTurboJpeg)("PictureDecoder warns of a few pictures in a row, and not of thousands", async () => {
+test.skipIf(!hasTurboJpeg)("ImageDecoder warns of a few images in a row, and not of thousands", async () => {
   const lines: string[] = [];
   setLogSink((level) => lines.push(level));
-  using decoder = PictureDecoder.create();
+  using decoder = ImageDecoder.create();
   const cut = (await paintedJpeg(40, 30)).subarray(0, 400);
   const harmless = withExtraneousBytes(await paintedJpeg(40, 30));
   for (let at = 0; at < 20; at++) {
@@ -197,8 +197,8 @@ test.skipIf(!hasTurboJpeg)("PictureDecoder warns of a few pictures in a row, and
 describe("other formats", () => {
   const picture = paint(37, 21);
 
-  test("PictureDecoder decodes lossless formats to the very pixels", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder decodes lossless formats to the very pixels", async () => {
+    using decoder = ImageDecoder.create();
     const files = {
       png: sharpOf(picture).png(),
       webp: sharpOf(picture).webp({ lossless: true }),
@@ -211,8 +211,8 @@ describe("other formats", () => {
     }
   });
 
-  test("PictureDecoder decodes GIF, AVIF, palette PNG and lossy WebP near to the pixels", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder decodes GIF, AVIF, palette PNG and lossy WebP near to the pixels", async () => {
+    using decoder = ImageDecoder.create();
     for (const file of [
       sharpOf(picture).gif(),
       sharpOf(picture).avif({ quality: 90 }),
@@ -226,8 +226,8 @@ describe("other formats", () => {
     }
   });
 
-  test("PictureDecoder drops alpha without blending", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder drops alpha without blending", async () => {
+    using decoder = ImageDecoder.create();
     const rgba = Buffer.from([200, 100, 50, 0, 10, 20, 30, 128]);
     const png = await sharp(rgba, { raw: { width: 2, height: 1, channels: 4 } })
       .png()
@@ -235,8 +235,8 @@ describe("other formats", () => {
     expect([...(await decoder.decode(png, "a test")).data]).toEqual([200, 100, 50, 10, 20, 30]);
   });
 
-  test("PictureDecoder makes 8-bit RGB of 16-bit and grey PNG", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder makes 8-bit RGB of 16-bit and grey PNG", async () => {
+    using decoder = ImageDecoder.create();
     const levels = Uint16Array.from([0, 0x1234, 0xffff, 0x8000, 0x00ff, 0xff00]);
     const deep = await sharp(levels, { raw: { width: 2, height: 1, channels: 3 } })
       .toColourspace("rgb16")
@@ -258,16 +258,16 @@ describe("other formats", () => {
     ]);
   });
 
-  test("PictureDecoder ignores colour profiles, as OpenCV does", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder ignores colour profiles, as OpenCV does", async () => {
+    using decoder = ImageDecoder.create();
     const png = await sharpOf(picture).withIccProfile("p3").png().toBuffer();
     expect((await sharp(png).metadata()).icc).toBeDefined();
     const levels = await sharp(png, { ignoreIcc: true }).raw().toBuffer();
     expect(largestDifference((await decoder.decode(png, "a test")).data, levels)).toBe(0);
   });
 
-  test("PictureDecoder takes the first frame of an animation", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder takes the first frame of an animation", async () => {
+    using decoder = ImageDecoder.create();
     const frames = Buffer.alloc(8 * 12 * 3);
     frames.fill(255, 0, 8 * 6 * 3);
     for (const file of ["gif", "webp"] as const) {
@@ -281,8 +281,8 @@ describe("other formats", () => {
     }
   });
 
-  test("PictureDecoder applies the EXIF orientation of PNG and WebP", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder applies the EXIF orientation of PNG and WebP", async () => {
+    using decoder = ImageDecoder.create();
     for (const format of ["png", "webp"] as const) {
       const file = await sharpOf(picture).withMetadata({ orientation: 8 }).toFormat(format).toBuffer();
       expect(await decoder.decode(file, "a test")).toMatchObject({
@@ -294,8 +294,8 @@ describe("other formats", () => {
     }
   });
 
-  test("PictureDecoder refuses too many pixels before it makes them", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder refuses too many pixels before it makes them", async () => {
+    using decoder = ImageDecoder.create();
     const bomb = pngOfSize(20000, 20000);
     const before = process.memoryUsage.rss();
     await expect(decoder.decode(bomb, "bomb.png")).rejects.toThrow(
@@ -304,12 +304,12 @@ describe("other formats", () => {
     expect(process.memoryUsage.rss() - before).toBeLessThan(200e6);
   });
 
-  test("PictureDecoder says of other files what they are", async () => {
-    using decoder = PictureDecoder.create();
+  test("ImageDecoder says of other files what they are", async () => {
+    using decoder = ImageDecoder.create();
     const decode = (bytes: Uint8Array) => decoder.decode(bytes, "a.bin");
     await expect(decode(new Uint8Array(0))).rejects.toThrow('Cannot decode "a.bin": it is empty: 0 bytes');
     await expect(decode(Buffer.from('{"error":1}'))).rejects.toThrow(
-      'it is not a picture: 11 bytes that start with 7b 22 65 72 72 6f 72 22 ({"error")',
+      'it is not an image: 11 bytes that start with 7b 22 65 72 72 6f 72 22 ({"error")',
     );
     await expect(decode(Buffer.from("BM0000000000"))).rejects.toThrow(
       "it is BMP, which is not supported: 12 bytes\nHint: convert",
@@ -321,9 +321,9 @@ describe("other formats", () => {
 });
 
 describe("memory", () => {
-  test("PictureDecoder decodes into the same memory, and grows it only", async () => {
+  test("ImageDecoder decodes into the same memory, and grows it only", async () => {
     const asked: number[] = [];
-    using decoder = PictureDecoder.create({
+    using decoder = ImageDecoder.create({
       allocate: (byteLength) => {
         asked.push(byteLength);
         return allocate("u8", byteLength);
@@ -337,9 +337,9 @@ describe("memory", () => {
     expect(asked).toEqual([3600, 4500]);
   });
 
-  test("PictureDecoder has room to spare for pictures that become larger by and by, upright and turned", async () => {
+  test("ImageDecoder has room to spare for images that become larger by and by, upright and turned", async () => {
     for (const orientation of [1, 6]) {
-      using decoder = PictureDecoder.create();
+      using decoder = ImageDecoder.create();
       const buffers = new Set<ArrayBufferLike>();
       for (let width = 100; width < 125; width++) {
         const file = await sharpOf(paint(width, 64)).withMetadata({ orientation }).jpeg().toBuffer();
@@ -352,8 +352,8 @@ describe("memory", () => {
     }
   });
 
-  test("PictureDecoder takes one call at a time, and none once closed", async () => {
-    const decoder = PictureDecoder.create();
+  test("ImageDecoder takes one call at a time, and none once closed", async () => {
+    const decoder = ImageDecoder.create();
     const jpeg = await paintedJpeg(64, 64);
     const first = decoder.decode(jpeg, "a test");
     await expect(decoder.decode(jpeg, "a test")).rejects.toThrow("one call at a time");
@@ -362,8 +362,8 @@ describe("memory", () => {
     await expect(decoder.decode(jpeg, "a test")).rejects.toThrow(ClosedError);
   });
 
-  test("PictureDecoder.close() during a call lets it end", async () => {
-    const decoder = PictureDecoder.create();
+  test("ImageDecoder.close() during a call lets it end", async () => {
+    const decoder = ImageDecoder.create();
     const running = decoder.decode(await paintedJpeg(64, 64), "a test");
     decoder.close();
     expect((await running).width).toBe(64);

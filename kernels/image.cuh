@@ -1,4 +1,4 @@
-// What the kernels of pre-processing share: the table of pictures, how pixels are read, and how values are stored.
+// What the kernels of pre-processing share: the table of images, how pixels are read, and how values are stored.
 //
 // Both take a tile of 32 × 16 pixels of the input a block of 32 × 8 threads: a warp takes 32 pixels of a row, so that
 // reads and writes of its lanes are neighbours; a thread takes two rows, 8 apart.
@@ -7,27 +7,27 @@
 
 #include "common.cuh"
 
-// Formats of a picture. Three or four interleaved bytes a pixel, or a plane of Y and one of interleaved U, V by 2 × 2.
+// Formats of an image. Three or four interleaved bytes a pixel, or a plane of Y and one of interleaved U, V by 2 × 2.
 #define PIXELS_3 0
 #define PIXELS_4 1
 #define NV12 2
 
-// A region of a picture; 144 bytes, packed by src/accelerators/tensorrt/preprocess.ts.
-struct __align__(16) Picture {
+// A region of an image; 144 bytes, packed by src/accelerators/tensorrt/preprocess.ts.
+struct __align__(16) Image {
   const u8 *pixels;         // first row: interleaved pixels, or the Y plane
   const u8 *chroma;         // U, V plane of NV12
   int pitch;                // bytes between rows of `pixels`
   int chroma_pitch;         // bytes between rows of `chroma`
-  int x, y;                 // the region's first pixel; it may lie outside the picture
-  int width, height;        // of the region in pixels of the picture
-  int first_x, first_y;     // pixels of the picture that are looked at: up to the last ones
+  int x, y;                 // the region's first pixel; it may lie outside the image
+  int width, height;        // of the region in pixels of the image
+  int first_x, first_y;     // pixels of the image that are looked at: up to the last ones
   int last_x, last_y;
   int content_width, content_height;  // size of the resized region
   int pad_x, pad_y;         // input pixels left of and above it; negative where the input begins within it
-  int left, top;            // input pixels that show the picture, up to before `right` and `bottom`; the rest is padding
+  int left, top;            // input pixels that show the image, up to before `right` and `bottom`; the rest is padding
   int right, bottom;
   int format;
-  int reflect;              // 1 if the picture is mirrored at its edges; not resized then
+  int reflect;              // 1 if the image is mirrored at its edges; not resized then
   int swap;                 // 1 if the source's channels run against the tensor's; NV12 gives R, G, B
   // NV12 to RGB in 16-bit fixed point: R = (y·(Y − y_offset) + v_red·(V − 128)) and so on.
   int y_offset, y_scale, v_red, u_green, v_green, u_blue;
@@ -35,7 +35,7 @@ struct __align__(16) Picture {
   double scale_x, scale_y;  // source pixels a pixel of the content: 1 / (content / source)
 };
 
-static_assert(sizeof(Picture) == 144, "src/accelerators/tensorrt/preprocess.ts packs 144 bytes");
+static_assert(sizeof(Image) == 144, "src/accelerators/tensorrt/preprocess.ts packs 144 bytes");
 
 // Up to 8 bytes from an address of any alignment, as whole words; no word without a wanted byte is read.
 __device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {
@@ -50,18 +50,18 @@ __device__ __forceinline__ uint2 bytes_at(const u8 *address, int count) {
 
 __device__ __forceinline__ int byte_of(u32 word, int at) { return (word >> (at * 8)) & 255; }
 
-__device__ __forceinline__ int3 rgb_of_yuv(const Picture &picture, int luma, int u, int v) {
-  const int y = max(luma - picture.y_offset, 0) * picture.y_scale + 32768;
+__device__ __forceinline__ int3 rgb_of_yuv(const Image &image, int luma, int u, int v) {
+  const int y = max(luma - image.y_offset, 0) * image.y_scale + 32768;
   u -= 128;
   v -= 128;
-  return make_int3(clamp((y + picture.v_red * v) >> 16, 0, 255),
-                   clamp((y + picture.u_green * u + picture.v_green * v) >> 16, 0, 255),
-                   clamp((y + picture.u_blue * u) >> 16, 0, 255));
+  return make_int3(clamp((y + image.v_red * v) >> 16, 0, 255),
+                   clamp((y + image.u_green * u + image.v_green * v) >> 16, 0, 255),
+                   clamp((y + image.u_blue * u) >> 16, 0, 255));
 }
 
-// True if a pixel of the input shows the picture.
-__device__ __forceinline__ bool is_content(const Picture &picture, int x, int y) {
-  return x >= picture.left && x < picture.right && y >= picture.top && y < picture.bottom;
+// True if a pixel of the input shows the image.
+__device__ __forceinline__ bool is_content(const Image &image, int x, int y) {
+  return x >= image.left && x < image.right && y >= image.top && y < image.bottom;
 }
 
 // The values of padding, by tensor channel; `table` as the kernels get it.
@@ -70,9 +70,9 @@ __device__ __forceinline__ float3 padding(const float *table) {
 }
 
 // The values of a pixel's levels, by tensor channel.
-__device__ __forceinline__ float3 values_of(const Picture &picture, const float *table, int3 levels) {
-  const int first = picture.swap ? levels.z : levels.x;
-  const int third = picture.swap ? levels.x : levels.z;
+__device__ __forceinline__ float3 values_of(const Image &image, const float *table, int3 levels) {
+  const int first = image.swap ? levels.z : levels.x;
+  const int third = image.swap ? levels.x : levels.z;
   return make_float3(__ldg(table + first), __ldg(table + 256 + levels.y), __ldg(table + 512 + third));
 }
 

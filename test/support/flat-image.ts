@@ -1,9 +1,9 @@
-/** @module Pictures of one level, for tests that look at numbers. */
+/** @module Images of one level, for tests that look at numbers. */
 
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 
-/** A picture whose every byte is `level`, with rows `padding` bytes longer than their pixels. */
-export function flatPicture(
+/** An image whose every byte is `level`, with rows `padding` bytes longer than their pixels. */
+export function flatImage(
   width: number,
   height: number,
   level: number,

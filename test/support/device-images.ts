@@ -1,14 +1,14 @@
-/** @module Device pictures: pictures of noise in every format, with odd sizes, pitches and addresses, on host and device. */
+/** @module Device images: images of noise in every format, with odd sizes, pitches and addresses, on host and device. */
 
-import type { DevicePicture } from "../../src/accelerators/tensorrt/preprocess.ts";
+import type { DeviceImage } from "../../src/accelerators/tensorrt/preprocess.ts";
 import type { DevicePtr } from "../../src/core/units.ts";
 import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
 import { type YuvCoefficients, yuvCoefficients } from "../../src/image/yuv.ts";
 import { chance } from "./chance.ts";
 import { rgbOfNv12 } from "./reference/nv12.ts";
 
-/** One picture: what the CPU is given, and where it lies in the arena. */
-export interface NoisePicture {
+/** One image: what the CPU is given, and where it lies in the arena. */
+export interface NoiseImage {
   readonly image: Image;
   readonly format: PixelFormat;
   readonly offset: number;
@@ -18,11 +18,11 @@ export interface NoisePicture {
   readonly coefficients: YuvCoefficients;
 }
 
-/** Pictures in one piece of memory, so that they lie at odd addresses. */
+/** Images in one piece of memory, so that they lie at odd addresses. */
 export interface NoiseArena {
   /** u8: what is copied to the device. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly pictures: readonly NoisePicture[];
+  readonly images: readonly NoiseImage[];
 }
 
 /** Every format in every size. */
@@ -33,7 +33,7 @@ export function noiseArena(sizes: readonly (readonly [width: number, height: num
   const area = sizes.reduce((sum, [width, height]) => sum + (width * 4 + 64) * (height + 2) * 4, 0);
   const bytes = new Uint8Array(new ArrayBuffer(area));
   for (let at = 0; at < bytes.length; at++) bytes[at] = below(256);
-  const pictures: NoisePicture[] = [];
+  const pictures: NoiseImage[] = [];
   let end = 0;
   for (const [width, height] of sizes) {
     for (const format of formats) {
@@ -61,11 +61,11 @@ export function noiseArena(sizes: readonly (readonly [width: number, height: num
       pictures.push({ image, format, offset, pitchBytes, chromaOffset, chromaPitchBytes, coefficients });
     }
   }
-  return { bytes, pictures };
+  return { bytes, images: pictures };
 }
 
-/** A picture as the device sees it, with the arena at an address. */
-export function devicePicture(picture: NoisePicture, arena: number): DevicePicture {
+/** An image as the device sees it, with the arena at an address. */
+export function deviceImage(picture: NoiseImage, arena: number): DeviceImage {
   const { image, format, pitchBytes, chromaPitchBytes, coefficients } = picture;
   const { width, height } = image;
   const pixels = (arena + picture.offset) as DevicePtr;

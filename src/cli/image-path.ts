@@ -1,4 +1,4 @@
-/** @module PicturePath: what the path that pictures are to be written to asks for: a folder, or one file of a format. */
+/** @module ImagePath: what the path that images are to be written to asks for: a folder, or one file of a format. */
 
 import { extname } from "node:path";
 import { statsOf } from "../core/stats-of.ts";

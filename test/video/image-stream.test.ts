@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import sharp from "sharp";
 import { VideoError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
-import { type PictureFraming, readPictures } from "../../src/video/picture-stream.ts";
+import { type ImageFraming, readImages } from "../../src/video/image-stream.ts";
 
 /** The bytes in chunks of a length. */
 async function* inChunks(bytes: Uint8Array, byteLength: number): AsyncGenerator<Uint8Array> {
@@ -28,35 +28,35 @@ async function jpegs(): Promise<Buffer[]> {
   return [Buffer.concat([first!.subarray(0, 2), trap, first!.subarray(2)]), ...others];
 }
 
-function withLengths(pictures: readonly Uint8Array[]): Buffer {
-  const parts = pictures.flatMap((picture) => {
+function withLengths(images: readonly Uint8Array[]): Buffer {
+  const parts = images.flatMap((image) => {
     const head = Buffer.alloc(4);
-    head.writeUInt32LE(picture.length);
-    return [head, picture];
+    head.writeUInt32LE(image.length);
+    return [head, image];
   });
   return Buffer.concat(parts);
 }
 
 for (const framing of ["jpeg", "length"] as const) {
   for (const chunk of [1, 7, 1000, 1e6]) {
-    test(`readPictures() with ${framing} framing takes pictures apart, in chunks of ${chunk}`, async () => {
-      const pictures = await jpegs();
-      const bytes = framing === "jpeg" ? Buffer.concat(pictures) : withLengths(pictures);
-      const found = await Array.fromAsync(readPictures(inChunks(bytes, chunk), { framing }));
+    test(`readImages() with ${framing} framing takes images apart, in chunks of ${chunk}`, async () => {
+      const images = await jpegs();
+      const bytes = framing === "jpeg" ? Buffer.concat(images) : withLengths(images);
+      const found = await Array.fromAsync(readImages(inChunks(bytes, chunk), { framing }));
       expect(found.map((one) => Buffer.from(one).toString("base64"))).toEqual(
-        pictures.map((one) => one.toString("base64")),
+        images.map((one) => one.toString("base64")),
       );
     });
   }
 }
 
-test("readPictures() says at which picture a stream is broken, after those before it", async () => {
+test("readImages() says at which image a stream is broken, after those before it", async () => {
   const [first, second] = await jpegs();
-  const cases: readonly (readonly [PictureFraming, Uint8Array, string])[] = [
+  const cases: readonly (readonly [ImageFraming, Uint8Array, string])[] = [
     [
       "jpeg",
       Buffer.concat([first!, second!.subarray(0, 100)]),
-      "picture 1 from standard input: the stream ends within it, after 100 bytes",
+      "image 1 from standard input: the stream ends within it, after 100 bytes",
     ],
     [
       "length",
@@ -70,14 +70,14 @@ test("readPictures() says at which picture a stream is broken, after those befor
   for (const [framing, bytes, text] of cases) {
     const found: Uint8Array[] = [];
     const read = async (): Promise<void> => {
-      for await (const picture of readPictures(inChunks(bytes, 64), { framing })) found.push(picture);
+      for await (const image of readImages(inChunks(bytes, 64), { framing })) found.push(image);
     };
     const error = (await read().catch((reason: unknown) => reason)) as Error;
     expect(error).toBeInstanceOf(VideoError);
     expect(error.message).toContain(text);
     expect(found.length).toBe(1);
   }
-  expect(await Array.fromAsync(readPictures(inChunks(new Uint8Array(0), 1), { framing: "jpeg" }))).toEqual([]);
+  expect(await Array.fromAsync(readImages(inChunks(new Uint8Array(0), 1), { framing: "jpeg" }))).toEqual([]);
 });
 
 /** Read from chunks of a length, with what the log was told. */
@@ -89,7 +89,7 @@ async function readLogged(
   setLogSink((level, text) => level === "warn" && warnings.push(text));
   try {
     const bytes = Buffer.concat(parts);
-    const found = await Array.fromAsync(readPictures(inChunks(bytes, chunk), { framing: "jpeg" }));
+    const found = await Array.fromAsync(readImages(inChunks(bytes, chunk), { framing: "jpeg" }));
     return { found: found.map((one) => Buffer.from(one)), warnings };
   } finally {
     setLogSink(undefined);
@@ -97,25 +97,25 @@ async function readLogged(
 }
 
 for (const chunk of [1, 3, 1000, 1e6]) {
-  test(`readPictures() begins a picture at each start marker, in chunks of ${chunk}`, async () => {
+  test(`readImages() begins an image at each start marker, in chunks of ${chunk}`, async () => {
     const [, b, c, d] = await jpegs();
     const endless = d!.subarray(0, -2);
     const half = d!.subarray(0, d!.length / 2);
     // Cut within the segment of a table.
     const head = b!.subarray(0, 60);
-    for (const pictures of [
+    for (const images of [
       [b!, endless, c!, d!],
       [b!, half, c!, d!],
       [c!, head, b!, d!],
       [c!, b!, endless],
     ]) {
-      const { found, warnings } = await readLogged(pictures, chunk);
-      expect(found).toEqual(pictures.map((one) => Buffer.from(one)));
+      const { found, warnings } = await readLogged(images, chunk);
+      expect(found).toEqual(images.map((one) => Buffer.from(one)));
       expect(warnings).toEqual([]);
     }
   });
 
-  test(`readPictures() skips what lies between pictures, and counts it, in chunks of ${chunk}`, async () => {
+  test(`readImages() skips what lies between images, and counts it, in chunks of ${chunk}`, async () => {
     const [, b, c] = await jpegs();
     for (const [gap, skipped] of [
       [Buffer.alloc(7), 7],
@@ -132,7 +132,7 @@ for (const chunk of [1, 3, 1000, 1e6]) {
   });
 }
 
-/** A file of several pictures, as phones write them: an index in the first one (CIPA DC-007). */
+/** A file of several images, as phones write them: an index in the first one (CIPA DC-007). */
 function mpo(first: Buffer, second: Buffer, isLittle: boolean): Buffer {
   const index = Buffer.alloc(4 + 8 + 2 + 12 + 4 + 32);
   const u16 = (at: number, value: number): unknown =>
@@ -156,7 +156,7 @@ function mpo(first: Buffer, second: Buffer, isLittle: boolean): Buffer {
   return Buffer.concat([first.subarray(0, 2), segment, index, first.subarray(2)]);
 }
 
-test("readPictures() takes a phone's file of two pictures for its first one", async () => {
+test("readImages() takes a phone's file of two images for its first one", async () => {
   const [, b, c, d] = await jpegs();
   for (const isLittle of [true, false]) {
     const first = mpo(c!, d!, isLittle);
@@ -164,17 +164,17 @@ test("readPictures() takes a phone's file of two pictures for its first one", as
       const { found, warnings } = await readLogged([first, d!, b!, first, d!], chunk);
       expect(found).toEqual([first, b!, first]);
       expect(warnings).toEqual([]);
-      // Its second picture has gone: what follows is another.
+      // Its second image has gone: what follows is another.
       expect((await readLogged([first, b!, d!], chunk)).found).toEqual([first, b!, d!]);
     }
   }
 });
 
-test("readPictures() refuses a stream without a JPEG", async () => {
-  for (const bytes of [Buffer.from("no picture"), new Uint8Array(100_000)]) {
-    const read = Array.fromAsync(readPictures(inChunks(bytes, 4096), { framing: "jpeg" }));
+test("readImages() refuses a stream without a JPEG", async () => {
+  for (const bytes of [Buffer.from("no image"), new Uint8Array(100_000)]) {
+    const read = Array.fromAsync(readImages(inChunks(bytes, 4096), { framing: "jpeg" }));
     await expect(read).rejects.toThrow(
-      /^Cannot read picture 0 from standard input: a JPEG begins with ff d8 ff: found (6e6f2070|00000000), /,
+      /^Cannot read image 0 from standard input: a JPEG begins with ff d8 ff: found (6e6f2069|00000000), /,
     );
   }
 });

@@ -1,7 +1,7 @@
-/** @module PictureKind: what a file is, told from its first bytes. */
+/** @module ImageKind: what a file is, told from its first bytes. */
 
 /** What a file was recognised as. */
-export interface PictureKind {
+export interface ImageKind {
   /** For messages: `JPEG`, `a PDF document`. */
   readonly name: string;
   /** True if this package can decode it. */
@@ -10,15 +10,15 @@ export interface PictureKind {
   readonly isVideo?: boolean;
 }
 
-const JPEG: PictureKind = { name: "JPEG", isDecodable: true };
-const AVIF: PictureKind = { name: "AVIF", isDecodable: true };
-const SVG: PictureKind = { name: "SVG", isDecodable: true };
-const HEIC: PictureKind = { name: "HEIC", isDecodable: false };
-const MP4: PictureKind = { name: "an MP4 or QuickTime video", isDecodable: false, isVideo: true };
-const HTML: PictureKind = { name: "an HTML page", isDecodable: false };
+const JPEG: ImageKind = { name: "JPEG", isDecodable: true };
+const AVIF: ImageKind = { name: "AVIF", isDecodable: true };
+const SVG: ImageKind = { name: "SVG", isDecodable: true };
+const HEIC: ImageKind = { name: "HEIC", isDecodable: false };
+const MP4: ImageKind = { name: "an MP4 or QuickTime video", isDecodable: false, isVideo: true };
+const HTML: ImageKind = { name: "an HTML page", isDecodable: false };
 
 /** Latin-1 text that a file starts with, what it means, and where the text lies if not at 0. */
-const SIGNATURES: readonly (readonly [text: string, kind: PictureKind, offset?: number])[] = [
+const SIGNATURES: readonly (readonly [text: string, kind: ImageKind, offset?: number])[] = [
   ["\xff\xd8\xff", JPEG],
   ["\x89PNG\r\n\x1a\n", { name: "PNG", isDecodable: true }],
   ["GIF8", { name: "GIF", isDecodable: true }],
@@ -44,7 +44,7 @@ const SIGNATURES: readonly (readonly [text: string, kind: PictureKind, offset?: 
 ];
 
 /** The kind behind an ISO base media file, by its brands. */
-function isoKind(head: string): PictureKind {
+function isoKind(head: string): ImageKind {
   if (/avi[fs]/.test(head)) return AVIF;
   return /hei[cxms]|hev[cx]|mif1|msf1/.test(head) ? HEIC : MP4;
 }
@@ -55,7 +55,7 @@ function isoKind(head: string): PictureKind {
  * @param bytes at least the first 64 bytes, or the whole file where it is shorter
  * @returns `undefined` for what is not known; sharp may still know it
  */
-export function pictureKind(bytes: Uint8Array): PictureKind | undefined {
+export function imageKind(bytes: Uint8Array): ImageKind | undefined {
   // The path of nearly every frame: three compares, no text.
   if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return JPEG;
   const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 256)).toString("latin1");

@@ -7,11 +7,11 @@ import { sharedFile } from "../support/shared.ts";
 /** How often each label was found. */
 async function countLabels(
   model: string,
-  picture: string,
+  image: string,
   options: DetectorOptions = {},
 ): Promise<Readonly<Record<string, number>>> {
   await using detector = await Detector.load(model, options);
-  const { detections } = await detector.detect(picture);
+  const { detections } = await detector.detect(image);
   const counts: Record<string, number> = {};
   for (const { label } of detections) counts[label] = (counts[label] ?? 0) + 1;
   return counts;

@@ -1,29 +1,29 @@
 import { expect, test } from "bun:test";
 import sharp from "sharp";
-import { describeBytes, pictureKind } from "../../src/image/picture-kind.ts";
-import { paint, sharpOf } from "../support/pictures.ts";
+import { describeBytes, imageKind } from "../../src/image/image-kind.ts";
+import { paint, sharpOf } from "../support/images.ts";
 
-test("pictureKind() recognises every format that sharp writes", async () => {
+test("imageKind() recognises every format that sharp writes", async () => {
   const names = { jpeg: "JPEG", png: "PNG", webp: "WebP", gif: "GIF", avif: "AVIF", tiff: "TIFF" } as const;
   for (const [format, name] of Object.entries(names)) {
     const file = await sharpOf(paint(5, 5))
       .toFormat(format as keyof typeof names)
       .toBuffer();
-    expect(pictureKind(file)).toEqual({ name, isDecodable: true });
+    expect(imageKind(file)).toEqual({ name, isDecodable: true });
   }
 });
 
-test("pictureKind() recognises SVG with and without an XML head", async () => {
+test("imageKind() recognises SVG with and without an XML head", async () => {
   const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="4" height="3"/>';
   for (const head of ["", '<?xml version="1.0"?>\n<!-- a comment -->\n']) {
-    expect(pictureKind(Buffer.from(head + svg))?.name).toBe("SVG");
+    expect(imageKind(Buffer.from(head + svg))?.name).toBe("SVG");
     expect((await sharp(Buffer.from(head + svg)).metadata()).format).toBe("svg");
   }
 });
 
-test("pictureKind() names what cannot be decoded", () => {
+test("imageKind() names what cannot be decoded", () => {
   const kind = (latin1: string): string | undefined => {
-    const found = pictureKind(Buffer.from(latin1, "latin1"));
+    const found = imageKind(Buffer.from(latin1, "latin1"));
     return found?.isDecodable === false ? found.name : undefined;
   };
   expect(kind("BM\x36\x00")).toBe("BMP");
@@ -35,12 +35,12 @@ test("pictureKind() names what cannot be decoded", () => {
   expect(kind("PK\x03\x04")).toBe("a ZIP archive");
 });
 
-test("pictureKind() takes an AVIF that also claims the general brand", () => {
-  expect(pictureKind(Buffer.from("\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "latin1"))?.name).toBe("AVIF");
+test("imageKind() takes an AVIF that also claims the general brand", () => {
+  expect(imageKind(Buffer.from("\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "latin1"))?.name).toBe("AVIF");
 });
 
-test("pictureKind() knows nothing of other bytes, and of none", () => {
-  for (const text of ["", "a", "hello, world", '{"error":1}']) expect(pictureKind(Buffer.from(text))).toBeUndefined();
+test("imageKind() knows nothing of other bytes, and of none", () => {
+  for (const text of ["", "a", "hello, world", '{"error":1}']) expect(imageKind(Buffer.from(text))).toBeUndefined();
 });
 
 test("describeBytes() gives size and first bytes, and the text where it is one", () => {

@@ -51,11 +51,11 @@ export interface StreamOptions extends DetectOptions {
 
 /** Options of `Detector.load`. */
 export interface DetectorOptions extends Omit<DetectOptions, "signal">, DecodingLimits, MachineChoice {
-  /** Name of the output layout, where the model does not tell or tells wrong. Default: recognised. */
-  readonly layout?: string;
+  /** Name of the head, the output layout, where the model does not tell or tells wrong. Default: recognised. */
+  readonly head?: string;
   /**
-   * What the model wants done to an image, where its layout's way is wrong: models of other origins may share the tensors of a
-   * known layout. `bun-tensorrt inspect` shows what is assumed. Default: the layout's.
+   * What the model wants done to an image, where its head's way is wrong: models of other origins may share the tensors of a
+   * known head. `bun-tensorrt inspect` shows what is assumed. Default: the head's.
    */
   readonly preprocessing?: PreprocessingOptions;
   /** Class names by id. Default: the model's own, else COCO's where the count fits. */
@@ -248,10 +248,11 @@ const loadTable = {
     value: "FILE",
     help: "class names, one per line, if the model has none or others",
   },
-  layout: {
-    schema: z.string("the name of a layout").min(1, "the name of a layout").optional(),
+  head: {
+    schema: z.string("the name of a head").min(1, "the name of a head").optional(),
     value: "NAME",
-    help: "output layout, where the model does not tell it",
+    help: "head (output layout), where the model does not tell it",
+    aliases: ["layout"],
   },
   preprocessing: {
     schema: z.strictObject(shapeOf(PREPROCESSING_OPTIONS)).optional(),
@@ -281,11 +282,11 @@ function detectConfig(options: DetectOptions, defaults: DetectConfig): DetectCon
  */
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   const parsed = parseOptions(loadSchema, options, "load a detector", loadTable);
-  const { device: devices, batchWaitMs, maxPixels, labels, layout, size, rectangular, batch, scaledDecoding } = parsed;
+  const { device: devices, batchWaitMs, maxPixels, labels, head, size, rectangular, batch, scaledDecoding } = parsed;
   const { damaged, vectors, decodeTimeoutMs } = parsed;
   return {
     ...machineOf(parsed),
-    ...{ layout, labels, size, rectangular, batch, batchWaitMs, scaledDecoding, devices },
+    ...{ head, labels, size, rectangular, batch, batchWaitMs, scaledDecoding, devices },
     ...{ maxPixels, damaged, vectors, decodeTimeoutMs },
     preprocessing: parsed.preprocessing as PreprocessingOptions | undefined,
     detect: detectConfig(parsed as DetectOptions, DETECT_DEFAULTS),

@@ -92,7 +92,7 @@ export class Detector implements AsyncDisposable {
    * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {UnavailableError} If an option asks for a GPU, or for something of it, that this machine does not have
-   * @throws {ModelError} If the file is missing, no model, or its outputs fit no known layout
+   * @throws {ModelError} If the file is missing, no model, or its outputs fit no known head
    * @throws {LibraryLoadError} If ONNX Runtime is nowhere, where the model runs on the CPU
    * @throws {TensorRtError} If TensorRT cannot build or load the engine; `PlanMismatchError` for another version's or GPU's
    * @throws {CudaError} If the GPU fails, or has not enough memory
@@ -120,7 +120,7 @@ export class Detector implements AsyncDisposable {
     return this.#loaded.recognition.labels;
   }
 
-  /** Which output layout the model has, why, and what follows from it. */
+  /** Which head the model has, why, and what follows from it. */
   get recognition(): ModelSpec {
     return this.#loaded.recognition;
   }

@@ -142,11 +142,12 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "inspect",
-    summary: "Show a model's or a plan's inputs, outputs and metadata, the layout it was recognised as, and why.",
+    summary:
+      "Show a model's or a plan's inputs, outputs and metadata, the head (output layout) it was recognised as, and why.",
     usage: ["inspect <file|name> [flags]"],
     flags: async () => [
       { name: "json", summary: "as JSON; of a model: {file, byteLength, inputs, outputs, metadata, recognition}" },
-      { name: "layout", value: "NAME", summary: "take it for this layout" },
+      { name: "head", value: "NAME", summary: "take it for this head", aliases: [{ name: "layout" }] },
       ...(await import("./option-flags.ts")).flagsOf(
         (await import("../image/preprocessing-options.ts")).PREPROCESSING_OPTIONS,
       ),
@@ -162,7 +163,7 @@ export const COMMANDS: readonly Command[] = [
     ],
     notes: [
       "Of a plan the file itself tells who built it, for what GPU, and the model's metadata; the rest needs a GPU.",
-      "The exit code is 1 if the model fits no known layout, the plan does not load on the GPU, or cannot be described.",
+      "The exit code is 1 if the model fits no known head, the plan does not load on the GPU, or cannot be described.",
     ],
     examples: ["inspect yolo11n", "inspect model.onnx --json", "inspect model.plan --layers"],
     load: () => import("./commands/inspect.ts"),

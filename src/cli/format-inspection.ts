@@ -12,7 +12,7 @@ export interface Inspection {
   readonly file: string;
   readonly byteLength: number;
   readonly model: ModelInfo;
-  /** The layout, or the reason why there is none. */
+  /** The head, or the reason why there is none. */
   readonly recognition: ModelSpec | { readonly problem: string };
 }
 
@@ -40,11 +40,10 @@ function describePreprocessing(preprocessing: Preprocessing): string {
 }
 
 function recognitionRows(recognition: ModelSpec): string[][] {
-  const { layout, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } =
-    recognition;
+  const { head, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } = recognition;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;
   return [
-    ["layout", layout],
+    ["head", head],
     ["because of", printable(reason)],
     ["input size", size],
     ["image", describePreprocessing(preprocessing)],

@@ -33,7 +33,7 @@ export interface EngineFacts {
   readonly deviceMemoryBytes: number;
   readonly hardwareCompatibility: HardwareCompatibility;
   readonly isRefittable: boolean;
-  /** The layout, or the reason why there is none. */
+  /** The head, or the reason why there is none. */
   readonly recognition: ModelSpec | { readonly problem: string };
   /** In TensorRT's own form; `undefined` unless it was asked for. */
   readonly layers: EngineInformation["Layers"] | undefined;
@@ -48,8 +48,8 @@ export interface PlanInspection {
   readonly engine: EngineFacts | { readonly problem: string; readonly isMissingGpu: boolean };
 }
 
-/** What the caller of `inspect` says of a model: its layout, and what it wants done to an image. */
-export type SaidOfModel = Pick<RecogniseOptions, "layout" | "preprocessing">;
+/** What the caller of `inspect` says of a model: its head, and what it wants done to an image. */
+export type SaidOfModel = Pick<RecogniseOptions, "head" | "preprocessing">;
 
 /** How a plan is inspected. */
 export interface InspectPlanOptions {
@@ -114,7 +114,7 @@ async function readEngine(
  * Look into a plan.
  *
  * @throws {ModelError} If the file is empty or cut short
- * @throws {OptionError} If there is no such layout
+ * @throws {OptionError} If there is no such head
  * @throws {ArgumentError} If there is no such GPU
  */
 export async function inspectPlan(file: ModelFile, options: InspectPlanOptions): Promise<PlanInspection> {
@@ -206,7 +206,7 @@ function engineLines(engine: PlanInspection["engine"], paint: Paint): string[] {
   if ("problem" in engine) {
     const [first = "", ...rest] = engine.problem.split("\n").map(printable);
     const said = engine.isMissingGpu
-      ? [`Inputs, outputs, profiles, layers and the layout need a GPU: ${first}`]
+      ? [`Inputs, outputs, profiles, layers and the head need a GPU: ${first}`]
       : [`It could not be loaded: ${first}`];
     return [title("Engine"), ...indent([...said, ...rest])];
   }

@@ -117,7 +117,7 @@ function findHeads(found: readonly TensorInfo[]): readonly TensorInfo[] {
   return [...others.sort((a, b) => Number(b.name) - Number(a.name)), first];
 }
 
-/** The output of rank 3, or the main one of several heads. An output that is neither of rank 3 nor a map means another layout. */
+/** The output of rank 3, or the main one of several heads. An output that is neither of rank 3 nor a map means another head. */
 function findDense({ model, forced }: ModelTraits): TensorInfo | undefined {
   const { outputs } = model;
   if (!forced && outputs.some((info) => !isFloat(info) || info.shape.length < 3)) return undefined;

@@ -1,4 +1,4 @@
-/** @module Layouts `…-fractions`: heads whose boxes are fractions of the input where others have pixels, as exports through TensorFlow give. */
+/** @module Heads `…-fractions`: heads whose boxes are fractions of the input where others have pixels, as exports through TensorFlow give. */
 
 import type { DensePlan, Head, ModelSpec, RowsPlan } from "./head.ts";
 import type { ModelTraits } from "./traits.ts";
@@ -7,26 +7,26 @@ import { yoloEndToEnd } from "./yolo-end-to-end.ts";
 import { yoloObjectness } from "./yolo-objectness.ts";
 import { yoloTransposed } from "./yolo-transposed.ts";
 
-/** Name of a layout's like with boxes in fractions. */
-function fractionsOf(layout: string): string {
-  return `${layout}-fractions`;
+/** Name of a head's like with boxes in fractions. */
+function fractionsOf(head: string): string {
+  return `${head}-fractions`;
 }
 
-/** The layout with boxes as fractions of the input's width and height. Nothing in a file tells it from the other: name it. */
-function inFractions<Plan extends DensePlan | RowsPlan>(layout: Head<Plan>): Head<Plan> {
-  const name = fractionsOf(layout.name);
+/** The head with boxes as fractions of the input's width and height. Nothing in a file tells it from the other: name it. */
+function inFractions<Plan extends DensePlan | RowsPlan>(head: Head<Plan>): Head<Plan> {
+  const name = fractionsOf(head.name);
   return {
     name,
-    summary: `as ${layout.name}, with boxes as fractions of the input (exports through TensorFlow); never recognised, name it`,
+    summary: `as ${head.name}, with boxes as fractions of the input (exports through TensorFlow); never recognised, name it`,
     recognise(traits: ModelTraits): ModelSpec<Plan> | undefined {
-      const found = traits.forced ? layout.recognise(traits) : undefined;
-      return found && { ...found, layout: name, plan: { ...found.plan, boxUnit: "fraction" } };
+      const found = traits.forced ? head.recognise(traits) : undefined;
+      return found && { ...found, head: name, plan: { ...found.plan, boxUnit: "fraction" } };
     },
-    decode: layout.decode,
+    decode: head.decode,
   };
 }
 
-/** One for each layout whose exporters write both. */
+/** One for each head whose exporters write both. */
 export const FRACTIONS: readonly Head[] = [
   inFractions(yolo),
   inFractions(yoloTransposed),
@@ -34,7 +34,7 @@ export const FRACTIONS: readonly Head[] = [
   inFractions(yoloEndToEnd),
 ];
 
-/** Name of the layout to read a model by whose boxes turned out to be fractions; `undefined` if there is none. */
-export function layoutInFractions(layout: string): string | undefined {
-  return FRACTIONS.find(({ name }) => name === fractionsOf(layout))?.name;
+/** Name of the head to read a model by whose boxes turned out to be fractions; `undefined` if there is none. */
+export function headInFractions(head: string): string | undefined {
+  return FRACTIONS.find(({ name }) => name === fractionsOf(head))?.name;
 }

@@ -6,15 +6,15 @@ import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import { type ModelTraits, preprocessingFor } from "./traits.ts";
 
-/** What a layout was recognised by, and all that follows from it. Plain data: it can be printed, stored and compared. */
+/** What a model was recognised by, and all that follows from it. Plain data: it can be printed, stored and compared. */
 export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
-  /** Name of the layout, as `--layout` takes it. */
-  readonly layout: string;
+  /** Name of the head, the output layout, as `--head` takes it. */
+  readonly head: string;
   /** Why, in one clause: `output0: f32 [1, 84, 8400]; 80 class names`. */
   readonly reason: string;
   /**
-   * Outputs that the layout knows nothing of: they may be what shows that it is another model. Empty unless the caller
-   * named the layout.
+   * Outputs that the head knows nothing of: they may be what shows that it is another model. Empty unless the caller
+   * named the head.
    */
   readonly unexplained: readonly TensorInfo[];
   /** Name of the input that takes the image. */
@@ -70,15 +70,15 @@ export interface DecodeInput {
   readonly threshold: number;
 }
 
-/** One output layout: a file of `layouts/` exports one. */
+/** One output layout. */
 export interface Head<Plan extends DecodePlan = DecodePlan> {
-  /** kebab-case, as `--layout` takes it. */
+  /** kebab-case, as `--head` takes it. */
   readonly name: string;
   /** The tensors it wants, in one line, for messages: `[N, 4+classes, anchors], boxes cx cy w h`. */
   readonly summary: string;
   /**
    * Recognise a model by metadata, names and shapes, never by the order of its tensors. Where `traits.forced` is true
-   * the caller named this layout: what the shapes leave open is then settled in its favour.
+   * the caller named this head: what the shapes leave open is then settled in its favour.
    *
    * @returns `undefined` if the model is another one
    */
@@ -233,11 +233,11 @@ export type DecodePlan =
   | DistanceBinsPlan
   | FastestDetPlan;
 
-/** What a layout decides; the rest follows from the traits. */
+/** What a head decides; the rest follows from the traits. */
 export interface ModelSpecParts<Plan extends DecodePlan> {
   /** The outputs that told, in the order of the plan. */
   readonly outputs: readonly TensorInfo[];
-  /** Further outputs that the layout knows, and that change nothing of how it is read; any other makes it another model. */
+  /** Further outputs that the head knows, and that change nothing of how it is read; any other makes it another model. */
   readonly auxiliary?: readonly TensorInfo[];
   /** What the family wants done to an image. */
   readonly preprocessing: Preprocessing;
@@ -250,9 +250,9 @@ export interface ModelSpecParts<Plan extends DecodePlan> {
   readonly assumptions?: readonly string[];
 }
 
-/** What a layout was recognised by, and all that follows from it. */
+/** What a head was recognised by, and all that follows from it. */
 export function recognition<Plan extends DecodePlan>(
-  layout: Pick<Head, "name">,
+  head: Pick<Head, "name">,
   traits: ModelTraits,
   parts: ModelSpecParts<Plan>,
 ): ModelSpec<Plan> {
@@ -262,7 +262,7 @@ export function recognition<Plan extends DecodePlan>(
   const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
   const known = names === undefined ? "no class names" : `${names.length} class names`;
   return {
-    layout: layout.name,
+    head: head.name,
     reason: `${outputs.map(formatTensorInfo).join(", ")}${at}; ${traits.forced ? "named by the caller" : known}`,
     unexplained: traits.model.outputs.filter((info) => !outputs.includes(info) && !auxiliary.includes(info)),
     imageInput: image.name,

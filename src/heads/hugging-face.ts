@@ -1,4 +1,4 @@
-/** @module Layouts `hugging-face` and `hugging-face-softmax`: outputs logits and pred_boxes, as transformers exports. */
+/** @module Heads `hugging-face` and `hugging-face-softmax`: outputs logits and pred_boxes, as transformers exports. */
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
@@ -10,7 +10,7 @@ import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
 
 type Activation = QueriesPlan["activation"];
 
-/** True if the number of classes lets the layout be: softmax has one more than there are names, for "no object". */
+/** True if the number of classes lets the head be: softmax has one more than there are names, for "no object". */
 function fits(classes: number, activation: Activation, names: number | undefined): boolean {
   const known = activation === "softmax" ? classes - 1 : classes;
   if (names !== undefined) return known === names;
@@ -57,7 +57,7 @@ function familyOf(
 }
 
 function recognise(
-  layout: Pick<Head, "name">,
+  head: Pick<Head, "name">,
   traits: ModelTraits,
   activation: Activation,
 ): ModelSpec<QueriesPlan> | undefined {
@@ -74,7 +74,7 @@ function recognise(
   const family = isLibreYolo ? "rtdetr" : familyOf(states, { activation, classes, hasMask: sizeInputs.length > 0 });
   // The image processors of all of them resize by Pillow's BILINEAR, or by torchvision's with antialias.
   const stretched = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" } as const;
-  return recognition(layout, traits, {
+  return recognition(head, traits, {
     outputs: [logits, boxes],
     auxiliary: states,
     // RT-DETR and D-FINE take 0–1, DETR and those after it ImageNet's mean and deviation.

@@ -1,4 +1,4 @@
-/** @module Head `libreyolo`: the YOLO heads of LibreYOLO's exports, whose boxes are corners, and which of its families have which layout. */
+/** @module Head `libreyolo`: the YOLO heads of LibreYOLO's exports, whose boxes are corners, and which of its families have which head. */
 
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
@@ -6,8 +6,8 @@ import { auxiliaryOutputs, classesAmong, densePlan, readDense } from "./dense-re
 import { type DensePlan, type Head, type ModelSpec, recognition } from "./head.ts";
 import type { ModelTraits } from "./traits.ts";
 
-/** Layouts of its families whose pre-processing is known, by `model_family`; the others have outputs that look alike. */
-const LAYOUT_OF: Readonly<Record<string, string>> = {
+/** Heads of its families whose pre-processing is known, by `model_family`; the others have outputs that look alike. */
+const HEAD_OF: Readonly<Record<string, string>> = {
   yolo9: "libreyolo",
   yolox: "yolox",
   rfdetr: "rf-detr",
@@ -22,9 +22,9 @@ export function libreYoloFamily(metadata: Readonly<Record<string, string>>): str
   return metadata.libreyolo_version === undefined ? undefined : (metadata.model_family ?? "").toLowerCase();
 }
 
-/** The one layout that a family of LibreYOLO may have; `undefined` if it is not known. */
-export function layoutOfLibreYolo(family: string): string | undefined {
-  return Object.hasOwn(LAYOUT_OF, family) ? LAYOUT_OF[family] : undefined;
+/** The one head that a family of LibreYOLO may have; `undefined` if it is not known. */
+export function headOfLibreYolo(family: string): string | undefined {
+  return Object.hasOwn(HEAD_OF, family) ? HEAD_OF[family] : undefined;
 }
 
 /** Boxes x1, y1, x2, y2 in input pixels; probabilities; top-left letterbox since its version 1.2, whose metadata says so. */

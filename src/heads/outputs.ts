@@ -14,7 +14,7 @@ export const INTEGERS: readonly DType[] = ["i64", "i32"];
 /** Dtypes of class ids. */
 export const NUMBERS: readonly DType[] = [...INTEGERS, ...FLOATS];
 
-const HINT = "the layout does not fit this model: name another one";
+const HINT = "the head does not fit this model: name another one";
 
 /** True if the dimension is the one that is wanted, any where -1 is, or none where none is. */
 function fits(actual: number | undefined, wanted: number | undefined, orMore: boolean): boolean {

@@ -1,4 +1,4 @@
-/** @module Registry: every known layout, and which of the known output layouts a model has. */
+/** @module Registry: every known head, and which of the known heads a model has. */
 
 import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -15,7 +15,7 @@ import { fastestdet } from "./fastestdet.ts";
 import { FRACTIONS } from "./fractions.ts";
 import type { Head, ModelSpec } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
-import { layoutOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
+import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { nanodet } from "./nanodet.ts";
 import { paddleRtdetr } from "./paddle-rtdetr.ts";
 import { rfDetr } from "./rf-detr.ts";
@@ -30,7 +30,7 @@ import { yolov4 } from "./yolov4.ts";
 import { yolov7Rows } from "./yolov7-rows.ts";
 import { yolox, yoloxDecoded } from "./yolox.ts";
 
-/** Every known layout, in the order of the documentation; the order decides nothing. */
+/** Every known head, in the order of the documentation; the order decides nothing. */
 export const HEADS: readonly Head[] = [
   yolo,
   yoloTransposed,
@@ -59,9 +59,9 @@ export const HEADS: readonly Head[] = [
 
 /** What the caller knows better than the model. */
 export interface RecogniseOptions {
-  /** Name of the layout; recognised if left out. */
-  readonly layout?: string | undefined;
-  /** What is done to an image, where it is not the layout's way. */
+  /** Name of the head; recognised if left out. */
+  readonly head?: string | undefined;
+  /** What is done to an image, where it is not the head's way. */
   readonly preprocessing?: PreprocessingOptions | undefined;
   /** Class names by id; they also say how many classes there are. Default: the metadata's, else COCO's where they fit. */
   readonly labels?: readonly string[] | undefined;
@@ -75,22 +75,22 @@ export interface RecogniseOptions {
 const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
 
 /**
- * A layout by name.
+ * A head by name.
  *
  * @throws {OptionError} If there is none; it names the nearest
  */
 export function headNamed(name: string): Head {
-  const layout = HEADS.find((known) => known.name === name);
-  if (layout !== undefined) return layout;
+  const head = HEADS.find((known) => known.name === name);
+  if (head !== undefined) return head;
   const names = HEADS.map((known) => known.name);
-  throw new OptionError(unknownWord("layout", name, names), "layout");
+  throw new OptionError(unknownWord("head", name, names), "head");
 }
 
-function listLayouts(layouts: readonly Head[]): string {
-  return layouts.map(({ name, summary }) => `  ${name}: ${summary}`).join("\n");
+function listHeads(heads: readonly Head[]): string {
+  return heads.map(({ name, summary }) => `  ${name}: ${summary}`).join("\n");
 }
 
-/** An input that the recognised layout does not fill would leave the model without it. */
+/** An input that the recognised head does not fill would leave the model without it. */
 function isFed(model: ModelInfo, recognition: ModelSpec): boolean {
   return model.inputs.every(({ name }) => isFedBy(recognition, name));
 }
@@ -101,7 +101,7 @@ function isFedBy({ imageInput, sizeInputs }: ModelSpec, name: string): boolean {
 
 /** What to do where nothing more is known. */
 const ANY_HINT =
-  "name the layout by the option `layout`, give the class names by `labels`, or export the model in a known layout";
+  "name the head by the option `head`, give the class names by `labels`, or export the model in a known head";
 
 function refuse(
   model: ModelInfo,
@@ -112,11 +112,11 @@ function refuse(
 ): never {
   const source = options.source ?? "the model";
   const names = options.labels === undefined ? "" : ` with ${options.labels.length} labels given`;
-  const title = list.length === HEADS.length ? "layouts known" : "layouts";
+  const title = list.length === HEADS.length ? "heads known" : "heads";
   throw new ModelError(
     message(
       `use ${source} as a detector${names}`,
-      `${found}\n${formatModelInfo(model)}\n${title}:\n${listLayouts(list)}`,
+      `${found}\n${formatModelInfo(model)}\n${title}:\n${listHeads(list)}`,
       hint,
     ),
     source,
@@ -140,47 +140,47 @@ function refuseSplitHead({ model }: ModelTraits, source = "the model"): void {
   const [boxes, scores] = [head.boxes, head.scores].map(formatTensorInfo);
   const text = `its boxes and the scores of its classes come apart, before NMS: ${boxes} and ${scores}`;
   const hint =
-    'if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the layout "damo-yolo" and say the pre-processing; ' +
+    'if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the head "damo-yolo" and say the pre-processing; ' +
     "else export it with its NMS";
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
-function fittingLayouts(
+function fittingHeads(
   traits: ModelTraits,
-  layouts: readonly Head[],
-): { layout: Head; recognition: ModelSpec | undefined }[] {
-  return layouts
-    .map((layout) => ({ layout, recognition: layout.recognise(traits) }))
+  heads: readonly Head[],
+): { head: Head; recognition: ModelSpec | undefined }[] {
+  return heads
+    .map((head) => ({ head, recognition: head.recognise(traits) }))
     .filter(({ recognition }) => recognition !== undefined && isFed(traits.model, recognition))
     .filter(({ recognition }) => traits.forced || recognition!.unexplained.length === 0);
 }
 
-/** Where a model is known but for an output that no layout knows, that output is what shows that it is another. */
-function refuseUnexplained(traits: ModelTraits, layouts: readonly Head[], source = "the model"): void {
-  const found = layouts.map((layout) => layout.recognise(traits)).filter((recognition) => recognition !== undefined);
+/** Where a model is known but for an output that no head knows, that output is what shows that it is another. */
+function refuseUnexplained(traits: ModelTraits, heads: readonly Head[], source = "the model"): void {
+  const found = heads.map((head) => head.recognise(traits)).filter((recognition) => recognition !== undefined);
   const nearest = found.filter((recognition) => isFed(traits.model, recognition));
   if (nearest.length === 0) return;
   const { unexplained } = nearest.reduce((a, b) => (b.unexplained.length < a.unexplained.length ? b : a));
-  const names = nearest.map(({ layout }) => JSON.stringify(layout)).join(" or ");
-  const text = `no layout has ${unexplained.map(formatTensorInfo).join(", ")} beside the rest, which would be ${names}`;
+  const names = nearest.map(({ head }) => JSON.stringify(head)).join(" or ");
+  const text = `no head has ${unexplained.map(formatTensorInfo).join(", ")} beside the rest, which would be ${names}`;
   const hint =
-    "it may be another model that wants another reading: if it is not, name the `layout`, and check what is found";
+    "it may be another model that wants another reading: if it is not, name the `head`, and check what is found";
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
-/** Where a model is known but for its names, given or its own, their number is what is wrong, and no layout. */
+/** Where a model is known but for its names, given or its own, their number is what is wrong, and no head. */
 function refuseLabels(
   traits: ModelTraits,
   { labels, source = "the model" }: RecogniseOptions,
-  layouts: readonly Head[],
+  heads: readonly Head[],
 ): void {
   const { model, names, forced } = traits;
   if (names === undefined) return;
   // Names that were given are left out first: the model's own may tell how many it has.
   const isGiven = labels !== undefined && labels.length > 0;
-  const known = isGiven ? fittingLayouts({ ...readTraits(model, {})!, forced }, layouts) : undefined;
+  const known = isGiven ? fittingHeads({ ...readTraits(model, {})!, forced }, heads) : undefined;
   const unnamed = { ...traits, names: undefined, classes: undefined };
-  const found = known?.length === 1 ? known : fittingLayouts(unnamed, layouts);
+  const found = known?.length === 1 ? known : fittingHeads(unnamed, heads);
   const classes = found.length === 1 ? found[0]!.recognition!.labels.length : undefined;
   if (!classes || classes === names.length) return;
   const text = isGiven
@@ -192,68 +192,68 @@ function refuseLabels(
 }
 
 /** Where a model is known but for an input that nothing fills, that input is what is wrong. */
-function refuseUnfed(traits: ModelTraits, layouts: readonly Head[], source = "the model"): void {
+function refuseUnfed(traits: ModelTraits, heads: readonly Head[], source = "the model"): void {
   const { inputs } = traits.model;
-  const found = layouts.map((layout) => layout.recognise(traits)).find((recognition) => recognition !== undefined);
+  const found = heads.map((head) => head.recognise(traits)).find((recognition) => recognition !== undefined);
   if (found === undefined) return;
   const unfed = inputs.filter(({ name }) => !isFedBy(found, name)).map(formatTensorInfo);
   const hint = "export it so that it takes the image alone";
-  const text = `it is ${found.layout}, which does not say what to fill ${unfed.join(", ")} with`;
+  const text = `it is ${found.head}, which does not say what to fill ${unfed.join(", ")} with`;
   throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
 }
 
 /**
- * The layouts that a model may have: LibreYOLO's exports share tensors with families that are read otherwise.
+ * The heads that a model may have: LibreYOLO's exports share tensors with families that are read otherwise.
  *
  * @throws {ModelError} If the metadata names a family of which it is not known how it is read
  */
-function possibleLayouts({ model }: ModelTraits, source = "the model"): readonly Head[] {
+function possibleHeads({ model }: ModelTraits, source = "the model"): readonly Head[] {
   const family = libreYoloFamily(model.metadata);
   if (family === undefined) return HEADS;
-  const known = layoutOfLibreYolo(family);
+  const known = headOfLibreYolo(family);
   if (known !== undefined) return HEADS.filter(({ name }) => name === known);
   const found = `it is LibreYOLO's family ${JSON.stringify(family)}, of which it is not known what is done to an image`;
   const hint =
-    'name the layout, "libreyolo" where boxes are corners in pixels, and say the `preprocessing` of its training; or export ' +
+    'name the head, "libreyolo" where boxes are corners in pixels, and say the `preprocessing` of its training; or export ' +
     "it with the family's own exporter";
   throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
 }
 
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelSpec {
   const { model } = traits;
-  const layouts = possibleLayouts(traits, options.source);
-  const found = fittingLayouts(traits, layouts);
+  const heads = possibleHeads(traits, options.source);
+  const found = fittingHeads(traits, heads);
   if (found.length === 0) {
-    if (splitHead(model) !== undefined) refuseLabels(traits, options, layouts);
+    if (splitHead(model) !== undefined) refuseLabels(traits, options, heads);
     refuseSplitHead(traits, options.source);
-    refuseUnexplained(traits, layouts, options.source);
-    refuseUnfed(traits, layouts, options.source);
-    refuseLabels(traits, options, layouts);
-    refuse(model, options, "its tensors fit no known layout:", layouts);
+    refuseUnexplained(traits, heads, options.source);
+    refuseUnfed(traits, heads, options.source);
+    refuseLabels(traits, options, heads);
+    refuse(model, options, "its tensors fit no known head:", heads);
   }
   if (found.length > 1) {
-    const fitting = found.map(({ layout }) => layout);
-    refuse(model, options, `its tensors fit ${found.length} layouts, and nothing tells which:`, fitting);
+    const fitting = found.map(({ head }) => head);
+    refuse(model, options, `its tensors fit ${found.length} heads, and nothing tells which:`, fitting);
   }
   return found[0]!.recognition!;
 }
 
-function recogniseAs(layout: Head, traits: ModelTraits, options: RecogniseOptions): ModelSpec {
+function recogniseAs(head: Head, traits: ModelTraits, options: RecogniseOptions): ModelSpec {
   const { model } = traits;
   const forced = { ...traits, forced: true };
-  const recognition = layout.recognise(forced);
+  const recognition = head.recognise(forced);
   if (recognition !== undefined && isFed(model, recognition)) {
     // A part of a head reads as any other output: what would be found is nothing, or nonsense.
     if (recognition.unexplained.length > 0) refuseSplitHead(traits, options.source);
     return recognition;
   }
-  // Where another layout takes as many names, it is not these that are wrong.
-  const others = fittingLayouts(traits, HEADS);
-  if (others.length === 0) refuseLabels(forced, options, [layout]);
+  // Where another head takes as many names, it is not these that are wrong.
+  const others = fittingHeads(traits, HEADS);
+  if (others.length === 0) refuseLabels(forced, options, [head]);
   if (others.length === 0) refuseSplitHead(traits, options.source);
-  const names = others.map((other) => JSON.stringify(other.layout.name)).join(" or ");
-  const hint = others.length === 0 ? "leave `layout` out, or export the model in a known layout" : `they fit ${names}`;
-  return refuse(model, options, `its tensors do not fit the layout ${JSON.stringify(layout.name)}:`, [layout], hint);
+  const names = others.map((other) => JSON.stringify(other.head.name)).join(" or ");
+  const hint = others.length === 0 ? "leave `head` out, or export the model in a known head" : `they fit ${names}`;
+  return refuse(model, options, `its tensors do not fit the head ${JSON.stringify(head.name)}:`, [head], hint);
 }
 
 /** @throws {ModelError} If no image fits into the input: nothing would be found wrong before the first one came */
@@ -266,24 +266,24 @@ function refuseEmptyInput({ model, image }: ModelTraits, source = "the model"): 
 }
 
 /** Nothing in the file tells which DEIMv2 it is, but upstream's names of those with another pre-processing do. */
-function warnOfDinov3({ layout }: ModelSpec, { source = "" }: RecogniseOptions): void {
-  if (layout !== rtdetr.name || !/dinov3/i.test(source)) return;
-  const hint = `it wants ImageNet's mean and deviation: give the layout ${JSON.stringify(deimv2Imagenet.name)}`;
-  logger.warn(`Reading ${source} as layout ${JSON.stringify(layout)}: if it is DEIMv2 with DINOv3, ${hint}`);
+function warnOfDinov3({ head }: ModelSpec, { source = "" }: RecogniseOptions): void {
+  if (head !== rtdetr.name || !/dinov3/i.test(source)) return;
+  const hint = `it wants ImageNet's mean and deviation: give the head ${JSON.stringify(deimv2Imagenet.name)}`;
+  logger.warn(`Reading ${source} as head ${JSON.stringify(head)}: if it is DEIMv2 with DINOv3, ${hint}`);
 }
 
 /** What was left aside where the tensors, or the caller, say otherwise than the model. */
 function warnOfContradictions(
-  { layout, needsNms, unexplained }: ModelSpec,
+  { head, needsNms, unexplained }: ModelSpec,
   { rowsAreFinal }: ModelTraits,
-  { layout: named, source = "the model" }: RecogniseOptions,
+  { head: named, source = "the model" }: RecogniseOptions,
 ): void {
   if (rowsAreFinal && needsNms && named === undefined) {
     logger.warn(`Ignoring that the metadata of ${source} says that NMS is done, as its output is a raw grid`);
   }
   if (unexplained.length === 0) return;
   const outputs = unexplained.map(formatTensorInfo).join(", ");
-  logger.warn(`Reading ${source} as layout ${JSON.stringify(layout)} although that has no ${outputs}`);
+  logger.warn(`Reading ${source} as head ${JSON.stringify(head)} although that has no ${outputs}`);
 }
 
 /** What the caller says of the pre-processing counts, and is assumed no longer. */
@@ -296,26 +296,26 @@ function withSaid(recognition: ModelSpec, { preprocessing }: RecogniseOptions): 
   };
 }
 
-/** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the layout knows better */
+/** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the head knows better */
 function refuseTask({ task, model }: ModelTraits, source = "the model"): void {
   if (task === undefined || BOX_TASKS.includes(task)) return;
   const found = `its task is ${JSON.stringify(model.metadata.task)}`;
   const hint =
-    "only detection is supported, and the boxes of segmentation and pose models; if it gives boxes, name its `layout`";
+    "only detection is supported, and the boxes of segmentation and pose models; if it gives boxes, name its `head`";
   throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
 }
 
 /**
- * Recognise a model's output layout from its metadata, names and shapes. A model that tells neither its classes nor
+ * Recognise a model's head from its metadata, names and shapes. A model that tells neither its classes nor
  * their number is given COCO's 80 names, and one of 91 unnamed classes those of COCO's ids, with a warning in the log.
  *
- * @returns the layout, and the pre-processing, labels and decode plan that follow from it
- * @throws {ModelError} If no layout fits, or several do; it lists the tensors, and the layouts with what each wants. Or if
+ * @returns the head, and the pre-processing, labels and decode plan that follow from it
+ * @throws {ModelError} If no head fits, or several do; it lists the tensors, and the heads with what each wants. Or if
  *   the input has no elements
- * @throws {OptionError} If `options.layout` is no layout's name
+ * @throws {OptionError} If `options.head` is no head's name
  */
 export function recogniseModel(model: ModelInfo, options: RecogniseOptions): ModelSpec {
-  const forced = options.layout === undefined ? undefined : headNamed(options.layout);
+  const forced = options.head === undefined ? undefined : headNamed(options.head);
   const traits = readTraits(model, options);
   if (traits === undefined)
     refuse(model, options, "no input takes a batch of images of three channels, in f32, f16 or u8:", HEADS);

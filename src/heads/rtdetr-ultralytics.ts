@@ -1,4 +1,4 @@
-/** @module Layouts `rtdetr-ultralytics` and `rtdetr-ultralytics-rows`: [N, queries, 4+classes] and [N, rows, 6] of Ultralytics' RT-DETR. */
+/** @module Heads `rtdetr-ultralytics` and `rtdetr-ultralytics-rows`: [N, queries, 4+classes] and [N, rows, 6] of Ultralytics' RT-DETR. */
 
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
@@ -70,7 +70,7 @@ export const rtdetrUltralyticsRows: Head<RowsPlan> = {
     if (reading === undefined || reading.channelAxis !== 2 || reading.channels !== ROW_COLUMNS) return undefined;
     if (!traits.forced) {
       if (traits.family !== "rtdetr" || reading.hasMasks) return undefined;
-      // Of another number of classes the older layout has other columns.
+      // Of another number of classes the older head has other columns.
       const mayBeOlder = traits.classes === undefined || traits.classes === ROW_COLUMNS - 4;
       if (mayBeOlder && givesRows(traits) === false) return undefined;
     }

@@ -1,4 +1,4 @@
-/** @module Layouts `rtdetr` and `deimv2-imagenet`: outputs labels, boxes and scores, and the input orig_target_sizes. */
+/** @module Heads `rtdetr` and `deimv2-imagenet`: outputs labels, boxes and scores, and the input orig_target_sizes. */
 
 import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { type ColumnsPlan, type Head, type ModelSpec, recognition, type SizeInput } from "./head.ts";
@@ -9,7 +9,7 @@ import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
 const STRETCHED: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };
 
 function recognise(
-  layout: Pick<Head, "name">,
+  head: Pick<Head, "name">,
   traits: ModelTraits,
   preprocessing: Preprocessing,
 ): ModelSpec<ColumnsPlan> | undefined {
@@ -22,7 +22,7 @@ function recognise(
   if (boxes.shape[2] !== 4 || (size.dtype !== "i64" && size.dtype !== "i32" && size.dtype !== "f32")) return undefined;
   // Upstream passes PIL's size, (width, height); with the input's own size boxes come out in input pixels.
   const sizeInput: SizeInput = { name: size.name, dtype: size.dtype, content: "width-height" };
-  return recognition(layout, traits, {
+  return recognition(head, traits, {
     outputs: [labels, boxes, scores],
     preprocessing,
     classes: undefined,

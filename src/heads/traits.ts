@@ -1,4 +1,4 @@
-/** @module Model traits: what is known of a model before its layout is: its image input and its parsed metadata. */
+/** @module Model traits: what is known of a model before its head is: its image input and its parsed metadata. */
 
 import { logger } from "../core/log.ts";
 import type { DType, TensorInfo } from "../core/tensor.ts";
@@ -12,11 +12,11 @@ export interface TraitOptions {
   readonly labels?: readonly string[] | undefined;
 }
 
-/** What the layouts look at. */
+/** What the heads look at. */
 export interface ModelTraits {
   readonly model: ModelInfo;
   readonly image: ImageInput;
-  /** True if the caller named the layout that looks. */
+  /** True if the caller named the head that looks. */
   readonly forced: boolean;
   /** The caller's class names, else the metadata's. */
   readonly names: readonly string[] | undefined;
@@ -53,7 +53,7 @@ function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["fami
   // "Ultralytics rtdetr-l model trained on coco.yaml": the name of the data tells nothing of the model.
   const text = `${metadata.head ?? ""} ${metadata.description?.replace(/ trained on .*/s, "") ?? ""}`;
   if (/rt-?detr/i.test(text)) return "rtdetr";
-  // LibreYOLO's metadata tells more than this, and the layouts that look for it ask.
+  // LibreYOLO's metadata tells more than this, and the heads that look for it ask.
   if (metadata.libreyolo_version !== undefined) return undefined;
   return metadata.names === undefined && metadata.task === undefined && metadata.description === undefined
     ? undefined

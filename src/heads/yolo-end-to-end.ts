@@ -21,7 +21,7 @@ const POSE_COLUMNS = 57;
 /** Rows of YOLOv10 and YOLO26, which are as many as some small input has cells: at 320 × 192 with strides 16 and 32. */
 const USUAL_ROWS = 300;
 
-/** Ultralytics' grids have their channels first. Turned round they fit where there are two classes, which has another layout. */
+/** Ultralytics' grids have their channels first. Turned round they fit where there are two classes, which has another head. */
 function isOfUltralytics({ channels, rowKind }: DenseReading, { task, classes }: ModelTraits): boolean {
   return task !== undefined && classes !== undefined && rowKind === "other" && channels !== 4 + classes;
 }

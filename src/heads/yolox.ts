@@ -1,4 +1,4 @@
-/** @module Layouts `yolox` and `yolox-decoded`: [N, cells, 5+classes], as YOLOX exports without and with its decoder. */
+/** @module Heads `yolox` and `yolox-decoded`: [N, cells, 5+classes], as YOLOX exports without and with its decoder. */
 
 import { ModelError, message } from "../core/errors.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
@@ -77,8 +77,8 @@ export const yoloxDecoded: Head<DensePlan> = {
 
 const { fround } = Math;
 
-/** The one layout that has such a grid. */
-const LAYOUT = "yolox";
+/** The one head that has such a grid. */
+const HEAD = "yolox";
 
 const values: NumberSlice = new NumberSlice();
 
@@ -90,11 +90,10 @@ const MAX_LOGARITHM = 9;
  *
  * @throws {ModelError} Always
  */
-export function refuseDecoded(value: number, layout: string): never {
+export function refuseDecoded(value: number, head: string): never {
   const found = `it must hold offsets in cells and logarithms of sizes, which are small, got ${value}`;
-  const hint =
-    'the model was exported with its decoding (YOLOX: --decode_in_inference): name the layout "yolox-decoded"';
-  throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
+  const hint = 'the model was exported with its decoding (YOLOX: --decode_in_inference): name the head "yolox-decoded"';
+  throw new ModelError(message(`decode the model's output as head "${head}"`, found, hint), head);
 }
 
 /** True for the logarithm of a size that is none; what is infinite is dropped, and counted, as everywhere. */
@@ -136,10 +135,10 @@ function decodeCell(
   if (score < threshold) return;
   const centreX = fround(data[at]! + column);
   const centreY = fround(data[at + 1]! + row);
-  if (isTooLarge(data[at + 2]!)) refuseDecoded(data[at + 2]!, LAYOUT);
-  if (isTooLarge(data[at + 3]!)) refuseDecoded(data[at + 3]!, LAYOUT);
-  if (isFarOut(centreX, columns)) refuseDecoded(data[at]!, LAYOUT);
-  if (isFarOut(centreY, rows)) refuseDecoded(data[at + 1]!, LAYOUT);
+  if (isTooLarge(data[at + 2]!)) refuseDecoded(data[at + 2]!, HEAD);
+  if (isTooLarge(data[at + 3]!)) refuseDecoded(data[at + 3]!, HEAD);
+  if (isFarOut(centreX, columns)) refuseDecoded(data[at]!, HEAD);
+  if (isFarOut(centreY, rows)) refuseDecoded(data[at + 1]!, HEAD);
   const x = fround(centreX * stride);
   const y = fround(centreY * stride);
   const halfWidth = fround(fround(fround(Math.exp(data[at + 2]!)) * stride) * 0.5);

@@ -16,7 +16,7 @@ const DEVIATIONS = "a number other than 0, or three";
 const SCALE = "a number above 0: 1/255, or 1";
 const nonZero = z.number(DEVIATIONS).refine((value) => value !== 0, DEVIATIONS);
 
-/** What a model wants done to an image, where its layout's way is wrong. */
+/** What a model wants done to an image, where its head's way is wrong. */
 export const PREPROCESSING_OPTIONS: GivenOptions<PreprocessingOptions> = {
   fit: {
     schema: z.enum(FITS as readonly [Fit, ...Fit[]], `one of ${FITS.join(", ")}`).optional(),

@@ -37,7 +37,7 @@ export interface Preprocessing {
 }
 
 /**
- * What a caller says of a model's pre-processing; the rest stays as its layout has it. Values for channels are in the order
+ * What a caller says of a model's pre-processing; the rest stays as its head has it. Values for channels are in the order
  * of the tensor's channels: blue first where `colour` is `"BGR"`.
  */
 export interface PreprocessingOptions {
@@ -72,7 +72,7 @@ function triple(value: number | Triple | undefined, base: Triple): Triple {
   return typeof value === "number" ? [value, value, value] : value;
 }
 
-/** A layout's pre-processing with what the caller says in its place. */
+/** A head's pre-processing with what the caller says in its place. */
 export function withOptions(base: Preprocessing, options: PreprocessingOptions | undefined): Preprocessing {
   if (options === undefined) return base;
   const { fit = base.fit, resize = base.resize, colour = base.colour, scale = base.scale } = options;

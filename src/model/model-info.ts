@@ -19,7 +19,7 @@ export function formatModelInfo(model: ModelInfo): string {
 }
 
 /**
- * True if the declared shape is too little to recognise a layout by: the axis after the batch is open, which holds the rows
+ * True if the declared shape is too little to recognise a head by: the axis after the batch is open, which holds the rows
  * or the channels, or even the rank is. A grid with its channels first tells enough by them.
  */
 function isOpen({ shape }: TensorInfo): boolean {

@@ -80,7 +80,7 @@ export class Pipeline<ModelSpec, Params, Output> {
     stack.move();
   }
 
-  /** The first backend, which speaks for all where they are alike: model, labels, layout. */
+  /** The first backend, which speaks for all where they are alike: model, labels, head. */
   get backend(): Backend<ModelSpec, Params, Output> {
     return this.backends[0]!;
   }

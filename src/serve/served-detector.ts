@@ -17,7 +17,7 @@ export function framesInFlight({ backends }: Pick<ServedDetector, "backends">): 
 /** What `GET /model` answers. */
 export interface ModelCard {
   readonly name: string;
-  readonly layout: string;
+  readonly head: string;
   readonly labels: readonly string[];
   readonly backend: { readonly kind: string; readonly description: string };
   /** `images: f32 [1, 3, 640, 640]`; `?` where the model leaves a dimension open. */
@@ -30,7 +30,7 @@ export function modelCard(detector: ServedDetector, name: string): ModelCard {
   const { recognition, labels, backend, model } = detector;
   return {
     name,
-    layout: recognition.layout,
+    head: recognition.head,
     labels,
     backend: { kind: backend.kind, description: backend.description },
     inputs: model.inputs.map(formatTensorInfo),

@@ -199,9 +199,9 @@ export function gpuSampler(usage: GpuUsage | undefined): GpuSampler {
 
 /**
  * Warm a detector up. What the machine has no room for now it may have for the frames to come, which may be smaller: that is
- * a warning. A model that gives what its layout rules out is not worth starting with.
+ * a warning. A model that gives what its head rules out is not worth starting with.
  *
- * @throws {ModelError} If the model's output cannot be what its layout says
+ * @throws {ModelError} If the model's output cannot be what its head says
  */
 export async function warmStart(detector: Pick<Detector, "warmUp">): Promise<void> {
   try {

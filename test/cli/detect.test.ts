@@ -106,22 +106,22 @@ test("detect takes thresholds, classes, limits and batches from its flags", asyn
   expect(await counts("--iou", "0.5", "--agnostic")).toEqual(["cat 0.9", "dog 0.6"]);
   expect(await counts("--classes", "dog")).toEqual(["dog 0.7", "dog 0.6"]);
   expect(await counts("--classes", "0,dog", "--max-detections", "1")).toEqual(["cat 0.9"]);
-  expect(await counts("--iou", "1", "--batch", "3", "--threads", "1", "--layout", "yolo")).toEqual(all);
+  expect(await counts("--iou", "1", "--batch", "3", "--threads", "1", "--head", "yolo")).toEqual(all);
 });
 
-test("detect refuses a class and a layout that do not exist, and a size out of range, with 2", async () => {
+test("detect refuses a class and a head that do not exist, and a size out of range, with 2", async () => {
   const size = await toy("good", "--size", "99999");
   expect([size.code, size.errors]).toEqual([
     2,
     expect.stringContaining("--size must be a side from 1 to 16384 pixels, or"),
   ]);
-  const [classes, layout] = await Promise.all([
+  const [classes, head] = await Promise.all([
     toy("good/img1.jpg", "--classes", "dgo"),
-    toy("good/img1.jpg", "--layout", "yolox-decode"),
+    toy("good/img1.jpg", "--head", "yolox-decode"),
   ]);
-  expect([classes.code, layout.code]).toEqual([2, 2]);
+  expect([classes.code, head.code]).toEqual([2, 2]);
   expect(classes.errors).toContain('Did you mean "dog"?');
-  expect(layout.errors).toContain('Did you mean "yolox-decoded"?');
+  expect(head.errors).toContain('Did you mean "yolox-decoded"?');
 });
 
 test("detect does the rest of a folder with bad images, names those, and exits with 1", async () => {
@@ -374,16 +374,16 @@ test.skipIf(yolo11n === undefined || sample2 === undefined)(
     const { code, output, errors } = await runCli(["demo"], { cwd: folder });
     expect(code).toBe(0);
     expect(output.match(/^ {2}person /gm)).toHaveLength(3);
-    expect(errors).toContain("Running yolo11n, of layout yolo, on ");
+    expect(errors).toContain("Running yolo11n, with head yolo, on ");
     expect(errors).toContain(`Boxes drawn: ${join("out", "sample2.jpg")}`);
     expect((await sharp(path("out/sample2.jpg")).metadata()).width).toBe(1920);
   },
 );
 
-test.skipIf(yolo11n === undefined)("inspect tells a model's layout and why, as text and as JSON", async () => {
+test.skipIf(yolo11n === undefined)("inspect tells a model's head and why, as text and as JSON", async () => {
   const [text, json] = await Promise.all([runCli(["inspect", "yolo11n"]), runCli(["inspect", yolo11n!, "--json"])]);
   expect([text.code, json.code]).toEqual([0, 0]);
-  expect(text.output).toMatch(/^ {2}layout +yolo$/m);
+  expect(text.output).toMatch(/^ {2}head +yolo$/m);
   expect(text.output).toContain("images: f32 [?, 3, ?, ?]");
   const { inputs, recognition, metadata } = JSON.parse(json.output);
   expect(inputs).toEqual([{ name: "images", dtype: "f32", shape: [-1, 3, -1, -1] }]);
@@ -391,7 +391,7 @@ test.skipIf(yolo11n === undefined)("inspect tells a model's layout and why, as t
   expect(metadata.task).toBe("detect");
 });
 
-test("inspect exits with 1 for a model of no known layout, and tells why", async () => {
+test("inspect exits with 1 for a model of no known head, and tells why", async () => {
   writeFileSync(path("odd.onnx"), toyDetector({ metadata: { task: "classify" } }));
   const { code, output } = await runCli(["inspect", path("odd.onnx")]);
   expect(code).toBe(1);

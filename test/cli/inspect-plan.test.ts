@@ -68,7 +68,7 @@ test.skipIf(!isGpuMissing)(
       inspect("own.plan", "--json"),
     ]);
     expect([own.code, unknown.code, json.code]).toEqual([0, 1, 0]);
-    expect(own.output).toMatch(/^Engine\n {2}Inputs, outputs, profiles, layers and the layout need a GPU: \S+/m);
+    expect(own.output).toMatch(/^Engine\n {2}Inputs, outputs, profiles, layers and the head need a GPU: \S+/m);
     expect(unknown.output).toContain("unknown: its header has an unknown form");
     expect(unknown.output).toContain("another program than bun-tensorrt");
     expect(JSON.parse(json.output)).toMatchObject({
@@ -162,11 +162,11 @@ const FACTS: EngineFacts = {
   deviceMemoryBytes: 3 * 2 ** 20,
   hardwareCompatibility: "none",
   isRefittable: false,
-  recognition: { problem: "Cannot recognise it\nHint: say --layout" },
+  recognition: { problem: "Cannot recognise it\nHint: say --head" },
   layers: ["first", { Name: "second", LayerType: "Convolution", TacticName: "sm90_xmma", Bias: {} }],
 };
 
-test("formatPlan() shows an engine's tensors with profiles, its needs, its layout and its layers", () => {
+test("formatPlan() shows an engine's tensors with profiles, its needs, its head and its layers", () => {
   const inspection: PlanInspection = {
     file: "a.plan",
     byteLength: 100,
@@ -190,7 +190,7 @@ test("formatPlan() shows an engine's tensors with profiles, its needs, its layou
     "  refittable     no",
     "Not recognised",
     "  Cannot recognise it",
-    "  Hint: say --layout",
+    "  Hint: say --head",
     "Layers",
     "     name    type         tactic",
     "  0  first",

@@ -29,7 +29,7 @@ test("--help lists every command, and each has a help with usage, flags and exam
 test("detect --help names every flag", async () => {
   const { output } = await runCli(["detect", "-h"]);
   const flags =
-    "model backend device threshold iou max-detections classes size batch batch-wait-ms in-flight streams wait jpeg zero-copy format output save layout class-agnostic rectangular threads quiet annotations verbose";
+    "model backend device threshold iou max-detections classes size batch batch-wait-ms in-flight streams wait jpeg zero-copy format output save head class-agnostic rectangular threads quiet annotations verbose";
   for (const flag of flags.split(" ")) expect(output).toContain(`--${flag} `);
 });
 

@@ -65,11 +65,11 @@ export function testBackend(
     }
   }
 
-  test(`${name}: says what it is and which layout it found`, () =>
+  test(`${name}: says what it is and which head it found`, () =>
     withSlot(async (_, backend) => {
       expect(backend.kind).toMatch(/^(cpu|gpu)$/);
       expect(backend.description).not.toBe("");
-      expect(backend.task.recognition.layout).toBe("yolo");
+      expect(backend.task.recognition.head).toBe("yolo");
       expect(backend.task.recognition.labels).toEqual(["cat", "dog"]);
       expect(backend.model.inputs[0]?.name).toBe("images");
     }));

@@ -25,12 +25,12 @@ function inPixels({ width, height }: Source): number[] {
 async function found(bytes: Uint8Array, { width, height }: Source, labels?: string[]): Promise<unknown> {
   await using detector = await Detector.load(bytes, { backend: "cpu", threads: 1, ...(labels ? { labels } : {}) });
   const { detections } = await detector.detect(imageOf(new Uint8Array(width * height * 3), { width, height }));
-  return { layout: detector.recognition.layout, detections };
+  return { head: detector.recognition.head, detections };
 }
 
-function one(layout: string, source: Source, classId: number, label: string): unknown {
+function one(head: string, source: Source, classId: number, label: string): unknown {
   const box = inPixels(source).map((value) => expect.closeTo(value, 3) as number);
-  return { layout, detections: [{ label, classId, score: expect.closeTo(0.75, 5) as number, box }] };
+  return { head, detections: [{ label, classId, score: expect.closeTo(0.75, 5) as number, box }] };
 }
 
 /** A model that takes any image and gives a constant. */
@@ -121,13 +121,13 @@ for (const source of SOURCES) {
   });
 }
 
-test("boxes that a model gives as fractions, where its layout has pixels, are refused rather than put in the first pixel", async () => {
+test("boxes that a model gives as fractions, where its head has pixels, are refused rather than put in the first pixel", async () => {
   const data = new Float32Array(CELLS * 6);
   for (const [at, cell] of [0, 40, 99].entries()) {
     data.set([0.2 + at * 0.3, 0.5, 0.2, 0.4, 1, 0.75], cell * 6);
   }
   const model = constantModel({ name: "outputs", dtype: "f32", shape: [1, CELLS, 6] }, data);
   await expect(found(model, SOURCES[0], ["ship"])).rejects.toThrow(
-    /layout "yolo-objectness": boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions/,
+    /head "yolo-objectness": boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions/,
   );
 });

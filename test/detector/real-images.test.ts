@@ -34,7 +34,7 @@ test.skipIf(yolo11n === undefined || sample === undefined)("the catalogue's name
 });
 
 describe("each reference model on bus.jpg", () => {
-  const models: readonly (readonly [file: string, layout: string, persons: number])[] = [
+  const models: readonly (readonly [file: string, head: string, persons: number])[] = [
     ["yolov8n_640.onnx", "yolo", 4],
     ["yolov8n_640_dynamic.onnx", "yolo", 4],
     ["yolo26n_640_e2e.onnx", "yolo-end-to-end", 4],
@@ -44,11 +44,11 @@ describe("each reference model on bus.jpg", () => {
     ["deimv2_hgnetv2_femto_coco.onnx", "rtdetr", 3],
     ["FastestDet.onnx", "fastestdet", 2],
   ];
-  for (const [file, layout, persons] of models) {
+  for (const [file, head, persons] of models) {
     const model = sharedFile("models", file);
-    test.skipIf(model === undefined || bus === undefined)(`${file} is ${layout} and finds the bus`, async () => {
+    test.skipIf(model === undefined || bus === undefined)(`${file} is ${head} and finds the bus`, async () => {
       await using detector = await Detector.load(model!, { threshold: 0.35, iou: 0.45 });
-      expect(detector.recognition.layout).toBe(layout);
+      expect(detector.recognition.head).toBe(head);
       const { detections } = await detector.detect(bus!);
       const found = detections.map(({ label }) => label);
       expect(found.filter((label) => label === "bus").length).toBe(1);

@@ -23,8 +23,8 @@ function found(boxes: readonly Box[], placement: Region): DetectionBlock {
   return block;
 }
 
-function check(block: DetectionBlock, placement: Region, layout = "yolo", pixels = new PixelCheck()): void {
-  pixels.check(block, placement, layout);
+function check(block: DetectionBlock, placement: Region, head = "yolo", pixels = new PixelCheck()): void {
+  pixels.check(block, placement, head);
 }
 
 const PLACEMENTS = [
@@ -83,12 +83,12 @@ test("PixelCheck refuses an image in which nothing was found but boxes inside ou
     for (const [x1, y1, x2, y2, score] of rows) candidates.push(x1!, y1!, x2!, y2!, score!, 0, 0);
     const block = createDetectionBlock(4);
     const selection = { threshold: 0.01, iou: 0.5, maxDetections: 4, classAgnostic: false, classIds: undefined };
-    new Selector().select(candidates, selection, { needsNms: false, layout: "yolo-end-to-end" }, block);
+    new Selector().select(candidates, selection, { needsNms: false, head: "yolo-end-to-end" }, block);
     pixels.check(block, placement, "yolo-end-to-end");
   };
   const centred = [0.5, 0.5, 0.3, 0.2];
   expect(() => read([[...centred, 0.9]])).toThrow(
-    "the right side of a box comes behind its left one: all that it found are inside out\nHint: the numbers of its boxes may be others, such as centre and size: name the layout",
+    "the right side of a box comes behind its left one: all that it found are inside out\nHint: the numbers of its boxes may be others, such as centre and size: name the head",
   );
   expect(() => read([[...centred, 0.9]])).toThrow('or "rtdetr-ultralytics-rows" where boxes are centre and size');
   // What one is not sure of, what is empty, and what comes beside or after good boxes, is left out as ever.
@@ -109,7 +109,7 @@ test("PixelCheck refuses an image in which nothing was found but boxes inside ou
 test("PixelCheck says how many there are, and what to do", () => {
   const placement = place(640, 640, 640, 640, "stretch");
   expect(() => check(found(FRACTIONS, placement), placement)).toThrow(
-    'Cannot decode the model\'s output as layout "yolo": boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions of the input: name the layout "yolo-fractions", or',
+    'Cannot decode the model\'s output as head "yolo": boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions of the input: name the head "yolo-fractions", or',
   );
   expect(() => check(found(FRACTIONS.slice(0, 1), placement), placement)).toThrow("the only one lies in its first one");
 });

@@ -25,7 +25,7 @@ function decode(recognition: ModelSpec, outputs: Readonly<Record<string, Tensor>
   const candidates = new Candidates();
   const [inputWidth, inputHeight] = size;
   const input = { outputs: new Map(Object.entries(outputs)), index, inputWidth, inputHeight, threshold };
-  headNamed(recognition.layout).decode(recognition.plan, input, candidates);
+  headNamed(recognition.head).decode(recognition.plan, input, candidates);
   return candidates;
 }
 
@@ -68,7 +68,7 @@ test("the dense decoder takes the best class of each anchor, the first of equal 
 
 test("the dense decoder finds in columns what it finds in rows, however many anchors, NaN of either sign included", () => {
   const random = chance(20261124);
-  const byRow = recogniseModel(model([["o", [1, 8400, 6]]]), { layout: "yolo-transposed" });
+  const byRow = recogniseModel(model([["o", [1, 8400, 6]]]), { head: "yolo-transposed" });
   // As processors make it of 0 / 0: its sign bit is set.
   const negativeNaN = new Float32Array(Int32Array.of(-4194304).buffer)[0]!;
   const scores = [0, -0, 0.4999, 0.5, 0.75, 0.9, 1, -3, Number.NaN, negativeNaN, Number.POSITIVE_INFINITY];
@@ -104,7 +104,7 @@ test("NaN in a class, a box or objectness drops the row and counts it; the other
   expect(rowsOf(channels)).toEqual([[48, 7, 52, 13, 0.75, 0]]);
   expect(channels.dropped).toBe(4);
 
-  const anchors = recogniseModel(model([["o", [1, 8400, 6]]]), { layout: "yolo-transposed" });
+  const anchors = recogniseModel(model([["o", [1, 8400, 6]]]), { head: "yolo-transposed" });
   const major = decode(anchors, { o: tensor([1, 5, 6], rows.flat()) });
   expect(rowsOf(major)).toEqual([[48, 7, 52, 13, 0.75, 0]]);
   expect(major.dropped).toBe(4);
@@ -137,13 +137,13 @@ test("an output that does not fit the plan is a ShapeError that says what was ex
   expect(() => decode(dense, {})).toThrow(
     'Cannot decode output "o": it must be f32 or f16 [?, 6, ?], got no such output',
   );
-  expect(() => decode(dense, { o: tensor([1, 7, 2], []) })).toThrow("got f32 [1, 7, 2]\nHint: the layout does not");
+  expect(() => decode(dense, { o: tensor([1, 7, 2], []) })).toThrow("got f32 [1, 7, 2]\nHint: the head does not");
   expect(() => decode(dense, { o: tensor([6, 2], []) })).toThrow(ShapeError);
   expect(() => decode(dense, { o: tensor([1, 6, 2, 1], []) })).toThrow(ShapeError);
   expect(() => decode(dense, { o: tensor([1, 6, 2], [], "i32") })).toThrow(ShapeError);
   expect(() => decode(dense, { o: tensor([1, 6, 2], []) }, { index: 1 })).toThrow("of at least 2 rows");
   // Grids depend on the input's size.
-  const yolox = recogniseModel(model([["output", [-1, -1, 85]]], { inputs: [DYNAMIC_IMAGES] }), { layout: "yolox" });
+  const yolox = recogniseModel(model([["output", [-1, -1, 85]]], { inputs: [DYNAMIC_IMAGES] }), { head: "yolox" });
   expect(decode(yolox, { output: tensor([1, 84, 85], []) }, size).count).toBe(0);
   expect(() => decode(yolox, { output: tensor([1, 85, 85], []) }, size)).toThrow("[?, 84, 85]");
 });
@@ -156,9 +156,9 @@ test("dynamic shapes resolve from the tensors, no rows at all included", () => {
   }
 });
 
-test("a grid that holds decoded boxes is refused at the first that is kept, by the layout that it needs", () => {
+test("a grid that holds decoded boxes is refused at the first that is kept, by the head that it needs", () => {
   const grid = recogniseModel(model([["output", [1, 42, 6]]], { inputs: [["images", [1, 3, 32, 64]]] }), {
-    layout: "yolox",
+    head: "yolox",
   });
   const found = (...cell: number[]): Candidates => decode(grid, { output: tensor([1, 42, 6], cell) });
   expect(rowsOf(found(0.5, 0.5, 1, -1, 0.9, 0.9))).toHaveLength(1);
@@ -172,8 +172,8 @@ test("a grid that holds decoded boxes is refused at the first that is kept, by t
   for (const [cell, value] of decoded) {
     expect(() => found(...cell)).toThrow(
       new ModelError(
-        `Cannot decode the model's output as layout "yolox": it must hold offsets in cells and logarithms of sizes, which are small, got ${value}\n` +
-          'Hint: the model was exported with its decoding (YOLOX: --decode_in_inference): name the layout "yolox-decoded"',
+        `Cannot decode the model's output as head "yolox": it must hold offsets in cells and logarithms of sizes, which are small, got ${value}\n` +
+          'Hint: the model was exported with its decoding (YOLOX: --decode_in_inference): name the head "yolox-decoded"',
         "yolox",
       ),
     );

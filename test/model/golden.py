@@ -1,4 +1,4 @@
-"""Writes golden.jsonl: detections of every layout, decoded by NumPy on its own, for golden.test.ts.
+"""Writes golden.jsonl: detections of every head, decoded by NumPy on its own, for golden.test.ts.
 
     python3 test/model/golden.py        (NumPy only)
 
@@ -77,12 +77,12 @@ FRACTIONS = [[2, 0.2, 0.8], [2, 0.05, 0.4]]
 cases = []
 
 
-def case(name, layout, tensors, threshold, rows, inputs=None, forced=False, labels=None, image="images"):
+def case(name, head, tensors, threshold, rows, inputs=None, forced=False, labels=None, image="images"):
     extra = inputs or []
     assert 3 <= len(rows) <= 60, (name, len(rows))
     model_inputs = [dict(name=image, dtype="f32", shape=[BATCH, 3, H, W]), *extra]
     cases.append(
-        dict(name=name, layout=layout, forced=forced, labels=labels, inputs=model_inputs, outputs=tensors,
+        dict(name=name, head=head, forced=forced, labels=labels, inputs=model_inputs, outputs=tensors,
              index=INDEX, inputWidth=W, inputHeight=H, threshold=threshold,
              expected=[[round(v, 5) for v in row] for row in rows])
     )
@@ -137,14 +137,14 @@ t = tensor("output0", [BATCH, 50, 6], [[2, 0, 0.4], [2, 0.41, 1], [1, 0, 1], [1,
 v = fill(t)[INDEX]
 box = v[:, :4] * [W, H, W, H]
 case("yolo-end-to-end-fractions", "yolo-end-to-end-fractions", [t], 0.7, kept(box, v[:, 4], v[:, 5], 0.7), forced=True)
-for layout, shape, axis in (("yolo", [BATCH, 9, A], 1), ("yolo-transposed", [BATCH, A, 9], 2), ("yolo-objectness", [BATCH, 3 * A, 9], 2)):
+for head, shape, axis in (("yolo", [BATCH, 9, A], 1), ("yolo-transposed", [BATCH, A, 9], 2), ("yolo-objectness", [BATCH, 3 * A, 9], 2)):
     t = tensor("output0", shape, [*FRACTIONS, [5, 0, 1]], axis=axis, seed=53 + axis)
     v = fill(t)[INDEX]
     v = v if axis == 1 else v.T
-    p = v[5:] if layout == "yolo-objectness" else v[4:]
-    s = p.max(0) * (v[4] if layout == "yolo-objectness" else 1)
-    limit = 0.9 if layout == "yolo-objectness" else 0.95
-    case(f"{layout}-fractions", f"{layout}-fractions", [t], limit, best(corners(*v[:4]) * [W, H, W, H], p.T, s, limit), forced=True, labels=names(len(p)))
+    p = v[5:] if head == "yolo-objectness" else v[4:]
+    s = p.max(0) * (v[4] if head == "yolo-objectness" else 1)
+    limit = 0.9 if head == "yolo-objectness" else 0.95
+    case(f"{head}-fractions", f"{head}-fractions", [t], limit, best(corners(*v[:4]) * [W, H, W, H], p.T, s, limit), forced=True, labels=names(len(p)))
 
 # Boxes as corners.
 for shape, axis in (([BATCH, 9, A], 1), ([BATCH, A, 9], 2)):
@@ -177,14 +177,14 @@ v = v[v[:, 0] == INDEX]
 case("yolov7-rows", "yolov7-rows", [t], 0.5, kept(v[:, 1:5], v[:, 6], v[:, 5], 0.5))
 
 sizes = [dict(name="orig_target_sizes", dtype="i64", shape=[BATCH, 2])]
-for layout in ("rtdetr", "deimv2-imagenet"):
+for head in ("rtdetr", "deimv2-imagenet"):
     ts = [
         tensor("labels", [BATCH, 40], [[40, 0, 80]], dtype="i64", seed=25),
         tensor("boxes", [BATCH, 40, 4], CORNERS, seed=26),
         tensor("scores", [BATCH, 40], [[40, 0, 1]], dtype="f16", seed=27),
     ]
     l, b, s = (fill(t)[INDEX] for t in ts)
-    case(layout, layout, ts, 0.7, kept(b, s, l, 0.7), inputs=sizes, forced=layout != "rtdetr")
+    case(head, head, ts, 0.7, kept(b, s, l, 0.7), inputs=sizes, forced=head != "rtdetr")
 
 t = tensor("output0", [BATCH, 25, 4 + 7], [*FRACTIONS, [7, 0, 1]], seed=28)
 v = fill(t)[INDEX].T
@@ -211,7 +211,7 @@ ts = [
 b, l = (fill(t)[INDEX] for t in ts)
 case("rf-detr", "rf-detr", ts, 0.85, flattened(l, b, 0.85), image="input")
 
-for activation, layout in (("sigmoid", "hugging-face"), ("softmax", "hugging-face-softmax")):
+for activation, head in (("sigmoid", "hugging-face"), ("softmax", "hugging-face-softmax")):
     ts = [
         tensor("logits", [BATCH, 12, 6], [[6, -4, 3]], dtype="f16", seed=31),
         tensor("pred_boxes", [BATCH, 12, 4], FRACTIONS, seed=32),
@@ -222,7 +222,7 @@ for activation, layout in (("sigmoid", "hugging-face"), ("softmax", "hugging-fac
     else:
         p = np.exp(l) / np.exp(l).sum(1, keepdims=True)
         rows = best(corners(*b.T) * [W, H, W, H], p[:, :-1], p[:, :-1].max(1), 0.6)
-    case(layout, layout, ts, 0.6, rows, labels=names(6 if activation == "sigmoid" else 5), image="pixel_values")
+    case(head, head, ts, 0.6, rows, labels=names(6 if activation == "sigmoid" else 5), image="pixel_values")
 
 counts = tensor("counts", [BATCH], [[BATCH, 20, 25]], dtype="i32", seed=33)
 t = tensor("rows", [64, 6], [[1, 0, 80], [1, 0, 1], *CORNERS], seed=34, whole=[0])

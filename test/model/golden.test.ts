@@ -8,8 +8,8 @@ import { describedTensor, type TensorDescription } from "./described-tensor.ts";
 
 interface GoldenCase {
   readonly name: string;
-  readonly layout: string;
-  /** True if the caller must name the layout. */
+  readonly head: string;
+  /** True if the caller must name the head. */
   readonly forced: boolean;
   readonly labels: readonly string[] | null;
   readonly inputs: readonly TensorInfo[];
@@ -26,9 +26,9 @@ const cases: readonly GoldenCase[] = readFileSync(join(import.meta.dir, "golden.
   .split("\n")
   .map((line) => JSON.parse(line) as GoldenCase);
 
-test("every layout has a golden case", () => {
-  const covered = new Set(cases.map((one) => one.layout));
-  expect(HEADS.map((layout) => layout.name).filter((name) => !covered.has(name))).toEqual([]);
+test("every head has a golden case", () => {
+  const covered = new Set(cases.map((one) => one.head));
+  expect(HEADS.map((head) => head.name).filter((name) => !covered.has(name))).toEqual([]);
 });
 
 for (const one of cases) {
@@ -37,16 +37,16 @@ for (const one of cases) {
     const outputs = one.outputs.toReversed().map(({ name, dtype, shape }) => ({ name, dtype, shape }));
     const recognition = recogniseModel(
       { inputs: one.inputs.toReversed(), outputs, metadata: {} },
-      { layout: one.forced ? one.layout : undefined, labels: one.labels ?? undefined },
+      { head: one.forced ? one.head : undefined, labels: one.labels ?? undefined },
     );
-    expect(recognition.layout).toBe(one.layout);
+    expect(recognition.head).toBe(one.head);
     expect(structuredClone(recognition)).toEqual(recognition);
 
     const { index, inputWidth, inputHeight, threshold } = one;
     const tensors = new Map(one.outputs.map((output) => [output.name, describedTensor(output)]));
     const candidates = new Candidates(1);
     const input = { outputs: tensors, index, inputWidth, inputHeight, threshold };
-    headNamed(recognition.layout).decode(recognition.plan, input, candidates);
+    headNamed(recognition.head).decode(recognition.plan, input, candidates);
     expect(candidates.count).toBe(one.expected.length);
     expect(candidates.dropped).toBe(0);
     for (const [row, [x1, y1, x2, y2, score, classId]] of one.expected.entries()) {

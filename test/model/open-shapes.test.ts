@@ -38,6 +38,6 @@ test("a dynamic export with NMS inside is recognised, whether zeros give rows or
   const metadata = ultralytics(3, { args: "{'nms': True, 'dynamic': True}" });
   for (const rows of [300, 0]) {
     const described = withShapes(open([-1, -1, -1], metadata), new Map([["output0", [1, rows, 6]]]), [640, 640]);
-    expect(recogniseModel(described, {})).toMatchObject({ layout: "yolo-end-to-end", plan: { columns: 6 } });
+    expect(recogniseModel(described, {})).toMatchObject({ head: "yolo-end-to-end", plan: { columns: 6 } });
   }
 });

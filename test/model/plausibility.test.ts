@@ -98,7 +98,7 @@ test("PlausibilityGuard counts scores above 1, boxes outside the image and rows 
     ]),
   ).toBe(3);
   expect(lines.pop()).toStartWith(
-    "warn: Implausible detections of a.onnx: 3 of 4 boxes of an image lie outside it; the layout or the pre-processing may be another",
+    "warn: Implausible detections of a.onnx: 3 of 4 boxes of an image lie outside it; the head or the pre-processing may be another",
   );
   expect(
     check([

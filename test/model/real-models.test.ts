@@ -4,7 +4,7 @@ import { recogniseModel } from "../../src/heads/registry.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { sharedFile } from "../support/shared.ts";
 
-const LAYOUT_OF = {
+const HEAD_OF = {
   "yolov8n_640.onnx": "yolo",
   "yolov8n_640_dynamic.onnx": "yolo",
   "yolo26n_640_e2e.onnx": "yolo-end-to-end",
@@ -15,11 +15,11 @@ const LAYOUT_OF = {
   "FastestDet.onnx": "fastestdet",
 };
 
-for (const [file, layout] of Object.entries(LAYOUT_OF)) {
+for (const [file, head] of Object.entries(HEAD_OF)) {
   const path = sharedFile("models", file);
-  test.skipIf(path === undefined)(`${file} is recognised as ${layout}`, async () => {
+  test.skipIf(path === undefined)(`${file} is recognised as ${head}`, async () => {
     await using session = await Session.load(path!);
-    expect(recogniseModel(session.model, {}).layout).toBe(layout);
+    expect(recogniseModel(session.model, {}).head).toBe(head);
   });
 }
 

@@ -25,7 +25,7 @@ function logged<T>(run: () => T): { result: T; lines: string[] } {
 test("recogniseModel() tells Ultralytics' dense head, fixed and dynamic, and all that follows from it", () => {
   const fixed = recognised([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
   expect(fixed).toMatchObject({
-    layout: "yolo",
+    head: "yolo",
     reason: "output0: f32 [1, 84, 8400]; 80 class names",
     imageInput: "images",
     sizeInputs: [],
@@ -42,14 +42,14 @@ test("recogniseModel() tells Ultralytics' dense head, fixed and dynamic, and all
     inputs: [DYNAMIC_IMAGES],
     metadata: ultralytics(80, { imgsz: "[384, 672]", stride: "64" }),
   });
-  expect(open).toMatchObject({ layout: "yolo", stride: 64, fixedSize: undefined, preferredSize: [672, 384] });
+  expect(open).toMatchObject({ head: "yolo", stride: 64, fixedSize: undefined, preferredSize: [672, 384] });
 });
 
 test("recogniseModel() takes the family from the model's name, not from that of its data", () => {
-  const layout = (description: string, shape: number[]): string =>
-    recognised([["output0", shape]], { metadata: ultralytics(80, { description }) }).layout;
-  expect(layout("Ultralytics YOLO11n model trained on /data/rt-detr/labels.yaml", [1, 84, 8400])).toBe("yolo");
-  expect(layout("Ultralytics rtdetr-l model trained on coco.yaml", [1, 300, 84])).toBe("rtdetr-ultralytics");
+  const head = (description: string, shape: number[]): string =>
+    recognised([["output0", shape]], { metadata: ultralytics(80, { description }) }).head;
+  expect(head("Ultralytics YOLO11n model trained on /data/rt-detr/labels.yaml", [1, 84, 8400])).toBe("yolo");
+  expect(head("Ultralytics rtdetr-l model trained on coco.yaml", [1, 300, 84])).toBe("rtdetr-ultralytics");
 });
 
 test("recogniseModel() ignores an exported size that cannot be one, with a line in the log", () => {
@@ -90,7 +90,7 @@ test("recogniseModel() labels by the caller, the metadata, COCO, or numbers, in 
 
 // PEERS.md section 6, its last paragraphs: what a shape alone leaves open.
 
-test("recogniseModel() tells the number of class names from an unknown layout", () => {
+test("recogniseModel() tells the number of class names from an unknown head", () => {
   const known = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
   expect(() => recogniseModel(known, { labels: ["cat", "dog"], source: '"a.onnx"' })).toThrow(
     new ModelError(
@@ -106,45 +106,45 @@ test("recogniseModel() tells the number of class names from an unknown layout", 
       "Hint: give one name for each class, in the order of their numbers, by `labels`",
   );
   expect(() => recogniseModel(wrong, { labels: ["cat"] })).toThrow(/as many class names as it has classes: 1 for 5/);
-  expect(recogniseModel(wrong, { labels: ["a", "b", "c", "d", "e"] }).layout).toBe("yolo");
+  expect(recogniseModel(wrong, { labels: ["a", "b", "c", "d", "e"] }).head).toBe("yolo");
   const unknown = model([["o", [1, 7, 7]]]);
-  expect(() => recogniseModel(unknown, { labels: ["cat", "dog"] })).toThrow(/fit no known layout/);
+  expect(() => recogniseModel(unknown, { labels: ["cat", "dog"] })).toThrow(/fit no known head/);
 });
 
 test("[B, 84, 8400] and [B, 8400, 84]: the grids of the input tell the channels, else the smaller axis does", () => {
-  expect(recognised([["o", [1, 84, 8400]]]).layout).toBe("yolo");
-  expect(recognised([["o", [1, 8400, 84]]]).layout).toBe("yolo-transposed");
+  expect(recognised([["o", [1, 84, 8400]]]).head).toBe("yolo");
+  expect(recognised([["o", [1, 8400, 84]]]).head).toBe("yolo-transposed");
   // 64 × 64 pixels have 84 cells, and this model 200 classes: the smaller axis is not the channels.
   const small: Declared = ["images", [1, 3, 64, 64]];
   expect(recognised([["o", [1, 204, 84]]], { inputs: [small] }).plan).toMatchObject({ channels: 204, classes: 200 });
   const swapped = model([["o", [1, 84, 204]]], { inputs: [small] });
-  expect(recogniseModel(swapped, { labels: new Array(200).fill("x") }).layout).toBe("yolo-transposed");
+  expect(recogniseModel(swapped, { labels: new Array(200).fill("x") }).head).toBe("yolo-transposed");
   // As many channels as cells: queries have no grid.
-  expect(recognised([["output0", [1, 84, 84]]], { inputs: [small] }).layout).toBe("yolo");
-  expect(recognised([["output0", [1, 300, 300]]]).layout).toBe("rtdetr-ultralytics");
+  expect(recognised([["output0", [1, 84, 84]]], { inputs: [small] }).head).toBe("yolo");
+  expect(recognised([["output0", [1, 300, 300]]]).head).toBe("rtdetr-ultralytics");
   // Heads with other strides: P2, P6.
-  expect(recognised([["o", [1, 84, 34000]]]).layout).toBe("yolo");
-  expect(recognised([["o", [1, 84, 8500]]]).layout).toBe("yolo");
+  expect(recognised([["o", [1, 84, 34000]]]).head).toBe("yolo");
+  expect(recognised([["o", [1, 84, 8500]]]).head).toBe("yolo");
 });
 
 test("4+classes or 5+classes: names settle it, else COCO's count does, else it is ambiguous", () => {
-  expect(recognised([["o", [1, 8400, 85]]]).layout).toBe("yolox");
-  expect(recognised([["o", [1, 8400, 84]]]).layout).toBe("yolo-transposed");
-  expect(recognised([["o", [1, 8400, 8]]], { metadata: ultralytics(4) }).layout).toBe("yolo-transposed");
-  expect(recogniseModel(model([["o", [1, 8400, 8]]]), { labels: ["a", "b", "c"] }).layout).toBe("yolox");
-  expect(recogniseModel(model([["o", [1, 8400, 8]]]), { labels: ["a", "b", "c", "d"] }).layout).toBe("yolo-transposed");
+  expect(recognised([["o", [1, 8400, 85]]]).head).toBe("yolox");
+  expect(recognised([["o", [1, 8400, 84]]]).head).toBe("yolo-transposed");
+  expect(recognised([["o", [1, 8400, 8]]], { metadata: ultralytics(4) }).head).toBe("yolo-transposed");
+  expect(recogniseModel(model([["o", [1, 8400, 8]]]), { labels: ["a", "b", "c"] }).head).toBe("yolox");
+  expect(recogniseModel(model([["o", [1, 8400, 8]]]), { labels: ["a", "b", "c", "d"] }).head).toBe("yolo-transposed");
   expect(() => recognised([["o", [1, 8400, 8]]])).toThrow(
-    /fit 2 layouts, and nothing tells which:[\s\S]*yolo-transposed/,
+    /fit 2 heads, and nothing tells which:[\s\S]*yolo-transposed/,
   );
 });
 
 test("three anchors a cell mean objectness: YOLOv5, v7; one class of them scores by objectness alone", () => {
   expect(recognised([["output", [1, 25200, 85]]])).toMatchObject({
-    layout: "yolo-objectness",
+    head: "yolo-objectness",
     plan: { score: "product", classChannel: 5, classes: 80, order: "anchor-major" },
   });
   expect(recognised([["output", [1, 25200, 6]]])).toMatchObject({
-    layout: "yolo-objectness",
+    head: "yolo-objectness",
     plan: { score: "objectness", classes: 1 },
   });
   expect(recogniseModel(model([["outputs", [1, 25200, 6]]]), { labels: ["ship"] }).plan).toMatchObject({
@@ -153,71 +153,71 @@ test("three anchors a cell mean objectness: YOLOv5, v7; one class of them scores
   // YOLOv6 has none: it writes 1.
   const yolov6 = model([["outputs", [1, 8400, 6]]]);
   expect(recogniseModel(yolov6, { labels: ["ship"] })).toMatchObject({
-    layout: "yolo-objectness",
+    head: "yolo-objectness",
     plan: { score: "product", classes: 1 },
   });
   // YOLOv5's raw maps beside it, and its masks.
   const maps: Declared[] = [80, 40, 20].map((side) => [`map ${side}`, [1, 3, side, side, 85]]);
-  expect(recognised([...maps, ["output", [1, 25200, 85]]]).layout).toBe("yolo-objectness");
+  expect(recognised([...maps, ["output", [1, 25200, 85]]]).head).toBe("yolo-objectness");
   const masked = recognised([
     ["output1", [1, 32, 160, 160]],
     ["output0", [1, 25200, 117]],
   ]);
-  expect(masked).toMatchObject({ layout: "yolo-objectness", plan: { classes: 80, channels: 117 } });
+  expect(masked).toMatchObject({ head: "yolo-objectness", plan: { classes: 80, channels: 117 } });
 });
 
 test("one row a cell with objectness is YOLOX, but YOLOv6 where the output is `outputs`", () => {
   expect(recognised([["output", [1, 8400, 85]]])).toMatchObject({
-    layout: "yolox",
+    head: "yolox",
     preprocessing: { fit: "letterbox-top-left", colour: "BGR", scale: 1, pad: [114, 114, 114] },
     plan: { kind: "grid", classes: 80, strides: [8, 16, 32] },
   });
-  expect(recognised([["outputs", [1, 8400, 85]]]).layout).toBe("yolo-objectness");
+  expect(recognised([["outputs", [1, 8400, 85]]]).head).toBe("yolo-objectness");
   // Open axes: YOLOv5's name, YOLOv5's metadata, or neither.
   const inputs = [DYNAMIC_IMAGES];
-  expect(recognised([["output0", [-1, -1, 85]]], { inputs }).layout).toBe("yolo-objectness");
+  expect(recognised([["output0", [-1, -1, 85]]], { inputs }).head).toBe("yolo-objectness");
   const metadata = { stride: "32", names: ultralytics(80).names! };
-  expect(recognised([["output", [-1, -1, 85]]], { inputs, metadata }).layout).toBe("yolo-objectness");
+  expect(recognised([["output", [-1, -1, 85]]], { inputs, metadata }).head).toBe("yolo-objectness");
   expect(() => recognised([["output", [-1, -1, 85]]], { inputs })).toThrow(/yolo-objectness:[\s\S]*yolox:/);
 });
 
 test("[B, 300, 6] is final, [B, 8400, 6] is DeepStream's before NMS, two classes, or one with objectness", () => {
   expect(recognised([["output0", [1, 300, 6]]])).toMatchObject({
-    layout: "yolo-end-to-end",
+    head: "yolo-end-to-end",
     needsNms: false,
     plan: { kind: "rows", columns: 6, boxColumn: 0, scoreColumn: 4, classColumn: 5 },
   });
   const input: Declared = ["input", [1, 3, 640, 640]];
   expect(recognised([["output", [1, 8400, 6]]], { inputs: [input] })).toMatchObject({
-    layout: "deepstream",
+    head: "deepstream",
     needsNms: true,
   });
-  expect(recognised([["output", [1, 25200, 6]]], { inputs: [input] }).layout).toBe("deepstream");
-  expect(recognised([["output0", [1, 8400, 6]]], { metadata: ultralytics(2) }).layout).toBe("yolo-transposed");
+  expect(recognised([["output", [1, 25200, 6]]], { inputs: [input] }).head).toBe("deepstream");
+  expect(recognised([["output0", [1, 8400, 6]]], { metadata: ultralytics(2) }).head).toBe("yolo-transposed");
   expect(() => recognised([["output", [1, 8400, 6]]])).toThrow(/yolo-transposed:[\s\S]*yolox:/);
-  expect(recogniseModel(model([["output", [1, 8400, 6]]]), { layout: "deepstream" }).layout).toBe("deepstream");
+  expect(recogniseModel(model([["output", [1, 8400, 6]]]), { head: "deepstream" }).head).toBe("deepstream");
   // Open axes and nothing known: end-to-end is only one of the readings.
-  expect(() => recognised([["o", [-1, -1, 6]]], { inputs: [DYNAMIC_IMAGES] })).toThrow(/fit 4 layouts/);
+  expect(() => recognised([["o", [-1, -1, 6]]], { inputs: [DYNAMIC_IMAGES] })).toThrow(/fit 4 heads/);
 });
 
 test("rows that are fixed where the input is open are the grid's of the size the model was exported for", () => {
   const inputs = [DYNAMIC_IMAGES];
-  expect(recognised([["output0", [1, 25200, 85]]], { inputs }).layout).toBe("yolo-objectness");
-  expect(recognised([["output0", [1, 25200, 6]]], { inputs }).layout).toBe("yolo-objectness");
-  expect(recognised([["output0", [1, 8400, 84]]], { inputs }).layout).toBe("yolo-transposed");
+  expect(recognised([["output0", [1, 25200, 85]]], { inputs }).head).toBe("yolo-objectness");
+  expect(recognised([["output0", [1, 25200, 6]]], { inputs }).head).toBe("yolo-objectness");
+  expect(recognised([["output0", [1, 8400, 84]]], { inputs }).head).toBe("yolo-transposed");
   const metadata = ultralytics(80, { imgsz: "[416, 416]" });
-  expect(recognised([["output0", [1, 3549, 84]]], { inputs, metadata }).layout).toBe("yolo-transposed");
+  expect(recognised([["output0", [1, 3549, 84]]], { inputs, metadata }).head).toBe("yolo-transposed");
   // Of another size, which nothing tells: no model has as many queries.
   for (const channels of [6, 84, 85]) {
-    expect(() => recognised([["output", [1, 3549, channels]]], { inputs })).toThrow(/fit no known layout/);
+    expect(() => recognised([["output", [1, 3549, channels]]], { inputs })).toThrow(/fit no known head/);
   }
 });
 
 test("[B, 300, 6] at 320 x 192, which has 300 cells of strides 16 and 32: the names tell, else it is ambiguous", () => {
   const outputs: Declared[] = [["output0", [1, 300, 6]]];
   const inputs: Declared[] = [["images", [1, 3, 192, 320]]];
-  expect(recognised(outputs, { inputs, metadata: ultralytics(80) }).layout).toBe("yolo-end-to-end");
-  expect(() => recognised(outputs, { inputs, metadata: ultralytics(2) })).toThrow(/fit 2 layouts/);
+  expect(recognised(outputs, { inputs, metadata: ultralytics(80) }).head).toBe("yolo-end-to-end");
+  expect(() => recognised(outputs, { inputs, metadata: ultralytics(2) })).toThrow(/fit 2 heads/);
 });
 
 test("a side that the model fixes is the preferred one, where the other is open", () => {
@@ -234,8 +234,8 @@ test("[B, 1500, 6] is final where Ultralytics' metadata rules a grid out, and tw
   for (const inputs of [[["images", [1, 3, 640, 640]]], [DYNAMIC_IMAGES]] as const) {
     const rows = (classes: number): ModelSpec =>
       recognised([["output0", [1, 1500, 6]]], { inputs, metadata: ultralytics(classes) });
-    expect(rows(80).layout).toBe("yolo-end-to-end");
-    expect(rows(1).layout).toBe("yolo-end-to-end");
+    expect(rows(80).head).toBe("yolo-end-to-end");
+    expect(rows(1).head).toBe("yolo-end-to-end");
     expect(() => rows(2)).toThrow(ModelError);
     expect(() => recognised([["output0", [1, 1500, 6]]], { inputs })).toThrow(ModelError);
   }
@@ -243,12 +243,12 @@ test("[B, 1500, 6] is final where Ultralytics' metadata rules a grid out, and tw
 
 test("[B, 300, 6] of two classes: the metadata tells RT-DETR from an end-to-end YOLO", () => {
   const outputs: Declared[] = [["output0", [1, 300, 6]]];
-  expect(recognised(outputs, { metadata: ultralytics(2) }).layout).toBe("yolo-end-to-end");
+  expect(recognised(outputs, { metadata: ultralytics(2) }).head).toBe("yolo-end-to-end");
   const rtdetr = ultralytics(2, { description: "Ultralytics rtdetr-l model", version: "8.3.40" });
-  expect(recognised(outputs, { metadata: rtdetr }).layout).toBe("rtdetr-ultralytics");
+  expect(recognised(outputs, { metadata: rtdetr }).head).toBe("rtdetr-ultralytics");
   const head = ultralytics(2, { head: "RTDETRDecoder", version: "8.4.46" });
-  expect(recognised(outputs, { metadata: head }).layout).toBe("rtdetr-ultralytics");
-  expect(() => recogniseModel(model(outputs), { labels: ["a", "b"] })).toThrow(/fit 2 layouts/);
+  expect(recognised(outputs, { metadata: head }).head).toBe("rtdetr-ultralytics");
+  expect(() => recogniseModel(model(outputs), { labels: ["a", "b"] })).toThrow(/fit 2 heads/);
 });
 
 test("Ultralytics' RT-DETR gives rows from 8.4.47 on: six columns are two classes only of an older version", () => {
@@ -259,15 +259,15 @@ test("Ultralytics' RT-DETR gives rows from 8.4.47 on: six columns are two classe
   for (const version of ["8.4.47", "8.4.190", "8.10.0", "9.0.0"]) {
     for (const classes of [1, 2, 3, 80]) {
       expect(read(classes, 6, { version, end2end: "False" })).toMatchObject({
-        layout: "rtdetr-ultralytics-rows",
+        head: "rtdetr-ultralytics-rows",
         needsNms: false,
         preprocessing: { fit: "stretch" },
         plan: { kind: "rows", boxForm: "centre", boxUnit: "fraction", scoreColumn: 4, classColumn: 5 },
       });
     }
-    expect(read(80, 84, { version }).layout).toBe("rtdetr-ultralytics");
+    expect(read(80, 84, { version }).head).toBe("rtdetr-ultralytics");
   }
-  expect(read(80, 6, {}).layout).toBe("rtdetr-ultralytics-rows");
+  expect(read(80, 6, {}).head).toBe("rtdetr-ultralytics-rows");
   expect(() => read(2, 6, {})).toThrow(/rtdetr-ultralytics: .*before 8.4.47[\s\S]*rtdetr-ultralytics-rows: /);
   expect(() => read(80, 7, { version: "8.4.190" })).toThrow(ModelError);
 });
@@ -279,7 +279,7 @@ test("pytorch-YOLOv4's boxes and confs: corners as fractions, stretched, no obje
   ];
   const inputs: Declared[] = [["input", [1, 3, 416, 416]]];
   expect(recognised(outputs([1, 4]), { inputs })).toMatchObject({
-    layout: "yolov4",
+    head: "yolov4",
     needsNms: true,
     labels: COCO_80,
     preprocessing: { fit: "stretch", colour: "RGB", scale: 1 / 255 },
@@ -288,59 +288,59 @@ test("pytorch-YOLOv4's boxes and confs: corners as fractions, stretched, no obje
   expect(() => recognised(outputs([2, 4]), { inputs })).toThrow(ModelError);
 });
 
-test("LibreYOLO's metadata tells the family: corners, another layout, or what is not known and refused", () => {
+test("LibreYOLO's metadata tells the family: corners, another head, or what is not known and refused", () => {
   const read = (family: string, shape: number[], more: Record<string, string> = {}): ModelSpec => {
     const metadata = { libreyolo_version: "1.6.0", model_family: family, task: "detect", letterbox_pad: "topleft" };
     const names = JSON.stringify(Object.fromEntries(Array.from({ length: 80 }, (_, id) => [id, `c${id}`])));
     return recognised([["output", shape]], { metadata: { ...metadata, names, ...more } });
   };
   expect(read("yolo9", [1, 84, 8400])).toMatchObject({
-    layout: "libreyolo",
+    head: "libreyolo",
     preprocessing: { fit: "letterbox-top-left", colour: "RGB", scale: 1 / 255 },
     plan: { boxForm: "corners", boxUnit: "pixels", order: "channel-major", classes: 80 },
   });
-  expect(read("yolox", [1, 8400, 85]).layout).toBe("yolox");
-  expect(() => read("rtmdet", [1, 8400, 84])).toThrow(/family "rtmdet"[\s\S]*name the layout, "libreyolo"/);
+  expect(read("yolox", [1, 8400, 85]).head).toBe("yolox");
+  expect(() => read("rtmdet", [1, 8400, 84])).toThrow(/family "rtmdet"[\s\S]*name the head, "libreyolo"/);
   expect(() => read("constructor", [1, 84, 8400])).toThrow(/family "constructor"/);
   // Before 1.2 it stretched, and said nothing of it.
-  expect(() => read("yolo9", [1, 84, 8400], { letterbox_pad: "" })).toThrow(/fit no known layout/);
+  expect(() => read("yolo9", [1, 84, 8400], { letterbox_pad: "" })).toThrow(/fit no known head/);
   const rtmdet = model([["output", [1, 8400, 84]]], {
     metadata: { libreyolo_version: "1.6.0", model_family: "rtmdet" },
   });
-  expect(recogniseModel(rtmdet, { layout: "libreyolo" }).plan).toMatchObject({ order: "anchor-major", classes: 80 });
+  expect(recogniseModel(rtmdet, { head: "libreyolo" }).plan).toMatchObject({ order: "anchor-major", classes: 80 });
 });
 
-test("heads with boxes in fractions have a layout of their own, which is never recognised", () => {
-  const read = (layout: string | undefined): ModelSpec => recogniseModel(model([["o", [1, 84, 8400]]]), { layout });
-  expect(read("yolo-fractions")).toMatchObject({ layout: "yolo-fractions", plan: { boxUnit: "fraction" } });
-  expect(read(undefined).layout).toBe("yolo");
-  expect(() => read("yolo-end-to-end-fractions")).toThrow(/do not fit the layout "yolo-end-to-end-fractions"/);
+test("heads with boxes in fractions have a head of their own, which is never recognised", () => {
+  const read = (head: string | undefined): ModelSpec => recogniseModel(model([["o", [1, 84, 8400]]]), { head });
+  expect(read("yolo-fractions")).toMatchObject({ head: "yolo-fractions", plan: { boxUnit: "fraction" } });
+  expect(read(undefined).head).toBe("yolo");
+  expect(() => read("yolo-end-to-end-fractions")).toThrow(/do not fit the head "yolo-end-to-end-fractions"/);
 });
 
 test("[B, 300, 84] is RT-DETR, not a head: no grid of the input has 300 cells, nor a fixed number if it is open", () => {
   expect(recognised([["output0", [1, 300, 84]]])).toMatchObject({
-    layout: "rtdetr-ultralytics",
+    head: "rtdetr-ultralytics",
     needsNms: false,
     preprocessing: { fit: "stretch", resize: "bilinear" },
     plan: { boxUnit: "fraction", score: "class", classes: 80 },
   });
   const inputs = [DYNAMIC_IMAGES];
-  expect(recognised([["output0", [-1, 300, 84]]], { inputs }).layout).toBe("rtdetr-ultralytics");
-  expect(recognised([["output0", [-1, 300, 6]]], { inputs }).layout).toBe("yolo-end-to-end");
+  expect(recognised([["output0", [-1, 300, 84]]], { inputs }).head).toBe("rtdetr-ultralytics");
+  expect(recognised([["output0", [-1, 300, 6]]], { inputs }).head).toBe("yolo-end-to-end");
   // More classes than queries: the smaller axis is the queries.
   const many = ultralytics(365, { head: "RTDETRDecoder" });
   expect(recognised([["output0", [1, 300, 369]]], { metadata: many }).plan).toMatchObject({ classes: 365 });
-  expect(recogniseModel(model([["o", [1, 300, 369]]]), { labels: new Array(365).fill("x") }).layout).toBe(
+  expect(recogniseModel(model([["o", [1, 300, 369]]]), { labels: new Array(365).fill("x") }).head).toBe(
     "rtdetr-ultralytics",
   );
 });
 
 test("[B, 5, 8400] is one class", () => {
-  expect(recognised([["output0", [1, 5, 8400]]])).toMatchObject({ layout: "yolo", plan: { classes: 1 } });
+  expect(recognised([["output0", [1, 5, 8400]]])).toMatchObject({ head: "yolo", plan: { classes: 1 } });
   expect(recognised([["output0", [1, 5, 8400]]], { metadata: ultralytics(1) }).labels).toEqual(["thing 0"]);
 });
 
-test("`output0` says nothing by itself: each shape under this name is another layout", () => {
+test("`output0` says nothing by itself: each shape under this name is another head", () => {
   const shapes: [number[], string][] = [
     [[1, 84, 8400], "yolo"],
     [[1, 8400, 84], "yolo-transposed"],
@@ -348,19 +348,19 @@ test("`output0` says nothing by itself: each shape under this name is another la
     [[1, 300, 6], "yolo-end-to-end"],
     [[1, 300, 84], "rtdetr-ultralytics"],
   ];
-  for (const [shape, layout] of shapes) expect(recognised([["output0", shape]]).layout).toBe(layout);
+  for (const [shape, head] of shapes) expect(recognised([["output0", shape]]).head).toBe(head);
 });
 
 test("metadata settles what shapes do not: end2end, nms=True", () => {
   const inputs = [DYNAMIC_IMAGES];
   const outputs: Declared[] = [["output0", [-1, -1, 6]]];
   const end2end = ultralytics(80, { end2end: "True" });
-  expect(recognised(outputs, { inputs, metadata: end2end }).layout).toBe("yolo-end-to-end");
+  expect(recognised(outputs, { inputs, metadata: end2end }).head).toBe("yolo-end-to-end");
   const nms = ultralytics(80, { args: "{'batch': 1, 'half': False, 'nms': True}" });
-  expect(recognised(outputs, { inputs, metadata: nms }).layout).toBe("yolo-end-to-end");
+  expect(recognised(outputs, { inputs, metadata: nms }).head).toBe("yolo-end-to-end");
   // As few rows as one asks for: five are less than the columns.
-  expect(recognised([["output0", [1, 5, 6]]], { metadata: nms }).layout).toBe("yolo-end-to-end");
-  expect(recognised([["output0", [1, 84, 8400]]], { metadata: ultralytics(80, { end2end: "False" }) }).layout).toBe(
+  expect(recognised([["output0", [1, 5, 6]]], { metadata: nms }).head).toBe("yolo-end-to-end");
+  expect(recognised([["output0", [1, 84, 8400]]], { metadata: ultralytics(80, { end2end: "False" }) }).head).toBe(
     "yolo",
   );
 });
@@ -370,28 +370,28 @@ test("segmentation and pose models give their boxes, where the names or the prot
   const segment = ultralytics(80, { task: "segment" });
   const pose = ultralytics(1, { task: "pose" });
   expect(recognised([prototypes, ["output0", [1, 116, 8400]]], { metadata: segment })).toMatchObject({
-    layout: "yolo",
+    head: "yolo",
     plan: { channels: 116, classes: 80 },
   });
   expect(recognised([["output0", [1, 116, 8400]], prototypes]).plan).toMatchObject({ channels: 116, classes: 80 });
   expect(recognised([["output0", [1, 56, 8400]]], { metadata: pose }).plan).toMatchObject({ channels: 56, classes: 1 });
   const final = { end2end: "True" };
   expect(recognised([["output0", [1, 300, 38]], prototypes], { metadata: { ...segment, ...final } })).toMatchObject({
-    layout: "yolo-end-to-end",
+    head: "yolo-end-to-end",
     plan: { columns: 38 },
   });
   expect(recognised([["output0", [1, 300, 57]]], { metadata: { ...pose, ...final } }).plan).toMatchObject({
     columns: 57,
   });
-  expect(recognised([["output0", [1, 300, 38]], prototypes]).layout).toBe("yolo-end-to-end");
+  expect(recognised([["output0", [1, 300, 38]], prototypes]).head).toBe("yolo-end-to-end");
 });
 
 test("a pose model without metadata is refused rather than read as 52 classes", () => {
   const pose = model([["output0", [1, 56, 8400]]]);
-  expect(() => recogniseModel(pose, {})).toThrow(/fit no known layout/);
-  expect(recogniseModel(pose, { layout: "yolo" }).plan).toMatchObject({ classes: 52 });
+  expect(() => recogniseModel(pose, {})).toThrow(/fit no known head/);
+  expect(recogniseModel(pose, { head: "yolo" }).plan).toMatchObject({ classes: 52 });
   expect(recogniseModel(pose, { labels: new Array(52).fill("x") }).plan).toMatchObject({ classes: 52 });
-  expect(() => recogniseModel(model([["output0", [1, 300, 57]]]), {})).toThrow(/fit 2 layouts/);
+  expect(() => recogniseModel(model([["output0", [1, 300, 57]]]), {})).toThrow(/fit 2 heads/);
 });
 
 test("models of other tasks are refused by their task", () => {
@@ -403,27 +403,27 @@ test("models of other tasks are refused by their task", () => {
   }
 });
 
-test("the word for the task may be written otherwise, or be empty, and naming the layout decides", () => {
+test("the word for the task may be written otherwise, or be empty, and naming the head decides", () => {
   for (const task of ["Detect", " detect", "object-detection", "Object Detection", "detection", ""]) {
     const named = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80, { task }) });
-    expect(recogniseModel(named, {})).toMatchObject({ layout: "yolo", plan: { classes: 80 } });
+    expect(recogniseModel(named, {})).toMatchObject({ head: "yolo", plan: { classes: 80 } });
   }
   const other = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80, { task: "classify" }) });
-  expect(() => recogniseModel(other, {})).toThrow("if it gives boxes, name its `layout`");
-  expect(recogniseModel(other, { layout: "yolo" })).toMatchObject({ layout: "yolo", plan: { classes: 80 } });
+  expect(() => recogniseModel(other, {})).toThrow("if it gives boxes, name its `head`");
+  expect(recogniseModel(other, { head: "yolo" })).toMatchObject({ head: "yolo", plan: { classes: 80 } });
 });
 
 test("rows with a batch number: [rows, 7], YOLOv7's --max-wh", () => {
   expect(recognised([["output", [-1, 7]]], { inputs: [DYNAMIC_IMAGES] })).toMatchObject({
-    layout: "yolov7-rows",
+    head: "yolov7-rows",
     needsNms: false,
     plan: { batchColumn: 0, boxColumn: 1, classColumn: 5, scoreColumn: 6 },
   });
-  expect(recognised([["outputs", [-1, 7]]]).layout).toBe("yolov7-rows");
+  expect(recognised([["outputs", [-1, 7]]]).head).toBe("yolov7-rows");
   // YOLO-NAS has the score before the class: as YOLOv7's rows, all of its persons would be lost.
   const nas = model([["graph2_flat_predictions", [-1, 7]]]);
-  expect(() => recogniseModel(nas, {})).toThrow(/fit no known layout/);
-  expect(recogniseModel(nas, { layout: "yolov7-rows" }).layout).toBe("yolov7-rows");
+  expect(() => recogniseModel(nas, {})).toThrow(/fit no known head/);
+  expect(recogniseModel(nas, { head: "yolov7-rows" }).head).toBe("yolov7-rows");
 });
 
 test("of YOLOv9's heads, of one shape, the main one is numbered, and the last of several: the first is an auxiliary one", () => {
@@ -436,7 +436,7 @@ test("of YOLOv9's heads, of one shape, the main one is numbered, and the last of
   expect(() => recognised([head("output0"), ["2731", [1, 85, 8400]]])).toThrow(ModelError);
 });
 
-test("an output that the layout does not know shows another model: it is refused, and read where the layout is named", () => {
+test("an output that the head does not know shows another model: it is refused, and read where the head is named", () => {
   const further: [Declared, Declared][] = [
     // pytorch-YOLOv4's kind; YOLOP, which wants ImageNet's mean; a head on the side.
     [
@@ -464,36 +464,36 @@ test("an output that the layout does not know shows another model: it is refused
     const side = known[0] === "confs" ? 416 : 640;
     const inputs: Declared[] = [["images", [1, 3, side, side]]];
     expect(() => recognised([known, other], { inputs })).toThrow(ModelError);
-    const layout = recognised([known], { inputs }).layout;
+    const head = recognised([known], { inputs }).head;
     if (other[1].length !== 4) continue;
     expect(() => recognised([known, other], { inputs })).toThrow(
-      `no layout has ${other[0]}: f32 [${other[1].join(", ")}] beside the rest, which would be "${layout}"\nHint: it may be another model`,
+      `no head has ${other[0]}: f32 [${other[1].join(", ")}] beside the rest, which would be "${head}"\nHint: it may be another model`,
     );
-    const named = logged(() => recogniseModel(model([known, other], { inputs }), { layout }));
+    const named = logged(() => recogniseModel(model([known, other], { inputs }), { head }));
     expect(named.result.unexplained.map(({ name }) => name)).toEqual([other[0]]);
     expect(named.lines.join()).toContain(`although that has no ${other[0]}: f32`);
   }
   const boxes = recognised(SIZED_OUTPUTS, { inputs: SIZED_INPUTS });
   expect(boxes.unexplained).toEqual([]);
   expect(() => recognised([...SIZED_OUTPUTS, ["angles", [-1, 300]]], { inputs: SIZED_INPUTS })).toThrow(
-    /no layout has angles/,
+    /no head has angles/,
   );
 });
 
 test("raw maps and mask prototypes beside a head are known, where they fit it", () => {
   const raw = (channels: number): Declared[] => [80, 40, 20].map((side) => [`map ${side}`, [1, channels, side, side]]);
-  expect(recognised([["output0", [1, 84, 8400]], ...raw(144)]).layout).toBe("yolo");
-  expect(recognised([["output", [1, 25_200, 85]], ...raw(255)]).layout).toBe("yolo-objectness");
+  expect(recognised([["output0", [1, 84, 8400]], ...raw(144)]).head).toBe("yolo");
+  expect(recognised([["output", [1, 25_200, 85]], ...raw(255)]).head).toBe("yolo-objectness");
   const prototypes: Declared = ["output1", [1, 32, 160, 160]];
   expect(recognised([["output0", [1, 116, 8400]], prototypes]).unexplained).toEqual([]);
   const metadata = ultralytics(80);
-  expect(() => recognised([["output0", [1, 84, 8400]], prototypes], { metadata })).toThrow(/no layout has output1/);
+  expect(() => recognised([["output0", [1, 84, 8400]], prototypes], { metadata })).toThrow(/no head has output1/);
   const masks: Declared[] = [
     ["dets", [1, 300, 4]],
     ["labels", [1, 300, 91]],
     ["masks", [1, 300, 108, 108]],
   ];
-  expect(recognised(masks).layout).toBe("rf-detr");
+  expect(recognised(masks).head).toBe("rf-detr");
 });
 
 test("metadata that says NMS is done does not hold against a raw grid, and the log says so", () => {
@@ -505,15 +505,15 @@ test("metadata that says NMS is done does not hold against a raw grid, and the l
       [[-1, 84, -1], "yolo"],
       [[1, 8400, 84], "yolo-transposed"],
     ];
-    for (const [shape, layout] of shapes) {
+    for (const [shape, head] of shapes) {
       const inputs: Declared[] = shape[0] === 1 ? [["images", [1, 3, 640, 640]]] : [DYNAMIC_IMAGES];
       const { result, lines } = logged(() => recognised([["output0", shape]], { inputs, metadata }));
-      expect(result).toMatchObject({ layout, needsNms: true, plan: { classes: 80 } });
+      expect(result).toMatchObject({ head, needsNms: true, plan: { classes: 80 } });
       expect(lines).toEqual([
         "warn: Ignoring that the metadata of the model says that NMS is done, as its output is a raw grid",
       ]);
     }
-    expect(recognised([["output0", [1, 300, 6]]], { metadata }).layout).toBe("yolo-end-to-end");
+    expect(recognised([["output0", [1, 300, 6]]], { metadata }).head).toBe("yolo-end-to-end");
   }
   // Masks and keypoints come with more columns than six.
   const segment = ultralytics(2, { task: "segment", end2end: "True" });
@@ -524,7 +524,7 @@ test("metadata that says NMS is done does not hold against a raw grid, and the l
         ["output1", [1, 32, 160, 160]],
       ],
       { metadata: segment },
-    ).layout,
+    ).head,
   ).toBe("yolo-end-to-end");
 });
 
@@ -542,7 +542,7 @@ const SIZED_INPUTS: Declared[] = [
 test("labels, boxes, scores with orig_target_sizes: stretched, no mean unless the caller says deimv2-imagenet", () => {
   const plain = recognised(SIZED_OUTPUTS, { inputs: SIZED_INPUTS });
   expect(plain).toMatchObject({
-    layout: "rtdetr",
+    head: "rtdetr",
     sizeInputs: [{ name: "orig_target_sizes", dtype: "i64", content: "width-height" }],
     preprocessing: {
       fit: "stretch",
@@ -556,7 +556,7 @@ test("labels, boxes, scores with orig_target_sizes: stretched, no mean unless th
     labels: COCO_80,
     plan: { kind: "columns", boxes: "boxes", scores: "scores", classes: "labels", counts: undefined },
   });
-  const imagenet = recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { layout: "deimv2-imagenet" });
+  const imagenet = recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { head: "deimv2-imagenet" });
   expect(imagenet.preprocessing).toMatchObject({
     fit: "stretch",
     resize: "antialias",
@@ -573,11 +573,11 @@ test("a file that is called DEIMv2 with DINOv3 gets a warning, as nothing in it 
   const labels = [...COCO_80];
   for (const source of ["deimv2_dinov3_s_coco.onnx", "deimv2_hgnetv2_n_coco.onnx"]) {
     recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { source, labels });
-    recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { source, labels, layout: "deimv2-imagenet" });
+    recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { source, labels, head: "deimv2-imagenet" });
   }
   setLogSink(former);
   expect(lines).toEqual([
-    'warn: Reading deimv2_dinov3_s_coco.onnx as layout "rtdetr": if it is DEIMv2 with DINOv3, it wants ImageNet\'s mean and deviation: give the layout "deimv2-imagenet"',
+    'warn: Reading deimv2_dinov3_s_coco.onnx as head "rtdetr": if it is DEIMv2 with DINOv3, it wants ImageNet\'s mean and deviation: give the head "deimv2-imagenet"',
   ]);
 });
 
@@ -588,7 +588,7 @@ test("dets and labels: RF-DETR, stretched, ImageNet, COCO's category ids", () =>
   ];
   const found = recognised(outputs, { inputs: [["input", [1, 3, 384, 384]]] });
   expect(found).toMatchObject({
-    layout: "rf-detr",
+    head: "rf-detr",
     needsNms: false,
     preprocessing: { fit: "stretch", resize: "bilinear", mean: IMAGENET_MEAN, std: IMAGENET_STD },
     plan: { kind: "queries", activation: "sigmoid", classes: 91 },
@@ -603,10 +603,10 @@ test("dets and labels: RF-DETR, stretched, ImageNet, COCO's category ids", () =>
   expect(() => recogniseModel(own, { labels: ["cat", "dog"] })).toThrow(
     /as many class names as it has classes: 2 for 3/,
   );
-  expect(() => recogniseModel(own, { layout: "rf-detr", labels: ["cat", "dog"] })).toThrow(
+  expect(() => recogniseModel(own, { head: "rf-detr", labels: ["cat", "dog"] })).toThrow(
     /as many class names as it has classes: 2 for 3\nHint: .*such as a background, may have any/,
   );
-  expect(() => recogniseModel(own, { labels: ["cat", "dog"], layout: "rf-detr" })).toThrow(ModelError);
+  expect(() => recogniseModel(own, { labels: ["cat", "dog"], head: "rf-detr" })).toThrow(ModelError);
 });
 
 test("logits and pred_boxes: the number of classes tells sigmoid from softmax, else it is ambiguous", () => {
@@ -616,42 +616,42 @@ test("logits and pred_boxes: the number of classes tells sigmoid from softmax, e
   ];
   const inputs: Declared[] = [["pixel_values", [-1, 3, -1, -1]]];
   expect(recognised(outputs(80), { inputs })).toMatchObject({
-    layout: "hugging-face",
+    head: "hugging-face",
     preprocessing: { fit: "stretch", resize: "antialias", mean: [0, 0, 0] },
     plan: { activation: "sigmoid" },
   });
   const detr = recognised(outputs(92), { inputs: [...inputs, ["pixel_mask", [-1, -1, -1], "i64"]] });
   expect(detr).toMatchObject({
-    layout: "hugging-face-softmax",
+    head: "hugging-face-softmax",
     preprocessing: { resize: "antialias", mean: IMAGENET_MEAN },
     sizeInputs: [{ name: "pixel_mask", dtype: "i64", content: "mask" }],
     plan: { activation: "softmax", classes: 92 },
   });
   expect(detr.labels).toEqual(COCO_91);
   expect(recognised(outputs(91), { inputs })).toMatchObject({
-    layout: "hugging-face",
+    head: "hugging-face",
     preprocessing: { mean: IMAGENET_MEAN },
   });
   const custom = model(outputs(3), { inputs });
-  expect(() => recogniseModel(custom, {})).toThrow(/fit 2 layouts/);
-  expect(recogniseModel(custom, { labels: ["table", "rotated"] }).layout).toBe("hugging-face-softmax");
-  expect(recogniseModel(custom, { labels: ["a", "b", "c"] }).layout).toBe("hugging-face");
-  expect(recogniseModel(custom, { layout: "hugging-face-softmax" }).labels).toEqual(["class 0", "class 1"]);
+  expect(() => recogniseModel(custom, {})).toThrow(/fit 2 heads/);
+  expect(recogniseModel(custom, { labels: ["table", "rotated"] }).head).toBe("hugging-face-softmax");
+  expect(recogniseModel(custom, { labels: ["a", "b", "c"] }).head).toBe("hugging-face");
+  expect(recogniseModel(custom, { head: "hugging-face-softmax" }).labels).toEqual(["class 0", "class 1"]);
 });
 
 test("Hugging Face's own classes: further outputs tell RT-DETR from DETR's kin, else the log says what is assumed", () => {
-  const read = (further: string[], classes = 7, layout?: string): ReturnType<typeof logged<ModelSpec>> => {
+  const read = (further: string[], classes = 7, head?: string): ReturnType<typeof logged<ModelSpec>> => {
     const outputs: Declared[] = [
       ["logits", [-1, 300, classes]],
       ["pred_boxes", [-1, 300, 4]],
       ...further.map((name): Declared => [name, [-1, 300, 256]]),
     ];
     const described = model(outputs, { inputs: [["pixel_values", [-1, 3, -1, -1]]] });
-    return logged(() => recogniseModel(described, { labels: new Array(classes).fill("x"), layout }));
+    return logged(() => recogniseModel(described, { labels: new Array(classes).fill("x"), head }));
   };
   const states = ["last_hidden_state", "encoder_last_hidden_state"];
   const conditional = read(states);
-  expect(conditional.result).toMatchObject({ layout: "hugging-face", preprocessing: { mean: IMAGENET_MEAN } });
+  expect(conditional.result).toMatchObject({ head: "hugging-face", preprocessing: { mean: IMAGENET_MEAN } });
   const deformable = read([...states, "init_reference_points", "intermediate_hidden_states", "enc_outputs_class"]);
   expect(deformable.result.preprocessing).toMatchObject({ mean: IMAGENET_MEAN, std: IMAGENET_STD });
   const rtdetr = read([...states, "intermediate_hidden_states", "enc_topk_logits", "enc_topk_bboxes"]);
@@ -664,7 +664,7 @@ test("Hugging Face's own classes: further outputs tell RT-DETR from DETR's kin, 
   expect(unknown.lines.join()).toMatch(
     /^warn: Assuming for the model RT-DETR's pre-processing.*give `preprocessing: \{ mean:/,
   );
-  expect(() => read(["keypoints"])).toThrow(/no layout has keypoints/);
+  expect(() => read(["keypoints"])).toThrow(/no head has keypoints/);
 });
 
 test("EfficientNMS by every set of names, with whole or float classes; NHWC is TensorFlow's, whose boxes are y, x", () => {
@@ -684,7 +684,7 @@ test("EfficientNMS by every set of names, with whole or float classes; NHWC is T
         [counts, counts === "num_detections" ? [1] : [1, 1], "i32"],
       ];
       expect(recognised(outputs)).toMatchObject({
-        layout: "efficient-nms",
+        head: "efficient-nms",
         needsNms: false,
         plan: { kind: "columns", counts, boxes, scores, classes },
       });
@@ -707,7 +707,7 @@ test("Paddle's RT-DETR by its inputs and counts", () => {
     ["save_infer_model/scale_0.tmp_0", [-1, 6]],
   ];
   expect(recognised(outputs, { inputs })).toMatchObject({
-    layout: "paddle-rtdetr",
+    head: "paddle-rtdetr",
     imageInput: "image",
     sizeInputs: [
       { name: "scale_factor", content: "ones" },
@@ -717,13 +717,13 @@ test("Paddle's RT-DETR by its inputs and counts", () => {
   });
   // PicoDet and YOLOv3, whose images are normalised otherwise, unless the caller says that they are not.
   const picodet = model(outputs, { inputs: inputs.filter(([name]) => name !== "im_shape") });
-  expect(() => recogniseModel(picodet, {})).toThrow(/fit no known layout/);
-  expect(recogniseModel(picodet, { layout: "paddle-rtdetr" }).sizeInputs).toHaveLength(1);
+  expect(() => recogniseModel(picodet, {})).toThrow(/fit no known head/);
+  expect(recogniseModel(picodet, { head: "paddle-rtdetr" }).sizeInputs).toHaveLength(1);
   const yolov3: Declared[] = [
     ["multiclass_nms3_0.tmp_0", [-1, 6]],
     ["multiclass_nms3_0.tmp_2", [-1], "i32"],
   ];
-  expect(() => recognised(yolov3, { inputs })).toThrow(/fit no known layout/);
+  expect(() => recognised(yolov3, { inputs })).toThrow(/fit no known head/);
 });
 
 test("NanoDet's six maps are told by their cells and names, or by the usual bins where names say nothing", () => {
@@ -738,7 +738,7 @@ test("NanoDet's six maps are told by their cells and names, or by the usual bins
     });
   const found = recognised(maps("cls_pred_stride_", "dis_pred_stride_"), { inputs });
   expect(found).toMatchObject({
-    layout: "nanodet",
+    head: "nanodet",
     preprocessing: { fit: "letterbox", colour: "BGR", scale: 1, mean: [103.53, 116.28, 123.675], pad: [0, 0, 0] },
     plan: {
       kind: "distance-bins",
@@ -757,7 +757,7 @@ test("NanoDet's six maps are told by their cells and names, or by the usual bins
 test("FastestDet's grid, but no map of another depth or stride", () => {
   const inputs: Declared[] = [["input.1", [1, 3, 352, 352]]];
   expect(recognised([["758", [1, 85, 22, 22]]], { inputs })).toMatchObject({
-    layout: "fastestdet",
+    head: "fastestdet",
     preprocessing: { fit: "stretch", colour: "BGR", scale: 1 / 255 },
     needsNms: true,
   });
@@ -765,7 +765,7 @@ test("FastestDet's grid, but no map of another depth or stride", () => {
   expect(() => recognised([["758", [1, 85, 44, 44]]], { inputs })).toThrow(ModelError);
 });
 
-test("an unknown model is an error that lists its tensors and every layout with what it wants", () => {
+test("an unknown model is an error that lists its tensors and every head with what it wants", () => {
   const other = model([["restored", [1, 480, 640, 3]]], { inputs: [["image", [1, 3, 480, 640]]] });
   let error: unknown;
   try {
@@ -776,12 +776,10 @@ test("an unknown model is an error that lists its tensors and every layout with 
   expect(error).toBeInstanceOf(ModelError);
   const { message, source } = error as ModelError;
   expect(source).toBe('"tbefn.onnx"');
-  expect(message).toStartWith('Cannot use "tbefn.onnx" as a detector: its tensors fit no known layout:\ninputs:\n');
-  expect(message).toContain(
-    "  image: f32 [1, 3, 480, 640]\noutputs:\n  restored: f32 [1, 480, 640, 3]\nlayouts known:",
-  );
+  expect(message).toStartWith('Cannot use "tbefn.onnx" as a detector: its tensors fit no known head:\ninputs:\n');
+  expect(message).toContain("  image: f32 [1, 3, 480, 640]\noutputs:\n  restored: f32 [1, 480, 640, 3]\nheads known:");
   for (const { name, summary } of HEADS) expect(message).toContain(`  ${name}: ${summary}\n`);
-  expect(message).toContain("\nHint: name the layout by the option `layout`");
+  expect(message).toContain("\nHint: name the head by the option `head`");
 });
 
 test("a model without an image input, or with an input nobody fills, is refused", () => {
@@ -798,35 +796,33 @@ test("a model without an image input, or with an input nobody fills, is refused"
   );
 });
 
-test("a layout that is forced settles what is open, but must fit the shapes", () => {
+test("a head that is forced settles what is open, but must fit the shapes", () => {
   const yolox = model([["output", [1, 8400, 8]]]);
-  expect(recogniseModel(yolox, { layout: "yolox" })).toMatchObject({
-    layout: "yolox",
+  expect(recogniseModel(yolox, { head: "yolox" })).toMatchObject({
+    head: "yolox",
     reason: "output: f32 [1, 8400, 8]; named by the caller",
     plan: { classes: 3 },
   });
-  expect(recogniseModel(yolox, { layout: "yolox-decoded" }).plan).toMatchObject({ kind: "dense", score: "product" });
-  expect(recogniseModel(yolox, { layout: "yolo-transposed" }).plan).toMatchObject({ classes: 4 });
-  expect(() => recogniseModel(yolox, { layout: "nanodet" })).toThrow(
-    /do not fit the layout "nanodet":[\s\S]*output: f32 \[1, 8400, 8\][\s\S]*layouts:\n {2}nanodet: six outputs/,
+  expect(recogniseModel(yolox, { head: "yolox-decoded" }).plan).toMatchObject({ kind: "dense", score: "product" });
+  expect(recogniseModel(yolox, { head: "yolo-transposed" }).plan).toMatchObject({ classes: 4 });
+  expect(() => recogniseModel(yolox, { head: "nanodet" })).toThrow(
+    /do not fit the head "nanodet":[\s\S]*output: f32 \[1, 8400, 8\][\s\S]*heads:\n {2}nanodet: six outputs/,
   );
 });
 
-test("a layout that is forced and wrong is what the message tells of, where the names fit another", () => {
+test("a head that is forced and wrong is what the message tells of, where the names fit another", () => {
   const turned = model([["output0", [1, 8400, 84]]], { metadata: ultralytics(80) });
-  expect(() => recogniseModel(turned, { layout: "yolo-objectness" })).toThrow(
-    /do not fit the layout "yolo-objectness"/,
-  );
+  expect(() => recogniseModel(turned, { head: "yolo-objectness" })).toThrow(/do not fit the head "yolo-objectness"/);
 });
 
-test("headNamed() knows every layout once, and names the nearest to a misspelt one", () => {
-  const names = HEADS.map((layout) => layout.name);
+test("headNamed() knows every head once, and names the nearest to a misspelt one", () => {
+  const names = HEADS.map((head) => head.name);
   expect(new Set(names).size).toBe(names.length);
   for (const name of names) expect(headNamed(name).name).toBe(name);
   expect(() => headNamed("yolo-x")).toThrow(OptionError);
-  expect(() => headNamed("yolxo")).toThrow(/^Unknown layout "yolxo"\. Did you mean "yolox?"\?$/);
-  expect(() => recogniseModel(model([["o", [1, 84, 8400]]]), { layout: "nope nope" })).toThrow(
-    /^Unknown layout "nope nope"\nHint: choose one of yolo, /,
+  expect(() => headNamed("yolxo")).toThrow(/^Unknown head "yolxo"\. Did you mean "yolox?"\?$/);
+  expect(() => recogniseModel(model([["o", [1, 84, 8400]]]), { head: "nope nope" })).toThrow(
+    /^Unknown head "nope nope"\nHint: choose one of yolo, /,
   );
 });
 
@@ -864,10 +860,10 @@ test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a
       setLogSink(former);
     }
   };
-  expect(deepstream(3549 * 3)).toEqual([expect.objectContaining({ layout: "deepstream", assumptions: [] }), []]);
+  expect(deepstream(3549 * 3)).toEqual([expect.objectContaining({ head: "deepstream", assumptions: [] }), []]);
   const [cells, told] = deepstream(3549);
   expect(cells).toMatchObject({
-    layout: "deepstream",
+    head: "deepstream",
     needsNms: true,
     preprocessing: { fit: "letterbox", colour: "RGB" },
   });
@@ -876,7 +872,7 @@ test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a
       'look alike and want another: for YOLOX give `preprocessing: { fit: "letterbox-top-left", colour: "BGR", scale: 1 }`',
   ]);
   const [final, toldOfFinal] = deepstream(300);
-  expect(final).toMatchObject({ layout: "yolo-end-to-end", needsNms: false });
+  expect(final).toMatchObject({ head: "yolo-end-to-end", needsNms: false });
   expect(toldOfFinal).toEqual([
     expect.stringContaining('for these give `preprocessing: { fit: "stretch", resize: "antialias" }`'),
   ]);
@@ -907,26 +903,26 @@ test("boxes and scores that come apart before NMS: DAMO-YOLO by its names, other
     ]);
   const damo = recogniseModel(split("output", "947"), {});
   expect(damo).toMatchObject({
-    layout: "damo-yolo",
+    head: "damo-yolo",
     needsNms: true,
     preprocessing: { fit: "stretch", colour: "RGB", scale: 1 },
     plan: { output: "output", boxes: "947", boxForm: "corners", boxUnit: "pixels", classes: 80, classChannel: 0 },
   });
   expect(recogniseModel(split("output", "947", 8400, 4), {}).plan).toMatchObject({ output: "output", boxes: "947" });
   expect(() => recogniseModel(split("output", "947"), { labels: Array(76).fill("a") })).toThrow("76 for 80");
-  for (const options of [{}, { layout: "yolo" }, { layout: "yolo-transposed" }]) {
+  for (const options of [{}, { head: "yolo" }, { head: "yolo-transposed" }]) {
     expect(() => recogniseModel(split("913", "904"), options)).toThrow(
-      /come apart, before NMS: 904: f32 \[1, 8400, 4\] and 913: f32 \[1, 8400, 80\]\nHint: .* name the layout "damo-yolo"/,
+      /come apart, before NMS: 904: f32 \[1, 8400, 4\] and 913: f32 \[1, 8400, 80\]\nHint: .* name the head "damo-yolo"/,
     );
   }
-  expect(recogniseModel(split("913", "904"), { layout: "damo-yolo" }).plan).toMatchObject({
+  expect(recogniseModel(split("913", "904"), { head: "damo-yolo" }).plan).toMatchObject({
     output: "913",
     boxes: "904",
   });
   expect(() => recogniseModel(split("output", "947", 8401), {})).toThrow(ModelError);
 });
 
-test("where the layout that is named does not fit, the one that does is named", () => {
+test("where the head that is named does not fit, the one that does is named", () => {
   const plain = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
-  expect(() => recogniseModel(plain, { layout: "yolo-objectness" })).toThrow('\nHint: they fit "yolo"');
+  expect(() => recogniseModel(plain, { head: "yolo-objectness" })).toThrow('\nHint: they fit "yolo"');
 });

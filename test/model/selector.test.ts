@@ -4,8 +4,8 @@ import { Candidates, createDetectionBlock, type DetectionBlock } from "../../src
 import { MAX_CANDIDATES, type NmsOptions, ScoreOrder, Selector } from "../../src/tasks/detect/nms.ts";
 import { uniform } from "./described-tensor.ts";
 
-const NMS = { needsNms: true, layout: "yolo" };
-const FINAL = { needsNms: false, layout: "rtdetr" };
+const NMS = { needsNms: true, head: "yolo" };
+const FINAL = { needsNms: false, head: "rtdetr" };
 const ALL: NmsOptions = {
   threshold: 0,
   iou: 0.5,
@@ -178,9 +178,9 @@ test("the block tells what was dropped, is emptied, and must have room", () => {
   );
 });
 
-test("a score that is no probability is refused, with the layout's name", () => {
+test("a score that is no probability is refused, with the head's name", () => {
   expect(() => select([[0, 0, 4, 4, 321.5, 0]])).toThrow(ModelError);
-  expect(() => select([[0, 0, 4, 4, 321.5, 0]])).toThrow('as layout "yolo": scores are from 0 to 1, got 321.5');
+  expect(() => select([[0, 0, 4, 4, 321.5, 0]])).toThrow('as head "yolo": scores are from 0 to 1, got 321.5');
   // Quantised outputs round to a little more than 1.
   expect(select([[0, 0, 4, 4, 1.004, 0]]).length).toBe(1);
 });

@@ -25,8 +25,8 @@ test("loadCpu() finds the shapes of outputs that declare none, and what they are
   const yolov9 = openDetector({ row: [...BOX, ...row(7)], isTransposed: true, metadata: classNames(7) });
   const declared = ["batch", "anchors", 6];
   const single = openDetector({ row: [...BOX, 0.5, 0.9], perCell: 3, metadata: classNames(1), declared });
-  const found = async (model: Uint8Array, layout?: string): Promise<[string, unknown]> => {
-    const backend = await loadCpu(model, { ...options, layout });
+  const found = async (model: Uint8Array, head?: string): Promise<[string, unknown]> => {
+    const backend = await loadCpu(model, { ...options, head });
     const slot = backend.createSlot();
     try {
       const selection = { threshold: 0.3, iou: 0.5, maxDetections: 5, classAgnostic: false, classIds: undefined };
@@ -77,7 +77,7 @@ test("CpuBackend names ONNX Runtime and its threads", async () => {
   backend.close();
 });
 
-test("loadCpu() leaves nothing open when the layout is unknown", async () => {
+test("loadCpu() leaves nothing open when the head is unknown", async () => {
   const load = loadCpu(toyDetector({ metadata: { task: "classify" } }), options);
   await expect(load).rejects.toThrow(ModelError);
 });

@@ -51,7 +51,7 @@ export function decodedOnCpu(
   const input = { outputs, index, inputWidth, inputHeight, threshold: selection.threshold };
   const block = createDetectionBlock(selection.maxDetections, example.extras);
   decode(example, input, candidates);
-  new Selector().select(candidates, selection, { needsNms, layout: example.name }, block);
+  new Selector().select(candidates, selection, { needsNms, head: example.name }, block);
   gatherExtras(example.extras ?? [], input, block);
   boxesToSource(block.boxes, block.count, placement);
   return block;

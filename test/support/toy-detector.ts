@@ -69,7 +69,7 @@ export const TOY_BOXES: readonly ToyBox[] = [
 ];
 
 /**
- * An ONNX detector in the layout [N, 4 + 2, 84] with the classes `cat` and `dog`: `TOY_BOXES`, with every score
+ * An ONNX detector with the head [N, 4 + 2, 84] with the classes `cat` and `dog`: `TOY_BOXES`, with every score
  * multiplied by the mean of the input, which is 1 for a white image.
  */
 export function toyDetector(options: ToyOptions = {}): Uint8Array<ArrayBuffer> {

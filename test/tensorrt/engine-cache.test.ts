@@ -116,9 +116,9 @@ test.skipIf(isAbsent)(
   async () => {
     const cache = new EngineCache(join(folder, "asked"));
     const environment = { library: openFrom(RTX!) };
-    const refuse = (): Promise<void> => Promise.reject(new Error("of no known layout"));
+    const refuse = (): Promise<void> => Promise.reject(new Error("of no known head"));
     await expect(cache.obtain(tinyModel(), AMPERE, { ...environment, beforeBuild: refuse })).rejects.toThrow(
-      "of no known layout",
+      "of no known head",
     );
     expect(existsSync(cache.folder)).toBe(false);
     await cache.obtain(tinyModel(), AMPERE, environment);

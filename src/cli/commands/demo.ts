@@ -32,7 +32,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   signal.throwIfAborted();
   await using detector = await loadDetector(path, { backend }, context, { command: "demo", isQuiet: false });
   const { recognition, backend: machine } = detector;
-  terminal.line(`Running ${modelTitle(path)}, of layout ${recognition.layout}, on ${machine.description}`);
+  terminal.line(`Running ${modelTitle(path)}, with head ${recognition.head}, on ${machine.description}`);
   const result = await detector.detect(file);
   await output.write(formatImage({ file, result }, paintOf(output.hasColour)));
   terminal.line(`Boxes drawn: ${await saver.save({ file, result })}`);

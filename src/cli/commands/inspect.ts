@@ -21,7 +21,7 @@ import { toggle, wholeNumber } from "../values.ts";
 
 const schema = z.object({
   json: toggle,
-  layout: z.string().min(1, "the name of a layout").optional(),
+  head: z.string().min(1, "the name of a head").optional(),
   layers: toggle,
   device: wholeNumber(0, 1023).default(0),
   "allow-host-code": toggle,
@@ -76,7 +76,7 @@ async function reportOf(
   context: CommandContext,
 ): Promise<Report> {
   const paint = paintOf(context.output.hasColour);
-  const said = { layout: flags.layout, preprocessing };
+  const said = { head: flags.head, preprocessing };
   if (await isPlanFile(path)) {
     const options = {
       device: flags.device,

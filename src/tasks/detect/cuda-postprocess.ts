@@ -27,7 +27,7 @@ import { assertProbability, MAX_CANDIDATES } from "./nms.ts";
 export class GpuPostprocess extends Resource {
   /** Most rows it keeps of an image. */
   readonly rows: number;
-  readonly #layout: string;
+  readonly #head: string;
   readonly #launches: readonly KernelLaunch[];
   readonly #device: DeviceBuffer<"i32">;
   readonly #host: PinnedBuffer<"i32">;
@@ -37,7 +37,7 @@ export class GpuPostprocess extends Resource {
   /**
    * @param setup where its memory is prepared: to be synchronised before the first frame
    * @param rows  most rows that are kept of an image
-   * @throws {ShapeError} If an output has another shape or dtype than the layout's plan says
+   * @throws {ShapeError} If an output has another shape or dtype than the head's plan says
    */
   constructor(
     model: LoadedModel,
@@ -50,7 +50,7 @@ export class GpuPostprocess extends Resource {
   ) {
     super(`GpuPostprocess of ${batch.batch}, ${rows} rows`, model.device);
     this.rows = rows;
-    this.#layout = recognition.layout;
+    this.#head = recognition.head;
     this.#owned = new DisposableStack();
     try {
       const { device } = model;
@@ -90,9 +90,9 @@ export class GpuPostprocess extends Resource {
     copyToHost(this.#host, this.#device, options);
   }
 
-  /** Copy one image's rows out, once the copy has run. @throws {ModelError} If they cannot be what the layout says */
+  /** Copy one image's rows out, once the copy has run. @throws {ModelError} If they cannot be what the head says */
   read(index: number, block: DetectionBlock): void {
-    this.#reader.read(index, block, this.#layout);
+    this.#reader.read(index, block, this.#head);
   }
 
   protected release(): void {
@@ -293,24 +293,24 @@ export class DetectionReader {
    * Copy one image's kept rows.
    *
    * @param block  room for as many rows as were asked for
-   * @param layout for messages: which layout the model was read as
+   * @param head for messages: which head the model was read as
    * @throws {ModelError} If a class id is no whole number from 0 on, or a score no probability, or a grid is decoded
    */
-  read(index: number, block: DetectionBlock, layout: string): void {
+  read(index: number, block: DetectionBlock, head: string): void {
     const integers = this.#integers;
     const floats = this.#floats;
     const start = index * detectionWords(this.#rows);
     const count = integers[start]!;
     block.dropped = integers[start + 1]!;
     const fault = integers[start + 2]!;
-    if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, layout);
-    if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, layout);
+    if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, head);
+    if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, head);
     block.hasInsideOut = fault === FAULT_BOX;
     const boxes = start + HEADER_WORDS;
     const scores = boxes + this.#rows * 4;
     const classIds = scores + this.#rows;
     const sources = classIds + this.#rows;
-    if (count > 0) assertProbability(floats[scores]!, layout);
+    if (count > 0) assertProbability(floats[scores]!, head);
     for (let at = 0; at < count * 4; at++) block.boxes[at] = floats[boxes + at]!;
     for (let row = 0; row < count; row++) {
       block.scores[row] = floats[scores + row]!;
@@ -327,13 +327,13 @@ export class DetectionReader {
   }
 }
 
-function refuseClassId(value: number, layout: string): never {
+function refuseClassId(value: number, head: string): never {
   throw new ModelError(
     message(
-      `decode the model's output as layout "${layout}"`,
+      `decode the model's output as head "${head}"`,
       `class ids are whole numbers from 0 on, got ${value}`,
-      "the layout does not fit this model: name another one",
+      "the head does not fit this model: name another one",
     ),
-    layout,
+    head,
   );
 }

@@ -14,7 +14,7 @@ import { PlausibilityGuard } from "./plausibility.ts";
 
 /** What a caller may say of a detector. */
 export interface DetectTaskOptions
-  extends Pick<RecogniseOptions, "layout" | "labels" | "preprocessing">,
+  extends Pick<RecogniseOptions, "head" | "labels" | "preprocessing">,
     GivenDecodingLimits {
   /** Let JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the input needs. */
   readonly scaledDecoding: boolean;
@@ -56,7 +56,7 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     this.#options = options;
   }
 
-  /** @throws {ModelError} If its outputs fit no known layout */
+  /** @throws {ModelError} If its outputs fit no known head */
   async recognise(opened: OpenedModel): Promise<DetectModel> {
     const model = await opened.described(this.#options.size);
     const recognition = recogniseModel(model, { ...this.#options, source: opened.source });

@@ -32,7 +32,7 @@ export interface DetectionResult {
   /** Rows the model gave that were left out because a score or a coordinate was NaN. */
   readonly dropped: number;
   /**
-   * How many of the detections cannot be right: a score above 1, a box outside the image, or all of them alike. Then the layout
+   * How many of the detections cannot be right: a score above 1, a box outside the image, or all of them alike. Then the head
    * or the pre-processing is another than assumed; the log says so once.
    */
   readonly implausible: number;

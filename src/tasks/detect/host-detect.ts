@@ -16,7 +16,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   readonly placements: Region[] = [];
   readonly #recognition: ModelSpec;
   readonly #guard: PlausibilityGuard;
-  readonly #layout: Head;
+  readonly #head: Head;
   readonly #preprocessor: Preprocessor;
   readonly #candidates = new Candidates();
   readonly #selector = new Selector();
@@ -34,7 +34,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   constructor(recognition: ModelSpec, guard: PlausibilityGuard) {
     this.#recognition = recognition;
     this.#guard = guard;
-    this.#layout = headNamed(recognition.layout);
+    this.#head = headNamed(recognition.head);
     this.#preprocessor = new Preprocessor(recognition.preprocessing);
   }
 
@@ -56,7 +56,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
 
   finish(tensors: HostTensors, region: number, row: number, selection: NmsOptions): void {
     const recognition = this.#recognition;
-    const { extras, layout } = recognition;
+    const { extras, head } = recognition;
     const input = this.#decodeInput;
     const placement = this.placements[region]!;
     const block = blockAt(this.#blocks, region, selection.maxDetections, extras);
@@ -64,11 +64,11 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     input.threshold = selection.threshold;
     input.index = row;
     this.#candidates.clear();
-    this.#layout.decode(recognition.plan, input, this.#candidates);
+    this.#head.decode(recognition.plan, input, this.#candidates);
     this.#selector.select(this.#candidates, selection, recognition, block);
     if (extras !== undefined) gatherExtras(extras, input, block);
     boxesToSource(block.boxes, block.count, placement);
-    this.#pixels.check(block, placement, layout);
+    this.#pixels.check(block, placement, head);
     this.#guard.check(block, placement);
   }
 

@@ -52,15 +52,15 @@ const ALL_CLASSES = -1;
  * @param score the best one of an image
  * @throws {ModelError} If it is above {@linkcode MAX_SCORE}
  */
-export function assertProbability(score: number, layout: string): void {
+export function assertProbability(score: number, head: string): void {
   if (score <= MAX_SCORE) return;
   throw new ModelError(
     message(
-      `decode the model's output as layout "${layout}"`,
+      `decode the model's output as head "${head}"`,
       `scores are from 0 to 1, got ${score}`,
-      "the layout does not fit this model, or it has another task than detection: name another layout",
+      "the head does not fit this model, or it has another task than detection: name another head",
     ),
-    layout,
+    head,
   );
 }
 
@@ -83,7 +83,7 @@ export class Selector {
   /**
    * Fill a block with the kept rows, best first, in input pixels.
    *
-   * @param recognition says whether NMS is needed, and which layout a message names
+   * @param recognition says whether NMS is needed, and which head a message names
    * @param block       room for `selection.maxDetections` rows
    * @throws {ArgumentError} If the block has room for fewer
    * @throws {ModelError} If a score is no probability
@@ -91,7 +91,7 @@ export class Selector {
   select(
     candidates: Candidates,
     selection: NmsOptions,
-    recognition: Pick<ModelSpec, "needsNms" | "layout">,
+    recognition: Pick<ModelSpec, "needsNms" | "head">,
     block: DetectionBlock,
   ): void {
     const { maxDetections } = selection;
@@ -106,7 +106,7 @@ export class Selector {
     this.#sort(candidates, selection);
     const { rows, count } = this.#order;
     if (count === 0) return;
-    assertProbability(candidates.scores[rows[0]!]!, recognition.layout);
+    assertProbability(candidates.scores[rows[0]!]!, recognition.head);
     if (recognition.needsNms) this.#suppress(candidates, selection, block);
     else for (let at = 0; at < count && at < maxDetections; at++) append(block, candidates, rows[at]!);
   }

@@ -2,7 +2,7 @@
 
 import { ModelError, message } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
-import { layoutInFractions } from "../../heads/fractions.ts";
+import { headInFractions } from "../../heads/fractions.ts";
 import type { Region } from "../../image/geometry.ts";
 import { type DetectionBlock, SURE_SCORE } from "../../model/rows.ts";
 
@@ -13,7 +13,7 @@ const HIGHEST_SCORE = 1.001;
 const FEWEST_TO_TELL = 3;
 
 const HINT =
-  "the layout or the pre-processing may be another: `bun-tensorrt inspect` shows what is assumed, and how to say otherwise";
+  "the head or the pre-processing may be another: `bun-tensorrt inspect` shows what is assumed, and how to say otherwise";
 
 /**
  * Looks at the kept rows of each image. A row cannot be right if its score is above 1, if its box lies outside the image,
@@ -77,16 +77,16 @@ const MAX_FRACTION = 1.5;
 const CENTRED_ROWS = '"rtdetr-ultralytics-rows" where boxes are centre and size';
 
 /** What to read the model as instead. */
-function otherLayout(layout: string): string {
-  const isRows = layout.startsWith("yolo-end-to-end");
-  const other = layoutInFractions(layout);
-  if (other === undefined) return `name ${isRows ? `the layout ${CENTRED_ROWS}` : "another layout"}`;
-  return `name the layout ${JSON.stringify(other)}${isRows ? `, or ${CENTRED_ROWS}` : ""}`;
+function otherHead(head: string): string {
+  const isRows = head.startsWith("yolo-end-to-end");
+  const other = headInFractions(head);
+  if (other === undefined) return `name ${isRows ? `the head ${CENTRED_ROWS}` : "another head"}`;
+  return `name the head ${JSON.stringify(other)}${isRows ? `, or ${CENTRED_ROWS}` : ""}`;
 }
 
 /**
- * Refuses boxes that were fractions of the input where a layout has pixels: all of them lie in the input's first pixel then.
- * And boxes that have another form than the layout's: nothing was found but some that are inside out.
+ * Refuses boxes that were fractions of the input where a head has pixels: all of them lie in the input's first pixel then.
+ * And boxes that have another form than the head's: nothing was found but some that are inside out.
  * Keep one for a detector's slot: once a box lay elsewhere, only several that do not are refused.
  */
 export class PixelCheck {
@@ -95,12 +95,12 @@ export class PixelCheck {
   /**
    * @param block     the kept rows of an image, in its own pixels
    * @param placement what they were mapped back by
-   * @param layout    for messages: which layout the model was read as
+   * @param head    for messages: which head the model was read as
    * @throws {ModelError} If all lie there, and they are several, or the first of which one was sure; or none is left
    */
-  check(block: DetectionBlock, placement: Region, layout: string): void {
+  check(block: DetectionBlock, placement: Region, head: string): void {
     const { boxes, scores, count } = block;
-    if (count === 0 && block.hasInsideOut && !this.#hasPixels) refuseInsideOut(layout);
+    if (count === 0 && block.hasInsideOut && !this.#hasPixels) refuseInsideOut(head);
     if (count === 0 || !this.#isToBeLookedAt(scores, count)) return;
     const { padX, padY, scaleX, scaleY } = placement;
     // What lies beside the image is at its edge.
@@ -113,8 +113,8 @@ export class PixelCheck {
       }
     }
     const found = `boxes are in pixels of the input: ${count === 1 ? "the only one lies" : `all ${count} lie`} in its first one`;
-    const hint = `the model gives fractions of the input: ${otherLayout(layout)}, or export it with boxes in pixels`;
-    throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
+    const hint = `the model gives fractions of the input: ${otherHead(head)}, or export it with boxes in pixels`;
+    throw new ModelError(message(`decode the model's output as head "${head}"`, found, hint), head);
   }
 
   /** Empty rows, as Ultralytics' `nms=True` pads with, are kept where the threshold is 0: they are no boxes of anything. */
@@ -124,8 +124,8 @@ export class PixelCheck {
   }
 }
 
-function refuseInsideOut(layout: string): never {
+function refuseInsideOut(head: string): never {
   const found = "the right side of a box comes behind its left one: all that it found are inside out";
-  const hint = `the numbers of its boxes may be others, such as centre and size: ${otherLayout(layout)}`;
-  throw new ModelError(message(`decode the model's output as layout "${layout}"`, found, hint), layout);
+  const hint = `the numbers of its boxes may be others, such as centre and size: ${otherHead(head)}`;
+  throw new ModelError(message(`decode the model's output as head "${head}"`, found, hint), head);
 }

@@ -26,7 +26,7 @@ function cli(...words: readonly string[]): Promise<CliResult> {
 }
 
 gpuTest(
-  "inspect loads a plan and shows tensors, profiles, layers and layout",
+  "inspect loads a plan and shows tensors, profiles, layers and head",
   async () => {
     const flags = ["--batch", "1,2,4", "--profiling-verbosity", "detailed", "--output", "toy.plan", "--quiet"];
     expect((await cli("build", "toy.onnx", ...flags)).code).toBe(0);
@@ -36,19 +36,19 @@ gpuTest(
     expect(text.output).toMatch(/^ {4}\[1, 3, 64, 64\] to \[4, 3, 64, 64\], best at \[2, 3, 64, 64\]$/m);
     expect(text.output).toMatch(/^ {2}output0: f32 \[\?, 6, 84\]/m);
     expect(text.output).toMatch(/^ {2}device memory +[\d.]+ \w+ for the activations/m);
-    expect(text.output).toMatch(/^ {2}layout +yolo$/m);
+    expect(text.output).toMatch(/^ {2}head +yolo$/m);
     expect(text.output).toMatch(/^Layers\n {2} +name +type +tactic\n {2} *0 {2}\S/m);
     const { engine } = JSON.parse((await cli("inspect", "toy.plan", "--json", "--layers")).output);
     expect(engine.layerCount).toBeGreaterThan(0);
     expect(engine.layers).toHaveLength(engine.layerCount);
-    expect(engine.recognition.layout).toBe("yolo");
+    expect(engine.recognition.head).toBe("yolo");
     expect(engine.inputs[0].profiles).toEqual([{ min: [1, 3, 64, 64], opt: [2, 3, 64, 64], max: [4, 3, 64, 64] }]);
   },
   SLOW_TEST_MS,
 );
 
 gpuTest(
-  "inspect exits with 1 for a plan of no known layout, and one that does not load",
+  "inspect exits with 1 for a plan of no known head, and one that does not load",
   async () => {
     expect((await cli("build", "tiny.onnx", "--output", "tiny.plan", "--quiet")).code).toBe(0);
     const odd = await cli("inspect", "tiny.plan");

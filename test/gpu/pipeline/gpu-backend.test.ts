@@ -121,7 +121,7 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
         const backend = await loadGpu(model, { ...options, batch, inFlight: 1 });
         const slot = backend.createSlot();
         const [block] = await slot.run([flatImage(64, 64, 255)], [64, 64], selection);
-        expect(backend.task.recognition.layout).toBe(name === "single" ? "yolo-objectness" : name);
+        expect(backend.task.recognition.head).toBe(name === "single" ? "yolo-objectness" : name);
         expect(backend.task.recognition.reason).toContain(" at 64x64; ");
         expect(block!.count).toBe(1);
         expect([...block!.boxes.subarray(0, 4)]).toEqual([16, 16, 48, 32]);
@@ -131,7 +131,7 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     }
   });
 
-  test("a model of no known layout is refused before an engine is built for it", async () => {
+  test("a model of no known head is refused before an engine is built for it", async () => {
     const unknown = onnxModel({
       inputs: [{ name: "images", dtype: "f32", shape: [1, 3, 64, 64] }],
       outputs: [{ name: "mean", dtype: "f32", shape: [1, 3, 1, 1] }],
@@ -142,7 +142,7 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
     const before = plans();
     const phases: string[] = [];
     const build = { ...options.build, onProgress: ({ phase }: BuildProgress): void => void phases.push(phase) };
-    await expect(loadGpu(unknown, { ...options, build })).rejects.toThrow("its tensors fit no known layout");
+    await expect(loadGpu(unknown, { ...options, build })).rejects.toThrow("its tensors fit no known head");
     expect(phases).toEqual([]);
     expect(plans()).toEqual(before);
   });

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 
 const root = join(import.meta.dir, "..");
@@ -75,6 +75,38 @@ test("every folder of src is a known layer", () => {
 test("docs/architecture.md has a row for every layer, in their order", () => {
   const rows = readFileSync(join(root, "docs/architecture.md"), "utf8").matchAll(/^\| `(\w+)\/` \|/gm);
   expect([...rows].map(([, layer]) => layer!)).toEqual(LAYERS);
+});
+
+/** Folders that programs make. */
+const MADE = /^(out|types)\//;
+
+/** Files that a text names, and folders in code spans, but for those with a placeholder, as `heads/<name>.ts`. */
+function pathsIn(text: string): string[] {
+  const file = /(?<![\w./@<>-])[a-z][\w-]*(?:\/[\w<>*-]+)*\/[\w<>*.-]+\.(?:ts|cuh?|c|h|md|py|jsonl?)\b/g;
+  const folder = /(?<=`)[a-z][a-z/-]*\/(?=`)/g;
+  const found = [...text.matchAll(file), ...text.matchAll(folder)].map(([named]) => named);
+  return found.filter((named) => !named.includes("<") && !MADE.test(named));
+}
+
+function isThere(named: string): boolean {
+  return [root, src].some((base) =>
+    named.includes("*") ? !new Bun.Glob(named).scanSync(base).next().done : existsSync(join(base, named)),
+  );
+}
+
+test("every file and folder that the docs and the kernels name is there", () => {
+  const documents = ["*.md", "docs/*.md", "kernels/*.cu", "kernels/*.cuh"].flatMap((pattern) => [
+    ...new Bun.Glob(pattern).scanSync(root),
+  ]);
+  const missing = documents.flatMap((document) =>
+    pathsIn(readFileSync(join(root, document), "utf8"))
+      .filter((named) => !isThere(named))
+      .map((named) => `${document}: ${named}`),
+  );
+  expect(missing).toEqual([]);
+  const named = pathsIn("`heads/none.ts`, `src/none/`, `none/`, `out/none/`, kernels/none*.cu, `heads/<name>.ts`");
+  expect(named).toEqual(["heads/none.ts", "kernels/none*.cu", "src/none/", "none/"]);
+  expect(named.filter(isThere)).toEqual([]);
 });
 
 test("imports only point up the list of layers", () => {
@@ -180,7 +212,7 @@ function loadedWith(entry: string): string[] {
 }
 
 test("importing the package loads no accelerator, nor does its start-up load a command", () => {
-  const accelerators = /^(onnxruntime|tensorrt|cuda|nvjpeg|pipeline\/[cg]pu)\//;
+  const accelerators = /^(onnxruntime|tensorrt|cuda|nvjpeg|accelerators\/(cpu|tensorrt))\//;
   expect(loadedWith("index.ts").filter((path) => accelerators.test(path))).toEqual([]);
   const started = loadedWith("cli/main.ts");
   expect(started.filter((path) => accelerators.test(path) || path.startsWith("cli/commands/"))).toEqual([]);
@@ -195,7 +227,7 @@ test("the help of a command is there without what it does", () => {
     expect([
       path,
       ...loaded.filter((one) =>
-        /^(onnxruntime|cuda|pipeline\/([cg]pu\/|pipeline)|serve\/d|worker\/w.*r\.ts)/.test(one),
+        /^(onnxruntime|cuda|accelerators\/(cpu|tensorrt)|runtime\/pipeline|serve\/d|worker\/w.*r\.ts)/.test(one),
       ),
     ]).toEqual([path]);
     expect(loaded.length).toBeLessThanOrEqual(40);

@@ -10,6 +10,9 @@ const RESULTS: Readonly<Record<string, string>> = {
   float: "f32",
 };
 
+/** Of a line: the formatter's. */
+const WIDTH = 120;
+
 /** The type that bun:ffi crosses a C type with. @throws {RangeError} If the header uses one that the table has no word for */
 function ffiType(c: string, isResult: boolean): string {
   if (c.includes("*")) return "ptr";
@@ -29,9 +32,14 @@ export function shimTable(header: string): string {
     const parameters = list === "void" ? [] : list!.split(", ");
     const args = parameters.map((one) => JSON.stringify(ffiType(one.replace(/\w+$/, ""), false)));
     const names = parameters.map((one) => /\w+$/.exec(one)![0]);
-    const comment = names.length === 0 ? "" : `  // ${names.join(", ")}\n`;
-    return `${comment}  ${name}: { args: [${args.join(", ")}], returns: "${ffiType(result!, true)}" },\n`;
+    const entry = `${name}: { args: [${args.join(", ")}], returns: "${ffiType(result!, true)}" },`;
+    const comment = names.length === 0 ? "" : `// ${names.join(", ")}`;
+    const line = `  ${entry} ${comment}`.trimEnd();
+    return line.length <= WIDTH ? `${line}\n` : `  ${comment}\n  ${entry}\n`;
   });
+  const constants = [...header.matchAll(/^#define (BT_\w+) \(?(-?\d+)u?\)?(?: +\/\* (.*) \*\/)?$/gm)].map(
+    ([, name, value, note]) => `  ${name}: ${value},${note === undefined ? "" : ` // ${note}`}\n`,
+  );
   const methods = [...header.matchAll(/X\((\w+), (\w+), (\w+)\)/g)].map(
     ([, type, method, shape]) => `  "${type}.${method}": "${shape}",\n`,
   );
@@ -46,6 +54,10 @@ export function shimTable(header: string): string {
 /** libbun_tensorrt_shim.so: statuses and counts are \`i32\`, \`int64_t\` results numbers below 2^53, objects \`ptr\`. */
 export const SHIM_SYMBOLS = {
 ${symbols.join("")}} as const;
+
+/** The numbers of the header. */
+export const SHIM_CONSTANTS = {
+${constants.join("")}} as const;
 
 /** Methods of TensorRT by their number, and the shape each is called by: \`bt_<shape>\`, or a function of its own. */
 export const SHIM_METHODS = {

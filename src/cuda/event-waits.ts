@@ -8,6 +8,7 @@ import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
 import { addressOf } from "../ffi/memory.ts";
 import { SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { NOT_READY } from "./check.ts";
 import type { Device } from "./device.ts";
 import { type AwaitedEvent, noteDuration, POLL_LIMIT_MS, type WaitMode } from "./wait.ts";
@@ -187,10 +188,7 @@ const CAPACITY = 256;
 /** The watching thread sleeps so long between two rounds of questions: a thirtieth of a small model's frame. */
 const PAUSE_US = 20;
 
-/** BT_MARK_… of native/shim.h. */
-const NONE = 0;
-const AWAITED = 1;
-const DONE = 2;
+const { BT_MARK_NONE: NONE, BT_MARK_AWAITED: AWAITED, BT_MARK_DONE: DONE } = SHIM_CONSTANTS;
 
 /**
  * Places for events, in memory that another thread reads: a handle is written before its mark is set, and stays while it

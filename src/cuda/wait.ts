@@ -116,7 +116,7 @@ let needsContext = false;
  */
 async function synchronizeOffThread(handle: Handle<"cudaEvent_t">): Promise<number> {
   if (!needsContext) {
-    driverSynchronize ??= offThread(cudaDriver().cuEventSynchronize.ptr, "i32", ["pointer"]);
+    driverSynchronize ??= offThread(cudaDriver().cuEventSynchronize.ptr, { args: ["ptr"], returns: "i32" });
     const status = await driverSynchronize(handle);
     if (status !== INVALID_CONTEXT) return status;
     if (!needsContext) {
@@ -124,7 +124,7 @@ async function synchronizeOffThread(handle: Handle<"cudaEvent_t">): Promise<numb
     }
     needsContext = true;
   }
-  runtimeSynchronize ??= offThread(cudaRuntime().cudaEventSynchronize.ptr, "i32", ["pointer"]);
+  runtimeSynchronize ??= offThread(cudaRuntime().cudaEventSynchronize.ptr, { args: ["ptr"], returns: "i32" });
   return await runtimeSynchronize(handle);
 }
 

@@ -38,7 +38,7 @@ function open(): CudaDriver {
   // libcuda reads it when it makes a device's context.
   setNativeDefault(CONNECTIONS.name, CONNECTIONS.value);
   setNativeDefault(COMPILED.name, join(cacheFolder(), COMPILED.folder));
-  return openLibrary(CUDA_DRIVER_SPEC, CUDA_DRIVER_SYMBOLS).symbols as unknown as CudaDriver;
+  return openLibrary(CUDA_DRIVER_SPEC, CUDA_DRIVER_SYMBOLS).symbols;
 }
 
 /**
@@ -54,163 +54,36 @@ export function cudaDriver(): CudaDriver {
 /** libcuda, from driver 525 (CUDA 12.0) on. */
 export const CUDA_DRIVER_SYMBOLS = {
   // Errors and versions
-  cuGetErrorString: {
-    args: [
-      "i32", // CUresult error
-      "ptr", // const char **pStr
-    ],
-    returns: "i32",
-  },
-  cuGetErrorName: {
-    args: [
-      "i32", // CUresult error
-      "ptr", // const char **pStr
-    ],
-    returns: "i32",
-  },
-  cuInit: {
-    args: [
-      "u32", // unsigned int Flags
-    ],
-    returns: "i32",
-  },
-  cuDriverGetVersion: {
-    args: [
-      "ptr", // int *driverVersion
-    ],
-    returns: "i32",
-  },
+  cuGetErrorString: { args: ["i32", "ptr"], returns: "i32" }, // error, pStr
+  cuGetErrorName: { args: ["i32", "ptr"], returns: "i32" }, // error, pStr
+  cuInit: { args: ["u32"], returns: "i32" }, // Flags
+  cuDriverGetVersion: { args: ["ptr"], returns: "i32" }, // driverVersion
 
   // Devices and their primary contexts
-  cuDeviceGet: {
-    args: [
-      "ptr", // CUdevice *device
-      "i32", // int ordinal
-    ],
-    returns: "i32",
-  },
-  cuDeviceGetName: {
-    args: [
-      "ptr", // char *name
-      "i32", // int len
-      "i32", // CUdevice dev
-    ],
-    returns: "i32",
-  },
-  cuDeviceGetUuid_v2: {
-    args: [
-      "ptr", // CUuuid *uuid
-      "i32", // CUdevice dev
-    ],
-    returns: "i32",
-  },
-  cuDeviceTotalMem_v2: {
-    args: [
-      "ptr", // size_t *bytes
-      "i32", // CUdevice dev
-    ],
-    returns: "i32",
-  },
-  cuDevicePrimaryCtxRetain: {
-    args: [
-      "ptr", // CUcontext *pctx
-      "i32", // CUdevice dev
-    ],
-    returns: "i32",
-  },
-  cuDevicePrimaryCtxRelease_v2: {
-    args: [
-      "i32", // CUdevice dev
-    ],
-    returns: "i32",
-  },
-  cuCtxSetCurrent: {
-    args: [
-      "ptr", // CUcontext ctx
-    ],
-    returns: "i32",
-  },
-  cuCtxGetCurrent: {
-    args: [
-      "ptr", // CUcontext *pctx
-    ],
-    returns: "i32",
-  },
+  cuDeviceGet: { args: ["ptr", "i32"], returns: "i32" }, // device, ordinal
+  cuDeviceGetName: { args: ["ptr", "i32", "i32"], returns: "i32" }, // name, len, dev
+  cuDeviceGetUuid_v2: { args: ["ptr", "i32"], returns: "i32" }, // uuid, dev
+  cuDeviceTotalMem_v2: { args: ["ptr", "i32"], returns: "i32" }, // bytes, dev
+  cuDevicePrimaryCtxRetain: { args: ["ptr", "i32"], returns: "i32" }, // pctx, dev
+  cuDevicePrimaryCtxRelease_v2: { args: ["i32"], returns: "i32" }, // dev
 
   // Events, for waits on threads without a context
-  cuEventSynchronize: {
-    args: [
-      "ptr", // CUevent hEvent
-    ],
-    returns: "i32",
-  },
+  cuEventSynchronize: { args: ["ptr"], returns: "i32" }, // hEvent
 
   // Modules
-  cuModuleLoadDataEx: {
-    args: [
-      "ptr", // CUmodule *module
-      "ptr", // const void *image
-      "u32", // unsigned int numOptions
-      "ptr", // CUjit_option *options
-      "ptr", // void **optionValues
-    ],
-    returns: "i32",
-  },
-  cuModuleUnload: {
-    args: [
-      "ptr", // CUmodule hmod
-    ],
-    returns: "i32",
-  },
-  cuModuleGetFunction: {
-    args: [
-      "ptr", // CUfunction *hfunc
-      "ptr", // CUmodule hmod
-      "ptr", // const char *name
-    ],
-    returns: "i32",
-  },
+  // module, image, numOptions, options, optionValues
+  cuModuleLoadDataEx: { args: ["ptr", "ptr", "u32", "ptr", "ptr"], returns: "i32" },
+  cuModuleUnload: { args: ["ptr"], returns: "i32" }, // hmod
+  cuModuleGetFunction: { args: ["ptr", "ptr", "ptr"], returns: "i32" }, // hfunc, hmod, name
 
   // Execution
-  cuFuncGetAttribute: {
-    args: [
-      "ptr", // int *pi
-      "i32", // CUfunction_attribute attrib
-      "ptr", // CUfunction hfunc
-    ],
-    returns: "i32",
-  },
-  cuFuncSetAttribute: {
-    args: [
-      "ptr", // CUfunction hfunc
-      "i32", // CUfunction_attribute attrib
-      "i32", // int value
-    ],
-    returns: "i32",
-  },
+  cuFuncGetAttribute: { args: ["ptr", "i32", "ptr"], returns: "i32" }, // pi, attrib, hfunc
+  cuFuncSetAttribute: { args: ["ptr", "i32", "i32"], returns: "i32" }, // hfunc, attrib, value
+  // f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra
   cuLaunchKernel: {
-    args: [
-      "ptr", // CUfunction f
-      "u32", // unsigned int gridDimX
-      "u32", // unsigned int gridDimY
-      "u32", // unsigned int gridDimZ
-      "u32", // unsigned int blockDimX
-      "u32", // unsigned int blockDimY
-      "u32", // unsigned int blockDimZ
-      "u32", // unsigned int sharedMemBytes
-      "ptr", // CUstream hStream
-      "ptr", // void **kernelParams
-      "ptr", // void **extra
-    ],
+    args: ["ptr", "u32", "u32", "u32", "u32", "u32", "u32", "u32", "ptr", "ptr", "ptr"],
     returns: "i32",
   },
-  cuOccupancyMaxActiveBlocksPerMultiprocessor: {
-    args: [
-      "ptr", // int *numBlocks
-      "ptr", // CUfunction func
-      "i32", // int blockSize
-      "usize", // size_t dynamicSMemSize
-    ],
-    returns: "i32",
-  },
+  // numBlocks, func, blockSize, dynamicSMemSize
+  cuOccupancyMaxActiveBlocksPerMultiprocessor: { args: ["ptr", "ptr", "i32", "usize"], returns: "i32" },
 } as const;

@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { cudaDriver } from "./cuda-driver.ts";
-import { CUDA_RUNTIME_SYMBOLS } from "./cuda-runtime-symbols.ts";
 import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
 import { OutCells } from "./memory.ts";
 
@@ -50,8 +49,7 @@ let runtimePath = "";
 
 function open(): CudaRuntime {
   const names = cudaMajors().map((major) => `libcudart.so.${major}`);
-  const { path, symbols } = openLibrary(cudaRuntimeSpec(names), CUDA_RUNTIME_SYMBOLS);
-  const opened = symbols as unknown as CudaRuntime;
+  const { path, symbols: opened } = openLibrary(cudaRuntimeSpec(names), CUDA_RUNTIME_SYMBOLS);
   const out = new OutCells(1);
   const status = opened.cudaRuntimeGetVersion(out.cells);
   const major = Math.floor(out.i32() / 1000);
@@ -110,3 +108,88 @@ export function cudaFolders(): string[] {
     ...TARGETS.map((target) => join(root, toolkit, "targets", target, "lib")),
   ]);
 }
+
+/**
+ * libcudart, major versions 12 and 13: what the package calls, in header order, with the same signature in both.
+ *
+ * What differs between the two is not called, but this is:
+ * - `cudaGetDeviceProperties`: the struct's layout moved; attributes one by one, the name from libcuda.
+ * - `cudaMemPrefetchAsync`, `cudaMemAdvise`: a device number in 12, a location struct in 13; managed memory is not used.
+ * - `cudaStreamGetCaptureInfo`: its parameters changed; `cudaStreamIsCapturing` did not.
+ * - `cudaGraphInstantiate` and `cudaGraphExecUpdate` changed between 11 and 12 alone; `cudaGraphInstantiateWithFlags`
+ *   never did, so graphs are made by it.
+ * - `cudaEventElapsedTime` has a `_v2` in late 12.x, which 13 has under the plain name; the parameters are the same.
+ * - The `_ptsz` twins (per-thread default stream) are not bound: every enqueue names its stream.
+ *
+ * @see https://docs.nvidia.com/cuda/cuda-runtime-api/
+ */
+export const CUDA_RUNTIME_SYMBOLS = {
+  // Device management
+  cudaDeviceSynchronize: { args: [], returns: "i32" },
+  cudaDeviceGetStreamPriorityRange: { args: ["ptr", "ptr"], returns: "i32" }, // leastPriority, greatestPriority
+
+  // Error handling
+  cudaGetLastError: { args: [], returns: "i32" },
+  cudaGetErrorName: { args: ["i32"], returns: "ptr" }, // error
+  cudaGetErrorString: { args: ["i32"], returns: "ptr" }, // error
+
+  // Device management
+  cudaGetDeviceCount: { args: ["ptr"], returns: "i32" }, // count
+  cudaDeviceGetAttribute: { args: ["ptr", "i32", "i32"], returns: "i32" }, // value, attr, device
+  cudaDeviceGetDefaultMemPool: { args: ["ptr", "i32"], returns: "i32" }, // memPool, device
+  cudaSetDevice: { args: ["i32"], returns: "i32" }, // device
+
+  // Streams
+  cudaStreamCreateWithPriority: { args: ["ptr", "u32", "i32"], returns: "i32" }, // pStream, flags, priority
+  cudaStreamDestroy: { args: ["ptr"], returns: "i32" }, // stream
+  cudaStreamWaitEvent: { args: ["ptr", "ptr", "u32"], returns: "i32" }, // stream, event, flags
+  cudaStreamSynchronize: { args: ["ptr"], returns: "i32" }, // stream
+  cudaStreamQuery: { args: ["ptr"], returns: "i32" }, // stream
+  cudaStreamBeginCapture: { args: ["ptr", "i32"], returns: "i32" }, // stream, mode
+  cudaStreamEndCapture: { args: ["ptr", "ptr"], returns: "i32" }, // stream, pGraph
+  cudaStreamIsCapturing: { args: ["ptr", "ptr"], returns: "i32" }, // stream, pCaptureStatus
+
+  // Events
+  cudaEventCreateWithFlags: { args: ["ptr", "u32"], returns: "i32" }, // event, flags
+  cudaEventRecord: { args: ["ptr", "ptr"], returns: "i32" }, // event, stream
+  cudaEventQuery: { args: ["ptr"], returns: "i32" }, // event
+  cudaEventSynchronize: { args: ["ptr"], returns: "i32" }, // event
+  cudaEventDestroy: { args: ["ptr"], returns: "i32" }, // event
+  cudaEventElapsedTime: { args: ["ptr", "ptr", "ptr"], returns: "i32" }, // ms, start, end
+
+  // Memory management
+  cudaMalloc: { args: ["ptr", "usize"], returns: "i32" }, // devPtr, size
+  cudaFree: { args: ["ptr"], returns: "i32" }, // devPtr
+  cudaFreeHost: { args: ["ptr"], returns: "i32" }, // ptr
+  cudaHostAlloc: { args: ["ptr", "usize", "u32"], returns: "i32" }, // pHost, size, flags
+  cudaHostGetDevicePointer: { args: ["ptr", "ptr", "u32"], returns: "i32" }, // pDevice, pHost, flags
+  cudaMemGetInfo: { args: ["ptr", "ptr"], returns: "i32" }, // free, total
+  cudaMemcpyAsync: { args: ["ptr", "ptr", "usize", "i32", "ptr"], returns: "i32" }, // dst, src, count, kind, stream
+  // dst, dpitch, src, spitch, width, height, kind, stream
+  cudaMemcpy2DAsync: { args: ["ptr", "usize", "ptr", "usize", "usize", "usize", "i32", "ptr"], returns: "i32" },
+  cudaMemsetAsync: { args: ["ptr", "i32", "usize", "ptr"], returns: "i32" }, // devPtr, value, count, stream
+  // devPtr, pitch, value, width, height, stream
+  cudaMemset2DAsync: { args: ["ptr", "usize", "i32", "usize", "usize", "ptr"], returns: "i32" },
+
+  // Stream-ordered memory
+  cudaMallocAsync: { args: ["ptr", "usize", "ptr"], returns: "i32" }, // devPtr, size, hStream
+  cudaFreeAsync: { args: ["ptr", "ptr"], returns: "i32" }, // devPtr, hStream
+  cudaMemPoolTrimTo: { args: ["ptr", "usize"], returns: "i32" }, // memPool, minBytesToKeep
+  cudaMemPoolSetAttribute: { args: ["ptr", "i32", "ptr"], returns: "i32" }, // memPool, attr, value
+  cudaMemPoolGetAttribute: { args: ["ptr", "i32", "ptr"], returns: "i32" }, // memPool, attr, value
+  cudaMemPoolCreate: { args: ["ptr", "ptr"], returns: "i32" }, // memPool, poolProps
+  cudaMemPoolDestroy: { args: ["ptr"], returns: "i32" }, // memPool
+  cudaMallocFromPoolAsync: { args: ["ptr", "usize", "ptr", "ptr"], returns: "i32" }, // ptr, size, memPool, stream
+
+  // Versions
+  cudaRuntimeGetVersion: { args: ["ptr"], returns: "i32" }, // runtimeVersion
+
+  // Graphs
+  cudaGraphGetNodes: { args: ["ptr", "ptr", "ptr"], returns: "i32" }, // graph, nodes, numNodes
+  cudaGraphInstantiateWithFlags: { args: ["ptr", "ptr", "usize"], returns: "i32" }, // pGraphExec, graph, flags
+  cudaGraphExecUpdate: { args: ["ptr", "ptr", "ptr"], returns: "i32" }, // hGraphExec, hGraph, resultInfo
+  cudaGraphUpload: { args: ["ptr", "ptr"], returns: "i32" }, // graphExec, stream
+  cudaGraphLaunch: { args: ["ptr", "ptr"], returns: "i32" }, // graphExec, stream
+  cudaGraphExecDestroy: { args: ["ptr"], returns: "i32" }, // graphExec
+  cudaGraphDestroy: { args: ["ptr"], returns: "i32" }, // graph
+} as const;

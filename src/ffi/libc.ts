@@ -3,7 +3,7 @@
 import { closeSync } from "node:fs";
 import { message, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { type LibrarySpec, type OpenLibrary, openLibrary } from "./library.ts";
+import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
 
 const SPEC: LibrarySpec = {
   name: "libc",
@@ -13,7 +13,7 @@ const SPEC: LibrarySpec = {
 };
 
 /** The functions of the C library. */
-export type Libc = OpenLibrary<typeof LIBC_SYMBOLS>["symbols"];
+export type Libc = NativeCalls<typeof LIBC_SYMBOLS>;
 
 /** A fresh pipe must tell its capacity, and no descriptor -1 may have one. */
 function testLibc(libc: Libc): string | undefined {
@@ -42,31 +42,11 @@ export const F_SETPIPE_SZ = 1031;
 /** `fcntl`: the bytes a pipe holds. */
 export const F_GETPIPE_SZ = 1032;
 
-/** Prototypes of `unistd.h`, `fcntl.h` and `stdlib.h` on Linux. @see pipe(2), fcntl(2), setenv(3) */
+/** Prototypes of `unistd.h`, `fcntl.h` and `stdlib.h` on Linux; all return -1 on failure. @see pipe(2), fcntl(2), setenv(3) */
 export const LIBC_SYMBOLS = {
-  pipe2: {
-    args: [
-      "ptr", // int pipefd[2]: read end, write end
-      "i32", // int flags: O_…
-    ],
-    returns: "i32", // 0, or -1
-  },
-  fcntl: {
-    args: [
-      "i32", // int fd
-      "i32", // int op: F_…
-      "i32", // int arg
-    ],
-    returns: "i32", // by op; -1 on failure
-  },
-  setenv: {
-    args: [
-      "ptr", // const char *name
-      "ptr", // const char *value
-      "i32", // int overwrite
-    ],
-    returns: "i32", // 0, or -1
-  },
+  pipe2: { args: ["ptr", "i32"], returns: "i32" }, // pipefd (int[2]: read end, write end), flags (O_…)
+  fcntl: { args: ["i32", "i32", "i32"], returns: "i32" }, // fd, op (F_…), arg
+  setenv: { args: ["ptr", "ptr", "i32"], returns: "i32" }, // name, value, overwrite
 } as const;
 
 /** The two ends of a pipe, as file descriptors. Whoever asked for it closes both. */

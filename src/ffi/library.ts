@@ -1,6 +1,6 @@
 /** @module Library: find a shared library on this machine and open it once, lazily; a failure lists every path tried. */
 
-import { type Library as BunLibrary, dlopen, type FFIFunction } from "bun:ffi";
+import { dlopen, type FFIFunction } from "bun:ffi";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, realpathSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
@@ -25,26 +25,49 @@ export interface LibrarySpec {
   readonly hint: string;
 }
 
+/** C types of a parameter or result; pointers and sizes travel as numbers below 2^53. Those of 64 bits are the shim's. */
+export type NativeType = "ptr" | "usize" | "i32" | "u32" | "f32" | "f64" | "i64" | "i64_fast" | "u64" | "void";
+
+/** The C prototype of a function. */
+export interface Prototype {
+  readonly args: readonly NativeType[];
+  readonly returns: NativeType;
+}
+
 /** A table of C prototypes, one entry a symbol. */
-export type SymbolTable = Readonly<Record<string, FFIFunction>>;
+export type SymbolTable = Readonly<Record<string, Prototype>>;
 
 /**
- * A self-test of a library that was just opened: it proves that the calls we rely on mean what we think.
- *
- * @returns what is wrong, one clause; `undefined` if nothing is
+ * What a pointer parameter takes: a handle or address below 2^53, or NULL, or a view over an ArrayBuffer of its own. The
+ * library may use a view until the call returns, never after.
  */
-export type LibraryProbe<Table extends SymbolTable> = (symbols: BunLibrary<Table>["symbols"]) => string | undefined;
+export type PointerArgument = number | ArrayBufferView | null;
+
+type Arguments<Types extends readonly NativeType[]> = {
+  -readonly [At in keyof Types]: Types[At] extends "ptr" ? PointerArgument : number;
+};
+
+/** An address is a number, and null for NULL. */
+type Result<Type extends NativeType> = Type extends "void" ? undefined : Type extends "ptr" ? number | null : number;
+
+/** The functions of a table, each with its address for calls off the JS thread. */
+export type NativeCalls<Table extends SymbolTable> = {
+  readonly [Name in keyof Table]: ((...args: Arguments<Table[Name]["args"]>) => Result<Table[Name]["returns"]>) & {
+    readonly ptr: number;
+  };
+};
 
 /** A library that was opened, and the path it was found at. */
 export interface OpenLibrary<Table extends SymbolTable> {
   readonly path: string;
-  readonly symbols: BunLibrary<Table>["symbols"];
+  readonly symbols: NativeCalls<Table>;
 }
 
-const opened = new Map<string, BunLibrary<SymbolTable>>();
-
-/** Every library once loaded, for the life of the process: none may be unloaded, as its own threads and objects stay. */
-const loaded: BunLibrary<SymbolTable>[] = [];
+/**
+ * Every library that was loaded, and those in use by name and path. None is ever unloaded: its own threads and objects stay.
+ */
+const loaded: unknown[] = [];
+const opened = new Map<string, unknown>();
 
 /** Names in a folder, or `undefined` if it is none. */
 function listFolder(path: string): string[] | undefined {
@@ -146,7 +169,7 @@ export function candidatePaths(spec: LibrarySpec): string[] {
 export function openLibrary<Table extends SymbolTable>(
   spec: LibrarySpec,
   table: Table,
-  probe?: LibraryProbe<Table>,
+  probe?: (symbols: NativeCalls<Table>) => string | undefined,
 ): OpenLibrary<Table> {
   const tried: string[] = [];
   const refuse = (candidate: string, reason: string): void => {
@@ -161,22 +184,22 @@ export function openLibrary<Table extends SymbolTable>(
     }
     const path = isPath ? realpathSync(candidate) : candidate;
     const known = opened.get(`${spec.name}\0${path}`);
-    if (known !== undefined) return { path, symbols: known.symbols as BunLibrary<Table>["symbols"] };
+    if (known !== undefined) return { path, symbols: known as NativeCalls<Table> };
     try {
-      const defect = isPath ? elfFault(path) : undefined;
-      if (defect !== undefined) {
-        refuse(candidate, defect);
-        continue;
-      }
-      const library = dlopen(path, table as Record<string, FFIFunction>);
-      loaded.push(library);
-      const symbols = library.symbols as BunLibrary<Table>["symbols"];
-      const fault = probe?.(symbols);
+      let fault = isPath ? elfFault(path) : undefined;
       if (fault !== undefined) {
         refuse(candidate, fault);
         continue;
       }
-      opened.set(`${spec.name}\0${path}`, library);
+      const library = dlopen(path, table as unknown as Record<string, FFIFunction>);
+      loaded.push(library);
+      const symbols = library.symbols as unknown as NativeCalls<Table>;
+      fault = probe?.(symbols);
+      if (fault !== undefined) {
+        refuse(candidate, fault);
+        continue;
+      }
+      opened.set(`${spec.name}\0${path}`, symbols);
       logger.debug(`Opened ${spec.name}: ${path}`);
       return { path, symbols };
     } catch (error) {
@@ -265,25 +288,3 @@ export function selfTest(vectors: readonly SelfTestVector[]): string | undefined
   }
   return undefined;
 }
-
-/**
- * What a pointer parameter takes: a handle or address below 2^53, or NULL, or a view. The library may use a view until
- * the call returns, never after.
- */
-export type PointerArgument = number | ArrayBufferView | null;
-
-type Argument<Type> = Type extends "ptr" ? PointerArgument : number;
-type Arguments<Types> = Types extends readonly unknown[]
-  ? { -readonly [At in keyof Types]: Argument<Types[At]> }
-  : readonly [];
-
-/** A bound symbol: callable, and its address for off-thread calls. */
-export type NativeCall<Types, Returns> = ((...args: Arguments<Types>) => Returns) & { readonly ptr: number };
-
-/** The functions of a table. A `ptr` result is an address, or null. */
-export type NativeCalls<Table extends SymbolTable> = {
-  readonly [Name in keyof Table]: NativeCall<
-    Table[Name]["args"],
-    Table[Name]["returns"] extends "ptr" ? number | null : number
-  >;
-};

@@ -16,14 +16,7 @@ const LIB_SYSTEM: LibrarySpec = {
 };
 
 const LIB_SYSTEM_SYMBOLS = {
-  setenv: {
-    args: [
-      "ptr", // const char *name
-      "ptr", // const char *value
-      "i32", // int overwrite
-    ],
-    returns: "i32", // 0, or -1
-  },
+  setenv: { args: ["ptr", "ptr", "i32"], returns: "i32" }, // name, value, overwrite
 } as const;
 
 function setenv(): SetEnv {

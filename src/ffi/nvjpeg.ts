@@ -32,8 +32,7 @@ let known: NvJpegLibrary | undefined;
 
 function open(): NvJpegLibrary {
   const spec = nvJpegSpec();
-  const { path, symbols } = openLibrary(spec, NVJPEG_SYMBOLS);
-  const calls = symbols as unknown as NvJpegCalls;
+  const { path, symbols: calls } = openLibrary(spec, NVJPEG_SYMBOLS);
   const out = new OutCells(1);
   const parts = [0, 1, 2].map((part) => (calls.nvjpegGetProperty(part, out.cells) === 0 ? out.i32() : -1));
   if (parts[0] !== 12 && parts[0] !== 13) {
@@ -86,81 +85,16 @@ export const NVJPEG_STATUSES: readonly string[] = [
 
 /** libnvjpeg, major versions 12 and 13. */
 export const NVJPEG_SYMBOLS = {
-  nvjpegGetProperty: {
-    args: [
-      "i32", // libraryPropertyType type: 0 major, 1 minor, 2 patch
-      "ptr", // int *value
-    ],
-    returns: "i32",
-  },
-  nvjpegCreateEx: {
-    args: [
-      "i32", // nvjpegBackend_t backend
-      "ptr", // nvjpegDevAllocator_t *dev_allocator
-      "ptr", // nvjpegPinnedAllocator_t *pinned_allocator
-      "u32", // unsigned int flags
-      "ptr", // nvjpegHandle_t *handle
-    ],
-    returns: "i32",
-  },
-  nvjpegDestroy: {
-    args: [
-      "ptr", // nvjpegHandle_t handle
-    ],
-    returns: "i32",
-  },
-  nvjpegGetHardwareDecoderInfo: {
-    args: [
-      "ptr", // nvjpegHandle_t handle
-      "ptr", // unsigned int *num_engines
-      "ptr", // unsigned int *num_cores_per_engine
-    ],
-    returns: "i32",
-  },
-  nvjpegJpegStateCreate: {
-    args: [
-      "ptr", // nvjpegHandle_t handle
-      "ptr", // nvjpegJpegState_t *jpeg_handle
-    ],
-    returns: "i32",
-  },
-  nvjpegJpegStateDestroy: {
-    args: [
-      "ptr", // nvjpegJpegState_t jpeg_handle
-    ],
-    returns: "i32",
-  },
-  nvjpegDecode: {
-    args: [
-      "ptr", // nvjpegHandle_t handle
-      "ptr", // nvjpegJpegState_t jpeg_handle
-      "ptr", // const unsigned char *data
-      "usize", // size_t length
-      "i32", // nvjpegOutputFormat_t output_format
-      "ptr", // nvjpegImage_t *destination
-      "ptr", // cudaStream_t stream
-    ],
-    returns: "i32",
-  },
-  nvjpegDecodeBatchedInitialize: {
-    args: [
-      "ptr", // nvjpegHandle_t handle
-      "ptr", // nvjpegJpegState_t jpeg_handle
-      "i32", // int batch_size
-      "i32", // int max_cpu_threads
-      "i32", // nvjpegOutputFormat_t output_format
-    ],
-    returns: "i32",
-  },
-  nvjpegDecodeBatched: {
-    args: [
-      "ptr", // nvjpegHandle_t handle
-      "ptr", // nvjpegJpegState_t jpeg_handle
-      "ptr", // const unsigned char *const *data
-      "ptr", // const size_t *lengths
-      "ptr", // nvjpegImage_t *destinations
-      "ptr", // cudaStream_t stream
-    ],
-    returns: "i32",
-  },
+  nvjpegGetProperty: { args: ["i32", "ptr"], returns: "i32" }, // type (0 major, 1 minor, 2 patch), value
+  // backend, dev_allocator, pinned_allocator, flags, handle
+  nvjpegCreateEx: { args: ["i32", "ptr", "ptr", "u32", "ptr"], returns: "i32" },
+  nvjpegDestroy: { args: ["ptr"], returns: "i32" }, // handle
+  // handle, num_engines, num_cores_per_engine
+  nvjpegGetHardwareDecoderInfo: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  nvjpegJpegStateCreate: { args: ["ptr", "ptr"], returns: "i32" }, // handle, jpeg_handle
+  nvjpegJpegStateDestroy: { args: ["ptr"], returns: "i32" }, // jpeg_handle
+  // handle, jpeg_handle, batch_size, max_cpu_threads, output_format
+  nvjpegDecodeBatchedInitialize: { args: ["ptr", "ptr", "i32", "i32", "i32"], returns: "i32" },
+  // handle, jpeg_handle, data, lengths, destinations, stream
+  nvjpegDecodeBatched: { args: ["ptr", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
 } as const;

@@ -21,7 +21,7 @@ const SPEC: LibrarySpec = {
  * @throws {LibraryLoadError} If the machine has no NVIDIA driver
  */
 export function nvml(): Nvml {
-  return openLibrary(SPEC, NVML_SYMBOLS).symbols as unknown as Nvml;
+  return openLibrary(SPEC, NVML_SYMBOLS).symbols;
 }
 
 /**
@@ -51,45 +51,13 @@ export const NVML_ERROR_GPU_IS_LOST = 15;
 
 /** Prototypes of `nvml.h`. @see https://docs.nvidia.com/deploy/nvml-api/ */
 export const NVML_SYMBOLS = {
-  nvmlInit_v2: {
-    args: [],
-    returns: "i32", // nvmlReturn_t
-  },
-  nvmlShutdown: {
-    args: [],
-    returns: "i32", // nvmlReturn_t; the last of as many calls as nvmlInit_v2 had frees everything
-  },
-  nvmlErrorString: {
-    args: [
-      "i32", // nvmlReturn_t result
-    ],
-    returns: "ptr", // const char *, the library's own
-  },
-  nvmlDeviceGetCount_v2: {
-    args: [
-      "ptr", // unsigned int *deviceCount
-    ],
-    returns: "i32", // nvmlReturn_t
-  },
-  nvmlDeviceGetHandleByIndex_v2: {
-    args: [
-      "u32", // unsigned int index, as nvidia-smi counts
-      "ptr", // nvmlDevice_t *device
-    ],
-    returns: "i32", // nvmlReturn_t
-  },
-  nvmlDeviceGetMemoryInfo: {
-    args: [
-      "ptr", // nvmlDevice_t device
-      "ptr", // nvmlMemory_t *memory: unsigned long long total, free, used, in bytes
-    ],
-    returns: "i32", // nvmlReturn_t
-  },
-  nvmlDeviceGetUtilizationRates: {
-    args: [
-      "ptr", // nvmlDevice_t device
-      "ptr", // nvmlUtilization_t *utilization: unsigned int gpu, memory, in percent of the last sample period
-    ],
-    returns: "i32", // nvmlReturn_t; not supported on a slice of a GPU (MIG)
-  },
+  nvmlInit_v2: { args: [], returns: "i32" },
+  nvmlShutdown: { args: [], returns: "i32" },
+  nvmlErrorString: { args: ["i32"], returns: "ptr" }, // result
+  nvmlDeviceGetCount_v2: { args: ["ptr"], returns: "i32" }, // deviceCount
+  nvmlDeviceGetHandleByIndex_v2: { args: ["u32", "ptr"], returns: "i32" }, // index (as nvidia-smi counts), device
+  // device, memory (unsigned long long total, free, used, in bytes)
+  nvmlDeviceGetMemoryInfo: { args: ["ptr", "ptr"], returns: "i32" },
+  // device, utilization (unsigned int gpu, memory, in percent of the last sample period); not on a slice of a GPU (MIG)
+  nvmlDeviceGetUtilizationRates: { args: ["ptr", "ptr"], returns: "i32" },
 } as const;

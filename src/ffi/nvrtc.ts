@@ -57,7 +57,7 @@ export class Nvrtc {
       },
       NVRTC_SYMBOLS,
     );
-    return new Nvrtc(symbols as unknown as NvrtcCalls, path);
+    return new Nvrtc(symbols, path);
   }
 
   /**
@@ -116,70 +116,14 @@ function pointers(strings: readonly Uint8Array[]): BigUint64Array | null {
 
 /** libnvrtc 12. */
 export const NVRTC_SYMBOLS = {
-  nvrtcGetErrorString: {
-    args: [
-      "i32", // nvrtcResult result
-    ],
-    returns: "ptr",
-  },
-  nvrtcVersion: {
-    args: [
-      "ptr", // int *major
-      "ptr", // int *minor
-    ],
-    returns: "i32",
-  },
-  nvrtcCreateProgram: {
-    args: [
-      "ptr", // nvrtcProgram *prog
-      "ptr", // const char *src
-      "ptr", // const char *name
-      "i32", // int numHeaders
-      "ptr", // const char * const *headers
-      "ptr", // const char * const *includeNames
-    ],
-    returns: "i32",
-  },
-  nvrtcDestroyProgram: {
-    args: [
-      "ptr", // nvrtcProgram *prog
-    ],
-    returns: "i32",
-  },
-  nvrtcCompileProgram: {
-    args: [
-      "ptr", // nvrtcProgram prog
-      "i32", // int numOptions
-      "ptr", // const char * const *options
-    ],
-    returns: "i32",
-  },
-  nvrtcGetPTXSize: {
-    args: [
-      "ptr", // nvrtcProgram prog
-      "ptr", // size_t *ptxSizeRet
-    ],
-    returns: "i32",
-  },
-  nvrtcGetPTX: {
-    args: [
-      "ptr", // nvrtcProgram prog
-      "ptr", // char *ptx
-    ],
-    returns: "i32",
-  },
-  nvrtcGetProgramLogSize: {
-    args: [
-      "ptr", // nvrtcProgram prog
-      "ptr", // size_t *logSizeRet
-    ],
-    returns: "i32",
-  },
-  nvrtcGetProgramLog: {
-    args: [
-      "ptr", // nvrtcProgram prog
-      "ptr", // char *log
-    ],
-    returns: "i32",
-  },
+  nvrtcGetErrorString: { args: ["i32"], returns: "ptr" }, // result
+  nvrtcVersion: { args: ["ptr", "ptr"], returns: "i32" }, // major, minor
+  // prog, src, name, numHeaders, headers, includeNames
+  nvrtcCreateProgram: { args: ["ptr", "ptr", "ptr", "i32", "ptr", "ptr"], returns: "i32" },
+  nvrtcDestroyProgram: { args: ["ptr"], returns: "i32" }, // prog
+  nvrtcCompileProgram: { args: ["ptr", "i32", "ptr"], returns: "i32" }, // prog, numOptions, options
+  nvrtcGetPTXSize: { args: ["ptr", "ptr"], returns: "i32" }, // prog, ptxSizeRet
+  nvrtcGetPTX: { args: ["ptr", "ptr"], returns: "i32" }, // prog, ptx
+  nvrtcGetProgramLogSize: { args: ["ptr", "ptr"], returns: "i32" }, // prog, logSizeRet
+  nvrtcGetProgramLog: { args: ["ptr", "ptr"], returns: "i32" }, // prog, log
 } as const;

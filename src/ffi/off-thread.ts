@@ -4,27 +4,31 @@ import { createRequire } from "node:module";
 import type { TypeObject } from "koffi";
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import type { NativeType, Prototype } from "./library.ts";
 
 type Koffi = typeof import("koffi");
 
 /** koffi before this version of Bun aborts at the first garbage collection. */
 const OLDEST_BUN = "1.4.0";
 
-/**
- * C types of a parameter or result. Pointers travel as numbers: whoever calls keeps the memory behind them alive and
- * in place until the promise settles, so it must be native or over an explicit ArrayBuffer.
- */
-export type OffThreadType = "pointer" | "size" | "i32" | "u32" | "void";
-
-const SPELLING: Readonly<Record<OffThreadType, string>> = {
-  pointer: "uintptr_t",
-  size: "size_t",
+/** What koffi calls the types. */
+const SPELLING: Readonly<Record<NativeType, string>> = {
+  ptr: "uintptr_t",
+  usize: "size_t",
   i32: "int32_t",
   u32: "uint32_t",
+  i64: "int64_t",
+  i64_fast: "int64_t",
+  u64: "uint64_t",
+  f32: "float",
+  f64: "double",
   void: "void",
 };
 
-/** A native function that runs on a worker thread and resolves with its result. */
+/**
+ * A native function that runs on a worker thread and resolves with its result. Pointers are numbers: whoever calls keeps
+ * the memory behind them alive and in place until the promise settles, so it must be native or over an explicit ArrayBuffer.
+ */
 export type OffThreadFunction = (...args: readonly number[]) => Promise<number>;
 
 /** koffi's own form of an asynchronous call. */
@@ -109,18 +113,12 @@ function start(
  * Calls run on Bun's pool, which has one thread a core and also reads files: more calls than cores wait for each other,
  * so none may wait for another to begin.
  *
- * @param address    of the function, from a function table or `dlsym`
- * @param returns    C type of the result
- * @param parameters C types of the parameters, in order
+ * @param address of the function: `ptr` of a bound one, or what `dlsym` returned
  * @see koffi's documentation, "Asynchronous calls"
  */
-export function offThread(
-  address: number,
-  returns: OffThreadType,
-  parameters: readonly OffThreadType[],
-): OffThreadFunction {
+export function offThread(address: number, { args, returns }: Prototype): OffThreadFunction {
   koffi ??= loadKoffi();
-  const types = parameters.map((type) => SPELLING[type]);
+  const types = args.map((type) => SPELLING[type]);
   const signature = `${SPELLING[returns]} (${types.join(", ")})`;
   let prototype = prototypes.get(signature);
   if (prototype === undefined) {
@@ -128,9 +126,9 @@ export function offThread(
     prototypes.set(signature, prototype);
   }
   const native = koffi.decode(BigInt(address), prototype) as AsyncFunction;
-  return (...args) =>
+  return (...numbers) =>
     new Promise((resolve, reject) => {
-      if (running < MOST_AT_ONCE) start(native, args, resolve, reject);
-      else waiting.push(() => start(native, args, resolve, reject));
+      if (running < MOST_AT_ONCE) start(native, numbers, resolve, reject);
+      else waiting.push(() => start(native, numbers, resolve, reject));
     });
 }

@@ -1,11 +1,115 @@
 /** @module ONNX Runtime binding: the library is found, tested and bound at the first use, then kept. */
 
 import { type FFIFunction, linkSymbols } from "bun:ffi";
-import { type LibrarySpec, openLibrary, selfTest } from "./library.ts";
+import { type LibrarySpec, type NativeCalls, openLibrary, type Prototype, selfTest } from "./library.ts";
 import { addressOf, nativeView, OutCells, readCString } from "./memory.ts";
 import { setNativeVariable } from "./native-environment.ts";
 import { type OffThreadFunction, offThread } from "./off-thread.ts";
-import { ORT_API, ORT_API_BASE, ORT_API_VERSION, ORT_EXPORTS } from "./onnxruntime-symbols.ts";
+
+/**
+ * The version of the table that is asked for. Versions only append members, and a library of version 1.N hands out
+ * tables 1 to N. Every member below is there from 1.12 on; 1.17.0 is the oldest release the tests were run with.
+ */
+const ORT_API_VERSION = 17;
+
+/** The one exported symbol. */
+const EXPORTS = {
+  OrtGetApiBase: { args: [], returns: "ptr" }, // const OrtApiBase *
+} as const;
+
+/** OrtApiBase, which never changes. */
+const ORT_API_BASE = {
+  GetApi: { index: 0, args: ["u32"], returns: "ptr" }, // version; NULL if it is unknown
+  GetVersionString: { index: 1, args: [], returns: "ptr" },
+} as const;
+
+/**
+ * OrtApi, in the order of its members.
+ *
+ * @see github.com/microsoft/onnxruntime, include/onnxruntime/core/session/onnxruntime_c_api.h
+ */
+export const ORT_API = {
+  CreateStatus: { index: 0, args: ["i32", "ptr"], returns: "ptr" }, // code, msg
+  GetErrorCode: { index: 1, args: ["ptr"], returns: "i32" }, // status
+  GetErrorMessage: { index: 2, args: ["ptr"], returns: "ptr" }, // status, which owns the text
+  CreateEnv: { index: 3, args: ["i32", "ptr", "ptr"], returns: "ptr" }, // log_severity_level, logid, out
+  DisableTelemetryEvents: { index: 6, args: ["ptr"], returns: "ptr" }, // env
+  // env, model_path (wchar_t on Windows), options, out
+  CreateSession: { index: 7, args: ["ptr", "ptr", "ptr", "ptr"], returns: "ptr" },
+  // env, model_data, model_data_length, options, out
+  CreateSessionFromArray: { index: 8, args: ["ptr", "ptr", "usize", "ptr", "ptr"], returns: "ptr" },
+  // session, run_options, input_names, inputs, input_len, output_names, output_names_len, outputs (NULL: to be allocated)
+  Run: { index: 9, args: ["ptr", "ptr", "ptr", "ptr", "usize", "ptr", "usize", "ptr"], returns: "ptr" },
+  CreateSessionOptions: { index: 10, args: ["ptr"], returns: "ptr" }, // options
+  SetSessionExecutionMode: { index: 13, args: ["ptr", "i32"], returns: "ptr" }, // options, execution_mode
+  DisableCpuMemArena: { index: 19, args: ["ptr"], returns: "ptr" }, // options
+  // options, graph_optimization_level
+  SetSessionGraphOptimizationLevel: { index: 23, args: ["ptr", "i32"], returns: "ptr" },
+  SetIntraOpNumThreads: { index: 24, args: ["ptr", "i32"], returns: "ptr" }, // options, intra_op_num_threads
+  SetInterOpNumThreads: { index: 25, args: ["ptr", "i32"], returns: "ptr" }, // options, inter_op_num_threads
+  SessionGetInputCount: { index: 30, args: ["ptr", "ptr"], returns: "ptr" }, // session, out
+  SessionGetOutputCount: { index: 31, args: ["ptr", "ptr"], returns: "ptr" }, // session, out
+  SessionGetInputTypeInfo: { index: 33, args: ["ptr", "usize", "ptr"], returns: "ptr" }, // session, index, type_info
+  SessionGetOutputTypeInfo: { index: 34, args: ["ptr", "usize", "ptr"], returns: "ptr" }, // session, index, type_info
+  // session, index, allocator, value (freed with AllocatorFree)
+  SessionGetInputName: { index: 36, args: ["ptr", "usize", "ptr", "ptr"], returns: "ptr" },
+  // session, index, allocator, value (freed with AllocatorFree)
+  SessionGetOutputName: { index: 37, args: ["ptr", "usize", "ptr", "ptr"], returns: "ptr" },
+  CreateRunOptions: { index: 39, args: ["ptr"], returns: "ptr" }, // out
+  RunOptionsSetTerminate: { index: 46, args: ["ptr"], returns: "ptr" }, // options
+  RunOptionsUnsetTerminate: { index: 47, args: ["ptr"], returns: "ptr" }, // options
+  // info, p_data (stays the caller's), p_data_len (in bytes), shape, shape_len, type, out
+  CreateTensorWithDataAsOrtValue: {
+    index: 49,
+    args: ["ptr", "ptr", "usize", "ptr", "usize", "i32", "ptr"],
+    returns: "ptr",
+  },
+  GetTensorMutableData: { index: 51, args: ["ptr", "ptr"], returns: "ptr" }, // value, out
+  // type_info, out (not to be freed; NULL if it is no tensor)
+  CastTypeInfoToTensorInfo: { index: 55, args: ["ptr", "ptr"], returns: "ptr" },
+  GetOnnxTypeFromTypeInfo: { index: 56, args: ["ptr", "ptr"], returns: "ptr" }, // type_info, out
+  GetTensorElementType: { index: 60, args: ["ptr", "ptr"], returns: "ptr" }, // info, out
+  GetDimensionsCount: { index: 61, args: ["ptr", "ptr"], returns: "ptr" }, // info, out
+  GetDimensions: { index: 62, args: ["ptr", "ptr", "usize"], returns: "ptr" }, // info, dim_values, dim_values_length
+  GetTensorTypeAndShape: { index: 65, args: ["ptr", "ptr"], returns: "ptr" }, // value, out
+  CreateCpuMemoryInfo: { index: 69, args: ["i32", "i32", "ptr"], returns: "ptr" }, // type, mem_type, out
+  AllocatorFree: { index: 76, args: ["ptr", "ptr"], returns: "ptr" }, // ort_allocator, p
+  GetAllocatorWithDefaultOptions: { index: 78, args: ["ptr"], returns: "ptr" }, // out (not to be freed)
+  ReleaseEnv: { index: 92, args: ["ptr"], returns: "void" },
+  ReleaseStatus: { index: 93, args: ["ptr"], returns: "void" },
+  ReleaseMemoryInfo: { index: 94, args: ["ptr"], returns: "void" },
+  ReleaseSession: { index: 95, args: ["ptr"], returns: "void" },
+  ReleaseValue: { index: 96, args: ["ptr"], returns: "void" },
+  ReleaseRunOptions: { index: 97, args: ["ptr"], returns: "void" },
+  ReleaseTypeInfo: { index: 98, args: ["ptr"], returns: "void" },
+  ReleaseTensorTypeAndShapeInfo: { index: 99, args: ["ptr"], returns: "void" },
+  ReleaseSessionOptions: { index: 100, args: ["ptr"], returns: "void" },
+  SessionGetModelMetadata: { index: 111, args: ["ptr", "ptr"], returns: "ptr" }, // session, out
+  // model_metadata, allocator, key, value (freed with AllocatorFree; NULL if there is no such key)
+  ModelMetadataLookupCustomMetadataMap: { index: 116, args: ["ptr", "ptr", "ptr", "ptr"], returns: "ptr" },
+  ReleaseModelMetadata: { index: 118, args: ["ptr"], returns: "void" },
+  // model_metadata, allocator, keys (the array and each key are freed with AllocatorFree), num_keys
+  ModelMetadataGetCustomMetadataMapKeys: { index: 123, args: ["ptr", "ptr", "ptr", "ptr"], returns: "ptr" },
+  // out_ptr (freed with ReleaseAvailableProviders), provider_length
+  GetAvailableProviders: { index: 125, args: ["ptr", "ptr"], returns: "ptr" },
+  ReleaseAvailableProviders: { index: 126, args: ["ptr", "i32"], returns: "ptr" }, // ptr, providers_length
+  // options, config_key, config_value
+  AddSessionConfigEntry: { index: 130, args: ["ptr", "ptr", "ptr"], returns: "ptr" },
+  // options, provider_options
+  SessionOptionsAppendExecutionProvider_TensorRT_V2: { index: 170, args: ["ptr", "ptr"], returns: "ptr" },
+  CreateTensorRTProviderOptions: { index: 171, args: ["ptr"], returns: "ptr" }, // out
+  // provider_options, keys, values, num_keys
+  UpdateTensorRTProviderOptions: { index: 172, args: ["ptr", "ptr", "ptr", "usize"], returns: "ptr" },
+  ReleaseTensorRTProviderOptions: { index: 174, args: ["ptr"], returns: "void" },
+  // options, provider_options
+  SessionOptionsAppendExecutionProvider_CUDA_V2: { index: 204, args: ["ptr", "ptr"], returns: "ptr" },
+  CreateCUDAProviderOptions: { index: 205, args: ["ptr"], returns: "ptr" }, // out
+  // provider_options, keys, values, num_keys
+  UpdateCUDAProviderOptions: { index: 206, args: ["ptr", "ptr", "ptr", "usize"], returns: "ptr" },
+  ReleaseCUDAProviderOptions: { index: 208, args: ["ptr"], returns: "void" },
+  // options, provider_name, keys, values, num_keys
+  SessionOptionsAppendExecutionProvider: { index: 216, args: ["ptr", "ptr", "ptr", "ptr", "usize"], returns: "ptr" },
+} as const;
 
 const FILES: Readonly<Partial<Record<NodeJS.Platform, readonly string[]>>> = {
   linux: ["libonnxruntime.so.1", "libonnxruntime.so", "libonnxruntime.so.1.*"],
@@ -29,7 +133,7 @@ export interface OnnxRuntimeLibrary {
   /** `1.30.0` */
   readonly version: string;
   /** The C API, by its C names. Calls block; a returned status is the caller's to check and release. */
-  readonly api: BoundTable<typeof ORT_API>;
+  readonly api: NativeCalls<typeof ORT_API>;
   /** `CreateSession` on a worker thread; resolves with the status. */
   readonly createSession: OffThreadFunction;
   /** `CreateSessionFromArray` on a worker thread; resolves with the status. */
@@ -49,24 +153,16 @@ let library: OnnxRuntimeLibrary | undefined;
 function bind(): OnnxRuntimeLibrary {
   // Windows has no such variable: there `DisableTelemetryEvents` alone does it.
   if (process.platform !== "win32") setNativeVariable(NO_TELEMETRY.name, NO_TELEMETRY.value);
-  const { path, symbols } = openLibrary(ONNXRUNTIME, ORT_EXPORTS, ({ OrtGetApiBase }) =>
-    testOnnxRuntime(OrtGetApiBase() as number | null),
-  );
-  const { GetApi, GetVersionString } = bindTable(symbols.OrtGetApiBase() as number, ORT_API_BASE);
-  const table = GetApi(ORT_API_VERSION) as number;
-  const at = (name: keyof typeof ORT_API): number => memberAddress(table, ORT_API[name].index);
-  const pointers = (count: number) => Array.from({ length: count }, () => "pointer" as const);
+  const { path, symbols } = openLibrary(ONNXRUNTIME, EXPORTS, ({ OrtGetApiBase }) => testOnnxRuntime(OrtGetApiBase()));
+  const { GetApi, GetVersionString } = bindTable(symbols.OrtGetApiBase()!, ORT_API_BASE);
+  const api = bindTable(GetApi(ORT_API_VERSION)!, ORT_API);
   return {
     path,
     version: readCString(GetVersionString()),
-    api: bindTable(table, ORT_API),
-    createSession: offThread(at("CreateSession"), "pointer", pointers(4)),
-    createSessionFromArray: offThread(at("CreateSessionFromArray"), "pointer", [
-      ...pointers(2),
-      "size",
-      ...pointers(2),
-    ]),
-    run: offThread(at("Run"), "pointer", [...pointers(4), "size", "pointer", "size", "pointer"]),
+    api,
+    createSession: offThread(api.CreateSession.ptr, ORT_API.CreateSession),
+    createSessionFromArray: offThread(api.CreateSessionFromArray.ptr, ORT_API.CreateSessionFromArray),
+    run: offThread(api.Run.ptr, ORT_API.Run),
   };
 }
 
@@ -85,7 +181,7 @@ const FLOAT = 1;
 const DEVICE_ALLOCATOR = 0;
 const DEFAULT_MEMORY = 0;
 
-type Api = BoundTable<typeof ORT_API>;
+type Api = NativeCalls<typeof ORT_API>;
 
 /** A status made from a code and a text gives both back. */
 function echoStatus(api: Api): string {
@@ -172,43 +268,8 @@ export function testOnnxRuntime(base: number | null): string | undefined {
   ]);
 }
 
-/** C types of a parameter or result: pointers and `size_t` travel as numbers below 2^53. */
-export type NativeType = "ptr" | "usize" | "i32" | "u32" | "void";
-
-/** One member of the struct. */
-export interface TableMember {
-  /** Its place, counted in pointers from the start. */
-  readonly index: number;
-  readonly args: readonly NativeType[];
-  readonly returns: NativeType;
-}
-
-/** The members of a struct that are called, by their C names. */
-export type FunctionTable = Readonly<Record<string, TableMember>>;
-
-/** A pointer is an address, or a view over an explicit ArrayBuffer; `null` and 0 are NULL. */
-type Argument<T extends NativeType> = T extends "ptr" ? number | ArrayBufferView | null : number;
-
-/** A returned pointer is a number, `null` for NULL. */
-type Result<T extends NativeType> = T extends "void" ? undefined : T extends "ptr" ? number | null : number;
-
-type Arguments<Types extends readonly NativeType[]> = { -readonly [Index in keyof Types]: Argument<Types[Index]> };
-
-/** Functions to call, one a member. */
-export type BoundTable<Table extends FunctionTable> = {
-  readonly [Name in keyof Table]: (...args: Arguments<Table[Name]["args"]>) => Result<Table[Name]["returns"]>;
-};
-
-/**
- * Read the address of a member.
- *
- * @param table address of the struct
- * @param index place of the member, counted in pointers
- */
-export function memberAddress(table: number, index: number): number {
-  const [low = 0, high = 0] = new Uint32Array(nativeView(table + index * 8, 8));
-  return low + high * 2 ** 32;
-}
+/** The members of a struct that are called, by their C names, each with its place, counted in pointers from the start. */
+export type FunctionTable = Readonly<Record<string, Prototype & { readonly index: number }>>;
 
 /**
  * Make the members of a struct callable. The struct must live as long as the process.
@@ -216,10 +277,11 @@ export function memberAddress(table: number, index: number): number {
  * @param address of the struct
  * @param table   members and their C prototypes; nothing checks them against the library
  */
-export function bindTable<Table extends FunctionTable>(address: number, table: Table): BoundTable<Table> {
-  const functions: Record<string, FFIFunction> = {};
-  for (const [name, { index, args, returns }] of Object.entries(table)) {
-    functions[name] = { ptr: memberAddress(address, index), args, returns } as unknown as FFIFunction;
-  }
-  return linkSymbols(functions).symbols as unknown as BoundTable<Table>;
+export function bindTable<Table extends FunctionTable>(address: number, table: Table): NativeCalls<Table> {
+  const functions = Object.entries(table).map(([name, { index, ...prototype }]) => {
+    const [low = 0, high = 0] = new Uint32Array(nativeView(address + index * 8, 8));
+    return [name, { ...prototype, ptr: low + high * 2 ** 32 }];
+  });
+  const members = Object.fromEntries(functions) as Record<string, FFIFunction>;
+  return linkSymbols(members).symbols as unknown as NativeCalls<Table>;
 }

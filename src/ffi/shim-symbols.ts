@@ -7,157 +7,100 @@
 export const SHIM_SYMBOLS = {
   bt_abi_version: { args: [], returns: "i32" },
   bt_method_count: { args: [], returns: "i32" },
-  // value
-  bt_echo_i32: { args: ["i32"], returns: "i32" },
-  // value
-  bt_echo_i64: { args: ["i64"], returns: "i64_fast" },
-  // value
-  bt_echo_pointer: { args: ["ptr"], returns: "ptr" },
+  bt_echo_i32: { args: ["i32"], returns: "i32" }, // value
+  bt_echo_i64: { args: ["i64"], returns: "i64_fast" }, // value
+  bt_echo_pointer: { args: ["ptr"], returns: "ptr" }, // value
   // pointer, i32, u32, i64, u64, f32, out
   bt_echo_arguments: { args: ["ptr", "i32", "u32", "i64", "u64", "f32", "ptr"], returns: "i32" },
-  // device_count, driver_version
-  bt_cuda_probe: { args: ["ptr", "ptr"], returns: "i32" },
+  bt_cuda_probe: { args: ["ptr", "ptr"], returns: "i32" }, // device_count, driver_version
   // device, query, events, marks, capacity, pause_us
   bt_wait_any: { args: ["i32", "ptr", "ptr", "ptr", "i32", "i32"], returns: "i32" },
-  // target, source, bytes
-  bt_copy: { args: ["ptr", "ptr", "i64"], returns: "i32" },
+  bt_copy: { args: ["ptr", "ptr", "i64"], returns: "i32" }, // target, source, bytes
   // device, function, backend, flags, out
   bt_nvjpeg_create: { args: ["i32", "ptr", "i32", "u32", "ptr"], returns: "i32" },
-  // device, function, handle, out
-  bt_nvjpeg_create_state: { args: ["i32", "ptr", "ptr", "ptr"], returns: "i32" },
+  bt_nvjpeg_create_state: { args: ["i32", "ptr", "ptr", "ptr"], returns: "i32" }, // device, function, handle, out
   // device, function, handle, state, count, threads, format
   bt_nvjpeg_prepare: { args: ["i32", "ptr", "ptr", "ptr", "i32", "i32", "i32"], returns: "i32" },
   // device, function, handle, state, data, lengths, destinations, stream
   bt_nvjpeg_decode_batched: { args: ["i32", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
-  // bytes, length
-  bt_jpeg_check: { args: ["ptr", "usize"], returns: "i32" },
+  bt_jpeg_check: { args: ["ptr", "usize"], returns: "i32" }, // bytes, length
   // count, bytes, lengths, out, offsets, statuses
   bt_jpeg_plans: { args: ["i32", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
-  // path
-  bt_file_lock: { args: ["ptr"], returns: "i32" },
-  // descriptor
-  bt_file_unlock: { args: ["i32"], returns: "i32" },
-  // path, error, error_capacity
-  bt_library_open: { args: ["ptr", "ptr", "u32"], returns: "ptr" },
-  // library
-  bt_library_version: { args: ["ptr"], returns: "i32" },
-  // library
-  bt_library_build: { args: ["ptr"], returns: "i32" },
+  bt_file_lock: { args: ["ptr"], returns: "i32" }, // path
+  bt_file_unlock: { args: ["i32"], returns: "i32" }, // descriptor
+  bt_library_open: { args: ["ptr", "ptr", "u32"], returns: "ptr" }, // path, error, error_capacity
+  bt_library_version: { args: ["ptr"], returns: "i32" }, // library
+  bt_library_build: { args: ["ptr"], returns: "i32" }, // library
   // library, slots, count, layout, flags
   bt_library_bind: { args: ["ptr", "ptr", "i32", "i32", "u32"], returns: "i32" },
   // library, path, error, error_capacity
   bt_library_open_parser: { args: ["ptr", "ptr", "ptr", "u32"], returns: "i32" },
   // path, logger, error, error_capacity
   bt_library_open_plugins: { args: ["ptr", "ptr", "ptr", "u32"], returns: "i32" },
-  // path, error, error_capacity
-  bt_preload: { args: ["ptr", "ptr", "u32"], returns: "i32" },
-  // capacity
-  bt_ring_create: { args: ["u32"], returns: "ptr" },
-  // ring
-  bt_ring_destroy: { args: ["ptr"], returns: "void" },
-  // ring, out, capacity
-  bt_ring_read: { args: ["ptr", "ptr", "u32"], returns: "i32" },
-  // ring
-  bt_ring_dropped: { args: ["ptr"], returns: "i64_fast" },
+  bt_preload: { args: ["ptr", "ptr", "u32"], returns: "i32" }, // path, error, error_capacity
+  bt_ring_create: { args: ["u32"], returns: "ptr" }, // capacity
+  bt_ring_destroy: { args: ["ptr"], returns: "void" }, // ring
+  bt_ring_read: { args: ["ptr", "ptr", "u32"], returns: "i32" }, // ring, out, capacity
+  bt_ring_dropped: { args: ["ptr"], returns: "i64_fast" }, // ring
   // ring, kind, severity, number, value, text, parent
   bt_ring_write: { args: ["ptr", "i32", "i32", "i32", "f32", "ptr", "ptr"], returns: "i32" },
-  // layout, ring, level
-  bt_logger_create: { args: ["i32", "ptr", "i32"], returns: "ptr" },
-  // logger, level
-  bt_logger_set_level: { args: ["ptr", "i32"], returns: "void" },
-  // ring
-  bt_monitor_create: { args: ["ptr"], returns: "ptr" },
-  // monitor
-  bt_monitor_cancel: { args: ["ptr"], returns: "void" },
-  // layout, ring
-  bt_profiler_create: { args: ["i32", "ptr"], returns: "ptr" },
-  // ring
-  bt_recorder_create: { args: ["ptr"], returns: "ptr" },
+  bt_logger_create: { args: ["i32", "ptr", "i32"], returns: "ptr" }, // layout, ring, level
+  bt_logger_set_level: { args: ["ptr", "i32"], returns: "void" }, // logger, level
+  bt_monitor_create: { args: ["ptr"], returns: "ptr" }, // ring
+  bt_monitor_cancel: { args: ["ptr"], returns: "void" }, // monitor
+  bt_profiler_create: { args: ["i32", "ptr"], returns: "ptr" }, // layout, ring
+  bt_recorder_create: { args: ["ptr"], returns: "ptr" }, // ring
   bt_allocator_create: { args: [], returns: "ptr" },
-  // allocator, memory, bytes
-  bt_allocator_set_memory: { args: ["ptr", "ptr", "u64"], returns: "void" },
-  // allocator
-  bt_allocator_requested: { args: ["ptr"], returns: "i64_fast" },
-  // allocator, dims
-  bt_allocator_shape: { args: ["ptr", "ptr"], returns: "i32" },
-  // observer
-  bt_observer_destroy: { args: ["ptr"], returns: "i32" },
-  // library, object, method
-  bt_i32: { args: ["ptr", "ptr", "i32"], returns: "i32" },
-  // library, object, method
-  bt_i64: { args: ["ptr", "ptr", "i32"], returns: "i64_fast" },
-  // library, object, method
-  bt_bool: { args: ["ptr", "ptr", "i32"], returns: "i32" },
-  // library, object, method
-  bt_text: { args: ["ptr", "ptr", "i32"], returns: "ptr" },
-  // library, object, method
-  bt_pointer: { args: ["ptr", "ptr", "i32"], returns: "ptr" },
-  // library, object, method, index
-  bt_i64_at: { args: ["ptr", "ptr", "i32", "i32"], returns: "i64_fast" },
-  // library, object, method, index
-  bt_text_at: { args: ["ptr", "ptr", "i32", "i32"], returns: "ptr" },
-  // library, object, method, index
-  bt_pointer_at: { args: ["ptr", "ptr", "i32", "i32"], returns: "ptr" },
-  // library, object, method, name
-  bt_i32_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
-  // library, object, method, name
-  bt_i64_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i64_fast" },
-  // library, object, method, name
-  bt_bool_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
-  // library, object, method, name
-  bt_text_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "ptr" },
-  // library, object, method, value
-  bt_void_i32: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" },
-  // library, object, method, value
-  bt_void_i64: { args: ["ptr", "ptr", "i32", "i64"], returns: "i32" },
-  // library, object, method, value
-  bt_void_bool: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" },
-  // library, object, method, value
-  bt_void_text: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
-  // library, object, method, value
-  bt_void_pointer: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
-  // library, object, method, value
-  bt_bool_i32: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" },
-  // library, object, method, value
-  bt_bool_pointer: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
-  // library, object, method, value
-  bt_i32_pointer: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
-  // object
-  bt_destroy: { args: ["ptr"], returns: "i32" },
-  // library, logger, device, runtime
-  bt_runtime_create: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  bt_allocator_set_memory: { args: ["ptr", "ptr", "u64"], returns: "void" }, // allocator, memory, bytes
+  bt_allocator_requested: { args: ["ptr"], returns: "i64_fast" }, // allocator
+  bt_allocator_shape: { args: ["ptr", "ptr"], returns: "i32" }, // allocator, dims
+  bt_observer_destroy: { args: ["ptr"], returns: "i32" }, // observer
+  bt_i32: { args: ["ptr", "ptr", "i32"], returns: "i32" }, // library, object, method
+  bt_i64: { args: ["ptr", "ptr", "i32"], returns: "i64_fast" }, // library, object, method
+  bt_bool: { args: ["ptr", "ptr", "i32"], returns: "i32" }, // library, object, method
+  bt_text: { args: ["ptr", "ptr", "i32"], returns: "ptr" }, // library, object, method
+  bt_pointer: { args: ["ptr", "ptr", "i32"], returns: "ptr" }, // library, object, method
+  bt_i64_at: { args: ["ptr", "ptr", "i32", "i32"], returns: "i64_fast" }, // library, object, method, index
+  bt_text_at: { args: ["ptr", "ptr", "i32", "i32"], returns: "ptr" }, // library, object, method, index
+  bt_pointer_at: { args: ["ptr", "ptr", "i32", "i32"], returns: "ptr" }, // library, object, method, index
+  bt_i32_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, object, method, name
+  bt_i64_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i64_fast" }, // library, object, method, name
+  bt_bool_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, object, method, name
+  bt_text_of: { args: ["ptr", "ptr", "i32", "ptr"], returns: "ptr" }, // library, object, method, name
+  bt_void_i32: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" }, // library, object, method, value
+  bt_void_i64: { args: ["ptr", "ptr", "i32", "i64"], returns: "i32" }, // library, object, method, value
+  bt_void_bool: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" }, // library, object, method, value
+  bt_void_text: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, object, method, value
+  bt_void_pointer: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, object, method, value
+  bt_bool_i32: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" }, // library, object, method, value
+  bt_bool_pointer: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, object, method, value
+  bt_i32_pointer: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, object, method, value
+  bt_destroy: { args: ["ptr"], returns: "i32" }, // object
+  bt_runtime_create: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, logger, device, runtime
   // library, runtime, plan, bytes, device, engine
   bt_runtime_deserialize: { args: ["ptr", "ptr", "ptr", "usize", "i32", "ptr"], returns: "i32" },
-  // library, engine, name, dims
-  bt_engine_tensor_shape: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  bt_engine_tensor_shape: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" }, // library, engine, name, dims
   // library, engine, name, profile, selector, dims
   bt_engine_profile_shape: { args: ["ptr", "ptr", "ptr", "i32", "i32", "ptr"], returns: "i32" },
   // library, engine, strategy, device, context
   bt_engine_create_context: { args: ["ptr", "ptr", "i32", "i32", "ptr"], returns: "i32" },
-  // library, inspector, layer, format
-  bt_inspector_layer: { args: ["ptr", "ptr", "i32", "i32"], returns: "ptr" },
-  // library, context, stream
-  bt_context_enqueue: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  bt_inspector_layer: { args: ["ptr", "ptr", "i32", "i32"], returns: "ptr" }, // library, inspector, layer, format
+  bt_context_enqueue: { args: ["ptr", "ptr", "ptr"], returns: "i32" }, // library, context, stream
   // library, context, name, address
   bt_context_set_tensor_address: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
   // library, context, name, dims, rank
   bt_context_set_input_shape: { args: ["ptr", "ptr", "ptr", "ptr", "i32"], returns: "i32" },
-  // library, context, name, dims
-  bt_context_tensor_shape: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
-  // library, context, name, dims
-  bt_context_tensor_strides: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
-  // library, context, profile, stream
-  bt_context_set_profile: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
-  // library, context, capacity, names
-  bt_context_infer_shapes: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  bt_context_tensor_shape: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" }, // library, context, name, dims
+  bt_context_tensor_strides: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" }, // library, context, name, dims
+  bt_context_set_profile: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, context, profile, stream
+  bt_context_infer_shapes: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, context, capacity, names
   // library, context, memory, bytes
   bt_context_set_device_memory: { args: ["ptr", "ptr", "ptr", "i64"], returns: "i32" },
   // library, context, streams, count
   bt_context_set_aux_streams: { args: ["ptr", "ptr", "ptr", "i32"], returns: "i32" },
   // library, context, name, allocator
   bt_context_set_output_allocator: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "i32" },
-  // library, logger, device, builder
-  bt_builder_create: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" },
+  bt_builder_create: { args: ["ptr", "ptr", "i32", "ptr"], returns: "i32" }, // library, logger, device, builder
   // library, builder, network, config, device, plan
   bt_builder_build: { args: ["ptr", "ptr", "ptr", "ptr", "i32", "ptr"], returns: "i32" },
   // library, config, pool, bytes
@@ -170,20 +113,42 @@ export const SHIM_SYMBOLS = {
   bt_config_set_compute_capability: { args: ["ptr", "ptr", "i32", "i32"], returns: "i32" },
   // library, cache, other, ignore_mismatch
   bt_timing_cache_combine: { args: ["ptr", "ptr", "ptr", "i32"], returns: "i32" },
-  // library, tensor, dims
-  bt_tensor_dimensions: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  bt_tensor_dimensions: { args: ["ptr", "ptr", "ptr"], returns: "i32" }, // library, tensor, dims
   // library, profile, name, selector, dims, rank
   bt_profile_set_dimensions: { args: ["ptr", "ptr", "ptr", "i32", "ptr", "i32"], returns: "i32" },
   // library, profile, name, selector, dims
   bt_profile_dimensions: { args: ["ptr", "ptr", "ptr", "i32", "ptr"], returns: "i32" },
   // library, profile, name, selector, values, count
   bt_profile_set_shape_values: { args: ["ptr", "ptr", "ptr", "i32", "ptr", "i32"], returns: "i32" },
-  // library, network, logger
-  bt_parser_create: { args: ["ptr", "ptr", "ptr"], returns: "ptr" },
+  bt_parser_create: { args: ["ptr", "ptr", "ptr"], returns: "ptr" }, // library, network, logger
   // library, parser, model, bytes, path
   bt_parser_parse: { args: ["ptr", "ptr", "ptr", "usize", "ptr"], returns: "i32" },
-  // library, parser
-  bt_parser_destroy: { args: ["ptr", "ptr"], returns: "i32" },
+  bt_parser_destroy: { args: ["ptr", "ptr"], returns: "i32" }, // library, parser
+} as const;
+
+/** The numbers of the header. */
+export const SHIM_CONSTANTS = {
+  BT_ABI_VERSION: 7,
+  BT_MAX_DIMS: 8,
+  BT_OK: 0,
+  BT_FAILED: -1001, // TensorRT refused; the reason is in the rings
+  BT_NO_METHOD: -1002, // this version of the library lacks the method
+  BT_NO_DEVICE: -1003, // no CUDA driver or no device, or the device could not be bound
+  BT_BAD_CALL: -1004, // NULL object, unknown method, or a method of another shape
+  BT_NEEDS_DEVICE: 1, // creating a builder without a CUDA device aborts the process: refuse first
+  BT_MARK_NONE: 0,
+  BT_MARK_AWAITED: 1,
+  BT_MARK_DONE: 2,
+  BT_JPEG_DAMAGED: 1, // a code that is none, a restart marker out of place, or no baseline JPEG of one scan
+  BT_JPEG_SHORT: 2, // the data ends before the pixels do
+  BT_JPEG_PLAN_BYTES: 34392,
+  BT_RECORD_LOG: 1, // severity; text: the line
+  BT_RECORD_ERROR: 2, // number: ErrorCode; text: the description
+  BT_RECORD_PHASE_START: 3, // number: steps; text: the phase; parent: the enclosing phase, or ""
+  BT_RECORD_STEP: 4, // number: the step; text: the phase
+  BT_RECORD_PHASE_END: 5, // text: the phase
+  BT_RECORD_LAYER: 6, // value: milliseconds; text: the layer
+  BT_TEXT_LIMIT: 8192,
 } as const;
 
 /** Methods of TensorRT by their number, and the shape each is called by: `bt_<shape>`, or a function of its own. */

@@ -5,18 +5,13 @@ import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { LibraryLoadError, message } from "../core/errors.ts";
-import { type LibrarySpec, type NativeCall, openLibrary, type SymbolTable } from "./library.ts";
+import { type LibrarySpec, type NativeCalls, openLibrary } from "./library.ts";
 import { addressOf, cString, readCString } from "./memory.ts";
-import { type OffThreadFunction, type OffThreadType, offThread } from "./off-thread.ts";
-import { type BlockingName, SHIM_METHODS, SHIM_SYMBOLS } from "./shim-symbols.ts";
+import { type OffThreadFunction, offThread } from "./off-thread.ts";
+import { type BlockingName, SHIM_CONSTANTS, SHIM_METHODS, SHIM_SYMBOLS } from "./shim-symbols.ts";
 
-/** The functions of the shim. A `ptr` result is an address, or null. */
-export type Shim = {
-  readonly [Name in keyof typeof SHIM_SYMBOLS]: NativeCall<
-    (typeof SHIM_SYMBOLS)[Name]["args"],
-    (typeof SHIM_SYMBOLS)[Name]["returns"] extends "ptr" ? number | null : number
-  >;
-};
+/** The functions of the shim. */
+export type Shim = NativeCalls<typeof SHIM_SYMBOLS>;
 
 /** A method the shim knows: `CudaEngine.getNbIOTensors`, for nvinfer1::ICudaEngine::getNbIOTensors. */
 export type MethodName = keyof typeof SHIM_METHODS;
@@ -47,17 +42,14 @@ export function nativeMethodName(name: MethodName): string {
 /** Room for what the dynamic linker says. */
 export const ERROR_BYTES = 4096;
 
-/** BT_ABI_VERSION of native/shim.h. */
-const ABI_VERSION = 7;
-
-/** Results of the shim that are no counts. @see native/shim.h */
-export const SHIM_STATUS = {
-  ok: 0,
-  failed: -1001,
-  noMethod: -1002,
-  noDevice: -1003,
-  badCall: -1004,
-} as const;
+/** Results of the shim that are no counts. */
+export const SHIM_STATUS: Readonly<Record<"ok" | "failed" | "noMethod" | "noDevice" | "badCall", number>> = {
+  ok: SHIM_CONSTANTS.BT_OK,
+  failed: SHIM_CONSTANTS.BT_FAILED,
+  noMethod: SHIM_CONSTANTS.BT_NO_METHOD,
+  noDevice: SHIM_CONSTANTS.BT_NO_DEVICE,
+  badCall: SHIM_CONSTANTS.BT_BAD_CALL,
+};
 
 /** Where the shim lies; also what `doctor` goes by. */
 export const SHIM_SPEC: LibrarySpec = {
@@ -83,7 +75,7 @@ function echoes(shim: Shim): Echo[] {
   const bits = BigInt(new Uint32Array(Float32Array.of(0.1).buffer)[0]!);
   const expected = [BigInt(address), -7n, 2n ** 32n - 1n, -(2n ** 40n), 2n ** 40n + 1n, bits];
   return [
-    { call: "bt_abi_version", sent: ABI_VERSION, received: shim.bt_abi_version() },
+    { call: "bt_abi_version", sent: SHIM_CONSTANTS.BT_ABI_VERSION, received: shim.bt_abi_version() },
     { call: "bt_method_count", sent: METHOD_NAMES.length, received: shim.bt_method_count() },
     { call: "bt_echo_i32", sent: -(2 ** 31), received: shim.bt_echo_i32(-(2 ** 31)) },
     { call: "bt_echo_i64", sent: -(2 ** 40), received: shim.bt_echo_i64(-(2 ** 40)) },
@@ -125,11 +117,9 @@ const copies: unknown[] = [];
  */
 export function shim(): Shim {
   if (opened !== undefined) return opened;
-  // bun-types knows i64_fast by its number alone.
-  const { path, symbols } = openLibrary(SHIM_SPEC, SHIM_SYMBOLS as unknown as SymbolTable);
-  const candidate = symbols as unknown as Shim;
-  selfTest(candidate, path);
-  opened = candidate;
+  const { path, symbols } = openLibrary(SHIM_SPEC, SHIM_SYMBOLS);
+  selfTest(symbols, path);
+  opened = symbols;
   openedPath = path;
   return opened;
 }
@@ -161,12 +151,6 @@ export function preloadByName(path: string): string | undefined {
   }
 }
 
-function offThreadType(type: string): OffThreadType {
-  if (type === "ptr") return "pointer";
-  if (type === "usize") return "size";
-  return type as OffThreadType;
-}
-
 const blocking = new Map<BlockingName, OffThreadFunction>();
 
 /**
@@ -176,8 +160,7 @@ const blocking = new Map<BlockingName, OffThreadFunction>();
 export function shimOffThread(name: BlockingName): OffThreadFunction {
   let call = blocking.get(name);
   if (call === undefined) {
-    const { args, returns } = SHIM_SYMBOLS[name];
-    call = offThread(shim()[name].ptr, offThreadType(returns), args.map(offThreadType));
+    call = offThread(shim()[name].ptr, SHIM_SYMBOLS[name]);
     blocking.set(name, call);
   }
   return call;

@@ -1,8 +1,7 @@
 /** @module TurboJpeg: libturbojpeg where the system has it, with the decoding itself off the JS thread. */
 
-import type { Library } from "bun:ffi";
-import { LibraryLoadError, message } from "../core/errors.ts";
-import { type LibrarySpec, type OpenLibrary, openLibrary, selfTest } from "./library.ts";
+import { LibraryLoadError } from "../core/errors.ts";
+import { type LibrarySpec, type NativeCalls, type OpenLibrary, openLibrary, selfTest } from "./library.ts";
 import { OutCells, readCString } from "./memory.ts";
 import { type OffThreadFunction, offThread } from "./off-thread.ts";
 
@@ -15,7 +14,7 @@ const SPEC: LibrarySpec = {
 };
 
 /** A decompressor: its owner destroys it. */
-export type TjHandle = NonNullable<ReturnType<OpenLibrary<typeof TURBOJPEG_SYMBOLS>["symbols"]["tjInitDecompress"]>>;
+export type TjHandle = number;
 
 /** libturbojpeg, opened. */
 export interface TurboJpeg extends OpenLibrary<typeof TURBOJPEG_SYMBOLS> {
@@ -28,14 +27,7 @@ let known: { readonly variable: string | undefined; readonly found: TurboJpeg | 
 
 function bind(): TurboJpeg {
   const library = openLibrary(SPEC, TURBOJPEG_SYMBOLS, testTurboJpeg);
-  // Bun keeps the address on the function; its types do not say so.
-  const address = (library.symbols.tjDecompress2 as unknown as { readonly ptr?: number }).ptr;
-  if (address === undefined) {
-    const text = message("call tjDecompress2 off the JS thread", "Bun does not tell its address", "use Bun 1.4.5");
-    throw new LibraryLoadError(text, SPEC.name, [library.path]);
-  }
-  const pointer = "pointer";
-  const decompress = offThread(address, "i32", [pointer, pointer, "size", pointer, "i32", "i32", "i32", "i32", "i32"]);
+  const decompress = offThread(library.symbols.tjDecompress2.ptr, TURBOJPEG_SYMBOLS.tjDecompress2);
   return { ...library, decompress };
 }
 
@@ -80,57 +72,17 @@ export const TJERR_WARNING = 0;
 
 /** Prototypes of `turbojpeg.h`, in its order. @see https://libjpeg-turbo.org/Documentation/Documentation */
 export const TURBOJPEG_SYMBOLS = {
-  tjInitDecompress: {
-    args: [],
-    returns: "ptr", // tjhandle, NULL on failure
-  },
-  tjDecompressHeader3: {
-    args: [
-      "ptr", // tjhandle handle
-      "ptr", // const unsigned char *jpegBuf
-      "usize", // unsigned long jpegSize
-      "ptr", // int *width
-      "ptr", // int *height
-      "ptr", // int *jpegSubsamp
-      "ptr", // int *jpegColorspace
-    ],
-    returns: "i32", // 0, or -1
-  },
-  tjDecompress2: {
-    args: [
-      "ptr", // tjhandle handle
-      "ptr", // const unsigned char *jpegBuf
-      "usize", // unsigned long jpegSize
-      "ptr", // unsigned char *dstBuf
-      "i32", // int width: the wanted one, which chooses the scale
-      "i32", // int pitch: bytes between two rows of dstBuf
-      "i32", // int height
-      "i32", // int pixelFormat: TJPF_…
-      "i32", // int flags: TJFLAG_…
-    ],
-    returns: "i32", // 0, or -1
-  },
-  tjDestroy: {
-    args: [
-      "ptr", // tjhandle handle
-    ],
-    returns: "i32", // 0, or -1
-  },
-  tjGetErrorStr2: {
-    args: [
-      "ptr", // tjhandle handle, NULL for the thread's last error
-    ],
-    returns: "ptr", // char *, the library's own
-  },
-  tjGetErrorCode: {
-    args: [
-      "ptr", // tjhandle handle
-    ],
-    returns: "i32", // TJERR_WARNING or TJERR_FATAL
-  },
+  tjInitDecompress: { args: [], returns: "ptr" },
+  // handle, jpegBuf, jpegSize, width, height, jpegSubsamp, jpegColorspace
+  tjDecompressHeader3: { args: ["ptr", "ptr", "usize", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
+  // handle, jpegBuf, jpegSize, dstBuf, width (chooses the scale), pitch (bytes), height, pixelFormat, flags (TJFLAG_…)
+  tjDecompress2: { args: ["ptr", "ptr", "usize", "ptr", "i32", "i32", "i32", "i32", "i32"], returns: "i32" },
+  tjDestroy: { args: ["ptr"], returns: "i32" }, // handle
+  tjGetErrorStr2: { args: ["ptr"], returns: "ptr" }, // handle (NULL: the thread's last error)
+  tjGetErrorCode: { args: ["ptr"], returns: "i32" }, // handle
 } as const;
 
-type Symbols = Library<typeof TURBOJPEG_SYMBOLS>["symbols"];
+type Symbols = NativeCalls<typeof TURBOJPEG_SYMBOLS>;
 
 /** 9x2 grey pixels: columns 0 to 7 have the level 200, column 8 has 40. */
 const IMAGE_FILE = Buffer.from(
@@ -143,7 +95,7 @@ const HEIGHT = 2;
 const PITCH = 32;
 
 /** Size, subsampling and colour space of a header, or the error. */
-function header(tj: Symbols, handle: ReturnType<Symbols["tjInitDecompress"]>, bytes: Uint8Array): string {
+function header(tj: Symbols, handle: TjHandle, bytes: Uint8Array): string {
   const out = new OutCells(4);
   const { cells } = out;
   const status = tj.tjDecompressHeader3(
@@ -155,12 +107,12 @@ function header(tj: Symbols, handle: ReturnType<Symbols["tjInitDecompress"]>, by
     cells.subarray(2),
     cells.subarray(3),
   );
-  if (status !== 0) return `code ${tj.tjGetErrorCode(handle)}: ${readCString(Number(tj.tjGetErrorStr2(handle) ?? 0))}`;
+  if (status !== 0) return `code ${tj.tjGetErrorCode(handle)}: ${readCString(tj.tjGetErrorStr2(handle))}`;
   return `${out.i32(0)}x${out.i32(1)} ${out.i32(3) === TJCS_GRAY ? "grey" : `colour space ${out.i32(3)}`}`;
 }
 
 /** First and last pixel of both rows, decoded with a row pitch that is larger than the rows. */
-function pixels(tj: Symbols, handle: ReturnType<Symbols["tjInitDecompress"]>): string {
+function pixels(tj: Symbols, handle: TjHandle): string {
   const rgb = new Uint8Array(new ArrayBuffer(PITCH * HEIGHT)).fill(7);
   const status = tj.tjDecompress2(
     handle,

@@ -73,7 +73,7 @@ export function jpegScale(
 function createHandle({ symbols }: TurboJpeg): TjHandle {
   const handle = symbols.tjInitDecompress();
   if (handle === null) {
-    const reason = readCString(Number(symbols.tjGetErrorStr2(null) ?? 0));
+    const reason = readCString(symbols.tjGetErrorStr2(null));
     throw new BunTensorRtError(message("create a JpegDecoder", `tjInitDecompress failed: ${reason}`));
   }
   return handle;
@@ -234,7 +234,7 @@ export class JpegDecoder extends Resource {
 
   /** The text of the last failure on this thread. */
   #lastError(): string {
-    return readCString(Number(this.#library.symbols.tjGetErrorStr2(this.#handle) ?? 0));
+    return readCString(this.#library.symbols.tjGetErrorStr2(this.#handle));
   }
 
   #assertIdle(): void {

@@ -12,6 +12,7 @@ import { type OnStream, Stream } from "../cuda/stream.ts";
 import { addressOf, OutCells } from "../ffi/memory.ts";
 import { NVJPEG_IMAGE_BYTES, NVJPEG_IMAGE_PITCH } from "../ffi/nvjpeg.ts";
 import { SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import type { JpegKernels } from "./jpeg-kernels.ts";
 
 /** What the check found; `undecided` is for the CPU to find out. */
@@ -20,8 +21,6 @@ export type DataVerdict = "whole" | "damaged" | "undecided";
 /** By the number `jpeg_check_judge` writes. */
 const VERDICTS: readonly DataVerdict[] = ["undecided", "whole", "damaged", "undecided"];
 
-/** BT_JPEG_PLAN_BYTES of native/shim.h. */
-const PLAN_BYTES = 34392;
 /** Bytes of `struct Image` and of `struct Part` in kernels/jpeg_check.cu, and of the data of a part. */
 const IMAGE_BYTES = 48;
 const PART_BYTES = 80;
@@ -30,7 +29,7 @@ const WORDS = IMAGE_BYTES / 4;
 
 /** Bytes that a file is laid out in: tables, data, a place for each restart marker of all but absurd files, and slack. */
 function planCapacity(byteLength: number): number {
-  return Math.ceil((PLAN_BYTES + byteLength * 1.25 + 256) / 16) * 16;
+  return Math.ceil((SHIM_CONSTANTS.BT_JPEG_PLAN_BYTES + byteLength * 1.25 + 256) / 16) * 16;
 }
 
 /** Parts the data of a file is walked through in, at most. */

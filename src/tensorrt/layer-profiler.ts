@@ -2,8 +2,9 @@
 
 import { Resource } from "../core/resource.ts";
 import { shim } from "../ffi/shim.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import type { ExecutionContext } from "./engine.ts";
-import { destroyObserver, RECORD_KINDS, Ring } from "./log-ring.ts";
+import { destroyObserver, Ring } from "./log-ring.ts";
 
 /** Times of one layer over the inferences that were profiled. */
 export interface LayerTime {
@@ -46,7 +47,7 @@ export class LayerProfiler extends Resource {
   collect(): void {
     this.assertOpen("collect layer times");
     this.#ring.drain((record) => {
-      if (record.kind !== RECORD_KINDS.layer) return;
+      if (record.kind !== SHIM_CONSTANTS.BT_RECORD_LAYER) return;
       const time = this.#times.get(record.text) ?? { count: 0, totalMs: 0, minMs: Number.POSITIVE_INFINITY, maxMs: 0 };
       time.count += 1;
       time.totalMs += record.value;

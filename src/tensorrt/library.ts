@@ -16,12 +16,10 @@ import {
   SHIM_STATUS,
   shim,
 } from "../ffi/shim.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi/methods.ts";
 import { LogRing, severityOf } from "./log-ring.ts";
 import { parseVersion, slotTableOf, type TensorRtFamily, type TensorRtVersion } from "./version.ts";
-
-/** BT_NEEDS_DEVICE of native/shim.h. */
-const NEEDS_DEVICE = 1;
 
 /** Files of each family, newest first. */
 const FILES: Readonly<Record<TensorRtFamily, readonly string[]>> = {
@@ -84,7 +82,7 @@ export class TensorRtLibrary {
     this.#slots = resolveSlots(table, version.release);
     this.isStronglyTyped = table.layout >= 11;
     const native = shim();
-    const flags = table.needsDevice ? NEEDS_DEVICE : 0;
+    const flags = table.needsDevice ? SHIM_CONSTANTS.BT_NEEDS_DEVICE : 0;
     const bound = native.bt_library_bind(handle, this.#slots, this.#slots.length, table.layout, flags);
     if (bound !== SHIM_STATUS.ok) {
       throw new LibraryLoadError(message(`bind ${path}`, `the shim refused its slots: ${bound}`), "libnvinfer", [path]);

@@ -4,6 +4,7 @@ import { ArgumentError, message } from "../core/errors.ts";
 import { type LogLevel, logger } from "../core/log.ts";
 import { oneLine } from "../core/shown.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 
 const CAPACITY_BYTES = 256 * 1024;
 /** How often the ring is drained while a call runs off the JS thread. */
@@ -64,7 +65,7 @@ export class LogRing {
   }
 
   #pass(record: RingRecord): void {
-    const isError = record.kind === RECORD_KINDS.error;
+    const isError = record.kind === SHIM_CONSTANTS.BT_RECORD_ERROR;
     const text = oneLine(record.text);
     const level = isError ? "error" : (LEVELS[record.severity] ?? "debug");
     if (isError) this.#code = ERROR_CODES[record.number] ?? `ERROR_${record.number}`;
@@ -97,12 +98,9 @@ export class LogRing {
   }
 }
 
-/** What a record tells. The numbers are BT_RECORD_* of native/shim.h. */
-export const RECORD_KINDS = { log: 1, error: 2, phaseStart: 3, step: 4, phaseEnd: 5, layer: 6 } as const;
-
 /** One record. */
 export interface RingRecord {
-  /** One of {@linkcode RECORD_KINDS}. */
+  /** `BT_RECORD_…` */
   readonly kind: number;
   /** 0 internal error, 1 error, 2 warning, 3 info, 4 verbose. */
   readonly severity: number;

@@ -2,7 +2,8 @@
 
 import { Resource } from "../core/resource.ts";
 import { shim } from "../ffi/shim.ts";
-import { destroyObserver, RECORD_KINDS, Ring, type RingRecord } from "./log-ring.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
+import { destroyObserver, Ring, type RingRecord } from "./log-ring.ts";
 
 /** A phase that is under way. */
 export interface BuildPhase {
@@ -39,10 +40,10 @@ export class PhaseTree {
 
   /** @returns the event, or `undefined` for a record that tells nothing new */
   visit(record: RingRecord): BuildEvent | undefined {
-    if (record.kind === RECORD_KINDS.phaseStart) return this.#start(record);
+    if (record.kind === SHIM_CONSTANTS.BT_RECORD_PHASE_START) return this.#start(record);
     const phase = this.#open.get(record.text);
     if (phase === undefined) return undefined;
-    if (record.kind === RECORD_KINDS.step) {
+    if (record.kind === SHIM_CONSTANTS.BT_RECORD_STEP) {
       phase.step = Math.max(phase.step, record.number + 1);
       return this.#event("step", phase);
     }

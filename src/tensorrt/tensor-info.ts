@@ -4,10 +4,10 @@ import { ArgumentError, ModelError, message } from "../core/errors.ts";
 import { type DType, formatShape, type Shape, type TensorInfo } from "../core/tensor.ts";
 import { cString, readCString } from "../ffi/memory.ts";
 import { type MethodOf, methodId, shim } from "../ffi/shim.ts";
+import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import type { TensorRtLibrary } from "./library.ts";
 
-/** BT_MAX_DIMS of native/shim.h. */
-const MAX_DIMS = 8;
+const MAX_DIMS = SHIM_CONSTANTS.BT_MAX_DIMS;
 
 /** Where the shim writes dimensions, or reads them; good until the next call that uses it. */
 export class ShapeCells {

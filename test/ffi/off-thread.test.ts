@@ -2,17 +2,18 @@ import { dlopen } from "bun:ffi";
 import { expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import type { NativeType } from "../../src/ffi/library.ts";
 import { addressOf, cString } from "../../src/ffi/memory.ts";
-import { type OffThreadFunction, type OffThreadType, offThread } from "../../src/ffi/off-thread.ts";
+import { type OffThreadFunction, offThread } from "../../src/ffi/off-thread.ts";
 
 const isLinux = process.platform === "linux";
 
 /** A function of the C library, which every Linux has. */
-function libc(name: string, returns: OffThreadType, parameters: readonly OffThreadType[]): OffThreadFunction {
+function libc(name: string, returns: NativeType, args: readonly NativeType[]): OffThreadFunction {
   const { symbols } = dlopen("libc.so.6", { dlsym: { args: ["usize", "ptr"], returns: "usize" } });
   const address = Number(symbols.dlsym(0, cString(name)));
   expect(address).toBeGreaterThan(0);
-  return offThread(address, returns, parameters);
+  return offThread(address, { args, returns });
 }
 
 test.skipIf(!isLinux)("offThread() lets timers fire while the native call blocks", async () => {
@@ -30,12 +31,12 @@ test.skipIf(!isLinux)("offThread() lets timers fire while the native call blocks
 });
 
 test.skipIf(!isLinux)("offThread() passes pointers, sizes and signed numbers as they are", async () => {
-  const memcmp = libc("memcmp", "i32", ["pointer", "pointer", "size"]);
+  const memcmp = libc("memcmp", "i32", ["ptr", "ptr", "usize"]);
   const a = Uint8Array.of(1, 2, 3, 4);
   const b = Uint8Array.of(1, 2, 9, 4);
   expect(await memcmp(addressOf(a), addressOf(b), 2)).toBe(0);
   expect(await memcmp(addressOf(a), addressOf(b), 4)).toBeLessThan(0);
-  const memset = libc("memset", "pointer", ["pointer", "i32", "size"]);
+  const memset = libc("memset", "ptr", ["ptr", "i32", "usize"]);
   expect(await memset(addressOf(a), -1, 3)).toBe(addressOf(a));
   expect([...a]).toEqual([255, 255, 255, 4]);
   expect(await libc("abs", "i32", ["i32"])(-2147483647)).toBe(2147483647);
@@ -75,7 +76,7 @@ test.skipIf(!isLinux)("offThread() holds through garbage collections", async () 
 test.skipIf(!isLinux)(
   "offThread() gives a call the stack of a thread: TensorRT needs more than koffi's 128 KiB",
   async () => {
-    const regcomp = libc("regcomp", "i32", ["pointer", "pointer", "i32"]);
+    const regcomp = libc("regcomp", "i32", ["ptr", "ptr", "i32"]);
     const depth = 3000;
     const pattern = cString("(".repeat(depth) + ")".repeat(depth));
     const compiled = new Uint8Array(new ArrayBuffer(256));
@@ -103,7 +104,7 @@ async function besideOwnUse(setUp: string): Promise<string> {
     const { dlopen } = await import("bun:ffi");
     const { symbols } = dlopen("libc.so.6", { dlsym: { args: ["usize", "ptr"], returns: "usize" } });
     try {
-      const abs = offThread(Number(symbols.dlsym(0, Buffer.from("abs\\0"))), "i32", ["i32"]);
+      const abs = offThread(Number(symbols.dlsym(0, Buffer.from("abs\\0"))), { args: ["i32"], returns: "i32" });
       process.stdout.write(String(await abs(-5)));
     } catch (error) {
       process.stdout.write(error.message);
@@ -128,5 +129,5 @@ test.skipIf(!isLinux)("offThread() works in two copies of the package in one pro
   const { offThread: other } = (await import(copy)) as { readonly offThread: typeof offThread };
   expect(other).not.toBe(offThread);
   const { symbols } = dlopen("libc.so.6", { dlsym: { args: ["usize", "ptr"], returns: "usize" } });
-  expect(await other(Number(symbols.dlsym(0, cString("abs"))), "i32", ["i32"])(-7)).toBe(7);
+  expect(await other(Number(symbols.dlsym(0, cString("abs"))), { args: ["i32"], returns: "i32" })(-7)).toBe(7);
 });

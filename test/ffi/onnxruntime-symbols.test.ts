@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { addressOf, cString, nativeView, OutCells, readCString } from "../../src/ffi/memory.ts";
-import { openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
-import { ORT_API } from "../../src/ffi/onnxruntime-symbols.ts";
+import { ORT_API, openOnnxRuntime } from "../../src/ffi/onnxruntime.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 
 type Api = ReturnType<typeof openOnnxRuntime>["api"];

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CUDA_DRIVER_SYMBOLS } from "../../src/ffi/cuda-driver.ts";
-import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime-symbols.ts";
+import { CUDA_RUNTIME_SYMBOLS } from "../../src/ffi/cuda-runtime.ts";
 import { NVJPEG_SYMBOLS } from "../../src/ffi/nvjpeg.ts";
 
 const root = join(import.meta.dir, "../..");

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { ClosedError } from "../../src/core/errors.ts";
-import { RECORD_KINDS, type RingRecord } from "../../src/tensorrt/log-ring.ts";
+import { SHIM_CONSTANTS } from "../../src/ffi/shim-symbols.ts";
+import type { RingRecord } from "../../src/tensorrt/log-ring.ts";
 import { type BuildEvent, PhaseTree, ProgressMonitor } from "../../src/tensorrt/progress.ts";
 
 function record(kind: number, text: string, number = 0, parent = ""): RingRecord {
@@ -12,7 +13,7 @@ function play(records: readonly RingRecord[]): BuildEvent[] {
   return records.map((one) => tree.visit(one)).filter((event) => event !== undefined);
 }
 
-const { phaseStart, step, phaseEnd } = RECORD_KINDS;
+const { BT_RECORD_PHASE_START: phaseStart, BT_RECORD_STEP: step, BT_RECORD_PHASE_END: phaseEnd } = SHIM_CONSTANTS;
 
 test("PhaseTree builds the tree of phases and the fraction of the whole", () => {
   const events = play([

@@ -2,7 +2,8 @@ import { afterEach, expect, test } from "bun:test";
 import { setLogSink } from "../../src/core/log.ts";
 import { cString } from "../../src/ffi/memory.ts";
 import { shim } from "../../src/ffi/shim.ts";
-import { LogRing, RECORD_KINDS, Ring, type RingRecord, severityOf } from "../../src/tensorrt/log-ring.ts";
+import { SHIM_CONSTANTS } from "../../src/ffi/shim-symbols.ts";
+import { LogRing, Ring, type RingRecord, severityOf } from "../../src/tensorrt/log-ring.ts";
 
 afterEach(() => {
   setLogSink(undefined);
@@ -16,7 +17,8 @@ function write(ring: Ring, kind: number, severity: number, number: number, text:
 test("Ring gives back what was written, in order, whatever the length of the text", () => {
   const ring = new Ring(4096);
   const texts = ["", "a", "äöü€", "x".repeat(1001)];
-  for (const [at, text] of texts.entries()) write(ring, RECORD_KINDS.phaseStart, 1, at - 1, text, "parent");
+  for (const [at, text] of texts.entries())
+    write(ring, SHIM_CONSTANTS.BT_RECORD_PHASE_START, 1, at - 1, text, "parent");
   const records: RingRecord[] = [];
   ring.drain((record) => records.push(record));
   expect(records).toEqual(
@@ -29,9 +31,9 @@ test("Ring gives back what was written, in order, whatever the length of the tex
 test("Ring keeps the last quarter for errors, and counts what it drops", () => {
   const ring = new Ring(1024);
   let warnings = 0;
-  while (write(ring, RECORD_KINDS.log, 2, 0, "w".repeat(40)) === 0) warnings += 1;
+  while (write(ring, SHIM_CONSTANTS.BT_RECORD_LOG, 2, 0, "w".repeat(40)) === 0) warnings += 1;
   expect(warnings).toBe(12);
-  expect(write(ring, RECORD_KINDS.log, 1, 0, "e".repeat(40))).toBe(0);
+  expect(write(ring, SHIM_CONSTANTS.BT_RECORD_LOG, 1, 0, "e".repeat(40))).toBe(0);
   expect(ring.takeDropped()).toBe(1);
   expect(ring.takeDropped()).toBe(0);
   ring.destroy();
@@ -41,8 +43,9 @@ test("LogRing passes lines on by level and keeps the errors for the next failure
   const lines: string[] = [];
   setLogSink((level, text) => lines.push(`${level} ${text}`));
   const log = new LogRing("TensorRT 10.6.0");
-  for (const severity of [0, 1, 2, 3, 4]) write(log.ring, RECORD_KINDS.log, severity, 0, `line ${severity}`);
-  write(log.ring, RECORD_KINDS.error, 1, 3, "a bad argument");
+  for (const severity of [0, 1, 2, 3, 4])
+    write(log.ring, SHIM_CONSTANTS.BT_RECORD_LOG, severity, 0, `line ${severity}`);
+  write(log.ring, SHIM_CONSTANTS.BT_RECORD_ERROR, 1, 3, "a bad argument");
   const { lines: errors, code } = log.takeErrors();
   expect(errors).toEqual(["line 0", "line 1", "a bad argument"]);
   expect(code).toBe("INVALID_ARGUMENT");
@@ -65,11 +68,11 @@ test("LogRing.watch() drains by a timer until the last watcher has gone", async 
   const outer = log.watch();
   const inner = log.watch();
   inner[Symbol.dispose]();
-  write(log.ring, RECORD_KINDS.log, 2, 0, "late");
+  write(log.ring, SHIM_CONSTANTS.BT_RECORD_LOG, 2, 0, "late");
   while (lines.length === 0) await Bun.sleep(5);
   expect(lines).toEqual(["log: late"]);
   outer[Symbol.dispose]();
-  write(log.ring, RECORD_KINDS.log, 2, 0, "too late");
+  write(log.ring, SHIM_CONSTANTS.BT_RECORD_LOG, 2, 0, "too late");
   await Bun.sleep(80);
   expect(lines).toEqual(["log: late"]);
   log.ring.destroy();

@@ -1,20 +1,18 @@
-// Images through an image model, tile by tile: `pick` fills the input tensor from u8 pixels, `place` writes the part of
-// each output that is kept into the image that is made.
+// What an image model makes of tiles, put together: `place` writes the part of each output that is kept into the image that is
+// made. Tiles are regions on their way in: preprocess.cu.
 //
 // frame   Frame [1], below: the image and what is made of it
 // tiles   Tile [N], below: one a row of the batch
-// levels  f32 [3, 256]: value of each level by tensor channel (colour)
 // phases  i32 [scale, 5]: offset of the first of four taps, and their weights in 1/2048
-// tensor  [N, channels, height, width] (planar) or [N, height, width, channels] of the entry's dtype; of `place` scale
-//         times as wide and high
+// tensor  [N, channels, height, width] (planar) or [N, height, width, channels] of the entry's dtype, scale times as wide and high
 // width, height  of a tile in source pixels
 //
 // Launch: block (32, 8), grid (ceil(columns / 32), ceil(rows / 8), N) over the pixels of the tensor.
-// Tolerance: none. The CPU's bits: src/image/preprocessor.ts; src/tasks/image/tile-placer.ts and cubic-rows.ts.
+// Tolerance: none. The CPU's bits: src/tasks/image/tile-placer.ts.
 
 #include "common.cuh"
 
-// What the channels of a tensor are: channelCode of src/tasks/image/cuda-image.ts.
+// What the channels of a tensor are: CHANNEL_CODES of src/tasks/image/cuda-image.ts.
 #define COLOUR_RGB 0
 #define COLOUR_BGR 1
 #define LUMA 2
@@ -39,57 +37,6 @@ struct __align__(16) Tile {
 static_assert(sizeof(Frame) == 48 && sizeof(Tile) == 32, "src/tasks/image/image-memory.ts packs 48 and 32 bytes");
 
 __device__ __forceinline__ float from_element(u8 value) { return (float)value; }
-
-__device__ __forceinline__ void store(float *output, u64 at, float value) { output[at] = value; }
-__device__ __forceinline__ void store(f16 *output, u64 at, float value) { output[at] = to_f16(value); }
-__device__ __forceinline__ void store(u8 *output, u64 at, float value) { output[at] = to_level(value); }
-
-// sourceIndex of src/image/geometry.ts.
-__device__ __forceinline__ int source_index(int at, int length, int reflect) {
-  if (at >= 0 && at < length) return at;
-  if (!reflect || length == 1) return at < 0 ? 0 : length - 1;
-  const int period = 2 * (length - 1);
-  int phase = at % period;
-  if (phase < 0) phase += period;
-  return phase < length ? phase : period - phase;
-}
-
-template <typename Element>
-__device__ __forceinline__ void pick(Element *__restrict__ tensor, const Frame *__restrict__ frames,
-                                     const Tile *__restrict__ tiles, const float *__restrict__ levels, int width,
-                                     int height, int channels, int planar, int reflect, float slope, float offset) {
-  const int column = blockIdx.x * 32 + threadIdx.x;
-  const int row = blockIdx.y * 8 + threadIdx.y;
-  if (column >= width || row >= height) return;
-  const Frame frame = frames[0];
-  const Tile tile = tiles[blockIdx.z];
-  const int x = source_index(tile.x + column, frame.width, reflect);
-  const int y = source_index(tile.y + row, frame.height, reflect);
-  const u8 *pixel = frame.pixels + (u64)y * frame.pitch + (u64)x * frame.pixel_bytes;
-  const int first = __ldg(pixel);
-  const int second = __ldg(pixel + 1);
-  const int third = __ldg(pixel + 2);
-  const u64 area = (u64)width * height;
-  const u64 at = (u64)row * width + column;
-  if (channels == LUMA) {
-    const int red = frame.bgr ? third : first;
-    const int blue = frame.bgr ? first : third;
-    // Below 2^24: exact as f32.
-    const float luma = (float)(red * 19595 + second * 38470 + blue * 7471);
-    store(tensor, area * blockIdx.z + at, on_line(luma, slope, offset));
-    return;
-  }
-  const bool swapped = (frame.bgr != 0) != (channels == COLOUR_BGR);
-  const float value0 = __ldg(levels + (swapped ? third : first));
-  const float value1 = __ldg(levels + 256 + second);
-  const float value2 = __ldg(levels + 512 + (swapped ? first : third));
-  const u64 start = area * 3 * blockIdx.z;
-  const u64 step = planar ? 1 : 3;
-  const u64 plane = planar ? area : 1;
-  store(tensor, start + at * step, value0);
-  store(tensor, start + at * step + plane, value1);
-  store(tensor, start + at * step + 2 * plane, value2);
-}
 
 // One level of the enlarged source in 1/64, from 4 × 4 pixels: rows are weighed first, as the CPU does.
 __device__ __forceinline__ int enlarged(const Frame &frame, const u64 (&rows)[4], const int (&columns)[4],
@@ -174,27 +121,6 @@ __device__ __forceinline__ void place(const Frame *__restrict__ frames, const Ti
   pixel[0] = swapped ? value2 : value0;
   pixel[1] = value1;
   pixel[2] = swapped ? value0 : value2;
-}
-
-extern "C" __global__ void __launch_bounds__(256) transform_pick_f32(
-    float *__restrict__ tensor, const Frame *__restrict__ frame, const Tile *__restrict__ tiles,
-    const float *__restrict__ levels, int width, int height, int channels, int planar, int reflect, float slope,
-    float offset) {
-  pick(tensor, frame, tiles, levels, width, height, channels, planar, reflect, slope, offset);
-}
-
-extern "C" __global__ void __launch_bounds__(256) transform_pick_f16(
-    f16 *__restrict__ tensor, const Frame *__restrict__ frame, const Tile *__restrict__ tiles,
-    const float *__restrict__ levels, int width, int height, int channels, int planar, int reflect, float slope,
-    float offset) {
-  pick(tensor, frame, tiles, levels, width, height, channels, planar, reflect, slope, offset);
-}
-
-extern "C" __global__ void __launch_bounds__(256) transform_pick_u8(
-    u8 *__restrict__ tensor, const Frame *__restrict__ frame, const Tile *__restrict__ tiles,
-    const float *__restrict__ levels, int width, int height, int channels, int planar, int reflect, float slope,
-    float offset) {
-  pick(tensor, frame, tiles, levels, width, height, channels, planar, reflect, slope, offset);
 }
 
 extern "C" __global__ void __launch_bounds__(256) transform_place_f32(

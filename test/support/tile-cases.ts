@@ -1,9 +1,9 @@
 /** @module Tile cases: images, tiles and tensors that the kernels of kernels/transform.cu are compared with the CPU on. */
 
+import { IMAGE_BYTES, ImageTable, valueTable } from "../../src/accelerators/tensorrt/preprocess.ts";
 import { allocate, bytesPerElement, createTensor, type DType, type Tensor, viewOf } from "../../src/core/tensor.ts";
 import { placeTile } from "../../src/image/geometry.ts";
 import type { PackedImage, PixelFormat } from "../../src/image/image.ts";
-import { levelTable } from "../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../src/image/preprocessor.ts";
 import { packFrame, packTile, TILE_BYTES } from "../../src/tasks/image/image-memory.ts";
 import {
@@ -28,8 +28,8 @@ export interface TileCase {
   readonly size: readonly [width: number, height: number];
   readonly tiles: readonly Tile[];
   readonly image: PackedImage;
-  /** What the CPU picks: the input of the model. */
-  readonly picked: InputTensor;
+  /** What the CPU makes of the tiles: the input of the model. */
+  readonly input: InputTensor;
   /** What the model is said to make: noise, with numbers beyond the range, NaN and infinities among it. */
   readonly made: Tensor;
   /** What the CPU places. */
@@ -106,27 +106,28 @@ function tileCase(
   const unused = { smallest: [1, 1], largest: [1, 1] } as const;
   const grid = tileGrid(image.width, image.height, { ...recognition, ...unused, multiple: 1, overlap: 4 });
   const { size, tiles } = grid;
-  const picked = createTensor(forms.input.dtype, pixelShape(forms.input, tiles.length, size)) as InputTensor;
+  const input = createTensor(forms.input.dtype, pixelShape(forms.input, tiles.length, size)) as InputTensor;
   const large = [size[0] * scale, size[1] * scale] as const;
   const made = noise(forms.output.dtype, pixelShape(forms.output, tiles.length, large), range, turn);
   const placed = noiseImage(image.width * scale, image.height * scale, image.format, 5);
   const preprocessor = new Preprocessor(tilePreprocessing(forms.input));
   const placer = new TilePlacer(forms.output, scale);
   for (const [index, tile] of tiles.entries()) {
-    preprocessor.run(image, picked, index, placeTile([image.width, image.height], tile.x, tile.y, size, padding));
+    preprocessor.run(image, input, index, placeTile([image.width, image.height], tile.x, tile.y, size, padding));
     placer.place(made, index, size, tile, image, placed);
   }
-  const { input, output } = forms;
-  const kinds = `${input.dtype} ${input.layout} ${input.channels} to ${output.channels}`;
+  const kinds = `${forms.input.dtype} ${forms.input.layout} ${forms.input.channels} to ${forms.output.channels}`;
   const name = `${kinds}, ${image.width}x${image.height} ${image.format}, x${scale}, ${padding}`;
-  return { name, recognition, padding, size, tiles, image, picked, made, placed };
+  return { name, recognition, padding, size, tiles, image, input, made, placed };
 }
 
 /** The tables of a case as the kernels read them. */
 export interface TileTables {
   readonly frame: Int32Array<ArrayBuffer>;
   readonly tiles: Int32Array<ArrayBuffer>;
-  readonly levels: Float32Array<ArrayBuffer>;
+  /** What `ImageTable` packs. */
+  readonly regions: Uint8Array<ArrayBuffer>;
+  readonly values: Float32Array<ArrayBuffer>;
   readonly phases: Int32Array<ArrayBuffer>;
 }
 
@@ -137,7 +138,7 @@ export interface TileTables {
  * @param result address of what is made; its rows are as far apart as the case's
  */
 export function tileTables(one: TileCase, pixels: number, result: number): TileTables {
-  const { image, placed, tiles, recognition } = one;
+  const { image, placed, tiles, recognition, padding, size } = one;
   const frame = allocate("i32", 12);
   packFrame(frame, {
     pixels: pixels as never,
@@ -151,8 +152,16 @@ export function tileTables(one: TileCase, pixels: number, result: number): TileT
   });
   const words = allocate("i32", (tiles.length * TILE_BYTES) / 4);
   for (const [index, tile] of tiles.entries()) packTile(words, (index * TILE_BYTES) / 4, tile);
-  const { input, scale } = recognition;
-  return { frame, tiles: words, levels: levelTable(input, [0, 1, 2]), phases: cubicPhases(scale) };
+  const preprocessing = tilePreprocessing(recognition.input);
+  const regions = allocate("u8", tiles.length * IMAGE_BYTES);
+  const table = new ImageTable(regions.buffer, 0, tiles.length);
+  const { width, height, format, pitchBytes } = image;
+  for (const [index, { x, y }] of tiles.entries()) {
+    const source = { width, height, format, pitchBytes, pixels: pixels as never };
+    table.set(index, source, placeTile([width, height], x, y, size, padding), preprocessing);
+  }
+  const phases = cubicPhases(recognition.scale);
+  return { frame, tiles: words, regions, values: valueTable(preprocessing), phases };
 }
 
 /** Where two arrays differ bit by bit, at most five places; NaN is NaN. */

@@ -11,17 +11,18 @@ import type {
   RunShape,
 } from "../../accelerators/tensorrt/gpu-model.ts";
 import { KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
-import type { PackedFrame } from "../../accelerators/tensorrt/preprocess.ts";
+import { IMAGE_BYTES, type PackedFrame, preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { message, ShapeError } from "../../core/errors.ts";
-import { allocate, formatShape, sameShape } from "../../core/tensor.ts";
+import { formatShape, sameShape } from "../../core/tensor.ts";
 import { copyOnDevice, copyToDevice } from "../../cuda/copy.ts";
+import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import { type OnStream, Stream } from "../../cuda/stream.ts";
-import type { Region, Size } from "../../image/geometry.ts";
+import { placeTile, type Region, type Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
-import { levelTable, lumaLine } from "../../image/preprocessing.ts";
+import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
-import { FRAME_BYTES, ImageMemory, TILE_BYTES } from "./image-memory.ts";
+import { FRAME_BYTES, ImageMemory, packFrame, packTile, TILE_BYTES } from "./image-memory.ts";
 import {
   type ImageModelSpec,
   imageFor,
@@ -31,6 +32,7 @@ import {
   type PixelTensor,
   pixelShape,
   type TiledImageSpec,
+  tilePreprocessing,
 } from "./image-recognition.ts";
 import { type Padding, tileGrid } from "./tile-grid.ts";
 import { cubicPhases } from "./tile-placer.ts";
@@ -40,8 +42,9 @@ interface Shared {
   readonly model: LoadedModel;
   readonly recognition: TiledImageSpec;
   readonly padding: Padding;
-  /** On the device: f32 [3, 256], what `levelTable` gave for the input. */
-  readonly levels: DeviceBuffer<"f32">;
+  readonly preprocessing: Preprocessing;
+  /** On the device: what `valueTable` gave for the pre-processing. */
+  readonly values: DeviceBuffer<"f32">;
   /** On the device: i32 [scale, 5], what `cubicPhases` gave. */
   readonly phases: DeviceBuffer<"i32">;
 }
@@ -59,27 +62,25 @@ export class CudaImage implements CudaTask<undefined, MadeImage> {
   load(model: LoadedModel, owned: DisposableStack): CudaModel<undefined, MadeImage> {
     const { device } = model;
     const { input, scale } = this.#recognition;
-    const table = allocate("f32", 3 * 256);
-    if (input.channels !== "luma") table.set(levelTable(input, [0, 1, 2]));
+    const preprocessing = tilePreprocessing(input);
+    const table = valueTable(preprocessing);
     const offsets = cubicPhases(scale);
-    const levels = owned.use(DeviceBuffer.create("f32", [table.length], { device }));
+    const values = owned.use(DeviceBuffer.create("f32", [table.length], { device }));
     const phases = owned.use(DeviceBuffer.create("i32", [offsets.length], { device }));
     using stream = Stream.create(device);
-    copyToDevice(levels, table, { stream });
+    copyToDevice(values, table, { stream });
     copyToDevice(phases, offsets, { stream });
     stream.synchronize();
-    const shared = { model, recognition: this.#recognition, padding: this.#padding, levels, phases };
+    const shared = { model, recognition: this.#recognition, padding: this.#padding, preprocessing, values, phases };
     return { createWork: () => new CudaImageWork(shared) };
   }
 }
 
-/** What one slot needs to make images: the table of an image's tiles, and memory for what is made. */
+/** What one slot needs to make images: the tables of an image's tiles, and memory for what is made. */
 class CudaImageWork implements CudaWork<undefined, MadeImage> {
   readonly placements: readonly Region[] = [];
   readonly #shared: Shared;
   readonly #memory: ImageMemory;
-  /** All tiles of the image on the device. */
-  #all: DeviceMemory | undefined;
   #result: PackedImage | undefined;
   #tiles = 0;
 
@@ -93,14 +94,15 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
   }
 
   createStages(tensors: DeviceTensors, shape: RunShape): CudaStages<undefined> {
-    return new TileStages(this.#shared, this.#memory.frame, tensors, shape, () => this.#all!);
+    return new TileStages(this.#shared, this.#memory, tensors, shape);
   }
 
   begin({ deviceImages }: DeviceBatch<undefined>, on: OnStream): void {
-    const { model, recognition } = this.#shared;
+    const { model, recognition, padding, preprocessing } = this.#shared;
     const packed = deviceImages[0] as PackedFrame;
     const { width, height, format, pitchBytes, pixels } = packed;
-    const { tiles } = tileGrid(width, height, recognition.tiling);
+    const { size, tiles } = tileGrid(width, height, recognition.tiling);
+    const regions = tiles.map(({ x, y }) => placeTile([width, height], x, y, size, padding));
     const result = imageFor({ width, height, format }, recognition.scale);
     const frame = {
       pixels,
@@ -112,8 +114,15 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
       pixelBytes: bytesPerPixel(format),
       isBgr: format === "BGR",
     };
-    const { rows } = model;
-    this.#all = this.#memory.upload(frame, tiles, Math.ceil(tiles.length / rows) * rows, on);
+    const rows = Math.ceil(tiles.length / model.rows) * model.rows;
+    const tables = this.#memory.tables(rows);
+    packFrame(tables.words, frame);
+    for (let row = 0; row < rows; row++) {
+      packTile(tables.words, (FRAME_BYTES + row * TILE_BYTES) / 4, tiles[row]);
+      // Rows that only fill the last batch repeat the first tile.
+      tables.regions.set(row, packed, regions[row] ?? regions[0]!, preprocessing);
+    }
+    this.#memory.upload(rows, on);
     this.#result = result;
     this.#tiles = tiles.length;
   }
@@ -134,42 +143,65 @@ class CudaImageWork implements CudaWork<undefined, MadeImage> {
   }
 }
 
-/** The launches of one batch and size of tiles. Which tiles they are is a table on the device. */
-class TileStages implements CudaStages<undefined> {
-  readonly #all: () => DeviceMemory;
-  readonly #tiles: DeviceBuffer<"u8">;
-  readonly #pick: KernelLaunch;
-  readonly #place: KernelLaunch;
-  /** Which part of all tiles comes next; the same object each time. */
+/** A table of one batch on the device, which a part of the table of all tiles is copied to. */
+class TileTable {
+  readonly memory: DeviceBuffer<"u8">;
+  readonly #rowBytes: number;
+  /** The same object each time. */
   readonly #part: { stream: Stream; byteLength: number; sourceOffsetBytes: number };
 
+  constructor(device: Device, batch: number, rowBytes: number) {
+    const byteLength = batch * rowBytes;
+    this.memory = DeviceBuffer.create("u8", [byteLength], { device });
+    this.#rowBytes = rowBytes;
+    this.#part = { stream: undefined as unknown as Stream, byteLength, sourceOffsetBytes: 0 };
+  }
+
+  enqueueCopy(all: DeviceMemory, first: number, { stream }: OnStream): void {
+    this.#part.stream = stream;
+    this.#part.sourceOffsetBytes = first * this.#rowBytes;
+    copyOnDevice(this.memory, all, this.#part);
+  }
+
+  [Symbol.dispose](): void {
+    this.memory.close();
+  }
+}
+
+/** The launches of one batch and size of tiles. Which tiles they are is in tables on the device. */
+class TileStages implements CudaStages<undefined> {
+  readonly #all: ImageMemory;
+  readonly #regions: TileTable;
+  readonly #tiles: TileTable;
+  readonly #preprocess: KernelLaunch;
+  readonly #place: KernelLaunch;
+  readonly #owned: DisposableStack;
+
   constructor(
-    { model, recognition, padding, levels, phases }: Shared,
-    frame: DeviceMemory,
-    { images, outputs }: DeviceTensors,
-    { batch, size }: RunShape,
-    all: () => DeviceMemory,
+    { model, recognition, preprocessing, values, phases }: Shared,
+    all: ImageMemory,
+    { images: output, outputs }: DeviceTensors,
+    shape: RunShape,
   ) {
     this.#all = all;
     using owned = new DisposableStack();
     const { device, kernels } = model;
-    this.#tiles = owned.use(DeviceBuffer.create("u8", [batch * TILE_BYTES], { device }));
-    this.#part = { stream: undefined as unknown as Stream, byteLength: batch * TILE_BYTES, sourceOffsetBytes: 0 };
-    const output = outputs.get(recognition.output.name)!;
-    const memory = { frame, tiles: this.#tiles, levels, phases, input: images, output };
-    this.#pick = new KernelLaunch(kernels, pickLaunch(recognition, padding, size, memory));
-    this.#place = new KernelLaunch(kernels, placeLaunch(recognition, size, memory));
-    owned.move();
+    this.#regions = owned.use(new TileTable(device, shape.batch, IMAGE_BYTES));
+    this.#tiles = owned.use(new TileTable(device, shape.batch, TILE_BYTES));
+    const input = { output, images: this.#regions.memory, table: values };
+    const made = { frame: all.frame, tiles: this.#tiles.memory, phases, made: outputs.get(recognition.output.name)! };
+    this.#preprocess = new KernelLaunch(kernels, preprocessLaunch(preprocessing, input));
+    this.#place = new KernelLaunch(kernels, placeLaunch(recognition, shape, made));
+    this.#owned = owned.move();
   }
 
   reserve(): boolean {
     return false;
   }
 
-  select(_: DeviceBatch<undefined>, first: number, { stream }: OnStream): void {
-    this.#part.stream = stream;
-    this.#part.sourceOffsetBytes = first * TILE_BYTES;
-    copyOnDevice(this.#tiles, this.#all(), this.#part);
+  select(_: DeviceBatch<undefined>, first: number, on: OnStream): void {
+    this.#regions.enqueueCopy(this.#all.regions, first, on);
+    this.#tiles.enqueueCopy(this.#all.tiles, first, on);
   }
 
   setParams(): void {}
@@ -178,7 +210,7 @@ class TileStages implements CudaStages<undefined> {
   enqueueTables(): void {}
 
   enqueuePreprocess(on: OnStream): void {
-    this.#pick.enqueue(on);
+    this.#preprocess.enqueue(on);
   }
 
   enqueuePostprocess(on: OnStream): void {
@@ -189,7 +221,7 @@ class TileStages implements CudaStages<undefined> {
   enqueueCopyOut(): void {}
 
   [Symbol.dispose](): void {
-    this.#tiles.close();
+    this.#owned.dispose();
   }
 }
 
@@ -199,19 +231,16 @@ const BLOCK_HEIGHT = 8;
 
 const CHANNEL_CODES: Readonly<Record<PixelChannels, number>> = { RGB: 0, BGR: 1, luma: 2, grey: 3 };
 
-/** The memory the launches read and write; addresses are fixed from then on, contents are not. */
+/** The memory the launch reads and writes; addresses are fixed from then on, contents are not. */
 export interface TileMemory {
   /** One frame: {@linkcode FRAME_BYTES}. */
   readonly frame: DeviceMemory;
   /** A tile for each row of the batch: {@linkcode TILE_BYTES} each. */
   readonly tiles: DeviceMemory;
-  /** f32 [3, 256], what `levelTable` gave for the input. */
-  readonly levels: DeviceMemory;
   /** i32 [scale, 5], what `cubicPhases` gave. */
   readonly phases: DeviceMemory;
-  /** The model's input and output. */
-  readonly input: TypedDeviceMemory;
-  readonly output: TypedDeviceMemory;
+  /** What the model made. */
+  readonly made: TypedDeviceMemory;
 }
 
 function check(tensor: TypedDeviceMemory, form: PixelTensor, batch: number, size: Size): void {
@@ -231,62 +260,18 @@ function checkTable(name: string, table: DeviceMemory, bytes: number): void {
   throw new ShapeError(message("make an image", found), { tensor: name, expected, actual: String(table.byteLength) });
 }
 
-function grid([width, height]: Size, batch: number): LaunchSpec["config"] {
-  return {
-    grid: [Math.ceil(width / BLOCK_WIDTH), Math.ceil(height / BLOCK_HEIGHT), batch],
-    block: [BLOCK_WIDTH, BLOCK_HEIGHT, 1],
-  };
-}
-
-/**
- * Fill the input: every element of every row of the batch is written.
- *
- * @param size of a tile in source pixels
- * @throws {ShapeError} If the tensor is not what was recognised, or a table is too small
- */
-export function pickLaunch(recognition: ImageModelSpec, padding: Padding, size: Size, memory: TileMemory): LaunchSpec {
-  const { input: form } = recognition;
-  const { input, frame, tiles, levels } = memory;
-  const [width, height] = size;
-  const batch = input.shape[0] ?? 0;
-  check(input, form, batch, size);
-  checkTable("frames", frame, FRAME_BYTES);
-  checkTable("tiles", tiles, batch * TILE_BYTES);
-  checkTable("levels", levels, 3 * 256 * 4);
-  const line = lumaLine(form);
-  return {
-    module: "transform",
-    kernel: `transform_pick_${form.dtype}`,
-    config: grid(size, batch),
-    values: {
-      tensor: input.pointer,
-      frame: frame.pointer,
-      tiles: tiles.pointer,
-      levels: levels.pointer,
-      width,
-      height,
-      channels: CHANNEL_CODES[form.channels],
-      planar: form.layout === "NCHW" ? 1 : 0,
-      reflect: padding === "reflect" ? 1 : 0,
-      slope: line.slope,
-      offset: line.offset,
-    },
-  };
-}
-
 /**
  * Write what is kept of every tile of the batch into the image that is made.
  *
- * @param size of a tile in source pixels
+ * @param shape of the run: its tiles in source pixels
  * @throws {ShapeError} If the tensor is not what was recognised, or a table is too small
  */
-export function placeLaunch(recognition: ImageModelSpec, size: Size, memory: TileMemory): LaunchSpec {
+export function placeLaunch(recognition: ImageModelSpec, { batch, size }: RunShape, memory: TileMemory): LaunchSpec {
   const { output: form, scale } = recognition;
-  const { input, output, frame, tiles, phases } = memory;
+  const { made, frame, tiles, phases } = memory;
   const [width, height] = size;
-  const batch = input.shape[0] ?? 0;
   const large: Size = [width * scale, height * scale];
-  check(output, form, batch, large);
+  check(made, form, batch, large);
   checkTable("frames", frame, FRAME_BYTES);
   checkTable("tiles", tiles, batch * TILE_BYTES);
   checkTable("phases", phases, scale * 5 * 4);
@@ -294,11 +279,14 @@ export function placeLaunch(recognition: ImageModelSpec, size: Size, memory: Til
   return {
     module: "transform",
     kernel: `transform_place_${form.dtype}`,
-    config: grid(large, batch),
+    config: {
+      grid: [Math.ceil(large[0] / BLOCK_WIDTH), Math.ceil(large[1] / BLOCK_HEIGHT), batch],
+      block: [BLOCK_WIDTH, BLOCK_HEIGHT, 1],
+    },
     values: {
       frame: frame.pointer,
       tiles: tiles.pointer,
-      tensor: output.pointer,
+      tensor: made.pointer,
       phases: phases.pointer,
       width,
       height,

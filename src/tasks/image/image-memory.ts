@@ -1,5 +1,6 @@
 /** @module FrameTable: an image, what is made of it, and its tiles, as kernels/transform.cu reads them. */
 
+import { IMAGE_BYTES, ImageTable } from "../../accelerators/tensorrt/preprocess.ts";
 import { Resource } from "../../core/resource.ts";
 import type { DevicePtr } from "../../core/units.ts";
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
@@ -60,16 +61,25 @@ export function packTile(words: Int32Array, at: number, tile: Tile | undefined):
   words[at + 7] = 0;
 }
 
-const FRAME_WORDS: number = FRAME_BYTES / 4;
-const TILE_WORDS: number = TILE_BYTES / 4;
+/** What is written of an image and its tiles on the host, before it is copied. */
+export interface HostTables {
+  /** The frame, then the tiles. */
+  readonly words: Int32Array;
+  /** What the model sees of each tile. */
+  readonly regions: ImageTable;
+}
 
 /** Memory for one image in flight. It only grows, so that images of one size allocate nothing. Nothing of it may be in use when it grows. */
 export class ImageMemory extends Resource {
   /** The frame on the device; it stays where it is. */
   readonly frame: DeviceBuffer<"u8">;
   readonly #device: Device;
-  #table: PinnedBuffer<"i32"> | undefined;
+  #tables: HostTables | undefined;
+  #table: PinnedBuffer<"u8"> | undefined;
   #tiles: DeviceBuffer<"u8"> | undefined;
+  #regions: DeviceBuffer<"u8"> | undefined;
+  /** Tiles there is room for. */
+  #capacity = 0;
   #result: DeviceBuffer<"u8"> | undefined;
   #staging: PinnedBuffer<"u8"> | undefined;
 
@@ -92,21 +102,29 @@ export class ImageMemory extends Resource {
     return this.#result.pointer;
   }
 
-  /**
-   * Enqueue the copy of a frame and its tiles.
-   *
-   * @param rows tiles rounded up to whole batches; nothing is kept of those that are too many
-   * @returns all tiles on the device
-   */
-  upload(frame: DeviceFrame, tiles: readonly Tile[], rows: number, { stream }: OnStream): DeviceMemory {
-    const length = FRAME_WORDS + rows * TILE_WORDS;
-    if (this.#tiles === undefined || this.#table!.length < length) this.#growTable(length, rows);
+  /** All tiles on the device, after `upload`. */
+  get tiles(): DeviceMemory {
+    return this.#tiles!;
+  }
+
+  /** All regions on the device, likewise. */
+  get regions(): DeviceMemory {
+    return this.#regions!;
+  }
+
+  /** Where a frame and so many tiles are written. */
+  tables(rows: number): HostTables {
+    if (this.#tables === undefined || this.#capacity < rows) this.#tables = this.#grow(rows);
+    return this.#tables;
+  }
+
+  /** Enqueue the copy of the frame and of so many tiles. */
+  upload(rows: number, { stream }: OnStream): void {
     const table = this.#table!;
-    packFrame(table.data, frame);
-    for (let row = 0; row < rows; row++) packTile(table.data, FRAME_WORDS + row * TILE_WORDS, tiles[row]);
+    const sourceOffsetBytes = FRAME_BYTES + this.#capacity * TILE_BYTES;
     copyToDevice(this.frame, table, { stream, byteLength: FRAME_BYTES });
     copyToDevice(this.#tiles!, table, { stream, byteLength: rows * TILE_BYTES, sourceOffsetBytes: FRAME_BYTES });
-    return this.#tiles!;
+    copyToDevice(this.#regions!, table, { stream, byteLength: rows * IMAGE_BYTES, sourceOffsetBytes });
   }
 
   /** Enqueue the copy of what was made to the host. */
@@ -120,14 +138,17 @@ export class ImageMemory extends Resource {
     target.set(data.length === target.length ? data : data.subarray(0, target.length));
   }
 
-  #growTable(length: number, rows: number): void {
+  #grow(rows: number): HostTables {
     const device = this.#device;
-    this.#tiles?.close();
-    this.#tiles = undefined;
-    this.#table?.close();
-    this.#table = undefined;
-    this.#table = PinnedBuffer.create("i32", [length], device);
+    for (const buffer of [this.#tiles, this.#regions, this.#table]) buffer?.close();
+    this.#tables = undefined;
+    const regionsAt = FRAME_BYTES + rows * TILE_BYTES;
+    this.#table = PinnedBuffer.create("u8", [regionsAt + rows * IMAGE_BYTES], device);
     this.#tiles = DeviceBuffer.create("u8", [rows * TILE_BYTES], { device });
+    this.#regions = DeviceBuffer.create("u8", [rows * IMAGE_BYTES], { device });
+    this.#capacity = rows;
+    const { buffer } = this.#table;
+    return { words: new Int32Array(buffer, 0, regionsAt / 4), regions: new ImageTable(buffer, regionsAt, rows) };
   }
 
   protected release(): void {
@@ -136,6 +157,7 @@ export class ImageMemory extends Resource {
     owned.use(this.frame);
     owned.use(this.#table);
     owned.use(this.#tiles);
+    owned.use(this.#regions);
     owned.use(this.#result);
     owned.use(this.#staging);
   }

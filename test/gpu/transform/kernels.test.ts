@@ -1,41 +1,44 @@
 import { expect, test } from "bun:test";
 import { KernelLaunch, KernelLibrary } from "../../../src/accelerators/tensorrt/kernels.ts";
+import { preprocessLaunch } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { pickLaunch, placeLaunch } from "../../../src/tasks/image/cuda-image.ts";
+import { placeLaunch } from "../../../src/tasks/image/cuda-image.ts";
+import { tilePreprocessing } from "../../../src/tasks/image/image-recognition.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 import { noiseImage } from "../../support/image-models.ts";
 import { differences, type TileCase, tileCases, tileTables } from "../../support/tile-cases.ts";
 
-/** Pick and place one case on the device; what differs from the CPU. */
+/** Pre-process and place one case on the device; what differs from the CPU. */
 function compare(library: KernelLibrary, one: TileCase): string[] {
   using gpu = new Gpu();
   const { stream } = gpu;
-  const { image, picked, made, placed, recognition, padding, size } = one;
+  const { image, input, made, placed, recognition, size } = one;
   const bytes = (data: Uint8Array): DeviceBuffer<"u8"> =>
     gpu.upload({ dtype: "u8", shape: [data.length], data: data as Uint8Array<ArrayBuffer> });
   const pixels = bytes(image.data);
   // The bytes between the rows must stay as they are.
   const result = bytes(noiseImage(placed.width, placed.height, placed.format, 5).data);
   const tables = tileTables(one, pixels.pointer, result.pointer);
-  const input = gpu.own(DeviceBuffer.create(picked.dtype, picked.shape, { stream }));
+  const output = gpu.own(DeviceBuffer.create(input.dtype, input.shape, { stream }));
   const memory = {
     frame: gpu.upload({ dtype: "i32", shape: [tables.frame.length], data: tables.frame }),
     tiles: gpu.upload({ dtype: "i32", shape: [tables.tiles.length], data: tables.tiles }),
-    levels: gpu.upload({ dtype: "f32", shape: [tables.levels.length], data: tables.levels }),
     phases: gpu.upload({ dtype: "i32", shape: [tables.phases.length], data: tables.phases }),
-    input,
-    output: gpu.upload(made),
+    made: gpu.upload(made),
   };
-  new KernelLaunch(library, pickLaunch(recognition, padding, size, memory)).enqueue({ stream });
-  new KernelLaunch(library, placeLaunch(recognition, size, memory)).enqueue({ stream });
+  const table = gpu.upload({ dtype: "f32", shape: [tables.values.length], data: tables.values });
+  const regions = { output, images: bytes(tables.regions), table };
+  new KernelLaunch(library, preprocessLaunch(tilePreprocessing(recognition.input), regions)).enqueue({ stream });
+  const shape = { batch: one.tiles.length, size };
+  new KernelLaunch(library, placeLaunch(recognition, shape, memory)).enqueue({ stream });
   return [
-    ...differences(picked.dtype, gpu.download(input), picked.data),
+    ...differences(input.dtype, gpu.download(output), input.data),
     ...differences("u8", gpu.download(result), placed.data),
   ].map((place) => `${one.name} ${place}`);
 }
 
 test.skipIf(isGpuMissing)(
-  "transform_pick and transform_place are the CPU's to the bit: every dtype, layout, format, odd sizes and pitches",
+  "tiles as regions and transform_place are the CPU's to the bit: every dtype, layout, format, odd sizes and pitches",
   () => {
     using gpu = new Gpu();
     const library = gpu.own(KernelLibrary.create(gpu.device));
@@ -49,9 +52,7 @@ test.skipIf(isGpuMissing)(
 test.skipIf(isGpuMissing)("no kernel of transform spills registers", () => {
   using gpu = new Gpu();
   const library = gpu.own(KernelLibrary.create(gpu.device));
-  for (const part of ["pick", "place"]) {
-    for (const dtype of ["f32", "f16", "u8"]) {
-      expect(library.kernel("transform", `transform_${part}_${dtype}`).localBytes).toBe(0);
-    }
+  for (const dtype of ["f32", "f16", "u8"]) {
+    expect(library.kernel("transform", `transform_place_${dtype}`).localBytes).toBe(0);
   }
 });

@@ -21,3 +21,47 @@ fakeCudaTest(
     expect(JSON.parse(output)).toEqual([1, 1001]);
   },
 );
+
+fakeCudaTest(
+  "ImageMemory.upload() takes frame, tiles and regions to the device, of more tiles as well",
+  async (runOnFakeCuda) => {
+    const output = await runOnFakeCuda(`
+    const { copyToHost } = await import("./src/cuda/copy.ts");
+    const { Device } = await import("./src/cuda/device.ts");
+    const { PinnedBuffer } = await import("./src/cuda/pinned-buffer.ts");
+    const { Stream } = await import("./src/cuda/stream.ts");
+    const { placeTile } = await import("./src/image/geometry.ts");
+    const { FRAME_BYTES, ImageMemory, packTile, TILE_BYTES } = await import("./src/tasks/image/image-memory.ts");
+    using device = Device.open(0);
+    using stream = Stream.create(device);
+    using memory = new ImageMemory(device);
+    const image = { format: "RGB", width: 40, height: 30, pixels: 4096, pitchBytes: 120 };
+    const read = (source) => {
+      using copy = PinnedBuffer.create("i32", [source.byteLength / 4], device);
+      copyToHost(copy, source, { stream });
+      return copy.data.slice();
+    };
+    const rounds = [2, 5, 3].map((rows) => {
+      const { words, regions } = memory.tables(rows);
+      words[0] = rows;
+      for (let row = 0; row < rows; row++) {
+        const tile = { x: row, y: 10 * row, left: 1, top: 2, right: 3, bottom: 4 };
+        packTile(words, (FRAME_BYTES + row * TILE_BYTES) / 4, tile);
+        const region = placeTile([40, 30], row, row, [16, 8], "reflect");
+        regions.set(row, image, region, { colour: "RGB", resize: "bilinear" });
+      }
+      memory.upload(rows, { stream });
+      const tiles = read(memory.tiles);
+      const places = read(memory.regions);
+      const last = rows - 1;
+      return [read(memory.frame)[0], tiles[8 * last], tiles[8 * last + 1], places[36 * last], places[36 * last + 6]];
+    });
+    console.log(JSON.stringify(rounds));
+  `);
+    expect(JSON.parse(output)).toEqual([
+      [2, 1, 10, 4096, 1],
+      [5, 4, 40, 4096, 4],
+      [3, 2, 20, 4096, 2],
+    ]);
+  },
+);

@@ -5,7 +5,7 @@ import { volume } from "../../../src/core/tensor.ts";
 import type { DevicePtr } from "../../../src/core/units.ts";
 import type { TypedDeviceMemory } from "../../../src/cuda/device-buffer.ts";
 import { KernelArguments } from "../../../src/cuda/kernel.ts";
-import { pickLaunch, placeLaunch, type TileMemory } from "../../../src/tasks/image/cuda-image.ts";
+import { placeLaunch, type TileMemory } from "../../../src/tasks/image/cuda-image.ts";
 import { FRAME_BYTES, packFrame, packTile, TILE_BYTES } from "../../../src/tasks/image/image-memory.ts";
 import {
   type ImageModelSpec,
@@ -37,26 +37,23 @@ function recognition(dtype: PixelTensor["dtype"], layout: PixelTensor["layout"],
   return { input: form, output: form, scale: 3, fixedWidth: 37, fixedHeight: 19, fixedBatch: undefined };
 }
 
-function memoryFor({ input, output, scale }: ImageModelSpec): TileMemory {
+const SHAPE = { batch: 2, size: [37, 19] } as const;
+
+function memoryFor({ output, scale }: ImageModelSpec): TileMemory {
   return {
     frame: memory(FRAME_BYTES),
     tiles: memory(2 * TILE_BYTES),
-    levels: memory(3072),
     phases: memory(scale * 20),
-    input: tensor(input, 2, [37, 19]),
-    output: tensor(output, 2, [37 * scale, 19 * scale]),
+    made: tensor(output, 2, [37 * scale, 19 * scale]),
   };
 }
 
-test("pickLaunch() and placeLaunch() give every parameter of their kernels a value", () => {
+test("placeLaunch() gives every parameter of its kernels a value", () => {
   for (const dtype of ["f32", "f16", "u8"] as const) {
     for (const layout of ["NCHW", "NHWC"] as const) {
       for (const luma of [false, true]) {
         const found = recognition(dtype, layout, luma);
-        const pick = pickLaunch(found, "reflect", [37, 19], memoryFor(found));
-        expect(pick.config.grid).toEqual([2, 3, 2]);
-        bind(pick);
-        const place = placeLaunch(found, [37, 19], memoryFor(found));
+        const place = placeLaunch(found, SHAPE, memoryFor(found));
         expect(place.config.grid).toEqual([4, 8, 2]);
         bind(place);
       }
@@ -64,20 +61,19 @@ test("pickLaunch() and placeLaunch() give every parameter of their kernels a val
   }
 });
 
-test("pickLaunch() and placeLaunch() refuse another tensor and small tables", () => {
+test("placeLaunch() refuses another tensor and small tables", () => {
   const found = recognition("f32", "NCHW", false);
   const good = memoryFor(found);
   const call = (change: Partial<TileMemory>) => (): void => {
-    pickLaunch(found, "replicate", [37, 19], { ...good, ...change });
-    placeLaunch(found, [37, 19], { ...good, ...change });
+    placeLaunch(found, SHAPE, { ...good, ...change });
   };
-  expect(call({ output: tensor(found.output, 2, [37, 19]) })).toThrow(ShapeError);
-  expect(call({ output: tensor(found.output, 2, [37, 19]) })).toThrow(
+  expect(call({ made: tensor(found.output, 2, [37, 19]) })).toThrow(ShapeError);
+  expect(call({ made: tensor(found.output, 2, [37, 19]) })).toThrow(
     'Cannot make an image: tensor "x" must be f32 [2, 3, 57, 111], got f32 [2, 3, 19, 37]\nHint: say what the sides',
   );
   expect(call({ tiles: memory(32) })).toThrow("the table of tiles must be at least 64 bytes, got 32");
   expect(call({ phases: memory(40) })).toThrow("the table of phases must be at least 60 bytes");
-  expect(call({ output: tensor(found.output, 1, [111, 57]) })).toThrow("must be f32 [2, 3, 57, 111], got f32 [1, 3");
+  expect(call({ made: tensor(found.output, 1, [111, 57]) })).toThrow("must be f32 [2, 3, 57, 111], got f32 [1, 3");
   expect(call({})).not.toThrow();
 });
 

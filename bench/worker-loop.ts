@@ -185,7 +185,8 @@ async function timeShared(url: string, redisClient: RedisClient, workers: number
   await redisClient.send("XGROUP", ["CREATE", STREAM, "bun-tensorrt", "0", "MKSTREAM"]);
   const main = join(import.meta.dir, "../src/cli/main.ts");
   const streams = ["--input", STREAM, "--output", DESTINATION.stream, "--redis", url];
-  const machine = ["--backend", values.backend, "--threads", "1", "--model", model, "--quiet"];
+  const threads = values.backend === "cpu" ? ["--threads", "1"] : [];
+  const machine = ["--backend", values.backend, ...threads, "--model", model, "--quiet"];
   const children = Array.from({ length: workers }, () => {
     return Bun.spawn([process.execPath, main, "worker", ...streams, ...machine], {
       stdio: ["ignore", "ignore", "inherit"],

@@ -122,3 +122,20 @@ export const ONNXRUNTIME_OPTIONS: GivenOptions<OnnxRuntimeOptions> = {
     otherwise: "the CPU",
   },
 };
+
+/** Values that say what every accelerator does anyway, by option: whoever gives them asks nothing of this one. */
+const HELD_ANYWHERE: Readonly<Record<string, readonly unknown[]>> = {
+  precision: ["fp32"],
+  streams: ["auto"],
+  wait: ["auto"],
+  jpeg: ["auto", "cpu"],
+  jpegCheck: [true],
+  zeroCopy: ["auto", false],
+  graph: [true],
+};
+
+/** Names of the options in a group that ask for something of its accelerator. */
+export function askedOf(group: object): string[] {
+  const given = Object.entries(group).filter(([name, value]) => !HELD_ANYWHERE[name]?.includes(value));
+  return given.map(([name]) => name);
+}

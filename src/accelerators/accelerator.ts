@@ -4,6 +4,7 @@ import { ModelError, message, OptionError, UnavailableError } from "../core/erro
 import { logger } from "../core/log.ts";
 import type { Accelerator, Backend, MachineOptions } from "../runtime/backend.ts";
 import type { Task } from "../runtime/task.ts";
+import { askedOf } from "./accelerator-options.ts";
 
 /** Names an accelerator for everything that leaves the choice to `auto`. */
 const VARIABLE = "BUN_TENSORRT_BACKEND";
@@ -18,6 +19,8 @@ export interface Registration {
   readonly preference: number;
   /** Compiled models that run on it alone; `undefined` where it takes ONNX models only. */
   readonly compiled?: (source: string | Uint8Array) => Promise<boolean>;
+  /** True where it has several devices, told apart by number. */
+  readonly isNumbered?: boolean;
   /** Import it. */
   readonly load: () => Promise<Accelerator>;
 }
@@ -45,6 +48,7 @@ registerAccelerator({
   machine: "GPU",
   preference: 10,
   compiled: async (source) => (await import("./tensorrt/model-file.ts")).isPlanSource(source),
+  isNumbered: true,
   load: async () => (await import("./tensorrt/gpu-backend.ts")).gpuAccelerator,
 });
 
@@ -120,6 +124,50 @@ export interface OpenOptions extends Omit<MachineOptions, "device"> {
   readonly backend: string;
 }
 
+/** An option that another accelerator than the model's own would heed. */
+export interface StrayOption {
+  readonly name: string;
+  /** Kind of machine that it is for. */
+  readonly machine: string;
+}
+
+/** The options among these that an accelerator cannot heed. */
+export function strayOptions(
+  { names, isNumbered }: Registration,
+  { accelerators }: Pick<OpenOptions, "accelerators">,
+  devices: readonly number[],
+): StrayOption[] {
+  const strays = Object.entries(accelerators).flatMap(([group, options]) => {
+    const owner = registered.find((one) => one.names.includes(group));
+    if (owner === undefined || names.includes(group)) return [];
+    return askedOf(options).map((name) => ({ name, machine: owner.machine }));
+  });
+  const numbered = registered.find((one) => one.isNumbered);
+  if (isNumbered || numbered === undefined || devices.every((device) => device === 0)) return strays;
+  return [...strays, { name: "device", machine: numbered.machine }];
+}
+
+/**
+ * Refuse options that the accelerator that was asked for cannot heed; where the choice is open, {@linkcode openBackends}
+ * warns of them.
+ *
+ * @param spell how whoever gave an option writes its name
+ * @throws {OptionError} If there is one
+ */
+export function refuseStrays(
+  options: Pick<OpenOptions, "backend" | "accelerators">,
+  devices: readonly number[],
+  spell: (name: string) => string = (name) => `Option ${JSON.stringify(name)}`,
+): void {
+  const { backend } = options;
+  if (backend === "auto") return;
+  const registration = named(backend, "choose what to run on");
+  const [stray] = strayOptions(registration, options, devices);
+  if (stray === undefined) return;
+  const found = `${spell(stray.name)} is for the ${stray.machine}, and the model is to run on the ${registration.machine}`;
+  throw new OptionError(`${found}\nHint: leave it out, or run on the ${stray.machine}`, stray.name);
+}
+
 /**
  * Load a model for a task on each of one or more devices of what was asked for, or of the best there is. The file is read
  * once, and devices of one kind share the engine that the first one needs. Where `auto` ends on the CPU, a line in the log
@@ -149,11 +197,10 @@ export async function openBackends<ModelSpec, Params, Output>(
     const reason = fault === undefined ? asked : `the ${fault.machine} cannot be used: ${fault.reason}`;
     refuseCompiled(source, `a plan needs a ${compiledFor.machine}, and ${reason}`);
   }
-  if (devices.length === 1) return [await accelerator.open(source, task, { ...options, device: devices[0]! })];
-  if (accelerator.read === undefined) {
-    const listed = devices.join(", ");
-    logger.info(`Loading the model once, as it runs on the ${machine}: devices ${listed} are not used`);
-    return [await accelerator.open(source, task, { ...options, device: 0 })];
+  const strays = strayOptions(registration, options, devices).map(({ name }) => `\`${name}\``);
+  if (strays.length > 0) logger.warn(`Ignoring ${strays.join(", ")}: the model runs on the ${machine}`);
+  if (devices.length === 1 || accelerator.read === undefined) {
+    return [await accelerator.open(source, task, { ...options, device: devices[0]! })];
   }
   const read = await accelerator.read(source);
   using opened = new DisposableStack();

@@ -1,14 +1,14 @@
 /** @module Detector config: what callers may set, checked once with zod, and what the internals then rely on. */
 
 import { z } from "zod";
-import type { OpenOptions } from "../accelerators/accelerator.ts";
+import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
 import { message, OptionError } from "../core/errors.ts";
 import { numbersFrom, sizeFrom } from "../core/from-text.ts";
 import { type GivenOptions, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
 import { DECODING_OPTIONS } from "../image/decode-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
-import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
+import { PREPROCESSING_OPTIONS, refusePadding } from "../image/preprocessing-options.ts";
 import type { Size } from "../runtime/backend.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { classesIn } from "./classes.ts";
@@ -284,11 +284,15 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   const parsed = parseOptions(loadSchema, options, "load a detector", loadTable);
   const { device: devices, batchWaitMs, maxPixels, labels, head, size, rectangular, batch, scaledDecoding } = parsed;
   const { damaged, vectors, decodeTimeoutMs } = parsed;
+  const preprocessing = parsed.preprocessing as PreprocessingOptions | undefined;
+  const machine = machineOf(parsed);
+  refusePadding(preprocessing);
+  refuseStrays(machine, devices);
   return {
-    ...machineOf(parsed),
+    ...machine,
     ...{ head, labels, size, rectangular, batch, batchWaitMs, scaledDecoding, devices },
     ...{ maxPixels, damaged, vectors, decodeTimeoutMs },
-    preprocessing: parsed.preprocessing as PreprocessingOptions | undefined,
+    preprocessing,
     detect: detectConfig(parsed as DetectOptions, DETECT_DEFAULTS),
   };
 }

@@ -30,16 +30,16 @@ import type { StreamResult, StreamSummary } from "./stream.ts";
 
 type DetectBackend = Backend<ModelSpec, NmsOptions, DetectionBlock>;
 
-/**
- * Options that a model with a fixed input leaves no room for are passed over, and a size beside the grid of one with an open
- * input makes most models fail, in words that tell nothing of it. Nobody should have to find that out.
- */
+/** Log what is ignored or reduced for this model, and a size beside its grid, with which most models fail obscurely. */
 function tellMisfits(
-  { size, rectangular, batch }: DetectorConfig,
+  { size, rectangular, batch, batchWaitMs, preprocessing }: DetectorConfig,
   backends: readonly DetectBackend[],
   name: string,
 ): void {
-  const { fixedSize, stride } = backends[0]!.task.recognition;
+  const { fixedSize, stride, preprocessing: inForce } = backends[0]!.task.recognition;
+  if (preprocessing?.pad !== undefined && inForce.fit === "stretch") {
+    logger.warn(`Ignoring \`pad\`: images are stretched to the input of the model ${name}, without padding`);
+  }
   const isOtherSize = size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join();
   if (fixedSize !== undefined && (isOtherSize || rectangular)) {
     const option = isOtherSize ? "size" : "rectangular";
@@ -49,6 +49,7 @@ function tellMisfits(
     const rule = `most models take multiples of their stride alone, here ${stride}`;
     logger.warn(`Using ${size.join("x")} for \`size\`, with which the model ${name} may fail: ${rule}`);
   }
+  if (batchWaitMs > 0 && batch === 1) logger.warn("Ignoring `batchWaitMs`: it needs a `batch` above 1");
   const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
   if (batch > most) logger.warn(`Reduced \`batch\` from ${batch} to ${most}, the most the model ${name} accepts`);
 }

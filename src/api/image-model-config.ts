@@ -1,7 +1,7 @@
 /** @module ImageModel config: what callers may set, checked once with zod, and what the internals then rely on. */
 
 import { z } from "zod";
-import type { OpenOptions } from "../accelerators/accelerator.ts";
+import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
 import { sizeFrom } from "../core/from-text.ts";
 import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
@@ -182,6 +182,7 @@ export function parseImageModelOptions(options: ImageModelOptions): ImageModelCo
   const { tile, overlap, multiple, padding, batch, alpha, inFlight, device } = parsed;
   const { maxPixels: most, damaged, vectors, decodeTimeoutMs } = parsed;
   const machine = machineOf(parsed);
+  refuseStrays(machine, [device]);
   return {
     ...machine,
     // Images are decoded on the CPU: those of a GPU may be a level off.

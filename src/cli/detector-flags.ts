@@ -1,9 +1,12 @@
 /** @module DetectorFlags: the flags that say which detector is loaded, and how it detects; several commands have them. */
 
 import { closeSync, openSync, readSync } from "node:fs";
+import { refuseStrays } from "../accelerators/accelerator.ts";
 import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
+import { machineOf } from "../api/machine-options.ts";
+import { refusePadding } from "../image/preprocessing-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
-import { flagsOf, optionsFrom } from "./option-flags.ts";
+import { flagsOf, optionsFrom, spellingIn } from "./option-flags.ts";
 
 const OPTION_FLAGS = flagsOf(DETECTOR_OPTIONS);
 
@@ -63,11 +66,14 @@ export function labelsReader(command: string): (file: string) => readonly string
  * Check the flags that are in {@linkcode DETECTOR_FLAGS}; others are left alone.
  *
  * @param command for messages
- * @throws {OptionError} If a value is refused, or the file of labels cannot be read
+ * @throws {OptionError} If a value is refused, flags do not go together, or the file of labels cannot be read
  */
 export function parseDetectorFlags(command: string, parsed: ParsedArguments): DetectorArguments {
   const { model } = parsed.flags;
   if (model === "") throw refuse(command, "model", '--model is refused, got ""', "a path or a name");
   const detector = optionsFrom<DetectorOptions>(parsed, OPTION_FLAGS, { labels: labelsReader(command) });
+  const spell = spellingIn(OPTION_FLAGS);
+  refusePadding(detector.preprocessing, spell);
+  refuseStrays(machineOf(detector), [detector.device ?? 0].flat(), spell);
   return { model: model as string | undefined, detector };
 }

@@ -41,25 +41,15 @@ export async function isPlanFile(path: string): Promise<boolean> {
   return !/\.onnx$/i.test(path) && (await readModelFile(path)).isPlan;
 }
 
-/** Where it will run. Whoever looks on is told why it is not the GPU. */
-async function chooseBackend(
-  path: string,
-  wanted: BackendChoice,
-  { terminal }: CommandContext,
-  { command, isQuiet }: LoadDetectorOptions,
-): Promise<BackendChoice> {
-  if (await isPlanFile(path)) {
-    if (!CPU_NAMES.includes(wanted)) return wanted === "auto" ? "gpu" : wanted;
-    const hint = "leave --backend out, or give the ONNX model it was built from";
-    throw refuse(command, "backend", `${JSON.stringify(path)} is a plan, which runs on a GPU only`, hint);
-  }
-  if (wanted !== "auto" || isQuiet || !terminal.isTerminal) return wanted;
-  const { registration, fault } = await chooseAccelerator(wanted);
+/** Whether an engine may be built for it. Whoever looks on is told why it does not run on the GPU. */
+async function mayBuild(backend: BackendChoice, { terminal }: CommandContext): Promise<boolean> {
+  if (backend !== "auto" || !terminal.isTerminal) return !CPU_NAMES.includes(backend);
+  const { registration, fault } = await chooseAccelerator(backend);
   if (fault !== undefined) {
     const note = `Running on the ${registration.machine}, as the ${fault.machine} cannot be used: ${fault.reason}`;
     terminal.line(terminal.paint("dim", note));
   }
-  return registration.names.includes("gpu") ? "gpu" : "cpu";
+  return !registration.names.includes("cpu");
 }
 
 /**
@@ -74,7 +64,9 @@ export function loadDetector(
   context: CommandContext,
   look: LoadDetectorOptions,
 ): Promise<Detector> {
-  return loadShown(path, options.backend, context, look, (shown) => Detector.load(path, { ...options, ...shown }));
+  return loadShown(path, options.backend ?? "auto", context, look, (shown) =>
+    Detector.load(path, { ...options, ...shown }),
+  );
 }
 
 /** Load an image model, as {@linkcode loadDetector} does a detector. @throws as {@linkcode ImageModel.load} does */
@@ -84,7 +76,9 @@ export function loadImageModel(
   context: CommandContext,
   look: LoadDetectorOptions,
 ): Promise<ImageModel> {
-  return loadShown(path, options.backend, context, look, (shown) => ImageModel.load(path, { ...options, ...shown }));
+  return loadShown(path, options.backend ?? "auto", context, look, (shown) =>
+    ImageModel.load(path, { ...options, ...shown }),
+  );
 }
 
 /** What is settled here of a model's options. */
@@ -92,14 +86,19 @@ type ShownOptions = Required<Pick<DetectorOptions, "backend" | "signal" | "onBui
 
 async function loadShown<Model>(
   path: string,
-  wanted: BackendChoice | undefined,
+  wanted: BackendChoice,
   context: CommandContext,
   look: LoadDetectorOptions,
   load: (options: ShownOptions) => Promise<Model>,
 ): Promise<Model> {
   const { terminal, signal } = context;
-  const backend = await chooseBackend(path, wanted ?? "auto", context, look);
-  const isShown = !look.isQuiet && !CPU_NAMES.includes(backend);
+  const isPlan = await isPlanFile(path);
+  if (isPlan && CPU_NAMES.includes(wanted)) {
+    const hint = "leave --backend out, or give the ONNX model it was built from";
+    throw refuse(look.command, "backend", `${JSON.stringify(path)} is a plan, which runs on a GPU only`, hint);
+  }
+  const backend = isPlan && wanted === "auto" ? "gpu" : wanted;
+  const isShown = !look.isQuiet && (await mayBuild(backend, context));
   using view = isShown ? new BuildProgressView(terminal, modelTitle(path), signal) : undefined;
   return await load({ backend, signal, onBuildProgress: (progress) => view?.update(progress) });
 }

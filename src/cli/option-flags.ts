@@ -108,3 +108,8 @@ export function optionsFrom<Options extends object>(
   }
   return options as Partial<Options>;
 }
+
+/** How the flags spell an option: `--no-jpeg-check` for `jpegCheck`. */
+export function spellingIn(flags: readonly OptionFlag[]): (name: string) => string {
+  return (name) => `--${flags.find(({ path }) => path.at(-1) === name)?.name ?? kebab(name)}`;
+}

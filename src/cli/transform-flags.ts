@@ -1,10 +1,12 @@
 /** @module TransformFlags: the flags of `transform`, and what they stand for. */
 
 import { z } from "zod";
+import { refuseStrays } from "../accelerators/accelerator.ts";
 import { IMAGE_MODEL_OPTIONS, type ImageModelOptions } from "../api/image-model-config.ts";
+import { machineOf } from "../api/machine-options.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
-import { flagsOf, optionsFrom } from "./option-flags.ts";
+import { flagsOf, optionsFrom, spellingIn } from "./option-flags.ts";
 import { count, toggle } from "./values.ts";
 
 const FORMATS: Readonly<Record<string, EncodedFormat>> = { png: "png", jpg: "jpeg", jpeg: "jpeg", webp: "webp" };
@@ -68,6 +70,7 @@ export function parseTransformFlags(parsed: ParsedArguments): TransformArguments
     throw refuse("transform", "output", "Missing --output", "add --output large.png, or a folder");
   }
   const options = optionsFrom<ImageModelOptions>(parsed, OPTION_FLAGS);
+  refuseStrays(machineOf(options), [options.device ?? 0], spellingIn(OPTION_FLAGS));
   const { format, quality } = flags;
   return { model, options, output, format, quality, isJson: flags.json, isQuiet: flags.quiet };
 }

@@ -1,6 +1,7 @@
 /** @module PreprocessingOptions: what callers may say of a model's pre-processing, declared once. */
 
 import { z } from "zod";
+import { OptionError } from "../core/errors.ts";
 import { fractionFrom, numbersFrom } from "../core/from-text.ts";
 import type { GivenOptions } from "../core/options.ts";
 import { FITS, type Fit } from "./geometry.ts";
@@ -54,3 +55,21 @@ export const PREPROCESSING_OPTIONS: GivenOptions<PreprocessingOptions> = {
     help: "padding value of a letterboxed image, 0 to 255",
   },
 };
+
+/**
+ * Refuse padding for images that are stretched.
+ *
+ * @param spell how whoever gave an option writes its name
+ * @throws {OptionError} If both were asked for
+ */
+export function refusePadding(
+  { fit, pad }: PreprocessingOptions = {},
+  spell: (name: string) => string = (name) => `Option "preprocessing.${name}"`,
+): void {
+  if (fit !== "stretch" || pad === undefined) return;
+  const found = `${spell("pad")} is for letterboxed images: an image that is stretched has no padding`;
+  throw new OptionError(
+    `${found}\nHint: leave it out, or choose ${FITS.filter((one) => one !== "stretch").join(" or ")}`,
+    "pad",
+  );
+}

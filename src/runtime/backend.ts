@@ -146,7 +146,7 @@ export interface Accelerator {
     task: Task<ModelSpec, Params, Output>,
     options: MachineOptions,
   ): Promise<Backend<ModelSpec, Params, Output>>;
-  /** Read a model that will be loaded on each of several devices; left out where there is but one device. */
+  /** Read a model that will be loaded on each of several devices; left out where there is only one device. */
   read?(source: string | Uint8Array): Promise<ModelInput>;
 }
 

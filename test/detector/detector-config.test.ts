@@ -38,6 +38,20 @@ test("parseDetectorOptions() keeps what is given", () => {
   expect(parseDetectorOptions({ onnxruntime }).accelerators.onnxruntime).toEqual(onnxruntime);
 });
 
+test("parseDetectorOptions() refuses options that what was asked for cannot heed", () => {
+  const cases: readonly (readonly [DetectorOptions, string])[] = [
+    [{ backend: "cpu", streams: "split" }, 'Option "streams" is for the GPU, and the model is to run on the CPU'],
+    [{ backend: "onnxruntime", tensorrt: { graph: false } }, 'Option "graph" is for the GPU'],
+    [{ backend: "cpu", device: [0, 1] }, 'Option "device" is for the GPU'],
+    [{ backend: "gpu", threads: 2 }, 'Option "threads" is for the CPU, and the model is to run on the GPU'],
+    [{ backend: "tensorrt", onnxruntime: { providers: ["cuda"] } }, 'Option "providers" is for the CPU'],
+  ];
+  for (const [options, text] of cases) expect(() => parseDetectorOptions(options)).toThrow(text);
+  const heeded = { jpeg: "cpu", zeroCopy: false, streams: "auto", wait: "auto", precision: "fp32" } as const;
+  expect(parseDetectorOptions({ backend: "cpu", threads: 2, ...heeded }).backend).toBe("cpu");
+  expect(parseDetectorOptions({ backend: "gpu", device: [0, 1], streams: "one" }).devices).toEqual([0, 1]);
+});
+
 test("options that others call otherwise, or were called so before, are told by their names", () => {
   const cases: Readonly<Record<string, string>> = {
     conf: "threshold",
@@ -117,7 +131,7 @@ test("nmsOptionsOf() lists the names of a model of thousands of classes no furth
 
 test("the options of the pre-processing are checked one by one", () => {
   const preprocessing = {
-    fit: "stretch",
+    fit: "letterbox-top-left",
     resize: "antialias",
     colour: "BGR",
     scale: 1,
@@ -127,6 +141,9 @@ test("the options of the pre-processing are checked one by one", () => {
   } as const;
   expect(parseDetectorOptions({ preprocessing }).preprocessing).toEqual(preprocessing);
   expect(parseDetectorOptions({}).preprocessing).toBeUndefined();
+  expect(() => parseDetectorOptions({ preprocessing: { fit: "stretch", pad: 0 } })).toThrow(
+    'Option "preprocessing.pad" is for letterboxed images: an image that is stretched has no padding',
+  );
   expect(() => parseDetectorOptions({ preprocessing: { color: "RGB" } as never })).toThrow(
     'Unknown option "preprocessing.color". Did you mean "colour"?',
   );

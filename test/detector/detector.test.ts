@@ -92,6 +92,33 @@ test("Detector.load() tells of options that a model of fixed size or batch has n
   expect(await told(open, { size: [97, 64] })).toEqual([
     "Using 97x64 for `size`, with which the model from bytes may fail: most models take multiples of their stride alone, here 32",
   ]);
+  expect(await told(open, { batchWaitMs: 5 })).toEqual(["Ignoring `batchWaitMs`: it needs a `batch` above 1"]);
+});
+
+test("Detector.load() tells of options of another accelerator where the choice was open", async () => {
+  const { BUN_TENSORRT_BACKEND: former } = process.env;
+  const lines: string[] = [];
+  const formerSink = setLogSink((level, text) => void (level === "warn" && lines.push(text)));
+  process.env.BUN_TENSORRT_BACKEND = "cpu";
+  try {
+    const heeded = {
+      jpeg: "cpu",
+      zeroCopy: false,
+      streams: "auto",
+      wait: "auto",
+      precision: "fp32",
+      threads: 1,
+    } as const;
+    (await Detector.load(toyDetector(), heeded)).close();
+    expect(lines).toEqual([]);
+    const asked = { streams: "one", tensorrt: { zeroCopy: true, jpeg: "gpu" }, device: 1 } as const;
+    (await Detector.load(toyDetector(), asked)).close();
+    expect(lines).toEqual(["Ignoring `streams`, `jpeg`, `zeroCopy`, `device`: the model runs on the CPU"]);
+  } finally {
+    setLogSink(formerSink);
+    if (former === undefined) delete process.env.BUN_TENSORRT_BACKEND;
+    else process.env.BUN_TENSORRT_BACKEND = former;
+  }
 });
 
 test("Detector.load() refuses what is no model, and says what it is", async () => {

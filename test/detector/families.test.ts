@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { type InitializerSpec, type NodeSpec, onnxModel, type ValueSpec } from "../support/onnx-writer.ts";
 
@@ -118,6 +119,17 @@ for (const source of SOURCES) {
       nodes,
     });
     expect(await found(model, source)).toEqual(one("rtdetr", source, 16, "dog"));
+
+    const lines: string[] = [];
+    const former = setLogSink((level, text) => void (level === "warn" && lines.push(text)));
+    try {
+      await using _detector = await Detector.load(model, { backend: "cpu", preprocessing: { pad: 0 } });
+    } finally {
+      setLogSink(former);
+    }
+    expect(lines.filter((line) => line.includes("pad"))).toEqual([
+      "Ignoring `pad`: images are stretched to the input of the model from bytes, without padding",
+    ]);
   });
 }
 

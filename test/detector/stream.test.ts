@@ -303,8 +303,15 @@ test("Detector joins overlapping calls of detect() to runs of the batch", async 
   expect((await tail).detections.length).toBe(3);
 });
 
-test("Detector.load() with several devices on the CPU loads the model once", async () => {
-  await using detector = await Detector.load(toyDetector(), { device: [0, 1], backend: "cpu" });
+test("Detector.load() with several devices loads the model once where the CPU was chosen", async () => {
+  const { BUN_TENSORRT_BACKEND: former } = process.env;
+  process.env.BUN_TENSORRT_BACKEND = "cpu";
+  const loading = Detector.load(toyDetector(), { device: [0, 1] });
+  await loading.finally(() => {
+    if (former === undefined) delete process.env.BUN_TENSORRT_BACKEND;
+    else process.env.BUN_TENSORRT_BACKEND = former;
+  });
+  await using detector = await loading;
   expect(detector.backends.length).toBe(1);
   expect(detector.backends[0]).toBe(detector.backend);
   expect((await detector.detect(white)).detections.length).toBe(3);

@@ -1,13 +1,12 @@
 /** @module CpuBackend: a model on ONNX Runtime. The reference for every other machine. */
 
-import { message, UnavailableError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { Accelerator, Backend, MachineOptions } from "../../runtime/backend.ts";
 import type { Task, TaskModel } from "../../runtime/task.ts";
-import type { OnnxRuntimeOptions, TensorRtOptions } from "../accelerator-options.ts";
+import type { OnnxRuntimeOptions } from "../accelerator-options.ts";
 import { type CpuModel, CpuSlot } from "./cpu-slot.ts";
 import { openedSession } from "./described-model.ts";
 
@@ -35,17 +34,12 @@ export class CpuBackend<ModelSpec, Params, Output> extends Resource implements B
    * @param source path of an ONNX file, or its bytes
    * @throws {ModelError} If it is no model, or none of the task's
    * @throws {LibraryLoadError} If ONNX Runtime is nowhere
-   * @throws {UnavailableError} If JPEG files are to be decoded on a GPU
    */
   static async load<ModelSpec, Params, Output>(
     source: string | Uint8Array,
     task: Task<ModelSpec, Params, Output>,
-    options: Pick<MachineOptions, "inFlight" | "build"> & OnnxRuntimeOptions & Pick<TensorRtOptions, "jpeg">,
+    options: Pick<MachineOptions, "inFlight" | "build"> & OnnxRuntimeOptions,
   ): Promise<CpuBackend<ModelSpec, Params, Output>> {
-    if (options.jpeg === "gpu") {
-      const found = 'option "jpeg" is "gpu", and the model runs on the CPU';
-      throw new UnavailableError(message(task.action, found, 'leave "jpeg" out, or run the model on a GPU'), "jpeg");
-    }
     const { threads, providers } = options;
     const chosen = {
       ...(threads === undefined ? {} : { intraOpThreads: threads }),
@@ -97,9 +91,6 @@ function nameOf(source: string | Uint8Array): string {
 /** Models on ONNX Runtime. */
 export const cpuAccelerator: Accelerator = {
   unavailable: () => undefined,
-  open: (source, task, options) => {
-    const { jpeg } = (options.accelerators.tensorrt ?? {}) as TensorRtOptions;
-    const own = { ...options, ...options.accelerators.onnxruntime };
-    return CpuBackend.load(source as string | Uint8Array, task, jpeg === undefined ? own : { ...own, jpeg });
-  },
+  open: (source, task, options) =>
+    CpuBackend.load(source as string | Uint8Array, task, { ...options, ...options.accelerators.onnxruntime }),
 };

@@ -35,6 +35,23 @@ function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments
   return kind;
 }
 
+/** Flags that say something of videos only. */
+const VIDEO_FLAGS: readonly string[] = ["fps", "every", "start", "duration", "policy", "reconnect"];
+
+/** @throws {OptionError} If a flag says something of another kind of input */
+function refuseIdleFlags({ flags }: ParsedArguments, kind: OperandKind): void {
+  const ofVideos = VIDEO_FLAGS.find((name) => flags[name] !== undefined);
+  if (kind !== "video" && ofVideos !== undefined) {
+    const hint = "leave it out; --video treats every operand as a video";
+    throw refuse("detect", ofVideos, `--${ofVideos} is for videos, and the input is images`, hint);
+  }
+  if (flags.watch !== undefined && flags.video !== undefined) {
+    throw refuse("detect", "video", "--watch takes images, and --video was given", "leave --video out");
+  }
+  if (flags.stdin === undefined || (kind === "stdin" && flags.watch === undefined)) return;
+  throw refuse("detect", "stdin", "--stdin is for images on standard input", "give `-` in place of files");
+}
+
 async function detectImages(
   args: DetectArguments,
   operands: readonly string[],
@@ -71,6 +88,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const args = parseDetectFlags(parsed);
   const operands = parsed.operands.map(localOperand);
   const kind = kindOf(operands, args);
+  refuseIdleFlags(parsed, kind);
   if (kind === "stdin") return runArriving(args, context);
   return kind === "video" ? detectVideos(args, operands, context) : detectImages(args, operands, context);
 }

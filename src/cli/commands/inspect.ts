@@ -8,7 +8,7 @@ import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
 import { recogniseModel } from "../../heads/registry.ts";
 import type { PreprocessingOptions } from "../../image/preprocessing.ts";
-import { PREPROCESSING_OPTIONS } from "../../image/preprocessing-options.ts";
+import { PREPROCESSING_OPTIONS, refusePadding } from "../../image/preprocessing-options.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
@@ -69,9 +69,13 @@ function checkLayers({ engine, file }: PlanInspection): void {
   );
 }
 
+/** Flags that say something of plans only. */
+const PLAN_FLAGS: readonly string[] = ["layers", "device", "allow-host-code"];
+
 async function reportOf(
   path: string,
   flags: InspectFlags,
+  given: ParsedArguments["flags"],
   preprocessing: PreprocessingOptions | undefined,
   context: CommandContext,
 ): Promise<Report> {
@@ -88,9 +92,10 @@ async function reportOf(
     if (flags.layers) checkLayers(plan);
     return { text: formatPlan(plan, paint), json: planJson(plan), isGood: isGoodPlan(plan) };
   }
-  if (flags.layers) {
-    const hint = "build it first: bun-tensorrt build --profiling-verbosity detailed";
-    throw refuse("inspect", "layers", `--layers is for plans: ${JSON.stringify(path)} is a model`, hint);
+  const ofPlans = PLAN_FLAGS.find((name) => given[name] !== undefined);
+  if (ofPlans !== undefined) {
+    const found = `--${ofPlans} is for plans: ${JSON.stringify(path)} is a model`;
+    throw refuse("inspect", ofPlans, found, "build it first: bun-tensorrt build --profiling-verbosity detailed");
   }
   const model = await inspectModel(path, said, context.signal);
   return {
@@ -109,9 +114,10 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     throw refuse("inspect", "model", found, "bun-tensorrt inspect yolo11n");
   }
   const given = optionsFrom<PreprocessingOptions>(parsed, flagsOf(PREPROCESSING_OPTIONS));
+  refusePadding(given, (name) => `--${name}`);
   const preprocessing = Object.keys(given).length === 0 ? undefined : given;
   const path = await findModel(word, context);
-  const { text, json, isGood } = await reportOf(path, flags, preprocessing, context);
+  const { text, json, isGood } = await reportOf(path, flags, parsed.flags, preprocessing, context);
   await context.output.write(flags.json ? `${printableJson(json, 2)}\n` : text);
   return isGood ? EXIT_OK : EXIT_FAILED;
 }

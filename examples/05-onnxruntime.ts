@@ -1,4 +1,4 @@
-/** @module ONNX Runtime alone, for models that are no detectors: `bun examples/05-onnxruntime.ts model.onnx` */
+/** @module ONNX Runtime only, for models that are no detectors: `bun examples/05-onnxruntime.ts model.onnx` */
 
 import type { Tensor } from "bun-tensorrt";
 import { createTensor, Session } from "bun-tensorrt/onnxruntime";

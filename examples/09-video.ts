@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Detector } from "bun-tensorrt";
 import { detectVideo, paintDetections, VideoSink, VideoSource } from "bun-tensorrt/video";
 
-/** A second of ffmpeg's test image, for those who have no video at hand. */
+/** A second of ffmpeg's test video, for those who have no video at hand. */
 function testVideo(): string {
   const path = join(tmpdir(), "bun-tensorrt-test.mp4");
   const source = "testsrc2=size=640x360:rate=15:duration=1";

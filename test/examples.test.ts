@@ -90,7 +90,7 @@ test.skipIf(isOffline || isRedisUnreachable)(
 test.skipIf(isOffline)("examples/08-serve.ts answers an image and refuses a text", () => {
   const output = example("08-serve.ts", image!);
   expect(output).toMatch(
-    /^serving at http:\/\/127\.0\.0\.1\n.*sample1\.jpg: \d+ objects in [\d.]+ ms\n422 not-a-image\n$/,
+    /^serving at http:\/\/127\.0\.0\.1\n.*sample1\.jpg: \d+ objects in [\d.]+ ms\n422 not-an-image\n$/,
   );
 });
 

@@ -16,7 +16,7 @@ import { formatDuration } from "../core/units.ts";
 export interface Failure {
   /** HTTP status, 400–599. */
   readonly status: number;
-  /** A word for programs: `not-a-image`. */
+  /** A word for programs: `not-an-image`. */
   readonly code: string;
   /** One sentence for people. */
   readonly message: string;
@@ -67,7 +67,7 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof RequestError) return described(error, error.status, error.code, error.headers);
   if (error instanceof ImageSizeError) return described(error, 413, "too-many-pixels");
   if (error instanceof DecodeTimeoutError) return described(error, 422, "decode-timeout");
-  if (error instanceof ImageError) return described(error, 422, "not-a-image");
+  if (error instanceof ImageError) return described(error, 422, "not-an-image");
   if (error instanceof DecodeStalledError) return described(error, 503, "decode-stalled", { "Retry-After": "5" });
   if (error instanceof OptionError) return described(error, 400, "invalid-option");
   if (error instanceof ClosedError) return failureOf(drainingError());

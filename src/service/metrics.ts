@@ -160,7 +160,7 @@ export class ServiceMetrics {
     this.#frames.inc({ outcome: "dropped" }, count);
   }
 
-  /** Count an error. @param code a word of a small fixed set: `not-a-image`, `body-too-large`, `redis` */
+  /** Count an error. @param code a word of a small fixed set: `not-an-image`, `body-too-large`, `redis` */
   error(code: string): void {
     this.#errors.inc({ code });
   }

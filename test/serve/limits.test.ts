@@ -88,7 +88,7 @@ test("small files that cost a lot to decode are refused at once, and good ones a
   const started = performance.now();
   for (const file of hostile) {
     const [refused, good] = await Promise.all([failureOf(toy.post("/detect", file)), toy.post("/detect", WHITE_JPEG)]);
-    expect([refused, good.status]).toEqual(["422 not-a-image", 200]);
+    expect([refused, good.status]).toEqual(["422 not-an-image", 200]);
   }
   expect(await failureOf(toy.post("/detect", flatWebp(16_383, 16_383)))).toBe("413 too-many-pixels");
   expect(performance.now() - started).toBeLessThan(2000);

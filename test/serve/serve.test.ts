@@ -100,7 +100,7 @@ test("POST /detect answers the files of a form in their order, a bad one beside 
   form.append("other", new Blob([(await white(5, 7).png().toBuffer()) as Buffer<ArrayBuffer>]), "d.png");
   const files = (await (await toy.post("/detect?threshold=0.65", form)).json()) as FileAnswer[];
   expect(files.map(({ file }) => file)).toEqual(["a.jpg", "b.txt", "c.jpg", "d.png"]);
-  expect(files.map(({ error }) => error?.code)).toEqual([undefined, "not-a-image", "not-a-image", undefined]);
+  expect(files.map(({ error }) => error?.code)).toEqual([undefined, "not-an-image", "not-an-image", undefined]);
   expect(files[0]!.detections).toHaveLength(2);
   expect([files[3]!.width, files[3]!.height]).toEqual([5, 7]);
 });
@@ -146,7 +146,7 @@ test("POST /detect refuses forms that are broken", async () => {
     ["--X\r\n\r\nbytes\r\n--X--", "400 bad-form"],
     [`--X\n${head}\n\nbytes\n--X--`, "400 bad-form"],
     ["--X--", "400 no-image"],
-    [`--X\r\n${head}\r\n\r\n\r\n--X--`, "422 not-a-image"],
+    [`--X\r\n${head}\r\n\r\n\r\n--X--`, "422 not-an-image"],
     [`--X\r\n${head}\r\n\r\n--X--`, "400 bad-form"],
     [`for who reads no forms\r\n--X\r\n${head}\r\n\r\nbytes\r\n--X--`, "400 bad-form"],
     [`--X\r\nA: ${"b".repeat(2 ** 14)}\r\n${head}\r\n\r\nbytes\r\n--X--`, "400 bad-form"],
@@ -162,8 +162,8 @@ test("POST /detect refuses a form without a good image as it refuses one image",
     for (const [name, value] of entries) one.append(name, value as string);
     return one;
   };
-  expect(await failureOf(toy.post("/detect", form(["a", new File(["x"], "x.jpg")])))).toBe("422 not-a-image");
-  expect(await failureOf(toy.post("/detect", form(["a", new File([], "x.jpg")])))).toBe("422 not-a-image");
+  expect(await failureOf(toy.post("/detect", form(["a", new File(["x"], "x.jpg")])))).toBe("422 not-an-image");
+  expect(await failureOf(toy.post("/detect", form(["a", new File([], "x.jpg")])))).toBe("422 not-an-image");
   expect(await failureOf(toy.post("/detect", form()))).toBe("400 no-image");
   expect(await failureOf(toy.post("/detect", form(["threshold", "0.5"])))).toBe("400 not-a-file");
   const type = "multipart/form-data; boundary=x";
@@ -181,7 +181,7 @@ test("POST /detect?format=image gives the image with its boxes, in its own forma
   expect([...data.subarray((30 * 64 + 8) * 3, (30 * 64 + 8) * 3 + 3)]).not.toEqual([255, 255, 255]);
   expect([...data.subarray((62 * 64 + 2) * 3, (62 * 64 + 2) * 3 + 3)]).toEqual([255, 255, 255]);
   expect((await toy.post("/detect?format=image", WHITE_JPEG)).headers.get("content-type")).toBe("image/jpeg");
-  expect(await failureOf(toy.post("/detect?format=image", "x"))).toBe("422 not-a-image");
+  expect(await failureOf(toy.post("/detect?format=image", "x"))).toBe("422 not-an-image");
   const two = new FormData();
   for (const name of ["a", "b"]) two.append(name, new File([WHITE_JPEG], name));
   expect(await failureOf(toy.post("/detect?format=image", two))).toBe("400 too-many-images");
@@ -192,9 +192,9 @@ test("POST /detect tells bodies that are no image apart", async () => {
   expect(await failureOf(toy.post("/detect", ""))).toBe("400 no-image");
   expect(await failureOf(toy.post("/detect", null))).toBe("400 no-image");
   expect(await failureOf(toy.post("/detect", WHITE_JPEG.subarray(0, 150) as Buffer<ArrayBuffer>))).toBe(
-    "422 not-a-image",
+    "422 not-an-image",
   );
-  expect(await failureOf(toy.post("/detect", "%PDF-1.7", { "content-type": "image/jpeg" }))).toBe("422 not-a-image");
+  expect(await failureOf(toy.post("/detect", "%PDF-1.7", { "content-type": "image/jpeg" }))).toBe("422 not-an-image");
   for (const type of ["text/plain", "application/json", "video/mp4", "application/x-www-form-urlencoded"]) {
     expect(await failureOf(toy.post("/detect", WHITE_JPEG, { "content-type": type }))).toBe("415 not-an-image-type");
   }

@@ -49,7 +49,7 @@ export class ToyServer implements AsyncDisposable {
   }
 }
 
-/** `422 not-a-image`: status and code of an answer, after a look at its form. */
+/** `422 not-an-image`: status and code of an answer, after a look at its form. */
 export async function failureOf(answer: Promise<Response> | Response): Promise<string> {
   const response = await answer;
   const { error } = (await response.json()) as { error: Record<"code" | "message" | "hint", unknown> };

@@ -18,11 +18,12 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { RedisClient } from "bun";
 import { Detector } from "../src/api/detector.ts";
 import { parseDetectorOptions } from "../src/api/detector-config.ts";
+import { DETECT_MESSAGES } from "../src/tasks/detect/detect-messages.ts";
+import { Encoding, FrameSchema } from "../src/tasks/messages.js";
 import { answerFields } from "../src/worker/answer-message.ts";
 import type { Broker, StreamEntry } from "../src/worker/broker.ts";
 import { imageFrom, readFrame } from "../src/worker/frame-message.ts";
-import { applyRule, SourceBook } from "../src/worker/held-frame.ts";
-import { Encoding, FrameSchema } from "../src/worker/messages.js";
+import { SourceBook } from "../src/worker/held-frame.ts";
 import { redisAddress } from "../src/worker/redis/redis-address.ts";
 import { RedisBroker } from "../src/worker/redis/redis-broker.ts";
 import { parseWorkerOptions } from "../src/worker/worker-config.ts";
@@ -96,7 +97,13 @@ const { detect } = parseDetectorOptions({});
 const config = parseWorkerOptions({ redis: "redis://unused", edgeMargin: 2 });
 await using detector = await Detector.load(model, { backend: values.backend as "cpu" | "gpu" });
 const book = new SourceBook(config, detect, detector.labels);
-const format = { format: "protobuf", boxes: "pixels", model: "bench", worker: "bench" } as const;
+const format = {
+  format: "protobuf",
+  isNormalized: false,
+  messages: DETECT_MESSAGES,
+  model: "bench",
+  worker: "bench",
+} as const;
 const stages = Object.fromEntries(STAGES.map((name) => [name, new Samples()]));
 const whole = new Samples();
 const rest = new Samples();
@@ -116,12 +123,11 @@ async function round(isCounted: boolean): Promise<void> {
   const received = performance.now();
   const result = await detector.detect(imageFrom(message, "frame"), book.detectOptions);
   const detected = performance.now();
-  const { width, height, timing } = result;
-  const { decode, preprocess, infer, postprocess } = timing;
+  const { decode, preprocess, infer, postprocess } = result.timing;
   const receive = received - started;
   const timings = { receive, wait: 0, decode, preprocess, infer, postprocess, total: detected - started };
-  const detections = applyRule(result.detections, book.of(message.sourceId), [width, height]);
-  const answer = { frame: message, stream: STREAM, entryId: entry.id, width, height, detections, timings, error: "" };
+  const filtered = DETECT_MESSAGES.filtered(result, book.of(message.sourceId));
+  const answer = { frame: message, stream: STREAM, entryId: entry.id, result: filtered, timings, error: "" };
   const fields = answerFields(answer, format);
   const serialised = performance.now();
   await broker.answer(entry, fields, DESTINATION);

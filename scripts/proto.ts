@@ -1,5 +1,5 @@
 /**
- * @module Makes src/worker/messages.{js,d.ts} from proto/bun-tensorrt.proto, with pinned versions of protoc and its
+ * @module Makes src/tasks/messages.{js,d.ts} from proto/bun-tensorrt.proto, with pinned versions of protoc and its
  * plugin for JavaScript.
  *
  * `bun run proto` writes the files; `bun run proto --check` fails where the committed ones differ.
@@ -62,19 +62,19 @@ try {
     { PYTHONPATH: protoc },
   );
   for (const kind of ["js", "d.ts"]) {
-    const committed = Bun.file(join(root, "src/worker", `messages.${kind}`));
+    const committed = Bun.file(join(root, "src/tasks", `messages.${kind}`));
     const text = HEADER + (await Bun.file(join(scratch, `bun-tensorrt_pb.${kind}`)).text());
     const isSame = (await committed.exists()) && (await committed.text()) === text;
     const isCheck = Bun.argv.includes("--check");
     if (!isSame && isCheck) differing += 1;
     if (!isSame && !isCheck) await Bun.write(committed, text);
     const state = isSame ? "unchanged" : isCheck ? "DIFFERS from what is committed" : "written";
-    console.log(`src/worker/messages.${kind}  ${state}`);
+    console.log(`src/tasks/messages.${kind}  ${state}`);
   }
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
 if (differing > 0) {
-  console.error("Hint: run `bun run proto` and commit src/worker");
+  console.error("Hint: run `bun run proto` and commit src/tasks");
   process.exitCode = 1;
 }

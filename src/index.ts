@@ -49,6 +49,7 @@ export { type Image, type ImageLayout, imageOf, type PackedFormat, type PixelFor
 export type { ImageSource } from "./image/source.ts";
 export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
-export type { Box, Detection, DetectionResult, Timing } from "./tasks/detect/detection.ts";
+export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.ts";
 export { drawDetections } from "./tasks/detect/draw.ts";
 export type { ImageModelSpec } from "./tasks/image/image-recognition.ts";
+export type { Timing } from "./tasks/task-result.ts";

@@ -35,8 +35,6 @@ interface SourceFile {
   readonly text: string;
   readonly layer: string;
   readonly imports: readonly string[];
-  /** Those that are there when the program runs: `import type` is not. */
-  readonly runtimeImports: readonly string[];
 }
 
 function importsOf(text: string): string[] {
@@ -49,8 +47,7 @@ function importsOf(text: string): string[] {
 
 const files: SourceFile[] = [...new Bun.Glob("**/*.ts").scanSync(src)].sort().map((path) => {
   const text = readFileSync(join(src, path), "utf8");
-  const runtimeImports = importsOf(text.replace(/^(import|export) type\s[^;]*;/gm, ""));
-  return { path, text, layer: path.includes("/") ? path.split("/")[0]! : "", imports: importsOf(text), runtimeImports };
+  return { path, text, layer: path.includes("/") ? path.split("/")[0]! : "", imports: importsOf(text) };
 });
 
 function resolve(from: SourceFile, specifier: string): string {
@@ -131,11 +128,11 @@ test("no file imports an index.ts: those are for users of the package", () => {
   );
 });
 
-test("imports form no cycle, but for types, where parent and child may know each other", () => {
+test("imports form no cycle, of types neither", () => {
   const edges = new Map(
     files.map((file) => [
       file.path,
-      file.runtimeImports.filter((name) => name.startsWith(".")).map((name) => resolve(file, name)),
+      file.imports.filter((name) => name.startsWith(".")).map((name) => resolve(file, name)),
     ]),
   );
   const done = new Set<string>();
@@ -151,6 +148,29 @@ test("imports form no cycle, but for types, where parent and child may know each
   };
   for (const path of edges.keys()) visit(path, []);
   expect(cycles).toEqual([]);
+});
+
+/** Who may mention a box outside of the tasks and heads, and why. */
+const BOX_FACADES: Readonly<Record<string, string>> = {
+  "index.ts": "exports the types of a detector's results",
+  "worker/index.ts": "exports the types of the messages",
+  "api/staged-batch.ts": "the stages of a detector, whose last one gives what it found",
+  "worker/worker-config.ts": "the worker's option `output.boxes`, by which users know it",
+};
+
+const BOX_WORDS = /\b([Bb]ox|boxes|bbox|[Dd]etections?)\b/g;
+
+test("only tasks, heads and a few façades know what a box is", () => {
+  const knows = (path: string): boolean => /^(tasks|heads)\//.test(path) || path === "model/rows.ts";
+  expect(
+    faults((file) => {
+      if (knows(file.path) || file.path in BOX_FACADES) return [];
+      return codeOf(file.text).match(BOX_WORDS) ?? [];
+    }),
+  ).toEqual([]);
+  // One that has no need of it any more is no façade.
+  const needless = files.filter(({ path, text }) => path in BOX_FACADES && codeOf(text).search(BOX_WORDS) < 0);
+  expect(needless.map(({ path }) => path)).toEqual([]);
 });
 
 test("native calls, options and output each have their one place", () => {

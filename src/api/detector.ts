@@ -7,9 +7,8 @@ import type { ImageSource } from "../image/source.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
-import type { FrameResult } from "../runtime/pipeline.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
-import { type DetectionResult, detectionsOf } from "../tasks/detect/detection.ts";
+import { type DetectionResult, resultOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import { nmsOptionsOf } from "./classes.ts";
 import {
@@ -256,20 +255,4 @@ export class Detector implements AsyncDisposable {
     if (options === undefined) return this.#selection;
     return nmsOptionsOf(parseDetectOptions(options, this.#config.detect), this.labels);
   }
-}
-
-function resultOf(
-  { output: block, width, height, timings, damage }: FrameResult<DetectionBlock>,
-  startedAt: number,
-  labels: readonly string[],
-): DetectionResult {
-  return {
-    detections: detectionsOf(block, labels),
-    width,
-    height,
-    dropped: block.dropped,
-    implausible: block.implausible,
-    timing: { ...timings, total: performance.now() - startedAt },
-    ...(damage === undefined ? {} : { damage }),
-  };
 }

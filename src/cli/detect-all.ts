@@ -4,7 +4,7 @@ import type { Detector } from "../api/detector.ts";
 import { ClosedError, ImageError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { readSource } from "../image/source.ts";
-import type { DetectionResult } from "../tasks/detect/detection.ts";
+import type { TaskResult } from "../tasks/task-result.ts";
 import { isReadOnce } from "./images.ts";
 import type { WritableImage } from "./result-target.ts";
 
@@ -37,7 +37,7 @@ export interface ImageStream {
   stream(
     files: Iterable<string> | AsyncIterable<string | File>,
     options: { readonly onError: (error: unknown, index: number) => void },
-  ): AsyncIterable<DetectionResult>;
+  ): AsyncIterable<TaskResult>;
 }
 
 /** How the files are gone through. */

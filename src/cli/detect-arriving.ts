@@ -3,15 +3,17 @@
 import { existsSync } from "node:fs";
 import { ImageError, message, VideoError } from "../core/errors.ts";
 import { fileIdentity } from "../core/stats-of.ts";
+import { plural } from "../core/units.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { DetectionResult } from "../tasks/detect/detection.ts";
+import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
+import type { TaskResult } from "../tasks/task-result.ts";
 import { readImages } from "../video/image-stream.ts";
 import { watchFolder } from "../video/watch-folder.ts";
 import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
 import { closeAfter, untilClosed } from "./detect-all.ts";
 import type { DetectArguments } from "./detect-flags.ts";
-import { type FramePlace, type ImageResult, plural } from "./formats.ts";
+import type { FramePlace, ImageResult } from "./formats.ts";
 import { asPath, Complaints, formatTally, IMAGE_EXTENSIONS } from "./images.ts";
 import { findModel, loadDetector } from "./load-detector.ts";
 import { openTarget, writeImages } from "./result-target.ts";
@@ -29,7 +31,7 @@ export interface ArrivingStream {
   stream(
     images: AsyncIterable<ImageSource>,
     options: { readonly onError: (error: unknown, index: number) => void },
-  ): AsyncIterable<DetectionResult>;
+  ): AsyncIterable<TaskResult>;
 }
 
 /** A result and the image it is of. */
@@ -168,7 +170,8 @@ export async function runArriving(args: DetectArguments, context: CommandContext
   const images = files === undefined ? fromStdin(args, signal, onBroken) : fromFolder(files);
   if (!args.isQuiet && watch !== undefined) terminal.line(terminal.paint("dim", `Watching ${watch}; Ctrl-C ends it`));
   const tally = await writeImages((onBad) => untilClosed(detectArriving(detector, images, onBad), signal), {
-    sink: target.sink(detector.labels),
+    forms: DETECT_FORMS,
+    sink: target.sink(DETECT_FORMS, detector.labels),
     saver,
     terminal,
     progress: args.isQuiet ? undefined : { total: undefined },

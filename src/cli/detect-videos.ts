@@ -2,8 +2,9 @@
 
 import type { Detector } from "../api/detector.ts";
 import { VideoError } from "../core/errors.ts";
+import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
-import { paintDetections } from "../tasks/detect/draw.ts";
+import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
 import { detectVideo } from "../video/detect-video.ts";
 import { PinnedFrames } from "../video/video-frame.ts";
 import type { VideoOptions } from "../video/video-options.ts";
@@ -13,7 +14,6 @@ import { refuse } from "./args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "./command.ts";
 import { closeAfter, untilClosed } from "./detect-all.ts";
 import type { DetectArguments } from "./detect-flags.ts";
-import { plural } from "./formats.ts";
 import { Complaints, formatTally, type Tally } from "./images.ts";
 import { findModel, loadDetector } from "./load-detector.ts";
 import { Progress } from "./progress.ts";
@@ -56,12 +56,12 @@ async function detectFrames(job: VideoJob, run: VideoRun, { terminal, signal }: 
     for await (const { frame, ...result } of untilClosed(detectVideo(detector, video), signal)) {
       await results.write({ file, result, frame });
       if (sink !== undefined) {
-        paintDetections(frame, result.detections);
+        DETECT_FORMS.paint(frame, result);
         await sink.write(frame, frame.timestampMs);
       }
       done += 1;
       tally.good += 1;
-      tally.objects += result.detections.length;
+      tally.objects += DETECT_FORMS.count(result);
       progress?.update(done, video.expected);
     }
   } finally {
@@ -147,7 +147,7 @@ export async function detectVideos(
     stack.defer(() => pinned?.close());
   }
   stack.use(detector);
-  const results = target.sink(detector.labels);
+  const results = target.sink(DETECT_FORMS, detector.labels);
   const started = performance.now();
   for (const job of jobs) {
     if (signal.aborted) break;

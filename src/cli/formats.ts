@@ -1,106 +1,77 @@
-/** @module Table format: for people. */
+/** @module Formats: the results of images as text: a table for people, JSON, and the files that COCO's tools read. */
 
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { z } from "zod";
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { printable, printableJson, redact } from "../core/shown.ts";
-import { formatDuration } from "../core/units.ts";
+import { formatDuration, plural } from "../core/units.ts";
 import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/labels.ts";
-import type { DetectionResult } from "../tasks/detect/detection.ts";
-import { resultJson, round } from "../tasks/detect/result-json.ts";
-import { type Alignment, alignRows, type Paint } from "./terminal.ts";
+import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
+import { alignRows, type Paint } from "./terminal.ts";
 
-const ALIGNMENTS: readonly Alignment[] = ["left", "right", "right", "right", "right", "right"];
-
-/** `5 objects`, `1 object` */
-export function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
-
-/** An image's block of lines, ended by a line break. Boxes are x1, y1, x2, y2 in source pixels. */
-export function formatImage({ file, result, frame }: ImageResult, paint: Paint): string {
-  const { detections, width, height, dropped, implausible, timing } = result;
-  const facts = [`${width}x${height}`, plural(detections.length, "object"), formatDuration(timing.total)];
-  if (dropped > 0) facts.push(paint("yellow", `${plural(dropped, "row")} with NaN skipped`));
-  if (implausible > 0) facts.push(paint("yellow", `${implausible} implausible`));
+/** An image's block of lines, ended by a line break. */
+export function formatImage(forms: ResultForms, { file, result, frame }: ImageResult, paint: Paint): string {
+  const { width, height, timing } = result;
+  const count = forms.count(result);
+  const facts = [`${width}x${height}`, plural(count, forms.noun), formatDuration(timing.total)];
+  facts.push(...forms.doubts(result).map((doubt) => paint("yellow", doubt)));
   const time = frame?.timestampMs === undefined ? "" : ` at ${(frame.timestampMs / 1000).toFixed(3)} s`;
   const place = frame === undefined ? "" : ` #${frame.index}${time}`;
   const lines = [`${paint("bold", printable(redact(file)))}${place}  ${facts.join(", ")}`];
-  if (detections.length > 0) {
-    const head = ["label", "score", "x1", "y1", "x2", "y2"].map((title) => paint("dim", title));
-    const rows = detections.map(({ label, score, box }) => [
-      paint("cyan", printable(label)),
-      score.toFixed(3),
-      ...box.map((side) => side.toFixed(1)),
-    ]);
-    lines.push(...alignRows([head, ...rows], ALIGNMENTS).map((line) => `  ${line}`));
+  if (count > 0) {
+    const head = forms.columns.map((title) => paint("dim", title));
+    const rows = forms.rows(result).map(([name = "", ...numbers]) => [paint("cyan", printable(name)), ...numbers]);
+    const alignments = head.map((_, at) => (at === 0 ? "left" : "right"));
+    lines.push(...alignRows([head, ...rows], alignments).map((line) => `  ${line}`));
   }
   return `${lines.join("\n")}\n`;
 }
 
-/** Blocks of lines, one an image, divided by an empty line. */
-export function tableFormat(paint: Paint): ResultFormat {
-  return { open: "", separator: "\n", close: "", rows: (image) => [formatImage(image, paint)] };
+/** Blocks of lines, one an image, separated by an empty line. */
+export function tableFormat(forms: ResultForms, paint: Paint): ResultFormat {
+  return { open: "", separator: "\n", close: "", rows: (image) => [formatImage(forms, image, paint)] };
 }
 
-/** What an image becomes in JSON. Boxes are `[x1, y1, x2, y2]` in source pixels, times in milliseconds; a frame has its place. */
-export function imageJson({ file, result, frame }: ImageResult): unknown {
-  if (frame === undefined) return { file: redact(file), ...resultJson(result) };
+/** What an image becomes in JSON; a frame has its place. */
+export function imageJson(forms: ResultForms, { file, result, frame }: ImageResult): unknown {
+  if (frame === undefined) return { file: redact(file), ...forms.json(result) };
   const { index, timestampMs } = frame;
   const time = timestampMs === undefined ? {} : { timestampMs: Math.round(timestampMs * 1000) / 1000 };
-  return { file: redact(file), index, ...time, ...resultJson(result) };
+  return { file: redact(file), index, ...time, ...forms.json(result) };
 }
 
 /** One array, an image a line. */
-export function jsonFormat(): ResultFormat {
+export function jsonFormat(forms: ResultForms): ResultFormat {
   return {
     open: "[\n",
     separator: ",\n",
     close: "\n]\n",
-    rows: (image) => [printableJson(imageJson(image))],
+    rows: (image) => [printableJson(imageJson(forms, image))],
   };
 }
 
 /** An image a line, each a JSON document of its own. */
-export function jsonLinesFormat(): ResultFormat {
-  return { open: "", separator: "", close: "", rows: (image) => [`${printableJson(imageJson(image))}\n`] };
-}
-
-/** Lines of `class cx cy w h score`: centre and size as fractions of the image's width and height. */
-export function formatYolo(result: DetectionResult): string {
-  const { width, height } = result;
-  return result.detections
-    .map(({ classId, score, box: [x1, y1, x2, y2] }) => {
-      const numbers = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height, score];
-      return `${classId} ${numbers.map((number) => number.toFixed(6)).join(" ")}\n`;
-    })
-    .join("");
+export function jsonLinesFormat(forms: ResultForms): ResultFormat {
+  return { open: "", separator: "", close: "", rows: (image) => [`${printableJson(imageJson(forms, image))}\n`] };
 }
 
 /** How images and classes are numbered in a results file. */
 export interface CocoNumbers {
   /** The id of an image; a frame of a video has its index. */
   readonly imageId: (file: string) => number;
-  /** The id of a class; detections of a class without one are left out. */
+  /** The id of a class; objects of a class without one are skipped. */
   readonly categoryId: (classId: number) => number | undefined;
 }
 
-/** One array of `{image_id, category_id, bbox: [x, y, w, h], score}`, a detection a line, boxes in source pixels. */
-export function cocoFormat(numbers: CocoNumbers): ResultFormat {
+/** One array of the entries that pycocotools reads, an object a line. */
+export function cocoFormat(forms: ResultForms, { imageId, categoryId }: CocoNumbers): ResultFormat {
   return {
     open: "[\n",
     separator: ",\n",
     close: "\n]\n",
-    rows: ({ file, result, frame }) => {
-      const image_id = frame?.index ?? numbers.imageId(file);
-      return result.detections.flatMap(({ classId, score, box: [x1, y1, x2, y2] }) => {
-        const category_id = numbers.categoryId(classId);
-        if (category_id === undefined) return [];
-        const bbox = [x1, y1, x2 - x1, y2 - y1].map((side) => round(side, 3));
-        return [JSON.stringify({ image_id, category_id, bbox, score: round(score, 6) })];
-      });
-    },
+    rows: ({ file, result, frame }) =>
+      forms.coco(result, frame?.index ?? imageId(file), categoryId).map((entry) => JSON.stringify(entry)),
   };
 }
 
@@ -116,7 +87,7 @@ export interface FramePlace {
 export interface ImageResult {
   /** As the user named it, or as it was found in a folder. */
   readonly file: string;
-  readonly result: DetectionResult;
+  readonly result: TaskResult;
   /** Of a frame of a video, or an image of a stream: `file` is then what it came from. */
   readonly frame?: FramePlace;
 }

@@ -5,11 +5,10 @@ import { basename, dirname, extname, join, relative, resolve, sep } from "node:p
 import { BunTensorRtError, message } from "../core/errors.ts";
 import { printable, redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
-import { formatDuration } from "../core/units.ts";
+import { formatDuration, plural } from "../core/units.ts";
 import { systemReason } from "../core/whole-file.ts";
 import { isAddress } from "../image/source.ts";
 import { isCamera, isNetworkAddress } from "../video/address.ts";
-import { plural } from "./formats.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */

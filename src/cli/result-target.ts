@@ -13,13 +13,13 @@ import {
   writeFileWhole,
 } from "../core/whole-file.ts";
 import type { ImageSource } from "../image/source.ts";
+import type { ResultForms } from "../tasks/task-result.ts";
 import { refuse } from "./args.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import {
   categoryNumbers,
   checkImageNumbers,
   cocoFormat,
-  formatYolo,
   frameName,
   type ImageResult,
   imageNumbers,
@@ -36,14 +36,12 @@ import { paintOf, type Terminal } from "./terminal.ts";
 
 /** A place for results that is known to take them. Close it, or bind it with `using`. */
 export interface ResultTarget extends Disposable {
-  /**
-   * The sink, once the model is loaded.
-   *
-   * @param labels the model's class names, by class id
-   * @throws {BunTensorRtError} If none of them has a number in the annotations
-   */
-  sink(labels: readonly string[]): ResultSink;
+  /** @throws {BunTensorRtError} If none of the labels has a number in the annotations */
+  readonly sink: SinkOf;
 }
+
+/** The sink, once the model is loaded. @param labels the model's class names, by class id */
+type SinkOf = (forms: ResultForms, labels: readonly string[]) => ResultSink;
 
 /** A results file in the form that pycocotools scores; images are numbered at once, classes with the model. */
 function cocoSink(
@@ -51,11 +49,11 @@ function cocoSink(
   files: readonly string[],
   annotationsPath: string | undefined,
   isVideo: boolean,
-): (labels: readonly string[]) => ResultSink {
+): SinkOf {
   const annotations = annotationsPath === undefined ? undefined : readAnnotations(annotationsPath);
   const imageId = imageNumbers(annotations);
   if (!isVideo) checkImageNumbers(files, imageId);
-  return (labels) => {
+  return (forms, labels) => {
     const categoryId = categoryNumbers(annotations, labels);
     const missing = labels.filter((_, classId) => categoryId(classId) === undefined);
     if (annotations !== undefined && missing.length === labels.length) {
@@ -66,14 +64,14 @@ function cocoSink(
     }
     if (missing.length > 0)
       logger.warn(`Skipped classes that are no category of the annotations: ${missing.join(", ")}`);
-    return textSink(output, cocoFormat({ imageId, categoryId }));
+    return textSink(output, cocoFormat(forms, { imageId, categoryId }));
   };
 }
 
-function textFiles(folder: string, files: readonly string[]): (labels: readonly string[]) => ResultSink {
+function textFiles(folder: string, files: readonly string[]): SinkOf {
   prepareFolder(folder);
   const names = outputNames(files, (name) => name.replace(/\.[^./\\]*$/, ""));
-  return () => yoloSink(resolve(folder), new Map(files.map((file, at) => [file, names[at]!])));
+  return (forms) => yoloSink(forms, resolve(folder), new Map(files.map((file, at) => [file, names[at]!])));
 }
 
 /** @throws {OptionError} If results would be written over what is read, by whatever name */
@@ -124,11 +122,11 @@ function textSinkOf(
   files: readonly string[],
   output: Output,
   kind: "images" | "videos",
-): (labels: readonly string[]) => ResultSink {
+): SinkOf {
   if (format === "coco") return cocoSink(output, files, annotations, kind === "videos");
-  if (format === "json") return () => textSink(output, jsonFormat());
-  if (format === "jsonl") return () => textSink(output, jsonLinesFormat());
-  return () => textSink(output, tableFormat(paintOf(output.hasColour)));
+  if (format === "json") return (forms) => textSink(output, jsonFormat(forms));
+  if (format === "jsonl") return (forms) => textSink(output, jsonLinesFormat(forms));
+  return (forms) => textSink(output, tableFormat(forms, paintOf(output.hasColour)));
 }
 
 /** Takes the results of one run. */
@@ -162,12 +160,12 @@ export function textSink(output: Output, format: ResultFormat): ResultSink {
  * @param stems from an image's file to the name of its text file, relative to the folder, without the extension; a file
  * that is not in it, as it was not known before, goes by its own name
  */
-export function yoloSink(folder: string, stems: ReadonlyMap<string, string>): ResultSink {
+export function yoloSink(forms: ResultForms, folder: string, stems: ReadonlyMap<string, string>): ResultSink {
   return {
     async write({ file, result, frame }) {
       const stem = stems.get(file) ?? fileStem(file);
       const name = frame === undefined ? stem : frameName(stem, frame.index);
-      await writeFileWhole(join(folder, `${name}.txt`), formatYolo(result));
+      await writeFileWhole(join(folder, `${name}.txt`), forms.yolo(result));
     },
     async finish() {},
   };
@@ -178,6 +176,8 @@ export type WritableImage = ImageResult & { readonly source?: ImageSource };
 
 /** Where results go. */
 export interface ImageWriter {
+  /** Of the model's task. */
+  readonly forms: ResultForms;
   readonly sink: ResultSink;
   readonly saver: ImageSaver | undefined;
   readonly terminal: Terminal;
@@ -190,12 +190,12 @@ export type OnBadImage = (file: string, error: Error) => void;
 
 /** @returns false if it cannot be drawn, which has been told then */
 async function saveImage(
-  saver: ImageSaver | undefined,
+  { forms, saver }: ImageWriter,
   image: WritableImage,
   onBadImage: OnBadImage,
 ): Promise<boolean> {
   try {
-    await saver?.save(image, image.source);
+    await saver?.save(forms, image, image.source);
     return true;
   } catch (error) {
     if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
@@ -211,8 +211,9 @@ async function saveImage(
  */
 export async function writeImages(
   results: (onBadImage: OnBadImage) => AsyncIterable<WritableImage>,
-  { sink, saver, terminal, progress: bar }: ImageWriter,
+  writer: ImageWriter,
 ): Promise<Tally> {
+  const { forms, sink, terminal, progress: bar } = writer;
   const tally: Tally = { good: 0, bad: 0, objects: 0 };
   const progress = bar === undefined ? undefined : new Progress(terminal, "detect", "images");
   const complaints = new Complaints(terminal);
@@ -224,8 +225,8 @@ export async function writeImages(
     for await (const image of results(onBadImage)) {
       await sink.write(image);
       // One that has gone since is a bad one, and no further image.
-      if (await saveImage(saver, image, onBadImage)) tally.good += 1;
-      tally.objects += image.result.detections.length;
+      if (await saveImage(writer, image, onBadImage)) tally.good += 1;
+      tally.objects += forms.count(image.result);
       progress?.update(tally.good + tally.bad, bar?.total);
     }
   } finally {

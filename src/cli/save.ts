@@ -1,4 +1,4 @@
-/** @module SaveImages: images with their boxes drawn, written into a folder, or one into a file. */
+/** @module SaveImages: images with their results drawn, written into a folder, or one into a file. */
 
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,7 +8,7 @@ import { decodeImage } from "../image/decode.ts";
 import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { ImageSource } from "../image/source.ts";
-import { drawDetections } from "../tasks/detect/draw.ts";
+import type { ResultForms } from "../tasks/task-result.ts";
 import { VIDEO_FILE_EXTENSIONS } from "../video/encode-arguments.ts";
 import type { Rational } from "../video/video-frame.ts";
 import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
@@ -21,14 +21,14 @@ import { fileStem, outputNames } from "./images.ts";
 /** Writes annotated images. */
 export interface ImageSaver {
   /**
-   * Draw an image's boxes onto a copy of it, and write that.
+   * Draw the result of an image onto a copy of it, and write that.
    *
    * @param source the image itself, where its file is none that can be read again
    * @returns the path of the copy
    * @throws {ImageError} If it cannot be decoded any more, or is too large to be drawn on
    * @throws {BunTensorRtError} If it cannot be written
    */
-  save(image: ImageResult, source?: ImageSource): Promise<string>;
+  save(forms: ResultForms, image: ImageResult, source?: ImageSource): Promise<string>;
 }
 
 /** PNG and WebP stay what they are, everything else becomes JPEG. */
@@ -78,10 +78,10 @@ export function openSaver(save: string, files: readonly string[], output?: strin
     throw refuse("detect", "save", `--save would overwrite an image that is read: ${own}`, "give another place");
   }
   return {
-    async save({ file, result, frame }, source = file) {
+    async save(forms, { file, result, frame }, source = file) {
       const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
       const path = paths.get(file) ?? join(save, newName);
-      const drawn = await drawDetections(await decodeImage(source, DETECTED_DECODING), result.detections);
+      const drawn = await forms.draw(await decodeImage(source, DETECTED_DECODING), result);
       const format = formatOf(path)!;
       await writeFileWhole(path, await encodeImage(drawn, { format }));
       return path;

@@ -23,6 +23,17 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
+/** `5 objects`, `1 object` */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** Round for printing: the model's own precision is lower. */
+export function round(value: number, digits: number): number {
+  const factor = 10 ** digits;
+  return Math.round(value * factor) / factor;
+}
+
 /** A native handle: a pointer below 2^53, as a number, that only fits where its own kind is asked for. */
 export type Handle<Tag extends string> = number & { readonly __handle: Tag };
 

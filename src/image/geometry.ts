@@ -275,17 +275,6 @@ export function isSamePadding(a: Region, b: Region): boolean {
 }
 
 /**
- * Map boxes from input pixels back to source pixels and clip them to what the region has of the image, in place.
- *
- * @param boxes  f32 [count, 4], xyxy in input pixels; afterwards in source pixels
- * @param count  number of boxes
- * @param region where they were found
- */
-export function boxesToSource(boxes: Float32Array, count: number, region: Region): void {
-  pointsToSource(boxes, count * 2, region, "clip");
-}
-
-/**
  * Map points, such as key points or corners, from input pixels back to source pixels, in place.
  *
  * @param points  f32 [count, 2], x and y in input pixels; afterwards in source pixels

@@ -11,15 +11,15 @@ import type { EncodedFormat } from "../image/encode-options.ts";
 import { freePixels } from "../image/image.ts";
 import { imageKind } from "../image/image-kind.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
-import type { DetectionResult } from "../tasks/detect/detection.ts";
-import { drawDetections } from "../tasks/detect/draw.ts";
-import { type ResultJson, resultJson } from "../tasks/detect/result-json.ts";
+import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
 import type { DetectDesk, DetectOne } from "./detect-desk.ts";
 import { failureOf, refusal } from "./failure.ts";
 import { checkUploadLength, checkUploadType, type Upload, type UploadedImage, uploadOf } from "./upload.ts";
 
 /** What the route works with. */
 export interface DetectRouteParts {
+  /** Of the model's task. */
+  readonly forms: ResultForms;
   readonly desk: DetectDesk;
   readonly metrics: ServiceMetrics;
   /** Most files in a form. */
@@ -27,14 +27,6 @@ export interface DetectRouteParts {
   /** Most pixels of an image with `format=image`. */
   readonly maxDrawnPixels: number;
 }
-
-/** What becomes of one file of a form: its result, or why there is none. */
-type FileJson =
-  | ({ readonly file: string } & ResultJson)
-  | {
-      readonly file: string;
-      readonly error: { readonly code: string; readonly message: string; readonly hint: string };
-    };
 
 /** PNG and WebP stay what they are, everything else becomes JPEG. */
 function answerFormat(bytes: Uint8Array): EncodedFormat {
@@ -62,10 +54,10 @@ async function oneAfterTheOther<T>(signal: AbortSignal, work: () => Promise<T>):
   }
 }
 
-async function drawn(bytes: Uint8Array, { detections }: DetectionResult): Promise<Response> {
+async function drawn(bytes: Uint8Array, result: TaskResult, forms: ResultForms): Promise<Response> {
   const format = answerFormat(bytes);
   const image = await decodeImage(bytes, DETECTED_DECODING);
-  const copy = await drawDetections(image, detections);
+  const copy = await forms.draw(image, result);
   freePixels(image.data);
   const file = await encodeImage(copy, { format });
   freePixels(copy.data);
@@ -74,8 +66,8 @@ async function drawn(bytes: Uint8Array, { detections }: DetectionResult): Promis
 
 async function annotated(
   bytes: Uint8Array,
-  result: DetectionResult,
-  maxDrawnPixels: number,
+  result: TaskResult,
+  { forms, maxDrawnPixels }: DetectRouteParts,
   signal: AbortSignal,
 ): Promise<Response> {
   const pixels = result.width * result.height;
@@ -88,17 +80,19 @@ async function annotated(
       "leave format out and draw the boxes yourself, or send a smaller image",
     );
   }
-  if (pixels <= LARGE_PIXELS) return await drawn(bytes, result);
-  return await oneAfterTheOther(signal, () => drawn(bytes, result));
+  if (pixels <= LARGE_PIXELS) return await drawn(bytes, result, forms);
+  return await oneAfterTheOther(signal, () => drawn(bytes, result, forms));
 }
 
+/** @returns what becomes of one file of a form: its result, or why there is none */
 async function detectFile(
   { name: file, bytes }: UploadedImage,
   detect: DetectOne,
   options: DetectOptions | undefined,
-): Promise<{ readonly json: FileJson; readonly error?: unknown }> {
+  forms: ResultForms,
+): Promise<{ readonly json: object; readonly error?: unknown }> {
   try {
-    return { json: { file, ...resultJson(await detect(bytes, options)) } };
+    return { json: { file, ...forms.json(await detect(bytes, options)) } };
   } catch (error) {
     // An image's fault is told beside the others' results; everything else concerns them all.
     if (!(error instanceof ImageError)) throw error;
@@ -112,12 +106,13 @@ async function detectForm(
   images: readonly UploadedImage[],
   detect: DetectOne,
   options: DetectOptions | undefined,
-): Promise<FileJson[]> {
-  const results: FileJson[] = [];
+  forms: ResultForms,
+): Promise<object[]> {
+  const results: object[] = [];
   let firstError: unknown;
   let good = 0;
   for (const image of images) {
-    const { json, error } = await detectFile(image, detect, options);
+    const { json, error } = await detectFile(image, detect, options, forms);
     results.push(json);
     if (error === undefined) good += 1;
     firstError ??= error;
@@ -133,20 +128,16 @@ function jsonResponse(value: unknown, metrics: ServiceMetrics): Response {
   return response;
 }
 
-/** Called with the result of one image that came as the whole body. */
-function answerOne(result: DetectionResult, metrics: ServiceMetrics): Response {
-  return jsonResponse(resultJson(result), metrics);
-}
-
 async function answer(
   upload: Upload,
   detect: DetectOne,
   options: DetectOptions | undefined,
-  metrics: ServiceMetrics,
+  { forms, metrics }: DetectRouteParts,
 ): Promise<Response> {
   const { isForm, images } = upload;
-  if (isForm) return jsonResponse(await detectForm(images, detect, options), metrics);
-  return answerOne(await detect(images[0]!.bytes, options), metrics);
+  if (isForm) return jsonResponse(await detectForm(images, detect, options, forms), metrics);
+  const result = await detect(images[0]!.bytes, options);
+  return jsonResponse(forms.json(result), metrics);
 }
 
 /**
@@ -157,21 +148,21 @@ async function answer(
  * @throws {RequestError} or the image's error: see {@linkcode failureOf}
  */
 export async function detectRoute(request: Request, parts: DetectRouteParts): Promise<Response> {
-  const { desk, metrics, maxFiles, maxDrawnPixels } = parts;
+  const { desk, maxFiles } = parts;
   const { options, format } = parseDetectQuery(new URLSearchParams(/\?.*/s.exec(request.url)?.[0]));
   checkUploadType(request);
   return await desk.serve(
     request,
     async (body, detect, signal) => {
       const upload = await uploadOf(request, body, maxFiles);
-      if (format === "json") return await answer(upload, detect, options, metrics);
+      if (format === "json") return await answer(upload, detect, options, parts);
       if (upload.images.length !== 1) {
         const found = `option "format" with "image" takes one image, got ${upload.images.length}`;
         throw refusal(400, "too-many-images", found, "send one, or leave format out");
       }
       const { bytes } = upload.images[0]!;
       // The detector reads it first: what it refuses, its limit of pixels included, is not decoded here.
-      return await annotated(bytes, await detect(bytes, options), maxDrawnPixels, signal);
+      return await annotated(bytes, await detect(bytes, options), parts, signal);
     },
     checkUploadLength,
   );

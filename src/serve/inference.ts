@@ -2,11 +2,11 @@
 
 import manifest from "../../package.json" with { type: "json" };
 import type { ServiceMetrics } from "../service/metrics.ts";
-import type { DetectionResult } from "../tasks/detect/detection.ts";
+import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { refusal } from "./failure.ts";
 import { HEADER_LENGTH, INFERENCE_INPUTS, type InferenceRequest, parseInferenceRequest } from "./inference-request.ts";
-import { badInference, type ProtocolTensor, tensorBytes } from "./protocol-tensor.ts";
+import { badInference, tensorBytes } from "./protocol-tensor.ts";
 import type { ServedDetector } from "./served-detector.ts";
 
 /** The only version of the only model. */
@@ -15,6 +15,8 @@ const VERSION = "1";
 /** What the routes work with. */
 export interface InferenceRouteParts {
   readonly detector: ServedDetector;
+  /** Of the model's task. */
+  readonly forms: ResultForms;
   readonly name: string;
   readonly desk: DetectDesk;
   readonly metrics: ServiceMetrics;
@@ -37,63 +39,33 @@ export function checkModel(name: string, model: string, version: string | undefi
 }
 
 /** `GET /v2/models/NAME[/versions/1]`. */
-export function modelMetadata({ detector, name }: InferenceRouteParts): Response {
+export function modelMetadata({ detector, forms, name }: InferenceRouteParts): Response {
   return Response.json({
     name,
     versions: [VERSION],
     platform: detector.backend.kind === "gpu" ? "tensorrt_plan" : "onnxruntime_onnx",
     inputs: INFERENCE_INPUTS,
-    outputs: INFERENCE_OUTPUTS,
+    outputs: forms.tensorForms,
   });
 }
 
 /** `POST /v2/models/NAME[/versions/1]/infer`. */
 export async function inferRoute(request: Request, parts: InferenceRouteParts): Promise<Response> {
-  const { desk, metrics, name } = parts;
+  const { desk, forms, metrics } = parts;
   return await desk.serve(request, async (body, detect) => {
     const wanted = await parseInferenceRequest(body, request.headers.get(HEADER_LENGTH));
-    checkOutputs(wanted);
+    checkOutputs(wanted, forms);
     const result = await detect(wanted.image, wanted.options);
     const serialising = performance.now();
-    const response = inferenceResponse(result, wanted, { model: name, version: VERSION });
+    const response = inferenceResponse(result, wanted, parts);
     metrics.observe("serialise", performance.now() - serialising);
     return response;
   });
 }
 
-/** The outputs of the served model; N rows, best score first. */
-export const INFERENCE_OUTPUTS = [
-  { name: "boxes", datatype: "FP32", shape: [-1, 4] },
-  { name: "scores", datatype: "FP32", shape: [-1] },
-  { name: "classes", datatype: "INT64", shape: [-1] },
-  { name: "labels", datatype: "BYTES", shape: [-1] },
-] as const;
-
-/** Who answers. */
-export interface Answerer {
-  readonly model: string;
-  readonly version: string;
-}
-
-function outputTensors({ detections }: DetectionResult): ProtocolTensor[] {
-  const rows = detections.length;
-  const values: Readonly<Record<string, readonly (number | string)[]>> = {
-    boxes: detections.flatMap(({ box }) => box),
-    scores: detections.map(({ score }) => score),
-    classes: detections.map(({ classId }) => classId),
-    labels: detections.map(({ label }) => label),
-  };
-  return INFERENCE_OUTPUTS.map(({ name, datatype, shape }) => ({
-    name,
-    datatype,
-    shape: shape.length === 2 ? [rows, 4] : [rows],
-    values: values[name]!,
-  }));
-}
-
 /** Refuse names that the model has not, before anything is run. @throws {RequestError} 400 */
-export function checkOutputs({ outputs }: InferenceRequest): void {
-  const names = INFERENCE_OUTPUTS.map(({ name }): string => name);
+function checkOutputs({ outputs }: InferenceRequest, { tensorForms }: ResultForms): void {
+  const names = tensorForms.map(({ name }) => name);
   for (const name of outputs?.keys() ?? []) {
     if (names.includes(name)) continue;
     throw badInference(`output ${JSON.stringify(name)} is unknown`, `the outputs are ${names.join(", ")}`);
@@ -101,9 +73,14 @@ export function checkOutputs({ outputs }: InferenceRequest): void {
 }
 
 /** The answer, with the tensors in the JSON, or as bytes behind it where they were asked for so. */
-export function inferenceResponse(result: DetectionResult, request: InferenceRequest, answerer: Answerer): Response {
+function inferenceResponse(
+  result: TaskResult,
+  request: InferenceRequest,
+  { forms, name: model_name }: InferenceRouteParts,
+): Response {
   const blocks: Uint8Array[] = [];
-  const outputs = outputTensors(result)
+  const outputs = forms
+    .tensors(result)
     .filter(({ name }) => request.outputs?.has(name) ?? true)
     .map((tensor) => {
       const { name, datatype, shape, values } = tensor;
@@ -115,8 +92,8 @@ export function inferenceResponse(result: DetectionResult, request: InferenceReq
     });
   const { width, height, timing } = result;
   const json = {
-    model_name: answerer.model,
-    model_version: answerer.version,
+    model_name,
+    model_version: VERSION,
     ...(request.id === undefined ? {} : { id: request.id }),
     parameters: { width, height, total_ms: timing.total, infer_ms: timing.infer },
     outputs,

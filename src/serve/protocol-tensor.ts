@@ -1,21 +1,10 @@
 /** @module ProtocolTensor: tensors as the Open Inference Protocol writes them, in JSON and in bytes. */
 
+import type { ResultTensor } from "../tasks/task-result.ts";
 import { refusal } from "./failure.ts";
-
-/** Element types that this server takes or gives, in the protocol's words. */
-export type ProtocolType = "BYTES" | "UINT8" | "FP32" | "INT64";
 
 /** Most sides of a tensor, and lists within lists of its data in JSON. */
 export const MOST_SIDES = 8;
-
-/** A tensor that is given to a client. */
-export interface ProtocolTensor {
-  readonly name: string;
-  readonly datatype: ProtocolType;
-  readonly shape: readonly number[];
-  /** For JSON. */
-  readonly values: readonly (number | string)[];
-}
 
 /** The error of a request that is not what the protocol or this model says. */
 export function badInference(found: string, hint: string): Error {
@@ -27,7 +16,7 @@ export function badInference(found: string, hint: string): Error {
  *
  * @see https://github.com/kserve/open-inference-protocol (binary tensor data extension)
  */
-export function tensorBytes({ datatype, values }: ProtocolTensor): Uint8Array {
+export function tensorBytes({ datatype, values }: ResultTensor): Uint8Array {
   switch (datatype) {
     case "FP32":
       return new Uint8Array(Float32Array.from(values as readonly number[]).buffer);

@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import type { RequestError } from "../core/errors.ts";
 import { type ServiceMetrics, STALLED_MS } from "../service/metrics.ts";
+import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
 import { drainingError, refusal, stalledError } from "./failure.ts";
@@ -42,7 +43,8 @@ export function isProtocolPath(path: string): boolean {
 /** All routes, by address in the form of `Bun.serve`. */
 export function routesOf({ detector, config, desk, metrics }: RouteParts): Readonly<Record<string, Route>> {
   const { name } = config;
-  const protocol = { detector, name, desk, metrics };
+  const forms = DETECT_FORMS;
+  const protocol = { detector, forms, name, desk, metrics };
   const moving = (body: object, withinMs: number): Response => {
     const { stalledMs } = desk;
     if (stalledMs > withinMs) throw stalledError(stalledMs);
@@ -72,7 +74,11 @@ export function routesOf({ detector, config, desk, metrics }: RouteParts): Reado
     "/readyz": { label: "readyz", ...open, handle: () => ready({ status: "ready" }) },
     "/metrics": { label: "metrics", ...get, handle: () => metricsResponse(metrics) },
     "/model": { label: "model", ...get, handle: () => Response.json(modelCard(detector, name)) },
-    "/detect": { label: "detect", ...work, handle: (request) => detectRoute(request, { ...config, desk, metrics }) },
+    "/detect": {
+      label: "detect",
+      ...work,
+      handle: (request) => detectRoute(request, { ...config, forms, desk, metrics }),
+    },
     "/v2": { label: "v2", ...get, handle: serverMetadata },
     "/v2/health/live": { label: "v2-live", ...open, handle: () => live({ live: true }) },
     "/v2/health/ready": { label: "v2-ready", ...open, handle: () => ready({ ready: true }) },

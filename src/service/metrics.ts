@@ -5,7 +5,7 @@ import type { Detector } from "../api/detector.ts";
 import { inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { GpuUsage } from "../nvml/gpu-usage.ts";
-import type { Timing } from "../tasks/detect/detection.ts";
+import type { Timing } from "../tasks/task-result.ts";
 
 /** A service that has made no headway for longer is reported as dead, so that it is started again; milliseconds. */
 export const STALLED_MS = 120_000;

@@ -11,7 +11,7 @@ import { Retries } from "./back-off.ts";
 import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
 import { type FrameMessage, imageFrom, readFrame, UNREADABLE_FRAME, unreadableFrame } from "./frame-message.ts";
 import type { WorkerMetrics } from "./health.ts";
-import { applyRule, FrameQueue, type HeldFrame, keyOf, type SourceBook, titleOf } from "./held-frame.ts";
+import { FrameQueue, type HeldFrame, keyOf, type SourceBook, titleOf } from "./held-frame.ts";
 import type { WorkerConfig } from "./worker-config.ts";
 
 /** The one thing a worker needs of a detector. */
@@ -255,9 +255,8 @@ export class Dispatcher {
     this.#runs.delete(end);
     this.#ranOne(true);
     metrics.service.observeTiming(result.timing);
-    const { width, height, timing } = result;
-    const { receiveMs, readyAt, entry, message } = frame;
-    const { decode, preprocess, infer, postprocess } = timing;
+    const { receiveMs, readyAt, entry, message, rule } = frame;
+    const { decode, preprocess, infer, postprocess } = result.timing;
     const serialisedFrom = performance.now();
     const timings: AnswerTimings = {
       receive: receiveMs,
@@ -268,8 +267,8 @@ export class Dispatcher {
       postprocess,
       total: serialisedFrom - readyAt + receiveMs,
     };
-    const detections = applyRule(result.detections, frame.rule, [width, height]);
-    const answer = { frame: message, stream: entry.stream, entryId: entry.id, width, height, detections, timings };
+    const filtered = this.#rules.format.messages.filtered(result, rule);
+    const answer = { frame: message, stream: entry.stream, entryId: entry.id, result: filtered, timings };
     await this.#answer(frame, { ...answer, error: result.damage ?? "" });
   }
 
@@ -292,8 +291,9 @@ export class Dispatcher {
       return;
     }
     const { message, entry } = frame;
-    const nothing = { width: 0, height: 0, detections: [], timings: NO_TIMINGS };
-    await this.#answer(frame, { frame: message, stream: entry.stream, entryId: entry.id, ...nothing, error: reason });
+    const { nothing: result } = this.#rules.format.messages;
+    const answer = { frame: message, stream: entry.stream, entryId: entry.id, result, timings: NO_TIMINGS };
+    await this.#answer(frame, { ...answer, error: reason });
   }
 
   /** The model or the machine failed: the frame stays pending, and is tried again when it is claimed. */

@@ -5,7 +5,7 @@ import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { ImageError, message, ShapeError } from "../core/errors.ts";
 import { imageOf, type PixelFormat } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
-import { Encoding, FrameSchema } from "./messages.js";
+import { Encoding, FrameSchema } from "../tasks/messages.js";
 
 /** A frame, taken apart. Its bytes are those that came off the network: nothing is copied. */
 export interface FrameMessage {

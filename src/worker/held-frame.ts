@@ -2,7 +2,7 @@
 
 import { nmsOptionsOf } from "../api/classes.ts";
 import type { DetectConfig, DetectOptions } from "../api/detector-config.ts";
-import type { Detection } from "../tasks/detect/detection.ts";
+import type { ResultFilter } from "../tasks/task-result.ts";
 import type { StreamEntry } from "./broker.ts";
 import type { FrameMessage } from "./frame-message.ts";
 import type { SourceConfig, WorkerConfig } from "./worker-config.ts";
@@ -34,14 +34,8 @@ export function titleOf({ stream, id }: Pick<StreamEntry, "stream" | "id">): str
 }
 
 /** The rules of one source. */
-export interface SourceRule {
+export interface SourceRule extends ResultFilter {
   readonly policy: "all" | "latest";
-  /** Lowest score that is kept. */
-  readonly threshold: number;
-  /** Ids of the classes to keep; `undefined`: all. */
-  readonly classIds: ReadonlySet<number> | undefined;
-  /** Pixels; `undefined`: boxes at the edge are kept. */
-  readonly edgeMargin: number | undefined;
 }
 
 /**
@@ -81,19 +75,6 @@ export class SourceBook {
   of(sourceId: string): SourceRule {
     return this.#rules.get(sourceId) ?? this.#default;
   }
-}
-
-/** What is left of a frame's detections under the rules of its source. @param width of the frame, pixels */
-export function applyRule(
-  detections: readonly Detection[],
-  { threshold, classIds, edgeMargin }: SourceRule,
-  [width, height]: readonly [width: number, height: number],
-): readonly Detection[] {
-  return detections.filter(({ score, classId, box: [x1, y1, x2, y2] }) => {
-    if (score < threshold || classIds?.has(classId) === false) return false;
-    if (edgeMargin === undefined) return true;
-    return x1 > edgeMargin && y1 > edgeMargin && x2 < width - edgeMargin && y2 < height - edgeMargin;
-  });
 }
 
 /** A line in which a newer frame may push out an older one of its source. */

@@ -1,9 +1,9 @@
 /** @module bun-tensorrt/worker: frames from Redis streams in, detections out. */
 
+export type { Detection, Detections, Frame, Timings } from "../tasks/messages.js";
+export { DetectionSchema, DetectionsSchema, Encoding, FrameSchema } from "../tasks/messages.js";
 export type { Broker, Destination, Field, StreamEntry, StreamLag } from "./broker.ts";
 export { readConfigFile } from "./config-file.ts";
-export type { Detection, Detections, Frame, Timings } from "./messages.js";
-export { DetectionSchema, DetectionsSchema, Encoding, FrameSchema } from "./messages.js";
 export { Worker, type WorkerDetector, type WorkerParts, type WorkerState } from "./worker.ts";
 export type {
   ClaimOptions,

@@ -361,3 +361,8 @@ export function parseWorkerOptions(options: WorkerOptions): WorkerConfig {
     http: parsed.http,
   };
 }
+
+/** True if coordinates are fractions of the frame's width and height. */
+export function isNormalized({ output }: WorkerConfig): boolean {
+  return output.boxes === "normalized";
+}

@@ -8,6 +8,7 @@ import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
 import { STALLED_MS, warmStart } from "../service/metrics.ts";
+import { DETECT_MESSAGES } from "../tasks/detect/detect-messages.ts";
 import type { Broker, StreamEntry } from "./broker.ts";
 import { Dispatcher, type DispatchRules, type FrameDetector } from "./dispatcher.ts";
 import { startHealthServer, WorkerMetrics } from "./health.ts";
@@ -15,7 +16,7 @@ import { SourceBook } from "./held-frame.ts";
 import { Intake } from "./intake.ts";
 import { redisAddress } from "./redis/redis-address.ts";
 import { RedisBroker } from "./redis/redis-broker.ts";
-import { parseWorkerOptions, type WorkerConfig, type WorkerOptions } from "./worker-config.ts";
+import { isNormalized, parseWorkerOptions, type WorkerConfig, type WorkerOptions } from "./worker-config.ts";
 
 /** What a worker does with its detector. */
 export interface WorkerDetector extends FrameDetector {
@@ -346,7 +347,8 @@ function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerDet
     book: new SourceBook(config, detect, detector.labels),
     format: {
       format: output.format,
-      boxes: output.boxes,
+      isNormalized: isNormalized(config),
+      messages: DETECT_MESSAGES,
       model: basename(model).replace(/\.(onnx|plan|engine)$/i, ""),
       worker: config.consumer,
     },

@@ -3,7 +3,6 @@ import {
   categoryNumbers,
   checkImageNumbers,
   cocoFormat,
-  formatYolo,
   type ImageResult,
   imageNumbers,
   jsonFormat,
@@ -15,6 +14,7 @@ import { textSink } from "../../src/cli/result-target.ts";
 import { paintOf } from "../../src/cli/terminal.ts";
 import type { Output } from "../../src/core/whole-file.ts";
 import { COCO_80, COCO_91 } from "../../src/model/labels.ts";
+import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 
 const RESULT: DetectionResult = {
@@ -52,7 +52,7 @@ async function written(format: ResultFormat, images: readonly ImageResult[]): Pr
 }
 
 test("jsonFormat() is one array, also of no image", async () => {
-  const parsed = JSON.parse(await written(jsonFormat(), IMAGE_FILES));
+  const parsed = JSON.parse(await written(jsonFormat(DETECT_FORMS), IMAGE_FILES));
   expect(parsed).toHaveLength(3);
   expect(parsed[0]).toEqual({
     file: "a/000000000139.jpg",
@@ -66,17 +66,20 @@ test("jsonFormat() is one array, also of no image", async () => {
     implausible: 0,
     timing: { decode: 1, preprocess: 2, infer: 3, postprocess: 4, total: 10.5 },
   });
-  expect(JSON.parse(await written(jsonFormat(), []))).toEqual([]);
+  expect(JSON.parse(await written(jsonFormat(DETECT_FORMS), []))).toEqual([]);
 });
 
 test("jsonLinesFormat() is a document a line", async () => {
-  const lines = (await written(jsonLinesFormat(), IMAGE_FILES)).trimEnd().split("\n");
+  const lines = (await written(jsonLinesFormat(DETECT_FORMS), IMAGE_FILES)).trimEnd().split("\n");
   expect(lines.map((line) => JSON.parse(line).file)).toEqual(["a/000000000139.jpg", "b.jpg", "c.jpg"]);
-  expect(await written(jsonLinesFormat(), [])).toBe("");
+  expect(await written(jsonLinesFormat(DETECT_FORMS), [])).toBe("");
 });
 
 test("tableFormat() aligns, and keeps control characters of names from the terminal", async () => {
-  const text = await written(tableFormat(paintOf(false)), [IMAGE_FILES[0]!, { file: "\x1b[2Jb.jpg", result: NOTHING }]);
+  const text = await written(tableFormat(DETECT_FORMS, paintOf(false)), [
+    IMAGE_FILES[0]!,
+    { file: "\x1b[2Jb.jpg", result: NOTHING },
+  ]);
   expect(text).toBe(
     [
       "a/000000000139.jpg  200x101, 2 objects, 10.5 ms",
@@ -88,14 +91,14 @@ test("tableFormat() aligns, and keeps control characters of names from the termi
       "",
     ].join("\n"),
   );
-  expect(await written(tableFormat(paintOf(true)), IMAGE_FILES)).toContain("\x1b[36mperson\x1b[39m");
+  expect(await written(tableFormat(DETECT_FORMS, paintOf(true)), IMAGE_FILES)).toContain("\x1b[36mperson\x1b[39m");
 });
 
-test("formatYolo() gives centre and size as fractions, and the score", () => {
-  expect(formatYolo(RESULT)).toBe(
+test("DETECT_FORMS.yolo() gives centre and size as fractions, and the score", () => {
+  expect(DETECT_FORMS.yolo(RESULT)).toBe(
     "0 0.300001 0.448020 0.499998 0.500000 0.912346\n1 0.500000 0.500000 1.000000 1.000000 0.500000\n",
   );
-  expect(formatYolo(NOTHING)).toBe("");
+  expect(DETECT_FORMS.yolo(NOTHING)).toBe("");
 });
 
 test("cocoFormat() is an array of detections with the annotations' own numbers", async () => {
@@ -109,14 +112,14 @@ test("cocoFormat() is an array of detections with the annotations' own numbers",
   };
   const imageId = imageNumbers(annotations);
   const categoryId = categoryNumbers(annotations, ["person", "bicycle"]);
-  const rows = JSON.parse(await written(cocoFormat({ imageId, categoryId }), IMAGE_FILES));
+  const rows = JSON.parse(await written(cocoFormat(DETECT_FORMS, { imageId, categoryId }), IMAGE_FILES));
   expect(rows).toEqual([
     { image_id: 7, category_id: 33, bbox: [10, 20, 100, 50.5], score: 0.912346 },
     { image_id: 9, category_id: 33, bbox: [10, 20, 100, 50.5], score: 0.912346 },
   ]);
   expect(imageId("x/b.jpg")).toBe(8);
   expect(() => imageId("d.jpg")).toThrow('Cannot number "d.jpg": none of the 3 images of the annotations');
-  expect(JSON.parse(await written(cocoFormat({ imageId, categoryId }), []))).toEqual([]);
+  expect(JSON.parse(await written(cocoFormat(DETECT_FORMS, { imageId, categoryId }), []))).toEqual([]);
 });
 
 test("imageNumbers() without annotations takes the last number of the name", () => {

@@ -4,6 +4,7 @@ import { writeImages } from "../../src/cli/result-target.ts";
 import type { ImageSaver } from "../../src/cli/save.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
 import { ImageError } from "../../src/core/errors.ts";
+import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 
 const result: DetectionResult = {
@@ -32,7 +33,7 @@ test("writeImages() counts an image once that was answered and cannot be drawn o
   const written: string[] = [];
   const told: string[] = [];
   const saver: ImageSaver = {
-    save: ({ file }) =>
+    save: (_, { file }) =>
       file === "gone" ? Promise.reject(new ImageError("Cannot decode it", file)) : Promise.resolve(file),
   };
   const tally = await writeImages(
@@ -40,6 +41,7 @@ test("writeImages() counts an image once that was answered and cannot be drawn o
       for (const file of ["here", "gone"]) yield { file, result };
     },
     {
+      forms: DETECT_FORMS,
       sink: { write: async ({ file }) => void written.push(file), finish: async () => void written.push("end") },
       saver,
       terminal: new Terminal({ write: (text) => told.push(text) }, (_, text) => text),
@@ -53,7 +55,7 @@ test("writeImages() counts an image once that was answered and cannot be drawn o
 
 test("writeImages() goes on after a copy whose name is too long, and ends where the disk is full", async () => {
   const failing = (code: string): ImageSaver => ({
-    save: ({ file }) =>
+    save: (_, { file }) =>
       file === "b" ? Promise.reject(Object.assign(new Error("Cannot write"), { code })) : Promise.resolve(file),
   });
   const run = (code: string): Promise<object> =>
@@ -62,6 +64,7 @@ test("writeImages() goes on after a copy whose name is too long, and ends where 
         for (const file of ["a", "b", "c"]) yield { file, result };
       },
       {
+        forms: DETECT_FORMS,
         sink: { write: async () => {}, finish: async () => {} },
         saver: failing(code),
         terminal: new Terminal({ write: () => true }, (_, text) => text),

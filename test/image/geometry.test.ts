@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { ShapeError } from "../../src/core/errors.ts";
 import {
-  boxesToSource,
   FITS,
   pixelsToSource,
   place,
@@ -12,6 +11,7 @@ import {
   type Region,
   rectangularSize,
 } from "../../src/image/geometry.ts";
+import { boxesToSource } from "../../src/tasks/detect/host-detect.ts";
 import { chance } from "../support/chance.ts";
 import { PLACEMENTS } from "./preprocess-goldens.ts";
 

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { ModelError } from "../../src/core/errors.ts";
-import { boxesToSource, place, type Region } from "../../src/image/geometry.ts";
+import { place, type Region } from "../../src/image/geometry.ts";
 import { Candidates, createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import { boxesToSource } from "../../src/tasks/detect/host-detect.ts";
 import { Selector } from "../../src/tasks/detect/nms.ts";
 import { PixelCheck } from "../../src/tasks/detect/plausibility.ts";
 

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { imageJson } from "../../src/cli/formats.ts";
-import { resultJson, round } from "../../src/tasks/detect/result-json.ts";
+import { round } from "../../src/core/units.ts";
+import { DETECT_FORMS } from "../../src/tasks/detect/detect-forms.ts";
 
 const RESULT = {
   detections: [{ label: "cat", classId: 0, score: 0.12345678, box: [1.23456, 2, 3, 4] as const }],
@@ -11,16 +12,16 @@ const RESULT = {
   timing: { decode: 1.23456, preprocess: 0, infer: 2, postprocess: 3, total: 7 },
 };
 
-test("resultJson rounds scores to six digits, boxes and times to three", () => {
-  expect(JSON.stringify(resultJson(RESULT))).toBe(
+test("DETECT_FORMS.json() rounds scores to six digits, boxes and times to three", () => {
+  expect(JSON.stringify(DETECT_FORMS.json(RESULT))).toBe(
     '{"width":64,"height":33,"detections":[{"label":"cat","classId":0,"score":0.123457,"box":[1.235,2,3,4]}],' +
       '"dropped":1,"implausible":2,"timing":{"decode":1.235,"preprocess":0,"infer":2,"postprocess":3,"total":7}}',
   );
 });
 
-test("resultJson leaves out what a stream adds, and is what detect --format json gives beside the file", () => {
+test("DETECT_FORMS.json() leaves out what a stream adds, and is what detect --format json gives beside the file", () => {
   const result = { ...RESULT, index: 3 };
-  expect(imageJson({ file: "a.jpg", result })).toEqual({ file: "a.jpg", ...resultJson(RESULT) });
+  expect(imageJson(DETECT_FORMS, { file: "a.jpg", result })).toEqual({ file: "a.jpg", ...DETECT_FORMS.json(RESULT) });
 });
 
 test("round keeps whole numbers", () => {

@@ -8,8 +8,9 @@ import { gatherExtras } from "../../src/heads/outputs.ts";
 import { decodeQueries } from "../../src/heads/queries.ts";
 import { decodeColumns, decodeRows } from "../../src/heads/rows.ts";
 import { decodeGrid } from "../../src/heads/yolox.ts";
-import { boxesToSource, type Region } from "../../src/image/geometry.ts";
+import type { Region } from "../../src/image/geometry.ts";
 import { Candidates, createDetectionBlock, type DetectionBlock } from "../../src/model/rows.ts";
+import { boxesToSource } from "../../src/tasks/detect/host-detect.ts";
 import { type NmsOptions, Selector } from "../../src/tasks/detect/nms.ts";
 import type { DecodeCase } from "./decode-cases.ts";
 

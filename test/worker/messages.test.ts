@@ -2,10 +2,16 @@ import { expect, test } from "bun:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ImageError } from "../../src/core/errors.ts";
 import type { Image } from "../../src/image/image.ts";
+import { DETECT_MESSAGES } from "../../src/tasks/detect/detect-messages.ts";
+import type { Detection, DetectionResult } from "../../src/tasks/detect/detection.ts";
+import { DetectionSchema, DetectionsSchema, Encoding, FrameSchema, TimingsSchema } from "../../src/tasks/messages.js";
 import { type Answer, answerFields } from "../../src/worker/answer-message.ts";
 import { imageFrom, readFrame, unreadableFrame } from "../../src/worker/frame-message.ts";
-import { DetectionSchema, DetectionsSchema, Encoding, FrameSchema, TimingsSchema } from "../../src/worker/messages.js";
 import { chance } from "../support/chance.ts";
+
+function resultOf(width: number, height: number, detections: readonly Detection[]): DetectionResult {
+  return { ...DETECT_MESSAGES.nothing, width, height, detections };
+}
 
 function plain(fields: Readonly<Record<string, string | Uint8Array>>): Map<string, Uint8Array> {
   return new Map(
@@ -150,16 +156,15 @@ const answer: Answer = {
   frame: { ...readFrame(plain({ source_id: "gate", frame_id: "7", timestamp: "1700", data: "x" }), "frame") },
   stream: "frames",
   entryId: "12-3",
-  width: 200,
-  height: 100,
-  detections: [{ label: "cat", classId: 4, score: 0.75, box: [20, 10, 100.0004, 50] }],
+  result: resultOf(200, 100, [{ label: "cat", classId: 4, score: 0.75, box: [20, 10, 100.0004, 50] }]),
   timings,
   error: "",
 };
 const names = { model: "toy", worker: "w1" };
+const format = { format: "protobuf", isNormalized: true, messages: DETECT_MESSAGES, ...names } as const;
 
 test("answerFields() writes protobuf, boxes in pixels or as fractions", () => {
-  const [id, message] = answerFields(answer, { format: "protobuf", boxes: "normalized", ...names });
+  const [id, message] = answerFields(answer, format);
   expect(id).toEqual(["id", "gate/7/12-3"]);
   const read = fromBinary(DetectionsSchema, message![1] as Uint8Array);
   expect(read).toMatchObject({ id: "gate/7/12-3", sourceId: "gate", frameId: "7", timestamp: "1700", entryId: "12-3" });
@@ -184,12 +189,15 @@ test("answerFields() writes protobuf, boxes in pixels or as fractions", () => {
 });
 
 /** What the library itself makes of an answer. */
-function byLibrary({ frame, detections, ...rest }: Answer, isNormalized: boolean): Uint8Array {
+function byLibrary({ frame, result, ...rest }: Answer, isNormalized: boolean): Uint8Array {
   const { sourceId, frameId, timestamp } = frame;
-  const [scaleX, scaleY] = isNormalized && rest.width > 0 ? [1 / rest.width, 1 / rest.height] : [1, 1];
+  const { width, height, detections } = result as DetectionResult;
+  const [scaleX, scaleY] = isNormalized && width > 0 ? [1 / width, 1 / height] : [1, 1];
   const message = create(DetectionsSchema, {
     ...rest,
     ...names,
+    width,
+    height,
     sourceId,
     frameId,
     timestamp,
@@ -208,7 +216,7 @@ test("answerFields() writes the bytes that the library writes, whatever the answ
   const text = (): string => pick(["", "a", "Straße", "\u{1f415}", "\ud800", "x".repeat(200), "ß".repeat(100)]);
   const number = (): number => pick([0, -0, 1, random(), random() * 4096, -3.5, Number.NaN, Number.POSITIVE_INFINITY]);
   for (let round = 0; round < 500; round++) {
-    const boxes = pick(["pixels", "normalized"] as const);
+    const isNormalized = pick([false, true]);
     const detections = Array.from({ length: pick([0, 1, 3, 40]) }, () => {
       const classId = pick([0, 1, 79, 300, 2 ** 31 - 1]);
       return { label: text(), classId, score: number(), box: [number(), number(), number(), number()] as const };
@@ -231,18 +239,15 @@ test("answerFields() writes the bytes that the library writes, whatever the answ
     ] as const);
     const frame = { ...answer.frame, sourceId: text(), frameId: text(), timestamp };
     const about = { stream: text(), entryId: text(), error: text() };
-    const whole: Answer = { frame, width, height, detections, timings: timed, ...about };
-    const [, [, bytes]] = answerFields(whole, { format: "protobuf", boxes, ...names }) as [
-      unknown,
-      [string, Uint8Array],
-    ];
-    expect(bytes).toEqual(byLibrary(whole, boxes === "normalized"));
+    const whole: Answer = { frame, result: resultOf(width, height, detections), timings: timed, ...about };
+    const [, [, bytes]] = answerFields(whole, { ...format, isNormalized }) as [unknown, [string, Uint8Array]];
+    expect(bytes).toEqual(byLibrary(whole, isNormalized));
   }
 });
 
 test("answerFields() leaves no field of the messages out", () => {
   const whole = { ...answer, error: "none" };
-  const [, message] = answerFields(whole, { format: "protobuf", boxes: "normalized", ...names });
+  const [, message] = answerFields(whole, format);
   const read = fromBinary(DetectionsSchema, message![1] as Uint8Array);
   for (const [schema, found] of [
     [DetectionsSchema, read],
@@ -257,7 +262,7 @@ test("answerFields() leaves no field of the messages out", () => {
 });
 
 test("answerFields() writes plain fields", () => {
-  const fields = Object.fromEntries(answerFields(answer, { format: "fields", boxes: "pixels", ...names }));
+  const fields = Object.fromEntries(answerFields(answer, { ...format, format: "fields", isNormalized: false }));
   expect(fields).toMatchObject({ id: "gate/7/12-3", source_id: "gate", width: "200", normalized: "0", error: "" });
   expect(JSON.parse(String(fields.detections))).toEqual([
     { label: "cat", classId: 4, score: 0.75, box: [20, 10, 100, 50] },

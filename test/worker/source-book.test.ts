@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { parseDetectorOptions } from "../../src/api/detector-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
+import { DETECT_MESSAGES } from "../../src/tasks/detect/detect-messages.ts";
 import type { Detection } from "../../src/tasks/detect/detection.ts";
-import { applyRule, SourceBook } from "../../src/worker/held-frame.ts";
+import { SourceBook } from "../../src/worker/held-frame.ts";
 import { parseWorkerOptions, type WorkerOptions } from "../../src/worker/worker-config.ts";
 
 const LABELS = ["cat", "dog"];
@@ -27,7 +28,7 @@ test("SourceBook looks classes up, and refuses one that the model has not", () =
   expect([book({}).hasLatest, book({ sources: { a: { policy: "latest" } } }).hasLatest]).toEqual([false, true]);
 });
 
-test("applyRule() leaves out low scores, other classes and boxes at the edge", () => {
+test("a source's rule leaves out low scores, other classes and boxes at the edge", () => {
   const detection = (classId: number, score: number, box: Detection["box"]): Detection => ({
     label: "",
     classId,
@@ -42,9 +43,11 @@ test("applyRule() leaves out low scores, other classes and boxes at the edge", (
     detection(0, 0.5, [10, 10, 20, 50]),
   ];
   const all = [inside, ...touching, detection(1, 0.9, [10, 10, 20, 20]), detection(0, 0.49, [10, 10, 20, 20])];
-  const rule = { policy: "all", threshold: 0.5, classIds: new Set([0]), edgeMargin: 0 } as const;
-  expect(applyRule(all, rule, [100, 50])).toEqual([inside]);
-  expect(applyRule(all, { ...rule, edgeMargin: undefined }, [100, 50])).toEqual([inside, ...touching]);
-  expect(applyRule(all, { ...rule, edgeMargin: 10 }, [100, 50])).toEqual([]);
-  expect(applyRule(all, { ...rule, edgeMargin: 9.5 }, [100, 50])).toEqual([inside]);
+  const result = { ...DETECT_MESSAGES.nothing, width: 100, height: 50, detections: all };
+  const left = (edgeMargin: number | undefined): readonly Detection[] =>
+    DETECT_MESSAGES.filtered(result, { threshold: 0.5, classIds: new Set([0]), edgeMargin }).detections;
+  expect(left(0)).toEqual([inside]);
+  expect(left(undefined)).toEqual([inside, ...touching]);
+  expect(left(10)).toEqual([]);
+  expect(left(9.5)).toEqual([inside]);
 });

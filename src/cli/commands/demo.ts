@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { MACHINE_OPTIONS } from "../../api/machine-options.ts";
 import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
+import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
 import { type ParsedArguments, parseFlags, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { formatImage } from "../formats.ts";
@@ -34,7 +35,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const { recognition, backend: machine } = detector;
   terminal.line(`Running ${modelTitle(path)}, with head ${recognition.head}, on ${machine.description}`);
   const result = await detector.detect(file);
-  await output.write(formatImage({ file, result }, paintOf(output.hasColour)));
-  terminal.line(`Boxes drawn: ${await saver.save({ file, result })}`);
+  await output.write(formatImage(DETECT_FORMS, { file, result }, paintOf(output.hasColour)));
+  terminal.line(`Boxes drawn: ${await saver.save(DETECT_FORMS, { file, result })}`);
   return EXIT_OK;
 }

@@ -1,12 +1,13 @@
 /** @module Detect command: images and videos in, boxes out. */
 
+import { plural } from "../../core/units.ts";
+import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { closeAfter, detectAll } from "../detect-all.ts";
 import { runArriving } from "../detect-arriving.ts";
 import { type DetectArguments, parseDetectFlags } from "../detect-flags.ts";
 import { detectVideos } from "../detect-videos.ts";
-import { plural } from "../formats.ts";
 import { expandImages, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
 import { findModel, loadDetector } from "../load-detector.ts";
 import { openTarget, writeImages } from "../result-target.ts";
@@ -69,7 +70,8 @@ async function detectImages(
   const isSaved = saver !== undefined;
   const started = performance.now();
   const tally = await writeImages((onBadImage) => detectAll(detector, files, { signal, isSaved, onBadImage }), {
-    sink: target.sink(detector.labels),
+    forms: DETECT_FORMS,
+    sink: target.sink(DETECT_FORMS, detector.labels),
     saver,
     terminal,
     progress: !args.isQuiet && files.length > 1 ? { total: files.length } : undefined,

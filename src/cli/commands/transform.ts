@@ -3,12 +3,10 @@
 import type { ImageModel, TransformStreamResult } from "../../api/image-model.ts";
 import { ImageError } from "../../core/errors.ts";
 import { printable, printableJson, redact } from "../../core/shown.ts";
-import { formatDuration } from "../../core/units.ts";
+import { formatDuration, plural, round } from "../../core/units.ts";
 import { isNameTooLong, type Output } from "../../core/whole-file.ts";
-import { round } from "../../tasks/detect/result-json.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { plural } from "../formats.ts";
 import { Complaints, expandImages } from "../images.ts";
 import { findModel, loadImageModel } from "../load-detector.ts";
 import { Progress } from "../progress.ts";

@@ -8,12 +8,11 @@ import { catalogue } from "../../catalogue/catalogue.ts";
 import { isInstalled } from "../../catalogue/store.ts";
 import { LibraryLoadError } from "../../core/errors.ts";
 import { cacheFolder } from "../../core/paths.ts";
-import { formatBytes } from "../../core/units.ts";
+import { formatBytes, plural } from "../../core/units.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
 import { loadSharp } from "../../image/sharp.ts";
 import { findFfmpeg } from "../../video/ffmpeg.ts";
-import { plural } from "../formats.ts";
 import type { Finding } from "./finding.ts";
 import { installCommand, type SystemPackageNames, thisSystem } from "./gpu.ts";
 

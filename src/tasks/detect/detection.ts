@@ -2,7 +2,8 @@
 
 import { labelOf } from "../../model/labels.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
-import type { StageTimings } from "../../runtime/backend.ts";
+import type { FrameResult } from "../../runtime/pipeline.ts";
+import type { TaskResult } from "../task-result.ts";
 
 /** A box in source pixels, float: the pixel at the left edge spans 0 to 1. */
 export type Box = readonly [x1: number, y1: number, x2: number, y2: number];
@@ -17,18 +18,10 @@ export interface Detection {
   readonly box: Box;
 }
 
-/** Milliseconds of each stage, and of the whole from the call to the result. */
-export interface Timing extends Readonly<StageTimings> {
-  readonly total: number;
-}
-
 /** What was found in one image. */
-export interface DetectionResult {
+export interface DetectionResult extends TaskResult {
   /** Best score first. */
   readonly detections: readonly Detection[];
-  /** Size of the image in pixels, after its EXIF orientation. */
-  readonly width: number;
-  readonly height: number;
   /** Rows the model gave that were left out because a score or a coordinate was NaN. */
   readonly dropped: number;
   /**
@@ -36,10 +29,6 @@ export interface DetectionResult {
    * or the pre-processing is another than assumed; the log says so once.
    */
   readonly implausible: number;
-  /** Of the batch the image was in. */
-  readonly timing: Timing;
-  /** With `damaged: "take"`: why some of the image's pixels are not those of its file. */
-  readonly damage?: string;
 }
 
 /** Copy the kept rows of a block into objects. */
@@ -56,4 +45,21 @@ export function detectionsOf(block: DetectionBlock, labels: readonly string[]): 
     };
   }
   return detections;
+}
+
+/** Make a result of what a slot gave for an image. @param startedAt when it was asked for, by `performance.now()` */
+export function resultOf(
+  { output: block, width, height, timings, damage }: FrameResult<DetectionBlock>,
+  startedAt: number,
+  labels: readonly string[],
+): DetectionResult {
+  return {
+    detections: detectionsOf(block, labels),
+    width,
+    height,
+    dropped: block.dropped,
+    implausible: block.implausible,
+    timing: { ...timings, total: performance.now() - startedAt },
+    ...(damage === undefined ? {} : { damage }),
+  };
 }

@@ -3,7 +3,7 @@
 import type { DecodeInput, Head, ModelSpec } from "../../heads/head.ts";
 import { gatherExtras } from "../../heads/outputs.ts";
 import { headNamed } from "../../heads/registry.ts";
-import { boxesToSource, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
+import { pointsToSource, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { blockAt, Candidates, type DetectionBlock } from "../../model/rows.ts";
@@ -76,4 +76,15 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.#images = [];
     return this.#blocks;
   }
+}
+
+/**
+ * Map boxes from input pixels back to source pixels and clip them to what the region has of the image, in place.
+ *
+ * @param boxes  f32 [count, 4], xyxy in input pixels; afterwards in source pixels
+ * @param count  number of boxes
+ * @param region where they were found
+ */
+export function boxesToSource(boxes: Float32Array, count: number, region: Region): void {
+  pointsToSource(boxes, count * 2, region, "clip");
 }

@@ -1,0 +1,104 @@
+/** @module DetectForms: what was found in an image as text, JSON, tensors and drawings. */
+
+import { plural, round } from "../../core/units.ts";
+import type { ResultForms, Timing } from "../task-result.ts";
+import type { DetectionResult } from "./detection.ts";
+import { drawDetections, paintDetections } from "./draw.ts";
+
+/** One object in JSON. */
+export interface DetectionJson {
+  readonly label: string;
+  readonly classId: number;
+  /** 0–1, six digits. */
+  readonly score: number;
+  /** `[x1, y1, x2, y2]` in source pixels, three digits. */
+  readonly box: readonly number[];
+}
+
+/** What one image becomes in JSON. */
+export interface ResultJson {
+  /** In pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Best score first. */
+  readonly detections: readonly DetectionJson[];
+  /** Rows left out because a score or a coordinate was NaN. */
+  readonly dropped: number;
+  /** Detections that cannot be right; see `DetectionResult`. */
+  readonly implausible: number;
+  /** Milliseconds by stage, three digits. */
+  readonly timing: Timing;
+  /** Why some of the image's pixels are not those of its file; left out where all are. */
+  readonly damage?: string;
+}
+
+/** A result as an object for `JSON.stringify`; keys in this order. */
+function resultJson({ width, height, detections, dropped, implausible, timing, damage }: DetectionResult): ResultJson {
+  return {
+    width,
+    height,
+    detections: detections.map(({ label, classId, score, box }) => ({
+      label,
+      classId,
+      score: round(score, 6),
+      box: box.map((side) => round(side, 3)),
+    })),
+    dropped,
+    implausible,
+    timing: {
+      decode: round(timing.decode, 3),
+      preprocess: round(timing.preprocess, 3),
+      infer: round(timing.infer, 3),
+      postprocess: round(timing.postprocess, 3),
+      total: round(timing.total, 3),
+    },
+    ...(damage === undefined ? {} : { damage }),
+  };
+}
+
+/** Results of detectors. */
+export const DETECT_FORMS: ResultForms<DetectionResult> = {
+  noun: "object",
+  count: ({ detections }) => detections.length,
+  doubts: ({ dropped, implausible }) => [
+    ...(dropped > 0 ? [`${plural(dropped, "row")} with NaN skipped`] : []),
+    ...(implausible > 0 ? [`${implausible} implausible`] : []),
+  ],
+  columns: ["label", "score", "x1", "y1", "x2", "y2"],
+  rows: ({ detections }) =>
+    detections.map(({ label, score, box }) => [label, score.toFixed(3), ...box.map((side) => side.toFixed(1))]),
+  json: resultJson,
+  yolo: ({ width, height, detections }) =>
+    detections
+      .map(({ classId, score, box: [x1, y1, x2, y2] }) => {
+        const numbers = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height, score];
+        return `${classId} ${numbers.map((number) => number.toFixed(6)).join(" ")}\n`;
+      })
+      .join(""),
+  coco: ({ detections }, image_id, categoryId) =>
+    detections.flatMap(({ classId, score, box: [x1, y1, x2, y2] }) => {
+      const category_id = categoryId(classId);
+      if (category_id === undefined) return [];
+      const bbox = [x1, y1, x2 - x1, y2 - y1].map((side) => round(side, 3));
+      return [{ image_id, category_id, bbox, score: round(score, 6) }];
+    }),
+  tensorForms: [
+    { name: "boxes", datatype: "FP32", shape: [-1, 4] },
+    { name: "scores", datatype: "FP32", shape: [-1] },
+    { name: "classes", datatype: "INT64", shape: [-1] },
+    { name: "labels", datatype: "BYTES", shape: [-1] },
+  ],
+  tensors({ detections }) {
+    const values = [
+      detections.flatMap(({ box }) => box),
+      detections.map(({ score }) => score),
+      detections.map(({ classId }) => classId),
+      detections.map(({ label }) => label),
+    ];
+    return this.tensorForms.map(({ shape: [, ...sides], ...form }, at) => {
+      return { ...form, shape: [detections.length, ...sides], values: values[at]! };
+    });
+  },
+  draw: (image, { detections }) => drawDetections(image, detections),
+  paint: (image, { detections }) => paintDetections(image, detections),
+};

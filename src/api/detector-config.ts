@@ -148,7 +148,7 @@ const detectTable: GivenOptions<DetectOptions> = {
   },
   classes: {
     schema: z
-      .array(z.union([z.string(), z.int().min(0)]), "names or ids of classes")
+      .array(z.union([z.string(), z.int().min(0)], "the name or id of a class"), "names or ids of classes")
       .min(1, "a list of at least one class")
       .optional(),
     value: "LIST",

@@ -2,7 +2,7 @@
  * Contract of libbun_tensorrt_shim.so: what TypeScript calls to reach TensorRT's C++ objects.
  *
  * Plain C, no NVIDIA header, nothing of TensorRT at link time. TypeScript hands over which vtable slot each method has
- * in the library that was found (src/tensorrt/abi/); the signatures are here. src/ffi/shim-symbols.ts is
+ * in the library that was found (src/tensorrt/abi.ts); the signatures are here. src/ffi/shim-symbols.ts is
  * this file as a symbol table: `bun run shim` writes it.
  *
  * Conventions

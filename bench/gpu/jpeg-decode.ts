@@ -93,7 +93,7 @@ function ownTurns(
   const { calls } = handle.library;
   return Array.from({ length: states }, () => {
     const stream = owned.use(Stream.create(device));
-    const event = owned.use(Event.create(device, { waiting: "sleep" }));
+    const event = owned.use(Event.create(device, { blocking: true }));
     const table = owned.use(new BatchTable(device, batch));
     const out = new OutCells(1);
     checkNvJpeg(calls.nvjpegJpegStateCreate(handle.handle, out.cells), "nvjpegJpegStateCreate");

@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 7
+#define BT_ABI_VERSION 8
 
 #define BT_MAX_DIMS 8
 
@@ -215,8 +215,9 @@ BT_API int32_t bt_nvjpeg_prepare(int32_t device, void *function, void *handle, v
 BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *handle, void *state, const void *data,
                                         const void *lengths, void *destinations, void *stream);
 
-#define BT_JPEG_DAMAGED 1 /* a code that is none, a restart marker out of place, or no baseline JPEG of one scan */
+#define BT_JPEG_DAMAGED 1 /* a code that is none, a DC value that no samples have, a restart marker out of place, data left over */
 #define BT_JPEG_SHORT 2   /* the data ends before the pixels do */
+#define BT_JPEG_OTHER 3   /* no baseline JPEG of one scan */
 
 /* Blocks. BT_OK if the data of a baseline JPEG of one scan codes all of its pixels; it is read, and no pixel is made. */
 BT_API int32_t bt_jpeg_check(const uint8_t *bytes, size_t length);

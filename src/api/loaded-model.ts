@@ -52,7 +52,7 @@ export class LoadedModel<ModelSpec, Params, Output, Result extends object> imple
   }
 
   get recognition(): ModelSpec {
-    return this.pipeline.backend.task.spec;
+    return this.pipeline.backend.task.recognition;
   }
 
   /** Inputs, outputs and metadata of the model. */

@@ -1,9 +1,8 @@
-/** @module Arguments: the words of a command line turned into flags and operands, and their values checked by zod. */
+/** @module Arguments: the words of a command line split into flags and operands. */
 
 import { parseArgs } from "node:util";
-import type { z } from "zod";
 import { OptionError } from "../core/errors.ts";
-import { nearestWord, ruleOf } from "../core/options.ts";
+import { nearestWord } from "../core/options.ts";
 
 /** One flag of a command. */
 export interface Flag {
@@ -111,19 +110,4 @@ export function refuseOperands(command: string, { operands }: ParsedArguments): 
   const [first] = operands;
   if (first === undefined) return;
   throw refuse(command, "file", `Unexpected argument ${JSON.stringify(first)}: ${command} takes no files`);
-}
-
-/**
- * Check and convert the values of flags.
- *
- * @param schema an object schema over the flags in kebab-case, each from text
- * @throws {OptionError} If a value is refused; it names the flag
- */
-export function parseFlags<Out>(parsed: ParsedArguments, schema: z.ZodType<Out, unknown>): Out {
-  const result = schema.safeParse(parsed.flags);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  const flag = String(issue.path[0] ?? "");
-  const received = JSON.stringify(parsed.flags[flag]);
-  throw new OptionError(`--${flag} must be ${ruleOf(issue)}, got ${received}`, flag, { cause: result.error });
 }

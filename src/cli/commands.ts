@@ -67,17 +67,7 @@ export const COMMANDS: readonly Command[] = [
     name: "demo",
     summary: "Download a small model and a sample image, detect, and draw the boxes.",
     usage: ["demo [flags]"],
-    flags: async () => [
-      {
-        name: "model",
-        short: "m",
-        value: "FILE|NAME",
-        summary: "ONNX file, or a name from `models` (default yolo11n)",
-      },
-      { name: "image", value: "NAME", summary: "sample image from `models` (default sample2)" },
-      { name: "backend", value: "NAME", summary: "where to run: cpu, gpu (default auto: the GPU where there is one)" },
-      { name: "save", short: "s", value: "DIR", summary: "folder for the annotated image (default out)" },
-    ],
+    flags: () => import("./commands/demo.ts").then(({ FLAGS }) => FLAGS),
     notes: [],
     examples: ["demo", "demo --model yolov8n --image sample5 --save /tmp"],
     load: () => import("./commands/demo.ts"),
@@ -145,22 +135,7 @@ export const COMMANDS: readonly Command[] = [
     summary:
       "Show a model's or a plan's inputs, outputs and metadata, the head (output layout) it was recognised as, and why.",
     usage: ["inspect <file|name> [flags]"],
-    flags: async () => [
-      { name: "json", summary: "as JSON; of a model: {file, byteLength, inputs, outputs, metadata, recognition}" },
-      { name: "head", value: "NAME", summary: "take it for this head", aliases: [{ name: "layout" }] },
-      ...(await import("./option-flags.ts")).flagsOf(
-        (await import("../image/preprocessing-options.ts")).PREPROCESSING_OPTIONS,
-      ),
-      {
-        name: "layers",
-        summary: "of a plan: its layers; more of them if it was built with --profiling-verbosity detailed",
-      },
-      { name: "device", value: "N", summary: "number of the GPU that a plan is loaded on (default 0)" },
-      {
-        name: "allow-host-code",
-        summary: "let a version-compatible plan run the code it brings: only if you trust it",
-      },
-    ],
+    flags: () => import("./commands/inspect.ts").then(({ FLAGS }) => FLAGS),
     notes: [
       "Of a plan the file itself tells who built it, for what GPU, and the model's metadata; the rest needs a GPU.",
       "The exit code is 1 if the model fits no known head, the plan does not load on the GPU, or cannot be described.",
@@ -188,14 +163,7 @@ export const COMMANDS: readonly Command[] = [
       "install --list [--json]",
       "install --remove <name>...",
     ],
-    flags: async () => [
-      { name: "accept-licence", summary: "the licences are read and accepted; without it they are shown" },
-      { name: "accept-license", summary: "the same" },
-      { name: "cuda", value: "MAJOR", summary: "12 or 13; default: what the driver has, 12 without one" },
-      { name: "list", summary: "what there is for this machine, and what of it is installed" },
-      { name: "remove", summary: "delete what was installed by these names" },
-      { name: "json", summary: "as JSON" },
-    ],
+    flags: () => import("./commands/install.ts").then(({ FLAGS }) => FLAGS),
     notes: [
       "A GPU needs cuda-runtime and either tensorrt-rtx (GeForce and RTX cards: compute capability 7.5, 8.x and 12.x) or",
       "tensorrt (7.5 to 9.0, data-centre cards as well), which builds engines with tensorrt-builder. nvjpeg is optional.",

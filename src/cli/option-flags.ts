@@ -1,9 +1,9 @@
 /** @module OptionFlags: flags out of tables of options, and options out of the flags that were given. */
 
-import type { z } from "zod";
+import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
 import { numberFrom } from "../core/from-text.ts";
-import { kebab, type Option, type OptionTable, ruleOf } from "../core/options.ts";
+import { kebab, type Option, type OptionTable, ruleOf, shapeOf } from "../core/options.ts";
 import type { Flag, ParsedArguments } from "./args.ts";
 
 /** A flag, and the option it says. */
@@ -33,7 +33,7 @@ function kindOf(schema: z.ZodType): Kind {
 function flagOf(path: readonly string[], option: Option): OptionFlag {
   const { type, values, usual } = kindOf(option.schema);
   const { flag = kebab(path.at(-1)!), help = "", otherwise, short, isList } = option;
-  const isShown = usual !== undefined && usual !== false && !(Array.isArray(usual) && usual.length === 0);
+  const isShown = usual !== undefined && type !== "boolean" && !(Array.isArray(usual) && usual.length === 0);
   const standard = otherwise ?? (isShown ? String(usual) : undefined);
   const value =
     option.value ?? (type === "boolean" ? undefined : (values?.join("|") ?? (type === "number" ? "N" : "TEXT")));
@@ -107,6 +107,23 @@ export function optionsFrom<Options extends object>(
     within[flag.path.at(-1)!] = value;
   }
   return options as Partial<Options>;
+}
+
+/** What a table of flags stands for; what has neither been given nor a default is `undefined`. */
+export type ValuesOf<Table extends OptionTable> = {
+  readonly [Name in keyof Table]:
+    | z.output<Table[Name]["schema"]>
+    | (Table[Name]["schema"] extends z.ZodDefault ? never : undefined);
+};
+
+/**
+ * The values of all flags of a table.
+ *
+ * @throws {OptionError} If a value is refused; it names the flag
+ */
+export function valuesFrom<Table extends OptionTable>(parsed: ParsedArguments, table: Table): ValuesOf<Table> {
+  const shape = Object.entries(shapeOf(table)).map(([name, schema]) => [name, schema.optional()]);
+  return z.object(Object.fromEntries(shape)).parse(optionsFrom(parsed, flagsOf(table))) as ValuesOf<Table>;
 }
 
 /** How the flags spell an option: `--no-jpeg-check` for `jpegCheck`. */

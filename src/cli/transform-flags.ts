@@ -4,30 +4,31 @@ import { z } from "zod";
 import { refuseStrays } from "../accelerators/accelerator.ts";
 import { IMAGE_MODEL_OPTIONS, type ImageModelOptions } from "../api/image-model-config.ts";
 import { machineOf } from "../api/machine-options.ts";
+import type { OptionTable } from "../core/options.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
-import { type Flag, type ParsedArguments, parseFlags, refuse } from "./args.ts";
-import { flagsOf, optionsFrom, spellingIn } from "./option-flags.ts";
-import { count, toggle } from "./values.ts";
-
-const FORMATS: Readonly<Record<string, EncodedFormat>> = { png: "png", jpg: "jpeg", jpeg: "jpeg", webp: "webp" };
+import { type Flag, type ParsedArguments, refuse } from "./args.ts";
+import { flagsOf, optionsFrom, spellingIn, valuesFrom } from "./option-flags.ts";
+import { count, path, QUIET, toggle } from "./values.ts";
 
 const OPTION_FLAGS = flagsOf(IMAGE_MODEL_OPTIONS);
 
-/** In the order of the help. */
-export const TRANSFORM_FLAGS: readonly Flag[] = [
-  { name: "model", short: "m", value: "FILE", summary: "ONNX file or plan of an image-to-image model" },
-  { name: "output", short: "o", value: "FILE|DIR", summary: "what is written: one file, or a folder for many" },
-  {
-    name: "format",
+const OWN = {
+  model: { schema: path, short: "m", value: "FILE", help: "ONNX file or plan of an image-to-image model" },
+  output: { schema: path, short: "o", value: "FILE|DIR", help: "what is written: one file, or a folder for many" },
+  format: {
+    schema: z.enum(["png", "jpeg", "webp"], "png, jpg or webp"),
     short: "f",
     value: "png|jpg|webp",
-    summary: "of files in a folder (default the source's, else png)",
+    fromText: (text) => (text === "jpg" ? "jpeg" : text),
+    help: "of files in a folder (default the source's, else png)",
   },
-  { name: "quality", value: "1-100", summary: "of JPEG and WebP (default 90)" },
-  ...OPTION_FLAGS,
-  { name: "json", summary: "one array of {file, output, width, height, tiles, timing (ms)}" },
-  { name: "quiet", short: "q", summary: "no progress and no summary" },
-];
+  quality: { schema: count(100), value: "1-100", help: "of JPEG and WebP (default 90)" },
+  isJson: { ...toggle, flag: "json", help: "one array of {file, output, width, height, tiles, timing (ms)}" },
+  isQuiet: QUIET,
+} satisfies OptionTable;
+
+/** In the order of the help. */
+export const TRANSFORM_FLAGS: readonly Flag[] = [...flagsOf(OWN), ...OPTION_FLAGS];
 
 /** The flags of `transform`, checked. */
 export interface TransformArguments {
@@ -41,28 +42,13 @@ export interface TransformArguments {
   readonly isQuiet: boolean;
 }
 
-const path = z.string().min(1, "a path");
-
-const schema = z.object({
-  model: path.optional(),
-  output: path.optional(),
-  format: z
-    .enum(Object.keys(FORMATS), "png, jpg or webp")
-    .transform((name): EncodedFormat => FORMATS[name]!)
-    .optional(),
-  quality: count(100).optional(),
-  json: toggle,
-  quiet: toggle,
-});
-
 /**
  * Check the flags of `transform`.
  *
  * @throws {OptionError} If a value is refused, or the model or the place for what is made is missing
  */
 export function parseTransformFlags(parsed: ParsedArguments): TransformArguments {
-  const flags = parseFlags(parsed, schema);
-  const { model, output } = flags;
+  const { model, output, ...flags } = valuesFrom(parsed, OWN);
   if (model === undefined) {
     throw refuse("transform", "model", "Missing --model", "add --model super-resolution.onnx");
   }
@@ -71,6 +57,5 @@ export function parseTransformFlags(parsed: ParsedArguments): TransformArguments
   }
   const options = optionsFrom<ImageModelOptions>(parsed, OPTION_FLAGS);
   refuseStrays(machineOf(options), [options.device ?? 0], spellingIn(OPTION_FLAGS));
-  const { format, quality } = flags;
-  return { model, options, output, format, quality, isJson: flags.json, isQuiet: flags.quiet };
+  return { ...flags, model, options, output };
 }

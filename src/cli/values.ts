@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { bytesFrom, numberFrom, sizeFrom } from "../core/from-text.ts";
+import type { Option } from "../core/options.ts";
 
 /** A number above 0, at most `most`. */
 export function positiveNumber(most: number): z.ZodType<number, string> {
@@ -89,7 +90,15 @@ export const capabilityList: z.ZodType<readonly string[], string> = z
   .pipe(z.array(z.string().regex(/^\d{1,2}\.\d$/, "compute capabilities such as 8.6, separated by commas")));
 
 /** A flag that is given or not. */
-export const toggle: z.ZodType<boolean, true | undefined> = z
-  .literal(true)
-  .optional()
-  .transform((value) => value === true);
+export const toggle: { readonly schema: z.ZodDefault<z.ZodBoolean> } = { schema: z.boolean().default(false) };
+
+/** The path of a file or a folder. */
+export const path: z.ZodType<string> = z.string().min(1, "a path");
+
+/** `--quiet` */
+export const QUIET: Option<z.ZodDefault<z.ZodBoolean>> = {
+  ...toggle,
+  flag: "quiet",
+  short: "q",
+  help: "no progress and no summary",
+};

@@ -67,10 +67,9 @@ export function parseInferenceJson(text: string): InferenceJson {
     );
   }
   const parsed = schema.safeParse(value);
-  // The copy that zod makes of a record lacks `__proto__`, which is to be refused as any unknown name is.
-  if (parsed.success) return { ...parsed.data, parameters: (value as InferenceJson).parameters ?? {} };
+  if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   const path = issue.path.join(".").slice(0, SHOWN_CHARACTERS);
   const where = path === "" ? "the request" : `field ${JSON.stringify(path)}`;
-  throw badInference(`${where} must be ${ruleOf(issue)}`, "GET /v2/models/NAME says what a request may hold");
+  throw badInference(`${where} must be ${ruleOf(issue)}`, "GET /v2/models/NAME");
 }

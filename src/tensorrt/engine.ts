@@ -5,12 +5,13 @@ import type { Device } from "../cuda/device.ts";
 import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
 import { OutCells, readCString } from "../ffi/memory.ts";
-import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
+import { type MethodName, methodId, nativeMethodName, SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
 import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./build-options.ts";
 import { ContextTensor } from "./context-tensor.ts";
 import { EngineInspector } from "./engine-inspector.ts";
-import { HostMemory, NativeObject } from "./native-object.ts";
-import { createOffThread } from "./operation.ts";
+import { HostMemory } from "./host-memory.ts";
+import { NativeObject } from "./native-object.ts";
+import { createOffThread, Operation } from "./operation.ts";
 import { type EngineTensor, readEngineTensor } from "./tensor-info.ts";
 
 /** What an engine was made by: a runtime, of a device. */
@@ -30,22 +31,36 @@ export class Engine extends NativeObject {
   /** Number of optimisation profiles, at least 1. */
   readonly profileCount: number;
 
-  /** @internal */
-  constructor(runtime: EngineOwner, handle: number, metadata: Readonly<Record<string, string>>, source: string) {
+  private constructor(
+    runtime: EngineOwner,
+    handle: number,
+    metadata: Readonly<Record<string, string>>,
+    source: string,
+  ) {
     super(`Engine ${JSON.stringify(source)}`, runtime.library, handle, runtime);
     this.runtime = runtime;
     this.source = source;
     this.metadata = metadata;
     try {
-      this.profileCount = this.call("CudaEngine.getNbOptimizationProfiles");
-      this.tensors = Array.from({ length: this.call("CudaEngine.getNbIOTensors") }, (_, index) => {
-        const name = this.text("CudaEngine.getIOTensorName", index);
+      this.profileCount = this.i32("CudaEngine.getNbOptimizationProfiles");
+      this.tensors = Array.from({ length: this.i32("CudaEngine.getNbIOTensors") }, (_, index) => {
+        const name = this.textAt("CudaEngine.getIOTensorName", index);
         return readEngineTensor(this.library, this.handle, name, this.profileCount, source);
       });
     } catch (error) {
       this.close();
       throw error;
     }
+  }
+
+  /** Called by {@linkcode Runtime.deserialize} alone. */
+  static wrap(
+    runtime: EngineOwner,
+    handle: number,
+    metadata: Readonly<Record<string, string>>,
+    source: string,
+  ): Engine {
+    return new Engine(runtime, handle, metadata, source);
   }
 
   protected override get home(): Device | undefined {
@@ -77,22 +92,22 @@ export class Engine extends NativeObject {
 
   /** Number of layers after optimisation; fewer than the model has. */
   get layerCount(): number {
-    return this.call("CudaEngine.getNbLayers");
+    return this.i32("CudaEngine.getNbLayers");
   }
 
   /** Number of streams that an inference uses beside the one it is enqueued on. */
   get auxStreamCount(): number {
-    return this.call("CudaEngine.getNbAuxStreams");
+    return this.i32("CudaEngine.getNbAuxStreams");
   }
 
   /** Which other GPUs the engine runs on. */
   get hardwareCompatibility(): HardwareCompatibility {
-    return HARDWARE_COMPATIBILITIES[this.call("CudaEngine.getHardwareCompatibilityLevel")] ?? "none";
+    return HARDWARE_COMPATIBILITIES[this.i32("CudaEngine.getHardwareCompatibilityLevel")] ?? "none";
   }
 
   /** True if its weights can be replaced. */
   get isRefittable(): boolean {
-    return this.call("CudaEngine.isRefittable") === 1;
+    return this.bool("CudaEngine.isRefittable");
   }
 
   /**
@@ -101,9 +116,9 @@ export class Engine extends NativeObject {
    * @param profile of one optimisation profile; default the largest of all
    */
   deviceMemoryBytes(profile?: number): number {
-    if (!this.library.has("CudaEngine.getDeviceMemorySizeV2")) return this.call("CudaEngine.getDeviceMemorySize");
-    if (profile === undefined) return this.call("CudaEngine.getDeviceMemorySizeV2");
-    return this.call("CudaEngine.getDeviceMemorySizeForProfileV2", profile);
+    if (!this.library.has("CudaEngine.getDeviceMemorySizeV2")) return this.i64("CudaEngine.getDeviceMemorySize");
+    if (profile === undefined) return this.i64("CudaEngine.getDeviceMemorySizeV2");
+    return this.i64At("CudaEngine.getDeviceMemorySizeForProfileV2", profile);
   }
 
   /**
@@ -117,13 +132,13 @@ export class Engine extends NativeObject {
 
   /** Look into the layers. Detailed only if the engine was built with `profilingVerbosity: "detailed"`. */
   createInspector(): EngineInspector {
-    return new EngineInspector(this, this.pointer("create an engine inspector", "CudaEngine.createEngineInspector"));
+    return EngineInspector.wrap(this, this.pointer("CudaEngine.createEngineInspector", "create an engine inspector"));
   }
 
   /** The plan again, as TensorRT writes it. Blocks. */
   serialize(): HostMemory {
-    const handle = this.pointer(`serialise ${this.source}`, "CudaEngine.serialize");
-    return new HostMemory(`Plan of ${this.source}`, handle, this);
+    const handle = this.pointer("CudaEngine.serialize", `serialise ${this.source}`);
+    return HostMemory.wrap(`Plan of ${this.source}`, this.library, handle, this);
   }
 }
 
@@ -154,19 +169,23 @@ export class ExecutionContext extends NativeObject {
     super(`ExecutionContext of ${engine.source}`, engine.library, handle, engine);
     this.engine = engine;
     this.memory = memory;
-    this.tensors = engine.tensors.map((info) => new ContextTensor(this, info));
+    this.tensors = engine.tensors.map((info) => ContextTensor.of(this, info));
   }
 
-  /** @internal */
+  /** Called by {@linkcode Engine.createContext} alone. */
   static async create(engine: Engine, memory: MemoryStrategy): Promise<ExecutionContext> {
+    const action = `create a context of ${engine.source}`;
+    using operation = Operation.on(engine, action);
     const strategy = STRATEGIES.indexOf(memory);
     const handle = await createOffThread(engine.library, {
       name: "bt_engine_create_context",
       args: [engine.library.handle, engine.handle, strategy, engine.runtime.device?.index ?? -1],
-      on: [engine],
-      action: `create a context of ${engine.source}`,
-      call: "CudaEngine.createExecutionContext",
+      keep: [],
+      action,
+      call: "ICudaEngine::createExecutionContext",
+      method: "CudaEngine.createExecutionContext",
     });
+    operation.close();
     return new ExecutionContext(engine, handle, memory);
   }
 
@@ -189,9 +208,7 @@ export class ExecutionContext extends NativeObject {
    */
   enqueue(stream: Stream): void {
     const status = this.#native.bt_context_enqueue(this.library.handle, this.handle, stream.handle);
-    if (status !== SHIM_STATUS.ok) {
-      throw this.library.failure(`run ${this.engine.source}`, "ExecutionContext.enqueueV3", status);
-    }
+    if (status !== SHIM_STATUS.ok) this.#refuse("run", "ExecutionContext.enqueueV3", status);
   }
 
   /**
@@ -201,23 +218,23 @@ export class ExecutionContext extends NativeObject {
    */
   setProfile(profile: number, stream: Stream): void {
     const status = this.#native.bt_context_set_profile(this.library.handle, this.handle, profile, stream.handle);
-    if (status === SHIM_STATUS.ok) return;
-    const action = `use profile ${profile} of ${this.engine.source}`;
-    throw this.library.failure(action, "ExecutionContext.setOptimizationProfileAsync", status);
+    if (status !== SHIM_STATUS.ok) {
+      this.#refuse(`use profile ${profile} of`, "ExecutionContext.setOptimizationProfileAsync", status);
+    }
   }
 
   /** The profile in use. */
   get profile(): number {
-    return this.call("ExecutionContext.getOptimizationProfile");
+    return this.i32("ExecutionContext.getOptimizationProfile");
   }
 
   /** Names of inputs whose shape is still unknown; then output shapes are unknown as well. */
   missingShapes(): string[] {
     const names = new OutCells(TOLD_NAMES);
+    const method = "ExecutionContext.inferShapes";
     const status = this.#native.bt_context_infer_shapes(this.library.handle, this.handle, TOLD_NAMES, names.cells);
-    const action = `infer the shapes of ${this.engine.source}`;
-    const count = this.library.check(status, "ExecutionContext.inferShapes", action);
-    return Array.from({ length: Math.min(count, TOLD_NAMES) }, (_, cell) => readCString(names.pointer(cell)));
+    if (status < 0) this.#refuse("infer the shapes of", method, status);
+    return Array.from({ length: Math.min(status, TOLD_NAMES) }, (_, cell) => readCString(names.pointer(cell)));
   }
 
   /**
@@ -238,7 +255,7 @@ export class ExecutionContext extends NativeObject {
       });
     }
     if (!this.library.has("ExecutionContext.setDeviceMemoryV2")) {
-      this.call("ExecutionContext.setDeviceMemory", memory.pointer);
+      this.setPointer("ExecutionContext.setDeviceMemory", memory.pointer);
       return;
     }
     const { pointer, byteLength } = memory;
@@ -248,7 +265,7 @@ export class ExecutionContext extends NativeObject {
 
   /** Bytes of device memory that the shapes set now need; may be less than the profile's. "user-managed" alone. */
   neededMemoryBytes(): number {
-    return this.call("ExecutionContext.updateDeviceMemorySizeForShapes");
+    return this.i64("ExecutionContext.updateDeviceMemorySizeForShapes");
   }
 
   /** Let the engine's parallel branches run on streams of the caller: `engine.auxStreamCount` of them are used. */
@@ -266,22 +283,24 @@ export class ExecutionContext extends NativeObject {
 
   /** Report layer times at every enqueue (the default once a profiler is set), or only when {@linkcode reportToProfiler} is called. */
   setEmitsProfile(atEveryEnqueue: boolean): void {
-    this.call("ExecutionContext.setEnqueueEmitsProfile", Number(atEveryEnqueue));
+    this.setBool("ExecutionContext.setEnqueueEmitsProfile", atEveryEnqueue);
   }
 
   /** Report the layer times of the inference that has run. Blocks until it has finished. */
   reportToProfiler(): boolean {
-    return this.call("ExecutionContext.reportToProfiler") === 1;
+    return this.bool("ExecutionContext.reportToProfiler");
   }
 
   /** Attach or detach (0) an IProfiler. Called by `LayerProfiler`. */
   setProfiler(profiler: number): void {
-    this.call("ExecutionContext.setProfiler", profiler);
+    this.setPointer("ExecutionContext.setProfiler", profiler);
   }
 
   /** Let at most so much of the L2 cache be kept for this context's activations. @param bytes 0 for none */
   setPersistentCacheLimit(bytes: number): void {
-    this.call("ExecutionContext.setPersistentCacheLimit", bytes);
+    const id = methodId("ExecutionContext.setPersistentCacheLimit");
+    const status = this.#native.bt_void_i64(this.library.handle, this.handle, id, bytes);
+    this.library.check(status, "ExecutionContext.setPersistentCacheLimit");
   }
 
   /**
@@ -295,5 +314,11 @@ export class ExecutionContext extends NativeObject {
   protected override release(): void {
     super.release();
     for (const free of this.#retired) free();
+  }
+
+  #refuse(verb: string, method: MethodName, status: number): never {
+    const action = `${verb} ${this.engine.source}`;
+    this.library.check(status, method, action);
+    throw this.library.failure(action, nativeMethodName(method), status);
   }
 }

@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
-import { z } from "zod";
 import { DETECTOR_OPTIONS } from "../../src/api/detector-config.ts";
 import { IMAGE_MODEL_OPTIONS } from "../../src/api/image-model-config.ts";
-import { type Flag, parseFlags, parseWords } from "../../src/cli/args.ts";
-import { flagsOf, optionsFrom } from "../../src/cli/option-flags.ts";
+import { type Flag, parseWords } from "../../src/cli/args.ts";
+import { flagsOf, optionsFrom, valuesFrom } from "../../src/cli/option-flags.ts";
 import {
   byteCount,
   capabilityList,
@@ -57,9 +56,9 @@ test("parseWords() refuses a missing and a superfluous value", () => {
   expect(() => parseWords("detect", ["--quiet=yes"], FLAGS)).toThrow('--quiet takes no value, got "yes"');
 });
 
-test("parseFlags() converts values and names the flag that is refused", () => {
-  const schema = z.object({ threshold: count(8).optional(), quiet: toggle });
-  const parse = (...words: string[]): unknown => parseFlags(parseWords("detect", words, FLAGS), schema);
+test("valuesFrom() converts values, fills in defaults and names the flag that is refused", () => {
+  const table = { threshold: { schema: count(8).optional(), help: "" }, quiet: { ...toggle, help: "" } };
+  const parse = (...words: string[]): unknown => valuesFrom(parseWords("detect", words, FLAGS), table);
   expect(parse("-t", "5", "-q")).toEqual({ threshold: 5, quiet: true });
   expect(parse()).toEqual({ quiet: false });
   expect(() => parse("-t", "9")).toThrow('--threshold must be a whole number from 1 to 8, got "9"');

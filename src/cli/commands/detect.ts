@@ -6,7 +6,7 @@ import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { closeAfter, detectAll } from "../detect-all.ts";
 import { runArriving } from "../detect-arriving.ts";
-import { type DetectArguments, parseDetectFlags } from "../detect-flags.ts";
+import { type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
 import { detectVideos } from "../detect-videos.ts";
 import { expandImages, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
 import { findModel, loadDetector } from "../load-detector.ts";
@@ -36,12 +36,9 @@ function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments
   return kind;
 }
 
-/** Flags that say something of videos only. */
-const VIDEO_FLAGS: readonly string[] = ["fps", "every", "start", "duration", "policy", "reconnect"];
-
 /** @throws {OptionError} If a flag says something of another kind of input */
 function refuseIdleFlags({ flags }: ParsedArguments, kind: OperandKind): void {
-  const ofVideos = VIDEO_FLAGS.find((name) => flags[name] !== undefined);
+  const ofVideos = VIDEO_FLAGS.find(({ name }) => flags[name] !== undefined)?.name;
   if (kind !== "video" && ofVideos !== undefined) {
     const hint = "leave it out; --video treats every operand as a video";
     throw refuse("detect", ofVideos, `--${ofVideos} is for videos, and the input is images`, hint);

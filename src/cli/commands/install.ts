@@ -14,28 +14,38 @@ import { components, findComponent } from "../../catalogue/components.ts";
 import { fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";
 import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/library-folder.ts";
 import { CatalogueError, message, OptionError } from "../../core/errors.ts";
-import { unknownWord } from "../../core/options.ts";
+import { numberFrom } from "../../core/from-text.ts";
+import { type OptionTable, unknownWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
-import { type ParsedArguments, parseFlags, refuse } from "../args.ts";
+import { type Flag, type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { cudaWish } from "../cuda-wish.ts";
+import { flagsOf, type ValuesOf, valuesFrom } from "../option-flags.ts";
 import { Progress } from "../progress.ts";
 import { alignRows, type Paint, paintOf } from "../terminal.ts";
+import { toggle } from "../values.ts";
 
-const FLAGS = z.object({
-  list: z.literal(true).optional(),
-  remove: z.literal(true).optional(),
-  json: z.literal(true).optional(),
-  cuda: z
-    .enum(["12", "13"], "12 or 13")
-    .transform((word) => (word === "12" ? 12 : 13))
-    .optional(),
-  "accept-licence": z.literal(true).optional(),
-  "accept-license": z.literal(true).optional(),
-});
+const OWN = {
+  acceptLicence: {
+    ...toggle,
+    help: "the licences are read and accepted; without it they are shown",
+    aliases: ["acceptLicense"],
+  },
+  cuda: {
+    schema: z.union([z.literal(12), z.literal(13)], "12 or 13"),
+    fromText: numberFrom,
+    value: "MAJOR",
+    help: "12 or 13",
+    otherwise: "what the driver has, 12 without one",
+  },
+  list: { ...toggle, help: "what there is for this machine, and what of it is installed" },
+  remove: { ...toggle, help: "delete what was installed by these names" },
+  json: { ...toggle, help: "as JSON" },
+} satisfies OptionTable;
 
-type Flags = z.infer<typeof FLAGS>;
+/** In the order of the help. */
+export const FLAGS: readonly Flag[] = flagsOf(OWN);
 
 /** A component and the build of it that is meant. */
 interface Chosen {
@@ -110,7 +120,7 @@ async function remove(found: readonly Component[], { output, terminal }: Command
 /** Show each licence and where its text lies; without the user's word nothing else is fetched. */
 async function showLicences(
   chosen: readonly Chosen[],
-  flags: Flags,
+  flags: ValuesOf<typeof OWN>,
   archives: ArchiveSet,
   { terminal, signal }: CommandContext,
 ): Promise<void> {
@@ -124,7 +134,7 @@ async function showLicences(
       terminal.line(`${terminal.paint("yellow", "warn:")} ${error.message}`);
     }
   }
-  if (flags["accept-licence"] === true || flags["accept-license"] === true) return;
+  if (flags.acceptLicence) return;
   const words = chosen.map(({ component }) => component.name);
   if (flags.cuda !== undefined) words.push(`--cuda ${flags.cuda}`);
   const hint = `read them, then: bun-tensorrt install ${words.join(" ")} --accept-licence`;
@@ -145,7 +155,11 @@ async function fetchOne(
   }
 }
 
-async function installAll(chosen: readonly Chosen[], flags: Flags, context: CommandContext): Promise<number> {
+async function installAll(
+  chosen: readonly Chosen[],
+  flags: ValuesOf<typeof OWN>,
+  context: CommandContext,
+): Promise<number> {
   const { output, terminal } = context;
   using archives = new ArchiveSet();
   const absent = chosen.filter(({ component, build }) => buildState(component, build) !== "yes");
@@ -162,23 +176,23 @@ async function installAll(chosen: readonly Chosen[], flags: Flags, context: Comm
           : `${formatBytes(receivedBytes)} of ${archive} fetched`;
       terminal.line(`${one.component.name}: ${how}`);
     }
-    if (flags.json === undefined) await output.write(paths.map((path) => `${path}\n`).join(""));
+    if (!flags.json) await output.write(paths.map((path) => `${path}\n`).join(""));
   }
-  if (flags.json === true) await output.write(`${printableJson(rows, 2)}\n`);
+  if (flags.json) await output.write(`${printableJson(rows, 2)}\n`);
   return EXIT_OK;
 }
 
 /** Run `install`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
-  const flags = parseFlags(parsed, FLAGS);
+  const flags = valuesFrom(parsed, OWN);
   const found = [...new Set(parsed.operands)].map(componentNamed);
-  if (flags.list === true && flags.remove === true) {
+  if (flags.list && flags.remove) {
     throw refuse("install", "remove", "--list and --remove cannot be combined");
   }
-  if (flags.list === true) return await list(flags.json === true, context);
+  if (flags.list) return await list(flags.json, context);
   if (found.length === 0)
     throw refuse("install", "name", "Missing name of a component", "`install --list` shows the names");
-  if (flags.remove === true) return await remove(found, context);
+  if (flags.remove) return await remove(found, context);
   if (process.platform !== "linux") {
     const hint =
       "install NVIDIA's own packages; BUN_TENSORRT_CUDART and BUN_TENSORRT_TENSORRT name libraries elsewhere";

@@ -26,19 +26,19 @@ fakeCudaTest(
         runs += 1;
         if (isCapturing && refusal !== undefined) throw refusal;
       };
-      using work = new CapturedGraph("work", pieces, on);
-      work.enqueue(on);
+      using replay = new CapturedGraph("work", pieces, on);
+      replay.enqueue(on);
       for (let frame = 0; frame < 3; frame++) {
         isCapturing = true;
         try {
-          work.capture();
+          replay.capture();
         } catch (error) {
           console.log(error.message);
         }
         isCapturing = false;
-        work.enqueue(on);
+        replay.enqueue(on);
       }
-      console.log(refusal?.name ?? "captured", work.isGraph, runs);
+      console.log(refusal?.name ?? "captured", replay.isGraph, runs);
     }
     `,
     );

@@ -48,6 +48,7 @@ export function openDetector(options: OpenDetectorOptions): Uint8Array<ArrayBuff
       { name: "nothing", dtype: "f32", shape: [1], data: Float32Array.of(0) },
       { name: "scalars", dtype: "i64", shape: [3], data: BigInt64Array.of(-1n, 1n, 1n) },
       integer("far", 1_000_000n),
+      integer("zero", 0n),
       integer("one", 1n),
       integer("two", 2n),
       integer("three", 3n),
@@ -58,6 +59,7 @@ export function openDetector(options: OpenDetectorOptions): Uint8Array<ArrayBuff
     ],
     nodes: [
       { op: "Shape", inputs: ["images"], outputs: ["sizes"] },
+      side("batch_side", "zero", "one"),
       side("height_side", "two", "three"),
       side("width_side", "three", "four"),
       { op: "Mul", inputs: ["height_side", "width_side"], outputs: ["area"] },
@@ -68,7 +70,7 @@ export function openDetector(options: OpenDetectorOptions): Uint8Array<ArrayBuff
       { op: "Add", inputs: ["none", "length"], outputs: ["channels"] },
       {
         op: "Concat",
-        inputs: isTransposed ? ["one", "channels", "rows"] : ["one", "rows", "channels"],
+        inputs: isTransposed ? ["batch_side", "channels", "rows"] : ["batch_side", "rows", "channels"],
         outputs: ["shape"],
         attributes: { axis: 0 },
       },

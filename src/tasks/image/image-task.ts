@@ -153,17 +153,15 @@ export function tileRules(
   const isUsual = isFixed && fixedWidth % USUAL_MULTIPLE === 0 && fixedHeight % USUAL_MULTIPLE === 0;
   const multiple = config.multiple ?? (isUsual ? USUAL_MULTIPLE : 1);
   const least = Math.ceil(SMALLEST_SIDE / multiple) * multiple;
-  const [width, height] = config.tile;
-  const largest: Size = [Math.max(width, least), Math.max(height, least)];
-  const { overlap } = config;
-  if (limits === undefined) {
-    return { fixedWidth, fixedHeight, smallest: [least, least], largest, multiple, overlap };
-  }
+  const fixed = [fixedWidth, fixedHeight] as const;
+  const sides = (of: (axis: 0 | 1) => number): Size => [of(0), of(1)];
+  const smallest = sides((axis) => fixed[axis] ?? limits?.smallest[axis] ?? least);
   // An engine's least size wins over the tile that was asked for: it takes no smaller one.
-  const bounded = ([0, 1] as const).map((axis) =>
-    Math.max(limits.smallest[axis], Math.min(largest[axis], limits.largest[axis])),
-  ) as [number, number];
-  return { fixedWidth, fixedHeight, smallest: limits.smallest, largest: bounded, multiple, overlap };
+  const largest = sides((axis) => {
+    const tile = Math.max(config.tile[axis], least);
+    return fixed[axis] ?? Math.max(smallest[axis], Math.min(tile, limits?.largest[axis] ?? tile));
+  });
+  return { fixedWidth, fixedHeight, smallest, largest, multiple, overlap: config.overlap };
 }
 
 /** The size of input that a model of open size is asked for its outputs' shapes with. */

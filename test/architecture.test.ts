@@ -77,8 +77,9 @@ test("docs/architecture.md has a row for every layer, in their order", () => {
 /** Folders that programs make. */
 const MADE = /^(out|types)\//;
 
-/** Files that a text names, and folders in code spans, but for those with a placeholder, as `heads/<name>.ts`. */
-function pathsIn(text: string): string[] {
+/** Files that a text names, and folders in code spans, but for diffs, and paths with a placeholder, as `heads/<name>.ts`. */
+function pathsIn(document: string): string[] {
+  const text = document.replace(/^```diff\n[\s\S]*?^```/gm, "");
   const file = /(?<![\w./@<>-])[a-z][\w-]*(?:\/[\w<>*-]+)*\/[\w<>*.-]+\.(?:ts|cuh?|c|h|md|py|jsonl?)\b/g;
   const folder = /(?<=`)[a-z][a-z/-]*\/(?=`)/g;
   const found = [...text.matchAll(file), ...text.matchAll(folder)].map(([named]) => named);

@@ -1,5 +1,5 @@
 // Finished rows, a box, score and class id, in one tensor (decode_rows) or in three (decode_columns): score ≥ threshold →
-// append. Boxes are x1, y1, x2, y2 in pixels; of decode_rows, what the bits of `box_form` say, see box_of in decode.cuh.
+// append. Boxes are what the bits of `box_form` say, see box_of in decode.cuh.
 //
 // keys, boxes, classes_out, counters  the candidates, see decode.cuh
 // selection                           what the caller asks for, in device memory: a captured graph takes changes
@@ -9,7 +9,7 @@
 // counts        [N], i32 or i64, or null
 //
 // Launch: block 256, a thread a row; grid (⌈rows / 256⌉, N).
-// Tolerance: none. CPU references: src/heads/rows.ts, src/heads/rows.ts
+// Tolerance: none. CPU references: src/heads/rows.ts
 
 #include "decode.cuh"
 
@@ -62,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(256) decode_columns(
     u64 *keys, float4 *boxes, int *classes_out, Counters *counters, const void *__restrict__ box_tensor,
     const void *__restrict__ score_tensor, const void *__restrict__ class_tensor, const void *__restrict__ counts,
     const Selection *selection, int capacity, int rows, int box_dtype, int score_dtype, int class_dtype,
-    int counts_dtype) {
+    int counts_dtype, int box_form, float width, float height) {
   const int image = blockIdx.y;
   const int row = blockIdx.x * 256 + threadIdx.x;
   const int length = counts == nullptr ? rows : min(rows, (int)number_at(counts, counts_dtype, image));
@@ -71,8 +71,8 @@ extern "C" __global__ void __launch_bounds__(256) decode_columns(
   const float score = number_at(score_tensor, score_dtype, at);
   if (score < selection->threshold) return;
   append_numbered(candidates_of(image, keys, boxes, classes_out, counters, capacity), selection, row,
-                  make_float4(number_at(box_tensor, box_dtype, at * 4), number_at(box_tensor, box_dtype, at * 4 + 1),
-                              number_at(box_tensor, box_dtype, at * 4 + 2),
-                              number_at(box_tensor, box_dtype, at * 4 + 3)),
+                  box_of(number_at(box_tensor, box_dtype, at * 4), number_at(box_tensor, box_dtype, at * 4 + 1),
+                         number_at(box_tensor, box_dtype, at * 4 + 2), number_at(box_tensor, box_dtype, at * 4 + 3),
+                         box_form, width, height),
                   score, number_at(class_tensor, class_dtype, at));
 }

@@ -1,6 +1,7 @@
 /** @module Dense plan: the decode plan of a dense head, from how its output was read. */
 
 import type { TensorInfo } from "../core/tensor.ts";
+import type { ModelInfo } from "../model/model-info.ts";
 import type { DensePlan } from "./head.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
 
@@ -99,30 +100,36 @@ const DISTRIBUTION_CHANNELS = 64;
 /** Strides that raw maps may have. */
 const MAP_STRIDES: readonly number[] = [4, 8, 16, 32, 64];
 
-function isSameShape(a: TensorInfo, b: TensorInfo): boolean {
-  return a.shape.length === b.shape.length && a.shape.every((dim, axis) => dim === b.shape[axis]);
+/** The outputs that may be a dense head. */
+export function denseOutputs({ outputs }: ModelInfo): readonly TensorInfo[] {
+  return outputs.filter((info) => isFloat(info) && info.shape.length === 3);
 }
 
 /**
- * The heads of YOLOv9 that was exported with its auxiliary branches, all of one shape. The first output, an auxiliary one,
- * is named by the exporter, the others by numbers that grow in the order of the graph: the main head is the last.
+ * The heads of YOLOv9 that was exported with its one or two auxiliary branches, all of one shape, [N, channels, cells]. The first
+ * output, an auxiliary one, is named by the exporter, the others by numbers that grow in the order of the graph: the main head
+ * is the last. Its metadata tells stride and names, and no task.
  *
  * @returns the main one first; empty if the outputs are no such heads
- * @see https://github.com/WongKinYiu/yolov9 (detect_dual.py, val_triple.py)
+ * @see https://github.com/WongKinYiu/yolov9 (export.py, detect_dual.py, val_triple.py)
  */
-function findHeads(found: readonly TensorInfo[]): readonly TensorInfo[] {
-  const first = FIRST_NAMES.map((name) => found.find((info) => info.name === name)).find((info) => info !== undefined);
-  if (first === undefined) return [];
-  const others = found.filter((info) => /^\d+$/.test(info.name) && isSameShape(info, first));
+export function yolov9Heads(traits: ModelTraits): readonly TensorInfo[] {
+  const found = denseOutputs(traits.model);
+  const first = found.find(({ name }) => FIRST_NAMES.includes(name));
+  if (first === undefined || found.length < 2 || found.length > 3) return [];
+  if (traits.task !== undefined || traits.rowsAreFinal || traits.family === "rtdetr") return [];
+  const others = found.filter(({ name, shape }) => /^\d+$/.test(name) && shape.join() === first.shape.join());
+  if (others.length < found.length - 1 || channelAxisOf(first.shape, traits) !== 1) return [];
+  if (!/cells|dynamic/.test(rowKindOf(first.shape[2]!, traits).kind)) return [];
   return [...others.sort((a, b) => Number(b.name) - Number(a.name)), first];
 }
 
-/** The output of rank 3, or the main one of several heads. An output that is neither of rank 3 nor a map means another head. */
-function findDense({ model, forced }: ModelTraits): TensorInfo | undefined {
-  const { outputs } = model;
-  if (!forced && outputs.some((info) => !isFloat(info) || info.shape.length < 3)) return undefined;
-  const found = outputs.filter((info) => isFloat(info) && info.shape.length === 3);
-  return found.length <= 1 ? found[0] : findHeads(found)[0];
+/** The output of rank 3, or the main one of YOLOv9's. An output that is neither of rank 3 nor a map means another head. */
+function findDense(traits: ModelTraits): TensorInfo | undefined {
+  const { outputs } = traits.model;
+  if (!traits.forced && outputs.some((info) => !isFloat(info) || info.shape.length < 3)) return undefined;
+  const found = denseOutputs(traits.model);
+  return found.length <= 1 ? found[0] : yolov9Heads(traits)[0];
 }
 
 /** True for what a head gave before its boxes were decoded, a map for each stride: YOLOv5's and YOLOv8's exports may have them. */
@@ -151,7 +158,7 @@ export function auxiliaryOutputs(
   traits: ModelTraits,
 ): readonly TensorInfo[] {
   const { outputs } = traits.model;
-  const heads = findHeads(outputs.filter((info) => info.shape.length === 3));
+  const heads = yolov9Heads(traits);
   const hasCoefficients = reading.channels - before - classes >= MASK_CHANNELS;
   return outputs.filter(
     (info) =>

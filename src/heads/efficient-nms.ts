@@ -1,23 +1,49 @@
 /** @module Head `efficient-nms`: count, boxes, scores and classes, as TensorRT's EfficientNMS and BatchedNMS give. */
 
+import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { type ColumnsPlan, type Head, type ModelSpec, recognition } from "./head.ts";
+import { type ColumnsPlan, type Head, type ModelSpec, recognition, saying } from "./head.ts";
 import { decodeColumns } from "./rows.ts";
-import { FLOATS, findOutput, INTEGERS, type ModelTraits } from "./traits.ts";
+import { INTEGERS, isFloat, type ModelTraits } from "./traits.ts";
+import { ASSUMED_OF_YOLO_NAS } from "./yolo-rows.ts";
 
-/** Names that exporters give the four outputs: count, boxes, scores, classes. */
-const NAMES: readonly (readonly [string, string, string, string])[] = [
-  ["num_dets", "det_boxes", "det_scores", "det_classes"],
-  ["num_dets", "bboxes", "scores", "labels"],
-  ["num_detections", "detection_boxes", "detection_scores", "detection_classes"],
-  ["num_detections", "nmsed_boxes", "nmsed_scores", "nmsed_classes"],
-  ["num", "boxes", "scores", "classes"],
+/** What exporters call the four outputs: count, boxes, scores, classes. */
+const NAMES: readonly (readonly [count: RegExp, boxes: RegExp, scores: RegExp, classes: RegExp])[] = [
+  [/^num_dets$/, /^det_boxes$/, /^det_scores$/, /^det_classes$/],
+  [/^num_dets$/, /^bboxes$/, /^scores$/, /^labels$/],
+  [/^num_detections$/, /^detection_boxes$/, /^detection_scores$/, /^detection_classes$/],
+  [/^num_detections$/, /^nmsed_boxes$/, /^nmsed_scores$/, /^nmsed_classes$/],
+  [/^num$/, /^boxes$/, /^scores$/, /^classes$/],
+];
+
+/** SuperGradients puts the number of the graph in front: `graph2_pred_boxes`. */
+const NAMES_OF_YOLO_NAS = [
+  /(^|_)num_predictions$/,
+  /(^|_)pred_boxes$/,
+  /(^|_)pred_scores$/,
+  /(^|_)pred_classes$/,
+] as const;
+
+/** Of outputs of any names, where the caller named the head. */
+const ANY_NAMES = [/./, /./, /score|conf|prob/i, /^(?!.*(score|conf|prob)).*(class|label|cls)/i] as const;
+
+/** What the four are, in the same order. */
+const FORMS: readonly ((info: TensorInfo) => boolean)[] = [
+  ({ dtype, shape }) => INTEGERS.includes(dtype) && (shape.length === 1 || (shape.length === 2 && shape[1] === 1)),
+  (info) => isFloat(info) && info.shape.length === 3 && info.shape[2] === 4,
+  (info) => isFloat(info) && info.shape.length === 2,
+  (info) => (isFloat(info) || INTEGERS.includes(info.dtype)) && info.shape.length === 2,
 ];
 
 /** Without metadata nothing tells which family the NMS was put behind. */
 const ASSUMED =
   "YOLO's pre-processing; DAMO-YOLO and others exported with this NMS look alike and want another: for DAMO-YOLO give " +
-  '`preprocessing: { fit: "stretch", scale: 1 }`';
+  saying({ fit: "stretch", scale: 1 });
+
+function findFour(outputs: readonly TensorInfo[], names: readonly RegExp[]): readonly TensorInfo[] | undefined {
+  const found = FORMS.map((isOne, at) => outputs.find((info) => names[at]!.test(info.name) && isOne(info)));
+  return found.every((info) => info !== undefined) ? found : undefined;
+}
 
 /**
  * Boxes x1, y1, x2, y2 in input pixels; rows past the count are undefined. Classes are whole numbers or floats.
@@ -25,33 +51,23 @@ const ASSUMED =
  */
 export const efficientNms: Head<ColumnsPlan> = {
   name: "efficient-nms",
-  summary: `outputs ${NAMES[0]?.join(", ")}: [N, 1], [N, rows, 4], [N, rows], [N, rows], or an alias (EfficientNMS_TRT)`,
+  summary:
+    "outputs num_dets, det_boxes, det_scores, det_classes: [N, 1], [N, rows, 4], [N, rows], [N, rows], or an alias (EfficientNMS_TRT)",
   recognise(traits: ModelTraits): ModelSpec<ColumnsPlan> | undefined {
     const { model, image, forced } = traits;
     if (image.layout === "NHWC" && !forced) return undefined;
-    for (const [countName, boxName, scoreName, className] of NAMES) {
-      const counts = findOutput(model, countName, 2, INTEGERS) ?? findOutput(model, countName, 1, INTEGERS);
-      const boxes = findOutput(model, boxName, 3, FLOATS);
-      const scores = findOutput(model, scoreName, 2, FLOATS);
-      const classes = findOutput(model, className, 2, [...INTEGERS, ...FLOATS]);
-      if (counts === undefined || boxes === undefined || scores === undefined || classes === undefined) continue;
-      if (boxes.shape[2] !== 4) continue;
-      return recognition(efficientNms, traits, {
-        outputs: [counts, boxes, scores, classes],
-        preprocessing: YOLO_PREPROCESSING,
-        assumptions: traits.family === undefined ? [ASSUMED] : [],
-        classes: undefined,
-        needsNms: false,
-        plan: {
-          kind: "columns",
-          boxes: boxes.name,
-          scores: scores.name,
-          classes: classes.name,
-          counts: counts.name,
-        },
-      });
-    }
-    return undefined;
+    const ofYoloNas = findFour(model.outputs, NAMES_OF_YOLO_NAS);
+    const known = NAMES.map((names) => findFour(model.outputs, names)).find((found) => found !== undefined);
+    const outputs = known ?? ofYoloNas ?? (forced ? findFour(model.outputs, ANY_NAMES) : undefined);
+    if (outputs === undefined) return undefined;
+    const [counts, boxes, scores, classes] = outputs.map(({ name }) => name) as [string, string, string, string];
+    return recognition(efficientNms.name, traits, {
+      outputs,
+      preprocessing: YOLO_PREPROCESSING,
+      assumptions: traits.family !== undefined ? [] : [outputs === ofYoloNas ? ASSUMED_OF_YOLO_NAS : ASSUMED],
+      needsNms: false,
+      plan: { kind: "columns", boxes, scores, classes, counts },
+    });
   },
   decode: decodeColumns,
 };

@@ -25,7 +25,7 @@ export const fastestdet: Head<FastestDetPlan> = {
     // A map of any depth may be something else, such as a segmentation: the classes must be known, or COCO's.
     const classes = traits.classes ?? (traits.forced ? channels - 5 : COCO_80.length);
     if (classes < 1 || channels !== 5 + classes) return undefined;
-    return recognition(fastestdet, traits, {
+    return recognition(fastestdet.name, traits, {
       outputs: [output],
       preprocessing: FASTESTDET_PREPROCESSING,
       classes,

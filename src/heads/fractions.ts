@@ -1,11 +1,15 @@
 /** @module Heads `…-fractions`: heads whose boxes are fractions of the input where others have pixels, as exports through TensorFlow give. */
 
-import type { DensePlan, Head, ModelSpec, RowsPlan } from "./head.ts";
+import { efficientNms } from "./efficient-nms.ts";
+import type { ColumnsPlan, DensePlan, Head, ModelSpec, RowsPlan } from "./head.ts";
+import { libreYolo } from "./libreyolo.ts";
+import { paddleRtdetr } from "./paddle-rtdetr.ts";
+import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
+import { damoYolo } from "./split.ts";
 import type { ModelTraits } from "./traits.ts";
-import { yolo } from "./yolo.ts";
-import { yoloEndToEnd } from "./yolo-end-to-end.ts";
-import { yoloObjectness } from "./yolo-objectness.ts";
-import { yoloTransposed } from "./yolo-transposed.ts";
+import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
+import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
+import { yoloxDecoded } from "./yolox.ts";
 
 /** Name of a head's like with boxes in fractions. */
 function fractionsOf(head: string): string {
@@ -13,7 +17,7 @@ function fractionsOf(head: string): string {
 }
 
 /** The head with boxes as fractions of the input's width and height. Nothing in a file tells it from the other: name it. */
-function inFractions<Plan extends DensePlan | RowsPlan>(head: Head<Plan>): Head<Plan> {
+function inFractions<Plan extends DensePlan | RowsPlan | ColumnsPlan>(head: Head<Plan>): Head<Plan> {
   const name = fractionsOf(head.name);
   return {
     name,
@@ -26,12 +30,11 @@ function inFractions<Plan extends DensePlan | RowsPlan>(head: Head<Plan>): Head<
   };
 }
 
-/** One for each head whose exporters write both. */
+/** One for each head whose boxes are read in pixels as the model gives them. */
 export const FRACTIONS: readonly Head[] = [
-  inFractions(yolo),
-  inFractions(yoloTransposed),
-  inFractions(yoloObjectness),
-  inFractions(yoloEndToEnd),
+  ...[yolo, yoloTransposed, yoloObjectness, libreYolo, damoYolo, yoloxDecoded].map(inFractions),
+  ...[yoloEndToEnd, deepstream, yolov7Rows, yoloNasFlat, paddleRtdetr].map(inFractions),
+  ...[efficientNms, rtdetr, deimv2Imagenet].map(inFractions),
 ];
 
 /** Name of the head to read a model by whose boxes turned out to be fractions; `undefined` if there is none. */

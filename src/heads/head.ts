@@ -1,7 +1,7 @@
 /** @module Head: the contract of one output layout: how it is recognised, and how its output is decoded. */
 
 import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
-import type { Preprocessing } from "../image/preprocessing.ts";
+import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing.ts";
 import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
 import { type ModelTraits, preprocessingFor } from "./traits.ts";
@@ -12,6 +12,8 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
   readonly head: string;
   /** Why, in one clause: `output0: f32 [1, 84, 8400]; 80 class names`. */
   readonly reason: string;
+  /** Names of the other heads that the model's tensors fit, if the caller says that it has one of them. */
+  readonly alternatives: readonly string[];
   /**
    * Outputs that the head knows nothing of: they may be what shows that it is another model. Empty unless the caller
    * named the head.
@@ -135,9 +137,9 @@ export interface RowsPlan {
   readonly scoreColumn: number;
   readonly classColumn: number;
   /** Column that says which image of the batch a row belongs to. */
-  readonly batchColumn: number | undefined;
+  readonly batchColumn?: number | undefined;
   /** Name of an i32 or i64 [N] tensor with the number of rows of each image, whose rows follow one another. */
-  readonly counts: string | undefined;
+  readonly counts?: string | undefined;
   /** `centre`: cx, cy, w, h; `corners`: x1, y1, x2, y2. Left out: `corners`. */
   readonly boxForm?: BoxForm;
   /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. Left out: `pixels`. */
@@ -145,7 +147,7 @@ export interface RowsPlan {
 }
 
 /**
- * Boxes, scores and class ids in tensors of their own. Boxes are x1, y1, x2, y2 in input pixels. Candidate index: the row.
+ * Boxes, scores and class ids in tensors of their own. Boxes are x1, y1, x2, y2. Candidate index: the row.
  */
 export interface ColumnsPlan {
   readonly kind: "columns";
@@ -155,8 +157,10 @@ export interface ColumnsPlan {
   readonly scores: string;
   /** i64, i32, f32 or f16 [N, rows]. */
   readonly classes: string;
-  /** i32 or i64 [N] or [N, 1]: number of valid rows; `undefined` if all are. */
-  readonly counts: string | undefined;
+  /** i32 or i64 [N] or [N, 1]: number of valid rows; left out if all are. */
+  readonly counts?: string | undefined;
+  /** Boxes are in `pixels` of the model's input, or a `fraction` of its width and height. Left out: `pixels`. */
+  readonly boxUnit?: "pixels" | "fraction";
 }
 
 /**
@@ -241,8 +245,8 @@ export interface ModelSpecParts<Plan extends DecodePlan> {
   readonly auxiliary?: readonly TensorInfo[];
   /** What the family wants done to an image. */
   readonly preprocessing: Preprocessing;
-  /** Number of classes; `undefined` where the outputs do not tell. */
-  readonly classes: number | undefined;
+  /** Number of classes; left out where the outputs do not tell. */
+  readonly classes?: number;
   readonly needsNms: boolean;
   readonly plan: Plan;
   readonly sizeInputs?: readonly SizeInput[];
@@ -250,9 +254,9 @@ export interface ModelSpecParts<Plan extends DecodePlan> {
   readonly assumptions?: readonly string[];
 }
 
-/** What a head was recognised by, and all that follows from it. */
+/** What a model was recognised by, and all that follows from it. @param head its name */
 export function recognition<Plan extends DecodePlan>(
-  head: Pick<Head, "name">,
+  head: string,
   traits: ModelTraits,
   parts: ModelSpecParts<Plan>,
 ): ModelSpec<Plan> {
@@ -262,8 +266,9 @@ export function recognition<Plan extends DecodePlan>(
   const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
   const known = names === undefined ? "no class names" : `${names.length} class names`;
   return {
-    head: head.name,
+    head,
     reason: `${outputs.map(formatTensorInfo).join(", ")}${at}; ${traits.forced ? "named by the caller" : known}`,
+    alternatives: [],
     unexplained: traits.model.outputs.filter((info) => !outputs.includes(info) && !auxiliary.includes(info)),
     imageInput: image.name,
     sizeInputs,
@@ -276,4 +281,19 @@ export function recognition<Plan extends DecodePlan>(
     needsNms,
     plan,
   };
+}
+
+/** How a caller says that a model has a head: `head: "yolo"` in code, or a flag. @param names one or more */
+export function naming(names: readonly string[]): string {
+  const [first, ...others] = names;
+  const also = others.length === 0 ? "" : `, or ${others.map((name) => JSON.stringify(name)).join(" or ")}`;
+  return `\`head: ${JSON.stringify(first)}\` (\`--head ${first}\`)${also}`;
+}
+
+/** How a caller says what is done to an image: in code, or by flags. */
+export function saying(preprocessing: PreprocessingOptions): string {
+  const entries = Object.entries(preprocessing) as [string, string | number | readonly number[]][];
+  const code = entries.map(([name, value]) => `${name}: ${JSON.stringify(value)?.replaceAll(",", ", ")}`);
+  const flags = entries.map(([name, value]) => `--${name} ${value}`);
+  return `\`preprocessing: { ${code.join(", ")} }\` (\`${flags.join(" ")}\`)`;
 }

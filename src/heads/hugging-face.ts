@@ -3,7 +3,7 @@
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80, COCO_91 } from "../model/labels.ts";
-import { type Head, type ModelSpec, type QueriesPlan, recognition, type SizeInput } from "./head.ts";
+import { type Head, type ModelSpec, type QueriesPlan, recognition, type SizeInput, saying } from "./head.ts";
 import { libreYoloFamily } from "./libreyolo.ts";
 import { decodeQueries } from "./queries.ts";
 import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
@@ -39,7 +39,7 @@ const STATES_OF_RTDETR = /^enc_topk_|^intermediate_(logits|predicted_corners)$|^
 /** What is assumed of models that could be Conditional or Deformable DETR as well. */
 const ASSUMED_OF_SIGMOID =
   "RT-DETR's pre-processing, levels in 0–1; Conditional, Deformable and DAB-DETR of own classes look alike and want ImageNet's " +
-  "mean and deviation: for these give `preprocessing: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }`";
+  `mean and deviation: for these give ${saying({ mean: IMAGENET_MEAN, std: IMAGENET_STD })}`;
 
 /** Which family a model is of, by its inputs, classes and further outputs. */
 function familyOf(
@@ -56,11 +56,7 @@ function familyOf(
   return states.length > 0 ? "detr" : "unknown";
 }
 
-function recognise(
-  head: Pick<Head, "name">,
-  traits: ModelTraits,
-  activation: Activation,
-): ModelSpec<QueriesPlan> | undefined {
+function recognise(head: string, traits: ModelTraits, activation: Activation): ModelSpec<QueriesPlan> | undefined {
   const { model } = traits;
   const boxes = findOutput(model, "pred_boxes", 3, FLOATS);
   const logits = findOutput(model, "logits", 3, FLOATS) ?? findOutput(model, "pred_logits", 3, FLOATS);
@@ -91,7 +87,8 @@ function recognise(
 export const huggingFace: Head<QueriesPlan> = {
   name: "hugging-face",
   summary: "outputs logits [N, queries, classes], sigmoid, and pred_boxes [N, queries, 4] in 0–1 (RT-DETR, D-FINE)",
-  recognise: (traits: ModelTraits): ModelSpec<QueriesPlan> | undefined => recognise(huggingFace, traits, "sigmoid"),
+  recognise: (traits: ModelTraits): ModelSpec<QueriesPlan> | undefined =>
+    recognise(huggingFace.name, traits, "sigmoid"),
   decode: decodeQueries,
 };
 
@@ -100,6 +97,6 @@ export const huggingFaceSoftmax: Head<QueriesPlan> = {
   name: "hugging-face-softmax",
   summary: 'outputs logits [N, queries, classes+1], softmax, "no object" last, and pred_boxes in 0–1 (DETR, YOLOS)',
   recognise: (traits: ModelTraits): ModelSpec<QueriesPlan> | undefined =>
-    recognise(huggingFaceSoftmax, traits, "softmax"),
+    recognise(huggingFaceSoftmax.name, traits, "softmax"),
   decode: decodeQueries,
 };

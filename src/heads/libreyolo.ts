@@ -39,7 +39,7 @@ export const libreYolo: Head<DensePlan> = {
     const reading = readDense(traits);
     const classes = reading && classesAmong(reading, 4, traits);
     if (reading === undefined || classes === undefined) return undefined;
-    return recognition(libreYolo, traits, {
+    return recognition(libreYolo.name, traits, {
       outputs: [reading.output],
       auxiliary: auxiliaryOutputs(reading, 4, classes, traits),
       preprocessing: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left" },

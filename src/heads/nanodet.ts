@@ -73,7 +73,7 @@ export const nanodet: Head<DistanceBinsPlan> = {
     if (classes < 1 || channels < 8 || channels % 4 !== 0) return undefined;
     if (found.some((map, at) => map.shape[2] !== (at % 2 === 0 ? classes : channels))) return undefined;
     if (traits.classes !== undefined && traits.classes !== classes) return undefined;
-    return recognition(nanodet, traits, {
+    return recognition(nanodet.name, traits, {
       outputs: found,
       preprocessing: NANODET_PREPROCESSING,
       classes,

@@ -14,7 +14,9 @@ export const INTEGERS: readonly DType[] = ["i64", "i32"];
 /** Dtypes of class ids. */
 export const NUMBERS: readonly DType[] = [...INTEGERS, ...FLOATS];
 
-const HINT = "the head does not fit this model: name another one";
+/** What to do where the numbers show that a model has another head than it was read by. */
+export const OTHER_HEAD_HINT: string =
+  "the model has another head; name one of the other heads that `bun-tensorrt inspect` lists, by `head` (`--head`)";
 
 /** True if the dimension is the one that is wanted, any where -1 is, or none where none is. */
 function fits(actual: number | undefined, wanted: number | undefined, orMore: boolean): boolean {
@@ -53,7 +55,7 @@ export function outputTensor(
   const rest = [second, third, fourth].filter((dim) => dim !== undefined);
   const actual = tensor === undefined ? "no such output" : `${tensor.dtype} ${formatShape(tensor.shape)}`;
   const expected = `${dtypes.join(" or ")} ${formatShape([-1, ...rest])}${fewest > 1 ? ` of at least ${fewest} rows` : ""}`;
-  throw new ShapeError(message(`decode output "${name}"`, `it must be ${expected}, got ${actual}`, HINT), {
+  throw new ShapeError(message(`decode output "${name}"`, `it must be ${expected}, got ${actual}`, OTHER_HEAD_HINT), {
     tensor: name,
     expected,
     actual,
@@ -67,10 +69,12 @@ export function outputTensor(
  */
 export function classIdOf(value: number, output: string): number {
   if (Number.isInteger(value) && value >= 0 && value <= 0x7fffffff) return value;
-  throw new ModelError(
-    message(`decode output "${output}"`, `class ids are whole numbers from 0 on, got ${value}`, HINT),
-    output,
-  );
+  return refuseClassId(value, `decode output "${output}"`, output);
+}
+
+/** @throws {ModelError} Always. @param action as `message` takes it @param source the model or its part */
+export function refuseClassId(value: number, action: string, source: string): never {
+  throw new ModelError(message(action, `class ids are whole numbers from 0 on, got ${value}`, OTHER_HEAD_HINT), source);
 }
 
 let halfTable: Float32Array | undefined;

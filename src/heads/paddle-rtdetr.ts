@@ -39,10 +39,9 @@ export const paddleRtdetr: Head<RowsPlan> = {
     const sizes = sizeInputs(traits);
     if (rows === undefined || counts === undefined || sizes === undefined || outputs.length !== 2) return undefined;
     if (!traits.forced && isAnother(sizes, outputs)) return undefined;
-    return recognition(paddleRtdetr, traits, {
+    return recognition(paddleRtdetr.name, traits, {
       outputs: [rows, counts],
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },
-      classes: undefined,
       needsNms: false,
       sizeInputs: sizes,
       plan: {
@@ -52,7 +51,6 @@ export const paddleRtdetr: Head<RowsPlan> = {
         boxColumn: 2,
         scoreColumn: 1,
         classColumn: 0,
-        batchColumn: undefined,
         counts: counts.name,
       },
     });

@@ -3,17 +3,15 @@
 import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { unknownWord } from "../core/options.ts";
-import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
+import { formatShape, type TensorInfo } from "../core/tensor.ts";
 import { type PreprocessingOptions, withOptions } from "../image/preprocessing.ts";
 import { COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
-import { damoYolo } from "./damo-yolo.ts";
-import { deepstream } from "./deepstream.ts";
-import { MOST_CHOSEN } from "./dense-reading.ts";
+import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
 import { fastestdet } from "./fastestdet.ts";
 import { FRACTIONS } from "./fractions.ts";
-import type { Head, ModelSpec } from "./head.ts";
+import { type Head, type ModelSpec, naming } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
 import { nanodet } from "./nanodet.ts";
@@ -21,26 +19,23 @@ import { paddleRtdetr } from "./paddle-rtdetr.ts";
 import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
-import { isFloat, type ModelTraits, readTraits } from "./traits.ts";
-import { yolo } from "./yolo.ts";
-import { yoloEndToEnd } from "./yolo-end-to-end.ts";
-import { yoloObjectness } from "./yolo-objectness.ts";
-import { yoloTransposed } from "./yolo-transposed.ts";
-import { yolov4 } from "./yolov4.ts";
-import { yolov7Rows } from "./yolov7-rows.ts";
+import { damoYolo, splitOutputs, yolov4 } from "./split.ts";
+import { type ModelTraits, readTraits } from "./traits.ts";
+import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
+import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
 import { yolox, yoloxDecoded } from "./yolox.ts";
 
-/** Every known head, in the order of the documentation; the order decides nothing. */
-export const HEADS: readonly Head[] = [
+/** Every head but those in fractions, in the order of the documentation; the order decides nothing. */
+const PLAIN_HEADS: readonly Head[] = [
   yolo,
   yoloTransposed,
   yoloObjectness,
   yoloEndToEnd,
-  ...FRACTIONS,
   deepstream,
   yolov4,
   damoYolo,
   yolov7Rows,
+  yoloNasFlat,
   libreYolo,
   yolox,
   yoloxDecoded,
@@ -57,9 +52,12 @@ export const HEADS: readonly Head[] = [
   efficientNms,
 ];
 
+/** Every known head. */
+export const HEADS: readonly Head[] = [...PLAIN_HEADS, ...FRACTIONS];
+
 /** What the caller knows better than the model. */
 export interface RecogniseOptions {
-  /** Name of the head; recognised if left out. */
+  /** Name of the head, and after a colon that of the output it is, where there are several: `yolo:output0`. Recognised if left out. */
   readonly head?: string | undefined;
   /** What is done to an image, where it is not the head's way. */
   readonly preprocessing?: PreprocessingOptions | undefined;
@@ -86,120 +84,128 @@ export function headNamed(name: string): Head {
   throw new OptionError(unknownWord("head", name, names), "head");
 }
 
-function listHeads(heads: readonly Head[]): string {
-  return heads.map(({ name, summary }) => `  ${name}: ${summary}`).join("\n");
-}
-
-/** An input that the recognised head does not fill would leave the model without it. */
-function isFed(model: ModelInfo, recognition: ModelSpec): boolean {
-  return model.inputs.every(({ name }) => isFedBy(recognition, name));
-}
-
+/** An input that the head does not fill would leave the model without it. */
 function isFedBy({ imageInput, sizeInputs }: ModelSpec, name: string): boolean {
   return name === imageInput || sizeInputs.some((input) => input.name === name);
 }
 
-/** What to do where nothing more is known. */
-const ANY_HINT =
-  "name the head by the option `head`, give the class names by `labels`, or export the model in a known head";
+/** What some heads make of a model, where they fill all of its inputs. */
+function readings(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
+  const found = heads.map((head) => head.recognise(traits)).filter((spec) => spec !== undefined);
+  return found.filter((spec) => traits.model.inputs.every(({ name }) => isFedBy(spec, name)));
+}
 
-function refuse(
+/** Those that know all of its outputs as well, unless the caller named the head. */
+function fitting(traits: ModelTraits, heads: readonly Head[]): ModelSpec[] {
+  return readings(traits, heads).filter(({ unexplained }) => traits.forced || unexplained.length === 0);
+}
+
+/**
+ * Names of the heads by which a model can be read if the caller says so. Those in fractions are told of where boxes turn out
+ * to be such. TensorFlow's detectors are like `efficient-nms`, but for the order of a box's numbers.
+ */
+function nameable(traits: ModelTraits): string[] {
+  const found = fitting({ ...traits, forced: true }, PLAIN_HEADS).map(({ head }) => head);
+  return traits.image.layout === "NHWC" ? found.filter((name) => name !== efficientNms.name) : found;
+}
+
+function quoted(names: readonly string[], join: string): string {
+  return names.map((name) => JSON.stringify(name)).join(join);
+}
+
+function shown({ name, dtype, shape }: TensorInfo): string {
+  return `${JSON.stringify(name)} (${dtype} ${formatShape(shape)})`;
+}
+
+function refuse({ source = "the model" }: RecogniseOptions, found: string, hint: string): never {
+  throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
+}
+
+/** With the tensors, and the heads that they were compared with. */
+function refuseTensors(
   model: ModelInfo,
   options: RecogniseOptions,
   found: string,
-  list: readonly Head[],
-  hint: string = ANY_HINT,
+  heads: readonly Head[],
+  hint: string,
 ): never {
-  const source = options.source ?? "the model";
-  const names = options.labels === undefined ? "" : ` with ${options.labels.length} labels given`;
-  const title = list.length === HEADS.length ? "heads known" : "heads";
-  throw new ModelError(
-    message(
-      `use ${source} as a detector${names}`,
-      `${found}\n${formatModelInfo(model)}\n${title}:\n${listHeads(list)}`,
-      hint,
-    ),
-    source,
-  );
+  const list = heads.length === 1 ? heads : heads.filter((head) => PLAIN_HEADS.includes(head));
+  const rows = list.map(({ name, summary }) => `  ${name}: ${summary}`);
+  if (list.length < heads.length)
+    rows.push("  …-fractions: as the head of that name, with boxes as fractions of the input");
+  const title = heads === HEADS ? "heads known" : "heads";
+  refuse(options, `${found}\n${formatModelInfo(model)}\n${title}:\n${rows.join("\n")}`, hint);
 }
 
-/** Boxes and the scores of classes in outputs of their own, [N, rows, 4] and [N, rows, classes], of more rows than object queries. */
-function splitHead({ outputs }: ModelInfo): { readonly boxes: TensorInfo; readonly scores: TensorInfo } | undefined {
-  const [a, b, ...others] = outputs;
-  if (a === undefined || b === undefined || others.length > 0) return undefined;
-  if (![a, b].every((info) => isFloat(info) && info.shape.length === 3) || a.shape[1] !== b.shape[1]) return undefined;
-  if (a.shape[1]! <= MOST_CHOSEN) return undefined;
-  if (a.shape[2] === 4) return { boxes: a, scores: b };
-  return b.shape[2] === 4 ? { boxes: b, scores: a } : undefined;
+/** What helps where no head fits by itself. */
+function waysOut(traits: ModelTraits): string {
+  const names = nameable(traits);
+  if (names.length === 0) return "export it so that its outputs are those of a head that is known";
+  return `if it has one of these heads, name it by ${naming(names)}; say the \`preprocessing\` where it wants another`;
+}
+
+/** Of several outputs each may be the head: which one is for the caller to say. */
+function refuseSeveral(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
+  const names = denseOutputs(traits.model).flatMap(({ name }) => {
+    const [one] = fitting({ ...traits, model: withOutput(traits.model, name) }, heads);
+    return one === undefined ? [] : [{ name, said: `${one.head}:${name}` }];
+  });
+  if (names.length < 2) return;
+  const outputs = quoted(
+    names.map(({ name }) => name),
+    ", ",
+  );
+  const hint = `name the head with the output, by ${naming(names.map(({ said }) => said))}`;
+  refuse(options, `each of its outputs ${outputs} may be its head, and nothing tells which`, hint);
 }
 
 /** Of a head in two outputs neither is a head by itself, whatever its shape fits. */
-function refuseSplitHead({ model }: ModelTraits, source = "the model"): void {
-  const head = splitHead(model);
-  if (head === undefined) return;
-  const [boxes, scores] = [head.boxes, head.scores].map(formatTensorInfo);
-  const text = `its boxes and the scores of its classes come apart, before NMS: ${boxes} and ${scores}`;
+function refuseSplit({ model }: ModelTraits, options: RecogniseOptions): void {
+  const pair = splitOutputs(model);
+  if (pair === undefined || pair.boxes.shape[1]! <= MOST_CHOSEN) return;
+  const { boxes, scores } = pair;
+  const found = `its boxes ${shown(boxes)} and the scores of its classes ${shown(scores)} come apart, before NMS`;
   const hint =
-    'if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the head "damo-yolo" and say the pre-processing; ' +
-    "else export it with its NMS";
-  throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
-}
-
-function fittingHeads(
-  traits: ModelTraits,
-  heads: readonly Head[],
-): { head: Head; recognition: ModelSpec | undefined }[] {
-  return heads
-    .map((head) => ({ head, recognition: head.recognise(traits) }))
-    .filter(({ recognition }) => recognition !== undefined && isFed(traits.model, recognition))
-    .filter(({ recognition }) => traits.forced || recognition!.unexplained.length === 0);
+    `if the boxes are x1, y1, x2, y2 in pixels, as YOLO-NAS has them, name the head by ${naming([damoYolo.name])}, and say the ` +
+    "`preprocessing`; else export it with its NMS";
+  refuse(options, found, hint);
 }
 
 /** Where a model is known but for an output that no head knows, that output is what shows that it is another. */
-function refuseUnexplained(traits: ModelTraits, heads: readonly Head[], source = "the model"): void {
-  const found = heads.map((head) => head.recognise(traits)).filter((recognition) => recognition !== undefined);
-  const nearest = found.filter((recognition) => isFed(traits.model, recognition));
-  if (nearest.length === 0) return;
-  const { unexplained } = nearest.reduce((a, b) => (b.unexplained.length < a.unexplained.length ? b : a));
-  const names = nearest.map(({ head }) => JSON.stringify(head)).join(" or ");
-  const text = `no head has ${unexplained.map(formatTensorInfo).join(", ")} beside the rest, which would be ${names}`;
-  const hint =
-    "it may be another model that wants another reading: if it is not, name the `head`, and check what is found";
-  throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
+function refuseUnexplained(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
+  const found = readings(traits, heads);
+  if (found.length === 0) return;
+  const { unexplained } = found.reduce((a, b) => (b.unexplained.length < a.unexplained.length ? b : a));
+  const names = found.map(({ head }) => head);
+  const text = `no head has ${unexplained.map(shown).join(", ")} beside the rest, which would be ${quoted(names, " or ")}`;
+  const hint = `it may be another model that wants another reading; if it is not, name the head by ${naming(names)}, and check what is found`;
+  refuse(options, text, hint);
 }
 
 /** Where a model is known but for its names, given or its own, their number is what is wrong, and no head. */
-function refuseLabels(
-  traits: ModelTraits,
-  { labels, source = "the model" }: RecogniseOptions,
-  heads: readonly Head[],
-): void {
+function refuseLabels(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
   const { model, names, forced } = traits;
   if (names === undefined) return;
   // Names that were given are left out first: the model's own may tell how many it has.
-  const isGiven = labels !== undefined && labels.length > 0;
-  const known = isGiven ? fittingHeads({ ...readTraits(model, {})!, forced }, heads) : undefined;
-  const unnamed = { ...traits, names: undefined, classes: undefined };
-  const found = known?.length === 1 ? known : fittingHeads(unnamed, heads);
-  const classes = found.length === 1 ? found[0]!.recognition!.labels.length : undefined;
+  const isGiven = options.labels !== undefined && options.labels.length > 0;
+  const known = isGiven ? fitting({ ...readTraits(model, {})!, forced }, heads) : [];
+  const found = known.length === 1 ? known : fitting({ ...traits, names: undefined, classes: undefined }, heads);
+  const classes = found.length === 1 ? found[0]!.labels.length : undefined;
   if (!classes || classes === names.length) return;
   const text = isGiven
-    ? `it must be given as many class names as it has classes: ${names.length} for ${classes}`
-    : `its metadata "names" must have as many class names as it has classes: ${names.length} for ${classes}`;
-  const how = "give one name for each class, in the order of their numbers";
-  const hint = `${how}${isGiven ? "" : ", by `labels`"}; one that is never found, such as a background, may have any`;
-  throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
+    ? `it has ${classes} classes, got ${names.length} class names`
+    : `it has ${classes} classes, but its metadata "names" has ${names.length} class names`;
+  const how = `give one name for each class${isGiven ? "" : ", by `labels` (`--labels FILE`)"}, in the order of their numbers`;
+  refuse(options, text, `${how}; one that is never found, such as a background, may have any`);
 }
 
 /** Where a model is known but for an input that nothing fills, that input is what is wrong. */
-function refuseUnfed(traits: ModelTraits, heads: readonly Head[], source = "the model"): void {
-  const { inputs } = traits.model;
-  const found = heads.map((head) => head.recognise(traits)).find((recognition) => recognition !== undefined);
+function refuseUnfed(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
+  const found = heads.map((head) => head.recognise(traits)).find((spec) => spec !== undefined);
   if (found === undefined) return;
-  const unfed = inputs.filter(({ name }) => !isFedBy(found, name)).map(formatTensorInfo);
-  const hint = "export it so that it takes the image alone";
-  const text = `it is ${found.head}, which does not say what to fill ${unfed.join(", ")} with`;
-  throw new ModelError(message(`use ${source} as a detector`, text, hint), source);
+  const unfed = traits.model.inputs.filter(({ name }) => !isFedBy(found, name)).map(shown);
+  const text = `its head is ${JSON.stringify(found.head)}, which does not say what to fill ${unfed.join(", ")} with`;
+  refuse(options, text, "export it so that the image is its only input");
 }
 
 /**
@@ -207,102 +213,129 @@ function refuseUnfed(traits: ModelTraits, heads: readonly Head[], source = "the 
  *
  * @throws {ModelError} If the metadata names a family of which it is not known how it is read
  */
-function possibleHeads({ model }: ModelTraits, source = "the model"): readonly Head[] {
+function possibleHeads({ model }: ModelTraits, options: RecogniseOptions): readonly Head[] {
   const family = libreYoloFamily(model.metadata);
   if (family === undefined) return HEADS;
   const known = headOfLibreYolo(family);
   if (known !== undefined) return HEADS.filter(({ name }) => name === known);
   const found = `it is LibreYOLO's family ${JSON.stringify(family)}, of which it is not known what is done to an image`;
   const hint =
-    'name the head, "libreyolo" where boxes are corners in pixels, and say the `preprocessing` of its training; or export ' +
-    "it with the family's own exporter";
-  throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
+    `name the head by ${naming([libreYolo.name])} where boxes are corners in pixels, and say the \`preprocessing\` of its training; ` +
+    "or export it with the family's own exporter";
+  return refuse(options, found, hint);
 }
 
 function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelSpec {
   const { model } = traits;
-  const heads = possibleHeads(traits, options.source);
-  const found = fittingHeads(traits, heads);
+  const heads = possibleHeads(traits, options);
+  const found = fitting(traits, heads);
   if (found.length === 0) {
-    if (splitHead(model) !== undefined) refuseLabels(traits, options, heads);
-    refuseSplitHead(traits, options.source);
-    refuseUnexplained(traits, heads, options.source);
-    refuseUnfed(traits, heads, options.source);
+    if (splitOutputs(model) !== undefined) refuseLabels(traits, options, heads);
+    refuseSplit(traits, options);
+    refuseSeveral(traits, options, heads);
+    refuseUnexplained(traits, options, heads);
+    refuseUnfed(traits, options, heads);
     refuseLabels(traits, options, heads);
-    refuse(model, options, "its tensors fit no known head:", heads);
+    refuseTensors(model, options, "its tensors fit no known head", heads, waysOut(traits));
   }
   if (found.length > 1) {
-    const fitting = found.map(({ head }) => head);
-    refuse(model, options, `its tensors fit ${found.length} heads, and nothing tells which:`, fitting);
+    const fits = HEADS.filter(({ name }) => found.some(({ head }) => head === name));
+    const text = `its tensors fit ${found.length} heads, and nothing tells which it has`;
+    refuseTensors(model, options, text, fits, `say which, by ${naming(found.map(({ head }) => head))}`);
   }
-  return found[0]!.recognition!;
+  return found[0]!;
 }
 
 function recogniseAs(head: Head, traits: ModelTraits, options: RecogniseOptions): ModelSpec {
-  const { model } = traits;
   const forced = { ...traits, forced: true };
-  const recognition = head.recognise(forced);
-  if (recognition !== undefined && isFed(model, recognition)) {
+  const [spec] = readings(forced, [head]);
+  if (spec !== undefined) {
     // A part of a head reads as any other output: what would be found is nothing, or nonsense.
-    if (recognition.unexplained.length > 0) refuseSplitHead(traits, options.source);
-    return recognition;
+    if (spec.unexplained.length > 0) refuseSplit(traits, options);
+    return spec;
   }
   // Where another head takes as many names, it is not these that are wrong.
-  const others = fittingHeads(traits, HEADS);
-  if (others.length === 0) refuseLabels(forced, options, [head]);
-  if (others.length === 0) refuseSplitHead(traits, options.source);
-  const names = others.map((other) => JSON.stringify(other.head.name)).join(" or ");
-  const hint = others.length === 0 ? "leave `head` out, or export the model in a known head" : `they fit ${names}`;
-  return refuse(model, options, `its tensors do not fit the head ${JSON.stringify(head.name)}:`, [head], hint);
+  const others = fitting(traits, HEADS).map((other) => other.head);
+  if (others.length === 0) {
+    refuseLabels(forced, options, [head]);
+    refuseSplit(traits, options);
+    refuseSeveral(forced, options, [head]);
+  }
+  const text = `its tensors do not fit the head ${JSON.stringify(head.name)}`;
+  const hint = others.length === 0 ? waysOut(traits) : `they fit ${naming(others)}`;
+  return refuseTensors(traits.model, options, text, [head], hint);
 }
 
 /** @throws {ModelError} If no image fits into the input: nothing would be found wrong before the first one came */
-function refuseEmptyInput({ model, image }: ModelTraits, source = "the model"): void {
+function refuseEmptyInput({ model, image }: ModelTraits, options: RecogniseOptions): void {
   const info = model.inputs.find(({ name }) => name === image.name);
   if (info === undefined || !info.shape.includes(0)) return;
-  const found = `its input ${formatTensorInfo(info)} has room for no image`;
   const hint = "export it with the sizes of the batch and the images, or with these open";
-  throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
-}
-
-/** Nothing in the file tells which DEIMv2 it is, but upstream's names of those with another pre-processing do. */
-function warnOfDinov3({ head }: ModelSpec, { source = "" }: RecogniseOptions): void {
-  if (head !== rtdetr.name || !/dinov3/i.test(source)) return;
-  const hint = `it wants ImageNet's mean and deviation: give the head ${JSON.stringify(deimv2Imagenet.name)}`;
-  logger.warn(`Reading ${source} as head ${JSON.stringify(head)}: if it is DEIMv2 with DINOv3, ${hint}`);
-}
-
-/** What was left aside where the tensors, or the caller, say otherwise than the model. */
-function warnOfContradictions(
-  { head, needsNms, unexplained }: ModelSpec,
-  { rowsAreFinal }: ModelTraits,
-  { head: named, source = "the model" }: RecogniseOptions,
-): void {
-  if (rowsAreFinal && needsNms && named === undefined) {
-    logger.warn(`Ignoring that the metadata of ${source} says that NMS is done, as its output is a raw grid`);
-  }
-  if (unexplained.length === 0) return;
-  const outputs = unexplained.map(formatTensorInfo).join(", ");
-  logger.warn(`Reading ${source} as head ${JSON.stringify(head)} although that has no ${outputs}`);
-}
-
-/** What the caller says of the pre-processing counts, and is assumed no longer. */
-function withSaid(recognition: ModelSpec, { preprocessing }: RecogniseOptions): ModelSpec {
-  if (preprocessing === undefined) return recognition;
-  return {
-    ...recognition,
-    preprocessing: withOptions(recognition.preprocessing, preprocessing),
-    assumptions: [],
-  };
+  refuse(options, `its input ${shown(info)} has room for no image`, hint);
 }
 
 /** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the head knows better */
-function refuseTask({ task, model }: ModelTraits, source = "the model"): void {
+function refuseTask(traits: ModelTraits, options: RecogniseOptions): void {
+  const { task, model } = traits;
   if (task === undefined || BOX_TASKS.includes(task)) return;
-  const found = `its task is ${JSON.stringify(model.metadata.task)}`;
-  const hint =
-    "only detection is supported, and the boxes of segmentation and pose models; if it gives boxes, name its `head`";
-  throw new ModelError(message(`use ${source} as a detector`, found, hint), source);
+  const names = nameable(traits);
+  const otherwise = names.length === 0 ? "" : `; if it gives boxes, name its head by ${naming(names)}`;
+  const hint = `only detection is supported, and the boxes of segmentation and pose models${otherwise}`;
+  refuse(options, `its task is ${JSON.stringify(model.metadata.task)}`, hint);
+}
+
+/** A model without the outputs that may be a dense head, but for one. */
+function withOutput(model: ModelInfo, name: string): ModelInfo {
+  const others = denseOutputs(model).filter((info) => info.name !== name);
+  return { ...model, outputs: model.outputs.filter((info) => !others.includes(info)) };
+}
+
+/** The head that a caller names, and the model without the outputs that it is not: `yolo:output0`. */
+function namedHead(said: string, model: ModelInfo): { readonly head: Head; readonly model: ModelInfo } {
+  const [name = "", ...rest] = said.split(":");
+  const head = headNamed(name);
+  if (rest.length === 0) return { head, model };
+  const output = rest.join(":");
+  const names = denseOutputs(model).map((info) => info.name);
+  if (!names.includes(output)) throw new OptionError(unknownWord("output", output, names), "head");
+  return { head, model: withOutput(model, output) };
+}
+
+/** What the caller says of the pre-processing counts, and is assumed no longer. */
+function withSaid(spec: ModelSpec, { preprocessing }: RecogniseOptions): ModelSpec {
+  if (preprocessing === undefined) return spec;
+  return { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing), assumptions: [] };
+}
+
+/** What was assumed, and what was left aside where the tensors, or the caller, say otherwise than the model. */
+function warn(spec: ModelSpec, traits: ModelTraits, options: RecogniseOptions): void {
+  const { head, needsNms, unexplained, labels, plan, assumptions } = spec;
+  const { source = "the model" } = options;
+  const reading = `Reading ${source} with head ${JSON.stringify(head)}`;
+  // Nothing in the file tells which DEIMv2 it is, but upstream's names of those with another pre-processing do.
+  if (head === rtdetr.name && /dinov3/i.test(source)) {
+    const hint = `it wants ImageNet's mean and deviation: give ${naming([deimv2Imagenet.name])}`;
+    logger.warn(`${reading}: if it is DEIMv2 with DINOv3, ${hint}`);
+  }
+  if (traits.rowsAreFinal && needsNms && options.head === undefined) {
+    logger.warn(`Ignoring that the metadata of ${source} says that NMS is done, as its output is a raw grid`);
+  }
+  const [main, other] = yolov9Heads(traits);
+  if (main !== undefined && other !== undefined && plan.kind === "dense" && plan.output === main.name) {
+    const hint = `for another of its outputs give ${naming([`${head}:${other.name}`])}`;
+    logger.warn(`${reading} from its output ${JSON.stringify(main.name)}, which is the main one of YOLOv9: ${hint}`);
+  }
+  if (unexplained.length > 0) logger.warn(`${reading} although that has no ${unexplained.map(shown).join(", ")}`);
+  if (traits.names === undefined && labels === COCO_91) {
+    logger.warn(
+      `Assuming the names of COCO's 91 ids as ${source} has 91 classes and does not tell their names: one that was trained on ` +
+        "other data may keep their number; give `labels`",
+    );
+  }
+  if (traits.names === undefined && (plan.kind === "rows" || plan.kind === "columns")) {
+    logger.warn(`Assuming COCO's 80 class names as ${source} does not tell its own: give \`labels\``);
+  }
+  for (const assumption of assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
 }
 
 /**
@@ -314,31 +347,23 @@ function refuseTask({ task, model }: ModelTraits, source = "the model"): void {
  *   the input has no elements
  * @throws {OptionError} If `options.head` is no head's name
  */
-export function recogniseModel(model: ModelInfo, options: RecogniseOptions): ModelSpec {
-  const forced = options.head === undefined ? undefined : headNamed(options.head);
+export function recogniseModel(given: ModelInfo, options: RecogniseOptions): ModelSpec {
+  const named = options.head === undefined ? undefined : namedHead(options.head, given);
+  const model = named?.model ?? given;
   const traits = readTraits(model, options);
-  if (traits === undefined)
-    refuse(model, options, "no input takes a batch of images of three channels, in f32, f16 or u8:", HEADS);
-  refuseEmptyInput(traits, options.source);
-  if (forced === undefined) refuseTask(traits, options.source);
-  const found = forced === undefined ? recogniseFreely(traits, options) : recogniseAs(forced, traits, options);
-  const recognition = withSaid(found, options);
-  if (options.isSilent === true) return recognition;
-  warnOfDinov3(recognition, options);
-  warnOfContradictions(recognition, traits, options);
-  if (traits.names === undefined && recognition.labels === COCO_91) {
-    logger.warn(
-      `Assuming the names of COCO's 91 ids as ${options.source ?? "the model"} has 91 classes and does not tell their names: ` +
-        "one that was trained on other data may keep their number; give `labels`",
+  if (traits === undefined) {
+    const hint = "export it with an input of images, [N, 3, height, width] or [N, height, width, 3]";
+    return refuse(
+      options,
+      `no input takes a batch of images of three channels, in f32, f16 or u8\n${formatModelInfo(model)}`,
+      hint,
     );
   }
-  const { kind } = recognition.plan;
-  if (traits.names === undefined && (kind === "rows" || kind === "columns")) {
-    logger.warn(
-      `Assuming COCO's 80 class names as ${options.source ?? "the model"} does not tell its own: give \`labels\``,
-    );
-  }
-  for (const assumption of recognition.assumptions)
-    logger.warn(`Assuming for ${options.source ?? "the model"} ${assumption}`);
-  return recognition;
+  refuseEmptyInput(traits, options);
+  if (named === undefined) refuseTask(traits, options);
+  const found = named === undefined ? recogniseFreely(traits, options) : recogniseAs(named.head, traits, options);
+  const alternatives = nameable(traits).filter((name) => name !== found.head);
+  const spec = withSaid({ ...found, alternatives }, options);
+  if (options.isSilent !== true) warn(spec, traits, options);
+  return spec;
 }

@@ -20,7 +20,7 @@ export const rfDetr: Head<QueriesPlan> = {
     // Trained on one's own data, its ids start at 0 or at 1, by the version and the annotations: fewer names could be
     // shifted by one, and nobody would find out.
     if (traits.classes !== undefined && traits.classes !== classes) return undefined;
-    return recognition(rfDetr, traits, {
+    return recognition(rfDetr.name, traits, {
       outputs: [boxes, logits],
       // The segmentation models' masks.
       auxiliary: traits.model.outputs.filter(({ name, shape }) => name === "masks" && shape.length === 4),

@@ -1,6 +1,5 @@
 /** @module Rows decoder: finished rows of a box, a score and a class; the CPU reference of its kernel. */
 
-import type { Tensor } from "../core/tensor.ts";
 import type { Candidates } from "../model/rows.ts";
 import { pushBox } from "./dense.ts";
 import type { ColumnsPlan, DecodeInput, RowsPlan } from "./head.ts";
@@ -66,10 +65,6 @@ function rowCount(plan: ColumnsPlan, input: DecodeInput, rows: number): number {
   return Math.min(rows, counts.data[counts.offset]!);
 }
 
-function load(slice: NumberSlice, tensor: Tensor, index: number, length: number): void {
-  slice.load(tensor, index * length, length);
-}
-
 /**
  * Append the valid rows whose score reaches the threshold, in their order.
  *
@@ -78,11 +73,12 @@ function load(slice: NumberSlice, tensor: Tensor, index: number, length: number)
  */
 export function decodeColumns(plan: ColumnsPlan, input: DecodeInput, candidates: Candidates): void {
   const { index } = input;
-  const boxTensor = outputTensor(input, plan.boxes, FLOATS, input.index + 1, -1, 4);
+  const { boxUnit = "pixels" } = plan;
+  const boxTensor = outputTensor(input, plan.boxes, FLOATS, index + 1, -1, 4);
   const rows = boxTensor.shape[1]!;
-  load(boxes, boxTensor, index, rows * 4);
-  load(scores, outputTensor(input, plan.scores, FLOATS, input.index + 1, rows), index, rows);
-  load(classes, outputTensor(input, plan.classes, NUMBERS, input.index + 1, rows), index, rows);
+  boxes.load(boxTensor, index * rows * 4, rows * 4);
+  scores.load(outputTensor(input, plan.scores, FLOATS, index + 1, rows), index * rows, rows);
+  classes.load(outputTensor(input, plan.classes, NUMBERS, index + 1, rows), index * rows, rows);
   const threshold = Math.fround(input.threshold);
   const count = rowCount(plan, input, rows);
   const { data } = boxes;
@@ -91,6 +87,6 @@ export function decodeColumns(plan: ColumnsPlan, input: DecodeInput, candidates:
     if (score < threshold) continue;
     const at = boxes.offset + row * 4;
     const classId = Number.isNaN(score) ? 0 : classIdOf(classes.data[classes.offset + row]!, plan.classes);
-    candidates.push(data[at]!, data[at + 1]!, data[at + 2]!, data[at + 3]!, score, classId, row);
+    pushBox("corners", boxUnit, input, candidates, data, at, 1, score, classId, row);
   }
 }

@@ -46,7 +46,7 @@ export const rtdetrUltralytics: Head<DensePlan> = {
     const classes = traits.classes ?? reading.channels - 4;
     if (reading.channels !== 4 + classes) return undefined;
     if (!traits.forced && !fits(reading, traits)) return undefined;
-    return recognition(rtdetrUltralytics, traits, {
+    return recognition(rtdetrUltralytics.name, traits, {
       outputs: [reading.output],
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },
       classes,
@@ -74,10 +74,9 @@ export const rtdetrUltralyticsRows: Head<RowsPlan> = {
       const mayBeOlder = traits.classes === undefined || traits.classes === ROW_COLUMNS - 4;
       if (mayBeOlder && givesRows(traits) === false) return undefined;
     }
-    return recognition(rtdetrUltralyticsRows, traits, {
+    return recognition(rtdetrUltralyticsRows.name, traits, {
       outputs: [reading.output],
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },
-      classes: undefined,
       needsNms: false,
       plan: {
         kind: "rows",
@@ -86,8 +85,6 @@ export const rtdetrUltralyticsRows: Head<RowsPlan> = {
         boxColumn: 0,
         scoreColumn: 4,
         classColumn: 5,
-        batchColumn: undefined,
-        counts: undefined,
         boxForm: "centre",
         boxUnit: "fraction",
       },

@@ -9,7 +9,7 @@ import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
 const STRETCHED: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" };
 
 function recognise(
-  head: Pick<Head, "name">,
+  head: string,
   traits: ModelTraits,
   preprocessing: Preprocessing,
 ): ModelSpec<ColumnsPlan> | undefined {
@@ -25,10 +25,9 @@ function recognise(
   return recognition(head, traits, {
     outputs: [labels, boxes, scores],
     preprocessing,
-    classes: undefined,
     needsNms: false,
     sizeInputs: [sizeInput],
-    plan: { kind: "columns", boxes: boxes.name, scores: scores.name, classes: labels.name, counts: undefined },
+    plan: { kind: "columns", boxes: boxes.name, scores: scores.name, classes: labels.name },
   });
 }
 
@@ -37,7 +36,7 @@ export const rtdetr: Head<ColumnsPlan> = {
   name: "rtdetr",
   summary:
     "input orig_target_sizes; outputs labels [N, rows], boxes [N, rows, 4], scores [N, rows] (RT-DETR, D-FINE, DEIM)",
-  recognise: (traits: ModelTraits): ModelSpec<ColumnsPlan> | undefined => recognise(rtdetr, traits, STRETCHED),
+  recognise: (traits: ModelTraits): ModelSpec<ColumnsPlan> | undefined => recognise(rtdetr.name, traits, STRETCHED),
   decode: decodeColumns,
 };
 
@@ -47,7 +46,7 @@ export const deimv2Imagenet: Head<ColumnsPlan> = {
   summary: "as rtdetr, normalised with ImageNet's mean and deviation (DEIMv2 S, M, L, X); never recognised, name it",
   recognise(traits: ModelTraits): ModelSpec<ColumnsPlan> | undefined {
     const preprocessing = { ...STRETCHED, mean: IMAGENET_MEAN, std: IMAGENET_STD };
-    return traits.forced ? recognise(deimv2Imagenet, traits, preprocessing) : undefined;
+    return traits.forced ? recognise(deimv2Imagenet.name, traits, preprocessing) : undefined;
   },
   decode: decodeColumns,
 };

@@ -5,7 +5,15 @@ import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { decodeDense } from "./dense.ts";
 import { cellCount, classesAmong, type DenseReading, densePlan, isDeepStream, readDense } from "./dense-reading.ts";
-import { type DecodeInput, type DensePlan, type GridPlan, type Head, type ModelSpec, recognition } from "./head.ts";
+import {
+  type DecodeInput,
+  type DensePlan,
+  type GridPlan,
+  type Head,
+  type ModelSpec,
+  naming,
+  recognition,
+} from "./head.ts";
 import { FLOATS, NumberSlice, outputTensor } from "./outputs.ts";
 import type { ModelTraits } from "./traits.ts";
 
@@ -43,7 +51,7 @@ export const yolox: Head<GridPlan> = {
     if (reading === undefined || reading.channelAxis !== 2 || reading.hasMasks) return undefined;
     const classes = classesAmong(reading, 5, traits);
     if (classes === undefined || (!traits.forced && !fits(reading, traits))) return undefined;
-    return recognition(yolox, traits, {
+    return recognition(yolox.name, traits, {
       outputs: [reading.output],
       preprocessing: YOLOX_PREPROCESSING,
       classes,
@@ -64,7 +72,7 @@ export const yoloxDecoded: Head<DensePlan> = {
     if (reading === undefined || reading.channelAxis !== 2) return undefined;
     const classes = classesAmong(reading, 5, traits);
     if (classes === undefined) return undefined;
-    return recognition(yoloxDecoded, traits, {
+    return recognition(yoloxDecoded.name, traits, {
       outputs: [reading.output],
       preprocessing: YOLOX_PREPROCESSING,
       classes,
@@ -92,7 +100,7 @@ const MAX_LOGARITHM = 9;
  */
 export function refuseDecoded(value: number, head: string): never {
   const found = `it must hold offsets in cells and logarithms of sizes, which are small, got ${value}`;
-  const hint = 'the model was exported with its decoding (YOLOX: --decode_in_inference): name the head "yolox-decoded"';
+  const hint = `the model was exported with its decoding (YOLOX: --decode_in_inference); name the head by ${naming([yoloxDecoded.name])}`;
   throw new ModelError(message(`decode the model's output as head "${head}"`, found, hint), head);
 }
 

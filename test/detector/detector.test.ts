@@ -170,7 +170,7 @@ test("Detector.load() refuses a model whose input is declared with no elements",
   ] as const) {
     const loading = Detector.load(toyDetector(options), { backend: "cpu" });
     await expect(loading).rejects.toThrow(ModelError);
-    await expect(loading).rejects.toThrow(`${shape} has room for no image`);
+    await expect(loading).rejects.toThrow(`${shape}) has room for no image`);
   }
 });
 

@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
+import type { DetectorOptions } from "../../src/api/detector-config.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
+import type { Box, Detection } from "../../src/tasks/detect/detection.ts";
 import { type InitializerSpec, type NodeSpec, onnxModel, type ValueSpec } from "../support/onnx-writer.ts";
 
 // From pixels to boxes by real models of 96 x 64, whose outputs are constants: the source's boxes, put into the input by
@@ -17,20 +19,27 @@ const SOURCES = [
 const BOX = [0.25, 0.125, 0.75, 0.5] as const;
 const IMAGES: ValueSpec = { name: "images", dtype: "f32", shape: [1, 3, HEIGHT, WIDTH] };
 
-type Source = (typeof SOURCES)[number];
+interface Source {
+  readonly width: number;
+  readonly height: number;
+}
 
 function inPixels({ width, height }: Source): number[] {
   return BOX.map((fraction, at) => fraction * (at % 2 === 0 ? width : height));
 }
 
-async function found(bytes: Uint8Array, { width, height }: Source, labels?: string[]): Promise<unknown> {
-  await using detector = await Detector.load(bytes, { backend: "cpu", threads: 1, ...(labels ? { labels } : {}) });
+async function found(
+  bytes: Uint8Array,
+  { width, height }: Source,
+  options: DetectorOptions = {},
+): Promise<{ head: string; detections: readonly Detection[] }> {
+  await using detector = await Detector.load(bytes, { backend: "cpu", threads: 1, ...options });
   const { detections } = await detector.detect(imageOf(new Uint8Array(width * height * 3), { width, height }));
   return { head: detector.recognition.head, detections };
 }
 
-function one(head: string, source: Source, classId: number, label: string): unknown {
-  const box = inPixels(source).map((value) => expect.closeTo(value, 3) as number);
+function one(head: string, source: Source, classId: number, label: string): Awaited<ReturnType<typeof found>> {
+  const box = inPixels(source).map((value) => expect.closeTo(value, 3) as number) as unknown as Box;
   return { head, detections: [{ label, classId, score: expect.closeTo(0.75, 5) as number, box }] };
 }
 
@@ -77,7 +86,7 @@ for (const source of SOURCES) {
     const [padX, padY] = [Math.floor((WIDTH - contentWidth) / 2), Math.floor((HEIGHT - contentHeight) / 2)];
     data.set([cx * scaleX + padX, cy * scaleY + padY, w * scaleX, h * scaleY, 1, 0.75], 17 * 6);
     const model = constantModel({ name: "outputs", dtype: "f32", shape: [1, CELLS, 6] }, data);
-    expect(await found(model, source, ["ship"])).toEqual(one("yolo-objectness", source, 0, "ship"));
+    expect(await found(model, source, { labels: ["ship"] })).toEqual(one("yolo-objectness", source, 0, "ship"));
   });
 
   test(`YOLOX on ${width}x${height}: in the corner, cells of the right row and stride`, async () => {
@@ -133,13 +142,39 @@ for (const source of SOURCES) {
   });
 }
 
-test("boxes that a model gives as fractions, where its head has pixels, are refused rather than put in the first pixel", async () => {
-  const data = new Float32Array(CELLS * 6);
+test("boxes that a model gives as fractions, where its head has pixels, are refused, and read by the head that is named then", async () => {
+  const source = { width: WIDTH, height: HEIGHT };
+  const cells = new Float32Array(CELLS * 6);
   for (const [at, cell] of [0, 40, 99].entries()) {
-    data.set([0.2 + at * 0.3, 0.5, 0.2, 0.4, 1, 0.75], cell * 6);
+    cells.set([0.2 + at * 0.3, 0.5, 0.2, 0.4, 1, 0.75], cell * 6);
   }
-  const model = constantModel({ name: "outputs", dtype: "f32", shape: [1, CELLS, 6] }, data);
-  await expect(found(model, SOURCES[0], ["ship"])).rejects.toThrow(
-    /head "yolo-objectness": boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions/,
+  const dense = constantModel({ name: "outputs", dtype: "f32", shape: [1, CELLS, 6] }, cells);
+  await expect(found(dense, source, { labels: ["ship"] })).rejects.toThrow(
+    /head "yolo-objectness": all 3 boxes lie in the first pixel of the input\nHint: .* `head: "yolo-objectness-fractions"`/,
+  );
+  const read = await found(dense, source, { labels: ["ship"], head: "yolo-objectness-fractions" });
+  expect(read.detections.map(({ box }) => box.map(Math.round))).toEqual([
+    [10, 19, 29, 45],
+    [38, 19, 58, 45],
+    [67, 19, 86, 45],
+  ]);
+
+  const outputs: InitializerSpec[] = [
+    { name: "num_dets", dtype: "i64", shape: [1, 1], data: BigInt64Array.of(1n) },
+    { name: "det_boxes", dtype: "f32", shape: [1, 1, 4], data: Float32Array.of(...BOX) },
+    { name: "det_scores", dtype: "f32", shape: [1, 1], data: Float32Array.of(0.75) },
+    { name: "det_classes", dtype: "i64", shape: [1, 1], data: BigInt64Array.of(16n) },
+  ];
+  const nms = onnxModel({
+    inputs: [IMAGES],
+    outputs: outputs.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+    initializers: outputs.map((output) => ({ ...output, name: `${output.name} value` })),
+    nodes: outputs.map(({ name }) => ({ op: "Identity", inputs: [`${name} value`], outputs: [name] })),
+  });
+  await expect(found(nms, source)).rejects.toThrow(
+    /head "efficient-nms": its only box lies in the first pixel of the input\nHint: .* `head: "efficient-nms-fractions"`/,
+  );
+  expect(await found(nms, source, { head: "efficient-nms-fractions" })).toEqual(
+    one("efficient-nms-fractions", source, 16, "dog"),
   );
 });

@@ -25,7 +25,7 @@ function found(boxes: readonly Box[], placement: Region): DetectionBlock {
 }
 
 function check(block: DetectionBlock, placement: Region, head = "yolo", pixels = new PixelCheck()): void {
-  pixels.check(block, placement, head);
+  pixels.check(block, placement, { head, alternatives: [] });
 }
 
 const PLACEMENTS = [
@@ -85,13 +85,16 @@ test("PixelCheck refuses an image in which nothing was found but boxes inside ou
     const block = createDetectionBlock(4);
     const selection = { threshold: 0.01, iou: 0.5, maxDetections: 4, classAgnostic: false, classIds: undefined };
     new Selector().select(candidates, selection, { needsNms: false, head: "yolo-end-to-end" }, block);
-    pixels.check(block, placement, "yolo-end-to-end");
+    pixels.check(block, placement, {
+      head: "yolo-end-to-end",
+      alternatives: ["deepstream", "rtdetr-ultralytics-rows"],
+    });
   };
   const centred = [0.5, 0.5, 0.3, 0.2];
   expect(() => read([[...centred, 0.9]])).toThrow(
-    "the right side of a box comes behind its left one: all that it found are inside out\nHint: the numbers of its boxes may be others, such as centre and size: name the head",
+    "the right side of each box comes before its left one\nHint: the numbers of its boxes may be others, such as centre and size; " +
+      'name the head by `head: "rtdetr-ultralytics-rows"`',
   );
-  expect(() => read([[...centred, 0.9]])).toThrow('or "rtdetr-ultralytics-rows" where boxes are centre and size');
   // What one is not sure of, what is empty, and what comes beside or after good boxes, is left out as ever.
   read([[...centred, 0.1]]);
   read([[0, 0, 0, 0, 0.9]]);
@@ -110,7 +113,10 @@ test("PixelCheck refuses an image in which nothing was found but boxes inside ou
 test("PixelCheck says how many there are, and what to do", () => {
   const placement = place(640, 640, 640, 640, "stretch");
   expect(() => check(found(FRACTIONS, placement), placement)).toThrow(
-    'Cannot decode the model\'s output as head "yolo": boxes are in pixels of the input: all 3 lie in its first one\nHint: the model gives fractions of the input: name the head "yolo-fractions", or',
+    'Cannot decode the model\'s output as head "yolo": all 3 boxes lie in the first pixel of the input\nHint: the model gives ' +
+      'fractions of the input; name the head by `head: "yolo-fractions"` (`--head yolo-fractions`), or export it',
   );
-  expect(() => check(found(FRACTIONS.slice(0, 1), placement), placement)).toThrow("the only one lies in its first one");
+  expect(() => check(found(FRACTIONS.slice(0, 1), placement), placement)).toThrow(
+    "its only box lies in the first pixel",
+  );
 });

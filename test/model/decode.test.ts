@@ -137,7 +137,9 @@ test("an output that does not fit the plan is a ShapeError that says what was ex
   expect(() => decode(dense, {})).toThrow(
     'Cannot decode output "o": it must be f32 or f16 [?, 6, ?], got no such output',
   );
-  expect(() => decode(dense, { o: tensor([1, 7, 2], []) })).toThrow("got f32 [1, 7, 2]\nHint: the head does not");
+  expect(() => decode(dense, { o: tensor([1, 7, 2], []) })).toThrow(
+    "got f32 [1, 7, 2]\nHint: the model has another head",
+  );
   expect(() => decode(dense, { o: tensor([6, 2], []) })).toThrow(ShapeError);
   expect(() => decode(dense, { o: tensor([1, 6, 2, 1], []) })).toThrow(ShapeError);
   expect(() => decode(dense, { o: tensor([1, 6, 2], [], "i32") })).toThrow(ShapeError);
@@ -173,7 +175,7 @@ test("a grid that holds decoded boxes is refused at the first that is kept, by t
     expect(() => found(...cell)).toThrow(
       new ModelError(
         `Cannot decode the model's output as head "yolox": it must hold offsets in cells and logarithms of sizes, which are small, got ${value}\n` +
-          'Hint: the model was exported with its decoding (YOLOX: --decode_in_inference): name the head "yolox-decoded"',
+          'Hint: the model was exported with its decoding (YOLOX: --decode_in_inference); name the head by `head: "yolox-decoded"` (`--head yolox-decoded`)',
         "yolox",
       ),
     );
@@ -217,7 +219,7 @@ test("class ids come in i64, i32, f32 or f16, and are whole numbers", () => {
 test("300 rows of six that are no end-to-end head are refused by their class column", () => {
   const rows = recogniseModel(model([["output0", [1, 300, 6]]]), {});
   const output0 = tensor([1, 1, 6], [0.5, 0.5, 0.2, 0.2, 0.9, 0.1]);
-  expect(() => decode(rows, { output0 })).toThrow(/class ids are whole numbers[\s\S]*name another/);
+  expect(() => decode(rows, { output0 })).toThrow(/class ids are whole numbers[\s\S]*name one of the other heads/);
   const padded = tensor([1, 2, 6], [1, 2, 3, 4, 0.9, 5, 0, 0, 0, 0, 0, 0]);
   expect(rowsOf(decode(rows, { output0: padded }, { threshold: 0 }))).toEqual([[1, 2, 3, 4, Math.fround(0.9), 5]]);
   const broken = decode(rows, { output0: tensor([1, 1, 6], new Array(6).fill(Number.NaN)) });

@@ -176,6 +176,11 @@ v = fill(t)
 v = v[v[:, 0] == INDEX]
 case("yolov7-rows", "yolov7-rows", [t], 0.5, kept(v[:, 1:5], v[:, 6], v[:, 5], 0.5))
 
+t = tensor("graph2_flat_predictions", [60, 7], [[1, 0, BATCH], *CORNERS, [1, 0, 1], [1, 0, 80]], seed=64, whole=[0, 6])
+v = fill(t)
+v = v[v[:, 0] == INDEX]
+case("yolo-nas-flat", "yolo-nas-flat", [t], 0.5, kept(v[:, 1:5], v[:, 5], v[:, 6], 0.5))
+
 sizes = [dict(name="orig_target_sizes", dtype="i64", shape=[BATCH, 2])]
 for head in ("rtdetr", "deimv2-imagenet"):
     ts = [
@@ -234,6 +239,7 @@ case("paddle-rtdetr", "paddle-rtdetr", [t, counts], 0.6, kept(v[:, 2:], v[:, 1],
 for title, (num, boxes, scores, classes), dtype, shape in (
     ("whole classes", ("num_dets", "det_boxes", "det_scores", "det_classes"), "i32", [BATCH, 1]),
     ("float classes", ("num_detections", "nmsed_boxes", "nmsed_scores", "nmsed_classes"), "f32", [BATCH]),
+    ("YOLO-NAS", ("graph2_num_predictions", "graph2_pred_boxes", "graph2_pred_scores", "graph2_pred_classes"), "i64", [BATCH, 1]),
 ):
     ts = [
         tensor(num, shape, [[shape[-1], 10, 20]], dtype="i32", seed=35),

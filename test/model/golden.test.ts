@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { TensorInfo } from "../../src/core/tensor.ts";
+import type { Tensor, TensorInfo } from "../../src/core/tensor.ts";
+import { headInFractions } from "../../src/heads/fractions.ts";
+import type { ModelSpec } from "../../src/heads/head.ts";
 import { HEADS, headNamed, recogniseModel } from "../../src/heads/registry.ts";
 import { Candidates } from "../../src/model/rows.ts";
 import { describedTensor, type TensorDescription } from "./described-tensor.ts";
@@ -26,10 +28,64 @@ const cases: readonly GoldenCase[] = readFileSync(join(import.meta.dir, "golden.
   .split("\n")
   .map((line) => JSON.parse(line) as GoldenCase);
 
+const PLAIN_HEADS = HEADS.filter(({ name }) => headInFractions(name.replace(/-fractions$/, "")) !== name);
+
 test("every head has a golden case", () => {
   const covered = new Set(cases.map((one) => one.head));
-  expect(HEADS.map((head) => head.name).filter((name) => !covered.has(name))).toEqual([]);
+  expect(PLAIN_HEADS.map((head) => head.name).filter((name) => !covered.has(name))).toEqual([]);
 });
+
+function decoded(recognition: ModelSpec, one: GoldenCase, tensors: ReadonlyMap<string, Tensor>): Candidates {
+  const { index, inputWidth, inputHeight, threshold } = one;
+  const candidates = new Candidates(1);
+  const input = { outputs: tensors, index, inputWidth, inputHeight, threshold };
+  headNamed(recognition.head).decode(recognition.plan, input, candidates);
+  return candidates;
+}
+
+/** Where the boxes are: the tensor, the number of values from one of the four to the next, and the first of each box. */
+function boxValues(
+  { plan }: ModelSpec,
+  tensors: ReadonlyMap<string, Tensor>,
+): [Tensor, step: number, starts: number[]] {
+  const every = (count: number, step: number, first = 0): number[] =>
+    Array.from({ length: count }, (_, at) => first + at * step);
+  if (plan.kind === "columns" || (plan.kind === "dense" && plan.boxes !== undefined)) {
+    const tensor = tensors.get(plan.boxes!)!;
+    return [tensor, 1, every(tensor.data.length / 4, 4)];
+  }
+  if (plan.kind !== "rows" && plan.kind !== "dense") throw new Error(`no box in pixels: ${plan.kind}`);
+  const tensor = tensors.get(plan.output)!;
+  if (plan.kind === "rows") return [tensor, 1, every(tensor.data.length / plan.columns, plan.columns, plan.boxColumn)];
+  const { order, channels } = plan;
+  if (order === "anchor-major") return [tensor, 1, every(tensor.data.length / channels, channels)];
+  const anchors = tensor.shape[2]!;
+  return [tensor, anchors, every(tensor.shape[0]!, channels * anchors).flatMap((first) => every(anchors, 1, first))];
+}
+
+for (const one of cases) {
+  const name = headInFractions(one.head);
+  if (name === undefined || one.name.includes("f16")) continue;
+  test(`${one.name}: boxes in fractions of the input are those in pixels, by the head ${name}`, () => {
+    const options = { labels: one.labels ?? undefined, isSilent: true };
+    const described = { inputs: one.inputs, outputs: one.outputs, metadata: {} };
+    const tensors = new Map(one.outputs.map((output) => [output.name, describedTensor(output)]));
+    const inPixels = recogniseModel(described, { ...options, head: one.head });
+    const wanted = decoded(inPixels, one, tensors);
+    const [{ data }, step, starts] = boxValues(inPixels, tensors);
+    for (const start of starts) {
+      for (let side = 0; side < 4; side++) {
+        data[start + side * step] =
+          Number(data[start + side * step]) / (side % 2 === 0 ? one.inputWidth : one.inputHeight);
+      }
+    }
+    const found = decoded(recogniseModel(described, { ...options, head: name }), one, tensors);
+    expect(found.count).toBe(one.expected.length);
+    for (let at = 0; at < found.count * 4; at++) expect(found.boxes[at]).toBeCloseTo(wanted.boxes[at]!, 3);
+    expect(found.scores.subarray(0, found.count)).toEqual(wanted.scores.subarray(0, found.count));
+    expect(found.classIds.subarray(0, found.count)).toEqual(wanted.classIds.subarray(0, found.count));
+  });
+}
 
 for (const one of cases) {
   test(`${one.name}: the second image of a batch is decoded as NumPy decodes it`, () => {
@@ -42,11 +98,11 @@ for (const one of cases) {
     expect(recognition.head).toBe(one.head);
     expect(structuredClone(recognition)).toEqual(recognition);
 
-    const { index, inputWidth, inputHeight, threshold } = one;
-    const tensors = new Map(one.outputs.map((output) => [output.name, describedTensor(output)]));
-    const candidates = new Candidates(1);
-    const input = { outputs: tensors, index, inputWidth, inputHeight, threshold };
-    headNamed(recognition.head).decode(recognition.plan, input, candidates);
+    const candidates = decoded(
+      recognition,
+      one,
+      new Map(one.outputs.map((output) => [output.name, describedTensor(output)])),
+    );
     expect(candidates.count).toBe(one.expected.length);
     expect(candidates.dropped).toBe(0);
     for (const [row, [x1, y1, x2, y2, score, classId]] of one.expected.entries()) {

@@ -94,7 +94,7 @@ test("recogniseModel() tells the number of class names from an unknown head", ()
   const known = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
   expect(() => recogniseModel(known, { labels: ["cat", "dog"], source: '"a.onnx"' })).toThrow(
     new ModelError(
-      'Cannot use "a.onnx" as a detector: it must be given as many class names as it has classes: 2 for 80\n' +
+      'Cannot use "a.onnx" as a detector: it has 80 classes, got 2 class names\n' +
         "Hint: give one name for each class, in the order of their numbers; one that is never found, such as a background, may have any",
       '"a.onnx"',
     ),
@@ -102,10 +102,10 @@ test("recogniseModel() tells the number of class names from an unknown head", ()
   // The model's own names may be what is wrong, also where others were given that are wrong too.
   const wrong = model([["output0", [1, 9, 8400]]], { metadata: ultralytics(80) });
   expect(() => recogniseModel(wrong, {})).toThrow(
-    'its metadata "names" must have as many class names as it has classes: 80 for 5\n' +
-      "Hint: give one name for each class, in the order of their numbers, by `labels`",
+    'it has 5 classes, but its metadata "names" has 80 class names\n' +
+      "Hint: give one name for each class, by `labels` (`--labels FILE`), in the order of their numbers",
   );
-  expect(() => recogniseModel(wrong, { labels: ["cat"] })).toThrow(/as many class names as it has classes: 1 for 5/);
+  expect(() => recogniseModel(wrong, { labels: ["cat"] })).toThrow("it has 5 classes, got 1 class names");
   expect(recogniseModel(wrong, { labels: ["a", "b", "c", "d", "e"] }).head).toBe("yolo");
   const unknown = model([["o", [1, 7, 7]]]);
   expect(() => recogniseModel(unknown, { labels: ["cat", "dog"] })).toThrow(/fit no known head/);
@@ -134,7 +134,7 @@ test("4+classes or 5+classes: names settle it, else COCO's count does, else it i
   expect(recogniseModel(model([["o", [1, 8400, 8]]]), { labels: ["a", "b", "c"] }).head).toBe("yolox");
   expect(recogniseModel(model([["o", [1, 8400, 8]]]), { labels: ["a", "b", "c", "d"] }).head).toBe("yolo-transposed");
   expect(() => recognised([["o", [1, 8400, 8]]])).toThrow(
-    /fit 2 heads, and nothing tells which:[\s\S]*yolo-transposed/,
+    /fit 2 heads, and nothing tells which[\s\S]*Hint: say which, by `head: "yolo-transposed"` .* or "yolox"/,
   );
 });
 
@@ -300,7 +300,7 @@ test("LibreYOLO's metadata tells the family: corners, another head, or what is n
     plan: { boxForm: "corners", boxUnit: "pixels", order: "channel-major", classes: 80 },
   });
   expect(read("yolox", [1, 8400, 85]).head).toBe("yolox");
-  expect(() => read("rtmdet", [1, 8400, 84])).toThrow(/family "rtmdet"[\s\S]*name the head, "libreyolo"/);
+  expect(() => read("rtmdet", [1, 8400, 84])).toThrow(/family "rtmdet"[\s\S]*name the head by `head: "libreyolo"`/);
   expect(() => read("constructor", [1, 84, 8400])).toThrow(/family "constructor"/);
   // Before 1.2 it stretched, and said nothing of it.
   expect(() => read("yolo9", [1, 84, 8400], { letterbox_pad: "" })).toThrow(/fit no known head/);
@@ -409,7 +409,7 @@ test("the word for the task may be written otherwise, or be empty, and naming th
     expect(recogniseModel(named, {})).toMatchObject({ head: "yolo", plan: { classes: 80 } });
   }
   const other = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80, { task: "classify" }) });
-  expect(() => recogniseModel(other, {})).toThrow("if it gives boxes, name its `head`");
+  expect(() => recogniseModel(other, {})).toThrow('if it gives boxes, name its head by `head: "yolo"`');
   expect(recogniseModel(other, { head: "yolo" })).toMatchObject({ head: "yolo", plan: { classes: 80 } });
 });
 
@@ -422,13 +422,27 @@ test("rows with a batch number: [rows, 7], YOLOv7's --max-wh", () => {
   expect(recognised([["outputs", [-1, 7]]]).head).toBe("yolov7-rows");
   // YOLO-NAS has the score before the class: as YOLOv7's rows, all of its persons would be lost.
   const nas = model([["graph2_flat_predictions", [-1, 7]]]);
-  expect(() => recogniseModel(nas, {})).toThrow(/fit no known head/);
+  expect(recogniseModel(nas, {})).toMatchObject({
+    head: "yolo-nas-flat",
+    plan: { batchColumn: 0, boxColumn: 1, classColumn: 6, scoreColumn: 5 },
+    assumptions: [expect.stringContaining("PP-YOLOE")],
+  });
   expect(recogniseModel(nas, { head: "yolov7-rows" }).head).toBe("yolov7-rows");
+  expect(() => recogniseModel(model([["rows", [-1, 7]]]), {})).toThrow(
+    /fit no known head[\s\S]*by `head: "yolov7-rows"` \(`--head yolov7-rows`\), or "yolo-nas-flat"/,
+  );
 });
 
 test("of YOLOv9's heads, of one shape, the main one is numbered, and the last of several: the first is an auxiliary one", () => {
   const head = (name: string): Declared => [name, [1, 84, 8400]];
-  expect(recognised([head("output0"), head("2731")]).plan).toMatchObject({ output: "2731" });
+  const dual = logged(() => recognised([head("output0"), head("2731")]));
+  expect(dual.result).toMatchObject({ unexplained: [], plan: { output: "2731" } });
+  expect(dual.lines).toEqual([
+    'warn: Reading the model with head "yolo" from its output "2731", which is the main one of YOLOv9: for another of its outputs give ' +
+      '`head: "yolo:output0"` (`--head yolo:output0`)',
+  ]);
+  const other = logged(() => recogniseModel(model([head("output0"), head("2731")]), { head: "yolo:output0" }));
+  expect(other).toMatchObject({ result: { plan: { output: "output0" } }, lines: [] });
   expect(recognised([head("2731"), head("3104"), head("output0")]).plan).toMatchObject({ output: "3104" });
   const raw: Declared[] = [80, 40, 20].map((side) => [`map ${side}`, [1, 144, side, side]]);
   expect(recognised([head("output0"), ...raw, head("2731")]).plan).toMatchObject({ output: "2731" });
@@ -467,16 +481,16 @@ test("an output that the head does not know shows another model: it is refused, 
     const head = recognised([known], { inputs }).head;
     if (other[1].length !== 4) continue;
     expect(() => recognised([known, other], { inputs })).toThrow(
-      `no head has ${other[0]}: f32 [${other[1].join(", ")}] beside the rest, which would be "${head}"\nHint: it may be another model`,
+      `no head has "${other[0]}" (f32 [${other[1].join(", ")}]) beside the rest, which would be "${head}"\nHint: it may be another model`,
     );
     const named = logged(() => recogniseModel(model([known, other], { inputs }), { head }));
     expect(named.result.unexplained.map(({ name }) => name)).toEqual([other[0]]);
-    expect(named.lines.join()).toContain(`although that has no ${other[0]}: f32`);
+    expect(named.lines.join()).toContain(`although that has no "${other[0]}" (f32`);
   }
   const boxes = recognised(SIZED_OUTPUTS, { inputs: SIZED_INPUTS });
   expect(boxes.unexplained).toEqual([]);
   expect(() => recognised([...SIZED_OUTPUTS, ["angles", [-1, 300]]], { inputs: SIZED_INPUTS })).toThrow(
-    /no head has angles/,
+    /no head has "angles"/,
   );
 });
 
@@ -487,7 +501,7 @@ test("raw maps and mask prototypes beside a head are known, where they fit it", 
   const prototypes: Declared = ["output1", [1, 32, 160, 160]];
   expect(recognised([["output0", [1, 116, 8400]], prototypes]).unexplained).toEqual([]);
   const metadata = ultralytics(80);
-  expect(() => recognised([["output0", [1, 84, 8400]], prototypes], { metadata })).toThrow(/no head has output1/);
+  expect(() => recognised([["output0", [1, 84, 8400]], prototypes], { metadata })).toThrow(/no head has "output1"/);
   const masks: Declared[] = [
     ["dets", [1, 300, 4]],
     ["labels", [1, 300, 91]],
@@ -554,7 +568,7 @@ test("labels, boxes, scores with orig_target_sizes: stretched, no mean unless th
     },
     needsNms: false,
     labels: COCO_80,
-    plan: { kind: "columns", boxes: "boxes", scores: "scores", classes: "labels", counts: undefined },
+    plan: { kind: "columns", boxes: "boxes", scores: "scores", classes: "labels" },
   });
   const imagenet = recogniseModel(model(SIZED_OUTPUTS, { inputs: SIZED_INPUTS }), { head: "deimv2-imagenet" });
   expect(imagenet.preprocessing).toMatchObject({
@@ -577,7 +591,7 @@ test("a file that is called DEIMv2 with DINOv3 gets a warning, as nothing in it 
   }
   setLogSink(former);
   expect(lines).toEqual([
-    'warn: Reading deimv2_dinov3_s_coco.onnx as head "rtdetr": if it is DEIMv2 with DINOv3, it wants ImageNet\'s mean and deviation: give the head "deimv2-imagenet"',
+    'warn: Reading deimv2_dinov3_s_coco.onnx with head "rtdetr": if it is DEIMv2 with DINOv3, it wants ImageNet\'s mean and deviation: give `head: "deimv2-imagenet"` (`--head deimv2-imagenet`)',
   ]);
 });
 
@@ -600,11 +614,9 @@ test("dets and labels: RF-DETR, stretched, ImageNet, COCO's category ids", () =>
     ["labels", [1, 300, 3]],
   ]);
   expect(recogniseModel(own, { labels: ["", "cat", "dog"] }).labels).toEqual(["", "cat", "dog"]);
-  expect(() => recogniseModel(own, { labels: ["cat", "dog"] })).toThrow(
-    /as many class names as it has classes: 2 for 3/,
-  );
+  expect(() => recogniseModel(own, { labels: ["cat", "dog"] })).toThrow("it has 3 classes, got 2 class names");
   expect(() => recogniseModel(own, { head: "rf-detr", labels: ["cat", "dog"] })).toThrow(
-    /as many class names as it has classes: 2 for 3\nHint: .*such as a background, may have any/,
+    /it has 3 classes, got 2 class names\nHint: .*such as a background, may have any/,
   );
   expect(() => recogniseModel(own, { labels: ["cat", "dog"], head: "rf-detr" })).toThrow(ModelError);
 });
@@ -664,7 +676,7 @@ test("Hugging Face's own classes: further outputs tell RT-DETR from DETR's kin, 
   expect(unknown.lines.join()).toMatch(
     /^warn: Assuming for the model RT-DETR's pre-processing.*give `preprocessing: \{ mean:/,
   );
-  expect(() => read(["keypoints"])).toThrow(/no head has keypoints/);
+  expect(() => read(["keypoints"])).toThrow(/no head has "keypoints"/);
 });
 
 test("EfficientNMS by every set of names, with whole or float classes; NHWC is TensorFlow's, whose boxes are y, x", () => {
@@ -776,10 +788,15 @@ test("an unknown model is an error that lists its tensors and every head with wh
   expect(error).toBeInstanceOf(ModelError);
   const { message, source } = error as ModelError;
   expect(source).toBe('"tbefn.onnx"');
-  expect(message).toStartWith('Cannot use "tbefn.onnx" as a detector: its tensors fit no known head:\ninputs:\n');
+  expect(message).toStartWith('Cannot use "tbefn.onnx" as a detector: its tensors fit no known head\ninputs:\n');
   expect(message).toContain("  image: f32 [1, 3, 480, 640]\noutputs:\n  restored: f32 [1, 480, 640, 3]\nheads known:");
-  for (const { name, summary } of HEADS) expect(message).toContain(`  ${name}: ${summary}\n`);
-  expect(message).toContain("\nHint: name the head by the option `head`");
+  for (const { name, summary } of HEADS) {
+    if (!name.endsWith("-fractions")) expect(message).toContain(`  ${name}: ${summary}\n`);
+  }
+  expect(message).toEndWith(
+    "\n  …-fractions: as the head of that name, with boxes as fractions of the input\n" +
+      "Hint: export it so that its outputs are those of a head that is known",
+  );
 });
 
 test("a model without an image input, or with an input nobody fills, is refused", () => {
@@ -792,7 +809,7 @@ test("a model without an image input, or with an input nobody fills, is refused"
     ["prompt", [1, 80, 512]],
   ];
   expect(() => recognised([["output0", [1, 84, 8400]]], { inputs: fed })).toThrow(
-    "it is yolo, which does not say what to fill prompt: f32 [1, 80, 512] with",
+    'its head is "yolo", which does not say what to fill "prompt" (f32 [1, 80, 512]) with',
   );
 });
 
@@ -806,7 +823,7 @@ test("a head that is forced settles what is open, but must fit the shapes", () =
   expect(recogniseModel(yolox, { head: "yolox-decoded" }).plan).toMatchObject({ kind: "dense", score: "product" });
   expect(recogniseModel(yolox, { head: "yolo-transposed" }).plan).toMatchObject({ classes: 4 });
   expect(() => recogniseModel(yolox, { head: "nanodet" })).toThrow(
-    /do not fit the head "nanodet":[\s\S]*output: f32 \[1, 8400, 8\][\s\S]*heads:\n {2}nanodet: six outputs/,
+    /do not fit the head "nanodet"[\s\S]*output: f32 \[1, 8400, 8\][\s\S]*heads:\n {2}nanodet: six outputs/,
   );
 });
 
@@ -869,12 +886,14 @@ test("DeepStream-Yolo's exports: three rows a cell tell the family, for others a
   });
   expect(told).toEqual([
     "warn: Assuming for a YOLO's pre-processing; DeepStream-Yolo's exports of YOLOX, RTMDet, PP-YOLOE, DAMO-YOLO and YOLO-NAS " +
-      'look alike and want another: for YOLOX give `preprocessing: { fit: "letterbox-top-left", colour: "BGR", scale: 1 }`',
+      'look alike and want another: for YOLOX give `preprocessing: { fit: "letterbox-top-left", colour: "BGR", scale: 1 }` (`--fit letterbox-top-left --colour BGR --scale 1`)',
   ]);
   const [final, toldOfFinal] = deepstream(300);
   expect(final).toMatchObject({ head: "yolo-end-to-end", needsNms: false });
   expect(toldOfFinal).toEqual([
-    expect.stringContaining('for these give `preprocessing: { fit: "stretch", resize: "antialias" }`'),
+    expect.stringContaining(
+      'for these give `preprocessing: { fit: "stretch", resize: "antialias" }` (`--fit stretch --resize antialias`)',
+    ),
   ]);
   // Whoever says what it is need not be told.
   const preprocessing = {
@@ -909,10 +928,12 @@ test("boxes and scores that come apart before NMS: DAMO-YOLO by its names, other
     plan: { output: "output", boxes: "947", boxForm: "corners", boxUnit: "pixels", classes: 80, classChannel: 0 },
   });
   expect(recogniseModel(split("output", "947", 8400, 4), {}).plan).toMatchObject({ output: "output", boxes: "947" });
-  expect(() => recogniseModel(split("output", "947"), { labels: Array(76).fill("a") })).toThrow("76 for 80");
+  expect(() => recogniseModel(split("output", "947"), { labels: Array(76).fill("a") })).toThrow(
+    "it has 80 classes, got 76 class names",
+  );
   for (const options of [{}, { head: "yolo" }, { head: "yolo-transposed" }]) {
     expect(() => recogniseModel(split("913", "904"), options)).toThrow(
-      /come apart, before NMS: 904: f32 \[1, 8400, 4\] and 913: f32 \[1, 8400, 80\]\nHint: .* name the head "damo-yolo"/,
+      /its boxes "904" .* and the scores of its classes "913" \(f32 \[1, 8400, 80\]\) come apart, before NMS\nHint: .* `head: "damo-yolo"`/,
     );
   }
   expect(recogniseModel(split("913", "904"), { head: "damo-yolo" }).plan).toMatchObject({
@@ -924,5 +945,210 @@ test("boxes and scores that come apart before NMS: DAMO-YOLO by its names, other
 
 test("where the head that is named does not fit, the one that does is named", () => {
   const plain = model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80) });
-  expect(() => recogniseModel(plain, { head: "yolo-objectness" })).toThrow('\nHint: they fit "yolo"');
+  expect(() => recogniseModel(plain, { head: "yolo-objectness" })).toThrow(
+    '\nHint: they fit `head: "yolo"` (`--head yolo`)',
+  );
+});
+
+/** The message of a refusal. */
+function refusal(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof ModelError) return error.message;
+    throw error;
+  }
+  throw new Error("it was not refused");
+}
+
+/** Every way of naming the head that a hint gives: `head: "yolo"` first, then `or "libreyolo"`. */
+function headsNamedBy(message: string): string[] {
+  const hint = message.slice(message.indexOf("\nHint: "));
+  const [, first, others = ""] = /`head: "([^"]+)"` \(`--head \1`\)((?:,? or "[^"]+")*)/.exec(hint) ?? [];
+  return first === undefined ? [] : [first, ...[...others.matchAll(/"([^"]+)"/g)].map(([, name = ""]) => name)];
+}
+
+test("of several outputs that may each be the head none is taken: the refusal names them, and how to choose", () => {
+  const kinds: [number[], Readonly<Record<string, string>>, string][] = [
+    // Three rows a cell and rows that are final have no author who calls their main one so.
+    [[1, 25_200, 85], {}, "yolo-objectness"],
+    [[1, 300, 6], {}, "yolo-end-to-end"],
+    [[1, 8400, 85], {}, "yolox"],
+    [[1, 8400, 84], ultralytics(80), "yolo-transposed"],
+    // Ultralytics exports no auxiliary heads.
+    [[1, 84, 8400], ultralytics(80), "yolo"],
+  ];
+  for (const [shape, metadata, head] of kinds) {
+    const names = ["output0", "1523", "2731"];
+    const several = model(
+      names.map((name): Declared => [name, shape]),
+      { metadata },
+    );
+    const said = names.map((name) => `${head}:${name}`);
+    for (const options of [{}, { head }]) {
+      const message = refusal(() => recogniseModel(several, options));
+      expect(message).toContain(
+        'each of its outputs "output0", "1523", "2731" may be its head, and nothing tells which\nHint: ',
+      );
+      expect(headsNamedBy(message)).toEqual(said);
+    }
+    for (const [at, name] of names.entries()) {
+      const chosen = logged(() => recogniseModel(several, { head: said[at] }));
+      expect(chosen.result).toMatchObject({ head, unexplained: [], plan: { output: name } });
+    }
+  }
+  // Of other shapes, or of names that are not YOLOv9's.
+  for (const [a, b] of [
+    [
+      ["output0", [1, 84, 8400]],
+      ["2731", [1, 85, 8400]],
+    ],
+    [
+      ["person", [1, 84, 8400]],
+      ["face", [1, 84, 8400]],
+    ],
+  ] as const) {
+    const message = refusal(() => recognised([a, b]));
+    expect(headsNamedBy(message)).toEqual([`yolo:${a[0]}`, `yolo:${b[0]}`]);
+  }
+  const two = model([
+    ["person", [1, 84, 8400]],
+    ["face", [1, 84, 8400]],
+  ]);
+  expect(() => recogniseModel(two, { head: "yolo:fase" })).toThrow(/^Unknown output "fase"\. Did you mean "face"\?$/);
+  // Masks stay with the head that is chosen.
+  const masked = model([
+    ["person", [1, 116, 8400]],
+    ["face", [1, 116, 8400]],
+    ["masks", [1, 32, 160, 160]],
+  ]);
+  expect(recogniseModel(masked, { head: "yolo:face" })).toMatchObject({ unexplained: [], plan: { classes: 80 } });
+});
+
+test("YOLO-NAS in SuperGradients' batch format is EfficientNMS by other names, with a line of what is assumed", () => {
+  const outputs = (prefix: string): Declared[] => [
+    [`${prefix}num_predictions`, [1, 1], "i64"],
+    [`${prefix}pred_boxes`, [1, 1000, 4]],
+    [`${prefix}pred_scores`, [1, 1000]],
+    [`${prefix}pred_classes`, [1, 1000], "i64"],
+  ];
+  for (const prefix of ["", "graph2_"]) {
+    const inputs: Declared[] = [["input", [1, 3, 640, 640], "u8"]];
+    const { result, lines } = logged(() => recognised(outputs(prefix), { inputs }));
+    expect(result).toMatchObject({
+      head: "efficient-nms",
+      needsNms: false,
+      preprocessing: { fit: "letterbox", colour: "RGB", dtype: "u8", scale: 1, pad: [114, 114, 114] },
+      plan: { kind: "columns", counts: `${prefix}num_predictions`, classes: `${prefix}pred_classes` },
+    });
+    expect(lines.join()).toContain(
+      "Assuming for the model YOLO-NAS's pre-processing; SuperGradients' exports of PP-YOLOE look alike",
+    );
+  }
+  // Its pose models have joints in place of classes.
+  const pose = outputs("").toSpliced(3, 1, ["pred_joints", [1, 1000, 17, 3]]);
+  expect(headsNamedBy(refusal(() => recognised(pose)))).toEqual([]);
+  // By any other names it can be named.
+  const renamed: Declared[] = [
+    ["n", [1], "i32"],
+    ["b", [1, 100, 4]],
+    ["conf", [1, 100]],
+    ["cls", [1, 100]],
+  ];
+  const message = refusal(() => recognised(renamed));
+  expect(headsNamedBy(message)).toEqual(["efficient-nms"]);
+  expect(recogniseModel(model(renamed), { head: "efficient-nms" }).plan).toMatchObject({
+    scores: "conf",
+    classes: "cls",
+  });
+});
+
+test("what a refusal says works when it is done: every head that a hint names can read the model", () => {
+  const inputs = [DYNAMIC_IMAGES];
+  const pose: Declared[] = [["output0", [1, 56, 8400]]];
+  const refused: [ReturnType<typeof model>, head?: string][] = [
+    [model([["o", [1, 8400, 8]]])],
+    [model([["o", [-1, -1, 6]]], { inputs })],
+    [model([["o", [-1, -1, 85]]], { inputs })],
+    [model([["output0", [1, 1500, 6]]])],
+    [model([["output", [1, 3549, 84]]], { inputs })],
+    [model(pose)],
+    [model([["output0", [1, 300, 57]]])],
+    [model([["rows", [-1, 7]]])],
+    [model([["758", [1, 21, 22, 22]]], { inputs: [["input.1", [1, 3, 352, 352]]] })],
+    [model([["output0", [1, 84, 8400]]], { metadata: ultralytics(80, { task: "classify" }) })],
+    [model([["output0", [1, 84, 8400]]]), "yolo-objectness"],
+    [model([["o", [1, 8400, 8]]]), "nanodet"],
+    [
+      model([
+        ["output0", [1, 84, 8400], "f32"],
+        ["depth", [1, 1, 640, 640]],
+      ]),
+    ],
+    [
+      model([
+        ["output0", [1, 300, 6]],
+        ["embeddings", [1, 300, 512]],
+      ]),
+    ],
+    [
+      model([
+        ["913", [1, 8400, 80]],
+        ["904", [1, 8400, 4]],
+      ]),
+    ],
+    [
+      model([
+        ["913", [1, 8400, 80]],
+        ["904", [1, 8400, 4]],
+      ]),
+      "yolo",
+    ],
+    [
+      model([
+        ["logits", [-1, 100, 3]],
+        ["pred_boxes", [-1, 100, 4]],
+      ]),
+    ],
+    [model([["output", [1, 84, 8400]]], { metadata: { libreyolo_version: "1.1", model_family: "yolo9" } })],
+    [model([["output", [1, 8400, 84]]], { metadata: { libreyolo_version: "1.6", model_family: "rtmdet" } })],
+    [model(SIZED_OUTPUTS.concat([["angles", [-1, 300]]]), { inputs: SIZED_INPUTS })],
+  ];
+  for (const [described, head] of refused) {
+    const message = refusal(() => recogniseModel(described, { head }));
+    const names = headsNamedBy(message);
+    expect(names.length > 0 ? "" : message).toBe("");
+    for (const name of names) {
+      const { result } = logged(() => recogniseModel(described, { head: name }));
+      expect(result.head).toBe(name.split(":")[0]!);
+    }
+  }
+});
+
+test("a refusal names no head where none can read the model, or would read it wrong", () => {
+  const obb = model([["output0", [1, 20, 21504]]], { metadata: ultralytics(15, { task: "obb" }) });
+  const tensorflow = model(
+    [
+      ["num_detections", [1], "i32"],
+      ["detection_boxes", [1, 100, 4]],
+      ["detection_scores", [1, 100]],
+      ["detection_classes", [1, 100]],
+    ],
+    { inputs: [["input_tensor", [1, 640, 640, 3], "u8"]] },
+  );
+  const unlike = model([
+    ["a", [1, 8400, 80], "f16"],
+    ["b", [1, 8400, 4]],
+  ]);
+  for (const [described, head] of [[obb], [tensorflow], [unlike], [unlike, "damo-yolo"]] as const) {
+    expect(headsNamedBy(refusal(() => recogniseModel(described, { head })))).toEqual([]);
+  }
+});
+
+test("recogniseModel() lists the other heads that the tensors fit", () => {
+  expect(recognised([["output0", [1, 300, 6]]]).alternatives).toContain("rtdetr-ultralytics-rows");
+  expect(recognised([["output", [1, 8400, 85]]]).alternatives).toContain("yolox-decoded");
+  for (const name of recognised([["output0", [1, 84, 8400]]]).alternatives) {
+    expect(recogniseModel(model([["output0", [1, 84, 8400]]]), { head: name }).head).toBe(name);
+  }
 });

@@ -101,11 +101,11 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
 
   read(stages: DetectStages, selection: NmsOptions): readonly DetectionBlock[] {
     const { recognition, guard } = this.#shared;
-    const { extras, head } = recognition;
+    const { extras } = recognition;
     for (let index = 0; index < this.placements.length; index++) {
       const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
       stages.read(index, block);
-      this.#pixels.check(block, this.placements[index]!, head);
+      this.#pixels.check(block, this.placements[index]!, recognition);
       guard.check(block, this.placements[index]!);
     }
     return this.#blocks;

@@ -9,7 +9,6 @@ import {
   KernelLaunch,
   type LaunchSpec,
 } from "../../accelerators/tensorrt/kernels.ts";
-import { ModelError, message } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import type { DType } from "../../core/tensor.ts";
 import { copyToHost, fill } from "../../cuda/copy.ts";
@@ -17,6 +16,7 @@ import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
+import { refuseClassId } from "../../heads/outputs.ts";
 import { refuseDecoded } from "../../heads/yolox.ts";
 import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
 import { type GpuTables, SELECTION_BYTES } from "./cuda-tables.ts";
@@ -303,7 +303,7 @@ export class DetectionReader {
     const count = integers[start]!;
     block.dropped = integers[start + 1]!;
     const fault = integers[start + 2]!;
-    if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, head);
+    if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, `decode the model's output as head "${head}"`, head);
     if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, head);
     block.hasInsideOut = fault === FAULT_BOX;
     const boxes = start + HEADER_WORDS;
@@ -325,15 +325,4 @@ export class DetectionReader {
     }
     block.count = count;
   }
-}
-
-function refuseClassId(value: number, head: string): never {
-  throw new ModelError(
-    message(
-      `decode the model's output as head "${head}"`,
-      `class ids are whole numbers from 0 on, got ${value}`,
-      "the head does not fit this model: name another one",
-    ),
-    head,
-  );
 }

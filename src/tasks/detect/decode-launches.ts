@@ -138,7 +138,8 @@ function rows(plan: RowsPlan, outputs: DeviceOutputs, { batch, inputWidth, input
   return { launches: [launch], capacity: count };
 }
 
-function columns(plan: ColumnsPlan, outputs: DeviceOutputs, { batch }: DecodeBatch): DecodeLaunches {
+function columns(plan: ColumnsPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
+  const { batch, inputWidth, inputHeight } = input;
   const boxes = deviceOutput(outputs, plan.boxes, FLOATS, [batch, -1, 4]);
   const count = boxes.shape[1]!;
   const scores = deviceOutput(outputs, plan.scores, FLOATS, [batch, count]);
@@ -160,6 +161,9 @@ function columns(plan: ColumnsPlan, outputs: DeviceOutputs, { batch }: DecodeBat
       score_dtype: dtypeCode(scores),
       class_dtype: dtypeCode(classes),
       counts_dtype: counts === undefined ? 0 : dtypeCode(counts),
+      box_form: boxBits("corners", plan.boxUnit ?? "pixels"),
+      width: inputWidth,
+      height: inputHeight,
     },
   };
   return { launches: [launch], capacity: count };

@@ -56,7 +56,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
 
   finish(tensors: HostTensors, region: number, row: number, selection: NmsOptions): void {
     const recognition = this.#recognition;
-    const { extras, head } = recognition;
+    const { extras } = recognition;
     const input = this.#decodeInput;
     const placement = this.placements[region]!;
     const block = blockAt(this.#blocks, region, selection.maxDetections, extras);
@@ -68,7 +68,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.#selector.select(this.#candidates, selection, recognition, block);
     if (extras !== undefined) gatherExtras(extras, input, block);
     boxesToSource(block.boxes, block.count, placement);
-    this.#pixels.check(block, placement, head);
+    this.#pixels.check(block, placement, recognition);
     this.#guard.check(block, placement);
   }
 

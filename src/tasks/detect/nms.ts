@@ -2,6 +2,7 @@
 
 import { ArgumentError, ModelError, message } from "../../core/errors.ts";
 import type { ModelSpec } from "../../heads/head.ts";
+import { OTHER_HEAD_HINT } from "../../heads/outputs.ts";
 import type { Candidates, DetectionBlock } from "../../model/rows.ts";
 
 /** Which rows are kept. */
@@ -55,11 +56,7 @@ const ALL_CLASSES = -1;
 export function assertProbability(score: number, head: string): void {
   if (score <= MAX_SCORE) return;
   throw new ModelError(
-    message(
-      `decode the model's output as head "${head}"`,
-      `scores are from 0 to 1, got ${score}`,
-      "the head does not fit this model, or it has another task than detection: name another head",
-    ),
+    message(`decode the model's output as head "${head}"`, `scores are from 0 to 1, got ${score}`, OTHER_HEAD_HINT),
     head,
   );
 }

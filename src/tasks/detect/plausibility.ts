@@ -3,6 +3,9 @@
 import { ModelError, message } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { headInFractions } from "../../heads/fractions.ts";
+import { type ModelSpec, naming } from "../../heads/head.ts";
+import { rtdetrUltralyticsRows } from "../../heads/rtdetr-ultralytics.ts";
+import { yoloEndToEnd } from "../../heads/yolo-rows.ts";
 import type { Region } from "../../image/geometry.ts";
 import { type DetectionBlock, SURE_SCORE } from "../../model/rows.ts";
 
@@ -73,16 +76,8 @@ function areAlike({ boxes, scores, count }: DetectionBlock, { sourceWidth, sourc
 /** As far as fractions of the input reach, some beyond its edge. */
 const MAX_FRACTION = 1.5;
 
-/** Head of rows whose boxes are centre and size, which look like those of `yolo-end-to-end`. */
-const CENTRED_ROWS = '"rtdetr-ultralytics-rows" where boxes are centre and size';
-
-/** What to read the model as instead. */
-function otherHead(head: string): string {
-  const isRows = head.startsWith("yolo-end-to-end");
-  const other = headInFractions(head);
-  if (other === undefined) return `name ${isRows ? `the head ${CENTRED_ROWS}` : "another head"}`;
-  return `name the head ${JSON.stringify(other)}${isRows ? `, or ${CENTRED_ROWS}` : ""}`;
-}
+/** What a message needs to know of a model. */
+type NamedHead = Pick<ModelSpec, "head" | "alternatives">;
 
 /**
  * Refuses boxes that were fractions of the input where a head has pixels: all of them lie in the input's first pixel then.
@@ -95,12 +90,12 @@ export class PixelCheck {
   /**
    * @param block     the kept rows of an image, in its own pixels
    * @param placement what they were mapped back by
-   * @param head    for messages: which head the model was read as
+   * @param spec      for messages: which head the model was read by
    * @throws {ModelError} If all lie there, and they are several, or the first of which one was sure; or none is left
    */
-  check(block: DetectionBlock, placement: Region, head: string): void {
+  check(block: DetectionBlock, placement: Region, spec: NamedHead): void {
     const { boxes, scores, count } = block;
-    if (count === 0 && block.hasInsideOut && !this.#hasPixels) refuseInsideOut(head);
+    if (count === 0 && block.hasInsideOut && !this.#hasPixels) refuseInsideOut(spec);
     if (count === 0 || !this.#isToBeLookedAt(scores, count)) return;
     const { padX, padY, scaleX, scaleY } = placement;
     // What lies beside the image is at its edge.
@@ -112,9 +107,7 @@ export class PixelCheck {
         return;
       }
     }
-    const found = `boxes are in pixels of the input: ${count === 1 ? "the only one lies" : `all ${count} lie`} in its first one`;
-    const hint = `the model gives fractions of the input: ${otherHead(head)}, or export it with boxes in pixels`;
-    throw new ModelError(message(`decode the model's output as head "${head}"`, found, hint), head);
+    refuseFractions(count, spec);
   }
 
   /** Empty rows, as Ultralytics' `nms=True` pads with, are kept where the threshold is 0: they are no boxes of anything. */
@@ -124,8 +117,25 @@ export class PixelCheck {
   }
 }
 
-function refuseInsideOut(head: string): never {
-  const found = "the right side of a box comes behind its left one: all that it found are inside out";
-  const hint = `the numbers of its boxes may be others, such as centre and size: ${otherHead(head)}`;
+/** Rows whose boxes are centre and size have the tensors of those whose boxes are corners. */
+const CENTRED = rtdetrUltralyticsRows.name;
+
+function refuse({ head }: NamedHead, found: string, hint: string): never {
   throw new ModelError(message(`decode the model's output as head "${head}"`, found, hint), head);
+}
+
+function refuseFractions(count: number, spec: NamedHead): never {
+  const fractions = headInFractions(spec.head);
+  const centred = spec.head === yoloEndToEnd.name ? `, or where boxes are centre and size by ${naming([CENTRED])}` : "";
+  const named = fractions === undefined ? "" : `name the head by ${naming([fractions])}${centred}, or `;
+  const found = `${count === 1 ? "its only box lies" : `all ${count} boxes lie`} in the first pixel of the input`;
+  refuse(spec, found, `the model gives fractions of the input; ${named}export it with boxes in pixels`);
+}
+
+function refuseInsideOut(spec: NamedHead): never {
+  const { alternatives } = spec;
+  const others = alternatives.includes(CENTRED) ? [CENTRED] : alternatives;
+  const way = others.length === 0 ? "export it with boxes as corners" : `name the head by ${naming(others)}`;
+  const found = "the right side of each box comes before its left one";
+  refuse(spec, found, `the numbers of its boxes may be others, such as centre and size; ${way}`);
 }

@@ -1,0 +1,95 @@
+/** @module Heads `yolov4` and `damo-yolo`: the boxes and the scores of all classes in two outputs, before NMS. */
+
+import type { TensorInfo } from "../core/tensor.ts";
+import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { decodeDense } from "./dense.ts";
+import { stridesOf } from "./dense-reading.ts";
+import { type DensePlan, type Head, type ModelSpec, recognition } from "./head.ts";
+import { FLOATS, findOutput, isFloat, type ModelTraits } from "./traits.ts";
+
+/** The two outputs, of one dtype. */
+export interface SplitOutputs {
+  readonly scores: TensorInfo;
+  readonly boxes: TensorInfo;
+}
+
+function specOf(
+  name: string,
+  traits: ModelTraits,
+  { scores, boxes }: SplitOutputs,
+  boxUnit: "pixels" | "fraction",
+): ModelSpec<DensePlan> | undefined {
+  const classes = scores.shape[2]!;
+  if (classes < 1 || (traits.classes !== undefined && traits.classes !== classes)) return undefined;
+  return recognition(name, traits, {
+    outputs: [boxes, scores],
+    preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch", scale: boxUnit === "pixels" ? 1 : 1 / 255 },
+    classes,
+    needsNms: true,
+    plan: {
+      kind: "dense",
+      output: scores.name,
+      order: "anchor-major",
+      channels: classes,
+      classes,
+      classChannel: 0,
+      score: "class",
+      boxUnit,
+      boxForm: "corners",
+      boxes: boxes.name,
+    },
+  });
+}
+
+/**
+ * As pytorch-YOLOv4 exports. `confs` is objectness × class already; images are stretched.
+ *
+ * @see https://github.com/Tianxiaomo/pytorch-YOLOv4 (tool/yolo_layer.py, tool/utils.py)
+ */
+export const yolov4: Head<DensePlan> = {
+  name: "yolov4",
+  summary: "outputs boxes [N, rows, 1, 4]: x1, y1, x2, y2 in 0–1, and confs [N, rows, classes] (pytorch-YOLOv4)",
+  recognise(traits: ModelTraits): ModelSpec<DensePlan> | undefined {
+    const boxes = findOutput(traits.model, "boxes", 4, FLOATS);
+    const scores = findOutput(traits.model, "confs", 3, FLOATS);
+    if (boxes === undefined || scores?.dtype !== boxes.dtype) return undefined;
+    if (boxes.shape[2] !== 1 || boxes.shape[3] !== 4) return undefined;
+    return specOf(yolov4.name, traits, { scores, boxes }, "fraction");
+  },
+  decode: decodeDense,
+};
+
+/** The two outputs, told apart by the four sides of a box; scores of four classes come first, as DAMO-YOLO writes them. */
+export function splitOutputs({ outputs }: { readonly outputs: readonly TensorInfo[] }): SplitOutputs | undefined {
+  const [a, b, ...others] = outputs;
+  if (a === undefined || b === undefined || others.length > 0 || a.dtype !== b.dtype) return undefined;
+  if (![a, b].every((info) => isFloat(info) && info.shape.length === 3 && info.shape[2]! > 0)) return undefined;
+  if (a.shape[1] !== b.shape[1]) return undefined;
+  if (b.shape[2] === 4) return { scores: a, boxes: b };
+  return a.shape[2] === 4 ? { scores: b, boxes: a } : undefined;
+}
+
+/**
+ * As DAMO-YOLO exports; stretched RGB levels as they are. YOLO-NAS has such outputs with another pre-processing: it is never
+ * recognised, but can be named.
+ *
+ * @see https://github.com/tinyvision/DAMO-YOLO (damo/base_models/heads/zero_head.py, tools/converter.py)
+ */
+export const damoYolo: Head<DensePlan> = {
+  name: "damo-yolo",
+  summary:
+    "two outputs before NMS: a probability a class [N, rows, classes], and x1, y1, x2, y2 in pixels [N, rows, 4]",
+  recognise(traits: ModelTraits): ModelSpec<DensePlan> | undefined {
+    const pair = splitOutputs(traits.model);
+    if (pair === undefined) return undefined;
+    if (!traits.forced) {
+      // Its converter names the first output; the other keeps the number that the exporter gave it.
+      const isNamedSo = pair.scores.name === "output" && /^\d+$/.test(pair.boxes.name);
+      if (!isNamedSo || traits.family !== undefined) return undefined;
+      const rows = pair.scores.shape[1]!;
+      if (rows >= 0 && stridesOf(rows, traits.shapesAt, 1) === undefined) return undefined;
+    }
+    return specOf(damoYolo.name, traits, pair, "pixels");
+  },
+  decode: decodeDense,
+};

@@ -54,12 +54,9 @@ function open(): CudaRuntime {
   const status = opened.cudaRuntimeGetVersion(out.cells);
   const major = Math.floor(out.i32() / 1000);
   if (status !== 0 || (major !== 12 && major !== 13)) {
-    const found = status === 0 ? `version ${formatCudaVersion(out.i32())}` : `cudaRuntimeGetVersion returned ${status}`;
-    throw new LibraryLoadError(
-      message(`use ${path}`, `libcudart must be of version 12 or 13: ${found}`, "install libcudart 12 or 13"),
-      "libcudart",
-      [path],
-    );
+    const version = status === 0 ? formatCudaVersion(out.i32()) : `status ${status} of cudaRuntimeGetVersion`;
+    const text = message(`use ${path}`, `it must be version 12 or 13, got ${version}`, "install libcudart 12 or 13");
+    throw new LibraryLoadError(text, "libcudart", [path]);
   }
   runtimeVersion = out.i32();
   runtimePath = path;

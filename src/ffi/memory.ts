@@ -61,7 +61,7 @@ export class OutCells {
   pointer(cell = 0): number {
     const value = this.#low[cell * 2]! + this.#low[cell * 2 + 1]! * 2 ** 32;
     if (value >= LARGEST_POINTER) {
-      throw new ArgumentError(message("use a native pointer", `it must be below 2^53: 0x${value.toString(16)}`));
+      throw new ArgumentError(message("use a native pointer", `it must be below 2^53, got 0x${value.toString(16)}`));
     }
     return value;
   }
@@ -100,7 +100,7 @@ const encoder = new TextEncoder();
  */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
   if (text.includes("\0")) {
-    throw new ArgumentError(message("pass a string to a native call", `it holds a NUL: ${JSON.stringify(text)}`));
+    throw new ArgumentError(message(`pass ${JSON.stringify(text)} to a native call`, "it holds a NUL"));
   }
   const bytes = encoder.encode(text);
   const terminated = new Uint8Array(new ArrayBuffer(bytes.length + 1));

@@ -36,7 +36,7 @@ function open(): NvJpegLibrary {
   const out = new OutCells(1);
   const parts = [0, 1, 2].map((part) => (calls.nvjpegGetProperty(part, out.cells) === 0 ? out.i32() : -1));
   if (parts[0] !== 12 && parts[0] !== 13) {
-    const found = `libnvjpeg must be of version 12 or 13: it says ${parts.join(".")}`;
+    const found = `it must be version 12 or 13, got ${parts.join(".")}`;
     throw new LibraryLoadError(message(`use ${path}`, found, spec.hint), "libnvjpeg", [path]);
   }
   return { path, version: parts.join("."), calls };

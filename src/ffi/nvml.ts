@@ -32,7 +32,7 @@ export function nvml(): Nvml {
 export function checkNvml(library: Nvml, status: number, call: string): void {
   if (status === NVML_SUCCESS) return;
   const text = readCString(library.nvmlErrorString(status));
-  const error = new NativeError(message(`complete ${call}`, `it returned ${status}: ${text}`), {
+  const error = new NativeError(message(`complete ${call}`, `it returned ${status} (${text})`), {
     code: `NVML_${status}`,
     call,
   });

@@ -89,7 +89,7 @@ export class Nvrtc {
       const log = new Uint8Array(new ArrayBuffer(out.pointer()));
       this.#check(calls.nvrtcGetProgramLog(program, log), "nvrtcGetProgramLog");
       const text = readCString(addressOf(log)).trim();
-      this.#check(status, "nvrtcCompileProgram", `${options.name}\n${text}`);
+      this.#check(status, "nvrtcCompileProgram", ` for ${options.name}\n${text}`);
       this.#check(calls.nvrtcGetPTXSize(program, out.cells), "nvrtcGetPTXSize");
       const ptx = new Uint8Array(new ArrayBuffer(out.pointer()));
       this.#check(calls.nvrtcGetPTX(program, ptx), "nvrtcGetPTX");
@@ -102,7 +102,7 @@ export class Nvrtc {
   #check(status: number, call: string, detail = ""): void {
     if (status === 0) return;
     const code = readCString(this.#calls.nvrtcGetErrorString(status));
-    throw new NativeError(message(`complete ${call}`, `it returned ${code} (${status}): ${detail}`), { code, call });
+    throw new NativeError(message(`complete ${call}`, `it returned ${code} (${status})${detail}`), { code, call });
   }
 }
 

@@ -60,7 +60,7 @@ function setUp(loaded: Koffi): void {
     loaded.config({ async_stack_size: Math.max(stackBytes, STACK_BYTES), resident_async_pools: KEPT_STACKS });
   } catch (error) {
     if (stackBytes < STACK_BYTES) {
-      const found = `other code has used koffi before, with stacks of ${stackBytes} bytes: ${STACK_BYTES} are needed`;
+      const found = `other code has used koffi before, with stacks of ${stackBytes} bytes instead of ${STACK_BYTES}`;
       const hint = `call koffi.config({ async_stack_size: ${STACK_BYTES} }) in front of its first koffi.load()`;
       throw new BunTensorRtError(message("call native code off the JS thread", found, hint), { cause: error });
     }
@@ -72,7 +72,11 @@ function setUp(loaded: Koffi): void {
 function loadKoffi(): Koffi {
   if (!Bun.semver.satisfies(Bun.version, `>=${OLDEST_BUN}`)) {
     throw new BunTensorRtError(
-      message("call native code off the JS thread", `Bun must be ${OLDEST_BUN} or newer: ${Bun.version}`, "update Bun"),
+      message(
+        "call native code off the JS thread",
+        `Bun must be ${OLDEST_BUN} or newer, got ${Bun.version}`,
+        "update Bun",
+      ),
     );
   }
   const loaded = createRequire(import.meta.url)("koffi") as Koffi;

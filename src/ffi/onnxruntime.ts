@@ -242,9 +242,9 @@ export function testOnnxRuntime(base: number | null): string | undefined {
   const { GetApi, GetVersionString } = bindTable(base, ORT_API_BASE);
   const version = readCString(GetVersionString());
   const [, major, minor] = /^(\d+)\.(\d+)\.\d+/.exec(version) ?? [];
-  if (major === undefined) return `its version has an unknown form: ${JSON.stringify(version)}`;
+  if (major === undefined) return `its version has an unknown form, ${JSON.stringify(version)}`;
   if (major !== "1" || Number(minor) < ORT_API_VERSION) {
-    return `it must be version 1.${ORT_API_VERSION} or newer, below 2: ${version}`;
+    return `it must be version 1.${ORT_API_VERSION} or newer, below 2, got ${version}`;
   }
   const address = GetApi(ORT_API_VERSION);
   if (address === null) return `version ${version} has no API ${ORT_API_VERSION}`;

@@ -93,15 +93,10 @@ function echoes(shim: Shim): Echo[] {
 function selfTest(shim: Shim, path: string): void {
   for (const { call, sent, received } of echoes(shim)) {
     if (Object.is(sent, received)) continue;
-    throw new LibraryLoadError(
-      message(
-        `use ${path}`,
-        `its self-test must return what was sent: ${call} returned ${received} for ${sent}`,
-        "it belongs to another version of the package: install the package again, or rebuild it with `bun run shim`",
-      ),
-      SHIM_SPEC.name,
-      [path],
-    );
+    const hint =
+      "it belongs to another version of the package: install the package again, or build it by `bun run shim`";
+    const text = message(`use ${path}`, `in its self-test ${call} returned ${received} for ${sent}`, hint);
+    throw new LibraryLoadError(text, SHIM_SPEC.name, [path]);
   }
 }
 

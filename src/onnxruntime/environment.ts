@@ -83,7 +83,7 @@ export function errorOf(status: number | null, call: string, action: string): On
   const code = CODES[value] ?? `OrtErrorCode ${value}`;
   const text = oneLine(readCString(api.GetErrorMessage(status)));
   api.ReleaseStatus(status);
-  return new OnnxRuntimeError(message(action, `${call} returned ${code}: ${text}`), { code, call });
+  return new OnnxRuntimeError(message(action, `${text} (${call} returned ${code})`), { code, call });
 }
 
 /**

@@ -48,13 +48,8 @@ export class Inference extends Resource {
   async run(options?: InferenceRunOptions): Promise<ReadonlyMap<string, Tensor>> {
     this.assertOpen("run the model");
     if (this.#binding.isRunning) {
-      throw new BunTensorRtError(
-        message(
-          "run the model",
-          `the last run has not settled yet: ${this.label}`,
-          "await it, or prepare a second inference of the same session",
-        ),
-      );
+      const hint = "await it, or prepare a second inference of the same session";
+      throw new BunTensorRtError(message("run the model", `the last run of ${this.label} has not settled yet`, hint));
     }
     await this.#binding.run(options?.signal);
     return this.#binding.outputs.tensors;

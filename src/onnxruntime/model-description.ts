@@ -52,7 +52,7 @@ function readTensorInfo(typeInfo: number, name: string, role: string, source: st
     throw new ModelError(
       message(
         `load the model ${JSON.stringify(source)}`,
-        `${role} ${JSON.stringify(name)} must be a tensor of f32, f16, i64, i32, u8, i8 or bool: ${found}`,
+        `${role} ${JSON.stringify(name)} must be a tensor of f32, f16, i64, i32, u8, i8 or bool, got ${found}`,
         "export the model with such a tensor there",
       ),
       source,
@@ -113,7 +113,7 @@ function readMetadata(session: number, source: string): Record<string, string> {
     check(api.AllocatorFree(owner, array), "AllocatorFree");
     const names = keys.map((pointer) => takeString(owner, pointer));
     if (count > MAX_METADATA_ENTRIES) {
-      const found = `its metadata may have at most ${MAX_METADATA_ENTRIES} entries: ${count}`;
+      const found = `its metadata may have at most ${MAX_METADATA_ENTRIES} entries, got ${count}`;
       const hint = "remove those nobody reads from its metadata_props";
       throw new ModelError(message(`load the model ${JSON.stringify(source)}`, found, hint), source);
     }

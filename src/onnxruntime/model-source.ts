@@ -63,14 +63,14 @@ export function inspectModelFile(path: string): string {
     const stats = statSync(path);
     if (stats.isDirectory()) throw modelError(path, "it is a folder", "name the .onnx file in it");
     if (!stats.isFile()) throw modelError(path, `it is ${kindOf(stats)}`, "write the model to a file first");
-    if (stats.size === 0) throw modelError(path, "it is empty: 0 bytes", "get the file again");
+    if (stats.size === 0) throw modelError(path, "it is empty", "get the file again");
     return headOf(path);
   } catch (error) {
     if (error instanceof ModelError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
     if (code === "ENOENT") throw modelError(path, "there is no such file", "check the path", error);
-    throw modelError(path, `it cannot be read: ${code}`, undefined, error);
+    throw modelError(path, `it cannot be read (${code})`, undefined, error);
   }
 }
 

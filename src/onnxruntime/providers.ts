@@ -122,7 +122,7 @@ export function appendProviders(session: number, providers: readonly Provider[])
     } catch (error) {
       // The list holds what the library was built for; the provider itself is a file of its own.
       if (!(error instanceof OnnxRuntimeError) || !/failed to load (shared )?library/i.test(error.message)) throw error;
-      throw lacksProvider(`has the provider ${JSON.stringify(name)} without its files: ${inShort(error)}`, error);
+      throw lacksProvider(`has the provider ${JSON.stringify(name)} without its files (${inShort(error)})`, error);
     }
   }
 }

@@ -96,7 +96,7 @@ export class Session extends Resource implements AsyncDisposable {
    */
   static async fromBytes(bytes: Uint8Array, name: string, options: SessionOptions = {}): Promise<Session> {
     const config = parseSessionOptions(options);
-    if (bytes.length === 0) throw modelError(name, "it is empty: 0 bytes");
+    if (bytes.length === 0) throw modelError(name, "it is empty");
     return Session.#create(config, {
       name,
       head: Buffer.from(bytes.subarray(0, 64)).toString("latin1"),

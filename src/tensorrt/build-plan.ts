@@ -2,7 +2,7 @@
 
 import { message, OptionError, TensorRtError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { formatShape, isDynamic, type Shape } from "../core/tensor.ts";
+import { fitsShape, formatShape, isDynamic, type Shape } from "../core/tensor.ts";
 import type { Device } from "../cuda/device.ts";
 import { type BuildConfig, type BuildOptions, type InputShapes, parseBuildOptions } from "./build-options.ts";
 import { Builder, type BuilderConfig } from "./builder.ts";
@@ -19,13 +19,13 @@ export interface BuildEnvironment {
   /** Default: {@linkcode openTensorRt}. */
   readonly library?: TensorRtLibrary;
   /** The GPU that is built for and measured on. Default: CUDA's device 0; TensorRT-RTX needs none. */
-  readonly device?: Device;
+  readonly device?: Device | undefined;
   /** Ends the build at its next step; its reason is thrown. */
   readonly signal?: AbortSignal;
   /** Told on the JS thread, a few times a second, in batches. What it throws ends the build, and is thrown. */
   readonly onProgress?: (event: BuildEvent) => void;
   /** What an earlier build on the same GPU returned. One that does not fit is left aside with a line in the log. */
-  readonly timingCache?: Uint8Array;
+  readonly timingCache?: Uint8Array | undefined;
   /** Path of the model: its folder is where external weights are looked for. */
   readonly path?: string;
   /** What to call the model in messages; default the path, else "the model". */
@@ -46,16 +46,10 @@ export interface BuiltPlan {
 
 const DRAIN_MS = 50;
 
-/** `8.6` → `[8, 6]` */
-function parseCapability(text: string): ComputeCapability {
-  const [major, minor] = text.split(".");
-  return [Number(major), Number(minor)];
-}
-
 /** The GPUs a plan is for: those that were asked for, else the device's own. */
 export function targetCapabilities(config: BuildConfig, device: Device | undefined): readonly ComputeCapability[] {
-  if (config.computeCapabilities.length > 0) return config.computeCapabilities.map(parseCapability);
-  return device === undefined ? [] : [device.computeCapability];
+  if (config.computeCapabilities.length === 0) return device === undefined ? [] : [device.computeCapability];
+  return config.computeCapabilities.map((text) => text.split(".").map(Number) as [major: number, minor: number]);
 }
 
 /**
@@ -80,12 +74,11 @@ export async function buildPlan(
 
   using _turn = await library.builds.take(signal);
   const started = performance.now();
-  using builder = await Builder.create({ library, ...(device === undefined ? {} : { device }) });
+  using builder = await Builder.create({ library, device });
   if (config.maxThreads !== undefined) builder.setMaxThreads(config.maxThreads);
   using network = builder.createNetwork({ stronglyTyped: config.precision === "model" });
   network.name = source;
-  const path = environment.path === undefined ? {} : { path: environment.path };
-  using _parser = await OnnxParser.parse(network, model, { ...path, source });
+  using _parser = await OnnxParser.parse(network, model, { path: environment.path, source });
   signal?.throwIfAborted();
 
   using monitor = new ProgressMonitor();
@@ -111,25 +104,18 @@ export async function buildPlan(
 /** What only one of the two families can do is refused before time is spent. */
 function checkLibrary(config: BuildConfig, library: TensorRtLibrary, device: Device | undefined): void {
   const canChoose = library.has("BuilderConfig.setComputeCapability");
-  if (config.computeCapabilities.length > 0 && !canChoose) {
-    throw new OptionError(
-      message(
-        "build an engine",
-        `${library.version.text} builds for the GPU at hand alone: computeCapabilities are ${config.computeCapabilities.join(", ")}`,
-        "leave the option out; `hardwareCompatibility` makes a plan for several GPUs",
-      ),
-      "computeCapabilities",
-    );
+  const isChosen = config.computeCapabilities.length > 0;
+  const refuse = (found: string, hint: string): never => {
+    const text = message("build an engine", `${library.version.text} ${found}`, hint);
+    throw new OptionError(text, "computeCapabilities");
+  };
+  if (isChosen && !canChoose) {
+    const hint = "leave out `computeCapabilities`; `hardwareCompatibility` makes a plan for several GPUs";
+    refuse("builds only for the GPU of this machine", hint);
   }
-  if (canChoose && config.computeCapabilities.length === 0 && device === undefined && !library.hasDevice()) {
-    throw new OptionError(
-      message(
-        "build an engine",
-        `${library.version.text} must know the GPU, and this machine has none`,
-        'say which to build for: `computeCapabilities: ["8.6", "8.9"]`',
-      ),
-      "computeCapabilities",
-    );
+  if (canChoose && !isChosen && device === undefined && !library.hasDevice()) {
+    const hint = 'say which to build for: `computeCapabilities: ["8.6", "8.9"]`';
+    refuse("must know the GPU, and this machine has none", hint);
   }
 }
 
@@ -144,22 +130,18 @@ function configure(settings: BuilderConfig, config: BuildConfig): void {
   for (const [pool, bytes] of Object.entries(config.memoryPools)) {
     settings.setMemoryPoolLimit(pool as keyof typeof config.memoryPools, bytes);
   }
-  if (config.computeCapabilities.length === 0) return;
-  settings.setComputeCapabilities(
-    config.computeCapabilities.map(parseCapability).map(([major, minor]) => major * 10 + minor),
-  );
+  const capabilities = config.computeCapabilities.map((text) => Number(text.replace(".", "")));
+  if (capabilities.length > 0) settings.setComputeCapabilities(capabilities);
 }
 
 function setPrecision(settings: BuilderConfig, network: Network, config: BuildConfig, library: TensorRtLibrary): void {
+  if (config.precision === "model") return;
   if (library.isStronglyTyped) {
-    if (!config.isPrecisionChosen || config.precision === "model") return;
-    logger.warn(
-      `precision ${JSON.stringify(config.precision)} has no effect: ${library.version.text} builds what the model says; ` +
-        "for FP16, convert the model's tensors to FP16",
-    );
+    if (!config.isPrecisionChosen) return;
+    const reason = `${library.version.text} builds what the model says; for FP16, convert the model's tensors to FP16`;
+    logger.warn(`Ignoring precision ${JSON.stringify(config.precision)}: ${reason}`);
     return;
   }
-  if (config.precision === "model") return;
   if (config.precision === "fp16") settings.setFlag("fp16", true);
   if (!network.isQuantized()) return;
   settings.setFlag("int8", true);
@@ -244,9 +226,6 @@ function originOf(config: BuildConfig, library: TensorRtLibrary, device: Device 
   };
 }
 
-/** Shapes of every dynamic input, by name. */
-export type InputProfile = ReadonlyMap<string, ShapeRange>;
-
 /** Axis of the batch. */
 const BATCH = 0;
 
@@ -258,12 +237,15 @@ function imageAxes(shape: Shape): { readonly height: number; readonly width: num
 }
 
 /**
- * The profiles of a build: none for a network whose shapes are all fixed.
+ * The profiles of a build, each with the shapes of every dynamic input by name: none where all shapes are fixed.
  *
  * @throws {OptionError} If a dynamic axis has no range, or a profile names an input that is not there, or gives one
  * another rank or side than the model
  */
-export function inputProfiles(inputs: readonly NetworkTensor[], config: BuildConfig): InputProfile[] {
+export function inputProfiles(
+  inputs: readonly NetworkTensor[],
+  config: BuildConfig,
+): ReadonlyMap<string, ShapeRange>[] {
   const dynamic = inputs.filter((input) => isDynamic(input.shape));
   for (const profile of config.profiles) {
     for (const [name, shapes] of Object.entries(profile)) checkShapes(inputNamed(name, inputs), shapes);
@@ -271,7 +253,7 @@ export function inputProfiles(inputs: readonly NetworkTensor[], config: BuildCon
   if (dynamic.length === 0) return [];
   const listed = config.profiles.length === 0 ? [{}] : config.profiles;
   return listed.map((profile) => {
-    const byName = profile as Readonly<Record<string, InputShapes>>;
+    const byName: Readonly<Record<string, InputShapes>> = profile;
     return new Map(dynamic.map((input) => [input.name, rangeOf(input, byName[input.name], config)]));
   });
 }
@@ -279,28 +261,22 @@ export function inputProfiles(inputs: readonly NetworkTensor[], config: BuildCon
 function inputNamed(name: string, inputs: readonly NetworkTensor[]): NetworkTensor {
   const found = inputs.find((input) => input.name === name);
   if (found !== undefined) return found;
-  const names = inputs.map((input) => JSON.stringify(input.name)).join(", ");
-  throw new OptionError(
-    message("build an engine", `a profile names the input ${JSON.stringify(name)}`, `the inputs are ${names}`),
-    "profiles",
-  );
+  const hint = `the inputs are ${inputs.map((input) => JSON.stringify(input.name)).join(", ")}`;
+  const text = message("build an engine", `a profile names the input ${JSON.stringify(name)}`, hint);
+  throw new OptionError(text, "profiles");
 }
 
 /** TensorRT would say so after a while for one input, and not at all where the model leaves nothing open. */
 function checkShapes({ name, shape }: NetworkTensor, listed: InputShapes): void {
   const shapes = "min" in listed ? [listed.min, listed.opt, listed.max] : [listed];
-  const fits = (one: Shape): boolean =>
-    one.length === shape.length && shape.every((dim, axis) => dim < 0 || dim === one[axis]);
-  const wrong = shapes.find((one) => !fits(one));
+  const wrong = shapes.find((one) => !fitsShape(one, shape));
   if (wrong === undefined) return;
   const found = `a profile gives the input ${JSON.stringify(name)} ${formatShape(shape)} the shape ${formatShape(wrong)}`;
   throw new OptionError(message("build an engine", found, "only what the model leaves open can be chosen"), "profiles");
 }
 
 function rangeOf(input: NetworkTensor, listed: InputShapes | undefined, config: BuildConfig): ShapeRange {
-  if (listed !== undefined) {
-    return "min" in listed ? listed : { min: listed, opt: listed, max: listed };
-  }
+  if (listed !== undefined) return "min" in listed ? listed : { min: listed, opt: listed, max: listed };
   const axes = imageAxes(input.shape);
   const at = (selector: "min" | "opt" | "max"): Shape =>
     input.shape.map((dim, axis) => {

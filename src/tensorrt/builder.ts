@@ -25,7 +25,7 @@ export interface BuilderOptions {
   /** Default: {@linkcode openTensorRt}. */
   readonly library?: TensorRtLibrary;
   /** The GPU that is built for and measured on. Default: CUDA's device 0; TensorRT-RTX needs none. */
-  readonly device?: Device;
+  readonly device?: Device | undefined;
 }
 
 /** TensorRT's builder. It holds much memory: close it when the plan is made. */

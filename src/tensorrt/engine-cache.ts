@@ -65,7 +65,7 @@ function unwritable(action: string, place: string, cause: unknown): Error {
   const { code, message: text } = cause as NodeJS.ErrnoException;
   const isFull = code === "ENOSPC" || code === "EDQUOT";
   const hint = `${isFull ? "make room" : "make it writable"}, or set BUN_TENSORRT_CACHE to another folder`;
-  return new BunTensorRtError(message(action, `${place} cannot be written: ${text}`, hint), { cause });
+  return new BunTensorRtError(message(action, `${place} cannot be written (${text})`, hint), { cause });
 }
 
 /** Plans in a folder. Several processes may use it at once. */
@@ -111,8 +111,8 @@ export class EngineCache {
     const built = await buildPlan(model, options, {
       ...environment,
       library,
-      ...(device === undefined ? {} : { device }),
-      ...(known === undefined ? {} : { timingCache: known }),
+      device,
+      timingCache: known,
     });
     await writeWhole(path, built.bytes).catch((cause: unknown) => {
       throw unwritable("keep an engine", this.folder, cause);
@@ -189,18 +189,17 @@ export class EngineCache {
     const bytes = await contentOf(path);
     if (bytes === undefined) return undefined;
     try {
-      const capability = builds.device?.computeCapability;
-      const isOther = builds.config.computeCapabilities.length > 0;
+      const { computeCapabilities, hardwareCompatibility } = builds.config;
       const target = {
-        ...(capability === undefined ? {} : { computeCapability: capability }),
+        computeCapability: builds.device?.computeCapability,
         versionCompatible: false,
-        hardwareCompatible: isOther || builds.config.hardwareCompatibility !== "none",
+        hardwareCompatible: computeCapabilities.length > 0 || hardwareCompatibility !== "none",
       };
       checkPlan(readPlan(bytes, path), builds.library.version, target, path);
       return { path, bytes, isHit: true };
     } catch (error) {
       if (!(error instanceof ModelError || error instanceof PlanMismatchError)) throw error;
-      logger.warn(`Building again, as the cached plan is of no use: ${error.message}`);
+      logger.warn(`Building again, the cached plan is of no use: ${error.message}`);
       return undefined;
     }
   }
@@ -239,7 +238,7 @@ export class FileLock extends Resource {
     const descriptor = shim().bt_file_lock(cString(path));
     if (descriptor >= 0) return new FileLock(path, descriptor);
     if (descriptor === SHIM_STATUS.failed) return undefined;
-    throw new BunTensorRtError(message(`lock ${path}`, `the system refused it: ${getSystemErrorName(descriptor)}`));
+    throw new BunTensorRtError(message(`lock ${path}`, getSystemErrorName(descriptor)));
   }
 
   /**
@@ -261,6 +260,6 @@ export class FileLock extends Resource {
   protected override release(): void {
     const status = shim().bt_file_unlock(this.#descriptor);
     if (status !== SHIM_STATUS.ok)
-      throw new BunTensorRtError(message(`free ${this.label}`, `the system refused it: errno ${-status}`));
+      throw new BunTensorRtError(message(`free ${this.label}`, getSystemErrorName(status)));
   }
 }

@@ -129,6 +129,6 @@ export function externalDataPaths(model: Uint8Array, path: string): string[] {
     // Caches keep files elsewhere and link to them, but then the model as well.
     const homes = [realpathSync(folder), ...(statsOf(path) === undefined ? [] : [dirname(realpathSync(path))])];
     const real = realpathSync(file);
-    return homes.some((home) => isWithin(home, real)) ? file : refuse(`${named} lie outside its folder: ${real}`);
+    return homes.some((home) => isWithin(home, real)) ? file : refuse(`${named} lie outside its folder, at ${real}`);
   });
 }

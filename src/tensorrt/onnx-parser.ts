@@ -45,7 +45,7 @@ interface ParserComplaint {
 /** What {@linkcode OnnxParser.parse} takes. */
 export interface ParseOptions {
   /** Path of the model: its folder is where external weights are looked for. */
-  readonly path?: string;
+  readonly path?: string | undefined;
   /** What to call the model in messages; default the path, else "the model". */
   readonly source?: string;
 }
@@ -66,7 +66,7 @@ export class OnnxParser extends NativeObject {
   static async parse(network: Network, model: Uint8Array, options: ParseOptions = {}): Promise<OnnxParser> {
     const source = options.source ?? options.path ?? "the model";
     if (model.byteLength === 0) {
-      throw new ModelError(message(`parse ${source}`, "it is empty: 0 bytes"), source);
+      throw new ModelError(message(`parse ${source}`, "it is empty"), source);
     }
     // A parser that opens a pipe waits for good.
     if (options.path !== undefined) externalDataPaths(model, options.path);

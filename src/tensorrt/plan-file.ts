@@ -86,37 +86,43 @@ const SEARCHED_BYTES = 512;
  * @throws {ModelError} If the bytes are empty, are fewer than the header says, or have metadata that is damaged
  */
 export function readPlan(bytes: Uint8Array, source: string): PlanFile {
-  if (bytes.byteLength === 0) throw new ModelError(message(`load ${source}`, "it is empty: 0 bytes"), source);
+  if (bytes.byteLength === 0) throw damaged(source, "it is empty");
   const { json, plan } = splitJson(bytes, source);
-  const header = readHeader(plan, source);
   const { [ORIGIN_KEY]: own, ...rest } = json;
-  const origin = own === undefined ? undefined : originIn(own, source);
   const metadata = Object.fromEntries(
     Object.entries(rest).map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]),
   );
-  return { metadata, origin, header, plan };
+  const origin = own === undefined ? undefined : originIn(own, source);
+  return { metadata, origin, header: readHeader(plan, source), plan };
+}
+
+function damaged(source: string, found: string, options?: ErrorOptions): ModelError {
+  return new ModelError(message(`load ${source}`, found, "copy or build it again"), source, options);
+}
+
+function isText(value: unknown): boolean {
+  return value === undefined || typeof value === "string";
 }
 
 function isCapability(value: unknown): boolean {
   return Array.isArray(value) && value.length === 2 && value.every(Number.isInteger);
 }
 
-/** The facts that a plan must not tell in another form, as others build on them; what else it tells stays as it is. */
+/** Others build on these facts, so their form is checked; what else a plan tells stays as it is. */
 const ORIGIN_FORMS: Readonly<Record<keyof PlanOrigin, (value: unknown) => boolean>> = {
   tensorRt: (value) => typeof value === "string",
-  gpu: (value) => value === undefined || typeof value === "string",
+  gpu: isText,
   computeCapabilities: (value) => value === undefined || (Array.isArray(value) && value.every(isCapability)),
-  hardwareCompatibility: (value) => value === undefined || typeof value === "string",
-  precision: (value) => value === undefined || typeof value === "string",
+  hardwareCompatibility: isText,
+  precision: isText,
 };
 
 function originIn(own: unknown, source: string): PlanOrigin {
   const facts = typeof own === "object" && own !== null ? (own as Readonly<Record<string, unknown>>) : undefined;
   const wrong = Object.entries(ORIGIN_FORMS).find(([key, isRight]) => !isRight(facts?.[key]))?.[0];
   if (facts !== undefined && wrong === undefined) return facts as unknown as PlanOrigin;
-  const where = facts === undefined ? ORIGIN_KEY : `${ORIGIN_KEY}.${wrong}`;
-  const found = `${where} of its metadata has a form that is not known: ${JSON.stringify(facts === undefined ? own : facts[wrong!])}`;
-  throw new ModelError(message(`load ${source}`, found, "it is damaged: copy or build it again"), source);
+  const [value, where] = facts === undefined ? [own, ""] : [facts[wrong!], `.${wrong}`];
+  throw damaged(source, `its metadata holds ${JSON.stringify(value)} as ${ORIGIN_KEY}${where}`);
 }
 
 function splitJson(bytes: Uint8Array, source: string): { json: Record<string, unknown>; plan: Uint8Array } {
@@ -125,14 +131,12 @@ function splitJson(bytes: Uint8Array, source: string): { json: Record<string, un
   const isJson = length >= 2 && length <= LONGEST_JSON && buffer[4] === 0x7b;
   if (!isJson) return { json: {}, plan: bytes };
   if (4 + length >= buffer.byteLength) {
-    const found = `it must have more than ${4 + length} bytes: ${buffer.byteLength}`;
-    throw new ModelError(message(`load ${source}`, found, "it is cut short: copy or build it again"), source);
+    throw damaged(source, `it is cut short, it must have more than ${4 + length} bytes, got ${buffer.byteLength}`);
   }
   try {
-    const json: unknown = JSON.parse(buffer.toString("utf8", 4, 4 + length));
-    return { json: json as Record<string, unknown>, plan: bytes.subarray(4 + length) };
+    return { json: JSON.parse(buffer.toString("utf8", 4, 4 + length)), plan: bytes.subarray(4 + length) };
   } catch (cause) {
-    throw new ModelError(message(`load ${source}`, `its metadata must be JSON: ${cause}`), source, { cause });
+    throw damaged(source, `its metadata is no JSON (${(cause as Error).message})`, { cause });
   }
 }
 
@@ -143,14 +147,7 @@ function readHeader(plan: Uint8Array, source: string): PlanHeader | undefined {
   if (family === undefined || buffer.readUInt32LE(4) !== 0 || buffer.readBigUInt64LE(8) !== FORMAT) return undefined;
   const expected = Number(buffer.readBigUInt64LE(16));
   if (expected > buffer.byteLength) {
-    throw new ModelError(
-      message(
-        `load ${source}`,
-        `the engine must have ${expected} bytes: ${buffer.byteLength}`,
-        "it is cut short: copy or build it again",
-      ),
-      source,
-    );
+    throw damaged(source, `it is cut short, its engine must have ${expected} bytes, got ${buffer.byteLength}`);
   }
   const [major, minor, patch, build] = buffer.subarray(VERSION_OFFSET);
   const computeCapabilities = family === "TensorRT" ? capabilitiesIn(buffer) : rtxCapabilitiesIn(buffer);
@@ -187,7 +184,7 @@ export function writePlan(
   const json = Buffer.from(JSON.stringify({ ...metadata, [ORIGIN_KEY]: origin }), "utf8");
   const start = Math.ceil((4 + json.byteLength) / ALIGNMENT) * ALIGNMENT;
   if (start - 4 > LONGEST_JSON) {
-    const found = `the model's metadata must have at most ${LONGEST_JSON} bytes as JSON: ${json.byteLength}`;
+    const found = `the model's metadata must have at most ${LONGEST_JSON} bytes as JSON, got ${json.byteLength}`;
     throw new ModelError(message("write a plan", found, "export the model without them"), "the plan");
   }
   const file = Buffer.from(new ArrayBuffer(start + plan.byteLength)) as Buffer<ArrayBuffer>;
@@ -202,7 +199,7 @@ export function writePlan(
 /** What a plan is to run on. */
 export interface PlanTarget {
   /** `undefined` where it is not known: the GPU is not compared then. */
-  readonly computeCapability?: ComputeCapability;
+  readonly computeCapability?: ComputeCapability | undefined;
   /** Plans of other versions may load, as they bring their own runtime. */
   readonly versionCompatible: boolean;
   /** Plans of other GPUs may load. */
@@ -227,27 +224,19 @@ export function checkPlan(file: PlanFile, version: TensorRtVersion, target: Plan
   const found = formatCapability(target.computeCapability);
   if (built.length === 0 || built.some((one) => formatCapability(one) === found)) return;
   const expected = `compute capability ${built.map(formatCapability).join(" or ")}`;
-  throw new PlanMismatchError(
-    message(
-      `load ${source}`,
-      `it was built for ${expected}${origin?.gpu === undefined ? "" : ` (${origin.gpu})`}: this GPU has ${found}`,
-      "build it on this machine; if it was built hardware-compatible, say `hardwareCompatible: true`",
-    ),
-    { built: expected, found: `compute capability ${found}` },
-  );
+  const gpu = origin?.gpu === undefined ? "" : ` (${origin.gpu})`;
+  const hint = "build it on this machine; if it was built hardware-compatible, say `hardwareCompatible: true`";
+  const text = message(`load ${source}`, `it was built for ${expected}${gpu}, this GPU has ${found}`, hint);
+  throw new PlanMismatchError(text, { built: expected, found: `compute capability ${found}` });
 }
 
 function checkVersion(header: PlanHeader, version: TensorRtVersion, target: PlanTarget, source: string): void {
   if (header.family === version.family && (header.release === version.release || target.versionCompatible)) return;
   const built = `${header.family} ${header.release}.${header.build}`;
-  throw new PlanMismatchError(
-    message(
-      `load ${source}`,
-      `it was built by ${built}: this is ${version.text}`,
-      header.family === version.family
-        ? "build it with this version; if it was built version-compatible, create the runtime with `hostCodeAllowed: true`"
-        : "TensorRT and TensorRT-RTX cannot read each other's plans: build it with this one",
-    ),
-    { built, found: version.text },
-  );
+  const hint =
+    header.family === version.family
+      ? "build it with this version; if it was built version-compatible, create the runtime with `hostCodeAllowed: true`"
+      : "TensorRT and TensorRT-RTX cannot read each other's plans: build it with this one";
+  const text = message(`load ${source}`, `it was built by ${built}, this is ${version.text}`, hint);
+  throw new PlanMismatchError(text, { built, found: version.text });
 }

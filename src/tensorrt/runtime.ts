@@ -97,7 +97,7 @@ export class Runtime extends NativeObject {
     const file = readPlan(plan, source);
     const { device } = this;
     const target = {
-      ...(device === undefined ? {} : { computeCapability: device.computeCapability }),
+      computeCapability: device?.computeCapability,
       versionCompatible: this.#hostCodeAllowed,
       hardwareCompatible: options.hardwareCompatible ?? false,
     };

@@ -50,7 +50,7 @@ export function dtypeOf(number: number, tensor: string, source: string): DType {
   throw new ModelError(
     message(
       `use tensor ${JSON.stringify(tensor)} of ${source}`,
-      `its element type must be f32, f16, i8, u8, i32, i64 or bool: ${name ?? `number ${number}`}`,
+      `its element type must be f32, f16, i8, u8, i32, i64 or bool, got ${name ?? `number ${number}`}`,
       "convert it with a Cast at the edge of the model",
     ),
     source,

@@ -51,15 +51,10 @@ export function slotTableOf(version: TensorRtVersion, path: string): SlotTable {
   if (version.family === "TensorRT-RTX" && version.major === 1 && version.minor >= 5) return TENSORRT_RTX;
   if (version.family === "TensorRT" && version.major === 10) return TENSORRT_10;
   if (version.family === "TensorRT" && version.major === 11) return TENSORRT_11;
-  throw new LibraryLoadError(
-    message(
-      `use ${path}`,
-      `it must be TensorRT 10 or 11, or TensorRT-RTX 1.5 or a later 1.x: ${version.text}`,
-      version.family === "TensorRT-RTX" && version.major === 1
-        ? "releases before 1.5 have another binary interface under the same file name: install 1.5 or later"
-        : "install one of these versions, or update this package",
-    ),
-    "libnvinfer",
-    [path],
-  );
+  const isOldRtx = version.family === "TensorRT-RTX" && version.major === 1;
+  const found = `it must be TensorRT 10 or 11, or TensorRT-RTX 1.5 or a later 1.x, got ${version.text}`;
+  const hint = isOldRtx
+    ? "releases before 1.5 have another binary interface under the same file name: install 1.5 or later"
+    : "install one of these versions, or update this package";
+  throw new LibraryLoadError(message(`use ${path}`, found, hint), "libnvinfer", [path]);
 }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   linkSync,
@@ -22,9 +22,11 @@ import { readPlan } from "../../src/tensorrt/plan-file.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { hasSmallDisk, SMALL_DISK } from "../support/small-disk.ts";
-import { openFrom, RTX, testLibrary, tinyModel } from "../support/tensorrt.ts";
+import { BUILD_TEST_MS, openFrom, RTX, testLibrary, tinyModel } from "../support/tensorrt.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, cliWords, runCli, spawnCli } from "./run-cli.ts";
+
+setDefaultTimeout(BUILD_TEST_MS);
 
 /** The tests that need TensorRT-RTX, which `bun scripts/test-libraries.ts rtx` fetches. */
 const rtxTest = test.skipIf(RTX === undefined);

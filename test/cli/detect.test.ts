@@ -176,7 +176,7 @@ test("detect, inspect and build name a model that is a folder, or an empty plan"
     );
     expect(result.code).toBe(1);
   }
-  expect(empty!.errors).toStartWith('error: Cannot load the model "empty.plan": it is empty: 0 bytes\nHint: ');
+  expect(empty!.errors).toStartWith('error: Cannot load the model "empty.plan": it is empty\nHint: ');
 });
 
 test("detect leaves a former output alone when the run fails at its start", async () => {

@@ -53,9 +53,9 @@ test("ONNXRUNTIME never names an addon, and finds the versioned file of Python's
 });
 
 test.each([
-  ["1.16.3", "it must be version 1.17 or newer, below 2: 1.16.3"],
-  ["2.0.0", "it must be version 1.17 or newer, below 2: 2.0.0"],
-  ["nightly", 'its version has an unknown form: "nightly"'],
+  ["1.16.3", "it must be version 1.17 or newer, below 2, got 1.16.3"],
+  ["2.0.0", "it must be version 1.17 or newer, below 2, got 2.0.0"],
+  ["nightly", 'its version has an unknown form, "nightly"'],
   ["1.30.0", "version 1.30.0 has no API 17"],
 ])("testOnnxRuntime() refuses a library of version %s without the API, by name", (version, fault) => {
   const base = fakeBase(version);

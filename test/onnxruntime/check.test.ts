@@ -30,7 +30,7 @@ test.each([
   } catch (error) {
     expect(error).toBeInstanceOf(OnnxRuntimeError);
     const { message, code: found, call, stack } = error as OnnxRuntimeError;
-    expect(message).toBe(`Cannot load the model "a.onnx": CreateSession returned ${code}: Größe passt nicht`);
+    expect(message).toBe(`Cannot load the model "a.onnx": Größe passt nicht (CreateSession returned ${code})`);
     expect([found, call]).toEqual([code, "CreateSession"]);
     expect(stack).not.toContain("check.ts");
     return;

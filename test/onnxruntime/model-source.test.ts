@@ -50,12 +50,12 @@ test("Session.load() names a path where nothing is, a folder, and an empty file"
   mkdirSync(directory);
   expect((await refusal(Session.load(directory), directory)).message).toContain("it is a folder");
   const empty = file("empty.onnx", "");
-  expect((await refusal(Session.load(empty), empty)).message).toContain("it is empty: 0 bytes");
+  expect((await refusal(Session.load(empty), empty)).message).toContain("it is empty");
   const pipe = join(folder, "pipe.onnx");
   Bun.spawnSync(["mkfifo", pipe]);
   expect((await refusal(Session.load(pipe), pipe)).message).toContain("it is a pipe\nHint: write the model to a file");
   expect((await refusal(Session.load("/dev/zero"), "/dev/zero")).message).toContain("it is a device");
-  expect((await refusal(Session.fromBytes(new Uint8Array(0), "bytes"), "bytes")).message).toContain("0 bytes");
+  expect((await refusal(Session.fromBytes(new Uint8Array(0), "bytes"), "bytes")).message).toEndWith("it is empty");
 });
 
 test.each([
@@ -67,7 +67,7 @@ test.each([
     const path = file(name, content);
     const error = await refusal(Session.load(path), path);
     expect(codeOf(error)).toBe("ORT_INVALID_PROTOBUF");
-    expect(error.message).toContain("CreateSession returned ORT_INVALID_PROTOBUF: ");
+    expect(error.message).toContain("(CreateSession returned ORT_INVALID_PROTOBUF)");
     expect(error.message).toEndWith("\nHint: the file is not an ONNX model, or it is truncated: get it again");
     const bytes = await Bun.file(path).bytes();
     expect((await refusal(Session.fromBytes(bytes, "bytes"), "bytes")).message).toContain("CreateSessionFromArray");
@@ -125,7 +125,7 @@ test.each([
     outputs: [{ ...x, name: "y" }],
   });
   const error = await refusal(Session.fromBytes(model, "odd"), "odd");
-  expect(error.message).toContain(`input "x" must be a tensor of f32, f16, i64, i32, u8, i8 or bool: ${found}`);
+  expect(error.message).toContain(`input "x" must be a tensor of f32, f16, i64, i32, u8, i8 or bool, got ${found}`);
 });
 
 test("Session.fromBytes() refuses an output that is no tensor, by name", async () => {
@@ -135,7 +135,7 @@ test("Session.fromBytes() refuses an output that is no tensor, by name", async (
     outputs: [{ name: "y", dtype: "f32", sequence: true }],
   });
   const error = await refusal(Session.fromBytes(model, "odd"), "odd");
-  expect(error.message).toContain('output "y" must be a tensor of f32, f16, i64, i32, u8, i8 or bool: a sequence');
+  expect(error.message).toContain('output "y" must be a tensor of f32, f16, i64, i32, u8, i8 or bool, got a sequence');
 });
 
 test("Session.load() finds weights in a file beside the model, wherever the process is", async () => {

@@ -150,7 +150,7 @@ test("a provider whose own library is missing is refused in the same way", async
     // A machine that has CUDA's provider takes it.
     if (fault === undefined) continue;
     expect(fault).toBeInstanceOf(UnavailableError);
-    expect((fault as Error).message).toContain(isBuiltIn ? "without its files: " : 'has no provider "cuda", only ');
+    expect((fault as Error).message).toContain(isBuiltIn ? "without its files (" : 'has no provider "cuda", only ');
     expect((fault as Error).message).toContain("BUN_TENSORRT_ONNXRUNTIME");
   }
 });

@@ -199,7 +199,8 @@ test("Session.run() rejects with ONNX Runtime's own text when the model fails", 
   expect(error).toBeInstanceOf(OnnxRuntimeError);
   expect(error.call).toBe("Run");
   expect(error.code).toMatch(/^ORT_(FAIL|RUNTIME_EXCEPTION)$/);
-  expect(error.message).toStartWith(`Cannot run "arithmetic": Run returned ${error.code}: `);
+  expect(error.message).toStartWith('Cannot run "arithmetic": ');
+  expect(error.message).toEndWith(` (Run returned ${error.code})`);
   expect(error.message).toContain("2 by 4");
 });
 
@@ -277,6 +278,6 @@ test("Session refuses a model with thousands of metadata entries, which ONNX Run
   using session = await Session.fromBytes(withMetadata(300), "many");
   expect(session.model.metadata).toEqual(metadata(300));
   await expect(Session.fromBytes(withMetadata(1001), "too many")).rejects.toThrow(
-    /^Cannot load the model "too many": its metadata may have at most 1000 entries: 1001\nHint: remove /,
+    /^Cannot load the model "too many": its metadata may have at most 1000 entries, got 1001\nHint: remove /,
   );
 });

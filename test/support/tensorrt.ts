@@ -6,6 +6,9 @@ import { cacheFolder } from "../../src/core/paths.ts";
 import { type OpenTensorRtOptions, openTensorRt, type TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { onnxModel } from "./onnx-writer.ts";
 
+/** Time for a test that drives a real builder: seconds on an idle machine, many more where others keep its cores busy. */
+export const BUILD_TEST_MS = 60_000;
+
 /** Folder of a fetched release, or `undefined` where it is not there: the test is then skipped. */
 export function testLibrary(name: "rtx" | "rtx-1.4" | "lean-11" | "10.6"): string | undefined {
   const folder = join(cacheFolder(), "test-libraries", name);

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { LibraryLoadError, TensorRtError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
@@ -6,7 +6,9 @@ import { METHOD_NAMES } from "../../src/ffi/shim.ts";
 import { Builder } from "../../src/tensorrt/builder.ts";
 import { openTensorRt, TensorRtLibrary } from "../../src/tensorrt/library.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
-import { openFrom, RTX, testLibrary, withVariable } from "../support/tensorrt.ts";
+import { BUILD_TEST_MS, openFrom, RTX, testLibrary, withVariable } from "../support/tensorrt.ts";
+
+setDefaultTimeout(BUILD_TEST_MS);
 
 const RTX_14 = testLibrary("rtx-1.4");
 const LEAN = testLibrary("lean-11");

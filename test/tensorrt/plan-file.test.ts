@@ -30,7 +30,7 @@ test.skipIf(isMissing(PLAN))("readPlan() reads version and GPU of a TensorRT 10.
   checkPlan(file, version, STRICT, "yolov8n");
   checkPlan(file, version, { ...STRICT, hardwareCompatible: true, computeCapability: [12, 0] }, "yolov8n");
   expect(() => checkPlan(file, version, { ...STRICT, computeCapability: [8, 6] }, "yolov8n")).toThrow(
-    "Cannot load yolov8n: it was built for compute capability 9.0: this GPU has 8.6\nHint: build it on this machine",
+    "Cannot load yolov8n: it was built for compute capability 9.0, this GPU has 8.6\nHint: build it on this machine",
   );
 });
 
@@ -38,7 +38,9 @@ test.skipIf(isMissing(PLAN))("readPlan() finds a plan that is cut short, as it i
   const bytes = await Bun.file(sharedPath(PLAN)).bytes();
   const call = (): unknown => readPlan(bytes.subarray(0, 100_001), '"cut.plan"');
   expect(call).toThrow(ModelError);
-  expect(call).toThrow('Cannot load "cut.plan": the engine must have 8630076 bytes: 100001\nHint: it is cut short');
+  expect(call).toThrow(
+    'Cannot load "cut.plan": it is cut short, its engine must have 8630076 bytes, got 100001\nHint: copy',
+  );
 });
 
 test("checkPlan() names both versions where they differ", () => {
@@ -55,7 +57,7 @@ test("checkPlan() names both versions where they differ", () => {
   expect(other).toBeInstanceOf(PlanMismatchError);
   expect([other.built, other.found]).toEqual(["TensorRT 10.6.0.26", "TensorRT 10.15.1"]);
   expect(other.message).toStartWith(
-    'Cannot load "a.plan": it was built by TensorRT 10.6.0.26: this is TensorRT 10.15.1\nHint: ',
+    'Cannot load "a.plan": it was built by TensorRT 10.6.0.26, this is TensorRT 10.15.1\nHint: ',
   );
   expect(failure(10701).message).toContain("TensorRT and TensorRT-RTX cannot read each other's plans");
   checkPlan(file, parseVersion(101501), { ...STRICT, versionCompatible: true }, "a.plan");
@@ -76,7 +78,7 @@ test("readPlan() leaves what it does not know to TensorRT", () => {
     build: 116,
     computeCapabilities: [],
   });
-  expect(() => readPlan(new Uint8Array(), '"a.plan"')).toThrow('Cannot load "a.plan": it is empty: 0 bytes');
+  expect(() => readPlan(new Uint8Array(), '"a.plan"')).toThrow('Cannot load "a.plan": it is empty\nHint: ');
 });
 
 test("readPlan() reads the GPUs of a TensorRT-RTX plan, unless it has a bit that is not known", () => {
@@ -91,7 +93,7 @@ test("readPlan() reads the GPUs of a TensorRT-RTX plan, unless it has a bit that
   const version = parseVersion(10701);
   checkPlan(file, version, { ...STRICT, computeCapability: [12, 0] }, "a");
   expect(() => checkPlan(file, version, { ...STRICT, computeCapability: [8, 9] }, "a")).toThrow(
-    "it was built for compute capability 7.5 or 8.6 or 12.0: this GPU has 8.9",
+    "it was built for compute capability 7.5 or 8.6 or 12.0, this GPU has 8.9",
   );
   plan[32] = 64 + 1;
   expect(readPlan(plan, "a").header?.computeCapabilities).toEqual([]);
@@ -106,10 +108,10 @@ test("readPlan() takes Ultralytics' header off and uses it", () => {
   expect(file.header?.release).toBe("10.6.0");
   expect(file.origin).toBeUndefined();
   expect(() => readPlan(Buffer.concat([length, json.subarray(0, 9)]), "a")).toThrow(
-    "Cannot load a: it must have more than",
+    "Cannot load a: it is cut short, it must have more than",
   );
   expect(() => readPlan(Buffer.concat([length, json.fill("x", 1), head([10])]), "a")).toThrow(
-    "its metadata must be JSON",
+    "its metadata is no JSON",
   );
 });
 
@@ -124,7 +126,7 @@ test("writePlan() writes what readPlan() reads, with the engine at a multiple of
     expect(file.plan.byteOffset % 16).toBe(0);
     const target = { ...STRICT, computeCapability: [8, 9] } as const;
     expect(() => checkPlan(file, parseVersion(10701), target, "a")).toThrow(
-      "it was built for compute capability 8.6: this GPU has 8.9",
+      "it was built for compute capability 8.6, this GPU has 8.9",
     );
     checkPlan(
       { ...file, origin: { ...origin, hardwareCompatibility: "ampere-plus" } },
@@ -150,11 +152,11 @@ test("readPlan() refuses facts of this package in another form", () => {
   const read = (origin: unknown): unknown => readPlan(writePlan(head([10]), {}, origin as PlanOrigin), "a").origin;
   expect(read(good)).toEqual(good);
   const cases: readonly (readonly [origin: unknown, where: string])[] = [
-    [5, "bun_tensorrt of its metadata has a form that is not known: 5"],
-    [null, "bun_tensorrt of its metadata"],
-    [[], "bun_tensorrt.tensorRt of its metadata"],
-    [{ ...good, tensorRt: {} }, "bun_tensorrt.tensorRt of its metadata"],
-    [{ ...good, gpu: 7 }, "bun_tensorrt.gpu of its metadata has a form that is not known: 7"],
+    [5, "Cannot load a: its metadata holds 5 as bun_tensorrt\nHint: "],
+    [null, "its metadata holds null as bun_tensorrt\n"],
+    [[], "as bun_tensorrt.tensorRt\n"],
+    [{ ...good, tensorRt: {} }, "its metadata holds {} as bun_tensorrt.tensorRt\n"],
+    [{ ...good, gpu: 7 }, "its metadata holds 7 as bun_tensorrt.gpu\n"],
     [{ ...good, computeCapabilities: "9.0" }, "bun_tensorrt.computeCapabilities"],
     [{ ...good, computeCapabilities: [[9, "0"]] }, "bun_tensorrt.computeCapabilities"],
     [{ ...good, computeCapabilities: [9, 0] }, "bun_tensorrt.computeCapabilities"],

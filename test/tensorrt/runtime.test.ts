@@ -1,9 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { ModelError, PlanMismatchError, TensorRtError } from "../../src/core/errors.ts";
 import { buildPlan } from "../../src/tensorrt/build-plan.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
-import { openFrom, RTX, tinyModel } from "../support/tensorrt.ts";
+import { BUILD_TEST_MS, openFrom, RTX, tinyModel } from "../support/tensorrt.ts";
+
+setDefaultTimeout(BUILD_TEST_MS);
 
 const isAbsent = RTX === undefined;
 const PLAN = "engines/yolov8n_640_fp16_trt10.6.0_sm90.plan";
@@ -19,7 +21,7 @@ test.skipIf(isAbsent || isMissing(PLAN))(
     using runtime = await Runtime.create({ library: openFrom(RTX!) });
     const error = (await runtime.load(sharedPath(PLAN)).catch((e: unknown) => e)) as PlanMismatchError;
     expect(error).toBeInstanceOf(PlanMismatchError);
-    expect(error.message).toContain("it was built by TensorRT 10.6.0.26: this is TensorRT-RTX 1.7.1");
+    expect(error.message).toContain("it was built by TensorRT 10.6.0.26, this is TensorRT-RTX 1.7.1");
   },
 );
 

@@ -37,7 +37,7 @@ test("slotTableOf() refuses an unknown major version by name", () => {
     const call = (): unknown => slotTableOf(parseVersion(number), "/opt/libnvinfer.so");
     expect(call).toThrow(LibraryLoadError);
     expect(call).toThrow(
-      `Cannot use /opt/libnvinfer.so: it must be TensorRT 10 or 11, or TensorRT-RTX 1.5 or a later 1.x: ${name}`,
+      `Cannot use /opt/libnvinfer.so: it must be TensorRT 10 or 11, or TensorRT-RTX 1.5 or a later 1.x, got ${name}`,
     );
   }
 });

@@ -216,7 +216,7 @@ planTest("Runtime.deserialize() uses metadata in front of the plan, and refuses 
   const foreign = writePlan(plan, {}, { ...origin, computeCapabilities: [[8, 6]], gpu: "NVIDIA GeForce RTX 3090" });
   const error = (await runtime.deserialize(foreign).catch((e: unknown) => e)) as PlanMismatchError;
   expect(error).toBeInstanceOf(PlanMismatchError);
-  expect(error.message).toContain("compute capability 8.6 (NVIDIA GeForce RTX 3090): this GPU has 9.0");
+  expect(error.message).toContain("compute capability 8.6 (NVIDIA GeForce RTX 3090), this GPU has 9.0");
   // An odd offset: the bytes are copied to where TensorRT may read them.
   const odd = new Uint8Array(plan.length + 3);
   odd.set(plan, 3);

@@ -1,5 +1,5 @@
 /**
- * @module Video: frames a second of 1920x1080 through ffmpeg, its pipe, `VideoSource` and `VideoSink`, NV12 beside RGB.
+ * @module Video: frames per second of 1920x1080 through ffmpeg, its pipe, `VideoSource` and `VideoSink`, NV12 beside RGB.
  *
  * Usage: `bun bench/video.ts [clip.mp4]`. The two take turns, and the best of the rounds counts: other work on the machine
  * only ever makes it slower.

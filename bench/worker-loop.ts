@@ -1,11 +1,11 @@
 /**
- * @module The loop of a worker by stage, with a 1920x1080 JPEG a frame: receive, decode, infer, NMS, serialise, send; and
- * how two workers share the frames of one stream.
+ * @module The loop of a worker by stage, with a 1920x1080 JPEG a frame: receive, decode, preprocess, infer, postprocess,
+ * serialise, send; and how two workers share the frames of one stream.
  *
  * Usage: `bun bench/worker-loop.ts [IMAGE] [--model FILE] [--backend cpu|gpu] [--memory] [--python PATH] [--rounds 200]
  * [--scale 120] [--json FILE]`. Image and model are those of `bun run bench` where none are named.
  *
- * One frame is on its way at a time, so every stage is measured alone. Without `--memory` a real redis-server is read
+ * One frame is on its way at a time, so every stage is measured by itself. Without `--memory` a real redis-server is read
  * and written (Debian's package, or `$REDIS_URL`), and `receive` and `send` are whole round trips, the server's own work
  * included; with it, a stream in memory stands for the server, for machines that have none. OpenCV's imdecode takes
  * turns with ours on the same bytes. `--scale` frames are then shared by one worker process, and by two.
@@ -29,12 +29,12 @@ import { RedisBroker } from "../src/worker/redis/redis-broker.ts";
 import { parseWorkerOptions } from "../src/worker/worker-config.ts";
 import { MemoryBroker } from "../test/support/memory-broker.ts";
 import { anyRedis, isRedisUnreachable } from "../test/support/redis-server.ts";
-import { PythonPeer } from "./peers/opencv-peer.ts";
+import { ScriptPeer } from "./peers/python-peer.ts";
 import { findImage, findSubject } from "./subject.ts";
 import { Samples } from "./support/samples.ts";
 
 const WARM_UP = 20;
-const STAGES = ["receive", "decode", "preprocess", "infer", "NMS", "serialise", "send", "other"] as const;
+const STAGES = ["receive", "decode", "preprocess", "infer", "postprocess", "serialise", "send", "other"] as const;
 /** What the issue lets take its time. */
 const EXEMPT = "decode and infer";
 /** What is left must stay below. */
@@ -136,20 +136,15 @@ async function round(isCounted: boolean): Promise<void> {
   if (!isCounted) return;
   const serialise = serialised - detected;
   const send = total - (serialised - started);
-  const known = { receive, decode, preprocess, infer, NMS: postprocess, serialise, send };
+  const known = { receive, decode, preprocess, infer, postprocess, serialise, send };
   const sum = Object.values(known).reduce((left, right) => left + right, 0);
   for (const [name, ms] of Object.entries({ ...known, other: total - sum })) stages[name]!.all.push(ms);
   whole.all.push(total);
   rest.all.push(total - decode - infer);
 }
 
-const peer = await PythonPeer.start(values.python, {
-  image: image,
-  size: 640,
-  output: null,
-  threshold: 0.25,
-  iou: 0.7,
-});
+const settings = { image, size: 640, output: "", threshold: 0, iou: 0 };
+const peer = await ScriptPeer.start(values.python, "opencv_stages.py", settings);
 const [load] = loadavg();
 const { description } = detector.backend;
 const server = redis === undefined ? "a stream in memory" : "redis-server";
@@ -165,8 +160,8 @@ const resident: number[] = [];
 for (let at = -WARM_UP; at < rounds; at++) {
   await round(at >= 0);
   if (typeof peer !== "string") {
-    const { ms } = await peer.run("decode");
-    if (at >= 0) theirs.all.push(ms);
+    const { ms } = await peer.run(1, "decode");
+    if (at >= 0) theirs.all.push(...ms);
   }
   if (at >= 0) resident.push(process.memoryUsage.rss());
 }

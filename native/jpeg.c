@@ -3,9 +3,12 @@
 
 #include <string.h>
 
+/* Eight times the 128 levels between grey and white, and what mozjpeg's search for fewer bits may add. */
+#define DC_RANGE (8 * 128 + 64)
+
 static uint16_t entry_of(int32_t length, int32_t symbol, bool is_dc) {
   const int32_t value_bits = symbol & 15;
-  if (is_dc) return (uint16_t)((length + symbol) << 8);
+  if (is_dc) return (uint16_t)((length + symbol) << 8 | symbol);
   int32_t places = (symbol >> 4) + 1;
   if (value_bits == 0) places = symbol == 0xf0 ? 16 : BLOCK_END;
   return (uint16_t)((length + value_bits) << 8 | places);
@@ -66,6 +69,16 @@ static bool read_tables(table *tables, const uint8_t *at, const uint8_t *end) {
   return true;
 }
 
+static bool read_quantisation(int32_t *dc_steps, const uint8_t *at, const uint8_t *end) {
+  while (at < end) {
+    const int32_t bytes = at[0] >> 4 == 0 ? 1 : 2;
+    if ((at[0] & 0xec) != 0 || end - at < 1 + 64 * bytes) return false;
+    dc_steps[at[0] & 3] = bytes == 1 ? at[1] : word_at(at + 1);
+    at += 1 + 64 * bytes;
+  }
+  return true;
+}
+
 static bool read_frame(frame *image, const uint8_t *at, int32_t length) {
   if (length < 6) return false;
   image->height = word_at(at + 1);
@@ -79,13 +92,18 @@ static bool read_frame(frame *image, const uint8_t *at, int32_t length) {
     one->id = row[0];
     one->blocks_x = row[1] >> 4;
     one->blocks_y = row[1] & 15;
+    one->quantisation = row[2];
+    if (one->quantisation > 3) return false;
     if (one->blocks_x < 1 || one->blocks_x > 4 || one->blocks_y < 1 || one->blocks_y > 4) return false;
   }
   return image->width > 0 && image->height > 0;
 }
 
 /* The blocks of a unit in their order, with their tables. */
-static bool read_scan(scan *order, const frame *image, const table *tables, const uint8_t *at, int32_t length) {
+static bool read_scan(jpeg *made, const uint8_t *at, int32_t length) {
+  scan *const order = &made->scan;
+  const frame *const image = &made->frame;
+  const table *const tables = made->tables;
   const int32_t count = length > 0 ? at[0] : 0;
   if (count != image->count || length < 1 + count * 2) return false;
   order->blocks = 0;
@@ -96,8 +114,11 @@ static bool read_scan(scan *order, const frame *image, const table *tables, cons
     const int32_t dc = choice >> 4;
     const int32_t ac = 2 + (choice & 1);
     const int32_t blocks = count == 1 ? 1 : one->blocks_x * one->blocks_y;
-    if (!tables[dc].is_set || !tables[ac].is_set || order->blocks + blocks > 10) return false;
+    const int32_t step = made->dc_steps[one->quantisation];
+    if (!tables[dc].is_set || !tables[ac].is_set || step == 0 || order->blocks + blocks > 10) return false;
+    order->most[index] = DC_RANGE / step + 2;
     for (int32_t block = 0; block < blocks; block++) {
+      order->component[order->blocks] = (uint8_t)index;
       order->dc[order->blocks] = (uint8_t)dc;
       order->ac[order->blocks++] = (uint8_t)ac;
     }
@@ -137,10 +158,11 @@ bool jpeg_open(jpeg *made, const uint8_t *bytes, size_t length) {
     const uint8_t *const next = at + 2 + size;
     if (marker == 0xd9 || size < 2 || next > made->end) return false;
     if (marker == 0xc4 && !read_tables(made->tables, body, next)) return false;
+    if (marker == 0xdb && !read_quantisation(made->dc_steps, body, next)) return false;
     if (marker == 0xc0 && !read_frame(&made->frame, body, size - 2)) return false;
     if (marker == 0xdd && size == 4) made->frame.restart = word_at(body);
     if (marker == 0xda) {
-      if (made->frame.count == 0 || !read_scan(&made->scan, &made->frame, made->tables, body, size - 2)) return false;
+      if (made->frame.count == 0 || !read_scan(made, body, size - 2)) return false;
       made->data = next;
       made->units = units_of(&made->frame);
       return true;

@@ -12,7 +12,10 @@
 /* What an end of block adds to the place in a block: no sum of runs comes so far. */
 #define BLOCK_END 128
 
-/* A Huffman table. An entry is bits << 8 | places: of one code with its value, or 0 where the code is longer. */
+/*
+ * A Huffman table. An entry is bits << 8 | places: of one code with its value, or 0 where the code is longer. For a DC
+ * value, which always takes one place, the bits of the value alone stand there.
+ */
 typedef struct table {
   bool is_set;
   uint16_t one[ENTRIES];
@@ -25,13 +28,16 @@ typedef struct table {
 typedef struct component {
   int32_t id;
   int32_t blocks_x, blocks_y;
+  int32_t quantisation; /* number of its table */
 } component;
 
-/* The blocks of a unit, and the numbers of their tables: DC 0 or 1, AC 2 or 3. */
+/* The blocks of a unit, and the numbers of their components and tables: DC 0 or 1, AC 2 or 3. */
 typedef struct scan {
   int32_t blocks;
+  uint8_t component[10];
   uint8_t dc[10];
   uint8_t ac[10];
+  int32_t most[3]; /* of each component: the largest DC value that 8-bit samples can have, whatever the rounding */
 } scan;
 
 typedef struct frame {
@@ -46,6 +52,7 @@ typedef struct jpeg {
   frame frame;
   scan scan;
   table tables[4];
+  int32_t dc_steps[4]; /* the first value of each quantisation table; 0 without one */
   const uint8_t *data; /* of the scan, up to the end of the file */
   const uint8_t *end;
   int64_t units;

@@ -2,7 +2,7 @@
  * Contract of libbun_tensorrt_shim.so: what TypeScript calls to reach TensorRT's C++ objects.
  *
  * Plain C, no NVIDIA header, nothing of TensorRT at link time. TypeScript hands over which vtable slot each method has
- * in the library that was found (src/tensorrt/abi/); the signatures are here. src/ffi/shim-symbols.ts is
+ * in the library that was found (src/tensorrt/abi.ts); the signatures are here. src/ffi/shim-symbols.ts is
  * this file as a symbol table: `bun run shim` writes it.
  *
  * Conventions
@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 7
+#define BT_ABI_VERSION 8
 
 #define BT_MAX_DIMS 8
 
@@ -215,8 +215,9 @@ BT_API int32_t bt_nvjpeg_prepare(int32_t device, void *function, void *handle, v
 BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *handle, void *state, const void *data,
                                         const void *lengths, void *destinations, void *stream);
 
-#define BT_JPEG_DAMAGED 1 /* a code that is none, a restart marker out of place, or no baseline JPEG of one scan */
+#define BT_JPEG_DAMAGED 1 /* a code that is none, a DC value that no samples have, a restart marker out of place, data left over */
 #define BT_JPEG_SHORT 2   /* the data ends before the pixels do */
+#define BT_JPEG_OTHER 3   /* no baseline JPEG of one scan */
 
 /* Blocks. BT_OK if the data of a baseline JPEG of one scan codes all of its pixels; it is read, and no pixel is made. */
 BT_API int32_t bt_jpeg_check(const uint8_t *bytes, size_t length);

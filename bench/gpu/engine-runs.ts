@@ -58,8 +58,8 @@ export class EngineRun implements Disposable {
     using captured = Graph.capture("engine", () => context.enqueue(stream), { stream });
     const graph = owned.use(captured.instantiate());
     graph.upload({ stream });
-    const start = owned.use(Event.create(device, { purpose: "timing" }));
-    const end = owned.use(Event.create(device, { purpose: "timing" }));
+    const start = owned.use(Event.create(device, { timing: true }));
+    const end = owned.use(Event.create(device, { timing: true }));
     const depth = Array.from({ length: DEPTH }, () => owned.use(Event.create(device)));
     return new EngineRun({ stream, context, graph, start, end, depth }, owned.move());
   }
@@ -117,8 +117,8 @@ export function gpuTimes(
   options: { readonly warmUp: number; readonly count: number },
   enqueue: () => void,
 ): number[] {
-  using start = Event.create(device, { purpose: "timing" });
-  using end = Event.create(device, { purpose: "timing" });
+  using start = Event.create(device, { timing: true });
+  using end = Event.create(device, { timing: true });
   const samples: number[] = [];
   for (let at = -options.warmUp; at < options.count; at++) {
     start.record({ stream });

@@ -29,8 +29,8 @@ export class GpuTimer implements Disposable {
 
   constructor(device: Device) {
     this.stream = Stream.create(device);
-    this.#start = Event.create(device, { purpose: "timing" });
-    this.#end = Event.create(device, { purpose: "timing" });
+    this.#start = Event.create(device, { timing: true });
+    this.#end = Event.create(device, { timing: true });
     this.#flush = DeviceBuffer.create("u8", [FLUSH_BYTES], { stream: this.stream });
   }
 

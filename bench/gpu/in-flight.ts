@@ -11,9 +11,12 @@
 import { parseArgs } from "node:util";
 import { Detector } from "../../src/api/detector.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
-import { type Image, imageOf } from "../../src/image/image.ts";
+import type { Image } from "../../src/image/image.ts";
+import { runTrtexec } from "../peers/trtexec.ts";
+import { drive } from "../support/drive.ts";
+import { noiseFrame } from "../support/page-locked.ts";
 import { Samples } from "../support/samples.ts";
+import { startLoad } from "../support/thread-time.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -43,52 +46,26 @@ interface Case {
   readonly cores: number[];
 }
 
-/** Inferences a second that trtexec reports. */
-function trtexecRate(path: string, ...flags: readonly string[]): number {
-  const args = [path, `--loadEngine=${plan}`, "--useCudaGraph", "--duration=3", ...flags];
-  const child = Bun.spawnSync(args, { stdout: "pipe", stderr: "pipe" });
-  const text = child.stdout.toString() + child.stderr.toString();
-  const rate = /Throughput: ([\d.]+) qps/.exec(text)?.[1];
-  if (rate === undefined) throw new Error(`trtexec failed with ${child.exitCode}:\n${text.slice(-2000)}`);
-  return Number(rate);
-}
-
 async function measure(test: Case, frame: Image): Promise<void> {
   const { streams, wait, inFlight } = test;
   await using detector = await Detector.load(plan!, { backend: "gpu", streams, wait, inFlight });
-  const loop = async (untilMs: number, samples: Samples | undefined): Promise<void> => {
-    for (let now = performance.now(); now < untilMs; ) {
-      const started = now;
-      await detector.detect(frame);
-      now = performance.now();
-      samples?.all.push(now - started);
-    }
-  };
-  const loops = (ms: number, samples: Samples | undefined): Promise<unknown> =>
-    Promise.all(Array.from({ length: inFlight }, () => loop(performance.now() + ms, samples)));
-  await loops(windowMs / 4, undefined);
-  const before = test.latency.all.length;
-  const thread = process.threadCpuUsage();
-  const all = process.cpuUsage();
-  const started = performance.now();
-  await loops(windowMs, test.latency);
-  const elapsed = performance.now() - started;
-  const threadUsed = process.threadCpuUsage(thread);
-  const allUsed = process.cpuUsage(all);
-  test.fps.push((test.latency.all.length - before) / (elapsed / 1000));
-  test.busy.push((threadUsed.user + threadUsed.system) / 1000 / elapsed);
-  test.cores.push((allUsed.user + allUsed.system) / 1000 / elapsed);
+  await drive(detector, frame, { inFlight, durationMs: windowMs / 4, warmUp: 0 });
+  const readLoad = startLoad();
+  const { latencies, rate } = await drive(detector, frame, { inFlight, durationMs: windowMs, warmUp: 0 });
+  const { busy, cores } = readLoad();
+  for (const latency of latencies) test.latency.all.push(latency);
+  test.fps.push(rate);
+  test.busy.push(busy);
+  test.cores.push(cores);
 }
 
 function mean(numbers: readonly number[]): number {
   return numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
 }
 
+using owned = new DisposableStack();
+const frame = noiseFrame(owned);
 using device = Device.open(0);
-const [width, height] = [1920, 1080];
-using pinned = PinnedBuffer.create("u8", [height, width, 3], device);
-for (let at = 0; at < pinned.length; at++) pinned.data[at] = (at * 2654435761) >>> 24;
-const frame = imageOf(pinned.data, { width, height });
 
 const cases: Case[] = [];
 for (const inFlight of values["in-flight"].split(",").map(Number)) {
@@ -103,15 +80,14 @@ for (let round = 0; round < Number(values.rounds); round++) for (const test of c
 const trtexec: Record<string, number> = {};
 if (values.trtexec !== undefined) {
   for (const streams of [1, 4]) {
-    trtexec[`${streams} streams, no transfers`] = trtexecRate(
-      values.trtexec,
-      `--streams=${streams}`,
-      "--noDataTransfers",
-    );
-    trtexec[`${streams} streams`] = trtexecRate(values.trtexec, `--streams=${streams}`);
+    for (const hasTransfers of [false, true]) {
+      const options = { streams, hasTransfers, hasGraph: true, seconds: 3 };
+      const name = `${streams} streams${hasTransfers ? "" : ", no transfers"}`;
+      trtexec[name] = (await runTrtexec(values.trtexec, plan, options)).rate;
+    }
   }
 }
-console.log(`${plan}, frames of ${width}x${height}, ${device.name}, Bun ${Bun.version}`);
+console.log(`${plan}, frames of ${frame.width}x${frame.height}, ${device.name}, Bun ${Bun.version}`);
 console.log("layout    wait        in flight      fps   busy  cores   us/frame      p50      p90      p99      max");
 for (const { streams, wait, inFlight, latency, fps, busy, cores } of cases) {
   const rate = mean(fps);

@@ -14,18 +14,18 @@ import { copyToHost } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
 import { BufferView, DeviceBuffer } from "../../src/cuda/device-buffer.ts";
 import { Event } from "../../src/cuda/event.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { addressOf, OutCells } from "../../src/ffi/memory.ts";
 import { NVJPEG_OUTPUT_RGBI } from "../../src/ffi/nvjpeg.ts";
 import { shimOffThread } from "../../src/ffi/shim.ts";
 import { decodeImage } from "../../src/image/decode.ts";
-import { imageOf } from "../../src/image/image.ts";
 import { BatchTable } from "../../src/nvjpeg/batch-check.ts";
 import { JpegSurface } from "../../src/nvjpeg/jpeg-surface.ts";
 import { NvJpegDecoder } from "../../src/nvjpeg/nvjpeg-decoder.ts";
 import { checkNvJpeg, NvJpegHandle } from "../../src/nvjpeg/nvjpeg-handle.ts";
+import { pageLocked } from "../support/page-locked.ts";
 import { Samples } from "../support/samples.ts";
+import { startLoad } from "../support/thread-time.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -47,12 +47,11 @@ const reference = await decodeImage(bytes);
 const { width, height } = reference;
 const results: Record<string, unknown>[] = [];
 
-/** Run turns side by side for the window, and tell images a second and milliseconds a turn. */
+/** Run turns side by side for the window, and tell images per second and milliseconds a turn. */
 async function measure(label: string, images: number, turns: readonly (() => Promise<unknown>)[]): Promise<number> {
   for (let warm = 0; warm < WARM_TURNS; warm++) await Promise.all(turns.map((turn) => turn()));
   const latency = new Samples();
-  const cpu = process.cpuUsage();
-  const thread = process.threadCpuUsage();
+  const readLoad = startLoad();
   const started = performance.now();
   await Promise.all(
     turns.map(async (turn) => {
@@ -62,12 +61,8 @@ async function measure(label: string, images: number, turns: readonly (() => Pro
       }
     }),
   );
-  const elapsed = performance.now() - started;
-  const used = process.cpuUsage(cpu);
-  const threadUsed = process.threadCpuUsage(thread);
-  const rate = (latency.all.length * images * 1000) / elapsed;
-  const cores = (used.user + used.system) / 1000 / elapsed;
-  const busy = (threadUsed.user + threadUsed.system) / 1000 / elapsed;
+  const { elapsedMs, cores, busy } = readLoad();
+  const rate = (latency.all.length * images * 1000) / elapsedMs;
   results.push({ label, images, callers: turns.length, rate, latency, cores, busy });
   const load = `${cores.toFixed(1).padStart(6)} cores, JS thread ${(busy * 100).toFixed(0)} %`;
   console.log(
@@ -93,7 +88,7 @@ function ownTurns(
   const { calls } = handle.library;
   return Array.from({ length: states }, () => {
     const stream = owned.use(Stream.create(device));
-    const event = owned.use(Event.create(device, { waiting: "sleep" }));
+    const event = owned.use(Event.create(device, { blocking: true }));
     const table = owned.use(new BatchTable(device, batch));
     const out = new OutCells(1);
     checkNvJpeg(calls.nvjpegJpegStateCreate(handle.handle, out.cells), "nvjpegJpegStateCreate");
@@ -149,9 +144,8 @@ async function sideBySide(plan: string): Promise<void> {
   using handle = await NvJpegHandle.create(device, "hardware");
   using checked = await NvJpegDecoder.create(device, { backend: "hardware" });
   using trusting = await NvJpegDecoder.create(device, { backend: "hardware", check: false });
-  using pinned = PinnedBuffer.create("u8", [width * height * 3], device);
-  pinned.data.set(reference.data);
-  const frame = imageOf(pinned.data, { width, height });
+  using memory = new DisposableStack();
+  const frame = pageLocked(reference, memory);
   await using detector = await Detector.load(plan, { backend: "gpu", inFlight: 16 });
   const infer = async (ms: number): Promise<number> => {
     const started = performance.now();
@@ -232,10 +226,8 @@ async function toBoxes(plan: string, inFlight: number, way: "gpu" | "unchecked" 
   const jpegCheck = way !== "unchecked";
   const jpeg = way === "unchecked" ? "gpu" : (way ?? "auto");
   await using detector = await Detector.load(plan, { backend: "gpu", inFlight, jpeg, jpegCheck });
-  using device = Device.open();
-  using pinned = PinnedBuffer.create("u8", [width * height * 3], device);
-  pinned.data.set(reference.data);
-  const source = way === undefined ? imageOf(pinned.data, { width, height }) : bytes;
+  using memory = new DisposableStack();
+  const source = way === undefined ? pageLocked(reference, memory) : bytes;
   const run = async (ms: number): Promise<number> => {
     const until = performance.now() + ms;
     const sources = function* (): Generator<typeof source> {
@@ -247,16 +239,10 @@ async function toBoxes(plan: string, inFlight: number, way: "gpu" | "unchecked" 
   };
   // nvJPEG is set up with the first file, and the memory of every slot with its first.
   await run(WARM_UP_MS);
-  const thread = process.threadCpuUsage();
-  const all = process.cpuUsage();
-  const started = performance.now();
+  const readLoad = startLoad();
   const count = await run(windowMs * 2);
-  const elapsed = performance.now() - started;
-  const { user, system } = process.threadCpuUsage(thread);
-  const used = process.cpuUsage(all);
-  const rate = (count * 1000) / elapsed;
-  const busy = (user + system) / 1000 / elapsed;
-  const cores = (used.user + used.system) / 1000 / elapsed;
+  const { elapsedMs, cores, busy } = readLoad();
+  const rate = (count * 1000) / elapsedMs;
   const what = way === undefined ? "decoded frames" : `JPEG by ${jpeg}${jpegCheck ? "" : " unchecked"}`;
   results.push({ label: `to boxes, ${what}`, inFlight, rate, busy, cores, counts: detector.backend.jpeg });
   console.log(

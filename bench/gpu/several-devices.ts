@@ -8,9 +8,8 @@
 import { parseArgs } from "node:util";
 import { Detector } from "../../src/api/detector.ts";
 import { Device } from "../../src/cuda/device.ts";
-import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
-import { imageOf } from "../../src/image/image.ts";
 import { drive } from "../support/drive.ts";
+import { noiseFrame } from "../support/page-locked.ts";
 import { medianOf } from "../support/samples.ts";
 
 const { values, positionals } = parseArgs({
@@ -24,12 +23,9 @@ const { values, positionals } = parseArgs({
 const [plan] = positionals;
 if (plan === undefined) throw new Error("Usage: bun bench/gpu/several-devices.ts PLAN");
 const inFlight = Number(values["in-flight"]);
-const sides = { width: 1920, height: 1080 };
 
-using device = Device.open(0);
-using pixels = PinnedBuffer.create("u8", [sides.width * sides.height * 3], device);
-for (let at = 0; at < pixels.data.length; at++) pixels.data[at] = (at * 2_654_435_761) >>> 24;
-const frame = imageOf(pixels.data, sides);
+using owned = new DisposableStack();
+const frame = noiseFrame(owned);
 await using stack = new AsyncDisposableStack();
 const cases = await Promise.all(
   Array.from({ length: Device.count() }, async (_, last) => {

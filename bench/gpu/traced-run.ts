@@ -5,16 +5,7 @@ import type { DetectorOptions } from "../../src/api/detector-config.ts";
 import type { Image } from "../../src/image/image.ts";
 import { DEFAULT_MACHINE_OPTIONS, type FrameRecord, type Span } from "../../src/runtime/backend.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
-import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
 import type { TimelineSpan } from "../result.ts";
-
-const SELECTION: NmsOptions = {
-  threshold: 0.25,
-  iou: 0.7,
-  maxDetections: 300,
-  classAgnostic: false,
-  classIds: undefined,
-};
 
 /** Frames of each slot before records are kept: the first ones allocate and capture. */
 const WARM_UP = 30;
@@ -53,17 +44,17 @@ export async function tracedRun(
     owned.defer(() => slot.close());
     return slot;
   });
-  const size = backend.task.usualSize;
+  const { usualSize: size, idleParams } = backend.task;
   await Promise.all(
     slots.map(async (slot) => {
-      for (let at = 0; at < WARM_UP; at++) await slot.run([frame], size, SELECTION);
+      for (let at = 0; at < WARM_UP; at++) await slot.run([frame], size, idleParams);
     }),
   );
   isWarm = true;
   const started = performance.now();
   await Promise.all(
     slots.map(async (slot) => {
-      while (performance.now() - started < durationMs) await slot.run([frame], size, SELECTION);
+      while (performance.now() - started < durationMs) await slot.run([frame], size, idleParams);
     }),
   );
   return records.sort((a, b) => a.submittedMs - b.submittedMs);

@@ -1,84 +1,48 @@
-"""The CPU stages of a detector as they are done in Python, timed one at a time on request.
+"""The CPU stages of a detector as they are done in Python, one at a time: decode, preprocess, blob, postprocess.
 
-Reads one JSON command a line on standard input and answers each with one JSON line:
-  {"stage": "setup", "image": PATH, "size": 640, "output": PATH or null, "threshold": 0.25, "iou": 0.7}
-  {"stage": "decode" | "preprocess" | "blob" | "postprocess"}  ->  {"ms": 1.23, "count": 4}
+`blob` is `preprocess` by cv2.dnn.blobFromImage. `output` of the settings is a file of the raw f32 values of a
+[1, 84, anchors] output; empty where there is none to post-process.
 """
 
-import json
-import sys
-import time
+from peer_loop import letterbox, python_version, serve
 
-try:
+
+def prepare(settings):
     import cv2
     import numpy as np
-except ImportError as error:
-    print(json.dumps({"missing": error.name}), flush=True)
-    sys.exit(0)
 
-GREY = (114, 114, 114)
+    size, threshold, iou = settings["size"], settings["threshold"], settings["iou"]
+    data = np.fromfile(settings["image"], dtype=np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    output = np.fromfile(settings["output"], dtype=np.float32).reshape(1, 84, -1) if settings["output"] else None
 
+    def decode():
+        return cv2.imdecode(data, cv2.IMREAD_COLOR).shape[0]
 
-def letterbox(image, size):
-    height, width = image.shape[:2]
-    ratio = min(size / height, size / width)
-    content = round(width * ratio), round(height * ratio)
-    left, top = (size - content[0]) / 2, (size - content[1]) / 2
-    resized = cv2.resize(image, content, interpolation=cv2.INTER_LINEAR)
-    return cv2.copyMakeBorder(
-        resized,
-        round(top - 0.1), round(top + 0.1), round(left - 0.1), round(left + 0.1),
-        cv2.BORDER_CONSTANT, value=GREY,
-    )  # fmt: skip
-
-
-class Stages:
-    def __init__(self, image, size, output, threshold, iou):
-        self.bytes = np.fromfile(image, dtype=np.uint8)
-        self.size, self.threshold, self.iou = size, threshold, iou
-        self.image = cv2.imdecode(self.bytes, cv2.IMREAD_COLOR)
-        self.output = None if output is None else np.fromfile(output, dtype=np.float32).reshape(1, 84, -1)
-
-    def decode(self):
-        return cv2.imdecode(self.bytes, cv2.IMREAD_COLOR).shape[0]
-
-    def preprocess(self):
-        planes = np.ascontiguousarray(letterbox(self.image, self.size)[..., ::-1].transpose(2, 0, 1))
+    def preprocess():
+        planes = np.ascontiguousarray(letterbox(image, size)[0][..., ::-1].transpose(2, 0, 1))
         return (planes.astype(np.float32) / 255)[None].shape[0]
 
-    def blob(self):
-        return cv2.dnn.blobFromImage(letterbox(self.image, self.size), 1 / 255, swapRB=True).shape[0]
+    def blob():
+        return cv2.dnn.blobFromImage(letterbox(image, size)[0], 1 / 255, swapRB=True).shape[0]
 
-    def postprocess(self):
-        rows = self.output[0].T
+    def postprocess():
+        rows = output[0].T
         classes = rows[:, 4:]
         scores = classes.max(axis=1)
-        chosen = scores >= self.threshold
+        chosen = scores >= threshold
         scores = scores[chosen]
         ids = classes[chosen].argmax(axis=1)
         boxes = rows[chosen, :4].copy()
         boxes[:, :2] -= boxes[:, 2:] / 2
-        kept = cv2.dnn.NMSBoxesBatched(boxes, scores, ids, self.threshold, self.iou)
+        kept = cv2.dnn.NMSBoxesBatched(boxes, scores, ids, threshold, iou)
         boxes[:, 2:] += boxes[:, :2]
         return len(boxes[kept])
 
+    stages = {"decode": decode, "preprocess": preprocess, "blob": blob, "postprocess": postprocess}
+    threads = f"OpenCV {cv2.__version__} with {cv2.getNumThreads()} threads"
+    versions = f"{threads}, NumPy {np.__version__}, {python_version()}"
+    return versions, "a stage at a time", lambda stage="decode": stages[stage]()
 
-stages = None
-for line in sys.stdin:
-    command = json.loads(line)
-    stage = command.pop("stage")
-    if stage == "setup":
-        stages = Stages(**command)
-        height, width = stages.image.shape[:2]
-        answer = {
-            "versions": f"OpenCV {cv2.__version__} with {cv2.getNumThreads()} threads, NumPy {np.__version__}, "
-            f"Python {sys.version.split()[0]}",
-            "width": width,
-            "height": height,
-        }
-    else:
-        run = getattr(stages, stage)
-        started = time.perf_counter()
-        count = run()
-        answer = {"ms": (time.perf_counter() - started) * 1e3, "count": count}
-    print(json.dumps(answer), flush=True)
+
+serve(prepare)

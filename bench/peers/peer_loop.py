@@ -1,7 +1,8 @@
 """How every peer talks to the bench: one JSON line when it is ready, then one JSON answer to each JSON command.
 
 Started with its settings as JSON in the first argument. Its first line is {"ready": versions, "note": text} or, where it
-cannot take part, {"missing": reason}. A command is {"count": N}; the answer is {"ms": [N times], "boxes": boxes of the last}.
+cannot take part, {"missing": reason}. A command is {"count": N}, with what else `run` takes; the answer is
+{"ms": [N times], "boxes": boxes of the last}.
 """
 
 import json
@@ -11,7 +12,7 @@ import time
 
 
 def serve(prepare):
-    """Run a peer. `prepare(settings)` gives (versions, note, run), where run() does one frame.
+    """Run a peer. `prepare(settings)` gives (versions, note, run), where run() does one frame or stage.
 
     run() returns the number of boxes, or (boxes, milliseconds) where the peer measures by itself.
     """
@@ -34,10 +35,11 @@ def serve(prepare):
         raise
     answer({"ready": versions, "note": note})
     for line in sys.stdin:
+        command = json.loads(line)
         times, boxes = [], 0
-        for _ in range(json.loads(line)["count"]):
+        for _ in range(command.pop("count")):
             started = time.perf_counter()
-            result = run()
+            result = run(**command)
             elapsed = (time.perf_counter() - started) * 1e3
             boxes, elapsed = result if isinstance(result, tuple) else (result, elapsed)
             times.append(elapsed)

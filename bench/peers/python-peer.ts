@@ -1,4 +1,4 @@
-/** @module Python peer: a child process that does a frame when it is told to; see peer_loop.py. */
+/** @module Python peer: a child process that does a frame or a stage when it is told to; see peer_loop.py. */
 
 import { join } from "node:path";
 import { cacheFolder } from "../../src/core/paths.ts";
@@ -7,7 +7,7 @@ import { cacheFolder } from "../../src/core/paths.ts";
 export type PeerSettings = Readonly<Record<string, string | number | boolean>>;
 
 /** Some frames of a peer. */
-export interface PeerAnswer {
+interface PeerAnswer {
   /** Milliseconds of each frame. */
   readonly ms: readonly number[];
   readonly boxes: number;
@@ -96,9 +96,9 @@ export class ScriptPeer implements AsyncDisposable {
     return line.missing ?? `it ended with ${child.exitCode ?? child.signalCode}: ${(await errors).split("\n").at(-1)}`;
   }
 
-  /** Do some frames. @throws {Error} If the process ends meanwhile */
-  async run(count: number): Promise<PeerAnswer> {
-    this.#child.stdin.write(`${JSON.stringify({ count })}\n`);
+  /** Do some frames, or a stage that the script has so many times. @throws {Error} If the process ends meanwhile */
+  async run(count: number, stage?: string): Promise<PeerAnswer> {
+    this.#child.stdin.write(`${JSON.stringify({ count, stage })}\n`);
     await this.#child.stdin.flush();
     const line = await this.#lines.next();
     if (line.done === true) throw new Error(`Cannot go on: the peer has ended:\n${await this.#errors}`);

@@ -124,8 +124,8 @@ async function waits(
   output: StudyOutput,
   gpu: { device: Device; stream: Stream; run: () => void },
 ): Promise<void> {
-  using start = Event.create(gpu.device, { purpose: "timing" });
-  using end = Event.create(gpu.device, { purpose: "timing" });
+  using start = Event.create(gpu.device, { timing: true });
+  using end = Event.create(gpu.device, { timing: true });
   const on = { stream: gpu.stream };
   const modes = [
     ["wait-synchronize", "cudaEventSynchronize, blocks the thread", () => end.synchronize()],

@@ -12,7 +12,7 @@ import type { DetectionBlock } from "../../src/model/rows.ts";
 import { DEFAULT_MACHINE_OPTIONS, type Slot } from "../../src/runtime/backend.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
-import { type PeerStage, PythonPeer } from "../peers/opencv-peer.ts";
+import { ScriptPeer } from "../peers/python-peer.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { keep } from "../support/keep.ts";
 import { inRounds } from "../support/rounds.ts";
@@ -20,20 +20,13 @@ import { medianOf } from "../support/samples.ts";
 
 const SIZE = 640;
 const WARM_UP = 20;
-const SELECTION: NmsOptions = {
-  threshold: 0.25,
-  iou: 0.7,
-  maxDetections: 300,
-  classAgnostic: false,
-  classIds: undefined,
-};
-
-const PEER_NAMES: Readonly<Record<PeerStage, string>> = {
+const PEER_NAMES = {
   decode: "cv2.imdecode",
   preprocess: "cv2 and NumPy",
   blob: "cv2 and blobFromImage",
   postprocess: "NumPy and NMSBoxesBatched",
 };
+type PeerStage = keyof typeof PEER_NAMES;
 
 /** A stage of ours, and what the peer runs beside it. */
 interface Stage {
@@ -52,21 +45,16 @@ async function headOutput(slot: Slot<NmsOptions, DetectionBlock>, folder: string
   return path;
 }
 
+/** @param tensor where there is one to post-process */
 async function startPeer(
-  context: StudyContext,
+  { options, image }: StudyContext,
   output: StudyOutput,
-  tensor: string | undefined,
-): Promise<PythonPeer | undefined> {
-  const { options, image } = context;
+  tensor: { readonly path: string; readonly params: NmsOptions } | undefined,
+): Promise<ScriptPeer | undefined> {
   if (!options.hasPeers) return undefined;
-  const { threshold, iou } = SELECTION;
-  const peer = await PythonPeer.start(options.python, {
-    image: image.path,
-    size: SIZE,
-    output: tensor ?? null,
-    threshold,
-    iou,
-  });
+  const { threshold = 0, iou = 0 } = tensor?.params ?? {};
+  const settings = { image: image.path, size: SIZE, output: tensor?.path ?? "", threshold, iou };
+  const peer = await ScriptPeer.start(options.python, "opencv_stages.py", settings);
   if (typeof peer !== "string") return peer;
   output.leftOut.push(`OpenCV and NumPy beside ours: ${peer}`);
   return undefined;
@@ -101,7 +89,7 @@ export const cpuStages: Study = {
         peers: ["preprocess", "blob"],
       },
     ];
-    let tensor: string | undefined;
+    let tensor: { readonly path: string; readonly params: NmsOptions } | undefined;
     if (model === undefined) output.leftOut.push("post-processing: it needs a model");
     else {
       const backend = await CpuBackend.load(
@@ -112,12 +100,14 @@ export const cpuStages: Study = {
       owned.defer(() => backend.close());
       const slot = backend.createSlot();
       owned.defer(() => slot.close());
-      await slot.run([image.image], backend.task.usualSize, SELECTION);
-      tensor = await headOutput(slot, folder);
+      const { usualSize, idleParams: params } = backend.task;
+      await slot.run([image.image], usualSize, params);
+      const path = await headOutput(slot, folder);
+      tensor = path === undefined ? undefined : { path, params };
       stages.push({
         id: "postprocess",
         name: "output to boxes",
-        run: () => slot.postprocess(SELECTION),
+        run: () => slot.postprocess(params),
         peers: tensor === undefined ? [] : ["postprocess"],
       });
     }
@@ -134,7 +124,7 @@ export const cpuStages: Study = {
         },
       },
       ...(peer === undefined ? [] : peers).map((name) => ({
-        run: async () => void listOf(`peer-${name}`).push((await peer!.run(name)).ms),
+        run: async () => void listOf(`peer-${name}`).push(...(await peer!.run(1, name)).ms),
       })),
     ]);
     await inRounds(contestants, options.isQuick ? 3 : WARM_UP);

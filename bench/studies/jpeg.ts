@@ -161,7 +161,7 @@ export const jpeg: Study = {
     }
     output.blocks.push({
       kind: "distribution",
-      title: "Images a second",
+      title: "Images per second",
       note: "Each figure is of 50 ms worth of frames, or of five; ways to boxes in turns, nvJPEG alone after them. Decoded frames show what inference alone could do.",
       measurements: output.measurements.filter(({ unit }) => unit === "fps").map(({ id }) => id),
     });

@@ -8,7 +8,7 @@ import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
 import { Stream } from "../../src/cuda/stream.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import type { ImageSource } from "../../src/image/source.ts";
-import type { FrameRecord } from "../../src/runtime/backend.ts";
+import type { FrameRecord, StageTimings } from "../../src/runtime/backend.ts";
 import { Runtime } from "../../src/tensorrt/runtime.ts";
 import { EngineRun, gpuTimes } from "../gpu/engine-runs.ts";
 import { tracedRun } from "../gpu/traced-run.ts";
@@ -19,6 +19,7 @@ import { inRounds } from "../support/rounds.ts";
 import { medianOf, summarise } from "../support/samples.ts";
 
 const ROUNDS = 10;
+const STAGES = ["decode", "preprocess", "infer", "postprocess"] as const satisfies readonly (keyof StageTimings)[];
 /** What launching, the kernels around the engine, waiting and JS may add to engine and copy, in milliseconds. */
 const MOST_OVERHEAD_MS = 0.08;
 const MOST_SPREAD_MS = 0.1;
@@ -31,16 +32,11 @@ interface Way {
   readonly name: string;
   readonly source: ImageSource;
   readonly latencies: number[];
-  readonly stages: {
-    readonly decode: number[];
-    readonly prepare: number[];
-    readonly machine: number[];
-    readonly read: number[];
-  };
+  readonly stages: Readonly<Record<keyof StageTimings, number[]>>;
 }
 
 function wayOf(id: string, name: string, source: ImageSource): Way {
-  return { id, name, source, latencies: [], stages: { decode: [], prepare: [], machine: [], read: [] } };
+  return { id, name, source, latencies: [], stages: { decode: [], preprocess: [], infer: [], postprocess: [] } };
 }
 
 async function detectSome(detector: Detector, way: Way, count: number): Promise<void> {
@@ -49,10 +45,7 @@ async function detectSome(detector: Detector, way: Way, count: number): Promise<
     const started = performance.now();
     const { timing } = await detector.detect(way.source);
     latencies.push(performance.now() - started);
-    stages.decode.push(timing.decode);
-    stages.prepare.push(timing.preprocess);
-    stages.machine.push(timing.infer);
-    stages.read.push(timing.postprocess);
+    for (const stage of STAGES) stages[stage].push(timing[stage]);
   }
 }
 
@@ -127,32 +120,19 @@ async function measureWays(context: StudyContext, ways: readonly Way[]): Promise
 }
 
 /** Medians of the parts of a way; on the GPU, the engine and the copies as measured alone, and the rest as what remains. */
-function partsOf(
-  { stages }: Way,
-  kind: StudyContext["kind"],
-  raw: RawTimes | undefined,
-): { stage: string; value: number }[] {
-  const decode = { stage: "decode", value: medianOf(stages.decode) };
-  const read = { stage: "boxes to JS", value: medianOf(stages.read) };
-  if (kind === "cpu" || raw === undefined) {
-    return [
-      decode,
-      { stage: "pre-process", value: medianOf(stages.prepare) },
-      { stage: "infer", value: medianOf(stages.machine) },
-      { stage: "decode + NMS", value: medianOf(stages.read) },
-    ];
-  }
+function partsOf({ stages }: Way, raw: RawTimes | undefined): { stage: string; value: number }[] {
+  if (raw === undefined) return STAGES.map((stage) => ({ stage, value: medianOf(stages[stage]) }));
   const { copyIn, infer, kernels, copyOut } = gpuParts(raw);
   const known = copyIn + infer + kernels + copyOut;
   return [
-    decode,
-    { stage: "JS before the launch", value: medianOf(stages.prepare) },
+    { stage: "decode", value: medianOf(stages.decode) },
+    { stage: "JS before the launch", value: medianOf(stages.preprocess) },
     { stage: "copy in", value: copyIn },
-    { stage: "pre-process, decode + NMS", value: kernels },
+    { stage: "preprocess and postprocess", value: kernels },
     { stage: "infer", value: infer },
     { stage: "copy out", value: copyOut },
-    { stage: "launch and wait", value: Math.max(0, medianOf(stages.machine) - known) },
-    read,
+    { stage: "launch and wait", value: Math.max(0, medianOf(stages.infer) - known) },
+    { stage: "rows to JS", value: medianOf(stages.postprocess) },
   ];
 }
 
@@ -189,7 +169,7 @@ function conclude(context: StudyContext, output: StudyOutput, ways: readonly Way
     unit: "ms",
     bars: ways.map((way) => ({
       name: way.name,
-      parts: partsOf(way, context.kind, raw).filter(({ value }) => value > 0.0005),
+      parts: partsOf(way, raw).filter(({ value }) => value > 0.0005),
     })),
   });
   const { p50, p99 } = summarise(ways[0]!.latencies);
@@ -206,7 +186,7 @@ function conclude(context: StudyContext, output: StudyOutput, ways: readonly Way
   });
   const floor = medianOf(raw.graph) + medianOf(raw.copyIn);
   output.findings.push(
-    `Pre-processing, decoding, NMS, launch, wait and JS add ${(p50 - floor).toFixed(3)} ms to engine and copy at the median.`,
+    `Pre-processing, head, NMS, launch, wait and JS add ${(p50 - floor).toFixed(3)} ms to engine and copy at the median.`,
   );
   promise(output, "decoded frame to boxes: p50 at most engine with graph + copy + 0.08 ms", p50, {
     most: floor + MOST_OVERHEAD_MS,

@@ -115,7 +115,7 @@ async function measure(
   return all;
 }
 
-/** The one with the most frames a second; `undefined` of none. */
+/** The one with the most frames per second; `undefined` of none. */
 function fastestOf(all: readonly Measured[]): Measured | undefined {
   return all.toSorted((a, b) => medianOf(b.rates) - medianOf(a.rates))[0];
 }
@@ -202,7 +202,7 @@ function timelineOf({ setting, records, spans }: Measured): TimelineBlock {
   return {
     kind: "timeline",
     title,
-    note: 'The first frames as the JS thread saw them, a lane for each frame in flight. "machine" is from the launch to the end of all work on the GPU, or ONNX Runtime\'s run.',
+    note: 'The first frames as the JS thread saw them, a lane for each frame in flight. "infer" is from the launch to the end of all work on the GPU, or ONNX Runtime\'s run.',
     lanes: Array.from({ length: setting.inFlight }, (_, lane) => `frame slot ${lane + 1}`),
     spans,
   };
@@ -278,7 +278,7 @@ export const streams: Study = {
   name: "streams",
   title: "Frames in flight: memory and streams",
   question:
-    "How many frames a second, at what latency, with how many in flight, on which streams and from which memory?",
+    "How many frames per second, at what latency, with how many in flight, on which streams and from which memory?",
   needs: ["model"],
   async run(context, output) {
     const { kind, options, image } = context;

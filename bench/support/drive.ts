@@ -24,9 +24,9 @@ export interface DriveOptions {
 export interface Driven {
   /** Milliseconds from the call of `detect` to its result, every frame. */
   readonly latencies: number[];
-  /** Frames a second in each window. */
+  /** Frames per second in each window. */
   readonly rates: number[];
-  /** Frames a second over the whole time. */
+  /** Frames per second over the whole time. */
   readonly rate: number;
   /** What the first frames did when, in milliseconds; a lane for each call in flight. */
   readonly spans: TimelineSpan[];
@@ -41,9 +41,9 @@ function addSpans(
   let from = end - timing.decode - timing.preprocess - timing.infer - timing.postprocess;
   for (const [name, length] of [
     ["decode", timing.decode],
-    ["prepare", timing.preprocess],
-    ["machine", timing.infer],
-    ["read boxes", timing.postprocess],
+    ["preprocess", timing.preprocess],
+    ["infer", timing.infer],
+    ["postprocess", timing.postprocess],
   ] as const) {
     if (length > 0) spans.push({ lane, name, frame, start: from, end: from + length });
     from += length;
@@ -83,7 +83,7 @@ export async function drive(detector: Detector, source: ImageSource, options: Dr
 const LEAST_FRAMES = 5;
 
 /**
- * Frames a second, one figure for each 50 ms worth of frames: so many frames by the time they took.
+ * Frames per second, one figure for each 50 ms worth of frames: so many frames by the time they took.
  *
  * @param ends     when each frame ended, in milliseconds from the start
  * @param inFlight frames that may end at the same moment: of fewer than these a rate would be nonsense

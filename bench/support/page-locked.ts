@@ -15,3 +15,10 @@ export function pageLocked(image: Image, owner: DisposableStack): Image {
   pinned.data.set(image.data);
   return imageOf(pinned.data, image);
 }
+
+/** A 1920x1080 frame of noise in page-locked memory. @param owner owns it */
+export function noiseFrame(owner: DisposableStack): Image {
+  const [width, height] = [1920, 1080];
+  const noise = Uint8Array.from({ length: width * height * 3 }, (_, at) => (at * 2_654_435_761) >>> 24);
+  return pageLocked(imageOf(noise, { width, height }), owner);
+}

@@ -2,9 +2,10 @@
 
 import { ModelError, message, OptionError, UnavailableError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import type { OptionTable } from "../core/options.ts";
 import type { Accelerator, Backend, MachineOptions } from "../runtime/backend.ts";
 import type { Task } from "../runtime/task.ts";
-import { askedOf } from "./accelerator-options.ts";
+import { askedOf, ONNXRUNTIME_OPTIONS, TENSORRT_OPTIONS } from "./accelerator-options.ts";
 
 /** Names an accelerator for everything that leaves the choice to `auto`. */
 const VARIABLE = "BUN_TENSORRT_BACKEND";
@@ -17,6 +18,8 @@ export interface Registration {
   readonly machine: string;
   /** Where the choice is open, the highest that can be used is taken. */
   readonly preference: number;
+  /** What may be said of it, under its own name. */
+  readonly options?: OptionTable;
   /** Compiled models that run on it alone; `undefined` where it takes ONNX models only. */
   readonly compiled?: (source: string | Uint8Array) => Promise<boolean>;
   /** True where it has several devices, told apart by number. */
@@ -27,9 +30,14 @@ export interface Registration {
 
 const registered: Registration[] = [];
 
-/** Make an accelerator known. One that takes a name of an earlier one replaces it under that name. */
-export function registerAccelerator(registration: Registration): void {
+/**
+ * Make an accelerator known. One that takes a name of an earlier one replaces it under that name.
+ *
+ * @returns takes it back
+ */
+export function registerAccelerator(registration: Registration): Disposable {
   registered.unshift(registration);
+  return { [Symbol.dispose]: () => void registered.splice(registered.indexOf(registration), 1) };
 }
 
 /** Names that can be asked for. */
@@ -37,16 +45,25 @@ export function acceleratorNames(): string[] {
   return [...new Set(registered.toReversed().flatMap(({ names }) => names))];
 }
 
+/** The options of each accelerator that has some, by its own name. */
+export function acceleratorOptions(): Readonly<Record<string, OptionTable>> {
+  return Object.fromEntries(
+    registered.toReversed().flatMap(({ names: [name], options }) => (options === undefined ? [] : [[name, options]])),
+  );
+}
+
 registerAccelerator({
   names: ["onnxruntime", "cpu"],
   machine: "CPU",
   preference: 0,
+  options: ONNXRUNTIME_OPTIONS,
   load: async () => (await import("./cpu/cpu-backend.ts")).cpuAccelerator,
 });
 registerAccelerator({
   names: ["tensorrt", "gpu"],
   machine: "GPU",
   preference: 10,
+  options: TENSORRT_OPTIONS,
   compiled: async (source) => (await import("./tensorrt/model-file.ts")).isPlanSource(source),
   isNumbered: true,
   load: async () => (await import("./tensorrt/gpu-backend.ts")).gpuAccelerator,

@@ -12,7 +12,7 @@ import { PREPROCESSING_OPTIONS, refusePadding } from "../image/preprocessing-opt
 import type { Size } from "../runtime/backend.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { classesIn } from "./classes.ts";
-import { MACHINE_OPTIONS, type MachineChoice, machineOf } from "./machine-options.ts";
+import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
 
 /** Options of one call; those given to `load` are the defaults. */
 export interface DetectOptions {
@@ -148,7 +148,7 @@ const detectTable: GivenOptions<DetectOptions> = {
   },
   classes: {
     schema: z
-      .array(z.union([z.string(), z.int().min(0)]), "names or ids of classes")
+      .array(z.union([z.string(), z.int().min(0)], "the name or id of a class"), "names or ids of classes")
       .min(1, "a list of at least one class")
       .optional(),
     value: "LIST",
@@ -281,7 +281,7 @@ function detectConfig(options: DetectOptions, defaults: DetectConfig): DetectCon
  * @throws {OptionError} If one is unknown or out of range
  */
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
-  const parsed = parseOptions(loadSchema, options, "load a detector", loadTable);
+  const parsed = parseOptions(withAccelerators(loadSchema), options, "load a detector", loadTable);
   const { device: devices, batchWaitMs, maxPixels, labels, head, size, rectangular, batch, scaledDecoding } = parsed;
   const { damaged, vectors, decodeTimeoutMs } = parsed;
   const preprocessing = parsed.preprocessing as PreprocessingOptions | undefined;

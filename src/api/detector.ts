@@ -35,7 +35,7 @@ function tellMisfits(
   backends: readonly DetectBackend[],
   name: string,
 ): void {
-  const { fixedSize, stride, preprocessing: inForce } = backends[0]!.task.recognition;
+  const { fixedSize, stride, preprocessing: inForce } = backends[0]!.task.spec;
   if (preprocessing?.pad !== undefined && inForce.fit === "stretch") {
     logger.warn(`Ignoring \`pad\`: images are stretched to the input of the model ${name}, without padding`);
   }
@@ -72,7 +72,7 @@ export class Detector implements AsyncDisposable {
   readonly #selection: NmsOptions;
 
   private constructor(backends: readonly DetectBackend[], config: DetectorConfig, name: string) {
-    const { labels } = backends[0]!.task.recognition;
+    const { labels } = backends[0]!.task.spec;
     this.#config = config;
     this.#selection = nmsOptionsOf(config.detect, labels);
     tellMisfits(config, backends, name);

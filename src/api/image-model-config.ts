@@ -11,7 +11,7 @@ import type { Size } from "../runtime/backend.ts";
 import type { PixelRange, TensorLayout } from "../tasks/image/image-recognition.ts";
 import type { ImageTaskOptions } from "../tasks/image/image-task.ts";
 import type { Padding } from "../tasks/image/tile-grid.ts";
-import { MACHINE_OPTIONS, type MachineChoice, machineOf } from "./machine-options.ts";
+import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
 
 /** Options of `ImageModel.load`. What a model's shapes tell needs none. */
 export interface ImageModelOptions extends DecodingLimits, MachineChoice {
@@ -177,7 +177,7 @@ export const IMAGE_MODEL_OPTIONS: OptionsOf<ImageModelOptions> = table;
  * @throws {OptionError} If one is unknown or out of range
  */
 export function parseImageModelOptions(options: ImageModelOptions): ImageModelConfig {
-  const parsed = parseOptions(schema, options, "load an image model", table);
+  const parsed = parseOptions(withAccelerators(schema), options, "load an image model", table);
   const { range: inputRange, outputRange, colour, outputColour, layout: inputLayout, outputLayout, output } = parsed;
   const { tile, overlap, multiple, padding, batch, alpha, inFlight, device } = parsed;
   const { maxPixels: most, damaged, vectors, decodeTimeoutMs } = parsed;

@@ -52,7 +52,7 @@ export class LoadedModel<ModelSpec, Params, Output, Result extends object> imple
   }
 
   get recognition(): ModelSpec {
-    return this.pipeline.backend.task.recognition;
+    return this.pipeline.backend.task.spec;
   }
 
   /** Inputs, outputs and metadata of the model. */

@@ -1,14 +1,14 @@
 /** @module Machine options: on what a model runs, and how: what every façade is told of it. */
 
 import { z } from "zod";
-import { acceleratorNames, type OpenOptions } from "../accelerators/accelerator.ts";
+import { acceleratorNames, acceleratorOptions, type OpenOptions } from "../accelerators/accelerator.ts";
 import {
   ONNXRUNTIME_OPTIONS,
   type OnnxRuntimeOptions,
   TENSORRT_OPTIONS,
   type TensorRtOptions,
 } from "../accelerators/accelerator-options.ts";
-import { type Option, type OptionsOf, shapeOf } from "../core/options.ts";
+import { type Option, type OptionTable, shapeOf } from "../core/options.ts";
 import type { BuildProgress } from "../runtime/backend.ts";
 
 /** Names of accelerators; further ones are registered. */
@@ -37,6 +37,11 @@ const backend = z.string("the name of an accelerator").superRefine((name, contex
   context.addIssue({ code: "custom", message: `one of ${known.join(", ")}` });
 });
 
+/** The options of one accelerator, under its name. */
+function group(options: OptionTable): Option<z.ZodOptional<z.ZodType<never>>> {
+  return { schema: z.strictObject(shapeOf(options)).optional() as never, options };
+}
+
 /** Of {@linkcode MachineChoice}. */
 export const MACHINE_OPTIONS: {
   readonly [Name in keyof Required<MachineChoice>]: Option<
@@ -50,11 +55,8 @@ export const MACHINE_OPTIONS: {
     otherwise: "auto: the GPU where there is one",
   },
   // The groups first: flags say what is in them, and win over what stands beside them.
-  tensorrt: { schema: z.strictObject(shapeOf(TENSORRT_OPTIONS)).optional() as never, options: TENSORRT_OPTIONS },
-  onnxruntime: {
-    schema: z.strictObject(shapeOf(ONNXRUNTIME_OPTIONS)).optional() as never,
-    options: ONNXRUNTIME_OPTIONS,
-  },
+  tensorrt: group(TENSORRT_OPTIONS),
+  onnxruntime: group(ONNXRUNTIME_OPTIONS),
   ...TENSORRT_OPTIONS,
   ...ONNXRUNTIME_OPTIONS,
   onBuildProgress: {
@@ -65,14 +67,22 @@ export const MACHINE_OPTIONS: {
   signal: { schema: z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional() },
 };
 
-/** The options of a table that are given; those within a group win over those beside it. */
-function groupOf<Options extends object>(
-  table: OptionsOf<Options>,
-  beside: Partial<Options>,
-  group: Partial<Options> = {},
-): Options {
-  const all = Object.keys(table).map((name) => [name, group[name as keyof Options] ?? beside[name as keyof Options]]);
-  return Object.fromEntries(all.filter(([, value]) => value !== undefined)) as Options;
+/** A schema that has {@linkcode MACHINE_OPTIONS}, with the groups of accelerators that were registered since. */
+export function withAccelerators<Schema extends z.ZodObject>(schema: Schema): Schema {
+  const further = Object.entries(acceleratorOptions()).filter(([name]) => !(name in schema.shape));
+  if (further.length === 0) return schema;
+  return schema.extend(
+    Object.fromEntries(further.map(([name, options]) => [name, group(options).schema])),
+  ) as unknown as Schema;
+}
+
+/** The options of a table that are given: in their group, or beside it where they may stand there. */
+function given(table: OptionTable, beside: Record<string, unknown>, inGroup: Record<string, unknown> = {}): object {
+  const taken = Object.entries(table).map(([name, option]) => {
+    const isFlat = (MACHINE_OPTIONS as OptionTable)[name] === option;
+    return [name, inGroup[name] ?? (isFlat ? beside[name] : undefined)] as const;
+  });
+  return Object.fromEntries(taken.filter(([, value]) => value !== undefined));
 }
 
 /** What a model is opened with, of options that have been checked. */
@@ -81,14 +91,19 @@ export function machineOf(
     readonly inFlight?: number | undefined;
   },
 ): OpenOptions {
-  const beside = options as MachineChoice;
-  const tensorrt = groupOf<TensorRtOptions>(TENSORRT_OPTIONS, beside, options.tensorrt);
-  const onnxruntime = groupOf<OnnxRuntimeOptions>(ONNXRUNTIME_OPTIONS, beside, options.onnxruntime);
+  const all = options as Record<string, Record<string, unknown> | undefined>;
+  const groups = Object.entries(acceleratorOptions()).map(([name, table]) => [name, given(table, all, all[name])]);
+  const accelerators: { readonly tensorrt?: TensorRtOptions; readonly onnxruntime?: OnnxRuntimeOptions } =
+    Object.fromEntries(groups);
   return {
     // Whoever asks for a provider of ONNX Runtime wants ONNX Runtime.
-    backend: options.backend ?? (onnxruntime.providers === undefined ? "auto" : "onnxruntime"),
+    backend: options.backend ?? (accelerators.onnxruntime?.providers === undefined ? "auto" : "onnxruntime"),
     inFlight: options.inFlight,
-    accelerators: { tensorrt, onnxruntime },
-    build: { precision: tensorrt.precision, onProgress: options.onBuildProgress, signal: options.signal },
+    accelerators: { ...accelerators },
+    build: {
+      precision: accelerators.tensorrt?.precision,
+      onProgress: options.onBuildProgress,
+      signal: options.signal,
+    },
   };
 }

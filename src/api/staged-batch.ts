@@ -98,7 +98,7 @@ export class StagedBatch extends Resource {
 
   /** Decode and select: one list an image, best first, in source pixels. */
   async postprocess(options?: DetectOptions): Promise<Detection[][]> {
-    const { labels } = this.#pipeline.backend.task.recognition;
+    const { labels } = this.#pipeline.backend.task.spec;
     return this.#stage(2, async () => {
       const blocks = await this.#slot.postprocess(this.#selectionFor(options));
       return this.images.map((_, index) => detectionsOf(blocks[index]!, labels));

@@ -1,6 +1,7 @@
 /** @module Event: a mark in a stream, to wait for and to measure time between. */
 
-import { BunTensorRtError, message } from "../core/errors.ts";
+import { BunTensorRtError, message, OptionError } from "../core/errors.ts";
+import { unknownWord } from "../core/options.ts";
 import { Resource } from "../core/resource.ts";
 import type { Handle } from "../core/units.ts";
 import { cudaRuntime } from "../ffi/cuda-runtime.ts";
@@ -16,12 +17,15 @@ const DISABLE_TIMING = 2;
 
 const out = new OutCells(1);
 
+/** Options by their names of before. */
+const FORMER: Readonly<Record<string, string>> = { purpose: "timing", waiting: "blocking" };
+
 /** What {@linkcode Event.create} takes. */
 export interface EventOptions {
-  /** `"sync"` (the default) is the faster kind; `"timing"` can also be measured with. */
-  readonly purpose?: "sync" | "timing";
-  /** How a thread waits in `synchronize` and off-thread: `"spin"` (the default) is quicker, `"sleep"` frees its core. */
-  readonly waiting?: "spin" | "sleep";
+  /** True: time can be measured with it. Default false, which is faster. */
+  readonly timing?: boolean;
+  /** True: a thread that waits in `synchronize` or off-thread sleeps, and frees its core. Default false: it spins, which is quicker. */
+  readonly blocking?: boolean;
 }
 
 /** A mark that is put into a stream and is done when the work before it is. May be recorded again and again. */
@@ -43,11 +47,14 @@ export class Event extends Resource {
 
   /** Make an event. @throws {CudaError} If it cannot be made */
   static create(device: Device, options: EventOptions = {}): Event {
-    const { purpose = "sync", waiting = "spin" } = options;
-    const label = `Event (${purpose})`;
+    const { timing = false, blocking = false, ...unknown } = options;
+    for (const name of Object.keys(unknown)) {
+      throw new OptionError(unknownWord("option", name, ["timing", "blocking"], FORMER[name]), name);
+    }
+    const label = timing ? "Event (timing)" : "Event";
     device.assertOpen(`create ${label}`);
     device.makeCurrent();
-    const flags = (purpose === "sync" ? DISABLE_TIMING : 0) | (waiting === "sleep" ? BLOCKING_SYNC : 0);
+    const flags = (timing ? 0 : DISABLE_TIMING) | (blocking ? BLOCKING_SYNC : 0);
     check(cudaRuntime().cudaEventCreateWithFlags(out.cells, flags), "cudaEventCreateWithFlags");
     return new Event(device, out.pointer() as Handle<"cudaEvent_t">, label);
   }
@@ -109,7 +116,7 @@ export class Event extends Resource {
   }
 
   /**
-   * GPU time between two marks that have both been passed. Both events need `purpose: "timing"`.
+   * GPU time between two marks that have both been passed. Both events need `timing: true`.
    *
    * @returns milliseconds, to about half a microsecond
    * @throws {CudaError} If one was not recorded, not passed yet, or cannot be measured with

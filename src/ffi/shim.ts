@@ -16,13 +16,24 @@ export type Shim = NativeCalls<typeof SHIM_SYMBOLS>;
 /** A method the shim knows: `CudaEngine.getNbIOTensors`, for nvinfer1::ICudaEngine::getNbIOTensors. */
 export type MethodName = keyof typeof SHIM_METHODS;
 
-/** Shape of a method. */
-export type MethodShape = (typeof SHIM_METHODS)[MethodName];
+/** Methods by the function of the shim that calls them; those with a function of their own are not among them. */
+type Shaped = {
+  [Name in MethodName as `bt_${(typeof SHIM_METHODS)[Name]}` extends keyof Shim
+    ? Name
+    : never]: Shim[`bt_${(typeof SHIM_METHODS)[Name]}` & keyof Shim];
+};
 
-/** The methods of one shape. */
-export type MethodOf<Shape extends MethodShape> = {
-  [Name in MethodName]: (typeof SHIM_METHODS)[Name] extends Shape ? Name : never;
-}[MethodName];
+/** A method that is called by its shape. */
+export type ShapedMethod = keyof Shaped;
+
+/** Those that return a pointer, or a text by its pointer; the others return a number or nothing. */
+export type PointerMethod = {
+  [Name in ShapedMethod]: null extends ReturnType<Shaped[Name]> ? Name : never;
+}[ShapedMethod];
+
+/** What a method takes, beside the library, the object and its own number. */
+export type MethodArguments<Name extends ShapedMethod> =
+  Parameters<Shaped[Name]> extends [unknown, unknown, unknown, ...infer Own] ? Own : never;
 
 /** Every method, by its number. */
 export const METHOD_NAMES: readonly MethodName[] = Object.keys(SHIM_METHODS) as MethodName[];
@@ -32,6 +43,21 @@ const IDS = new Map(METHOD_NAMES.map((name, id) => [name, id]));
 /** A method's number in the shim. */
 export function methodId(name: MethodName): number {
   return IDS.get(name)!;
+}
+
+/**
+ * Call a method by the function of its shape.
+ *
+ * @returns what the shim returned, to be checked
+ */
+export function callMethod<Name extends ShapedMethod>(
+  library: number,
+  object: number,
+  method: Name,
+  values: MethodArguments<Name>,
+): ReturnType<Shaped[Name]> {
+  const call = shim()[`bt_${SHIM_METHODS[method]}` as "bt_i32"] as (...args: readonly unknown[]) => unknown;
+  return call(library, object, methodId(method), ...values) as ReturnType<Shaped[Name]>;
 }
 
 /** `IBuilderConfig::setFlag`, as NVIDIA's documentation spells `BuilderConfig.setFlag`. */

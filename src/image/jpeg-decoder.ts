@@ -15,7 +15,7 @@ import {
 } from "../ffi/turbojpeg.ts";
 import { imageError, undecodableError } from "./decode-limits.ts";
 import { imageOf, type PackedImage } from "./image.ts";
-import { hasManyScans, type JpegMarkers, readJpegMarkers, readJpegScans } from "./jpeg-markers.ts";
+import { hasManyScans, isDataDamaged, type JpegMarkers, readJpegMarkers, readJpegScans } from "./jpeg-markers.ts";
 
 /** What a JPEG file says of itself. Sizes in pixels, as stored: before the orientation is applied. */
 export interface JpegHeader extends JpegMarkers {
@@ -210,6 +210,7 @@ export class JpegDecoder extends Resource {
     const image = imageOf(destination, { width, height, pitchBytes });
     this.#inFlight = { bytes, destination };
     try {
+      const check = isDataDamaged(bytes, header);
       const status = await this.#library.decompress(
         Number(this.#handle),
         addressOf(bytes),
@@ -221,7 +222,8 @@ export class JpegDecoder extends Resource {
         TJPF_RGB,
         hasManyScans(header) ? TJFLAG_LIMITSCANS : 0,
       );
-      if (status === 0) return { image, outcome: "whole" };
+      const isDamaged = await check;
+      if (status === 0) return { image, outcome: isDamaged ? "warned" : "whole" };
       // libturbojpeg 2 keeps libjpeg's text in a variable of the thread that made the call: only the code is the handle's.
       const isWarning = this.#library.symbols.tjGetErrorCode(this.#handle) === TJERR_WARNING;
       this.#renew();

@@ -19,7 +19,7 @@ import {
 import { imageOf, type PackedImage } from "./image.ts";
 import { type ImageKind, imageKind } from "./image-kind.ts";
 import { damageOf, repairedJpegs } from "./jpeg-decoder.ts";
-import { endOfJpeg, isDataWhole, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
+import { isDataDamaged, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
 
 /** The reason in sharp's message: its first line without what sharp puts in front. */
 function reasonOf(error: unknown): string {
@@ -91,26 +91,9 @@ async function pixels(
 }
 
 /**
- * libvips stops reading a baseline JPEG with its last row, so that it never sees what is left over: the shim does. Without
- * one for this platform, nobody looks.
+ * The image, if all of its pixels are there; else what libvips said of it. libvips stops reading a baseline JPEG with its last
+ * row, so that it never sees what is left over.
  */
-async function hasNothingLeft(bytes: Uint8Array, { frame, scanOffset }: JpegMarkers): Promise<boolean> {
-  const isChecked =
-    frame?.coding === "baseline" &&
-    frame.scanComponents === frame.components &&
-    frame.precision === 8 &&
-    (frame.components === 1 || frame.components === 3);
-  if (!isChecked) return true;
-  const end = endOfJpeg(bytes, scanOffset);
-  try {
-    return await isDataWhole(end < 0 ? bytes : bytes.subarray(0, end));
-  } catch (error) {
-    if (error instanceof LibraryLoadError) return true;
-    throw error;
-  }
-}
-
-/** The image, if all of its pixels are there; else what libvips said of it. */
 async function wholeJpeg(
   sharp: Sharp,
   bytes: Uint8Array,
@@ -119,9 +102,9 @@ async function wholeJpeg(
 ): Promise<PackedImage | { readonly fault: unknown }> {
   try {
     const image = await pixels(sharp, bytes, "warning", false, timeoutMs);
-    return (await hasNothingLeft(bytes, markers))
-      ? image
-      : { fault: new Error("Corrupt JPEG data: bytes are left over") };
+    return (await isDataDamaged(bytes, markers))
+      ? { fault: new Error("Corrupt JPEG data: its values are no samples, or bytes are left over") }
+      : image;
   } catch (error) {
     return { fault: error };
   }

@@ -50,7 +50,7 @@ export class Pipeline<ModelSpec, Params, Output> {
   readonly task: TaskModel<ModelSpec, Params, Output>;
   /** Most images a run is given. */
   readonly batch: number;
-  readonly #ring: SlotPool<Slot<Params, Output>>;
+  readonly #slots: SlotPool<Slot<Params, Output>>;
   readonly #backendOf = new Map<Slot<Params, Output>, Backend<ModelSpec, Params, Output>>();
   /** No run is begun any more. */
   #isForced = false;
@@ -76,7 +76,7 @@ export class Pipeline<ModelSpec, Params, Output> {
         return slot;
       }),
     );
-    this.#ring = new SlotPool(...slots);
+    this.#slots = new SlotPool(...slots);
     stack.move();
   }
 
@@ -87,12 +87,12 @@ export class Pipeline<ModelSpec, Params, Output> {
 
   /** Batches in flight on all backends together. */
   get inFlight(): number {
-    return this.#ring.length;
+    return this.#slots.length;
   }
 
   /** For how long all slots have been taken without one being given back, in milliseconds; 0 while one is free. */
   get stalledMs(): number {
-    return this.#ring.stalledMs;
+    return this.#slots.stalledMs;
   }
 
   /** Size of the model's input for these images, in pixels. */
@@ -102,7 +102,7 @@ export class Pipeline<ModelSpec, Params, Output> {
 
   /** Ask for a slot of the least loaded backend; whoever gets one gives it back with `release`. */
   request(waiter: Waiter<Slot<Params, Output>>): void {
-    this.#ring.request(waiter);
+    this.#slots.request(waiter);
   }
 
   /**
@@ -111,12 +111,12 @@ export class Pipeline<ModelSpec, Params, Output> {
    * @param error what went wrong with its batch: after a fault of its device, frames go to the other backends
    */
   release(slot: Slot<Params, Output>, error?: unknown): void {
-    if (error instanceof NativeError && error.isDeviceLost && this.#ring.retire(slot)) {
+    if (error instanceof NativeError && error.isDeviceLost && this.#slots.retire(slot)) {
       const backend = this.#backendOf.get(slot)!;
       const place = `number ${this.backends.indexOf(backend) + 1} of ${this.backends.length}`;
       logger.error(`Frames go to the other devices: ${backend.description}, ${place}, is lost with ${error.code}`);
     }
-    this.#ring.release(slot);
+    this.#slots.release(slot);
   }
 
   /**
@@ -126,7 +126,7 @@ export class Pipeline<ModelSpec, Params, Output> {
    * @throws {ClosedError} If the pipeline is closing
    */
   async withSlot<T>(work: (slot: Slot<Params, Output>) => Promise<T>): Promise<T> {
-    const slot = await this.#ring.acquire();
+    const slot = await this.#slots.acquire();
     let fault: unknown;
     try {
       return await work(slot);
@@ -227,7 +227,7 @@ export class Pipeline<ModelSpec, Params, Output> {
     // Backends are closed after the slots, each whatever happened to the others.
     using stack = new DisposableStack();
     for (const backend of this.backends) stack.defer(() => backend.close());
-    await this.#ring.close();
+    await this.#slots.close();
   }
 }
 

@@ -7,12 +7,12 @@ import type { SizeInput } from "../heads/head.ts";
 import type { SourceBytes } from "../image/source.ts";
 import type { DecodeOutcome, Size, StageTimings } from "./backend.ts";
 
-/** Anything a ring can hold. */
+/** Anything a pool can hold. */
 export interface PooledSlot {
   close(): void;
 }
 
-/** Who asks a ring for a slot. Neither call may throw. */
+/** Who asks a pool for a slot. Neither call may throw. */
 export interface Waiter<Item> {
   /** A slot is there, maybe before `request` has returned: give it back with `release`, whatever happens. */
   take(item: Item): void;
@@ -45,7 +45,7 @@ export class SlotPool<Item extends PooledSlot> {
   #drained: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
-  /** @param slots by device, each at least one; owned by the ring from now on */
+  /** @param slots by device, each at least one; owned by the pool from now on */
   constructor(...slots: readonly (readonly Item[])[]) {
     this.#devices = slots.map((items) => ({ items, free: [...items], isRetired: false }));
     for (const device of this.#devices) for (const item of device.items) this.#deviceOf.set(item, device);
@@ -66,7 +66,7 @@ export class SlotPool<Item extends PooledSlot> {
   /** Ask for a slot: the waiter gets a free one before this returns, else in its turn. */
   request(waiter: Waiter<Item>): void {
     if (this.#closed !== undefined) {
-      waiter.refuse(new ClosedError("start another frame", `ring of ${this.length} slots`));
+      waiter.refuse(new ClosedError("start another frame", `pool of ${this.length} slots`));
       return;
     }
     const device = this.#leastLoaded();
@@ -82,7 +82,7 @@ export class SlotPool<Item extends PooledSlot> {
   /**
    * Take a slot; give it back with `release`, whatever happens.
    *
-   * @throws {ClosedError} If the ring is closing
+   * @throws {ClosedError} If the pool is closing
    */
   acquire(): Promise<Item> {
     return new Promise((take, refuse) => this.request({ take, refuse }));

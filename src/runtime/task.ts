@@ -60,7 +60,7 @@ export interface OpenedModel {
 export interface TaskModel<ModelSpec, Params, Output> {
   /** Name of the task. */
   readonly task: string;
-  readonly recognition: ModelSpec;
+  readonly spec: ModelSpec;
   readonly input: InputForm;
   /** Further inputs that are filled with the input's own size. */
   readonly sizeInputs: readonly SizeInput[];

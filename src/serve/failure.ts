@@ -20,8 +20,8 @@ export interface Failure {
   readonly code: string;
   /** One sentence for people. */
   readonly message: string;
-  /** How to mend it; empty where there is nothing to say. */
-  readonly hint: string;
+  /** How to mend it, where the message does not say it. */
+  readonly hint: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
 }
 
@@ -58,7 +58,7 @@ function isClientGone(error: unknown): boolean {
 }
 
 function described(error: Error, status: number, code: string, headers: Failure["headers"] = {}): Failure {
-  const [first = "", hint = ""] = error.message.split("\nHint: ");
+  const [first = "", hint] = error.message.split("\nHint: ");
   return { status, code, message: first, hint, headers };
 }
 
@@ -72,7 +72,7 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof OptionError) return described(error, 400, "invalid-option");
   if (error instanceof ClosedError) return failureOf(drainingError());
   if (isClientGone(error)) {
-    return { status: 499, code: "client-gone", message: "The client has gone", hint: "", headers: {} };
+    return { status: 499, code: "client-gone", message: "The client has gone", hint: undefined, headers: {} };
   }
   logger.error(`A request failed. ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return described(
@@ -89,5 +89,5 @@ export function failureResponse({ status, code, message: text, hint, headers }: 
 
 /** The answer of the `/v2` routes: the Open Inference Protocol has one text. */
 export function protocolFailureResponse({ status, message: text, hint, headers }: Failure): Response {
-  return Response.json({ error: hint === "" ? text : `${text}. Hint: ${hint}` }, { status, headers });
+  return Response.json({ error: hint === undefined ? text : `${text}. Hint: ${hint}` }, { status, headers });
 }

@@ -67,9 +67,10 @@ export function parseInferenceJson(text: string): InferenceJson {
     );
   }
   const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
+  // The copy that zod makes of a record lacks `__proto__`, which is to be refused as any unknown name is.
+  if (parsed.success) return { ...parsed.data, parameters: (value as InferenceJson).parameters ?? {} };
   const issue = parsed.error.issues[0]!;
   const path = issue.path.join(".").slice(0, SHOWN_CHARACTERS);
   const where = path === "" ? "the request" : `field ${JSON.stringify(path)}`;
-  throw badInference(`${where} must be ${ruleOf(issue)}`, "GET /v2/models/NAME");
+  throw badInference(`${where} must be ${ruleOf(issue)}`, "GET /v2/models/NAME says what a request may hold");
 }

@@ -1,7 +1,7 @@
 /** @module Serve config: what a server may be told, checked once with zod. */
 
 import { z } from "zod";
-import { message, OptionError } from "../core/errors.ts";
+import { OptionError } from "../core/errors.ts";
 import { bytesFrom, listFrom, secondsFlag } from "../core/from-text.ts";
 import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
@@ -221,11 +221,11 @@ export function parseServeOptions(options: ServeOptions): ServeConfig {
   const { unix, tls, token, gpu, concurrency, maxBodyBytes } = parsed;
   const { maxBodiesBytes = Math.max(2 ** 27, maxBodyBytes) } = parsed;
   if (unix !== undefined && (options.host !== undefined || options.port !== undefined)) {
-    const found = 'option "unix" stands instead of "host" and "port"';
-    throw new OptionError(message("serve", found, "leave one of them out"), "unix");
+    const found = 'Option "unix" excludes "host" and "port"';
+    throw new OptionError(`${found}\nHint: leave one of them out`, "unix");
   }
   if (maxBodiesBytes < maxBodyBytes) {
-    const found = `maxBodiesBytes must be at least maxBodyBytes, ${maxBodyBytes}: got ${maxBodiesBytes}`;
+    const found = `Option "maxBodiesBytes" must be at least "maxBodyBytes", ${maxBodyBytes}, got ${maxBodiesBytes}`;
     throw new OptionError(`${found}\nHint: raise the one, or lower the other`, "maxBodiesBytes");
   }
   return { ...parsed, unix, tls, token, gpu, concurrency, maxBodiesBytes };

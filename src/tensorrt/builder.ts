@@ -1,9 +1,10 @@
 /** @module Builder: makes plans out of networks. */
 
 import { message, OptionError } from "../core/errors.ts";
+import type { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
-import { methodId, SHIM_STATUS, shim } from "../ffi/shim.ts";
-import { type BuilderFlag, builderFlag, STRONGLY_TYPED_10 } from "./abi/builder-flags.ts";
+import { callMethod, SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { type BuilderFlag, builderFlag, STRONGLY_TYPED_10 } from "./abi.ts";
 import {
   HARDWARE_COMPATIBILITIES,
   type HardwareCompatibility,
@@ -12,11 +13,10 @@ import {
   PROFILING_VERBOSITIES,
   type ProfilingVerbosity,
 } from "./build-options.ts";
-import { HostMemory } from "./host-memory.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
-import { NativeObject } from "./native-object.ts";
+import { HostMemory, NativeObject } from "./native-object.ts";
 import { Network } from "./network.ts";
-import { createOffThread, Operation } from "./operation.ts";
+import { createOffThread } from "./operation.ts";
 import { OptimizationProfile, type TimingCache } from "./optimization-profile.ts";
 import type { ProgressMonitor } from "./progress.ts";
 
@@ -51,21 +51,18 @@ export class Builder extends NativeObject {
     if (library.version.family === "TensorRT" && !library.hasDevice()) {
       throw library.failure(action, "createInferBuilder", SHIM_STATUS.noDevice);
     }
-    const capability =
-      device === undefined ? undefined : device.computeCapability[0] * 10 + device.computeCapability[1];
-    library.preloadBuilderParts(capability);
-    using hold = device === undefined ? undefined : Operation.on(device, action);
+    const [major, minor] = device?.computeCapability ?? [];
+    library.preloadBuilderParts(major === undefined ? undefined : major * 10 + minor!);
     const handle = await createOffThread(library, {
       name: "bt_builder_create",
       args: [library.handle, library.logger, device?.index ?? -1],
-      keep: [],
+      on: [device],
       action,
       call: "createInferBuilder",
     });
     const builder = new Builder(library, handle, device);
-    hold?.close();
     try {
-      builder.setPointer("Builder.setErrorRecorder", library.recorder);
+      builder.call("Builder.setErrorRecorder", library.recorder);
       return builder;
     } catch (error) {
       builder.close();
@@ -84,32 +81,32 @@ export class Builder extends NativeObject {
    */
   createNetwork(options: { readonly stronglyTyped?: boolean } = {}): Network {
     const flags = options.stronglyTyped === true && !this.library.isStronglyTyped ? STRONGLY_TYPED_10 : 0;
-    return Network.wrap(this, this.pointerAt("Builder.createNetworkV2", flags, "create a network"));
+    return new Network(this, this.pointer("create a network", "Builder.createNetworkV2", flags));
   }
 
   createConfig(): BuilderConfig {
-    return BuilderConfig.wrap(this, this.pointer("Builder.createBuilderConfig", "create a builder configuration"));
+    return new BuilderConfig(this, this.pointer("create a builder configuration", "Builder.createBuilderConfig"));
   }
 
   /** Make a profile, which the builder owns. */
   createProfile(): OptimizationProfile {
-    const handle = this.pointer("Builder.createOptimizationProfile", "create an optimisation profile");
-    return OptimizationProfile.wrap(this, handle);
+    const handle = this.pointer("create an optimisation profile", "Builder.createOptimizationProfile");
+    return new OptimizationProfile(this, handle);
   }
 
   /** Number of threads the builder may use; at least 1. @throws {TensorRtError} If TensorRT refuses the number */
   setMaxThreads(count: number): void {
-    this.trySetI32("Builder.setMaxThreads", count, `use ${count} threads`);
+    this.callOrFail(`use ${count} threads`, "Builder.setMaxThreads", count);
   }
 
   /** Number of deep-learning accelerators that can be built for; 0 except on Jetson. */
   get dlaCoreCount(): number {
-    return this.i32("Builder.getNbDLACores");
+    return this.call("Builder.getNbDLACores");
   }
 
   /** True if the GPU runs FP16 faster than FP32; `undefined` from TensorRT 11 on, which does not say. */
   get hasFastFp16(): boolean | undefined {
-    return this.library.has("Builder.platformHasFastFp16") ? this.bool("Builder.platformHasFastFp16") : undefined;
+    return this.library.has("Builder.platformHasFastFp16") ? this.call("Builder.platformHasFastFp16") === 1 : undefined;
   }
 
   /**
@@ -120,18 +117,14 @@ export class Builder extends NativeObject {
    * @throws {ClosedError} If the configuration's progress monitor or timing cache is closed
    */
   async build(network: Network, config: BuilderConfig): Promise<HostMemory> {
-    using ofNetwork = Operation.on(network, "build");
-    using ofConfig = Operation.on(config, "build");
-    using used = config.holdUsed();
     const handle = await createOffThread(this.library, {
       name: "bt_builder_build",
       args: [this.library.handle, this.handle, network.handle, config.handle, this.device?.index ?? -1],
-      keep: [ofNetwork, ofConfig, used],
+      on: [network, config, ...config.used],
       action: "build an engine",
-      call: "IBuilder::buildSerializedNetwork",
-      method: "Builder.buildSerializedNetwork",
+      call: "Builder.buildSerializedNetwork",
     });
-    return HostMemory.wrap("Plan", this.library, handle, this);
+    return new HostMemory("Plan", handle, this);
   }
 }
 
@@ -144,29 +137,23 @@ export class BuilderConfig extends NativeObject {
   #monitor: ProgressMonitor | undefined;
   #timingCache: TimingCache | undefined;
 
-  private constructor(builder: NativeObject, handle: number) {
+  /** @internal */
+  constructor(builder: NativeObject, handle: number) {
     super("BuilderConfig", builder.library, handle, builder);
-  }
-
-  /** Called by {@linkcode Builder.createConfig} alone. */
-  static wrap(builder: NativeObject, handle: number): BuilderConfig {
-    return new BuilderConfig(builder, handle);
   }
 
   /** Set or clear a flag. @returns false where this version of TensorRT has no such flag: nothing is set then */
   setFlag(flag: BuilderFlag, on: boolean): boolean {
     const number = builderFlag(flag, this.library.isStronglyTyped);
     if (number === undefined) return false;
-    this.setI32(on ? "BuilderConfig.setFlag" : "BuilderConfig.clearFlag", number);
+    this.call(on ? "BuilderConfig.setFlag" : "BuilderConfig.clearFlag", number);
     return true;
   }
 
   /** True if a flag is set. */
   flag(flag: BuilderFlag): boolean {
     const number = builderFlag(flag, this.library.isStronglyTyped);
-    if (number === undefined) return false;
-    const status = shim().bt_bool_i32(this.library.handle, this.handle, methodId("BuilderConfig.getFlag"), number);
-    return this.library.check(status, "BuilderConfig.getFlag") === 1;
+    return number !== undefined && this.call("BuilderConfig.getFlag", number) === 1;
   }
 
   /** Limit a memory pool. @param bytes TensorRT refuses some values with an error in its log, and keeps the former */
@@ -177,50 +164,48 @@ export class BuilderConfig extends NativeObject {
     this.library.check(status, "BuilderConfig.setMemoryPoolLimit");
     const { lines } = this.library.log.takeErrors();
     if (lines.length === 0) return;
-    throw new OptionError(
-      message(`limit the memory pool ${pool}`, `TensorRT refused ${bytes} bytes: ${lines.join("; ")}`),
-      `memoryPools.${pool}`,
-    );
+    const text = message(`limit the memory pool ${pool} to ${bytes} bytes`, lines.join("; "));
+    throw new OptionError(text, `memoryPools.${pool}`);
   }
 
   /** Limit of a memory pool in bytes. */
   memoryPoolLimit(pool: MemoryPool): number {
-    return this.i64At("BuilderConfig.getMemoryPoolLimit", MEMORY_POOLS.indexOf(pool));
+    return this.call("BuilderConfig.getMemoryPoolLimit", MEMORY_POOLS.indexOf(pool));
   }
 
   /** How long the builder searches: 0 fastest build to 5 fastest engine; 3 unless set. */
   get optimizationLevel(): number {
-    return this.i32("BuilderConfig.getBuilderOptimizationLevel");
+    return this.call("BuilderConfig.getBuilderOptimizationLevel");
   }
   set optimizationLevel(level: number) {
-    this.setI32("BuilderConfig.setBuilderOptimizationLevel", level);
+    this.call("BuilderConfig.setBuilderOptimizationLevel", level);
   }
 
   /** What the engine can tell of its layers. */
   get profilingVerbosity(): ProfilingVerbosity {
-    return PROFILING_VERBOSITIES[this.i32("BuilderConfig.getProfilingVerbosity")] ?? "layer-names";
+    return PROFILING_VERBOSITIES[this.call("BuilderConfig.getProfilingVerbosity")] ?? "layer-names";
   }
   set profilingVerbosity(verbosity: ProfilingVerbosity) {
-    this.setI32("BuilderConfig.setProfilingVerbosity", PROFILING_VERBOSITIES.indexOf(verbosity));
+    this.call("BuilderConfig.setProfilingVerbosity", PROFILING_VERBOSITIES.indexOf(verbosity));
   }
 
   /** Which other GPUs the engine runs on. */
   get hardwareCompatibility(): HardwareCompatibility {
-    return HARDWARE_COMPATIBILITIES[this.i32("BuilderConfig.getHardwareCompatibilityLevel")] ?? "none";
+    return HARDWARE_COMPATIBILITIES[this.call("BuilderConfig.getHardwareCompatibilityLevel")] ?? "none";
   }
   set hardwareCompatibility(level: HardwareCompatibility) {
-    this.setI32("BuilderConfig.setHardwareCompatibilityLevel", HARDWARE_COMPATIBILITIES.indexOf(level));
+    this.call("BuilderConfig.setHardwareCompatibilityLevel", HARDWARE_COMPATIBILITIES.indexOf(level));
   }
 
   /** Most streams beside the main one that the engine may use; TensorRT chooses unless set. */
   setMaxAuxStreams(count: number): void {
-    this.setI32("BuilderConfig.setMaxAuxStreams", count);
+    this.call("BuilderConfig.setMaxAuxStreams", count);
   }
 
   /** Run on a deep-learning accelerator (Jetson). @param options.gpuFallback layers it cannot run go to the GPU */
   useDla(core: number, options: { readonly gpuFallback: boolean }): void {
-    this.setI32("BuilderConfig.setDefaultDeviceType", DLA);
-    this.setI32("BuilderConfig.setDLACore", core);
+    this.call("BuilderConfig.setDefaultDeviceType", DLA);
+    this.call("BuilderConfig.setDLACore", core);
     this.setFlag("gpuFallback", options.gpuFallback);
   }
 
@@ -232,50 +217,35 @@ export class BuilderConfig extends NativeObject {
    */
   setComputeCapabilities(capabilities: readonly number[]): void {
     const action = `build for compute capabilities ${capabilities.join(", ")}`;
-    this.trySetI32("BuilderConfig.setNbComputeCapabilities", capabilities.length, action);
+    this.callOrFail(action, "BuilderConfig.setNbComputeCapabilities", capabilities.length);
     for (const [index, capability] of capabilities.entries()) {
       const status = shim().bt_config_set_compute_capability(this.library.handle, this.handle, capability, index);
       this.library.check(status, "BuilderConfig.setComputeCapability", action);
-      if (status === SHIM_STATUS.failed)
-        throw this.library.failure(action, "IBuilderConfig::setComputeCapability", status);
     }
   }
 
   /** Add a profile of the same builder. @returns its index in the engine @throws {OptionError} If it does not hold together */
   addProfile(profile: OptimizationProfile): number {
     this.library.log.takeErrors();
-    const id = methodId("BuilderConfig.addOptimizationProfile");
-    const index = shim().bt_i32_pointer(this.library.handle, this.handle, id, profile.handle);
+    const index = this.call("BuilderConfig.addOptimizationProfile", profile.handle);
     if (index >= 0) return index;
-    this.library.check(index, "BuilderConfig.addOptimizationProfile");
     const { lines } = this.library.log.takeErrors();
-    throw new OptionError(
-      message("add an optimisation profile", `TensorRT refused it: ${lines.join("; ")}`),
-      "profiles",
-    );
+    throw new OptionError(message("add an optimisation profile", lines.join("; ")), "profiles");
   }
 
   get profileCount(): number {
-    return this.i32("BuilderConfig.getNbOptimizationProfiles");
+    return this.call("BuilderConfig.getNbOptimizationProfiles");
   }
 
   /** Report a build to a monitor. It is closed after the last build. */
   setProgressMonitor(monitor: ProgressMonitor): void {
-    this.setPointer("BuilderConfig.setProgressMonitor", monitor.handle);
+    this.call("BuilderConfig.setProgressMonitor", monitor.handle);
     this.#monitor = monitor;
   }
 
-  /**
-   * Hold open what a build uses beside the configuration. Called by `Builder.build`.
-   *
-   * @throws {ClosedError} If the monitor or the timing cache is closed
-   */
-  holdUsed(): Disposable {
-    using held = new DisposableStack();
-    for (const used of [this.#monitor, this.#timingCache]) {
-      if (used !== undefined) held.use(Operation.on(used, "build"));
-    }
-    return held.move();
+  /** @internal What a build uses beside the configuration, and holds open. */
+  get used(): readonly (Resource | undefined)[] {
+    return [this.#monitor, this.#timingCache];
   }
 
   /**
@@ -298,11 +268,11 @@ export class BuilderConfig extends NativeObject {
    */
   timingCacheBytes(): Uint8Array<ArrayBuffer> {
     this.#timingCache?.assertOpen("read the timing cache in use");
-    const cache = shim().bt_pointer(this.library.handle, this.handle, methodId("BuilderConfig.getTimingCache"));
-    if (cache === null) return new Uint8Array();
-    const bytes = shim().bt_pointer(this.library.handle, cache, methodId("TimingCache.serialize"));
+    const { library, handle } = this;
+    const cache = callMethod(library.handle, handle, "BuilderConfig.getTimingCache", []);
+    const bytes = cache === null ? null : callMethod(library.handle, cache, "TimingCache.serialize", []);
     if (bytes === null) return new Uint8Array();
-    using memory = HostMemory.wrap("TimingCache bytes", this.library, bytes, this);
+    using memory = new HostMemory("TimingCache bytes", bytes, this);
     return memory.copy();
   }
 }

@@ -5,7 +5,7 @@ import { Resource } from "../core/resource.ts";
 import { formatShape, type Shape } from "../core/tensor.ts";
 import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import { cString } from "../ffi/memory.ts";
-import { methodId, SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
+import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
 import { destroyObserver } from "./log-ring.ts";
 import type { NativeObject } from "./native-object.ts";
 import { type EngineTensor, ShapeCells } from "./tensor-info.ts";
@@ -18,15 +18,11 @@ export class ContextTensor {
   readonly #cells = new ShapeCells();
   readonly #native: Shim = shim();
 
-  private constructor(context: NativeObject & { readonly profile: number }, info: EngineTensor) {
+  /** @internal */
+  constructor(context: NativeObject & { readonly profile: number }, info: EngineTensor) {
     this.#context = context;
     this.info = info;
     this.#name = cString(info.name);
-  }
-
-  /** Called by {@linkcode ExecutionContext} alone. */
-  static of(context: NativeObject & { readonly profile: number }, info: EngineTensor): ContextTensor {
-    return new ContextTensor(context, info);
   }
 
   /**
@@ -40,7 +36,7 @@ export class ContextTensor {
     const { library, handle } = this.#context;
     const status = this.#native.bt_context_set_tensor_address(library.handle, handle, this.#name, address);
     if (status !== SHIM_STATUS.ok) {
-      throw library.failure(`bind ${JSON.stringify(this.info.name)}`, "IExecutionContext::setTensorAddress", status);
+      throw library.failure(`bind ${JSON.stringify(this.info.name)}`, "ExecutionContext.setTensorAddress", status);
     }
   }
 
@@ -74,9 +70,7 @@ export class ContextTensor {
   /** Upper bound of an output's bytes for the input shapes in use, also where its shape depends on the data. */
   get maxBytes(): number {
     const { library, handle } = this.#context;
-    const id = methodId("ExecutionContext.getMaxOutputSize");
-    const bytes = this.#native.bt_i64_of(library.handle, handle, id, this.#name);
-    return library.check(bytes, "ExecutionContext.getMaxOutputSize");
+    return library.call(handle, "ExecutionContext.getMaxOutputSize", this.#name);
   }
 
   /** Let an allocator place an output whose shape depends on the data; `undefined` takes it away. */
@@ -84,9 +78,7 @@ export class ContextTensor {
     const { library, handle } = this.#context;
     const address = allocator?.handle ?? 0;
     const status = this.#native.bt_context_set_output_allocator(library.handle, handle, this.#name, address);
-    if (status === SHIM_STATUS.ok) return;
-    const action = `place ${JSON.stringify(this.info.name)}`;
-    throw library.failure(action, "IExecutionContext::setOutputAllocator", status);
+    library.check(status, "ExecutionContext.setOutputAllocator", `place ${JSON.stringify(this.info.name)}`);
   }
 
   #refuse(shape: Shape): never {

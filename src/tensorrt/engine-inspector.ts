@@ -1,7 +1,7 @@
 /** @module EngineInspector: the layers of an engine as TensorRT describes them. */
 
 import { readCString } from "../ffi/memory.ts";
-import { methodId, shim } from "../ffi/shim.ts";
+import { shim } from "../ffi/shim.ts";
 import { NativeObject } from "./native-object.ts";
 
 /** nvinfer1::LayerInformationFormat::kJSON. */
@@ -19,29 +19,21 @@ export class EngineInspector extends NativeObject {
   /** TensorRT has its address alone. */
   #context: NativeObject | undefined;
 
-  private constructor(engine: NativeObject & { readonly source: string }, handle: number) {
+  /** @internal */
+  constructor(engine: NativeObject & { readonly source: string }, handle: number) {
     super(`EngineInspector of ${engine.source}`, engine.library, handle, engine);
-  }
-
-  /** Called by {@linkcode Engine.createInspector} alone. */
-  static wrap(engine: NativeObject & { readonly source: string }, handle: number): EngineInspector {
-    return new EngineInspector(engine, handle);
   }
 
   /** Describe shapes as a context has them, instead of as ranges; the context must stay open while it is used. */
   setContext(context: NativeObject): void {
-    const id = methodId("EngineInspector.setExecutionContext");
-    const status = shim().bt_bool_pointer(this.library.handle, this.handle, id, context.handle);
-    if (this.library.check(status, "EngineInspector.setExecutionContext") !== 1) {
-      throw this.library.failure("inspect with a context", "IEngineInspector::setExecutionContext", -1);
-    }
+    this.callOrFail("inspect with a context", "EngineInspector.setExecutionContext", context.handle);
     this.#context = context;
   }
 
   /** All layers, parsed from TensorRT's JSON. @throws {ClosedError} If the context that was set is closed */
   information(): EngineInformation {
     this.#context?.assertOpen("inspect with a context");
-    return JSON.parse(this.textAt("EngineInspector.getEngineInformation", JSON_FORMAT)) as EngineInformation;
+    return JSON.parse(this.text("EngineInspector.getEngineInformation", JSON_FORMAT)) as EngineInformation;
   }
 
   /** One layer, as JSON text. @param layer from 0 to `engine.layerCount - 1` */

@@ -5,13 +5,12 @@ import type { Device } from "../cuda/device.ts";
 import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
 import { OutCells, readCString } from "../ffi/memory.ts";
-import { type MethodName, methodId, nativeMethodName, SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
+import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
 import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./build-options.ts";
 import { ContextTensor } from "./context-tensor.ts";
 import { EngineInspector } from "./engine-inspector.ts";
-import { HostMemory } from "./host-memory.ts";
-import { NativeObject } from "./native-object.ts";
-import { createOffThread, Operation } from "./operation.ts";
+import { HostMemory, NativeObject } from "./native-object.ts";
+import { createOffThread } from "./operation.ts";
 import { type EngineTensor, readEngineTensor } from "./tensor-info.ts";
 
 /** What an engine was made by: a runtime, of a device. */
@@ -31,36 +30,22 @@ export class Engine extends NativeObject {
   /** Number of optimisation profiles, at least 1. */
   readonly profileCount: number;
 
-  private constructor(
-    runtime: EngineOwner,
-    handle: number,
-    metadata: Readonly<Record<string, string>>,
-    source: string,
-  ) {
+  /** @internal */
+  constructor(runtime: EngineOwner, handle: number, metadata: Readonly<Record<string, string>>, source: string) {
     super(`Engine ${JSON.stringify(source)}`, runtime.library, handle, runtime);
     this.runtime = runtime;
     this.source = source;
     this.metadata = metadata;
     try {
-      this.profileCount = this.i32("CudaEngine.getNbOptimizationProfiles");
-      this.tensors = Array.from({ length: this.i32("CudaEngine.getNbIOTensors") }, (_, index) => {
-        const name = this.textAt("CudaEngine.getIOTensorName", index);
+      this.profileCount = this.call("CudaEngine.getNbOptimizationProfiles");
+      this.tensors = Array.from({ length: this.call("CudaEngine.getNbIOTensors") }, (_, index) => {
+        const name = this.text("CudaEngine.getIOTensorName", index);
         return readEngineTensor(this.library, this.handle, name, this.profileCount, source);
       });
     } catch (error) {
       this.close();
       throw error;
     }
-  }
-
-  /** Called by {@linkcode Runtime.deserialize} alone. */
-  static wrap(
-    runtime: EngineOwner,
-    handle: number,
-    metadata: Readonly<Record<string, string>>,
-    source: string,
-  ): Engine {
-    return new Engine(runtime, handle, metadata, source);
   }
 
   protected override get home(): Device | undefined {
@@ -92,22 +77,22 @@ export class Engine extends NativeObject {
 
   /** Number of layers after optimisation; fewer than the model has. */
   get layerCount(): number {
-    return this.i32("CudaEngine.getNbLayers");
+    return this.call("CudaEngine.getNbLayers");
   }
 
   /** Number of streams that an inference uses beside the one it is enqueued on. */
   get auxStreamCount(): number {
-    return this.i32("CudaEngine.getNbAuxStreams");
+    return this.call("CudaEngine.getNbAuxStreams");
   }
 
   /** Which other GPUs the engine runs on. */
   get hardwareCompatibility(): HardwareCompatibility {
-    return HARDWARE_COMPATIBILITIES[this.i32("CudaEngine.getHardwareCompatibilityLevel")] ?? "none";
+    return HARDWARE_COMPATIBILITIES[this.call("CudaEngine.getHardwareCompatibilityLevel")] ?? "none";
   }
 
   /** True if its weights can be replaced. */
   get isRefittable(): boolean {
-    return this.bool("CudaEngine.isRefittable");
+    return this.call("CudaEngine.isRefittable") === 1;
   }
 
   /**
@@ -116,9 +101,9 @@ export class Engine extends NativeObject {
    * @param profile of one optimisation profile; default the largest of all
    */
   deviceMemoryBytes(profile?: number): number {
-    if (!this.library.has("CudaEngine.getDeviceMemorySizeV2")) return this.i64("CudaEngine.getDeviceMemorySize");
-    if (profile === undefined) return this.i64("CudaEngine.getDeviceMemorySizeV2");
-    return this.i64At("CudaEngine.getDeviceMemorySizeForProfileV2", profile);
+    if (!this.library.has("CudaEngine.getDeviceMemorySizeV2")) return this.call("CudaEngine.getDeviceMemorySize");
+    if (profile === undefined) return this.call("CudaEngine.getDeviceMemorySizeV2");
+    return this.call("CudaEngine.getDeviceMemorySizeForProfileV2", profile);
   }
 
   /**
@@ -132,13 +117,13 @@ export class Engine extends NativeObject {
 
   /** Look into the layers. Detailed only if the engine was built with `profilingVerbosity: "detailed"`. */
   createInspector(): EngineInspector {
-    return EngineInspector.wrap(this, this.pointer("CudaEngine.createEngineInspector", "create an engine inspector"));
+    return new EngineInspector(this, this.pointer("create an engine inspector", "CudaEngine.createEngineInspector"));
   }
 
   /** The plan again, as TensorRT writes it. Blocks. */
   serialize(): HostMemory {
-    const handle = this.pointer("CudaEngine.serialize", `serialise ${this.source}`);
-    return HostMemory.wrap(`Plan of ${this.source}`, this.library, handle, this);
+    const handle = this.pointer(`serialise ${this.source}`, "CudaEngine.serialize");
+    return new HostMemory(`Plan of ${this.source}`, handle, this);
   }
 }
 
@@ -169,23 +154,19 @@ export class ExecutionContext extends NativeObject {
     super(`ExecutionContext of ${engine.source}`, engine.library, handle, engine);
     this.engine = engine;
     this.memory = memory;
-    this.tensors = engine.tensors.map((info) => ContextTensor.of(this, info));
+    this.tensors = engine.tensors.map((info) => new ContextTensor(this, info));
   }
 
-  /** Called by {@linkcode Engine.createContext} alone. */
+  /** @internal */
   static async create(engine: Engine, memory: MemoryStrategy): Promise<ExecutionContext> {
-    const action = `create a context of ${engine.source}`;
-    using operation = Operation.on(engine, action);
     const strategy = STRATEGIES.indexOf(memory);
     const handle = await createOffThread(engine.library, {
       name: "bt_engine_create_context",
       args: [engine.library.handle, engine.handle, strategy, engine.runtime.device?.index ?? -1],
-      keep: [],
-      action,
-      call: "ICudaEngine::createExecutionContext",
-      method: "CudaEngine.createExecutionContext",
+      on: [engine],
+      action: `create a context of ${engine.source}`,
+      call: "CudaEngine.createExecutionContext",
     });
-    operation.close();
     return new ExecutionContext(engine, handle, memory);
   }
 
@@ -208,7 +189,9 @@ export class ExecutionContext extends NativeObject {
    */
   enqueue(stream: Stream): void {
     const status = this.#native.bt_context_enqueue(this.library.handle, this.handle, stream.handle);
-    if (status !== SHIM_STATUS.ok) this.#refuse("run", "ExecutionContext.enqueueV3", status);
+    if (status !== SHIM_STATUS.ok) {
+      throw this.library.failure(`run ${this.engine.source}`, "ExecutionContext.enqueueV3", status);
+    }
   }
 
   /**
@@ -218,23 +201,23 @@ export class ExecutionContext extends NativeObject {
    */
   setProfile(profile: number, stream: Stream): void {
     const status = this.#native.bt_context_set_profile(this.library.handle, this.handle, profile, stream.handle);
-    if (status !== SHIM_STATUS.ok) {
-      this.#refuse(`use profile ${profile} of`, "ExecutionContext.setOptimizationProfileAsync", status);
-    }
+    if (status === SHIM_STATUS.ok) return;
+    const action = `use profile ${profile} of ${this.engine.source}`;
+    throw this.library.failure(action, "ExecutionContext.setOptimizationProfileAsync", status);
   }
 
   /** The profile in use. */
   get profile(): number {
-    return this.i32("ExecutionContext.getOptimizationProfile");
+    return this.call("ExecutionContext.getOptimizationProfile");
   }
 
   /** Names of inputs whose shape is still unknown; then output shapes are unknown as well. */
   missingShapes(): string[] {
     const names = new OutCells(TOLD_NAMES);
-    const method = "ExecutionContext.inferShapes";
     const status = this.#native.bt_context_infer_shapes(this.library.handle, this.handle, TOLD_NAMES, names.cells);
-    if (status < 0) this.#refuse("infer the shapes of", method, status);
-    return Array.from({ length: Math.min(status, TOLD_NAMES) }, (_, cell) => readCString(names.pointer(cell)));
+    const action = `infer the shapes of ${this.engine.source}`;
+    const count = this.library.check(status, "ExecutionContext.inferShapes", action);
+    return Array.from({ length: Math.min(count, TOLD_NAMES) }, (_, cell) => readCString(names.pointer(cell)));
   }
 
   /**
@@ -255,7 +238,7 @@ export class ExecutionContext extends NativeObject {
       });
     }
     if (!this.library.has("ExecutionContext.setDeviceMemoryV2")) {
-      this.setPointer("ExecutionContext.setDeviceMemory", memory.pointer);
+      this.call("ExecutionContext.setDeviceMemory", memory.pointer);
       return;
     }
     const { pointer, byteLength } = memory;
@@ -265,7 +248,7 @@ export class ExecutionContext extends NativeObject {
 
   /** Bytes of device memory that the shapes set now need; may be less than the profile's. "user-managed" alone. */
   neededMemoryBytes(): number {
-    return this.i64("ExecutionContext.updateDeviceMemorySizeForShapes");
+    return this.call("ExecutionContext.updateDeviceMemorySizeForShapes");
   }
 
   /** Let the engine's parallel branches run on streams of the caller: `engine.auxStreamCount` of them are used. */
@@ -283,24 +266,22 @@ export class ExecutionContext extends NativeObject {
 
   /** Report layer times at every enqueue (the default once a profiler is set), or only when {@linkcode reportToProfiler} is called. */
   setEmitsProfile(atEveryEnqueue: boolean): void {
-    this.setBool("ExecutionContext.setEnqueueEmitsProfile", atEveryEnqueue);
+    this.call("ExecutionContext.setEnqueueEmitsProfile", Number(atEveryEnqueue));
   }
 
   /** Report the layer times of the inference that has run. Blocks until it has finished. */
   reportToProfiler(): boolean {
-    return this.bool("ExecutionContext.reportToProfiler");
+    return this.call("ExecutionContext.reportToProfiler") === 1;
   }
 
   /** Attach or detach (0) an IProfiler. Called by `LayerProfiler`. */
   setProfiler(profiler: number): void {
-    this.setPointer("ExecutionContext.setProfiler", profiler);
+    this.call("ExecutionContext.setProfiler", profiler);
   }
 
   /** Let at most so much of the L2 cache be kept for this context's activations. @param bytes 0 for none */
   setPersistentCacheLimit(bytes: number): void {
-    const id = methodId("ExecutionContext.setPersistentCacheLimit");
-    const status = this.#native.bt_void_i64(this.library.handle, this.handle, id, bytes);
-    this.library.check(status, "ExecutionContext.setPersistentCacheLimit");
+    this.call("ExecutionContext.setPersistentCacheLimit", bytes);
   }
 
   /**
@@ -314,11 +295,5 @@ export class ExecutionContext extends NativeObject {
   protected override release(): void {
     super.release();
     for (const free of this.#retired) free();
-  }
-
-  #refuse(verb: string, method: MethodName, status: number): never {
-    const action = `${verb} ${this.engine.source}`;
-    this.library.check(status, method, action);
-    throw this.library.failure(action, nativeMethodName(method), status);
   }
 }

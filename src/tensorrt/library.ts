@@ -8,16 +8,20 @@ import { cudaDriver } from "../ffi/cuda-driver.ts";
 import { elfFault, type LibrarySpec, openLibrary } from "../ffi/library.ts";
 import { addressOf, cString, readCString } from "../ffi/memory.ts";
 import {
+  callMethod,
   ERROR_BYTES,
+  type MethodArguments,
   type MethodName,
   methodId,
   nativeMethodName,
+  type PointerMethod,
   preloadByName,
   SHIM_STATUS,
+  type ShapedMethod,
   shim,
 } from "../ffi/shim.ts";
-import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
-import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi/methods.ts";
+import { SHIM_CONSTANTS, SHIM_METHODS } from "../ffi/shim-symbols.ts";
+import { NO_SLOT, resolveSlots, type SlotTable, sinceMinor } from "./abi.ts";
 import { LogRing, severityOf } from "./log-ring.ts";
 import { parseVersion, slotTableOf, type TensorRtFamily, type TensorRtVersion } from "./version.ts";
 
@@ -85,7 +89,9 @@ export class TensorRtLibrary {
     const flags = table.needsDevice ? SHIM_CONSTANTS.BT_NEEDS_DEVICE : 0;
     const bound = native.bt_library_bind(handle, this.#slots, this.#slots.length, table.layout, flags);
     if (bound !== SHIM_STATUS.ok) {
-      throw new LibraryLoadError(message(`bind ${path}`, `the shim refused its slots: ${bound}`), "libnvinfer", [path]);
+      throw new LibraryLoadError(message(`bind ${path}`, `the shim refused its slots (${bound})`), "libnvinfer", [
+        path,
+      ]);
     }
     this.log = new LogRing(version.text);
     this.logger = native.bt_logger_create(table.layout, this.log.ring.handle, severityOf("warn"))!;
@@ -97,10 +103,7 @@ export class TensorRtLibrary {
     const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
     const handle = shim().bt_library_open(cString(path), error, ERROR_BYTES);
     if (handle === null) {
-      const why = readCString(addressOf(error));
-      throw new LibraryLoadError(message(`load ${path}`, `the dynamic linker refused it: ${why}`), "libnvinfer", [
-        path,
-      ]);
+      throw new LibraryLoadError(message(`load ${path}`, readCString(addressOf(error))), "libnvinfer", [path]);
     }
     const version = parseVersion(shim().bt_library_version(handle), shim().bt_library_build(handle));
     return new TensorRtLibrary(path, version, handle, slotTableOf(version, path));
@@ -133,31 +136,30 @@ export class TensorRtLibrary {
    * Turn a failed call into an error with what TensorRT logged.
    *
    * @param action what was tried: `build an engine from "a.onnx"`
-   * @param call   `IBuilder::buildSerializedNetwork`
+   * @param method a method, or a function that makes an object: `createInferBuilder`
    * @param status of the shim
    */
-  failure(action: string, call: string, status: number, hint?: string): TensorRtError {
+  failure(action: string, method: string, status: number = SHIM_STATUS.failed): TensorRtError {
+    const isMethod = method in SHIM_METHODS;
+    if (isMethod && status === SHIM_STATUS.noMethod) return this.missing(method as MethodName);
+    const call = isMethod ? nativeMethodName(method as MethodName) : method;
     const { lines, code } = this.log.takeErrors();
     const options = { code: code ?? "FAILED", call, log: lines };
     if (status === SHIM_STATUS.noDevice) {
-      return new TensorRtError(
-        message(
-          action,
-          "there is no usable CUDA device",
-          "install NVIDIA's driver, or pass the GPU into the container",
-        ),
-        { ...options, code: "NO_DEVICE" },
-      );
+      const hint = "install NVIDIA's driver, or pass the GPU into the container";
+      const text = message(action, "there is no usable CUDA device", hint);
+      return new TensorRtError(text, { ...options, code: "NO_DEVICE" });
     }
-    const why = lines.length === 0 ? "" : `: ${lines.join("; ")}`;
-    return new TensorRtError(message(action, `${call} of ${this.version.text} failed${why}`, hint), options);
+    const { text } = this.version;
+    const found = lines.length === 0 ? `${call} of ${text} failed` : `${lines.join("; ")} (${text})`;
+    return new TensorRtError(message(action, found), options);
   }
 
   /** The error for a method that this version lacks. */
   missing(method: MethodName): TensorRtError {
     const call = nativeMethodName(method);
     const minor = sinceMinor(this.#table, method);
-    const found = `${this.version.text} lacks it${minor === undefined ? "" : `: it came with ${this.version.major}.${minor}`}`;
+    const found = `${this.version.text} lacks it${minor === undefined ? "" : `, it came with ${this.version.major}.${minor}`}`;
     return new TensorRtError(message(`call ${call}`, found), { code: "NO_METHOD", call, log: [] });
   }
 
@@ -169,9 +171,26 @@ export class TensorRtLibrary {
    */
   check(status: number, method: MethodName, action?: string): number {
     if (status > SHIM_STATUS.failed) return status;
-    if (status === SHIM_STATUS.noMethod) throw this.missing(method);
-    const call = nativeMethodName(method);
-    throw this.failure(action ?? `call ${call}`, call, status);
+    throw this.failure(action ?? `call ${nativeMethodName(method)}`, method, status);
+  }
+
+  /**
+   * Call a method of an object.
+   *
+   * @returns a number, or what it wrote; 0 where it returns nothing
+   * @throws {TensorRtError} If this version lacks it
+   */
+  call<Name extends Exclude<ShapedMethod, PointerMethod>>(
+    object: number,
+    method: Name,
+    ...values: MethodArguments<Name>
+  ): number {
+    return this.check(callMethod(this.handle, object, method, values), method);
+  }
+
+  /** Call a method of an object that returns a text; the empty string where it has none. */
+  text<Name extends PointerMethod>(object: number, method: Name, ...values: MethodArguments<Name>): string {
+    return readCString(callMethod(this.handle, object, method, values));
   }
 
   /**
@@ -184,17 +203,10 @@ export class TensorRtLibrary {
       this.version.family === "TensorRT"
         ? `libnvonnxparser.so.${this.version.major}`
         : "libtensorrt_onnxparser_rtx.so.1";
-    const tried: string[] = [];
-    const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
-    for (const path of this.#candidates(file)) {
-      const defect = path.includes("/") ? elfFault(path) : undefined;
-      if (defect !== undefined) {
-        tried.push(`${path}: ${defect}`);
-        continue;
-      }
-      if (shim().bt_library_open_parser(this.handle, cString(path), error, ERROR_BYTES) === SHIM_STATUS.ok) return;
-      tried.push(`${path}: ${readCString(addressOf(error))}`);
-    }
+    const tried = this.#openPart(file, (path, error) =>
+      shim().bt_library_open_parser(this.handle, path, error, ERROR_BYTES),
+    );
+    if (tried === undefined) return;
     const list = tried.map((line) => `\n  ${line}`).join("");
     throw new LibraryLoadError(
       message(`load the ONNX parser of ${this.version.text}`, `it was found at none of these paths:${list}`),
@@ -209,19 +221,25 @@ export class TensorRtLibrary {
    * @returns false if their library is not there
    */
   openPlugins(): boolean {
-    const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
-    for (const path of this.#candidates(`libnvinfer_plugin.so.${this.version.major}`)) {
-      const status = shim().bt_library_open_plugins(cString(path), this.logger, error, ERROR_BYTES);
-      if (status === SHIM_STATUS.ok) return true;
-      logger.debug(`Cannot open ${path}: the dynamic linker refused it: ${readCString(addressOf(error))}`);
-    }
-    return false;
+    const tried = this.#openPart(`libnvinfer_plugin.so.${this.version.major}`, (path, error) =>
+      shim().bt_library_open_plugins(path, this.logger, error, ERROR_BYTES),
+    );
+    if (tried !== undefined) logger.debug(`NVIDIA's plugins are not there: ${tried.join("; ")}`);
+    return tried === undefined;
   }
 
-  /** Beside the library first, so that versions are not mixed. */
-  #candidates(file: string): string[] {
+  /** Open a library that belongs to this one. @returns `undefined`, or why each path failed */
+  #openPart(file: string, open: (path: Uint8Array, error: Uint8Array) => number): string[] | undefined {
     const beside = join(dirname(this.path), file);
-    return this.path.includes("/") && existsSync(beside) ? [beside, file] : [file];
+    const error = new Uint8Array(new ArrayBuffer(ERROR_BYTES));
+    const tried: string[] = [];
+    // Beside the library first, so that versions are not mixed.
+    for (const path of this.path.includes("/") && existsSync(beside) ? [beside, file] : [file]) {
+      const fault = path.includes("/") ? elfFault(path) : undefined;
+      if (fault === undefined && open(cString(path), error) === SHIM_STATUS.ok) return undefined;
+      tried.push(`${path}: ${fault ?? readCString(addressOf(error))}`);
+    }
+    return tried;
   }
 
   /**
@@ -241,7 +259,7 @@ export class TensorRtLibrary {
       const isOther = part?.startsWith("sm") === true && computeCapability !== undefined;
       if (isOther && part !== `sm${computeCapability}`) continue;
       const refused = preloadByName(join(folder, file));
-      if (refused !== undefined) logger.warn(`Cannot load ${file}: the dynamic linker refused it: ${refused}`);
+      if (refused !== undefined) logger.warn(`Cannot load ${file}: ${refused}`);
     }
   }
 }

@@ -2,11 +2,11 @@
 
 import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
-import { readCString } from "../ffi/memory.ts";
-import { type MethodOf, methodId, nativeMethodName, shim } from "../ffi/shim.ts";
+import { nativeView } from "../ffi/memory.ts";
+import { callMethod, type MethodArguments, type PointerMethod, type ShapedMethod, shim } from "../ffi/shim.ts";
 import type { TensorRtLibrary } from "./library.ts";
 
-/** An object of TensorRT with one owner. Every accessor checks that it is open and that this version has the method. */
+/** An object of TensorRT with one owner. Every call checks that it is open and that this version has the method. */
 export abstract class NativeObject extends Resource {
   readonly library: TensorRtLibrary;
   readonly #handle: number;
@@ -23,66 +23,37 @@ export abstract class NativeObject extends Resource {
     return this.#handle;
   }
 
-  protected i32(method: MethodOf<"i32">): number {
-    return this.library.check(shim().bt_i32(this.library.handle, this.handle, methodId(method)), method);
+  /** Call a method that returns a number (1 for true), or nothing. */
+  protected call<Name extends Exclude<ShapedMethod, PointerMethod>>(
+    method: Name,
+    ...values: MethodArguments<Name>
+  ): number {
+    return this.library.call(this.handle, method, ...values);
   }
 
-  protected i64(method: MethodOf<"i64">): number {
-    return this.library.check(shim().bt_i64(this.library.handle, this.handle, methodId(method)), method);
+  /** Call a method that says whether it took a value. @throws {TensorRtError} If it did not */
+  protected callOrFail<Name extends Exclude<ShapedMethod, PointerMethod>>(
+    action: string,
+    method: Name,
+    ...values: MethodArguments<Name>
+  ): void {
+    if (this.call(method, ...values) !== 1) throw this.library.failure(action, method);
   }
 
-  protected i64At(method: MethodOf<"i64_at">, index: number): number {
-    return this.library.check(shim().bt_i64_at(this.library.handle, this.handle, methodId(method), index), method);
+  /** Call a method that returns a text. */
+  protected text<Name extends PointerMethod>(method: Name, ...values: MethodArguments<Name>): string {
+    return this.library.text(this.handle, method, ...values);
   }
 
-  protected bool(method: MethodOf<"bool">): boolean {
-    return this.library.check(shim().bt_bool(this.library.handle, this.handle, methodId(method)), method) === 1;
-  }
-
-  protected text(method: MethodOf<"text">): string {
-    return readCString(shim().bt_text(this.library.handle, this.handle, methodId(method)));
-  }
-
-  protected textAt(method: MethodOf<"text_at">, index: number): string {
-    return readCString(shim().bt_text_at(this.library.handle, this.handle, methodId(method), index));
-  }
-
-  /** A pointer result. @throws {TensorRtError} If it is NULL */
-  protected pointer(method: MethodOf<"pointer">, action: string): number {
-    const pointer = shim().bt_pointer(this.library.handle, this.handle, methodId(method));
-    if (pointer === null) throw this.#refused(method, action);
-    return pointer;
-  }
-
-  /** @throws {TensorRtError} If the result is NULL */
-  protected pointerAt(method: MethodOf<"pointer_at">, index: number, action: string): number {
-    const pointer = shim().bt_pointer_at(this.library.handle, this.handle, methodId(method), index);
-    if (pointer === null) throw this.#refused(method, action);
-    return pointer;
-  }
-
-  protected setI32(method: MethodOf<"void_i32">, value: number): void {
-    this.library.check(shim().bt_void_i32(this.library.handle, this.handle, methodId(method), value), method);
-  }
-
-  protected setBool(method: MethodOf<"void_bool">, value: boolean): void {
-    this.library.check(shim().bt_void_bool(this.library.handle, this.handle, methodId(method), Number(value)), method);
-  }
-
-  /** @param value address of an object that outlives this one's use of it, or 0 for none */
-  protected setPointer(method: MethodOf<"void_pointer">, value: number): void {
-    this.library.check(shim().bt_void_pointer(this.library.handle, this.handle, methodId(method), value), method);
-  }
-
-  /** A method that says whether it took the value. @throws {TensorRtError} If it did not */
-  protected trySetI32(method: MethodOf<"bool_i32">, value: number, action: string): void {
-    const status = shim().bt_bool_i32(this.library.handle, this.handle, methodId(method), value);
-    if (this.library.check(status, method) === 0) throw this.#refused(method, action);
-  }
-
-  #refused(method: Parameters<typeof nativeMethodName>[0], action: string): Error {
-    if (!this.library.has(method)) return this.library.missing(method);
-    return this.library.failure(action, nativeMethodName(method), -1);
+  /** Call a method that returns an object. @throws {TensorRtError} If it returns NULL */
+  protected pointer<Name extends PointerMethod>(
+    action: string,
+    method: Name,
+    ...values: MethodArguments<Name>
+  ): number {
+    const pointer = callMethod(this.library.handle, this.handle, method, values);
+    if (pointer !== null) return pointer;
+    throw this.library.has(method) ? this.library.failure(action, method) : this.library.missing(method);
   }
 
   /** The device whose memory the object holds, and is freed on; `undefined` where it holds none, or CUDA's device 0. */
@@ -103,5 +74,27 @@ export abstract class NativeObject extends Resource {
       this.destroy(this.#handle);
       this.library.log.drain();
     }
+  }
+}
+
+/** Memory in TensorRT's hands, such as a plan, freed by `close()`. */
+export class HostMemory extends NativeObject {
+  readonly byteLength: number;
+
+  /** @internal Take over an IHostMemory. @param label what it holds */
+  constructor(label: string, handle: number, parent: NativeObject) {
+    super(label, parent.library, handle, parent);
+    this.byteLength = this.call("HostMemory.size");
+  }
+
+  /** The memory itself. Borrowed: reading it after `close()` is an error nobody can catch. */
+  view(): Uint8Array<ArrayBuffer> {
+    if (this.byteLength === 0) return new Uint8Array();
+    return new Uint8Array(nativeView(this.pointer(`read ${this.label}`, "HostMemory.data"), this.byteLength));
+  }
+
+  /** A copy that is the caller's. */
+  copy(): Uint8Array<ArrayBuffer> {
+    return this.view().slice();
   }
 }

@@ -1,8 +1,8 @@
 /** @module Network: the layers that the ONNX parser made of a model, before an engine is built from them. */
 
-import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
-import { cString, readCString } from "../ffi/memory.ts";
-import { type MethodOf, methodId, shim } from "../ffi/shim.ts";
+import type { TensorInfo } from "../core/tensor.ts";
+import { cString } from "../ffi/memory.ts";
+import { shim } from "../ffi/shim.ts";
 import { NativeObject } from "./native-object.ts";
 import { dtypeOf, ShapeCells } from "./tensor-info.ts";
 
@@ -28,58 +28,49 @@ const cells = new ShapeCells();
 
 /** A network definition. Filled by {@linkcode OnnxParser.parse}; closed before its builder. */
 export class Network extends NativeObject {
-  private constructor(builder: NativeObject, handle: number) {
+  /** @internal */
+  constructor(builder: NativeObject, handle: number) {
     super("Network", builder.library, handle, builder);
-  }
-
-  /** Called by {@linkcode Builder.createNetwork} alone. */
-  static wrap(builder: NativeObject, handle: number): Network {
-    return new Network(builder, handle);
   }
 
   /** The inputs, in the model's order. @throws {ModelError} If one has an element type without a JavaScript array */
   inputs(): NetworkTensor[] {
-    return this.#tensors("NetworkDefinition.getNbInputs", "NetworkDefinition.getInput");
+    const count = this.call("NetworkDefinition.getNbInputs");
+    return Array.from({ length: count }, (_, index) => this.#tensor("NetworkDefinition.getInput", index));
   }
 
   /** The outputs, in the model's order. */
   outputs(): NetworkTensor[] {
-    return this.#tensors("NetworkDefinition.getNbOutputs", "NetworkDefinition.getOutput");
+    const count = this.call("NetworkDefinition.getNbOutputs");
+    return Array.from({ length: count }, (_, index) => this.#tensor("NetworkDefinition.getOutput", index));
   }
 
-  #tensors(counter: MethodOf<"i32">, getter: MethodOf<"pointer_at">): NetworkTensor[] {
-    return Array.from({ length: this.i32(counter) }, (_, index) => {
-      return this.#tensor(this.pointerAt(getter, index, `read tensor ${index} of the network`));
-    });
-  }
-
-  #tensor(handle: number): NetworkTensor {
+  #tensor(getter: "NetworkDefinition.getInput" | "NetworkDefinition.getOutput", index: number): NetworkTensor {
     const { library } = this;
-    const native = shim();
-    const name = readCString(native.bt_text(library.handle, handle, methodId("Tensor.getName")));
-    const rank = native.bt_tensor_dimensions(library.handle, handle, cells.cells);
-    const shape: Shape = cells.read(library.check(rank, "Tensor.getDimensions"));
-    const type = library.check(native.bt_i32(library.handle, handle, methodId("Tensor.getType")), "Tensor.getType");
-    const dtype: DType = dtypeOf(type, name, "the network");
-    const isShape = native.bt_bool(library.handle, handle, methodId("Tensor.isShapeTensor"));
-    return { name, dtype, shape, isShapeTensor: library.check(isShape, "Tensor.isShapeTensor") === 1 };
+    const handle = this.pointer(`read tensor ${index} of the network`, getter, index);
+    const name = library.text(handle, "Tensor.getName");
+    const rank = shim().bt_tensor_dimensions(library.handle, handle, cells.cells);
+    return {
+      name,
+      shape: cells.read(library.check(rank, "Tensor.getDimensions")),
+      dtype: dtypeOf(library.call(handle, "Tensor.getType"), name, "the network"),
+      isShapeTensor: library.call(handle, "Tensor.isShapeTensor") === 1,
+    };
   }
 
   get layerCount(): number {
-    return this.i32("NetworkDefinition.getNbLayers");
+    return this.call("NetworkDefinition.getNbLayers");
   }
 
   /** One layer. @param index from 0 to `layerCount - 1` */
   layer(index: number): NetworkLayer {
     const { library } = this;
-    const handle = this.pointerAt("NetworkDefinition.getLayer", index, `read layer ${index} of the network`);
-    const count = (method: MethodOf<"i32">): number =>
-      library.check(shim().bt_i32(library.handle, handle, methodId(method)), method);
+    const handle = this.pointer(`read layer ${index} of the network`, "NetworkDefinition.getLayer", index);
     return {
-      name: readCString(shim().bt_text(library.handle, handle, methodId("Layer.getName"))),
-      type: count("Layer.getType"),
-      inputCount: count("Layer.getNbInputs"),
-      outputCount: count("Layer.getNbOutputs"),
+      name: library.text(handle, "Layer.getName"),
+      type: library.call(handle, "Layer.getType"),
+      inputCount: library.call(handle, "Layer.getNbInputs"),
+      outputCount: library.call(handle, "Layer.getNbOutputs"),
     };
   }
 
@@ -93,7 +84,7 @@ export class Network extends NativeObject {
 
   /** Bits of nvinfer1::NetworkDefinitionCreationFlag. */
   get flags(): number {
-    return this.i32("NetworkDefinition.getFlags");
+    return this.call("NetworkDefinition.getFlags");
   }
 
   /** What the engine will be called, in profilers too. */
@@ -101,10 +92,6 @@ export class Network extends NativeObject {
     return this.text("NetworkDefinition.getName");
   }
   set name(name: string) {
-    const id = methodId("NetworkDefinition.setName");
-    this.library.check(
-      shim().bt_void_text(this.library.handle, this.handle, id, cString(name)),
-      "NetworkDefinition.setName",
-    );
+    this.call("NetworkDefinition.setName", cString(name));
   }
 }

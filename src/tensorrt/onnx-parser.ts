@@ -2,13 +2,12 @@
 
 import { ModelError, message } from "../core/errors.ts";
 import { oneLine } from "../core/shown.ts";
-import { addressOf, cString, readCString } from "../ffi/memory.ts";
-import { type MethodOf, methodId, SHIM_STATUS, shim, shimOffThread } from "../ffi/shim.ts";
-import { stableBytes } from "./host-memory.ts";
+import { addressOf, cString } from "../ffi/memory.ts";
+import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { NativeObject } from "./native-object.ts";
 import type { Network } from "./network.ts";
 import { externalDataFiles, externalDataPaths } from "./onnx-metadata.ts";
-import { Operation } from "./operation.ts";
+import { runOffThread, stableBytes } from "./operation.ts";
 
 /** nvonnxparser::ErrorCode by number. */
 const CODES: readonly string[] = [
@@ -88,22 +87,25 @@ export class OnnxParser extends NativeObject {
 
   async #parse(model: Uint8Array, path: string | undefined, source: string): Promise<void> {
     const { library } = this;
-    using _operation = Operation.on(this, `parsing of ${source}`);
-    using _watch = library.log.watch();
+    const action = `parse ${source}`;
     const bytes = stableBytes(model);
     const encoded = path === undefined ? undefined : cString(path);
     const where = encoded === undefined ? 0 : addressOf(encoded);
-    const parse = shimOffThread("bt_parser_parse");
-    const status = await parse(library.handle, this.handle, addressOf(bytes), bytes.byteLength, where);
+    const status = await runOffThread(library, {
+      name: "bt_parser_parse",
+      args: [library.handle, this.handle, addressOf(bytes), bytes.byteLength, where],
+      on: [this],
+      memory: [bytes, encoded],
+      action,
+    });
     const complaints = this.#complaints();
-    // `bytes` and `encoded` are used below, so that they are referenced until the call has ended.
-    if (status === SHIM_STATUS.ok && complaints.length === 0 && bytes.byteLength > 0 && encoded !== null) return;
+    if (status === SHIM_STATUS.ok && complaints.length === 0) return;
     if (status === SHIM_STATUS.noMethod) throw library.missing("Parser.parse");
     library.log.takeErrors();
     const list = complaints.map(formatComplaint).join("\n  ");
     throw new ModelError(
       message(
-        `parse ${source}`,
+        action,
         `the ONNX parser of ${library.version.text} refused it:\n  ${list === "" ? "no reason given" : list}`,
         hintFor(complaints, { model, path }),
       ),
@@ -112,16 +114,15 @@ export class OnnxParser extends NativeObject {
   }
 
   #complaints(): ParserComplaint[] {
-    return Array.from({ length: this.i32("Parser.getNbErrors") }, (_, index) => {
-      const error = this.pointerAt("Parser.getError", index, "read an error of the ONNX parser");
-      const text = (method: MethodOf<"text">): string =>
-        oneLine(readCString(shim().bt_text(this.library.handle, error, methodId(method))));
-      const code = shim().bt_i32(this.library.handle, error, methodId("ParserError.code"));
+    const { library } = this;
+    return Array.from({ length: this.call("Parser.getNbErrors") }, (_, index) => {
+      const error = this.pointer("read an error of the ONNX parser", "Parser.getError", index);
+      const code = library.call(error, "ParserError.code");
       return {
         code: CODES[code] ?? `code ${code}`,
-        text: text("ParserError.desc"),
-        node: text("ParserError.nodeName"),
-        operator: text("ParserError.nodeOperator"),
+        text: oneLine(library.text(error, "ParserError.desc")),
+        node: oneLine(library.text(error, "ParserError.nodeName")),
+        operator: oneLine(library.text(error, "ParserError.nodeOperator")),
       };
     });
   }

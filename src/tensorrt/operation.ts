@@ -1,4 +1,4 @@
-/** @module Operation: a call that runs off the JS thread, and holds open what it works on until it has ended. */
+/** @module Operation: calls that run off the JS thread, and hold open what they work on until they have ended. */
 
 import { Resource } from "../core/resource.ts";
 import { addressOf, OutCells } from "../ffi/memory.ts";
@@ -6,49 +6,74 @@ import { type MethodName, SHIM_STATUS, shimOffThread } from "../ffi/shim.ts";
 import type { BlockingName } from "../ffi/shim-symbols.ts";
 import type { TensorRtLibrary } from "./library.ts";
 
-/** Keeps a resource from being closed while native code works on it. */
-export class Operation extends Resource {
-  private constructor(label: string, parent: Resource) {
-    super(label, parent);
-  }
-
-  /** @param label what runs: `build of Network` */
-  static on(parent: Resource, label: string): Operation {
-    return new Operation(label, parent);
+/** Keeps its parent from being closed while native code works on it. */
+class Operation extends Resource {
+  constructor(action: string, parent: Resource) {
+    super(action, parent);
   }
 
   protected override release(): void {}
 }
 
-/** What a blocking call needs to be told apart in an error. */
+/** A call that blocks. */
 export interface BlockingCall {
   readonly name: BlockingName;
-  /** Numbers alone; the out-parameter is appended. */
+  /** Numbers alone. */
   readonly args: readonly number[];
-  /** What the arguments point into, kept referenced until the call has ended. */
-  readonly keep: readonly unknown[];
+  /** What it works on; it cannot be closed meanwhile. */
+  readonly on: readonly (Resource | undefined)[];
+  /** What the arguments point into, kept referenced meanwhile. */
+  readonly memory?: readonly unknown[];
+  /** For messages: `build an engine`. */
   readonly action: string;
-  /** `IRuntime::deserializeCudaEngine` */
-  readonly call: string;
-  /** Told apart where the version lacks it. */
-  readonly method?: MethodName;
 }
 
 /**
- * Run a call that makes an object off the JS thread, passing on TensorRT's log meanwhile.
+ * Run a call off the JS thread, passing on TensorRT's log meanwhile.
  *
+ * @returns its status, to be checked
+ */
+export async function runOffThread(library: TensorRtLibrary, blocking: BlockingCall): Promise<number> {
+  const { name, args, on, memory, action } = blocking;
+  using held = new DisposableStack();
+  for (const resource of on) {
+    resource?.assertOpen(action);
+    if (resource !== undefined) held.use(new Operation(action, resource));
+  }
+  held.adopt(memory, () => {});
+  // What went wrong before is not this call's.
+  library.log.takeErrors();
+  held.use(library.log.watch());
+  return await shimOffThread(name)(...args);
+}
+
+/**
+ * Run a call that makes an object, and takes where to write its address as the last parameter.
+ *
+ * @param blocking.call the method, or function, for messages: `createInferBuilder`
  * @returns address of the object, which the caller owns
  * @throws {TensorRtError} If it failed
  */
-export async function createOffThread(library: TensorRtLibrary, blocking: BlockingCall): Promise<number> {
+export async function createOffThread(
+  library: TensorRtLibrary,
+  blocking: BlockingCall & { readonly call: MethodName | "createInferBuilder" | "createInferRuntime" },
+): Promise<number> {
   const out = new OutCells(1);
-  // What went wrong before is not this call's.
-  library.log.takeErrors();
-  using _watch = library.log.watch();
-  const memory = [out, ...blocking.keep];
-  const status = await shimOffThread(blocking.name)(...blocking.args, addressOf(out.cells));
-  // Read after the call, so that what the arguments point into is referenced until then.
-  if (memory.length > 0 && status === SHIM_STATUS.ok) return out.pointer();
-  if (blocking.method !== undefined) library.check(status, blocking.method, blocking.action);
-  throw library.failure(blocking.action, blocking.call, status);
+  const args = [...blocking.args, addressOf(out.cells)];
+  const status = await runOffThread(library, { ...blocking, args });
+  if (status !== SHIM_STATUS.ok) throw library.failure(blocking.action, blocking.call, status);
+  return out.pointer();
+}
+
+/** Alignment that TensorRT's readers may count on. */
+const ALIGNMENT = 16;
+/** Smaller arrays may be moved by the JavaScript engine while a call runs. */
+const SMALL_BYTES = 4096;
+
+/** The bytes themselves, or a copy where they might be moved or begin at an odd address. @param bytes at least one */
+export function stableBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes.byteLength >= SMALL_BYTES && addressOf(bytes) % ALIGNMENT === 0) return bytes;
+  const copy = new Uint8Array(new ArrayBuffer(bytes.byteLength));
+  copy.set(bytes);
+  return copy;
 }

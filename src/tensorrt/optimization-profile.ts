@@ -3,9 +3,8 @@
 import { message, OptionError } from "../core/errors.ts";
 import { formatShape, type Shape } from "../core/tensor.ts";
 import { cString } from "../ffi/memory.ts";
-import { methodId, SHIM_STATUS, shim } from "../ffi/shim.ts";
-import { HostMemory } from "./host-memory.ts";
-import { NativeObject } from "./native-object.ts";
+import { SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { HostMemory, NativeObject } from "./native-object.ts";
 import { ShapeCells } from "./tensor-info.ts";
 
 /** nvinfer1::OptProfileSelector in the order of its numbers. */
@@ -25,14 +24,10 @@ export class OptimizationProfile {
   readonly #builder: NativeObject;
   readonly #handle: number;
 
-  private constructor(builder: NativeObject, handle: number) {
+  /** @internal */
+  constructor(builder: NativeObject, handle: number) {
     this.#builder = builder;
     this.#handle = handle;
-  }
-
-  /** Called by {@linkcode Builder.createProfile} alone. */
-  static wrap(builder: NativeObject, handle: number): OptimizationProfile {
-    return new OptimizationProfile(builder, handle);
   }
 
   /** Address of the IOptimizationProfile. Borrowed: valid while the builder is open. @throws {ClosedError} If it is closed */
@@ -48,36 +43,41 @@ export class OptimizationProfile {
    * @throws {OptionError} If TensorRT refuses one: they must have the input's rank, and min ≤ opt ≤ max on every axis
    */
   setShapes(input: string, range: ShapeRange): void {
-    const { library, handle } = this.#use();
-    const name = cString(input);
-    for (const [number, selector] of SELECTORS.entries()) {
-      const rank = cells.write(range[selector]);
-      const status = shim().bt_profile_set_dimensions(library.handle, handle, name, number, cells.cells, rank);
-      if (status === SHIM_STATUS.ok) continue;
-      this.#refuse(input, selector, formatShape(range[selector]));
-    }
+    const { library } = this.#builder;
+    this.#set(input, range, (name, selector, shape) => {
+      const rank = cells.write(shape);
+      return shim().bt_profile_set_dimensions(library.handle, this.handle, name, selector, cells.cells, rank);
+    });
   }
 
   /** Set the values of an input that holds a shape itself. @param values up to 64 a selector */
   setValues(input: string, range: ShapeRange): void {
-    const { library, handle } = this.#use();
+    const { library } = this.#builder;
+    this.#set(input, range, (name, selector, { length }) => {
+      const values = new Int32Array(new ArrayBuffer(4 * Math.max(1, length)));
+      values.set(range[SELECTORS[selector]!]);
+      return shim().bt_profile_set_shape_values(library.handle, this.handle, name, selector, values, length);
+    });
+  }
+
+  #set(input: string, range: ShapeRange, set: (name: Uint8Array, selector: number, shape: Shape) => number): void {
     const name = cString(input);
     for (const [number, selector] of SELECTORS.entries()) {
-      const values = new Int32Array(new ArrayBuffer(4 * Math.max(1, range[selector].length)));
-      values.set(range[selector]);
-      const count = range[selector].length;
-      const status = shim().bt_profile_set_shape_values(library.handle, handle, name, number, values, count);
-      if (status === SHIM_STATUS.ok) continue;
-      this.#refuse(input, selector, formatShape(range[selector]));
+      if (set(name, number, range[selector]) === SHIM_STATUS.ok) continue;
+      const { lines } = this.#builder.library.log.takeErrors();
+      const action = `set the ${selector} shape of ${JSON.stringify(input)} to ${formatShape(range[selector])}`;
+      const hint = "every shape needs the input's rank, and min ≤ opt ≤ max on every axis";
+      const found = lines.length === 0 ? "TensorRT refused it" : lines.join("; ");
+      throw new OptionError(message(action, found, hint), `profiles.${input}.${selector}`);
     }
   }
 
   /** What was set for an input. */
   shapes(input: string): ShapeRange {
-    const { library, handle } = this.#use();
+    const { library } = this.#builder;
     const name = cString(input);
     const [min, opt, max] = SELECTORS.map((_, number) => {
-      const rank = shim().bt_profile_dimensions(library.handle, handle, name, number, cells.cells);
+      const rank = shim().bt_profile_dimensions(library.handle, this.handle, name, number, cells.cells);
       return rank < 0 ? [] : cells.read(rank);
     });
     return { min: min!, opt: opt!, max: max! };
@@ -85,26 +85,7 @@ export class OptimizationProfile {
 
   /** True if the shapes fit each other. TensorRT compares them with the network when it builds. */
   get isValid(): boolean {
-    const { library, handle } = this.#use();
-    const status = shim().bt_bool(library.handle, handle, methodId("OptimizationProfile.isValid"));
-    return library.check(status, "OptimizationProfile.isValid") === 1;
-  }
-
-  #use(): { readonly library: NativeObject["library"]; readonly handle: number } {
-    return { library: this.#builder.library, handle: this.handle };
-  }
-
-  #refuse(input: string, selector: string, shape: string): never {
-    const { lines } = this.#builder.library.log.takeErrors();
-    const why = lines.length === 0 ? "" : `: ${lines.join("; ")}`;
-    throw new OptionError(
-      message(
-        `set the ${selector} shape of ${JSON.stringify(input)} to ${shape}`,
-        `TensorRT refused it${why}`,
-        "every shape needs the input's rank, and min ≤ opt ≤ max on every axis",
-      ),
-      `profiles.${input}.${selector}`,
-    );
+    return this.#builder.library.call(this.handle, "OptimizationProfile.isValid") === 1;
   }
 }
 
@@ -124,7 +105,7 @@ export class TimingCache extends NativeObject {
     const stored = bytes.byteLength === 0 ? null : bytes;
     const handle = shim().bt_config_create_timing_cache(library.handle, config.handle, stored, bytes.byteLength);
     if (handle !== null) return new TimingCache(config, handle);
-    throw library.failure("read a timing cache", "IBuilderConfig::createTimingCache", -1);
+    throw library.failure("read a timing cache", "BuilderConfig.createTimingCache");
   }
 
   /** Take in what another cache of the same GPU and version knows. @returns false if they do not fit */
@@ -134,8 +115,8 @@ export class TimingCache extends NativeObject {
 
   /** The bytes to keep for the next build. */
   serialize(): Uint8Array<ArrayBuffer> {
-    const handle = this.pointer("TimingCache.serialize", "serialise a timing cache");
-    using memory = HostMemory.wrap("TimingCache bytes", this.library, handle, this);
+    const handle = this.pointer("serialise a timing cache", "TimingCache.serialize");
+    using memory = new HostMemory("TimingCache bytes", handle, this);
     return memory.copy();
   }
 }

@@ -4,12 +4,10 @@ import { ModelError, message, OptionError } from "../core/errors.ts";
 import { kindOf, statsOf } from "../core/stats-of.ts";
 import type { Device } from "../cuda/device.ts";
 import { addressOf } from "../ffi/memory.ts";
-import { methodId, shim } from "../ffi/shim.ts";
 import { Engine } from "./engine.ts";
-import { stableBytes } from "./host-memory.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
 import { NativeObject } from "./native-object.ts";
-import { createOffThread, Operation } from "./operation.ts";
+import { createOffThread, stableBytes } from "./operation.ts";
 import { checkPlan, readPlan } from "./plan-file.ts";
 
 /** What {@linkcode Runtime.create} takes. */
@@ -53,19 +51,18 @@ export class Runtime extends NativeObject {
   static async create(options: RuntimeOptions = {}): Promise<Runtime> {
     const library = options.library ?? openTensorRt();
     const action = `start the runtime of ${library.version.text}`;
-    using _hold = options.device === undefined ? undefined : Operation.on(options.device, action);
     const handle = await createOffThread(library, {
       name: "bt_runtime_create",
       args: [library.handle, library.logger, options.device?.index ?? -1],
-      keep: [],
+      on: [options.device],
       action,
       call: "createInferRuntime",
     });
     const runtime = new Runtime(library, handle, options);
     try {
-      runtime.setPointer("Runtime.setErrorRecorder", library.recorder);
-      if (options.hostCodeAllowed === true) runtime.setBool("Runtime.setEngineHostCodeAllowed", true);
-      if (options.dlaCore !== undefined) runtime.setI32("Runtime.setDLACore", options.dlaCore);
+      runtime.call("Runtime.setErrorRecorder", library.recorder);
+      if (options.hostCodeAllowed === true) runtime.call("Runtime.setEngineHostCodeAllowed", 1);
+      if (options.dlaCore !== undefined) runtime.call("Runtime.setDLACore", options.dlaCore);
       return runtime;
     } catch (error) {
       runtime.close();
@@ -79,9 +76,8 @@ export class Runtime extends NativeObject {
 
   /** Number of threads it may use; at least 1. */
   setMaxThreads(count: number): void {
-    const status = shim().bt_bool_i32(this.library.handle, this.handle, methodId("Runtime.setMaxThreads"), count);
-    if (this.library.check(status, "Runtime.setMaxThreads") === 1) return;
-    throw new OptionError(message("set the number of threads", `TensorRT refused it: ${count}`), "maxThreads");
+    if (this.call("Runtime.setMaxThreads", count) === 1) return;
+    throw new OptionError(message(`use ${count} threads`, "TensorRT refused the number"), "maxThreads");
   }
 
   /**
@@ -102,18 +98,16 @@ export class Runtime extends NativeObject {
       hardwareCompatible: options.hardwareCompatible ?? false,
     };
     checkPlan(file, this.library.version, target, source);
-    using operation = Operation.on(this, `loading of ${source}`);
     const bytes = stableBytes(file.plan);
     const handle = await createOffThread(this.library, {
       name: "bt_runtime_deserialize",
       args: [this.library.handle, this.handle, addressOf(bytes), bytes.byteLength, device?.index ?? -1],
-      keep: [bytes],
+      on: [this],
+      memory: [bytes],
       action: `load the engine of ${source}`,
-      call: "IRuntime::deserializeCudaEngine",
-      method: "Runtime.deserializeCudaEngine",
+      call: "Runtime.deserializeCudaEngine",
     });
-    operation.close();
-    return Engine.wrap(this, handle, file.metadata, source);
+    return new Engine(this, handle, file.metadata, source);
   }
 
   /** Load an engine from a file. @see {@linkcode Runtime.deserialize} */

@@ -2,8 +2,8 @@
 
 import { ArgumentError, ModelError, message } from "../core/errors.ts";
 import { type DType, formatShape, type Shape, type TensorInfo } from "../core/tensor.ts";
-import { cString, readCString } from "../ffi/memory.ts";
-import { type MethodOf, methodId, shim } from "../ffi/shim.ts";
+import { cString } from "../ffi/memory.ts";
+import { shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import type { TensorRtLibrary } from "./library.ts";
 
@@ -57,8 +57,8 @@ export function dtypeOf(number: number, tensor: string, source: string): DType {
   );
 }
 
-/** nvinfer1::TensorIOMode. */
-const MODES: readonly ("none" | "input" | "output")[] = ["none", "input", "output"];
+/** nvinfer1::TensorIOMode::kINPUT. */
+const INPUT = 1;
 
 /** nvinfer1::TensorFormat: linear, row-major. */
 const LINEAR = 0;
@@ -112,29 +112,19 @@ export function readEngineTensor(
   profileCount: number,
   source: string,
 ): EngineTensor {
-  const native = shim();
   const encoded = cString(name);
-  const i32Of = (method: MethodOf<"i32_of">): number =>
-    library.check(native.bt_i32_of(library.handle, engine, methodId(method), encoded), method);
-  const mode = MODES[i32Of("CudaEngine.getTensorIOMode")] === "input" ? "input" : "output";
-  const rank = native.bt_engine_tensor_shape(library.handle, engine, encoded, cells.cells);
+  const rank = shim().bt_engine_tensor_shape(library.handle, engine, encoded, cells.cells);
   const shape = cells.read(library.check(rank, "CudaEngine.getTensorShape"));
-  const isShapeInference = native.bt_bool_of(
-    library.handle,
-    engine,
-    methodId("CudaEngine.isShapeInferenceIO"),
-    encoded,
-  );
-  const format = native.bt_text_of(library.handle, engine, methodId("CudaEngine.getTensorFormatDesc"), encoded);
+  const mode = library.call(engine, "CudaEngine.getTensorIOMode", encoded) === INPUT ? "input" : "output";
   return {
     name,
-    dtype: dtypeOf(i32Of("CudaEngine.getTensorDataType"), name, source),
+    dtype: dtypeOf(library.call(engine, "CudaEngine.getTensorDataType", encoded), name, source),
     shape,
     mode,
-    isShapeInput: mode === "input" && library.check(isShapeInference, "CudaEngine.isShapeInferenceIO") === 1,
-    location: i32Of("CudaEngine.getTensorLocation") === 0 ? "device" : "host",
-    isLinear: i32Of("CudaEngine.getTensorFormat") === LINEAR,
-    formatText: readCString(format),
+    isShapeInput: mode === "input" && library.call(engine, "CudaEngine.isShapeInferenceIO", encoded) === 1,
+    location: library.call(engine, "CudaEngine.getTensorLocation", encoded) === 0 ? "device" : "host",
+    isLinear: library.call(engine, "CudaEngine.getTensorFormat", encoded) === LINEAR,
+    formatText: library.text(engine, "CudaEngine.getTensorFormatDesc", encoded),
     profiles: mode === "input" ? profilesOf(library, engine, encoded, profileCount) : [],
   };
 }

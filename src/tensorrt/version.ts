@@ -1,7 +1,7 @@
 /** @module TensorRtVersion: what getInferLibVersion() says, and which slot table follows from it. */
 
 import { LibraryLoadError, message } from "../core/errors.ts";
-import { type SlotTable, TENSORRT_10, TENSORRT_11, TENSORRT_RTX } from "./abi/methods.ts";
+import { type SlotTable, TENSORRT_10, TENSORRT_11, TENSORRT_RTX } from "./abi.ts";
 
 /** TensorRT, or TensorRT-RTX: the one for GeForce and RTX cards that compiles its kernels on the user's machine. */
 export type TensorRtFamily = "TensorRT" | "TensorRT-RTX";

@@ -175,7 +175,7 @@ const rules = {
   threshold: { ...DETECTOR_OPTIONS.threshold, schema: fraction.optional() },
   classes: {
     ...DETECTOR_OPTIONS.classes,
-    schema: z.array(z.union([z.string(), z.int()], "names or ids of classes")).optional(),
+    schema: z.array(z.union([z.string(), z.int()], "the name or id of a class"), "names or ids of classes").optional(),
   },
   edgeMargin: {
     schema: z.number("0 or more pixels").min(0, "0 or more pixels").optional(),

@@ -93,7 +93,7 @@ function parts(decode: number): { stage: string; value: number }[] {
     { stage: "copy in", value: 0.115 },
     { stage: "infer", value: 0.451 },
     { stage: "copy out", value: 0.003 },
-    { stage: "pre-process, NMS, launch, wait", value: 0.028 },
+    { stage: "preprocess, postprocess, launch, wait", value: 0.028 },
   ];
 }
 

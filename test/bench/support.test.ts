@@ -8,6 +8,7 @@ import { pinnedBytes } from "../../bench/support/pinned-bytes.ts";
 import { inRounds } from "../../bench/support/rounds.ts";
 import { driftOf, medianOf, quantileOf, Samples, summarise, tailFigures } from "../../bench/support/samples.ts";
 import { stageNames } from "../../bench/support/stage-names.ts";
+import { startLoad } from "../../bench/support/thread-time.ts";
 import { digits, formatWithUnit } from "../../bench/support/units.ts";
 import type { FrameRecord } from "../../src/runtime/backend.ts";
 
@@ -148,4 +149,13 @@ test("numbers keep what can be read", () => {
   ]);
   expect(formatWithUnit(0.713, "share")).toBe("71.3 %");
   expect(formatWithUnit(1536, "bytes")).toBe("1.50 KiB");
+});
+
+test("a load counts the JS thread by itself, and all threads", () => {
+  const readLoad = startLoad();
+  for (const started = performance.now(); performance.now() - started < 20; );
+  const { elapsedMs, busy, cores } = readLoad();
+  expect(elapsedMs).toBeGreaterThanOrEqual(20);
+  expect(busy).toBeGreaterThan(0);
+  expect(cores).toBeGreaterThan(0);
 });

@@ -22,7 +22,7 @@ test("bench/worker-loop.ts tells every stage in milliseconds, with a stream in m
   const child = Bun.spawn([process.execPath, script, ...words], { stdout: "pipe", stderr: "pipe" });
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect([errors, code]).toEqual(["", 0]);
-  for (const stage of ["receive", "decode", "infer", "NMS", "send", "whole frame", "all the rest"])
+  for (const stage of ["receive", "decode", "infer", "postprocess", "send", "whole frame", "all the rest"])
     expect(output).toMatch(new RegExp(`^${stage} +\\d+\\.\\d{3} +\\d+\\.\\d{3} +\\d+\\.\\d{3} +\\d+\\.\\d{3}$`, "m"));
 });
 

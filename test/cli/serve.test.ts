@@ -55,7 +55,7 @@ test("serve refuses wrong flags with 2 before it loads anything, and a taken por
     ["street.jpg", 'Unexpected argument "street.jpg": serve takes no files'],
     ["--port 70000", "--port must be a port from 0 to 65535, got"],
     ["--cert a.pem", "--cert and --key must be given together"],
-    ["--unix a.sock --port 80", 'option "unix" stands instead of "host" and "port"'],
+    ["--unix a.sock --port 80", 'Option "unix" excludes "host" and "port"'],
     ["--cors example.org", "must be an origin such as https://example.org, without a path, or *"],
     ["--max-body lots", "--max-body-bytes must be a number of bytes, such as 64MiB"],
     ["--timeout-ms 0", '--timeout-ms must be a whole number of milliseconds, 1 to 86400000, got "0"'],

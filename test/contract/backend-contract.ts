@@ -69,8 +69,8 @@ export function testBackend(
     withSlot(async (_, backend) => {
       expect(backend.kind).toMatch(/^(cpu|gpu)$/);
       expect(backend.description).not.toBe("");
-      expect(backend.task.recognition.head).toBe("yolo");
-      expect(backend.task.recognition.labels).toEqual(["cat", "dog"]);
+      expect(backend.task.spec.head).toBe("yolo");
+      expect(backend.task.spec.labels).toEqual(["cat", "dog"]);
       expect(backend.model.inputs[0]?.name).toBe("images");
     }));
 
@@ -142,7 +142,7 @@ export function testBackend(
       } finally {
         slot.close();
       }
-      expect(backend.task.recognition.assumptions).toEqual([]);
+      expect(backend.task.spec.assumptions).toEqual([]);
     } finally {
       backend.close();
     }

@@ -47,3 +47,30 @@ fakeCudaTest("Stream that is closed takes no more work: CUDA would follow its ha
   const names = ["record", "copyToDevice", "copyToHost", "copyOnDevice", "fill", "kernel", "graph", "upload"];
   expect(output.split("\n")).toEqual(names.map((name) => `${name} ClosedError`));
 });
+
+fakeCudaTest(
+  "Event.create() says what its former options are called, and what others may be",
+  async (runOnFakeCuda) => {
+    const output = await runOnFakeCuda(`
+    const { Device } = await import("./src/cuda/device.ts");
+    const { Event } = await import("./src/cuda/event.ts");
+    using device = Device.open(0);
+    using event = Event.create(device, { timing: true, blocking: true });
+    console.log(event.label);
+    for (const options of [{ purpose: "timing" }, { waiting: "sleep" }, { quick: true }]) {
+      try {
+        Event.create(device, options);
+      } catch (error) {
+        console.log(error.name, error.message);
+      }
+    }
+  `);
+    expect(output.split("\n")).toEqual([
+      "Event (timing)",
+      'OptionError Unknown option "purpose". Did you mean "timing"?',
+      'OptionError Unknown option "waiting". Did you mean "blocking"?',
+      'OptionError Unknown option "quick"',
+      "Hint: choose one of timing, blocking",
+    ]);
+  },
+);

@@ -1,7 +1,13 @@
 import { expect, test } from "bun:test";
+import { z } from "zod";
+import { type Registration, registerAccelerator } from "../../src/accelerators/accelerator.ts";
 import { nmsOptionsOf } from "../../src/api/classes.ts";
+import { Detector } from "../../src/api/detector.ts";
 import { type DetectorOptions, parseDetectOptions, parseDetectorOptions } from "../../src/api/detector-config.ts";
+import { type ImageModelOptions, parseImageModelOptions } from "../../src/api/image-model-config.ts";
 import { OptionError } from "../../src/core/errors.ts";
+import type { MachineOptions } from "../../src/runtime/backend.ts";
+import { toyDetector } from "../support/toy-detector.ts";
 
 test("parseDetectorOptions() leaves to the machine what the caller leaves out", () => {
   const { backend, devices, batchWaitMs, inFlight, accelerators } = parseDetectorOptions({});
@@ -68,6 +74,45 @@ test("options that others call otherwise, or were called so before, are told by 
   }
   const defaults = parseDetectorOptions({}).detect;
   expect(() => parseDetectOptions({ conf: 0.5 } as never, defaults)).toThrow('Did you mean "threshold"?');
+});
+
+test("a third accelerator has options of its own under its name, and is given them", async () => {
+  const opened: MachineOptions[] = [];
+  const registration: Registration = {
+    names: ["abacus"],
+    machine: "abacus",
+    preference: -1,
+    options: {
+      rods: { schema: z.int("a whole number").min(1, "at least 1").optional() },
+      threads: { schema: z.boolean("true or false").optional() },
+    },
+    load: async () => {
+      const { cpuAccelerator } = await import("../../src/accelerators/cpu/cpu-backend.ts");
+      return {
+        unavailable: () => undefined,
+        open: (source, task, options) => {
+          opened.push(options);
+          return cpuAccelerator.open(source, task, options);
+        },
+      };
+    },
+  };
+  const options = { backend: "abacus", abacus: { rods: 3 } } as DetectorOptions;
+  {
+    using _ = registerAccelerator(registration);
+    await using detector = await Detector.load(toyDetector(), options);
+    expect(detector.backend.kind).toBe("cpu");
+    expect(opened[0]?.accelerators).toEqual({ abacus: { rods: 3 }, tensorrt: {}, onnxruntime: {} });
+    // What stands beside the groups is of those that had it there first.
+    const beside = parseDetectorOptions({ threads: 1 });
+    expect(beside.accelerators).toEqual({ abacus: {}, tensorrt: {}, onnxruntime: { threads: 1 } });
+    expect(parseImageModelOptions(options as ImageModelOptions).accelerators.abacus).toEqual({ rods: 3 });
+    const load = (abacus: object) => (): unknown => parseDetectorOptions({ ...options, abacus } as DetectorOptions);
+    expect(load({ rods: 0 })).toThrow('Option "abacus.rods" must be at least 1, got 0');
+    expect(load({ rod: 3 })).toThrow('Unknown option "abacus.rod". Did you mean "rods"?');
+    expect(() => parseDetectorOptions({ rods: 3 } as DetectorOptions)).toThrow('Unknown option "rods"');
+  }
+  expect(() => parseDetectorOptions(options)).toThrow(OptionError);
 });
 
 test("any accelerator that is registered can be asked for, and the refusal lists them", () => {

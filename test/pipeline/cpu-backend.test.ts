@@ -33,7 +33,7 @@ test("loadCpu() finds the shapes of outputs that declare none, and what they are
       // At another size than the shapes were found at.
       const [block] = await slot.run([flatImage(128, 128, 255)], [128, 128], selection);
       expect([...block!.boxes.subarray(0, 4)]).toEqual([16, 16, 48, 32]);
-      return [backend.task.recognition.reason, [block!.count, block!.classIds[0], block!.scores[0]!.toFixed(2)]];
+      return [backend.task.spec.reason, [block!.count, block!.classIds[0], block!.scores[0]!.toFixed(2)]];
     } finally {
       slot.close();
       backend.close();

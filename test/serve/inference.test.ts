@@ -221,6 +221,7 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
   await using toy = await ToyServer.open();
   const image = { ...IMAGE, data: [WHITE_JPEG.toString("base64")] };
   const pixels = { name: "pixels", datatype: "UINT8", shape: [1, 1, 3], data: [1, 2, 3] };
+  const ofParameters = (json: string): string => `{"inputs": ${JSON.stringify([image])}, "parameters": ${json}}`;
   const cases: readonly (readonly [status: number, text: string, body: unknown, header?: string])[] = [
     [400, "The body is no JSON", "{"],
     [400, "The body is no JSON", ""],
@@ -241,6 +242,10 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [413, "at most 16 lists within lists", nestedPixels(100_000)],
     [400, 'Field "inputs.0.data" must be a list', { inputs: [{ ...pixels, data: "AAAA" }] }],
     [400, 'Output "masks" is unknown', { inputs: [image], outputs: [{ name: "masks" }] }],
+    [400, 'Unknown option "__proto__". Hint: choose one of threshold', ofParameters('{"__proto__": 1}')],
+    [400, 'Unknown option "__proto__"', ofParameters('{"iou": 0.5, "__proto__": {"threshold": 1}}')],
+    [400, 'Unknown option "constructor"', ofParameters('{"constructor": 1}')],
+    [400, 'Unknown option "toString"', ofParameters('{"toString": "x"}')],
     [400, 'Unknown option "treshold"', { inputs: [image], parameters: { treshold: 1 } }],
     [
       400,

@@ -329,7 +329,7 @@ test("serve refuses options that make no sense, addresses in use and certificate
     [{ cors: "example.org" }, "an origin such as https://example.org"],
     [{ token: "two words" }, "printable ASCII without spaces"],
     [{ name: "a/b" }, "letters, digits"],
-    [{ unix: "/tmp/x.sock", port: 1 }, 'option "unix" stands instead'],
+    [{ unix: "/tmp/x.sock", port: 1 }, 'Option "unix" excludes'],
     [{ tls: { cert: "/nowhere/cert.pem", key: "/nowhere/key.pem" } }, '"/nowhere/cert.pem" cannot be read: ENOENT'],
     [{ tls: { cert: import.meta.path, key: import.meta.path } }, "certificate and key are refused"],
     [{ host: "192.0.2.1" }, "cannot listen on 192.0.2.1"],

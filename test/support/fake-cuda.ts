@@ -57,7 +57,7 @@ const BODIES: Readonly<Record<string, string>> = {
 };
 
 /** What the shim asks libcuda for beside the table. */
-const SHIM_CALLS = { cuDeviceGetCount: { returns: "i32" } } as const;
+const SHIM_CALLS = { cuCtxSetCurrent: { returns: "i32" }, cuDeviceGetCount: { returns: "i32" } } as const;
 
 const HEAD = `
 #include <stdint.h>

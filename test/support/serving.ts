@@ -52,8 +52,11 @@ export class ToyServer implements AsyncDisposable {
 /** `422 not-an-image`: status and code of an answer, after a look at its form. */
 export async function failureOf(answer: Promise<Response> | Response): Promise<string> {
   const response = await answer;
-  const { error } = (await response.json()) as { error: Record<"code" | "message" | "hint", unknown> };
-  if (typeof error.message !== "string" || typeof error.hint !== "string") throw new Error(Bun.inspect(error));
+  const { error } = (await response.json()) as {
+    error: Record<"code" | "message", unknown> & { readonly hint?: string };
+  };
+  const { message, hint } = error;
+  if (typeof message !== "string" || message === "" || hint === "") throw new Error(Bun.inspect(error));
   return `${response.status} ${error.code}`;
 }
 

@@ -34,8 +34,9 @@ test.skipIf(isAbsent)(
     const error = (await refusal(bytes, '"tiny.plan"')) as TensorRtError;
     expect(error).toBeInstanceOf(TensorRtError);
     expect(error.message).toStartWith(
-      'Cannot load the engine of "tiny.plan": IRuntime::deserializeCudaEngine of TensorRT-RTX 1.7.1 failed: ',
+      'Cannot load the engine of "tiny.plan": IRuntime::deserializeCudaEngine: Error Code 1: ',
     );
+    expect(error.message).toEndWith(" (TensorRT-RTX 1.7.1)");
     expect(error.log.join()).toContain("CUDA driver version is insufficient");
   },
 );

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { LibraryLoadError } from "../../src/core/errors.ts";
-import { TENSORRT_10, TENSORRT_11, TENSORRT_RTX } from "../../src/tensorrt/abi/methods.ts";
+import { TENSORRT_10, TENSORRT_11, TENSORRT_RTX } from "../../src/tensorrt/abi.ts";
 import { parseVersion, slotTableOf } from "../../src/tensorrt/version.ts";
 
 test("parseVersion() tells families and scales apart", () => {

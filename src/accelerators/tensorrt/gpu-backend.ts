@@ -101,6 +101,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     assertPlainTensors(engine);
     const recognised = await task.recognise(opened(engine, file.source));
+    const part = await cudaPart<Params, Output>(recognised, task.action);
     const waits = new EventWaits(options.wait ?? "auto", device);
     const jpeg = GpuJpeg.open(device, { mode: options.jpeg ?? "auto", check: options.jpegCheck !== false, waits });
     if (jpeg !== undefined) owned.use(jpeg);
@@ -119,8 +120,6 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
       hasGraph: options.graph !== false,
       waits,
     };
-    // Every task that has a part for this memory gives one of this type: see gpu-model.ts.
-    const part = (await recognised.device.cuda!()) as CudaTask<Params, Output>;
     const cuda = part.load(loaded, owned);
     const request = { options: { ...options, streams: options.streams ?? "auto" }, path: () => choicePath(file, plan) };
     const { streams: layout, inFlight } = await chooseStreams(loaded, cuda, request);
@@ -145,6 +144,24 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
   protected release(): void {
     this.#owned.dispose();
   }
+}
+
+/**
+ * A task's part for a GPU.
+ *
+ * @param action for the message
+ * @throws {UnavailableError} If it has none
+ */
+export async function cudaPart<Params, Output>(
+  { task, device }: Pick<TaskModel<unknown, unknown, unknown>, "task" | "device">,
+  action: string,
+): Promise<CudaTask<Params, Output>> {
+  if (device.cuda === undefined) {
+    const found = `the task "${task}" does not run on a GPU`;
+    throw new UnavailableError(message(action, found, 'run it with backend "cpu"'), "backend");
+  }
+  // Every task that has a part for this memory gives one of this type: see gpu-model.ts.
+  return (await device.cuda()) as CudaTask<Params, Output>;
 }
 
 /** How an engine is built for a task. */

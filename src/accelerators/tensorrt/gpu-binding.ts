@@ -23,7 +23,7 @@ export class GpuBinding<Params> extends Resource {
   readonly #copiesOutApart: boolean;
   readonly #inference: GpuInference;
   /** Captured from the setup stream, and launched on another: other slots may have work under way. */
-  readonly #replay: CapturedGraph;
+  readonly #graph: CapturedGraph;
 
   private constructor(
     streams: SlotStreams,
@@ -39,7 +39,7 @@ export class GpuBinding<Params> extends Resource {
     this.#streams = streams;
     this.#copiesOutApart = copiesOutApart;
     this.#inference = inference;
-    this.#replay = new CapturedGraph(this.label, (on) => this.#enqueuePieces(on), streams.setup);
+    this.#graph = new CapturedGraph(this.label, (on) => this.#enqueuePieces(on), streams.setup);
   }
 
   /**
@@ -68,12 +68,12 @@ export class GpuBinding<Params> extends Resource {
   reserve(params: Params): void {
     if (!this.stages.reserve(params)) return;
     this.#streams.setup.stream.synchronize();
-    this.#replay.reset();
+    this.#graph.reset();
   }
 
   /** Enqueue the whole run, but for a copy of the rows that is made apart: as one graph from the second time on. */
   enqueue(): void {
-    this.#replay.enqueue(this.#streams.compute);
+    this.#graph.enqueue(this.#streams.compute);
   }
 
   /** Enqueue the copy of the rows, where it is made apart. */
@@ -83,12 +83,12 @@ export class GpuBinding<Params> extends Resource {
 
   /** Capture the run as a graph, once it has run; see {@linkcode CapturedGraph.capture}. */
   capture(): void {
-    this.#replay.capture();
+    this.#graph.capture();
   }
 
   /** True once the run is replayed as a graph. */
   get isGraph(): boolean {
-    return this.#replay.isGraph;
+    return this.#graph.isGraph;
   }
 
   /** Enqueue the copy of the tables and the pre-processing alone. */
@@ -133,7 +133,7 @@ export class GpuBinding<Params> extends Resource {
     using owned = new DisposableStack();
     owned.use(this.#inference);
     owned.use(this.stages);
-    owned.use(this.#replay);
+    owned.use(this.#graph);
   }
 }
 

@@ -38,46 +38,47 @@ export interface PooledStream {
   batches: number;
 }
 
-/** The lanes of a backend; whoever made the streams closes them. */
+/** The streams that batches of a backend compute on; whoever made them closes them. */
 export class StreamPool {
-  readonly #lanes: readonly PooledStream[];
+  readonly #streams: readonly PooledStream[];
 
   /** @param streams at least one */
   constructor(streams: readonly Stream[]) {
-    this.#lanes = streams.map((stream) => ({ stream, batches: 0 }));
+    this.#streams = streams.map((stream) => ({ stream, batches: 0 }));
   }
 
   /** The first of them, which is the only one in the layouts `one` and `split`. */
   get first(): PooledStream {
-    return this.#lanes[0]!;
+    return this.#streams[0]!;
   }
 
   /**
-   * Put one more batch on the lane with the fewest, the first of several.
+   * Put one more batch on the stream with the fewest, the first of several.
    *
-   * @returns the lane; `giveBack` it once the batch has ended
+   * @returns the stream; `giveBack` it once the batch has ended
    */
   take(): PooledStream {
-    const lanes = this.#lanes;
-    let least = lanes[0]!;
-    for (let at = 1; at < lanes.length && least.batches > 0; at++) {
-      const lane = lanes[at]!;
-      if (lane.batches < least.batches) least = lane;
+    const streams = this.#streams;
+    let least = streams[0]!;
+    for (let at = 1; at < streams.length && least.batches > 0; at++) {
+      const next = streams[at]!;
+      if (next.batches < least.batches) least = next;
     }
     least.batches += 1;
     return least;
   }
 
-  /** A batch of a lane has ended, or failed. Once for each `take`. */
-  giveBack(lane: PooledStream): void {
-    lane.batches -= 1;
+  /** A batch of a stream has ended, or failed. Once for each `take`. */
+  giveBack(pooled: PooledStream): void {
+    pooled.batches -= 1;
   }
 }
 
 /** The streams that all slots of a backend use. */
 export interface SharedStreams {
-  readonly lanes: StreamPool;
-  /** Takes pixels to the device for lanes that are busy; `undefined` where a lane does it itself. */
+  /** What batches compute on. */
+  readonly pool: StreamPool;
+  /** Takes pixels to the device for streams that are busy; `undefined` where each does it itself. */
   readonly copyIn: Stream | undefined;
   /** Likewise for the rows. */
   readonly copyOut: Stream | undefined;
@@ -108,7 +109,7 @@ export class SlotStreams extends Resource {
   readonly #computed: Event | undefined;
   readonly #owned: DisposableStack;
   /** While a batch is under way. */
-  #lane: PooledStream | undefined;
+  #taken: PooledStream | undefined;
 
   /**
    * Made by `GpuStreams.open`.
@@ -124,8 +125,8 @@ export class SlotStreams extends Resource {
     owned: DisposableStack,
   ) {
     super("SlotStreams", parent);
-    const { lanes, copyIn, copyOut, setup } = shared;
-    const { stream } = lanes.first;
+    const { pool, copyIn, copyOut, setup } = shared;
+    const { stream } = pool.first;
     this.#owned = owned;
     this.#shared = shared;
     this.#activations = activations;
@@ -145,22 +146,22 @@ export class SlotStreams extends Resource {
     }
   }
 
-  /** For the activations of the slot's contexts, and of all others on the same lane where there is but one. */
+  /** For the activations of the slot's contexts, and of all others where a single stream orders them. */
   get activations(): DeviceMemory {
     return this.#activations.memory;
   }
 
   /**
-   * Choose the streams of a batch: the lane with the least to do, which copies the pixels as well where it has nothing to do.
-   * A copy that other copies come before would only keep an idle lane waiting: it costs a third of the rate.
+   * Choose the streams of a batch: the one with the least to do, which copies the pixels as well where it has nothing to do.
+   * A copy that other copies come before would only keep an idle stream waiting: it costs a third of the rate.
    */
   enter(): void {
     this.leave();
-    const { lanes, copyIn } = this.#shared;
-    const lane = lanes.take();
-    this.#lane = lane;
-    this.#compute.stream = lane.stream;
-    this.#copyIn.stream = copyIn === undefined || lane.batches === 1 ? lane.stream : copyIn;
+    const { pool, copyIn } = this.#shared;
+    const taken = pool.take();
+    this.#taken = taken;
+    this.#compute.stream = taken.stream;
+    this.#copyIn.stream = copyIn === undefined || taken.batches === 1 ? taken.stream : copyIn;
   }
 
   /** Let what comes next on `compute` wait for the pixels. */
@@ -179,9 +180,9 @@ export class SlotStreams extends Resource {
 
   /** The batch has been waited for, or has failed. Without one it does nothing. */
   leave(): void {
-    if (this.#lane === undefined) return;
-    this.#shared.lanes.giveBack(this.#lane);
-    this.#lane = undefined;
+    if (this.#taken === undefined) return;
+    this.#shared.pool.giveBack(this.#taken);
+    this.#taken = undefined;
   }
 
   protected release(): void {
@@ -193,25 +194,25 @@ export class SlotStreams extends Resource {
 /** A layout, simplest first; see `StreamLayout`. */
 export type StreamLayoutName = Exclude<StreamLayout, "auto">;
 
-/** Slots from which on there are half as many lanes. */
+/** Slots from which on there are half as many streams. */
 const HALVED_FROM = 16;
 
-/** More lanes side by side than this bring nothing. */
-const MOST_LANES = 16;
+/** More streams side by side than this bring nothing. */
+const MOST_STREAMS = 16;
 
 /**
  * Streams that batches of `parallel` compute on: one for each of a few slots, and half as many for many. Two batches then
- * take turns on a lane, and the pixels of the second are on the device before the first has ended, so that no lane waits for a
- * copy or for JS. On an H200, yolov8n 640 FP16: 5,253 frames/s with 16 slots on as many lanes, 5,343 with 16 on 8, 5,894 with
+ * take turns on a stream, and the pixels of the second are on the device before the first has ended, so that none waits for a
+ * copy or for JS. On an H200, yolov8n 640 FP16: 5,253 frames/s with 16 slots on as many streams, 5,343 with 16 on 8, 5,894 with
  * 32 on 16.
  */
-function lanesFor(slots: number): number {
-  return slots < HALVED_FROM ? slots : Math.min(MOST_LANES, slots >> 1);
+function streamsFor(slots: number): number {
+  return slots < HALVED_FROM ? slots : Math.min(MOST_STREAMS, slots >> 1);
 }
 
 /**
  * The streams of a backend. Slots of `one` share a stream, those of `split` three, and with them the memory of the
- * activations; those of `parallel` share several lanes, and each has activations of its own.
+ * activations; those of `parallel` share several streams, and each has activations of its own.
  */
 export class GpuStreams extends Resource {
   readonly layout: StreamLayoutName;
@@ -219,21 +220,21 @@ export class GpuStreams extends Resource {
   readonly #engine: Engine;
   readonly #owned = new DisposableStack();
   readonly #shared: SharedStreams;
-  /** Of all contexts, where a single lane orders them. */
+  /** Of all contexts, where a single stream orders them. */
   readonly #activations: Activations | undefined;
 
-  /** @param slots how many will be open at once: it decides the number of lanes */
+  /** @param slots how many will be open at once: it decides the number of streams */
   constructor(engine: Engine, device: Device, layout: StreamLayoutName, slots: number) {
     super(`GpuStreams (${layout})`, engine);
     this.layout = layout;
     this.#device = device;
     this.#engine = engine;
-    const laneCount = layout === "parallel" ? lanesFor(slots) : 1;
+    const count = layout === "parallel" ? streamsFor(slots) : 1;
     try {
       const create = (): Stream => this.#owned.use(Stream.create(device));
       this.#shared = {
-        lanes: new StreamPool(Array.from({ length: laneCount }, create)),
-        copyIn: laneCount < slots && layout !== "one" ? create() : undefined,
+        pool: new StreamPool(Array.from({ length: count }, create)),
+        copyIn: count < slots && layout !== "one" ? create() : undefined,
         copyOut: layout === "split" ? create() : undefined,
         setup: create(),
       };

@@ -30,8 +30,8 @@ export class GpuTrace extends Resource {
     this.target = target;
     try {
       this.#on = { stream: this.#owned.use(Stream.create(device)) };
-      this.#origin = this.#owned.use(Event.create(device, { purpose: "timing" }));
-      this.#candidate = this.#owned.use(Event.create(device, { purpose: "timing" }));
+      this.#origin = this.#owned.use(Event.create(device, { timing: true }));
+      this.#candidate = this.#owned.use(Event.create(device, { timing: true }));
       this.#anchor();
     } catch (error) {
       this.close();
@@ -87,7 +87,7 @@ export class SlotTrace extends Resource {
     this.#streams = streams;
     this.#slot = trace.nextSlot();
     try {
-      this.#marks = Array.from({ length: 6 }, () => this.#owned.use(Event.create(trace.device, { purpose: "timing" })));
+      this.#marks = Array.from({ length: 6 }, () => this.#owned.use(Event.create(trace.device, { timing: true })));
     } catch (error) {
       this.close();
       throw error;

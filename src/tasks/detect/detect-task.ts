@@ -76,7 +76,7 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
 
 class RecognisedDetector implements DetectModel {
   readonly task = "detect";
-  readonly recognition: ModelSpec;
+  readonly spec: ModelSpec;
   readonly input: DetectModel["input"];
   readonly sizeInputs: DetectModel["sizeInputs"];
   readonly outputs = undefined;
@@ -90,32 +90,32 @@ class RecognisedDetector implements DetectModel {
   /** Looks at the kept rows of all slots. */
   readonly #guard: PlausibilityGuard;
 
-  constructor(recognition: ModelSpec, source: string, options: DetectTaskOptions) {
-    const { imageInput: name, preprocessing, sizeInputs, fixedSize, preferredSize } = recognition;
+  constructor(spec: ModelSpec, source: string, options: DetectTaskOptions) {
+    const { imageInput: name, preprocessing, sizeInputs, fixedSize, preferredSize } = spec;
     const { dtype, layout } = preprocessing;
-    this.recognition = recognition;
+    this.spec = spec;
     this.#guard = new PlausibilityGuard(source);
     this.input = { name, dtype, layout, channels: 3 };
     this.sizeInputs = sizeInputs;
-    this.decodeOptions = decodeOptionsFor(recognition, options);
+    this.decodeOptions = decodeOptionsFor(spec, options);
     this.usualSize = fixedSize ?? options.size ?? preferredSize;
     this.#options = options;
   }
 
   sizeFor(images: readonly PixelSize[]): Size {
-    const { fixedSize, stride } = this.recognition;
+    const { fixedSize, stride } = this.spec;
     return inputSizeFor(images, { fixedSize, stride, size: this.usualSize, rectangular: this.#options.rectangular });
   }
 
   async host(): ReturnType<DetectModel["host"]> {
     const { HostDetect } = await import("./host-detect.ts");
-    return { createWork: () => new HostDetect(this.recognition, this.#guard) };
+    return { createWork: () => new HostDetect(this.spec, this.#guard) };
   }
 
   readonly device = {
     cuda: async (): Promise<unknown> => {
       const { CudaDetect } = await import("./cuda-detect.ts");
-      return new CudaDetect(this.recognition, this.#guard);
+      return new CudaDetect(this.spec, this.#guard);
     },
   };
 }

@@ -85,7 +85,7 @@ export class ImageTask implements Task<TiledImageSpec, undefined, MadeImage> {
 
 class RecognisedImageModel implements ImageTaskModel {
   readonly task = "image";
-  readonly recognition: TiledImageSpec;
+  readonly spec: TiledImageSpec;
   readonly input: ImageTaskModel["input"];
   readonly sizeInputs = [];
   readonly outputs: readonly string[];
@@ -96,20 +96,20 @@ class RecognisedImageModel implements ImageTaskModel {
   readonly idleParams = undefined;
   readonly #padding: Padding;
 
-  constructor(recognition: TiledImageSpec, options: ImageTaskOptions) {
-    const { name, dtype, layout, channels } = recognition.input;
+  constructor(spec: TiledImageSpec, options: ImageTaskOptions) {
+    const { name, dtype, layout, channels } = spec.input;
     const { alpha } = options;
-    this.recognition = recognition;
+    this.spec = spec;
     this.input = { name, dtype, layout, channels: channelCount(channels) };
-    this.outputs = [recognition.output.name];
+    this.outputs = [spec.output.name];
     this.decodeOptions = { ...decodeLimits(options), alpha };
-    this.rows = recognition.fixedBatch ?? options.batch;
-    this.usualSize = recognition.tiling.largest;
+    this.rows = spec.fixedBatch ?? options.batch;
+    this.usualSize = spec.tiling.largest;
     this.#padding = options.padding;
   }
 
   sizeFor([image]: readonly PixelSize[]): Size {
-    return tileGrid(image!.width, image!.height, this.recognition.tiling).size;
+    return tileGrid(image!.width, image!.height, this.spec.tiling).size;
   }
 
   sameParams(): boolean {
@@ -118,13 +118,13 @@ class RecognisedImageModel implements ImageTaskModel {
 
   async host(): ReturnType<ImageTaskModel["host"]> {
     const { HostImage } = await import("./host-image.ts");
-    return { createWork: () => new HostImage(this.recognition, this.#padding) };
+    return { createWork: () => new HostImage(this.spec, this.#padding) };
   }
 
   readonly device = {
     cuda: async (): Promise<unknown> => {
       const { CudaImage } = await import("./cuda-image.ts");
-      return new CudaImage(this.recognition, this.#padding);
+      return new CudaImage(this.spec, this.#padding);
     },
   };
 }

@@ -11,7 +11,7 @@ gpuTest("off-thread waits need no context of their thread", async () => {
   const lines: string[] = [];
   const former = setLogSink((_, text) => lines.push(text));
   const spinner = gpu.spinner();
-  const events = Array.from({ length: 8 }, () => gpu.own(Event.create(gpu.device, { waiting: "sleep" })));
+  const events = Array.from({ length: 8 }, () => gpu.own(Event.create(gpu.device, { blocking: true })));
   for (const event of events) {
     spin(spinner, 2, gpu.stream);
     event.record({ stream: gpu.stream });
@@ -23,8 +23,8 @@ gpuTest("off-thread waits need no context of their thread", async () => {
 
 gpuTest("Event.elapsedMsSince() measures the time between two marks", () => {
   using gpu = new Gpu();
-  using start = Event.create(gpu.device, { purpose: "timing" });
-  using end = Event.create(gpu.device, { purpose: "timing" });
+  using start = Event.create(gpu.device, { timing: true });
+  using end = Event.create(gpu.device, { timing: true });
   start.record({ stream: gpu.stream });
   spin(gpu.spinner(), 10, gpu.stream);
   end.record({ stream: gpu.stream });
@@ -36,8 +36,8 @@ gpuTest("Event.elapsedMsSince() measures the time between two marks", () => {
 
 gpuTest("Event.elapsedMsSince() refuses events that were not recorded", () => {
   using gpu = new Gpu();
-  using start = Event.create(gpu.device, { purpose: "timing" });
-  using end = Event.create(gpu.device, { purpose: "timing" });
+  using start = Event.create(gpu.device, { timing: true });
+  using end = Event.create(gpu.device, { timing: true });
   expect(() => end.elapsedMsSince(start)).toThrow("Cannot complete cudaEventElapsedTime: it returned cudaError");
 });
 

@@ -121,8 +121,8 @@ describe.skipIf(isGpuMissing)("GpuBackend", () => {
         const backend = await loadGpu(model, { ...options, batch, inFlight: 1 });
         const slot = backend.createSlot();
         const [block] = await slot.run([flatImage(64, 64, 255)], [64, 64], selection);
-        expect(backend.task.recognition.head).toBe(name === "single" ? "yolo-objectness" : name);
-        expect(backend.task.recognition.reason).toContain(" at 64x64; ");
+        expect(backend.task.spec.head).toBe(name === "single" ? "yolo-objectness" : name);
+        expect(backend.task.spec.reason).toContain(" at 64x64; ");
         expect(block!.count).toBe(1);
         expect([...block!.boxes.subarray(0, 4)]).toEqual([16, 16, 48, 32]);
         slot.close();

@@ -26,19 +26,19 @@ fakeCudaTest(
         runs += 1;
         if (isCapturing && refusal !== undefined) throw refusal;
       };
-      using replay = new CapturedGraph("work", pieces, on);
-      replay.enqueue(on);
+      using work = new CapturedGraph("work", pieces, on);
+      work.enqueue(on);
       for (let frame = 0; frame < 3; frame++) {
         isCapturing = true;
         try {
-          replay.capture();
+          work.capture();
         } catch (error) {
           console.log(error.message);
         }
         isCapturing = false;
-        replay.enqueue(on);
+        work.enqueue(on);
       }
-      console.log(refusal?.name ?? "captured", replay.isGraph, runs);
+      console.log(refusal?.name ?? "captured", work.isGraph, runs);
     }
     `,
     );

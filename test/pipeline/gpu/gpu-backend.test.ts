@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { assertPlainTensors } from "../../../src/accelerators/tensorrt/gpu-backend.ts";
-import { ModelError } from "../../../src/core/errors.ts";
+import { assertPlainTensors, cudaPart } from "../../../src/accelerators/tensorrt/gpu-backend.ts";
+import { ModelError, UnavailableError } from "../../../src/core/errors.ts";
 import type { EngineTensor } from "../../../src/tensorrt/tensor-info.ts";
 
 function tensor(name: string, odd: Partial<EngineTensor> = {}): EngineTensor {
@@ -34,5 +34,15 @@ test("assertPlainTensors() refuses vectorised formats and tensors on the host, b
   expect(load).toThrow(
     `Cannot load "a.plan": its tensors must be row-major arrays in device memory: "size" lies on the host; ` +
       `"rows" has the format "${formatText}"`,
+  );
+});
+
+test("cudaPart() gives a task's part for a GPU, and says how a task without one is run", async () => {
+  const part = { load: () => {} };
+  expect<unknown>(await cudaPart({ task: "detect", device: { cuda: async () => part } }, "load a detector")).toBe(part);
+  const refused = cudaPart({ task: "count", device: {} }, "load a model");
+  await expect(refused).rejects.toThrow(UnavailableError);
+  await expect(refused).rejects.toThrow(
+    'Cannot load a model: the task "count" does not run on a GPU\nHint: run it with backend "cpu"',
   );
 });

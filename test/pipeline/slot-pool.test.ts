@@ -10,67 +10,67 @@ class Item {
 }
 
 test("SlotPool.acquire() hands out each item once, then waits in order", async () => {
-  const ring = new SlotPool([new Item(), new Item()]);
-  const a = await ring.acquire();
-  const b = await ring.acquire();
+  const pool = new SlotPool([new Item(), new Item()]);
+  const a = await pool.acquire();
+  const b = await pool.acquire();
   expect(a).not.toBe(b);
   const order: string[] = [];
-  const third = ring.acquire().then((item) => {
+  const third = pool.acquire().then((item) => {
     order.push("third");
     return item;
   });
-  const fourth = ring.acquire().then((item) => {
+  const fourth = pool.acquire().then((item) => {
     order.push("fourth");
     return item;
   });
   await Bun.sleep(1);
   expect(order).toEqual([]);
-  ring.release(b);
+  pool.release(b);
   expect(await third).toBe(b);
   expect(order).toEqual(["third"]);
-  ring.release(a);
+  pool.release(a);
   expect(await fourth).toBe(a);
 });
 
 test("SlotPool.stalledMs counts while all slots of devices that are not lost are taken, from the last that was given back", async () => {
   const [a, b, lost] = [new Item(), new Item(), new Item()];
-  const ring = new SlotPool([a, b], [lost]);
-  ring.retire(lost);
-  expect(ring.stalledMs).toBe(0);
-  await ring.acquire();
-  expect(ring.stalledMs).toBe(0);
-  await ring.acquire();
-  void ring.acquire();
+  const pool = new SlotPool([a, b], [lost]);
+  pool.retire(lost);
+  expect(pool.stalledMs).toBe(0);
+  await pool.acquire();
+  expect(pool.stalledMs).toBe(0);
+  await pool.acquire();
+  void pool.acquire();
   await Bun.sleep(20);
-  expect(ring.stalledMs).toBeGreaterThan(15);
+  expect(pool.stalledMs).toBeGreaterThan(15);
   const releasedAt = performance.now();
-  ring.release(a);
-  expect(ring.stalledMs).toBeLessThanOrEqual(performance.now() - releasedAt);
-  ring.release(a);
-  expect(ring.stalledMs).toBe(0);
+  pool.release(a);
+  expect(pool.stalledMs).toBeLessThanOrEqual(performance.now() - releasedAt);
+  pool.release(a);
+  expect(pool.stalledMs).toBe(0);
 });
 
 test("SlotPool.close() waits for running and waiting frames, refuses new ones, closes every item once", async () => {
   const items = [new Item()];
-  const ring = new SlotPool(items);
-  const running = await ring.acquire();
-  const waiting = ring.acquire();
+  const pool = new SlotPool(items);
+  const running = await pool.acquire();
+  const waiting = pool.acquire();
   let done = false;
-  const closing = Promise.all([ring.close(), ring.close()]).then(() => {
+  const closing = Promise.all([pool.close(), pool.close()]).then(() => {
     done = true;
   });
-  await expect(ring.acquire()).rejects.toThrow(ClosedError);
-  ring.release(running);
+  await expect(pool.acquire()).rejects.toThrow(ClosedError);
+  pool.release(running);
   const last = await waiting;
   await Bun.sleep(1);
   expect(done).toBe(false);
   expect(items[0]!.closed).toBe(0);
-  ring.release(last);
+  pool.release(last);
   await closing;
   expect(items[0]!.closed).toBe(1);
 });
 
-test("SlotPool.close() of an idle ring closes at once", async () => {
+test("SlotPool.close() of an idle pool closes at once", async () => {
   const items = [new Item(), new Item()];
   await new SlotPool(items).close();
   expect(items.map((item) => item.closed)).toEqual([1, 1]);
@@ -81,44 +81,44 @@ test("SlotPool takes slots from the device with the smallest busy share, by turn
     [new Item(), new Item()],
     [new Item(), new Item(), new Item(), new Item()],
   ];
-  const ring = new SlotPool(...devices);
+  const pool = new SlotPool(...devices);
   const deviceOf = (item: Item): number => devices.findIndex((slots) => slots.includes(item));
   const taken: Item[] = [];
-  for (let step = 0; step < 6; step++) taken.push(await ring.acquire());
+  for (let step = 0; step < 6; step++) taken.push(await pool.acquire());
   // Busy shares before each: 0|0, 1/2|0, 1/2|1/4, 1/2|1/2, then by turns until both are full.
   expect(taken.map(deviceOf).slice(0, 3)).toEqual([0, 1, 1]);
   expect(taken.map(deviceOf).sort()).toEqual([0, 0, 1, 1, 1, 1]);
-  expect(ring.busy).toBe(6);
-  for (const item of taken) ring.release(item);
+  expect(pool.busy).toBe(6);
+  for (const item of taken) pool.release(item);
   const alternating: number[] = [];
   for (let step = 0; step < 4; step++) {
-    const item = await ring.acquire();
+    const item = await pool.acquire();
     alternating.push(deviceOf(item));
-    ring.release(item);
+    pool.release(item);
   }
   expect(alternating[0]).not.toBe(alternating[1]!);
   expect(alternating.slice(0, 2)).toEqual(alternating.slice(2));
-  await ring.close();
+  await pool.close();
 });
 
 test("SlotPool.retire() hands out no slot of a lost device, but keeps the last device", async () => {
   const [a, b] = [new Item(), new Item()];
-  const ring = new SlotPool([a], [b]);
-  const held = [await ring.acquire(), await ring.acquire()];
-  const waiting = ring.acquire();
-  expect(ring.retire(a)).toBe(true);
-  expect(ring.retire(a)).toBe(false);
-  expect(ring.retire(b)).toBe(false);
-  ring.release(a);
+  const pool = new SlotPool([a], [b]);
+  const held = [await pool.acquire(), await pool.acquire()];
+  const waiting = pool.acquire();
+  expect(pool.retire(a)).toBe(true);
+  expect(pool.retire(a)).toBe(false);
+  expect(pool.retire(b)).toBe(false);
+  pool.release(a);
   await Bun.sleep(1);
-  expect(ring.busy).toBe(1);
-  ring.release(b);
+  expect(pool.busy).toBe(1);
+  pool.release(b);
   expect(await waiting).toBe(b);
   expect(held).toContain(a);
-  ring.release(b);
-  expect(await ring.acquire()).toBe(b);
-  ring.release(b);
-  await ring.close();
+  pool.release(b);
+  expect(await pool.acquire()).toBe(b);
+  pool.release(b);
+  await pool.close();
   expect([a.closed, b.closed]).toEqual([1, 1]);
 });
 
@@ -133,17 +133,17 @@ test("SlotPool.close() closes every item, also when one throws", async () => {
 });
 
 test("SlotPool serves ten thousand waiting callers in order", async () => {
-  const ring = new SlotPool([new Item()]);
-  const first = await ring.acquire();
+  const pool = new SlotPool([new Item()]);
+  const first = await pool.acquire();
   const order: number[] = [];
   const all = Array.from({ length: 10_000 }, (_, index) =>
-    ring.acquire().then((item) => {
+    pool.acquire().then((item) => {
       order.push(index);
-      ring.release(item);
+      pool.release(item);
     }),
   );
-  ring.release(first);
+  pool.release(first);
   await Promise.all(all);
   expect(order).toEqual(Array.from({ length: 10_000 }, (_, index) => index));
-  await ring.close();
+  await pool.close();
 });

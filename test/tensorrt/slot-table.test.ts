@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { METHOD_NAMES, type MethodName } from "../../../src/ffi/shim.ts";
+import { METHOD_NAMES, type MethodName } from "../../src/ffi/shim.ts";
 import {
   NO_SLOT,
   resolveSlots,
@@ -8,8 +8,8 @@ import {
   TENSORRT_10,
   TENSORRT_11,
   TENSORRT_RTX,
-} from "../../../src/tensorrt/abi/methods.ts";
-import { isMissing, sharedPath } from "../../support/shared.ts";
+} from "../../src/tensorrt/abi.ts";
+import { isMissing, sharedPath } from "../support/shared.ts";
 
 const isAbsent = isMissing("tensorrt/slots-min.json");
 

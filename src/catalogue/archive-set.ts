@@ -4,11 +4,10 @@ import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { logger } from "../core/log.ts";
-import { type ArchiveSource, sourceName } from "./archive-source.ts";
-import { type Attempt, attempt, retry, triesFor } from "./attempt.ts";
-import { type ByteSource, FileSource } from "./byte-source.ts";
+import { type Attempt, attempt, retry } from "./attempt.ts";
+import { type ByteSource, FileSource, openHttp } from "./byte-source.ts";
+import { type ArchiveSource, sourceName } from "./component.ts";
 import type { DownloadOptions } from "./download.ts";
-import { openHttp } from "./http-source.ts";
 import { Staging } from "./library-folder.ts";
 import { downloadJar, jarAddresses } from "./maven.ts";
 import { downloadWheel, wheelAddress } from "./pip.ts";
@@ -55,8 +54,8 @@ export class ArchiveSet implements Disposable {
     if (known !== undefined) return { value: known };
     const bytes = await this.#find(source, options);
     if (!("value" in bytes)) return bytes;
-    const read = (): Promise<Attempt<Archive["entries"]>> => attempt(() => readZip(bytes.value), options.signal);
-    const entries = await retry(read, triesFor(options.name, options.signal));
+    const { name, signal } = options;
+    const entries = await retry(name, signal, () => attempt(() => readZip(bytes.value), signal));
     if (!("value" in entries)) return entries;
     const archive = { bytes: bytes.value, entries: entries.value };
     this.#opened.set(sourceName(source), archive);
@@ -85,7 +84,7 @@ export class ArchiveSet implements Disposable {
   }
 
   async #openAddress(address: string, options: OpenArchiveOptions): Promise<Attempt<ByteSource>> {
-    const { name, mayFetchWhole, signal, onProgress } = options;
+    const { name, mayFetchWhole, signal } = options;
     if (address.startsWith("file:")) return await attempt(async () => new FileSource(fileURLToPath(address)), signal);
     // One place for all tries: what one left behind makes room for the next.
     let path: string | undefined;
@@ -93,20 +92,13 @@ export class ArchiveSet implements Disposable {
       path ??= join(this.#folder(name), crypto.randomUUID());
       return path;
     };
-    const http = {
-      name,
-      wholePath: mayFetchWhole ? wholePath : undefined,
-      ...(signal === undefined ? {} : { signal }),
-      ...(onProgress === undefined ? {} : { onProgress }),
-    };
-    const open = async (): Promise<Attempt<ByteSource>> => {
-      const opened = await openHttp(address, http);
+    return await retry(name, signal, async () => {
+      const opened = await openHttp(address, { ...options, wholePath: mayFetchWhole ? wholePath : undefined });
       if (!("value" in opened && opened.value instanceof FileSource)) return opened;
       // One that was cut off on its way reads no better the second time: it has to be fetched again.
       const read = await attempt(() => readZip(opened.value), signal);
       return "value" in read ? opened : read;
-    };
-    return await retry(open, triesFor(name, signal));
+    });
   }
 
   #folder(name: string): string {

@@ -7,46 +7,27 @@ import { pause } from "../core/settle.ts";
 /** What a step of a download came to: a value, or what was wrong and whether another try may help. */
 export type Attempt<T> = { readonly value: T } | { readonly problem: string; readonly transient: boolean };
 
-/** How {@linkcode retry} tries. */
-export interface RetryOptions {
-  /** How often at most; at least 1. */
-  readonly attempts: number;
-  /** Pause before the second try in milliseconds; four times as long before each further one. */
-  readonly pauseMs: number;
-  /** Called before each further try with what was wrong. */
-  readonly onRetry: (problem: string) => void;
-  /** Ends it while it pauses; steps look after themselves. */
-  readonly signal: AbortSignal | undefined;
-}
-
 const ATTEMPTS = 3;
 const FIRST_PAUSE_MS = 300;
 
-/** How often a step of fetching something is tried. @param signal ends the pauses between */
-export function triesFor(name: string, signal: AbortSignal | undefined): RetryOptions {
-  return {
-    attempts: ATTEMPTS,
-    pauseMs: FIRST_PAUSE_MS,
-    onRetry: (problem) => logger.warn(`Trying again to fetch ${name}: ${problem}`),
-    signal,
-  };
-}
-
 /**
- * Try until it works, the problem is a lasting one, or the attempts are used up.
+ * Try up to three times, unless the problem is a lasting one, with longer and longer pauses between.
  *
+ * @param name   what is fetched, for the log
+ * @param signal ends the pauses; steps look after themselves
  * @throws the reason of `signal` if that is aborted in a pause
  */
-export async function retry<T>(step: () => Promise<Attempt<T>>, options: RetryOptions): Promise<Attempt<T>> {
-  const { signal } = options;
-  let { pauseMs } = options;
-  for (let left = options.attempts; ; left--) {
-    const attempt = await step();
-    if ("value" in attempt || !attempt.transient || left <= 1) return attempt;
-    options.onRetry(attempt.problem);
+export async function retry<T>(
+  name: string,
+  signal: AbortSignal | undefined,
+  step: () => Promise<Attempt<T>>,
+): Promise<Attempt<T>> {
+  for (let left = ATTEMPTS, pauseMs = FIRST_PAUSE_MS; ; left--, pauseMs *= 4) {
+    const outcome = await step();
+    if ("value" in outcome || !outcome.transient || left <= 1) return outcome;
+    logger.warn(`Trying again to fetch ${name}: ${outcome.problem}`);
     await (signal === undefined ? Bun.sleep(pauseMs) : pause(pauseMs, signal));
     signal?.throwIfAborted();
-    pauseMs *= 4;
   }
 }
 

@@ -1,17 +1,17 @@
-/** @module Download: the bytes behind an address, counted as they come and checked against their integrity. */
+/** @module Download: where the user's registry has a package, and the package's bytes, checked against their integrity. */
 
 import { logger } from "../core/log.ts";
 import type { Attempt } from "./attempt.ts";
-import type { TarballAddress } from "./registry.ts";
+import { runClient } from "./package-client.ts";
 
 /** Called as bytes arrive. `totalBytes` is `undefined` if the server does not say. */
 export type ProgressCallback = (receivedBytes: number, totalBytes: number | undefined) => void;
 
 /** What {@linkcode download} and `pull` take. */
 export interface DownloadOptions {
-  readonly onProgress?: ProgressCallback;
+  readonly onProgress?: ProgressCallback | undefined;
   /** Ends the download when aborted; its reason is thrown. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const DIGESTS = ["sha512", "sha384", "sha256", "sha1"] as const;
@@ -79,7 +79,7 @@ export async function download(
     }
     const bytes = await collect(response, mostBytes, onProgress);
     if (typeof bytes === "number") {
-      const found = `must have at most ${mostBytes} bytes: ${host} sends ${bytes} or more`;
+      const found = `must have at most ${mostBytes} bytes, got ${bytes} or more from ${host}`;
       return { problem: `the tarball ${found}`, transient: false };
     }
     if (fitsIntegrity(bytes, address.integrity)) return { value: bytes };
@@ -90,5 +90,46 @@ export async function download(
   } catch (error) {
     signal?.throwIfAborted();
     return { problem: `the download from ${host} failed: ${(error as Error).message}`, transient: true };
+  }
+}
+
+/** Where a package's tarball lies, as the registry says. */
+export interface TarballAddress {
+  readonly tarball: string;
+  /** Subresource integrity, `sha512-…`; old registries leave it out. */
+  readonly integrity?: string;
+}
+
+const ASK_TIMEOUT_MS = 60_000;
+
+/**
+ * Ask for the address of a package's tarball. Bun's own client reads `.npmrc`, `bunfig.toml` and the environment, so the
+ * user's own registry and scopes hold; no registry is named here. It tries again by itself.
+ *
+ * @param specifier `name@version`
+ * @param signal    ends the client when aborted; its reason is thrown
+ */
+export async function tarballAddress(specifier: string, signal?: AbortSignal): Promise<Attempt<TarballAddress>> {
+  const answer = await runClient([process.execPath, "pm", "view", specifier, "dist", "--json"], {
+    timeoutMs: ASK_TIMEOUT_MS,
+    // Makes an executable that `bun build --compile` made behave as the bun inside it.
+    env: { BUN_BE_BUN: "1" },
+    failure: `the registry did not give ${specifier}`,
+    signal,
+  });
+  if (!("value" in answer)) return answer;
+  const address = addressIn(answer.value);
+  if (address !== undefined) return { value: address };
+  const [said] = answer.value.trim().split("\n", 1);
+  return { problem: `the registry gave no tarball for ${specifier}: ${said || "no reason given"}`, transient: false };
+}
+
+function addressIn(output: string): TarballAddress | undefined {
+  try {
+    const value = JSON.parse(output) as TarballAddress | null;
+    return typeof value?.tarball === "string" && URL.canParse(value.tarball) ? value : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
   }
 }

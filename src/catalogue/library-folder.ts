@@ -7,7 +7,7 @@ import { cacheFolder } from "../core/paths.ts";
 import { formatBytes } from "../core/units.ts";
 import { discard, temporaryPath } from "../core/whole-file.ts";
 import type { Component, ComponentBuild, ComponentFile } from "./component.ts";
-import { storageError } from "./store.ts";
+import { hasSize, storageError } from "./store.ts";
 
 /** Whether a build is on this machine; `"partly"` if files are missing or of another release. */
 export type BuildState = "yes" | "partly" | "no";
@@ -28,14 +28,9 @@ export function licencePath(component: Component): string {
   return join(libraryFolder(), `${component.name}.LICENSE.txt`);
 }
 
-function hasSize(file: ComponentFile): boolean {
-  const path = libraryPath(file);
-  return existsSync(path) && statSync(path).size === file.byteLength;
-}
-
 /** What of a build lies in the folder, by the sizes of its files. Hashes are checked by `install`, not here. */
 export function buildState(component: Component, build: ComponentBuild): BuildState {
-  const isWhole = (one: ComponentBuild): boolean => one.files.every(hasSize);
+  const isWhole = (one: ComponentBuild): boolean => one.files.every((file) => hasSize(libraryPath(file), file));
   if (isWhole(build)) return "yes";
   // Builds for CUDA 12 and 13 may share names, and even files.
   if (component.builds.some(isWhole)) return "no";

@@ -4,8 +4,8 @@ import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { JarSource } from "./archive-source.ts";
 import type { Attempt } from "./attempt.ts";
+import type { JarSource } from "./component.ts";
 import { findProgram, runClient } from "./package-client.ts";
 
 /** The first run of a machine fetches Maven's own plugins. */
@@ -29,8 +29,7 @@ async function mvn(
   const program = findProgram("mvn");
   if (program === undefined) return { problem: "mvn, the command of Maven, was not found", transient: false };
   // A project in the current folder would bring repositories of its own.
-  const options = { timeoutMs, cwd: tmpdir(), ...(signal === undefined ? {} : { signal }) };
-  return await runClient([program, "--batch-mode", "--quiet", ...words], options);
+  return await runClient([program, "--batch-mode", "--quiet", ...words], { timeoutMs, cwd: tmpdir(), signal });
 }
 
 /** Ask for a setting as it is in force, mirrors and profiles considered. */

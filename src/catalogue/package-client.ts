@@ -6,12 +6,14 @@ import type { Attempt } from "./attempt.ts";
 /** How a client is run. */
 export interface ClientOptions {
   readonly timeoutMs: number;
+  /** What is said where it fails, before the reason. Default: that the program failed. */
+  readonly failure?: string;
   /** Where it runs; clients read settings of the folder they are in. Default: the current one. */
-  readonly cwd?: string;
+  readonly cwd?: string | undefined;
   /** Beside the environment of this process. */
   readonly env?: Readonly<Record<string, string>>;
   /** Ends the client when aborted; its reason is thrown. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The line that says what is wrong: clients print tracebacks, warnings and advice around it. */
@@ -89,7 +91,7 @@ function endClient(pid: number): () => void {
  * @returns what it printed; or why it failed, in its own words
  */
 export async function runClient(command: readonly string[], options: ClientOptions): Promise<Attempt<string>> {
-  const { timeoutMs, cwd, env, signal } = options;
+  const { timeoutMs, failure = `${command[0]} failed`, cwd, env, signal } = options;
   signal?.throwIfAborted();
   const client = Bun.spawn([...command], {
     env: { ...process.env, NO_COLOR: "1", ...env },
@@ -113,7 +115,7 @@ export async function runClient(command: readonly string[], options: ClientOptio
     signal?.throwIfAborted();
     if (code === 0 && !isLate) return { value: Bun.stripANSI(output) };
     const reason = isLate ? `no answer within ${timeoutMs / 1000} s` : reasonIn(Bun.stripANSI(`${errors}\n${output}`));
-    return { problem: `${command[0]} failed: ${reason}`, transient: false };
+    return { problem: `${failure}: ${reason}`, transient: false };
   } finally {
     clearTimeout(timer);
     settle?.();

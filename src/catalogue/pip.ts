@@ -2,9 +2,9 @@
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { WheelSource } from "./archive-source.ts";
 import type { Attempt } from "./attempt.ts";
-import { type ClientOptions, findProgram, runClient } from "./package-client.ts";
+import type { WheelSource } from "./component.ts";
+import { findProgram, runClient } from "./package-client.ts";
 
 const RESOLVE_TIMEOUT_MS = 120_000;
 const DOWNLOAD_TIMEOUT_MS = 3_600_000;
@@ -22,7 +22,11 @@ async function pipCommand(signal: AbortSignal | undefined): Promise<readonly str
     const program = findProgram(words[0]!);
     if (program === undefined) continue;
     const command = [program, ...words.slice(1)];
-    const version = await runClient([...command, "--version"], options(RESOLVE_TIMEOUT_MS, signal));
+    const version = await runClient([...command, "--version"], {
+      timeoutMs: RESOLVE_TIMEOUT_MS,
+      env: SETTINGS,
+      signal,
+    });
     if (!("value" in version)) continue;
     known = command;
     knownFor = process.env.PATH;
@@ -42,10 +46,6 @@ const SETTINGS: Readonly<Record<string, string>> = {
   PIP_VERBOSE: "0",
   PIP_PROGRESS_BAR: "off",
 };
-
-function options(timeoutMs: number, signal: AbortSignal | undefined): ClientOptions {
-  return { timeoutMs, env: SETTINGS, ...(signal === undefined ? {} : { signal }) };
-}
 
 /** What pip must look for: this one wheel, whatever machine it runs on. */
 function wanted(source: WheelSource): readonly string[] {
@@ -68,7 +68,7 @@ async function pip(
 ): Promise<Attempt<string>> {
   const command = await pipCommand(signal);
   if (command === undefined) return { problem: "python3 with pip was not found", transient: false };
-  return await runClient([...command, ...words], options(timeoutMs, signal));
+  return await runClient([...command, ...words], { timeoutMs, env: SETTINGS, signal });
 }
 
 /** Of pip's installation report: the address of the only package in it. */

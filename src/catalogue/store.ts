@@ -3,6 +3,7 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { CatalogueError, message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { cacheFolder } from "../core/paths.ts";
 import { formatBytes } from "../core/units.ts";
 import { prepareFolder, writeWhole } from "../core/whole-file.ts";
@@ -15,8 +16,28 @@ export function entryPath(entry: CatalogueEntry): string {
 
 /** True if a file of the right size lies at the entry's path. The hash is checked by `pull`, not here. */
 export function isInstalled(entry: CatalogueEntry): boolean {
-  const path = entryPath(entry);
-  return existsSync(path) && statSync(path).size === entry.byteLength;
+  return hasSize(entryPath(entry), entry);
+}
+
+/** What of a file is known beforehand. */
+interface Pinned {
+  readonly byteLength: number;
+  readonly sha256: string;
+}
+
+/** True if there is a file of the pinned size. */
+export function hasSize(path: string, { byteLength }: Pick<Pinned, "byteLength">): boolean {
+  return existsSync(path) && statSync(path).size === byteLength;
+}
+
+/** True if the file that lies there is the pinned one; one that is not is reported. It is read in pieces: some have over a gigabyte. */
+export async function isIntact(path: string, pinned: Pinned): Promise<boolean> {
+  if (!existsSync(path)) return false;
+  const hasher = new Bun.CryptoHasher("sha256");
+  if (hasSize(path, pinned)) for await (const chunk of Bun.file(path).stream()) hasher.update(chunk);
+  if (hasher.digest("hex") === pinned.sha256) return true;
+  logger.warn(`Checksum mismatch for ${path}; downloading it again`);
+  return false;
 }
 
 /** SHA-256 in hexadecimal. */

@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { basename } from "node:path";
-import { sourceName } from "../../src/catalogue/archive-source.ts";
-import { buildBytes, type Component, chooseBuild, componentLine } from "../../src/catalogue/component.ts";
+import { buildBytes, type Component, chooseBuild, componentLine, sourceName } from "../../src/catalogue/component.ts";
 import { components, findComponent } from "../../src/catalogue/components.ts";
 import { libraryPath, licencePath } from "../../src/catalogue/library-folder.ts";
 import { CatalogueError } from "../../src/core/errors.ts";

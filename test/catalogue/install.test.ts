@@ -186,7 +186,7 @@ test("install() refuses a file with another hash or size, keeps nothing, and tri
   expect(error.message).toContain("SHA-256 0000");
   expect(error.message).toContain("do not use it");
   const wrongSize = { ...fake.wheel, files: [{ ...first!, byteLength: 19_999 }] };
-  expect((await failure(installed(fake, wrongSize))).message).toContain("must have 19999 bytes: found 20000");
+  expect((await failure(installed(fake, wrongSize))).message).toContain("must have 19999 bytes, got 20000");
   expect(here()).toEqual([]);
   expect(lines).toEqual([]);
 });
@@ -200,7 +200,7 @@ test("install() writes no byte beyond the pinned size, whatever the archive unpa
       lie.setUint32(at + 24, 500, true);
   }
   const short = { ...fake.wheel, files: [{ ...fake.wheel.files[0]!, byteLength: 500 }] };
-  expect((await failure(installed(fake, short))).message).toContain("must have 500 bytes: there are more");
+  expect((await failure(installed(fake, short))).message).toContain("must have 500 bytes, got more");
   expect(here()).toEqual([]);
 });
 

@@ -2,13 +2,13 @@
 
 import { z } from "zod";
 import { ArchiveSet } from "../../catalogue/archive-set.ts";
-import { sourceName } from "../../catalogue/archive-source.ts";
 import {
   buildBytes,
   type Component,
   type ComponentBuild,
   chooseBuild,
   componentLine,
+  sourceName,
 } from "../../catalogue/component.ts";
 import { components, findComponent } from "../../catalogue/components.ts";
 import { fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";

@@ -74,7 +74,7 @@ const VIDEO = {
   durationMs: { schema: seconds, flag: "duration", value: "SECONDS", help: "end after this much of a video" },
   policy: {
     schema: z.enum(["all", "latest"], "all or latest"),
-    help: "frames that come too fast wait, or only the latest is kept (default latest for live sources)",
+    help: "queue frames that come too fast, or drop them (default for live sources)",
   },
   reconnect: {
     schema: attempts,

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { z } from "zod";
 import { BunTensorRtError, message } from "../core/errors.ts";
+import { ruleOf } from "../core/options.ts";
 import { printable, printableJson, redact } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/labels.ts";
@@ -133,16 +134,18 @@ export function readAnnotations(path: string): CocoAnnotations {
   try {
     content = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    throw new BunTensorRtError(message(action, `they must be a JSON file: ${(cause as Error).message}`, FORM_HINT), {
-      cause,
-    });
+    const found = `they are no JSON file, ${(cause as Error).message}`;
+    throw new BunTensorRtError(message(action, found, FORM_HINT), { cause });
   }
   const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  throw new BunTensorRtError(
-    message(action, `${issue.path.join(".") || "the file"} is wrong: ${issue.message}`, FORM_HINT),
-  );
+  const where = issue.path.join(".") || "the file";
+  throw new BunTensorRtError(message(action, `${where} must be ${ruleOf(issue)}`, FORM_HINT));
+}
+
+function unnumbered(file: string, found: string, hint: string): BunTensorRtError {
+  return new BunTensorRtError(message(`derive a COCO image id from ${JSON.stringify(file)}`, found, hint));
 }
 
 /**
@@ -157,7 +160,7 @@ export function imageNumbers(annotations: CocoAnnotations | undefined): (file: s
     const id = ids.get(basename(file));
     if (id !== undefined) return id;
     const found = `none of the ${ids.size} images of the annotations has that file name`;
-    throw new BunTensorRtError(message(`number ${JSON.stringify(file)}`, found, "pass only images that are annotated"));
+    throw unnumbered(file, found, "pass only images that are annotated");
   };
 }
 
@@ -165,25 +168,17 @@ function digitsOf(file: string): number {
   const stem = basename(file).replace(/\.[^.]*$/, "");
   const digits = stem.match(/\d+(?=\D*$)/)?.[0];
   if (digits !== undefined) return Number(digits);
-  const hint = "pass --annotations FILE, or name the images by number";
-  throw new BunTensorRtError(message(`number ${JSON.stringify(file)}`, "its name holds no digits", hint));
+  throw unnumbered(file, "its name has no digits", "pass --annotations FILE, or name the images by number");
 }
 
-/**
- * Make sure that each image has a number of its own.
- *
- * @throws {BunTensorRtError} If one has none, or two have the same
- */
+/** Make sure that each image has a number of its own. @throws {BunTensorRtError} If one has none, or two have the same */
 export function checkImageNumbers(files: readonly string[], imageNumber: (file: string) => number): void {
   const seen = new Map<number, string>();
   for (const file of files) {
     const id = imageNumber(file);
     const other = seen.get(id);
     if (other !== undefined) {
-      const found = `it would get the number of ${JSON.stringify(other)}: ${id}`;
-      throw new BunTensorRtError(
-        message(`number ${JSON.stringify(file)}`, found, "pass --annotations FILE, or rename one"),
-      );
+      throw unnumbered(file, `${JSON.stringify(other)} has ${id} already`, "pass --annotations FILE, or rename one");
     }
     seen.set(id, file);
   }

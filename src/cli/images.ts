@@ -210,7 +210,7 @@ export interface Tally {
 }
 
 /** `103 images, 868 objects in 12.3 s, 8.4 images/s` */
-export function formatTally(good: number, objects: number, elapsedMs: number, noun = "image"): string {
+export function formatTally(good: number, objects: number, elapsedMs: number, noun: string): string {
   const rate = `${(good / (elapsedMs / 1000)).toFixed(1)} ${noun}s/s`;
   return `${plural(good, noun)}, ${plural(objects, "object")} in ${formatDuration(elapsedMs)}, ${rate}`;
 }
@@ -219,6 +219,8 @@ const HINT = "Hint: ";
 
 /** Tells of one error after the other in a line each; a hint that holds for many is given once. */
 export class Complaints {
+  /** How many there were. */
+  count = 0;
   readonly #terminal: Terminal;
   readonly #given = new Set<string>();
 
@@ -228,6 +230,7 @@ export class Complaints {
 
   /** Tell of one. */
   tell(error: Error): void {
+    this.count += 1;
     const [first = "", ...others] = error.message.split("\n");
     this.#terminal.line(`${this.#terminal.paint("red", "error:")} ${printable(first)}`);
     const hint = others.findLast((line) => line.startsWith(HINT));

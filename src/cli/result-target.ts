@@ -29,10 +29,10 @@ import {
   readAnnotations,
   tableFormat,
 } from "./formats.ts";
-import { Complaints, fileStem, outputNames, type Tally } from "./images.ts";
-import { Progress } from "./progress.ts";
+import { type Complaints, fileStem, outputNames, type Tally } from "./images.ts";
+import type { Progress } from "./progress.ts";
 import { type ImageSaver, localPath } from "./save.ts";
-import { paintOf, type Terminal } from "./terminal.ts";
+import { paintOf } from "./terminal.ts";
 
 /** A place for results that is known to take them. Close it, or bind it with `using`. */
 export interface ResultTarget extends Disposable {
@@ -48,11 +48,11 @@ function cocoSink(
   output: Output,
   files: readonly string[],
   annotationsPath: string | undefined,
-  isVideo: boolean,
+  isNumbered: boolean,
 ): SinkOf {
   const annotations = annotationsPath === undefined ? undefined : readAnnotations(annotationsPath);
   const imageId = imageNumbers(annotations);
-  if (!isVideo) checkImageNumbers(files, imageId);
+  if (!isNumbered) checkImageNumbers(files, imageId);
   return (forms, labels) => {
     const categoryId = categoryNumbers(annotations, labels);
     const missing = labels.filter((_, classId) => categoryId(classId) === undefined);
@@ -96,7 +96,7 @@ export function openTarget(
   args: DetectArguments,
   files: readonly string[],
   standardOutput: Output,
-  kind: "images" | "videos" = "images",
+  isNumbered: boolean,
 ): ResultTarget {
   if (args.format === "yolo") return { sink: textFiles(args.output!, files), [Symbol.dispose]: () => {} };
   checkOutput(args, files);
@@ -105,7 +105,7 @@ export function openTarget(
     if (output !== standardOutput) output.close();
   };
   try {
-    return { sink: textSinkOf(args, files, output, kind), [Symbol.dispose]: close };
+    return { sink: textSinkOf(args, files, output, isNumbered), [Symbol.dispose]: close };
   } catch (error) {
     close();
     throw error;
@@ -121,9 +121,9 @@ function textSinkOf(
   { format, annotations }: DetectArguments,
   files: readonly string[],
   output: Output,
-  kind: "images" | "videos",
+  isNumbered: boolean,
 ): SinkOf {
-  if (format === "coco") return cocoSink(output, files, annotations, kind === "videos");
+  if (format === "coco") return cocoSink(output, files, annotations, isNumbered);
   if (format === "json") return (forms) => textSink(output, jsonFormat(forms));
   if (format === "jsonl") return (forms) => textSink(output, jsonLinesFormat(forms));
   return (forms) => textSink(output, tableFormat(forms, paintOf(output.hasColour)));
@@ -171,7 +171,7 @@ export function yoloSink(forms: ResultForms, folder: string, stems: ReadonlyMap<
   };
 }
 
-/** A result, and the image where it is no file that can be read again. */
+/** A result, and the image itself, to be drawn on. */
 export type WritableImage = ImageResult & { readonly source?: ImageSource };
 
 /** Where results go. */
@@ -180,29 +180,14 @@ export interface ImageWriter {
   readonly forms: ResultForms;
   readonly sink: ResultSink;
   readonly saver: ImageSaver | undefined;
-  readonly terminal: Terminal;
-  /** Whether to draw a bar, and what it counts to. */
-  readonly progress: { readonly total: number | undefined } | undefined;
+  readonly complaints: Complaints;
+  readonly progress: Progress | undefined;
+  /** How many images or frames there will be, where that is known. */
+  readonly total: () => number | undefined;
 }
 
 /** Called with an image that could not be read, or whose copy cannot be written. */
 export type OnBadImage = (file: string, error: Error) => void;
-
-/** @returns false if it cannot be drawn, which has been told then */
-async function saveImage(
-  { forms, saver }: ImageWriter,
-  image: WritableImage,
-  onBadImage: OnBadImage,
-): Promise<boolean> {
-  try {
-    await saver?.save(forms, image, image.source);
-    return true;
-  } catch (error) {
-    if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
-    onBadImage(image.file, error as Error);
-    return false;
-  }
-}
 
 /**
  * Write every result, and what ends the whole.
@@ -211,12 +196,9 @@ async function saveImage(
  */
 export async function writeImages(
   results: (onBadImage: OnBadImage) => AsyncIterable<WritableImage>,
-  writer: ImageWriter,
+  { forms, sink, saver, complaints, progress, total }: ImageWriter,
 ): Promise<Tally> {
-  const { forms, sink, terminal, progress: bar } = writer;
   const tally: Tally = { good: 0, bad: 0, objects: 0 };
-  const progress = bar === undefined ? undefined : new Progress(terminal, "detect", "images");
-  const complaints = new Complaints(terminal);
   const onBadImage = (_: string, error: Error): void => {
     tally.bad += 1;
     complaints.tell(error);
@@ -224,10 +206,16 @@ export async function writeImages(
   try {
     for await (const image of results(onBadImage)) {
       await sink.write(image);
-      // One that has gone since is a bad one, and no further image.
-      if (await saveImage(writer, image, onBadImage)) tally.good += 1;
+      try {
+        await saver?.save(forms, image, image.source);
+        tally.good += 1;
+      } catch (error) {
+        // One that has gone since, or cannot be drawn on, is a bad one, and no further image.
+        if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
+        onBadImage(image.file, error as Error);
+      }
       tally.objects += forms.count(image.result);
-      progress?.update(tally.good + tally.bad, bar?.total);
+      progress?.update(tally.good + tally.bad, total());
     }
   } finally {
     progress?.close();

@@ -3,12 +3,16 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
-import { closeAfter, detectAll, type ImageStream } from "../../src/cli/detect-all.ts";
+import { closeAfter, detectAll, type ImageStream, imagesOf } from "../../src/cli/detect-images.ts";
+import type { OnBadImage } from "../../src/cli/result-target.ts";
 import { ClosedError, ImageError } from "../../src/core/errors.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";
+
+const never = new AbortController().signal;
+const ignore: OnBadImage = () => {};
 
 /** Answers with the number in a file's name as the width; `bad…` is no image, `broken…` a failure of the machine. */
 function fakeDetector(): ImageStream & { readonly begun: string[] } {
@@ -18,7 +22,7 @@ function fakeDetector(): ImageStream & { readonly begun: string[] } {
     async *stream(files, { onError }) {
       let index = 0;
       for await (const source of files) {
-        const file = typeof source === "string" ? source : source.name;
+        const file = String(source);
         begun.push(file);
         if (file.startsWith("bad")) onError(new ImageError(`Cannot decode "${file}"`, file), index);
         else if (file.startsWith("broken")) onError(new Error("no memory"), index);
@@ -31,13 +35,9 @@ function fakeDetector(): ImageStream & { readonly begun: string[] } {
 
 test("detectAll() pairs results with their files around bad images", async () => {
   const events: string[] = [];
-  const options = {
-    signal: new AbortController().signal,
-    isSaved: false,
-    onBadImage: (file: string) => events.push(`bad ${file}`),
-  };
-  const files = ["bad0", "1", "bad2", "bad3", "4", "bad5"];
-  for await (const { file, result } of detectAll(fakeDetector(), files, options)) {
+  const files = imagesOf(["bad0", "1", "bad2", "bad3", "4", "bad5"], false);
+  const onBadImage: OnBadImage = (file) => void events.push(`bad ${file}`);
+  for await (const { file, result } of detectAll(fakeDetector(), files, never, onBadImage)) {
     expect(result.width).toBe(Number(file));
     events.push(file);
   }
@@ -48,11 +48,8 @@ test("detectAll() begins no further image once aborted", async () => {
   const abort = new AbortController();
   const detector = fakeDetector();
   const seen: string[] = [];
-  for await (const { file } of detectAll(detector, ["1", "2", "3", "4"], {
-    signal: abort.signal,
-    isSaved: false,
-    onBadImage() {},
-  })) {
+  const images = imagesOf(["1", "2", "3", "4"], false);
+  for await (const { file } of detectAll(detector, images, abort.signal, ignore)) {
     seen.push(file);
     if (file === "2") abort.abort();
   }
@@ -62,8 +59,7 @@ test("detectAll() begins no further image once aborted", async () => {
 
 test("detectAll() stops at what is not the fault of an image", async () => {
   const run = async (): Promise<void> => {
-    const options = { signal: new AbortController().signal, isSaved: false, onBadImage() {} };
-    for await (const _ of detectAll(fakeDetector(), ["1", "broken", "2"], options));
+    for await (const _ of detectAll(fakeDetector(), imagesOf(["1", "broken", "2"], false), never, ignore));
   };
   await expect(run()).rejects.toThrow("no memory");
 });
@@ -77,17 +73,17 @@ test("closeAfter() ends a run that never ends, a while after the signal, and the
     const abort = new AbortController();
     closeAfter(abort.signal, detector, 10);
     setTimeout(() => abort.abort(), 10);
-    const options = { signal: abort.signal, isSaved: false, onBadImage: () => {} };
-    expect(await Array.fromAsync(detectAll(detector, [file], options))).toEqual([]);
+    expect(await Array.fromAsync(detectAll(detector, imagesOf([file], false), abort.signal, ignore))).toEqual([]);
     const failing: ImageStream = {
       async *stream() {
         yield { width: 1 } as DetectionResult;
         throw new ClosedError("detect", "the detector");
       },
     };
-    expect(await Array.fromAsync(detectAll(failing, ["1"], options))).toHaveLength(1);
-    const going = { ...options, signal: new AbortController().signal };
-    await expect(Array.fromAsync(detectAll(failing, ["1"], going))).rejects.toBeInstanceOf(ClosedError);
+    const results = (signal: AbortSignal): Promise<object[]> =>
+      Array.fromAsync(detectAll(failing, imagesOf(["1"], false), signal, ignore));
+    expect(await results(abort.signal)).toHaveLength(1);
+    await expect(results(never)).rejects.toBeInstanceOf(ClosedError);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import sharp from "sharp";
-import { untilAborted } from "../../src/cli/detect-arriving.ts";
+import { untilAborted } from "../../src/cli/detect-images.ts";
 import { operandKind } from "../../src/cli/images.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { pulled } from "../support/catalogue.ts";
@@ -352,7 +352,7 @@ test("detect - says what standard input is where it is no stream of images", asy
   const line = `${cliWords(toyWords("-", "-f", "json")).join(" ")} < .`;
   const child = Bun.spawn(["sh", "-c", line], { cwd: folder, stdout: "pipe", stderr: "pipe" });
   const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
-  expect(errors).toMatch(/^error: Cannot read standard input: it gives no bytes: EISDIR: .*\nHint: send images: /);
+  expect(errors).toMatch(/^error: Cannot read standard input: EISDIR: .*\nHint: send images: /);
   expect(code).toBe(1);
 });
 

@@ -327,7 +327,9 @@ test("detect --format coco refuses images without a number before anything is lo
   writeFileSync(path("other.json"), '{"images": [{"id": 1, "file_name": "else.jpg"}], "categories": []}');
   const { code, errors } = await toy("good", "--format", "coco", "--annotations", "other.json");
   expect(code).toBe(1);
-  expect(errors).toContain('Cannot number "good/img1.jpg": none of the 1 images of the annotations');
+  expect(errors).toContain(
+    'Cannot derive a COCO image id from "good/img1.jpg": none of the 1 images of the annotations',
+  );
 });
 
 test("detect ends quietly when the reader of its output goes", async () => {

@@ -118,7 +118,9 @@ test("cocoFormat() is an array of detections with the annotations' own numbers",
     { image_id: 9, category_id: 33, bbox: [10, 20, 100, 50.5], score: 0.912346 },
   ]);
   expect(imageId("x/b.jpg")).toBe(8);
-  expect(() => imageId("d.jpg")).toThrow('Cannot number "d.jpg": none of the 3 images of the annotations');
+  expect(() => imageId("d.jpg")).toThrow(
+    'Cannot derive a COCO image id from "d.jpg": none of the 3 images of the annotations',
+  );
   expect(JSON.parse(await written(cocoFormat(DETECT_FORMS, { imageId, categoryId }), []))).toEqual([]);
 });
 
@@ -126,8 +128,10 @@ test("imageNumbers() without annotations takes the last number of the name", () 
   const number = imageNumbers(undefined);
   expect(number("2017/COCO_val2014_000000253452.jpg")).toBe(253452);
   expect(number("img12.v3b.jpeg")).toBe(3);
-  expect(() => number("7/street.mp4")).toThrow('Cannot number "7/street.mp4": its name holds no digits');
-  expect(() => checkImageNumbers(["a1.jpg", "b1.jpg"], number)).toThrow('it would get the number of "a1.jpg": 1');
+  expect(() => number("7/street.mp4")).toThrow(
+    'Cannot derive a COCO image id from "7/street.mp4": its name has no digits',
+  );
+  expect(() => checkImageNumbers(["a1.jpg", "b1.jpg"], number)).toThrow('from "b1.jpg": "a1.jpg" has 1 already');
 });
 
 test("categoryNumbers() without annotations knows COCO's gaps, and else counts from 1", () => {

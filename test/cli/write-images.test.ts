@@ -44,8 +44,9 @@ test("writeImages() counts an image once that was answered and cannot be drawn o
       forms: DETECT_FORMS,
       sink: { write: async ({ file }) => void written.push(file), finish: async () => void written.push("end") },
       saver,
-      terminal: new Terminal({ write: (text) => told.push(text) }, (_, text) => text),
+      complaints: new Complaints(new Terminal({ write: (text) => told.push(text) }, (_, text) => text)),
       progress: undefined,
+      total: () => 2,
     },
   );
   expect(tally).toEqual({ good: 1, bad: 1, objects: 2 });
@@ -67,8 +68,9 @@ test("writeImages() goes on after a copy whose name is too long, and ends where 
         forms: DETECT_FORMS,
         sink: { write: async () => {}, finish: async () => {} },
         saver: failing(code),
-        terminal: new Terminal({ write: () => true }, (_, text) => text),
+        complaints: new Complaints(new Terminal({ write: () => true }, (_, text) => text)),
         progress: undefined,
+        total: () => 3,
       },
     );
   expect(await run("ENAMETOOLONG")).toEqual({ good: 2, bad: 1, objects: 3 });

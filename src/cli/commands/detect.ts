@@ -4,12 +4,12 @@ import { plural } from "../../core/units.ts";
 import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { closeAfter, detectAll } from "../detect-all.ts";
-import { runArriving } from "../detect-arriving.ts";
 import { type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
-import { detectVideos } from "../detect-videos.ts";
-import { expandImages, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
+import { closeAfter, type DetectSource, openFiles, openFolder, openStdin } from "../detect-images.ts";
+import { openVideos } from "../detect-videos.ts";
+import { Complaints, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
 import { findModel, loadDetector } from "../load-detector.ts";
+import { Progress } from "../progress.ts";
 import { openTarget, writeImages } from "../result-target.ts";
 import { openSaver } from "../save.ts";
 
@@ -50,44 +50,52 @@ function refuseIdleFlags({ flags }: ParsedArguments, kind: OperandKind): void {
   throw refuse("detect", "stdin", "--stdin is for images on standard input", "give `-` in place of files");
 }
 
-async function detectImages(
+function openSource(
   args: DetectArguments,
   operands: readonly string[],
+  kind: OperandKind,
   context: CommandContext,
-): Promise<number> {
+  complaints: Complaints,
+): DetectSource | Promise<DetectSource> {
+  if (args.watch !== undefined) return openFolder(args.watch, args, context);
+  if (kind === "stdin") return openStdin(args, context, complaints);
+  return kind === "video" ? openVideos(args, operands, context, complaints) : openFiles(args, operands, context);
+}
+
+/** Run `detect`. @returns the exit code */
+export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal, output, signal } = context;
-  const files = expandImages(operands);
-  using target = openTarget(args, files, output);
-  const saver = args.save === undefined ? undefined : openSaver(args.save, files, args.output);
+  const args = parseDetectFlags(parsed);
+  const operands = parsed.operands.map(localOperand);
+  const kind = kindOf(operands, args);
+  refuseIdleFlags(parsed, kind);
+  const complaints = new Complaints(terminal);
+  await using source = await openSource(args, operands, kind, context, complaints);
+  const { files, noun } = source;
+  using target = openTarget(args, files, output, source.isNumbered);
+  const saver = args.save === undefined || kind === "video" ? undefined : openSaver(args.save, files, args.output);
   const model = await findModel(args.model, context);
   const look = { command: "detect", isQuiet: args.isQuiet };
   await using detector = await loadDetector(model, args.detector, context, look);
   closeAfter(signal, detector);
 
-  const isSaved = saver !== undefined;
+  const isListed = kind === "images";
+  const isShown = !args.isQuiet && (!isListed || files.length > 1);
   const started = performance.now();
-  const tally = await writeImages((onBadImage) => detectAll(detector, files, { signal, isSaved, onBadImage }), {
+  const tally = await writeImages((onBadImage) => source.results(detector, onBadImage), {
     forms: DETECT_FORMS,
     sink: target.sink(DETECT_FORMS, detector.labels),
     saver,
-    terminal,
-    progress: !args.isQuiet && files.length > 1 ? { total: files.length } : undefined,
+    complaints,
+    progress: isShown ? new Progress(terminal, "detect", `${noun}s`) : undefined,
+    total: source.total,
   });
   const done = tally.good + tally.bad;
-  if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "image")}`);
+  if (isListed && done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "image")}`);
   if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "image")} could not be read`);
-  if (!args.isQuiet && terminal.isTerminal && files.length > 1) {
-    terminal.line(terminal.paint("dim", formatTally(tally.good, tally.objects, performance.now() - started)));
+  if (isShown && (terminal.isTerminal || !isListed)) {
+    const summary = formatTally(tally.good, tally.objects, performance.now() - started, noun);
+    terminal.line(terminal.paint("dim", `${summary}${source.remarks()}`));
   }
-  return tally.bad > 0 || signal.aborted ? EXIT_FAILED : EXIT_OK;
-}
-
-/** Run `detect`. @returns the exit code */
-export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
-  const args = parseDetectFlags(parsed);
-  const operands = parsed.operands.map(localOperand);
-  const kind = kindOf(operands, args);
-  refuseIdleFlags(parsed, kind);
-  if (kind === "stdin") return runArriving(args, context);
-  return kind === "video" ? detectVideos(args, operands, context) : detectImages(args, operands, context);
+  return complaints.count > 0 ? EXIT_FAILED : EXIT_OK;
 }

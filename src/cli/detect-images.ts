@@ -1,0 +1,238 @@
+/** @module DetectImages: images by name, from standard input or from a watched folder, through one detector, in order. */
+
+import { existsSync } from "node:fs";
+import type { Detector } from "../api/detector.ts";
+import { ClosedError, ImageError, message, VideoError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { fileIdentity } from "../core/stats-of.ts";
+import { type ImageSource, readSource } from "../image/source.ts";
+import type { TaskResult } from "../tasks/task-result.ts";
+import { readImages } from "../video/image-stream.ts";
+import { watchFolder } from "../video/watch-folder.ts";
+import { refuse } from "./args.ts";
+import type { CommandContext } from "./command.ts";
+import type { DetectArguments } from "./detect-flags.ts";
+import type { FramePlace } from "./formats.ts";
+import { asPath, type Complaints, expandImages, IMAGE_EXTENSIONS, isReadOnce } from "./images.ts";
+import type { OnBadImage, WritableImage } from "./result-target.ts";
+
+/** What a run of `detect` reads. Close it, or bind it with `await using`. */
+export interface DetectSource extends AsyncDisposable {
+  readonly noun: "image" | "frame";
+  /** True where results carry their place in a video or a stream. */
+  readonly isNumbered: boolean;
+  /** The images or videos; none where images arrive one by one. */
+  readonly files: readonly string[];
+  /** How many images or frames there will be, where that is known. */
+  total(): number | undefined;
+  /** Run them, in order. @param onBadImage called for each that cannot be read or decoded, in its turn */
+  results(detector: Detector, onBadImage: OnBadImage): AsyncIterable<WritableImage>;
+  /** What happened on the way, to be added to the summary. */
+  remarks(): string;
+}
+
+/** An image to be run. */
+export interface NamedImage {
+  readonly file: string;
+  readonly source: ImageSource;
+  readonly frame?: FramePlace;
+}
+
+/** How long images that are running may go on after Ctrl-C: a model with a loop may never end. */
+const FINISH_MS = 3000;
+
+/** Close a detector a while after the signal, whatever still runs then: {@linkcode untilClosed} ends its results. */
+export function closeAfter(signal: AbortSignal, detector: Pick<Detector, "close">, waitMs: number = FINISH_MS): void {
+  const close = (): void => {
+    detector.close({ force: true }).catch((error: Error) => logger.warn(error.message));
+  };
+  signal.addEventListener("abort", () => setTimeout(close, waitMs).unref(), { once: true });
+}
+
+/** Results up to where the detector was closed because of the signal: those that are there are still written. */
+export async function* untilClosed<T>(
+  results: AsyncIterable<T>,
+  signal: AbortSignal,
+): AsyncGenerator<T, void, undefined> {
+  try {
+    yield* results;
+  } catch (error) {
+    if (!signal.aborted || !(error instanceof ClosedError)) throw error;
+    logger.warn("Stopped a run of the model that had not ended");
+  }
+}
+
+/**
+ * The items of a source until the signal is aborted, even while the source waits for its next.
+ *
+ * @param items closed without being waited for: a read of standard input ends with the process alone
+ */
+export async function* untilAborted<T>(
+  items: AsyncIterable<T>,
+  signal: AbortSignal,
+): AsyncGenerator<T, void, undefined> {
+  const iterator = items[Symbol.asyncIterator]();
+  let end: (() => void) | undefined;
+  const onAbort = (): void => end?.();
+  signal.addEventListener("abort", onAbort);
+  try {
+    while (!signal.aborted) {
+      // A race against one promise for all items would keep every one of them until that is settled.
+      const next = await new Promise<IteratorResult<T> | undefined>((resolve, reject) => {
+        end = () => resolve(undefined);
+        iterator.next().then(resolve, reject);
+      });
+      if (next === undefined || next.done) return;
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    iterator.return?.()?.then(undefined, () => {});
+  }
+}
+
+/** What is asked of a detector here. */
+export interface ImageStream {
+  stream(
+    images: AsyncIterable<ImageSource>,
+    options: { readonly onError: (error: unknown, index: number) => void },
+  ): AsyncIterable<TaskResult>;
+}
+
+/**
+ * Run each image as it comes, until the signal is aborted.
+ *
+ * @param onBadImage called for each that cannot be read or decoded, in its turn
+ * @returns the good images' results, in order
+ * @throws whatever is not the fault of an image
+ */
+export async function* detectAll(
+  detector: ImageStream,
+  images: AsyncIterable<NamedImage>,
+  signal: AbortSignal,
+  onBadImage: OnBadImage,
+): AsyncGenerator<WritableImage, void, undefined> {
+  const running: NamedImage[] = [];
+  async function* feed(): AsyncGenerator<ImageSource, void, undefined> {
+    for await (const image of untilAborted(images, signal)) {
+      running.push(image);
+      yield image.source;
+    }
+  }
+  const onError = (error: unknown): void => {
+    const { file } = running.shift()!;
+    if (!(error instanceof ImageError)) throw error;
+    onBadImage(file, error);
+  };
+  const results = untilClosed(detector.stream(feed(), { onError }), signal);
+  for await (const result of results) yield { ...running.shift()!, result };
+}
+
+/** The bytes under the file's own name; the file itself, which then fails in its turn, where they cannot be read. */
+async function readOnce(file: string): Promise<string | File> {
+  try {
+    const { bytes, name } = await readSource(file);
+    return new File([Uint8Array.from(bytes)], name);
+  } catch (error) {
+    if (!(error instanceof ImageError)) throw error;
+    return file;
+  }
+}
+
+/** Images by name. @param isSaved they are needed once more with their results: what is gone then is read ahead */
+export async function* imagesOf(
+  files: Iterable<string> | AsyncIterable<string>,
+  isSaved: boolean,
+): AsyncGenerator<NamedImage, void, undefined> {
+  for await (const file of files) yield { file, source: isSaved && isReadOnce(file) ? await readOnce(file) : file };
+}
+
+function sourceOf(
+  images: AsyncGenerator<NamedImage>,
+  signal: AbortSignal,
+  { files, isNumbered }: Pick<DetectSource, "files" | "isNumbered">,
+): DetectSource {
+  return {
+    noun: "image",
+    isNumbered,
+    files,
+    total: () => files.length || undefined,
+    results: (detector, onBadImage) => detectAll(detector, images, signal, onBadImage),
+    remarks: () => "",
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+/** Files, folders and patterns. @throws {BunTensorRtError} If one stands for no image */
+export function openFiles(
+  { save }: DetectArguments,
+  operands: readonly string[],
+  { signal }: CommandContext,
+): DetectSource {
+  const files = expandImages(operands);
+  return sourceOf(imagesOf(files, save !== undefined), signal, { files, isNumbered: false });
+}
+
+/** What images of standard input are called in results. */
+const STDIN = "-";
+const STDIN_HINT = "send images: camera | bun-tensorrt detect -";
+
+/** @throws the error itself, if it is neither that of an image nor the system's */
+function brokenStdin(cause: unknown): VideoError {
+  if (cause instanceof VideoError) return cause;
+  const { code, message: text } = cause as NodeJS.ErrnoException;
+  if (code === undefined) throw cause;
+  return new VideoError(message("read standard input", text, STDIN_HINT), "standard input", { cause });
+}
+
+async function* fromStdin(
+  { stdin: framing = "jpeg" }: DetectArguments,
+  signal: AbortSignal,
+  complaints: Complaints,
+): AsyncGenerator<NamedImage, void, undefined> {
+  let index = 0;
+  try {
+    for await (const bytes of untilAborted(readImages(Bun.stdin.stream(), { framing }), signal)) {
+      // A file has a name, for messages.
+      const source = new File([bytes], `image ${index} from standard input`);
+      yield { file: STDIN, source, frame: { index: index++, timestampMs: undefined } };
+    }
+  } catch (error) {
+    // What came before the break is answered.
+    complaints.tell(brokenStdin(error));
+  }
+}
+
+/** Images of standard input. @throws {OptionError} If that is a terminal */
+export function openStdin(args: DetectArguments, { signal }: CommandContext, complaints: Complaints): DetectSource {
+  if (process.stdin.isTTY) throw refuse("detect", "stdin", "Standard input is a terminal", STDIN_HINT);
+  return sourceOf(fromStdin(args, signal, complaints), signal, { files: [], isNumbered: true });
+}
+
+async function* fromFolder(paths: AsyncIterable<string>): AsyncGenerator<NamedImage, void, undefined> {
+  for await (const path of paths) yield { file: asPath(path), source: asPath(path) };
+}
+
+/** New images in a folder, from now on. @throws {OptionError} If there is none, or copies would go into it */
+export function openFolder(
+  folder: string,
+  { save, isQuiet }: DetectArguments,
+  { signal, terminal }: CommandContext,
+): DetectSource {
+  if (!existsSync(folder)) {
+    throw refuse("detect", "watch", `--watch must be a folder, got ${JSON.stringify(folder)}`, "make it first");
+  }
+  if (save !== undefined && fileIdentity(save) === fileIdentity(folder)) {
+    const found = "--save must not be the folder that is watched: each copy would be a new image";
+    throw refuse("detect", "save", found, "give another folder");
+  }
+  const paths = watchFolder(folder, { extensions: IMAGE_EXTENSIONS, signal });
+  const source = sourceOf(fromFolder(paths), signal, { files: [], isNumbered: false });
+  return {
+    ...source,
+    results(detector, onBadImage) {
+      if (!isQuiet) terminal.line(terminal.paint("dim", `Watching ${folder}; Ctrl-C ends it`));
+      return source.results(detector, onBadImage);
+    },
+  };
+}

@@ -1,61 +1,88 @@
 // Whether the data of JPEGs codes all of their pixels, which the engines that decode them do not tell. The data is cut
 // into parts; each is walked through from a guessed state, and again from where the part before it ended, until nothing
 // changes: Huffman codes find back into step by themselves, mostly within a part. A walk that comes to a mark in the state
-// in which the last one passed it ends there, as the rest would be the same. Then the blocks are counted.
+// in which the last one passed it ends there, as the rest would be the same. What is found between two marks is added up
+// at last: as many blocks between two restarts as there must be, and DC values that samples can have.
 //
 // images  Image [N], below, in page-locked host memory that the kernel sees
 // `round`   0 guesses; later ones take up where the part before ended, and leave what has not changed
 //
 // jpeg_check_walk   a thread a part, which is looked at six times a launch; launched twice. Long parts and large blocks:
 //                   it keeps few multiprocessors from the inference it runs beside, rather than end soon
-// jpeg_check_judge  whether all parts are in step, and have as many blocks as the image needs; a block an image
+// jpeg_check_judge  whether all parts are in step, and what they add up to; a block an image
 // Launch: jpeg_check_walk block 512, grid (⌈parts / 512⌉, N); jpeg_check_judge block 256, grid N.
 // Tolerance: none. CPU reference: native/jpeg-check.c
 
 #include "common.cuh"
 
 #define PART_BITS 8192
-#define MARKS 7        // in a part, as far from each other as from its borders
-#define MARK_BITS (PART_BITS / (MARKS + 1))
+#define SECTIONS 8     // of a part, between marks as far from each other as from its borders
+#define SECTION_BITS (PART_BITS / SECTIONS)
 #define NO_STATE 0xffffffffu
 #define THREADS 512
+#define JUDGES 256
 #define PASSES 6
-#define BLOCK (1 << 16)
-#define FAULT 1
 #define PEEK 12
 #define BLOCK_END 128
+#define COMPONENTS 3
+#define VALUE_LIMIT 16383  // far beyond any DC value: a sum is kept in 16 bits
+#define FILLING 8          // fewer bits fill the last byte before a marker up
+#define FAULT 1            // flags of a Sum: damage,
+#define DOUBT 2            // unless it lies in what may be filling
 #define WHOLE 1
 #define DAMAGED 2
 #define UNDECIDED 3
 
 // Written by native/jpeg-plan.c; the data of the image follows.
 struct Plan {
-  unsigned short codes[4][1 << PEEK];  // DC 0, DC 1, AC 0, AC 1: bits << 8 | places; 0 for codes longer than PEEK
+  unsigned short codes[4][1 << PEEK];  // DC 0, DC 1, AC 0, AC 1: bits << 8 | places, of DC the bits of the value alone; 0
+                                       // for codes longer than PEEK
   int limits[4][18];
   int offsets[4][17];
   u8 symbols[4][256];
   u8 dc[12];         // table of each block of a unit: 0 or 1
   u8 ac[12];         // 2 or 3
+  u8 component[12];
+  int most[COMPONENTS];  // largest DC value
   int blocks;        // of a unit
-  int expected;      // blocks of the image
+  int interval;      // blocks between two restarts
+  int expected;      // blocks behind the last restart
   u32 bits;          // of data
   int restarts;      // bits before each: the first in the last 4 bytes of the image's memory, and so on downwards
 };
 
-static_assert(sizeof(Plan) == 34392, "native/jpeg-plan.c writes 34392 bytes");
+static_assert(sizeof(Plan) == 34420, "native/jpeg-plan.c writes 34420 bytes");
 
-// What the last walk through a part found: ends at `state`, having begun at `begin`. Counts are blocks << 16 | faults.
-struct Part {
-  u64 begin, state;
-  u32 counts;
-  u32 reserved;
-  struct {
-    u32 state;   // in which the walk passed the mark, its position counted from the part
-    u32 counts;  // up to there
-  } marks[MARKS];
+// What a piece of the data holds. Counts, the lowest and the highest values are those in front of its first restart; `last`
+// counts those behind its last one. Values count from the beginning of the piece, or from the last restart in it. Blocks
+// that end where bits may only fill a byte up are counted as `spare` as well: with enough others, they are none.
+struct Sum {
+  u32 flags;
+  int restarts;
+  int blocks, spare;
+  int last_blocks, last_spare;
+  int low[COMPONENTS], high[COMPONENTS];  // of the DC values of complete blocks
+  int value[COMPONENTS];                  // of the last one
 };
 
-static_assert(sizeof(Part) == 80, "src/nvjpeg/batch-check.ts counts 80 bytes");
+// A Sum as it is kept, and the state in which it was begun, its position counted from the part.
+struct __align__(16) Section {
+  u32 state;
+  unsigned short blocks, last_blocks;
+  u8 spare, last_spare, flags, restarts;
+  short low[COMPONENTS], high[COMPONENTS], value[COMPONENTS];
+  unsigned short reserved;
+};
+
+static_assert(sizeof(Section) == 32, "a part counts on it");
+
+// What the last walk through a part found: ends at `state`, having begun at `begin`.
+struct Part {
+  u64 begin, state;
+  Section sections[SECTIONS];
+};
+
+static_assert(sizeof(Part) == 272, "src/nvjpeg/batch-check.ts counts 272 bytes");
 
 // 48 bytes, packed by src/nvjpeg/batch-check.ts.
 struct __align__(16) Image {
@@ -93,11 +120,87 @@ __device__ u32 long_entry(const Plan *plan, int table, u32 bits) {
   const int at = (peeked >> (16 - length)) + plan->offsets[table][length];
   if (at < 0 || at > 255) return 0;
   const u32 symbol = plan->symbols[table][at];
-  if (table < 2) return (length + symbol) << 8;
+  if (table < 2) return (length + symbol) << 8 | symbol;
   const u32 value_bits = symbol & 15;
   u32 places = (symbol >> 4) + 1;
   if (value_bits == 0) places = symbol == 0xf0 ? 16 : BLOCK_END;
   return (length + value_bits) << 8 | places;
+}
+
+// What the value behind a DC code at the top of `bits` adds to the one before it.
+__device__ __forceinline__ int difference(u32 bits, u32 entry) {
+  const int size = (int)(entry & 15);
+  if (size == 0) return 0;
+  const int value = (int)(bits << ((entry >> 8) - size) >> (32 - size));
+  return value >> (size - 1) != 0 ? value : value - (1 << size) + 1;
+}
+
+// Whether a restart may follow these blocks: at least as many as wanted, and enough only by the spare ones.
+__device__ __forceinline__ u32 judged(int blocks, int spare, int wanted) {
+  if (blocks < wanted || blocks - spare >= wanted) return FAULT;
+  return blocks == wanted ? 0 : DOUBT;
+}
+
+// Lets `next` follow `sum`.
+__device__ void append(Sum *sum, const Sum &next, const Plan *plan) {
+  const bool is_known = sum->restarts > 0;  // where its last values and counts begin
+  int *const blocks = is_known ? &sum->last_blocks : &sum->blocks;
+  int *const spare = is_known ? &sum->last_spare : &sum->spare;
+  *blocks += next.blocks;
+  *spare += next.spare;
+  sum->flags |= next.flags;
+  for (int at = 0; at < COMPONENTS; at++) {
+    const int low = sum->value[at] + next.low[at], high = sum->value[at] + next.high[at];
+    if (!is_known) {
+      sum->low[at] = min(sum->low[at], low);
+      sum->high[at] = max(sum->high[at], high);
+    } else if (low < -plan->most[at] || high > plan->most[at]) {
+      sum->flags |= FAULT;
+    }
+    const int value = next.restarts > 0 ? next.value[at] : sum->value[at] + next.value[at];
+    sum->value[at] = clamp(value, -VALUE_LIMIT, VALUE_LIMIT);
+  }
+  if (next.restarts == 0) return;
+  if (is_known) sum->flags |= judged(*blocks, *spare, plan->interval);
+  sum->restarts += next.restarts;
+  sum->last_blocks = next.last_blocks;
+  sum->last_spare = next.last_spare;
+}
+
+__device__ __forceinline__ short limited(int value) { return (short)clamp(value, -VALUE_LIMIT, VALUE_LIMIT); }
+
+__device__ __forceinline__ void keep(Section *section, u32 state, const Sum &sum) {
+  Section kept;
+  kept.state = state;
+  kept.blocks = (unsigned short)sum.blocks;
+  kept.last_blocks = (unsigned short)sum.last_blocks;
+  kept.spare = (u8)sum.spare;
+  kept.last_spare = (u8)sum.last_spare;
+  kept.flags = (u8)sum.flags;
+  kept.restarts = (u8)min(sum.restarts, 255);
+  for (int at = 0; at < COMPONENTS; at++) {
+    kept.low[at] = limited(sum.low[at]);
+    kept.high[at] = limited(sum.high[at]);
+    kept.value[at] = limited(sum.value[at]);
+  }
+  kept.reserved = 0;
+  *section = kept;
+}
+
+__device__ Sum kept_in(const Section &section) {
+  Sum sum;
+  sum.flags = section.flags;
+  sum.restarts = section.restarts;
+  sum.blocks = section.blocks;
+  sum.spare = section.spare;
+  sum.last_blocks = section.last_blocks;
+  sum.last_spare = section.last_spare;
+  for (int at = 0; at < COMPONENTS; at++) {
+    sum.low[at] = section.low[at];
+    sum.high[at] = section.high[at];
+    sum.value[at] = section.value[at];
+  }
+  return sum;
 }
 
 __device__ __forceinline__ int part_count(const Plan *plan) { return (plan->bits + PART_BITS - 1) / PART_BITS; }
@@ -111,22 +214,24 @@ __device__ void walk(const Image &image, int index, u64 begin, bool is_first) {
   const u32 limit = min(start + PART_BITS, bits);
   const int units = plan->blocks;
   u32 dc = 0, ac = 0;  // a bit for each block of a unit: whether its table is the second
+  u32 components = 0;  // two bits for each
   for (int at = 0; at < units; at++) {
     dc |= (u32)(plan->dc[at] & 1) << at;
     ac |= (u32)(plan->ac[at] & 1) << at;
+    components |= (u32)plan->component[at] << (2 * at);
   }
   u32 position = (u32)(begin >> 16);
   int block = (int)(begin >> 8 & 255);
   int place = (int)(begin & 255);
-  u32 block_start = position;  // or of the part, where a block lies across its border
-  u32 counts = 0;
   Part *part = image.parts + index;
-  int mark = 0;
-  u32 next_mark = start + MARK_BITS;
+  int section = 0;
+  u32 state = (u32)pack(position - start, block, place);
+  u32 next_mark = start + SECTION_BITS;
+  Sum sum = {};
 
-  // The first restart behind the position; behind the last, the end is one.
+  // The first restart behind the position, or that with which the data begins; behind the last, the end is one.
   int restart = 0;
-  for (int high = plan->restarts; restart < high;) {
+  for (int high = plan->restarts; position > 0 && restart < high;) {
     const int middle = (restart + high) / 2;
     if (restart_at(image.end, middle) > position) high = middle;
     else restart = middle + 1;
@@ -134,71 +239,83 @@ __device__ void walk(const Image &image, int index, u64 begin, bool is_first) {
   u32 border = restart < plan->restarts ? restart_at(image.end, restart) : bits;
 
   while (position < limit) {
-    if (position >= next_mark && mark < MARKS) {
-      const u32 state = (u32)pack(position - start, block, place);
-      if (!is_first && part->marks[mark].state == state) {
-        // Blocks and faults may differ up to here, and with them all later counts.
-        const u32 difference = counts - part->marks[mark].counts;
-        for (; mark < MARKS; mark++) part->marks[mark].counts += difference;
+    if (position >= next_mark && section < SECTIONS - 1) {
+      keep(&part->sections[section], state, sum);
+      sum = {};
+      section++;
+      next_mark += SECTION_BITS;
+      state = (u32)pack(position - start, block, place);
+      if (!is_first && part->sections[section].state == state) {
         part->begin = begin;
-        part->counts += difference;
         return;
       }
-      part->marks[mark].state = state;
-      part->marks[mark].counts = counts;
-      mark++;
-      next_mark += MARK_BITS;
     }
     const u32 ahead = window(words, position);
-    const u32 left = border - position;
-    // Fewer than eight bits, all ones, fill the last byte before a marker up.
-    bool is_over = place == 0 && left < 8 && (left == 0 || ahead >> (32 - left) == (1u << left) - 1);
-    if (is_over) {
-      if (block != 0) counts += FAULT;
+    const int table = place == 0 ? (int)(dc >> block & 1) : 2 + (int)(ac >> block & 1);
+    u32 entry = plan->codes[table][ahead >> (32 - PEEK)];
+    if (entry == 0) entry = long_entry(plan, table, ahead);
+    const int component = (int)(components >> (2 * block) & 3);
+    const int next_place = place == 0 ? 1 : place + (int)(entry & 255);
+    bool is_over = false;
+    if (entry == 0 || (next_place > 64 && next_place < BLOCK_END)) {
+      // Out of step, or damaged: on with the next bit, which is in step again sooner or later. Filling is no code.
+      is_over = border - position < FILLING;
+      if (!is_over) sum.flags |= FAULT;
+      position += 1;
+      block = 0;
+      place = 0;
     } else {
-      const int table = place == 0 ? (int)(dc >> block & 1) : 2 + (int)(ac >> block & 1);
-      u32 entry = plan->codes[table][ahead >> (32 - PEEK)];
-      if (entry == 0) entry = long_entry(plan, table, ahead);
-      if (entry == 0) {
-        // Out of step, or damaged: on with the next bit, which is in step again sooner or later.
-        if (border - block_start >= 8) counts += FAULT;
-        position += 1;
-        block = 0;
+      position += entry >> 8;
+      is_over = position > border;
+      if (!is_over && place == 0) {
+        const int value = difference(ahead, entry);
+        for (int at = 0; at < COMPONENTS; at++) sum.value[at] += at == component ? value : 0;
+      }
+      place = next_place;
+      if (!is_over && place >= 64) {
         place = 0;
-        is_over = position >= border;
-      } else {
-        position += entry >> 8;
-        is_over = position > border;
-        if (is_over) {
-          // Only the end of all may come inside a code, where zeros fill its last byte up; more bits are left over.
-          if (border != bits || block != 0 || border - block_start >= 8) counts += FAULT;
+        block = block + 1 == units ? 0 : block + 1;
+        const bool is_spare = border - position < FILLING;
+        if (sum.restarts == 0) {
+          sum.blocks++;
+          sum.spare += is_spare;
         } else {
-          place = place == 0 ? 1 : place + (int)(entry & 255);
-          if (place >= 64) {
-            if (place > 64 && place < BLOCK_END) counts += FAULT;
-            place = 0;
-            block_start = position;
-            counts += BLOCK;
-            block = block + 1 == units ? 0 : block + 1;
+          sum.last_blocks++;
+          sum.last_spare += is_spare;
+        }
+        // No block is begun: all values are those of blocks that have ended.
+        for (int at = 0; at < COMPONENTS; at++) {
+          const int value = sum.value[at];
+          if (sum.restarts > 0) {
+            sum.flags |= value < -plan->most[at] || value > plan->most[at] ? FAULT : 0;
+          } else {
+            sum.low[at] = min(sum.low[at], value);
+            sum.high[at] = max(sum.high[at], value);
           }
         }
       }
     }
-    if (is_over) {
+    if (is_over || position == border) {
       position = border;
-      block_start = border;
       block = 0;
       place = 0;
-      restart++;
-      border = restart < plan->restarts ? restart_at(image.end, restart) : bits;
+      for (; restart < plan->restarts && border == position; restart++) {
+        if (sum.restarts > 0) sum.flags |= judged(sum.last_blocks, sum.last_spare, plan->interval);
+        sum.restarts++;
+        sum.last_blocks = 0;
+        sum.last_spare = 0;
+        for (int at = 0; at < COMPONENTS; at++) sum.value[at] = 0;
+        border = restart + 1 < plan->restarts ? restart_at(image.end, restart + 1) : bits;
+      }
     }
   }
-  // The data may also end between two codes of a block.
-  if (position == bits && (block != 0 || (place != 0 && bits - block_start >= 8))) counts += FAULT;
-  // Marks that a last, short part does not reach may be of another file.
-  for (; mark < MARKS; mark++) part->marks[mark].state = NO_STATE;
+  for (; section < SECTIONS; section++) {
+    keep(&part->sections[section], state, sum);
+    // Sections that a last, short part does not have may be of another file.
+    sum = {};
+    state = NO_STATE;
+  }
   part->begin = begin;
-  part->counts = counts;
   part->state = pack(position, block, place);
 }
 
@@ -221,26 +338,36 @@ extern "C" __global__ void __launch_bounds__(THREADS) jpeg_check_walk(const Imag
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256) jpeg_check_judge(Image *__restrict__ images) {
+extern "C" __global__ void __launch_bounds__(JUDGES) jpeg_check_judge(Image *__restrict__ images) {
   const Image image = images[blockIdx.x];
   if (image.is_laid_out == 0) return;
-  __shared__ int blocks, faults;
-  if (threadIdx.x == 0) blocks = faults = 0;
-  __syncthreads();
-  const int count = part_count(image.plan);
+  __shared__ Sum sums[JUDGES];
+  const Plan *plan = image.plan;
+  const int count = part_count(plan);
   const int known = min(count, image.capacity);
-  int own_blocks = 0, own_faults = 0, in_step = count == known;
-  for (int index = threadIdx.x; index < known; index += 256) {
+  const int share = (known + JUDGES - 1) / JUDGES;
+  const int first = threadIdx.x * share;
+  int in_step = count == known;
+  Sum sum = {};
+  for (int index = first; index < min(first + share, known); index++) {
     const Part &part = image.parts[index];
-    own_blocks += part.counts / BLOCK;
-    own_faults += part.counts % BLOCK;
+    for (int at = 0; at < SECTIONS; at++) append(&sum, kept_in(part.sections[at]), plan);
     if (index > 0 && image.parts[index - 1].state != part.begin) in_step = 0;
   }
-  atomicAdd(&blocks, own_blocks);
-  atomicAdd(&faults, own_faults);
+  sums[threadIdx.x] = sum;
   in_step = __syncthreads_and(in_step);
+  for (int step = 1; step < JUDGES; step *= 2) {
+    if (threadIdx.x % (2 * step) == 0) append(&sums[threadIdx.x], sums[threadIdx.x + step], plan);
+    __syncthreads();
+  }
   if (threadIdx.x != 0) return;
-  const int expected = image.plan->expected;
-  // Damaged codes fall into step again, with fewer blocks or more.
-  images[blockIdx.x].verdict = !in_step ? UNDECIDED : blocks == expected && faults == 0 ? WHOLE : DAMAGED;
+  // The data begins as behind a restart, and ends as in front of one.
+  Sum total = {};
+  total.restarts = 1;
+  append(&total, sums[0], plan);
+  u32 flags = total.flags | judged(total.last_blocks, total.last_spare, plan->expected);
+  if (total.restarts != plan->restarts + 1) flags |= FAULT;
+  const bool is_damaged = (flags & FAULT) != 0;
+  const bool is_decided = in_step && !(is_damaged && (flags & DOUBT) != 0);
+  images[blockIdx.x].verdict = !is_decided ? UNDECIDED : is_damaged ? DAMAGED : WHOLE;
 }

@@ -18,8 +18,11 @@ typedef struct plan {
   uint8_t symbols[4][256];
   uint8_t dc[12]; /* table of each block of a unit */
   uint8_t ac[12];
+  uint8_t component[12];
+  int32_t most[3];   /* of each component: see jpeg.h */
   int32_t blocks;    /* of a unit */
-  int32_t expected;  /* blocks of the image */
+  int32_t interval;  /* blocks between two restarts */
+  int32_t expected;  /* blocks behind the last restart */
   uint32_t bits;     /* of data */
   int32_t restarts;  /* bits before each: the first in the last 4 bytes, the second in those before them, … */
 } plan;
@@ -56,11 +59,14 @@ static int32_t lay_out(const jpeg *image, plan *made, uint8_t *const data, uint8
     to = unstuff(to, &from, image->end);
     if (number == wanted) break;
     /* Each marker has its number, so that one that is gone with its data is missed. */
+    while (image->end - from > 2 && from[0] == 0xff && from[1] == 0xff) from++;
     if (image->end - from < 2 || from[1] != 0xd0 + (number & 7)) return BT_JPEG_DAMAGED;
     from += 2;
     const uint32_t place = (uint32_t)(to - data) * 8;
     memcpy(top - (size_t)(number + 1) * 4, &place, 4);
   }
+  made->interval = interval * image->scan.blocks;
+  made->expected = (int32_t)((image->units - wanted * interval) * image->scan.blocks);
   memset(to, 0, SLACK);
   made->bits = (uint32_t)(to - data) * 8;
   made->restarts = (int32_t)wanted;
@@ -82,9 +88,9 @@ int32_t bt_jpeg_plan(const uint8_t *bytes, size_t length, uint8_t *out, size_t c
   memcpy(made->dc, image.scan.dc, sizeof image.scan.dc);
   memcpy(made->ac, image.scan.ac, sizeof image.scan.ac);
   made->blocks = image.scan.blocks;
-  const int64_t expected = image.units * image.scan.blocks;
-  if (expected > INT32_MAX) return BT_JPEG_DAMAGED;
-  made->expected = (int32_t)expected;
+  if (image.units > INT32_MAX / image.scan.blocks) return BT_JPEG_DAMAGED;
+  memcpy(made->component, image.scan.component, sizeof image.scan.component);
+  memcpy(made->most, image.scan.most, sizeof image.scan.most);
   return lay_out(&image, made, out + sizeof(plan), out + capacity / 4 * 4);
 }
 

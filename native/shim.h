@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 8
+#define BT_ABI_VERSION 9
 
 #define BT_MAX_DIMS 8
 
@@ -223,7 +223,7 @@ BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *ha
 BT_API int32_t bt_jpeg_check(const uint8_t *bytes, size_t length);
 
 /* Tables in front of the data of a laid-out image. */
-#define BT_JPEG_PLAN_BYTES 34392
+#define BT_JPEG_PLAN_BYTES 34420
 
 /* Blocks. Lays images out for the kernels of jpeg_check.cu, which check the same on the GPU: image `index` from
  * `offsets[index]` up to the next offset, all of them multiples of 16. A status for each: BT_OK, or BT_JPEG_DAMAGED where

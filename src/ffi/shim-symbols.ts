@@ -128,7 +128,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 8,
+  BT_ABI_VERSION: 9,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings
@@ -142,7 +142,7 @@ export const SHIM_CONSTANTS = {
   BT_JPEG_DAMAGED: 1, // a code that is none, a DC value that no samples have, a restart marker out of place, data left over
   BT_JPEG_SHORT: 2, // the data ends before the pixels do
   BT_JPEG_OTHER: 3, // no baseline JPEG of one scan
-  BT_JPEG_PLAN_BYTES: 34392,
+  BT_JPEG_PLAN_BYTES: 34420,
   BT_RECORD_LOG: 1, // severity; text: the line
   BT_RECORD_ERROR: 2, // number: ErrorCode; text: the description
   BT_RECORD_PHASE_START: 3, // number: steps; text: the phase; parent: the enclosing phase, or ""

@@ -23,7 +23,7 @@ const VERDICTS: readonly DataVerdict[] = ["undecided", "whole", "damaged", "unde
 
 /** Bytes of `struct Image` and of `struct Part` in kernels/jpeg_check.cu, and of the data of a part. */
 const IMAGE_BYTES = 48;
-const PART_BYTES = 80;
+const PART_BYTES = 272;
 const BYTES_PER_PART = 1024;
 const WORDS = IMAGE_BYTES / 4;
 

@@ -23,6 +23,20 @@ function wavy(width: number, height: number, options: JpegOptions = {}): Promise
     .toBuffer();
 }
 
+/** The file with each byte in front of a restart or end marker changed: the bits that fill it up are not looked at. */
+function withOtherFilling(whole: Buffer): Buffer[] {
+  const files: Buffer[] = [];
+  for (let at = 600; at + 1 < whole.length; at++) {
+    if (whole[at] !== 0xff || !((whole[at + 1]! >= 0xd0 && whole[at + 1]! <= 0xd7) || whole[at + 1] === 0xd9)) continue;
+    for (const bits of [1, 3, 7, 15, 63]) {
+      const copy = Buffer.from(whole);
+      copy[at - 1]! ^= bits;
+      if (copy[at - 1] !== 0xff) files.push(copy);
+    }
+  }
+  return files;
+}
+
 function isWholeByCpu(file: Uint8Array): boolean {
   return shim().bt_jpeg_check(file, file.length) === SHIM_STATUS.ok;
 }
@@ -89,6 +103,8 @@ test.skipIf(isGpuMissing)("BatchCheck calls nothing whole that the CPU does not,
       files.push(round % 4 < 2 ? copy : Buffer.concat([copy.subarray(0, at), copy.subarray(at + gap)]));
     }
   }
+  files.push(...withOtherFilling(await paintedJpeg(64, 40, { optimizeCoding: true })));
+  files.push(...withOtherFilling(jpegFixture("grey")), ...withOtherFilling(jpegFixture("restart")));
   files.push(new Uint8Array(5000), await paintedJpeg(64, 64, { progressive: true }), jpegFixture("cmyk"));
   const found = await check(files);
   for (const [gpu, isWhole] of found) if (gpu !== "undecided") expect(gpu === "whole").toBe(isWhole);

@@ -71,7 +71,10 @@ export const TENSORRT_OPTIONS: GivenOptions<TensorRtOptions> = {
     schema: z.enum(["fp32", "fp16"], "fp32 or fp16").optional(),
     help: "lowest precision an engine is built with",
     otherwise: "fp16",
-    aliases: [["half", "fp16"]],
+    aliases: [
+      ["half", "fp16"],
+      ["fp16", "fp16"],
+    ],
   },
   streams: {
     schema: z.enum(["auto", "one", "split", "parallel"], "auto, one, split or parallel").optional(),

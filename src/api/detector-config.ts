@@ -128,13 +128,14 @@ const detectTable: GivenOptions<DetectOptions> = {
     value: "SCORE",
     help: "confidence threshold, 0 to 1",
     otherwise: `${DETECT_DEFAULTS.threshold}`,
-    aliases: ["conf"],
+    aliases: ["conf", "confidence", "confThres", "confidenceThreshold", "scoreThreshold"],
   },
   iou: {
     schema: fraction,
     value: "OVERLAP",
     help: "IoU threshold for NMS",
     otherwise: `${DETECT_DEFAULTS.iou}`,
+    aliases: ["iouThres", "nmsThreshold"],
   },
   maxDetections: {
     schema: z
@@ -203,7 +204,7 @@ const loadTable = {
     fromText: sizeFrom,
     help: "input size for models with a dynamic input",
     otherwise: "the model's, else 640",
-    aliases: ["imgsz"],
+    aliases: ["imgsz", "img", "imgSize", "inputSize"],
   },
   rectangular: {
     schema: z.boolean("true or false").default(false),
@@ -217,6 +218,7 @@ const loadTable = {
       .max(1024, "a whole number from 1 to 1024")
       .default(1),
     help: "batch size",
+    aliases: ["batchSize"],
   },
   batchWaitMs: {
     schema: z
@@ -247,6 +249,7 @@ const loadTable = {
     schema: z.array(z.string(), "a list of names").optional(),
     value: "FILE",
     help: "class names, one per line, if the model has none or others",
+    aliases: ["names", "classNames"],
   },
   head: {
     schema: z.string("the name of a head").min(1, "the name of a head").optional(),

@@ -69,7 +69,12 @@ const attempts = wholeNumber(0, 1_000_000).transform((most) => (most === 0 ? fal
 
 const VIDEO = {
   fps: { schema: positiveNumber(1000), value: "N", help: "sample videos at no more than N frames per second" },
-  every: { schema: count(1_000_000), value: "N", help: "sample every Nth frame of a video (default 1)" },
+  every: {
+    schema: count(1_000_000),
+    value: "N",
+    help: "sample every Nth frame of a video (default 1)",
+    aliases: ["vidStride"],
+  },
   startMs: { schema: seconds, flag: "start", value: "SECONDS", help: "begin here in a video" },
   durationMs: { schema: seconds, flag: "duration", value: "SECONDS", help: "end after this much of a video" },
   policy: {

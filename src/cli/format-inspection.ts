@@ -40,11 +40,15 @@ function describePreprocessing(preprocessing: Preprocessing): string {
 }
 
 function recognitionRows(recognition: ModelSpec): string[][] {
-  const { head, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } = recognition;
+  const { head, alternatives, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } =
+    recognition;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;
   return [
     ["head", head],
     ["because of", printable(reason)],
+    ...(alternatives.length === 0
+      ? []
+      : [["other heads", `${alternatives.join(", ")}: if it has one, say so by --head`]]),
     ["input size", size],
     ["image", describePreprocessing(preprocessing)],
     ...assumptions.map((assumption) => ["assumed", assumption]),

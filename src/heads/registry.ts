@@ -2,7 +2,7 @@
 
 import { ModelError, message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { unknownWord } from "../core/options.ts";
+import { nearestWord, unknownWord } from "../core/options.ts";
 import { formatShape, type TensorInfo } from "../core/tensor.ts";
 import { type PreprocessingOptions, withOptions } from "../image/preprocessing.ts";
 import { COCO_91 } from "../model/labels.ts";
@@ -80,8 +80,8 @@ const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
 export function headNamed(name: string): Head {
   const head = HEADS.find((known) => known.name === name);
   if (head !== undefined) return head;
-  const names = HEADS.map((known) => known.name);
-  throw new OptionError(unknownWord("head", name, names), "head");
+  const [names, plainNames] = [HEADS, PLAIN_HEADS].map((heads) => heads.map((known) => known.name));
+  throw new OptionError(unknownWord("head", name, plainNames!, nearestWord(name, names!)), "head");
 }
 
 /** An input that the head does not fill would leave the model without it. */

@@ -103,6 +103,28 @@ test("a flag is known by the names that it had, and that others call it by", () 
     batchWaitMs: 2.5,
     decodeTimeoutMs: 3000,
   });
+  expect(
+    said(
+      "--layout",
+      "yolo",
+      "--conf-thres",
+      "0.1",
+      "--iou_thres",
+      "0.5",
+      "--img",
+      "320",
+      "--batch-size",
+      "2",
+      "--rect",
+    ),
+  ).toEqual({
+    head: "yolo",
+    threshold: 0.1,
+    iou: 0.5,
+    size: 320,
+    batch: 2,
+    rectangular: true,
+  });
   expect(() => said("--decode-timeout", "soon")).toThrow(
     '--decode-timeout-ms must be a number of milliseconds, got "soon"',
   );

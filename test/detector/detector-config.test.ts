@@ -67,6 +67,15 @@ test("options that others call otherwise, or were called so before, are told by 
     half: "tensorrt.precision",
     batchWait: "batchWaitMs",
     decodeTimeout: "decodeTimeoutMs",
+    layout: "head",
+    conf_thres: "threshold",
+    confidenceThreshold: "threshold",
+    iou_thres: "iou",
+    img_size: "size",
+    batch_size: "batch",
+    class_names: "labels",
+    fp16: "tensorrt.precision",
+    rect: "rectangular",
   };
   for (const [name, right] of Object.entries(cases)) {
     const load = (): unknown => parseDetectorOptions({ [name]: 1 } as DetectorOptions);

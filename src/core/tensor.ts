@@ -96,14 +96,28 @@ export type DType = keyof DTypeMap;
 /** Host array of any dtype. */
 export type TypedArray = DTypeMap[DType];
 
-const BYTES: Readonly<Record<DType, number>> = { f32: 4, f16: 2, i8: 1, u8: 1, i32: 4, i64: 8, bool: 1 };
+/** The constructor of each dtype's array. */
+export const ARRAYS: {
+  readonly [T in DType]: {
+    new (buffer: ArrayBuffer, byteOffset: number, length: number): DTypeMap[T];
+    readonly BYTES_PER_ELEMENT: number;
+  };
+} = {
+  f32: Float32Array,
+  f16: Float16Array,
+  i8: Int8Array,
+  u8: Uint8Array,
+  i32: Int32Array,
+  i64: BigInt64Array,
+  bool: Uint8Array,
+};
 
 /** Every dtype, for messages and tests. */
-export const DTYPES: readonly DType[] = Object.keys(BYTES) as DType[];
+export const DTYPES: readonly DType[] = Object.keys(ARRAYS) as DType[];
 
 /** Width of one element in bytes. */
 export function bytesPerElement(dtype: DType): number {
-  return BYTES[dtype];
+  return ARRAYS[dtype].BYTES_PER_ELEMENT;
 }
 
 /**
@@ -120,24 +134,7 @@ export function viewOf<T extends DType>(
   byteOffset: number,
   length: number,
 ): DTypeMap[T] {
-  const view = (): TypedArray => {
-    switch (dtype as DType) {
-      case "f32":
-        return new Float32Array(buffer, byteOffset, length);
-      case "f16":
-        return new Float16Array(buffer, byteOffset, length);
-      case "i8":
-        return new Int8Array(buffer, byteOffset, length);
-      case "u8":
-      case "bool":
-        return new Uint8Array(buffer, byteOffset, length);
-      case "i32":
-        return new Int32Array(buffer, byteOffset, length);
-      case "i64":
-        return new BigInt64Array(buffer, byteOffset, length);
-    }
-  };
-  return view() as DTypeMap[T];
+  return new ARRAYS[dtype](buffer, byteOffset, length);
 }
 
 function createBuffer(byteLength: number): ArrayBuffer {

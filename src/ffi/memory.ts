@@ -43,13 +43,18 @@ export class OutCells {
   readonly #signed: Int32Array<ArrayBuffer>;
   readonly #floats: Float32Array<ArrayBuffer>;
 
-  /** @param count number of 64-bit cells */
+  /** @param count number of 64-bit cells; one is there in any case, as none have no address */
   constructor(count: number) {
-    const buffer = new ArrayBuffer(count * 8);
+    const buffer = new ArrayBuffer(Math.max(count, 1) * 8);
     this.cells = new BigUint64Array(buffer);
     this.#low = new Uint32Array(buffer);
     this.#signed = new Int32Array(buffer);
     this.#floats = new Float32Array(buffer);
+  }
+
+  /** Of the first cell, for calls off the JS thread: keep the block referenced until they have ended. */
+  get address(): number {
+    return addressOf(this.cells);
   }
 
   /** Zero all cells. */

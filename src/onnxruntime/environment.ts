@@ -4,12 +4,10 @@ import { message, OnnxRuntimeError } from "../core/errors.ts";
 import { Resource } from "../core/resource.ts";
 import { oneLine } from "../core/shown.ts";
 import { cString, OutCells, readCString } from "../ffi/memory.ts";
-import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
+import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";
 
 /** ORT_LOGGING_LEVEL_FATAL: what goes wrong comes back as a status, and a log callback would run on native threads. */
 const SILENT = 4;
-
-const out: OutCells = new OutCells(1);
 
 /**
  * A share of the one OrtEnv of the process: the library counts them, and frees it with the last. Without any left at
@@ -31,12 +29,10 @@ export class Environment extends Resource {
    * @throws {OnnxRuntimeError} If it refuses
    */
   static create(): Environment {
-    const { api } = openOnnxRuntime();
-    check(api.CreateEnv(SILENT, cString("bun-tensorrt"), out.cells), "CreateEnv");
-    const environment = new Environment(out.pointer());
+    const environment = new Environment(made("CreateEnv", SILENT, cString("bun-tensorrt")));
     try {
       // The variable that was set before the library was opened does it on Linux and macOS; this does it everywhere.
-      check(api.DisableTelemetryEvents(environment.pointer), "DisableTelemetryEvents");
+      call("DisableTelemetryEvents", environment.pointer);
     } catch (error) {
       environment.close();
       throw error;
@@ -97,6 +93,30 @@ export function check(status: number | null, call: string, action = "use ONNX Ru
   if (error === undefined) return;
   Error.captureStackTrace(error, check);
   throw error;
+}
+
+type Api = OnnxRuntimeLibrary["api"];
+
+/** Functions that return a status. */
+type StatusCall = { [Name in keyof Api]: null extends ReturnType<Api[Name]> ? Name : never }[keyof Api];
+
+/** Call a function of the C API by its name, and check its status. Not for the hot path. */
+export function call<Name extends StatusCall>(name: Name, ...values: Parameters<Api[Name]>): void {
+  const native = openOnnxRuntime().api[name] as (...values: readonly unknown[]) => number | null;
+  check(native(...values), name);
+}
+
+const out: OutCells = new OutCells(1);
+
+/** The same for one that writes a pointer or number through its last parameter. @returns what it wrote */
+export function made<Name extends StatusCall>(
+  name: Name,
+  ...values: Parameters<Api[Name]> extends [...infer Own, unknown] ? Own : never
+): number {
+  const native = openOnnxRuntime().api[name] as (...values: readonly unknown[]) => number | null;
+  out.clear();
+  check(native(...values, out.cells), name);
+  return out.pointer();
 }
 
 /** An `OrtSession *` with its environment, counted by the calls that are running on it. */

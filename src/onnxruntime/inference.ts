@@ -6,8 +6,8 @@ import { Resource } from "../core/resource.ts";
 import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
 import { addressOf, cString, OutCells } from "../ffi/memory.ts";
 import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";
-import { check, errorOf, type SessionHandle } from "./environment.ts";
-import { PointerArray, RunOutputs } from "./run-outputs.ts";
+import { call, errorOf, made, type SessionHandle } from "./environment.ts";
+import { RunOutputs } from "./run-outputs.ts";
 import { createValue } from "./value.ts";
 
 /** Options of one run. */
@@ -85,9 +85,9 @@ export interface BindingParts {
 }
 
 /** `char **` over texts that whoever calls keeps referenced. */
-function namePointers(names: readonly Uint8Array[]): PointerArray {
-  const pointers = new PointerArray(names.length);
-  for (const [index, name] of names.entries()) pointers.set(index, addressOf(name));
+function namePointers(names: readonly Uint8Array[]): OutCells {
+  const pointers = new OutCells(names.length);
+  for (const [index, name] of names.entries()) pointers.setPointer(index, addressOf(name));
   return pointers;
 }
 
@@ -101,15 +101,15 @@ export class RunBinding {
   readonly #parts: BindingParts;
   /** Kept for the pointers to them. */
   readonly #names: readonly [inputs: readonly Uint8Array[], outputs: readonly Uint8Array[]];
-  readonly #inputNames: PointerArray;
-  readonly #outputNames: PointerArray;
-  readonly #inputValues: PointerArray;
+  readonly #inputNames: OutCells;
+  readonly #outputNames: OutCells;
+  readonly #inputValues: OutCells;
   readonly #outputs: RunOutputs;
   /** `OrtRunOptions *` */
   readonly #options: number;
   readonly #terminate: () => void = () => {
     this.#isTerminated = true;
-    check(this.#ort.api.RunOptionsSetTerminate(this.#options), "RunOptionsSetTerminate");
+    call("RunOptionsSetTerminate", this.#options);
   };
   #isRunning = false;
   #isTerminated = false;
@@ -127,19 +127,17 @@ export class RunBinding {
     this.#names = [inputs.map(({ info }) => cString(info.name)), outputs.map(({ name }) => cString(name))];
     this.#inputNames = namePointers(this.#names[0]);
     this.#outputNames = namePointers(this.#names[1]);
-    this.#inputValues = new PointerArray(inputs.length);
+    this.#inputValues = new OutCells(inputs.length);
     try {
       for (const [index, { info, tensor }] of inputs.entries()) {
-        this.#inputValues.set(index, createValue(tensor, info.name));
+        this.#inputValues.setPointer(index, createValue(tensor, info.name));
       }
       this.#outputs = new RunOutputs(outputs, parts.hasArena);
     } catch (error) {
       this.#freeInputs();
       throw error;
     }
-    const out = new OutCells(1);
-    check(this.#ort.api.CreateRunOptions(out.cells), "CreateRunOptions");
-    this.#options = out.pointer();
+    this.#options = made("CreateRunOptions");
   }
 
   /** The outputs of the last run. */
@@ -209,9 +207,9 @@ export class RunBinding {
       this.#options,
       this.#inputNames.address,
       this.#inputValues.address,
-      this.#inputValues.length,
+      this.#parts.inputs.length,
       this.#outputNames.address,
-      this.#outputNames.length,
+      this.#parts.outputs.length,
       this.#outputs.values.address,
     );
   }
@@ -233,13 +231,11 @@ export class RunBinding {
 
   #clearTerminate(): void {
     this.#isTerminated = false;
-    check(this.#ort.api.RunOptionsUnsetTerminate(this.#options), "RunOptionsUnsetTerminate");
+    call("RunOptionsUnsetTerminate", this.#options);
   }
 
   #freeInputs(): void {
-    for (let index = 0; index < this.#inputValues.length; index++) {
-      this.#ort.api.ReleaseValue(this.#inputValues.get(index));
-    }
+    for (const index of this.#parts.inputs.keys()) this.#ort.api.ReleaseValue(this.#inputValues.pointer(index));
   }
 
   #free(): void {

@@ -3,7 +3,7 @@
 import { inShort, message, OnnxRuntimeError, UnavailableError } from "../core/errors.ts";
 import { addressOf, cString, nativeView, OutCells, readCString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
-import { check } from "./environment.ts";
+import { call, made } from "./environment.ts";
 
 /** An execution provider of ONNX Runtime by name, `cuda` or `CUDAExecutionProvider`; with options of its own, an object. */
 export type ProviderChoice = string | { readonly name: string; readonly [option: string]: string | number | boolean };
@@ -24,13 +24,11 @@ export function providerOf(choice: ProviderChoice): Provider {
   return { name, options: Object.fromEntries(entries) };
 }
 
-const out: OutCells = new OutCells(1);
-
 /** The execution providers of the library, in its own order: `CUDAExecutionProvider`, `CPUExecutionProvider`. */
 export function availableProviders(): string[] {
   const { api } = openOnnxRuntime();
   const found = new OutCells(2);
-  check(api.GetAvailableProviders(found.cells, found.cells.subarray(1)), "GetAvailableProviders");
+  call("GetAvailableProviders", found.cells, found.cells.subarray(1));
   const array = found.pointer();
   const count = found.i32(1);
   try {
@@ -55,8 +53,8 @@ class TextPairs {
   constructor(options: Readonly<Record<string, string>>) {
     const entries = Object.entries(options);
     this.count = entries.length;
-    this.keys = new OutCells(Math.max(1, entries.length));
-    this.values = new OutCells(Math.max(1, entries.length));
+    this.keys = new OutCells(entries.length);
+    this.values = new OutCells(entries.length);
     this.#texts = entries.flat().map(cString);
     for (const [at, text] of this.#texts.entries()) {
       (at % 2 === 0 ? this.keys : this.values).setPointer(at >> 1, addressOf(text));
@@ -77,27 +75,20 @@ const SPELLINGS: Readonly<Record<string, string>> = {
 
 /** Append one that the library has. @throws {OnnxRuntimeError} If it refuses it, or an option of it */
 function appendProvider(session: number, name: string, options: Readonly<Record<string, string>>): void {
-  const { api } = openOnnxRuntime();
   const pairs = new TextPairs(options);
   const { keys, values, count } = pairs;
   const own = OWN_CALLS[shortName(name) as keyof typeof OWN_CALLS];
   if (own === undefined) {
     const bare = SPELLINGS[shortName(name)] ?? name.replace(/ExecutionProvider$/, "");
-    const call = "SessionOptionsAppendExecutionProvider";
-    check(api[call](session, cString(bare), keys.cells, values.cells, count), `${call} ${bare}`);
+    call("SessionOptionsAppendExecutionProvider", session, cString(bare), keys.cells, values.cells, count);
     return;
   }
-  check(api[`Create${own}ProviderOptions`](out.cells), `Create${own}ProviderOptions`);
-  const native = out.pointer();
+  const native = made(`Create${own}ProviderOptions`);
   try {
-    if (count > 0) {
-      const update = `Update${own}ProviderOptions` as const;
-      check(api[update](native, keys.cells, values.cells, count), update);
-    }
-    const append = `SessionOptionsAppendExecutionProvider_${own}_V2` as const;
-    check(api[append](session, native), append);
+    if (count > 0) call(`Update${own}ProviderOptions`, native, keys.cells, values.cells, count);
+    call(`SessionOptionsAppendExecutionProvider_${own}_V2`, session, native);
   } finally {
-    api[`Release${own}ProviderOptions`](native);
+    openOnnxRuntime().api[`Release${own}ProviderOptions`](native);
   }
 }
 

@@ -11,7 +11,7 @@ import {
   viewOf,
   volume,
 } from "../core/tensor.ts";
-import { addressOf, nativeView, OutCells } from "../ffi/memory.ts";
+import { nativeView, OutCells } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { check } from "./environment.ts";
 import { createValue } from "./value.ts";
@@ -29,7 +29,7 @@ interface Place {
  */
 export class RunOutputs {
   /** `OrtValue *` of each output; NULL where ONNX Runtime is to allocate. */
-  readonly values: PointerArray;
+  readonly values: OutCells;
   /** Outputs of the last run, by name. Empty before the first. */
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly #tensors = new Map<string, Tensor>();
@@ -38,7 +38,7 @@ export class RunOutputs {
 
   /** @param hasArena true if ONNX Runtime keeps the memory of outputs that were given back */
   constructor(infos: readonly TensorInfo[], hasArena: boolean) {
-    this.values = new PointerArray(infos.length);
+    this.values = new OutCells(infos.length);
     this.tensors = this.#tensors;
     this.#hasArena = hasArena;
     try {
@@ -76,7 +76,7 @@ export class RunOutputs {
   afterRun(): void {
     for (let index = 0; index < this.#places.length; index++) {
       const { info, view, bound } = this.#places[index]!;
-      const tensor = view === undefined ? bound! : view.update(this.values.get(index));
+      const tensor = view === undefined ? bound! : view.update(this.values.pointer(index));
       if (this.#tensors.get(info.name) !== tensor) this.#tensors.set(info.name, tensor);
     }
   }
@@ -105,13 +105,13 @@ export class RunOutputs {
       return { info, bound: undefined, view: new OutputView(info.dtype) };
     }
     const bound = createTensor(info.dtype, info.shape);
-    this.values.set(index, createValue(bound, info.name));
+    this.values.setPointer(index, createValue(bound, info.name));
     return { info, bound, view: undefined };
   }
 
   #release(index: number): void {
-    openOnnxRuntime().api.ReleaseValue(this.values.get(index));
-    this.values.set(index, 0);
+    openOnnxRuntime().api.ReleaseValue(this.values.pointer(index));
+    this.values.setPointer(index, 0);
   }
 }
 
@@ -182,30 +182,5 @@ export class OutputView {
       if (this.#dims.pointer(axis) !== shape[axis]) return false;
     }
     return true;
-  }
-}
-
-/** Pointers in a row, NULL at first, at an address that stays. Keep it referenced while a call uses it. */
-export class PointerArray {
-  readonly length: number;
-  readonly #cells: OutCells;
-
-  constructor(length: number) {
-    this.length = length;
-    // No cells have no address.
-    this.#cells = new OutCells(Math.max(length, 1));
-  }
-
-  /** Of the first pointer. */
-  get address(): number {
-    return addressOf(this.#cells.cells);
-  }
-
-  get(index: number): number {
-    return this.#cells.pointer(index);
-  }
-
-  set(index: number, pointer: number): void {
-    this.#cells.setPointer(index, pointer);
   }
 }

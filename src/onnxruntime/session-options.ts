@@ -4,9 +4,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { parseOptions } from "../core/options.ts";
-import { cString, OutCells } from "../ffi/memory.ts";
+import { cString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
-import { check } from "./environment.ts";
+import { call, made } from "./environment.ts";
 import { appendProviders, type Provider, type ProviderChoice, providerOf } from "./providers.ts";
 
 /** How far the graph is rewritten when it is loaded. */
@@ -75,22 +75,18 @@ const LEVELS: Readonly<Record<Optimization, number>> = { disable: 0, basic: 1, e
 /** ExecutionMode: operators one after another, unless there are threads for more. */
 const ORT_PARALLEL = 1;
 
-const out: OutCells = new OutCells(1);
-
 function fill(pointer: number, config: SessionConfig): void {
-  const { api } = openOnnxRuntime();
-  check(api.SetIntraOpNumThreads(pointer, config.intraOpThreads), "SetIntraOpNumThreads");
-  check(api.SetSessionGraphOptimizationLevel(pointer, LEVELS[config.optimization]), "SetSessionGraphOptimizationLevel");
+  call("SetIntraOpNumThreads", pointer, config.intraOpThreads);
+  call("SetSessionGraphOptimizationLevel", pointer, LEVELS[config.optimization]);
   if (config.interOpThreads > 1) {
-    check(api.SetSessionExecutionMode(pointer, ORT_PARALLEL), "SetSessionExecutionMode");
-    check(api.SetInterOpNumThreads(pointer, config.interOpThreads), "SetInterOpNumThreads");
+    call("SetSessionExecutionMode", pointer, ORT_PARALLEL);
+    call("SetInterOpNumThreads", pointer, config.interOpThreads);
   }
   appendProviders(pointer, config.providers);
-  if (!config.arena) check(api.DisableCpuMemArena(pointer), "DisableCpuMemArena");
-  if (!config.spinning) {
-    for (const key of ["session.intra_op.allow_spinning", "session.inter_op.allow_spinning"]) {
-      check(api.AddSessionConfigEntry(pointer, cString(key), cString("0")), "AddSessionConfigEntry");
-    }
+  if (!config.arena) call("DisableCpuMemArena", pointer);
+  if (config.spinning) return;
+  for (const key of ["session.intra_op.allow_spinning", "session.inter_op.allow_spinning"]) {
+    call("AddSessionConfigEntry", pointer, cString(key), cString("0"));
   }
 }
 
@@ -101,16 +97,14 @@ function fill(pointer: number, config: SessionConfig): void {
  * @throws {UnavailableError} If the library lacks a provider
  */
 export function createNativeSessionOptions(config: SessionConfig): number {
-  const { api } = openOnnxRuntime();
-  check(api.CreateSessionOptions(out.cells), "CreateSessionOptions");
-  const pointer = out.pointer();
+  const pointer = made("CreateSessionOptions");
   try {
     fill(pointer, config);
+    return pointer;
   } catch (error) {
-    api.ReleaseSessionOptions(pointer);
+    openOnnxRuntime().api.ReleaseSessionOptions(pointer);
     throw error;
   }
-  return pointer;
 }
 
 /** Content of a small file, or `undefined` where the system has none such. */

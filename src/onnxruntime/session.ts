@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { Resource } from "../core/resource.ts";
 import type { Tensor, TensorInfo } from "../core/tensor.ts";
 import { addressOf, cString, OutCells } from "../ffi/memory.ts";
-import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";
+import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { Environment, errorOf, SessionHandle } from "./environment.ts";
 import { type BindingParts, Inference, RunBinding } from "./inference.ts";
 import { matchInputs, matchOutputs } from "./match-tensors.ts";
@@ -33,9 +33,7 @@ interface Source {
   readonly head: string;
   /** The path as a C string, or the bytes: read by the worker thread, so it is held until the call has settled. */
   readonly memory: Uint8Array;
-  /** The call off the JS thread. */
   readonly call: "CreateSession" | "CreateSessionFromArray";
-  readonly start: (ort: OnnxRuntimeLibrary, environment: number, options: number, out: number) => Promise<number>;
 }
 
 /**
@@ -75,14 +73,7 @@ export class Session extends Resource implements AsyncDisposable {
   static async load(path: string, options: SessionOptions = {}): Promise<Session> {
     const config = parseSessionOptions(options);
     const head = inspectModelFile(path);
-    const memory = cString(resolve(path));
-    return Session.#create(config, {
-      name: path,
-      head,
-      memory,
-      call: "CreateSession",
-      start: (ort, environment, native, out) => ort.createSession(environment, addressOf(memory), native, out),
-    });
+    return Session.#create(config, { name: path, head, memory: cString(resolve(path)), call: "CreateSession" });
   }
 
   /**
@@ -97,27 +88,24 @@ export class Session extends Resource implements AsyncDisposable {
   static async fromBytes(bytes: Uint8Array, name: string, options: SessionOptions = {}): Promise<Session> {
     const config = parseSessionOptions(options);
     if (bytes.length === 0) throw modelError(name, "it is empty");
-    return Session.#create(config, {
-      name,
-      head: Buffer.from(bytes.subarray(0, 64)).toString("latin1"),
-      memory: bytes,
-      call: "CreateSessionFromArray",
-      start: (ort, environment, native, out) =>
-        ort.createSessionFromArray(environment, addressOf(bytes), bytes.length, native, out),
-    });
+    const head = Buffer.from(bytes.subarray(0, 64)).toString("latin1");
+    return Session.#create(config, { name, head, memory: bytes, call: "CreateSessionFromArray" });
   }
 
   static async #create(config: SessionConfig, source: Source): Promise<Session> {
-    const ort = openOnnxRuntime();
+    const { api, createSession, createSessionFromArray } = openOnnxRuntime();
     const out = new OutCells(1);
     const environment = Environment.create();
     try {
       const native = createNativeSessionOptions(config);
       let status: number;
       try {
-        status = await source.start(ort, environment.pointer, native, addressOf(out.cells));
+        const memory = addressOf(source.memory);
+        status = await (source.call === "CreateSession"
+          ? createSession(environment.pointer, memory, native, out.address)
+          : createSessionFromArray(environment.pointer, memory, source.memory.length, native, out.address));
       } finally {
-        ort.api.ReleaseSessionOptions(native);
+        api.ReleaseSessionOptions(native);
       }
       const error = errorOf(status, source.call, loadAction(source.name));
       if (error !== undefined) throw refusedModel(source.name, source.head, error);

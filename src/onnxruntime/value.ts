@@ -1,32 +1,17 @@
 /** @module Value: an OrtValue over memory of the caller. */
 
 import { message, ShapeError } from "../core/errors.ts";
-import { bytesPerElement, type DType, formatShape, type Tensor, type TypedArray, volume } from "../core/tensor.ts";
+import { ARRAYS, formatShape, type Tensor, volume } from "../core/tensor.ts";
 import { addressOf, OutCells } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
-import { check } from "./environment.ts";
+import { check, made } from "./environment.ts";
 import { elementTypeOf } from "./model-description.ts";
 
 /** OrtDeviceAllocator, OrtMemTypeDefault: plain memory of this machine. */
 const DEVICE_ALLOCATOR = 0;
 const DEFAULT_MEMORY = 0;
 
-const ARRAYS: Readonly<Record<DType, abstract new (...args: never) => TypedArray>> = {
-  f32: Float32Array,
-  f16: Float16Array,
-  i8: Int8Array,
-  u8: Uint8Array,
-  i32: Int32Array,
-  i64: BigInt64Array,
-  bool: Uint8Array,
-};
-
 const out: OutCells = new OutCells(1);
-
-/** A negative, broken or huge dimension. */
-function isBadDimension(dim: number): boolean {
-  return !Number.isSafeInteger(dim) || dim < 0;
-}
 
 /** Refuse a tensor whose array is not what its dtype and shape say: native code would read past its end. */
 function assertTensor(tensor: Tensor, name: string): void {
@@ -39,9 +24,9 @@ function assertTensor(tensor: Tensor, name: string): void {
       actual,
     });
   };
-  const wanted = ARRAYS[dtype];
-  if (wanted === undefined) fail("a known dtype", String(dtype));
-  if (shape.some(isBadDimension)) fail("whole dimensions, 0 or more", formatShape(shape));
+  const wanted = Object.hasOwn(ARRAYS, dtype) ? ARRAYS[dtype] : fail("a known dtype", String(dtype));
+  if (shape.some((dim) => !Number.isSafeInteger(dim) || dim < 0))
+    fail("whole dimensions, 0 or more", formatShape(shape));
   if (!(array instanceof wanted)) {
     fail(`a ${wanted.name} for ${dtype}`, Object.prototype.toString.call(array).slice(8, -1));
   }
@@ -63,17 +48,15 @@ export function createValue(tensor: Tensor, name: string): number {
   assertTensor(tensor, name);
   const { dtype, shape, data } = tensor;
   const { api } = openOnnxRuntime();
-  const dims = new OutCells(Math.max(shape.length, 1));
+  const dims = new OutCells(shape.length);
   for (const [axis, dim] of shape.entries()) dims.setPointer(axis, dim);
   // An empty tensor has no address; ONNX Runtime wants one all the same, and reads nothing there.
-  const address = data.length === 0 ? addressOf(dims.cells) : addressOf(data);
-  const byteLength = data.length * bytesPerElement(dtype);
-  check(api.CreateCpuMemoryInfo(DEVICE_ALLOCATOR, DEFAULT_MEMORY, out.cells), "CreateCpuMemoryInfo");
-  const memory = out.pointer();
-  const call = "CreateTensorWithDataAsOrtValue";
+  const address = data.length === 0 ? dims.address : addressOf(data);
+  const memory = made("CreateCpuMemoryInfo", DEVICE_ALLOCATOR, DEFAULT_MEMORY);
+  const create = "CreateTensorWithDataAsOrtValue";
   const type = elementTypeOf(dtype);
-  const status = api[call](memory, address, byteLength, dims.cells, shape.length, type, out.cells);
+  const status = api[create](memory, address, data.byteLength, dims.cells, shape.length, type, out.cells);
   api.ReleaseMemoryInfo(memory);
-  check(status, call, `use the tensor ${JSON.stringify(name)}`);
+  check(status, create, `use the tensor ${JSON.stringify(name)}`);
   return out.pointer();
 }

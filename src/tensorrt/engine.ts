@@ -253,7 +253,7 @@ export class ExecutionContext extends NativeObject {
 
   /** Let the engine's parallel branches run on streams of the caller: `engine.auxStreamCount` of them are used. */
   setAuxStreams(streams: readonly Stream[]): void {
-    const handles = new OutCells(Math.max(1, streams.length));
+    const handles = new OutCells(streams.length);
     streams.forEach((stream, at) => {
       handles.setPointer(at, stream.handle);
     });

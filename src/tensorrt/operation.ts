@@ -59,7 +59,7 @@ export async function createOffThread(
   blocking: BlockingCall & { readonly call: MethodName | "createInferBuilder" | "createInferRuntime" },
 ): Promise<number> {
   const out = new OutCells(1);
-  const args = [...blocking.args, addressOf(out.cells)];
+  const args = [...blocking.args, out.address];
   const status = await runOffThread(library, { ...blocking, args });
   if (status !== SHIM_STATUS.ok) throw library.failure(blocking.action, blocking.call, status);
   return out.pointer();

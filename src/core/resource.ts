@@ -122,3 +122,18 @@ export abstract class Resource implements Disposable {
     if (this.#closed) throw new ClosedError(action, this.label);
   }
 }
+
+/** A resource made of others, which close with it: the last one first, each whatever happens to the others. */
+export abstract class Owner extends Resource {
+  protected readonly owned: DisposableStack;
+
+  /** @param owned what it is made of so far */
+  protected constructor(label: string, parent: Resource | undefined, owned: DisposableStack = new DisposableStack()) {
+    super(label, parent);
+    this.owned = owned;
+  }
+
+  protected release(): void {
+    this.owned.dispose();
+  }
+}

@@ -1,7 +1,7 @@
 /** @module BatchCheck: whether the data of a batch codes all of its pixels, found out on the GPU while nvJPEG decodes. */
 
 import { BunTensorRtError, message } from "../core/errors.ts";
-import { Resource } from "../core/resource.ts";
+import { Owner, Resource } from "../core/resource.ts";
 import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
 import { DeviceBuffer, type DeviceMemory } from "../cuda/device-buffer.ts";
@@ -38,12 +38,11 @@ function partCount(byteLength: number): number {
 }
 
 /** Checks one batch after the other, on a stream of its own. */
-export class BatchCheck extends Resource {
+export class BatchCheck extends Owner {
   /** Passed once the verdicts are there. */
   readonly done: Event;
   readonly #device: Device;
   readonly #kernels: JpegKernels;
-  readonly #owned = new DisposableStack();
   readonly #options: OnStream;
   readonly #table: PinnedBuffer<"u8">;
   readonly #words: Uint32Array;
@@ -61,10 +60,10 @@ export class BatchCheck extends Resource {
     this.#device = device;
     this.#kernels = kernels;
     try {
-      this.#options = { stream: this.#owned.use(Stream.create(device, { priority: device.priorityRange()[1] })) };
-      this.done = this.#owned.use(Event.create(device));
+      this.#options = { stream: this.owned.use(Stream.create(device, { priority: device.priorityRange()[1] })) };
+      this.done = this.owned.use(Event.create(device));
       const tableBytes = capacity * IMAGE_BYTES;
-      this.#table = this.#owned.use(PinnedBuffer.create("u8", [tableBytes], device, { use: "mapped" }));
+      this.#table = this.owned.use(PinnedBuffer.create("u8", [tableBytes], device, { use: "mapped" }));
     } catch (error) {
       this.close();
       throw error;
@@ -157,8 +156,8 @@ export class BatchCheck extends Resource {
   }
 
   protected override release(): void {
-    using owned = this.#owned;
-    for (const buffer of [this.#staging, this.#plans, this.#parts]) if (buffer !== undefined) owned.use(buffer);
+    for (const buffer of [this.#staging, this.#plans, this.#parts]) this.owned.use(buffer);
+    super.release();
   }
 }
 

@@ -1,7 +1,7 @@
 /** @module JpegLane: one state of nvJPEG with a stream of its own: one batch under way at a time. */
 
 import { BunTensorRtError, message } from "../core/errors.ts";
-import { Resource } from "../core/resource.ts";
+import { Owner } from "../core/resource.ts";
 import type { Handle } from "../core/units.ts";
 import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
@@ -38,11 +38,10 @@ export interface LaneOptions {
 }
 
 /** Decodes batches one after the other. */
-export class JpegLane extends Resource {
+export class JpegLane extends Owner {
   readonly #handle: NvJpegHandle;
   readonly #kernels: JpegKernels;
   readonly #state: Handle<"nvjpegJpegState_t">;
-  readonly #owned: DisposableStack;
   readonly #stream: Stream;
   readonly #options: OnStream;
   readonly #marked: Event;
@@ -65,19 +64,18 @@ export class JpegLane extends Resource {
     this.#handle = handle;
     this.#kernels = kernels;
     this.#state = state;
-    this.#owned = new DisposableStack();
     try {
       // Urgent, so that a few small kernels do not queue up behind whole frames.
-      this.#stream = this.#owned.use(Stream.create(device, { priority: device.priorityRange()[1] }));
+      this.#stream = this.owned.use(Stream.create(device, { priority: device.priorityRange()[1] }));
       this.#options = { stream: this.#stream };
-      this.#marked = this.#owned.use(Event.create(device));
+      this.#marked = this.owned.use(Event.create(device));
       this.#markedWait = waits.of(this.#marked);
-      this.#owned.defer(() => this.#markedWait.close());
-      this.#done = this.#owned.use(Event.create(device));
+      this.owned.defer(() => this.#markedWait.close());
+      this.#done = this.owned.use(Event.create(device));
       this.#doneWait = waits.of(this.#done);
-      this.#owned.defer(() => this.#doneWait.close());
-      this.#table = this.#owned.use(new BatchTable(device, batch));
-      this.#check = check ? this.#owned.use(new BatchCheck(device, kernels, batch)) : undefined;
+      this.owned.defer(() => this.#doneWait.close());
+      this.#table = this.owned.use(new BatchTable(device, batch));
+      this.#check = check ? this.owned.use(new BatchCheck(device, kernels, batch)) : undefined;
     } catch (error) {
       this.close();
       throw error;
@@ -214,7 +212,7 @@ export class JpegLane extends Resource {
     this.#handle.device.makeCurrent();
     try {
       // The stream waits for what it was given before the state goes.
-      this.#owned.dispose();
+      super.release();
     } finally {
       checkNvJpeg(this.#handle.library.calls.nvjpegJpegStateDestroy(this.#state), "nvjpegJpegStateDestroy");
     }

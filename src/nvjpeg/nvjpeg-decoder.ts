@@ -2,7 +2,7 @@
 
 import { ImageError, inShort, LibraryLoadError, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { Resource } from "../core/resource.ts";
+import { Owner } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { EventWaits } from "../cuda/event-waits.ts";
@@ -49,26 +49,24 @@ export interface NvJpegDecodeOptions extends SurfaceDecodeOptions {
  * const image = await decoder.decode(await Bun.file("street.jpg").bytes(), surface);
  * ```
  */
-export class NvJpegDecoder extends Resource {
+export class NvJpegDecoder extends Owner {
   readonly device: Device;
   readonly backend: NvJpegBackend;
   /** For people: `nvJPEG 13.0.1, 7 engines`. */
   readonly description: string;
   readonly #queue: LaneQueue;
   readonly #stream: Stream;
-  readonly #owned: DisposableStack;
   readonly #tally = new JpegTally();
   #running = 0;
 
   private constructor(handle: NvJpegHandle, queue: LaneQueue, stream: Stream, owned: DisposableStack) {
     const { device, backend, engines, library } = handle;
-    super(`NvJpegDecoder (${backend})`, device);
+    super(`NvJpegDecoder (${backend})`, device, owned);
     this.device = device;
     this.backend = backend;
     this.description = `nvJPEG ${library.version}, ${backend === "hybrid" ? "no engines" : `${engines} engines`}`;
     this.#queue = queue;
     this.#stream = stream;
-    this.#owned = owned;
   }
 
   /**
@@ -127,7 +125,7 @@ export class NvJpegDecoder extends Resource {
         throw error;
       } finally {
         this.#running -= 1;
-        if (this.closed && this.#running === 0) this.#owned.dispose();
+        if (this.closed && this.#running === 0) super.release();
       }
     });
   }
@@ -175,7 +173,7 @@ export class NvJpegDecoder extends Resource {
   }
 
   protected override release(): void {
-    if (this.#running === 0) this.#owned.dispose();
+    if (this.#running === 0) super.release();
   }
 }
 

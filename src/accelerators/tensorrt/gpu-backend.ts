@@ -11,7 +11,7 @@ import {
   UnavailableError,
 } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
-import { Resource } from "../../core/resource.ts";
+import { Owner } from "../../core/resource.ts";
 import { type DType, formatShape, isDynamic, type Shape, type TensorInfo } from "../../core/tensor.ts";
 import { cudaUnavailable, Device } from "../../cuda/device.ts";
 import { EventWaits } from "../../cuda/event-waits.ts";
@@ -46,7 +46,7 @@ const KEY_DIGITS = 32;
 const USUAL_ROWS = 4;
 
 /** A model loaded on a GPU. */
-export class GpuBackend<ModelSpec, Params, Output> extends Resource implements Backend<ModelSpec, Params, Output> {
+export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Backend<ModelSpec, Params, Output> {
   readonly kind = "gpu";
   readonly description: string;
   readonly model: ModelInfo;
@@ -56,7 +56,6 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
   /** How the frames in flight share the GPU. */
   readonly streams: StreamLayoutName;
   readonly #gpu: GpuModel<Params, Output>;
-  readonly #owned: DisposableStack;
 
   private constructor(
     gpu: GpuModel<Params, Output>,
@@ -64,9 +63,8 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
     limits: { readonly maxBatch: number; readonly inFlight: number },
     owned: DisposableStack,
   ) {
-    super(`GpuBackend of ${gpu.engine.label}`);
+    super(`GpuBackend of ${gpu.engine.label}`, undefined, owned);
     this.#gpu = gpu;
-    this.#owned = owned;
     this.task = task;
     this.maxBatch = limits.maxBatch;
     this.inFlight = limits.inFlight;
@@ -139,10 +137,6 @@ export class GpuBackend<ModelSpec, Params, Output> extends Resource implements B
 
   createSlot(): GpuSlot<Params, Output> {
     return new GpuSlot(this.#gpu, this);
-  }
-
-  protected release(): void {
-    this.#owned.dispose();
   }
 }
 

@@ -1,7 +1,7 @@
 /** @module GpuInference: a context of the engine for one batch size and input size, and the memory of its tensors. */
 
 import { message, ShapeError } from "../../core/errors.ts";
-import { Resource } from "../../core/resource.ts";
+import { Owner } from "../../core/resource.ts";
 import { createTensor, formatShape, isDynamic, type Shape, type Tensor } from "../../core/tensor.ts";
 import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import { DeviceBuffer } from "../../cuda/device-buffer.ts";
@@ -14,14 +14,13 @@ import type { LoadedModel } from "./gpu-model.ts";
 import type { SlotStreams } from "./gpu-streams.ts";
 
 /** One context with bound inputs and outputs. Contexts that one stream orders share the memory of their activations. */
-export class GpuInference extends Resource {
+export class GpuInference extends Owner {
   /** The input that takes the images. */
   readonly images: DeviceBuffer;
   /** Every output by name. */
   readonly outputs: ReadonlyMap<string, DeviceBuffer>;
   readonly #context: ExecutionContext;
   readonly #setup: Stream;
-  readonly #owned: DisposableStack;
 
   private constructor(
     context: ExecutionContext,
@@ -30,12 +29,11 @@ export class GpuInference extends Resource {
     outputs: ReadonlyMap<string, DeviceBuffer>,
     owned: DisposableStack,
   ) {
-    super(`GpuInference ${formatShape(images.shape)}`, setup);
+    super(`GpuInference ${formatShape(images.shape)}`, setup, owned);
     this.#context = context;
     this.#setup = setup;
     this.images = images;
     this.outputs = outputs;
-    this.#owned = owned;
   }
 
   /**
@@ -91,10 +89,6 @@ export class GpuInference extends Resource {
   /** Copy the outputs to the host, once the frame has been waited for. Blocks. */
   readOutputs(): ReadonlyMap<string, Tensor> {
     return new Map([...this.outputs].map(([name, buffer]) => [name, readTensor(buffer, this.#setup)]));
-  }
-
-  protected release(): void {
-    this.#owned.dispose();
   }
 }
 

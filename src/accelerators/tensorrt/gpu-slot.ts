@@ -2,7 +2,7 @@
 
 import { CudaError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
-import { Resource } from "../../core/resource.ts";
+import { Owner, type Resource } from "../../core/resource.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { Event } from "../../cuda/event.ts";
 import type { EventWait } from "../../cuda/event-waits.ts";
@@ -29,7 +29,7 @@ import type { DeviceImage } from "./preprocess.ts";
 type Batch<Params> = { -readonly [Key in keyof DeviceBatch<Params>]: DeviceBatch<Params>[Key] };
 
 /** A batch in flight on the GPU. In `timings`, `infer` is from the launch to the end of everything on the GPU. */
-export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Output> {
+export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Output> {
   readonly timings: StageTimings = createStageTimings();
   readonly #model: GpuModel<Params, Output>;
   readonly #streams: SlotStreams;
@@ -41,7 +41,6 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
   readonly #deviceImages: DeviceImage[] = [];
   readonly #batch: Batch<Params>;
   readonly #bindings = new BindingCache<GpuBinding<Params>>();
-  readonly #owned: DisposableStack;
 
   /** @param owner kept open by the slot: a backend */
   constructor(model: GpuModel<Params, Output>, owner: Resource) {
@@ -53,15 +52,14 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
       size: [0, 0],
       params: model.task.idleParams as Params,
     };
-    this.#owned = new DisposableStack();
     try {
       const { device, streams, trace, waits, cuda } = model;
-      this.#streams = this.#owned.use(streams.open());
-      this.#work = this.#owned.use(cuda.createWork(this.#streams));
-      this.#trace = trace === undefined ? undefined : this.#owned.use(new SlotTrace(trace, this.#streams));
-      this.#done = this.#owned.use(Event.create(device));
+      this.#streams = this.owned.use(streams.open());
+      this.#work = this.owned.use(cuda.createWork(this.#streams));
+      this.#trace = trace === undefined ? undefined : this.owned.use(new SlotTrace(trace, this.#streams));
+      this.#done = this.owned.use(Event.create(device));
       this.#wait = waits.of(this.#done);
-      this.#owned.defer(() => this.#wait.close());
+      this.owned.defer(() => this.#wait.close());
     } catch (error) {
       this.close();
       throw error;
@@ -290,10 +288,10 @@ export class GpuSlot<Params, Output> extends Resource implements Slot<Params, Ou
     return frame;
   }
 
-  protected release(): void {
-    // Each is closed whatever happens to the others: bindings first, streams last.
-    using owned = this.#owned;
-    for (const frame of this.#frames) owned.use(frame);
-    owned.defer(() => this.#bindings.close());
+  protected override release(): void {
+    // Bindings first, streams last.
+    for (const frame of this.#frames) this.owned.use(frame);
+    this.owned.defer(() => this.#bindings.close());
+    super.release();
   }
 }

@@ -1,6 +1,6 @@
 /** @module Activations: memory of an engine's intermediate tensors, shared by contexts that never run side by side. */
 
-import { Resource } from "../../core/resource.ts";
+import { Owner, type Resource } from "../../core/resource.ts";
 import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
 import { Event } from "../../cuda/event.ts";
@@ -90,7 +90,7 @@ export interface SharedStreams {
  * The streams of one slot, all shared with others. A batch begins with `enter`, which chooses them, and ends with `leave`;
  * its work is joined by `joinCopyIn` and `joinCopyOut`, which do nothing where one stream orders it.
  */
-export class SlotStreams extends Resource {
+export class SlotStreams extends Owner {
   /** Takes pixels to the device: the same object always, with the stream that the last `enter` chose. */
   readonly copyIn: OnStream;
   /** Runs everything between the copies; likewise. */
@@ -107,7 +107,6 @@ export class SlotStreams extends Resource {
   readonly #compute: { stream: Stream };
   readonly #copiedIn: Event | undefined;
   readonly #computed: Event | undefined;
-  readonly #owned: DisposableStack;
   /** While a batch is under way. */
   #taken: PooledStream | undefined;
 
@@ -124,10 +123,9 @@ export class SlotStreams extends Resource {
     activations: Activations,
     owned: DisposableStack,
   ) {
-    super("SlotStreams", parent);
+    super("SlotStreams", parent, owned);
     const { pool, copyIn, copyOut, setup } = shared;
     const { stream } = pool.first;
-    this.#owned = owned;
     this.#shared = shared;
     this.#activations = activations;
     this.#copyIn = { stream };
@@ -185,9 +183,9 @@ export class SlotStreams extends Resource {
     this.#taken = undefined;
   }
 
-  protected release(): void {
+  protected override release(): void {
     this.leave();
-    this.#owned.dispose();
+    super.release();
   }
 }
 
@@ -214,11 +212,10 @@ function streamsFor(slots: number): number {
  * The streams of a backend. Slots of `one` share a stream, those of `split` three, and with them the memory of the
  * activations; those of `parallel` share several streams, and each has activations of its own.
  */
-export class GpuStreams extends Resource {
+export class GpuStreams extends Owner {
   readonly layout: StreamLayoutName;
   readonly #device: Device;
   readonly #engine: Engine;
-  readonly #owned = new DisposableStack();
   readonly #shared: SharedStreams;
   /** Of all contexts, where a single stream orders them. */
   readonly #activations: Activations | undefined;
@@ -231,14 +228,14 @@ export class GpuStreams extends Resource {
     this.#engine = engine;
     const count = layout === "parallel" ? streamsFor(slots) : 1;
     try {
-      const create = (): Stream => this.#owned.use(Stream.create(device));
+      const create = (): Stream => this.owned.use(Stream.create(device));
       this.#shared = {
         pool: new StreamPool(Array.from({ length: count }, create)),
         copyIn: count < slots && layout !== "one" ? create() : undefined,
         copyOut: layout === "split" ? create() : undefined,
         setup: create(),
       };
-      if (layout !== "parallel") this.#activations = this.#owned.use(new Activations(engine, device));
+      if (layout !== "parallel") this.#activations = this.owned.use(new Activations(engine, device));
     } catch (error) {
       this.close();
       throw error;
@@ -250,9 +247,5 @@ export class GpuStreams extends Resource {
     using owned = new DisposableStack();
     const activations = this.#activations ?? owned.use(new Activations(this.#engine, this.#device));
     return new SlotStreams(this, this.#shared, this.#device, activations, owned.move());
-  }
-
-  protected release(): void {
-    this.#owned.dispose();
   }
 }

@@ -1,6 +1,6 @@
 /** @module GpuTrace: events around the phases of a batch, and their place on the host's clock. */
 
-import { Resource } from "../../core/resource.ts";
+import { Owner } from "../../core/resource.ts";
 import type { Device } from "../../cuda/device.ts";
 import { Event } from "../../cuda/event.ts";
 import { type OnStream, Stream } from "../../cuda/stream.ts";
@@ -13,11 +13,10 @@ const ANCHOR_AGE_MS = 500;
 const ANCHOR_TRIES = 5;
 
 /** Puts events of a device on the clock of `performance.now()`, for the slots of a backend. */
-export class GpuTrace extends Resource {
+export class GpuTrace extends Owner {
   readonly device: Device;
   readonly target: FrameTrace;
   readonly #on: OnStream;
-  readonly #owned = new DisposableStack();
   #origin: Event;
   #candidate: Event;
   /** When the GPU passed the origin. */
@@ -29,9 +28,9 @@ export class GpuTrace extends Resource {
     this.device = device;
     this.target = target;
     try {
-      this.#on = { stream: this.#owned.use(Stream.create(device)) };
-      this.#origin = this.#owned.use(Event.create(device, { timing: true }));
-      this.#candidate = this.#owned.use(Event.create(device, { timing: true }));
+      this.#on = { stream: this.owned.use(Stream.create(device)) };
+      this.#origin = this.owned.use(Event.create(device, { timing: true }));
+      this.#candidate = this.owned.use(Event.create(device, { timing: true }));
       this.#anchor();
     } catch (error) {
       this.close();
@@ -67,18 +66,13 @@ export class GpuTrace extends Resource {
       [this.#origin, this.#candidate] = [this.#candidate, this.#origin];
     }
   }
-
-  protected release(): void {
-    this.#owned.dispose();
-  }
 }
 
 /** The events of one slot. Each mark is put into the stream of its phase. */
-export class SlotTrace extends Resource {
+export class SlotTrace extends Owner {
   readonly #trace: GpuTrace;
   readonly #streams: SlotStreams;
   readonly #slot: number;
-  readonly #owned = new DisposableStack();
   readonly #marks: readonly Event[];
 
   constructor(trace: GpuTrace, streams: SlotStreams) {
@@ -87,7 +81,7 @@ export class SlotTrace extends Resource {
     this.#streams = streams;
     this.#slot = trace.nextSlot();
     try {
-      this.#marks = Array.from({ length: 6 }, () => this.#owned.use(Event.create(trace.device, { timing: true })));
+      this.#marks = Array.from({ length: 6 }, () => this.owned.use(Event.create(trace.device, { timing: true })));
     } catch (error) {
       this.close();
       throw error;
@@ -137,9 +131,5 @@ export class SlotTrace extends Resource {
 
   #span(mark: number): Span {
     return [this.#trace.hostMs(this.#marks[mark]!), this.#trace.hostMs(this.#marks[mark + 1]!)];
-  }
-
-  protected release(): void {
-    this.#owned.dispose();
   }
 }

@@ -1,7 +1,7 @@
 /** @module StreamChoice: which stream layout and how many batches in flight suit an engine on a GPU, measured once and kept. */
 
 import { logger } from "../../core/log.ts";
-import { Resource } from "../../core/resource.ts";
+import { Owner, Resource } from "../../core/resource.ts";
 import { allEnded } from "../../core/settle.ts";
 import { formatDuration } from "../../core/units.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
@@ -197,14 +197,13 @@ export class TrialFrame extends Resource {
 }
 
 /** A layout with slots. */
-export class StreamTrial<Params, Output> extends Resource {
+export class StreamTrial<Params, Output> extends Owner {
   readonly layout: StreamLayoutName;
   readonly #images: readonly Image[];
   readonly #size: Size;
   readonly #slots: readonly GpuSlot<Params, Output>[];
   /** Nothing is found in noise with them, so that what is measured is the machine and not the image. */
   readonly #params: Params;
-  readonly #owned = new DisposableStack();
   #settled = 0;
   #latencyMs = 0;
 
@@ -227,9 +226,9 @@ export class StreamTrial<Params, Output> extends Resource {
     this.#size = size;
     this.#params = model.task.idleParams as Params;
     try {
-      const streams = this.#owned.use(new GpuStreams(model.engine, model.device, layout, slots));
+      const streams = this.owned.use(new GpuStreams(model.engine, model.device, layout, slots));
       const own: GpuModel<Params, Output> = { ...model, cuda, streams, trace: undefined };
-      this.#slots = Array.from({ length: slots }, () => this.#owned.use(new GpuSlot(own, streams)));
+      this.#slots = Array.from({ length: slots }, () => this.owned.use(new GpuSlot(own, streams)));
     } catch (error) {
       this.close();
       throw error;
@@ -280,9 +279,5 @@ export class StreamTrial<Params, Output> extends Resource {
 
   async #run(slot: GpuSlot<Params, Output>): Promise<void> {
     await slot.run(this.#images, this.#size, this.#params);
-  }
-
-  protected release(): void {
-    this.#owned.dispose();
   }
 }

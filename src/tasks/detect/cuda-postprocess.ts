@@ -9,7 +9,7 @@ import {
   KernelLaunch,
   type LaunchSpec,
 } from "../../accelerators/tensorrt/kernels.ts";
-import { Resource } from "../../core/resource.ts";
+import { Owner } from "../../core/resource.ts";
 import type { DType } from "../../core/tensor.ts";
 import { copyToHost, fill } from "../../cuda/copy.ts";
 import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
@@ -24,7 +24,7 @@ import { type DecodeBatch, decodeLaunches } from "./decode-launches.ts";
 import { assertProbability, MAX_CANDIDATES } from "./nms.ts";
 
 /** From the outputs of a batch to its detections. */
-export class GpuPostprocess extends Resource {
+export class GpuPostprocess extends Owner {
   /** Most rows it keeps of an image. */
   readonly rows: number;
   readonly #head: string;
@@ -32,7 +32,6 @@ export class GpuPostprocess extends Resource {
   readonly #device: DeviceBuffer<"i32">;
   readonly #host: PinnedBuffer<"i32">;
   readonly #reader: DetectionReader;
-  readonly #owned: DisposableStack;
 
   /**
    * @param setup where its memory is prepared: to be synchronised before the first frame
@@ -51,12 +50,11 @@ export class GpuPostprocess extends Resource {
     super(`GpuPostprocess of ${batch.batch}, ${rows} rows`, model.device);
     this.rows = rows;
     this.#head = recognition.head;
-    this.#owned = new DisposableStack();
     try {
       const { device } = model;
       const sizes = postprocessSizes(recognition, tensors.outputs, batch, rows);
       const allocate = <T extends DType>(dtype: T, byteLength: number): DeviceBuffer<T> =>
-        this.#owned.use(DeviceBuffer.create(dtype, [byteLength / 4], { device }));
+        this.owned.use(DeviceBuffer.create(dtype, [byteLength / 4], { device }));
       this.#device = allocate("i32", sizes.detections);
       const memory = {
         keys: allocate("i32", sizes.keys),
@@ -69,7 +67,7 @@ export class GpuPostprocess extends Resource {
       };
       fill(memory.counters, 0, setup);
       fill(this.#device, 0, setup);
-      this.#host = this.#owned.use(PinnedBuffer.create("i32", [sizes.detections / 4], device));
+      this.#host = this.owned.use(PinnedBuffer.create("i32", [sizes.detections / 4], device));
       this.#reader = new DetectionReader(this.#host.buffer, rows, batch.batch, recognition.extras);
       this.#launches = postprocessLaunches(recognition, tensors.outputs, batch, memory, rows).map(
         (spec) => new KernelLaunch(model.kernels, spec),
@@ -93,10 +91,6 @@ export class GpuPostprocess extends Resource {
   /** Copy one image's rows out, once the copy has run. @throws {ModelError} If they cannot be what the head says */
   read(index: number, block: DetectionBlock): void {
     this.#reader.read(index, block, this.#head);
-  }
-
-  protected release(): void {
-    this.#owned.dispose();
   }
 }
 

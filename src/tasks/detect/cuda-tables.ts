@@ -1,7 +1,7 @@
 /** @module GpuTables: what changes from frame to frame beside the pixels, packed on the host and copied as one. */
 
 import { IMAGE_BYTES, ImageTable } from "../../accelerators/tensorrt/preprocess.ts";
-import { Resource } from "../../core/resource.ts";
+import { Owner } from "../../core/resource.ts";
 import { copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import { type BufferView, DeviceBuffer } from "../../cuda/device-buffer.ts";
@@ -11,7 +11,7 @@ import type { Region } from "../../image/geometry.ts";
 import type { NmsOptions } from "./nms.ts";
 
 /** Tables of a batch: where each image is and goes, and what is kept. */
-export class GpuTables extends Resource {
+export class GpuTables extends Owner {
   /** Write these before `enqueueCopy`; they must not change until the stream has passed. */
   readonly images: ImageTable;
   readonly selection: NmsOptionsTable;
@@ -20,7 +20,6 @@ export class GpuTables extends Resource {
   readonly deviceSelection: BufferView<"u8">;
   readonly #host: PinnedBuffer<"u8">;
   readonly #device: DeviceBuffer<"u8">;
-  readonly #owned = new DisposableStack();
 
   /** @param batch images */
   constructor(device: Device, batch: number) {
@@ -29,8 +28,8 @@ export class GpuTables extends Resource {
     const selectionBytes = NmsOptionsTable.byteLength(batch);
     const shape = [imageBytes + selectionBytes];
     try {
-      this.#host = this.#owned.use(PinnedBuffer.create("u8", shape, device));
-      this.#device = this.#owned.use(DeviceBuffer.create("u8", shape, { device }));
+      this.#host = this.owned.use(PinnedBuffer.create("u8", shape, device));
+      this.#device = this.owned.use(DeviceBuffer.create("u8", shape, { device }));
     } catch (error) {
       this.close();
       throw error;
@@ -45,10 +44,6 @@ export class GpuTables extends Resource {
   /** Enqueue the copy to the device. */
   enqueueCopy(options: OnStream): void {
     copyToDevice(this.#device, this.#host, options);
-  }
-
-  protected release(): void {
-    this.#owned.dispose();
   }
 }
 

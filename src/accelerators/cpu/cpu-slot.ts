@@ -16,9 +16,8 @@ import {
   type Slot,
   type StageTimings,
 } from "../../runtime/backend.ts";
-import type { HostTask, HostTensors, HostWork } from "../../runtime/host-work.ts";
 import { BindingCache, decodeAll, sizeTensor } from "../../runtime/slots.ts";
-import { inputShape, type TaskModel } from "../../runtime/task.ts";
+import { type HostTask, type HostTensors, type HostWork, inputShape, type TaskModel } from "../../runtime/task.ts";
 
 /** What all slots of a backend share. */
 export interface CpuModel<ModelSpec, Params, Output> {

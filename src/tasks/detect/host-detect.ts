@@ -7,7 +7,7 @@ import { pointsToSource, type Region, type Size, sourceRegion } from "../../imag
 import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
 import { blockAt, Candidates, type DetectionBlock } from "../../model/rows.ts";
-import type { HostTensors, HostWork } from "../../runtime/host-work.ts";
+import type { HostTensors, HostWork } from "../../runtime/task.ts";
 import { type NmsOptions, Selector } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
 

@@ -3,7 +3,7 @@
 import { placeTile, type Region } from "../../image/geometry.ts";
 import type { Image, PackedImage } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
-import type { HostTensors, HostWork } from "../../runtime/host-work.ts";
+import type { HostTensors, HostWork } from "../../runtime/task.ts";
 import { imageFor, type MadeImage, type TiledImageSpec, tilePreprocessing } from "./image-recognition.ts";
 import { type Padding, type TileGrid, tileGrid } from "./tile-grid.ts";
 import { TilePlacer } from "./tile-placer.ts";

@@ -8,38 +8,10 @@ import checkPtx from "../../ptx/jpeg_check.ptx" with { type: "file" };
 import { Resource } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceMemory } from "../cuda/device-buffer.ts";
-import {
-  type Kernel,
-  type KernelArguments,
-  type LaunchConfig,
-  layOut,
-  Module,
-  type ParameterType,
-} from "../cuda/kernel.ts";
+import { type Kernel, type KernelArguments, type LaunchConfig, Module } from "../cuda/kernel.ts";
+import { kernelParameters } from "../cuda/manifest.ts";
 import type { OnStream } from "../cuda/stream.ts";
 import type { OrientationSteps } from "../image/orientation.ts";
-
-/** Parameters of each entry of kernels/jpeg.cu and jpeg_check.cu; ptx/manifest.json has the same. */
-export const JPEG_KERNEL_PARAMETERS: Readonly<
-  Record<string, readonly (readonly [name: string, type: ParameterType])[]>
-> = {
-  jpeg_mark: [["images", "pointer"]],
-  jpeg_inspect: [["images", "pointer"]],
-  jpeg_orient: [
-    ["target", "pointer"],
-    ["source", "pointer"],
-    ["width", "i32"],
-    ["height", "i32"],
-    ["start", "i32"],
-    ["step_x", "i32"],
-    ["step_y", "i32"],
-  ],
-  jpeg_check_walk: [
-    ["images", "pointer"],
-    ["round", "i32"],
-  ],
-  jpeg_check_judge: [["images", "pointer"]],
-};
 
 const TABLE_THREADS = 64;
 const TILE_WIDTH = 32;
@@ -67,11 +39,11 @@ export class JpegKernels extends Resource {
     this.#module = module;
     this.#checkModule = checkModule;
     try {
-      this.#mark = kernelOf(module, "jpeg_mark");
-      this.#inspect = kernelOf(module, "jpeg_inspect");
-      this.#orient = kernelOf(module, "jpeg_orient");
-      this.#walk = kernelOf(checkModule, "jpeg_check_walk");
-      this.#judge = kernelOf(checkModule, "jpeg_check_judge");
+      this.#mark = module.kernel("jpeg_mark", kernelParameters("jpeg", "jpeg_mark"));
+      this.#inspect = module.kernel("jpeg_inspect", kernelParameters("jpeg", "jpeg_inspect"));
+      this.#orient = module.kernel("jpeg_orient", kernelParameters("jpeg", "jpeg_orient"));
+      this.#walk = checkModule.kernel("jpeg_check_walk", kernelParameters("jpeg_check", "jpeg_check_walk"));
+      this.#judge = checkModule.kernel("jpeg_check_judge", kernelParameters("jpeg_check", "jpeg_check_judge"));
       this.#walkArguments = this.#walk.createArguments();
       this.#tableArguments = this.#mark.createArguments();
       this.#orientArguments = this.#orient.createArguments();
@@ -150,8 +122,4 @@ export class JpegKernels extends Resource {
     owned.use(this.#module);
     owned.use(this.#checkModule);
   }
-}
-
-function kernelOf(module: Module, name: string): Kernel {
-  return module.kernel(name, layOut(JPEG_KERNEL_PARAMETERS[name]!));
 }

@@ -1,7 +1,9 @@
 /** @module NvJpegDecoder: JPEG files to images in device memory, and whatever nvJPEG refuses through the CPU. */
 
+import { z } from "zod";
 import { ImageError, inShort, LibraryLoadError, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { parseOptions } from "../core/options.ts";
 import { Owner } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
@@ -12,13 +14,11 @@ import { DEFAULT_MAX_PIXELS, tooLargeError } from "../image/decode-limits.ts";
 import type { JpegCounts, ResidentImage } from "../image/image-decoder.ts";
 import { isDataWhole } from "../image/jpeg-markers.ts";
 import { LARGEST_ORIENTABLE, orientationSteps } from "../image/orientation.ts";
-import { JpegTally } from "./jpeg-counts.ts";
 import { JpegKernels } from "./jpeg-kernels.ts";
 import { LaneQueue } from "./jpeg-lane.ts";
 import { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
 import type { JpegSurface, SurfaceDecodeOptions } from "./jpeg-surface.ts";
 import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
-import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 
 /**
  * Batches under way. The engines need one to work off and one that waits for them; each batch is also marked, parsed and
@@ -28,6 +28,43 @@ import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 const HARDWARE_LANES = 5;
 /** Images under way: each keeps a CPU core busy for a while. */
 const HYBRID_LANES = 8;
+
+/** Options of `NvJpegDecoder.create`. */
+export interface NvJpegOptions {
+  /**
+   * `hardware`: the engines made for JPEG, which A100, H100, L4, Jetson Thor and newer cards have; `hybrid`: the
+   * multiprocessors, and a CPU core for longer than libjpeg-turbo would need it. Default `auto`: the engines where there
+   * are some.
+   */
+  readonly backend?: "auto" | "hardware" | "hybrid";
+  /** Most images nvJPEG gets at once. Default: as many as there are engines, 7 on an H100; 1 for the hybrid backend. */
+  readonly batch?: number;
+  /** Most batches under way. Default 5, and 8 for the hybrid backend. */
+  readonly lanes?: number;
+  /**
+   * False: files whose data is damaged are not looked for. nvJPEG does not tell them, and leaves in their place what an
+   * earlier image had there. Default true: the GPU looks for them while the engines work.
+   */
+  readonly check?: boolean;
+}
+
+/** Complete options; what is left out is for the decoder to choose. */
+type NvJpegConfig = Required<Pick<NvJpegOptions, "backend" | "check">> & {
+  readonly batch?: number | undefined;
+  readonly lanes?: number | undefined;
+};
+
+const schema: z.ZodType<NvJpegConfig> = z.strictObject({
+  backend: z.enum(["auto", "hardware", "hybrid"], "auto, hardware or hybrid").default("auto"),
+  batch: z.int().min(1, "at least 1").max(256, "at most 256").optional(),
+  lanes: z.int().min(1, "at least 1").max(64, "at most 64").optional(),
+  check: z.boolean("true or false").default(true),
+});
+
+/** Check the options and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
+export function parseNvJpegOptions(options: NvJpegOptions): NvJpegConfig {
+  return parseOptions(schema, options, "create an NvJpegDecoder");
+}
 
 /** How one image is decoded; `minWidth`, `minHeight` and `needs` count for images that the CPU decodes alone. */
 export interface NvJpegDecodeOptions extends SurfaceDecodeOptions {
@@ -56,7 +93,10 @@ export class NvJpegDecoder extends Owner {
   readonly description: string;
   readonly #queue: LaneQueue;
   readonly #stream: Stream;
-  readonly #tally = new JpegTally();
+  readonly #refusals = new Map<JpegRefusal, number>();
+  #decodedByGpu = 0;
+  #decodedByCpu = 0;
+  #failed = 0;
   #running = 0;
 
   private constructor(handle: NvJpegHandle, queue: LaneQueue, stream: Stream, owned: DisposableStack) {
@@ -99,7 +139,8 @@ export class NvJpegDecoder extends Owner {
 
   /** How many images went which way since the decoder was made, and why. */
   get counts(): JpegCounts {
-    return this.#tally.counts();
+    const refusals = Object.fromEntries(this.#refusals);
+    return { gpu: this.#decodedByGpu, cpu: this.#decodedByCpu, failed: this.#failed, refusals };
   }
 
   /**
@@ -121,7 +162,7 @@ export class NvJpegDecoder extends Owner {
       try {
         return await this.#decode(bytes, surface, options);
       } catch (error) {
-        if (error instanceof ImageError) this.#tally.failed();
+        if (error instanceof ImageError) this.#failed += 1;
         throw error;
       } finally {
         this.#running -= 1;
@@ -135,10 +176,10 @@ export class NvJpegDecoder extends Owner {
     const route = routeJpeg(bytes);
     const refusal = route.refusal ?? (await this.#decodeByNvJpeg(bytes, route, surface, source, rest.maxPixels));
     if (typeof refusal === "object") return refusal;
-    this.#tally.refused(refusal);
+    this.#refusals.set(refusal, (this.#refusals.get(refusal) ?? 0) + 1);
     logger.debug(`The CPU decodes ${source}, not nvJPEG: ${refusal}`);
     const image = await surface.decodeOnCpu(bytes, source, rest, this.#stream);
-    this.#tally.decoded("cpu");
+    this.#decodedByCpu += 1;
     return image;
   }
 
@@ -168,7 +209,7 @@ export class NvJpegDecoder extends Owner {
     if (verdict === "unchecked") {
       if (!(await isDataWhole(file))) return "damaged data";
     } else if (verdict !== "decoded") return verdict;
-    this.#tally.decoded("gpu");
+    this.#decodedByGpu += 1;
     return residentImage(target, steps.width, steps.height);
   }
 

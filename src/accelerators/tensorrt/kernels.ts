@@ -7,7 +7,6 @@ import decodeFastestdet from "../../../ptx/decode_fastestdet.ptx" with { type: "
 import decodeGrid from "../../../ptx/decode_grid.ptx" with { type: "file" };
 import decodeQueries from "../../../ptx/decode_queries.ptx" with { type: "file" };
 import decodeRows from "../../../ptx/decode_rows.ptx" with { type: "file" };
-import manifest from "../../../ptx/manifest.json";
 import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
 import preprocessAntialias from "../../../ptx/preprocess_antialias.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
@@ -18,14 +17,8 @@ import { type DType, formatShape, type Shape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
-import {
-  type Kernel,
-  type KernelArguments,
-  type LaunchConfig,
-  Module,
-  type Parameter,
-  type ParameterType,
-} from "../../cuda/kernel.ts";
+import { type Kernel, type KernelArguments, type LaunchConfig, Module } from "../../cuda/kernel.ts";
+import { kernelParameters, type OwnModule } from "../../cuda/manifest.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 
 /** A launch as plain data: which kernel, how many threads, and the value of every parameter by its name. */
@@ -77,7 +70,7 @@ export class KernelLaunch {
 /// <reference path="../../cuda/ptx.d.ts" />
 
 /** A source of `kernels/`, without its ending; that of nvjpeg/ is loaded there. */
-export type KernelModule = Exclude<keyof typeof manifest.modules, "jpeg" | "jpeg_check">;
+export type KernelModule = Exclude<OwnModule, "jpeg" | "jpeg_check">;
 
 const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_dense: decodeDense,
@@ -91,27 +84,6 @@ const PATHS: Readonly<Record<KernelModule, string>> = {
   select,
   transform,
 };
-
-/**
- * The parameters of a kernel, as the manifest lists them.
- *
- * @throws {ArgumentError} If the module has no such entry point
- */
-export function kernelParameters(module: KernelModule, name: string): readonly Parameter[] {
-  const entries: Readonly<Record<string, readonly (readonly (string | number)[])[]>> = manifest.modules[module].entries;
-  const rows = entries[name];
-  if (rows === undefined) {
-    throw new ArgumentError(
-      message(`load the kernel ${name}`, `${module} has only ${Object.keys(entries).join(", ")}`),
-    );
-  }
-  return rows.map(([parameter, type, offsetBytes, byteLength]) => ({
-    name: String(parameter),
-    type: type as ParameterType,
-    offsetBytes: Number(offsetBytes),
-    byteLength: Number(byteLength),
-  }));
-}
 
 /** The kernels on one device. Keep one per device: the driver compiles each module when it is first used. */
 export class KernelLibrary extends Resource {

@@ -1,11 +1,9 @@
 import { expect, test } from "bun:test";
-import manifest from "../../../ptx/manifest.json";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
-import { layOut } from "../../../src/cuda/kernel.ts";
 import { imageOf } from "../../../src/image/image.ts";
 import { type Orientation, orient, orientationSteps } from "../../../src/image/orientation.ts";
 import { BatchTable } from "../../../src/nvjpeg/batch-check.ts";
-import { JPEG_KERNEL_PARAMETERS, JpegKernels } from "../../../src/nvjpeg/jpeg-kernels.ts";
+import { JpegKernels } from "../../../src/nvjpeg/jpeg-kernels.ts";
 import { chance } from "../../support/chance.ts";
 import { Gpu, isGpuMissing } from "../../support/gpu.ts";
 
@@ -16,22 +14,6 @@ const SIZES = [
   [101, 77],
   [1, 640],
 ] as const;
-
-test("JPEG_KERNEL_PARAMETERS are those of the manifest", () => {
-  const rows = Object.entries(JPEG_KERNEL_PARAMETERS).map(([name, parameters]) => [
-    name,
-    layOut(parameters).map(({ name: parameter, type, offsetBytes, byteLength }) => [
-      parameter,
-      type,
-      offsetBytes,
-      byteLength,
-    ]),
-  ]);
-  expect(Object.fromEntries(rows)).toEqual({
-    ...manifest.modules.jpeg.entries,
-    ...manifest.modules.jpeg_check.entries,
-  });
-});
 
 test.skipIf(isGpuMissing)("jpeg_orient turns every orientation as the CPU does, to the byte", async () => {
   using gpu = new Gpu();

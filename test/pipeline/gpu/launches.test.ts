@@ -1,16 +1,12 @@
 import { expect, test } from "bun:test";
-import {
-  type DeviceOutputs,
-  kernelParameters,
-  type LaunchSpec,
-  writeArguments,
-} from "../../../src/accelerators/tensorrt/kernels.ts";
+import { type DeviceOutputs, type LaunchSpec, writeArguments } from "../../../src/accelerators/tensorrt/kernels.ts";
 import { preprocessLaunch } from "../../../src/accelerators/tensorrt/preprocess.ts";
 import { ShapeError } from "../../../src/core/errors.ts";
 import { allocate } from "../../../src/core/tensor.ts";
 import type { DevicePtr } from "../../../src/core/units.ts";
 import type { TypedDeviceMemory } from "../../../src/cuda/device-buffer.ts";
 import { KernelArguments } from "../../../src/cuda/kernel.ts";
+import { kernelParameters } from "../../../src/cuda/manifest.ts";
 import { RESIZES, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";
 import { type DecodeCase, decodeCases } from "../../support/decode-cases.ts";

@@ -4,4 +4,5 @@ export { ImageError, LibraryLoadError, NativeError } from "../core/errors.ts";
 export type { JpegCounts, ResidentImage } from "../image/image-decoder.ts";
 export { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
 export { JpegSurface, type SurfaceDecodeOptions } from "./jpeg-surface.ts";
-export { type NvJpegDecodeOptions, NvJpegDecoder, type NvJpegOptions, nvJpegUnavailable } from "./nvjpeg-decoder.ts";
+export { type NvJpegDecodeOptions, NvJpegDecoder, nvJpegUnavailable } from "./nvjpeg-decoder.ts";
+export type { NvJpegOptions } from "./nvjpeg-options.ts";

@@ -1,9 +1,7 @@
 /** @module NvJpegDecoder: JPEG files to images in device memory, and whatever nvJPEG refuses through the CPU. */
 
-import { z } from "zod";
 import { ImageError, inShort, LibraryLoadError, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
-import { parseOptions } from "../core/options.ts";
 import { Owner } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
@@ -19,6 +17,7 @@ import { LaneQueue } from "./jpeg-lane.ts";
 import { type JpegRefusal, type JpegRoute, routeJpeg } from "./jpeg-route.ts";
 import type { JpegSurface, SurfaceDecodeOptions } from "./jpeg-surface.ts";
 import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
+import { type NvJpegOptions, parseNvJpegOptions } from "./nvjpeg-options.ts";
 
 /**
  * Batches under way. The engines need one to work off and one that waits for them; each batch is also marked, parsed and
@@ -28,43 +27,6 @@ import { type NvJpegBackend, NvJpegHandle } from "./nvjpeg-handle.ts";
 const HARDWARE_LANES = 5;
 /** Images under way: each keeps a CPU core busy for a while. */
 const HYBRID_LANES = 8;
-
-/** Options of `NvJpegDecoder.create`. */
-export interface NvJpegOptions {
-  /**
-   * `hardware`: the engines made for JPEG, which A100, H100, L4, Jetson Thor and newer cards have; `hybrid`: the
-   * multiprocessors, and a CPU core for longer than libjpeg-turbo would need it. Default `auto`: the engines where there
-   * are some.
-   */
-  readonly backend?: "auto" | "hardware" | "hybrid";
-  /** Most images nvJPEG gets at once. Default: as many as there are engines, 7 on an H100; 1 for the hybrid backend. */
-  readonly batch?: number;
-  /** Most batches under way. Default 5, and 8 for the hybrid backend. */
-  readonly lanes?: number;
-  /**
-   * False: files whose data is damaged are not looked for. nvJPEG does not tell them, and leaves in their place what an
-   * earlier image had there. Default true: the GPU looks for them while the engines work.
-   */
-  readonly check?: boolean;
-}
-
-/** Complete options; what is left out is for the decoder to choose. */
-type NvJpegConfig = Required<Pick<NvJpegOptions, "backend" | "check">> & {
-  readonly batch?: number | undefined;
-  readonly lanes?: number | undefined;
-};
-
-const schema: z.ZodType<NvJpegConfig> = z.strictObject({
-  backend: z.enum(["auto", "hardware", "hybrid"], "auto, hardware or hybrid").default("auto"),
-  batch: z.int().min(1, "at least 1").max(256, "at most 256").optional(),
-  lanes: z.int().min(1, "at least 1").max(64, "at most 64").optional(),
-  check: z.boolean("true or false").default(true),
-});
-
-/** Check the options and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
-export function parseNvJpegOptions(options: NvJpegOptions): NvJpegConfig {
-  return parseOptions(schema, options, "create an NvJpegDecoder");
-}
 
 /** How one image is decoded; `minWidth`, `minHeight` and `needs` count for images that the CPU decodes alone. */
 export interface NvJpegDecodeOptions extends SurfaceDecodeOptions {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { type NvJpegOptions, parseNvJpegOptions } from "../../src/nvjpeg/nvjpeg-decoder.ts";
+import { type NvJpegOptions, parseNvJpegOptions } from "../../src/nvjpeg/nvjpeg-options.ts";
 
 test("parseNvJpegOptions() fills in the defaults, and leaves the numbers to the decoder", () => {
   expect(parseNvJpegOptions({})).toEqual({ backend: "auto", batch: undefined, lanes: undefined, check: true });

@@ -3,7 +3,8 @@
 import { BufferView } from "../../src/cuda/device-buffer.ts";
 import { ImageDecoder, type ResidentImage } from "../../src/image/image-decoder.ts";
 import { JpegSurface } from "../../src/nvjpeg/jpeg-surface.ts";
-import { NvJpegDecoder, type NvJpegOptions, nvJpegUnavailable } from "../../src/nvjpeg/nvjpeg-decoder.ts";
+import { NvJpegDecoder, nvJpegUnavailable } from "../../src/nvjpeg/nvjpeg-decoder.ts";
+import type { NvJpegOptions } from "../../src/nvjpeg/nvjpeg-options.ts";
 import { Gpu, isGpuMissing } from "./gpu.ts";
 
 /** True on a machine without a GPU, or without libnvjpeg. */

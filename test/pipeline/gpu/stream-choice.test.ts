@@ -3,15 +3,13 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CudaModel, LoadedModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
+import { chooseStreams, fastest, medianFigures } from "../../../src/accelerators/tensorrt/stream-choice.ts";
 import {
-  chooseStreams,
-  fastest,
-  medianFigures,
   readStreamChoices,
   type StreamChoice,
   type TrialFigures,
   writeStreamChoices,
-} from "../../../src/accelerators/tensorrt/stream-choice.ts";
+} from "../../../src/accelerators/tensorrt/stream-choice-config.ts";
 import { CudaError, OutOfMemoryError, TensorRtError } from "../../../src/core/errors.ts";
 import { setLogSink } from "../../../src/core/log.ts";
 

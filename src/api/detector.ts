@@ -4,7 +4,6 @@ import { openBackends } from "../accelerators/accelerator.ts";
 import { logger } from "../core/log.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { ModelInfo } from "../model/model-info.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
@@ -12,17 +11,16 @@ import { type DetectionResult, resultOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import { nmsOptionsOf } from "./classes.ts";
 import {
+  type DetectConfig,
   type DetectOptions,
   type DetectorConfig,
   type DetectorOptions,
   parseDetectOptions,
   parseDetectorOptions,
   parseStreamOptions,
-  parseWarmUpOptions,
   type StreamOptions,
-  type WarmUpOptions,
 } from "./detector-config.ts";
-import { type BackendInfo, LoadedModel } from "./loaded-model.ts";
+import { LoadedModel, owning } from "./loaded-model.ts";
 import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
 import type { StreamResult, StreamSummary } from "./stream.ts";
@@ -63,27 +61,25 @@ function tellMisfits(
  * for (const { label, score, box } of detections) console.log(label, score.toFixed(2), box);
  * ```
  */
-export class Detector implements AsyncDisposable {
+export class Detector extends LoadedModel<ModelSpec, NmsOptions, DetectionBlock, DetectionResult> {
   /** What the model is for. */
   readonly task = "detect";
-  readonly #loaded: LoadedModel<ModelSpec, NmsOptions, DetectionBlock, DetectionResult>;
-  readonly #config: DetectorConfig;
+  readonly #defaults: DetectConfig;
   /** The selection of a call without options, made once. */
   readonly #selection: NmsOptions;
 
   private constructor(backends: readonly DetectBackend[], config: DetectorConfig, name: string) {
     const { labels } = backends[0]!.task.spec;
-    this.#config = config;
-    this.#selection = nmsOptionsOf(config.detect, labels);
+    const params = nmsOptionsOf(config.detect, labels);
     tellMisfits(config, backends, name);
-    const { inFlight, batch, batchWaitMs } = config;
-    this.#loaded = new LoadedModel(backends, {
+    const { inFlight, batch, batchWaitMs, maxPixels } = config;
+    super(backends, {
       label: `Detector ${name}`,
-      inFlight,
-      batch,
-      batchWaitMs,
+      ...{ inFlight, batch, batchWaitMs, maxPixels, params },
       read: (frame, startedAt) => resultOf(frame, startedAt, labels),
     });
+    this.#defaults = config.detect;
+    this.#selection = params;
   }
 
   /**
@@ -108,59 +104,12 @@ export class Detector implements AsyncDisposable {
 
   /** @internal A detector over a model that was loaded as one; the backends are closed if it cannot be made. */
   static over(backends: readonly DetectBackend[], config: DetectorConfig, name: string): Detector {
-    using opened = new DisposableStack();
-    for (const backend of backends) opened.defer(() => backend.close());
-    const detector = new Detector(backends, config, name);
-    opened.move();
-    return detector;
+    return owning(backends, () => new Detector(backends, config, name));
   }
 
   /** Class names by class id; empty where neither the model nor the options tell. */
   get labels(): readonly string[] {
-    return this.#loaded.recognition.labels;
-  }
-
-  /** Which head the model has, why, and what follows from it. */
-  get recognition(): ModelSpec {
-    return this.#loaded.recognition;
-  }
-
-  /** Inputs, outputs and metadata of the model. */
-  get model(): ModelInfo {
-    return this.#loaded.model;
-  }
-
-  /** The machine that runs it; the first device of several. */
-  get backend(): BackendInfo {
-    return this.#loaded.backend;
-  }
-
-  /** Every device that runs it: one, unless several were asked for. */
-  get backends(): readonly BackendInfo[] {
-    return this.#loaded.backends;
-  }
-
-  /**
-   * For how long every slot has been taken without a run ending, or every thread that decodes by an image that takes longer
-   * than allowed; in milliseconds, 0 while there is a free one. A detector that is busy comes to some run's length; one whose
-   * runs hang goes on counting.
-   */
-  get stalledMs(): number {
-    return this.#loaded.stalledMs;
-  }
-
-  /**
-   * Run black images through the model in all ways that frames will go, so that the first real ones take no longer than
-   * the others: memory is taken, CUDA graphs are captured, JPEG decoders are set up. The commands `serve` and
-   * `worker`, and `Worker.create`, do it before they are ready.
-   *
-   * @param options the size of the images to come
-   * @throws {OptionError} If an option is unknown or out of range, or the size over `maxPixels`
-   * @throws {ClosedError} If the detector has been closed
-   * @throws {NativeError} If the model itself, or its device, fails
-   */
-  async warmUp(options: WarmUpOptions = {}): Promise<void> {
-    await this.#loaded.warmUp(parseWarmUpOptions(options, this.#config.maxPixels), this.#selection);
+    return this.recognition.labels;
   }
 
   /**
@@ -176,7 +125,7 @@ export class Detector implements AsyncDisposable {
    * @throws the reason of `options.signal`
    */
   async detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult> {
-    return this.#loaded.submit(source, this.#selectionFor(options), "detect", options?.signal).promise;
+    return this.submit(source, this.#selectionFor(options), "detect", options?.signal).promise;
   }
 
   /**
@@ -188,7 +137,7 @@ export class Detector implements AsyncDisposable {
    * @throws the reason of `options.signal`
    */
   async detectBatch(sources: readonly ImageSource[], options?: DetectOptions): Promise<DetectionResult[]> {
-    return this.#loaded.submitAll(sources, this.#selectionFor(options), "detect", options?.signal);
+    return this.submitAll(sources, this.#selectionFor(options), "detect", options?.signal);
   }
 
   /**
@@ -216,12 +165,12 @@ export class Detector implements AsyncDisposable {
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: StreamOptions = {},
   ): AsyncGenerator<StreamResult, StreamSummary, undefined> {
-    this.#loaded.assertOpen("detect");
-    const { detect, ...config } = parseStreamOptions(options, this.#config.detect);
+    this.assertOpen("detect");
+    const { detect, ...config } = parseStreamOptions(options, this.#defaults);
     const selection = nmsOptionsOf(detect, this.labels);
-    return this.#loaded.stream(sources, {
+    return this.inOrder(sources, {
       ...config,
-      submit: (source) => this.#loaded.submit(source, selection, "detect"),
+      submit: (source) => this.submit(source, selection, "detect"),
     });
   }
 
@@ -232,27 +181,13 @@ export class Detector implements AsyncDisposable {
    * @returns owns a slot until it is closed: bind it with `using`
    */
   staged(sources: readonly ImageSource[]): Promise<StagedBatch> {
-    this.#loaded.assertOpen("detect");
-    return StagedBatch.open(this.#loaded.pipeline, sources, (options) => this.#selectionFor(options));
-  }
-
-  /**
-   * Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well.
-   *
-   * @param options.force fail those that are running or wait, and end their runs, also of a model that never ends; on the
-   * CPU: a GPU finishes what it has begun
-   */
-  close({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
-    return this.#loaded.close(force);
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    this.assertOpen("detect");
+    return StagedBatch.open(this.pipeline, sources, (options) => this.#selectionFor(options));
   }
 
   #selectionFor(options: DetectOptions | undefined): NmsOptions {
-    this.#loaded.assertOpen("detect");
+    this.assertOpen("detect");
     if (options === undefined) return this.#selection;
-    return nmsOptionsOf(parseDetectOptions(options, this.#config.detect), this.labels);
+    return nmsOptionsOf(parseDetectOptions(options, this.#defaults), this.labels);
   }
 }

@@ -4,7 +4,6 @@ import { openBackends } from "../accelerators/accelerator.ts";
 import { type Image, imageOf, isImage } from "../image/image.ts";
 import { packedImage } from "../image/nv12.ts";
 import type { ImageSource } from "../image/source.ts";
-import type { ModelInfo } from "../model/model-info.ts";
 import type { Backend } from "../runtime/backend.ts";
 import type { QueuedFrame } from "../runtime/batcher.ts";
 import type { FrameResult } from "../runtime/pipeline.ts";
@@ -12,9 +11,8 @@ import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition
 import { ImageTask } from "../tasks/image/image-task.ts";
 import { type TileGrid, tileGrid } from "../tasks/image/tile-grid.ts";
 import type { Timing } from "../tasks/task-result.ts";
-import { parseWarmUpOptions, type WarmUpOptions } from "./detector-config.ts";
 import { type ImageModelConfig, type ImageModelOptions, parseImageModelOptions } from "./image-model-config.ts";
-import { type BackendInfo, LoadedModel } from "./loaded-model.ts";
+import { LoadedModel, owning } from "./loaded-model.ts";
 import { modelSource } from "./model-source.ts";
 import type { StreamSummary } from "./stream.ts";
 
@@ -65,21 +63,17 @@ export interface TransformStreamOptions {
  * await Bun.write("large.png", await encodeImage(image, { format: "png" }));
  * ```
  */
-export class ImageModel implements AsyncDisposable {
+export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage, TransformResult> {
   /** What the model is for. */
   readonly task = "image";
-  readonly #maxPixels: number;
-  readonly #loaded: LoadedModel<TiledImageSpec, undefined, MadeImage, TransformResult>;
 
   private constructor(
     backends: readonly ImageBackend[],
-    config: Pick<ImageModelConfig, "inFlight" | "maxPixels">,
+    { inFlight, maxPixels }: Pick<ImageModelConfig, "inFlight" | "maxPixels">,
     name: string,
   ) {
-    const { inFlight, maxPixels } = config;
-    this.#maxPixels = maxPixels;
     const label = `ImageModel ${name}`;
-    this.#loaded = new LoadedModel(backends, { label, inFlight, batch: 1, batchWaitMs: 0, read: resultOf });
+    super(backends, { label, inFlight, batch: 1, batchWaitMs: 0, maxPixels, params: undefined, read: resultOf });
   }
 
   /**
@@ -106,31 +100,12 @@ export class ImageModel implements AsyncDisposable {
     config: Pick<ImageModelConfig, "inFlight" | "maxPixels">,
     name: string,
   ): ImageModel {
-    using opened = new DisposableStack();
-    for (const backend of backends) opened.defer(() => backend.close());
-    const model = new ImageModel(backends, config, name);
-    opened.move();
-    return model;
-  }
-
-  /** What the model takes and makes. */
-  get recognition(): TiledImageSpec {
-    return this.#loaded.recognition;
+    return owning(backends, () => new ImageModel(backends, config, name));
   }
 
   /** How many times as large the images become. */
   get scale(): number {
     return this.recognition.scale;
-  }
-
-  /** Inputs, outputs and metadata of the model. */
-  get model(): ModelInfo {
-    return this.#loaded.model;
-  }
-
-  /** The machine that runs it. */
-  get backend(): BackendInfo {
-    return this.#loaded.backend;
   }
 
   /**
@@ -143,19 +118,6 @@ export class ImageModel implements AsyncDisposable {
   }
 
   /**
-   * Run a black image through the model in all ways that images will go, so that the first real one takes no longer than
-   * the others.
-   *
-   * @param options the size of the images to come
-   * @throws {OptionError} If an option is unknown or out of range, or the size over `maxPixels`
-   * @throws {ClosedError} If the model has been closed
-   * @throws {NativeError} If the model itself, or its device, fails
-   */
-  async warmUp(options: WarmUpOptions = {}): Promise<void> {
-    await this.#loaded.warmUp(parseWarmUpOptions(options, this.#maxPixels), undefined);
-  }
-
-  /**
    * Make an image of one image. Calls may overlap: those for which no slot is free wait in line.
    *
    * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
@@ -164,7 +126,7 @@ export class ImageModel implements AsyncDisposable {
    * @throws the signal's reason, if it was aborted
    */
   async transform(source: ImageSource, options: TransformOptions = {}): Promise<TransformResult> {
-    return this.#submit(source, options.signal).promise;
+    return this.#lineUp(source, options.signal).promise;
   }
 
   /**
@@ -180,29 +142,20 @@ export class ImageModel implements AsyncDisposable {
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: TransformStreamOptions = {},
   ): AsyncGenerator<TransformStreamResult, StreamSummary, undefined> {
-    this.#loaded.assertOpen("transform an image");
+    this.assertOpen("transform an image");
     const { onError, signal } = options;
-    return this.#loaded.stream(sources, {
+    return this.inOrder(sources, {
       policy: "all",
-      submit: (source) => this.#submit(source),
+      submit: (source) => this.#lineUp(source),
       onError,
       onDrop: undefined,
       signal,
     });
   }
 
-  /** Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well. */
-  close(): Promise<void> {
-    return this.#loaded.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  #submit(source: ImageSource, signal?: AbortSignal): QueuedFrame<TransformResult> {
+  #lineUp(source: ImageSource, signal?: AbortSignal): QueuedFrame<TransformResult> {
     const frame = isImage(source) ? packed(source) : source;
-    return this.#loaded.submit(frame, undefined, "transform an image", signal);
+    return this.submit(frame, undefined, "transform an image", signal);
   }
 }
 

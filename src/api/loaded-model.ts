@@ -1,4 +1,4 @@
-/** @module LoadedModel: a model of any task on its backends: what all façades of tasks have in common. */
+/** @module LoadedModel: a model of any task on its backends: what the façades of all tasks have in common. */
 
 import { ClosedError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -11,6 +11,7 @@ import type { ModelInfo } from "../model/model-info.ts";
 import type { Backend } from "../runtime/backend.ts";
 import { MicroBatcher, type QueuedFrame, type ReadResult } from "../runtime/batcher.ts";
 import { Pipeline, warmUp } from "../runtime/pipeline.ts";
+import { parseWarmUpOptions, type WarmUpOptions } from "./detector-config.ts";
 import { type InOrderOptions, inOrder, type StreamSummary } from "./stream.ts";
 
 /** What a model tells of the machine it runs on. */
@@ -20,7 +21,7 @@ export type BackendInfo = Pick<
 >;
 
 /** How a model's calls are run. */
-export interface LoadedModelOptions<Output, Result> {
+export interface LoadedModelOptions<Params, Output, Result> {
   /** `Detector "yolo11n"`, for messages. */
   readonly label: string;
   /** Batches in flight on each device; `undefined` for as many as it works best with. */
@@ -29,110 +30,144 @@ export interface LoadedModelOptions<Output, Result> {
   readonly batch: number;
   /** Most milliseconds an image waits for others. */
   readonly batchWaitMs: number;
+  /** Of an image. */
+  readonly maxPixels: number;
+  /** Of a call without options. */
+  readonly params: Params;
   /** Copies a result out of its slot. */
   readonly read: ReadResult<Output, Result>;
 }
 
-/** Owns the backends; calls, streams, warm-up and the end are the same for every task. */
-export class LoadedModel<ModelSpec, Params, Output, Result extends object> implements AsyncDisposable {
-  readonly pipeline: Pipeline<ModelSpec, Params, Output>;
+/** Make what owns some backends; they are closed if it cannot be made. */
+export function owning<Owner>(backends: readonly { close(): void }[], make: () => Owner): Owner {
+  using opened = new DisposableStack();
+  for (const backend of backends) opened.defer(() => backend.close());
+  const owner = make();
+  opened.move();
+  return owner;
+}
+
+/** A model that is loaded. It owns the backends; calls, streams, warm-up and the end are the same for every task. */
+export abstract class LoadedModel<ModelSpec, Params, Output, Result extends object> implements AsyncDisposable {
+  readonly #pipeline: Pipeline<ModelSpec, Params, Output>;
   readonly #batcher: MicroBatcher<Params, Output, Result>;
-  readonly #label: string;
+  readonly #options: LoadedModelOptions<Params, Output, Result>;
   #closing = false;
 
   /** Owns the backends once this has gone well. @param backends at least one; several must have the same model */
-  constructor(
+  protected constructor(
     backends: readonly Backend<ModelSpec, Params, Output>[],
-    { label, inFlight, batch, batchWaitMs, read }: LoadedModelOptions<Output, Result>,
+    options: LoadedModelOptions<Params, Output, Result>,
   ) {
-    const most = Math.min(batch, backends[0]!.task.mostImages, ...backends.map(({ maxBatch }) => maxBatch));
-    this.pipeline = new Pipeline(backends, { inFlight, batch: most });
-    this.#batcher = new MicroBatcher(this.pipeline, { wait: batchWaitMs, read });
-    this.#label = label;
+    const { inFlight, batchWaitMs, read } = options;
+    const batch = Math.min(options.batch, backends[0]!.task.mostImages, ...backends.map(({ maxBatch }) => maxBatch));
+    this.#pipeline = new Pipeline(backends, { inFlight, batch });
+    this.#batcher = new MicroBatcher(this.#pipeline, { wait: batchWaitMs, read });
+    this.#options = options;
   }
 
+  /** @internal */
+  protected get pipeline(): Pipeline<ModelSpec, Params, Output> {
+    return this.#pipeline;
+  }
+
+  /** What the model was recognised as, why, and what follows from it: its head or its images, its input. */
   get recognition(): ModelSpec {
-    return this.pipeline.backend.task.spec;
+    return this.#pipeline.backend.task.spec;
   }
 
   /** Inputs, outputs and metadata of the model. */
   get model(): ModelInfo {
-    return this.pipeline.backend.model;
+    return this.#pipeline.backend.model;
   }
 
   /** The machine that runs it; the first device of several. */
   get backend(): BackendInfo {
-    return this.pipeline.backend;
+    return this.#pipeline.backend;
   }
 
-  /** Every device that runs it. */
+  /** Every device that runs it: one, unless several were asked for. */
   get backends(): readonly BackendInfo[] {
-    return this.pipeline.backends;
+    return this.#pipeline.backends;
   }
 
   /**
    * For how long every slot has been taken without a run ending, or every thread that decodes by an image that takes longer
-   * than allowed; in milliseconds, 0 while there is a free one.
+   * than allowed; in milliseconds, 0 while there is a free one. A model that is busy comes to some run's length; one whose
+   * runs hang goes on counting.
    */
   get stalledMs(): number {
-    return Math.max(this.pipeline.stalledMs, decodeGate.stalledMs);
+    return Math.max(this.#pipeline.stalledMs, decodeGate.stalledMs);
   }
 
-  /** @throws {ClosedError} If it has been closed @param action for the message */
-  assertOpen(action: string): void {
-    if (this.#closing) throw new ClosedError(action, this.#label);
+  /** @internal @throws {ClosedError} If it has been closed @param action for the message */
+  protected assertOpen(action: string): void {
+    if (this.#closing) throw new ClosedError(action, this.#options.label);
   }
 
   /**
-   * Put an image in line.
+   * @internal Put an image in line.
    *
    * @param action for the message of one that comes too late
    * @throws {ClosedError} If the model has been closed
    * @throws the signal's reason, if it has been aborted already
    */
-  submit(source: ImageSource, params: Params, action: string, signal?: AbortSignal): QueuedFrame<Result> {
+  protected submit(source: ImageSource, params: Params, action: string, signal?: AbortSignal): QueuedFrame<Result> {
     this.assertOpen(action);
     return this.#batcher.submit(source, params, signal);
   }
 
-  /** Put several in line. @returns one result an image, in order; rejects with the first error once all have ended */
-  submitAll(sources: readonly ImageSource[], params: Params, action: string, signal?: AbortSignal): Promise<Result[]> {
+  /** @internal Put several in line. @returns one result an image; rejects with the first error once all have ended */
+  protected submitAll(
+    sources: readonly ImageSource[],
+    params: Params,
+    action: string,
+    signal?: AbortSignal,
+  ): Promise<Result[]> {
     return allEnded(sources.map((source) => this.submit(source, params, action, signal).promise));
   }
 
-  /** Run a sequence, results in order. With batches above 1, one is read ahead where nothing is dropped. */
-  stream(
+  /** @internal Run a sequence, results in order. With batches above 1, one is read ahead where nothing is dropped. */
+  protected inOrder(
     sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: Omit<InOrderOptions<Result>, "limit">,
   ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {
-    const { inFlight, batch } = this.pipeline;
+    const { inFlight, batch } = this.#pipeline;
     const isReadAhead = batch > 1 && options.policy === "all";
     return inOrder(sources, { ...options, limit: (inFlight + (isReadAhead ? 1 : 0)) * batch });
   }
 
   /**
-   * Run black images through the model in all ways that frames will go.
+   * Run black images through the model in all ways that frames will go, so that the first real ones take no longer than
+   * the others: memory is taken, CUDA graphs are captured, JPEG decoders are set up. The commands `serve` and
+   * `worker`, and `Worker.create`, do it before they are ready.
    *
+   * @param options the size of the images to come
+   * @throws {OptionError} If an option is unknown or out of range, or the size over `maxPixels`
+   * @throws {ClosedError} If the model has been closed
    * @throws {NativeError} If the model itself, or its device, fails
    */
-  async warmUp({ width, height }: { readonly width: number; readonly height: number }, params: Params): Promise<void> {
+  async warmUp(options: WarmUpOptions = {}): Promise<void> {
+    const { label, maxPixels, params } = this.#options;
+    const size = parseWarmUpOptions(options, maxPixels);
     this.assertOpen("warm up");
     const started = performance.now();
-    const black = imageOf(new Uint8Array(width * height * 3), { width, height });
-    await warmUp(this.pipeline, [black, await encodeImage(black)], params);
+    const black = imageOf(new Uint8Array(size.width * size.height * 3), size);
+    await warmUp(this.#pipeline, [black, await encodeImage(black)], params);
     const ms = Math.round(performance.now() - started);
-    logger.debug(`Warmed up ${this.#label}, ${this.pipeline.inFlight} in flight, in ${ms} ms`);
+    logger.debug(`Warmed up ${label}, ${this.#pipeline.inFlight} in flight, in ${ms} ms`);
   }
 
   /**
    * Refuse new calls, wait for those that are running, then free everything. Calling it again waits as well.
    *
-   * @param isForced fail those that are running or wait, and end their runs where the machine can
+   * @param options.force fail those that are running or wait, and end their runs, also of a model that never ends; on the
+   * CPU: a GPU finishes what it has begun
    */
-  close(isForced = false): Promise<void> {
+  close({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
     this.#closing = true;
     this.#batcher.flush();
-    return this.pipeline.close(isForced);
+    return this.#pipeline.close(force);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,6 @@
 /** @module Stream: a sequence of images through a detector, several in flight, results in order. */
 
+import { setImmediate } from "node:timers/promises";
 import { Fifo } from "../core/fifo.ts";
 import { logger } from "../core/log.ts";
 import type { ImageSource } from "../image/source.ts";
@@ -26,7 +27,14 @@ export interface StreamSummary {
 }
 
 /** How {@linkcode inOrder} works. */
-export interface InOrderOptions<T> extends FeedOptions<T> {
+export interface InOrderOptions<T> {
+  /** `all`: wait for room; `latest`: read on, and drop what is overtaken. */
+  readonly policy: "all" | "latest";
+  /** Most images between the sequence and the caller. */
+  readonly limit: number;
+  /** Put an image in line. Throws where no more are taken. */
+  readonly submit: (source: ImageSource) => QueuedFrame<T>;
+  readonly onDrop: StreamOptions["onDrop"] | undefined;
   readonly onError: StreamOptions["onError"] | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -50,13 +58,14 @@ export async function* inOrder<T extends object>(
   let failed = 0;
   try {
     for (let next = await feed.next(); next !== undefined; next = await feed.next()) {
-      if ("value" in next) {
+      const { outcome, index } = next;
+      if (outcome.status === "fulfilled") {
         results += 1;
-        yield Object.assign(next.value, { index: next.index });
+        yield Object.assign(outcome.value, { index });
       } else {
-        if (onError === undefined) throw next.error;
+        if (onError === undefined) throw outcome.reason;
         failed += 1;
-        onError(next.error, next.index);
+        onError(outcome.reason, index);
       }
     }
     return { frames: feed.frames, results, failed, dropped: feed.dropped };
@@ -65,22 +74,6 @@ export async function* inOrder<T extends object>(
     await feed.close();
   }
 }
-
-/** How a feed reads. */
-export interface FeedOptions<T> {
-  /** `all`: wait for room; `latest`: read on, and drop what is overtaken. */
-  readonly policy: "all" | "latest";
-  /** Most images between the sequence and the caller. */
-  readonly limit: number;
-  /** Put an image in line. Throws where no more are taken. */
-  readonly submit: (source: ImageSource) => QueuedFrame<T>;
-  readonly onDrop: ((index: number) => void) | undefined;
-}
-
-/** What came of one image, and its place in the sequence. */
-export type Settled<T> =
-  | { readonly index: number; readonly value: T }
-  | { readonly index: number; readonly error: unknown };
 
 /** An image on its way. */
 interface Entry<T> {
@@ -94,21 +87,14 @@ interface Held {
   readonly index: number;
 }
 
-/** Let timers, files and the GPU have their turn: a sequence that never waits would keep them out. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-}
-
 /** A failure is looked at in its turn; until then it must not count as unhandled. */
 function later(): void {}
 
 /** The reading end of a stream. It begins to read when it is asked for the first result, and goes on beside its caller. */
-export class Feed<T> {
+class Feed<T> {
   readonly #iterator: Iterator<ImageSource> | AsyncIterator<ImageSource>;
   readonly #isAsync: boolean;
-  readonly #options: FeedOptions<T>;
+  readonly #options: InOrderOptions<T>;
   /** Put in line and not asked for yet, oldest first. */
   readonly #running = new Fifo<Entry<T>>();
   /** The one whose result is waited for. */
@@ -131,26 +117,14 @@ export class Feed<T> {
   #aborted: { readonly reason: unknown } | undefined;
   #wakeReader: (() => void) | undefined;
   #wakeCaller: (() => void) | undefined;
-  #frames = 0;
-  #dropped = 0;
+  /** Images that were read, and dropped for newer ones. */
+  frames = 0;
+  dropped = 0;
 
-  constructor(sources: Iterable<ImageSource> | AsyncIterable<ImageSource>, options: FeedOptions<T>) {
+  constructor(sources: Iterable<ImageSource> | AsyncIterable<ImageSource>, options: InOrderOptions<T>) {
     this.#isAsync = Symbol.asyncIterator in sources;
-    this.#iterator =
-      Symbol.asyncIterator in sources
-        ? sources[Symbol.asyncIterator]()
-        : (sources as Iterable<ImageSource>)[Symbol.iterator]();
+    this.#iterator = Symbol.asyncIterator in sources ? sources[Symbol.asyncIterator]() : sources[Symbol.iterator]();
     this.#options = options;
-  }
-
-  /** Images that were read. */
-  get frames(): number {
-    return this.#frames;
-  }
-
-  /** Images that were dropped for newer ones. */
-  get dropped(): number {
-    return this.#dropped;
   }
 
   /**
@@ -159,7 +133,7 @@ export class Feed<T> {
    * @returns `undefined` at the end
    * @throws what the sequence or `submit` threw, after the results of the images before; the reason of `abort`, at once
    */
-  async next(): Promise<Settled<T> | undefined> {
+  async next(): Promise<{ readonly index: number; readonly outcome: PromiseSettledResult<T> } | undefined> {
     if (!this.#isStarted) {
       this.#isStarted = true;
       void this.#read();
@@ -169,17 +143,15 @@ export class Feed<T> {
       if (this.#aborted !== undefined) throw this.#aborted.reason;
       if (this.#isEnded && this.#failure !== undefined) throw this.#failure.error;
       if (this.#isEnded) return undefined;
-      await new Promise<void>((resolve) => {
-        this.#wakeCaller = resolve;
-      });
+      await new Promise<void>((resolve) => (this.#wakeCaller = resolve));
       entry = this.#running.shift();
     }
     this.#current = entry;
-    const settled = await settle(entry);
+    const [outcome] = await Promise.allSettled([entry.frame.promise]);
     this.#current = undefined;
     if (this.#aborted !== undefined) throw this.#aborted.reason;
     this.#makeRoom();
-    return settled;
+    return { index: entry.index, outcome };
   }
 
   /** Read no further, and begin no image that has no slot yet. */
@@ -226,7 +198,8 @@ export class Feed<T> {
     const { policy, limit } = this.#options;
     try {
       while (!this.#isStopped) {
-        if (policy === "all" && this.#onTheirWay >= limit) await this.#room();
+        if (policy === "all" && this.#onTheirWay >= limit)
+          await new Promise<void>((resolve) => (this.#wakeReader = resolve));
         if (this.#isStopped) break;
         this.#isReading = true;
         const step = this.#isAsync ? await this.#iterator.next() : (this.#iterator as Iterator<ImageSource>).next();
@@ -234,7 +207,8 @@ export class Feed<T> {
         this.#isExhausted = step.done === true;
         if (step.done || this.#isStopped) break;
         this.#offer(step.value);
-        if (policy === "latest") await nextTurn();
+        // Timers, files and the GPU have their turn: a sequence that never waits would keep them out.
+        if (policy === "latest") await setImmediate();
       }
     } catch (error) {
       this.#isExhausted ||= this.#isReading;
@@ -245,14 +219,8 @@ export class Feed<T> {
     this.#wakeCaller?.();
   }
 
-  #room(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wakeReader = resolve;
-    });
-  }
-
   #offer(source: ImageSource): void {
-    const index = this.#frames++;
+    const index = this.frames++;
     if (this.#options.policy === "latest") {
       const newest = this.#newest;
       if (newest?.frame.replace(source)) {
@@ -270,7 +238,7 @@ export class Feed<T> {
   }
 
   #drop(index: number): void {
-    this.#dropped += 1;
+    this.dropped += 1;
     this.#options.onDrop?.(index);
   }
 
@@ -297,14 +265,5 @@ export class Feed<T> {
       }
     }
     this.#wakeReader?.();
-  }
-}
-
-async function settle<T>(entry: Entry<T>): Promise<Settled<T>> {
-  try {
-    const value = await entry.frame.promise;
-    return { index: entry.index, value };
-  } catch (error) {
-    return { index: entry.index, error };
   }
 }

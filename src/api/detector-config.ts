@@ -2,8 +2,9 @@
 
 import { z } from "zod";
 import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
-import { message, OptionError } from "../core/errors.ts";
+import { OptionError } from "../core/errors.ts";
 import { numbersFrom, sizeFrom } from "../core/from-text.ts";
+import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { type GivenOptions, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
 import { DECODING_OPTIONS } from "../image/decode-options.ts";
@@ -11,6 +12,7 @@ import type { PreprocessingOptions } from "../image/preprocessing.ts";
 import { PREPROCESSING_OPTIONS, refusePadding } from "../image/preprocessing-options.ts";
 import type { Size } from "../runtime/backend.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
+import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
 import { classesIn } from "./classes.ts";
 import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
 
@@ -97,28 +99,14 @@ export interface DetectorConfig extends OpenOptions, DetectTaskOptions {
 }
 
 /** Complete options of one call, before class names are looked up. */
-export interface DetectConfig {
-  readonly threshold: number;
-  readonly iou: number;
-  readonly maxDetections: number;
-  readonly classAgnostic: boolean;
-  readonly classes: readonly (string | number)[] | undefined;
+export interface DetectConfig extends Required<Omit<DetectOptions, "classes" | "signal">> {
+  readonly classes: DetectOptions["classes"] | undefined;
 }
 
-const DETECT_DEFAULTS: DetectConfig = {
-  threshold: 0.25,
-  iou: 0.7,
-  maxDetections: 300,
-  classAgnostic: false,
-  classes: undefined,
-};
+const { classIds: _, ...selection } = USUAL_SELECTION;
+const DETECT_DEFAULTS: DetectConfig = { ...selection, classes: undefined };
 
-const fraction = z
-  .number("a number from 0 to 1")
-  .min(0, "a number from 0 to 1")
-  .max(1, "a number from 0 to 1")
-  .optional();
-const abortSignal = z.custom<AbortSignal>((value) => value instanceof AbortSignal, "an AbortSignal").optional();
+const fraction = numberWithin(0, 1).optional();
 
 /** Of a call, and the defaults of calls. */
 const detectTable: GivenOptions<DetectOptions> = {
@@ -138,11 +126,7 @@ const detectTable: GivenOptions<DetectOptions> = {
     aliases: ["iouThres", "nmsThreshold"],
   },
   maxDetections: {
-    schema: z
-      .int("a whole number from 1 to 100000")
-      .min(1, "a whole number from 1 to 100000")
-      .max(100_000, "a whole number from 1 to 100000")
-      .optional(),
+    schema: wholeWithin(1, 100_000).optional(),
     help: "maximum detections per image",
     otherwise: `${DETECT_DEFAULTS.maxDetections}`,
     aliases: ["maxDet"],
@@ -162,7 +146,7 @@ const detectTable: GivenOptions<DetectOptions> = {
     help: "class-agnostic NMS: suppress overlaps across classes",
     aliases: ["agnostic", "agnosticNms"],
   },
-  signal: { schema: abortSignal },
+  signal: MACHINE_OPTIONS.signal,
 };
 const detectSchema = z.strictObject(shapeOf(detectTable));
 
@@ -174,7 +158,7 @@ const streamSchema = z.strictObject({
 });
 
 const DEVICE_RULE = "a number from 0 to 1023, or a list of 1 to 64 different ones";
-const deviceNumber = z.int(DEVICE_RULE).min(0, DEVICE_RULE).max(1023, DEVICE_RULE);
+const deviceNumber = wholeWithin(0, 1023, DEVICE_RULE);
 const deviceList = z
   .array(deviceNumber)
   .min(1, DEVICE_RULE)
@@ -182,7 +166,12 @@ const deviceList = z
   .refine((numbers) => new Set(numbers).size === numbers.length, DEVICE_RULE);
 const oneDevice = deviceNumber.transform((number): readonly number[] => [number]);
 
-const side = z.int("a side from 1 to 16384 pixels").min(1).max(16384);
+const side = wholeWithin(1, 16_384);
+/** A side in pixels, or both. */
+export const sides: z.ZodType<Size, number | readonly [number, number]> = z.union(
+  [side.transform((value): Size => [value, value]), z.tuple([side, side])],
+  "a side from 1 to 16384 pixels, or [width, height]",
+);
 const { maxPixels, ...decoding } = DECODING_OPTIONS;
 
 const loadTable = {
@@ -194,12 +183,7 @@ const loadTable = {
   },
   ...detectTable,
   size: {
-    schema: z
-      .union(
-        [side.transform((value): Size => [value, value]), z.tuple([side, side])],
-        "a side from 1 to 16384 pixels, or [width, height]",
-      )
-      .optional(),
+    schema: sides.optional(),
     value: "N|WxH",
     fromText: sizeFrom,
     help: "input size for models with a dynamic input",
@@ -212,30 +196,18 @@ const loadTable = {
     aliases: ["rect"],
   },
   batch: {
-    schema: z
-      .int("a whole number from 1 to 1024")
-      .min(1, "a whole number from 1 to 1024")
-      .max(1024, "a whole number from 1 to 1024")
-      .default(1),
+    schema: wholeWithin(1, 1024).default(1),
     help: "batch size",
     aliases: ["batchSize"],
   },
   batchWaitMs: {
-    schema: z
-      .number("0 to 60000 milliseconds")
-      .min(0, "0 to 60000 milliseconds")
-      .max(60_000, "0 to 60000 milliseconds")
-      .default(0),
+    schema: numberWithin(0, 60_000, "0 to 60000 milliseconds").default(0),
     value: "MS",
     help: "how long an image waits for others to fill a batch",
     aliases: ["batchWait"],
   },
   inFlight: {
-    schema: z
-      .int("a whole number from 1 to 128")
-      .min(1, "a whole number from 1 to 128")
-      .max(128, "a whole number from 1 to 128")
-      .optional(),
+    schema: wholeWithin(1, 128).optional(),
     help: "batches in flight on each device",
     otherwise: "1 on the CPU, measured on a GPU",
   },
@@ -324,12 +296,8 @@ export interface StreamConfig {
  * @throws {OptionError} If one is unknown or out of range
  */
 export function parseStreamOptions(options: StreamOptions, defaults: DetectConfig): StreamConfig {
-  const { policy, onError, onDrop, signal, ...detect } = parseOptions(
-    streamSchema,
-    options,
-    "detect in a stream",
-    detectTable,
-  );
+  const parsed = parseOptions(streamSchema, options, "detect in a stream", detectTable);
+  const { policy, onError, onDrop, signal, ...detect } = parsed;
   return { policy, onError, onDrop, signal, detect: detectConfig(detect as DetectOptions, defaults) };
 }
 
@@ -340,7 +308,7 @@ export interface WarmUpOptions {
 }
 
 /** Sides of an image of which JPEG can hold no more. */
-const imageSide = z.int().min(1, "at least 1").max(65_500, "at most 65500");
+const imageSide = wholeWithin(1, 65_500);
 const warmUpSchema = z.strictObject({ size: z.tuple([imageSide, imageSide], "[width, height]").optional() });
 
 /**
@@ -354,9 +322,6 @@ export function parseWarmUpOptions(options: WarmUpOptions, maxPixels: number): {
   const side = Math.floor(Math.sqrt(maxPixels));
   const [width, height] = size ?? [Math.min(1920, side), Math.min(1080, side)];
   if (width * height <= maxPixels) return { width, height };
-  const found = `option "size" must have at most ${maxPixels} pixels, as the images, got ${width}x${height}`;
-  throw new OptionError(
-    message("warm up", found, "raise maxPixels of load, or give the size of the images to come"),
-    "size",
-  );
+  const found = `Option "size" must have at most ${maxPixels} pixels, as the images, got ${width}x${height}`;
+  throw new OptionError(`${found}\nHint: raise maxPixels of load, or give the size of the images to come`, "size");
 }

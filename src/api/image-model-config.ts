@@ -3,14 +3,15 @@
 import { z } from "zod";
 import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
 import { sizeFrom } from "../core/from-text.ts";
+import { wholeWithin } from "../core/number-options.ts";
 import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
 import { DECODING_OPTIONS } from "../image/decode-options.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../image/preprocessing.ts";
-import type { Size } from "../runtime/backend.ts";
 import type { PixelRange, TensorLayout } from "../tasks/image/image-recognition.ts";
 import type { ImageTaskOptions } from "../tasks/image/image-task.ts";
 import type { Padding } from "../tasks/image/tile-grid.ts";
+import { sides } from "./detector-config.ts";
 import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
 
 /** Options of `ImageModel.load`. What a model's shapes tell needs none. */
@@ -57,11 +58,6 @@ export interface ImageModelConfig extends ImageTaskOptions, OpenOptions {
   readonly device: number;
 }
 
-const side = z.int().min(1, "a whole number of pixels").max(16384, "at most 16384 pixels");
-const sides = z.union(
-  [side.transform((value): Size => [value, value]), z.tuple([side, side])],
-  "a side from 1 to 16384 pixels, or [width, height]",
-);
 const number = z.number("a number, or one per channel");
 const perChannel = z.union([number, z.tuple([number, number, number])], "a number, or one per channel");
 const nonZero = number.refine((value) => value !== 0, "a number that is not 0");
@@ -88,7 +84,6 @@ function rangeFrom(text: string): PixelRange | string {
 
 const layout = z.enum(["NCHW", "NHWC"], "NCHW or NHWC");
 
-const wholePixels = z.int("a whole number of pixels");
 const { maxPixels, ...decoding } = DECODING_OPTIONS;
 
 const table = {
@@ -100,12 +95,12 @@ const table = {
     otherwise: "512",
   },
   overlap: {
-    schema: wholePixels.min(0, "0 or more pixels").max(16384, "at most 16384 pixels").optional(),
+    schema: wholeWithin(0, 16_384, "0 to 16384 pixels").optional(),
     help: "pixels that tiles share",
     otherwise: "an eighth of a tile",
   },
   multiple: {
-    schema: wholePixels.min(1, "at least 1").max(4096, "at most 4096").optional(),
+    schema: wholeWithin(1, 4096, "1 to 4096 pixels").optional(),
     help: "what sides and places of tiles are multiples of",
     otherwise: "1, or 8",
   },
@@ -114,7 +109,7 @@ const table = {
     help: "padding for images smaller than a tile",
   },
   batch: {
-    schema: z.int("a whole number").min(1, "at least 1").max(1024, "at most 1024").optional(),
+    schema: wholeWithin(1, 1024).optional(),
     help: "batch size in tiles, if the model's batch is dynamic",
     otherwise: "1, GPU 4",
   },
@@ -155,11 +150,11 @@ const table = {
     help: "alpha of RGBA, enlarged with the image or left out",
   },
   inFlight: {
-    schema: z.int("a whole number").min(1, "at least 1").max(128, "at most 128").default(1),
+    schema: wholeWithin(1, 128).default(1),
     help: "images in flight",
   },
   device: {
-    schema: z.int("a number from 0 to 1023").min(0, "0 or more").max(1023, "at most 1023").default(0),
+    schema: wholeWithin(0, 1023, "a number from 0 to 1023").default(0),
     help: "number of the GPU",
   },
   ...decoding,

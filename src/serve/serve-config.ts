@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
 import { bytesFrom, listFrom, secondsFlag } from "../core/from-text.ts";
+import { wholeWithin } from "../core/number-options.ts";
 import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import type { GpuSampler } from "../service/metrics.ts";
@@ -72,8 +73,8 @@ export interface ServeConfig
 
 const text = z.string("a text").min(1, "at least one character");
 const MS_RULE = "a whole number of milliseconds, 1 to 86400000";
-const milliseconds = z.int(MS_RULE).min(1, MS_RULE).max(86_400_000, MS_RULE);
-const many = z.int("a whole number").min(1, "at least 1").max(100_000, "at most 100000");
+const milliseconds = wholeWithin(1, 86_400_000, MS_RULE);
+const many = wholeWithin(1, 100_000);
 const ORIGIN_RULE = "an origin such as https://example.org, without a path, or *";
 
 function isOrigin(value: string): boolean {
@@ -100,11 +101,7 @@ const table = {
     otherwise: "127.0.0.1: this machine only",
   },
   port: {
-    schema: z
-      .int("a port from 0 to 65535")
-      .min(0, "a port from 0 to 65535")
-      .max(65_535, "a port from 0 to 65535")
-      .default(8080),
+    schema: wholeWithin(0, 65_535, "a port from 0 to 65535").default(8080),
     short: "p",
     help: "0 for any free one",
   },
@@ -141,11 +138,7 @@ const table = {
     otherwise: "the file's",
   },
   maxBodyBytes: {
-    schema: z
-      .int(BYTES)
-      .min(1, "at least 1")
-      .max(2 ** 30, "at most 1 GiB")
-      .default(2 ** 25),
+    schema: wholeWithin(1, 2 ** 30, `${BYTES}, at most 1GiB`).default(2 ** 25),
     value: "SIZE",
     fromText: bytesFrom,
     help: "maximum request body; larger ones get 413",
@@ -153,11 +146,7 @@ const table = {
     aliases: ["maxBody"],
   },
   maxBodiesBytes: {
-    schema: z
-      .int(BYTES)
-      .min(1, "at least 1")
-      .max(2 ** 40, "at most 1 TiB")
-      .optional(),
+    schema: wholeWithin(1, 2 ** 40, `${BYTES}, at most 1TiB`).optional(),
     value: "SIZE",
     fromText: bytesFrom,
     help: "all request bodies in memory; beyond it the largest get 429",
@@ -166,10 +155,7 @@ const table = {
   },
   maxFiles: { schema: many.default(32), help: "maximum images in one form" },
   maxDrawnPixels: {
-    schema: z
-      .int("a whole number of pixels")
-      .min(1, "at least 1")
-      .default(2 ** 24),
+    schema: wholeWithin(1, Number.MAX_SAFE_INTEGER, "a whole number of pixels, at least 1").default(2 ** 24),
     help: "maximum pixels with format=image, else 413",
     otherwise: "2^24",
   },
@@ -179,7 +165,7 @@ const table = {
     otherwise: "twice the frames in flight, at least 4",
   },
   queue: {
-    schema: z.int("a whole number").min(0, "0 or more").max(100_000, "at most 100000").default(64),
+    schema: wholeWithin(0, 100_000).default(64),
     help: "maximum waiting requests; further ones get 429",
   },
   maxReceiving: { schema: many.default(256) },

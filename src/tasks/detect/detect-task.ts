@@ -9,7 +9,7 @@ import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
 import { needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
-import { type NmsOptions, sameNmsOptions } from "./nms.ts";
+import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
 import { PlausibilityGuard } from "./plausibility.ts";
 
 /** What a caller may say of a detector. */
@@ -36,15 +36,6 @@ export const DEFAULT_DETECT_TASK_OPTIONS: DetectTaskOptions = {
 
 /** A model that finds objects. */
 export type DetectModel = TaskModel<ModelSpec, NmsOptions, DetectionBlock>;
-
-/** Nothing is found in noise with it. */
-const USUAL_SELECTION: NmsOptions = {
-  threshold: 0.25,
-  iou: 0.7,
-  maxDetections: 300,
-  classAgnostic: false,
-  classIds: undefined,
-};
 
 /** Finds objects in images: one region an image, the whole of it. */
 export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {

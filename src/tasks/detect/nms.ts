@@ -19,6 +19,15 @@ export interface NmsOptions {
   readonly classIds: ReadonlySet<number> | undefined;
 }
 
+/** What is kept where the caller does not say; nothing is found in noise with it. */
+export const USUAL_SELECTION: NmsOptions = {
+  threshold: 0.25,
+  iou: 0.7,
+  maxDetections: 300,
+  classAgnostic: false,
+  classIds: undefined,
+};
+
 function sameIds(a: ReadonlySet<number> | undefined, b: ReadonlySet<number> | undefined): boolean {
   if (a === b) return true;
   if (a === undefined || b === undefined || a.size !== b.size) return false;

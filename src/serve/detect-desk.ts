@@ -1,25 +1,39 @@
 /** @module DetectDesk: requests to results, within the server's limits, counted and measured. */
 
+import type { Detector } from "../api/detector.ts";
 import type { DetectOptions } from "../api/detector-config.ts";
 import { RequestError } from "../core/errors.ts";
 import { formatDuration } from "../core/units.ts";
 import type { Image } from "../image/image.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
-import type { DetectionResult } from "../tasks/detect/detection.ts";
+import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
+import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
 import { Admission } from "./admission.ts";
 import { BodyBudget, type BodyHold, readRequestBody } from "./body.ts";
 import { drainingError, refusal } from "./failure.ts";
 import type { ServeConfig } from "./serve-config.ts";
-import { framesInFlight, type ServedDetector } from "./served-detector.ts";
+
+/** The part of a {@linkcode Detector} that is served. */
+export type ServedDetector = Pick<
+  Detector,
+  "detect" | "labels" | "model" | "recognition" | "backend" | "backends" | "stalledMs"
+>;
+
+/** Frames in flight on all devices of a detector. */
+export function framesInFlight({ backends }: Pick<ServedDetector, "backends">): number {
+  return backends.reduce((sum, { inFlight }) => sum + inFlight, 0);
+}
 
 /** Detects one image while the turn lasts. */
-export type DetectOne = (image: Uint8Array | Image, options: DetectOptions | undefined) => Promise<DetectionResult>;
+export type DetectOne = (image: Uint8Array | Image, options: DetectOptions | undefined) => Promise<TaskResult>;
 
 /** Where requests hand in their bodies and wait for their turn at the detector. */
 export class DetectDesk {
-  readonly #detector: ServedDetector;
-  readonly #config: ServeConfig;
-  readonly #metrics: ServiceMetrics;
+  readonly detector: ServedDetector;
+  /** Of the detector's task. */
+  readonly forms: ResultForms = DETECT_FORMS;
+  readonly config: ServeConfig;
+  readonly metrics: ServiceMetrics;
   readonly #admission: Admission;
   readonly #bodies: BodyBudget;
   /** Ends of the turns and bodies that are waited for. */
@@ -28,9 +42,9 @@ export class DetectDesk {
   #isDraining = false;
 
   constructor(detector: ServedDetector, config: ServeConfig, metrics: ServiceMetrics) {
-    this.#detector = detector;
-    this.#config = config;
-    this.#metrics = metrics;
+    this.detector = detector;
+    this.config = config;
+    this.metrics = metrics;
     const { concurrency = Math.max(4, 2 * framesInFlight(detector)), queue } = config;
     this.#admission = new Admission({ concurrency, queue, graceMs: config.timeoutMs });
     this.#bodies = new BodyBudget(config.maxBodiesBytes);
@@ -51,7 +65,7 @@ export class DetectDesk {
    * all places by requests. 0 while there is room.
    */
   get stalledMs(): number {
-    return Math.max(this.#detector.stalledMs, this.#admission.stalledMs);
+    return Math.max(this.detector.stalledMs, this.#admission.stalledMs);
   }
 
   /** From now on no request is let in; those that have been are finished. */
@@ -96,7 +110,7 @@ export class DetectDesk {
         return work(body, detect, end.signal).finally(() => hold.release());
       });
     } catch (error) {
-      if (error instanceof RequestError && error.code === "busy") this.#metrics.drop("busy");
+      if (error instanceof RequestError && error.code === "busy") this.metrics.drop("busy");
       throw error;
     } finally {
       if (!hold.isPinned) hold.release();
@@ -106,15 +120,15 @@ export class DetectDesk {
   }
 
   async #receive(request: Request, hold: BodyHold, signal: AbortSignal): Promise<Uint8Array> {
-    if (this.#receiving >= this.#config.maxReceiving) {
+    if (this.#receiving >= this.config.maxReceiving) {
       const found = `${this.#receiving} bodies are on their way`;
       throw refusal(429, "busy", found, "ask again after the time in Retry-After", { "Retry-After": "1" });
     }
     const started = performance.now();
     this.#receiving += 1;
     try {
-      const received = await readRequestBody(request, this.#config, hold, signal);
-      this.#metrics.observe("receive", performance.now() - started);
+      const received = await readRequestBody(request, this.config, hold, signal);
+      this.metrics.observe("receive", performance.now() - started);
       return received;
     } finally {
       this.#receiving -= 1;
@@ -122,13 +136,13 @@ export class DetectDesk {
   }
 
   async #turn<T>(end: AbortController, client: AbortSignal, work: (detect: DetectOne) => Promise<T>): Promise<T> {
-    const timer = setTimeout(() => end.abort(this.#timeoutError()), this.#config.timeoutMs);
+    const timer = setTimeout(() => end.abort(this.#timeoutError()), this.config.timeoutMs);
     try {
       const detect: DetectOne = (image, options) => this.#detect(image, { ...options, signal: end.signal });
       return await this.#admission.run(end.signal, () => work(detect));
     } catch (error) {
       const isBusy = error instanceof RequestError && error.code === "busy";
-      if (end.signal.aborted && !isBusy) this.#metrics.drop(client.aborted ? "gone" : "expired");
+      if (end.signal.aborted && !isBusy) this.metrics.drop(client.aborted ? "gone" : "expired");
       throw error;
     } finally {
       clearTimeout(timer);
@@ -136,22 +150,22 @@ export class DetectDesk {
   }
 
   #timeoutError(): Error {
-    const found = `the request took longer than ${formatDuration(this.#config.timeoutMs)}`;
+    const found = `the request took longer than ${formatDuration(this.config.timeoutMs)}`;
     return refusal(503, "timed-out", found, "ask again later, or send fewer images", { "Retry-After": "1" });
   }
 
-  async #detect(image: Uint8Array | Image, options: DetectOptions): Promise<DetectionResult> {
-    this.#metrics.addInFlight(1);
+  async #detect(image: Uint8Array | Image, options: DetectOptions): Promise<TaskResult> {
+    this.metrics.addInFlight(1);
     try {
-      const result = await this.#detector.detect(image, options);
-      this.#metrics.frame("ok");
-      this.#metrics.observeTiming(result.timing);
+      const result = await this.detector.detect(image, options);
+      this.metrics.frame("ok");
+      this.metrics.observeTiming(result.timing);
       return result;
     } catch (error) {
-      this.#metrics.frame("error");
+      this.metrics.frame("error");
       throw error;
     } finally {
-      this.#metrics.addInFlight(-1);
+      this.metrics.addInFlight(-1);
     }
   }
 }

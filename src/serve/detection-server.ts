@@ -7,7 +7,7 @@ import { logger } from "../core/log.ts";
 import { listenError, OwnHosts, removeStaleSocket } from "../service/listen.ts";
 import { ServiceMetrics } from "../service/metrics.ts";
 import { addCors, checkSite, preflight, TokenCheck } from "./admission.ts";
-import { DetectDesk } from "./detect-desk.ts";
+import { DetectDesk, type ServedDetector } from "./detect-desk.ts";
 import { failureOf, failureResponse, protocolFailureResponse } from "./failure.ts";
 import {
   allowedMethods,
@@ -19,7 +19,6 @@ import {
   routesOf,
 } from "./router.ts";
 import { parseServeOptions, type ServeConfig, type ServeOptions } from "./serve-config.ts";
-import type { ServedDetector } from "./served-detector.ts";
 
 /** How often a draining server looks whether it is done, in milliseconds. */
 const DRAIN_POLL_MS = 10;
@@ -91,7 +90,7 @@ export class DetectionServer implements AsyncDisposable {
         this.set(desk.waiting);
       },
     });
-    this.#routes = routesOf({ detector, config, desk, metrics: this.metrics });
+    this.#routes = routesOf(desk);
     this.#token = config.token === undefined ? undefined : new TokenCheck(config.token);
     this.#hosts = new OwnHosts(config);
     this.#idleSeconds = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));

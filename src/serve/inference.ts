@@ -1,26 +1,14 @@
 /** @module InferenceRoutes: the REST routes of the Open Inference Protocol, version 2. */
 
 import manifest from "../../package.json" with { type: "json" };
-import type { ServiceMetrics } from "../service/metrics.ts";
 import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { refusal } from "./failure.ts";
 import { HEADER_LENGTH, INFERENCE_INPUTS, type InferenceRequest, parseInferenceRequest } from "./inference-request.ts";
 import { badInference, tensorBytes } from "./protocol-tensor.ts";
-import type { ServedDetector } from "./served-detector.ts";
 
 /** The only version of the only model. */
 const VERSION = "1";
-
-/** What the routes work with. */
-export interface InferenceRouteParts {
-  readonly detector: ServedDetector;
-  /** Of the model's task. */
-  readonly forms: ResultForms;
-  readonly name: string;
-  readonly desk: DetectDesk;
-  readonly metrics: ServiceMetrics;
-}
 
 /** `GET /v2`. */
 export function serverMetadata(): Response {
@@ -28,7 +16,7 @@ export function serverMetadata(): Response {
 }
 
 /** @throws {RequestError} 404 if the address names another model or version */
-export function checkModel(name: string, model: string, version: string | undefined): void {
+export function checkModel({ config: { name } }: DetectDesk, model: string, version: string | undefined): void {
   if (model !== name) {
     throw refusal(404, "no-such-model", `there is no model ${JSON.stringify(model)}`, `the model is ${name}`);
   }
@@ -39,9 +27,9 @@ export function checkModel(name: string, model: string, version: string | undefi
 }
 
 /** `GET /v2/models/NAME[/versions/1]`. */
-export function modelMetadata({ detector, forms, name }: InferenceRouteParts): Response {
+export function modelMetadata({ detector, forms, config }: DetectDesk): Response {
   return Response.json({
-    name,
+    name: config.name,
     versions: [VERSION],
     platform: detector.backend.kind === "gpu" ? "tensorrt_plan" : "onnxruntime_onnx",
     inputs: INFERENCE_INPUTS,
@@ -50,15 +38,14 @@ export function modelMetadata({ detector, forms, name }: InferenceRouteParts): R
 }
 
 /** `POST /v2/models/NAME[/versions/1]/infer`. */
-export async function inferRoute(request: Request, parts: InferenceRouteParts): Promise<Response> {
-  const { desk, forms, metrics } = parts;
+export async function inferRoute(request: Request, desk: DetectDesk): Promise<Response> {
   return await desk.serve(request, async (body, detect) => {
     const wanted = await parseInferenceRequest(body, request.headers.get(HEADER_LENGTH));
-    checkOutputs(wanted, forms);
+    checkOutputs(wanted, desk.forms);
     const result = await detect(wanted.image, wanted.options);
     const serialising = performance.now();
-    const response = inferenceResponse(result, wanted, parts);
-    metrics.observe("serialise", performance.now() - serialising);
+    const response = inferenceResponse(result, wanted, desk);
+    desk.metrics.observe("serialise", performance.now() - serialising);
     return response;
   });
 }
@@ -73,11 +60,7 @@ function checkOutputs({ outputs }: InferenceRequest, { tensorForms }: ResultForm
 }
 
 /** The answer, with the tensors in the JSON, or as bytes behind it where they were asked for so. */
-function inferenceResponse(
-  result: TaskResult,
-  request: InferenceRequest,
-  { forms, name: model_name }: InferenceRouteParts,
-): Response {
+function inferenceResponse(result: TaskResult, request: InferenceRequest, { forms, config }: DetectDesk): Response {
   const blocks: Uint8Array[] = [];
   const outputs = forms
     .tensors(result)
@@ -92,7 +75,7 @@ function inferenceResponse(
     });
   const { width, height, timing } = result;
   const json = {
-    model_name,
+    model_name: config.name,
     model_version: VERSION,
     ...(request.id === undefined ? {} : { id: request.id }),
     parameters: { width, height, total_ms: timing.total, infer_ms: timing.infer },

@@ -2,23 +2,13 @@
 
 import { createHash } from "node:crypto";
 import type { RequestError } from "../core/errors.ts";
+import { formatTensorInfo } from "../core/tensor.ts";
 import { type ServiceMetrics, STALLED_MS } from "../service/metrics.ts";
-import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
 import { drainingError, refusal, stalledError } from "./failure.ts";
 import { checkModel, inferRoute, modelMetadata, serverMetadata } from "./inference.ts";
 import page from "./page.html" with { type: "text" };
-import type { ServeConfig } from "./serve-config.ts";
-import { modelCard, type ServedDetector } from "./served-detector.ts";
-
-/** What all routes work with. */
-export interface RouteParts {
-  readonly detector: ServedDetector;
-  readonly config: ServeConfig;
-  readonly desk: DetectDesk;
-  readonly metrics: ServiceMetrics;
-}
 
 /** What stands in an address where its route has `:model` or `:version`. */
 export type RouteParams = Readonly<Partial<Record<string, string>>>;
@@ -41,10 +31,8 @@ export function isProtocolPath(path: string): boolean {
 }
 
 /** All routes, by address in the form of `Bun.serve`. */
-export function routesOf({ detector, config, desk, metrics }: RouteParts): Readonly<Record<string, Route>> {
-  const { name } = config;
-  const forms = DETECT_FORMS;
-  const protocol = { detector, forms, name, desk, metrics };
+export function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
+  const { name, timeoutMs } = desk.config;
   const moving = (body: object, withinMs: number): Response => {
     const { stalledMs } = desk;
     if (stalledMs > withinMs) throw stalledError(stalledMs);
@@ -52,32 +40,32 @@ export function routesOf({ detector, config, desk, metrics }: RouteParts): Reado
   };
   const ready = (body: object): Response => {
     if (desk.isDraining) throw drainingError();
-    return moving(body, config.timeoutMs);
+    return moving(body, timeoutMs);
   };
   // A run may be slow; one that is as slow as this will not end, and starting the process again is all that helps.
-  const live = (body: object): Response => moving(body, Math.max(STALLED_MS, 2 * config.timeoutMs));
+  const live = (body: object): Response => moving(body, Math.max(STALLED_MS, 2 * timeoutMs));
   const get = { method: "GET" } as const;
   const open = { ...get, isOpen: true } as const;
   const work = { method: "POST", isWork: true } as const;
   const ofModel = (handle: (request: Request) => Response | Promise<Response>): Route["handle"] => {
     return (request, { model = "", version }) => {
-      checkModel(name, model, version);
+      checkModel(desk, model, version);
       return handle(request);
     };
   };
-  const metadata: Route = { label: "v2-model", ...get, handle: ofModel(() => modelMetadata(protocol)) };
+  const metadata: Route = { label: "v2-model", ...get, handle: ofModel(() => modelMetadata(desk)) };
   const modelReady: Route = { label: "v2-model-ready", ...get, handle: ofModel(() => ready({ name, ready: true })) };
-  const infer: Route = { label: "v2-infer", ...work, handle: ofModel((request) => inferRoute(request, protocol)) };
+  const infer: Route = { label: "v2-infer", ...work, handle: ofModel((request) => inferRoute(request, desk)) };
   return {
     "/": { label: "page", ...open, handle: pageResponse },
     "/healthz": { label: "healthz", ...open, handle: () => live({ status: "ok" }) },
     "/readyz": { label: "readyz", ...open, handle: () => ready({ status: "ready" }) },
-    "/metrics": { label: "metrics", ...get, handle: () => metricsResponse(metrics) },
-    "/model": { label: "model", ...get, handle: () => Response.json(modelCard(detector, name)) },
+    "/metrics": { label: "metrics", ...get, handle: () => metricsResponse(desk.metrics) },
+    "/model": { label: "model", ...get, handle: () => Response.json(modelCard(desk)) },
     "/detect": {
       label: "detect",
       ...work,
-      handle: (request) => detectRoute(request, { ...config, forms, desk, metrics }),
+      handle: (request) => detectRoute(request, desk),
     },
     "/v2": { label: "v2", ...get, handle: serverMetadata },
     "/v2/health/live": { label: "v2-live", ...open, handle: () => live({ live: true }) },
@@ -108,6 +96,20 @@ export function checkMethod(route: Route, method: string): void {
 /** For the header field `Allow`. */
 export function allowedMethods({ method }: Route): string {
   return method === "GET" ? "GET, HEAD" : method;
+}
+
+/** What the model is, for people and programs. */
+function modelCard({ detector, config }: DetectDesk): object {
+  const { recognition, labels, backend, model } = detector;
+  return {
+    name: config.name,
+    head: recognition.head,
+    labels,
+    backend: { kind: backend.kind, description: backend.description },
+    // `images: f32 [1, 3, 640, 640]`; `?` where the model leaves a dimension open.
+    inputs: model.inputs.map(formatTensorInfo),
+    outputs: model.outputs.map(formatTensorInfo),
+  };
 }
 
 async function metricsResponse(metrics: ServiceMetrics): Promise<Response> {

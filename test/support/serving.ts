@@ -2,9 +2,9 @@
 
 import sharp, { type Sharp } from "sharp";
 import { Detector } from "../../src/api/detector.ts";
+import type { ServedDetector } from "../../src/serve/detect-desk.ts";
 import { type DetectionServer, serve } from "../../src/serve/detection-server.ts";
 import type { ServeOptions } from "../../src/serve/serve-config.ts";
-import type { ServedDetector } from "../../src/serve/served-detector.ts";
 import { toyDetector } from "./toy-detector.ts";
 
 /** What a served test may put between the server and the toy detector. */

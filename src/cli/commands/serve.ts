@@ -1,9 +1,9 @@
 /** @module Serve command: a detector behind HTTP. */
 
 import { findGpuUsage } from "../../nvml/gpu-usage.ts";
+import { framesInFlight } from "../../serve/detect-desk.ts";
 import { serve } from "../../serve/detection-server.ts";
 import { parseServeOptions, type ServeOptions } from "../../serve/serve-config.ts";
-import { framesInFlight } from "../../serve/served-detector.ts";
 import { gpuSampler, warmStart } from "../../service/metrics.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";

@@ -19,15 +19,18 @@ function pathOf(url: URL | null, text: string): string {
   const refuse = (found: string, hint: string, cause?: unknown): never => {
     throw new ModelError(message("load a model", found, hint), text, { cause });
   };
-  if (url === null) return refuse(`it is no valid URL: ${JSON.stringify(text)}`, "give the path of the file");
+  if (url === null) return refuse(`${JSON.stringify(text)} is not a valid URL`, "give the path of the file");
   if (url.protocol !== "file:") {
-    return refuse(`the scheme must be file:, got ${url.protocol}//`, "download it and give the path or the bytes");
+    return refuse(
+      `the URL must begin with file://, got ${url.protocol}//`,
+      "download it and give the path or the bytes",
+    );
   }
   try {
     return fileURLToPath(url);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    return refuse(`${JSON.stringify(text)} is no path: ${reason}`, "give the path of the file", error);
+    return refuse(`${JSON.stringify(text)} is not a path (${reason})`, "give the path of the file", error);
   }
 }
 
@@ -48,7 +51,7 @@ export async function modelSource(model: string | URL | Uint8Array): Promise<Mod
   }
   if (typeof model !== "string") {
     const received = model === null ? "null" : typeof model;
-    const found = `it must be a path, file: URL, bytes or a name of the catalogue, got ${received}`;
+    const found = `it must be a path, a URL of a file, bytes or a name of the catalogue, got ${received}`;
     throw new ArgumentError(message("load a model", found, "give the bytes of anything else as a Uint8Array"));
   }
   const path = model;

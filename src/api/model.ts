@@ -61,7 +61,7 @@ class AnyTask implements Task<unknown, unknown, unknown> {
       }
     }
     const hint = "load it with the façade of its task, such as Detector, and say there what the model does not tell";
-    throw new ModelError(message(`tell the task of ${source}`, `it fits none: ${refusals.join("; ")}`, hint), source);
+    throw new ModelError(message(`tell the task of ${source}`, `it fits none (${refusals.join("; ")})`, hint), source);
   }
 }
 

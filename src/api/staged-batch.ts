@@ -131,13 +131,13 @@ export class StagedBatch extends Resource {
   #begin(stagesNeeded: number): void {
     this.assertOpen("run a stage");
     if (this.#running !== undefined) {
-      const found = `one call at a time uses it: ${this.#running} is running`;
+      const found = `it takes one call at a time, and ${this.#running} is running`;
       throw new BunTensorRtError(
         message("use a staged batch", found, "await the former call, or stage the images twice"),
       );
     }
     if (this.#done >= stagesNeeded) return;
-    const found = `${STAGES[stagesNeeded - 1]} must have run before: ${this.#done} of the stages have`;
+    const found = `${STAGES[stagesNeeded - 1]} must have run before`;
     throw new BunTensorRtError(message("run a stage", found, `the order is ${STAGES.join(", ")}`));
   }
 

@@ -184,7 +184,7 @@ class Feed<T> {
       return;
     }
     Promise.resolve(closing).catch((error: unknown) => {
-      logger.warn(`A source of images failed while it was closed: ${error}`);
+      logger.warn(`A source of images failed to close. ${error}`);
     });
   }
 

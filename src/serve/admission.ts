@@ -79,7 +79,7 @@ export class Admission {
       isStray = true;
       this.#stray += 1;
       logger.error(
-        `A request has not ended ${Math.round(graceMs / 1000)} s after its time was up: its place is given up`,
+        `A request was still running ${Math.round(graceMs / 1000)} s after its time was up, and its place is given to others`,
       );
       this.#next();
     };

@@ -47,8 +47,8 @@ export async function readRequestBody(
   signal.throwIfAborted();
   const encoding = request.headers.get("content-encoding");
   if (encoding !== null && encoding !== "identity") {
-    const found = `the body is packed: Content-Encoding is ${JSON.stringify(encoding)}`;
-    throw refusal(415, "packed-body", found, "send it as it is: images are compressed already");
+    const found = `the body must not be compressed, got Content-Encoding ${JSON.stringify(encoding)}`;
+    throw refusal(415, "packed-body", found, "send it as it is; images are compressed already");
   }
   const declared = request.headers.get("content-length");
   if (declared !== null && Number(declared) > maxBodyBytes) throw tooLarge(maxBodyBytes);
@@ -103,7 +103,7 @@ export class BodyBudget {
     while (this.#bytes > this.#mostBytes) {
       let largest = hold;
       for (const other of this.#holds) if (!other.isPinned && other.bytes > largest.bytes) largest = other;
-      const found = `Too many bytes of request bodies are in memory: at most ${formatBytes(this.#mostBytes)}`;
+      const found = `request bodies in memory may have at most ${formatBytes(this.#mostBytes)} together`;
       const error = refusal(429, "busy", found, "ask again after the time in Retry-After", {
         "Retry-After": "1",
         Connection: "close",

@@ -32,7 +32,7 @@ async function readTls(tls: ServeConfig["tls"]): Promise<{ cert: string; key: st
     try {
       return await Bun.file(path).text();
     } catch (error) {
-      const found = `${JSON.stringify(path)} cannot be read: ${(error as NodeJS.ErrnoException).code ?? error}`;
+      const found = `${JSON.stringify(path)} cannot be read (${(error as NodeJS.ErrnoException).code ?? error})`;
       throw new OptionError(message("serve", found, "give the path of a PEM file"), option, { cause: error });
     }
   };
@@ -44,7 +44,7 @@ function tlsRefusal(error: unknown): OptionError | undefined {
   const { code = "", message: said } = error as NodeJS.ErrnoException;
   if (!code.startsWith("ERR_OSSL_")) return undefined;
   const hint = "the one is a certificate chain and the other its private key, both in PEM";
-  return new OptionError(message("serve", `certificate and key are refused: ${said}`, hint), "tls", {
+  return new OptionError(message("serve", `certificate and key are refused (${said})`, hint), "tls", {
     cause: error,
   });
 }

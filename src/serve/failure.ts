@@ -48,7 +48,7 @@ export function drainingError(): RequestError {
 
 /** Nothing has come to an end for a while, though everything is taken: said to probes. */
 export function stalledError(stalledMs: number): RequestError {
-  const found = `Stalled: nothing has been finished for ${formatDuration(Math.floor(stalledMs / 1000) * 1000)}`;
+  const found = `nothing has been finished for ${formatDuration(Math.floor(stalledMs / 1000) * 1000)}`;
   return refusal(503, "stalled", found, "restart the server if this lasts", { "Retry-After": "5" });
 }
 

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { ruleOf } from "../core/options.ts";
-import { badInference, MOST_SIDES } from "./protocol-tensor.ts";
+import { refusal } from "./failure.ts";
 
 /** What a request says beside its tensors. */
 export type InferenceParameters = Readonly<Record<string, string | number | boolean>>;
@@ -23,6 +23,14 @@ export interface InferenceJson {
   readonly inputs: readonly InferenceInput[];
   /** The outputs that are wanted; all where there are none. */
   readonly outputs?: readonly { readonly name: string; readonly parameters: InferenceParameters }[] | undefined;
+}
+
+/** Most sides of a tensor, and lists within lists of its data in JSON. */
+export const MOST_SIDES = 8;
+
+/** The error of a request that is not what the protocol or this model says. */
+export function badInference(found: string, hint: string): Error {
+  return refusal(400, "bad-inference-request", found, hint);
 }
 
 /** As much of what a client wrote as its error repeats. */
@@ -60,7 +68,7 @@ export function parseInferenceJson(text: string): InferenceJson {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    const found = `the body is no JSON: ${(error as Error).message.slice(0, SHOWN_CHARACTERS)}`;
+    const found = `the body is not JSON: ${(error as Error).message.slice(0, SHOWN_CHARACTERS)}`;
     throw badInference(
       found,
       "with tensors as bytes behind the JSON, its length goes into Inference-Header-Content-Length",

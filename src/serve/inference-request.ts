@@ -5,8 +5,13 @@ import type { DetectOptions } from "../api/detector-config.ts";
 import { type Image, imageOf } from "../image/image.ts";
 import { detectOptionsOf } from "./detect-route.ts";
 import { refusal } from "./failure.ts";
-import { type InferenceInput, type InferenceJson, parseInferenceJson } from "./inference-options.ts";
-import { badInference, jsonUint8, MOST_SIDES, onlyElement } from "./protocol-tensor.ts";
+import {
+  badInference,
+  type InferenceInput,
+  type InferenceJson,
+  MOST_SIDES,
+  parseInferenceJson,
+} from "./inference-options.ts";
 
 /** The inputs of the served model: a request has exactly one of them. */
 export const INFERENCE_INPUTS = [
@@ -34,9 +39,45 @@ const WITHOUT_EFFECT: readonly string[] = ["priority", "timeout", "sequence_id",
 
 const INPUT_HINT = 'send "image" (BYTES, [1]: an image file) or "pixels" (UINT8, [height, width, 3]: RGB)';
 
+/**
+ * The one element of a BYTES tensor in the binary extension. Copies nothing.
+ *
+ * @throws {RequestError} 400 if it is not exactly one
+ */
+function onlyElement(name: string, bytes: Uint8Array): Uint8Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (bytes.length >= 4 && view.getUint32(0, true) === bytes.length - 4) return bytes.subarray(4);
+  const found = `input ${JSON.stringify(name)} must be one element, four bytes of length and then as many, got ${bytes.length} bytes`;
+  throw badInference(found, "send one image a request");
+}
+
+/**
+ * Numbers of a JSON tensor, flat or nested, as u8.
+ *
+ * @throws {RequestError} 400 if one is no whole number from 0 to 255, or their count is another
+ */
+function jsonUint8(name: string, data: readonly unknown[], length: number): Uint8Array {
+  const values = data.flat(MOST_SIDES);
+  if (values.length !== length) {
+    const found = `input ${JSON.stringify(name)} must have ${length} elements by its shape, got ${values.length}`;
+    throw badInference(found, "check shape and data");
+  }
+  const pixels = new Uint8Array(length);
+  for (let at = 0; at < length; at++) {
+    const value = values[at];
+    if (!(Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 255)) {
+      const shown = typeof value === "object" ? "a list or an object" : JSON.stringify(value).slice(0, 40);
+      const found = `input ${JSON.stringify(name)} must hold whole numbers from 0 to 255, got ${shown}`;
+      throw badInference(found, "send pixels as UINT8");
+    }
+    pixels[at] = value as number;
+  }
+  return pixels;
+}
+
 function encodedImage({ name, shape, data }: InferenceInput, bytes: Uint8Array | undefined): Uint8Array {
   if (shape.reduce((product, side) => product * side, 1) !== 1) {
-    throw badInference(`input "image" must have one element: its shape is [${shape.join(", ")}]`, INPUT_HINT);
+    throw badInference(`input "image" must have one element, got the shape [${shape.join(", ")}]`, INPUT_HINT);
   }
   if (bytes !== undefined) return onlyElement(name, bytes);
   const [text] = (data ?? []).flat(MOST_SIDES);

@@ -1,11 +1,11 @@
 /** @module InferenceRoutes: the REST routes of the Open Inference Protocol, version 2. */
 
 import manifest from "../../package.json" with { type: "json" };
-import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
+import type { ResultForms, ResultTensor, TaskResult } from "../tasks/task-result.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { refusal } from "./failure.ts";
+import { badInference } from "./inference-options.ts";
 import { HEADER_LENGTH, INFERENCE_INPUTS, type InferenceRequest, parseInferenceRequest } from "./inference-request.ts";
-import { badInference, tensorBytes } from "./protocol-tensor.ts";
 
 /** The only version of the only model. */
 const VERSION = "1";
@@ -56,6 +56,31 @@ function checkOutputs({ outputs }: InferenceRequest, { tensorForms }: ResultForm
   for (const name of outputs?.keys() ?? []) {
     if (names.includes(name)) continue;
     throw badInference(`output ${JSON.stringify(name)} is unknown`, `the outputs are ${names.join(", ")}`);
+  }
+}
+
+/**
+ * Bytes of a tensor for the binary extension: little-endian, row-major; a text is its length in four bytes and UTF-8.
+ *
+ * @see https://github.com/kserve/open-inference-protocol (binary tensor data extension)
+ */
+function tensorBytes({ datatype, values }: ResultTensor): Uint8Array {
+  switch (datatype) {
+    case "FP32":
+      return new Uint8Array(Float32Array.from(values as readonly number[]).buffer);
+    case "INT64":
+      return new Uint8Array(BigInt64Array.from(values as readonly number[], BigInt).buffer);
+    case "UINT8":
+      return Uint8Array.from(values as readonly number[]);
+    case "BYTES":
+      return Buffer.concat(
+        (values as readonly string[]).flatMap((text) => {
+          const bytes = Buffer.from(text);
+          const length = Buffer.alloc(4);
+          length.writeUInt32LE(bytes.length);
+          return [length, bytes];
+        }),
+      );
   }
 }
 

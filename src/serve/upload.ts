@@ -43,7 +43,7 @@ async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number)
   const files: UploadedImage[] = [];
   for await (const { name, filename, bytes: file } of formParts(bytes, contentType)) {
     if (filename === undefined) {
-      const found = `field ${JSON.stringify(name)} of the form is no file`;
+      const found = `field ${JSON.stringify(name)} of the form is not a file`;
       throw refusal(400, "not-a-file", found, "options go into the address: /detect?threshold=0.5");
     }
     if (files.length === maxFiles) {

@@ -21,12 +21,12 @@ export function listenError(action: string, { host, port, unix }: ListenAddress,
   const isUnix = unix !== undefined;
   const where = unix ?? `${host}, port ${port}`;
   const isTaken = (cause as NodeJS.ErrnoException).code === "EADDRINUSE";
-  const reason = isTaken ? (isUnix ? "the file is there already" : "somebody listens there already") : undefined;
+  const reason = isTaken ? (isUnix ? "the file exists" : "the port is in use") : undefined;
   const hint =
     isUnix && isTaken
       ? "stop the server that listens there, remove the file if it is none of a server's, or choose another path"
       : `choose another ${isUnix ? "path" : "address with host and port"}`;
-  const found = `it cannot listen on ${where}: ${reason ?? (cause as Error).message}`;
+  const found = `it cannot listen on ${where} (${reason ?? (cause as Error).message})`;
   return new BunTensorRtError(message(action, found, hint), { cause });
 }
 

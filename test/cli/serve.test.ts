@@ -70,7 +70,7 @@ test("serve refuses wrong flags with 2 before it loads anything, and a taken por
   const words = ["serve", "--model", "toy.onnx", "--backend", "cpu", "--port", String(taken.port)];
   const { code, errors } = await runCli(words, { cwd: folder });
   expect(code).toBe(1);
-  expect(errors).toContain(`cannot listen on 127.0.0.1, port ${taken.port}: somebody listens there already`);
+  expect(errors).toContain(`cannot listen on 127.0.0.1, port ${taken.port} (the port is in use)`);
 }, 120_000);
 
 test("serve listens on a Unix socket", async () => {

@@ -130,16 +130,16 @@ test("Detector.load() refuses what is no model, and says what it is", async () =
     [Bun.file("a.onnx"), "object"],
   ] as const) {
     await expect(Detector.load(wrong as unknown as string)).rejects.toThrow(
-      `Cannot load a model: it must be a path, file: URL, bytes or a name of the catalogue, got ${received}\nHint: `,
+      `Cannot load a model: it must be a path, a URL of a file, bytes or a name of the catalogue, got ${received}\nHint: `,
     );
   }
   await expect(Detector.load(notAImage)).rejects.toThrow(ModelError);
   await expect(Detector.load(new URL("https://localhost/model.onnx"))).rejects.toThrow(
-    "the scheme must be file:, got https://",
+    "the URL must begin with file://, got https://",
   );
   for (const [text, found] of [
-    ["http://", 'it is no valid URL: "http://"\nHint: '],
-    ["file://elsewhere/a.onnx", '"file://elsewhere/a.onnx" is no path: '],
+    ["http://", '"http://" is not a valid URL\nHint: '],
+    ["file://elsewhere/a.onnx", '"file://elsewhere/a.onnx" is not a path ('],
   ] as const) {
     const load = Detector.load(text);
     await expect(load).rejects.toThrow(ModelError);
@@ -277,7 +277,7 @@ test("StagedBatch refuses a stage, or a look at the tensors, while another stage
   const seconds = [batch.preprocess(), batch.infer(), (async () => batch.input())(), (async () => batch.placements)()];
   for (const outcome of await Promise.allSettled(seconds)) {
     const { reason } = outcome as PromiseRejectedResult;
-    expect(reason?.message).toContain("one call at a time uses it: infer is running");
+    expect(reason?.message).toContain("it takes one call at a time, and infer is running");
   }
   await running;
   // Looks do not get in each other's way, and what was refused has changed nothing.

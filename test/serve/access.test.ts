@@ -64,7 +64,7 @@ test("a server on a Unix socket answers there, and takes it away", async () => {
   try {
     await using toy = await ToyServer.open({ unix });
     await expect(ToyServer.open({ unix })).rejects.toThrow(
-      `${unix}: the file is there already\nHint: stop the server that listens there`,
+      `${unix} (the file exists)\nHint: stop the server that listens there`,
     );
     expect(toy.server.url.href).toBe(`unix://${unix}`);
     const response = await fetch("http://localhost/detect", { method: "POST", body: WHITE_JPEG, unix });
@@ -87,7 +87,7 @@ test("a socket file that a killed server left behind is taken over, another file
     expect((await fetch("http://localhost/healthz", { unix })).status).toBe(200);
     await toy.server.close();
     writeFileSync(unix, "precious");
-    await expect(ToyServer.open({ unix })).rejects.toThrow("the file is there already");
+    await expect(ToyServer.open({ unix })).rejects.toThrow("the file exists");
     expect(readFileSync(unix, "utf8")).toBe("precious");
   } finally {
     rmSync(folder, { recursive: true });

@@ -102,5 +102,7 @@ test("Admission gives the place of work that never ends to others, but not witho
   } finally {
     setLogSink(undefined);
   }
-  expect(log).toEqual(["error: A request has not ended 0 s after its time was up: its place is given up"]);
+  expect(log).toEqual([
+    "error: A request was still running 0 s after its time was up, and its place is given to others",
+  ]);
 });

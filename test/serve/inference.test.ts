@@ -223,8 +223,8 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
   const pixels = { name: "pixels", datatype: "UINT8", shape: [1, 1, 3], data: [1, 2, 3] };
   const ofParameters = (json: string): string => `{"inputs": ${JSON.stringify([image])}, "parameters": ${json}}`;
   const cases: readonly (readonly [status: number, text: string, body: unknown, header?: string])[] = [
-    [400, "The body is no JSON", "{"],
-    [400, "The body is no JSON", ""],
+    [400, "The body is not JSON", "{"],
+    [400, "The body is not JSON", ""],
     [400, 'Field "inputs" must be a list', {}],
     [400, 'Field "inputs" must be a list of at least 1', { inputs: [] }],
     [400, 'Field "inputs.0.shape.0" must be at least 0', { inputs: [{ ...image, shape: [-1] }] }],
@@ -236,9 +236,9 @@ test("POST …/infer refuses with the protocol's one text, and 404 for what is n
     [400, "must be [height, width, 3]", { inputs: [{ ...pixels, shape: [3] }] }],
     [400, "must be [height, width, 3]", { inputs: [{ ...pixels, shape: [0, 1, 3] }] }],
     [400, "must have 6 elements by its shape, got 3", { inputs: [{ ...pixels, shape: [1, 2, 3] }] }],
-    [400, "whole numbers from 0 to 255: found 256", { inputs: [{ ...pixels, data: [1, 2, 256] }] }],
-    [400, 'whole numbers from 0 to 255: found "1"', { inputs: [{ ...pixels, data: ["1", 2, 3] }] }],
-    [400, "whole numbers from 0 to 255: found a list", nestedPixels(9)],
+    [400, "whole numbers from 0 to 255, got 256", { inputs: [{ ...pixels, data: [1, 2, 256] }] }],
+    [400, 'whole numbers from 0 to 255, got "1"', { inputs: [{ ...pixels, data: ["1", 2, 3] }] }],
+    [400, "whole numbers from 0 to 255, got a list", nestedPixels(9)],
     [413, "at most 16 lists within lists", nestedPixels(100_000)],
     [400, 'Field "inputs.0.data" must be a list', { inputs: [{ ...pixels, data: "AAAA" }] }],
     [400, 'Output "masks" is unknown', { inputs: [image], outputs: [{ name: "masks" }] }],

@@ -330,11 +330,11 @@ test("serve refuses options that make no sense, addresses in use and certificate
     [{ token: "two words" }, "printable ASCII without spaces"],
     [{ name: "a/b" }, "letters, digits"],
     [{ unix: "/tmp/x.sock", port: 1 }, 'Option "unix" excludes'],
-    [{ tls: { cert: "/nowhere/cert.pem", key: "/nowhere/key.pem" } }, '"/nowhere/cert.pem" cannot be read: ENOENT'],
+    [{ tls: { cert: "/nowhere/cert.pem", key: "/nowhere/key.pem" } }, '"/nowhere/cert.pem" cannot be read (ENOENT)'],
     [{ tls: { cert: import.meta.path, key: import.meta.path } }, "certificate and key are refused"],
     [{ host: "192.0.2.1" }, "cannot listen on 192.0.2.1"],
   ];
   for (const [options, text] of cases) await expect(ToyServer.open(options)).rejects.toThrow(text);
   await using toy = await ToyServer.open();
-  await expect(ToyServer.open({ port: Number(toy.server.url.port) })).rejects.toThrow("somebody listens there already");
+  await expect(ToyServer.open({ port: Number(toy.server.url.port) })).rejects.toThrow("the port is in use");
 });

@@ -62,7 +62,7 @@ test("startHealthServer() says that its port is taken", async () => {
   const server = startHealthServer({ port: 0, host: "127.0.0.1", allowHost: [] }, SOURCE);
   const port = Number(server.url.port);
   expect(() => startHealthServer({ port, host: "127.0.0.1", allowHost: [] }, SOURCE)).toThrow(
-    `Cannot serve health and metrics: it cannot listen on 127.0.0.1, port ${port}: somebody listens there already`,
+    `Cannot serve health and metrics: it cannot listen on 127.0.0.1, port ${port} (the port is in use)`,
   );
   await server.stop(true);
 });

@@ -24,3 +24,16 @@ export async function pause(milliseconds: number, signal: AbortSignal): Promise<
   clearTimeout(timer);
   signal.removeEventListener("abort", end);
 }
+
+/** A promise's outcome, or the reason of a signal that is aborted before; the promise then goes on unseen. */
+export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}

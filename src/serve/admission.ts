@@ -2,6 +2,7 @@
 
 import { createHash, timingSafeEqual } from "node:crypto";
 import { logger } from "../core/log.ts";
+import { untilAborted } from "../core/settle.ts";
 import { ALLOW_HOST_HINT, foreignHostText, type OwnHosts } from "../service/listen.ts";
 import { refusal } from "./failure.ts";
 
@@ -18,21 +19,18 @@ export interface AdmissionOptions {
   readonly graceMs: number;
 }
 
-/** One that waits for its turn. */
-interface Waiting {
-  readonly enter: () => void;
-}
-
 /** Weight of the newest duration in the mean. */
 const NEWEST = 0.1;
 
 /** Lets work in, first come first served. */
 export class Admission {
   readonly #options: AdmissionOptions;
-  readonly #waiting: Waiting[] = [];
-  #running = 0;
-  /** Pieces that run on without a place. */
-  #stray = 0;
+  /** What lets those in that wait for their turn. */
+  readonly #waiting: (() => void)[] = [];
+  /** Pieces of work that run. */
+  running = 0;
+  /** Pieces of work whose place was given to others, and that have not ended since. */
+  stray = 0;
   #endedAt = performance.now();
   /** Of the recent pieces of work, in milliseconds. */
   #meanMs = 0;
@@ -41,19 +39,9 @@ export class Admission {
     this.#options = options;
   }
 
-  /** Pieces of work that run. */
-  get running(): number {
-    return this.#running;
-  }
-
-  /** Pieces of work whose place was given to others, and that have not ended since. */
-  get stray(): number {
-    return this.#stray;
-  }
-
   /** For how long all places have been taken without one getting free, in milliseconds; 0 while there is a free one. */
   get stalledMs(): number {
-    return this.#running < this.#options.concurrency ? 0 : performance.now() - this.#endedAt;
+    return this.running < this.#options.concurrency ? 0 : performance.now() - this.#endedAt;
   }
 
   /** Requests that wait for their turn. */
@@ -75,9 +63,9 @@ export class Admission {
     let isStray = false;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const giveUp = (): void => {
-      if (this.#stray >= concurrency) return;
+      if (this.stray >= concurrency) return;
       isStray = true;
-      this.#stray += 1;
+      this.stray += 1;
       logger.error(
         `A request was still running ${Math.round(graceMs / 1000)} s after its time was up, and its place is given to others`,
       );
@@ -92,7 +80,7 @@ export class Admission {
     const running = work().finally(() => {
       signal.removeEventListener("abort", onAbort);
       clearTimeout(timer);
-      if (isStray) this.#stray -= 1;
+      if (isStray) this.stray -= 1;
       else this.#leave(performance.now() - started);
     });
     return await untilAborted(running, signal);
@@ -101,8 +89,8 @@ export class Admission {
   #enter(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const { concurrency, queue } = this.#options;
-    if (this.#running < concurrency) {
-      this.#running += 1;
+    if (this.running < concurrency) {
+      this.running += 1;
       this.#endedAt = performance.now();
       return Promise.resolve();
     }
@@ -113,17 +101,15 @@ export class Admission {
     }
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
-        this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
+        this.#waiting.splice(this.#waiting.indexOf(enter), 1);
         reject(signal.reason);
       };
-      const waiting: Waiting = {
-        enter: () => {
-          signal.removeEventListener("abort", onAbort);
-          resolve();
-        },
+      const enter = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        resolve();
       };
       signal.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.push(waiting);
+      this.#waiting.push(enter);
     });
   }
 
@@ -135,28 +121,15 @@ export class Admission {
   /** Give a place that is free now to who has waited longest. */
   #next(): void {
     this.#endedAt = performance.now();
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#running -= 1;
-    else next.enter();
+    const enter = this.#waiting.shift();
+    if (enter === undefined) this.running -= 1;
+    else enter();
   }
 
   /** Until half of those that wait now have had their turn, in whole seconds. */
   #retryAfterSeconds(): number {
     const rounds = (this.#waiting.length / 2 + 1) / this.#options.concurrency;
     return Math.min(60, Math.max(1, Math.ceil((rounds * this.#meanMs) / 1000)));
-  }
-}
-
-/** A promise's outcome, or the reason of a signal that is aborted before. */
-async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
   }
 }
 

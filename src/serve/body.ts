@@ -1,5 +1,6 @@
 /** @module RequestBody: the bytes of a request, never more than allowed and never later. */
 
+import { untilAborted } from "../core/settle.ts";
 import { formatBytes, formatDuration } from "../core/units.ts";
 import { refusal } from "./failure.ts";
 
@@ -54,23 +55,20 @@ export async function readRequestBody(
   if (declared !== null && Number(declared) > maxBodyBytes) throw tooLarge(maxBodyBytes);
   if (request.body === null) return new Uint8Array(0);
   hold.add(declared === null ? 0 : Number(declared));
-  const { promise: late, reject } = Promise.withResolvers<never>();
+  const late = new AbortController();
   const timer = setTimeout(() => {
     const found = `the body must arrive within ${formatDuration(bodyTimeoutMs)}`;
     const hint = "send a smaller image, or look at the connection";
-    reject(refusal(408, "body-too-slow", found, hint, { Connection: "close" }));
+    late.abort(refusal(408, "body-too-slow", found, hint, { Connection: "close" }));
   }, bodyTimeoutMs);
-  const onEnd = (): void => reject(signal.reason);
-  signal.addEventListener("abort", onEnd, { once: true });
   // With a length in the head Bun's parser takes no more than that.
   const bytes = declared === null ? readStream(request.body, maxBodyBytes, hold) : request.bytes();
   // Once the time is up nobody waits for it: that the connection then closes is no news.
   bytes.catch(() => {});
   try {
-    return await Promise.race([bytes, late]);
+    return await untilAborted(bytes, AbortSignal.any([signal, late.signal]));
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener("abort", onEnd);
   }
 }
 
@@ -78,15 +76,11 @@ export async function readRequestBody(
 export class BodyBudget {
   readonly #mostBytes: number;
   readonly #holds = new Set<BodyHold>();
-  #bytes = 0;
+  /** Those that are held. */
+  bytes = 0;
 
   constructor(mostBytes: number) {
     this.#mostBytes = mostBytes;
-  }
-
-  /** Bytes that are held. */
-  get bytes(): number {
-    return this.#bytes;
   }
 
   /** A body of no bytes yet. @param giveWay called with the refusal if its bytes are needed for smaller bodies */
@@ -99,8 +93,8 @@ export class BodyBudget {
   /** @internal called by a hold. @throws {RequestError} 429 if there is no room, and no larger body to make some */
   add(hold: BodyHold, bytes: number): void {
     hold.bytes += bytes;
-    this.#bytes += bytes;
-    while (this.#bytes > this.#mostBytes) {
+    this.bytes += bytes;
+    while (this.bytes > this.#mostBytes) {
       let largest = hold;
       for (const other of this.#holds) if (!other.isPinned && other.bytes > largest.bytes) largest = other;
       const found = `request bodies in memory may have at most ${formatBytes(this.#mostBytes)} together`;
@@ -117,7 +111,7 @@ export class BodyBudget {
   /** @internal called by a hold. */
   drop(hold: BodyHold): void {
     if (!this.#holds.delete(hold)) return;
-    this.#bytes -= hold.bytes;
+    this.bytes -= hold.bytes;
   }
 }
 

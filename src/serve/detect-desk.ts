@@ -39,7 +39,8 @@ export class DetectDesk {
   /** Ends of the turns and bodies that are waited for. */
   readonly #ends = new Set<AbortController>();
   #receiving = 0;
-  #isDraining = false;
+  /** True once `drain` has been called. */
+  isDraining = false;
 
   constructor(detector: ServedDetector, config: ServeConfig, metrics: ServiceMetrics) {
     this.detector = detector;
@@ -48,11 +49,6 @@ export class DetectDesk {
     const { concurrency = Math.max(4, 2 * framesInFlight(detector)), queue } = config;
     this.#admission = new Admission({ concurrency, queue, graceMs: config.timeoutMs });
     this.#bodies = new BodyBudget(config.maxBodiesBytes);
-  }
-
-  /** True once `drain` has been called. */
-  get isDraining(): boolean {
-    return this.#isDraining;
   }
 
   /** Requests that wait for their turn. */
@@ -70,12 +66,12 @@ export class DetectDesk {
 
   /** From now on no request is let in; those that have been are finished. */
   drain(): void {
-    this.#isDraining = true;
+    this.isDraining = true;
   }
 
   /** Give up those that have been let in as well: each is answered with 503. */
   abandon(): void {
-    this.#isDraining = true;
+    this.isDraining = true;
     for (const end of this.#ends) end.abort(drainingError());
   }
 
@@ -94,7 +90,7 @@ export class DetectDesk {
     work: (body: Uint8Array, detect: DetectOne, signal: AbortSignal) => Promise<T>,
     check: (body: Uint8Array) => void = () => {},
   ): Promise<T> {
-    if (this.#isDraining) throw drainingError();
+    if (this.isDraining) throw drainingError();
     const end = new AbortController();
     const onGone = (): void => end.abort(new DOMException("The client has gone", "AbortError"));
     const hold = this.#bodies.hold((error) => end.abort(error));

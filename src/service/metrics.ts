@@ -48,15 +48,6 @@ const BUCKETS: number[] = [
 const PREFIX = "bun_tensorrt";
 
 /** A GPU that cannot be read, such as one that was lost, must not take the other metrics along. */
-function samplesOf(sampler: GpuSampler): readonly GpuSample[] {
-  try {
-    return sampler();
-  } catch (error) {
-    logger.warn(`Skipped the GPU metrics (utilisation, memory). ${String((error as Error).message).split("\n", 1)[0]}`);
-    return [];
-  }
-}
-
 function gpuGauges(registry: Registry, sampler: GpuSampler): void {
   const options = { labelNames: ["gpu"], registers: [registry] };
   // A scrape collects in the order of registration: the first gauge asks for all three.
@@ -66,10 +57,16 @@ function gpuGauges(registry: Registry, sampler: GpuSampler): void {
     help: "Share of the time that a kernel was running, 0 to 1",
     collect() {
       for (const gauge of [utilisation, used, total]) gauge.reset();
-      for (const { gpu, utilisation: share, memoryUsedBytes, memoryTotalBytes } of samplesOf(sampler)) {
-        if (share !== undefined) utilisation.set({ gpu }, share);
-        used.set({ gpu }, memoryUsedBytes);
-        total.set({ gpu }, memoryTotalBytes);
+      try {
+        for (const { gpu, utilisation: share, memoryUsedBytes, memoryTotalBytes } of sampler()) {
+          if (share !== undefined) utilisation.set({ gpu }, share);
+          used.set({ gpu }, memoryUsedBytes);
+          total.set({ gpu }, memoryTotalBytes);
+        }
+      } catch (error) {
+        logger.warn(
+          `Skipped the GPU metrics (utilisation, memory). ${String((error as Error).message).split("\n", 1)[0]}`,
+        );
       }
     },
   });
@@ -113,12 +110,9 @@ export class ServiceMetrics {
 
   constructor(options: ServiceMetricsOptions = {}) {
     const registers = [this.registry];
-    this.#frames = new Counter({
-      name: `${PREFIX}_frames_total`,
-      help: "Frames by how they ended: ok, error, dropped",
-      labelNames: ["outcome"],
-      registers,
-    });
+    const counter = <Label extends string>(name: string, label: Label, help: string): Counter<Label> =>
+      new Counter({ name: `${PREFIX}_${name}`, help, labelNames: [label], registers });
+    this.#frames = counter("frames_total", "outcome", "Frames by how they ended: ok, error, dropped");
     this.#stages = new Histogram({
       name: `${PREFIX}_stage_seconds`,
       help: "Time of each stage of a frame",
@@ -126,18 +120,8 @@ export class ServiceMetrics {
       buckets: BUCKETS,
       registers,
     });
-    this.#drops = new Counter({
-      name: `${PREFIX}_drops_total`,
-      help: "Frames that were not tried, by reason",
-      labelNames: ["reason"],
-      registers,
-    });
-    this.#errors = new Counter({
-      name: `${PREFIX}_errors_total`,
-      help: "Errors by code",
-      labelNames: ["code"],
-      registers,
-    });
+    this.#drops = counter("drops_total", "reason", "Frames that were not tried, by reason");
+    this.#errors = counter("errors_total", "code", "Errors by code");
     this.#inFlight = new Gauge({ name: `${PREFIX}_frames_in_flight`, help: "Frames that are worked on", registers });
     for (const outcome of ["ok", "error", "dropped"]) this.#frames.inc({ outcome }, 0);
     processGauges(this.registry);
@@ -172,10 +156,7 @@ export class ServiceMetrics {
 
   /** Add the detector's own stages of one result; `total` is the service's to measure. */
   observeTiming(timing: Timing): void {
-    this.observe("decode", timing.decode);
-    this.observe("preprocess", timing.preprocess);
-    this.observe("infer", timing.infer);
-    this.observe("postprocess", timing.postprocess);
+    for (const stage of ["decode", "preprocess", "infer", "postprocess"] as const) this.observe(stage, timing[stage]);
   }
 
   /** Add to the number of frames worked on; negative when they end. */

@@ -1,6 +1,18 @@
 import { expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative } from "node:path";
 
 const root = join(import.meta.dir, "..");
 const src = join(root, "src");
@@ -106,6 +118,53 @@ test("every file and folder that the docs and the kernels name is there", () => 
   expect(named).toEqual(["heads/none.ts", "kernels/none*.cu", "src/none/", "none/"]);
   expect(named.filter(isThere)).toEqual([]);
 });
+
+/** Lines that a diff adds, in one text for each hunk, by the path of the file. */
+function addedBy(diff: string): [path: string, hunks: string[]][] {
+  return diff.split(/^--- .*\n\+\+\+ b\//m).flatMap((part) => {
+    const [path = "", ...hunks] = part.split(/\n@@ .* @@\n/);
+    const added = hunks.map((hunk) => [...hunk.matchAll(/^\+(.*\n?)/gm)].map(([, line]) => line).join(""));
+    return hunks.length === 0 ? [] : [[path, added] satisfies [string, string[]]];
+  });
+}
+
+/** Make a folder of a tree with links to what is beside it in the repository, so that files can be added to it. */
+function openFolder(tree: string, path: string): void {
+  if (path !== ".") openFolder(tree, dirname(path));
+  const folder = join(tree, path);
+  if (lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink()) unlinkSync(folder);
+  mkdirSync(folder, { recursive: true });
+  for (const name of existsSync(join(root, path)) ? readdirSync(join(root, path)) : []) {
+    if (name !== ".git" && !existsSync(join(folder, name))) symlinkSync(join(root, path, name), join(folder, name));
+  }
+}
+
+const diffs = [...readFileSync(join(root, "CONTRIBUTING.md"), "utf8").matchAll(/^```diff\n([\s\S]*?)^```/gm)].map(
+  ([, diff]) => addedBy(diff!),
+);
+
+test("CONTRIBUTING.md: what its diffs add is in the repository, or runs with its tests", () => {
+  expect(diffs.map((files) => files.length)).toEqual([3, 2]);
+  const tree = mkdtempSync(join(tmpdir(), "bun-tensorrt-diff-"));
+  try {
+    const tests: string[] = [];
+    for (const [path, hunks] of diffs.flat()) {
+      if (existsSync(join(root, path))) {
+        const text = readFileSync(join(root, path), "utf8");
+        expect([path, hunks.filter((hunk) => hunk === "" || !text.includes(hunk))]).toEqual([path, []]);
+        continue;
+      }
+      openFolder(tree, dirname(path));
+      writeFileSync(join(tree, path), hunks.join(""));
+      if (path.endsWith(".test.ts")) tests.push(path);
+    }
+    expect(tests).toHaveLength(1);
+    const child = Bun.spawnSync([process.execPath, "test", ...tests], { cwd: tree, stdout: "pipe", stderr: "pipe" });
+    expect([child.exitCode, child.stderr.toString()]).toEqual([0, expect.stringContaining(" 1 pass")]);
+  } finally {
+    rmSync(tree, { recursive: true });
+  }
+}, 60_000);
 
 test("imports only point up the list of layers", () => {
   expect(

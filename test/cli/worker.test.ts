@@ -86,7 +86,7 @@ test.skipIf(isRedisMissing)(
     let last = "0";
     const objects = async (): Promise<number> => {
       await client.send("XADD", ["frames", "*", "source_id", "a", "data", jpeg as unknown as string]);
-      const reply = await client.send("XREAD", ["BLOCK", "5000", "STREAMS", "detections", last]);
+      const reply = await client.send("XREAD", ["BLOCK", "0", "STREAMS", "detections", last]);
       const [id, fields] = reply.detections[0];
       last = id;
       return JSON.parse(fields[fields.indexOf("detections") + 1]).length;

@@ -27,7 +27,7 @@ export interface RedisServerOptions {
 
 /** One server. It is killed, and its folder removed, at the end. */
 export class RedisServer implements AsyncDisposable {
-  readonly port: number = freePort();
+  #port = freePort();
   readonly #folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-redis-"));
   readonly #isDurable: boolean;
   #child: Bun.Subprocess | undefined;
@@ -39,31 +39,42 @@ export class RedisServer implements AsyncDisposable {
   /** Start one, and wait until it answers. */
   static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
     const server = new RedisServer(options);
-    await server.restart();
+    // Another program may have taken the port meanwhile: even another test's server.
+    while (!(await server.#isUp())) server.#port = freePort();
     return server;
+  }
+
+  get port(): number {
+    return this.#port;
   }
 
   /** `redis://127.0.0.1:…` */
   get url(): string {
-    return `redis://127.0.0.1:${this.port}`;
+    return `redis://127.0.0.1:${this.#port}`;
   }
 
   /** Start it with what it had written; a running one is killed first. */
   async restart(): Promise<void> {
+    if (!(await this.#isUp())) throw new Error(`redis-server could not be started again on port ${this.#port}`);
+  }
+
+  /** Start it, and wait until it answers. @returns false if it has ended instead */
+  async #isUp(): Promise<boolean> {
     await this.kill();
     const durable = this.#isDurable ? ["--appendonly", "yes", "--appendfsync", "always"] : [];
-    const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--save", "", "--dir", this.#folder, ...durable];
-    this.#child = Bun.spawn(["redis-server", ...args], { stdout: "ignore", stderr: "inherit" });
-    for (let attempt = 0; attempt < 200; attempt++) {
+    const args = ["--port", String(this.#port), "--bind", "127.0.0.1", "--save", "", "--dir", this.#folder, ...durable];
+    const child = Bun.spawn(["redis-server", ...args], { stdout: "ignore", stderr: "inherit" });
+    this.#child = child;
+    while (child.exitCode === null) {
       try {
         using client = await this.client();
         await client.send("PING", []);
-        return;
+        return String(await client.send("INFO", ["server"])).includes(`process_id:${child.pid}\r`);
       } catch {
         await Bun.sleep(25);
       }
     }
-    throw new Error(`redis-server did not answer on port ${this.port}`);
+    return false;
   }
 
   /** SIGKILL. */

@@ -6,10 +6,12 @@ import { paintedJpeg } from "../support/images.ts";
 import { isRedisMissing, RedisServer } from "../support/redis-server.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import {
+  groupOf,
   nameOf,
   poisonOf,
   produce,
   readAnswers,
+  untilAllAnswered,
   untilAnswers,
   untilReaders,
   WorkerProcess,
@@ -49,9 +51,8 @@ async function checkAnswers(server: RedisServer, sent: ReadonlyMap<string, numbe
 
 async function pendingOf(server: RedisServer): Promise<{ pending: number; lag: number; consumers: string[] }> {
   using client = await server.client();
-  const [group] = await client.send("XINFO", ["GROUPS", "frames"]);
   const consumers = await client.send("XINFO", ["CONSUMERS", "frames", "bun-tensorrt"]);
-  return { pending: group.pending, lag: group.lag, consumers: consumers.map(({ name }: { name: string }) => name) };
+  return { ...(await groupOf(client)), consumers: consumers.map(({ name }: { name: string }) => name) };
 }
 
 test.skipIf(isRedisMissing)(
@@ -64,14 +65,14 @@ test.skipIf(isRedisMissing)(
     await untilReaders(server, 3);
     const producing = produce(server, FRAMES, jpeg);
 
-    await untilAnswers(server, FRAMES * 0.2, 30_000);
+    await untilAnswers(server, FRAMES * 0.2);
     const before = last.residentMib();
-    await untilAnswers(server, FRAMES * 0.3, 30_000);
+    await untilAnswers(server, FRAMES * 0.3);
     killed.kill("SIGKILL");
-    await untilAnswers(server, FRAMES * 0.6, 30_000);
+    await untilAnswers(server, FRAMES * 0.6);
     stopped.kill("SIGTERM");
     const sent = await producing;
-    expect(await untilAnswers(server, FRAMES, 30_000)).toBeGreaterThanOrEqual(FRAMES);
+    await untilAllAnswered(server);
     const after = last.residentMib();
     expect(await stopped.ended()).toMatchObject({ code: 143 });
     last.kill("SIGTERM");
@@ -89,7 +90,7 @@ test.skipIf(isRedisMissing)(
     const memory = `${before.toFixed(0)} to ${after.toFixed(0)} MiB`;
     console.log(`answered twice: ${duplicates.length === 0 ? "none" : duplicates.join(", ")}; memory ${memory}`);
   },
-  120_000,
+  300_000,
 );
 
 test.skipIf(isRedisMissing)(
@@ -102,17 +103,17 @@ test.skipIf(isRedisMissing)(
     await untilReaders(server, 3);
     const producing = produce(server, FRAMES, jpeg);
 
-    await untilAnswers(server, FRAMES * 0.2, 30_000);
+    await untilAnswers(server, FRAMES * 0.2);
     const before = last.residentMib();
     killed.kill("SIGKILL");
-    await untilAnswers(server, FRAMES * 0.4, 30_000);
+    await untilAnswers(server, FRAMES * 0.4);
     await server.kill();
     await Bun.sleep(500);
     await server.restart();
-    await untilAnswers(server, FRAMES * 0.7, 30_000);
+    await untilAnswers(server, FRAMES * 0.7);
     stopped.kill("SIGTERM");
     const sent = await producing;
-    expect(await untilAnswers(server, sent.size, 30_000)).toBeGreaterThanOrEqual(FRAMES);
+    await untilAllAnswered(server);
     const after = last.residentMib();
     expect(await stopped.ended()).toMatchObject({ code: 143 });
     last.kill("SIGTERM");
@@ -125,5 +126,5 @@ test.skipIf(isRedisMissing)(
     const memory = `${before.toFixed(0)} to ${after.toFixed(0)} MiB`;
     console.log(`answered twice: ${duplicates.length === 0 ? "none" : duplicates.join(", ")}; memory ${memory}`);
   },
-  120_000,
+  300_000,
 );

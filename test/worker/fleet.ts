@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { RedisClient } from "bun";
 import { DetectionsSchema, Encoding, FrameSchema } from "../../src/tasks/messages.js";
 import { redisAddress } from "../../src/worker/redis/redis-address.ts";
 import { RedisConnection } from "../../src/worker/redis/redis-connection.ts";
@@ -76,7 +77,8 @@ export class WorkerProcess {
   readonly #log: Promise<string>;
 
   constructor(config: string) {
-    const args = [MAIN, "worker", "--config", config, "--backend", "cpu", "--threads", "1"];
+    // Memory that stays is memory that is kept: the collector runs often.
+    const args = ["--smol", MAIN, "worker", "--config", config, "--backend", "cpu", "--threads", "1"];
     this.#child = Bun.spawn([process.execPath, ...args], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
     this.#log = this.#child.stderr.text();
   }
@@ -120,32 +122,59 @@ reconnect = { firstMs = 50, mostMs = 500 }
 export async function untilReaders(server: RedisServer, count: number): Promise<void> {
   using client = await server.client();
   await client.send("XGROUP", ["CREATE", "frames", "bun-tensorrt", "0", "MKSTREAM"]);
-  for (let attempt = 0; attempt < 600; attempt++) {
-    const readers = await client.send("XINFO", ["CONSUMERS", "frames", "bun-tensorrt"]);
-    if (readers.length >= count) return;
-    await Bun.sleep(50);
-  }
-  throw new Error(`fewer than ${count} workers read`);
+  while ((await client.send("XINFO", ["CONSUMERS", "frames", "bun-tensorrt"])).length < count) await Bun.sleep(50);
 }
 
-/** How many answers there are; 0 while the server is away. */
-export async function answerCount(server: RedisServer): Promise<number> {
+/** How far the workers have come. */
+interface Progress {
+  readonly answers: number;
+  /** Frames on the stream that nobody has answered: unread, or read and pending. */
+  readonly open: number;
+}
+
+/** `undefined` while the server is away. */
+async function progressOf(server: RedisServer): Promise<Progress | undefined> {
   try {
     using client = await server.client();
-    return Number(await client.send("XLEN", ["detections"]));
+    const answers = Number(await client.send("XLEN", ["detections"]));
+    const { pending, lag } = await groupOf(client);
+    return { answers, open: pending + lag };
   } catch {
-    return 0;
+    return undefined;
   }
 }
 
-/** Wait for a number of answers. @returns how many there are */
-export async function untilAnswers(server: RedisServer, count: number, timeoutMs: number): Promise<number> {
-  const until = performance.now() + timeoutMs;
+/** The group's numbers, as the server tells them. */
+export async function groupOf(client: RedisClient): Promise<{ readonly pending: number; readonly lag: number }> {
+  const [{ pending, lag }] = await client.send("XINFO", ["GROUPS", "frames"]);
+  return { pending, lag };
+}
+
+/** A busy machine is slow: only workers that answer nothing for so long have failed. */
+const STALL_MS = 30_000;
+
+async function untilProgress(server: RedisServer, isEnough: (progress: Progress) => boolean): Promise<void> {
+  let last: Progress | undefined;
+  let movedAt = performance.now();
   for (;;) {
-    const found = await answerCount(server);
-    if (found >= count || performance.now() > until) return found;
+    const progress = await progressOf(server);
+    if (progress !== undefined && isEnough(progress)) return;
+    const now = performance.now();
+    if (!Bun.deepEquals(progress, last)) movedAt = now;
+    last = progress;
+    if (now - movedAt > STALL_MS) throw new Error(`the workers answer nothing more: ${JSON.stringify(progress)}`);
     await Bun.sleep(50);
   }
+}
+
+/** Wait for a number of answers. */
+export function untilAnswers(server: RedisServer, count: number): Promise<void> {
+  return untilProgress(server, ({ answers }) => answers >= count);
+}
+
+/** Wait until no frame is left: neither their number nor that of the answers tells it, as either may be there twice. */
+export function untilAllAnswered(server: RedisServer): Promise<void> {
+  return untilProgress(server, ({ open }) => open === 0);
 }
 
 /** One answer, read back. */

@@ -3,7 +3,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { RedisClient } from "bun";
 import { DetectionsSchema, Encoding, FrameSchema } from "../../src/tasks/messages.js";
 import { redisAddress } from "../../src/worker/redis/redis-address.ts";
 import { RedisConnection } from "../../src/worker/redis/redis-connection.ts";
@@ -128,8 +127,11 @@ export async function untilReaders(server: RedisServer, count: number): Promise<
 /** How far the workers have come. */
 interface Progress {
   readonly answers: number;
-  /** Frames on the stream that nobody has answered: unread, or read and pending. */
-  readonly open: number;
+  /** Frames that have been read and not been answered. */
+  readonly pending: number;
+  /** Of the newest frame that has been read, and of the newest there is. */
+  readonly read: string;
+  readonly newest: string;
 }
 
 /** `undefined` while the server is away. */
@@ -137,17 +139,12 @@ async function progressOf(server: RedisServer): Promise<Progress | undefined> {
   try {
     using client = await server.client();
     const answers = Number(await client.send("XLEN", ["detections"]));
-    const { pending, lag } = await groupOf(client);
-    return { answers, open: pending + lag };
+    const [group] = await client.send("XINFO", ["GROUPS", "frames"]);
+    const { "last-generated-id": newest } = await client.send("XINFO", ["STREAM", "frames"]);
+    return { answers, pending: group.pending, read: group["last-delivered-id"], newest };
   } catch {
     return undefined;
   }
-}
-
-/** The group's numbers, as the server tells them. */
-export async function groupOf(client: RedisClient): Promise<{ readonly pending: number; readonly lag: number }> {
-  const [{ pending, lag }] = await client.send("XINFO", ["GROUPS", "frames"]);
-  return { pending, lag };
 }
 
 /** A busy machine is slow: only workers that answer nothing for so long have failed. */
@@ -172,9 +169,12 @@ export function untilAnswers(server: RedisServer, count: number): Promise<void> 
   return untilProgress(server, ({ answers }) => answers >= count);
 }
 
-/** Wait until no frame is left: neither their number nor that of the answers tells it, as either may be there twice. */
+/**
+ * Wait until no frame is left. Neither their number nor that of the answers tells it, as either may be there twice; nor does
+ * the lag, which a server that was started again does not know.
+ */
 export function untilAllAnswered(server: RedisServer): Promise<void> {
-  return untilProgress(server, ({ open }) => open === 0);
+  return untilProgress(server, ({ pending, read, newest }) => pending === 0 && read === newest);
 }
 
 /** One answer, read back. */

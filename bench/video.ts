@@ -5,7 +5,7 @@
  * only ever makes it slower.
  */
 
-import { closeSync } from "node:fs";
+import { closeSync, read } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createTensor } from "../src/core/tensor.ts";
@@ -13,7 +13,7 @@ import { openPipe } from "../src/ffi/libc.ts";
 import { YOLO_PREPROCESSING } from "../src/image/preprocessing.ts";
 import { Preprocessor } from "../src/image/preprocessor.ts";
 import { paintDetections } from "../src/tasks/detect/draw.ts";
-import { readFully } from "../src/video/frame-queue.ts";
+import { transferAll } from "../src/video/frame-queue.ts";
 import { VideoSink } from "../src/video/video-sink.ts";
 import { VideoSource } from "../src/video/video-source.ts";
 
@@ -51,7 +51,7 @@ async function pipe(clip: string, pixels: Pixels): Promise<number> {
   closeSync(writeEnd);
   const buffer = new Uint8Array(1920 * 1080 * (pixels === "nv12" ? 1.5 : 3));
   let frames = 0;
-  while ((await readFully(readEnd, buffer)) === buffer.length) frames += 1;
+  while ((await transferAll(read, readEnd, buffer)) === buffer.length) frames += 1;
   closeSync(readEnd);
   return frames;
 }

@@ -65,6 +65,11 @@ export function unknownWord(
   return `${unknown}\nHint: choose one of ${known.join(", ")}`;
 }
 
+/** Options with every default filled in; those of `Open` may stay `undefined`. */
+export type Complete<Options, Open extends keyof Options> = Required<Omit<Options, Open>> & {
+  readonly [Name in Open]: Options[Name] | undefined;
+};
+
 /** What zod expects of a value, where a schema gives no rule of its own. */
 const EXPECTED: Readonly<Record<string, string>> = {
   array: "a list",

@@ -17,12 +17,10 @@ export interface VideoAddress {
   readonly kind: "file" | "network" | "camera";
 }
 
-const CAMERA = /^\/dev\/video\d+$/;
-
 /** Options before `-i`: those that the source needs, and what the caller gives. A format that is forced is allowed. */
 export function inputWords({ words }: VideoAddress, inputArguments: readonly string[]): string[] {
-  const forced = inputArguments.includes("-f") ? words.indexOf("-format_whitelist") : -1;
-  return [...(forced < 0 ? words : words.toSpliced(forced, 2)), ...inputArguments];
+  const list = inputArguments.includes("-f") ? words.indexOf("-format_whitelist") : -1;
+  return [...(list < 0 ? words : words.toSpliced(list, 2)), ...inputArguments];
 }
 
 /** True for text that is an address rather than the path of a file. */
@@ -32,20 +30,21 @@ export function isNetworkAddress(text: string): boolean {
 
 /** True for a device of video4linux. */
 export function isCamera(text: string): boolean {
-  return CAMERA.test(text);
+  return /^\/dev\/video\d+$/.test(text);
 }
 
 function checkFile(path: string): void {
   const stats = statsOf(path);
-  const refusal = (found: string, hint: string): VideoError =>
+  const refusal = ({ found, hint }: ReturnType<typeof missingFile>): VideoError =>
     new VideoError(message(`open the video ${JSON.stringify(path)}`, found, hint), path);
-  if (stats === undefined && isCamera(path)) throw refusal("there is no such camera", "ls /dev/video* shows them");
-  if (stats === undefined) {
-    const { found, hint } = missingFile(path);
-    throw refusal(found, hint);
+  if (stats === undefined && isCamera(path)) {
+    throw refusal({ found: "there is no such camera", hint: "ls /dev/video* shows them" });
   }
-  if (stats.isDirectory()) throw refusal("it is a folder", "give the path of one video");
-  if (stats.isFile() && stats.size === 0) throw refusal("it is empty: 0 bytes", "copy or record it again");
+  if (stats === undefined) throw refusal(missingFile(path));
+  if (stats.isDirectory()) throw refusal({ found: "it is a folder", hint: "give the path of one video" });
+  if (stats.isFile() && stats.size === 0) {
+    throw refusal({ found: "it is empty (0 bytes)", hint: "copy or record it again" });
+  }
 }
 
 /**
@@ -122,14 +121,14 @@ function whitelist(formats: readonly string[], protocols: readonly string[]): st
 }
 
 /** What a file may be: what holds its images itself, and a playlist where its name says so. */
-export function allowedForFile(path: string): string[] {
+function allowedForFile(path: string): string[] {
   const playlist = PLAYLISTS.find(({ extensions }) => extensions.includes(extname(path).toLowerCase()));
   if (playlist === undefined) return whitelist(CONTAINERS, ["file"]);
   return whitelist([playlist.format, "webvtt", ...CONTAINERS], playlist.protocols);
 }
 
 /** The same of an address; its scheme says by which protocols it is opened. */
-export function allowedForAddress(address: string): string[] {
+function allowedForAddress(address: string): string[] {
   const [scheme = "", rest = ""] = address.toLowerCase().split("://", 2);
   const protocols = protocolsOf(scheme);
   if (scheme !== "hls" && !scheme.startsWith("http")) {
@@ -141,9 +140,4 @@ export function allowedForAddress(address: string): string[] {
   const playlists = [...(isHls ? ["hls"] : []), ...(/\bmpd\b/.test(named) ? ["dash"] : [])];
   if (playlists.length === 0) return whitelist(CONTAINERS, protocols);
   return whitelist([...playlists, "webvtt", ...CONTAINERS], [...protocols, "crypto", "data"]);
-}
-
-/** True for what ffmpeg says of a format that is not allowed. */
-export function isNotAllowed(said: string): boolean {
-  return said.startsWith("Format not on whitelist");
 }

@@ -1,13 +1,13 @@
 /** @module DecodeRun: one ffmpeg process that decodes, from its start to its end. */
 
-import { closeSync } from "node:fs";
+import { closeSync, read } from "node:fs";
 import { Resource } from "../core/resource.ts";
 import { openPipe } from "../ffi/libc.ts";
 import type { ImageForm } from "../image/image.ts";
 import { usualStandard } from "../image/yuv.ts";
 import { inputWords, type VideoAddress } from "./address.ts";
-import { endWithUs, ffmpegDialect, findFfmpeg, LOG_LEVEL, MessageLog } from "./ffmpeg.ts";
-import { readFully } from "./frame-queue.ts";
+import { endWithUs, type FfmpegDialect, ffmpegDialect, findFfmpeg, LOG_LEVEL, linesOf, MessageLog } from "./ffmpeg.ts";
+import { transferAll } from "./frame-queue.ts";
 import type { VideoInfo } from "./probe.ts";
 import type { VideoConfig } from "./video-options.ts";
 
@@ -15,6 +15,9 @@ import type { VideoConfig } from "./video-options.ts";
 const PIPE_BYTES = 2 ** 20;
 /** A live source gets this long to take its leave of the server. */
 const GRACE_MS = 1000;
+/** Where the process writes frames, and their times. */
+const FRAMES_FD = 3;
+const TIMES_FD = 1;
 
 type Child = Bun.Subprocess<"ignore", "pipe", "pipe">;
 
@@ -34,7 +37,7 @@ export class DecodeRun extends Resource {
   readonly zeroMs: number;
   readonly #child: Child;
   readonly #frames: number;
-  readonly #times: FrameTimes;
+  readonly #times: AsyncGenerator<number, void, undefined>;
   readonly #log: MessageLog;
   #killTimer: Timer | undefined;
 
@@ -43,7 +46,7 @@ export class DecodeRun extends Resource {
     this.zeroMs = zeroMs;
     this.#child = child;
     this.#frames = frames;
-    this.#times = new FrameTimes(child.stdout);
+    this.#times = frameTimes(child.stdout);
     this.#log = new MessageLog(child.stderr, name, input);
   }
 
@@ -51,16 +54,15 @@ export class DecodeRun extends Resource {
   static async start(job: DecodeJob): Promise<DecodeRun> {
     const program = findFfmpeg("ffmpeg");
     const dialect = await ffmpegDialect(program);
-    const words = decodeArguments(job, { ...dialect, fds: { frames: 3, times: 1 } });
     const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
     try {
       // In a group of its own: Ctrl-C is ours to handle.
-      const child = Bun.spawn([program, ...words], {
+      const child = Bun.spawn([program, ...decodeArguments(job, dialect)], {
         stdio: ["ignore", "pipe", "pipe", writeEnd],
         detached: true,
       }) as Child;
       endWithUs(child);
-      return new DecodeRun(child, readEnd, zeroSeconds(job, dialect.hasLateZero) * 1000, job.address);
+      return new DecodeRun(child, readEnd, zeroSeconds(job, dialect) * 1000, job.address);
     } catch (error) {
       closeSync(readEnd);
       throw error;
@@ -69,22 +71,26 @@ export class DecodeRun extends Resource {
     }
   }
 
-  /** Time of the next frame in microseconds, once it is on its way; `undefined` at the end. */
-  nextTime(): Promise<number | undefined> {
-    return this.#times.next();
+  /**
+   * Time of the next frame, once it is on its way.
+   *
+   * @returns microseconds, NaN for a frame without a time, `undefined` after the last frame
+   */
+  async nextTime(): Promise<number | undefined> {
+    const { value } = await this.#times.next();
+    return typeof value === "number" ? value : undefined;
   }
 
   /** Read the frame whose time was told. @returns false if the stream ended within it */
   async read(buffer: Uint8Array): Promise<boolean> {
-    return (await readFully(this.#frames, buffer)) === buffer.length;
+    return (await transferAll(read, this.#frames, buffer)) === buffer.length;
   }
 
   /** Have the process end, and what waits for it with it. */
   stop(isGentle: boolean): void {
     if (this.#killTimer !== undefined && isGentle) return;
     this.#child.kill(isGentle ? "SIGTERM" : "SIGKILL");
-    if (!isGentle) return;
-    this.#killTimer = setTimeout(() => this.#child.kill("SIGKILL"), GRACE_MS);
+    if (isGentle) this.#killTimer = setTimeout(() => this.#child.kill("SIGKILL"), GRACE_MS);
   }
 
   /** Wait for the process to end. */
@@ -101,8 +107,16 @@ export class DecodeRun extends Resource {
   }
 }
 
+/** From lines such as `frame:3 pts:100000 pts_time:0.1`. */
+async function* frameTimes(stream: ReadableStream<Uint8Array>): AsyncGenerator<number, void, undefined> {
+  for await (const line of linesOf(stream)) {
+    const match = /^frame:\d+\s+pts:(\S+)/.exec(line);
+    if (match !== null) yield Number(match[1]);
+  }
+}
+
 /** What a command line is made from. */
-export interface DecodeJob {
+interface DecodeJob {
   readonly address: VideoAddress;
   readonly info: VideoInfo;
   readonly config: VideoConfig;
@@ -110,16 +124,6 @@ export interface DecodeJob {
   readonly form: ImageForm;
   /** Where the file is sought, in whole seconds, so that no time is rounded; 0 begins with its first packet. */
   readonly seekSeconds: number;
-}
-
-/** What a command line depends on beside the job. */
-export interface DecodeSetting {
-  /** Words that make ffmpeg neither repeat nor drop frames. */
-  readonly passthrough: readonly string[];
-  /** See {@linkcode zeroSeconds}. */
-  readonly hasLateZero: boolean;
-  /** Descriptors that are written. */
-  readonly fds: { readonly frames: number; readonly times: number };
 }
 
 /** NV12 or RGB of the size that is wanted; NV12 in the stream's own colours where it can say so. */
@@ -132,57 +136,49 @@ export function frameForm({ yuvMatrix, yuvRange, ...info }: VideoInfo, { size, p
   return { ...planes, yuvStandard: yuvMatrix === "bt601" ? "BT.601" : "BT.709", yuvRange };
 }
 
-/** Frames a second times this much of a second: far below a frame, far above the rounding of a sum of times. */
-const SLACK = 1e-4;
-
 /** True where the time of a frame is that of its arrival, as there is no other. */
 function arrives({ info }: DecodeJob): boolean {
   return info.isLive && !info.hasTimes;
 }
 
-/** Seconds by which a time may be rounded. */
-const ROUNDED = 1e-6;
-
 /** Formats whose times ffmpeg lets begin with the first image, though the sound come first. */
 const MOVES_ZERO = /\b(mpegts|mpeg|hls|concat|ogg)\b/;
 
 /** Where ffmpeg's clock begins, in seconds from the beginning of the file: where it is sought, or with the first image. */
-export function zeroSeconds({ info, seekSeconds }: DecodeJob, hasLateZero: boolean): number {
+function zeroSeconds({ info, seekSeconds }: DecodeJob, { hasLateZero }: FfmpegDialect): number {
   return hasLateZero && MOVES_ZERO.test(info.container) ? Math.max(seekSeconds, info.startMs / 1000) : seekSeconds;
 }
 
-/** From where to where frames are wanted, in seconds on ffmpeg's clock. */
-function wantedPart(job: DecodeJob, hasLateZero: boolean): { readonly start: number; readonly end: number } {
-  const { config, info } = job;
-  const { startMs, durationMs = Number.POSITIVE_INFINITY } = config;
-  // The clock of a live source begins anew with each connection: its end is watched by the reader.
-  if (info.isLive) return { start: 0, end: Number.POSITIVE_INFINITY };
-  const start = startMs / 1000 - zeroSeconds(job, hasLateZero);
-  return { start, end: start + durationMs / 1000 };
-}
-
-/** Tries to find the start, the first of them where it ought to be. */
-const FIRST_STEP_SECONDS = 4;
+/** Tries to find the start go back further by this factor each time, in seconds. */
+const STEP_SECONDS = 4;
 
 /**
- * Where to seek for a start. Files without an index, such as MPEG-TS, are entered in the middle of a group of images, of
- * which no length is known: each try begins further in front.
+ * Where to seek for a start, the first time where it ought to be. Files without an index, such as MPEG-TS, are entered in
+ * the middle of a group of images, of which no length is known: each try begins further in front.
  *
  * @returns whole seconds; 0 is the beginning of the file, where nothing can be missed
  */
 export function seekSecondsOf(startMs: number, attempt: number): number {
-  const back = attempt === 0 ? 0 : FIRST_STEP_SECONDS ** attempt;
+  const back = attempt === 0 ? 0 : STEP_SECONDS ** attempt;
   return Math.max(0, Math.floor(startMs / 1000) - back);
 }
+
+/** Seconds by which a time may be rounded. */
+const ROUNDED = 1e-6;
+/** This much of a slot of 1 / fps seconds: far below a frame, far above the rounding of a sum of times. */
+const SLACK = 1e-4;
 
 /**
  * Frames that are kept, by their number or their time: the first one of each slot of 1 / fps seconds. Where the file is
  * sought, nothing comes before a key frame, and the first one comes even in front of the start, to tell that nothing is
  * missed.
  */
-function selection(job: DecodeJob, hasLateZero: boolean): string[] {
-  const { every, fps } = job.config;
-  const { start, end } = wantedPart(job, hasLateZero);
+function selection(job: DecodeJob, dialect: FfmpegDialect): string[] {
+  const { every, fps, startMs, durationMs = Number.POSITIVE_INFINITY } = job.config;
+  // The clock of a live source begins anew with each connection: the reader watches for its end.
+  const { isLive } = job.info;
+  const start = isLive ? 0 : startMs / 1000 - zeroSeconds(job, dialect);
+  const end = isLive ? Number.POSITIVE_INFINITY : start + durationMs / 1000;
   const parts: string[] = [];
   // Variables of the expression live as long as the filter.
   if (every > 1) parts.push(`not(mod(st(0,ld(0)+1)-1,${every}))`);
@@ -191,51 +187,28 @@ function selection(job: DecodeJob, hasLateZero: boolean): string[] {
     parts.push(`(isnan(prev_selected_t)+gt(${slot("t")},${slot("prev_selected_t")}))`);
   }
   const kept = parts.length === 0 ? "1" : parts.join("*");
-  const from = (start - ROUNDED).toFixed(6);
-  const isFirstKey = "key*not(ld(1))";
-  const wanted =
-    job.seekSeconds > 0
-      ? `if(${isFirstKey},st(1,1)*if(lt(t,${from}),1,${kept}),ld(1)*if(lt(t,${from}),0,${kept}))`
-      : start > 0
-        ? `if(lt(t,${from}),0,${kept})`
-        : kept;
+  const isEarly = `lt(t,${(start - ROUNDED).toFixed(6)})`;
+  let wanted = kept;
+  if (job.seekSeconds > 0) {
+    wanted = `if(key*not(ld(1)),st(1,1)*if(${isEarly},1,${kept}),ld(1)*if(${isEarly},0,${kept}))`;
+  } else if (start > 0) wanted = `if(${isEarly},0,${kept})`;
   return [
     ...(end === Number.POSITIVE_INFINITY ? [] : [`trim=end=${Math.max(0, end - ROUNDED).toFixed(6)}`]),
     ...(wanted === "1" ? [] : [`select='${wanted}'`]),
   ];
 }
 
-/** Pixels as a frame is to have them, and the words that make them. */
-function pixelWords({ format, yuvStandard, yuvRange }: ImageForm): { readonly name: string; readonly scale: string } {
-  if (format !== "NV12") return { name: "rgb24", scale: "" };
-  const matrix = yuvStandard === "BT.601" ? "bt601" : "bt709";
-  return { name: "nv12", scale: `:out_color_matrix=${matrix}:out_range=${yuvRange === "full" ? "pc" : "tv"}` };
-}
-
-/**
- * Before ffmpeg 7 a scaler that is to make full range of full range never looks at the range again. Set to the other one at
- * first, it prepares to convert, and does so with the first frame that differs; others come out the same to the bit.
- */
-function heedRange({ yuvRange }: ImageForm): string {
-  return yuvRange === "full" ? ":dst_range=0" : "";
-}
-
-/** The filters: every frame in one size and format, however the stream changes, and a line with its time. */
-function filterChain(job: DecodeJob, { fds, hasLateZero }: DecodeSetting): string {
-  const { info, form } = job;
-  const { name, scale } = pixelWords(form);
+/** What makes pixels as a frame is to have them. */
+function scaleFilter({ info, form }: DecodeJob): string {
+  const { width, height, format, yuvStandard, yuvRange } = form;
   // A stream that tells its matrix may tell another one later.
   const matrix = info.yuvMatrix === undefined || info.tellsMatrix ? "" : `:in_color_matrix=${info.yuvMatrix}`;
-  return [
-    "settb=expr=1/1000000",
-    ...(arrives(job) ? ["setpts=time(0)/TB", "setpts=PTS-STARTPTS"] : []),
-    ...selection(job, hasLateZero),
-    `scale=w=${form.width}:h=${form.height}:flags=bilinear${matrix}${scale}${heedRange(form)}`,
-    `format=pix_fmts=${name}`,
-    // Frames without metadata are not printed.
-    "metadata=mode=add:key=t:value=1",
-    `metadata=mode=print:file='pipe\\:${fds.times}':direct=1`,
-  ].join(",");
+  const scale = `scale=w=${width}:h=${height}:flags=bilinear${matrix}`;
+  if (format !== "NV12") return scale;
+  const colours = `${scale}:out_color_matrix=${yuvStandard === "BT.601" ? "bt601" : "bt709"}`;
+  // Before ffmpeg 7 a scaler that is to make full range of full range never looks at the range again. Set to the other one
+  // at first, it prepares to convert, and does so with the first frame that differs; others come out the same to the bit.
+  return yuvRange === "full" ? `${colours}:out_range=pc:dst_range=0` : `${colours}:out_range=tv`;
 }
 
 /** Where the input begins. An offset, too small to be seen, keeps an older ffmpeg from moving the zero point. */
@@ -246,8 +219,20 @@ function seekWords({ config, info, seekSeconds }: DecodeJob): string[] {
 }
 
 /** Arguments after the program's path: raw frames on one descriptor, their times in microseconds on another. */
-export function decodeArguments(job: DecodeJob, setting: DecodeSetting): string[] {
-  const { address, config } = job;
+function decodeArguments(job: DecodeJob, dialect: FfmpegDialect): string[] {
+  const { address, config, form } = job;
+  const pixels = form.format === "NV12" ? "nv12" : "rgb24";
+  // Every frame in one size and format, however the stream changes, and a line with its time.
+  const filters = [
+    "settb=expr=1/1000000",
+    ...(arrives(job) ? ["setpts=time(0)/TB", "setpts=PTS-STARTPTS"] : []),
+    ...selection(job, dialect),
+    scaleFilter(job),
+    `format=pix_fmts=${pixels}`,
+    // Frames without metadata are not printed.
+    "metadata=mode=add:key=t:value=1",
+    `metadata=mode=print:file='pipe\\:${TIMES_FD}':direct=1`,
+  ];
   return [
     ...["-hide_banner", "-nostdin", "-loglevel", LOG_LEVEL],
     ...inputWords(address, config.inputArguments),
@@ -259,49 +244,9 @@ export function decodeArguments(job: DecodeJob, setting: DecodeSetting): string[
     ...seekWords(job),
     // Capital V: the cover of a piece of music is no video.
     ...["-i", address.input, "-map", "0:V:0", "-an", "-sn", "-dn"],
-    ...["-vf", filterChain(job, setting), ...setting.passthrough],
+    ...["-vf", filters.join(","), ...dialect.passthrough],
     // Counted in average frames, two of a variable rate would fall on one time, which ffmpeg takes for an error.
     ...["-enc_time_base", "1:1000000"],
-    ...["-f", "rawvideo", "-pix_fmt", pixelWords(job.form).name, `pipe:${setting.fds.frames}`],
+    ...["-f", "rawvideo", "-pix_fmt", pixels, `pipe:${FRAMES_FD}`],
   ];
-}
-
-const LINE = /^frame:\d+\s+pts:(-?\d+|\S+)/;
-
-/** Reads lines such as `frame:3 pts:100000 pts_time:0.1`, no faster than it is asked. */
-export class FrameTimes {
-  readonly #reader: { read(): Promise<{ readonly done: boolean; readonly value?: Uint8Array | undefined }> };
-  readonly #decoder = new TextDecoder();
-  readonly #times: number[] = [];
-  #at = 0;
-  #rest = "";
-
-  constructor(stream: ReadableStream<Uint8Array>) {
-    this.#reader = stream.getReader();
-  }
-
-  /**
-   * The time of the next frame, which is then on its way.
-   *
-   * @returns microseconds, NaN for a frame without a time, `undefined` after the last frame
-   */
-  async next(): Promise<number | undefined> {
-    while (this.#at === this.#times.length) {
-      this.#times.length = 0;
-      this.#at = 0;
-      const { done, value } = await this.#reader.read();
-      if (done || value === undefined) return undefined;
-      this.#parse(this.#decoder.decode(value, { stream: true }));
-    }
-    return this.#times[this.#at++];
-  }
-
-  #parse(text: string): void {
-    const lines = (this.#rest + text).split("\n");
-    this.#rest = lines.pop() ?? "";
-    for (const line of lines) {
-      const match = LINE.exec(line);
-      if (match !== null) this.#times.push(Number(match[1]));
-    }
-  }
 }

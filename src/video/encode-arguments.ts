@@ -1,8 +1,8 @@
 /** @module EncodeArguments: the command line of the ffmpeg that encodes. Pure. */
 
 import { extname, resolve } from "node:path";
+import { usualStandard } from "../image/yuv.ts";
 import { LOG_LEVEL } from "./ffmpeg.ts";
-import { formatRational } from "./video-frame.ts";
 import type { VideoSinkConfig } from "./video-options.ts";
 
 const H264: readonly string[] = [".mp4", ".m4v", ".mov", ".mkv", ".ts", ".flv"];
@@ -20,9 +20,10 @@ export function needsEnd(path: string, { outputArguments }: VideoSinkConfig): bo
 function codecWords(extension: string, quality: number | undefined): string[] {
   if (H264.includes(extension)) {
     const words = ["-c:v", "libx264", "-preset", "veryfast", "-crf", String(quality ?? 23), "-pix_fmt", "yuv420p"];
-    return MOVIES.includes(extension)
-      ? [...words, "-video_track_timescale", "90000", "-movflags", "+faststart"]
-      : words;
+    return [
+      ...words,
+      ...(MOVIES.includes(extension) ? ["-video_track_timescale", "90000", "-movflags", "+faststart"] : []),
+    ];
   }
   if (extension === ".webm") {
     const speed = ["-deadline", "realtime", "-cpu-used", "8", "-row-mt", "1"];
@@ -41,19 +42,16 @@ export function encodeArguments(path: string, config: VideoSinkConfig, passthrou
   const { rate, quality, outputArguments, height } = config;
   const extension = extname(path).toLowerCase();
   const isYuv = extension !== ".gif";
+  const [matrix, colours] = usualStandard(height) === "BT.709" ? ["bt709", "bt709"] : ["bt601", "smpte170m"];
   // Chroma comes in squares of two by two: odd sizes get a row or a column of black.
-  const filters = [
-    "pad=w=ceil(iw/2)*2:h=ceil(ih/2)*2",
-    `scale=out_color_matrix=${height > 576 ? "bt709" : "bt601"}:out_range=tv`,
-  ];
-  const colours = height > 576 ? "bt709" : "smpte170m";
+  const filters = `pad=w=ceil(iw/2)*2:h=ceil(ih/2)*2,scale=out_color_matrix=${matrix}:out_range=tv`;
   const tags = ["-colorspace", colours, "-color_primaries", colours, "-color_trc", colours, "-color_range", "tv"];
   return [
     ...["-hide_banner", "-nostdin", "-loglevel", LOG_LEVEL],
     ...["-f", "matroska", "-probesize", "32", "-analyzeduration", "0"],
-    ...(rate === undefined ? [] : ["-r", formatRational(rate)]),
+    ...(rate === undefined ? [] : ["-r", `${rate.numerator}/${rate.denominator}`]),
     ...["-i", "pipe:0"],
-    ...(isYuv ? ["-vf", filters.join(","), ...tags] : []),
+    ...(isYuv ? ["-vf", filters, ...tags] : []),
     ...(rate === undefined && isYuv ? ["-enc_time_base", "1:10000"] : []),
     ...passthrough,
     ...codecWords(extension, quality),

@@ -5,28 +5,17 @@ import { LibraryLoadError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { openPipe } from "../ffi/libc.ts";
 
-/** The two programs. */
-export type FfmpegProgram = "ffmpeg" | "ffprobe";
-
-const VARIABLES: Readonly<Record<FfmpegProgram, string>> = {
-  ffmpeg: "BUN_TENSORRT_FFMPEG",
-  ffprobe: "BUN_TENSORRT_FFPROBE",
-};
+/** Where the two programs are, if not on the PATH. */
+const VARIABLES = { ffmpeg: "BUN_TENSORRT_FFMPEG", ffprobe: "BUN_TENSORRT_FFPROBE" } as const;
 
 const HINT =
   "install it (Debian and Ubuntu: sudo apt install ffmpeg, Fedora: sudo dnf install ffmpeg-free, Arch: sudo pacman -S ffmpeg, Alpine: apk add ffmpeg), or set";
 
-/** `-fps_mode` came with 5.1; before it the option was `-vsync`. */
-const OLDEST_FPS_MODE = 5.1;
-
-/** From 6.0 on times begin no earlier than with the first image, wherever the input is sought. */
-const OLDEST_LATE_ZERO = 6;
-
 /** What this version wants otherwise than others. */
 export interface FfmpegDialect {
-  /** The words that make ffmpeg hand on each frame once, whatever its time. */
+  /** The words that make ffmpeg hand on each frame once, whatever its time; `-vsync` before 5.1. */
   readonly passthrough: readonly string[];
-  /** True if times begin no earlier than with the first image; else an offset of the input keeps them where they are. */
+  /** From 6.0 on: times begin no earlier than with the first image, wherever the input is sought. */
   readonly hasLateZero: boolean;
 }
 
@@ -37,18 +26,23 @@ let known: { readonly path: string; readonly dialect: FfmpegDialect } | undefine
  *
  * @throws {LibraryLoadError} If it is not installed; the message has the command that installs it
  */
-export function findFfmpeg(program: FfmpegProgram): string {
+export function findFfmpeg(program: keyof typeof VARIABLES): string {
   const variable = VARIABLES[program];
   const named = process.env[variable];
   if (named) {
     if (existsSync(named)) return named;
-    const text = message(`run ${program}`, `$${variable} names no file: ${JSON.stringify(named)}`, "correct it");
+    const text = message(
+      `run ${program}`,
+      `$${variable} is ${JSON.stringify(named)}, which does not exist`,
+      "correct it",
+    );
     throw new LibraryLoadError(text, program, [named]);
   }
-  const found = Bun.which(program, { PATH: process.env.PATH ?? "" });
+  const { PATH = "" } = process.env;
+  const found = Bun.which(program, { PATH });
   if (found !== null) return found;
   const text = message(`run ${program}`, "it is not on the PATH", `${HINT} ${variable} to its path`);
-  throw new LibraryLoadError(text, program, (process.env.PATH ?? "").split(":"));
+  throw new LibraryLoadError(text, program, PATH.split(":"));
 }
 
 /** How to talk to the ffmpeg at this path. */
@@ -58,8 +52,7 @@ export async function ffmpegDialect(path: string): Promise<FfmpegDialect> {
   const found = /^ffmpeg version n?(\d+(?:\.\d+)?)/.exec(await child.stdout.text())?.[1];
   // A build from the development branch has no number, and is newer.
   const version = found === undefined ? Number.POSITIVE_INFINITY : Number(found);
-  const passthrough = version < OLDEST_FPS_MODE ? ["-vsync", "passthrough"] : ["-fps_mode", "passthrough"];
-  const dialect = { passthrough, hasLateZero: version >= OLDEST_LATE_ZERO };
+  const dialect = { passthrough: [version < 5.1 ? "-vsync" : "-fps_mode", "passthrough"], hasLateZero: version >= 6 };
   known = { path, dialect };
   return dialect;
 }
@@ -74,14 +67,12 @@ while read -r what id; do
 done
 [ -z "$children" ] || kill -KILL $children`;
 
-const PIPE_BYTES = 4096;
-
 const running = new Set<number>();
 /** Our end of the shell's standard input; no other program inherits it. */
 let shellInput: number | undefined;
 
 function startShell(): number {
-  const { readEnd, writeEnd } = openPipe(PIPE_BYTES);
+  const { readEnd, writeEnd } = openPipe(4096);
   try {
     // In a group of its own: what ends our group must not end it first.
     const shell = Bun.spawn(["/bin/sh", "-c", SCRIPT], { stdio: [readEnd, "ignore", "ignore"], detached: true });
@@ -127,6 +118,18 @@ export function endWithUs(child: Bun.Subprocess): void {
 /** Words for `-loglevel` that this reads. */
 export const LOG_LEVEL = "level+warning";
 
+/** The lines of a stream, read no faster than they are asked for. */
+export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, void, undefined> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of stream) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split(/[\r\n]+/);
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+  yield rest;
+}
+
 /** A broken stream complains of every packet: after this many lines the rest is only counted. */
 const LOUD_LINES = 10;
 const KEPT_ERRORS = 6;
@@ -141,16 +144,18 @@ export class MessageLog {
   readonly #title: string;
   readonly #input: string;
   readonly #loudLines: number;
-  readonly #errors: string[] = [];
   #count = 0;
-  #isTruncated = false;
+  /** The last lines of level error and above, oldest first. */
+  readonly errors: string[] = [];
+  /** True if the process said that its input stops before its end. */
+  isTruncated = false;
   /** Resolves when the process has closed its standard error. */
   readonly ended: Promise<void>;
 
   /**
    * @param title     what the lines are about: `clip.mp4`
    * @param input     what ffmpeg calls it, which may hold a password: replaced by the title wherever it is said
-   * @param loudLines errors that go to the log as warnings; the others as details. Default 10
+   * @param loudLines errors that go to the log as warnings; the others as details
    */
   constructor(stderr: ReadableStream<Uint8Array>, title: string, input: string, loudLines: number = LOUD_LINES) {
     this.#title = title;
@@ -159,50 +164,26 @@ export class MessageLog {
     this.ended = this.#read(stderr);
   }
 
-  /** The last lines of level error and above, oldest first. */
-  get errors(): readonly string[] {
-    return this.#errors;
-  }
-
-  /** Lines of level error and above so far. */
-  get count(): number {
-    return this.#count;
-  }
-
-  /** True if the process said that its input stops before its end. */
-  get isTruncated(): boolean {
-    return this.#isTruncated;
-  }
-
   /** The last error, as a clause; `otherwise` where there was none. */
   last(otherwise: string): string {
-    return this.#errors.at(-1) ?? otherwise;
+    return this.errors.at(-1) ?? otherwise;
   }
 
   async #read(stderr: ReadableStream<Uint8Array>): Promise<void> {
-    const decoder = new TextDecoder();
-    let rest = "";
-    for await (const chunk of stderr) {
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split(/[\r\n]+/);
-      rest = lines.pop() ?? "";
-      for (const line of lines) this.#take(line);
-    }
-    this.#take(rest);
+    for await (const line of linesOf(stderr)) this.#take(line.replaceAll(this.#input, this.#title));
     const hidden = this.#count - this.#loudLines;
     if (hidden > 0 && this.#loudLines > 0) logger.warn(`${this.#title}: ${hidden} further messages of ffmpeg`);
   }
 
-  #take(said: string): void {
-    const line = said.replaceAll(this.#input, this.#title);
+  #take(line: string): void {
     const [, level, text] = LINE.exec(line) ?? [];
-    if (level === undefined || text === undefined || level === "warning") {
+    if (text === undefined || level === "warning") {
       if (line.trim() !== "") logger.debug(`${this.#title}: ${line}`);
       return;
     }
     this.#count += 1;
-    if (TRUNCATED.test(text)) this.#isTruncated = true;
-    if (this.#errors.push(text) > KEPT_ERRORS) this.#errors.shift();
-    if (this.#count <= this.#loudLines) logger.warn(`${this.#title}: ${text}`);
-    else logger.debug(`${this.#title}: ${text}`);
+    if (TRUNCATED.test(text)) this.isTruncated = true;
+    if (this.errors.push(text) > KEPT_ERRORS) this.errors.shift();
+    logger[this.#count <= this.#loudLines ? "warn" : "debug"](`${this.#title}: ${text}`);
   }
 }

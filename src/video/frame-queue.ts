@@ -1,6 +1,5 @@
 /** @module FrameQueue: frames that are read ahead, between one who reads and one who takes. */
 
-import { read, write } from "node:fs";
 import type { VideoFrame } from "./video-frame.ts";
 
 /** A bounded queue for one writer and one reader. */
@@ -9,8 +8,8 @@ export class FrameQueue {
   readonly #frames: VideoFrame[] = [];
   #isEnded = false;
   #error: { readonly reason: unknown } | undefined;
-  #onFrame: (() => void) | undefined;
-  #onRoom: (() => void) | undefined;
+  /** Has whoever waits look again: writer and reader never wait at the same time. */
+  #wake: (() => void) | undefined;
 
   constructor(capacity: number) {
     this.#capacity = capacity;
@@ -18,11 +17,7 @@ export class FrameQueue {
 
   /** Add a frame once there is room; one that comes after the end is released. */
   async push(frame: VideoFrame): Promise<void> {
-    while (this.#frames.length >= this.#capacity && !this.#isEnded) {
-      await new Promise<void>((resolve) => {
-        this.#onRoom = resolve;
-      });
-    }
+    while (this.#frames.length >= this.#capacity && !this.#isEnded) await this.#changed();
     this.#add(frame);
   }
 
@@ -36,13 +31,9 @@ export class FrameQueue {
 
   /** The oldest frame, once there is one; `undefined` after the last. @throws what {@linkcode fail} was given, after the last frame */
   async shift(): Promise<VideoFrame | undefined> {
-    while (this.#frames.length === 0 && !this.#isEnded) {
-      await new Promise<void>((resolve) => {
-        this.#onFrame = resolve;
-      });
-    }
+    while (this.#frames.length === 0 && !this.#isEnded) await this.#changed();
     const frame = this.#frames.shift();
-    this.#onRoom?.();
+    this.#wake?.();
     if (frame === undefined && this.#error !== undefined) throw this.#error.reason;
     return frame;
   }
@@ -50,8 +41,7 @@ export class FrameQueue {
   /** No frame follows; those that are here can still be taken. */
   end(): void {
     this.#isEnded = true;
-    this.#onFrame?.();
-    this.#onRoom?.();
+    this.#wake?.();
   }
 
   /** End, and have the reader told why. The first reason counts. */
@@ -66,13 +56,19 @@ export class FrameQueue {
     this.end();
   }
 
+  #changed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
   #add(frame: VideoFrame): void {
     if (this.#isEnded) {
       frame.release();
       return;
     }
     this.#frames.push(frame);
-    this.#onFrame?.();
+    this.#wake?.();
   }
 
   #releaseAll(): void {
@@ -81,39 +77,30 @@ export class FrameQueue {
   }
 }
 
+/** `read` or `write` of node:fs. */
+type Transfer = (
+  fd: number,
+  block: Uint8Array,
+  offset: number,
+  byteLength: number,
+  position: null,
+  done: (error: Error | null, byteLength: number) => void,
+) => void;
+
 /**
- * Fill a block from a pipe.
+ * Fill a block from a pipe, or write it into one.
  *
- * @returns bytes read: fewer than asked for only where the writer has closed
+ * @returns bytes that went through: fewer than the block has only where the writer has closed
+ * @throws {Error} `code: "EPIPE"` if the reader has gone
  */
-export function readFully(fd: number, block: Uint8Array): Promise<number> {
+export function transferAll(transfer: Transfer, fd: number, block: Uint8Array): Promise<number> {
   return new Promise((resolve, reject) => {
     let at = 0;
     const next = (): void => {
-      read(fd, block, at, block.length - at, null, (error, byteLength) => {
+      transfer(fd, block, at, block.length - at, null, (error, byteLength) => {
         if (error) return reject(error);
         at += byteLength;
         if (byteLength === 0 || at === block.length) resolve(at);
-        else next();
-      });
-    };
-    next();
-  });
-}
-
-/**
- * Write a block into a pipe.
- *
- * @throws {Error} `code: "EPIPE"` if the reader has gone
- */
-export function writeFully(fd: number, block: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let at = 0;
-    const next = (): void => {
-      write(fd, block, at, block.length - at, null, (error, byteLength) => {
-        if (error) return reject(error);
-        at += byteLength;
-        if (at === block.length) resolve();
         else next();
       });
     };

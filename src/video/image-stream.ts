@@ -21,29 +21,32 @@ export interface ReadImagesOptions {
 const LENGTH_BYTES = 4;
 /** A stream that holds no JPEG within so many bytes is none of JPEGs. */
 const LONGEST_HEAD_BYTES = 2 ** 16;
-const STOPPED_HINT = "the sender may have been stopped";
 const JPEG_HINT = "send JPEG files back to back, or use lengths before them";
 
-/** Bytes that have come and were not taken yet. */
+/** Bytes of a stream that have come and were not taken yet. */
 class ByteQueue {
+  readonly #chunks: AsyncIterator<Uint8Array>;
   #bytes: Uint8Array = new Uint8Array(0);
   #end = 0;
-  #gone = 0;
+  /** Bytes of the stream before those that are here. */
+  gone = 0;
+
+  constructor(stream: AsyncIterable<Uint8Array>) {
+    this.#chunks = stream[Symbol.asyncIterator]();
+  }
 
   get length(): number {
     return this.#end;
-  }
-
-  /** Bytes of the stream before those that are here. */
-  get gone(): number {
-    return this.#gone;
   }
 
   get view(): Uint8Array {
     return this.#bytes.subarray(0, this.#end);
   }
 
-  push(chunk: Uint8Array): void {
+  /** Wait for more. @returns false at the end of the stream */
+  async more(): Promise<boolean> {
+    const { done, value: chunk } = await this.#chunks.next();
+    if (done === true) return false;
     if (this.#end + chunk.length > this.#bytes.length) {
       const grown = new Uint8Array(Math.max(2 * this.#bytes.length, this.#end + chunk.length));
       grown.set(this.view);
@@ -51,6 +54,13 @@ class ByteQueue {
     }
     this.#bytes.set(chunk, this.#end);
     this.#end += chunk.length;
+    return true;
+  }
+
+  /** Wait for so many bytes. @returns false if the stream ends before */
+  async atLeast(byteLength: number): Promise<boolean> {
+    while (this.#end < byteLength) if (!(await this.more())) return false;
+    return true;
   }
 
   /** A copy of the bytes from `start` to `end`; all before `end` go. */
@@ -58,139 +68,122 @@ class ByteQueue {
     const taken = this.#bytes.slice(start, end);
     this.#bytes.copyWithin(0, end, this.#end);
     this.#end -= end;
-    this.#gone += end;
+    this.gone += end;
     return taken;
   }
-}
 
-/** Takes images out of the bytes that have come so far. */
-interface Splitter {
-  /** The next image; `undefined` if it is not all there yet. */
-  next(): Uint8Array | undefined;
-  /** After the last bytes: what is left, if it is an image. */
-  rest(): Uint8Array | undefined;
-}
-
-/** @returns the error about the image that is read */
-type Refuse = (found: string, hint: string) => VideoError;
-
-class LengthSplitter implements Splitter {
-  readonly #bytes: ByteQueue;
-  readonly #maxBytes: number;
-  readonly #refusal: Refuse;
-
-  constructor(bytes: ByteQueue, maxBytes: number, refusal: Refuse) {
-    this.#bytes = bytes;
-    this.#maxBytes = maxBytes;
-    this.#refusal = refusal;
+  /** Leave the stream. */
+  async close(): Promise<void> {
+    await this.#chunks.return?.();
   }
+}
 
-  next(): Uint8Array | undefined {
-    const { view } = this.#bytes;
-    if (view.length < LENGTH_BYTES) return undefined;
-    const byteLength = new DataView(view.buffer, view.byteOffset).getUint32(0, true);
-    if (byteLength === 0 || byteLength > this.#maxBytes) {
-      const found = `its length must be from 1 to ${this.#maxBytes}: found ${byteLength}`;
-      throw this.#refusal(found, "before each image stands its length in bytes, u32, little endian");
+/** What images are read with. */
+interface ImageInput {
+  readonly bytes: ByteQueue;
+  readonly name: string;
+  readonly maxBytes: number;
+  /** @returns the error about the image that is read */
+  refusal(found: string, hint: string): VideoError;
+}
+
+function cutShort({ bytes, refusal }: ImageInput): VideoError {
+  return refusal(`the stream ends within it, after ${bytes.length} bytes`, "the sender may have been stopped");
+}
+
+async function* imagesByLength(input: ImageInput): AsyncGenerator<Uint8Array, void, undefined> {
+  const { bytes, maxBytes, refusal } = input;
+  while (await bytes.atLeast(LENGTH_BYTES)) {
+    const { buffer, byteOffset } = bytes.view;
+    const byteLength = new DataView(buffer, byteOffset).getUint32(0, true);
+    if (byteLength === 0 || byteLength > maxBytes) {
+      const found = `its length must be from 1 to ${maxBytes}, got ${byteLength}`;
+      throw refusal(found, "before each image stands its length in bytes, u32, little endian");
     }
-    if (view.length < LENGTH_BYTES + byteLength) return undefined;
-    return this.#bytes.take(LENGTH_BYTES, LENGTH_BYTES + byteLength);
+    if (!(await bytes.atLeast(LENGTH_BYTES + byteLength))) throw cutShort(input);
+    yield bytes.take(LENGTH_BYTES, LENGTH_BYTES + byteLength);
   }
-
-  rest(): undefined {
-    const byteLength = this.#bytes.length;
-    if (byteLength > 0) throw this.#refusal(`the stream ends within it, after ${byteLength} bytes`, STOPPED_HINT);
-  }
+  if (bytes.length > 0) throw cutShort(input);
 }
 
-class JpegSplitter implements Splitter {
+/** Takes JPEGs out of a stream. */
+class JpegReader {
+  readonly #input: ImageInput;
   readonly #bytes: ByteQueue;
-  readonly #maxBytes: number;
-  readonly #refusal: Refuse;
-  readonly #name: string;
-  readonly #boundary = new JpegBoundary();
   /** Of the file whose first image was taken last, in the stream. */
   #further: readonly ByteRange[] = [];
-  /** True while the bytes begin with an image. */
-  #isBegun = false;
   #hasImage = false;
   #head = "";
   #skipped = 0;
   #told = 0;
 
-  constructor(bytes: ByteQueue, maxBytes: number, refusal: Refuse, name: string) {
-    this.#bytes = bytes;
-    this.#maxBytes = maxBytes;
-    this.#refusal = refusal;
-    this.#name = name;
+  constructor(input: ImageInput) {
+    this.#input = input;
+    this.#bytes = input.bytes;
   }
 
-  next(): Uint8Array | undefined {
-    while (this.#begin()) {
-      const { view } = this.#bytes;
-      const end = this.#boundary.find(view);
-      if (end === undefined) {
-        if (view.length <= this.#maxBytes) return undefined;
-        throw this.#refusal(`it has no end within ${this.#maxBytes} bytes`, JPEG_HINT);
-      }
-      const image = this.#take(end);
-      if (image !== undefined) return image;
+  async *images(): AsyncGenerator<Uint8Array, void, undefined> {
+    while (await this.#findStart()) {
+      const boundary = new JpegBoundary();
+      const end = await this.#findEnd(boundary);
+      const { gone } = this.#bytes;
+      const image = this.#bytes.take(0, end);
+      this.#hasImage = true;
+      // A further image of the file before is none of its own.
+      if (this.#further.some(([start, last]) => start === gone && last === gone + end)) continue;
+      this.#further = boundary.furtherImages(image).map(([start, last]): ByteRange => [start + gone, last + gone]);
+      yield image;
     }
-    return undefined;
-  }
-
-  /** Of an image without its end marker every pixel may be there: that is for its decoder to say. */
-  rest(): Uint8Array | undefined {
-    const byteLength = this.#bytes.length;
-    if (this.#isBegun && this.#boundary.isInScan) return this.#take(byteLength);
-    if (this.#isBegun) throw this.#refusal(`the stream ends within it, after ${byteLength} bytes`, STOPPED_HINT);
-    this.#skip(byteLength);
     if (!this.#hasImage && this.#skipped > 0) throw this.#noJpeg();
-    if (this.#skipped > this.#told) logger.warn(`${this.#name}: skipped ${this.#skipped} bytes between JPEGs in all`);
-    return undefined;
+    if (this.#skipped <= this.#told) return;
+    logger.warn(`${this.#input.name}: skipped ${this.#skipped} bytes between JPEGs in all`);
   }
 
-  /** Skip what is before the next start marker. @returns false if more bytes are needed */
-  #begin(): boolean {
-    if (this.#isBegun) return true;
-    const { view } = this.#bytes;
-    const start = startOfJpeg(view);
-    // The last two bytes may be the first of a marker.
-    this.#skip(start < 0 ? Math.max(0, view.length - 2) : start);
-    if (start < 0 && !this.#hasImage && this.#skipped > LONGEST_HEAD_BYTES) throw this.#noJpeg();
-    this.#isBegun = start >= 0;
-    if (this.#isBegun && this.#skipped > 0 && this.#told === 0) {
-      this.#told = this.#skipped;
-      logger.warn(`${this.#name}: skipped ${this.#skipped} bytes before a JPEG; what follows of that kind is counted`);
+  /** Skip what is before the next start marker. @returns false if there is none */
+  async #findStart(): Promise<boolean> {
+    for (;;) {
+      const { view } = this.#bytes;
+      const start = startOfJpeg(view);
+      // The last two bytes may be the first of a marker.
+      this.#skip(start < 0 ? Math.max(0, view.length - 2) : start);
+      if (start >= 0) break;
+      if (!this.#hasImage && this.#skipped > LONGEST_HEAD_BYTES) throw this.#noJpeg();
+      if (await this.#bytes.more()) continue;
+      this.#skip(this.#bytes.length);
+      return false;
     }
-    return this.#isBegun;
+    if (this.#skipped > 0 && this.#told === 0) {
+      this.#told = this.#skipped;
+      logger.warn(`${this.#input.name}: skipped ${this.#skipped} bytes before a JPEG; further ones are only counted`);
+    }
+    return true;
+  }
+
+  /** @returns offset past the image that the bytes begin with */
+  async #findEnd(boundary: JpegBoundary): Promise<number> {
+    const { maxBytes, refusal } = this.#input;
+    for (;;) {
+      const { view } = this.#bytes;
+      const end = boundary.find(view);
+      if (end !== undefined) return end;
+      if (view.length > maxBytes) throw refusal(`it has no end within ${maxBytes} bytes`, JPEG_HINT);
+      if (await this.#bytes.more()) continue;
+      // Of an image without its end marker every pixel may be there: that is for its decoder to say.
+      if (boundary.isInScan) return view.length;
+      throw cutShort(this.#input);
+    }
   }
 
   #skip(byteLength: number): void {
     if (byteLength === 0) return;
     const skipped = this.#bytes.take(0, byteLength);
-    if (this.#skipped === 0) this.#head = Buffer.from(skipped.subarray(0, 4)).toString("hex");
+    if (this.#skipped === 0) this.#head = skipped.subarray(0, 4).toHex();
     this.#skipped += byteLength;
   }
 
-  /** @returns `undefined` for a further image of the file before */
-  #take(end: number): Uint8Array | undefined {
-    const { gone } = this.#bytes;
-    const image = this.#bytes.take(0, end);
-    const isFurther = this.#further.some(([start, last]) => start === gone && last === gone + end);
-    if (!isFurther) {
-      const own = this.#boundary.furtherImages(image);
-      this.#further = own.map(([start, last]): ByteRange => [start + gone, last + gone]);
-    }
-    this.#boundary.reset();
-    this.#isBegun = false;
-    this.#hasImage = true;
-    return isFurther ? undefined : image;
-  }
-
   #noJpeg(): VideoError {
-    const found = `a JPEG begins with ff d8 ff: found ${this.#head}, and none within ${this.#skipped} bytes`;
-    return this.#refusal(found, JPEG_HINT);
+    const found = `none of its ${this.#skipped} bytes begin a JPEG (ff d8 ff), and the first are ${this.#head}`;
+    return this.#input.refusal(found, JPEG_HINT);
   }
 }
 
@@ -209,23 +202,19 @@ export async function* readImages(
   options: ReadImagesOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { framing, name = "standard input", maxBytes = 2 ** 28 } = options;
-  const bytes = new ByteQueue();
   let index = 0;
-  const refusal: Refuse = (found, hint) =>
+  const bytes = new ByteQueue(stream);
+  const refusal = (found: string, hint: string): VideoError =>
     new VideoError(message(`read image ${index} from ${name}`, found, hint), name);
-  const splitter: Splitter =
-    framing === "length"
-      ? new LengthSplitter(bytes, maxBytes, refusal)
-      : new JpegSplitter(bytes, maxBytes, refusal, name);
-  for await (const chunk of stream) {
-    bytes.push(chunk);
-    for (let image = splitter.next(); image !== undefined; image = splitter.next()) {
+  const input = { bytes, name, maxBytes, refusal };
+  try {
+    for await (const image of framing === "length" ? imagesByLength(input) : new JpegReader(input).images()) {
       yield image;
       index += 1;
     }
+  } finally {
+    await bytes.close();
   }
-  const last = splitter.rest();
-  if (last !== undefined) yield last;
 }
 
 const SOI = 0xd8;
@@ -238,10 +227,10 @@ const MP_ENTRIES = 0xb002;
 const MP_ENTRY_BYTES = 16;
 
 /** First and last offset (exclusive) of something, in bytes. */
-export type ByteRange = readonly [start: number, end: number];
+type ByteRange = readonly [start: number, end: number];
 
 /** Offset of the next start marker, with the marker that has to follow it; -1 if there is none. */
-export function startOfJpeg(bytes: Uint8Array, from = 0): number {
+function startOfJpeg(bytes: Uint8Array, from = 0): number {
   for (let at = bytes.indexOf(0xff, from); at >= 0 && at + 2 < bytes.length; at = bytes.indexOf(0xff, at + 1)) {
     if (bytes[at + 1] === SOI && bytes[at + 2] === 0xff) return at;
   }
@@ -258,15 +247,11 @@ function cutAt(bytes: Uint8Array, start: number, end: number): number {
 }
 
 /** Follows the markers of the JPEG at the start of the bytes, as more of them come. */
-export class JpegBoundary {
+class JpegBoundary {
   #at = 2;
-  #isInScan = false;
   #index: number | undefined;
-
   /** True once pixels have begun. */
-  get isInScan(): boolean {
-    return this.#isInScan;
-  }
+  isInScan = false;
 
   /**
    * Look on from where the last call ended.
@@ -306,7 +291,7 @@ export class JpegBoundary {
     if (at + 3 >= bytes.length) return undefined;
     const end = at + 2 + ((bytes[at + 2]! << 8) | bytes[at + 3]!);
     if (end >= bytes.length) return undefined;
-    if (marker === SOS) this.#isInScan = true;
+    if (marker === SOS) this.isInScan = true;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (marker === APP2 && end > at + 8 && view.getUint32(at + 4) === MPF) this.#index = at + 8;
     return end;
@@ -340,12 +325,5 @@ export class JpegBoundary {
       if (!(error instanceof RangeError)) throw error; // a broken index names nothing
     }
     return [];
-  }
-
-  /** Begin with another image. */
-  reset(): void {
-    this.#at = 2;
-    this.#isInScan = false;
-    this.#index = undefined;
   }
 }

@@ -11,21 +11,14 @@ export const FRAME_HEADER_BYTES = 54;
 
 const UNKNOWN_LENGTH = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 
-/** The length of an element in eight bytes. */
-function length(byteLength: number): number[] {
-  const bytes = [0x01];
-  for (let at = 6; at >= 0; at--) bytes.push(Math.floor(byteLength / 256 ** at) % 256);
-  return bytes;
-}
-
+/** Big-endian, in as few bytes as it takes. */
 function number(value: number): number[] {
-  const bytes: number[] = [];
-  for (let rest = value; rest > 0 || bytes.length === 0; rest = Math.floor(rest / 256)) bytes.unshift(rest % 256);
-  return bytes;
+  return value < 256 ? [value] : [...number(Math.floor(value / 256)), value % 256];
 }
 
+/** An element whose length takes two bytes: the header has none of 2^14 bytes. */
 function element(id: number, content: readonly number[]): number[] {
-  return [...number(id), ...length(content.length), ...content];
+  return [...number(id), ...number(0x4000 + content.length), ...content];
 }
 
 function text(value: string): number[] {

@@ -2,9 +2,10 @@
 
 import { message, VideoError } from "../core/errors.ts";
 import { usualStandard, type YuvRange } from "../image/yuv.ts";
-import { inputWords, isNotAllowed, type VideoAddress } from "./address.ts";
+import { inputWords, type VideoAddress } from "./address.ts";
 import { endWithUs, findFfmpeg, MessageLog } from "./ffmpeg.ts";
 import { parseRational, type Rational, rationalValue } from "./video-frame.ts";
+import type { VideoConfig } from "./video-options.ts";
 
 /** What is known of a video. */
 export interface VideoInfo {
@@ -37,17 +38,6 @@ export interface VideoInfo {
   readonly tellsMatrix: boolean;
   /** Which levels are black and white; `"limited"` where the stream does not tell. */
   readonly yuvRange: YuvRange;
-}
-
-/** How to look. */
-export interface ProbeOptions {
-  /** Input options before `-i`. */
-  readonly inputArguments: readonly string[];
-  /** How long it may take, in milliseconds. */
-  readonly timeoutMs: number;
-  /** What the caller knows better. */
-  readonly isLive: boolean | undefined;
-  readonly signal: AbortSignal | undefined;
 }
 
 interface ProbedStream {
@@ -91,8 +81,8 @@ function secondsOf(text: string | undefined): number {
 }
 
 function positive(text: string | undefined): number | undefined {
-  const value = Number(text);
-  return Number.isFinite(value) && value > 0 ? value : undefined;
+  const value = secondsOf(text);
+  return value > 0 ? value : undefined;
 }
 
 function matrixOf({ pix_fmt = "", color_space = "unknown", height = 0 }: ProbedStream): VideoInfo["yuvMatrix"] {
@@ -116,18 +106,18 @@ function rotationOf({ tags, side_data_list }: ProbedStream): number {
 
 function infoOf(
   stream: ProbedStream,
-  probed: Probed,
-  address: VideoAddress,
-  { isLive: wanted, inputArguments }: ProbeOptions,
+  { format = {} }: Probed,
+  { kind }: VideoAddress,
+  { live, inputArguments }: VideoConfig,
 ): VideoInfo {
   const rotation = rotationOf(stream);
   const isTurned = rotation % 180 === 90;
   const { width = 0, height = 0 } = stream;
   const average = parseRational(stream.avg_frame_rate);
   const told = average ?? parseRational(stream.r_frame_rate);
-  const seconds = positive(stream.duration) ?? positive(probed.format?.duration);
-  const isLive = wanted ?? (address.kind === "camera" || (address.kind === "network" && seconds === undefined));
-  const container = probed.format?.format_name ?? "unknown";
+  const seconds = positive(stream.duration) ?? positive(format.duration);
+  const isLive = live ?? (kind === "camera" || (kind === "network" && seconds === undefined));
+  const container = format.format_name ?? "unknown";
   const hasTimes = !WITHOUT_TIMES.test(container) || inputArguments.some((word) => OWN_TIMES.includes(word));
   const rate = isLive && !hasTimes ? undefined : told;
   const isCounted = COUNTS_FRAMES.test(container);
@@ -139,7 +129,7 @@ function infoOf(
     rate,
     hasConstantRate: average !== undefined && stream.avg_frame_rate === stream.r_frame_rate && isCounted,
     frames: isLive ? undefined : (counted ?? estimated),
-    startMs: isLive ? 0 : Math.max(0, secondsOf(stream.start_time) - secondsOf(probed.format?.start_time)) * 1000,
+    startMs: isLive ? 0 : Math.max(0, secondsOf(stream.start_time) - secondsOf(format.start_time)) * 1000,
     durationMs: isLive || seconds === undefined ? undefined : seconds * 1000,
     hasTimes,
     codec: stream.codec_name ?? "unknown",
@@ -158,67 +148,52 @@ function infoOf(
  * @throws {VideoError} If it cannot be read, is no video, or does not answer in time
  * @throws {LibraryLoadError} If ffprobe is not installed
  */
-export async function probeVideo(address: VideoAddress, options: ProbeOptions): Promise<VideoInfo> {
-  const { inputArguments, timeoutMs, signal } = options;
+export async function probeVideo(address: VideoAddress, config: VideoConfig): Promise<VideoInfo> {
+  const { inputArguments, openTimeoutMs, signal } = config;
   const refuse = (found: string, hint: string): never => {
     const text = message(`open the video ${JSON.stringify(address.name)}`, found, hint);
     throw new VideoError(text, address.name);
   };
   signal?.throwIfAborted();
-  const input = [...inputWords(address, inputArguments), "-i", address.input];
-  const child = Bun.spawn(
-    [
-      findFfmpeg("ffprobe"),
-      "-loglevel",
-      "level+error",
-      "-select_streams",
-      "V:0",
-      "-show_entries",
-      ENTRIES,
-      "-of",
-      "json",
-    ].concat(input),
-    { stdin: "ignore", stdout: "pipe", stderr: "pipe", detached: true },
-  );
+  const wanted = ["-loglevel", "level+error", "-select_streams", "V:0", "-show_entries", ENTRIES, "-of", "json"];
+  const words = [...wanted, ...inputWords(address, inputArguments), "-i", address.input];
+  const pipes = { stdin: "ignore", stdout: "pipe", stderr: "pipe", detached: true } as const;
+  const child = Bun.spawn([findFfmpeg("ffprobe"), ...words], pipes);
   endWithUs(child);
-  let isLate = false;
-  const timer = setTimeout(() => {
-    isLate = true;
-    child.kill("SIGKILL");
-  }, timeoutMs);
+  const late = AbortSignal.timeout(openTimeoutMs);
   const stop = (): void => child.kill("SIGKILL");
-  signal?.addEventListener("abort", stop);
+  for (const end of [late, signal]) end?.addEventListener("abort", stop);
   const log = new MessageLog(child.stderr, address.name, address.input, 0);
   try {
     const [text] = await Promise.all([child.stdout.text(), log.ended]);
     const code = await child.exited;
     signal?.throwIfAborted();
-    if (isLate) return refuse(`it did not answer within ${timeoutMs} ms`, "check the address and the network");
+    if (late.aborted)
+      return refuse(`it did not answer within ${openTimeoutMs} ms`, "check the address and the network");
     const probed = (text.trim() === "" ? {} : JSON.parse(text)) as Probed;
     const stream = probed.streams?.[0];
     if (stream === undefined) {
       const said = log.last(`ffprobe ended with code ${code}`).replace(`${address.name}: `, "");
-      if (log.errors.some(isNotAllowed)) {
+      if (log.errors.some((line) => line.startsWith("Format not on whitelist"))) {
         const hint = "only what is named .m3u8, .mpd, .ffconcat or .sdp may name other files and addresses";
         return refuse("it is a playlist, or of another format that is not opened by that name", hint);
       }
       if (log.errors.some((line) => /^Protocol '\w+' not on whitelist|^Unsafe file name/.test(line))) {
         const hint = "name files by relative paths in it, or open the playlist by the address it came from";
-        return refuse("it is a playlist, and one that is a file may name files beside or below it alone", hint);
+        return refuse("it is a playlist, and a local one may only name files beside or below it", hint);
       }
-      const why = code === 0 ? "it has no image stream" : said;
+      const why = code === 0 ? "it has no video stream" : said;
       return address.kind === "network"
-        ? refuse(`ffmpeg gets no video from it: ${why}`, "check the address, and that it can be reached")
-        : refuse(`it is no video that ffmpeg can read: ${why}`, "check that the file is whole");
+        ? refuse(`ffmpeg gets no video from it (${why})`, "check the address, and that it can be reached")
+        : refuse(`it is no video that ffmpeg can read (${why})`, "check that the file is complete");
     }
-    const info = infoOf(stream, probed, address, options);
+    const info = infoOf(stream, probed, address, config);
     if (info.width < 1 || info.height < 1) {
       const why = log.last(`${info.codec} without a size`);
-      return refuse(`its image stream has no size: ${why}`, "check that the file is whole");
+      return refuse(`its video stream has no size (${why})`, "check that the file is complete");
     }
     return info;
   } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
+    for (const end of [late, signal]) end?.removeEventListener("abort", stop);
   }
 }

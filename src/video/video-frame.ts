@@ -7,15 +7,6 @@ import { imageError } from "../image/decode-limits.ts";
 import type { Image, ImageForm, PixelFormat } from "../image/image.ts";
 import type { YuvRange, YuvStandard } from "../image/yuv.ts";
 
-/** What a frame is made with. */
-export interface FrameFacts {
-  /** How the pixels lie. */
-  readonly form: ImageForm;
-  readonly index: number;
-  readonly timestampMs: number;
-  readonly durationMs: number;
-}
-
 /**
  * One image of a video: an {@linkcode Image} that any detector takes. Its pixels may be drawn on.
  *
@@ -43,7 +34,12 @@ export class VideoFrame implements Image, Disposable {
   readonly #pool: FramePool;
   #holders = 1;
 
-  constructor(data: Uint8Array, pool: FramePool, { form, index, timestampMs, durationMs }: FrameFacts) {
+  constructor(
+    data: Uint8Array,
+    pool: FramePool,
+    form: ImageForm,
+    { index, timestampMs, durationMs }: Pick<VideoFrame, "index" | "timestampMs" | "durationMs">,
+  ) {
     this.width = form.width;
     this.height = form.height;
     this.pitchBytes = form.pitchBytes;
@@ -95,11 +91,6 @@ export class FramePool {
     this.#limit = allocate === undefined ? Number.POSITIVE_INFINITY : limit;
   }
 
-  /** Buffers made so far. */
-  get made(): number {
-    return this.#made;
-  }
-
   /** A buffer; `undefined` if all are in use, see {@linkcode freed}. */
   take(): Uint8Array | undefined {
     const known = this.#free.pop();
@@ -107,7 +98,7 @@ export class FramePool {
     if (this.#made >= this.#limit) return undefined;
     const buffer = this.#allocate?.(this.#byteLength) ?? new Uint8Array(new ArrayBuffer(this.#byteLength));
     if (buffer.length < this.#byteLength) {
-      const found = `\`allocate\` gave ${buffer.length} bytes: ${this.#byteLength} are needed`;
+      const found = `\`allocate\` gave ${buffer.length} of ${this.#byteLength} bytes`;
       throw imageError("frame", found, "return at least as many bytes as asked for");
     }
     this.#made += 1;
@@ -116,9 +107,9 @@ export class FramePool {
 
   /** Resolves when a buffer has come back. One waits at a time. */
   freed(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#onFree = resolve;
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onFree = resolve;
+    return promise;
   }
 
   /** Hand a buffer back; nobody may use it any more. */
@@ -129,9 +120,7 @@ export class FramePool {
 
   /** Let who waits for a buffer look again. */
   wake(): void {
-    const onFree = this.#onFree;
-    this.#onFree = undefined;
-    onFree?.();
+    this.#onFree?.();
   }
 }
 
@@ -175,9 +164,4 @@ export function parseRational(text: string | undefined): Rational | undefined {
 /** As a number. */
 export function rationalValue({ numerator, denominator }: Rational): number {
   return numerator / denominator;
-}
-
-/** `30000/1001` */
-export function formatRational({ numerator, denominator }: Rational): string {
-  return `${numerator}/${denominator}`;
 }

@@ -1,7 +1,7 @@
 /** @module Video options: what callers may set of a source or a sink, checked once with zod. */
 
 import { z } from "zod";
-import { parseOptions } from "../core/options.ts";
+import { type Complete, parseOptions } from "../core/options.ts";
 import { parseRational, type Rational } from "./video-frame.ts";
 
 /** How a live source is opened again after it has stopped. */
@@ -25,7 +25,7 @@ export interface VideoOptions {
   readonly pixels?: "nv12" | "rgb";
   /** Hand out every n-th frame. Default 1: all. */
   readonly every?: number;
-  /** Hand out at most this many frames a second, spread evenly; none is repeated. Default: all. */
+  /** Hand out at most this many frames per second, spread evenly; none is repeated. Default: all. */
   readonly fps?: number;
   /** Begin here, in milliseconds. Default 0. */
   readonly startMs?: number;
@@ -61,33 +61,18 @@ export interface VideoOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Complete options of `VideoSource.open`. */
-export interface VideoConfig {
-  readonly size: readonly [width: number, height: number] | undefined;
-  readonly pixels: "nv12" | "rgb";
-  readonly every: number;
-  readonly fps: number | undefined;
-  readonly startMs: number;
-  readonly durationMs: number | undefined;
-  readonly live: boolean | undefined;
-  readonly reconnect: false | Required<ReconnectOptions>;
-  readonly stallMs: number;
-  readonly openTimeoutMs: number;
-  readonly readAhead: number;
-  readonly allocate: ((byteLength: number) => Uint8Array) | undefined;
-  readonly buffers: number;
-  readonly inputArguments: readonly string[];
-  readonly decoderArguments: readonly string[];
-  readonly policy: "all" | "latest" | undefined;
-  readonly signal: AbortSignal | undefined;
-}
+/** {@linkcode VideoOptions}, complete; `undefined` where the default depends on the video. */
+export type VideoConfig = Complete<
+  Omit<VideoOptions, "reconnect">,
+  "size" | "fps" | "durationMs" | "live" | "allocate" | "policy" | "signal"
+> & { readonly reconnect: false | Required<ReconnectOptions> };
 
 /** Options of `VideoSink.open`. */
 export interface VideoSinkOptions {
   /** Size of the frames in pixels. */
   readonly width: number;
   readonly height: number;
-  /** Frames a second, as a number or as `"30000/1001"`; each frame is then equally long. Default: by the frames' own times. */
+  /** Frames per second, as a number or as `"30000/1001"`; each frame is then equally long. Default: by the frames' own times. */
   readonly rate?: number | string | Rational;
   /** 0 (best) to 51 (worst) for H.264, 63 for VP9. Default 23, 33 for VP9. */
   readonly quality?: number;
@@ -95,26 +80,22 @@ export interface VideoSinkOptions {
   readonly outputArguments?: readonly string[];
 }
 
-/** Complete options of `VideoSink.open`. */
-export interface VideoSinkConfig {
-  readonly width: number;
-  readonly height: number;
+/** {@linkcode VideoSinkOptions}, complete; `undefined` where the default depends on the frames or the format. */
+export type VideoSinkConfig = Complete<Omit<VideoSinkOptions, "rate">, "quality"> & {
   readonly rate: Rational | undefined;
-  readonly quality: number | undefined;
-  readonly outputArguments: readonly string[];
-}
+};
 
 const side = z.int().min(1, "a whole number of pixels").max(16_384, "at most 16384 pixels");
 const milliseconds = z.number().min(0, "0 or more milliseconds");
 /** Timers hold no more: one that is longer would ring at once. */
 const LONGEST_WAIT_MS = 2 ** 31 - 1;
-const LONGEST_RULE = `at most ${LONGEST_WAIT_MS}`;
+const wait = z.number().max(LONGEST_WAIT_MS, `at most ${LONGEST_WAIT_MS}`);
 const words = z.array(z.string(), "a list of words").default([]);
 
 const reconnectSchema = z.strictObject({
   attempts: z.number().min(1, "at least 1").default(Number.POSITIVE_INFINITY),
-  firstDelayMs: milliseconds.max(LONGEST_WAIT_MS, LONGEST_RULE).default(500),
-  longestDelayMs: milliseconds.max(LONGEST_WAIT_MS, LONGEST_RULE).default(15_000),
+  firstDelayMs: wait.min(0, "0 or more milliseconds").default(500),
+  longestDelayMs: wait.min(0, "0 or more milliseconds").default(15_000),
 });
 
 const sourceSchema = z.strictObject({
@@ -128,8 +109,8 @@ const sourceSchema = z.strictObject({
   reconnect: z
     .union([z.literal(false), reconnectSchema], "false, or an object of options")
     .default(() => reconnectSchema.parse({})),
-  stallMs: z.number().min(100, "at least 100").max(LONGEST_WAIT_MS, LONGEST_RULE).default(10_000),
-  openTimeoutMs: z.number().min(1, "at least 1").max(LONGEST_WAIT_MS, LONGEST_RULE).default(30_000),
+  stallMs: wait.min(100, "at least 100").default(10_000),
+  openTimeoutMs: wait.min(1, "at least 1").default(30_000),
   readAhead: z.int().min(1, "at least 1").max(64, "at most 64").default(2),
   allocate: z
     .custom<(byteLength: number) => Uint8Array>((value) => typeof value === "function", "a function")
@@ -145,22 +126,19 @@ const sourceSchema = z.strictObject({
 function rationalOf(rate: number | string | Rational): Rational | undefined {
   if (typeof rate === "string") return parseRational(rate);
   if (typeof rate !== "number") return rate;
-  return Number.isInteger(rate)
-    ? { numerator: rate, denominator: 1 }
-    : { numerator: Math.round(rate * 1000), denominator: 1000 };
+  const denominator = Number.isInteger(rate) ? 1 : 1000;
+  return { numerator: Math.round(rate * denominator), denominator };
 }
 
 const rateRule = "frames per second, such as 25 or 30000/1001";
 const part = z.int(rateRule).positive(rateRule);
+const fraction = z.strictObject({ numerator: part, denominator: part });
 
 const sinkSchema = z.strictObject({
   width: side,
   height: side,
   rate: z
-    .union(
-      [z.number().positive(rateRule), z.string(), z.strictObject({ numerator: part, denominator: part })],
-      rateRule,
-    )
+    .union([z.number().positive(rateRule), z.string(), fraction], rateRule)
     .transform(rationalOf)
     .refine((rate) => rate !== undefined, rateRule)
     .optional(),
@@ -168,20 +146,12 @@ const sinkSchema = z.strictObject({
   outputArguments: words,
 });
 
-/**
- * Check the options of `VideoSource.open` and fill in the defaults.
- *
- * @throws {OptionError} If one is unknown or out of range
- */
+/** @throws {OptionError} If an option is unknown or out of range */
 export function parseVideoOptions(options: VideoOptions): VideoConfig {
   return parseOptions(sourceSchema, options, "open a video") as VideoConfig;
 }
 
-/**
- * Check the options of `VideoSink.open`.
- *
- * @throws {OptionError} If one is unknown or out of range
- */
+/** @throws {OptionError} If an option is unknown or out of range */
 export function parseVideoSinkOptions(options: VideoSinkOptions): VideoSinkConfig {
   return parseOptions(sinkSchema, options, "write a video") as VideoSinkConfig;
 }

@@ -1,6 +1,6 @@
 /** @module VideoSink: frames into a video file, encoded by ffmpeg in a process of its own. */
 
-import { closeSync, realpathSync, rmSync, type Stats } from "node:fs";
+import { closeSync, realpathSync, rmSync, type Stats, write } from "node:fs";
 import { resolve } from "node:path";
 import { ClosedError, message, ShapeError, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
@@ -11,7 +11,7 @@ import { type Image, imageOf, isPacked, yuvRangeOf, yuvStandardOf } from "../ima
 import { tightNv12, tightRgb } from "../image/nv12.ts";
 import { encodeArguments, needsEnd } from "./encode-arguments.ts";
 import { ffmpegDialect, findFfmpeg, MessageLog } from "./ffmpeg.ts";
-import { writeFully } from "./frame-queue.ts";
+import { transferAll } from "./frame-queue.ts";
 import { FRAME_HEADER_BYTES, matroskaHeader, type RawPixels, writeFrameHeader } from "./matroska.ts";
 import { VideoFrame } from "./video-frame.ts";
 import { parseVideoSinkOptions, type VideoSinkConfig, type VideoSinkOptions } from "./video-options.ts";
@@ -21,12 +21,6 @@ const PIPE_BYTES = 2 ** 20;
 const GRACE_MS = 2000;
 /** Said of a file that could not be ended, for want of room above all; ffmpeg 5.1 exits with 0 nevertheless. */
 const UNENDED = /^Error (?:writing trailer|closing file)/;
-
-/** When a frame is shown. */
-interface FrameTiming {
-  readonly timestampMs: number;
-  readonly durationMs?: number | undefined;
-}
 
 type Child = Bun.Subprocess<"ignore" | number, "ignore", "pipe">;
 
@@ -61,8 +55,8 @@ class EncodeRun extends Resource {
     this.log = new MessageLog(child.stderr, name, `file:${resolve(name)}`);
   }
 
-  write(bytes: Uint8Array): Promise<void> {
-    return writeFully(this.#descriptor!, bytes);
+  write(bytes: Uint8Array): Promise<number> {
+    return transferAll(write, this.#descriptor!, bytes);
   }
 
   /** No frame follows. */
@@ -98,11 +92,11 @@ export class VideoSink implements AsyncDisposable {
   readonly #former: Stats | undefined;
   readonly #header = new Uint8Array(new ArrayBuffer(FRAME_HEADER_BYTES));
   /** The write that is on its way. */
-  #writing: Promise<void> | undefined;
+  #writing: Promise<unknown> | undefined;
   /** Settled when the last frame that was handed in is on its way, or refused. */
   #handedIn: Promise<void> = Promise.resolve();
-  #error: unknown;
-  #isFailed = false;
+  /** Of the write that failed. */
+  #failure: { readonly reason: unknown } | undefined;
   #isEnding = false;
   #written = 0;
   /** Of the last frame that was written. */
@@ -167,24 +161,32 @@ export class VideoSink implements AsyncDisposable {
     const { width, height } = this.#config;
     this.#assertOpen();
     if (image.width !== width || image.height !== height) {
-      const [expected, actual] = [`${width}x${height}`, `${image.width}x${image.height}`];
-      const text = message(`write a frame to ${JSON.stringify(this.path)}`, `it must be ${expected}, got ${actual}`);
-      throw new ShapeError(text, { tensor: "frame", expected, actual });
+      throw this.#misfit(`${width}x${height}`, `${image.width}x${image.height}`);
     }
     const frame = image instanceof VideoFrame ? image.retain() : undefined;
     // Frames that are handed in at once go one after the other.
-    const started = this.#handedIn.then(() => this.#writeInTurn(image, { timestampMs, ...options }, frame));
+    const started = this.#handedIn.then(() => this.#writeInTurn(image, timestampMs, options.durationMs, frame));
     this.#handedIn = started.catch(() => frame?.release());
     await started;
   }
 
-  async #writeInTurn(image: Image, times: FrameTiming, frame: VideoFrame | undefined): Promise<void> {
+  async #writeInTurn(
+    image: Image,
+    wantedMs: number,
+    shownMs: number | undefined,
+    frame: VideoFrame | undefined,
+  ): Promise<void> {
     await this.#settle();
     this.#assertOpen();
-    const timestampMs = Math.max(0, times.timestampMs);
+    const timestampMs = Math.max(0, wantedMs);
     const formerMs = this.#lastMs ?? timestampMs;
-    const durationMs = times.durationMs ?? (frame?.durationMs || Math.max(0, timestampMs - formerMs));
-    this.#start(this.#writeFrame(imageOf(image.data, image), { timestampMs, durationMs }), frame);
+    const durationMs = shownMs ?? (frame?.durationMs || Math.max(0, timestampMs - formerMs));
+    // What cannot be written is thrown at once.
+    this.#writing = this.#writeFrame(imageOf(image.data, image), timestampMs, durationMs)
+      .catch((reason: unknown) => {
+        this.#failure = { reason };
+      })
+      .finally(() => frame?.release());
     this.#lastMs = timestampMs;
     this.#written += 1;
   }
@@ -193,12 +195,11 @@ export class VideoSink implements AsyncDisposable {
     if (this.#isEnding || this.#run.closed) throw new ClosedError("write a frame", this.#run.label);
   }
 
-  /** What cannot be written is thrown at once. */
-  #writeFrame(image: Image, { timestampMs, durationMs = 0 }: FrameTiming): Promise<void> {
+  #writeFrame(image: Image, timestampMs: number, durationMs: number): Promise<unknown> {
     const run = this.#run;
     const bytes = this.#bytesOf(image);
     writeFrameHeader(this.#header, bytes.length, timestampMs, durationMs);
-    const writeRest = (): Promise<void> => run.write(this.#header).then(() => run.write(bytes));
+    const writeRest = (): Promise<unknown> => run.write(this.#header).then(() => run.write(bytes));
     if (this.#pixels !== undefined) return writeRest();
     const { width, height } = this.#config;
     this.#pixels = rawPixelsOf(image);
@@ -212,10 +213,13 @@ export class VideoSink implements AsyncDisposable {
     if (first.format === "RGB") return tightRgb(image);
     const [expected, actual] = [pixelText(first), pixelText(own)];
     if (expected === actual) return tightNv12(image);
-    const found = `it must be ${expected}, got ${actual}`;
-    const hint = "the first frame decides; where it is RGB, all that follow are made into RGB";
-    const text = message(`write a frame to ${JSON.stringify(this.path)}`, found, hint);
-    throw new ShapeError(text, { tensor: "frame", expected, actual });
+    throw this.#misfit(expected, actual, "the first frame decides; after an RGB one, all others are converted to RGB");
+  }
+
+  #misfit(expected: string, actual: string, hint?: string): ShapeError {
+    const action = `write a frame to ${JSON.stringify(this.path)}`;
+    const text = message(action, `it must be ${expected}, got ${actual}`, hint);
+    return new ShapeError(text, { tensor: "frame", expected, actual });
   }
 
   /**
@@ -262,20 +266,12 @@ export class VideoSink implements AsyncDisposable {
     return this.close();
   }
 
-  #start(writing: Promise<void>, frame: VideoFrame | undefined): void {
-    this.#writing = writing
-      .catch((error: unknown) => {
-        this.#error = error;
-        this.#isFailed = true;
-      })
-      .finally(() => frame?.release());
-  }
-
   /** Wait for the write on its way, and say what went wrong with it. */
   async #settle(): Promise<void> {
     await this.#writing;
-    if (!this.#isFailed) return;
-    if ((this.#error as NodeJS.ErrnoException).code !== "EPIPE") throw this.#error;
+    if (this.#failure === undefined) return;
+    const { reason } = this.#failure;
+    if ((reason as NodeJS.ErrnoException).code !== "EPIPE") throw reason;
     await this.#run.child.exited;
     await this.#run.log.ended;
     throw this.#refusal("ended early");
@@ -296,8 +292,8 @@ export class VideoSink implements AsyncDisposable {
 
   #refusal(what: string): VideoError {
     this.#discard();
-    const found = `ffmpeg ${what}: ${this.#run.log.last("it did not say why")}`;
-    const hint = "check the place, the room on the disk, and that this ffmpeg has the encoder (ffmpeg -encoders)";
+    const found = `ffmpeg ${what} (${this.#run.log.last("it did not say why")})`;
+    const hint = "check the folder, the free space, and that this ffmpeg has the encoder (ffmpeg -encoders)";
     return new VideoError(message(`write the video ${JSON.stringify(this.path)}`, found, hint), this.path);
   }
 }

@@ -82,8 +82,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   static async open(source: string | URL, options: VideoOptions = {}): Promise<VideoSource> {
     const config = parseVideoOptions(options);
     const address = videoAddress(source);
-    const { inputArguments, openTimeoutMs: timeoutMs, live: isLive, signal } = config;
-    const info = await probeVideo(address, { inputArguments, timeoutMs, isLive, signal });
+    const info = await probeVideo(address, config);
     if (!info.hasTimes && !info.isLive && info.rate !== undefined) {
       const rate = Number(rationalValue(info.rate).toFixed(3));
       const hint = 'inputArguments: ["-framerate", "30"] says otherwise';
@@ -114,8 +113,7 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     if (frames === undefined) return undefined;
     if (wholeMs === undefined) return every === 1 && fps === undefined ? frames : undefined;
     const partMs = Math.max(0, Math.min(wholeMs - startMs, durationMs ?? Number.POSITIVE_INFINITY));
-    const inPart = Math.round((frames * partMs) / wholeMs);
-    const kept = Math.ceil(inPart / every);
+    const kept = Math.ceil(Math.round((frames * partMs) / wholeMs) / every);
     return fps === undefined ? kept : Math.min(kept, Math.ceil((partMs / 1000) * fps));
   }
 
@@ -186,11 +184,11 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         tries = this.#read > before ? 1 : tries + 1;
         const why = end.error ?? `ffmpeg ended with code ${end.code}`;
         if (tries > reconnect.attempts) {
-          const found = `it stopped and did not come back in ${reconnect.attempts} tries: ${why}`;
+          const found = `it stopped and did not come back in ${reconnect.attempts} tries (${why})`;
           throw new VideoError(message(`read ${JSON.stringify(this.name)}`, found, "check the source"), this.name);
         }
         const delayMs = Math.min(reconnect.firstDelayMs * 2 ** (tries - 1), reconnect.longestDelayMs);
-        logger.warn(`${this.name} stopped: ${why}; it is opened again in ${formatDuration(delayMs)}`);
+        logger.warn(`${this.name} stopped (${why}); opening it again in ${formatDuration(delayMs)}`);
         await pause(delayMs, this.#closing.signal);
         this.#reconnects += 1;
       }
@@ -205,14 +203,9 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
   /** @returns `"late"` if the file was entered behind the frame that is to be the first */
   async #runOnce(): Promise<RunEnd | "late"> {
     const { startMs } = this.#config;
-    const seekSeconds = this.info.isLive ? 0 : seekSecondsOf(startMs, this.#seeks);
-    const job = {
-      address: this.#address,
-      info: this.info,
-      config: this.#config,
-      form: this.#form,
-      seekSeconds,
-    };
+    const { info } = this;
+    const seekSeconds = info.isLive ? 0 : seekSecondsOf(startMs, this.#seeks);
+    const job = { address: this.#address, info, config: this.#config, form: this.#form, seekSeconds };
     const run = await DecodeRun.start(job);
     this.#run = run;
     let isFirst = true;
@@ -224,6 +217,10 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         if (time === undefined) break;
         const timestampMs = this.#timeOf(time, isFirst, run.zeroMs);
         if (isFirst && seekSeconds > 0 && timestampMs > startMs + SAME_TIME_MS) break;
+        if (this.#isPastEnd(timestampMs)) {
+          this.#lastMs = timestampMs;
+          break;
+        }
         // A key frame in front of the start, by which it is known that nothing is missed.
         const isUnwanted = seekSeconds > 0 && timestampMs < startMs - SAME_TIME_MS;
         isFirst = false;
@@ -236,8 +233,8 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
         if (isUnwanted) continue;
         if (!isWhole) break;
         this.#lastMs = timestampMs;
-        const facts = { form: this.#form, index: this.#read++, timestampMs, durationMs: this.#durationMs };
-        const frame = new VideoFrame(buffer, this.#pool, facts);
+        const shown = { index: this.#read++, timestampMs, durationMs: this.#durationMs };
+        const frame = new VideoFrame(buffer, this.#pool, this.#form, shown);
         if (this.#isLatest) this.#dropped += this.#queue.replace(frame);
         else await this.#queue.push(frame);
         if (this.#isClosing || this.#isPastEnd()) break;
@@ -278,9 +275,10 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     return inRun === undefined ? this.#lastMs + this.#durationMs : inRun + this.#offsetMs;
   }
 
-  #isPastEnd(): boolean {
+  /** @param nextMs when the next frame is due */
+  #isPastEnd(nextMs: number = this.#lastMs + this.#durationMs): boolean {
     const { durationMs } = this.#config;
-    return this.info.isLive && durationMs !== undefined && this.#lastMs + this.#durationMs >= durationMs;
+    return this.info.isLive && durationMs !== undefined && nextMs >= durationMs;
   }
 
   #checkStall(stallMs: number): void {
@@ -296,11 +294,11 @@ export class VideoSource implements AsyncIterable<VideoFrame>, AsyncDisposable {
     };
     if (this.#read === 0) {
       const why = error ?? `ffmpeg ended with code ${code}`;
-      refuse(`no frame of it could be decoded: ${why}`, "check that the file is whole, and the start within it");
+      refuse(`no frame of it could be decoded (${why})`, "check that the file is complete, and the start within it");
     }
-    const found = `${this.#read} of about ${this.expected ?? "?"} frames were read`;
+    const after = `after ${this.#read} of about ${this.expected ?? "?"} frames`;
     // A stream without an end of its own ends wherever its sender stops.
-    if (isTruncated && !this.info.isLive) refuse(`the file stops before its end: ${found}`, "copy or record it again");
-    if (code !== 0) refuse(`ffmpeg ended with code ${code}, ${found}: ${error ?? "it did not say why"}`, "see the log");
+    if (isTruncated && !this.info.isLive) refuse(`the file stops before its end, ${after}`, "copy or record it again");
+    if (code !== 0) refuse(`ffmpeg ended with code ${code} ${after} (${error ?? "it did not say why"})`, "see the log");
   }
 }

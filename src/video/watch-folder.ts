@@ -18,36 +18,32 @@ export interface WatchFolderOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A file that may still be written. */
-interface Candidate {
-  byteLength: number;
-  changedMs: number;
-  /** When it was last found changed. */
-  since: number;
+/** Size and time of a file, by which one that is written again is known. */
+function stampOf({ size, mtimeMs }: Stats): string {
+  return `${size}:${mtimeMs}`;
 }
-
-/** Size and time of a settled file, by which one that is written again is known. */
-type Stamp = `${number}:${number}`;
 
 /** The files of one folder, and which of them have settled. */
 class FolderState {
   readonly #folder: string;
   readonly #options: WatchFolderOptions;
-  readonly #growing = new Map<string, Candidate>();
-  readonly #seen = new Map<string, Stamp>();
+  /** Files that may still be written, and when each was last found changed. */
+  readonly #growing = new Map<string, { readonly stamp: string; readonly size: number; readonly since: number }>();
+  /** Files that have settled. */
+  readonly #seen = new Map<string, string>();
   readonly #unreadable = new Set<string>();
 
   constructor(folder: string, options: WatchFolderOptions) {
     this.#folder = folder;
     this.#options = options;
     if (options.existing !== true) {
-      for (const [name, { size, mtimeMs }] of this.#images()) this.#seen.set(name, `${size}:${mtimeMs}`);
+      for (const [name, stats] of this.#images()) this.#seen.set(name, stampOf(stats));
     }
   }
 
   /** True while a file is still being written. An empty one may stay so: what is written into it will be news. */
   get isGrowing(): boolean {
-    return this.#growing.values().some(({ byteLength }) => byteLength > 0);
+    return this.#growing.values().some(({ size }) => size > 0);
   }
 
   /** Look at the folder: the names of files that have settled, in order. */
@@ -55,34 +51,35 @@ class FolderState {
     const { settleMs = 200 } = this.#options;
     const found = this.#images();
     const ready: string[] = [];
-    for (const [name, { size, mtimeMs }] of found) {
-      const stamp: Stamp = `${size}:${mtimeMs}`;
+    for (const [name, stats] of found) {
+      const { size } = stats;
+      const stamp = stampOf(stats);
       if (this.#seen.get(name) === stamp) continue;
       const known = this.#growing.get(name);
-      if (known === undefined || known.byteLength !== size || known.changedMs !== mtimeMs) {
-        this.#growing.set(name, { byteLength: size, changedMs: mtimeMs, since: now });
-      } else if (size > 0 && now - known.since >= settleMs) {
+      if (known?.stamp !== stamp) this.#growing.set(name, { stamp, size, since: now });
+      else if (size > 0 && now - known.since >= settleMs) {
         this.#growing.delete(name);
         this.#seen.set(name, stamp);
         ready.push(name);
       }
     }
-    for (const name of this.#seen.keys()) if (!found.has(name)) this.#seen.delete(name);
-    for (const name of this.#growing.keys()) if (!found.has(name)) this.#growing.delete(name);
+    for (const known of [this.#seen, this.#growing]) {
+      for (const name of known.keys()) if (!found.has(name)) known.delete(name);
+    }
     return ready;
   }
 
-  #images(): Map<string, { readonly size: number; readonly mtimeMs: number }> {
+  #images(): Map<string, Stats> {
     const { extensions } = this.#options;
     let entries: Dirent[];
     try {
       entries = readdirSync(this.#folder, { withFileTypes: true });
     } catch (error) {
-      const found = `it cannot be read: ${(error as Error).message}`;
-      const text = message(`watch the folder ${JSON.stringify(this.#folder)}`, found, "make it, or make it readable");
+      const { message: why } = error as Error;
+      const text = message(`watch the folder ${JSON.stringify(this.#folder)}`, why, "create it, or make it readable");
       throw new VideoError(text, this.#folder, { cause: error });
     }
-    const found = new Map<string, { readonly size: number; readonly mtimeMs: number }>();
+    const found = new Map<string, Stats>();
     for (const entry of entries) {
       // A name with a dot in front is how many programs write a file they rename when it is whole.
       if (entry.isDirectory() || entry.name.startsWith(".")) continue;
@@ -108,7 +105,7 @@ class FolderState {
   }
 
   #skip(name: string, why: string): void {
-    if (!this.#unreadable.has(name)) logger.warn(`Skipped in ${this.#folder}: ${why}`);
+    if (!this.#unreadable.has(name)) logger.warn(`Skipped a file in ${JSON.stringify(this.#folder)}: ${why}`);
     this.#unreadable.add(name);
   }
 }
@@ -150,16 +147,13 @@ async function* settledFiles(
         if (signal?.aborted) return;
       }
       if (hasNews && !state.isGrowing) continue;
-      await new Promise<void>((resolve) => {
-        // Without news a folder on the network, which tells none, is still looked at every now and then.
-        const timer = setTimeout(resolve, state.isGrowing ? settleMs / 4 : 1000);
-        wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-        if (signal?.aborted) wake();
-      });
-      wake = undefined;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      wake = resolve;
+      // Without news a folder on the network, which tells none, is still looked at every now and then.
+      const timer = setTimeout(resolve, state.isGrowing ? settleMs / 4 : 1000);
+      if (signal?.aborted) resolve();
+      await promise;
+      clearTimeout(timer);
       // A file that is being written makes news by the hundred.
       if (state.isGrowing) await Bun.sleep(settleMs / 4);
     }

@@ -156,7 +156,7 @@ test("doctor tells where ffmpeg is, and that videos need it", async () => {
   expect(findings.get("ffmpeg")).toMatchObject({
     state: "absent",
     found:
-      '$BUN_TENSORRT_FFPROBE names no file: "/nowhere/ffprobe": images are detected without, videos, streams and cameras are not',
+      '$BUN_TENSORRT_FFPROBE is "/nowhere/ffprobe", which does not exist: images are detected without, videos, streams and cameras are not',
   });
 });
 

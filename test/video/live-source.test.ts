@@ -70,7 +70,7 @@ test.skipIf(isFfmpegMissing)("a live source that drops is opened again, its inde
   expect(video.reconnects).toBe(2);
   expect(times.every((time, at) => at === 0 || time > times[at - 1]!)).toBe(true);
   expect(times[0]).toBe(0);
-  expect(warnings.some((text) => /live\.ts stopped: .*; it is opened again in 20(\.\d+)? ms/.test(text))).toBe(true);
+  expect(warnings.some((text) => /live\.ts stopped \(.*\); opening it again in 20(\.\d+)? ms/.test(text))).toBe(true);
   expect(warnings.join()).not.toContain("secret");
 });
 
@@ -84,7 +84,7 @@ test.skipIf(isFfmpegMissing)(
       for await (using _ of video) frames += 1;
     };
     const error = (await read().catch((reason: unknown) => reason)) as Error;
-    expect(error.message).toContain("it stopped and did not come back in 2 tries: ");
+    expect(error.message).toContain("it stopped and did not come back in 2 tries (");
     expect(error.message).not.toContain("secret");
     expect(frames).toBe(60);
     expect(video.reconnects).toBe(2);
@@ -170,8 +170,9 @@ test.skipIf(isFfmpegMissing)(
     const elapsed = performance.now() - started;
     // Such a stream has no times: a frame's is that of its arrival, and not a 25th of a second after the one before.
     expect(times[0]).toBe(0);
-    expect(times.at(-1)!).toBeGreaterThanOrEqual(1500);
-    expect(times.at(-1)!).toBeLessThan(elapsed);
+    // It ends with the first frame behind its duration, which is none of it.
+    expect(elapsed).toBeGreaterThanOrEqual(1500);
+    expect(times.at(-1)!).toBeLessThan(1500);
     expect(times.length).toBeGreaterThan(3);
     expect(times.length).toBeLessThan(20);
     await using slow = await VideoSource.open(server.url, { durationMs: 1200, fps: 2, policy: "all" });

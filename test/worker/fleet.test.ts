@@ -66,14 +66,15 @@ test.skipIf(isRedisMissing)(
     const producing = produce(server, FRAMES, jpeg);
 
     await untilAnswers(server, FRAMES * 0.2);
-    const before = last.residentMib();
+    last.leastMib();
     await untilAnswers(server, FRAMES * 0.3);
     killed.kill("SIGKILL");
     await untilAnswers(server, FRAMES * 0.6);
+    const before = last.leastMib();
     stopped.kill("SIGTERM");
     const sent = await producing;
     await untilAllAnswered(server);
-    const after = last.residentMib();
+    const after = last.leastMib();
     expect(await stopped.ended()).toMatchObject({ code: 143 });
     last.kill("SIGTERM");
     const { code, log } = await last.ended();
@@ -104,17 +105,19 @@ test.skipIf(isRedisMissing)(
     const producing = produce(server, FRAMES, jpeg);
 
     await untilAnswers(server, FRAMES * 0.2);
-    const before = last.residentMib();
+    last.leastMib();
     killed.kill("SIGKILL");
     await untilAnswers(server, FRAMES * 0.4);
+    const before = last.leastMib();
     await server.kill();
     await Bun.sleep(500);
     await server.restart();
     await untilAnswers(server, FRAMES * 0.7);
+    last.leastMib();
     stopped.kill("SIGTERM");
     const sent = await producing;
     await untilAllAnswered(server);
-    const after = last.residentMib();
+    const after = last.leastMib();
     expect(await stopped.ended()).toMatchObject({ code: 143 });
     last.kill("SIGTERM");
     const { log } = await last.ended();

@@ -74,22 +74,35 @@ export async function produce(server: RedisServer, count: number, jpeg: Uint8Arr
 export class WorkerProcess {
   readonly #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
   readonly #log: Promise<string>;
+  readonly #sampling: Timer;
+  #leastMib = Number.POSITIVE_INFINITY;
 
   constructor(config: string) {
     // Memory that stays is memory that is kept: the collector runs often.
     const args = ["--smol", MAIN, "worker", "--config", config, "--backend", "cpu", "--threads", "1"];
     this.#child = Bun.spawn([process.execPath, ...args], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
     this.#log = this.#child.stderr.text();
+    this.#sampling = setInterval(() => {
+      this.#leastMib = Math.min(this.#leastMib, this.#residentMib());
+    }, 20);
   }
 
-  /** Resident memory in MiB. */
-  residentMib(): number {
+  #residentMib(): number {
     const status = readFileSync(`/proc/${this.#child.pid}/status`, "utf8");
-    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+    // One that has ended has none.
+    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? Number.POSITIVE_INFINITY) / 1024;
+  }
+
+  /** Least resident memory since the last call, in MiB: what is garbage for a moment does not count. */
+  leastMib(): number {
+    const least = Math.min(this.#leastMib, this.#residentMib());
+    this.#leastMib = Number.POSITIVE_INFINITY;
+    return least;
   }
 
   /** Send a signal. */
   kill(signal: "SIGKILL" | "SIGTERM" | "SIGHUP"): void {
+    clearInterval(this.#sampling);
     this.#child.kill(signal);
   }
 

@@ -303,7 +303,7 @@ test.skipIf(isFfmpegMissing || !hasSmallDisk).each([
     expect(code).toBe(1);
     expect(output).toBe("fill\n");
     expect(errors).toMatch(/^error: Cannot write the video "disk\/out\.m..": ffmpeg .*No space left/m);
-    expect(errors).toMatch(/^Hint: check the place, the room on the disk/m);
+    expect(errors).toMatch(/^Hint: check the folder, the free space/m);
   },
 );
 

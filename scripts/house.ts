@@ -1,5 +1,6 @@
 /**
- * @module What the tree is made of, in figures: `bun scripts/house.ts [FOLDER]` for this checkout or another.
+ * @module What the tree is made of, in figures: `bun scripts/house.ts [FOLDER] [--list] [--no-timing]` for this checkout or
+ * another. With `--no-timing` nothing is run, and only what the text tells is printed.
  *
  * Counts files and lines of `src/`, files with a single importer, circles of imports (types included), the files that one
  * decoded frame runs through on the CPU, and what `--version` and `import "bun-tensorrt"` load.
@@ -130,32 +131,39 @@ function frameFiles(): Map<string, number> {
   return found;
 }
 
+/** What only running the tree tells. */
+function measured(frameFileCount: number): [string, string | number][] {
+  const index = join(work, "import.ts");
+  writeFileSync(index, `await import(${JSON.stringify(join(src, "index.ts"))});`);
+  const empty = join(work, "empty.ts");
+  writeFileSync(empty, "");
+  return [
+    ["files run by a decoded CPU frame", frameFileCount],
+    ["files loaded by --version", loadedBy("src/cli/main.ts", "--version")],
+    ['files loaded by import "bun-tensorrt"', loadedBy(index)],
+    ["--version, median ms", median(["src/cli/main.ts", "--version"]).toFixed(0)],
+    ["an empty program, median ms", median([empty]).toFixed(0)],
+  ];
+}
+
 try {
   const lines = [...texts.values()].map((text) => text.split("\n").length - 1).sort((a, b) => a - b);
   const importers = new Map<string, number>();
   for (const list of imports.values()) for (const name of list) importers.set(name, (importers.get(name) ?? 0) + 1);
   const single = [...importers].filter(([, count]) => count === 1);
-  const index = join(work, "import.ts");
-  writeFileSync(index, `await import(${JSON.stringify(join(src, "index.ts"))});`);
-  const empty = join(work, "empty.ts");
-  writeFileSync(empty, "");
-  const frame = frameFiles();
+  const frame = process.argv.includes("--no-timing") ? undefined : frameFiles();
   const rows: [string, string | number][] = [
     ["files", lines.length],
     ["lines", lines.reduce((sum, count) => sum + count, 0)],
     ["median lines of a file", lines[lines.length >> 1]!],
     ["files with one importer", single.length],
     ["circles (types included)", circles().length],
-    ["files run by a decoded CPU frame", frame.size],
-    ["files loaded by --version", loadedBy("src/cli/main.ts", "--version")],
-    ['files loaded by import "bun-tensorrt"', loadedBy(index)],
-    ["--version, median ms", median(["src/cli/main.ts", "--version"]).toFixed(0)],
-    ["an empty program, median ms", median([empty]).toFixed(0)],
+    ...(frame === undefined ? [] : measured(frame.size)),
   ];
   for (const [name, value] of rows) console.log(`${String(value).padStart(8)}  ${name}`);
   if (process.argv.includes("--list")) {
-    console.log("\nFiles run by a decoded CPU frame, with lines:");
-    for (const [path, count] of [...frame].sort()) console.log(`${String(count).padStart(8)}  ${path}`);
+    if (frame !== undefined) console.log("\nFiles run by a decoded CPU frame, with lines:");
+    for (const [path, count] of [...(frame ?? [])].sort()) console.log(`${String(count).padStart(8)}  ${path}`);
     for (const circle of circles()) console.log(`circle: ${circle.join(", ")}`);
   }
 } finally {

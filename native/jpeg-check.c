@@ -141,7 +141,7 @@ static int32_t walk(reader *in, const jpeg *image) {
     if (interval > 0 && left-- == 0) {
       /* Refilling stops before a marker, so that all of the data has been read, or too little. */
       refill(in);
-      if (!restart(in, number++)) return BT_JPEG_DAMAGED;
+      if (!restart(in, number++)) return BT_IMAGE_DAMAGED;
       left = interval - 1;
       memset(values, 0, sizeof values);
     }
@@ -149,19 +149,19 @@ static int32_t walk(reader *in, const jpeg *image) {
       const table *const dc = &image->tables[order->dc[block]];
       const int32_t component = order->component[block];
       int32_t *const value = &values[component];
-      if (!skip_block(in, dc, &image->tables[order->ac[block]], value)) return BT_JPEG_DAMAGED;
+      if (!skip_block(in, dc, &image->tables[order->ac[block]], value)) return BT_IMAGE_DAMAGED;
       /* Codes that fell into step again add to all that follows: brighter than white shows it. */
-      if (*value > order->most[component] || *value < -order->most[component]) return BT_JPEG_DAMAGED;
+      if (*value > order->most[component] || *value < -order->most[component]) return BT_IMAGE_DAMAGED;
     }
-    if (in->beyond > in->count) return BT_JPEG_SHORT;
+    if (in->beyond > in->count) return BT_IMAGE_SHORT;
   }
-  return is_used_up(in) ? BT_OK : BT_JPEG_DAMAGED;
+  return is_used_up(in) ? BT_OK : BT_IMAGE_DAMAGED;
 }
 
 int32_t bt_jpeg_check(const uint8_t *bytes, size_t length) {
   if (bytes == NULL) return BT_BAD_CALL;
   jpeg image;
-  if (!jpeg_open(&image, bytes, length)) return BT_JPEG_OTHER;
+  if (!jpeg_open(&image, bytes, length)) return BT_IMAGE_OTHER;
   reader in = {.at = image.data, .end = image.end};
   return walk(&in, &image);
 }

@@ -52,15 +52,15 @@ static int32_t lay_out(const jpeg *image, plan *made, uint8_t *const data, uint8
   const int64_t wanted = interval == 0 ? 0 : (image->units + interval - 1) / interval - 1;
   const uint8_t *from = image->data;
   uint8_t *to = data;
-  if (image->end - from > UINT32_MAX / 16) return BT_JPEG_DAMAGED;
+  if (image->end - from > UINT32_MAX / 16) return BT_IMAGE_DAMAGED;
   for (int32_t number = 0;; number++) {
     const int64_t room = top - to - (int64_t)(number + 1) * 4 - SLACK;
-    if (image->end - from > room) return BT_JPEG_DAMAGED;
+    if (image->end - from > room) return BT_IMAGE_DAMAGED;
     to = unstuff(to, &from, image->end);
     if (number == wanted) break;
     /* Each marker has its number, so that one that is gone with its data is missed. */
     while (image->end - from > 2 && from[0] == 0xff && from[1] == 0xff) from++;
-    if (image->end - from < 2 || from[1] != 0xd0 + (number & 7)) return BT_JPEG_DAMAGED;
+    if (image->end - from < 2 || from[1] != 0xd0 + (number & 7)) return BT_IMAGE_DAMAGED;
     from += 2;
     const uint32_t place = (uint32_t)(to - data) * 8;
     memcpy(top - (size_t)(number + 1) * 4, &place, 4);
@@ -76,7 +76,7 @@ static int32_t lay_out(const jpeg *image, plan *made, uint8_t *const data, uint8
 int32_t bt_jpeg_plan(const uint8_t *bytes, size_t length, uint8_t *out, size_t capacity) {
   if (bytes == NULL || out == NULL || capacity < sizeof(plan)) return BT_BAD_CALL;
   jpeg image;
-  if (!jpeg_open(&image, bytes, length)) return BT_JPEG_DAMAGED;
+  if (!jpeg_open(&image, bytes, length)) return BT_IMAGE_DAMAGED;
   plan *const made = (plan *)(void *)out;
   for (int32_t index = 0; index < 4; index++) {
     const table *const codes = &image.tables[index];
@@ -88,7 +88,7 @@ int32_t bt_jpeg_plan(const uint8_t *bytes, size_t length, uint8_t *out, size_t c
   memcpy(made->dc, image.scan.dc, sizeof image.scan.dc);
   memcpy(made->ac, image.scan.ac, sizeof image.scan.ac);
   made->blocks = image.scan.blocks;
-  if (image.units > INT32_MAX / image.scan.blocks) return BT_JPEG_DAMAGED;
+  if (image.units > INT32_MAX / image.scan.blocks) return BT_IMAGE_DAMAGED;
   memcpy(made->component, image.scan.component, sizeof image.scan.component);
   memcpy(made->most, image.scan.most, sizeof image.scan.most);
   return lay_out(&image, made, out + sizeof(plan), out + capacity / 4 * 4);

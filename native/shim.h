@@ -22,7 +22,7 @@
 #define BT_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file; TypeScript refuses another one. */
-#define BT_ABI_VERSION 9
+#define BT_ABI_VERSION 10
 
 #define BT_MAX_DIMS 8
 
@@ -215,18 +215,23 @@ BT_API int32_t bt_nvjpeg_prepare(int32_t device, void *function, void *handle, v
 BT_API int32_t bt_nvjpeg_decode_batched(int32_t device, void *function, void *handle, void *state, const void *data,
                                         const void *lengths, void *destinations, void *stream);
 
-#define BT_JPEG_DAMAGED 1 /* a code that is none, a DC value that no samples have, a restart marker out of place, data left over */
-#define BT_JPEG_SHORT 2   /* the data ends before the pixels do */
-#define BT_JPEG_OTHER 3   /* no baseline JPEG of one scan */
+/* ---- image files ---- */
+
+#define BT_IMAGE_DAMAGED 1 /* a code that is none, a value that no samples have, a marker out of place, data left over */
+#define BT_IMAGE_SHORT 2   /* the data ends before the pixels do */
+#define BT_IMAGE_OTHER 3   /* not looked at: of another kind */
 
 /* Blocks. BT_OK if the data of a baseline JPEG of one scan codes all of its pixels; it is read, and no pixel is made. */
 BT_API int32_t bt_jpeg_check(const uint8_t *bytes, size_t length);
+
+/* Blocks. The same of the first image of a GIF. */
+BT_API int32_t bt_gif_check(const uint8_t *bytes, size_t length);
 
 /* Tables in front of the data of a laid-out image. */
 #define BT_JPEG_PLAN_BYTES 34420
 
 /* Blocks. Lays images out for the kernels of jpeg_check.cu, which check the same on the GPU: image `index` from
- * `offsets[index]` up to the next offset, all of them multiples of 16. A status for each: BT_OK, or BT_JPEG_DAMAGED where
+ * `offsets[index]` up to the next offset, all of them multiples of 16. A status for each: BT_OK, or BT_IMAGE_DAMAGED where
  * there is no such image, a restart marker is missing, or there is too little room. */
 BT_API int32_t bt_jpeg_plans(int32_t count, const uint8_t *const *bytes, const uint64_t *lengths, uint8_t *out,
                              const uint64_t *offsets, int32_t *statuses);

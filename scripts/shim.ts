@@ -26,6 +26,7 @@ const SOURCES = [
   "copy.c",
   "events.c",
   "file-lock.c",
+  "gif-check.c",
   "jpeg-check.c",
   "jpeg-plan.c",
   "jpeg.c",

@@ -24,6 +24,7 @@ export const SHIM_SYMBOLS = {
   // device, function, handle, state, data, lengths, destinations, stream
   bt_nvjpeg_decode_batched: { args: ["i32", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
   bt_jpeg_check: { args: ["ptr", "usize"], returns: "i32" }, // bytes, length
+  bt_gif_check: { args: ["ptr", "usize"], returns: "i32" }, // bytes, length
   // count, bytes, lengths, out, offsets, statuses
   bt_jpeg_plans: { args: ["i32", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
   bt_file_lock: { args: ["ptr"], returns: "i32" }, // path
@@ -128,7 +129,7 @@ export const SHIM_SYMBOLS = {
 
 /** The numbers of the header. */
 export const SHIM_CONSTANTS = {
-  BT_ABI_VERSION: 9,
+  BT_ABI_VERSION: 10,
   BT_MAX_DIMS: 8,
   BT_OK: 0,
   BT_FAILED: -1001, // TensorRT refused; the reason is in the rings
@@ -139,9 +140,9 @@ export const SHIM_CONSTANTS = {
   BT_MARK_NONE: 0,
   BT_MARK_AWAITED: 1,
   BT_MARK_DONE: 2,
-  BT_JPEG_DAMAGED: 1, // a code that is none, a DC value that no samples have, a restart marker out of place, data left over
-  BT_JPEG_SHORT: 2, // the data ends before the pixels do
-  BT_JPEG_OTHER: 3, // no baseline JPEG of one scan
+  BT_IMAGE_DAMAGED: 1, // a code that is none, a value that no samples have, a marker out of place, data left over
+  BT_IMAGE_SHORT: 2, // the data ends before the pixels do
+  BT_IMAGE_OTHER: 3, // not looked at: of another kind
   BT_JPEG_PLAN_BYTES: 34420,
   BT_RECORD_LOG: 1, // severity; text: the line
   BT_RECORD_ERROR: 2, // number: ErrorCode; text: the description
@@ -276,6 +277,7 @@ export type BlockingName =
   | "bt_nvjpeg_prepare"
   | "bt_nvjpeg_decode_batched"
   | "bt_jpeg_check"
+  | "bt_gif_check"
   | "bt_jpeg_plans"
   | "bt_runtime_create"
   | "bt_runtime_deserialize"

@@ -9,8 +9,8 @@ export interface DecodingLimits {
   /** Images with more pixels are refused before they are decoded. Default 2^28, 268 million. */
   readonly maxPixels?: number;
   /**
-   * `"take"`: of a JPEG that is cut short or damaged comes what its decoder made of it, and the result says so in `damage`; the
-   * rest is grey, or wrong. Default `"refuse"`: such a file is an `ImageError`. A file without its end marker is whole if every
+   * `"take"`: of a JPEG or GIF that is cut short or damaged comes what its decoder made of it, and the result says so in
+   * `damage`; the rest is grey, or wrong. Default `"refuse"`: such a file is an `ImageError`. A file without its end marker is whole if every
    * pixel is there.
    */
   readonly damaged?: "refuse" | "take";
@@ -182,7 +182,7 @@ export function undecodableError(
     : isDamaged
       ? "damaged"
       : "damaged or of a variant that is not supported";
-  const isPartial = kind.name === "JPEG" && (isDamaged || reason.includes("last pixel"));
+  const isPartial = (kind.name === "JPEG" || kind.name === "GIF") && (isDamaged || reason.includes("last pixel"));
   const hint = isPartial
     ? 'copy or download the file again, or take what is left of it by damaged: "take"'
     : "copy or download the file again, and see whether another program opens it";

@@ -267,6 +267,9 @@ export class JpegDecoder extends Resource {
   }
 }
 
+/** What is wrong with an image whose data is there, but not as it was written. */
+export const DAMAGED_DATA = "its data does not fit its pixels";
+
 const END_OF_IMAGE = Uint8Array.of(0xff, 0xd9);
 const JFIF = "JFIF\0";
 const ADOBE = "Adobe";
@@ -278,7 +281,7 @@ const ADOBE = "Adobe";
  */
 export function damageOf(bytes: Uint8Array, scanOffset: number): string {
   const end = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).lastIndexOf(END_OF_IMAGE);
-  return end < scanOffset ? "it ends before its last pixel" : "its data does not fit its pixels";
+  return end < scanOffset ? "it ends before its last pixel" : DAMAGED_DATA;
 }
 
 /** The segments in front of the first scan, without bytes between them, and with a version that libjpeg knows. */

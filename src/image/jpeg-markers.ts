@@ -283,10 +283,10 @@ export function hasManyScans({ isProgressive, frame }: JpegMarkers): boolean {
 /** Files up to this length are checked sooner than another thread could begin. */
 const SHORT_BYTES = 4096;
 
-/** Walk through the codes of a baseline JPEG of one scan. Off the JS thread, but for short files; 0.4 ms for 100 kB. */
-async function dataStatus(bytes: Uint8Array): Promise<number> {
-  if (bytes.length <= SHORT_BYTES) return shim().bt_jpeg_check(bytes, bytes.length);
-  const status = await shimOffThread("bt_jpeg_check")(addressOf(bytes), bytes.length);
+/** Walk through the codes of an image. Off the JS thread, but for short files; 0.4 ms for 100 kB of JPEG. */
+async function dataStatus(check: "bt_jpeg_check" | "bt_gif_check", bytes: Uint8Array): Promise<number> {
+  if (bytes.length <= SHORT_BYTES) return shim()[check](bytes, bytes.length);
+  const status = await shimOffThread(check)(addressOf(bytes), bytes.length);
   // Reading the length keeps the bytes from the collector until the thread is done with them.
   return bytes.length > 0 ? status : SHIM_STATUS.badCall;
 }
@@ -298,7 +298,7 @@ async function dataStatus(bytes: Uint8Array): Promise<number> {
  * @returns false where data is missing, damaged or left over; or the file is of another kind
  */
 export async function isDataWhole(bytes: Uint8Array): Promise<boolean> {
-  return (await dataStatus(bytes)) === SHIM_STATUS.ok;
+  return (await dataStatus("bt_jpeg_check", bytes)) === SHIM_STATUS.ok;
 }
 
 /**
@@ -310,10 +310,19 @@ export async function isDataWhole(bytes: Uint8Array): Promise<boolean> {
  * @returns false for files that are not looked at: of other kinds than baseline, or without a shim for this platform
  */
 export async function isDataDamaged(bytes: Uint8Array, { frame }: JpegMarkers): Promise<boolean> {
-  if (frame?.coding !== "baseline" || frame.scanComponents !== frame.components) return false;
+  const isChecked = frame?.coding === "baseline" && frame.scanComponents === frame.components;
+  return isChecked && isFault("bt_jpeg_check", bytes);
+}
+
+/** The same for the first image of a GIF, of whose damaged codes libvips makes what it can. */
+export function isGifDamaged(bytes: Uint8Array): Promise<boolean> {
+  return isFault("bt_gif_check", bytes);
+}
+
+async function isFault(check: "bt_jpeg_check" | "bt_gif_check", bytes: Uint8Array): Promise<boolean> {
   try {
-    const status = await dataStatus(bytes);
-    return status === SHIM_CONSTANTS.BT_JPEG_DAMAGED || status === SHIM_CONSTANTS.BT_JPEG_SHORT;
+    const status = await dataStatus(check, bytes);
+    return status === SHIM_CONSTANTS.BT_IMAGE_DAMAGED || status === SHIM_CONSTANTS.BT_IMAGE_SHORT;
   } catch (error) {
     if (error instanceof LibraryLoadError) return false;
     throw error;

@@ -18,8 +18,8 @@ import {
 } from "./decode-limits.ts";
 import { imageOf, type PackedImage } from "./image.ts";
 import { type ImageKind, imageKind } from "./image-kind.ts";
-import { damageOf, repairedJpegs } from "./jpeg-decoder.ts";
-import { isDataDamaged, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
+import { DAMAGED_DATA, damageOf, repairedJpegs } from "./jpeg-decoder.ts";
+import { isDataDamaged, isGifDamaged, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
 
 /** The reason in sharp's message: its first line without what sharp puts in front. */
 function reasonOf(error: unknown): string {
@@ -54,7 +54,7 @@ export interface SharpDecodeOptions {
   readonly maxPixels: number;
   /** `keep`: a file with an alpha channel gives RGBA. */
   readonly alpha: "drop" | "keep";
-  /** `take`: what is left of a damaged JPEG comes, marked. */
+  /** `take`: what is left of a damaged JPEG or GIF comes, marked. */
   readonly damaged: "refuse" | "take";
   /** Whether SVG is rendered. */
   readonly vectors: boolean;
@@ -200,7 +200,13 @@ async function decodeBy(
     return jpegPixels(sharp, bytes, source, decode).catch(orRefuse);
   }
   if (format !== "svg") assertLongEnough(source, bytes.length, width * pageHeight, `${width}x${pageHeight} pixels`);
-  return pixels(sharp, bytes, "error", hasAlpha && alpha === "keep", timeoutMs).catch(orRefuse);
+  const isDamaged = format === "gif" && (await isGifDamaged(bytes));
+  if (isDamaged && decode.damaged === "refuse") throw undecodableError(bytes, source, DAMAGED_DATA);
+  const strictness = isDamaged ? "none" : "error";
+  const image = await pixels(sharp, bytes, strictness, hasAlpha && alpha === "keep", timeoutMs).catch(orRefuse);
+  if (!isDamaged) return image;
+  decode.warnings.tell(`Accepted damaged image ${source}: ${DAMAGED_DATA}`);
+  return { ...image, damage: DAMAGED_DATA };
 }
 
 /** The function that sharp exports. */

@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
 import { ImageError, OptionError, ShapeError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { chance } from "../support/chance.ts";
 import { hasTurboJpeg, largestDifference, paint, paintedJpeg, sharpOf } from "../support/images.ts";
 
 test("decodeImage() decodes files of any kind into memory of their own", async () => {
@@ -108,5 +110,55 @@ test("decodeImage() refuses samples whose black and white nobody knows: float, s
     const decoded = decodeImage(greyTiff(bits, format));
     await expect(decoded).rejects.toThrow(`8 or 16 bits from 0 on: they are of type ${type}\nHint: convert it`);
     await expect(decoded).rejects.toThrow(ImageError);
+  }
+});
+
+test("decodeImage() refuses damaged GIFs; damaged: take gives what libvips makes of them, marked", async () => {
+  setLogSink(() => {});
+  const random = chance(4);
+  for (const options of [{}, { interlace: true }, { colours: 4 }]) {
+    const whole = await sharpOf(paint(160, 90)).gif(options).toBuffer();
+    const { data } = await decodeImage(whole);
+    let [refused, taken] = [0, 0];
+    for (let round = 0; round < 30; round++) {
+      const file = Buffer.from(whole);
+      const at = Math.floor(whole.length * (0.5 + random() * 0.4));
+      file[at]! ^= 1 << Math.floor(random() * 8);
+      if (round % 2 === 0) file.fill(0, at, at + 16);
+      const image = await decodeImage(file).catch((error: Error) => error.message);
+      if (typeof image !== "string") {
+        // One colour in the place of another, and nothing else.
+        const wrong = image.data.filter((level, index) => Math.abs(level - data[index]!) > 20).length;
+        expect(wrong).toBeLessThan(data.length / 20);
+        continue;
+      }
+      refused += 1;
+      expect(image).toContain("the GIF is damaged");
+      // Where libvips cannot go on at all, there is nothing to take.
+      const rest = await decodeImage(file, { damaged: "take" }).catch((error: Error) => error.message);
+      if (typeof rest === "string") continue;
+      taken += 1;
+      expect(image).toContain('damaged: "take"');
+      expect(rest).toMatchObject({ width: 160, height: 90, damage: "its data does not fit its pixels" });
+    }
+    expect(refused).toBeGreaterThan(15);
+    expect(taken).toBeGreaterThan(5);
+  }
+  setLogSink(undefined);
+});
+
+test("decodeImage() refuses files of every kind that are cut short, and PNGs with a bit that is another", async () => {
+  const image = sharpOf(paint(160, 90));
+  for (const kind of ["png", "webp", "gif", "avif", "tiff"] as const) {
+    const whole = await image.clone().toFormat(kind).toBuffer();
+    for (const share of [0.3, 0.6, 0.95]) {
+      await expect(decodeImage(whole.subarray(0, Math.floor(whole.length * share)))).rejects.toThrow(ImageError);
+    }
+    if (kind !== "png") continue;
+    for (let at = 60; at < whole.length - 20; at += 97) {
+      const file = Buffer.from(whole);
+      file[at]! ^= 4;
+      await expect(decodeImage(file)).rejects.toThrow(ImageError);
+    }
   }
 });

@@ -2,7 +2,7 @@
 
 import type { TensorInfo } from "../core/tensor.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import type { DensePlan } from "./head.ts";
+import type { DensePlan, ModelSpecParts } from "./head.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
 
 /** Channels of a box, which come first. */
@@ -241,13 +241,8 @@ export function readDense(traits: ModelTraits): DenseReading | undefined {
   return { output, channelAxis, channels, rows, rowKind: kind, strides, hasMasks, rowsAreFinal };
 }
 
-/**
- * The number of classes among the channels.
- *
- * @param before channels before the classes: 4, or 5 with objectness
- * @returns `undefined` if the names, their number being known, do not fit the channels
- */
-export function classesAmong(reading: DenseReading, before: number, traits: ModelTraits): number | undefined {
+/** The number of classes among the channels; `undefined` if the names, their number being known, do not fit them. */
+function classesAmong(reading: DenseReading, before: number, traits: ModelTraits): number | undefined {
   const { channels, hasMasks } = reading;
   const { classes, task } = traits;
   const masks = hasMasks ? MASK_CHANNELS : 0;
@@ -263,4 +258,28 @@ export function isDeepStream({ output, channelAxis, channels }: DenseReading, tr
   return (
     channelAxis === 2 && channels === 6 && image.name === "input" && output.name === "output" && family === undefined
   );
+}
+
+/**
+ * A head before NMS: a box, perhaps objectness, and a probability a class.
+ *
+ * @param before      channels before the classes: 4, or 5 with objectness
+ * @param channelAxis the one that it must be; any where left out
+ */
+export function readClasses(
+  traits: ModelTraits,
+  before: 4 | 5,
+  channelAxis?: 1 | 2,
+): { readonly reading: DenseReading; readonly parts: ClassParts } | undefined {
+  const reading = readDense(traits);
+  const classes = reading && classesAmong(reading, before, traits);
+  if (reading === undefined || classes === undefined) return undefined;
+  if (channelAxis !== undefined && reading.channelAxis !== channelAxis) return undefined;
+  const auxiliary = auxiliaryOutputs(reading, before, classes, traits);
+  return { reading, parts: { outputs: [reading.output], auxiliary, classes, needsNms: true } };
+}
+
+/** What such heads decide alike. */
+interface ClassParts extends Pick<ModelSpecParts<DensePlan>, "outputs" | "auxiliary" | "needsNms"> {
+  readonly classes: number;
 }

@@ -2,7 +2,8 @@
 
 import type { Candidates } from "../model/rows.ts";
 import type { BoxForm, DecodeInput, DensePlan } from "./head.ts";
-import { FLOATS, NumberSlice, outputTensor } from "./outputs.ts";
+import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { FLOATS } from "./traits.ts";
 
 const { fround } = Math;
 
@@ -115,15 +116,8 @@ function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Cand
     const objectness = rule === "class" ? 1 : data[at + 4]!;
     // No class exceeds 1, so that a lower objectness decides. NaN passes, and is counted when it is appended.
     if (objectness < threshold) continue;
-    let score = -1;
-    let classId = 0;
-    for (let c = 0, i = at + classChannel; c < classes; c++, i++) {
-      const value = data[i]!;
-      if (value > score) {
-        score = value;
-        classId = c;
-      } else if (Number.isNaN(value)) score = value;
-    }
+    const classId = bestOf(data, at + classChannel, classes, 1);
+    let score = data[at + classChannel + classId]!;
     if (rule === "objectness") score = objectness;
     else if (rule === "product") score = fround(objectness * score);
     if (score < threshold) continue;

@@ -2,9 +2,9 @@
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { type ColumnsPlan, type Head, type ModelSpec, recognition, saying } from "./head.ts";
+import { type ColumnsPlan, defineHead, type Head, saying } from "./head.ts";
 import { decodeColumns } from "./rows.ts";
-import { INTEGERS, isFloat, type ModelTraits } from "./traits.ts";
+import { INTEGERS, isFloat } from "./traits.ts";
 import { ASSUMED_OF_YOLO_NAS } from "./yolo-rows.ts";
 
 /** What exporters call the four outputs: count, boxes, scores, classes. */
@@ -49,11 +49,11 @@ function findFour(outputs: readonly TensorInfo[], names: readonly RegExp[]): rea
  * Boxes x1, y1, x2, y2 in input pixels; rows past the count are undefined. Classes are whole numbers or floats.
  * TensorFlow's detectors have the third set of names with rows y1, x1, y2, x2: their input is NHWC, and they are refused.
  */
-export const efficientNms: Head<ColumnsPlan> = {
-  name: "efficient-nms",
-  summary:
-    "outputs num_dets, det_boxes, det_scores, det_classes: [N, 1], [N, rows, 4], [N, rows], [N, rows], or an alias (EfficientNMS_TRT)",
-  recognise(traits: ModelTraits): ModelSpec<ColumnsPlan> | undefined {
+export const efficientNms: Head<ColumnsPlan> = defineHead(
+  "efficient-nms",
+  "outputs num_dets, det_boxes, det_scores, det_classes: [N, 1], [N, rows, 4], [N, rows], [N, rows], or an alias (EfficientNMS_TRT)",
+  decodeColumns,
+  (traits) => {
     const { model, image, forced } = traits;
     if (image.layout === "NHWC" && !forced) return undefined;
     const ofYoloNas = findFour(model.outputs, NAMES_OF_YOLO_NAS);
@@ -61,13 +61,12 @@ export const efficientNms: Head<ColumnsPlan> = {
     const outputs = known ?? ofYoloNas ?? (forced ? findFour(model.outputs, ANY_NAMES) : undefined);
     if (outputs === undefined) return undefined;
     const [counts, boxes, scores, classes] = outputs.map(({ name }) => name) as [string, string, string, string];
-    return recognition(efficientNms.name, traits, {
+    return {
       outputs,
       preprocessing: YOLO_PREPROCESSING,
       assumptions: traits.family !== undefined ? [] : [outputs === ofYoloNas ? ASSUMED_OF_YOLO_NAS : ASSUMED],
       needsNms: false,
       plan: { kind: "columns", boxes, scores, classes, counts },
-    });
+    };
   },
-  decode: decodeColumns,
-};
+);

@@ -3,9 +3,9 @@
 import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80 } from "../model/labels.ts";
 import type { Candidates } from "../model/rows.ts";
-import { type DecodeInput, type FastestDetPlan, type Head, type ModelSpec, recognition } from "./head.ts";
-import { FLOATS, NumberSlice, outputTensor } from "./outputs.ts";
-import { isFloat, type ModelTraits } from "./traits.ts";
+import { type DecodeInput, defineHead, type FastestDetPlan, type Head } from "./head.ts";
+import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { FLOATS, isFloat } from "./traits.ts";
 
 const STRIDE = 16;
 
@@ -13,10 +13,11 @@ const STRIDE = 16;
 const FASTESTDET_PREPROCESSING: Preprocessing = { ...YOLO_PREPROCESSING, fit: "stretch", colour: "BGR" };
 
 /** @see https://github.com/dog-qiuqiu/FastestDet */
-export const fastestdet: Head<FastestDetPlan> = {
-  name: "fastestdet",
-  summary: "one output [N, 5+classes, height/16, width/16]: objectness, offsets, a probability a class (FastestDet)",
-  recognise(traits: ModelTraits): ModelSpec<FastestDetPlan> | undefined {
+export const fastestdet: Head<FastestDetPlan> = defineHead(
+  "fastestdet",
+  "one output [N, 5+classes, height/16, width/16]: objectness, offsets, a probability a class (FastestDet)",
+  decodeFastestDet,
+  (traits) => {
     const [output, ...others] = traits.model.outputs;
     if (output === undefined || others.length > 0 || !isFloat(output) || output.shape.length !== 4) return undefined;
     const [, channels = -1, rows = -1, columns = -1] = output.shape;
@@ -25,16 +26,15 @@ export const fastestdet: Head<FastestDetPlan> = {
     // A map of any depth may be something else, such as a segmentation: the classes must be known, or COCO's.
     const classes = traits.classes ?? (traits.forced ? channels - 5 : COCO_80.length);
     if (classes < 1 || channels !== 5 + classes) return undefined;
-    return recognition(fastestdet.name, traits, {
+    return {
       outputs: [output],
       preprocessing: FASTESTDET_PREPROCESSING,
       classes,
       needsNms: true,
       plan: { kind: "fastestdet", output: output.name, classes },
-    });
+    };
   },
-  decode: decodeFastestDet,
-};
+);
 
 const { fround } = Math;
 
@@ -61,16 +61,8 @@ export function decodeFastestDet(plan: FastestDetPlan, input: DecodeInput, candi
   const threshold = fround(input.threshold);
   for (let cell = 0; cell < cells; cell++) {
     const at = offset + cell;
-    let best = -1;
-    let classId = 0;
-    for (let c = 0; c < classes; c++) {
-      const value = data[at + (5 + c) * cells]!;
-      if (value > best) {
-        best = value;
-        classId = c;
-      } else if (Number.isNaN(value)) best = value;
-    }
-    const score = fround(data[at]! ** 0.6 * best ** 0.4);
+    const classId = bestOf(data, at + 5 * cells, classes, cells);
+    const score = fround(data[at]! ** 0.6 * data[at + (5 + classId) * cells]! ** 0.4);
     if (score < threshold) continue;
     const x = ((cell % columns) + Math.tanh(data[at + cells]!)) / columns;
     const y = (Math.floor(cell / columns) + Math.tanh(data[at + 2 * cells]!)) / rows;

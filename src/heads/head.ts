@@ -254,20 +254,19 @@ export interface ModelSpecParts<Plan extends DecodePlan> {
   readonly assumptions?: readonly string[];
 }
 
-/** What a model was recognised by, and all that follows from it. @param head its name */
-export function recognition<Plan extends DecodePlan>(
+function specOf<Plan extends DecodePlan>(
   head: string,
   traits: ModelTraits,
   parts: ModelSpecParts<Plan>,
 ): ModelSpec<Plan> {
   const { outputs, auxiliary = [], preprocessing, classes, needsNms, plan, sizeInputs = [], assumptions = [] } = parts;
-  const { image, names, stride, preferredSize } = traits;
+  const { image, names, stride, preferredSize, forced } = traits;
   const { shapesAt } = traits.model;
   const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
   const known = names === undefined ? "no class names" : `${names.length} class names`;
   return {
     head,
-    reason: `${outputs.map(formatTensorInfo).join(", ")}${at}; ${traits.forced ? "named by the caller" : known}`,
+    reason: `${outputs.map(formatTensorInfo).join(", ")}${at}; ${forced ? "named by the caller" : known}`,
     alternatives: [],
     unexplained: traits.model.outputs.filter((info) => !outputs.includes(info) && !auxiliary.includes(info)),
     imageInput: image.name,
@@ -280,6 +279,28 @@ export function recognition<Plan extends DecodePlan>(
     preferredSize,
     needsNms,
     plan,
+  };
+}
+
+/**
+ * A head of what it takes to tell one from another.
+ *
+ * @param find what it decides about a model; `undefined` if that is another one
+ */
+export function defineHead<Plan extends DecodePlan>(
+  name: string,
+  summary: string,
+  decode: Head<Plan>["decode"],
+  find: (traits: ModelTraits) => ModelSpecParts<Plan> | undefined,
+): Head<Plan> {
+  return {
+    name,
+    summary,
+    decode,
+    recognise(traits: ModelTraits): ModelSpec<Plan> | undefined {
+      const parts = find(traits);
+      return parts && specOf(name, traits, parts);
+    },
   };
 }
 

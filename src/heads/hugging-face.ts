@@ -3,7 +3,7 @@
 import type { TensorInfo } from "../core/tensor.ts";
 import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { COCO_80, COCO_91 } from "../model/labels.ts";
-import { type Head, type ModelSpec, type QueriesPlan, recognition, type SizeInput, saying } from "./head.ts";
+import { defineHead, type Head, type ModelSpecParts, type QueriesPlan, type SizeInput, saying } from "./head.ts";
 import { libreYoloFamily } from "./libreyolo.ts";
 import { decodeQueries } from "./queries.ts";
 import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
@@ -56,7 +56,7 @@ function familyOf(
   return states.length > 0 ? "detr" : "unknown";
 }
 
-function recognise(head: string, traits: ModelTraits, activation: Activation): ModelSpec<QueriesPlan> | undefined {
+function find(traits: ModelTraits, activation: Activation): ModelSpecParts<QueriesPlan> | undefined {
   const { model } = traits;
   const boxes = findOutput(model, "pred_boxes", 3, FLOATS);
   const logits = findOutput(model, "logits", 3, FLOATS) ?? findOutput(model, "pred_logits", 3, FLOATS);
@@ -70,7 +70,7 @@ function recognise(head: string, traits: ModelTraits, activation: Activation): M
   const family = isLibreYolo ? "rtdetr" : familyOf(states, { activation, classes, hasMask: sizeInputs.length > 0 });
   // The image processors of all of them resize by Pillow's BILINEAR, or by torchvision's with antialias.
   const stretched = { ...YOLO_PREPROCESSING, fit: "stretch", resize: "antialias" } as const;
-  return recognition(head, traits, {
+  return {
     outputs: [logits, boxes],
     auxiliary: states,
     // RT-DETR and D-FINE take 0–1, DETR and those after it ImageNet's mean and deviation.
@@ -80,23 +80,21 @@ function recognise(head: string, traits: ModelTraits, activation: Activation): M
     needsNms: false,
     sizeInputs,
     plan: { kind: "queries", logits: logits.name, boxes: boxes.name, classes, activation },
-  });
+  };
 }
 
 /** RT-DETR, D-FINE, Deformable DETR: a sigmoid a class. */
-export const huggingFace: Head<QueriesPlan> = {
-  name: "hugging-face",
-  summary: "outputs logits [N, queries, classes], sigmoid, and pred_boxes [N, queries, 4] in 0–1 (RT-DETR, D-FINE)",
-  recognise: (traits: ModelTraits): ModelSpec<QueriesPlan> | undefined =>
-    recognise(huggingFace.name, traits, "sigmoid"),
-  decode: decodeQueries,
-};
+export const huggingFace: Head<QueriesPlan> = defineHead(
+  "hugging-face",
+  "outputs logits [N, queries, classes], sigmoid, and pred_boxes [N, queries, 4] in 0–1 (RT-DETR, D-FINE)",
+  decodeQueries,
+  (traits) => find(traits, "sigmoid"),
+);
 
 /** DETR, YOLOS, Table Transformer: a softmax over the classes and "no object", which is last. */
-export const huggingFaceSoftmax: Head<QueriesPlan> = {
-  name: "hugging-face-softmax",
-  summary: 'outputs logits [N, queries, classes+1], softmax, "no object" last, and pred_boxes in 0–1 (DETR, YOLOS)',
-  recognise: (traits: ModelTraits): ModelSpec<QueriesPlan> | undefined =>
-    recognise(huggingFaceSoftmax.name, traits, "softmax"),
-  decode: decodeQueries,
-};
+export const huggingFaceSoftmax: Head<QueriesPlan> = defineHead(
+  "hugging-face-softmax",
+  'outputs logits [N, queries, classes+1], softmax, "no object" last, and pred_boxes in 0–1 (DETR, YOLOS)',
+  decodeQueries,
+  (traits) => find(traits, "softmax"),
+);

@@ -2,9 +2,8 @@
 
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
-import { auxiliaryOutputs, classesAmong, densePlan, readDense } from "./dense-reading.ts";
-import { type DensePlan, type Head, type ModelSpec, recognition } from "./head.ts";
-import type { ModelTraits } from "./traits.ts";
+import { densePlan, readClasses } from "./dense-reading.ts";
+import { type DensePlan, defineHead, type Head } from "./head.ts";
 
 /** Heads of its families whose pre-processing is known, by `model_family`; the others have outputs that look alike. */
 const HEAD_OF: Readonly<Record<string, string>> = {
@@ -28,25 +27,20 @@ export function headOfLibreYolo(family: string): string | undefined {
 }
 
 /** Boxes x1, y1, x2, y2 in input pixels; probabilities; top-left letterbox since its version 1.2, whose metadata says so. */
-export const libreYolo: Head<DensePlan> = {
-  name: "libreyolo",
-  summary:
-    "one output [N, 4+classes, anchors] or turned round: x1, y1, x2, y2 in pixels, a probability a class (LibreYOLO)",
-  recognise(traits: ModelTraits): ModelSpec<DensePlan> | undefined {
-    const { model, forced } = traits;
-    if (!forced && libreYoloFamily(model.metadata) === undefined) return undefined;
-    if (!forced && model.metadata.letterbox_pad !== "topleft") return undefined;
-    const reading = readDense(traits);
-    const classes = reading && classesAmong(reading, 4, traits);
-    if (reading === undefined || classes === undefined) return undefined;
-    return recognition(libreYolo.name, traits, {
-      outputs: [reading.output],
-      auxiliary: auxiliaryOutputs(reading, 4, classes, traits),
-      preprocessing: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left" },
-      classes,
-      needsNms: true,
-      plan: { ...densePlan(reading, classes, "class"), boxForm: "corners" },
-    });
+export const libreYolo: Head<DensePlan> = defineHead(
+  "libreyolo",
+  "one output [N, 4+classes, anchors] or turned round: x1, y1, x2, y2 in pixels, a probability a class (LibreYOLO)",
+  decodeDense,
+  (traits) => {
+    const { metadata } = traits.model;
+    const isOne = libreYoloFamily(metadata) !== undefined && metadata.letterbox_pad === "topleft";
+    const found = traits.forced || isOne ? readClasses(traits, 4) : undefined;
+    return (
+      found && {
+        ...found.parts,
+        preprocessing: { ...YOLO_PREPROCESSING, fit: "letterbox-top-left" },
+        plan: { ...densePlan(found.reading, found.parts.classes, "class"), boxForm: "corners" },
+      }
+    );
   },
-  decode: decodeDense,
-};
+);

@@ -4,16 +4,9 @@ import type { TensorInfo } from "../core/tensor.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { cellCount, USUAL_STRIDES } from "./dense-reading.ts";
-import {
-  type DecodeInput,
-  type DistanceBinsLevel,
-  type DistanceBinsPlan,
-  type Head,
-  type ModelSpec,
-  recognition,
-} from "./head.ts";
-import { FLOATS, NumberSlice, outputTensor } from "./outputs.ts";
-import { isFloat, type ModelTraits } from "./traits.ts";
+import { type DecodeInput, type DistanceBinsLevel, type DistanceBinsPlan, defineHead, type Head } from "./head.ts";
+import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { FLOATS, isFloat } from "./traits.ts";
 
 /** Centred letterbox padded with black, BGR levels with the mean and deviation NanoDet trains with. */
 const NANODET_PREPROCESSING: Preprocessing = {
@@ -51,11 +44,11 @@ function findLevel(maps: readonly TensorInfo[], cells: number): Level | undefine
 }
 
 /** Three pairs of maps at strides 8, 16 and 32, told apart by their cells. NanoDet-Plus has one output and is another. */
-export const nanodet: Head<DistanceBinsPlan> = {
-  name: "nanodet",
-  summary:
-    "six outputs, strides 8, 16, 32: class maps [N, cells, classes] and distance maps [N, cells, 4×bins] (NanoDet)",
-  recognise(traits: ModelTraits): ModelSpec<DistanceBinsPlan> | undefined {
+export const nanodet: Head<DistanceBinsPlan> = defineHead(
+  "nanodet",
+  "six outputs, strides 8, 16, 32: class maps [N, cells, classes] and distance maps [N, cells, 4×bins] (NanoDet)",
+  decodeDistanceBins,
+  (traits) => {
     const { outputs } = traits.model;
     const size = traits.image.fixedSize;
     if (size === undefined || outputs.length !== 2 * USUAL_STRIDES.length) return undefined;
@@ -73,16 +66,15 @@ export const nanodet: Head<DistanceBinsPlan> = {
     if (classes < 1 || channels < 8 || channels % 4 !== 0) return undefined;
     if (found.some((map, at) => map.shape[2] !== (at % 2 === 0 ? classes : channels))) return undefined;
     if (traits.classes !== undefined && traits.classes !== classes) return undefined;
-    return recognition(nanodet.name, traits, {
+    return {
       outputs: found,
       preprocessing: NANODET_PREPROCESSING,
       classes,
       needsNms: true,
       plan: { kind: "distance-bins", levels, classes, bins: channels / 4 },
-    });
+    };
   },
-  decode: decodeDistanceBins,
-};
+);
 
 const { fround } = Math;
 
@@ -123,15 +115,8 @@ function decodeLevel(
   const { data, offset } = scores;
   const threshold = fround(input.threshold);
   for (let cell = 0, at = offset; cell < cells; cell++, at += classes) {
-    let score = -1;
-    let classId = 0;
-    for (let c = 0; c < classes; c++) {
-      const value = data[at + c]!;
-      if (value > score) {
-        score = value;
-        classId = c;
-      } else if (Number.isNaN(value)) score = value;
-    }
+    const classId = bestOf(data, at, classes, 1);
+    const score = data[at + classId]!;
     if (score < threshold) continue;
     const x = ((cell % columns) + 0.5) * stride;
     const y = (Math.floor(cell / columns) + 0.5) * stride;

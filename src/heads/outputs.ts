@@ -4,15 +4,7 @@ import { ModelError, message, ShapeError } from "../core/errors.ts";
 import { type DType, formatShape, type Tensor, type TypedArray } from "../core/tensor.ts";
 import type { DetectionBlock, RowExtra } from "../model/rows.ts";
 import type { DecodeInput } from "./head.ts";
-
-/** Dtypes of boxes, scores and logits. */
-export const FLOATS: readonly DType[] = ["f32", "f16"];
-
-/** Dtypes of counts. */
-export const INTEGERS: readonly DType[] = ["i64", "i32"];
-
-/** Dtypes of class ids. */
-export const NUMBERS: readonly DType[] = [...INTEGERS, ...FLOATS];
+import { FLOATS } from "./traits.ts";
 
 /** What to do where the numbers show that a model has another head than it was read by. */
 export const OTHER_HEAD_HINT: string =
@@ -75,6 +67,24 @@ export function classIdOf(value: number, output: string): number {
 /** @throws {ModelError} Always. @param action as `message` takes it @param source the model or its part */
 export function refuseClassId(value: number, action: string, source: string): never {
   throw new ModelError(message(action, `class ids are whole numbers from 0 on, got ${value}`, OTHER_HEAD_HINT), source);
+}
+
+/**
+ * Which of some scores is the best: the first of equal ones, or the first that is NaN.
+ *
+ * @param step elements from one to the next
+ */
+export function bestOf(data: Float32Array, at: number, count: number, step: number): number {
+  let best = 0;
+  let highest = data[at]!;
+  for (let c = 1, i = at + step; c < count; c++, i += step) {
+    const value = data[i]!;
+    if (value > highest) {
+      highest = value;
+      best = c;
+    } else if (Number.isNaN(value)) return c;
+  }
+  return best;
 }
 
 let halfTable: Float32Array | undefined;

@@ -2,7 +2,7 @@
 
 import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { type Head, type ModelSpec, type RowsPlan, recognition, type SizeInput } from "./head.ts";
+import { defineHead, type Head, type RowsPlan, type SizeInput } from "./head.ts";
 import { decodeRows } from "./rows.ts";
 import { INTEGERS, isFloat, type ModelTraits } from "./traits.ts";
 
@@ -28,18 +28,18 @@ function isAnother(sizes: readonly SizeInput[], outputs: readonly TensorInfo[]):
 }
 
 /** Rows class, score, x1, y1, x2, y2 in pixels of the size that was told; final; images follow one another. */
-export const paddleRtdetr: Head<RowsPlan> = {
-  name: "paddle-rtdetr",
-  summary:
-    "inputs image, scale_factor, im_shape; outputs [rows, 6]: class, score, x1, y1, x2, y2, and [N] counts; stretched, 0–1",
-  recognise(traits: ModelTraits): ModelSpec<RowsPlan> | undefined {
+export const paddleRtdetr: Head<RowsPlan> = defineHead(
+  "paddle-rtdetr",
+  "inputs image, scale_factor, im_shape; outputs [rows, 6]: class, score, x1, y1, x2, y2, and [N] counts; stretched, 0–1",
+  decodeRows,
+  (traits) => {
     const { outputs } = traits.model;
     const rows = outputs.find((info) => isFloat(info) && info.shape.length === 2 && info.shape[1] === 6);
     const counts = outputs.find((info) => INTEGERS.includes(info.dtype) && info.shape.length === 1);
     const sizes = sizeInputs(traits);
     if (rows === undefined || counts === undefined || sizes === undefined || outputs.length !== 2) return undefined;
     if (!traits.forced && isAnother(sizes, outputs)) return undefined;
-    return recognition(paddleRtdetr.name, traits, {
+    return {
       outputs: [rows, counts],
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },
       needsNms: false,
@@ -53,7 +53,6 @@ export const paddleRtdetr: Head<RowsPlan> = {
         classColumn: 0,
         counts: counts.name,
       },
-    });
+    };
   },
-  decode: decodeRows,
-};
+);

@@ -2,7 +2,8 @@
 
 import type { Candidates } from "../model/rows.ts";
 import type { DecodeInput, QueriesPlan } from "./head.ts";
-import { FLOATS, NumberSlice, outputTensor } from "./outputs.ts";
+import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { FLOATS } from "./traits.ts";
 
 const { fround } = Math;
 
@@ -49,8 +50,7 @@ function decodeSoftmax(classes: number, queries: number, input: DecodeInput, can
   const { data, offset } = logits;
   const threshold = fround(input.threshold);
   for (let query = 0, at = offset; query < queries; query++, at += classes) {
-    let classId = 0;
-    for (let c = 1; c < classes - 1; c++) if (data[at + c]! > data[at + classId]!) classId = c;
+    const classId = bestOf(data, at, classes - 1, 1);
     const highest = Math.max(data[at + classId]!, data[at + classes - 1]!);
     let sum = 0;
     for (let c = 0; c < classes; c++) sum += Math.exp(data[at + c]! - highest);

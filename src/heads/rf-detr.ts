@@ -1,18 +1,19 @@
 /** @module Head `rf-detr`: outputs dets and labels, as Roboflow exports RF-DETR. */
 
 import { IMAGENET_MEAN, IMAGENET_STD, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
-import { type Head, type ModelSpec, type QueriesPlan, recognition } from "./head.ts";
+import { defineHead, type Head, type QueriesPlan } from "./head.ts";
 import { decodeQueries } from "./queries.ts";
-import { FLOATS, findOutput, type ModelTraits } from "./traits.ts";
+import { FLOATS, findOutput } from "./traits.ts";
 
 /**
  * Boxes cx, cy, w, h as fractions of the input, logits by class, sigmoid; COCO weights have 91 classes, numbered by
  * category id. Upstream takes the best 300 of queries × classes; here the maximum count is the caller's.
  */
-export const rfDetr: Head<QueriesPlan> = {
-  name: "rf-detr",
-  summary: "outputs dets [N, queries, 4]: cx, cy, w, h in 0–1, and labels [N, queries, classes]: logits (RF-DETR)",
-  recognise(traits: ModelTraits): ModelSpec<QueriesPlan> | undefined {
+export const rfDetr: Head<QueriesPlan> = defineHead(
+  "rf-detr",
+  "outputs dets [N, queries, 4]: cx, cy, w, h in 0–1, and labels [N, queries, classes]: logits (RF-DETR)",
+  decodeQueries,
+  (traits) => {
     const boxes = findOutput(traits.model, "dets", 3, FLOATS);
     const logits = findOutput(traits.model, "labels", 3, FLOATS);
     const classes = logits?.shape[2] ?? -1;
@@ -20,7 +21,7 @@ export const rfDetr: Head<QueriesPlan> = {
     // Trained on one's own data, its ids start at 0 or at 1, by the version and the annotations: fewer names could be
     // shifted by one, and nobody would find out.
     if (traits.classes !== undefined && traits.classes !== classes) return undefined;
-    return recognition(rfDetr.name, traits, {
+    return {
       outputs: [boxes, logits],
       // The segmentation models' masks.
       auxiliary: traits.model.outputs.filter(({ name, shape }) => name === "masks" && shape.length === 4),
@@ -29,7 +30,6 @@ export const rfDetr: Head<QueriesPlan> = {
       classes,
       needsNms: false,
       plan: { kind: "queries", logits: logits.name, boxes: boxes.name, classes, activation: "sigmoid" },
-    });
+    };
   },
-  decode: decodeQueries,
-};
+);

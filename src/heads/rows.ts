@@ -3,7 +3,8 @@
 import type { Candidates } from "../model/rows.ts";
 import { pushBox } from "./dense.ts";
 import type { ColumnsPlan, DecodeInput, RowsPlan } from "./head.ts";
-import { classIdOf, FLOATS, INTEGERS, NUMBERS, NumberSlice, outputTensor } from "./outputs.ts";
+import { classIdOf, NumberSlice, outputTensor } from "./outputs.ts";
+import { FLOATS, INTEGERS, NUMBERS } from "./traits.ts";
 
 const values: NumberSlice = new NumberSlice();
 const counts: NumberSlice = new NumberSlice();

@@ -3,7 +3,7 @@
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
 import { type DenseReading, densePlan, mayBeChosen, readDense } from "./dense-reading.ts";
-import { type DensePlan, type Head, type ModelSpec, type RowsPlan, recognition } from "./head.ts";
+import { type DensePlan, defineHead, type Head, type RowsPlan } from "./head.ts";
 import { decodeRows } from "./rows.ts";
 import type { ModelTraits } from "./traits.ts";
 
@@ -13,18 +13,10 @@ const OTHERS: readonly number[] = [6, 7];
 /** Columns of a row: a box, a score and a class. */
 const ROW_COLUMNS = 6;
 
-/** The first version of Ultralytics whose RT-DETR gives rows. */
-const FIRST_WITH_ROWS = [8, 4, 47] as const;
-
-/** True if the model was exported by a version that gives rows; `undefined` if the metadata does not tell. */
+/** True if it was exported by Ultralytics 8.4.47 or newer, which give rows; `undefined` if the metadata does not tell. */
 function givesRows({ model }: ModelTraits): boolean | undefined {
-  const parts = /^(\d+)\.(\d+)\.(\d+)/.exec(model.metadata.version ?? "")?.slice(1);
-  if (parts === undefined) return undefined;
-  for (const [at, first] of FIRST_WITH_ROWS.entries()) {
-    const part = Number(parts[at]);
-    if (part !== first) return part > first;
-  }
-  return true;
+  const [version] = /^\d+\.\d+\.\d+/.exec(model.metadata.version ?? "") ?? [];
+  return version === undefined ? undefined : Bun.semver.order(version, "8.4.47") >= 0;
 }
 
 function fits(reading: DenseReading, traits: ModelTraits): boolean {
@@ -36,36 +28,36 @@ function fits(reading: DenseReading, traits: ModelTraits): boolean {
 }
 
 /** Boxes cx, cy, w, h as fractions of the input; probabilities; final: one row a query, its best class. */
-export const rtdetrUltralytics: Head<DensePlan> = {
-  name: "rtdetr-ultralytics",
-  summary:
-    "one output [N, 300, 4+classes]: cx, cy, w, h in 0–1, a probability a class; no NMS (Ultralytics RT-DETR before 8.4.47)",
-  recognise(traits: ModelTraits): ModelSpec<DensePlan> | undefined {
+export const rtdetrUltralytics: Head<DensePlan> = defineHead(
+  "rtdetr-ultralytics",
+  "one output [N, 300, 4+classes]: cx, cy, w, h in 0–1, a probability a class; no NMS (Ultralytics RT-DETR before 8.4.47)",
+  decodeDense,
+  (traits) => {
     const reading = readDense(traits);
     if (reading === undefined || reading.channelAxis !== 2 || reading.channels < 5) return undefined;
     const classes = traits.classes ?? reading.channels - 4;
     if (reading.channels !== 4 + classes) return undefined;
     if (!traits.forced && !fits(reading, traits)) return undefined;
-    return recognition(rtdetrUltralytics.name, traits, {
+    return {
       outputs: [reading.output],
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },
       classes,
       needsNms: false,
       plan: densePlan(reading, classes, "class", "fraction"),
-    });
+    };
   },
-  decode: decodeDense,
-};
+);
 
 /**
  * Boxes cx, cy, w, h as fractions of the input, score, class; final.
  *
  * @see https://github.com/ultralytics/ultralytics/pull/24403
  */
-export const rtdetrUltralyticsRows: Head<RowsPlan> = {
-  name: "rtdetr-ultralytics-rows",
-  summary: "one output [N, rows, 6]: cx, cy, w, h in 0–1, score, class; no NMS (Ultralytics RT-DETR from 8.4.47 on)",
-  recognise(traits: ModelTraits): ModelSpec<RowsPlan> | undefined {
+export const rtdetrUltralyticsRows: Head<RowsPlan> = defineHead(
+  "rtdetr-ultralytics-rows",
+  "one output [N, rows, 6]: cx, cy, w, h in 0–1, score, class; no NMS (Ultralytics RT-DETR from 8.4.47 on)",
+  decodeRows,
+  (traits) => {
     const reading = readDense(traits);
     if (reading === undefined || reading.channelAxis !== 2 || reading.channels !== ROW_COLUMNS) return undefined;
     if (!traits.forced) {
@@ -74,7 +66,7 @@ export const rtdetrUltralyticsRows: Head<RowsPlan> = {
       const mayBeOlder = traits.classes === undefined || traits.classes === ROW_COLUMNS - 4;
       if (mayBeOlder && givesRows(traits) === false) return undefined;
     }
-    return recognition(rtdetrUltralyticsRows.name, traits, {
+    return {
       outputs: [reading.output],
       preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch" },
       needsNms: false,
@@ -88,7 +80,6 @@ export const rtdetrUltralyticsRows: Head<RowsPlan> = {
         boxForm: "centre",
         boxUnit: "fraction",
       },
-    });
+    };
   },
-  decode: decodeRows,
-};
+);

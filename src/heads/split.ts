@@ -4,7 +4,7 @@ import type { TensorInfo } from "../core/tensor.ts";
 import { YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { decodeDense } from "./dense.ts";
 import { stridesOf } from "./dense-reading.ts";
-import { type DensePlan, type Head, type ModelSpec, recognition } from "./head.ts";
+import { type DensePlan, defineHead, type Head, type ModelSpecParts } from "./head.ts";
 import { FLOATS, findOutput, isFloat, type ModelTraits } from "./traits.ts";
 
 /** The two outputs, of one dtype. */
@@ -13,15 +13,14 @@ export interface SplitOutputs {
   readonly boxes: TensorInfo;
 }
 
-function specOf(
-  name: string,
+function partsOf(
   traits: ModelTraits,
   { scores, boxes }: SplitOutputs,
   boxUnit: "pixels" | "fraction",
-): ModelSpec<DensePlan> | undefined {
+): ModelSpecParts<DensePlan> | undefined {
   const classes = scores.shape[2]!;
   if (classes < 1 || (traits.classes !== undefined && traits.classes !== classes)) return undefined;
-  return recognition(name, traits, {
+  return {
     outputs: [boxes, scores],
     preprocessing: { ...YOLO_PREPROCESSING, fit: "stretch", scale: boxUnit === "pixels" ? 1 : 1 / 255 },
     classes,
@@ -38,7 +37,7 @@ function specOf(
       boxForm: "corners",
       boxes: boxes.name,
     },
-  });
+  };
 }
 
 /**
@@ -46,18 +45,18 @@ function specOf(
  *
  * @see https://github.com/Tianxiaomo/pytorch-YOLOv4 (tool/yolo_layer.py, tool/utils.py)
  */
-export const yolov4: Head<DensePlan> = {
-  name: "yolov4",
-  summary: "outputs boxes [N, rows, 1, 4]: x1, y1, x2, y2 in 0–1, and confs [N, rows, classes] (pytorch-YOLOv4)",
-  recognise(traits: ModelTraits): ModelSpec<DensePlan> | undefined {
+export const yolov4: Head<DensePlan> = defineHead(
+  "yolov4",
+  "outputs boxes [N, rows, 1, 4]: x1, y1, x2, y2 in 0–1, and confs [N, rows, classes] (pytorch-YOLOv4)",
+  decodeDense,
+  (traits) => {
     const boxes = findOutput(traits.model, "boxes", 4, FLOATS);
     const scores = findOutput(traits.model, "confs", 3, FLOATS);
     if (boxes === undefined || scores?.dtype !== boxes.dtype) return undefined;
     if (boxes.shape[2] !== 1 || boxes.shape[3] !== 4) return undefined;
-    return specOf(yolov4.name, traits, { scores, boxes }, "fraction");
+    return partsOf(traits, { scores, boxes }, "fraction");
   },
-  decode: decodeDense,
-};
+);
 
 /** The two outputs, told apart by the four sides of a box; scores of four classes come first, as DAMO-YOLO writes them. */
 export function splitOutputs({ outputs }: { readonly outputs: readonly TensorInfo[] }): SplitOutputs | undefined {
@@ -75,11 +74,11 @@ export function splitOutputs({ outputs }: { readonly outputs: readonly TensorInf
  *
  * @see https://github.com/tinyvision/DAMO-YOLO (damo/base_models/heads/zero_head.py, tools/converter.py)
  */
-export const damoYolo: Head<DensePlan> = {
-  name: "damo-yolo",
-  summary:
-    "two outputs before NMS: a probability a class [N, rows, classes], and x1, y1, x2, y2 in pixels [N, rows, 4]",
-  recognise(traits: ModelTraits): ModelSpec<DensePlan> | undefined {
+export const damoYolo: Head<DensePlan> = defineHead(
+  "damo-yolo",
+  "two outputs before NMS: a probability a class [N, rows, classes], and x1, y1, x2, y2 in pixels [N, rows, 4]",
+  decodeDense,
+  (traits) => {
     const pair = splitOutputs(traits.model);
     if (pair === undefined) return undefined;
     if (!traits.forced) {
@@ -89,7 +88,6 @@ export const damoYolo: Head<DensePlan> = {
       const rows = pair.scores.shape[1]!;
       if (rows >= 0 && stridesOf(rows, traits.shapesAt, 1) === undefined) return undefined;
     }
-    return specOf(damoYolo.name, traits, pair, "pixels");
+    return partsOf(traits, pair, "pixels");
   },
-  decode: decodeDense,
-};
+);

@@ -172,9 +172,18 @@ export function preprocessingFor(image: ImageInput, family: Preprocessing): Prep
   return { ...family, layout, dtype, scale: 1, mean: [0, 0, 0], std: [1, 1, 1] };
 }
 
+/** Dtypes of boxes, scores and logits. */
+export const FLOATS: readonly DType[] = ["f32", "f16"];
+
+/** Dtypes of counts. */
+export const INTEGERS: readonly DType[] = ["i64", "i32"];
+
+/** Dtypes of class ids. */
+export const NUMBERS: readonly DType[] = [...INTEGERS, ...FLOATS];
+
 /** True for f32 and f16. */
-export function isFloat(info: TensorInfo): boolean {
-  return info.dtype === "f32" || info.dtype === "f16";
+export function isFloat({ dtype }: TensorInfo): boolean {
+  return FLOATS.includes(dtype);
 }
 
 /** The output of this name if it has the rank and one of the dtypes. */
@@ -187,9 +196,3 @@ export function findOutput(
   const info = model.outputs.find((output) => output.name === name);
   return info !== undefined && info.shape.length === rank && dtypes.includes(info.dtype) ? info : undefined;
 }
-
-/** Floating-point dtypes of outputs. */
-export const FLOATS: readonly DType[] = ["f32", "f16"];
-
-/** Integer dtypes of outputs. */
-export const INTEGERS: readonly DType[] = ["i64", "i32"];

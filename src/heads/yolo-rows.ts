@@ -9,7 +9,7 @@ import {
   mayBeChosen,
   readDense,
 } from "./dense-reading.ts";
-import { type Head, type ModelSpec, type RowsPlan, recognition, saying } from "./head.ts";
+import { defineHead, type Head, type ModelSpecParts, type RowsPlan, saying } from "./head.ts";
 import { decodeRows } from "./rows.ts";
 import { isFloat, type ModelTraits } from "./traits.ts";
 
@@ -52,82 +52,70 @@ function isEndToEnd(reading: DenseReading, traits: ModelTraits): boolean {
  * As YOLOv10, YOLO26 and Ultralytics' `nms=True` export: final. More columns, of a segmentation or pose model, are not read.
  * Without metadata 300 rows of 6 are read as this, not as Ultralytics' RT-DETR of two classes, which has metadata.
  */
-export const yoloEndToEnd: Head<RowsPlan> = {
-  name: "yolo-end-to-end",
-  summary: "one output [N, rows, 6]: x1, y1, x2, y2 in pixels, score, class; no NMS (YOLOv10, YOLO26, nms=True)",
-  recognise(traits: ModelTraits): ModelSpec<RowsPlan> | undefined {
+export const yoloEndToEnd: Head<RowsPlan> = defineHead(
+  "yolo-end-to-end",
+  "one output [N, rows, 6]: x1, y1, x2, y2 in pixels, score, class; no NMS (YOLOv10, YOLO26, nms=True)",
+  decodeRows,
+  (traits) => {
     const reading = readDense(traits);
     if (reading?.channelAxis !== 2 || reading.channels < COLUMNS) return undefined;
     if (!traits.forced && !isEndToEnd(reading, traits)) return undefined;
     const { output, channels: columns } = reading;
-    return recognition(yoloEndToEnd.name, traits, {
+    return {
       outputs: [output],
       auxiliary: auxiliaryOutputs(reading, COLUMNS, 0, traits),
       preprocessing: YOLO_PREPROCESSING,
       assumptions: isDeepStream(reading, traits) ? [ASSUMED_OF_FINAL_ROWS] : [],
       needsNms: false,
       plan: { kind: "rows", output: output.name, columns, boxColumn: 0, scoreColumn: 4, classColumn: 5 },
-    });
+    };
   },
-  decode: decodeRows,
-};
+);
 
 /** As DeepStream-Yolo's exporters write: the best class of every anchor, before NMS. */
-export const deepstream: Head<RowsPlan> = {
-  name: "deepstream",
-  summary:
-    'one output "output" [N, anchors, 6] of an input "input": x1, y1, x2, y2, score, class before NMS (DeepStream-Yolo)',
-  recognise(traits: ModelTraits): ModelSpec<RowsPlan> | undefined {
+export const deepstream: Head<RowsPlan> = defineHead(
+  "deepstream",
+  'one output "output" [N, anchors, 6] of an input "input": x1, y1, x2, y2, score, class before NMS (DeepStream-Yolo)',
+  decodeRows,
+  (traits) => {
     const reading = readDense(traits);
     if (reading?.channelAxis !== 2 || reading.channels !== COLUMNS) return undefined;
     if (!traits.forced && (reading.rowKind === "other" || !isDeepStream(reading, traits))) return undefined;
     const { output, channels: columns } = reading;
-    return recognition(deepstream.name, traits, {
+    return {
       outputs: [output],
       preprocessing: YOLO_PREPROCESSING,
       // Three rows a cell are YOLOv5's, YOLOv7's or YOLOR's, which want the same.
       assumptions: reading.rowKind === "anchors" ? [] : [ASSUMED_OF_CELLS],
       needsNms: true,
       plan: { kind: "rows", output: output.name, columns, boxColumn: 0, scoreColumn: 4, classColumn: 5 },
-    });
+    };
   },
-  decode: decodeRows,
-};
+);
 
 /** Rows of all images of the batch in one list, [rows, 7], which begin with the image's number and a box. */
-function flatRows(
-  name: string,
-  summary: string,
-  outputName: RegExp,
+function findFlat(
+  { model, forced }: ModelTraits,
+  name: RegExp,
   { scoreColumn, classColumn }: Pick<RowsPlan, "scoreColumn" | "classColumn">,
-  assumed?: string,
-): Head<RowsPlan> {
+): ModelSpecParts<RowsPlan> | undefined {
+  const [output, ...others] = model.outputs;
+  if (output === undefined || others.length > 0 || !isFloat(output)) return undefined;
+  if (output.shape.length !== 2 || output.shape[1] !== 7 || (!forced && !name.test(output.name))) return undefined;
   return {
-    name,
-    summary,
-    recognise(traits: ModelTraits): ModelSpec<RowsPlan> | undefined {
-      const [output, ...others] = traits.model.outputs;
-      if (output === undefined || others.length > 0 || !isFloat(output)) return undefined;
-      if (output.shape.length !== 2 || output.shape[1] !== 7) return undefined;
-      if (!traits.forced && !outputName.test(output.name)) return undefined;
-      return recognition(name, traits, {
-        outputs: [output],
-        preprocessing: YOLO_PREPROCESSING,
-        assumptions: assumed === undefined ? [] : [assumed],
-        needsNms: false,
-        plan: { kind: "rows", output: output.name, columns: 7, boxColumn: 1, scoreColumn, classColumn, batchColumn: 0 },
-      });
-    },
-    decode: decodeRows,
+    outputs: [output],
+    preprocessing: YOLO_PREPROCESSING,
+    needsNms: false,
+    plan: { kind: "rows", output: output.name, columns: 7, boxColumn: 1, scoreColumn, classColumn, batchColumn: 0 },
   };
 }
 
 /** As YOLOv6 and v7 export with `--end2end --max-wh`; final. */
-export const yolov7Rows: Head<RowsPlan> = flatRows(
+export const yolov7Rows: Head<RowsPlan> = defineHead(
   "yolov7-rows",
   'one output "output" [rows, 7]: image, x1, y1, x2, y2 in pixels, class, score; no NMS (YOLOv7 --end2end --max-wh)',
-  /^output[s0]?$/,
-  { scoreColumn: 6, classColumn: 5 },
+  decodeRows,
+  (traits) => findFlat(traits, /^output[s0]?$/, { scoreColumn: 6, classColumn: 5 }),
 );
 
 /** What is assumed of SuperGradients' exports. An input of bytes is normalised by the model itself. */
@@ -136,10 +124,12 @@ export const ASSUMED_OF_YOLO_NAS: string =
   `${saying({ fit: "stretch" })}, and colour, scale, mean and std where the model was exported without its own`;
 
 /** As SuperGradients exports YOLO-NAS in its flat format, the score before the class; final. Its batch format is `efficient-nms`. */
-export const yoloNasFlat: Head<RowsPlan> = flatRows(
+export const yoloNasFlat: Head<RowsPlan> = defineHead(
   "yolo-nas-flat",
   'one output "flat_predictions" [rows, 7]: image, x1, y1, x2, y2 in pixels, score, class; no NMS (YOLO-NAS, flat format)',
-  /(^|_)flat_predictions$/,
-  { scoreColumn: 5, classColumn: 6 },
-  ASSUMED_OF_YOLO_NAS,
+  decodeRows,
+  (traits) => {
+    const found = findFlat(traits, /(^|_)flat_predictions$/, { scoreColumn: 5, classColumn: 6 });
+    return found && { ...found, assumptions: [ASSUMED_OF_YOLO_NAS] };
+  },
 );

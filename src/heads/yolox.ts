@@ -4,18 +4,11 @@ import { ModelError, message } from "../core/errors.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { Candidates } from "../model/rows.ts";
 import { decodeDense } from "./dense.ts";
-import { cellCount, classesAmong, type DenseReading, densePlan, isDeepStream, readDense } from "./dense-reading.ts";
-import {
-  type DecodeInput,
-  type DensePlan,
-  type GridPlan,
-  type Head,
-  type ModelSpec,
-  naming,
-  recognition,
-} from "./head.ts";
-import { FLOATS, NumberSlice, outputTensor } from "./outputs.ts";
+import { cellCount, type DenseReading, densePlan, isDeepStream, readClasses } from "./dense-reading.ts";
+import { type DecodeInput, type DensePlan, defineHead, type GridPlan, type Head, naming } from "./head.ts";
+import { bestOf, NumberSlice, outputTensor } from "./outputs.ts";
 import type { ModelTraits } from "./traits.ts";
+import { FLOATS } from "./traits.ts";
 
 /** Top-left letterbox padded with 114, BGR levels 0–255 as they are. */
 const YOLOX_PREPROCESSING: Preprocessing = {
@@ -43,45 +36,33 @@ function fits(reading: DenseReading, traits: ModelTraits): boolean {
 }
 
 /** Undecoded: offsets and logarithms of sizes in strides. What YOLOX's export does by default. */
-export const yolox: Head<GridPlan> = {
-  name: "yolox",
-  summary: "one output [N, cells, 5+classes], undecoded: offsets in cells, objectness, a probability a class (YOLOX)",
-  recognise(traits: ModelTraits): ModelSpec<GridPlan> | undefined {
-    const reading = readDense(traits);
-    if (reading === undefined || reading.channelAxis !== 2 || reading.hasMasks) return undefined;
-    const classes = classesAmong(reading, 5, traits);
-    if (classes === undefined || (!traits.forced && !fits(reading, traits))) return undefined;
-    return recognition(yolox.name, traits, {
-      outputs: [reading.output],
-      preprocessing: YOLOX_PREPROCESSING,
-      classes,
-      needsNms: true,
-      plan: { kind: "grid", output: reading.output.name, classes, strides: reading.strides },
-    });
+export const yolox: Head<GridPlan> = defineHead(
+  "yolox",
+  "one output [N, cells, 5+classes], undecoded: offsets in cells, objectness, a probability a class (YOLOX)",
+  decodeGrid,
+  (traits) => {
+    const found = readClasses(traits, 5, 2);
+    if (found === undefined || found.reading.hasMasks) return undefined;
+    const { reading, parts } = found;
+    if (!traits.forced && !fits(reading, traits)) return undefined;
+    const { output, strides } = reading;
+    const plan: GridPlan = { kind: "grid", output: output.name, classes: parts.classes, strides };
+    return { ...parts, auxiliary: [], preprocessing: YOLOX_PREPROCESSING, plan };
   },
-  decode: decodeGrid,
-};
+);
 
 /** Exported with `--decode_in_inference`: boxes in pixels. Nothing in the file tells it from `yolox`: name it. */
-export const yoloxDecoded: Head<DensePlan> = {
-  name: "yolox-decoded",
-  summary: "as yolox, exported with --decode_in_inference: boxes in pixels; never recognised, name it",
-  recognise(traits: ModelTraits): ModelSpec<DensePlan> | undefined {
-    if (!traits.forced) return undefined;
-    const reading = readDense(traits);
-    if (reading === undefined || reading.channelAxis !== 2) return undefined;
-    const classes = classesAmong(reading, 5, traits);
-    if (classes === undefined) return undefined;
-    return recognition(yoloxDecoded.name, traits, {
-      outputs: [reading.output],
-      preprocessing: YOLOX_PREPROCESSING,
-      classes,
-      needsNms: true,
-      plan: densePlan(reading, classes, "product"),
-    });
+export const yoloxDecoded: Head<DensePlan> = defineHead(
+  "yolox-decoded",
+  "as yolox, exported with --decode_in_inference: boxes in pixels; never recognised, name it",
+  decodeDense,
+  (traits) => {
+    const found = traits.forced ? readClasses(traits, 5, 2) : undefined;
+    if (found === undefined) return undefined;
+    const plan = densePlan(found.reading, found.parts.classes, "product");
+    return { ...found.parts, auxiliary: [], preprocessing: YOLOX_PREPROCESSING, plan };
   },
-  decode: decodeDense,
-};
+);
 
 const { fround } = Math;
 
@@ -130,16 +111,8 @@ function decodeCell(
   const { data } = values;
   const objectness = data[at + 4]!;
   if (objectness < threshold) return;
-  let score = -1;
-  let classId = 0;
-  for (let c = 0; c < classes; c++) {
-    const value = data[at + 5 + c]!;
-    if (value > score) {
-      score = value;
-      classId = c;
-    } else if (Number.isNaN(value)) score = value;
-  }
-  score = fround(objectness * score);
+  const classId = bestOf(data, at + 5, classes, 1);
+  const score = fround(objectness * data[at + 5 + classId]!);
   if (score < threshold) return;
   const centreX = fround(data[at]! + column);
   const centreY = fround(data[at + 1]! + row);

@@ -4,7 +4,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { logger } from "../core/log.ts";
 import { untilAborted } from "../core/settle.ts";
 import { ALLOW_HOST_HINT, foreignHostText, type OwnHosts } from "../service/listen.ts";
-import { refusal } from "./failure.ts";
+import { busyError, refusal } from "./failure.ts";
 
 /** How much is let in. */
 export interface AdmissionOptions {
@@ -96,8 +96,7 @@ export class Admission {
     }
     if (this.#waiting.length >= queue) {
       const found = `${concurrency} requests are running and ${this.#waiting.length} are waiting`;
-      const headers = { "Retry-After": String(this.#retryAfterSeconds()) };
-      return Promise.reject(refusal(429, "busy", found, "ask again after the time in Retry-After", headers));
+      return Promise.reject(busyError(found, { "Retry-After": String(this.#retryAfterSeconds()) }));
     }
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {

@@ -2,7 +2,7 @@
 
 import { untilAborted } from "../core/settle.ts";
 import { formatBytes, formatDuration } from "../core/units.ts";
-import { refusal } from "./failure.ts";
+import { busyError, refusal } from "./failure.ts";
 
 /** What a body may be. */
 export interface BodyLimits {
@@ -98,10 +98,7 @@ export class BodyBudget {
       let largest = hold;
       for (const other of this.#holds) if (!other.isPinned && other.bytes > largest.bytes) largest = other;
       const found = `request bodies in memory may have at most ${formatBytes(this.#mostBytes)} together`;
-      const error = refusal(429, "busy", found, "ask again after the time in Retry-After", {
-        "Retry-After": "1",
-        Connection: "close",
-      });
+      const error = busyError(found, { Connection: "close" });
       this.drop(largest);
       if (largest === hold) throw error;
       largest.giveWay(error);

@@ -10,7 +10,7 @@ import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
 import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
 import { Admission } from "./admission.ts";
 import { BodyBudget, type BodyHold, readRequestBody } from "./body.ts";
-import { drainingError, refusal } from "./failure.ts";
+import { busyError, drainingError, refusal } from "./failure.ts";
 import type { ServeConfig } from "./serve-config.ts";
 
 /** The part of a {@linkcode Detector} that is served. */
@@ -39,7 +39,7 @@ export class DetectDesk {
   /** Ends of the turns and bodies that are waited for. */
   readonly #ends = new Set<AbortController>();
   #receiving = 0;
-  /** True once `drain` has been called. */
+  /** From then on no request is let in; those that have been are finished. */
   isDraining = false;
 
   constructor(detector: ServedDetector, config: ServeConfig, metrics: ServiceMetrics) {
@@ -62,11 +62,6 @@ export class DetectDesk {
    */
   get stalledMs(): number {
     return Math.max(this.detector.stalledMs, this.#admission.stalledMs);
-  }
-
-  /** From now on no request is let in; those that have been are finished. */
-  drain(): void {
-    this.isDraining = true;
   }
 
   /** Give up those that have been let in as well: each is answered with 503. */
@@ -117,8 +112,7 @@ export class DetectDesk {
 
   async #receive(request: Request, hold: BodyHold, signal: AbortSignal): Promise<Uint8Array> {
     if (this.#receiving >= this.config.maxReceiving) {
-      const found = `${this.#receiving} bodies are on their way`;
-      throw refusal(429, "busy", found, "ask again after the time in Retry-After", { "Retry-After": "1" });
+      throw busyError(`${this.#receiving} bodies are on their way`);
     }
     const started = performance.now();
     this.#receiving += 1;
@@ -132,7 +126,11 @@ export class DetectDesk {
   }
 
   async #turn<T>(end: AbortController, client: AbortSignal, work: (detect: DetectOne) => Promise<T>): Promise<T> {
-    const timer = setTimeout(() => end.abort(this.#timeoutError()), this.config.timeoutMs);
+    const { timeoutMs } = this.config;
+    const timer = setTimeout(() => {
+      const found = `the request took longer than ${formatDuration(timeoutMs)}`;
+      end.abort(refusal(503, "timed-out", found, "ask again later, or send fewer images", { "Retry-After": "1" }));
+    }, timeoutMs);
     try {
       const detect: DetectOne = (image, options) => this.#detect(image, { ...options, signal: end.signal });
       return await this.#admission.run(end.signal, () => work(detect));
@@ -143,11 +141,6 @@ export class DetectDesk {
     } finally {
       clearTimeout(timer);
     }
-  }
-
-  #timeoutError(): Error {
-    const found = `the request took longer than ${formatDuration(this.config.timeoutMs)}`;
-    return refusal(503, "timed-out", found, "ask again later, or send fewer images", { "Retry-After": "1" });
   }
 
   async #detect(image: Uint8Array | Image, options: DetectOptions): Promise<TaskResult> {

@@ -8,16 +8,8 @@ import { listenError, OwnHosts, removeStaleSocket } from "../service/listen.ts";
 import { ServiceMetrics } from "../service/metrics.ts";
 import { addCors, checkSite, preflight, TokenCheck } from "./admission.ts";
 import { DetectDesk, type ServedDetector } from "./detect-desk.ts";
-import { failureOf, failureResponse, protocolFailureResponse } from "./failure.ts";
-import {
-  allowedMethods,
-  checkMethod,
-  isProtocolPath,
-  noRoute,
-  type Route,
-  type RouteParams,
-  routesOf,
-} from "./router.ts";
+import { failureOf, failureResponse } from "./failure.ts";
+import { allowedMethods, checkMethod, noRoute, type Route, type RouteParams, routesOf } from "./router.ts";
 import { parseServeOptions, type ServeConfig, type ServeOptions } from "./serve-config.ts";
 
 /** How often a draining server looks whether it is done, in milliseconds. */
@@ -50,10 +42,10 @@ function tlsRefusal(error: unknown): OptionError | undefined {
 }
 
 /** What follows the host: it is the client's word, and need not be one; of HTTP/1.0 there is none. */
-function pathOf(address: string): string {
-  if (address.startsWith("/")) return address;
-  const at = address.indexOf("/", address.indexOf("://") + 3);
-  return at < 0 ? "/" : address.slice(at);
+function addressOf(url: string): string {
+  if (url.startsWith("/")) return url;
+  const at = url.indexOf("/", url.indexOf("://") + 3);
+  return at < 0 ? "/" : url.slice(at);
 }
 
 /** A server that answers until it is closed; made by {@linkcode serve}. The detector stays its caller's. */
@@ -160,19 +152,24 @@ export class DetectionServer implements AsyncDisposable {
     const started = performance.now();
     // The body and the work have limits of their own, and end with an answer; Bun's would only cut the connection.
     server.timeout(request, 0);
-    const path = pathOf(request.url);
+    const address = addressOf(request.url);
+    const path = address.split("?", 1)[0]!;
     let reached: Route | undefined;
     let response: Response;
     try {
       checkSite(request, this.#hosts, this.#config.cors);
-      if (route === undefined) throw noRoute(path.split("?", 1)[0]!, this.#routes, this.#config.name);
+      if (route === undefined) throw noRoute(path, this.#routes, this.#config.name);
       reached = route;
-      response =
-        preflight(request, this.#config.cors, allowedMethods(route)) ?? (await this.#handle(route, request, params));
+      const asked = preflight(request, this.#config.cors, allowedMethods(route));
+      if (asked === undefined) {
+        checkMethod(route, request.method);
+        if (!route.isOpen) this.#token?.check(request);
+      }
+      response = asked ?? (await route.handle(request, params));
     } catch (error) {
       const failure = failureOf(error);
       this.metrics.error(failure.code);
-      response = isProtocolPath(path.split("?", 1)[0]!) ? protocolFailureResponse(failure) : failureResponse(failure);
+      response = failureResponse(failure, path);
     }
     const { headers } = response;
     addCors(headers, request, this.#config.cors);
@@ -182,18 +179,12 @@ export class DetectionServer implements AsyncDisposable {
     const elapsedMs = performance.now() - started;
     if (reached?.isWork) this.metrics.observe("total", elapsedMs);
     this.#requests.inc({ route: reached?.label ?? "none", status: response.status });
-    logger.debug(`${request.method} ${path} ${response.status} ${elapsedMs.toFixed(1)} ms`);
+    logger.debug(`${request.method} ${address} ${response.status} ${elapsedMs.toFixed(1)} ms`);
     return response;
   }
 
-  #handle(route: Route, request: Request, params: RouteParams): Response | Promise<Response> {
-    checkMethod(route, request.method);
-    if (!route.isOpen) this.#token?.check(request);
-    return route.handle(request, params);
-  }
-
   async #drain(): Promise<void> {
-    this.#desk.drain();
+    this.#desk.isDraining = true;
     await this.#untilIdle(this.#config.drainTimeoutMs);
     if (this.#server.pendingRequests > 0) {
       logger.warn(`Gave up on ${this.#server.pendingRequests} requests that were still running`);

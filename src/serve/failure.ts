@@ -39,22 +39,19 @@ export function refusal(
 
 /** The server is going: said to whoever comes, or is still waiting. */
 export function drainingError(): RequestError {
-  const hint = "ask again in a moment, or ask another server";
-  return refusal(503, "draining", "the server is shutting down", hint, {
-    "Retry-After": "5",
-    Connection: "close",
-  });
+  const headers = { "Retry-After": "5", Connection: "close" };
+  return refusal(503, "draining", "the server is shutting down", "ask again in a moment, or another server", headers);
+}
+
+/** Too much is on its way, waiting or in memory already. */
+export function busyError(found: string, headers: Readonly<Record<string, string>> = {}): RequestError {
+  return refusal(429, "busy", found, "ask again after the time in Retry-After", { "Retry-After": "1", ...headers });
 }
 
 /** Nothing has come to an end for a while, though everything is taken: said to probes. */
 export function stalledError(stalledMs: number): RequestError {
   const found = `nothing has been finished for ${formatDuration(Math.floor(stalledMs / 1000) * 1000)}`;
   return refusal(503, "stalled", found, "restart the server if this lasts", { "Retry-After": "5" });
-}
-
-/** True for the error of a client that has gone: there is nobody to answer. */
-function isClientGone(error: unknown): boolean {
-  return error instanceof Error && error.name === "AbortError";
 }
 
 function described(error: Error, status: number, code: string, headers: Failure["headers"] = {}): Failure {
@@ -71,23 +68,16 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof DecodeStalledError) return described(error, 503, "decode-stalled", { "Retry-After": "5" });
   if (error instanceof OptionError) return described(error, 400, "invalid-option");
   if (error instanceof ClosedError) return failureOf(drainingError());
-  if (isClientGone(error)) {
+  if (error instanceof Error && error.name === "AbortError") {
     return { status: 499, code: "client-gone", message: "The client has gone", hint: undefined, headers: {} };
   }
   logger.error(`A request failed. ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-  return described(
-    refusal(500, "internal", "something failed inside the server", "see the server's log"),
-    500,
-    "internal",
-  );
+  return failureOf(refusal(500, "internal", "something failed inside the server", "see the server's log"));
 }
 
-/** The answer of most routes: `{"error": {code, message, hint}}`. */
-export function failureResponse({ status, code, message: text, hint, headers }: Failure): Response {
-  return Response.json({ error: { code, message: text, hint } }, { status, headers });
-}
-
-/** The answer of the `/v2` routes: the Open Inference Protocol has one text. */
-export function protocolFailureResponse({ status, message: text, hint, headers }: Failure): Response {
-  return Response.json({ error: hint === undefined ? text : `${text}. Hint: ${hint}` }, { status, headers });
+/** The answer: `{"error": {code, message, hint}}`; in the Open Inference Protocol, whose routes begin with `/v2`, one text. */
+export function failureResponse(failure: Failure, path: string): Response {
+  const { status, code, message, hint, headers } = failure;
+  const text = hint === undefined ? message : `${message}. Hint: ${hint}`;
+  return Response.json({ error: /^\/v2(?:\/|$)/.test(path) ? text : { code, message, hint } }, { status, headers });
 }

@@ -25,11 +25,6 @@ export interface Route {
   handle(request: Request, params: RouteParams): Response | Promise<Response>;
 }
 
-/** True for the addresses whose errors are the Open Inference Protocol's. */
-export function isProtocolPath(path: string): boolean {
-  return path === "/v2" || path.startsWith("/v2/");
-}
-
 /** All routes, by address in the form of `Bun.serve`. */
 export function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
   const { name, timeoutMs } = desk.config;

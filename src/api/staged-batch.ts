@@ -60,30 +60,24 @@ export class StagedBatch extends Resource {
   }
 
   /** Called by `Detector.staged`: waits for a slot and decodes the images. */
-  static open(
+  static async open(
     pipeline: DetectPipeline,
     sources: readonly ImageSource[],
     selectionFor: (options: DetectOptions | undefined) => NmsOptions,
   ): Promise<StagedBatch> {
     const { maxBatch } = pipeline.backend;
     if (sources.length < 1 || sources.length > maxBatch) {
-      const found = `it takes 1 to ${maxBatch} images, got ${sources.length}`;
-      return Promise.reject(new ArgumentError(message("stage a batch", found)));
+      throw new ArgumentError(message("stage a batch", `it takes 1 to ${maxBatch} images, got ${sources.length}`));
     }
-    return new Promise((resolve, reject) => {
-      // The slot is held until the batch is closed: that is when this work ends.
-      pipeline
-        .withSlot(
-          (slot) =>
-            new Promise<void>((giveBack, fail) => {
-              (async () => {
-                const images = await hostImages(slot, sources);
-                resolve(new StagedBatch(pipeline, slot, images, selectionFor, giveBack));
-              })().catch(fail);
-            }),
-        )
-        .catch(reject);
-    });
+    const { promise: opened, resolve, reject } = Promise.withResolvers<StagedBatch>();
+    const hold = async (slot: Slot<NmsOptions, DetectionBlock>): Promise<void> => {
+      const images = await hostImages(slot, sources);
+      const { promise: closed, resolve: giveBack } = Promise.withResolvers<void>();
+      resolve(new StagedBatch(pipeline, slot, images, selectionFor, giveBack));
+      await closed;
+    };
+    pipeline.withSlot(hold).catch(reject);
+    return opened;
   }
 
   /** Fill the input tensor. */

@@ -57,11 +57,7 @@ export function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
     "/readyz": { label: "readyz", ...open, handle: () => ready({ status: "ready" }) },
     "/metrics": { label: "metrics", ...get, handle: () => metricsResponse(desk.metrics) },
     "/model": { label: "model", ...get, handle: () => Response.json(modelCard(desk)) },
-    "/detect": {
-      label: "detect",
-      ...work,
-      handle: (request) => detectRoute(request, desk),
-    },
+    "/detect": { label: "detect", ...work, handle: (request) => detectRoute(request, desk) },
     "/v2": { label: "v2", ...get, handle: serverMetadata },
     "/v2/health/live": { label: "v2-live", ...open, handle: () => live({ live: true }) },
     "/v2/health/ready": { label: "v2-ready", ...open, handle: () => ready({ ready: true }) },

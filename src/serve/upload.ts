@@ -39,22 +39,6 @@ export function checkUploadType(request: Request): void {
   throw refusal(415, "not-an-image-type", `the body is declared as ${JSON.stringify(type)}`, TYPE_HINT);
 }
 
-async function filesOf(bytes: Uint8Array, contentType: string, maxFiles: number): Promise<readonly UploadedImage[]> {
-  const files: UploadedImage[] = [];
-  for await (const { name, filename, bytes: file } of formParts(bytes, contentType)) {
-    if (filename === undefined) {
-      const found = `field ${JSON.stringify(name)} of the form is not a file`;
-      throw refusal(400, "not-a-file", found, "options go into the address: /detect?threshold=0.5");
-    }
-    if (files.length === maxFiles) {
-      const found = `a form may have at most ${maxFiles} files`;
-      throw refusal(413, "too-many-files", found, "send them in several requests");
-    }
-    files.push({ name: filename || name, bytes: file });
-  }
-  return files;
-}
-
 /** @throws {RequestError} 400 for a body without an image */
 export function checkUploadLength({ length }: { readonly length: number }): void {
   if (length === 0) throw refusal(400, "no-image", "the body holds no image", TYPE_HINT);
@@ -70,19 +54,9 @@ export function checkUploadLength({ length }: { readonly length: number }): void
 export async function uploadOf(request: Request, bytes: Uint8Array, maxFiles: number): Promise<Upload> {
   const isForm = typeOf(request) === "multipart/form-data";
   if (!isForm) return { isForm, images: [{ name: "bytes", bytes }] };
-  const contentType = request.headers.get("content-type") ?? "";
-  const images = await filesOf(bytes, contentType, maxFiles);
+  const images = await filesOf(bytes, request.headers.get("content-type") ?? "", maxFiles);
   checkUploadLength(images);
   return { isForm, images };
-}
-
-/** One part of a form. */
-export interface FormPart {
-  readonly name: string;
-  /** `undefined` for a field that is no file. */
-  readonly filename: string | undefined;
-  /** A view of the body. */
-  readonly bytes: Uint8Array;
 }
 
 /** The length of the body is limited already, and the caller counts the parts as they come. Heads are limited here. */
@@ -102,32 +76,41 @@ function badForm(found: string): Error {
   return refusal(400, "bad-form", `the form cannot be read: ${found}`, hint);
 }
 
-function formPart(part: MultipartPart, index: number): FormPart {
+function fileOf(part: MultipartPart, index: number): UploadedImage {
   const { name, filename, content } = part;
   if (name === undefined) throw badForm(`part ${index} has no Content-Disposition with a name`);
-  return { name, filename, bytes: content.length === 1 ? content[0]! : part.bytes };
+  if (filename === undefined) {
+    const found = `field ${JSON.stringify(name)} of the form is not a file`;
+    throw refusal(400, "not-a-file", found, "options go into the address: /detect?threshold=0.5");
+  }
+  return { name: filename || name, bytes: content.length === 1 ? content[0]! : part.bytes };
 }
 
 /**
- * Take a form apart, part by part: who has enough stops reading. A part that is long is copied.
+ * The files of a form, in their order: views of the body, but for a part that is long, which is copied.
  *
  * @param contentType value of the header field, with the boundary
- * @returns the parts in their order
- * @throws {RequestError} 400 if it is no whole form
+ * @param maxFiles    behind one more nothing is looked at
+ * @throws {RequestError} 400 if it is no complete form, or has a field that is no file; 413 if it has too many
  * @see https://www.rfc-editor.org/rfc/rfc7578
  */
-export async function* formParts(body: Uint8Array, contentType: string): AsyncGenerator<FormPart, void, undefined> {
+async function filesOf(body: Uint8Array, contentType: string, maxFiles: number): Promise<UploadedImage[]> {
   const boundary = getMultipartBoundary(contentType);
   if (boundary === null) throw badForm("its Content-Type names no boundary");
   if (boundary.length > LONGEST_BOUNDARY) {
     throw badForm(`its boundary has ${boundary.length} characters, and may have ${LONGEST_BOUNDARY}`);
   }
   const parser = new MultipartParser(boundary, LIMITS);
-  let index = 0;
+  const files: UploadedImage[] = [];
   try {
     for (let at = 0; at < body.length; at += SLICE) {
       if (at > 0) await setImmediate();
-      for (const part of parser.write(body.subarray(at, at + SLICE))) yield formPart(part, index++);
+      for (const part of parser.write(body.subarray(at, at + SLICE))) {
+        files.push(fileOf(part, files.length));
+        if (files.length <= maxFiles) continue;
+        const found = `a form may have at most ${maxFiles} files`;
+        throw refusal(413, "too-many-files", found, "send them in several requests");
+      }
     }
     parser.finish();
   } catch (error) {
@@ -135,4 +118,5 @@ export async function* formParts(body: Uint8Array, contentType: string): AsyncGe
     if (error instanceof MultipartParseError || error instanceof TypeError) throw badForm(error.message);
     throw error;
   }
+  return files;
 }

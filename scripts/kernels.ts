@@ -4,14 +4,13 @@
  */
 
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { message } from "../src/core/errors.ts";
 import { layOut, type Parameter, type ParameterType } from "../src/cuda/kernel.ts";
 import { Nvrtc } from "../src/ffi/nvrtc.ts";
 import { installWheel, NVRTC_WHEEL } from "./cuda-wheels.ts";
-
-const root = join(import.meta.dir, "..");
+import { endCheck, keep, root } from "./generated.ts";
 
 /**
  * Turing is the oldest GPU TensorRT 10 runs on. Every float operation is rounded on its own, as in JS: `--fmad=false`
@@ -147,16 +146,5 @@ function compile(): Map<string, string> {
   return files;
 }
 
-const isCheck = process.argv.includes("--check");
-let differing = 0;
-for (const [name, text] of compile()) {
-  const path = join(root, "ptx", name);
-  const isSame = existsSync(path) && readFileSync(path, "utf8") === text;
-  if (!isSame) differing += 1;
-  if (!isSame && !isCheck) writeFileSync(path, text);
-  console.log(`${isSame ? "unchanged" : isCheck ? "differs" : "written"}  ptx/${name}  ${text.length} bytes`);
-}
-if (isCheck && differing > 0) {
-  console.log("What is committed differs from what the sources compile to: run `bun run kernels`.");
-  process.exit(1);
-}
+for (const [name, text] of compile()) await keep(`ptx/${name}`, text);
+endCheck("run `bun run kernels` and commit ptx");

@@ -5,11 +5,10 @@
  * committed differs.
  */
 
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cacheFolder } from "../src/core/paths.ts";
-import { formatBytes } from "../src/core/units.ts";
+import { endCheck, keep, root, run, toolFolder } from "./generated.ts";
 import { shimTable } from "./shim-table.ts";
 
 /** Another version makes other bytes: change it together with native/prebuilt. */
@@ -55,25 +54,15 @@ const FLAGS = [
   "-Wl,-rpath,$ORIGIN",
 ] as const;
 
-const native = join(import.meta.dir, "../native");
+const native = join(root, "native");
 
-function run(command: readonly string[], folder: string): void {
-  const { exitCode, stderr } = Bun.spawnSync([...command], { cwd: folder, stdout: "inherit", stderr: "pipe" });
-  if (exitCode !== 0) throw new Error(`Cannot run ${command.join(" ")}: it exited with ${exitCode}:\n${stderr}`);
-}
-
-/** Python of a virtual environment that holds the pinned Zig; made on first use. */
+/** Python of a virtual environment that holds the pinned Zig. */
 function python(): string {
-  const folder = join(cacheFolder(), "tools", `zig-${ZIG_VERSION}`);
-  const interpreter = join(folder, "bin/python");
-  const marker = join(folder, "complete");
-  if (existsSync(marker)) return interpreter;
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  run(["python3", "-m", "venv", folder], native);
-  run([interpreter, "-m", "pip", "install", "--quiet", "--no-deps", `ziglang==${ZIG_VERSION}`], native);
-  Bun.spawnSync(["touch", marker]);
-  return interpreter;
+  const folder = toolFolder(`zig-${ZIG_VERSION}`, (made) => {
+    run(["python3", "-m", "venv", made], native);
+    run([join(made, "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", `ziglang==${ZIG_VERSION}`], native);
+  });
+  return join(folder, "bin/python");
 }
 
 /** Compile for one target. Sources are named relative to their folder, so that no path enters the library. */
@@ -84,37 +73,15 @@ function compile(target: string, output: string): void {
   );
 }
 
-async function bytesOf(path: string): Promise<Uint8Array> {
-  return existsSync(path) ? await Bun.file(path).bytes() : new Uint8Array();
-}
-
-const isCheck = Bun.argv.includes("--check");
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-shim-"));
-let differing = 0;
 try {
   for (const [platform, target] of Object.entries(TARGETS)) {
     const built = join(scratch, LIBRARY);
-    const committed = join(native, "prebuilt", platform, LIBRARY);
     compile(target, built);
-    const bytes = await bytesOf(built);
-    const isSame = Buffer.compare(bytes, await bytesOf(committed)) === 0;
-    const state = isSame ? "unchanged" : isCheck ? "DIFFERS from what is committed" : "written";
-    if (!isSame && isCheck) differing += 1;
-    if (!isSame && !isCheck) await Bun.write(committed, bytes, { mode: 0o755 });
-    const hash = new Bun.CryptoHasher("sha256").update(bytes).digest("hex").slice(0, 16);
-    console.log(`${platform}  ${formatBytes(bytes.length)}  sha256 ${hash}…  ${state}`);
+    await keep(join("native/prebuilt", platform, LIBRARY), await Bun.file(built).bytes(), 0o755);
   }
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
-const table = join(import.meta.dir, "../src/ffi/shim-symbols.ts");
-const written = shimTable(await Bun.file(join(native, "shim.h")).text());
-if (written !== (await Bun.file(table).text())) {
-  console.log(`src/ffi/shim-symbols.ts  ${isCheck ? "DIFFERS from what is committed" : "written"}`);
-  if (isCheck) differing += 1;
-  else await Bun.write(table, written);
-}
-if (differing > 0) {
-  console.error("Hint: run `bun run shim` and commit native/prebuilt and src/ffi/shim-symbols.ts");
-  process.exitCode = 1;
-}
+await keep("src/ffi/shim-symbols.ts", shimTable(await Bun.file(join(native, "shim.h")).text()));
+endCheck("run `bun run shim` and commit native/prebuilt and src/ffi/shim-symbols.ts");

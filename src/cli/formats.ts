@@ -134,8 +134,7 @@ export function readAnnotations(path: string): CocoAnnotations {
   try {
     content = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    const found = `they are no JSON file, ${(cause as Error).message}`;
-    throw new BunTensorRtError(message(action, found, FORM_HINT), { cause });
+    throw new BunTensorRtError(message(action, (cause as Error).message, FORM_HINT), { cause });
   }
   const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;

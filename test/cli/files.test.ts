@@ -326,10 +326,10 @@ test.skipIf(!existsSync("/dev/full"))("a standard output without room is told of
 test("readAnnotations() names a missing file, another kind of file, and another kind of JSON", () => {
   writeFileSync(path("a.json"), '{"images": [{"id": 1}], "categories": []}');
   expect(() => readAnnotations(path("none.json"))).toThrow(
-    /they must be a JSON file: ENOENT: no such file or directory.*\nHint: pass the instances file of COCO's/,
+    /Cannot read the annotations ".*": ENOENT: no such file or directory.*\nHint: pass the instances file of COCO's/,
   );
-  expect(() => readAnnotations(path("a/notes.txt"))).toThrow("they must be a JSON file: ");
-  expect(() => readAnnotations(path("a.json"))).toThrow("images.0.file_name is wrong");
+  expect(() => readAnnotations(path("a/notes.txt"))).toThrow("JSON Parse error");
+  expect(() => readAnnotations(path("a.json"))).toThrow("images.0.file_name must be a string");
   writeFileSync(
     path("a.json"),
     '{"images": [{"id": 1, "file_name": "1.jpg", "width": 3}], "categories": [], "info": {}}',

@@ -1,11 +1,11 @@
 /** @module Inspection: what a model is, as text and as JSON. Pure. */
 
 import { printable } from "../core/shown.ts";
-import { formatTensorInfo } from "../core/tensor.ts";
+import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
-import { alignRows, type Paint } from "./terminal.ts";
+import { alignRows, type Paint, section } from "./terminal.ts";
 
 /** A model that was looked at. */
 export interface Inspection {
@@ -58,38 +58,27 @@ function recognitionRows(recognition: ModelSpec): string[][] {
   ];
 }
 
-function indent(lines: readonly string[]): string[] {
-  return lines.map((line) => `  ${line}`);
-}
-
 /** Keys and values of a model's metadata, long ones cut. */
-export function metadataRows(metadata: Readonly<Record<string, string>>, paint: Paint): string[][] {
-  return Object.entries(metadata).map(([key, value]) => [paint("cyan", printable(key)), shorten(value)]);
+export function metadataLines(metadata: Readonly<Record<string, string>>, paint: Paint): string[] {
+  const rows = Object.entries(metadata).map(([key, value]) => [paint("cyan", printable(key)), shorten(value)]);
+  return section(paint("bold", "Metadata"), alignRows(rows));
 }
 
 /** What a model was recognised as, or why it was not. */
 export function recognitionLines(recognition: Inspection["recognition"], paint: Paint): string[] {
-  if ("problem" in recognition) return ["Not recognised", ...indent(recognition.problem.split("\n").map(printable))];
-  return [paint("bold", "Recognised"), ...indent(alignRows(recognitionRows(recognition), ["left", "left"]))];
+  if ("problem" in recognition) return section("Not recognised", recognition.problem.split("\n").map(printable));
+  return section(paint("bold", "Recognised"), alignRows(recognitionRows(recognition)));
 }
 
 /** For people. */
 export function formatInspection({ file, model, recognition }: Inspection, paint: Paint): string {
-  const title = (text: string): string => paint("bold", text);
-  const metadata = metadataRows(model.metadata, paint);
+  const tensors = (infos: readonly TensorInfo[]): string[] => infos.map((info) => printable(formatTensorInfo(info)));
   const lines = [
-    title(printable(file)),
-    title("Inputs"),
-    ...indent(model.inputs.map((input) => printable(formatTensorInfo(input)))),
-    title("Outputs"),
-    ...indent(model.outputs.map((output) => printable(formatTensorInfo(output)))),
-    ...(metadata.length > 0 ? [title("Metadata"), ...indent(alignRows(metadata, ["left", "left"]))] : []),
+    paint("bold", printable(file)),
+    ...section(paint("bold", "Inputs"), tensors(model.inputs)),
+    ...section(paint("bold", "Outputs"), tensors(model.outputs)),
+    ...metadataLines(model.metadata, paint),
     ...recognitionLines(recognition, paint),
   ];
   return `${lines.join("\n")}\n`;
-}
-
-/** For programs: everything, nothing shortened. */
-export function inspectionJson({ file, byteLength, model, recognition }: Inspection): unknown {
-  return { file, byteLength, ...model, recognition };
 }

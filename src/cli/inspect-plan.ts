@@ -17,8 +17,8 @@ import { type ComputeCapability, type PlanFile, readPlan } from "../tensorrt/pla
 import { Runtime } from "../tensorrt/runtime.ts";
 import type { EngineTensor } from "../tensorrt/tensor-info.ts";
 import { whyUnusable } from "./doctor/gpu.ts";
-import { metadataRows, recognitionLines } from "./format-inspection.ts";
-import { alignRows, type Paint } from "./terminal.ts";
+import { metadataLines, recognitionLines } from "./format-inspection.ts";
+import { alignRows, type Paint, section } from "./terminal.ts";
 
 /** What an engine tells once it is loaded. */
 export interface EngineFacts {
@@ -61,16 +61,6 @@ export interface InspectPlanOptions {
   readonly withLayers: boolean;
   /** Let a version-compatible plan run the code it brings. */
   readonly hostCodeAllowed: boolean;
-}
-
-/** The library that can read the plan, or why there is none here, in one line. */
-function openFor({ header }: Pick<PlanFile, "header">): TensorRtLibrary | string {
-  try {
-    return openTensorRt(header === undefined ? {} : { family: header.family });
-  } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
-    return `${header?.family ?? "TensorRT"} ${whyUnusable(error, tensorRtSpec())}`;
-  }
 }
 
 async function recognise(engine: Engine, said: SaidOfModel): Promise<EngineFacts["recognition"]> {
@@ -119,12 +109,16 @@ async function readEngine(
  */
 export async function inspectPlan(file: ModelFile, options: InspectPlanOptions): Promise<PlanInspection> {
   const { metadata, header, origin } = readPlan(file.bytes, file.source);
-  const plan = { metadata, header, origin };
-  const inspection = { file: file.source, byteLength: file.bytes.byteLength, plan };
-  const missing = cudaUnavailable();
-  const library = missing ?? openFor(plan);
-  if (typeof library === "string") {
-    return { ...inspection, engine: { problem: library, isMissingGpu: true } };
+  const inspection = { file: file.source, byteLength: file.bytes.byteLength, plan: { metadata, header, origin } };
+  const missing = (problem: string): PlanInspection => ({ ...inspection, engine: { problem, isMissingGpu: true } });
+  const unusable = cudaUnavailable();
+  if (unusable !== undefined) return missing(unusable);
+  let library: TensorRtLibrary;
+  try {
+    library = openTensorRt(header === undefined ? {} : { family: header.family });
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return missing(`${header?.family ?? "TensorRT"} ${whyUnusable(error, tensorRtSpec())}`);
   }
   try {
     return { ...inspection, engine: await readEngine(file, library, options) };
@@ -197,44 +191,31 @@ function layerRows(layers: NonNullable<EngineFacts["layers"]>, paint: Paint): st
   return [["", "name", "type", "tactic"].map((title) => paint("dim", title)), ...rows];
 }
 
-function indent(lines: readonly string[]): string[] {
-  return lines.map((line) => `  ${line}`);
-}
-
 function engineLines(engine: PlanInspection["engine"], paint: Paint): string[] {
-  const title = (text: string): string => paint("bold", text);
   if ("problem" in engine) {
     const [first = "", ...rest] = engine.problem.split("\n").map(printable);
     const said = engine.isMissingGpu
-      ? [`Inputs, outputs, profiles, layers and the head need a GPU: ${first}`]
-      : [`It could not be loaded: ${first}`];
-    return [title("Engine"), ...indent([...said, ...rest])];
+      ? `Inputs, outputs, profiles, layers and the head need a GPU: ${first}`
+      : `It could not be loaded: ${first}`;
+    return section(paint("bold", "Engine"), [said, ...rest]);
   }
+  const layers = engine.layers === undefined ? [] : alignRows(layerRows(engine.layers, paint), ["right"]);
   return [
-    title("Inputs"),
-    ...indent(engine.inputs.flatMap(tensorLines)),
-    title("Outputs"),
-    ...indent(engine.outputs.flatMap(tensorLines)),
-    title("Engine"),
-    ...indent(alignRows(engineRows(engine), ["left", "left"])),
+    ...section(paint("bold", "Inputs"), engine.inputs.flatMap(tensorLines)),
+    ...section(paint("bold", "Outputs"), engine.outputs.flatMap(tensorLines)),
+    ...section(paint("bold", "Engine"), alignRows(engineRows(engine))),
     ...recognitionLines(engine.recognition, paint),
-    ...(engine.layers === undefined
-      ? []
-      : [title("Layers"), ...indent(alignRows(layerRows(engine.layers, paint), ["right", "left", "left", "left"]))]),
+    ...section(paint("bold", "Layers"), layers),
   ];
 }
 
 /** For people. */
 export function formatPlan(inspection: PlanInspection, paint: Paint): string {
-  const { file, plan, engine } = inspection;
-  const title = (text: string): string => paint("bold", text);
-  const metadata = metadataRows(plan.metadata, paint);
   const lines = [
-    title(printable(file)),
-    title("Plan"),
-    ...indent(alignRows(headerRows(inspection), ["left", "left"])),
-    ...(metadata.length > 0 ? [title("Metadata"), ...indent(alignRows(metadata, ["left", "left"]))] : []),
-    ...engineLines(engine, paint),
+    paint("bold", printable(inspection.file)),
+    ...section(paint("bold", "Plan"), alignRows(headerRows(inspection))),
+    ...metadataLines(inspection.plan.metadata, paint),
+    ...engineLines(inspection.engine, paint),
   ];
   return `${lines.join("\n")}\n`;
 }

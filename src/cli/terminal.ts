@@ -121,18 +121,26 @@ export type Alignment = "left" | "right";
  * Align cells by the widest of each column, two blanks between columns, none at the end of a line. Colours do not count.
  *
  * @param rows       all of the same length
- * @param alignments one a column
+ * @param alignments one a column; left where there is none
  */
-export function alignRows(rows: readonly (readonly string[])[], alignments: readonly Alignment[]): string[] {
-  const widths = alignments.map((_, column) => Math.max(0, ...rows.map((row) => Bun.stringWidth(row[column] ?? ""))));
-  return rows.map((row) =>
-    alignments
-      .map((alignment, column) => {
-        const cell = row[column] ?? "";
-        const blanks = " ".repeat(widths[column]! - Bun.stringWidth(cell));
-        return alignment === "left" ? cell + blanks : blanks + cell;
-      })
-      .join("  ")
-      .trimEnd(),
+export function alignRows(
+  rows: readonly (readonly string[])[],
+  alignments: readonly (Alignment | undefined)[] = [],
+): string[] {
+  const columns = Math.max(0, ...rows.map((row) => row.length));
+  const widths = Array.from({ length: columns }, (_, at) =>
+    Math.max(...rows.map((row) => Bun.stringWidth(row[at] ?? ""))),
   );
+  return rows.map((row) => {
+    const cells = row.map((cell, at) => {
+      const blanks = " ".repeat(widths[at]! - Bun.stringWidth(cell));
+      return alignments[at] === "right" ? blanks + cell : cell + blanks;
+    });
+    return cells.join("  ").trimEnd();
+  });
+}
+
+/** Lines, two blanks in, below a title; nothing where there are none. */
+export function section(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : [title, ...lines.map((line) => `  ${line}`)];
 }

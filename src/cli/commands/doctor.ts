@@ -4,7 +4,14 @@ import { logger, setLogSink } from "../../core/log.ts";
 import { printableJson } from "../../core/shown.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { type Finding, type FindingState, formatFindings, isHealthy } from "../doctor/finding.ts";
+import {
+  choiceOf,
+  type Finding,
+  type FindingState,
+  formatFindings,
+  type GpuFindings,
+  isHealthy,
+} from "../doctor/finding.ts";
 import { findCudaRuntime, findDriver, findGpus, findNvJpeg, findShim, findTensorRt, hasCard } from "../doctor/gpu.ts";
 import {
   findBun,
@@ -15,7 +22,6 @@ import {
   findTurboJpeg,
   findVideoTools,
 } from "../doctor/host.ts";
-import { choiceOf, type GpuFindings } from "../doctor/verdict.ts";
 import { paintOf } from "../terminal.ts";
 
 type Probe = () => Finding | readonly Finding[] | Promise<Finding>;

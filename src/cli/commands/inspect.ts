@@ -13,7 +13,7 @@ import { PREPROCESSING_OPTIONS, refusePadding } from "../../image/preprocessing-
 import { Session } from "../../onnxruntime/session.ts";
 import { type Flag, type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { formatInspection, type Inspection, inspectionJson } from "../format-inspection.ts";
+import { formatInspection, type Inspection } from "../format-inspection.ts";
 import { formatPlan, inspectPlan, type PlanInspection, planJson, type SaidOfModel } from "../inspect-plan.ts";
 import { findModel, isPlanFile } from "../load-detector.ts";
 import { flagsOf, type ValuesOf, valuesFrom } from "../option-flags.ts";
@@ -119,12 +119,10 @@ async function reportOf(
     const found = `--${ofPlans} is for plans: ${JSON.stringify(path)} is a model`;
     throw refuse("inspect", ofPlans, found, "build it first: bun-tensorrt build --profiling-verbosity detailed");
   }
-  const model = await inspectModel(path, said, context.signal);
-  return {
-    text: formatInspection(model, paint),
-    json: inspectionJson(model),
-    isGood: !("problem" in model.recognition),
-  };
+  const inspection = await inspectModel(path, said, context.signal);
+  const { file, byteLength, model, recognition } = inspection;
+  const json = { file, byteLength, ...model, recognition };
+  return { text: formatInspection(inspection, paint), json, isGood: !("problem" in recognition) };
 }
 
 /** Run `inspect`. @returns the exit code */

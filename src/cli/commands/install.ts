@@ -6,6 +6,8 @@ import {
   buildBytes,
   type Component,
   type ComponentBuild,
+  type CudaMajor,
+  type CudaWish,
   chooseBuild,
   componentLine,
   sourceName,
@@ -13,14 +15,16 @@ import {
 import { components, findComponent } from "../../catalogue/components.ts";
 import { fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";
 import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/library-folder.ts";
-import { CatalogueError, message, OptionError } from "../../core/errors.ts";
+import { CatalogueError, CudaError, LibraryLoadError, message, OptionError } from "../../core/errors.ts";
 import { numberFrom } from "../../core/from-text.ts";
+import { logger } from "../../core/log.ts";
 import { type OptionTable, unknownWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
+import { formatCudaVersion } from "../../ffi/cuda-runtime.ts";
 import { type Flag, type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
-import { cudaWish } from "../cuda-wish.ts";
+import { driverCuda } from "../doctor/gpu.ts";
 import { flagsOf, type ValuesOf, valuesFrom } from "../option-flags.ts";
 import { Progress } from "../progress.ts";
 import { alignRows, type Paint, paintOf } from "../terminal.ts";
@@ -70,7 +74,7 @@ function formatComponents(listed: readonly ListedBuild[], paint: Paint): string 
     component.licence,
     component.description,
   ]);
-  const lines = alignRows([head, ...rows], ["left", "right", "left", "right", "left", "left", "left"]);
+  const lines = alignRows([head, ...rows], ["left", "right", "left", "right"]);
   return `${lines.join("\n")}\n`;
 }
 
@@ -180,6 +184,22 @@ async function installAll(
   }
   if (flags.json) await output.write(`${printableJson(rows, 2)}\n`);
   return EXIT_OK;
+}
+
+/**
+ * Which CUDA is wanted: 13 where the driver has it (580 and later), else 12. Without a driver 12, as it runs with the drivers of
+ * both; a component that there is for 13 alone is then taken for 13.
+ */
+function cudaWish(word: CudaMajor | undefined): CudaWish {
+  if (word !== undefined) return { major: word, reason: `--cuda ${word} was given` };
+  try {
+    const version = driverCuda();
+    return { major: version >= 13_000 ? 13 : 12, reason: `the driver has CUDA ${formatCudaVersion(version)}` };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError || error instanceof CudaError)) throw error;
+    logger.debug(`Choosing libraries for CUDA 12, as the driver does not tell its version: ${error.message}`);
+    return { major: 12 };
+  }
 }
 
 /** Run `install`. @returns the exit code */

@@ -28,7 +28,7 @@ function formatCatalogue(listed: readonly ListedEntry[], paint: Paint): string {
     entry.licence,
     entry.description,
   ]);
-  const lines = alignRows([head, ...rows], ["left", "left", "right", "left", "left", "left"]);
+  const lines = alignRows([head, ...rows], ["left", "left", "right"]);
   return `${lines.join("\n")}\n`;
 }
 

@@ -1,5 +1,6 @@
-/** @module Finding: what `doctor` found of one thing, and the report made of all of them. Pure. */
+/** @module Finding: what `doctor` found of one thing, and the report made of all of them: where detection runs, and which gaps are worth closing. */
 
+import { LibraryLoadError } from "../../core/errors.ts";
 import { printable } from "../../core/shown.ts";
 import { alignRows, type Paint, type Style } from "../terminal.ts";
 
@@ -18,6 +19,21 @@ export interface Finding {
 
 const STYLES: Readonly<Record<FindingState, Style>> = { ok: "green", absent: "yellow", broken: "red" };
 
+/** A finding of what opens; `absent` says what is wrong, and what fixes it, where a library cannot be opened. */
+export function search(
+  name: string,
+  find: () => string | Omit<Finding, "name">,
+  absent: (error: LibraryLoadError) => Omit<Finding, "name" | "state"> & Partial<Finding>,
+): Finding {
+  try {
+    const found = find();
+    return typeof found === "string" ? { name, state: "ok", found } : { name, ...found };
+  } catch (error) {
+    if (!(error instanceof LibraryLoadError)) throw error;
+    return { name, state: "absent", ...absent(error) };
+  }
+}
+
 /** True if nothing that is needed is broken. */
 export function isHealthy(findings: readonly Finding[]): boolean {
   return findings.every(({ state }) => state !== "broken");
@@ -27,10 +43,56 @@ export function isHealthy(findings: readonly Finding[]): boolean {
 export function formatFindings(findings: readonly Finding[], paint: Paint): string {
   const rows = alignRows(
     findings.map(({ name, state, found }) => [paint(STYLES[state], state), paint("bold", name), printable(found)]),
-    ["left", "left", "left"],
   );
   const lines = findings.flatMap(({ fix }, at) =>
     fix === undefined ? [rows[at]!] : [rows[at]!, `        ${paint("dim", "fix:")} ${printable(fix)}`],
   );
   return `${lines.join("\n")}\n`;
+}
+
+/** What was found of everything that a GPU takes. */
+export interface GpuFindings {
+  /** One a GPU, or one that says why there is none. */
+  readonly gpus: readonly Finding[];
+  readonly driver: Finding;
+  readonly runtime: Finding;
+  readonly shim: Finding;
+  /** TensorRT and TensorRT-RTX: one of them is enough. */
+  readonly tensorRt: readonly Finding[];
+  readonly nvJpeg: Finding;
+}
+
+function withoutFix({ fix: _, ...rest }: Finding): Finding {
+  return rest;
+}
+
+function isOk({ state }: Finding): boolean {
+  return state === "ok";
+}
+
+/** Where `--backend auto` runs, and what keeps it from the GPU. */
+function verdict({ gpus, driver, runtime, shim, tensorRt }: GpuFindings, hasCard: boolean): Finding {
+  const name = "detection";
+  const usable = gpus.find(isOk) ?? gpus[0]!;
+  const library = tensorRt.find(isOk) ?? tensorRt[0]!;
+  // The first gap is the one to close first: what comes later needs what comes before.
+  const needed = hasCard ? [driver, runtime, usable, shim, library] : [usable];
+  const missing = needed.find((one) => !isOk(one));
+  if (missing !== undefined) return { name, state: "ok", found: `runs on the CPU, for want of: ${missing.name}` };
+  const what = library.fix === undefined ? "" : ": plans alone";
+  return { name, state: "ok", found: `runs on the GPU, with ${library.name}${what}` };
+}
+
+/**
+ * The findings in the order of the report, ended by where detection runs.
+ *
+ * @param hasCard without a card nothing would be won by installing its libraries: they get no fix then
+ */
+export function choiceOf(findings: GpuFindings, hasCard: boolean): readonly Finding[] {
+  const { gpus, driver, runtime, shim, tensorRt, nvJpeg } = findings;
+  const isOne = tensorRt.some(isOk);
+  // One TensorRT is enough; a shortcoming of the one that is there stays.
+  const libraries = tensorRt.map((one) => (isOne && !isOk(one) ? withoutFix(one) : one));
+  const all = [driver, runtime, shim, ...libraries, nvJpeg];
+  return [...gpus, ...(hasCard ? all : all.map(withoutFix)), verdict(findings, hasCard)];
 }

@@ -16,7 +16,7 @@ import { nvJpegLibrary, nvJpegSpec } from "../../ffi/nvjpeg.ts";
 import { SHIM_SPEC, shim } from "../../ffi/shim.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
 import type { TensorRtFamily } from "../../tensorrt/version.ts";
-import type { Finding } from "./finding.ts";
+import { type Finding, search } from "./finding.ts";
 
 /** CUDA 12.2, whose drivers (535) are the first that load PTX of ISA 8.2. */
 const OLDEST_CUDA = 12_020;
@@ -41,7 +41,7 @@ function driverText(cuda: number): string {
 }
 
 /** Newest CUDA that the driver runs: 12020 is 12.2. @throws {CudaError} If the driver does not answer */
-function driverCuda(): number {
+export function driverCuda(): number {
   const out = new OutCells(1);
   checkDriver(cudaDriver().cuDriverGetVersion(out.cells), "cuDriverGetVersion");
   return out.i32();
@@ -67,26 +67,29 @@ function firstLine(error: Error): string {
   return error.message.split("\n", 1)[0] ?? "";
 }
 
-/** A failure of CUDA, with what to do about it. */
-function failed(name: string, error: CudaError): Finding {
+/** A failure of CUDA, with what to do about it. @throws the error, if it is another one */
+function failed(error: unknown): Omit<Finding, "name"> {
+  if (!(error instanceof CudaError)) throw error;
   const fix = explain(error.status);
-  return { name, state: "absent", found: firstLine(error), ...(fix === undefined ? {} : { fix }) };
+  return { state: "absent", found: firstLine(error), ...(fix === undefined ? {} : { fix }) };
 }
 
 /** The driver, and whether it is new enough for the package's kernels. */
 export function findDriver(): Finding {
-  const name = "NVIDIA driver";
-  try {
-    checkDriver(cudaDriver().cuInit(0), "cuInit");
-    const cuda = driverCuda();
-    if (cuda >= OLDEST_CUDA) return { name, state: "ok", found: driverText(cuda) };
-    const found = `${driverText(cuda)}: too old for the kernels, which are PTX ISA 8.2 (driver 535, CUDA 12.2)`;
-    return { name, state: "absent", found, fix: INSTALL_DRIVER };
-  } catch (error) {
-    if (error instanceof CudaError) return failed(name, error);
-    if (!(error instanceof LibraryLoadError)) throw error;
-    return { name, state: "absent", found: `libcuda ${whyUnusable(error, CUDA_DRIVER_SPEC)}`, fix: INSTALL_DRIVER };
-  }
+  const find = (): string | Omit<Finding, "name"> => {
+    try {
+      checkDriver(cudaDriver().cuInit(0), "cuInit");
+      const cuda = driverCuda();
+      if (cuda >= OLDEST_CUDA) return driverText(cuda);
+      const found = `${driverText(cuda)}: too old for the kernels, which are PTX ISA 8.2 (driver 535, CUDA 12.2)`;
+      return { state: "absent", found, fix: INSTALL_DRIVER };
+    } catch (error) {
+      return failed(error);
+    }
+  };
+  return search("NVIDIA driver", find, (error) => {
+    return { found: `libcuda ${whyUnusable(error, CUDA_DRIVER_SPEC)}`, fix: INSTALL_DRIVER };
+  });
 }
 
 /** What stands between the cards and CUDA. */
@@ -120,8 +123,7 @@ function findDevice(index: number): Finding {
     kernels.kernel(SMALL_KERNEL, Object.keys(ptx.modules[SMALL_KERNEL].entries)[0]!);
     return { name, state: "ok", found: [...facts, `kernels (PTX ISA ${ptx.isa}) load`].join(", ") };
   } catch (error) {
-    if (!(error instanceof CudaError)) throw error;
-    return failed(name, error);
+    return { name, ...failed(error) };
   }
 }
 
@@ -132,33 +134,21 @@ export function findGpus(): Finding[] {
   return Array.from({ length: Device.count() }, (_, index) => findDevice(index));
 }
 
-/** Names of `bun-tensorrt install`. */
-const COMPONENTS: Readonly<Record<TensorRtFamily, string>> = {
-  TensorRT: "tensorrt",
-  "TensorRT-RTX": "tensorrt-rtx",
-};
-
 /** The CUDA runtime. */
 export function findCudaRuntime(): Finding {
-  const name = "CUDA runtime";
-  try {
-    return { name, state: "ok", found: `${formatCudaVersion(cudaRuntimeVersion())} at ${cudaRuntimePath()}` };
-  } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
-    const found = `libcudart 12 or 13 ${whyUnusable(error, cudaRuntimeSpec([]))}`;
-    return { name, state: "absent", found, fix: "bun-tensorrt install cuda-runtime" };
-  }
+  const find = (): string => `${formatCudaVersion(cudaRuntimeVersion())} at ${cudaRuntimePath()}`;
+  return search("CUDA runtime", find, (error) => ({
+    found: `libcudart 12 or 13 ${whyUnusable(error, cudaRuntimeSpec([]))}`,
+    fix: "bun-tensorrt install cuda-runtime",
+  }));
 }
 
 /** The C library through which TensorRT's C++ objects are called; the package brings it. */
 export function findShim(): Finding {
-  const name = "TensorRT shim";
-  try {
-    return { name, state: "ok", found: `version ${shim().bt_abi_version()} for ${process.platform}-${process.arch}` };
-  } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
-    return { name, state: "absent", found: whyUnusable(error, SHIM_SPEC), fix: SHIM_SPEC.hint };
-  }
+  const find = (): string => `version ${shim().bt_abi_version()} for ${process.platform}-${process.arch}`;
+  return search("TensorRT shim", find, (error) => {
+    return { found: whyUnusable(error, SHIM_SPEC), fix: SHIM_SPEC.hint };
+  });
 }
 
 /** True if a TensorRT lacks the kernels its builder chooses from: it runs plans, and builds none. */
@@ -183,40 +173,30 @@ function shortcoming(library: TensorRtLibrary): { readonly text: string; readonl
 }
 
 function familyInstallCommand(family: TensorRtFamily): string {
-  return `bun-tensorrt install ${COMPONENTS[family]}`;
+  return `bun-tensorrt install ${family.toLowerCase()}`;
 }
 
 /** TensorRT, or TensorRT-RTX. */
 export function findTensorRt(family: TensorRtFamily): Finding {
-  try {
+  const find = (): string | Omit<Finding, "name"> => {
     const library = openTensorRt({ family });
     const { release, build } = library.version;
     const found = `${release}${build === undefined ? "" : `.${build}`} at ${library.path}`;
     const short = shortcoming(library);
-    if (short === undefined) return { name: family, state: "ok", found };
-    return { name: family, state: "ok", found: `${found}: ${short.text}`, fix: short.fix };
-  } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
-    return {
-      name: family,
-      state: "absent",
-      found: whyUnusable(error, tensorRtSpec()),
-      fix: familyInstallCommand(family),
-    };
-  }
+    return short === undefined ? found : { state: "ok", found: `${found}: ${short.text}`, fix: short.fix };
+  };
+  return search(family, find, (error) => {
+    return { found: whyUnusable(error, tensorRtSpec()), fix: familyInstallCommand(family) };
+  });
 }
 
 /** nvJPEG. */
 export function findNvJpeg(): Finding {
-  const name = "nvJPEG";
-  try {
-    const { version, path } = nvJpegLibrary();
-    return { name, state: "ok", found: `${version} at ${path}` };
-  } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
-    const found = `${whyUnusable(error, nvJpegSpec())}: JPEG is decoded on the CPU`;
-    return { name, state: "absent", found, fix: "bun-tensorrt install nvjpeg" };
-  }
+  const find = (): string => `${nvJpegLibrary().version} at ${nvJpegLibrary().path}`;
+  return search("nvJPEG", find, (error) => ({
+    found: `${whyUnusable(error, nvJpegSpec())}: JPEG is decoded on the CPU`,
+    fix: "bun-tensorrt install nvjpeg",
+  }));
 }
 
 /** The dynamic linker's words for a file that is nowhere. */

@@ -13,7 +13,7 @@ import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
 import { findTurboJpeg as searchTurboJpeg } from "../../ffi/turbojpeg.ts";
 import { loadSharp } from "../../image/sharp.ts";
 import { findFfmpeg } from "../../video/ffmpeg.ts";
-import type { Finding } from "./finding.ts";
+import { type Finding, search } from "./finding.ts";
 import { installCommand, type SystemPackageNames, thisSystem } from "./gpu.ts";
 
 /** Bun, and whether it is new enough. */
@@ -57,15 +57,12 @@ const TURBOJPEG: SystemPackageNames = {
 
 /** ONNX Runtime: detection on the CPU needs it. */
 export function findOnnxRuntime(): Finding {
-  const name = "ONNX Runtime";
-  try {
-    const { version, path } = openOnnxRuntime();
-    return { name, state: "ok", found: `${version} at ${path}` };
-  } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
-    const found = `not found, or not usable: ${plural(error.tried.length, "path")} tried`;
-    return { name, state: "broken", found, fix: "bun add onnxruntime-node" };
-  }
+  const find = (): string => `${openOnnxRuntime().version} at ${openOnnxRuntime().path}`;
+  return search("ONNX Runtime", find, ({ tried }) => ({
+    state: "broken",
+    found: `not found, or not usable: ${plural(tried.length, "path")} tried`,
+    fix: "bun add onnxruntime-node",
+  }));
 }
 
 /** libturbojpeg: without it JPEG decodes at about half the speed. */
@@ -108,18 +105,17 @@ function versionOf(path: string): string | undefined {
 
 /** ffmpeg, together with ffprobe. */
 export function findVideoTools(): Finding {
-  const name = "ffmpeg";
   const fix = installCommand(FFMPEG, thisSystem()) ?? "install ffmpeg";
-  const absent = (found: string): Finding => ({ name, state: "absent", found: `${found}: ${WITHOUT}`, fix });
-  try {
+  const find = (): string | Omit<Finding, "name"> => {
     const path = findFfmpeg("ffmpeg");
     findFfmpeg("ffprobe");
     const version = versionOf(path);
-    if (version === undefined) return absent(`${path} does not tell its version`);
-    return { name, state: "ok", found: `${version} at ${path}` };
-  } catch (error) {
-    if (!(error instanceof LibraryLoadError)) throw error;
+    if (version !== undefined) return `${version} at ${path}`;
+    return { state: "absent", found: `${path} does not tell its version: ${WITHOUT}`, fix };
+  };
+  return search("ffmpeg", find, (error) => {
     const [line = ""] = error.message.split("\n", 1);
-    return absent(line.replace(/^Cannot run (\S+): (it )?/, (_, program, it) => (it ? `${program} ` : "")));
-  }
+    const found = line.replace(/^Cannot run (\S+): (it )?/, (_, program, it) => (it ? `${program} ` : ""));
+    return { found: `${found}: ${WITHOUT}`, fix };
+  });
 }

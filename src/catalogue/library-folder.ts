@@ -84,11 +84,7 @@ export class Staging implements Disposable {
   }
 }
 
-/**
- * Check that the disk has room before anything is downloaded.
- *
- * @throws {CatalogueError} If it has too little
- */
+/** Check that the disk has room before anything is downloaded. @throws {CatalogueError} If it has too little */
 export function assertRoom(name: string, neededBytes: number): void {
   const folder = libraryFolder();
   const { bavail, bsize } = statfsSync(folder);

@@ -85,11 +85,7 @@ export interface StorageNeed {
   readonly byteLength: number;
 }
 
-/**
- * The error for a write that failed.
- *
- * @param cause what the file system said
- */
+/** The error for a write that failed. @param cause what the file system said */
 export function storageError(need: StorageNeed, cause: unknown): CatalogueError {
   const { name, folder, byteLength } = need;
   const { code, message: text } = cause as NodeJS.ErrnoException;

@@ -72,10 +72,10 @@ export function parseWords(command: string, words: readonly string[], flags: rea
     if (spelling === undefined) throw unknownFlag(command, token.rawName, known);
     const { flag, name, takesValue, text } = spelling;
     if (!takesValue && token.inlineValue === true) {
-      throw refuse(command, flag.name, `--${name} takes no value, got ${JSON.stringify(token.value)}`);
+      throw refuse(flag.name, `--${name} takes no value, got ${JSON.stringify(token.value)}`, helpHint(command));
     }
     if (takesValue && token.value === undefined) {
-      throw refuse(command, flag.name, `--${name} needs a value`, `write --${name} ${flag.value}`);
+      throw refuse(flag.name, `--${name} needs a value`, `write --${name} ${flag.value}`);
     }
     const value = typeof text === "function" ? text(token.value ?? "") : (text ?? token.value ?? true);
     const former = flag.isList === true ? found[flag.name] : undefined;
@@ -91,23 +91,23 @@ function unknownFlag(command: string, rawName: string, known: readonly Flag[]): 
   );
   const unknown = `Unknown flag ${JSON.stringify(rawName)}`;
   return near === undefined
-    ? refuse(command, rawName, unknown)
+    ? refuse(rawName, unknown, helpHint(command))
     : new OptionError(`${unknown}. Did you mean ${JSON.stringify(near)}?`, rawName);
 }
 
-/** An error of a command line: what was typed and what is wrong with it, one sentence. */
-export function refuse(
-  command: string,
-  option: string,
-  found: string,
-  hint = `bun-tensorrt ${command} --help lists the flags`,
-): OptionError {
+/** An error of a command line: what was typed and what is wrong with it, one sentence; and what helps. */
+export function refuse(option: string, found: string, hint: string): OptionError {
   return new OptionError(`${found}\nHint: ${hint}`, option);
+}
+
+/** Where a command's flags can be read. */
+export function helpHint(command: string): string {
+  return `bun-tensorrt ${command} --help lists the flags`;
 }
 
 /** Refuse what is left of a command line whose command takes no file. @throws {OptionError} If anything is */
 export function refuseOperands(command: string, { operands }: ParsedArguments): void {
   const [first] = operands;
   if (first === undefined) return;
-  throw refuse(command, "file", `Unexpected argument ${JSON.stringify(first)}: ${command} takes no files`);
+  throw refuse("file", `Unexpected argument ${JSON.stringify(first)}: ${command} takes no files`, helpHint(command));
 }

@@ -172,23 +172,19 @@ export const BUILD_FLAGS: readonly Flag[] = [...flagsOf(OWN), ...flagsOf(LIBRARY
 /** Flags that do not go together. */
 function checkFlags(flags: ValuesOf<typeof OWN>): void {
   if (!flags.gpuFallback && flags.dla === undefined) {
-    throw refuse("build", "no-gpu-fallback", "--no-gpu-fallback needs --dla", "add --dla 0");
+    throw refuse("no-gpu-fallback", "--no-gpu-fallback needs --dla", "add --dla 0");
   }
   if (flags.hardwareCompatible && flags.sameComputeCapability) {
     const found = "--hardware-compatible and --same-compute-capability exclude each other";
-    throw refuse("build", "hardware-compatible", found, "leave one out");
+    throw refuse("hardware-compatible", found, "leave one out");
   }
   if (flags.isRectangular && flags.size !== undefined && "min" in flags.size) {
     const found = "--rectangular makes its own range of sizes";
-    throw refuse("build", "rectangular", found, "leave it out, or give --size one value");
+    throw refuse("rectangular", found, "leave it out, or give --size one value");
   }
 }
 
-/**
- * Check the flags of `build`.
- *
- * @throws {OptionError} If a value is refused, or flags do not go together
- */
+/** Check the flags of `build`. @throws {OptionError} If a value is refused, or flags do not go together */
 export function parseBuildFlags(parsed: ParsedArguments): BuildArguments {
   const flags = valuesFrom(parsed, OWN);
   checkFlags(flags);

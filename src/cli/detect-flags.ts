@@ -94,21 +94,17 @@ export const VIDEO_FLAGS: readonly Flag[] = flagsOf(VIDEO);
 /** In the order of the help. */
 export const DETECT_FLAGS: readonly Flag[] = [...DETECTOR_FLAGS, ...flagsOf(OWN), ...VIDEO_FLAGS];
 
-/**
- * Check the flags of `detect`.
- *
- * @throws {OptionError} If a value is refused, or flags do not go together
- */
+/** Check the flags of `detect`. @throws {OptionError} If a value is refused, or flags do not go together */
 export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   const flags = valuesFrom(parsed, OWN);
   const output = STANDARD_OUTPUT.includes(flags.output ?? "-") ? undefined : flags.output;
   if (flags.format === "yolo" && output === undefined) {
     const hint = "add --output DIR: one text file an image is written there";
-    throw refuse("detect", "output", "--format yolo needs a folder", hint);
+    throw refuse("output", "--format yolo needs a folder", hint);
   }
   if (flags.annotations !== undefined && flags.format !== "coco") {
-    throw refuse("detect", "annotations", "--annotations needs --format coco", "add --format coco");
+    throw refuse("annotations", "--annotations needs --format coco", "add --format coco");
   }
   const videoOptions = valuesFrom(parsed, VIDEO) as VideoOptions;
-  return { ...parseDetectorFlags("detect", parsed), ...flags, output, videoOptions };
+  return { ...parseDetectorFlags(parsed), ...flags, output, videoOptions };
 }

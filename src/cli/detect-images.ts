@@ -205,7 +205,7 @@ async function* fromStdin(
 
 /** Images of standard input. @throws {OptionError} If that is a terminal */
 export function openStdin(args: DetectArguments, { signal }: CommandContext, complaints: Complaints): DetectSource {
-  if (process.stdin.isTTY) throw refuse("detect", "stdin", "Standard input is a terminal", STDIN_HINT);
+  if (process.stdin.isTTY) throw refuse("stdin", "Standard input is a terminal", STDIN_HINT);
   return sourceOf(fromStdin(args, signal, complaints), signal, { files: [], isNumbered: true });
 }
 
@@ -220,11 +220,11 @@ export function openFolder(
   { signal, terminal }: CommandContext,
 ): DetectSource {
   if (!existsSync(folder)) {
-    throw refuse("detect", "watch", `--watch must be a folder, got ${JSON.stringify(folder)}`, "make it first");
+    throw refuse("watch", `--watch must be a folder, got ${JSON.stringify(folder)}`, "make it first");
   }
   if (save !== undefined && fileIdentity(save) === fileIdentity(folder)) {
     const found = "--save must not be the folder that is watched: each copy would be a new image";
-    throw refuse("detect", "save", found, "give another folder");
+    throw refuse("save", found, "give another folder");
   }
   const paths = watchFolder(folder, { extensions: IMAGE_EXTENSIONS, signal });
   const source = sourceOf(fromFolder(paths), signal, { files: [], isNumbered: false });

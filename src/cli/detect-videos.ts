@@ -85,7 +85,7 @@ export async function openVideos(
 ): Promise<DetectSource> {
   if (args.format === "coco" && files.length > 1) {
     const found = "--format coco numbers the frames of one video by their place";
-    throw refuse("detect", "format", found, "run it once for each video, or choose jsonl");
+    throw refuse("format", found, "run it once for each video, or choose jsonl");
   }
   const copies = args.save === undefined ? undefined : annotatedPaths(args.save, files, args.output);
   let pinned: PinnedFrames | undefined;

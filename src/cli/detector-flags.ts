@@ -53,25 +53,21 @@ function readLabels(file: string): { readonly text: string } | { readonly fault:
 }
 
 /** Class names from a file, one a line; an empty line is a class without a name, empty lines at the end are none. */
-export function labelsReader(command: string): (file: string) => readonly string[] {
-  return (file) => {
-    const labels = readLabels(file);
-    if ("text" in labels) return labels.text.split(/\r?\n/).map((line) => line.trim());
-    const found = `${JSON.stringify(file)} ${labels.fault}`;
-    throw refuse(command, "labels", found, "give a file with one name a line");
-  };
+export function labelsFrom(file: string): readonly string[] {
+  const labels = readLabels(file);
+  if ("text" in labels) return labels.text.split(/\r?\n/).map((line) => line.trim());
+  throw refuse("labels", `${JSON.stringify(file)} ${labels.fault}`, "give a file with one name a line");
 }
 
 /**
  * Check the flags that are in {@linkcode DETECTOR_FLAGS}; others are left alone.
  *
- * @param command for messages
  * @throws {OptionError} If a value is refused, flags do not go together, or the file of labels cannot be read
  */
-export function parseDetectorFlags(command: string, parsed: ParsedArguments): DetectorArguments {
+export function parseDetectorFlags(parsed: ParsedArguments): DetectorArguments {
   const { model } = parsed.flags;
-  if (model === "") throw refuse(command, "model", '--model is refused, got ""', "a path or a name");
-  const detector = optionsFrom<DetectorOptions>(parsed, OPTION_FLAGS, { labels: labelsReader(command) });
+  if (model === "") throw refuse("model", '--model is refused, got ""', "a path or a name");
+  const detector = optionsFrom<DetectorOptions>(parsed, OPTION_FLAGS, { labels: labelsFrom });
   const spell = spellingIn(OPTION_FLAGS);
   refusePadding(detector.preprocessing, spell);
   refuseStrays(machineOf(detector), [detector.device ?? 0].flat(), spell);

@@ -18,14 +18,6 @@ import { refuse } from "./args.ts";
 import type { CommandContext } from "./command.ts";
 import { BuildProgressView, Progress } from "./progress.ts";
 
-/** For whom a model is loaded. */
-export interface LoadDetectorOptions {
-  /** Name of the command, for messages. */
-  readonly command: string;
-  /** Show nothing. */
-  readonly isQuiet: boolean;
-}
-
 /** Names of what builds no engines. */
 const CPU_NAMES: readonly string[] = ["cpu", "onnxruntime"];
 
@@ -55,16 +47,17 @@ async function mayBuild(backend: BackendChoice, { terminal }: CommandContext): P
 /**
  * Load a detector. While an engine is built for it, the build is shown, and Ctrl-C cancels it.
  *
- * @param path of an ONNX model or a plan
+ * @param path    of an ONNX model or a plan
+ * @param isQuiet show nothing
  * @throws as {@linkcode Detector.load} does
  */
 export function loadDetector(
   path: string,
   options: DetectorOptions,
   context: CommandContext,
-  look: LoadDetectorOptions,
+  isQuiet: boolean,
 ): Promise<Detector> {
-  return loadShown(path, options.backend ?? "auto", context, look, (shown) =>
+  return loadShown(path, options.backend ?? "auto", context, isQuiet, (shown) =>
     Detector.load(path, { ...options, ...shown }),
   );
 }
@@ -74,9 +67,9 @@ export function loadImageModel(
   path: string,
   options: ImageModelOptions,
   context: CommandContext,
-  look: LoadDetectorOptions,
+  isQuiet: boolean,
 ): Promise<ImageModel> {
-  return loadShown(path, options.backend ?? "auto", context, look, (shown) =>
+  return loadShown(path, options.backend ?? "auto", context, isQuiet, (shown) =>
     ImageModel.load(path, { ...options, ...shown }),
   );
 }
@@ -88,17 +81,17 @@ async function loadShown<Model>(
   path: string,
   wanted: BackendChoice,
   context: CommandContext,
-  look: LoadDetectorOptions,
+  isQuiet: boolean,
   load: (options: ShownOptions) => Promise<Model>,
 ): Promise<Model> {
   const { terminal, signal } = context;
   const isPlan = await isPlanFile(path);
   if (isPlan && CPU_NAMES.includes(wanted)) {
     const hint = "leave --backend out, or give the ONNX model it was built from";
-    throw refuse(look.command, "backend", `${JSON.stringify(path)} is a plan, which runs on a GPU only`, hint);
+    throw refuse("backend", `${JSON.stringify(path)} is a plan, which runs on a GPU only`, hint);
   }
   const backend = isPlan && wanted === "auto" ? "gpu" : wanted;
-  const isShown = !look.isQuiet && (await mayBuild(backend, context));
+  const isShown = !isQuiet && (await mayBuild(backend, context));
   using view = isShown ? new BuildProgressView(terminal, modelTitle(path), signal) : undefined;
   return await load({ backend, signal, onBuildProgress: (progress) => view?.update(progress) });
 }

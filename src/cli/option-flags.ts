@@ -116,11 +116,7 @@ export type ValuesOf<Table extends OptionTable> = {
     | (Table[Name]["schema"] extends z.ZodDefault ? never : undefined);
 };
 
-/**
- * The values of all flags of a table.
- *
- * @throws {OptionError} If a value is refused; it names the flag
- */
+/** The values of all flags of a table. @throws {OptionError} If a value is refused; it names the flag */
 export function valuesFrom<Table extends OptionTable>(parsed: ParsedArguments, table: Table): ValuesOf<Table> {
   const shape = Object.entries(shapeOf(table)).map(([name, schema]) => [name, schema.optional()]);
   return z.object(Object.fromEntries(shape)).parse(optionsFrom(parsed, flagsOf(table))) as ValuesOf<Table>;

@@ -80,7 +80,7 @@ function checkOutput({ output, model, annotations }: DetectArguments, files: rea
   const read = [...files.map(localPath), ...[model, annotations].filter((path) => path !== undefined)];
   if (overwritten([output], read) === undefined) return;
   const found = `--output would overwrite a file that is read: ${JSON.stringify(output)}`;
-  throw refuse("detect", "output", found, "give another file");
+  throw refuse("output", found, "give another file");
 }
 
 /**

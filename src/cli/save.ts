@@ -15,8 +15,7 @@ import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
 import type { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
 import { frameName, type ImageResult } from "./formats.ts";
-import { formatOf, isFolder } from "./image-path.ts";
-import { fileStem, outputNames } from "./images.ts";
+import { fileStem, formatOf, isFolder, outputNames } from "./images.ts";
 
 /** Writes annotated images. */
 export interface ImageSaver {
@@ -44,7 +43,7 @@ export function refuseCopy(output: string | undefined, copies: readonly string[]
   const isCopy =
     copies.some((path) => resolve(path) === resolve(output)) || overwritten([output], copies) !== undefined;
   if (!isCopy) return;
-  throw refuse("detect", "output", `--output and --save both write ${JSON.stringify(output)}`, "give another file");
+  throw refuse("output", `--output and --save both write ${JSON.stringify(output)}`, "give another file");
 }
 
 /** A path for each copy. */
@@ -58,7 +57,7 @@ function copyPaths(save: string, files: readonly string[]): string[] {
     return [save];
   }
   const many = files.length === 0 ? "those that come" : `${files.length} images`;
-  throw refuse("detect", "save", `--save is one file, for ${many}: ${JSON.stringify(save)}`, "give a folder");
+  throw refuse("save", `--save is one file, for ${many}: ${JSON.stringify(save)}`, "give a folder");
 }
 
 /**
@@ -75,7 +74,7 @@ export function openSaver(save: string, files: readonly string[], output?: strin
   refuseCopy(output, copies);
   const own = overwritten(copies, files);
   if (own !== undefined) {
-    throw refuse("detect", "save", `--save would overwrite an image that is read: ${own}`, "give another place");
+    throw refuse("save", `--save would overwrite an image that is read: ${own}`, "give another place");
   }
   return {
     async save(forms, { file, result, frame }, source = file) {
@@ -112,7 +111,7 @@ export function localPath(video: string): string {
 export function annotatedPaths(save: string, videos: readonly string[], output?: string): string[] {
   const isFile = VIDEO_FILE_EXTENSIONS.includes(extname(save).toLowerCase());
   if (isFile && videos.length > 1) {
-    throw refuse("detect", "save", `--save is one file, for ${videos.length} videos: ${save}`, "give a folder");
+    throw refuse("save", `--save is one file, for ${videos.length} videos: ${save}`, "give a folder");
   }
   if (!isFile) prepareFolder(save);
   const sources = videos.map(localPath);
@@ -120,7 +119,7 @@ export function annotatedPaths(save: string, videos: readonly string[], output?:
   refuseCopy(output, paths);
   const own = overwritten(paths, sources);
   if (own === undefined) return paths;
-  throw refuse("detect", "save", `--save would overwrite a video that is read: ${own}`, "give another place");
+  throw refuse("save", `--save would overwrite a video that is read: ${own}`, "give another place");
 }
 
 /** Size and rate of the copy of a video. Without a constant rate frames keep their own times. */

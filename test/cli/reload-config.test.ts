@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ConfigReload } from "../../src/cli/reload-config.ts";
+import { ConfigReload } from "../../src/cli/commands/worker.ts";
 import { OptionError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import type { WorkerOptions } from "../../src/worker/worker-config.ts";

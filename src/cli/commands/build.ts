@@ -15,8 +15,8 @@ import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
 import { externalDataPaths } from "../../tensorrt/onnx-metadata.ts";
 import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
-import { type ParsedArguments, refuse } from "../args.ts";
-import { type BuildArguments, parseBuildFlags } from "../build-flags.ts";
+import { type Flag, type ParsedArguments, refuse } from "../args.ts";
+import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../build-flags.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { lacksBuilder, whyUnusable } from "../doctor/gpu.ts";
 import { findModel, modelTitle } from "../load-detector.ts";
@@ -114,11 +114,11 @@ function checkTargets({ bytes, source, isPlan }: ModelFile, { output, timingCach
     const isModel = overwritten([path], [source]) !== undefined;
     if (!isModel && overwritten([path], weights) === undefined) continue;
     const found = `--${flag} would overwrite the model${isModel ? "" : "'s weights"}`;
-    throw refuse("build", flag, found, "name another file");
+    throw refuse(flag, found, "name another file");
   }
   if (output === undefined || timingCache === undefined) return;
   if (resolve(output) !== resolve(timingCache) && overwritten([output], [timingCache]) === undefined) return;
-  throw refuse("build", "timing-cache", "--output and --timing-cache name one file", "name another file");
+  throw refuse("timing-cache", "--output and --timing-cache name one file", "name another file");
 }
 
 /** `Built in 41.2 s: 8.23 MiB, TensorRT 10.6.0.26 for compute capability 9.0, fp16` */
@@ -130,20 +130,23 @@ function formatBuilt({ plan, elapsedMs }: Built, origin: PlanOrigin | undefined)
   return `${how}: ${formatBytes(plan.bytes.byteLength)}${by}`;
 }
 
+/** In the order of the help. */
+export const FLAGS: readonly Flag[] = BUILD_FLAGS;
+
 /** Run `build`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { output, terminal } = context;
   const args = parseBuildFlags(parsed);
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
-    throw refuse("build", "model", `Expected one model, got ${parsed.operands.length}`, "bun-tensorrt build yolo11n");
+    throw refuse("model", `Expected one model, got ${parsed.operands.length}`, "bun-tensorrt build yolo11n");
   }
   // Minutes later would be too late to find out.
   if (args.output !== undefined) openOutput(args.output).close();
   const file = await readModelFile(await findModel(word, context));
   checkTargets(file, args);
   if (file.isPlan) {
-    throw refuse("build", "model", `${JSON.stringify(word)} is a plan already`, "give the ONNX model");
+    throw refuse("model", `${JSON.stringify(word)} is a plan already`, "give the ONNX model");
   }
   const built = await buildFile(file, args, context);
   const { bytes, isHit } = built.plan;

@@ -45,7 +45,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const saver = openSaver(save, [file]);
   const path = await findModel(model, context);
   signal.throwIfAborted();
-  await using detector = await loadDetector(path, { backend }, context, { command: "demo", isQuiet: false });
+  await using detector = await loadDetector(path, { backend }, context, false);
   const { recognition, backend: machine } = detector;
   terminal.line(`Running ${modelTitle(path)}, with head ${recognition.head}, on ${machine.description}`);
   const result = await detector.detect(file);

@@ -2,9 +2,9 @@
 
 import { plural } from "../../core/units.ts";
 import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
-import { type ParsedArguments, refuse } from "../args.ts";
+import { type Flag, type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
+import { DETECT_FLAGS, type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
 import { closeAfter, type DetectSource, openFiles, openFolder, openStdin } from "../detect-images.ts";
 import { openVideos } from "../detect-videos.ts";
 import { Complaints, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
@@ -17,21 +17,20 @@ import { openSaver } from "../save.ts";
 function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments): OperandKind {
   if (watch !== undefined) {
     if (operands.length === 0) return "stdin";
-    throw refuse("detect", "watch", `Unexpected argument ${JSON.stringify(operands[0])}: --watch takes no files`);
+    throw refuse(
+      "watch",
+      `Unexpected argument ${JSON.stringify(operands[0])}: --watch takes no files`,
+      "leave one of them out",
+    );
   }
   if (operands.length === 0) {
-    throw refuse(
-      "detect",
-      "file",
-      "Missing input: give a file, a folder or a pattern",
-      "bun-tensorrt detect street.jpg",
-    );
+    throw refuse("file", "Missing input: give a file, a folder or a pattern", "bun-tensorrt detect street.jpg");
   }
   const kinds = new Set(operands.map((operand) => (isVideo ? "video" : operandKind(operand))));
   const [kind = "images", ...others] = kinds;
   if (others.length > 0 || (kind === "stdin" && operands.length > 1)) {
     const found = "Images, videos and standard input cannot be mixed in one run";
-    throw refuse("detect", "file", found, "run it once for each kind; --video takes every operand for a video");
+    throw refuse("file", found, "run it once for each kind; --video takes every operand for a video");
   }
   return kind;
 }
@@ -41,13 +40,13 @@ function refuseIdleFlags({ flags }: ParsedArguments, kind: OperandKind): void {
   const ofVideos = VIDEO_FLAGS.find(({ name }) => flags[name] !== undefined)?.name;
   if (kind !== "video" && ofVideos !== undefined) {
     const hint = "leave it out; --video treats every operand as a video";
-    throw refuse("detect", ofVideos, `--${ofVideos} is for videos, and the input is images`, hint);
+    throw refuse(ofVideos, `--${ofVideos} is for videos, and the input is images`, hint);
   }
   if (flags.watch !== undefined && flags.video !== undefined) {
-    throw refuse("detect", "video", "--watch takes images, and --video was given", "leave --video out");
+    throw refuse("video", "--watch takes images, and --video was given", "leave --video out");
   }
   if (flags.stdin === undefined || (kind === "stdin" && flags.watch === undefined)) return;
-  throw refuse("detect", "stdin", "--stdin is for images on standard input", "give `-` in place of files");
+  throw refuse("stdin", "--stdin is for images on standard input", "give `-` in place of files");
 }
 
 function openSource(
@@ -62,6 +61,9 @@ function openSource(
   return kind === "video" ? openVideos(args, operands, context, complaints) : openFiles(args, operands, context);
 }
 
+/** In the order of the help. */
+export const FLAGS: readonly Flag[] = DETECT_FLAGS;
+
 /** Run `detect`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { terminal, output, signal } = context;
@@ -75,8 +77,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   using target = openTarget(args, files, output, source.isNumbered);
   const saver = args.save === undefined || kind === "video" ? undefined : openSaver(args.save, files, args.output);
   const model = await findModel(args.model, context);
-  const look = { command: "detect", isQuiet: args.isQuiet };
-  await using detector = await loadDetector(model, args.detector, context, look);
+  await using detector = await loadDetector(model, args.detector, context, args.isQuiet);
   closeAfter(signal, detector);
 
   const isListed = kind === "images";

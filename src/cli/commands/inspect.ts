@@ -117,7 +117,7 @@ async function reportOf(
   const ofPlans = flagsOf(PLANS).find(({ name }) => given[name] !== undefined)?.name;
   if (ofPlans !== undefined) {
     const found = `--${ofPlans} is for plans: ${JSON.stringify(path)} is a model`;
-    throw refuse("inspect", ofPlans, found, "build it first: bun-tensorrt build --profiling-verbosity detailed");
+    throw refuse(ofPlans, found, "build it first: bun-tensorrt build --profiling-verbosity detailed");
   }
   const inspection = await inspectModel(path, said, context.signal);
   const { file, byteLength, model, recognition } = inspection;
@@ -131,7 +131,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
     const found = `Expected one model, got ${parsed.operands.length}`;
-    throw refuse("inspect", "model", found, "bun-tensorrt inspect yolo11n");
+    throw refuse("model", found, "bun-tensorrt inspect yolo11n");
   }
   refusePadding(flags.preprocessing, (name) => `--${name}`);
   const path = await findModel(word, context);

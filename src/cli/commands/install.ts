@@ -142,7 +142,7 @@ async function showLicences(
   const words = chosen.map(({ component }) => component.name);
   if (flags.cuda !== undefined) words.push(`--cuda ${flags.cuda}`);
   const hint = `read them, then: bun-tensorrt install ${words.join(" ")} --accept-licence`;
-  throw refuse("install", "accept-licence", "The licences above must be accepted first", hint);
+  throw refuse("accept-licence", "The licences above must be accepted first", hint);
 }
 
 async function fetchOne(
@@ -207,11 +207,10 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const flags = valuesFrom(parsed, OWN);
   const found = [...new Set(parsed.operands)].map(componentNamed);
   if (flags.list && flags.remove) {
-    throw refuse("install", "remove", "--list and --remove cannot be combined");
+    throw refuse("remove", "--list and --remove cannot be combined", "run one after the other");
   }
   if (flags.list) return await list(flags.json, context);
-  if (found.length === 0)
-    throw refuse("install", "name", "Missing name of a component", "`install --list` shows the names");
+  if (found.length === 0) throw refuse("name", "Missing name of a component", "`install --list` shows the names");
   if (flags.remove) return await remove(found, context);
   if (process.platform !== "linux") {
     const hint =

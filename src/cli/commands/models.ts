@@ -6,7 +6,7 @@ import { CatalogueError, message, OptionError } from "../../core/errors.ts";
 import { unknownWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
-import { type ParsedArguments, refuse } from "../args.ts";
+import { type Flag, type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { fetchEntry } from "../load-detector.ts";
 import { alignRows, type Paint, paintOf } from "../terminal.ts";
@@ -74,6 +74,9 @@ async function path(names: readonly string[], { output }: CommandContext): Promi
   return EXIT_OK;
 }
 
+/** In the order of the help. */
+export const FLAGS: readonly Flag[] = [{ name: "json", summary: "list as JSON" }];
+
 /** Run `models`. @returns the exit code */
 export async function run({ flags, operands }: ParsedArguments, context: CommandContext): Promise<number> {
   const [action = "list", ...names] = operands;
@@ -82,10 +85,10 @@ export async function run({ flags, operands }: ParsedArguments, context: Command
   }
   if (action === "list" && names.length > 0) {
     const found = `Unexpected argument ${JSON.stringify(names[0])}: models list takes no names`;
-    throw refuse("models", action, found, "`models list` shows all of them");
+    throw refuse(action, found, "`models list` shows all of them");
   }
   if (action === "list") return await list(flags.json === true, context);
   if (names.length === 0)
-    throw refuse("models", action, `Missing name: models ${action} takes one or more`, "`models list` shows the names");
+    throw refuse(action, `Missing name: models ${action} takes one or more`, "`models list` shows the names");
   return action === "pull" ? await pullAll(names, context) : await path(names, context);
 }

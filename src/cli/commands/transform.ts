@@ -1,30 +1,132 @@
 /** @module Transform command: images in, images out. */
 
+import { dirname, extname, join } from "node:path";
+import { z } from "zod";
+import { refuseStrays } from "../../accelerators/accelerator.ts";
 import type { ImageModel, TransformStreamResult } from "../../api/image-model.ts";
+import { IMAGE_MODEL_OPTIONS, type ImageModelOptions } from "../../api/image-model-config.ts";
+import { machineOf } from "../../api/machine-options.ts";
 import { ImageError } from "../../core/errors.ts";
+import type { OptionTable } from "../../core/options.ts";
 import { printable, printableJson, redact } from "../../core/shown.ts";
+import { fileIdentity } from "../../core/stats-of.ts";
 import { formatDuration, plural, round } from "../../core/units.ts";
-import { isNameTooLong, type Output } from "../../core/whole-file.ts";
-import { type ParsedArguments, refuse } from "../args.ts";
+import { isNameTooLong, prepareFolder, writeFileWhole } from "../../core/whole-file.ts";
+import { encodeImage } from "../../image/encode.ts";
+import type { EncodedFormat } from "../../image/encode-options.ts";
+import type { Image } from "../../image/image.ts";
+import { type Flag, type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { Complaints, expandImages } from "../images.ts";
+import { Complaints, expandImages, formatOf, IMAGE_EXTENSIONS, isFolder, outputNames } from "../images.ts";
 import { findModel, loadImageModel } from "../load-detector.ts";
+import { flagsOf, optionsFrom, spellingIn, valuesFrom } from "../option-flags.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
-import { parseTransformFlags, type TransformArguments } from "../transform-flags.ts";
-import { openTransformTarget, type TransformTarget } from "../transform-target.ts";
+import { count, path, QUIET, toggle } from "../values.ts";
 
-/** What a run came to. */
-interface Tally {
-  good: number;
-  bad: number;
+const OPTION_FLAGS = flagsOf(IMAGE_MODEL_OPTIONS);
+
+const OWN = {
+  model: { schema: path, short: "m", value: "FILE", help: "ONNX file or plan of an image-to-image model" },
+  output: { schema: path, short: "o", value: "FILE|DIR", help: "what is written: one file, or a folder for many" },
+  format: {
+    schema: z.enum(["png", "jpeg", "webp"], "png, jpg or webp"),
+    short: "f",
+    value: "png|jpg|webp",
+    fromText: (text) => (text === "jpg" ? "jpeg" : text),
+    help: "of files in a folder (default the source's, else png)",
+  },
+  quality: { schema: count(100), value: "1-100", help: "of JPEG and WebP (default 90)" },
+  isJson: { ...toggle, flag: "json", help: "one array of {file, output, width, height, tiles, timing (ms)}" },
+  isQuiet: QUIET,
+} satisfies OptionTable;
+
+/** In the order of the help. */
+export const FLAGS: readonly Flag[] = [...flagsOf(OWN), ...OPTION_FLAGS];
+
+/** The flags of `transform`, checked. */
+export interface TransformArguments {
+  /** Path or catalogue name. */
+  readonly model: string;
+  readonly options: ImageModelOptions;
+  readonly output: string;
+  readonly format: EncodedFormat | undefined;
+  readonly quality: number | undefined;
+  readonly isJson: boolean;
+  readonly isQuiet: boolean;
 }
 
-/** Everything a run needs, checked. */
-interface Run {
-  readonly args: TransformArguments;
-  readonly files: readonly string[];
-  readonly target: TransformTarget;
+/**
+ * Check the flags of `transform`.
+ *
+ * @throws {OptionError} If a value is refused, or the model or the place for what is made is missing
+ */
+export function parseTransformFlags(parsed: ParsedArguments): TransformArguments {
+  const { model, output, ...flags } = valuesFrom(parsed, OWN);
+  if (model === undefined) {
+    throw refuse("model", "Missing --model", "add --model super-resolution.onnx");
+  }
+  if (output === undefined) {
+    throw refuse("output", "Missing --output", "add --output large.png, or a folder");
+  }
+  const options = optionsFrom<ImageModelOptions>(parsed, OPTION_FLAGS);
+  refuseStrays(machineOf(options), [options.device ?? 0], spellingIn(OPTION_FLAGS));
+  return { ...flags, model, options, output };
+}
+
+const EXTENSIONS: Readonly<Record<EncodedFormat, string>> = { png: ".png", jpeg: ".jpg", webp: ".webp" };
+
+/** Keep the name, and the ending where it can be written and nothing else was asked for. */
+function renamed(name: string, format: EncodedFormat | undefined): string {
+  const known = formatOf(name);
+  if (known !== undefined && (format ?? known) === known) return name;
+  return `${name.slice(0, name.length - extname(name).length)}${EXTENSIONS[format ?? "png"]}`;
+}
+
+/** One path an image: `output` itself where it is named like an image, else a name in that folder. */
+function namesOf({ output, format }: TransformArguments, files: readonly string[]): string[] {
+  const named = formatOf(output);
+  const isImageFile = IMAGE_EXTENSIONS.includes(extname(output).toLowerCase());
+  if (!isImageFile || isFolder(output)) {
+    return outputNames(files, (name) => renamed(name, format)).map((name) => join(output, name));
+  }
+  if (named === undefined || (format !== undefined && format !== named)) {
+    const rule = named === undefined ? ".png, .jpg or .webp" : `${EXTENSIONS[format!]} with --format ${format}`;
+    const found = `--output must end in ${rule}, got ${JSON.stringify(output)}`;
+    throw refuse("output", found, "rename it, or omit --format");
+  }
+  if (files.length > 1) {
+    const found = `--output is one file, got ${files.length} images: ${JSON.stringify(output)}`;
+    throw refuse("output", found, "give a folder");
+  }
+  return [output];
+}
+
+/**
+ * Name the files that are written, and make their folders ready.
+ *
+ * @returns one path an image
+ * @throws {OptionError} If `--output` does not fit the images, or one of them would be overwritten
+ * @throws {BunTensorRtError} If the place cannot be written, or two files would have the same name
+ */
+function outputPaths(args: TransformArguments, files: readonly string[]): string[] {
+  const paths = namesOf(args, files);
+  const sources = new Map(files.map((file) => [fileIdentity(file), file]));
+  for (const path of paths) {
+    const known = fileIdentity(path);
+    const source = known === undefined ? undefined : sources.get(known);
+    if (source === undefined) continue;
+    const found = `--output would overwrite the input ${JSON.stringify(source)}: ${JSON.stringify(path)}`;
+    throw refuse("output", found, "choose another file or folder");
+  }
+  for (const folder of new Set(paths.map((path) => dirname(path)))) prepareFolder(folder);
+  return paths;
+}
+
+/** Encode and write an image; PNG and WebP keep alpha. @throws {ImageError} If the format cannot hold it */
+async function write(path: string, image: Image, { quality }: TransformArguments): Promise<void> {
+  const options = { format: formatOf(path)!, alpha: "keep", ...(quality === undefined ? {} : { quality }) } as const;
+  await writeFileWhole(path, await encodeImage(image, options));
 }
 
 /** An image that was made. */
@@ -48,74 +150,66 @@ function jsonRow({ file, output, result }: WrittenImage): string {
   return printableJson({ file: redact(file), output, width, height, tiles, timing: Object.fromEntries(stages) });
 }
 
-async function report(
-  output: Output,
+async function transformFiles(
+  model: ImageModel,
   args: TransformArguments,
-  made: WrittenImage,
-  isFirst: boolean,
-  paint: Paint,
-): Promise<void> {
-  if (args.isJson) await output.write(`${isFirst ? "[\n" : ",\n"}${jsonRow(made)}`);
-  else await output.write(textLine(made, paint));
-}
-
-async function transformFiles(model: ImageModel, run: Run, context: CommandContext): Promise<Tally> {
-  const { args, files, target } = run;
-  const { terminal, output, signal } = context;
-  const tally: Tally = { good: 0, bad: 0 };
+  files: readonly string[],
+  paths: readonly string[],
+  { terminal, output, signal }: CommandContext,
+): Promise<{ readonly good: number; readonly bad: number }> {
+  let good = 0;
   const isShown = !args.isQuiet && files.length > 1;
   const progress = isShown ? new Progress(terminal, "transform", "images") : undefined;
   const complaints = new Complaints(terminal);
   const onError = (error: unknown): void => {
     if (!(error instanceof ImageError || isNameTooLong(error))) throw error;
-    tally.bad += 1;
     complaints.tell(error as Error);
   };
   const paint = paintOf(output.hasColour);
   try {
     // A large image can take minutes: it is broken off as well.
     for await (const result of model.stream(files, { onError, signal })) {
-      const file = files[result.index]!;
+      const made = { file: files[result.index]!, output: paths[result.index]!, result };
       try {
-        await target.write(file, result.image);
-        await report(output, args, { file, output: target.pathOf(file), result }, tally.good === 0, paint);
-        tally.good += 1;
+        await write(made.output, result.image, args);
+        const text = args.isJson ? `${good === 0 ? "[\n" : ",\n"}${jsonRow(made)}` : textLine(made, paint);
+        await output.write(text);
+        good += 1;
       } catch (error) {
         onError(error);
       }
-      progress?.update(tally.good + tally.bad, files.length);
+      progress?.update(good + complaints.count, files.length);
     }
   } catch (error) {
     if (!signal.aborted || error !== signal.reason) throw error;
   } finally {
     progress?.close();
   }
-  if (args.isJson) await output.write(tally.good === 0 ? "[]\n" : "\n]\n");
-  return tally;
+  if (args.isJson) await output.write(good === 0 ? "[]\n" : "\n]\n");
+  return { good, bad: complaints.count };
 }
 
 /** Run `transform`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
-  const { terminal, signal } = context;
+  const { terminal } = context;
   const args = parseTransformFlags(parsed);
   if (parsed.operands.length === 0) {
     const hint = "bun-tensorrt transform street.jpg --model super-resolution.onnx --output large.png";
-    throw refuse("transform", "file", "Missing input: give a file, a folder or a pattern", hint);
+    throw refuse("file", "Missing input: give a file, a folder or a pattern", hint);
   }
   const files = expandImages(parsed.operands, "transform");
-  const target = openTransformTarget(args, files);
+  const paths = outputPaths(args, files);
   const path = await findModel(args.model, context);
-  const look = { command: "transform", isQuiet: args.isQuiet };
-  await using model = await loadImageModel(path, args.options, context, look);
+  await using model = await loadImageModel(path, args.options, context, args.isQuiet);
 
   const started = performance.now();
-  const tally = await transformFiles(model, { args, files, target }, context);
-  const done = tally.good + tally.bad;
+  const { good, bad } = await transformFiles(model, args, files, paths, context);
+  const done = good + bad;
   if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "image")}`);
-  if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "image")} could not be transformed`);
+  if (bad > 0) terminal.line(`${bad} of ${plural(done, "image")} could not be transformed`);
   if (!args.isQuiet && terminal.isTerminal && files.length > 1) {
     const elapsed = formatDuration(performance.now() - started);
-    terminal.line(terminal.paint("dim", `${plural(tally.good, "image")} in ${elapsed}`));
+    terminal.line(terminal.paint("dim", `${plural(good, "image")} in ${elapsed}`));
   }
-  return tally.bad > 0 || signal.aborted ? EXIT_FAILED : EXIT_OK;
+  return bad > 0 ? EXIT_FAILED : EXIT_OK;
 }

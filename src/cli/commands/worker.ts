@@ -1,19 +1,120 @@
 /** @module Worker command: frames from Redis streams in, detections out. */
 
+import { message, OptionError } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
 import { readConfigFile } from "../../worker/config-file.ts";
 import { Worker } from "../../worker/worker.ts";
-import { parseWorkerOptions, type WorkerOptions } from "../../worker/worker-config.ts";
-import { type ParsedArguments, refuseOperands } from "../args.ts";
+import { parseWorkerOptions, WORKER_OPTIONS, type WorkerOptions } from "../../worker/worker-config.ts";
+import { type Flag, type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
+import { labelsFrom } from "../detector-flags.ts";
 import { findModel, loadDetector } from "../load-detector.ts";
-import { ConfigReload } from "../reload-config.ts";
-import { parseWorkerFlags, type WorkerArguments } from "../worker-flags.ts";
+import { flagsOf, optionsFrom } from "../option-flags.ts";
+
+const OPTION_FLAGS = flagsOf(WORKER_OPTIONS);
+
+/** In the order of the help. */
+export const FLAGS: readonly Flag[] = [
+  {
+    name: "config",
+    short: "c",
+    value: "FILE",
+    summary: "options from a file: .toml, .yaml or .json; SIGHUP reads it again",
+  },
+  ...OPTION_FLAGS,
+  { name: "quiet", short: "q", summary: "print warnings only" },
+];
+
+/** The flags of `worker`, checked. */
+export interface WorkerArguments {
+  /** Path of the options file. */
+  readonly config: string | undefined;
+  readonly isQuiet: boolean;
+  /** Lay what the flags say over the options of the file. */
+  over(file: WorkerOptions): WorkerOptions;
+}
+
+type Group = Readonly<Record<string, unknown>>;
+
+function isGroup(value: unknown): value is Group {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** What the one says, else the other; group by group. */
+function laidOver(over: Group, under: Group): Group {
+  const entries = Object.entries(over).map(([name, value]) => {
+    const below = under[name];
+    return [name, isGroup(value) && isGroup(below) ? laidOver(value, below) : value];
+  });
+  return { ...under, ...Object.fromEntries(entries) };
+}
+
+/** Check the flags of `worker`. @throws {OptionError} If a value is refused */
+export function parseWorkerFlags(parsed: ParsedArguments): WorkerArguments {
+  const { config, quiet } = parsed.flags;
+  const said = optionsFrom<WorkerOptions>(parsed, OPTION_FLAGS, { labels: labelsFrom });
+  const over = (file: WorkerOptions): WorkerOptions => {
+    const { http, ...rest } = laidOver(said as Group, file as Group) as WorkerOptions;
+    // Where it listens counts for nothing where it does not.
+    return http?.port === undefined ? rest : { ...rest, http };
+  };
+  return { config: config as string | undefined, isQuiet: quiet === true, over };
+}
 
 /** How long handing frames back and freeing everything may take after the drain, in milliseconds. */
 const LAST_MS = 1400;
 
 async function readFile({ config }: WorkerArguments): Promise<WorkerOptions> {
   return config === undefined ? {} : readConfigFile(config);
+}
+
+/** Where options come from, and who takes them. */
+export interface ReloadParts {
+  /** What the file holds now. */
+  readonly read: () => Promise<WorkerOptions>;
+  /** @throws {OptionError} If they are refused */
+  readonly take: (options: WorkerOptions) => void;
+  /** Name of the file; `undefined` where all options are flags. */
+  readonly config: string | undefined;
+}
+
+/** A file that is empty for a moment is being written: its defaults would send the answers elsewhere. */
+function refuseEmpty(options: WorkerOptions, config: string | undefined): void {
+  if (config === undefined || Object.keys(options).length > 0) return;
+  const found = `it holds no option: ${JSON.stringify(config)}`;
+  throw new OptionError(message("read the configuration again", found, "write it whole, then send SIGHUP"), "config");
+}
+
+/** Reads a file and hands it on, one read after the other: what was asked for last is what counts in the end. */
+export class ConfigReload {
+  readonly #parts: ReloadParts;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(parts: ReloadParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Read again, once the reads that were asked for before have ended. What is refused is told in the log.
+   *
+   * @throws what is no fault of the configuration
+   */
+  request(): Promise<void> {
+    this.#last = this.#last.then(() => this.#reload());
+    return this.#last;
+  }
+
+  async #reload(): Promise<void> {
+    const { read, take, config } = this.#parts;
+    try {
+      const options = await read();
+      refuseEmpty(options, config);
+      take(options);
+    } catch (error) {
+      if (!(error instanceof OptionError)) throw error;
+      logger.error(`Kept the former configuration. ${error.message}`);
+    }
+  }
 }
 
 /** Tell where it can be asked once it listens, and that it reads once it does. */
@@ -41,7 +142,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const config = parseWorkerOptions(options);
   context.endWithin(config.drainMs + LAST_MS);
   const path = await findModel(options.model, context);
-  const detector = await loadDetector(path, config.detector, context, { command: "worker", isQuiet: args.isQuiet });
+  const detector = await loadDetector(path, config.detector, context, args.isQuiet);
   const worker = await Worker.create({ ...options, consumer: config.consumer }, { detector });
 
   const reload = new ConfigReload({

@@ -11,27 +11,13 @@ import type { FrameMessage } from "./frame-message.ts";
 const ANSWER = DetectionsSchema.field;
 const TIMINGS = TimingsSchema.field;
 
+const PARTS = ["receive", "wait", "decode", "preprocess", "infer", "postprocess", "total"] as const;
+
 /** Milliseconds of each part of a frame's way. */
-export interface AnswerTimings {
-  readonly receive: number;
-  readonly wait: number;
-  readonly decode: number;
-  readonly preprocess: number;
-  readonly infer: number;
-  readonly postprocess: number;
-  readonly total: number;
-}
+export type AnswerTimings = Readonly<Record<(typeof PARTS)[number], number>>;
 
 /** Of a frame that was not looked at. */
-export const NO_TIMINGS: AnswerTimings = {
-  receive: 0,
-  wait: 0,
-  decode: 0,
-  preprocess: 0,
-  infer: 0,
-  postprocess: 0,
-  total: 0,
-};
+export const NO_TIMINGS = Object.fromEntries(PARTS.map((part) => [part, 0])) as AnswerTimings;
 
 /** What was found in one frame, or why nothing could be. */
 export interface Answer {
@@ -54,11 +40,6 @@ export interface AnswerFormat {
   /** Names of the model and of the worker. */
   readonly model: string;
   readonly worker: string;
-}
-
-/** The same for every answer to a frame. */
-export function answerId({ frame, entryId }: Pick<Answer, "frame" | "entryId">): string {
-  return `${frame.sourceId}/${frame.frameId}/${entryId}`;
 }
 
 function asFields(answer: Answer, id: string, { isNormalized, messages, model, worker }: AnswerFormat): Field[] {
@@ -84,20 +65,13 @@ function asFields(answer: Answer, id: string, { isNormalized, messages, model, w
 
 function writeTimings(writer: BinaryWriter, timings: AnswerTimings): void {
   writer.tag(ANSWER.timings.number, WireType.LengthDelimited).fork();
-  writeFloat(writer, TIMINGS.receive, timings.receive);
-  writeFloat(writer, TIMINGS.wait, timings.wait);
-  writeFloat(writer, TIMINGS.decode, timings.decode);
-  writeFloat(writer, TIMINGS.preprocess, timings.preprocess);
-  writeFloat(writer, TIMINGS.infer, timings.infer);
-  writeFloat(writer, TIMINGS.postprocess, timings.postprocess);
-  writeFloat(writer, TIMINGS.total, timings.total);
+  for (const part of PARTS) writeFloat(writer, TIMINGS[part], timings[part]);
   writer.join();
 }
 
 /**
  * Write an answer as a `buntensorrt.v1.Detections`.
  *
- * @param id what `answerId` gives for the answer
  * @returns the bytes that `toBinary` would give; the caller's
  * @throws {Error} If a number does not fit its field
  */
@@ -125,7 +99,9 @@ function writeAnswer(answer: Answer, id: string, format: AnswerFormat): Uint8Arr
 
 /** The fields of an answer's entry. In both forms `id` is one of them, so that a reader can drop a duplicate unread. */
 export function answerFields(answer: Answer, format: AnswerFormat): Field[] {
-  const id = answerId(answer);
+  const { frame, entryId } = answer;
+  // The same for every answer to a frame.
+  const id = `${frame.sourceId}/${frame.frameId}/${entryId}`;
   if (format.format === "fields") return asFields(answer, id, format);
   return [
     ["id", id],

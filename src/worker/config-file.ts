@@ -4,12 +4,13 @@ import { extname } from "node:path";
 import { message, OptionError } from "../core/errors.ts";
 import type { WorkerOptions } from "./worker-config.ts";
 
-const PARSERS: Readonly<Record<string, (text: string) => unknown>> = {
-  ".toml": (text) => Bun.TOML.parse(text),
-  ".yaml": (text) => Bun.YAML.parse(text),
-  ".yml": (text) => Bun.YAML.parse(text),
-  ".json": (text) => Bun.JSONC.parse(text),
-  ".jsonc": (text) => Bun.JSONC.parse(text),
+const { TOML, YAML, JSONC } = Bun;
+const PARSERS: Readonly<Record<string, { parse(text: string): unknown }>> = {
+  ".toml": TOML,
+  ".yaml": YAML,
+  ".yml": YAML,
+  ".json": JSONC,
+  ".jsonc": JSONC,
 };
 
 function refused(path: string, found: string, hint: string, cause?: unknown): OptionError {
@@ -25,10 +26,10 @@ function refused(path: string, found: string, hint: string, cause?: unknown): Op
  */
 export async function readConfigFile(path: string): Promise<WorkerOptions> {
   const extension = extname(path).toLowerCase();
-  const parse = PARSERS[extension];
-  if (parse === undefined) {
+  const parser = PARSERS[extension];
+  if (parser === undefined) {
     const known = Object.keys(PARSERS).join(", ");
-    throw refused(path, `its extension must be one of ${known}: found ${JSON.stringify(extension)}`, "rename it");
+    throw refused(path, `its extension must be one of ${known}, got ${JSON.stringify(extension)}`, "rename it");
   }
   let text: string;
   try {
@@ -36,14 +37,14 @@ export async function readConfigFile(path: string): Promise<WorkerOptions> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
-    throw refused(path, `it cannot be read: ${code}`, "check the path and its permissions", error);
+    throw refused(path, `it cannot be read (${code})`, "check the path and its permissions", error);
   }
   let parsed: unknown;
   try {
-    parsed = parse(text);
+    parsed = parser.parse(text);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    throw refused(path, `it is no ${extension.slice(1).toUpperCase()}: ${error.message}`, "correct it", error);
+    throw refused(path, `it is not valid ${extension.slice(1).toUpperCase()} (${error.message})`, "correct it", error);
   }
   // An empty YAML or JSON file stands for no options.
   const options = parsed ?? {};

@@ -6,7 +6,8 @@ import { logger, RepeatedLine } from "../core/log.ts";
 import { formatDuration } from "../core/units.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
-import { type Answer, type AnswerFormat, type AnswerTimings, answerFields, NO_TIMINGS } from "./answer-message.ts";
+import type { TaskResult } from "../tasks/task-result.ts";
+import { type AnswerFormat, type AnswerTimings, answerFields, NO_TIMINGS } from "./answer-message.ts";
 import { Retries } from "./back-off.ts";
 import type { Broker, Destination, Field, StreamEntry } from "./broker.ts";
 import { type FrameMessage, imageFrom, readFrame, UNREADABLE_FRAME, unreadableFrame } from "./frame-message.ts";
@@ -45,12 +46,6 @@ export interface DispatcherParts {
 const SURE_SHARE = 0.75;
 /** What is kept of a dead letter's own fields: the answering script takes no more than some thousands. */
 const BURIED_FIELDS = 1_000;
-
-/** Why a frame goes to the dead-letter stream, as a word for the metrics and a text for whoever reads it. */
-interface Burial {
-  readonly kind: "bad-frame" | "failed" | "unanswered";
-  readonly reason: string;
-}
 
 /** Holds the frames that were read and not answered. */
 export class Dispatcher {
@@ -219,7 +214,7 @@ export class Dispatcher {
     if (entry.deliveries > maxDeliveries) {
       const times = entry.deliveries - 1;
       const reason = `it was given to a worker ${times} times and never answered: the worker may have died of it`;
-      void this.#bury(frame, { kind: "unanswered", reason });
+      void this.#bury(frame, "unanswered", reason);
       return undefined;
     }
     return this.#queue.push(frame);
@@ -246,18 +241,15 @@ export class Dispatcher {
       const image = imageFrom(frame.message, titleOf(frame.entry));
       result = await detector.detect(image, { ...this.#rules.book.detectOptions, signal });
     } catch (error) {
-      this.#runs.delete(end);
-      this.#ranOne(!signal.aborted);
+      this.#ranOne(end, !signal.aborted);
       if (error instanceof ImageError) await this.#refuse(frame, error);
       else await this.#fail(frame, error);
       return;
     }
-    this.#runs.delete(end);
-    this.#ranOne(true);
+    this.#ranOne(end, true);
     metrics.service.observeTiming(result.timing);
-    const { receiveMs, readyAt, entry, message, rule } = frame;
+    const { receiveMs, readyAt } = frame;
     const { decode, preprocess, infer, postprocess } = result.timing;
-    const serialisedFrom = performance.now();
     const timings: AnswerTimings = {
       receive: receiveMs,
       wait: startedAt - readyAt,
@@ -265,15 +257,15 @@ export class Dispatcher {
       preprocess,
       infer,
       postprocess,
-      total: serialisedFrom - readyAt + receiveMs,
+      total: performance.now() - readyAt + receiveMs,
     };
-    const filtered = this.#rules.format.messages.filtered(result, rule);
-    const answer = { frame: message, stream: entry.stream, entryId: entry.id, result: filtered, timings };
-    await this.#answer(frame, { ...answer, error: result.damage ?? "" });
+    const filtered = this.#rules.format.messages.filtered(result, frame.rule);
+    await this.#answer(frame, filtered, timings, result.damage ?? "");
   }
 
   /** @param isProgress false for a frame that was given up */
-  #ranOne(isProgress: boolean): void {
+  #ranOne(end: AbortController, isProgress: boolean): void {
+    this.#runs.delete(end);
     this.#running -= 1;
     if (isProgress) this.#progressAt = performance.now();
     this.#pump();
@@ -286,14 +278,9 @@ export class Dispatcher {
     metrics.service.error("bad-frame");
     const [reason = ""] = error.message.split("\n", 1);
     this.#refused.tell(`Refused ${titleOf(frame.entry)}. ${reason}`);
-    if (this.#rules.config.deadLetter.badFrames === "bury") {
-      await this.#bury(frame, { kind: "bad-frame", reason });
-      return;
-    }
-    const { message, entry } = frame;
-    const { nothing: result } = this.#rules.format.messages;
-    const answer = { frame: message, stream: entry.stream, entryId: entry.id, result, timings: NO_TIMINGS };
-    await this.#answer(frame, { ...answer, error: reason });
+    const { config, format } = this.#rules;
+    if (config.deadLetter.badFrames === "bury") await this.#bury(frame, "bad-frame", reason);
+    else await this.#answer(frame, format.messages.nothing, NO_TIMINGS, reason);
   }
 
   /** The model or the machine failed: the frame stays pending, and is tried again when it is claimed. */
@@ -307,31 +294,34 @@ export class Dispatcher {
     this.#failed.tell(`Failed at ${titleOf(frame.entry)}, delivery ${deliveries} of ${maxDeliveries}. ${reason}`);
     // It may have waited behind others that hang: if it hangs itself, no worker answers its last delivery.
     const isLate = error instanceof DecodeStalledError || (error as Error).name === "TimeoutError";
-    if (deliveries >= maxDeliveries && !isLate) await this.#bury(frame, { kind: "failed", reason });
+    if (deliveries >= maxDeliveries && !isLate) await this.#bury(frame, "failed", reason);
     else this.#release(frame);
   }
 
-  async #answer(frame: HeldFrame, answer: Answer): Promise<void> {
+  async #answer(frame: HeldFrame, result: TaskResult, timings: AnswerTimings, error: string): Promise<void> {
     const { metrics } = this.#parts;
     const { config, format } = this.#rules;
+    const { message, entry } = frame;
     const startedAt = performance.now();
+    const answer = { frame: message, stream: entry.stream, entryId: entry.id, result, timings, error };
     const fields = answerFields(answer, format);
     const sendFrom = performance.now();
     const isWritten = await this.#write(frame, fields, config.output);
     const now = performance.now();
     if (isWritten === true) {
       const { service } = metrics;
-      service.frame(answer.error === "" ? "ok" : "error");
+      service.frame(error === "" ? "ok" : "error");
       service.observe("receive", frame.receiveMs);
       service.observe("serialise", sendFrom - startedAt);
       service.observe("send", now - sendFrom);
       service.observe("total", now - frame.readyAt + frame.receiveMs);
     }
-    if (isWritten === false) metrics.superseded();
+    if (isWritten === false) metrics.superseded.inc();
     this.#settle(frame, isWritten);
   }
 
-  async #bury(frame: HeldFrame, { kind, reason }: Burial): Promise<void> {
+  /** Put a frame on the dead-letter stream. @param reason for whoever reads it */
+  async #bury(frame: HeldFrame, kind: "bad-frame" | "failed" | "unanswered", reason: string): Promise<void> {
     const { metrics } = this.#parts;
     const { config, format } = this.#rules;
     const { entry } = frame;
@@ -346,7 +336,7 @@ export class Dispatcher {
     const own = [...entry.fields].slice(0, BURIED_FIELDS);
     const isWritten = await this.#write(frame, [...about, ...own], config.deadLetter);
     if (isWritten === true) {
-      metrics.buried(kind);
+      metrics.deadLetters.inc({ reason: kind });
       metrics.service.frame("error");
       this.#buried.tell(`Put ${titleOf(entry)} on ${JSON.stringify(config.deadLetter.stream)}: ${reason}`);
     }

@@ -46,30 +46,30 @@ const ENCODINGS: ReadonlyMap<string, Encoding> = new Map([
   ["nv12", Encoding.NV12],
 ]);
 
-/** Those of image files. */
-const FILES: readonly Encoding[] = [Encoding.UNSPECIFIED, Encoding.JPEG, Encoding.PNG];
-
-const PIXEL_FORMATS: Readonly<Partial<Record<Encoding, PixelFormat>>> = {
+/** What the detector is given: an image file as it is, or pixels. */
+const FORMATS: Readonly<Record<Encoding, PixelFormat | "file">> = {
+  [Encoding.UNSPECIFIED]: "file",
+  [Encoding.JPEG]: "file",
+  [Encoding.PNG]: "file",
   [Encoding.RGB]: "RGB",
   [Encoding.BGR]: "BGR",
   [Encoding.RGBA]: "RGBA",
   [Encoding.NV12]: "NV12",
 };
 
-/** As much of a field as an error repeats, and as many names of fields. */
+/** As much of a field as an error repeats: one may hold megabytes. */
 const SHOWN_CHARACTERS = 60;
+/** As many names of fields as an error lists. */
 const SHOWN_NAMES = 8;
 
 const decoder = new TextDecoder();
 
-/** What was found, in quotes: a field may hold megabytes. */
 function quoted(text: string): string {
   return JSON.stringify(text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text);
 }
 
-function unreadable(source: string, found: string, hint: string, cause?: unknown): ImageError {
-  const options = cause === undefined ? {} : { cause };
-  return new ImageError(message(`read ${source}`, found, hint), source, options);
+function unreadable(source: string, found: string, hint = "see docs/worker.md", cause?: unknown): ImageError {
+  return new ImageError(message(`read ${source}`, found, hint), source, cause === undefined ? {} : { cause });
 }
 
 /** Fields of a message up to where it is damaged: `source_id`, `frame_id` and `timestamp` come first. */
@@ -113,7 +113,7 @@ function fromProtobuf(bytes: Uint8Array, source: string): FrameMessage {
   try {
     return fromBinary(FrameSchema, bytes, { readUnknownFields: false });
   } catch (error) {
-    const found = `the field "frame" must hold a buntensorrt.v1.Frame: ${(error as Error).message}`;
+    const found = `the field "frame" holds no buntensorrt.v1.Frame (${(error as Error).message})`;
     throw unreadable(source, found, "see proto/bun-tensorrt.proto", error);
   }
 }
@@ -123,29 +123,17 @@ function fromPlainFields(fields: ReadonlyMap<string, Uint8Array>, data: Uint8Arr
   const whole = (name: string): number => {
     const value = text(name);
     if (/^\d{0,9}$/.test(value)) return Number(value);
-    throw unreadable(
-      source,
-      `the field "${name}" must be a whole number: found ${quoted(value)}`,
-      "see docs/worker.md",
-    );
+    throw unreadable(source, `the field "${name}" must be a whole number, got ${quoted(value)}`);
   };
   const named = text("encoding").toLowerCase();
   const encoding = ENCODINGS.get(named);
   if (encoding === undefined) {
     const known = [...ENCODINGS.keys()].filter((name) => name !== "").join(", ");
-    throw unreadable(
-      source,
-      `the field "encoding" must be one of ${known}: found ${quoted(named)}`,
-      "see docs/worker.md",
-    );
+    throw unreadable(source, `the field "encoding" must be one of ${known}, got ${quoted(named)}`);
   }
   const timestamp = text("timestamp") || "0";
   if (!isTimestamp(timestamp)) {
-    throw unreadable(
-      source,
-      `the field "timestamp" must be whole microseconds: found ${quoted(timestamp)}`,
-      "see docs/worker.md",
-    );
+    throw unreadable(source, `the field "timestamp" must be whole microseconds, got ${quoted(timestamp)}`);
   }
   return {
     sourceId: text("source_id"),
@@ -172,7 +160,7 @@ export function readFrame(fields: ReadonlyMap<string, Uint8Array>, source: strin
   if (data !== undefined) return fromPlainFields(fields, data, source);
   const names = [...fields.keys()].slice(0, SHOWN_NAMES).map(quoted).join(", ");
   const others = fields.size > SHOWN_NAMES ? `, and ${fields.size - SHOWN_NAMES} others` : "";
-  throw unreadable(source, `it needs a field "frame" or "data": found ${names}${others}`, "see docs/worker.md");
+  throw unreadable(source, `it needs a field "frame" or "data", got ${names}${others}`);
 }
 
 /**
@@ -182,11 +170,11 @@ export function readFrame(fields: ReadonlyMap<string, Uint8Array>, source: strin
  */
 export function imageFrom(frame: FrameMessage, source: string): ImageSource {
   const { data, encoding, width, height, pitch } = frame;
-  if (data.length === 0) throw unreadable(source, "it is empty: 0 bytes", "check what writes it");
-  const format = PIXEL_FORMATS[encoding];
+  if (data.length === 0) throw unreadable(source, "it is empty (0 bytes)", "check what writes it");
+  const format: PixelFormat | "file" | undefined = FORMATS[encoding];
+  if (format === "file") return data;
   if (format === undefined) {
-    if (FILES.includes(encoding)) return data;
-    throw unreadable(source, `its encoding is unknown: ${encoding}`, "this worker may be older than what writes it");
+    throw unreadable(source, `its encoding ${encoding} is unknown`, "this worker may be older than what writes it");
   }
   try {
     return imageOf(data, { width, height, format, ...(pitch === 0 ? {} : { pitchBytes: pitch }) });

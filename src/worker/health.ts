@@ -7,6 +7,7 @@ import type { GpuUsage } from "../nvml/gpu-usage.ts";
 import { ALLOW_HOST_HINT, foreignHostText, listenError, OwnHosts } from "../service/listen.ts";
 import { gpuSampler, ServiceMetrics } from "../service/metrics.ts";
 import type { Broker, StreamLag } from "./broker.ts";
+import type { HttpConfig } from "./worker-config.ts";
 
 /** What is asked of the worker. */
 export interface HealthSource {
@@ -19,23 +20,13 @@ export interface HealthSource {
   metrics(): Promise<string>;
 }
 
-/** Where to listen. */
-export interface HealthAddress {
-  readonly port: number;
-  readonly host: string;
-  /** Further names that lead to it: what `Host` may say. */
-  readonly allowHost: readonly string[];
-}
-
 function answer(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Response {
   return Response.json({ status: text }, { status, headers: { "cache-control": "no-store", ...headers } });
 }
 
-type Answerer = (request: Request) => Response | Promise<Response>;
-
 /** A route that is only read, and only under the server's own names. */
-function readOnly(hosts: OwnHosts, work: () => Response | Promise<Response>): Answerer {
-  return ({ method, headers }) => {
+function readOnly(hosts: OwnHosts, work: () => Response | Promise<Response>) {
+  return ({ method, headers }: Request): Response | Promise<Response> => {
     const host = headers.get("host");
     if (!hosts.has(host)) return answer(421, `${foreignHostText(host)}: ${ALLOW_HOST_HINT}`);
     if (method === "GET" || method === "HEAD") return work();
@@ -49,7 +40,7 @@ function readOnly(hosts: OwnHosts, work: () => Response | Promise<Response>): An
  *
  * @throws {BunTensorRtError} If the port is taken, or the address none of this machine
  */
-export function startHealthServer(address: HealthAddress, source: HealthSource): Bun.Server<undefined> {
+export function startHealthServer(address: HttpConfig, source: HealthSource): Bun.Server<undefined> {
   const { port, host } = address;
   const hosts = new OwnHosts(address);
   const metrics = async (): Promise<Response> =>
@@ -83,12 +74,11 @@ const LAG_TIMEOUT_MS = 2_000;
 /** Metrics of one worker. */
 export class WorkerMetrics {
   readonly service: ServiceMetrics;
-  readonly #deadLetters: Counter<"reason">;
-  readonly #claimed: Counter;
-  readonly #trimmed: Counter;
-  readonly #superseded: Counter;
-  readonly #reconnects: Gauge;
-  readonly #connected: Gauge;
+  /** By reason: `bad-frame`, `failed` or `unanswered`. */
+  readonly deadLetters: Counter<"reason">;
+  readonly claimed: Counter;
+  readonly trimmed: Counter;
+  readonly superseded: Counter;
   readonly #unread: Gauge<"stream">;
   readonly #pending: Gauge<"stream">;
   readonly #broker: Broker;
@@ -98,80 +88,52 @@ export class WorkerMetrics {
     this.#broker = broker;
     this.service = new ServiceMetrics({ gpu: gpuSampler(gpu) });
     const registers = [this.service.registry];
-    const name = (short: string): string => `bun_tensorrt_worker_${short}`;
-    this.#deadLetters = new Counter({
-      name: name("dead_letters_total"),
-      help: "Frames put on the dead-letter stream, by reason",
-      labelNames: ["reason"],
+    const named = <Label extends string>(name: string, help: string, ...labelNames: Label[]) => ({
+      name: `bun_tensorrt_worker_${name}`,
+      help,
+      labelNames,
       registers,
     });
-    this.#claimed = new Counter({
-      name: name("claimed_total"),
-      help: "Frames taken over from silent workers",
-      registers,
+    this.deadLetters = new Counter(
+      named("dead_letters_total", "Frames put on the dead-letter stream, by reason", "reason"),
+    );
+    this.claimed = new Counter(named("claimed_total", "Frames taken over from silent workers"));
+    this.trimmed = new Counter(
+      named("trimmed_total", "Frames that were trimmed off their stream before they were answered"),
+    );
+    this.superseded = new Counter(
+      named("superseded_total", "Answers that were not written, as another worker had answered before"),
+    );
+    new Gauge({
+      ...named("reconnects", "Connections made again since the start"),
+      collect() {
+        this.set(broker.reconnects);
+      },
     });
-    this.#trimmed = new Counter({
-      name: name("trimmed_total"),
-      help: "Frames that were trimmed off their stream before they were answered",
-      registers,
+    new Gauge({
+      ...named("connected", "1 while the server answers"),
+      collect() {
+        this.set(broker.isConnected ? 1 : 0);
+      },
     });
-    this.#superseded = new Counter({
-      name: name("superseded_total"),
-      help: "Answers that were not written, as another worker had answered before",
-      registers,
-    });
-    this.#reconnects = new Gauge({
-      name: name("reconnects"),
-      help: "Connections made again since the start",
-      registers,
-    });
-    this.#connected = new Gauge({ name: name("connected"), help: "1 while the server answers", registers });
-    this.#unread = new Gauge({
-      name: name("queue_unread"),
-      help: "Frames on the stream that no worker of the group has read",
-      labelNames: ["stream"],
-      registers,
-    });
-    this.#pending = new Gauge({
-      name: name("queue_pending"),
-      help: "Frames that workers of the group have read and not answered",
-      labelNames: ["stream"],
-      registers,
-    });
-  }
-
-  /** Count a frame put on the dead-letter stream. @param reason `bad-frame`, `failed` or `unanswered` */
-  buried(reason: string): void {
-    this.#deadLetters.inc({ reason });
-  }
-
-  /** Count frames taken over, and those that were lost before they could be. */
-  claimed(count: number, lost: number): void {
-    this.#claimed.inc(count);
-    this.#trimmed.inc(lost);
-  }
-
-  /** Count an answer somebody else had given already. */
-  superseded(): void {
-    this.#superseded.inc();
+    this.#unread = new Gauge(
+      named("queue_unread", "Frames on the stream that no worker of the group has read", "stream"),
+    );
+    this.#pending = new Gauge(
+      named("queue_pending", "Frames that workers of the group have read and not answered", "stream"),
+    );
   }
 
   /** Everything in the text form of Prometheus. Asks the server how much is queued. */
   async text(): Promise<string> {
-    this.#reconnects.set(this.#broker.reconnects);
-    this.#connected.set(this.#broker.isConnected ? 1 : 0);
-    await this.#readLag();
-    return this.service.text();
-  }
-
-  async #readLag(): Promise<void> {
-    const lag = await this.#lag();
+    const lags = await this.#lag();
     this.#unread.reset();
     this.#pending.reset();
-    for (const { stream, unread, pending } of lag) {
+    for (const { stream, unread, pending } of lags) {
       if (unread !== undefined) this.#unread.set({ stream }, unread);
       this.#pending.set({ stream }, pending);
     }
+    return this.service.text();
   }
 
   /** What the server tells of the queues in time; nothing without it. */
@@ -180,8 +142,8 @@ export class WorkerMetrics {
     const ended = new AbortController();
     const late = pause(LAG_TIMEOUT_MS, ended.signal).then(() => undefined);
     try {
-      const lag = await Promise.race([this.#broker.lag(), late]);
-      if (lag !== undefined) return lag;
+      const lags = await Promise.race([this.#broker.lag(), late]);
+      if (lags !== undefined) return lags;
       logger.warn(`Skipped the lag of the streams. The server did not report it within ${LAG_TIMEOUT_MS / 1000} s`);
     } catch (error) {
       logger.warn(`Skipped the lag of the streams. ${(error as Error).message}`);

@@ -77,6 +77,10 @@ export class SourceBook {
   }
 }
 
+function sourceOf({ entry, message }: HeldFrame): string {
+  return `${entry.stream}\0${message.sourceId}`;
+}
+
 /** A line in which a newer frame may push out an older one of its source. */
 export class FrameQueue {
   /** In order; a Map keeps it, and finds a frame by its key. */
@@ -104,7 +108,7 @@ export class FrameQueue {
       this.#waiting.set(frame.key, frame);
       return undefined;
     }
-    const source = `${frame.entry.stream}\0${frame.message.sourceId}`;
+    const source = sourceOf(frame);
     const former = this.#latest.get(source);
     // What was claimed from a dead worker may be older than what waits.
     if (former !== undefined && isOlder(frame.entry.id, former.entry.id)) return frame;
@@ -119,7 +123,7 @@ export class FrameQueue {
     const [frame] = this.#waiting.values();
     if (frame === undefined) return undefined;
     this.#waiting.delete(frame.key);
-    if (frame.rule.policy === "latest") this.#latest.delete(`${frame.entry.stream}\0${frame.message.sourceId}`);
+    if (frame.rule.policy === "latest") this.#latest.delete(sourceOf(frame));
     return frame;
   }
 }

@@ -3,25 +3,13 @@
 import { RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { BackOff } from "./back-off.ts";
-import type { Broker } from "./broker.ts";
-import type { Dispatcher } from "./dispatcher.ts";
-import type { WorkerMetrics } from "./health.ts";
-import type { WorkerConfig } from "./worker-config.ts";
+import type { Dispatcher, DispatcherParts, DispatchRules } from "./dispatcher.ts";
 
 /** What an intake works with; all of it stays its owner's. */
-export interface IntakeParts {
-  readonly broker: Broker;
+interface IntakeParts extends Pick<DispatcherParts, "broker" | "metrics"> {
   readonly dispatcher: Dispatcher;
-  readonly metrics: WorkerMetrics;
   /** Aborted when nothing more is to be read. */
   readonly signal: AbortSignal;
-}
-
-/** What may change while it runs. */
-export interface IntakeRules {
-  readonly config: WorkerConfig;
-  /** Whether a source has the policy `latest`. */
-  readonly hasLatest: boolean;
 }
 
 /** Longest wait in a read: what is due meanwhile waits for it. */
@@ -30,29 +18,19 @@ const BLOCK_MS = 1_000;
 const READ_AHEAD = 32;
 
 /** What the server says while it comes up, changes its role, or has no room: it will pass. */
-const PASSING: ReadonlySet<string> = new Set([
-  "CONNECTION",
-  "LOADING",
-  "MASTERDOWN",
-  "CLUSTERDOWN",
-  "READONLY",
-  "TRYAGAIN",
-  "BUSY",
-  "OOM",
-  "MISCONF",
-  "NOREPLICAS",
-  "MAXCLIENTS",
-]);
+const PASSING: ReadonlySet<string> = new Set(
+  "CONNECTION LOADING MASTERDOWN CLUSTERDOWN READONLY TRYAGAIN BUSY OOM MISCONF NOREPLICAS MAXCLIENTS".split(" "),
+);
 
 /** The loop that reads. */
 export class Intake {
   readonly #parts: IntakeParts;
-  #rules: IntakeRules;
+  #rules: DispatchRules;
   readonly #backOff: BackOff;
   #nextClaimAt = 0;
   #turnAt = performance.now();
 
-  constructor(parts: IntakeParts, rules: IntakeRules) {
+  constructor(parts: IntakeParts, rules: DispatchRules) {
     this.#parts = parts;
     this.#rules = rules;
     this.#backOff = new BackOff(rules.config.reconnect);
@@ -70,7 +48,7 @@ export class Intake {
   }
 
   /** Take other rules with the next turn. */
-  setRules(rules: IntakeRules): void {
+  setRules(rules: DispatchRules): void {
     this.#rules = rules;
     this.#backOff.setBounds(rules.config.reconnect);
   }
@@ -139,7 +117,7 @@ export class Intake {
 
   async #turn(): Promise<void> {
     const { broker, dispatcher, signal } = this.#parts;
-    const { config, hasLatest } = this.#rules;
+    const { config, book } = this.#rules;
     const { idleMs, intervalMs } = config.claim;
     const restMs = Math.max(1, Math.min(BLOCK_MS, intervalMs, Math.floor(idleMs / 3)));
     dispatcher.giveUpLate();
@@ -147,7 +125,7 @@ export class Intake {
     if (dispatcher.isStalled) {
       const waiting = dispatcher.dropWaiting();
       if (waiting.length > 0) {
-        logger.error(`The detector finishes nothing: ${waiting.length} frames that wait for it are handed back`);
+        logger.error(`The detector is stalled; handing back the ${waiting.length} frames that wait for it`);
         await broker.handBack(waiting);
       }
       await dispatcher.changed(restMs);
@@ -161,7 +139,7 @@ export class Intake {
       return;
     }
     if (signal.aborted) return;
-    const count = hasLatest ? Math.max(room, READ_AHEAD) : room;
+    const count = book.hasLatest ? Math.max(room, READ_AHEAD) : room;
     dispatcher.admit(await broker.read({ count, blockMs: isMoreStale ? 0 : restMs }));
   }
 
@@ -177,7 +155,8 @@ export class Intake {
     const isMore = entries.length >= count;
     if (!isMore) this.#nextClaimAt = performance.now() + this.#rules.config.claim.intervalMs;
     if (entries.length + lost === 0) return isMore;
-    metrics.claimed(entries.length, lost);
+    metrics.claimed.inc(entries.length);
+    metrics.trimmed.inc(lost);
     if (lost > 0) logger.error(`${lost} frames were trimmed off their stream before they were answered`);
     dispatcher.admit(entries);
     return isMore;

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
 import { OptionError } from "../core/errors.ts";
 import { listFrom, secondsFlag } from "../core/from-text.ts";
-import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { type Complete, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
 import { SERVED_DECODING } from "../image/decode-limits.ts";
 import { HOST_RULE, isHostName } from "../service/listen.ts";
 import { redisAddress } from "./redis/redis-address.ts";
@@ -125,35 +125,25 @@ export interface WorkerOptions extends SourceRules {
 }
 
 /** {@linkcode SourceRules}, complete; `undefined`: the detector's own. */
-export interface SourceConfig {
-  readonly policy: "all" | "latest";
-  readonly threshold: number | undefined;
-  readonly classes: readonly (string | number)[] | undefined;
-  readonly edgeMargin: number | undefined;
-}
+export type SourceConfig = Complete<SourceRules, "threshold" | "classes" | "edgeMargin">;
+
+/** Options that only get a default. */
+type Plain = "redis" | "group" | "consumer" | "start" | "deleteAnswered" | "model" | "detector";
 
 /** {@linkcode WorkerOptions}, complete. */
-export interface WorkerConfig {
-  readonly redis: string;
+export interface WorkerConfig
+  extends Complete<
+    Pick<WorkerOptions, Plain | "maxHeld" | "concurrency" | "frameTimeoutMs" | "timeoutMs" | "drainMs">,
+    "maxHeld" | "concurrency"
+  > {
   readonly input: readonly string[];
-  readonly group: string;
-  readonly consumer: string;
-  readonly start: "first" | "new";
-  readonly deleteAnswered: boolean;
   readonly output: Required<OutputOptions>;
   readonly deadLetter: Required<DeadLetterOptions>;
-  readonly model: string;
-  readonly detector: Omit<DetectorOptions, "signal" | "onBuildProgress">;
-  readonly maxHeld: number | undefined;
-  readonly concurrency: number | undefined;
-  readonly frameTimeoutMs: number;
   /** Of every source that `sources` does not name. */
   readonly rules: SourceConfig;
   readonly sources: ReadonlyMap<string, SourceConfig>;
   readonly claim: Required<ClaimOptions>;
   readonly reconnect: Required<ReconnectOptions>;
-  readonly timeoutMs: number;
-  readonly drainMs: number;
   readonly http: HttpConfig | undefined;
 }
 
@@ -314,10 +304,6 @@ const schema = z.strictObject(shapeOf(table));
 /** Every option of a worker. */
 export const WORKER_OPTIONS: OptionsOf<WorkerOptions> = table;
 
-function anyName(): string {
-  return `${hostname()}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
-}
-
 function sourceConfig(own: SourceRules, worker: SourceRules): SourceConfig {
   return {
     policy: own.policy ?? worker.policy ?? "all",
@@ -350,7 +336,7 @@ export function parseWorkerOptions(options: WorkerOptions): WorkerConfig {
   return {
     ...rest,
     redis,
-    consumer: parsed.consumer ?? anyName(),
+    consumer: parsed.consumer ?? `${hostname()}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`,
     deadLetter: { ...parsed.deadLetter, stream: deadStream },
     // Frames are strangers' images.
     detector: { ...SERVED_DECODING, ...(parsed.detector as WorkerConfig["detector"]) },

@@ -6,6 +6,7 @@ import { type DetectConfig, parseDetectorOptions } from "../api/detector-config.
 import type { BackendInfo } from "../api/loaded-model.ts";
 import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
+import { pause } from "../core/settle.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
 import { STALLED_MS, warmStart } from "../service/metrics.ts";
 import { DETECT_MESSAGES } from "../tasks/detect/detect-messages.ts";
@@ -109,7 +110,7 @@ export class Worker {
     this.#metrics = metrics;
     this.#dispatcher = new Dispatcher({ broker, detector, metrics, signal: this.#leaving.signal }, rules);
     const parts = { broker, metrics, dispatcher: this.#dispatcher, signal: this.#stopping.signal };
-    this.#intake = new Intake(parts, { config, hasLatest: rules.book.hasLatest });
+    this.#intake = new Intake(parts, rules);
   }
 
   /**
@@ -199,7 +200,7 @@ export class Worker {
     const lastMs = (now ? 0 : Math.max(0, this.#leaveAt - performance.now())) + LAST_MS;
     // What went wrong with it, `run` has told.
     if (await settlesWithin(this.#running, lastMs)) return;
-    logger.error("Stopped with work left behind: the server, or a run of the model, did not come to an end");
+    logger.error("Stopped with work left behind. The server, or a run of the model, did not end in time");
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -219,7 +220,7 @@ export class Worker {
     const rules = rulesOf(config, this.#detect, this.#detector);
     this.#config = config;
     this.#dispatcher.setRules(rules);
-    this.#intake.setRules({ config, hasLatest: rules.book.hasLatest });
+    this.#intake.setRules(rules);
     for (const name of ["output", "deadLetter"] as const) {
       const [was, is] = [former[name].stream, config[name].stream];
       if (was !== is)
@@ -297,33 +298,23 @@ export class Worker {
   }
 
   async #handBack(entries: readonly StreamEntry[]): Promise<void> {
-    const tell = (why: string): void => {
-      logger.warn(`The ${entries.length} frames in flight are claimed only after claim.idleMs. ${why}`);
-    };
-    if (!this.#broker.isConnected) {
-      tell("There is no connection to the server");
-      return;
-    }
+    let why = "There is no connection to the server";
     try {
-      await this.#broker.handBack(entries);
+      if (this.#broker.isConnected) return await this.#broker.handBack(entries);
     } catch (error) {
       if (!(error instanceof RedisError)) throw error;
-      tell(error.message);
+      why = error.message;
     }
+    logger.warn(`Other workers take over the ${entries.length} frames in flight only after claim.idleMs. ${why}`);
   }
 }
 
 /** Wait for a promise, but no longer than so. @returns whether it has settled */
 async function settlesWithin(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {
-  const { promise: late, resolve } = Promise.withResolvers<boolean>();
-  const timer = setTimeout(() => resolve(false), milliseconds);
-  const settled = promise.then(
-    () => true,
-    () => true,
-  );
-  const isSettled = await Promise.race([settled, late]);
-  clearTimeout(timer);
-  return isSettled;
+  const settled = new AbortController();
+  promise.finally(() => settled.abort()).catch(() => {});
+  await pause(milliseconds, settled.signal);
+  return settled.signal.aborted;
 }
 
 /** Frames that keep every slot of the detector at work: with batches, one more is gathered meanwhile. */

@@ -53,10 +53,10 @@ test("worker exits with 2 and names what is wrong, before it loads or connects t
     [["--inptu", "a"], 'Did you mean "--input"?'],
     [["--policy", "newest"], '--policy must be all or latest, got "newest"'],
     [["--redis", "localhost"], 'option "redis" must be the URL'],
-    [["--config", join(folder, "none.toml")], "it cannot be read: ENOENT"],
+    [["--config", join(folder, "none.toml")], "it cannot be read (ENOENT)"],
     [["--config", config("a.toml", "[output]\nstrem = 1\n")], 'Unknown option "output.strem". Did you mean "stream"?'],
     [["--config", config("b.toml", "[detector]\nbatc = 1\n")], 'Did you mean "batch"?'],
-    [["--config", config("c.toml", "= 1")], "it is no TOML"],
+    [["--config", config("c.toml", "= 1")], "it is not valid TOML"],
   ];
   const results = await Promise.all(cases.map(([words]) => runCli(["worker", "--model", model, ...words])));
   for (const [at, { code, output, errors }] of results.entries()) {

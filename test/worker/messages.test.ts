@@ -105,7 +105,7 @@ test("readFrame() repeats no more of a field than a line holds, as the words go 
     } catch (error) {
       text = (error as Error).message;
     }
-    expect(text).toContain("found ");
+    expect(text).toContain("got ");
     expect(text.length).toBeLessThan(900);
   }
 });

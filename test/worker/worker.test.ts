@@ -128,7 +128,7 @@ describe("Worker", () => {
     await run.broker.untilWritten(2);
     expect(log.find((line) => line.endsWith("Cannot decode it"))).toContain(`warn: Refused frame ${id} of "`);
     expect(run.broker.written.map(({ fields }) => fields.get("error"))).toEqual(
-      expect.arrayContaining(["Cannot decode it", expect.stringContaining("must hold a buntensorrt.v1.Frame")]),
+      expect.arrayContaining(["Cannot decode it", expect.stringContaining("holds no buntensorrt.v1.Frame (")]),
     );
     expect(
       run.broker.written.every(({ stream, fields }) => stream === "detections" && fields.get("detections") === "[]"),
@@ -142,7 +142,7 @@ describe("Worker", () => {
     await run.broker.untilWritten(1);
     const [{ stream, fields }] = run.broker.written as [(typeof run.broker.written)[0]];
     expect(stream).toBe("dead");
-    expect(fields.get("dead_reason")).toContain("it is empty: 0 bytes");
+    expect(fields.get("dead_reason")).toContain("it is empty (0 bytes)");
     expect(fields.get("dead_kind")).toBe("bad-frame");
     expect(Buffer.from(fields.get("note") as Uint8Array).toString()).toBe("n");
   });

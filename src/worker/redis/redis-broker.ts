@@ -35,6 +35,11 @@ const ASIDE_MS = 5_000;
 /** What the server says where a stream, or the group on it, is not there any more: nothing of it is pending. */
 const GONE: ReadonlySet<string> = new Set(["NOGROUP", "WRONGTYPE"]);
 
+/** Entries of a reply that were not trimmed meanwhile. */
+function withFields(found: readonly ReplyEntry[], shared: Omit<StreamEntry, "id" | "fields">): StreamEntry[] {
+  return found.flatMap(({ id, fields }) => (fields === undefined ? [] : [{ ...shared, id, fields }]));
+}
+
 /** Reads over a connection of its own, as a read that waits blocks it. */
 export class RedisBroker implements Broker {
   readonly #options: RedisBrokerOptions;
@@ -92,11 +97,7 @@ export class RedisBroker implements Broker {
     const found = streamsOf(reply ?? null);
     const total = found.reduce((sum, { entries }) => sum + entries.length, 0);
     const receiveMs = reader.receiveMs / Math.max(1, total);
-    return found.flatMap(({ stream, entries }) =>
-      entries.flatMap(({ id, fields }) => {
-        return fields === undefined ? [] : [{ stream, id, fields, deliveries: 1, askedAt, receiveMs }];
-      }),
-    );
+    return found.flatMap(({ stream, entries }) => withFields(entries, { stream, deliveries: 1, askedAt, receiveMs }));
   }
 
   async wake(): Promise<void> {
@@ -143,14 +144,11 @@ export class RedisBroker implements Broker {
   }
 
   async keep(entries: readonly StreamEntry[]): Promise<void> {
-    const { group, consumer } = this.#options;
-    await this.#byStream(entries, (stream, ids) => ["XCLAIM", stream, group, consumer, "0", ...ids, "JUSTID"]);
+    await this.#setIdle(entries, 0);
   }
 
   async handBack(entries: readonly StreamEntry[]): Promise<void> {
-    const { group, consumer } = this.#options;
-    const idle = ["IDLE", String(LONG_IDLE_MS), "JUSTID"];
-    await this.#byStream(entries, (stream, ids) => ["XCLAIM", stream, group, consumer, "0", ...ids, ...idle]);
+    await this.#setIdle(entries, LONG_IDLE_MS);
   }
 
   async lag(): Promise<readonly StreamLag[]> {
@@ -177,11 +175,17 @@ export class RedisBroker implements Broker {
       }
     } catch (error) {
       if (!(error instanceof RedisError)) throw error;
-      logger.warn(`The worker stays in the list of its group. ${error.message}`);
+      logger.warn(`The worker stays on the list of its group. ${error.message}`);
     } finally {
       this.#reader.close();
       this.#writer.close();
     }
+  }
+
+  async #setIdle(entries: readonly StreamEntry[], idleMs: number): Promise<void> {
+    const { group, consumer } = this.#options;
+    const idle = ["IDLE", String(idleMs), "JUSTID"];
+    await this.#byStream(entries, (stream, ids) => ["XCLAIM", stream, group, consumer, "0", ...ids, ...idle]);
   }
 
   async #write(name: string, args: readonly string[]): Promise<Reply> {
@@ -242,11 +246,8 @@ export class RedisBroker implements Broker {
       const [id, , , deliveries] = listOf(item);
       counts.set(textOf(id), numberOf(deliveries));
     }
-    return found.flatMap(({ id, fields }) => {
-      return fields === undefined
-        ? []
-        : [{ stream, id, fields, deliveries: counts.get(id) ?? 2, askedAt: undefined, receiveMs }];
-    });
+    const entries = withFields(found, { stream, deliveries: 2, askedAt: undefined, receiveMs });
+    return entries.map((entry) => ({ ...entry, deliveries: counts.get(entry.id) ?? entry.deliveries }));
   }
 
   /** Run one command a stream, on those entries that are of it. @returns the replies of the streams that are there */
@@ -314,7 +315,7 @@ export class RedisBroker implements Broker {
       if (!(error instanceof RedisError)) throw error;
       if (error.code === "WRONGTYPE" && (await this.#setAside(reader))) return undefined;
       if (error.code !== "NOGROUP") throw error;
-      logger.warn(`Making the group ${JSON.stringify(this.#options.group)} anew, as somebody has deleted it`);
+      logger.warn(`Creating the group ${JSON.stringify(this.#options.group)} again, as somebody has deleted it`);
       // Whatever is on the stream by now has come after it was deleted.
       await this.#makeGroups("0", this.#streams());
       return undefined;
@@ -329,8 +330,8 @@ export class RedisBroker implements Broker {
       } catch (error) {
         if (!(error instanceof RedisError)) throw error;
         if (error.code === "WRONGTYPE") {
-          const found = `its key holds no stream: ${JSON.stringify(stream)}`;
-          throw new RedisError(message("read a stream", found, "give the stream another name"), "WRONGTYPE");
+          const text = message(`read ${JSON.stringify(stream)}`, "its key holds no stream", "choose another name");
+          throw new RedisError(text, "WRONGTYPE");
         }
         if (error.code !== "BUSYGROUP") throw error;
       }

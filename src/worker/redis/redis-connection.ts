@@ -27,7 +27,7 @@ interface Waiting {
 
 function connectionError(address: RedisAddress, found: string, cause?: unknown): RedisError {
   const hint = "check that the server runs and can be reached";
-  const text = message("use the Redis server", `${found}: ${address.shown}`, hint);
+  const text = message(`use the Redis server ${address.shown}`, found, hint);
   return new RedisError(text, "CONNECTION", cause === undefined ? {} : { cause });
 }
 
@@ -187,19 +187,19 @@ export class RedisConnection {
         if (this.#fault !== undefined) opened.end();
       },
       handshake: (_: Socket, __: boolean, error: Error | null): void => {
-        if (error !== null) this.#fail(`its certificate is not accepted: ${error.message}`, error);
+        if (error !== null) this.#fail(`its certificate is not accepted (${error.message})`, error);
       },
       data: (_: Socket, chunk: Buffer): void => this.#receive(chunk),
       drain: (): void => this.#flush(),
       close: (): void => this.#fail("the connection was lost"),
-      error: (_: Socket, error: Error): void => this.#fail(`the connection failed: ${error.message}`, error),
-      connectError: (_: Socket, error: Error): void => this.#fail(`it cannot be reached: ${error.message}`, error),
+      error: (_: Socket, error: Error): void => this.#fail(`the connection failed (${error.message})`, error),
+      connectError: (_: Socket, error: Error): void => this.#fail(`it cannot be reached (${error.message})`, error),
     };
     // Being open is what is waited for first; the promise of Bun.connect tells nothing that the handlers do not.
     this.#waiting.push({ resolve: () => resolve(), reject, timer });
     const connecting =
       unix === undefined ? Bun.connect({ hostname: host, port, tls: isTls, socket }) : Bun.connect({ unix, socket });
-    connecting.catch((error: Error) => this.#fail(`it cannot be reached: ${error.message}`, error));
+    connecting.catch((error: Error) => this.#fail(`it cannot be reached (${error.message})`, error));
     return promise;
   }
 
@@ -214,7 +214,7 @@ export class RedisConnection {
       this.#parser.push(chunk);
     } catch (error) {
       if (!(error instanceof RedisError)) throw error;
-      this.#fail("its answer is no RESP2", error);
+      this.#fail("its answer is not RESP2", error);
     }
   }
 

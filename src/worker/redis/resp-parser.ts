@@ -42,7 +42,7 @@ function textOf(latin1: string): string {
 }
 
 function errorReply(text: string): RedisError {
-  return new RedisError(message("run a Redis command", `the server refused it: ${text}`), errorCode(text));
+  return new RedisError(message("run a Redis command", `the server answered ${text}`), errorCode(text));
 }
 
 /**
@@ -165,5 +165,5 @@ function integer(text: string): number {
 
 function protocolError(found: string): RedisError {
   const hint = "check that the address is that of a Redis server, and whether it wants TLS (rediss://)";
-  return new RedisError(message("read the reply of a Redis server", `it is no RESP2: ${found}`, hint), "PROTOCOL");
+  return new RedisError(message("read the reply of a Redis server", `it is not RESP2, ${found}`, hint), "PROTOCOL");
 }

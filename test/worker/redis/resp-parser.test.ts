@@ -55,7 +55,7 @@ test("RespParser refuses what is no RESP2", () => {
   const numbers = [":\r\n", ": 5\r\n", ":0x10\r\n", ":1e400\r\n", "$\r\n", "$abc\r\n"];
   const lengths = ["$9007199254740991\r\n", "$2147483649\r\n", "$3\r\nabcde\r\n", "$0\r\n\n", "*1\r\n".repeat(40)];
   for (const wire of ["HTTP/1.1 400 Bad Request\r\n", "+OK\n", ...numbers, ...lengths]) {
-    expect(() => parsed([Buffer.from(wire)]), JSON.stringify(wire)).toThrow(/it is no RESP2/);
+    expect(() => parsed([Buffer.from(wire)]), JSON.stringify(wire)).toThrow(/it is not RESP2/);
   }
   expect(() => parsed([Buffer.alloc(70_000, "+")])).toThrow(/more than 65536 bytes/);
 });

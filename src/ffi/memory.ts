@@ -118,3 +118,15 @@ export function readCString(pointer: number | null): string {
   if (pointer === null || pointer === 0) return "";
   return new CString(pointer as Pointer).toString();
 }
+
+/** Texts as a `const char *const *`: keep it referenced as long as the library keeps a pointer to it, or to a text. */
+export class CStrings extends OutCells {
+  readonly texts: readonly Uint8Array[];
+
+  /** @throws {ArgumentError} If a text holds a NUL */
+  constructor(texts: readonly string[]) {
+    super(texts.length);
+    this.texts = texts.map(cString);
+    for (const [at, text] of this.texts.entries()) this.setPointer(at, addressOf(text));
+  }
+}

@@ -3,7 +3,7 @@
 import { message, NativeError } from "../core/errors.ts";
 import { cudaFolders } from "./cuda-runtime.ts";
 import { type NativeCalls, openLibrary } from "./library.ts";
-import { addressOf, cString, OutCells, readCString } from "./memory.ts";
+import { addressOf, CStrings, cString, OutCells, readCString } from "./memory.ts";
 
 type NvrtcCalls = NativeCalls<typeof NVRTC_SYMBOLS>;
 
@@ -68,23 +68,23 @@ export class Nvrtc {
   compile(source: string, options: CompileOptions): CompiledPtx {
     const calls = this.#calls;
     const out = this.#out;
-    const names = Object.keys(options.headers).map(cString);
-    const headers = Object.values(options.headers).map(cString);
+    const names = new CStrings(Object.keys(options.headers));
+    const headers = new CStrings(Object.values(options.headers));
     const created = calls.nvrtcCreateProgram(
       out.cells,
       cString(source),
       cString(options.name),
-      headers.length,
-      pointers(headers),
-      pointers(names),
+      headers.texts.length,
+      headers.cells,
+      names.cells,
     );
     this.#check(created, "nvrtcCreateProgram");
     const program = out.pointer();
     const handle = new OutCells(1);
     handle.setPointer(0, program);
     try {
-      const flags = options.flags.map(cString);
-      const status = calls.nvrtcCompileProgram(program, flags.length, pointers(flags));
+      const flags = new CStrings(options.flags);
+      const status = calls.nvrtcCompileProgram(program, flags.texts.length, flags.cells);
       this.#check(calls.nvrtcGetProgramLogSize(program, out.cells), "nvrtcGetProgramLogSize");
       const log = new Uint8Array(new ArrayBuffer(out.pointer()));
       this.#check(calls.nvrtcGetProgramLog(program, log), "nvrtcGetProgramLog");
@@ -104,14 +104,6 @@ export class Nvrtc {
     const code = readCString(this.#calls.nvrtcGetErrorString(status));
     throw new NativeError(message(`complete ${call}`, `it returned ${code} (${status})${detail}`), { code, call });
   }
-}
-
-/** A `const char **` over strings that the caller keeps; null for none. */
-function pointers(strings: readonly Uint8Array[]): BigUint64Array | null {
-  if (strings.length === 0) return null;
-  const cells = new OutCells(strings.length);
-  for (const [at, text] of strings.entries()) cells.setPointer(at, addressOf(text));
-  return cells.cells;
 }
 
 /** libnvrtc 12. */

@@ -4,7 +4,7 @@ import { BunTensorRtError, ClosedError, message, ShapeError } from "../core/erro
 import { logger } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
-import { addressOf, cString, OutCells } from "../ffi/memory.ts";
+import { CStrings, OutCells } from "../ffi/memory.ts";
 import { type OnnxRuntimeLibrary, openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { call, errorOf, made, type SessionHandle } from "./environment.ts";
 import { RunOutputs } from "./run-outputs.ts";
@@ -84,13 +84,6 @@ export interface BindingParts {
   readonly label: string;
 }
 
-/** `char **` over texts that whoever calls keeps referenced. */
-function namePointers(names: readonly Uint8Array[]): OutCells {
-  const pointers = new OutCells(names.length);
-  for (const [index, name] of names.entries()) pointers.setPointer(index, addressOf(name));
-  return pointers;
-}
-
 /**
  * One Run call that can be repeated. Inputs are read from the tensors' own memory.
  *
@@ -99,12 +92,11 @@ function namePointers(names: readonly Uint8Array[]): OutCells {
 export class RunBinding {
   readonly #ort: OnnxRuntimeLibrary = openOnnxRuntime();
   readonly #parts: BindingParts;
-  /** Kept for the pointers to them. */
-  readonly #names: readonly [inputs: readonly Uint8Array[], outputs: readonly Uint8Array[]];
-  readonly #inputNames: OutCells;
-  readonly #outputNames: OutCells;
+  readonly #inputNames: CStrings;
+  readonly #outputNames: CStrings;
   readonly #inputValues: OutCells;
-  readonly #outputs: RunOutputs;
+  /** The outputs of the last run. */
+  readonly outputs: RunOutputs;
   /** `OrtRunOptions *` */
   readonly #options: number;
   readonly #terminate: () => void = () => {
@@ -124,25 +116,19 @@ export class RunBinding {
   constructor(parts: BindingParts) {
     const { inputs, outputs } = parts;
     this.#parts = parts;
-    this.#names = [inputs.map(({ info }) => cString(info.name)), outputs.map(({ name }) => cString(name))];
-    this.#inputNames = namePointers(this.#names[0]);
-    this.#outputNames = namePointers(this.#names[1]);
+    this.#inputNames = new CStrings(inputs.map(({ info }) => info.name));
+    this.#outputNames = new CStrings(outputs.map(({ name }) => name));
     this.#inputValues = new OutCells(inputs.length);
     try {
       for (const [index, { info, tensor }] of inputs.entries()) {
         this.#inputValues.setPointer(index, createValue(tensor, info.name));
       }
-      this.#outputs = new RunOutputs(outputs, parts.hasArena);
+      this.outputs = new RunOutputs(outputs, parts.hasArena);
     } catch (error) {
       this.#freeInputs();
       throw error;
     }
     this.#options = made("CreateRunOptions");
-  }
-
-  /** The outputs of the last run. */
-  get outputs(): RunOutputs {
-    return this.#outputs;
   }
 
   get isRunning(): boolean {
@@ -166,12 +152,12 @@ export class RunBinding {
     handle.enter();
     signal?.addEventListener("abort", this.#terminate);
     try {
-      this.#outputs.beforeRun();
+      this.outputs.beforeRun();
       let status = await this.#call();
-      if (status !== 0 && !this.#isProven && !this.#isTerminated && this.#outputs.unbind()) {
+      if (status !== 0 && !this.#isProven && !this.#isTerminated && this.outputs.unbind()) {
         // Some models declare other shapes than their outputs have: those must be allocated by who knows better.
         const error = errorOf(status, "Run", `run ${label} with outputs of the declared shapes`);
-        logger.warn(`${error?.message}: trying without`);
+        logger.warn(`${error?.message}; trying without them`);
         status = await this.#call();
       }
       const error = errorOf(status, "Run", `run ${label}`);
@@ -179,12 +165,15 @@ export class RunBinding {
       if (this.#isDisposed) throw new ClosedError("read the outputs of a run", label);
       if (error !== undefined) throw error;
       this.#isProven = true;
-      this.#outputs.afterRun();
+      this.outputs.afterRun();
     } finally {
       signal?.removeEventListener("abort", this.#terminate);
       this.#isRunning = false;
       if (this.#isDisposed) this.#free();
-      else if (this.#isTerminated) this.#clearTerminate();
+      else if (this.#isTerminated) {
+        this.#isTerminated = false;
+        call("RunOptionsUnsetTerminate", this.#options);
+      }
       handle.leave();
     }
   }
@@ -210,7 +199,7 @@ export class RunBinding {
       this.#parts.inputs.length,
       this.#outputNames.address,
       this.#parts.outputs.length,
-      this.#outputs.values.address,
+      this.outputs.values.address,
     );
   }
 
@@ -218,20 +207,11 @@ export class RunBinding {
   #assertInputs(): void {
     for (const { info, tensor } of this.#parts.inputs) {
       if (tensor.data.length > 0 || tensor.shape.includes(0)) continue;
-      throw new ShapeError(
-        message(
-          `run ${this.#parts.label}`,
-          `the memory of input ${JSON.stringify(info.name)} is gone: its array was transferred`,
-          "keep the arrays of a prepared run where they are",
-        ),
-        { tensor: info.name, expected: formatTensorInfo(info), actual: "a detached array" },
-      );
+      const found = `the memory of input ${JSON.stringify(info.name)} is gone, its array was transferred`;
+      const text = message(`run ${this.#parts.label}`, found, "keep the arrays of a prepared run where they are");
+      const expected = formatTensorInfo(info);
+      throw new ShapeError(text, { tensor: info.name, expected, actual: "a detached array" });
     }
-  }
-
-  #clearTerminate(): void {
-    this.#isTerminated = false;
-    call("RunOptionsUnsetTerminate", this.#options);
   }
 
   #freeInputs(): void {
@@ -240,7 +220,7 @@ export class RunBinding {
 
   #free(): void {
     this.#freeInputs();
-    this.#outputs.free();
+    this.outputs.free();
     this.#ort.api.ReleaseRunOptions(this.#options);
   }
 }

@@ -2,19 +2,13 @@
 
 import { message, ShapeError } from "../core/errors.ts";
 import { nearestWord } from "../core/options.ts";
-import { fitsShape, formatShape, formatTensorInfo, type Shape, type Tensor, type TensorInfo } from "../core/tensor.ts";
+import { fitsShape, formatShape, formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.ts";
 import type { BoundInput } from "./inference.ts";
 
-function names(infos: readonly TensorInfo[]): string {
-  return infos.length === 0 ? "none" : infos.map((info) => info.name).join(", ");
-}
-
 function refuseName(name: string, infos: readonly TensorInfo[], role: "input" | "output", label: string): never {
-  const near = nearestWord(
-    name,
-    infos.map((info) => info.name),
-  );
-  const expected = `${role}s ${names(infos)}`;
+  const names = infos.map((info) => info.name);
+  const near = nearestWord(name, names);
+  const expected = `${role}s ${names.join(", ") || "none"}`;
   const hint = near === undefined ? `its ${expected}` : `did you mean ${JSON.stringify(near)}?`;
   throw new ShapeError(message(`run ${label}`, `it has no ${role} ${JSON.stringify(name)}`, hint), {
     tensor: name,
@@ -23,16 +17,11 @@ function refuseName(name: string, infos: readonly TensorInfo[], role: "input" | 
   });
 }
 
-/** `[n, c, h, w]` was asked for, and what came is `[n, h, w, c]`. */
-function isChannelsLast(actual: Shape, declared: Shape): boolean {
-  const [n = 0, h = 0, w = 0, c = 0] = actual;
-  return actual.length === 4 && fitsShape([n, c, h, w], declared);
-}
-
-function hintFor(tensor: Tensor, info: TensorInfo): string | undefined {
-  if (tensor.dtype !== info.dtype) return `convert the elements to ${info.dtype}`;
-  if (isChannelsLast(tensor.shape, info.shape)) return "the model wants CHW, this looks like HWC";
-  return undefined;
+function hintFor({ dtype, shape }: Tensor, info: TensorInfo): string | undefined {
+  if (dtype !== info.dtype) return `convert the elements to ${info.dtype}`;
+  const [n = 0, h = 0, w = 0, c = 0] = shape;
+  const isChannelsLast = shape.length === 4 && fitsShape([n, c, h, w], info.shape);
+  return isChannelsLast ? "the model wants CHW, this looks like HWC" : undefined;
 }
 
 /**
@@ -54,23 +43,16 @@ export function matchInputs(
     const tensor = Object.hasOwn(tensors, info.name) ? tensors[info.name] : undefined;
     const expected = `${info.dtype} ${formatShape(info.shape)}`;
     if (tensor === undefined) {
-      const given = Object.keys(tensors).join(", ");
-      throw new ShapeError(
-        message(`run ${label}`, `input ${formatTensorInfo(info)} is missing, got ${given || "none"}`),
-        { tensor: info.name, expected, actual: "missing" },
-      );
+      const given = Object.keys(tensors).join(", ") || "none";
+      const text = message(`run ${label}`, `input ${formatTensorInfo(info)} is missing, got ${given}`);
+      throw new ShapeError(text, { tensor: info.name, expected, actual: "missing" });
     }
     const fits = info.shape.length === 0 || fitsShape(tensor.shape, info.shape);
     if (tensor.dtype === info.dtype && fits) return { info, tensor };
     const actual = `${tensor.dtype} ${formatShape(tensor.shape)}`;
-    throw new ShapeError(
-      message(
-        `run ${label}`,
-        `input ${JSON.stringify(info.name)} must be ${expected}, got ${actual}`,
-        hintFor(tensor, info),
-      ),
-      { tensor: info.name, expected, actual },
-    );
+    const found = `input ${JSON.stringify(info.name)} must be ${expected}, got ${actual}`;
+    const text = message(`run ${label}`, found, hintFor(tensor, info));
+    throw new ShapeError(text, { tensor: info.name, expected, actual });
   });
 }
 

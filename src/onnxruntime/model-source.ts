@@ -74,12 +74,6 @@ export function inspectModelFile(path: string): string {
   }
 }
 
-/** What the first bytes are those of, where they are known not to be a model's. */
-function lookalike(head: string): readonly [kind: string, hint: string] | undefined {
-  const found = LOOKALIKES.find(([start]) => head.startsWith(start));
-  return found === undefined ? undefined : [found[1], found[2]];
-}
-
 /**
  * Say why ONNX Runtime refused a model.
  *
@@ -87,8 +81,8 @@ function lookalike(head: string): readonly [kind: string, hint: string] | undefi
  * @param cause ONNX Runtime's error about {@linkcode loadAction}
  */
 export function refusedModel(source: string, head: string, cause: OnnxRuntimeError): ModelError {
-  const known = lookalike(head);
-  if (known !== undefined) return modelError(source, `it is ${known[0]}`, known[1], cause);
+  const lookalike = LOOKALIKES.find(([start]) => head.startsWith(start));
+  if (lookalike !== undefined) return modelError(source, `it is ${lookalike[1]}`, lookalike[2], cause);
   const [found = ""] = cause.message.slice(message(loadAction(source), "").length).split("\n");
   const hint = HINTS.find(([pattern]) => pattern.test(cause.message))?.[1];
   return modelError(source, found, hint, cause);

@@ -1,7 +1,7 @@
 /** @module Providers: ONNX Runtime's own execution providers, by name and with their options. */
 
 import { inShort, message, OnnxRuntimeError, UnavailableError } from "../core/errors.ts";
-import { addressOf, cString, nativeView, OutCells, readCString } from "../ffi/memory.ts";
+import { CStrings, cString, nativeView, OutCells, readCString } from "../ffi/memory.ts";
 import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { call, made } from "./environment.ts";
 
@@ -43,25 +43,6 @@ function shortName(name: string): string {
   return name.replace(/ExecutionProvider$/, "").toLowerCase();
 }
 
-/** Keys and values as the C API takes them; the texts are held as long as it is. */
-class TextPairs {
-  readonly count: number;
-  readonly keys: OutCells;
-  readonly values: OutCells;
-  readonly #texts: readonly Uint8Array[];
-
-  constructor(options: Readonly<Record<string, string>>) {
-    const entries = Object.entries(options);
-    this.count = entries.length;
-    this.keys = new OutCells(entries.length);
-    this.values = new OutCells(entries.length);
-    this.#texts = entries.flat().map(cString);
-    for (const [at, text] of this.#texts.entries()) {
-      (at % 2 === 0 ? this.keys : this.values).setPointer(at >> 1, addressOf(text));
-    }
-  }
-}
-
 /** Those that have options of their own in the C API, by their short names. */
 const OWN_CALLS = { cuda: "CUDA", tensorrt: "TensorRT" } as const;
 
@@ -75,8 +56,9 @@ const SPELLINGS: Readonly<Record<string, string>> = {
 
 /** Append one that the library has. @throws {OnnxRuntimeError} If it refuses it, or an option of it */
 function appendProvider(session: number, name: string, options: Readonly<Record<string, string>>): void {
-  const pairs = new TextPairs(options);
-  const { keys, values, count } = pairs;
+  const keys = new CStrings(Object.keys(options));
+  const values = new CStrings(Object.values(options));
+  const count = keys.texts.length;
   const own = OWN_CALLS[shortName(name) as keyof typeof OWN_CALLS];
   if (own === undefined) {
     const bare = SPELLINGS[shortName(name)] ?? name.replace(/ExecutionProvider$/, "");

@@ -16,11 +16,10 @@ import { openOnnxRuntime } from "../ffi/onnxruntime.ts";
 import { check } from "./environment.ts";
 import { createValue } from "./value.ts";
 
-/** An output: written to `bound`, memory of ours; or allocated by ONNX Runtime and seen through `view`. */
+/** An output: written to memory of ours, or allocated by ONNX Runtime and seen through a view. */
 interface Place {
   readonly info: TensorInfo;
-  bound: Tensor | undefined;
-  view: OutputView | undefined;
+  memory: Tensor | OutputView;
 }
 
 /**
@@ -31,15 +30,13 @@ export class RunOutputs {
   /** `OrtValue *` of each output; NULL where ONNX Runtime is to allocate. */
   readonly values: OutCells;
   /** Outputs of the last run, by name. Empty before the first. */
-  readonly tensors: ReadonlyMap<string, Tensor>;
-  readonly #tensors = new Map<string, Tensor>();
+  readonly tensors: Map<string, Tensor> = new Map();
   readonly #places: Place[] = [];
   readonly #hasArena: boolean;
 
   /** @param hasArena true if ONNX Runtime keeps the memory of outputs that were given back */
   constructor(infos: readonly TensorInfo[], hasArena: boolean) {
     this.values = new OutCells(infos.length);
-    this.tensors = this.#tensors;
     this.#hasArena = hasArena;
     try {
       for (const info of infos) this.#places.push(this.#prepare(info, this.#places.length));
@@ -51,23 +48,22 @@ export class RunOutputs {
 
   /** Let ONNX Runtime allocate every output from now on. False if it does already. */
   unbind(): boolean {
-    let count = 0;
+    let hasChanged = false;
     for (const [index, place] of this.#places.entries()) {
-      if (place.bound === undefined) continue;
+      if (place.memory instanceof OutputView) continue;
       this.#release(index);
-      place.bound = undefined;
-      place.view = new OutputView(place.info.dtype);
-      count += 1;
+      place.memory = new OutputView(place.info.dtype);
+      hasChanged = true;
     }
-    return count > 0;
+    return hasChanged;
   }
 
   /** Give the last run's outputs back, so that the next one lands in the same memory. */
   beforeRun(): void {
     for (let index = 0; index < this.#places.length; index++) {
-      const { view } = this.#places[index]!;
-      if (view === undefined) continue;
-      if (!this.#hasArena) view.detach();
+      const { memory } = this.#places[index]!;
+      if (!(memory instanceof OutputView)) continue;
+      if (!this.#hasArena) memory.detach();
       this.#release(index);
     }
   }
@@ -75,38 +71,37 @@ export class RunOutputs {
   /** Read what a run that succeeded has left. @throws {OnnxRuntimeError} If a call fails */
   afterRun(): void {
     for (let index = 0; index < this.#places.length; index++) {
-      const { info, view, bound } = this.#places[index]!;
-      const tensor = view === undefined ? bound! : view.update(this.values.pointer(index));
-      if (this.#tensors.get(info.name) !== tensor) this.#tensors.set(info.name, tensor);
+      const { info, memory } = this.#places[index]!;
+      const tensor = memory instanceof OutputView ? memory.update(this.values.pointer(index)) : memory;
+      if (this.tensors.get(info.name) !== tensor) this.tensors.set(info.name, tensor);
     }
   }
 
   /** The tensors as memory that stays: copies of what ONNX Runtime allocated, and what was written to memory of ours. */
   copy(): Map<string, Tensor> {
     const copies = new Map<string, Tensor>();
-    for (const { info, view } of this.#places) {
-      const tensor = this.#tensors.get(info.name);
+    for (const { info, memory } of this.#places) {
+      const tensor = this.tensors.get(info.name);
       if (tensor === undefined) continue;
-      copies.set(info.name, view === undefined ? tensor : ({ ...tensor, data: tensor.data.slice() } as Tensor));
+      const isLent = memory instanceof OutputView;
+      copies.set(info.name, isLent ? ({ ...tensor, data: tensor.data.slice() } as Tensor) : tensor);
     }
     return copies;
   }
 
   /** Release every value, and empty the arrays over memory of ONNX Runtime. */
   free(): void {
-    for (const [index, { view }] of this.#places.entries()) {
-      view?.detach();
+    for (const [index, { memory }] of this.#places.entries()) {
+      if (memory instanceof OutputView) memory.detach();
       this.#release(index);
     }
   }
 
   #prepare(info: TensorInfo, index: number): Place {
-    if (isDynamic(info.shape) || info.shape.length === 0) {
-      return { info, bound: undefined, view: new OutputView(info.dtype) };
-    }
-    const bound = createTensor(info.dtype, info.shape);
-    this.values.setPointer(index, createValue(bound, info.name));
-    return { info, bound, view: undefined };
+    if (isDynamic(info.shape) || info.shape.length === 0) return { info, memory: new OutputView(info.dtype) };
+    const memory = createTensor(info.dtype, info.shape);
+    this.values.setPointer(index, createValue(memory, info.name));
+    return { info, memory };
   }
 
   #release(index: number): void {
@@ -123,7 +118,7 @@ const COMMON_RANK = 8;
  * its arena sees to, the same tensor is handed out and nothing is allocated. The arena keeps its memory: what was handed
  * out can be read, if not trusted, while the next frame is computed. Without the arena it must be detached first.
  */
-export class OutputView {
+class OutputView {
   readonly #dtype: DType;
   readonly #out: OutCells = new OutCells(1);
   #dims: OutCells = new OutCells(COMMON_RANK);

@@ -18,15 +18,12 @@ function assertTensor(tensor: Tensor, name: string): void {
   const { dtype, shape, data } = tensor;
   const array: unknown = data;
   const fail = (expected: string, actual: string): never => {
-    throw new ShapeError(message(`use the tensor ${JSON.stringify(name)}`, `it needs ${expected}, got ${actual}`), {
-      tensor: name,
-      expected,
-      actual,
-    });
+    const text = message(`use the tensor ${JSON.stringify(name)}`, `it needs ${expected}, got ${actual}`);
+    throw new ShapeError(text, { tensor: name, expected, actual });
   };
   const wanted = Object.hasOwn(ARRAYS, dtype) ? ARRAYS[dtype] : fail("a known dtype", String(dtype));
-  if (shape.some((dim) => !Number.isSafeInteger(dim) || dim < 0))
-    fail("whole dimensions, 0 or more", formatShape(shape));
+  const isWhole = shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0);
+  if (!isWhole) fail("whole dimensions, 0 or more", formatShape(shape));
   if (!(array instanceof wanted)) {
     fail(`a ${wanted.name} for ${dtype}`, Object.prototype.toString.call(array).slice(8, -1));
   }

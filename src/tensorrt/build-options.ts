@@ -102,25 +102,19 @@ export interface BuildOptions {
   readonly maxThreads?: number;
 }
 
+/** Options that are left to TensorRT where nobody says. */
+type Open = "batch" | "size" | "optimizationLevel" | "dla" | "maxAuxStreams" | "maxThreads";
+
 /** Complete options of a build; what is `undefined` is left to TensorRT. */
-export interface BuildConfig {
-  readonly precision: Precision;
+export interface BuildConfig extends Required<Omit<BuildOptions, Open>> {
   /** True if the caller chose it. */
   readonly isPrecisionChosen: boolean;
-  readonly tf32: boolean;
-  readonly batch: CountRange | undefined;
-  readonly size: SizeRange | undefined;
-  readonly profiles: readonly Readonly<Record<string, InputShapes>>[];
-  readonly memoryPools: Readonly<Partial<Record<MemoryPool, number>>>;
-  readonly optimizationLevel: number | undefined;
-  readonly versionCompatible: boolean;
-  readonly hardwareCompatibility: HardwareCompatibility;
-  readonly dla: Required<DlaOptions> | undefined;
-  readonly profilingVerbosity: ProfilingVerbosity;
-  readonly maxAuxStreams: number | undefined;
-  readonly computeCapabilities: readonly string[];
-  readonly plugins: boolean;
-  readonly maxThreads: number | undefined;
+  readonly batch?: CountRange | undefined;
+  readonly size?: SizeRange | undefined;
+  readonly optimizationLevel?: number | undefined;
+  readonly dla?: Required<DlaOptions> | undefined;
+  readonly maxAuxStreams?: number | undefined;
+  readonly maxThreads?: number | undefined;
 }
 
 const count = z.int().min(1, "at least 1 image").max(65_536, "at most 65536 images");
@@ -128,13 +122,14 @@ const side = z.int().min(1, "at least 1 pixel").max(65_536, "at most 65536 pixel
 const size = z.tuple([side, side], "[width, height] in pixels");
 const shape = z.array(z.int().min(0, "at least 0")).max(8, "at most 8 dimensions");
 
-function isOrdered(range: {
-  readonly min: readonly number[];
-  readonly opt: readonly number[];
-  readonly max: readonly number[];
-}): boolean {
-  const { min, opt, max } = range;
+type Range<T> = { readonly [Selector in "min" | "opt" | "max"]: T };
+
+function isOrdered({ min, opt, max }: Range<readonly number[]>): boolean {
   return min.length === opt.length && opt.length === max.length && opt.every((n, at) => min[at]! <= n && n <= max[at]!);
+}
+
+function rangeOf<T>(one: T): Range<T> {
+  return { min: one, opt: one, max: one };
 }
 
 const batchRange = z
@@ -170,19 +165,13 @@ const schema = z.strictObject({
 /** Check options and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
 export function parseBuildOptions(options: BuildOptions): BuildConfig {
   const parsed = parseOptions(schema, options, "build an engine");
-  const { batch, precision } = parsed;
+  const { batch, size, precision } = parsed;
   return {
     ...parsed,
     precision: precision ?? "fp16",
     isPrecisionChosen: precision !== undefined,
-    batch: typeof batch === "number" ? { min: batch, opt: batch, max: batch } : batch,
-    size: Array.isArray(parsed.size)
-      ? { min: parsed.size as BuildSize, opt: parsed.size as BuildSize, max: parsed.size as BuildSize }
-      : (parsed.size as SizeRange | undefined),
+    batch: typeof batch === "number" ? rangeOf(batch) : batch,
+    size: Array.isArray(size) ? rangeOf(size as BuildSize) : (size as SizeRange | undefined),
     memoryPools: parsed.memoryPools as Partial<Record<MemoryPool, number>>,
-    optimizationLevel: parsed.optimizationLevel,
-    dla: parsed.dla,
-    maxAuxStreams: parsed.maxAuxStreams,
-    maxThreads: parsed.maxThreads,
   };
 }

@@ -5,17 +5,13 @@ import { formatShape, type Shape } from "../core/tensor.ts";
 import { cString } from "../ffi/memory.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
 import { HostMemory, NativeObject } from "./native-object.ts";
-import { ShapeCells } from "./tensor-info.ts";
+import { type ProfileShape, ShapeCells } from "./tensor-info.ts";
 
 /** nvinfer1::OptProfileSelector in the order of its numbers. */
 const SELECTORS = ["min", "opt", "max"] as const;
 
 /** Three shapes of one input; `opt` is what the kernels are chosen for. */
-export interface ShapeRange {
-  readonly min: Shape;
-  readonly opt: Shape;
-  readonly max: Shape;
-}
+export type ShapeRange = ProfileShape;
 
 const cells = new ShapeCells();
 

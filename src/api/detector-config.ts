@@ -20,7 +20,7 @@ import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from
 export interface DetectOptions {
   /** Lowest score that is kept, 0–1. Default 0.25. */
   readonly threshold?: number;
-  /** Boxes that overlap a better one by more are left out, 0–1. Default 0.7; end-to-end models do not use it. */
+  /** IoU threshold for NMS, 0–1: boxes that overlap a better one by more are suppressed. Default 0.7; end-to-end models ignore it. */
   readonly iou?: number;
   /** At most this many detections an image. Default 300. */
   readonly maxDetections?: number;
@@ -43,7 +43,7 @@ export interface StreamOptions extends DetectOptions {
    * before it is dropped. Default `"all"`.
    */
   readonly policy?: "all" | "latest";
-  /** Called with the error of one image and its place in the sequence; the image is left out of the results. */
+  /** Called with the error of one image and its place in the sequence; the image is skipped in the results. */
   readonly onError?: (error: unknown, index: number) => void;
   /** Called with the place in the sequence of each image that is dropped for a newer one. */
   readonly onDrop?: (index: number) => void;
@@ -53,7 +53,7 @@ export interface StreamOptions extends DetectOptions {
 
 /** Options of `Detector.load`. */
 export interface DetectorOptions extends Omit<DetectOptions, "signal">, DecodingLimits, MachineChoice {
-  /** Name of the head, the output layout, where the model does not tell or tells wrong. Default: recognised. */
+  /** Name of the head (output layout), where it is not recognised, or wrongly. Default: recognised. */
   readonly head?: string;
   /**
    * What the model wants done to an image, where its head's way is wrong: models of other origins may share the tensors of a
@@ -78,7 +78,7 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
   readonly inFlight?: number;
   /**
    * True: JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the model's input. Faster
-   * for large photographs; the pixels, and so the scores, differ a little from those of the whole image. Default false.
+   * for large photographs; the pixels, and so the scores, differ a little from those of the full-size image. Default false.
    */
   readonly scaledDecoding?: boolean;
   /**
@@ -226,7 +226,7 @@ const loadTable = {
   head: {
     schema: z.string("the name of a head").min(1, "the name of a head").optional(),
     value: "NAME",
-    help: "head (output layout), where the model does not tell it",
+    help: "head (output layout), where it is not recognised",
     aliases: ["layout"],
   },
   preprocessing: {

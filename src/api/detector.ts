@@ -43,7 +43,7 @@ function tellMisfits(
     logger.warn(`Ignoring \`${option}\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
   }
   if (fixedSize === undefined && !rectangular && size?.some((side) => side % stride !== 0)) {
-    const rule = `most models take multiples of their stride alone, here ${stride}`;
+    const rule = `most models take only multiples of their stride, here ${stride}`;
     logger.warn(`Using ${size.join("x")} for \`size\`, with which the model ${name} may fail: ${rule}`);
   }
   if (batchWaitMs > 0 && batch === 1) logger.warn("Ignoring `batchWaitMs`: it needs a `batch` above 1");
@@ -89,7 +89,7 @@ export class Detector extends LoadedModel<ModelSpec, NmsOptions, DetectionBlock,
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {UnavailableError} If an option asks for a GPU, or for something of it, that this machine does not have
    * @throws {ModelError} If the file is missing, no model, or its outputs fit no known head
-   * @throws {LibraryLoadError} If ONNX Runtime is nowhere, where the model runs on the CPU
+   * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    * @throws {TensorRtError} If TensorRT cannot build or load the engine; `PlanMismatchError` for another version's or GPU's
    * @throws {CudaError} If the GPU fails, or has not enough memory
    * @throws {CatalogueError} If the name's file cannot be fetched
@@ -107,7 +107,7 @@ export class Detector extends LoadedModel<ModelSpec, NmsOptions, DetectionBlock,
     return owning(backends, () => new Detector(backends, config, name));
   }
 
-  /** Class names by class id; empty where neither the model nor the options tell. */
+  /** Class names by class id; empty where neither the model nor the options have any. */
   get labels(): readonly string[] {
     return this.recognition.labels;
   }
@@ -118,7 +118,7 @@ export class Detector extends LoadedModel<ModelSpec, NmsOptions, DetectionBlock,
    *
    * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
    * @param options override those of `load` for this call
-   * @throws {ImageError} If it is missing or no image
+   * @throws {ImageError} If it is missing or not an image
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ClosedError} If the detector has been closed
    * @throws {NativeError} If the model itself, or its device, fails

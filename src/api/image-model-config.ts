@@ -14,9 +14,9 @@ import type { Padding } from "../tasks/image/tile-grid.ts";
 import { sides } from "./detector-config.ts";
 import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
 
-/** Options of `ImageModel.load`. What a model's shapes tell needs none. */
+/** Options of `ImageModel.load`. What follows from the model's shapes needs none. */
 export interface ImageModelOptions extends DecodingLimits, MachineChoice {
-  /** What the values of the input stand for. Default `"0-1"`; `"0-255"` for u8. Shapes do not tell it: see the model's card. */
+  /** What the values of the input stand for. Default `"0-1"`; `"0-255"` for u8. See the model's card: shapes do not show it. */
   readonly range?: PixelRange;
   /** The same of the output. Default: the input's, unless that is a mean and a deviation, then `"0-1"`; `"0-255"` for u8. */
   readonly outputRange?: PixelRange;
@@ -32,7 +32,7 @@ export interface ImageModelOptions extends DecodingLimits, MachineChoice {
   readonly output?: string;
   /**
    * Largest tile of a model with dynamic height and width, in pixels of the source: a side, or [width, height]; an image
-   * within it is run whole. Default 512. A model of fixed size has its own.
+   * within it is run in one piece. Default 512. A model of fixed size has its own.
    */
   readonly tile?: number | readonly [width: number, height: number];
   /** Pixels that neighbouring tiles share at least. Default an eighth of the tile; twice the receptive radius hides every seam. */
@@ -137,7 +137,7 @@ const table = {
     help: "and its output's",
     otherwise: "the input's",
   },
-  layout: { schema: layout.optional(), help: "where its input's channels lie, where the shape does not tell" },
+  layout: { schema: layout.optional(), help: "where its input's channels lie, if its shape fits both" },
   outputLayout: { schema: layout.optional(), help: "and its output's" },
   output: {
     schema: z.string("the name of an output").min(1, "the name of an output").optional(),
@@ -147,7 +147,7 @@ const table = {
   },
   alpha: {
     schema: z.enum(["keep", "drop"], "keep or drop").default("keep"),
-    help: "alpha of RGBA, enlarged with the image or left out",
+    help: "alpha of RGBA, enlarged with the image or dropped",
   },
   inFlight: {
     schema: wholeWithin(1, 128).default(1),

@@ -46,15 +46,15 @@ export interface TransformOptions {
 export interface TransformStreamOptions {
   /** Ends the stream: no further image is read, what is running ends as a call does, and the stream throws its reason. */
   readonly signal?: AbortSignal;
-  /** Called with the error of one image and its place in the sequence; the image is left out of the results. */
+  /** Called with the error of one image and its place in the sequence; the image is skipped in the results. */
   readonly onError?: (error: unknown, index: number) => void;
 }
 
 /**
  * Makes images of images. Loading is the expensive step: keep the model, and close it when done.
  *
- * An image larger than the model's input is cut into overlapping tiles; one smaller is filled up. A model for luma alone gets
- * the luma, and the colours are enlarged bicubically.
+ * An image larger than the model's input is cut into overlapping tiles; a smaller one is padded. A model for luma gets
+ * only the luma, and the colours are enlarged bicubically.
  *
  * @example Three times as large
  * ```ts
@@ -83,7 +83,7 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or makes no images
    * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
-   * @throws {LibraryLoadError} If ONNX Runtime is nowhere, where the model runs on the CPU
+   * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    * @throws {TensorRtError} If TensorRT cannot build or load the engine; `PlanMismatchError` for another version's or GPU's
    * @throws {CudaError} If the GPU fails, or has not enough memory
    */
@@ -121,7 +121,7 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
    * Make an image of one image. Calls may overlap: those for which no slot is free wait in line.
    *
    * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
-   * @throws {ImageError} If it is missing or no image, or what is made of it would be too large
+   * @throws {ImageError} If it is missing or not an image, or its result would be too large
    * @throws {ClosedError} If the model has been closed
    * @throws the signal's reason, if it was aborted
    */
@@ -134,8 +134,8 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
    * free for it.
    *
    * @param sources ends the stream when it ends
-   * @param options `onError` is told what went wrong with one image, which is then left out; without it the first such
-   * error ends the stream
+   * @param options `onError` gets the error of one image, which is then skipped; without it the first such error
+   * ends the stream
    * @throws the reason of `options.signal`
    */
   stream(

@@ -14,7 +14,7 @@ import { Pipeline, warmUp } from "../runtime/pipeline.ts";
 import { parseWarmUpOptions, type WarmUpOptions } from "./detector-config.ts";
 import { type InOrderOptions, inOrder, type StreamSummary } from "./stream.ts";
 
-/** What a model tells of the machine it runs on. */
+/** The machine a model runs on. */
 export type BackendInfo = Pick<
   Backend<unknown, never, unknown>,
   "kind" | "description" | "maxBatch" | "inFlight" | "jpeg"

@@ -1,4 +1,4 @@
-/** @module Machine options: on what a model runs, and how: what every façade is told of it. */
+/** @module Machine options: on what a model runs, and how; the same for every façade. */
 
 import { z } from "zod";
 import { acceleratorNames, acceleratorOptions, type OpenOptions } from "../accelerators/accelerator.ts";

@@ -60,7 +60,7 @@ class AnyTask implements Task<unknown, unknown, unknown> {
         refusals.push(`${task.name}: ${inShort(error)}`);
       }
     }
-    const hint = "load it with the façade of its task, such as Detector, and say there what the model does not tell";
+    const hint = "load it with the façade of its task, such as Detector, whose options can say what is not recognised";
     throw new ModelError(message(`tell the task of ${source}`, `it fits none (${refusals.join("; ")})`, hint), source);
   }
 }

@@ -99,9 +99,9 @@ class Feed<T> {
   readonly #running = new Fifo<Entry<T>>();
   /** The one whose result is waited for. */
   #current: Entry<T> | undefined;
-  /** `latest` alone. */
+  /** Only with `latest`. */
   #held: Held | undefined;
-  /** `latest` alone: the one that was put in line last. */
+  /** Only with `latest`: the one that was put in line last. */
   #newest: Entry<T> | undefined;
   /** Images in line or running, or whose result has not been asked for. */
   #onTheirWay = 0;

@@ -136,23 +136,20 @@ function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
 }
 
-/** Checks the bearer token of requests, in a time that does not depend on what was sent. */
-export class TokenCheck {
-  readonly #expected: Buffer;
-
-  constructor(token: string) {
-    this.#expected = digest(token);
-  }
-
-  /** @throws {RequestError} 401 if the request does not carry the token */
-  check(request: Request): void {
-    const sent = /^bearer +(\S+) *$/i.exec(request.headers.get("authorization") ?? "")?.[1];
-    if (timingSafeEqual(digest(sent ?? ""), this.#expected) && sent !== undefined) return;
-    const found =
-      sent === undefined ? "Unauthorized: a bearer token is required" : "Unauthorized: the bearer token does not match";
-    const headers = { "WWW-Authenticate": 'Bearer realm="bun-tensorrt"' };
-    throw refusal(401, "unauthorized", found, "send it as Authorization: Bearer TOKEN", headers);
-  }
+/**
+ * What checks the bearer token of requests, in a time that does not depend on what was sent.
+ *
+ * @returns a function that throws a {@linkcode RequestError}, 401, for a request that does not carry the token
+ */
+export function tokenCheck(token: string): (request: Request) => void {
+  const expected = digest(token);
+  return ({ headers }) => {
+    const sent = /^bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+    if (timingSafeEqual(digest(sent ?? ""), expected) && sent !== undefined) return;
+    const found = `Unauthorized: ${sent === undefined ? "a bearer token is required" : "the bearer token does not match"}`;
+    const challenge = { "WWW-Authenticate": 'Bearer realm="bun-tensorrt"' };
+    throw refusal(401, "unauthorized", found, "send it as Authorization: Bearer TOKEN", challenge);
+  };
 }
 
 /**

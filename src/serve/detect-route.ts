@@ -196,7 +196,7 @@ function parseDetectQuery(query: URLSearchParams): {
 } {
   const values = new Map<string, unknown>();
   for (const name of new Set(query.keys())) {
-    // Unknown names are told of below; there may be thousands.
+    // Unknown names are refused below; there may be thousands.
     if (values.size > READERS.size + 1) break;
     const all = query.getAll(name);
     if (all.length > 1 && name !== "classes") throw new OptionError(`Option "${name}" is given twice`, name);

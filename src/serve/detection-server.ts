@@ -6,7 +6,7 @@ import { message, OptionError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { listenError, OwnHosts, removeStaleSocket } from "../service/listen.ts";
 import { ServiceMetrics } from "../service/metrics.ts";
-import { addCors, checkSite, preflight, TokenCheck } from "./admission.ts";
+import { addCors, checkSite, preflight, tokenCheck } from "./admission.ts";
 import { DetectDesk, type ServedDetector } from "./detect-desk.ts";
 import { failureOf, failureResponse } from "./failure.ts";
 import { allowedMethods, checkMethod, noRoute, type Route, type RouteParams, routesOf } from "./router.ts";
@@ -17,7 +17,7 @@ const DRAIN_POLL_MS = 10;
 /** How long the answers to given-up requests may take to go out, and connections to close; in milliseconds. */
 const LAST_ANSWERS_MS = 400;
 
-/** Read at once, so that a missing file is told of by its name. */
+/** Read at once, so that a missing file is named. */
 async function readTls(tls: ServeConfig["tls"]): Promise<{ cert: string; key: string } | undefined> {
   if (tls === undefined) return undefined;
   const read = async (path: string, option: string): Promise<string> => {
@@ -55,7 +55,7 @@ export class DetectionServer implements AsyncDisposable {
   readonly #config: ServeConfig;
   readonly #desk: DetectDesk;
   readonly #routes: Readonly<Record<string, Route>>;
-  readonly #token: TokenCheck | undefined;
+  readonly #checkToken: ((request: Request) => void) | undefined;
   readonly #hosts: OwnHosts;
   readonly #requests: Counter<"route" | "status">;
   readonly #idleSeconds: number;
@@ -83,7 +83,7 @@ export class DetectionServer implements AsyncDisposable {
       },
     });
     this.#routes = routesOf(desk);
-    this.#token = config.token === undefined ? undefined : new TokenCheck(config.token);
+    this.#checkToken = config.token === undefined ? undefined : tokenCheck(config.token);
     this.#hosts = new OwnHosts(config);
     this.#idleSeconds = Math.max(1, Math.ceil(config.idleTimeoutMs / 1000));
     this.#server = this.#listen(tls);
@@ -163,7 +163,7 @@ export class DetectionServer implements AsyncDisposable {
       const asked = preflight(request, this.#config.cors, allowedMethods(route));
       if (asked === undefined) {
         checkMethod(route, request.method);
-        if (!route.isOpen) this.#token?.check(request);
+        if (!route.isOpen) this.#checkToken?.(request);
       }
       response = asked ?? (await route.handle(request, params));
     } catch (error) {

@@ -10,7 +10,7 @@ import type { GpuSampler } from "../service/metrics.ts";
 
 /** Options of `serve`. What decoding may cost are the detector's own: `maxPixels`, `decodeTimeoutMs` of `Detector.load`. */
 export interface ServeOptions {
-  /** Address to listen on. Default `"127.0.0.1"`: this machine alone; `"0.0.0.0"` or `"::"` for every network. */
+  /** Address to listen on. Default `"127.0.0.1"`: this machine only; `"0.0.0.0"` or `"::"` for every network. */
   readonly host?: string;
   /** 0 for any free one. Default 8080. */
   readonly port?: number;

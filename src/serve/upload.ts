@@ -31,7 +31,7 @@ function typeOf(request: Request): string {
   return (request.headers.get("content-type") ?? "").split(";", 1)[0]!.trim().toLowerCase();
 }
 
-/** @throws {RequestError} 415 for a declared type that is no image */
+/** @throws {RequestError} 415 for a declared type that is not an image's */
 export function checkUploadType(request: Request): void {
   const type = typeOf(request);
   if (type === "" || type === "application/octet-stream" || type === "multipart/form-data") return;

@@ -25,7 +25,7 @@ export type ServiceStage =
 export interface GpuSample {
   /** Number of the GPU, as a label. */
   readonly gpu: string;
-  /** Share of the time that a kernel was running, 0–1; `undefined` where the GPU does not tell, and then left out. */
+  /** Share of the time that a kernel was running, 0–1; `undefined` where the GPU does not report it. */
   readonly utilisation: number | undefined;
   readonly memoryUsedBytes: number;
   readonly memoryTotalBytes: number;
@@ -99,7 +99,7 @@ function processGauges(registry: Registry): void {
  * and in milliseconds here.
  */
 export class ServiceMetrics {
-  /** For metrics of one service alone, such as the lag of a queue. */
+  /** For metrics of one service, such as the lag of a queue. */
   readonly registry: Registry = new Registry();
   /** By how they ended: with a result (`ok`), with an `error` of their own, or `dropped` without having been tried. */
   readonly #frames: Counter<"outcome">;

@@ -7,7 +7,7 @@ import type { BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { Image } from "../image/image.ts";
 import type { StageTimings } from "../runtime/backend.ts";
 
-/** Milliseconds of each stage, and of the whole from the call to the result. */
+/** Milliseconds of each stage, and in total from the call to the result. */
 export interface Timing extends Readonly<StageTimings> {
   readonly total: number;
 }

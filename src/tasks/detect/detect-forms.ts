@@ -22,13 +22,13 @@ export interface ResultJson {
   readonly height: number;
   /** Best score first. */
   readonly detections: readonly DetectionJson[];
-  /** Rows left out because a score or a coordinate was NaN. */
+  /** Rows skipped because a score or a coordinate was NaN. */
   readonly dropped: number;
   /** Detections that cannot be right; see `DetectionResult`. */
   readonly implausible: number;
   /** Milliseconds by stage, three digits. */
   readonly timing: Timing;
-  /** Why some of the image's pixels are not those of its file; left out where all are. */
+  /** Why some of the image's pixels are not those of its file; absent where all are. */
   readonly damage?: string;
 }
 

@@ -104,11 +104,11 @@ export function chooseBuild(component: Component, architecture: string, wish: Cu
   if (fitting !== undefined) return fitting;
   const action = `install ${JSON.stringify(component.name)}`;
   if (newest === undefined) {
-    const found = `it is known for ${knownArchitectures(component)} only: this is ${architecture}`;
+    const found = `there are builds for ${knownArchitectures(component)} only, not for ${architecture}`;
     throw new CatalogueError(message(action, found), component.name);
   }
   if (wish.reason === undefined) return newest;
-  const found = `on ${architecture} it needs CUDA ${newest.cuda}: ${wish.reason}`;
+  const found = `on ${architecture} it needs CUDA ${newest.cuda}, and ${wish.reason}`;
   const hint = "update NVIDIA's driver (CUDA 13 needs 580 or later), or force it with --cuda 13";
   throw new CatalogueError(message(action, found, hint), component.name);
 }

@@ -90,7 +90,7 @@ export function assertRoom(name: string, neededBytes: number): void {
   const { bavail, bsize } = statfsSync(folder);
   const freeBytes = bavail * bsize;
   if (freeBytes >= neededBytes) return;
-  const found = `the disk has too little room: ${formatBytes(neededBytes)} needed, ${formatBytes(freeBytes)} free in ${folder}`;
+  const found = `the disk has too little room, ${formatBytes(neededBytes)} needed, ${formatBytes(freeBytes)} free in ${folder}`;
   const hint = "free some, or set BUN_TENSORRT_CACHE to another disk";
   throw new CatalogueError(message(`store ${JSON.stringify(name)}`, found, hint), name);
 }

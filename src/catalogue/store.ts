@@ -91,7 +91,7 @@ export function storageError(need: StorageNeed, cause: unknown): CatalogueError 
   const { code, message: text } = cause as NodeJS.ErrnoException;
   const action = `store ${JSON.stringify(name)}`;
   if (code === "ENOSPC" || code === "EDQUOT") {
-    const found = `the disk has too little room: ${formatBytes(byteLength)} needed in ${folder}`;
+    const found = `the disk has too little room, ${formatBytes(byteLength)} needed in ${folder}`;
     const hint = "free some, or set BUN_TENSORRT_CACHE to another disk";
     return new CatalogueError(message(action, found, hint), name, { cause });
   }

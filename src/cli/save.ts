@@ -56,8 +56,8 @@ function copyPaths(save: string, files: readonly string[]): string[] {
     prepareFolder(dirname(save));
     return [save];
   }
-  const many = files.length === 0 ? "those that come" : `${files.length} images`;
-  throw refuse("save", `--save is one file, for ${many}: ${JSON.stringify(save)}`, "give a folder");
+  const many = files.length === 0 ? "images that arrive one by one" : `${files.length} images`;
+  throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${many}`, "give a folder");
 }
 
 /**
@@ -111,7 +111,7 @@ export function localPath(video: string): string {
 export function annotatedPaths(save: string, videos: readonly string[], output?: string): string[] {
   const isFile = VIDEO_FILE_EXTENSIONS.includes(extname(save).toLowerCase());
   if (isFile && videos.length > 1) {
-    throw refuse("save", `--save is one file, for ${videos.length} videos: ${save}`, "give a folder");
+    throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${videos.length} videos`, "give a folder");
   }
   if (!isFile) prepareFolder(save);
   const sources = videos.map(localPath);

@@ -50,10 +50,10 @@ test("chooseBuild() takes the CUDA that is wanted, else an older one, else says 
   expect(of("tensorrt", "x64", 13, "x")).toBe("jar org.bytedeco:tensorrt:10.6-1.5.11 (linux-x86_64-redist)");
   expect(of("tensorrt-rtx", "arm64", 12)).toContain("tensorrt-rtx-cu13-libs");
   expect(() => of("tensorrt-rtx", "arm64", 12, "the driver has CUDA 12.2")).toThrow(
-    'Cannot install "tensorrt-rtx": on arm64 it needs CUDA 13: the driver has CUDA 12.2\nHint: update',
+    'Cannot install "tensorrt-rtx": on arm64 it needs CUDA 13, and the driver has CUDA 12.2\nHint: update',
   );
   expect(() => of("nvjpeg", "ppc64", 12)).toThrow(
-    new CatalogueError('Cannot install "nvjpeg": it is known for x64 and arm64 only: this is ppc64', "nvjpeg"),
+    new CatalogueError('Cannot install "nvjpeg": there are builds for x64 and arm64 only, not for ppc64', "nvjpeg"),
   );
 });
 

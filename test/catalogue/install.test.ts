@@ -369,7 +369,7 @@ test("storageError() of a full disk says how much is needed and where", () => {
     const need = { name: "fake", folder: "/somewhere", byteLength: 1_430_118_240 };
     const error = storageError(need, Object.assign(new Error("full"), { code }));
     expect(error.message).toBe(
-      'Cannot store "fake": the disk has too little room: 1.33 GiB needed in /somewhere\n' +
+      'Cannot store "fake": the disk has too little room, 1.33 GiB needed in /somewhere\n' +
         "Hint: free some, or set BUN_TENSORRT_CACHE to another disk",
     );
   }
@@ -406,7 +406,7 @@ test.skipIf(!hasSmallDisk)("install() on a full disk says so before it fetches, 
   const content = new Uint8Array(200_000).map((_, at) => at * at);
   using ranged = clients({ content });
   expect(await installOnto(ranged.component)).toBe(
-    `Cannot store "fake": the disk has too little room: 195.33 KiB needed, 64.00 KiB free in ${disk}/lib\n${hint}`,
+    `Cannot store "fake": the disk has too little room, 195.33 KiB needed, 64.00 KiB free in ${disk}/lib\n${hint}`,
   );
   // Of unknown length, so that it is found as the disk fills.
   const files = [{ name: "more", content: new Uint8Array(40_000), isStored: true }];
@@ -415,6 +415,6 @@ test.skipIf(!hasSmallDisk)("install() on a full disk says so before it fetches, 
     answer: (_, archive) => new Response(new ReadableStream({ pull: (one) => pieceOf(archive, one) })),
   });
   expect(await installOnto(whole.component)).toMatch(
-    /^Cannot store "fake": the disk has too little room: [\d.]+ KiB needed in \S+\nHint: .*\n$/,
+    /^Cannot store "fake": the disk has too little room, [\d.]+ KiB needed in \S+\nHint: .*\n$/,
   );
 });

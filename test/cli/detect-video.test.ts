@@ -468,7 +468,7 @@ test.skipIf(isFfmpegMissing)(
       expect.stringContaining('--output and --save both write "./both.mp4"'),
     ]);
     const one = await toy("halves.mp4", "long.mp4", "--save", "one.mp4");
-    expect([one.code, one.errors]).toEqual([2, expect.stringContaining("is one file, for 2 videos")]);
+    expect([one.code, one.errors]).toEqual([2, expect.stringContaining("is one file, got 2 videos")]);
   },
   120_000,
 );

@@ -271,7 +271,7 @@ test("detect --save writes the copy of one image to a file that is named like on
   expect(readdirSync(path("new-folder.png"))).toEqual(["img2.png"]);
   const several = await toy("good", "--save", "all.jpg");
   expect(several.code).toBe(2);
-  expect(several.errors).toBe('error: --save is one file, for 3 images: "all.jpg"\nHint: give a folder\n');
+  expect(several.errors).toBe('error: --save "all.jpg" is one file, got 3 images\nHint: give a folder\n');
   const own = await toy("good/img2.png", "--save", "good/img2.png");
   expect([own.code, own.errors.includes("--save would overwrite an image that is read: ")]).toEqual([2, true]);
 });

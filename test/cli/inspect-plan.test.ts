@@ -87,7 +87,7 @@ test.skipIf(!isGpuMissing)("inspect and detect refuse what a plan cannot do with
     runCli(["detect", import.meta.path, "--model", "own.plan", "--backend", "cpu"], { cwd: folder }),
   ]);
   expect(layers.code).toBe(1);
-  expect(layers.errors).toContain('Cannot show the layers of "own.plan": that needs it loaded on a GPU: ');
+  expect(layers.errors).toContain('Cannot show the layers of "own.plan": the plan was not loaded on a GPU. ');
   expect(detect.errors).toContain("Cannot load a detector on the GPU");
   // With "cpu" it would be refused as well.
   expect(detect.errors).toEndWith("; the ONNX model it was built from runs anywhere\n");

@@ -44,7 +44,7 @@ test("ConfigReload.request() goes on after a file that is refused, or empty for 
     expect(taken).toEqual([{ threshold: 0.5 }]);
     expect(lines).toEqual([
       "error: Kept the former configuration. Cannot take 2",
-      expect.stringContaining('it holds no option: "worker.toml"'),
+      expect.stringContaining('Cannot read "worker.toml" again: it holds no option'),
     ]);
   } finally {
     setLogSink(former);

@@ -119,7 +119,7 @@ test("transform passes tiles and ranges on, and refuses what does not fit", asyn
   const cases: readonly (readonly [words: readonly string[], code: number, text: string])[] = [
     [[], 2, "Missing input: give a file, a folder or a pattern"],
     [["good/a.jpg"], 2, "Missing --output"],
-    [["good", "-o", "x.png"], 2, "--output is one file, got 4 images"],
+    [["good", "-o", "x.png"], 2, '--output "x.png" is one file, got 4 images'],
     [["good/a.jpg", "-o", "x.tif"], 2, '--output must end in .png, .jpg or .webp, got "x.tif"\n'],
     [
       ["good/a.jpg", "-o", "x.png", "-f", "webp"],

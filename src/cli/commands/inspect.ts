@@ -24,7 +24,7 @@ import { toggle, wholeNumber } from "../values.ts";
 const PLANS = {
   layers: {
     ...toggle,
-    help: "of a plan: its layers; more of them if it was built with --profiling-verbosity detailed",
+    help: "show a plan's layers; more of them if it was built with --profiling-verbosity detailed",
   },
   device: {
     schema: wholeNumber(0, 1023).default(0),
@@ -91,7 +91,7 @@ function checkLayers({ engine, file }: PlanInspection): void {
   if (!("problem" in engine)) return;
   const hint = "without --layers it shows what the file itself tells";
   throw new BunTensorRtError(
-    message(`show the layers of ${JSON.stringify(file)}`, `that needs it loaded on a GPU: ${engine.problem}`, hint),
+    message(`show the layers of ${JSON.stringify(file)}`, `the plan was not loaded on a GPU. ${engine.problem}`, hint),
   );
 }
 

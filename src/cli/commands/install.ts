@@ -33,7 +33,7 @@ import { toggle } from "../values.ts";
 const OWN = {
   acceptLicence: {
     ...toggle,
-    help: "the licences are read and accepted; without it they are shown",
+    help: "accept the licences; without this flag they are shown",
     aliases: ["acceptLicense"],
   },
   cuda: {
@@ -43,8 +43,8 @@ const OWN = {
     help: "12 or 13",
     otherwise: "what the driver has, 12 without one",
   },
-  list: { ...toggle, help: "what there is for this machine, and what of it is installed" },
-  remove: { ...toggle, help: "delete what was installed by these names" },
+  list: { ...toggle, help: "list what there is for this machine, and what is installed" },
+  remove: { ...toggle, help: "delete these components" },
   json: { ...toggle, help: "as JSON" },
 } satisfies OptionTable;
 
@@ -216,7 +216,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     const hint =
       "install NVIDIA's own packages; BUN_TENSORRT_CUDART and BUN_TENSORRT_TENSORRT name libraries elsewhere";
     throw new CatalogueError(
-      message("install components", `they are for Linux: this is ${process.platform}`, hint),
+      message("install components", `they are for Linux, not for ${process.platform}`, hint),
       found[0]!.name,
     );
   }

@@ -96,7 +96,7 @@ function namesOf({ output, format }: TransformArguments, files: readonly string[
     throw refuse("output", found, "rename it, or omit --format");
   }
   if (files.length > 1) {
-    const found = `--output is one file, got ${files.length} images: ${JSON.stringify(output)}`;
+    const found = `--output ${JSON.stringify(output)} is one file, got ${files.length} images`;
     throw refuse("output", found, "give a folder");
   }
   return [output];

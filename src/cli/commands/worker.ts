@@ -81,8 +81,8 @@ export interface ReloadParts {
 /** A file that is empty for a moment is being written: its defaults would send the answers elsewhere. */
 function refuseEmpty(options: WorkerOptions, config: string | undefined): void {
   if (config === undefined || Object.keys(options).length > 0) return;
-  const found = `it holds no option: ${JSON.stringify(config)}`;
-  throw new OptionError(message("read the configuration again", found, "write it whole, then send SIGHUP"), "config");
+  const action = `read ${JSON.stringify(config)} again`;
+  throw new OptionError(message(action, "it holds no option", "write the whole file, then send SIGHUP"), "config");
 }
 
 /** Reads a file and hands it on, one read after the other: what was asked for last is what counts in the end. */

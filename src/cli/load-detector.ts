@@ -4,10 +4,7 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { chooseAccelerator } from "../accelerators/accelerator.ts";
 import { readModelFile } from "../accelerators/tensorrt/model-file.ts";
-import { Detector } from "../api/detector.ts";
-import type { DetectorOptions } from "../api/detector-config.ts";
-import { ImageModel } from "../api/image-model.ts";
-import type { ImageModelOptions } from "../api/image-model-config.ts";
+import { type MachineChoice, machineOf } from "../api/machine-options.ts";
 import { catalogue, DEFAULT_MODEL, findEntry } from "../catalogue/catalogue.ts";
 import { pull } from "../catalogue/pull.ts";
 import { type CatalogueEntry, isInstalled, licenceLine } from "../catalogue/store.ts";
@@ -21,8 +18,6 @@ import { BuildProgressView, Progress } from "./progress.ts";
 /** Names of what builds no engines. */
 const CPU_NAMES: readonly string[] = ["cpu", "onnxruntime"];
 
-type BackendChoice = NonNullable<DetectorOptions["backend"]>;
-
 /** `yolo11n` of `models/yolo11n.onnx`: what to call a model on the screen. */
 export function modelTitle(path: string): string {
   return basename(path).replace(/\.onnx$/i, "");
@@ -34,7 +29,7 @@ export async function isPlanFile(path: string): Promise<boolean> {
 }
 
 /** Whether an engine may be built for it. Whoever looks on is told why it does not run on the GPU. */
-async function mayBuild(backend: BackendChoice, { terminal }: CommandContext): Promise<boolean> {
+async function mayBuild(backend: string, { terminal }: CommandContext): Promise<boolean> {
   if (backend !== "auto" || !terminal.isTerminal) return !CPU_NAMES.includes(backend);
   const { registration, fault } = await chooseAccelerator(backend);
   if (fault !== undefined) {
@@ -45,46 +40,22 @@ async function mayBuild(backend: BackendChoice, { terminal }: CommandContext): P
 }
 
 /**
- * Load a detector. While an engine is built for it, the build is shown, and Ctrl-C cancels it.
+ * Load a detector or an image model. While an engine is built for it, the build is shown, and Ctrl-C cancels it.
  *
+ * @param facade  whose `load` it is
  * @param path    of an ONNX model or a plan
  * @param isQuiet show nothing
- * @throws as {@linkcode Detector.load} does
+ * @throws as `load` does
  */
-export function loadDetector(
+export async function loadModel<Options extends MachineChoice, Model>(
+  facade: { load(path: string, options: Options): Promise<Model> },
   path: string,
-  options: DetectorOptions,
+  options: Options,
   context: CommandContext,
   isQuiet: boolean,
-): Promise<Detector> {
-  return loadShown(path, options.backend ?? "auto", context, isQuiet, (shown) =>
-    Detector.load(path, { ...options, ...shown }),
-  );
-}
-
-/** Load an image model, as {@linkcode loadDetector} does a detector. @throws as {@linkcode ImageModel.load} does */
-export function loadImageModel(
-  path: string,
-  options: ImageModelOptions,
-  context: CommandContext,
-  isQuiet: boolean,
-): Promise<ImageModel> {
-  return loadShown(path, options.backend ?? "auto", context, isQuiet, (shown) =>
-    ImageModel.load(path, { ...options, ...shown }),
-  );
-}
-
-/** What is settled here of a model's options. */
-type ShownOptions = Required<Pick<DetectorOptions, "backend" | "signal" | "onBuildProgress">>;
-
-async function loadShown<Model>(
-  path: string,
-  wanted: BackendChoice,
-  context: CommandContext,
-  isQuiet: boolean,
-  load: (options: ShownOptions) => Promise<Model>,
 ): Promise<Model> {
   const { terminal, signal } = context;
+  const wanted = machineOf(options).backend;
   const isPlan = await isPlanFile(path);
   if (isPlan && CPU_NAMES.includes(wanted)) {
     const hint = "leave --backend out, or give the ONNX model it was built from";
@@ -93,7 +64,8 @@ async function loadShown<Model>(
   const backend = isPlan && wanted === "auto" ? "gpu" : wanted;
   const isShown = !isQuiet && (await mayBuild(backend, context));
   using view = isShown ? new BuildProgressView(terminal, modelTitle(path), signal) : undefined;
-  return await load({ backend, signal, onBuildProgress: (progress) => view?.update(progress) });
+  const onBuildProgress: MachineChoice["onBuildProgress"] = (progress) => view?.update(progress);
+  return await facade.load(path, { ...options, backend, signal, onBuildProgress });
 }
 
 /**

@@ -1,6 +1,7 @@
 /** @module Demo command: from nothing to boxes on an image in one go. */
 
 import { z } from "zod";
+import { Detector } from "../../api/detector.ts";
 import { MACHINE_OPTIONS } from "../../api/machine-options.ts";
 import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
 import type { OptionTable } from "../../core/options.ts";
@@ -8,7 +9,7 @@ import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
 import { type Flag, type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { formatImage } from "../formats.ts";
-import { fetchEntry, findModel, loadDetector, modelTitle } from "../load-detector.ts";
+import { fetchEntry, findModel, loadModel, modelTitle } from "../load-detector.ts";
 import { flagsOf, valuesFrom } from "../option-flags.ts";
 import { openSaver } from "../save.ts";
 import { paintOf } from "../terminal.ts";
@@ -45,7 +46,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const saver = openSaver(save, [file]);
   const path = await findModel(model, context);
   signal.throwIfAborted();
-  await using detector = await loadDetector(path, { backend }, context, false);
+  await using detector = await loadModel(Detector, path, { backend }, context, false);
   const { recognition, backend: machine } = detector;
   terminal.line(`Running ${modelTitle(path)}, with head ${recognition.head}, on ${machine.description}`);
   const result = await detector.detect(file);

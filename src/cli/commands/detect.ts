@@ -1,5 +1,6 @@
 /** @module Detect command: images and videos in, boxes out. */
 
+import { Detector } from "../../api/detector.ts";
 import { plural } from "../../core/units.ts";
 import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
 import { type Flag, type ParsedArguments, refuse } from "../args.ts";
@@ -8,7 +9,7 @@ import { DETECT_FLAGS, type DetectArguments, parseDetectFlags, VIDEO_FLAGS } fro
 import { closeAfter, type DetectSource, openFiles, openFolder, openStdin } from "../detect-images.ts";
 import { openVideos } from "../detect-videos.ts";
 import { Complaints, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
-import { findModel, loadDetector } from "../load-detector.ts";
+import { findModel, loadModel } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 import { openTarget, writeImages } from "../result-target.ts";
 import { openSaver } from "../save.ts";
@@ -77,7 +78,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   using target = openTarget(args, files, output, source.isNumbered);
   const saver = args.save === undefined || kind === "video" ? undefined : openSaver(args.save, files, args.output);
   const model = await findModel(args.model, context);
-  await using detector = await loadDetector(model, args.detector, context, args.isQuiet);
+  await using detector = await loadModel(Detector, model, args.detector, context, args.isQuiet);
   closeAfter(signal, detector);
 
   const isListed = kind === "images";

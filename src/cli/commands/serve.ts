@@ -1,5 +1,6 @@
 /** @module Serve command: a detector behind HTTP. */
 
+import { Detector } from "../../api/detector.ts";
 import { SERVED_DECODING } from "../../image/decode-limits.ts";
 import { findGpuUsage } from "../../nvml/gpu-usage.ts";
 import { framesInFlight } from "../../serve/detect-desk.ts";
@@ -9,7 +10,7 @@ import { gpuSampler, warmStart } from "../../service/metrics.ts";
 import { type Flag, type ParsedArguments, refuse, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { DETECTOR_FLAGS, type DetectorArguments, parseDetectorFlags } from "../detector-flags.ts";
-import { findModel, loadDetector, modelTitle } from "../load-detector.ts";
+import { findModel, loadModel, modelTitle } from "../load-detector.ts";
 import { flagsOf, optionsFrom } from "../option-flags.ts";
 
 /** Where the token is looked for when the flag is not given: words of a command line are seen by every user. */
@@ -73,7 +74,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const { drainTimeoutMs } = parseServeOptions(args.serve);
   context.endWithin(drainTimeoutMs + LAST_MS);
   const path = await findModel(args.model, context);
-  await using detector = await loadDetector(path, args.detector, context, args.isQuiet);
+  await using detector = await loadModel(Detector, path, args.detector, context, args.isQuiet);
   await warmStart(detector);
   using usage = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
   const options: ServeOptions = {

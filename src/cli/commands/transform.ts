@@ -3,7 +3,7 @@
 import { dirname, extname, join } from "node:path";
 import { z } from "zod";
 import { refuseStrays } from "../../accelerators/accelerator.ts";
-import type { ImageModel, TransformStreamResult } from "../../api/image-model.ts";
+import { ImageModel, type TransformStreamResult } from "../../api/image-model.ts";
 import { IMAGE_MODEL_OPTIONS, type ImageModelOptions } from "../../api/image-model-config.ts";
 import { machineOf } from "../../api/machine-options.ts";
 import { ImageError } from "../../core/errors.ts";
@@ -18,7 +18,7 @@ import type { Image } from "../../image/image.ts";
 import { type Flag, type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { Complaints, expandImages, formatOf, IMAGE_EXTENSIONS, isFolder, outputNames } from "../images.ts";
-import { findModel, loadImageModel } from "../load-detector.ts";
+import { findModel, loadModel } from "../load-detector.ts";
 import { flagsOf, optionsFrom, spellingIn, valuesFrom } from "../option-flags.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
@@ -200,7 +200,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const files = expandImages(parsed.operands, "transform");
   const paths = outputPaths(args, files);
   const path = await findModel(args.model, context);
-  await using model = await loadImageModel(path, args.options, context, args.isQuiet);
+  await using model = await loadModel(ImageModel, path, args.options, context, args.isQuiet);
 
   const started = performance.now();
   const { good, bad } = await transformFiles(model, args, files, paths, context);

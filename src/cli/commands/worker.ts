@@ -1,5 +1,6 @@
 /** @module Worker command: frames from Redis streams in, detections out. */
 
+import { Detector } from "../../api/detector.ts";
 import { message, OptionError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { readConfigFile } from "../../worker/config-file.ts";
@@ -8,7 +9,7 @@ import { parseWorkerOptions, WORKER_OPTIONS, type WorkerOptions } from "../../wo
 import { type Flag, type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { labelsFrom } from "../detector-flags.ts";
-import { findModel, loadDetector } from "../load-detector.ts";
+import { findModel, loadModel } from "../load-detector.ts";
 import { flagsOf, optionsFrom } from "../option-flags.ts";
 
 const OPTION_FLAGS = flagsOf(WORKER_OPTIONS);
@@ -142,7 +143,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const config = parseWorkerOptions(options);
   context.endWithin(config.drainMs + LAST_MS);
   const path = await findModel(options.model, context);
-  const detector = await loadDetector(path, config.detector, context, args.isQuiet);
+  const detector = await loadModel(Detector, path, config.detector, context, args.isQuiet);
   const worker = await Worker.create({ ...options, consumer: config.consumer }, { detector });
 
   const reload = new ConfigReload({

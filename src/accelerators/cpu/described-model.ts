@@ -1,23 +1,13 @@
 /** @module DescribedModel: what a session's model declares, with the shapes of open outputs found by a run on zeros. */
 
-import { ModelError, OnnxRuntimeError, ShapeError } from "../../core/errors.ts";
+import { ModelError, OnnxRuntimeError, ShapeError, TensorRtError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
-import { createTensor, type Tensor, type TensorInfo } from "../../core/tensor.ts";
+import { createTensor, type Shape, type Tensor, type TensorInfo } from "../../core/tensor.ts";
 import { readTraits } from "../../heads/traits.ts";
 import { type ModelInfo, needsShapes, openOutputs, withShapes } from "../../model/model-info.ts";
 import type { Session } from "../../onnxruntime/session.ts";
 import type { Size } from "../../runtime/backend.ts";
 import type { OpenedModel } from "../../runtime/task.ts";
-
-/** How open outputs are found. */
-export interface DescribeOptions {
-  /** Size of the input; `undefined` for the model's preferred one. */
-  readonly size?: Size | undefined;
-  /** For messages. */
-  readonly source: string;
-  /** Ends the run; its reason is thrown. */
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** Zeros for the image, ones for what tells of its size. An open first axis is the batch, open last ones are the size. */
 function placeholder(info: TensorInfo, isImage: boolean, size: Size, layout: "NCHW" | "NHWC"): Tensor {
@@ -33,58 +23,84 @@ function placeholder(info: TensorInfo, isImage: boolean, size: Size, layout: "NC
   return tensor;
 }
 
+/** Why shapes may not be found; anything else is a mistake. */
+const REFUSALS = [OnnxRuntimeError, TensorRtError, ShapeError, ModelError];
+
 /**
- * What the model declares. Outputs whose axes are open get the shapes they have for one size of the input: the model is run
- * once on zeros. Where that fails it stays as it is declared, with a line in the log.
+ * A model whose open outputs have the shapes that are found for one size of the input. Where they cannot be found it stays as
+ * it is declared, with a line in the log.
  *
- * @throws the signal's reason, if it was aborted
+ * @param how for the log: `by a run at 64x64`
  */
-export async function describedModel(session: Session, options: DescribeOptions): Promise<ModelInfo> {
-  const { model } = session;
-  const traits = needsShapes(model) ? readTraits(model, {}) : undefined;
-  if (traits === undefined || model.inputs.some(({ shape }) => shape.includes(0))) return model;
-  const { image, preferredSize } = traits;
-  const size = image.fixedSize ?? options.size ?? preferredSize;
-  const { signal, source } = options;
+export async function withFoundShapes(
+  model: ModelInfo,
+  source: string,
+  size: Size,
+  how: string,
+  find: () => Promise<ReadonlyMap<string, Shape>>,
+): Promise<ModelInfo> {
   try {
-    const inputs = Object.fromEntries(
-      model.inputs.map((info) => [info.name, placeholder(info, info.name === image.name, size, image.layout)]),
-    );
-    const outputs = await session.run(inputs, signal === undefined ? {} : { signal });
-    return withShapes(model, new Map([...outputs].map(([name, { shape }]) => [name, shape])), size);
+    return withShapes(model, await find(), size);
   } catch (error) {
-    signal?.throwIfAborted();
-    if (!(error instanceof OnnxRuntimeError || error instanceof ShapeError || error instanceof ModelError)) throw error;
+    if (!(error instanceof Error && REFUSALS.some((refusal) => error instanceof refusal))) throw error;
     const [reason] = error.message.split("\n", 1);
-    logger.warn(
-      `Cannot find the shapes of ${openOutputs(model)} of ${source} by a run at ${size.join("x")}: ${reason}`,
-    );
+    logger.warn(`Cannot find the shapes of ${openOutputs(model)} of ${source} ${how}: ${reason}`);
     return model;
   }
 }
 
 /**
+ * What the model declares. Outputs whose axes are open get the shapes they have for one size of the input, by a run on zeros.
+ *
+ * @param size of the input; `undefined` for the model's preferred one
+ * @throws the signal's reason, if it was aborted
+ */
+export async function describedModel(
+  session: Session,
+  source: string,
+  signal: AbortSignal | undefined,
+  wanted?: Size,
+): Promise<ModelInfo> {
+  const { model } = session;
+  const traits = needsShapes(model) ? readTraits(model, {}) : undefined;
+  if (traits === undefined || model.inputs.some(({ shape }) => shape.includes(0))) return model;
+  const { image, preferredSize } = traits;
+  const size = image.fixedSize ?? wanted ?? preferredSize;
+  return withFoundShapes(model, source, size, `by a run at ${size.join("x")}`, async () => {
+    const inputs = Object.fromEntries(
+      model.inputs.map((info) => [info.name, placeholder(info, info.name === image.name, size, image.layout)]),
+    );
+    try {
+      const outputs = await session.run(inputs, signal === undefined ? {} : { signal });
+      return new Map([...outputs].map(([name, { shape }]) => [name, shape]));
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    }
+  });
+}
+
+/**
  * A session's model as tasks look at it.
  *
- * @param source for messages
  * @param signal ends what is run of it meanwhile
  */
 export function openedSession(session: Session, source: string, signal: AbortSignal | undefined): OpenedModel {
   return {
     model: session.model,
     source,
-    described: (size) => describedModel(session, { size, source, signal }),
+    described: (size) => describedModel(session, source, signal, size),
     rangeOf: () => undefined,
-    outputsFor: (input, dtype, shape) => runOnZeros(session, createTensor(dtype, shape), input, signal),
+    async outputsFor(input, dtype, shape) {
+      const outputs = await session.run(
+        { [input]: createTensor(dtype, shape) },
+        signal === undefined ? {} : { signal },
+      );
+      return session.outputs.map((info) => ({
+        name: info.name,
+        dtype: info.dtype,
+        shape: outputs.get(info.name)!.shape,
+      }));
+    },
   };
-}
-
-async function runOnZeros(
-  session: Session,
-  zeros: Tensor,
-  input: string,
-  signal: AbortSignal | undefined,
-): Promise<TensorInfo[]> {
-  const outputs = await session.run({ [input]: zeros }, signal === undefined ? {} : { signal });
-  return session.outputs.map(({ name, dtype }) => ({ name, dtype, shape: outputs.get(name)!.shape }));
 }

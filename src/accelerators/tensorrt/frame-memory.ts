@@ -18,18 +18,16 @@ import {
   yuvRangeOf,
   yuvStandardOf,
 } from "../../image/image.ts";
-import type { ResidentImage } from "../../image/image-decoder.ts";
-import { type DecodedImage, type ImageDecodeOptions, ImageDecoder } from "../../image/image-decoder.ts";
+import {
+  type DecodedImage,
+  type ImageDecodeOptions,
+  ImageDecoder,
+  type ResidentImage,
+} from "../../image/image-decoder.ts";
 import { yuvCoefficients } from "../../image/yuv.ts";
 import { JpegSurface } from "../../nvjpeg/jpeg-surface.ts";
 import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import type { DeviceImage, Nv12Image, PackedFrame } from "./preprocess.ts";
-
-/** What {@linkcode FrameMemory} is made with. */
-export interface FrameMemoryOptions {
-  /** Kernels read the pixels in mapped host memory: nothing is copied to the device. */
-  readonly zeroCopy: boolean;
-}
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -65,8 +63,11 @@ export class FrameMemory extends Resource {
   #decoded: PinnedBuffer<"u8"> | undefined;
   #surface: JpegSurface | undefined;
 
-  /** @param on names the stream that copies an image, which may be another for the next: it is asked at each `upload` */
-  constructor(on: OnStream, { zeroCopy }: FrameMemoryOptions) {
+  /**
+   * @param on       names the stream that copies an image, which may be another for the next: it is asked at each `upload`
+   * @param zeroCopy kernels read the pixels in mapped host memory: nothing is copied to the device
+   */
+  constructor(on: OnStream, zeroCopy: boolean) {
     super("FrameMemory", on.stream.device);
     this.#device = on.stream.device;
     this.#zeroCopy = zeroCopy;
@@ -127,7 +128,6 @@ export class FrameMemory extends Resource {
     return packed;
   }
 
-  /** Both planes are copied at once, with what lies between them. */
   #nv12At(pixels: DevicePtr, image: Image): Nv12Image {
     const nv12 = this.#nv12;
     nv12.width = image.width;
@@ -140,7 +140,6 @@ export class FrameMemory extends Resource {
     return nv12;
   }
 
-  /** Enqueue the copy; where the pixels will be. */
   #copied(data: Uint8Array, byteLength: number): DevicePtr {
     const pixels = grownDeviceBuffer(this.#pixels, byteLength, this.#device);
     this.#pixels = pixels;

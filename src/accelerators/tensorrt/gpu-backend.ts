@@ -1,23 +1,15 @@
 /** @module GpuBackend: a model on a GPU through TensorRT, several frames in flight on streams in a layout that suits it. */
 
 import { basename, join } from "node:path";
-import {
-  inShort,
-  LibraryLoadError,
-  ModelError,
-  message,
-  ShapeError,
-  TensorRtError,
-  UnavailableError,
-} from "../../core/errors.ts";
+import { inShort, LibraryLoadError, ModelError, message, UnavailableError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { Owner } from "../../core/resource.ts";
-import { type DType, formatShape, isDynamic, type Shape, type TensorInfo } from "../../core/tensor.ts";
+import { isDynamic, type Shape, type TensorInfo } from "../../core/tensor.ts";
 import { cudaUnavailable, Device } from "../../cuda/device.ts";
 import { EventWaits } from "../../cuda/event-waits.ts";
 import { readTraits } from "../../heads/traits.ts";
 import type { JpegCounts } from "../../image/image-decoder.ts";
-import { type ModelInfo, needsShapes, openOutputs, withShapes } from "../../model/model-info.ts";
+import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { Accelerator, Backend, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
 import type { OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
@@ -29,7 +21,8 @@ import { readOnnxMetadata } from "../../tensorrt/onnx-metadata.ts";
 import { Runtime } from "../../tensorrt/runtime.ts";
 import type { EngineTensor } from "../../tensorrt/tensor-info.ts";
 import type { TensorRtOptions, ZeroCopy } from "../accelerator-options.ts";
-import { openedSession } from "../cpu/described-model.ts";
+import { openedSession, withFoundShapes } from "../cpu/described-model.ts";
+import { outputError } from "./gpu-binding.ts";
 import { GpuJpeg } from "./gpu-jpeg.ts";
 import type { CudaTask, GpuModel, LoadedModel } from "./gpu-model.ts";
 import { GpuSlot } from "./gpu-slot.ts";
@@ -53,7 +46,6 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
   readonly task: TaskModel<ModelSpec, Params, Output>;
   readonly maxBatch: number;
   readonly inFlight: number;
-  /** How the frames in flight share the GPU. */
   readonly streams: StreamLayoutName;
   readonly #gpu: GpuModel<Params, Output>;
 
@@ -88,8 +80,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     options: Omit<MachineOptions, "accelerators"> & TensorRtOptions,
   ): Promise<GpuBackend<ModelSpec, Params, Output>> {
     using owned = new DisposableStack();
-    const isRead = typeof source === "object" && "isPlan" in source;
-    const file = isRead ? source : await readModelFile(source);
+    const file = typeof source === "object" && "isPlan" in source ? source : await readModelFile(source);
     const device = owned.use(Device.open(options.device));
     const { build } = options;
     const plan = await obtainPlan(file, device, engineOptions(file, task, build), build, () =>
@@ -102,7 +93,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     const part = await cudaPart<Params, Output>(recognised, task.action);
     const waits = new EventWaits(options.wait ?? "auto", device);
     const jpeg = GpuJpeg.open(device, { mode: options.jpeg ?? "auto", check: options.jpegCheck !== false, waits });
-    if (jpeg !== undefined) owned.use(jpeg);
+    owned.use(jpeg);
     const input = engine.tensor(recognised.input.name);
     const fixedBatch = input.shape[0]! > 0 ? input.shape[0]! : undefined;
     const maxBatch = fixedBatch ?? input.profiles[0]?.max[0] ?? 1;
@@ -186,16 +177,10 @@ async function outputsFor(engine: Engine, input: string, inputShape: Shape): Pro
   using context = await engine.createContext({ memory: "user-managed" });
   engine.runtime.device?.makeCurrent();
   context.tensor(input).setShape(inputShape);
-  return engine.outputs.map(({ name, dtype }: { name: string; dtype: DType }) => {
+  return engine.outputs.map(({ name, dtype }) => {
     const { shape } = context.tensor(name);
-    if (!isDynamic(shape)) return { name, dtype, shape };
-    const actual = formatShape(shape);
-    const found = `the shape of ${JSON.stringify(name)} depends on the image: ${actual}`;
-    throw new ShapeError(message("run the engine", found, 'use backend "cpu"'), {
-      tensor: name,
-      expected: "a shape that follows from the input's",
-      actual,
-    });
+    if (isDynamic(shape)) throw outputError(name, shape);
+    return { name, dtype, shape };
   });
 }
 
@@ -219,9 +204,7 @@ function choicePath(file: ModelFile, plan: ModelFile | CachedPlan): string {
   return join(new EngineCache().folder, `${stem}-${hash}.streams.json`);
 }
 
-/**
- * Why models cannot run on a GPU of this machine, in one line; `undefined` where they can. Opens the libraries.
- */
+/** Why models cannot run on a GPU of this machine, in one line; `undefined` where they can. Opens the libraries. */
 export function gpuUnavailable(): string | undefined {
   const cuda = cudaUnavailable();
   if (cuda !== undefined) return cuda;
@@ -242,27 +225,19 @@ export const gpuAccelerator: Accelerator = {
   read: readModelFile,
 };
 
-/**
- * A plan: what was given, or what is in the cache.
- *
- * @param options how it is built where there is none yet; of no account for a file that is a plan
- * @param build   who is told of the build, and what ends it
- * @param check   called where a build is due, before it begins
- * @throws {TensorRtError} If TensorRT cannot build it
- * @throws whatever `check` throws
- */
-export async function obtainPlan(
+/** A plan: what was given, what is in the cache, or what is built. @param check called before a build begins */
+async function obtainPlan(
   file: ModelFile,
   device: Device,
   options: BuildOptions,
   build: EngineBuild,
-  check?: () => Promise<void>,
+  check: () => Promise<void>,
 ): Promise<ModelFile | CachedPlan> {
   if (file.isPlan) return file;
   return new EngineCache().obtain(file.bytes, options, {
     device,
     source: file.source,
-    ...(check === undefined ? {} : { beforeBuild: check }),
+    beforeBuild: check,
     ...(file.path === undefined ? {} : { path: file.path }),
     ...(build.signal === undefined ? {} : { signal: build.signal }),
     onProgress: ({ fraction, phase }) => build.onProgress?.({ fraction, phase: phase.name }),
@@ -301,12 +276,8 @@ async function openSession({ bytes, path, source }: ModelFile): Promise<Session 
   }
 }
 
-/**
- * Let a task look at a model that is about to be built, so that minutes are not spent on one that is not its own.
- *
- * @throws {ModelError} If it is not
- */
-export async function assertRecognised(
+/** Let a task look at a model that is about to be built, so that minutes are not spent on one that is not its own. */
+async function assertRecognised(
   file: ModelFile,
   task: Pick<Task<unknown, unknown, unknown>, "check">,
   signal: AbortSignal | undefined,
@@ -321,24 +292,19 @@ export async function assertRecognised(
  * typical shapes of the first profile, without running. What depends on the data stays open.
  */
 export async function describedEngine(engine: Engine): Promise<ModelInfo> {
-  const { inputs, outputs, metadata, source } = engine;
-  const model: ModelInfo = { inputs, outputs, metadata };
+  const { inputs, outputs, source } = engine;
+  const model = modelInfo(engine);
   const image = needsShapes(model) ? readTraits(model, {})?.image : undefined;
   if (image === undefined) return model;
   const opt = engine.tensor(image.name).profiles[0]?.opt ?? [];
   const [, second = 0, third = 0, fourth = 0] = opt;
   const size = image.layout === "NCHW" ? ([fourth, third] as const) : ([third, second] as const);
-  try {
+  return withFoundShapes(model, source, size, `at ${size.join("x")}`, async () => {
     using context = await engine.createContext({ memory: "user-managed" });
     engine.runtime.device?.makeCurrent();
     for (const { name, shape, profiles } of inputs) {
       if (isDynamic(shape)) context.tensor(name).setShape(profiles[0]?.opt ?? shape);
     }
-    return withShapes(model, new Map(outputs.map(({ name }) => [name, context.tensor(name).shape])), size);
-  } catch (error) {
-    if (!(error instanceof TensorRtError || error instanceof ShapeError)) throw error;
-    const [reason] = error.message.split("\n", 1);
-    logger.warn(`Cannot find the shapes of ${openOutputs(model)} of ${source} at ${size.join("x")}: ${reason}`);
-    return model;
-  }
+    return new Map(outputs.map(({ name }) => [name, context.tensor(name).shape]));
+  });
 }

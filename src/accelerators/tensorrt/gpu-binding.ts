@@ -12,7 +12,7 @@ import type { Size } from "../../runtime/backend.ts";
 import { sizeTensor } from "../../runtime/slots.ts";
 import { inputShape } from "../../runtime/task.ts";
 import type { ExecutionContext } from "../../tensorrt/engine.ts";
-import type { CudaStages, CudaWork, LoadedModel, RunShape } from "./gpu-model.ts";
+import type { CudaStages, CudaWork, DeviceTensors, LoadedModel, RunShape } from "./gpu-model.ts";
 import type { SlotStreams } from "./gpu-streams.ts";
 
 /**
@@ -60,7 +60,7 @@ export class GpuBinding<Params> extends Resource {
     copiesOutApart: boolean,
   ): Promise<GpuBinding<Params>> {
     using owned = new DisposableStack();
-    const inference = owned.use(await GpuInference.create(model, streams, shape.batch, shape.size));
+    const inference = owned.use(await GpuInference.create(model, streams, shape));
     const stages = owned.use(work.createStages(inference, shape));
     streams.setup.stream.synchronize();
     const binding = new GpuBinding(streams, shape, copiesOutApart, inference, stages);
@@ -85,7 +85,7 @@ export class GpuBinding<Params> extends Resource {
     if (this.#copiesOutApart) this.stages.enqueueCopyOut(this.#streams.copyOut);
   }
 
-  /** Capture the run as a graph, once it has run; see {@linkcode CapturedGraph.capture}. */
+  /** Capture the run as a graph, once it has run. */
   capture(): void {
     this.#graph.capture();
   }
@@ -116,12 +116,13 @@ export class GpuBinding<Params> extends Resource {
 
   /** Copy the input to the host; blocks. */
   readInput(): Tensor {
-    return this.#inference.readInput();
+    return this.#inference.read(this.#inference.images);
   }
 
   /** Copy the outputs to the host; blocks. */
   readOutputs(): ReadonlyMap<string, Tensor> {
-    return this.#inference.readOutputs();
+    const inference = this.#inference;
+    return new Map([...inference.outputs].map(([name, buffer]) => [name, inference.read(buffer)]));
   }
 
   #enqueuePieces(on: OnStream): void {
@@ -206,10 +207,8 @@ export class CapturedGraph implements Disposable {
 }
 
 /** One context with bound inputs and outputs. Contexts that one stream orders share the memory of their activations. */
-class GpuInference extends Owner {
-  /** The input that takes the images. */
+class GpuInference extends Owner implements DeviceTensors {
   readonly images: DeviceBuffer;
-  /** Every output by name. */
   readonly outputs: ReadonlyMap<string, DeviceBuffer>;
   readonly #context: ExecutionContext;
   readonly #setup: Stream;
@@ -228,13 +227,8 @@ class GpuInference extends Owner {
     this.outputs = outputs;
   }
 
-  /**
-   * Make a context and the memory of its tensors.
-   *
-   * @param batch rows of the input
-   * @throws {ShapeError} If no profile of the engine allows the shape, or an output's shape depends on the data
-   */
-  static async create(model: LoadedModel, streams: SlotStreams, batch: number, size: Size): Promise<GpuInference> {
+  /** @throws {ShapeError} If no profile of the engine allows the shape, or an output's shape depends on the data */
+  static async create(model: LoadedModel, streams: SlotStreams, { batch, size }: RunShape): Promise<GpuInference> {
     using owned = new DisposableStack();
     const { device, engine } = model;
     const { input, sizeInputs } = model.task;
@@ -259,7 +253,7 @@ class GpuInference extends Owner {
     const outputs = new Map<string, DeviceBuffer>();
     for (const { name, dtype: outputType } of engine.outputs) {
       const outputShape = context.tensor(name).shape;
-      if (isDynamic(outputShape)) refuseOutput(name, outputShape);
+      if (isDynamic(outputShape)) throw outputError(name, outputShape);
       outputs.set(name, bind(name, outputType, outputShape));
     }
     const { stream } = streams.setup;
@@ -273,31 +267,18 @@ class GpuInference extends Owner {
     this.#context.enqueue(options.stream);
   }
 
-  /** Copy the input to the host, once the frame has been waited for. Blocks. */
-  readInput(): Tensor {
-    return readTensor(this.images, this.#setup);
-  }
-
-  /** Copy the outputs to the host, once the frame has been waited for. Blocks. */
-  readOutputs(): ReadonlyMap<string, Tensor> {
-    return new Map([...this.outputs].map(([name, buffer]) => [name, readTensor(buffer, this.#setup)]));
+  /** Copy a tensor to the host, once the frame has been waited for. Blocks. */
+  read(buffer: DeviceBuffer): Tensor {
+    const tensor = createTensor(buffer.dtype, buffer.shape);
+    copyToHost(tensor.data, buffer, { stream: this.#setup });
+    return tensor;
   }
 }
 
-function readTensor(buffer: DeviceBuffer, stream: Stream): Tensor {
-  const tensor = createTensor(buffer.dtype, buffer.shape);
-  copyToHost(tensor.data, buffer, { stream });
-  return tensor;
-}
-
-function refuseOutput(name: string, shape: Shape): never {
-  const found = `the shape of ${JSON.stringify(name)} depends on the image: ${formatShape(shape)}`;
-  throw new ShapeError(
-    message("run the engine", found, 'export the model with a fixed number of rows, or use backend "cpu"'),
-    {
-      tensor: name,
-      expected: "a shape that follows from the input's",
-      actual: formatShape(shape),
-    },
-  );
+/** The error of an output whose shape cannot be told before the engine has run. */
+export function outputError(name: string, shape: Shape): ShapeError {
+  const actual = formatShape(shape);
+  const found = `the shape of ${JSON.stringify(name)} depends on the image, ${actual}`;
+  const text = message("run the engine", found, 'export the model with a fixed number of rows, or use backend "cpu"');
+  return new ShapeError(text, { tensor: name, expected: "a shape that follows from the input's", actual });
 }

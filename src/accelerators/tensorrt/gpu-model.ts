@@ -19,7 +19,6 @@ export interface LoadedModel {
   readonly device: Device;
   readonly kernels: KernelLibrary;
   readonly engine: Engine;
-  /** What the task made of it. */
   readonly task: TaskModel<unknown, unknown, unknown>;
   /** Rows of every batch where the engine fixes them. */
   readonly fixedBatch: number | undefined;
@@ -45,13 +44,9 @@ export interface GpuModel<Params, Output> extends LoadedModel {
   readonly trace: GpuTrace | undefined;
 }
 
-/** A task's part of every slot of a loaded model. */
+/** A task's part of a loaded model. */
 export interface CudaTask<Params, Output> {
-  /**
-   * Take what all slots share to the device.
-   *
-   * @param owned frees it with the model
-   */
+  /** Take what all slots share to the device. @param owned frees it with the model */
   load(model: LoadedModel, owned: DisposableStack): CudaModel<Params, Output>;
 }
 
@@ -70,9 +65,8 @@ export interface DeviceBatch<Params> {
   readonly params: Params;
 }
 
-/** The tensors of one shape, in device memory. */
+/** The tensors of one shape, in device memory: the input that takes the images, and the outputs. */
 export interface DeviceTensors {
-  /** The input that takes the images. */
   readonly images: DeviceBuffer;
   /** Every output by name. */
   readonly outputs: ReadonlyMap<string, DeviceBuffer>;

@@ -46,12 +46,8 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
   constructor(model: GpuModel<Params, Output>, owner: Resource) {
     super("GpuSlot", owner);
     this.#model = model;
-    this.#batch = {
-      images: [],
-      deviceImages: this.#deviceImages,
-      size: [0, 0],
-      params: model.task.idleParams as Params,
-    };
+    const params = model.task.idleParams as Params;
+    this.#batch = { images: [], deviceImages: this.#deviceImages, size: [0, 0], params };
     try {
       const { device, streams, trace, waits, cuda } = model;
       this.#streams = this.owned.use(streams.open());
@@ -186,26 +182,26 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
   #enqueue(regions: number, whole: GpuBinding<Params> | undefined, rest: GpuBinding<Params>): void {
     const streams = this.#streams;
     const { rows } = this.#model;
-    this.#trace?.computeBegins();
+    this.#trace?.begins("compute");
     this.#work.begin(this.#batch, streams.compute);
     for (let first = 0; first < regions; first += rows) {
       const binding = whole !== undefined && first + rows <= regions ? whole : rest;
       binding.stages.select(this.#batch, first, streams.compute);
       binding.enqueue();
     }
-    this.#trace?.computeEnds();
+    this.#trace?.ends("compute");
     streams.joinCopyOut();
-    this.#trace?.copyOutBegins();
+    this.#trace?.begins("copyOut");
     rest.enqueueCopyOut();
     this.#work.enqueueCopyOut(streams.copyOut);
-    this.#trace?.copyOutEnds();
+    this.#trace?.ends("copyOut");
     this.#done.record(streams.copyOut);
   }
 
   /** Enqueue the copies of the pixels. What is enqueued on `compute` next finds them there. */
   #upload(images: readonly SlotImage[], size: Size, params: Params): void {
     this.#streams.enter();
-    this.#trace?.copyInBegins();
+    this.#trace?.begins("copyIn");
     const deviceImages = this.#deviceImages;
     deviceImages.length = images.length;
     let isCopied = false;
@@ -216,7 +212,7 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
       deviceImages[index] = isThere ? image : this.#frameFor(index).upload(image);
       isCopied ||= !isThere;
     }
-    this.#trace?.copyInEnds();
+    this.#trace?.ends("copyIn");
     // Without a copy of its own the batch does not wait for those of others; the marks of a trace are to be passed before it ends.
     if (isCopied || this.#trace !== undefined) this.#streams.joinCopyIn();
     this.#batch.images = images;
@@ -283,7 +279,7 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
   #frameFor(index: number): FrameMemory {
     const known = this.#frames[index];
     if (known !== undefined) return known;
-    const frame = new FrameMemory(this.#streams.copyIn, { zeroCopy: this.#model.zeroCopy });
+    const frame = new FrameMemory(this.#streams.copyIn, this.#model.zeroCopy);
     this.#frames[index] = frame;
     return frame;
   }

@@ -1,4 +1,4 @@
-/** @module Activations: memory of an engine's intermediate tensors, shared by contexts that never run side by side. */
+/** @module GpuStreams: the streams that the slots of a backend share, and the memory that follows from who shares which. */
 
 import { Owner, type Resource } from "../../core/resource.ts";
 import type { Device } from "../../cuda/device.ts";
@@ -8,8 +8,8 @@ import { type OnStream, Stream } from "../../cuda/stream.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import type { StreamLayout } from "../accelerator-options.ts";
 
-/** Owns the memory once a context has asked for it. */
-export class Activations implements Disposable {
+/** Memory of an engine's intermediate tensors, shared by contexts that never run side by side. */
+class Activations implements Disposable {
   readonly #engine: Engine;
   readonly #device: Device;
   #memory: DeviceBuffer<"u8"> | undefined;
@@ -75,7 +75,7 @@ export class StreamPool {
 }
 
 /** The streams that all slots of a backend use. */
-export interface SharedStreams {
+interface SharedStreams {
   /** What batches compute on. */
   readonly pool: StreamPool;
   /** Takes pixels to the device for streams that are busy; `undefined` where each does it itself. */

@@ -68,6 +68,10 @@ export class GpuTrace extends Owner {
   }
 }
 
+/** Places of the phases' marks. */
+const PLACES = { copyIn: 0, compute: 2, copyOut: 4 } as const;
+type Phase = keyof typeof PLACES;
+
 /** The events of one slot. Each mark is put into the stream of its phase. */
 export class SlotTrace extends Owner {
   readonly #trace: GpuTrace;
@@ -88,28 +92,14 @@ export class SlotTrace extends Owner {
     }
   }
 
-  copyInBegins(): void {
-    this.#marks[0]!.record(this.#streams.copyIn);
+  /** A phase begins in its stream. */
+  begins(phase: Phase): void {
+    this.#marks[PLACES[phase]]!.record(this.#streams[phase]);
   }
 
-  copyInEnds(): void {
-    this.#marks[1]!.record(this.#streams.copyIn);
-  }
-
-  computeBegins(): void {
-    this.#marks[2]!.record(this.#streams.compute);
-  }
-
-  computeEnds(): void {
-    this.#marks[3]!.record(this.#streams.compute);
-  }
-
-  copyOutBegins(): void {
-    this.#marks[4]!.record(this.#streams.copyOut);
-  }
-
-  copyOutEnds(): void {
-    this.#marks[5]!.record(this.#streams.copyOut);
+  /** A phase has been enqueued. */
+  ends(phase: Phase): void {
+    this.#marks[PLACES[phase] + 1]!.record(this.#streams[phase]);
   }
 
   /** Tell of a batch that has been waited for. */
@@ -121,15 +111,16 @@ export class SlotTrace extends Owner {
       submittedMs,
       enqueuedMs,
       settledMs,
-      copyInMs: this.#span(0),
-      computeMs: this.#span(2),
-      copyOutMs: this.#span(4),
+      copyInMs: this.#span("copyIn"),
+      computeMs: this.#span("compute"),
+      copyOutMs: this.#span("copyOut"),
       isGraph,
     });
     this.#trace.keepAnchored();
   }
 
-  #span(mark: number): Span {
-    return [this.#trace.hostMs(this.#marks[mark]!), this.#trace.hostMs(this.#marks[mark + 1]!)];
+  #span(phase: Phase): Span {
+    const at = PLACES[phase];
+    return [this.#trace.hostMs(this.#marks[at]!), this.#trace.hostMs(this.#marks[at + 1]!)];
   }
 }

@@ -174,12 +174,8 @@ export function deviceOutput(
   if (fits) return output;
   const wanted = `${dtypes.join(" or ")} ${formatShape(expected)}`;
   const actual = output === undefined ? "no such output" : `${output.dtype} ${formatShape(output.shape)}`;
-  throw new ShapeError(
-    message(
-      `decode output ${JSON.stringify(name)}`,
-      `it must be ${wanted}, got ${actual}`,
-      "the layout does not fit this model: name another one",
-    ),
-    { tensor: name, expected: wanted, actual },
-  );
+  const found = `it must be ${wanted}, got ${actual}`;
+  const hint = "the head does not fit this model: name another one";
+  const text = message(`decode output ${JSON.stringify(name)}`, found, hint);
+  throw new ShapeError(text, { tensor: name, expected: wanted, actual });
 }

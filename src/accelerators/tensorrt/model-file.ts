@@ -40,16 +40,8 @@ export function isPlanSource(source: string | Uint8Array): boolean {
  * @throws {ModelError} If the file is missing, a folder, empty or not readable
  */
 export async function readModelFile(model: string | Uint8Array): Promise<ModelFile> {
-  if (model instanceof Uint8Array) {
-    return {
-      bytes: model,
-      path: undefined,
-      source: "the model from bytes",
-      isPlan: isPlan(model, undefined),
-      isRead: true,
-    };
-  }
-  inspectModelFile(model);
-  const bytes = await Bun.file(model).bytes();
-  return { bytes, path: model, source: model, isPlan: isPlan(bytes, model), isRead: true };
+  const path = typeof model === "string" ? model : undefined;
+  if (path !== undefined) inspectModelFile(path);
+  const bytes = typeof model === "string" ? await Bun.file(model).bytes() : model;
+  return { bytes, path, source: path ?? "the model from bytes", isPlan: isPlan(bytes, path), isRead: true };
 }

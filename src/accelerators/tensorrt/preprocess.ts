@@ -15,7 +15,7 @@ const TILE_WIDTH = 32;
 const TILE_HEIGHT = 16;
 
 /** The memory a launch reads and writes; addresses are fixed from then on, contents are not. */
-export interface PreprocessMemory {
+interface PreprocessMemory {
   /** The input: [N, channels, height, width] or [N, height, width, channels] of the pre-processing's dtype. */
   readonly output: TypedDeviceMemory;
   /** N regions, what {@linkcode ImageTable} packed. */
@@ -180,7 +180,7 @@ function refuseEdge(edge: Edge): never {
 }
 
 /** Elements of the table: 256 levels of three tensor channels, then the padding of each; or for luma a line, and the padding. */
-export function valueTableLength({ colour }: Pick<Preprocessing, "colour">): number {
+function valueTableLength({ colour }: Pick<Preprocessing, "colour">): number {
   return colour === "luma" ? 3 : 3 * 256 + 3;
 }
 
@@ -190,13 +190,9 @@ export function valueTableLength({ colour }: Pick<Preprocessing, "colour">): num
  */
 export function valueTable(preprocessing: Preprocessing): Float32Array<ArrayBuffer> {
   const table = allocate("f32", valueTableLength(preprocessing));
-  const padding = paddingValues(preprocessing);
-  if (preprocessing.colour === "luma") {
-    const { slope, offset } = lumaLine(preprocessing);
-    table.set([slope, offset]);
-  } else {
-    table.set(levelTable(preprocessing, [0, 1, 2]));
-  }
-  table.set(padding, table.length - padding.length);
+  const { slope, offset } = lumaLine(preprocessing);
+  const values = preprocessing.colour === "luma" ? [slope, offset] : levelTable(preprocessing, [0, 1, 2]);
+  table.set(values);
+  table.set(paddingValues(preprocessing), values.length);
   return table;
 }

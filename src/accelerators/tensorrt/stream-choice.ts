@@ -170,7 +170,7 @@ function formatFigures({ streams, inFlight, batchesPerSecond, latencyMs }: Trial
 const FRAME: Size = [1920, 1080];
 
 /** A made-up frame in page-locked memory. */
-export class TrialFrame extends Resource {
+class TrialFrame extends Resource {
   readonly image: Image;
   readonly #memory: PinnedBuffer<"u8">;
 
@@ -195,7 +195,7 @@ export class TrialFrame extends Resource {
 }
 
 /** A layout with slots. */
-export class StreamTrial<Params, Output> extends Owner {
+class StreamTrial<Params, Output> extends Owner {
   readonly layout: StreamLayoutName;
   readonly #images: readonly Image[];
   readonly #size: Size;

@@ -68,7 +68,7 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
   const { size: byteLength } = statSync(file);
   try {
     const source = JSON.stringify(file);
-    const described = await describedModel(session, { source, signal });
+    const described = await describedModel(session, source, signal);
     return { file, byteLength, model, recognition: recogniseModel(described, { ...said, source }) };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;

@@ -82,7 +82,7 @@ export class StagedBatch extends Resource {
 
   /** Fill the input tensor. */
   async preprocess(): Promise<void> {
-    await this.#stage(0, () => this.#slot.preprocess(this.images, this.#pipeline.sizeFor(this.images)));
+    await this.#stage(0, () => this.#slot.preprocess(this.images, this.#pipeline.task.sizeFor(this.images)));
   }
 
   /** Run the model. */

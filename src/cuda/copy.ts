@@ -34,10 +34,6 @@ export interface CopyRectangle {
   readonly sourcePitchBytes: number;
 }
 
-function refuse(action: string, found: string, hint: string): never {
-  throw new ArgumentError(message(action, found, hint));
-}
-
 /** Number of bytes to copy, checked against both ends. */
 function copyLength(action: string, targetBytes: number, sourceBytes: number, options: CopyOptions): number {
   const targetOffset = options.targetOffsetBytes ?? 0;
@@ -52,16 +48,30 @@ function copyLength(action: string, targetBytes: number, sourceBytes: number, op
   if (!fits) {
     const from = `bytes ${sourceOffset} to ${sourceOffset + byteLength} of ${sourceBytes}`;
     const to = `bytes ${targetOffset} to ${targetOffset + byteLength} of ${targetBytes}`;
-    refuse(action, `the part does not fit: ${from} into ${to}`, "check byteLength and the offsets");
+    throw new ArgumentError(
+      message(action, `the part does not fit: ${from} into ${to}`, "check byteLength and the offsets"),
+    );
   }
   return byteLength;
 }
 
-/** A captured copy would read the array again at every replay, when JS may have moved or freed it. */
-function assertNotCapturing(stream: Stream): void {
-  if (!stream.isCapturing) return;
-  const hint = "copy from and to a PinnedBuffer inside a capture";
-  throw new ArgumentError(message("capture a copy of an ordinary array", "its memory may move", hint));
+/**
+ * Where a part of host memory is, for a native call.
+ *
+ * @throws {ArgumentError} If an ordinary array is captured: every replay would read it, when JS may have moved or freed it
+ */
+function hostPart(
+  memory: PinnedBuffer | ArrayBufferView,
+  offset: number,
+  byteLength: number,
+  stream: Stream,
+): number | Uint8Array {
+  if (memory instanceof PinnedBuffer) return memory.pointer + offset;
+  if (stream.isCapturing) {
+    const hint = "copy from and to a PinnedBuffer inside a capture";
+    throw new ArgumentError(message("capture a copy of an ordinary array", "its memory may move", hint));
+  }
+  return new Uint8Array(memory.buffer, memory.byteOffset + offset, byteLength);
 }
 
 /**
@@ -77,15 +87,8 @@ export function copyToDevice(target: DeviceMemory, source: PinnedBuffer | ArrayB
   const byteLength = copyLength("copy to the device", target.byteLength, source.byteLength, options);
   if (byteLength === 0) return;
   const { stream } = options;
-  const sourceOffset = options.sourceOffsetBytes ?? 0;
+  const from = hostPart(source, options.sourceOffsetBytes ?? 0, byteLength, stream);
   const to = target.pointer + (options.targetOffsetBytes ?? 0);
-  if (source instanceof PinnedBuffer) {
-    const from = source.pointer + sourceOffset;
-    check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, HOST_TO_DEVICE, stream.handle), "cudaMemcpyAsync");
-    return;
-  }
-  assertNotCapturing(stream);
-  const from = new Uint8Array(source.buffer, source.byteOffset + sourceOffset, byteLength);
   check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, HOST_TO_DEVICE, stream.handle), "cudaMemcpyAsync");
 }
 
@@ -102,17 +105,10 @@ export function copyToHost(target: PinnedBuffer | ArrayBufferView, source: Devic
   const byteLength = copyLength("copy to the host", target.byteLength, source.byteLength, options);
   if (byteLength === 0) return;
   const { stream } = options;
-  const targetOffset = options.targetOffsetBytes ?? 0;
+  const to = hostPart(target, options.targetOffsetBytes ?? 0, byteLength, stream);
   const from = source.pointer + (options.sourceOffsetBytes ?? 0);
-  if (target instanceof PinnedBuffer) {
-    const to = target.pointer + targetOffset;
-    check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, DEVICE_TO_HOST, stream.handle), "cudaMemcpyAsync");
-    return;
-  }
-  assertNotCapturing(stream);
-  const to = new Uint8Array(target.buffer, target.byteOffset + targetOffset, byteLength);
   check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, DEVICE_TO_HOST, stream.handle), "cudaMemcpyAsync");
-  stream.synchronize();
+  if (!(target instanceof PinnedBuffer)) stream.synchronize();
 }
 
 /** Enqueue a copy from device memory to device memory; the parts must not overlap. @throws {ArgumentError} If it does not fit */
@@ -125,25 +121,23 @@ export function copyOnDevice(target: DeviceMemory, source: DeviceMemory, options
   check(cudaRuntime().cudaMemcpyAsync(to, from, byteLength, DEVICE_TO_DEVICE, handle), "cudaMemcpyAsync");
 }
 
-function checkRectangle(rectangle: CopyRectangle, targetBytes: number, sourceBytes: number): void {
+/** Memory on either side. */
+type Memory = Pick<DeviceMemory | PinnedBuffer, "pointer" | "byteLength">;
+
+function copyRectangle(to: Memory, from: Memory, rectangle: CopyRectangle, kind: number, { stream }: OnStream): void {
   const { widthBytes, height, targetPitchBytes, sourcePitchBytes } = rectangle;
   const target = targetPitchBytes * (height - 1) + widthBytes;
   const source = sourcePitchBytes * (height - 1) + widthBytes;
-  if (widthBytes > targetPitchBytes || widthBytes > sourcePitchBytes || target > targetBytes || source > sourceBytes) {
+  const isNarrow = widthBytes > targetPitchBytes || widthBytes > sourcePitchBytes;
+  if (isNarrow || target > to.byteLength || source > from.byteLength) {
     const needs = `${height} rows of ${widthBytes} bytes, ${sourcePitchBytes} apart into ${targetPitchBytes} apart`;
-    refuse(
-      "copy a rectangle",
-      `it does not fit: ${needs}, from ${sourceBytes} into ${targetBytes} bytes`,
-      "check the pitches",
-    );
+    const found = `it does not fit: ${needs}, from ${from.byteLength} into ${to.byteLength} bytes`;
+    throw new ArgumentError(message("copy a rectangle", found, "check the pitches"));
   }
-}
-
-function copyRectangle(to: number, from: number, rectangle: CopyRectangle, kind: number, stream: Stream): void {
-  const { widthBytes, height, targetPitchBytes, sourcePitchBytes } = rectangle;
   const { cudaMemcpy2DAsync } = cudaRuntime();
+  const [targetAt, sourceAt] = [to.pointer, from.pointer];
   check(
-    cudaMemcpy2DAsync(to, targetPitchBytes, from, sourcePitchBytes, widthBytes, height, kind, stream.handle),
+    cudaMemcpy2DAsync(targetAt, targetPitchBytes, sourceAt, sourcePitchBytes, widthBytes, height, kind, stream.handle),
     "cudaMemcpy2DAsync",
   );
 }
@@ -155,8 +149,7 @@ export function copyRectangleToDevice(
   rectangle: CopyRectangle,
   options: OnStream,
 ): void {
-  checkRectangle(rectangle, target.byteLength, source.byteLength);
-  copyRectangle(target.pointer, source.pointer, rectangle, HOST_TO_DEVICE, options.stream);
+  copyRectangle(target, source, rectangle, HOST_TO_DEVICE, options);
 }
 
 /** Enqueue a copy of a rectangle to the host. @throws {ArgumentError} If it does not fit */
@@ -166,8 +159,7 @@ export function copyRectangleToHost(
   rectangle: CopyRectangle,
   options: OnStream,
 ): void {
-  checkRectangle(rectangle, target.byteLength, source.byteLength);
-  copyRectangle(target.pointer, source.pointer, rectangle, DEVICE_TO_HOST, options.stream);
+  copyRectangle(target, source, rectangle, DEVICE_TO_HOST, options);
 }
 
 /** Enqueue a copy of a rectangle from device memory to device memory. @throws {ArgumentError} If it does not fit */
@@ -177,8 +169,7 @@ export function copyRectangleOnDevice(
   rectangle: CopyRectangle,
   options: OnStream,
 ): void {
-  checkRectangle(rectangle, target.byteLength, source.byteLength);
-  copyRectangle(target.pointer, source.pointer, rectangle, DEVICE_TO_DEVICE, options.stream);
+  copyRectangle(target, source, rectangle, DEVICE_TO_DEVICE, options);
 }
 
 /** Enqueue setting every byte of device memory. @param byte 0 to 255 */
@@ -197,7 +188,9 @@ export function fillRectangle(
   const { widthBytes, height, targetPitchBytes } = rectangle;
   if (widthBytes > targetPitchBytes || targetPitchBytes * (height - 1) + widthBytes > target.byteLength) {
     const found = `it does not fit: ${height} rows of ${widthBytes} bytes, ${targetPitchBytes} apart`;
-    refuse("fill a rectangle", `${found}, into ${target.byteLength} bytes`, "check the pitch");
+    throw new ArgumentError(
+      message("fill a rectangle", `${found}, into ${target.byteLength} bytes`, "check the pitch"),
+    );
   }
   check(
     cudaRuntime().cudaMemset2DAsync(target.pointer, targetPitchBytes, byte, widthBytes, height, options.stream.handle),

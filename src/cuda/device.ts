@@ -15,16 +15,11 @@ export interface DeviceMemoryInfo {
   readonly totalBytes: number;
 }
 
-/** What {@linkcode Device.open} asks before it makes the object. */
-interface DeviceFacts {
-  readonly index: number;
-  readonly device: number;
-  readonly name: string;
-  readonly computeCapability: readonly [major: number, minor: number];
-  readonly multiprocessorCount: number;
-  readonly totalBytes: number;
-  readonly pool: PoolView | undefined;
-}
+/** What {@linkcode Device.open} asks before it makes the object; `device` is the driver's number of it. */
+type DeviceFacts = Pick<
+  Device,
+  "index" | "name" | "computeCapability" | "multiprocessorCount" | "totalBytes" | "pool"
+> & { readonly device: number };
 
 /** Longest device name the driver gives, with its NUL. */
 const NAME_BYTES = 256;
@@ -168,7 +163,7 @@ function inquire(index: number): DeviceFacts {
 }
 
 /** Names of ours, numbers of `enum cudaDeviceAttr` (the same in CUDA 12 and 13). */
-export const DEVICE_ATTRIBUTES = {
+const DEVICE_ATTRIBUTES = {
   maxThreadsPerBlock: 1,
   maxSharedBytesPerBlock: 8,
   warpSize: 10,

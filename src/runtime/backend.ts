@@ -1,4 +1,4 @@
-/** @module Backend: the contract of the machine a model runs on. `cpu/` and `gpu/` implement it. */
+/** @module Backend: the contract of the machine a model runs on. Each folder of accelerators/ implements it. */
 
 import type { Tensor } from "../core/tensor.ts";
 import type { Region, Size } from "../image/geometry.ts";

@@ -1,4 +1,4 @@
-/** @module Frame: one image on its way, from the call to the result. */
+/** @module MicroBatcher: one image on its way, from the call to the result, and the runs that images share. */
 
 import type { ClosedError } from "../core/errors.ts";
 import { Fifo } from "../core/fifo.ts";
@@ -11,17 +11,11 @@ import type { Waiter } from "./slots.ts";
 export type ReadResult<Output, T> = (result: FrameResult<Output>, startedAt: number) => T;
 
 /** Where a frame waits for a slot. */
-export interface WaitingRoom {
+interface WaitingRoom {
   /** True once the frames have waited for each other and only a slot is missing. */
   readonly isShortOfSlots: boolean;
   /** One of its frames has been aborted. */
   forget(): void;
-}
-
-/** A batch in a slot. */
-export interface RunInFlight {
-  /** One of its frames has been aborted. */
-  abandon(): void;
 }
 
 /** An image in line, as whoever put it there sees it. */
@@ -45,7 +39,7 @@ export class Frame<T, Output> implements Job<Output>, QueuedFrame<T>, EventListe
   readonly #signal: AbortSignal | undefined;
   #source: ImageSource | undefined;
   #startedAt = performance.now();
-  #run: RunInFlight | undefined;
+  #run: SharedRun | undefined;
   #state: "waiting" | "running" | "settled" = "waiting";
   #resolve!: (value: T) => void;
   #reject!: (error: unknown) => void;
@@ -71,12 +65,8 @@ export class Frame<T, Output> implements Job<Output>, QueuedFrame<T>, EventListe
     return this.#state === "settled";
   }
 
-  /**
-   * A run has taken it.
-   *
-   * @param run ended if all of its frames are aborted
-   */
-  begin(run: RunInFlight): void {
+  /** A run has taken it. @param run ended if all of its frames are aborted */
+  begin(run: SharedRun): void {
     this.#state = "running";
     this.#run = run;
   }
@@ -127,14 +117,14 @@ export class Frame<T, Output> implements Job<Output>, QueuedFrame<T>, EventListe
 }
 
 /** How frames are joined. */
-export interface BatchingOptions<Output, T> {
+interface BatchingOptions<Output, T> {
   /** Most milliseconds a frame waits for others; 0 for those of the same moment alone. */
   readonly wait: number;
   readonly read: ReadResult<Output, T>;
 }
 
 /** A slot at work on frames, which ends it together. */
-class SharedRun implements RunInFlight {
+class SharedRun {
   readonly #slot: Pick<Slot<never, unknown>, "interrupt">;
   readonly #frames: readonly { readonly isSettled: boolean }[];
 
@@ -143,6 +133,7 @@ class SharedRun implements RunInFlight {
     this.#frames = frames;
   }
 
+  /** One of its frames has been aborted. */
   abandon(): void {
     if (this.#frames.every(({ isSettled }) => isSettled)) this.#slot.interrupt?.();
   }
@@ -152,7 +143,7 @@ class SharedRun implements RunInFlight {
  * Frames that may share a run. A slot is asked for as soon as a batch is full, or its first frame has waited long enough;
  * which frames go into it is settled when it comes, so that those that arrived meanwhile come along.
  */
-export class BatchGroup<Params, Output, T> implements Waiter<Slot<Params, Output>>, WaitingRoom {
+class BatchGroup<Params, Output, T> implements Waiter<Slot<Params, Output>>, WaitingRoom {
   readonly params: Params;
   readonly #pipeline: Pipeline<unknown, Params, Output>;
   readonly #options: BatchingOptions<Output, T>;

@@ -7,10 +7,10 @@ import { byteLengthOf, type Image, imageOf, isImage } from "../image/image.ts";
 import { type ImageSource, readSource, type SourceBytes } from "../image/source.ts";
 import type { Backend, Size, Slot, SlotImage, StageTimings } from "./backend.ts";
 import { SlotPool, type Waiter } from "./slots.ts";
-import type { PixelSize, TaskModel } from "./task.ts";
+import type { TaskModel } from "./task.ts";
 
 /** What a pipeline is made with. */
-export interface PipelineOptions {
+interface PipelineOptions {
   /** Batches in flight on each backend; `undefined` for as many as it works best with. */
   readonly inFlight: number | undefined;
   /** Most images a run is given, at most the `maxBatch` of each backend. */
@@ -95,11 +95,6 @@ export class Pipeline<ModelSpec, Params, Output> {
     return this.#slots.stalledMs;
   }
 
-  /** Size of the model's input for these images, in pixels. */
-  sizeFor(images: readonly PixelSize[]): Size {
-    return this.task.sizeFor(images);
-  }
-
   /** Ask for a slot of the least loaded backend; whoever gets one gives it back with `release`. */
   request(waiter: Waiter<Slot<Params, Output>>): void {
     this.#slots.request(waiter);
@@ -120,9 +115,8 @@ export class Pipeline<ModelSpec, Params, Output> {
   }
 
   /**
-   * Hold a slot for a piece of work; waits while all are busy.
+   * Hold a slot for a piece of work; waits while all are busy. Nothing of the slot may be used after it.
    *
-   * @param work what is done with the slot; nothing of the slot may be used after it
    * @throws {ClosedError} If the pipeline is closing
    */
   async withSlot<T>(work: (slot: Slot<Params, Output>) => Promise<T>): Promise<T> {
@@ -170,13 +164,13 @@ export class Pipeline<ModelSpec, Params, Output> {
       keepUsable(images, decoded);
     }
     if (images.length === 0) return;
-    let size = this.sizeFor(images);
+    let size = this.task.sizeFor(images);
     let preparing = slot.prepare(images, size);
     while (preparing !== undefined) {
       await preparing;
       keepUsable(images, decoded);
       if (images.length === 0) return;
-      size = this.sizeFor(images);
+      size = this.task.sizeFor(images);
       preparing = slot.prepare(images, size);
     }
     const outputs = await this.#outputsOf(slot, images, size, params);
@@ -194,11 +188,7 @@ export class Pipeline<ModelSpec, Params, Output> {
     }
   }
 
-  /**
-   * Refuse new frames, wait for those that are running, then free everything.
-   *
-   * @param isForced end the runs in flight, where the machine can
-   */
+  /** Refuse new frames, wait for those that are running, then free everything. @param isForced end those, where that is possible */
   async close(isForced = false): Promise<void> {
     const closing = this.#drain();
     if (isForced) {
@@ -231,11 +221,7 @@ export class Pipeline<ModelSpec, Params, Output> {
   }
 }
 
-/**
- * The image itself; where a caller without types has left out its format or pitch, with what these then are.
- *
- * @throws {ShapeError} If there are fewer bytes than pixels
- */
+/** The image, complete where a caller without types has left out its format or pitch. @throws {ShapeError} If it has too few bytes */
 function checked(image: Image): Image {
   const complete = imageOf(image.data, image);
   return image.format === complete.format && image.pitchBytes === complete.pitchBytes ? image : complete;
@@ -270,11 +256,7 @@ function goneError(image: Image): ShapeError {
   return new ShapeError(text, { tensor: "image", expected: `${needed} bytes`, actual: `${found} bytes` });
 }
 
-/**
- * Read the files of some jobs side by side, and decode them as one batch; whose file is none is told.
- *
- * @throws {CudaError} If the device that decodes has failed for good
- */
+/** Read and decode files as one batch; whose file is none is told. @throws {CudaError} If the device has failed for good */
 async function decodeFiles<Params, Output>(
   slot: Slot<Params, Output>,
   jobs: readonly Job<Output>[],

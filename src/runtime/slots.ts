@@ -7,11 +7,6 @@ import type { SizeInput } from "../heads/head.ts";
 import type { SourceBytes } from "../image/source.ts";
 import type { DecodeOutcome, Size, StageTimings } from "./backend.ts";
 
-/** Anything a pool can hold. */
-export interface PooledSlot {
-  close(): void;
-}
-
 /** Who asks a pool for a slot. Neither call may throw. */
 export interface Waiter<Item> {
   /** A slot is there, maybe before `request` has returned: give it back with `release`, whatever happens. */
@@ -31,7 +26,7 @@ interface DeviceSlots<Item> {
  * A fixed set of slots with back-pressure: who asks waits, first come first served, until one is released. Slots come by
  * device: a free one is taken from the device with the smallest share of busy slots, by turns where it is equal.
  */
-export class SlotPool<Item extends PooledSlot> {
+export class SlotPool<Item extends { close(): void }> {
   /** Number of slots. */
   readonly length: number;
   readonly #devices: readonly DeviceSlots<Item>[];
@@ -79,11 +74,7 @@ export class SlotPool<Item extends PooledSlot> {
     waiter.take(device.free.pop()!);
   }
 
-  /**
-   * Take a slot; give it back with `release`, whatever happens.
-   *
-   * @throws {ClosedError} If the pool is closing
-   */
+  /** Take a slot; give it back with `release`, whatever happens. @throws {ClosedError} If the pool is closing */
   acquire(): Promise<Item> {
     return new Promise((take, refuse) => this.request({ take, refuse }));
   }
@@ -106,7 +97,7 @@ export class SlotPool<Item extends PooledSlot> {
    * Hand out no slot of this one's device any more, as it is lost. The last device stays, so that its callers are told by
    * the device itself what is wrong with it.
    *
-   * @returns true if the device has been retired now; false if it is the last one, or was retired before
+   * @returns whether it was retired now
    */
   retire(item: Item): boolean {
     const device = this.#deviceOf.get(item)!;
@@ -153,7 +144,7 @@ export class SlotPool<Item extends PooledSlot> {
 }
 
 /** What is made once for a batch size and an input size. */
-export interface ShapeBinding {
+interface ShapeBinding {
   readonly batch: number;
   readonly size: Size;
   close(): void;
@@ -189,12 +180,7 @@ export class BindingCache<Binding extends ShapeBinding> {
     return binding;
   }
 
-  /**
-   * The one that was found or added last.
-   *
-   * @param action for the message: `infer`
-   * @throws {BunTensorRtError} If there is none yet
-   */
+  /** The one that was found or added last. @throws {BunTensorRtError} If there is none yet */
   current(action: string): Binding {
     const binding = this.#kept.at(-1);
     if (binding === undefined) throw new BunTensorRtError(message(action, "nothing has been pre-processed yet"));
@@ -209,12 +195,7 @@ export class BindingCache<Binding extends ShapeBinding> {
   }
 }
 
-/**
- * Decode files side by side; one that cannot be decoded fails alone.
- *
- * @param decode  each into memory of its own
- * @param timings is told how long it took
- */
+/** Decode files side by side, each into memory of its own; one that cannot be decoded fails alone. */
 export async function decodeAll<Picture>(
   files: readonly SourceBytes[],
   decode: (file: SourceBytes, index: number) => Promise<Picture>,
@@ -229,28 +210,21 @@ export async function decodeAll<Picture>(
   );
 }
 
-/**
- * Fill an input that wants the size of the images: it gets the input's own, so that boxes come out in input pixels.
- *
- * @param declared shape the model declares of it
- * @param batch    rows
- */
+/** Fill an input that wants the size of the images: it gets the input's own, so that boxes come out in input pixels. */
 export function sizeTensor(input: SizeInput, declared: Shape, batch: number, [width, height]: Size): Tensor {
   if (input.content === "mask") {
     const [, rows = -1, columns = -1] = declared;
-    const mask = createTensor(input.dtype, [batch, rows < 0 ? height : rows, columns < 0 ? width : columns]);
-    fill(mask, [1]);
-    return mask;
+    return filled(createTensor(input.dtype, [batch, rows < 0 ? height : rows, columns < 0 ? width : columns]), [1]);
   }
-  const sizes = createTensor(input.dtype, [batch, 2]);
   const row = { "width-height": [width, height], "height-width": [height, width], ones: [1, 1] }[input.content];
-  fill(sizes, row);
-  return sizes;
+  return filled(createTensor(input.dtype, [batch, 2]), row);
 }
 
-function fill({ dtype, data }: Tensor, pattern: readonly number[]): void {
+function filled(tensor: Tensor, pattern: readonly number[]): Tensor {
+  const { dtype, data } = tensor;
   for (let at = 0; at < data.length; at++) {
     const value = pattern[at % pattern.length]!;
     data[at] = dtype === "i64" ? BigInt(value) : value;
   }
+  return tensor;
 }

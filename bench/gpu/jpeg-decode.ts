@@ -106,9 +106,7 @@ function ownTurns(
         calls.nvjpegDecodeBatched.ptr,
         handle.handle,
         state,
-        table.data,
-        table.lengths,
-        table.images,
+        ...table.addresses,
         stream.handle,
       );
       checkNvJpeg(status, "nvjpegDecodeBatched");

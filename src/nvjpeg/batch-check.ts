@@ -203,19 +203,9 @@ export class BatchTable extends Resource {
     this.#images = new OutCells(capacity * IMAGE_CELLS);
   }
 
-  /** `const unsigned char *const *data` */
-  get data(): number {
-    return addressOf(this.#data.cells);
-  }
-
-  /** `const size_t *lengths` */
-  get lengths(): number {
-    return addressOf(this.#lengths.cells);
-  }
-
-  /** `nvjpegImage_t *destinations` */
-  get images(): number {
-    return addressOf(this.#images.cells);
+  /** `const unsigned char *const *data`, `const size_t *lengths`, `nvjpegImage_t *destinations` */
+  get addresses(): readonly [data: number, lengths: number, images: number] {
+    return [addressOf(this.#data.cells), addressOf(this.#lengths.cells), addressOf(this.#images.cells)];
   }
 
   /** Write one image. The caller keeps its bytes and pixels until the batch is done. */

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import jpegPtx from "../../ptx/jpeg.ptx" with { type: "file" };
 import checkPtx from "../../ptx/jpeg_check.ptx" with { type: "file" };
-import { Resource } from "../core/resource.ts";
+import { Owner } from "../core/resource.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import { type Kernel, type KernelArguments, type LaunchConfig, Module } from "../cuda/kernel.ts";
@@ -22,9 +22,7 @@ const JUDGE_THREADS = 256;
 const ROUNDS = 2;
 
 /** The kernels of kernels/jpeg.cu and jpeg_check.cu on one device. */
-export class JpegKernels extends Resource {
-  readonly #module: Module;
-  readonly #checkModule: Module;
+export class JpegKernels extends Owner {
   readonly #mark: Kernel;
   readonly #inspect: Kernel;
   readonly #orient: Kernel;
@@ -34,11 +32,11 @@ export class JpegKernels extends Resource {
   readonly #walkArguments: KernelArguments;
   readonly #orientArguments: KernelArguments;
 
-  private constructor(device: Device, module: Module, checkModule: Module) {
+  private constructor(device: Device) {
     super("JpegKernels", device);
-    this.#module = module;
-    this.#checkModule = checkModule;
     try {
+      const module = this.owned.use(Module.load(device, readFileSync(jpegPtx), { name: "jpeg.ptx" }));
+      const checkModule = this.owned.use(Module.load(device, readFileSync(checkPtx), { name: "jpeg_check.ptx" }));
       this.#mark = module.kernel("jpeg_mark", kernelParameters("jpeg", "jpeg_mark"));
       this.#inspect = module.kernel("jpeg_inspect", kernelParameters("jpeg", "jpeg_inspect"));
       this.#orient = module.kernel("jpeg_orient", kernelParameters("jpeg", "jpeg_orient"));
@@ -55,12 +53,7 @@ export class JpegKernels extends Resource {
 
   /** Load them. @throws {CudaError} If the driver cannot */
   static create(device: Device): JpegKernels {
-    using owned = new DisposableStack();
-    const module = owned.use(Module.load(device, readFileSync(jpegPtx), { name: "jpeg.ptx" }));
-    const checkModule = owned.use(Module.load(device, readFileSync(checkPtx), { name: "jpeg_check.ptx" }));
-    const kernels = new JpegKernels(device, module, checkModule);
-    owned.move();
-    return kernels;
+    return new JpegKernels(device);
   }
 
   /** Enqueue putting a pattern over the end of every image. @param table what {@linkcode BatchTable} wrote */
@@ -115,11 +108,5 @@ export class JpegKernels extends Resource {
     this.#tableArguments.setPointer(0, table.pointer);
     const config: LaunchConfig = { grid: [count, 1, 1], block: [TABLE_THREADS, 1, 1] };
     kernel.launch(config, this.#tableArguments, options);
-  }
-
-  protected override release(): void {
-    using owned = new DisposableStack();
-    owned.use(this.#module);
-    owned.use(this.#checkModule);
   }
 }

@@ -19,16 +19,16 @@ import { checkNvJpeg, type NvJpegHandle, nvJpegStatusName } from "./nvjpeg-handl
 const CPU_THREADS = 1;
 
 /** An image to be decoded and turned upright. */
-export interface JpegJob extends StoredImage {
+interface JpegJob extends StoredImage {
   /** How it is turned, and into which memory; `undefined` where it is upright as stored. */
   readonly turn: { readonly target: DeviceMemory; readonly steps: OrientationSteps } | undefined;
 }
 
 /** What became of an image: `unchecked` where it is decoded, and its data not known to be whole. */
-export type JpegVerdict = "decoded" | "unchecked" | "damaged data" | "not written" | `NVJPEG_STATUS_${string}`;
+type JpegVerdict = "decoded" | "unchecked" | "damaged data" | "not written" | `NVJPEG_STATUS_${string}`;
 
 /** How a {@linkcode JpegLane} works. */
-export interface LaneOptions {
+interface LaneOptions {
   /** Most images of a batch. */
   readonly batch: number;
   /** Find out whether the data is whole: nvJPEG does not tell. */
@@ -38,7 +38,7 @@ export interface LaneOptions {
 }
 
 /** Decodes batches one after the other. */
-export class JpegLane extends Owner {
+class JpegLane extends Owner {
   readonly #handle: NvJpegHandle;
   readonly #kernels: JpegKernels;
   readonly #state: Handle<"nvjpegJpegState_t">;
@@ -164,7 +164,6 @@ export class JpegLane extends Owner {
   /** Decode what is in the table, off the JS thread; nvJPEG's status. */
   async #callNvJpeg(count: number): Promise<number> {
     const { device, library, handle } = this.#handle;
-    const table = this.#table;
     const prepared = await this.#prepare(count);
     if (prepared !== 0) return prepared;
     return shimOffThread("bt_nvjpeg_decode_batched")(
@@ -172,9 +171,7 @@ export class JpegLane extends Owner {
       library.calls.nvjpegDecodeBatched.ptr,
       handle,
       this.#state,
-      table.data,
-      table.lengths,
-      table.images,
+      ...this.#table.addresses,
       this.#stream.handle,
     );
   }
@@ -191,7 +188,7 @@ export class JpegLane extends Owner {
     }
   }
 
-  /** Set the state up for batches of this size; its status. */
+  /** Set the state up for batches of this size; nvJPEG's status. */
   async #prepare(count: number): Promise<number> {
     if (count === this.#prepared) return 0;
     const { device, library, handle } = this.#handle;
@@ -219,8 +216,8 @@ export class JpegLane extends Owner {
   }
 }
 
-/** What a {@linkcode LaneQueue} is made with. */
-export interface LaneQueueOptions extends LaneOptions {
+/** How a {@linkcode LaneQueue} works. */
+interface LaneQueueOptions extends LaneOptions {
   /** Most batches under way. */
   readonly lanes: number;
 }
@@ -240,7 +237,7 @@ export class LaneQueue {
   readonly #handle: NvJpegHandle;
   readonly #kernels: JpegKernels;
   readonly #options: LaneQueueOptions;
-  readonly #lanes: JpegLane[] = [];
+  readonly #lanes = new DisposableStack();
   readonly #idle: JpegLane[] = [];
   readonly #waiting: Waiting[] = [];
   /** Batches under way. */
@@ -254,11 +251,7 @@ export class LaneQueue {
     this.#options = options;
   }
 
-  /**
-   * Decode an image with others, as soon as a lane is free.
-   *
-   * @throws {CudaError} If the device fails
-   */
+  /** Decode an image with others, as soon as a lane is free. @throws {CudaError} If the device fails */
   decode(job: JpegJob): Promise<JpegVerdict> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ job, resolve, reject });
@@ -298,9 +291,7 @@ export class LaneQueue {
   }
 
   async #create(): Promise<JpegLane> {
-    const lane = await JpegLane.create(this.#handle, this.#kernels, this.#options);
-    this.#lanes.push(lane);
-    return lane;
+    return this.#lanes.use(await JpegLane.create(this.#handle, this.#kernels, this.#options));
   }
 
   /** Close the lanes. @throws {BunTensorRtError} If an image is under way */
@@ -308,10 +299,7 @@ export class LaneQueue {
     if (this.#waiting.length > 0 || this.#running > 0) {
       throw new BunTensorRtError(message("close a LaneQueue", "images are under way", "await them first"));
     }
-    // Each is closed whatever happens to the others.
-    using owned = new DisposableStack();
-    for (const lane of this.#lanes) owned.use(lane);
-    this.#lanes.length = 0;
     this.#idle.length = 0;
+    this.#lanes.dispose();
   }
 }

@@ -101,8 +101,7 @@ export async function chooseAccelerator(
     const accelerator = await registration.load();
     const reason = accelerator.unavailable();
     if (reason === undefined) return { registration, accelerator, fault: undefined };
-    const found = `it cannot be used: ${reason}`;
-    throw new UnavailableError(message(`${action} on the ${registration.machine}`, found, hint), "backend");
+    throw new UnavailableError(message(`${action} on the ${registration.machine}`, reason, hint), "backend");
   }
   let fault: Choice["fault"];
   for (const registration of registered.toSorted((a, b) => b.preference - a.preference)) {
@@ -111,7 +110,7 @@ export async function chooseAccelerator(
     if (reason === undefined) return { registration, accelerator, fault };
     fault ??= { machine: registration.machine, reason };
   }
-  throw new UnavailableError(message(action, `no accelerator can be used: ${fault?.reason}`, hint), "backend");
+  throw new UnavailableError(message(action, `no accelerator can be used, ${fault?.reason}`, hint), "backend");
 }
 
 function named(name: string, action: string): Registration {
@@ -127,7 +126,7 @@ function wantedByEnvironment(action: string): string {
   if (value === "" || value === "auto") return "auto";
   const known = acceleratorNames();
   if (known.includes(value)) return value;
-  const found = `${VARIABLE} must be auto, ${listed(known)}: ${JSON.stringify(value)}`;
+  const found = `${VARIABLE} must be auto, ${listed(known)}, got ${JSON.stringify(value)}`;
   throw new OptionError(message(action, found, `unset ${VARIABLE}, or set it to one of them`), "backend");
 }
 
@@ -211,7 +210,7 @@ export async function openBackends<ModelSpec, Params, Output>(
   }
   if (compiledFor !== undefined && compiledFor !== registration) {
     const asked = `backend "${options.backend}" was asked for`;
-    const reason = fault === undefined ? asked : `the ${fault.machine} cannot be used: ${fault.reason}`;
+    const reason = fault === undefined ? asked : `the ${fault.machine} cannot be used, ${fault.reason}`;
     refuseCompiled(source, `a plan needs a ${compiledFor.machine}, and ${reason}`);
   }
   const strays = strayOptions(registration, options, devices).map(({ name }) => `\`${name}\``);

@@ -18,11 +18,11 @@ export function noteLaunch(label: string): void {
   lastLaunch = label;
 }
 
-function found(call: string, code: string, status: number, text: string, launch: string): string {
+function found(code: string, status: number, text: string, launch: string): string {
   const fault = isAsynchronousFault(status)
     ? `; the fault lies in earlier work, and the last launch was ${launch}`
     : "";
-  return `it returned ${code} (${status}): ${text === "" ? call : text}${fault}`;
+  return `it returned ${code} (${status})${text === "" ? "" : `, ${text}`}${fault}`;
 }
 
 /** The runtime keeps its last error until asked: without this, another library would take it for its own. */
@@ -31,7 +31,7 @@ function runtimeFailure(status: number, call: string, launch: string): CudaError
   runtime.cudaGetLastError();
   const code = readCString(runtime.cudaGetErrorName(status));
   const text = readCString(runtime.cudaGetErrorString(status));
-  return new CudaError(message(`complete ${call}`, found(call, code, status, text, launch), explain(status)), {
+  return new CudaError(message(`complete ${call}`, found(code, status, text, launch), explain(status)), {
     status,
     code,
     call,
@@ -81,7 +81,7 @@ export function checkDriver(status: number, call: string, detail?: string): void
   const text = readCString(out.pointer(1));
   const log = detail === undefined || detail === "" ? "" : `\n${detail}`;
   const error = new CudaError(
-    message(`complete ${call}`, found(call, code, status, text, lastLaunch) + log, explain(status)),
+    message(`complete ${call}`, found(code, status, text, lastLaunch) + log, explain(status)),
     { status, code, call },
   );
   Error.captureStackTrace(error, checkDriver);
@@ -110,7 +110,7 @@ export function checkAllocation(status: number, call: string, requestedBytes: nu
   const error = new OutOfMemoryError(
     message(
       `allocate ${formatBytes(requestedBytes)} of ${where}`,
-      `${call} returned ${cause.code} (${status}): ${state}`,
+      `${call} returned ${cause.code} (${status}), ${state}`,
       explain(status),
     ),
     { status, code: cause.code, call, requestedBytes, freeBytes, totalBytes },

@@ -48,9 +48,7 @@ function copyLength(action: string, targetBytes: number, sourceBytes: number, op
   if (!fits) {
     const from = `bytes ${sourceOffset} to ${sourceOffset + byteLength} of ${sourceBytes}`;
     const to = `bytes ${targetOffset} to ${targetOffset + byteLength} of ${targetBytes}`;
-    throw new ArgumentError(
-      message(action, `the part does not fit: ${from} into ${to}`, "check byteLength and the offsets"),
-    );
+    throw new ArgumentError(message(action, `${from} do not fit into ${to}`, "check byteLength and the offsets"));
   }
   return byteLength;
 }
@@ -131,7 +129,7 @@ function copyRectangle(to: Memory, from: Memory, rectangle: CopyRectangle, kind:
   const isNarrow = widthBytes > targetPitchBytes || widthBytes > sourcePitchBytes;
   if (isNarrow || target > to.byteLength || source > from.byteLength) {
     const needs = `${height} rows of ${widthBytes} bytes, ${sourcePitchBytes} apart into ${targetPitchBytes} apart`;
-    const found = `it does not fit: ${needs}, from ${from.byteLength} into ${to.byteLength} bytes`;
+    const found = `${needs} do not fit, from ${from.byteLength} into ${to.byteLength} bytes`;
     throw new ArgumentError(message("copy a rectangle", found, "check the pitches"));
   }
   const { cudaMemcpy2DAsync } = cudaRuntime();
@@ -187,10 +185,8 @@ export function fillRectangle(
 ): void {
   const { widthBytes, height, targetPitchBytes } = rectangle;
   if (widthBytes > targetPitchBytes || targetPitchBytes * (height - 1) + widthBytes > target.byteLength) {
-    const found = `it does not fit: ${height} rows of ${widthBytes} bytes, ${targetPitchBytes} apart`;
-    throw new ArgumentError(
-      message("fill a rectangle", `${found}, into ${target.byteLength} bytes`, "check the pitch"),
-    );
+    const found = `${height} rows of ${widthBytes} bytes, ${targetPitchBytes} apart, do not fit`;
+    throw new ArgumentError(message("fill a rectangle", `${found} into ${target.byteLength} bytes`, "check the pitch"));
   }
   check(
     cudaRuntime().cudaMemset2DAsync(target.pointer, targetPitchBytes, byte, widthBytes, height, options.stream.handle),
@@ -210,11 +206,11 @@ export function fillRectangle(
  */
 export function copyHost(target: Uint8Array, source: Uint8Array, byteLength: number): void {
   if (byteLength > target.length || byteLength > source.length) {
-    const found = `both must have room for ${byteLength} bytes: found ${target.length} and ${source.length}`;
+    const found = `both must have room for ${byteLength} bytes, got ${target.length} and ${source.length}`;
     throw new ArgumentError(message("copy in host memory", found));
   }
   // Its only refusals are null and negative arguments, which the check above leaves no room for.
   if (byteLength > 0 && shim().bt_copy(target, source, byteLength) !== 0) {
-    throw new ArgumentError(message("copy in host memory", `bt_copy refuses it: ${byteLength} bytes`));
+    throw new ArgumentError(message("copy in host memory", `bt_copy refuses ${byteLength} bytes`));
   }
 }

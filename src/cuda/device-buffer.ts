@@ -172,7 +172,7 @@ export class BufferView<T extends DType = DType> implements TypedDeviceMemory<T>
   static of<T extends DType>(source: TypedDeviceMemory<T>, shape: Shape, offset = 0): BufferView<T> {
     const end = offset + volume(shape);
     if (!Number.isInteger(offset) || offset < 0 || end > source.length) {
-      const found = `the memory has ${source.length} elements: elements ${offset} to ${end} of ${source.dtype}`;
+      const found = `elements ${offset} to ${end} of ${source.dtype} are asked for, and the memory has ${source.length}`;
       throw new ArgumentError(message(`view a part ${formatShape(shape)} of device memory`, found));
     }
     return new BufferView(source.dtype, shape, source, offset * bytesPerElement(source.dtype));

@@ -255,7 +255,7 @@ export class EventBoard {
     );
     if (done >= SHIM_STATUS.ok) return;
     throw new BunTensorRtError(
-      message("watch events", `a thread cannot be bound to device ${deviceIndex}: status ${done}`),
+      message("watch events", `a thread cannot be bound to device ${deviceIndex}, status ${done}`),
     );
   }
 }

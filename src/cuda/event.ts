@@ -132,7 +132,7 @@ export class Event extends Resource {
   override close(): void {
     if (this.#waits > 0) {
       throw new BunTensorRtError(
-        message(`close ${this.label}`, `waits for it are under way: ${this.#waits}`, "await them first"),
+        message(`close ${this.label}`, `${this.#waits} waits for it are under way`, "await them first"),
       );
     }
     super.close();

@@ -149,7 +149,7 @@ export class GraphExec extends Resource {
     throw new CudaError(
       message(
         `update ${this.label}`,
-        `cudaGraphExecUpdate returned cudaErrorGraphExecUpdateFailure (${status}): ${reason}`,
+        `cudaGraphExecUpdate returned cudaErrorGraphExecUpdateFailure (${status}), ${reason}`,
         "instantiate the new graph instead",
       ),
       { status, code: "cudaErrorGraphExecUpdateFailure", call: "cudaGraphExecUpdate" },

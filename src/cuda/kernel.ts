@@ -175,7 +175,9 @@ export class KernelArguments {
     for (const { name, type, offsetBytes, byteLength } of parameters) {
       if (byteLength !== BYTES[type] || offsetBytes % byteLength !== 0) {
         const found = `${name} (${type}) takes ${BYTES[type]} bytes at a multiple of that`;
-        throw new ArgumentError(message("make an argument block", `${found}: ${byteLength} bytes at ${offsetBytes}`));
+        throw new ArgumentError(
+          message("make an argument block", `${found}, got ${byteLength} bytes at ${offsetBytes}`),
+        );
       }
     }
     const byteLength = last.offsetBytes + last.byteLength;
@@ -237,7 +239,7 @@ export class KernelArguments {
   #refuse(index: number, type: ParameterType): never {
     const parameter = this.parameters[index];
     const found = parameter === undefined ? "there is none" : `${parameter.name} is ${parameter.type}`;
-    throw new ArgumentError(message(`set parameter ${index} as ${type}`, `the types must agree: ${found}`));
+    throw new ArgumentError(message(`set parameter ${index} as ${type}`, found));
   }
 }
 

@@ -155,7 +155,7 @@ function viewed(name: string, pointer: HostPtr, byteLength: number): ArrayBuffer
     return nativeView(pointer, byteLength);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    const text = message(`allocate ${name}`, `no ArrayBuffer may have so many bytes: ${byteLength}`);
+    const text = message(`allocate ${name}`, `no ArrayBuffer may have ${byteLength} bytes`);
     throw new ArgumentError(text, { cause });
   }
 }

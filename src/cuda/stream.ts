@@ -57,7 +57,7 @@ export class Stream extends Resource {
     const [least, greatest] = device.priorityRange();
     if (!Number.isInteger(priority) || priority > least || priority < greatest) {
       throw new ArgumentError(
-        message(`create ${label}`, `its priority must be an integer from ${greatest} to ${least}: ${priority}`),
+        message(`create ${label}`, `its priority must be an integer from ${greatest} to ${least}, got ${priority}`),
       );
     }
     check(

@@ -252,7 +252,7 @@ function keepUsable<Output>(images: SlotImage[], jobs: Job<Output>[]): void {
 function goneError(image: Image): ShapeError {
   const [needed, found] = [byteLengthOf(image), image.data.length];
   const hint = "neither transfer nor resize the buffer before the result is there";
-  const text = message("read an image", `its pixels are gone: ${found} of ${needed} bytes are there`, hint);
+  const text = message("read an image", `its pixels are gone, ${found} of ${needed} bytes are left`, hint);
   return new ShapeError(text, { tensor: "image", expected: `${needed} bytes`, actual: `${found} bytes` });
 }
 

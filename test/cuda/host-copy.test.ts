@@ -66,7 +66,7 @@ test("copyHost() may be called by several JS threads at once", async () => {
 
 test("copyHost() refuses what is too short by name, and bt_copy what is no memory", () => {
   const [short, long] = [new Uint8Array(10), new Uint8Array(20)];
-  expect(() => copyHost(short, long, 20)).toThrow("both must have room for 20 bytes: found 10 and 20");
+  expect(() => copyHost(short, long, 20)).toThrow("both must have room for 20 bytes, got 10 and 20");
   expect(() => copyHost(long, short, 20)).toThrow(ArgumentError);
   expect(shim().bt_copy(null, addressOf(long), 4)).toBe(SHIM_STATUS.badCall);
   expect(shim().bt_copy(addressOf(long), addressOf(short), -1)).toBe(SHIM_STATUS.badCall);

@@ -71,7 +71,7 @@ test("KernelArguments refuses a wrong type, number or name", () => {
       ["count", "i32"],
     ]),
   );
-  expect(() => args.setI32(0, 1)).toThrow("Cannot set parameter 0 as i32: the types must agree: output is pointer");
+  expect(() => args.setI32(0, 1)).toThrow("Cannot set parameter 0 as i32: output is pointer");
   expect(() => args.setF32(1, 1)).toThrow(ArgumentError);
   expect(() => args.setI32(2, 1)).toThrow("there is none");
   expect(() => args.index("length")).toThrow('Cannot set the parameter "length": the kernel has only output, count');
@@ -80,6 +80,6 @@ test("KernelArguments refuses a wrong type, number or name", () => {
 test("KernelArguments refuses parameters that a compiler would lay out otherwise", () => {
   expect(() => new KernelArguments([])).toThrow(ArgumentError);
   expect(() => new KernelArguments([{ name: "a", type: "pointer", offsetBytes: 4, byteLength: 8 }])).toThrow(
-    "Cannot make an argument block: a (pointer) takes 8 bytes at a multiple of that: 8 bytes at 4",
+    "Cannot make an argument block: a (pointer) takes 8 bytes at a multiple of that, got 8 bytes at 4",
   );
 });

@@ -21,7 +21,7 @@ fakeCudaTest(
     `,
     );
     expect(output.split("\n")).toEqual([
-      "ArgumentError Cannot allocate page-locked f32 [1025, 1048576]: no ArrayBuffer may have so many bytes: 4299161600",
+      "ArgumentError Cannot allocate page-locked f32 [1025, 1048576]: no ArrayBuffer may have 4299161600 bytes",
       "1",
     ]);
   },

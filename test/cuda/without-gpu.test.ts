@@ -44,7 +44,7 @@ describe.each([...RUNTIME_WHEELS])("with $name $version and no driver", (wheel) 
     expect(call).toBe("cudaGetDeviceCount");
     expect(name).toBe("cudaErrorInsufficientDriver");
     expect(status).toBe("35");
-    expect(text).toStartWith("Cannot complete cudaGetDeviceCount: it returned cudaErrorInsufficientDriver (35): ");
+    expect(text).toStartWith("Cannot complete cudaGetDeviceCount: it returned cudaErrorInsufficientDriver (35), ");
     expect(hint).toMatch(/^Hint: install or update NVIDIA's driver/);
   });
 

@@ -373,7 +373,7 @@ test.skipIf(gpuUnavailable() === undefined)("Detector.load() says why the GPU ca
   expect(failed).toBeInstanceOf(UnavailableError);
   expect(failed).toBeInstanceOf(OptionError);
   expect((failed as UnavailableError).message).toStartWith(
-    `Cannot load a detector on the GPU: it cannot be used: ${fault}\nHint: bunx bun-tensorrt doctor `,
+    `Cannot load a detector on the GPU: ${fault}\nHint: bunx bun-tensorrt doctor `,
   );
 });
 
@@ -385,7 +385,7 @@ test("Detector.load() takes the machine of BUN_TENSORRT_BACKEND where the choice
     expect(detector.backend.kind).toBe("cpu");
     process.env.BUN_TENSORRT_BACKEND = "tpu";
     await expect(Detector.load(toyDetector())).rejects.toThrow(
-      'BUN_TENSORRT_BACKEND must be auto, onnxruntime, cpu, tensorrt or gpu: "tpu"\nHint: unset BUN_TENSORRT_BACKEND, or set it to one of them',
+      'BUN_TENSORRT_BACKEND must be auto, onnxruntime, cpu, tensorrt or gpu, got "tpu"\nHint: unset BUN_TENSORRT_BACKEND, or set it to one of them',
     );
   } finally {
     if (former === undefined) delete process.env.BUN_TENSORRT_BACKEND;

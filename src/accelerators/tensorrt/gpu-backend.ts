@@ -254,7 +254,7 @@ async function obtainPlan(
 export function assertPlainTensors({ source, tensors }: Pick<Engine, "source" | "tensors">): void {
   const odd = tensors.filter(({ isLinear, location }) => !isLinear || location !== "device");
   if (odd.length === 0) return;
-  const found = `its tensors must be row-major arrays in device memory: ${odd.map(describe).join("; ")}`;
+  const found = `its tensors must be row-major arrays in device memory, but ${odd.map(describe).join("; ")}`;
   const hint = "build the plan anew from the ONNX model, without formats of its own for inputs and outputs";
   throw new ModelError(message(`load ${JSON.stringify(source)}`, found, hint), source);
 }

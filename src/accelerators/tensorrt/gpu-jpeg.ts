@@ -136,7 +136,7 @@ export class GpuJpeg extends Resource {
 }
 
 function refusal(fault: string, hint: string): UnavailableError {
-  return new UnavailableError(message("decode JPEG on the GPU", `nvJPEG cannot be used: ${fault}`, hint), "jpeg");
+  return new UnavailableError(message("decode JPEG by nvJPEG", fault, hint), "jpeg");
 }
 
 /**

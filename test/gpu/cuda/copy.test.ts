@@ -66,7 +66,7 @@ gpuTest("copies that do not fit are refused before anything is enqueued", () => 
   using buffer = DeviceBuffer.create("u8", [16], { stream });
   using host = PinnedBuffer.create("u8", [32], device);
   expect(() => copyToDevice(buffer, host, { stream })).toThrow(
-    "Cannot copy to the device: the part does not fit: bytes 0 to 32 of 32 into bytes 0 to 32 of 16",
+    "Cannot copy to the device: bytes 0 to 32 of 32 do not fit into bytes 0 to 32 of 16",
   );
   expect(() => copyToHost(host, buffer, { stream, targetOffsetBytes: 20 })).toThrow(ArgumentError);
   expect(() => copyOnDevice(buffer, buffer, { stream, sourceOffsetBytes: -1 })).toThrow(ArgumentError);

@@ -85,7 +85,7 @@ describe.skipIf(!canRun)("Detector with nvJPEG", () => {
     const env = { ...process.env, BUN_TENSORRT_NVJPEG: "/nowhere/libnvjpeg.so.13" };
     const child = Bun.spawnSync([process.execPath, "-e", program], { env });
     expect(child.stdout.toString()).toStartWith(
-      `${UnavailableError.name} Cannot decode JPEG on the GPU: nvJPEG cannot be used: libnvjpeg was not found\n`,
+      `${UnavailableError.name} Cannot decode JPEG by nvJPEG: libnvjpeg was not found\n`,
     );
   });
 });

@@ -32,7 +32,7 @@ test("assertPlainTensors() refuses vectorised formats and tensors on the host, b
   const load = (): void => assertPlainTensors({ source: "a.plan", tensors });
   expect(load).toThrow(ModelError);
   expect(load).toThrow(
-    `Cannot load "a.plan": its tensors must be row-major arrays in device memory: "size" lies on the host; ` +
+    `Cannot load "a.plan": its tensors must be row-major arrays in device memory, but "size" lies on the host; ` +
       `"rows" has the format "${formatText}"`,
   );
 });

@@ -17,7 +17,7 @@ fakeCudaTest(
     `,
     );
     expect(output.split("\n")).toEqual([
-      ...Array(2).fill("Cannot decode JPEG on the GPU: nvJPEG cannot be used: NVJPEG_STATUS_ALLOCATOR_FAILURE"),
+      ...Array(2).fill("Cannot decode JPEG by nvJPEG: NVJPEG_STATUS_ALLOCATOR_FAILURE"),
       "nvJPEG 12.1.1, 7 engines true",
     ]);
   },

@@ -19,12 +19,12 @@ import {
 import { freePixels, type PackedImage } from "./image.ts";
 import { imageKind } from "./image-kind.ts";
 import {
-  damageOf,
-  type JpegDecodeOptions,
   JpegDecoder,
   type JpegHeader,
+  type JpegScale,
   jpegScale,
-  repairedJpegs,
+  type RescuedImage,
+  rescuedJpeg,
 } from "./jpeg-decoder.ts";
 import { LARGEST_ORIENTABLE, orient, swapsSides } from "./orientation.ts";
 import { decodeWithSharp } from "./sharp.ts";
@@ -280,47 +280,43 @@ export class ImageDecoder extends Resource {
     if (orientation !== 1 && byteLength > LARGEST_ORIENTABLE) return undefined;
     const memory = workplace.room(byteLength);
     const stored = orientation === 1 ? memory : workplace.sideways(byteLength);
-    const decoded = await this.#judged(jpeg, bytes, header, stored, { source, scale }, options.damaged);
+    const decoded = await this.#judged(jpeg, bytes, header, stored, scale, source, options.damaged);
     if (decoded === undefined) return undefined;
     const { damage } = decoded;
     const image = orientation === 1 ? decoded.image : await orient(decoded.image, orientation, memory);
     return { ...image, sourceWidth, sourceHeight, ...(damage === undefined ? {} : { damage }) };
   }
 
-  /**
-   * Decode, and look into what libturbojpeg warns of: no other decoder is asked, as others overlook it.
-   *
-   * @returns `undefined` for a file that it cannot decode at all
-   * @throws {ImageError} If the data is damaged, and damaged images are refused
-   */
+  /** @returns `undefined` for a file that libturbojpeg cannot decode at all */
   async #judged(
     jpeg: JpegDecoder,
     bytes: Uint8Array,
     header: JpegHeader,
     destination: Uint8Array,
-    options: JpegDecodeOptions,
+    scale: JpegScale,
+    source: string,
     damaged: "refuse" | "take" = "refuse",
-  ): Promise<{ readonly image: PackedImage; readonly damage?: string } | undefined> {
-    const { source } = options;
-    const first = await jpeg.tryDecode(bytes, header, destination, options);
+  ): Promise<RescuedImage | undefined> {
+    const first = await jpeg.decode(bytes, header, destination, scale);
     if (first.outcome === "whole") return first;
     if (first.outcome === "failed") {
       logger.debug(`Decoding ${source} with sharp: libturbojpeg cannot decode its data`);
       return undefined;
     }
-    const damage = damageOf(bytes, header.scanOffset);
-    for (const copy of repairedJpegs(bytes, header)) {
-      const { image, outcome } = await jpeg.tryDecode(copy, header, destination, options);
-      if (outcome !== "whole") continue;
-      this.#warnings.tell(`Decoded ${source} despite a harmless fault: every pixel is there`);
-      return { image };
-    }
-    if (damaged === "refuse") throw undecodableError(bytes, source, damage);
-    // What is not written must not show the image before.
-    destination.fill(GREY);
-    const { image } = await jpeg.tryDecode(bytes, header, destination, options);
-    this.#warnings.tell(`Accepted damaged image ${source}: ${damage}`);
-    return { image, damage };
+    return rescuedJpeg(bytes, header, {
+      source,
+      warnings: this.#warnings,
+      decodeWhole: async (copy) => {
+        const { image, outcome } = await jpeg.decode(copy, header, destination, scale);
+        return outcome === "whole" ? image : undefined;
+      },
+      decodeDamaged: async (damage) => {
+        if (damaged === "refuse") throw undecodableError(bytes, source, damage);
+        // What is not written must not show the image before.
+        destination.fill(GREY);
+        return (await jpeg.decode(bytes, header, destination, scale)).image;
+      },
+    });
   }
 
   protected release(): void {

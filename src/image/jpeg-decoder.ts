@@ -1,6 +1,7 @@
 /** @module JpegDecoder: one libturbojpeg handle, decoding off the JS thread into memory the caller gives. */
 
 import { BunTensorRtError, LibraryLoadError, message } from "../core/errors.ts";
+import type { RepeatedLine } from "../core/log.ts";
 import { Resource } from "../core/resource.ts";
 import { addressOf, OutCells, readCString } from "../ffi/memory.ts";
 import {
@@ -13,7 +14,7 @@ import {
   type TjHandle,
   type TurboJpeg,
 } from "../ffi/turbojpeg.ts";
-import { imageError, undecodableError } from "./decode-limits.ts";
+import { undecodableError } from "./decode-limits.ts";
 import { imageOf, type PackedImage } from "./image.ts";
 import { hasManyScans, isDataDamaged, type JpegMarkers, readJpegMarkers, readJpegScans } from "./jpeg-markers.ts";
 
@@ -27,16 +28,6 @@ export interface JpegHeader extends JpegMarkers {
 
 /** Divisors of the size that decode faster than the whole image: the inverse transform itself shrinks. */
 export type JpegScale = 1 | 2 | 4 | 8;
-
-/** What {@linkcode JpegDecoder.decode} takes beside the bytes. */
-export interface JpegDecodeOptions {
-  /** What to call the bytes in messages. */
-  readonly source: string;
-  /** Both sides are divided by it and rounded up; default 1. */
-  readonly scale?: JpegScale;
-  /** Distance between two rows of the destination in bytes; default tight. */
-  readonly pitchBytes?: number;
-}
 
 /** What became of a file. */
 export interface JpegAttempt {
@@ -89,7 +80,7 @@ function createHandle({ symbols }: TurboJpeg): TjHandle {
  * using decoder = JpegDecoder.create();
  * const header = decoder.readHeader(bytes, "street.jpg");
  * const memory = new Uint8Array(header.width * header.height * 3);
- * const image = await decoder.decode(bytes, header, memory, { source: "street.jpg" });
+ * const { image, outcome } = await decoder.decode(bytes, header, memory);
  * ```
  */
 export class JpegDecoder extends Resource {
@@ -169,45 +160,20 @@ export class JpegDecoder extends Resource {
    * @param bytes       a JPEG file
    * @param header      what {@linkcode readHeader} said of these bytes
    * @param destination u8, at least the rows of the scaled image
-   * @returns RGB over `destination`
-   * @throws {ImageError} If the image is CMYK, or libturbojpeg warns of anything at all, which may be as harmless as
-   *   unused bytes: `ImageDecoder` tells these apart. The destination's content is undefined
+   * @param scale       both sides are divided by it and rounded up
+   * @returns RGB over `destination`, tight rows. A warning may be as harmless as unused bytes: see {@linkcode rescuedJpeg}
    * @throws {ShapeError} If the destination is too short
    */
   async decode(
     bytes: Uint8Array,
     header: JpegHeader,
     destination: Uint8Array,
-    options: JpegDecodeOptions,
-  ): Promise<PackedImage> {
-    const { image, outcome } = await this.tryDecode(bytes, header, destination, options);
-    if (outcome === "whole") return image;
-    const isWarning = outcome === "warned";
-    const reason = isWarning ? damageOf(bytes, header.scanOffset) : "libturbojpeg cannot decode its data";
-    throw undecodableError(bytes, options.source, reason);
-  }
-
-  /**
-   * As {@linkcode decode}, for callers that look into a warning themselves.
-   *
-   * @throws {ImageError} If the image is CMYK
-   * @throws {ShapeError} If the destination is too short
-   */
-  async tryDecode(
-    bytes: Uint8Array,
-    header: JpegHeader,
-    destination: Uint8Array,
-    options: JpegDecodeOptions,
+    scale: JpegScale = 1,
   ): Promise<JpegAttempt> {
-    const { source, scale = 1 } = options;
     this.#assertIdle();
-    if (header.isCmyk) {
-      throw imageError(source, "libturbojpeg does not turn CMYK into RGB", "decode it with decodeImage");
-    }
     const width = Math.ceil(header.width / scale);
     const height = Math.ceil(header.height / scale);
-    const pitchBytes = options.pitchBytes ?? width * 3;
-    const image = imageOf(destination, { width, height, pitchBytes });
+    const image = imageOf(destination, { width, height });
     this.#inFlight = { bytes, destination };
     try {
       const check = isDataDamaged(bytes, header);
@@ -217,7 +183,7 @@ export class JpegDecoder extends Resource {
         bytes.length,
         addressOf(destination),
         width,
-        pitchBytes,
+        image.pitchBytes,
         height,
         TJPF_RGB,
         hasManyScans(header) ? TJFLAG_LIMITSCANS : 0,
@@ -274,12 +240,8 @@ const END_OF_IMAGE = Uint8Array.of(0xff, 0xd9);
 const JFIF = "JFIF\0";
 const ADOBE = "Adobe";
 
-/**
- * What is wrong with a JPEG whose data a decoder warns of, in words that are the same for every decoder.
- *
- * @param scanOffset of the first scan
- */
-export function damageOf(bytes: Uint8Array, scanOffset: number): string {
+/** What is wrong with a JPEG whose data a decoder warns of, in words that are the same for every decoder. */
+function damageOf(bytes: Uint8Array, scanOffset: number): string {
   const end = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).lastIndexOf(END_OF_IMAGE);
   return end < scanOffset ? "it ends before its last pixel" : DAMAGED_DATA;
 }
@@ -351,4 +313,38 @@ export function repairedJpegs(bytes: Uint8Array, markers: JpegMarkers): Uint8Arr
   const ends = new Set([data.length, filling, Math.min(filling + 1, data.length)]);
   const copies = [...ends].map((end) => Buffer.concat([...head, data.subarray(0, end), END_OF_IMAGE]));
   return copies.filter((copy) => !copy.equals(file.subarray(0, Math.max(scans.end, copy.length))));
+}
+
+/** Takes what a decoder warned of: {@linkcode rescuedJpeg}. */
+export interface JpegRescue {
+  /** Path, URL or description of the bytes, for messages. */
+  readonly source: string;
+  /** Told of what is wrong with an image that is taken nevertheless. */
+  readonly warnings: RepeatedLine;
+  /** The image of a copy, if the decoder is content with it. */
+  decodeWhole(copy: Uint8Array): Promise<PackedImage | undefined>;
+  /** What the decoder makes of the file itself. @throws If it is not to be taken, given what is wrong with it */
+  decodeDamaged(damage: string): Promise<PackedImage>;
+}
+
+/** An image, and what is wrong with it. */
+export interface RescuedImage {
+  readonly image: PackedImage;
+  /** Why some of its pixels are not those of the file; `undefined` where all are. */
+  readonly damage?: string;
+}
+
+/** Look into what a decoder warned of: no other decoder is asked, as others overlook it. */
+export async function rescuedJpeg(bytes: Uint8Array, markers: JpegMarkers, rescue: JpegRescue): Promise<RescuedImage> {
+  const { source, warnings } = rescue;
+  for (const copy of repairedJpegs(bytes, markers)) {
+    const image = await rescue.decodeWhole(copy);
+    if (image === undefined) continue;
+    warnings.tell(`Decoded ${source} despite a harmless fault: every pixel is there`);
+    return { image };
+  }
+  const damage = damageOf(bytes, markers.scanOffset);
+  const image = await rescue.decodeDamaged(damage);
+  warnings.tell(`Accepted damaged image ${source}: ${damage}`);
+  return { image, damage };
 }

@@ -18,7 +18,7 @@ import {
 } from "./decode-limits.ts";
 import { imageOf, type PackedImage } from "./image.ts";
 import { type ImageKind, imageKind } from "./image-kind.ts";
-import { DAMAGED_DATA, damageOf, repairedJpegs } from "./jpeg-decoder.ts";
+import { DAMAGED_DATA, rescuedJpeg } from "./jpeg-decoder.ts";
 import { isDataDamaged, isGifDamaged, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
 
 /** The reason in sharp's message: its first line without what sharp puts in front. */
@@ -91,26 +91,21 @@ async function pixels(
 }
 
 /**
- * The image, if all of its pixels are there; else what libvips said of it. libvips stops reading a baseline JPEG with its last
- * row, so that it never sees what is left over.
+ * A JPEG, if all of its pixels are there: libvips stops reading with its last row, and never sees what is left over.
+ *
+ * @throws what libvips says of it, or would
  */
 async function wholeJpeg(
   sharp: Sharp,
   bytes: Uint8Array,
   markers: JpegMarkers,
   timeoutMs: number,
-): Promise<PackedImage | { readonly fault: unknown }> {
-  try {
-    const image = await pixels(sharp, bytes, "warning", false, timeoutMs);
-    return (await isDataDamaged(bytes, markers))
-      ? { fault: new Error("Corrupt JPEG data: its values are no samples, or bytes are left over") }
-      : image;
-  } catch (error) {
-    return { fault: error };
-  }
+): Promise<PackedImage> {
+  const image = await pixels(sharp, bytes, "warning", false, timeoutMs);
+  if (!(await isDataDamaged(bytes, markers))) return image;
+  throw new Error("Corrupt JPEG data: its values are no samples, or bytes are left over");
 }
 
-/** What is harmless to its pixels is left out of a copy, which costs another decoding. */
 async function jpegPixels(
   sharp: Sharp,
   bytes: Uint8Array,
@@ -118,20 +113,21 @@ async function jpegPixels(
   { damaged, timeoutMs, warnings }: SharpDecodeOptions,
 ): Promise<SharpImage> {
   const markers = readJpegMarkers(bytes);
-  const first = await wholeJpeg(sharp, bytes, markers, timeoutMs);
-  if (!("fault" in first)) return first;
-  const reason = reasonOf(first.fault);
-  for (const copy of repairedJpegs(bytes, markers)) {
-    const repaired = await wholeJpeg(sharp, copy, readJpegMarkers(copy), timeoutMs);
-    if ("fault" in repaired) continue;
-    warnings.tell(`Decoded ${source} despite a harmless fault, every pixel is there: ${reason}`);
-    return repaired;
+  try {
+    return await wholeJpeg(sharp, bytes, markers, timeoutMs);
+  } catch (fault) {
+    const { image, damage } = await rescuedJpeg(bytes, markers, {
+      source,
+      warnings,
+      decodeWhole: (copy) => wholeJpeg(sharp, copy, readJpegMarkers(copy), timeoutMs).catch(() => undefined),
+      decodeDamaged: (found) => {
+        if (!DATA_WARNING.test(reasonOf(fault))) throw fault;
+        if (damaged === "refuse") throw new Error(found, { cause: fault });
+        return pixels(sharp, bytes, "none", false, timeoutMs);
+      },
+    });
+    return damage === undefined ? image : { ...image, damage };
   }
-  if (!DATA_WARNING.test(reason)) throw first.fault;
-  const damage = damageOf(bytes, markers.scanOffset);
-  if (damaged === "refuse") throw new Error(damage, { cause: first.fault });
-  warnings.tell(`Accepted damaged image ${source}: ${damage}`);
-  return { ...(await pixels(sharp, bytes, "none", false, timeoutMs)), damage };
 }
 
 /** @throws {ImageError} If it is nothing that is decoded, or SVG, and that is not asked for */
@@ -277,7 +273,7 @@ export function loadSharp(): Promise<Sharp> {
  *
  * @throws {LibraryLoadError} If sharp's addon is not installed for this machine
  */
-export async function withVectors<T>(work: (sharp: Sharp) => Promise<T>): Promise<T> {
+async function withVectors<T>(work: (sharp: Sharp) => Promise<T>): Promise<T> {
   const sharp = await loadSharp();
   vectorUsers += 1;
   if (isConfined) sharp.unblock({ operation: [VECTOR_LOADER] });
@@ -293,7 +289,7 @@ export async function withVectors<T>(work: (sharp: Sharp) => Promise<T>): Promis
  * Empty libvips' cache of operations, and leave its limits as they are. Of a GIF or an AVIF it keeps all pixels, which it
  * does not count: up to a hundred images, of any size. A file that is given as bytes it never finds again.
  */
-export function emptySharpCache(sharp: Sharp): void {
+function emptySharpCache(sharp: Sharp): void {
   const { memory, files, items } = sharp.cache();
   sharp.cache(false);
   sharp.cache({ memory: memory.max, files: files.max, items: items.max });

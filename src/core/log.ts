@@ -8,33 +8,19 @@ export type LogLevel = "debug" | "info" | "warn" | "error";
 /** Where the lines go, which are safe to look at as {@linkcode shown} says. Called on the JS thread. */
 export type LogSink = (level: LogLevel, text: string) => void;
 
-/** The library's voice: lines go to the sink that {@linkcode setLogSink} installed, and nowhere without one. */
-class Logger {
-  #sink: LogSink | undefined;
+let installed: LogSink | undefined;
 
-  /** Replace the sink; returns the former one. */
-  setSink(sink: LogSink | undefined): LogSink | undefined {
-    const former = this.#sink;
-    this.#sink = sink;
-    return former;
-  }
-
-  debug(text: string): void {
-    this.#sink?.("debug", shown(text));
-  }
-  info(text: string): void {
-    this.#sink?.("info", shown(text));
-  }
-  warn(text: string): void {
-    this.#sink?.("warn", shown(text));
-  }
-  error(text: string): void {
-    this.#sink?.("error", shown(text));
-  }
+function voice(level: LogLevel): (text: string) => void {
+  return (text) => installed?.(level, shown(text));
 }
 
-/** The logger of the process. */
-export const logger: Logger = new Logger();
+/** The library's voice: lines go to the sink that {@linkcode setLogSink} installed, and nowhere without one. */
+export const logger: Readonly<Record<LogLevel, (text: string) => void>> = {
+  debug: voice("debug"),
+  info: voice("info"),
+  warn: voice("warn"),
+  error: voice("error"),
+};
 
 /**
  * Choose where the library's log lines go; by default nowhere.
@@ -43,7 +29,9 @@ export const logger: Logger = new Logger();
  * @returns the sink that was installed before
  */
 export function setLogSink(sink: LogSink | undefined): LogSink | undefined {
-  return logger.setSink(sink);
+  const former = installed;
+  installed = sink;
+  return former;
 }
 
 /** So many lines in so many milliseconds. */

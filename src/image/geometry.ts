@@ -60,15 +60,18 @@ export interface Region extends Rectangle {
   readonly bottom: number;
 }
 
-/** The nearest integer, and of two equally near the even one: what Python's `round` does, and `Math.round` does not. */
-function roundHalfEven(value: number): number {
+/** The nearest integer, and of two equally near the even one, as Python's `round` and `cvRound` have it. */
+export function roundHalfEven(value: number): number {
   const below = Math.floor(value);
   if (value - below !== 0.5) return Math.round(value);
   return below % 2 === 0 ? below : below + 1;
 }
 
-/** A region but for the part of the input that it fills. */
-type Placed = Omit<Region, "left" | "top" | "right" | "bottom">;
+/** A region but for the part of the input that it fills, and for scales that follow from its sizes. */
+type Placed = Omit<Region, "left" | "top" | "right" | "bottom" | "scaleX" | "scaleY"> & {
+  readonly scaleX?: number;
+  readonly scaleY?: number;
+};
 
 /** Where the input shows the image along one axis: pixels whose centre lies in it. */
 function shown(
@@ -103,8 +106,10 @@ function regionOf(placed: Placed): Region {
   }
   const [left, right] = shown(x, width, sourceWidth, placed.contentWidth, placed.padX, placed.inputWidth, edge);
   const [top, bottom] = shown(y, height, sourceHeight, placed.contentHeight, placed.padY, placed.inputHeight, edge);
+  const { scaleX = placed.contentWidth / width, scaleY = placed.contentHeight / height } = placed;
   const isEmpty = left >= right || top >= bottom;
-  return isEmpty ? { ...placed, left: 0, top: 0, right: 0, bottom: 0 } : { ...placed, left, top, right, bottom };
+  const filled = isEmpty ? { left: 0, top: 0, right: 0, bottom: 0 } : { left, top, right, bottom };
+  return { ...placed, scaleX, scaleY, ...filled };
 }
 
 /**
@@ -134,7 +139,7 @@ export function placeRectangle(
   let contentHeight = inputHeight;
   let padX = 0;
   let padY = 0;
-  let ratio: number | undefined;
+  let scales = {};
   if (fit !== "stretch") {
     const scale = Math.min(inputWidth / width, inputHeight / height);
     const whole = fit === "letterbox" ? roundHalfEven : Math.trunc;
@@ -144,7 +149,7 @@ export function placeRectangle(
       padX = Math.floor((inputWidth - contentWidth) / 2);
       padY = Math.floor((inputHeight - contentHeight) / 2);
     } else {
-      ratio = scale;
+      scales = { scaleX: scale, scaleY: scale };
     }
   }
   return regionOf({
@@ -161,8 +166,7 @@ export function placeRectangle(
     contentHeight,
     padX,
     padY,
-    scaleX: ratio ?? contentWidth / width,
-    scaleY: ratio ?? contentHeight / height,
+    ...scales,
   });
 }
 
@@ -205,7 +209,7 @@ export function placeTile(
 ): Region {
   const size = { inputWidth: width, inputHeight: height, contentWidth: width, contentHeight: height };
   const placed = { x, y, width, height, sourceWidth, sourceHeight, edge, ...size };
-  return regionOf({ ...placed, padX: 0, padY: 0, scaleX: 1, scaleY: 1 });
+  return regionOf({ ...placed, padX: 0, padY: 0 });
 }
 
 /**
@@ -244,8 +248,6 @@ export function placeCentreCrop(
     contentHeight,
     padX: pad(inputWidth, contentWidth),
     padY: pad(inputHeight, contentHeight),
-    scaleX: contentWidth / sourceWidth,
-    scaleY: contentHeight / sourceHeight,
   });
 }
 
@@ -320,44 +322,32 @@ export function pixelsToSource(pixels: Uint8Array, region: Region, target: Uint8
   }
 }
 
-/** What {@linkcode rectangularSize} takes. */
-export interface RectangularLimits {
-  /** The longer side of the result in pixels. */
-  readonly longSide: number;
-  /** The model's stride: both sides are multiples of it. */
-  readonly stride: number;
-}
-
 /**
  * The input size for rectangular inference: the frame's own ratio, the longer side as given, the shorter the nearest
  * multiple of the stride that holds the image.
  *
+ * @param longSide of the result in pixels
+ * @param stride   of the model: both sides are multiples of it
  * @returns [width, height] in pixels
  */
 export function rectangularSize(
   sourceWidth: number,
   sourceHeight: number,
-  limits: RectangularLimits,
+  { longSide, stride }: { readonly longSide: number; readonly stride: number },
 ): [width: number, height: number] {
-  const scale = limits.longSide / Math.max(sourceWidth, sourceHeight);
-  const up = (side: number): number =>
-    Math.max(limits.stride, Math.ceil(roundHalfEven(side * scale) / limits.stride) * limits.stride);
+  const scale = longSide / Math.max(sourceWidth, sourceHeight);
+  const up = (side: number): number => Math.max(stride, Math.ceil(roundHalfEven(side * scale) / stride) * stride);
   return [up(sourceWidth), up(sourceHeight)];
-}
-
-/** An image that may have been shrunk while decoding: its size, and that of its file. */
-interface Shrinkable {
-  readonly width: number;
-  readonly height: number;
-  readonly sourceWidth?: number;
-  readonly sourceHeight?: number;
 }
 
 /**
  * The region that maps boxes to the image as it was before it was shrunk while decoding; the same object for one
  * that was not.
  */
-export function sourceRegion(image: Shrinkable, region: Region): Region {
+export function sourceRegion(
+  image: Pick<Region, "width" | "height"> & Partial<Pick<Region, "sourceWidth" | "sourceHeight">>,
+  region: Region,
+): Region {
   const { sourceWidth = image.width, sourceHeight = image.height } = image;
   if (sourceWidth === image.width && sourceHeight === image.height) return region;
   return {

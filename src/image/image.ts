@@ -96,25 +96,11 @@ export function byteLengthOf(image: ImageForm): number {
   return chromaOffsetOf(image) + chromaPitchOf(image) * (chromaRows - 1) + width + (width & 1);
 }
 
-/** What {@linkcode imageOf} takes beside the pixels. */
-export interface ImageLayout {
-  /** In pixels. */
-  readonly width: number;
-  /** In pixels. */
-  readonly height: number;
-  /** Default `"RGB"`. */
-  readonly format?: PixelFormat;
-  /** In bytes; default `width` × the bytes of a pixel, which of Y is 1. */
-  readonly pitchBytes?: number;
-  /** NV12 alone; see {@linkcode Image}. */
-  readonly chromaOffset?: number | undefined;
-  /** NV12 alone, in bytes; see {@linkcode Image}. */
-  readonly chromaPitchBytes?: number | undefined;
-  /** NV12 alone; see {@linkcode Image}. */
-  readonly yuvStandard?: YuvStandard | undefined;
-  /** NV12 alone; see {@linkcode Image}. */
-  readonly yuvRange?: YuvRange | undefined;
-}
+/**
+ * What {@linkcode imageOf} takes beside the pixels. `format` is `"RGB"` by default, `pitchBytes` the `width` × the bytes of a
+ * pixel, which of Y is 1.
+ */
+export interface ImageLayout extends Pick<Image, "width" | "height">, Partial<Omit<ImageForm, "width" | "height">> {}
 
 function refuse(expected: string, actual: string, hint: string): never {
   throw new ShapeError(message("use the pixels as an image", `${expected}, got ${actual}`, hint), {

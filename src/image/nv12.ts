@@ -151,6 +151,13 @@ export function rgbOfNv12(image: Image): Uint8Array<ArrayBuffer> {
   return rgb;
 }
 
+/** Fill `to` with rows of so many bytes, which lie `pitchBytes` apart in `from`. */
+function copyRows(from: Uint8Array, pitchBytes: number, to: Uint8Array, rowBytes: number): void {
+  for (let start = 0, at = 0; at < to.length; start += pitchBytes, at += rowBytes) {
+    to.set(from.subarray(start, start + rowBytes), at);
+  }
+}
+
 /** The planes of an NV12 image without gaps: its own memory where they have none, else a copy. */
 export function tightNv12(image: Image): Uint8Array {
   const { width, height, pitchBytes, data } = image;
@@ -163,13 +170,8 @@ export function tightNv12(image: Image): Uint8Array {
   const isTight = pitchBytes === width && chromaOffset === lumaBytes && chromaPitchBytes === chromaRowBytes;
   if (isTight) return data.subarray(0, byteLength);
   const tight = new Uint8Array(byteLength);
-  for (let row = 0; row < height; row++) {
-    tight.set(data.subarray(row * pitchBytes, row * pitchBytes + width), row * width);
-  }
-  for (let row = 0; row < chromaRows; row++) {
-    const start = chromaOffset + row * chromaPitchBytes;
-    tight.set(data.subarray(start, start + chromaRowBytes), lumaBytes + row * chromaRowBytes);
-  }
+  copyRows(data, pitchBytes, tight.subarray(0, lumaBytes), width);
+  copyRows(data.subarray(chromaOffset), chromaPitchBytes, tight.subarray(lumaBytes), chromaRowBytes);
   return tight;
 }
 
@@ -217,8 +219,6 @@ export function tightRgba(image: Image): Uint8Array {
   const rowBytes = width * 4;
   if (pitchBytes === rowBytes) return data.subarray(0, rowBytes * height);
   const rgba = new Uint8Array(rowBytes * height);
-  for (let y = 0; y < height; y++) {
-    rgba.set(data.subarray(y * pitchBytes, y * pitchBytes + rowBytes), y * rowBytes);
-  }
+  copyRows(data, pitchBytes, rgba, rowBytes);
   return rgba;
 }

@@ -19,6 +19,9 @@ const DROPPED_BITS = 4;
 
 const WHOLE = 1 << WEIGHT_BITS;
 
+/** Rows of a region may be counted from below 0, where its image goes on beyond its edges. */
+const NO_ROW = -(2 ** 30);
+
 /** Of every processor Bun runs on; where one has 128, every second read is in vain. */
 const CACHE_LINE_BYTES = 64;
 
@@ -211,76 +214,6 @@ export function copyBytes(values: Float32Array, output: Uint8Array, to: number):
   for (let at = 0; at < length; at++) output[to + at] = values[at]!;
 }
 
-/** Two horizontally resized rows of an image; each source row is resized at most once on the way down. */
-export class ResizePair {
-  /** i32 [width, 3], levels × 128: the upper row after {@linkcode load}. */
-  near: Int32Array<ArrayBuffer>;
-  /** Likewise, the lower row; what it held before where the weight is 0. */
-  far: Int32Array<ArrayBuffer>;
-  readonly #nv12: Nv12Rows | undefined;
-  /** `undefined` where it holds none. */
-  #nearRow: number | undefined;
-  #farRow: number | undefined;
-  /** Of the region's first pixel: bytes in the image, and where it lies. */
-  #start = 0;
-  #x = 0;
-  #y = 0;
-
-  /**
-   * @param width of the resized image in pixels
-   * @param nv12  makes the rows of NV12 images into RGB; `undefined` for the other formats
-   */
-  constructor(width: number, nv12: Nv12Rows | undefined) {
-    this.#nv12 = nv12;
-    this.near = allocate("i32", width * 3);
-    this.far = allocate("i32", width * 3);
-  }
-
-  /**
-   * Forget the rows: another image follows.
-   *
-   * @param start offset of the region's first pixel in bytes
-   * @param x     where it lies in the image
-   * @param y     likewise
-   */
-  begin(start: number, x: number, y: number): void {
-    this.#nearRow = undefined;
-    this.#farRow = undefined;
-    this.#start = start;
-    this.#x = x;
-    this.#y = y;
-  }
-
-  /**
-   * Have `near` hold one source row and, unless the weight is 0, `far` another.
-   *
-   * @param columns what `bilinearTaps` gave for the columns, in bytes
-   * @param nearRow source row, counted from the region's first; going down each is resized once
-   * @param farRow  source row, `nearRow` or the next
-   * @param weight  of the far row, 0–2048
-   */
-  load(image: Image, columns: Int32Array, nearRow: number, farRow: number, weight: number): void {
-    if (nearRow === this.#farRow) {
-      const { near } = this;
-      this.near = this.far;
-      this.far = near;
-      this.#farRow = this.#nearRow;
-      this.#nearRow = nearRow;
-    } else if (nearRow !== this.#nearRow) {
-      this.#resize(image, nearRow, columns, this.near);
-      this.#nearRow = nearRow;
-    }
-    if (weight === 0 || farRow === this.#farRow) return;
-    this.#resize(image, farRow, columns, this.far);
-    this.#farRow = farRow;
-  }
-
-  #resize(image: Image, row: number, columns: Int32Array, target: Int32Array): void {
-    if (this.#nv12 === undefined) resizeRow(image.data, this.#start + row * image.pitchBytes, columns, target);
-    else resizeRow(this.#nv12.load(image, this.#x, this.#y + row), 0, columns, target);
-  }
-}
-
 /** Resizes regions of one form, of images of one format; its row buffers are overwritten by every image. */
 export class BilinearResizer {
   readonly #pixelBytes: number;
@@ -297,8 +230,12 @@ export class BilinearResizer {
   readonly #stride: number | undefined;
   /** True if the columns are means of two neighbours. */
   readonly #isHalf: boolean;
-  readonly #pair: ResizePair;
   readonly #width: number;
+  /** Two resized rows, i32 [width, 3], levels × 128, and which source rows they are: each is resized once on the way down. */
+  #near: Int32Array<ArrayBuffer>;
+  #far: Int32Array<ArrayBuffer>;
+  #nearRow = NO_ROW;
+  #farRow = NO_ROW;
   /** Where the region's first pixel lies in the image, and in bytes. */
   #x = 0;
   #y = 0;
@@ -324,7 +261,8 @@ export class BilinearResizer {
     this.#stride = pointStride(this.#columns);
     this.#isHalf = isHalfSampling(this.#columns);
     this.#width = this.#columns.length / 3;
-    this.#pair = new ResizePair(this.#width, this.#nv12);
+    this.#near = allocate("i32", this.#columns.length);
+    this.#far = allocate("i32", this.#columns.length);
   }
 
   /** Forget the rows: another image follows. @param region as it was made for, or the same elsewhere within its image */
@@ -332,7 +270,8 @@ export class BilinearResizer {
     this.#x = x;
     this.#y = y;
     this.#start = y * image.pitchBytes + x * this.#pixelBytes;
-    this.#pair.begin(this.#start, x, y);
+    this.#nearRow = NO_ROW;
+    this.#farRow = NO_ROW;
   }
 
   /**
@@ -359,10 +298,29 @@ export class BilinearResizer {
       const start = this.#start;
       storeMeans(pixels, start + nearRow * pitchBytes, start + farRow * pitchBytes, columns, target);
     } else {
-      const pair = this.#pair;
-      pair.load(image, columns, nearRow, farRow, weight);
-      storeBlend(pair.near, weight === 0 ? pair.near : pair.far, weight, target);
+      this.#load(image, nearRow, farRow, weight);
+      storeBlend(this.#near, weight === 0 ? this.#near : this.#far, weight, target);
     }
+  }
+
+  /** Have `#near` hold one source row and, unless the weight is 0, `#far` another. */
+  #load(image: Image, nearRow: number, farRow: number, weight: number): void {
+    if (nearRow === this.#farRow) {
+      const near = this.#near;
+      this.#near = this.#far;
+      this.#far = near;
+      this.#farRow = this.#nearRow;
+    } else if (nearRow !== this.#nearRow) this.#resize(image, nearRow, this.#near);
+    this.#nearRow = nearRow;
+    if (weight === 0 || farRow === this.#farRow) return;
+    this.#resize(image, farRow, this.#far);
+    this.#farRow = farRow;
+  }
+
+  #resize(image: Image, row: number, target: Int32Array): void {
+    const nv12 = this.#nv12;
+    if (nv12 === undefined) resizeRow(image.data, this.#start + row * image.pitchBytes, this.#columns, target);
+    else resizeRow(nv12.load(image, this.#x, this.#y + row), 0, this.#columns, target);
   }
 }
 

@@ -1,19 +1,12 @@
 /** @module Resize taps: which source pixels each resized pixel is made of, and with which weights, along one axis. */
 
-import { type Edge, type Region, sourceIndex } from "./geometry.ts";
+import { type Edge, type Region, roundHalfEven, sourceIndex } from "./geometry.ts";
 
 /** Bits of a weight: 2048 is the whole. OpenCV's 8-bit INTER_LINEAR has as many. */
 export const WEIGHT_BITS = 11;
 
 /** Which axis taps are for: the border is treated differently, as OpenCV does. */
 export type Axis = "columns" | "rows";
-
-/** The nearest integer, and of two equally near the even one: `cvRound`. */
-function roundHalfEven(value: number): number {
-  const below = Math.floor(value);
-  if (value - below !== 0.5) return Math.round(value);
-  return below % 2 === 0 ? below : below + 1;
-}
 
 /** One axis of a region: what is resized to what, and which part of it is wanted. In pixels of the rectangle. */
 export interface RegionAxis {
@@ -31,25 +24,15 @@ export interface RegionAxis {
 
 /** The axes of a region. */
 export function regionAxes(region: Region): readonly [columns: RegionAxis, rows: RegionAxis] {
-  const { x, y, width, height, sourceWidth, sourceHeight, padX, padY } = region;
+  const { x, y, width, height, left, top, right, bottom, padX, padY, contentWidth, contentHeight } = region;
   return [
-    {
-      source: width,
-      target: region.contentWidth,
-      from: region.left - padX,
-      to: region.right - padX,
-      low: Math.max(0, -x),
-      high: Math.min(width, sourceWidth - x),
-    },
-    {
-      source: height,
-      target: region.contentHeight,
-      from: region.top - padY,
-      to: region.bottom - padY,
-      low: Math.max(0, -y),
-      high: Math.min(height, sourceHeight - y),
-    },
+    axisOf(width, contentWidth, left - padX, right - padX, x, region.sourceWidth),
+    axisOf(height, contentHeight, top - padY, bottom - padY, y, region.sourceHeight),
   ];
+}
+
+function axisOf(source: number, target: number, from: number, to: number, start: number, image: number): RegionAxis {
+  return { source, target, from, to, low: Math.max(0, -start), high: Math.min(source, image - start) };
 }
 
 /** An axis whose pixels are all there and all wanted. */

@@ -6,7 +6,7 @@ import type { ModelSpec } from "../heads/head.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
-import type { EngineShapes, OpenedModel, Task, TaskModel } from "../runtime/task.ts";
+import type { OpenedModel, Task } from "../runtime/task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
@@ -28,31 +28,10 @@ export interface ModelOptions extends MachineChoice, DecodingLimits {
 }
 
 /** The first of several tasks that a model is one of. */
-class AnyTask implements Task<unknown, unknown, unknown> {
-  readonly name = "any";
-  readonly action = "load a model";
-  readonly #tasks: readonly Task<unknown, unknown, unknown>[];
-
-  constructor(...tasks: Task<unknown, unknown, unknown>[]) {
-    this.#tasks = tasks;
-  }
-
-  recognise(opened: OpenedModel): Promise<TaskModel<unknown, unknown, unknown>> {
-    return this.#first(opened, (task) => task.recognise(opened));
-  }
-
-  async check(opened: OpenedModel): Promise<void> {
-    await this.#first<unknown>(opened, (task) => task.check?.(opened) ?? task.recognise(opened));
-  }
-
-  /** Those of the first task, whose sizes are tiles for the others. */
-  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
-    return this.#tasks[0]!.engineShapes(metadata);
-  }
-
-  async #first<T>({ source }: OpenedModel, look: (task: Task<unknown, unknown, unknown>) => Promise<T>): Promise<T> {
+function firstOf(...tasks: Task<unknown, unknown, unknown>[]): Task<unknown, unknown, unknown> {
+  const first = async <T>({ source }: OpenedModel, look: (task: (typeof tasks)[number]) => Promise<T>): Promise<T> => {
     const refusals: string[] = [];
-    for (const task of this.#tasks) {
+    for (const task of tasks) {
       try {
         return await look(task);
       } catch (error) {
@@ -62,7 +41,16 @@ class AnyTask implements Task<unknown, unknown, unknown> {
     }
     const hint = "load it with the façade of its task, such as Detector, whose options can say what is not recognised";
     throw new ModelError(message(`tell the task of ${source}`, `it fits none (${refusals.join("; ")})`, hint), source);
-  }
+  };
+  return {
+    name: "any",
+    action: "load a model",
+    recognise: (opened) => first(opened, (task) => task.recognise(opened)),
+    check: (opened) =>
+      first<unknown>(opened, (task) => task.check?.(opened) ?? task.recognise(opened)) as Promise<void>,
+    // Those of the first task, whose sizes are tiles for the others.
+    engineShapes: (metadata) => tasks[0]!.engineShapes(metadata),
+  };
 }
 
 /** Loads models of any task. */
@@ -89,7 +77,7 @@ export const Model: {
     const detector = parseDetectorOptions(options);
     const image = parseImageModelOptions(options);
     const { source, name } = await modelSource(model);
-    const task = new AnyTask(new DetectTask(detector) as never, new ImageTask(image) as never);
+    const task = firstOf(new DetectTask(detector) as never, new ImageTask(image) as never);
     const backends: readonly unknown[] = await openBackends(source, task, detector, detector.devices);
     const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
     if (recognised.task === "detect") {

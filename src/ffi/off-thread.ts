@@ -71,13 +71,8 @@ function setUp(loaded: Koffi): void {
 /** koffi is an addon: it is loaded with the first off-thread function, so that importing the package loads nothing. */
 function loadKoffi(): Koffi {
   if (!Bun.semver.satisfies(Bun.version, `>=${OLDEST_BUN}`)) {
-    throw new BunTensorRtError(
-      message(
-        "call native code off the JS thread",
-        `Bun must be ${OLDEST_BUN} or newer, got ${Bun.version}`,
-        "update Bun",
-      ),
-    );
+    const found = `Bun must be ${OLDEST_BUN} or newer, got ${Bun.version}`;
+    throw new BunTensorRtError(message("call native code off the JS thread", found, "update Bun"));
   }
   const loaded = createRequire(import.meta.url)("koffi") as Koffi;
   setUp(loaded);

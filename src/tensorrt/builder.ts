@@ -14,9 +14,8 @@ import {
   type ProfilingVerbosity,
 } from "./build-options.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
-import { HostMemory, NativeObject } from "./native-object.ts";
+import { createOffThread, HostMemory, NativeObject } from "./native-object.ts";
 import { Network } from "./network.ts";
-import { createOffThread } from "./operation.ts";
 import { OptimizationProfile, type TimingCache } from "./optimization-profile.ts";
 import type { ProgressMonitor } from "./progress.ts";
 

@@ -9,8 +9,7 @@ import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
 import { HARDWARE_COMPATIBILITIES, type HardwareCompatibility } from "./build-options.ts";
 import { ContextTensor } from "./context-tensor.ts";
 import { EngineInspector } from "./engine-inspector.ts";
-import { HostMemory, NativeObject } from "./native-object.ts";
-import { createOffThread } from "./operation.ts";
+import { createOffThread, HostMemory, NativeObject } from "./native-object.ts";
 import { type EngineTensor, readEngineTensor } from "./tensor-info.ts";
 
 /** What an engine was made by: a runtime, of a device. */

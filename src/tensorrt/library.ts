@@ -89,9 +89,8 @@ export class TensorRtLibrary {
     const flags = table.needsDevice ? SHIM_CONSTANTS.BT_NEEDS_DEVICE : 0;
     const bound = native.bt_library_bind(handle, this.#slots, this.#slots.length, table.layout, flags);
     if (bound !== SHIM_STATUS.ok) {
-      throw new LibraryLoadError(message(`bind ${path}`, `the shim refused its slots (${bound})`), "libnvinfer", [
-        path,
-      ]);
+      const text = message(`bind ${path}`, `the shim refused its slots (${bound})`);
+      throw new LibraryLoadError(text, "libnvinfer", [path]);
     }
     this.log = new LogRing(version.text);
     this.logger = native.bt_logger_create(table.layout, this.log.ring.handle, severityOf("warn"))!;

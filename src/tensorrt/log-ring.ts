@@ -16,27 +16,10 @@ const KEPT_ERRORS = 32;
 const LEVELS: readonly LogLevel[] = ["error", "error", "warn", "info", "debug"];
 
 /** nvinfer1::ErrorCode by number. */
-const ERROR_CODES: readonly string[] = [
-  "SUCCESS",
-  "UNSPECIFIED_ERROR",
-  "INTERNAL_ERROR",
-  "INVALID_ARGUMENT",
-  "INVALID_CONFIG",
-  "FAILED_ALLOCATION",
-  "FAILED_INITIALIZATION",
-  "FAILED_EXECUTION",
-  "FAILED_COMPUTATION",
-  "INVALID_STATE",
-  "UNSUPPORTED_STATE",
-];
-
-/** What was logged as an error since the last failure. */
-export interface LoggedErrors {
-  /** Oldest first. */
-  readonly lines: readonly string[];
-  /** Name of the last error's code, where an error recorder told one. */
-  readonly code: string | undefined;
-}
+const ERROR_CODES: readonly string[] = (
+  "SUCCESS UNSPECIFIED_ERROR INTERNAL_ERROR INVALID_ARGUMENT INVALID_CONFIG FAILED_ALLOCATION FAILED_INITIALIZATION " +
+  "FAILED_EXECUTION FAILED_COMPUTATION INVALID_STATE UNSUPPORTED_STATE"
+).split(" ");
 
 /** The number TensorRT's logger takes for a level: lines above it are not queued. */
 export function severityOf(level: LogLevel): number {
@@ -73,8 +56,8 @@ export class LogRing {
     logger[level](`${this.#prefix}: ${text}`);
   }
 
-  /** Take the errors since the last call; drains first. */
-  takeErrors(): LoggedErrors {
+  /** Take the errors since the last call, oldest first, and the last one's code where a recorder told one; drains first. */
+  takeErrors(): { readonly lines: readonly string[]; readonly code: string | undefined } {
     this.drain();
     const taken = { lines: this.#lines, code: this.#code };
     this.#lines = [];

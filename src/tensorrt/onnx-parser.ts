@@ -4,10 +4,9 @@ import { ModelError, message } from "../core/errors.ts";
 import { oneLine } from "../core/shown.ts";
 import { addressOf, cString } from "../ffi/memory.ts";
 import { SHIM_STATUS, shim } from "../ffi/shim.ts";
-import { NativeObject } from "./native-object.ts";
+import { NativeObject, runOffThread, stableBytes } from "./native-object.ts";
 import type { Network } from "./network.ts";
 import { externalDataFiles, externalDataPaths } from "./onnx-metadata.ts";
-import { runOffThread, stableBytes } from "./operation.ts";
 
 /** nvonnxparser::ErrorCode by number. */
 const CODES: readonly string[] = [
@@ -27,6 +26,8 @@ const CODES: readonly string[] = [
   "unsupported shape",
   "refit failed",
 ];
+
+const INCOMPLETE = "check that the file is a complete ONNX model";
 
 /** Files with weights that a hint names at most. */
 const TOLD_FILES = 4;
@@ -77,7 +78,9 @@ export class OnnxParser extends NativeObject {
     try {
       await parser.#parse(model, options.path, source);
       // The parser takes many a file for a model without nodes.
-      if (network.outputs().length === 0) throw emptyModel(source);
+      if (network.outputs().length === 0) {
+        throw new ModelError(message(`parse ${source}`, "it has no outputs", INCOMPLETE), source);
+      }
     } catch (error) {
       parser.close();
       throw error;
@@ -103,14 +106,8 @@ export class OnnxParser extends NativeObject {
     if (status === SHIM_STATUS.noMethod) throw library.missing("Parser.parse");
     library.log.takeErrors();
     const list = complaints.map(formatComplaint).join("\n  ");
-    throw new ModelError(
-      message(
-        action,
-        `the ONNX parser of ${library.version.text} refused it:\n  ${list === "" ? "no reason given" : list}`,
-        hintFor(complaints, { model, path }),
-      ),
-      source,
-    );
+    const found = `the ONNX parser of ${library.version.text} refused it:\n  ${list === "" ? "no reason given" : list}`;
+    throw new ModelError(message(action, found, hintFor(complaints, { model, path })), source);
   }
 
   #complaints(): ParserComplaint[] {
@@ -132,11 +129,6 @@ export class OnnxParser extends NativeObject {
   }
 }
 
-function emptyModel(source: string): ModelError {
-  const hint = "check that the file is a complete ONNX model";
-  return new ModelError(message(`parse ${source}`, "it must have outputs: 0", hint), source);
-}
-
 function formatComplaint({ code, text, node, operator }: ParserComplaint): string {
   const where = operator === "" && node === "" ? "" : `node ${JSON.stringify(node)} (${operator}): `;
   return `${where}${code}: ${text.trim()}`;
@@ -153,10 +145,11 @@ function hintFor(
     if (path === undefined) return `load it by its path: it has weights in files beside it, ${files}`;
     return `its weights must lie whole beside it: ${files}`;
   }
-  if (says("Plugin not found"))
+  if (says("Plugin not found")) {
     return "NVIDIA's plugins need `plugins: true` (--plugins); else export it without that operator";
+  }
   if (complaints.some(({ code }) => code.startsWith("unsupported") || code === "invalid node")) {
     return "export the model without that operator, or run it on the CPU backend, which has all of ONNX";
   }
-  return "check that the file is a complete ONNX model";
+  return INCOMPLETE;
 }

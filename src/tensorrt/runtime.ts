@@ -6,8 +6,7 @@ import type { Device } from "../cuda/device.ts";
 import { addressOf } from "../ffi/memory.ts";
 import { Engine } from "./engine.ts";
 import { openTensorRt, type TensorRtLibrary } from "./library.ts";
-import { NativeObject } from "./native-object.ts";
-import { createOffThread, stableBytes } from "./operation.ts";
+import { createOffThread, NativeObject, stableBytes } from "./native-object.ts";
 import { checkPlan, readPlan } from "./plan-file.ts";
 
 /** What {@linkcode Runtime.create} takes. */

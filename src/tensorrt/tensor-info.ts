@@ -36,25 +36,13 @@ const DATA_TYPES = ["f32", "f16", "i8", "i32", "bool", "u8", "fp8", "bf16", "i64
 /** Those without a JavaScript array: they occur inside a network, not at its edge. */
 const INNER: ReadonlySet<string> = new Set(["fp8", "bf16", "int4", "fp4", "e8m0"]);
 
-/**
- * The dtype of a tensor.
- *
- * @param number of nvinfer1::DataType
- * @param tensor its name, for the message
- * @param source the model or plan, for the message
- * @throws {ModelError} If JavaScript has no array for the type
- */
+/** The dtype of a tensor, by its number of nvinfer1::DataType. @throws {ModelError} If JavaScript has no array for it */
 export function dtypeOf(number: number, tensor: string, source: string): DType {
   const name = DATA_TYPES[number];
   if (name !== undefined && !INNER.has(name)) return name as DType;
-  throw new ModelError(
-    message(
-      `use tensor ${JSON.stringify(tensor)} of ${source}`,
-      `its element type must be f32, f16, i8, u8, i32, i64 or bool, got ${name ?? `number ${number}`}`,
-      "convert it with a Cast at the edge of the model",
-    ),
-    source,
-  );
+  const action = `use tensor ${JSON.stringify(tensor)} of ${source}`;
+  const found = `its element type must be f32, f16, i8, u8, i32, i64 or bool, got ${name ?? `number ${number}`}`;
+  throw new ModelError(message(action, found, "convert it with a Cast at the edge of the model"), source);
 }
 
 /** nvinfer1::TensorIOMode::kINPUT. */
@@ -97,14 +85,7 @@ function profilesOf(library: TensorRtLibrary, engine: number, name: Uint8Array, 
   });
 }
 
-/**
- * Read one tensor of an engine.
- *
- * @param engine       address of the ICudaEngine
- * @param profileCount number of its optimisation profiles
- * @param source       the plan, for messages
- * @throws {ModelError} If its element type has no JavaScript array
- */
+/** Read one tensor of an ICudaEngine. @throws {ModelError} If its element type has no JavaScript array */
 export function readEngineTensor(
   library: TensorRtLibrary,
   engine: number,

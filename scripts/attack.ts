@@ -38,6 +38,6 @@ const take = (found: readonly Outcome[]): void => {
 take(await attackServe(scale, limits));
 take([await attackPlaces(limits)]);
 take([await attackSocket(limits)]);
-if (isRedisMissing) console.log("left out: the worker, as there is no redis-server");
+if (isRedisMissing) console.log("skipped: the worker, as there is no redis-server");
 else take(await attackWorker(scale, limits));
 process.exit(outcomes.every(({ faults }) => faults.length === 0) ? 0 : 1);

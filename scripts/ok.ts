@@ -5,7 +5,7 @@
  * as many processes as keep all cores busy while some of them wait. The tests that share a GPU take turns, after the others.
  *
  * What is generated (PTX, the shim) is made anew with pinned compilers from Python's registry and compared byte by byte,
- * and TensorRT-RTX, which builds engines without a GPU, is fetched for the tests. Without pip these steps are left out by
+ * and TensorRT-RTX, which builds engines without a GPU, is fetched for the tests. Without pip these steps are skipped by
  * name, and the tests that need them skip.
  */
 
@@ -100,7 +100,7 @@ async function runStep({ name, command }: Step, isAlone: boolean): Promise<boole
 
 let failedSteps = 0;
 if (!isPipThere)
-  console.log(`left out, as there is no Python with pip and venv: ${PYTHON_STEPS.map(({ name }) => name).join(", ")}`);
+  console.log(`skipped, as there is no Python with pip and venv: ${PYTHON_STEPS.map(({ name }) => name).join(", ")}`);
 for (const chains of stages) {
   const isAlone = chains.length === 1;
   const runChain = async (steps: readonly Step[]): Promise<void> => {

@@ -94,7 +94,7 @@ export class EngineRun implements Disposable {
   }
 }
 
-/** Launches a second of several contexts side by side, one figure for each of so many parts of the time. */
+/** Launches per second of several contexts side by side, one figure for each of so many parts of the time. */
 export function throughput(runs: readonly EngineRun[], durationMs: number, parts = 10): number[] {
   const rates: number[] = [];
   for (let part = 0; part < parts; part++) {

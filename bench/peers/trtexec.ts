@@ -13,7 +13,7 @@ export interface TrtexecOptions {
 
 /** What it reports. */
 export interface TrtexecReport {
-  /** Inferences a second. */
+  /** Inferences per second. */
   readonly rate: number;
   /** Median GPU compute time in milliseconds. */
   readonly computeMs: number;

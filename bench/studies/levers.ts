@@ -66,7 +66,7 @@ const LEVERS: readonly Lever[] = [
     withIt: ["shapes", "gpu-fp16-square-640"],
   },
   {
-    name: "batch of 8 against 1, 640, FP16, images a second",
+    name: "batch of 8 against 1, 640, FP16, images per second",
     without: ["shapes", "rate-fp16-640-b1"],
     withIt: ["shapes", "rate-fp16-640-b8"],
   },

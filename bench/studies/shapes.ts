@@ -197,7 +197,7 @@ async function sizesAndBatches(
     {
       kind: "lines",
       title: "Throughput by batch",
-      note: `Engine alone with a graph, images a second. One dynamic engine a precision covers all points: built for 1 to 32 images of up to 1280x1280, best at 8 of 640x640, so points far from there may be slower than an engine of their own.`,
+      note: `Engine alone with a graph, images per second. One dynamic engine a precision covers all points: built for 1 to 32 images of up to 1280x1280, best at 8 of 640x640, so points far from there may be slower than an engine of their own.`,
       x,
       y: { label: "throughput", unit: "fps" },
       lines: rates,
@@ -290,6 +290,6 @@ export const shapes: Study = {
       .filter(({ unit }) => unit === "fps")
       .toSorted((a, b) => medianOf(b.samples) - medianOf(a.samples))[0];
     if (best !== undefined)
-      output.findings.push(`Most images a second: ${best.name}, ${formatWithUnit(medianOf(best.samples), "fps")}.`);
+      output.findings.push(`Most images per second: ${best.name}, ${formatWithUnit(medianOf(best.samples), "fps")}.`);
   },
 };

@@ -47,7 +47,7 @@ interface Measured {
   readonly setting: Setting;
   /** Milliseconds from call to boxes, one a frame. */
   readonly latencies: number[];
-  /** Frames a second, one figure for each 50 ms worth of frames. */
+  /** Frames per second, one figure for each 50 ms worth of frames. */
   readonly rates: number[];
   /** The first frames of the first round, as the JS thread saw them. */
   spans: Driven["spans"];
@@ -158,7 +158,7 @@ function report(context: StudyContext, output: StudyOutput, all: readonly Measur
   };
   chart(
     "Throughput",
-    "Frames a second from one JS thread, median over 50 ms worth of frames. The ring marks the knee: beyond it a step brings less than a quarter of what scaling in proportion would.",
+    "Frames per second from one JS thread, median over 50 ms worth of frames. The ring marks the knee: beyond it a step brings less than a quarter of what scaling in proportion would.",
     { label: "throughput", unit: "fps" },
     ({ rates }) => medianOf(rates),
     true,

@@ -90,7 +90,7 @@ function studyLines(study: StudyResult): string[] {
   for (const { claim, found, wanted, isMet } of study.checks) {
     lines.push(`${isMet ? "kept  " : "MISSED"}  ${claim}: ${found}, wanted ${wanted}`);
   }
-  lines.push(...study.findings, ...study.leftOut.map((what) => `left out: ${what}`));
+  lines.push(...study.findings, ...study.leftOut.map((what) => `skipped: ${what}`));
   return lines;
 }
 

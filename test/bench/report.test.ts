@@ -134,7 +134,7 @@ test("the table for the terminal holds every measurement", () => {
   for (const { measurements } of SAMPLE_RESULT.studies)
     for (const { name } of measurements) expect(text).toContain(name);
   expect(text).toContain("MISSED");
-  expect(text).toContain("left out: nvJPEG");
+  expect(text).toContain("skipped: nvJPEG");
 });
 
 test("the trace has a row a lane and microseconds", () => {

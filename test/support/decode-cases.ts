@@ -227,6 +227,25 @@ function columns(dtype: FloatType): DecodeCase[] {
   }));
 }
 
+/** Columns whose boxes are fractions of the input. */
+function fractionColumns(dtype: FloatType): DecodeCase {
+  const noise = new Noise(14);
+  const side = (at: number): number => noise.clustered(4, 0.2, 0.05) + (at % 4 < 2 ? 0 : 0.15);
+  return {
+    name: `columns in fractions ${dtype}`,
+    plan: { kind: "columns", boxes: "boxes", scores: "scores", classes: "classes", boxUnit: "fraction" },
+    outputs: new Map([
+      ["boxes", tensor(dtype, [2, 90, 4], side)],
+      ["scores", tensor(dtype, [2, 90], () => noise.score(1))],
+      ["classes", tensor("i32", [2, 90], () => noise.below(3))],
+    ]),
+    batch: 2,
+    inputWidth: 640,
+    inputHeight: 384,
+    needsNms: true,
+  };
+}
+
 function queries(dtype: FloatType): DecodeCase[] {
   const noise = new Noise(17);
   const count = 90;
@@ -343,7 +362,13 @@ export function decodeCases(): DecodeCase[] {
       cases.push(dense(dtype, { order: "channel-major", score: "class", boxUnit: "pixels" }, size));
       cases.push(dense(dtype, { order: "anchor-major", score: "product", boxUnit: "pixels" }, size));
     }
-    cases.push(...rows(dtype, true), ...rows(dtype, false), ...columns(dtype), ...queries(dtype));
+    cases.push(
+      ...rows(dtype, true),
+      ...rows(dtype, false),
+      ...columns(dtype),
+      fractionColumns(dtype),
+      ...queries(dtype),
+    );
     cases.push(grid(dtype), distanceBins(dtype), fastestDet(dtype));
     cases.push(centredRows(dtype), ...corners(dtype));
   }

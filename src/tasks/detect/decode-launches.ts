@@ -9,7 +9,6 @@ import {
   type LaunchSpec,
   NUMBERS,
 } from "../../accelerators/tensorrt/kernels.ts";
-import type { DType } from "../../core/tensor.ts";
 import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { LaunchConfig } from "../../cuda/kernel.ts";
 import type {
@@ -57,6 +56,7 @@ const THREAD_ROWS = 256;
 const PLANE_ROWS = 32;
 const SOFTMAX_ROWS = 64;
 
+/** A warp for so many rows of each image, which its threads share, or a thread for each. */
 function shared(rows: number, rowsPerBlock: number, batch: number): LaunchConfig {
   return { grid: [Math.ceil(rows / rowsPerBlock), batch, 1], block: [32, 8, 1] };
 }
@@ -65,77 +65,60 @@ function single(rows: number, threads: number, batch: number): LaunchConfig {
   return { grid: [Math.ceil(rows / threads), batch, 1], block: [threads, 1, 1] };
 }
 
-/** Boxes in a tensor of their own, [N, anchors, 4] or [N, anchors, 1, 4]: the kernel reads both tensors as one dtype. */
-function ownBoxes(
-  name: string,
-  outputs: DeviceOutputs,
-  [batch, anchors]: readonly [number, number],
-  dtype: DType,
-): TypedDeviceMemory {
-  const isFlat = outputs.get(name)?.shape.length === 3;
-  return deviceOutput(outputs, name, [dtype], isFlat ? [batch, anchors, 4] : [batch, anchors, 1, 4]);
+/** Address and dtype of a tensor that may be missing. */
+function given(tensor: TypedDeviceMemory | undefined): readonly [pointer: number, dtype: number] {
+  return tensor === undefined ? [0, 0] : [tensor.pointer, dtypeCode(tensor)];
 }
 
 function dense(plan: DensePlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
-  const { batch, inputWidth, inputHeight } = input;
-  const { channels, classes, classChannel, order } = plan;
+  const { batch, inputWidth: width, inputHeight: height } = input;
+  const { channels, classes, classChannel: class_channel, order } = plan;
   const isChannelMajor = order === "channel-major";
-  const expected = isChannelMajor ? [batch, channels, -1] : [batch, -1, channels];
-  const output = deviceOutput(outputs, plan.output, FLOATS, expected);
+  const output = deviceOutput(
+    outputs,
+    plan.output,
+    FLOATS,
+    isChannelMajor ? [batch, channels, -1] : [batch, -1, channels],
+  );
   const anchors = output.shape[isChannelMajor ? 2 : 1]!;
-  const boxes = plan.boxes === undefined ? undefined : ownBoxes(plan.boxes, outputs, [batch, anchors], output.dtype);
-  const values = {
-    output: output.pointer,
-    anchors,
-    channels,
-    classes,
-    class_channel: classChannel,
-    box_form: boxBits(plan.boxForm ?? "centre", plan.boxUnit),
-    width: inputWidth,
-    height: inputHeight,
-  };
-  const launch: LaunchSpec = isChannelMajor
-    ? {
-        module: "decode_dense",
-        kernel: `decode_dense_channel_major_${output.dtype}`,
-        config: shared(anchors, PLANE_ROWS, batch),
-        values,
-      }
-    : {
-        module: "decode_dense",
-        kernel: `decode_dense_anchor_major_${output.dtype}`,
-        config: shared(anchors, WARP_ROWS, batch),
-        values: { ...values, box_tensor: boxes?.pointer ?? 0, score_rule: SCORE_RULES[plan.score] },
-      };
-  return { launches: [launch], capacity: anchors };
+  const box_form = boxBits(plan.boxForm ?? "centre", plan.boxUnit);
+  const values = { output: output.pointer, anchors, channels, classes, class_channel, box_form, width, height };
+  const kernel = `decode_dense_${isChannelMajor ? "channel" : "anchor"}_major_${output.dtype}`;
+  const config = shared(anchors, isChannelMajor ? PLANE_ROWS : WARP_ROWS, batch);
+  if (isChannelMajor) return { launches: [{ module: "decode_dense", kernel, config, values }], capacity: anchors };
+  // Boxes of their own are of the same dtype, [N, anchors, 4] or [N, anchors, 1, 4].
+  const { boxes } = plan;
+  const isFlat = boxes !== undefined && outputs.get(boxes)?.shape.length === 3;
+  const shape = isFlat ? [batch, anchors, 4] : [batch, anchors, 1, 4];
+  const [box_tensor] = given(boxes === undefined ? undefined : deviceOutput(outputs, boxes, [output.dtype], shape));
+  const all = { ...values, box_tensor, score_rule: SCORE_RULES[plan.score] };
+  return { launches: [{ module: "decode_dense", kernel, config, values: all }], capacity: anchors };
 }
 
 function rows(plan: RowsPlan, outputs: DeviceOutputs, { batch, inputWidth, inputHeight }: DecodeBatch): DecodeLaunches {
   const isFlat = plan.batchColumn !== undefined || plan.counts !== undefined;
   const output = deviceOutput(outputs, plan.output, FLOATS, isFlat ? [-1, plan.columns] : [batch, -1, plan.columns]);
   const count = output.shape[isFlat ? 0 : 1]!;
-  const counts = plan.counts === undefined ? undefined : deviceOutput(outputs, plan.counts, INTEGERS, [batch]);
-  const launch: LaunchSpec = {
-    module: "decode_rows",
-    kernel: "decode_rows",
-    config: single(count, THREAD_ROWS, batch),
-    values: {
-      output: output.pointer,
-      counts: counts?.pointer ?? 0,
-      rows: count,
-      columns: plan.columns,
-      dtype: dtypeCode(output),
-      counts_dtype: counts === undefined ? 0 : dtypeCode(counts),
-      box_column: plan.boxColumn,
-      score_column: plan.scoreColumn,
-      class_column: plan.classColumn,
-      batch_column: plan.batchColumn ?? -1,
-      box_form: boxBits(plan.boxForm ?? "corners", plan.boxUnit ?? "pixels"),
-      width: inputWidth,
-      height: inputHeight,
-    },
+  const [counts, counts_dtype] = given(
+    plan.counts === undefined ? undefined : deviceOutput(outputs, plan.counts, INTEGERS, [batch]),
+  );
+  const values = {
+    output: output.pointer,
+    counts,
+    rows: count,
+    columns: plan.columns,
+    dtype: dtypeCode(output),
+    counts_dtype,
+    box_column: plan.boxColumn,
+    score_column: plan.scoreColumn,
+    class_column: plan.classColumn,
+    batch_column: plan.batchColumn ?? -1,
+    box_form: boxBits(plan.boxForm ?? "corners", plan.boxUnit ?? "pixels"),
+    width: inputWidth,
+    height: inputHeight,
   };
-  return { launches: [launch], capacity: count };
+  const config = single(count, THREAD_ROWS, batch);
+  return { launches: [{ module: "decode_rows", kernel: "decode_rows", config, values }], capacity: count };
 }
 
 function columns(plan: ColumnsPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
@@ -144,29 +127,26 @@ function columns(plan: ColumnsPlan, outputs: DeviceOutputs, input: DecodeBatch):
   const count = boxes.shape[1]!;
   const scores = deviceOutput(outputs, plan.scores, FLOATS, [batch, count]);
   const classes = deviceOutput(outputs, plan.classes, NUMBERS, [batch, count]);
-  const isFlat = plan.counts !== undefined && outputs.get(plan.counts)?.shape.length === 1;
-  const counts =
-    plan.counts === undefined ? undefined : deviceOutput(outputs, plan.counts, INTEGERS, isFlat ? [batch] : [batch, 1]);
-  const launch: LaunchSpec = {
-    module: "decode_rows",
-    kernel: "decode_columns",
-    config: single(count, THREAD_ROWS, batch),
-    values: {
-      box_tensor: boxes.pointer,
-      score_tensor: scores.pointer,
-      class_tensor: classes.pointer,
-      counts: counts?.pointer ?? 0,
-      rows: count,
-      box_dtype: dtypeCode(boxes),
-      score_dtype: dtypeCode(scores),
-      class_dtype: dtypeCode(classes),
-      counts_dtype: counts === undefined ? 0 : dtypeCode(counts),
-      box_form: boxBits("corners", plan.boxUnit ?? "pixels"),
-      width: inputWidth,
-      height: inputHeight,
-    },
+  const shape = plan.counts !== undefined && outputs.get(plan.counts)?.shape.length === 1 ? [batch] : [batch, 1];
+  const [counts, counts_dtype] = given(
+    plan.counts === undefined ? undefined : deviceOutput(outputs, plan.counts, INTEGERS, shape),
+  );
+  const values = {
+    box_tensor: boxes.pointer,
+    score_tensor: scores.pointer,
+    class_tensor: classes.pointer,
+    counts,
+    rows: count,
+    box_dtype: dtypeCode(boxes),
+    score_dtype: dtypeCode(scores),
+    class_dtype: dtypeCode(classes),
+    counts_dtype,
+    box_form: boxBits("corners", plan.boxUnit ?? "pixels"),
+    width: inputWidth,
+    height: inputHeight,
   };
-  return { launches: [launch], capacity: count };
+  const config = single(count, THREAD_ROWS, batch);
+  return { launches: [{ module: "decode_rows", kernel: "decode_columns", config, values }], capacity: count };
 }
 
 function queries(plan: QueriesPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
@@ -177,49 +157,54 @@ function queries(plan: QueriesPlan, outputs: DeviceOutputs, input: DecodeBatch):
   const boxes = deviceOutput(outputs, plan.boxes, FLOATS, [batch, count, 4]);
   const isSigmoid = activation === "sigmoid";
   const capacity = isSigmoid ? count * classes : count;
-  const launch: LaunchSpec = {
-    module: "decode_queries",
-    kernel: `decode_queries_${activation}`,
-    config: single(capacity, isSigmoid ? THREAD_ROWS : SOFTMAX_ROWS, batch),
-    values: {
-      logits: logits.pointer,
-      box_tensor: boxes.pointer,
-      queries: count,
-      classes,
-      logits_dtype: dtypeCode(logits),
-      box_dtype: dtypeCode(boxes),
-      width: inputWidth,
-      height: inputHeight,
-    },
+  const values = {
+    logits: logits.pointer,
+    box_tensor: boxes.pointer,
+    queries: count,
+    classes,
+    logits_dtype: dtypeCode(logits),
+    box_dtype: dtypeCode(boxes),
+    width: inputWidth,
+    height: inputHeight,
   };
-  return { launches: [launch], capacity };
+  const config = single(capacity, isSigmoid ? THREAD_ROWS : SOFTMAX_ROWS, batch);
+  const kernel = `decode_queries_${activation}`;
+  return { launches: [{ module: "decode_queries", kernel, config, values }], capacity };
 }
 
-/** Columns, rows and cells of each stride's grid, and the number of the first cell. */
-function grids(
-  strides: readonly number[],
-  { inputWidth, inputHeight }: DecodeBatch,
-): { readonly stride: number; readonly columns: number; readonly rows: number; readonly first: number }[] {
+/** The grid of one stride, and the number of its first cell. */
+interface Grid {
+  readonly stride: number;
+  readonly columns: number;
+  readonly rows: number;
+  readonly first: number;
+}
+
+/** The grids of some strides, and how many cells they have. */
+function grids(strides: readonly number[], { inputWidth, inputHeight }: DecodeBatch): [grids: Grid[], cells: number] {
   let first = 0;
-  return strides.map((stride) => {
+  const found = strides.map((stride): Grid => {
     const level = { stride, columns: Math.ceil(inputWidth / stride), rows: Math.ceil(inputHeight / stride), first };
     first += level.columns * level.rows;
     return level;
   });
+  return [found, first];
 }
 
-function grid(plan: GridPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
+function grid(
+  { classes, strides, output: name }: GridPlan,
+  outputs: DeviceOutputs,
+  input: DecodeBatch,
+): DecodeLaunches {
   const { batch } = input;
-  const { classes } = plan;
-  const levels = grids(plan.strides, input);
-  const cells = levels.reduce((sum, level) => sum + level.columns * level.rows, 0);
-  const output = deviceOutput(outputs, plan.output, FLOATS, [batch, cells, 5 + classes]);
+  const [levels, cells] = grids(strides, input);
+  const output = deviceOutput(outputs, name, FLOATS, [batch, cells, 5 + classes]);
   const launches = levels.map(
-    ({ stride, columns: across, rows: down, first }): LaunchSpec => ({
+    (level): LaunchSpec => ({
       module: "decode_grid",
       kernel: `decode_grid_${output.dtype}`,
-      config: shared(across * down, WARP_ROWS, batch),
-      values: { output: output.pointer, cells, first, columns: across, rows: down, classes, stride },
+      config: shared(level.columns * level.rows, WARP_ROWS, batch),
+      values: { output: output.pointer, cells, classes, ...level },
     }),
   );
   return { launches, capacity: cells };
@@ -227,16 +212,13 @@ function grid(plan: GridPlan, outputs: DeviceOutputs, input: DecodeBatch): Decod
 
 function distanceBins(plan: DistanceBinsPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
   const { batch } = input;
-  const { classes, bins } = plan;
-  const levels = grids(
-    plan.levels.map((level) => level.stride),
-    input,
-  );
-  const launches = plan.levels.map(({ classMap, distanceMap, stride }, at): LaunchSpec => {
-    const { columns: across, rows: down, first } = levels[at]!;
+  const { classes, bins, levels } = plan;
+  const strides = levels.map(({ stride }) => stride);
+  const [found, capacity] = grids(strides, input);
+  const launches = found.map(({ stride, columns: across, rows: down, first }, at): LaunchSpec => {
     const cells = across * down;
-    const scores = deviceOutput(outputs, classMap, FLOATS, [batch, cells, classes]);
-    const distances = deviceOutput(outputs, distanceMap, FLOATS, [batch, cells, 4 * bins]);
+    const scores = deviceOutput(outputs, levels[at]!.classMap, FLOATS, [batch, cells, classes]);
+    const distances = deviceOutput(outputs, levels[at]!.distanceMap, FLOATS, [batch, cells, 4 * bins]);
     return {
       module: "decode_distance_bins",
       kernel: "decode_distance_bins",
@@ -255,28 +237,21 @@ function distanceBins(plan: DistanceBinsPlan, outputs: DeviceOutputs, input: Dec
       },
     };
   });
-  return { launches, capacity: levels.reduce((sum, level) => sum + level.columns * level.rows, 0) };
+  return { launches, capacity };
 }
 
 function fastestDet(plan: FastestDetPlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
-  const { batch, inputWidth, inputHeight } = input;
-  const output = deviceOutput(outputs, plan.output, FLOATS, [batch, 5 + plan.classes, -1, -1]);
+  const { batch, inputWidth: width, inputHeight: height } = input;
+  const { classes } = plan;
+  const output = deviceOutput(outputs, plan.output, FLOATS, [batch, 5 + classes, -1, -1]);
   const [, , down = 0, across = 0] = output.shape;
-  const launch: LaunchSpec = {
-    module: "decode_fastestdet",
-    kernel: "decode_fastestdet",
-    config: shared(down * across, PLANE_ROWS, batch),
-    values: {
-      output: output.pointer,
-      rows: down,
-      columns: across,
-      classes: plan.classes,
-      dtype: dtypeCode(output),
-      width: inputWidth,
-      height: inputHeight,
-    },
+  const size = { rows: down, columns: across, width, height };
+  const values = { output: output.pointer, classes, dtype: dtypeCode(output), ...size };
+  const config = shared(down * across, PLANE_ROWS, batch);
+  return {
+    launches: [{ module: "decode_fastestdet", kernel: "decode_fastestdet", config, values }],
+    capacity: down * across,
   };
-  return { launches: [launch], capacity: down * across };
 }
 
 /**

@@ -1,7 +1,7 @@
 /** @module Output tensor: the outputs a decoder reads, checked against its plan. */
 
 import { ModelError, message, ShapeError } from "../core/errors.ts";
-import { type DType, formatShape, type Tensor, type TypedArray } from "../core/tensor.ts";
+import { type DType, formatShape, type Tensor, type TensorInfo, type TypedArray } from "../core/tensor.ts";
 import type { DetectionBlock, RowExtra } from "../model/rows.ts";
 import type { DecodeInput } from "./head.ts";
 import { FLOATS } from "./traits.ts";
@@ -45,13 +45,23 @@ export function outputTensor(
     return tensor;
   }
   const rest = [second, third, fourth].filter((dim) => dim !== undefined);
-  const actual = tensor === undefined ? "no such output" : `${tensor.dtype} ${formatShape(tensor.shape)}`;
   const expected = `${dtypes.join(" or ")} ${formatShape([-1, ...rest])}${fewest > 1 ? ` of at least ${fewest} rows` : ""}`;
-  throw new ShapeError(message(`decode output "${name}"`, `it must be ${expected}, got ${actual}`, OTHER_HEAD_HINT), {
-    tensor: name,
-    expected,
-    actual,
-  });
+  return refuseOutput(name, expected, tensor);
+}
+
+/** @throws {ShapeError} Always: an output is missing, or not what is read by the model's head */
+export function refuseOutput(
+  name: string,
+  expected: string,
+  output: Pick<TensorInfo, "dtype" | "shape"> | undefined,
+): never {
+  const actual = output === undefined ? "no such output" : `${output.dtype} ${formatShape(output.shape)}`;
+  const text = message(
+    `decode output ${JSON.stringify(name)}`,
+    `it must be ${expected}, got ${actual}`,
+    OTHER_HEAD_HINT,
+  );
+  throw new ShapeError(text, { tensor: name, expected, actual });
 }
 
 /**

@@ -188,7 +188,7 @@ function refuseLabels(traits: ModelTraits, options: RecogniseOptions, heads: rea
   if (names === undefined) return;
   // Names that were given are left out first: the model's own may tell how many it has.
   const isGiven = options.labels !== undefined && options.labels.length > 0;
-  const known = isGiven ? fitting({ ...readTraits(model, {})!, forced }, heads) : [];
+  const known = isGiven ? fitting({ ...readTraits(model)!, forced }, heads) : [];
   const found = known.length === 1 ? known : fitting({ ...traits, names: undefined, classes: undefined }, heads);
   const classes = found.length === 1 ? found[0]!.labels.length : undefined;
   if (!classes || classes === names.length) return;

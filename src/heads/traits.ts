@@ -6,12 +6,6 @@ import type { Preprocessing } from "../image/preprocessing.ts";
 import { type Literal, parseLiteral, parseNames } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 
-/** What the caller of `recogniseModel` knows better than the model. */
-export interface TraitOptions {
-  /** Class names by id: they also say how many classes there are. */
-  readonly labels?: readonly string[] | undefined;
-}
-
 /** What the heads look at. */
 export interface ModelTraits {
   readonly model: ModelInfo;
@@ -91,12 +85,11 @@ function preferredSize({ sides }: ImageInput, metadata: Readonly<Record<string, 
   return [sides[0] > 0 ? sides[0] : width, sides[1] > 0 ? sides[1] : height];
 }
 
-/**
- * Read a model's traits.
- *
- * @returns `undefined` if no input takes an image
- */
-export function readTraits(model: ModelInfo, options: TraitOptions): ModelTraits | undefined {
+/** What is known of a model; `undefined` if no input takes an image. @param options.labels the caller's class names */
+export function readTraits(
+  model: ModelInfo,
+  options: { readonly labels?: readonly string[] | undefined } = {},
+): ModelTraits | undefined {
   const image = findImageInput(model);
   if (image === undefined) return undefined;
   const { metadata } = model;
@@ -140,11 +133,8 @@ function asImageInput(info: TensorInfo): ImageInput | undefined {
   if (shape.length !== 4 || (dtype !== "f32" && dtype !== "f16" && dtype !== "u8")) return undefined;
   // A dynamic channel axis is read as NCHW, unless the last axis says 3.
   const layout = shape[1] !== 3 && shape[3] === 3 ? "NHWC" : "NCHW";
-  const [channels, height, width] = (layout === "NCHW" ? [shape[1], shape[2], shape[3]] : [3, shape[1], shape[2]]) as [
-    number,
-    number,
-    number,
-  ];
+  const [, second = -1, third = -1, fourth = -1] = shape;
+  const [channels, height, width] = layout === "NCHW" ? [second, third, fourth] : [3, second, third];
   if (channels !== 3 && channels >= 0) return undefined;
   return {
     name,

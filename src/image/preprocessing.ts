@@ -67,8 +67,8 @@ export function channelsOf({ colour }: Pick<Preprocessing, "colour">): 1 | 3 {
 
 type Triple = readonly [number, number, number];
 
-function triple(value: number | Triple | undefined, base: Triple): Triple {
-  if (value === undefined) return base;
+/** A value for each channel, of one for all or one for each. */
+export function triple(value: number | Triple): Triple {
   return typeof value === "number" ? [value, value, value] : value;
 }
 
@@ -77,9 +77,9 @@ export function withOptions(base: Preprocessing, options: PreprocessingOptions |
   if (options === undefined) return base;
   const { fit = base.fit, resize = base.resize, colour = base.colour, scale = base.scale } = options;
   const values = {
-    mean: triple(options.mean, base.mean),
-    std: triple(options.std, base.std),
-    pad: triple(options.pad, base.pad),
+    mean: triple(options.mean ?? base.mean),
+    std: triple(options.std ?? base.std),
+    pad: triple(options.pad ?? base.pad),
   };
   return { ...base, fit, resize, colour, scale, ...values };
 }

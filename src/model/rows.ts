@@ -11,13 +11,13 @@ export class Candidates {
   /** Number of rows in use. */
   count = 0;
   /** f32 [capacity, 4]: x1, y1, x2, y2 in input pixels. */
-  boxes: Float32Array<ArrayBuffer>;
+  boxes: Float32Array<ArrayBuffer> = new Float32Array(0);
   /** f32 [capacity]. */
-  scores: Float32Array<ArrayBuffer>;
+  scores: Float32Array<ArrayBuffer> = new Float32Array(0);
   /** i32 [capacity]. */
-  classIds: Int32Array<ArrayBuffer>;
+  classIds: Int32Array<ArrayBuffer> = new Int32Array(0);
   /** i32 [capacity]: the anchor, query or row of the output that each came from. */
-  sources: Int32Array<ArrayBuffer>;
+  sources: Int32Array<ArrayBuffer> = new Int32Array(0);
   /** True if a box of at least {@linkcode SURE_SCORE} since `clear()` was inside out: its right or lower side came first. */
   hasInsideOut = false;
   /** Rows left out since `clear()` because a score or a coordinate was NaN or infinite. */
@@ -25,10 +25,7 @@ export class Candidates {
 
   /** @param capacity rows to start with */
   constructor(capacity = 1024) {
-    this.boxes = new Float32Array(new ArrayBuffer(capacity * 16));
-    this.scores = new Float32Array(new ArrayBuffer(capacity * 4));
-    this.classIds = new Int32Array(new ArrayBuffer(capacity * 4));
-    this.sources = new Int32Array(new ArrayBuffer(capacity * 4));
+    this.#resize(capacity);
   }
 
   /** Forget all rows; keep the memory. */
@@ -46,7 +43,7 @@ export class Candidates {
    */
   push(x1: number, y1: number, x2: number, y2: number, score: number, classId: number, source: number): void {
     const row = this.count;
-    if (row === this.scores.length) this.#grow();
+    if (row === this.scores.length) this.#resize(Math.max(1, row) * 2);
     const { boxes, scores } = this;
     const at = row * 4;
     boxes[at] = x1;
@@ -69,9 +66,8 @@ export class Candidates {
     this.count = row + 1;
   }
 
-  #grow(): void {
+  #resize(capacity: number): void {
     const { boxes, scores, classIds, sources } = this;
-    const capacity = Math.max(1, scores.length) * 2;
     this.boxes = new Float32Array(new ArrayBuffer(capacity * 16));
     this.boxes.set(boxes);
     this.scores = new Float32Array(new ArrayBuffer(capacity * 4));
@@ -119,12 +115,10 @@ export interface DetectionBlock {
   readonly extras: readonly Float32Array<ArrayBuffer>[];
 }
 
-const NO_EXTRAS: readonly Pick<RowExtra, "length">[] = [];
-
 /** An empty block for at most `capacity` rows. */
 export function createDetectionBlock(
   capacity: number,
-  extras: readonly Pick<RowExtra, "length">[] = NO_EXTRAS,
+  extras: readonly Pick<RowExtra, "length">[] = [],
 ): DetectionBlock {
   return {
     count: 0,
@@ -144,7 +138,7 @@ export function blockAt(
   blocks: DetectionBlock[],
   index: number,
   capacity: number,
-  extras: readonly Pick<RowExtra, "length">[] = NO_EXTRAS,
+  extras?: readonly Pick<RowExtra, "length">[],
 ): DetectionBlock {
   const block = blocks[index];
   if (block !== undefined && block.scores.length >= capacity) return block;

@@ -62,7 +62,7 @@ export async function describedModel(
   wanted?: Size,
 ): Promise<ModelInfo> {
   const { model } = session;
-  const traits = needsShapes(model) ? readTraits(model, {}) : undefined;
+  const traits = needsShapes(model) ? readTraits(model) : undefined;
   if (traits === undefined || model.inputs.some(({ shape }) => shape.includes(0))) return model;
   const { image, preferredSize } = traits;
   const size = image.fixedSize ?? wanted ?? preferredSize;

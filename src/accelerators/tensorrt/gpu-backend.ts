@@ -294,7 +294,7 @@ async function assertRecognised(
 export async function describedEngine(engine: Engine): Promise<ModelInfo> {
   const { inputs, outputs, source } = engine;
   const model = modelInfo(engine);
-  const image = needsShapes(model) ? readTraits(model, {})?.image : undefined;
+  const image = needsShapes(model) ? readTraits(model)?.image : undefined;
   if (image === undefined) return model;
   const opt = engine.tensor(image.name).profiles[0]?.opt ?? [];
   const [, second = 0, third = 0, fourth = 0] = opt;

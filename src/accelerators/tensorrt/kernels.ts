@@ -11,7 +11,7 @@ import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
 import preprocessAntialias from "../../../ptx/preprocess_antialias.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
 import transform from "../../../ptx/transform.ptx" with { type: "file" };
-import { ArgumentError, message, ShapeError } from "../../core/errors.ts";
+import { ArgumentError } from "../../core/errors.ts";
 import { Resource } from "../../core/resource.ts";
 import { type DType, formatShape, type Shape } from "../../core/tensor.ts";
 import type { DevicePtr } from "../../core/units.ts";
@@ -20,6 +20,7 @@ import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import { type Kernel, type KernelArguments, type LaunchConfig, Module } from "../../cuda/kernel.ts";
 import { kernelParameters, type OwnModule } from "../../cuda/manifest.ts";
 import type { OnStream } from "../../cuda/stream.ts";
+import { refuseOutput } from "../../heads/outputs.ts";
 
 /** A launch as plain data: which kernel, how many threads, and the value of every parameter by its name. */
 export interface LaunchSpec {
@@ -136,15 +137,6 @@ export class KernelLibrary extends Resource {
 /** Every output of a model in device memory, by name. */
 export type DeviceOutputs = ReadonlyMap<string, TypedDeviceMemory>;
 
-/** Dtypes of boxes, scores and logits. */
-export const FLOATS: readonly DType[] = ["f32", "f16"];
-
-/** Dtypes of counts. */
-export const INTEGERS: readonly DType[] = ["i32", "i64"];
-
-/** Dtypes of class ids. */
-export const NUMBERS: readonly DType[] = [...FLOATS, ...INTEGERS];
-
 /** Codes of kernels/decode.cuh. */
 const CODES: Partial<Record<DType, number>> = { f32: 0, f16: 1, i32: 2, i64: 3 };
 
@@ -171,11 +163,5 @@ export function deviceOutput(
     dtypes.includes(output.dtype) &&
     output.shape.length === expected.length &&
     expected.every((dim, axis) => dim < 0 || dim === output.shape[axis]);
-  if (fits) return output;
-  const wanted = `${dtypes.join(" or ")} ${formatShape(expected)}`;
-  const actual = output === undefined ? "no such output" : `${output.dtype} ${formatShape(output.shape)}`;
-  const found = `it must be ${wanted}, got ${actual}`;
-  const hint = "the head does not fit this model: name another one";
-  const text = message(`decode output ${JSON.stringify(name)}`, found, hint);
-  throw new ShapeError(text, { tensor: name, expected: wanted, actual });
+  return fits ? output : refuseOutput(name, `${dtypes.join(" or ")} ${formatShape(expected)}`, output);
 }

@@ -5,7 +5,6 @@ import {
   type DeviceOutputs,
   deviceOutput,
   dtypeCode,
-  FLOATS,
   KernelLaunch,
   type LaunchSpec,
 } from "../../accelerators/tensorrt/kernels.ts";
@@ -17,6 +16,7 @@ import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
 import { refuseClassId } from "../../heads/outputs.ts";
+import { FLOATS } from "../../heads/traits.ts";
 import { refuseDecoded } from "../../heads/yolox.ts";
 import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
 import { type GpuTables, SELECTION_BYTES } from "./cuda-tables.ts";

@@ -1,14 +1,6 @@
 /** @module DecodeLaunches: which kernels decode a model's outputs, and with what arguments, by its plan. Pure. */
 
-import {
-  type DeviceOutputs,
-  deviceOutput,
-  dtypeCode,
-  FLOATS,
-  INTEGERS,
-  type LaunchSpec,
-  NUMBERS,
-} from "../../accelerators/tensorrt/kernels.ts";
+import { type DeviceOutputs, deviceOutput, dtypeCode, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
 import type { TypedDeviceMemory } from "../../cuda/device-buffer.ts";
 import type { LaunchConfig } from "../../cuda/kernel.ts";
 import type {
@@ -22,6 +14,7 @@ import type {
   QueriesPlan,
   RowsPlan,
 } from "../../heads/head.ts";
+import { FLOATS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
 
 /** The batch that is decoded. */
 export interface DecodeBatch {

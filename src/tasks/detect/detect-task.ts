@@ -139,7 +139,7 @@ export function engineShapes(
 /** The size a model says it was exported for. */
 function exportedSize(metadata: Readonly<Record<string, string>>): Size | undefined {
   const input = { name: "images", dtype: "f32", shape: [-1, 3, -1, -1] } as const;
-  return readTraits({ inputs: [input], outputs: [], metadata }, {})?.preferredSize;
+  return readTraits({ inputs: [input], outputs: [], metadata })?.preferredSize;
 }
 
 /** What every image file of a backend is decoded with, worked out once. */

@@ -11,8 +11,9 @@ import {
 } from "../../core/tensor.ts";
 import { formatBytes } from "../../core/units.ts";
 import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
-import type { Line, Preprocessing } from "../../image/preprocessing.ts";
+import { type Line, type Preprocessing, triple } from "../../image/preprocessing.ts";
 import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
+import { inputShape } from "../../runtime/task.ts";
 import type { TileRules } from "./tile-grid.ts";
 
 /** What the caller knows better than the shapes tell; `undefined` is worked out. */
@@ -236,10 +237,6 @@ export function channelCount(channels: PixelChannels): 1 | 3 {
   return channels === "luma" || channels === "grey" ? 1 : 3;
 }
 
-function triple(value: PerChannel): readonly [number, number, number] {
-  return typeof value === "number" ? [value, value, value] : value;
-}
-
 /** Scale, mean and standard deviation of a range. */
 export function normalisation(range: PixelRange): Pick<Preprocessing, "scale" | "mean" | "std"> {
   if (range === "0-255") return { scale: 1, mean: [0, 0, 0], std: [1, 1, 1] };
@@ -252,10 +249,9 @@ export function normalisation(range: PixelRange): Pick<Preprocessing, "scale" | 
 export function pixelShape(
   { layout, channels }: Pick<PixelTensor, "layout" | "channels">,
   batch: number,
-  [width, height]: readonly [width: number, height: number],
+  size: readonly [width: number, height: number],
 ): number[] {
-  const count = channelCount(channels);
-  return layout === "NCHW" ? [batch, count, height, width] : [batch, height, width, count];
+  return inputShape({ layout, channels: channelCount(channels) }, batch, size);
 }
 
 /** From the values of an output's channel to levels 0–255. */

@@ -4,20 +4,14 @@ import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
 import type { TensorInfo } from "../../core/tensor.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import type { Size } from "../../image/geometry.ts";
-import {
-  type EngineShapes,
-  inputShape,
-  type OpenedModel,
-  type PixelSize,
-  type Task,
-  type TaskModel,
-} from "../../runtime/task.ts";
+import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
 import {
   channelCount,
   type ImageHints,
   type ImageInput,
   type MadeImage,
   needsProbe,
+  pixelShape,
   recogniseInput,
   recogniseOutput,
   type TiledImageSpec,
@@ -178,7 +172,7 @@ async function probe(
   { form, fixedBatch = 1 }: ImageInput,
   size: Size,
 ): Promise<readonly TensorInfo[]> {
-  const shape = inputShape({ layout: form.layout, channels: channelCount(form.channels) }, fixedBatch, size);
+  const shape = pixelShape(form, fixedBatch, size);
   try {
     return await opened.outputsFor(form.name, form.dtype, shape);
   } catch (error) {

@@ -3,6 +3,7 @@
 import { availableParallelism } from "node:os";
 import { DecodeStalledError, DecodeTimeoutError, message } from "../core/errors.ts";
 import { Fifo } from "../core/fifo.ts";
+import { quoted } from "./decode-limits.ts";
 
 /** How the process stands with decoding. */
 export interface DecodeLoad {
@@ -82,16 +83,7 @@ export class DecodeGate {
           if (isOverdue) this.#overdue -= 1;
           this.#line.shift()?.begin();
         };
-        ended.then(
-          (value) => {
-            end();
-            resolve(value);
-          },
-          (error: unknown) => {
-            end();
-            reject(error);
-          },
-        );
+        ended.finally(end).then(resolve, reject);
       };
       if (this.#running < this.#places) begin();
       else if (this.#overdue < this.#places) this.#line.push({ begin, refuse: reject });
@@ -115,8 +107,7 @@ export class DecodeGate {
 function timeoutError(source: string, timeoutMs: number): DecodeTimeoutError {
   const found = `decoding must end within ${timeoutMs} ms, and has not`;
   const hint = "raise decodeTimeoutMs if the image can be trusted";
-  const name = source === "bytes" || source.startsWith("a ") ? source : JSON.stringify(source);
-  return new DecodeTimeoutError(message(`decode ${name}`, found, hint), source, timeoutMs);
+  return new DecodeTimeoutError(message(`decode ${quoted(source)}`, found, hint), source, timeoutMs);
 }
 
 /** Of the process: its threads are shared. */

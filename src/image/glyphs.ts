@@ -106,7 +106,7 @@ const STROKES: Readonly<Record<string, string>> = {
 /** Height of a line, from the top of the capitals to the end of the descenders, in grid units. */
 export const LINE_UNITS = 8;
 /** Width of a stroke in grid units. */
-export const STROKE_UNITS = 0.9;
+const STROKE_UNITS = 0.9;
 
 const GAP_UNITS = 1.8;
 const SPACE_UNITS = 2;
@@ -140,20 +140,16 @@ export function drawableText(text: string): string | undefined {
   return [...plain].every((character) => character in STROKES) ? plain : undefined;
 }
 
-/** Distance from the start of a character to the start of the next, in grid units. */
-export function advanceUnits(character: string): number {
-  if (character === " ") return SPACE_UNITS + GAP_UNITS;
-  let right = 0;
-  for (const stroke of STROKES[character]!.split(" ")) {
-    for (let at = 0; at < stroke.length; at += 2) right = Math.max(right, Number(stroke[at]));
-  }
-  return right + GAP_UNITS;
+/** The polylines of a character: x and y in turn, in grid units. */
+function strokesOf(character: string): number[][] {
+  const strokes = STROKES[character]!;
+  return strokes === "" ? [] : strokes.split(" ").map((stroke) => [...stroke].map(Number));
 }
 
-/** The polylines of a character that has strokes: x and y in turn, in grid units. */
-export function strokePoints(character: string): readonly (readonly number[])[] {
-  const strokes = STROKES[character] ?? "";
-  return strokes === "" ? [] : strokes.split(" ").map((stroke) => [...stroke].map(Number));
+/** Distance from the start of a character to the start of the next, in grid units. */
+function advanceUnits(strokes: readonly (readonly number[])[]): number {
+  if (strokes.length === 0) return SPACE_UNITS + GAP_UNITS;
+  return Math.max(...strokes.flatMap((points) => points.filter((_, at) => at % 2 === 0))) + GAP_UNITS;
 }
 
 /** A character in one size. */
@@ -175,14 +171,14 @@ function distanceToSegment(x: number, y: number, ax: number, ay: number, bx: num
 }
 
 function maskOf(character: string, unit: number): GlyphMask {
-  const advance = Math.max(1, Math.round(advanceUnits(character) * unit));
+  const strokes = strokesOf(character);
+  const advance = Math.max(1, Math.round(advanceUnits(strokes) * unit));
   const radius = (STROKE_UNITS * unit) / 2;
   // Half a stroke stands out on each side.
   const margin = Math.ceil(radius + 0.5);
   const width = advance + 2 * margin;
   const height = Math.ceil(LINE_UNITS * unit) + 2 * margin;
   const coverage = new Uint8Array(width * height);
-  const strokes = strokePoints(character);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const [px, py] = [x + 0.5 - margin, y + 0.5 - margin];

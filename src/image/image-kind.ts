@@ -10,43 +10,42 @@ export interface ImageKind {
   readonly isVideo?: boolean;
 }
 
-const JPEG: ImageKind = { name: "JPEG", isDecodable: true };
-const AVIF: ImageKind = { name: "AVIF", isDecodable: true };
-const SVG: ImageKind = { name: "SVG", isDecodable: true };
-const HEIC: ImageKind = { name: "HEIC", isDecodable: false };
-const MP4: ImageKind = { name: "an MP4 or QuickTime video", isDecodable: false, isVideo: true };
-const HTML: ImageKind = { name: "an HTML page", isDecodable: false };
+function kind(name: string, what: "image" | "video" | "other"): ImageKind {
+  return { name, isDecodable: what === "image", ...(what === "video" ? { isVideo: true } : {}) };
+}
+
+const JPEG = kind("JPEG", "image");
 
 /** Latin-1 text that a file starts with, what it means, and where the text lies if not at 0. */
 const SIGNATURES: readonly (readonly [text: string, kind: ImageKind, offset?: number])[] = [
   ["\xff\xd8\xff", JPEG],
-  ["\x89PNG\r\n\x1a\n", { name: "PNG", isDecodable: true }],
-  ["GIF8", { name: "GIF", isDecodable: true }],
-  ["WEBP", { name: "WebP", isDecodable: true }, 8],
-  ["II*\0", { name: "TIFF", isDecodable: true }],
-  ["MM\0*", { name: "TIFF", isDecodable: true }],
-  ["II+\0", { name: "TIFF", isDecodable: true }],
-  ["BM", { name: "BMP", isDecodable: false }],
-  ["\0\0\x01\0", { name: "ICO", isDecodable: false }],
-  ["\xff\x0a", { name: "JPEG XL", isDecodable: false }],
-  ["\0\0\0\x0cJXL ", { name: "JPEG XL", isDecodable: false }],
-  ["\0\0\0\x0cjP  ", { name: "JPEG 2000", isDecodable: false }],
-  ["8BPS", { name: "PSD", isDecodable: false }],
-  ["qoif", { name: "QOI", isDecodable: false }],
-  ["DDS ", { name: "DDS", isDecodable: false }],
-  ["v/1\x01", { name: "OpenEXR", isDecodable: false }],
-  ["%PDF", { name: "a PDF document", isDecodable: false }],
-  ["PK\x03\x04", { name: "a ZIP archive", isDecodable: false }],
-  ["\x1f\x8b", { name: "gzip data", isDecodable: false }],
-  ["\x1aE\xdf\xa3", { name: "a Matroska or WebM video", isDecodable: false, isVideo: true }],
-  ["AVI ", { name: "an AVI video", isDecodable: false, isVideo: true }, 8],
-  ["\x7fELF", { name: "an ELF binary", isDecodable: false }],
+  ["\x89PNG\r\n\x1a\n", kind("PNG", "image")],
+  ["GIF8", kind("GIF", "image")],
+  ["WEBP", kind("WebP", "image"), 8],
+  ["II*\0", kind("TIFF", "image")],
+  ["MM\0*", kind("TIFF", "image")],
+  ["II+\0", kind("TIFF", "image")],
+  ["BM", kind("BMP", "other")],
+  ["\0\0\x01\0", kind("ICO", "other")],
+  ["\xff\x0a", kind("JPEG XL", "other")],
+  ["\0\0\0\x0cJXL ", kind("JPEG XL", "other")],
+  ["\0\0\0\x0cjP  ", kind("JPEG 2000", "other")],
+  ["8BPS", kind("PSD", "other")],
+  ["qoif", kind("QOI", "other")],
+  ["DDS ", kind("DDS", "other")],
+  ["v/1\x01", kind("OpenEXR", "other")],
+  ["%PDF", kind("a PDF document", "other")],
+  ["PK\x03\x04", kind("a ZIP archive", "other")],
+  ["\x1f\x8b", kind("gzip data", "other")],
+  ["\x1aE\xdf\xa3", kind("a Matroska or WebM video", "video")],
+  ["AVI ", kind("an AVI video", "video"), 8],
+  ["\x7fELF", kind("an ELF binary", "other")],
 ];
 
 /** The kind behind an ISO base media file, by its brands. */
 function isoKind(head: string): ImageKind {
-  if (/avi[fs]/.test(head)) return AVIF;
-  return /hei[cxms]|hev[cx]|mif1|msf1/.test(head) ? HEIC : MP4;
+  if (/avi[fs]/.test(head)) return kind("AVIF", "image");
+  return /hei[cxms]|hev[cx]|mif1|msf1/.test(head) ? kind("HEIC", "other") : kind("an MP4 or QuickTime video", "video");
 }
 
 /**
@@ -60,11 +59,11 @@ export function imageKind(bytes: Uint8Array): ImageKind | undefined {
   if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return JPEG;
   const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 256)).toString("latin1");
   if (head.startsWith("ftyp", 4)) return isoKind(head.slice(8, 64));
-  for (const [text, kind, offset = 0] of SIGNATURES) {
-    if (head.startsWith(text, offset)) return kind;
+  for (const [text, found, offset = 0] of SIGNATURES) {
+    if (head.startsWith(text, offset)) return found;
   }
-  if (/^\s*(\xef\xbb\xbf)?\s*<(svg|\?xml[\s\S]*<svg)/i.test(head)) return SVG;
-  if (/^\s*<(!doctype html|html|head|body)/i.test(head)) return HTML;
+  if (/^\s*(\xef\xbb\xbf)?\s*<(svg|\?xml[\s\S]*<svg)/i.test(head)) return kind("SVG", "image");
+  if (/^\s*<(!doctype html|html|head|body)/i.test(head)) return kind("an HTML page", "other");
   return undefined;
 }
 

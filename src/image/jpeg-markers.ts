@@ -68,17 +68,17 @@ const SAMPLINGS: ReadonlyMap<number, JpegSampling> = new Map([
 ]);
 
 /** What is gathered on the way to the first scan. */
-interface Found {
+class Found {
   orientation: Orientation | undefined;
-  isProgressive: boolean;
-  isOrderly: boolean;
-  isJfif: boolean;
+  isProgressive = false;
+  isOrderly = true;
+  isJfif = false;
   /** Of Adobe's segment: 0 for no transform, -1 without the segment. */
-  transform: number;
+  transform = -1;
   /** Offset of the frame header's first byte after its length, and that length less itself. */
-  frameAt: number;
-  frameLength: number;
-  frameMarker: number;
+  frameAt = 0;
+  frameLength = 0;
+  frameMarker = 0;
 }
 
 function startsWith(bytes: Uint8Array, at: number, text: readonly number[]): boolean {
@@ -149,16 +149,7 @@ function readSegment(found: Found, bytes: Uint8Array, marker: number, at: number
  * @param bytes a JPEG file; a damaged one gives orientation 1 and no frame, never an error
  */
 export function readJpegMarkers(bytes: Uint8Array): JpegMarkers {
-  const found: Found = {
-    orientation: undefined,
-    isProgressive: false,
-    isOrderly: true,
-    isJfif: false,
-    transform: -1,
-    frameAt: 0,
-    frameLength: 0,
-    frameMarker: 0,
-  };
+  const found = new Found();
   let scanOffset = bytes.length;
   let at = 2;
   while (at + 4 <= bytes.length) {

@@ -11,7 +11,6 @@ import {
   assertJpegScans,
   assertLongEnough,
   assertTiffBlocks,
-  firstTiffPage,
   imageError,
   tooLargeError,
   undecodableError,
@@ -20,6 +19,7 @@ import { imageOf, type PackedImage } from "./image.ts";
 import { type ImageKind, imageKind } from "./image-kind.ts";
 import { DAMAGED_DATA, rescuedJpeg } from "./jpeg-decoder.ts";
 import { isDataDamaged, isGifDamaged, type JpegMarkers, readJpegMarkers } from "./jpeg-markers.ts";
+import { firstTiffPage } from "./tiff.ts";
 
 /** The reason in sharp's message: its first line without what sharp puts in front. */
 function reasonOf(error: unknown): string {

@@ -5,8 +5,9 @@ import { DecodeStalledError, DecodeTimeoutError, ImageError } from "../../src/co
 import { setLogSink } from "../../src/core/log.ts";
 import { decodeImage } from "../../src/image/decode.ts";
 import { DecodeGate } from "../../src/image/decode-gate.ts";
-import { assertLongEnough, firstTiffPage, readTiffBlocks } from "../../src/image/decode-limits.ts";
+import { assertLongEnough } from "../../src/image/decode-limits.ts";
 import { ImageDecoder } from "../../src/image/image-decoder.ts";
+import { firstTiffPage, readTiffBlocks } from "../../src/image/tiff.ts";
 import { bareTiff, blurredSvg, flatWebp, manyScans, pagedTiff, stripTiff, tiledTiff } from "../support/hostile.ts";
 import { hasTurboJpeg, paint, paintedJpeg, sharpOf, withoutTurboJpeg } from "../support/images.ts";
 

@@ -46,8 +46,9 @@ function firstOf(...tasks: Task<unknown, unknown, unknown>[]): Task<unknown, unk
     name: "any",
     action: "load a model",
     recognise: (opened) => first(opened, (task) => task.recognise(opened)),
-    check: (opened) =>
-      first<unknown>(opened, (task) => task.check?.(opened) ?? task.recognise(opened)) as Promise<void>,
+    async check(opened) {
+      await first<unknown>(opened, (task) => task.check?.(opened) ?? task.recognise(opened));
+    },
     // Those of the first task, whose sizes are tiles for the others.
     engineShapes: (metadata) => tasks[0]!.engineShapes(metadata),
   };

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Model } from "../../src/api/model.ts";
-import { ModelError, OptionError } from "../../src/core/errors.ts";
+import { ClosedError, ModelError, OptionError } from "../../src/core/errors.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { nearestModel } from "../support/image-models.ts";
 import { toyDetector } from "../support/toy-detector.ts";
@@ -15,6 +15,11 @@ test("Model.load() recognises the task, and gives the façade of it", async () =
   const { image, tiles } = await enlarging.transform(flatImage(40, 20, 7));
   expect([image.width, image.height, image.data[0]]).toEqual([80, 40, 7]);
   expect(tiles).toBeGreaterThan(1);
+  // What a model tells of its machine, and its end, are the same for every task.
+  expect(enlarging.backends).toEqual([enlarging.backend]);
+  expect([enlarging.stalledMs, detector.stalledMs]).toEqual([0, 0]);
+  await enlarging.close({ force: true });
+  await expect(enlarging.transform(flatImage(40, 20, 7))).rejects.toThrow(ClosedError);
 });
 
 test("Model.load() says of every task why a model is none of its, and which option belongs to one task", async () => {

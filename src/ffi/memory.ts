@@ -96,10 +96,8 @@ export class OutCells {
 const encoder = new TextEncoder();
 
 /**
- * Encode a string for a `const char *` argument.
- *
- * The array has its own ArrayBuffer, so it does not move while the call runs; keep it referenced as long as the library
- * keeps the pointer.
+ * Encode a string for a `const char *` argument, over an ArrayBuffer of its own, which does not move. Keep it referenced
+ * as long as the library keeps the pointer.
  *
  * @throws {ArgumentError} If the text holds a NUL, which would cut it short
  */

@@ -32,10 +32,8 @@ function setenv(): SetEnv {
  */
 export function setNativeVariable(name: string, value: string): void {
   if (setenv()(cString(name), cString(value), 1) === 0) return;
-  throw new NativeError(message(`set ${name} to ${value}`, "setenv returned -1"), {
-    code: "ENOMEM",
-    call: "setenv",
-  });
+  const text = message(`set ${name} to ${value}`, "setenv returned -1");
+  throw new NativeError(text, { code: "ENOMEM", call: "setenv" });
 }
 
 /** As {@linkcode setNativeVariable}, but what the user has set, in the shell or in `process.env`, goes before `value`. */

@@ -32,10 +32,8 @@ export function nvml(): Nvml {
 export function checkNvml(library: Nvml, status: number, call: string): void {
   if (status === NVML_SUCCESS) return;
   const text = readCString(library.nvmlErrorString(status));
-  const error = new NativeError(message(`complete ${call}`, `it returned ${status} (${text})`), {
-    code: `NVML_${status}`,
-    call,
-  });
+  const found = `it returned ${status} (${text})`;
+  const error = new NativeError(message(`complete ${call}`, found), { code: `NVML_${status}`, call });
   Error.captureStackTrace(error, checkNvml);
   throw error;
 }

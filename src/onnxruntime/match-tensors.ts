@@ -28,7 +28,6 @@ function hintFor({ dtype, shape }: Tensor, info: TensorInfo): string | undefined
  * Pair each input of a model with the tensor of its name. Whether dimensions of the same symbol agree is ONNX Runtime's
  * to say; an input declared without dimensions may have any.
  *
- * @param label for messages: `"yolo11n.onnx"`
  * @throws {ShapeError} If a name is unknown or missing, or a tensor has another dtype or shape than declared
  */
 export function matchInputs(
@@ -56,12 +55,7 @@ export function matchInputs(
   });
 }
 
-/**
- * The outputs a caller wants, in the caller's order.
- *
- * @param wanted names; `undefined` for all
- * @throws {ShapeError} If a name is unknown
- */
+/** The outputs a caller wants, in the caller's order; all by default. @throws {ShapeError} If a name is unknown */
 export function matchOutputs(
   infos: readonly TensorInfo[],
   wanted: readonly string[] | undefined,

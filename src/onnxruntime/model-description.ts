@@ -31,12 +31,7 @@ const KINDS: readonly string[] = ["unknown", "tensor", "sequence", "map", "opaqu
 /** Each look-up copies the whole map, so time grows with the square: 10,000 entries took 47 s. Exporters write a dozen. */
 const MAX_METADATA_ENTRIES = 1000;
 
-/** The default allocator, which hands out strings; the library's own, never freed. */
-function allocator(): number {
-  return made("GetAllocatorWithDefaultOptions");
-}
-
-/** Copy a string the allocator made, and free it. */
+/** Copy a string the default allocator made, and free it. */
 function takeString(owner: number, pointer: number): string {
   const text = readCString(pointer);
   call("AllocatorFree", owner, pointer);
@@ -67,7 +62,7 @@ function readTensorInfo(typeInfo: number, name: string, role: string, source: st
 }
 
 function readTensors(session: number, role: "Input" | "Output", source: string): TensorInfo[] {
-  const owner = allocator();
+  const owner = made("GetAllocatorWithDefaultOptions");
   return Array.from({ length: made(`SessionGet${role}Count`, session) }, (_, index) => {
     const name = takeString(owner, made(`SessionGet${role}Name`, session, index, owner));
     const info = made(`SessionGet${role}TypeInfo`, session, index);
@@ -84,7 +79,7 @@ function readMetadata(session: number, source: string): Record<string, string> {
   const entries: [string, string][] = [];
   const handle = made("SessionGetModelMetadata", session);
   try {
-    const owner = allocator();
+    const owner = made("GetAllocatorWithDefaultOptions");
     const out = new OutCells(2);
     call("ModelMetadataGetCustomMetadataMapKeys", handle, owner, out.cells, out.cells.subarray(1));
     const [array, count] = [out.pointer(0), out.pointer(1)];
@@ -107,13 +102,9 @@ function readMetadata(session: number, source: string): Record<string, string> {
 }
 
 /**
- * Read what a model says of itself.
+ * Read what a model says of itself out of an `OrtSession *`.
  *
- * @param session `OrtSession *`
- * @param source  path of the model, for messages
- * @throws {ModelError} If an input or output is no tensor, or has an element type the library does not know, or if there
- * are more than 1000 entries of metadata
- * @throws {OnnxRuntimeError} If a call fails
+ * @throws {ModelError} If an input or output is no tensor of a known element type, or there is too much metadata
  */
 export function describeModel(session: number, source: string): ModelDescription {
   return {

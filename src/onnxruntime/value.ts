@@ -34,12 +34,9 @@ function assertTensor(tensor: Tensor, name: string): void {
 }
 
 /**
- * An `OrtValue *` over a tensor's own memory; nothing is copied. Whoever calls releases it, and keeps the tensor
- * referenced until then.
+ * An `OrtValue *` over a tensor's own memory. Whoever calls releases it, and keeps the tensor referenced until then.
  *
- * @param name for messages
  * @throws {ShapeError} If the array is not what the dtype and shape say
- * @throws {OnnxRuntimeError} If the value is refused
  */
 export function createValue(tensor: Tensor, name: string): number {
   assertTensor(tensor, name);

@@ -131,11 +131,7 @@ export interface BlockingCall {
   readonly action: string;
 }
 
-/**
- * Run a call off the JS thread, passing on TensorRT's log meanwhile.
- *
- * @returns its status, to be checked
- */
+/** Run a call off the JS thread, passing on TensorRT's log meanwhile. @returns its status, to be checked */
 export async function runOffThread(library: TensorRtLibrary, blocking: BlockingCall): Promise<number> {
   const { name, args, on, memory, action } = blocking;
   using held = new DisposableStack();
@@ -143,6 +139,7 @@ export async function runOffThread(library: TensorRtLibrary, blocking: BlockingC
     resource?.assertOpen(action);
     if (resource !== undefined) held.use(new Operation(action, resource));
   }
+  // Referenced until the call has ended.
   held.adopt(memory, () => {});
   // What went wrong before is not this call's.
   library.log.takeErrors();

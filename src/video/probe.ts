@@ -12,7 +12,7 @@ export interface VideoInfo {
   /** Size of the frames in pixels, after the rotation that the file asks for. */
   readonly width: number;
   readonly height: number;
-  /** Frames a second, on average; `undefined` where the source does not tell. A file without times has ffmpeg's guess. */
+  /** Frames per second, on average; `undefined` where the source does not tell. A file without times has ffmpeg's guess. */
   readonly rate: Rational | undefined;
   /** True if the container, an MP4 or MOV, tells that all frames are equally long; the others do not tell. */
   readonly hasConstantRate: boolean;

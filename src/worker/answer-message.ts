@@ -65,7 +65,13 @@ function asFields(answer: Answer, id: string, { isNormalized, messages, model, w
 
 function writeTimings(writer: BinaryWriter, timings: AnswerTimings): void {
   writer.tag(ANSWER.timings.number, WireType.LengthDelimited).fork();
-  for (const part of PARTS) writeFloat(writer, TIMINGS[part], timings[part]);
+  writeFloat(writer, TIMINGS.receive, timings.receive);
+  writeFloat(writer, TIMINGS.wait, timings.wait);
+  writeFloat(writer, TIMINGS.decode, timings.decode);
+  writeFloat(writer, TIMINGS.preprocess, timings.preprocess);
+  writeFloat(writer, TIMINGS.infer, timings.infer);
+  writeFloat(writer, TIMINGS.postprocess, timings.postprocess);
+  writeFloat(writer, TIMINGS.total, timings.total);
   writer.join();
 }
 

@@ -41,13 +41,20 @@ export class DecodeRun extends Resource {
   readonly #log: MessageLog;
   #killTimer: Timer | undefined;
 
-  private constructor(child: Child, frames: number, zeroMs: number, { name, input }: VideoAddress) {
+  private constructor(
+    child: Child,
+    frames: number,
+    { address: { name, input }, seekSeconds }: DecodeJob,
+    zeroMs: number,
+  ) {
     super(`DecodeRun ${JSON.stringify(name)}`);
     this.zeroMs = zeroMs;
     this.#child = child;
     this.#frames = frames;
     this.#times = frameTimes(child.stdout);
     this.#log = new MessageLog(child.stderr, name, input);
+    // Entered in the middle of a group of images, a decoder complains until the next key frame.
+    this.#log.isQuiet = seekSeconds > 0;
   }
 
   /** Start decoding. @throws {LibraryLoadError} If ffmpeg is not installed */
@@ -62,7 +69,7 @@ export class DecodeRun extends Resource {
         detached: true,
       }) as Child;
       endWithUs(child);
-      return new DecodeRun(child, readEnd, zeroSeconds(job, dialect) * 1000, job.address);
+      return new DecodeRun(child, readEnd, job, zeroSeconds(job, dialect) * 1000);
     } catch (error) {
       closeSync(readEnd);
       throw error;
@@ -78,6 +85,7 @@ export class DecodeRun extends Resource {
    */
   async nextTime(): Promise<number | undefined> {
     const { value } = await this.#times.next();
+    this.#log.isQuiet = false;
     return typeof value === "number" ? value : undefined;
   }
 

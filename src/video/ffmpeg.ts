@@ -149,6 +149,8 @@ export class MessageLog {
   readonly errors: string[] = [];
   /** True if the process said that its input stops before its end. */
   isTruncated = false;
+  /** True while errors are expected: they go to the log as details. */
+  isQuiet = false;
   /** Resolves when the process has closed its standard error. */
   readonly ended: Promise<void>;
 
@@ -181,9 +183,9 @@ export class MessageLog {
       if (line.trim() !== "") logger.debug(`${this.#title}: ${line}`);
       return;
     }
-    this.#count += 1;
+    if (!this.isQuiet) this.#count += 1;
     if (TRUNCATED.test(text)) this.isTruncated = true;
     if (this.errors.push(text) > KEPT_ERRORS) this.errors.shift();
-    logger[this.#count <= this.#loudLines ? "warn" : "debug"](`${this.#title}: ${text}`);
+    logger[this.isQuiet || this.#count > this.#loudLines ? "debug" : "warn"](`${this.#title}: ${text}`);
   }
 }

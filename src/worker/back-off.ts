@@ -2,38 +2,32 @@
 
 import { RedisError } from "../core/errors.ts";
 import { pause } from "../core/settle.ts";
+import type { ReconnectOptions } from "./worker-config.ts";
 
-/** Bounds of the waiting, milliseconds. */
-export interface BackOffBounds {
-  readonly firstMs: number;
-  readonly mostMs: number;
-}
+type BackOffBounds = Required<ReconnectOptions>;
 
 /**
  * Waits that grow with every failure: a random time from half a bound to all of it, where the bound doubles, so that
  * workers that lost the same server do not all come back in the same moment.
  */
 export class BackOff {
-  #bounds: BackOffBounds;
+  /** From the next failure on. */
+  bounds: BackOffBounds;
   readonly #random: () => number;
-  #failures = 0;
+  /** Failures since the last success. */
+  failures = 0;
 
   /** @param random numbers in [0, 1) */
   constructor(bounds: BackOffBounds, random: () => number = Math.random) {
-    this.#bounds = bounds;
+    this.bounds = bounds;
     this.#random = random;
-  }
-
-  /** Failures since the last success. */
-  get failures(): number {
-    return this.#failures;
   }
 
   /** Count one more failure. @returns how long to wait after it, milliseconds */
   nextMs(): number {
-    const { firstMs, mostMs } = this.#bounds;
-    const bound = Math.min(mostMs, firstMs * 2 ** Math.min(this.#failures, 30));
-    this.#failures += 1;
+    const { firstMs, mostMs } = this.bounds;
+    const bound = Math.min(mostMs, firstMs * 2 ** Math.min(this.failures, 30));
+    this.failures += 1;
     return bound * (0.5 + this.#random() / 2);
   }
 
@@ -42,35 +36,26 @@ export class BackOff {
     return pause(this.nextMs(), signal);
   }
 
-  /** Take other bounds with the next failure. */
-  setBounds(bounds: BackOffBounds): void {
-    this.#bounds = bounds;
-  }
-
   /** It went well: the next failure counts as the first. */
   reset(): void {
-    this.#failures = 0;
+    this.failures = 0;
   }
 }
 
 /** Told of every failure. @returns the bounds of the waiting */
-export type OnFailure = (action: string, error: RedisError, failures: number) => BackOffBounds;
+type OnFailure = (action: string, error: RedisError, failures: number) => BackOffBounds;
 
 /** Work that a server has refused, or could not be reached with, and that is tried again. */
 export class Retries {
   readonly #signal: AbortSignal;
   readonly #onFailure: OnFailure;
-  #waiting = 0;
+  /** Pieces of work that have failed and not been done since. */
+  waiting = 0;
 
   /** @param signal ends the trying */
   constructor(signal: AbortSignal, onFailure: OnFailure) {
     this.#signal = signal;
     this.#onFailure = onFailure;
-  }
-
-  /** Pieces of work that have failed and not been done since. */
-  get waiting(): number {
-    return this.#waiting;
   }
 
   /**
@@ -87,7 +72,7 @@ export class Retries {
           return await work();
         } catch (error) {
           if (!(error instanceof RedisError)) throw error;
-          if (backOff === undefined) this.#waiting += 1;
+          if (backOff === undefined) this.waiting += 1;
           const bounds = this.#onFailure(action, error, (backOff?.failures ?? 0) + 1);
           backOff ??= new BackOff(bounds);
           await backOff.wait(this.#signal);
@@ -95,7 +80,7 @@ export class Retries {
       }
       return undefined;
     } finally {
-      if (backOff !== undefined) this.#waiting -= 1;
+      if (backOff !== undefined) this.waiting -= 1;
     }
   }
 }

@@ -85,11 +85,6 @@ export class Dispatcher {
     return this.#rules.maxHeld - (this.#held.size - replaceable);
   }
 
-  /** Frames at the detector at most. */
-  get concurrency(): number {
-    return this.#rules.concurrency;
-  }
-
   /** Take other rules, for frames that are read from now on. */
   setRules(rules: DispatchRules): void {
     this.#rules = rules;

@@ -50,7 +50,7 @@ export class Intake {
   /** Take other rules with the next turn. */
   setRules(rules: DispatchRules): void {
     this.#rules = rules;
-    this.#backOff.setBounds(rules.config.reconnect);
+    this.#backOff.bounds = rules.config.reconnect;
   }
 
   /**
@@ -149,7 +149,7 @@ export class Intake {
    */
   async #claim(): Promise<boolean> {
     const { broker, dispatcher, metrics } = this.#parts;
-    const count = Math.min(dispatcher.room, dispatcher.concurrency);
+    const count = Math.min(dispatcher.room, this.#rules.concurrency);
     if (count < 1 || performance.now() < this.#nextClaimAt) return false;
     const { entries, lost } = await broker.claim(count);
     const isMore = entries.length >= count;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setLogSink } from "../../src/core/log.ts";
 import { tightRgb } from "../../src/image/nv12.ts";
 import { seekSecondsOf } from "../../src/video/decode-run.ts";
-import { findFfmpeg } from "../../src/video/ffmpeg.ts";
+import { findFfmpeg, MessageLog } from "../../src/video/ffmpeg.ts";
 import type { VideoOptions } from "../../src/video/video-options.ts";
 import { VideoSource } from "../../src/video/video-source.ts";
 import { childrenNamed, FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
@@ -90,6 +90,25 @@ test.skipIf(isFfmpegMissing)(
   },
   20_000,
 );
+
+test("MessageLog keeps what is expected where a file is entered in the middle out of the log", async () => {
+  const lines: string[] = [];
+  setLogSink((level, text) => lines.push(`${level}: ${text}`));
+  try {
+    for (const isQuiet of [true, false]) {
+      const said = new Response("[h264 @ 0x1] [error] mmco: unref short failure\n[error] other\n").body!;
+      const log = new MessageLog(said, "a.ts", "file:/a.ts");
+      log.isQuiet = isQuiet;
+      await log.ended;
+      expect(log.errors).toEqual(["mmco: unref short failure", "other"]);
+      expect(lines.splice(0).filter((line) => line.startsWith("warn: "))).toEqual(
+        isQuiet ? [] : ["warn: a.ts: mmco: unref short failure", "warn: a.ts: other"],
+      );
+    }
+  } finally {
+    setLogSink(undefined);
+  }
+});
 
 test("seekSecondsOf() goes back further with each try, as far as the beginning", () => {
   expect([0, 1, 2, 3].map((attempt) => seekSecondsOf(100_700, attempt))).toEqual([100, 96, 84, 36]);

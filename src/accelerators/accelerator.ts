@@ -85,8 +85,6 @@ const COMPILED_HINT = "bunx bun-tensorrt doctor says what is missing; the ONNX m
  * Choose an accelerator: the one that was asked for, or the best there is.
  *
  * @param backend a registered name, or `auto`
- * @param action  what it is for, for messages
- * @param hint    what to do where it was asked for and cannot be used
  * @throws {UnavailableError} If the one that was asked for cannot be used
  * @throws {OptionError} If there is none of the name
  */

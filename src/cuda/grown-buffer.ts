@@ -38,13 +38,3 @@ export function grownPinnedBuffer(
   buffer?.close();
   return PinnedBuffer.create("u8", [grownLength(byteLength)], device, options);
 }
-
-/**
- * Let go of a buffer that native code may still write to: it is closed once that has ended.
- *
- * @returns nothing, for the place where the buffer was kept
- */
-export function abandonPinned(buffer: PinnedBuffer<"u8"> | undefined, ended: Promise<unknown>): undefined {
-  if (buffer !== undefined) void ended.finally(() => buffer.close());
-  return undefined;
-}

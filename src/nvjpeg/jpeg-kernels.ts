@@ -89,8 +89,7 @@ export class JpegKernels extends Owner {
   /**
    * Enqueue the check of a batch's data; the verdicts are in the table once the stream has passed.
    *
-   * @param table what `BatchCheck` wrote
-   * @param most  most parts of an image
+   * @param most parts of an image at most
    */
   check(table: DeviceMemory, count: number, most: number, options: OnStream): void {
     const args = this.#walkArguments;

@@ -6,8 +6,8 @@ import { copyToDevice } from "../cuda/copy.ts";
 import type { Device } from "../cuda/device.ts";
 import type { DeviceBuffer } from "../cuda/device-buffer.ts";
 import { Event } from "../cuda/event.ts";
-import { abandonPinned, grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
-import type { PinnedBuffer } from "../cuda/pinned-buffer.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../cuda/grown-buffer.ts";
+import type { PinnedBuffer, PinnedOptions } from "../cuda/pinned-buffer.ts";
 import type { Stream } from "../cuda/stream.ts";
 import {
   type DecodedImage,
@@ -28,14 +28,14 @@ export class JpegSurface extends Resource {
   readonly device: Device;
   #pixels: DeviceBuffer<"u8"> | undefined;
   #sideways: DeviceBuffer<"u8"> | undefined;
-  #decoder: ImageDecoder | undefined;
-  #decoded: PinnedBuffer<"u8"> | undefined;
+  readonly #decoder: PinnedDecoder;
   #uploaded: Event | undefined;
   #isBusy = false;
 
   private constructor(device: Device) {
     super("JpegSurface", device);
     this.device = device;
+    this.#decoder = new PinnedDecoder(device);
   }
 
   /** A surface without memory yet. */
@@ -87,25 +87,14 @@ export class JpegSurface extends Resource {
     options: SurfaceDecodeOptions,
     stream: Stream,
   ): Promise<ResidentImage> {
-    this.#decoder ??= ImageDecoder.create({
-      allocate: (byteLength) => this.#allocateDecoded(byteLength),
-      abandon: (ended) => {
-        this.#decoded = abandonPinned(this.#decoded, ended);
-      },
-    });
     const image = await this.#decoder.decode(bytes, source, { ...options, alpha: "drop" });
     const byteLength = image.pitchBytes * (image.height - 1) + image.width * 3;
     const pixels = this.room(byteLength);
-    copyToDevice(pixels, this.#decoded!, { stream, byteLength, sourceOffsetBytes: image.data.byteOffset });
+    copyToDevice(pixels, this.#decoder.memory!, { stream, byteLength, sourceOffsetBytes: image.data.byteOffset });
     this.#uploaded ??= Event.create(this.device);
     this.#uploaded.record({ stream });
     await this.#uploaded.wait();
     return resident(image, pixels);
-  }
-
-  #allocateDecoded(byteLength: number): Uint8Array {
-    this.#decoded = grownPinnedBuffer(this.#decoded, byteLength, this.device);
-    return this.#decoded.data;
   }
 
   /** @throws {BunTensorRtError} If an image is being decoded into it */
@@ -119,13 +108,54 @@ export class JpegSurface extends Resource {
   }
 
   protected override release(): void {
-    // Each is closed whatever happens to the others: the decoder before the memory it writes to.
+    // Each is closed whatever happens to the others.
     using owned = new DisposableStack();
     owned.use(this.#pixels);
     owned.use(this.#sideways);
-    owned.use(this.#decoded);
     owned.use(this.#decoder);
     owned.use(this.#uploaded);
+  }
+}
+
+/** The CPU's decoder, into page-locked memory that only grows. */
+export class PinnedDecoder implements Disposable {
+  readonly #device: Device;
+  readonly #options: PinnedOptions;
+  #decoder: ImageDecoder | undefined;
+  #memory: PinnedBuffer<"u8"> | undefined;
+
+  constructor(device: Device, options: PinnedOptions = {}) {
+    this.#device = device;
+    this.#options = options;
+  }
+
+  /** What the last image lies in. */
+  get memory(): PinnedBuffer<"u8"> | undefined {
+    return this.#memory;
+  }
+
+  /** Decode an image; valid until the next one. @throws {ImageError} If the bytes are no image */
+  decode(bytes: Uint8Array, source: string, options: ImageDecodeOptions): Promise<DecodedImage> {
+    this.#decoder ??= ImageDecoder.create({
+      allocate: (byteLength) => {
+        this.#memory = grownPinnedBuffer(this.#memory, byteLength, this.#device, this.#options);
+        return this.#memory.data;
+      },
+      // Native code may still write to it: it is closed once that has ended.
+      abandon: (ended) => {
+        const abandoned = this.#memory;
+        this.#memory = undefined;
+        void ended.finally(() => abandoned?.close());
+      },
+    });
+    return this.#decoder.decode(bytes, source, options);
+  }
+
+  [Symbol.dispose](): void {
+    // The decoder is closed before the memory it writes to.
+    using owned = new DisposableStack();
+    owned.use(this.#memory);
+    owned.use(this.#decoder);
   }
 }
 

@@ -136,8 +136,7 @@ export class Pipeline<ModelSpec, Params, Output> {
    * Run a batch in a slot that is held. An image that cannot be read or decoded, or whose pixels are gone by the time they
    * are read, fails alone: the others are run.
    *
-   * @param jobs      1 to `batch` images; each is told its result before this settles, unless this rejects
-   * @param params    what the task is asked for
+   * @param jobs 1 to `batch` images; each is told its result before this settles, unless this rejects
    * @throws {NativeError} If the model itself, or its device, fails
    */
   async run(slot: Slot<Params, Output>, jobs: readonly Job<Output>[], params: Params): Promise<void> {
@@ -332,7 +331,6 @@ async function runBatch<Params, Output>(
  * Run each image alone, and as a whole batch, in every slot. A slot that is at work meanwhile needs it least: it is left
  * out where another one comes twice in its place.
  *
- * @param sources what those to come are like
  * @throws {ImageError} If one is no image
  * @throws {NativeError} If the model, or its device, fails
  */

@@ -80,11 +80,7 @@ export async function describedModel(
   });
 }
 
-/**
- * A session's model as tasks look at it.
- *
- * @param signal ends what is run of it meanwhile
- */
+/** A session's model as tasks look at it. The signal ends what is run of it meanwhile. */
 export function openedSession(session: Session, source: string, signal: AbortSignal | undefined): OpenedModel {
   return {
     model: session.model,

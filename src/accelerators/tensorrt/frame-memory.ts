@@ -6,7 +6,7 @@ import type { DevicePtr } from "../../core/units.ts";
 import { copyHost, copyToDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { abandonPinned, grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
+import { grownDeviceBuffer, grownPinnedBuffer } from "../../cuda/grown-buffer.ts";
 import { PinnedBuffer, type PinnedOptions } from "../../cuda/pinned-buffer.ts";
 import type { OnStream, Stream } from "../../cuda/stream.ts";
 import {
@@ -18,14 +18,9 @@ import {
   yuvRangeOf,
   yuvStandardOf,
 } from "../../image/image.ts";
-import {
-  type DecodedImage,
-  type ImageDecodeOptions,
-  ImageDecoder,
-  type ResidentImage,
-} from "../../image/image-decoder.ts";
+import type { DecodedImage, ImageDecodeOptions, ResidentImage } from "../../image/image-decoder.ts";
 import { yuvCoefficients } from "../../image/yuv.ts";
-import { JpegSurface } from "../../nvjpeg/jpeg-surface.ts";
+import { JpegSurface, PinnedDecoder } from "../../nvjpeg/jpeg-surface.ts";
 import type { NvJpegDecoder } from "../../nvjpeg/nvjpeg-decoder.ts";
 import type { DeviceImage, Nv12Image, PackedFrame } from "./preprocess.ts";
 
@@ -59,8 +54,7 @@ export class FrameMemory extends Resource {
   };
   #staging: PinnedBuffer<"u8"> | undefined;
   #pixels: DeviceBuffer<"u8"> | undefined;
-  #decoder: ImageDecoder | undefined;
-  #decoded: PinnedBuffer<"u8"> | undefined;
+  readonly #decoder: PinnedDecoder;
   #surface: JpegSurface | undefined;
 
   /**
@@ -72,6 +66,7 @@ export class FrameMemory extends Resource {
     this.#device = on.stream.device;
     this.#zeroCopy = zeroCopy;
     this.#pinned = { use: zeroCopy ? "mapped" : "copy" };
+    this.#decoder = new PinnedDecoder(this.#device, this.#pinned);
     this.#on = on;
     this.#copy = { stream: on.stream, byteLength: 0, sourceOffsetBytes: 0 };
   }
@@ -83,12 +78,6 @@ export class FrameMemory extends Resource {
    * @throws {ImageError} If the bytes are no image
    */
   decode(bytes: Uint8Array, source: string, options: ImageDecodeOptions): Promise<DecodedImage> {
-    this.#decoder ??= ImageDecoder.create({
-      allocate: (byteLength) => this.#allocateDecoded(byteLength),
-      abandon: (ended) => {
-        this.#decoded = abandonPinned(this.#decoded, ended);
-      },
-    });
     return this.#decoder.decode(bytes, source, options);
   }
 
@@ -165,17 +154,11 @@ export class FrameMemory extends Resource {
     return this.#staging;
   }
 
-  #allocateDecoded(byteLength: number): Uint8Array {
-    this.#decoded = grownPinnedBuffer(this.#decoded, byteLength, this.#device, this.#pinned);
-    return this.#decoded.data;
-  }
-
   protected release(): void {
-    // Each is closed whatever happens to the others: the decoders before the memory they write to.
+    // Each is closed whatever happens to the others.
     using owned = new DisposableStack();
     owned.use(this.#pixels);
     owned.use(this.#staging);
-    owned.use(this.#decoded);
     owned.use(this.#decoder);
     owned.use(this.#surface);
   }

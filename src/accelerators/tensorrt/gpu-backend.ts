@@ -131,12 +131,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
   }
 }
 
-/**
- * A task's part for a GPU.
- *
- * @param action for the message
- * @throws {UnavailableError} If it has none
- */
+/** A task's part for a GPU. @throws {UnavailableError} If it has none */
 export async function cudaPart<Params, Output>(
   { task, device }: Pick<TaskModel<unknown, unknown, unknown>, "task" | "device">,
   action: string,

@@ -84,7 +84,6 @@ export class GpuJpeg extends Resource {
   /**
    * Decode an image file on the device; where its memory does not suffice, `auto` leaves the image to the CPU.
    *
-   * @param decoder what {@linkcode decoder} gave
    * @throws {ImageError} If the bytes are no image
    * @throws {CudaError} If the device fails
    */

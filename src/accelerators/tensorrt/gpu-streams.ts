@@ -110,12 +110,7 @@ export class SlotStreams extends Owner {
   /** While a batch is under way. */
   #taken: PooledStream | undefined;
 
-  /**
-   * Made by `GpuStreams.open`.
-   *
-   * @param parent kept open by this: the streams' owner
-   * @param owned  what the slot alone uses; closed with this
-   */
+  /** Made by `GpuStreams.open`. @param owned what the slot alone uses */
   constructor(
     parent: Resource,
     shared: SharedStreams,

@@ -117,11 +117,8 @@ export class ImageTable {
   }
 
   /**
-   * Write one region.
+   * Write one region of an image.
    *
-   * @param image       where the image is
-   * @param region        of the image, in its own pixels
-   * @param preprocessing what the kernel does
    * @throws {ArgumentError} If the region goes on beyond the image's edges, and the resize is antialiased
    */
   set(

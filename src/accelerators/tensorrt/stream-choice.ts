@@ -205,11 +205,7 @@ class StreamTrial<Params, Output> extends Owner {
   #settled = 0;
   #latencyMs = 0;
 
-  /**
-   * @param slots  most batches in flight
-   * @param images of each batch
-   * @param size   of the model's input
-   */
+  /** @param slots most batches in flight */
   constructor(
     model: LoadedModel,
     cuda: CudaModel<Params, Output>,

@@ -138,19 +138,12 @@ export interface OpenOptions extends Omit<MachineOptions, "device"> {
   readonly backend: string;
 }
 
-/** An option that another accelerator than the model's own would heed. */
-export interface StrayOption {
-  readonly name: string;
-  /** Kind of machine that it is for. */
-  readonly machine: string;
-}
-
-/** The options among these that an accelerator cannot heed. */
-export function strayOptions(
+/** The options among these that an accelerator cannot heed, each with the kind of machine that it is for. */
+function strayOptions(
   { names, isNumbered }: Registration,
   { accelerators }: Pick<OpenOptions, "accelerators">,
   devices: readonly number[],
-): StrayOption[] {
+): { readonly name: string; readonly machine: string }[] {
   const strays = Object.entries(accelerators).flatMap(([group, options]) => {
     const owner = registered.find((one) => one.names.includes(group));
     if (owner === undefined || names.includes(group)) return [];
@@ -173,9 +166,8 @@ export function refuseStrays(
   devices: readonly number[],
   spell: (name: string) => string = (name) => `Option ${JSON.stringify(name)}`,
 ): void {
-  const { backend } = options;
-  if (backend === "auto") return;
-  const registration = named(backend, "choose what to run on");
+  if (options.backend === "auto") return;
+  const registration = named(options.backend, "choose what to run on");
   const [stray] = strayOptions(registration, options, devices);
   if (stray === undefined) return;
   const found = `${spell(stray.name)} is for the ${stray.machine}, and the model is to run on the ${registration.machine}`;
@@ -209,7 +201,9 @@ export async function openBackends<ModelSpec, Params, Output>(
   if (compiledFor !== undefined && compiledFor !== registration) {
     const asked = `backend "${options.backend}" was asked for`;
     const reason = fault === undefined ? asked : `the ${fault.machine} cannot be used, ${fault.reason}`;
-    refuseCompiled(source, `a plan needs a ${compiledFor.machine}, and ${reason}`);
+    const name = typeof source === "string" ? source : "the model from bytes";
+    const found = `a plan needs a ${compiledFor.machine}, and ${reason}`;
+    throw new ModelError(message(`load ${JSON.stringify(name)}`, found, "load the ONNX model it was built from"), name);
   }
   const strays = strayOptions(registration, options, devices).map(({ name }) => `\`${name}\``);
   if (strays.length > 0) logger.warn(`Ignoring ${strays.join(", ")}: the model runs on the ${machine}`);
@@ -233,10 +227,4 @@ export async function openBackends<ModelSpec, Params, Output>(
 async function ownerOf(source: string | Uint8Array): Promise<Registration | undefined> {
   for (const registration of registered) if (await registration.compiled?.(source)) return registration;
   return undefined;
-}
-
-function refuseCompiled(source: string | Uint8Array, found: string): never {
-  const name = typeof source === "string" ? source : "the model from bytes";
-  const hint = "load the ONNX model it was built from";
-  throw new ModelError(message(`load ${JSON.stringify(name)}`, found, hint), name);
 }

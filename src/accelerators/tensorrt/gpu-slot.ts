@@ -83,26 +83,18 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
   }
 
   prepare(images: readonly SlotImage[], size: Size): Promise<void> | undefined {
-    const regions = this.#work.regions(images, size);
-    const { rows } = this.#model;
-    const last = this.#lastOf(regions);
-    const isThere = (regions < rows || this.#known(rows, size) !== undefined) && this.#known(last, size) !== undefined;
-    return isThere ? undefined : this.#makeAll(regions, size);
+    return this.#prepare(this.#work.regions(images, size), size);
   }
 
   async run(images: readonly SlotImage[], size: Size, params: Params): Promise<readonly Output[]> {
     const started = performance.now();
     const regions = this.#work.regions(images, size);
-    const { rows } = this.#model;
-    const last = this.#lastOf(regions);
     // The last run may have a shape of its own; both are made before anything is enqueued.
-    let whole = regions < rows ? undefined : this.#known(rows, size);
-    let rest = this.#known(last, size);
-    if (rest === undefined || (regions >= rows && whole === undefined)) {
-      await this.#makeAll(regions, size);
-      whole = regions < rows ? undefined : this.#known(rows, size);
-      rest = this.#known(last, size)!;
-    }
+    const preparing = this.#prepare(regions, size);
+    if (preparing !== undefined) await preparing;
+    const { rows } = this.#model;
+    const whole = regions < rows ? undefined : this.#known(rows, size);
+    const rest = this.#known(this.#lastOf(regions), size)!;
     const isGraph = rest.isGraph && (whole?.isGraph ?? true);
     try {
       // Slots of other devices have had their turn on this thread since.
@@ -260,6 +252,13 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
 
   #known(rows: number, size: Size): GpuBinding<Params> | undefined {
     return this.#bindings.find(this.#model.fixedBatch ?? rows, size);
+  }
+
+  /** Make the shapes of a batch's runs; `undefined` if all are there. */
+  #prepare(regions: number, size: Size): Promise<void> | undefined {
+    const { rows } = this.#model;
+    const isThere = regions < rows || this.#known(rows, size) !== undefined;
+    return isThere && this.#known(this.#lastOf(regions), size) !== undefined ? undefined : this.#makeAll(regions, size);
   }
 
   async #makeAll(regions: number, size: Size): Promise<void> {

@@ -8,11 +8,7 @@ import { isFloat, type ModelTraits } from "./traits.ts";
 /** Channels of a box, which come first. */
 const BOX_CHANNELS = 4;
 
-/**
- * The plan of a head with a box, perhaps objectness, and a probability a class.
- *
- * @param score what makes the score; `class` says that there is no objectness
- */
+/** The plan of a head with a box, perhaps objectness, which a score by `class` has not, and a probability a class. */
 export function densePlan(
   reading: DenseReading,
   classes: number,
@@ -49,11 +45,7 @@ export function cellCount(width: number, height: number, strides: readonly numbe
   return count;
 }
 
-/**
- * The strides whose grids have a number of cells.
- *
- * @param perCell anchors a cell: 1, or 3 in anchor-based models
- */
+/** The strides whose grids have a number of cells. @param perCell anchors a cell: 1, or 3 in anchor-based models */
 export function stridesOf(
   rows: number,
   [width, height]: readonly [number, number],

@@ -129,8 +129,6 @@ function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Cand
 /**
  * Append the best class of every anchor whose score reaches the threshold, in the order of the anchors. An anchor with
  * a NaN among the values that were read is dropped and counted.
- *
- * @throws {ShapeError} If the output has another shape or dtype than the plan says
  */
 export function decodeDense(plan: DensePlan, input: DecodeInput, candidates: Candidates): void {
   if (plan.order === "channel-major") decodeChannelMajor(plan, input, candidates);

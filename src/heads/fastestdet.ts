@@ -44,11 +44,7 @@ function sigmoid(x: number): number {
   return 1 / (1 + Math.exp(-x));
 }
 
-/**
- * Append the best class of every cell whose score reaches the threshold, row by row.
- *
- * @throws {ShapeError} If the output has another shape or dtype than the plan says
- */
+/** Append the best class of every cell whose score reaches the threshold, row by row. */
 export function decodeFastestDet(plan: FastestDetPlan, input: DecodeInput, candidates: Candidates): void {
   const { classes } = plan;
   const channels = 5 + classes;

@@ -134,11 +134,7 @@ function decodeLevel(
   return first + cells;
 }
 
-/**
- * Append the best class of every cell whose score reaches the threshold, level by level, row by row.
- *
- * @throws {ShapeError} If an output has another shape or dtype than the plan says, or other cells than the input's size
- */
+/** Append the best class of every cell whose score reaches the threshold, level by level, row by row. */
 export function decodeDistanceBins(plan: DistanceBinsPlan, input: DecodeInput, candidates: Candidates): void {
   let first = 0;
   for (let level = 0; level < plan.levels.length; level++) {

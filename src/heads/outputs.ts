@@ -64,11 +64,7 @@ export function refuseOutput(
   throw new ShapeError(text, { tensor: name, expected, actual });
 }
 
-/**
- * A class id that a model gave as a number of any dtype.
- *
- * @throws {ModelError} If it is no whole number from 0 on: the column is not one of class ids
- */
+/** A class id that a model gave as a number of any dtype. @throws {ModelError} If it is no whole number from 0 on */
 export function classIdOf(value: number, output: string): number {
   if (Number.isInteger(value) && value >= 0 && value <= 0x7fffffff) return value;
   return refuseClassId(value, `decode output "${output}"`, output);

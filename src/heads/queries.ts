@@ -60,11 +60,7 @@ function decodeSoftmax(classes: number, queries: number, input: DecodeInput, can
   }
 }
 
-/**
- * Append the candidates whose probability reaches the threshold, query by query.
- *
- * @throws {ShapeError} If an output has another shape or dtype than the plan says
- */
+/** Append the candidates whose probability reaches the threshold, query by query. */
 export function decodeQueries(plan: QueriesPlan, input: DecodeInput, candidates: Candidates): void {
   const tensor = outputTensor(input, plan.logits, FLOATS, input.index + 1, -1, plan.classes);
   const queries = tensor.shape[1]!;

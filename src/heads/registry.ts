@@ -72,11 +72,7 @@ export interface RecogniseOptions {
 /** Tasks whose boxes the dense and end-to-end heads give as well. */
 const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
 
-/**
- * A head by name.
- *
- * @throws {OptionError} If there is none; it names the nearest
- */
+/** A head by name. @throws {OptionError} If there is none; it names the nearest */
 export function headNamed(name: string): Head {
   const head = HEADS.find((known) => known.name === name);
   if (head !== undefined) return head;
@@ -208,11 +204,7 @@ function refuseUnfed(traits: ModelTraits, options: RecogniseOptions, heads: read
   refuse(options, text, "export it so that the image is its only input");
 }
 
-/**
- * The heads that a model may have: LibreYOLO's exports share tensors with families that are read otherwise.
- *
- * @throws {ModelError} If the metadata names a family of which it is not known how it is read
- */
+/** The heads that a model may have: LibreYOLO's exports share tensors with families that are read otherwise. */
 function possibleHeads({ model }: ModelTraits, options: RecogniseOptions): readonly Head[] {
   const family = libreYoloFamily(model.metadata);
   if (family === undefined) return HEADS;

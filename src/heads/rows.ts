@@ -23,12 +23,7 @@ function findRun(name: string, input: DecodeInput, rows: number): void {
   run.length = Math.min(data[offset + input.index]!, rows - run.first);
 }
 
-/**
- * Append the rows of the image whose score reaches the threshold, in their order.
- *
- * @throws {ShapeError} If an output has another shape or dtype than the plan says
- * @throws {ModelError} If a class id is no whole number from 0 on
- */
+/** Append the rows of the image whose score reaches the threshold, in their order. */
 export function decodeRows(plan: RowsPlan, input: DecodeInput, candidates: Candidates): void {
   const { columns, boxColumn, scoreColumn, classColumn, batchColumn } = plan;
   const { boxForm = "corners", boxUnit = "pixels" } = plan;
@@ -66,12 +61,7 @@ function rowCount(plan: ColumnsPlan, input: DecodeInput, rows: number): number {
   return Math.min(rows, counts.data[counts.offset]!);
 }
 
-/**
- * Append the valid rows whose score reaches the threshold, in their order.
- *
- * @throws {ShapeError} If an output has another shape or dtype than the plan says
- * @throws {ModelError} If a class id is no whole number from 0 on
- */
+/** Append the valid rows whose score reaches the threshold, in their order. */
 export function decodeColumns(plan: ColumnsPlan, input: DecodeInput, candidates: Candidates): void {
   const { index } = input;
   const { boxUnit = "pixels" } = plan;

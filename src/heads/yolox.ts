@@ -74,11 +74,7 @@ const values: NumberSlice = new NumberSlice();
 /** Largest logarithm of a size in cells: a box of e^9 cells is larger than any image. */
 const MAX_LOGARITHM = 9;
 
-/**
- * Refuse what no grid of offsets and logarithms holds: the tensor has decoded boxes.
- *
- * @throws {ModelError} Always
- */
+/** @throws {ModelError} Always: no grid of offsets and logarithms holds the value, the tensor has decoded boxes */
 export function refuseDecoded(value: number, head: string): never {
   const found = `it must hold offsets in cells and logarithms of sizes, which are small, got ${value}`;
   const hint = `the model was exported with its decoding (YOLOX: --decode_in_inference); name the head by ${naming([yoloxDecoded.name])}`;
@@ -127,12 +123,7 @@ function decodeCell(
   candidates.push(x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight, score, classId, cell);
 }
 
-/**
- * Append the cells whose objectness × best class reaches the threshold, grid by grid, row by row.
- *
- * @throws {ShapeError} If the output has another shape or dtype than the plan says, or other grids than the input's size
- * @throws {ModelError} If a value of a cell that is kept can be neither an offset nor a logarithm
- */
+/** Append the cells whose objectness × best class reaches the threshold, grid by grid, row by row. */
 export function decodeGrid(plan: GridPlan, input: DecodeInput, candidates: Candidates): void {
   const { classes, strides } = plan;
   const { inputWidth, inputHeight } = input;

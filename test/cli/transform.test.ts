@@ -132,7 +132,7 @@ test("transform passes tiles and ranges on, and refuses what does not fit", asyn
     [["nope.jpg", "-o", "x"], 1, 'Cannot transform "nope.jpg": there is no such file or folder'],
     [["good/a.jpg", "-o", "x.png", "--model", "toy.onnx"], 1, 'Cannot use "toy.onnx" to transform images'],
     [["good/a.jpg", "-o", "x.png", "--model", "no.onnx"], 1, 'Cannot load the model "no.onnx"'],
-    [["good/a.jpg", "-o", "x.png", "--overlap", "16"], 1, "the overlap must be at most"],
+    [["good/a.jpg", "-o", "x.png", "--overlap", "16"], 1, "`overlap` must be at most"],
   ];
   for (const [words, code, text] of cases) {
     const result = words.length === 0 ? await twice("-o", "x.png") : await twice(...words);

@@ -84,7 +84,7 @@ test("tileGrid() refuses an overlap that leaves nothing of a tile", () => {
   const call = (): unknown => tileGrid(100, 48, { ...RULES, overlap: 64 });
   expect(call).toThrow(ShapeError);
   expect(call).toThrow(
-    "Cannot cut the image into tiles: the overlap must be at most 63 pixels for tiles of 64: 64\nHint: lower `overlap`, or raise `tile`",
+    "Cannot cut the image into tiles: `overlap` must be at most 63 pixels for tiles of 64, got 64\nHint: lower `overlap`, or raise `tile`",
   );
   expect(tileGrid(64, 48, { ...RULES, overlap: 64 }).tiles.length).toBe(1);
 });

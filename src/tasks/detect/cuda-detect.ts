@@ -12,10 +12,9 @@ import type {
 } from "../../accelerators/tensorrt/gpu-model.ts";
 import type { SlotStreams } from "../../accelerators/tensorrt/gpu-streams.ts";
 import { KernelLaunch } from "../../accelerators/tensorrt/kernels.ts";
-import { preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
-import { copyToDevice } from "../../cuda/copy.ts";
-import { DeviceBuffer } from "../../cuda/device-buffer.ts";
-import { type OnStream, Stream } from "../../cuda/stream.ts";
+import { deviceTable, preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
+import type { DeviceBuffer } from "../../cuda/device-buffer.ts";
+import type { OnStream } from "../../cuda/stream.ts";
 import type { ModelSpec } from "../../heads/head.ts";
 import { place, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import { blockAt, type DetectionBlock } from "../../model/rows.ts";
@@ -52,11 +51,7 @@ export class CudaDetect implements CudaTask<NmsOptions, DetectionBlock> {
     const { device } = model;
     const recognition = this.#recognition;
     const guard = this.#guard;
-    const table = valueTable(recognition.preprocessing);
-    const values = owned.use(DeviceBuffer.create("f32", [table.length], { device }));
-    using stream = Stream.create(device);
-    copyToDevice(values, table, { stream });
-    stream.synchronize();
+    const values = owned.use(deviceTable("f32", valueTable(recognition.preprocessing), device));
     return { createWork: (streams) => new CudaDetectWork({ model, recognition, guard, values }, streams) };
   }
 }

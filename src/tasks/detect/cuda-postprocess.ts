@@ -116,12 +116,7 @@ export type PostprocessMemory = Readonly<
   Record<"keys" | "boxes" | "classes" | "counters" | "kept" | "detections" | "table", DeviceMemory>
 >;
 
-/**
- * How much memory a batch needs.
- *
- * @param rows most rows that are kept of an image
- * @throws {ShapeError} If an output has another shape or dtype than the plan says
- */
+/** How much memory a batch needs. @param rows most that are kept of an image @throws {ShapeError} As {@linkcode decodeLaunches} */
 export function postprocessSizes(
   recognition: Pick<ModelSpec, "plan" | "extras">,
   outputs: DeviceOutputs,
@@ -142,12 +137,7 @@ export function postprocessSizes(
   };
 }
 
-/**
- * The launches, in order.
- *
- * @param rows as for {@linkcode postprocessSizes}
- * @throws {ShapeError} If an output has another shape or dtype than the plan says
- */
+/** The launches, in order, for memory of {@linkcode postprocessSizes}. @throws {ShapeError} As {@linkcode decodeLaunches} */
 export function postprocessLaunches(
   recognition: Pick<ModelSpec, "plan" | "needsNms" | "extras">,
   outputs: DeviceOutputs,

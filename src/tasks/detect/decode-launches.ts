@@ -247,11 +247,7 @@ function fastestDet(plan: FastestDetPlan, outputs: DeviceOutputs, input: DecodeB
   };
 }
 
-/**
- * The launches that append the candidates of every image of a batch.
- *
- * @throws {ShapeError} If an output has another shape or dtype than the plan says
- */
+/** The launches that append the candidates of a batch. @throws {ShapeError} If an output is not what the plan says */
 export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: DecodeBatch): DecodeLaunches {
   switch (plan.kind) {
     case "dense":

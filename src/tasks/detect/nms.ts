@@ -56,12 +56,7 @@ const MAX_SCORE = 1.05;
 /** The group of all boxes where classes do not matter. */
 const ALL_CLASSES = -1;
 
-/**
- * Refuse a score that is no probability: the column is another one, such as a keypoint's or an angle.
- *
- * @param score the best one of an image
- * @throws {ModelError} If it is above {@linkcode MAX_SCORE}
- */
+/** @throws {ModelError} If the best score of an image is no probability: the column is another, such as a keypoint's or an angle */
 export function assertProbability(score: number, head: string): void {
   if (score <= MAX_SCORE) return;
   throw new ModelError(

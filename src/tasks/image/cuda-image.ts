@@ -11,26 +11,30 @@ import type {
   RunShape,
 } from "../../accelerators/tensorrt/gpu-model.ts";
 import { KernelLaunch, type LaunchSpec } from "../../accelerators/tensorrt/kernels.ts";
-import { IMAGE_BYTES, type PackedFrame, preprocessLaunch, valueTable } from "../../accelerators/tensorrt/preprocess.ts";
+import {
+  deviceTable,
+  IMAGE_BYTES,
+  type PackedFrame,
+  preprocessLaunch,
+  valueTable,
+} from "../../accelerators/tensorrt/preprocess.ts";
 import { message, ShapeError } from "../../core/errors.ts";
-import { formatShape, sameShape } from "../../core/tensor.ts";
-import { copyOnDevice, copyToDevice } from "../../cuda/copy.ts";
+import { copyOnDevice } from "../../cuda/copy.ts";
 import type { Device } from "../../cuda/device.ts";
 import { DeviceBuffer, type DeviceMemory, type TypedDeviceMemory } from "../../cuda/device-buffer.ts";
-import { type OnStream, Stream } from "../../cuda/stream.ts";
+import type { OnStream, Stream } from "../../cuda/stream.ts";
 import { placeTile, type Region, type Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
 import type { Preprocessing } from "../../image/preprocessing.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
 import { FRAME_BYTES, ImageMemory, packFrame, packTile, TILE_BYTES } from "./image-memory.ts";
 import {
+  checkOutput,
   type ImageModelSpec,
   imageFor,
   levelLine,
   type MadeImage,
   type PixelChannels,
-  type PixelTensor,
-  pixelShape,
   type TiledImageSpec,
   tilePreprocessing,
 } from "./image-recognition.ts";
@@ -63,14 +67,8 @@ export class CudaImage implements CudaTask<undefined, MadeImage> {
     const { device } = model;
     const { input, scale } = this.#recognition;
     const preprocessing = tilePreprocessing(input);
-    const table = valueTable(preprocessing);
-    const offsets = cubicPhases(scale);
-    const values = owned.use(DeviceBuffer.create("f32", [table.length], { device }));
-    const phases = owned.use(DeviceBuffer.create("i32", [offsets.length], { device }));
-    using stream = Stream.create(device);
-    copyToDevice(values, table, { stream });
-    copyToDevice(phases, offsets, { stream });
-    stream.synchronize();
+    const values = owned.use(deviceTable("f32", valueTable(preprocessing), device));
+    const phases = owned.use(deviceTable("i32", cubicPhases(scale), device));
     const shared = { model, recognition: this.#recognition, padding: this.#padding, preprocessing, values, phases };
     return { createWork: () => new CudaImageWork(shared) };
   }
@@ -243,16 +241,6 @@ export interface TileMemory {
   readonly made: TypedDeviceMemory;
 }
 
-function check(tensor: TypedDeviceMemory, form: PixelTensor, batch: number, size: Size): void {
-  const shape = pixelShape(form, batch, size);
-  if (tensor.dtype === form.dtype && sameShape(tensor.shape, shape)) return;
-  const expected = `${form.dtype} ${formatShape(shape)}`;
-  const actual = `${tensor.dtype} ${formatShape(tensor.shape)}`;
-  const found = `tensor ${JSON.stringify(form.name)} must be ${expected}, got ${actual}`;
-  const hint = "say what the sides of an input are multiples of: `multiple: 8`, 16 or 32";
-  throw new ShapeError(message("make an image", found, hint), { tensor: form.name, expected, actual });
-}
-
 function checkTable(name: string, table: DeviceMemory, bytes: number): void {
   if (table.byteLength >= bytes) return;
   const expected = `at least ${bytes} bytes`;
@@ -271,7 +259,7 @@ export function placeLaunch(recognition: ImageModelSpec, { batch, size }: RunSha
   const { made, frame, tiles, phases } = memory;
   const [width, height] = size;
   const large: Size = [width * scale, height * scale];
-  check(made, form, batch, large);
+  checkOutput(made, form, batch, large);
   checkTable("frames", frame, FRAME_BYTES);
   checkTable("tiles", tiles, batch * TILE_BYTES);
   checkTable("phases", phases, scale * 5 * 4);

@@ -1,12 +1,13 @@
 /** @module ImageModelSpec: what a model makes of images, worked out from its input and outputs. */
 
-import { ImageError, ModelError, message } from "../../core/errors.ts";
+import { ImageError, ModelError, message, ShapeError } from "../../core/errors.ts";
 import {
   type DType,
   formatShape,
   formatTensorInfo,
   isDynamic,
   type Shape,
+  sameShape,
   type TensorInfo,
 } from "../../core/tensor.ts";
 import { formatBytes } from "../../core/units.ts";
@@ -254,6 +255,25 @@ export function pixelShape(
   return inputShape({ layout, channels: channelCount(channels) }, batch, size);
 }
 
+/** @throws {ShapeError} If an output is not what was recognised. @param size that it must have, in pixels */
+export function checkOutput(
+  { dtype, shape }: Pick<TensorInfo, "dtype" | "shape">,
+  form: PixelTensor,
+  batch: number,
+  size: readonly [width: number, height: number],
+): void {
+  const wanted = pixelShape(form, batch, size);
+  if (dtype === form.dtype && sameShape(shape, wanted)) return;
+  const expected = `${form.dtype} ${formatShape(wanted)}`;
+  const actual = `${dtype} ${formatShape(shape)}`;
+  const found = `output ${JSON.stringify(form.name)} must be ${expected}, got ${actual}`;
+  const hint =
+    batch === shape[0]
+      ? "say what the sides of an input are multiples of: `multiple: 8`, 16 or 32"
+      : "it does not make an image of each of several: load it with `batch: 1`";
+  throw new ShapeError(message("make an image", found, hint), { tensor: form.name, expected, actual });
+}
+
 /** From the values of an output's channel to levels 0–255. */
 export function levelLine({ scale, mean, std }: Pick<PixelTensor, "scale" | "mean" | "std">, channel: number): Line {
   return { slope: Math.fround(std[channel]! / scale), offset: Math.fround(mean[channel]! / scale) };
@@ -281,11 +301,7 @@ export interface MadeImage {
 /** No larger image is made: more bytes do not fit into what the encoders and most programs take. */
 const MAX_BYTES = 2 ** 31 - 1;
 
-/**
- * Memory for what is made of an image.
- *
- * @throws {ImageError} If it would be larger than what images can be
- */
+/** Memory for what is made of an image. @throws {ImageError} If it would be larger than what images can be */
 export function imageFor(
   { width, height, format }: Pick<PackedImage, "width" | "height" | "format">,
   scale: number,

@@ -63,6 +63,12 @@ function tileLength(length: number, axis: 0 | 1, rules: TileRules): number {
   return Math.min(roundUp(Math.max(length, smallest[axis]), multiple), most);
 }
 
+function refuse(option: string, expected: string, pixels: number, hint: string): never {
+  const found = `\`${option}\` must be ${expected}, got ${pixels}`;
+  const details = { tensor: option, expected, actual: `${pixels} pixels` };
+  throw new ShapeError(message("cut the image into tiles", found, hint), details);
+}
+
 /**
  * Cut one axis. Neighbours share at least `overlap` pixels, spread evenly, and are cut in the middle of what they share.
  *
@@ -72,23 +78,12 @@ function tileLength(length: number, axis: 0 | 1, rules: TileRules): number {
  */
 function spans(length: number, tile: number, overlap: number, multiple: number): Span[] {
   if (length <= tile) return [{ start: 0, from: 0, to: length }];
-  if (multiple > tile) {
-    const expected = `at most ${tile}, the length of a tile`;
-    throw new ShapeError(message("cut the image into tiles", `\`multiple\` must be ${expected}: ${multiple}`), {
-      tensor: "multiple",
-      expected,
-      actual: `${multiple} pixels`,
-    });
-  }
+  if (multiple > tile)
+    refuse("multiple", `at most ${tile}, the length of a tile`, multiple, "lower `multiple`, or raise `tile`");
   const step = roundDown(tile - overlap, multiple);
   if (step < 1) {
     const expected = `at most ${tile - multiple} pixels for tiles of ${tile}`;
-    const found = `the overlap must be ${expected}: ${overlap}`;
-    throw new ShapeError(message("cut the image into tiles", found, "lower `overlap`, or raise `tile`"), {
-      tensor: "overlap",
-      expected,
-      actual: `${overlap} pixels`,
-    });
+    refuse("overlap", expected, overlap, "lower `overlap`, or raise `tile`");
   }
   const lastStart = roundUp(length - tile, multiple);
   const count = Math.ceil(lastStart / step) + 1;

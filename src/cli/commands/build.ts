@@ -15,8 +15,8 @@ import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
 import { openTensorRt, type TensorRtLibrary, tensorRtSpec } from "../../tensorrt/library.ts";
 import { externalDataPaths } from "../../tensorrt/onnx-metadata.ts";
 import { type PlanOrigin, readPlan } from "../../tensorrt/plan-file.ts";
-import { type Flag, type ParsedArguments, refuse } from "../args.ts";
-import { BUILD_FLAGS, type BuildArguments, parseBuildFlags } from "../build-flags.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
+import { type BuildArguments, parseBuildFlags } from "../build-flags.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { lacksBuilder, whyUnusable } from "../doctor/gpu.ts";
 import { findModel, modelTitle } from "../load-detector.ts";
@@ -129,9 +129,6 @@ function formatBuilt({ plan, elapsedMs }: Built, origin: PlanOrigin | undefined)
   const by = origin === undefined ? "" : `, ${origin.tensorRt}${target}`;
   return `${how}: ${formatBytes(plan.bytes.byteLength)}${by}`;
 }
-
-/** In the order of the help. */
-export const FLAGS: readonly Flag[] = BUILD_FLAGS;
 
 /** Run `build`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {

@@ -1,46 +1,20 @@
 /** @module Demo command: from nothing to boxes on an image in one go. */
 
-import { z } from "zod";
 import { Detector } from "../../api/detector.ts";
-import { MACHINE_OPTIONS } from "../../api/machine-options.ts";
-import { catalogue, findEntry } from "../../catalogue/catalogue.ts";
-import type { OptionTable } from "../../core/options.ts";
+import { findEntry } from "../../catalogue/catalogue.ts";
 import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
-import { type Flag, type ParsedArguments, refuseOperands } from "../args.ts";
+import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { formatImage } from "../formats.ts";
 import { fetchEntry, findModel, loadModel, modelTitle } from "../load-detector.ts";
-import { flagsOf, valuesFrom } from "../option-flags.ts";
+import { parseDemoFlags } from "../own-flags.ts";
 import { openSaver } from "../save.ts";
 import { paintOf } from "../terminal.ts";
-import { path as pathValue } from "../values.ts";
-
-const samples = catalogue.filter(({ kind }) => kind === "image").map(({ name }) => name);
-
-const OWN = {
-  model: {
-    schema: pathValue,
-    short: "m",
-    value: "FILE|NAME",
-    help: "ONNX file, or a name from `models`",
-    otherwise: "yolo11n",
-  },
-  image: {
-    schema: z.enum(samples, `one of ${samples.join(", ")}`).default("sample2"),
-    value: "NAME",
-    help: "sample image from `models`",
-  },
-  backend: MACHINE_OPTIONS.backend,
-  save: { schema: pathValue.default("out"), short: "s", value: "DIR", help: "folder for the annotated image" },
-} satisfies OptionTable;
-
-/** In the order of the help. */
-export const FLAGS: readonly Flag[] = flagsOf(OWN);
 
 /** Run `demo`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
   const { output, terminal, signal } = context;
-  const { model, image, backend = "auto", save } = valuesFrom(parsed, OWN);
+  const { model, image, backend = "auto", save } = parseDemoFlags(parsed);
   refuseOperands("demo", parsed);
   const file = await fetchEntry(findEntry(image)!, context);
   const saver = openSaver(save, [file]);

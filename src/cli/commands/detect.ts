@@ -3,9 +3,9 @@
 import { Detector } from "../../api/detector.ts";
 import { plural } from "../../core/units.ts";
 import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
-import { type Flag, type ParsedArguments, refuse } from "../args.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { DETECT_FLAGS, type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
+import { type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
 import { closeAfter, type DetectSource, openFiles, openFolder, openStdin } from "../detect-images.ts";
 import { openVideos } from "../detect-videos.ts";
 import { Complaints, formatTally, localOperand, type OperandKind, operandKind } from "../images.ts";
@@ -61,9 +61,6 @@ function openSource(
   if (kind === "stdin") return openStdin(args, context, complaints);
   return kind === "video" ? openVideos(args, operands, context, complaints) : openFiles(args, operands, context);
 }
-
-/** In the order of the help. */
-export const FLAGS: readonly Flag[] = DETECT_FLAGS;
 
 /** Run `detect`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {

@@ -2,7 +2,7 @@
 
 import { logger, setLogSink } from "../../core/log.ts";
 import { printableJson } from "../../core/shown.ts";
-import { type Flag, type ParsedArguments, refuseOperands } from "../args.ts";
+import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import {
   choiceOf,
@@ -59,9 +59,6 @@ function quietly(): Disposable {
   });
   return { [Symbol.dispose]: () => void setLogSink(former) };
 }
-
-/** In the order of the help. */
-export const FLAGS: readonly Flag[] = [{ name: "json", summary: "as JSON: an array of {name, state, found, fix}" }];
 
 /** Run `doctor`. @returns the exit code */
 export async function run(parsed: ParsedArguments, { output }: CommandContext): Promise<number> {

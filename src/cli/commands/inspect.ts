@@ -1,59 +1,19 @@
 /** @module Inspect command: what a model or a plan is, and what its outputs were recognised as. */
 
 import { statSync } from "node:fs";
-import { z } from "zod";
 import { describedModel } from "../../accelerators/cpu/described-model.ts";
 import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
-import { type OptionTable, shapeOf } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { recogniseModel } from "../../heads/registry.ts";
-import type { PreprocessingOptions } from "../../image/preprocessing.ts";
-import { PREPROCESSING_OPTIONS, refusePadding } from "../../image/preprocessing-options.ts";
 import { Session } from "../../onnxruntime/session.ts";
-import { type Flag, type ParsedArguments, refuse } from "../args.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { formatInspection, type Inspection } from "../format-inspection.ts";
 import { formatPlan, inspectPlan, type PlanInspection, planJson, type SaidOfModel } from "../inspect-plan.ts";
 import { findModel, isPlanFile } from "../load-detector.ts";
-import { flagsOf, type ValuesOf, valuesFrom } from "../option-flags.ts";
+import { type InspectFlags, parseInspectFlags } from "../own-flags.ts";
 import { paintOf } from "../terminal.ts";
-import { toggle, wholeNumber } from "../values.ts";
-
-/** Flags that say something of plans only. */
-const PLANS = {
-  layers: {
-    ...toggle,
-    help: "show a plan's layers; more of them if it was built with --profiling-verbosity detailed",
-  },
-  device: {
-    schema: wholeNumber(0, 1023).default(0),
-    value: "N",
-    help: "number of the GPU that a plan is loaded on",
-  },
-  allowHostCode: {
-    ...toggle,
-    help: "let a version-compatible plan run the code it brings: only if you trust it",
-  },
-} satisfies OptionTable;
-
-const OWN = {
-  json: { ...toggle, help: "as JSON; of a model: {file, byteLength, inputs, outputs, metadata, recognition}" },
-  head: {
-    schema: z.string().min(1, "the name of a head"),
-    value: "NAME",
-    help: "take it for this head",
-    aliases: ["layout"],
-  },
-  preprocessing: {
-    schema: z.strictObject(shapeOf(PREPROCESSING_OPTIONS)) as z.ZodType<PreprocessingOptions>,
-    options: PREPROCESSING_OPTIONS,
-  },
-  ...PLANS,
-} satisfies OptionTable;
-
-/** In the order of the help. */
-export const FLAGS: readonly Flag[] = flagsOf(OWN);
 
 /** What is printed, and whether all is well. */
 interface Report {
@@ -95,12 +55,7 @@ function checkLayers({ engine, file }: PlanInspection): void {
   );
 }
 
-async function reportOf(
-  path: string,
-  flags: ValuesOf<typeof OWN>,
-  given: ParsedArguments["flags"],
-  context: CommandContext,
-): Promise<Report> {
+async function reportOf(path: string, flags: InspectFlags, context: CommandContext): Promise<Report> {
   const paint = paintOf(context.output.hasColour);
   const said = { head: flags.head, preprocessing: flags.preprocessing };
   if (await isPlanFile(path)) {
@@ -114,7 +69,7 @@ async function reportOf(
     if (flags.layers) checkLayers(plan);
     return { text: formatPlan(plan, paint), json: planJson(plan), isGood: isGoodPlan(plan) };
   }
-  const ofPlans = flagsOf(PLANS).find(({ name }) => given[name] !== undefined)?.name;
+  const { ofPlans } = flags;
   if (ofPlans !== undefined) {
     const found = `--${ofPlans} is for plans: ${JSON.stringify(path)} is a model`;
     throw refuse(ofPlans, found, "build it first: bun-tensorrt build --profiling-verbosity detailed");
@@ -127,15 +82,14 @@ async function reportOf(
 
 /** Run `inspect`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
-  const flags = valuesFrom(parsed, OWN);
+  const flags = parseInspectFlags(parsed);
   const [word, ...others] = parsed.operands;
   if (word === undefined || others.length > 0) {
     const found = `Expected one model, got ${parsed.operands.length}`;
     throw refuse("model", found, "bun-tensorrt inspect yolo11n");
   }
-  refusePadding(flags.preprocessing, (name) => `--${name}`);
   const path = await findModel(word, context);
-  const { text, json, isGood } = await reportOf(path, flags, parsed.flags, context);
+  const { text, json, isGood } = await reportOf(path, flags, context);
   await context.output.write(flags.json ? `${printableJson(json, 2)}\n` : text);
   return isGood ? EXIT_OK : EXIT_FAILED;
 }

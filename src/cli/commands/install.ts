@@ -1,6 +1,5 @@
 /** @module Install command: the native libraries, fetched from the registries the user has configured, listed, removed. */
 
-import { z } from "zod";
 import { ArchiveSet } from "../../catalogue/archive-set.ts";
 import {
   buildBytes,
@@ -16,40 +15,17 @@ import { components, findComponent } from "../../catalogue/components.ts";
 import { fetchLicence, type Installed, install as installComponent } from "../../catalogue/install.ts";
 import { type BuildState, buildState, libraryPath, removeComponent } from "../../catalogue/library-folder.ts";
 import { CatalogueError, CudaError, LibraryLoadError, message, OptionError } from "../../core/errors.ts";
-import { numberFrom } from "../../core/from-text.ts";
 import { logger } from "../../core/log.ts";
-import { type OptionTable, unknownWord } from "../../core/options.ts";
+import { unknownWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
 import { formatCudaVersion } from "../../ffi/cuda-runtime.ts";
-import { type Flag, type ParsedArguments, refuse } from "../args.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { driverCuda } from "../doctor/gpu.ts";
-import { flagsOf, type ValuesOf, valuesFrom } from "../option-flags.ts";
+import { type InstallFlags, parseInstallFlags } from "../own-flags.ts";
 import { Progress } from "../progress.ts";
 import { alignRows, type Paint, paintOf } from "../terminal.ts";
-import { toggle } from "../values.ts";
-
-const OWN = {
-  acceptLicence: {
-    ...toggle,
-    help: "accept the licences; without this flag they are shown",
-    aliases: ["acceptLicense"],
-  },
-  cuda: {
-    schema: z.union([z.literal(12), z.literal(13)], "12 or 13"),
-    fromText: numberFrom,
-    value: "MAJOR",
-    help: "12 or 13",
-    otherwise: "what the driver has, 12 without one",
-  },
-  list: { ...toggle, help: "list what there is for this machine, and what is installed" },
-  remove: { ...toggle, help: "delete these components" },
-  json: { ...toggle, help: "as JSON" },
-} satisfies OptionTable;
-
-/** In the order of the help. */
-export const FLAGS: readonly Flag[] = flagsOf(OWN);
 
 /** A component and the build of it that is meant. */
 interface Chosen {
@@ -124,7 +100,7 @@ async function remove(found: readonly Component[], { output, terminal }: Command
 /** Show each licence and where its text lies; without the user's word nothing else is fetched. */
 async function showLicences(
   chosen: readonly Chosen[],
-  flags: ValuesOf<typeof OWN>,
+  flags: InstallFlags,
   archives: ArchiveSet,
   { terminal, signal }: CommandContext,
 ): Promise<void> {
@@ -159,11 +135,7 @@ async function fetchOne(
   }
 }
 
-async function installAll(
-  chosen: readonly Chosen[],
-  flags: ValuesOf<typeof OWN>,
-  context: CommandContext,
-): Promise<number> {
+async function installAll(chosen: readonly Chosen[], flags: InstallFlags, context: CommandContext): Promise<number> {
   const { output, terminal } = context;
   using archives = new ArchiveSet();
   const absent = chosen.filter(({ component, build }) => buildState(component, build) !== "yes");
@@ -204,7 +176,7 @@ function cudaWish(word: CudaMajor | undefined): CudaWish {
 
 /** Run `install`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
-  const flags = valuesFrom(parsed, OWN);
+  const flags = parseInstallFlags(parsed);
   const found = [...new Set(parsed.operands)].map(componentNamed);
   if (flags.list && flags.remove) {
     throw refuse("remove", "--list and --remove cannot be combined", "run one after the other");

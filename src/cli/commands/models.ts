@@ -6,7 +6,7 @@ import { CatalogueError, message, OptionError } from "../../core/errors.ts";
 import { unknownWord } from "../../core/options.ts";
 import { printableJson } from "../../core/shown.ts";
 import { formatBytes } from "../../core/units.ts";
-import { type Flag, type ParsedArguments, refuse } from "../args.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { fetchEntry } from "../load-detector.ts";
 import { alignRows, type Paint, paintOf } from "../terminal.ts";
@@ -73,9 +73,6 @@ async function path(names: readonly string[], { output }: CommandContext): Promi
   }
   return EXIT_OK;
 }
-
-/** In the order of the help. */
-export const FLAGS: readonly Flag[] = [{ name: "json", summary: "list as JSON" }];
 
 /** Run `models`. @returns the exit code */
 export async function run({ flags, operands }: ParsedArguments, context: CommandContext): Promise<number> {

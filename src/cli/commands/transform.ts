@@ -1,13 +1,8 @@
 /** @module Transform command: images in, images out. */
 
 import { dirname, extname, join } from "node:path";
-import { z } from "zod";
-import { refuseStrays } from "../../accelerators/accelerator.ts";
 import { ImageModel, type TransformStreamResult } from "../../api/image-model.ts";
-import { IMAGE_MODEL_OPTIONS, type ImageModelOptions } from "../../api/image-model-config.ts";
-import { machineOf } from "../../api/machine-options.ts";
 import { ImageError } from "../../core/errors.ts";
-import type { OptionTable } from "../../core/options.ts";
 import { printable, printableJson, redact } from "../../core/shown.ts";
 import { fileIdentity } from "../../core/stats-of.ts";
 import { formatDuration, plural, round } from "../../core/units.ts";
@@ -15,64 +10,13 @@ import { isNameTooLong, prepareFolder, writeFileWhole } from "../../core/whole-f
 import { encodeImage } from "../../image/encode.ts";
 import type { EncodedFormat } from "../../image/encode-options.ts";
 import type { Image } from "../../image/image.ts";
-import { type Flag, type ParsedArguments, refuse } from "../args.ts";
+import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { Complaints, expandImages, formatOf, IMAGE_EXTENSIONS, isFolder, outputNames } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
-import { flagsOf, optionsFrom, spellingIn, valuesFrom } from "../option-flags.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
-import { count, path, QUIET, toggle } from "../values.ts";
-
-const OPTION_FLAGS = flagsOf(IMAGE_MODEL_OPTIONS);
-
-const OWN = {
-  model: { schema: path, short: "m", value: "FILE", help: "ONNX file or plan of an image-to-image model" },
-  output: { schema: path, short: "o", value: "FILE|DIR", help: "what is written: one file, or a folder for many" },
-  format: {
-    schema: z.enum(["png", "jpeg", "webp"], "png, jpg or webp"),
-    short: "f",
-    value: "png|jpg|webp",
-    fromText: (text) => (text === "jpg" ? "jpeg" : text),
-    help: "of files in a folder (default the source's, else png)",
-  },
-  quality: { schema: count(100), value: "1-100", help: "of JPEG and WebP (default 90)" },
-  isJson: { ...toggle, flag: "json", help: "one array of {file, output, width, height, tiles, timing (ms)}" },
-  isQuiet: QUIET,
-} satisfies OptionTable;
-
-/** In the order of the help. */
-export const FLAGS: readonly Flag[] = [...flagsOf(OWN), ...OPTION_FLAGS];
-
-/** The flags of `transform`, checked. */
-export interface TransformArguments {
-  /** Path or catalogue name. */
-  readonly model: string;
-  readonly options: ImageModelOptions;
-  readonly output: string;
-  readonly format: EncodedFormat | undefined;
-  readonly quality: number | undefined;
-  readonly isJson: boolean;
-  readonly isQuiet: boolean;
-}
-
-/**
- * Check the flags of `transform`.
- *
- * @throws {OptionError} If a value is refused, or the model or the place for what is made is missing
- */
-export function parseTransformFlags(parsed: ParsedArguments): TransformArguments {
-  const { model, output, ...flags } = valuesFrom(parsed, OWN);
-  if (model === undefined) {
-    throw refuse("model", "Missing --model", "add --model super-resolution.onnx");
-  }
-  if (output === undefined) {
-    throw refuse("output", "Missing --output", "add --output large.png, or a folder");
-  }
-  const options = optionsFrom<ImageModelOptions>(parsed, OPTION_FLAGS);
-  refuseStrays(machineOf(options), [options.device ?? 0], spellingIn(OPTION_FLAGS));
-  return { ...flags, model, options, output };
-}
+import { parseTransformFlags, type TransformArguments } from "../transform-flags.ts";
 
 const EXTENSIONS: Readonly<Record<EncodedFormat, string>> = { png: ".png", jpeg: ".jpg", webp: ".webp" };
 

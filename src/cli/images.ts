@@ -32,6 +32,11 @@ export function formatOf(path: string): EncodedFormat | undefined {
   return FORMATS[extname(path).toLowerCase()];
 }
 
+/** A name with another extension. @param extension with the dot */
+export function withExtension(name: string, extension: string): string {
+  return name.slice(0, name.length - extname(name).length) + extension;
+}
+
 /** True for a folder, whatever it is called: one that is there, or that ends in a slash. */
 export function isFolder(path: string): boolean {
   return path.endsWith("/") || statsOf(path)?.isDirectory() === true;

@@ -15,7 +15,7 @@ import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
 import type { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
 import { frameName, type ImageResult } from "./formats.ts";
-import { fileStem, formatOf, isFolder, outputNames } from "./images.ts";
+import { fileStem, formatOf, isFolder, outputNames, withExtension } from "./images.ts";
 
 /** Writes annotated images. */
 export interface ImageSaver {
@@ -32,18 +32,24 @@ export interface ImageSaver {
 
 /** PNG and WebP stay what they are, everything else becomes JPEG. */
 function copyName(name: string): string {
-  const extension = extname(name);
-  return formatOf(name) !== undefined ? name : `${name.slice(0, name.length - extension.length)}.jpg`;
+  return formatOf(name) !== undefined ? name : withExtension(name, ".jpg");
 }
 
-/** @throws {OptionError} If results are written to one of the files that `--save` writes */
-export function refuseCopy(output: string | undefined, copies: readonly string[]): void {
-  if (output === undefined) return;
-  // What is not there yet has its path alone to be known by.
-  const isCopy =
-    copies.some((path) => resolve(path) === resolve(output)) || overwritten([output], copies) !== undefined;
-  if (!isCopy) return;
-  throw refuse("output", `--output and --save both write ${JSON.stringify(output)}`, "give another file");
+/** @throws {OptionError} If copies would be written over what is read, or where results are written as well */
+function refuseCopies(
+  copies: readonly string[],
+  sources: readonly string[],
+  output: string | undefined,
+  noun: string,
+): void {
+  // What is not there yet is known by its path only.
+  const isOutput = (path: string): boolean => output !== undefined && resolve(path) === resolve(output);
+  if (output !== undefined && (copies.some(isOutput) || overwritten([output], copies) !== undefined)) {
+    throw refuse("output", `--output and --save both write ${JSON.stringify(output)}`, "give another file");
+  }
+  const own = overwritten(copies, sources);
+  if (own === undefined) return;
+  throw refuse("save", `--save would overwrite ${noun} that is read: ${own}`, "give another place");
 }
 
 /** A path for each copy. */
@@ -71,11 +77,7 @@ function copyPaths(save: string, files: readonly string[]): string[] {
 export function openSaver(save: string, files: readonly string[], output?: string): ImageSaver {
   const copies = copyPaths(save, files);
   const paths = new Map(files.map((file, at) => [file, copies[at]!]));
-  refuseCopy(output, copies);
-  const own = overwritten(copies, files);
-  if (own !== undefined) {
-    throw refuse("save", `--save would overwrite an image that is read: ${own}`, "give another place");
-  }
+  refuseCopies(copies, files, output, "an image");
   return {
     async save(forms, { file, result, frame }, source = file) {
       const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
@@ -89,9 +91,11 @@ export function openSaver(save: string, files: readonly string[], output?: strin
 }
 
 function videoCopyName(name: string): string {
-  const extension = extname(name);
-  if (VIDEO_FILE_EXTENSIONS.includes(extension.toLowerCase())) return name;
-  return `${name.slice(0, name.length - extension.length) || "video"}.mp4`;
+  return isVideoFile(name) ? name : withExtension(name, ".mp4").replace(/^\.mp4$/, "video.mp4");
+}
+
+function isVideoFile(name: string): boolean {
+  return VIDEO_FILE_EXTENSIONS.includes(extname(name).toLowerCase());
 }
 
 /** The path of a video that is named by a `file:` address; others stay as they are. */
@@ -109,17 +113,15 @@ export function localPath(video: string): string {
  * @throws {OptionError} If one file is to hold several videos, a video itself, or the results
  */
 export function annotatedPaths(save: string, videos: readonly string[], output?: string): string[] {
-  const isFile = VIDEO_FILE_EXTENSIONS.includes(extname(save).toLowerCase());
+  const isFile = isVideoFile(save);
   if (isFile && videos.length > 1) {
     throw refuse("save", `--save ${JSON.stringify(save)} is one file, got ${videos.length} videos`, "give a folder");
   }
   if (!isFile) prepareFolder(save);
   const sources = videos.map(localPath);
   const paths = isFile ? [save] : outputNames(sources, videoCopyName).map((name) => join(save, name));
-  refuseCopy(output, paths);
-  const own = overwritten(paths, sources);
-  if (own === undefined) return paths;
-  throw refuse("save", `--save would overwrite a video that is read: ${own}`, "give another place");
+  refuseCopies(paths, sources, output, "a video");
+  return paths;
 }
 
 /** Size and rate of the copy of a video. Without a constant rate frames keep their own times. */

@@ -12,7 +12,15 @@ import type { EncodedFormat } from "../../image/encode-options.ts";
 import type { Image } from "../../image/image.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { Complaints, expandImages, formatOf, IMAGE_EXTENSIONS, isFolder, outputNames } from "../images.ts";
+import {
+  Complaints,
+  expandImages,
+  formatOf,
+  IMAGE_EXTENSIONS,
+  isFolder,
+  outputNames,
+  withExtension,
+} from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
@@ -24,7 +32,7 @@ const EXTENSIONS: Readonly<Record<EncodedFormat, string>> = { png: ".png", jpeg:
 function renamed(name: string, format: EncodedFormat | undefined): string {
   const known = formatOf(name);
   if (known !== undefined && (format ?? known) === known) return name;
-  return `${name.slice(0, name.length - extname(name).length)}${EXTENSIONS[format ?? "png"]}`;
+  return withExtension(name, EXTENSIONS[format ?? "png"]);
 }
 
 /** One path an image: `output` itself where it is named like an image, else a name in that folder. */

@@ -28,43 +28,35 @@ export interface ReloadParts {
   readonly config: string | undefined;
 }
 
-/** A file that is empty for a moment is being written: its defaults would send the answers elsewhere. */
-function refuseEmpty(options: WorkerOptions, config: string | undefined): void {
-  if (config === undefined || Object.keys(options).length > 0) return;
-  const action = `read ${JSON.stringify(config)} again`;
-  throw new OptionError(message(action, "it holds no option", "write the whole file, then send SIGHUP"), "config");
-}
-
-/** Reads a file and hands it on, one read after the other: what was asked for last is what counts in the end. */
-export class ConfigReload {
-  readonly #parts: ReloadParts;
-  #last: Promise<void> = Promise.resolve();
-
-  constructor(parts: ReloadParts) {
-    this.#parts = parts;
-  }
-
-  /**
-   * Read again, once the reads that were asked for before have ended. What is refused is told in the log.
-   *
-   * @throws what is no fault of the configuration
-   */
-  request(): Promise<void> {
-    this.#last = this.#last.then(() => this.#reload());
-    return this.#last;
-  }
-
-  async #reload(): Promise<void> {
-    const { read, take, config } = this.#parts;
+/**
+ * Reads the configuration of a worker that runs again, one read after the other: what was asked for last is what counts in
+ * the end. What is refused is told in the log.
+ *
+ * @returns asks for a read; rejects with what is no fault of the configuration
+ */
+export function configReload({ read, take, config }: ReloadParts): () => Promise<void> {
+  let last: Promise<void> = Promise.resolve();
+  const reload = async (): Promise<void> => {
     try {
       const options = await read();
-      refuseEmpty(options, config);
+      // A file that is empty for a moment is being written: its defaults would send the answers elsewhere.
+      if (config !== undefined && Object.keys(options).length === 0) {
+        const action = `read ${JSON.stringify(config)} again`;
+        throw new OptionError(
+          message(action, "it holds no option", "write the whole file, then send SIGHUP"),
+          "config",
+        );
+      }
       take(options);
     } catch (error) {
       if (!(error instanceof OptionError)) throw error;
       logger.error(`Kept the former configuration. ${error.message}`);
     }
-  }
+  };
+  return () => {
+    last = last.then(reload);
+    return last;
+  };
 }
 
 /** Tell where it can be asked once it listens, and that it reads once it does. */
@@ -95,7 +87,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const detector = await loadModel(Detector, path, config.detector, context, args.isQuiet);
   const worker = await Worker.create({ ...options, consumer: config.consumer }, { detector });
 
-  const reload = new ConfigReload({
+  const reload = configReload({
     read: () => readFile(args),
     take: (file) => {
       worker.reload(args.over(file));
@@ -103,7 +95,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
     },
     config: args.config,
   });
-  const onHangUp = (): void => void reload.request();
+  const onHangUp = (): void => void reload();
   const onAbort = (): void => void worker.stop();
   process.on("SIGHUP", onHangUp);
   signal.addEventListener("abort", onAbort, { once: true });

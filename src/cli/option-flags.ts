@@ -1,10 +1,11 @@
 /** @module OptionFlags: flags out of tables of options, and options out of the flags that were given. */
 
+import { closeSync, openSync, readSync } from "node:fs";
 import { z } from "zod";
 import { OptionError } from "../core/errors.ts";
 import { numberFrom } from "../core/from-text.ts";
 import { kebab, type Option, type OptionTable, ruleOf, shapeOf } from "../core/options.ts";
-import type { Flag, ParsedArguments } from "./args.ts";
+import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 
 /** A flag, and the option it says. */
 export interface OptionFlag extends Flag {
@@ -71,8 +72,39 @@ export function flagsOf(
   return flags.filter(({ name }, at) => flags.findIndex((flag) => flag.name === name) === at);
 }
 
+/** More than the names of any model take; what has no end is not read on. */
+const MOST_LABEL_BYTES = 2 ** 24;
+
+/** @returns the text, or what is wrong with the file */
+function readLabels(file: string): { readonly text: string } | { readonly fault: string } {
+  const bytes = Buffer.alloc(MOST_LABEL_BYTES + 1);
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(file, "r");
+    let length = 0;
+    for (let got = -1; got !== 0 && length < bytes.length; length += got) {
+      got = readSync(descriptor, bytes, length, bytes.length - length, null);
+    }
+    if (length > MOST_LABEL_BYTES) return { fault: "cannot be read: EFBIG" };
+    const text = bytes.toString("utf8", 0, length).trimEnd();
+    return text === "" ? { fault: "holds no name" } : { text };
+  } catch (error) {
+    return { fault: `cannot be read: ${(error as NodeJS.ErrnoException).code}` };
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}
+
+/** Class names from a file, one a line; an empty line is a class without a name, empty lines at the end are none. */
+function labelsFrom(file: string): readonly string[] {
+  const labels = readLabels(file);
+  if ("text" in labels) return labels.text.split(/\r?\n/).map((line) => line.trim());
+  throw refuse("labels", `${JSON.stringify(file)} ${labels.fault}`, "give a file with one name a line");
+}
+
 function spelt({ name, option }: OptionFlag, text: string | true): unknown {
   if (text === true) return !name.startsWith("no-");
+  if (name === "labels") return labelsFrom(text);
   if (option.fromText !== undefined) return option.fromText(text);
   return kindOf(option.schema).type === "number" ? numberFrom(text) : text;
 }
@@ -80,20 +112,17 @@ function spelt({ name, option }: OptionFlag, text: string | true): unknown {
 /**
  * The options that flags were given for, and no others.
  *
- * @param readers values from text for options whose text is read from elsewhere, by name
  * @throws {OptionError} If a value is refused; it names the flag
  */
 export function optionsFrom<Options extends object>(
   { flags: given }: ParsedArguments,
   flags: readonly OptionFlag[],
-  readers: Readonly<Record<string, (text: string) => unknown>> = {},
 ): Partial<Options> {
   const options: Record<string, unknown> = {};
   for (const flag of flags) {
     const text = given[flag.name];
     if (text === undefined) continue;
-    const reader = readers[flag.path.at(-1)!];
-    const value = reader === undefined || text === true ? spelt(flag, text) : reader(text);
+    const value = spelt(flag, text);
     const { error } = flag.option.schema.safeParse(value);
     if (error !== undefined) {
       const rule = ruleOf(error.issues[0]!);

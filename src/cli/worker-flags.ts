@@ -2,7 +2,6 @@
 
 import { WORKER_OPTIONS, type WorkerOptions } from "../worker/worker-config.ts";
 import type { Flag, ParsedArguments } from "./args.ts";
-import { labelsFrom } from "./detector-flags.ts";
 import { flagsOf, optionsFrom } from "./option-flags.ts";
 
 const OPTION_FLAGS = flagsOf(WORKER_OPTIONS);
@@ -46,7 +45,7 @@ function laidOver(over: Group, under: Group): Group {
 /** Check the flags of `worker`. @throws {OptionError} If a value is refused */
 export function parseWorkerFlags(parsed: ParsedArguments): WorkerArguments {
   const { config, quiet } = parsed.flags;
-  const said = optionsFrom<WorkerOptions>(parsed, OPTION_FLAGS, { labels: labelsFrom });
+  const said = optionsFrom<WorkerOptions>(parsed, OPTION_FLAGS);
   const over = (file: WorkerOptions): WorkerOptions => {
     const { http, ...rest } = laidOver(said as Group, file as Group) as WorkerOptions;
     // Where it listens counts for nothing where it does not.

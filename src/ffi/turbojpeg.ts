@@ -48,12 +48,6 @@ export function findTurboJpeg(): TurboJpeg | LibraryLoadError {
   return known.found;
 }
 
-/** The path of libturbojpeg, or why there is none: for reports. */
-export function probeTurboJpeg(): string | LibraryLoadError {
-  const found = findTurboJpeg();
-  return found instanceof LibraryLoadError ? found : found.path;
-}
-
 /** Pixel formats of `tjDecompress2` that are used here. */
 export const TJPF_RGB = 0;
 

@@ -130,8 +130,8 @@ export class OnnxParser extends NativeObject {
 }
 
 function formatComplaint({ code, text, node, operator }: ParserComplaint): string {
-  const where = operator === "" && node === "" ? "" : `node ${JSON.stringify(node)} (${operator}): `;
-  return `${where}${code}: ${text.trim()}`;
+  const where = operator === "" && node === "" ? "" : ` at node ${JSON.stringify(node)} (${operator})`;
+  return `${code}${where}: ${text.trim()}`;
 }
 
 function hintFor(

@@ -1,12 +1,10 @@
 import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
-import { probeTurboJpeg } from "../../src/ffi/turbojpeg.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { DecodedImage } from "../../src/image/image-decoder.ts";
 import { flatImage } from "../support/flat-image.ts";
+import { hasTurboJpeg } from "../support/images.ts";
 import { toyDetector } from "../support/toy-detector.ts";
-
-const hasTurboJpeg = typeof probeTurboJpeg() === "string";
 
 test.skipIf(!hasTurboJpeg)("scaledDecoding shrinks a large JPEG, and boxes still count in its own pixels", async () => {
   const jpeg = await encodeImage(flatImage(1024, 512, 255), { format: "jpeg" });

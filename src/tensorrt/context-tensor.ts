@@ -6,7 +6,6 @@ import { formatShape, type Shape } from "../core/tensor.ts";
 import type { DeviceMemory } from "../cuda/device-buffer.ts";
 import { cString } from "../ffi/memory.ts";
 import { SHIM_STATUS, type Shim, shim } from "../ffi/shim.ts";
-import { destroyObserver } from "./log-ring.ts";
 import type { NativeObject } from "./native-object.ts";
 import { type EngineTensor, ShapeCells } from "./tensor-info.ts";
 
@@ -166,6 +165,6 @@ export class OutputAllocator extends Resource {
 
   protected override release(): void {
     this.#context.tensor(this.#output).setAllocator(undefined);
-    this.#context.retire(() => destroyObserver(this.#handle));
+    this.#context.retire(() => shim().bt_observer_destroy(this.#handle));
   }
 }

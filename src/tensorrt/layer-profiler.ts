@@ -4,7 +4,7 @@ import { Resource } from "../core/resource.ts";
 import { shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 import type { ExecutionContext } from "./engine.ts";
-import { destroyObserver, Ring } from "./log-ring.ts";
+import { Ring } from "./log-ring.ts";
 
 /** Times of one layer over the inferences that were profiled. */
 export interface LayerTime {
@@ -18,11 +18,6 @@ export interface LayerTime {
 
 const CAPACITY_BYTES = 1024 * 1024;
 
-/** IProfiler's two layouts, as the shim tells them apart. */
-function layoutOf(context: ExecutionContext): number {
-  return context.library.isStronglyTyped ? 11 : 10;
-}
-
 /** A profiler of one context. While it is attached, TensorRT runs the layers one after the other: the sum is too long. */
 export class LayerProfiler extends Resource {
   readonly #context: ExecutionContext;
@@ -33,7 +28,9 @@ export class LayerProfiler extends Resource {
   private constructor(context: ExecutionContext) {
     super(`LayerProfiler of ${context.engine.source}`, context);
     this.#context = context;
-    this.#handle = shim().bt_profiler_create(layoutOf(context), this.#ring.handle)!;
+    // IProfiler has another object layout since TensorRT 11.
+    const layout = context.library.isStronglyTyped ? 11 : 10;
+    this.#handle = shim().bt_profiler_create(layout, this.#ring.handle)!;
   }
 
   /** Attach a profiler; every enqueue from now on is measured, until it is closed. */
@@ -72,7 +69,7 @@ export class LayerProfiler extends Resource {
   protected override release(): void {
     this.#context.setProfiler(0);
     this.#context.retire(() => {
-      destroyObserver(this.#handle);
+      shim().bt_observer_destroy(this.#handle);
       this.#ring.destroy();
     });
   }

@@ -3,7 +3,7 @@
 import { ArgumentError, message } from "../core/errors.ts";
 import { type LogLevel, logger } from "../core/log.ts";
 import { oneLine } from "../core/shown.ts";
-import { SHIM_STATUS, shim } from "../ffi/shim.ts";
+import { shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
 
 const CAPACITY_BYTES = 256 * 1024;
@@ -154,13 +154,4 @@ function decode(bytes: number): RingRecord[] {
     });
   }
   return records;
-}
-
-/**
- * Free an observer of the shim.
- *
- * @returns false if TensorRT still refers to it; it is then kept
- */
-export function destroyObserver(observer: number): boolean {
-  return shim().bt_observer_destroy(observer) === SHIM_STATUS.ok;
 }

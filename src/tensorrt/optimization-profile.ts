@@ -106,7 +106,7 @@ export class TimingCache extends NativeObject {
 
   /** Take in what another cache of the same GPU and version knows. @returns false if they do not fit */
   combine(other: TimingCache): boolean {
-    return shim().bt_timing_cache_combine(this.library.handle, this.handle, other.handle, 0) === 0;
+    return shim().bt_timing_cache_combine(this.library.handle, this.handle, other.handle, 0) === SHIM_STATUS.ok;
   }
 
   /** The bytes to keep for the next build. */

@@ -3,7 +3,7 @@
 import { Resource } from "../core/resource.ts";
 import { shim } from "../ffi/shim.ts";
 import { SHIM_CONSTANTS } from "../ffi/shim-symbols.ts";
-import { destroyObserver, Ring, type RingRecord } from "./log-ring.ts";
+import { Ring, type RingRecord } from "./log-ring.ts";
 
 /** A phase that is under way. */
 export interface BuildPhase {
@@ -109,7 +109,7 @@ export class ProgressMonitor extends Resource {
   }
 
   protected override release(): void {
-    destroyObserver(this.#handle);
+    shim().bt_observer_destroy(this.#handle);
     this.#ring.destroy();
   }
 }

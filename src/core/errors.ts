@@ -186,7 +186,7 @@ export class ClosedError extends BunTensorRtError {
   /** Label of the resource. */
   readonly resource: string;
   constructor(action: string, resource: string) {
-    super(message(action, `it is closed: ${resource}`, "create a new one, or close it later"));
+    super(message(action, `${resource} is closed`, "create a new one, or close it later"));
     this.resource = resource;
   }
 }

@@ -91,7 +91,7 @@ export abstract class Resource implements Disposable {
       throw new BunTensorRtError(
         message(
           `close ${this.label}`,
-          `resources made from it are still open: ${this.#children}`,
+          `resources made from it are still open (${this.#children})`,
           "close those first; `using` does so in the right order",
         ),
       );

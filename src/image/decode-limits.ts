@@ -76,7 +76,7 @@ function freePixels(byteLength: number): number {
  */
 export function assertLongEnough(source: string, byteLength: number, pixels: number, what: string): void {
   if (pixels <= freePixels(byteLength)) return;
-  const found = `a file of ${byteLength} bytes may hold at most ${freePixels(byteLength)} pixels: it claims ${what}`;
+  const found = `a file of ${byteLength} bytes may hold at most ${freePixels(byteLength)} pixels, got ${what}`;
   throw imageError(source, found, "save it as JPEG or PNG, whose files are never that short");
 }
 
@@ -103,7 +103,7 @@ export function assertJpegScans(
   assertLongEnough(source, bytes.length, pixels * count, `${width}x${height} pixels in ${count} scans`);
   const most = maxPixels * SCANS_OF_LARGEST;
   if (pixels * count <= most) return;
-  const found = `its scans must have at most ${most} pixels together: ${count} of ${width}x${height}`;
+  const found = `its scans must have at most ${most} pixels together, got ${count} of ${width}x${height}`;
   throw imageError(source, found, "save it as baseline JPEG, or raise maxPixels if the image can be trusted");
 }
 
@@ -118,7 +118,7 @@ export function assertTiffBlocks(bytes: Uint8Array, source: string, maxPixels: n
     const what = `a strip or tile of ${width}x${height} pixels, ${pixelBytes} bytes each`;
     assertLongEnough(source, bytes.length, Math.max(pixels, width * height), what);
     if (pixels <= maxPixels) continue;
-    const found = `a strip or tile must have at most ${maxPixels * PIXEL_BYTES} bytes: it claims ${what}`;
+    const found = `a strip or tile must have at most ${maxPixels * PIXEL_BYTES} bytes, got ${what}`;
     throw imageError(source, found, "raise maxPixels if the image can be trusted");
   }
 }
@@ -148,7 +148,7 @@ export function imageError(source: string, found: string, hint?: string, options
 
 /** The image has more pixels than allowed. Sizes in pixels. */
 export function tooLargeError(source: string, width: number, height: number, maxPixels: number): ImageSizeError {
-  const found = `it must have at most ${maxPixels} pixels: ${width}x${height} is ${width * height}`;
+  const found = `it must have at most ${maxPixels} pixels, got ${width * height} (${width}x${height})`;
   const hint = "raise maxPixels if the image can be trusted";
   return new ImageSizeError(message(`decode ${quoted(source)}`, found, hint), source, maxPixels);
 }
@@ -167,15 +167,15 @@ export function undecodableError(
   options?: ErrorOptions,
 ): ImageError {
   if (bytes.length === 0) {
-    return imageError(source, "it is empty: 0 bytes", "check that the file was written or downloaded completely");
+    return imageError(source, "it is empty", "check that the file was written or downloaded completely");
   }
   const kind = imageKind(bytes);
   if (kind === undefined) {
-    return imageError(source, `it is not an image: ${describeBytes(bytes)}`, SUPPORTED, options);
+    return imageError(source, `it is not an image but ${describeBytes(bytes)}`, SUPPORTED, options);
   }
   if (!kind.isDecodable) {
     const hint = kind.isVideo === true ? VIDEO_HINT : `convert it to PNG or JPEG first; ${SUPPORTED}`;
-    return imageError(source, `it is ${kind.name}, which is not supported: ${bytes.length} bytes`, hint, options);
+    return imageError(source, `it is ${kind.name}, which is not supported`, hint, options);
   }
   const isDamaged = reason.includes("its data does not fit");
   const state = CUT_SHORT.test(reason)
@@ -187,5 +187,5 @@ export function undecodableError(
   const hint = isPartial
     ? 'copy or download the file again, or take what is left of it by damaged: "take"'
     : "copy or download the file again, and see whether another program opens it";
-  return imageError(source, `the ${kind.name} is ${state}: ${bytes.length} bytes, ${reason}`, hint, options);
+  return imageError(source, `the ${kind.name} is ${state} (${bytes.length} bytes), ${reason}`, hint, options);
 }

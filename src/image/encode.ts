@@ -38,7 +38,7 @@ export async function encodeImage(image: Image, options: EncodeOptions = {}): Pr
         return await raw.webp({ quality }).toBuffer();
     }
   } catch (error) {
-    const found = `the encoder refuses it: ${error instanceof Error ? error.message : String(error)}`;
+    const found = error instanceof Error ? error.message : String(error);
     const text = message(`encode a ${width}x${height} image as ${format}`, found, "try PNG, or a smaller image");
     throw new ImageError(text, `a ${width}x${height} image`, { cause: error });
   }

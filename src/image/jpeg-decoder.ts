@@ -65,7 +65,7 @@ function createHandle({ symbols }: TurboJpeg): TjHandle {
   const handle = symbols.tjInitDecompress();
   if (handle === null) {
     const reason = readCString(symbols.tjGetErrorStr2(null));
-    throw new BunTensorRtError(message("create a JpegDecoder", `tjInitDecompress failed: ${reason}`));
+    throw new BunTensorRtError(message("create a JpegDecoder", `tjInitDecompress failed with "${reason}"`));
   }
   return handle;
 }

@@ -187,7 +187,7 @@ async function decodeBy(
   if (format === "svg" && !vectors) throw vectorError(source);
   if (format !== FORMATS[kind?.name ?? "SVG"]) throw undecodableError(bytes, source, `libvips takes it for ${format}`);
   if (!DEPTHS.includes(depth)) {
-    const found = `its samples must be whole numbers of 8 or 16 bits from 0 on: they are of type ${depth}`;
+    const found = `its samples must be whole numbers of 8 or 16 bits from 0 on, got ${depth}`;
     throw imageError(source, found, "convert it to 8 or 16 bits first: only you know which values are black and white");
   }
   if (width * pageHeight > maxPixels) throw tooLargeError(source, width, pageHeight, maxPixels);
@@ -257,7 +257,7 @@ async function load(): Promise<Sharp> {
     return sharp;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    const text = message("load the library sharp", `its addon does not open: ${reason}`, "run `bun add sharp` again");
+    const text = message("load the library sharp", `its addon does not open (${reason})`, "run `bun add sharp` again");
     throw new LibraryLoadError(text, "sharp", ["sharp"], { cause: error });
   }
 }

@@ -43,7 +43,7 @@ export function isAddress(text: string): boolean {
 const STREAMS = /^(rtsps?|rtmps?|udp|tcp|srt|rtp):$/;
 
 function tooManyBytes(name: string, byteLength: number): Error {
-  const found = `an image file must have at most ${formatBytes(MAX_BYTES)}: found ${formatBytes(byteLength)}`;
+  const found = `an image file must have at most ${formatBytes(MAX_BYTES)}, got ${formatBytes(byteLength)}`;
   return imageError(name, found, "check that it is the file you mean");
 }
 
@@ -67,7 +67,7 @@ async function readFile(path: string): Promise<SourceBytes> {
       const { found, hint } = missingFile(path);
       throw imageError(path, found, hint, { cause: error });
     }
-    throw imageError(path, `it cannot be read: ${code}`, "check the path and its permissions", { cause: error });
+    throw imageError(path, `it cannot be read (${code})`, "check the path and its permissions", { cause: error });
   }
 }
 
@@ -88,18 +88,18 @@ async function download(url: URL, timeoutMs: number): Promise<SourceBytes> {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
     if (!response.ok) {
-      const found = `the server must answer 200: it answered ${response.status} ${response.statusText}`.trimEnd();
+      const found = `the server answered ${response.status} ${response.statusText}`.trimEnd();
       throw imageError(name, found, "open the address in a browser to see what is there");
     }
     return { bytes: await readStream(response.body, name), name };
   } catch (error) {
     if (error instanceof Error && error.name === "ImageError") throw error;
     if (error instanceof Error && error.name === "TimeoutError") {
-      const found = `the server must answer within timeoutMs: ${timeoutMs} ms have passed`;
+      const found = `the server must answer within timeoutMs, and has not in ${timeoutMs} ms`;
       throw imageError(name, found, "raise timeoutMs", { cause: error });
     }
     const reason = error instanceof Error ? error.message : String(error);
-    throw imageError(name, `it cannot be fetched: ${reason}`, "check the address and the network", { cause: error });
+    throw imageError(name, `it cannot be fetched (${reason})`, "check the address and the network", { cause: error });
   }
 }
 
@@ -119,7 +119,7 @@ function pathOf(url: URL): string {
     return fileURLToPath(url);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw imageError(redact(url.href).slice(0, 100), `it is no path: ${reason}`, "give the path itself", {
+    throw imageError(redact(url.href).slice(0, 100), `it is no path (${reason})`, "give the path itself", {
       cause: error,
     });
   }

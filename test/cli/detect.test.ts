@@ -294,7 +294,7 @@ test("detect --save draws on what comes through a pipe, and names one that is no
   const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   expect(jsonLines(output).map(({ detections }) => detections.length)).toEqual([3]);
   expect(readdirSync(path("piped"))).toHaveLength(1);
-  expect(errors).toMatch(/^error: Cannot decode "\/dev\/fd\/\d+": it is not an image: 9 bytes/);
+  expect(errors).toMatch(/^error: Cannot decode "\/dev\/fd\/\d+": it is not an image but 9 bytes/);
   expect(errors).toEndWith("1 of 2 images could not be read\n");
   expect(code).toBe(1);
 });

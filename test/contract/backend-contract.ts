@@ -329,7 +329,7 @@ export function testBackend(
   test(`${name}: close() is refused while a slot is open, and final after it`, async () => {
     const backend = await open(toyDetector());
     const slot = backend.createSlot();
-    expect(() => backend.close()).toThrow("still open: 1");
+    expect(() => backend.close()).toThrow("still open (1)");
     slot.close();
     backend.close();
     backend.close();

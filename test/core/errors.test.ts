@@ -21,7 +21,7 @@ test("every error class shares one exported base, bears its own name and is expo
   expect(unavailable).toBeInstanceOf(errors.OptionError);
   expect(unavailable).not.toBeInstanceOf(TypeError);
   expect(`${unavailable}`).toBe("UnavailableError: Cannot load: there is no GPU");
-  expect(new errors.ClosedError("run", "Session").message).toStartWith("Cannot run: it is closed: Session\nHint: ");
+  expect(new errors.ClosedError("run", "Session").message).toStartWith("Cannot run: Session is closed\nHint: ");
 });
 
 test("no file throws an error of the language, but where its own caller catches it", () => {

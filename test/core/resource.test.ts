@@ -43,13 +43,13 @@ test("Resource.assertOpen() names the action and the resource once closed", () =
   const probe = new Probe('Session "a.onnx"');
   probe.close();
   expect(() => probe.assertOpen("run the model")).toThrow(ClosedError);
-  expect(() => probe.assertOpen("run the model")).toThrow('Cannot run the model: it is closed: Session "a.onnx"');
+  expect(() => probe.assertOpen("run the model")).toThrow('Cannot run the model: Session "a.onnx" is closed');
 });
 
 test("Resource.close() refuses while children are open, and frees nothing", () => {
   const parent = new Probe("parent");
   const child = new Probe("child", { parent });
-  expect(() => parent.close()).toThrow("Cannot close parent: resources made from it are still open: 1");
+  expect(() => parent.close()).toThrow("Cannot close parent: resources made from it are still open (1)");
   expect(parent.released).toBe(0);
   child.close();
   parent.close();

@@ -20,9 +20,9 @@ const HOSTILE: Readonly<Record<string, readonly [file: Buffer, reason: string]>>
     blurredSvg(`<?xml version="1.0"?><!-- ${"-x".repeat(999)} -->`),
     "it is SVG",
   ],
-  "a JPEG of 6.9 kB with 70 scans": [manyScans(8000, 70), "it claims 8000x8000 pixels in 70 scans"],
-  "a JPEG of 9.7 kB with 300 scans": [manyScans(4000, 300), "it claims 4000x4000 pixels in 300 scans"],
-  "a WebP of 34 bytes": [flatWebp(16383, 16383), "it claims 16383x16383 pixels\nHint: save it as JPEG or PNG"],
+  "a JPEG of 6.9 kB with 70 scans": [manyScans(8000, 70), "got 8000x8000 pixels in 70 scans"],
+  "a JPEG of 9.7 kB with 300 scans": [manyScans(4000, 300), "got 4000x4000 pixels in 300 scans"],
+  "a WebP of 34 bytes": [flatWebp(16383, 16383), "got 16383x16383 pixels\nHint: save it as JPEG or PNG"],
   "a TIFF of one large strip": [stripTiff(16384, 16384), "a strip or tile of 16384x16384 pixels, 1 bytes each"],
   "a TIFF of one large tile": [tiledTiff(32768), "a strip or tile of 32768x32768 pixels, 1 bytes each"],
 };
@@ -106,7 +106,7 @@ test("decodeImage() takes progressive JPEGs of all scans that encoders write, fl
 test("decodeImage() measures scans by maxPixels as well", async () => {
   const jpeg = manyScans(64, 60);
   await expect(decodeImage(jpeg, { maxPixels: 4096 })).rejects.toThrow(
-    "its scans must have at most 65536 pixels together: 60 of 64x64",
+    "its scans must have at most 65536 pixels together, got 60 of 64x64",
   );
 });
 

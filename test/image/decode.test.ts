@@ -50,7 +50,7 @@ test.skipIf(!hasTurboJpeg)("decodeImage() shrinks where less is asked for (libtu
 
 test("decodeImage() refuses more pixels than allowed", async () => {
   await expect(decodeImage(await paintedJpeg(160, 80), { maxPixels: 12799 })).rejects.toThrow(
-    "Cannot decode bytes: it must have at most 12799 pixels: 160x80 is 12800\nHint: raise maxPixels",
+    "Cannot decode bytes: it must have at most 12799 pixels, got 12800 (160x80)\nHint: raise maxPixels",
   );
 });
 
@@ -108,7 +108,7 @@ test("decodeImage() refuses samples whose black and white nobody knows: float, s
     [8, 2, "char"],
   ] as const) {
     const decoded = decodeImage(greyTiff(bits, format));
-    await expect(decoded).rejects.toThrow(`8 or 16 bits from 0 on: they are of type ${type}\nHint: convert it`);
+    await expect(decoded).rejects.toThrow(`8 or 16 bits from 0 on, got ${type}\nHint: convert it`);
     await expect(decoded).rejects.toThrow(ImageError);
   }
 });

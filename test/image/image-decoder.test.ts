@@ -107,7 +107,7 @@ for (const [name, through] of PATHS) {
           },
         });
         await expect(decoder.decode(jpeg, "big.jpg", { maxPixels: 599 })).rejects.toThrow(
-          /^Cannot decode "big.jpg": it must have at most 599 pixels: (20x30|30x20) is 600/,
+          /^Cannot decode "big.jpg": it must have at most 599 pixels, got 600 \((20x30|30x20)\)/,
         );
       });
     });
@@ -127,10 +127,12 @@ for (const [name, through] of PATHS) {
       await through(async () => {
         using decoder = ImageDecoder.create();
         for (const cut of cuts) {
-          await expect(decoder.decode(cut, "a.jpg")).rejects.toThrow(/^Cannot decode "a.jpg": the JPEG is cut short: /);
+          await expect(decoder.decode(cut, "a.jpg")).rejects.toThrow(
+            /^Cannot decode "a.jpg": the JPEG is cut short \(/,
+          );
         }
         await expect(decoder.decode(withHole(jpeg), "a.jpg")).rejects.toThrow(
-          /^Cannot decode "a.jpg": the JPEG is damaged: \d+ bytes, its data does not fit its pixels\nHint: /,
+          /^Cannot decode "a.jpg": the JPEG is damaged \(\d+ bytes\), its data does not fit its pixels\nHint: /,
         );
         await decoder.decode(jpeg, "a.jpg");
       });
@@ -299,7 +301,7 @@ describe("other formats", () => {
     const bomb = pngOfSize(20000, 20000);
     const before = process.memoryUsage.rss();
     await expect(decoder.decode(bomb, "bomb.png")).rejects.toThrow(
-      'Cannot decode "bomb.png": it must have at most 268435456 pixels: 20000x20000 is 400000000',
+      'Cannot decode "bomb.png": it must have at most 268435456 pixels, got 400000000 (20000x20000)',
     );
     expect(process.memoryUsage.rss() - before).toBeLessThan(200e6);
   });
@@ -307,16 +309,16 @@ describe("other formats", () => {
   test("ImageDecoder says of other files what they are", async () => {
     using decoder = ImageDecoder.create();
     const decode = (bytes: Uint8Array) => decoder.decode(bytes, "a.bin");
-    await expect(decode(new Uint8Array(0))).rejects.toThrow('Cannot decode "a.bin": it is empty: 0 bytes');
+    await expect(decode(new Uint8Array(0))).rejects.toThrow('Cannot decode "a.bin": it is empty');
     await expect(decode(Buffer.from('{"error":1}'))).rejects.toThrow(
-      'it is not an image: 11 bytes that start with 7b 22 65 72 72 6f 72 22 ({"error")',
+      'it is not an image but 11 bytes that start with 7b 22 65 72 72 6f 72 22 ({"error")',
     );
     await expect(decode(Buffer.from("BM0000000000"))).rejects.toThrow(
-      "it is BMP, which is not supported: 12 bytes\nHint: convert",
+      "it is BMP, which is not supported\nHint: convert",
     );
     await expect(decode(Buffer.from("\0\0\0\x18ftypisom"))).rejects.toThrow("Hint: read videos and live streams by");
     const png = await sharpOf(picture).png().toBuffer();
-    await expect(decode(png.subarray(0, 100))).rejects.toThrow(/the PNG is (cut short|damaged).*: 100 bytes, /);
+    await expect(decode(png.subarray(0, 100))).rejects.toThrow(/the PNG is (cut short|damaged).* \(100 bytes\), /);
   });
 });
 

@@ -82,7 +82,7 @@ test("readSource() says what is wrong with a path", async () => {
   );
   await expect(readSource(Bun.file(join(folder, "gone.jpg")))).rejects.toThrow("there is no such file");
   await expect(readSource(folder)).rejects.toThrow("it is a folder");
-  await expect(readSource(join(path, "below"))).rejects.toThrow("it cannot be read: ENOTDIR");
+  await expect(readSource(join(path, "below"))).rejects.toThrow("it cannot be read (ENOTDIR)");
 });
 
 test("readSource() takes a name with a colon for a path, and asks no server", async () => {
@@ -119,16 +119,16 @@ test.skipIf(process.getuid?.() === 0)("readSource() says that a file cannot be r
   const closed = join(folder, "closed.jpg");
   await Bun.write(closed, jpeg);
   chmodSync(closed, 0);
-  await expect(readSource(closed)).rejects.toThrow("it cannot be read: EACCES");
+  await expect(readSource(closed)).rejects.toThrow("it cannot be read (EACCES)");
 });
 
 test("readSource() says what is wrong with a URL", async () => {
   const missing = readSource(new URL("/none.jpg", server.url).href);
-  await expect(missing).rejects.toThrow("the server must answer 200: it answered 404 Not Found");
+  await expect(missing).rejects.toThrow("the server answered 404 Not Found");
   await expect(missing).rejects.toBeInstanceOf(ImageError);
   const slow = readSource(new URL("/slow", server.url), { timeoutMs: 50 });
-  await expect(slow).rejects.toThrow("the server must answer within timeoutMs: 50 ms have passed");
-  await expect(readSource("http://127.0.0.1:1/a.jpg")).rejects.toThrow("it cannot be fetched: ");
+  await expect(slow).rejects.toThrow("the server must answer within timeoutMs, and has not in 50 ms");
+  await expect(readSource("http://127.0.0.1:1/a.jpg")).rejects.toThrow("it cannot be fetched (");
   await expect(readSource("ftp://example.org/a.jpg")).rejects.toThrow("its scheme must be file:, http: or https:");
   await expect(readSource("rtsp://camera.local/a")).rejects.toThrow(
     "Hint: read videos and live streams by VideoSource",
@@ -151,10 +151,10 @@ test("isImage() tells pixels from files", () => {
 test("readSource() says what is wrong with text that is neither a path nor a URL", async () => {
   const cases: readonly (readonly [source: string, text: string])[] = [
     ["http://", 'Cannot decode "http://": it is no valid URL\nHint: '],
-    ["file://elsewhere/a.jpg", "it is no path: "],
-    ["file:///tmp/a%2fb.jpg", "it is no path: "],
-    ["a\0b", "it cannot be read: ERR_INVALID_ARG_VALUE\nHint: "],
-    ["a".repeat(5000), "it cannot be read: ENAMETOOLONG\nHint: "],
+    ["file://elsewhere/a.jpg", "it is no path ("],
+    ["file:///tmp/a%2fb.jpg", "it is no path ("],
+    ["a\0b", "it cannot be read (ERR_INVALID_ARG_VALUE)\nHint: "],
+    ["a".repeat(5000), "it cannot be read (ENAMETOOLONG)\nHint: "],
   ];
   for (const [source, text] of cases) {
     const error = await readSource(source).catch((reason: unknown) => reason);

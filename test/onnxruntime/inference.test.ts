@@ -91,7 +91,7 @@ test("Inference.close() during a run ends it, rejects it, and frees nothing unde
 test("Session.close() refuses while an inference is open, and is deferred while one that was closed still runs", async () => {
   const session = await Session.fromBytes(countingModel(), "counting");
   const inference = session.prepare(rounds(500_000_000));
-  expect(() => session.close()).toThrow('Cannot close Session "counting": resources made from it are still open: 1');
+  expect(() => session.close()).toThrow('Cannot close Session "counting": resources made from it are still open (1)');
   const run = inference.run();
   inference.close();
   session.close();

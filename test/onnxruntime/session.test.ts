@@ -212,7 +212,7 @@ test("Session.close() refuses new calls at once, and lets the running ones finis
   expect(session.closed).toBe(true);
   expect(ledger.labels().map((label) => label.split(",")[0])).toEqual(["OrtEnv"]);
   await expect(session.run(rounds(1))).rejects.toThrow(ClosedError);
-  expect(() => session.prepare(rounds(1))).toThrow('Cannot prepare a run of "counting": it is closed');
+  expect(() => session.prepare(rounds(1))).toThrow('Cannot prepare a run of "counting": Session "counting" is closed');
   const results = await Promise.all(running);
   expect(results.map((outputs) => outputs.get("counted")!.data[0])).toEqual([60_000, 50_000]);
   expect(ledger.size).toBe(0);

@@ -131,7 +131,7 @@ for (const [tag, version, layout] of [
       expect(() => engine.tensor("image")).toThrow('its tensors are "images", "rows"');
       using plan = engine.serialize();
       expect(new TextDecoder().decode(plan.copy())).toBe("plan bytes");
-      expect(() => runtime.close()).toThrow("are still open: 1");
+      expect(() => runtime.close()).toThrow("are still open (1)");
     });
 
     test("ExecutionContext sets shapes, addresses and profiles, and runs", async () => {

@@ -163,7 +163,7 @@ test.skipIf(isFfmpegMissing)(
     await expect(sink.write(plain(64, 47, [0, 0, 0]), 0)).rejects.toThrow("it must be 64x48, got 64x47");
     await sink.write(plain(64, 48, [0, 0, 0]), 0);
     await sink.finish();
-    await expect(sink.write(plain(64, 48, [0, 0, 0]), 0)).rejects.toThrow("it is closed");
+    await expect(sink.write(plain(64, 48, [0, 0, 0]), 0)).rejects.toThrow("is closed");
 
     await using nowhere = await VideoSink.open(path("no/such/folder.mp4"), { width: 640, height: 480 });
     const write = async (): Promise<void> => {

@@ -373,7 +373,7 @@ test.skipIf(isFfmpegMissing)("VideoSource ends its process when the loop is left
   const left = await VideoSource.open(path("cfr.mp4"), endless);
   for await (const frame of left) if (frame.index === 5) break;
   expect(childrenNamed("ffmpeg")).toEqual([]);
-  await expect(left[Symbol.asyncIterator]().next()).rejects.toThrow("it is closed");
+  await expect(left[Symbol.asyncIterator]().next()).rejects.toThrow("is closed");
 
   const closed = await VideoSource.open(path("cfr.mp4"), endless);
   for await (const frame of closed) if (frame.index === 5) void closed.close();

@@ -43,6 +43,6 @@ gpuTest("Device.open() names the devices there are", () => {
 gpuTest("Device refuses to close while a stream is open", () => {
   using device = Device.open();
   using stream = Stream.create(device);
-  expect(() => device.close()).toThrow("resources made from it are still open: 1");
+  expect(() => device.close()).toThrow("resources made from it are still open (1)");
   stream.close();
 });

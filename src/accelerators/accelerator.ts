@@ -70,7 +70,7 @@ registerAccelerator({
 });
 
 /** What a model runs on. */
-export interface Choice {
+interface Choice {
   readonly registration: Registration;
   readonly accelerator: Accelerator;
   /** Why a better one cannot be used, in one line, where the choice was open. */

@@ -21,7 +21,7 @@ import type { JpegDecoding } from "../accelerator-options.ts";
 import type { FrameMemory } from "./frame-memory.ts";
 
 /** How {@linkcode GpuJpeg} decodes. */
-export interface GpuJpegOptions {
+interface GpuJpegOptions {
   readonly mode: JpegDecoding;
   /** False: files whose data is damaged are not looked for. */
   readonly check: boolean;

@@ -1,7 +1,7 @@
 /** @module StreamChoice: which stream layout and how many batches in flight suit an engine on a GPU, measured once and kept. */
 
 import { logger } from "../../core/log.ts";
-import { Owner, Resource } from "../../core/resource.ts";
+import { Owner } from "../../core/resource.ts";
 import { allEnded } from "../../core/settle.ts";
 import { formatDuration } from "../../core/units.ts";
 import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
@@ -45,7 +45,7 @@ const TURNS = 3;
 const LONG_BATCH_MS = 20;
 
 /** What a choice is asked for. */
-export interface StreamRequest {
+interface StreamRequest {
   readonly options: Pick<MachineOptions, "inFlight"> & { readonly streams: StreamLayout; readonly batch?: number };
   /** Path of the file that keeps the choices; asked for only where something is measured. */
   readonly path: () => string;
@@ -107,8 +107,8 @@ async function measure<Params, Output>(
   cuda: CudaModel<Params, Output>,
   { options }: StreamRequest,
 ): Promise<StreamChoice> {
-  using frame = new TrialFrame(model);
-  const images = Array.from({ length: imagesOf(model, options) }, () => frame.image);
+  using memory = new DisposableStack();
+  const images: Image[] = Array(imagesOf(model, options)).fill(trialFrame(model, memory));
   const size = model.task.sizeFor(images);
   const slots = Math.min(options.inFlight ?? COMPARED_IN_FLIGHT, MOST_COMPARED);
   const figures: TrialFigures[] = [];
@@ -170,28 +170,12 @@ function formatFigures({ streams, inFlight, batchesPerSecond, latencyMs }: Trial
 const FRAME: Size = [1920, 1080];
 
 /** A made-up frame in page-locked memory. */
-class TrialFrame extends Resource {
-  readonly image: Image;
-  readonly #memory: PinnedBuffer<"u8">;
-
-  constructor(model: LoadedModel) {
-    super("TrialFrame", model.device);
-    const [width, height] = FRAME;
-    const use = model.zeroCopy ? "mapped" : "copy";
-    try {
-      this.#memory = PinnedBuffer.create("u8", [height, width, 3], model.device, { use });
-    } catch (error) {
-      this.close();
-      throw error;
-    }
-    const { data } = this.#memory;
-    for (let at = 0; at < data.length; at++) data[at] = (at * 2654435761) >>> 24;
-    this.image = imageOf(data, { width, height });
-  }
-
-  protected release(): void {
-    this.#memory?.close();
-  }
+function trialFrame({ device, zeroCopy }: LoadedModel, owned: DisposableStack): Image {
+  const [width, height] = FRAME;
+  const use = zeroCopy ? "mapped" : "copy";
+  const { data } = owned.use(PinnedBuffer.create("u8", [height, width, 3], device, { use }));
+  for (let at = 0; at < data.length; at++) data[at] = (at * 2654435761) >>> 24;
+  return imageOf(data, { width, height });
 }
 
 /** A layout with slots. */

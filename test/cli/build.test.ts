@@ -171,24 +171,32 @@ rtxTest("build without flags makes the plan that the detector asks for", async (
   }
 });
 
-rtxTest("build takes ranges, shapes, limits and compatibility from its flags", async () => {
-  const lines = [
-    "--batch 1,2,4 --size 17x31,33x64,65x97",
-    "--shapes images=1x3x17x31,2x3x33x64,4x3x65x97",
-    "--shapes images=1x3x8x8",
-    "--size 64 --rectangular --workspace 64MiB --pools tactic-dram=1GiB",
-    "--size 64 --optimization-level 1 --no-tf32 --profiling-verbosity detailed --aux-streams 0 --threads 1",
-  ];
-  const results = [];
-  for (const line of lines) results.push(await build("open.onnx", ...AMPERE, "--quiet", ...line.split(" ")));
-  expect(results.map(({ code }) => code)).toEqual(lines.map(() => 0));
-  expect(new Set(results.map(({ output }) => output)).size).toBe(lines.length);
-});
+rtxTest(
+  "build takes ranges, shapes, limits and compatibility from its flags",
+  async () => {
+    const lines = [
+      "--batch 1,2,4 --size 17x31,33x64,65x97",
+      "--shapes images=1x3x17x31,2x3x33x64,4x3x65x97",
+      "--shapes images=1x3x8x8",
+      "--size 64 --rectangular --workspace 64MiB --pools tactic-dram=1GiB",
+      "--size 64 --optimization-level 1 --no-tf32 --profiling-verbosity detailed --aux-streams 0 --threads 1",
+    ];
+    const results = [];
+    for (const line of lines) results.push(await build("open.onnx", ...AMPERE, "--quiet", ...line.split(" ")));
+    expect(results.map(({ code }) => code)).toEqual(lines.map(() => 0));
+    expect(new Set(results.map(({ output }) => output)).size).toBe(lines.length);
+  },
+  60_000,
+);
 
-rtxTest("build --timing-cache writes the file it is given", async () => {
-  expect((await build("tiny.onnx", ...AMPERE, "--force", "--timing-cache", "own.timing")).code).toBe(0);
-  expect(statSync(path("own.timing")).size).toBeGreaterThan(16);
-});
+rtxTest(
+  "build --timing-cache writes the file it is given",
+  async () => {
+    expect((await build("tiny.onnx", ...AMPERE, "--force", "--timing-cache", "own.timing")).code).toBe(0);
+    expect(statSync(path("own.timing")).size).toBeGreaterThan(16);
+  },
+  60_000,
+);
 
 rtxTest("build says in the words of its flags what it needs to know", async () => {
   const [shapes, capability, name] = await Promise.all([

@@ -41,7 +41,7 @@ beforeAll(async () => {
     "color=white:size=64x64:rate=30:duration=1[a];color=black:size=64x64:rate=30:duration=1[b];[a][b]concat";
   await ffmpeg("-filter_complex", halves, ...FAST, path("halves.mp4"));
   await testVideo(path("long.mp4"), "160x120", 3000);
-});
+}, 60_000);
 
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -142,17 +142,14 @@ function waysOut(traits: ModelTraits): string {
 
 /** Of several outputs each may be the head: which one is for the caller to say. */
 function refuseSeveral(traits: ModelTraits, options: RecogniseOptions, heads: readonly Head[]): void {
-  const names = denseOutputs(traits.model).flatMap(({ name }) => {
-    const [one] = fitting({ ...traits, model: withOutput(traits.model, name) }, heads);
-    return one === undefined ? [] : [{ name, said: `${one.head}:${name}` }];
-  });
-  if (names.length < 2) return;
-  const outputs = quoted(
-    names.map(({ name }) => name),
-    ", ",
-  );
-  const hint = `name the head with the output, by ${naming(names.map(({ said }) => said))}`;
-  refuse(options, `each of its outputs ${outputs} may be its head, and nothing tells which`, hint);
+  const { model } = traits;
+  const headOf = ({ name }: TensorInfo): string | undefined =>
+    fitting({ ...traits, model: withOutput(model, name) }, heads)[0]?.head;
+  const outputs = denseOutputs(model).filter((info) => headOf(info) !== undefined);
+  if (outputs.length < 2) return;
+  const names = outputs.map(({ name }) => name);
+  const hint = `name the head with the output, by ${naming(outputs.map((info) => `${headOf(info)}:${info.name}`))}`;
+  refuse(options, `each of its outputs ${quoted(names, ", ")} may be its head, and nothing tells which`, hint);
 }
 
 /** Of a head in two outputs neither is a head by itself, whatever its shape fits. */

@@ -68,8 +68,8 @@ function isSide(value: Literal | undefined): value is number {
   return typeof value === "number" && Number.isInteger(value) && value > 0 && value <= LARGEST_SIDE;
 }
 
-/** `imgsz` is [height, width], or one side; anything else is logged and ignored. */
-function exportedSize(metadata: Readonly<Record<string, string>>): readonly [number, number] | undefined {
+/** The size a model says it was exported for: `imgsz` is [height, width], or one side; anything else is logged and ignored. */
+export function exportedSize(metadata: Readonly<Record<string, string>>): readonly [number, number] | undefined {
   const value = literal(metadata, "imgsz");
   if (value === undefined) return undefined;
   const sides = Array.isArray(value) ? value : [value, value];

@@ -2,7 +2,7 @@
 
 import type { ModelSpec } from "../../heads/head.ts";
 import { type RecogniseOptions, recogniseModel } from "../../heads/registry.ts";
-import { readTraits } from "../../heads/traits.ts";
+import { exportedSize } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
 import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
@@ -136,12 +136,6 @@ export function engineShapes(
   };
 }
 
-/** The size a model says it was exported for. */
-function exportedSize(metadata: Readonly<Record<string, string>>): Size | undefined {
-  const input = { name: "images", dtype: "f32", shape: [-1, 3, -1, -1] } as const;
-  return readTraits({ inputs: [input], outputs: [], metadata })?.preferredSize;
-}
-
 /** What every image file of a backend is decoded with, worked out once. */
 export function decodeOptionsFor(
   recognition: ModelSpec,
@@ -179,9 +173,9 @@ export interface InputSizePolicy {
 export function inputSizeFor(images: readonly PixelSize[], policy: InputSizePolicy): Size {
   if (policy.fixedSize !== undefined) return policy.fixedSize;
   if (!policy.rectangular) return policy.size;
-  const limits = { longSide: Math.max(...policy.size), stride: policy.stride };
-  let width = limits.stride;
-  let height = limits.stride;
+  const { stride } = policy;
+  const limits = { longSide: Math.max(...policy.size), stride };
+  let [width, height] = [stride, stride];
   for (const image of images) {
     const [w, h] = rectangularSize(image.width, image.height, limits);
     width = Math.max(width, w);

@@ -207,8 +207,7 @@ export class Dispatcher {
     }
     const { maxDeliveries } = config.deadLetter;
     if (entry.deliveries > maxDeliveries) {
-      const times = entry.deliveries - 1;
-      const reason = `it was given to a worker ${times} times and never answered: the worker may have died of it`;
+      const reason = `it was delivered ${entry.deliveries - 1} times and never answered, so it may crash workers`;
       void this.#bury(frame, "unanswered", reason);
       return undefined;
     }
@@ -333,7 +332,7 @@ export class Dispatcher {
     if (isWritten === true) {
       metrics.deadLetters.inc({ reason: kind });
       metrics.service.frame("error");
-      this.#buried.tell(`Put ${titleOf(entry)} on ${JSON.stringify(config.deadLetter.stream)}: ${reason}`);
+      this.#buried.tell(`Moved ${titleOf(entry)} to ${JSON.stringify(config.deadLetter.stream)}. ${reason}`);
     }
     this.#settle(frame, isWritten);
   }

@@ -19,7 +19,7 @@ import {
 
 const FRAMES = 5_000;
 /** Memory a worker may gain over thousands of frames: what the collector leaves for later. */
-const GROWTH_MIB = 48;
+const GROWTH_MIB = 32;
 
 const folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-fleet-"));
 const model = join(folder, "toy.onnx");

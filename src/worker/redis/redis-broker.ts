@@ -43,6 +43,8 @@ function withFields(found: readonly ReplyEntry[], shared: Omit<StreamEntry, "id"
 /** Reads over a connection of its own, as a read that waits blocks it. */
 export class RedisBroker implements Broker {
   readonly #options: RedisBrokerOptions;
+  /** Group and consumer, as most commands name them. */
+  readonly #member: readonly [group: string, consumer: string];
   readonly #reader: RedisLink;
   readonly #writer: RedisLink;
   /** What the server calls the reading connection. */
@@ -60,6 +62,7 @@ export class RedisBroker implements Broker {
 
   constructor(options: RedisBrokerOptions) {
     this.#options = options;
+    this.#member = [options.group, options.consumer];
     this.#inherited = new Set(options.streams);
     const { address, timeoutMs, consumer } = options;
     const link = { timeoutMs, name: `bun-tensorrt-${consumer}` };
@@ -83,7 +86,6 @@ export class RedisBroker implements Broker {
 
   async read({ count, blockMs }: ReadOptions): Promise<readonly StreamEntry[]> {
     const reader = await this.#reader.connection();
-    const { group, consumer } = this.#options;
     const streams = this.#streams();
     const [again] = this.#history;
     if (again !== undefined) return this.#readAgain(reader, again[0], again[1], count);
@@ -91,7 +93,7 @@ export class RedisBroker implements Broker {
     const each = Math.max(1, Math.floor(count / streams.length));
     const block = blockMs > 0 ? ["BLOCK", String(blockMs)] : [];
     const sources = ["STREAMS", ...streams, ...streams.map(() => ">")];
-    const args = ["GROUP", group, consumer, "COUNT", String(each), ...block, ...sources];
+    const args = ["GROUP", ...this.#member, "COUNT", String(each), ...block, ...sources];
     const askedAt = performance.now();
     const reply = await this.#ask(reader, "XREADGROUP", args, blockMs);
     const found = streamsOf(reply ?? null);
@@ -107,13 +109,12 @@ export class RedisBroker implements Broker {
 
   async claim(count: number): Promise<ClaimedEntries> {
     const reader = await this.#reader.connection();
-    const { group, consumer, claimIdleMs } = this.#options;
     const entries: StreamEntry[] = [];
     for (const stream of this.#streams()) {
       for (let scan = 0; scan < MOST_SCANS && entries.length < count; scan++) {
-        const from = [String(claimIdleMs), this.#cursors.get(stream) ?? WHOLE];
+        const from = [String(this.#options.claimIdleMs), this.#cursors.get(stream) ?? WHOLE];
         const most = ["COUNT", String(count - entries.length)];
-        const reply = await this.#ask(reader, "XAUTOCLAIM", [stream, group, consumer, ...from, ...most]);
+        const reply = await this.#ask(reader, "XAUTOCLAIM", [stream, ...this.#member, ...from, ...most]);
         if (reply === undefined) break;
         const [next, claimed, deleted = []] = listOf(reply);
         const cursor = textOf(next);
@@ -167,11 +168,10 @@ export class RedisBroker implements Broker {
   }
 
   async close(): Promise<void> {
-    const { streams, group, consumer } = this.#options;
     try {
       if (!this.isConnected) return;
-      for (const stream of streams) {
-        await this.#unlessGone(() => this.#evaluate(LEAVE, [stream, group, consumer]));
+      for (const stream of this.#options.streams) {
+        await this.#unlessGone(() => this.#evaluate(LEAVE, [stream, ...this.#member]));
       }
     } catch (error) {
       if (!(error instanceof RedisError)) throw error;
@@ -183,9 +183,8 @@ export class RedisBroker implements Broker {
   }
 
   async #setIdle(entries: readonly StreamEntry[], idleMs: number): Promise<void> {
-    const { group, consumer } = this.#options;
     const idle = ["IDLE", String(idleMs), "JUSTID"];
-    await this.#byStream(entries, (stream, ids) => ["XCLAIM", stream, group, consumer, "0", ...ids, ...idle]);
+    await this.#byStream(entries, (stream, ids) => ["XCLAIM", stream, ...this.#member, "0", ...ids, ...idle]);
   }
 
   async #write(name: string, args: readonly string[]): Promise<Reply> {
@@ -205,8 +204,7 @@ export class RedisBroker implements Broker {
 
   /** Read entries of this worker that are pending: all of them were given to it before. @param from id of the last one read */
   async #readAgain(reader: RedisConnection, stream: string, from: string, count: number): Promise<StreamEntry[]> {
-    const { group, consumer } = this.#options;
-    const args = ["GROUP", group, consumer, "COUNT", String(count), "STREAMS", stream, from];
+    const args = ["GROUP", ...this.#member, "COUNT", String(count), "STREAMS", stream, from];
     const reply = await this.#ask(reader, "XREADGROUP", args);
     const found = streamsOf(reply ?? null)[0]?.entries ?? [];
     const last = found.at(-1);
@@ -214,7 +212,8 @@ export class RedisBroker implements Broker {
     if (last !== undefined) this.#history.set(stream, last.id);
     else if (this.#history.delete(stream)) this.#inherited.delete(stream);
     const trimmed = found.flatMap(({ id, fields }) => (fields === undefined ? [id] : []));
-    if (trimmed.length > 0) this.#lost += numberOf(await reader.command("XACK", [stream, group, ...trimmed]));
+    if (trimmed.length > 0)
+      this.#lost += numberOf(await reader.command("XACK", [stream, this.#options.group, ...trimmed]));
     const entries = await this.#withDeliveries(reader, stream, found);
     return isInherited ? entries : this.#uncounted(reader, entries);
   }
@@ -224,12 +223,11 @@ export class RedisBroker implements Broker {
    * died of the frame, and a line that is cut often must not make it a dead letter.
    */
   async #uncounted(reader: RedisConnection, entries: readonly StreamEntry[]): Promise<StreamEntry[]> {
-    const { group, consumer } = this.#options;
     const former = entries.map((entry) => ({ ...entry, deliveries: Math.max(1, entry.deliveries - 1) }));
     for (const [deliveries, alike] of Map.groupBy(former, (entry) => entry.deliveries)) {
       const ids = alike.map(({ id }) => id);
       const count = ["RETRYCOUNT", String(deliveries), "JUSTID"];
-      await reader.command("XCLAIM", [alike[0]!.stream, group, consumer, "0", ...ids, ...count]);
+      await reader.command("XCLAIM", [alike[0]!.stream, ...this.#member, "0", ...ids, ...count]);
     }
     return former;
   }

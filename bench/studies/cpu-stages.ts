@@ -101,7 +101,10 @@ export const cpuStages: Study = {
       const slot = backend.createSlot();
       owned.defer(() => slot.close());
       const { usualSize, idleParams: params } = backend.task;
-      await slot.run([image.image], usualSize, params);
+      await slot.preprocess([image.image], usualSize);
+      await slot.infer();
+      const [block] = await slot.postprocess(params);
+      if (block === undefined) throw new Error("The outputs of one image gave no rows to time");
       const path = await headOutput(slot, folder);
       tensor = path === undefined ? undefined : { path, params };
       stages.push({

@@ -183,7 +183,7 @@ export class ScoreOrder {
   readonly #bitCell = new Uint32Array(this.#floatCell.buffer);
 
   /** Start over with room for as many rows as there are candidates. */
-  begin(candidates: Candidates): void {
+  begin(candidates: { readonly count: number; readonly scores: Float32Array }): void {
     this.count = 0;
     if (this.rows.length >= candidates.count) return;
     const capacity = candidates.scores.length;

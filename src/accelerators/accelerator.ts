@@ -1,6 +1,6 @@
 /** @module Accelerator: what models run on, registered by name and imported when first used. */
 
-import { ModelError, message, OptionError, UnavailableError } from "../core/errors.ts";
+import { inShort, ModelError, message, OptionError, UnavailableError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { OptionTable } from "../core/options.ts";
 import type { Accelerator, Backend, MachineOptions } from "../runtime/backend.ts";
@@ -176,8 +176,8 @@ export function refuseStrays(
 
 /**
  * Load a model for a task on each of one or more devices of what was asked for, or of the best there is. The file is read
- * once, and devices of one kind share the engine that the first one needs. Where `auto` ends on the CPU, a line in the log
- * says why.
+ * once, and devices of one kind share the engine that the first one needs. Where `auto` ends on the CPU, as the GPU cannot be used
+ * or the task has no part for it, a line in the log says why.
  *
  * @param source  path of a model, or its bytes; a compiled one runs on its own accelerator alone
  * @param devices numbers of devices, at least one
@@ -207,6 +207,31 @@ export async function openBackends<ModelSpec, Params, Output>(
   }
   const strays = strayOptions(registration, options, devices).map(({ name }) => `\`${name}\``);
   if (strays.length > 0) logger.warn(`Ignoring ${strays.join(", ")}: the model runs on the ${machine}`);
+  try {
+    return await openEach(accelerator, source, task, options, devices);
+  } catch (error) {
+    const isOpen = options.backend === "auto" && wantedByEnvironment(task.action) === "auto";
+    const other = isOpen && compiledFor === undefined ? nextTo(registration) : undefined;
+    // Another option that cannot be heeded is no reason to run elsewhere.
+    if (other === undefined || !(error instanceof UnavailableError) || error.option !== "backend") throw error;
+    logger.info(`Running on the ${other.machine}: ${inShort(error)}`);
+    return openBackends(source, task, { ...options, backend: other.names[0]! }, devices);
+  }
+}
+
+/** The best of those that are less preferred than another. */
+function nextTo({ preference }: Registration): Registration | undefined {
+  const others = registered.filter((one) => one.preference < preference);
+  return others.toSorted((a, b) => b.preference - a.preference)[0];
+}
+
+async function openEach<ModelSpec, Params, Output>(
+  accelerator: Accelerator,
+  source: string | Uint8Array,
+  task: Task<ModelSpec, Params, Output>,
+  options: OpenOptions,
+  devices: readonly number[],
+): Promise<Backend<ModelSpec, Params, Output>[]> {
   if (devices.length === 1 || accelerator.read === undefined) {
     return [await accelerator.open(source, task, { ...options, device: devices[0]! })];
   }

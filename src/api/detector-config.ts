@@ -6,6 +6,7 @@ import { OptionError } from "../core/errors.ts";
 import { numbersFrom, sizeFrom } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { type GivenOptions, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
 import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
 import { DECODING_OPTIONS } from "../image/decode-options.ts";
 import type { PreprocessingOptions } from "../image/preprocessing.ts";
@@ -53,6 +54,11 @@ export interface StreamOptions extends DetectOptions {
 
 /** Options of `Detector.load`. */
 export interface DetectorOptions extends Omit<DetectOptions, "signal">, DecodingLimits, MachineChoice {
+  /**
+   * `"detect"`: take a model that says more of its objects, such as key points, and give boxes only. Without it such a model is
+   * refused, with the name of its own façade.
+   */
+  readonly task?: "detect";
   /** Name of the head (output layout), where it is not recognised, or wrongly. Default: recognised. */
   readonly head?: string;
   /**
@@ -166,6 +172,9 @@ const deviceList = z
   .refine((numbers) => new Set(numbers).size === numbers.length, DEVICE_RULE);
 const oneDevice = deviceNumber.transform((number): readonly number[] => [number]);
 
+/** Tasks that a caller may name. */
+const TASKS = ["detect", ...(Object.keys(OBJECT_TASKS) as ObjectTaskName[])] as const;
+
 const side = wholeWithin(1, 16_384);
 /** A side in pixels, or both. */
 export const sides: z.ZodType<Size, number | readonly [number, number]> = z.union(
@@ -223,6 +232,11 @@ const loadTable = {
     help: "class names, one per line, if the model has none or others",
     aliases: ["names", "classNames"],
   },
+  task: {
+    schema: z.enum(TASKS, `one of ${TASKS.join(", ")}`).optional(),
+    value: "NAME",
+    help: "task of a model that does not tell it; detect: boxes only",
+  },
   head: {
     schema: z.string("the name of a head").min(1, "the name of a head").optional(),
     value: "NAME",
@@ -257,7 +271,18 @@ function detectConfig(options: DetectOptions, defaults: DetectConfig): DetectCon
  */
 export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   const parsed = parseOptions(withAccelerators(loadSchema), options, "load a detector", loadTable);
-  const { device: devices, batchWaitMs, maxPixels, labels, head, size, rectangular, batch, scaledDecoding } = parsed;
+  const {
+    device: devices,
+    batchWaitMs,
+    maxPixels,
+    labels,
+    task,
+    head,
+    size,
+    rectangular,
+    batch,
+    scaledDecoding,
+  } = parsed;
   const { damaged, vectors, decodeTimeoutMs } = parsed;
   const preprocessing = parsed.preprocessing as PreprocessingOptions | undefined;
   const machine = machineOf(parsed);
@@ -265,7 +290,7 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   refuseStrays(machine, devices);
   return {
     ...machine,
-    ...{ head, labels, size, rectangular, batch, batchWaitMs, scaledDecoding, devices },
+    ...{ task, head, labels, size, rectangular, batch, batchWaitMs, scaledDecoding, devices },
     ...{ maxPixels, damaged, vectors, decodeTimeoutMs },
     preprocessing,
     detect: detectConfig(parsed as DetectOptions, DETECT_DEFAULTS),

@@ -1,55 +1,22 @@
 /** @module Detector: a model on a machine, from an image to the objects in it. */
 
 import { openBackends } from "../accelerators/accelerator.ts";
-import { logger } from "../core/log.ts";
+import { OptionError } from "../core/errors.ts";
 import type { ModelSpec } from "../heads/head.ts";
+import { OBJECT_TASKS } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, resultOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
-import { nmsOptionsOf } from "./classes.ts";
-import {
-  type DetectConfig,
-  type DetectOptions,
-  type DetectorConfig,
-  type DetectorOptions,
-  parseDetectOptions,
-  parseDetectorOptions,
-  parseStreamOptions,
-  type StreamOptions,
-} from "./detector-config.ts";
-import { LoadedModel, owning } from "./loaded-model.ts";
+import { DetectingModel } from "./detecting-model.ts";
+import { type DetectorConfig, type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
+import { owning } from "./loaded-model.ts";
 import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
-import type { StreamResult, StreamSummary } from "./stream.ts";
 
 type DetectBackend = Backend<ModelSpec, NmsOptions, DetectionBlock>;
-
-/** Log what is ignored or reduced for this model, and a size beside its grid, with which most models fail obscurely. */
-function tellMisfits(
-  { size, rectangular, batch, batchWaitMs, preprocessing }: DetectorConfig,
-  backends: readonly DetectBackend[],
-  name: string,
-): void {
-  const { fixedSize, stride, preprocessing: inForce } = backends[0]!.task.spec;
-  if (preprocessing?.pad !== undefined && inForce.fit === "stretch") {
-    logger.warn(`Ignoring \`pad\`: images are stretched to the input of the model ${name}, without padding`);
-  }
-  const isOtherSize = size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join();
-  if (fixedSize !== undefined && (isOtherSize || rectangular)) {
-    const option = isOtherSize ? "size" : "rectangular";
-    logger.warn(`Ignoring \`${option}\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
-  }
-  if (fixedSize === undefined && !rectangular && size?.some((side) => side % stride !== 0)) {
-    const rule = `most models take only multiples of their stride, here ${stride}`;
-    logger.warn(`Using ${size.join("x")} for \`size\`, with which the model ${name} may fail: ${rule}`);
-  }
-  if (batchWaitMs > 0 && batch === 1) logger.warn("Ignoring `batchWaitMs`: it needs a `batch` above 1");
-  const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
-  if (batch > most) logger.warn(`Reduced \`batch\` from ${batch} to ${most}, the most the model ${name} accepts`);
-}
 
 /**
  * Finds objects in images. Loading is the expensive step: keep the detector, and close it when done.
@@ -61,25 +28,16 @@ function tellMisfits(
  * for (const { label, score, box } of detections) console.log(label, score.toFixed(2), box);
  * ```
  */
-export class Detector extends LoadedModel<ModelSpec, NmsOptions, DetectionBlock, DetectionResult> {
+export class Detector extends DetectingModel<ModelSpec, DetectionResult> {
   /** What the model is for. */
   readonly task = "detect";
-  readonly #defaults: DetectConfig;
-  /** The selection of a call without options, made once. */
-  readonly #selection: NmsOptions;
 
   private constructor(backends: readonly DetectBackend[], config: DetectorConfig, name: string) {
     const { labels } = backends[0]!.task.spec;
-    const params = nmsOptionsOf(config.detect, labels);
-    tellMisfits(config, backends, name);
-    const { inFlight, batch, batchWaitMs, maxPixels } = config;
-    super(backends, {
-      label: `Detector ${name}`,
-      ...{ inFlight, batch, batchWaitMs, maxPixels, params },
+    super(backends, config, name, {
+      label: "Detector",
       read: (frame, startedAt) => resultOf(frame, startedAt, labels),
     });
-    this.#defaults = config.detect;
-    this.#selection = params;
   }
 
   /**
@@ -97,6 +55,13 @@ export class Detector extends LoadedModel<ModelSpec, NmsOptions, DetectionBlock,
    */
   static async load(model: string | URL | Uint8Array, options: DetectorOptions = {}): Promise<Detector> {
     const config = parseDetectorOptions(options);
+    if (config.task !== undefined && config.task !== "detect") {
+      const hint = `load it with \`${OBJECT_TASKS[config.task].facade}\`, or give \`task: "detect"\` for what a detector finds in it`;
+      throw new OptionError(
+        `Option "task" must be "detect" for a detector, got "${config.task}"\nHint: ${hint}`,
+        "task",
+      );
+    }
     const { source, name } = await modelSource(model);
     const backends = await openBackends(source, new DetectTask(config), config, config.devices);
     return Detector.over(backends, config, name);
@@ -107,73 +72,6 @@ export class Detector extends LoadedModel<ModelSpec, NmsOptions, DetectionBlock,
     return owning(backends, () => new Detector(backends, config, name));
   }
 
-  /** Class names by class id; empty where neither the model nor the options have any. */
-  get labels(): readonly string[] {
-    return this.recognition.labels;
-  }
-
-  /**
-   * Find the objects in one image. Calls may overlap: those for which no slot is free wait in line, and with `batch`
-   * above 1 those with the same options share runs of the model.
-   *
-   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
-   * @param options override those of `load` for this call
-   * @throws {ImageError} If it is missing or not an image
-   * @throws {OptionError} If an option is unknown or out of range
-   * @throws {ClosedError} If the detector has been closed
-   * @throws {NativeError} If the model itself, or its device, fails
-   * @throws the reason of `options.signal`
-   */
-  async detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult> {
-    return this.submit(source, this.#selectionFor(options), "detect", options?.signal).promise;
-  }
-
-  /**
-   * Find the objects in several images of any sizes, as few runs of the model as its batch allows.
-   *
-   * @returns one result an image, in order
-   * @throws {ImageError} The first image's that is missing or none; `stream` with `onError` keeps the others' results
-   * @throws {NativeError} If the model itself, or its device, fails
-   * @throws the reason of `options.signal`
-   */
-  async detectBatch(sources: readonly ImageSource[], options?: DetectOptions): Promise<DetectionResult[]> {
-    return this.submitAll(sources, this.#selectionFor(options), "detect", options?.signal);
-  }
-
-  /**
-   * Find the objects in a sequence of images: several in flight, results in order. No image is read before a slot is
-   * free for it; with `batch` above 1, one batch is read ahead. A live source is better read with `policy: "latest"`.
-   *
-   * @param sources ends the stream when it ends
-   * @param options as `detect`, and what to do with images that fail or come too fast. Without `onError` the first error
-   * of an image ends the stream, after the results before it
-   * @returns results with their place in the sequence; the generator's return value says what became of all images
-   * @throws {ClosedError} If the detector is closed, after the results of what was running
-   * @throws the reason of `options.signal`
-   *
-   * @example
-   * ```ts
-   * for await (const { index, detections } of detector.stream(["a.jpg", "b.jpg"])) console.log(index, detections.length);
-   * ```
-   * @example A camera that is faster than the model
-   * ```ts
-   * const onDrop = (index: number) => console.log(`frame ${index} was overtaken`);
-   * for await (const { detections } of detector.stream(camera, { policy: "latest", onDrop })) show(detections);
-   * ```
-   */
-  stream(
-    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
-    options: StreamOptions = {},
-  ): AsyncGenerator<StreamResult, StreamSummary, undefined> {
-    this.assertOpen("detect");
-    const { detect, ...config } = parseStreamOptions(options, this.#defaults);
-    const selection = nmsOptionsOf(detect, this.labels);
-    return this.inOrder(sources, {
-      ...config,
-      submit: (source) => this.submit(source, selection, "detect"),
-    });
-  }
-
   /**
    * Hold a batch of images and run the stages one by one: for experiments, and to look at the tensors between them.
    *
@@ -182,12 +80,6 @@ export class Detector extends LoadedModel<ModelSpec, NmsOptions, DetectionBlock,
    */
   staged(sources: readonly ImageSource[]): Promise<StagedBatch> {
     this.assertOpen("detect");
-    return StagedBatch.open(this.pipeline, sources, (options) => this.#selectionFor(options));
-  }
-
-  #selectionFor(options: DetectOptions | undefined): NmsOptions {
-    this.assertOpen("detect");
-    if (options === undefined) return this.#selection;
-    return nmsOptionsOf(parseDetectOptions(options, this.#defaults), this.labels);
+    return StagedBatch.open(this.pipeline, sources, (options) => this.selectionFor(options));
   }
 }

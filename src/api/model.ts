@@ -3,6 +3,7 @@
 import { openBackends } from "../accelerators/accelerator.ts";
 import { inShort, ModelError, message } from "../core/errors.ts";
 import type { ModelSpec } from "../heads/head.ts";
+import { isObjectTask } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
@@ -17,9 +18,10 @@ import { ImageModel } from "./image-model.ts";
 import { parseImageModelOptions } from "./image-model-config.ts";
 import type { MachineChoice } from "./machine-options.ts";
 import { modelSource } from "./model-source.ts";
+import { type AnyObjectModel, type ObjectBackend, objectModelOver, orObjects } from "./object-model.ts";
 
 /** A loaded model; `task` says which façade it has. */
-export type Model = Detector | ImageModel;
+export type Model = Detector | AnyObjectModel | ImageModel;
 
 /** Options that every task takes; those of one task are given to its own façade. */
 export interface ModelOptions extends MachineChoice, DecodingLimits {
@@ -69,7 +71,8 @@ export const Model: {
    * ```ts
    * await using model = await Model.load("yolo11n");
    * if (model.task === "detect") console.log((await model.detect("street.jpg")).detections);
-   * else console.log((await model.transform("street.jpg")).image);
+   * else if (model.task === "image") console.log((await model.transform("street.jpg")).image);
+   * else console.log((await model.detect("street.jpg")).objects);
    * ```
    */
   load(model: string | URL | Uint8Array, options?: ModelOptions): Promise<Model>;
@@ -78,11 +81,15 @@ export const Model: {
     const detector = parseDetectorOptions(options);
     const image = parseImageModelOptions(options);
     const { source, name } = await modelSource(model);
-    const task = firstOf(new DetectTask(detector) as never, new ImageTask(image) as never);
+    const task = orObjects(firstOf(new DetectTask(detector) as never, new ImageTask(image) as never), detector);
     const backends: readonly unknown[] = await openBackends(source, task, detector, detector.devices);
     const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
     if (recognised.task === "detect") {
       return Detector.over(backends as Backend<ModelSpec, NmsOptions, DetectionBlock>[], detector, name);
+    }
+    if (isObjectTask(recognised.task)) {
+      const opened = { backends: backends as ObjectBackend[], config: detector, name };
+      return objectModelOver(recognised.task, opened);
     }
     return ImageModel.over(backends as Backend<TiledImageSpec, undefined, MadeImage>[], image, name);
   },

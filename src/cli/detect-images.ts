@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import type { Detector } from "../api/detector.ts";
+import type { AnyDetector } from "../api/object-model.ts";
 import { ClosedError, ImageError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { fileIdentity } from "../core/stats-of.ts";
@@ -26,7 +27,7 @@ export interface DetectSource extends AsyncDisposable {
   /** How many images or frames there will be, where that is known. */
   total(): number | undefined;
   /** Run them, in order. @param onBadImage called for each that cannot be read or decoded, in its turn */
-  results(detector: Detector, onBadImage: OnBadImage): AsyncIterable<WritableImage>;
+  results(detector: AnyDetector, onBadImage: OnBadImage): AsyncIterable<WritableImage>;
   /** What happened on the way, to be added to the summary. */
   remarks(): string;
 }

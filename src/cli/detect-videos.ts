@@ -1,10 +1,11 @@
 /** @module DetectVideos: videos and live sources through one detector, with annotated copies. */
 
-import type { Detector } from "../api/detector.ts";
+import type { AnyDetector } from "../api/object-model.ts";
 import { VideoError } from "../core/errors.ts";
 import { plural } from "../core/units.ts";
 import { Device } from "../cuda/device.ts";
-import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
+import { formsFor } from "../tasks/objects/object-forms.ts";
+import type { TaskResult } from "../tasks/task-result.ts";
 import { detectVideo } from "../video/detect-video.ts";
 import { PinnedFrames } from "../video/video-frame.ts";
 import type { VideoOptions } from "../video/video-options.ts";
@@ -23,7 +24,7 @@ const MOST_BUFFERS = 256;
 
 /** @param copy where the annotated copy goes */
 async function* detectFrames(
-  detector: Detector,
+  detector: AnyDetector,
   video: VideoSource,
   copy: string | undefined,
   options: VideoOptions,
@@ -33,15 +34,16 @@ async function* detectFrames(
   // Frames that are on their way are finished, and the copy is ended as it should be.
   const stop = (): void => void video.close();
   signal.addEventListener("abort", stop);
+  const forms = formsFor(detector.task);
   let isBegun = false;
   try {
     // While the copy was opened nobody listened.
     if (signal.aborted) return;
-    for await (const { frame, ...result } of untilClosed(detectVideo(detector, video), signal)) {
+    for await (const { frame, ...result } of untilClosed(detectVideo<TaskResult>(detector, video), signal)) {
       isBegun = true;
       yield { file: video.name, result, frame };
       if (sink === undefined) continue;
-      DETECT_FORMS.paint(frame, result);
+      forms.paint(frame, result);
       await sink.write(frame, frame.timestampMs);
     }
   } finally {

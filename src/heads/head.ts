@@ -254,7 +254,8 @@ export interface ModelSpecParts<Plan extends DecodePlan> {
   readonly assumptions?: readonly string[];
 }
 
-function specOf<Plan extends DecodePlan>(
+/** Complete what a head decides. @param head its name */
+export function specOf<Plan extends DecodePlan>(
   head: string,
   traits: ModelTraits,
   parts: ModelSpecParts<Plan>,

@@ -28,6 +28,19 @@ export interface ModelTraits {
   readonly shapesAt: readonly [width: number, height: number];
 }
 
+/** Tasks whose models say more of an object than its box. */
+export type ObjectTaskName = "pose";
+
+/** The class that loads models of each task, and what they are called. */
+export const OBJECT_TASKS: Readonly<Record<ObjectTaskName, { readonly facade: string; readonly noun: string }>> = {
+  pose: { facade: "PoseEstimator", noun: "a pose model" },
+};
+
+/** True for the name of such a task. */
+export function isObjectTask(task: string | undefined): task is ObjectTaskName {
+  return task !== undefined && Object.hasOwn(OBJECT_TASKS, task);
+}
+
 const DEFAULT_STRIDE = 32;
 const DEFAULT_SIDE = 640;
 /** As large as a caller may ask for; a larger one in the metadata is a fault, not a reason to fill memory. */

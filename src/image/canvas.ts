@@ -141,3 +141,23 @@ class Nv12Canvas implements Canvas {
 export function canvasOf(image: Image): Canvas {
   return isPacked(image) ? new PackedCanvas(image) : new Nv12Canvas(image);
 }
+
+/** A place on a canvas, in pixels. */
+interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+/** Draw a straight line between two points, with square ends. @param line its width in pixels */
+export function strokeLine(canvas: Canvas, from: Point, to: Point, line: number, colour: Colour): void {
+  const [dx, dy] = [to.x - from.x, to.y - from.y];
+  const steps = Math.ceil(Math.max(Math.abs(dx), Math.abs(dy)));
+  // Points far outside would take for ever, and NaN and infinity lead nowhere.
+  if (!(steps <= 1e5)) return;
+  for (let step = 0; step <= steps; step++) {
+    const part = steps === 0 ? 0 : step / steps;
+    const left = Math.round(from.x + dx * part - line / 2);
+    const top = Math.round(from.y + dy * part - line / 2);
+    canvas.fillRect(left, top, left + line, top + line, colour);
+  }
+}

@@ -2,14 +2,15 @@
 
 import type { DetectOptions } from "../api/detector-config.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
+import type { TaskResult } from "../tasks/task-result.ts";
 import type { VideoFrame } from "./video-frame.ts";
 
 /** What is asked of a detector here. */
-export interface FrameDetector {
+export interface FrameDetector<Result extends TaskResult = DetectionResult> {
   stream(
     frames: AsyncIterable<VideoFrame>,
     options?: DetectOptions & { readonly onError?: (error: unknown, index: number) => void },
-  ): AsyncIterable<DetectionResult>;
+  ): AsyncIterable<Result>;
 }
 
 /** Options of {@linkcode detectVideo}. */
@@ -19,12 +20,12 @@ export interface DetectVideoOptions extends DetectOptions {
 }
 
 /** What was found in one frame. */
-export interface VideoResult extends DetectionResult {
+export type VideoResult<Result extends TaskResult = DetectionResult> = Result & {
   /** That of the frame. */
   readonly index: number;
   /** Its pixels may be drawn on, and stay until the next result is asked for; `retain` keeps them longer. */
   readonly frame: VideoFrame;
-}
+};
 
 /**
  * Find the objects in every frame, in order; as many are in flight as the detector has slots, and their memory is used
@@ -41,11 +42,11 @@ export interface VideoResult extends DetectionResult {
  * }
  * ```
  */
-export async function* detectVideo(
-  detector: FrameDetector,
+export async function* detectVideo<Result extends TaskResult>(
+  detector: FrameDetector<Result>,
   video: AsyncIterable<VideoFrame>,
   options: DetectVideoOptions = {},
-): AsyncGenerator<VideoResult, void, undefined> {
+): AsyncGenerator<VideoResult<Result>, void, undefined> {
   const { onError, ...detect } = options;
   const waiting: VideoFrame[] = [];
   async function* feed(): AsyncGenerator<VideoFrame, void, undefined> {

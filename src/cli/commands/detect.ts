@@ -1,8 +1,8 @@
 /** @module Detect command: images and videos in, boxes out. */
 
-import { Detector } from "../../api/detector.ts";
+import { anyDetector } from "../../api/object-model.ts";
 import { plural } from "../../core/units.ts";
-import { DETECT_FORMS } from "../../tasks/detect/detect-forms.ts";
+import { formsFor } from "../../tasks/objects/object-forms.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { type DetectArguments, parseDetectFlags, VIDEO_FLAGS } from "../detect-flags.ts";
@@ -75,15 +75,16 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   using target = openTarget(args, files, output, source.isNumbered);
   const saver = args.save === undefined || kind === "video" ? undefined : openSaver(args.save, files, args.output);
   const model = await findModel(args.model, context);
-  await using detector = await loadModel(Detector, model, args.detector, context, args.isQuiet);
+  await using detector = await loadModel(anyDetector, model, args.detector, context, args.isQuiet);
   closeAfter(signal, detector);
 
+  const forms = formsFor(detector.task);
   const isListed = kind === "images";
   const isShown = !args.isQuiet && (!isListed || files.length > 1);
   const started = performance.now();
   const tally = await writeImages((onBadImage) => source.results(detector, onBadImage), {
-    forms: DETECT_FORMS,
-    sink: target.sink(DETECT_FORMS, detector.labels),
+    forms,
+    sink: target.sink(forms, detector.labels),
     saver,
     complaints,
     progress: isShown ? new Progress(terminal, "detect", `${noun}s`) : undefined,

@@ -1,12 +1,14 @@
 /** @module Detect task: objects in images: which head a model has, and what goes into it. */
 
+import { ModelError, message } from "../../core/errors.ts";
 import type { ModelSpec } from "../../heads/head.ts";
+import { evidentTask } from "../../heads/object-reading.ts";
 import { type RecogniseOptions, recogniseModel } from "../../heads/registry.ts";
-import { exportedSize } from "../../heads/traits.ts";
+import { exportedSize, OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
 import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
-import { needsShapes } from "../../model/model-info.ts";
+import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
@@ -16,6 +18,8 @@ import { PlausibilityGuard } from "./plausibility.ts";
 export interface DetectTaskOptions
   extends Pick<RecogniseOptions, "head" | "labels" | "preprocessing">,
     GivenDecodingLimits {
+  /** `detect`: take a model of another task for its boxes only. */
+  readonly task?: "detect" | ObjectTaskName | undefined;
   /** Let JPEG files come at 1/2, 1/4 or 1/8 of their size where that is still no smaller than the input needs. */
   readonly scaledDecoding: boolean;
   /** Input size of a model with dynamic height and width; `undefined` for the model's preferred one. */
@@ -50,6 +54,7 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
   /** @throws {ModelError} If its outputs fit no known head */
   async recognise(opened: OpenedModel): Promise<DetectModel> {
     const model = await opened.described(this.#options.size);
+    this.#refuseOther(model, opened.source);
     const recognition = recogniseModel(model, { ...this.#options, source: opened.source });
     return new RecognisedDetector(recognition, opened.source, this.#options);
   }
@@ -57,35 +62,50 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
   async check(opened: OpenedModel): Promise<void> {
     const model = await opened.described(this.#options.size);
     if (needsShapes(model)) return;
+    this.#refuseOther(model, opened.source);
     recogniseModel(model, { ...this.#options, source: opened.source, isSilent: true });
   }
 
   engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
     return engineShapes(metadata, this.#options);
   }
+
+  /** @throws {ModelError} If a model says more than boxes, and neither its task nor its head was named */
+  #refuseOther(model: ModelInfo, source: string): void {
+    const { task, head } = this.#options;
+    const evident = task === undefined && head === undefined ? evidentTask(model, this.#options) : undefined;
+    if (evident === undefined) return;
+    const { facade } = OBJECT_TASKS[evident];
+    const only = ', or give `task: "detect"` (`--task detect`) for its boxes only';
+    const found = `its task is "${evident}"`;
+    throw new ModelError(message(`use ${source} as a detector`, found, `load it with \`${facade}\`${only}`), source);
+  }
 }
 
-class RecognisedDetector implements DetectModel {
-  readonly task = "detect";
-  readonly spec: ModelSpec;
+/** What a model of objects, and of nothing else, is run by. */
+export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
+  implements TaskModel<Spec, NmsOptions, DetectionBlock>
+{
+  readonly task: string = "detect";
+  readonly spec: Spec;
   readonly input: DetectModel["input"];
   readonly sizeInputs: DetectModel["sizeInputs"];
-  readonly outputs = undefined;
+  readonly outputs: undefined;
   readonly decodeOptions: DetectModel["decodeOptions"];
-  readonly rows = Number.POSITIVE_INFINITY;
-  readonly mostImages = Number.POSITIVE_INFINITY;
+  readonly rows: number = Number.POSITIVE_INFINITY;
+  readonly mostImages: number = Number.POSITIVE_INFINITY;
   readonly usualSize: Size;
-  readonly idleParams = USUAL_SELECTION;
-  readonly sameParams = sameNmsOptions;
+  readonly idleParams: NmsOptions = USUAL_SELECTION;
+  readonly sameParams: DetectModel["sameParams"] = sameNmsOptions;
   readonly #options: DetectTaskOptions;
   /** Looks at the kept rows of all slots. */
-  readonly #guard: PlausibilityGuard;
+  protected readonly guard: PlausibilityGuard;
 
-  constructor(spec: ModelSpec, source: string, options: DetectTaskOptions) {
+  constructor(spec: Spec, source: string, options: DetectTaskOptions) {
     const { imageInput: name, preprocessing, sizeInputs, fixedSize, preferredSize } = spec;
     const { dtype, layout } = preprocessing;
     this.spec = spec;
-    this.#guard = new PlausibilityGuard(source);
+    this.guard = new PlausibilityGuard(source);
     this.input = { name, dtype, layout, channels: 3 };
     this.sizeInputs = sizeInputs;
     this.decodeOptions = decodeOptionsFor(spec, options);
@@ -100,13 +120,13 @@ class RecognisedDetector implements DetectModel {
 
   async host(): ReturnType<DetectModel["host"]> {
     const { HostDetect } = await import("./host-detect.ts");
-    return { createWork: () => new HostDetect(this.spec, this.#guard) };
+    return { createWork: () => new HostDetect(this.spec, this.guard) };
   }
 
-  readonly device = {
+  readonly device: DetectModel["device"] = {
     cuda: async (): Promise<unknown> => {
       const { CudaDetect } = await import("./cuda-detect.ts");
-      return new CudaDetect(this.spec, this.#guard);
+      return new CudaDetect(this.spec, this.guard);
     },
   };
 }

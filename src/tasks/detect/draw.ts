@@ -17,6 +17,14 @@ export interface LabelledBox {
   readonly box: readonly [x1: number, y1: number, x2: number, y2: number];
 }
 
+/** A detection of which more than its box is drawn. */
+export interface LabelledShape extends LabelledBox {
+  /** Draw what there is more, in the colour of its class. @param line width of lines in pixels */
+  readonly paint?: (canvas: Canvas, colour: Colour, line: number) => void;
+  /** False: its box is not drawn. Default true. */
+  readonly isFramed?: boolean;
+}
+
 const PIXELS_PER_LINE_WIDTH = 700;
 const PIXELS_PER_UNIT = 1400;
 /** Below this many pixels a grid unit, letters run together. */
@@ -103,12 +111,12 @@ function drawLabel(
   }
 }
 
-function paintRows(canvas: Canvas, rows: readonly LabelledBox[], wordOf: (label: string) => GlyphMask | undefined) {
+function paintRows(canvas: Canvas, rows: readonly LabelledShape[], wordOf: (label: string) => GlyphMask | undefined) {
   const { width, height } = canvas;
   const line = Math.max(1, Math.round((width + height) / PIXELS_PER_LINE_WIDTH));
   const clamp = (value: number, most: number): number => Math.round(Math.min(Math.max(value, 0), most));
   // The best scores lie on top.
-  for (const { label, score, box } of [...rows].sort((a, b) => a.score - b.score)) {
+  for (const { label, score, box, paint, isFramed = true } of [...rows].sort((a, b) => a.score - b.score)) {
     const x1 = clamp(Math.min(box[0], box[2]), width);
     const y1 = clamp(Math.min(box[1], box[3]), height);
     const x2 = clamp(Math.max(box[0], box[2]), width);
@@ -117,10 +125,13 @@ function paintRows(canvas: Canvas, rows: readonly LabelledBox[], wordOf: (label:
     const pair = coloursOf(label);
     // The line lies inside the box, so that it is whole at the image's edge, and leaves a small box open.
     const edge = Math.max(1, Math.min(line, Math.floor(Math.min(x2 - x1, y2 - y1) / 3)));
-    canvas.fillRect(x1, y1, x2, y1 + edge, pair[0]);
-    canvas.fillRect(x1, y2 - edge, x2, y2, pair[0]);
-    canvas.fillRect(x1, y1, x1 + edge, y2, pair[0]);
-    canvas.fillRect(x2 - edge, y1, x2, y2, pair[0]);
+    paint?.(canvas, pair[0], line);
+    if (isFramed) {
+      canvas.fillRect(x1, y1, x2, y1 + edge, pair[0]);
+      canvas.fillRect(x1, y2 - edge, x2, y2, pair[0]);
+      canvas.fillRect(x1, y1, x1 + edge, y2, pair[0]);
+      canvas.fillRect(x2 - edge, y1, x2, y2, pair[0]);
+    }
     const word = wordOf(label);
     const name = word === undefined ? (drawableText(label) ?? label.replace(/[^\x20-\x7e]/gu, "?")) : "";
     drawLabel(canvas, word, `${name} ${score.toFixed(2)}`, x1, y1, pair);
@@ -137,6 +148,11 @@ function paintRows(canvas: Canvas, rows: readonly LabelledBox[], wordOf: (label:
  * @throws {ShapeError} If the image's size, pitch and data do not fit together
  */
 export function paintDetections(image: Image, rows: readonly LabelledBox[]): void {
+  paintShapes(image, rows);
+}
+
+/** As {@linkcode paintDetections}, with what there is more to be drawn. */
+export function paintShapes(image: Image, rows: readonly LabelledShape[]): void {
   paintRows(canvasOf(imageOf(image.data, image)), rows, () => undefined);
 }
 
@@ -181,6 +197,11 @@ async function makeWord(label: string, tenths: number): Promise<GlyphMask | unde
  * ```
  */
 export async function drawDetections(image: Image, rows: readonly LabelledBox[]): Promise<Image> {
+  return drawShapes(image, rows);
+}
+
+/** As {@linkcode drawDetections}, with what there is more to be drawn. */
+export async function drawShapes(image: Image, rows: readonly LabelledShape[]): Promise<Image> {
   const complete = imageOf(image.data, image);
   const { width, height } = complete;
   const pixels = tightRgb(complete);

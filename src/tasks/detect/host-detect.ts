@@ -65,11 +65,21 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     input.index = row;
     this.#candidates.clear();
     this.#head.decode(recognition.plan, input, this.#candidates);
-    this.#selector.select(this.#candidates, selection, recognition, block);
+    this.select(this.#candidates, selection, input, block);
     if (extras !== undefined) gatherExtras(extras, input, block);
-    boxesToSource(block.boxes, block.count, placement);
+    this.mapRows(block, input, placement);
     this.#pixels.check(block, placement, recognition);
     this.#guard.check(block, placement);
+  }
+
+  /** Fill the block with the kept rows, in input pixels. */
+  protected select(candidates: Candidates, selection: NmsOptions, _: DecodeInput, block: DetectionBlock): void {
+    this.#selector.select(candidates, selection, this.#recognition, block);
+  }
+
+  /** Map the kept rows, and what was fetched for them, to source pixels. */
+  protected mapRows(block: DetectionBlock, _: DecodeInput, region: Region): void {
+    boxesToSource(block.boxes, block.count, region);
   }
 
   end(): readonly DetectionBlock[] {

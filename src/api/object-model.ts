@@ -1,0 +1,160 @@
+/** @module ObjectModel: models that say more of an object than where it is: façades by task, and the one for any of them. */
+
+import { openBackends } from "../accelerators/accelerator.ts";
+import { OptionError } from "../core/errors.ts";
+import type { ModelSpec } from "../heads/head.ts";
+import { evidentTask, type ObjectSpec } from "../heads/object-reading.ts";
+import { isObjectTask, OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
+import type { DetectionBlock } from "../model/rows.ts";
+import type { Backend } from "../runtime/backend.ts";
+import type { OpenedModel, Task } from "../runtime/task.ts";
+import { DetectTask } from "../tasks/detect/detect-task.ts";
+import type { NmsOptions } from "../tasks/detect/nms.ts";
+import { ObjectTask } from "../tasks/objects/object-task.ts";
+import { type ObjectsOf, objectReader } from "../tasks/objects/objects.ts";
+import { DetectingModel } from "./detecting-model.ts";
+import { Detector } from "./detector.ts";
+import { type DetectorConfig, type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
+import { owning } from "./loaded-model.ts";
+import { modelSource } from "./model-source.ts";
+
+/** Options of models of objects: those of a detector, whose heads they have not. */
+export type ObjectModelOptions = Omit<DetectorOptions, "head" | "task">;
+
+/** @internal Of models of which it is not known whether they say more than a detector. */
+export type AnyDetectorOptions = Omit<DetectorOptions, "task"> & { readonly task?: "detect" | ObjectTaskName };
+
+/** @internal */
+export type ObjectBackend = Backend<ObjectSpec, NmsOptions, DetectionBlock>;
+
+abstract class ObjectModel<Name extends ObjectTaskName> extends DetectingModel<ObjectSpec, ObjectsOf<Name>> {
+  protected constructor(task: Name, backends: readonly ObjectBackend[], config: DetectorConfig, name: string) {
+    super(backends, config, name, {
+      label: OBJECT_TASKS[task].facade,
+      read: objectReader(task, backends[0]!.task.spec),
+    });
+  }
+}
+
+/** A model that was loaded for a task, before it has its façade. */
+interface Opened {
+  readonly backends: readonly ObjectBackend[];
+  readonly config: DetectorConfig;
+  readonly name: string;
+}
+
+async function open(
+  task: ObjectTaskName,
+  model: string | URL | Uint8Array,
+  options: ObjectModelOptions,
+): Promise<Opened> {
+  const config = parseDetectorOptions(options);
+  if (config.head !== undefined || (config.task ?? task) !== task) {
+    const option = config.head === undefined ? "task" : "head";
+    const { facade } = OBJECT_TASKS[task];
+    throw new OptionError(`Option "${option}" is for a Detector, and this is a ${facade}\nHint: leave it out`, option);
+  }
+  const { source, name } = await modelSource(model);
+  const backends = await openBackends(source, new ObjectTask(task, config), config, config.devices);
+  return { backends, config, name };
+}
+
+/**
+ * Finds people, or whatever a model was trained on, with their key points. Runs on the CPU. Loading is the expensive step: keep
+ * the estimator, and close it when done.
+ *
+ * @example Wrists in one image
+ * ```ts
+ * await using estimator = await PoseEstimator.load("yolo11n-pose.onnx");
+ * const { objects } = await estimator.detect("street.jpg");
+ * for (const { keypoints } of objects) console.log(keypoints.filter(({ name }) => name.endsWith("wrist")));
+ * ```
+ */
+export class PoseEstimator extends ObjectModel<"pose"> {
+  /** What the model is for. */
+  readonly task = "pose";
+
+  private constructor({ backends, config, name }: Opened) {
+    super("pose", backends, config, name);
+  }
+
+  /**
+   * Load a model and make it ready to run.
+   *
+   * @param model path or `file:` URL of an ONNX file, or its bytes
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ModelError} If the file is missing, no model, or of another task
+   * @throws {UnavailableError} If a GPU was asked for
+   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   */
+  static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<PoseEstimator> {
+    return PoseEstimator.over(await open("pose", model, options));
+  }
+
+  /** @internal */
+  static over(opened: Opened): PoseEstimator {
+    return owning(opened.backends, () => new PoseEstimator(opened));
+  }
+}
+
+/** A façade of this module. */
+export type AnyObjectModel = PoseEstimator;
+
+const FACADES: { readonly [Name in ObjectTaskName]: (opened: Opened) => AnyObjectModel } = {
+  pose: (opened) => PoseEstimator.over(opened),
+};
+
+/** @internal The façade of a model that was loaded for a task. */
+export function objectModelOver(task: ObjectTaskName, opened: Opened): AnyObjectModel {
+  return FACADES[task](opened);
+}
+
+/**
+ * A task that is that of the model where this says more than boxes, and another where it does not.
+ *
+ * @internal
+ * @param otherwise for a model that does not, or of which nothing tells
+ */
+export function orObjects(
+  otherwise: Task<unknown, unknown, unknown>,
+  config: DetectorConfig,
+): Task<unknown, unknown, unknown> {
+  const { task, head } = config;
+  const taskFor = ({ model }: OpenedModel): Task<unknown, unknown, unknown> => {
+    const found = head !== undefined || task === "detect" ? undefined : (task ?? evidentTask(model, config));
+    return found === undefined ? otherwise : (new ObjectTask(found, config) as never);
+  };
+  return {
+    name: otherwise.name,
+    action: otherwise.action,
+    recognise: (opened) => taskFor(opened).recognise(opened),
+    async check(opened) {
+      await taskFor(opened).check?.(opened);
+    },
+    engineShapes: (metadata) => otherwise.engineShapes(metadata),
+  };
+}
+
+/** A detector, or a model that says more of its objects. */
+export type AnyDetector = Detector | AnyObjectModel;
+
+/** @internal Loads models whose objects are wanted, whatever is said of them. */
+export const anyDetector: {
+  load(model: string | URL | Uint8Array, options: AnyDetectorOptions): Promise<AnyDetector>;
+} = {
+  async load(model, options) {
+    const config = parseDetectorOptions(options as DetectorOptions);
+    const { source, name } = await modelSource(model);
+    const task = orObjects(new DetectTask(config) as never, config);
+    const backends: readonly unknown[] = await openBackends(source, task, config, config.devices);
+    const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
+    if (isObjectTask(recognised.task)) {
+      return objectModelOver(recognised.task, {
+        backends: backends as ObjectBackend[],
+        config,
+        name,
+      });
+    }
+    return Detector.over(backends as Backend<ModelSpec, NmsOptions, DetectionBlock>[], config, name);
+  },
+};

@@ -1,0 +1,201 @@
+/** @module Object reading: which models say more of an object than its box, and where that lies in their outputs. */
+
+import { ModelError, message } from "../core/errors.ts";
+import { formatShape } from "../core/tensor.ts";
+import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { parseLiteral } from "../model/labels.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import type { RowExtra } from "../model/rows.ts";
+import { type DenseReading, densePlan, readDense } from "./dense-reading.ts";
+import { type DensePlan, type ModelSpec, type RowsPlan, specOf } from "./head.ts";
+import type { RecogniseOptions } from "./registry.ts";
+import { isObjectTask, type ModelTraits, OBJECT_TASKS, type ObjectTaskName, readTraits } from "./traits.ts";
+import { yolo } from "./yolo.ts";
+import { yoloEndToEnd } from "./yolo-rows.ts";
+
+/** The points of an object. */
+export interface KeypointForm {
+  readonly count: number;
+  /** Numbers a point: x and y in input pixels, and perhaps a score. */
+  readonly numbers: 2 | 3;
+  /** One a point; empty where the model tells none. */
+  readonly names: readonly string[];
+}
+
+/** What a model of objects was recognised as. */
+export interface ObjectSpec extends ModelSpec<DensePlan | RowsPlan> {
+  readonly task: ObjectTaskName;
+  /** What is fetched for each row: of a pose model its points. */
+  readonly extras: readonly RowExtra[];
+  /** Of a pose model. */
+  readonly keypoints: KeypointForm | undefined;
+}
+
+/** Channels of a box, and of a box, a score and a class. */
+const BOX_CHANNELS = 4;
+const ROW_CHANNELS = 6;
+/** Points of a person in COCO, x, y and a score each. */
+const COCO_KEYPOINTS = 17;
+
+/** True for rows that are final, as their number of columns confirms. */
+function hasFinalRows({ channelAxis, rowKind }: DenseReading, traits: ModelTraits): boolean {
+  return channelAxis === 2 && (traits.rowsAreFinal || (traits.task === undefined && rowKind === "other"));
+}
+
+/**
+ * The task that a model evidently has: the metadata says so, or its outputs are those of no other. A raw pose or oriented
+ * detector without metadata has the shapes of a detector of more classes.
+ */
+export function evidentTask(
+  model: ModelInfo,
+  options: Pick<RecogniseOptions, "labels"> = {},
+): ObjectTaskName | undefined {
+  const traits = readTraits(model, options);
+  if (traits === undefined || traits.family === "rtdetr") return undefined;
+  if (traits.task !== undefined) return isObjectTask(traits.task) ? traits.task : undefined;
+  const reading = readDense(traits);
+  if (reading === undefined || model.outputs.length > 2) return undefined;
+  const isFinal = hasFinalRows(reading, traits);
+  const isPose = isFinal && traits.classes === undefined && reading.channels === ROW_CHANNELS + COCO_KEYPOINTS * 3;
+  return isPose && model.outputs.length === 1 ? "pose" : undefined;
+}
+
+/** Points and numbers of `kpt_shape`. */
+function keypointShape({ metadata }: ModelInfo): readonly [count: number, numbers: 2 | 3] | undefined {
+  const value = metadata.kpt_shape === undefined ? undefined : parseLiteral(metadata.kpt_shape);
+  if (!Array.isArray(value)) return undefined;
+  const [count, numbers] = value;
+  const isShape = typeof count === "number" && Number.isInteger(count) && count > 0 && (numbers === 2 || numbers === 3);
+  return isShape ? [count, numbers] : undefined;
+}
+
+/** Names of points by `kpt_names`: a list, or a dict of one list a class, of which the first counts. */
+function keypointNames({ metadata }: ModelInfo, count: number): readonly string[] {
+  const value = metadata.kpt_names === undefined ? undefined : parseLiteral(metadata.kpt_names);
+  const [names] = value instanceof Map ? value.values() : [value];
+  const isList = Array.isArray(names) && names.length === count && names.every((name) => typeof name === "string");
+  return isList ? (names as string[]) : [];
+}
+
+/** The points among some channels; the metadata's, else those of COCO. */
+function keypointsIn(model: ModelInfo, channels: number): KeypointForm | undefined {
+  const [count, numbers] = keypointShape(model) ?? [COCO_KEYPOINTS, channels === COCO_KEYPOINTS * 2 ? 2 : 3];
+  return count * numbers === channels ? { count, numbers, names: keypointNames(model, count) } : undefined;
+}
+
+/** Where models of one task say more than boxes. */
+interface ExtraReading {
+  /** Name of the extra. */
+  readonly name: string;
+  /** Channels behind box and classes; those that are no class's where nothing tells. */
+  length(traits: ModelTraits, channels: number): number;
+}
+
+const EXTRAS: Readonly<Record<ObjectTaskName, ExtraReading>> = {
+  pose: {
+    name: "keypoints",
+    length({ model, classes = 1 }, channels) {
+      const [count, numbers] = keypointShape(model) ?? [0, 0];
+      return count * numbers || channels - BOX_CHANNELS - classes;
+    },
+  },
+};
+
+/** Where the classes of a model end and what else it says begins; `undefined` if its outputs have another form. */
+interface ObjectReading {
+  readonly reading: DenseReading;
+  readonly isFinal: boolean;
+  /** Of a raw grid. */
+  readonly classes: number | undefined;
+  /** First channel that is fetched, and how many. */
+  readonly first: number;
+  readonly length: number;
+}
+
+function readObjects(task: ObjectTaskName, traits: ModelTraits): ObjectReading | undefined {
+  const reading = readDense(traits);
+  if (reading === undefined || reading.channels < 0) return undefined;
+  const { channels } = reading;
+  if (hasFinalRows(reading, traits)) {
+    // As many columns as a raw grid of no class would have channels.
+    const length = EXTRAS[task].length({ ...traits, classes: 0 }, channels - ROW_CHANNELS + BOX_CHANNELS);
+    if (length < 1 || length !== channels - ROW_CHANNELS) return undefined;
+    return { reading, isFinal: true, classes: undefined, first: ROW_CHANNELS, length };
+  }
+  const length = EXTRAS[task].length(traits, channels);
+  const classes = channels - BOX_CHANNELS - length;
+  if (reading.channelAxis !== 1 || length < 1 || classes < 1) return undefined;
+  if (traits.classes !== undefined && traits.classes !== classes) return undefined;
+  return { reading, isFinal: false, classes, first: BOX_CHANNELS + classes, length };
+}
+
+/**
+ * Recognise a model of objects. Where its metadata tells no task, the caller's word counts, if its outputs fit.
+ *
+ * @throws {ModelError} If it is of another task, or its outputs do not fit
+ */
+export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options: RecogniseOptions): ObjectSpec {
+  const { noun } = OBJECT_TASKS[task];
+  const { source = "the model" } = options;
+  const refuse = (found: string, hint: string): never => {
+    throw new ModelError(message(`use ${source} as ${noun}`, found, hint), source);
+  };
+  const traits = readTraits(model, options);
+  if (traits === undefined)
+    return refuse("no input takes a batch of images", "export it with an input [N, 3, height, width]");
+  const evident = evidentTask(model, options) ?? traits.task;
+  if (evident !== undefined && evident !== task) {
+    const facade = isObjectTask(evident) ? OBJECT_TASKS[evident].facade : evident === "detect" ? "Detector" : undefined;
+    const hint = "`Model.load` finds out which façade a model has";
+    refuse(
+      `its task is ${JSON.stringify(evident)}`,
+      facade === undefined ? hint : `load it with \`${facade}\`; ${hint}`,
+    );
+  }
+  const found = readObjects(task, traits);
+  const keypoints = task === "pose" && found ? keypointsIn(model, found.length) : undefined;
+  if (found === undefined || (task === "pose" && !keypoints)) {
+    const shapes = model.outputs.map(
+      ({ name, dtype, shape }) => `${JSON.stringify(name)} ${dtype} ${formatShape(shape)}`,
+    );
+    const names = traits.classes === undefined ? "no class names" : `${traits.classes} class names`;
+    const known = "[N, 4+classes+more, anchors] before NMS, or [N, rows, 6+more] after it, as Ultralytics exports them";
+    return refuse(`its outputs are ${shapes.join(", ")}, with ${names}`, `they must be ${known}`);
+  }
+  return specFor(task, traits, found, { keypoints, options, refuse });
+}
+
+function specFor(
+  task: ObjectTaskName,
+  traits: ModelTraits,
+  { reading, isFinal, classes, first, length }: ObjectReading,
+  more: {
+    readonly keypoints: KeypointForm | undefined;
+    readonly options: RecogniseOptions;
+    readonly refuse: (found: string, hint: string) => never;
+  },
+): ObjectSpec {
+  const { keypoints, options, refuse } = more;
+  const { output, channels } = reading;
+  const parts = {
+    outputs: [output],
+    preprocessing: YOLO_PREPROCESSING,
+    needsNms: !isFinal,
+    ...(classes === undefined ? {} : { classes }),
+  };
+  const spec: ModelSpec<DensePlan | RowsPlan> = isFinal
+    ? specOf<RowsPlan>(yoloEndToEnd.name, traits, {
+        ...parts,
+        plan: { kind: "rows", output: output.name, columns: channels, boxColumn: 0, scoreColumn: 4, classColumn: 5 },
+      })
+    : specOf<DensePlan>(yolo.name, traits, { ...parts, plan: densePlan(reading, classes!, "class") });
+  const [other] = spec.unexplained;
+  if (other !== undefined) refuse(`nothing is known of its output ${JSON.stringify(other.name)}`, "export it without");
+  const order = isFinal ? "anchor-major" : "channel-major";
+  const extra = { output: output.name, order, channels } as const;
+  const named: RowExtra = { ...extra, name: EXTRAS[task].name, first, length };
+  const extras = [named];
+  const { preprocessing } = options;
+  const said = preprocessing === undefined ? spec.preprocessing : withOptions(spec.preprocessing, preprocessing);
+  return { ...spec, preprocessing: said, task, extras, keypoints };
+}

@@ -1,0 +1,123 @@
+/** @module ObjectForms: objects with key points, angles or masks as text, JSON, tensors and drawings. */
+
+import { round } from "../../core/units.ts";
+import type { Canvas } from "../../image/canvas.ts";
+import { strokeLine } from "../../image/canvas.ts";
+import type { Colour } from "../../image/class-colour.ts";
+import { DETECT_FORMS } from "../detect/detect-forms.ts";
+import type { Detection, DetectionResult } from "../detect/detection.ts";
+import { drawShapes, type LabelledShape, paintShapes } from "../detect/draw.ts";
+import { COCO_KEYPOINTS, COCO_SKELETON, DRAWN_KEYPOINT_SCORE } from "../pose/keypoints.ts";
+import type { ResultForms, TaskResult } from "../task-result.ts";
+import type { ObjectOfTask, ObjectsOf } from "./objects.ts";
+
+/** What one kind of object has beside label, score and box. */
+interface Details<Object extends Detection> {
+  /** Titles of further columns of the table, and their cells. */
+  readonly columns: readonly string[];
+  cells(object: Object): string[];
+  json(object: Object): object;
+  /** Further keys of a results file as pycocotools reads it. */
+  coco(object: Object): object;
+  /** What a label file has of it between class and score, as fractions of the image's width and height. */
+  yolo(object: Object, image: TaskResult): readonly number[];
+  /** What is drawn of it beside its label. @param line width of lines in pixels */
+  shape(object: Object): Pick<LabelledShape, "paint" | "isFramed">;
+}
+
+/** As `x y w h` of the centre and the size. */
+function yoloSides({ box: [x1, y1, x2, y2] }: Detection, { width, height }: TaskResult): number[] {
+  return [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height];
+}
+
+const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Name]> } = {
+  pose: {
+    columns: ["points"],
+    cells: ({ keypoints }) => {
+      const seen = keypoints.filter(({ score }) => score >= DRAWN_KEYPOINT_SCORE).length;
+      return [`${seen}/${keypoints.length}`];
+    },
+    json: ({ keypoints }) => ({
+      keypoints: keypoints.map(({ x, y, score }) => [round(x, 3), round(y, 3), round(score, 4)]),
+    }),
+    coco: ({ keypoints }) => ({
+      keypoints: keypoints.flatMap(({ x, y, score }) => [round(x, 3), round(y, 3), round(score, 4)]),
+    }),
+    yolo: (object, image) => [
+      ...yoloSides(object, image),
+      ...object.keypoints.flatMap(({ x, y, score }) => [x / image.width, y / image.height, score]),
+    ],
+    shape: ({ keypoints }) => ({
+      paint(canvas, colour, line) {
+        const isDrawn = (at: number): boolean => keypoints[at]!.score >= DRAWN_KEYPOINT_SCORE;
+        for (const [from, to] of keypoints.length === COCO_KEYPOINTS.length ? COCO_SKELETON : []) {
+          if (isDrawn(from) && isDrawn(to)) strokeLine(canvas, keypoints[from]!, keypoints[to]!, line, colour);
+        }
+        for (const [at, point] of keypoints.entries()) if (isDrawn(at)) paintPoint(canvas, point, line, colour);
+      },
+    }),
+  },
+};
+
+/** A square on a point, so that it stands out of the lines that meet there. */
+function paintPoint(
+  canvas: Canvas,
+  { x, y }: { readonly x: number; readonly y: number },
+  line: number,
+  colour: Colour,
+): void {
+  const [left, top] = [Math.round(x) - line, Math.round(y) - line];
+  canvas.fillRect(left, top, left + 2 * line + 1, top + 2 * line + 1, colour);
+}
+
+/** What a detector would have said. */
+function plain<Name extends keyof ObjectOfTask>({ objects, ...result }: ObjectsOf<Name>): DetectionResult {
+  return { ...result, detections: objects };
+}
+
+function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<ObjectsOf<Name>> {
+  const details: Details<ObjectOfTask[Name]> = DETAILS[task];
+  const shapes = ({ objects }: ObjectsOf<Name>): LabelledShape[] =>
+    objects.map((object) => ({ ...object, ...details.shape(object) }));
+  return {
+    noun: DETECT_FORMS.noun,
+    count: ({ objects }) => objects.length,
+    doubts: (result) => DETECT_FORMS.doubts(plain(result)),
+    columns: [...DETECT_FORMS.columns, ...details.columns],
+    rows: (result) =>
+      DETECT_FORMS.rows(plain(result)).map((cells, at) => [...cells, ...details.cells(result.objects[at]!)]),
+    json(result) {
+      const { width, height, detections, ...rest } = DETECT_FORMS.json(plain(result)) as DetectionResult;
+      const objects = detections.map((found, at) => ({ ...found, ...details.json(result.objects[at]!) }));
+      return { task, width, height, objects, ...rest };
+    },
+    yolo: (result) =>
+      result.objects
+        .map((object) => {
+          const numbers = [...details.yolo(object, result), object.score];
+          return `${object.classId} ${numbers.map((number) => number.toFixed(6)).join(" ")}\n`;
+        })
+        .join(""),
+    coco: (result, imageId, categoryId) =>
+      result.objects.flatMap((object) =>
+        DETECT_FORMS.coco({ ...plain(result), detections: [object] }, imageId, categoryId).map((entry) => ({
+          ...entry,
+          ...details.coco(object),
+        })),
+      ),
+    tensorForms: DETECT_FORMS.tensorForms,
+    tensors: (result) => DETECT_FORMS.tensors(plain(result)),
+    draw: (image, result) => drawShapes(image, shapes(result)),
+    paint: (image, result) => paintShapes(image, shapes(result)),
+  };
+}
+
+/** Results by task. */
+const OBJECT_FORMS: { readonly [Name in keyof ObjectOfTask]: ResultForms<ObjectsOf<Name>> } = {
+  pose: formsOf("pose"),
+};
+
+/** Results of a detector, or of a model that says more of its objects. */
+export function formsFor(task: "detect" | keyof ObjectOfTask): ResultForms {
+  return task === "detect" ? DETECT_FORMS : OBJECT_FORMS[task];
+}

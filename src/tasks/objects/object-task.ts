@@ -1,0 +1,64 @@
+/** @module Object task: objects with key points, angles or masks in images: what a model says beside boxes. */
+
+import { message, UnavailableError } from "../../core/errors.ts";
+import { type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
+import { OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
+import type { DetectionBlock } from "../../model/rows.ts";
+import type { EngineShapes, HostTask, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import { type DetectTaskOptions, engineShapes, RecognisedDetector } from "../detect/detect-task.ts";
+import type { HostDetect } from "../detect/host-detect.ts";
+import type { NmsOptions } from "../detect/nms.ts";
+import type { PlausibilityGuard } from "../detect/plausibility.ts";
+
+/** What a task is on the host. */
+type HostClass = new (spec: ObjectSpec, guard: PlausibilityGuard) => HostDetect;
+
+const HOSTS: Readonly<Record<ObjectTaskName, () => Promise<HostClass>>> = {
+  pose: async () => (await import("../pose/host-pose.ts")).HostPose,
+};
+
+/** Finds objects in images, and what else a model says of them: one region an image, the whole of it. */
+export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> {
+  readonly name: ObjectTaskName;
+  readonly action: string;
+  readonly #options: DetectTaskOptions;
+
+  constructor(name: ObjectTaskName, options: DetectTaskOptions) {
+    this.name = name;
+    this.action = `load ${OBJECT_TASKS[name].noun}`;
+    this.#options = options;
+  }
+
+  /** @throws {ModelError} If it is of another task, or its outputs fit none that are known */
+  async recognise(opened: OpenedModel): Promise<TaskModel<ObjectSpec, NmsOptions, DetectionBlock>> {
+    const model = await opened.described(this.#options.size);
+    const spec = recogniseObjects(model, this.name, { ...this.#options, source: opened.source });
+    return new RecognisedObjects(spec, opened.source, this.#options);
+  }
+
+  /** @throws {UnavailableError} If it is one: there is no part for the device that an engine would be built for */
+  async check(opened: OpenedModel): Promise<void> {
+    await this.recognise(opened);
+    const found = `the task "${this.name}" does not run on a GPU`;
+    throw new UnavailableError(message(this.action, found, 'run it with backend "cpu"'), "backend");
+  }
+
+  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
+    return engineShapes(metadata, this.#options);
+  }
+}
+
+class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
+  override readonly task: string;
+  override readonly device = {};
+
+  constructor(spec: ObjectSpec, source: string, options: DetectTaskOptions) {
+    super(spec, source, options);
+    this.task = spec.task;
+  }
+
+  override async host(): Promise<HostTask<NmsOptions, DetectionBlock>> {
+    const Work = await HOSTS[this.spec.task]();
+    return { createWork: () => new Work(this.spec, this.guard) };
+  }
+}

@@ -1,0 +1,72 @@
+/** @module Keypoints: the points of an object, their names, and the lines between them. */
+
+import type { KeypointForm } from "../../heads/object-reading.ts";
+
+/** A point of an object, in source pixels. */
+export interface Keypoint {
+  readonly x: number;
+  readonly y: number;
+  /** How sure the model is that it can be seen, 0–1; 1 where the model does not tell. */
+  readonly score: number;
+  /** `left_shoulder`; `point 3` where the model has no name for it. */
+  readonly name: string;
+}
+
+/** The points of a person, in COCO's order. */
+export const COCO_KEYPOINTS: readonly string[] = [
+  ...["nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow"],
+  ...["right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee"],
+  ...["left_ankle", "right_ankle"],
+];
+
+/** Pairs of COCO's points that are joined when a person is drawn. */
+export const COCO_SKELETON: readonly (readonly [from: number, to: number])[] = [
+  ...([
+    [15, 13],
+    [13, 11],
+    [16, 14],
+    [14, 12],
+    [11, 12],
+    [5, 11],
+    [6, 12],
+    [5, 6],
+    [5, 7],
+    [6, 8],
+  ] as const),
+  ...([
+    [7, 9],
+    [8, 10],
+    [1, 2],
+    [0, 1],
+    [0, 2],
+    [1, 3],
+    [2, 4],
+    [3, 5],
+    [4, 6],
+  ] as const),
+];
+
+/** Points of a lower score are not drawn. */
+export const DRAWN_KEYPOINT_SCORE = 0.25;
+
+/** One name a point: the model's, COCO's where it has as many points, else numbers. */
+export function keypointNames({ count, names }: KeypointForm): readonly string[] {
+  if (names.length > 0) return names;
+  if (count === COCO_KEYPOINTS.length) return COCO_KEYPOINTS;
+  return Array.from({ length: count }, (_, at) => `point ${at}`);
+}
+
+/** The points of a row. @param values of all rows, as they were fetched */
+export function keypointsOf(
+  values: Float32Array,
+  row: number,
+  { count, numbers }: KeypointForm,
+  names: readonly string[],
+): Keypoint[] {
+  const points: Keypoint[] = new Array(count);
+  for (let point = 0, at = row * count * numbers; point < count; point++, at += numbers) {
+    const score = numbers === 3 ? values[at + 2]! : 1;
+    points[point] = { x: values[at]!, y: values[at + 1]!, score, name: names[point]! };
+  }
+  return points;
+}

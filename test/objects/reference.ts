@@ -1,0 +1,72 @@
+/** @module Reference: what Ultralytics' own package finds in images with a model, beside what is found here. */
+
+import { existsSync, readFileSync } from "node:fs";
+import type { Detection } from "../../src/tasks/detect/detection.ts";
+import { sharedPath } from "../support/shared.ts";
+
+/** One object as the package has it. */
+export interface ReferenceObject {
+  readonly classId: number;
+  readonly score: number;
+  readonly box?: readonly number[];
+  readonly keypoints?: readonly (readonly number[])[];
+  readonly xywhr?: readonly number[];
+  readonly corners?: readonly (readonly number[])[];
+  readonly envelope?: readonly number[];
+  readonly maskInput?: { readonly size: readonly [number, number]; readonly counts: string };
+}
+
+/** An entry of `native`: the masks at the size of the image. */
+export interface ReferenceMask {
+  readonly classId: number;
+  readonly score: number;
+  readonly box: readonly number[];
+  readonly mask: { readonly size: readonly [number, number]; readonly counts: string };
+}
+
+/** One image. */
+export interface ReferenceImage {
+  readonly detections: readonly ReferenceObject[];
+  readonly native?: readonly ReferenceMask[];
+}
+
+/** What was found, by the name of the image; `undefined` where the file is not here. */
+export function reference(...path: readonly string[]): ReadonlyMap<string, ReferenceImage> | undefined {
+  const file = sharedPath("reference", ...path);
+  if (!existsSync(file)) return undefined;
+  return new Map(Object.entries(JSON.parse(readFileSync(file, "utf8")).pictures));
+}
+
+/** Path of an image by its name. */
+export function imagePath(name: string): string {
+  const folders = [
+    ["images", "photos"],
+    ["images", "coco_val2017"],
+    ["reference", "rotated"],
+  ];
+  return folders.map((folder) => sharedPath(...folder, name)).find((path) => existsSync(path))!;
+}
+
+/** Pairs of objects of a class that are alike, each once; those that are left over on either side. */
+export function matched<Found extends Detection, Wanted extends Pick<ReferenceObject, "classId">>(
+  found: readonly Found[],
+  wanted: readonly Wanted[],
+  distance: (found: Found, wanted: Wanted) => number,
+): { readonly pairs: readonly (readonly [Found, Wanted])[]; readonly lost: number; readonly extra: number } {
+  const left = new Set(found);
+  const pairs: (readonly [Found, Wanted])[] = [];
+  for (const one of wanted) {
+    const near = [...left]
+      .filter(({ classId }) => classId === one.classId)
+      .sort((a, b) => distance(a, one) - distance(b, one))[0];
+    if (near === undefined) continue;
+    left.delete(near);
+    pairs.push([near, one]);
+  }
+  return { pairs, lost: wanted.length - pairs.length, extra: left.size };
+}
+
+/** The largest difference of two lists of numbers. */
+export function largestDifference(a: readonly number[], b: readonly number[]): number {
+  return a.reduce((most, value, at) => Math.max(most, Math.abs(value - b[at]!)), 0);
+}

@@ -210,19 +210,23 @@ export async function openBackends<ModelSpec, Params, Output>(
   try {
     return await openEach(accelerator, source, task, options, devices);
   } catch (error) {
-    const isOpen = options.backend === "auto" && wantedByEnvironment(task.action) === "auto";
-    const other = isOpen && compiledFor === undefined ? nextTo(registration) : undefined;
     // Another option that cannot be heeded is no reason to run elsewhere.
-    if (other === undefined || !(error instanceof UnavailableError) || error.option !== "backend") throw error;
+    const isRefused = error instanceof UnavailableError && error.option === "backend" && compiledFor === undefined;
+    if (!isRefused || options.backend !== "auto" || wantedByEnvironment(task.action) !== "auto") throw error;
+    const other = await nextTo(registration);
+    if (other === undefined) throw error;
     logger.info(`Running on the ${other.machine}: ${inShort(error)}`);
     return openBackends(source, task, { ...options, backend: other.names[0]! }, devices);
   }
 }
 
-/** The best of those that are less preferred than another. */
-function nextTo({ preference }: Registration): Registration | undefined {
+/** The best of those that are less preferred than another and can be used. */
+async function nextTo({ preference }: Registration): Promise<Registration | undefined> {
   const others = registered.filter((one) => one.preference < preference);
-  return others.toSorted((a, b) => b.preference - a.preference)[0];
+  for (const other of others.toSorted((a, b) => b.preference - a.preference)) {
+    if ((await other.load()).unavailable() === undefined) return other;
+  }
+  return undefined;
 }
 
 async function openEach<ModelSpec, Params, Output>(

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { ArgumentError } from "../../src/core/errors.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
 import type { Polygon } from "../../src/tasks/segment/outline.ts";
-import goldens from "../fixtures/masks/goldens.json";
+import goldens from "../fixtures/tasks/masks.json";
 import { chance } from "../support/chance.ts";
 
 /** A golden's image size and run lengths. */

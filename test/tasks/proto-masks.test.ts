@@ -229,13 +229,13 @@ for (const [enlarged, source, input] of SIZES) {
     const coefficients = Float32Array.from({ length: count * 5 }, () => random() - 0.5);
     for (const size of ["image", "input", "proto"] as const) {
       const [width, height] = size === "image" ? source : input;
-      // Some lie across the border, some beyond it, some have no pixel; the first goes beyond the mask on all sides.
+      // Some lie across the border, some beyond it, some have no pixel; the first go beyond the mask on all sides.
       const boxes = Float32Array.from({ length: count * 4 }, (_, at) => {
         const side = at % 2 === 0 ? width : height;
         const begin = (random() * 1.4 - 0.3) * side;
         return at % 4 < 2 ? begin : begin + random() * side * 0.5;
       });
-      boxes.set([-1, -1, width + 1, height + 1]);
+      for (let object = 0; object < 6; object++) boxes.set([-1, -1, width + 1, height + 1], object * 4);
       const masks = new ProtoMasks().finish(prototypes, { count, coefficients, boxes }, region, size);
       expect(masks.length).toBe(count);
       expect(masks.some(({ area }) => area > 0)).toBe(true);

@@ -108,6 +108,18 @@ test("README.md has code to run", () => {
   expect(blocks.length).toBeGreaterThanOrEqual(4);
 });
 
+test("every program in README.md and docs imports what it uses of the package", () => {
+  const pages = ["README.md", ...new Bun.Glob("docs/*.md").scanSync(root)];
+  const texts = pages.map((page) => readFileSync(join(root, page), "utf8"));
+  const programs = texts.flatMap((text) => [...text.matchAll(/^```(?:ts|typescript)\n([\s\S]*?)^```/gm)]);
+  const transpiler = new Bun.Transpiler({ loader: "ts" });
+  const lacking = programs.filter(
+    ([, code]) => !transpiler.scanImports(code!).some(({ path }) => path.startsWith("bun-tensorrt")),
+  );
+  expect(programs.length).toBeGreaterThan(10);
+  expect(lacking.map(([, code]) => code)).toEqual([]);
+});
+
 for (const [index, block] of blocks.entries()) {
   test.skipIf(isOffline)(
     `README.md: block ${index + 1} runs, ${JSON.stringify(block.split("\n").at(-2)?.slice(0, 40))}`,

@@ -4,14 +4,14 @@ import { z } from "zod";
 import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
 import { sizeFrom } from "../core/from-text.ts";
 import { wholeWithin } from "../core/number-options.ts";
-import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { type OptionsOf, type OptionTable, parseOptions, shapeOf } from "../core/options.ts";
 import { DEFAULT_MAX_PIXELS, type DecodingLimits } from "../image/decode-limits.ts";
 import { DECODING_OPTIONS } from "../image/decode-options.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../image/preprocessing.ts";
 import type { PixelRange, TensorLayout } from "../tasks/image/image-recognition.ts";
 import type { ImageTaskOptions } from "../tasks/image/image-task.ts";
 import type { Padding } from "../tasks/image/tile-grid.ts";
-import { sides } from "./detector-config.ts";
+import { DETECTOR_OPTIONS, sides } from "./detector-config.ts";
 import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
 
 /** Options of `ImageModel.load`. What follows from the model's shapes needs none. */
@@ -186,4 +186,18 @@ export function parseImageModelOptions(options: ImageModelOptions): ImageModelCo
     ...{ tile, overlap, multiple, padding, batch, alpha, inFlight, device },
     ...{ maxPixels: most, damaged, vectors, decodeTimeoutMs },
   };
+}
+
+const commonTable: OptionTable = Object.fromEntries(
+  Object.entries(DETECTOR_OPTIONS).filter(([name]) => name in IMAGE_MODEL_OPTIONS),
+);
+const commonSchema = z.strictObject(shapeOf(commonTable));
+
+/**
+ * Check the options of `Model.load`, before those of each task are parsed.
+ *
+ * @throws {OptionError} If one is not of every task: its hint names those that are
+ */
+export function checkCommonOptions(options: object): void {
+  parseOptions(withAccelerators(commonSchema), options, "load a model", commonTable);
 }

@@ -1,6 +1,7 @@
 /** @module ImageModel: a model that makes images of images, on a machine: super-resolution, enhancement, style. */
 
 import { openBackends } from "../accelerators/accelerator.ts";
+import { logger } from "../core/log.ts";
 import { type Image, imageOf, isImage } from "../image/image.ts";
 import { packedImage } from "../image/nv12.ts";
 import type { ImageSource } from "../image/source.ts";
@@ -91,7 +92,17 @@ export class ImageModel extends LoadedModel<TiledImageSpec, undefined, MadeImage
     const config = parseImageModelOptions(options);
     const { source, name } = await modelSource(model);
     const backends = await openBackends(source, new ImageTask(config), config, [config.device]);
-    return ImageModel.over(backends, config, name);
+    const loaded = ImageModel.over(backends, config, name);
+    const { fixedWidth, fixedHeight } = loaded.recognition.tiling;
+    const size = `${fixedWidth}x${fixedHeight}`;
+    if (
+      options.tile !== undefined &&
+      fixedWidth !== undefined &&
+      fixedHeight !== undefined &&
+      config.tile.join("x") !== size
+    )
+      logger.warn(`Ignoring \`tile\`: the input of the model ${name} is fixed at ${size}`);
+    return loaded;
   }
 
   /** @internal An image model over one that was loaded as one; the backends are closed if it cannot be made. */

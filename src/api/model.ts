@@ -15,7 +15,7 @@ import { ImageTask } from "../tasks/image/image-task.ts";
 import { Detector } from "./detector.ts";
 import { parseDetectorOptions } from "./detector-config.ts";
 import { ImageModel } from "./image-model.ts";
-import { parseImageModelOptions } from "./image-model-config.ts";
+import { checkCommonOptions, parseImageModelOptions } from "./image-model-config.ts";
 import type { MachineChoice } from "./machine-options.ts";
 import { modelSource } from "./model-source.ts";
 import { type AnyObjectModel, type ObjectBackend, objectModelOver, orObjects } from "./object-model.ts";
@@ -78,6 +78,7 @@ export const Model: {
   load(model: string | URL | Uint8Array, options?: ModelOptions): Promise<Model>;
 } = {
   async load(model, options = {}) {
+    checkCommonOptions(options);
     const detector = parseDetectorOptions(options);
     const image = parseImageModelOptions(options);
     const { source, name } = await modelSource(model);

@@ -28,5 +28,11 @@ test("Model.load() says of every task why a model is none of its, and which opti
   expect(error).toBeInstanceOf(ModelError);
   expect((error as Error).message).toContain("detect: ");
   expect((error as Error).message).toContain("image: ");
-  await expect(Model.load(toyDetector(), { tile: 64 } as object)).rejects.toThrow(OptionError);
+  for (const option of ["tile", "head"]) {
+    const refusal = await Model.load(toyDetector(), { [option]: 64 }).catch((reason: unknown) => reason);
+    expect(refusal).toBeInstanceOf(OptionError);
+    expect((refusal as Error).message).toStartWith(`Unknown option "${option}"`);
+    // The hint names no option of one task alone.
+    expect((refusal as Error).message).not.toMatch(/overlap|threshold|size/);
+  }
 });

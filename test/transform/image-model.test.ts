@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { ImageModel } from "../../src/api/image-model.ts";
 import type { ImageModelOptions } from "../../src/api/image-model-config.ts";
 import { ClosedError, ImageError, ModelError, OptionError, ShapeError } from "../../src/core/errors.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { encodeImage } from "../../src/image/encode.ts";
 import type { Image, PixelFormat } from "../../src/image/image.ts";
 import {
@@ -295,6 +296,20 @@ test("ImageModel refuses what is no image model, wrong options, and calls after 
   expect((await running).image.width).toBe(40);
   await closing;
   await model.close();
+});
+
+test("ImageModel says that a tile is ignored where the model's input is fixed, and only there", async () => {
+  const lines: string[] = [];
+  const former = setLogSink((level, text) => void (level === "warn" && lines.push(text)));
+  try {
+    for (const options of [{}, { tile: 16 }, { tile: 64 }]) {
+      await using _ = await ImageModel.load(nearestModel([1, 3, 16, 16], [1, 3, 32, 32], "NCHW", 2), options);
+    }
+    await using _ = await ImageModel.load(nearestModel([1, 3, -1, -1], [1, 3, -1, -1], "NCHW", 2), { tile: 64 });
+  } finally {
+    setLogSink(former);
+  }
+  expect(lines).toEqual(["Ignoring `tile`: the input of the model from bytes is fixed at 16x16"]);
 });
 
 test("ImageModel refuses to make an image of more than 2 GiB", async () => {

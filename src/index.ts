@@ -1,5 +1,7 @@
 /** @module bun-tensorrt: objects in images, from Bun, on the machine at hand. Importing it opens no library. */
 
+export { Classifier, type ClassifyStreamResult } from "./api/classifier.ts";
+export type { ClassifierOptions, ClassifyOptions, ClassifyStreamOptions } from "./api/classifier-config.ts";
 export { Detector } from "./api/detector.ts";
 export type { DetectOptions, DetectorOptions, StreamOptions, WarmUpOptions } from "./api/detector-config.ts";
 export {
@@ -50,6 +52,9 @@ export { type Image, type ImageLayout, imageOf, type PackedFormat, type PixelFor
 export type { ImageSource } from "./image/source.ts";
 export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
+export type { ClassificationResult, ImageClass } from "./tasks/classify/classification.ts";
+export type { ClassifierPreprocessingOptions } from "./tasks/classify/classifier-recipe.ts";
+export type { ClassifierSpec } from "./tasks/classify/classifier-recognition.ts";
 export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.ts";
 export { drawDetections } from "./tasks/detect/draw.ts";
 export type { ImageModelSpec } from "./tasks/image/image-recognition.ts";

@@ -8,10 +8,16 @@ import type { DecodingLimits } from "../image/decode-limits.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
 import type { OpenedModel, Task } from "../runtime/task.ts";
+import type { BestClasses } from "../tasks/classify/class-scores.ts";
+import { classifierFiles } from "../tasks/classify/classifier-files.ts";
+import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
+import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
+import { Classifier } from "./classifier.ts";
+import { parseClassifierOptions } from "./classifier-config.ts";
 import { Detector } from "./detector.ts";
 import { parseDetectorOptions } from "./detector-config.ts";
 import { ImageModel } from "./image-model.ts";
@@ -21,7 +27,7 @@ import { modelSource } from "./model-source.ts";
 import { type AnyObjectModel, type ObjectBackend, objectModelOver, orObjects } from "./object-model.ts";
 
 /** A loaded model; `task` says which façade it has. */
-export type Model = Detector | AnyObjectModel | ImageModel;
+export type Model = Detector | AnyObjectModel | Classifier | ImageModel;
 
 /** Options that every task takes; those of one task are given to its own façade. */
 export interface ModelOptions extends MachineChoice, DecodingLimits {
@@ -72,6 +78,7 @@ export const Model: {
    * await using model = await Model.load("yolo11n");
    * if (model.task === "detect") console.log((await model.detect("street.jpg")).detections);
    * else if (model.task === "image") console.log((await model.transform("street.jpg")).image);
+   * else if (model.task === "classify") console.log((await model.classify("street.jpg")).classes);
    * else console.log((await model.detect("street.jpg")).objects);
    * ```
    */
@@ -80,9 +87,12 @@ export const Model: {
   async load(model, options = {}) {
     checkCommonOptions(options);
     const detector = parseDetectorOptions(options);
+    const classifier = parseClassifierOptions(options);
     const image = parseImageModelOptions(options);
     const { source, name } = await modelSource(model);
-    const task = orObjects(firstOf(new DetectTask(detector) as never, new ImageTask(image) as never), detector);
+    const files = await classifierFiles(source);
+    const whole = [new ClassifyTask({ ...classifier, files }), new ImageTask(image)] as never[];
+    const task = orObjects(firstOf(new DetectTask(detector) as never, ...whole), detector);
     const backends: readonly unknown[] = await openBackends(source, task, detector, detector.devices);
     const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
     if (recognised.task === "detect") {
@@ -91,6 +101,9 @@ export const Model: {
     if (isObjectTask(recognised.task)) {
       const opened = { backends: backends as ObjectBackend[], config: detector, name };
       return objectModelOver(recognised.task, opened);
+    }
+    if (recognised.task === "classify") {
+      return Classifier.over(backends as Backend<ClassifierSpec, ClassifyParams, BestClasses>[], classifier, name);
     }
     return ImageModel.over(backends as Backend<TiledImageSpec, undefined, MadeImage>[], image, name);
   },

@@ -44,6 +44,28 @@ export const COMMANDS: readonly Command[] = [
     load: () => import("./commands/detect.ts"),
   },
   {
+    name: "classify",
+    summary: "Say which classes images are of.",
+    usage: ["classify <file|folder|pattern>... --model FILE [flags]"],
+    flags: async () => (await import("./classify-flags.ts")).CLASSIFY_FLAGS,
+    notes: [
+      "Ultralytics' models (-cls) say how images are prepared. For others preprocessor_config.json and config.json of",
+      "Hugging Face are read beside the model; without them torchvision's way is assumed, and the log says so. --fit,",
+      "--resize, --crop, --colour, --scale, --mean and --std say another; `inspect` shows what was found. Formats:",
+      "  table  for people",
+      "  json   one array of {file, task, width, height, classes: [{label, classId, score}], timing (ms)}",
+      "  jsonl  the same, one image per line, as soon as it is done (also: ndjson)",
+      "  csv    file, label, class, score: a line per class",
+      "Classifiers run on the CPU. Unreadable images are reported on stderr and skipped; the exit code is then 1.",
+    ],
+    examples: [
+      "classify street.jpg --model yolo11n-cls.onnx",
+      "classify photos --model resnet50.onnx --labels imagenet.txt --top 1 --format csv",
+      "classify 'photos/**' --model vit/model.onnx --format jsonl | head",
+    ],
+    load: () => import("./commands/classify.ts"),
+  },
+  {
     name: "transform",
     summary: "Run image-to-image models: super-resolution, enhancement, style.",
     usage: ["transform <file|folder|pattern>... --model FILE --output FILE|DIR [flags]"],

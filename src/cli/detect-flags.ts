@@ -7,7 +7,7 @@ import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
 import { DETECTOR_FLAGS, type DetectorArguments, parseDetectorFlags } from "./detector-flags.ts";
 import { flagsOf, valuesFrom } from "./option-flags.ts";
-import { count, path, positiveNumber, QUIET, toggle, wholeNumber } from "./values.ts";
+import { count, outputFile, path, positiveNumber, QUIET, toggle, wholeNumber } from "./values.ts";
 
 const FORMATS = ["table", "json", "jsonl", "coco", "yolo"] as const;
 
@@ -28,12 +28,6 @@ export interface DetectArguments extends DetectorArguments {
   readonly stdin: ImageFraming | undefined;
   readonly videoOptions: VideoOptions;
 }
-
-/**
- * Standard output in `--output`. Opened by its other name, a file it is led into would have two who write, each from its
- * own place on.
- */
-const STANDARD_OUTPUT: readonly string[] = ["-", "/dev/stdout"];
 
 const OWN = {
   format: {
@@ -97,7 +91,7 @@ export const DETECT_FLAGS: readonly Flag[] = [...DETECTOR_FLAGS, ...flagsOf(OWN)
 /** Check the flags of `detect`. @throws {OptionError} If a value is refused, or flags do not go together */
 export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   const flags = valuesFrom(parsed, OWN);
-  const output = STANDARD_OUTPUT.includes(flags.output ?? "-") ? undefined : flags.output;
+  const output = outputFile(flags.output);
   if (flags.format === "yolo" && output === undefined) {
     const hint = "add --output DIR: one text file an image is written there";
     throw refuse("output", "--format yolo needs a folder", hint);

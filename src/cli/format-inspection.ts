@@ -5,6 +5,7 @@ import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
+import type { ClassifierSpec } from "../tasks/classify/classifier-recognition.ts";
 import { alignRows, type Paint, section } from "./terminal.ts";
 
 /** A model that was looked at. */
@@ -12,8 +13,8 @@ export interface Inspection {
   readonly file: string;
   readonly byteLength: number;
   readonly model: ModelInfo;
-  /** The head, or the reason why there is none. */
-  readonly recognition: ModelSpec | { readonly problem: string };
+  /** The head, or what a classifier is, or the reason why it is neither. */
+  readonly recognition: ModelSpec | ClassifierSpec | { readonly problem: string };
 }
 
 const LONGEST_VALUE = 100;
@@ -23,23 +24,54 @@ function shorten(text: string): string {
   return line.length <= LONGEST_VALUE ? line : `${line.slice(0, LONGEST_VALUE - 1)}…`;
 }
 
-/** `letterbox, RGB, NCHW f32, levels / 255`: what is done to an image, in one line. */
-function describePreprocessing(preprocessing: Preprocessing): string {
-  const { fit, resize, colour, layout, dtype, scale, mean, std, pad } = preprocessing;
+/** `bilinear, RGB, NCHW f32, levels / 255` */
+function describeLevels(preprocessing: Omit<Preprocessing, "fit" | "pad">): string[] {
+  const { resize, colour, layout, dtype, scale, mean, std } = preprocessing;
   const parts = [
-    fit,
     resize,
     colour,
     `${layout} ${dtype}`,
-    scale === 1 ? "levels 0 to 255" : `levels / ${Math.round(1 / scale)}`,
+    scale === 1 ? "levels 0 to 255" : `levels / ${Math.round(10 / scale) / 10}`,
   ];
   if (mean.some((value) => value !== 0)) parts.push(`mean ${mean.join(", ")}`);
   if (std.some((value) => value !== 1)) parts.push(`std ${std.join(", ")}`);
+  return parts;
+}
+
+/** `letterbox, RGB, NCHW f32, levels / 255`: what is done to an image, in one line. */
+function describePreprocessing(preprocessing: Preprocessing): string {
+  const { fit, pad } = preprocessing;
+  const parts = [fit, ...describeLevels(preprocessing)];
   if (fit !== "stretch") parts.push(`padded with ${pad[0] === pad[1] && pad[1] === pad[2] ? pad[0] : pad.join(", ")}`);
   return parts.join(", ");
 }
 
-function recognitionRows(recognition: ModelSpec): string[][] {
+/** What a classifier's values are, and what is done to them. */
+function describeScores({ scores, activation }: ClassifierSpec): string {
+  const kind = scores === undefined ? "not known" : scores === "fractions" ? "from 0 to 1, not 1 in all" : scores;
+  return activation === "none" ? `${kind}: taken as they are` : `${kind}: ${activation} makes them probabilities`;
+}
+
+function classifierRows(spec: ClassifierSpec): string[][] {
+  const { reason, preprocessing, size, fixedSize, classes, labels, assumptions } = spec;
+  const { resized } = preprocessing;
+  const how = typeof resized === "number" ? `shorter side ${resized}` : `stretched to ${resized.join("x")}`;
+  const isCut = typeof resized === "number" || resized.join() !== size.join();
+  const image = describeLevels(preprocessing);
+  return [
+    ["task", "classify"],
+    ["because of", printable(reason)],
+    ["input size", fixedSize === undefined ? `open; ${size.join("x")} unless --size says` : size.join("x")],
+    ["image", [how, ...(isCut ? [`its middle ${size.join("x")}`] : []), ...image].join(", ")],
+    ...assumptions.map((assumption) => ["assumed", assumption]),
+    ["if it is another", "say so: --fit, --resize, --crop, --colour, --scale, --mean, --std of `classify`"],
+    ["scores", describeScores(spec)],
+    ["classes", labels.length === 0 ? `${classes}, not named` : `${classes}: ${shorten(labels.join(", "))}`],
+  ];
+}
+
+function recognitionRows(recognition: ModelSpec | ClassifierSpec): string[][] {
+  if ("activation" in recognition) return classifierRows(recognition);
   const { head, alternatives, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } =
     recognition;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;

@@ -57,6 +57,22 @@ export function jsonLinesFormat(forms: ResultForms): ResultFormat {
   return { open: "", separator: "", close: "", rows: (image) => [`${printableJson(imageJson(forms, image))}\n`] };
 }
 
+/** A cell as RFC 4180 has it. */
+function csvCell(text: string): string {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** A row for each thing that was found, under the titles of the table. */
+export function csvFormat(forms: ResultForms): ResultFormat {
+  const line = (cells: readonly string[]): string => `${cells.map(csvCell).join(",")}\n`;
+  return {
+    open: line(["file", ...forms.columns]),
+    separator: "",
+    close: "",
+    rows: ({ file, result }) => forms.rows(result).map((row) => line([redact(file), ...row].map(printable))),
+  };
+}
+
 /** How images and classes are numbered in a results file. */
 export interface CocoNumbers {
   /** The id of an image; a frame of a video has its index. */

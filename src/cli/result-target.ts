@@ -1,4 +1,4 @@
-/** @module ResultTarget: where a run of `detect` writes, opened and checked before anything is loaded. */
+/** @module ResultTarget: where a run of `detect` or `classify` writes, opened and checked before anything is loaded. */
 
 import { join, resolve } from "node:path";
 import { BunTensorRtError, ImageError, message } from "../core/errors.ts";
@@ -20,6 +20,7 @@ import {
   categoryNumbers,
   checkImageNumbers,
   cocoFormat,
+  csvFormat,
   frameName,
   type ImageResult,
   imageNumbers,
@@ -74,8 +75,13 @@ function textFiles(folder: string, files: readonly string[]): SinkOf {
   return (forms) => yoloSink(forms, resolve(folder), new Map(files.map((file, at) => [file, names[at]!])));
 }
 
+/** What is said of where results go. */
+type TargetArguments = Pick<DetectArguments, "output" | "model" | "annotations"> & {
+  readonly format: DetectArguments["format"] | "csv";
+};
+
 /** @throws {OptionError} If results would be written over what is read, by whatever name */
-function checkOutput({ output, model, annotations }: DetectArguments, files: readonly string[]): void {
+function checkOutput({ output, model, annotations }: TargetArguments, files: readonly string[]): void {
   if (output === undefined) return;
   const read = [...files.map(localPath), ...[model, annotations].filter((path) => path !== undefined)];
   if (overwritten([output], read) === undefined) return;
@@ -93,7 +99,7 @@ function checkOutput({ output, model, annotations }: DetectArguments, files: rea
  * @throws {BunTensorRtError} If the place cannot be written, or an image cannot be numbered or named
  */
 export function openTarget(
-  args: DetectArguments,
+  args: TargetArguments,
   files: readonly string[],
   standardOutput: Output,
   isNumbered: boolean,
@@ -113,12 +119,12 @@ export function openTarget(
 }
 
 /** Half an array is of no use to anyone; lines can be followed as they come. */
-function openFile({ format }: DetectArguments, path: string): Output {
+function openFile({ format }: TargetArguments, path: string): Output {
   return format === "json" || format === "coco" ? openWholeOutput(path) : openOutput(path);
 }
 
 function textSinkOf(
-  { format, annotations }: DetectArguments,
+  { format, annotations }: TargetArguments,
   files: readonly string[],
   output: Output,
   isNumbered: boolean,
@@ -126,6 +132,7 @@ function textSinkOf(
   if (format === "coco") return cocoSink(output, files, annotations, isNumbered);
   if (format === "json") return (forms) => textSink(output, jsonFormat(forms));
   if (format === "jsonl") return (forms) => textSink(output, jsonLinesFormat(forms));
+  if (format === "csv") return (forms) => textSink(output, csvFormat(forms));
   return (forms) => textSink(output, tableFormat(forms, paintOf(output.hasColour)));
 }
 

@@ -102,3 +102,14 @@ export const QUIET: Option<z.ZodDefault<z.ZodBoolean>> = {
   short: "q",
   help: "no progress and no summary",
 };
+
+/**
+ * Standard output in `--output`. Opened by its other name, a file it is led into would have two who write, each from its
+ * own place on.
+ */
+const STANDARD_OUTPUT: readonly string[] = ["-", "/dev/stdout"];
+
+/** The file that `--output` names; `undefined` for standard output. */
+export function outputFile(output: string | undefined): string | undefined {
+  return STANDARD_OUTPUT.includes(output ?? "-") ? undefined : output;
+}

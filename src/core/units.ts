@@ -25,7 +25,7 @@ export function formatDuration(milliseconds: number): string {
 
 /** `5 objects`, `1 object` */
 export function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+  return `${count} ${noun}${count === 1 ? "" : noun.endsWith("s") ? "es" : "s"}`;
 }
 
 /** Round for printing: the model's own precision is lower. */

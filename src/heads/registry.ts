@@ -20,7 +20,7 @@ import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
 import { damoYolo, splitOutputs, yolov4 } from "./split.ts";
-import { type ModelTraits, readTraits } from "./traits.ts";
+import { findClassScores, type ModelTraits, readTraits } from "./traits.ts";
 import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
 import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
 import { yolox, yoloxDecoded } from "./yolox.ts";
@@ -219,6 +219,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
   const heads = possibleHeads(traits, options);
   const found = fitting(traits, heads);
   if (found.length === 0) {
+    if (findClassScores(model) !== undefined) refuseClassifier(model, options.source);
     if (splitOutputs(model) !== undefined) refuseLabels(traits, options, heads);
     refuseSplit(traits, options);
     refuseSeveral(traits, options, heads);
@@ -263,10 +264,21 @@ function refuseEmptyInput({ model, image }: ModelTraits, options: RecogniseOptio
   refuse(options, `its input ${shown(info)} has room for no image`, hint);
 }
 
+/** @throws {ModelError} That says what shows that it is a classifier, and what it is loaded with */
+export function refuseClassifier({ outputs, metadata }: ModelInfo, source = "the model"): never {
+  const { task } = metadata;
+  const reason = task
+    ? `its task is ${JSON.stringify(task)}`
+    : `its output ${shown(outputs[0]!)} has one score a class`;
+  const hint = "load it with `Classifier`; on a command line run `classify`";
+  throw new ModelError(message(`use ${source} as a detector`, `it is a classifier, ${reason}`, hint), source);
+}
+
 /** @throws {ModelError} If the metadata names a task whose outputs hold no boxes. A caller who names the head knows better */
 function refuseTask(traits: ModelTraits, options: RecogniseOptions): void {
   const { task, model } = traits;
   if (task === undefined || BOX_TASKS.includes(task)) return;
+  if (findClassScores(model) !== undefined) refuseClassifier(model, options.source);
   const names = nameable(traits);
   const otherwise = names.length === 0 ? "" : `; if it gives boxes, name its head by ${naming(names)}`;
   const hint = `only detection is supported, and the boxes of segmentation and pose models${otherwise}`;

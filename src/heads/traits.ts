@@ -165,6 +165,30 @@ export function findImageInput(model: ModelInfo): ImageInput | undefined {
   return NAMES.map((name) => found.find((input) => input.name === name)).find((input) => input !== undefined);
 }
 
+/** Words for classification in the metadata of exporters. */
+const CLASSIFICATION = /^(image[\s_-]*)?classif(y|ier|ication)$/;
+
+/** True if the metadata says that the model classifies images. */
+export function isNamedClassifier({ metadata }: ModelInfo): boolean {
+  return CLASSIFICATION.test(taskOf(metadata) ?? "");
+}
+
+/**
+ * The output of a classifier: the only one, [N, classes], of a model whose only input takes images. `undefined` if it is
+ * another model, or its metadata has another task.
+ */
+export function findClassScores(model: ModelInfo): TensorInfo | undefined {
+  const { inputs, outputs, metadata } = model;
+  const [output] = outputs;
+  const image = inputs.length === 1 ? findImageInput(model) : undefined;
+  if (image === undefined || output === undefined || outputs.length > 1 || !isFloat(output)) return undefined;
+  if (taskOf(metadata) !== undefined && !isNamedClassifier(model)) return undefined;
+  const [rows, classes = 0] = output.shape;
+  const batch = inputs[0]!.shape[0]!;
+  // Rows that are not one an image are those of a detector.
+  return output.shape.length === 2 && classes > 0 && (batch < 0 || rows === batch) ? output : undefined;
+}
+
 /**
  * A family's pre-processing, for this model's input. A u8 input takes the levels as they are: such a model scales and
  * normalises them itself.

@@ -1,4 +1,4 @@
-/** @module Antialias resizer: rows of a resized image as Pillow's BILINEAR has them. The kernel does the same to the bit. */
+/** @module Antialias resizer: rows of a resized image as Pillow's BILINEAR and BICUBIC have them. The kernel does the former to the bit. */
 
 import { ArgumentError, message } from "../core/errors.ts";
 import { allocate } from "../core/tensor.ts";
@@ -6,7 +6,7 @@ import type { Region } from "./geometry.ts";
 import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
 import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
 import type { RowTarget } from "./resize-rows.ts";
-import { type AntialiasTaps, antialiasTaps, FILTER_BITS, regionAxes } from "./resize-taps.ts";
+import { type AntialiasTaps, antialiasTaps, bicubicTaps, FILTER_BITS, regionAxes } from "./resize-taps.ts";
 
 /** Half a level, which sums begin with, so that they are rounded when their fraction is dropped. */
 const HALF_LEVEL = 1 << (FILTER_BITS - 1);
@@ -34,7 +34,7 @@ export class AntialiasResizer {
   #start = 0;
 
   /** @throws {ArgumentError} If pixels beyond the image's edges are asked for */
-  constructor(region: Region, format: PixelFormat) {
+  constructor(region: Region, format: PixelFormat, filter: "antialias" | "bicubic" = "antialias") {
     if (region.edge !== "pad") {
       throw new ArgumentError(
         message("resize a region with antialias", `its edge must be "pad", got "${region.edge}"`),
@@ -45,8 +45,9 @@ export class AntialiasResizer {
     this.#pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
     this.#low = across.low;
     this.#nv12 = isNv12 ? new Nv12Rows(across.high - across.low) : undefined;
-    this.#columns = antialiasTaps(across);
-    this.#rows = antialiasTaps(down);
+    const taps = filter === "bicubic" ? bicubicTaps : antialiasTaps;
+    this.#columns = taps(across);
+    this.#rows = taps(down);
     const width = across.to - across.from;
     this.#ring = Array.from({ length: this.#rows.count }, () => new Uint8ClampedArray(width * 3));
     this.#sums = allocate("i32", width * 3);
@@ -156,15 +157,20 @@ function addRow(levels: Uint8ClampedArray, weight: number, sums: Int32Array): vo
   for (let k = 0; k < length; k++) sums[k] = (sums[k]! + Math.imul(weight, levels[k]!)) | 0;
 }
 
-/** Store the values of the levels that sums come to, cut at 255 as Pillow does: weights are rounded one by one. */
+/** The level that a sum comes to, cut as Pillow does: weights are rounded one by one, and some of bicubic's are below 0. */
+function levelOf(sum: number): number {
+  return Math.max(0, Math.min(sum >> FILTER_BITS, 255));
+}
+
+/** Store the values of the levels that sums come to. */
 function storeSums(sums: Int32Array, target: RowTarget): void {
   const { output, step, table } = target;
   let { first, second, third } = target;
   const { length } = sums;
   for (let k = 0; k < length; k += 3) {
-    output[first] = table[Math.min(sums[k]! >> FILTER_BITS, 255)]!;
-    output[second] = table[256 + Math.min(sums[k + 1]! >> FILTER_BITS, 255)]!;
-    output[third] = table[512 + Math.min(sums[k + 2]! >> FILTER_BITS, 255)]!;
+    output[first] = table[levelOf(sums[k]!)]!;
+    output[second] = table[256 + levelOf(sums[k + 1]!)]!;
+    output[third] = table[512 + levelOf(sums[k + 2]!)]!;
     first += step;
     second += step;
     third += step;

@@ -212,26 +212,28 @@ export function placeTile(
   return regionOf({ ...placed, padX: 0, padY: 0 });
 }
 
+/** The size of an image whose shorter side becomes `short` pixels, as torchvision's `Resize(short)` has it. */
+function sizeByShortSide([width, height]: Size, short: number): Size {
+  const long = Math.max(short, Math.trunc((short * Math.max(width, height)) / Math.min(width, height)));
+  return width <= height ? [short, long] : [long, short];
+}
+
 /**
  * Place the middle of an image whose shorter side becomes `short` pixels, as torchvision's `Resize(short)` and
  * `CenterCrop(input)` do: the longer side is truncated to whole pixels, the crop's place rounded, halves to even. Where the
  * resized image is smaller than the input it is padded, the larger part right and below.
  *
- * @param source size of the image in pixels
- * @param short  in pixels, at least 1
- * @param input  size of the input in pixels
+ * @param source  size of the image in pixels
+ * @param resized its shorter side in pixels, at least 1; or the size that it is stretched to
+ * @param input   size of the input in pixels
  */
 export function placeCentreCrop(
   [sourceWidth, sourceHeight]: Size,
-  short: number,
+  resized: number | Size,
   [inputWidth, inputHeight]: Size,
 ): Region {
-  const long = Math.max(
-    short,
-    Math.trunc((short * Math.max(sourceWidth, sourceHeight)) / Math.min(sourceWidth, sourceHeight)),
-  );
-  const contentWidth = sourceWidth <= sourceHeight ? short : long;
-  const contentHeight = sourceWidth <= sourceHeight ? long : short;
+  const [contentWidth, contentHeight] =
+    typeof resized === "number" ? sizeByShortSide([sourceWidth, sourceHeight], resized) : resized;
   const pad = (input: number, content: number): number =>
     content < input ? Math.floor((input - content) / 2) : 0 - roundHalfEven((content - input) / 2);
   return regionOf({

@@ -10,7 +10,7 @@ import type { Fit } from "./geometry.ts";
  */
 export type Resize = "bilinear" | "antialias";
 
-/** Every way to resize, for option schemas and tests. */
+/** Every way to resize that runs on every machine, for option schemas and tests. */
 export const RESIZES: readonly Resize[] = ["bilinear", "antialias"];
 
 /**
@@ -19,8 +19,11 @@ export const RESIZES: readonly Resize[] = ["bilinear", "antialias"];
  */
 export interface Preprocessing {
   readonly fit: Fit;
-  /** As the model's training did; a model that was trained with one and gets the other finds less. */
-  readonly resize: Resize;
+  /**
+   * As the model's training did; a model that was trained with one and gets the other finds less. `bicubic` is Pillow's BICUBIC,
+   * with antialias as well, and on the CPU only.
+   */
+  readonly resize: Resize | "bicubic";
   /** Order of the tensor's channels; `luma` is a single one, Y of BT.601 in full range, from levels before they are rounded. */
   readonly colour: "RGB" | "BGR" | "luma";
   /** Where the channels lie in the tensor. */

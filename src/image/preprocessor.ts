@@ -67,13 +67,12 @@ export function createPreprocessPlan(
 ): PreprocessPlan {
   const { inputWidth, left, right } = region;
   const width = right - left;
-  const Resizer = preprocessing.resize === "antialias" ? AntialiasResizer : BilinearResizer;
-  const { dtype, layout, colour } = preprocessing;
+  const { dtype, layout, colour, resize } = preprocessing;
   const staging = allocate("f32", dtype === "f32" && colour !== "luma" ? 0 : width * 3);
   return {
     region,
     pixelBytes: pixelBytesOf(format),
-    resizer: new Resizer(region, format),
+    resizer: resize === "bilinear" ? new BilinearResizer(region, format) : new AntialiasResizer(region, format, resize),
     padding: paddingRows(preprocessing, inputWidth),
     staging,
     staged:
@@ -117,6 +116,9 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  * 1. `antialiasTaps` gives each column and each row the source pixels that its filter covers, and weights w of 22 bits.
  * 2. h = min((Σ w × pixel + 2 ** 21) >> 22, 255), along each source row.
  * 3. level = min((Σ w × h + 2 ** 21) >> 22, 255), with the row's weights.
+ *
+ * `resize: "bicubic"` is the same with the weights of `bicubicTaps`, some below 0; levels are cut at 0 as well. It equals Pillow up
+ * to version 12; 13 goes down the columns first where that is less work, which may differ by a few levels.
  *
  * Then, either way, value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding, and
  * `lumaLine` for luma.

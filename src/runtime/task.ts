@@ -55,6 +55,12 @@ export interface OpenedModel {
    * @throws {NativeError} If the model does not take the shape
    */
   outputsFor(input: string, dtype: DType, shape: Shape): Promise<readonly TensorInfo[]>;
+  /**
+   * What the model says of an input, its only one; `undefined` where it cannot be run before it is loaded.
+   *
+   * @throws {OnnxRuntimeError} If it does not take it
+   */
+  sample?(input: string, tensor: Tensor): Promise<ReadonlyMap<string, Tensor>>;
 }
 
 /** A model that a task has recognised: everything an accelerator needs to know to run it. */

@@ -4,12 +4,24 @@
  */
 
 import type { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { round } from "../core/units.ts";
 import type { Image } from "../image/image.ts";
 import type { StageTimings } from "../runtime/backend.ts";
 
 /** Milliseconds of each stage, and in total from the call to the result. */
 export interface Timing extends Readonly<StageTimings> {
   readonly total: number;
+}
+
+/** For `JSON.stringify`, three digits. */
+export function timingJson({ decode, preprocess, infer, postprocess, total }: Timing): Timing {
+  return {
+    decode: round(decode, 3),
+    preprocess: round(preprocess, 3),
+    infer: round(infer, 3),
+    postprocess: round(postprocess, 3),
+    total: round(total, 3),
+  };
 }
 
 /** What the result of every task says. */

@@ -7,7 +7,19 @@ import { gpuUnavailable } from "../../src/accelerators/tensorrt/gpu-backend.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { runCli, runProcess } from "./run-cli.ts";
 
-const COMMANDS = ["detect", "transform", "demo", "build", "serve", "worker", "inspect", "models", "install", "doctor"];
+const COMMANDS = [
+  "detect",
+  "classify",
+  "transform",
+  "demo",
+  "build",
+  "serve",
+  "worker",
+  "inspect",
+  "models",
+  "install",
+  "doctor",
+];
 
 test("--help lists every command, and each has a help with usage, flags and examples", async () => {
   const overall = await runCli(["--help"]);
@@ -49,7 +61,10 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
   const cases: readonly (readonly [words: string, text: string])[] = [
     ["", "Usage:\n  bun-tensorrt <command>"],
     ["detetc a.jpg", 'error: Unknown command "detetc". Did you mean "detect"?'],
-    ["paint", "Hint: choose one of detect, transform, demo, build, serve, worker, inspect, models, install, doctor"],
+    [
+      "paint",
+      "Hint: choose one of detect, classify, transform, demo, build, serve, worker, inspect, models, install, doctor",
+    ],
     ["detect a.jpg --treshold 0.5", 'Unknown flag "--treshold". Did you mean "--threshold"?'],
     ["detect a.jpg --threshold 2", '--threshold must be a number from 0 to 1, got "2"'],
     ["detect a.jpg --backend tpu", '--backend must be one of auto, onnxruntime, cpu, tensorrt, gpu, got "tpu"'],
@@ -86,6 +101,14 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detect a.jpg --backend tensorrt --providers cuda", "--providers is for the CPU"],
     ["detect a.jpg --providers coreml --streams one", "--streams is for the GPU"],
     ["transform a.jpg -m a.onnx -o b.png --backend cpu --device 2", "--device is for the GPU"],
+    ["classify", "Missing --model\nHint: add --model yolo11n-cls.onnx"],
+    ["classify --model a.onnx", "Missing input: give a file, a folder or a pattern"],
+    ["classify a.jpg --model a.onnx --top 0", '--top must be a whole number from 1 to 100000, got "0"'],
+    ["classify a.jpg --model a.onnx --format yolo", "--format must be one of table, json, jsonl, csv, ndjson"],
+    ["classify a.jpg --model a.onnx --fit letterbox", "--fit must be shorter-side or stretch"],
+    ["classify a.jpg --model a.onnx --crop 2", '--crop must be a share from 0.01 to 1, got "2"'],
+    ["classify a.jpg --model a.onnx --threshold 0.5", 'Unknown flag "--threshold"'],
+    ["classify a.jpg -m a.onnx --backend cpu --streams one", "--streams is for the GPU"],
     ["transform a.jpg -m a.onnx -o b.png --backend gpu --threads 2", "--threads is for the CPU"],
     [
       "detect a.jpg --fit stretch --pad 0",

@@ -280,3 +280,34 @@ test("Preprocessor refuses numbers that give no finite values", () => {
   expect(() => new Preprocessor({ ...YOLO_PREPROCESSING, scale: Number.NaN })).toThrow(ArgumentError);
   expect(() => new Preprocessor({ ...YOLO_PREPROCESSING, dtype: "f16", scale: 1000 })).toThrow("finite in f16");
 });
+
+/** SHA-256 of what Pillow 12.3.0 makes of `wavy` by `resize((W, H), Image.BICUBIC)`: source and target sizes. */
+const BICUBIC: readonly (readonly [w: number, h: number, W: number, H: number, sha256: string])[] = [
+  [1, 1, 3, 2, "cb45702efbe5a4eefba6e7b3aca480806318fde1cf2075de4e4a308c5c9cca0a"],
+  [2, 3, 5, 7, "f3aa4b5651dd502dda886906863e99832e2b47427fef3942c55b9b5259924f31"],
+  [7, 5, 3, 4, "e5e4885e8aa3f2b611d8007fd6e2e92e504fbfe6a89e47010bd70279ee766786"],
+  [31, 17, 8, 8, "c0f9ddf0dbd91083c76978834c9e119b79ec2340df9724988a7faae9af0b4ce2"],
+  [33, 64, 64, 33, "c6560f95be1124c35fc7ce40af9193e407899dd7dbc4494536c64c991f0516f0"],
+  [100, 700, 40, 30, "761f9617e579739c263df4d0bdcf554d62a742ed44406d009b19e95416d32b0e"],
+  [640, 37, 64, 64, "507f4e74030ccb74a7fbe2db2486611f2b8c9a68d3524384bc680cb347d1857e"],
+  [5, 301, 4, 11, "0cdd8cc45e7006167fb482e38448536f1ac555b75629a86682f8828a6a060bec"],
+  [9, 9, 9, 9, "2f38e9c304dc1614dbd4a0090774b85a40e2f80206952ced85e3befe19afd0ca"],
+  [400, 300, 96, 72, "52c790bc82ddc9fcdcc7a1e4777448e3f0d4be5ea6cc3314c7ea4b9bdf864805"],
+];
+
+/** Levels that jump, so that the filter's negative lobes reach beyond 0 and 255. */
+function wavy(width: number, height: number): Image {
+  const data = Uint8Array.from({ length: width * height * 3 }, (_, k) =>
+    Number(((BigInt(k) * 2_654_435_761n) >> 7n) & 255n),
+  );
+  return imageOf(data, { width, height });
+}
+
+test("Preprocessor.run() with bicubic equals Pillow on every pixel", () => {
+  for (const [width, height, toWidth, toHeight, sha256] of BICUBIC) {
+    const preprocessing = { ...LEVELS, fit: "stretch", resize: "bicubic" } as const;
+    const { data } = preprocessed(wavy(width, height), preprocessing, toWidth, toHeight);
+    const found = new Bun.CryptoHasher("sha256").update(data as Uint8Array).digest("hex");
+    expect([width, height, toWidth, toHeight, found]).toEqual([width, height, toWidth, toHeight, sha256]);
+  }
+});

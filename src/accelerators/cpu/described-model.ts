@@ -87,6 +87,7 @@ export function openedSession(session: Session, source: string, signal: AbortSig
     source,
     described: (size) => describedModel(session, source, signal, size),
     rangeOf: () => undefined,
+    sample: (input, tensor) => session.run({ [input]: tensor }, signal === undefined ? {} : { signal }),
     async outputsFor(input, dtype, shape) {
       const outputs = await session.run(
         { [input]: createTensor(dtype, shape) },

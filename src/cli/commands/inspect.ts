@@ -1,12 +1,15 @@
 /** @module Inspect command: what a model or a plan is, and what its outputs were recognised as. */
 
 import { statSync } from "node:fs";
-import { describedModel } from "../../accelerators/cpu/described-model.ts";
+import { openedSession } from "../../accelerators/cpu/described-model.ts";
 import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
 import { recogniseModel } from "../../heads/registry.ts";
 import { Session } from "../../onnxruntime/session.ts";
+import { classifierFiles } from "../../tasks/classify/classifier-files.ts";
+import type { ClassifierPreprocessingOptions } from "../../tasks/classify/classifier-recipe.ts";
+import { recogniseClassifier, seemsClassifier } from "../../tasks/classify/classifier-recognition.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { formatInspection, type Inspection } from "../format-inspection.ts";
@@ -28,12 +31,23 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
   const { size: byteLength } = statSync(file);
   try {
     const source = JSON.stringify(file);
-    const described = await describedModel(session, source, signal);
-    return { file, byteLength, model, recognition: recogniseModel(described, { ...said, source }) };
+    const opened = openedSession(session, source, signal);
+    const isClassifier = said.head === undefined && (await seemsClassifier(opened));
+    const recognition = isClassifier
+      ? await recogniseClassifier(opened, { files: await classifierFiles(file), preprocessing: levelsOf(said) })
+      : recogniseModel(await opened.described(undefined), { ...said, source });
+    return { file, byteLength, model, recognition };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { file, byteLength, model, recognition: { problem: error.message } };
   }
+}
+
+/** What is said that holds of classifiers as well. */
+function levelsOf({ preprocessing }: SaidOfModel): ClassifierPreprocessingOptions | undefined {
+  if (preprocessing === undefined) return undefined;
+  const { fit: _, pad: __, ...levels } = preprocessing;
+  return levels;
 }
 
 /**

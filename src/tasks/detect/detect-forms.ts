@@ -1,7 +1,7 @@
 /** @module DetectForms: what was found in an image as text, JSON, tensors and drawings. */
 
 import { plural, round } from "../../core/units.ts";
-import type { ResultForms, Timing } from "../task-result.ts";
+import { type ResultForms, type Timing, timingJson } from "../task-result.ts";
 import type { DetectionResult } from "./detection.ts";
 import { drawDetections, paintDetections } from "./draw.ts";
 
@@ -45,13 +45,7 @@ function resultJson({ width, height, detections, dropped, implausible, timing, d
     })),
     dropped,
     implausible,
-    timing: {
-      decode: round(timing.decode, 3),
-      preprocess: round(timing.preprocess, 3),
-      infer: round(timing.infer, 3),
-      postprocess: round(timing.postprocess, 3),
-      total: round(timing.total, 3),
-    },
+    timing: timingJson(timing),
     ...(damage === undefined ? {} : { damage }),
   };
 }

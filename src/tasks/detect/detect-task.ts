@@ -3,7 +3,7 @@
 import { ModelError, message } from "../../core/errors.ts";
 import type { ModelSpec } from "../../heads/head.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
-import { type RecogniseOptions, recogniseModel } from "../../heads/registry.ts";
+import { type RecogniseOptions, recogniseModel, refuseClassifier } from "../../heads/registry.ts";
 import { exportedSize, OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
@@ -11,6 +11,7 @@ import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
+import { seemsClassifier } from "../classify/classifier-recognition.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
 import { PlausibilityGuard } from "./plausibility.ts";
 
@@ -55,6 +56,7 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
   async recognise(opened: OpenedModel): Promise<DetectModel> {
     const model = await opened.described(this.#options.size);
     this.#refuseOther(model, opened.source);
+    if (this.#options.head === undefined && (await seemsClassifier(opened))) refuseClassifier(model, opened.source);
     const recognition = recogniseModel(model, { ...this.#options, source: opened.source });
     return new RecognisedDetector(recognition, opened.source, this.#options);
   }

@@ -180,7 +180,7 @@ export function recogniseOutput(
     return refuse(
       source,
       `${rule}: ${given}`,
-      "export it so that it ends in an image; detectors are for `Detector`",
+      "export it so that it ends in an image; detectors are for `Detector`, classifiers for `Classifier`",
       model,
     );
   }

@@ -1,0 +1,157 @@
+/** @module Classifier: a model on a machine, from an image to the classes it is of. */
+
+import { openBackends } from "../accelerators/accelerator.ts";
+import { logger } from "../core/log.ts";
+import type { ImageSource } from "../image/source.ts";
+import type { Backend } from "../runtime/backend.ts";
+import type { BestClasses } from "../tasks/classify/class-scores.ts";
+import { type ClassificationResult, classificationOf } from "../tasks/classify/classification.ts";
+import { classifierFiles } from "../tasks/classify/classifier-files.ts";
+import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
+import { ClassifyTask } from "../tasks/classify/classify-task.ts";
+import {
+  type ClassifierConfig,
+  type ClassifierOptions,
+  type ClassifyOptions,
+  type ClassifyStreamOptions,
+  parseClassifierOptions,
+  parseClassifyOptions,
+  parseClassifyStreamOptions,
+} from "./classifier-config.ts";
+import { LoadedModel, owning } from "./loaded-model.ts";
+import { modelSource } from "./model-source.ts";
+import type { StreamSummary } from "./stream.ts";
+
+type ClassifyBackend = Backend<ClassifierSpec, ClassifyParams, BestClasses>;
+
+/** What one image of a stream is of. */
+export interface ClassifyStreamResult extends ClassificationResult {
+  /** Place of the image in the sequence, from 0 on. Those that failed or were dropped leave gaps. */
+  readonly index: number;
+}
+
+/** Log what is ignored or reduced for this model. */
+function tellMisfits(
+  { size, batch, batchWaitMs }: ClassifierConfig,
+  { task, maxBatch }: ClassifyBackend,
+  name: string,
+): void {
+  const { fixedSize } = task.spec;
+  if (size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join()) {
+    logger.warn(`Ignoring \`size\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
+  }
+  if (batchWaitMs > 0 && batch === 1) logger.warn("Ignoring `batchWaitMs`: it needs a `batch` above 1");
+  if (batch > maxBatch) {
+    logger.warn(`Reduced \`batch\` from ${batch} to ${maxBatch}, the most the model ${name} accepts`);
+  }
+}
+
+/**
+ * Says which classes images are of. Loading is the expensive step: keep the classifier, and close it when done. It runs on the
+ * CPU.
+ *
+ * @example The best classes of one image
+ * ```ts
+ * await using classifier = await Classifier.load("yolo11n-cls.onnx");
+ * const { classes } = await classifier.classify("street.jpg");
+ * for (const { label, score } of classes) console.log(label, score.toFixed(3));
+ * ```
+ */
+export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, BestClasses, ClassificationResult> {
+  /** What the model is for. */
+  readonly task = "classify";
+  readonly #defaults: ClassifyParams;
+
+  private constructor(backends: readonly ClassifyBackend[], config: ClassifierConfig, name: string) {
+    const { labels } = backends[0]!.task.spec;
+    tellMisfits(config, backends[0]!, name);
+    const { inFlight, batch, batchWaitMs, maxPixels, classify: params } = config;
+    super(backends, {
+      label: `Classifier ${name}`,
+      ...{ inFlight, batch, batchWaitMs, maxPixels, params },
+      read: (frame, startedAt) => classificationOf(frame, startedAt, labels),
+    });
+    this.#defaults = params;
+  }
+
+  /**
+   * Load a model and make it ready to run.
+   *
+   * @param model path or `file:` URL of an ONNX file, or its bytes; beside a file, `preprocessor_config.json` and `config.json` of
+   * Hugging Face are read where they are there
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {UnavailableError} If an option asks for a GPU: classifiers run on the CPU
+   * @throws {ModelError} If the file is missing, no model, or no classifier
+   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   */
+  static async load(model: string | URL | Uint8Array, options: ClassifierOptions = {}): Promise<Classifier> {
+    const config = parseClassifierOptions(options);
+    const { source, name } = await modelSource(model);
+    const task = new ClassifyTask({ ...config, files: await classifierFiles(source) });
+    const backends = await openBackends(source, task, config, [config.device]);
+    return Classifier.over(backends, config, name);
+  }
+
+  /** @internal A classifier over a model that was loaded as one; the backends are closed if it cannot be made. */
+  static over(backends: readonly ClassifyBackend[], config: ClassifierConfig, name: string): Classifier {
+    return owning(backends, () => new Classifier(backends, config, name));
+  }
+
+  /** Class names by class id; empty where neither the model nor the options have any. */
+  get labels(): readonly string[] {
+    return this.recognition.labels;
+  }
+
+  /**
+   * Say which classes one image is of. Calls may overlap: those for which no slot is free wait in line, and with `batch` above 1
+   * those with the same options share runs of the model.
+   *
+   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @param options override those of `load` for this call
+   * @throws {ImageError} If it is missing or not an image
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ClosedError} If the classifier has been closed
+   * @throws {NativeError} If the model itself fails
+   * @throws the reason of `options.signal`
+   */
+  async classify(source: ImageSource, options?: ClassifyOptions): Promise<ClassificationResult> {
+    return this.submit(source, this.#paramsOf(options), "classify", options?.signal).promise;
+  }
+
+  /**
+   * Say which classes several images of any sizes are of, in as few runs of the model as its batch allows.
+   *
+   * @returns one result an image, in order
+   * @throws {ImageError} The first image's that is missing or none; `stream` with `onError` keeps the others' results
+   * @throws {NativeError} If the model itself fails
+   * @throws the reason of `options.signal`
+   */
+  async classifyBatch(sources: readonly ImageSource[], options?: ClassifyOptions): Promise<ClassificationResult[]> {
+    return this.submitAll(sources, this.#paramsOf(options), "classify", options?.signal);
+  }
+
+  /**
+   * Say which classes a sequence of images is of: several in flight, results in order. No image is read before a slot is free for
+   * it; with `batch` above 1, one batch is read ahead. A live source is better read with `policy: "latest"`.
+   *
+   * @param sources ends the stream when it ends
+   * @param options as `classify`, and what to do with images that fail or come too fast. Without `onError` the first error of an
+   * image ends the stream, after the results before it
+   * @returns results with their place in the sequence; the generator's return value says what became of all images
+   * @throws {ClosedError} If the classifier is closed, after the results of what was running
+   * @throws the reason of `options.signal`
+   */
+  stream(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: ClassifyStreamOptions = {},
+  ): AsyncGenerator<ClassifyStreamResult, StreamSummary, undefined> {
+    this.assertOpen("classify");
+    const { classify: params, ...config } = parseClassifyStreamOptions(options, this.#defaults);
+    return this.inOrder(sources, { ...config, submit: (source) => this.submit(source, params, "classify") });
+  }
+
+  #paramsOf(options: ClassifyOptions | undefined): ClassifyParams {
+    this.assertOpen("classify");
+    return options === undefined ? this.#defaults : parseClassifyOptions(options, this.#defaults);
+  }
+}

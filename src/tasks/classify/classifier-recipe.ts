@@ -1,0 +1,145 @@
+/** @module ClassifierRecipe: what a classifier wants done to an image, by where it comes from and what its caller says. */
+
+import { exportedSize, type ImageInput, isNamedClassifier, preprocessingFor } from "../../heads/traits.ts";
+import type { Size } from "../../image/geometry.ts";
+import {
+  IMAGENET_MEAN,
+  IMAGENET_STD,
+  type Preprocessing,
+  type PreprocessingOptions,
+  withOptions,
+  YOLO_PREPROCESSING,
+} from "../../image/preprocessing.ts";
+import type { ModelInfo } from "../../model/model-info.ts";
+
+/** What is done to an image: it is resized, its middle is cut out, and its levels become values. */
+export interface ClassifierPreprocessing extends Omit<Preprocessing, "fit" | "pad"> {
+  /** The shorter side after the resize, in pixels, the longer in the image's ratio; or the size that it is stretched to. */
+  readonly resized: number | Size;
+}
+
+/**
+ * What a caller says of a classifier's pre-processing; the rest stays as it was found. Values for channels are in the order of
+ * the tensor's channels: blue first where `colour` is `"BGR"`.
+ */
+export interface ClassifierPreprocessingOptions
+  extends Pick<PreprocessingOptions, "colour" | "scale" | "mean" | "std"> {
+  /**
+   * `"shorter-side"` keeps the image's ratio, and what is beside the middle is cut off; `"stretch"` does not keep it.
+   */
+  readonly fit?: "shorter-side" | "stretch";
+  /**
+   * `"antialias"` as Pillow's and torchvision's bilinear, `"bicubic"` as Pillow's, `"bilinear"` as OpenCV's, without antialias.
+   */
+  readonly resize?: Preprocessing["resize"];
+  /** Share of the resized image that is cut out, 0–1: 0.875 resizes to 256 for an input of 224. */
+  readonly crop?: number;
+}
+
+/** A way of a family of models. */
+export interface Recipe extends Pick<Preprocessing, "resize" | "scale" | "mean" | "std"> {
+  /** Where it is from. */
+  readonly reason: string;
+  /** Of the input, where the model leaves it open. */
+  readonly size?: Size | undefined;
+  /** What an image is resized to for an input of a size. */
+  readonly resized: (size: Size) => number | Size;
+  /** What was assumed because nothing tells. */
+  readonly assumptions: readonly string[];
+}
+
+/** torchvision's share of the resized image: 224 of 256. */
+const USUAL_CROP = 224 / 256;
+
+/** Side of the input where nothing tells. */
+const USUAL_SIDE = 224;
+
+/** How an image is resized so that the input is a share of it. */
+function cropped(share: number): Recipe["resized"] {
+  // 255.99999 of a share that is no binary fraction is 256.
+  const of = (side: number): number => Math.floor(side / share + 1e-6);
+  return ([width, height]) => (width === height ? of(width) : [of(width), of(height)]);
+}
+
+const ULTRALYTICS: Recipe = {
+  reason: "Ultralytics' metadata",
+  resize: "antialias",
+  resized: (size) => (size[0] === size[1] ? size[0] : size),
+  scale: 1 / 255,
+  mean: [0, 0, 0],
+  std: [1, 1, 1],
+  assumptions: [],
+};
+
+const EFFICIENTNET_LITE: Recipe = {
+  reason: "its name",
+  resize: "bicubic",
+  resized: ([width, height]) => (width === height ? width + 32 : [width + 32, height + 32]),
+  scale: 1,
+  mean: [127, 127, 127],
+  std: [128, 128, 128],
+  assumptions: ["the pre-processing of EfficientNet-Lite, by its name"],
+};
+
+const TORCHVISION: Recipe = {
+  reason: "its tensors",
+  resize: "antialias",
+  resized: cropped(USUAL_CROP),
+  scale: 1 / 255,
+  mean: IMAGENET_MEAN,
+  std: IMAGENET_STD,
+  assumptions: [
+    "torchvision's pre-processing: the middle 7/8, ImageNet's mean and deviation; where it is another, say the `preprocessing`",
+  ],
+};
+
+const KERAS: Recipe = {
+  ...TORCHVISION,
+  scale: 1 / 127.5,
+  mean: [1, 1, 1],
+  std: [1, 1, 1],
+  assumptions: ["values from -1 to 1, as most Keras models want; where it is another, say the `preprocessing`"],
+};
+
+const BYTES: Recipe = { ...TORCHVISION, assumptions: ["the middle 7/8; where it is another, say the `preprocessing`"] };
+
+/**
+ * The way of a model: Ultralytics' metadata, then the files beside it, then what its name and its input tell.
+ *
+ * @param source the model as messages call it
+ */
+export function recipeOf(model: ModelInfo, source: string, image: ImageInput, files: Recipe | undefined): Recipe {
+  if (isNamedClassifier(model)) return { ...ULTRALYTICS, size: exportedSize(model.metadata) };
+  if (files !== undefined) return files;
+  if (/efficientnet[-_]?lite/i.test(source)) return EFFICIENTNET_LITE;
+  if (image.dtype === "u8") return BYTES;
+  return image.layout === "NHWC" ? KERAS : TORCHVISION;
+}
+
+/** Size of the input: the model's where it is fixed, else the caller's, else the recipe's. */
+export function inputSize({ fixedSize, sides }: ImageInput, { size }: Recipe, wanted: Size | undefined): Size {
+  const [width, height] = wanted ?? size ?? [USUAL_SIDE, USUAL_SIDE];
+  return fixedSize ?? [sides[0] > 0 ? sides[0] : width, sides[1] > 0 ? sides[1] : height];
+}
+
+/** A recipe for an input, with what the caller says in its place. */
+export function classifierPreprocessing(
+  image: ImageInput,
+  recipe: Recipe,
+  size: Size,
+  options: ClassifierPreprocessingOptions = {},
+): ClassifierPreprocessing {
+  const { resize, scale, mean, std } = recipe;
+  const { fit, crop, resize: wanted = resize, ...values } = options;
+  const found = preprocessingFor(image, { ...YOLO_PREPROCESSING, scale, mean, std });
+  const { fit: _, pad: __, ...rest } = withOptions(found, values);
+  const resized = crop === undefined ? recipe.resized(size) : cropped(crop)(size);
+  return { ...rest, resize: wanted, resized: fit === undefined ? resized : fitted(resized, fit, size) };
+}
+
+function fitted(resized: number | Size, fit: "shorter-side" | "stretch", size: Size): number | Size {
+  if (fit === "shorter-side") return typeof resized === "number" ? resized : Math.max(...resized);
+  if (typeof resized !== "number") return resized;
+  const share = resized / Math.min(...size);
+  return [Math.round(size[0] * share), Math.round(size[1] * share)];
+}

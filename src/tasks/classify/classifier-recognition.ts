@@ -1,0 +1,226 @@
+/** @module ClassifierSpec: what a classifier is, worked out from its tensors, its values, its metadata and the files beside it. */
+
+import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
+import { createTensor, formatTensorInfo, type Tensor, type TensorInfo } from "../../core/tensor.ts";
+import { evidentTask } from "../../heads/object-reading.ts";
+import { recogniseModel } from "../../heads/registry.ts";
+import {
+  findClassScores,
+  findImageInput,
+  type ImageInput,
+  isNamedClassifier,
+  OBJECT_TASKS,
+  readTraits,
+} from "../../heads/traits.ts";
+import type { GivenDecodingLimits } from "../../image/decode-limits.ts";
+import type { Size } from "../../image/geometry.ts";
+import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
+import { inputShape, type OpenedModel } from "../../runtime/task.ts";
+import { type Activation, type ScoreKind, scoreKind } from "./class-scores.ts";
+import { type ClassifierFiles, isMultiLabel, labelsOfFiles, recipeOfFiles } from "./classifier-files.ts";
+import {
+  type ClassifierPreprocessing,
+  type ClassifierPreprocessingOptions,
+  classifierPreprocessing,
+  inputSize,
+  recipeOf,
+} from "./classifier-recipe.ts";
+
+/** What a caller may say of a classifier. */
+export interface ClassifyTaskOptions extends GivenDecodingLimits {
+  readonly labels?: readonly string[] | undefined;
+  readonly preprocessing?: ClassifierPreprocessingOptions | undefined;
+  /** Of the input of a model with dynamic height and width. */
+  readonly size?: Size | undefined;
+  /** `undefined`: told from the model's values. */
+  readonly activation?: Activation | undefined;
+  /** What lies beside the model. */
+  readonly files?: ClassifierFiles | undefined;
+  /** Most images in a batch of a model that leaves it open. */
+  readonly batch?: number;
+}
+
+/** What a classifier was recognised by, and all that follows from it. Plain data: it can be printed, stored and compared. */
+export interface ClassifierSpec {
+  /** Why, in one clause: `logits: f32 [?, 1000]; pre-processing by preprocessor_config.json`. */
+  readonly reason: string;
+  /** Name of the input that takes the image. */
+  readonly imageInput: string;
+  /** Name of the output with a score for each class. */
+  readonly output: string;
+  readonly classes: number;
+  /** One name a class, by class id; empty where neither the model nor the caller has any. */
+  readonly labels: readonly string[];
+  /** Of the input in pixels. */
+  readonly size: Size;
+  /** The same where the model fixes it; `undefined` where height or width is dynamic. */
+  readonly fixedSize: Size | undefined;
+  readonly preprocessing: ClassifierPreprocessing;
+  /** What the model's values are, by a run on noise; `undefined` where it was not run. */
+  readonly scores: ScoreKind | undefined;
+  /** What is done to them. */
+  readonly activation: Activation;
+  /** What was assumed because nothing tells, each with what to do if it is wrong. */
+  readonly assumptions: readonly string[];
+}
+
+/** Of one call. */
+export interface ClassifyParams {
+  /** Most classes of an image. */
+  readonly top: number;
+}
+
+/**
+ * Say what a classifier is. Its values are told from a run on noise.
+ *
+ * @throws {ModelError} If it is another model, or one whose values cannot be told
+ */
+export async function recogniseClassifier(opened: OpenedModel, options: ClassifyTaskOptions): Promise<ClassifierSpec> {
+  const { model, source } = opened;
+  const output = findClassScores(model) ?? refuseOther(model, source);
+  const image = findImageInput(model)!;
+  const { files, activation: wanted, preprocessing: said } = options;
+  const classes = output.shape[1]!;
+  const recipe = recipeOf(model, source, image, recipeOfFiles(files));
+  const size = inputSize(image, recipe, options.size);
+  if (size.some((side) => side < 1)) refuse(source, "its input has room for no image", "export it with its size");
+  const values = await sampleScores(opened, image, output, size);
+  const kind = values && scoreKind(values, classes);
+  const activation = wanted ?? (isMultiLabel(files) ? "sigmoid" : activationOf(kind, classes, model, source));
+  const assumptions = said === undefined ? [...recipe.assumptions] : [];
+  if (wanted === undefined && kind === "fractions" && activation === "softmax") {
+    assumptions.push('that its values are logits; if each is a probability by itself, give `activation: "none"`');
+  }
+  return {
+    reason: `${formatTensorInfo(output)}; pre-processing by ${recipe.reason}`,
+    imageInput: image.name,
+    output: output.name,
+    classes,
+    labels: labelsOf(model, source, classes, options),
+    size,
+    fixedSize: image.fixedSize,
+    preprocessing: classifierPreprocessing(image, recipe, size, said),
+    scores: kind,
+    activation,
+    assumptions,
+  };
+}
+
+function refuse(source: string, found: string, hint: string): never {
+  throw new ModelError(message(`use ${source} as a classifier`, found, hint), source);
+}
+
+/** @throws {ModelError} That names what the model is, where that is known */
+function refuseOther(model: ModelInfo, source: string): never {
+  const task = model.metadata.task?.trim();
+  const evident = evidentTask(model);
+  const facade = evident !== undefined ? OBJECT_TASKS[evident].facade : isDetector(model) ? "Detector" : undefined;
+  const hint = `load it with \`${facade ?? "Model"}\`${facade === undefined ? ", which finds out what a model is for" : ""}`;
+  if (task && !isNamedClassifier(model)) return refuse(source, `its task is ${JSON.stringify(task)}`, hint);
+  const rule = "its input must take images, and its only output must be [N, classes], in f32 or f16";
+  return refuse(source, `${facade === undefined ? rule : "it finds objects"}\n${formatModelInfo(model)}`, hint);
+}
+
+/** True if it has the head of a detector. */
+function isDetector(model: ModelInfo): boolean {
+  try {
+    return recogniseModel(model, { isSilent: true }) !== undefined;
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return false;
+  }
+}
+
+/** Images of a run that tells what values are, where the batch is open: rows that are not one an image are found out. */
+const SAMPLES = 2;
+
+/** A picture that is none: each value from 0 to 1, or to 255. */
+function noise(image: ImageInput, batch: number, size: Size): Tensor {
+  const tensor = createTensor(image.dtype, inputShape({ ...image, channels: 3 }, batch, size));
+  const most = image.dtype === "u8" ? 255 : 1;
+  let state = 1;
+  for (let at = 0; at < tensor.data.length; at++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    tensor.data[at] = (state / 2 ** 32) * most;
+  }
+  return tensor;
+}
+
+/**
+ * The scores of noise; `undefined` where the model cannot be run yet.
+ *
+ * @throws {ModelError} If it does not run, or has not a row an image: then it is a detector
+ */
+async function sampleScores(
+  opened: OpenedModel,
+  image: ImageInput,
+  { name, shape }: TensorInfo,
+  size: Size,
+): Promise<ArrayLike<number> | undefined> {
+  const { model, source } = opened;
+  if (opened.sample === undefined) return undefined;
+  const declared = model.inputs[0]!.shape[0]!;
+  const batch = declared > 0 ? declared : SAMPLES;
+  const outputs = await opened.sample(image.name, noise(image, batch, size)).catch((error: unknown) => {
+    if (!(error instanceof OnnxRuntimeError)) throw error;
+    const found = `it does not run on images of ${size.join("x")} pixels: ${error.message.split("\n", 1)[0]}`;
+    return refuse(source, found, "say the `size` of its input");
+  });
+  const { data, shape: given } = outputs.get(name)!;
+  const isRows = given[0] !== batch || hasImageNumbers(data as ArrayLike<number>, shape[1]!, batch);
+  if (isRows)
+    refuse(source, `its output has not one row an image\n${formatModelInfo(model)}`, "load it with `Detector`");
+  return data as ArrayLike<number>;
+}
+
+/** Columns of the detectors whose rows begin with the number of an image. */
+const NUMBERED_COLUMNS = 7;
+
+function hasImageNumbers(data: ArrayLike<number>, columns: number, batch: number): boolean {
+  if (columns !== NUMBERED_COLUMNS) return false;
+  for (let at = 0; at < data.length; at += columns) {
+    if (!Number.isInteger(data[at]) || data[at]! < 0 || data[at]! >= batch) return false;
+  }
+  return true;
+}
+
+/** True if a model is a classifier. What may be a detector with rows of seven numbers is run to tell. */
+export async function seemsClassifier(opened: OpenedModel): Promise<boolean> {
+  const output = findClassScores(opened.model);
+  if (output?.shape[1] !== NUMBERED_COLUMNS) return output !== undefined;
+  const traits = readTraits(opened.model)!;
+  try {
+    return (await sampleScores(opened, traits.image, output, traits.preferredSize)) !== undefined;
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return false;
+  }
+}
+
+function activationOf(kind: ScoreKind | undefined, classes: number, model: ModelInfo, source: string): Activation {
+  if (classes === 1) {
+    const hint = 'say what it is by `activation`: "sigmoid" for a logit, "none" for a probability';
+    return refuse(source, "it has one score, and nothing tells what of", hint);
+  }
+  if (kind === undefined) return isNamedClassifier(model) ? "none" : "softmax";
+  return kind === "probabilities" ? "none" : "softmax";
+}
+
+/** The caller's names, the model's, or those beside it. @throws {ModelError} If the caller's are another number */
+function labelsOf(
+  model: ModelInfo,
+  source: string,
+  classes: number,
+  { labels, files }: ClassifyTaskOptions,
+): readonly string[] {
+  if (labels !== undefined && labels.length > 0) {
+    if (labels.length === classes) return labels;
+    return refuse(
+      source,
+      `it has ${classes} classes, got ${labels.length} class names`,
+      "give one name for each class",
+    );
+  }
+  const own = readTraits(model)?.names;
+  return own?.length === classes ? own : (labelsOfFiles(files, classes) ?? []);
+}

@@ -1,0 +1,44 @@
+/** @module ClassifyForms: what an image is of, as text, JSON and tensors. */
+
+import { BunTensorRtError, message } from "../../core/errors.ts";
+import { round } from "../../core/units.ts";
+import { type ResultForms, timingJson } from "../task-result.ts";
+import type { ClassificationResult } from "./classification.ts";
+
+function refuse(action: string): never {
+  throw new BunTensorRtError(message(action, "a classifier gives classes of the whole image, and no objects in it"));
+}
+
+/** Results of classifiers. */
+export const CLASSIFY_FORMS: ResultForms<ClassificationResult> = {
+  noun: "class",
+  count: ({ classes }) => classes.length,
+  doubts: ({ classes }) => (classes.length === 0 ? ["no score is a number"] : []),
+  columns: ["label", "class", "score"],
+  rows: ({ classes }) => classes.map(({ label, classId, score }) => [label, String(classId), score.toFixed(4)]),
+  json: ({ task, width, height, classes, timing, damage }) => ({
+    task,
+    width,
+    height,
+    classes: classes.map(({ label, classId, score }) => ({ label, classId, score: round(score, 6) })),
+    timing: timingJson(timing),
+    ...(damage === undefined ? {} : { damage }),
+  }),
+  yolo: ({ classes }) => classes.map(({ label, score }) => `${score.toFixed(2)} ${label}\n`).join(""),
+  coco: () => refuse("write a results file of COCO"),
+  tensorForms: [
+    { name: "scores", datatype: "FP32", shape: [-1] },
+    { name: "classes", datatype: "INT64", shape: [-1] },
+    { name: "labels", datatype: "BYTES", shape: [-1] },
+  ],
+  tensors({ classes }) {
+    const values = [
+      classes.map(({ score }) => score),
+      classes.map(({ classId }) => classId),
+      classes.map(({ label }) => label),
+    ];
+    return this.tensorForms.map((form, at) => ({ ...form, shape: [classes.length], values: values[at]! }));
+  },
+  draw: () => refuse("draw what was found"),
+  paint: () => refuse("draw what was found"),
+};

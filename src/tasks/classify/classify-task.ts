@@ -1,0 +1,71 @@
+/** @module Classify task: which classes an image is of: what goes into a classifier, and what its values are. */
+
+import { message, UnavailableError } from "../../core/errors.ts";
+import { logger } from "../../core/log.ts";
+import { findImageInput } from "../../heads/traits.ts";
+import { decodeLimits } from "../../image/decode-limits.ts";
+import type { ModelInfo } from "../../model/model-info.ts";
+import type { EngineShapes, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import type { BestClasses } from "./class-scores.ts";
+import {
+  type ClassifierSpec,
+  type ClassifyParams,
+  type ClassifyTaskOptions,
+  recogniseClassifier,
+} from "./classifier-recognition.ts";
+
+/** A model that classifies images. */
+export type ClassifierModel = TaskModel<ClassifierSpec, ClassifyParams, BestClasses>;
+
+/** Classifies images: one region an image, its middle. */
+export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestClasses> {
+  readonly name = "classify";
+  readonly action = "load a classifier";
+  readonly #options: ClassifyTaskOptions;
+
+  constructor(options: ClassifyTaskOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {ModelError} If it is no classifier */
+  async recognise(opened: OpenedModel): Promise<ClassifierModel> {
+    const spec = await recogniseClassifier(opened, this.#options);
+    for (const assumption of spec.assumptions) logger.warn(`Assuming for ${opened.source} ${assumption}`);
+    return classifierModel(spec, opened.model, this.#options);
+  }
+
+  /** @throws {UnavailableError} If it is one: there is no part for the device that an engine would be built for */
+  async check(opened: OpenedModel): Promise<void> {
+    await recogniseClassifier(opened, this.#options);
+    const found = `the task "${this.name}" does not run on a GPU`;
+    throw new UnavailableError(message(this.action, found, 'run it with backend "cpu"'), "backend");
+  }
+
+  engineShapes(): EngineShapes {
+    const { batch = 1, size = [224, 224] } = this.#options;
+    return { batch: { min: 1, opt: batch, max: batch }, size };
+  }
+}
+
+function classifierModel(spec: ClassifierSpec, model: ModelInfo, options: ClassifyTaskOptions): ClassifierModel {
+  const { name, dtype, layout } = findImageInput(model)!;
+  return {
+    task: "classify",
+    spec,
+    input: { name, dtype, layout, channels: 3 },
+    sizeInputs: [],
+    outputs: [spec.output],
+    decodeOptions: decodeLimits(options),
+    rows: Number.POSITIVE_INFINITY,
+    mostImages: Number.POSITIVE_INFINITY,
+    usualSize: spec.size,
+    idleParams: { top: 1 },
+    sizeFor: () => spec.size,
+    sameParams: (a, b) => a.top === b.top,
+    async host() {
+      const { HostClassify } = await import("./host-classify.ts");
+      return { createWork: () => new HostClassify(spec) };
+    },
+    device: {},
+  };
+}

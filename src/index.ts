@@ -14,7 +14,7 @@ export {
 export type { ImageModelOptions } from "./api/image-model-config.ts";
 export type { BackendInfo } from "./api/loaded-model.ts";
 export { Model, type ModelOptions } from "./api/model.ts";
-export { type ObjectModelOptions, PoseEstimator } from "./api/object-model.ts";
+export { type ObjectModelOptions, OrientedDetector, PoseEstimator } from "./api/object-model.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
 export {
@@ -58,6 +58,6 @@ export type { ClassifierSpec } from "./tasks/classify/classifier-recognition.ts"
 export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.ts";
 export { drawDetections } from "./tasks/detect/draw.ts";
 export type { ImageModelSpec } from "./tasks/image/image-recognition.ts";
-export type { ObjectResult, ObjectsOf, PoseObject } from "./tasks/objects/objects.ts";
+export type { ObjectResult, ObjectsOf, OrientedObject, Point, PoseObject } from "./tasks/objects/objects.ts";
 export type { Keypoint } from "./tasks/pose/keypoints.ts";
 export type { Timing } from "./tasks/task-result.ts";

@@ -97,10 +97,49 @@ export class PoseEstimator extends ObjectModel<"pose"> {
   }
 }
 
+/**
+ * Finds objects with oriented boxes, as in aerial images. Runs on the CPU. Loading is the expensive step: keep the detector, and
+ * close it when done.
+ *
+ * @example Corners in one image
+ * ```ts
+ * await using detector = await OrientedDetector.load("yolo11n-obb.onnx");
+ * const { objects } = await detector.detect("harbour.jpg");
+ * for (const { label, corners, angle } of objects) console.log(label, corners, angle);
+ * ```
+ */
+export class OrientedDetector extends ObjectModel<"obb"> {
+  /** What the model is for. */
+  readonly task = "obb";
+
+  private constructor({ backends, config, name }: Opened) {
+    super("obb", backends, config, name);
+  }
+
+  /**
+   * Load a model and make it ready to run.
+   *
+   * @param model path or `file:` URL of an ONNX file, or its bytes
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ModelError} If the file is missing, no model, or of another task
+   * @throws {UnavailableError} If a GPU was asked for
+   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   */
+  static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<OrientedDetector> {
+    return OrientedDetector.over(await open("obb", model, options));
+  }
+
+  /** @internal */
+  static over(opened: Opened): OrientedDetector {
+    return owning(opened.backends, () => new OrientedDetector(opened));
+  }
+}
+
 /** A façade of this module. */
-export type AnyObjectModel = PoseEstimator;
+export type AnyObjectModel = OrientedDetector | PoseEstimator;
 
 const FACADES: { readonly [Name in ObjectTaskName]: (opened: Opened) => AnyObjectModel } = {
+  obb: (opened) => OrientedDetector.over(opened),
   pose: (opened) => PoseEstimator.over(opened),
 };
 

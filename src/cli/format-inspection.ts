@@ -3,6 +3,7 @@
 import { printable } from "../core/shown.ts";
 import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
 import type { ModelSpec } from "../heads/head.ts";
+import type { ObjectSpec } from "../heads/object-reading.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { ClassifierSpec } from "../tasks/classify/classifier-recognition.ts";
@@ -14,7 +15,7 @@ export interface Inspection {
   readonly byteLength: number;
   readonly model: ModelInfo;
   /** The head, or what a classifier is, or the reason why it is neither. */
-  readonly recognition: ModelSpec | ClassifierSpec | { readonly problem: string };
+  readonly recognition: ModelSpec | ObjectSpec | ClassifierSpec | { readonly problem: string };
 }
 
 const LONGEST_VALUE = 100;
@@ -70,12 +71,13 @@ function classifierRows(spec: ClassifierSpec): string[][] {
   ];
 }
 
-function recognitionRows(recognition: ModelSpec | ClassifierSpec): string[][] {
+function recognitionRows(recognition: ModelSpec | ObjectSpec | ClassifierSpec): string[][] {
   if ("activation" in recognition) return classifierRows(recognition);
   const { head, alternatives, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } =
     recognition;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;
   return [
+    ...("task" in recognition ? [["task", `${recognition.task}, on the CPU`]] : []),
     ["head", head],
     ["because of", printable(reason)],
     ...(alternatives.length === 0

@@ -8,7 +8,8 @@ import { formatShape, formatTensorInfo, isDynamic } from "../core/tensor.ts";
 import { formatBytes } from "../core/units.ts";
 import { cudaUnavailable, Device } from "../cuda/device.ts";
 import type { ModelSpec } from "../heads/head.ts";
-import { type RecogniseOptions, recogniseModel } from "../heads/registry.ts";
+import { recogniseAny } from "../heads/object-reading.ts";
+import type { RecogniseOptions } from "../heads/registry.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
 import type { EngineInformation } from "../tensorrt/engine-inspector.ts";
@@ -65,7 +66,7 @@ export interface InspectPlanOptions {
 
 async function recognise(engine: Engine, said: SaidOfModel): Promise<EngineFacts["recognition"]> {
   try {
-    return recogniseModel(await describedEngine(engine), { ...said, source: JSON.stringify(engine.source) });
+    return recogniseAny(await describedEngine(engine), { ...said, source: JSON.stringify(engine.source) });
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { problem: error.message };

@@ -8,7 +8,7 @@ import type { ModelInfo } from "../model/model-info.ts";
 import type { RowExtra } from "../model/rows.ts";
 import { type DenseReading, densePlan, readDense } from "./dense-reading.ts";
 import { type DensePlan, type ModelSpec, type RowsPlan, specOf } from "./head.ts";
-import type { RecogniseOptions } from "./registry.ts";
+import { type RecogniseOptions, recogniseModel } from "./registry.ts";
 import { isObjectTask, type ModelTraits, OBJECT_TASKS, type ObjectTaskName, readTraits } from "./traits.ts";
 import { yolo } from "./yolo.ts";
 import { yoloEndToEnd } from "./yolo-rows.ts";
@@ -25,7 +25,10 @@ export interface KeypointForm {
 /** What a model of objects was recognised as. */
 export interface ObjectSpec extends ModelSpec<DensePlan | RowsPlan> {
   readonly task: ObjectTaskName;
-  /** What is fetched for each row: of a pose model its points. */
+  /**
+   * What is fetched for each row: of a pose model its points; of one of oriented boxes cx, cy, w, h in input pixels, and then the
+   * angle in radians.
+   */
   readonly extras: readonly RowExtra[];
   /** Of a pose model. */
   readonly keypoints: KeypointForm | undefined;
@@ -92,6 +95,7 @@ interface ExtraReading {
 }
 
 const EXTRAS: Readonly<Record<ObjectTaskName, ExtraReading>> = {
+  obb: { name: "angles", length: () => 1 },
   pose: {
     name: "keypoints",
     length({ model, classes = 1 }, channels) {
@@ -165,6 +169,8 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
   return specFor(task, traits, found, { keypoints, options, refuse });
 }
 
+const ROW_COLUMNS = { kind: "rows", boxColumn: 0, scoreColumn: 4, classColumn: 5 } as const;
+
 function specFor(
   task: ObjectTaskName,
   traits: ModelTraits,
@@ -186,7 +192,12 @@ function specFor(
   const spec: ModelSpec<DensePlan | RowsPlan> = isFinal
     ? specOf<RowsPlan>(yoloEndToEnd.name, traits, {
         ...parts,
-        plan: { kind: "rows", output: output.name, columns: channels, boxColumn: 0, scoreColumn: 4, classColumn: 5 },
+        plan: {
+          ...ROW_COLUMNS,
+          output: output.name,
+          columns: channels,
+          boxForm: task === "obb" ? "centre" : "corners",
+        },
       })
     : specOf<DensePlan>(yolo.name, traits, { ...parts, plan: densePlan(reading, classes!, "class") });
   const [other] = spec.unexplained;
@@ -194,8 +205,18 @@ function specFor(
   const order = isFinal ? "anchor-major" : "channel-major";
   const extra = { output: output.name, order, channels } as const;
   const named: RowExtra = { ...extra, name: EXTRAS[task].name, first, length };
-  const extras = [named];
+  // Boxes as they are before they become upright.
+  const sides: RowExtra = { ...extra, name: "sides", first: 0, length: BOX_CHANNELS };
+  const extras = task === "obb" ? [sides, named] : [named];
   const { preprocessing } = options;
   const said = preprocessing === undefined ? spec.preprocessing : withOptions(spec.preprocessing, preprocessing);
+  if (task === "obb" && said.fit === "stretch")
+    refuse("stretched images turn its boxes into other shapes", "keep their ratio");
   return { ...spec, preprocessing: said, task, extras, keypoints };
+}
+
+/** Recognise a model by what it evidently is, or as a detector. @throws {ModelError} As either does */
+export function recogniseAny(model: ModelInfo, options: RecogniseOptions): ModelSpec | ObjectSpec {
+  const task = options.head === undefined ? evidentTask(model, options) : undefined;
+  return task === undefined ? recogniseModel(model, options) : recogniseObjects(model, task, options);
 }

@@ -175,7 +175,7 @@ const values: NumberSlice = new NumberSlice();
 export function gatherRows(
   extra: RowExtra,
   input: DecodeInput,
-  block: DetectionBlock,
+  block: Pick<DetectionBlock, "count" | "sources">,
   gathered: Float32Array<ArrayBuffer>,
 ): void {
   const { order, channels, first, length } = extra;

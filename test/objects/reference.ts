@@ -47,11 +47,12 @@ export function imagePath(name: string): string {
   return folders.map((folder) => sharedPath(...folder, name)).find((path) => existsSync(path))!;
 }
 
-/** Pairs of objects of a class that are alike, each once; those that are left over on either side. */
+/** Pairs of objects of a class that are alike, each once; those that are left over on either side. @param most distance */
 export function matched<Found extends Detection, Wanted extends Pick<ReferenceObject, "classId">>(
   found: readonly Found[],
   wanted: readonly Wanted[],
   distance: (found: Found, wanted: Wanted) => number,
+  most: number = Number.POSITIVE_INFINITY,
 ): { readonly pairs: readonly (readonly [Found, Wanted])[]; readonly lost: number; readonly extra: number } {
   const left = new Set(found);
   const pairs: (readonly [Found, Wanted])[] = [];
@@ -59,7 +60,7 @@ export function matched<Found extends Detection, Wanted extends Pick<ReferenceOb
     const near = [...left]
       .filter(({ classId }) => classId === one.classId)
       .sort((a, b) => distance(a, one) - distance(b, one))[0];
-    if (near === undefined) continue;
+    if (near === undefined || distance(near, one) > most) continue;
     left.delete(near);
     pairs.push([near, one]);
   }

@@ -5,7 +5,7 @@ import { openedSession } from "../../accelerators/cpu/described-model.ts";
 import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
-import { recogniseModel } from "../../heads/registry.ts";
+import { recogniseAny } from "../../heads/object-reading.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import { classifierFiles } from "../../tasks/classify/classifier-files.ts";
 import type { ClassifierPreprocessingOptions } from "../../tasks/classify/classifier-recipe.ts";
@@ -35,7 +35,7 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
     const isClassifier = said.head === undefined && (await seemsClassifier(opened));
     const recognition = isClassifier
       ? await recogniseClassifier(opened, { files: await classifierFiles(file), preprocessing: levelsOf(said) })
-      : recogniseModel(await opened.described(undefined), { ...said, source });
+      : recogniseAny(await opened.described(undefined), { ...said, source });
     return { file, byteLength, model, recognition };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;

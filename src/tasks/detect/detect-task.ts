@@ -78,7 +78,8 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     const evident = task === undefined && head === undefined ? evidentTask(model, this.#options) : undefined;
     if (evident === undefined) return;
     const { facade } = OBJECT_TASKS[evident];
-    const only = ', or give `task: "detect"` (`--task detect`) for its boxes only';
+    // A detector's boxes are not turned.
+    const only = evident === "obb" ? "" : ', or give `task: "detect"` (`--task detect`) for its boxes only';
     const found = `its task is "${evident}"`;
     throw new ModelError(message(`use ${source} as a detector`, found, `load it with \`${facade}\`${only}`), source);
   }

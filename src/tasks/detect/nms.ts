@@ -109,7 +109,7 @@ export class Selector {
     if (count === 0) return;
     assertProbability(candidates.scores[rows[0]!]!, recognition.head);
     if (recognition.needsNms) this.#suppress(candidates, selection, block);
-    else for (let at = 0; at < count && at < maxDetections; at++) append(block, candidates, rows[at]!);
+    else for (let at = 0; at < count && at < maxDetections; at++) appendRow(block, candidates, rows[at]!);
   }
 
   /** Steps 1 and 2. */
@@ -140,13 +140,14 @@ export class Selector {
       const row = rows[at]!;
       const group = classAgnostic ? ALL_CLASSES : candidates.classIds[row]!;
       if (kept.suppress(block, candidates.boxes, row * 4, group, iou)) continue;
-      append(block, candidates, row);
+      appendRow(block, candidates, row);
       kept.keep(block, block.count - 1, group);
     }
   }
 }
 
-function append(block: DetectionBlock, candidates: Candidates, row: number): void {
+/** Take a candidate into a block that has room for it. */
+export function appendRow(block: DetectionBlock, candidates: Candidates, row: number): void {
   const to = block.count;
   const { boxes } = candidates;
   block.boxes[to * 4] = boxes[row * 4]!;

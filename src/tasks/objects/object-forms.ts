@@ -31,6 +31,23 @@ function yoloSides({ box: [x1, y1, x2, y2] }: Detection, { width, height }: Task
 }
 
 const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Name]> } = {
+  obb: {
+    columns: ["angle"],
+    cells: ({ angle }) => [`${((angle * 180) / Math.PI).toFixed(1)}°`],
+    json: ({ corners, angle }) => ({
+      corners: corners.map((corner) => corner.map((side) => round(side, 3))),
+      angle: round(angle, 6),
+    }),
+    coco: ({ corners }) => ({ segmentation: [corners.flat().map((side) => round(side, 3))] }),
+    yolo: ({ corners }, { width, height }) => corners.flatMap(([x, y]) => [x / width, y / height]),
+    shape: ({ corners }) => ({
+      isFramed: false,
+      paint(canvas, colour, line) {
+        const points = corners.map(([x, y]) => ({ x, y }));
+        for (const [at, point] of points.entries()) strokeLine(canvas, point, points[(at + 1) % 4]!, line, colour);
+      },
+    }),
+  },
   pose: {
     columns: ["points"],
     cells: ({ keypoints }) => {
@@ -114,6 +131,7 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
 
 /** Results by task. */
 const OBJECT_FORMS: { readonly [Name in keyof ObjectOfTask]: ResultForms<ObjectsOf<Name>> } = {
+  obb: formsOf("obb"),
   pose: formsOf("pose"),
 };
 

@@ -14,6 +14,7 @@ import type { PlausibilityGuard } from "../detect/plausibility.ts";
 type HostClass = new (spec: ObjectSpec, guard: PlausibilityGuard) => HostDetect;
 
 const HOSTS: Readonly<Record<ObjectTaskName, () => Promise<HostClass>>> = {
+  obb: async () => (await import("../obb/host-obb.ts")).HostObb,
   pose: async () => (await import("../pose/host-pose.ts")).HostPose,
 };
 

@@ -4,6 +4,7 @@ import type { ObjectSpec } from "../../heads/object-reading.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { ReadResult } from "../../runtime/batcher.ts";
 import { type Detection, type DetectionResult, resultOf } from "../detect/detection.ts";
+import { rotatedCorners } from "../obb/rotated.ts";
 import { type Keypoint, keypointNames, keypointsOf } from "../pose/keypoints.ts";
 
 /** An object with its points. */
@@ -12,8 +13,22 @@ export interface PoseObject extends Detection {
   readonly keypoints: readonly Keypoint[];
 }
 
+/** A place in source pixels. */
+export type Point = readonly [x: number, y: number];
+
+/** An object with its oriented box. `box` is the upright one around it; neither is clipped to the image. */
+export interface OrientedObject extends Detection {
+  /** In source pixels, one after the other around the box. */
+  readonly corners: readonly [Point, Point, Point, Point];
+  /** Of the side that `xywhr` calls width, in radians, clockwise on the screen: from -π/4 up to 3π/4. */
+  readonly angle: number;
+  /** Centre, width and height in source pixels, and the angle. */
+  readonly xywhr: readonly [cx: number, cy: number, width: number, height: number, angle: number];
+}
+
 /** An object by task. */
 export interface ObjectOfTask {
+  readonly obb: OrientedObject;
   readonly pose: PoseObject;
 }
 
@@ -27,13 +42,35 @@ export interface ObjectsOf<Name extends keyof ObjectOfTask> extends Omit<Detecti
 /** What was found in one image; `task` says what its objects have. */
 export type ObjectResult = { [Name in keyof ObjectOfTask]: ObjectsOf<Name> }[keyof ObjectOfTask];
 
-/** What a row has beside box, score and class, copied out of its block. */
-type RowReader<Object extends Detection> = (block: DetectionBlock, row: number) => Omit<Object, keyof Detection>;
+/** Copies what a row has beside box, score and class out of its block. */
+type RowReader<Object extends Detection> = (found: Detection, block: DetectionBlock, row: number) => Object;
+
+/** Corners as they are computed. */
+type Eight = [number, number, number, number, number, number, number, number];
 
 const READERS: { readonly [Name in keyof ObjectOfTask]: (spec: ObjectSpec) => RowReader<ObjectOfTask[Name]> } = {
+  obb() {
+    return (found, { extras: [sides, angles] }, row) => {
+      const [cx = 0, cy = 0, width = 0, height = 0] = sides!.subarray(row * 4, row * 4 + 4);
+      const angle = angles![row]!;
+      const xywhr = [cx, cy, width, height, angle] as const;
+      const [x1, y1, x2, y2, x3, y3, x4, y4] = rotatedCorners(xywhr) as Eight;
+      return {
+        ...found,
+        corners: [
+          [x1, y1],
+          [x2, y2],
+          [x3, y3],
+          [x4, y4],
+        ],
+        angle,
+        xywhr,
+      };
+    };
+  },
   pose({ keypoints }) {
     const names = keypointNames(keypoints!);
-    return ({ extras }, row) => ({ keypoints: keypointsOf(extras[0]!, row, keypoints!, names) });
+    return (found, { extras }, row) => ({ ...found, keypoints: keypointsOf(extras[0]!, row, keypoints!, names) });
   },
 };
 
@@ -45,7 +82,6 @@ export function objectReader<Name extends keyof ObjectOfTask>(
   const read = READERS[task](spec);
   return (frame, startedAt) => {
     const { detections, ...result } = resultOf(frame, startedAt, spec.labels);
-    const objects = detections.map((found, row) => ({ ...found, ...read(frame.output, row) }));
-    return { task, ...result, objects: objects as readonly ObjectOfTask[Name][] };
+    return { task, ...result, objects: detections.map((found, row) => read(found, frame.output, row)) };
   };
 }

@@ -1,0 +1,88 @@
+/** @module Host obb: oriented boxes around a model in host memory, which overlap as rotated ones do. */
+
+import type { DecodeInput } from "../../heads/head.ts";
+import type { ObjectSpec } from "../../heads/object-reading.ts";
+import { gatherRows } from "../../heads/outputs.ts";
+import type { Region } from "../../image/geometry.ts";
+import type { Candidates, DetectionBlock } from "../../model/rows.ts";
+import { HostDetect } from "../detect/host-detect.ts";
+import { appendRow, assertProbability, type NmsOptions } from "../detect/nms.ts";
+import type { PlausibilityGuard } from "../detect/plausibility.ts";
+import { RotatedSelector, rotatedEnvelope } from "./rotated.ts";
+
+/** Numbers of a box but for its angle. */
+const SIDES = 4;
+/** The angle of a box that is turned by half a circle is the same box: those from here on, for π, are given. */
+const LOWEST_ANGLE = -Math.PI / 4;
+
+/** What one slot needs to find oriented boxes. */
+export class HostObb extends HostDetect {
+  readonly #spec: ObjectSpec;
+  readonly #selector = new RotatedSelector();
+  #sides = new Float32Array(0);
+  #angles = new Float32Array(0);
+  /** f32 [capacity, 5]: cx, cy, w, h in pixels, angle in radians. */
+  #boxes = new Float32Array(0);
+
+  constructor(spec: ObjectSpec, guard: PlausibilityGuard) {
+    super(spec, guard);
+    this.#spec = spec;
+  }
+
+  protected override select(
+    candidates: Candidates,
+    selection: NmsOptions,
+    input: DecodeInput,
+    block: DetectionBlock,
+  ): void {
+    this.#gather(candidates, input);
+    if (!this.#spec.needsNms) {
+      super.select(candidates, selection, input, block);
+      return;
+    }
+    const { count, scores, classIds } = candidates;
+    block.count = 0;
+    block.dropped = candidates.dropped;
+    block.hasInsideOut = candidates.hasInsideOut;
+    const kept = this.#selector.select({ count, scores, classIds, boxes: this.#boxes }, selection);
+    for (let at = 0; at < kept; at++) appendRow(block, candidates, this.#selector.kept[at]!);
+    if (kept > 0) assertProbability(block.scores[0]!, this.#spec.head);
+  }
+
+  /** Have the five numbers of every candidate. One whose angle is no number is left out, and counted. */
+  #gather(candidates: Candidates, input: DecodeInput): void {
+    const [sidesAt, anglesAt] = this.#spec.extras;
+    const { count } = candidates;
+    if (this.#angles.length < count) {
+      const capacity = candidates.scores.length;
+      this.#sides = new Float32Array(capacity * SIDES);
+      this.#angles = new Float32Array(capacity);
+      this.#boxes = new Float32Array(capacity * (SIDES + 1));
+    }
+    gatherRows(sidesAt!, input, candidates, this.#sides);
+    gatherRows(anglesAt!, input, candidates, this.#angles);
+    for (let row = 0, to = 0; row < count; row++, to += SIDES + 1) {
+      for (let side = 0; side < SIDES; side++) this.#boxes[to + side] = this.#sides[row * SIDES + side]!;
+      this.#boxes[to + SIDES] = this.#angles[row]!;
+      if (Number.isFinite(this.#angles[row]!)) continue;
+      candidates.scores[row] = -1;
+      candidates.dropped += 1;
+    }
+  }
+
+  /** Oriented boxes are not clipped: their corners may lie outside of the image, and so may the upright boxes around them. */
+  protected override mapRows({ count, extras, boxes }: DetectionBlock, _: DecodeInput, region: Region): void {
+    const [sides, angles] = extras as [Float32Array, Float32Array];
+    const { x, y, padX, padY, scaleX, scaleY } = region;
+    const box = this.#boxes;
+    for (let row = 0, at = 0; row < count; row++, at += SIDES) {
+      const turns = Math.floor((angles[row]! - LOWEST_ANGLE) / Math.PI);
+      box[0] = sides[at] = (sides[at]! - padX) / scaleX + x;
+      box[1] = sides[at + 1] = (sides[at + 1]! - padY) / scaleY + y;
+      box[2] = sides[at + 2] = sides[at + 2]! / scaleX;
+      box[3] = sides[at + 3] = sides[at + 3]! / scaleY;
+      box[4] = angles[row] = angles[row]! - turns * Math.PI;
+      rotatedEnvelope(box, 0, boxes, at);
+    }
+  }
+}

@@ -1,7 +1,9 @@
 """The CPU stages of a detector as they are done in Python, one at a time: decode, preprocess, blob, postprocess.
 
 `blob` is `preprocess` by cv2.dnn.blobFromImage. `output` of the settings is a file of the raw f32 values of a
-[1, 84, anchors] output; empty where there is none to post-process.
+[1, 84, anchors] output; empty where there is none to post-process. `masks` is a file of f32 values too: prototypes
+[32, 160, 160], coefficients [objects, 32] and boxes [objects, 4] in pixels of an image of 1920x1080. `masks` the stage makes
+them at the size of the image, as Ultralytics' `process_mask_native` does; `maskBoxes` samples only what is under a box.
 """
 
 from peer_loop import letterbox, python_version, serve
@@ -39,7 +41,34 @@ def prepare(settings):
         boxes[:, 2:] += boxes[:, :2]
         return len(boxes[kept])
 
+    values = np.fromfile(settings["masks"], dtype=np.float32)
+    prototypes, rest = values[: 32 * 160 * 160].reshape(32, 160 * 160), values[32 * 160 * 160 :]
+    objects = len(rest) // 36
+    coefficients, mask_boxes = rest[: objects * 32].reshape(-1, 32), rest[objects * 32 :].reshape(-1, 4)
+
+    def cells():
+        # Of 640x640 pixels 140 above and below are padding: 35 cells of each side.
+        return (coefficients @ prototypes).reshape(objects, 160, 160)[:, 35:125]
+
+    def masks():
+        planes = np.ascontiguousarray(cells().transpose(1, 2, 0))
+        whole = cv2.resize(planes, (1920, 1080), interpolation=cv2.INTER_LINEAR) > 0
+        kept = np.zeros((objects, 1080, 1920), bool)
+        for index, (x1, y1, x2, y2) in enumerate(np.ceil(mask_boxes).astype(int)):
+            kept[index, y1:y2, x1:x2] = whole[y1:y2, x1:x2, index]
+        return len(kept)
+
+    def mask_boxes_only():
+        made = []
+        for plane, (x1, y1, x2, y2) in zip(cells(), np.ceil(mask_boxes).astype(int)):
+            place = np.float32([[1 / 12, 0, (x1 + 0.5) / 12 - 0.5], [0, 1 / 12, (y1 + 0.5) / 12 - 0.5]])
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            sampled = cv2.warpAffine(plane, place, (x2 - x1, y2 - y1), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            made.append(sampled > 0)
+        return len(made)
+
     stages = {"decode": decode, "preprocess": preprocess, "blob": blob, "postprocess": postprocess}
+    stages |= {"masks": masks, "maskBoxes": mask_boxes_only}
     threads = f"OpenCV {cv2.__version__} with {cv2.getNumThreads()} threads"
     versions = f"{threads}, NumPy {np.__version__}, {python_version()}"
     return versions, "a stage at a time", lambda stage="decode": stages[stage]()

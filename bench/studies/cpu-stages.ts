@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CpuBackend } from "../../src/accelerators/cpu/cpu-backend.ts";
 import { createTensor } from "../../src/core/tensor.ts";
+import { place } from "../../src/image/geometry.ts";
 import { ImageDecoder } from "../../src/image/image-decoder.ts";
 import { YOLO_PREPROCESSING } from "../../src/image/preprocessing.ts";
 import { Preprocessor } from "../../src/image/preprocessor.ts";
@@ -12,6 +13,7 @@ import type { DetectionBlock } from "../../src/model/rows.ts";
 import { DEFAULT_MACHINE_OPTIONS, type Slot } from "../../src/runtime/backend.ts";
 import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../../src/tasks/detect/nms.ts";
+import { type MaskedObjects, ProtoMasks, type Prototypes } from "../../src/tasks/segment/proto-masks.ts";
 import { ScriptPeer } from "../peers/python-peer.ts";
 import type { Study, StudyContext, StudyOutput } from "../study.ts";
 import { keep } from "../support/keep.ts";
@@ -25,6 +27,8 @@ const PEER_NAMES = {
   preprocess: "cv2 and NumPy",
   blob: "cv2 and blobFromImage",
   postprocess: "NumPy and NMSBoxesBatched",
+  masks: "NumPy and cv2.resize",
+  maskBoxes: "NumPy and cv2.warpAffine under each box",
 };
 type PeerStage = keyof typeof PEER_NAMES;
 
@@ -36,6 +40,48 @@ interface Stage {
   readonly peers: readonly PeerStage[];
 }
 
+/** Objects of which masks are made, in an image of 1920x1080. */
+const OBJECTS = 30;
+const MASKED_REGION = place(1920, 1080, SIZE, SIZE, "letterbox");
+
+/** Prototypes and objects whose masks are made. */
+interface MaskedImage {
+  readonly prototypes: Prototypes;
+  readonly objects: MaskedObjects;
+}
+
+/** Waves and boxes that look random and are the same in every run. Their masks have more edges than those of a model. */
+function maskedImage(): MaskedImage {
+  const channels = 32;
+  const side = SIZE / 4;
+  let state = 1;
+  const random = (): number => {
+    state = Math.imul(state, 0x5851_f42d) + 0x1405_7b7f;
+    return (state >>> 8) / 2 ** 24;
+  };
+  const data = new Float32Array(channels * side * side);
+  for (let channel = 0, to = 0; channel < channels; channel++) {
+    const [alongX, alongY, phase] = [random() - 0.5, random() - 0.5, random() * 6];
+    for (let y = 0; y < side; y++)
+      for (let x = 0; x < side; x++) data[to++] = Math.sin(x * alongX + y * alongY + phase);
+  }
+  const coefficients = Float32Array.from({ length: OBJECTS * channels }, () => random() - 0.5);
+  const boxes = new Float32Array(OBJECTS * 4);
+  for (let at = 0; at < OBJECTS * 4; at += 4) {
+    const [width, height] = [60 + random() * 440, 100 + random() * 500];
+    const [x, y] = [random() * (1920 - width), random() * (1080 - height)];
+    boxes.set([x, y, x + width, y + height], at);
+  }
+  return {
+    prototypes: { data, channels, height: side, width: side },
+    objects: { count: OBJECTS, coefficients, boxes },
+  };
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
 /** The raw output of a YOLOv8 head is what the peer can post-process. */
 async function headOutput(slot: Slot<NmsOptions, DetectionBlock>, folder: string): Promise<string | undefined> {
   const [tensor] = (await slot.readOutputs()).values();
@@ -45,15 +91,19 @@ async function headOutput(slot: Slot<NmsOptions, DetectionBlock>, folder: string
   return path;
 }
 
-/** @param tensor where there is one to post-process */
+/**
+ * @param masks  path of what masks are made of
+ * @param tensor where there is one to post-process
+ */
 async function startPeer(
   { options, image }: StudyContext,
   output: StudyOutput,
+  masks: string,
   tensor: { readonly path: string; readonly params: NmsOptions } | undefined,
 ): Promise<ScriptPeer | undefined> {
   if (!options.hasPeers) return undefined;
   const { threshold = 0, iou = 0 } = tensor?.params ?? {};
-  const settings = { image: image.path, size: SIZE, output: tensor?.path ?? "", threshold, iou };
+  const settings = { image: image.path, size: SIZE, output: tensor?.path ?? "", threshold, iou, masks };
   const peer = await ScriptPeer.start(options.python, "opencv_stages.py", settings);
   if (typeof peer !== "string") return peer;
   output.leftOut.push(`OpenCV and NumPy beside ours: ${peer}`);
@@ -75,6 +125,10 @@ export const cpuStages: Study = {
     const decoder = owned.use(ImageDecoder.create());
     const preprocessor = new Preprocessor(YOLO_PREPROCESSING);
     const input = createTensor("f32", [1, 3, SIZE, SIZE]);
+    const { prototypes, objects } = maskedImage();
+    const maskFile = join(folder, "masks.f32");
+    await Bun.write(maskFile, Buffer.concat([prototypes.data, objects.coefficients, objects.boxes].map(bytesOf)));
+    const protoMasks = new ProtoMasks();
     const stages: Stage[] = [
       {
         id: "decode",
@@ -87,6 +141,12 @@ export const cpuStages: Study = {
         name: "pixels to input",
         run: () => preprocessor.run(image.image, input, 0, preprocessor.place(image.image, SIZE, SIZE)),
         peers: ["preprocess", "blob"],
+      },
+      {
+        id: "masks",
+        name: `masks of ${OBJECTS} objects of 1920x1080`,
+        run: () => protoMasks.finish(prototypes, objects, MASKED_REGION, "image"),
+        peers: ["masks", "maskBoxes"],
       },
     ];
     let tensor: { readonly path: string; readonly params: NmsOptions } | undefined;
@@ -115,7 +175,7 @@ export const cpuStages: Study = {
       });
     }
     const rounds = options.isQuick ? 20 : 200;
-    await using peer = await startPeer(context, output, tensor);
+    await using peer = await startPeer(context, output, maskFile, tensor);
     const samples = new Map<string, number[]>();
     const listOf = (id: string): number[] => samples.get(id) ?? samples.set(id, []).get(id)!;
     const contestants = stages.flatMap(({ id, run, peers }) => [

@@ -316,7 +316,12 @@ function unpack(
   for (let row = 0; row < height; row++) {
     for (let word = 0; word < words; word++) {
       const start = from + row * pitch + word * 32;
-      for (let rest = bits[row * words + word]!; rest !== 0; rest &= rest - 1) {
+      let rest = bits[row * words + word]!;
+      if (rest === 0xffff_ffff) {
+        target.fill(1, start, start + 32);
+        continue;
+      }
+      for (; rest !== 0; rest &= rest - 1) {
         target[start + 31 - Math.clz32(rest & -rest)] = 1;
       }
     }

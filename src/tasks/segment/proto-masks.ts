@@ -152,6 +152,31 @@ function planOf(prototypes: Prototypes, region: Region, size: MaskSize): Plan {
   };
 }
 
+/** Add four channels to a row of sums, one after the other: a sum is fetched and kept once for all of them. */
+function addFour(
+  sums: Float32Array,
+  to: number,
+  count: number,
+  data: Float32Array,
+  at: number,
+  plane: number,
+  coefficients: Float32Array,
+  from: number,
+): void {
+  const first = coefficients[from]!;
+  const second = coefficients[from + 1]!;
+  const third = coefficients[from + 2]!;
+  const fourth = coefficients[from + 3]!;
+  for (let column = 0; column < count; column++) {
+    const place = at + column;
+    let sum = sums[to + column]!;
+    sum = fround(sum + fround(first * data[place]!));
+    sum = fround(sum + fround(second * data[place + plane]!));
+    sum = fround(sum + fround(third * data[place + 2 * plane]!));
+    sums[to + column] = sum + fround(fourth * data[place + 3 * plane]!);
+  }
+}
+
 /** A row of interpolated values, and which of them are above 0. */
 class Row {
   values: Float32Array<ArrayBuffer> = new Float32Array(0);
@@ -282,7 +307,11 @@ export class ProtoMasks {
     for (let row = rows.begin, to = 0; row < rows.end; row++, to += pitch) {
       cells.fill(0, to, to + pitch);
       let at = row * width + columns.begin;
-      for (let channel = 0; channel < channels; channel++, at += plane) {
+      let channel = 0;
+      for (; channel + 4 <= channels; channel += 4, at += plane * 4) {
+        addFour(cells, to, pitch, data, at, plane, coefficients, from + channel);
+      }
+      for (; channel < channels; channel++, at += plane) {
         const coefficient = coefficients[from + channel]!;
         for (let column = 0; column < pitch; column++) {
           cells[to + column] = cells[to + column]! + fround(coefficient * data[at + column]!);

@@ -1,4 +1,5 @@
-// Types and conversions that the kernels share. NVRTC brings no cuda_fp16.h, so f16 goes through PTX.
+// Types and conversions that the kernels share. NVRTC brings no cuda_fp16.h, so f16 goes through PTX; on a CPU it is
+// what test/support/cpu-cuda/device.h gives.
 #pragma once
 
 typedef unsigned char u8;
@@ -11,16 +12,24 @@ static_assert(sizeof(int) == 4 && sizeof(u64) == 8, "the host packs arguments fo
 __device__ __forceinline__ float from_element(float value) { return value; }
 
 __device__ __forceinline__ float from_element(f16 bits) {
+#ifdef __CUDACC__
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
   return value;
+#else
+  return cuda_from_half(bits);
+#endif
 }
 
 // Round to nearest, halves to even, as Float16Array does.
 __device__ __forceinline__ f16 to_f16(float value) {
+#ifdef __CUDACC__
   f16 bits;
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
   return bits;
+#else
+  return cuda_to_half(value);
+#endif
 }
 
 // x × slope + offset, each step rounded, as the CPU does it.

@@ -230,6 +230,8 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
     __syncthreads();
   }
 
+  // Every thread has read the counters.
+  __syncthreads();
   if (thread == 0) {
     detections[0] = kept_count;
     detections[1] = counted.dropped;

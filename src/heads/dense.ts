@@ -116,10 +116,13 @@ function decodeAnchorMajor(plan: DensePlan, input: DecodeInput, candidates: Cand
     const objectness = rule === "class" ? 1 : data[at + 4]!;
     // No class exceeds 1, so that a lower objectness decides. NaN passes, and is counted when it is appended.
     if (objectness < threshold) continue;
-    const classId = bestOf(data, at + classChannel, classes, 1);
+    let classId = bestOf(data, at + classChannel, classes, 1);
     let score = data[at + classChannel + classId]!;
-    if (rule === "objectness") score = objectness;
-    else if (rule === "product") score = fround(objectness * score);
+    if (rule === "objectness") {
+      // The score does not show a NaN here: the class is the best one before it.
+      if (Number.isNaN(score)) classId = bestOf(data, at + classChannel, classId, 1);
+      score = objectness;
+    } else if (rule === "product") score = fround(objectness * score);
     if (score < threshold) continue;
     const box = boxes.offset + anchor * boxStep;
     pushBox(boxForm, plan.boxUnit, input, candidates, boxes.data, box, 1, score, classId, anchor);

@@ -30,6 +30,18 @@ export function toolFolder(name: string, fill: (folder: string) => void): string
   return folder;
 }
 
+/** Another version makes other bytes: change it together with native/prebuilt. */
+const ZIG_VERSION = "0.15.2";
+
+/** The command of the pinned Zig, which is put into the cache the first time: its name, and what comes before `cc`. */
+export function zig(): readonly string[] {
+  const folder = toolFolder(`zig-${ZIG_VERSION}`, (made) => {
+    run(["python3", "-m", "venv", made], made);
+    run([join(made, "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", `ziglang==${ZIG_VERSION}`], made);
+  });
+  return [join(folder, "bin/python"), "-m", "ziglang"];
+}
+
 /**
  * Write a file that was made, or say that the committed one differs.
  *

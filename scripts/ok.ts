@@ -5,8 +5,8 @@
  * as many processes as keep all cores busy while some of them wait. The tests that share a GPU take turns, after the others.
  *
  * What is generated (PTX, the shim) is made anew with pinned compilers from Python's registry and compared byte by byte,
- * and TensorRT-RTX, which builds engines without a GPU, is fetched for the tests. Without pip these steps are skipped by
- * name, and the tests that need them skip.
+ * TensorRT-RTX, which builds engines without a GPU, is fetched for the tests, and the kernels run on the CPU. Without pip
+ * these steps are skipped by name, and the tests that need them skip.
  */
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -15,8 +15,8 @@ import { join } from "node:path";
 
 const root = join(import.meta.dir, "..");
 const report = mkdtempSync(join(tmpdir(), "bun-tensorrt-ok-"));
-/** Of the tests that need no GPU, and of those that do. */
-const reports = [join(report, "tests.xml"), join(report, "gpu.xml")] as const;
+/** Of the tests that need no GPU, of those that do, and of the kernels on the CPU. */
+const reports = [join(report, "tests.xml"), join(report, "gpu.xml"), join(report, "kernels.xml")] as const;
 
 /** A busy machine is slow, not wrong: only what hangs runs into it. Bun's own 5 s are for machines that do nothing else. */
 const TIMEOUT = "--timeout=120000";
@@ -27,6 +27,10 @@ interface Step {
   readonly command: readonly string[];
 }
 
+function toReport(at: number): readonly string[] {
+  return ["--reporter=junit", `--reporter-outfile=${reports[at]}`];
+}
+
 /** Steps that install compilers and libraries with pip. */
 const PYTHON_STEPS: readonly Step[] = [
   { name: "CUDA wheels", command: [process.execPath, "scripts/cuda-wheels.ts"] },
@@ -34,6 +38,7 @@ const PYTHON_STEPS: readonly Step[] = [
   { name: "generated PTX", command: [process.execPath, "scripts/kernels.ts", "--check"] },
   { name: "generated shim", command: [process.execPath, "scripts/shim.ts", "--check"] },
   { name: "generated messages", command: [process.execPath, "scripts/proto.ts", "--check"] },
+  { name: "kernels on the CPU", command: [process.execPath, "run", "test:kernels", ...toReport(2)] },
 ];
 
 /** Debian's Python comes without pip and venv until their packages are installed. */
@@ -46,8 +51,8 @@ function hasPip(): boolean {
 /** Test files at a time: many of them wait for a child, a server or a clock. */
 const WORKERS = Math.min(8, Math.ceil(availableParallelism() * 1.5));
 
-function tests(junit: string, ...words: readonly string[]): readonly string[] {
-  return [process.execPath, "test", TIMEOUT, "--reporter=junit", `--reporter-outfile=${junit}`, ...words];
+function tests(at: number, ...words: readonly string[]): readonly string[] {
+  return [process.execPath, "test", TIMEOUT, ...toReport(at), ...words];
 }
 
 const isPipThere = hasPip();
@@ -64,11 +69,11 @@ const stages: readonly (readonly (readonly Step[])[])[] = [
     [
       {
         name: "tests",
-        command: tests(reports[0], `--parallel=${WORKERS}`, "--no-isolate", `--path-ignore-patterns=${GPU_TESTS}`),
+        command: tests(0, `--parallel=${WORKERS}`, "--no-isolate", `--path-ignore-patterns=${GPU_TESTS}`),
       },
     ],
   ],
-  [[{ name: "tests on a GPU", command: tests(reports[1], "test/gpu") }]],
+  [[{ name: "tests on a GPU", command: tests(1, "test/gpu") }]],
 ];
 
 /** Sum an attribute over the reports' top-level elements; 0 where the tests did not get so far. */

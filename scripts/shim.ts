@@ -8,11 +8,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { endCheck, keep, root, run, toolFolder } from "./generated.ts";
+import { endCheck, keep, root, run, zig } from "./generated.ts";
 import { shimTable } from "./shim-table.ts";
-
-/** Another version makes other bytes: change it together with native/prebuilt. */
-const ZIG_VERSION = "0.15.2";
 
 /** Folder below native/prebuilt → Zig's target; glibc 2.17 is that of CentOS 7, the oldest TensorRT 10 ran on. */
 const TARGETS: Readonly<Record<string, string>> = {
@@ -56,21 +53,9 @@ const FLAGS = [
 
 const native = join(root, "native");
 
-/** Python of a virtual environment that holds the pinned Zig. */
-function python(): string {
-  const folder = toolFolder(`zig-${ZIG_VERSION}`, (made) => {
-    run(["python3", "-m", "venv", made], native);
-    run([join(made, "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", `ziglang==${ZIG_VERSION}`], native);
-  });
-  return join(folder, "bin/python");
-}
-
 /** Compile for one target. Sources are named relative to their folder, so that no path enters the library. */
 function compile(target: string, output: string): void {
-  run(
-    [python(), "-m", "ziglang", "cc", "-target", target, ...FLAGS, "-o", output, ...SOURCES, "-ldl", "-lpthread"],
-    native,
-  );
+  run([...zig(), "cc", "-target", target, ...FLAGS, "-o", output, ...SOURCES, "-ldl", "-lpthread"], native);
 }
 
 const scratch = mkdtempSync(join(tmpdir(), "bun-tensorrt-shim-"));

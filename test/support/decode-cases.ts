@@ -343,12 +343,12 @@ function fastestDet(dtype: FloatType): DecodeCase {
   };
 }
 
-/** Every plan in both float types, sizes from one anchor up to YOLOv8's 8,400. */
-export function decodeCases(): DecodeCase[] {
+/** Every plan in both float types, sizes from one anchor up to `most`: YOLOv8 has 8,400. */
+export function decodeCases(most = 8400): DecodeCase[] {
   const cases: DecodeCase[] = [];
   for (const dtype of ["f32", "f16"] as const) {
     for (const boxUnit of ["pixels", "fraction"] as const) {
-      const small = [2, 700, 17] as const;
+      const small = [2, Math.min(most, 700), 17] as const;
       cases.push(dense(dtype, { order: "channel-major", score: "class", boxUnit }, small));
       for (const score of ["class", "product", "objectness"] as const) {
         cases.push(dense(dtype, { order: "anchor-major", score, boxUnit }, small));
@@ -357,7 +357,7 @@ export function decodeCases(): DecodeCase[] {
     for (const size of [
       [1, 1, 1],
       [3, 33, 3],
-      [2, 8400, 80],
+      [2, most, 80],
     ] as const) {
       cases.push(dense(dtype, { order: "channel-major", score: "class", boxUnit: "pixels" }, size));
       cases.push(dense(dtype, { order: "anchor-major", score: "product", boxUnit: "pixels" }, size));

@@ -7,6 +7,12 @@ import { cudaUnavailable, Device } from "../../src/cuda/device.ts";
 import { DeviceBuffer, type TypedDeviceMemory } from "../../src/cuda/device-buffer.ts";
 import { type Kernel, layOut, Module } from "../../src/cuda/kernel.ts";
 import { Stream } from "../../src/cuda/stream.ts";
+import { useCpuCuda } from "./cpu-cuda.ts";
+
+/** True where `$BUN_TENSORRT_TEST_KERNELS=cpu` says that kernels run on the CPU: see cpu-cuda.ts. */
+export const isOnCpu: boolean = process.env.BUN_TENSORRT_TEST_KERNELS === "cpu";
+
+if (isOnCpu) await useCpuCuda();
 
 /** True on a machine without a usable GPU. */
 export const isGpuMissing: boolean = cudaUnavailable() !== undefined;

@@ -55,8 +55,7 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
   /** @throws {ModelError} If its outputs fit no known head */
   async recognise(opened: OpenedModel): Promise<DetectModel> {
     const model = await opened.described(this.#options.size);
-    this.#refuseOther(model, opened.source);
-    if (this.#options.head === undefined && (await seemsClassifier(opened))) refuseClassifier(model, opened.source);
+    await this.#refuseOther(opened, model);
     const recognition = recogniseModel(model, { ...this.#options, source: opened.source });
     return new RecognisedDetector(recognition, opened.source, this.#options);
   }
@@ -64,7 +63,7 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
   async check(opened: OpenedModel): Promise<void> {
     const model = await opened.described(this.#options.size);
     if (needsShapes(model)) return;
-    this.#refuseOther(model, opened.source);
+    await this.#refuseOther(opened, model);
     recogniseModel(model, { ...this.#options, source: opened.source, isSilent: true });
   }
 
@@ -72,9 +71,11 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     return engineShapes(metadata, this.#options);
   }
 
-  /** @throws {ModelError} If a model says more than boxes, and neither its task nor its head was named */
-  #refuseOther(model: ModelInfo, source: string): void {
+  /** @throws {ModelError} If a model is a classifier or says more than boxes, and neither its task nor its head was named */
+  async #refuseOther(opened: OpenedModel, model: ModelInfo): Promise<void> {
+    const { source } = opened;
     const { task, head } = this.#options;
+    if (head === undefined && (await seemsClassifier(opened))) refuseClassifier(model, source);
     const evident = task === undefined && head === undefined ? evidentTask(model, this.#options) : undefined;
     if (evident === undefined) return;
     const { facade } = OBJECT_TASKS[evident];

@@ -160,7 +160,7 @@ export const COMMANDS: readonly Command[] = [
     flags: async () => (await import("./own-flags.ts")).INSPECT_FLAGS,
     notes: [
       "Without a GPU, `inspect` shows who built a plan, for what GPU, and the model's metadata; the rest needs a GPU.",
-      "The exit code is 1 if the model fits no known head, the plan does not load on the GPU, or cannot be described.",
+      "The exit code is 1 if a model is neither a detector nor a classifier, or a plan does not load or cannot be described.",
     ],
     examples: ["inspect yolo11n", "inspect model.onnx --json", "inspect model.plan --layers"],
     load: () => import("./commands/inspect.ts"),

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { registerAccelerator } from "../../src/accelerators/accelerator.ts";
+import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
 import { Classifier } from "../../src/api/classifier.ts";
 import type { ClassifierOptions } from "../../src/api/classifier-config.ts";
 import { Detector } from "../../src/api/detector.ts";
@@ -11,7 +12,10 @@ import { Model } from "../../src/api/model.ts";
 import { ClosedError, ImageError, ModelError, OptionError, UnavailableError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
+import { Session } from "../../src/onnxruntime/session.ts";
 import type { ClassificationResult } from "../../src/tasks/classify/classification.ts";
+import { ClassifyTask } from "../../src/tasks/classify/classify-task.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { onnxModel } from "../support/onnx-writer.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
@@ -399,6 +403,11 @@ describe("a classifier and a detector", () => {
       expect(found.task).toBe("classify");
     }
     await expect(ImageModel.load(toyClassifier(), { backend: "cpu" })).rejects.toThrow("classifiers for `Classifier`");
+    // Nor is an engine built of one: that takes minutes.
+    await using session = await Session.fromBytes(sevenClasses("output"), "seven", { optimization: "disable" });
+    const opened = openedSession(session, "seven", undefined);
+    await expect(new DetectTask(DEFAULT_DETECT_TASK_OPTIONS).check(opened)).rejects.toThrow("it is a classifier");
+    await expect(new ClassifyTask({}).check(opened)).rejects.toThrow(UnavailableError);
     await using named = await Detector.load(sevenClasses("output"), { backend: "cpu", head: "yolov7-rows" });
     expect(named.recognition.head).toBe("yolov7-rows");
   });

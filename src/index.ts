@@ -14,7 +14,7 @@ export {
 export type { ImageModelOptions } from "./api/image-model-config.ts";
 export type { BackendInfo } from "./api/loaded-model.ts";
 export { Model, type ModelOptions } from "./api/model.ts";
-export { type ObjectModelOptions, OrientedDetector, PoseEstimator } from "./api/object-model.ts";
+export { type ObjectModelOptions, OrientedDetector, PoseEstimator, Segmenter } from "./api/object-model.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
 export {
@@ -58,6 +58,16 @@ export type { ClassifierSpec } from "./tasks/classify/classifier-recognition.ts"
 export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.ts";
 export { drawDetections } from "./tasks/detect/draw.ts";
 export type { ImageModelSpec } from "./tasks/image/image-recognition.ts";
-export type { ObjectResult, ObjectsOf, OrientedObject, Point, PoseObject } from "./tasks/objects/objects.ts";
+export type {
+  ObjectResult,
+  ObjectsOf,
+  OrientedObject,
+  Point,
+  PoseObject,
+  SegmentedObject,
+} from "./tasks/objects/objects.ts";
 export type { Keypoint } from "./tasks/pose/keypoints.ts";
+export { Mask, type PolygonOptions } from "./tasks/segment/mask.ts";
+export type { Polygon } from "./tasks/segment/outline.ts";
+export type { Rle } from "./tasks/segment/rle.ts";
 export type { Timing } from "./tasks/task-result.ts";

@@ -135,11 +135,49 @@ export class OrientedDetector extends ObjectModel<"obb"> {
   }
 }
 
+/**
+ * Finds objects and the pixels of each. Runs on the CPU. Loading is the expensive step: keep the segmenter, and close it when done.
+ *
+ * @example Areas in one image
+ * ```ts
+ * await using segmenter = await Segmenter.load("yolo11n-seg.onnx");
+ * const { objects } = await segmenter.detect("street.jpg");
+ * for (const { label, mask } of objects) console.log(label, mask.area, mask.toPolygons({ kind: "edges" }).length);
+ * ```
+ */
+export class Segmenter extends ObjectModel<"segment"> {
+  /** What the model is for. */
+  readonly task = "segment";
+
+  private constructor({ backends, config, name }: Opened) {
+    super("segment", backends, config, name);
+  }
+
+  /**
+   * Load a model and make it ready to run. An object without a pixel in its mask is left out of the results.
+   *
+   * @param model path or `file:` URL of an ONNX file, or its bytes
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ModelError} If the file is missing, no model, or of another task
+   * @throws {UnavailableError} If a GPU was asked for
+   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   */
+  static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<Segmenter> {
+    return Segmenter.over(await open("segment", model, options));
+  }
+
+  /** @internal */
+  static over(opened: Opened): Segmenter {
+    return owning(opened.backends, () => new Segmenter(opened));
+  }
+}
+
 /** A façade of this module. */
-export type AnyObjectModel = OrientedDetector | PoseEstimator;
+export type AnyObjectModel = OrientedDetector | PoseEstimator | Segmenter;
 
 const FACADES: { readonly [Name in ObjectTaskName]: (opened: Opened) => AnyObjectModel } = {
   obb: (opened) => OrientedDetector.over(opened),
+  segment: (opened) => Segmenter.over(opened),
   pose: (opened) => PoseEstimator.over(opened),
 };
 

@@ -1,15 +1,15 @@
 /** @module Object reading: which models say more of an object than its box, and where that lies in their outputs. */
 
 import { ModelError, message } from "../core/errors.ts";
-import { formatShape } from "../core/tensor.ts";
+import { formatShape, type TensorInfo } from "../core/tensor.ts";
 import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { RowExtra } from "../model/rows.ts";
-import { type DenseReading, densePlan, readDense } from "./dense-reading.ts";
+import { type DenseReading, densePlan, MASK_CHANNELS, readDense } from "./dense-reading.ts";
 import { type DensePlan, type ModelSpec, type RowsPlan, specOf } from "./head.ts";
 import { type RecogniseOptions, recogniseModel } from "./registry.ts";
-import { isObjectTask, type ModelTraits, OBJECT_TASKS, type ObjectTaskName, readTraits } from "./traits.ts";
+import { isFloat, isObjectTask, type ModelTraits, OBJECT_TASKS, type ObjectTaskName, readTraits } from "./traits.ts";
 import { yolo } from "./yolo.ts";
 import { yoloEndToEnd } from "./yolo-rows.ts";
 
@@ -27,11 +27,13 @@ export interface ObjectSpec extends ModelSpec<DensePlan | RowsPlan> {
   readonly task: ObjectTaskName;
   /**
    * What is fetched for each row: of a pose model its points; of one of oriented boxes cx, cy, w, h in input pixels, and then the
-   * angle in radians.
+   * angle in radians; of a segmentation model the coefficients of its prototypes.
    */
   readonly extras: readonly RowExtra[];
   /** Of a pose model. */
   readonly keypoints: KeypointForm | undefined;
+  /** Of a segmentation model: the output with the prototypes of its masks, f32 or f16 [N, 32, height, width]. */
+  readonly prototypes: string | undefined;
 }
 
 /** Channels of a box, and of a box, a score and a class. */
@@ -39,6 +41,11 @@ const BOX_CHANNELS = 4;
 const ROW_CHANNELS = 6;
 /** Points of a person in COCO, x, y and a score each. */
 const COCO_KEYPOINTS = 17;
+
+/** The output with the prototypes of masks. */
+function prototypesOf({ outputs }: ModelInfo): TensorInfo | undefined {
+  return outputs.find((info) => isFloat(info) && info.shape.length === 4 && info.shape[1] === MASK_CHANNELS);
+}
 
 /** True for rows that are final, as their number of columns confirms. */
 function hasFinalRows({ channelAxis, rowKind }: DenseReading, traits: ModelTraits): boolean {
@@ -59,6 +66,10 @@ export function evidentTask(
   const reading = readDense(traits);
   if (reading === undefined || model.outputs.length > 2) return undefined;
   const isFinal = hasFinalRows(reading, traits);
+  if (prototypesOf(model) !== undefined) {
+    const isRaw = reading.channelAxis === 1 && reading.channels > BOX_CHANNELS + MASK_CHANNELS;
+    return isRaw || (isFinal && reading.channels === ROW_CHANNELS + MASK_CHANNELS) ? "segment" : undefined;
+  }
   const isPose = isFinal && traits.classes === undefined && reading.channels === ROW_CHANNELS + COCO_KEYPOINTS * 3;
   return isPose && model.outputs.length === 1 ? "pose" : undefined;
 }
@@ -96,6 +107,7 @@ interface ExtraReading {
 
 const EXTRAS: Readonly<Record<ObjectTaskName, ExtraReading>> = {
   obb: { name: "angles", length: () => 1 },
+  segment: { name: "coefficients", length: () => MASK_CHANNELS },
   pose: {
     name: "keypoints",
     length({ model, classes = 1 }, channels) {
@@ -158,7 +170,8 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
   }
   const found = readObjects(task, traits);
   const keypoints = task === "pose" && found ? keypointsIn(model, found.length) : undefined;
-  if (found === undefined || (task === "pose" && !keypoints)) {
+  const prototypes = task === "segment" ? prototypesOf(model) : undefined;
+  if (found === undefined || (task === "pose" && !keypoints) || (task === "segment" && !prototypes)) {
     const shapes = model.outputs.map(
       ({ name, dtype, shape }) => `${JSON.stringify(name)} ${dtype} ${formatShape(shape)}`,
     );
@@ -166,7 +179,7 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
     const known = "[N, 4+classes+more, anchors] before NMS, or [N, rows, 6+more] after it, as Ultralytics exports them";
     return refuse(`its outputs are ${shapes.join(", ")}, with ${names}`, `they must be ${known}`);
   }
-  return specFor(task, traits, found, { keypoints, options, refuse });
+  return specFor(task, traits, found, { keypoints, prototypes, options, refuse });
 }
 
 const ROW_COLUMNS = { kind: "rows", boxColumn: 0, scoreColumn: 4, classColumn: 5 } as const;
@@ -177,14 +190,15 @@ function specFor(
   { reading, isFinal, classes, first, length }: ObjectReading,
   more: {
     readonly keypoints: KeypointForm | undefined;
+    readonly prototypes: TensorInfo | undefined;
     readonly options: RecogniseOptions;
     readonly refuse: (found: string, hint: string) => never;
   },
 ): ObjectSpec {
-  const { keypoints, options, refuse } = more;
+  const { keypoints, prototypes, options, refuse } = more;
   const { output, channels } = reading;
   const parts = {
-    outputs: [output],
+    outputs: prototypes === undefined ? [output] : [output, prototypes],
     preprocessing: YOLO_PREPROCESSING,
     needsNms: !isFinal,
     ...(classes === undefined ? {} : { classes }),
@@ -212,7 +226,7 @@ function specFor(
   const said = preprocessing === undefined ? spec.preprocessing : withOptions(spec.preprocessing, preprocessing);
   if (task === "obb" && said.fit === "stretch")
     refuse("stretched images turn its boxes into other shapes", "keep their ratio");
-  return { ...spec, preprocessing: said, task, extras, keypoints };
+  return { ...spec, preprocessing: said, task, extras, keypoints, prototypes: prototypes?.name };
 }
 
 /** Recognise a model by what it evidently is, or as a detector. @throws {ModelError} As either does */

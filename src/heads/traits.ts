@@ -29,12 +29,13 @@ export interface ModelTraits {
 }
 
 /** Tasks whose models say more of an object than its box. */
-export type ObjectTaskName = "obb" | "pose";
+export type ObjectTaskName = "obb" | "pose" | "segment";
 
 /** The class that loads models of each task, and what they are called. */
 export const OBJECT_TASKS: Readonly<Record<ObjectTaskName, { readonly facade: string; readonly noun: string }>> = {
   obb: { facade: "OrientedDetector", noun: "a detector of oriented boxes" },
   pose: { facade: "PoseEstimator", noun: "a pose model" },
+  segment: { facade: "Segmenter", noun: "a segmentation model" },
 };
 
 /** True for the name of such a task. */

@@ -37,7 +37,7 @@ export function fixedModel(outputs: readonly FixedOutput[], options: FixedModelO
     outputs: outputs.map(({ name, shape }) => ({
       name,
       dtype,
-      shape: typeof side === "string" ? ["n", "c", "a"] : shape,
+      shape: typeof side === "string" ? shape.map((_, at) => `${name}_${at}`) : shape,
     })),
     initializers: [
       { name: "zero", dtype, shape: [], data: dataOf([0]) },

@@ -8,6 +8,7 @@ import { DETECT_FORMS } from "../detect/detect-forms.ts";
 import type { Detection, DetectionResult } from "../detect/detection.ts";
 import { drawShapes, type LabelledShape, paintShapes } from "../detect/draw.ts";
 import { COCO_KEYPOINTS, COCO_SKELETON, DRAWN_KEYPOINT_SCORE } from "../pose/keypoints.ts";
+import { type Mask, wordsOf } from "../segment/mask.ts";
 import type { ResultForms, TaskResult } from "../task-result.ts";
 import type { ObjectOfTask, ObjectsOf } from "./objects.ts";
 
@@ -74,7 +75,54 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
       },
     }),
   },
+  segment: {
+    columns: ["pixels"],
+    cells: ({ mask }) => [`${mask.area}`],
+    json: ({ mask }) => ({ mask: mask.toRle({ compressed: true }) }),
+    coco: ({ mask }) => ({ segmentation: mask.toRle({ compressed: true }) }),
+    yolo: ({ mask }, { width, height }) =>
+      joinedOutline(mask).map((side, at) => side / (at % 2 === 0 ? width : height)),
+    shape: ({ mask }) => {
+      const { x, y, width, height } = mask.bounds;
+      return {
+        paint: (canvas, colour) =>
+          canvas.stamp({ width, height, advance: width, coverage: coverOf(mask) }, x, y, colour),
+      };
+    },
+  },
 };
+
+/**
+ * The outlines of all parts of a mask as one, x and y in turns: from the first point of the first to each of the others, and
+ * back the same way.
+ */
+function joinedOutline(mask: Mask): number[] {
+  const rings = mask.toPolygons({ kind: "opencv" }).filter(({ outer }) => outer.length >= MIN_RING);
+  const parts = rings.length > 0 ? rings : mask.toPolygons({ kind: "edges" });
+  const [{ outer: [startX = 0, startY = 0] = [] } = {}] = parts;
+  return parts.flatMap(({ outer }, at) => {
+    if (parts.length === 1) return [...outer];
+    const ring = [...outer, outer[0]!, outer[1]!];
+    return at === 0 ? ring : [...ring, startX, startY];
+  });
+}
+
+/** Three points: fewer enclose nothing. */
+const MIN_RING = 6;
+/** How much of a mask's colour covers the image, of 255. */
+const MASK_COVER = 110;
+
+/** The mask as what is laid on the pixels below it. */
+function coverOf({ bits, bounds: { width, height } }: Mask): Uint8Array {
+  const cover = new Uint8Array(width * height);
+  const words = wordsOf(width);
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      if (((bits[y * words + (x >>> 5)]! >>> (x & 31)) & 1) === 1) cover[at] = MASK_COVER;
+    }
+  }
+  return cover;
+}
 
 /** A square on a point, so that it stands out of the lines that meet there. */
 function paintPoint(
@@ -133,6 +181,7 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
 const OBJECT_FORMS: { readonly [Name in keyof ObjectOfTask]: ResultForms<ObjectsOf<Name>> } = {
   obb: formsOf("obb"),
   pose: formsOf("pose"),
+  segment: formsOf("segment"),
 };
 
 /** Results of a detector, or of a model that says more of its objects. */

@@ -16,6 +16,7 @@ type HostClass = new (spec: ObjectSpec, guard: PlausibilityGuard) => HostDetect;
 const HOSTS: Readonly<Record<ObjectTaskName, () => Promise<HostClass>>> = {
   obb: async () => (await import("../obb/host-obb.ts")).HostObb,
   pose: async () => (await import("../pose/host-pose.ts")).HostPose,
+  segment: async () => (await import("../segment/host-segment.ts")).HostSegment,
 };
 
 /** Finds objects in images, and what else a model says of them: one region an image, the whole of it. */

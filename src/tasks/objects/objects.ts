@@ -6,6 +6,7 @@ import type { ReadResult } from "../../runtime/batcher.ts";
 import { type Detection, type DetectionResult, resultOf } from "../detect/detection.ts";
 import { rotatedCorners } from "../obb/rotated.ts";
 import { type Keypoint, keypointNames, keypointsOf } from "../pose/keypoints.ts";
+import type { Mask } from "../segment/mask.ts";
 
 /** An object with its points. */
 export interface PoseObject extends Detection {
@@ -26,10 +27,22 @@ export interface OrientedObject extends Detection {
   readonly xywhr: readonly [cx: number, cy: number, width: number, height: number, angle: number];
 }
 
+/** An object with its mask. */
+export interface SegmentedObject extends Detection {
+  /** Its pixels in the image; none lies outside of its box. */
+  readonly mask: Mask;
+}
+
+/** The kept rows of an image with the mask of each. */
+export interface MaskedBlock extends DetectionBlock {
+  readonly masks: readonly Mask[];
+}
+
 /** An object by task. */
 export interface ObjectOfTask {
   readonly obb: OrientedObject;
   readonly pose: PoseObject;
+  readonly segment: SegmentedObject;
 }
 
 /** What was found in one image by a model of one task. */
@@ -72,6 +85,7 @@ const READERS: { readonly [Name in keyof ObjectOfTask]: (spec: ObjectSpec) => Ro
     const names = keypointNames(keypoints!);
     return (found, { extras }, row) => ({ ...found, keypoints: keypointsOf(extras[0]!, row, keypoints!, names) });
   },
+  segment: () => (found, block, row) => ({ ...found, mask: (block as MaskedBlock).masks[row]! }),
 };
 
 /** How results of a model are made of what a slot gave for an image. */

@@ -1,0 +1,68 @@
+/** @module Host segment: boxes as a detector's, and the mask of each object, around a model in host memory. */
+
+import type { DecodeInput } from "../../heads/head.ts";
+import type { ObjectSpec } from "../../heads/object-reading.ts";
+import { NumberSlice, outputTensor } from "../../heads/outputs.ts";
+import { FLOATS } from "../../heads/traits.ts";
+import type { Region } from "../../image/geometry.ts";
+import type { DetectionBlock } from "../../model/rows.ts";
+import { HostDetect } from "../detect/host-detect.ts";
+import type { PlausibilityGuard } from "../detect/plausibility.ts";
+import type { MaskedBlock } from "../objects/objects.ts";
+import type { Mask } from "./mask.ts";
+import { ProtoMasks } from "./proto-masks.ts";
+
+/** What one slot needs to find objects and their masks. */
+export class HostSegment extends HostDetect {
+  readonly #prototypes: string;
+  /** Channels of the prototypes, and coefficients of an object. */
+  readonly #channels: number;
+  readonly #masks = new ProtoMasks();
+  readonly #values = new NumberSlice();
+  /** The values as they are looked at, kept for as long as they stay where they are. */
+  #view = new Float32Array(0);
+
+  constructor(spec: ObjectSpec, guard: PlausibilityGuard) {
+    super(spec, guard);
+    this.#prototypes = spec.prototypes!;
+    this.#channels = spec.extras[0]!.length;
+  }
+
+  /** Masks are as large as the image. A row whose mask has no pixel is left out, as in Ultralytics. */
+  protected override mapRows(block: DetectionBlock, input: DecodeInput, region: Region): void {
+    super.mapRows(block, input, region);
+    const masks = this.#finish(block, input, region);
+    const kept: Mask[] = [];
+    for (const [row, mask] of masks.entries()) {
+      if (mask.area === 0) continue;
+      if (kept.length < row) moveRow(block, row, kept.length);
+      kept.push(mask);
+    }
+    block.count = kept.length;
+    (block as { -readonly [Name in keyof MaskedBlock]: MaskedBlock[Name] }).masks = kept;
+  }
+
+  #finish({ count, boxes, extras }: DetectionBlock, input: DecodeInput, region: Region): Mask[] {
+    const channels = this.#channels;
+    const tensor = outputTensor(input, this.#prototypes, FLOATS, input.index + 1, channels, -1, -1);
+    const [, , height = 0, width = 0] = tensor.shape;
+    const length = channels * height * width;
+    this.#values.load(tensor, input.index * length, length);
+    const { data, offset } = this.#values;
+    const from = data.byteOffset + offset * 4;
+    const view = this.#view;
+    if (view.buffer !== data.buffer || view.byteOffset !== from || view.length !== length) {
+      this.#view = data.subarray(offset, offset + length) as Float32Array<ArrayBuffer>;
+    }
+    const prototypes = { data: this.#view, channels, width, height };
+    return this.#masks.finish(prototypes, { count, coefficients: extras[0]!, boxes }, region, "image");
+  }
+}
+
+/** Move a row of a block, whose coefficients are done with, to the place of one that is left out. */
+function moveRow({ boxes, scores, classIds, sources }: DetectionBlock, from: number, to: number): void {
+  boxes.copyWithin(to * 4, from * 4, from * 4 + 4);
+  scores[to] = scores[from]!;
+  classIds[to] = classIds[from]!;
+  sources[to] = sources[from]!;
+}

@@ -143,7 +143,7 @@ async function round(isCounted: boolean): Promise<void> {
   rest.all.push(total - decode - infer);
 }
 
-const settings = { image, size: 640, output: "", threshold: 0, iou: 0 };
+const settings = { image, size: 640, output: "", masks: "", threshold: 0, iou: 0 };
 const peer = await ScriptPeer.start(values.python, "opencv_stages.py", settings);
 const [load] = loadavg();
 const { description } = detector.backend;

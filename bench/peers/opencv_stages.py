@@ -2,8 +2,8 @@
 
 `blob` is `preprocess` by cv2.dnn.blobFromImage. `output` of the settings is a file of the raw f32 values of a
 [1, 84, anchors] output; empty where there is none to post-process. `masks` is a file of f32 values too: prototypes
-[32, 160, 160], coefficients [objects, 32] and boxes [objects, 4] in pixels of an image of 1920x1080. `masks` the stage makes
-them at the size of the image, as Ultralytics' `process_mask_native` does; `maskBoxes` samples only what is under a box.
+[32, 160, 160], coefficients [objects, 32] and boxes [objects, 4] in pixels of an image of 1920x1080; empty where none are made.
+The stage `masks` makes them at the size of the image, as Ultralytics' `process_mask_native` does; `maskBoxes` samples only what is under a box.
 """
 
 from peer_loop import letterbox, python_version, serve
@@ -41,7 +41,9 @@ def prepare(settings):
         boxes[:, 2:] += boxes[:, :2]
         return len(boxes[kept])
 
-    values = np.fromfile(settings["masks"], dtype=np.float32)
+    # Where no masks are asked for: those of no object.
+    file = settings["masks"]
+    values = np.fromfile(file, dtype=np.float32) if file else np.zeros(32 * 160 * 160, np.float32)
     prototypes, rest = values[: 32 * 160 * 160].reshape(32, 160 * 160), values[32 * 160 * 160 :]
     objects = len(rest) // 36
     coefficients, mask_boxes = rest[: objects * 32].reshape(-1, 32), rest[objects * 32 :].reshape(-1, 4)

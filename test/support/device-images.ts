@@ -64,6 +64,19 @@ export function noiseArena(sizes: readonly (readonly [width: number, height: num
   return { bytes, images: pictures };
 }
 
+/** The bytes of an image, from a multiple of 16 in the arena on and up to its last pixel: what is read beside it is then noticed. */
+export function bytesOf(picture: NoiseImage, arena: NoiseArena): readonly [start: number, Uint8Array<ArrayBuffer>] {
+  const { image, format, offset, pitchBytes, chromaOffset, chromaPitchBytes } = picture;
+  const { width, height } = image;
+  const pixelBytes = format === "RGBA" ? 4 : 3;
+  const end =
+    format === "NV12"
+      ? chromaOffset + (Math.ceil(height / 2) - 1) * chromaPitchBytes + Math.ceil(width / 2) * 2
+      : offset + (height - 1) * pitchBytes + width * pixelBytes;
+  const start = offset - (offset % 16);
+  return [start, arena.bytes.slice(start, end)];
+}
+
 /** An image as the device sees it, with the arena at an address. */
 export function deviceImage(picture: NoiseImage, arena: number): DeviceImage {
   const { image, format, pitchBytes, chromaPitchBytes, coefficients } = picture;

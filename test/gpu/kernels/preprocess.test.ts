@@ -18,7 +18,7 @@ import {
   RESIZES,
 } from "../../../src/image/preprocessing.ts";
 import { type InputTensor, Preprocessor } from "../../../src/image/preprocessor.ts";
-import { deviceImage, type NoiseArena, noiseArena } from "../../support/device-images.ts";
+import { bytesOf, deviceImage, type NoiseArena, noiseArena } from "../../support/device-images.ts";
 import { Gpu, isGpuMissing, isOnCpu, SLOW_TEST_MS } from "../../support/gpu.ts";
 
 /** On the CPU, where a thread takes its time, the large ones are smaller. */
@@ -118,12 +118,17 @@ function compare(
   const cpu = new Preprocessor(preprocessing);
   const want = createTensor(preprocessing.dtype, shape);
   const { stream } = gpu;
-  const memory = gpu.upload({ dtype: "u8", shape: [arena.bytes.length], data: arena.bytes });
+  const arenaOf = new Map(
+    arena.images.map((image) => {
+      const [start, data] = bytesOf(image, arena);
+      return [image, gpu.upload({ dtype: "u8", shape: [data.length], data }).pointer - start];
+    }),
+  );
   const words = allocate("u8", batch * IMAGE_BYTES);
   const table = new ImageTable(words.buffer, 0, batch);
   for (const [index, { image, region }] of rows.entries()) {
     cpu.run(image.image, want, index, region);
-    table.set(index, deviceImage(image, memory.pointer), region, preprocessing);
+    table.set(index, deviceImage(image, arenaOf.get(image)!), region, preprocessing);
   }
   using output = DeviceBuffer.create(preprocessing.dtype, shape, { stream });
   const images = gpu.upload({ dtype: "u8", shape: [words.length], data: words });

@@ -7,9 +7,40 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "device.h"
+
+typedef unsigned int u32;
 typedef unsigned long long u64;
 
-struct CudaKernel;
+#define THREADS 1024
+#define LANES 32
+#define STACK_BYTES (32 * 1024)
+
+enum State { READY, AT_BARRIER, AT_WARP, ENDED };
+
+struct Fibre {
+  void *stack;  // its pointer while another one runs
+  State state;
+  int vote, predicate;
+  const void *place;  // of the barrier
+  u32 mask;
+  int source;
+  u64 value;
+  uint3 thread;
+};
+
+// The launch, block and thread that run.
+struct Now {
+  const CudaKernel *kernel;
+  const unsigned char *parameters;
+  uint3 grid, size, block, thread;
+  u32 threads;
+  bool is_backward;
+  int me;  // −1 where none runs
+  u32 launch_begin, block_begin, interval;
+  unsigned short warp_interval[THREADS / LANES];
+  void *scheduler;
+};
 
 // Memory that kernels may use: device memory, or page-locked memory, all of which counts as written.
 struct Buffer {
@@ -24,6 +55,13 @@ struct Launch {
   unsigned grid[3], block[3];
   unsigned char parameters[256];
 };
+
+extern Now now;
+extern Fibre fibres[THREADS];
+extern unsigned char *stacks;
+
+// Ends the launch with what the thread did, if one runs: nobody goes on with its fibre.
+void fail(const char *format, ...);
 
 // What went wrong in the last call, in words; empty if nothing did.
 extern char fault[512];

@@ -2,7 +2,6 @@
 // when it is enqueued. What is missing here returns cudaErrorNotSupported: the builder adds it (../cpu-cuda.ts).
 
 #include "executor.h"
-#include "device.h"
 
 #include <dlfcn.h>
 #include <elf.h>

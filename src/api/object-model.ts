@@ -65,7 +65,7 @@ async function open(
  *
  * @example Wrists in one image
  * ```ts
- * await using estimator = await PoseEstimator.load("yolo11n-pose.onnx");
+ * await using estimator = await PoseEstimator.load("yolo11n-pose");
  * const { objects } = await estimator.detect("street.jpg");
  * for (const { keypoints } of objects) console.log(keypoints.filter(({ name }) => name.endsWith("wrist")));
  * ```
@@ -81,7 +81,7 @@ export class PoseEstimator extends ObjectModel<"pose"> {
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file, or its bytes
+   * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
    * @throws {UnavailableError} If a GPU was asked for
@@ -119,7 +119,7 @@ export class OrientedDetector extends ObjectModel<"obb"> {
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file, or its bytes
+   * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
    * @throws {UnavailableError} If a GPU was asked for
@@ -140,7 +140,7 @@ export class OrientedDetector extends ObjectModel<"obb"> {
  *
  * @example Areas in one image
  * ```ts
- * await using segmenter = await Segmenter.load("yolo11n-seg.onnx");
+ * await using segmenter = await Segmenter.load("yolo11n-seg");
  * const { objects } = await segmenter.detect("street.jpg");
  * for (const { label, mask } of objects) console.log(label, mask.area, mask.toPolygons({ kind: "edges" }).length);
  * ```
@@ -156,7 +156,7 @@ export class Segmenter extends ObjectModel<"segment"> {
   /**
    * Load a model and make it ready to run. An object without a pixel in its mask is left out of the results.
    *
-   * @param model path or `file:` URL of an ONNX file, or its bytes
+   * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
    * @throws {UnavailableError} If a GPU was asked for

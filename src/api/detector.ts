@@ -1,20 +1,161 @@
-/** @module Detector: a model on a machine, from an image to the objects in it. */
+/** @module Detector: a model on a machine, from an image to the objects in it; and what it shares with models that say more of them. */
 
 import { openBackends } from "../accelerators/accelerator.ts";
 import { OptionError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import { OBJECT_TASKS } from "../heads/traits.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
+import type { ReadResult } from "../runtime/batcher.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, resultOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
-import { DetectingModel } from "./detecting-model.ts";
-import { type DetectorConfig, type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
-import { owning } from "./loaded-model.ts";
+import type { TaskResult } from "../tasks/task-result.ts";
+import { nmsOptionsOf } from "./classes.ts";
+import {
+  type DetectConfig,
+  type DetectOptions,
+  type DetectorConfig,
+  type DetectorOptions,
+  parseDetectOptions,
+  parseDetectorOptions,
+  parseStreamOptions,
+  type StreamOptions,
+} from "./detector-config.ts";
+import { LoadedModel, owning } from "./loaded-model.ts";
 import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
+import type { StreamSummary } from "./stream.ts";
+
+/** Log what is ignored or reduced for this model, and a size beside its grid, with which most models fail obscurely. */
+function tellMisfits(
+  { size, rectangular, batch, batchWaitMs, preprocessing }: DetectorConfig,
+  backends: readonly Backend<ModelSpec, NmsOptions, DetectionBlock>[],
+  name: string,
+): void {
+  const { fixedSize, stride, preprocessing: inForce } = backends[0]!.task.spec;
+  if (preprocessing?.pad !== undefined && inForce.fit === "stretch") {
+    logger.warn(`Ignoring \`pad\`: images are stretched to the input of the model ${name}, without padding`);
+  }
+  const isOtherSize = size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join();
+  if (fixedSize !== undefined && (isOtherSize || rectangular)) {
+    const option = isOtherSize ? "size" : "rectangular";
+    logger.warn(`Ignoring \`${option}\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
+  }
+  if (fixedSize === undefined && !rectangular && size?.some((side) => side % stride !== 0)) {
+    const rule = `most models take only multiples of their stride, here ${stride}`;
+    logger.warn(`Using ${size.join("x")} for \`size\`, with which the model ${name} may fail: ${rule}`);
+  }
+  if (batchWaitMs > 0 && batch === 1) logger.warn("Ignoring `batchWaitMs`: it needs a `batch` above 1");
+  const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
+  if (batch > most) logger.warn(`Reduced \`batch\` from ${batch} to ${most}, the most the model ${name} accepts`);
+}
+
+/** A model that finds objects. What it says of them is a matter of its task. */
+export abstract class DetectingModel<
+  Spec extends ModelSpec,
+  Result extends TaskResult,
+  Block extends DetectionBlock = DetectionBlock,
+> extends LoadedModel<Spec, NmsOptions, Block, Result> {
+  readonly #defaults: DetectConfig;
+  /** The selection of a call without options, made once. */
+  readonly #selection: NmsOptions;
+
+  /**
+   * @internal
+   * @param label `Detector yolo11n`, for messages
+   * @param read  makes a result of what a slot gave
+   */
+  protected constructor(
+    backends: readonly Backend<Spec, NmsOptions, Block>[],
+    config: DetectorConfig,
+    name: string,
+    { label, read }: { readonly label: string; readonly read: ReadResult<Block, Result> },
+  ) {
+    const params = nmsOptionsOf(config.detect, backends[0]!.task.spec.labels);
+    tellMisfits(config, backends, name);
+    const { inFlight, batch, batchWaitMs, maxPixels } = config;
+    super(backends, { label: `${label} ${name}`, ...{ inFlight, batch, batchWaitMs, maxPixels, params, read } });
+    this.#defaults = config.detect;
+    this.#selection = params;
+  }
+
+  /** Class names by class id; empty where neither the model nor the options have any. */
+  get labels(): readonly string[] {
+    return this.recognition.labels;
+  }
+
+  /**
+   * Find the objects in one image. Calls may overlap: those for which no slot is free wait in line, and with `batch`
+   * above 1 those with the same options share runs of the model.
+   *
+   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @param options override those of `load` for this call
+   * @throws {ImageError} If it is missing or not an image
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ClosedError} If the model has been closed
+   * @throws {NativeError} If the model itself, or its device, fails
+   * @throws the reason of `options.signal`
+   */
+  async detect(source: ImageSource, options?: DetectOptions): Promise<Result> {
+    return this.submit(source, this.selectionFor(options), "detect", options?.signal).promise;
+  }
+
+  /**
+   * Find the objects in several images of any sizes, as few runs of the model as its batch allows.
+   *
+   * @returns one result an image, in order
+   * @throws {ImageError} The first image's that is missing or none; `stream` with `onError` keeps the others' results
+   * @throws {NativeError} If the model itself, or its device, fails
+   * @throws the reason of `options.signal`
+   */
+  async detectBatch(sources: readonly ImageSource[], options?: DetectOptions): Promise<Result[]> {
+    return this.submitAll(sources, this.selectionFor(options), "detect", options?.signal);
+  }
+
+  /**
+   * Find the objects in a sequence of images: several in flight, results in order. No image is read before a slot is
+   * free for it; with `batch` above 1, one batch is read ahead. A live source is better read with `policy: "latest"`.
+   *
+   * @param sources ends the stream when it ends
+   * @param options as `detect`, and what to do with images that fail or come too fast. Without `onError` the first error
+   * of an image ends the stream, after the results before it
+   * @returns results with their place in the sequence; the generator's return value says what became of all images
+   * @throws {ClosedError} If the model is closed, after the results of what was running
+   * @throws the reason of `options.signal`
+   *
+   * @example
+   * ```ts
+   * for await (const { index, detections } of detector.stream(["a.jpg", "b.jpg"])) console.log(index, detections.length);
+   * ```
+   * @example A camera that is faster than the model
+   * ```ts
+   * const onDrop = (index: number) => console.log(`frame ${index} was overtaken`);
+   * for await (const { detections } of detector.stream(camera, { policy: "latest", onDrop })) show(detections);
+   * ```
+   */
+  stream(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: StreamOptions = {},
+  ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {
+    this.assertOpen("detect");
+    const { detect, ...config } = parseStreamOptions(options, this.#defaults);
+    const selection = nmsOptionsOf(detect, this.labels);
+    return this.inOrder(sources, {
+      ...config,
+      submit: (source) => this.submit(source, selection, "detect"),
+    });
+  }
+
+  /** @internal Which rows a call keeps. */
+  protected selectionFor(options: DetectOptions | undefined): NmsOptions {
+    this.assertOpen("detect");
+    if (options === undefined) return this.#selection;
+    return nmsOptionsOf(parseDetectOptions(options, this.#defaults), this.labels);
+  }
+}
 
 type DetectBackend = Backend<ModelSpec, NmsOptions, DetectionBlock>;
 

@@ -3,6 +3,7 @@
  * its outputs, and accelerators, which run it and know neither boxes nor images of images.
  */
 
+import { message, UnavailableError } from "../core/errors.ts";
 import type { DType, Shape, Tensor, TensorInfo } from "../core/tensor.ts";
 import type { SizeInput } from "../heads/head.ts";
 import type { Region, Size } from "../image/geometry.ts";
@@ -91,6 +92,14 @@ export interface TaskModel<ModelSpec, Params, Output> {
   host(): Promise<HostTask<Params, Output>>;
   /** Likewise in the memory of a device, by its kind, such as `cuda`; the accelerators for it know the type. */
   readonly device: Readonly<Record<string, () => Promise<unknown>>>;
+}
+
+/** Why a task that has no part for a device is not run there. Where the choice is open, the next accelerator is taken for it. */
+export function noDevicePart(name: string, action: string): UnavailableError {
+  return new UnavailableError(
+    message(action, `the task "${name}" does not run on a GPU`, 'run it with backend "cpu"'),
+    "backend",
+  );
 }
 
 /** Shapes of an engine: up to so many images of such sizes. They count for nothing where the model fixes its own. */

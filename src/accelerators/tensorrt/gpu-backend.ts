@@ -12,7 +12,7 @@ import type { JpegCounts } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import { Session } from "../../onnxruntime/session.ts";
 import type { Accelerator, Backend, EngineBuild, MachineOptions } from "../../runtime/backend.ts";
-import type { OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import { noDevicePart, type OpenedModel, type Task, type TaskModel } from "../../runtime/task.ts";
 import type { BuildOptions } from "../../tensorrt/build-options.ts";
 import type { Engine } from "../../tensorrt/engine.ts";
 import { type CachedPlan, EngineCache } from "../../tensorrt/engine-cache.ts";
@@ -136,10 +136,7 @@ export async function cudaPart<Params, Output>(
   { task, device }: Pick<TaskModel<unknown, unknown, unknown>, "task" | "device">,
   action: string,
 ): Promise<CudaTask<Params, Output>> {
-  if (device.cuda === undefined) {
-    const found = `the task "${task}" does not run on a GPU`;
-    throw new UnavailableError(message(action, found, 'run it with backend "cpu"'), "backend");
-  }
+  if (device.cuda === undefined) throw noDevicePart(task, action);
   // Every task that has a part for this memory gives one of this type: see gpu-model.ts.
   return (await device.cuda()) as CudaTask<Params, Output>;
 }

@@ -1,11 +1,10 @@
 /** @module Classify task: which classes an image is of: what goes into a classifier, and what its values are. */
 
-import { message, UnavailableError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { findImageInput } from "../../heads/traits.ts";
 import { decodeLimits } from "../../image/decode-limits.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
-import type { EngineShapes, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import { type EngineShapes, noDevicePart, type OpenedModel, type Task, type TaskModel } from "../../runtime/task.ts";
 import type { BestClasses } from "./class-scores.ts";
 import {
   type ClassifierSpec,
@@ -37,8 +36,7 @@ export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestCl
   /** @throws {UnavailableError} If it is one: there is no part for the device that an engine would be built for */
   async check(opened: OpenedModel): Promise<void> {
     await recogniseClassifier(opened, this.#options);
-    const found = `the task "${this.name}" does not run on a GPU`;
-    throw new UnavailableError(message(this.action, found, 'run it with backend "cpu"'), "backend");
+    throw noDevicePart(this.name, this.action);
   }
 
   engineShapes(): EngineShapes {

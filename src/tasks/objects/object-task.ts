@@ -1,10 +1,16 @@
 /** @module Object task: objects with key points, angles or masks in images: what a model says beside boxes. */
 
-import { message, UnavailableError } from "../../core/errors.ts";
 import { type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
-import type { EngineShapes, HostTask, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
+import {
+  type EngineShapes,
+  type HostTask,
+  noDevicePart,
+  type OpenedModel,
+  type Task,
+  type TaskModel,
+} from "../../runtime/task.ts";
 import { type DetectTaskOptions, engineShapes, RecognisedDetector } from "../detect/detect-task.ts";
 import type { HostDetect } from "../detect/host-detect.ts";
 import type { NmsOptions } from "../detect/nms.ts";
@@ -41,8 +47,7 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
   /** @throws {UnavailableError} If it is one: there is no part for the device that an engine would be built for */
   async check(opened: OpenedModel): Promise<void> {
     await this.recognise(opened);
-    const found = `the task "${this.name}" does not run on a GPU`;
-    throw new UnavailableError(message(this.action, found, 'run it with backend "cpu"'), "backend");
+    throw noDevicePart(this.name, this.action);
   }
 
   engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {

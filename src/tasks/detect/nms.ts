@@ -104,28 +104,12 @@ export class Selector {
     block.count = 0;
     block.dropped = candidates.dropped;
     block.hasInsideOut = candidates.hasInsideOut;
-    this.#sort(candidates, selection);
+    this.#order.fill(candidates, selection);
     const { rows, count } = this.#order;
     if (count === 0) return;
     assertProbability(candidates.scores[rows[0]!]!, recognition.head);
     if (recognition.needsNms) this.#suppress(candidates, selection, block);
     else for (let at = 0; at < count && at < maxDetections; at++) appendRow(block, candidates, rows[at]!);
-  }
-
-  /** Steps 1 and 2. */
-  #sort(candidates: Candidates, selection: NmsOptions): void {
-    const { scores, classIds, count } = candidates;
-    const wanted = selection.classIds;
-    const threshold = Math.fround(selection.threshold);
-    const order = this.#order;
-    order.begin(candidates);
-    for (let row = 0; row < count; row++) {
-      const score = scores[row]!;
-      if (score < threshold) continue;
-      if (wanted !== undefined && !wanted.has(classIds[row]!)) continue;
-      order.add(row, score);
-    }
-    order.sort();
   }
 
   /** Steps 3 to 5. */
@@ -167,6 +151,13 @@ const PASSES = 3;
 /** Below this many, inserting one by one is faster than three passes over the histogram. */
 const FEW = 48;
 
+/** What the order of some rows depends on. */
+interface ScoredRows {
+  readonly count: number;
+  readonly scores: Float32Array;
+  readonly classIds: Int32Array;
+}
+
 /**
  * Sorts rows of {@linkcode Candidates} by score, highest first; rows of equal score by their number, lowest first.
  * Memory only grows.
@@ -183,8 +174,23 @@ export class ScoreOrder {
   readonly #floatCell = new Float32Array(new ArrayBuffer(4));
   readonly #bitCell = new Uint32Array(this.#floatCell.buffer);
 
+  /** Steps 1 and 2 of {@linkcode Selector}: sort those of some candidates that a selection asks for. */
+  fill(candidates: ScoredRows, selection: NmsOptions): void {
+    const { count, scores, classIds } = candidates;
+    const wanted = selection.classIds;
+    const threshold = Math.fround(selection.threshold);
+    this.begin(candidates);
+    for (let row = 0; row < count; row++) {
+      const score = scores[row]!;
+      if (score < threshold) continue;
+      if (wanted !== undefined && !wanted.has(classIds[row]!)) continue;
+      this.add(row, score);
+    }
+    this.sort();
+  }
+
   /** Start over with room for as many rows as there are candidates. */
-  begin(candidates: { readonly count: number; readonly scores: Float32Array }): void {
+  begin(candidates: Pick<ScoredRows, "count" | "scores">): void {
     this.count = 0;
     if (this.rows.length >= candidates.count) return;
     const capacity = candidates.scores.length;

@@ -182,7 +182,7 @@ export class RotatedSelector {
   /** @returns how many are kept: so many numbers of `kept` are valid */
   select(candidates: RotatedCandidates, selection: NmsOptions, suppression: RotatedSuppression = "any"): number {
     const { maxDetections, classAgnostic } = selection;
-    this.#sort(candidates, selection);
+    this.#order.fill(candidates, selection);
     const { rows } = this.#order;
     const count = Math.min(this.#order.count, MAX_CANDIDATES);
     this.#reserve(count, maxDetections);
@@ -203,20 +203,6 @@ export class RotatedSelector {
       this.#last.set(classId, at);
     }
     return kept;
-  }
-
-  #sort({ count, scores, classIds }: RotatedCandidates, selection: NmsOptions): void {
-    const wanted = selection.classIds;
-    const threshold = fround(selection.threshold);
-    const order = this.#order;
-    order.begin({ count, scores });
-    for (let row = 0; row < count; row++) {
-      const score = scores[row]!;
-      if (score < threshold) continue;
-      if (wanted !== undefined && !wanted.has(classIds[row]!)) continue;
-      order.add(row, score);
-    }
-    order.sort();
   }
 
   #reserve(count: number, maxDetections: number): void {

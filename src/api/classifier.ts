@@ -18,7 +18,7 @@ import {
   parseClassifyOptions,
   parseClassifyStreamOptions,
 } from "./classifier-config.ts";
-import { LoadedModel, owning } from "./loaded-model.ts";
+import { LoadedModel, owning, tellBatchMisfits } from "./loaded-model.ts";
 import { modelSource } from "./model-source.ts";
 import type { StreamSummary } from "./stream.ts";
 
@@ -30,19 +30,10 @@ export interface ClassifyStreamResult extends ClassificationResult {
   readonly index: number;
 }
 
-/** Log what is ignored or reduced for this model. */
-function tellMisfits(
-  { size, batch, batchWaitMs }: ClassifierConfig,
-  { task, maxBatch }: ClassifyBackend,
-  name: string,
-): void {
-  const { fixedSize } = task.spec;
+/** Log a size that is ignored for this model. */
+function tellMisfits({ size }: ClassifierConfig, { fixedSize }: ClassifierSpec, name: string): void {
   if (size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join()) {
     logger.warn(`Ignoring \`size\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
-  }
-  if (batchWaitMs > 0 && batch === 1) logger.warn("Ignoring `batchWaitMs`: it needs a `batch` above 1");
-  if (batch > maxBatch) {
-    logger.warn(`Reduced \`batch\` from ${batch} to ${maxBatch}, the most the model ${name} accepts`);
   }
 }
 
@@ -63,8 +54,10 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
   readonly #defaults: ClassifyParams;
 
   private constructor(backends: readonly ClassifyBackend[], config: ClassifierConfig, name: string) {
-    const { labels } = backends[0]!.task.spec;
-    tellMisfits(config, backends[0]!, name);
+    const { spec } = backends[0]!.task;
+    const { labels } = spec;
+    tellMisfits(config, spec, name);
+    tellBatchMisfits(config, backends, name);
     const { inFlight, batch, batchWaitMs, maxPixels, classify: params } = config;
     super(backends, {
       label: `Classifier ${name}`,

@@ -24,14 +24,14 @@ import {
   parseStreamOptions,
   type StreamOptions,
 } from "./detector-config.ts";
-import { LoadedModel, owning } from "./loaded-model.ts";
+import { LoadedModel, owning, tellBatchMisfits } from "./loaded-model.ts";
 import { modelSource } from "./model-source.ts";
 import { StagedBatch } from "./staged-batch.ts";
 import type { StreamSummary } from "./stream.ts";
 
 /** Log what is ignored or reduced for this model, and a size beside its grid, with which most models fail obscurely. */
 function tellMisfits(
-  { size, rectangular, batch, batchWaitMs, preprocessing }: DetectorConfig,
+  { size, rectangular, preprocessing }: DetectorConfig,
   backends: readonly Backend<ModelSpec, NmsOptions, DetectionBlock>[],
   name: string,
 ): void {
@@ -48,9 +48,6 @@ function tellMisfits(
     const rule = `most models take only multiples of their stride, here ${stride}`;
     logger.warn(`Using ${size.join("x")} for \`size\`, with which the model ${name} may fail: ${rule}`);
   }
-  if (batchWaitMs > 0 && batch === 1) logger.warn("Ignoring `batchWaitMs`: it needs a `batch` above 1");
-  const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
-  if (batch > most) logger.warn(`Reduced \`batch\` from ${batch} to ${most}, the most the model ${name} accepts`);
 }
 
 /** A model that finds objects. What it says of them is a matter of its task. */
@@ -76,6 +73,7 @@ export abstract class DetectingModel<
   ) {
     const params = nmsOptionsOf(config.detect, backends[0]!.task.spec.labels);
     tellMisfits(config, backends, name);
+    tellBatchMisfits(config, backends, name);
     const { inFlight, batch, batchWaitMs, maxPixels } = config;
     super(backends, { label: `${label} ${name}`, ...{ inFlight, batch, batchWaitMs, maxPixels, params, read } });
     this.#defaults = config.detect;

@@ -47,6 +47,17 @@ export function owning<Owner>(backends: readonly { close(): void }[], make: () =
   return owner;
 }
 
+/** Log what is ignored of the batching that was asked for, or reduced for this model. */
+export function tellBatchMisfits(
+  { batch, batchWaitMs }: Pick<LoadedModelOptions<unknown, unknown, unknown>, "batch" | "batchWaitMs">,
+  backends: readonly Pick<BackendInfo, "maxBatch">[],
+  name: string,
+): void {
+  if (batchWaitMs > 0 && batch === 1) logger.warn("Ignoring `batchWaitMs`: it needs a `batch` above 1");
+  const most = Math.min(...backends.map(({ maxBatch }) => maxBatch));
+  if (batch > most) logger.warn(`Reduced \`batch\` from ${batch} to ${most}, the most the model ${name} accepts`);
+}
+
 /** A model that is loaded. It owns the backends; calls, streams, warm-up and the end are the same for every task. */
 export abstract class LoadedModel<ModelSpec, Params, Output, Result extends object> implements AsyncDisposable {
   readonly #pipeline: Pipeline<ModelSpec, Params, Output>;

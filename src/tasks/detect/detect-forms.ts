@@ -1,8 +1,8 @@
 /** @module DetectForms: what was found in an image as text, JSON, tensors and drawings. */
 
 import { plural, round } from "../../core/units.ts";
-import { type ResultForms, type Timing, timingJson } from "../task-result.ts";
-import type { DetectionResult } from "./detection.ts";
+import { type ResultForms, type TaskResult, type Timing, timingJson } from "../task-result.ts";
+import type { Detection, DetectionResult } from "./detection.ts";
 import { drawDetections, paintDetections } from "./draw.ts";
 
 /** One object in JSON. */
@@ -50,6 +50,11 @@ function resultJson({ width, height, detections, dropped, implausible, timing, d
   };
 }
 
+/** A box in a label file: x and y of its centre, width and height, as fractions of the image's. */
+export function yoloSides({ box: [x1, y1, x2, y2] }: Detection, { width, height }: TaskResult): number[] {
+  return [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height];
+}
+
 /** Results of detectors. */
 export const DETECT_FORMS: ResultForms<DetectionResult> = {
   noun: "object",
@@ -62,10 +67,11 @@ export const DETECT_FORMS: ResultForms<DetectionResult> = {
   rows: ({ detections }) =>
     detections.map(({ label, score, box }) => [label, score.toFixed(3), ...box.map((side) => side.toFixed(1))]),
   json: resultJson,
-  yolo: ({ width, height, detections }) =>
-    detections
-      .map(({ classId, score, box: [x1, y1, x2, y2] }) => {
-        const numbers = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height, score];
+  yolo: (image) =>
+    image.detections
+      .map((found) => {
+        const { classId, score } = found;
+        const numbers = [...yoloSides(found, image), score];
         return `${classId} ${numbers.map((number) => number.toFixed(6)).join(" ")}\n`;
       })
       .join(""),

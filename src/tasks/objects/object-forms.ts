@@ -4,7 +4,7 @@ import { round } from "../../core/units.ts";
 import type { Canvas } from "../../image/canvas.ts";
 import { strokeLine } from "../../image/canvas.ts";
 import type { Colour } from "../../image/class-colour.ts";
-import { DETECT_FORMS } from "../detect/detect-forms.ts";
+import { DETECT_FORMS, yoloSides } from "../detect/detect-forms.ts";
 import type { Detection, DetectionResult } from "../detect/detection.ts";
 import { drawShapes, type LabelledShape, paintShapes } from "../detect/draw.ts";
 import { COCO_KEYPOINTS, COCO_SKELETON, DRAWN_KEYPOINT_SCORE } from "../pose/keypoints.ts";
@@ -24,11 +24,6 @@ interface Details<Object extends Detection> {
   yolo(object: Object, image: TaskResult): readonly number[];
   /** What is drawn of it beside its label. @param line width of lines in pixels */
   shape(object: Object): Pick<LabelledShape, "paint" | "isFramed">;
-}
-
-/** As `x y w h` of the centre and the size. */
-function yoloSides({ box: [x1, y1, x2, y2] }: Detection, { width, height }: TaskResult): number[] {
-  return [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height];
 }
 
 const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Name]> } = {

@@ -14,6 +14,7 @@ import { PREPROCESSING_OPTIONS, refusePadding } from "../image/preprocessing-opt
 import type { Size } from "../runtime/backend.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
+import type { MaskSize } from "../tasks/segment/proto-masks.ts";
 import { classesIn } from "./classes.ts";
 import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
 
@@ -72,6 +73,11 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
   readonly size?: number | readonly [width: number, height: number];
   /** True: give a model with dynamic height and width the frame's own ratio instead of a square. Default false. */
   readonly rectangular?: boolean;
+  /**
+   * Size of the masks of a segmentation model. `"image"`: that of the image. `"input"`: that of the model's input, padding
+   * included. `"proto"`: that of the masks as the model gives them, mostly a quarter of the input's. Default `"image"`.
+   */
+  readonly maskSize?: MaskSize;
   /** Most images the model gets at once. Default 1; at most the model's own batch. */
   readonly batch?: number;
   /**
@@ -173,6 +179,8 @@ const deviceList = z
 const oneDevice = deviceNumber.transform((number): readonly number[] => [number]);
 
 /** Tasks that a caller may name. */
+const MASK_SIZES = ["image", "input", "proto"] as const satisfies readonly MaskSize[];
+
 const TASKS = ["detect", ...(Object.keys(OBJECT_TASKS) as ObjectTaskName[])] as const;
 
 const side = wholeWithin(1, 16_384);
@@ -203,6 +211,10 @@ const loadTable = {
     schema: z.boolean("true or false").default(false),
     help: "keep the image's aspect ratio with a dynamic input: faster",
     aliases: ["rect"],
+  },
+  maskSize: {
+    schema: z.enum(MASK_SIZES, `one of ${MASK_SIZES.join(", ")}`).default("image"),
+    help: "size of masks: the image's, the model input's, or as the model gives them",
   },
   batch: {
     schema: wholeWithin(1, 1024).default(1),
@@ -280,6 +292,7 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
     head,
     size,
     rectangular,
+    maskSize,
     batch,
     scaledDecoding,
   } = parsed;
@@ -290,7 +303,7 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   refuseStrays(machine, devices);
   return {
     ...machine,
-    ...{ task, head, labels, size, rectangular, batch, batchWaitMs, scaledDecoding, devices },
+    ...{ task, head, labels, size, rectangular, maskSize, batch, batchWaitMs, scaledDecoding, devices },
     ...{ maxPixels, damaged, vectors, decodeTimeoutMs },
     preprocessing,
     detect: detectConfig(parsed as DetectOptions, DETECT_DEFAULTS),

@@ -31,11 +31,15 @@ import type { StreamSummary } from "./stream.ts";
 
 /** Log what is ignored or reduced for this model, and a size beside its grid, with which most models fail obscurely. */
 function tellMisfits(
-  { size, rectangular, preprocessing }: DetectorConfig,
+  { size, rectangular, preprocessing, maskSize }: DetectorConfig,
   backends: readonly Backend<ModelSpec, NmsOptions, DetectionBlock>[],
   name: string,
 ): void {
-  const { fixedSize, stride, preprocessing: inForce } = backends[0]!.task.spec;
+  const { task, spec } = backends[0]!.task;
+  const { fixedSize, stride, preprocessing: inForce } = spec;
+  if (maskSize !== "image" && task !== "segment") {
+    logger.warn(`Ignoring \`maskSize\`: the model ${name} gives no masks`);
+  }
   if (preprocessing?.pad !== undefined && inForce.fit === "stretch") {
     logger.warn(`Ignoring \`pad\`: images are stretched to the input of the model ${name}, without padding`);
   }

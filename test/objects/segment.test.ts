@@ -84,6 +84,33 @@ for (const [name, model] of cases) {
   });
 }
 
+test("masks are as large as is asked for, under the boxes as they are there", async () => {
+  const areas = async (maskSize: "input" | "proto"): Promise<readonly (readonly number[])[]> => {
+    await using segmenter = await Segmenter.load(cases[0]![1], { backend: "cpu", maskSize });
+    const result = await segmenter.detect(WIDE);
+    const { objects } = result;
+    // Boxes are those of the image, whatever the size of the masks.
+    expect(largestDifference(objects[0]!.box, [8, 4, 40, 28])).toBeLessThan(0.1);
+    for (const write of [
+      () => formsFor("segment").yolo(result),
+      () => formsFor("segment").coco(result, 1, (id) => id),
+    ]) {
+      expect(write).toThrow(/Cannot place masks in an image: they have \d+x\d+ pixels and the image 64x32/);
+    }
+    return objects.slice(0, 2).map(({ mask }) => [mask.width, mask.height, mask.bounds.x, mask.bounds.y, mask.area]);
+  };
+  // From 4, 10 to 20, 22 in the input, of whose cells the left half ends at 16: on the cell's edge, where 0 is not above 0.
+  expect(await areas("input")).toEqual([
+    [32, 32, 4, 10, 16 * 12],
+    [32, 32, 4, 10, 12 * 12],
+  ]);
+  // From 1, 2.5 to 5, 5.5 in cells.
+  expect(await areas("proto")).toEqual([
+    [8, 8, 1, 3, 4 * 3],
+    [8, 8, 1, 3, 3 * 3],
+  ]);
+});
+
 test("a segmentation model is no detector unless that is asked for", async () => {
   const model = cases[0]![1];
   const refusal = Detector.load(model, { backend: "cpu" });

@@ -12,6 +12,7 @@ import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
 import { seemsClassifier } from "../classify/classifier-recognition.ts";
+import type { MaskSize } from "../segment/proto-masks.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
 import { PlausibilityGuard } from "./plausibility.ts";
 
@@ -27,6 +28,8 @@ export interface DetectTaskOptions
   readonly size: Size | undefined;
   /** Whether such a model will be given the images' own ratio, up to that size. */
   readonly rectangular: boolean;
+  /** Size of the masks of a segmentation model. */
+  readonly maskSize: MaskSize;
   /** Most images in a batch of a model that leaves it open. */
   readonly batch: number;
 }
@@ -36,6 +39,7 @@ export const DEFAULT_DETECT_TASK_OPTIONS: DetectTaskOptions = {
   scaledDecoding: false,
   size: undefined,
   rectangular: false,
+  maskSize: "image",
   batch: 1,
 };
 

@@ -1,5 +1,6 @@
 /** @module ObjectForms: objects with key points, angles or masks as text, JSON, tensors and drawings. */
 
+import { message, OptionError } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
 import type { Canvas } from "../../image/canvas.ts";
 import { strokeLine } from "../../image/canvas.ts";
@@ -19,11 +20,11 @@ interface Details<Object extends Detection> {
   cells(object: Object): string[];
   json(object: Object): object;
   /** Further keys of a results file as pycocotools reads it. */
-  coco(object: Object): object;
+  coco(object: Object, image: TaskResult): object;
   /** What a label file has of it between class and score, as fractions of the image's width and height. */
   yolo(object: Object, image: TaskResult): readonly number[];
   /** What is drawn of it beside its label. @param line width of lines in pixels */
-  shape(object: Object): Pick<LabelledShape, "paint" | "isFramed">;
+  shape(object: Object, image: TaskResult): Pick<LabelledShape, "paint" | "isFramed">;
 }
 
 const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Name]> } = {
@@ -74,11 +75,11 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
     columns: ["pixels"],
     cells: ({ mask }) => [`${mask.area}`],
     json: ({ mask }) => ({ mask: mask.toRle({ compressed: true }) }),
-    coco: ({ mask }) => ({ segmentation: mask.toRle({ compressed: true }) }),
-    yolo: ({ mask }, { width, height }) =>
-      joinedOutline(mask).map((side, at) => side / (at % 2 === 0 ? width : height)),
-    shape: ({ mask }) => {
-      const { x, y, width, height } = mask.bounds;
+    coco: ({ mask }, image) => ({ segmentation: ofImage(mask, image).toRle({ compressed: true }) }),
+    yolo: ({ mask }, image) =>
+      joinedOutline(ofImage(mask, image)).map((side, at) => side / (at % 2 === 0 ? image.width : image.height)),
+    shape: ({ mask }, image) => {
+      const { x, y, width, height } = ofImage(mask, image).bounds;
       return {
         paint: (canvas, colour) =>
           canvas.stamp({ width, height, advance: width, coverage: coverOf(mask) }, x, y, colour),
@@ -86,6 +87,16 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
     },
   },
 };
+
+/** @throws {OptionError} If a mask is of another size than its image: nothing tells where it lies there */
+function ofImage(mask: Mask, { width, height }: TaskResult): Mask {
+  if (mask.width === width && mask.height === height) return mask;
+  const found = `they have ${mask.width}x${mask.height} pixels and the image ${width}x${height}`;
+  throw new OptionError(
+    message("place masks in an image", found, 'load the model with `maskSize: "image"`'),
+    "maskSize",
+  );
+}
 
 /**
  * The outlines of all parts of a mask as one, x and y in turns: from the first point of the first to each of the others, and
@@ -137,8 +148,8 @@ function plain<Name extends keyof ObjectOfTask>({ objects, ...result }: ObjectsO
 
 function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<ObjectsOf<Name>> {
   const details: Details<ObjectOfTask[Name]> = DETAILS[task];
-  const shapes = ({ objects }: ObjectsOf<Name>): LabelledShape[] =>
-    objects.map((object) => ({ ...object, ...details.shape(object) }));
+  const shapes = (result: ObjectsOf<Name>): LabelledShape[] =>
+    result.objects.map((object) => ({ ...object, ...details.shape(object, result) }));
   return {
     noun: DETECT_FORMS.noun,
     count: ({ objects }) => objects.length,
@@ -162,7 +173,7 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
       result.objects.flatMap((object) =>
         DETECT_FORMS.coco({ ...plain(result), detections: [object] }, imageId, categoryId).map((entry) => ({
           ...entry,
-          ...details.coco(object),
+          ...details.coco(object, result),
         })),
       ),
     tensorForms: DETECT_FORMS.tensorForms,

@@ -17,7 +17,7 @@ import type { NmsOptions } from "../detect/nms.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
 
 /** What a task is on the host. */
-type HostClass = new (spec: ObjectSpec, guard: PlausibilityGuard) => HostDetect;
+type HostClass = new (spec: ObjectSpec, guard: PlausibilityGuard, options: DetectTaskOptions) => HostDetect;
 
 const HOSTS: Readonly<Record<ObjectTaskName, () => Promise<HostClass>>> = {
   obb: async () => (await import("../obb/host-obb.ts")).HostObb,
@@ -58,14 +58,16 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
 class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
   override readonly task: string;
   override readonly device = {};
+  readonly #options: DetectTaskOptions;
 
   constructor(spec: ObjectSpec, source: string, options: DetectTaskOptions) {
     super(spec, source, options);
     this.task = spec.task;
+    this.#options = options;
   }
 
   override async host(): Promise<HostTask<NmsOptions, DetectionBlock>> {
     const Work = await HOSTS[this.spec.task]();
-    return { createWork: () => new Work(this.spec, this.guard) };
+    return { createWork: () => new Work(this.spec, this.guard, this.#options) };
   }
 }

@@ -29,7 +29,7 @@ export interface OrientedObject extends Detection {
 
 /** An object with its mask. */
 export interface SegmentedObject extends Detection {
-  /** Its pixels in the image; none lies outside of its box. */
+  /** Its pixels: in the image, of which none lies outside of its box, or in what the option `maskSize` says. */
   readonly mask: Mask;
 }
 

@@ -6,11 +6,12 @@ import { NumberSlice, outputTensor } from "../../heads/outputs.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
+import type { DetectTaskOptions } from "../detect/detect-task.ts";
 import { HostDetect } from "../detect/host-detect.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
 import type { MaskedBlock } from "../objects/objects.ts";
 import type { Mask } from "./mask.ts";
-import { ProtoMasks } from "./proto-masks.ts";
+import { type MaskSize, ProtoMasks } from "./proto-masks.ts";
 
 /** What one slot needs to find objects and their masks. */
 export class HostSegment extends HostDetect {
@@ -22,16 +23,22 @@ export class HostSegment extends HostDetect {
   /** The values as they are looked at, kept for as long as they stay where they are. */
   #view = new Float32Array(0);
 
-  constructor(spec: ObjectSpec, guard: PlausibilityGuard) {
+  readonly #maskSize: MaskSize;
+
+  constructor(spec: ObjectSpec, guard: PlausibilityGuard, { maskSize }: Pick<DetectTaskOptions, "maskSize">) {
     super(spec, guard);
+    this.#maskSize = maskSize;
     this.#prototypes = spec.prototypes!;
     this.#channels = spec.extras[0]!.length;
   }
 
-  /** Masks are as large as the image. A row whose mask has no pixel is left out, as in Ultralytics. */
+  /** A row whose mask has no pixel is left out, as in Ultralytics. */
   protected override mapRows(block: DetectionBlock, input: DecodeInput, region: Region): void {
-    super.mapRows(block, input, region);
+    // Masks lie under boxes as they are: in the image, or before they are mapped to it.
+    const isOfImage = this.#maskSize === "image";
+    if (isOfImage) super.mapRows(block, input, region);
     const masks = this.#finish(block, input, region);
+    if (!isOfImage) super.mapRows(block, input, region);
     const kept: Mask[] = [];
     for (const [row, mask] of masks.entries()) {
       if (mask.area === 0) continue;
@@ -55,7 +62,7 @@ export class HostSegment extends HostDetect {
       this.#view = data.subarray(offset, offset + length) as Float32Array<ArrayBuffer>;
     }
     const prototypes = { data: this.#view, channels, width, height };
-    return this.#masks.finish(prototypes, { count, coefficients: extras[0]!, boxes }, region, "image");
+    return this.#masks.finish(prototypes, { count, coefficients: extras[0]!, boxes }, region, this.#maskSize);
   }
 }
 

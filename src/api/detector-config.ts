@@ -214,7 +214,7 @@ const loadTable = {
   },
   maskSize: {
     schema: z.enum(MASK_SIZES, `one of ${MASK_SIZES.join(", ")}`).default("image"),
-    help: "size of masks: the image's, the model input's, or as the model gives them",
+    help: "size of masks; proto: as the model gives them",
   },
   batch: {
     schema: wholeWithin(1, 1024).default(1),

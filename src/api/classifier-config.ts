@@ -87,20 +87,20 @@ const streamSchema = callSchema.extend({
   onDrop: callback,
 });
 
-const FITS = ["shorter-side", "stretch"] as const;
-const FILTERS = [...RESIZES, "bicubic"] as const;
-const { colour, scale, mean, std } = PREPROCESSING_OPTIONS;
+const FITS = ["shorter-side", "longer-side", "stretch"] as const;
+const FILTERS = [...RESIZES, "bicubic", "lanczos"] as const;
+const { colour, scale, mean, std, pad } = PREPROCESSING_OPTIONS;
 
 const PREPROCESSING: GivenOptions<ClassifierPreprocessingOptions> = {
   fit: {
     schema: z.enum(FITS, FITS.join(" or ")).optional(),
     value: "HOW",
-    help: "how an image is resized: shorter-side keeps its ratio, stretch does not",
+    help: "how an image is resized: shorter-side cuts, longer-side pads, stretch changes its ratio",
   },
   resize: {
     schema: z.enum(FILTERS, `one of ${FILTERS.join(", ")}`).optional(),
     value: "HOW",
-    help: "bilinear, as OpenCV, antialias or bicubic, as Pillow and torchvision",
+    help: "bilinear, as OpenCV; antialias, bicubic or lanczos, as Pillow and torchvision",
   },
   crop: {
     schema: numberWithin(0.01, 1, "a share from 0.01 to 1").optional(),
@@ -108,6 +108,7 @@ const PREPROCESSING: GivenOptions<ClassifierPreprocessingOptions> = {
     help: "share of the resized image that the model sees: 0.875, or 1",
   },
   ...{ colour, scale, mean, std },
+  pad: { ...pad, help: "padding value beside an image that is smaller than the input, 0 to 255" },
 };
 
 const { maxPixels, ...decoding } = DECODING_OPTIONS;

@@ -4,6 +4,7 @@ import { printable } from "../core/shown.ts";
 import { formatTensorInfo, type TensorInfo } from "../core/tensor.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import type { ObjectSpec } from "../heads/object-reading.ts";
+import { isSize, type Resized } from "../image/geometry.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { ClassifierSpec } from "../tasks/classify/classifier-recognition.ts";
@@ -53,19 +54,25 @@ function describeScores({ scores, activation }: ClassifierSpec): string {
   return activation === "none" ? `${kind}: taken as they are` : `${kind}: ${activation} makes them probabilities`;
 }
 
+/** What an image is resized to. */
+function describeResized(resized: Resized): string {
+  if (typeof resized === "number") return `shorter side ${resized}`;
+  if (isSize(resized)) return `stretched to ${resized.join("x")}`;
+  return `${resized.fit === "cover" ? "so that it covers" : "whole, within"} ${resized.size.join("x")}`;
+}
+
 function classifierRows(spec: ClassifierSpec): string[][] {
   const { reason, preprocessing, size, fixedSize, classes, labels, assumptions } = spec;
   const { resized } = preprocessing;
-  const how = typeof resized === "number" ? `shorter side ${resized}` : `stretched to ${resized.join("x")}`;
-  const isCut = typeof resized === "number" || resized.join() !== size.join();
+  const isCut = !isSize(resized) || resized.join() !== size.join();
   const image = describeLevels(preprocessing);
   return [
     ["task", "classify"],
     ["because of", printable(reason)],
     ["input size", fixedSize === undefined ? `open; ${size.join("x")} unless --size says` : size.join("x")],
-    ["image", [how, ...(isCut ? [`its middle ${size.join("x")}`] : []), ...image].join(", ")],
+    ["image", [describeResized(resized), ...(isCut ? [`its middle ${size.join("x")}`] : []), ...image].join(", ")],
     ...assumptions.map((assumption) => ["assumed", assumption]),
-    ["if it is another", "say so: --fit, --resize, --crop, --colour, --scale, --mean, --std of `classify`"],
+    ["if it is another", "say so: --fit, --resize, --crop, --colour, --scale, --mean, --std, --pad of `classify`"],
     ["scores", describeScores(spec)],
     ["classes", labels.length === 0 ? `${classes}, not named` : `${classes}: ${shorten(labels.join(", "))}`],
   ];

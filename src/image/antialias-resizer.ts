@@ -1,4 +1,4 @@
-/** @module Antialias resizer: rows of a resized image as Pillow's BILINEAR and BICUBIC have them. The kernel does the former to the bit. */
+/** @module Antialias resizer: rows of a resized image as Pillow's BILINEAR, BICUBIC and LANCZOS have them. The kernel does the first to the bit. */
 
 import { ArgumentError, message } from "../core/errors.ts";
 import { allocate } from "../core/tensor.ts";
@@ -6,7 +6,14 @@ import type { Region } from "./geometry.ts";
 import { bytesPerPixel, type Image, type PixelFormat } from "./image.ts";
 import { NV12_ROW_PIXEL_BYTES, Nv12Rows } from "./nv12.ts";
 import type { RowTarget } from "./resize-rows.ts";
-import { type AntialiasTaps, antialiasTaps, bicubicTaps, FILTER_BITS, regionAxes } from "./resize-taps.ts";
+import {
+  type AntialiasTaps,
+  antialiasTaps,
+  FILTER_BITS,
+  lobedTaps,
+  type RegionAxis,
+  regionAxes,
+} from "./resize-taps.ts";
 
 /** Half a level, which sums begin with, so that they are rounded when their fraction is dropped. */
 const HALF_LEVEL = 1 << (FILTER_BITS - 1);
@@ -34,7 +41,7 @@ export class AntialiasResizer {
   #start = 0;
 
   /** @throws {ArgumentError} If pixels beyond the image's edges are asked for */
-  constructor(region: Region, format: PixelFormat, filter: "antialias" | "bicubic" = "antialias") {
+  constructor(region: Region, format: PixelFormat, filter: "antialias" | "bicubic" | "lanczos" = "antialias") {
     if (region.edge !== "pad") {
       throw new ArgumentError(
         message("resize a region with antialias", `its edge must be "pad", got "${region.edge}"`),
@@ -45,7 +52,8 @@ export class AntialiasResizer {
     this.#pixelBytes = isNv12 ? NV12_ROW_PIXEL_BYTES : bytesPerPixel(format);
     this.#low = across.low;
     this.#nv12 = isNv12 ? new Nv12Rows(across.high - across.low) : undefined;
-    const taps = filter === "bicubic" ? bicubicTaps : antialiasTaps;
+    const taps = (axis: RegionAxis): AntialiasTaps =>
+      filter === "antialias" ? antialiasTaps(axis) : lobedTaps(axis, filter);
     this.#columns = taps(across);
     this.#rows = taps(down);
     const width = across.to - across.from;
@@ -157,7 +165,7 @@ function addRow(levels: Uint8ClampedArray, weight: number, sums: Int32Array): vo
   for (let k = 0; k < length; k++) sums[k] = (sums[k]! + Math.imul(weight, levels[k]!)) | 0;
 }
 
-/** The level that a sum comes to, cut as Pillow does: weights are rounded one by one, and some of bicubic's are below 0. */
+/** The level that a sum comes to, cut as Pillow does: weights are rounded one by one, and some of bicubic's and Lanczos's are below 0. */
 function levelOf(sum: number): number {
   return Math.max(0, Math.min(sum >> FILTER_BITS, 255));
 }

@@ -212,30 +212,49 @@ export function placeTile(
   return regionOf({ ...placed, padX: 0, padY: 0 });
 }
 
-/** The size of an image whose shorter side becomes `short` pixels, as torchvision's `Resize(short)` has it. */
-function sizeByShortSide([width, height]: Size, short: number): Size {
-  const long = Math.max(short, Math.trunc((short * Math.max(width, height)) / Math.min(width, height)));
-  return width <= height ? [short, long] : [long, short];
+/**
+ * What an image is resized to before its middle is taken: its shorter side in pixels, at least 1; the size that it is stretched
+ * to; or a size that it covers or lies within, in its own ratio.
+ */
+export type Resized = number | Size | { readonly fit: "cover" | "contain"; readonly size: Size };
+
+/** True for a size, of the forms of {@linkcode Resized}. */
+export function isSize(resized: Resized): resized is Size {
+  return Array.isArray(resized);
+}
+
+/** The size of an image after a resize: a shorter side as torchvision's `Resize` has it, a ratio as timm's `ResizeKeepRatio`. */
+function sizeAfter([width, height]: Size, resized: Resized): Size {
+  if (isSize(resized)) return resized;
+  if (typeof resized === "number") {
+    const long = Math.max(resized, Math.trunc((resized * Math.max(width, height)) / Math.min(width, height)));
+    return width <= height ? [resized, long] : [long, resized];
+  }
+  const ratios = [width / resized.size[0], height / resized.size[1]];
+  const ratio = resized.fit === "cover" ? Math.min(...ratios) : Math.max(...ratios);
+  return [Math.max(1, roundHalfEven(width / ratio)), Math.max(1, roundHalfEven(height / ratio))];
 }
 
 /**
- * Place the middle of an image whose shorter side becomes `short` pixels, as torchvision's `Resize(short)` and
- * `CenterCrop(input)` do: the longer side is truncated to whole pixels, the crop's place rounded, halves to even. Where the
- * resized image is smaller than the input it is padded, the larger part right and below.
+ * Place the middle of a resized image, as torchvision's `Resize` and `CenterCrop(input)` do: the longer side is truncated to whole
+ * pixels, the crop's place rounded, halves to even. Where the resized image is smaller than the input it is padded, the larger
+ * part right and below.
  *
- * @param source  size of the image in pixels
- * @param resized its shorter side in pixels, at least 1; or the size that it is stretched to
- * @param input   size of the input in pixels
+ * @param source   size of the image in pixels
+ * @param resized  what it is resized to
+ * @param input    size of the input in pixels
+ * @param rounding of the crop's place; `floor` is transformers'
  */
 export function placeCentreCrop(
   [sourceWidth, sourceHeight]: Size,
-  resized: number | Size,
+  resized: Resized,
   [inputWidth, inputHeight]: Size,
+  rounding: "half-even" | "floor" = "half-even",
 ): Region {
-  const [contentWidth, contentHeight] =
-    typeof resized === "number" ? sizeByShortSide([sourceWidth, sourceHeight], resized) : resized;
+  const [contentWidth, contentHeight] = sizeAfter([sourceWidth, sourceHeight], resized);
+  const whole = rounding === "floor" ? Math.floor : roundHalfEven;
   const pad = (input: number, content: number): number =>
-    content < input ? Math.floor((input - content) / 2) : 0 - roundHalfEven((content - input) / 2);
+    content < input ? Math.floor((input - content) / 2) : 0 - whole((content - input) / 2);
   return regionOf({
     x: 0,
     y: 0,

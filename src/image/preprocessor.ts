@@ -117,8 +117,8 @@ export type InputTensor = Tensor<Preprocessing["dtype"]>;
  * 2. h = min((Σ w × pixel + 2 ** 21) >> 22, 255), along each source row.
  * 3. level = min((Σ w × h + 2 ** 21) >> 22, 255), with the row's weights.
  *
- * `resize: "bicubic"` is the same with the weights of `bicubicTaps`, some below 0; levels are cut at 0 as well. It equals Pillow up
- * to version 12; 13 goes down the columns first where that is less work, which may differ by a few levels.
+ * `resize: "bicubic"` and `"lanczos"` are the same with the weights of `lobedTaps`, some below 0; levels are cut at 0 as well. They equal
+ * Pillow up to version 12; 13 goes down the columns first where that is less work, which may differ by a few levels.
  *
  * Then, either way, value = (level × scale − mean) / std, by a table of the 256 levels; see `levelValue` for the rounding, and
  * `lumaLine` for luma.

@@ -186,17 +186,36 @@ function cubic(distance: number): number {
   return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0;
 }
 
+function sinc(x: number): number {
+  return x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI);
+}
+
+/** A filter with lobes below 0: how many source pixels it reaches to each side where the axis grows, and its curve. */
+interface LobedFilter {
+  readonly reach: number;
+  readonly weight: (distance: number) => number;
+}
+
+const LOBED: Readonly<Record<"bicubic" | "lanczos", LobedFilter>> = {
+  bicubic: { reach: 2, weight: cubic },
+  lanczos: { reach: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
+};
+
 /**
- * The taps of one axis of a bicubic resize with antialias, as Pillow's BICUBIC has them: a filter that reaches two source pixels
- * to each side where the axis grows, and further by the ratio where it shrinks. In the order of Pillow's own steps, in f64, so
- * that the weights are the same to the bit.
+ * The taps of one axis of a resize with antialias, as Pillow's BICUBIC and LANCZOS have them: a filter that reaches two or three
+ * source pixels to each side where the axis grows, and further by the ratio where it shrinks. In the order of Pillow's own
+ * steps, in f64, so that the weights are the same to the bit.
  *
- * @see https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters (BICUBIC)
+ * @see https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters (BICUBIC, LANCZOS)
  */
-export function bicubicTaps({ source, target, from, to, low, high }: RegionAxis): AntialiasTaps {
+export function lobedTaps(
+  { source, target, from, to, low, high }: RegionAxis,
+  filter: "bicubic" | "lanczos",
+): AntialiasTaps {
+  const { reach: own, weight: weightAt } = LOBED[filter];
   const ratio = source / target;
   const stretch = Math.max(ratio, 1);
-  const reach = 2 * stretch;
+  const reach = own * stretch;
   const length = to - from;
   const first = new Int32Array(new ArrayBuffer(length * 4));
   const ends = new Int32Array(length);
@@ -215,7 +234,7 @@ export function bicubicTaps({ source, target, from, to, low, high }: RegionAxis)
     first[at] = Math.min(begin, high - count);
     let sum = 0;
     for (let x = begin; x < end; x++) {
-      shares[x - begin] = cubic((x - centre + 0.5) * (1 / stretch));
+      shares[x - begin] = weightAt((x - centre + 0.5) * (1 / stretch));
       sum += shares[x - begin]!;
     }
     for (let x = begin; x < end; x++) {

@@ -57,6 +57,14 @@ async function seen(model: Uint8Array, image: Image, options: ClassifierOptions 
   return valuesOf(await classifier.classify(image));
 }
 
+/** Levels that jump. */
+function wavy(width: number, height: number): Image {
+  const data = Uint8Array.from({ length: width * height * 3 }, (_, k) =>
+    Number(((BigInt(k) * 2_654_435_761n) >> 7n) & 255n),
+  );
+  return imageOf(data, { width, height });
+}
+
 /** Red is 10 x the column, green 10 x the row, blue 7. */
 function ramp(width: number, height: number): Image {
   const data = Uint8Array.from({ length: width * height * 3 }, (_, at) => {
@@ -322,6 +330,112 @@ describe("what lies beside a model", () => {
     const said = await specOf(files, options);
     expect(said).toMatchObject({ size: [12, 12], labels: ["x", "y", "z"] });
     expect(said.preprocessing).toMatchObject({ resized: 24, resize: "antialias", mean: [0, 0, 0] });
+  });
+
+  /** Size of an image, `pretrained_cfg`, and the SHA-256 of the levels that timm 1.0.31 makes of it by `create_transform`. */
+  const TIMM = [
+    [
+      [31, 17],
+      { input_size: [3, 8, 8], interpolation: "lanczos", crop_pct: 0.9 },
+      "173429d1a26a2a9aea8fd28de7f203ca81c6196b64ca198064108555ba272442",
+    ],
+    [
+      [31, 17],
+      {
+        input_size: [3, 8, 8],
+        interpolation: "bicubic",
+        crop_pct: 1.0,
+        crop_mode: "border",
+        mean: [0.5, 0.25, 0.75],
+        std: [1, 1, 1],
+      },
+      "5b764833c263fff02042f4ec6bd341231088767c3e80f448eb4cf6fa7fc61c94",
+    ],
+    [
+      [17, 31],
+      {
+        input_size: [3, 9, 8],
+        interpolation: "bilinear",
+        crop_pct: 0.8,
+        crop_mode: "border",
+        mean: [0.485, 0.456, 0.406],
+        std: [1, 1, 1],
+      },
+      "a4e07dd43dde34e680d0e4f52250dd24b51157f194175429d32b1489c0ab8215",
+    ],
+    [
+      [31, 17],
+      { input_size: [3, 8, 8], interpolation: "bicubic", crop_pct: 0.8, crop_mode: "squash" },
+      "385e9211435e07a291dd53f24e1d153e3d88b5f1d97fb8b3ef1d103d23aef477",
+    ],
+    [
+      [31, 17],
+      { input_size: [3, 6, 9], interpolation: "bicubic", crop_pct: 0.8, crop_mode: "squash" },
+      "a5fc35432c3d709ed2cccee176aff9a83e045440cf9bf88b2201b88433971639",
+    ],
+    [
+      [31, 17],
+      { input_size: [3, 6, 9], interpolation: "bicubic", crop_pct: 0.9 },
+      "207335240a82fecd3c57972648f2fb4535541da5976355a1199d4773b72dfd65",
+    ],
+    [
+      [17, 31],
+      { input_size: [3, 9, 6], interpolation: "bilinear", crop_pct: 0.9 },
+      "e4927af5ef0f9381ea4cd3f32bec50d969068e6abf2524ac8d61d4ecc456d4f9",
+    ],
+  ] as const;
+  /** The same of `preprocessor_config.json` and transformers 5.24.0, whose classes work with Pillow. */
+  const TRANSFORMERS = [
+    [
+      [31, 17],
+      { size: { shortest_edge: 9 }, crop_size: { height: 8, width: 8 }, resample: 3, do_center_crop: true },
+      "085595c732eb9e9364a77b51b9600a016fa824fff1430a8cdfed93e2ca135ad2",
+    ],
+    [
+      [16, 31],
+      { size: { shortest_edge: 9 }, crop_size: { height: 6, width: 6 }, resample: 1, do_center_crop: true },
+      "028f5434c77689ae5d4a6f71dd4ba9288be140768e9e98b93f1fe5796cf71904",
+    ],
+    [
+      [20, 31],
+      { size: { shortest_edge: 8 }, crop_size: { height: 7, width: 7 }, resample: 2, do_center_crop: true },
+      "0edb6ebce1253375fbc3393643b88d397e105800f9c3790c99c83fcb73c9be80",
+    ],
+    [
+      [31, 17],
+      { size: { height: 7, width: 7 }, resample: 1 },
+      "52d91ab889d443a887be694e4cb4973e05fe161e05c8aed2efc5e09d76e64bbc",
+    ],
+    [
+      [31, 17],
+      { size: { shortest_edge: 7 }, crop_pct: 0.875, resample: 3 },
+      "aed87c0e3a09568b29e5d3862d72a3c653174307290be4fea08833fa5cb9bd19",
+    ],
+  ] as const;
+
+  test("is done to an image as timm and transformers do it, on every pixel", async () => {
+    const cases = [
+      ...TIMM.map(([size, pretrained_cfg, hash]) => [size, "config.json", { pretrained_cfg }, hash] as const),
+      ...TRANSFORMERS.map(([size, config, hash]) => [size, "preprocessor_config.json", config, hash] as const),
+    ];
+    for (const [[width, height], name, content, hash] of cases) {
+      const place = mkdtempSync(join(folder, "golden-"));
+      const sides = "pretrained_cfg" in content ? content.pretrained_cfg.input_size : undefined;
+      const side = "crop_size" in content ? content.crop_size.height : 7;
+      const model = toyClassifier({ side: sides === undefined ? side : [sides[1]!, sides[2]!] });
+      writeFileSync(join(place, "model.onnx"), model);
+      writeFileSync(join(place, name), JSON.stringify(content));
+      const levels = {
+        backend: "cpu",
+        activation: "none",
+        top: 1000,
+        preprocessing: { scale: 1, mean: 0, std: 1 },
+      } as const;
+      await using classifier = await Classifier.load(join(place, "model.onnx"), levels);
+      const values = valuesOf(await classifier.classify(wavy(width!, height!)));
+      const found = new Bun.CryptoHasher("sha256").update(Uint8Array.from(values)).digest("hex");
+      expect([content, found]).toEqual([content, hash]);
+    }
   });
 
   test("is ignored where it is no object, or says nothing of images", async () => {

@@ -295,6 +295,20 @@ const BICUBIC: readonly (readonly [w: number, h: number, W: number, H: number, s
   [400, 300, 96, 72, "52c790bc82ddc9fcdcc7a1e4777448e3f0d4be5ea6cc3314c7ea4b9bdf864805"],
 ];
 
+/** The same by `Image.LANCZOS`. */
+const LANCZOS: typeof BICUBIC = [
+  [1, 1, 3, 2, "cb45702efbe5a4eefba6e7b3aca480806318fde1cf2075de4e4a308c5c9cca0a"],
+  [2, 3, 5, 7, "00981a52ac3ace4fcad45029c18522bdae7d9a547df75adcc0348ffdcd75ac00"],
+  [7, 5, 3, 4, "b8e26fd6907c53b32a75ac0de3567245a7d1a6e91fe0099b709f977bac4aa2f9"],
+  [31, 17, 8, 8, "2aebd82116704352b7deb64871dd0d150855f8773047bf1f1bc3ba704e0912dc"],
+  [33, 64, 64, 33, "5eb4eaa2392ebce5ea63f63f87a004bf0a0499aa39aa52392534706243d80443"],
+  [100, 700, 40, 30, "8d897f6b254c36d1f0950b08610f77f75b15e10687e31cb9f480e283bc397c34"],
+  [640, 37, 64, 64, "b640017908d88b986924d1fa1c5c473bb9e259a78e245bdbdb9cf8bfa07e4c49"],
+  [5, 301, 4, 11, "a0637c5c2b3c53ab584811a1ec00c33746fe197b005905fbdfd8d5dfb15c44c7"],
+  [9, 9, 9, 9, "2f38e9c304dc1614dbd4a0090774b85a40e2f80206952ced85e3befe19afd0ca"],
+  [400, 300, 96, 72, "9a99aeeeecafc4ecfa88197571d08ed4521c646d0215ad7b3db9dcf8e5544a39"],
+];
+
 /** Levels that jump, so that the filter's negative lobes reach beyond 0 and 255. */
 function wavy(width: number, height: number): Image {
   const data = Uint8Array.from({ length: width * height * 3 }, (_, k) =>
@@ -303,9 +317,12 @@ function wavy(width: number, height: number): Image {
   return imageOf(data, { width, height });
 }
 
-test("Preprocessor.run() with bicubic equals Pillow on every pixel", () => {
-  for (const [width, height, toWidth, toHeight, sha256] of BICUBIC) {
-    const preprocessing = { ...LEVELS, fit: "stretch", resize: "bicubic" } as const;
+test.each([
+  ["bicubic", BICUBIC],
+  ["lanczos", LANCZOS],
+] as const)("Preprocessor.run() with %s equals Pillow on every pixel", (resize, goldens) => {
+  for (const [width, height, toWidth, toHeight, sha256] of goldens) {
+    const preprocessing = { ...LEVELS, fit: "stretch", resize } as const;
     const { data } = preprocessed(wavy(width, height), preprocessing, toWidth, toHeight);
     const found = new Bun.CryptoHasher("sha256").update(data as Uint8Array).digest("hex");
     expect([width, height, toWidth, toHeight, found]).toEqual([width, height, toWidth, toHeight, sha256]);

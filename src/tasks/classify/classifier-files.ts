@@ -2,7 +2,7 @@
 
 import { basename, dirname, join } from "node:path";
 import { logger } from "../../core/log.ts";
-import type { Size } from "../../image/geometry.ts";
+import { type Resized, roundHalfEven, type Size } from "../../image/geometry.ts";
 import { IMAGENET_MEAN, IMAGENET_STD } from "../../image/preprocessing.ts";
 import type { Recipe } from "./classifier-recipe.ts";
 
@@ -112,7 +112,7 @@ function scaled([width, height]: Size, from: Size, to: Size): Size {
 }
 
 /** Pillow's numbers of its filters. */
-const FILTERS: Readonly<Record<number, Recipe["resize"]>> = { 2: "antialias", 3: "bicubic" };
+const FILTERS: Readonly<Record<number, Recipe["resize"]>> = { 1: "lanczos", 2: "antialias", 3: "bicubic" };
 
 function filterOf(known: Recipe["resize"] | undefined, said: unknown): Pick<Recipe, "resize" | "assumptions"> {
   if (known !== undefined || said === undefined) return { resize: known ?? "antialias", assumptions: [] };
@@ -129,6 +129,7 @@ function recipeOfTransformers(file: Json): Recipe | undefined {
     reason: "preprocessor_config.json",
     ...sizes,
     ...filterOf(FILTERS[resample as number], resample),
+    rounding: "floor",
     scale: do_rescale === false ? 1 : isNumber(rescale_factor) ? rescale_factor : 1 / 255,
     mean: isNormalised ? (triple(image_mean) ?? IMAGENET_MEAN) : [0, 0, 0],
     std: isNormalised ? (triple(image_std) ?? IMAGENET_STD) : [1, 1, 1],
@@ -140,16 +141,23 @@ function recipeOfTimm({ input_size, interpolation, crop_pct, crop_mode, mean, st
   const [, height, width] = triple(input_size) ?? [];
   if (!isSide(height) || !isSide(width)) return undefined;
   const share = isNumber(crop_pct) && crop_pct > 0 ? crop_pct : 0.875;
-  const of = (side: number): number => Math.floor(side / share);
-  const known = { bilinear: "antialias", bicubic: "bicubic" } as const;
-  const isSquashed = crop_mode === "squash" || width !== height;
+  const resized = (input: Size): Resized => {
+    const size = input.map((side) => Math.floor(side / share)) as unknown as Size;
+    if (crop_mode === "squash") return size;
+    if (crop_mode === "border") return { fit: "contain", size };
+    return size[0] === size[1] ? size[0] : { fit: "cover", size };
+  };
+  const known = { bilinear: "antialias", bicubic: "bicubic", lanczos: "lanczos" } as const;
+  const levels = triple(mean) ?? IMAGENET_MEAN;
   return {
     reason: "the pretrained_cfg of config.json",
     size: [width, height],
-    resized: ([w, h]) => (isSquashed || w !== h ? [of(w), of(h)] : of(w)),
+    resized,
     ...filterOf(known[interpolation as keyof typeof known], interpolation),
+    // Bars of the mean's colour beside an image that is kept whole.
+    ...(crop_mode === "border" ? { pad: triple(levels.map((level) => roundHalfEven(255 * level)))! } : {}),
     scale: 1 / 255,
-    mean: triple(mean) ?? IMAGENET_MEAN,
+    mean: levels,
     std: triple(std) ?? IMAGENET_STD,
   };
 }

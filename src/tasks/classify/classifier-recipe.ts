@@ -1,7 +1,7 @@
 /** @module ClassifierRecipe: what a classifier wants done to an image, by where it comes from and what its caller says. */
 
 import { exportedSize, type ImageInput, isNamedClassifier, preprocessingFor } from "../../heads/traits.ts";
-import type { Size } from "../../image/geometry.ts";
+import { isSize, type Resized, type Size } from "../../image/geometry.ts";
 import {
   IMAGENET_MEAN,
   IMAGENET_STD,
@@ -13,9 +13,14 @@ import {
 import type { ModelInfo } from "../../model/model-info.ts";
 
 /** What is done to an image: it is resized, its middle is cut out, and its levels become values. */
-export interface ClassifierPreprocessing extends Omit<Preprocessing, "fit" | "pad"> {
-  /** The shorter side after the resize, in pixels, the longer in the image's ratio; or the size that it is stretched to. */
-  readonly resized: number | Size;
+export interface ClassifierPreprocessing extends Omit<Preprocessing, "fit"> {
+  /**
+   * The shorter side after the resize, in pixels, the longer in the image's ratio; the size that it is stretched to; or a size that
+   * it covers or lies within, in its ratio.
+   */
+  readonly resized: Resized;
+  /** How the place of the middle is rounded to whole pixels: torchvision's way, or transformers'. */
+  readonly rounding: "half-even" | "floor";
 }
 
 /**
@@ -23,13 +28,15 @@ export interface ClassifierPreprocessing extends Omit<Preprocessing, "fit" | "pa
  * the tensor's channels: blue first where `colour` is `"BGR"`.
  */
 export interface ClassifierPreprocessingOptions
-  extends Pick<PreprocessingOptions, "colour" | "scale" | "mean" | "std"> {
+  extends Pick<PreprocessingOptions, "colour" | "scale" | "mean" | "std" | "pad"> {
   /**
-   * `"shorter-side"` keeps the image's ratio, and what is beside the middle is cut off; `"stretch"` does not keep it.
+   * `"shorter-side"` keeps the image's ratio, and what is beside the middle is cut off; `"longer-side"` keeps it as well, and pads;
+   * `"stretch"` does not keep it.
    */
-  readonly fit?: "shorter-side" | "stretch";
+  readonly fit?: "shorter-side" | "longer-side" | "stretch";
   /**
-   * `"antialias"` as Pillow's and torchvision's bilinear, `"bicubic"` as Pillow's, `"bilinear"` as OpenCV's, without antialias.
+   * `"antialias"` as Pillow's and torchvision's bilinear, `"bicubic"` and `"lanczos"` as Pillow's, `"bilinear"` as OpenCV's, without
+   * antialias.
    */
   readonly resize?: Preprocessing["resize"];
   /** Share of the resized image that is cut out, 0–1: 0.875 resizes to 256 for an input of 224. */
@@ -37,13 +44,15 @@ export interface ClassifierPreprocessingOptions
 }
 
 /** A way of a family of models. */
-export interface Recipe extends Pick<Preprocessing, "resize" | "scale" | "mean" | "std"> {
+export interface Recipe
+  extends Pick<Preprocessing, "resize" | "scale" | "mean" | "std">,
+    Partial<Pick<ClassifierPreprocessing, "pad" | "rounding">> {
   /** Where it is from. */
   readonly reason: string;
   /** Of the input, where the model leaves it open. */
   readonly size?: Size | undefined;
   /** What an image is resized to for an input of a size. */
-  readonly resized: (size: Size) => number | Size;
+  readonly resized: (size: Size) => Resized;
   /** What was assumed because nothing tells. */
   readonly assumptions: readonly string[];
 }
@@ -129,17 +138,31 @@ export function classifierPreprocessing(
   size: Size,
   options: ClassifierPreprocessingOptions = {},
 ): ClassifierPreprocessing {
-  const { resize, scale, mean, std } = recipe;
-  const { fit, crop, resize: wanted = resize, ...values } = options;
-  const found = preprocessingFor(image, { ...YOLO_PREPROCESSING, scale, mean, std });
-  const { fit: _, pad: __, ...rest } = withOptions(found, values);
+  // What lies beside an image that is smaller than the input is black before it is normalised, where nobody says otherwise.
+  const { resize, scale, mean, std, pad = [0, 0, 0], rounding = "half-even" } = recipe;
+  const { fit = fitOf(recipe.resized(size)), crop, resize: wanted = resize, ...values } = options;
+  const found = preprocessingFor(image, { ...YOLO_PREPROCESSING, scale, mean, std, pad });
+  const { fit: _, ...rest } = withOptions(found, values);
   const resized = crop === undefined ? recipe.resized(size) : cropped(crop)(size);
-  return { ...rest, resize: wanted, resized: fit === undefined ? resized : fitted(resized, fit, size) };
+  return { ...rest, resize: wanted, rounding, resized: fit === undefined ? resized : fitted(resized, fit, size) };
 }
 
-function fitted(resized: number | Size, fit: "shorter-side" | "stretch", size: Size): number | Size {
-  if (fit === "shorter-side") return typeof resized === "number" ? resized : Math.max(...resized);
-  if (typeof resized !== "number") return resized;
+/** How a recipe's own size is kept where a caller says another share of it. */
+function fitOf(resized: Resized): ClassifierPreprocessingOptions["fit"] {
+  return typeof resized === "object" && "fit" in resized && resized.fit === "contain" ? "longer-side" : undefined;
+}
+
+/** The size of a resize, of an input of a size. */
+function targetOf(resized: Resized, size: Size): Size {
+  if (typeof resized !== "number") return isSize(resized) ? resized : resized.size;
   const share = resized / Math.min(...size);
   return [Math.round(size[0] * share), Math.round(size[1] * share)];
+}
+
+function fitted(resized: Resized, fit: NonNullable<ClassifierPreprocessingOptions["fit"]>, size: Size): Resized {
+  if (fit === "shorter-side" && typeof resized === "number") return resized;
+  const target = targetOf(resized, size);
+  if (fit === "stretch") return target;
+  if (fit === "longer-side") return { fit: "contain", size: target };
+  return target[0] === target[1] ? target[0] : { fit: "cover", size: target };
 }

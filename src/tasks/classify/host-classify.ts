@@ -19,10 +19,9 @@ export class HostClassify implements HostWork<ClassifyParams, BestClasses> {
   #size: Size = [0, 0];
 
   constructor(spec: ClassifierSpec) {
-    const { resized: _, ...preprocessing } = spec.preprocessing;
+    const { resized: _, rounding: __, ...preprocessing } = spec.preprocessing;
     this.#spec = spec;
-    // What lies beside an image that is smaller than the input is black before it is normalised.
-    this.#preprocessor = new Preprocessor({ ...preprocessing, fit: "stretch", pad: [0, 0, 0] });
+    this.#preprocessor = new Preprocessor({ ...preprocessing, fit: "stretch" });
   }
 
   begin(images: readonly Image[], size: Size): number {
@@ -36,10 +35,11 @@ export class HostClassify implements HostWork<ClassifyParams, BestClasses> {
     const image = this.#images[region]!;
     const { width, height } = image;
     const last = this.placements[region];
+    const { resized, rounding } = this.#spec.preprocessing;
     const placement =
       last?.sourceWidth === width && last.sourceHeight === height
         ? last
-        : placeCentreCrop([width, height], this.#spec.preprocessing.resized, this.#size);
+        : placeCentreCrop([width, height], resized, this.#size, rounding);
     tensors.fill(this.#preprocessor, image, row, placement);
     this.placements[region] = placement;
   }

@@ -93,14 +93,14 @@ const { colour, scale, mean, std, pad } = PREPROCESSING_OPTIONS;
 
 const PREPROCESSING: GivenOptions<ClassifierPreprocessingOptions> = {
   fit: {
-    schema: z.enum(FITS, FITS.join(" or ")).optional(),
+    schema: z.enum(FITS, "shorter-side, longer-side or stretch").optional(),
     value: "HOW",
-    help: "how an image is resized: shorter-side cuts, longer-side pads, stretch changes its ratio",
+    help: "resize: shorter-side cuts, longer-side pads, stretch changes the ratio",
   },
   resize: {
     schema: z.enum(FILTERS, `one of ${FILTERS.join(", ")}`).optional(),
     value: "HOW",
-    help: "bilinear, as OpenCV; antialias, bicubic or lanczos, as Pillow and torchvision",
+    help: "bilinear as OpenCV; antialias, bicubic or lanczos as Pillow",
   },
   crop: {
     schema: numberWithin(0.01, 1, "a share from 0.01 to 1").optional(),

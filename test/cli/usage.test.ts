@@ -105,7 +105,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["classify --model a.onnx", "Missing input: give a file, a folder or a pattern"],
     ["classify a.jpg --model a.onnx --top 0", '--top must be a whole number from 1 to 100000, got "0"'],
     ["classify a.jpg --model a.onnx --format yolo", "--format must be one of table, json, jsonl, csv, ndjson"],
-    ["classify a.jpg --model a.onnx --fit letterbox", "--fit must be shorter-side or stretch"],
+    ["classify a.jpg --model a.onnx --fit letterbox", "--fit must be shorter-side, longer-side or stretch"],
     ["classify a.jpg --model a.onnx --crop 2", '--crop must be a share from 0.01 to 1, got "2"'],
     ["classify a.jpg --model a.onnx --threshold 0.5", 'Unknown flag "--threshold"'],
     ["classify a.jpg -m a.onnx --backend cpu --streams one", "--streams is for the GPU"],

@@ -6,6 +6,7 @@
 //             that each came from; rows past `count` keep what they held
 // kept        f32 [N, rows, 4]: scratch, the kept boxes in input pixels
 // counters    [N]: read, then set back to 0
+// chosen_counts  i32 [N], or null: how many keys there are where others than the decoders wrote them; set back to 0
 // keys, boxes, classes  [N, capacity], as the decoders left them
 // regions     Region [N], below;  selection: see decode.cuh
 //
@@ -120,7 +121,7 @@ __device__ __forceinline__ u64 sort_descending(u64 mine, int length, u64 *shared
 }
 
 extern "C" __global__ void __launch_bounds__(1024) select_detections(
-    int *detections, float4 *kept, Counters *counters, const u64 *__restrict__ keys, const float4 *__restrict__ boxes,
+    int *detections, float4 *kept, Counters *counters, int *chosen_counts, const u64 *__restrict__ keys, const float4 *__restrict__ boxes,
     const int *__restrict__ classes, const Region *__restrict__ regions, const Selection *__restrict__ selection,
     int capacity, int rows, int words, int needs_nms, int max_candidates, int candidates_per_source) {
   __shared__ u64 chunk[CHUNK];
@@ -147,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
   int *row_sources = row_classes + rows;
 
   const Counters counted = counters[image];
-  const int count = counted.count;
+  const int count = chosen_counts == nullptr ? counted.count : chosen_counts[image];
   const int limit = needs_nms ? min(count, max_candidates) : count;
   int kept_count = 0;
   int done = 0;
@@ -238,6 +239,7 @@ extern "C" __global__ void __launch_bounds__(1024) select_detections(
     detections[2] = counted.fault;
     detections[3] = (int)__float_as_uint(counted.fault_value);
     counters[image] = Counters{0, 0, 0, 0.0f};
+    if (chosen_counts != nullptr) chosen_counts[image] = 0;
   }
 }
 

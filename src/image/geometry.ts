@@ -300,19 +300,26 @@ export function isSamePadding(a: Region, b: Region): boolean {
 /**
  * Map points, such as key points or corners, from input pixels back to source pixels, in place.
  *
- * @param points  f32 [count, 2], x and y in input pixels; afterwards in source pixels
+ * @param points  f32 [count, numbers], x and y in input pixels and perhaps more; afterwards in source pixels
  * @param count   number of points
  * @param region  where they were found
  * @param outside `clip` moves those beyond what the region has of the image to its edge, `keep` leaves them there
+ * @param numbers of a point
  */
-export function pointsToSource(points: Float32Array, count: number, region: Region, outside: "clip" | "keep"): void {
+export function pointsToSource(
+  points: Float32Array,
+  count: number,
+  region: Region,
+  outside: "clip" | "keep",
+  numbers = 2,
+): void {
   const { x, y, width, height, padX, padY, scaleX, scaleY, sourceWidth, sourceHeight } = region;
   const isClipped = outside === "clip";
   const left = isClipped ? Math.max(x, 0) : Number.NEGATIVE_INFINITY;
   const top = isClipped ? Math.max(y, 0) : Number.NEGATIVE_INFINITY;
   const right = isClipped ? Math.min(x + width, sourceWidth) : Number.POSITIVE_INFINITY;
   const bottom = isClipped ? Math.min(y + height, sourceHeight) : Number.POSITIVE_INFINITY;
-  for (let at = 0; at < count * 2; at += 2) {
+  for (let at = 0; at < count * numbers; at += numbers) {
     points[at] = Math.min(Math.max((points[at]! - padX) / scaleX + x, left), right);
     points[at + 1] = Math.min(Math.max((points[at + 1]! - padY) / scaleY + y, top), bottom);
   }

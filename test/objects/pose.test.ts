@@ -7,6 +7,7 @@ import { PoseEstimator } from "../../src/api/object-model.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { Session } from "../../src/onnxruntime/session.ts";
+import { noDevicePart } from "../../src/runtime/task.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
 import { COCO_KEYPOINTS } from "../../src/tasks/pose/keypoints.ts";
 import { pulled } from "../support/catalogue.ts";
@@ -111,7 +112,7 @@ test("what a model's tensors do not tell needs the caller's word, and no word ma
 
 test("where the choice is open, an accelerator without a part for the task leaves it to the CPU, and the log says so", async () => {
   const pose = fixedModel([RAW], { metadata: METADATA });
-  // As a GPU refuses it, before an engine is built.
+  // As a GPU refuses a task that has no part for it.
   using _ = registerAccelerator({
     names: ["deviceless"],
     machine: "GPU",
@@ -121,7 +122,7 @@ test("where the choice is open, an accelerator without a part for the task leave
       async open(source, task) {
         await using session = await Session.fromBytes(source as Uint8Array, "the model");
         await task.check!(openedSession(session, "the model", undefined));
-        throw new Error("an engine was built");
+        throw noDevicePart(task.name, task.action);
       },
     }),
   });

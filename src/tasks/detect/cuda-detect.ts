@@ -19,6 +19,7 @@ import type { ModelSpec } from "../../heads/head.ts";
 import { place, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import { blockAt, type DetectionBlock } from "../../model/rows.ts";
 import type { SlotImage } from "../../runtime/backend.ts";
+import type { CudaObjects } from "../objects/cuda-objects.ts";
 import { GpuPostprocess } from "./cuda-postprocess.ts";
 import { GpuTables } from "./cuda-tables.ts";
 import type { DecodeBatch } from "./decode-launches.ts";
@@ -33,6 +34,7 @@ interface Shared {
   readonly model: LoadedModel;
   readonly recognition: ModelSpec;
   readonly guard: PlausibilityGuard;
+  readonly objects: CudaObjects;
   /** On the device: what `valueTable` gave for the pre-processing. */
   readonly values: DeviceBuffer<"f32">;
 }
@@ -41,18 +43,22 @@ interface Shared {
 export class CudaDetect implements CudaTask<NmsOptions, DetectionBlock> {
   readonly #recognition: ModelSpec;
   readonly #guard: PlausibilityGuard;
+  readonly #objects: CudaObjects;
 
-  constructor(recognition: ModelSpec, guard: PlausibilityGuard) {
+  /** @param objects what the task does beside boxes */
+  constructor(recognition: ModelSpec, guard: PlausibilityGuard, objects: CudaObjects = {}) {
     this.#recognition = recognition;
     this.#guard = guard;
+    this.#objects = objects;
   }
 
   load(model: LoadedModel, owned: DisposableStack): CudaModel<NmsOptions, DetectionBlock> {
     const { device } = model;
     const recognition = this.#recognition;
     const guard = this.#guard;
+    const objects = this.#objects;
     const values = owned.use(deviceTable("f32", valueTable(recognition.preprocessing), device));
-    return { createWork: (streams) => new CudaDetectWork({ model, recognition, guard, values }, streams) };
+    return { createWork: (streams) => new CudaDetectWork({ model, recognition, guard, objects, values }, streams) };
   }
 }
 
@@ -99,7 +105,7 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
     const { extras } = recognition;
     for (let index = 0; index < this.placements.length; index++) {
       const block = blockAt(this.#blocks, index, selection.maxDetections, extras);
-      stages.read(index, block);
+      stages.read(index, block, this.placements[index]!);
       this.#pixels.check(block, this.placements[index]!, recognition);
       guard.check(block, this.placements[index]!);
     }
@@ -162,8 +168,9 @@ class DetectStages implements CudaStages<NmsOptions> {
     owned.move();
   }
 
-  reserve({ maxDetections }: NmsOptions): boolean {
-    if (maxDetections <= this.#postprocess.rows) return false;
+  reserve(selection: NmsOptions): boolean {
+    const { maxDetections } = selection;
+    if (maxDetections <= this.#postprocess.rows) return this.#postprocess.reserve(selection);
     const larger = this.#postprocessFor(maxDetections);
     const smaller = this.#postprocess;
     this.#postprocess = larger;
@@ -206,13 +213,13 @@ class DetectStages implements CudaStages<NmsOptions> {
   }
 
   /** Copy one image's kept rows out, once the frame has been waited for. */
-  read(index: number, block: DetectionBlock): void {
-    this.#postprocess.read(index, block);
+  read(index: number, block: DetectionBlock, region: Region): void {
+    this.#postprocess.read(index, block, region);
   }
 
   #postprocessFor(rows: number): GpuPostprocess {
-    const { model, recognition } = this.#shared;
-    return new GpuPostprocess(model, recognition, this.#setup, this.#tensors, this.#tables, this.#shape, rows);
+    const { model, recognition, objects } = this.#shared;
+    return new GpuPostprocess(model, recognition, this.#setup, this.#tensors, this.#tables, this.#shape, rows, objects);
   }
 
   [Symbol.dispose](): void {

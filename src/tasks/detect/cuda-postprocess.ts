@@ -18,10 +18,12 @@ import type { ModelSpec } from "../../heads/head.ts";
 import { refuseClassId } from "../../heads/outputs.ts";
 import { FLOATS } from "../../heads/traits.ts";
 import { refuseDecoded } from "../../heads/yolox.ts";
+import type { Region } from "../../image/geometry.ts";
 import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
+import type { CudaObjects, ObjectStage } from "../objects/cuda-objects.ts";
 import { type GpuTables, SELECTION_BYTES } from "./cuda-tables.ts";
 import { type DecodeBatch, decodeLaunches } from "./decode-launches.ts";
-import { assertProbability, MAX_CANDIDATES } from "./nms.ts";
+import { assertProbability, MAX_CANDIDATES, type NmsOptions } from "./nms.ts";
 
 /** From the outputs of a batch to its detections. */
 export class GpuPostprocess extends Owner {
@@ -32,6 +34,8 @@ export class GpuPostprocess extends Owner {
   readonly #device: DeviceBuffer<"i32">;
   readonly #host: PinnedBuffer<"i32">;
   readonly #reader: DetectionReader;
+  readonly #objects: CudaObjects;
+  readonly #stage: ObjectStage | undefined;
 
   /**
    * @param setup where its memory is prepared: to be synchronised before the first frame
@@ -46,10 +50,12 @@ export class GpuPostprocess extends Owner {
     tables: GpuTables,
     batch: DecodeBatch,
     rows: number,
+    objects: CudaObjects,
   ) {
     super(`GpuPostprocess of ${batch.batch}, ${rows} rows`, model.device);
     this.rows = rows;
     this.#head = recognition.head;
+    this.#objects = objects;
     try {
       const { device } = model;
       const sizes = postprocessSizes(recognition, tensors.outputs, batch, rows);
@@ -64,33 +70,49 @@ export class GpuPostprocess extends Owner {
         kept: allocate("i32", sizes.kept),
         detections: this.#device,
         table: tables.deviceSelection,
+        ...(objects.choose && { chosen: allocate("i32", sizes.chosen) }),
       };
+      if (memory.chosen !== undefined) fill(memory.chosen, 0, setup);
       fill(memory.counters, 0, setup);
       fill(this.#device, 0, setup);
       this.#host = this.owned.use(PinnedBuffer.create("i32", [sizes.detections / 4], device));
       this.#reader = new DetectionReader(this.#host.buffer, rows, batch.batch, recognition.extras);
-      this.#launches = postprocessLaunches(recognition, tensors.outputs, batch, memory, rows).map(
-        (spec) => new KernelLaunch(model.kernels, spec),
-      );
+      const { outputs } = tensors;
+      const launches = postprocessLaunches(recognition, outputs, batch, memory, rows, objects.choose);
+      this.#launches = launches.map((spec) => new KernelLaunch(model.kernels, spec));
+      const { extras = [] } = recognition;
+      const addresses = extras.map((_, at) => this.#device.pointer + extraStart(rows, batch.batch, extras, at) * 4);
+      const rowsOnDevice = { detections: this.#device, extras: addresses, table: memory.table };
+      this.#stage = objects.createStage?.({ model, setup, outputs, batch, rows, ...rowsOnDevice });
+      if (this.#stage !== undefined) this.owned.use(this.#stage);
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
+  /** Make room behind the gathering. @returns true if addresses have changed */
+  reserve(selection: NmsOptions): boolean {
+    return this.#stage?.reserve(selection) ?? false;
+  }
+
   /** Enqueue decoding and selection. */
   enqueue(options: OnStream): void {
     for (const launch of this.#launches) launch.enqueue(options);
+    this.#stage?.enqueue(options);
   }
 
   /** Enqueue the copy of the kept rows to the host. */
   enqueueCopy(options: OnStream): void {
     copyToHost(this.#host, this.#device, options);
+    this.#stage?.enqueueCopy(options);
   }
 
   /** Copy one image's rows out, once the copy has run. @throws {ModelError} If they cannot be what the head says */
-  read(index: number, block: DetectionBlock): void {
+  read(index: number, block: DetectionBlock, region: Region): void {
     this.#reader.read(index, block, this.#head);
+    this.#objects.mapRows?.(block, region);
+    this.#stage?.read(index, block, region);
   }
 }
 
@@ -107,13 +129,17 @@ export interface PostprocessSizes {
   /** To be filled with 0 once; every run leaves it so. */
   readonly counters: number;
   readonly kept: number;
+  /** Of those that another choice than NMS leaves; to be filled with 0 once, as the counters. */
+  readonly chosen: number;
   /** The blocks, and what was gathered behind them: what is copied back to the host. */
   readonly detections: number;
 }
 
 /** That memory. The table is what {@linkcode NmsOptionsTable} packed. */
 export type PostprocessMemory = Readonly<
-  Record<"keys" | "boxes" | "classes" | "counters" | "kept" | "detections" | "table", DeviceMemory>
+  Record<"keys" | "boxes" | "classes" | "counters" | "kept" | "detections" | "table", DeviceMemory> & {
+    chosen?: DeviceMemory;
+  }
 >;
 
 /** How much memory a batch needs. @param rows most that are kept of an image @throws {ShapeError} As {@linkcode decodeLaunches} */
@@ -133,17 +159,24 @@ export function postprocessSizes(
     classes: batch * capacity * 4,
     counters: batch * COUNTER_BYTES,
     kept: batch * rows * 16,
+    chosen: batch * (capacity * 8 + 4),
     detections: extraStart(rows, batch, extras, extras.length) * 4,
   };
 }
 
-/** The launches, in order, for memory of {@linkcode postprocessSizes}. @throws {ShapeError} As {@linkcode decodeLaunches} */
+/**
+ * The launches, in order, for memory of {@linkcode postprocessSizes}.
+ *
+ * @param choose which candidates stay, where that is not what NMS says
+ * @throws {ShapeError} As {@linkcode decodeLaunches}
+ */
 export function postprocessLaunches(
   recognition: Pick<ModelSpec, "plan" | "needsNms" | "extras">,
   outputs: DeviceOutputs,
   input: DecodeBatch,
   memory: PostprocessMemory,
   rows: number,
+  choose?: CudaObjects["choose"],
 ): LaunchSpec[] {
   const { launches, capacity } = decodeLaunches(recognition.plan, outputs, input);
   const candidates = {
@@ -157,19 +190,30 @@ export function postprocessLaunches(
     ...launch,
     values: { ...launch.values, ...candidates, classes_out: memory.classes.pointer },
   }));
+  const chosen = choose === undefined ? 0 : memory.chosen!.pointer;
+  const lists = {
+    ...candidates,
+    batch: input.batch,
+    classes: memory.classes.pointer,
+    chosen,
+    chosen_counts: chosen && chosen + input.batch * capacity * 8,
+  };
+  const choosing = choose === undefined ? [] : [choose(outputs, lists)];
   const selecting: LaunchSpec = {
     module: "select",
     kernel: "select_detections",
     config: { grid: [input.batch, 1, 1], block: [1024, 1, 1] },
     values: {
       ...candidates,
+      ...(choose && { keys: chosen }),
+      chosen_counts: lists.chosen_counts,
       detections: memory.detections.pointer,
       kept: memory.kept.pointer,
       classes: memory.classes.pointer,
       regions: memory.table.pointer + SELECTION_BYTES,
       rows,
       words: detectionWords(rows),
-      needs_nms: recognition.needsNms ? 1 : 0,
+      needs_nms: recognition.needsNms && !choose ? 1 : 0,
       max_candidates: MAX_CANDIDATES,
       candidates_per_source: candidatesPerSource(recognition.plan),
     },
@@ -182,7 +226,7 @@ export function postprocessLaunches(
       gathered: memory.detections.pointer + extraStart(rows, input.batch, all, at) * 4,
     }),
   );
-  return [...decoding, selecting, ...gathering];
+  return [...decoding, ...choosing, selecting, ...gathering];
 }
 
 /** Object queries with a sigmoid have a candidate for each of their classes; everything else has one a source. */
@@ -190,36 +234,47 @@ function candidatesPerSource(plan: ModelSpec["plan"]): number {
   return plan.kind === "queries" && plan.activation === "sigmoid" ? plan.classes : 1;
 }
 
-/** Rows of a block, a warp each. */
-const GATHERED_ROWS = 8;
-
-function gatherLaunch(
-  { output: name, order, channels, first, length }: RowExtra,
+/** What kernels read an extra by. @throws {ShapeError} If the output has another shape or dtype */
+export function extraValues(
+  { output: name, order, channels }: RowExtra,
   outputs: DeviceOutputs,
-  to: { readonly batch: number; readonly rows: number; readonly detections: number; readonly gathered: number },
-): LaunchSpec {
-  const { batch, rows } = to;
+  batch: number,
+): Readonly<Record<"output" | "dtype" | "channel_stride" | "source_stride" | "image_stride", number>> {
   const isPlanar = order === "channel-major";
   const isFlat = order === "flat";
   const shape = isFlat ? [-1, channels] : isPlanar ? [batch, channels, -1] : [batch, -1, channels];
   const output = deviceOutput(outputs, name, FLOATS, shape);
   const sources = output.shape[isFlat ? 0 : isPlanar ? 2 : 1]!;
   return {
+    output: output.pointer,
+    dtype: dtypeCode(output),
+    channel_stride: isPlanar ? sources : 1,
+    source_stride: isPlanar ? 1 : channels,
+    image_stride: isFlat ? 0 : sources * channels,
+  };
+}
+
+/** Rows of a block, a warp each. */
+const GATHERED_ROWS = 8;
+
+function gatherLaunch(
+  extra: RowExtra,
+  outputs: DeviceOutputs,
+  to: { readonly batch: number; readonly rows: number; readonly detections: number; readonly gathered: number },
+): LaunchSpec {
+  const { batch, rows } = to;
+  return {
     module: "select",
     kernel: "gather_rows",
     config: { grid: [Math.ceil(rows / GATHERED_ROWS), batch, 1], block: [32, GATHERED_ROWS, 1] },
     values: {
+      ...extraValues(extra, outputs, batch),
       gathered: to.gathered,
       detections: to.detections,
-      output: output.pointer,
       rows,
       words: detectionWords(rows),
-      dtype: dtypeCode(output),
-      first,
-      length,
-      channel_stride: isPlanar ? sources : 1,
-      source_stride: isPlanar ? 1 : channels,
-      image_stride: isFlat ? 0 : sources * channels,
+      first: extra.first,
+      length: extra.length,
     },
   };
 }

@@ -12,6 +12,7 @@ import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
 import { seemsClassifier } from "../classify/classifier-recognition.ts";
+import type { CudaObjects } from "../objects/cuda-objects.ts";
 import type { MaskSize } from "../segment/proto-masks.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
 import { PlausibilityGuard } from "./plausibility.ts";
@@ -131,12 +132,13 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
     return { createWork: () => new HostDetect(this.spec, this.guard) };
   }
 
-  readonly device: DetectModel["device"] = {
-    cuda: async (): Promise<unknown> => {
-      const { CudaDetect } = await import("./cuda-detect.ts");
-      return new CudaDetect(this.spec, this.guard);
-    },
-  };
+  readonly device: DetectModel["device"] = { cuda: () => this.cuda() };
+
+  /** @param objects what is done beside boxes */
+  protected async cuda(objects?: CudaObjects): Promise<unknown> {
+    const { CudaDetect } = await import("./cuda-detect.ts");
+    return new CudaDetect(this.spec, this.guard, objects);
+  }
 }
 
 /** Side of the input where neither the caller nor the model says. */

@@ -8,12 +8,10 @@ import type { Candidates, DetectionBlock } from "../../model/rows.ts";
 import { HostDetect } from "../detect/host-detect.ts";
 import { appendRow, assertProbability, type NmsOptions } from "../detect/nms.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
-import { RotatedSelector, rotatedEnvelope } from "./rotated.ts";
+import { orientedToSource, RotatedSelector } from "./rotated.ts";
 
 /** Numbers of a box but for its angle. */
 const SIDES = 4;
-/** The angle of a box that is turned by half a circle is the same box: those from here on, for π, are given. */
-const LOWEST_ANGLE = -Math.PI / 4;
 
 /** What one slot needs to find oriented boxes. */
 export class HostObb extends HostDetect {
@@ -70,19 +68,7 @@ export class HostObb extends HostDetect {
     }
   }
 
-  /** Oriented boxes are not clipped: their corners may lie outside of the image, and so may the upright boxes around them. */
-  protected override mapRows({ count, extras, boxes }: DetectionBlock, _: DecodeInput, region: Region): void {
-    const [sides, angles] = extras as [Float32Array, Float32Array];
-    const { x, y, padX, padY, scaleX, scaleY } = region;
-    const box = this.#boxes;
-    for (let row = 0, at = 0; row < count; row++, at += SIDES) {
-      const turns = Math.floor((angles[row]! - LOWEST_ANGLE) / Math.PI);
-      box[0] = sides[at] = (sides[at]! - padX) / scaleX + x;
-      box[1] = sides[at + 1] = (sides[at + 1]! - padY) / scaleY + y;
-      box[2] = sides[at + 2] = sides[at + 2]! / scaleX;
-      box[3] = sides[at + 3] = sides[at + 3]! / scaleY;
-      box[4] = angles[row] = angles[row]! - turns * Math.PI;
-      rotatedEnvelope(box, 0, boxes, at);
-    }
+  protected override mapRows(block: DetectionBlock, _: DecodeInput, region: Region): void {
+    orientedToSource(block, region);
   }
 }

@@ -1,5 +1,7 @@
 /** @module Rotated: oriented boxes: corners, envelopes, how much two overlap, and which of many are kept. */
 
+import type { Region } from "../../image/geometry.ts";
+import type { DetectionBlock } from "../../model/rows.ts";
 import { MAX_CANDIDATES, type NmsOptions, ScoreOrder } from "../detect/nms.ts";
 
 const { fround } = Math;
@@ -65,6 +67,29 @@ export function rotatedEnvelope<T extends Float32Array | number[] = number[]>(
   to[at + 2] = box[from]! + x;
   to[at + 3] = box[from + 1]! + y;
   return to;
+}
+
+/** The angle of a box that is turned by half a circle is the same box: those from here on, for π, are given. */
+const LOWEST_ANGLE = -Math.PI / 4;
+/** One box in source pixels. */
+const mapped = new Float32Array(new ArrayBuffer(STRIDE * 4));
+
+/**
+ * Map the kept rows of oriented boxes to source pixels, and write the upright boxes around them. Neither is clipped: corners may
+ * lie outside of the image.
+ */
+export function orientedToSource({ count, extras, boxes }: DetectionBlock, region: Region): void {
+  const [sides, angles] = extras as [Float32Array, Float32Array];
+  const { x, y, padX, padY, scaleX, scaleY } = region;
+  for (let row = 0, at = 0; row < count; row++, at += 4) {
+    const turns = Math.floor((angles[row]! - LOWEST_ANGLE) / Math.PI);
+    mapped[0] = sides[at] = (sides[at]! - padX) / scaleX + x;
+    mapped[1] = sides[at + 1] = (sides[at + 1]! - padY) / scaleY + y;
+    mapped[2] = sides[at + 2] = sides[at + 2]! / scaleX;
+    mapped[3] = sides[at + 3] = sides[at + 3]! / scaleY;
+    mapped[4] = angles[row] = angles[row]! - turns * Math.PI;
+    rotatedEnvelope(mapped, 0, boxes, at);
+  }
 }
 
 /** Keeps divisions and logarithms finite. */

@@ -2,6 +2,7 @@
 
 import { type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
+import { needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import {
   type EngineShapes,
@@ -15,14 +16,28 @@ import { type DetectTaskOptions, engineShapes, RecognisedDetector } from "../det
 import type { HostDetect } from "../detect/host-detect.ts";
 import type { NmsOptions } from "../detect/nms.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
+import type { CudaObjects } from "./cuda-objects.ts";
 
-/** What a task is on the host. */
-type HostClass = new (spec: ObjectSpec, guard: PlausibilityGuard, options: DetectTaskOptions) => HostDetect;
+/** What a task is on the host, and on a GPU. */
+interface ObjectParts {
+  host(): Promise<new (spec: ObjectSpec, guard: PlausibilityGuard, options: DetectTaskOptions) => HostDetect>;
+  cuda?(spec: ObjectSpec, options: DetectTaskOptions): Promise<CudaObjects>;
+}
 
-const HOSTS: Readonly<Record<ObjectTaskName, () => Promise<HostClass>>> = {
-  obb: async () => (await import("../obb/host-obb.ts")).HostObb,
-  pose: async () => (await import("../pose/host-pose.ts")).HostPose,
-  segment: async () => (await import("../segment/host-segment.ts")).HostSegment,
+const PARTS: Readonly<Record<ObjectTaskName, ObjectParts>> = {
+  obb: {
+    host: async () => (await import("../obb/host-obb.ts")).HostObb,
+  },
+  pose: {
+    host: async () => (await import("../pose/host-pose.ts")).HostPose,
+    async cuda({ keypoints }) {
+      const { mapKeypoints } = await import("../pose/keypoints.ts");
+      return { mapRows: (block, region) => mapKeypoints(block, keypoints!, region) };
+    },
+  },
+  segment: {
+    host: async () => (await import("../segment/host-segment.ts")).HostSegment,
+  },
 };
 
 /** Finds objects in images, and what else a model says of them: one region an image, the whole of it. */
@@ -44,10 +59,12 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
     return new RecognisedObjects(spec, opened.source, this.#options);
   }
 
-  /** @throws {UnavailableError} If it is one: there is no part for the device that an engine would be built for */
+  /** @throws {UnavailableError} If it is one of a task that has no part for the device that an engine would be built for */
   async check(opened: OpenedModel): Promise<void> {
-    await this.recognise(opened);
-    throw noDevicePart(this.name, this.action);
+    const model = await opened.described(this.#options.size);
+    if (needsShapes(model)) return;
+    recogniseObjects(model, this.name, { ...this.#options, source: opened.source, isSilent: true });
+    if (PARTS[this.name].cuda === undefined) throw noDevicePart(this.name, this.action);
   }
 
   engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
@@ -57,17 +74,19 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
 
 class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
   override readonly task: string;
-  override readonly device = {};
+  override readonly device: TaskModel<unknown, unknown, unknown>["device"];
   readonly #options: DetectTaskOptions;
 
   constructor(spec: ObjectSpec, source: string, options: DetectTaskOptions) {
     super(spec, source, options);
+    const { cuda } = PARTS[spec.task];
     this.task = spec.task;
+    this.device = cuda === undefined ? {} : { cuda: async () => this.cuda(await cuda(spec, options)) };
     this.#options = options;
   }
 
   override async host(): Promise<HostTask<NmsOptions, DetectionBlock>> {
-    const Work = await HOSTS[this.spec.task]();
+    const Work = await PARTS[this.spec.task].host();
     return { createWork: () => new Work(this.spec, this.guard, this.#options) };
   }
 }

@@ -1,6 +1,8 @@
 /** @module Keypoints: the points of an object, their names, and the lines between them. */
 
 import type { KeypointForm } from "../../heads/object-reading.ts";
+import { pointsToSource, type Region } from "../../image/geometry.ts";
+import type { DetectionBlock } from "../../model/rows.ts";
 
 /** A point of an object, in source pixels. */
 export interface Keypoint {
@@ -54,6 +56,11 @@ export function keypointNames({ count, names }: KeypointForm): readonly string[]
   if (names.length > 0) return names;
   if (count === COCO_KEYPOINTS.length) return COCO_KEYPOINTS;
   return Array.from({ length: count }, (_, at) => `point ${at}`);
+}
+
+/** Map the points of the kept rows to source pixels. Those beyond the edge of the image are moved onto it, as sides of boxes are. */
+export function mapKeypoints({ count, extras }: DetectionBlock, form: KeypointForm, region: Region): void {
+  pointsToSource(extras[0]!, count * form.count, region, "clip", form.numbers);
 }
 
 /** The points of a row. @param values of all rows, as they were fetched */

@@ -57,6 +57,7 @@ export type { ClassifierPreprocessingOptions } from "./tasks/classify/classifier
 export type { ClassifierSpec } from "./tasks/classify/classifier-recognition.ts";
 export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.ts";
 export { drawDetections } from "./tasks/detect/draw.ts";
+export type { DrawOptions } from "./tasks/draw-options.ts";
 export type { ImageModelSpec } from "./tasks/image/image-recognition.ts";
 export type {
   ObjectResult,
@@ -70,4 +71,4 @@ export type { Keypoint } from "./tasks/pose/keypoints.ts";
 export { Mask, type PolygonOptions } from "./tasks/segment/mask.ts";
 export type { Polygon } from "./tasks/segment/outline.ts";
 export type { Rle } from "./tasks/segment/rle.ts";
-export type { Timing } from "./tasks/task-result.ts";
+export type { Drawable, DrawResultOptions, SaveResultOptions, Timing } from "./tasks/task-result.ts";

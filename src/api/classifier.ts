@@ -8,7 +8,9 @@ import type { BestClasses } from "../tasks/classify/class-scores.ts";
 import { type ClassificationResult, classificationOf } from "../tasks/classify/classification.ts";
 import { classifierFiles } from "../tasks/classify/classifier-files.ts";
 import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
+import { CLASSIFY_FORMS } from "../tasks/classify/classify-forms.ts";
 import { ClassifyTask } from "../tasks/classify/classify-task.ts";
+import { type Drawable, drawable } from "../tasks/task-result.ts";
 import {
   type ClassifierConfig,
   type ClassifierOptions,
@@ -24,8 +26,10 @@ import type { StreamSummary } from "./stream.ts";
 
 type ClassifyBackend = Backend<ClassifierSpec, ClassifyParams, BestClasses>;
 
+type Classification = ClassificationResult & Drawable;
+
 /** What one image of a stream is of. */
-export interface ClassifyStreamResult extends ClassificationResult {
+export interface ClassifyStreamResult extends ClassificationResult, Drawable {
   /** Place of the image in the sequence, from 0 on. Those that failed or were dropped leave gaps. */
   readonly index: number;
 }
@@ -48,7 +52,7 @@ function tellMisfits({ size }: ClassifierConfig, { fixedSize }: ClassifierSpec, 
  * for (const { label, score } of classes) console.log(label, score.toFixed(3));
  * ```
  */
-export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, BestClasses, ClassificationResult> {
+export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, BestClasses, Classification> {
   /** What the model is for. */
   readonly task = "classify";
   readonly #defaults: ClassifyParams;
@@ -62,7 +66,7 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
     super(backends, {
       label: `Classifier ${name}`,
       ...{ inFlight, batch, batchWaitMs, maxPixels, params },
-      read: (frame, startedAt) => classificationOf(frame, startedAt, labels),
+      read: (frame, startedAt, source) => drawable(classificationOf(frame, startedAt, labels), CLASSIFY_FORMS, source),
     });
     this.#defaults = params;
   }
@@ -107,7 +111,7 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
    * @throws {NativeError} If the model itself fails
    * @throws the reason of `options.signal`
    */
-  async classify(source: ImageSource, options?: ClassifyOptions): Promise<ClassificationResult> {
+  async classify(source: ImageSource, options?: ClassifyOptions): Promise<Classification> {
     return this.submit(source, this.#paramsOf(options), "classify", options?.signal).promise;
   }
 
@@ -119,7 +123,7 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
    * @throws {NativeError} If the model itself fails
    * @throws the reason of `options.signal`
    */
-  async classifyBatch(sources: readonly ImageSource[], options?: ClassifyOptions): Promise<ClassificationResult[]> {
+  async classifyBatch(sources: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[]> {
     return this.submitAll(sources, this.#paramsOf(options), "classify", options?.signal);
   }
 

@@ -9,10 +9,11 @@ import type { ImageSource } from "../image/source.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
 import type { ReadResult } from "../runtime/batcher.ts";
+import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, resultOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
-import type { TaskResult } from "../tasks/task-result.ts";
+import { type Drawable, drawable, type TaskResult } from "../tasks/task-result.ts";
 import { nmsOptionsOf } from "./classes.ts";
 import {
   type DetectConfig,
@@ -171,7 +172,7 @@ type DetectBackend = Backend<ModelSpec, NmsOptions, DetectionBlock>;
  * for (const { label, score, box } of detections) console.log(label, score.toFixed(2), box);
  * ```
  */
-export class Detector extends DetectingModel<ModelSpec, DetectionResult> {
+export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawable> {
   /** What the model is for. */
   readonly task = "detect";
 
@@ -179,7 +180,7 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult> {
     const { labels } = backends[0]!.task.spec;
     super(backends, config, name, {
       label: "Detector",
-      read: (frame, startedAt) => resultOf(frame, startedAt, labels),
+      read: (frame, startedAt, source) => drawable(resultOf(frame, startedAt, labels), DETECT_FORMS, source),
     });
   }
 

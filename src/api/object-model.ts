@@ -10,8 +10,10 @@ import type { Backend } from "../runtime/backend.ts";
 import type { OpenedModel, Task } from "../runtime/task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
+import { formsFor } from "../tasks/objects/object-forms.ts";
 import { ObjectTask } from "../tasks/objects/object-task.ts";
 import { type ObjectsOf, objectReader } from "../tasks/objects/objects.ts";
+import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { DetectingModel, Detector } from "./detector.ts";
 import { type DetectorConfig, type DetectorOptions, parseDetectorOptions } from "./detector-config.ts";
 import { owning } from "./loaded-model.ts";
@@ -26,11 +28,13 @@ export type AnyDetectorOptions = Omit<DetectorOptions, "task"> & { readonly task
 /** @internal */
 export type ObjectBackend = Backend<ObjectSpec, NmsOptions, DetectionBlock>;
 
-abstract class ObjectModel<Name extends ObjectTaskName> extends DetectingModel<ObjectSpec, ObjectsOf<Name>> {
+abstract class ObjectModel<Name extends ObjectTaskName> extends DetectingModel<ObjectSpec, ObjectsOf<Name> & Drawable> {
   protected constructor(task: Name, backends: readonly ObjectBackend[], config: DetectorConfig, name: string) {
+    const read = objectReader(task, backends[0]!.task.spec);
+    const forms = formsFor(task);
     super(backends, config, name, {
       label: OBJECT_TASKS[task].facade,
-      read: objectReader(task, backends[0]!.task.spec),
+      read: (frame, startedAt, source) => drawable<ObjectsOf<Name>>(read(frame, startedAt, source), forms, source),
     });
   }
 }

@@ -6,13 +6,15 @@ import { logger } from "../core/log.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { QueuedFrame } from "../runtime/batcher.ts";
 import type { DetectionResult } from "../tasks/detect/detection.ts";
+import type { Drawable } from "../tasks/task-result.ts";
 import type { StreamOptions } from "./detector-config.ts";
 
 /** What was found in one image of a stream. */
-export type StreamResult = DetectionResult & {
-  /** Place of the image in the sequence, from 0 on. Those that failed or were dropped leave gaps. */
-  readonly index: number;
-};
+export type StreamResult = DetectionResult &
+  Drawable & {
+    /** Place of the image in the sequence, from 0 on. Those that failed or were dropped leave gaps. */
+    readonly index: number;
+  };
 
 /** What became of the images of a stream that has ended: the generator's return value. */
 export interface StreamSummary {

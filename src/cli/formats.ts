@@ -8,7 +8,7 @@ import { ruleOf } from "../core/options.ts";
 import { printable, printableJson, redact } from "../core/shown.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { COCO_80, COCO_91, COCO_CATEGORY_IDS } from "../model/labels.ts";
-import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
+import type { MaskForm, ResultForms, TaskResult } from "../tasks/task-result.ts";
 import { alignRows, type Paint } from "./terminal.ts";
 
 /** An image's block of lines, ended by a line break. */
@@ -35,26 +35,27 @@ export function tableFormat(forms: ResultForms, paint: Paint): ResultFormat {
 }
 
 /** What an image becomes in JSON; a frame has its place. */
-export function imageJson(forms: ResultForms, { file, result, frame }: ImageResult): unknown {
-  if (frame === undefined) return { file: redact(file), ...forms.json(result) };
+export function imageJson(forms: ResultForms, { file, result, frame }: ImageResult, masks?: MaskForm): unknown {
+  if (frame === undefined) return { file: redact(file), ...forms.json(result, masks) };
   const { index, timestampMs } = frame;
   const time = timestampMs === undefined ? {} : { timestampMs: Math.round(timestampMs * 1000) / 1000 };
-  return { file: redact(file), index, ...time, ...forms.json(result) };
+  return { file: redact(file), index, ...time, ...forms.json(result, masks) };
 }
 
 /** One array, an image a line. */
-export function jsonFormat(forms: ResultForms): ResultFormat {
+export function jsonFormat(forms: ResultForms, masks?: MaskForm): ResultFormat {
   return {
     open: "[\n",
     separator: ",\n",
     close: "\n]\n",
-    rows: (image) => [printableJson(imageJson(forms, image))],
+    rows: (image) => [printableJson(imageJson(forms, image, masks))],
   };
 }
 
 /** An image a line, each a JSON document of its own. */
-export function jsonLinesFormat(forms: ResultForms): ResultFormat {
-  return { open: "", separator: "", close: "", rows: (image) => [`${printableJson(imageJson(forms, image))}\n`] };
+export function jsonLinesFormat(forms: ResultForms, masks?: MaskForm): ResultFormat {
+  const line = (image: ImageResult): string => `${printableJson(imageJson(forms, image, masks))}\n`;
+  return { open: "", separator: "", close: "", rows: (image) => [line(image)] };
 }
 
 /** A cell as RFC 4180 has it. */
@@ -62,14 +63,19 @@ function csvCell(text: string): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** A row for each thing that was found, under the titles of the table. */
-export function csvFormat(forms: ResultForms): ResultFormat {
+/** A row for each thing that was found, under the titles of its columns. @param isNumbered results are those of frames */
+export function csvFormat(forms: ResultForms, isNumbered: boolean): ResultFormat {
   const line = (cells: readonly string[]): string => `${cells.map(csvCell).join(",")}\n`;
   return {
-    open: line(["file", ...forms.columns]),
+    open: line(["file", ...(isNumbered ? ["index", "timestampMs"] : []), ...forms.csvColumns]),
     separator: "",
     close: "",
-    rows: ({ file, result }) => forms.rows(result).map((row) => line([redact(file), ...row].map(printable))),
+    rows({ file, result, frame }) {
+      const { index = "", timestampMs = "" } = frame ?? {};
+      const time = typeof timestampMs === "number" ? String(Math.round(timestampMs * 1000) / 1000) : "";
+      const place = [redact(file), ...(isNumbered ? [String(index), time] : [])];
+      return forms.csvRows(result).map((row) => line([...place, ...row].map(printable)));
+    },
   };
 }
 
@@ -79,16 +85,18 @@ export interface CocoNumbers {
   readonly imageId: (file: string) => number;
   /** The id of a class; objects of a class without one are skipped. */
   readonly categoryId: (classId: number) => number | undefined;
+  /** Of objects that have one; default `rle`. */
+  readonly masks?: MaskForm | undefined;
 }
 
 /** One array of the entries that pycocotools reads, an object a line. */
-export function cocoFormat(forms: ResultForms, { imageId, categoryId }: CocoNumbers): ResultFormat {
+export function cocoFormat(forms: ResultForms, { imageId, categoryId, masks }: CocoNumbers): ResultFormat {
   return {
     open: "[\n",
     separator: ",\n",
     close: "\n]\n",
     rows: ({ file, result, frame }) =>
-      forms.coco(result, frame?.index ?? imageId(file), categoryId).map((entry) => JSON.stringify(entry)),
+      forms.coco(result, frame?.index ?? imageId(file), categoryId, masks).map((entry) => JSON.stringify(entry)),
   };
 }
 

@@ -7,7 +7,6 @@ import { printable, redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { systemReason } from "../core/whole-file.ts";
-import type { EncodedFormat } from "../image/encode-options.ts";
 import { isAddress } from "../image/source.ts";
 import { isCamera, isNetworkAddress } from "../video/address.ts";
 import type { Terminal } from "./terminal.ts";
@@ -18,18 +17,6 @@ export const IMAGE_EXTENSIONS: readonly string[] = [".jpg", ".jpeg", ".png", ".w
 /** True if the name ends as images' do. */
 export function isImageName(name: string): boolean {
   return IMAGE_EXTENSIONS.includes(extname(name).toLowerCase());
-}
-
-const FORMATS: Readonly<Record<string, EncodedFormat>> = {
-  ".png": "png",
-  ".jpg": "jpeg",
-  ".jpeg": "jpeg",
-  ".webp": "webp",
-};
-
-/** The format that a name asks for; `undefined` where it ends as none that can be written. */
-export function formatOf(path: string): EncodedFormat | undefined {
-  return FORMATS[extname(path).toLowerCase()];
 }
 
 /** A name with another extension. @param extension with the dot */

@@ -132,7 +132,7 @@ function textSinkOf(
   if (format === "coco") return cocoSink(output, files, annotations, isNumbered);
   if (format === "json") return (forms) => textSink(output, jsonFormat(forms));
   if (format === "jsonl") return (forms) => textSink(output, jsonLinesFormat(forms));
-  if (format === "csv") return (forms) => textSink(output, csvFormat(forms));
+  if (format === "csv") return (forms) => textSink(output, csvFormat(forms, isNumbered));
   return (forms) => textSink(output, tableFormat(forms, paintOf(output.hasColour)));
 }
 

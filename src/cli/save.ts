@@ -7,6 +7,7 @@ import { prepareFolder, writeFileWhole } from "../core/whole-file.ts";
 import { decodeImage } from "../image/decode.ts";
 import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
+import { formatOf } from "../image/encode-options.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { ResultForms } from "../tasks/task-result.ts";
 import { VIDEO_FILE_EXTENSIONS } from "../video/encode-arguments.ts";
@@ -15,7 +16,7 @@ import type { VideoOptions, VideoSinkOptions } from "../video/video-options.ts";
 import type { VideoSource } from "../video/video-source.ts";
 import { refuse } from "./args.ts";
 import { frameName, type ImageResult } from "./formats.ts";
-import { fileStem, formatOf, isFolder, outputNames, withExtension } from "./images.ts";
+import { fileStem, isFolder, outputNames, withExtension } from "./images.ts";
 
 /** Writes annotated images. */
 export interface ImageSaver {

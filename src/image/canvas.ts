@@ -116,18 +116,37 @@ class Nv12Canvas implements Canvas {
   stamp(mask: GlyphMask, x: number, y: number, ink: Colour): void {
     const { data, pitchBytes } = this.#image;
     const [luma, u, v] = this.#yuv(ink);
-    for (let row = Math.max(0, -y); row < mask.height && y + row < this.height; row++) {
-      const line = (y + row) * pitchBytes;
-      const chroma = this.#chromaOffset + ((y + row) >> 1) * this.#chromaPitch;
-      for (let column = Math.max(0, -x); column < mask.width && x + column < this.width; column++) {
-        const cover = mask.coverage[row * mask.width + column]!;
+    const { coverage } = mask;
+    const left = Math.max(0, x);
+    const right = Math.min(this.width, x + mask.width);
+    const bottom = Math.min(this.height, y + mask.height);
+    for (let row = Math.max(0, y); row < bottom; row++) {
+      const line = row * pitchBytes;
+      const covered = (row - y) * mask.width - x;
+      for (let column = left; column < right; column++) {
+        const cover = coverage[covered + column]!;
+        if (cover !== 0) data[line + column] = data[line + column]! + ((luma - data[line + column]!) * cover) / 255;
+      }
+    }
+    if (left >= right) return;
+    // Each of the up to four pixels of a pair of U, V has its part in them.
+    for (let row = Math.max(0, y) & ~1; row < bottom; row += 2) {
+      const chroma = this.#chromaOffset + (row >> 1) * this.#chromaPitch;
+      const rows = Math.min(2, this.height - row);
+      for (let column = left & ~1; column < right; column += 2) {
+        const columns = Math.min(2, this.width - column);
+        let cover = 0;
+        for (let line = Math.max(row, y); line < row + rows && line < bottom; line++) {
+          const covered = (line - y) * mask.width - x;
+          for (let at = Math.max(column, left); at < column + columns && at < right; at++) {
+            cover += coverage[covered + at]!;
+          }
+        }
         if (cover === 0) continue;
-        const at = line + x + column;
-        data[at] = data[at]! + ((luma - data[at]!) * cover) / 255;
-        // Each of the four pixels has a quarter of the say.
-        const pair = chroma + ((x + column) & ~1);
-        data[pair] = data[pair]! + ((u - data[pair]!) * cover) / 1020;
-        data[pair + 1] = data[pair + 1]! + ((v - data[pair + 1]!) * cover) / 1020;
+        const part = cover / (255 * rows * columns);
+        const pair = chroma + column;
+        data[pair] = Math.round(data[pair]! + (u - data[pair]!) * part);
+        data[pair + 1] = Math.round(data[pair + 1]! + (v - data[pair + 1]!) * part);
       }
     }
   }

@@ -37,6 +37,12 @@ export function classColour(label: string): Colour {
   return { red: channel(0), green: channel(8), blue: channel(4) };
 }
 
+/** The colour of `#ff8800`. */
+export function colourOfHex(hex: string): Colour {
+  const value = Number.parseInt(hex.slice(1), 16);
+  return { red: value >> 16, green: (value >> 8) & 255, blue: value & 255 };
+}
+
 /** Black or white, whichever is easier to read on the colour. @see WCAG 2, relative luminance */
 export function readableOn({ red, green, blue }: Colour): Colour {
   const linear = (level: number): number =>

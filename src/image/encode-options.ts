@@ -1,10 +1,23 @@
 /** @module EncodeOptions: what callers may say about encoding, checked once. */
 
+import { extname } from "node:path";
 import { z } from "zod";
 import { parseOptions } from "../core/options.ts";
 
 /** File formats that can be written. */
 export type EncodedFormat = "jpeg" | "png" | "webp";
+
+const FORMATS: Readonly<Record<string, EncodedFormat>> = {
+  ".png": "png",
+  ".jpg": "jpeg",
+  ".jpeg": "jpeg",
+  ".webp": "webp",
+};
+
+/** The format that a name asks for; `undefined` where it ends as none that can be written. */
+export function formatOf(path: string): EncodedFormat | undefined {
+  return FORMATS[extname(path).toLowerCase()];
+}
 
 /** How an image is written. */
 export interface EncodeOptions {

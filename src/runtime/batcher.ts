@@ -7,8 +7,8 @@ import type { Slot } from "./backend.ts";
 import type { FrameResult, Job, Pipeline } from "./pipeline.ts";
 import type { Waiter } from "./slots.ts";
 
-/** Copies a result out of its slot. */
-export type ReadResult<Output, T> = (result: FrameResult<Output>, startedAt: number) => T;
+/** Copies a result out of its slot. @param source what its image was made of */
+export type ReadResult<Output, T> = (result: FrameResult<Output>, startedAt: number, source: ImageSource) => T;
 
 /** Where a frame waits for a slot. */
 interface WaitingRoom {
@@ -85,7 +85,7 @@ export class Frame<T, Output> implements Job<Output>, QueuedFrame<T>, EventListe
   /** @throws what reading the result throws; the frame is not settled then */
   succeed(result: FrameResult<Output>): void {
     if (this.#state === "settled") return;
-    const value = this.#read(result, this.#startedAt);
+    const value = this.#read(result, this.#startedAt, this.#source!);
     this.#settle();
     this.#resolve(value);
   }

@@ -4,9 +4,17 @@
  */
 
 import type { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { ArgumentError, message } from "../core/errors.ts";
 import { round } from "../core/units.ts";
+import { writeFileWhole } from "../core/whole-file.ts";
+import { decodeImage } from "../image/decode.ts";
+import { DETECTED_DECODING } from "../image/decode-limits.ts";
+import { encodeImage } from "../image/encode.ts";
+import { formatOf } from "../image/encode-options.ts";
 import type { Image } from "../image/image.ts";
+import type { ImageSource } from "../image/source.ts";
 import type { StageTimings } from "../runtime/backend.ts";
+import type { DrawOptions } from "./draw-options.ts";
 
 /** Milliseconds of each stage, and in total from the call to the result. */
 export interface Timing extends Readonly<StageTimings> {
@@ -35,6 +43,104 @@ export interface TaskResult {
   readonly damage?: string;
 }
 
+/** How a result is drawn, and on what. */
+export interface DrawResultOptions extends DrawOptions {
+  /** The image, where it is another than the result was asked for with. */
+  readonly image?: ImageSource;
+}
+
+/** How a drawn result is written to a file. */
+export interface SaveResultOptions extends DrawResultOptions {
+  /** 1 (small) to 100 (like the original), default 90; PNG loses nothing. */
+  readonly quality?: number;
+}
+
+/** What every result of images does. It keeps the path, bytes or pixels that it was asked for with, and reads them anew. */
+export interface Drawable {
+  /**
+   * Draw what was found onto a copy of the image.
+   *
+   * @returns RGB with tight rows
+   * @throws {ImageError} If the image is not there any more, or cannot be decoded
+   * @throws {OptionError} If an option is unknown or out of range
+   *
+   * @example
+   * ```ts
+   * const drawn = await result.draw({ scores: false, lineWidth: 4, palette: ["#ff8800", "#0088ff"] });
+   * ```
+   */
+  draw(options?: DrawResultOptions): Promise<Image>;
+  /**
+   * Draw what was found onto the pixels of an image, in place and at once: RGB, BGR, RGBA or NV12 in any memory, such as a video's
+   * frame. Names of classes in scripts other than Latin come out as `?`.
+   *
+   * @throws {ShapeError} If the image's size, pitch and data do not fit together
+   * @throws {OptionError} If an option is unknown or out of range
+   */
+  paint(image: Image, options?: DrawOptions): void;
+  /**
+   * Draw what was found onto a copy of the image, and write that to a file.
+   *
+   * @param path ends in .jpg, .jpeg, .png or .webp; the folders above it are made
+   * @throws {ArgumentError} If it ends otherwise
+   * @throws {BunTensorRtError} If the file cannot be written
+   * @throws as `draw`
+   *
+   * @example
+   * ```ts
+   * const result = await detector.detect("street.jpg");
+   * await result.save("out/street.png");
+   * ```
+   */
+  save(path: string, options?: SaveResultOptions): Promise<void>;
+}
+
+class DrawableResult<Result extends TaskResult> implements Drawable {
+  readonly #forms: ResultForms<Result>;
+  readonly #source: ImageSource;
+
+  constructor(result: Result, forms: ResultForms<Result>, source: ImageSource) {
+    Object.assign(this, result);
+    this.#forms = forms;
+    this.#source = source;
+  }
+
+  async draw({ image = this.#source, ...options }: DrawResultOptions = {}): Promise<Image> {
+    return this.#forms.draw(await decodeImage(image, DETECTED_DECODING), this.#result, options);
+  }
+
+  paint(image: Image, options?: DrawOptions): void {
+    this.#forms.paint(image, this.#result, options);
+  }
+
+  async save(path: string, { quality, ...options }: SaveResultOptions = {}): Promise<void> {
+    const format = formatOf(path);
+    if (format === undefined) {
+      const found = "its name must end in .jpg, .jpeg, .png or .webp";
+      throw new ArgumentError(message(`save ${JSON.stringify(path)}`, found));
+    }
+    const drawn = await this.draw(options);
+    await writeFileWhole(path, await encodeImage(drawn, quality === undefined ? { format } : { format, quality }));
+  }
+
+  /** It has the result's own properties. */
+  get #result(): Result {
+    return this as unknown as Result;
+  }
+}
+
+/** Make a result draw itself. @param source what its image was made of; it is kept, not copied */
+export function drawable<Result extends TaskResult>(
+  result: Result,
+  forms: ResultForms<Result>,
+  source: ImageSource,
+): Result & Drawable {
+  return new DrawableResult(result, forms, source) as unknown as Result & Drawable;
+}
+
+/** What masks become in text: run lengths, polygons, or nothing. */
+export type MaskForm = "rle" | "polygon" | "none";
+
 /** An output of the Open Inference Protocol as its metadata has it; -1 is the number of things found. */
 export interface TensorForm {
   readonly name: string;
@@ -59,20 +165,36 @@ export interface ResultForms<Result extends TaskResult = TaskResult> {
   readonly columns: readonly string[];
   /** The table's cells, a list a row. */
   rows(result: Result): string[][];
-  /** For `JSON.stringify`: the same from the command line and the server. */
-  json(result: Result): object;
+  /** Titles of the columns of a CSV file: names and numbers. */
+  readonly csvColumns: readonly string[];
+  /** The cells of a CSV file, a list a row. */
+  csvRows(result: Result): string[][];
+  /** For `JSON.stringify`: the same from the command line and the server. @param masks default `rle` */
+  json(result: Result, masks?: MaskForm): object;
   /** The text of a label file as Ultralytics has it. */
   yolo(result: Result): string;
-  /** Entries of a results file as pycocotools reads it. @param categoryId `undefined` for a class that is skipped */
-  coco(result: Result, imageId: number, categoryId: (classId: number) => number | undefined): object[];
+  /**
+   * Entries of a results file as pycocotools reads it.
+   *
+   * @param categoryId `undefined` for a class that is skipped
+   * @param masks      default `rle`; pycocotools scores no other
+   */
+  coco(
+    result: Result,
+    imageId: number,
+    categoryId: (classId: number) => number | undefined,
+    masks?: MaskForm,
+  ): object[];
+  /** A line of DOTA's Task1 files for each object, after the name of the image; absent where boxes are not oriented. */
+  dota?(result: Result): { readonly label: string; readonly line: string }[];
   /** The outputs of the Open Inference Protocol. */
   readonly tensorForms: readonly TensorForm[];
   /** In the order of `tensorForms`. */
   tensors(result: Result): ResultTensor[];
   /** Draw on a copy of an image. @returns RGB with tight rows */
-  draw(image: Image, result: Result): Promise<Image>;
+  draw(image: Image, result: Result, options?: DrawOptions): Promise<Image>;
   /** Draw on the pixels of an image, at once. */
-  paint(image: Image, result: Result): void;
+  paint(image: Image, result: Result, options?: DrawOptions): void;
 }
 
 /** What of a result is wanted. */

@@ -64,7 +64,7 @@ export async function* detectVideo<Result extends TaskResult>(
     for await (const result of detector.stream(feed(), { ...detect, onError: onFrameError })) {
       // Results come in the order of the frames.
       using frame = waiting.shift()!;
-      yield { ...result, index: frame.index, frame };
+      yield Object.assign(result, { index: frame.index, frame });
     }
   } finally {
     for (const frame of waiting) frame.release();

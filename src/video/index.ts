@@ -2,6 +2,7 @@
 
 export { LibraryLoadError, VideoError } from "../core/errors.ts";
 export { paintDetections } from "../tasks/detect/draw.ts";
+export type { DrawOptions } from "../tasks/draw-options.ts";
 export { type DetectVideoOptions, detectVideo, type FrameDetector, type VideoResult } from "./detect-video.ts";
 export { type ImageFraming, type ReadImagesOptions, readImages } from "./image-stream.ts";
 export type { VideoInfo } from "./probe.ts";

@@ -7,6 +7,7 @@ import type { ImageSource } from "../../src/image/source.ts";
 import { MicroBatcher } from "../../src/runtime/batcher.ts";
 import { Pipeline } from "../../src/runtime/pipeline.ts";
 import type { DetectionResult } from "../../src/tasks/detect/detection.ts";
+import type { Drawable } from "../../src/tasks/task-result.ts";
 import { flatImage } from "../support/flat-image.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { WatchedBackend } from "../support/watched-backend.ts";
@@ -179,7 +180,7 @@ function watch(backend: WatchedBackend, { batch, inFlight }: { batch: number; in
   const pipeline = new Pipeline(backend, { inFlight, batch });
   const batcher = new MicroBatcher(pipeline, {
     wait: 0,
-    read: ({ output }) => ({ detections: [{ score: output.scores[0]! }] }) as unknown as DetectionResult,
+    read: ({ output }) => ({ detections: [{ score: output.scores[0]! }] }) as unknown as DetectionResult & Drawable,
   });
   const selection = { threshold: 0, iou: 0.7, maxDetections: 10, classAgnostic: false, classIds: undefined };
   return {

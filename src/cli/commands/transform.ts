@@ -8,19 +8,11 @@ import { fileIdentity } from "../../core/stats-of.ts";
 import { formatDuration, plural, round } from "../../core/units.ts";
 import { isNameTooLong, prepareFolder, writeFileWhole } from "../../core/whole-file.ts";
 import { encodeImage } from "../../image/encode.ts";
-import type { EncodedFormat } from "../../image/encode-options.ts";
+import { type EncodedFormat, formatOf } from "../../image/encode-options.ts";
 import type { Image } from "../../image/image.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import {
-  Complaints,
-  expandImages,
-  formatOf,
-  IMAGE_EXTENSIONS,
-  isFolder,
-  outputNames,
-  withExtension,
-} from "../images.ts";
+import { Complaints, expandImages, IMAGE_EXTENSIONS, isFolder, outputNames, withExtension } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";

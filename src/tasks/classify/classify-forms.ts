@@ -2,11 +2,12 @@
 
 import { BunTensorRtError, message } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
+import { drawShapes, type LabelledShape, paintCaptions, paintShapes } from "../detect/draw.ts";
 import { type ResultForms, timingJson } from "../task-result.ts";
 import type { ClassificationResult } from "./classification.ts";
 
-function refuse(action: string): never {
-  throw new BunTensorRtError(message(action, "a classifier gives classes of the whole image, and no objects in it"));
+function captions({ classes, width, height }: ClassificationResult): LabelledShape[] {
+  return classes.map((found) => ({ ...found, box: [0, 0, width, height] }));
 }
 
 /** Results of classifiers. */
@@ -16,6 +17,10 @@ export const CLASSIFY_FORMS: ResultForms<ClassificationResult> = {
   doubts: ({ classes }) => (classes.length === 0 ? ["no score is a number"] : []),
   columns: ["label", "class", "score"],
   rows: ({ classes }) => classes.map(({ label, classId, score }) => [label, String(classId), score.toFixed(4)]),
+  csvColumns: ["label", "class", "score"],
+  csvRows(result) {
+    return this.rows(result);
+  },
   json: ({ task, width, height, classes, timing, damage }) => ({
     task,
     width,
@@ -25,7 +30,10 @@ export const CLASSIFY_FORMS: ResultForms<ClassificationResult> = {
     ...(damage === undefined ? {} : { damage }),
   }),
   yolo: ({ classes }) => classes.map(({ label, score }) => `${score.toFixed(2)} ${label}\n`).join(""),
-  coco: () => refuse("write a results file of COCO"),
+  coco() {
+    const found = "a classifier gives classes of the whole image, and no objects in it";
+    throw new BunTensorRtError(message("write a results file of COCO", found));
+  },
   tensorForms: [
     { name: "scores", datatype: "FP32", shape: [-1] },
     { name: "classes", datatype: "INT64", shape: [-1] },
@@ -39,6 +47,6 @@ export const CLASSIFY_FORMS: ResultForms<ClassificationResult> = {
     ];
     return this.tensorForms.map((form, at) => ({ ...form, shape: [classes.length], values: values[at]! }));
   },
-  draw: () => refuse("draw what was found"),
-  paint: () => refuse("draw what was found"),
+  draw: (image, result, options) => drawShapes(image, captions(result), options, paintCaptions),
+  paint: (image, result, options) => paintShapes(image, captions(result), options, paintCaptions),
 };

@@ -66,6 +66,12 @@ export const DETECT_FORMS: ResultForms<DetectionResult> = {
   columns: ["label", "score", "x1", "y1", "x2", "y2"],
   rows: ({ detections }) =>
     detections.map(({ label, score, box }) => [label, score.toFixed(3), ...box.map((side) => side.toFixed(1))]),
+  csvColumns: ["label", "class", "score", "x1", "y1", "x2", "y2"],
+  csvRows: ({ detections }) =>
+    detections.map(({ label, classId, score, box }) => [
+      label,
+      ...[classId, round(score, 6), ...box.map((side) => round(side, 3))].map(String),
+    ]),
   json: resultJson,
   yolo: (image) =>
     image.detections
@@ -99,6 +105,6 @@ export const DETECT_FORMS: ResultForms<DetectionResult> = {
       return { ...form, shape: [detections.length, ...sides], values: values[at]! };
     });
   },
-  draw: (image, { detections }) => drawDetections(image, detections),
-  paint: (image, { detections }) => paintDetections(image, detections),
+  draw: (image, { detections }, options) => drawDetections(image, detections, options),
+  paint: (image, { detections }, options) => paintDetections(image, detections, options),
 };

@@ -7,10 +7,13 @@ import { drawableText, type GlyphMask, GlyphMasks, LINE_UNITS } from "../../imag
 import { type Image, imageOf } from "../../image/image.ts";
 import { tightRgb } from "../../image/nv12.ts";
 import { loadSharp, prepareFonts } from "../../image/sharp.ts";
+import { type DrawConfig, type DrawOptions, parseDrawOptions } from "../draw-options.ts";
 
 /** What is drawn of one detection. */
 export interface LabelledBox {
   readonly label: string;
+  /** Chooses the colour of a palette. */
+  readonly classId?: number;
   /** 0–1. */
   readonly score: number;
   /** x1, y1, x2, y2 in pixels of the image. */
@@ -20,7 +23,7 @@ export interface LabelledBox {
 /** A detection of which more than its box is drawn. */
 export interface LabelledShape extends LabelledBox {
   /** Draw what there is more, in the colour of its class. @param line width of lines in pixels */
-  readonly paint?: (canvas: Canvas, colour: Colour, line: number) => void;
+  readonly paint?: (canvas: Canvas, colour: Colour, line: number, config: DrawConfig) => void;
   /** False: its box is not drawn. Default true. */
   readonly isFramed?: boolean;
 }
@@ -50,7 +53,11 @@ function keep<T>(map: Map<string, T>, key: string, value: T): T {
   return value;
 }
 
-function coloursOf(label: string): readonly [fill: Colour, ink: Colour] {
+function coloursOf({ label, classId }: LabelledBox, palette: DrawConfig["palette"]): readonly [Colour, Colour] {
+  if (palette !== undefined && classId !== undefined) {
+    const fill = palette[classId % palette.length]!;
+    return [fill, readableOn(fill)];
+  }
   const known = colours.get(label);
   if (known !== undefined) return known;
   const fill = classColour(label);
@@ -67,8 +74,9 @@ function fontOf(tenths: number): GlyphMasks {
 }
 
 /** Tenths of a pixel that a grid unit of letters has on an image of this size. */
-function tenthsOf({ width, height }: { readonly width: number; readonly height: number }): number {
-  const wanted = Math.max(SMALLEST_UNIT, (width + height) / PIXELS_PER_UNIT);
+function tenthsOf({ width, height }: Pick<Image, "width" | "height">, fontSize: number | undefined): number {
+  const usual = Math.max(SMALLEST_UNIT, (width + height) / PIXELS_PER_UNIT);
+  const wanted = fontSize === undefined ? usual : fontSize / SYSTEM_FONT_UNITS;
   const unit = Math.min(wanted, height / (LINE_UNITS + 2 * MARGIN_UNITS));
   return Math.max(1, Math.round(unit * 10));
 }
@@ -79,16 +87,31 @@ function textWidth(text: string, font: GlyphMasks): number {
   return width;
 }
 
-/** A label on its background, beside the corner at `x`, `y` and always inside the image. */
+/** Letters of the system's fonts for a label that the stroke font has none for. */
+type WordOf = (label: string) => GlyphMask | undefined;
+
+/**
+ * A label on its background, always inside the image.
+ *
+ * @param y       it stands above, where there is room
+ * @param isBelow it stands below `y` instead
+ * @returns its foot
+ */
 function drawLabel(
   canvas: Canvas,
-  word: GlyphMask | undefined,
-  text: string,
-  x: number,
-  y: number,
-  [fill, ink]: readonly [Colour, Colour],
-): void {
-  let tenths = tenthsOf(canvas);
+  row: LabelledBox,
+  wordOf: WordOf,
+  [x, y]: readonly [x: number, y: number],
+  { labels, scores, fontSize, palette }: DrawConfig,
+  isBelow = false,
+): number {
+  if (!(labels || scores)) return y;
+  const { label, score } = row;
+  const [fill, ink] = coloursOf(row, palette);
+  const word = labels ? wordOf(label) : undefined;
+  const name = word === undefined ? (drawableText(label) ?? label.replace(/[^\x20-\x7e]/gu, "?")) : "";
+  const text = [...(labels ? [name] : []), ...(scores ? [score.toFixed(2)] : [])].join(" ");
+  let tenths = tenthsOf(canvas, fontSize);
   let margin = Math.max(1, Math.round((MARGIN_UNITS * tenths) / 10));
   const wordWidth = word?.advance ?? 0;
   let width = wordWidth + textWidth(text, fontOf(tenths)) + 2 * margin;
@@ -100,7 +123,8 @@ function drawLabel(
   const font = fontOf(tenths);
   const height = Math.ceil((LINE_UNITS * tenths) / 10) + 2 * margin;
   const left = Math.max(0, Math.min(x, canvas.width - width));
-  const top = y - height >= 0 ? y - height : Math.max(0, Math.min(y, canvas.height - height));
+  const isAbove = !isBelow && y - height >= 0;
+  const top = isAbove ? y - height : Math.max(0, isBelow ? y : Math.min(y, canvas.height - height));
   canvas.fillRect(left, top, left + width, top + height, fill);
   if (word !== undefined) canvas.stamp(word, left + margin, top + ((height - word.height) >> 1), ink);
   let pen = left + margin + wordWidth - font.margin;
@@ -109,51 +133,68 @@ function drawLabel(
     canvas.stamp(mask, pen, top + margin - font.margin, ink);
     pen += mask.advance;
   }
+  return top + height;
 }
 
-function paintRows(canvas: Canvas, rows: readonly LabelledShape[], wordOf: (label: string) => GlyphMask | undefined) {
+/** Draws rows in its own way. */
+type PaintRows = (canvas: Canvas, rows: readonly LabelledShape[], wordOf: WordOf, config: DrawConfig) => void;
+
+/** Labels one below the other from the upper left corner on, as of what a whole image shows. */
+export const paintCaptions: PaintRows = (canvas, rows, wordOf, config) => {
+  let foot = 0;
+  for (const row of rows) foot = drawLabel(canvas, row, wordOf, [0, foot], config, true);
+};
+
+const paintRows: PaintRows = (canvas, rows, wordOf, config) => {
   const { width, height } = canvas;
-  const line = Math.max(1, Math.round((width + height) / PIXELS_PER_LINE_WIDTH));
+  const line = config.lineWidth ?? Math.max(1, Math.round((width + height) / PIXELS_PER_LINE_WIDTH));
   const clamp = (value: number, most: number): number => Math.round(Math.min(Math.max(value, 0), most));
   // The best scores lie on top.
-  for (const { label, score, box, paint, isFramed = true } of [...rows].sort((a, b) => a.score - b.score)) {
+  for (const row of [...rows].sort((a, b) => a.score - b.score)) {
+    const { box, paint, isFramed = true } = row;
     const x1 = clamp(Math.min(box[0], box[2]), width);
     const y1 = clamp(Math.min(box[1], box[3]), height);
     const x2 = clamp(Math.max(box[0], box[2]), width);
     const y2 = clamp(Math.max(box[1], box[3]), height);
     if (!(x2 > x1 && y2 > y1)) continue;
-    const pair = coloursOf(label);
+    const [fill] = coloursOf(row, config.palette);
     // The line lies inside the box, so that it is whole at the image's edge, and leaves a small box open.
     const edge = Math.max(1, Math.min(line, Math.floor(Math.min(x2 - x1, y2 - y1) / 3)));
-    paint?.(canvas, pair[0], line);
-    if (isFramed) {
-      canvas.fillRect(x1, y1, x2, y1 + edge, pair[0]);
-      canvas.fillRect(x1, y2 - edge, x2, y2, pair[0]);
-      canvas.fillRect(x1, y1, x1 + edge, y2, pair[0]);
-      canvas.fillRect(x2 - edge, y1, x2, y2, pair[0]);
+    paint?.(canvas, fill, line, config);
+    if (isFramed && config.boxes) {
+      canvas.fillRect(x1, y1, x2, y1 + edge, fill);
+      canvas.fillRect(x1, y2 - edge, x2, y2, fill);
+      canvas.fillRect(x1, y1, x1 + edge, y2, fill);
+      canvas.fillRect(x2 - edge, y1, x2, y2, fill);
     }
-    const word = wordOf(label);
-    const name = word === undefined ? (drawableText(label) ?? label.replace(/[^\x20-\x7e]/gu, "?")) : "";
-    drawLabel(canvas, word, `${name} ${score.toFixed(2)}`, x1, y1, pair);
+    drawLabel(canvas, row, wordOf, [x1, y1], config);
   }
-}
+};
 
 /**
  * Draw boxes, labels and scores onto the pixels of an image, in place and at once. Each class has a colour of its own
  * that depends on its name alone. Characters that are neither Latin letters nor ASCII come out as `?`; `drawDetections`
  * has the time to draw them by the system's fonts.
  *
- * @param image of any format; its pixels are changed
- * @param rows  boxes may reach outside; one that is wholly outside, or has NaN in it, is left out
+ * @param image   of any format; its pixels are changed
+ * @param rows    boxes may reach outside; one that is wholly outside, or has NaN in it, is left out
+ * @param options what is drawn, and how
  * @throws {ShapeError} If the image's size, pitch and data do not fit together
+ * @throws {OptionError} If an option is unknown or out of range
  */
-export function paintDetections(image: Image, rows: readonly LabelledBox[]): void {
-  paintShapes(image, rows);
+export function paintDetections(image: Image, rows: readonly LabelledBox[], options?: DrawOptions): void {
+  paintShapes(image, rows, options);
 }
 
 /** As {@linkcode paintDetections}, with what there is more to be drawn. */
-export function paintShapes(image: Image, rows: readonly LabelledShape[]): void {
-  paintRows(canvasOf(imageOf(image.data, image)), rows, () => undefined);
+export function paintShapes(
+  image: Image,
+  rows: readonly LabelledShape[],
+  options?: DrawOptions,
+  paint: PaintRows = paintRows,
+): void {
+  const config = parseDrawOptions(options);
+  paint(canvasOf(imageOf(image.data, image)), rows, () => undefined, config);
 }
 
 /** Text for Pango's markup, without the control characters that it has no way to write. */
@@ -184,11 +225,13 @@ async function makeWord(label: string, tenths: number): Promise<GlyphMask | unde
  * Draw boxes, labels and scores onto a copy of an image. Each class has a colour of its own that depends on its name
  * alone. Labels of Latin letters need no font; those of other scripts are drawn by the system's fonts.
  *
- * @param image of any format; stays as it is
- * @param rows  what a detector returned for this image; boxes may reach outside, and one that is wholly outside, or has
+ * @param image   of any format; stays as it is
+ * @param rows    what a detector returned for this image; boxes may reach outside, and one that is wholly outside, or has
  *   NaN in it, is left out
+ * @param options what is drawn, and how
  * @returns RGB with tight rows; `encodeImage` makes a file of it
  * @throws {ShapeError} If the image's size, pitch and data do not fit together
+ * @throws {OptionError} If an option is unknown or out of range
  *
  * @example
  * ```ts
@@ -196,25 +239,35 @@ async function makeWord(label: string, tenths: number): Promise<GlyphMask | unde
  * await Bun.write("boxes.jpg", await encodeImage(await drawDetections(image, detections)));
  * ```
  */
-export async function drawDetections(image: Image, rows: readonly LabelledBox[]): Promise<Image> {
-  return drawShapes(image, rows);
+export async function drawDetections(
+  image: Image,
+  rows: readonly LabelledBox[],
+  options?: DrawOptions,
+): Promise<Image> {
+  return drawShapes(image, rows, options);
 }
 
 /** As {@linkcode drawDetections}, with what there is more to be drawn. */
-export async function drawShapes(image: Image, rows: readonly LabelledShape[]): Promise<Image> {
+export async function drawShapes(
+  image: Image,
+  rows: readonly LabelledShape[],
+  options?: DrawOptions,
+  paint: PaintRows = paintRows,
+): Promise<Image> {
+  const config = parseDrawOptions(options);
   const complete = imageOf(image.data, image);
   const { width, height } = complete;
   const pixels = tightRgb(complete);
   const isOwn = pixels.buffer !== complete.data.buffer;
   const copy = imageOf(isOwn ? pixels : new Uint8Array(pixels), { width, height });
-  const tenths = tenthsOf(complete);
+  const tenths = tenthsOf(complete, config.fontSize);
   const own = new Map<string, GlyphMask>();
   for (const { label } of rows) {
-    if (own.has(label) || drawableText(label) !== undefined) continue;
+    if (!config.labels || own.has(label) || drawableText(label) !== undefined) continue;
     const key = `${tenths} ${label}`;
     const word = words.get(key) ?? (await makeWord(label, tenths));
     if (word !== undefined) own.set(label, keep(words, key, word));
   }
-  paintRows(canvasOf(copy), rows, (label) => own.get(label));
+  paint(canvasOf(copy), rows, (label) => own.get(label), config);
   return copy;
 }

@@ -10,7 +10,7 @@ import type { Detection, DetectionResult } from "../detect/detection.ts";
 import { drawShapes, type LabelledShape, paintShapes } from "../detect/draw.ts";
 import { COCO_KEYPOINTS, COCO_SKELETON, DRAWN_KEYPOINT_SCORE } from "../pose/keypoints.ts";
 import { type Mask, wordsOf } from "../segment/mask.ts";
-import type { ResultForms, TaskResult } from "../task-result.ts";
+import type { MaskForm, ResultForms, TaskResult } from "../task-result.ts";
 import type { ObjectOfTask, ObjectsOf } from "./objects.ts";
 
 /** What one kind of object has beside label, score and box. */
@@ -18,9 +18,14 @@ interface Details<Object extends Detection> {
   /** Titles of further columns of the table, and their cells. */
   readonly columns: readonly string[];
   cells(object: Object): string[];
-  json(object: Object): object;
+  /** Titles of further columns of a CSV file, and their cells. */
+  readonly csvColumns: readonly string[];
+  csvCells(object: Object): (number | string)[];
+  json(object: Object, masks: MaskForm): object;
   /** Further keys of a results file as pycocotools reads it. */
-  coco(object: Object, image: TaskResult): object;
+  coco(object: Object, image: TaskResult, masks: MaskForm): object;
+  /** What a line of DOTA's Task1 files ends with. */
+  readonly dota?: (object: Object) => string;
   /** What a label file has of it between class and score, as fractions of the image's width and height. */
   yolo(object: Object, image: TaskResult): readonly number[];
   /** What is drawn of it beside its label. @param line width of lines in pixels */
@@ -31,15 +36,22 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
   obb: {
     columns: ["angle"],
     cells: ({ angle }) => [`${((angle * 180) / Math.PI).toFixed(1)}°`],
+    csvColumns: ["cx", "cy", "width", "height", "angle"],
+    csvCells: ({ xywhr: [cx, cy, width, height, angle] }) => [
+      ...[cx, cy, width, height].map((side) => round(side, 3)),
+      round(angle, 6),
+    ],
     json: ({ corners, angle }) => ({
       corners: corners.map((corner) => corner.map((side) => round(side, 3))),
       angle: round(angle, 6),
     }),
     coco: ({ corners }) => ({ segmentation: [corners.flat().map((side) => round(side, 3))] }),
+    dota: ({ score, corners }) => [score.toFixed(6), ...corners.flat().map((side) => side.toFixed(2))].join(" "),
     yolo: ({ corners }, { width, height }) => corners.flatMap(([x, y]) => [x / width, y / height]),
     shape: ({ corners }) => ({
       isFramed: false,
-      paint(canvas, colour, line) {
+      paint(canvas, colour, line, { boxes }) {
+        if (!boxes) return;
         const points = corners.map(([x, y]) => ({ x, y }));
         for (const [at, point] of points.entries()) strokeLine(canvas, point, points[(at + 1) % 4]!, line, colour);
       },
@@ -51,6 +63,10 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
       const seen = keypoints.filter(({ score }) => score >= DRAWN_KEYPOINT_SCORE).length;
       return [`${seen}/${keypoints.length}`];
     },
+    csvColumns: ["keypoints"],
+    csvCells: ({ keypoints }) => [
+      keypoints.map(({ x, y, score }) => `${round(x, 3)} ${round(y, 3)} ${round(score, 4)}`).join(" "),
+    ],
     json: ({ keypoints }) => ({
       keypoints: keypoints.map(({ x, y, score }) => [round(x, 3), round(y, 3), round(score, 4)]),
     }),
@@ -62,7 +78,8 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
       ...object.keypoints.flatMap(({ x, y, score }) => [x / image.width, y / image.height, score]),
     ],
     shape: ({ keypoints }) => ({
-      paint(canvas, colour, line) {
+      paint(canvas, colour, line, { skeleton }) {
+        if (!skeleton) return;
         const isDrawn = (at: number): boolean => keypoints[at]!.score >= DRAWN_KEYPOINT_SCORE;
         for (const [from, to] of keypoints.length === COCO_KEYPOINTS.length ? COCO_SKELETON : []) {
           if (isDrawn(from) && isDrawn(to)) strokeLine(canvas, keypoints[from]!, keypoints[to]!, line, colour);
@@ -74,17 +91,33 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
   segment: {
     columns: ["pixels"],
     cells: ({ mask }) => [`${mask.area}`],
-    json: ({ mask }) => ({ mask: mask.toRle({ compressed: true }) }),
-    coco: ({ mask }, image) => ({ segmentation: ofImage(mask, image).toRle({ compressed: true }) }),
-    yolo: ({ mask }, image) =>
-      joinedOutline(ofImage(mask, image)).map((side, at) => side / (at % 2 === 0 ? image.width : image.height)),
-    shape: ({ mask }, image) => {
-      const { x, y, width, height } = ofImage(mask, image).bounds;
+    csvColumns: ["area"],
+    csvCells: ({ mask }) => [mask.area],
+    json({ mask }, form) {
+      if (form === "none") return {};
+      const { height, width } = mask;
       return {
-        paint: (canvas, colour) =>
-          canvas.stamp({ width, height, advance: width, coverage: coverOf(mask) }, x, y, colour),
+        mask: form === "rle" ? mask.toJSON() : { size: [height, width], polygons: mask.toPolygons({ kind: "edges" }) },
       };
     },
+    coco(object, image, form) {
+      if (form === "none") return {};
+      const mask = ofImage(object.mask, image);
+      return {
+        segmentation: form === "rle" ? mask.toJSON() : mask.toPolygons({ kind: "edges" }).map(({ outer }) => outer),
+      };
+    },
+    yolo: ({ mask }, image) =>
+      joinedOutline(ofImage(mask, image)).map((side, at) => side / (at % 2 === 0 ? image.width : image.height)),
+    shape: ({ mask: found }, image) => ({
+      paint(canvas, colour, _, { masks, opacity }) {
+        if (!masks) return;
+        const mask = ofImage(found, image);
+        const { x, y, width, height } = mask.bounds;
+        const coverage = coverOf(mask, Math.round(opacity * 255));
+        canvas.stamp({ width, height, advance: width, coverage }, x, y, colour);
+      },
+    }),
   },
 };
 
@@ -115,16 +148,14 @@ function joinedOutline(mask: Mask): number[] {
 
 /** Three points: fewer enclose nothing. */
 const MIN_RING = 6;
-/** How much of a mask's colour covers the image, of 255. */
-const MASK_COVER = 110;
 
-/** The mask as what is laid on the pixels below it. */
-function coverOf({ bits, bounds: { width, height } }: Mask): Uint8Array {
+/** The mask as what is laid on the pixels below it. @param level how much of its colour covers them, of 255 */
+function coverOf({ bits, bounds: { width, height } }: Mask, level: number): Uint8Array {
   const cover = new Uint8Array(width * height);
   const words = wordsOf(width);
   for (let y = 0, at = 0; y < height; y++) {
     for (let x = 0; x < width; x++, at++) {
-      if (((bits[y * words + (x >>> 5)]! >>> (x & 31)) & 1) === 1) cover[at] = MASK_COVER;
+      if (((bits[y * words + (x >>> 5)]! >>> (x & 31)) & 1) === 1) cover[at] = level;
     }
   }
   return cover;
@@ -148,6 +179,7 @@ function plain<Name extends keyof ObjectOfTask>({ objects, ...result }: ObjectsO
 
 function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<ObjectsOf<Name>> {
   const details: Details<ObjectOfTask[Name]> = DETAILS[task];
+  const { dota } = details;
   const shapes = (result: ObjectsOf<Name>): LabelledShape[] =>
     result.objects.map((object) => ({ ...object, ...details.shape(object, result) }));
   return {
@@ -157,9 +189,15 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
     columns: [...DETECT_FORMS.columns, ...details.columns],
     rows: (result) =>
       DETECT_FORMS.rows(plain(result)).map((cells, at) => [...cells, ...details.cells(result.objects[at]!)]),
-    json(result) {
+    csvColumns: [...DETECT_FORMS.csvColumns, ...details.csvColumns],
+    csvRows: (result) =>
+      DETECT_FORMS.csvRows(plain(result)).map((cells, at) => [
+        ...cells,
+        ...details.csvCells(result.objects[at]!).map(String),
+      ]),
+    json(result, masks = "rle") {
       const { width, height, detections, ...rest } = DETECT_FORMS.json(plain(result)) as DetectionResult;
-      const objects = detections.map((found, at) => ({ ...found, ...details.json(result.objects[at]!) }));
+      const objects = detections.map((found, at) => ({ ...found, ...details.json(result.objects[at]!, masks) }));
       return { task, width, height, objects, ...rest };
     },
     yolo: (result) =>
@@ -169,17 +207,20 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
           return `${object.classId} ${numbers.map((number) => number.toFixed(6)).join(" ")}\n`;
         })
         .join(""),
-    coco: (result, imageId, categoryId) =>
+    coco: (result, imageId, categoryId, masks = "rle") =>
       result.objects.flatMap((object) =>
         DETECT_FORMS.coco({ ...plain(result), detections: [object] }, imageId, categoryId).map((entry) => ({
           ...entry,
-          ...details.coco(object, result),
+          ...details.coco(object, result, masks),
         })),
       ),
+    ...(dota && {
+      dota: ({ objects }) => objects.map((object) => ({ label: object.label, line: dota(object) })),
+    }),
     tensorForms: DETECT_FORMS.tensorForms,
     tensors: (result) => DETECT_FORMS.tensors(plain(result)),
-    draw: (image, result) => drawShapes(image, shapes(result)),
-    paint: (image, result) => paintShapes(image, shapes(result)),
+    draw: (image, result, options) => drawShapes(image, shapes(result), options),
+    paint: (image, result, options) => paintShapes(image, shapes(result), options),
   };
 }
 

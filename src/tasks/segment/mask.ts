@@ -188,6 +188,11 @@ export class Mask {
     return { size: [this.height, this.width], counts: compressed ? encodeCounts(runs) : runs };
   }
 
+  /** For `JSON.stringify`: the run lengths as pycocotools encodes them; {@linkcode Mask.fromRle} reads them. */
+  toJSON(): Rle<string> {
+    return this.toRle({ compressed: true });
+  }
+
   /**
    * The outlines of the mask, in pixels of the image.
    *

@@ -48,17 +48,34 @@ export type { ModelSpec } from "./heads/head.ts";
 export { decodeImage } from "./image/decode.ts";
 export type { DecodeOptions } from "./image/decode-options.ts";
 export { encodeImage } from "./image/encode.ts";
+export type { Rectangle, Region } from "./image/geometry.ts";
 export { type Image, type ImageLayout, imageOf, type PackedFormat, type PixelFormat } from "./image/image.ts";
 export type { ImageSource } from "./image/source.ts";
 export type { YuvRange, YuvStandard } from "./image/yuv.ts";
 export type { ModelInfo } from "./model/model-info.ts";
+export type { LetterboxOptions, NmsChoice } from "./tasks/box-options.ts";
+export {
+  type BoxForm,
+  type BoxNumbers,
+  boxToSource,
+  convertBox,
+  crop,
+  denormalizeBox,
+  type Letterboxed,
+  letterbox,
+  nms,
+  normalizeBox,
+  type ScoredObject,
+} from "./tasks/boxes.ts";
 export type { ClassificationResult, ImageClass } from "./tasks/classify/classification.ts";
 export type { ClassifierPreprocessingOptions } from "./tasks/classify/classifier-recipe.ts";
 export type { ClassifierSpec } from "./tasks/classify/classifier-recognition.ts";
 export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.ts";
 export { drawDetections } from "./tasks/detect/draw.ts";
+export { boxIou } from "./tasks/detect/nms.ts";
 export type { DrawOptions } from "./tasks/draw-options.ts";
 export type { ImageModelSpec } from "./tasks/image/image-recognition.ts";
+export { probiou, rotatedCorners, rotatedIou } from "./tasks/obb/rotated.ts";
 export type {
   ObjectResult,
   ObjectsOf,

@@ -295,13 +295,34 @@ export function overlaps(
   areaB: number,
   threshold: number,
 ): boolean {
-  const width = fround(Math.min(a[atA + 2]!, b[atB + 2]!) - Math.max(a[atA]!, b[atB]!));
-  if (width <= 0) return false;
-  const height = fround(Math.min(a[atA + 3]!, b[atB + 3]!) - Math.max(a[atA + 1]!, b[atB + 1]!));
-  if (height <= 0) return false;
-  const inter = fround(width * height);
+  const inter = sharedArea(a, atA, b, atB);
+  if (inter === 0) return false;
   const union = fround(fround(areaA + areaB) - inter);
   return inter > fround(threshold * union);
+}
+
+/** Area of what two boxes have in common. */
+function sharedArea(a: Float32Array, atA: number, b: Float32Array, atB: number): number {
+  const width = fround(Math.min(a[atA + 2]!, b[atB + 2]!) - Math.max(a[atA]!, b[atB]!));
+  if (width <= 0) return 0;
+  const height = fround(Math.min(a[atA + 3]!, b[atB + 3]!) - Math.max(a[atA + 1]!, b[atB + 1]!));
+  return height <= 0 ? 0 : fround(width * height);
+}
+
+const pair = new Float32Array(new ArrayBuffer(32));
+
+/**
+ * Intersection over union of two boxes, in f32 as NMS computes it.
+ *
+ * @param a x1, y1, x2, y2
+ * @param b likewise
+ * @returns 0 to 1; 0 if neither has an area
+ */
+export function boxIou(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  pair.set(a);
+  pair.set(b, 4);
+  const inter = sharedArea(pair, 0, pair, 4);
+  return inter === 0 ? 0 : inter / fround(fround(boxArea(pair, 0) + boxArea(pair, 4)) - inter);
 }
 
 /**

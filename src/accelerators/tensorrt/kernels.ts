@@ -9,6 +9,7 @@ import decodeQueries from "../../../ptx/decode_queries.ptx" with { type: "file" 
 import decodeRows from "../../../ptx/decode_rows.ptx" with { type: "file" };
 import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
 import preprocessAntialias from "../../../ptx/preprocess_antialias.ptx" with { type: "file" };
+import rotated from "../../../ptx/rotated.ptx" with { type: "file" };
 import select from "../../../ptx/select.ptx" with { type: "file" };
 import transform from "../../../ptx/transform.ptx" with { type: "file" };
 import { ArgumentError } from "../../core/errors.ts";
@@ -82,6 +83,7 @@ const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_rows: decodeRows,
   preprocess,
   preprocess_antialias: preprocessAntialias,
+  rotated,
   select,
   transform,
 };

@@ -179,37 +179,31 @@ export function postprocessLaunches(
   choose?: CudaObjects["choose"],
 ): LaunchSpec[] {
   const { launches, capacity } = decodeLaunches(recognition.plan, outputs, input);
-  const candidates = {
-    keys: memory.keys.pointer,
-    boxes: memory.boxes.pointer,
-    counters: memory.counters.pointer,
-    selection: memory.table.pointer,
-    capacity,
-  };
+  const { batch } = input;
+  const keys = memory.keys.pointer;
+  const classes = memory.classes.pointer;
+  const counters = memory.counters.pointer;
+  const selection = memory.table.pointer;
+  const candidates = { keys, boxes: memory.boxes.pointer, counters, selection, capacity };
   const decoding = launches.map((launch) => ({
     ...launch,
-    values: { ...launch.values, ...candidates, classes_out: memory.classes.pointer },
+    values: { ...launch.values, ...candidates, classes_out: classes },
   }));
-  const chosen = choose === undefined ? 0 : memory.chosen!.pointer;
-  const lists = {
-    ...candidates,
-    batch: input.batch,
-    classes: memory.classes.pointer,
-    chosen,
-    chosen_counts: chosen && chosen + input.batch * capacity * 8,
-  };
-  const choosing = choose === undefined ? [] : [choose(outputs, lists)];
+  const chosen = memory.chosen?.pointer ?? 0;
+  const chosenCounts = chosen && chosen + batch * capacity * 8;
+  const lists = { keys, classes, counters, selection, capacity, chosen, chosen_counts: chosenCounts };
+  const choosing = choose === undefined ? [] : [choose(outputs, lists, batch)];
   const selecting: LaunchSpec = {
     module: "select",
     kernel: "select_detections",
-    config: { grid: [input.batch, 1, 1], block: [1024, 1, 1] },
+    config: { grid: [batch, 1, 1], block: [1024, 1, 1] },
     values: {
       ...candidates,
       ...(choose && { keys: chosen }),
-      chosen_counts: lists.chosen_counts,
+      chosen_counts: chosenCounts,
       detections: memory.detections.pointer,
       kept: memory.kept.pointer,
-      classes: memory.classes.pointer,
+      classes,
       regions: memory.table.pointer + SELECTION_BYTES,
       rows,
       words: detectionWords(rows),
@@ -220,10 +214,10 @@ export function postprocessLaunches(
   };
   const gathering = (recognition.extras ?? []).map((extra, at, all) =>
     gatherLaunch(extra, outputs, {
-      batch: input.batch,
+      batch,
       rows,
       detections: memory.detections.pointer,
-      gathered: memory.detections.pointer + extraStart(rows, input.batch, all, at) * 4,
+      gathered: memory.detections.pointer + extraStart(rows, batch, all, at) * 4,
     }),
   );
   return [...decoding, ...choosing, selecting, ...gathering];

@@ -33,7 +33,7 @@ export class HostObb extends HostDetect {
     input: DecodeInput,
     block: DetectionBlock,
   ): void {
-    this.#gather(candidates, input);
+    this.#gather(candidates, selection, input);
     if (!this.#spec.needsNms) {
       super.select(candidates, selection, input, block);
       return;
@@ -47,8 +47,8 @@ export class HostObb extends HostDetect {
     if (kept > 0) assertProbability(block.scores[0]!, this.#spec.head);
   }
 
-  /** Have the five numbers of every candidate. One whose angle is no number is left out, and counted. */
-  #gather(candidates: Candidates, input: DecodeInput): void {
+  /** Have the five numbers of every candidate. One of a class asked for whose angle is no number is left out, and counted. */
+  #gather(candidates: Candidates, { classIds }: NmsOptions, input: DecodeInput): void {
     const [sidesAt, anglesAt] = this.#spec.extras;
     const { count } = candidates;
     if (this.#angles.length < count) {
@@ -64,7 +64,7 @@ export class HostObb extends HostDetect {
       this.#boxes[to + SIDES] = this.#angles[row]!;
       if (Number.isFinite(this.#angles[row]!)) continue;
       candidates.scores[row] = -1;
-      candidates.dropped += 1;
+      if (classIds === undefined || classIds.has(candidates.classIds[row]!)) candidates.dropped += 1;
     }
   }
 

@@ -12,28 +12,20 @@ import type { NmsOptions } from "../detect/nms.ts";
 /** What a task does of objects beside their boxes: what its part on the host overrides of a detector's. */
 export interface CudaObjects {
   /** The launch that chooses from the candidates, in place of NMS of upright boxes. */
-  choose?(outputs: DeviceOutputs, candidates: CandidateLists): LaunchSpec;
+  choose?(outputs: DeviceOutputs, candidates: CandidateLists, batch: number): LaunchSpec;
   /** Make what is behind selection and gathering in the graph of a shape. */
   createStage?(gathered: GatheredRows): ObjectStage;
   /** On the host, for each image: map what was gathered for the kept rows to source pixels. Their boxes are there already. */
   mapRows?(block: DetectionBlock, region: Region): void;
 }
 
-/** The candidates of a batch in device memory, by the parameters of kernels. */
-export interface CandidateLists extends Readonly<Record<string, number>> {
-  /** Images. */
-  readonly batch: number;
-  /** Most candidates of one image. */
-  readonly capacity: number;
-  readonly keys: number;
-  readonly boxes: number;
-  readonly classes: number;
-  readonly counters: number;
-  readonly selection: number;
-  /** Where the keys of those that stay go, u64 [N, capacity], and how many they are, i32 [N]: 0 before, and set back afterwards. */
-  readonly chosen: number;
-  readonly chosen_counts: number;
-}
+/**
+ * The candidates of a batch in device memory, by the parameters of kernels: keys and classes as kernels/decode.cuh has them, most
+ * of one image, and where the keys of those that stay go, u64 [N, capacity], and how many they are, i32 [N].
+ */
+export type CandidateLists = Readonly<
+  Record<"keys" | "classes" | "counters" | "selection" | "capacity" | "chosen" | "chosen_counts", number>
+>;
 
 /** The kept rows of a batch on the device, and what was gathered for them. */
 export interface GatheredRows {

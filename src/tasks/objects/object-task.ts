@@ -27,6 +27,7 @@ interface ObjectParts {
 const PARTS: Readonly<Record<ObjectTaskName, ObjectParts>> = {
   obb: {
     host: async () => (await import("../obb/host-obb.ts")).HostObb,
+    cuda: async (spec) => (await import("../obb/cuda-obb.ts")).cudaObb(spec),
   },
   pose: {
     host: async () => (await import("../pose/host-pose.ts")).HostPose,

@@ -5,14 +5,24 @@ import { allocate } from "../../../src/core/tensor.ts";
 import { fill } from "../../../src/cuda/copy.ts";
 import { DeviceBuffer } from "../../../src/cuda/device-buffer.ts";
 import { Graph } from "../../../src/cuda/graph.ts";
+import type { ObjectSpec } from "../../../src/heads/object-reading.ts";
+import { yolo } from "../../../src/heads/yolo.ts";
+import { yoloEndToEnd } from "../../../src/heads/yolo-rows.ts";
 import { place, placeRectangle, type Region } from "../../../src/image/geometry.ts";
+import { YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { createDetectionBlock, type DetectionBlock } from "../../../src/model/rows.ts";
 import { DetectionReader, postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";
 import { NmsOptionsTable } from "../../../src/tasks/detect/cuda-tables.ts";
+import type { HostDetect } from "../../../src/tasks/detect/host-detect.ts";
 import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
+import { PlausibilityGuard } from "../../../src/tasks/detect/plausibility.ts";
+import { cudaObb } from "../../../src/tasks/obb/cuda-obb.ts";
+import { HostObb } from "../../../src/tasks/obb/host-obb.ts";
+import type { CudaObjects } from "../../../src/tasks/objects/cuda-objects.ts";
 import { type DecodeCase, decodeCases, manyCandidates } from "../../support/decode-cases.ts";
 import { decodedOnCpu, differenceOf } from "../../support/decoded.ts";
 import { Gpu, isGpuMissing, isOnCpu } from "../../support/gpu.ts";
+import { type OrientedCrowd, orientedCase } from "../../support/oriented-cases.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);
 
@@ -34,6 +44,7 @@ class Postprocess {
   readonly #gpu: Gpu;
   readonly #example: DecodeCase;
   readonly #rows: number;
+  readonly #objects: CudaObjects;
   readonly #table: NmsOptionsTable;
   readonly #tableBytes: Uint8Array<ArrayBuffer>;
   readonly #tableMemory: DeviceBuffer<"u8">;
@@ -41,11 +52,12 @@ class Postprocess {
   readonly launches: readonly KernelLaunch[];
   readonly placements: readonly Region[];
 
-  constructor(gpu: Gpu, library: KernelLibrary, example: DecodeCase, rows: number) {
+  constructor(gpu: Gpu, library: KernelLibrary, example: DecodeCase, rows: number, objects: CudaObjects = {}) {
     const { batch, inputWidth, inputHeight, outputs } = example;
     this.#gpu = gpu;
     this.#example = example;
     this.#rows = rows;
+    this.#objects = objects;
     const memory = new Map([...outputs].map(([name, tensor]) => [name, gpu.upload(tensor)]));
     const sizes = postprocessSizes(example, memory, example, rows);
     const bytes = (length: number): DeviceBuffer<"u8"> =>
@@ -63,7 +75,9 @@ class Postprocess {
     this.#tableMemory = bytes(this.#tableBytes.length);
     this.#detections = bytes(sizes.detections);
     const counters = bytes(sizes.counters);
+    const chosen = bytes(sizes.chosen);
     fill(counters, 0, { stream: gpu.stream });
+    fill(chosen, 0, { stream: gpu.stream });
     // Rows past the last one keep what they held.
     fill(this.#detections, 0, { stream: gpu.stream });
     const buffers = {
@@ -74,8 +88,9 @@ class Postprocess {
       kept: bytes(sizes.kept),
       detections: this.#detections,
       table: this.#tableMemory,
+      ...(objects.choose && { chosen }),
     };
-    const specs = postprocessLaunches(example, memory, example, buffers, rows);
+    const specs = postprocessLaunches(example, memory, example, buffers, rows, objects.choose);
     this.launches = specs.map((spec) => new KernelLaunch(library, spec));
   }
 
@@ -92,9 +107,10 @@ class Postprocess {
   read(): DetectionBlock[] {
     const copied = this.#gpu.download(this.#detections);
     const reader = new DetectionReader(copied.buffer, this.#rows, this.placements.length, this.#example.extras);
-    return this.placements.map((_, index) => {
+    return this.placements.map((placement, index) => {
       const block = createDetectionBlock(this.#rows, this.#example.extras);
       reader.read(index, block, this.#example.name);
+      this.#objects.mapRows?.(block, placement);
       return block;
     });
   }
@@ -132,6 +148,91 @@ describe("detections are the CPU's to the bit", () => {
     const all = manyCandidates({ anchors: isOnCpu ? 4007 : 40_000, kind });
     gpuTest(`${name}: ${all.name}`, () => compare(all, [many], rows));
     gpuTest(`${name}: ${all.name} without NMS`, () => compare({ ...all, needsNms: false }, [many], rows));
+  }
+});
+
+/** What the CPU makes of a batch of a task of objects, image by image. */
+function objectsOnCpu(
+  host: HostDetect,
+  { outputs, batch, inputWidth, inputHeight }: DecodeCase,
+  placements: readonly Region[],
+  selection: NmsOptions,
+): readonly DetectionBlock[] {
+  host.begin([], [inputWidth, inputHeight]);
+  for (let index = 0; index < batch; index++) {
+    host.placements[index] = placements[index]!;
+    const tensors = { outputs, fill: () => {}, lend: () => ({ dtype: "f32", shape: [0], data: new Float32Array(0) }) };
+    host.finish(tensors as unknown as Parameters<HostDetect["finish"]>[0], index, index, selection);
+  }
+  return host.end();
+}
+
+describe("oriented boxes are the CPU's to the bit", () => {
+  const most = isOnCpu ? 331 : 8400;
+  const crowds: readonly OrientedCrowd[] = [
+    { boxes: 1, classes: 1, places: 1, images: 1 },
+    { boxes: 33, classes: 3, places: 3 },
+    { boxes: most, classes: 15, places: 12, images: 3 },
+    { boxes: most, classes: 1, places: 30, dtype: "f16" },
+    // Far more than a tile, and of one place: nearly all are suppressed, or nearly none at an IoU of 1.
+    { boxes: isOnCpu ? 1031 : 4133, classes: 1, places: 1, images: 1, isOdd: false },
+    { boxes: 70, classes: 15, places: 9, images: 3, isFinal: true },
+    { boxes: 70, classes: 15, places: 9, images: 2, isFinal: true, dtype: "f16" },
+    // More than enter NMS.
+    ...(isOnCpu ? [] : [{ boxes: 40_000, classes: 90, places: 400, images: 1 }]),
+  ];
+  for (const crowd of crowds) {
+    const example = orientedCase(crowd);
+    gpuTest(example.name, () => {
+      using gpu = new Gpu();
+      const library = gpu.own(KernelLibrary.create(gpu.device));
+      const postprocess = new Postprocess(gpu, library, example, ROWS, cudaObb(example));
+      const spec = {
+        ...example,
+        head: crowd.isFinal ? yoloEndToEnd.name : yolo.name,
+        preprocessing: YOLO_PREPROCESSING,
+        sizeInputs: [],
+        labels: [],
+      };
+      const host = new HostObb(spec as unknown as ObjectSpec, new PlausibilityGuard("the model"));
+      for (const selection of [...SELECTIONS, { ...USUAL, iou: 1 }, { ...USUAL, iou: 0 }, { ...USUAL, threshold: 1 }]) {
+        postprocess.select(selection);
+        // Twice: the first run must leave the counters as it found them.
+        postprocess.enqueue();
+        postprocess.enqueue();
+        const wanted = objectsOnCpu(host, example, postprocess.placements, selection);
+        for (const [index, got] of postprocess.read().entries()) {
+          const said = `image ${index}, threshold ${selection.threshold}, IoU ${selection.iou}`;
+          expect(differenceOf(got, wanted[index]!), said).toBeUndefined();
+        }
+      }
+    });
+  }
+});
+
+gpuTest("of more oriented boxes than enter NMS the best ones do", () => {
+  using gpu = new Gpu();
+  const library = gpu.own(KernelLibrary.create(gpu.device));
+  const example = orientedCase({ boxes: 300, classes: 2, places: 4 });
+  const most = 10;
+  const objects = cudaObb(example);
+  const limited: CudaObjects = {
+    ...objects,
+    choose(outputs, lists, batch) {
+      const launch = objects.choose!(outputs, lists, batch);
+      return { ...launch, values: { ...launch.values, max_candidates: most } };
+    },
+  };
+  const [all, few] = [objects, limited].map((of) => {
+    const postprocess = new Postprocess(gpu, library, example, ROWS, of);
+    // Nothing is suppressed.
+    postprocess.select({ ...USUAL, iou: 1 });
+    postprocess.enqueue();
+    return postprocess.read();
+  });
+  for (const [index, block] of few!.entries()) {
+    expect(block.count).toBe(most);
+    expect([...block.sources.subarray(0, most)]).toEqual([...all![index]!.sources.subarray(0, most)]);
   }
 });
 

@@ -9,10 +9,14 @@ import { KernelArguments } from "../../../src/cuda/kernel.ts";
 import { kernelParameters } from "../../../src/cuda/manifest.ts";
 import { RESIZES, YOLO_PREPROCESSING } from "../../../src/image/preprocessing.ts";
 import { postprocessLaunches, postprocessSizes } from "../../../src/tasks/detect/cuda-postprocess.ts";
+import { cudaObb } from "../../../src/tasks/obb/cuda-obb.ts";
 import { type DecodeCase, decodeCases } from "../../support/decode-cases.ts";
+import { orientedCase } from "../../support/oriented-cases.ts";
 
 const SOMEWHERE = 0x7f00_0000_0000 as DevicePtr;
 const ROWS = 300;
+
+const oriented = orientedCase({ boxes: 21, classes: 2, places: 2 });
 
 function memory(byteLength: number): { pointer: DevicePtr; byteLength: number } {
   return { pointer: SOMEWHERE, byteLength };
@@ -35,7 +39,8 @@ function bind({ module, kernel, config, values }: LaunchSpec): void {
 }
 
 test("postprocessLaunches() gives every parameter of every kernel a value, for every plan", () => {
-  for (const example of decodeCases()) {
+  const cases: DecodeCase[] = [...decodeCases(), oriented];
+  for (const example of cases) {
     const outputs = onDevice(example);
     const sizes = postprocessSizes(example, outputs, example, ROWS);
     expect(sizes.keys).toBe(example.batch * sizes.capacity * 8);
@@ -48,8 +53,11 @@ test("postprocessLaunches() gives every parameter of every kernel a value, for e
       kept: memory(kept),
       detections: memory(detections),
       table: memory(2048),
+      chosen: memory(sizes.chosen),
     };
-    const launches = postprocessLaunches(example, outputs, example, buffers, ROWS);
+    const { choose } = example === oriented ? cudaObb(oriented) : {};
+    const launches = postprocessLaunches(example, outputs, example, buffers, ROWS, choose);
+    expect(launches.filter(({ kernel }) => kernel === "choose_rotated")).toHaveLength(example === oriented ? 1 : 0);
     const gathered = launches.filter(({ kernel }) => kernel === "gather_rows");
     expect(gathered.length).toBe(example.extras?.length ?? 0);
     expect(launches.at(-1 - gathered.length)!.kernel).toBe("select_detections");

@@ -3,7 +3,7 @@
 // which Clang's instrumentation for its thread sanitizer sees to.
 //
 // As on a card, to the bit: integers, + − × ÷ and √ of f32 and f64, conversions, f16, votes and shuffles.
-// Different by design: the order of threads and atomics is that of the executor; exp, log, pow and tanh are those of the
+// Different by design: the order of threads and atomics is that of the executor; exp, log, pow, sin, cos and tanh are those of the
 // C library; a conversion to an integer that does not hold the value, and a shift by 32 or more, are undefined here.
 #pragma once
 
@@ -58,7 +58,7 @@ void cuda_atomic(const volatile void *address, unsigned bytes);
 double exp(double), log(double), pow(double, double), tanh(double), sqrt(double), floor(double), fabs(double);
 float expf(float), logf(float), sqrtf(float), floorf(float), ceilf(float), truncf(float), rintf(float), fabsf(float);
 float fminf(float, float), fmaxf(float, float), sinf(float), cosf(float), atan2f(float, float);
-double fmin(double, double), fmax(double, double), rint(double);
+double sin(double), cos(double), fmin(double, double), fmax(double, double), rint(double);
 int abs(int);
 }
 

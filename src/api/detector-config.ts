@@ -14,7 +14,7 @@ import { PREPROCESSING_OPTIONS, refusePadding } from "../image/preprocessing-opt
 import type { Size } from "../runtime/backend.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
-import type { MaskSize } from "../tasks/segment/proto-masks.ts";
+import type { MaskSize } from "../tasks/segment/mask-plan.ts";
 import { classesIn } from "./classes.ts";
 import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
 

@@ -237,6 +237,19 @@ export type DecodePlan =
   | DistanceBinsPlan
   | FastestDetPlan;
 
+/** Which family's masks they are: see `ProtoMasks`. Of prototypes: the first three. Of patches under boxes: the last two. */
+export type MaskRule = "ultralytics" | "yolov5" | "yolact" | "logits" | "mask2former" | "torchvision" | "mmdeploy";
+
+/** Where the masks of kept rows come from. */
+export interface MaskSource {
+  /**
+   * f32 or f16. Prototypes [N, channels, height, width], of `yolact` [N, height, width, channels] or the same without N; a plane a
+   * query [N, queries, height, width]; of `torchvision` [rows, 1, height, width], of `mmdeploy` [N, rows, height, width].
+   */
+  readonly output: string;
+  readonly rule: MaskRule;
+}
+
 /** What a head decides; the rest follows from the traits. */
 export interface ModelSpecParts<Plan extends DecodePlan> {
   /** The outputs that told, in the order of the plan. */

@@ -7,7 +7,7 @@ import { parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { RowExtra } from "../model/rows.ts";
 import { type DenseReading, densePlan, MASK_CHANNELS, readDense } from "./dense-reading.ts";
-import { type DensePlan, type ModelSpec, type RowsPlan, specOf } from "./head.ts";
+import { type DensePlan, type MaskSource, type ModelSpec, type RowsPlan, specOf } from "./head.ts";
 import { type RecogniseOptions, recogniseModel } from "./registry.ts";
 import { isFloat, isObjectTask, type ModelTraits, OBJECT_TASKS, type ObjectTaskName, readTraits } from "./traits.ts";
 import { yolo } from "./yolo.ts";
@@ -32,8 +32,8 @@ export interface ObjectSpec extends ModelSpec<DensePlan | RowsPlan> {
   readonly extras: readonly RowExtra[];
   /** Of a pose model. */
   readonly keypoints: KeypointForm | undefined;
-  /** Of a segmentation model: the output with the prototypes of its masks, f32 or f16 [N, 32, height, width]. */
-  readonly prototypes: string | undefined;
+  /** Of a segmentation model. */
+  readonly masks: MaskSource | undefined;
 }
 
 /** Channels of a box, and of a box, a score and a class. */
@@ -226,7 +226,14 @@ function specFor(
   const said = preprocessing === undefined ? spec.preprocessing : withOptions(spec.preprocessing, preprocessing);
   if (task === "obb" && said.fit === "stretch")
     refuse("stretched images turn its boxes into other shapes", "keep their ratio");
-  return { ...spec, preprocessing: said, task, extras, keypoints, prototypes: prototypes?.name };
+  return {
+    ...spec,
+    preprocessing: said,
+    task,
+    extras,
+    keypoints,
+    masks: prototypes && { output: prototypes.name, rule: "ultralytics" },
+  };
 }
 
 /** Recognise a model by what it evidently is, or as a detector. @throws {ModelError} As either does */

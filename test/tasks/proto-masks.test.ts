@@ -4,7 +4,8 @@ import { place, placeRectangle, roundHalfEven, type Size } from "../../src/image
 import { Candidates, createDetectionBlock } from "../../src/model/rows.ts";
 import { Selector, USUAL_SELECTION } from "../../src/tasks/detect/nms.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
-import { type MaskSize, ProtoMasks, type Prototypes } from "../../src/tasks/segment/proto-masks.ts";
+import type { MaskSize } from "../../src/tasks/segment/mask-plan.ts";
+import { ProtoMasks, type Prototypes } from "../../src/tasks/segment/proto-masks.ts";
 import { chance } from "../support/chance.ts";
 import {
   boxesToSource,

@@ -13,7 +13,7 @@ import type { DetectionBlock } from "../../model/rows.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
 import { seemsClassifier } from "../classify/classifier-recognition.ts";
 import type { CudaObjects } from "../objects/cuda-objects.ts";
-import type { MaskSize } from "../segment/proto-masks.ts";
+import type { MaskSize } from "../segment/mask-plan.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
 import { PlausibilityGuard } from "./plausibility.ts";
 

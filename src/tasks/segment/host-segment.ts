@@ -11,7 +11,8 @@ import { HostDetect } from "../detect/host-detect.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
 import type { MaskedBlock } from "../objects/objects.ts";
 import type { Mask } from "./mask.ts";
-import { type MaskSize, ProtoMasks } from "./proto-masks.ts";
+import type { MaskSize } from "./mask-plan.ts";
+import { ProtoMasks } from "./proto-masks.ts";
 
 /** What one slot needs to find objects and their masks. */
 export class HostSegment extends HostDetect {
@@ -28,7 +29,7 @@ export class HostSegment extends HostDetect {
   constructor(spec: ObjectSpec, guard: PlausibilityGuard, { maskSize }: Pick<DetectTaskOptions, "maskSize">) {
     super(spec, guard);
     this.#maskSize = maskSize;
-    this.#prototypes = spec.prototypes!;
+    this.#prototypes = spec.masks!.output;
     this.#channels = spec.extras[0]!.length;
   }
 

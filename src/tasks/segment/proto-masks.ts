@@ -1,14 +1,27 @@
 /** @module ProtoMasks: masks of objects from a model's prototypes and their coefficients, bit by bit under their boxes. */
 
 import { ArgumentError, message } from "../../core/errors.ts";
+import type { MaskRule } from "../../heads/head.ts";
+import { BilinearAxis } from "../../image/bilinear-axis.ts";
 import type { Region } from "../../image/geometry.ts";
 import { Mask, wordsOf } from "./mask.ts";
-
-/**
- * The size of masks. `image`: that of the image. `input`: that of the model's input, padding included. `proto`: that of the
- * model's prototypes, mostly a quarter of the input's.
- */
-export type MaskSize = "image" | "input" | "proto";
+import {
+  cellsAbove,
+  cellsUnder,
+  exactPlace,
+  isEmpty,
+  JUST_BELOW_HALF,
+  type MaskSize,
+  type Plan,
+  pixelsUnder,
+  planOf,
+  type Rule,
+  reached,
+  ruleOf,
+  type Window,
+  wholePlace,
+} from "./mask-plan.ts";
+import { MaskRows } from "./mask-rows.ts";
 
 /** What a model says of masks: each is the sum of the prototypes times an object's coefficients. */
 export interface Prototypes {
@@ -30,127 +43,6 @@ export interface MaskedObjects {
 }
 
 const { fround } = Math;
-
-/** Bilinear interpolation along one axis, as PyTorch's with `align_corners=False`: which two cells each pixel lies between. */
-class Axis {
-  /** For each pixel from `from` on: the first of its two cells. */
-  first: Int32Array<ArrayBuffer> = new Int32Array(0);
-  /** The second one; at the end of the axis the first again. */
-  second: Int32Array<ArrayBuffer> = new Int32Array(0);
-  /** Weight of the second, 0 to 1. */
-  weight: Float32Array<ArrayBuffer> = new Float32Array(0);
-  /** Pixels that are interpolated: `from` up to before `to`. */
-  from = 0;
-  to = 0;
-  /** Cells that they need: `begin` up to before `end`. */
-  begin = 0;
-  end = 0;
-
-  /**
-   * @param origin pixel that the cells begin at
-   * @param pixels number of pixels that all cells together are
-   * @param start  the first cell that counts
-   * @param cells  number of cells that count
-   */
-  set(from: number, to: number, origin: number, pixels: number, start: number, cells: number): void {
-    const count = to - from;
-    if (count > this.first.length) {
-      this.first = new Int32Array(count);
-      this.second = new Int32Array(count);
-      this.weight = new Float32Array(count);
-    }
-    const { first, second, weight } = this;
-    const scale = fround(cells / pixels);
-    for (let at = 0; at < count; at++) {
-      const place = Math.max(0, fround(fround(fround(from + at - origin + 0.5) * scale) - 0.5));
-      const cell = Math.min(Math.floor(place), cells - 1);
-      first[at] = start + cell;
-      second[at] = start + (cell + 1 < cells ? cell + 1 : cell);
-      weight[at] = place - cell;
-    }
-    this.from = from;
-    this.to = to;
-    this.begin = first[0]!;
-    this.end = second[count - 1]! + 1;
-  }
-}
-
-/** What masks of one size have in common. */
-interface Plan {
-  /** Size of the masks. */
-  readonly width: number;
-  readonly height: number;
-  /** What boxes are multiplied by. */
-  readonly boxScaleX: number;
-  readonly boxScaleY: number;
-  /** The part of a mask that the grid is stretched over. */
-  readonly x: number;
-  readonly y: number;
-  readonly spanX: number;
-  readonly spanY: number;
-  /** Size of the grid that pixels are interpolated from: that of the prototypes, or what these are enlarged to first. */
-  readonly gridWidth: number;
-  readonly gridHeight: number;
-  /** The part of the grid that shows the image. */
-  readonly cropX: number;
-  readonly cropY: number;
-  readonly cropWidth: number;
-  readonly cropHeight: number;
-}
-
-function greatestDivisor(a: number, b: number): number {
-  return b === 0 ? a : greatestDivisor(b, a % b);
-}
-
-/**
- * How often the prototypes are enlarged before padding is cut off: the least often at which the padding is whole cells.
- *
- * @param pixels of the input in a cell
- */
-function enlargement(
-  pixels: number,
-  { inputWidth, inputHeight, contentWidth, contentHeight, padX, padY }: Region,
-): number {
-  if (!Number.isInteger(pixels)) return pixels;
-  const rest = [inputWidth - contentWidth - padX, inputHeight - contentHeight - padY];
-  return pixels / [padX, padY, ...rest].reduce((divisor, pad) => greatestDivisor(divisor, Math.abs(pad)), pixels);
-}
-
-function planOf(prototypes: Prototypes, region: Region, size: MaskSize): Plan {
-  const { inputWidth, inputHeight } = region;
-  const { width: protoWidth, height: protoHeight } = prototypes;
-  const all = { cropX: 0, cropY: 0, cropWidth: protoWidth, cropHeight: protoHeight };
-  const ofProto = { gridWidth: protoWidth, gridHeight: protoHeight, ...all, x: 0, y: 0 };
-  if (size === "proto") {
-    const scale = { boxScaleX: protoWidth / inputWidth, boxScaleY: protoHeight / inputHeight };
-    return { ...ofProto, width: protoWidth, height: protoHeight, spanX: protoWidth, spanY: protoHeight, ...scale };
-  }
-  if (size === "input") {
-    const spans = { spanX: inputWidth, spanY: inputHeight };
-    return { ...ofProto, width: inputWidth, height: inputHeight, ...spans, boxScaleX: 1, boxScaleY: 1 };
-  }
-  const factorX = enlargement(inputWidth / protoWidth, region);
-  const factorY = enlargement(inputHeight / protoHeight, region);
-  const factor = Math.max(factorX, factorY);
-  const scaleX = (protoWidth * factor) / inputWidth;
-  const scaleY = (protoHeight * factor) / inputHeight;
-  return {
-    width: region.sourceWidth,
-    height: region.sourceHeight,
-    boxScaleX: 1,
-    boxScaleY: 1,
-    x: region.x,
-    y: region.y,
-    spanX: region.width,
-    spanY: region.height,
-    gridWidth: Math.round(protoWidth * factor),
-    gridHeight: Math.round(protoHeight * factor),
-    cropX: Math.round(region.padX * scaleX),
-    cropY: Math.round(region.padY * scaleY),
-    cropWidth: Math.round(region.contentWidth * scaleX),
-    cropHeight: Math.round(region.contentHeight * scaleY),
-  };
-}
 
 /** Add four channels to a row of sums, one after the other: a sum is fetched and kept once for all of them. */
 function addFour(
@@ -177,50 +69,8 @@ function addFour(
   }
 }
 
-/** A row of interpolated values, and which of them are above 0. */
-class Row {
-  values: Float32Array<ArrayBuffer> = new Float32Array(0);
-  signs: Uint32Array<ArrayBuffer> = new Uint32Array(0);
-  /** The row of the grid that it was made of. */
-  source = -1;
-
-  /** Forget what it was made of; make room for so many values. */
-  begin(count: number): void {
-    this.source = -1;
-    if (this.values.length >= count) return;
-    this.values = new Float32Array(count);
-    this.signs = new Uint32Array(wordsOf(count));
-  }
-
-  /**
-   * Interpolate a row along x.
-   *
-   * @param cells  [*, pitch], from the row `top` and the axis's first cell on
-   * @param source row of it to read
-   */
-  fill(cells: Float32Array, pitch: number, top: number, source: number, axis: Axis): void {
-    this.source = source;
-    const { values } = this;
-    const { first, second, weight, begin } = axis;
-    const row = (source - top) * pitch - begin;
-    const count = axis.to - axis.from;
-    for (let at = 0; at < count; at++) {
-      const share = weight[at]!;
-      const left = fround(cells[row + first[at]!]! * fround(1 - share));
-      values[at] = left + fround(cells[row + second[at]!]! * share);
-    }
-  }
-
-  /** Note which values are above 0. */
-  sign(count: number): void {
-    const { values, signs } = this;
-    for (let from = 0, word = 0; from < count; from += 32, word++) {
-      const to = Math.min(32, count - from);
-      let bits = 0;
-      for (let bit = 0; bit < to; bit++) if (values[from + bit]! > 0) bits |= 1 << bit;
-      signs[word] = bits;
-    }
-  }
+function emptyMask(width: number, height: number): Mask {
+  return new Mask({ width, height, bounds: { x: 0, y: 0, width: 0, height: 0 }, bits: new Uint32Array(0) });
 }
 
 /**
@@ -235,16 +85,23 @@ class Row {
  *    is; then it is cut off
  * 3. bilinear interpolation to the size asked for, along x, then along y; none for `proto`
  * 4. a pixel belongs to the object if that is above 0, and if x1 ≤ column < x2 and y1 ≤ row < y2
+ *
+ * What other families do otherwise:
+ *
+ * - `yolov5`: sigmoids are interpolated. `image`: padding is cut off at the last whole cell; else the box cuts cells, so that a
+ *   mask reaches beyond it. `yolact`: likewise for every size, and a cell around the box stays
+ * - planes, one an object: the box does not cut. `mask2former`: they are enlarged to 384 × 384, and resized from there by the
+ *   nearest pixel
+ * - patches, as large as their box: see {@linkcode ProtoMasks.paste}
  */
 export class ProtoMasks {
-  readonly #columns = new Axis();
-  readonly #rows = new Axis();
-  readonly #gridColumns = new Axis();
-  readonly #gridRows = new Axis();
+  readonly #columns = new BilinearAxis();
+  readonly #rows = new BilinearAxis();
+  readonly #gridColumns = new BilinearAxis();
+  readonly #gridRows = new BilinearAxis();
+  readonly #maskRows = new MaskRows();
   #cells: Float32Array<ArrayBuffer> = new Float32Array(0);
   #grid: Float32Array<ArrayBuffer> = new Float32Array(0);
-  #upper = new Row();
-  #lower = new Row();
 
   /**
    * Make the masks of an image's objects.
@@ -253,7 +110,13 @@ export class ProtoMasks {
    * @returns a mask for each object, in their order. One without a pixel has an `area` of 0: Ultralytics drops its object
    * @throws {ArgumentError} If an array is shorter than it must be
    */
-  finish(prototypes: Prototypes, objects: MaskedObjects, region: Region, size: MaskSize): Mask[] {
+  finish(
+    prototypes: Prototypes,
+    objects: MaskedObjects,
+    region: Region,
+    size: MaskSize,
+    name: MaskRule = "ultralytics",
+  ): Mask[] {
     const { count, coefficients, boxes } = objects;
     const { data, channels, width, height } = prototypes;
     if (data.length < channels * width * height || coefficients.length < count * channels || boxes.length < count * 4) {
@@ -261,43 +124,133 @@ export class ProtoMasks {
       const found = `${count} objects of ${channels}x${height}x${width} prototypes have more than ${of}`;
       throw new ArgumentError(message("make masks", found));
     }
-    const plan = planOf(prototypes, region, size);
+    const rule = ruleOf(name, size);
+    const plan = planOf(prototypes, region, size, rule);
     const masks: Mask[] = [];
-    for (let object = 0; object < count; object++) masks.push(this.#finishOne(prototypes, objects, object, plan));
+    for (let object = 0; object < count; object++) masks.push(this.#finishOne(prototypes, objects, object, plan, rule));
     return masks;
   }
 
-  #finishOne(prototypes: Prototypes, { coefficients, boxes }: MaskedObjects, object: number, plan: Plan): Mask {
-    const { width, height, boxScaleX, boxScaleY } = plan;
-    const left = Math.max(0, Math.ceil(boxes[object * 4]! * boxScaleX));
-    const top = Math.max(0, Math.ceil(boxes[object * 4 + 1]! * boxScaleY));
-    const right = Math.min(width, Math.ceil(boxes[object * 4 + 2]! * boxScaleX));
-    const bottom = Math.min(height, Math.ceil(boxes[object * 4 + 3]! * boxScaleY));
-    if (!(left < right && top < bottom)) {
-      return new Mask({ width, height, bounds: { x: 0, y: 0, width: 0, height: 0 }, bits: new Uint32Array(0) });
+  /**
+   * Make the mask of a patch of probabilities that is as large as the object's box.
+   *
+   * @param boxes f32: x1, y1, x2, y2 from `at` on, in pixels of the mask
+   * @param size  of the mask
+   * @param name  `torchvision`: resized to whole pixels, as `paste_masks_in_image` does. `mmdeploy`: sampled where the box is
+   */
+  paste(
+    { data, width, height }: Prototypes,
+    boxes: Float32Array,
+    at: number,
+    size: readonly [width: number, height: number],
+    name: "torchvision" | "mmdeploy",
+  ): Mask {
+    // A cell around the patch where nothing is.
+    const pitch = width + 2;
+    const count = pitch * (height + 2);
+    if (count > this.#cells.length) this.#cells = new Float32Array(count);
+    const cells = this.#cells;
+    const half = name === "torchvision" ? 0.5 : JUST_BELOW_HALF;
+    cells.fill(-half, 0, count);
+    for (let row = 0; row < height; row++) {
+      const to = (row + 1) * pitch + 1;
+      for (let column = 0; column < width; column++) cells[to + column] = data[row * width + column]! - half;
     }
+    const place = name === "torchvision" ? wholePlace : exactPlace;
+    const [x, spanX] = place(boxes[at]!, boxes[at + 2]!, width);
+    const [y, spanY] = place(boxes[at + 1]!, boxes[at + 3]!, height);
+    const window = {
+      left: Math.max(0, Math.floor(x)),
+      top: Math.max(0, Math.floor(y)),
+      right: Math.min(size[0], Math.ceil(x + spanX)),
+      bottom: Math.min(size[1], Math.ceil(y + spanY)),
+    };
+    if (isEmpty(window)) return emptyMask(size[0], size[1]);
+    this.#columns.set(window.left, window.right, x, spanX, 0, pitch);
+    this.#rows.set(window.top, window.bottom, y, spanY, 0, height + 2);
+    // Rows of cells are complete, whatever the axes need of them.
+    const { begin } = this.#columns;
+    const first = this.#rows.begin;
+    this.#columns.end = begin + pitch;
+    return this.#bitsOf(cells.subarray(first * pitch + begin), window, size[0], size[1]);
+  }
+
+  #finishOne(
+    prototypes: Prototypes,
+    { coefficients, boxes }: MaskedObjects,
+    object: number,
+    plan: Plan,
+    rule: Rule,
+  ): Mask {
+    const { width, height, gridWidth, gridHeight } = plan;
+    const isEnlarged = gridWidth !== prototypes.width || gridHeight !== prototypes.height;
+    const isNearest = rule.side !== undefined;
+    let cells: Window | undefined;
+    if (rule.cut === "cells") cells = cellsUnder(boxes, object * 4, plan, rule.margin ?? 0);
+    else if (rule.cut === "none") cells = cellsAbove(prototypes, rule.value === "probability" ? 0.5 : 0);
+    const window = cells === undefined ? pixelsUnder(boxes, object * 4, plan) : reached(cells, prototypes, plan);
+    if (isEmpty(window)) return emptyMask(width, height);
     const columns = this.#columns;
     const rows = this.#rows;
-    columns.set(left, right, plan.x, plan.spanX, plan.cropX, plan.cropWidth);
-    rows.set(top, bottom, plan.y, plan.spanY, plan.cropY, plan.cropHeight);
+    if (isNearest) {
+      columns.setNearest(window.left, window.right, plan.x, plan.spanX, plan.cropX, plan.cropWidth);
+      rows.setNearest(window.top, window.bottom, plan.y, plan.spanY, plan.cropY, plan.cropHeight);
+    } else {
+      columns.set(window.left, window.right, plan.x, plan.spanX, plan.cropX, plan.cropWidth);
+      rows.set(window.top, window.bottom, plan.y, plan.spanY, plan.cropY, plan.cropHeight);
+    }
     let cellColumns = columns;
     let cellRows = rows;
-    const isEnlarged = plan.gridWidth !== prototypes.width || plan.gridHeight !== prototypes.height;
     if (isEnlarged) {
       cellColumns = this.#gridColumns;
       cellRows = this.#gridRows;
-      cellColumns.set(columns.begin, columns.end, 0, plan.gridWidth, 0, prototypes.width);
-      cellRows.set(rows.begin, rows.end, 0, plan.gridHeight, 0, prototypes.height);
+      cellColumns.set(columns.begin, columns.end, 0, gridWidth, 0, prototypes.width);
+      cellRows.set(rows.begin, rows.end, 0, gridHeight, 0, prototypes.height);
     }
     this.#sum(prototypes, coefficients, object * prototypes.channels, cellColumns, cellRows);
-    if (isEnlarged) this.#enlarge();
+    if (rule.value !== undefined)
+      this.#activate(rule.value, rule.cut === "cells" ? cells : undefined, cellColumns, cellRows);
+    if (isEnlarged) {
+      const needed = (columns.end - columns.begin) * (rows.end - rows.begin);
+      if (needed > this.#grid.length) this.#grid = new Float32Array(needed);
+      this.#maskRows.enlarge(this.#cells, cellColumns, cellRows, this.#grid);
+    }
+    return this.#bitsOf(isEnlarged ? this.#grid : this.#cells, window, width, height);
+  }
+
+  /** Steps 3 and 4. */
+  #bitsOf(cells: Float32Array, { left, top, right, bottom }: Window, width: number, height: number): Mask {
     const bits = new Uint32Array(wordsOf(right - left) * (bottom - top));
-    this.#fill(isEnlarged ? this.#grid : this.#cells, bits);
+    this.#maskRows.fill(cells, this.#columns, this.#rows, bits);
     return new Mask({ width, height, bounds: { x: left, y: top, width: right - left, height: bottom - top }, bits });
   }
 
+  /** Make of sums what is compared with 0. @param cells those that stay; `undefined` for all */
+  #activate(
+    value: "sigmoid" | "probability",
+    cells: Window | undefined,
+    columns: BilinearAxis,
+    rows: BilinearAxis,
+  ): void {
+    const sums = this.#cells;
+    for (let row = rows.begin, at = 0; row < rows.end; row++) {
+      const isCut = cells !== undefined && (row < cells.top || row >= cells.bottom);
+      for (let column = columns.begin; column < columns.end; column++, at++) {
+        const sum = sums[at]!;
+        if (isCut || (cells !== undefined && (column < cells.left || column >= cells.right))) sums[at] = -0.5;
+        else sums[at] = (value === "sigmoid" ? fround(1 / (1 + Math.exp(-sum))) : sum) - 0.5;
+      }
+    }
+  }
+
   /** Step 1, for the cells that the axes need. */
-  #sum(prototypes: Prototypes, coefficients: Float32Array, from: number, columns: Axis, rows: Axis): void {
+  #sum(
+    prototypes: Prototypes,
+    coefficients: Float32Array,
+    from: number,
+    columns: BilinearAxis,
+    rows: BilinearAxis,
+  ): void {
     const { data, channels, width, height } = prototypes;
     const pitch = columns.end - columns.begin;
     const needed = pitch * (rows.end - rows.begin);
@@ -317,80 +270,6 @@ export class ProtoMasks {
           cells[to + column] = cells[to + column]! + fround(coefficient * data[at + column]!);
         }
       }
-    }
-  }
-
-  /** Step 2: the part of the larger grid that pixels need. */
-  #enlarge(): void {
-    const columns = this.#gridColumns;
-    const rows = this.#gridRows;
-    const pitch = columns.to - columns.from;
-    const count = rows.to - rows.from;
-    if (pitch * count > this.#grid.length) this.#grid = new Float32Array(pitch * count);
-    const grid = this.#grid;
-    this.#begin(pitch);
-    for (let row = 0, to = 0; row < count; row++, to += pitch) {
-      this.#moveTo(this.#cells, columns, rows, row, false);
-      const share = rows.weight[row]!;
-      const upper = this.#upper.values;
-      const lower = this.#lower.values;
-      const rest = fround(1 - share);
-      for (let at = 0; at < pitch; at++) grid[to + at] = fround(upper[at]! * rest) + fround(lower[at]! * share);
-    }
-  }
-
-  /** Steps 3 and 4. Between two rows of one sign every pixel has it; others are interpolated. */
-  #fill(cells: Float32Array, bits: Uint32Array): void {
-    const columns = this.#columns;
-    const rows = this.#rows;
-    const width = columns.to - columns.from;
-    const words = wordsOf(width);
-    const count = rows.to - rows.from;
-    this.#begin(width);
-    for (let row = 0, to = 0; row < count; row++, to += words) {
-      this.#moveTo(cells, columns, rows, row, true);
-      const share = rows.weight[row]!;
-      const rest = fround(1 - share);
-      const upper = this.#upper;
-      const lower = this.#lower;
-      for (let word = 0; word < words; word++) {
-        const above = upper.signs[word]!;
-        const below = lower.signs[word]!;
-        let both = above & below;
-        for (let open = above ^ below; open !== 0; open &= open - 1) {
-          const bit = open & -open;
-          const at = word * 32 + 31 - Math.clz32(bit);
-          if (fround(upper.values[at]! * rest) + fround(lower.values[at]! * share) > 0) both |= bit;
-        }
-        bits[to + word] = both;
-      }
-    }
-  }
-
-  #begin(count: number): void {
-    this.#upper.begin(count);
-    this.#lower.begin(count);
-  }
-
-  /** Have the two rows of cells, interpolated along x, that a row lies between. */
-  #moveTo(cells: Float32Array, columns: Axis, rows: Axis, row: number, isSigned: boolean): void {
-    const first = rows.first[row]!;
-    const second = rows.second[row]!;
-    if (this.#upper.source === first && this.#lower.source === second) return;
-    const pitch = columns.end - columns.begin;
-    const count = columns.to - columns.from;
-    if (this.#lower.source === first) {
-      const upper = this.#upper;
-      this.#upper = this.#lower;
-      this.#lower = upper;
-    }
-    if (this.#upper.source !== first) {
-      this.#upper.fill(cells, pitch, rows.begin, first, columns);
-      if (isSigned) this.#upper.sign(count);
-    }
-    if (this.#lower.source !== second) {
-      this.#lower.fill(cells, pitch, rows.begin, second, columns);
-      if (isSigned) this.#lower.sign(count);
     }
   }
 }

@@ -1,0 +1,234 @@
+/** @module Mask plan: which cells and pixels masks are made of, by the size that they shall have and the family of the model. Pure. */
+
+import type { MaskRule } from "../../heads/head.ts";
+import type { Region } from "../../image/geometry.ts";
+
+/**
+ * The size of masks. `image`: that of the image. `input`: that of the model's input, padding included. `proto`: that of the
+ * model's prototypes, mostly a quarter of the input's.
+ */
+export type MaskSize = "image" | "input" | "proto";
+
+const { fround } = Math;
+
+/** What families do otherwise than Ultralytics. */
+export interface Rule {
+  /** What is compared with 0: the `sum`, its `sigmoid` less one half, or, of sums that are a `probability`, these less it. */
+  readonly value?: "sigmoid" | "probability";
+  /** The box cuts `cells`, before they are interpolated, and so many around it stay; or it does not cut. */
+  readonly cut?: "cells" | "none";
+  readonly margin?: number;
+  /** Padding is cut off where its last whole cell ends. */
+  readonly isRough?: boolean;
+  /** Cells are enlarged to a square of so many; those above 0 are then masks, whose pixels are not interpolated. */
+  readonly side?: number;
+}
+
+/** By the size of the masks where that matters. */
+const RULES: Readonly<Record<MaskRule, Rule | ((size: MaskSize) => Rule)>> = {
+  ultralytics: {},
+  yolov5: (size) => ({ value: "sigmoid", ...(size === "image" ? { isRough: true } : { cut: "cells" }) }),
+  yolact: { value: "sigmoid", cut: "cells", margin: 1, isRough: true },
+  logits: { cut: "none" },
+  mask2former: (size) => ({ cut: "none", ...(size === "proto" ? {} : { side: 384 }) }),
+  torchvision: { value: "probability", cut: "none" },
+  mmdeploy: { value: "probability", cut: "none" },
+};
+
+/** What a family does with masks of a size. */
+export function ruleOf(name: MaskRule, size: MaskSize): Rule {
+  const rule = RULES[name];
+  return typeof rule === "function" ? rule(size) : rule;
+}
+
+/** What masks of one size have in common. */
+export interface Plan {
+  /** Size of the masks. */
+  readonly width: number;
+  readonly height: number;
+  /** What boxes are multiplied by. */
+  readonly boxScaleX: number;
+  readonly boxScaleY: number;
+  /** The part of a mask that the grid is stretched over. */
+  readonly x: number;
+  readonly y: number;
+  readonly spanX: number;
+  readonly spanY: number;
+  /** Size of the grid that pixels are interpolated from: that of the prototypes, or what these are enlarged to first. */
+  readonly gridWidth: number;
+  readonly gridHeight: number;
+  /** The part of the grid that shows the image. */
+  readonly cropX: number;
+  readonly cropY: number;
+  readonly cropWidth: number;
+  readonly cropHeight: number;
+}
+
+function greatestDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestDivisor(b, a % b);
+}
+
+/**
+ * How often the prototypes are enlarged before padding is cut off: the least often at which the padding is whole cells.
+ *
+ * @param pixels of the input in a cell
+ */
+function enlargement(
+  pixels: number,
+  { inputWidth, inputHeight, contentWidth, contentHeight, padX, padY }: Region,
+): number {
+  const pads = [padX, padY, inputWidth - contentWidth - padX, inputHeight - contentHeight - padY];
+  if (pads.every((pad) => pad === 0)) return 1;
+  if (!Number.isInteger(pixels)) return pixels;
+  return pixels / pads.reduce((divisor, pad) => greatestDivisor(divisor, Math.abs(pad)), pixels);
+}
+
+/** A grid of cells. */
+interface Grid {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** What of a grid shows the image where no part of a cell is cut off: as YOLOv5 computes it, of an image in the middle. */
+function roughCrop(cells: number, length: number, gain: number, pad: number): readonly [from: number, to: number] {
+  const rest = (cells - length * gain) / 2;
+  return pad > 0 ? [Math.trunc(rest), Math.trunc(cells - rest)] : [0, Math.min(cells, Math.round(length * gain))];
+}
+
+/** How masks of a size lie over the cells they are made of. */
+export function planOf({ width: cellsX, height: cellsY }: Grid, region: Region, size: MaskSize, rule: Rule): Plan {
+  const { inputWidth, inputHeight } = region;
+  const { side = 0 } = rule;
+  const [gridX, gridY] = side > 0 ? [side, side] : [cellsX, cellsY];
+  if (size !== "image") {
+    const isInput = size === "input";
+    const [width, height] = isInput ? [inputWidth, inputHeight] : [cellsX, cellsY];
+    const scale = { boxScaleX: width / inputWidth, boxScaleY: height / inputHeight };
+    const spans = { x: 0, y: 0, spanX: width, spanY: height };
+    const crop = { cropX: 0, cropY: 0, cropWidth: gridX, cropHeight: gridY };
+    return { width, height, ...scale, ...spans, gridWidth: gridX, gridHeight: gridY, ...crop };
+  }
+  const { x, y, width, height, padX, padY, contentWidth, contentHeight } = region;
+  const span = { x, y, spanX: width, spanY: height };
+  const image = { width: region.sourceWidth, height: region.sourceHeight, boxScaleX: 1, boxScaleY: 1, ...span };
+  if (rule.isRough && padX + padY > 0) {
+    const gain = Math.min(cellsX / width, cellsY / height);
+    const [left, right] = roughCrop(cellsX, width, gain, padX);
+    const [top, bottom] = roughCrop(cellsY, height, gain, padY);
+    const crop = { cropX: left, cropY: top, cropWidth: right - left, cropHeight: bottom - top };
+    return { ...image, gridWidth: cellsX, gridHeight: cellsY, ...crop };
+  }
+  const isWhole = side > 0 || rule.isRough;
+  const factor = isWhole
+    ? 1
+    : Math.max(enlargement(inputWidth / cellsX, region), enlargement(inputHeight / cellsY, region));
+  const scaleX = (gridX * factor) / inputWidth;
+  const scaleY = (gridY * factor) / inputHeight;
+  return {
+    ...image,
+    gridWidth: Math.round(gridX * factor),
+    gridHeight: Math.round(gridY * factor),
+    cropX: Math.round(padX * scaleX),
+    cropY: Math.round(padY * scaleY),
+    cropWidth: Math.round(contentWidth * scaleX),
+    cropHeight: Math.round(contentHeight * scaleY),
+  };
+}
+
+/** Cells, or pixels, from `left` and `top` up to before `right` and `bottom`. */
+export interface Window {
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
+}
+
+/** The pixels along an axis that cells from `first` up to before `end` have a share in; see `BilinearAxis.set`. */
+function reach(
+  [first, end]: readonly [number, number],
+  origin: number,
+  pixels: number,
+  start: number,
+  cells: number,
+  limit: number,
+): readonly [from: number, to: number] {
+  const scale = pixels / cells;
+  const from = first <= start ? 0 : Math.floor((first - start - 0.5) * scale + origin - 0.5);
+  const to = end >= start + cells ? limit : Math.ceil((end - start + 0.5) * scale + origin + 0.5);
+  return [Math.max(0, from), Math.min(limit, to)];
+}
+
+/** True if nothing lies in it. */
+export function isEmpty({ left, top, right, bottom }: Window): boolean {
+  return !(left < right && top < bottom);
+}
+
+/** The pixels of a box. */
+export function pixelsUnder(boxes: Float32Array, at: number, { width, height, boxScaleX, boxScaleY }: Plan): Window {
+  return {
+    left: Math.max(0, Math.ceil(boxes[at]! * boxScaleX)),
+    top: Math.max(0, Math.ceil(boxes[at + 1]! * boxScaleY)),
+    right: Math.min(width, Math.ceil(boxes[at + 2]! * boxScaleX)),
+    bottom: Math.min(height, Math.ceil(boxes[at + 3]! * boxScaleY)),
+  };
+}
+
+/** The cells of a box. @param margin cells around it */
+export function cellsUnder(boxes: Float32Array, at: number, plan: Plan, margin: number): Window {
+  const { boxScaleX, boxScaleY, x, y, spanX, spanY, cropX, cropY, cropWidth, cropHeight } = plan;
+  const across = (side: number): number => cropX + ((side * boxScaleX - x) * cropWidth) / spanX;
+  const down = (side: number): number => cropY + ((side * boxScaleY - y) * cropHeight) / spanY;
+  return {
+    left: Math.max(cropX, Math.ceil(across(boxes[at]!) - margin)),
+    top: Math.max(cropY, Math.ceil(down(boxes[at + 1]!) - margin)),
+    right: Math.min(cropX + cropWidth, Math.ceil(across(boxes[at + 2]!) + margin)),
+    bottom: Math.min(cropY + cropHeight, Math.ceil(down(boxes[at + 3]!) + margin)),
+  };
+}
+
+/** The pixels that cells have a share in. */
+export function reached(cells: Window, prototypes: Grid, plan: Plan): Window {
+  if (isEmpty(cells)) return cells;
+  const { gridWidth, gridHeight, x, y, spanX, spanY, cropX, cropY, cropWidth, cropHeight } = plan;
+  let columns: readonly [number, number] = [cells.left, cells.right];
+  let rows: readonly [number, number] = [cells.top, cells.bottom];
+  if (gridWidth !== prototypes.width || gridHeight !== prototypes.height) {
+    columns = reach(columns, 0, gridWidth, 0, prototypes.width, gridWidth);
+    rows = reach(rows, 0, gridHeight, 0, prototypes.height, gridHeight);
+  }
+  const [left, right] = reach(columns, x, spanX, cropX, cropWidth, plan.width);
+  const [top, bottom] = reach(rows, y, spanY, cropY, cropHeight, plan.height);
+  return { left, top, right, bottom };
+}
+
+/** So that what is at least one half is above 0, in f32. */
+export const JUST_BELOW_HALF: number = fround(0.5 - 2 ** -25);
+
+/** Where a patch with a cell around it lies along an axis, as `paste_masks_in_image` has it. @param cells of the patch */
+export function wholePlace(from: number, to: number, cells: number): readonly [origin: number, pixels: number] {
+  const half = fround(fround(fround(to - from) * 0.5) * fround((cells + 2) / cells));
+  const centre = fround(fround(to + from) * 0.5);
+  const first = Math.trunc(fround(centre - half));
+  return [first, Math.max(1, Math.trunc(fround(centre + half)) - first + 1)];
+}
+
+/** Likewise where the patch is exactly as large as the box. */
+export function exactPlace(from: number, to: number, cells: number): readonly [origin: number, pixels: number] {
+  const cell = (to - from) / cells;
+  return [from - cell, cell * (cells + 2)];
+}
+
+/** The cells of a plane that are above a value. */
+export function cellsAbove({ data, width, height }: Grid & { readonly data: Float32Array }, value: number): Window {
+  const found = { left: width, top: height, right: 0, bottom: 0 };
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      if (!(data[at]! > value)) continue;
+      found.top = Math.min(found.top, y);
+      found.bottom = y + 1;
+      found.left = Math.min(found.left, x);
+      found.right = Math.max(found.right, x + 1);
+    }
+  }
+  return found;
+}

@@ -17,7 +17,7 @@ import { type InOrderOptions, inOrder, type StreamSummary } from "./stream.ts";
 /** The machine a model runs on. */
 export type BackendInfo = Pick<
   Backend<unknown, never, unknown>,
-  "kind" | "description" | "maxBatch" | "inFlight" | "jpeg"
+  "kind" | "description" | "maxBatch" | "inFlight" | "jpeg" | "reruns"
 >;
 
 /** How a model's calls are run. */

@@ -124,6 +124,8 @@ export interface Backend<ModelSpec, Params, Output> {
   readonly inFlight: number;
   /** How JPEG files were decoded on the device so far; `undefined` where none was. */
   readonly jpeg?: JpegCounts | undefined;
+  /** Batches of which a part was run again, as there was too little room for what came of them; `undefined` where none ever is. */
+  readonly reruns?: number;
   /** Make the buffers of one batch in flight; a child of the backend. */
   createSlot(): Slot<Params, Output>;
   close(): void;

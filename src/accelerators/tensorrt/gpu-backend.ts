@@ -108,6 +108,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
       jpeg,
       hasGraph: options.graph !== false,
       waits,
+      reruns: { count: 0 },
     };
     const cuda = part.load(loaded, owned);
     const request = { options: { ...options, streams: options.streams ?? "auto" }, path: () => choicePath(file, plan) };
@@ -124,6 +125,11 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
   /** How JPEG files were decoded so far; `undefined` where the CPU decodes them, and before the first. */
   get jpeg(): JpegCounts | undefined {
     return this.#gpu.jpeg?.counts;
+  }
+
+  /** Batches that were run again after the model, as there was too little room for what came of them. */
+  get reruns(): number {
+    return this.#gpu.reruns.count;
   }
 
   createSlot(): GpuSlot<Params, Output> {

@@ -32,6 +32,8 @@ export interface LoadedModel {
   readonly hasGraph: boolean;
   /** The waits of all slots. */
   readonly waits: EventWaits;
+  /** Batches that were run again after the model, as there was too little room for what came of them. */
+  readonly reruns: { count: number };
 }
 
 /** A model whose slots run. */
@@ -91,8 +93,13 @@ export interface CudaWork<Params, Output> extends Disposable {
   begin(batch: DeviceBatch<Params>, on: OnStream): void;
   /** Enqueue on `copyOut` what comes after the last run of a batch. */
   enqueueCopyOut(on: OnStream): void;
-  /** What came of each image, once everything has been waited for. @param stages of the batch's last run */
-  read(stages: CudaStages<Params>, params: Params): readonly Output[];
+  /**
+   * What came of each image, once everything has been waited for.
+   *
+   * @param stages of the batch's last run
+   * @returns `undefined` where there was too little room for it, and is enough now: what comes after the model is run again
+   */
+  read(stages: CudaStages<Params>, params: Params): readonly Output[] | undefined;
 }
 
 /** A task's part of one shape: the launches around the inference, which a graph holds. */

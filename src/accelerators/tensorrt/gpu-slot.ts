@@ -113,7 +113,7 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
         rest.capture();
       }
       const finished = performance.now();
-      const outputs = this.#work.read(rest.stages, params);
+      const outputs = await this.#read(rest, params);
       this.timings.preprocess = launched - started;
       this.timings.infer = finished - launched;
       this.timings.postprocess = performance.now() - finished;
@@ -152,10 +152,9 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
     await this.#finish(() => {
       binding.reserve(params);
       binding.stages.setParams(params);
-      binding.enqueuePostprocess();
-      this.#work.enqueueCopyOut(this.#streams.compute);
+      this.#enqueuePostprocess(binding);
     });
-    const outputs = this.#work.read(binding.stages, params);
+    const outputs = await this.#read(binding, params);
     this.timings.postprocess = performance.now() - started;
     return outputs;
   }
@@ -168,6 +167,23 @@ export class GpuSlot<Params, Output> extends Owner implements Slot<Params, Outpu
   readOutputs(): Promise<ReadonlyMap<string, Tensor>> {
     this.#model.device.makeCurrent();
     return Promise.resolve(this.#bindings.current("read the outputs").readOutputs());
+  }
+
+  /** What came of a batch. Where there was too little room for it, what comes after the model is run again with more. */
+  async #read(binding: GpuBinding<Params>, params: Params): Promise<readonly Output[]> {
+    let outputs = this.#work.read(binding.stages, params);
+    while (outputs === undefined) {
+      this.#model.reruns.count += 1;
+      await this.#finish(() => this.#enqueuePostprocess(binding));
+      outputs = this.#work.read(binding.stages, params);
+    }
+    return outputs;
+  }
+
+  /** Enqueue what comes after the model, down to the copy to the host. */
+  #enqueuePostprocess(binding: GpuBinding<Params>): void {
+    binding.enqueuePostprocess();
+    this.#work.enqueueCopyOut(this.#streams.compute);
   }
 
   /** Enqueue everything behind the pixels, with the mark that is waited for at its end. */

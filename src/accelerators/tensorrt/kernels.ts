@@ -7,6 +7,7 @@ import decodeFastestdet from "../../../ptx/decode_fastestdet.ptx" with { type: "
 import decodeGrid from "../../../ptx/decode_grid.ptx" with { type: "file" };
 import decodeQueries from "../../../ptx/decode_queries.ptx" with { type: "file" };
 import decodeRows from "../../../ptx/decode_rows.ptx" with { type: "file" };
+import mask from "../../../ptx/mask.ptx" with { type: "file" };
 import preprocess from "../../../ptx/preprocess.ptx" with { type: "file" };
 import preprocessAntialias from "../../../ptx/preprocess_antialias.ptx" with { type: "file" };
 import rotated from "../../../ptx/rotated.ptx" with { type: "file" };
@@ -81,6 +82,7 @@ const PATHS: Readonly<Record<KernelModule, string>> = {
   decode_grid: decodeGrid,
   decode_queries: decodeQueries,
   decode_rows: decodeRows,
+  mask,
   preprocess,
   preprocess_antialias: preprocessAntialias,
   rotated,

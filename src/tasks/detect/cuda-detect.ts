@@ -47,7 +47,8 @@ export class CudaDetect implements CudaTask<NmsOptions, DetectionBlock> {
 
   /** @param objects what the task does beside boxes */
   constructor(recognition: ModelSpec, guard: PlausibilityGuard, objects: CudaObjects = {}) {
-    this.#recognition = recognition;
+    const { extras = recognition.extras } = objects;
+    this.#recognition = { ...recognition, ...(extras && { extras }) };
     this.#guard = guard;
     this.#objects = objects;
   }
@@ -100,7 +101,8 @@ class CudaDetectWork implements CudaWork<NmsOptions, DetectionBlock> {
 
   enqueueCopyOut(): void {}
 
-  read(stages: DetectStages, selection: NmsOptions): readonly DetectionBlock[] {
+  read(stages: DetectStages, selection: NmsOptions): readonly DetectionBlock[] | undefined {
+    if (stages.grow()) return undefined;
     const { recognition, guard } = this.#shared;
     const { extras } = recognition;
     for (let index = 0; index < this.placements.length; index++) {
@@ -168,18 +170,20 @@ class DetectStages implements CudaStages<NmsOptions> {
     owned.move();
   }
 
-  reserve(selection: NmsOptions): boolean {
-    const { maxDetections } = selection;
-    if (maxDetections <= this.#postprocess.rows) return this.#postprocess.reserve(selection);
+  reserve({ maxDetections }: NmsOptions): boolean {
+    if (maxDetections <= this.#postprocess.rows) return false;
     const larger = this.#postprocessFor(maxDetections);
     const smaller = this.#postprocess;
     this.#postprocess = larger;
+    // A stage that is run alone has been told of no image since.
+    const { placements } = this.#work;
+    if (placements.length <= this.#shape.batch) larger.select(placements, this.#setup);
     smaller.close();
     return true;
   }
 
   /** Rows that only fill the batch repeat the first image. */
-  select({ deviceImages, params }: DeviceBatch<NmsOptions>, first: number): void {
+  select({ deviceImages, params }: DeviceBatch<NmsOptions>, first: number, on: OnStream): void {
     const { preprocessing } = this.#shared.recognition;
     const { placements } = this.#work;
     const { images: table, selection } = this.#tables;
@@ -190,6 +194,7 @@ class DetectStages implements CudaStages<NmsOptions> {
       table.set(row, deviceImages[index]!, this.#work.placed(index), preprocessing);
       selection.setRegion(row, placements[index]!);
     }
+    this.#postprocess.select(placements, on);
   }
 
   setParams(selection: NmsOptions): void {
@@ -210,6 +215,11 @@ class DetectStages implements CudaStages<NmsOptions> {
 
   enqueueCopyOut(on: OnStream): void {
     this.#postprocess.enqueueCopy(on);
+  }
+
+  /** Make room where a run had too little. @returns true if it is to be run again */
+  grow(): boolean {
+    return this.#postprocess.grow();
   }
 
   /** Copy one image's kept rows out, once the frame has been waited for. */

@@ -23,7 +23,7 @@ import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
 import type { CudaObjects, ObjectStage } from "../objects/cuda-objects.ts";
 import { type GpuTables, SELECTION_BYTES } from "./cuda-tables.ts";
 import { type DecodeBatch, decodeLaunches } from "./decode-launches.ts";
-import { assertProbability, MAX_CANDIDATES, type NmsOptions } from "./nms.ts";
+import { assertProbability, MAX_CANDIDATES } from "./nms.ts";
 
 /** From the outputs of a batch to its detections. */
 export class GpuPostprocess extends Owner {
@@ -80,10 +80,16 @@ export class GpuPostprocess extends Owner {
       const { outputs } = tensors;
       const launches = postprocessLaunches(recognition, outputs, batch, memory, rows, objects.choose);
       this.#launches = launches.map((spec) => new KernelLaunch(model.kernels, spec));
-      const { extras = [] } = recognition;
-      const addresses = extras.map((_, at) => this.#device.pointer + extraStart(rows, batch.batch, extras, at) * 4);
-      const rowsOnDevice = { detections: this.#device, extras: addresses, table: memory.table };
-      this.#stage = objects.createStage?.({ model, setup, outputs, batch, rows, ...rowsOnDevice });
+      const { kept } = memory;
+      this.#stage = objects.createStage?.({
+        model,
+        setup,
+        outputs,
+        shape: batch,
+        rows,
+        detections: this.#device,
+        kept,
+      });
       if (this.#stage !== undefined) this.owned.use(this.#stage);
     } catch (error) {
       this.close();
@@ -91,9 +97,9 @@ export class GpuPostprocess extends Owner {
     }
   }
 
-  /** Make room behind the gathering. @returns true if addresses have changed */
-  reserve(selection: NmsOptions): boolean {
-    return this.#stage?.reserve(selection) ?? false;
+  /** Tell what is behind the gathering where each image lies, before a run. */
+  select(regions: readonly Region[], on: OnStream): void {
+    this.#stage?.select(regions, on);
   }
 
   /** Enqueue decoding and selection. */
@@ -105,14 +111,18 @@ export class GpuPostprocess extends Owner {
   /** Enqueue the copy of the kept rows to the host. */
   enqueueCopy(options: OnStream): void {
     copyToHost(this.#host, this.#device, options);
-    this.#stage?.enqueueCopy(options);
+  }
+
+  /** Make room where a run had too little. @returns true if it is to be run again */
+  grow(): boolean {
+    return this.#stage?.grow() ?? false;
   }
 
   /** Copy one image's rows out, once the copy has run. @throws {ModelError} If they cannot be what the head says */
   read(index: number, block: DetectionBlock, region: Region): void {
     this.#reader.read(index, block, this.#head);
     this.#objects.mapRows?.(block, region);
-    this.#stage?.read(index, block, region);
+    this.#stage?.read(index, block);
   }
 }
 
@@ -274,7 +284,7 @@ function gatherLaunch(
 }
 
 /** 32-bit words before the rows: count, dropped, fault, the value of the fault. */
-const HEADER_WORDS = 4;
+export const DETECTION_HEADER_WORDS = 4;
 
 /** Faults as kernels/decode.cuh has them. */
 const FAULT_CLASS = 1;
@@ -283,7 +293,7 @@ const FAULT_BOX = 3;
 
 /** 32-bit words of one image's block: a header, [rows, 4] boxes, [rows] scores, class ids and sources, to a multiple of 4. */
 export function detectionWords(rows: number): number {
-  return Math.ceil((HEADER_WORDS + rows * 7) / 4) * 4;
+  return Math.ceil((DETECTION_HEADER_WORDS + rows * 7) / 4) * 4;
 }
 
 /** Where an extra, f32 [batch, rows, length], begins behind the blocks of a batch, in words; that of their number is the end. */
@@ -339,7 +349,7 @@ export class DetectionReader {
     if (fault === FAULT_CLASS) refuseClassId(floats[start + 3]!, `decode the model's output as head "${head}"`, head);
     if (fault === FAULT_GRID) refuseDecoded(floats[start + 3]!, head);
     block.hasInsideOut = fault === FAULT_BOX;
-    const boxes = start + HEADER_WORDS;
+    const boxes = start + DETECTION_HEADER_WORDS;
     const scores = boxes + this.#rows * 4;
     const classIds = scores + this.#rows;
     const sources = classIds + this.#rows;

@@ -5,14 +5,15 @@ import type { DeviceOutputs, LaunchSpec } from "../../accelerators/tensorrt/kern
 import type { DeviceMemory } from "../../cuda/device-buffer.ts";
 import type { OnStream } from "../../cuda/stream.ts";
 import type { Region } from "../../image/geometry.ts";
-import type { DetectionBlock } from "../../model/rows.ts";
+import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
 import type { DecodeBatch } from "../detect/decode-launches.ts";
-import type { NmsOptions } from "../detect/nms.ts";
 
 /** What a task does of objects beside their boxes: what its part on the host overrides of a detector's. */
 export interface CudaObjects {
   /** The launch that chooses from the candidates, in place of NMS of upright boxes. */
   choose?(outputs: DeviceOutputs, candidates: CandidateLists, batch: number): LaunchSpec;
+  /** What is gathered for the kept rows, where it is not all that the model says of them. */
+  readonly extras?: readonly RowExtra[];
   /** Make what is behind selection and gathering in the graph of a shape. */
   createStage?(gathered: GatheredRows): ObjectStage;
   /** On the host, for each image: map what was gathered for the kept rows to source pixels. Their boxes are there already. */
@@ -33,24 +34,26 @@ export interface GatheredRows {
   /** Where memory is prepared: synchronised before the first frame. */
   readonly setup: OnStream;
   readonly outputs: DeviceOutputs;
-  readonly batch: DecodeBatch;
+  readonly shape: DecodeBatch;
   /** Rows of each block. */
   readonly rows: number;
   /** The blocks, as kernels/select.cu writes them. */
   readonly detections: DeviceMemory;
-  /** Addresses of f32 [batch, rows, length], one for each extra. */
-  readonly extras: readonly number[];
-  /** The selection, and behind `SELECTION_BYTES` the regions. */
-  readonly table: DeviceMemory;
+  /** f32 [batch, rows, 4]: the boxes as they were decoded, in input pixels. */
+  readonly kept: DeviceMemory;
 }
 
 /** What a task has behind the gathering: launches in the frame's graph, and their memory. */
 export interface ObjectStage extends Disposable {
-  /** Make room. @returns true if addresses have changed: the graph is captured anew then */
-  reserve(selection: NmsOptions): boolean;
+  /** Before a run, and when the stage is made: where each image of the batch lies. What it enqueues is part of no graph. */
+  select(regions: readonly Region[], on: OnStream): void;
   enqueue(on: OnStream): void;
-  /** Enqueue the copy to the host. */
-  enqueueCopy(on: OnStream): void;
-  /** Take what was copied of one image. @param block its kept rows @param region where they were found */
-  read(index: number, block: DetectionBlock, region: Region): void;
+  /**
+   * Once a run has been waited for: make room where there was too little. No address that a graph holds may change.
+   *
+   * @returns true if there was too little: what comes after the model is run again before it is read
+   */
+  grow(): boolean;
+  /** Take what is there of one image, in their order. @param block its kept rows */
+  read(index: number, block: DetectionBlock): void;
 }

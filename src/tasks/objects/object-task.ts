@@ -21,7 +21,7 @@ import type { CudaObjects } from "./cuda-objects.ts";
 /** What a task is on the host, and on a GPU. */
 interface ObjectParts {
   host(): Promise<new (spec: ObjectSpec, guard: PlausibilityGuard, options: DetectTaskOptions) => HostDetect>;
-  cuda?(spec: ObjectSpec, options: DetectTaskOptions): Promise<CudaObjects>;
+  cuda(spec: ObjectSpec, options: DetectTaskOptions): Promise<CudaObjects>;
 }
 
 const PARTS: Readonly<Record<ObjectTaskName, ObjectParts>> = {
@@ -38,8 +38,14 @@ const PARTS: Readonly<Record<ObjectTaskName, ObjectParts>> = {
   },
   segment: {
     host: async () => (await import("../segment/host-segment.ts")).HostSegment,
+    cuda: async (spec, { maskSize }) => (await import("../segment/cuda-segment.ts")).cudaSegment(spec, maskSize),
   },
 };
+
+/** False for masks of families whose sums go through functions that a GPU does not compute to the bit. */
+function isForDevice({ masks }: ObjectSpec): boolean {
+  return masks === undefined || masks.rule === "ultralytics";
+}
 
 /** Finds objects in images, and what else a model says of them: one region an image, the whole of it. */
 export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> {
@@ -60,12 +66,12 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
     return new RecognisedObjects(spec, opened.source, this.#options);
   }
 
-  /** @throws {UnavailableError} If it is one of a task that has no part for the device that an engine would be built for */
+  /** @throws {UnavailableError} If there is no part of it for the device that an engine would be built for */
   async check(opened: OpenedModel): Promise<void> {
     const model = await opened.described(this.#options.size);
     if (needsShapes(model)) return;
-    recogniseObjects(model, this.name, { ...this.#options, source: opened.source, isSilent: true });
-    if (PARTS[this.name].cuda === undefined) throw noDevicePart(this.name, this.action);
+    const spec = recogniseObjects(model, this.name, { ...this.#options, source: opened.source, isSilent: true });
+    if (!isForDevice(spec)) throw noDevicePart(this.name, this.action);
   }
 
   engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
@@ -82,7 +88,7 @@ class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
     super(spec, source, options);
     const { cuda } = PARTS[spec.task];
     this.task = spec.task;
-    this.device = cuda === undefined ? {} : { cuda: async () => this.cuda(await cuda(spec, options)) };
+    this.device = isForDevice(spec) ? { cuda: async () => this.cuda(await cuda(spec, options)) } : {};
     this.#options = options;
   }
 

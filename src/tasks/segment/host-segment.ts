@@ -33,21 +33,13 @@ export class HostSegment extends HostDetect {
     this.#channels = spec.extras[0]!.length;
   }
 
-  /** A row whose mask has no pixel is left out, as in Ultralytics. */
   protected override mapRows(block: DetectionBlock, input: DecodeInput, region: Region): void {
     // Masks lie under boxes as they are: in the image, or before they are mapped to it.
     const isOfImage = this.#maskSize === "image";
     if (isOfImage) super.mapRows(block, input, region);
     const masks = this.#finish(block, input, region);
     if (!isOfImage) super.mapRows(block, input, region);
-    const kept: Mask[] = [];
-    for (const [row, mask] of masks.entries()) {
-      if (mask.area === 0) continue;
-      if (kept.length < row) moveRow(block, row, kept.length);
-      kept.push(mask);
-    }
-    block.count = kept.length;
-    (block as { -readonly [Name in keyof MaskedBlock]: MaskedBlock[Name] }).masks = kept;
+    keepMasked(block, masks);
   }
 
   #finish({ count, boxes, extras }: DetectionBlock, input: DecodeInput, region: Region): Mask[] {
@@ -65,6 +57,25 @@ export class HostSegment extends HostDetect {
     const prototypes = { data: this.#view, channels, width, height };
     return this.#masks.finish(prototypes, { count, coefficients: extras[0]!, boxes }, region, this.#maskSize);
   }
+}
+
+/**
+ * Give the rows of a block their masks. One whose mask has no pixel is left out, as in Ultralytics.
+ *
+ * @param masks one a row; the same array afterwards holds those of the rows that are left
+ */
+export function keepMasked(block: DetectionBlock, masks: Mask[]): void {
+  let kept = 0;
+  for (let row = 0; row < block.count; row++) {
+    const mask = masks[row]!;
+    if (mask.isEmpty) continue;
+    if (kept < row) moveRow(block, row, kept);
+    masks[kept] = mask;
+    kept += 1;
+  }
+  masks.length = kept;
+  block.count = kept;
+  (block as { -readonly [Name in keyof MaskedBlock]: MaskedBlock[Name] }).masks = masks;
 }
 
 /** Move a row of a block, whose coefficients are done with, to the place of one that is left out. */

@@ -95,6 +95,12 @@ function roughCrop(cells: number, length: number, gain: number, pad: number): re
   return pad > 0 ? [Math.trunc(rest), Math.trunc(cells - rest)] : [0, Math.min(cells, Math.round(length * gain))];
 }
 
+/** The cells that show an image: at least one, and none beyond the grid. */
+function shownCells(pad: number, content: number, cells: number): readonly [start: number, count: number] {
+  const start = Math.min(Math.round(pad), cells - 1);
+  return [start, Math.max(1, Math.min(Math.round(content), cells - start))];
+}
+
 /** How masks of a size lie over the cells they are made of. */
 export function planOf({ width: cellsX, height: cellsY }: Grid, region: Region, size: MaskSize, rule: Rule): Plan {
   const { inputWidth, inputHeight } = region;
@@ -124,15 +130,11 @@ export function planOf({ width: cellsX, height: cellsY }: Grid, region: Region, 
     : Math.max(enlargement(inputWidth / cellsX, region), enlargement(inputHeight / cellsY, region));
   const scaleX = (gridX * factor) / inputWidth;
   const scaleY = (gridY * factor) / inputHeight;
-  return {
-    ...image,
-    gridWidth: Math.round(gridX * factor),
-    gridHeight: Math.round(gridY * factor),
-    cropX: Math.round(padX * scaleX),
-    cropY: Math.round(padY * scaleY),
-    cropWidth: Math.round(contentWidth * scaleX),
-    cropHeight: Math.round(contentHeight * scaleY),
-  };
+  const gridWidth = Math.round(gridX * factor);
+  const gridHeight = Math.round(gridY * factor);
+  const [cropX, cropWidth] = shownCells(padX * scaleX, contentWidth * scaleX, gridWidth);
+  const [cropY, cropHeight] = shownCells(padY * scaleY, contentHeight * scaleY, gridHeight);
+  return { ...image, gridWidth, gridHeight, cropX, cropY, cropWidth, cropHeight };
 }
 
 /** Cells, or pixels, from `left` and `top` up to before `right` and `bottom`. */

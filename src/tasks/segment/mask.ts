@@ -163,6 +163,13 @@ export class Mask {
     return this.#area;
   }
 
+  /** True if no pixel belongs to the object. */
+  get isEmpty(): boolean {
+    const { bits } = this;
+    for (let at = 0; at < bits.length; at++) if (bits[at] !== 0) return false;
+    return true;
+  }
+
   /**
    * The whole image, a byte a pixel.
    *

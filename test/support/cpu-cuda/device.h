@@ -58,7 +58,7 @@ void cuda_atomic(const volatile void *address, unsigned bytes);
 double exp(double), log(double), pow(double, double), tanh(double), sqrt(double), floor(double), fabs(double);
 float expf(float), logf(float), sqrtf(float), floorf(float), ceilf(float), truncf(float), rintf(float), fabsf(float);
 float fminf(float, float), fmaxf(float, float), sinf(float), cosf(float), atan2f(float, float);
-double sin(double), cos(double), fmin(double, double), fmax(double, double), rint(double);
+double sin(double), cos(double), fmin(double, double), fmax(double, double), rint(double), ceil(double);
 int abs(int);
 }
 

@@ -1,0 +1,328 @@
+/** @module Cuda segment: the masks of the kept rows, made in the frame's graph and written as bits to where the host reads them. */
+
+import {
+  type DeviceOutputs,
+  deviceOutput,
+  KernelLaunch,
+  type LaunchSpec,
+} from "../../accelerators/tensorrt/kernels.ts";
+import { ArgumentError, message } from "../../core/errors.ts";
+import { Owner } from "../../core/resource.ts";
+import { grownLength } from "../../core/units.ts";
+import { copyToDevice } from "../../cuda/copy.ts";
+import { DeviceBuffer, type DeviceMemory } from "../../cuda/device-buffer.ts";
+import { PinnedBuffer } from "../../cuda/pinned-buffer.ts";
+import type { OnStream } from "../../cuda/stream.ts";
+import type { ObjectSpec } from "../../heads/object-reading.ts";
+import { FLOATS } from "../../heads/traits.ts";
+import type { Region, Size } from "../../image/geometry.ts";
+import type { DetectionBlock } from "../../model/rows.ts";
+import { DETECTION_HEADER_WORDS, detectionWords, extraValues } from "../detect/cuda-postprocess.ts";
+import type { CudaObjects, GatheredRows, ObjectStage } from "../objects/cuda-objects.ts";
+import { keepMasked } from "./host-segment.ts";
+import { Mask, wordsOf } from "./mask.ts";
+import { type MaskSize, type Plan, planOf, type Rule, ruleOf } from "./mask-plan.ts";
+
+/** Bytes of `struct MaskTable` and `struct MaskPlan` in kernels/mask.cu. */
+const TABLE_BYTES = 16;
+const PLAN_BYTES = 80;
+
+/** Words before the rectangles, and of each, in the memory that the kernel writes. */
+const HEADER_WORDS = 4;
+const RECTANGLE_WORDS = 4;
+
+/** Each mask begins at a multiple of so many words, so that a warp writes whole lines. */
+const ALIGNMENT = 32;
+
+/** Words of masks that there is room for until more are needed: 32 KiB. */
+const FIRST_WORDS = 8192;
+
+/** Most channels of prototypes. */
+const MOST_CHANNELS = 256;
+
+/** Blocks that walk over the tiles, a multiprocessor: as many as its shared memory holds. */
+const BLOCKS = 4;
+
+/** Words from the beginning of a mask to that of the next. */
+function stepOf(width: number, height: number): number {
+  return Math.ceil((wordsOf(width) * height) / ALIGNMENT) * ALIGNMENT;
+}
+
+/** Writes where masks go, and what those of each image have in common, into memory that is copied to the device. */
+export class MaskTable {
+  readonly #words: Int32Array;
+  readonly #floats: Float32Array;
+  readonly #doubles: Float64Array;
+
+  /** Bytes of a table for a batch. */
+  static byteLength(batch: number): number {
+    return TABLE_BYTES + batch * PLAN_BYTES;
+  }
+
+  /** @param buffer of {@linkcode byteLength}, page-locked where it is to be copied asynchronously */
+  constructor(buffer: ArrayBuffer) {
+    this.#words = new Int32Array(buffer);
+    this.#floats = new Float32Array(buffer);
+    this.#doubles = new Float64Array(buffer);
+  }
+
+  /** @param memory that the kernel writes @param capacity words of masks that it has room for */
+  setMemory(memory: DeviceMemory, capacity: number): void {
+    this.#words[0] = memory.pointer % 2 ** 32;
+    this.#words[1] = memory.pointer / 2 ** 32;
+    this.#words[2] = capacity;
+  }
+
+  /** How many images of the batch have masks. */
+  setImages(images: number): void {
+    this.#words[3] = images;
+  }
+
+  /** @param prototypes their size in cells */
+  setPlan(index: number, plan: Plan, [width, height]: Size): void {
+    const at = (TABLE_BYTES + index * PLAN_BYTES) / 4;
+    const doubles = this.#doubles;
+    doubles[at / 2] = plan.boxScaleX;
+    doubles[at / 2 + 1] = plan.boxScaleY;
+    doubles[at / 2 + 2] = plan.x;
+    doubles[at / 2 + 3] = plan.y;
+    const floats = this.#floats;
+    floats[at + 8] = plan.cropWidth / plan.spanX;
+    floats[at + 9] = plan.cropHeight / plan.spanY;
+    floats[at + 10] = width / plan.gridWidth;
+    floats[at + 11] = height / plan.gridHeight;
+    const words = this.#words;
+    words[at + 12] = plan.width;
+    words[at + 13] = plan.height;
+    words[at + 14] = plan.gridWidth;
+    words[at + 15] = plan.gridHeight;
+    words[at + 16] = plan.cropX;
+    words[at + 17] = plan.cropY;
+    words[at + 18] = plan.cropWidth;
+    words[at + 19] = plan.cropHeight;
+  }
+}
+
+/** What masks are made of, in device memory. */
+export interface MaskInputs extends Pick<GatheredRows, "outputs" | "rows" | "detections" | "kept"> {
+  /** Images of the tensors. */
+  readonly batch: number;
+  /** What {@linkcode MaskTable} packed. */
+  readonly table: DeviceMemory;
+  /** Blocks of the launch: any number makes the same masks. */
+  readonly blocks: number;
+}
+
+/** Width and height of the prototypes in cells. @throws {ShapeError} If they are no such output */
+function prototypesOf(spec: Pick<ObjectSpec, "masks" | "extras">, outputs: DeviceOutputs, batch: number) {
+  return deviceOutput(outputs, spec.masks!.output, FLOATS, [batch, spec.extras[0]!.length, -1, -1]);
+}
+
+/**
+ * The launch that makes the masks of a batch.
+ *
+ * @throws {ShapeError} If an output has another shape or dtype than the model's reading says
+ * @throws {ArgumentError} If there are more channels than the kernel keeps
+ */
+export function maskLaunch(
+  spec: Pick<ObjectSpec, "masks" | "extras">,
+  size: MaskSize,
+  { outputs, batch, rows, detections, kept, table, blocks }: MaskInputs,
+): LaunchSpec {
+  const [coefficients] = spec.extras;
+  const { first, length: channels } = coefficients!;
+  if (channels > MOST_CHANNELS) {
+    throw new ArgumentError(message("make masks on a GPU", `it takes ${MOST_CHANNELS} prototypes, got ${channels}`));
+  }
+  const prototypes = prototypesOf(spec, outputs, batch);
+  const [, , height = 0, width = 0] = prototypes.shape;
+  const words = detectionWords(rows);
+  // Those of the image lie in the blocks, clipped to it; others as they were decoded.
+  const isOfImage = size === "image";
+  return {
+    module: "mask",
+    kernel: `write_masks_${prototypes.dtype}`,
+    config: { grid: [blocks, 1, 1], block: [256, 1, 1] },
+    values: {
+      ...extraValues(coefficients!, outputs, batch),
+      table: table.pointer,
+      detections: detections.pointer,
+      boxes: isOfImage ? detections.pointer + DETECTION_HEADER_WORDS * 4 : kept.pointer,
+      box_stride: isOfImage ? words / 4 : rows,
+      prototypes: prototypes.pointer,
+      batch,
+      rows,
+      words,
+      first,
+      channels,
+      width,
+      height,
+    },
+  };
+}
+
+/** Reads the masks that the kernel has written. */
+export class MaskReader {
+  readonly #integers: Int32Array<ArrayBuffer>;
+  readonly #words: Uint32Array<ArrayBuffer>;
+  readonly #rows: number;
+  /** Where the masks of the next image begin. */
+  #next = 0;
+
+  /** Bytes of the memory for so many words of masks. */
+  static byteLength(batch: number, rows: number, capacity: number): number {
+    return (HEADER_WORDS + batch * rows * RECTANGLE_WORDS + capacity) * 4;
+  }
+
+  /** @param rows of each image */
+  constructor(buffer: ArrayBuffer, batch: number, rows: number) {
+    const start = HEADER_WORDS + batch * rows * RECTANGLE_WORDS;
+    this.#integers = new Int32Array(buffer, 0, start);
+    this.#words = new Uint32Array(buffer, start * 4);
+    this.#rows = rows;
+  }
+
+  /** Words that the masks of the batch need, and that there is room for. */
+  get needed(): number {
+    return this.#integers[0]! >>> 0;
+  }
+
+  get capacity(): number {
+    return this.#words.length;
+  }
+
+  /**
+   * Copy the masks of an image out: one copy, on which all of them are views. Images are read in their order.
+   *
+   * @param masks where they go
+   */
+  read(index: number, count: number, { width, height }: Pick<Plan, "width" | "height">, masks: Mask[]): void {
+    const integers = this.#integers;
+    const first = HEADER_WORDS + index * this.#rows * RECTANGLE_WORDS;
+    const start = index === 0 ? 0 : this.#next;
+    let end = start;
+    for (let row = 0, at = first; row < count; row++, at += RECTANGLE_WORDS) {
+      end += stepOf(integers[at + 2]!, integers[at + 3]!);
+    }
+    this.#next = end;
+    const words = this.#words.slice(start, end);
+    masks.length = count;
+    let from = 0;
+    for (let row = 0, at = first; row < count; row++, at += RECTANGLE_WORDS) {
+      const bounds = {
+        x: integers[at]!,
+        y: integers[at + 1]!,
+        width: integers[at + 2]!,
+        height: integers[at + 3]!,
+      };
+      const bits = words.subarray(from, from + wordsOf(bounds.width) * bounds.height);
+      masks[row] = new Mask({ width, height, bounds, bits });
+      from += stepOf(bounds.width, bounds.height);
+    }
+  }
+}
+
+/** The masks of one shape: the launch behind the selection, and the memory that it writes in. */
+class MaskStage extends Owner implements ObjectStage {
+  readonly #gathered: GatheredRows;
+  readonly #size: MaskSize;
+  readonly #rule: Rule;
+  readonly #prototypes: Size;
+  readonly #launch: KernelLaunch;
+  readonly #table: MaskTable;
+  readonly #hostTable: PinnedBuffer<"u8">;
+  readonly #deviceTable: DeviceBuffer<"u8">;
+  /** Of each image: where it lay when its plan was written, and the plan. */
+  readonly #regions: Region[] = [];
+  readonly #plans: Plan[] = [];
+  readonly #masks: Mask[][] = [];
+  #images = 0;
+  #memory: PinnedBuffer<"u8">;
+  #reader: MaskReader;
+
+  constructor(gathered: GatheredRows, spec: ObjectSpec, size: MaskSize) {
+    const { model, outputs, shape, rows } = gathered;
+    const { device } = model;
+    const { batch } = shape;
+    super(`MaskStage of ${batch}, ${rows} rows`, device);
+    this.#gathered = gathered;
+    this.#size = size;
+    this.#rule = ruleOf(spec.masks!.rule, size);
+    try {
+      const [, , height = 0, width = 0] = prototypesOf(spec, outputs, batch).shape;
+      this.#prototypes = [width, height];
+      const byteLength = MaskTable.byteLength(batch);
+      this.#hostTable = this.owned.use(PinnedBuffer.create("u8", [byteLength], device));
+      this.#deviceTable = this.owned.use(DeviceBuffer.create("u8", [byteLength], { device }));
+      this.#hostTable.data.fill(0);
+      this.#table = new MaskTable(this.#hostTable.buffer);
+      this.owned.defer(() => this.#memory?.close());
+      this.#memory = this.#allocate(FIRST_WORDS);
+      this.#reader = new MaskReader(this.#memory.buffer, batch, rows);
+      const blocks = device.multiprocessorCount * BLOCKS;
+      const launch = maskLaunch(spec, size, { ...gathered, batch, table: this.#deviceTable, blocks });
+      this.#launch = new KernelLaunch(model.kernels, launch);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** The plans stay as they are for images of one size, and so does the table on the device. */
+  select(regions: readonly Region[], on: OnStream): void {
+    let isChanged = this.#images !== regions.length;
+    for (let index = 0; index < regions.length; index++) {
+      const region = regions[index]!;
+      if (this.#regions[index] === region) continue;
+      const [width, height] = this.#prototypes;
+      const plan = planOf({ width, height }, region, this.#size, this.#rule);
+      this.#regions[index] = region;
+      this.#plans[index] = plan;
+      this.#table.setPlan(index, plan, this.#prototypes);
+      isChanged = true;
+    }
+    if (!isChanged) return;
+    this.#images = regions.length;
+    this.#table.setImages(regions.length);
+    copyToDevice(this.#deviceTable, this.#hostTable, on);
+  }
+
+  enqueue(on: OnStream): void {
+    this.#launch.enqueue(on);
+  }
+
+  grow(): boolean {
+    const { needed, capacity } = this.#reader;
+    if (needed <= capacity) return false;
+    const { shape, rows, setup } = this.#gathered;
+    const larger = this.#allocate(grownLength(needed));
+    this.#memory.close();
+    this.#memory = larger;
+    this.#reader = new MaskReader(larger.buffer, shape.batch, rows);
+    copyToDevice(this.#deviceTable, this.#hostTable, setup);
+    setup.stream.synchronize();
+    return true;
+  }
+
+  read(index: number, block: DetectionBlock): void {
+    this.#masks[index] ??= [];
+    const masks = this.#masks[index];
+    this.#reader.read(index, block.count, this.#plans[index]!, masks);
+    keepMasked(block, masks);
+  }
+
+  /** Mapped memory: only the words that masks have cross the bus, while others are made. */
+  #allocate(capacity: number): PinnedBuffer<"u8"> {
+    const { model, shape, rows } = this.#gathered;
+    const byteLength = MaskReader.byteLength(shape.batch, rows, capacity);
+    const memory = PinnedBuffer.create("u8", [byteLength], model.device, { use: "mapped" });
+    memory.data.fill(0);
+    this.#table.setMemory(memory.mapped, capacity);
+    return memory;
+  }
+}
+
+/** What segmentation adds to detection on the device. Coefficients are read where the model leaves them. */
+export function cudaSegment(spec: ObjectSpec, size: MaskSize): CudaObjects {
+  return { extras: [], createStage: (gathered) => new MaskStage(gathered, spec, size) };
+}

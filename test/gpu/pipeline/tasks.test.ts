@@ -1,0 +1,114 @@
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { Model } from "../../../src/api/model.ts";
+import { OrientedDetector, PoseEstimator } from "../../../src/api/object-model.ts";
+import { imageOf } from "../../../src/image/image.ts";
+import type { Detection } from "../../../src/tasks/detect/detection.ts";
+import { imagePath, largestDifference, matched } from "../../objects/reference.ts";
+import { chance } from "../../support/chance.ts";
+import { useEngineCache } from "../../support/engine-cache.ts";
+import { finalRows, fixedModel, rawGrid } from "../../support/fixed-model.ts";
+import { SLOW_TEST_MS } from "../../support/gpu.ts";
+import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
+import { orientedCase } from "../../support/oriented-cases.ts";
+import { isMissing, sharedPath } from "../../support/shared.ts";
+
+// The first use of a model builds its engine.
+setDefaultTimeout(SLOW_TEST_MS);
+
+const random = chance(3);
+const numbers = (count: number, most: number): number[] => Array.from({ length: count }, () => random() * most);
+
+/** People before NMS: boxes of some clusters, 17 points each. */
+const people = rawGrid(
+  56,
+  Array.from({ length: 300 }, (_, anchor) => {
+    const [x = 0, y = 0] = numbers(2, 6).map((at) => Math.floor(at) * 100 + random() * 30);
+    return [anchor, [x, y, 40 + random() * 20, 60 + random() * 20, random(), ...numbers(51, 640)]] as const;
+  }),
+  400,
+);
+const finalPeople = finalRows(
+  57,
+  Array.from({ length: 40 }, () => [
+    ...numbers(2, 300),
+    ...numbers(2, 300).map((at) => at + 301),
+    random(),
+    0,
+    ...numbers(51, 640),
+  ]),
+);
+
+const POSE = { task: "pose", names: "{0: 'person'}", kpt_shape: "[17, 3]", stride: "32", imgsz: "[640, 640]" };
+const OBB = { task: "obb", names: "{0: 'ship', 1: 'quay', 2: 'dock'}", stride: "32", imgsz: "[640, 640]" };
+
+function oriented(isFinal: boolean): ReturnType<typeof rawGrid> {
+  const { outputs } = orientedCase({
+    images: 1,
+    boxes: isFinal ? 60 : 400,
+    classes: 3,
+    places: 9,
+    isFinal,
+    isOdd: false,
+  });
+  const { shape, data } = outputs.get("output0")!;
+  return { name: "output0", shape, values: [...(data as Float32Array)] };
+}
+
+const MODELS = {
+  "a pose model before NMS": fixedModel([people], { side: 640, metadata: POSE }),
+  "a pose model, end to end": fixedModel([finalPeople], { side: 640, metadata: { ...POSE, end2end: "True" } }),
+  "oriented boxes before NMS": fixedModel([oriented(false)], { side: 640, metadata: OBB }),
+  "oriented boxes, end to end": fixedModel([oriented(true)], { side: 640, metadata: { ...OBB, end2end: "True" } }),
+};
+
+const IMAGES = [
+  [640, 640],
+  [1920, 1080],
+  [333, 517],
+].map(([width = 0, height = 0]) => imageOf(new Uint8Array(width * height * 3).fill(90), { width, height }));
+
+async function objectsOf(model: Uint8Array, backend: "cpu" | "gpu"): Promise<unknown[]> {
+  await using loaded = await Model.load(model, { backend, ...(backend === "gpu" ? { precision: "fp32" } : {}) });
+  if (loaded.task !== "pose" && loaded.task !== "obb") throw new Error(`it was loaded as ${loaded.task}`);
+  expect(loaded.backend.kind).toBe(backend);
+  const found: unknown[] = [];
+  for (const options of [{}, { threshold: 0.05, maxDetections: 1000 }, { iou: 0.3, classAgnostic: true }, { iou: 1 }]) {
+    for (const image of IMAGES) found.push((await loaded.detect(image, options)).objects);
+    for (const { objects } of await loaded.detectBatch(IMAGES, options)) found.push(objects);
+  }
+  return found;
+}
+
+describe.skipIf(isTensorRtMissing)("objects on a GPU", () => {
+  useEngineCache();
+
+  for (const [name, model] of Object.entries(MODELS)) {
+    test(`${name}: are the CPU's to the bit`, async () => {
+      const wanted = await objectsOf(model, "cpu");
+      expect(wanted.flat().length).toBeGreaterThan(20);
+      expect(await objectsOf(model, "gpu")).toEqual(wanted);
+    });
+  }
+
+  const REAL = [
+    ["yolo11n-obb-coco_640.onnx", OrientedDetector],
+    ["yolo11n-pose_640_nms.onnx", PoseEstimator],
+  ] as const;
+  for (const [file, facade] of REAL) {
+    test.skipIf(isMissing("models", "tasks", file))(`${file} finds what it finds on the CPU`, async () => {
+      const path = sharedPath("models", "tasks", file);
+      await using cpu = await facade.load(path, { backend: "cpu" });
+      await using gpu = await facade.load(path, { backend: "gpu", precision: "fp32" });
+      const names = ["bus.jpg", "street_1920x1080.jpg", "000000000139.jpg"].filter(imagePath);
+      expect(names).not.toBeEmpty();
+      for (const name of names) {
+        // Rows near the threshold may be on either side of it.
+        const found = (await gpu.detect(imagePath(name), { threshold: 0.24 })).objects as readonly Detection[];
+        const wanted = (await cpu.detect(imagePath(name))).objects as readonly Detection[];
+        const { pairs, lost } = matched(found, wanted, (a, b) => largestDifference(a.box, b.box), 2);
+        expect([name, lost]).toEqual([name, 0]);
+        for (const [on, off] of pairs) expect(Math.abs(on.score - off.score)).toBeLessThan(0.02);
+      }
+    });
+  }
+});

@@ -63,7 +63,7 @@ async function open(
 }
 
 /**
- * Finds people, or whatever a model was trained on, with their key points. Runs on the CPU. Loading is the expensive step: keep
+ * Finds people, or whatever a model was trained on, with their key points. Loading is the expensive step: keep
  * the estimator, and close it when done.
  *
  * @example Wrists in one image
@@ -84,11 +84,11 @@ export class PoseEstimator extends ObjectModel<"pose"> {
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
+   * @param model path or `file:` URL of an ONNX file or a plan, its bytes, or a name of the catalogue, which is fetched once
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
-   * @throws {UnavailableError} If a GPU was asked for
-   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
+   * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<PoseEstimator> {
     return PoseEstimator.over(await open("pose", model, options));
@@ -101,7 +101,7 @@ export class PoseEstimator extends ObjectModel<"pose"> {
 }
 
 /**
- * Finds objects with oriented boxes, as in aerial images. Runs on the CPU. Loading is the expensive step: keep the detector, and
+ * Finds objects with oriented boxes, as in aerial images. Loading is the expensive step: keep the detector, and
  * close it when done.
  *
  * @example Corners in one image
@@ -122,11 +122,11 @@ export class OrientedDetector extends ObjectModel<"obb"> {
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file, its bytes, or a name of the catalogue, which is fetched once
+   * @param model path or `file:` URL of an ONNX file or a plan, its bytes, or a name of the catalogue, which is fetched once
    * @throws {OptionError} If an option is unknown or out of range
    * @throws {ModelError} If the file is missing, no model, or of another task
-   * @throws {UnavailableError} If a GPU was asked for
-   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
+   * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(model: string | URL | Uint8Array, options: ObjectModelOptions = {}): Promise<OrientedDetector> {
     return OrientedDetector.over(await open("obb", model, options));

@@ -22,6 +22,12 @@ const OWN = {
     help: "how results are written",
   },
   output: { schema: path, short: "o", value: "FILE", help: "where to (default `-`, standard output)" },
+  save: {
+    schema: path,
+    short: "s",
+    value: "DIR|FILE",
+    help: "write copies with the classes drawn to a folder, or one image to a file",
+  },
   isQuiet: QUIET,
 } satisfies OptionTable;
 
@@ -37,6 +43,7 @@ export interface ClassifyArguments {
   readonly output: string | undefined;
   /** For a results file in the form of COCO, which classifiers have not. */
   readonly annotations: undefined;
+  readonly save: string | undefined;
   readonly isQuiet: boolean;
 }
 

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { OptionTable } from "../core/options.ts";
+import type { MaskForm } from "../tasks/task-result.ts";
 import type { ImageFraming } from "../video/image-stream.ts";
 import type { VideoOptions } from "../video/video-options.ts";
 import { type Flag, type ParsedArguments, refuse } from "./args.ts";
@@ -9,7 +10,16 @@ import { DETECTOR_FLAGS, type DetectorArguments, parseDetectorFlags } from "./de
 import { flagsOf, valuesFrom } from "./option-flags.ts";
 import { count, outputFile, path, positiveNumber, QUIET, toggle, wholeNumber } from "./values.ts";
 
-const FORMATS = ["table", "json", "jsonl", "coco", "yolo"] as const;
+const FORMATS = ["table", "json", "jsonl", "csv", "coco", "yolo", "dota"] as const;
+
+/** Formats of which each writes files of its own into a folder, and what those are. */
+const FOLDER_FORMATS: Readonly<Partial<Record<FormatName, string>>> = {
+  yolo: "one text file an image",
+  dota: "one text file a class",
+};
+
+/** Formats that say what masks look like in more than one way. */
+const MASK_FORMATS: readonly FormatName[] = ["json", "jsonl", "coco"];
 
 /** How results are written. */
 export type FormatName = (typeof FORMATS)[number];
@@ -19,7 +29,11 @@ export interface DetectArguments extends DetectorArguments {
   readonly format: FormatName;
   readonly output: string | undefined;
   readonly annotations: string | undefined;
+  /** `undefined` where it was not said. */
+  readonly masks: MaskForm | undefined;
   readonly save: string | undefined;
+  /** Folder for what is cut out. */
+  readonly crop: string | undefined;
   readonly isQuiet: boolean;
   readonly isVideo: boolean;
   /** Folder to watch. */
@@ -33,14 +47,19 @@ const OWN = {
   format: {
     schema: z.enum(FORMATS, `one of ${FORMATS.join(", ")}, ndjson`).default("table"),
     short: "f",
+    value: "FORMAT",
     fromText: (text) => (text === "ndjson" ? "jsonl" : text),
-    help: "how results are written",
+    help: FORMATS.join(", "),
   },
   output: {
     schema: path,
     short: "o",
     value: "FILE",
-    help: "where to (default `-`, standard output); a folder for yolo",
+    help: "where to (default `-`, standard output); a folder for yolo and dota",
+  },
+  masks: {
+    schema: z.enum(["rle", "polygon", "none"], "rle, polygon or none"),
+    help: "how json, jsonl and coco write masks (default rle: COCO's run lengths)",
   },
   annotations: { schema: path, value: "FILE", help: "COCO annotations with image and class ids, for --format coco" },
   save: {
@@ -49,6 +68,7 @@ const OWN = {
     value: "DIR|FILE",
     help: "write annotated copies to a folder, or one image or video to a file",
   },
+  crop: { schema: path, value: "DIR", help: "write what was found as images of its own to a folder, by class" },
   isVideo: { ...toggle, flag: "video", help: "treat the operands as videos, whatever their names" },
   watch: { schema: path, value: "DIR", help: "wait for new images in this folder, until Ctrl-C" },
   stdin: {
@@ -92,9 +112,14 @@ export const DETECT_FLAGS: readonly Flag[] = [...DETECTOR_FLAGS, ...flagsOf(OWN)
 export function parseDetectFlags(parsed: ParsedArguments): DetectArguments {
   const flags = valuesFrom(parsed, OWN);
   const output = outputFile(flags.output);
-  if (flags.format === "yolo" && output === undefined) {
-    const hint = "add --output DIR: one text file an image is written there";
-    throw refuse("output", "--format yolo needs a folder", hint);
+  const written = FOLDER_FORMATS[flags.format];
+  if (written !== undefined && output === undefined) {
+    const hint = `add --output DIR: ${written} is written there`;
+    throw refuse("output", `--format ${flags.format} needs a folder`, hint);
+  }
+  if (flags.masks !== undefined && !MASK_FORMATS.includes(flags.format)) {
+    const found = `--masks is for --format ${MASK_FORMATS.join(", ")}, got ${flags.format}`;
+    throw refuse("masks", found, "leave it out, or choose another format");
   }
   if (flags.annotations !== undefined && flags.format !== "coco") {
     throw refuse("annotations", "--annotations needs --format coco", "add --format coco");

@@ -1,6 +1,7 @@
 /** @module DetectImages: images by name, from standard input or from a watched folder, through one detector, in order. */
 
 import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import type { Detector } from "../api/detector.ts";
 import type { AnyDetector } from "../api/object-model.ts";
 import { ClosedError, ImageError, message, VideoError } from "../core/errors.ts";
@@ -166,12 +167,12 @@ function sourceOf(
 
 /** Files, folders and patterns. @throws {BunTensorRtError} If one stands for no image */
 export function openFiles(
-  { save }: DetectArguments,
+  { save, crop }: DetectArguments,
   operands: readonly string[],
   { signal }: CommandContext,
 ): DetectSource {
   const files = expandImages(operands);
-  return sourceOf(imagesOf(files, save !== undefined), signal, { files, isNumbered: false });
+  return sourceOf(imagesOf(files, (save ?? crop) !== undefined), signal, { files, isNumbered: false });
 }
 
 /** What images of standard input are called in results. */
@@ -217,7 +218,7 @@ async function* fromFolder(paths: AsyncIterable<string>): AsyncGenerator<NamedIm
 /** New images in a folder, from now on. @throws {OptionError} If there is none, or copies would go into it */
 export function openFolder(
   folder: string,
-  { save, isQuiet }: DetectArguments,
+  { save, crop, isQuiet }: DetectArguments,
   { signal, terminal }: CommandContext,
 ): DetectSource {
   if (!existsSync(folder)) {
@@ -226,6 +227,15 @@ export function openFolder(
   if (save !== undefined && fileIdentity(save) === fileIdentity(folder)) {
     const found = "--save must not be the folder that is watched: each copy would be a new image";
     throw refuse("save", found, "give another folder");
+  }
+  // What is cut out goes into folders within that one.
+  if (
+    crop !== undefined &&
+    [folder, dirname(resolve(folder))].some((one) => fileIdentity(one) === fileIdentity(crop))
+  ) {
+    const found =
+      "--crop must not be the folder that is watched, nor the one above it: each cut-out would be a new image";
+    throw refuse("crop", found, "give another folder");
   }
   const paths = watchFolder(folder, { extensions: IMAGE_EXTENSIONS, signal });
   const source = sourceOf(fromFolder(paths), signal, { files: [], isNumbered: false });

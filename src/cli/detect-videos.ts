@@ -41,7 +41,7 @@ async function* detectFrames(
     if (signal.aborted) return;
     for await (const { frame, ...result } of untilClosed(detectVideo<TaskResult>(detector, video), signal)) {
       isBegun = true;
-      yield { file: video.name, result, frame };
+      yield { file: video.name, result, frame, source: frame };
       if (sink === undefined) continue;
       forms.paint(frame, result);
       await sink.write(frame, frame.timestampMs);

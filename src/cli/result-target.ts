@@ -21,6 +21,7 @@ import {
   checkImageNumbers,
   cocoFormat,
   csvFormat,
+  type FramePlace,
   frameName,
   type ImageResult,
   imageNumbers,
@@ -32,7 +33,7 @@ import {
 } from "./formats.ts";
 import { type Complaints, fileStem, outputNames, type Tally } from "./images.ts";
 import type { Progress } from "./progress.ts";
-import { type ImageSaver, localPath } from "./save.ts";
+import { type ImageSaver, localPath, pixelsOf } from "./save.ts";
 import { paintOf } from "./terminal.ts";
 
 /** A place for results that is known to take them. Close it, or bind it with `using`. */
@@ -48,7 +49,7 @@ type SinkOf = (forms: ResultForms, labels: readonly string[]) => ResultSink;
 function cocoSink(
   output: Output,
   files: readonly string[],
-  annotationsPath: string | undefined,
+  { annotations: annotationsPath, masks }: Pick<TargetArguments, "annotations" | "masks">,
   isNumbered: boolean,
 ): SinkOf {
   const annotations = annotationsPath === undefined ? undefined : readAnnotations(annotationsPath);
@@ -65,7 +66,7 @@ function cocoSink(
     }
     if (missing.length > 0)
       logger.warn(`Skipped classes that are no category of the annotations: ${missing.join(", ")}`);
-    return textSink(output, cocoFormat(forms, { imageId, categoryId }));
+    return textSink(output, cocoFormat(forms, { imageId, categoryId, masks }));
   };
 }
 
@@ -75,10 +76,56 @@ function textFiles(folder: string, files: readonly string[]): SinkOf {
   return (forms) => yoloSink(forms, resolve(folder), new Map(files.map((file, at) => [file, names[at]!])));
 }
 
+/** The name of an image in DOTA's files, whose columns blanks separate. @throws {BunTensorRtError} If it has one */
+function dotaName(file: string, frame?: FramePlace): string {
+  const name = frame === undefined ? fileStem(file) : frameName(fileStem(file), frame.index);
+  if (!/\s/.test(name)) return name;
+  const found = "its name has a blank, and blanks separate the columns there";
+  throw new BunTensorRtError(message(`write ${JSON.stringify(file)} into DOTA's files`, found, "rename it"));
+}
+
+/** DOTA's Task1 files: one a class, also where nothing was found of it. */
+function dotaFiles(folder: string, files: readonly string[]): ResultTarget {
+  prepareFolder(folder);
+  const names = files.map((file) => dotaName(file));
+  const twice = names.findIndex((name, at) => names.indexOf(name) !== at);
+  if (twice >= 0) {
+    const found = `${JSON.stringify(files[names.indexOf(names[twice]!)])} has that name, too`;
+    throw new BunTensorRtError(message(`write ${JSON.stringify(files[twice])} into DOTA's files`, found, "rename one"));
+  }
+  const outputs = new Map<string, Output>();
+  const outputOf = (label: string): Output => {
+    const path = join(folder, `Task1_${label.replace(/[^\p{L}\p{N}._-]/gu, "-")}.txt`);
+    const output = outputs.get(path) ?? openWholeOutput(path);
+    outputs.set(path, output);
+    return output;
+  };
+  return {
+    sink(forms, labels) {
+      if (forms.dota === undefined) {
+        const hint = "choose json or yolo, or a model of oriented boxes";
+        throw refuse("format", "--format dota writes oriented boxes, and the model gives none", hint);
+      }
+      for (const label of labels) outputOf(label);
+      return {
+        async write({ file, result, frame }) {
+          const name = dotaName(file, frame);
+          for (const { label, line } of forms.dota!(result)) await outputOf(label).write(`${name} ${line}\n`);
+        },
+        async finish() {
+          for (const output of outputs.values()) await output.finish();
+        },
+      };
+    },
+    [Symbol.dispose]() {
+      for (const output of outputs.values()) output.close();
+    },
+  };
+}
+
 /** What is said of where results go. */
-type TargetArguments = Pick<DetectArguments, "output" | "model" | "annotations"> & {
-  readonly format: DetectArguments["format"] | "csv";
-};
+type TargetArguments = Pick<DetectArguments, "output" | "model" | "annotations" | "format"> &
+  Partial<Pick<DetectArguments, "masks">>;
 
 /** @throws {OptionError} If results would be written over what is read, by whatever name */
 function checkOutput({ output, model, annotations }: TargetArguments, files: readonly string[]): void {
@@ -105,6 +152,7 @@ export function openTarget(
   isNumbered: boolean,
 ): ResultTarget {
   if (args.format === "yolo") return { sink: textFiles(args.output!, files), [Symbol.dispose]: () => {} };
+  if (args.format === "dota") return dotaFiles(args.output!, files);
   checkOutput(args, files);
   const output = args.output === undefined ? standardOutput : openFile(args, args.output);
   const close = (): void => {
@@ -124,14 +172,14 @@ function openFile({ format }: TargetArguments, path: string): Output {
 }
 
 function textSinkOf(
-  { format, annotations }: TargetArguments,
+  { format, annotations, masks }: TargetArguments,
   files: readonly string[],
   output: Output,
   isNumbered: boolean,
 ): SinkOf {
-  if (format === "coco") return cocoSink(output, files, annotations, isNumbered);
-  if (format === "json") return (forms) => textSink(output, jsonFormat(forms));
-  if (format === "jsonl") return (forms) => textSink(output, jsonLinesFormat(forms));
+  if (format === "coco") return cocoSink(output, files, { annotations, masks }, isNumbered);
+  if (format === "json") return (forms) => textSink(output, jsonFormat(forms, masks));
+  if (format === "jsonl") return (forms) => textSink(output, jsonLinesFormat(forms, masks));
   if (format === "csv") return (forms) => textSink(output, csvFormat(forms, isNumbered));
   return (forms) => textSink(output, tableFormat(forms, paintOf(output.hasColour)));
 }
@@ -186,7 +234,7 @@ export interface ImageWriter {
   /** Of the model's task. */
   readonly forms: ResultForms;
   readonly sink: ResultSink;
-  readonly saver: ImageSaver | undefined;
+  readonly savers: readonly ImageSaver[];
   readonly complaints: Complaints;
   readonly progress: Progress | undefined;
   /** How many images or frames there will be, where that is known. */
@@ -203,7 +251,7 @@ export type OnBadImage = (file: string, error: Error) => void;
  */
 export async function writeImages(
   results: (onBadImage: OnBadImage) => AsyncIterable<WritableImage>,
-  { forms, sink, saver, complaints, progress, total }: ImageWriter,
+  { forms, sink, savers, complaints, progress, total }: ImageWriter,
 ): Promise<Tally> {
   const tally: Tally = { good: 0, bad: 0, objects: 0 };
   const onBadImage = (_: string, error: Error): void => {
@@ -214,7 +262,8 @@ export async function writeImages(
     for await (const image of results(onBadImage)) {
       await sink.write(image);
       try {
-        await saver?.save(forms, image, image.source);
+        const pixels = pixelsOf(image.source ?? image.file);
+        for (const saver of savers) await saver.save(forms, image, pixels);
         tally.good += 1;
       } catch (error) {
         // One that has gone since, or cannot be drawn on, is a bad one, and no further image.

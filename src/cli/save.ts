@@ -2,12 +2,13 @@
 
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { overwritten } from "../core/stats-of.ts";
+import { fileIdentity, overwritten } from "../core/stats-of.ts";
 import { prepareFolder, writeFileWhole } from "../core/whole-file.ts";
 import { decodeImage } from "../image/decode.ts";
 import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
 import { formatOf } from "../image/encode-options.ts";
+import { type Image, isImage } from "../image/image.ts";
 import type { ImageSource } from "../image/source.ts";
 import type { ResultForms } from "../tasks/task-result.ts";
 import { VIDEO_FILE_EXTENSIONS } from "../video/encode-arguments.ts";
@@ -18,17 +19,23 @@ import { refuse } from "./args.ts";
 import { frameName, type ImageResult } from "./formats.ts";
 import { fileStem, isFolder, outputNames, withExtension } from "./images.ts";
 
-/** Writes annotated images. */
+/** Writes images that are made of an image and its result. */
 export interface ImageSaver {
   /**
-   * Draw the result of an image onto a copy of it, and write that.
+   * Make and write them.
    *
-   * @param source the image itself, where its file is none that can be read again
-   * @returns the path of the copy
+   * @param pixels decodes the image, once for all savers
+   * @returns the path of the last one; `undefined` where there is none
    * @throws {ImageError} If it cannot be decoded any more, or is too large to be drawn on
-   * @throws {BunTensorRtError} If it cannot be written
+   * @throws {BunTensorRtError} If one cannot be written
    */
-  save(forms: ResultForms, image: ImageResult, source?: ImageSource): Promise<string>;
+  save(forms: ResultForms, image: ImageResult, pixels: () => Promise<Image>): Promise<string | undefined>;
+}
+
+/** Decodes an image when it is first asked for. @param source a frame's own pixels stay as they are */
+export function pixelsOf(source: ImageSource): () => Promise<Image> {
+  let decoded: Promise<Image> | undefined;
+  return () => (decoded ??= isImage(source) ? Promise.resolve(source) : decodeImage(source, DETECTED_DECODING));
 }
 
 /** PNG and WebP stay what they are, everything else becomes JPEG. */
@@ -80,12 +87,53 @@ export function openSaver(save: string, files: readonly string[], output?: strin
   const paths = new Map(files.map((file, at) => [file, copies[at]!]));
   refuseCopies(copies, files, output, "an image");
   return {
-    async save(forms, { file, result, frame }, source = file) {
+    async save(forms, { file, result, frame }, pixels) {
       const newName = frame === undefined ? copyName(basename(file)) : `${frameName(fileStem(file), frame.index)}.jpg`;
       const path = paths.get(file) ?? join(save, newName);
-      const drawn = await forms.draw(await decodeImage(source, DETECTED_DECODING), result);
+      const drawn = await forms.draw(await pixels(), result);
       const format = formatOf(path)!;
       await writeFileWhole(path, await encodeImage(drawn, { format }));
+      return path;
+    },
+  };
+}
+
+/** Of a name that is made of a label. */
+const MOST_CHARACTERS = 100;
+
+/** A label as the name of a folder. */
+function folderName(label: string): string {
+  return label.replace(/[^\p{L}\p{N} ._-]|^\.+/gu, "_").slice(0, MOST_CHARACTERS) || "_";
+}
+
+/**
+ * Make a folder ready for cut-outs: a folder within it for each class, in which files are named by image and number.
+ *
+ * @param files the images; others that turn up later keep their names
+ * @throws {BunTensorRtError} If it cannot be written, or two images have the same name
+ */
+export function openCutter(folder: string, files: readonly string[]): ImageSaver {
+  prepareFolder(folder);
+  const names = outputNames(files, copyName);
+  const nameOf = new Map(files.map((file, at) => [file, names[at]!]));
+  const sources = new Set(files.map(fileIdentity));
+  return {
+    async save(forms, { file, result, frame }, pixels) {
+      const name =
+        frame === undefined
+          ? (nameOf.get(file) ?? copyName(basename(file)))
+          : `${frameName(fileStem(file), frame.index)}.jpg`;
+      let path: string | undefined;
+      for (const { label, image, place } of forms.count(result) > 0
+        ? (forms.cutOuts?.(await pixels(), result) ?? [])
+        : []) {
+        path = join(folder, folderName(label), withExtension(name, `-${place + 1}${extname(name)}`));
+        const identity = fileIdentity(path);
+        if (identity !== undefined && sources.has(identity)) {
+          throw refuse("crop", `--crop would overwrite an image that is read: ${path}`, "give another folder");
+        }
+        await writeFileWhole(path, await encodeImage(image, { format: formatOf(path)! }));
+      }
       return path;
     },
   };

@@ -114,8 +114,16 @@ export function nms<Found extends ScoredObject>(objects: readonly Found[], optio
   return Array.from(block.sources.subarray(0, block.count), (at) => objects[at]!);
 }
 
+/** Whole pixels along one axis, at least one, as far as they lie in the image. */
+function span(a: number, b: number, margin: number, length: number): readonly [start: number, count: number] {
+  const start = Math.round(Math.min(a, b) - margin);
+  const end = Math.max(start + 1, Math.round(Math.max(a, b) + margin));
+  const first = Math.max(0, start);
+  return [first, Math.min(length, end) - first];
+}
+
 /**
- * Cut the pixels in a box out of an image: all that it touches, as far as they lie in the image.
+ * Cut a box out of an image: its sides are rounded to whole pixels; what lies beyond the image is left out.
  *
  * @param image  of any format; stays as it is
  * @param box    x1, y1, x2, y2 in pixels of the image
@@ -132,10 +140,8 @@ export function nms<Found extends ScoredObject>(objects: readonly Found[], optio
  */
 export function crop(image: Image, box: Box, margin = 0): Image {
   const complete = imageOf(image.data, image);
-  const left = Math.max(0, Math.floor(Math.min(box[0], box[2]) - margin));
-  const top = Math.max(0, Math.floor(Math.min(box[1], box[3]) - margin));
-  const width = Math.min(complete.width, Math.ceil(Math.max(box[0], box[2]) + margin)) - left;
-  const height = Math.min(complete.height, Math.ceil(Math.max(box[1], box[3]) + margin)) - top;
+  const [left, width] = span(box[0], box[2], margin, complete.width);
+  const [top, height] = span(box[1], box[3], margin, complete.height);
   if (!(width > 0 && height > 0)) {
     const found = `none of its pixels lies in the image of ${complete.width}x${complete.height} pixels`;
     throw new ArgumentError(message(`cut out the box ${box.join(", ")}`, found));

@@ -154,6 +154,15 @@ export interface ResultTensor extends TensorForm {
   readonly values: readonly (number | string)[];
 }
 
+/** What was cut out of an image for an object. */
+export interface CutOut {
+  /** Name of the object's class. */
+  readonly label: string;
+  /** Of the object in its result, from 0 on. */
+  readonly place: number;
+  readonly image: Image;
+}
+
 /** Results of one task as text, tensors and drawings. */
 export interface ResultForms<Result extends TaskResult = TaskResult> {
   /** What is counted in a result: `object`. */
@@ -187,6 +196,11 @@ export interface ResultForms<Result extends TaskResult = TaskResult> {
   ): object[];
   /** A line of DOTA's Task1 files for each object, after the name of the image; absent where boxes are not oriented. */
   dota?(result: Result): { readonly label: string; readonly line: string }[];
+  /**
+   * The pixels of each object of an image, as images of their own; absent where there are no objects. One that lies outside of
+   * the image is left out.
+   */
+  cutOuts?(image: Image, result: Result): Iterable<CutOut>;
   /** The outputs of the Open Inference Protocol. */
   readonly tensorForms: readonly TensorForm[];
   /** In the order of `tensorForms`. */

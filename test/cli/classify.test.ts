@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
+import { decodeImage } from "../../src/image/decode.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
 import { toyDetector } from "../support/toy-detector.ts";
 import { type CliResult, runCli } from "./run-cli.ts";
@@ -44,6 +45,16 @@ test("classify prints a table, JSON, lines of JSON, and CSV", async () => {
   expect([csv.code, csv.output]).toEqual([0, ""]);
   const rows = [`${path("images/a.png")},red,0,0.5761`, `${path("images/b.png")},"green, or so",1,0.5761`];
   expect(readFileSync(path("out.csv"), "utf8")).toBe(`file,label,class,score\n${rows.join("\n")}\n`);
+});
+
+test("classify draws the classes onto copies", async () => {
+  const { code, errors } = await toy(path("images"), "--save", path("drawn"), "--quiet");
+  expect([code, errors]).toEqual([0, ""]);
+  for (const name of ["a.png", "b.png"]) {
+    const [drawn, image] = await Promise.all([decodeImage(path("drawn", name)), decodeImage(path("images", name))]);
+    expect(drawn.data).toHaveLength(image.data.length);
+    expect(drawn.data).not.toEqual(image.data);
+  }
 });
 
 test("classify skips an image that cannot be read, and refuses another model, each by name", async () => {

@@ -70,7 +70,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detect a.jpg --backend tpu", '--backend must be one of auto, onnxruntime, cpu, tensorrt, gpu, got "tpu"'],
     ["detect a.jpg --size 0x3", '--size must be a side from 1 to 16384 pixels, or [width, height], got "0x3"'],
     ["detect a.jpg --batch 1.5", "--batch must be a whole number from 1 to 1024"],
-    ["detect a.jpg --format xml", "--format must be one of table, json, jsonl, coco, yolo"],
+    ["detect a.jpg --format xml", "--format must be one of table, json, jsonl, csv, coco, yolo, dota"],
     ["detect a.jpg --format yolo", "--format yolo needs a folder"],
     ["detect a.jpg --annotations b.json", "--annotations needs --format coco"],
     ["detect", "Missing input: give a file, a folder or a pattern"],

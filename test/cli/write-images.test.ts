@@ -43,7 +43,7 @@ test("writeImages() counts an image once that was answered and cannot be drawn o
     {
       forms: DETECT_FORMS,
       sink: { write: async ({ file }) => void written.push(file), finish: async () => void written.push("end") },
-      saver,
+      savers: [saver],
       complaints: new Complaints(new Terminal({ write: (text) => told.push(text) }, (_, text) => text)),
       progress: undefined,
       total: () => 2,
@@ -67,7 +67,7 @@ test("writeImages() goes on after a copy whose name is too long, and ends where 
       {
         forms: DETECT_FORMS,
         sink: { write: async () => {}, finish: async () => {} },
-        saver: failing(code),
+        savers: [failing(code)],
         complaints: new Complaints(new Terminal({ write: () => true }, (_, text) => text)),
         progress: undefined,
         total: () => 3,

@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
+import { Mask } from "../../src/tasks/segment/mask.ts";
 import { runCli } from "../cli/run-cli.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
+import { FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
 
 let folder = "";
-const path = (name: string): string => join(folder, name);
+const path = (...parts: readonly string[]): string => join(folder, ...parts);
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "bun-tensorrt-objects-"));
@@ -18,6 +20,15 @@ beforeAll(async () => {
   const obb = rawGrid(6, [[1, [16, 16, 12, 4, 0.75, Math.PI / 2]]]);
   writeFileSync(path("obb.onnx"), fixedModel([obb], { metadata: { task: "obb", names } }));
   writeFileSync(path("bare.onnx"), fixedModel([obb]));
+  const both = "{0: 'person', 1: 'tea / pot'}";
+  const turned = rawGrid(7, [
+    [1, [16, 16, 12, 4, 0.75, 0, Math.PI / 2]],
+    [2, [8, 16, 6, 4, 0, 0.5, 0]],
+  ]);
+  writeFileSync(path("both.onnx"), fixedModel([turned], { metadata: { task: "obb", names: both } }));
+  const found = rawGrid(37, [[1, [12, 16, 16, 12, 0.75, ...new Array(32).fill(1)]]]);
+  const prototypes = { name: "output1", shape: [1, 32, 8, 8], values: new Array(32 * 64).fill(1) };
+  writeFileSync(path("segment.onnx"), fixedModel([found, prototypes], { metadata: { task: "segment", names } }));
   await sharp({ create: { width: 64, height: 32, channels: 3, background: "black" } })
     .png()
     .toFile(path("1.png"));
@@ -63,6 +74,127 @@ test("detect takes a task that the model does not tell, and inspect says the one
   const { output } = await runCli(["inspect", "obb.onnx"], { cwd: folder });
   expect(output).toMatch(/task +obb, on the CPU\n/);
 });
+
+function detect(model: string, ...words: string[]): ReturnType<typeof runCli> {
+  return runCli(["detect", "--backend", "cpu", "--model", model, ...words], { cwd: folder });
+}
+
+test("detect writes a line of CSV for each object, with what fits into one", async () => {
+  const csv = async (model: string): Promise<string> => (await detect(model, "1.png", "--format", "csv")).output;
+  const sides = "person,0,0.75,8,4,40,28";
+  expect(await csv("pose.onnx")).toBe(
+    `file,label,class,score,x1,y1,x2,y2,keypoints\n1.png,${sides},20 12 0.9 28 20 0.8\n`,
+  );
+  expect(await csv("segment.onnx")).toBe(`file,label,class,score,x1,y1,x2,y2,area\n1.png,${sides},768\n`);
+  expect(await csv("obb.onnx")).toBe(
+    "file,label,class,score,x1,y1,x2,y2,cx,cy,width,height,angle\n1.png,person,0,0.75,28,4,36,28,32,16,24,8,1.570796\n",
+  );
+  const plain = await detect("pose.onnx", "1.png", "--format", "csv", "--task", "detect");
+  expect(plain.output).toBe(`file,label,class,score,x1,y1,x2,y2\n1.png,${sides}\n`);
+});
+
+test("detect writes masks as run lengths, as polygons, or not at all", async () => {
+  const json = async (...words: string[]): Promise<{ mask?: object }> => {
+    const { output } = await detect("segment.onnx", "1.png", "--format", "json", ...words);
+    return JSON.parse(output)[0].objects[0];
+  };
+  const area = new Array(32 * 64).fill(0).map((_, at) => {
+    const [x, y] = [at % 64, Math.floor(at / 64)];
+    return Number(x >= 8 && x < 40 && y >= 4 && y < 28);
+  });
+  const rle = Mask.fromBitmap(area, 64, 32).toRle({ compressed: true });
+  expect((await json()).mask).toEqual(rle);
+  expect((await json("--masks", "rle")).mask).toEqual(rle);
+  const outer = [8, 4, 8, 28, 40, 28, 40, 4];
+  expect((await json("--masks", "polygon")).mask).toEqual({ size: [32, 64], polygons: [{ outer, holes: [] }] });
+  expect(await json("--masks", "none")).not.toHaveProperty("mask");
+  const coco = async (...words: string[]): Promise<object> =>
+    JSON.parse((await detect("segment.onnx", "1.png", "--format", "coco", ...words)).output)[0];
+  expect(await coco()).toMatchObject({ image_id: 1, segmentation: rle });
+  expect(await coco("--masks", "polygon")).toMatchObject({ segmentation: [outer] });
+  expect(await coco("--masks", "none")).not.toHaveProperty("segmentation");
+  expect((await json("--mask-size", "proto")).mask).toMatchObject({ size: [8, 8] });
+  const wrong = await detect("segment.onnx", "1.png", "--format", "csv", "--masks", "rle");
+  expect([wrong.code, wrong.errors]).toEqual([
+    2,
+    "error: --masks is for --format json, jsonl, coco, got csv\nHint: leave it out, or choose another format\n",
+  ]);
+});
+
+test("detect writes a Task1 file of DOTA for each class", async () => {
+  const { code, errors } = await detect("both.onnx", "1.png", "--format", "dota", "--output", "dota");
+  expect([code, errors]).toEqual([0, ""]);
+  expect(readdirSync(path("dota")).sort()).toEqual(["Task1_person.txt", "Task1_tea---pot.txt"]);
+  const numbers = (name: string): number[] => {
+    const [first, ...rest] = readFileSync(path("dota", name), "utf8").trimEnd().split(" ");
+    expect(first).toBe("1");
+    return rest.map(Number);
+  };
+  const person = numbers("Task1_person.txt");
+  expect(person[0]).toBe(0.75);
+  // Each corner of 28, 4 to 36, 28, whichever comes first.
+  const corners = [1, 3, 5, 7].map((at) => person.slice(at, at + 2).join());
+  expect(corners.sort()).toEqual(["28,28", "28,4", "36,28", "36,4"]);
+  const pot = numbers("Task1_tea---pot.txt");
+  expect([pot.length, pot[0], Math.min(...pot.slice(1))]).toEqual([9, 0.5, 10]);
+  await detect("obb.onnx", "1.png", "--format", "dota", "--output", "dota", "--threshold", "0.9");
+  expect(readFileSync(path("dota/Task1_person.txt"), "utf8")).toBe("");
+  const upright = await detect("pose.onnx", "1.png", "--format", "dota", "--output", "other");
+  expect([upright.code, upright.errors]).toEqual([
+    2,
+    expect.stringContaining("--format dota writes oriented boxes, and the model gives none\nHint: "),
+  ]);
+  const nowhere = await detect("obb.onnx", "1.png", "--format", "dota");
+  expect([nowhere.code, nowhere.errors]).toEqual([2, expect.stringContaining("--format dota needs a folder")]);
+  copyFileSync(path("1.png"), path("a blank.png"));
+  const blank = await detect("obb.onnx", "a blank.png", "--format", "dota", "--output", "dota");
+  expect([blank.code, blank.errors]).toEqual([1, expect.stringContaining("its name has a blank")]);
+});
+
+test("detect cuts out what it finds, by class, and draws it in one go", async () => {
+  const { code, errors } = await detect("both.onnx", "1.png", "--crop", "cut", "--save", "beside", "--quiet");
+  expect([code, errors]).toEqual([0, ""]);
+  expect(readdirSync(path("cut")).sort()).toEqual(["person", "tea _ pot"]);
+  expect(await sharp(path("cut/person/1-1.png")).metadata()).toMatchObject({ width: 8, height: 24 });
+  expect(await sharp(path("cut/tea _ pot/1-2.png")).metadata()).toMatchObject({ width: 12, height: 8 });
+  expect(readdirSync(path("beside"))).toEqual(["1.png"]);
+  // Cut-outs may be cut out of, too, but are not written over what is read.
+  const over = await detect("both.onnx", "cut/person/1-1.png", "--crop", "cut", "--quiet");
+  expect(over.code).toBe(0);
+  copyFileSync(path("1.png"), path("cut/person/x-1.png"));
+  copyFileSync(path("1.png"), path("x.png"));
+  const own = await detect("both.onnx", "x.png", "cut/person/x-1.png", "--crop", "cut", "--quiet");
+  expect([own.code, own.errors]).toEqual([2, expect.stringContaining("--crop would overwrite an image that is read")]);
+  const watched = await detect("both.onnx", "--watch", "cut/person", "--crop", "cut");
+  expect([watched.code, watched.errors]).toEqual([2, expect.stringContaining("--crop must not be the folder")]);
+});
+
+test.skipIf(isFfmpegMissing)(
+  "videos are drawn on with what the model gives, cut out of, and numbered in CSV",
+  async () => {
+    await ffmpeg("-f", "lavfi", "-i", "color=gray:size=64x32:rate=10:duration=0.3", ...FAST, path("v.mp4"));
+    const { code, output, errors } = await detect(
+      "segment.onnx",
+      ...["v.mp4", "--format", "csv", "--crop", "frames", "--save", "drawn.mp4", "--quiet"],
+    );
+    expect([code, errors]).toEqual([0, ""]);
+    expect(output).toBe(
+      [
+        "file,index,timestampMs,label,class,score,x1,y1,x2,y2,area",
+        ...[0, 1, 2].map((at) => `v.mp4,${at},${at * 100},person,0,0.75,8,4,40,28,768`),
+        "",
+      ].join("\n"),
+    );
+    expect(readdirSync(path("frames/person")).sort()).toEqual([0, 1, 2].map((at) => `v-00000${at}-1.jpg`));
+    // Cut out before it is drawn on: all of it is grey.
+    const { data } = await sharp(path("frames/person/v-000002-1.jpg")).raw().toBuffer({ resolveWithObject: true });
+    expect(data.every((level) => Math.abs(level - 128) < 5)).toBe(true);
+    await ffmpeg("-i", path("drawn.mp4"), "-frames:v", "1", path("drawn-frame.png"));
+    const { data: drawn } = await sharp(path("drawn-frame.png")).raw().toBuffer({ resolveWithObject: true });
+    const at = (24 * 64 + 24) * 3;
+    expect(Math.max(...[0, 1, 2].map((channel) => Math.abs(drawn[at + channel]! - 128)))).toBeGreaterThan(20);
+  },
+);
 
 test("serve takes detectors, and says how else a pose model is taken", async () => {
   const { code, errors } = await runCli(["serve", "--backend", "cpu", "--model", "pose.onnx"], { cwd: folder });

@@ -11,6 +11,7 @@ import { Complaints, expandImages, localOperand } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 import { openTarget, writeImages } from "../result-target.ts";
+import { openSaver } from "../save.ts";
 
 /** Run `classify`. @returns the exit code */
 export async function run(parsed: ParsedArguments, context: CommandContext): Promise<number> {
@@ -23,20 +24,24 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const files = expandImages(parsed.operands.map(localOperand), "classify");
   const complaints = new Complaints(terminal);
   using target = openTarget(args, files, output, false);
+  const savers = args.save === undefined ? [] : [openSaver(args.save, files, args.output)];
   const path = await findModel(args.model, context);
   await using classifier = await loadModel(Classifier, path, args.options, context, args.isQuiet);
   closeAfter(signal, classifier);
 
   const isShown = !args.isQuiet && files.length > 1;
   const started = performance.now();
-  const tally = await writeImages((onBad) => detectAll(classifier, imagesOf(files, false), signal, onBad), {
-    forms: CLASSIFY_FORMS,
-    sink: target.sink(CLASSIFY_FORMS, classifier.labels),
-    saver: undefined,
-    complaints,
-    progress: isShown ? new Progress(terminal, "classify", "images") : undefined,
-    total: () => files.length,
-  });
+  const tally = await writeImages(
+    (onBad) => detectAll(classifier, imagesOf(files, args.save !== undefined), signal, onBad),
+    {
+      forms: CLASSIFY_FORMS,
+      sink: target.sink(CLASSIFY_FORMS, classifier.labels),
+      savers,
+      complaints,
+      progress: isShown ? new Progress(terminal, "classify", "images") : undefined,
+      total: () => files.length,
+    },
+  );
   const done = tally.good + tally.bad;
   if (done < files.length) terminal.line(`Stopped after ${done} of ${plural(files.length, "image")}`);
   if (tally.bad > 0) terminal.line(`${tally.bad} of ${plural(done, "image")} could not be read`);

@@ -8,7 +8,7 @@ import { type CommandContext, EXIT_OK } from "../command.ts";
 import { formatImage } from "../formats.ts";
 import { fetchEntry, findModel, loadModel, modelTitle } from "../load-detector.ts";
 import { parseDemoFlags } from "../own-flags.ts";
-import { openSaver } from "../save.ts";
+import { openSaver, pixelsOf } from "../save.ts";
 import { paintOf } from "../terminal.ts";
 
 /** Run `demo`. @returns the exit code */
@@ -25,6 +25,6 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   terminal.line(`Running ${modelTitle(path)}, with head ${recognition.head}, on ${machine.description}`);
   const result = await detector.detect(file);
   await output.write(formatImage(DETECT_FORMS, { file, result }, paintOf(output.hasColour)));
-  terminal.line(`Boxes drawn: ${await saver.save(DETECT_FORMS, { file, result })}`);
+  terminal.line(`Boxes drawn: ${await saver.save(DETECT_FORMS, { file, result }, pixelsOf(file))}`);
   return EXIT_OK;
 }

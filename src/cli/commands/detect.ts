@@ -12,7 +12,7 @@ import { Complaints, formatTally, localOperand, type OperandKind, operandKind } 
 import { findModel, loadModel } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 import { openTarget, writeImages } from "../result-target.ts";
-import { openSaver } from "../save.ts";
+import { openCutter, openSaver } from "../save.ts";
 
 /** What the operands are, all of one kind. */
 function kindOf(operands: readonly string[], { isVideo, watch }: DetectArguments): OperandKind {
@@ -73,7 +73,10 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   await using source = await openSource(args, operands, kind, context, complaints);
   const { files, noun } = source;
   using target = openTarget(args, files, output, source.isNumbered);
-  const saver = args.save === undefined || kind === "video" ? undefined : openSaver(args.save, files, args.output);
+  const savers = [
+    ...(args.save === undefined || kind === "video" ? [] : [openSaver(args.save, files, args.output)]),
+    ...(args.crop === undefined ? [] : [openCutter(args.crop, files)]),
+  ];
   const model = await findModel(args.model, context);
   await using detector = await loadModel(anyDetector, model, args.detector, context, args.isQuiet);
   closeAfter(signal, detector);
@@ -85,7 +88,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const tally = await writeImages((onBadImage) => source.results(detector, onBadImage), {
     forms,
     sink: target.sink(forms, detector.labels),
-    saver,
+    savers,
     complaints,
     progress: isShown ? new Progress(terminal, "detect", `${noun}s`) : undefined,
     total: source.total,

@@ -1,6 +1,7 @@
 /** @module DetectForms: what was found in an image as text, JSON, tensors and drawings. */
 
 import { plural, round } from "../../core/units.ts";
+import { crop } from "../boxes.ts";
 import { type ResultForms, type TaskResult, type Timing, timingJson } from "../task-result.ts";
 import type { Detection, DetectionResult } from "./detection.ts";
 import { drawDetections, paintDetections } from "./draw.ts";
@@ -88,6 +89,13 @@ export const DETECT_FORMS: ResultForms<DetectionResult> = {
       const bbox = [x1, y1, x2 - x1, y2 - y1].map((side) => round(side, 3));
       return [{ image_id, category_id, bbox, score: round(score, 6) }];
     }),
+  *cutOuts(image, { detections, width, height }) {
+    for (const [place, { label, box }] of detections.entries()) {
+      const [x1, y1, x2, y2] = box;
+      const isInside = x1 < width && y1 < height && x2 > 0 && y2 > 0 && x1 < x2 && y1 < y2;
+      if (isInside) yield { label, place, image: crop(image, box) };
+    }
+  },
   tensorForms: [
     { name: "boxes", datatype: "FP32", shape: [-1, 4] },
     { name: "scores", datatype: "FP32", shape: [-1] },

@@ -217,6 +217,7 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
     ...(dota && {
       dota: ({ objects }) => objects.map((object) => ({ label: object.label, line: dota(object) })),
     }),
+    cutOuts: (image, result) => DETECT_FORMS.cutOuts!(image, plain(result)),
     tensorForms: DETECT_FORMS.tensorForms,
     tensors: (result) => DETECT_FORMS.tensors(plain(result)),
     draw: (image, result, options) => drawShapes(image, shapes(result), options),

@@ -3,7 +3,7 @@
 export { Classifier, type ClassifyStreamResult } from "./api/classifier.ts";
 export type { ClassifierOptions, ClassifyOptions, ClassifyStreamOptions } from "./api/classifier-config.ts";
 export { Detector } from "./api/detector.ts";
-export type { DetectOptions, DetectorOptions, StreamOptions, WarmUpOptions } from "./api/detector-config.ts";
+export type { DetectOptions, DetectorOptions, StreamOptions } from "./api/detector-config.ts";
 export {
   ImageModel,
   type TransformOptions,
@@ -17,6 +17,7 @@ export { Model, type ModelOptions } from "./api/model.ts";
 export { type ObjectModelOptions, OrientedDetector, PoseEstimator, Segmenter } from "./api/object-model.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
+export type { WarmUpOptions } from "./api/warm-up-options.ts";
 export {
   ArgumentError,
   BunTensorRtError,

@@ -2,7 +2,6 @@
 
 import { z } from "zod";
 import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
-import { OptionError } from "../core/errors.ts";
 import { numbersFrom, sizeFrom } from "../core/from-text.ts";
 import { numberWithin, wholeWithin } from "../core/number-options.ts";
 import { type GivenOptions, type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
@@ -14,6 +13,7 @@ import { PREPROCESSING_OPTIONS, refusePadding } from "../image/preprocessing-opt
 import type { Size } from "../runtime/backend.ts";
 import type { DetectTaskOptions } from "../tasks/detect/detect-task.ts";
 import { USUAL_SELECTION } from "../tasks/detect/nms.ts";
+import type { RotatedSuppression } from "../tasks/obb/rotated.ts";
 import type { MaskSize } from "../tasks/segment/mask-plan.ts";
 import { classesIn } from "./classes.ts";
 import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
@@ -22,7 +22,10 @@ import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from
 export interface DetectOptions {
   /** Lowest score that is kept, 0–1. Default 0.25. */
   readonly threshold?: number;
-  /** IoU threshold for NMS, 0–1: boxes that overlap a better one by more are suppressed. Default 0.7; end-to-end models ignore it. */
+  /**
+   * IoU threshold for NMS, 0–1: boxes that overlap a better one by more are suppressed. Default 0.7, or what the face detectors'
+   * families have; end-to-end models ignore it.
+   */
   readonly iou?: number;
   /** At most this many detections an image. Default 300. */
   readonly maxDetections?: number;
@@ -78,6 +81,16 @@ export interface DetectorOptions extends Omit<DetectOptions, "signal">, Decoding
    * included. `"proto"`: that of the masks as the model gives them, mostly a quarter of the input's. Default `"image"`.
    */
   readonly maskSize?: MaskSize;
+  /**
+   * Points of an object, and numbers a point, of a pose model whose metadata does not say it: `[17, 3]` for x, y and a score of each,
+   * `[5, 2]` for x and y. Default: the model's own.
+   */
+  readonly keypointShape?: readonly [points: number, numbers: 2 | 3];
+  /**
+   * Which oriented boxes are suppressed. `"any"`: those too like any better one, be that suppressed itself or not, as Ultralytics
+   * does. `"greedy"`: those too like a better one that is kept. Default `"any"`.
+   */
+  readonly rotatedNms?: RotatedSuppression;
   /** Most images the model gets at once. Default 1; at most the model's own batch. */
   readonly batch?: number;
   /**
@@ -108,6 +121,8 @@ export interface DetectorConfig extends OpenOptions, DetectTaskOptions {
   /** At least one; no two alike. */
   readonly devices: readonly number[];
   readonly detect: DetectConfig;
+  /** False: the IoU threshold of `detect` is the usual one, and that of a model's family comes before it. */
+  readonly isIouGiven: boolean;
 }
 
 /** Complete options of one call, before class names are looked up. */
@@ -179,9 +194,12 @@ const deviceList = z
 const oneDevice = deviceNumber.transform((number): readonly number[] => [number]);
 
 /** Tasks that a caller may name. */
+const ROTATED_SUPPRESSIONS = ["any", "greedy"] as const satisfies readonly RotatedSuppression[];
 const MASK_SIZES = ["image", "input", "proto"] as const satisfies readonly MaskSize[];
 
 const TASKS = ["detect", ...(Object.keys(OBJECT_TASKS) as ObjectTaskName[])] as const;
+
+const KEYPOINT_RULE = "[points, numbers], 2 or 3 numbers a point";
 
 const side = wholeWithin(1, 16_384);
 /** A side in pixels, or both. */
@@ -215,6 +233,20 @@ const loadTable = {
   maskSize: {
     schema: z.enum(MASK_SIZES, `one of ${MASK_SIZES.join(", ")}`).default("image"),
     help: "size of masks; proto: as the model gives them",
+  },
+  keypointShape: {
+    schema: z
+      .tuple([wholeWithin(1, 1000, KEYPOINT_RULE), z.union([z.literal(2), z.literal(3)], KEYPOINT_RULE)], KEYPOINT_RULE)
+      .optional(),
+    value: "N,N",
+    fromText: numbersFrom,
+    help: "points of a pose model that does not tell them: 17,3",
+    aliases: ["kptShape"],
+  },
+  rotatedNms: {
+    schema: z.enum(ROTATED_SUPPRESSIONS, `one of ${ROTATED_SUPPRESSIONS.join(", ")}`).optional(),
+    help: "what suppresses oriented boxes: any better one, or kept ones",
+    otherwise: "any",
   },
   batch: {
     schema: wholeWithin(1, 1024).default(1),
@@ -293,6 +325,8 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
     size,
     rectangular,
     maskSize,
+    keypointShape,
+    rotatedNms,
     batch,
     scaledDecoding,
   } = parsed;
@@ -303,10 +337,24 @@ export function parseDetectorOptions(options: DetectorOptions): DetectorConfig {
   refuseStrays(machine, devices);
   return {
     ...machine,
-    ...{ task, head, labels, size, rectangular, maskSize, batch, batchWaitMs, scaledDecoding, devices },
+    ...{
+      task,
+      head,
+      labels,
+      size,
+      rectangular,
+      maskSize,
+      keypointShape,
+      rotatedNms,
+      batch,
+      batchWaitMs,
+      scaledDecoding,
+      devices,
+    },
     ...{ maxPixels, damaged, vectors, decodeTimeoutMs },
     preprocessing,
     detect: detectConfig(parsed as DetectOptions, DETECT_DEFAULTS),
+    isIouGiven: parsed.iou !== undefined,
   };
 }
 
@@ -337,29 +385,4 @@ export function parseStreamOptions(options: StreamOptions, defaults: DetectConfi
   const parsed = parseOptions(streamSchema, options, "detect in a stream", detectTable);
   const { policy, onError, onDrop, signal, ...detect } = parsed;
   return { policy, onError, onDrop, signal, detect: detectConfig(detect as DetectOptions, defaults) };
-}
-
-/** What `Detector.warmUp` is told. */
-export interface WarmUpOptions {
-  /** Width and height of the images to come, in pixels: memory is taken for as many. Default 1920 × 1080. */
-  readonly size?: readonly [width: number, height: number];
-}
-
-/** Sides of an image of which JPEG can hold no more. */
-const imageSide = wholeWithin(1, 65_500);
-const warmUpSchema = z.strictObject({ size: z.tuple([imageSide, imageSide], "[width, height]").optional() });
-
-/**
- * Check the options of a warm-up.
- *
- * @param maxPixels of the detector; the default size is no larger
- * @throws {OptionError} If one is unknown or out of range, or the size has more pixels
- */
-export function parseWarmUpOptions(options: WarmUpOptions, maxPixels: number): { width: number; height: number } {
-  const { size } = parseOptions(warmUpSchema, options, "warm up");
-  const side = Math.floor(Math.sqrt(maxPixels));
-  const [width, height] = size ?? [Math.min(1920, side), Math.min(1080, side)];
-  if (width * height <= maxPixels) return { width, height };
-  const found = `Option "size" must have at most ${maxPixels} pixels, as the images, got ${width}x${height}`;
-  throw new OptionError(`${found}\nHint: raise maxPixels of load, or give the size of the images to come`, "size");
 }

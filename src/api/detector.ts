@@ -32,7 +32,7 @@ import type { StreamSummary } from "./stream.ts";
 
 /** Log what is ignored or reduced for this model, and a size beside its grid, with which most models fail obscurely. */
 function tellMisfits(
-  { size, rectangular, preprocessing, maskSize }: DetectorConfig,
+  { size, rectangular, preprocessing, maskSize, keypointShape, rotatedNms }: DetectorConfig,
   backends: readonly Backend<ModelSpec, NmsOptions, DetectionBlock>[],
   name: string,
 ): void {
@@ -40,6 +40,13 @@ function tellMisfits(
   const { fixedSize, stride, preprocessing: inForce } = spec;
   if (maskSize !== "image" && task !== "segment") {
     logger.warn(`Ignoring \`maskSize\`: the model ${name} gives no masks`);
+  }
+  if (keypointShape !== undefined && task !== "pose") {
+    logger.warn(`Ignoring \`keypointShape\`: the model ${name} gives no key points`);
+  }
+  if (rotatedNms !== undefined && (task !== "obb" || !spec.needsNms)) {
+    const reason = task === "obb" ? "has its NMS inside" : "gives no oriented boxes";
+    logger.warn(`Ignoring \`rotatedNms\`: the model ${name} ${reason}`);
   }
   if (preprocessing?.pad !== undefined && inForce.fit === "stretch") {
     logger.warn(`Ignoring \`pad\`: images are stretched to the input of the model ${name}, without padding`);
@@ -76,12 +83,15 @@ export abstract class DetectingModel<
     name: string,
     { label, read }: { readonly label: string; readonly read: ReadResult<Block, Result> },
   ) {
-    const params = nmsOptionsOf(config.detect, backends[0]!.task.spec.labels);
+    const { labels, usualIou } = backends[0]!.task.spec;
+    const { iou } = config.detect;
+    const detect = { ...config.detect, iou: config.isIouGiven ? iou : (usualIou ?? iou) };
+    const params = nmsOptionsOf(detect, labels);
     tellMisfits(config, backends, name);
     tellBatchMisfits(config, backends, name);
     const { inFlight, batch, batchWaitMs, maxPixels } = config;
     super(backends, { label: `${label} ${name}`, ...{ inFlight, batch, batchWaitMs, maxPixels, params, read } });
-    this.#defaults = config.detect;
+    this.#defaults = detect;
     this.#selection = params;
   }
 

@@ -11,8 +11,8 @@ import type { ModelInfo } from "../model/model-info.ts";
 import type { Backend } from "../runtime/backend.ts";
 import { MicroBatcher, type QueuedFrame, type ReadResult } from "../runtime/batcher.ts";
 import { Pipeline, warmUp } from "../runtime/pipeline.ts";
-import { parseWarmUpOptions, type WarmUpOptions } from "./detector-config.ts";
 import { type InOrderOptions, inOrder, type StreamSummary } from "./stream.ts";
+import { parseWarmUpOptions, type WarmUpOptions } from "./warm-up-options.ts";
 
 /** The machine a model runs on. */
 export type BackendInfo = Pick<

@@ -4,6 +4,7 @@ import { openBackends } from "../accelerators/accelerator.ts";
 import { OptionError } from "../core/errors.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import { evidentTask, type ObjectSpec } from "../heads/object-reading.ts";
+import { OBJECT_HEADS } from "../heads/registry.ts";
 import { isObjectTask, OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
@@ -19,8 +20,8 @@ import { type DetectorConfig, type DetectorOptions, parseDetectorOptions } from 
 import { owning } from "./loaded-model.ts";
 import { modelSource } from "./model-source.ts";
 
-/** Options of models of objects: those of a detector, whose heads they have not. */
-export type ObjectModelOptions = Omit<DetectorOptions, "head" | "task">;
+/** Options of models of objects: those of a detector. */
+export type ObjectModelOptions = Omit<DetectorOptions, "task">;
 
 /** @internal Of models of which it is not known whether they say more than a detector. */
 export type AnyDetectorOptions = Omit<DetectorOptions, "task"> & { readonly task?: "detect" | ObjectTaskName };
@@ -52,10 +53,14 @@ async function open(
   options: ObjectModelOptions,
 ): Promise<Opened> {
   const config = parseDetectorOptions(options);
-  if (config.head !== undefined || (config.task ?? task) !== task) {
-    const option = config.head === undefined ? "task" : "head";
+  const heads = OBJECT_HEADS.filter((head) => head.task === task).map(({ name }) => name);
+  const isOtherHead = config.head !== undefined && !heads.includes(config.head);
+  if (isOtherHead || (config.task ?? task) !== task) {
+    const option = isOtherHead ? "head" : "task";
     const { facade } = OBJECT_TASKS[task];
-    throw new OptionError(`Option "${option}" is for a Detector, and this is a ${facade}\nHint: leave it out`, option);
+    const hint =
+      isOtherHead && heads.length > 0 ? `leave it out, or choose one of ${heads.join(", ")}` : "leave it out";
+    throw new OptionError(`Option "${option}" is for a Detector, and this is a ${facade}\nHint: ${hint}`, option);
   }
   const { source, name } = await modelSource(model);
   const backends = await openBackends(source, new ObjectTask(task, config), config, config.devices);
@@ -201,7 +206,8 @@ export function orObjects(
 ): Task<unknown, unknown, unknown> {
   const { task, head } = config;
   const taskFor = ({ model }: OpenedModel): Task<unknown, unknown, unknown> => {
-    const found = head !== undefined || task === "detect" ? undefined : (task ?? evidentTask(model, config));
+    const isOfDetectors = head !== undefined && !OBJECT_HEADS.some(({ name }) => name === head);
+    const found = isOfDetectors || task === "detect" ? undefined : (task ?? evidentTask(model, config));
     return found === undefined ? otherwise : (new ObjectTask(found, config) as never);
   };
   return {

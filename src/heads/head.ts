@@ -4,7 +4,17 @@ import { formatTensorInfo, type Tensor, type TensorInfo } from "../core/tensor.t
 import type { Preprocessing, PreprocessingOptions } from "../image/preprocessing.ts";
 import { labelsFor } from "../model/labels.ts";
 import type { Candidates, RowExtra } from "../model/rows.ts";
-import { type ModelTraits, preprocessingFor } from "./traits.ts";
+import type { HostPlan } from "./host-plan.ts";
+import { type ModelTraits, type ObjectTaskName, preprocessingFor } from "./traits.ts";
+
+/** The points of an object. */
+export interface KeypointForm {
+  readonly count: number;
+  /** Numbers a point: x and y in input pixels, and perhaps a score. */
+  readonly numbers: 2 | 3;
+  /** One a point; empty where the model tells none. */
+  readonly names: readonly string[];
+}
 
 /** What a model was recognised by, and all that follows from it. Plain data: it can be printed, stored and compared. */
 export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
@@ -44,8 +54,12 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
   readonly needsNms: boolean;
   /** What the decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
   readonly plan: Plan;
+  /** The IoU threshold that the family's own NMS has, where it is not the usual one. */
+  readonly usualIou?: number | undefined;
   /** What is fetched for each row that was kept; nothing where it is left out. */
   readonly extras?: readonly RowExtra[];
+  /** The points of its objects; none where it is left out. */
+  readonly keypoints?: KeypointForm | undefined;
 }
 
 /** An input that tells the model the size of the image; it gets the input's size, so that boxes are input pixels. */
@@ -78,6 +92,8 @@ export interface Head<Plan extends DecodePlan = DecodePlan> {
   readonly name: string;
   /** The tensors it wants, in one line, for messages: `[N, 4+classes, anchors], boxes cx cy w h`. */
   readonly summary: string;
+  /** The task of models that say more of an object than its box. */
+  readonly task?: ObjectTaskName | undefined;
   /**
    * Recognise a model by metadata, names and shapes, never by the order of its tensors. Where `traits.forced` is true
    * the caller named this head: what the shapes leave open is then settled in its favour.
@@ -229,6 +245,7 @@ export interface FastestDetPlan {
 
 /** What a decoder needs to know: the CPU decodes by it, the GPU chooses and fills its kernel by it. */
 export type DecodePlan =
+  | HostPlan
   | DensePlan
   | RowsPlan
   | ColumnsPlan
@@ -265,6 +282,13 @@ export interface ModelSpecParts<Plan extends DecodePlan> {
   readonly sizeInputs?: readonly SizeInput[];
   /** See {@linkcode ModelSpec.assumptions}. */
   readonly assumptions?: readonly string[];
+  /** Class names of the family, where neither the caller nor the model gives any. */
+  readonly names?: readonly string[];
+  /** The size that models of the family with a dynamic input are made for. */
+  readonly preferredSize?: readonly [width: number, height: number];
+  readonly usualIou?: number;
+  readonly extras?: readonly RowExtra[];
+  readonly keypoints?: KeypointForm;
 }
 
 /** Complete what a head decides. @param head its name */
@@ -274,7 +298,8 @@ export function specOf<Plan extends DecodePlan>(
   parts: ModelSpecParts<Plan>,
 ): ModelSpec<Plan> {
   const { outputs, auxiliary = [], preprocessing, classes, needsNms, plan, sizeInputs = [], assumptions = [] } = parts;
-  const { image, names, stride, preferredSize, forced } = traits;
+  const { usualIou, extras, keypoints } = parts;
+  const { image, names, stride, forced } = traits;
   const { shapesAt } = traits.model;
   const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
   const known = names === undefined ? "no class names" : `${names.length} class names`;
@@ -287,12 +312,15 @@ export function specOf<Plan extends DecodePlan>(
     sizeInputs,
     preprocessing: preprocessingFor(image, preprocessing),
     assumptions,
-    labels: labelsFor(classes, names),
+    labels: labelsFor(classes, names ?? parts.names),
     stride,
     fixedSize: image.fixedSize,
-    preferredSize,
+    preferredSize: image.fixedSize ?? parts.preferredSize ?? traits.preferredSize,
     needsNms,
     plan,
+    usualIou,
+    ...(extras === undefined ? {} : { extras }),
+    keypoints,
   };
 }
 
@@ -300,16 +328,19 @@ export function specOf<Plan extends DecodePlan>(
  * A head of what it takes to tell one from another.
  *
  * @param find what it decides about a model; `undefined` if that is another one
+ * @param task of its models, if they say more of an object than its box
  */
 export function defineHead<Plan extends DecodePlan>(
   name: string,
   summary: string,
   decode: Head<Plan>["decode"],
   find: (traits: ModelTraits) => ModelSpecParts<Plan> | undefined,
+  task?: ObjectTaskName,
 ): Head<Plan> {
   return {
     name,
     summary,
+    task,
     decode,
     recognise(traits: ModelTraits): ModelSpec<Plan> | undefined {
       const parts = find(traits);

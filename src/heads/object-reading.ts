@@ -1,33 +1,33 @@
 /** @module Object reading: which models say more of an object than its box, and where that lies in their outputs. */
 
 import { ModelError, message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import { formatShape, type TensorInfo } from "../core/tensor.ts";
 import { withOptions, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
 import { parseLiteral } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { RowExtra } from "../model/rows.ts";
 import { type DenseReading, densePlan, MASK_CHANNELS, readDense } from "./dense-reading.ts";
-import { type DensePlan, type MaskSource, type ModelSpec, type RowsPlan, specOf } from "./head.ts";
-import { type RecogniseOptions, recogniseModel } from "./registry.ts";
+import {
+  type DensePlan,
+  type Head,
+  type KeypointForm,
+  type MaskSource,
+  type ModelSpec,
+  type RowsPlan,
+  specOf,
+} from "./head.ts";
+import { OBJECT_HEADS, type RecogniseOptions, recogniseModel } from "./registry.ts";
 import { isFloat, isObjectTask, type ModelTraits, OBJECT_TASKS, type ObjectTaskName, readTraits } from "./traits.ts";
 import { yolo } from "./yolo.ts";
 import { yoloEndToEnd } from "./yolo-rows.ts";
 
-/** The points of an object. */
-export interface KeypointForm {
-  readonly count: number;
-  /** Numbers a point: x and y in input pixels, and perhaps a score. */
-  readonly numbers: 2 | 3;
-  /** One a point; empty where the model tells none. */
-  readonly names: readonly string[];
-}
-
 /** What a model of objects was recognised as. */
-export interface ObjectSpec extends ModelSpec<DensePlan | RowsPlan> {
+export interface ObjectSpec extends ModelSpec {
   readonly task: ObjectTaskName;
   /**
    * What is fetched for each row: of a pose model its points; of one of oriented boxes cx, cy, w, h in input pixels, and then the
-   * angle in radians; of a segmentation model the coefficients of its prototypes.
+   * angle in radians; of a segmentation model the coefficients of its prototypes. None where a plan says where the points are.
    */
   readonly extras: readonly RowExtra[];
   /** Of a pose model. */
@@ -52,17 +52,34 @@ function hasFinalRows({ channelAxis, rowKind }: DenseReading, traits: ModelTrait
   return channelAxis === 2 && (traits.rowsAreFinal || (traits.task === undefined && rowKind === "other"));
 }
 
+/** What heads of one task, or of any, make of a model whose outputs tell it: their names do, or the caller named the head. */
+function readByHead(
+  traits: ModelTraits,
+  { head: name }: Pick<RecogniseOptions, "head">,
+  task?: ObjectTaskName,
+): { readonly head: Head; readonly spec: ModelSpec } | undefined {
+  const forced = name !== undefined;
+  for (const head of OBJECT_HEADS) {
+    if ((forced && head.name !== name) || (task !== undefined && head.task !== task)) continue;
+    const spec = head.recognise({ ...traits, forced });
+    if (spec !== undefined && (forced || spec.unexplained.length === 0)) return { head, spec };
+  }
+  return undefined;
+}
+
 /**
  * The task that a model evidently has: the metadata says so, or its outputs are those of no other. A raw pose or oriented
  * detector without metadata has the shapes of a detector of more classes.
  */
 export function evidentTask(
   model: ModelInfo,
-  options: Pick<RecogniseOptions, "labels"> = {},
+  options: Pick<RecogniseOptions, "head" | "labels" | "keypointShape"> = {},
 ): ObjectTaskName | undefined {
   const traits = readTraits(model, options);
   if (traits === undefined || traits.family === "rtdetr") return undefined;
   if (traits.task !== undefined) return isObjectTask(traits.task) ? traits.task : undefined;
+  const byHead = readByHead(traits, options)?.head.task;
+  if (byHead !== undefined || options.keypointShape !== undefined) return byHead ?? "pose";
   const reading = readDense(traits);
   if (reading === undefined || model.outputs.length > 2) return undefined;
   const isFinal = hasFinalRows(reading, traits);
@@ -74,8 +91,10 @@ export function evidentTask(
   return isPose && model.outputs.length === 1 ? "pose" : undefined;
 }
 
+type KeypointShape = readonly [count: number, numbers: 2 | 3];
+
 /** Points and numbers of `kpt_shape`. */
-function keypointShape({ metadata }: ModelInfo): readonly [count: number, numbers: 2 | 3] | undefined {
+function keypointShape({ metadata }: ModelInfo): KeypointShape | undefined {
   const value = metadata.kpt_shape === undefined ? undefined : parseLiteral(metadata.kpt_shape);
   if (!Array.isArray(value)) return undefined;
   const [count, numbers] = value;
@@ -91,9 +110,9 @@ function keypointNames({ metadata }: ModelInfo, count: number): readonly string[
   return isList ? (names as string[]) : [];
 }
 
-/** The points among some channels; the metadata's, else those of COCO. */
-function keypointsIn(model: ModelInfo, channels: number): KeypointForm | undefined {
-  const [count, numbers] = keypointShape(model) ?? [COCO_KEYPOINTS, channels === COCO_KEYPOINTS * 2 ? 2 : 3];
+/** The points among some channels; the metadata's, else the caller's, else those of COCO. */
+function keypointsIn(model: ModelInfo, channels: number, said: KeypointShape | undefined): KeypointForm | undefined {
+  const [count, numbers] = keypointShape(model) ?? said ?? [COCO_KEYPOINTS, channels === COCO_KEYPOINTS * 2 ? 2 : 3];
   return count * numbers === channels ? { count, numbers, names: keypointNames(model, count) } : undefined;
 }
 
@@ -102,7 +121,7 @@ interface ExtraReading {
   /** Name of the extra. */
   readonly name: string;
   /** Channels behind box and classes; those that are no class's where nothing tells. */
-  length(traits: ModelTraits, channels: number): number;
+  length(traits: ModelTraits, channels: number, said: KeypointShape | undefined): number;
 }
 
 const EXTRAS: Readonly<Record<ObjectTaskName, ExtraReading>> = {
@@ -110,8 +129,8 @@ const EXTRAS: Readonly<Record<ObjectTaskName, ExtraReading>> = {
   segment: { name: "coefficients", length: () => MASK_CHANNELS },
   pose: {
     name: "keypoints",
-    length({ model, classes = 1 }, channels) {
-      const [count, numbers] = keypointShape(model) ?? [0, 0];
+    length({ model, classes = 1 }, channels, said) {
+      const [count, numbers] = keypointShape(model) ?? said ?? [0, 0];
       return count * numbers || channels - BOX_CHANNELS - classes;
     },
   },
@@ -128,17 +147,21 @@ interface ObjectReading {
   readonly length: number;
 }
 
-function readObjects(task: ObjectTaskName, traits: ModelTraits): ObjectReading | undefined {
+function readObjects(
+  task: ObjectTaskName,
+  traits: ModelTraits,
+  said: KeypointShape | undefined,
+): ObjectReading | undefined {
   const reading = readDense(traits);
   if (reading === undefined || reading.channels < 0) return undefined;
   const { channels } = reading;
   if (hasFinalRows(reading, traits)) {
     // As many columns as a raw grid of no class would have channels.
-    const length = EXTRAS[task].length({ ...traits, classes: 0 }, channels - ROW_CHANNELS + BOX_CHANNELS);
+    const length = EXTRAS[task].length({ ...traits, classes: 0 }, channels - ROW_CHANNELS + BOX_CHANNELS, said);
     if (length < 1 || length !== channels - ROW_CHANNELS) return undefined;
     return { reading, isFinal: true, classes: undefined, first: ROW_CHANNELS, length };
   }
-  const length = EXTRAS[task].length(traits, channels);
+  const length = EXTRAS[task].length(traits, channels, said);
   const classes = channels - BOX_CHANNELS - length;
   if (reading.channelAxis !== 1 || length < 1 || classes < 1) return undefined;
   if (traits.classes !== undefined && traits.classes !== classes) return undefined;
@@ -168,16 +191,30 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
       facade === undefined ? hint : `load it with \`${facade}\`; ${hint}`,
     );
   }
-  const found = readObjects(task, traits);
-  const keypoints = task === "pose" && found ? keypointsIn(model, found.length) : undefined;
+  const { keypointShape: said } = options;
+  const byHead = readByHead(traits, options, task)?.spec;
+  if (byHead !== undefined) {
+    const { extras = [], keypoints } = byHead;
+    return completed({ ...byHead, task, extras, keypoints, masks: undefined }, options, refuse);
+  }
+  const found = options.head === undefined ? readObjects(task, traits, said) : undefined;
+  const keypoints = task === "pose" && found ? keypointsIn(model, found.length, said) : undefined;
   const prototypes = task === "segment" ? prototypesOf(model) : undefined;
   if (found === undefined || (task === "pose" && !keypoints) || (task === "segment" && !prototypes)) {
     const shapes = model.outputs.map(
       ({ name, dtype, shape }) => `${JSON.stringify(name)} ${dtype} ${formatShape(shape)}`,
     );
     const names = traits.classes === undefined ? "no class names" : `${traits.classes} class names`;
-    const known = "[N, 4+classes+more, anchors] before NMS, or [N, rows, 6+more] after it, as Ultralytics exports them";
-    return refuse(`its outputs are ${shapes.join(", ")}, with ${names}`, `they must be ${known}`);
+    const heads = OBJECT_HEADS.filter((head) => head.task === task && (options.head ?? head.name) === head.name);
+    const known = [
+      ...(options.head === undefined
+        ? ["[N, 4+classes+more, anchors] before NMS, or [N, rows, 6+more] after it, as Ultralytics exports them"]
+        : []),
+      ...heads.map(({ name, summary }) => `${name}: ${summary}`),
+    ];
+    const which =
+      keypoints === undefined && said !== undefined ? `, and \`keypointShape\` is [${said.join(", ")}]` : "";
+    return refuse(`its outputs are ${shapes.join(", ")}, with ${names}${which}`, `they must be ${known.join("; or ")}`);
   }
   return specFor(task, traits, found, { keypoints, prototypes, options, refuse });
 }
@@ -222,22 +259,32 @@ function specFor(
   // Boxes as they are before they become upright.
   const sides: RowExtra = { ...extra, name: "sides", first: 0, length: BOX_CHANNELS };
   const extras = task === "obb" ? [sides, named] : [named];
-  const { preprocessing } = options;
-  const said = preprocessing === undefined ? spec.preprocessing : withOptions(spec.preprocessing, preprocessing);
-  if (task === "obb" && said.fit === "stretch")
+  const masks: MaskSource | undefined = prototypes && { output: prototypes.name, rule: "ultralytics" };
+  return completed({ ...spec, task, extras, keypoints, masks }, options, refuse);
+}
+
+/** With what the caller says; what was assumed is logged. */
+function completed(
+  spec: ObjectSpec,
+  { preprocessing, keypointShape: said, isSilent, source = "the model" }: RecogniseOptions,
+  refuse: (found: string, hint: string) => never,
+): ObjectSpec {
+  const { task, keypoints } = spec;
+  const made = { ...spec, preprocessing: withOptions(spec.preprocessing, preprocessing) };
+  if (task === "obb" && made.preprocessing.fit === "stretch")
     refuse("stretched images turn its boxes into other shapes", "keep their ratio");
-  return {
-    ...spec,
-    preprocessing: said,
-    task,
-    extras,
-    keypoints,
-    masks: prototypes && { output: prototypes.name, rule: "ultralytics" },
-  };
+  if (keypoints && said && (keypoints.count !== said[0] || keypoints.numbers !== said[1])) {
+    const found = `it has ${keypoints.count} points of ${keypoints.numbers} numbers, and \`keypointShape\` is [${said.join(", ")}]`;
+    refuse(found, "leave `keypointShape` out: the model tells its points");
+  }
+  if (preprocessing !== undefined) return { ...made, assumptions: [] };
+  if (isSilent !== true) for (const assumption of made.assumptions) logger.warn(`Assuming for ${source} ${assumption}`);
+  return made;
 }
 
 /** Recognise a model by what it evidently is, or as a detector. @throws {ModelError} As either does */
 export function recogniseAny(model: ModelInfo, options: RecogniseOptions): ModelSpec | ObjectSpec {
-  const task = options.head === undefined ? evidentTask(model, options) : undefined;
+  const isOfObjects = options.head === undefined || OBJECT_HEADS.some(({ name }) => name === options.head);
+  const task = isOfObjects ? evidentTask(model, options) : undefined;
   return task === undefined ? recogniseModel(model, options) : recogniseObjects(model, task, options);
 }

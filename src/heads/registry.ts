@@ -9,13 +9,16 @@ import { COCO_91 } from "../model/labels.ts";
 import { formatModelInfo, type ModelInfo } from "../model/model-info.ts";
 import { denseOutputs, MOST_CHOSEN, yolov9Heads } from "./dense-reading.ts";
 import { efficientNms } from "./efficient-nms.ts";
+import { centerface, retinaface, scrfd, yunet } from "./faces.ts";
 import { fastestdet } from "./fastestdet.ts";
 import { FRACTIONS } from "./fractions.ts";
 import { type Head, type ModelSpec, naming } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
+import { mmrotate } from "./mmrotate.ts";
 import { nanodet } from "./nanodet.ts";
 import { paddleRtdetr } from "./paddle-rtdetr.ts";
+import { movenet, rtmo, yoloNasPose, yoloNasPoseFlat, yoloNasPoseRaw } from "./people.ts";
 import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
@@ -24,6 +27,13 @@ import { findClassScores, type ModelTraits, readTraits } from "./traits.ts";
 import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
 import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
 import { yolox, yoloxDecoded } from "./yolox.ts";
+
+/** Heads of models that say more of an object than its box, and are told by their outputs. */
+export const OBJECT_HEADS: readonly Head[] = [
+  ...[yoloNasPoseFlat, yoloNasPose, yoloNasPoseRaw, movenet, rtmo],
+  ...[centerface, yunet, scrfd, retinaface],
+  mmrotate,
+];
 
 /** Every head but those in fractions, in the order of the documentation; the order decides nothing. */
 const PLAIN_HEADS: readonly Head[] = [
@@ -50,6 +60,8 @@ const PLAIN_HEADS: readonly Head[] = [
   huggingFaceSoftmax,
   paddleRtdetr,
   efficientNms,
+  // A detector's boxes are not turned.
+  ...OBJECT_HEADS.filter(({ task }) => task !== "obb"),
 ];
 
 /** Every known head. */
@@ -65,12 +77,19 @@ export interface RecogniseOptions {
   readonly labels?: readonly string[] | undefined;
   /** True: nothing is logged of what was assumed. */
   readonly isSilent?: boolean | undefined;
+  /** Points of an object, and numbers a point, of a pose model whose metadata does not say it. */
+  readonly keypointShape?: readonly [count: number, numbers: 2 | 3] | undefined;
   /** What to call the model in messages. */
   readonly source?: string | undefined;
 }
 
 /** Tasks whose boxes the dense and end-to-end heads give as well. */
 const BOX_TASKS: readonly string[] = ["detect", "segment", "pose"];
+
+/** The head that a model was recognised by. */
+export function headOf({ head }: Pick<ModelSpec, "head">): Head {
+  return OBJECT_HEADS.find(({ name }) => name === head) ?? headNamed(head);
+}
 
 /** A head by name. @throws {OptionError} If there is none; it names the nearest */
 export function headNamed(name: string): Head {
@@ -364,7 +383,9 @@ export function recogniseModel(given: ModelInfo, options: RecogniseOptions): Mod
   if (named === undefined) refuseTask(traits, options);
   const found = named === undefined ? recogniseFreely(traits, options) : recogniseAs(named.head, traits, options);
   const alternatives = nameable(traits).filter((name) => name !== found.head);
-  const spec = withSaid({ ...found, alternatives }, options);
+  // Of a model that says more than boxes these are all that is asked for.
+  const { extras: _, keypoints: __, ...boxesOnly } = found;
+  const spec = withSaid({ ...boxesOnly, alternatives }, options);
   if (options.isSilent !== true) warn(spec, traits, options);
   return spec;
 }

@@ -94,12 +94,9 @@ export interface TaskModel<ModelSpec, Params, Output> {
   readonly device: Readonly<Record<string, () => Promise<unknown>>>;
 }
 
-/** Why a task that has no part for a device is not run there. Where the choice is open, the next accelerator is taken for it. */
-export function noDevicePart(name: string, action: string): UnavailableError {
-  return new UnavailableError(
-    message(action, `the task "${name}" does not run on a GPU`, 'run it with backend "cpu"'),
-    "backend",
-  );
+/** Why what has no part for a device is not run there. Where the choice is open, the next accelerator is taken for it. */
+export function noDevicePart(what: string, action: string): UnavailableError {
+  return new UnavailableError(message(action, `${what} does not run on a GPU`, 'run it with backend "cpu"'), "backend");
 }
 
 /** Shapes of an engine: up to so many images of such sizes. They count for nothing where the model fixes its own. */

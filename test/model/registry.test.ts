@@ -1045,9 +1045,9 @@ test("YOLO-NAS in SuperGradients' batch format is EfficientNMS by other names, w
       "Assuming for the model YOLO-NAS's pre-processing; SuperGradients' exports of PP-YOLOE look alike",
     );
   }
-  // Its pose models have joints in place of classes.
+  // Its pose models have joints in place of classes, and are another head.
   const pose = outputs("").toSpliced(3, 1, ["pred_joints", [1, 1000, 17, 3]]);
-  expect(headsNamedBy(refusal(() => recognised(pose)))).toEqual([]);
+  expect(recognised(pose).head).toBe("yolo-nas-pose");
   // By any other names it can be named.
   const renamed: Declared[] = [
     ["n", [1], "i32"],

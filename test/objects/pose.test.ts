@@ -122,7 +122,7 @@ test("where the choice is open, an accelerator without a part for the task leave
       async open(source, task) {
         await using session = await Session.fromBytes(source as Uint8Array, "the model");
         await task.check!(openedSession(session, "the model", undefined));
-        throw noDevicePart(task.name, task.action);
+        throw noDevicePart(`the task "${task.name}"`, task.action);
       },
     }),
   });

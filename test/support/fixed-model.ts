@@ -8,6 +8,8 @@ export interface FixedOutput {
   readonly name: string;
   readonly shape: readonly number[];
   readonly values: readonly number[];
+  /** Default: that of the model. */
+  readonly dtype?: "i64";
 }
 
 /** How the model is declared. */
@@ -16,32 +18,54 @@ export interface FixedModelOptions {
   readonly side?: number | string;
   /** Of the input and the outputs. Default f32. */
   readonly dtype?: "f32" | "f16";
+  /** True: the input is u8 [1, side, side, 3]. */
+  readonly isBytes?: boolean;
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-/** A model of one input [1, 3, side, side]. */
+/** TensorProto.DataType of the ONNX format. */
+const [FLOAT, INT64, FLOAT16] = [1, 7, 10];
+
+/** A model of one input [1, 3, side, side], unless it is of bytes. */
 export function fixedModel(outputs: readonly FixedOutput[], options: FixedModelOptions = {}): Uint8Array<ArrayBuffer> {
-  const { side = 32, dtype = "f32", metadata } = options;
-  const dataOf = (values: readonly number[]): TypedArray =>
-    dtype === "f32" ? Float32Array.from(values) : Float16Array.from(values);
+  const { side = 32, dtype = "f32", isBytes = false, metadata } = options;
+  const dataOf = (values: readonly number[], of: FixedOutput["dtype"] | typeof dtype = dtype): TypedArray => {
+    if (of === "i64") return BigInt64Array.from(values, BigInt);
+    return of === "f32" ? Float32Array.from(values) : Float16Array.from(values);
+  };
   const sums = outputs.map(
-    ({ name }): NodeSpec => ({ op: "Add", inputs: ["nothing", `${name}_values`], outputs: [name] }),
+    ({ name, dtype: own }): NodeSpec => ({
+      op: "Add",
+      inputs: [own === undefined ? "nothing" : "no_integer", `${name}_values`],
+      outputs: [name],
+    }),
   );
   return onnxModel({
     nodes: [
-      { op: "ReduceMean", inputs: ["images"], outputs: ["mean"], attributes: { keepdims: 0 } },
+      { op: "Cast", inputs: ["images"], outputs: ["levels"], attributes: { to: dtype === "f32" ? FLOAT : FLOAT16 } },
+      { op: "ReduceMean", inputs: ["levels"], outputs: ["mean"], attributes: { keepdims: 0 } },
       { op: "Mul", inputs: ["mean", "zero"], outputs: ["nothing"] },
+      { op: "Cast", inputs: ["nothing"], outputs: ["no_integer"], attributes: { to: INT64 } },
       ...sums,
     ],
-    inputs: [{ name: "images", dtype, shape: [1, 3, side, side] }],
-    outputs: outputs.map(({ name, shape }) => ({
+    inputs: [
+      isBytes
+        ? { name: "images", dtype: "u8", shape: [1, side, side, 3] }
+        : { name: "images", dtype, shape: [1, 3, side, side] },
+    ],
+    outputs: outputs.map(({ name, shape, dtype: own = dtype }) => ({
       name,
-      dtype,
+      dtype: own,
       shape: typeof side === "string" ? shape.map((_, at) => `${name}_${at}`) : shape,
     })),
     initializers: [
       { name: "zero", dtype, shape: [], data: dataOf([0]) },
-      ...outputs.map(({ name, shape, values }) => ({ name: `${name}_values`, dtype, shape, data: dataOf(values) })),
+      ...outputs.map(({ name, shape, values, dtype: own = dtype }) => ({
+        name: `${name}_values`,
+        dtype: own,
+        shape,
+        data: dataOf(values, own),
+      })),
     ],
     ...(metadata === undefined ? {} : { metadata }),
   });

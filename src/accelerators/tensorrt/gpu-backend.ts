@@ -142,7 +142,7 @@ export async function cudaPart<Params, Output>(
   { task, device }: Pick<TaskModel<unknown, unknown, unknown>, "task" | "device">,
   action: string,
 ): Promise<CudaTask<Params, Output>> {
-  if (device.cuda === undefined) throw noDevicePart(task, action);
+  if (device.cuda === undefined) throw noDevicePart(`the task "${task}"`, action);
   // Every task that has a part for this memory gives one of this type: see gpu-model.ts.
   return (await device.cuda()) as CudaTask<Params, Output>;
 }

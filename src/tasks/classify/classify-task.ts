@@ -36,7 +36,7 @@ export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestCl
   /** @throws {UnavailableError} If it is one: there is no part for the device that an engine would be built for */
   async check(opened: OpenedModel): Promise<void> {
     await recogniseClassifier(opened, this.#options);
-    throw noDevicePart(this.name, this.action);
+    throw noDevicePart(`the task "${this.name}"`, this.action);
   }
 
   engineShapes(): EngineShapes {

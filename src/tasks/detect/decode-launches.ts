@@ -15,6 +15,7 @@ import type {
   RowsPlan,
 } from "../../heads/head.ts";
 import { FLOATS, INTEGERS, NUMBERS } from "../../heads/traits.ts";
+import { noDevicePart } from "../../runtime/task.ts";
 
 /** The batch that is decoded. */
 export interface DecodeBatch {
@@ -264,5 +265,8 @@ export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: 
       return distanceBins(plan, outputs, input);
     case "fastestdet":
       return fastestDet(plan, outputs, input);
+    case "parts":
+    case "faces":
+      throw noDevicePart(`a plan of the kind "${plan.kind}"`, "decode the outputs of a model");
   }
 }

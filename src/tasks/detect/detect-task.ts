@@ -2,6 +2,7 @@
 
 import { ModelError, message } from "../../core/errors.ts";
 import type { ModelSpec } from "../../heads/head.ts";
+import { isHostPlan } from "../../heads/host-plan.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
 import { type RecogniseOptions, recogniseModel, refuseClassifier } from "../../heads/registry.ts";
 import { exportedSize, OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
@@ -10,8 +11,16 @@ import { rectangularSize, type Size } from "../../image/geometry.ts";
 import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
-import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
+import {
+  type EngineShapes,
+  noDevicePart,
+  type OpenedModel,
+  type PixelSize,
+  type Task,
+  type TaskModel,
+} from "../../runtime/task.ts";
 import { seemsClassifier } from "../classify/classifier-recognition.ts";
+import type { RotatedSuppression } from "../obb/rotated.ts";
 import type { CudaObjects } from "../objects/cuda-objects.ts";
 import type { MaskSize } from "../segment/mask-plan.ts";
 import { type NmsOptions, sameNmsOptions, USUAL_SELECTION } from "./nms.ts";
@@ -19,7 +28,7 @@ import { PlausibilityGuard } from "./plausibility.ts";
 
 /** What a caller may say of a detector. */
 export interface DetectTaskOptions
-  extends Pick<RecogniseOptions, "head" | "labels" | "preprocessing">,
+  extends Pick<RecogniseOptions, "head" | "labels" | "preprocessing" | "keypointShape">,
     GivenDecodingLimits {
   /** `detect`: take a model of another task for its boxes only. */
   readonly task?: "detect" | ObjectTaskName | undefined;
@@ -31,6 +40,8 @@ export interface DetectTaskOptions
   readonly rectangular: boolean;
   /** Size of the masks of a segmentation model. */
   readonly maskSize: MaskSize;
+  /** Which oriented boxes are suppressed; `any` where it is left out. */
+  readonly rotatedNms?: RotatedSuppression | undefined;
   /** Most images in a batch of a model that leaves it open. */
   readonly batch: number;
 }
@@ -69,7 +80,8 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     const model = await opened.described(this.#options.size);
     if (needsShapes(model)) return;
     await this.#refuseOther(opened, model);
-    recogniseModel(model, { ...this.#options, source: opened.source, isSilent: true });
+    const { plan, head } = recogniseModel(model, { ...this.#options, source: opened.source, isSilent: true });
+    if (isHostPlan(plan)) throw noDevicePart(`the head "${head}"`, this.action);
   }
 
   engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
@@ -136,6 +148,7 @@ export class RecognisedDetector<Spec extends ModelSpec = ModelSpec>
 
   /** @param objects what is done beside boxes */
   protected async cuda(objects?: CudaObjects): Promise<unknown> {
+    if (isHostPlan(this.spec.plan)) throw noDevicePart(`the head "${this.spec.head}"`, "load the model");
     const { CudaDetect } = await import("./cuda-detect.ts");
     return new CudaDetect(this.spec, this.guard, objects);
   }

@@ -2,11 +2,11 @@
 
 import type { DecodeInput, Head, ModelSpec } from "../../heads/head.ts";
 import { gatherExtras } from "../../heads/outputs.ts";
-import { headNamed } from "../../heads/registry.ts";
+import { headOf } from "../../heads/registry.ts";
 import { pointsToSource, type Region, type Size, sourceRegion } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
-import { blockAt, Candidates, type DetectionBlock } from "../../model/rows.ts";
+import { blockAt, Candidates, type DetectionBlock, type RowExtra } from "../../model/rows.ts";
 import type { HostTensors, HostWork } from "../../runtime/task.ts";
 import { type NmsOptions, Selector } from "./nms.ts";
 import { PixelCheck, type PlausibilityGuard } from "./plausibility.ts";
@@ -34,7 +34,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
   constructor(recognition: ModelSpec, guard: PlausibilityGuard) {
     this.#recognition = recognition;
     this.#guard = guard;
-    this.#head = headNamed(recognition.head);
+    this.#head = headOf(recognition);
     this.#preprocessor = new Preprocessor(recognition.preprocessing);
   }
 
@@ -56,7 +56,7 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
 
   finish(tensors: HostTensors, region: number, row: number, selection: NmsOptions): void {
     const recognition = this.#recognition;
-    const { extras } = recognition;
+    const { extras } = this;
     const input = this.#decodeInput;
     const placement = this.placements[region]!;
     const block = blockAt(this.#blocks, region, selection.maxDetections, extras);
@@ -66,10 +66,21 @@ export class HostDetect implements HostWork<NmsOptions, DetectionBlock> {
     this.#candidates.clear();
     this.#head.decode(recognition.plan, input, this.#candidates);
     this.select(this.#candidates, selection, input, block);
-    if (extras !== undefined) gatherExtras(extras, input, block);
+    this.gather(input, block);
     this.mapRows(block, input, placement);
     this.#pixels.check(block, placement, recognition);
     this.#guard.check(block, placement);
+  }
+
+  /** What a row has beside box, score and class. */
+  protected get extras(): readonly Pick<RowExtra, "length">[] | undefined {
+    return this.#recognition.extras;
+  }
+
+  /** Fetch it for the kept rows. */
+  protected gather(input: DecodeInput, block: DetectionBlock): void {
+    const { extras } = this.#recognition;
+    if (extras !== undefined) gatherExtras(extras, input, block);
   }
 
   /** Fill the block with the kept rows, in input pixels. */

@@ -5,10 +5,11 @@ import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { gatherRows } from "../../heads/outputs.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { Candidates, DetectionBlock } from "../../model/rows.ts";
+import type { DetectTaskOptions } from "../detect/detect-task.ts";
 import { HostDetect } from "../detect/host-detect.ts";
 import { appendRow, assertProbability, type NmsOptions } from "../detect/nms.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
-import { orientedToSource, RotatedSelector } from "./rotated.ts";
+import { orientedToSource, RotatedSelector, type RotatedSuppression } from "./rotated.ts";
 
 /** Numbers of a box but for its angle. */
 const SIDES = 4;
@@ -16,15 +17,21 @@ const SIDES = 4;
 /** What one slot needs to find oriented boxes. */
 export class HostObb extends HostDetect {
   readonly #spec: ObjectSpec;
+  readonly #suppression: RotatedSuppression;
   readonly #selector = new RotatedSelector();
   #sides = new Float32Array(0);
   #angles = new Float32Array(0);
   /** f32 [capacity, 5]: cx, cy, w, h in pixels, angle in radians. */
   #boxes = new Float32Array(0);
 
-  constructor(spec: ObjectSpec, guard: PlausibilityGuard) {
+  constructor(
+    spec: ObjectSpec,
+    guard: PlausibilityGuard,
+    { rotatedNms = "any" }: Pick<DetectTaskOptions, "rotatedNms"> = {},
+  ) {
     super(spec, guard);
     this.#spec = spec;
+    this.#suppression = rotatedNms;
   }
 
   protected override select(
@@ -42,7 +49,7 @@ export class HostObb extends HostDetect {
     block.count = 0;
     block.dropped = candidates.dropped;
     block.hasInsideOut = candidates.hasInsideOut;
-    const kept = this.#selector.select({ count, scores, classIds, boxes: this.#boxes }, selection);
+    const kept = this.#selector.select({ count, scores, classIds, boxes: this.#boxes }, selection, this.#suppression);
     for (let at = 0; at < kept; at++) appendRow(block, candidates, this.#selector.kept[at]!);
     if (kept > 0) assertProbability(block.scores[0]!, this.#spec.head);
   }

@@ -1,5 +1,6 @@
 /** @module Object task: objects with key points, angles or masks in images: what a model says beside boxes. */
 
+import { isHostPlan } from "../../heads/host-plan.ts";
 import { type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
 import { needsShapes } from "../../model/model-info.ts";
@@ -42,9 +43,15 @@ const PARTS: Readonly<Record<ObjectTaskName, ObjectParts>> = {
   },
 };
 
-/** False for masks of families whose sums go through functions that a GPU does not compute to the bit. */
-function isForDevice({ masks }: ObjectSpec): boolean {
-  return masks === undefined || masks.rule === "ultralytics";
+/** What of a model runs on the CPU alone; `undefined` if nothing does. */
+function hostOnly(
+  { task, head, plan, needsNms, masks }: ObjectSpec,
+  { rotatedNms }: DetectTaskOptions,
+): string | undefined {
+  if (isHostPlan(plan)) return `the head "${head}"`;
+  // Sums of these families go through functions that a GPU does not compute to the bit.
+  if (masks !== undefined && masks.rule !== "ultralytics") return `the masks of the family "${masks.rule}"`;
+  return task === "obb" && needsNms && rotatedNms === "greedy" ? '`rotatedNms: "greedy"`' : undefined;
 }
 
 /** Finds objects in images, and what else a model says of them: one region an image, the whole of it. */
@@ -71,7 +78,8 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
     const model = await opened.described(this.#options.size);
     if (needsShapes(model)) return;
     const spec = recogniseObjects(model, this.name, { ...this.#options, source: opened.source, isSilent: true });
-    if (!isForDevice(spec)) throw noDevicePart(this.name, this.action);
+    const absent = hostOnly(spec, this.#options);
+    if (absent !== undefined) throw noDevicePart(absent, this.action);
   }
 
   engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
@@ -88,7 +96,8 @@ class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
     super(spec, source, options);
     const { cuda } = PARTS[spec.task];
     this.task = spec.task;
-    this.device = isForDevice(spec) ? { cuda: async () => this.cuda(await cuda(spec, options)) } : {};
+    this.device =
+      hostOnly(spec, options) === undefined ? { cuda: async () => this.cuda(await cuda(spec, options)) } : {};
     this.#options = options;
   }
 

@@ -1,20 +1,39 @@
 /** @module Host pose: boxes as a detector's, and the points of each object, around a model in host memory. */
 
-import type { DecodeInput } from "../../heads/head.ts";
-import type { KeypointForm, ObjectSpec } from "../../heads/object-reading.ts";
+import { decodeFacePoints } from "../../heads/face-grid.ts";
+import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
+import type { ObjectSpec } from "../../heads/object-reading.ts";
+import { decodePartPoints } from "../../heads/parts.ts";
 import type { Region } from "../../image/geometry.ts";
-import type { DetectionBlock } from "../../model/rows.ts";
+import type { DetectionBlock, RowExtra } from "../../model/rows.ts";
 import { HostDetect } from "../detect/host-detect.ts";
 import type { PlausibilityGuard } from "../detect/plausibility.ts";
 import { mapKeypoints } from "./keypoints.ts";
 
 /** What one slot needs to find objects and their points. */
 export class HostPose extends HostDetect {
+  readonly #plan: ObjectSpec["plan"];
   readonly #form: KeypointForm;
+  readonly #extras: readonly Pick<RowExtra, "length">[];
 
   constructor(spec: ObjectSpec, guard: PlausibilityGuard) {
     super(spec, guard);
+    this.#plan = spec.plan;
     this.#form = spec.keypoints!;
+    this.#extras = [{ length: this.#form.count * this.#form.numbers }];
+  }
+
+  protected override get extras(): readonly Pick<RowExtra, "length">[] {
+    return this.#extras;
+  }
+
+  /** Points that are no columns of an output beside the box are worked out. */
+  protected override gather(input: DecodeInput, block: DetectionBlock): void {
+    const plan = this.#plan;
+    const [points] = block.extras as [Float32Array];
+    if (plan.kind === "parts") decodePartPoints(plan, input, block, points);
+    else if (plan.kind === "faces") decodeFacePoints(plan, input, block, points);
+    else super.gather(input, block);
   }
 
   protected override mapRows(block: DetectionBlock, input: DecodeInput, region: Region): void {

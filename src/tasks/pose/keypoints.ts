@@ -1,6 +1,6 @@
 /** @module Keypoints: the points of an object, their names, and the lines between them. */
 
-import type { KeypointForm } from "../../heads/object-reading.ts";
+import type { KeypointForm } from "../../heads/head.ts";
 import { pointsToSource, type Region } from "../../image/geometry.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 

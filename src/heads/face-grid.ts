@@ -1,0 +1,206 @@
+/** @module Face grid decoder: boxes and five points beside the anchors of grids, in the forms of four families. */
+
+import type { Candidates, DetectionBlock } from "../model/rows.ts";
+import type { DecodeInput } from "./head.ts";
+import type { FaceLevel, FacesPlan } from "./host-plan.ts";
+import { NumberSlice, outputTensor } from "./outputs.ts";
+import { FLOATS } from "./traits.ts";
+
+/** Points of a face. */
+export const FACE_POINTS = 5;
+
+/** One output of a level as it is read: where the image's numbers begin, and from one to the next, and from anchor to anchor. */
+class FaceTensor extends NumberSlice {
+  /** Elements from one number of an anchor to the next. */
+  plane = 0;
+  /** Elements from one anchor to the next. */
+  step = 0;
+
+  number(anchor: number, at: number): number {
+    return this.data[this.offset + anchor * this.step + at * this.plane]!;
+  }
+}
+
+const scores: FaceTensor = new FaceTensor();
+const objectness: FaceTensor = new FaceTensor();
+const boxes: FaceTensor = new FaceTensor();
+const offsets: FaceTensor = new FaceTensor();
+const points: FaceTensor = new FaceTensor();
+
+/** The grid that is read. */
+const grid = { columns: 0, cells: 0, anchors: 0, first: 0 };
+
+/** A face's box, and what its points are measured from and in. */
+const face = { x1: 0, y1: 0, x2: 0, y2: 0, x: 0, y: 0, unitX: 0, unitY: 0 };
+
+function enter(plan: FacesPlan, level: FaceLevel, input: DecodeInput, first: number): void {
+  grid.columns = Math.ceil(input.inputWidth / level.stride);
+  grid.cells = grid.columns * Math.ceil(input.inputHeight / level.stride);
+  grid.anchors = grid.cells * level.sizes.length;
+  grid.first = plan.form === "retinaface" ? first : 0;
+}
+
+/** Look at an output of the level that was entered. @param numbers it has for an anchor */
+function load(tensor: FaceTensor, name: string, numbers: number, plan: FacesPlan, input: DecodeInput): void {
+  const { index } = input;
+  const { cells, columns, anchors, first } = grid;
+  if (plan.form === "centerface") {
+    const map = outputTensor(input, name, FLOATS, index + 1, numbers, cells / columns, columns);
+    tensor.load(map, index * cells * numbers, cells * numbers);
+    tensor.plane = cells;
+    tensor.step = 1;
+    return;
+  }
+  // Without an axis of the batch the anchors are those of its only image.
+  const isFlat = index === 0 && input.outputs.get(name)?.shape.length === 2;
+  const total = plan.form === "retinaface" ? anchorCount(plan, input) : anchors;
+  const rows = isFlat
+    ? outputTensor(input, name, FLOATS, total, numbers)
+    : outputTensor(input, name, FLOATS, index + 1, total, numbers);
+  tensor.load(rows, (index * total + first) * numbers, anchors * numbers);
+  tensor.plane = 1;
+  tensor.step = numbers;
+}
+
+function anchorCount({ levels }: FacesPlan, { inputWidth, inputHeight }: DecodeInput): number {
+  let count = 0;
+  for (const { stride, sizes } of levels)
+    count += Math.ceil(inputWidth / stride) * Math.ceil(inputHeight / stride) * sizes.length;
+  return count;
+}
+
+function loadBoxes(plan: FacesPlan, level: FaceLevel, input: DecodeInput): void {
+  load(boxes, level.boxes, level.offsets === undefined ? 4 : 2, plan, input);
+  if (level.offsets !== undefined) load(offsets, level.offsets, 2, plan, input);
+}
+
+/** From a centre and what its size is multiplied by. */
+function spread(x: number, y: number, width: number, height: number): void {
+  face.x1 = x - width / 2;
+  face.y1 = y - height / 2;
+  face.x2 = face.x1 + width;
+  face.y2 = face.y1 + height;
+}
+
+/** How far the variances of SSD's boxes, which RetinaFace has, shrink what a network says of centres and sizes. */
+const CENTRE_VARIANCE = 0.1;
+const SIZE_VARIANCE = 0.2;
+/** Input pixels a unit of CenterFace's sizes and offsets. */
+const MAP_STRIDE = 4;
+
+/** Work out the face of an anchor, by family. */
+const FACES: Readonly<
+  Record<
+    FacesPlan["form"],
+    (anchor: number, column: number, row: number, size: number, level: FaceLevel, input: DecodeInput) => void
+  >
+> = {
+  /** Points are parts of the box, from its corner, which is moved into the input. */
+  centerface(anchor, column, row, _, __, { inputWidth, inputHeight }) {
+    const height = Math.exp(boxes.number(anchor, 0)) * MAP_STRIDE;
+    const width = Math.exp(boxes.number(anchor, 1)) * MAP_STRIDE;
+    const x = (column + offsets.number(anchor, 1) + 0.5) * MAP_STRIDE - width / 2;
+    const y = (row + offsets.number(anchor, 0) + 0.5) * MAP_STRIDE - height / 2;
+    face.x = face.x1 = Math.min(Math.max(0, x), inputWidth);
+    face.y = face.y1 = Math.min(Math.max(0, y), inputHeight);
+    face.x2 = Math.min(face.x1 + width, inputWidth);
+    face.y2 = Math.min(face.y1 + height, inputHeight);
+    face.unitX = width;
+    face.unitY = height;
+  },
+  retinaface(anchor, column, row, size, { stride }) {
+    face.x = (column + 0.5) * stride;
+    face.y = (row + 0.5) * stride;
+    face.unitX = face.unitY = CENTRE_VARIANCE * size;
+    spread(
+      face.x + boxes.number(anchor, 0) * face.unitX,
+      face.y + boxes.number(anchor, 1) * face.unitY,
+      Math.exp(boxes.number(anchor, 2) * SIZE_VARIANCE) * size,
+      Math.exp(boxes.number(anchor, 3) * SIZE_VARIANCE) * size,
+    );
+  },
+  /** Distances from the cell's corner to the sides. */
+  scrfd(anchor, column, row, size, { stride }) {
+    face.x = column * stride;
+    face.y = row * stride;
+    face.unitX = face.unitY = size;
+    face.x1 = face.x - boxes.number(anchor, 0) * size;
+    face.y1 = face.y - boxes.number(anchor, 1) * size;
+    face.x2 = face.x + boxes.number(anchor, 2) * size;
+    face.y2 = face.y + boxes.number(anchor, 3) * size;
+  },
+  yunet(anchor, column, row, size, { stride }) {
+    face.x = column * stride;
+    face.y = row * stride;
+    face.unitX = face.unitY = size;
+    spread(
+      face.x + boxes.number(anchor, 0) * size,
+      face.y + boxes.number(anchor, 1) * size,
+      Math.exp(boxes.number(anchor, 2)) * size,
+      Math.exp(boxes.number(anchor, 3)) * size,
+    );
+  },
+};
+
+function locate(plan: FacesPlan, level: FaceLevel, input: DecodeInput, anchor: number): void {
+  const { sizes } = level;
+  const cell = Math.floor(anchor / sizes.length);
+  const column = cell % grid.columns;
+  const row = (cell - column) / grid.columns;
+  FACES[plan.form](anchor, column, row, sizes[anchor % sizes.length]!, level, input);
+}
+
+/** A probability, or NaN. */
+function clamped(value: number): number {
+  return Math.min(Math.max(value, 0), 1);
+}
+
+/** Append the faces whose score reaches the threshold, level by level, row by row. */
+export function decodeFaces(plan: FacesPlan, input: DecodeInput, candidates: Candidates): void {
+  const threshold = Math.fround(input.threshold);
+  // Of two numbers the second one is the face's.
+  const numbers = plan.form === "retinaface" ? 2 : 1;
+  let first = 0;
+  for (const level of plan.levels) {
+    enter(plan, level, input, first);
+    load(scores, level.scores, numbers, plan, input);
+    loadBoxes(plan, level, input);
+    const isProduct = level.objectness !== undefined;
+    if (isProduct) load(objectness, level.objectness, 1, plan, input);
+    for (let anchor = 0; anchor < grid.anchors; anchor++) {
+      let score = scores.number(anchor, numbers - 1);
+      if (isProduct) score = Math.sqrt(clamped(score) * clamped(objectness.number(anchor, 0)));
+      if (Math.fround(score) < threshold) continue;
+      locate(plan, level, input, anchor);
+      candidates.push(face.x1, face.y1, face.x2, face.y2, score, 0, first + anchor);
+    }
+    first += grid.anchors;
+  }
+}
+
+/** Write the points of the kept faces, x and y in input pixels. @param target f32 [rows, 10] */
+export function decodeFacePoints(
+  plan: FacesPlan,
+  input: DecodeInput,
+  block: DetectionBlock,
+  target: Float32Array,
+): void {
+  // CenterFace has y before x.
+  const x = plan.form === "centerface" ? 1 : 0;
+  let first = 0;
+  for (const level of plan.levels) {
+    enter(plan, level, input, first);
+    loadBoxes(plan, level, input);
+    load(points, level.points, FACE_POINTS * 2, plan, input);
+    for (let row = 0; row < block.count; row++) {
+      const anchor = block.sources[row]! - first;
+      if (anchor < 0 || anchor >= grid.anchors) continue;
+      locate(plan, level, input, anchor);
+      for (let at = 0, to = row * FACE_POINTS * 2; at < FACE_POINTS * 2; at += 2, to += 2) {
+        target[to] = face.x + points.number(anchor, at + x) * face.unitX;
+        target[to + 1] = face.y + points.number(anchor, at + 1 - x) * face.unitY;
+      }
+    }
+    first += grid.anchors;
+  }
+}

@@ -1,0 +1,207 @@
+/** @module Heads `centerface`, `retinaface`, `scrfd` and `yunet`: faces with five points, before NMS. */
+
+import { ModelError, message } from "../core/errors.ts";
+import type { TensorInfo } from "../core/tensor.ts";
+import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import type { ModelInfo } from "../model/model-info.ts";
+import { cellCount, USUAL_STRIDES } from "./dense-reading.ts";
+import { decodeFaces, FACE_POINTS } from "./face-grid.ts";
+import { defineHead, type Head, type ModelSpecParts } from "./head.ts";
+import type { FaceLevel, FacesPlan } from "./host-plan.ts";
+import { isFloat, type ModelTraits } from "./traits.ts";
+
+/** By the person's own sides, as COCO's are: the right eye is on the left of an image. */
+const FACE_KEYPOINTS: readonly string[] = ["right_eye", "left_eye", "nose", "right_mouth_corner", "left_mouth_corner"];
+
+/** Levels as they are, padded with black right and below. */
+const LEVELS: Preprocessing = { ...YOLO_PREPROCESSING, fit: "letterbox-top-left", scale: 1, pad: [0, 0, 0] };
+
+/** Numbers of an anchor's points. */
+const POINT_NUMBERS = FACE_POINTS * 2;
+
+function partsOf(
+  form: FacesPlan["form"],
+  outputs: readonly TensorInfo[],
+  levels: readonly FaceLevel[],
+  preprocessing: Preprocessing,
+  usualIou: number,
+): ModelSpecParts<FacesPlan> {
+  return {
+    outputs,
+    preprocessing,
+    classes: 1,
+    names: ["face"],
+    needsNms: true,
+    usualIou,
+    keypoints: { count: FACE_POINTS, numbers: 2, names: FACE_KEYPOINTS },
+    plan: { kind: "faces", form, levels },
+  };
+}
+
+function faceHead(
+  form: FacesPlan["form"],
+  summary: string,
+  find: (traits: ModelTraits) => ModelSpecParts<FacesPlan> | undefined,
+): Head<FacesPlan> {
+  return defineHead(form, summary, decodeFaces, find, "pose");
+}
+
+/** Names that are numbers, as the exporter of PyTorch gives them, grow in the order of the graph. */
+function byNumber(outputs: readonly TensorInfo[]): readonly TensorInfo[] | undefined {
+  if (outputs.some(({ name }) => !/^\d+$/.test(name))) return undefined;
+  return [...outputs].sort((a, b) => Number(a.name) - Number(b.name));
+}
+
+const CENTERFACE_STRIDE = 4;
+/** Channels of the maps in the order of the graph: faces, sizes, offsets, points. */
+const CENTERFACE_CHANNELS: readonly number[] = [1, 2, 2, POINT_NUMBERS];
+const CENTERFACE_NAMES: readonly RegExp[] = [/heat|score/i, /scale|size|^wh$/i, /off/i, /lm|landm|points|kps/i];
+/** A published file declares the input that it was traced with: nothing is found at such a size. */
+const LEAST_SIDE = 64;
+
+function refuseTraced([width, height]: readonly [number, number]): never {
+  const found = `CenterFace's file declares the input it was traced with, ${width}x${height} pixels, in which there is room for no face`;
+  const hint =
+    "the network takes any size: leave batch, height and width of its input and outputs open, with `update_inputs_outputs_dims` " +
+    "of the Python package onnx";
+  throw new ModelError(message("use the model as a pose model", found, hint), "centerface");
+}
+
+/**
+ * Images are stretched to a size of whole 32 pixels, RGB.
+ *
+ * @see https://github.com/Star-Clouds/CenterFace
+ */
+export const centerface: Head<FacesPlan> = faceHead(
+  "centerface",
+  "maps [N, 1|2|2|10, height/4, width/4], in this order by names or numbers: faces, sizes, offsets, points (CenterFace)",
+  ({ model, image }) => {
+    const maps = model.outputs.filter((info) => isFloat(info) && info.shape.length === 4);
+    if (maps.length !== CENTERFACE_CHANNELS.length) return undefined;
+    const found = byNumber(maps) ?? CENTERFACE_NAMES.map((name) => maps.find((map) => name.test(map.name)));
+    if (found.some((map, at) => map?.shape[1] !== CENTERFACE_CHANNELS[at])) return undefined;
+    if (image.fixedSize !== undefined && Math.max(...image.fixedSize) < LEAST_SIDE) refuseTraced(image.fixedSize);
+    const outputs = found as TensorInfo[];
+    const [scores, boxes, offsets, points] = outputs.map(({ name }) => name) as [string, string, string, string];
+    const level = { stride: CENTERFACE_STRIDE, sizes: [CENTERFACE_STRIDE], scores, boxes, offsets, points };
+    return partsOf("centerface", outputs, [level], { ...YOLO_PREPROCESSING, fit: "stretch", scale: 1 }, 0.3);
+  },
+);
+
+/** Sides of the anchors of each stride's cells. */
+const RETINAFACE_SIZES: readonly (readonly number[])[] = [
+  [16, 32],
+  [64, 128],
+  [256, 512],
+];
+/** Mean of the channels, blue first. */
+const RETINAFACE_MEAN = [104, 117, 123] as const;
+/** What its own exporter calls boxes, scores and points, whose last axis it leaves open. */
+const RETINAFACE_NAMES: Readonly<Record<string, number>> = { output: 4, outputt: 2, outputtt: POINT_NUMBERS };
+
+/**
+ * BGR levels less the mean; the anchors are two a cell of strides 8, 16 and 32.
+ *
+ * @see https://github.com/biubug6/Pytorch_Retinaface
+ */
+export const retinaface: Head<FacesPlan> = faceHead(
+  "retinaface",
+  "three outputs [N, anchors, 4|2|10]: boxes, scores and points beside two anchors a cell of strides 8, 16, 32 (RetinaFace)",
+  ({ model, shapesAt, forced }) => {
+    const { outputs } = model;
+    if (outputs.length !== 3 || outputs.some((info) => !isFloat(info) || info.shape.length !== 3)) return undefined;
+    const rows = cellCount(...shapesAt, USUAL_STRIDES) * 2;
+    const isOther = (count: number): boolean => count !== rows && (count >= 0 || !forced);
+    if (outputs.some(({ shape }) => isOther(shape[1]!) || shape[1] !== outputs[0]!.shape[1])) return undefined;
+    const found = [4, 2, POINT_NUMBERS].map((numbers) =>
+      outputs.find(({ name, shape }) => (shape[2]! < 0 ? RETINAFACE_NAMES[name] : shape[2]) === numbers),
+    );
+    if (found.some((info) => info === undefined)) return undefined;
+    const [boxes, scores, points] = (found as TensorInfo[]).map(({ name }) => name) as [string, string, string];
+    const levels = USUAL_STRIDES.map((stride, at) => ({ stride, sizes: RETINAFACE_SIZES[at]!, scores, boxes, points }));
+    const preprocessing = { ...LEVELS, colour: "BGR", mean: RETINAFACE_MEAN, pad: RETINAFACE_MEAN } as const;
+    return partsOf("retinaface", outputs, levels, preprocessing, 0.4);
+  },
+);
+
+/** Numbers of an anchor in outputs of each kind, in the order of the graph: score, box, points. */
+const SCRFD_NUMBERS: readonly number[] = [1, 4, POINT_NUMBERS];
+const SCRFD_NAMES: readonly string[] = ["score", "bbox", "kps"];
+const SCRFD_ANCHORS = 2;
+
+/** The outputs of each stride: told by names, by their rows, or by numbers of which those of a stride follow one another. */
+function scrfdLevels(
+  { outputs }: ModelInfo,
+  size: readonly [number, number],
+): readonly (readonly TensorInfo[])[] | undefined {
+  const isOf = ({ shape }: TensorInfo, kind: number): boolean => shape.at(-1) === SCRFD_NUMBERS[kind];
+  const named = USUAL_STRIDES.map((stride) =>
+    SCRFD_NAMES.map((name, kind) => outputs.find((info) => info.name === `${name}_${stride}` && isOf(info, kind))),
+  );
+  const byRows = USUAL_STRIDES.map((stride) => {
+    const rows = cellCount(...size, [stride]) * SCRFD_ANCHORS;
+    return SCRFD_NUMBERS.map((_, kind) => outputs.find((info) => info.shape.at(-2) === rows && isOf(info, kind)));
+  });
+  const numbered = byNumber(outputs);
+  const byOrder = numbered && USUAL_STRIDES.map((_, level) => numbered.slice(level * 3, level * 3 + 3));
+  const isWhole = (levels: readonly (readonly (TensorInfo | undefined)[])[]): boolean =>
+    new Set(levels.flat()).size === outputs.length &&
+    levels.every((level) => level.every((info, kind) => info !== undefined && isOf(info, kind)));
+  const found = [named, byRows, byOrder ?? []].find(isWhole);
+  return found as readonly (readonly TensorInfo[])[] | undefined;
+}
+
+/** @see https://github.com/deepinsight/insightface (detection/scrfd) */
+export const scrfd: Head<FacesPlan> = faceHead(
+  "scrfd",
+  "nine outputs [N, anchors, 1|4|10], or without N: score, bbox and kps of two anchors a cell of strides 8, 16, 32 (SCRFD)",
+  ({ model, shapesAt }) => {
+    const { outputs } = model;
+    const count = USUAL_STRIDES.length * SCRFD_NUMBERS.length;
+    if (outputs.length !== count || outputs.some((info) => !isFloat(info) || !/^[23]$/.test(`${info.shape.length}`)))
+      return undefined;
+    const found = scrfdLevels(model, shapesAt);
+    if (found === undefined) return undefined;
+    const levels = found.map((level, at): FaceLevel => {
+      const [scores, boxes, points] = level.map(({ name }) => name) as [string, string, string];
+      const stride = USUAL_STRIDES[at]!;
+      return { stride, sizes: new Array(SCRFD_ANCHORS).fill(stride), scores, boxes, points };
+    });
+    const mean = [127.5, 127.5, 127.5] as const;
+    return partsOf("scrfd", found.flat(), levels, { ...LEVELS, mean, std: [128, 128, 128] }, 0.4);
+  },
+);
+
+/** Numbers of a cell in outputs of each name. */
+const YUNET_NUMBERS: Readonly<Record<"cls" | "obj" | "bbox" | "kps", number>> = {
+  cls: 1,
+  obj: 1,
+  bbox: 4,
+  kps: POINT_NUMBERS,
+};
+
+/** BGR levels. @see https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet */
+export const yunet: Head<FacesPlan> = faceHead(
+  "yunet",
+  "outputs cls_, obj_, bbox_ and kps_ of strides 8, 16, 32: [N, cells, 1|1|4|10] (YuNet of 2023)",
+  ({ model }) => {
+    const found = USUAL_STRIDES.flatMap((stride) =>
+      Object.entries(YUNET_NUMBERS).map(([name, numbers]) =>
+        model.outputs.find(
+          (info) =>
+            info.name === `${name}_${stride}` && isFloat(info) && info.shape.length === 3 && info.shape[2] === numbers,
+        ),
+      ),
+    );
+    if (found.some((info) => info === undefined)) return undefined;
+    const levels = USUAL_STRIDES.map((stride) => ({
+      stride,
+      sizes: [stride],
+      scores: `cls_${stride}`,
+      objectness: `obj_${stride}`,
+      boxes: `bbox_${stride}`,
+      points: `kps_${stride}`,
+    }));
+    return partsOf("yunet", found as TensorInfo[], levels, { ...LEVELS, colour: "BGR" }, 0.3);
+  },
+);

@@ -1,0 +1,71 @@
+/** @module Host plan: what decoders need to know that run on the CPU alone. */
+
+/** Columns of an output that has some numbers a row. */
+export interface RowColumns {
+  /** [N, rows, width], the last axis split or, of one number, left out; [rows of all images, width] where images are numbered. */
+  readonly output: string;
+  readonly width: number;
+  /** The first column. */
+  readonly first: number;
+}
+
+/**
+ * Rows whose parts are columns of one or several outputs, f32 or f16. Candidate index: the row. On the CPU only.
+ */
+export interface PartsPlan {
+  readonly kind: "parts";
+  readonly boxes: RowColumns;
+  readonly scores: RowColumns;
+  /** Class ids, of any dtype. Left out: there is one class. */
+  readonly classes?: RowColumns;
+  /** x and y of each point, and its score if there are no `pointScores`. */
+  readonly points?: RowColumns;
+  /** How many points a row has; 0 where it is left out. */
+  readonly pointCount?: number;
+  readonly pointScores?: RowColumns;
+  /** i32 or i64 [N] or [N, 1]: number of valid rows; left out if all are. */
+  readonly counts?: string;
+  /** True: the first column of the boxes' output is the number of the image. */
+  readonly isNumbered?: boolean;
+  /** cx, cy, w, h or x1, y1, x2, y2. */
+  readonly boxForm: "centre" | "corners";
+  /** Left out: x before y. */
+  readonly axes?: "yx";
+  /** Boxes and points are in `pixels` of the model's input, or a `fraction` of its width and height. */
+  readonly unit: "pixels" | "fraction";
+}
+
+/** One stride's outputs of a {@linkcode FacesPlan}, f32 or f16. */
+export interface FaceLevel {
+  /** Input pixels a cell. */
+  readonly stride: number;
+  /** Of each of a cell's anchors, in input pixels: what offsets are multiplied by. */
+  readonly sizes: readonly number[];
+  readonly scores: string;
+  /** Multiplied by the score, if it is there. */
+  readonly objectness?: string;
+  readonly boxes: string;
+  /** Offsets of the centres from the cells, if they are not among the boxes. */
+  readonly offsets?: string;
+  readonly points: string;
+}
+
+/**
+ * Faces with five points, beside the anchors of grids: what the numbers mean is a matter of the form. Outputs are
+ * [N, anchors, numbers], of `scrfd` also [anchors, numbers]; of `centerface` maps [N, numbers, height, width]; those of
+ * `retinaface` have the anchors of all levels. Candidate index: the anchor, counted through the levels. On the CPU only.
+ */
+export interface FacesPlan {
+  readonly kind: "faces";
+  readonly form: "centerface" | "retinaface" | "scrfd" | "yunet";
+  /** Finest first. */
+  readonly levels: readonly FaceLevel[];
+}
+
+/** Plans that the CPU alone decodes by. */
+export type HostPlan = PartsPlan | FacesPlan;
+
+/** True for one of them. */
+export function isHostPlan({ kind }: { readonly kind: string }): boolean {
+  return kind === "parts" || kind === "faces";
+}

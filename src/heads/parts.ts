@@ -1,0 +1,92 @@
+/** @module Parts decoder: rows whose boxes, scores, classes and points are columns of one or several outputs. */
+
+import type { Candidates, DetectionBlock } from "../model/rows.ts";
+import { pushBox } from "./dense.ts";
+import type { DecodeInput } from "./head.ts";
+import type { PartsPlan, RowColumns } from "./host-plan.ts";
+import { classIdOf, NumberSlice, outputTensor, refuseOutput } from "./outputs.ts";
+import { FLOATS, INTEGERS, NUMBERS } from "./traits.ts";
+
+const boxes: NumberSlice = new NumberSlice();
+const scores: NumberSlice = new NumberSlice();
+const classes: NumberSlice = new NumberSlice();
+const points: NumberSlice = new NumberSlice();
+const counts: NumberSlice = new NumberSlice();
+/** A box as `pushBox` reads one. */
+const box: Float32Array = new Float32Array(new ArrayBuffer(16));
+
+/** Look at the numbers of the image's rows. @param rows how many there must be; -1 for any @returns how many there are */
+function load(slice: NumberSlice, part: RowColumns, plan: PartsPlan, input: DecodeInput, rows = -1): number {
+  const tensor = input.outputs.get(part.output);
+  const shape = tensor?.shape ?? [];
+  const axis = plan.isNumbered ? 0 : 1;
+  const found = shape[axis] ?? -1;
+  let width = 1;
+  for (let at = axis + 1; at < shape.length; at++) width *= shape[at]!;
+  const dtypes = part === plan.classes ? NUMBERS : FLOATS;
+  const fits =
+    found >= 0 && width === part.width && (rows < 0 || rows === found) && (axis === 0 || shape[0]! > input.index);
+  if (tensor === undefined || !dtypes.includes(tensor.dtype) || !fits) {
+    const wanted = plan.isNumbered ? `[?, ${part.width}]` : `[?, ${rows < 0 ? "?" : rows}, ${part.width}]`;
+    return refuseOutput(part.output, `${dtypes.join(" or ")} ${wanted}`, tensor);
+  }
+  slice.load(tensor, axis === 0 ? 0 : input.index * found * width, found * width);
+  return found;
+}
+
+function validRows({ counts: name }: PartsPlan, input: DecodeInput, rows: number): number {
+  if (name === undefined) return rows;
+  const isFlat = input.outputs.get(name)?.shape.length === 1;
+  counts.load(outputTensor(input, name, INTEGERS, input.index + 1, isFlat ? undefined : 1), input.index, 1);
+  return Math.min(rows, counts.data[counts.offset]!);
+}
+
+/** Append the valid rows of the image whose score reaches the threshold, in their order. */
+export function decodeParts(plan: PartsPlan, input: DecodeInput, candidates: Candidates): void {
+  const rows = load(boxes, plan.boxes, plan, input);
+  load(scores, plan.scores, plan, input, rows);
+  if (plan.classes !== undefined) load(classes, plan.classes, plan, input, rows);
+  const count = validRows(plan, input, rows);
+  const threshold = Math.fround(input.threshold);
+  const [first, second] = plan.axes === "yx" ? [1, 0] : [0, 1];
+  for (let row = 0; row < count; row++) {
+    const score = scores.data[scores.offset + row * plan.scores.width + plan.scores.first]!;
+    const at = boxes.offset + row * plan.boxes.width;
+    if (score < threshold || (plan.isNumbered && boxes.data[at] !== input.index)) continue;
+    for (let side = 0; side < 4; side += 2) {
+      box[side] = boxes.data[at + plan.boxes.first + side + first]!;
+      box[side + 1] = boxes.data[at + plan.boxes.first + side + second]!;
+    }
+    const id = plan.classes && classes.data[classes.offset + row * plan.classes.width + plan.classes.first]!;
+    const classId = id === undefined || Number.isNaN(score) ? 0 : classIdOf(id, plan.classes!.output);
+    pushBox(plan.boxForm, plan.unit, input, candidates, box, 0, 1, score, classId, row);
+  }
+}
+
+/** Write the points of the kept rows: x, y in input pixels and the score of each. @param target f32 [rows, points × 3] */
+export function decodePartPoints(
+  plan: PartsPlan,
+  input: DecodeInput,
+  block: DetectionBlock,
+  target: Float32Array,
+): void {
+  const { points: part, pointScores, pointCount = 0, unit, axes } = plan;
+  if (part === undefined) return;
+  const rows = load(points, part, plan, input);
+  if (pointScores !== undefined) load(scores, pointScores, plan, input, rows);
+  const numbers = pointScores === undefined ? 3 : 2;
+  const scaleX = unit === "fraction" ? input.inputWidth : 1;
+  const scaleY = unit === "fraction" ? input.inputHeight : 1;
+  const x = axes === "yx" ? 1 : 0;
+  for (let row = 0, to = 0; row < block.count; row++) {
+    const source = block.sources[row]!;
+    let from = points.offset + source * part.width + part.first;
+    for (let point = 0; point < pointCount; point++, from += numbers, to += 3) {
+      target[to] = points.data[from + x]! * scaleX;
+      target[to + 1] = points.data[from + 1 - x]! * scaleY;
+      target[to + 2] = pointScores
+        ? scores.data[scores.offset + source * pointScores.width + point]!
+        : points.data[from + 2]!;
+    }
+  }
+}

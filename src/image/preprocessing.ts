@@ -21,7 +21,7 @@ export interface Preprocessing {
   readonly fit: Fit;
   /**
    * As the model's training did; a model that was trained with one and gets the other finds less. `bicubic` and `lanczos` are
-   * Pillow's BICUBIC and LANCZOS, with antialias as well, and on the CPU only.
+   * Pillow's BICUBIC and LANCZOS, with antialias as well.
    */
   readonly resize: Resize | "bicubic" | "lanczos";
   /** Order of the tensor's channels; `luma` is a single one, Y of BT.601 in full range, from levels before they are rounded. */

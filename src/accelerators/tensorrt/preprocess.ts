@@ -17,6 +17,14 @@ import type { LaunchSpec } from "./kernels.ts";
 const TILE_WIDTH = 32;
 const TILE_HEIGHT = 16;
 
+/** Which kernels resize, and by which filter. */
+const RESIZERS: Readonly<Record<Preprocessing["resize"], Pick<LaunchSpec, "module" | "values">>> = {
+  bilinear: { module: "preprocess", values: {} },
+  antialias: { module: "preprocess_antialias", values: {} },
+  bicubic: { module: "preprocess_lobed", values: { filter: 1 } },
+  lanczos: { module: "preprocess_lobed", values: { filter: 2 } },
+};
+
 /** The memory a launch reads and writes; addresses are fixed from then on, contents are not. */
 interface PreprocessMemory {
   /** The input: [N, channels, height, width] or [N, height, width, channels] of the pre-processing's dtype. */
@@ -57,12 +65,12 @@ export function preprocessLaunch(preprocessing: Preprocessing, memory: Preproces
     refuse("value table", `at least ${valueTableLength(preprocessing) * 4} bytes`, String(table.byteLength));
   }
   const [height, width] = isPlanar ? [third, fourth] : [second, third];
-  const module = resize === "antialias" ? "preprocess_antialias" : "preprocess";
+  const { module, values } = RESIZERS[resize];
   return {
     module,
     kernel: `${module}_${dtype}_${colour === "luma" ? "luma" : layout.toLowerCase()}`,
     config: { grid: [Math.ceil(width / TILE_WIDTH), Math.ceil(height / TILE_HEIGHT), batch], block: [32, 8, 1] },
-    values: { output: output.pointer, images: images.pointer, table: table.pointer, width, height },
+    values: { output: output.pointer, images: images.pointer, table: table.pointer, width, height, ...values },
   };
 }
 
@@ -132,7 +140,7 @@ export class ImageTable {
   ): void {
     const { x, y, width, height, edge } = region;
     const isTile = edge !== "pad";
-    if (isTile && resize === "antialias") refuseEdge(edge);
+    if (isTile && resize !== "bilinear") refuseEdge(edge);
     const words = this.#words;
     const at = index * WORDS;
     const isNv12 = image.format === "NV12";

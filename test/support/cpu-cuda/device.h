@@ -62,6 +62,8 @@ double sin(double), cos(double), fmin(double, double), fmax(double, double), rin
 int abs(int);
 }
 
+static __forceinline__ double sinpi(double x) { return sin(x * 3.141592653589793); }
+
 #define threadIdx cuda_thread_index()
 #define blockIdx cuda_block_index()
 #define blockDim cuda_block_size()

@@ -203,7 +203,6 @@ DONE(cudaEventRecord)
 DONE(cudaEventQuery)
 DONE(cudaEventSynchronize)
 DONE(cudaEventDestroy)
-DONE(cudaGraphExecDestroy)
 
 int cuDriverGetVersion(int *out) { return *out = 12020, 0; }
 int cudaRuntimeGetVersion(int *out) { return *out = 12020, 0; }
@@ -268,7 +267,14 @@ int cudaStreamIsCapturing(void *, int *out) { return *out = capturing != nullptr
 int cudaStreamBeginCapture(void *, int) { return capturing = (Graph *)calloc(1, sizeof(Graph)), 0; }
 int cudaStreamEndCapture(void *, void **out) { return *out = capturing, capturing = nullptr, 0; }
 int cudaGraphGetNodes(void *graph, void *, size *count) { return *count = (size)((Graph *)graph)->count, 0; }
-int cudaGraphInstantiateWithFlags(void **out, void *graph, u64) { return *out = graph, 0; }
+// What is made of a graph outlives it.
+int cudaGraphInstantiateWithFlags(void **out, void *graph, u64) {
+  Graph *exec = (Graph *)malloc(sizeof(Graph));
+  *exec = *(const Graph *)graph;
+  exec->works = (Work *)malloc((size)exec->count * sizeof(Work));
+  memcpy(exec->works, ((const Graph *)graph)->works, (size)exec->count * sizeof(Work));
+  return *out = exec, 0;
+}
 int cudaGraphUpload(void *, void *) { return 0; }
 int cudaGraphLaunch(void *exec, void *) {
   const Graph *graph = (const Graph *)exec;
@@ -277,4 +283,5 @@ int cudaGraphLaunch(void *exec, void *) {
   return status;
 }
 int cudaGraphDestroy(void *graph) { return free(((Graph *)graph)->works), free(graph), 0; }
+int cudaGraphExecDestroy(void *exec) { return cudaGraphDestroy(exec); }
 }

@@ -1,0 +1,209 @@
+import { expect, test } from "bun:test";
+import type { CudaTask, GpuModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
+import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
+import { GpuStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
+import type { Tensor } from "../../../src/core/tensor.ts";
+import { Device } from "../../../src/cuda/device.ts";
+import type { Image } from "../../../src/image/image.ts";
+import type { DetectionBlock } from "../../../src/model/rows.ts";
+import type { TaskModel } from "../../../src/runtime/task.ts";
+import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
+import type { MaskedBlock } from "../../../src/tasks/objects/objects.ts";
+import type { MaskSize } from "../../../src/tasks/segment/mask-plan.ts";
+import { chance } from "../../support/chance.ts";
+import { flatImage } from "../../support/flat-image.ts";
+import { isGpuMissing } from "../../support/gpu.ts";
+import { blocksOf, type SegmentTask, segmentedOnCpu, segmentTask } from "../../support/segmented.ts";
+import { StandInEngine, standInModel, tensorOf } from "../../support/stand-in-engine.ts";
+
+const gpuTest = test.skipIf(isGpuMissing);
+
+const SIDE = 64;
+const ANCHORS = 84;
+const SIZE = [SIDE, SIDE] as const;
+const IMAGES = { name: "images", dtype: "f32", shape: [2, 3, SIDE, SIDE] } as const;
+const ROWS = { name: "output0", dtype: "f32", shape: [2, 4 + 2 + 32, ANCHORS] } as const;
+const PROTOTYPES = { name: "output1", dtype: "f32", shape: [2, 32, SIDE / 4, SIDE / 4] } as const;
+const MODEL = {
+  inputs: [IMAGES],
+  outputs: [ROWS, PROTOTYPES],
+  metadata: { task: "segment", names: "{0: 'cat', 1: 'dog'}", stride: "32" },
+};
+
+const ALL: NmsOptions = { threshold: 0.1, iou: 1, maxDetections: 20, classAgnostic: false, classIds: undefined };
+
+/** A row of an image: centre and sides in input pixels, and a score. */
+type Row = readonly [cx: number, cy: number, width: number, height: number, score: number];
+
+/** Outputs with rows in each image; what their masks are is left to chance. */
+function outputsWith(seed: number, images: readonly (readonly Row[])[]): ReadonlyMap<string, Tensor> {
+  const random = chance(seed);
+  const rows = tensorOf(ROWS, () => random() * 2 - 1);
+  for (let image = 0; image < 2; image++) {
+    const put = (channel: number, anchor: number, value: number): void => {
+      rows.data[(image * ROWS.shape[1] + channel) * ANCHORS + anchor] = value;
+    };
+    for (let anchor = 0; anchor < ANCHORS; anchor++) {
+      for (const channel of [4, 5]) put(channel, anchor, 0);
+      // The middle of the grid's cells comes before others.
+      const row = images[image]?.[(anchor + 40) % ANCHORS];
+      for (let channel = 0; row !== undefined && channel < 5; channel++) put(channel, anchor, row[channel]!);
+    }
+  }
+  return new Map([
+    ["output0", rows],
+    ["output1", tensorOf(PROTOTYPES, () => random() * 2 - 1)],
+  ]);
+}
+
+const SMALL: readonly Row[] = [
+  [20, 30, 17, 9, 0.9],
+  [50, 22, 30, 20, 0.8],
+  [3, 40, 12, 30, 0.7],
+  [40, 40, 0.2, 0.2, 0.6],
+];
+
+/** So many, each nearly as large as the image. */
+const large = (count: number): Row[] =>
+  Array.from({ length: count }, (_, at) => [32, 32, 60 - at, 62 - at, 0.95 - at * 0.01]);
+
+/** A slot on a stand-in for an engine, and what the CPU makes of the same outputs. */
+class Segmenting implements AsyncDisposable {
+  readonly slot: GpuSlot<NmsOptions, DetectionBlock>;
+  readonly #engine: StandInEngine;
+  readonly #task: SegmentTask;
+  readonly #reruns: { readonly count: number };
+  readonly #owned: DisposableStack;
+  #outputs: ReadonlyMap<string, Tensor> = new Map();
+
+  private constructor(
+    slot: GpuSlot<NmsOptions, DetectionBlock>,
+    engine: StandInEngine,
+    task: SegmentTask,
+    reruns: { readonly count: number },
+    owned: DisposableStack,
+  ) {
+    this.slot = slot;
+    this.#engine = engine;
+    this.#task = task;
+    this.#reruns = reruns;
+    this.#owned = owned;
+  }
+
+  static async open(maskSize: MaskSize = "image"): Promise<Segmenting> {
+    using owned = new DisposableStack();
+    const task = await segmentTask(maskSize, 2).recognise({
+      model: MODEL,
+      source: "a stand-in",
+      described: () => Promise.resolve(MODEL),
+      rangeOf: () => undefined,
+      outputsFor: () => Promise.resolve(MODEL.outputs),
+    });
+    const device = owned.use(Device.open());
+    const engine = owned.use(new StandInEngine(device, MODEL.outputs));
+    const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, 2, owned);
+    const part = (await task.device.cuda!()) as CudaTask<NmsOptions, DetectionBlock>;
+    const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
+    const gpu: GpuModel<NmsOptions, DetectionBlock> = {
+      ...model,
+      cuda: part.load(model, owned),
+      streams,
+      trace: undefined,
+    };
+    const slot = owned.use(new GpuSlot(gpu, streams));
+    return new Segmenting(slot, engine, task, model.reruns, owned.move());
+  }
+
+  get reruns(): number {
+    return this.#reruns.count;
+  }
+
+  give(outputs: ReadonlyMap<string, Tensor>): void {
+    this.#outputs = outputs;
+    this.#engine.give(outputs);
+  }
+
+  /** What the CPU makes of the same outputs, image by image. */
+  wanted(images: readonly Image[], selection: NmsOptions): Promise<object[]> {
+    return segmentedOnCpu(this.#task, this.#outputs, images, SIZE, selection);
+  }
+
+  async run(images: readonly Image[], selection: NmsOptions = ALL): Promise<object[]> {
+    return blocksOf(await this.slot.run(images, SIZE, selection), images.length);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#owned.dispose();
+  }
+}
+
+for (const maskSize of ["image", "input", "proto"] as const) {
+  gpuTest(
+    `masks of the size of the ${maskSize} are the CPU's: other images, outputs and selections each time`,
+    async () => {
+      await using segmenting = await Segmenting.open(maskSize);
+      const batches = [
+        [flatImage(130, 61, 9), flatImage(40, 77, 9)],
+        [flatImage(130, 61, 9), flatImage(40, 77, 9)],
+        [flatImage(64, 64, 9)],
+        [flatImage(31, 200, 9), flatImage(130, 61, 9)],
+      ];
+      let seed = 1;
+      for (const images of batches) {
+        segmenting.give(outputsWith(seed++, [SMALL, SMALL.slice(1)]));
+        for (const selection of [ALL, { ...ALL, maxDetections: 2 }]) {
+          const got = await segmenting.run(images, selection);
+          expect(got).toEqual(await segmenting.wanted(images, selection));
+          expect(got.flatMap((block) => (block as { masks: object[] }).masks).length).toBeGreaterThan(0);
+        }
+      }
+      expect(segmenting.reruns).toBe(0);
+    },
+  );
+}
+
+gpuTest("masks that need more room than there is run again, are counted, and run once from then on", async () => {
+  await using segmenting = await Segmenting.open();
+  const images = [flatImage(500, 400, 9), flatImage(301, 200, 9)];
+  segmenting.give(outputsWith(3, [SMALL, SMALL]));
+  expect(await segmenting.run(images)).toEqual(await segmenting.wanted(images, ALL));
+  expect(segmenting.reruns).toBe(0);
+  segmenting.give(outputsWith(4, [large(6), SMALL]));
+  // The first of these runs again, the second is replayed as a graph.
+  for (let round = 0; round < 2; round++) {
+    expect(await segmenting.run(images)).toEqual(await segmenting.wanted(images, ALL));
+    expect(segmenting.reruns).toBe(1);
+  }
+  segmenting.give(outputsWith(5, [SMALL, []]));
+  expect(await segmenting.run(images)).toEqual(await segmenting.wanted(images, ALL));
+  segmenting.give(outputsWith(6, [large(9), large(9)]));
+  expect(await segmenting.run(images)).toEqual(await segmenting.wanted(images, ALL));
+  expect(segmenting.reruns).toBe(2);
+});
+
+gpuTest("stages one by one: post-processing runs again with more rows, and where masks need more room", async () => {
+  await using segmenting = await Segmenting.open();
+  const { slot } = segmenting;
+  const images = [flatImage(500, 400, 9), flatImage(64, 64, 9)];
+  segmenting.give(outputsWith(7, [large(6), SMALL]));
+  await slot.preprocess(images, SIZE);
+  await slot.infer();
+  for (const selection of [{ ...ALL, maxDetections: 1 }, ALL, { ...ALL, maxDetections: 400 }]) {
+    const got = blocksOf(await slot.postprocess(selection), 2);
+    expect(got).toEqual(await segmenting.wanted(images, selection));
+  }
+  expect(segmenting.reruns).toBe(2);
+});
+
+gpuTest("masks of one frame stay as they are while the next ones run", async () => {
+  await using segmenting = await Segmenting.open();
+  const images = [flatImage(200, 90, 9)];
+  segmenting.give(outputsWith(8, [SMALL, []]));
+  const [first] = await segmenting.slot.run(images, SIZE, ALL);
+  const { masks } = first as MaskedBlock;
+  const kept = [...masks];
+  const before = kept.map((mask) => mask.toRle());
+  segmenting.give(outputsWith(9, [SMALL, []]));
+  await segmenting.run(images);
+  expect(kept.map((mask) => mask.toRle())).toEqual(before);
+});

@@ -1,0 +1,3 @@
+import { testSegmenter } from "../contract/segment-contract.ts";
+
+testSegmenter("cpu");

@@ -1,0 +1,96 @@
+/**
+ * @module StandInEngine: what slots ask of a TensorRT engine, answered with given outputs, so that everything around a model on a
+ * GPU can be run where there is no TensorRT: on the CPU's executor (cpu-cuda.ts), or on a card.
+ */
+
+import type { LoadedModel } from "../../src/accelerators/tensorrt/gpu-model.ts";
+import { KernelLibrary } from "../../src/accelerators/tensorrt/kernels.ts";
+import { Resource } from "../../src/core/resource.ts";
+import { type Tensor, type TensorInfo, volume } from "../../src/core/tensor.ts";
+import { copyToDevice } from "../../src/cuda/copy.ts";
+import type { Device } from "../../src/cuda/device.ts";
+import { EventWaits } from "../../src/cuda/event-waits.ts";
+import { PinnedBuffer } from "../../src/cuda/pinned-buffer.ts";
+import type { Stream } from "../../src/cuda/stream.ts";
+import type { TaskModel } from "../../src/runtime/task.ts";
+import type { Engine } from "../../src/tensorrt/engine.ts";
+
+/** An engine of one batch size. Its outputs are whatever `outputs` holds when a batch runs. */
+export class StandInEngine extends Resource {
+  readonly outputs: readonly TensorInfo[];
+  readonly #sources: ReadonlyMap<string, PinnedBuffer>;
+
+  constructor(device: Device, outputs: readonly TensorInfo[]) {
+    super("StandInEngine", device);
+    this.outputs = outputs;
+    this.#sources = new Map(
+      outputs.map(({ name, dtype, shape }) => [name, PinnedBuffer.create(dtype, shape, device)] as const),
+    );
+  }
+
+  /** What the next runs give. */
+  give(outputs: ReadonlyMap<string, Tensor>): void {
+    for (const [name, source] of this.#sources) {
+      const { data } = outputs.get(name)!;
+      new Uint8Array(source.buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    }
+  }
+
+  deviceMemoryBytes(): number {
+    return 1;
+  }
+
+  createContext(): Promise<object> {
+    const addresses = new Map<string, number>();
+    const context = {
+      setDeviceMemory() {},
+      tensor: (name: string) => ({
+        shape: this.outputs.find((output) => output.name === name)?.shape,
+        setShape() {},
+        setAddress: (address: number) => addresses.set(name, address),
+      }),
+      enqueue: (stream: Stream) => {
+        for (const [name, source] of this.#sources) {
+          const target = { pointer: addresses.get(name)!, byteLength: source.byteLength };
+          copyToDevice(target as Parameters<typeof copyToDevice>[0], source, { stream });
+        }
+      },
+      close() {},
+      [Symbol.dispose]() {},
+    };
+    return Promise.resolve(context);
+  }
+
+  protected release(): void {
+    for (const source of this.#sources.values()) source.close();
+  }
+}
+
+/** A model on such an engine, as its slots share it. @param rows of every batch */
+export function standInModel(
+  engine: StandInEngine,
+  device: Device,
+  task: TaskModel<unknown, unknown, unknown>,
+  rows: number,
+  owned: DisposableStack,
+): LoadedModel {
+  return {
+    device,
+    kernels: owned.use(KernelLibrary.create(device)),
+    engine: engine as unknown as Engine,
+    task,
+    fixedBatch: rows,
+    zeroCopy: false,
+    rows,
+    jpeg: undefined,
+    hasGraph: true,
+    waits: new EventWaits("poll", device),
+    reruns: { count: 0 },
+  };
+}
+
+/** A tensor of given numbers. */
+export function tensorOf({ dtype, shape }: TensorInfo, value: (at: number) => number): Tensor<"f32"> {
+  if (dtype !== "f32") throw new Error(`Cannot fill ${dtype} with numbers`);
+  return { dtype, shape, data: Float32Array.from({ length: volume(shape) }, (_, at) => value(at)) };
+}

@@ -1,0 +1,258 @@
+/** @module Top-down pose: models that find the points of one person in a crop of an image: RTMPose, DWPose, ViTPose, HRNet. */
+
+import { ModelError, message, ShapeError } from "../../core/errors.ts";
+import { formatTensorInfo, type TensorInfo } from "../../core/tensor.ts";
+import type { DecodeInput } from "../../heads/head.ts";
+import type { KeypointForm } from "../../heads/object-reading.ts";
+import { outputTensor } from "../../heads/outputs.ts";
+import { FLOATS, findImageInput, type ImageInput, isFloat } from "../../heads/traits.ts";
+import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
+import { placeRectangle, type Region, type Size } from "../../image/geometry.ts";
+import type { Image } from "../../image/image.ts";
+import {
+  IMAGENET_MEAN,
+  IMAGENET_STD,
+  type Preprocessing,
+  type PreprocessingOptions,
+  withOptions,
+} from "../../image/preprocessing.ts";
+import { Preprocessor } from "../../image/preprocessor.ts";
+import type { ModelInfo } from "../../model/model-info.ts";
+import {
+  type EngineShapes,
+  type HostTensors,
+  type HostWork,
+  noDevicePart,
+  type OpenedModel,
+  type Task,
+  type TaskModel,
+} from "../../runtime/task.ts";
+import { isPersonCrop } from "./person-crop.ts";
+import { type FoundPoint, type Refinement, readHeatmap, readSimcc, type SimccScore } from "./point-maps.ts";
+
+/** What a caller may say of a top-down model. */
+export interface TopDownTaskOptions extends GivenDecodingLimits {
+  readonly preprocessing?: PreprocessingOptions | undefined;
+  /** Of the input of a model with dynamic height and width. */
+  readonly size?: Size | undefined;
+  /** Of SimCC. */
+  readonly simccScore: SimccScore;
+  /** Of heat maps; `undefined` for `dark` where the model is transformers', else `quarter`. */
+  readonly refinement?: Refinement | undefined;
+  readonly batch: number;
+}
+
+/** Where a model says where the points lie. */
+export type PointOutput =
+  | { readonly kind: "simcc"; readonly x: string; readonly y: string; readonly score: SimccScore }
+  | { readonly kind: "heatmap"; readonly map: string; readonly refinement: Refinement };
+
+/** What a top-down model was recognised by, and all that follows from it. */
+export interface TopDownSpec {
+  /** Why, in one clause. */
+  readonly reason: string;
+  /** Name of the input that takes the crops. */
+  readonly imageInput: string;
+  readonly output: PointOutput;
+  readonly keypoints: KeypointForm;
+  /** Of the input in pixels. */
+  readonly size: Size;
+  readonly preprocessing: Preprocessing;
+  /** True: crop and map are laid by the middles of the first and last pixel, as transformers' ViTPose does. */
+  readonly isUnbiased: boolean;
+}
+
+/** A top-down model. */
+export type TopDownModel = TaskModel<TopDownSpec, undefined, Float32Array>;
+
+/** What is seen where nothing tells: two thirds as wide as high. */
+const USUAL_SIZE: Size = [192, 256];
+
+/** mmpose's; transformers has the same but for rounding. */
+function preprocessingOf({ dtype, layout }: ImageInput): Preprocessing {
+  const values = { scale: 1 / 255, mean: IMAGENET_MEAN, std: IMAGENET_STD, pad: [0, 0, 0] } as const;
+  return { fit: "stretch", resize: "bilinear", colour: "RGB", layout, dtype, ...values };
+}
+
+/** Two rows of bins a point, x and y: by their names, else in their order where the lengths fit the input's sides. */
+function simccOf({ outputs }: ModelInfo, [width, height]: Size): readonly [x: TensorInfo, y: TensorInfo] | undefined {
+  const rows = outputs.filter((info) => isFloat(info) && info.shape.length === 3 && info.shape[1]! > 0);
+  if (rows.length !== 2 || outputs.length !== 2 || rows[0]!.shape[1] !== rows[1]!.shape[1]) return undefined;
+  const named = [/(^|_)x$/, /(^|_)y$/].map((end) => rows.find(({ name }) => end.test(name)));
+  const [x, y] = named[0] && named[1] ? named : rows;
+  const bins = [x!.shape[2]!, y!.shape[2]!] as const;
+  const isFitting = bins[0] > 0 && bins[0] % width === 0 && bins[0] * height === bins[1] * width;
+  return isFitting || (named[0] !== undefined && bins[0] < 0) ? [x!, y!] : undefined;
+}
+
+/** A heat map a point, whose sides are the input's, several times smaller. */
+function heatmapOf({ outputs }: ModelInfo, [width, height]: Size): TensorInfo | undefined {
+  const [map] = outputs;
+  if (outputs.length !== 1 || map === undefined || !isFloat(map) || map.shape.length !== 4) return undefined;
+  const [, points = 0, down = 0, across = 0] = map.shape;
+  const isSmaller = across > 0 && width % across === 0 && width > across && down * width === across * height;
+  return points > 1 && (isSmaller || (map.name === "heatmaps" && across < 0)) ? map : undefined;
+}
+
+/**
+ * Say what a top-down model is.
+ *
+ * @throws {ModelError} If it is none
+ */
+export function recogniseTopDown(model: ModelInfo, source: string, options: TopDownTaskOptions): TopDownSpec {
+  const image = findImageInput(model);
+  const size = image?.fixedSize ?? options.size ?? USUAL_SIZE;
+  const bins = image && simccOf(model, size);
+  const map = image && heatmapOf(model, size);
+  if (image === undefined || (bins === undefined && map === undefined)) {
+    const shapes = model.outputs.map(formatTensorInfo).join(", ");
+    const known = "two outputs [N, points, bins] (SimCC), or one [N, points, height, width] (heat maps)";
+    const found = `its outputs are ${shapes}, for an input of ${size.join("x")}`;
+    const hint = `a model of crops has ${known}; load one that takes whole images with \`PoseEstimator\``;
+    throw new ModelError(message(`use ${source} as a top-down pose model`, found, hint), source);
+  }
+  const isUnbiased = map?.name === "heatmaps";
+  const { simccScore: score, refinement = isUnbiased ? "dark" : "quarter" } = options;
+  const output: PointOutput = bins
+    ? { kind: "simcc", x: bins[0].name, y: bins[1].name, score }
+    : { kind: "heatmap", map: map!.name, refinement };
+  const outputs = bins ?? [map!];
+  return {
+    reason: `${bins ? "SimCC" : "heat maps"}: ${outputs.map(formatTensorInfo).join(", ")}`,
+    imageInput: image.name,
+    output,
+    keypoints: { count: outputs[0]!.shape[1]!, numbers: 3, names: [] },
+    size,
+    preprocessing: withOptions(preprocessingOf(image), options.preprocessing),
+    isUnbiased,
+  };
+}
+
+/** Finds the points of one person in each crop of an image. */
+export class TopDownTask implements Task<TopDownSpec, undefined, Float32Array> {
+  readonly name = "pose";
+  readonly action = "load a top-down pose model";
+  readonly #options: TopDownTaskOptions;
+
+  constructor(options: TopDownTaskOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {ModelError} If it is no top-down model */
+  async recognise(opened: OpenedModel): Promise<TopDownModel> {
+    const model = await opened.described(this.#options.size);
+    const spec = recogniseTopDown(model, opened.source, this.#options);
+    const { dtype, layout } = findImageInput(model)!;
+    const { output } = spec;
+    return {
+      task: this.name,
+      spec,
+      input: { name: spec.imageInput, dtype, layout, channels: 3 },
+      sizeInputs: [],
+      outputs: output.kind === "simcc" ? [output.x, output.y] : [output.map],
+      decodeOptions: decodeLimits(this.#options),
+      rows: Number.POSITIVE_INFINITY,
+      mostImages: Number.POSITIVE_INFINITY,
+      usualSize: spec.size,
+      idleParams: undefined,
+      sizeFor: () => spec.size,
+      sameParams: () => true,
+      host: () => Promise.resolve({ createWork: () => new HostTopDown(spec) }),
+      device: {},
+    };
+  }
+
+  /** @throws {UnavailableError} If it is one: there is no part for the device that an engine would be built for */
+  async check(opened: OpenedModel): Promise<void> {
+    await this.recognise(opened);
+    throw noDevicePart(this.name, this.action);
+  }
+
+  engineShapes(): EngineShapes {
+    const { batch, size = USUAL_SIZE } = this.#options;
+    return { batch: { min: 1, opt: batch, max: batch }, size };
+  }
+}
+
+/** What one slot needs to find points: a region an image, what is seen of a person; of an image that is no crop, all of it. */
+class HostTopDown implements HostWork<undefined, Float32Array> {
+  readonly placements: Region[] = [];
+  readonly #spec: TopDownSpec;
+  readonly #preprocessor: Preprocessor;
+  readonly #points: Float32Array[] = [];
+  readonly #found: FoundPoint = { x: 0, y: 0, score: 0 };
+  readonly #input: { -readonly [Key in keyof DecodeInput]: DecodeInput[Key] };
+  #images: readonly Image[] = [];
+
+  constructor(spec: TopDownSpec) {
+    const [inputWidth, inputHeight] = spec.size;
+    this.#spec = spec;
+    this.#preprocessor = new Preprocessor(spec.preprocessing);
+    this.#input = { outputs: new Map(), index: 0, inputWidth, inputHeight, threshold: 0 };
+  }
+
+  begin(images: readonly Image[]): number {
+    this.#images = images;
+    this.placements.length = images.length;
+    return images.length;
+  }
+
+  fill(tensors: HostTensors, region: number, row: number): void {
+    const image = this.#images[region]!;
+    const { width, height } = image;
+    const seen = isPersonCrop(image) ? image.rectangle : { x: 0, y: 0, width, height };
+    const placement = placeRectangle([width, height], seen, this.#spec.size, this.#spec.preprocessing.fit);
+    tensors.fill(this.#preprocessor, image, row, placement);
+    this.placements[region] = placement;
+  }
+
+  finish({ outputs }: HostTensors, region: number, row: number): void {
+    const { output, keypoints, size, isUnbiased } = this.#spec;
+    const input = this.#input;
+    input.outputs = outputs;
+    input.index = row;
+    const { count } = keypoints;
+    this.#points[region] ??= new Float32Array(count * 3);
+    if (output.kind === "simcc") {
+      const x = outputTensor(input, output.x, FLOATS, row + 1, count, -1);
+      const y = outputTensor(input, output.y, FLOATS, row + 1, count, -1);
+      const bins = { x: x.shape[2]!, y: y.shape[2]! };
+      const at = { x: row * count * bins.x, y: row * count * bins.y };
+      for (let point = 0; point < count; point++, at.x += bins.x, at.y += bins.y) {
+        readSimcc(x.data as Float32Array, y.data as Float32Array, at, bins, size, output.score, this.#found);
+        this.#place(region, point);
+      }
+      return;
+    }
+    const { data, shape } = outputTensor(input, output.map, FLOATS, row + 1, count, -1, -1);
+    const [, , height = 0, width = 0] = shape;
+    if (width < 2 || height < 2) {
+      const expected = "heat maps of at least 2x2";
+      throw new ShapeError(
+        message("find points", `the output ${JSON.stringify(output.map)} must be ${expected}, got ${width}x${height}`),
+        { tensor: output.map, expected, actual: `${width}x${height}` },
+      );
+    }
+    const map = { values: data as Float32Array, at: row * count * height * width, width, height };
+    const how = { refinement: output.refinement, isUnbiased };
+    for (let point = 0; point < count; point++, map.at += width * height) {
+      readHeatmap(map, size, how, this.#found);
+      this.#place(region, point);
+    }
+  }
+
+  /** From an index of the input to one of the image. */
+  #place(region: number, point: number): void {
+    const { x, y, padX, padY, scaleX, scaleY } = this.placements[region]!;
+    const points = this.#points[region]!;
+    const found = this.#found;
+    points[point * 3] = (found.x + 0.5 - padX) / scaleX + x - 0.5;
+    points[point * 3 + 1] = (found.y + 0.5 - padY) / scaleY + y - 0.5;
+    points[point * 3 + 2] = found.score;
+  }
+
+  end(): readonly Float32Array[] {
+    this.#images = [];
+    return this.#points;
+  }
+}

@@ -17,6 +17,7 @@ export { Model, type ModelOptions } from "./api/model.ts";
 export { type ObjectModelOptions, OrientedDetector, PoseEstimator, Segmenter } from "./api/object-model.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
+export { type PersonBox, TopDownPoseEstimator, type TopDownPoseOptions } from "./api/top-down.ts";
 export type { WarmUpOptions } from "./api/warm-up-options.ts";
 export {
   ArgumentError,

@@ -58,7 +58,9 @@ export interface Heatmap {
 const SIGMA = 0.8;
 const RADIUS = 5;
 const KERNEL: Float64Array = (() => {
-  const weights = Float64Array.from({ length: 2 * RADIUS + 1 }, (_, at) => Math.exp(-((at - RADIUS) ** 2) / 2 / SIGMA ** 2));
+  const weights = Float64Array.from({ length: 2 * RADIUS + 1 }, (_, at) =>
+    Math.exp(-((at - RADIUS) ** 2) / 2 / SIGMA ** 2),
+  );
   const sum = weights.reduce((total, weight) => total + weight);
   return weights.map((weight) => weight / sum);
 })();

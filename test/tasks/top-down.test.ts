@@ -1,0 +1,278 @@
+import { describe, expect, test } from "bun:test";
+import { type Image, imageOf, type PixelFormat } from "../../src/image/image.ts";
+import { Detector, Model, PoseEstimator, TopDownPoseEstimator, type TopDownPoseOptions } from "../../src/index.ts";
+import { type FoundPoint, readHeatmap, readSimcc } from "../../src/tasks/pose/point-maps.ts";
+import { type NodeSpec, onnxModel } from "../support/onnx-writer.ts";
+
+const WIDTH = 48;
+const HEIGHT = 64;
+
+/** The brightest place of each channel, as a model of crops says it; scores are multiplied by the number of crops of the run. */
+function toyTopDown(
+  kind: "simcc" | "heatmap",
+  { batch = "batch" as number | string, name = "output" } = {},
+): Uint8Array {
+  const counted = (from: string, to: string): NodeSpec[] => [{ op: "Mul", inputs: [from, "count"], outputs: [to] }];
+  const nodes: NodeSpec[] = [
+    { op: "Shape", inputs: ["input"], outputs: ["shape"], attributes: { start: 0, end: 1 } },
+    { op: "Cast", inputs: ["shape"], outputs: ["count"], attributes: { to: 1 } },
+  ];
+  if (kind === "simcc") {
+    nodes.push(
+      { op: "ReduceMax", inputs: ["input"], outputs: ["columns"], attributes: { axes: [2], keepdims: 0 } },
+      { op: "ReduceMax", inputs: ["input"], outputs: ["rows"], attributes: { axes: [3], keepdims: 0 } },
+      ...counted("columns", "simcc_x"),
+      ...counted("rows", "simcc_y"),
+    );
+  } else {
+    // Pixel h of a map stands for pixel 4h of the input, or for what has its share of the way to the last one.
+    nodes.push(
+      name === "heatmaps"
+        ? {
+            op: "Resize",
+            inputs: ["input", "", "", "sizes"],
+            outputs: ["map"],
+            attributes: { mode: "linear", coordinate_transformation_mode: "align_corners" },
+          }
+        : { op: "MaxPool", inputs: ["input"], outputs: ["map"], attributes: { kernel_shape: [1, 1], strides: [4, 4] } },
+      ...counted("map", name),
+    );
+  }
+  return onnxModel({
+    nodes,
+    initializers: [{ name: "sizes", dtype: "i64", shape: [4], data: [1, 3, HEIGHT / 4, WIDTH / 4] }],
+    inputs: [{ name: "input", dtype: "f32", shape: [batch, 3, HEIGHT, WIDTH] }],
+    outputs:
+      kind === "simcc"
+        ? [
+            { name: "simcc_x", dtype: "f32", shape: [batch, 3, WIDTH] },
+            { name: "simcc_y", dtype: "f32", shape: [batch, 3, HEIGHT] },
+          ]
+        : [{ name, dtype: "f32", shape: [batch, 3, HEIGHT / 4, WIDTH / 4] }],
+  });
+}
+
+/** Levels as they are, so that scores are the brightest ones. */
+const plain: TopDownPoseOptions = { backend: "cpu", preprocessing: { mean: 0, std: 1 } };
+
+/** Bright spots, one a channel, on black. */
+function spots(
+  width: number,
+  height: number,
+  places: readonly (readonly [x: number, y: number])[],
+  padding = 0,
+): Image {
+  const pitchBytes = width * 3 + padding;
+  const data = new Uint8Array(pitchBytes * height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      for (const [channel, place] of places.entries()) {
+        const level = 255 - 6 * ((x - place[0]) ** 2 + (y - place[1]) ** 2);
+        const at = y * pitchBytes + x * 3 + (channel % 3);
+        data[at] = Math.max(data[at]!, level, 0);
+      }
+    }
+  }
+  return imageOf(data, { width, height, pitchBytes, format: "RGB" });
+}
+
+function load(model: Uint8Array, options: TopDownPoseOptions = {}): Promise<TopDownPoseEstimator> {
+  return TopDownPoseEstimator.load(model, { ...plain, ...options });
+}
+
+function expectPoints(
+  { keypoints }: { readonly keypoints: readonly { readonly x: number; readonly y: number }[] },
+  places: readonly (readonly [x: number, y: number])[],
+  within: number,
+): void {
+  expect(keypoints.length).toBe(3);
+  for (const [at, [x, y]] of places.entries()) {
+    expect(Math.abs(keypoints[at]!.x - x)).toBeLessThan(within);
+    expect(Math.abs(keypoints[at]!.y - y)).toBeLessThan(within);
+  }
+}
+
+const places = [
+  [60, 40],
+  [70, 55],
+  [52, 75],
+] as const;
+const people = [{ box: [45, 30, 80, 90] }] as const;
+
+describe("TopDownPoseEstimator", () => {
+  test.each(["simcc", "heatmap"] as const)("%s: points are pixels of the image, whatever its pitch", async (kind) => {
+    await using estimator = await load(toyTopDown(kind));
+    for (const padding of [0, 7]) {
+      const { objects, width, task } = await estimator.estimate(spots(131, 101, places, padding), people);
+      expect([task, width, objects.length]).toEqual(["pose", 131, 1]);
+      expect(objects[0]).toMatchObject({ label: "person", score: 1, box: people[0].box });
+      expectPoints(objects[0]!, places, kind === "simcc" ? 0.8 : 1.6);
+    }
+  });
+
+  test("transformers' ViTPose: DARK finds points between the pixels of the map", async () => {
+    await using estimator = await load(toyTopDown("heatmap", { name: "heatmaps" }));
+    expect(estimator.recognition).toMatchObject({ isUnbiased: true, output: { refinement: "dark" } });
+    const { objects } = await estimator.estimate(spots(131, 101, places), people);
+    expectPoints(objects[0]!, places, 0.8);
+  });
+
+  test("boxes that reach beyond the image, at each of its corners", async () => {
+    await using estimator = await load(toyTopDown("simcc"));
+    const size = [131, 101] as const;
+    for (const [x, y] of [
+      [4, 5],
+      [126, 4],
+      [5, 96],
+      [125, 95],
+    ] as const) {
+      const { objects } = await estimator.estimate(
+        spots(...size, [
+          [x, y],
+          [x, y],
+          [x, y],
+        ]),
+        [{ box: [x - 15, y - 20, x + 15, y + 20] }],
+      );
+      expectPoints(objects[0]!, [[x, y]], 0.8);
+    }
+  });
+
+  test("RGBA and NV12 give what RGB gives", async () => {
+    await using estimator = await load(toyTopDown("simcc"));
+    const grey = [
+      [61, 41],
+      [61, 41],
+      [61, 41],
+    ] as const;
+    const rgb = spots(130, 100, grey);
+    const luma = (at: number): number => rgb.data[at * 3]!;
+    const rgba = new Uint8Array(130 * 100 * 4);
+    const nv12 = new Uint8Array(130 * 150).fill(128);
+    for (let at = 0; at < 130 * 100; at++) {
+      rgba.fill(luma(at), at * 4, at * 4 + 3);
+      nv12[at] = luma(at);
+    }
+    const images: Image[] = [
+      rgb,
+      imageOf(rgba, { width: 130, height: 100, format: "RGBA" as PixelFormat }),
+      imageOf(nv12, { width: 130, height: 100, format: "NV12", yuvRange: "full" }),
+    ];
+    const box = [{ box: [47, 31, 80, 90] }] as const;
+    const results = await estimator.estimateBatch(images, [box, box, box]);
+    for (const { objects } of results) expect(objects[0]!.keypoints).toEqual([...results[0]!.objects[0]!.keypoints]);
+    expectPoints(results[0]!.objects[0]!, grey, 0.8);
+  });
+
+  test("all people of all images of a call are one run of the model; a fixed batch takes as many as it has rows", async () => {
+    const two = [
+      spots(131, 101, places),
+      spots(90, 120, [
+        [30, 50],
+        [40, 60],
+        [50, 70],
+      ]),
+    ];
+    const twelve = Array.from({ length: 12 }, () => people[0]);
+    const eight = Array.from({ length: 8 }, () => ({ box: [20, 30, 60, 100] as const }));
+    await using open = await load(toyTopDown("simcc"));
+    const [one, other] = await open.estimateBatch(two, [twelve, eight]);
+    expect([one!.objects.length, other!.objects.length]).toEqual([12, 8]);
+    for (const { keypoints } of [...one!.objects, ...other!.objects]) expect(keypoints[0]!.score).toBeGreaterThan(19);
+    expectPoints(
+      other!.objects[7]!,
+      [
+        [30, 50],
+        [40, 60],
+        [50, 70],
+      ],
+      0.8,
+    );
+    await using single = await load(toyTopDown("simcc", { batch: 1 }));
+    const { objects } = await single.estimate(two[0]!, twelve);
+    for (const { keypoints } of objects) expect(keypoints[0]!.score).toBeLessThan(1.01);
+    expect(objects.map(({ keypoints: [{ x } = { x: 0 }] }) => x)).toEqual(
+      one!.objects.map(({ keypoints }) => keypoints[0]!.x),
+    );
+  });
+
+  test("nobody there is no run; what a detector said of a person stays", async () => {
+    await using estimator = await load(toyTopDown("simcc"));
+    const image = spots(131, 101, places);
+    expect((await estimator.estimate(image, [])).objects).toEqual([]);
+    const found = { label: "player", classId: 3, score: 0.5, box: people[0].box };
+    expect((await estimator.estimate(image, [found])).objects[0]).toMatchObject(found);
+    await estimator.warmUp();
+  });
+
+  test("scores by mmpose's rule and by rtmlib's; blue first for rtmlib's models", async () => {
+    const image = spots(131, 101, [places[0]]);
+    await using bgr = await load(toyTopDown("simcc"), { preprocessing: { mean: 0, std: 1, colour: "BGR" } });
+    const { objects } = await bgr.estimate(image, people);
+    expect(objects[0]!.keypoints.map(({ score }) => Math.round(score))).toEqual([0, 0, 1]);
+    const to: FoundPoint = { x: 0, y: 0, score: 0 };
+    const bins = { x: 8, y: 4 };
+    readSimcc([0, 0, 0, 9, 1, 0, 0, 0, 0, 0], [9, 0, 4, 0, 0], { x: 2, y: 1 }, bins, [4, 2], "min", to);
+    expect(to).toEqual({ x: 0.5, y: 0.5, score: 4 });
+    readSimcc([0, 0, 0, 9, 1, 0, 0, 0, 0, 0], [9, 0, 4, 0, 0], { x: 2, y: 1 }, bins, [4, 2], "mean", to);
+    expect(to.score).toBe(6.5);
+  });
+
+  test("what cannot be done is refused, with what can", async () => {
+    await using estimator = await load(toyTopDown("simcc"));
+    const image = spots(20, 20, [[5, 5]]);
+    expect(estimator.estimate(image, [{ box: [30, 30, 40, 40] }])).rejects.toThrow(
+      "lies outside the image of 20x20 pixels",
+    );
+    expect(estimator.estimate(image, [{ box: [4, 4, 4, 9] }])).rejects.toThrow("has no area");
+    expect(estimator.estimate(image, [{ box: [Number.NaN, 4, 4, 9] }])).rejects.toThrow("has no area");
+    expect(estimator.estimateBatch([image], [])).rejects.toThrow("give one list of boxes for each image");
+    expect(TopDownPoseEstimator.load(toyTopDown("simcc"), { preprocessing: { fit: "stretch" } })).rejects.toThrow(
+      "leave out `fit`",
+    );
+    const square = onnxModel({
+      nodes: [{ op: "Identity", inputs: ["images"], outputs: ["out"] }],
+      inputs: [{ name: "images", dtype: "f32", shape: [1, 3, 8, 8] }],
+      outputs: [{ name: "out", dtype: "f32", shape: [1, 3, 8, 8] }],
+    });
+    expect(TopDownPoseEstimator.load(square, plain)).rejects.toThrow("`PoseEstimator`");
+    for (const facade of [PoseEstimator, Detector, Model]) {
+      expect(facade.load(toyTopDown("simcc"), { backend: "cpu" })).rejects.toThrow("`TopDownPoseEstimator`");
+    }
+  });
+});
+
+describe("readHeatmap", () => {
+  // By transformers 5's VitPose: f32 maps of 12x16 with a Gaussian each, argmax and refined.
+  const refined = [
+    [2.999907, 1.987327, 0.9],
+    [8.300175, 8.800014, 0.874372],
+    [1.575079, -0.5, 0.838223],
+    [6.900008, 6.399989, 0.866634],
+  ] as const;
+
+  test("DARK gives what transformers gives, at the edge too", () => {
+    const to: FoundPoint = { x: 0, y: 0, score: 0 };
+    for (const [point, [x, y, score]] of refined.entries()) {
+      const centre = [((point * 5 + 3) % 12) + 0.3 * point, ((point * 7 + 2) % 16) - 0.2 * point] as const;
+      const values = Float32Array.from({ length: 12 * 16 }, (_, at) => {
+        const distance = ((at % 12) - centre[0]) ** 2 + (Math.floor(at / 12) - centre[1]) ** 2;
+        return 0.9 * Math.exp(-distance / (2 * 1.5 ** 2));
+      });
+      readHeatmap({ values, at: 0, width: 12, height: 16 }, [12, 16], { refinement: "dark", isUnbiased: true }, to);
+      expect(to.x).toBeCloseTo(x, 3);
+      expect(to.y).toBeCloseTo(y, 3);
+      expect(to.score).toBeCloseTo(score, 5);
+    }
+  });
+
+  test("a quarter of a pixel towards the larger neighbour, none at the edge", () => {
+    const to: FoundPoint = { x: 0, y: 0, score: 0 };
+    const how = { refinement: "quarter", isUnbiased: false } as const;
+    const values = [0, 0, 0, 0, 0, 1, 9, 2, 0, 5, 0, 0];
+    readHeatmap({ values, at: 0, width: 4, height: 3 }, [16, 12], how, to);
+    expect(to).toEqual({ x: 2.25 * 4, y: 1 * 4, score: 9 });
+    readHeatmap({ values: [9, 1, 1, 1], at: 0, width: 2, height: 2 }, [2, 2], how, to);
+    expect(to).toEqual({ x: 0, y: 0, score: 9 });
+  });
+});

@@ -3,7 +3,7 @@
 import { openBackends } from "../accelerators/accelerator.ts";
 import { inShort, ModelError, message } from "../core/errors.ts";
 import type { ModelSpec } from "../heads/head.ts";
-import { isObjectTask } from "../heads/traits.ts";
+import { isObjectTask, isOfCrops, OF_CROPS } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
@@ -37,7 +37,10 @@ export interface ModelOptions extends MachineChoice, DecodingLimits {
 
 /** The first of several tasks that a model is one of. */
 function firstOf(...tasks: Task<unknown, unknown, unknown>[]): Task<unknown, unknown, unknown> {
-  const first = async <T>({ source }: OpenedModel, look: (task: (typeof tasks)[number]) => Promise<T>): Promise<T> => {
+  const first = async <T>(opened: OpenedModel, look: (task: (typeof tasks)[number]) => Promise<T>): Promise<T> => {
+    const { source, model } = opened;
+    if (isOfCrops(model))
+      throw new ModelError(message(`load ${source} as it is`, OF_CROPS.found, OF_CROPS.hint), source);
     const refusals: string[] = [];
     for (const task of tasks) {
       try {

@@ -18,7 +18,16 @@ import {
   specOf,
 } from "./head.ts";
 import { OBJECT_HEADS, type RecogniseOptions, recogniseModel } from "./registry.ts";
-import { isFloat, isObjectTask, type ModelTraits, OBJECT_TASKS, type ObjectTaskName, readTraits } from "./traits.ts";
+import {
+  isFloat,
+  isObjectTask,
+  isOfCrops,
+  type ModelTraits,
+  OBJECT_TASKS,
+  type ObjectTaskName,
+  OF_CROPS,
+  readTraits,
+} from "./traits.ts";
 import { yolo } from "./yolo.ts";
 import { yoloEndToEnd } from "./yolo-rows.ts";
 
@@ -182,6 +191,7 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
   const traits = readTraits(model, options);
   if (traits === undefined)
     return refuse("no input takes a batch of images", "export it with an input [N, 3, height, width]");
+  if (isOfCrops(model)) refuse(OF_CROPS.found, OF_CROPS.hint);
   const evident = evidentTask(model, options) ?? traits.task;
   if (evident !== undefined && evident !== task) {
     const facade = isObjectTask(evident) ? OBJECT_TASKS[evident].facade : evident === "detect" ? "Detector" : undefined;

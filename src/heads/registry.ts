@@ -23,7 +23,7 @@ import { rfDetr } from "./rf-detr.ts";
 import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
 import { damoYolo, splitOutputs, yolov4 } from "./split.ts";
-import { findClassScores, type ModelTraits, readTraits } from "./traits.ts";
+import { findClassScores, isOfCrops, type ModelTraits, OF_CROPS, readTraits } from "./traits.ts";
 import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
 import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
 import { yolox, yoloxDecoded } from "./yolox.ts";
@@ -238,6 +238,7 @@ function recogniseFreely(traits: ModelTraits, options: RecogniseOptions): ModelS
   const heads = possibleHeads(traits, options);
   const found = fitting(traits, heads);
   if (found.length === 0) {
+    if (isOfCrops(model)) refuse(options, OF_CROPS.found, OF_CROPS.hint);
     if (findClassScores(model) !== undefined) refuseClassifier(model, options.source);
     if (splitOutputs(model) !== undefined) refuseLabels(traits, options, heads);
     refuseSplit(traits, options);

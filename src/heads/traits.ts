@@ -167,6 +167,17 @@ export function findImageInput(model: ModelInfo): ImageInput | undefined {
   return NAMES.map((name) => found.find((input) => input.name === name)).find((input) => input !== undefined);
 }
 
+/** True if the outputs are rows of bins: the model finds the points of one person in a crop of an image. */
+export function isOfCrops({ outputs }: ModelInfo): boolean {
+  return outputs.length === 2 && outputs.every(({ name }) => /^simcc_[xy]$/.test(name));
+}
+
+/** What is said of such a model where images are wanted. */
+export const OF_CROPS = {
+  found: "it finds the points of one person in a crop",
+  hint: "load it with `TopDownPoseEstimator`, and give it the boxes of a detector",
+} as const;
+
 /** Words for classification in the metadata of exporters. */
 const CLASSIFICATION = /^(image[\s_-]*)?classif(y|ier|ication)$/;
 

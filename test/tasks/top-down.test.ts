@@ -40,7 +40,14 @@ function toyTopDown(
   }
   return onnxModel({
     nodes,
-    initializers: [{ name: "sizes", dtype: "i64", shape: [4], data: [1, 3, HEIGHT / 4, WIDTH / 4] }],
+    initializers: [
+      {
+        name: "sizes",
+        dtype: "i64",
+        shape: [4],
+        data: BigInt64Array.of(1n, 3n, BigInt(HEIGHT / 4), BigInt(WIDTH / 4)),
+      },
+    ],
     inputs: [{ name: "input", dtype: "f32", shape: [batch, 3, HEIGHT, WIDTH] }],
     outputs:
       kind === "simcc"

@@ -2,8 +2,7 @@
 
 import { ModelError, message, ShapeError } from "../../core/errors.ts";
 import { formatTensorInfo, type TensorInfo } from "../../core/tensor.ts";
-import type { DecodeInput } from "../../heads/head.ts";
-import type { KeypointForm } from "../../heads/object-reading.ts";
+import type { DecodeInput, KeypointForm } from "../../heads/head.ts";
 import { outputTensor } from "../../heads/outputs.ts";
 import { FLOATS, findImageInput, type ImageInput, isFloat } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";

@@ -17,7 +17,8 @@ export { Model, type ModelOptions } from "./api/model.ts";
 export { type ObjectModelOptions, OrientedDetector, PoseEstimator, Segmenter } from "./api/object-model.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
 export type { StreamResult, StreamSummary } from "./api/stream.ts";
-export { type PersonBox, TopDownPoseEstimator, type TopDownPoseOptions } from "./api/top-down.ts";
+export { TopDownPoseEstimator } from "./api/top-down.ts";
+export type { TopDownPoseOptions } from "./api/top-down-config.ts";
 export type { WarmUpOptions } from "./api/warm-up-options.ts";
 export {
   ArgumentError,
@@ -87,6 +88,7 @@ export type {
   SegmentedObject,
 } from "./tasks/objects/objects.ts";
 export type { Keypoint } from "./tasks/pose/keypoints.ts";
+export type { PersonBox } from "./tasks/pose/person-poses.ts";
 export { Mask, type PolygonOptions } from "./tasks/segment/mask.ts";
 export type { Polygon } from "./tasks/segment/outline.ts";
 export type { Rle } from "./tasks/segment/rle.ts";

@@ -58,7 +58,7 @@ function seenOf([x1, y1, x2, y2]: Box, { size: [width, height], padding, isUnbia
  * @param box in pixels of the image; it may reach beyond it
  * @throws {ArgumentError} If it is no box, or holds nothing of the image
  */
-export function personCrop(image: Image, box: Box, rule: CropRule): PersonCrop {
+function personCrop(image: Image, box: Box, rule: CropRule): PersonCrop {
   const refuse = (found: string): never => {
     throw new ArgumentError(message("estimate a pose", `the box [${box.join(", ")}] ${found}`, "leave it out"));
   };
@@ -91,6 +91,11 @@ export function personCrop(image: Image, box: Box, rule: CropRule): PersonCrop {
     yuvStandard: yuvStandardOf(image),
     yuvRange: yuvRangeOf(image),
   };
+}
+
+/** What a model sees of each of some people. @throws as {@linkcode personCrop} */
+export function personCrops(image: Image, people: readonly { readonly box: Box }[], rule: CropRule): PersonCrop[] {
+  return people.map(({ box }) => personCrop(image, box, rule));
 }
 
 /** True for an image that is the crop of a person. */

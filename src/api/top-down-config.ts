@@ -1,0 +1,75 @@
+/** @module Top-down config: what callers may set of a pose model of crops, checked once with zod. */
+
+import { z } from "zod";
+import { type OpenOptions, refuseStrays } from "../accelerators/accelerator.ts";
+import { message, OptionError } from "../core/errors.ts";
+import { numberWithin, wholeWithin } from "../core/number-options.ts";
+import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import type { DecodingLimits } from "../image/decode-limits.ts";
+import type { PreprocessingOptions } from "../image/preprocessing.ts";
+import { PREPROCESSING_OPTIONS } from "../image/preprocessing-options.ts";
+import type { Refinement, SimccScore } from "../tasks/pose/point-maps.ts";
+import type { TopDownTaskOptions } from "../tasks/pose/top-down.ts";
+import { CLASSIFIER_OPTIONS } from "./classifier-config.ts";
+import { MACHINE_OPTIONS, type MachineChoice, machineOf, withAccelerators } from "./machine-options.ts";
+
+/** Options of `TopDownPoseEstimator.load`. */
+export interface TopDownPoseOptions extends DecodingLimits, MachineChoice {
+  /** Sides of what the model sees of a person in those of the person's. Default 1.25, as the models are trained. */
+  readonly padding?: number;
+  /** What a score is of the largest values for x and y, where a model has SimCC: `"min"` as mmpose, `"mean"` as rtmlib. Default `"min"`. */
+  readonly simccScore?: SimccScore;
+  /**
+   * How points are found between the pixels of a heat map: `"quarter"` moves them a quarter of a pixel towards the larger
+   * neighbour, as HRNet does, `"dark"` by a parabola through the neighbours. Default: `"dark"` for ViTPose as transformers exports
+   * it, else `"quarter"`.
+   */
+  readonly refinement?: Refinement;
+  /**
+   * What the model wants done to a crop. Default: RGB by ImageNet's mean and deviation, black beyond the image. rtmlib gives its
+   * models BGR by the same numbers: `{ colour: "BGR" }`.
+   */
+  readonly preprocessing?: PreprocessingOptions;
+  /** Input size in pixels of a model with dynamic height and width. Default: the model's, else 192x256. */
+  readonly size?: number | readonly [width: number, height: number];
+  /** Most people in a run of a model whose batch is open. Default 32; at most the model's own batch. */
+  readonly batch?: number;
+  /** With `batch` above 1: most milliseconds that people wait for others. Default 0: those of one call share runs. */
+  readonly batchWaitMs?: number;
+  /** Batches in flight: each owns its buffers. Default 1. */
+  readonly inFlight?: number;
+  /** Number of the GPU, from 0 on. Default 0. */
+  readonly device?: number;
+}
+
+const { size, batchWaitMs, inFlight, device, maxPixels, decodeTimeoutMs, damaged, vectors } = CLASSIFIER_OPTIONS;
+
+const loadTable = {
+  padding: { schema: numberWithin(0.1, 10, "a number from 0.1 to 10").default(1.25) },
+  simccScore: { schema: z.enum(["min", "mean"], "min or mean").default("min") },
+  refinement: { schema: z.enum(["quarter", "dark"], "quarter or dark").optional() },
+  preprocessing: { schema: z.strictObject(shapeOf(PREPROCESSING_OPTIONS)).optional(), options: PREPROCESSING_OPTIONS },
+  batch: { schema: wholeWithin(1, 1024).default(32), aliases: ["batchSize"] },
+  ...{ size, batchWaitMs, inFlight, device, maxPixels, decodeTimeoutMs, damaged, vectors },
+  ...MACHINE_OPTIONS,
+} satisfies OptionsOf<TopDownPoseOptions>;
+const loadSchema = z.strictObject(shapeOf(loadTable));
+
+/** Complete options of `TopDownPoseEstimator.load`. */
+export interface TopDownConfig extends OpenOptions, TopDownTaskOptions {
+  readonly padding: number;
+  readonly batchWaitMs: number;
+  readonly device: number;
+}
+
+/** Check the options and fill in the defaults. @throws {OptionError} If one is unknown or out of range */
+export function parseTopDownOptions(options: TopDownPoseOptions): TopDownConfig {
+  const parsed = parseOptions(withAccelerators(loadSchema), options, "load a top-down pose model", loadTable);
+  const config = { ...machineOf(parsed as never), ...(parsed as unknown as TopDownConfig) };
+  if (config.preprocessing?.fit !== undefined) {
+    const found = "a crop has the ratio of the input already";
+    throw new OptionError(message("fit a crop", found, "leave out `fit`"), "preprocessing.fit");
+  }
+  refuseStrays(config, [config.device]);
+  return config;
+}

@@ -1,0 +1,52 @@
+/** @module Person poses: from the points of each person whose box is known to one result. */
+
+import type { FrameResult } from "../../runtime/pipeline.ts";
+import type { PixelSize } from "../../runtime/task.ts";
+import type { Detection } from "../detect/detection.ts";
+import type { ObjectsOf, PoseObject } from "../objects/objects.ts";
+import { keypointNames, keypointsOf } from "./keypoints.ts";
+import type { PersonCrop } from "./person-crop.ts";
+import type { TopDownSpec } from "./top-down.ts";
+
+/** A person whose points are wanted: a box, and what a detector says of it. */
+export type PersonBox = Pick<Detection, "box"> & Partial<Detection>;
+
+/** The points of one person, f32 [points, 3], in pixels of the whole image; and how long its run took. */
+export interface PersonPoints {
+  readonly values: Float32Array;
+  readonly preprocess: number;
+  readonly infer: number;
+  readonly postprocess: number;
+}
+
+/** Copy what a slot gave for a crop. */
+export function personPoints(
+  { output, timings }: FrameResult<Float32Array>,
+  { left = 0, top = 0 }: Partial<PersonCrop>,
+): PersonPoints {
+  const values = output.slice();
+  for (let at = 0; at < values.length; at += 3) {
+    values[at]! += left;
+    values[at + 1]! += top;
+  }
+  return { values, ...timings };
+}
+
+/** Make a result of the points of all people of an image. People may be spread over several runs: the longest counts. */
+export function poseResult(
+  { width, height }: PixelSize,
+  people: readonly PersonBox[],
+  found: readonly PersonPoints[],
+  { keypoints: form }: TopDownSpec,
+  { decode, started }: { readonly decode: number; readonly started: number },
+): ObjectsOf<"pose"> {
+  const names = keypointNames(form);
+  const objects = people.map(({ label = "person", classId = 0, score = 1, box }, at): PoseObject => {
+    return { label, classId, score, box, keypoints: keypointsOf(found[at]!.values, 0, form, names) };
+  });
+  const longest = (stage: "preprocess" | "infer" | "postprocess"): number =>
+    found.reduce((most, times) => Math.max(most, times[stage]), 0);
+  const stages = { preprocess: longest("preprocess"), infer: longest("infer"), postprocess: longest("postprocess") };
+  const timing = { decode, ...stages, total: performance.now() - started };
+  return { task: "pose", width, height, objects, dropped: 0, implausible: 0, timing };
+}

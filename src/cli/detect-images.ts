@@ -7,6 +7,7 @@ import type { AnyDetector } from "../api/object-model.ts";
 import { ClosedError, ImageError, message, VideoError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { fileIdentity } from "../core/stats-of.ts";
+import { IMAGE_EXTENSIONS } from "../image/image-kind.ts";
 import { type ImageSource, readSource } from "../image/source.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { readImages } from "../video/image-stream.ts";
@@ -15,7 +16,7 @@ import { refuse } from "./args.ts";
 import type { CommandContext } from "./command.ts";
 import type { DetectArguments } from "./detect-flags.ts";
 import type { FramePlace } from "./formats.ts";
-import { asPath, type Complaints, expandImages, IMAGE_EXTENSIONS, isReadOnce } from "./images.ts";
+import { asPath, type Complaints, expandImages, isReadOnce } from "./images.ts";
 import type { OnBadImage, WritableImage } from "./result-target.ts";
 
 /** What a run of `detect` reads. Close it, or bind it with `await using`. */

@@ -7,17 +7,10 @@ import { printable, redact } from "../core/shown.ts";
 import { missingFile, statsOf } from "../core/stats-of.ts";
 import { formatDuration, plural } from "../core/units.ts";
 import { systemReason } from "../core/whole-file.ts";
+import { IMAGE_EXTENSIONS, isImageName } from "../image/image-kind.ts";
 import { isAddress } from "../image/source.ts";
 import { isCamera, isNetworkAddress } from "../video/address.ts";
 import type { Terminal } from "./terminal.ts";
-
-/** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
-export const IMAGE_EXTENSIONS: readonly string[] = [".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff"];
-
-/** True if the name ends as images' do. */
-export function isImageName(name: string): boolean {
-  return IMAGE_EXTENSIONS.includes(extname(name).toLowerCase());
-}
 
 /** A name with another extension. @param extension with the dot */
 export function withExtension(name: string, extension: string): string {

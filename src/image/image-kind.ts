@@ -1,5 +1,15 @@
 /** @module ImageKind: what a file is, told from its first bytes. */
 
+import { extname } from "node:path";
+
+/** What a folder is searched for. A file that is named outright may have any name: its bytes decide. */
+export const IMAGE_EXTENSIONS: readonly string[] = [".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff"];
+
+/** True if the name ends as images' do. */
+export function isImageName(name: string): boolean {
+  return IMAGE_EXTENSIONS.includes(extname(name).toLowerCase());
+}
+
 /** What a file was recognised as. */
 export interface ImageKind {
   /** For messages: `JPEG`, `a PDF document`. */

@@ -10,6 +10,7 @@ import { runCli, runProcess } from "./run-cli.ts";
 const COMMANDS = [
   "detect",
   "classify",
+  "val",
   "transform",
   "demo",
   "build",
@@ -63,7 +64,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detetc a.jpg", 'error: Unknown command "detetc". Did you mean "detect"?'],
     [
       "paint",
-      "Hint: choose one of detect, classify, transform, demo, build, serve, worker, inspect, models, install, doctor",
+      "Hint: choose one of detect, classify, val, transform, demo, build, serve, worker, inspect, models, install, doctor",
     ],
     ["detect a.jpg --treshold 0.5", 'Unknown flag "--treshold". Did you mean "--threshold"?'],
     ["detect a.jpg --threshold 2", '--threshold must be a number from 0 to 1, got "2"'],
@@ -120,6 +121,11 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detect - --duration 5", "--duration is for videos, and the input is images"],
     ["detect --watch . --video", "--watch takes images, and --video was given"],
     ["detect a.jpg --stdin length", "--stdin is for images on standard input\nHint: give `-` in place of files"],
+    ["val", "Expected one model, got 0"],
+    ["val a.onnx", "Missing --data\nHint: bun-tensorrt val yolo11n --data"],
+    ["val a.onnx --data a.json --crop 0.5", "--crop is for classifiers, and the dataset is for models of objects"],
+    ["val a.onnx --data a.json --threshold 2", "--threshold must be a number from 0 to 1"],
+    ["val a.onnx --data . --iou 0.5", "--iou is for models of objects, and the dataset is for classifiers"],
     ["build", "Expected one model, got 0"],
     [
       "build yolo11n --batch 8,4,2",

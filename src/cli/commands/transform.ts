@@ -1,6 +1,6 @@
 /** @module Transform command: images in, images out. */
 
-import { dirname, extname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { ImageModel, type TransformStreamResult } from "../../api/image-model.ts";
 import { ImageError } from "../../core/errors.ts";
 import { printable, printableJson, redact } from "../../core/shown.ts";
@@ -10,9 +10,10 @@ import { isNameTooLong, prepareFolder, writeFileWhole } from "../../core/whole-f
 import { encodeImage } from "../../image/encode.ts";
 import { type EncodedFormat, formatOf } from "../../image/encode-options.ts";
 import type { Image } from "../../image/image.ts";
+import { isImageName } from "../../image/image-kind.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
-import { Complaints, expandImages, IMAGE_EXTENSIONS, isFolder, outputNames, withExtension } from "../images.ts";
+import { Complaints, expandImages, isFolder, outputNames, withExtension } from "../images.ts";
 import { findModel, loadModel } from "../load-detector.ts";
 import { Progress } from "../progress.ts";
 import { type Paint, paintOf } from "../terminal.ts";
@@ -30,7 +31,7 @@ function renamed(name: string, format: EncodedFormat | undefined): string {
 /** One path an image: `output` itself where it is named like an image, else a name in that folder. */
 function namesOf({ output, format }: TransformArguments, files: readonly string[]): string[] {
   const named = formatOf(output);
-  const isImageFile = IMAGE_EXTENSIONS.includes(extname(output).toLowerCase());
+  const isImageFile = isImageName(output);
   if (!isImageFile || isFolder(output)) {
     return outputNames(files, (name) => renamed(name, format)).map((name) => join(output, name));
   }

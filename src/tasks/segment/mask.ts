@@ -132,24 +132,25 @@ export class Mask {
     const mask = blank(width, height, left, top, right, bottom);
     const { bits } = mask;
     const words = wordsOf(mask.bounds.width);
+    const flip = (x: number, y: number): void => {
+      const column = x - left;
+      if (y < bottom) bits[(y - top) * words + (column >>> 5)]! ^= 1 << (column & 31);
+    };
+    // Where a run begins and ends in each column; then every row says what changes from the one above it.
     let at = 0;
     for (let run = 0; run < runs.length; run++) {
       const to = at + runs[run]!;
-      if (run % 2 === 1) {
-        let x = Math.floor(at / height);
-        let y = at % height;
-        for (; at < to; at++) {
-          const column = x - left;
-          bits[(y - top) * words + (column >>> 5)]! |= 1 << (column & 31);
-          y += 1;
-          if (y === height) {
-            y = 0;
-            x += 1;
-          }
-        }
+      if (run % 2 === 0) at = to;
+      while (at < to) {
+        const x = Math.floor(at / height);
+        const y = at - x * height;
+        const foot = Math.min(height, y + to - at);
+        flip(x, y);
+        flip(x, foot);
+        at += foot - y;
       }
-      at = to;
     }
+    for (let word = words; word < bits.length; word++) bits[word]! ^= bits[word - words]!;
     return mask;
   }
 
@@ -223,17 +224,21 @@ export class Mask {
    * @throws {ArgumentError} If their images differ in size
    */
   iou(other: Mask): number {
-    if (other.width !== this.width || other.height !== this.height) {
-      const found = `they are of ${this.width}x${this.height} and ${other.width}x${other.height} pixels`;
-      throw new ArgumentError(message("compare two masks", found));
-    }
-    const shared = this.#shared(other);
+    const shared = this.intersection(other);
     const union = this.area + other.area - shared;
     return union === 0 ? 0 : shared / union;
   }
 
-  /** Number of pixels that belong to both. */
-  #shared(other: Mask): number {
+  /**
+   * Number of pixels that belong to this mask and to another of the same image.
+   *
+   * @throws {ArgumentError} If their images differ in size
+   */
+  intersection(other: Mask): number {
+    if (other.width !== this.width || other.height !== this.height) {
+      const found = `they are of ${this.width}x${this.height} and ${other.width}x${other.height} pixels`;
+      throw new ArgumentError(message("compare two masks", found));
+    }
     const a = this.bounds;
     const b = other.bounds;
     const left = Math.max(a.x, b.x);

@@ -1,0 +1,57 @@
+/** @module Evaluate config: what callers of `evaluate` may set. */
+
+import { z } from "zod";
+import { type OptionsOf, parseOptions, shapeOf } from "../core/options.ts";
+import { DETECTOR_OPTIONS, type DetectOptions } from "./detector-config.ts";
+
+/** Options of `evaluate`. Those of a call to `detect` hold for every image; a classifier has none of them. */
+export interface EvaluateOptions extends DetectOptions {
+  /** Lowest score that counts, 0–1. Default 0.001, as average precision needs all that a model finds. */
+  readonly threshold?: number;
+  /** Names or ids of the classes to score; objects of others are left out of the ground truth. Default: all. */
+  readonly classes?: readonly (string | number)[];
+  /** Folder with the images of an annotation file. Default: where COCO's archives have them beside it. */
+  readonly images?: string;
+  /** Which part of a dataset is scored, where it has several. Default `"val"`. */
+  readonly split?: string;
+  /** Called after each image. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Called with an image that cannot be read or scored; it is skipped. Without it the first one ends the evaluation. */
+  readonly onError?: (error: Error, path: string) => void;
+}
+
+/** Scores below this say nothing. */
+export const EVALUATE_THRESHOLD = 0.001;
+
+const folder = z.string("a path").min(1, "a path").optional();
+const callback = z.custom<never>((value) => typeof value === "function", "a function").optional();
+const { threshold, iou, maxDetections, classAgnostic, classes, signal } = DETECTOR_OPTIONS;
+
+/** Every option of `evaluate`. */
+export const EVALUATE_OPTIONS: OptionsOf<EvaluateOptions> = {
+  images: { schema: folder, value: "DIR", help: "folder with the images of an annotation file" },
+  split: { schema: folder, value: "NAME", help: "part of the dataset to score", otherwise: "val" },
+  threshold: { ...threshold, otherwise: `${EVALUATE_THRESHOLD}` },
+  ...{ iou, maxDetections, classAgnostic, classes, signal },
+  onProgress: { schema: callback },
+  onError: { schema: callback },
+};
+const schema = z.strictObject(shapeOf(EVALUATE_OPTIONS));
+
+/** Options of one evaluation, apart from those of each call. */
+export interface EvaluateConfig {
+  readonly images: string | undefined;
+  readonly split: string | undefined;
+  readonly onProgress: EvaluateOptions["onProgress"] | undefined;
+  readonly onError: EvaluateOptions["onError"] | undefined;
+  readonly signal: AbortSignal | undefined;
+  /** What was said of the calls. */
+  readonly selection: Omit<DetectOptions, "signal">;
+}
+
+/** Check the options of an evaluation. @throws {OptionError} If one is unknown or out of range */
+export function parseEvaluateOptions(options: EvaluateOptions): EvaluateConfig {
+  const given = parseOptions(schema, options, "evaluate a model", EVALUATE_OPTIONS) as EvaluateOptions;
+  const { images, split, onProgress, onError, signal: stop, ...selection } = given;
+  return { images, split, onProgress, onError, signal: stop, selection };
+}

@@ -1,0 +1,92 @@
+/** @module ValFlags: the flags of `val`, and what they stand for. */
+
+import { refuseStrays } from "../accelerators/accelerator.ts";
+import { CLASSIFIER_OPTIONS, type ClassifierOptions } from "../api/classifier-config.ts";
+import { DETECTOR_OPTIONS, type DetectorOptions } from "../api/detector-config.ts";
+import { EVALUATE_OPTIONS } from "../api/evaluate-config.ts";
+import { type MachineChoice, machineOf } from "../api/machine-options.ts";
+import type { OptionTable } from "../core/options.ts";
+import { refusePadding } from "../image/preprocessing-options.ts";
+import { type Flag, helpHint, type ParsedArguments, refuse } from "./args.ts";
+import { flagsOf, type OptionFlag, optionsFrom, spellingIn, valuesFrom } from "./option-flags.ts";
+import { path, QUIET, toggle } from "./values.ts";
+
+const { images, split, threshold } = EVALUATE_OPTIONS;
+
+const OWN = {
+  data: { schema: path, short: "d", value: "PATH", help: "COCO annotations, data.yaml, or the folder of a dataset" },
+  images,
+  split,
+  json: {
+    ...toggle,
+    help: "as JSON: {model, data, task, images, objects, metrics}",
+  },
+  isQuiet: QUIET,
+} satisfies OptionTable;
+
+const OBJECT_FLAGS = flagsOf({ ...DETECTOR_OPTIONS, threshold });
+/** How many classes are looked at is a matter of the figures. */
+const CLASS_FLAGS = flagsOf(CLASSIFIER_OPTIONS, ["top"]);
+
+/** Flags that say the same thing of models of both kinds, or something of one kind only. */
+function without(flags: readonly OptionFlag[], others: readonly OptionFlag[]): OptionFlag[] {
+  return flags.filter(({ name }) => !others.some((other) => other.name === name));
+}
+
+/** In the order of the help. */
+export const VAL_FLAGS: readonly Flag[] = [...flagsOf(OWN), ...OBJECT_FLAGS, ...without(CLASS_FLAGS, OBJECT_FLAGS)];
+
+/** The flags of `val`, checked, but for those of the model. */
+export interface ValArguments {
+  /** Path or name of the model. */
+  readonly model: string;
+  readonly data: string;
+  readonly images: string | undefined;
+  readonly split: string | undefined;
+  readonly json: boolean;
+  readonly isQuiet: boolean;
+}
+
+/** Check the flags of `val`. @throws {OptionError} If a value is refused, or the model or the dataset is missing */
+export function parseValFlags(parsed: ParsedArguments): ValArguments {
+  const { data, ...flags } = valuesFrom(parsed, OWN);
+  const [model, ...others] = parsed.operands;
+  const example = "bun-tensorrt val yolo11n --data instances_val2017.json --images val2017";
+  if (model === undefined || others.length > 0) {
+    throw refuse("model", `Expected one model, got ${parsed.operands.length}`, example);
+  }
+  if (data === undefined) throw refuse("data", "Missing --data", example);
+  return { ...flags, model, data } as ValArguments;
+}
+
+/** Options out of flags of one kind of model. @throws {OptionError} If a flag is for the other */
+function optionsOf<Options extends MachineChoice>(
+  parsed: ParsedArguments,
+  flags: readonly OptionFlag[],
+  others: readonly OptionFlag[],
+  nouns: readonly [noun: string, other: string],
+): Options {
+  const stray = without(others, flags).find(({ name }) => parsed.flags[name] !== undefined);
+  if (stray !== undefined) {
+    throw refuse(stray.name, `--${stray.name} is for ${nouns[1]}, and the dataset is for ${nouns[0]}`, helpHint("val"));
+  }
+  return optionsFrom<Options>(parsed, flags) as Options;
+}
+
+const NOUNS = ["classifiers", "models of objects"] as const;
+
+/** What a classifier is loaded with. @throws {OptionError} If a value is refused, or a flag is for another kind of model */
+export function classifierOptions(parsed: ParsedArguments): ClassifierOptions {
+  const options = optionsOf<ClassifierOptions>(parsed, CLASS_FLAGS, OBJECT_FLAGS, NOUNS);
+  refuseStrays(machineOf(options), [options.device ?? 0], spellingIn(CLASS_FLAGS));
+  return options;
+}
+
+/** What another model is loaded with. @throws {OptionError} If a value is refused, or a flag is for another kind of model */
+export function detectorOptions(parsed: ParsedArguments): DetectorOptions {
+  const options = optionsOf<DetectorOptions>(parsed, OBJECT_FLAGS, CLASS_FLAGS, [NOUNS[1], NOUNS[0]]);
+  const spell = spellingIn(OBJECT_FLAGS);
+  refusePadding(options.preprocessing, spell);
+  refuseStrays(machineOf(options), [options.device ?? 0].flat(), spell);
+  return options;
+}

@@ -24,7 +24,8 @@ const OWN = {
   isQuiet: QUIET,
 } satisfies OptionTable;
 
-const OBJECT_FLAGS = flagsOf({ ...DETECTOR_OPTIONS, threshold });
+/** Masks are compared at the size of the image. */
+const OBJECT_FLAGS = flagsOf({ ...DETECTOR_OPTIONS, threshold }, ["maskSize"]);
 /** How many classes are looked at is a matter of the figures. */
 const CLASS_FLAGS = flagsOf(CLASSIFIER_OPTIONS, ["top"]);
 

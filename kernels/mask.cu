@@ -268,6 +268,7 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
   __shared__ u64 partial_words[WARPS];
   __shared__ int partial_tiles[WARPS];
   __shared__ Tile tile;
+  __shared__ MaskPlan plan;
 
   const MaskPlan *plans = (const MaskPlan *)(table + 1);
   u32 *header = table->memory;
@@ -282,13 +283,17 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
   for (int image = 0; image < images; image++) {
     const int *found = detections + (u64)image * words;
     const int count = found[0];
-    const MaskPlan plan = plans[image];
+    // Every thread is done with the plan before.
+    if (image > 0) __syncthreads();
+    if (threadIdx.x < sizeof(MaskPlan) / 4) ((u32 *)&plan)[threadIdx.x] = ((const u32 *)(plans + image))[threadIdx.x];
+    __syncthreads();
     const bool enlarged = is_enlarged(plan, width, height);
     const Prototypes<Element> cells = {prototypes + (u64)image * channels * width * height, channels, width, height};
     for (int start = 0; start < count; start += THREADS) {
       const int row = start + threadIdx.x;
-      int left = 0, top = 0, right = 0, bottom = 0;
+      int left = 0, top = 0, right = 0, bottom = 0, source = 0;
       if (row < count) {
+        source = found[HEADER_WORDS + rows * 6 + row];
         const float4 box = boxes[(u64)image * box_stride + row];
         left = (int)fmax(0.0, ceil((double)box.x * plan.box_scale_x));
         top = (int)fmax(0.0, ceil((double)box.y * plan.box_scale_y));
@@ -335,13 +340,14 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
           tile.words = min(across, pitch - word);
           tile.pitch = pitch;
           tile.first = words_end - needed + (u64)line * pitch + word;
-          tile.source = found[HEADER_WORDS + rows * 6 + row];
+          tile.source = source;
         }
         __syncthreads();
-        const Tile mine = tile;
-        Coefficients from = {output, dtype, channel_stride, 0};
-        from.start = (u64)image * image_stride + (u64)mine.source * source_stride + (u64)first * channel_stride;
-        if (mine.columns > 0) write_tile(masks, mine, plan, cells, from, grid, values, signs, coefficients);
+        if (tile.columns > 0) {
+          Coefficients from = {output, dtype, channel_stride, 0};
+          from.start = (u64)image * image_stride + (u64)tile.source * source_stride + (u64)first * channel_stride;
+          write_tile(masks, tile, plan, cells, from, grid, values, signs, coefficients);
+        }
         __syncthreads();
       }
     }

@@ -13,6 +13,7 @@ import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import { type DetectionResult, resultOf } from "../tasks/detect/detection.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
+import { orObjects } from "../tasks/objects/object-task.ts";
 import { type Drawable, drawable, type TaskResult } from "../tasks/task-result.ts";
 import { nmsOptionsOf } from "./classes.ts";
 import {
@@ -44,8 +45,9 @@ function tellMisfits(
   if (keypointShape !== undefined && task !== "pose") {
     logger.warn(`Ignoring \`keypointShape\`: the model ${name} gives no key points`);
   }
-  if (rotatedNms !== undefined && (task !== "obb" || !spec.needsNms)) {
-    const reason = task === "obb" ? "has its NMS inside" : "gives no oriented boxes";
+  const isOriented = "task" in spec && spec.task === "obb";
+  if (rotatedNms !== undefined && !(isOriented && spec.needsNms)) {
+    const reason = isOriented ? "has its NMS inside" : "gives no oriented boxes";
     logger.warn(`Ignoring \`rotatedNms\`: the model ${name} ${reason}`);
   }
   if (preprocessing?.pad !== undefined && inForce.fit === "stretch") {
@@ -217,7 +219,9 @@ export class Detector extends DetectingModel<ModelSpec, DetectionResult & Drawab
       );
     }
     const { source, name } = await modelSource(model);
-    const backends = await openBackends(source, new DetectTask(config), config, config.devices);
+    const plain = new DetectTask(config);
+    const task = config.task === undefined ? plain : (orObjects(plain as never, config) as never as DetectTask);
+    const backends = await openBackends(source, task, config, config.devices);
     return Detector.over(backends, config, name);
   }
 

@@ -16,6 +16,7 @@ import { DetectTask } from "../tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
+import { orObjects } from "../tasks/objects/object-task.ts";
 import { Classifier } from "./classifier.ts";
 import { parseClassifierOptions } from "./classifier-config.ts";
 import { Detector } from "./detector.ts";
@@ -24,7 +25,7 @@ import { ImageModel } from "./image-model.ts";
 import { checkCommonOptions, parseImageModelOptions } from "./image-model-config.ts";
 import type { MachineChoice } from "./machine-options.ts";
 import { modelSource } from "./model-source.ts";
-import { type AnyObjectModel, type ObjectBackend, objectModelOver, orObjects } from "./object-model.ts";
+import { type AnyObjectModel, type ObjectBackend, objectModelOver } from "./object-model.ts";
 
 /** A loaded model; `task` says which façade it has. */
 export type Model = Detector | AnyObjectModel | Classifier | ImageModel;

@@ -3,16 +3,15 @@
 import { openBackends } from "../accelerators/accelerator.ts";
 import { OptionError } from "../core/errors.ts";
 import type { ModelSpec } from "../heads/head.ts";
-import { evidentTask, type ObjectSpec } from "../heads/object-reading.ts";
+import type { ObjectSpec } from "../heads/object-reading.ts";
 import { OBJECT_HEADS } from "../heads/registry.ts";
 import { isObjectTask, OBJECT_TASKS, type ObjectTaskName } from "../heads/traits.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
-import type { OpenedModel, Task } from "../runtime/task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
-import { ObjectTask } from "../tasks/objects/object-task.ts";
+import { ObjectTask, orObjects } from "../tasks/objects/object-task.ts";
 import { type ObjectsOf, objectReader } from "../tasks/objects/objects.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import { DetectingModel, Detector } from "./detector.ts";
@@ -192,33 +191,6 @@ const FACADES: { readonly [Name in ObjectTaskName]: (opened: Opened) => AnyObjec
 /** @internal The façade of a model that was loaded for a task. */
 export function objectModelOver(task: ObjectTaskName, opened: Opened): AnyObjectModel {
   return FACADES[task](opened);
-}
-
-/**
- * A task that is that of the model where this says more than boxes, and another where it does not.
- *
- * @internal
- * @param otherwise for a model that does not, or of which nothing tells
- */
-export function orObjects(
-  otherwise: Task<unknown, unknown, unknown>,
-  config: DetectorConfig,
-): Task<unknown, unknown, unknown> {
-  const { task, head } = config;
-  const taskFor = ({ model }: OpenedModel): Task<unknown, unknown, unknown> => {
-    const isOfDetectors = head !== undefined && !OBJECT_HEADS.some(({ name }) => name === head);
-    const found = isOfDetectors || task === "detect" ? undefined : (task ?? evidentTask(model, config));
-    return found === undefined ? otherwise : (new ObjectTask(found, config) as never);
-  };
-  return {
-    name: otherwise.name,
-    action: otherwise.action,
-    recognise: (opened) => taskFor(opened).recognise(opened),
-    async check(opened) {
-      await taskFor(opened).check?.(opened);
-    },
-    engineShapes: (metadata) => otherwise.engineShapes(metadata),
-  };
 }
 
 /** A detector, or a model that says more of its objects. */

@@ -19,7 +19,9 @@ import {
 } from "./head.ts";
 import { OBJECT_HEADS, type RecogniseOptions, recogniseModel } from "./registry.ts";
 import {
+  findClassScores,
   isFloat,
+  isNamedClassifier,
   isObjectTask,
   isOfCrops,
   type ModelTraits,
@@ -101,6 +103,18 @@ export function evidentTask(
 }
 
 type KeypointShape = readonly [count: number, numbers: 2 | 3];
+
+/** The task that a model's metadata or outputs tell, and the façade that loads it; `undefined` where they tell of none. */
+export function evidentFacade(
+  model: ModelInfo,
+  options: Pick<RecogniseOptions, "labels"> = {},
+): { readonly task: string; readonly facade: string } | undefined {
+  const task = evidentTask(model, options) ?? readTraits(model, options)?.task;
+  if (isObjectTask(task)) return { task, facade: OBJECT_TASKS[task].facade };
+  if (task === "detect") return { task, facade: "Detector" };
+  const isClassifier = isNamedClassifier(model) || findClassScores(model) !== undefined;
+  return isClassifier ? { task: "classify", facade: "Classifier" } : undefined;
+}
 
 /** Points and numbers of `kpt_shape`. */
 function keypointShape({ metadata }: ModelInfo): KeypointShape | undefined {
@@ -192,13 +206,13 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
   if (traits === undefined)
     return refuse("no input takes a batch of images", "export it with an input [N, 3, height, width]");
   if (isOfCrops(model)) refuse(OF_CROPS.found, OF_CROPS.hint);
-  const evident = evidentTask(model, options) ?? traits.task;
+  const other = evidentFacade(model, options);
+  const evident = other?.task ?? traits.task;
   if (evident !== undefined && evident !== task) {
-    const facade = isObjectTask(evident) ? OBJECT_TASKS[evident].facade : evident === "detect" ? "Detector" : undefined;
     const hint = "`Model.load` finds out which façade a model has";
     refuse(
       `its task is ${JSON.stringify(evident)}`,
-      facade === undefined ? hint : `load it with \`${facade}\`; ${hint}`,
+      other === undefined ? hint : `load it with \`${other.facade}\`; ${hint}`,
     );
   }
   const { keypointShape: said } = options;

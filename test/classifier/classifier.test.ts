@@ -516,7 +516,7 @@ describe("a classifier and a detector", () => {
       await using found = await Model.load(model, { backend: "cpu" });
       expect(found.task).toBe("classify");
     }
-    await expect(ImageModel.load(toyClassifier(), { backend: "cpu" })).rejects.toThrow("classifiers for `Classifier`");
+    await expect(ImageModel.load(toyClassifier(), { backend: "cpu" })).rejects.toThrow("load it with `Classifier`");
     // Nor is an engine built of one: that takes minutes.
     await using session = await Session.fromBytes(sevenClasses("output"), "seven", { optimization: "disable" });
     const opened = openedSession(session, "seven", undefined);

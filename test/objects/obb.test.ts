@@ -173,7 +173,9 @@ test("corners beyond the edge stay there, and an angle that is no number is drop
 test("a model of oriented boxes is no detector, and one without metadata needs the caller's word", async () => {
   const model = cases[0]![1];
   const refusal = Detector.load(model, { backend: "cpu" });
-  await expect(refusal).rejects.toThrow(/its task is "obb"\nHint: load it with `OrientedDetector`$/);
+  await expect(refusal).rejects.toThrow(
+    /its task is "obb"\nHint: load it with `OrientedDetector`, or give `task: "detect"`/,
+  );
   const bare = fixedModel([RAW]);
   await using guessed = await Model.load(bare, { backend: "cpu" });
   expect(guessed.task).toBe("detect");

@@ -278,7 +278,7 @@ test("ImageModel stops between two tiles when its signal is aborted, and works o
 
 test("ImageModel refuses what is no image model, wrong options, and calls after close()", async () => {
   await expect(load(toyDetector())).rejects.toThrow(ModelError);
-  await expect(load(toyDetector())).rejects.toThrow("detectors are for `Detector`");
+  await expect(load(toyDetector())).rejects.toThrow(/its task is "detect"\nHint: load it with `Detector`/);
   await expect(load(identityImageModel([1, 3, 8, 8]), { tyle: 3 } as never)).rejects.toThrow('Did you mean "tile"?');
   const badRange = load(identityImageModel([1, 3, 8, 8]), { range: { mean: 0, std: 0 } });
   await expect(badRange).rejects.toThrow(OptionError);

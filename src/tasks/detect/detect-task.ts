@@ -97,9 +97,9 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     if (evident === undefined) return;
     const { facade } = OBJECT_TASKS[evident];
     // A detector's boxes are not turned.
-    const only = evident === "obb" ? "" : ', or give `task: "detect"` (`--task detect`) for its boxes only';
-    const found = `its task is "${evident}"`;
-    throw new ModelError(message(`use ${source} as a detector`, found, `load it with \`${facade}\`${only}`), source);
+    const boxes = evident === "obb" ? "the upright boxes around its own" : "its boxes only";
+    const hint = `load it with \`${facade}\`, or give \`task: "detect"\` (\`--task detect\`) for ${boxes}`;
+    throw new ModelError(message(`use ${source} as a detector`, `its task is "${evident}"`, hint), source);
   }
 }
 

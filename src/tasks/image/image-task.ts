@@ -2,6 +2,7 @@
 
 import { ModelError, message, OnnxRuntimeError } from "../../core/errors.ts";
 import type { TensorInfo } from "../../core/tensor.ts";
+import { evidentFacade } from "../../heads/object-reading.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import type { Size } from "../../image/geometry.ts";
 import type { EngineShapes, OpenedModel, PixelSize, Task, TaskModel } from "../../runtime/task.ts";
@@ -57,6 +58,14 @@ export class ImageTask implements Task<TiledImageSpec, undefined, MadeImage> {
   async recognise(opened: OpenedModel): Promise<ImageTaskModel> {
     const { model, source } = opened;
     const { hints } = this.#options;
+    const other = evidentFacade(model);
+    if (other !== undefined) {
+      const found = `its task is ${JSON.stringify(other.task)}`;
+      throw new ModelError(
+        message(`use ${source} to transform images`, found, `load it with \`${other.facade}\``),
+        source,
+      );
+    }
     const input = recogniseInput(model, source, hints);
     const range = opened.rangeOf(input.form.name);
     const tiling = tileRules(input, this.#options, range && limitsOf(input, range));

@@ -1,7 +1,8 @@
 /** @module Object task: objects with key points, angles or masks in images: what a model says beside boxes. */
 
 import { isHostPlan } from "../../heads/host-plan.ts";
-import { type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
+import { evidentTask, type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
+import { OBJECT_HEADS } from "../../heads/registry.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
 import { needsShapes } from "../../model/model-info.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
@@ -95,7 +96,7 @@ class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
   constructor(spec: ObjectSpec, source: string, options: DetectTaskOptions) {
     super(spec, source, options);
     const { cuda } = PARTS[spec.task];
-    this.task = spec.task;
+    this.task = options.task === "detect" ? "detect" : spec.task;
     this.device =
       hostOnly(spec, options) === undefined ? { cuda: async () => this.cuda(await cuda(spec, options)) } : {};
     this.#options = options;
@@ -105,4 +106,36 @@ class RecognisedObjects extends RecognisedDetector<ObjectSpec> {
     const Work = await PARTS[this.spec.task].host();
     return { createWork: () => new Work(this.spec, this.guard, this.#options) };
   }
+}
+
+/**
+ * A task that is that of the model where this says more than boxes, and another where it does not. With `task: "detect"` it finds
+ * boxes in any; those around oriented ones are kept as the model's own task keeps them.
+ *
+ * @param otherwise for a model that does not, or of which nothing tells
+ */
+export function orObjects(
+  otherwise: Task<unknown, unknown, unknown>,
+  options: DetectTaskOptions,
+): Task<unknown, unknown, unknown> {
+  const { task, head } = options;
+  const nameFor = ({ model }: OpenedModel): ObjectTaskName | undefined => {
+    if (head !== undefined && !OBJECT_HEADS.some(({ name }) => name === head)) return undefined;
+    if (task !== undefined && task !== "detect") return task;
+    const evident = evidentTask(model, options);
+    return task === "detect" && evident !== "obb" ? undefined : evident;
+  };
+  const taskFor = (opened: OpenedModel): Task<unknown, unknown, unknown> => {
+    const found = nameFor(opened);
+    return found === undefined ? otherwise : (new ObjectTask(found, options) as never);
+  };
+  return {
+    name: otherwise.name,
+    action: otherwise.action,
+    recognise: (opened) => taskFor(opened).recognise(opened),
+    async check(opened) {
+      await taskFor(opened).check?.(opened);
+    },
+    engineShapes: (metadata) => otherwise.engineShapes(metadata),
+  };
 }

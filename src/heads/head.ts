@@ -60,6 +60,8 @@ export interface ModelSpec<Plan extends DecodePlan = DecodePlan> {
   readonly extras?: readonly RowExtra[];
   /** The points of its objects; none where it is left out. */
   readonly keypoints?: KeypointForm | undefined;
+  /** Where the masks of its objects come from; it has none where it is left out. */
+  readonly masks?: MaskSource | undefined;
 }
 
 /** An input that tells the model the size of the image; it gets the input's size, so that boxes are input pixels. */
@@ -289,6 +291,7 @@ export interface ModelSpecParts<Plan extends DecodePlan> {
   readonly usualIou?: number;
   readonly extras?: readonly RowExtra[];
   readonly keypoints?: KeypointForm;
+  readonly masks?: MaskSource;
 }
 
 /** Complete what a head decides. @param head its name */
@@ -298,7 +301,7 @@ export function specOf<Plan extends DecodePlan>(
   parts: ModelSpecParts<Plan>,
 ): ModelSpec<Plan> {
   const { outputs, auxiliary = [], preprocessing, classes, needsNms, plan, sizeInputs = [], assumptions = [] } = parts;
-  const { usualIou, extras, keypoints } = parts;
+  const { usualIou, extras, keypoints, masks } = parts;
   const { image, names, stride, forced } = traits;
   const { shapesAt } = traits.model;
   const at = shapesAt === undefined ? "" : ` at ${shapesAt.join("x")}`;
@@ -321,6 +324,7 @@ export function specOf<Plan extends DecodePlan>(
     usualIou,
     ...(extras === undefined ? {} : { extras }),
     keypoints,
+    masks,
   };
 }
 

@@ -27,6 +27,8 @@ export interface PartsPlan {
   readonly counts?: string;
   /** True: the first column of the boxes' output is the number of the image. */
   readonly isNumbered?: boolean;
+  /** True: outputs are [rows, width], of the only image that the model takes. */
+  readonly isSingle?: boolean;
   /** cx, cy, w, h or x1, y1, x2, y2. */
   readonly boxForm: "centre" | "corners";
   /** Left out: x before y. */
@@ -62,10 +64,42 @@ export interface FacesPlan {
   readonly levels: readonly FaceLevel[];
 }
 
+/**
+ * YOLACT's offsets from priors, cx, cy, w, h as fractions of the input, and a probability a class, the background first. Every
+ * class of every prior is a candidate. Candidate index: the prior. On the CPU only.
+ */
+export interface PriorsPlan {
+  readonly kind: "priors";
+  /** f32 or f16 [N, priors, 4]: offsets of the centre, and logarithms of the size. */
+  readonly boxes: string;
+  /** f32 or f16 [N, priors, 1 + classes]. */
+  readonly scores: string;
+  /** f32 or f16 [priors, 4]. */
+  readonly priors: string;
+  /** Without the background. */
+  readonly classes: number;
+}
+
+/**
+ * Queries of a class, by softmax, "no object" last, and of a mask that says where they are. Every class of every query is a
+ * candidate. Candidate index: the query. On the CPU only.
+ */
+export interface MaskQueriesPlan {
+  readonly kind: "mask-queries";
+  /** f32 or f16 [N, queries, classes + 1]. */
+  readonly logits: string;
+  /** f32 or f16 [N, queries, height, width]: logits. */
+  readonly masks: string;
+  /** Without "no object". */
+  readonly classes: number;
+}
+
 /** Plans that the CPU alone decodes by. */
-export type HostPlan = PartsPlan | FacesPlan;
+export type HostPlan = PartsPlan | FacesPlan | PriorsPlan | MaskQueriesPlan;
+
+const HOST_KINDS: readonly string[] = ["parts", "faces", "priors", "mask-queries"] satisfies HostPlan["kind"][];
 
 /** True for one of them. */
 export function isHostPlan({ kind }: { readonly kind: string }): boolean {
-  return kind === "parts" || kind === "faces";
+  return HOST_KINDS.includes(kind);
 }

@@ -20,8 +20,8 @@ function fits(classes: number, activation: Activation, names: number | undefined
   return true;
 }
 
-/** `pixel_mask` says which pixels are image: all, as it is stretched. */
-function maskInputs({ inputs }: { readonly inputs: readonly TensorInfo[] }): SizeInput[] {
+/** The inputs that say which pixels are image, `pixel_mask`: all, as it is stretched. */
+export function maskInputs({ inputs }: { readonly inputs: readonly TensorInfo[] }): SizeInput[] {
   return inputs.flatMap(({ name, dtype }) =>
     name === "pixel_mask" && (dtype === "i64" || dtype === "i32" || dtype === "f32")
       ? [{ name, dtype, content: "mask" }]

@@ -14,6 +14,7 @@ import {
   type KeypointForm,
   type MaskSource,
   type ModelSpec,
+  naming,
   type RowsPlan,
   specOf,
 } from "./head.ts";
@@ -191,6 +192,17 @@ function readObjects(
   return { reading, isFinal: false, classes, first: BOX_CHANNELS + classes, length };
 }
 
+/** Where a model has the tensors of some heads it is for the caller to say which. */
+function refuseUntold(traits: ModelTraits, task: ObjectTaskName, refuse: (found: string, hint: string) => never): void {
+  const isFit = (head: Head): boolean =>
+    head.task === task && head.recognise({ ...traits, forced: true }) !== undefined;
+  const names = OBJECT_HEADS.filter(isFit).map(({ name }) => name);
+  if (names.length === 0) return;
+  const which = names.map((name) => JSON.stringify(name)).join(" and ");
+  const found = `its tensors fit ${names.length === 1 ? `the head ${which}` : `the heads ${which}`}, but nothing tells that it has it`;
+  refuse(found, `give its class names by \`labels\` (\`--labels FILE\`), or name the head by ${naming(names)}`);
+}
+
 /**
  * Recognise a model of objects. Where its metadata tells no task, the caller's word counts, if its outputs fit.
  *
@@ -218,8 +230,8 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
   const { keypointShape: said } = options;
   const byHead = readByHead(traits, options, task)?.spec;
   if (byHead !== undefined) {
-    const { extras = [], keypoints } = byHead;
-    return completed({ ...byHead, task, extras, keypoints, masks: undefined }, options, refuse);
+    const { extras = [], keypoints, masks } = byHead;
+    return completed({ ...byHead, task, extras, keypoints, masks }, options, refuse);
   }
   const found = options.head === undefined ? readObjects(task, traits, said) : undefined;
   const keypoints = task === "pose" && found ? keypointsIn(model, found.length, said) : undefined;
@@ -229,6 +241,7 @@ export function recogniseObjects(model: ModelInfo, task: ObjectTaskName, options
       ({ name, dtype, shape }) => `${JSON.stringify(name)} ${dtype} ${formatShape(shape)}`,
     );
     const names = traits.classes === undefined ? "no class names" : `${traits.classes} class names`;
+    if (options.head === undefined) refuseUntold(traits, task, refuse);
     const heads = OBJECT_HEADS.filter((head) => head.task === task && (options.head ?? head.name) === head.name);
     const known = [
       ...(options.head === undefined

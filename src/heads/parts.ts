@@ -19,7 +19,7 @@ const box: Float32Array = new Float32Array(new ArrayBuffer(16));
 function load(slice: NumberSlice, part: RowColumns, plan: PartsPlan, input: DecodeInput, rows = -1): number {
   const tensor = input.outputs.get(part.output);
   const shape = tensor?.shape ?? [];
-  const axis = plan.isNumbered ? 0 : 1;
+  const axis = plan.isNumbered || plan.isSingle ? 0 : 1;
   const found = shape[axis] ?? -1;
   let width = 1;
   for (let at = axis + 1; at < shape.length; at++) width *= shape[at]!;
@@ -27,7 +27,7 @@ function load(slice: NumberSlice, part: RowColumns, plan: PartsPlan, input: Deco
   const fits =
     found >= 0 && width === part.width && (rows < 0 || rows === found) && (axis === 0 || shape[0]! > input.index);
   if (tensor === undefined || !dtypes.includes(tensor.dtype) || !fits) {
-    const wanted = plan.isNumbered ? `[?, ${part.width}]` : `[?, ${rows < 0 ? "?" : rows}, ${part.width}]`;
+    const wanted = axis === 0 ? `[?, ${part.width}]` : `[?, ${rows < 0 ? "?" : rows}, ${part.width}]`;
     return refuseOutput(part.output, `${dtypes.join(" or ")} ${wanted}`, tensor);
   }
   slice.load(tensor, axis === 0 ? 0 : input.index * found * width, found * width);

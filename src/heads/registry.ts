@@ -15,6 +15,8 @@ import { FRACTIONS } from "./fractions.ts";
 import { type Head, type ModelSpec, naming } from "./head.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
 import { headOfLibreYolo, libreYolo, libreYoloFamily } from "./libreyolo.ts";
+import { mask2former } from "./mask2former.ts";
+import { MASKED_HEADS, maskRcnn, maskRcnnMmdeploy } from "./masked.ts";
 import { mmrotate } from "./mmrotate.ts";
 import { nanodet } from "./nanodet.ts";
 import { paddleRtdetr } from "./paddle-rtdetr.ts";
@@ -24,6 +26,7 @@ import { deimv2Imagenet, rtdetr } from "./rtdetr.ts";
 import { rtdetrUltralytics, rtdetrUltralyticsRows } from "./rtdetr-ultralytics.ts";
 import { damoYolo, splitOutputs, yolov4 } from "./split.ts";
 import { findClassScores, isOfCrops, type ModelTraits, OF_CROPS, readTraits } from "./traits.ts";
+import { yolact } from "./yolact.ts";
 import { yolo, yoloObjectness, yoloTransposed } from "./yolo.ts";
 import { deepstream, yoloEndToEnd, yoloNasFlat, yolov7Rows } from "./yolo-rows.ts";
 import { yolox, yoloxDecoded } from "./yolox.ts";
@@ -33,6 +36,7 @@ export const OBJECT_HEADS: readonly Head[] = [
   ...[yoloNasPoseFlat, yoloNasPose, yoloNasPoseRaw, movenet, rtmo],
   ...[centerface, yunet, scrfd, retinaface],
   mmrotate,
+  ...[...MASKED_HEADS, yolact, maskRcnn, maskRcnnMmdeploy, mask2former],
 ];
 
 /** Every head but those in fractions, in the order of the documentation; the order decides nothing. */
@@ -61,7 +65,7 @@ const PLAIN_HEADS: readonly Head[] = [
   paddleRtdetr,
   efficientNms,
   // A detector's boxes are not turned.
-  ...OBJECT_HEADS.filter(({ task }) => task !== "obb"),
+  ...OBJECT_HEADS.filter((head) => head.task !== "obb" && !MASKED_HEADS.includes(head)),
 ];
 
 /** Every known head. */
@@ -385,7 +389,7 @@ export function recogniseModel(given: ModelInfo, options: RecogniseOptions): Mod
   const found = named === undefined ? recogniseFreely(traits, options) : recogniseAs(named.head, traits, options);
   const alternatives = nameable(traits).filter((name) => name !== found.head);
   // Of a model that says more than boxes these are all that is asked for.
-  const { extras: _, keypoints: __, ...boxesOnly } = found;
+  const { extras: _, keypoints: __, masks: ___, ...boxesOnly } = found;
   const spec = withSaid({ ...boxesOnly, alternatives }, options);
   if (options.isSilent !== true) warn(spec, traits, options);
   return spec;

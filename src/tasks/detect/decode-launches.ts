@@ -267,6 +267,8 @@ export function decodeLaunches(plan: DecodePlan, outputs: DeviceOutputs, input: 
       return fastestDet(plan, outputs, input);
     case "parts":
     case "faces":
+    case "priors":
+    case "mask-queries":
       throw noDevicePart(`a plan of the kind "${plan.kind}"`, "decode the outputs of a model");
   }
 }

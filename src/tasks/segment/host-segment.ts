@@ -1,10 +1,11 @@
 /** @module Host segment: boxes as a detector's, and the mask of each object, around a model in host memory. */
 
-import type { DecodeInput } from "../../heads/head.ts";
+import type { Tensor } from "../../core/tensor.ts";
+import type { DecodeInput, MaskRule, MaskSource } from "../../heads/head.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
-import { NumberSlice, outputTensor } from "../../heads/outputs.ts";
+import { NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";
 import { FLOATS } from "../../heads/traits.ts";
-import type { Region } from "../../image/geometry.ts";
+import type { Region, Size } from "../../image/geometry.ts";
 import type { DetectionBlock } from "../../model/rows.ts";
 import type { DetectTaskOptions } from "../detect/detect-task.ts";
 import { HostDetect } from "../detect/host-detect.ts";
@@ -14,23 +15,29 @@ import type { Mask } from "./mask.ts";
 import type { MaskSize } from "./mask-plan.ts";
 import { ProtoMasks } from "./proto-masks.ts";
 
+/** Of planes and patches, which are masks as they are. */
+const ONE = Float32Array.of(1);
+/** Side of the largest patch that lies under a box: most have 28 cells. */
+const LARGEST_PATCH = 64;
+
 /** What one slot needs to find objects and their masks. */
 export class HostSegment extends HostDetect {
-  readonly #prototypes: string;
+  readonly #source: MaskSource;
   /** Channels of the prototypes, and coefficients of an object. */
   readonly #channels: number;
+  readonly #maskSize: MaskSize;
   readonly #masks = new ProtoMasks();
   readonly #values = new NumberSlice();
   /** The values as they are looked at, kept for as long as they stay where they are. */
   #view = new Float32Array(0);
-
-  readonly #maskSize: MaskSize;
+  /** Prototypes whose channels came last. */
+  #turned = new Float32Array(0);
 
   constructor(spec: ObjectSpec, guard: PlausibilityGuard, { maskSize }: Pick<DetectTaskOptions, "maskSize">) {
     super(spec, guard);
     this.#maskSize = maskSize;
-    this.#prototypes = spec.masks!.output;
-    this.#channels = spec.extras[0]!.length;
+    this.#source = spec.masks!;
+    this.#channels = spec.extras[0]?.length ?? 1;
   }
 
   protected override mapRows(block: DetectionBlock, input: DecodeInput, region: Region): void {
@@ -42,20 +49,118 @@ export class HostSegment extends HostDetect {
     keepMasked(block, masks);
   }
 
-  #finish({ count, boxes, extras }: DetectionBlock, input: DecodeInput, region: Region): Mask[] {
-    const channels = this.#channels;
-    const tensor = outputTensor(input, this.#prototypes, FLOATS, input.index + 1, channels, -1, -1);
-    const [, , height = 0, width = 0] = tensor.shape;
-    const length = channels * height * width;
-    this.#values.load(tensor, input.index * length, length);
+  #finish(block: DetectionBlock, input: DecodeInput, region: Region): Mask[] {
+    switch (this.#source.rule) {
+      case "ultralytics":
+      case "yolov5":
+      case "yolact":
+        return this.#ofPrototypes(block, input, region, this.#source.rule);
+      case "logits":
+      case "mask2former":
+        return this.#ofPlanes(block, input, region, this.#source.rule);
+      case "torchvision":
+      case "mmdeploy":
+        return this.#ofPatches(block, input, region, this.#source.rule);
+    }
+  }
+
+  /** The values from `start` on. */
+  #look(tensor: Tensor, start: number, length: number): Float32Array {
+    this.#values.load(tensor, start, length);
     const { data, offset } = this.#values;
     const from = data.byteOffset + offset * 4;
     const view = this.#view;
     if (view.buffer !== data.buffer || view.byteOffset !== from || view.length !== length) {
       this.#view = data.subarray(offset, offset + length) as Float32Array<ArrayBuffer>;
     }
-    const prototypes = { data: this.#view, channels, width, height };
-    return this.#masks.finish(prototypes, { count, coefficients: extras[0]!, boxes }, region, this.#maskSize);
+    return this.#view;
+  }
+
+  #ofPrototypes({ count, boxes, extras }: DetectionBlock, input: DecodeInput, region: Region, rule: MaskRule): Mask[] {
+    const { index } = input;
+    const { output } = this.#source;
+    const channels = this.#channels;
+    let data: Float32Array;
+    let height: number;
+    let width: number;
+    if (rule === "yolact") {
+      // A model of one image may have no batch.
+      const isFlat = index === 0 && input.outputs.get(output)?.shape.length === 3;
+      const tensor = isFlat
+        ? outputTensor(input, output, FLOATS, 1, -1, channels)
+        : outputTensor(input, output, FLOATS, index + 1, -1, -1, channels);
+      [height = 0, width = 0] = isFlat ? tensor.shape : tensor.shape.slice(1);
+      data = this.#turn(this.#look(tensor, index * channels * height * width, channels * height * width));
+    } else {
+      const tensor = outputTensor(input, output, FLOATS, index + 1, channels, -1, -1);
+      [, , height = 0, width = 0] = tensor.shape;
+      data = this.#look(tensor, index * channels * height * width, channels * height * width);
+    }
+    const objects = { count, coefficients: extras[0]!, boxes };
+    return this.#masks.finish({ data, channels, width, height }, objects, region, this.#maskSize, rule);
+  }
+
+  /** Channels first, of prototypes that have them last. */
+  #turn(data: Float32Array): Float32Array {
+    const channels = this.#channels;
+    const cells = data.length / channels;
+    if (this.#turned.length !== data.length) this.#turned = new Float32Array(data.length);
+    const turned = this.#turned;
+    for (let cell = 0, at = 0; cell < cells; cell++) {
+      for (let channel = 0; channel < channels; channel++, at++) turned[channel * cells + cell] = data[at]!;
+    }
+    return turned;
+  }
+
+  #ofPlanes({ count, boxes, sources }: DetectionBlock, input: DecodeInput, region: Region, rule: MaskRule): Mask[] {
+    const tensor = outputTensor(input, this.#source.output, FLOATS, input.index + 1, -1, -1, -1);
+    const [, queries = 0, height = 0, width = 0] = tensor.shape;
+    const masks: Mask[] = [];
+    for (let row = 0; row < count; row++) {
+      const plane = input.index * queries + sources[row]!;
+      const data = this.#look(tensor, plane * height * width, height * width);
+      const [mask] = this.#masks.finish(
+        { data, channels: 1, width, height },
+        { count: 1, coefficients: ONE, boxes },
+        region,
+        this.#maskSize,
+        rule,
+      );
+      masks.push(mask!);
+    }
+    return masks;
+  }
+
+  /** Patches under boxes, or masks that the model has pasted into its input already. */
+  #ofPatches(
+    { count, boxes, sources }: DetectionBlock,
+    input: DecodeInput,
+    region: Region,
+    rule: "torchvision" | "mmdeploy",
+  ): Mask[] {
+    const { index, inputWidth, inputHeight } = input;
+    const { output } = this.#source;
+    const isFlat = rule === "torchvision";
+    const tensor = isFlat
+      ? outputTensor(input, output, FLOATS, 0, 1, -1, -1)
+      : outputTensor(input, output, FLOATS, index + 1, -1, -1, -1);
+    const [, rows = 0, height = 0, width = 0] = tensor.shape;
+    const isPasted = width === inputWidth && height === inputHeight;
+    if (!isPasted && (width !== height || width > LARGEST_PATCH)) {
+      const expected = `as large as the input, ${inputHeight}x${inputWidth}, or squares of at most ${LARGEST_PATCH}`;
+      refuseOutput(output, expected, tensor);
+    }
+    const size = this.#maskSize;
+    const image: Size = size === "image" ? [region.sourceWidth, region.sourceHeight] : [inputWidth, inputHeight];
+    const masks: Mask[] = [];
+    for (let row = 0; row < count; row++) {
+      const plane = (isFlat ? 0 : index * rows) + sources[row]!;
+      const data = this.#look(tensor, plane * height * width, height * width);
+      const patch = { data, channels: 1, width, height };
+      if (!isPasted && size !== "proto") masks.push(this.#masks.paste(patch, boxes, row * 4, image, rule));
+      else masks.push(...this.#masks.finish(patch, { count: 1, coefficients: ONE, boxes }, region, size, rule));
+    }
+    return masks;
   }
 }
 

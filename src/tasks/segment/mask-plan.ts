@@ -90,9 +90,10 @@ interface Grid {
 }
 
 /** What of a grid shows the image where no part of a cell is cut off: as YOLOv5 computes it, of an image in the middle. */
-function roughCrop(cells: number, length: number, gain: number, pad: number): readonly [from: number, to: number] {
+function roughCrop(cells: number, length: number, gain: number): readonly [start: number, count: number] {
   const rest = (cells - length * gain) / 2;
-  return pad > 0 ? [Math.trunc(rest), Math.trunc(cells - rest)] : [0, Math.min(cells, Math.round(length * gain))];
+  const start = Math.min(Math.trunc(rest), cells - 1);
+  return [start, Math.max(1, Math.trunc(cells - rest) - start)];
 }
 
 /** The cells that show an image: at least one, and none beyond the grid. */
@@ -119,10 +120,9 @@ export function planOf({ width: cellsX, height: cellsY }: Grid, region: Region, 
   const image = { width: region.sourceWidth, height: region.sourceHeight, boxScaleX: 1, boxScaleY: 1, ...span };
   if (rule.isRough && padX + padY > 0) {
     const gain = Math.min(cellsX / width, cellsY / height);
-    const [left, right] = roughCrop(cellsX, width, gain, padX);
-    const [top, bottom] = roughCrop(cellsY, height, gain, padY);
-    const crop = { cropX: left, cropY: top, cropWidth: right - left, cropHeight: bottom - top };
-    return { ...image, gridWidth: cellsX, gridHeight: cellsY, ...crop };
+    const [cropX, cropWidth] = roughCrop(cellsX, width, gain);
+    const [cropY, cropHeight] = roughCrop(cellsY, height, gain);
+    return { ...image, gridWidth: cellsX, gridHeight: cellsY, cropX, cropY, cropWidth, cropHeight };
   }
   const isWhole = side > 0 || rule.isRough;
   const factor = isWhole

@@ -1,0 +1,165 @@
+/** @module Masked heads: heads of detectors whose models have masks as well, and `mask-rcnn` and `mask-rcnn-mmdeploy`. */
+
+import type { TensorInfo } from "../core/tensor.ts";
+import { type Preprocessing, YOLO_PREPROCESSING } from "../image/preprocessing.ts";
+import { COCO_91 } from "../model/labels.ts";
+import { MASK_CHANNELS } from "./dense-reading.ts";
+import { type DecodePlan, type DensePlan, defineHead, type Head, type ModelSpec, saying } from "./head.ts";
+import type { PartsPlan } from "./host-plan.ts";
+import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
+import { decodeParts } from "./parts.ts";
+import { rfDetr } from "./rf-detr.ts";
+import { FLOATS, findOutput, INTEGERS, isFloat, type ModelTraits, NUMBERS } from "./traits.ts";
+import { yoloObjectness, yoloTransposed } from "./yolo.ts";
+
+type Masks = Pick<ModelSpec, "extras" | "masks">;
+
+/**
+ * A head with the masks of its models.
+ *
+ * @param other that such models may have as well: one that both fit has neither by itself
+ */
+function masked<Plan extends DecodePlan>(
+  head: Head<Plan>,
+  other: Head | undefined,
+  find: (traits: ModelTraits, plan: Plan) => Masks | undefined,
+): Head<Plan> {
+  return {
+    ...head,
+    task: "segment",
+    recognise(traits) {
+      const spec = head.recognise(traits);
+      const masks = spec && find(traits, spec.plan);
+      if (spec === undefined || masks === undefined) return undefined;
+      return !traits.forced && other?.recognise(traits) !== undefined ? undefined : { ...spec, ...masks };
+    },
+  };
+}
+
+/** Masks of prototypes, whose coefficients come after the classes of a row. */
+function prototypes(rule: "ultralytics" | "yolov5") {
+  return ({ model }: ModelTraits, plan: DensePlan): Masks | undefined => {
+    const { output, order, channels } = plan;
+    const first = plan.classChannel + plan.classes;
+    const info = model.outputs.find(({ shape }) => shape.length === 4 && shape[1] === MASK_CHANNELS);
+    if (info === undefined || !isFloat(info) || channels !== first + MASK_CHANNELS) return undefined;
+    const extra = { name: "coefficients", output, order, channels, first, length: MASK_CHANNELS } as const;
+    return { extras: [extra], masks: { output: info.name, rule } };
+  };
+}
+
+/** Masks of queries, a plane each. */
+function planes(name: string) {
+  return ({ model }: ModelTraits): Masks | undefined => {
+    const info = findOutput(model, name, 4, FLOATS);
+    return info && { masks: { output: info.name, rule: "logits" } };
+  };
+}
+
+/** Heads of detectors for models that have masks as well. */
+export const MASKED_HEADS: readonly Head[] = [
+  masked(yoloObjectness, yoloTransposed, prototypes("yolov5")),
+  masked(yoloTransposed, yoloObjectness, prototypes("ultralytics")),
+  masked(rfDetr, undefined, planes("masks")),
+  masked(huggingFace, huggingFaceSoftmax, planes("pred_masks")),
+  masked(huggingFaceSoftmax, huggingFace, planes("pred_masks")),
+];
+
+/** True for masks that may be patches under boxes, or pasted into the input already; a side may be open. */
+function mayBePatches({ shape }: TensorInfo, [width, height]: readonly [number, number]): boolean {
+  const [, , down = -1, across = -1] = shape;
+  const isPasted = (down < 0 || down === height) && (across < 0 || across === width);
+  return isPasted || (Math.max(down, across) <= LARGEST_PATCH && (down === across || Math.min(down, across) < 0));
+}
+
+/** Side of the largest patch; most are 28 cells wide. */
+export const LARGEST_PATCH = 64;
+
+const ASSUMED_OF_TORCHVISION =
+  "torchvision's Mask R-CNN, which normalises and resizes images itself and numbers COCO's classes from 1 on: where it was " +
+  `exported without, give ${saying({ mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] })}, and \`labels\` for other classes`;
+
+/** As torchvision exports, for a batch of one image: what is found is told by ranks and dtypes, as outputs may have any names. */
+export const maskRcnn: Head<PartsPlan> = defineHead(
+  "mask-rcnn",
+  "input [1, 3, height, width]; outputs boxes [n, 4] in pixels, labels [n], scores [n], masks [n, 1, 28, 28] or pasted (torchvision)",
+  decodeParts,
+  ({ model, image, shapesAt }) => {
+    const { outputs } = model;
+    const ofRank = (rank: number, isOf: (info: TensorInfo) => boolean): TensorInfo | undefined => {
+      const found = outputs.filter((info) => info.shape.length === rank && isOf(info));
+      return found.length === 1 ? found[0] : undefined;
+    };
+    const boxes = ofRank(2, (info) => isFloat(info) && info.shape[1] === 4);
+    const labels = ofRank(1, ({ dtype }) => INTEGERS.includes(dtype));
+    const scores = ofRank(1, isFloat);
+    const masks = ofRank(4, (info) => isFloat(info) && info.shape[1] === 1);
+    if (boxes === undefined || labels === undefined || scores === undefined || masks === undefined) return undefined;
+    const isSingle = model.inputs.find(({ name }) => name === image.name)?.shape[0] === 1;
+    if (!isSingle || outputs.length !== 4 || !mayBePatches(masks, shapesAt)) return undefined;
+    return {
+      outputs: [boxes, labels, scores, masks],
+      preprocessing: { ...YOLO_PREPROCESSING, pad: [0, 0, 0] },
+      assumptions: [ASSUMED_OF_TORCHVISION],
+      names: COCO_91,
+      needsNms: false,
+      plan: {
+        kind: "parts",
+        boxes: { output: boxes.name, width: 4, first: 0 },
+        scores: { output: scores.name, width: 1, first: 0 },
+        classes: { output: labels.name, width: 1, first: 0 },
+        isSingle: true,
+        boxForm: "corners",
+        unit: "pixels",
+      },
+      masks: { output: masks.name, rule: "torchvision" },
+    };
+  },
+  "segment",
+);
+
+const MMDET_MEAN = [123.675, 116.28, 103.53] as const;
+
+/** Levels of RGB with ImageNet's mean and deviation, padded right and below with what becomes 0. */
+const MMDET_PREPROCESSING: Preprocessing = {
+  ...YOLO_PREPROCESSING,
+  fit: "letterbox-top-left",
+  scale: 1,
+  mean: MMDET_MEAN,
+  std: [58.395, 57.12, 57.375],
+  pad: MMDET_MEAN,
+};
+
+const ASSUMED_OF_MMDEPLOY =
+  "Mask R-CNN's pre-processing; mmdeploy's exports of RTMDet-Ins, SOLO and others look alike: for RTMDet-Ins give " +
+  `${saying({ colour: "BGR", mean: [103.53, 116.28, 123.675], std: [57.375, 57.12, 58.395], pad: 114 })}`;
+
+/** As mmdeploy exports mmdet's Mask R-CNN, Cascade Mask R-CNN and their kin. */
+export const maskRcnnMmdeploy: Head<PartsPlan> = defineHead(
+  "mask-rcnn-mmdeploy",
+  "outputs dets [N, n, 5]: x1, y1, x2, y2 in pixels, score, labels [N, n], masks [N, n, 28, 28] or pasted (mmdeploy)",
+  decodeParts,
+  ({ model, shapesAt }) => {
+    const dets = findOutput(model, "dets", 3, FLOATS);
+    const labels = findOutput(model, "labels", 2, NUMBERS);
+    const masks = findOutput(model, "masks", 4, FLOATS);
+    if (dets?.shape[2] !== 5 || labels === undefined || masks === undefined) return undefined;
+    if (!mayBePatches(masks, shapesAt)) return undefined;
+    return {
+      outputs: [dets, labels, masks],
+      preprocessing: MMDET_PREPROCESSING,
+      assumptions: [ASSUMED_OF_MMDEPLOY],
+      needsNms: false,
+      plan: {
+        kind: "parts",
+        boxes: { output: dets.name, width: 5, first: 0 },
+        scores: { output: dets.name, width: 5, first: 4 },
+        classes: { output: labels.name, width: 1, first: 0 },
+        boxForm: "corners",
+        unit: "pixels",
+      },
+      masks: { output: masks.name, rule: "mmdeploy" },
+    };
+  },
+  "segment",
+);

@@ -1,0 +1,202 @@
+import { expect, test } from "bun:test";
+import { Detector } from "../../src/api/detector.ts";
+import { Model } from "../../src/api/model.ts";
+import { type ObjectModelOptions, Segmenter } from "../../src/api/object-model.ts";
+import { imageOf } from "../../src/image/image.ts";
+import golden from "../fixtures/tasks/segment-heads.json";
+import { type FixedModelOptions, type FixedOutput, fixedModel } from "../support/fixed-model.ts";
+import { largestDifference } from "./reference.ts";
+
+/** As `segment-heads.py` beside the golden values makes them, by torchvision, transformers and PyTorch; exact in f16. */
+function noise(count: number, seed: number): number[] {
+  return Array.from({ length: count }, (_, at) => (((at * 37 + seed * 101) % 61) - 30.25) / 8);
+}
+
+const SIDE = 64;
+
+/** [1, rows, columns], the other rows 0. */
+function rowsOf(name: string, rows: readonly (readonly number[])[], count = rows.length): FixedOutput {
+  const columns = rows[0]!.length;
+  const values = [...rows.flat(), ...new Array<number>((count - rows.length) * columns).fill(0)];
+  return { name, shape: [1, count, columns], values };
+}
+
+/** Three anchors a cell of 64 × 64. */
+const YOLOV5: readonly FixedOutput[] = [
+  rowsOf(
+    "output0",
+    [
+      [23.75, 31.375, 34.5, 26.25, 0.9, 0.1, 0.8, ...noise(32, 2).map((value) => value / 4)],
+      [40, 31.5, 40, 23, 0.75, 0.75, 0.1, ...noise(32, 3).map((value) => value / 4)],
+      [40, 31.5, 40, 23, 0.9, 0.1, 0.1, ...noise(32, 3)],
+    ],
+    252,
+  ),
+  { name: "output1", shape: [1, 32, 16, 16], values: noise(32 * 256, 1) },
+];
+
+const NAMES = { names: "['cat', 'dog']", stride: "32" };
+
+const tanh = (values: readonly number[]): number[] => values.map(Math.tanh);
+
+/** Two classes of the first prior, and the third suppressed by it. */
+const YOLACT: readonly FixedOutput[] = [
+  rowsOf("loc", [
+    [0.5, -0.25, 0.5, 0.25],
+    [-0.5, 0.25, 0.25, 0.5],
+    [0.5, -0.25, 0.5, 0.25],
+  ]),
+  rowsOf("conf", [
+    [0.1, 0.75, 0.1],
+    [0.1, 0.125, 0.625],
+    [0.2, 0.5, 0.1],
+  ]),
+  rowsOf("mask", [tanh(noise(8, 5)), tanh(noise(8, 6)), tanh(noise(8, 5))]),
+  { name: "priors", shape: [3, 4], values: [0.3, 0.4, 0.3, 0.4, 0.6, 0.5, 0.5, 0.5, 0.32, 0.42, 0.3, 0.4] },
+  { name: "proto", shape: [1, 17, 17, 8], values: noise(17 * 17 * 8, 4).map((value) => Math.max(0, value)) },
+];
+
+const BOXES = [
+  [0.5, 0.5, 0.5, 0.25],
+  [0.25, 0.5, 0.5, 0.5],
+  [0.75, 0.25, 0.25, 0.5],
+  [0.5, 0.75, 0.5, 0.25],
+];
+const SOFTMAX = [
+  [3, 0, 0],
+  [0, 2, 1],
+  [0, 0, 3],
+  [1.5, 1, -1],
+];
+
+function planes(name: string): FixedOutput {
+  const values = noise(4 * 64, 7).map((value, at) => {
+    const [query, y, x] = [Math.floor(at / 64), Math.floor(at / 8) % 8, at % 8];
+    return query < x && x < query + 5 && y >= 2 && y < 6 ? value : -6;
+  });
+  return { name, shape: [1, 4, 8, 8], values };
+}
+
+const RF_DETR = [
+  rowsOf("dets", BOXES),
+  rowsOf("labels", [
+    [1.5, -3, -3],
+    [-3, -3, 2.5],
+    [-3, -3, -3],
+    [0.5, 0.25, -3],
+  ]),
+  planes("masks"),
+];
+const DETR = [rowsOf("logits", SOFTMAX), rowsOf("pred_boxes", BOXES), planes("pred_masks")];
+const MASK2FORMER = [rowsOf("class_queries_logits", SOFTMAX), planes("masks_queries_logits")];
+
+const PATCHES = noise(3 * 784, 8).map((value) => 1 / (1 + Math.exp(-value)));
+const TORCHVISION: readonly FixedOutput[] = [
+  { name: "2530", shape: [3, 4], values: [10.5, 20.25, 40.75, 44, 0, 17, 63.5, 47.5, 30, 22, 31, 23] },
+  { name: "2532", shape: [3], values: [1, 18, 3], dtype: "i64" },
+  { name: "2531", shape: [3], values: [0.9, 0.8, 0.7] },
+  { name: "2887", shape: [3, 1, 28, 28], values: PATCHES },
+];
+const MMDEPLOY: readonly FixedOutput[] = [
+  rowsOf("dets", [
+    [10.5, 2.25, 40.75, 26, 0.9],
+    [0, 1, 63.5, 30.5, 0.8],
+    [30, 6, 31, 7, 0.7],
+  ]),
+  { name: "labels", shape: [1, 3], values: [1, 18, 3], dtype: "i64" },
+  { name: "masks", shape: [1, 3, 28, 28], values: PATCHES },
+];
+
+/** Of the golden objects by the same name: the model, and what is said of it. */
+const MODELS: Readonly<
+  Record<
+    string,
+    {
+      readonly outputs: readonly FixedOutput[];
+      readonly model?: FixedModelOptions;
+      readonly said?: Pick<ObjectModelOptions, "threshold" | "labels">;
+    }
+  >
+> = {
+  yolov5: { outputs: YOLOV5, model: { metadata: NAMES } },
+  yolact: { outputs: YOLACT },
+  "rf-detr": { outputs: RF_DETR, said: { threshold: 0.5 } },
+  detr: { outputs: DETR, model: { metadata: NAMES }, said: { threshold: 0.5 } },
+  mask2former: { outputs: MASK2FORMER, said: { threshold: 0.3 } },
+  torchvision: { outputs: TORCHVISION },
+  mmdeploy: { outputs: MMDEPLOY },
+};
+
+/** What golden values say of an object. */
+interface GoldenObject {
+  readonly score: number;
+  readonly classId: number;
+  readonly box: readonly number[];
+  /** Pixels, and the CRC-32 of the bitmap. */
+  readonly mask: readonly number[];
+  readonly size: readonly number[];
+}
+
+/** Exact in f16; the others' outputs are rounded by it. */
+const EXACT: readonly string[] = ["yolov5", "rf-detr", "detr", "mask2former"];
+
+for (const [name, all] of Object.entries(golden as Record<string, readonly GoldenObject[]>)) {
+  // An object without a pixel is left out.
+  const wanted = all.filter(({ mask: [pixels] }) => pixels !== 0);
+  const [family = "", at = "", maskSize = "image"] = name.split(" ");
+  const { outputs, model, said } = MODELS[family]!;
+  const [width = 0, height = 0] = at.split("x").map(Number);
+  const image = imageOf(new Uint8Array(width * height * 3).fill(90), { width, height });
+  for (const dtype of EXACT.includes(family) ? (["f32", "f16"] as const) : (["f32"] as const)) {
+    test(`${name} in ${dtype}: objects and masks are those of the family's own code`, async () => {
+      const bytes = fixedModel(outputs, { side: SIDE, dtype, ...model });
+      const options = { backend: "cpu", ...said, maskSize: maskSize as "image" } as const;
+      await using segmenter = await Segmenter.load(bytes, options);
+      const { objects } = await segmenter.detect(image);
+      expect(objects.map(({ classId }) => classId)).toEqual(wanted.map(({ classId }) => classId));
+      for (const [row, { score, box, mask, size }] of wanted.entries()) {
+        const found = objects[row]!;
+        expect(Math.abs(found.score - score)).toBeLessThan(1e-3);
+        // A mask's own box is known to a cell of 384, and the golden one to a pixel.
+        const sides = family === "mask2former" ? found.box.map(Math.ceil) : found.box;
+        expect(largestDifference(sides, box)).toBeLessThan(0.01);
+        const bitmap = found.mask.toBitmap();
+        expect([found.mask.width, found.mask.height, found.mask.area, Bun.hash.crc32(bitmap)]).toEqual([
+          ...size,
+          ...mask,
+        ]);
+      }
+    });
+  }
+}
+
+test("models of masks are found out by what they are", async () => {
+  for (const { outputs, model } of Object.values(MODELS)) {
+    const bytes = fixedModel(outputs, { side: SIDE, ...model });
+    await using loaded = await Model.load(bytes, { backend: "cpu" });
+    expect(loaded.task).toBe("segment");
+    await expect(Detector.load(bytes, { backend: "cpu" })).rejects.toThrow(
+      /its task is "segment"\nHint: load it with `Segmenter`/,
+    );
+    // Boxes only.
+    await using detector = await Detector.load(bytes, { backend: "cpu", task: "detect" });
+    const image = imageOf(new Uint8Array(SIDE * SIDE * 3), { width: SIDE, height: SIDE });
+    expect((await detector.detect(image, { threshold: 0.3 })).detections.length).toBeGreaterThan(1);
+  }
+});
+
+test("what may be one of two is refused, with what tells them apart", async () => {
+  const detr = fixedModel(DETR, { side: SIDE });
+  await expect(Segmenter.load(detr, { backend: "cpu" })).rejects.toThrow(
+    /fit the heads "hugging-face" and "hugging-face-softmax", but nothing tells .*\nHint: give its class names by `labels`/,
+  );
+  const image = imageOf(new Uint8Array(SIDE * SIDE * 3), { width: SIDE, height: SIDE });
+  const bestOf = async (options: ObjectModelOptions): Promise<number | undefined> => {
+    await using segmenter = await Segmenter.load(detr, { backend: "cpu", ...options });
+    return (await segmenter.detect(image)).objects[0]?.score;
+  };
+  const [softmax, sigmoid] = [Math.exp(3) / (Math.exp(3) + 2), 1 / (1 + Math.exp(-3))];
+  expect(await bestOf({ labels: ["cat", "dog"] })).toBeCloseTo(softmax, 5);
+  expect(await bestOf({ labels: ["cat", "dog", "cow"] })).toBeCloseTo(sigmoid, 5);
+  expect(await bestOf({ head: "hugging-face" })).toBeCloseTo(sigmoid, 5);
+});

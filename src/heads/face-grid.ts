@@ -64,8 +64,10 @@ function load(tensor: FaceTensor, name: string, numbers: number, plan: FacesPlan
 
 function anchorCount({ levels }: FacesPlan, { inputWidth, inputHeight }: DecodeInput): number {
   let count = 0;
-  for (const { stride, sizes } of levels)
+  for (let at = 0; at < levels.length; at++) {
+    const { stride, sizes } = levels[at]!;
     count += Math.ceil(inputWidth / stride) * Math.ceil(inputHeight / stride) * sizes.length;
+  }
   return count;
 }
 
@@ -161,7 +163,8 @@ export function decodeFaces(plan: FacesPlan, input: DecodeInput, candidates: Can
   // Of two numbers the second one is the face's.
   const numbers = plan.form === "retinaface" ? 2 : 1;
   let first = 0;
-  for (const level of plan.levels) {
+  for (let at = 0; at < plan.levels.length; at++) {
+    const level = plan.levels[at]!;
     enter(plan, level, input, first);
     load(scores, level.scores, numbers, plan, input);
     loadBoxes(plan, level, input);
@@ -188,7 +191,8 @@ export function decodeFacePoints(
   // CenterFace has y before x.
   const x = plan.form === "centerface" ? 1 : 0;
   let first = 0;
-  for (const level of plan.levels) {
+  for (let at = 0; at < plan.levels.length; at++) {
+    const level = plan.levels[at]!;
     enter(plan, level, input, first);
     loadBoxes(plan, level, input);
     load(points, level.points, FACE_POINTS * 2, plan, input);
@@ -196,9 +200,9 @@ export function decodeFacePoints(
       const anchor = block.sources[row]! - first;
       if (anchor < 0 || anchor >= grid.anchors) continue;
       locate(plan, level, input, anchor);
-      for (let at = 0, to = row * FACE_POINTS * 2; at < FACE_POINTS * 2; at += 2, to += 2) {
-        target[to] = face.x + points.number(anchor, at + x) * face.unitX;
-        target[to + 1] = face.y + points.number(anchor, at + 1 - x) * face.unitY;
+      for (let number = 0, to = row * FACE_POINTS * 2; number < FACE_POINTS * 2; number += 2, to += 2) {
+        target[to] = face.x + points.number(anchor, number + x) * face.unitX;
+        target[to + 1] = face.y + points.number(anchor, number + 1 - x) * face.unitY;
       }
     }
     first += grid.anchors;

@@ -48,14 +48,14 @@ export function decodeParts(plan: PartsPlan, input: DecodeInput, candidates: Can
   if (plan.classes !== undefined) load(classes, plan.classes, plan, input, rows);
   const count = validRows(plan, input, rows);
   const threshold = Math.fround(input.threshold);
-  const [first, second] = plan.axes === "yx" ? [1, 0] : [0, 1];
+  const x = plan.axes === "yx" ? 1 : 0;
   for (let row = 0; row < count; row++) {
     const score = scores.data[scores.offset + row * plan.scores.width + plan.scores.first]!;
     const at = boxes.offset + row * plan.boxes.width;
     if (score < threshold || (plan.isNumbered && boxes.data[at] !== input.index)) continue;
     for (let side = 0; side < 4; side += 2) {
-      box[side] = boxes.data[at + plan.boxes.first + side + first]!;
-      box[side + 1] = boxes.data[at + plan.boxes.first + side + second]!;
+      box[side] = boxes.data[at + plan.boxes.first + side + x]!;
+      box[side + 1] = boxes.data[at + plan.boxes.first + side + 1 - x]!;
     }
     const id = plan.classes && classes.data[classes.offset + row * plan.classes.width + plan.classes.first]!;
     const classId = id === undefined || Number.isNaN(score) ? 0 : classIdOf(id, plan.classes!.output);

@@ -30,7 +30,7 @@ export class HostPose extends HostDetect {
   /** Points that are no columns of an output beside the box are worked out. */
   protected override gather(input: DecodeInput, block: DetectionBlock): void {
     const plan = this.#plan;
-    const [points] = block.extras as [Float32Array];
+    const points = block.extras[0]!;
     if (plan.kind === "parts") decodePartPoints(plan, input, block, points);
     else if (plan.kind === "faces") decodeFacePoints(plan, input, block, points);
     else super.gather(input, block);

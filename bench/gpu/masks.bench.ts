@@ -10,6 +10,9 @@ import { KernelLaunch, KernelLibrary } from "../../src/accelerators/tensorrt/ker
 import { readModelFile } from "../../src/accelerators/tensorrt/model-file.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { Segmenter } from "../../src/api/object-model.ts";
+import { findEntry } from "../../src/catalogue/catalogue.ts";
+import { pull } from "../../src/catalogue/pull.ts";
+import { CatalogueError } from "../../src/core/errors.ts";
 import { allocate } from "../../src/core/tensor.ts";
 import { copyToDevice } from "../../src/cuda/copy.ts";
 import { Device } from "../../src/cuda/device.ts";
@@ -259,8 +262,19 @@ async function planFor(path: string): Promise<string> {
   return (await new EngineCache().obtain(file.bytes, options, { device, source: file.source })).path;
 }
 
-const [model = sharedFile("models/tasks/yolo11n-seg_640_nms.onnx"), picture] = process.argv.slice(2);
-if (model === undefined) throw new Error("Cannot measure masks: no model is named, and none lies in ../shared");
+async function usualModel(): Promise<string> {
+  try {
+    return await pull(findEntry("yolo11n-seg")!);
+  } catch (error) {
+    const file = sharedFile("models/tasks/yolo11n-seg_640_nms.onnx");
+    if (!(error instanceof CatalogueError) || file === undefined) throw error;
+    return file;
+  }
+}
+
+const [named, picture] = process.argv.slice(2);
+const model = named ?? (await usualModel());
+console.log(model);
 kernel();
 {
   const { image } = await findImage({ image: picture });

@@ -1,19 +1,24 @@
 import { expect, test } from "bun:test";
+import { openBackends } from "../../../src/accelerators/accelerator.ts";
 import type { CudaTask, GpuModel } from "../../../src/accelerators/tensorrt/gpu-model.ts";
 import { GpuSlot } from "../../../src/accelerators/tensorrt/gpu-slot.ts";
 import { GpuStreams } from "../../../src/accelerators/tensorrt/gpu-streams.ts";
-import type { Tensor } from "../../../src/core/tensor.ts";
+import type { Tensor, TensorInfo } from "../../../src/core/tensor.ts";
 import { Device } from "../../../src/cuda/device.ts";
 import type { Image } from "../../../src/image/image.ts";
 import type { DetectionBlock } from "../../../src/model/rows.ts";
+import { DEFAULT_MACHINE_OPTIONS, type Size } from "../../../src/runtime/backend.ts";
 import type { TaskModel } from "../../../src/runtime/task.ts";
 import type { NmsOptions } from "../../../src/tasks/detect/nms.ts";
+import { USUAL_SELECTION } from "../../../src/tasks/detect/nms.ts";
 import type { MaskedBlock } from "../../../src/tasks/objects/objects.ts";
 import type { MaskSize } from "../../../src/tasks/segment/mask-plan.ts";
+import { imagePath } from "../../objects/reference.ts";
 import { chance } from "../../support/chance.ts";
 import { flatImage } from "../../support/flat-image.ts";
 import { isGpuMissing } from "../../support/gpu.ts";
 import { blocksOf, type SegmentTask, segmentedOnCpu, segmentTask } from "../../support/segmented.ts";
+import { isMissing, sharedPath } from "../../support/shared.ts";
 import { StandInEngine, standInModel, tensorOf } from "../../support/stand-in-engine.ts";
 
 const gpuTest = test.skipIf(isGpuMissing);
@@ -67,31 +72,29 @@ const SMALL: readonly Row[] = [
 const large = (count: number): Row[] =>
   Array.from({ length: count }, (_, at) => [32, 32, 60 - at, 62 - at, 0.95 - at * 0.01]);
 
-/** A slot on a stand-in for an engine, and what the CPU makes of the same outputs. */
-class Segmenting implements AsyncDisposable {
+interface SegmentingParts {
   readonly slot: GpuSlot<NmsOptions, DetectionBlock>;
-  readonly #engine: StandInEngine;
-  readonly #task: SegmentTask;
-  readonly #reruns: { readonly count: number };
+  readonly engine: StandInEngine;
+  readonly task: SegmentTask;
+  readonly size: Size;
+  readonly reruns: { readonly count: number };
+}
+
+/** A slot on a stand-in for an engine, and what the CPU makes of the same outputs. */
+class Segmenting implements Disposable {
+  readonly slot: GpuSlot<NmsOptions, DetectionBlock>;
+  readonly #parts: SegmentingParts;
   readonly #owned: DisposableStack;
   #outputs: ReadonlyMap<string, Tensor> = new Map();
 
-  private constructor(
-    slot: GpuSlot<NmsOptions, DetectionBlock>,
-    engine: StandInEngine,
-    task: SegmentTask,
-    reruns: { readonly count: number },
-    owned: DisposableStack,
-  ) {
-    this.slot = slot;
-    this.#engine = engine;
-    this.#task = task;
-    this.#reruns = reruns;
+  private constructor(parts: SegmentingParts, owned: DisposableStack) {
+    this.slot = parts.slot;
+    this.#parts = parts;
     this.#owned = owned;
   }
 
+  /** On a stand-in for the toy model. */
   static async open(maskSize: MaskSize = "image"): Promise<Segmenting> {
-    using owned = new DisposableStack();
     const task = await segmentTask(maskSize, 2).recognise({
       model: MODEL,
       source: "a stand-in",
@@ -99,40 +102,42 @@ class Segmenting implements AsyncDisposable {
       rangeOf: () => undefined,
       outputsFor: () => Promise.resolve(MODEL.outputs),
     });
+    return Segmenting.of(task, MODEL.outputs, 2, SIZE);
+  }
+
+  static async of(task: SegmentTask, outputs: readonly TensorInfo[], batch: number, size: Size): Promise<Segmenting> {
+    using owned = new DisposableStack();
     const device = owned.use(Device.open());
-    const engine = owned.use(new StandInEngine(device, MODEL.outputs));
-    const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, 2, owned);
+    const engine = owned.use(new StandInEngine(device, outputs));
+    const model = standInModel(engine, device, task as TaskModel<unknown, unknown, unknown>, batch, owned);
     const part = (await task.device.cuda!()) as CudaTask<NmsOptions, DetectionBlock>;
     const streams = owned.use(new GpuStreams(model.engine, device, "one", 1));
-    const gpu: GpuModel<NmsOptions, DetectionBlock> = {
-      ...model,
-      cuda: part.load(model, owned),
-      streams,
-      trace: undefined,
-    };
+    const cuda = part.load(model, owned);
+    const gpu: GpuModel<NmsOptions, DetectionBlock> = { ...model, cuda, streams, trace: undefined };
     const slot = owned.use(new GpuSlot(gpu, streams));
-    return new Segmenting(slot, engine, task, model.reruns, owned.move());
+    return new Segmenting({ slot, engine, task, size, reruns: model.reruns }, owned.move());
   }
 
   get reruns(): number {
-    return this.#reruns.count;
+    return this.#parts.reruns.count;
   }
 
   give(outputs: ReadonlyMap<string, Tensor>): void {
     this.#outputs = outputs;
-    this.#engine.give(outputs);
+    this.#parts.engine.give(outputs);
   }
 
   /** What the CPU makes of the same outputs, image by image. */
   wanted(images: readonly Image[], selection: NmsOptions): Promise<object[]> {
-    return segmentedOnCpu(this.#task, this.#outputs, images, SIZE, selection);
+    const { task, size } = this.#parts;
+    return segmentedOnCpu(task, this.#outputs, images, size, selection);
   }
 
   async run(images: readonly Image[], selection: NmsOptions = ALL): Promise<object[]> {
-    return blocksOf(await this.slot.run(images, SIZE, selection), images.length);
+    return blocksOf(await this.slot.run(images, this.#parts.size, selection), images.length);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.dispose](): void {
     this.#owned.dispose();
   }
 }
@@ -141,7 +146,7 @@ for (const maskSize of ["image", "input", "proto"] as const) {
   gpuTest(
     `masks of the size of the ${maskSize} are the CPU's: other images, outputs and selections each time`,
     async () => {
-      await using segmenting = await Segmenting.open(maskSize);
+      using segmenting = await Segmenting.open(maskSize);
       const batches = [
         [flatImage(130, 61, 9), flatImage(40, 77, 9)],
         [flatImage(130, 61, 9), flatImage(40, 77, 9)],
@@ -163,7 +168,7 @@ for (const maskSize of ["image", "input", "proto"] as const) {
 }
 
 gpuTest("masks that need more room than there is run again, are counted, and run once from then on", async () => {
-  await using segmenting = await Segmenting.open();
+  using segmenting = await Segmenting.open();
   const images = [flatImage(500, 400, 9), flatImage(301, 200, 9)];
   segmenting.give(outputsWith(3, [SMALL, SMALL]));
   expect(await segmenting.run(images)).toEqual(await segmenting.wanted(images, ALL));
@@ -182,7 +187,7 @@ gpuTest("masks that need more room than there is run again, are counted, and run
 });
 
 gpuTest("stages one by one: post-processing runs again with more rows, and where masks need more room", async () => {
-  await using segmenting = await Segmenting.open();
+  using segmenting = await Segmenting.open();
   const { slot } = segmenting;
   const images = [flatImage(500, 400, 9), flatImage(64, 64, 9)];
   segmenting.give(outputsWith(7, [large(6), SMALL]));
@@ -196,7 +201,7 @@ gpuTest("stages one by one: post-processing runs again with more rows, and where
 });
 
 gpuTest("masks of one frame stay as they are while the next ones run", async () => {
-  await using segmenting = await Segmenting.open();
+  using segmenting = await Segmenting.open();
   const images = [flatImage(200, 90, 9)];
   segmenting.give(outputsWith(8, [SMALL, []]));
   const [first] = await segmenting.slot.run(images, SIZE, ALL);
@@ -207,3 +212,30 @@ gpuTest("masks of one frame stay as they are while the next ones run", async () 
   await segmenting.run(images);
   expect(kept.map((mask) => mask.toRle())).toEqual(before);
 });
+
+const FILE = "yolo11n-seg_640_nms.onnx";
+const STREET = "street_1920x1080.jpg";
+
+test.skipIf(isGpuMissing || isMissing("models", "tasks", FILE) || imagePath(STREET) === undefined)(
+  `30 objects that ${FILE} finds in a street have the CPU's masks`,
+  async () => {
+    const options = { ...DEFAULT_MACHINE_OPTIONS, backend: "cpu" };
+    using owned = new DisposableStack();
+    const [backend] = await openBackends(sharedPath("models", "tasks", FILE), segmentTask("image"), options, [0]);
+    owned.defer(() => backend!.close());
+    const slot = backend!.createSlot();
+    owned.defer(() => slot.close());
+    const [outcome] = await slot.decode([{ bytes: await Bun.file(imagePath(STREET)).bytes(), name: STREET }]);
+    if (outcome === undefined || !("image" in outcome) || !("data" in outcome.image)) throw new Error("it was decoded");
+    const images = [outcome.image];
+    await slot.run(images, [640, 640], USUAL_SELECTION);
+    const outputs = await slot.readOutputs();
+    const infos = [...outputs].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
+    using segmenting = await Segmenting.of(backend!.task, infos, 1, [640, 640]);
+    segmenting.give(outputs);
+    const got = await segmenting.run(images, USUAL_SELECTION);
+    expect(got).toEqual(await segmenting.wanted(images, USUAL_SELECTION));
+    expect((got[0] as { masks: object[] }).masks.length).toBe(30);
+    expect(segmenting.reruns).toBe(1);
+  },
+);

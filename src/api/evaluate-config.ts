@@ -10,7 +10,7 @@ export interface EvaluateOptions extends DetectOptions {
   readonly threshold?: number;
   /** Names or ids of the classes to score; objects of others are left out of the ground truth. Default: all. */
   readonly classes?: readonly (string | number)[];
-  /** Folder with the images of an annotation file. Default: where COCO's archives have them beside it. */
+  /** Folder with the images of an annotation file. Default: a folder beside it that has them. */
   readonly images?: string;
   /** Which part of a dataset is scored, where it has several. Default `"val"`. */
   readonly split?: string;

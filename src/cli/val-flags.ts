@@ -57,6 +57,9 @@ export function parseValFlags(parsed: ParsedArguments): ValArguments {
     throw refuse("model", `Expected one model, got ${parsed.operands.length}`, example);
   }
   if (data === undefined) throw refuse("data", "Missing --data", example);
+  if (flags.images !== undefined && !/\.json$/i.test(data)) {
+    throw refuse("images", `--images is for COCO annotations, and --data is ${JSON.stringify(data)}`, "leave it out");
+  }
   return { ...flags, model, data } as ValArguments;
 }
 

@@ -124,6 +124,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["val", "Expected one model, got 0"],
     ["val a.onnx", "Missing --data\nHint: bun-tensorrt val yolo11n --data"],
     ["val a.onnx --data a.json --crop 0.5", "--crop is for classifiers, and the dataset is for models of objects"],
+    ["val a.onnx --data data.yaml --images b", '--images is for COCO annotations, and --data is "data.yaml"'],
     ["val a.onnx --data a.json --threshold 2", "--threshold must be a number from 0 to 1"],
     ["val a.onnx --data . --iou 0.5", "--iou is for models of objects, and the dataset is for classifiers"],
     ["build", "Expected one model, got 0"],

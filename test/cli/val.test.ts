@@ -113,6 +113,17 @@ test("val takes labels of Ultralytics", async () => {
   expect([metrics.box.AP, metrics.keypoints.AP]).toEqual([1, 1]);
 });
 
+test("val refuses a dataset with other key points than the model's", async () => {
+  const keypoints = [20, 12, 2];
+  write("coco/other.json", {
+    images: [{ id: 1, file_name: "1.png" }],
+    categories: [{ id: 1, name: "person", keypoints: ["a"] }],
+    annotations: [{ ...PERSON, keypoints }],
+  });
+  const { code, errors } = await val("pose.onnx", "--data", "coco/other.json");
+  expect([code, errors]).toEqual([1, expect.stringContaining("the model has 2 for an object, the dataset 1")]);
+});
+
 test("val says how often a classifier is right", async () => {
   const { code, output } = await val("cls.onnx", "--data", "classes");
   const rows = output

@@ -38,21 +38,19 @@ function* madeImages(): Generator<{ readonly truths: readonly Made[]; readonly f
         pick(3),
       ]);
       const numbers = isHidden ? new Array<number>(51).fill(0) : points.flat();
-      truths.push({ sides, classId, turn, numbers, score: 1, isCrowd: pick(10) === 0 });
-      if (pick(4) === 0) continue;
-      const [x, y, w, h] = sides.map((side) => side + pick(9) - 4) as [number, number, number, number];
-      const moved = [Math.max(x, 0), Math.max(y, 0), Math.max(w, 1), Math.max(h, 1)] as const;
-      const [otherClass, otherTurn] = [pick(6) === 0 ? pick(CLASSES - 1) : classId, turn + pick(2)];
-      const reach = 1 + pick(8);
-      const spread = numbers.map((number) => number + pick(2 * reach + 1) - reach);
-      found.push({
-        sides: moved,
-        classId: otherClass,
-        turn: otherTurn,
-        numbers: spread,
-        score: pick(50) / 50,
-        isCrowd: false,
-      });
+      const truth: Made = { sides, classId, turn, numbers, score: 1, isCrowd: pick(10) === 0 };
+      truths.push(truth);
+      for (let copies = pick(4); copies > 0; copies--) {
+        const [x, y, w, h] = sides.map((side) => side + pick(9) - 4) as [number, number, number, number];
+        const moved = [Math.max(x, 0), Math.max(y, 0), Math.max(w, 1), Math.max(h, 1)] as const;
+        const [otherClass, otherTurn] = [pick(6) === 0 ? pick(CLASSES - 1) : classId, turn + pick(2)];
+        const reach = 1 + pick(8);
+        const spread = numbers.map((number) => number + pick(2 * reach + 1) - reach);
+        const one = { sides: moved, classId: otherClass, turn: otherTurn, numbers: spread, isCrowd: false };
+        found.push({ ...one, score: pick(50) / 50 });
+      }
+      // A crowd in the place of an object.
+      if (pick(5) === 0) truths.push({ ...truth, isCrowd: true });
     }
     for (let left = image === 3 ? 130 : pick(6); left > 0; left--) {
       const [width, height] = [4 + pick(100), 4 + pick(100)];

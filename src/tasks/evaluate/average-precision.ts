@@ -114,8 +114,6 @@ export type PrecisionReport<Name extends string> = Metrics<Name> & {
 
 /** Recall from 0 to 1 at which precision is read. */
 const RECALLS = 101;
-/** A likeness of 1 is enough for every threshold. */
-const CERTAIN = 1 - 1e-10;
 /** The lower half of a word of {@linkcode AveragePrecision} says at which thresholds a row is right, the upper half at which it is wrong. */
 const WRONG = 16;
 const ALL_WRONG = ((1 << THRESHOLDS.length) - 1) << WRONG;
@@ -185,7 +183,7 @@ export class AveragePrecision<Found extends FoundObject, Truth extends TrueObjec
     for (const [at, threshold] of THRESHOLDS.entries()) {
       taken.fill(0);
       for (let row = 0, word = from; row < likeness.length; row++, word += AREA_NAMES.length) {
-        let best = Math.min(threshold, CERTAIN);
+        let best = threshold;
         let match = -1;
         for (const truth of order) {
           if (taken[truth] === 1 && !truths[truth]!.isCrowd) continue;
@@ -256,7 +254,7 @@ export class AveragePrecision<Found extends FoundObject, Truth extends TrueObjec
       rows[classId]![counts[classId]!++] = row;
     }
     const scores = this.#scores;
-    for (const some of rows) some.sort((a, b) => scores[b]! - scores[a]! || a - b);
+    for (const some of rows) some.sort((a, b) => scores[b]! - scores[a]!);
     return rows;
   }
 

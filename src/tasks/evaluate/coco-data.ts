@@ -1,6 +1,6 @@
 /** @module CocoData: annotations in COCO's form, `instances_….json` and `person_keypoints_….json`. */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ImageError, inShort, message } from "../../core/errors.ts";
 import { statsOf } from "../../core/stats-of.ts";
@@ -70,21 +70,17 @@ function readCoco(path: string): CocoFile {
   return content as unknown as CocoFile;
 }
 
-/** The folder that holds the first image: the one that is named, or one where COCO's archives have it. */
+/** The folder that holds the first image: the one that is named, or one beside the file. */
 function imageFolder(path: string, { file_name }: CocoImage, named: string | undefined): string {
   const beside = dirname(path);
   // `val2017` of `instances_val2017.json`.
   const split = basename(path, ".json").replace(/^.*_/, "");
-  const places = [
-    ".",
-    "images",
-    split,
-    join("images", split),
-    "..",
-    "../images",
-    join("..", split),
-    join("../images", split),
-  ];
+  const places = [".", "..", ...readdirSync(beside)].flatMap((place) => [
+    place,
+    join(place, split),
+    join(place, "images"),
+    join(place, "images", split),
+  ]);
   const folders = named === undefined ? places.map((place) => join(beside, place)) : [named];
   const folder = folders.find((one) => statsOf(join(one, file_name))?.isFile());
   if (folder !== undefined) return folder;

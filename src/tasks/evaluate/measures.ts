@@ -1,5 +1,6 @@
 /** @module Measures: how what a model says of an object is compared with the ground truth, by task. */
 
+import { BunTensorRtError, message } from "../../core/errors.ts";
 import type { Detection } from "../detect/detection.ts";
 import { probiou } from "../obb/rotated.ts";
 import type { OrientedObject, PoseObject, SegmentedObject } from "../objects/objects.ts";
@@ -92,6 +93,10 @@ const KEYPOINTS: Measure<PoseObject, AnnotatedObject, KeypointMetricName> = {
     const { box, area, keypoints: points = [] } = truth;
     const [x, y, width, height] = box;
     const isAnnotated = isSeen(truth);
+    if (isAnnotated && points.length !== keypoints.length * 3) {
+      const found = `the model has ${keypoints.length} for an object, the dataset ${points.length / 3}`;
+      throw new BunTensorRtError(message("compare key points", found));
+    }
     let sum = 0;
     let count = 0;
     for (const [at, found] of keypoints.entries()) {

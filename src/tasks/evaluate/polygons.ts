@@ -56,7 +56,7 @@ export function polygonMask(polygons: readonly (readonly number[])[], width: num
       by: at % 2 === 0 ? 1 : -1,
     })),
   );
-  changes.sort((a, b) => a.place - b.place || b.by - a.by);
+  changes.sort((a, b) => a.place - b.place);
   const counts: number[] = [];
   let start = 0;
   let depth = 0;

@@ -42,8 +42,7 @@ function tellMisfits({ size }: ClassifierConfig, { fixedSize }: ClassifierSpec, 
 }
 
 /**
- * Says which classes images are of. Loading is the expensive step: keep the classifier, and close it when done. It runs on the
- * CPU.
+ * Says which classes images are of. Loading is the expensive step: keep the classifier, and close it when done.
  *
  * @example The best classes of one image
  * ```ts
@@ -74,12 +73,12 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
   /**
    * Load a model and make it ready to run.
    *
-   * @param model path or `file:` URL of an ONNX file, or its bytes; beside a file, `preprocessor_config.json` and `config.json` of
-   * Hugging Face are read where they are there
+   * @param model path or `file:` URL of an ONNX file or a plan, or its bytes; beside a file, `preprocessor_config.json` and
+   * `config.json` of Hugging Face are read where they are there
    * @throws {OptionError} If an option is unknown or out of range
-   * @throws {UnavailableError} If an option asks for a GPU: classifiers run on the CPU
+   * @throws {UnavailableError} If the GPU was asked for and there is none, or no TensorRT
    * @throws {ModelError} If the file is missing, no model, or no classifier
-   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   * @throws {LibraryLoadError} If ONNX Runtime is not found, where the model runs on the CPU
    */
   static async load(model: string | URL | Uint8Array, options: ClassifierOptions = {}): Promise<Classifier> {
     const config = parseClassifierOptions(options);

@@ -64,7 +64,7 @@ export const COMMANDS: readonly Command[] = [
       "  json   one array of {file, task, width, height, classes: [{label, classId, score}], timing (ms)}",
       "  jsonl  the same, one image per line, as soon as it is done (also: ndjson)",
       "  csv    file, label, class, score: a line per class",
-      "Classifiers run on the CPU. Unreadable images are reported on stderr and skipped; the exit code is then 1.",
+      "Unreadable images are reported on stderr and skipped; the exit code is then 1.",
     ],
     examples: [
       "classify street.jpg --model yolo11n-cls.onnx",

@@ -1,6 +1,6 @@
 /** @module InspectPlan: what a plan tells of itself: its header anywhere, the engine inside on a GPU. */
 
-import { describedEngine } from "../accelerators/tensorrt/gpu-backend.ts";
+import { openedEngine } from "../accelerators/tensorrt/gpu-backend.ts";
 import type { ModelFile } from "../accelerators/tensorrt/model-file.ts";
 import { LibraryLoadError, ModelError, PlanMismatchError, TensorRtError } from "../core/errors.ts";
 import { printable } from "../core/shown.ts";
@@ -8,8 +8,12 @@ import { formatShape, formatTensorInfo, isDynamic } from "../core/tensor.ts";
 import { formatBytes } from "../core/units.ts";
 import { cudaUnavailable, Device } from "../cuda/device.ts";
 import type { ModelSpec } from "../heads/head.ts";
-import { recogniseAny } from "../heads/object-reading.ts";
+import { type ObjectSpec, recogniseAny } from "../heads/object-reading.ts";
 import type { RecogniseOptions } from "../heads/registry.ts";
+import type { OpenedModel } from "../runtime/task.ts";
+import { classifierFiles } from "../tasks/classify/classifier-files.ts";
+import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
+import { type ClassifierSpec, recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
 import type { EngineInformation } from "../tensorrt/engine-inspector.ts";
@@ -35,7 +39,7 @@ export interface EngineFacts {
   readonly hardwareCompatibility: HardwareCompatibility;
   readonly isRefittable: boolean;
   /** The head, or the reason why there is none. */
-  readonly recognition: ModelSpec | { readonly problem: string };
+  readonly recognition: ModelSpec | ObjectSpec | ClassifierSpec | { readonly problem: string };
   /** In TensorRT's own form; `undefined` unless it was asked for. */
   readonly layers: EngineInformation["Layers"] | undefined;
 }
@@ -64,9 +68,27 @@ export interface InspectPlanOptions {
   readonly hostCodeAllowed: boolean;
 }
 
-async function recognise(engine: Engine, said: SaidOfModel): Promise<EngineFacts["recognition"]> {
+/** What is said that holds of classifiers as well. */
+function levelsOf({ preprocessing }: SaidOfModel): ClassifierPreprocessingOptions | undefined {
+  if (preprocessing === undefined) return undefined;
+  const { fit: _, pad: __, ...levels } = preprocessing;
+  return levels;
+}
+
+/** What a model is. @param file beside which those of a classifier are looked for @throws {ModelError} If nothing that is known */
+export async function recognitionOf(
+  opened: OpenedModel,
+  file: string | Uint8Array,
+  said: SaidOfModel,
+): Promise<ModelSpec | ObjectSpec | ClassifierSpec> {
+  const isClassifier = said.head === undefined && (await seemsClassifier(opened));
+  if (!isClassifier) return recogniseAny(await opened.described(undefined), { ...said, source: opened.source });
+  return recogniseClassifier(opened, { files: await classifierFiles(file), preprocessing: levelsOf(said) });
+}
+
+async function recognise(engine: Engine, file: ModelFile, said: SaidOfModel): Promise<EngineFacts["recognition"]> {
   try {
-    return recogniseAny(await describedEngine(engine), { ...said, source: JSON.stringify(engine.source) });
+    return await recognitionOf(openedEngine(engine, JSON.stringify(engine.source)), file.path ?? file.bytes, said);
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { problem: error.message };
@@ -96,7 +118,7 @@ async function readEngine(
     deviceMemoryBytes: engine.deviceMemoryBytes(),
     hardwareCompatibility: engine.hardwareCompatibility,
     isRefittable: engine.isRefittable,
-    recognition: await recognise(engine, options.said),
+    recognition: await recognise(engine, file, options.said),
     layers: options.withLayers ? layersOf(engine) : undefined,
   };
 }

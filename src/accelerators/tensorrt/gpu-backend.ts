@@ -4,9 +4,12 @@ import { basename, join } from "node:path";
 import { inShort, LibraryLoadError, ModelError, message, UnavailableError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { Owner } from "../../core/resource.ts";
-import { isDynamic, type Shape, type TensorInfo } from "../../core/tensor.ts";
+import { createTensor, type DType, isDynamic, type Shape, type Tensor, type TensorInfo } from "../../core/tensor.ts";
+import { copyToDevice, copyToHost } from "../../cuda/copy.ts";
 import { cudaUnavailable, Device } from "../../cuda/device.ts";
+import { DeviceBuffer } from "../../cuda/device-buffer.ts";
 import { EventWaits } from "../../cuda/event-waits.ts";
+import { Stream } from "../../cuda/stream.ts";
 import { readTraits } from "../../heads/traits.ts";
 import type { JpegCounts } from "../../image/image-decoder.ts";
 import { type ModelInfo, needsShapes } from "../../model/model-info.ts";
@@ -89,7 +92,7 @@ export class GpuBackend<ModelSpec, Params, Output> extends Owner implements Back
     const runtime = owned.use(await Runtime.create({ device }));
     const engine = owned.use(await runtime.deserialize(plan.bytes, { source: file.source }));
     assertPlainTensors(engine);
-    const recognised = await task.recognise(opened(engine, file.source));
+    const recognised = await task.recognise(openedEngine(engine, file.source));
     const part = await cudaPart<Params, Output>(recognised, task.action);
     const waits = new EventWaits(options.wait ?? "auto", device);
     const jpeg = GpuJpeg.open(device, { mode: options.jpeg ?? "auto", check: options.jpegCheck !== false, waits });
@@ -160,13 +163,15 @@ function modelInfo({ inputs, outputs, metadata }: Engine): ModelInfo {
   return { inputs, outputs, metadata };
 }
 
-function opened(engine: Engine, source: string): OpenedModel {
+/** An engine as tasks look at it. @param source for messages */
+export function openedEngine(engine: Engine, source: string): OpenedModel {
   return {
     model: modelInfo(engine),
     source,
     described: () => describedEngine(engine),
     rangeOf: (input) => engine.tensor(input).profiles[0],
     outputsFor: (input, _, shape) => outputsFor(engine, input, shape),
+    sample: (input, tensor) => sampleOf(engine, input, tensor),
   };
 }
 
@@ -180,6 +185,35 @@ async function outputsFor(engine: Engine, input: string, inputShape: Shape): Pro
     if (isDynamic(shape)) throw outputError(name, shape);
     return { name, dtype, shape };
   });
+}
+
+/** What an engine says of an input, its only one: a run beside all others. @throws {ShapeError} If no profile allows its shape */
+async function sampleOf(engine: Engine, input: string, tensor: Tensor): Promise<Map<string, Tensor>> {
+  using owned = new DisposableStack();
+  const context = owned.use(await engine.createContext());
+  const device = engine.runtime.device!;
+  device.makeCurrent();
+  const stream = owned.use(Stream.create(device));
+  const bind = (name: string, dtype: DType, shape: Shape): DeviceBuffer => {
+    const buffer = owned.use(DeviceBuffer.create(dtype, shape, { device }));
+    context.tensor(name).setAddress(buffer.pointer);
+    return buffer;
+  };
+  context.tensor(input).setShape(tensor.shape);
+  copyToDevice(bind(input, tensor.dtype, tensor.shape), tensor.data, { stream });
+  const outputs = engine.outputs.map(({ name, dtype }) => {
+    const { shape } = context.tensor(name);
+    if (isDynamic(shape)) throw outputError(name, shape);
+    return [name, bind(name, dtype, shape)] as const;
+  });
+  context.enqueue(stream);
+  const read = outputs.map(([name, buffer]): [string, Tensor] => {
+    const made = createTensor(buffer.dtype, buffer.shape);
+    copyToHost(made.data, buffer, { stream });
+    return [name, made];
+  });
+  stream.synchronize();
+  return new Map(read);
 }
 
 /** @throws {UnavailableError} If it was asked for and the device cannot */

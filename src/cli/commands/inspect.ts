@@ -5,15 +5,18 @@ import { openedSession } from "../../accelerators/cpu/described-model.ts";
 import { readModelFile } from "../../accelerators/tensorrt/model-file.ts";
 import { BunTensorRtError, ModelError, message } from "../../core/errors.ts";
 import { printableJson } from "../../core/shown.ts";
-import { recogniseAny } from "../../heads/object-reading.ts";
 import { Session } from "../../onnxruntime/session.ts";
-import { classifierFiles } from "../../tasks/classify/classifier-files.ts";
-import type { ClassifierPreprocessingOptions } from "../../tasks/classify/classifier-recipe.ts";
-import { recogniseClassifier, seemsClassifier } from "../../tasks/classify/classifier-recognition.ts";
 import { type ParsedArguments, refuse } from "../args.ts";
 import { type CommandContext, EXIT_FAILED, EXIT_OK } from "../command.ts";
 import { formatInspection, type Inspection } from "../format-inspection.ts";
-import { formatPlan, inspectPlan, type PlanInspection, planJson, type SaidOfModel } from "../inspect-plan.ts";
+import {
+  formatPlan,
+  inspectPlan,
+  type PlanInspection,
+  planJson,
+  recognitionOf,
+  type SaidOfModel,
+} from "../inspect-plan.ts";
 import { findModel, isPlanFile } from "../load-detector.ts";
 import { type InspectFlags, parseInspectFlags } from "../own-flags.ts";
 import { paintOf } from "../terminal.ts";
@@ -32,22 +35,11 @@ async function inspectModel(file: string, said: SaidOfModel, signal: AbortSignal
   try {
     const source = JSON.stringify(file);
     const opened = openedSession(session, source, signal);
-    const isClassifier = said.head === undefined && (await seemsClassifier(opened));
-    const recognition = isClassifier
-      ? await recogniseClassifier(opened, { files: await classifierFiles(file), preprocessing: levelsOf(said) })
-      : recogniseAny(await opened.described(undefined), { ...said, source });
-    return { file, byteLength, model, recognition };
+    return { file, byteLength, model, recognition: await recognitionOf(opened, file, said) };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { file, byteLength, model, recognition: { problem: error.message } };
   }
-}
-
-/** What is said that holds of classifiers as well. */
-function levelsOf({ preprocessing }: SaidOfModel): ClassifierPreprocessingOptions | undefined {
-  if (preprocessing === undefined) return undefined;
-  const { fit: _, pad: __, ...levels } = preprocessing;
-  return levels;
 }
 
 /**

@@ -61,7 +61,7 @@ export interface Recipe
 const USUAL_CROP = 224 / 256;
 
 /** Side of the input where nothing tells. */
-const USUAL_SIDE = 224;
+export const USUAL_SIDE = 224;
 
 /** How an image is resized so that the input is a share of it. */
 function cropped(share: number): Recipe["resized"] {

@@ -160,7 +160,7 @@ async function sampleScores(
   const { model, source } = opened;
   if (opened.sample === undefined) return undefined;
   const declared = model.inputs[0]!.shape[0]!;
-  const batch = declared > 0 ? declared : SAMPLES;
+  const batch = declared > 0 ? declared : Math.min(SAMPLES, opened.rangeOf(image.name)?.max[0] ?? SAMPLES);
   const outputs = await opened.sample(image.name, noise(image, batch, size)).catch((error: unknown) => {
     if (!(error instanceof OnnxRuntimeError)) throw error;
     const found = `it does not run on images of ${size.join("x")} pixels: ${error.message.split("\n", 1)[0]}`;

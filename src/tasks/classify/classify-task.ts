@@ -1,11 +1,13 @@
 /** @module Classify task: which classes an image is of: what goes into a classifier, and what its values are. */
 
 import { logger } from "../../core/log.ts";
-import { findImageInput } from "../../heads/traits.ts";
+import { exportedSize, findImageInput } from "../../heads/traits.ts";
 import { decodeLimits } from "../../image/decode-limits.ts";
 import type { ModelInfo } from "../../model/model-info.ts";
-import { type EngineShapes, noDevicePart, type OpenedModel, type Task, type TaskModel } from "../../runtime/task.ts";
+import type { EngineShapes, OpenedModel, Task, TaskModel } from "../../runtime/task.ts";
 import type { BestClasses } from "./class-scores.ts";
+import { recipeOfFiles } from "./classifier-files.ts";
+import { USUAL_SIDE } from "./classifier-recipe.ts";
 import {
   type ClassifierSpec,
   type ClassifyParams,
@@ -33,15 +35,14 @@ export class ClassifyTask implements Task<ClassifierSpec, ClassifyParams, BestCl
     return classifierModel(spec, opened.model, this.#options);
   }
 
-  /** @throws {UnavailableError} If it is one: there is no part for the device that an engine would be built for */
   async check(opened: OpenedModel): Promise<void> {
     await recogniseClassifier(opened, this.#options);
-    throw noDevicePart(`the task "${this.name}"`, this.action);
   }
 
-  engineShapes(): EngineShapes {
-    const { batch = 1, size = [224, 224] } = this.#options;
-    return { batch: { min: 1, opt: batch, max: batch }, size };
+  engineShapes(metadata: Readonly<Record<string, string>>): EngineShapes {
+    const { batch = 1, size, files } = this.#options;
+    const usual = exportedSize(metadata) ?? recipeOfFiles(files)?.size ?? [USUAL_SIDE, USUAL_SIDE];
+    return { batch: { min: 1, opt: batch, max: batch }, size: size ?? usual };
   }
 }
 
@@ -64,6 +65,11 @@ function classifierModel(spec: ClassifierSpec, model: ModelInfo, options: Classi
       const { HostClassify } = await import("./host-classify.ts");
       return { createWork: () => new HostClassify(spec) };
     },
-    device: {},
+    device: {
+      async cuda() {
+        const { CudaClassify } = await import("./cuda-classify.ts");
+        return new CudaClassify(spec);
+      },
+    },
   };
 }

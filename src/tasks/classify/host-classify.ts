@@ -4,8 +4,9 @@ import { ShapeError } from "../../core/errors.ts";
 import { formatShape, type Tensor } from "../../core/tensor.ts";
 import { placeCentreCrop, type Region, type Size } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
+import type { Preprocessing } from "../../image/preprocessing.ts";
 import { Preprocessor } from "../../image/preprocessor.ts";
-import type { HostTensors, HostWork } from "../../runtime/task.ts";
+import type { HostTensors, HostWork, PixelSize } from "../../runtime/task.ts";
 import { type BestClasses, createBestClasses, selectBest } from "./class-scores.ts";
 import type { ClassifierSpec, ClassifyParams } from "./classifier-recognition.ts";
 
@@ -19,9 +20,8 @@ export class HostClassify implements HostWork<ClassifyParams, BestClasses> {
   #size: Size = [0, 0];
 
   constructor(spec: ClassifierSpec) {
-    const { resized: _, rounding: __, ...preprocessing } = spec.preprocessing;
     this.#spec = spec;
-    this.#preprocessor = new Preprocessor({ ...preprocessing, fit: "stretch" });
+    this.#preprocessor = new Preprocessor(regionPreprocessing(spec));
   }
 
   begin(images: readonly Image[], size: Size): number {
@@ -33,33 +33,56 @@ export class HostClassify implements HostWork<ClassifyParams, BestClasses> {
 
   fill(tensors: HostTensors, region: number, row: number): void {
     const image = this.#images[region]!;
-    const { width, height } = image;
-    const last = this.placements[region];
-    const { resized, rounding } = this.#spec.preprocessing;
-    const placement =
-      last?.sourceWidth === width && last.sourceHeight === height
-        ? last
-        : placeCentreCrop([width, height], resized, this.#size, rounding);
+    const placement = placeMiddle(image, this.#spec, this.#size, this.placements[region]);
     tensors.fill(this.#preprocessor, image, row, placement);
     this.placements[region] = placement;
   }
 
   finish({ outputs }: HostTensors, region: number, row: number, { top }: ClassifyParams): void {
-    const { output, classes, activation } = this.#spec;
+    const { output, classes } = this.#spec;
     const scores = outputs.get(output)!;
     checkScores(scores, output, classes, row);
-    let best = this.#best[region];
-    if (best === undefined || best.scores.length < Math.min(top, classes)) {
-      best = createBestClasses(Math.min(top, classes));
-      this.#best[region] = best;
-    }
-    selectBest(scores.data as Float32Array, row * classes, classes, activation, top, best);
+    takeBest(this.#best, region, this.#spec, scores.data as Float32Array, row, top);
   }
 
   end(): readonly BestClasses[] {
     this.#images = [];
     return this.#best;
   }
+}
+
+/** Where the middle of an image lies in the input. @param last where that of the image before it lay: the same if they are as large */
+export function placeMiddle(
+  { width, height }: PixelSize,
+  { preprocessing: { resized, rounding } }: ClassifierSpec,
+  size: Size,
+  last: Region | undefined,
+): Region {
+  if (last?.sourceWidth === width && last.sourceHeight === height) return last;
+  return placeCentreCrop([width, height], resized, size, rounding);
+}
+
+/** Pre-processing as a region of an image is resized by it. */
+export function regionPreprocessing({ preprocessing }: ClassifierSpec): Preprocessing {
+  const { resized: _, rounding: __, ...rest } = preprocessing;
+  return { ...rest, fit: "stretch" };
+}
+
+/** Write the best classes of a row into a list that is kept from batch to batch. */
+export function takeBest(
+  list: BestClasses[],
+  index: number,
+  { classes, activation }: ClassifierSpec,
+  values: ArrayLike<number>,
+  row: number,
+  top: number,
+): void {
+  let best = list[index];
+  if (best === undefined || best.scores.length < Math.min(top, classes)) {
+    best = createBestClasses(Math.min(top, classes));
+    list[index] = best;
+  }
+  selectBest(values, row * classes, classes, activation, top, best);
 }
 
 /** @throws {ShapeError} If there is no such row, or it has another number of classes */

@@ -1,7 +1,10 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { Classifier } from "../../../src/api/classifier.ts";
+import type { ClassifierOptions } from "../../../src/api/classifier-config.ts";
 import { Model } from "../../../src/api/model.ts";
 import { OrientedDetector, PoseEstimator } from "../../../src/api/object-model.ts";
 import { imageOf } from "../../../src/image/image.ts";
+import type { ClassificationResult } from "../../../src/tasks/classify/classification.ts";
 import type { Detection } from "../../../src/tasks/detect/detection.ts";
 import { imagePath, largestDifference, matched } from "../../objects/reference.ts";
 import { chance } from "../../support/chance.ts";
@@ -11,6 +14,7 @@ import { SLOW_TEST_MS } from "../../support/gpu.ts";
 import { isTensorRtMissing } from "../../support/gpu-tensorrt.ts";
 import { orientedCase } from "../../support/oriented-cases.ts";
 import { isMissing, sharedPath } from "../../support/shared.ts";
+import { toyClassifier } from "../../support/toy-classifier.ts";
 
 // The first use of a model builds its engine.
 setDefaultTimeout(SLOW_TEST_MS);
@@ -65,7 +69,28 @@ const IMAGES = [
   [640, 640],
   [1920, 1080],
   [333, 517],
-].map(([width = 0, height = 0]) => imageOf(new Uint8Array(width * height * 3).fill(90), { width, height }));
+].map(([width = 0, height = 0]) =>
+  imageOf(
+    Uint8Array.from({ length: width * height * 3 }, () => random() * 256),
+    { width, height },
+  ),
+);
+
+/** The scores are the values of the input. */
+const CLASSIFIERS: readonly (readonly [name: string, model: Uint8Array, options: ClassifierOptions])[] = [
+  ["torchvision's way", toyClassifier({ side: 24 }), { activation: "none", batch: 4 }],
+  [
+    "bicubic, of another ratio",
+    toyClassifier({ side: [20, 31] }),
+    { activation: "none", preprocessing: { resize: "bicubic" } },
+  ],
+  [
+    "Lanczos, NHWC",
+    toyClassifier({ side: 17, layout: "NHWC" }),
+    { activation: "none", preprocessing: { resize: "lanczos" } },
+  ],
+  ["bytes", toyClassifier({ side: 16, dtype: "u8" }), { activation: "none" }],
+];
 
 async function objectsOf(model: Uint8Array, backend: "cpu" | "gpu"): Promise<unknown[]> {
   await using loaded = await Model.load(model, { backend, ...(backend === "gpu" ? { precision: "fp32" } : {}) });
@@ -87,6 +112,54 @@ describe.skipIf(isTensorRtMissing)("objects on a GPU", () => {
       const wanted = await objectsOf(model, "cpu");
       expect(wanted.flat().length).toBeGreaterThan(20);
       expect(await objectsOf(model, "gpu")).toEqual(wanted);
+    });
+  }
+
+  for (const [name, model, options] of CLASSIFIERS) {
+    test(`a classifier gets the CPU's input, and its scores leave as they are: ${name}`, async () => {
+      await using cpu = await Classifier.load(model, { ...options, backend: "cpu", top: 10_000 });
+      await using gpu = await Classifier.load(model, { ...options, backend: "gpu", precision: "fp32", top: 10_000 });
+      expect(gpu.backend.kind).toBe("gpu");
+      const wanted = await cpu.classifyBatch(IMAGES);
+      // Thrice: piece by piece, captured, replayed.
+      for (let round = 0; round < 3; round++) {
+        const found = await gpu.classifyBatch(IMAGES);
+        expect(found.map(({ classes }) => classes)).toEqual(wanted.map(({ classes }) => classes));
+      }
+      expect((await gpu.classify(IMAGES[1]!, { top: 3 })).classes).toEqual(wanted[1]!.classes.slice(0, 3));
+    });
+  }
+
+  test("what a classifier's values are is told from a run of the engine", async () => {
+    for (const hasSoftmax of [true, false]) {
+      const model = toyClassifier({ scores: "means", hasSoftmax, metadata: { names: "['red', 'green', 'blue']" } });
+      await using cpu = await Model.load(model, { backend: "cpu" });
+      await using gpu = await Model.load(model, { backend: "gpu", precision: "fp32" });
+      if (cpu.task !== "classify" || gpu.task !== "classify") throw new Error("it is no classifier");
+      expect(gpu.recognition.activation).toBe(hasSoftmax ? "none" : "softmax");
+      const { scores, labels, preprocessing } = cpu.recognition;
+      expect(gpu.recognition).toMatchObject({ scores, labels, preprocessing });
+      const image = imageOf(
+        Uint8Array.from({ length: 300 }, (_, at) => [10, 200, 90][at % 3]!),
+        { width: 10, height: 10 },
+      );
+      const [on, off] = [await gpu.classify(image), await cpu.classify(image)];
+      expect(on.classes.map(({ label }) => label)).toEqual(off.classes.map(({ label }) => label));
+    }
+  });
+
+  for (const file of ["efficientnet_lite0_imagenet.onnx", "layouts/yolo11-cls.onnx"]) {
+    test.skipIf(isMissing("models", "tasks", file))(`${file} finds the classes that it finds on the CPU`, async () => {
+      const path = sharedPath("models", "tasks", file);
+      await using cpu = await Classifier.load(path, { backend: "cpu" });
+      await using gpu = await Classifier.load(path, { backend: "gpu", precision: "fp32" });
+      for (const name of ["bus.jpg", "street_1920x1080.jpg"]) {
+        const [[on], [off]] = [await gpu.classify(imagePath(name)), await cpu.classify(imagePath(name))].map(
+          ({ classes }) => classes,
+        ) as [ClassificationResult["classes"], ClassificationResult["classes"]];
+        expect(on!.classId).toBe(off!.classId);
+        expect(Math.abs(on!.score - off!.score)).toBeLessThan(0.01);
+      }
     });
   }
 

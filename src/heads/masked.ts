@@ -9,7 +9,7 @@ import type { PartsPlan } from "./host-plan.ts";
 import { huggingFace, huggingFaceSoftmax } from "./hugging-face.ts";
 import { decodeParts } from "./parts.ts";
 import { rfDetr } from "./rf-detr.ts";
-import { FLOATS, findOutput, INTEGERS, isFloat, type ModelTraits, NUMBERS } from "./traits.ts";
+import { FLOATS, findOutput, INTEGERS, isFloat, isSingleImage, type ModelTraits, NUMBERS } from "./traits.ts";
 import { yoloObjectness, yoloTransposed } from "./yolo.ts";
 
 type Masks = Pick<ModelSpec, "extras" | "masks">;
@@ -82,7 +82,7 @@ const ASSUMED_OF_TORCHVISION =
 /** As torchvision exports, for a batch of one image: what is found is told by ranks and dtypes, as outputs may have any names. */
 export const maskRcnn: Head<PartsPlan> = defineHead(
   "mask-rcnn",
-  "input [1, 3, height, width]; outputs boxes [n, 4] in pixels, labels [n], scores [n], masks [n, 1, 28, 28] or pasted (torchvision)",
+  "input [3, height, width] or [1, 3, …]; outputs boxes [n, 4] in pixels, labels [n], scores [n], masks [n, 1, 28, 28] or pasted (torchvision)",
   decodeParts,
   ({ model, image, shapesAt }) => {
     const { outputs } = model;
@@ -93,9 +93,10 @@ export const maskRcnn: Head<PartsPlan> = defineHead(
     const boxes = ofRank(2, (info) => isFloat(info) && info.shape[1] === 4);
     const labels = ofRank(1, ({ dtype }) => INTEGERS.includes(dtype));
     const scores = ofRank(1, isFloat);
-    const masks = ofRank(4, (info) => isFloat(info) && info.shape[1] === 1);
+    const masks = ofRank(4, (info) => isFloat(info) && Math.abs(info.shape[1]!) === 1);
     if (boxes === undefined || labels === undefined || scores === undefined || masks === undefined) return undefined;
-    const isSingle = model.inputs.find(({ name }) => name === image.name)?.shape[0] === 1;
+    const { shape = [] } = model.inputs.find(({ name }) => name === image.name) ?? {};
+    const isSingle = isSingleImage(shape) || shape[0] === 1;
     if (!isSingle || outputs.length !== 4 || !mayBePatches(masks, shapesAt)) return undefined;
     return {
       outputs: [boxes, labels, scores, masks],

@@ -1,7 +1,7 @@
 /** @module Model traits: what is known of a model before its head is: its image input and its parsed metadata. */
 
 import { logger } from "../core/log.ts";
-import type { DType, TensorInfo } from "../core/tensor.ts";
+import type { DType, Shape, TensorInfo } from "../core/tensor.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import { type Literal, parseLiteral, parseNames } from "../model/labels.ts";
 import type { ModelInfo } from "../model/model-info.ts";
@@ -143,8 +143,13 @@ export interface ImageInput {
 /** Names of image inputs, for models with several inputs of rank 4. */
 const NAMES: readonly string[] = ["images", "image", "input", "pixel_values", "data", "x"];
 
-function asImageInput(info: TensorInfo): ImageInput | undefined {
-  const { name, dtype, shape } = info;
+/** True for the shape of one image without a batch, [3, height, width], as torchvision's detectors take it. */
+export function isSingleImage(shape: Shape): boolean {
+  return shape.length === 3 && shape[0] === 3;
+}
+
+function asImageInput({ name, dtype, shape: declared }: TensorInfo): ImageInput | undefined {
+  const shape = isSingleImage(declared) ? [1, ...declared] : declared;
   if (shape.length !== 4 || (dtype !== "f32" && dtype !== "f16" && dtype !== "u8")) return undefined;
   // A dynamic channel axis is read as NCHW, unless the last axis says 3.
   const layout = shape[1] !== 3 && shape[3] === 3 ? "NHWC" : "NCHW";
@@ -160,7 +165,7 @@ function asImageInput(info: TensorInfo): ImageInput | undefined {
   };
 }
 
-/** Find the input of rank 4 with three channels; of several, the one that is named like one. */
+/** Find the input of rank 4 with three channels, or of a single image; of several, the one that is named like one. */
 export function findImageInput(model: ModelInfo): ImageInput | undefined {
   const found = model.inputs.map(asImageInput).filter((input) => input !== undefined);
   if (found.length <= 1) return found[0];

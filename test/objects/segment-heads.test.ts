@@ -123,7 +123,7 @@ const MODELS: Readonly<
   "rf-detr": { outputs: RF_DETR, said: { threshold: 0.5 } },
   detr: { outputs: DETR, model: { metadata: NAMES }, said: { threshold: 0.5 } },
   mask2former: { outputs: MASK2FORMER, said: { threshold: 0.3 } },
-  torchvision: { outputs: TORCHVISION },
+  torchvision: { outputs: TORCHVISION, model: { isSingle: true } },
   mmdeploy: { outputs: MMDEPLOY },
 };
 

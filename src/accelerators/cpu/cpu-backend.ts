@@ -3,6 +3,7 @@
 import { Resource } from "../../core/resource.ts";
 import { createTensor, type Tensor } from "../../core/tensor.ts";
 import { openOnnxRuntime } from "../../ffi/onnxruntime.ts";
+import { isSingleImage } from "../../heads/traits.ts";
 import type { Region } from "../../image/geometry.ts";
 import type { Image } from "../../image/image.ts";
 import { type DecodedImage, ImageDecoder } from "../../image/image-decoder.ts";
@@ -73,7 +74,8 @@ export class CpuBackend<ModelSpec, Params, Output> extends Resource implements B
         : await Session.fromBytes(source, "model from bytes", chosen);
     try {
       const recognised = await task.recognise(openedSession(session, nameOf(source), options.build.signal));
-      const rows = session.inputs.find((info) => info.name === recognised.input.name)?.shape[0] ?? -1;
+      const { shape = [] } = session.inputs.find((info) => info.name === recognised.input.name) ?? {};
+      const rows = isSingleImage(shape) ? 1 : (shape[0] ?? -1);
       const fixedBatch = rows > 0 ? rows : undefined;
       const model: CpuModel<ModelSpec, Params, Output> = {
         session,
@@ -280,7 +282,10 @@ class InputBinding extends Resource implements HostTensors {
     const [width, height] = size;
     // What memory does not suffice for throws here, where there is nothing to close yet.
     const images = createTensor(input.dtype, inputShape(input, batch, size));
-    const inputs: Record<string, Tensor> = { [input.name]: images };
+    const { shape = [] } = session.inputs.find((info) => info.name === input.name) ?? {};
+    // The same elements, of a model that takes one image without a batch.
+    const given = isSingleImage(shape) ? { ...images, shape: images.shape.slice(1) } : images;
+    const inputs: Record<string, Tensor> = { [input.name]: given };
     for (const sizeInput of sizeInputs) {
       const declared = session.inputs.find((info) => info.name === sizeInput.name)?.shape ?? [];
       inputs[sizeInput.name] = sizeTensor(sizeInput, declared, batch, size);

@@ -8,6 +8,7 @@ import { isSize, type Resized } from "../image/geometry.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { ClassifierSpec } from "../tasks/classify/classifier-recognition.ts";
+import { hostOnly } from "../tasks/objects/object-task.ts";
 import { alignRows, type Paint, section } from "./terminal.ts";
 
 /** A model that was looked at. */
@@ -84,7 +85,9 @@ function recognitionRows(recognition: ModelSpec | ObjectSpec | ClassifierSpec): 
     recognition;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;
   return [
-    ...("task" in recognition ? [["task", `${recognition.task}, on the CPU`]] : []),
+    ...("task" in recognition
+      ? [["task", hostOnly(recognition, {}) === undefined ? recognition.task : `${recognition.task}, on the CPU`]]
+      : []),
     ["head", head],
     ["because of", printable(reason)],
     ...(alternatives.length === 0

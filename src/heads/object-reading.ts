@@ -79,6 +79,15 @@ function readByHead(
   return undefined;
 }
 
+/** The head by which a model's outputs tell its task, or that the caller named; `undefined` where metadata or numbers tell. */
+export function evidentHead(
+  model: ModelInfo,
+  options: Pick<RecogniseOptions, "head" | "labels"> = {},
+): Head | undefined {
+  const traits = readTraits(model, options);
+  return traits && readByHead(traits, options)?.head;
+}
+
 /**
  * The task that a model evidently has: the metadata says so, or its outputs are those of no other. A raw pose or oriented
  * detector without metadata has the shapes of a detector of more classes.

@@ -1,9 +1,13 @@
 import { expect, test } from "bun:test";
+import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { PoseEstimator } from "../../src/api/object-model.ts";
 import { imageOf } from "../../src/image/image.ts";
 import type { Preprocessing } from "../../src/image/preprocessing.ts";
+import { Session } from "../../src/onnxruntime/session.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS, DetectTask } from "../../src/tasks/detect/detect-task.ts";
+import { ObjectTask } from "../../src/tasks/objects/object-task.ts";
 import { fixedModel } from "../support/fixed-model.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
 import { CENTERFACE, RETINAFACE, SCRFD, YUNET } from "./point-models.ts";
@@ -165,3 +169,14 @@ test.skipIf(FACES === undefined || isMissing("models", "tasks", REAL))(
   },
   60_000,
 );
+
+test("where no kernel decodes a head, a GPU is refused before an engine is built for it", async () => {
+  await using session = await Session.fromBytes(YUNET, "the model");
+  const opened = openedSession(session, "the model", undefined);
+  const task = new ObjectTask("pose", DEFAULT_DETECT_TASK_OPTIONS);
+  const refusal = /^Cannot load a pose model: the head "yunet" does not run on a GPU\nHint: run it with backend "cpu"$/;
+  await expect(task.check(opened)).rejects.toThrow(refusal);
+  expect((await task.recognise(opened)).device).toEqual({});
+  const boxes = new DetectTask({ ...DEFAULT_DETECT_TASK_OPTIONS, task: "detect" });
+  await expect(boxes.check(opened)).rejects.toThrow(/^Cannot load a detector: the head "yunet" does not run on a GPU/);
+});

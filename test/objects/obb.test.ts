@@ -1,10 +1,15 @@
 import { expect, test } from "bun:test";
+import { openedSession } from "../../src/accelerators/cpu/described-model.ts";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { OrientedDetector } from "../../src/api/object-model.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { imageOf } from "../../src/image/image.ts";
+import { Session } from "../../src/onnxruntime/session.ts";
+import { DEFAULT_DETECT_TASK_OPTIONS, type DetectTaskOptions } from "../../src/tasks/detect/detect-task.ts";
+import type { Detection } from "../../src/tasks/detect/detection.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
+import { ObjectTask } from "../../src/tasks/objects/object-task.ts";
 import type { Point } from "../../src/tasks/objects/objects.ts";
 import { type FixedModelOptions, finalRows, fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { isMissing, sharedPath } from "../support/shared.ts";
@@ -112,6 +117,14 @@ test("rotatedNms greedy keeps the last one of three: what is suppressed suppress
     setLogSink(former);
   }
   expect(lines.join()).toContain("Ignoring `rotatedNms`: the model");
+  // On a GPU there is only the other.
+  await using session = await Session.fromBytes(model, "the model");
+  const check = (options: Partial<DetectTaskOptions>): Promise<void> =>
+    new ObjectTask("obb", { ...DEFAULT_DETECT_TASK_OPTIONS, ...options }).check(
+      openedSession(session, "the model", undefined),
+    );
+  await check({ rotatedNms: "any" });
+  await expect(check({ rotatedNms: "greedy" })).rejects.toThrow('`rotatedNms: "greedy"` does not run on a GPU');
 });
 
 test("MMRotate's export gives corners by its labels, and says what it assumes of the image", async () => {
@@ -150,7 +163,12 @@ test("MMRotate's export gives corners by its labels, and says what it assumes of
   }
   expect(lines.join()).toContain("RGB with ImageNet's mean and deviation, as most of MMRotate; for RTMDet-R give");
   await expect(Detector.load(model, { backend: "cpu" })).rejects.toThrow("load it with `OrientedDetector`");
-  await expect(Detector.load(model, { backend: "cpu", task: "detect" })).rejects.toThrow("fit no known head");
+  await using boxes = await Detector.load(model, { backend: "cpu", task: "detect" });
+  const [{ box }] = (await boxes.detect(WIDE)).detections as [Detection];
+  const [xs, ys] = [CORNERS.map(([x]) => x), CORNERS.map(([, y]) => y)];
+  // The upright box around it.
+  const envelope = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
+  expect(largestDifference(box, envelope)).toBeLessThan(0.01);
 });
 
 test("corners beyond the edge stay there, and an angle that is no number is dropped and counted", async () => {

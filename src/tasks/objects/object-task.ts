@@ -1,7 +1,7 @@
 /** @module Object task: objects with key points, angles or masks in images: what a model says beside boxes. */
 
 import { isHostPlan } from "../../heads/host-plan.ts";
-import { evidentTask, type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
+import { evidentHead, evidentTask, type ObjectSpec, recogniseObjects } from "../../heads/object-reading.ts";
 import { OBJECT_HEADS } from "../../heads/registry.ts";
 import { OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
 import { needsShapes } from "../../model/model-info.ts";
@@ -45,9 +45,9 @@ const PARTS: Readonly<Record<ObjectTaskName, ObjectParts>> = {
 };
 
 /** What of a model runs on the CPU alone; `undefined` if nothing does. */
-function hostOnly(
+export function hostOnly(
   { task, head, plan, needsNms, masks }: ObjectSpec,
-  { rotatedNms }: DetectTaskOptions,
+  { rotatedNms }: Pick<DetectTaskOptions, "rotatedNms">,
 ): string | undefined {
   if (isHostPlan(plan)) return `the head "${head}"`;
   // Sums of these families go through functions that a GPU does not compute to the bit.
@@ -77,7 +77,8 @@ export class ObjectTask implements Task<ObjectSpec, NmsOptions, DetectionBlock> 
   /** @throws {UnavailableError} If there is no part of it for the device that an engine would be built for */
   async check(opened: OpenedModel): Promise<void> {
     const model = await opened.described(this.#options.size);
-    if (needsShapes(model)) return;
+    // Of a model that is known by the names of its outputs the rows need not be known.
+    if (needsShapes(model) && evidentHead(model, this.#options) === undefined) return;
     const spec = recogniseObjects(model, this.name, { ...this.#options, source: opened.source, isSilent: true });
     const absent = hostOnly(spec, this.#options);
     if (absent !== undefined) throw noDevicePart(absent, this.action);

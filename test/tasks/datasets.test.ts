@@ -119,6 +119,7 @@ test("annotations of COCO come in the order of their ids, from images where its 
   expect([cat!.classId, cat!.area, cat!.mask!.area, cat!.isCrowd]).toEqual([0, 10, 10, true]);
   expect(truth(1, SIZE)).toEqual([]);
   expect(() => truth(0, { width: 100, height: 200 })).toThrow(/of 200x100 pixels, and it has 100x200/);
+  expect(open(file, "obb").truth(0, SIZE)[1]!.xywhr!.slice(0, 4)).toEqual([25, 40, 30, 40]);
   const corners = coco("turned_val.json", [{ ...annotation, segmentation: [[100, 40, 110, 50, 100, 60, 90, 50]] }]);
   const [, , width, height, angle] = open(corners, "obb").truth(0, SIZE)[0]!.xywhr!;
   expect([width! ** 2, height! ** 2, Math.abs(angle!) % (Math.PI / 2)].map((value) => value.toFixed(6))).toEqual([
@@ -172,8 +173,10 @@ test("a folder of folders is one of classes, in val where there is one", () => {
     write(`classes/${name}`);
   }
   expect(
-    ["classes", "classes/val", "yolo", "plain", "coco/val/two.jpg"].map((name) => isClassFolder(path(name))),
-  ).toEqual([true, true, false, false, false]);
+    ["classes", "classes/val", "classes/val/dog", "yolo", "plain", "coco/val/two.jpg"].map((name) =>
+      isClassFolder(path(name)),
+    ),
+  ).toEqual([true, true, false, false, false, false]);
   const { names, images, truth } = openClassFolder(path("classes"), undefined);
   expect([names, images.map((_, at) => truth(at, SIZE))]).toEqual([
     ["cat", "dog"],

@@ -180,8 +180,10 @@ function objectIn(
   if (task === "pose") return { ...object, keypoints: numbersIn(keypoints, 3) ?? [] };
   if (task === "obb") {
     const corners = Array.isArray(segmentation) ? numbersIn(segmentation.flat(), LEAST_POLYGON) : undefined;
-    if (corners === undefined) throw refuse("has no segmentation with the corners of its box");
-    return { ...object, xywhr: smallestRectangle(corners) };
+    // Crowds have run lengths.
+    if (corners === undefined && !object.isCrowd) throw refuse("has no segmentation with the corners of its box");
+    const [x, y, w, h] = box;
+    return { ...object, xywhr: smallestRectangle(corners ?? [x, y, x + w, y, x + w, y + h, x, y + h]) };
   }
   return object;
 }

@@ -64,9 +64,13 @@ export function descriptionIn(folder: string): string | undefined {
   return name === undefined ? undefined : join(folder, name);
 }
 
-/** True for a folder whose folders are classes: no images beside labels, and no description. */
+/** True for a folder whose folders are classes: they hold images, and there is neither a description nor a folder `images`. */
 export function isClassFolder(path: string): boolean {
-  return isDirectory(path) && descriptionIn(path) === undefined && !isDirectory(join(path, "images"));
+  if (!isDirectory(path) || descriptionIn(path) !== undefined || isDirectory(join(path, "images"))) return false;
+  for (const name of new Bun.Glob("*/**").scanSync({ cwd: path, onlyFiles: true, followSymlinks: true })) {
+    if (isImageName(name)) return true;
+  }
+  return false;
 }
 
 /**

@@ -27,6 +27,7 @@
 // Floats from a word of 32 pixels to the next: threads that look at the same bit of neighbouring words meet no bank twice.
 #define WORD_PITCH 33
 #define MOST_CHANNELS 256
+#define MOST_WORDS 32  // of a row of a tile
 
 // What changes from frame to frame; packed by src/tasks/segment/cuda-segment.ts.
 struct __align__(16) MaskTable {
@@ -125,13 +126,16 @@ __device__ __forceinline__ bool fits(const MaskPlan &plan, bool enlarged, int wo
          VALUES;
 }
 
+// How many parts of a size there are, or how large each of so many is.
+__device__ __forceinline__ int part_of(int all, int part) { return (all + part - 1) / part; }
+
 // A part of a mask.
 struct Tile {
   int left, top;       // its first pixel
   int columns, rows;   // pixels; no column where nothing is to be written
   int words;           // of a row of the tile
   int pitch;           // words of a row of the mask
-  u64 first;           // where its first word goes
+  int first;           // where its first word goes
   int source;          // of the coefficients
 };
 
@@ -170,7 +174,7 @@ template <typename Element> struct Prototypes {
     const u64 plane = (u64)width * height;
     const Element *at = data + ((u64)y * width + x);
     float total = 0.0f;
-#pragma unroll 8
+#pragma unroll 16
     for (int channel = 0; channel < channels; channel++, at += plane) {
       total = __fadd_rn(total, __fmul_rn(coefficients[channel], from_element(__ldg(at))));
     }
@@ -251,7 +255,7 @@ __device__ __forceinline__ void write_tile(u32 *words, const Tile &tile, const M
       const float value = mix(values[upper * WORD_PITCH + bit], values[lower * WORD_PITCH + bit], down.weight);
       if (value > 0.0f) bits |= 1u << bit;
     }
-    words[tile.first + (u64)row * tile.pitch + word] = bits;
+    words[tile.first + row * tile.pitch + word] = bits;
   }
 }
 
@@ -300,46 +304,47 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
         right = (int)fmin((double)plan.width, ceil((double)box.z * plan.box_scale_x));
         bottom = (int)fmin((double)plan.height, ceil((double)box.w * plan.box_scale_y));
       }
-      const bool is_empty = left >= right || top >= bottom;
-      const int pitch = is_empty ? 0 : (right - left + 31) >> 5;
-      const int lines = is_empty ? 0 : bottom - top;
       // Rows as wide as the mask, or a part of it, and as many as there are threads for.
-      int across = 1, down = 1, parts = 0, tiles = 0;
-      if (!is_empty) {
-        parts = (pitch + 31) >> 5;
-        across = (pitch + parts - 1) / parts;
-        down = min(lines, THREADS / across);
+      int across = 1, down = 1, tiles = 0;
+      u64 needed = 0;
+      if (left < right && top < bottom) {
+        const int pitch = (right - left + 31) >> 5;
+        across = part_of(pitch, part_of(pitch, MOST_WORDS));
+        down = min(bottom - top, THREADS / across);
         while (!fits(plan, enlarged, across, down)) {
           if (down > 1) down >>= 1;
           else across = (across + 1) >> 1;
         }
-        parts = (pitch + across - 1) / across;
-        tiles = parts * ((lines + down - 1) / down);
+        tiles = part_of(pitch, across) * part_of(bottom - top, down);
+        needed = ((u64)pitch * (bottom - top) + 31) & ~31ull;
+      } else {
+        left = top = right = bottom = 0;
       }
-      const u64 needed = ((u64)pitch * lines + 31) & ~31ull;
       u64 all_words;
       int all_tiles;
       const u64 words_end = words_before + sums_up_to(needed, partial_words, all_words);
       const int tiles_start = tiles_before + sums_up_to(tiles, partial_tiles, all_tiles) - tiles;
+      // Of one that fits.
+      const int first_word = words_end > capacity ? -1 : (int)(words_end - needed);
       if (blockIdx.x == 0 && row < count) {
-        rectangles[(u64)image * rows + row] =
-            is_empty ? make_int4(0, 0, 0, 0) : make_int4(left, top, right - left, bottom - top);
+        rectangles[(u64)image * rows + row] = make_int4(left, top, right - left, bottom - top);
       }
       words_before += all_words;
       tiles_before += all_tiles;
       for (; next < tiles_before; next += gridDim.x) {
         const int at = next - tiles_start;
         if (at >= 0 && at < tiles) {
-          const int part_y = at / parts;
-          const int word = (at - part_y * parts) * across;
-          const int line = part_y * down;
+          const int pitch = (right - left + 31) >> 5;
+          const int parts = part_of(pitch, across);
+          const int line = at / parts * down;
+          const int word = at % parts * across;
           tile.left = left + word * 32;
           tile.top = top + line;
-          tile.columns = words_end > capacity ? 0 : min(across * 32, right - tile.left);
-          tile.rows = min(down, lines - line);
+          tile.columns = first_word < 0 ? 0 : min(across * 32, right - tile.left);
+          tile.rows = min(down, bottom - tile.top);
           tile.words = min(across, pitch - word);
           tile.pitch = pitch;
-          tile.first = words_end - needed + (u64)line * pitch + word;
+          tile.first = first_word + line * pitch + word;
           tile.source = source;
         }
         __syncthreads();
@@ -355,7 +360,7 @@ __device__ __forceinline__ void write_masks(const MaskTable *__restrict__ table,
   if (blockIdx.x == 0 && threadIdx.x == 0) header[0] = (u32)min(words_before, 0xffffffffull);
 }
 
-extern "C" __global__ void __launch_bounds__(256) write_masks_f32(
+extern "C" __global__ void __launch_bounds__(256, 3) write_masks_f32(
     const void *__restrict__ table, const int *__restrict__ detections, const float4 *__restrict__ boxes,
     const void *__restrict__ output, const float *__restrict__ prototypes, int batch, int rows, int words, int box_stride,
     int dtype, int first, int channel_stride, int source_stride, int image_stride, int channels, int width, int height) {
@@ -363,7 +368,7 @@ extern "C" __global__ void __launch_bounds__(256) write_masks_f32(
               channel_stride, source_stride, image_stride, channels, width, height);
 }
 
-extern "C" __global__ void __launch_bounds__(256) write_masks_f16(
+extern "C" __global__ void __launch_bounds__(256, 3) write_masks_f16(
     const void *__restrict__ table, const int *__restrict__ detections, const float4 *__restrict__ boxes,
     const void *__restrict__ output, const f16 *__restrict__ prototypes, int batch, int rows, int words, int box_stride,
     int dtype, int first, int channel_stride, int source_stride, int image_stride, int channels, int width, int height) {

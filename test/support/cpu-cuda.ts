@@ -38,7 +38,7 @@ const UNSEEN: readonly string[] = ["-fno-sanitize=all"];
 
 /** A module as C++: the source, and what the executor finds its entry points by. */
 function moduleText(path: string): string {
-  const pattern = /extern "C" __global__ void (?:__launch_bounds__\(([^)]*)\) )?(\w+)\(/g;
+  const pattern = /extern "C" __global__ void (?:__launch_bounds__\((\w+)[^)]*\) )?(\w+)\(/g;
   const entries = [...readFileSync(path, "utf8").matchAll(pattern)].map(
     ([, threads = "1024", name]) => `CUDA_KERNEL(${name}, ${threads})\n`,
   );

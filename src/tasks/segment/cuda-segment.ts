@@ -40,8 +40,8 @@ const FIRST_WORDS = 8192;
 /** Most channels of prototypes. */
 const MOST_CHANNELS = 256;
 
-/** Blocks that walk over the tiles, a multiprocessor: as many as its shared memory holds. */
-const BLOCKS = 4;
+/** Blocks that walk over the tiles, a multiprocessor: as many as it has registers for. */
+const BLOCKS = 3;
 
 /** Words from the beginning of a mask to that of the next. */
 function stepOf(width: number, height: number): number {

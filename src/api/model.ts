@@ -2,6 +2,7 @@
 
 import { openBackends } from "../accelerators/accelerator.ts";
 import { inShort, ModelError, message } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
 import type { ModelSpec } from "../heads/head.ts";
 import { isObjectTask, isOfCrops, OF_CROPS } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
@@ -18,14 +19,25 @@ import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition
 import { ImageTask } from "../tasks/image/image-task.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { Classifier } from "./classifier.ts";
-import { parseClassifierOptions } from "./classifier-config.ts";
+import { CLASSIFIER_OPTIONS, type ClassifierConfig, parseClassifierOptions } from "./classifier-config.ts";
 import { Detector } from "./detector.ts";
-import { parseDetectorOptions } from "./detector-config.ts";
+import {
+  DETECTOR_OPTIONS,
+  type DetectorConfig,
+  type DetectorOptions,
+  parseDetectorOptions,
+} from "./detector-config.ts";
 import { ImageModel } from "./image-model.ts";
-import { checkCommonOptions, parseImageModelOptions } from "./image-model-config.ts";
+import { checkCommonOptions, type ImageModelConfig, parseImageModelOptions } from "./image-model-config.ts";
 import type { MachineChoice } from "./machine-options.ts";
 import { modelSource } from "./model-source.ts";
-import { type AnyObjectModel, type ObjectBackend, objectModelOver } from "./object-model.ts";
+import {
+  type AnyDetector,
+  type AnyDetectorOptions,
+  type AnyObjectModel,
+  type ObjectBackend,
+  objectModelOver,
+} from "./object-model.ts";
 
 /** A loaded model; `task` says which façade it has. */
 export type Model = Detector | AnyObjectModel | Classifier | ImageModel;
@@ -92,23 +104,61 @@ export const Model: {
     checkCommonOptions(options);
     const detector = parseDetectorOptions(options);
     const classifier = parseClassifierOptions(options);
-    const image = parseImageModelOptions(options);
-    const { source, name } = await modelSource(model);
-    const files = await classifierFiles(source);
-    const whole = [new ClassifyTask({ ...classifier, files }), new ImageTask(image)] as never[];
-    const task = orObjects(firstOf(new DetectTask(detector) as never, ...whole), detector);
-    const backends: readonly unknown[] = await openBackends(source, task, detector, detector.devices);
-    const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
-    if (recognised.task === "detect") {
-      return Detector.over(backends as Backend<ModelSpec, NmsOptions, DetectionBlock>[], detector, name);
+    return loadAny(model, { detector, classifier, image: parseImageModelOptions(options) });
+  },
+};
+
+/** Options of the tasks that a model may be of; those that are left out are not tried. */
+interface TaskConfigs {
+  readonly detector: DetectorConfig;
+  readonly classifier?: ClassifierConfig;
+  readonly image?: ImageModelConfig;
+}
+
+async function loadAny(model: string | URL | Uint8Array, { detector, classifier, image }: TaskConfigs): Promise<Model> {
+  const { source, name } = await modelSource(model);
+  const detect: unknown = new DetectTask(detector);
+  const others: unknown[] = [];
+  if (classifier !== undefined) others.push(new ClassifyTask({ ...classifier, files: await classifierFiles(source) }));
+  if (image !== undefined) others.push(new ImageTask(image));
+  const otherwise = others.length === 0 ? detect : firstOf(...([detect, ...others] as never[]));
+  const task = orObjects(otherwise as Task<unknown, unknown, unknown>, detector);
+  const backends: readonly unknown[] = await openBackends(source, task, detector, detector.devices);
+  const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
+  if (recognised.task === "detect") {
+    return Detector.over(backends as Backend<ModelSpec, NmsOptions, DetectionBlock>[], detector, name);
+  }
+  if (isObjectTask(recognised.task)) {
+    return objectModelOver(recognised.task, { backends: backends as ObjectBackend[], config: detector, name });
+  }
+  if (recognised.task === "classify") {
+    return Classifier.over(backends as Backend<ClassifierSpec, ClassifyParams, BestClasses>[], classifier!, name);
+  }
+  return ImageModel.over(backends as Backend<TiledImageSpec, undefined, MadeImage>[], image!, name);
+}
+
+/** @internal What services answer with. */
+export type ServedFacade = AnyDetector | Classifier;
+
+/** @internal Loads models of objects, and classifiers, for services: options are those of a detector. */
+export const servedModel: {
+  /** @throws as `Model.load` does */
+  load(model: string | URL | Uint8Array, options?: AnyDetectorOptions): Promise<ServedFacade>;
+} = {
+  async load(model, options = {}) {
+    const { task, head, device = 0 } = options;
+    const detector = parseDetectorOptions(options as DetectorOptions);
+    if (task !== undefined || head !== undefined) return (await loadAny(model, { detector })) as ServedFacade;
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    const isForeign = ([name]: readonly [name: string, value: unknown]): boolean =>
+      name === "preprocessing" || (Object.hasOwn(DETECTOR_OPTIONS, name) && !Object.hasOwn(CLASSIFIER_OPTIONS, name));
+    const common = Object.fromEntries(given.filter((option) => !isForeign(option)));
+    const classifier = parseClassifierOptions({ ...common, device: [device].flat()[0]! });
+    const loaded = (await loadAny(model, { detector, classifier })) as ServedFacade;
+    const ignored = given.filter(isForeign).map(([name]) => `\`${name}\``);
+    if (loaded.task === "classify" && ignored.length > 0) {
+      logger.warn(`Ignoring ${ignored.join(", ")}: the model is a classifier`);
     }
-    if (isObjectTask(recognised.task)) {
-      const opened = { backends: backends as ObjectBackend[], config: detector, name };
-      return objectModelOver(recognised.task, opened);
-    }
-    if (recognised.task === "classify") {
-      return Classifier.over(backends as Backend<ClassifierSpec, ClassifyParams, BestClasses>[], classifier, name);
-    }
-    return ImageModel.over(backends as Backend<TiledImageSpec, undefined, MadeImage>[], image, name);
+    return loaded;
   },
 };

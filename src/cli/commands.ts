@@ -147,11 +147,12 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "serve",
-    summary: "Serve object detection over HTTP.",
+    summary: "Serve a detector, or a model of another task, over HTTP.",
     usage: ["serve [flags]"],
     flags: async () => (await import("./serve-flags.ts")).SERVE_FLAGS,
     notes: [
       "POST /detect      an image as the body, or files in a form; options in the address: ?threshold=0.5&classes=person",
+      "POST /classify    the same for a classifier: ?top=3",
       "GET /             a page to drop an image on",
       "GET /healthz, /readyz, /metrics (Prometheus), /model",
       "GET /v2/…, POST /v2/models/NAME/infer   the Open Inference Protocol, for its clients",
@@ -167,7 +168,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: "worker",
-    summary: "Detect objects in frames from Redis streams, as one of several workers.",
+    summary: "Detect objects in frames from Redis streams, or classify them, as one of several workers.",
     usage: ["worker [flags]"],
     flags: async () => (await import("./worker-flags.ts")).WORKER_FLAGS,
     notes: [

@@ -1,37 +1,48 @@
 /** @module DetectDesk: requests to results, within the server's limits, counted and measured. */
 
+import type { Classifier } from "../api/classifier.ts";
 import type { Detector } from "../api/detector.ts";
-import type { DetectOptions } from "../api/detector-config.ts";
 import { RequestError } from "../core/errors.ts";
 import { formatDuration } from "../core/units.ts";
 import type { Image } from "../image/image.ts";
 import type { ServiceMetrics } from "../service/metrics.ts";
-import { DETECT_FORMS } from "../tasks/detect/detect-forms.ts";
-import type { ResultForms, TaskResult } from "../tasks/task-result.ts";
+import { type AskedDetector, type AskOptions, ask, servedForms } from "../service/served-model.ts";
+import type { ResultForms, TaskResult, TensorForm, TensorTraits } from "../tasks/task-result.ts";
 import { Admission } from "./admission.ts";
 import { BodyBudget, type BodyHold, readRequestBody } from "./body.ts";
 import { busyError, drainingError, refusal } from "./failure.ts";
 import type { ServeConfig } from "./serve-config.ts";
 
-/** The part of a {@linkcode Detector} that is served. */
-export type ServedDetector = Pick<
-  Detector,
-  "detect" | "labels" | "model" | "recognition" | "backend" | "backends" | "stalledMs"
->;
+/** The part of a {@linkcode Detector}, or of a model that says more of its objects, that is served. */
+export interface ServedDetector
+  extends AskedDetector,
+    Pick<Detector, "labels" | "model" | "backend" | "backends" | "stalledMs"> {
+  readonly recognition: Pick<Detector["recognition"], "head"> & TensorTraits;
+}
 
-/** Frames in flight on all devices of a detector. */
-export function framesInFlight({ backends }: Pick<ServedDetector, "backends">): number {
+/** What a server answers with: a model that finds objects, or a classifier. */
+export type ServedModel = ServedDetector | Classifier;
+
+/** The last part of the address that images are sent to. */
+export type AskRoute = "detect" | "classify";
+
+/** Frames in flight on all devices of a model. */
+export function framesInFlight({ backends }: Pick<ServedModel, "backends">): number {
   return backends.reduce((sum, { inFlight }) => sum + inFlight, 0);
 }
 
-/** Detects one image while the turn lasts. */
-export type DetectOne = (image: Uint8Array | Image, options: DetectOptions | undefined) => Promise<TaskResult>;
+/** Asks the model about one image while the turn lasts. */
+export type DetectOne = (image: Uint8Array | Image, options: AskOptions | undefined) => Promise<TaskResult>;
 
-/** Where requests hand in their bodies and wait for their turn at the detector. */
+/** Where requests hand in their bodies and wait for their turn at the model. */
 export class DetectDesk {
-  readonly detector: ServedDetector;
-  /** Of the detector's task. */
-  readonly forms: ResultForms = DETECT_FORMS;
+  readonly detector: ServedModel;
+  /** Of the model's task. */
+  readonly forms: ResultForms;
+  /** What clients ask for. */
+  readonly route: AskRoute;
+  /** Outputs of the Open Inference Protocol. */
+  readonly tensorForms: readonly TensorForm[];
   readonly config: ServeConfig;
   readonly metrics: ServiceMetrics;
   readonly #admission: Admission;
@@ -42,8 +53,11 @@ export class DetectDesk {
   /** From then on no request is let in; those that have been are finished. */
   isDraining = false;
 
-  constructor(detector: ServedDetector, config: ServeConfig, metrics: ServiceMetrics) {
+  constructor(detector: ServedModel, config: ServeConfig, metrics: ServiceMetrics) {
     this.detector = detector;
+    this.forms = servedForms(detector);
+    this.route = detector.task === "classify" ? "classify" : "detect";
+    this.tensorForms = this.forms.tensorForms(detector.task === "classify" ? {} : detector.recognition);
     this.config = config;
     this.metrics = metrics;
     const { concurrency = Math.max(4, 2 * framesInFlight(detector)), queue } = config;
@@ -143,10 +157,10 @@ export class DetectDesk {
     }
   }
 
-  async #detect(image: Uint8Array | Image, options: DetectOptions): Promise<TaskResult> {
+  async #detect(image: Uint8Array | Image, options: AskOptions): Promise<TaskResult> {
     this.metrics.addInFlight(1);
     try {
-      const result = await this.detector.detect(image, options);
+      const result = await ask(this.detector, image, options);
       this.metrics.frame("ok");
       this.metrics.observeTiming(result.timing);
       return result;

@@ -1,17 +1,19 @@
-/** @module DetectRoute: `POST /detect`. */
+/** @module DetectRoute: `POST /detect`, and `POST /classify` of a classifier. */
 
 import { classesIn } from "../api/classes.ts";
-import { DETECTOR_OPTIONS, type DetectOptions } from "../api/detector-config.ts";
+import { CLASSIFIER_OPTIONS } from "../api/classifier-config.ts";
+import { DETECTOR_OPTIONS } from "../api/detector-config.ts";
 import { ImageError, OptionError } from "../core/errors.ts";
-import { aliasOf, nearestWord, unknownWord } from "../core/options.ts";
+import { aliasOf, nearestWord, type OptionTable, unknownWord } from "../core/options.ts";
 import { decodeImage } from "../image/decode.ts";
 import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
 import type { EncodedFormat } from "../image/encode-options.ts";
 import { freePixels } from "../image/image.ts";
 import { imageKind } from "../image/image-kind.ts";
-import type { TaskResult } from "../tasks/task-result.ts";
-import type { DetectDesk, DetectOne } from "./detect-desk.ts";
+import type { AskOptions } from "../service/served-model.ts";
+import type { MaskForm, TaskResult } from "../tasks/task-result.ts";
+import type { AskRoute, DetectDesk, DetectOne } from "./detect-desk.ts";
 import { failureOf, refusal } from "./failure.ts";
 import { checkUploadLength, checkUploadType, type UploadedImage, uploadOf } from "./upload.ts";
 
@@ -76,15 +78,13 @@ async function annotated(
  */
 async function detectForm(
   images: readonly UploadedImage[],
-  detect: DetectOne,
-  options: DetectOptions | undefined,
-  { forms }: DetectDesk,
+  json: (bytes: Uint8Array) => Promise<object>,
 ): Promise<object[]> {
   const results: object[] = [];
   const faults: ImageError[] = [];
   for (const { name: file, bytes } of images) {
     try {
-      results.push({ file, ...forms.json(await detect(bytes, options)) });
+      results.push({ file, ...(await json(bytes)) });
     } catch (error) {
       if (!(error instanceof ImageError)) throw error;
       const { code, message, hint } = failureOf(error);
@@ -97,14 +97,20 @@ async function detectForm(
 }
 
 /**
- * Find the objects in the images of a request.
+ * Find the objects in the images of a request, or the classes they are of.
  *
+ * @param route the one that was asked for
  * @returns for an image as the body its result; for a form a list of `{file, …}`, in its order; the annotated image
  *   with `format=image`
  * @throws {RequestError} or the image's error: see {@linkcode failureOf}
  */
-export async function detectRoute(request: Request, desk: DetectDesk): Promise<Response> {
-  const { options, format } = parseDetectQuery(new URLSearchParams(/\?.*/s.exec(request.url)?.[0]));
+export async function detectRoute(request: Request, desk: DetectDesk, route: AskRoute): Promise<Response> {
+  if (route !== desk.route) {
+    const isClassifier = desk.route === "classify";
+    const found = isClassifier ? "the model is a classifier, which finds no objects" : "the model is no classifier";
+    throw refusal(404, "wrong-task", found, `send images to /${desk.route}`);
+  }
+  const { options, format, masks } = parseQuery(route, new URLSearchParams(/\?.*/s.exec(request.url)?.[0]));
   checkUploadType(request);
   const work = async (body: Uint8Array, detect: DetectOne, signal: AbortSignal): Promise<Response> => {
     const { isForm, images } = await uploadOf(request, body, desk.config.maxFiles);
@@ -117,9 +123,8 @@ export async function detectRoute(request: Request, desk: DetectDesk): Promise<R
       // The detector reads it first: what it refuses, its limit of pixels included, is not decoded here.
       return await annotated(bytes, await detect(bytes, options), desk, signal);
     }
-    const json = isForm
-      ? await detectForm(images, detect, options, desk)
-      : desk.forms.json(await detect(bytes, options));
+    const jsonOf = async (one: Uint8Array): Promise<object> => desk.forms.json(await detect(one, options), masks);
+    const json = isForm ? await detectForm(images, jsonOf) : await jsonOf(bytes);
     const started = performance.now();
     const response = Response.json(json);
     desk.metrics.observe("serialise", performance.now() - started);
@@ -152,58 +157,78 @@ function classesOf(name: string, value: unknown): (string | number)[] {
   throw wrong(name, value, 'names or ids of classes; a quoted name ends with a quote: "lamp, red",person');
 }
 
-/** What a request may say, and how its value is read. */
-const READERS = new Map<string, (name: string, value: unknown) => unknown>([
-  ["threshold", numberOf],
-  ["iou", numberOf],
-  ["maxDetections", numberOf],
-  ["classes", classesOf],
-  ["classAgnostic", flagOf],
-]);
+/** What a request may say of each route's images, and how its value is read. */
+const READERS: Readonly<Record<AskRoute, ReadonlyMap<string, (name: string, value: unknown) => unknown>>> = {
+  detect: new Map<string, (name: string, value: unknown) => unknown>([
+    ["threshold", numberOf],
+    ["iou", numberOf],
+    ["maxDetections", numberOf],
+    ["classes", classesOf],
+    ["classAgnostic", flagOf],
+  ]),
+  classify: new Map([["top", numberOf]]),
+};
+
+/** How a route answers: the first of each unless a request says otherwise. */
+const ANSWERS = {
+  detect: { format: ["json", "image"], masks: ["rle", "polygon", "none"] },
+  classify: { format: ["json", "image"] },
+} as const;
+const OPTIONS: Readonly<Record<AskRoute, OptionTable>> = { detect: DETECTOR_OPTIONS, classify: CLASSIFIER_OPTIONS };
 
 /**
- * Options of one request from names and values; ranges are the detector's to check.
+ * Options of one request from names and values; ranges are the model's to check.
  *
  * @param values texts of a query, or the parameters of an inference request
  * @param others names that the caller takes besides, for hints
  * @returns `undefined` where there are none
  * @throws {OptionError} If a name is unknown, or a value of another type
  */
-export function detectOptionsOf(
+export function askOptionsOf(
+  route: AskRoute,
   values: ReadonlyMap<string, unknown>,
   others: readonly string[] = [],
-): DetectOptions | undefined {
+): AskOptions | undefined {
+  const readers = READERS[route];
   const options = [...values].map(([name, value]) => {
-    const reader = READERS.get(name);
+    const reader = readers.get(name);
     if (reader !== undefined) return [name, reader(name, value)];
-    const names = [...READERS.keys(), ...others];
-    const alias = aliasOf(name, DETECTOR_OPTIONS);
+    const names = [...readers.keys(), ...others];
+    const alias = aliasOf(name, OPTIONS[route]);
     const near = alias !== undefined && names.includes(alias) ? alias : nearestWord(name, names);
     throw new OptionError(unknownWord("option", name, names, near), name);
   });
   return options.length === 0 ? undefined : Object.fromEntries(options);
 }
 
+/** How a request is answered. */
+interface Answer {
+  /** As JSON, or the image with what was found drawn on it. */
+  readonly format: "json" | "image";
+  /** What masks become in JSON. */
+  readonly masks: MaskForm | undefined;
+}
+
 /**
- * Read the query of `/detect`. `classes` may be given several times, the others once.
+ * Read the query of a route. `classes` may be given several times, the others once.
  *
- * @returns options, where any are given, and how results are answered: as JSON, or the image with what was found drawn on it
+ * @returns options, where any are given, and how results are answered
  * @throws {OptionError} If something in it is unknown, given twice, or of another type
  */
-function parseDetectQuery(query: URLSearchParams): {
-  readonly options: DetectOptions | undefined;
-  readonly format: "json" | "image";
-} {
+function parseQuery(route: AskRoute, query: URLSearchParams): Answer & { readonly options: AskOptions | undefined } {
   const values = new Map<string, unknown>();
   for (const name of new Set(query.keys())) {
     // Unknown names are refused below; there may be thousands.
-    if (values.size > READERS.size + 1) break;
+    if (values.size > READERS[route].size + 2) break;
     const all = query.getAll(name);
     if (all.length > 1 && name !== "classes") throw new OptionError(`Option "${name}" is given twice`, name);
     values.set(name, all.join(","));
   }
-  const format = values.get("format") ?? "json";
-  if (format !== "json" && format !== "image") throw wrong("format", format, "json or image");
-  values.delete("format");
-  return { options: detectOptionsOf(values, ["format"]), format };
+  const answer = Object.entries(ANSWERS[route]).map(([name, choices]: [string, readonly string[]]) => {
+    const value = values.get(name) ?? choices[0];
+    if (!choices.includes(value as string)) throw wrong(name, value, choices.join(" or "));
+    values.delete(name);
+    return [name, value];
+  });
+  return { options: askOptionsOf(route, values, Object.keys(ANSWERS[route])), ...Object.fromEntries(answer) };
 }

@@ -7,7 +7,7 @@ import { logger } from "../core/log.ts";
 import { listenError, OwnHosts, removeStaleSocket } from "../service/listen.ts";
 import { ServiceMetrics } from "../service/metrics.ts";
 import { addCors, checkSite, preflight, tokenCheck } from "./admission.ts";
-import { DetectDesk, type ServedDetector } from "./detect-desk.ts";
+import { DetectDesk, type ServedModel } from "./detect-desk.ts";
 import { failureOf, failureResponse } from "./failure.ts";
 import { allowedMethods, checkMethod, noRoute, type Route, type RouteParams, routesOf } from "./router.ts";
 import { parseServeOptions, type ServeConfig, type ServeOptions } from "./serve-config.ts";
@@ -62,7 +62,7 @@ export class DetectionServer implements AsyncDisposable {
   readonly #server: Bun.Server<undefined>;
   #closed: Promise<void> | undefined;
 
-  private constructor(detector: ServedDetector, config: ServeConfig, tls: { cert: string; key: string } | undefined) {
+  private constructor(detector: ServedModel, config: ServeConfig, tls: { cert: string; key: string } | undefined) {
     this.#config = config;
     this.metrics = new ServiceMetrics(config.gpu === undefined ? {} : { gpu: config.gpu });
     const desk = new DetectDesk(detector, config, this.metrics);
@@ -90,7 +90,7 @@ export class DetectionServer implements AsyncDisposable {
   }
 
   /** Called by {@linkcode serve}. */
-  static async open(detector: ServedDetector, options: ServeOptions): Promise<DetectionServer> {
+  static async open(detector: ServedModel, options: ServeOptions): Promise<DetectionServer> {
     const config = parseServeOptions(options);
     if (config.unix !== undefined) await removeStaleSocket(config.unix);
     return new DetectionServer(detector, config, await readTls(config.tls));
@@ -203,9 +203,11 @@ export class DetectionServer implements AsyncDisposable {
 }
 
 /**
- * Answer over HTTP with a detector: `POST /detect`, a page at `/`, health, metrics, and the Open Inference Protocol.
+ * Answer over HTTP with a model: `POST /detect`, or `POST /classify` of a classifier, a page at `/`, health, metrics, and the
+ * Open Inference Protocol.
  *
- * @param detector stays its caller's: close it after the server
+ * @param detector a `Detector`, `Segmenter`, `PoseEstimator`, `OrientedDetector` or `Classifier`; stays its caller's: close it
+ * after the server
  * @throws {OptionError} If an option is unknown or out of range
  * @throws {BunTensorRtError} If the address is taken
  *
@@ -216,6 +218,6 @@ export class DetectionServer implements AsyncDisposable {
  * const answer = await fetch(new URL("/detect", server.url), { method: "POST", body: Bun.file("street.jpg") });
  * ```
  */
-export function serve(detector: ServedDetector, options: ServeOptions = {}): Promise<DetectionServer> {
+export function serve(detector: ServedModel, options: ServeOptions = {}): Promise<DetectionServer> {
   return DetectionServer.open(detector, options);
 }

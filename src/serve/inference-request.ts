@@ -1,9 +1,10 @@
 /** @module InferenceRequest: from the body of `…/infer` to an image and what is wanted of it. */
 
 import { setImmediate } from "node:timers/promises";
-import type { DetectOptions } from "../api/detector-config.ts";
 import { type Image, imageOf } from "../image/image.ts";
-import { detectOptionsOf } from "./detect-route.ts";
+import type { AskOptions } from "../service/served-model.ts";
+import type { AskRoute } from "./detect-desk.ts";
+import { askOptionsOf } from "./detect-route.ts";
 import { refusal } from "./failure.ts";
 import {
   badInference,
@@ -24,7 +25,7 @@ export interface InferenceRequest {
   readonly id: string | undefined;
   /** An image file, or RGB pixels. */
   readonly image: Uint8Array | Image;
-  readonly options: DetectOptions | undefined;
+  readonly options: AskOptions | undefined;
   /** Outputs by name, and whether as bytes; `undefined` for all. */
   readonly outputs: ReadonlyMap<string, boolean> | undefined;
   /** For outputs that do not say. */
@@ -137,10 +138,15 @@ function wantedOutputs({ outputs, parameters }: InferenceJson): Map<string, bool
  * whole body is the image file.
  *
  * @param header value of `Inference-Header-Content-Length`
+ * @param route  that of the model, which says what the parameters may be
  * @throws {RequestError} 400 if it is not what the protocol or the model says, 413 if its JSON is more than that needs
  * @throws {OptionError} If a parameter is unknown or of another type
  */
-export async function parseInferenceRequest(body: Uint8Array, header: string | null): Promise<InferenceRequest> {
+export async function parseInferenceRequest(
+  body: Uint8Array,
+  header: string | null,
+  route: AskRoute,
+): Promise<InferenceRequest> {
   const length = headerLength(header, body.length);
   if (header !== null && length === 0) {
     return { id: undefined, image: body, options: undefined, outputs: undefined, isBinary: true };
@@ -156,7 +162,7 @@ export async function parseInferenceRequest(body: Uint8Array, header: string | n
   return {
     id: json.id,
     image: imageFrom(input, inputBytes(input, body.subarray(length))),
-    options: detectOptionsOf(new Map(options)),
+    options: askOptionsOf(route, new Map(options)),
     outputs: wantedOutputs(json),
     isBinary: isBinary === true,
   };

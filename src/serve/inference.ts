@@ -1,7 +1,7 @@
 /** @module InferenceRoutes: the REST routes of the Open Inference Protocol, version 2. */
 
 import manifest from "../../package.json" with { type: "json" };
-import type { ResultForms, ResultTensor, TaskResult } from "../tasks/task-result.ts";
+import type { ResultTensor, TaskResult } from "../tasks/task-result.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { refusal } from "./failure.ts";
 import { badInference } from "./inference-options.ts";
@@ -27,21 +27,21 @@ export function checkModel({ config: { name } }: DetectDesk, model: string, vers
 }
 
 /** `GET /v2/models/NAME[/versions/1]`. */
-export function modelMetadata({ detector, forms, config }: DetectDesk): Response {
+export function modelMetadata({ detector, tensorForms, config }: DetectDesk): Response {
   return Response.json({
     name: config.name,
     versions: [VERSION],
     platform: detector.backend.kind === "gpu" ? "tensorrt_plan" : "onnxruntime_onnx",
     inputs: INFERENCE_INPUTS,
-    outputs: forms.tensorForms,
+    outputs: tensorForms,
   });
 }
 
 /** `POST /v2/models/NAME[/versions/1]/infer`. */
 export async function inferRoute(request: Request, desk: DetectDesk): Promise<Response> {
   return await desk.serve(request, async (body, detect) => {
-    const wanted = await parseInferenceRequest(body, request.headers.get(HEADER_LENGTH));
-    checkOutputs(wanted, desk.forms);
+    const wanted = await parseInferenceRequest(body, request.headers.get(HEADER_LENGTH), desk.route);
+    checkOutputs(wanted, desk);
     const result = await detect(wanted.image, wanted.options);
     const serialising = performance.now();
     const response = inferenceResponse(result, wanted, desk);
@@ -51,7 +51,7 @@ export async function inferRoute(request: Request, desk: DetectDesk): Promise<Re
 }
 
 /** Refuse names that the model has not, before anything is run. @throws {RequestError} 400 */
-function checkOutputs({ outputs }: InferenceRequest, { tensorForms }: ResultForms): void {
+function checkOutputs({ outputs }: InferenceRequest, { tensorForms }: DetectDesk): void {
   const names = tensorForms.map(({ name }) => name);
   for (const name of outputs?.keys() ?? []) {
     if (names.includes(name)) continue;
@@ -85,10 +85,14 @@ function tensorBytes({ datatype, values }: ResultTensor): Uint8Array {
 }
 
 /** The answer, with the tensors in the JSON, or as bytes behind it where they were asked for so. */
-function inferenceResponse(result: TaskResult, request: InferenceRequest, { forms, config }: DetectDesk): Response {
+function inferenceResponse(
+  result: TaskResult,
+  request: InferenceRequest,
+  { forms, tensorForms, config }: DetectDesk,
+): Response {
   const blocks: Uint8Array[] = [];
   const outputs = forms
-    .tensors(result)
+    .tensors(result, tensorForms)
     .filter(({ name }) => request.outputs?.has(name) ?? true)
     .map((tensor) => {
       const { name, datatype, shape, values } = tensor;

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import type { RequestError } from "../core/errors.ts";
 import { formatTensorInfo } from "../core/tensor.ts";
 import { type ServiceMetrics, STALLED_MS } from "../service/metrics.ts";
+import { COCO_KEYPOINTS, COCO_SKELETON, keypointNames } from "../tasks/pose/keypoints.ts";
 import type { DetectDesk } from "./detect-desk.ts";
 import { detectRoute } from "./detect-route.ts";
 import { drainingError, refusal, stalledError } from "./failure.ts";
@@ -57,7 +58,8 @@ export function routesOf(desk: DetectDesk): Readonly<Record<string, Route>> {
     "/readyz": { label: "readyz", ...open, handle: () => ready({ status: "ready" }) },
     "/metrics": { label: "metrics", ...get, handle: () => metricsResponse(desk.metrics) },
     "/model": { label: "model", ...get, handle: () => Response.json(modelCard(desk)) },
-    "/detect": { label: "detect", ...work, handle: (request) => detectRoute(request, desk) },
+    "/detect": { label: "detect", ...work, handle: (request) => detectRoute(request, desk, "detect") },
+    "/classify": { label: "classify", ...work, handle: (request) => detectRoute(request, desk, "classify") },
     "/v2": { label: "v2", ...get, handle: serverMetadata },
     "/v2/health/live": { label: "v2-live", ...open, handle: () => live({ live: true }) },
     "/v2/health/ready": { label: "v2-ready", ...open, handle: () => ready({ ready: true }) },
@@ -91,11 +93,18 @@ export function allowedMethods({ method }: Route): string {
 
 /** What the model is, for people and programs. */
 function modelCard({ detector, config }: DetectDesk): object {
-  const { recognition, labels, backend, model } = detector;
+  const { task = "detect", labels, backend, model } = detector;
+  const { head, keypoints } = detector.task === "classify" ? {} : detector.recognition;
   return {
     name: config.name,
-    head: recognition.head,
+    task,
+    ...(head === undefined ? {} : { head }),
     labels,
+    ...(keypoints && {
+      keypoints: keypointNames(keypoints),
+      // Pairs of their places in the list, which are joined by lines.
+      skeleton: keypoints.count === COCO_KEYPOINTS.length ? COCO_SKELETON : [],
+    }),
     backend: { kind: backend.kind, description: backend.description },
     // `images: f32 [1, 3, 640, 640]`; `?` where the model leaves a dimension open.
     inputs: model.inputs.map(formatTensorInfo),

@@ -1,8 +1,6 @@
 /** @module ServiceMetrics: what a service counts and measures, in the text form Prometheus reads. */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { Detector } from "../api/detector.ts";
-import { inShort, NativeError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { GpuUsage } from "../nvml/gpu-usage.ts";
 import type { Timing } from "../tasks/task-result.ts";
@@ -176,19 +174,4 @@ export function gpuSampler(usage: GpuUsage | undefined): GpuSampler {
     usage === undefined || usage.closed
       ? []
       : usage.read().map(({ index, ...reading }) => ({ gpu: String(index), ...reading }));
-}
-
-/**
- * Warm a detector up. What the machine has no room for now it may have for the frames to come, which may be smaller: that is
- * a warning. A model that gives what its head rules out is not worth starting with.
- *
- * @throws {ModelError} If the model's output cannot be what its head says
- */
-export async function warmStart(detector: Pick<Detector, "warmUp">): Promise<void> {
-  try {
-    await detector.warmUp();
-  } catch (error) {
-    if (!(error instanceof NativeError)) throw error;
-    logger.warn(`The first frames take longer, as the warm-up failed: ${inShort(error)}`);
-  }
 }

@@ -22,3 +22,11 @@ export function writeWhole(writer: BinaryWriter, { number }: DescField, value: n
 export function writeFloat(writer: BinaryWriter, { number }: DescField, value: number): void {
   if (!Object.is(value, 0)) writer.tag(number, WireType.Bit32).float(value);
 }
+
+/** Write floats, packed. */
+export function writeFloats(writer: BinaryWriter, { number }: DescField, values: readonly number[]): void {
+  if (values.length === 0) return;
+  writer.tag(number, WireType.LengthDelimited).fork();
+  for (const value of values) writer.float(value);
+  writer.join();
+}

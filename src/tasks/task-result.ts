@@ -7,6 +7,7 @@ import type { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { ArgumentError, message } from "../core/errors.ts";
 import { round } from "../core/units.ts";
 import { writeFileWhole } from "../core/whole-file.ts";
+import type { KeypointForm } from "../heads/head.ts";
 import { decodeImage } from "../image/decode.ts";
 import { DETECTED_DECODING } from "../image/decode-limits.ts";
 import { encodeImage } from "../image/encode.ts";
@@ -148,6 +149,12 @@ export interface TensorForm {
   readonly shape: readonly number[];
 }
 
+/** What of a model decides its tensors' shapes. */
+export interface TensorTraits {
+  /** Of a pose model. */
+  readonly keypoints?: KeypointForm | undefined;
+}
+
 /** A tensor with its values. */
 export interface ResultTensor extends TensorForm {
   /** Flat, for JSON. */
@@ -161,6 +168,19 @@ export interface CutOut {
   /** Of the object in its result, from 0 on. */
   readonly place: number;
   readonly image: Image;
+}
+
+/** Tensors of so many things. @param values of each, in the order of `forms` */
+export function tensorsOf(
+  forms: readonly TensorForm[],
+  count: number,
+  values: readonly ResultTensor["values"][],
+): ResultTensor[] {
+  return forms.map(({ shape: [, ...sides], ...form }, at) => ({
+    ...form,
+    shape: [count, ...sides],
+    values: values[at]!,
+  }));
 }
 
 /** Results of one task as text, tensors and drawings. */
@@ -202,9 +222,9 @@ export interface ResultForms<Result extends TaskResult = TaskResult> {
    */
   cutOuts?(image: Image, result: Result): Iterable<CutOut>;
   /** The outputs of the Open Inference Protocol. */
-  readonly tensorForms: readonly TensorForm[];
-  /** In the order of `tensorForms`. */
-  tensors(result: Result): ResultTensor[];
+  tensorForms(model: TensorTraits): readonly TensorForm[];
+  /** The values of each. @param forms by `tensorForms` */
+  tensors(result: Result, forms: readonly TensorForm[]): ResultTensor[];
   /** Draw on a copy of an image. @returns RGB with tight rows */
   draw(image: Image, result: Result, options?: DrawOptions): Promise<Image>;
   /** Draw on the pixels of an image, at once. */

@@ -1,11 +1,9 @@
 /** @module Dispatcher: frames from the streams through the detector to their answers, several at a time. */
 
-import type { DetectOptions } from "../api/detector-config.ts";
 import { DecodeStalledError, ImageError } from "../core/errors.ts";
 import { logger, RepeatedLine } from "../core/log.ts";
 import { formatDuration } from "../core/units.ts";
-import type { ImageSource } from "../image/source.ts";
-import type { DetectionResult } from "../tasks/detect/detection.ts";
+import { type AskedModel, ask } from "../service/served-model.ts";
 import type { TaskResult } from "../tasks/task-result.ts";
 import { type AnswerFormat, type AnswerTimings, answerFields, NO_TIMINGS } from "./answer-message.ts";
 import { Retries } from "./back-off.ts";
@@ -15,12 +13,11 @@ import type { WorkerMetrics } from "./health.ts";
 import { FrameQueue, type HeldFrame, keyOf, type SourceBook, titleOf } from "./held-frame.ts";
 import type { WorkerConfig } from "./worker-config.ts";
 
-/** The one thing a worker needs of a detector. */
-export interface FrameDetector {
+/** The one thing a worker needs of a model. */
+export type FrameModel = AskedModel & {
   /** For how long every slot has been taken without a run ending, milliseconds; left out: not known. */
   readonly stalledMs?: number;
-  detect(source: ImageSource, options?: DetectOptions): Promise<DetectionResult>;
-}
+};
 
 /** What may change while the worker runs. */
 export interface DispatchRules {
@@ -36,7 +33,7 @@ export interface DispatchRules {
 /** What a dispatcher works with; all of it stays its owner's. */
 export interface DispatcherParts {
   readonly broker: Broker;
-  readonly detector: FrameDetector;
+  readonly detector: FrameModel;
   readonly metrics: WorkerMetrics;
   /** Aborted when frames in flight are to be left as they are. */
   readonly signal: AbortSignal;
@@ -229,11 +226,11 @@ export class Dispatcher {
     const startedAt = performance.now();
     const end = new AbortController();
     const { signal } = end;
-    let result: DetectionResult;
+    let result: TaskResult;
     this.#runs.set(end, startedAt);
     try {
       const image = imageFrom(frame.message, titleOf(frame.entry));
-      result = await detector.detect(image, { ...this.#rules.book.detectOptions, signal });
+      result = await ask(detector, image, { ...this.#rules.book.detectOptions, signal });
     } catch (error) {
       this.#ranOne(end, !signal.aborted);
       if (error instanceof ImageError) await this.#refuse(frame, error);

@@ -1,17 +1,18 @@
 /** @module Worker: a detector behind the streams of a Redis server, one of several that share them. */
 
 import { basename } from "node:path";
-import { Detector } from "../api/detector.ts";
+import type { Classifier } from "../api/classifier.ts";
 import { type DetectConfig, parseDetectorOptions } from "../api/detector-config.ts";
 import type { BackendInfo } from "../api/loaded-model.ts";
+import { servedModel } from "../api/model.ts";
 import { message, OptionError, RedisError } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import { pause } from "../core/settle.ts";
 import { findGpuUsage, type GpuUsage } from "../nvml/gpu-usage.ts";
-import { STALLED_MS, warmStart } from "../service/metrics.ts";
-import { DETECT_MESSAGES } from "../tasks/detect/detect-messages.ts";
+import { STALLED_MS } from "../service/metrics.ts";
+import { type AskedDetector, servedMessages, warmStart } from "../service/served-model.ts";
 import type { Broker, StreamEntry } from "./broker.ts";
-import { Dispatcher, type DispatchRules, type FrameDetector } from "./dispatcher.ts";
+import { Dispatcher, type DispatchRules } from "./dispatcher.ts";
 import { startHealthServer, WorkerMetrics } from "./health.ts";
 import { SourceBook } from "./held-frame.ts";
 import { Intake } from "./intake.ts";
@@ -20,7 +21,9 @@ import { RedisBroker } from "./redis/redis-broker.ts";
 import { isNormalized, parseWorkerOptions, type WorkerConfig, type WorkerOptions } from "./worker-config.ts";
 
 /** What a worker does with its detector. */
-export interface WorkerDetector extends FrameDetector {
+export interface WorkerDetector extends AskedDetector {
+  /** For how long every slot has been taken without a run ending, milliseconds; left out: not known. */
+  readonly stalledMs?: number;
   readonly labels: readonly string[];
   readonly backends: readonly Pick<BackendInfo, "kind" | "inFlight" | "maxBatch">[];
   /** Called before the first frame is read. */
@@ -28,12 +31,15 @@ export interface WorkerDetector extends FrameDetector {
   close(): Promise<void>;
 }
 
+/** What a worker works with: one that finds objects, or a classifier. */
+type WorkerModel = WorkerDetector | Classifier;
+
 /** What `Worker.create` makes unless it is given; the worker owns it from then on. */
 export interface WorkerParts {
   /** Default: the Redis server of the options. */
   readonly broker?: Broker;
   /** Default: the model of the options, loaded. */
-  readonly detector?: WorkerDetector;
+  readonly detector?: WorkerDetector | Classifier;
 }
 
 /**
@@ -81,7 +87,7 @@ function keepFixed(wanted: WorkerConfig, former: WorkerConfig): WorkerConfig {
  */
 export class Worker {
   readonly #broker: Broker;
-  readonly #detector: WorkerDetector;
+  readonly #detector: WorkerModel;
   readonly #gpu: GpuUsage | undefined;
   readonly #metrics: WorkerMetrics;
   readonly #dispatcher: Dispatcher;
@@ -99,7 +105,7 @@ export class Worker {
   #leaveAt = Number.POSITIVE_INFINITY;
   #server: Bun.Server<undefined> | undefined;
 
-  private constructor(config: WorkerConfig, detect: DetectConfig, broker: Broker, detector: WorkerDetector) {
+  private constructor(config: WorkerConfig, detect: DetectConfig, broker: Broker, detector: WorkerModel) {
     this.#config = config;
     this.#detect = detect;
     const rules = rulesOf(config, detect, detector);
@@ -122,7 +128,7 @@ export class Worker {
   static async create(options: WorkerOptions = {}, parts: WorkerParts = {}): Promise<Worker> {
     const config = parseWorkerOptions(options);
     const { detect } = parseDetectorOptions(config.detector);
-    const detector = parts.detector ?? (await Detector.load(config.model, config.detector));
+    const detector = parts.detector ?? (await servedModel.load(config.model, config.detector));
     try {
       const { input, group, consumer, start, claim, timeoutMs } = config;
       const redis = { address: redisAddress(config.redis), streams: input, group, consumer, start };
@@ -318,13 +324,13 @@ async function settlesWithin(promise: Promise<unknown>, milliseconds: number): P
 }
 
 /** Frames that keep every slot of the detector at work: with batches, one more is gathered meanwhile. */
-function detectorFrames({ backends }: WorkerDetector, { inFlight, batch = 1 }: WorkerConfig["detector"]): number {
+function detectorFrames({ backends }: WorkerModel, { inFlight, batch = 1 }: WorkerConfig["detector"]): number {
   const slots = backends.reduce((sum, backend) => sum + (inFlight ?? backend.inFlight), 0);
   const frames = Math.min(batch, ...backends.map(({ maxBatch }) => maxBatch));
   return (frames > 1 ? slots + 1 : slots) * frames;
 }
 
-function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerDetector): DispatchRules {
+function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerModel): DispatchRules {
   const { output, input, model } = config;
   const concurrency = config.concurrency ?? detectorFrames(detector, config.detector);
   // A read takes one frame of each stream at least: there is room for one while the detector's next frames wait.
@@ -335,11 +341,11 @@ function rulesOf(config: WorkerConfig, detect: DetectConfig, detector: WorkerDet
   }
   return {
     config,
-    book: new SourceBook(config, detect, detector.labels),
+    book: new SourceBook(config, detect, detector.labels, detector.task),
     format: {
       format: output.format,
       isNormalized: isNormalized(config),
-      messages: DETECT_MESSAGES,
+      messages: servedMessages(detector),
       model: basename(model).replace(/\.(onnx|plan|engine)$/i, ""),
       worker: config.consumer,
     },

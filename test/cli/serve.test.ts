@@ -95,15 +95,19 @@ test("serve listens on a Unix socket", async () => {
 const model = await pulled("yolo11n");
 const image = await pulled("sample1");
 
-test.skipIf(model === undefined || image === undefined)("serve finds persons in a photograph", async () => {
-  const { child, url } = await start("--port 0");
-  try {
-    const response = await fetch(new URL("/detect?classes=person", url), { method: "POST", body: Bun.file(image!) });
-    const { detections } = (await response.json()) as { detections: { label: string; score: number }[] };
-    expect(detections.length).toBeGreaterThanOrEqual(3);
-    expect(detections[0]).toMatchObject({ label: "person", score: expect.any(Number) });
-  } finally {
-    child.kill("SIGTERM");
-    await child.exited;
-  }
-});
+test.skipIf(model === undefined || image === undefined)(
+  "serve finds persons in a photograph",
+  async () => {
+    const { child, url } = await start("--port 0");
+    try {
+      const response = await fetch(new URL("/detect?classes=person", url), { method: "POST", body: Bun.file(image!) });
+      const { detections } = (await response.json()) as { detections: { label: string; score: number }[] };
+      expect(detections.length).toBeGreaterThanOrEqual(3);
+      expect(detections[0]).toMatchObject({ label: "person", score: expect.any(Number) });
+    } finally {
+      child.kill("SIGTERM");
+      await child.exited;
+    }
+  },
+  60_000,
+);

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { Mask } from "../../src/tasks/segment/mask.ts";
-import { runCli } from "../cli/run-cli.ts";
+import { runCli, spawnCli } from "../cli/run-cli.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { FAST, ffmpeg, isFfmpegMissing } from "../support/videos.ts";
 
@@ -196,7 +196,26 @@ test.skipIf(isFfmpegMissing)(
   },
 );
 
-test("serve takes detectors, and says how else a pose model is taken", async () => {
-  const { code, errors } = await runCli(["serve", "--backend", "cpu", "--model", "pose.onnx"], { cwd: folder });
-  expect([code, errors]).toEqual([1, expect.stringMatching(/its task is "pose"\nHint: .*`--task detect`/)]);
-});
+test("serve answers with what a pose model gives, or with boxes only", async () => {
+  for (const [words, keys] of [
+    [[], ["label", "classId", "score", "box", "keypoints"]],
+    [
+      ["--task", "detect"],
+      ["label", "classId", "score", "box"],
+    ],
+  ] as const) {
+    const child = spawnCli(["serve", "--backend", "cpu", "--port", "0", "--model", "pose.onnx", ...words], {
+      cwd: folder,
+    });
+    try {
+      const { value = [] } = await child.stderr.getReader().read();
+      const url = /http:\S+/.exec(Buffer.from(value).toString())![0];
+      const answer = await fetch(new URL("/detect", url), { method: "POST", body: Bun.file(path("1.png")) });
+      const { objects, detections } = (await answer.json()) as { objects?: [object]; detections?: [object] };
+      expect(Object.keys((objects ?? detections!)[0])).toEqual([...keys]);
+    } finally {
+      child.kill("SIGTERM");
+      await child.exited;
+    }
+  }
+}, 60_000);

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import { serve } from "../../src/serve/detection-server.ts";
 import { pulled } from "../support/catalogue.ts";
+import { ToyServer } from "../support/serving.ts";
+import { toyColours } from "../support/toy-objects.ts";
 
 const document = readFileSync(join(import.meta.dir, "../../docs/serve.md"), "utf8");
 const lines = [...document.matchAll(/^```sh\n([\s\S]*?)^```/gm)]
@@ -24,8 +26,10 @@ test.skipIf(isAbsent || Bun.which("curl") === null)(
       copyFileSync(image!, join(folder, "street.jpg"));
       await using detector = await Detector.load("yolo11n", { backend: "cpu" });
       await using server = await serve(detector, { port: 0, name: "yolo11n" });
+      await using classifier = await ToyServer.serving(toyColours);
       for (const line of lines) {
-        const words = line.replaceAll("http://localhost:8080", server.url.origin).replace("curl ", "curl --fail ");
+        const { origin } = line.includes("/classify") ? classifier.server.url : server.url;
+        const words = line.replaceAll("http://localhost:8080", origin).replace("curl ", "curl --fail ");
         const child = Bun.spawn(["bash", "-c", words], { cwd: folder, stdout: "pipe", stderr: "pipe" });
         const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
         expect([line, errors, code]).toEqual([line, "", 0]);

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BrowserPage, chromium } from "../support/browser.ts";
 import { ToyServer, white } from "../support/serving.ts";
+import { toyColours, toyObb, toyPose, toySegmenter } from "../support/toy-objects.ts";
 
 /** Starting a browser takes seconds on a busy machine. */
 const TIMEOUT_MS = 60_000;
@@ -58,6 +59,63 @@ test.skipIf(chromium === undefined)(
     const label = await page!.evaluate<string>("document.querySelector('#canvas').getAttribute('aria-label')");
     expect(label).toBe("Image with 1 × cat, 2 × dog");
     expect(await page!.evaluate<string>("document.querySelector('#timing').innerText")).toMatch(/Model\s+\d+\.\d ms/);
+    expect(page!.console.filter((text) => /"level":"error"|exceptionThrown|Refused/.test(text))).toEqual([]);
+  },
+  TIMEOUT_MS,
+);
+
+test.skipIf(chromium === undefined)(
+  "the page tints masks, and lets the slider take them away with their boxes",
+  async () => {
+    await using toy = await ToyServer.serving(toySegmenter);
+    await page!.goto(toy.server.url.href);
+    await page!.chooseFiles("#file", [path("white.jpg")]);
+    await page!.until(`${BOXES} === "2"`);
+    // The dog's box goes on to the right of its mask, below the labels.
+    const [inside, outside] = [await pixel(28 / 64, 50 / 64), await pixel(48 / 64, 50 / 64)];
+    expect(outside).toEqual(WHITE);
+    // So much of its colour on white as src/tasks/draw-options.ts says, where one channel is the highest there is.
+    expect(Math.max(...inside)).toBeGreaterThan(200);
+    expect(Math.min(...inside)).toBeLessThan(200);
+    await page!.evaluate(`(() => {
+      const slider = document.querySelector("#threshold");
+      slider.value = "0.95";
+      slider.dispatchEvent(new Event("input"));
+    })()`);
+    expect(await pixel(28 / 64, 50 / 64)).toEqual(WHITE);
+    expect(page!.console.filter((text) => /"level":"error"|exceptionThrown|Refused/.test(text))).toEqual([]);
+  },
+  TIMEOUT_MS,
+);
+
+test.skipIf(chromium === undefined)(
+  "the page draws a skeleton, oriented boxes, and the classes of a whole image",
+  async () => {
+    await using pose = await ToyServer.serving(toyPose);
+    await page!.goto(pose.server.url.href);
+    await page!.chooseFiles("#file", [path("white.jpg")]);
+    await page!.until(`${BOXES} === "1"`);
+    // The line from the left shoulder to the left hip, between their points; beside it nothing.
+    expect(await pixel(33 / 64, 29 / 64)).not.toEqual(WHITE);
+    expect(await pixel(14 / 64, 50 / 64)).toEqual(WHITE);
+    // The ankles are not seen.
+    expect(await pixel(48 / 64, 44 / 64)).toEqual(WHITE);
+
+    await using obb = await ToyServer.serving(toyObb);
+    await page!.goto(obb.server.url.href);
+    await page!.chooseFiles("#file", [path("white.jpg")]);
+    await page!.until(`${BOXES} === "2"`);
+    expect(await pixel(28 / 64, 40 / 64)).not.toEqual(WHITE);
+    expect(await pixel(32 / 64, 36 / 64)).toEqual(WHITE);
+
+    await using colours = await ToyServer.serving(toyColours);
+    await page!.goto(colours.server.url.href);
+    await page!.chooseFiles("#file", [path("white.jpg")]);
+    await page!.until(`${BOXES} === "3"`);
+    expect(await page!.evaluate<string>("document.querySelector('#results-title').textContent")).toBe("Classes");
+    const label = await page!.evaluate<string>("document.querySelector('#canvas').getAttribute('aria-label')");
+    expect(label).toBe("Image of red");
+    expect(await page!.evaluate<boolean>("document.querySelector('#threshold').hidden")).toBe(true);
     expect(page!.console.filter((text) => /"level":"error"|exceptionThrown|Refused/.test(text))).toEqual([]);
   },
   TIMEOUT_MS,

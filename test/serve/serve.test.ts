@@ -205,6 +205,7 @@ test("GET /model, /healthz, /readyz and /metrics tell of the server", async () =
   await using toy = await ToyServer.open();
   expect(await (await toy.get("/model")).json()).toEqual({
     name: "toy",
+    task: "detect",
     head: "yolo",
     labels: ["cat", "dog"],
     backend: { kind: "cpu", description: expect.stringContaining("ONNX Runtime") },

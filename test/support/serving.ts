@@ -2,6 +2,7 @@
 
 import sharp, { type Sharp } from "sharp";
 import { Detector } from "../../src/api/detector.ts";
+import { servedModel } from "../../src/api/model.ts";
 import type { ServedDetector } from "../../src/serve/detect-desk.ts";
 import { type DetectionServer, serve } from "../../src/serve/detection-server.ts";
 import type { ServeOptions } from "../../src/serve/serve-config.ts";
@@ -10,14 +11,25 @@ import { toyDetector } from "./toy-detector.ts";
 /** What a served test may put between the server and the toy detector. */
 export type Wrap = (detector: Detector) => ServedDetector;
 
-/** The toy detector behind a server on a free port. Owns both. */
+/** A toy behind a server on a free port. Owns both. */
 export class ToyServer implements AsyncDisposable {
   readonly server: DetectionServer;
-  readonly #detector: Detector;
+  readonly #model: { close(): Promise<void> };
 
-  private constructor(server: DetectionServer, detector: Detector) {
+  private constructor(server: DetectionServer, model: { close(): Promise<void> }) {
     this.server = server;
-    this.#detector = detector;
+    this.#model = model;
+  }
+
+  /** A model of any task, by its file or bytes. */
+  static async serving(source: string | Uint8Array, options: ServeOptions = {}): Promise<ToyServer> {
+    const model = await servedModel.load(source, { backend: "cpu", threads: 1 });
+    try {
+      return new ToyServer(await serve(model, { port: 0, name: "toy", ...options }), model);
+    } catch (error) {
+      await model.close();
+      throw error;
+    }
   }
 
   static async open(options: ServeOptions = {}, wrap: Wrap = (detector) => detector): Promise<ToyServer> {
@@ -45,7 +57,7 @@ export class ToyServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.server.close();
-    await this.#detector.close();
+    await this.#model.close();
   }
 }
 

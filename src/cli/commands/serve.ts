@@ -1,11 +1,12 @@
 /** @module Serve command: a detector behind HTTP. */
 
-import { Detector } from "../../api/detector.ts";
+import { servedModel } from "../../api/model.ts";
 import { findGpuUsage } from "../../nvml/gpu-usage.ts";
 import { framesInFlight } from "../../serve/detect-desk.ts";
 import { serve } from "../../serve/detection-server.ts";
 import { parseServeOptions, type ServeOptions } from "../../serve/serve-config.ts";
-import { gpuSampler, warmStart } from "../../service/metrics.ts";
+import { gpuSampler } from "../../service/metrics.ts";
+import { warmStart } from "../../service/served-model.ts";
 import { type ParsedArguments, refuseOperands } from "../args.ts";
 import { type CommandContext, EXIT_OK } from "../command.ts";
 import { findModel, loadModel, modelTitle } from "../load-detector.ts";
@@ -37,7 +38,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const { drainTimeoutMs } = parseServeOptions(args.serve);
   context.endWithin(drainTimeoutMs + LAST_MS);
   const path = await findModel(args.model, context);
-  await using detector = await loadModel(Detector, path, args.detector, context, args.isQuiet);
+  await using detector = await loadModel(servedModel, path, args.detector, context, args.isQuiet);
   await warmStart(detector);
   using usage = detector.backend.kind === "gpu" ? findGpuUsage() : undefined;
   const options: ServeOptions = {

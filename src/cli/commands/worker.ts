@@ -1,6 +1,6 @@
 /** @module Worker command: frames from Redis streams in, detections out. */
 
-import { Detector } from "../../api/detector.ts";
+import { servedModel } from "../../api/model.ts";
 import { message, OptionError } from "../../core/errors.ts";
 import { logger } from "../../core/log.ts";
 import { readConfigFile } from "../../worker/config-file.ts";
@@ -84,7 +84,7 @@ export async function run(parsed: ParsedArguments, context: CommandContext): Pro
   const config = parseWorkerOptions(options);
   context.endWithin(config.drainMs + LAST_MS);
   const path = await findModel(options.model, context);
-  const detector = await loadModel(Detector, path, config.detector, context, args.isQuiet);
+  const detector = await loadModel(servedModel, path, config.detector, context, args.isQuiet);
   const worker = await Worker.create({ ...options, consumer: config.consumer }, { detector });
 
   const reload = configReload({

@@ -3,7 +3,7 @@
 import { BunTensorRtError, message } from "../../core/errors.ts";
 import { round } from "../../core/units.ts";
 import { drawShapes, type LabelledShape, paintCaptions, paintShapes } from "../detect/draw.ts";
-import { type ResultForms, timingJson } from "../task-result.ts";
+import { type ResultForms, tensorsOf, timingJson } from "../task-result.ts";
 import type { ClassificationResult } from "./classification.ts";
 
 function captions({ classes, width, height }: ClassificationResult): LabelledShape[] {
@@ -34,19 +34,17 @@ export const CLASSIFY_FORMS: ResultForms<ClassificationResult> = {
     const found = "a classifier gives classes of the whole image, and no objects in it";
     throw new BunTensorRtError(message("write a results file of COCO", found));
   },
-  tensorForms: [
+  tensorForms: () => [
     { name: "scores", datatype: "FP32", shape: [-1] },
     { name: "classes", datatype: "INT64", shape: [-1] },
     { name: "labels", datatype: "BYTES", shape: [-1] },
   ],
-  tensors({ classes }) {
-    const values = [
+  tensors: ({ classes }, forms) =>
+    tensorsOf(forms, classes.length, [
       classes.map(({ score }) => score),
       classes.map(({ classId }) => classId),
       classes.map(({ label }) => label),
-    ];
-    return this.tensorForms.map((form, at) => ({ ...form, shape: [classes.length], values: values[at]! }));
-  },
+    ]),
   draw: (image, result, options) => drawShapes(image, captions(result), options, paintCaptions),
   paint: (image, result, options) => paintShapes(image, captions(result), options, paintCaptions),
 };

@@ -2,7 +2,15 @@
 
 import { plural, round } from "../../core/units.ts";
 import { crop } from "../boxes.ts";
-import { type ResultForms, type TaskResult, type Timing, timingJson } from "../task-result.ts";
+import {
+  type ResultForms,
+  type ResultTensor,
+  type TaskResult,
+  type TensorForm,
+  type Timing,
+  tensorsOf,
+  timingJson,
+} from "../task-result.ts";
 import type { Detection, DetectionResult } from "./detection.ts";
 import { drawDetections, paintDetections } from "./draw.ts";
 
@@ -56,6 +64,24 @@ export function yoloSides({ box: [x1, y1, x2, y2] }: Detection, { width, height 
   return [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height];
 }
 
+/** What every task says of its objects. */
+export const BOX_TENSORS: readonly TensorForm[] = [
+  { name: "boxes", datatype: "FP32", shape: [-1, 4] },
+  { name: "scores", datatype: "FP32", shape: [-1] },
+  { name: "classes", datatype: "INT64", shape: [-1] },
+  { name: "labels", datatype: "BYTES", shape: [-1] },
+];
+
+/** The values of {@linkcode BOX_TENSORS}. */
+export function boxValues(detections: readonly Detection[]): ResultTensor["values"][] {
+  return [
+    detections.flatMap(({ box }) => box),
+    detections.map(({ score }) => score),
+    detections.map(({ classId }) => classId),
+    detections.map(({ label }) => label),
+  ];
+}
+
 /** Results of detectors. */
 export const DETECT_FORMS: ResultForms<DetectionResult> = {
   noun: "object",
@@ -96,23 +122,8 @@ export const DETECT_FORMS: ResultForms<DetectionResult> = {
       if (isInside) yield { label, place, image: crop(image, box) };
     }
   },
-  tensorForms: [
-    { name: "boxes", datatype: "FP32", shape: [-1, 4] },
-    { name: "scores", datatype: "FP32", shape: [-1] },
-    { name: "classes", datatype: "INT64", shape: [-1] },
-    { name: "labels", datatype: "BYTES", shape: [-1] },
-  ],
-  tensors({ detections }) {
-    const values = [
-      detections.flatMap(({ box }) => box),
-      detections.map(({ score }) => score),
-      detections.map(({ classId }) => classId),
-      detections.map(({ label }) => label),
-    ];
-    return this.tensorForms.map(({ shape: [, ...sides], ...form }, at) => {
-      return { ...form, shape: [detections.length, ...sides], values: values[at]! };
-    });
-  },
+  tensorForms: () => BOX_TENSORS,
+  tensors: ({ detections }, forms) => tensorsOf(forms, detections.length, boxValues(detections)),
   draw: (image, { detections }, options) => drawDetections(image, detections, options),
   paint: (image, { detections }, options) => paintDetections(image, detections, options),
 };

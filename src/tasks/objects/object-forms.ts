@@ -5,12 +5,20 @@ import { round } from "../../core/units.ts";
 import type { Canvas } from "../../image/canvas.ts";
 import { strokeLine } from "../../image/canvas.ts";
 import type { Colour } from "../../image/class-colour.ts";
-import { DETECT_FORMS, yoloSides } from "../detect/detect-forms.ts";
+import { BOX_TENSORS, boxValues, DETECT_FORMS, yoloSides } from "../detect/detect-forms.ts";
 import type { Detection, DetectionResult } from "../detect/detection.ts";
 import { drawShapes, type LabelledShape, paintShapes } from "../detect/draw.ts";
 import { COCO_KEYPOINTS, COCO_SKELETON, DRAWN_KEYPOINT_SCORE } from "../pose/keypoints.ts";
 import { type Mask, wordsOf } from "../segment/mask.ts";
-import type { MaskForm, ResultForms, TaskResult } from "../task-result.ts";
+import {
+  type MaskForm,
+  type ResultForms,
+  type ResultTensor,
+  type TaskResult,
+  type TensorForm,
+  type TensorTraits,
+  tensorsOf,
+} from "../task-result.ts";
 import type { ObjectOfTask, ObjectsOf } from "./objects.ts";
 
 /** What one kind of object has beside label, score and box. */
@@ -28,6 +36,10 @@ interface Details<Object extends Detection> {
   readonly dota?: (object: Object) => string;
   /** What a label file has of it between class and score, as fractions of the image's width and height. */
   yolo(object: Object, image: TaskResult): readonly number[];
+  /** Further outputs of the Open Inference Protocol. */
+  tensorForms(model: TensorTraits): readonly TensorForm[];
+  /** The values of an object in each of them. */
+  tensors(object: Object): readonly ResultTensor["values"][];
   /** What is drawn of it beside its label. @param line width of lines in pixels */
   shape(object: Object, image: TaskResult): Pick<LabelledShape, "paint" | "isFramed">;
 }
@@ -48,6 +60,11 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
     coco: ({ corners }) => ({ segmentation: [corners.flat().map((side) => round(side, 3))] }),
     dota: ({ score, corners }) => [score.toFixed(6), ...corners.flat().map((side) => side.toFixed(2))].join(" "),
     yolo: ({ corners }, { width, height }) => corners.flatMap(([x, y]) => [x / width, y / height]),
+    tensorForms: () => [
+      { name: "corners", datatype: "FP32", shape: [-1, 4, 2] },
+      { name: "angles", datatype: "FP32", shape: [-1] },
+    ],
+    tensors: ({ corners, angle }) => [corners.flat(), [angle]],
     shape: ({ corners }) => ({
       isFramed: false,
       paint(canvas, colour, line, { boxes }) {
@@ -77,6 +94,8 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
       ...yoloSides(object, image),
       ...object.keypoints.flatMap(({ x, y, score }) => [x / image.width, y / image.height, score]),
     ],
+    tensorForms: ({ keypoints }) => [{ name: "keypoints", datatype: "FP32", shape: [-1, keypoints?.count ?? -1, 3] }],
+    tensors: ({ keypoints }) => [keypoints.flatMap(({ x, y, score }) => [x, y, score])],
     shape: ({ keypoints }) => ({
       paint(canvas, colour, line, { skeleton }) {
         if (!skeleton) return;
@@ -109,6 +128,14 @@ const DETAILS: { readonly [Name in keyof ObjectOfTask]: Details<ObjectOfTask[Nam
     },
     yolo: ({ mask }, image) =>
       joinedOutline(ofImage(mask, image)).map((side, at) => side / (at % 2 === 0 ? image.width : image.height)),
+    tensorForms: () => [
+      { name: "masks", datatype: "BYTES", shape: [-1] },
+      { name: "mask_sizes", datatype: "INT64", shape: [-1, 2] },
+    ],
+    tensors({ mask }) {
+      const { counts, size } = mask.toJSON();
+      return [[counts], size];
+    },
     shape: ({ mask: found }, image) => ({
       paint(canvas, colour, _, { masks, opacity }) {
         if (!masks) return;
@@ -218,8 +245,12 @@ function formsOf<Name extends keyof ObjectOfTask>(task: Name): ResultForms<Objec
       dota: ({ objects }) => objects.map((object) => ({ label: object.label, line: dota(object) })),
     }),
     cutOuts: (image, result) => DETECT_FORMS.cutOuts!(image, plain(result)),
-    tensorForms: DETECT_FORMS.tensorForms,
-    tensors: (result) => DETECT_FORMS.tensors(plain(result)),
+    tensorForms: (model) => [...BOX_TENSORS, ...details.tensorForms(model)],
+    tensors({ objects }, forms) {
+      const values = objects.map((object) => details.tensors(object));
+      const further = forms.slice(BOX_TENSORS.length).map((_, at) => values.flatMap((row) => row[at]!));
+      return tensorsOf(forms, objects.length, [...boxValues(objects), ...further]);
+    },
     draw: (image, result, options) => drawShapes(image, shapes(result), options),
     paint: (image, result, options) => paintShapes(image, shapes(result), options),
   };

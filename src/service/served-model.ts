@@ -1,0 +1,63 @@
+/** @module ServedModel: a model of any task behind a service: how it is asked, and what is made of its results. */
+
+import type { Classifier } from "../api/classifier.ts";
+import type { ClassifyOptions } from "../api/classifier-config.ts";
+import type { Detector } from "../api/detector.ts";
+import type { DetectOptions } from "../api/detector-config.ts";
+import { inShort, NativeError } from "../core/errors.ts";
+import { logger } from "../core/log.ts";
+import { isObjectTask, type ObjectTaskName } from "../heads/traits.ts";
+import type { ImageSource } from "../image/source.ts";
+import { CLASSIFY_FORMS } from "../tasks/classify/classify-forms.ts";
+import { CLASSIFY_MESSAGES } from "../tasks/classify/classify-messages.ts";
+import { DETECT_MESSAGES } from "../tasks/detect/detect-messages.ts";
+import { formsFor } from "../tasks/objects/object-forms.ts";
+import { OBJECT_MESSAGES } from "../tasks/objects/object-messages.ts";
+import type { ResultForms, ResultMessages, TaskResult } from "../tasks/task-result.ts";
+
+/** A task that services answer for. */
+export type ServedTask = "detect" | ObjectTaskName | "classify";
+
+/** The part of a model that finds objects in an image. */
+export interface AskedDetector {
+  /** What its results say. Default `"detect"`. */
+  readonly task?: Exclude<ServedTask, "classify">;
+  detect(source: ImageSource, options?: DetectOptions): Promise<TaskResult>;
+}
+
+/** The part of a model that says what is in an image: its objects, or the classes it is of. */
+export type AskedModel = AskedDetector | Pick<Classifier, "task" | "classify">;
+
+/** Options of one call, whatever the task. */
+export type AskOptions = DetectOptions & ClassifyOptions;
+
+/** Ask a model about one image. */
+export function ask(model: AskedModel, source: ImageSource, options?: AskOptions): Promise<TaskResult> {
+  return model.task === "classify" ? model.classify(source, options) : model.detect(source, options);
+}
+
+/** What is made of a model's results. */
+export function servedForms({ task = "detect" }: AskedModel): ResultForms {
+  return task === "classify" ? CLASSIFY_FORMS : formsFor(task);
+}
+
+/** How a worker sends a model's results. */
+export function servedMessages({ task = "detect" }: AskedModel): ResultMessages {
+  if (task === "classify") return CLASSIFY_MESSAGES;
+  return isObjectTask(task) ? OBJECT_MESSAGES[task] : DETECT_MESSAGES;
+}
+
+/**
+ * Warm a detector up. What the machine has no room for now it may have for the frames to come, which may be smaller: that is
+ * a warning. A model that gives what its head rules out is not worth starting with.
+ *
+ * @throws {ModelError} If the model's output cannot be what its head says
+ */
+export async function warmStart(detector: Pick<Detector, "warmUp">): Promise<void> {
+  try {
+    await detector.warmUp();
+  } catch (error) {
+    if (!(error instanceof NativeError)) throw error;
+    logger.warn(`The first frames take longer, as the warm-up failed: ${inShort(error)}`);
+  }
+}

@@ -3,7 +3,7 @@
 import type { Candidates, DetectionBlock } from "../model/rows.ts";
 import type { DecodeInput } from "./head.ts";
 import type { FaceLevel, FacesPlan } from "./host-plan.ts";
-import { NumberSlice, outputTensor } from "./outputs.ts";
+import { NumberSlice, outputTensor, refuseOutput } from "./outputs.ts";
 import { FLOATS } from "./traits.ts";
 
 /** Points of a face. */
@@ -57,6 +57,7 @@ function load(tensor: FaceTensor, name: string, numbers: number, plan: FacesPlan
   const rows = isFlat
     ? outputTensor(input, name, FLOATS, total, numbers)
     : outputTensor(input, name, FLOATS, index + 1, total, numbers);
+  if (isFlat && rows.shape[0] !== total) refuseOutput(name, `[${total}, ${numbers}]`, rows);
   tensor.load(rows, (index * total + first) * numbers, anchors * numbers);
   tensor.plane = 1;
   tensor.step = numbers;

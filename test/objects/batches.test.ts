@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { ShapeError } from "../../src/core/errors.ts";
 import type { Tensor, TensorInfo } from "../../src/core/tensor.ts";
 import { decodeFacePoints } from "../../src/heads/face-grid.ts";
 import type { DecodeInput, ModelSpec } from "../../src/heads/head.ts";
@@ -157,7 +158,17 @@ test("SCRFD's outputs are told by names, by their rows, or by numbers that grow 
   ] as const) {
     expect(recognise(names, rows)).toMatchObject({ form: "scrfd", levels: levelsOf(names) });
   }
-  // Neither: nothing is guessed.
+  // Numbers in another order than the strides have other rows than these, which is found out with the first image.
+  const plan = recognise(numbered, () => -1)!;
+  const outputs = new Map(
+    numbered.map((name, at): [string, Tensor] => {
+      const shape = [cells(STRIDES[2 - Math.floor(at / 3)]!) * 2, kinds[at % 3]!];
+      return [name, tensorOf([name, shape], 1)];
+    }),
+  );
+  const input = { outputs, index: 0, inputWidth: SIDE, inputHeight: SIDE, threshold: 0.5 };
+  expect(() => headOf({ head: "scrfd" }).decode(plan, input, new Candidates())).toThrow(ShapeError);
+  // Nothing tells: nothing is guessed.
   expect(recognise(words, () => -1)).toBeUndefined();
   expect(recognise(numbered.toReversed(), () => -1)).toBeUndefined();
 });

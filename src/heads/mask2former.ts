@@ -10,7 +10,7 @@ import { NumberSlice, outputTensor } from "./outputs.ts";
 import { FLOATS, findOutput, isFloat } from "./traits.ts";
 
 /** Cells that masks are enlarged to before they are looked at, whatever the model's input. */
-export const MASK2FORMER_SIDE = 384;
+const MASK2FORMER_SIDE = 384;
 
 /** Further outputs: states, attentions and what its losses need. */
 const STATES = /hidden_states?$|attentions$|^auxiliary_/;
@@ -21,7 +21,7 @@ const ASSUMED =
 
 /**
  * Score: probability of the class × mean probability of the mask where it is; the box is the mask's. As
- * `post_process_instance_segmentation`, whose best queries × classes are the caller's maximum count here.
+ * `post_process_instance_segmentation` has it: of all classes of all queries as many count as there are queries.
  */
 export const mask2former: Head<MaskQueriesPlan> = defineHead(
   "mask2former",
@@ -94,40 +94,60 @@ function look(data: Float32Array, at: number, width: number): void {
   found.score = sum / (count + 1e-6);
 }
 
+/** Probability of each class of each query, "no object" left out. */
+let shares: Float32Array = new Float32Array(0);
+
+/** Fill `shares`. @returns how many there are */
+function weigh(data: Float32Array, from: number, queries: number, classes: number): number {
+  const count = queries * classes;
+  if (shares.length !== count) shares = new Float32Array(count);
+  for (let query = 0, at = from, to = 0; query < queries; query++, at += classes + 1) {
+    let highest = data[at]!;
+    for (let c = 1; c <= classes; c++) if (data[at + c]! > highest) highest = data[at + c]!;
+    let total = 0;
+    for (let c = 0; c <= classes; c++) total += Math.exp(data[at + c]! - highest);
+    for (let c = 0; c < classes; c++, to++) shares[to] = Math.exp(data[at + c]! - highest) / total;
+  }
+  return count;
+}
+
+/** The least share that counts: as many as there are queries do. */
+function leastShare(count: number, queries: number, threshold: number): number {
+  let reaching = 0;
+  for (let at = 0; at < count; at++) if (shares[at]! >= threshold) reaching += 1;
+  return reaching <= queries ? threshold : shares.toSorted()[count - queries]!;
+}
+
 /** Append each class of a query whose score reaches the threshold, with the box of the query's mask; one without is no object. */
 function decodeMaskQueries(plan: MaskQueriesPlan, input: DecodeInput, candidates: Candidates): void {
   const { index } = input;
-  const channels = plan.classes + 1;
-  const tensor = outputTensor(input, plan.logits, FLOATS, index + 1, -1, channels);
+  const { classes } = plan;
+  const tensor = outputTensor(input, plan.logits, FLOATS, index + 1, -1, classes + 1);
   const queries = tensor.shape[1]!;
   const masks = outputTensor(input, plan.masks, FLOATS, index + 1, queries, -1, -1);
   const [, , height = 0, width = 0] = masks.shape;
-  logits.load(tensor, index * queries * channels, queries * channels);
+  logits.load(tensor, index * queries * (classes + 1), queries * (classes + 1));
   columns.set(0, MASK2FORMER_SIDE, 0, MASK2FORMER_SIDE, 0, width);
   rows.set(0, MASK2FORMER_SIDE, 0, MASK2FORMER_SIDE, 0, height);
   const scaleX = input.inputWidth / MASK2FORMER_SIDE;
   const scaleY = input.inputHeight / MASK2FORMER_SIDE;
-  const { data } = logits;
   const threshold = fround(input.threshold);
-  for (let query = 0, at = logits.offset; query < queries; query++, at += channels) {
-    let highest = data[at]!;
-    for (let c = 1; c < channels; c++) if (data[at + c]! > highest) highest = data[at + c]!;
-    let total = 0;
-    for (let c = 0; c < channels; c++) total += Math.exp(data[at + c]! - highest);
-    let isSeen = false;
-    for (let classId = 0; classId < plan.classes; classId++) {
-      const share = Math.exp(data[at + classId]! - highest) / total;
-      // No mask's mean exceeds 1.
-      if (share < threshold) continue;
-      if (!isSeen) {
-        planes.load(masks, (index * queries + query) * height * width, height * width);
-        look(planes.data, planes.offset, width);
-        isSeen = true;
-      }
-      const score = fround(share * found.score);
-      if (score < threshold) continue;
-      const { left, top, right, bottom } = found;
-      candidates.push(left * scaleX, top * scaleY, right * scaleX, bottom * scaleY, score, classId, query);
+  const count = weigh(logits.data, logits.offset, queries, classes);
+  // No mask's mean exceeds 1.
+  const least = leastShare(count, queries, threshold);
+  let seen = -1;
+  for (let at = 0; at < count; at++) {
+    const share = shares[at]!;
+    if (share < least) continue;
+    const query = Math.floor(at / classes);
+    if (seen !== query) {
+      planes.load(masks, (index * queries + query) * height * width, height * width);
+      look(planes.data, planes.offset, width);
+      seen = query;
     }
+    const score = fround(share * found.score);
+    if (score < threshold) continue;
+    const { left, top, right, bottom } = found;
+    candidates.push(left * scaleX, top * scaleY, right * scaleX, bottom * scaleY, score, at % classes, query);
   }
 }

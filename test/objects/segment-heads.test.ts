@@ -123,6 +123,8 @@ const MODELS: Readonly<
   "rf-detr": { outputs: RF_DETR, said: { threshold: 0.5 } },
   detr: { outputs: DETR, model: { metadata: NAMES }, said: { threshold: 0.5 } },
   mask2former: { outputs: MASK2FORMER, said: { threshold: 0.3 } },
+  // As many classes of queries as there are queries.
+  "mask2former-all": { outputs: MASK2FORMER, said: { threshold: 0 } },
   torchvision: { outputs: TORCHVISION, model: { isSingle: true } },
   mmdeploy: { outputs: MMDEPLOY },
 };
@@ -138,7 +140,7 @@ interface GoldenObject {
 }
 
 /** Exact in f16; the others' outputs are rounded by it. */
-const EXACT: readonly string[] = ["yolov5", "rf-detr", "detr", "mask2former"];
+const EXACT: readonly string[] = ["yolov5", "rf-detr", "detr", "mask2former", "mask2former-all"];
 
 for (const [name, all] of Object.entries(golden as Record<string, readonly GoldenObject[]>)) {
   // An object without a pixel is left out.
@@ -158,7 +160,7 @@ for (const [name, all] of Object.entries(golden as Record<string, readonly Golde
         const found = objects[row]!;
         expect(Math.abs(found.score - score)).toBeLessThan(1e-3);
         // A mask's own box is known to a cell of 384, and the golden one to a pixel.
-        const sides = family === "mask2former" ? found.box.map(Math.ceil) : found.box;
+        const sides = family.startsWith("mask2former") ? found.box.map(Math.ceil) : found.box;
         expect(largestDifference(sides, box)).toBeLessThan(0.01);
         const bitmap = found.mask.toBitmap();
         expect([found.mask.width, found.mask.height, found.mask.area, Bun.hash.crc32(bitmap)]).toEqual([
@@ -183,6 +185,40 @@ test("models of masks are found out by what they are", async () => {
     const image = imageOf(new Uint8Array(SIDE * SIDE * 3), { width: SIDE, height: SIDE });
     expect((await detector.detect(image, { threshold: 0.3 })).detections.length).toBeGreaterThan(1);
   }
+});
+
+test("a size that is open, prototypes without a batch and masks that are pasted already change nothing", async () => {
+  const image = imageOf(new Uint8Array(SIDE * SIDE * 3), { width: SIDE, height: SIDE });
+  const areasOf = async (outputs: readonly FixedOutput[], model: FixedModelOptions): Promise<readonly number[]> => {
+    await using segmenter = await Segmenter.load(fixedModel(outputs, model), { backend: "cpu" });
+    return (await segmenter.detect(image)).objects.map(({ mask }) => mask.area);
+  };
+  const yolov5 = await areasOf(YOLOV5, { side: SIDE, metadata: NAMES });
+  expect(yolov5).toHaveLength(2);
+  expect(await areasOf(YOLOV5, { side: "side", metadata: { ...NAMES, imgsz: "[64, 64]" } })).toEqual(yolov5);
+  const yolact = await areasOf(YOLACT, { side: SIDE });
+  expect(yolact).toHaveLength(2);
+  const flat = YOLACT.map((output) => (output.name === "proto" ? { ...output, shape: [17, 17, 8] } : output));
+  expect(await areasOf(flat, { side: SIDE })).toEqual(yolact);
+  // Left of the middle, whatever the boxes.
+  const halves = Array.from({ length: 3 * SIDE * SIDE }, (_, at) => (at % SIDE < SIDE / 2 ? 0.75 : 0.25));
+  const rcnn = TORCHVISION.map((output) =>
+    output.name === "2887" ? { ...output, shape: [3, 1, SIDE, SIDE], values: halves } : output,
+  );
+  const half = (SIDE * SIDE) / 2;
+  expect(await areasOf(rcnn, { side: SIDE, isSingle: true })).toEqual([half, half, half]);
+  const [boxes, labels, masks] = MMDEPLOY;
+  const pasted = [boxes!, labels!, { ...masks!, shape: [1, 3, SIDE, SIDE], values: halves }];
+  expect(await areasOf(pasted, { side: SIDE })).toEqual([half, half, half]);
+});
+
+test("masks that are neither patches nor as large as the input are refused", async () => {
+  const [boxes, labels] = MMDEPLOY;
+  const odd = { name: "masks", shape: [1, 3, 20, 30], values: new Array<number>(1800).fill(1) };
+  const bytes = fixedModel([boxes!, labels!, odd], { side: SIDE });
+  await expect(Segmenter.load(bytes, { backend: "cpu" })).rejects.toThrow(
+    /its outputs are .*"masks" f32 \[1, 3, 20, 30\]/,
+  );
 });
 
 test("what may be one of two is refused, with what tells them apart", async () => {

@@ -2,6 +2,7 @@
 
 import type { Tensor } from "../../core/tensor.ts";
 import type { DecodeInput, MaskRule, MaskSource } from "../../heads/head.ts";
+import { LARGEST_PATCH } from "../../heads/masked.ts";
 import type { ObjectSpec } from "../../heads/object-reading.ts";
 import { NumberSlice, outputTensor, refuseOutput } from "../../heads/outputs.ts";
 import { FLOATS } from "../../heads/traits.ts";
@@ -17,8 +18,6 @@ import { ProtoMasks } from "./proto-masks.ts";
 
 /** Of planes and patches, which are masks as they are. */
 const ONE = Float32Array.of(1);
-/** Side of the largest patch that lies under a box: most have 28 cells. */
-const LARGEST_PATCH = 64;
 
 /** What one slot needs to find objects and their masks. */
 export class HostSegment extends HostDetect {

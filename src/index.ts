@@ -15,6 +15,13 @@ export {
 } from "./api/image-model.ts";
 export type { ImageModelOptions } from "./api/image-model-config.ts";
 export type { BackendInfo } from "./api/loaded-model.ts";
+export type {
+  DepthEstimatorOptions,
+  MapOptions,
+  MapStreamOptions,
+  SemanticSegmenterOptions,
+} from "./api/map-config.ts";
+export { DepthEstimator, SemanticSegmenter } from "./api/map-model.ts";
 export { Model, type ModelOptions } from "./api/model.ts";
 export { type ObjectModelOptions, OrientedDetector, PoseEstimator, Segmenter } from "./api/object-model.ts";
 export type { StagedBatch } from "./api/staged-batch.ts";
@@ -75,6 +82,8 @@ export {
 export type { ClassificationResult, ImageClass } from "./tasks/classify/classification.ts";
 export type { ClassifierPreprocessingOptions } from "./tasks/classify/classifier-recipe.ts";
 export type { ClassifierSpec } from "./tasks/classify/classifier-recognition.ts";
+export { type DepthImageOptions, type DepthResult, depthImage } from "./tasks/depth/depth-map.ts";
+export type { DepthKind } from "./tasks/depth/depth-task.ts";
 export type { Box, Detection, DetectionResult } from "./tasks/detect/detection.ts";
 export { drawDetections } from "./tasks/detect/draw.ts";
 export { boxIou } from "./tasks/detect/nms.ts";
@@ -97,4 +106,5 @@ export type { PersonBox } from "./tasks/pose/person-poses.ts";
 export { Mask, type PolygonOptions } from "./tasks/segment/mask.ts";
 export type { Polygon } from "./tasks/segment/outline.ts";
 export type { Rle } from "./tasks/segment/rle.ts";
+export { type ClassArea, maskOfClass, type SemanticResult } from "./tasks/semantic/class-map.ts";
 export type { Drawable, DrawResultOptions, SaveResultOptions, Timing } from "./tasks/task-result.ts";

@@ -6,10 +6,10 @@ import type { ImageSource } from "../image/source.ts";
 import type { Backend } from "../runtime/backend.ts";
 import type { BestClasses } from "../tasks/classify/class-scores.ts";
 import { type ClassificationResult, classificationOf } from "../tasks/classify/classification.ts";
-import { classifierFiles } from "../tasks/classify/classifier-files.ts";
 import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
 import { CLASSIFY_FORMS } from "../tasks/classify/classify-forms.ts";
 import { ClassifyTask } from "../tasks/classify/classify-task.ts";
+import { modelFiles } from "../tasks/model-files.ts";
 import { type Drawable, drawable } from "../tasks/task-result.ts";
 import {
   type ClassifierConfig,
@@ -83,7 +83,7 @@ export class Classifier extends LoadedModel<ClassifierSpec, ClassifyParams, Best
   static async load(model: string | URL | Uint8Array, options: ClassifierOptions = {}): Promise<Classifier> {
     const config = parseClassifierOptions(options);
     const { source, name } = await modelSource(model);
-    const task = new ClassifyTask({ ...config, files: await classifierFiles(source) });
+    const task = new ClassifyTask({ ...config, files: await modelFiles(source) });
     const backends = await openBackends(source, task, config, [config.device]);
     return Classifier.over(backends, config, name);
   }

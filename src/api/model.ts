@@ -4,19 +4,19 @@ import { openBackends } from "../accelerators/accelerator.ts";
 import { inShort, ModelError, message } from "../core/errors.ts";
 import { logger } from "../core/log.ts";
 import type { ModelSpec } from "../heads/head.ts";
-import { isObjectTask, isOfCrops, OF_CROPS } from "../heads/traits.ts";
+import { isMapTask, isObjectTask, isOfCrops, OF_CROPS } from "../heads/traits.ts";
 import type { DecodingLimits } from "../image/decode-limits.ts";
 import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
 import type { OpenedModel, Task } from "../runtime/task.ts";
 import type { BestClasses } from "../tasks/classify/class-scores.ts";
-import { classifierFiles } from "../tasks/classify/classifier-files.ts";
 import type { ClassifierSpec, ClassifyParams } from "../tasks/classify/classifier-recognition.ts";
 import { ClassifyTask } from "../tasks/classify/classify-task.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
 import type { MadeImage, TiledImageSpec } from "../tasks/image/image-recognition.ts";
 import { ImageTask } from "../tasks/image/image-task.ts";
+import { modelFiles } from "../tasks/model-files.ts";
 import { orObjects } from "../tasks/objects/object-task.ts";
 import { Classifier } from "./classifier.ts";
 import { CLASSIFIER_OPTIONS, type ClassifierConfig, parseClassifierOptions } from "./classifier-config.ts";
@@ -30,6 +30,7 @@ import {
 import { ImageModel } from "./image-model.ts";
 import { checkCommonOptions, type ImageModelConfig, parseImageModelOptions } from "./image-model-config.ts";
 import type { MachineChoice } from "./machine-options.ts";
+import { type AnyMapModel, mapModelOver, orMaps } from "./map-model.ts";
 import { modelSource } from "./model-source.ts";
 import {
   type AnyDetector,
@@ -40,7 +41,7 @@ import {
 } from "./object-model.ts";
 
 /** A loaded model; `task` says which façade it has. */
-export type Model = Detector | AnyObjectModel | Classifier | ImageModel;
+export type Model = Detector | AnyObjectModel | AnyMapModel | Classifier | ImageModel;
 
 /** Options that every task takes; those of one task are given to its own façade. */
 export interface ModelOptions extends MachineChoice, DecodingLimits {
@@ -95,6 +96,8 @@ export const Model: {
    * if (model.task === "detect") console.log((await model.detect("street.jpg")).detections);
    * else if (model.task === "image") console.log((await model.transform("street.jpg")).image);
    * else if (model.task === "classify") console.log((await model.classify("street.jpg")).classes);
+   * else if (model.task === "semantic") console.log((await model.segment("street.jpg")).areas);
+   * else if (model.task === "depth") console.log((await model.estimate("street.jpg")).max);
    * else console.log((await model.detect("street.jpg")).objects);
    * ```
    */
@@ -104,7 +107,7 @@ export const Model: {
     checkCommonOptions(options);
     const detector = parseDetectorOptions(options);
     const classifier = parseClassifierOptions(options);
-    return loadAny(model, { detector, classifier, image: parseImageModelOptions(options) });
+    return loadAny(model, { detector, classifier, image: parseImageModelOptions(options), maps: options });
   },
 };
 
@@ -113,16 +116,23 @@ interface TaskConfigs {
   readonly detector: DetectorConfig;
   readonly classifier?: ClassifierConfig;
   readonly image?: ImageModelConfig;
+  /** Those that every task takes. */
+  readonly maps?: ModelOptions;
 }
 
-async function loadAny(model: string | URL | Uint8Array, { detector, classifier, image }: TaskConfigs): Promise<Model> {
+async function loadAny(
+  model: string | URL | Uint8Array,
+  { detector, classifier, image, maps }: TaskConfigs,
+): Promise<Model> {
   const { source, name } = await modelSource(model);
   const detect: unknown = new DetectTask(detector);
   const others: unknown[] = [];
-  if (classifier !== undefined) others.push(new ClassifyTask({ ...classifier, files: await classifierFiles(source) }));
+  const files = await modelFiles(source);
+  if (classifier !== undefined) others.push(new ClassifyTask({ ...classifier, files }));
   if (image !== undefined) others.push(new ImageTask(image));
   const otherwise = others.length === 0 ? detect : firstOf(...([detect, ...others] as never[]));
-  const task = orObjects(otherwise as Task<unknown, unknown, unknown>, detector);
+  const objects = orObjects(otherwise as Task<unknown, unknown, unknown>, detector);
+  const task = maps === undefined ? objects : orMaps(objects, maps, files);
   const backends: readonly unknown[] = await openBackends(source, task, detector, detector.devices);
   const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];
   if (recognised.task === "detect") {
@@ -130,6 +140,9 @@ async function loadAny(model: string | URL | Uint8Array, { detector, classifier,
   }
   if (isObjectTask(recognised.task)) {
     return objectModelOver(recognised.task, { backends: backends as ObjectBackend[], config: detector, name });
+  }
+  if (isMapTask(recognised.task)) {
+    return mapModelOver(recognised.task, { backends: backends as never, options: maps!, name });
   }
   if (recognised.task === "classify") {
     return Classifier.over(backends as Backend<ClassifierSpec, ClassifyParams, BestClasses>[], classifier!, name);

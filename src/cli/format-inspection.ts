@@ -8,8 +8,13 @@ import { isSize, type Resized } from "../image/geometry.ts";
 import type { Preprocessing } from "../image/preprocessing.ts";
 import type { ModelInfo } from "../model/model-info.ts";
 import type { ClassifierSpec } from "../tasks/classify/classifier-recognition.ts";
+import type { DepthSpec } from "../tasks/depth/depth-task.ts";
 import { hostOnly } from "../tasks/objects/object-task.ts";
+import type { SemanticSpec } from "../tasks/semantic/semantic-task.ts";
 import { alignRows, type Paint, section } from "./terminal.ts";
+
+/** What a model was recognised as. */
+export type AnySpec = ModelSpec | ObjectSpec | ClassifierSpec | SemanticSpec | DepthSpec;
 
 /** A model that was looked at. */
 export interface Inspection {
@@ -17,7 +22,7 @@ export interface Inspection {
   readonly byteLength: number;
   readonly model: ModelInfo;
   /** The head, or what a classifier is, or the reason why it is neither. */
-  readonly recognition: ModelSpec | ObjectSpec | ClassifierSpec | { readonly problem: string };
+  readonly recognition: AnySpec | { readonly problem: string };
 }
 
 const LONGEST_VALUE = 100;
@@ -79,8 +84,26 @@ function classifierRows(spec: ClassifierSpec): string[][] {
   ];
 }
 
-function recognitionRows(recognition: ModelSpec | ObjectSpec | ClassifierSpec): string[][] {
+function mapRows(spec: SemanticSpec | DepthSpec): string[][] {
+  const { task, reason, size, fixedSize, multiple, preprocessing, assumptions } = spec;
+  const open = multiple === undefined ? "unless --size says" : `in the ratio of the image, a multiple of ${multiple}`;
+  return [
+    ["task", `${task}, on the CPU`],
+    ["because of", printable(reason)],
+    ["input size", fixedSize === undefined ? `open; ${size.join("x")} ${open}` : size.join("x")],
+    ["image", describePreprocessing(preprocessing)],
+    ...assumptions.map((assumption) => ["assumed", assumption]),
+    spec.task === "depth" ? ["depth", spec.kind] : ["classes", describeClasses(spec)],
+  ];
+}
+
+function describeClasses({ labels, classes }: SemanticSpec): string {
+  return `${classes ?? "not known how many"}${labels.length === 0 ? ", not named" : `: ${shorten(labels.join(", "))}`}`;
+}
+
+function recognitionRows(recognition: AnySpec): string[][] {
   if ("activation" in recognition) return classifierRows(recognition);
+  if ("multiple" in recognition) return mapRows(recognition);
   const { head, alternatives, reason, preprocessing, assumptions, labels, fixedSize, preferredSize, stride, needsNms } =
     recognition;
   const size = fixedSize?.join("x") ?? `open, a multiple of ${stride}; made for ${preferredSize.join("x")}`;

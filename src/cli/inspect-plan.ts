@@ -7,13 +7,15 @@ import { printable } from "../core/shown.ts";
 import { formatShape, formatTensorInfo, isDynamic } from "../core/tensor.ts";
 import { formatBytes } from "../core/units.ts";
 import { cudaUnavailable, Device } from "../cuda/device.ts";
-import type { ModelSpec } from "../heads/head.ts";
-import { type ObjectSpec, recogniseAny } from "../heads/object-reading.ts";
+import { recogniseAny } from "../heads/object-reading.ts";
 import type { RecogniseOptions } from "../heads/registry.ts";
+import { evidentMap } from "../heads/traits.ts";
 import type { OpenedModel } from "../runtime/task.ts";
-import { classifierFiles } from "../tasks/classify/classifier-files.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
-import { type ClassifierSpec, recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
+import { recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
+import { DEPTH } from "../tasks/depth/depth-task.ts";
+import { modelFiles, taskOfFiles } from "../tasks/model-files.ts";
+import { SEMANTIC } from "../tasks/semantic/semantic-task.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
 import type { EngineInformation } from "../tensorrt/engine-inspector.ts";
@@ -22,7 +24,7 @@ import { type ComputeCapability, type PlanFile, readPlan } from "../tensorrt/pla
 import { Runtime } from "../tensorrt/runtime.ts";
 import type { EngineTensor } from "../tensorrt/tensor-info.ts";
 import { whyUnusable } from "./doctor/gpu.ts";
-import { metadataLines, recognitionLines } from "./format-inspection.ts";
+import { type AnySpec, metadataLines, recognitionLines } from "./format-inspection.ts";
 import { alignRows, type Paint, section } from "./terminal.ts";
 
 /** What an engine tells once it is loaded. */
@@ -39,7 +41,7 @@ export interface EngineFacts {
   readonly hardwareCompatibility: HardwareCompatibility;
   readonly isRefittable: boolean;
   /** The head, or the reason why there is none. */
-  readonly recognition: ModelSpec | ObjectSpec | ClassifierSpec | { readonly problem: string };
+  readonly recognition: AnySpec | { readonly problem: string };
   /** In TensorRT's own form; `undefined` unless it was asked for. */
   readonly layers: EngineInformation["Layers"] | undefined;
 }
@@ -80,10 +82,16 @@ export async function recognitionOf(
   opened: OpenedModel,
   file: string | Uint8Array,
   said: SaidOfModel,
-): Promise<ModelSpec | ObjectSpec | ClassifierSpec> {
+): Promise<AnySpec> {
+  const files = await modelFiles(file);
+  const map = said.head === undefined ? (evidentMap(opened.model) ?? taskOfFiles(files)) : undefined;
+  if (map !== undefined) {
+    const options = { files, preprocessing: said.preprocessing };
+    return map === "depth" ? DEPTH.recognise(opened, options) : SEMANTIC.recognise(opened, options);
+  }
   const isClassifier = said.head === undefined && (await seemsClassifier(opened));
   if (!isClassifier) return recogniseAny(await opened.described(undefined), { ...said, source: opened.source });
-  return recogniseClassifier(opened, { files: await classifierFiles(file), preprocessing: levelsOf(said) });
+  return recogniseClassifier(opened, { files, preprocessing: levelsOf(said) });
 }
 
 async function recognise(engine: Engine, file: ModelFile, said: SaidOfModel): Promise<EngineFacts["recognition"]> {

@@ -20,6 +20,8 @@ import {
 } from "./head.ts";
 import { OBJECT_HEADS, type RecogniseOptions, recogniseModel } from "./registry.ts";
 import {
+  evidentMap,
+  facadeOf,
   findClassScores,
   isFloat,
   isNamedClassifier,
@@ -119,11 +121,11 @@ export function evidentFacade(
   model: ModelInfo,
   options: Pick<RecogniseOptions, "labels"> = {},
 ): { readonly task: string; readonly facade: string } | undefined {
-  const task = evidentTask(model, options) ?? readTraits(model, options)?.task;
-  if (isObjectTask(task)) return { task, facade: OBJECT_TASKS[task].facade };
-  if (task === "detect") return { task, facade: "Detector" };
   const isClassifier = isNamedClassifier(model) || findClassScores(model) !== undefined;
-  return isClassifier ? { task: "classify", facade: "Classifier" } : undefined;
+  const evident = evidentTask(model, options) ?? readTraits(model, options)?.task ?? evidentMap(model);
+  const task = isClassifier && facadeOf(evident) === undefined ? "classify" : evident;
+  const facade = facadeOf(task);
+  return task === undefined || facade === undefined ? undefined : { task, facade };
 }
 
 /** Points and numbers of `kpt_shape`. */

@@ -38,6 +38,34 @@ export const OBJECT_TASKS: Readonly<Record<ObjectTaskName, { readonly facade: st
   segment: { facade: "Segmenter", noun: "a segmentation model" },
 };
 
+/** Tasks whose models say something of every pixel. */
+export type MapTaskName = "semantic" | "depth";
+
+/** The class that loads models of each, what they are called, and the words that exporters write for the task. */
+export const MAP_TASKS: Readonly<
+  Record<MapTaskName, { readonly facade: string; readonly noun: string; readonly words: RegExp }>
+> = {
+  semantic: {
+    facade: "SemanticSegmenter",
+    noun: "a semantic segmentation model",
+    words: /^semantic([\s_-]*segment(ation)?)?$/,
+  },
+  depth: { facade: "DepthEstimator", noun: "a depth model", words: /^(monocular[\s_-]*)?depth([\s_-]*estimation)?$/ },
+};
+
+/** True for the name of such a task. */
+export function isMapTask(task: string | undefined): task is MapTaskName {
+  return task !== undefined && Object.hasOwn(MAP_TASKS, task);
+}
+
+/** The class that loads models of a task; `undefined` where there is none. */
+export function facadeOf(task: string | undefined): string | undefined {
+  if (task === "detect") return "Detector";
+  if (task === "classify") return "Classifier";
+  if (isMapTask(task)) return MAP_TASKS[task].facade;
+  return isObjectTask(task) ? OBJECT_TASKS[task].facade : undefined;
+}
+
 /** True for the name of such a task. */
 export function isObjectTask(task: string | undefined): task is ObjectTaskName {
   return task !== undefined && Object.hasOwn(OBJECT_TASKS, task);
@@ -72,11 +100,12 @@ function familyOf(metadata: Readonly<Record<string, string>>): ModelTraits["fami
 /** Words for plain detection that exporters other than Ultralytics' write. */
 const DETECTION = /^(object[\s_-]*)?detect(ion|or)?$/;
 
-/** The task in lower case, by Ultralytics' word where it is detection; an empty one says nothing. */
+/** The task in lower case, by Ultralytics' word where it is one that others have words for; an empty one says nothing. */
 function taskOf({ task = "" }: Readonly<Record<string, string>>): string | undefined {
   const word = task.trim().toLowerCase();
   if (word === "") return undefined;
-  return DETECTION.test(word) ? "detect" : word;
+  if (DETECTION.test(word)) return "detect";
+  return Object.entries(MAP_TASKS).find(([, { words }]) => words.test(word))?.[0] ?? word;
 }
 
 function isSide(value: Literal | undefined): value is number {
@@ -205,6 +234,66 @@ export function findClassScores(model: ModelInfo): TensorInfo | undefined {
   const batch = inputs[0]!.shape[0]!;
   // Rows that are not one an image are those of a detector.
   return output.shape.length === 2 && classes > 0 && (batch < 0 || rows === batch) ? output : undefined;
+}
+
+/** Names of outputs that hold a map, of models with several that may. */
+const MAP_NAMES: Readonly<Record<MapTaskName, readonly string[]>> = {
+  semantic: ["logits", "out", "output", "output0"],
+  depth: ["predicted_depth", "depth", "output0"],
+};
+
+/** True for [N, height, width] or [N, 1, height, width], whatever the sides. */
+function isSingleMap({ shape }: TensorInfo): boolean {
+  return shape.length === 3 || (shape.length === 4 && shape[1] === 1);
+}
+
+/** True for classes that are chosen already: integers, one a pixel. */
+export function isClassMap(info: TensorInfo): boolean {
+  return (info.dtype === "u8" || INTEGERS.includes(info.dtype)) && isSingleMap(info);
+}
+
+/**
+ * The output of a model that says something of every pixel: of classes [N, height, width] in integers, or logits
+ * [N, classes, height, width]; of depth floats [N, height, width]. Of several, the one that is named like it.
+ *
+ * @param name the caller's; it must be one of these
+ */
+export function findMap({ outputs }: ModelInfo, task: MapTaskName, name?: string): TensorInfo | undefined {
+  const fits = (info: TensorInfo): boolean =>
+    task === "depth"
+      ? isFloat(info) && isSingleMap(info)
+      : isClassMap(info) || (isFloat(info) && info.shape.length === 4);
+  const found = outputs.filter((info) => fits(info) && (name === undefined || info.name === name));
+  if (found.length <= 1) return found[0];
+  return MAP_NAMES[task].map((known) => found.find((info) => info.name === known)).find((info) => info !== undefined);
+}
+
+/**
+ * The task of a model that evidently says something of every pixel: its metadata says so, or its output is of no other
+ * task. What has one channel, or three at the size of the input, may be an image.
+ */
+export function evidentMap(model: ModelInfo): MapTaskName | undefined {
+  const image = model.inputs.length === 1 ? findImageInput(model) : undefined;
+  if (image === undefined || isOfCrops(model)) return undefined;
+  const task = taskOf(model.metadata);
+  if (task !== undefined) return isMapTask(task) ? task : undefined;
+  if (findMap(model, "depth", "predicted_depth") !== undefined) return "depth";
+  const classes = findMap(model, "semantic");
+  if (classes === undefined || (model.outputs.length > 1 && !MAP_NAMES.semantic.includes(classes.name)))
+    return undefined;
+  const { name, shape } = classes;
+  const [height = -1, width = -1] = shape.slice(-2);
+  const [inputWidth, inputHeight] = image.sides;
+  const isKnown = Math.min(height, width, inputWidth, inputHeight) > 0;
+  if (isClassMap(classes)) {
+    const isOther = isKnown && (inputHeight % height !== 0 || inputWidth * height !== inputHeight * width);
+    // Of u8 and four axes are images of one channel as well.
+    return isOther || (classes.dtype === "u8" && shape.length === 4) ? undefined : "semantic";
+  }
+  const channels = shape[1]!;
+  const isFull = isKnown && height === inputHeight && width === inputWidth;
+  const isNamed = name === "logits" && channels > 1;
+  return isNamed || (isFull && channels > 1 && channels !== 3) ? "semantic" : undefined;
 }
 
 /**

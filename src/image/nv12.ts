@@ -5,6 +5,7 @@ import {
   chromaOffsetOf,
   chromaPitchOf,
   type Image,
+  imageOf,
   isPacked,
   type PackedImage,
   yuvRangeOf,
@@ -207,6 +208,15 @@ export function tightRgb(image: Image): Uint8Array {
     }
   }
   return rgb;
+}
+
+/** A copy of an image in RGB, with tight rows. @throws {ShapeError} If its size, pitch and data do not fit together */
+export function rgbCopy(image: Image): PackedImage {
+  const complete = imageOf(image.data, image);
+  const pixels = tightRgb(complete);
+  const isOwn = pixels.buffer !== complete.data.buffer;
+  const { width, height } = complete;
+  return imageOf(isOwn ? pixels : new Uint8Array(pixels), { width, height, format: "RGB" });
 }
 
 /**

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { DETECTOR_OPTIONS } from "../../src/api/detector-config.ts";
 import { IMAGE_MODEL_OPTIONS } from "../../src/api/image-model-config.ts";
+import { DEPTH_OPTIONS, SEMANTIC_OPTIONS } from "../../src/api/map-config.ts";
 import { type Flag, parseWords } from "../../src/cli/args.ts";
 import { flagsOf, optionsFrom, valuesFrom } from "../../src/cli/option-flags.ts";
 import {
@@ -168,7 +169,14 @@ test("flags: classes, what levels are multiplied by, and values for channels", (
 });
 
 test("every option of every group has one flag, in kebab-case, and each default stands in the help", () => {
-  for (const table of [DETECTOR_OPTIONS, IMAGE_MODEL_OPTIONS, SERVE_OPTIONS, WORKER_OPTIONS]) {
+  for (const table of [
+    DETECTOR_OPTIONS,
+    IMAGE_MODEL_OPTIONS,
+    SEMANTIC_OPTIONS,
+    DEPTH_OPTIONS,
+    SERVE_OPTIONS,
+    WORKER_OPTIONS,
+  ]) {
     const flags = flagsOf(table);
     expect(flags.map(({ name }) => name)).toEqual([...new Set(flags.map(({ name }) => name))]);
     for (const { name, path, option, aliases = [] } of flags) {

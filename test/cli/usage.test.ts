@@ -10,6 +10,8 @@ import { runCli, runProcess } from "./run-cli.ts";
 const COMMANDS = [
   "detect",
   "classify",
+  "semantic",
+  "depth",
   "val",
   "transform",
   "demo",
@@ -64,7 +66,7 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detetc a.jpg", 'error: Unknown command "detetc". Did you mean "detect"?'],
     [
       "paint",
-      "Hint: choose one of detect, classify, val, transform, demo, build, serve, worker, inspect, models, install, doctor",
+      "Hint: choose one of detect, classify, semantic, depth, val, transform, demo, build, serve, worker, inspect, models, install, doctor",
     ],
     ["detect a.jpg --treshold 0.5", 'Unknown flag "--treshold". Did you mean "--threshold"?'],
     ["detect a.jpg --threshold 2", '--threshold must be a number from 0 to 1, got "2"'],
@@ -103,6 +105,8 @@ test("a wrong command line exits with 2, says what is wrong, and puts nothing on
     ["detect a.jpg --providers coreml --streams one", "--streams is for the GPU"],
     ["transform a.jpg -m a.onnx -o b.png --backend cpu --device 2", "--device is for the GPU"],
     ["classify", "Missing --model\nHint: add --model yolo11n-cls.onnx"],
+    ["semantic", "Missing --model\nHint: add --model segformer/model.onnx"],
+    ["depth a.jpg --model a.onnx --kind far", '--kind must be metric or relative, got "far"'],
     ["classify --model a.onnx", "Missing input: give a file, a folder or a pattern"],
     ["classify a.jpg --model a.onnx --top 0", '--top must be a whole number from 1 to 100000, got "0"'],
     ["classify a.jpg --model a.onnx --format yolo", "--format must be one of table, json, jsonl, csv, ndjson"],

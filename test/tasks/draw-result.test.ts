@@ -10,15 +10,18 @@ import { encodeImage } from "../../src/image/encode.ts";
 import { type Image, imageOf } from "../../src/image/image.ts";
 import { packedImage, tightRgb } from "../../src/image/nv12.ts";
 import { CLASSIFY_FORMS } from "../../src/tasks/classify/classify-forms.ts";
+import { DEPTH_FORMS } from "../../src/tasks/depth/depth-map.ts";
 import type { DrawOptions } from "../../src/tasks/draw-options.ts";
 import { formsFor } from "../../src/tasks/objects/object-forms.ts";
 import type { ObjectResult } from "../../src/tasks/objects/objects.ts";
 import { COCO_KEYPOINTS } from "../../src/tasks/pose/keypoints.ts";
 import { Mask } from "../../src/tasks/segment/mask.ts";
+import { SEMANTIC_FORMS } from "../../src/tasks/semantic/class-map.ts";
 import { type Drawable, drawable, type ResultForms, type TaskResult } from "../../src/tasks/task-result.ts";
 import { fixedModel, rawGrid } from "../support/fixed-model.ts";
 import { nv12Pair } from "../support/nv12-images.ts";
 import { toyClassifier } from "../support/toy-classifier.ts";
+import { toyMap } from "../support/toy-map.ts";
 
 const [WIDTH, HEIGHT] = [203, 171];
 
@@ -222,6 +225,12 @@ test("results of every façade draw themselves on what they were asked for with,
         }),
         CLASSIFY_FORMS,
       ],
+      [
+        "semantic",
+        toyMap({ classes: 3, size: [64, 32], metadata: { task: "semantic", names: "['a', 'b', 'c']" } }),
+        SEMANTIC_FORMS,
+      ],
+      ["depth", toyMap({ form: "depth-channel", size: [64, 32], metadata: { task: "depth" } }), DEPTH_FORMS],
     ];
     const image = await decodeImage(source);
     for (const [task, bytes, forms] of models) {
@@ -229,7 +238,13 @@ test("results of every façade draw themselves on what they were asked for with,
       expect<string>(model.task).toBe(task);
       if (model.task === "image") throw new Error("it makes images");
       const run = async (from: string | Image | Uint8Array): Promise<TaskResult & Drawable> =>
-        model.task === "classify" ? model.classify(from) : model.detect(from);
+        model.task === "classify"
+          ? model.classify(from)
+          : model.task === "semantic"
+            ? model.segment(from)
+            : model.task === "depth"
+              ? model.estimate(from)
+              : model.detect(from);
       const result = await run(source);
       expect(forms.count(result)).toBeGreaterThan(0);
       const wanted = await forms.draw(image, result, { scores: false });

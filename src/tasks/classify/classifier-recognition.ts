@@ -5,19 +5,22 @@ import { createTensor, formatTensorInfo, type Tensor, type TensorInfo } from "..
 import { evidentTask } from "../../heads/object-reading.ts";
 import { recogniseModel } from "../../heads/registry.ts";
 import {
+  evidentMap,
+  facadeOf,
   findClassScores,
   findImageInput,
   type ImageInput,
   isNamedClassifier,
-  OBJECT_TASKS,
+  MAP_TASKS,
   readTraits,
 } from "../../heads/traits.ts";
 import type { GivenDecodingLimits } from "../../image/decode-limits.ts";
 import type { Size } from "../../image/geometry.ts";
 import { formatModelInfo, type ModelInfo } from "../../model/model-info.ts";
 import { inputShape, type OpenedModel } from "../../runtime/task.ts";
+import { labelsOfFiles, type ModelFiles } from "../model-files.ts";
 import { type Activation, type ScoreKind, scoreKind } from "./class-scores.ts";
-import { type ClassifierFiles, isMultiLabel, labelsOfFiles, recipeOfFiles } from "./classifier-files.ts";
+import { isMultiLabel, recipeOfFiles } from "./classifier-files.ts";
 import {
   type ClassifierPreprocessing,
   type ClassifierPreprocessingOptions,
@@ -35,7 +38,7 @@ export interface ClassifyTaskOptions extends GivenDecodingLimits {
   /** `undefined`: told from the model's values. */
   readonly activation?: Activation | undefined;
   /** What lies beside the model. */
-  readonly files?: ClassifierFiles | undefined;
+  readonly files?: ModelFiles | undefined;
   /** Most images in a batch of a model that leaves it open. */
   readonly batch?: number;
 }
@@ -113,12 +116,13 @@ function refuse(source: string, found: string, hint: string): never {
 /** @throws {ModelError} That names what the model is, where that is known */
 function refuseOther(model: ModelInfo, source: string): never {
   const task = model.metadata.task?.trim();
-  const evident = evidentTask(model);
-  const facade = evident !== undefined ? OBJECT_TASKS[evident].facade : isDetector(model) ? "Detector" : undefined;
+  const map = evidentMap(model);
+  const facade = facadeOf(evidentTask(model) ?? map ?? (isDetector(model) ? "detect" : undefined));
   const hint = `load it with \`${facade ?? "Model"}\`${facade === undefined ? ", which finds out what a model is for" : ""}`;
   if (task && !isNamedClassifier(model)) return refuse(source, `its task is ${JSON.stringify(task)}`, hint);
   const rule = "its input must take images, and its only output must be [N, classes], in f32 or f16";
-  return refuse(source, `${facade === undefined ? rule : "it finds objects"}\n${formatModelInfo(model)}`, hint);
+  const found = facade === undefined ? rule : map === undefined ? "it finds objects" : `it is ${MAP_TASKS[map].noun}`;
+  return refuse(source, `${found}\n${formatModelInfo(model)}`, hint);
 }
 
 /** True if it has the head of a detector. */

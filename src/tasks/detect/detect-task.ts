@@ -5,7 +5,7 @@ import type { ModelSpec } from "../../heads/head.ts";
 import { isHostPlan } from "../../heads/host-plan.ts";
 import { evidentTask } from "../../heads/object-reading.ts";
 import { type RecogniseOptions, recogniseModel, refuseClassifier } from "../../heads/registry.ts";
-import { exportedSize, OBJECT_TASKS, type ObjectTaskName } from "../../heads/traits.ts";
+import { evidentMap, exportedSize, facadeOf, isMapTask, type ObjectTaskName } from "../../heads/traits.ts";
 import { decodeLimits, type GivenDecodingLimits } from "../../image/decode-limits.ts";
 import { rectangularSize, type Size } from "../../image/geometry.ts";
 import type { ImageDecodeOptions } from "../../image/image-decoder.ts";
@@ -93,12 +93,16 @@ export class DetectTask implements Task<ModelSpec, NmsOptions, DetectionBlock> {
     const { source } = opened;
     const { task, head } = this.#options;
     if (head === undefined && (await seemsClassifier(opened))) refuseClassifier(model, source);
-    const evident = task === undefined && head === undefined ? evidentTask(model, this.#options) : undefined;
+    const isOpen = task === undefined && head === undefined;
+    const evident = isOpen ? (evidentTask(model, this.#options) ?? evidentMap(model)) : undefined;
     if (evident === undefined) return;
-    const { facade } = OBJECT_TASKS[evident];
+    const facade = facadeOf(evident);
     // A detector's boxes are not turned.
     const boxes = evident === "obb" ? "the upright boxes around its own" : "its boxes only";
-    const hint = `load it with \`${facade}\`, or give \`task: "detect"\` (\`--task detect\`) for ${boxes}`;
+    const only = isMapTask(evident)
+      ? `; on a command line run \`${evident}\``
+      : `, or give \`task: "detect"\` (\`--task detect\`) for ${boxes}`;
+    const hint = `load it with \`${facade}\`${only}`;
     throw new ModelError(message(`use ${source} as a detector`, `its task is "${evident}"`, hint), source);
   }
 }

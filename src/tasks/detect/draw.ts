@@ -5,7 +5,7 @@ import { type Canvas, canvasOf } from "../../image/canvas.ts";
 import { type Colour, classColour, readableOn } from "../../image/class-colour.ts";
 import { drawableText, type GlyphMask, GlyphMasks, LINE_UNITS } from "../../image/glyphs.ts";
 import { type Image, imageOf } from "../../image/image.ts";
-import { tightRgb } from "../../image/nv12.ts";
+import { rgbCopy } from "../../image/nv12.ts";
 import { loadSharp, prepareFonts } from "../../image/sharp.ts";
 import { type DrawConfig, type DrawOptions, parseDrawOptions } from "../draw-options.ts";
 
@@ -139,8 +139,9 @@ function drawLabel(
 /** Draws rows in its own way. */
 type PaintRows = (canvas: Canvas, rows: readonly LabelledShape[], wordOf: WordOf, config: DrawConfig) => void;
 
-/** Labels one below the other from the upper left corner on, as of what a whole image shows. */
+/** Labels one below the other from the upper left corner on, as of what a whole image shows, over what there is more to be drawn. */
 export const paintCaptions: PaintRows = (canvas, rows, wordOf, config) => {
+  for (const row of rows) row.paint?.(canvas, coloursOf(row, config.palette)[0], 1, config);
   let foot = 0;
   for (const row of rows) foot = drawLabel(canvas, row, wordOf, [0, foot], config, true);
 };
@@ -255,12 +256,8 @@ export async function drawShapes(
   paint: PaintRows = paintRows,
 ): Promise<Image> {
   const config = parseDrawOptions(options);
-  const complete = imageOf(image.data, image);
-  const { width, height } = complete;
-  const pixels = tightRgb(complete);
-  const isOwn = pixels.buffer !== complete.data.buffer;
-  const copy = imageOf(isOwn ? pixels : new Uint8Array(pixels), { width, height });
-  const tenths = tenthsOf(complete, config.fontSize);
+  const copy = rgbCopy(image);
+  const tenths = tenthsOf(copy, config.fontSize);
   const own = new Map<string, GlyphMask>();
   for (const { label } of rows) {
     if (!config.labels || own.has(label) || drawableText(label) !== undefined) continue;

@@ -1,0 +1,287 @@
+/** @module MapModel: models that say something of every pixel, on a machine: classes and depth. */
+
+import { openBackends } from "../accelerators/accelerator.ts";
+import { logger } from "../core/log.ts";
+import { evidentMap, type MapTaskName } from "../heads/traits.ts";
+import type { ImageSource } from "../image/source.ts";
+import type { Backend } from "../runtime/backend.ts";
+import type { QueuedFrame } from "../runtime/batcher.ts";
+import type { OpenedModel, Task } from "../runtime/task.ts";
+import { DEPTH_FORMS, type DepthResult, depthResultOf } from "../tasks/depth/depth-map.ts";
+import { DEPTH, type DepthMap, type DepthSpec } from "../tasks/depth/depth-task.ts";
+import { type MapForm, type MapSpec, MapTask, type MapTaskOptions } from "../tasks/image/map-task.ts";
+import { type ModelFiles, modelFiles, taskOfFiles } from "../tasks/model-files.ts";
+import { SEMANTIC_FORMS, type SemanticResult, semanticResultOf } from "../tasks/semantic/class-map.ts";
+import { type ClassMap, SEMANTIC, type SemanticSpec } from "../tasks/semantic/semantic-task.ts";
+import { type Drawable, drawable } from "../tasks/task-result.ts";
+import { LoadedModel, type LoadedModelOptions, owning, tellBatchMisfits } from "./loaded-model.ts";
+import {
+  type DepthEstimatorOptions,
+  type MapConfig,
+  type MapOptions,
+  type MapStreamOptions,
+  parseDepthOptions,
+  parseMapOptions,
+  parseMapStreamOptions,
+  parseSemanticOptions,
+  type SemanticSegmenterOptions,
+} from "./map-config.ts";
+import { modelSource } from "./model-source.ts";
+import type { StreamSummary } from "./stream.ts";
+
+/** A model that was loaded for a task, before it has its façade. */
+interface Opened<Spec extends MapSpec, Output> {
+  readonly backends: readonly Backend<Spec, undefined, Output>[];
+  readonly config: MapConfig;
+  readonly name: string;
+}
+
+async function open<Spec extends MapSpec, Output, Options extends MapTaskOptions>(
+  form: MapForm<Spec, Output, Options>,
+  model: string | URL | Uint8Array,
+  config: MapConfig<Options>,
+): Promise<Opened<Spec, Output>> {
+  const { source, name } = await modelSource(model);
+  const task = new MapTask(form, { ...config.task, files: await modelFiles(source) });
+  return { backends: await openBackends(source, task, config, [config.device]), config, name };
+}
+
+/** What the façades for maps have in common. */
+abstract class MapModel<Spec extends MapSpec, Output, Result extends object> extends LoadedModel<
+  Spec,
+  undefined,
+  Output,
+  Result
+> {
+  protected constructor(
+    { backends, config, name }: Opened<Spec, Output>,
+    facade: string,
+    read: LoadedModelOptions<undefined, Output, Result>["read"],
+  ) {
+    const { fixedSize } = backends[0]!.task.spec;
+    const { size } = config.task;
+    if (size !== undefined && fixedSize !== undefined && size.join() !== fixedSize.join()) {
+      logger.warn(`Ignoring \`size\`: the input of the model ${name} is fixed at ${fixedSize.join("x")}`);
+    }
+    tellBatchMisfits(config, backends, name);
+    const { inFlight, batch, batchWaitMs, maxPixels } = config;
+    super(backends, { label: `${facade} ${name}`, inFlight, batch, batchWaitMs, maxPixels, params: undefined, read });
+  }
+
+  /** @internal */
+  protected one(source: ImageSource, options: MapOptions, action: string): QueuedFrame<Result> {
+    this.assertOpen(action);
+    return this.submit(source, undefined, action, parseMapOptions(options, action));
+  }
+
+  /** @internal */
+  protected many(sources: readonly ImageSource[], options: MapOptions, action: string): Promise<Result[]> {
+    this.assertOpen(action);
+    return this.submitAll(sources, undefined, action, parseMapOptions(options, action));
+  }
+
+  /** @internal */
+  protected sequence(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: MapStreamOptions,
+    action: string,
+  ): AsyncGenerator<Result & { readonly index: number }, StreamSummary, undefined> {
+    this.assertOpen(action);
+    const config = parseMapStreamOptions(options, action);
+    return this.inOrder(sources, { ...config, submit: (source) => this.submit(source, undefined, action) });
+  }
+}
+
+/**
+ * Says which class each pixel of an image is of. Runs on the CPU. Loading is the expensive step: keep the segmenter, and close it
+ * when done.
+ *
+ * @example How much of one image is road
+ * ```ts
+ * await using segmenter = await SemanticSegmenter.load("segformer/model.onnx");
+ * const { areas, classMap, width } = await segmenter.segment("street.jpg");
+ * console.log(areas.find(({ label }) => label === "road")?.share, classMap[20 * width + 10]);
+ * ```
+ */
+export class SemanticSegmenter extends MapModel<SemanticSpec, ClassMap, SemanticResult & Drawable> {
+  /** What the model is for. */
+  readonly task = "semantic";
+
+  private constructor(opened: Opened<SemanticSpec, ClassMap>) {
+    const { labels } = opened.backends[0]!.task.spec;
+    super(opened, "SemanticSegmenter", (frame, startedAt, source) =>
+      drawable(semanticResultOf(frame, startedAt, labels), SEMANTIC_FORMS, source),
+    );
+  }
+
+  /**
+   * Load a model and make it ready to run.
+   *
+   * @param model path or `file:` URL of an ONNX file, or its bytes; beside a file, `preprocessor_config.json` and `config.json` of
+   * Hugging Face are read where they are there
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ModelError} If the file is missing, no model, or of another task
+   * @throws {UnavailableError} If a GPU was asked for
+   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   */
+  static async load(
+    model: string | URL | Uint8Array,
+    options: SemanticSegmenterOptions = {},
+  ): Promise<SemanticSegmenter> {
+    return SemanticSegmenter.over(await open(SEMANTIC, model, parseSemanticOptions(options)));
+  }
+
+  /** @internal */
+  static over(opened: Opened<SemanticSpec, ClassMap>): SemanticSegmenter {
+    return owning(opened.backends, () => new SemanticSegmenter(opened));
+  }
+
+  /** Class names by class id; empty where neither the model nor the options have any. */
+  get labels(): readonly string[] {
+    return this.recognition.labels;
+  }
+
+  /**
+   * Say which class each pixel of one image is of. Calls may overlap: those for which no slot is free wait in line.
+   *
+   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @throws {ImageError} If it is missing or not an image
+   * @throws {ClosedError} If the model has been closed
+   * @throws {NativeError} If the model itself fails
+   * @throws the reason of `options.signal`
+   */
+  async segment(source: ImageSource, options: MapOptions = {}): Promise<SemanticResult & Drawable> {
+    return this.one(source, options, "segment an image").promise;
+  }
+
+  /** The same of several images, in as few runs of the model as its batch allows. @returns one result an image, in order */
+  async segmentBatch(
+    sources: readonly ImageSource[],
+    options: MapOptions = {},
+  ): Promise<(SemanticResult & Drawable)[]> {
+    return this.many(sources, options, "segment images");
+  }
+
+  /**
+   * The same of a sequence of images: several in flight, results in order, and no image is read before a slot is free for it.
+   *
+   * @param options what to do with images that fail or come too fast. Without `onError` the first error of an image ends the stream
+   */
+  stream(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: MapStreamOptions = {},
+  ): AsyncGenerator<SemanticResult & Drawable & { readonly index: number }, StreamSummary, undefined> {
+    return this.sequence(sources, options, "segment images");
+  }
+}
+
+/**
+ * Says how far away what each pixel of an image shows is. Runs on the CPU. Loading is the expensive step: keep the estimator, and
+ * close it when done.
+ *
+ * @example Depth as numbers and as an image
+ * ```ts
+ * await using estimator = await DepthEstimator.load("depth-anything/model.onnx");
+ * const result = await estimator.estimate("street.jpg");
+ * console.log(result.kind, result.min, result.max, result.depthMap[20 * result.width + 10]);
+ * await Bun.write("depth.png", await encodeImage(depthImage(result), { format: "png" }));
+ * ```
+ */
+export class DepthEstimator extends MapModel<DepthSpec, DepthMap, DepthResult & Drawable> {
+  /** What the model is for. */
+  readonly task = "depth";
+
+  private constructor(opened: Opened<DepthSpec, DepthMap>) {
+    const { kind } = opened.backends[0]!.task.spec;
+    super(opened, "DepthEstimator", (frame, startedAt, source) =>
+      drawable(depthResultOf(frame, startedAt, kind), DEPTH_FORMS, source),
+    );
+  }
+
+  /**
+   * Load a model and make it ready to run.
+   *
+   * @param model path or `file:` URL of an ONNX file, or its bytes; beside a file, `preprocessor_config.json` and `config.json` of
+   * Hugging Face are read where they are there
+   * @throws {OptionError} If an option is unknown or out of range
+   * @throws {ModelError} If the file is missing, no model, or of another task
+   * @throws {UnavailableError} If a GPU was asked for
+   * @throws {LibraryLoadError} If ONNX Runtime is not found
+   */
+  static async load(model: string | URL | Uint8Array, options: DepthEstimatorOptions = {}): Promise<DepthEstimator> {
+    return DepthEstimator.over(await open(DEPTH, model, parseDepthOptions(options)));
+  }
+
+  /** @internal */
+  static over(opened: Opened<DepthSpec, DepthMap>): DepthEstimator {
+    return owning(opened.backends, () => new DepthEstimator(opened));
+  }
+
+  /**
+   * Estimate the depth of one image. Calls may overlap: those for which no slot is free wait in line.
+   *
+   * @param source path, URL, Blob, bytes, or decoded pixels; pixels must not change until the promise settles
+   * @throws {ImageError} If it is missing or not an image
+   * @throws {ClosedError} If the model has been closed
+   * @throws {NativeError} If the model itself fails
+   * @throws the reason of `options.signal`
+   */
+  async estimate(source: ImageSource, options: MapOptions = {}): Promise<DepthResult & Drawable> {
+    return this.one(source, options, "estimate depth").promise;
+  }
+
+  /** The same of several images, in as few runs of the model as its batch allows. @returns one result an image, in order */
+  async estimateBatch(sources: readonly ImageSource[], options: MapOptions = {}): Promise<(DepthResult & Drawable)[]> {
+    return this.many(sources, options, "estimate depth");
+  }
+
+  /**
+   * The same of a sequence of images: several in flight, results in order, and no image is read before a slot is free for it.
+   *
+   * @param options what to do with images that fail or come too fast. Without `onError` the first error of an image ends the stream
+   */
+  stream(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: MapStreamOptions = {},
+  ): AsyncGenerator<DepthResult & Drawable & { readonly index: number }, StreamSummary, undefined> {
+    return this.sequence(sources, options, "estimate depth");
+  }
+}
+
+/** A façade of this module. */
+export type AnyMapModel = SemanticSegmenter | DepthEstimator;
+
+/** @internal The façade of a model that was loaded for a map. */
+export function mapModelOver(
+  task: MapTaskName,
+  { backends, options, name }: Pick<Opened<never, never>, "backends" | "name"> & { readonly options: object },
+): AnyMapModel {
+  if (task === "depth") return DepthEstimator.over({ backends, config: parseDepthOptions(options), name });
+  return SemanticSegmenter.over({ backends, config: parseSemanticOptions(options), name });
+}
+
+/** @internal The tasks of maps, with the common options, where a model evidently is of one; else another task. */
+export function orMaps(
+  otherwise: Task<unknown, unknown, unknown>,
+  options: object,
+  files: ModelFiles | undefined,
+): Task<unknown, unknown, unknown> {
+  const forms = {
+    semantic: new MapTask(SEMANTIC, { ...parseSemanticOptions(options).task, files }),
+    depth: new MapTask(DEPTH, { ...parseDepthOptions(options).task, files }),
+  };
+  const taskFor = ({ model }: OpenedModel): Task<unknown, unknown, unknown> => {
+    const found = evidentMap(model) ?? (model.metadata.task === undefined ? taskOfFiles(files) : undefined);
+    return found === undefined ? otherwise : (forms[found] as never);
+  };
+  return {
+    name: otherwise.name,
+    action: otherwise.action,
+    recognise: (opened) => taskFor(opened).recognise(opened),
+    async check(opened) {
+      const task = taskFor(opened);
+      await (task.check?.(opened) ?? task.recognise(opened));
+    },
+    engineShapes: (metadata) => otherwise.engineShapes(metadata),
+  };
+}

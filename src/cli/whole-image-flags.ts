@@ -1,0 +1,84 @@
+/** @module WholeImageFlags: the flags of `classify`, `semantic` and `depth`, and what they stand for. */
+
+import { z } from "zod";
+import { refuseStrays } from "../accelerators/accelerator.ts";
+import { CLASSIFIER_OPTIONS, type ClassifierOptions } from "../api/classifier-config.ts";
+import { type MachineChoice, machineOf } from "../api/machine-options.ts";
+import {
+  DEPTH_OPTIONS,
+  type DepthEstimatorOptions,
+  SEMANTIC_OPTIONS,
+  type SemanticSegmenterOptions,
+} from "../api/map-config.ts";
+import type { OptionTable } from "../core/options.ts";
+import { type Flag, type ParsedArguments, refuse } from "./args.ts";
+import { flagsOf, optionsFrom, spellingIn, valuesFrom } from "./option-flags.ts";
+import { outputFile, path, QUIET } from "./values.ts";
+
+const FORMATS = ["table", "json", "jsonl", "csv"] as const;
+
+const OWN = {
+  model: { schema: path, short: "m", value: "FILE", help: "ONNX file of such a model" },
+  format: {
+    schema: z.enum(FORMATS, `one of ${FORMATS.join(", ")}, ndjson`).default("table"),
+    short: "f",
+    fromText: (text) => (text === "ndjson" ? "jsonl" : text),
+    help: "how results are written",
+  },
+  output: { schema: path, short: "o", value: "FILE", help: "where to (default `-`, standard output)" },
+  save: {
+    schema: path,
+    short: "s",
+    value: "DIR|FILE",
+    help: "write what is drawn of results to a folder, or one image to a file",
+  },
+  isQuiet: QUIET,
+} satisfies OptionTable;
+
+/** The flags of such a command, checked. */
+export interface WholeImageArguments<Options> {
+  /** Path of the model. */
+  readonly model: string;
+  readonly options: Options;
+  readonly format: (typeof FORMATS)[number];
+  readonly output: string | undefined;
+  readonly save: string | undefined;
+  /** For a results file in the form of COCO, which these have not. */
+  readonly annotations: undefined;
+  readonly isQuiet: boolean;
+}
+
+/** The flags of one of these commands. */
+export interface WholeImageFlags<Options> {
+  /** In the order of the help. */
+  readonly flags: readonly Flag[];
+  /** @throws {OptionError} If a value is refused, or the model is missing */
+  parse(parsed: ParsedArguments): WholeImageArguments<Options>;
+}
+
+function flagsFor<Options extends MachineChoice & { readonly device?: number }>(
+  options: OptionTable,
+  example: string,
+): WholeImageFlags<Options> {
+  const optionFlags = flagsOf(options);
+  return {
+    flags: [...flagsOf(OWN), ...optionFlags],
+    parse(parsed) {
+      const { model, output, ...flags } = valuesFrom(parsed, OWN);
+      if (model === undefined) throw refuse("model", "Missing --model", `add --model ${example}`);
+      const given = optionsFrom<Options>(parsed, optionFlags) as Options;
+      refuseStrays(machineOf(given), [given.device ?? 0], spellingIn(optionFlags));
+      return { ...flags, model, options: given, output: outputFile(output), annotations: undefined };
+    },
+  };
+}
+
+/** Of `classify`. */
+export const CLASSIFY_FLAGS: WholeImageFlags<ClassifierOptions> = flagsFor(CLASSIFIER_OPTIONS, "yolo11n-cls.onnx");
+/** Of `semantic`. */
+export const SEMANTIC_FLAGS: WholeImageFlags<SemanticSegmenterOptions> = flagsFor(
+  SEMANTIC_OPTIONS,
+  "segformer/model.onnx",
+);
+/** Of `depth`. */
+export const DEPTH_FLAGS: WholeImageFlags<DepthEstimatorOptions> = flagsFor(DEPTH_OPTIONS, "depth-anything/model.onnx");

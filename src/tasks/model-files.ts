@@ -1,0 +1,128 @@
+/** @module ModelFiles: what Hugging Face's files beside a model say, as far as several tasks read it. */
+
+import { basename, dirname, join } from "node:path";
+import { logger } from "../core/log.ts";
+import type { MapTaskName } from "../heads/traits.ts";
+import type { Size } from "../image/geometry.ts";
+import { IMAGENET_MEAN, IMAGENET_STD, type Preprocessing } from "../image/preprocessing.ts";
+
+/** An object of a file. */
+export type Json = Readonly<Record<string, unknown>>;
+
+/** The files that lie beside a model, as far as they are there and hold an object. */
+export interface ModelFiles {
+  /** Of `preprocessor_config.json`. */
+  readonly preprocessor: Json | undefined;
+  /** Of `config.json`. */
+  readonly config: Json | undefined;
+}
+
+/** More than any of these files holds. */
+const MOST_BYTES = 2 ** 24;
+
+/** True for an object that is no list. */
+export function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+async function readObject(path: string): Promise<Json | undefined> {
+  const file = Bun.file(path);
+  if (!(await file.exists()) || file.size > MOST_BYTES) return undefined;
+  try {
+    const value: unknown = await file.json();
+    if (isObject(value)) return value;
+    logger.warn(`Ignoring ${JSON.stringify(path)}: it holds no object`);
+  } catch (error) {
+    logger.warn(`Ignoring ${JSON.stringify(path)}: ${(error as Error).message}`);
+  }
+  return undefined;
+}
+
+/**
+ * Read the files beside a model, and those above it where its folder is called `onnx`, as Hugging Face's repositories have it.
+ *
+ * @param source path of the model; bytes have nothing beside them
+ */
+export async function modelFiles(source: string | Uint8Array): Promise<ModelFiles | undefined> {
+  if (typeof source !== "string") return undefined;
+  const folder = dirname(source);
+  const folders = basename(folder) === "onnx" ? [folder, dirname(folder)] : [folder];
+  for (const one of folders) {
+    const [preprocessor, config] = await Promise.all(
+      ["preprocessor_config.json", "config.json"].map((name) => readObject(join(one, name))),
+    );
+    if (preprocessor !== undefined || config !== undefined) return { preprocessor, config };
+  }
+  return undefined;
+}
+
+/** True for a number that is finite. */
+export function isNumber(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+/** True for a side in pixels that a model may have. */
+export function isSide(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) > 0 && (value as number) <= 16_384;
+}
+
+/** A number for each channel. */
+export function tripleOf(value: unknown): readonly [number, number, number] | undefined {
+  const isTriple = Array.isArray(value) && value.length === 3 && value.every(isNumber);
+  return isTriple ? (value as [number, number, number]) : undefined;
+}
+
+/** `{ height, width }`, or one side. */
+export function sizeOf(value: unknown): Size | undefined {
+  if (isSide(value)) return [value, value];
+  if (!isObject(value)) return undefined;
+  return isSide(value.width) && isSide(value.height) ? [value.width, value.height] : undefined;
+}
+
+/** Pillow's numbers of its filters. */
+const FILTERS: Readonly<Record<number, Preprocessing["resize"]>> = { 1: "lanczos", 2: "antialias", 3: "bicubic" };
+
+/** How an image is resized, by a file. */
+interface FoundFilter {
+  readonly resize: Preprocessing["resize"];
+  readonly assumptions: readonly string[];
+}
+
+/** The filter that a file names; where it is none of ours, what is taken in its place is an assumption. */
+export function filterOf(known: Preprocessing["resize"] | undefined, said: unknown): FoundFilter {
+  if (known !== undefined || said === undefined) return { resize: known ?? "antialias", assumptions: [] };
+  return { resize: "antialias", assumptions: [`bilinear in place of its own filter ${JSON.stringify(said)}`] };
+}
+
+/** What transformers' `preprocessor_config.json` says of an image beside its size. @param usual its filter's number where it does not */
+export function levelsOf(file: Json, usual?: number): FoundFilter & Pick<Preprocessing, "scale" | "mean" | "std"> {
+  const { do_rescale, rescale_factor, do_normalize, image_mean, image_std, resample = usual } = file;
+  const isNormalised = do_normalize !== false;
+  return {
+    ...filterOf(FILTERS[resample as number], resample),
+    scale: do_rescale === false ? 1 : isNumber(rescale_factor) ? rescale_factor : 1 / 255,
+    mean: isNormalised ? (tripleOf(image_mean) ?? IMAGENET_MEAN) : [0, 0, 0],
+    std: isNormalised ? (tripleOf(image_std) ?? IMAGENET_STD) : [1, 1, 1],
+  };
+}
+
+/** The task of a model of maps by the class that transformers has for it. */
+export function taskOfFiles(files: ModelFiles | undefined): MapTaskName | undefined {
+  const { architectures } = files?.config ?? {};
+  const [name = ""] = Array.isArray(architectures) ? architectures.map(String) : [];
+  if (name.endsWith("ForSemanticSegmentation")) return "semantic";
+  return name.endsWith("ForDepthEstimation") ? "depth" : undefined;
+}
+
+/** The class names that the files have: transformers' `id2label`, timm's `label_names`; `undefined` if another number. @param classes `undefined` for any */
+export function labelsOfFiles(
+  files: ModelFiles | undefined,
+  classes: number | undefined,
+): readonly string[] | undefined {
+  const { id2label, label_names } = files?.config ?? {};
+  const names = isObject(id2label)
+    ? Array.from({ length: Object.keys(id2label).length }, (_, id) => id2label[id])
+    : label_names;
+  if (!Array.isArray(names) || (classes ?? names.length) !== names.length) return undefined;
+  return names.every((name) => typeof name === "string") ? names : undefined;
+}

@@ -49,14 +49,18 @@ const MODELS: Readonly<Record<string, Uint8Array>> = {
 /**
  * Run the contract on one kind of machine.
  *
- * @param backend its name; engines are built in full precision
+ * @param backend its name; engines are built in the precision of the model
  */
 export function testSegmenter(backend: "cpu" | "gpu"): void {
-  const build = { ...DEFAULT_MACHINE_OPTIONS.build, precision: "fp32" } as const;
   for (const [name, model] of Object.entries(MODELS)) {
     for (const maskSize of ["image", "input", "proto"] as const) {
       test(`${backend}: masks of a model ${name}, of the size of the ${maskSize}, are to the bit what its outputs say`, async () => {
-        const options = { ...DEFAULT_MACHINE_OPTIONS, backend, build };
+        const precision = name === "in f16" ? "fp16" : "fp32";
+        const options = {
+          ...DEFAULT_MACHINE_OPTIONS,
+          backend,
+          build: { ...DEFAULT_MACHINE_OPTIONS.build, precision },
+        } as const;
         const [opened] = await openBackends(model, segmentTask(maskSize), options, [0]);
         using owned = new DisposableStack();
         owned.defer(() => opened!.close());

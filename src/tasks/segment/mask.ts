@@ -41,7 +41,10 @@ export class Mask {
   readonly height: number;
   /** The rectangle of the image that the bits cover, in whole pixels; its sides are 0 where there is none. */
   readonly bounds: Rectangle;
-  /** The rows of `bounds`, each of whole words. The lowest bit is the leftmost pixel; bits beyond the width are 0. */
+  /**
+   * The rows of `bounds`, each of whole words. The lowest bit is the leftmost pixel; bits beyond the width are 0. Masks of one
+   * image may be views on one buffer.
+   */
   readonly bits: Uint32Array;
   #area: number | undefined;
 

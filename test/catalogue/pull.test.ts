@@ -2,8 +2,10 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { modelSource } from "../../src/api/model-source.ts";
+import { findEntry } from "../../src/catalogue/catalogue.ts";
 import { pull } from "../../src/catalogue/pull.ts";
-import { entryPath, isInstalled } from "../../src/catalogue/store.ts";
+import { entryPath, isInstalled, licenceLine, prepareStore } from "../../src/catalogue/store.ts";
 import { CatalogueError } from "../../src/core/errors.ts";
 import { setLogSink } from "../../src/core/log.ts";
 import { type FakeRegistryOptions, fakeRegistry } from "./fake-registry.ts";
@@ -238,4 +240,19 @@ test("pull() deletes what a process that was killed as it stored an entry has le
   utimesSync(leftover, aDayAgo, aDayAgo);
   await pull(fake.entry);
   expect(readdirSync(models)).toEqual(["fake.onnx"]);
+});
+
+test("a name that is loaded shows its licence once, in the log, where its file is fetched, and not where it is there", async () => {
+  process.env.npm_config_registry = "http://127.0.0.1:1/";
+  const entry = findEntry("yolo11n-seg")!;
+  await failure(modelSource("yolo11n-seg"));
+  const told = `info Fetching ${licenceLine(entry)}`;
+  expect(told).toContain("AGPL-3.0 (Ultralytics)");
+  expect(lines.filter((line) => line.startsWith("info"))).toEqual([told]);
+  lines.length = 0;
+  prepareStore(entry);
+  writeFileSync(entryPath(entry), new Uint8Array(entry.byteLength));
+  // It has the right size, and other bytes: fetched again, by the licence that was shown.
+  await failure(modelSource("yolo11n-seg"));
+  expect(lines.filter((line) => line.startsWith("info"))).toEqual([]);
 });

@@ -38,6 +38,7 @@ import {
   type AnyObjectModel,
   type ObjectBackend,
   objectModelOver,
+  withLabelsBeside,
 } from "./object-model.ts";
 
 /** A loaded model; `task` says which façade it has. */
@@ -120,11 +121,10 @@ interface TaskConfigs {
   readonly maps?: ModelOptions;
 }
 
-async function loadAny(
-  model: string | URL | Uint8Array,
-  { detector, classifier, image, maps }: TaskConfigs,
-): Promise<Model> {
+async function loadAny(model: string | URL | Uint8Array, configs: TaskConfigs): Promise<Model> {
+  const { classifier, image, maps } = configs;
   const { source, name } = await modelSource(model);
+  const detector = await withLabelsBeside(configs.detector, source);
   const detect: unknown = new DetectTask(detector);
   const others: unknown[] = [];
   const files = await modelFiles(source);

@@ -10,6 +10,7 @@ import type { DetectionBlock } from "../model/rows.ts";
 import type { Backend } from "../runtime/backend.ts";
 import { DetectTask } from "../tasks/detect/detect-task.ts";
 import type { NmsOptions } from "../tasks/detect/nms.ts";
+import { labelsOfFiles, modelFiles } from "../tasks/model-files.ts";
 import { formsFor } from "../tasks/objects/object-forms.ts";
 import { ObjectTask, orObjects } from "../tasks/objects/object-task.ts";
 import { type ObjectsOf, objectReader } from "../tasks/objects/objects.ts";
@@ -62,8 +63,15 @@ async function open(
     throw new OptionError(`Option "${option}" is for a Detector, and this is a ${facade}\nHint: ${hint}`, option);
   }
   const { source, name } = await modelSource(model);
-  const backends = await openBackends(source, new ObjectTask(task, config), config, config.devices);
-  return { backends, config, name };
+  const known = await withLabelsBeside(config, source);
+  const backends = await openBackends(source, new ObjectTask(task, known), known, known.devices);
+  return { backends, config: known, name };
+}
+
+/** @internal With the class names of `config.json` beside a model, which may be one of transformers. */
+export async function withLabelsBeside(config: DetectorConfig, source: string | Uint8Array): Promise<DetectorConfig> {
+  if (config.labels !== undefined) return config;
+  return { ...config, labelsBeside: labelsOfFiles(await modelFiles(source), undefined) };
 }
 
 /**
@@ -201,8 +209,9 @@ export const anyDetector: {
   load(model: string | URL | Uint8Array, options: AnyDetectorOptions): Promise<AnyDetector>;
 } = {
   async load(model, options) {
-    const config = parseDetectorOptions(options as DetectorOptions);
+    const given = parseDetectorOptions(options as DetectorOptions);
     const { source, name } = await modelSource(model);
+    const config = await withLabelsBeside(given, source);
     const task = orObjects(new DetectTask(config) as never, config);
     const backends: readonly unknown[] = await openBackends(source, task, config, config.devices);
     const [{ task: recognised }] = backends as [Backend<unknown, unknown, unknown>];

@@ -14,7 +14,7 @@ import type { OpenedModel } from "../runtime/task.ts";
 import type { ClassifierPreprocessingOptions } from "../tasks/classify/classifier-recipe.ts";
 import { recogniseClassifier, seemsClassifier } from "../tasks/classify/classifier-recognition.ts";
 import { DEPTH } from "../tasks/depth/depth-task.ts";
-import { modelFiles, taskOfFiles } from "../tasks/model-files.ts";
+import { labelsOfFiles, modelFiles, taskOfFiles } from "../tasks/model-files.ts";
 import { SEMANTIC } from "../tasks/semantic/semantic-task.ts";
 import type { HardwareCompatibility } from "../tensorrt/build-options.ts";
 import type { Engine } from "../tensorrt/engine.ts";
@@ -90,8 +90,9 @@ export async function recognitionOf(
     return map === "depth" ? DEPTH.recognise(opened, options) : SEMANTIC.recognise(opened, options);
   }
   const isClassifier = said.head === undefined && (await seemsClassifier(opened));
-  if (!isClassifier) return recogniseAny(await opened.described(undefined), { ...said, source: opened.source });
-  return recogniseClassifier(opened, { files, preprocessing: levelsOf(said) });
+  if (isClassifier) return recogniseClassifier(opened, { files, preprocessing: levelsOf(said) });
+  const labelsBeside = labelsOfFiles(files, undefined);
+  return recogniseAny(await opened.described(undefined), { ...said, labelsBeside, source: opened.source });
 }
 
 async function recognise(engine: Engine, file: ModelFile, said: SaidOfModel): Promise<EngineFacts["recognition"]> {

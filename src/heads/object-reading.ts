@@ -84,7 +84,7 @@ function readByHead(
 /** The head by which a model's outputs tell its task, or that the caller named; `undefined` where metadata or numbers tell. */
 export function evidentHead(
   model: ModelInfo,
-  options: Pick<RecogniseOptions, "head" | "labels"> = {},
+  options: Pick<RecogniseOptions, "head" | "labels" | "labelsBeside"> = {},
 ): Head | undefined {
   const traits = readTraits(model, options);
   return traits && readByHead(traits, options)?.head;
@@ -96,7 +96,7 @@ export function evidentHead(
  */
 export function evidentTask(
   model: ModelInfo,
-  options: Pick<RecogniseOptions, "head" | "labels" | "keypointShape"> = {},
+  options: Pick<RecogniseOptions, "head" | "labels" | "labelsBeside" | "keypointShape"> = {},
 ): ObjectTaskName | undefined {
   const traits = readTraits(model, options);
   if (traits === undefined || traits.family === "rtdetr") return undefined;

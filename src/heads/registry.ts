@@ -79,6 +79,8 @@ export interface RecogniseOptions {
   readonly preprocessing?: PreprocessingOptions | undefined;
   /** Class names by id; they also say how many classes there are. Default: the metadata's, else COCO's where they fit. */
   readonly labels?: readonly string[] | undefined;
+  /** Those of `config.json` beside the model, where neither the caller nor the model gives any: of transformers' masks only. */
+  readonly labelsBeside?: readonly string[] | undefined;
   /** True: nothing is logged of what was assumed. */
   readonly isSilent?: boolean | undefined;
   /** Points of an object, and numbers a point, of a pose model whose metadata does not say it. */

@@ -129,16 +129,29 @@ function preferredSize({ sides }: ImageInput, metadata: Readonly<Record<string, 
   return [sides[0] > 0 ? sides[0] : width, sides[1] > 0 ? sides[1] : height];
 }
 
-/** What is known of a model; `undefined` if no input takes an image. @param options.labels the caller's class names */
+/** What transformers calls the masks of its models, whose files tell no class names. */
+const MASKS_OF_TRANSFORMERS: readonly string[] = ["pred_masks", "masks_queries_logits"];
+
+/**
+ * What is known of a model; `undefined` if no input takes an image.
+ *
+ * @param options.labels       the caller's class names
+ * @param options.labelsBeside those of a file beside the model, which count for exports of transformers with masks
+ */
 export function readTraits(
   model: ModelInfo,
-  options: { readonly labels?: readonly string[] | undefined } = {},
+  options: {
+    readonly labels?: readonly string[] | undefined;
+    readonly labelsBeside?: readonly string[] | undefined;
+  } = {},
 ): ModelTraits | undefined {
   const image = findImageInput(model);
   if (image === undefined) return undefined;
   const { metadata } = model;
   const given = options.labels?.length === 0 ? undefined : options.labels;
-  const names = given ?? (metadata.names === undefined ? undefined : parseNames(metadata.names));
+  const isOfTransformers = model.outputs.some(({ name }) => MASKS_OF_TRANSFORMERS.includes(name));
+  const beside = isOfTransformers ? options.labelsBeside : undefined;
+  const names = given ?? (metadata.names === undefined ? beside : parseNames(metadata.names));
   const exportArguments = literal(metadata, "args");
   const stride = Number(metadata.stride ?? DEFAULT_STRIDE);
   const preferred = image.fixedSize ?? preferredSize(image, metadata);

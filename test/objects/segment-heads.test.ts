@@ -1,4 +1,7 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Detector } from "../../src/api/detector.ts";
 import { Model } from "../../src/api/model.ts";
 import { type ObjectModelOptions, Segmenter } from "../../src/api/object-model.ts";
@@ -235,4 +238,28 @@ test("what may be one of two is refused, with what tells them apart", async () =
   expect(await bestOf({ labels: ["cat", "dog"] })).toBeCloseTo(softmax, 5);
   expect(await bestOf({ labels: ["cat", "dog", "cow"] })).toBeCloseTo(sigmoid, 5);
   expect(await bestOf({ head: "hugging-face" })).toBeCloseTo(sigmoid, 5);
+});
+
+test("class names come from transformers' config.json beside a model, and tell what it is; other models have no use for them", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "segment-heads-"));
+  try {
+    const write = (name: string, content: string | Uint8Array): string => {
+      writeFileSync(join(folder, name), content);
+      return join(folder, name);
+    };
+    write("config.json", JSON.stringify({ model_type: "detr", id2label: { 0: "cow", 1: "hen" } }));
+    const detr = write("model.onnx", fixedModel(DETR, { side: SIDE }));
+    const other = write("other.onnx", fixedModel(YOLACT, { side: SIDE }));
+    const image = imageOf(new Uint8Array(SIDE * SIDE * 3), { width: SIDE, height: SIDE });
+    for (const load of [Segmenter, Model]) {
+      await using model = await load.load(detr, { backend: "cpu" });
+      if (model.task !== "segment") throw new Error(`it was loaded as ${model.task}`);
+      const [{ label, score } = { label: "", score: 0 }] = (await model.detect(image)).objects;
+      expect([label, score.toFixed(4)]).toEqual(["cow", (Math.exp(3) / (Math.exp(3) + 2)).toFixed(4)]);
+    }
+    await using yolact = await Segmenter.load(other, { backend: "cpu" });
+    expect((await yolact.detect(image)).objects.map(({ label }) => label)).toEqual(["class 0", "class 1"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
